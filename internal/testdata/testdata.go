@@ -1,0 +1,38 @@
+// Package testdata finds the optional files that extend the project's tests:
+// real model files, name lists and golden blocks that are too large, or not
+// ours, to be kept in the repository.
+//
+// The tests pass without them. They are looked for in the directory named by
+// the environment variable WTINSPECT_TESTDATA, and otherwise in
+// ../shared/data beside the repository.
+package testdata
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// Env names the environment variable that says where the optional files are.
+const Env = "WTINSPECT_TESTDATA"
+
+// Path returns the path of an optional file or directory, given by its
+// slash-separated path below the test data directory. It skips the test when
+// the file does not exist.
+func Path(t testing.TB, elem string) string {
+	t.Helper()
+	root := os.Getenv(Env)
+	if root == "" {
+		_, self, _, ok := runtime.Caller(0)
+		if !ok {
+			t.Skip("optional test data: the repository's place is unknown; set " + Env)
+		}
+		root = filepath.Join(filepath.Dir(self), "..", "..", "..", "shared", "data")
+	}
+	p := filepath.Join(root, filepath.FromSlash(elem))
+	if _, err := os.Stat(p); err != nil {
+		t.Skipf("optional test data %q is not present (set %s to its directory)", elem, Env)
+	}
+	return p
+}
