@@ -1,0 +1,85 @@
+# What contributors and CI run. `make help` lists the targets.
+# Tool versions are pinned here and nowhere else.
+GO          ?= go
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+
+FUZZTIME  ?= 10s
+BENCH     ?= .
+BENCHTIME ?= 1s
+COUNT     ?= 1
+
+# The race detector needs cgo, and cgo a C compiler.
+CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null)
+ifeq ($(CC_FOUND),)
+RACE :=
+RACE_NOTE := no C compiler found: the tests run without the race detector
+else
+RACE := -race
+RACE_NOTE := the tests run with the race detector
+export CGO_ENABLED := 1
+endif
+
+CROSS := darwin/arm64 windows/amd64 linux/arm64
+
+.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short bench golden vuln interop clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## build bin/wtinspect
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
+
+test: ## run the tests, shuffled
+	@echo "$(RACE_NOTE)"
+	$(GO) test $(RACE) -shuffle=on ./...
+
+check: fmt vet tidy test32 cross test fuzz-short ## everything CI checks
+
+fmt: ## fail when a file is not gofumpt-formatted
+	@out=$$($(GO) run $(GOFUMPT) -l .) || exit 1; \
+	if [ -n "$$out" ]; then echo "not gofumpt-formatted:"; echo "$$out"; exit 1; fi
+
+vet: ## go vet and staticcheck, on Linux and for Windows and macOS
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=darwin CGO_ENABLED=0 $(GO) vet ./...
+
+tidy: ## fail when go.mod or go.sum is not tidy
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+test32: ## build and test for a 32-bit processor
+	GOARCH=386 CGO_ENABLED=0 $(GO) build ./...
+	GOARCH=386 CGO_ENABLED=0 $(GO) test ./...
+
+cross: ## build for the other platforms
+	@for p in $(CROSS); do \
+		echo "build $$p"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/wtinspect || exit 1; \
+	done
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "fuzz $$pkg $$f"; \
+			$(GO) test -run='^$$' -fuzz="^$$f\$$" -fuzztime=$(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+fuzz-short: ## run every fuzz target for 3 seconds
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+
+bench: ## run every benchmark once, comparisons beside them
+	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...
+
+golden: ## rewrite the golden output of the command-line scripts
+	$(GO) test ./cmd/wtinspect -args -update
+
+vuln: ## look for known vulnerabilities (needs the vulnerability database)
+	$(GO) run $(GOVULNCHECK) ./...
+
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,281 @@
+package layers
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/wtinspect/wtinspect"
+
+// rows is the picture of the package comment, top to bottom.
+var rows = [][]string{
+	{"cmd/wtinspect"},
+	{"internal/render"},
+	{"internal/check", "internal/compare", "internal/stats"},
+	{"checkpoint/rewrite", "rename/convention"},
+	{"internal/values"},
+	{"checkpoint"},
+	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename"},
+}
+
+// testOnly are the packages that only tests and generators may import.
+var testOnly = []string{"internal/fixture", "internal/testdata", "internal/layers"}
+
+// rooms says which packages may import a third-party module, apart from tests.
+var rooms = map[string][]string{
+	"github.com/spf13/cobra":                   {"cmd/wtinspect"},
+	"github.com/spf13/pflag":                   {"cmd/wtinspect"},
+	"github.com/schollz/progressbar/v3":        {"cmd/wtinspect"},
+	"github.com/x448/float16":                  {"internal/values"},
+	"github.com/cespare/xxhash/v2":             {"internal/values"},
+	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
+	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "internal/check"},
+	"golang.org/x/sys":                         {"checkpoint/rewrite", "internal/source", "cmd/wtinspect"},
+	"golang.org/x/term":                        {"cmd/wtinspect"},
+	"golang.org/x/sync":                        {"checkpoint", "checkpoint/rewrite", "internal/values", "internal/check", "internal/compare", "internal/stats"},
+	"github.com/rogpeppe/go-internal":          nil,
+	"github.com/google/go-cmp":                 nil,
+	"pgregory.net/rapid":                       nil,
+	"github.com/santhosh-tekuri/jsonschema/v6": nil,
+}
+
+// public are the packages whose exported names are an API.
+var public = []string{"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "rename", "rename/convention"}
+
+func row(pkg string) int {
+	return slices.IndexFunc(rows, func(r []string) bool { return slices.Contains(r, pkg) })
+}
+
+type source struct {
+	pkg  string // directory below the module's root
+	name string
+	test bool
+	file *ast.File
+}
+
+func sources(t *testing.T) (*token.FileSet, []source) {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	var list []source
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if n := d.Name(); p != root && (strings.HasPrefix(n, ".") || strings.HasPrefix(n, "_") || n == "testdata" && !isPackage(p)) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, p, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		list = append(list, source{pkg: path.Dir(rel), name: rel, test: strings.HasSuffix(rel, "_test.go"), file: f})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fset, list
+}
+
+func isPackage(dir string) bool {
+	return strings.HasSuffix(filepath.ToSlash(dir), "internal/testdata")
+}
+
+func TestImportsPointDown(t *testing.T) {
+	_, list := sources(t)
+	for _, src := range list {
+		from := src.pkg
+		generator := src.file.Name.Name == "main" && !strings.HasPrefix(from, "cmd/")
+		if row(from) < 0 && !slices.Contains(testOnly, from) && !generator {
+			t.Errorf("%s: package %s is not in the picture; add it to the design first", src.name, from)
+			continue
+		}
+		for _, spec := range src.file.Imports {
+			to, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := allowed(from, to, src.test || generator); err != nil {
+				t.Errorf("%s: %v", src.name, err)
+			}
+		}
+	}
+}
+
+func allowed(from, to string, test bool) error {
+	if local, ok := strings.CutPrefix(to, module+"/"); ok {
+		switch {
+		case slices.Contains(testOnly, local):
+			if test || slices.Contains(testOnly, from) {
+				return nil
+			}
+			return fmt.Errorf("%s imports %s, which serves tests only", from, local)
+		case from == local: // an external test package
+			return nil
+		case test && row(from) < 0:
+			return nil
+		case slices.Contains(testOnly, from):
+			return fmt.Errorf("%s imports %s: a test helper must stay independent of what it tests", from, local)
+		case row(local) < 0:
+			return fmt.Errorf("%s imports %s, which is not in the picture", from, local)
+		case row(local) <= row(from):
+			return fmt.Errorf("%s imports %s, which does not lie below it", from, local)
+		}
+		return nil
+	}
+	if first, _, _ := strings.Cut(to, "/"); !strings.Contains(first, ".") {
+		return nil // the standard library
+	}
+	for mod, pkgs := range rooms {
+		if to == mod || strings.HasPrefix(to, mod+"/") {
+			if test || slices.Contains(pkgs, from) {
+				return nil
+			}
+			return fmt.Errorf("%s imports %s, which belongs to %v", from, to, pkgs)
+		}
+	}
+	return fmt.Errorf("%s imports %s, which the design does not list", from, to)
+}
+
+// TestAllowed tries the rules themselves on imports that do not exist.
+func TestAllowed(t *testing.T) {
+	tests := []struct {
+		from, to string
+		test, ok bool
+	}{
+		{"cmd/wtinspect", module + "/checkpoint", false, true},
+		{"checkpoint", module + "/gguf", false, true},
+		{"gguf", module + "/checkpoint", false, false},
+		{"gguf", module + "/safetensors", false, false},
+		{"safetensors", "golang.org/x/sync/errgroup", false, false},
+		{"checkpoint", module + "/internal/fixture", false, false},
+		{"checkpoint", module + "/internal/fixture", true, true},
+		{"internal/render", "github.com/spf13/cobra", false, false},
+		{"rename", "go.yaml.in/yaml/v4", false, true},
+		{"rename", "gopkg.in/yaml.v3", false, false},
+		{"internal/check", module + "/internal/stats", false, false},
+	}
+	for _, tt := range tests {
+		if err := allowed(tt.from, tt.to, tt.test); (err == nil) != tt.ok {
+			t.Errorf("allowed(%s, %s, test %v) = %v, want ok %v", tt.from, tt.to, tt.test, err, tt.ok)
+		}
+	}
+}
+
+// TestPublicAPI reports every exported declaration of a public package that
+// mentions a type of an internal one: a caller could not name that type.
+func TestPublicAPI(t *testing.T) {
+	fset, list := sources(t)
+	for _, src := range list {
+		if src.test || !slices.Contains(public, src.pkg) {
+			continue
+		}
+		internal := map[string]string{}
+		for _, spec := range src.file.Imports {
+			to, _ := strconv.Unquote(spec.Path.Value)
+			if !strings.HasPrefix(to, module+"/internal/") {
+				continue
+			}
+			name := path.Base(to)
+			if spec.Name != nil {
+				name = spec.Name.Name
+			}
+			internal[name] = to
+		}
+		if len(internal) == 0 {
+			continue
+		}
+		for _, n := range exportedTypes(src.file) {
+			ast.Inspect(n, func(n ast.Node) bool {
+				if sel, ok := n.(*ast.SelectorExpr); ok {
+					if id, ok := sel.X.(*ast.Ident); ok && internal[id.Name] != "" {
+						t.Errorf("%s: exported API mentions %s.%s", fset.Position(n.Pos()), id.Name, sel.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// exportedTypes returns the type expressions that a file's exported
+// declarations show: signatures, exported fields and methods, and the
+// declared types of variables.
+func exportedTypes(f *ast.File) []ast.Node {
+	var list []ast.Node
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if d.Name.IsExported() && (d.Recv == nil || exportedReceiver(d.Recv)) {
+				list = append(list, d.Type)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch spec := spec.(type) {
+				case *ast.TypeSpec:
+					if spec.Name.IsExported() {
+						list = append(list, exportedParts(spec.Type)...)
+					}
+				case *ast.ValueSpec:
+					if spec.Type != nil && slices.ContainsFunc(spec.Names, (*ast.Ident).IsExported) {
+						list = append(list, spec.Type)
+					}
+				}
+			}
+		}
+	}
+	return list
+}
+
+func exportedReceiver(recv *ast.FieldList) bool {
+	typ := recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	id, ok := typ.(*ast.Ident)
+	return !ok || id.IsExported()
+}
+
+func exportedParts(typ ast.Expr) []ast.Node {
+	var fields *ast.FieldList
+	switch typ := typ.(type) {
+	case *ast.StructType:
+		fields = typ.Fields
+	case *ast.InterfaceType:
+		fields = typ.Methods
+	default:
+		return []ast.Node{typ}
+	}
+	var list []ast.Node
+	for _, f := range fields.List {
+		if len(f.Names) == 0 || slices.ContainsFunc(f.Names, (*ast.Ident).IsExported) {
+			list = append(list, f.Type)
+		}
+	}
+	return list
+}
