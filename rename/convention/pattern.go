@@ -1,0 +1,163 @@
+package convention
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Pattern is how one convention spells one tensor: literal text and holes,
+// "model.layers.{layer}.self_attn.q_proj.weight". A hole matches an index. It
+// may be written with a shift: "layers.{layer+1}.ln.weight" is what a project
+// writes that numbers its layers from one.
+type Pattern struct {
+	text   string
+	normal string
+	parts  []patternPart
+	// order[i] is the place among the pattern's holes of the i-th index of an
+	// ID: layer first, then expert, then the other holes by name.
+	order []int
+	holes []string
+}
+
+// A patternPart is the meaning of one index of the normal form.
+type patternPart struct {
+	literal bool
+	value   int32 // of a literal, or the shift of a hole
+	hole    int   // in order of appearance
+}
+
+func compilePattern(text string) (Pattern, error) {
+	p := Pattern{text: text}
+	// The pattern's text with every hole written as the index 0 normalises to
+	// the normal form of the names that it matches; literal indices among them
+	// are told apart by their place.
+	var plain strings.Builder
+	type mark struct{ at, hole, shift int }
+	var marks []mark
+	for rest := text; rest != ""; {
+		open := strings.IndexByte(rest, '{')
+		if open < 0 {
+			plain.WriteString(rest)
+			break
+		}
+		shut := strings.IndexByte(rest, '}')
+		if shut < open {
+			return p, fmt.Errorf("pattern %q: a brace is not closed", text)
+		}
+		plain.WriteString(rest[:open])
+		name, shift := rest[open+1:shut], 0
+		if i := strings.IndexAny(name, "+-"); i >= 0 {
+			n, err := strconv.Atoi(name[i:])
+			if err != nil || n < -99 || n > 99 {
+				return p, fmt.Errorf("pattern %q: the shift %q is not a small number", text, name[i:])
+			}
+			name, shift = name[:i], n
+		}
+		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			return p, fmt.Errorf("pattern %q: %q is not the name of a hole", text, name)
+		}
+		if slices.Contains(p.holes, name) {
+			return p, fmt.Errorf("pattern %q: the hole %q stands twice", text, name)
+		}
+		marks = append(marks, mark{plain.Len(), len(p.holes), shift})
+		p.holes = append(p.holes, name)
+		plain.WriteByte('0')
+		rest = rest[shut+1:]
+	}
+	s := plain.String()
+	var buf []byte
+	var nums []int32
+	buf, nums = normalize(nil, nil, s)
+	p.normal = string(buf)
+	// Walk both forms together to find which index came from which hole.
+	for i, j, n := 0, 0, 0; j < len(buf); j++ {
+		if buf[j] != hole || n >= len(nums) {
+			i++
+			continue
+		}
+		part := patternPart{literal: true, value: nums[n]}
+		if len(marks) > 0 && marks[0].at == i {
+			part = patternPart{hole: marks[0].hole, value: int32(marks[0].shift)}
+			marks = marks[1:]
+		}
+		p.parts = append(p.parts, part)
+		i += len(strconv.Itoa(int(nums[n])))
+		n++
+	}
+	if len(marks) > 0 {
+		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].hole])
+	}
+	p.order = make([]int, len(p.holes))
+	for i := range p.order {
+		p.order[i] = i
+	}
+	slices.SortFunc(p.order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(holeRank(p.holes[a]), holeRank(p.holes[b])), strings.Compare(p.holes[a], p.holes[b]))
+	})
+	return p, nil
+}
+
+func holeRank(name string) int {
+	switch name {
+	case "layer":
+		return 0
+	case "expert":
+		return 1
+	}
+	return 2
+}
+
+// match reports the indices of a name whose normal form is the pattern's.
+func (p *Pattern) match(nums []int32) (index []int, ok bool) {
+	if len(nums) != len(p.parts) {
+		return nil, false
+	}
+	var at [8]int
+	for i, part := range p.parts {
+		if part.literal {
+			if nums[i] != part.value {
+				return nil, false
+			}
+			continue
+		}
+		n := int(nums[i]) - int(part.value)
+		if n < 0 {
+			return nil, false
+		}
+		at[part.hole] = n
+	}
+	if len(p.holes) == 0 {
+		return nil, true
+	}
+	index = make([]int, len(p.order))
+	for i, h := range p.order {
+		index[i] = at[h]
+	}
+	return index, true
+}
+
+// format writes the name with the given indices.
+func (p *Pattern) format(index []int) (string, bool) {
+	if len(index) != len(p.holes) {
+		return "", false
+	}
+	nums := make([]int32, len(p.parts))
+	for i, part := range p.parts {
+		if part.literal {
+			nums[i] = part.value
+			continue
+		}
+		n := index[slices.Index(p.order, part.hole)] + int(part.value)
+		if n < 0 || n > 999999999 {
+			return "", false
+		}
+		nums[i] = int32(n)
+	}
+	return fill(p.normal, nums), true
+}
+
+// String returns the pattern as its file writes it.
+func (p *Pattern) String() string { return p.text }

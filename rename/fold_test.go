@@ -1,0 +1,242 @@
+package rename
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/wtinspect/wtinspect/internal/testdata"
+)
+
+func foldNames(names []string) []Group {
+	return Fold(len(names), func(i int) (string, string) { return names[i], "" })
+}
+
+func TestFold(t *testing.T) {
+	tests := []struct {
+		name string
+		rows []string // "name" or "name key"
+		want []string // "name count"
+	}{
+		{"nothing", nil, nil},
+		{
+			"layers out of order, as headers store them",
+			[]string{"h.0.w", "h.1.w", "h.10.w", "h.2.w", "h.3.w"},
+			[]string{"h.{0..3,10}.w 5"},
+		},
+		{
+			"one layer of another dtype is a row of its own",
+			[]string{"h.0.w BF16", "h.1.w BF16", "h.2.w F32", "h.3.w BF16"},
+			[]string{"h.{0..1,3}.w 3", "h.2.w 1"},
+		},
+		{
+			"two indices, a full product",
+			[]string{"l.3.e.0.w", "l.3.e.1.w", "l.4.e.0.w", "l.4.e.1.w"},
+			[]string{"l.{3..4}.e.{0..1}.w 4"},
+		},
+		{
+			"a missing expert takes its layer out of the product",
+			[]string{"l.3.e.0.w", "l.3.e.1.w", "l.4.e.0.w", "l.5.e.0.w", "l.5.e.1.w"},
+			[]string{"l.{3,5}.e.{0..1}.w 4", "l.4.e.0.w 1"},
+		},
+		{
+			"a single index stays as it is",
+			[]string{"a.0.b.5.w", "a.1.b.5.w", "c.7.w"},
+			[]string{"a.{0..1}.b.5.w 2", "c.7.w 1"},
+		},
+		{
+			"first appearance orders the rows",
+			[]string{"z", "h.1.b", "h.1.a", "a", "h.0.b", "h.0.a"},
+			[]string{"z 1", "h.{0..1}.b 2", "h.{0..1}.a 2", "a 1"},
+		},
+		{
+			"digits inside a word are no index",
+			[]string{"e.w1", "e.w2", "conv1.w", "conv2.w"},
+			[]string{"e.w1 1", "e.w2 1", "conv1.w 1", "conv2.w 1"},
+		},
+		{
+			"every separator bounds an index",
+			[]string{"m/0/w", "m/1/w", "b_0_w", "b_1_w", "x-0", "x-1", "0", "1"},
+			[]string{"m/{0..1}/w 2", "b_{0..1}_w 2", "x-{0..1} 2", "{0..1} 2"},
+		},
+		{
+			"leading zeros are text: 01 is not 1",
+			[]string{"h.01.w", "h.1.w", "h.02.w", "h.2.w"},
+			[]string{"h.01.w 1", "h.{1..2}.w 2", "h.02.w 1"},
+		},
+		{
+			"a repeated name stays visible",
+			[]string{"h.0.w", "h.0.w", "h.1.w", "n", "n"},
+			[]string{"h.{0..1}.w 2", "h.0.w 1", "n 1", "n 1"},
+		},
+		{
+			"braces would read as a set",
+			[]string{"h.{0..1}.0", "h.{0..1}.1"},
+			[]string{"h.{0..1}.0 1", "h.{0..1}.1 1"},
+		},
+		{
+			"numbers too long to count with",
+			[]string{"h.9999999999999999999", "h.9999999999999999998"},
+			[]string{"h.9999999999999999999 1", "h.9999999999999999998 1"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, g := range Fold(len(tt.rows), func(i int) (string, string) {
+				name, key, _ := strings.Cut(tt.rows[i], " ")
+				return name, key
+			}) {
+				got = append(got, g.Name+" "+strconv.Itoa(len(g.Members)))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// expand writes out a template. It shares nothing with the code that folds.
+func expand(name string) []string {
+	before, rest, ok := strings.Cut(name, "{")
+	if !ok {
+		return []string{name}
+	}
+	set, after, _ := strings.Cut(rest, "}")
+	var all []string
+	for part := range strings.SplitSeq(set, ",") {
+		first, last, isRange := strings.Cut(part, "..")
+		if !isRange {
+			last = first
+		}
+		lo, _ := strconv.Atoi(first)
+		hi, _ := strconv.Atoi(last)
+		for v := lo; v <= hi; v++ {
+			for _, tail := range expand(after) {
+				all = append(all, before+strconv.Itoa(v)+tail)
+			}
+		}
+	}
+	return all
+}
+
+func TestFoldLosesNothing(t *testing.T) {
+	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1"})
+	row := rapid.Custom(func(t *rapid.T) string {
+		name := segment.Draw(t, "segment")
+		for range rapid.IntRange(0, 3).Draw(t, "more") {
+			name += rapid.SampledFrom([]string{".", "_", "-", "/"}).Draw(t, "separator")
+			name += segment.Draw(t, "segment")
+		}
+		return name
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOf(row).Draw(t, "names")
+		keys := rapid.SliceOfN(rapid.SampledFrom([]string{"", "F32"}), len(names), len(names)).Draw(t, "keys")
+		var got, members []int
+		var expanded []string
+		for _, g := range Fold(len(names), func(i int) (string, string) { return names[i], keys[i] }) {
+			got = append(got, g.Members[0])
+			members = append(members, g.Members...)
+			all := expand(g.Name)
+			expanded = append(expanded, all...)
+			if len(all) != len(g.Members) || !slices.IsSorted(g.Members) {
+				t.Fatalf("%s: members %v", g.Name, g.Members)
+			}
+			for _, m := range g.Members {
+				if keys[m] != keys[g.Members[0]] || !slices.Contains(all, names[m]) {
+					t.Fatalf("%s holds %s (%s)", g.Name, names[m], keys[m])
+				}
+			}
+		}
+		if !slices.IsSorted(got) {
+			t.Fatalf("groups are not in order of appearance: %v", got)
+		}
+		slices.Sort(members)
+		for i, m := range members {
+			if i != m {
+				t.Fatalf("members are %v", members)
+			}
+		}
+		want := slices.Sorted(slices.Values(names))
+		slices.Sort(expanded)
+		if !slices.Equal(want, expanded) {
+			t.Fatalf("%v came back as %v", want, expanded)
+		}
+	})
+}
+
+func TestFoldRealNames(t *testing.T) {
+	dir := testdata.Path(t, "names")
+	files, err := filepath.Glob(filepath.Join(dir, "*.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		names := realNames(t, file)
+		var expanded []string
+		for _, g := range foldNames(names) {
+			if len(g.Members) == 1 {
+				expanded = append(expanded, g.Name)
+			} else {
+				expanded = append(expanded, expand(g.Name)...)
+			}
+		}
+		slices.Sort(expanded)
+		slices.Sort(names)
+		if !slices.Equal(names, expanded) {
+			t.Errorf("%s: names are lost", filepath.Base(file))
+		}
+	}
+}
+
+// realNames reads the first column of a list of tensors.
+func realNames(t testing.TB, file string) []string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range bytes.Lines(data) {
+		name, _, _ := strings.Cut(strings.TrimRight(string(line), "\n"), "\t")
+		if name != "" && name != "name" && name[0] != '#' {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// deepSeekNames returns n names in the shape of the largest releases: 58
+// layers of 256 experts.
+func deepSeekNames(n int) []string {
+	var names []string
+	for l := 3; ; l++ {
+		for e := range 256 {
+			for _, p := range []string{"gate_proj", "up_proj", "down_proj"} {
+				for _, s := range []string{"weight", "weight_scale_inv"} {
+					if len(names) == n {
+						return names
+					}
+					names = append(names, fmt.Sprintf("model.layers.%d.mlp.experts.%d.%s.%s", l, e, p, s))
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkFold(b *testing.B) {
+	names := deepSeekNames(92_000)
+	for b.Loop() {
+		foldNames(names)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(names)), "ns/name")
+}
