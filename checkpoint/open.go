@@ -44,9 +44,6 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 // Close closes the files of every checkpoint.
 func (r *Release) Close() error { return nil }
 
-// A Config is config.json or a document like it.
-type Config struct{}
-
 // A Checkpoint is the weights of one model: one file, or several that belong together.
 type Checkpoint struct {
 	// Path names this checkpoint as the user would: the reference given to
