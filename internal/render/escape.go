@@ -1,0 +1,152 @@
+package render
+
+import (
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Escape returns s fit to be shown: control characters, invisible and
+// direction-changing ones, and bytes that are not UTF-8 as Go escapes, a
+// backslash doubled, and the empty string as "".
+func Escape(s string) string {
+	if s != "" && plain(s) {
+		return s
+	}
+	return string(appendEscaped(nil, s))
+}
+
+func appendEscaped(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, `""`...)
+	}
+	if plain(s) {
+		return append(dst, s...)
+	}
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == '\\':
+			dst = append(dst, `\\`...)
+		case r == utf8.RuneError && n == 1, !strconv.IsPrint(r):
+			q := strconv.AppendQuoteToASCII(nil, s[i:i+n])
+			dst = append(dst, q[1:len(q)-1]...)
+		default:
+			dst = append(dst, s[i:i+n]...)
+		}
+		i += n
+	}
+	return dst
+}
+
+// plain reports whether every byte of s is printable ASCII other than a
+// backslash. It looks at eight bytes at a time: every name of every tensor
+// comes through here, twice.
+func plain(s string) bool {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		control := x - ones*' '
+		del := (x ^ ones*0x7f) - ones
+		backslash := (x ^ ones*'\\') - ones
+		if (x|control|del|backslash)&highs != 0 {
+			return plainBytes(s[i:])
+		}
+	}
+	return plainBytes(s[i:])
+}
+
+func plainBytes(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// displayWidth returns the columns that s, already escaped, takes on a terminal.
+func displayWidth(s string) int {
+	if plain(s) {
+		return len(s)
+	}
+	n := 0
+	for _, r := range s {
+		n += runeWidth(r)
+	}
+	return n
+}
+
+func runeWidth(r rune) int {
+	switch {
+	case r < 0x300:
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	case unicode.Is(wide, r):
+		return 2
+	}
+	return 1
+}
+
+// wide holds the blocks that are mostly East Asian Wide (Unicode Standard
+// Annex #11): Hangul, the CJK blocks, full-width forms, emoji.
+var wide = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{0x1100, 0x115f, 1},
+		{0x2e80, 0xa4cf, 1},
+		{0xac00, 0xd7a3, 1},
+		{0xf900, 0xfaff, 1},
+		{0xfe30, 0xfe6f, 1},
+		{0xff00, 0xff60, 1},
+		{0xffe0, 0xffe6, 1},
+	},
+	R32: []unicode.Range32{{0x1f300, 0x1f64f, 1}, {0x1f900, 0x1f9ff, 1}, {0x20000, 0x3fffd, 1}},
+}
+
+// cutMiddle shortens s to width columns by taking out its middle: the ends of
+// a tensor's name say more than what stands between them.
+func cutMiddle(s string, width int) string {
+	if displayWidth(s) <= width {
+		return s
+	}
+	if width < 3 {
+		return cutEnd(s, width)
+	}
+	head := prefix(s, (width-1)/3)
+	room := width - 1 - displayWidth(head)
+	tail := len(s)
+	for tail > len(head) {
+		r, n := utf8.DecodeLastRuneInString(s[:tail])
+		if w := runeWidth(r); w > room {
+			break
+		} else {
+			room -= w
+		}
+		tail -= n
+	}
+	return head + "…" + s[tail:]
+}
+
+func cutEnd(s string, width int) string {
+	if displayWidth(s) <= width {
+		return s
+	}
+	return prefix(s, width-1) + "…"
+}
+
+// prefix returns the longest start of s that fits in width columns.
+func prefix(s string, width int) string {
+	for i, r := range s {
+		width -= runeWidth(r)
+		if width < 0 {
+			return s[:i]
+		}
+	}
+	return s
+}

@@ -1,0 +1,396 @@
+package render
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func TestEscape(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                          `""`,
+		"model.layers.0.w":          "model.layers.0.w",
+		"a b":                       "a b",
+		"\x1b[2J":                   `\x1b[2J`,
+		"0123456\x7f":               `0123456\x7f`,
+		`C:\w`:                      `C:\\w`,
+		"a\nb\t\"":                  `a\nb\t"`,
+		"\xff\xc0x":                 `\xff\xc0x`,
+		"é漢":                        "é漢",
+		"\u202egpj.\u2066\u200b":    `\u202egpj.\u2066\u200b`,
+		"\u009b31m\u2028\U000e0001": `\u009b31m\u2028\U000e0001`,
+		"nbsp\u00a0":                `nbsp\u00a0`,
+	} {
+		if got := Escape(in); got != want {
+			t.Errorf("Escape(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// anyText draws bytes of every kind, not only valid text.
+func anyText() *rapid.Generator[string] {
+	return rapid.OneOf(
+		rapid.String(),
+		rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
+		rapid.StringMatching(`[a-z.0-9_\\"\t\n,]{0,40}`),
+	)
+}
+
+func TestEscapeIsReversibleAndPrintable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := anyText().Filter(func(s string) bool { return s != "" }).Draw(t, "s")
+		got := Escape(s)
+		for _, r := range got {
+			if !strconv.IsPrint(r) {
+				t.Fatalf("%q is shown with %U", s, r)
+			}
+		}
+		back, err := strconv.Unquote(`"` + strings.ReplaceAll(got, `"`, `\"`) + `"`)
+		if err != nil || back != s {
+			t.Fatalf("%q reads back as %q, %v", got, back, err)
+		}
+	})
+}
+
+func TestAppendJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := anyText().Draw(t, "s")
+		enc := AppendJSON(nil, s)
+		var back string
+		if err := json.Unmarshal(enc, &back); err != nil {
+			t.Fatalf("%s: %v", enc, err)
+		}
+		want := s
+		if !utf8.ValidString(s) {
+			b, _ := json.Marshal(s)
+			_ = json.Unmarshal(b, &want)
+		}
+		if back != want {
+			t.Fatalf("%q came back as %q", want, back)
+		}
+		for _, r := range string(enc) {
+			if !strconv.IsPrint(r) {
+				t.Fatalf("%s has %U", enc, r)
+			}
+		}
+		viaMarshal, err := Marshal(map[string]string{"k": s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range string(viaMarshal) {
+			if !strconv.IsPrint(r) {
+				t.Fatalf("%s has %U", viaMarshal, r)
+			}
+		}
+	})
+}
+
+func TestUnits(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.00 KiB", 10 << 10: "10.0 KiB", 98 << 20: "98.0 MiB",
+		1<<20 - 1: "1.00 MiB", 1023 << 10: "1023 KiB", 68777834496: "64.1 GiB", math.MaxUint64: "16.0 EiB",
+	} {
+		if got := Size(n); got != want {
+			t.Errorf("Size(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for n, want := range map[uint64]string{
+		0: "0", 999: "999", 1000: "1.00 K", 999_499: "999 K", 999_600: "1.00 M",
+		34388917248: "34.4 B", 671e9: "671 B", 2e12: "2.00 T", math.MaxUint64: "18.4e18",
+	} {
+		if got := Count(n); got != want {
+			t.Errorf("Count(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := Grouped(n); got != want {
+			t.Errorf("Grouped(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func sample() *Table {
+	return &Table{
+		Columns: []Column{
+			{Key: "checkpoint"},
+			{Key: "name", Title: "NAME", Cut: CutMiddle},
+			{Key: "dtype", Title: "DTYPE"},
+			{Key: "shape", Title: "SHAPE"},
+			{Key: "bytes", Title: "SIZE", Right: true},
+			{Key: "mean"},
+			{Key: "flag"},
+			{Key: "delta"},
+			{Title: "COUNT", Right: true},
+			{Key: "value", Title: "VALUE", Cut: CutEnd},
+		},
+		Rows: slices.Values([][]Cell{
+			{Uint(0), Text("model.norm.weight").In(Red), Text("BF16"), Shape([]uint64{7168}), Bytes(14336), Float(0.5), Bool(true), Int(-3), Text("x1"), Value("v", `{"k":1}`)},
+			{Uint(1), Text("a\t\xff\"\x1b"), Null(), Shape(nil), Null(), Float(math.NaN()), Bool(false), Int(4), Text("x60"), Text("two\nlines, and more")},
+			{Uint(math.MaxUint64), Text("model.layers.0.漢字.weight"), Text("F32"), Shape([]uint64{2, 3}), Bytes(24), Float(math.Inf(-1)), Null(), Null(), Text(""), Text("")},
+			{Null(), Text("s"), Text("F32"), Shape([]uint64{}), Bytes(4), Float(1e300), Null(), Null(), Null(), Null()},
+		}),
+	}
+}
+
+func TestTable(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		format Format
+		style  Style
+		want   string
+	}{
+		{"piped", TableFormat, Style{}, `
+model.norm.weight           BF16  [7168]  14336   x1  v
+a\t\xff"\x1b                -     -           -  x60  two\nlines, and more
+model.layers.0.漢字.weight  F32   [2,3]      24   ""  ""
+s                           F32   []          4    -  -
+`},
+		{"terminal", TableFormat, Style{Terminal: true, Width: 200}, `
+NAME                        DTYPE  SHAPE       SIZE  COUNT  VALUE
+model.norm.weight           BF16   [7168]  14.0 KiB     x1  v
+a\t\xff"\x1b                -      -              -    x60  two\nlines, and more
+model.layers.0.漢字.weight  F32    [2,3]       24 B     ""  ""
+s                           F32    []           4 B      -  -
+`},
+		{"narrow", TableFormat, Style{Terminal: true, Width: 64}, `
+NAME             DTYPE  SHAPE       SIZE  COUNT  VALUE
+mode…orm.weight  BF16   [7168]  14.0 KiB     x1  v
+a\t\xff"\x1b     -      -              -    x60  two\nlines, an…
+mode…字.weight   F32    [2,3]       24 B     ""  ""
+s                F32    []           4 B      -  -
+`},
+		{"csv", CSV, Style{}, `
+checkpoint,name,dtype,shape,bytes,mean,flag,delta,value
+0,model.norm.weight,BF16,[7168],14336,0.5,true,-3,v
+1,"a` + "\t\xff" + `""` + "\x1b" + `",,,,NaN,false,4,"two
+lines, and more"
+18446744073709551615,model.layers.0.漢字.weight,F32,"[2,3]",24,-Infinity,,,
+,s,F32,[],4,1e+300,,,
+`},
+		{"tsv", TSV, Style{}, strings.ReplaceAll(`
+checkpoint|name|dtype|shape|bytes|mean|flag|delta|value
+0|model.norm.weight|BF16|[7168]|14336|0.5|true|-3|v
+1|a\t`+"\xff\"\x1b"+`||||NaN|false|4|two\nlines, and more
+18446744073709551615|model.layers.0.漢字.weight|F32|[2,3]|24|-Infinity|||
+|s|F32|[]|4|1e+300|||
+`, "|", "\t")},
+		{"jsonl", JSONL, Style{}, `
+{"checkpoint":0,"name":"model.norm.weight","dtype":"BF16","shape":[7168],"bytes":14336,"mean":0.5,"flag":true,"delta":-3,"value":{"k":1}}
+{"checkpoint":1,"name":"a\t\ufffd\"\u001b","name_base64":"Yf8iGw==","dtype":null,"shape":null,"bytes":null,"mean":"NaN","flag":false,"delta":4,"value":"two\nlines, and more"}
+{"checkpoint":18446744073709551615,"name":"model.layers.0.漢字.weight","dtype":"F32","shape":[2,3],"bytes":24,"mean":"-Infinity","flag":null,"delta":null,"value":""}
+{"checkpoint":null,"name":"s","dtype":"F32","shape":[],"bytes":4,"mean":1e+300,"flag":null,"delta":null,"value":null}
+`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var b strings.Builder
+			if err := sample().Write(&b, tt.format, tt.style); err != nil {
+				t.Fatal(err)
+			}
+			want := strings.TrimPrefix(tt.want, "\n")
+			if tt.name == "jsonl" {
+				want = strings.ReplaceAll(want, "Yf8iGw==", base64.StdEncoding.EncodeToString([]byte("a\t\xff\"\x1b")))
+			}
+			if b.String() != want {
+				t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+			}
+		})
+	}
+}
+
+func TestColors(t *testing.T) {
+	table := &Table{Columns: []Column{{Title: "A"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x").In(Red), Null()}})}
+	var b strings.Builder
+	if err := table.Write(&b, TableFormat, Style{Terminal: true, Color: true}); err != nil {
+		t.Fatal(err)
+	}
+	want := "\x1b[1mA\x1b[0m  \x1b[1mB\x1b[0m\n\x1b[31mx\x1b[0m  -\n"
+	if b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+func TestBare(t *testing.T) {
+	table := &Table{Bare: true, Columns: []Column{{Title: "LONG TITLE"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x"), Text("y")}})}
+	var b strings.Builder
+	if err := table.Write(&b, TableFormat, Style{Terminal: true, Width: 80}); err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != "x  y\n" {
+		t.Errorf("got %q", b.String())
+	}
+}
+
+func TestDocument(t *testing.T) {
+	var b strings.Builder
+	d := NewDocument(&b)
+	d.Field("totals", struct {
+		Tensors int `json:"tensors"`
+	}{3})
+	List(d, "faults", []string{"<a>", "\u202e"})
+	List(d, "none", []string(nil))
+	d.Rows("tensors", &Table{Columns: []Column{{Key: "n"}, {Title: "N"}}, Rows: slices.Values([][]Cell{{Uint(1), Uint(2)}, {Null(), Null()}})})
+	d.Rows("empty", &Table{Rows: slices.Values([][]Cell(nil))})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"schema_version":1,
+ "totals":{"tensors":3},
+ "faults":[
+  "<a>",
+  "\u202e"],
+ "none":[],
+ "tensors":[
+  {"n":1},
+  {"n":null}],
+ "empty":[]}
+`
+	if b.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	}
+}
+
+// Whatever a cell holds, each format's own reader gives it back, and a table
+// is one printable line a row that fits the terminal.
+func TestFormatsRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name, note := anyText().Draw(t, "name"), anyText().Draw(t, "note")
+		n := rapid.Uint64().Draw(t, "n")
+		table := &Table{
+			Columns: []Column{{Key: "name", Title: "NAME", Cut: CutMiddle}, {Key: "n", Title: "N"}, {Key: "note", Title: "NOTE", Cut: CutEnd}},
+			Rows:    slices.Values([][]Cell{{Text(name), Bytes(n), Text(note)}}),
+		}
+		write := func(f Format, s Style) string {
+			var b strings.Builder
+			if err := table.Write(&b, f, s); err != nil {
+				t.Fatal(err)
+			}
+			return b.String()
+		}
+
+		var row struct {
+			Name   string
+			N      uint64
+			Note   string
+			Base64 []byte `json:"name_base64"`
+		}
+		if err := json.Unmarshal([]byte(write(JSONL, Style{})), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.N != n || (utf8.ValidString(name) && row.Name != name) || (!utf8.ValidString(name) && string(row.Base64) != name) {
+			t.Fatalf("jsonl: %+v", row)
+		}
+
+		// The reader of the standard library drops a carriage return before a
+		// newline, quoted or not.
+		if !strings.Contains(name+note, "\r") {
+			records, err := csv.NewReader(strings.NewReader(write(CSV, Style{}))).ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := records[1], []string{name, strconv.FormatUint(n, 10), note}; !slices.Equal(got, want) {
+				t.Fatalf("csv: %q, want %q", got, want)
+			}
+		}
+
+		lines := strings.Split(write(TSV, Style{}), "\n")
+		fields := strings.Split(lines[1], "\t")
+		unescape := strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\r`, "\r")
+		if len(lines) != 3 || len(fields) != 3 || unescape.Replace(fields[0]) != name || unescape.Replace(fields[2]) != note {
+			t.Fatalf("tsv: %q", lines)
+		}
+
+		const width = 60
+		for _, line := range strings.Split(write(TableFormat, Style{Terminal: true, Width: width}), "\n") {
+			if displayWidth(line) > width {
+				t.Fatalf("%d columns: %q", displayWidth(line), line)
+			}
+		}
+		if got := strings.Count(write(TableFormat, Style{}), "\n"); got != 1 {
+			t.Fatalf("%d lines for one row", got)
+		}
+	})
+}
+
+type brokenPipe struct{ room int }
+
+var errBroken = errors.New("broken")
+
+func (b *brokenPipe) Write(p []byte) (int, error) {
+	b.room -= len(p)
+	if b.room < 0 {
+		return 0, errBroken
+	}
+	return len(p), nil
+}
+
+func TestWriteErrorStopsTheRows(t *testing.T) {
+	for _, f := range []Format{TableFormat, CSV, JSONL, JSON} {
+		walked := 0
+		table := &Table{Columns: []Column{{Key: "n", Title: "N"}}, Rows: func(yield func([]Cell) bool) {
+			walked = 0
+			for i := range uint64(1e6) {
+				walked++
+				if !yield([]Cell{Uint(i)}) {
+					return
+				}
+			}
+		}}
+		var err error
+		if f == JSON {
+			d := NewDocument(&brokenPipe{})
+			d.Rows("rows", table)
+			err = d.Close()
+		} else {
+			err = table.Write(&brokenPipe{}, f, Style{})
+		}
+		if !errors.Is(err, errBroken) || walked > 1e5 {
+			t.Errorf("%s: %v after %d rows", f, err, walked)
+		}
+	}
+	if err := sample().Write(io.Discard, JSON, Style{}); err == nil {
+		t.Error("a table is not a JSON document")
+	}
+}
+
+func BenchmarkTable(b *testing.B) {
+	names := make([]string, 92_000)
+	for i := range names {
+		names[i] = "model.layers." + strconv.Itoa(i/1500) + ".mlp.experts." + strconv.Itoa(i%1500) + ".down_proj.weight_scale_inv"
+	}
+	row := make([]Cell, 4)
+	dims := []uint64{7168, 2048}
+	table := &Table{
+		Columns: []Column{{Key: "name", Title: "NAME"}, {Key: "dtype", Title: "DTYPE"}, {Key: "shape", Title: "SHAPE"}, {Key: "bytes", Title: "SIZE", Right: true}},
+		Rows: func(yield func([]Cell) bool) {
+			for _, n := range names {
+				row[0], row[1], row[2], row[3] = Text(n), Text("F8_E4M3"), Shape(dims), Bytes(14680064)
+				if !yield(row) {
+					return
+				}
+			}
+		},
+	}
+	for _, f := range []Format{TableFormat, JSONL, CSV, TSV} {
+		b.Run(string(f), func(b *testing.B) {
+			var out bytes.Buffer
+			for b.Loop() {
+				out.Reset()
+				if err := table.Write(&out, f, Style{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.SetBytes(int64(out.Len()))
+		})
+	}
+}
