@@ -1,0 +1,161 @@
+package rename
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Map is an ordered list of rules from old names to new ones. It is read by
+// Parse, or comes from Builtin, Invert, Compose or a plan's Inverse.
+type Map struct {
+	// File is what messages call the map: the file's name, or "".
+	File        string
+	Description string
+	// From and To name conventions, for people and for tools that know them.
+	From, To string
+	// Strip holds segments, or several joined by dots, that are taken out of
+	// names wherever they stand, once and before any rule sees the name.
+	Strip []string
+	// Rules are tried in order, and the first that matches decides. All
+	// renames of a plan happen at once: a new name is never looked at again.
+	Rules     []Rule
+	Otherwise Otherwise
+}
+
+// A Pos is a place in a map's file. Lines and columns count from 1; the zero
+// Pos belongs to rules that were made, not read.
+type Pos struct{ Line, Column int }
+
+// A Rule says what happens to the tensors whose names match.
+type Rule struct {
+	Pos Pos
+	// From has one pattern, or several in an operation that joins tensors.
+	From []*Pattern
+	// To has one template, several in an operation that takes tensors apart,
+	// and none where the tensor is dropped. The holes are those of From[0].
+	To []*Template
+	// Drop is the reason for which a tensor is left out, or "".
+	Drop string
+	// Ops are the operations on the tensor's bytes, in order. A rule without
+	// them is a pure rename, or a drop.
+	Ops []Operation
+}
+
+// MovesBytes reports whether names alone cannot carry the rule out.
+func (r *Rule) MovesBytes() bool { return len(r.Ops) > 0 }
+
+// String writes the rule on one line, as messages quote it.
+func (r *Rule) String() string {
+	var b strings.Builder
+	for i, p := range r.From {
+		if i > 0 {
+			b.WriteString(" + ")
+		}
+		b.WriteString(p.source)
+	}
+	if r.Drop != "" {
+		b.WriteString(" (dropped)")
+		return b.String()
+	}
+	b.WriteString(" -> ")
+	for i, t := range r.To {
+		if i > 0 {
+			b.WriteString(" + ")
+		}
+		b.WriteString(t.source)
+	}
+	return b.String()
+}
+
+// An Operation changes a tensor's bytes. This package reads operations and
+// hands them on; carrying them out is for whoever has the bytes.
+type Operation struct {
+	Kind OpKind
+	Pos  Pos
+	// Split holds the parameters of an OpSplit.
+	Split *Split
+
+	arg *yamlNode // of the kinds whose parameters have no fields yet
+}
+
+// An OpKind names an operation, as maps write it.
+type OpKind string
+
+const (
+	OpSplit     OpKind = "split"     // one tensor into several along an axis
+	OpConcat    OpKind = "concat"    // several tensors into one along an axis
+	OpStack     OpKind = "stack"     // several tensors into one with a new first axis
+	OpUnstack   OpKind = "unstack"   // the inverse of stack
+	OpTranspose OpKind = "transpose" // exchange axes
+	OpPermute   OpKind = "permute"   // reorder rows, as rotary embeddings need
+	OpOffset    OpKind = "offset"    // add a constant
+	OpRepack    OpKind = "repack"    // another layout of quantised blocks
+)
+
+var opKinds = []OpKind{OpSplit, OpConcat, OpStack, OpUnstack, OpTranspose, OpPermute, OpOffset, OpRepack}
+
+// A Split takes a tensor apart along an axis.
+type Split struct {
+	Axis int
+	// Parts are the sizes along the axis, or ratios of them: one for each new
+	// name.
+	Parts []uint64
+	// Layout says how the parts lie in the tensor: "contiguous" (also when
+	// empty), "per-head" or "grouped".
+	Layout string
+}
+
+var splitLayouts = []string{"contiguous", "per-head", "grouped"}
+
+// Otherwise says what happens to tensors that no rule matches.
+type Otherwise struct {
+	// Action is Keep, Fail or Drop.
+	Action OtherwiseAction
+	Reason string // of Drop
+}
+
+// An OtherwiseAction is what an Otherwise does.
+type OtherwiseAction uint8
+
+const (
+	// OtherwiseKeep leaves the tensor as it is, but for what Strip took out.
+	OtherwiseKeep OtherwiseAction = iota
+	// OtherwiseFail refuses the plan.
+	OtherwiseFail
+	// OtherwiseDrop leaves the tensor out.
+	OtherwiseDrop
+)
+
+// ruleAt names a rule in messages: by its place where it has one.
+func (m *Map) ruleAt(i int) string {
+	r := &m.Rules[i]
+	if r.Pos.Line == 0 {
+		return fmt.Sprintf("rule %d (%s)", i+1, r)
+	}
+	if m.File == "" {
+		return fmt.Sprintf("%d:%d", r.Pos.Line, r.Pos.Column)
+	}
+	return fmt.Sprintf("%s:%d:%d", m.File, r.Pos.Line, r.Pos.Column)
+}
+
+// strip takes the map's segments out of the name.
+func (m *Map) strip(name string) string {
+	if !slices.ContainsFunc(m.Strip, func(s string) bool { return strings.Contains(name, s) }) {
+		return name
+	}
+	var kept []string
+	rest := strings.Split(name, ".")
+next:
+	for len(rest) > 0 {
+		for _, s := range m.Strip {
+			if cut := strings.Split(s, "."); len(cut) <= len(rest) && slices.Equal(cut, rest[:len(cut)]) {
+				rest = rest[len(cut):]
+				continue next
+			}
+		}
+		kept = append(kept, rest[0])
+		rest = rest[1:]
+	}
+	return strings.Join(kept, ".")
+}

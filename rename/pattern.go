@@ -1,0 +1,661 @@
+package rename
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A HoleKind says what text a hole of a pattern takes.
+type HoleKind uint8
+
+const (
+	// Digits is a whole run of the digits 0 to 9: {layer}.
+	Digits HoleKind = iota
+	// Segment is one or more characters other than a dot: {name:seg}.
+	Segment
+	// Anything is any text, also none: {name...}.
+	Anything
+)
+
+func (k HoleKind) String() string {
+	return [...]string{"a number", "a segment", "anything"}[k]
+}
+
+// A Hole is a named gap in a pattern.
+type Hole struct {
+	Name string
+	Kind HoleKind
+}
+
+// String writes the hole as a pattern does.
+func (h Hole) String() string {
+	return "{" + h.Name + [...]string{"", ":seg", "..."}[h.Kind] + "}"
+}
+
+// A Pattern is the left side of a rule: literal text with holes. It matches
+// whole names only.
+//
+// Holes take the shortest text that lets the rest match, the leftmost hole
+// first, except that a hole of digits always takes a whole run of them: in
+// "h.{n}.w" against "h.11.w" it is 11 and never 1. A hole that stands twice
+// must take the same text both times.
+type Pattern struct {
+	source string
+	pieces []piece
+	holes  []Hole
+
+	literal bool   // has no holes
+	form    string // what Normal makes of every name that matches; "" when holes other than digits are there
+	repeats bool   // a hole stands twice
+	prefix  string // literal text before the first hole
+	suffix  string // literal text after the last hole
+}
+
+// A piece is literal text, or a hole when text is empty.
+type piece struct {
+	text  string
+	hole  int
+	kind  HoleKind
+	again bool // an earlier piece is the same hole
+}
+
+// A SyntaxError is a fault in a pattern or a template.
+type SyntaxError struct {
+	Source string
+	Offset int // in bytes
+	Msg    string
+	Hint   string // what to write instead, or ""
+}
+
+func (e *SyntaxError) Error() string {
+	s := fmt.Sprintf("%q: character %d: %s", e.Source, e.Offset+1, e.Msg)
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+// Compile reads a pattern. Its error is a *SyntaxError.
+func Compile(source string) (*Pattern, error) {
+	tokens, err := tokenize(source)
+	if err != nil {
+		return nil, err
+	}
+	fault := func(tok token, hint, format string, args ...any) error {
+		return &SyntaxError{source, tok.offset, fmt.Sprintf(format, args...), hint}
+	}
+	if len(tokens) == 0 {
+		return nil, &SyntaxError{source, 0, "the pattern is empty", "write a tensor name"}
+	}
+	p := &Pattern{source: source, literal: true}
+	for i, tok := range tokens {
+		if !tok.isHole {
+			p.pieces = append(p.pieces, piece{text: tok.text})
+			continue
+		}
+		p.literal = false
+		if tok.shift != 0 {
+			return nil, fault(tok, "shift it on the right side", "a pattern cannot shift {%s}", tok.text)
+		}
+		at := slices.IndexFunc(p.holes, func(h Hole) bool { return h.Name == tok.text })
+		again := at >= 0
+		switch {
+		case !again:
+			at = len(p.holes)
+			p.holes = append(p.holes, Hole{tok.text, tok.kind})
+		case tok.typed && tok.kind != p.holes[at].Kind:
+			return nil, fault(tok, "give the second hole another name",
+				"{%s} is %v here and %v before", tok.text, tok.kind, p.holes[at].Kind)
+		default:
+			p.repeats = true
+		}
+		kind := p.holes[at].Kind
+		if i > 0 {
+			switch before := tokens[i-1]; {
+			case before.isHole && p.pieces[i-1].kind == kind:
+				return nil, fault(tok, "put text between them, or make them one",
+					"two holes for %v stand side by side, and no name says where one ends", kind)
+			case !before.isHole && kind == Digits && isDigit(before.text[len(before.text)-1]):
+				return nil, fault(tok, "a hole takes the whole number: leave the digit out, or write the numbers one by one",
+					"a digit stands right before {%s}", tok.text)
+			}
+		}
+		if i+1 < len(tokens) && kind == Digits && !tokens[i+1].isHole && isDigit(tokens[i+1].text[0]) {
+			return nil, fault(tokens[i+1], "a hole takes the whole number: leave the digit out, or write the numbers one by one",
+				"a digit stands right after {%s}", tok.text)
+		}
+		p.pieces = append(p.pieces, piece{hole: at, kind: kind, again: again})
+	}
+	p.prepare()
+	return p, nil
+}
+
+// MustCompile is Compile for patterns known to be right. It panics on others.
+func MustCompile(source string) *Pattern {
+	p, err := Compile(source)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// Exactly returns the pattern that matches name and nothing else, which must
+// not be empty.
+func Exactly(name string) *Pattern {
+	p := &Pattern{source: escapeBraces(name), literal: true, pieces: []piece{{text: name}}}
+	p.prepare()
+	return p
+}
+
+func (p *Pattern) prepare() {
+	if first := p.pieces[0]; first.text != "" {
+		p.prefix = first.text
+	}
+	if last := p.pieces[len(p.pieces)-1]; last.text != "" {
+		p.suffix = last.text
+	}
+	var shape []byte
+	for _, pc := range p.pieces {
+		switch {
+		case pc.text != "":
+			shape = append(shape, pc.text...)
+		case pc.kind == Digits:
+			shape = append(shape, '0')
+		default:
+			return
+		}
+	}
+	p.form = Normal(string(shape))
+}
+
+// String returns the pattern as it was written.
+func (p *Pattern) String() string { return p.source }
+
+// Holes returns the holes in the order in which they first appear.
+func (p *Pattern) Holes() []Hole { return slices.Clone(p.holes) }
+
+// Literal returns the one name that the pattern matches when it has no holes.
+func (p *Pattern) Literal() (name string, ok bool) {
+	if !p.literal {
+		return "", false
+	}
+	return p.pieces[0].text, true
+}
+
+// Match reports whether the whole name matches, and the text of each hole, in
+// the order of Holes.
+//
+// It takes time in proportion to the length of the name. Patterns with a hole
+// that stands twice beside holes for segments or anything could take longer:
+// they are given a number of steps in proportion to the length, after which the
+// name counts as not matched, as does one of more than 64 KiB where there are
+// such holes. A Plan reports names given up on and refuses.
+func (p *Pattern) Match(name string) (holes []string, ok bool) {
+	var m matcher
+	if !m.match(p, name) {
+		return nil, false
+	}
+	return m.holes, true
+}
+
+// maxSearched bounds the memory of a search. No name that a loader has to look
+// up comes near it.
+const maxSearched = 1 << 16
+
+// A matcher is the memory of a match, to be used again for the next.
+type matcher struct {
+	holes  []string // of the last match
+	gaveUp bool     // the last match ran out of steps
+
+	tails []bool // tails[i*(len(name)+1)+at]: pieces[i:] match name[at:], equal holes aside
+	steps int
+}
+
+func (m *matcher) match(p *Pattern, name string) bool {
+	m.gaveUp = false
+	if p.literal {
+		m.holes = m.holes[:0]
+		return name == p.pieces[0].text
+	}
+	if len(name) < len(p.prefix)+len(p.suffix) ||
+		!strings.HasPrefix(name, p.prefix) || !strings.HasSuffix(name, p.suffix) {
+		return false
+	}
+	m.holes = slices.Grow(m.holes[:0], len(p.holes))[:len(p.holes)]
+	switch {
+	case p.form != "":
+		return m.matchDigits(p, name)
+	case len(p.holes) == 1 && !p.repeats && p.holes[0].Kind == Anything:
+		m.holes[0] = name[len(p.prefix) : len(name)-len(p.suffix)]
+		return true
+	}
+	if len(name) > maxSearched {
+		m.gaveUp = true
+		return false
+	}
+	m.steps = math.MaxInt
+	if p.repeats {
+		m.steps = 256 * (len(name) + 16)
+	}
+	m.fillTails(p, name)
+	return m.tails[0] && m.search(p, name, 0, 0)
+}
+
+// matchDigits matches a pattern in which the end of every piece is certain.
+func (m *matcher) matchDigits(p *Pattern, name string) bool {
+	at := 0
+	for _, pc := range p.pieces {
+		start := at
+		if pc.text != "" {
+			if !strings.HasPrefix(name[at:], pc.text) {
+				return false
+			}
+			at += len(pc.text)
+			continue
+		}
+		at = digitsEnd(name, at)
+		if at == start || pc.again && m.holes[pc.hole] != name[start:at] {
+			return false
+		}
+		m.holes[pc.hole] = name[start:at]
+	}
+	return at == len(name)
+}
+
+// fillTails finds out, from the right, which tails of the name each tail of the
+// pattern matches, taking no notice of holes that must be equal.
+func (m *matcher) fillTails(p *Pattern, name string) {
+	n, width := len(name), len(name)+1
+	size := (len(p.pieces) + 1) * width
+	m.tails = slices.Grow(m.tails[:0], size)[:size]
+	next := m.tails[size-width:]
+	clear(next)
+	next[n] = true
+	for i := len(p.pieces) - 1; i >= 0; i-- {
+		pc := p.pieces[i]
+		this := m.tails[i*width : (i+1)*width]
+		runEnd := n // of the digits that hold the character at at
+		for at := n; at >= 0; at-- {
+			if at == n || !isDigit(name[at]) {
+				runEnd = at
+			}
+			switch {
+			case pc.text != "":
+				this[at] = strings.HasPrefix(name[at:], pc.text) && next[at+len(pc.text)]
+			case pc.kind == Digits:
+				this[at] = runEnd > at && (at == 0 || !isDigit(name[at-1])) && next[runEnd]
+			case pc.kind == Segment:
+				this[at] = at < n && name[at] != '.' && (next[at+1] || this[at+1])
+			default:
+				this[at] = next[at] || at < n && this[at+1]
+			}
+		}
+		next = this
+	}
+}
+
+// search places pieces[i:] at name[at:], where fillTails found them to match.
+// Without equal holes the first try of each is the right one.
+func (m *matcher) search(p *Pattern, name string, i, at int) bool {
+	width := len(name) + 1
+	for ; i < len(p.pieces); i++ {
+		pc := p.pieces[i]
+		next := m.tails[(i+1)*width:]
+		switch {
+		case pc.text != "":
+			at += len(pc.text)
+		case pc.kind == Digits:
+			end := digitsEnd(name, at)
+			if pc.again && m.holes[pc.hole] != name[at:end] {
+				return false
+			}
+			m.holes[pc.hole] = name[at:end]
+			at = end
+		case pc.again:
+			if !strings.HasPrefix(name[at:], m.holes[pc.hole]) {
+				return false
+			}
+			at += len(m.holes[pc.hole])
+		default:
+			end := at
+			if pc.kind == Segment {
+				end++
+			}
+			for ; end <= len(name); end++ {
+				if pc.kind == Segment && name[end-1] == '.' {
+					return false
+				}
+				if m.steps--; m.steps < 0 {
+					m.gaveUp = true
+					return false
+				}
+				if !next[end] {
+					continue
+				}
+				m.holes[pc.hole] = name[at:end]
+				if !p.repeats {
+					break
+				}
+				if m.search(p, name, i+1, end) {
+					return true
+				}
+				if m.gaveUp {
+					return false
+				}
+			}
+			if p.repeats {
+				return false
+			}
+			at = end
+			continue
+		}
+		if !next[at] {
+			return false
+		}
+	}
+	return true
+}
+
+// A Template is the right side of a rule: literal text and the holes of its
+// pattern, which stand for the text they took. {layer+1} and {layer-1} shift a
+// number; they keep no leading zeros, and so refuse numbers that have them.
+type Template struct {
+	source string
+	pieces []templatePiece
+}
+
+// A templatePiece is literal text, or a hole when text is empty.
+type templatePiece struct {
+	text  string
+	hole  int // of the pattern
+	shift int64
+}
+
+// CompileTemplate reads the right side of a rule whose left side is p. Its
+// error is a *SyntaxError.
+func CompileTemplate(source string, p *Pattern) (*Template, error) {
+	tokens, err := tokenize(source)
+	if err != nil {
+		return nil, err
+	}
+	if len(tokens) == 0 {
+		return nil, &SyntaxError{source, 0, "the new name is empty", "write a tensor name, or drop the tensor with a reason"}
+	}
+	t := &Template{source: source}
+	for _, tok := range tokens {
+		if !tok.isHole {
+			t.pieces = append(t.pieces, templatePiece{text: tok.text})
+			continue
+		}
+		at := slices.IndexFunc(p.holes, func(h Hole) bool { return h.Name == tok.text })
+		if at < 0 {
+			return nil, &SyntaxError{
+				source, tok.offset,
+				fmt.Sprintf("the left side has no hole {%s}", tok.text), holeHint(tok.text, p.holes),
+			}
+		}
+		if tok.shift != 0 && p.holes[at].Kind != Digits {
+			return nil, &SyntaxError{
+				source, tok.offset,
+				fmt.Sprintf("{%s} is %v, and only a number can be shifted", tok.text, p.holes[at].Kind), "",
+			}
+		}
+		t.pieces = append(t.pieces, templatePiece{hole: at, shift: tok.shift})
+	}
+	return t, nil
+}
+
+func holeHint(name string, holes []Hole) string {
+	var names []string
+	for _, h := range holes {
+		names = append(names, h.Name)
+	}
+	if len(names) == 0 {
+		return "it has none; write {{ and }} for literal braces"
+	}
+	if near := nearest(name, names); near != "" {
+		return "did you mean {" + near + "}?"
+	}
+	return "it has {" + strings.Join(names, "}, {") + "}"
+}
+
+// literalTemplate returns the template that always makes name.
+func literalTemplate(name string) *Template {
+	t := &Template{source: escapeBraces(name)}
+	if name != "" {
+		t.pieces = []templatePiece{{text: name}}
+	}
+	return t
+}
+
+// String returns the template as it was written.
+func (t *Template) String() string { return t.source }
+
+// Expand returns the name that the template makes of what the holes of its
+// pattern took. It fails where a number cannot be shifted.
+func (t *Template) Expand(holes []string) (string, error) {
+	b, err := t.appendName(nil, holes)
+	return string(b), err
+}
+
+func (t *Template) appendName(b []byte, holes []string) ([]byte, error) {
+	for _, pc := range t.pieces {
+		switch {
+		case pc.text != "":
+			b = append(b, pc.text...)
+		case pc.shift == 0:
+			b = append(b, holes[pc.hole]...)
+		default:
+			digits := holes[pc.hole]
+			if len(digits) > 1 && digits[0] == '0' {
+				return b, fmt.Errorf("%q cannot be shifted by %+d: it has leading zeros", digits, pc.shift)
+			}
+			v, err := strconv.ParseInt(digits, 10, 64)
+			switch {
+			case err != nil || v > math.MaxInt64-maxShift:
+				return b, fmt.Errorf("%q cannot be shifted by %+d: it is too large", digits, pc.shift)
+			case v+pc.shift < 0:
+				return b, fmt.Errorf("%q cannot be shifted by %+d: it would be less than 0", digits, pc.shift)
+			}
+			b = strconv.AppendInt(b, v+pc.shift, 10)
+		}
+	}
+	return b, nil
+}
+
+// maxShift keeps sums of two shifts, as Compose makes them, far from overflow.
+const maxShift = 1_000_000_000
+
+// A token is a stretch of literal text, or a hole.
+type token struct {
+	offset int    // in the source
+	text   string // the literal text, or the name of the hole
+	isHole bool
+	kind   HoleKind
+	typed  bool // the kind was written, not assumed
+	shift  int64
+}
+
+// tokenize reads what patterns and templates have in common.
+func tokenize(source string) ([]token, error) {
+	const literalBraces = "write {{ and }} for literal braces"
+	fault := func(offset int, hint, format string, args ...any) error {
+		return &SyntaxError{source, offset, fmt.Sprintf(format, args...), hint}
+	}
+	var tokens []token
+	var text []byte
+	textAt := 0
+	flush := func() {
+		if len(text) > 0 {
+			tokens = append(tokens, token{offset: textAt, text: string(text)})
+			text = text[:0]
+		}
+	}
+	for i := 0; i < len(source); {
+		c := source[i]
+		if c != '{' && c != '}' || strings.HasPrefix(source[i+1:], source[i:i+1]) {
+			if len(text) == 0 {
+				textAt = i
+			}
+			text = append(text, c)
+			i++
+			if c == '{' || c == '}' {
+				i++
+			}
+			continue
+		}
+		if c == '}' {
+			return nil, fault(i, literalBraces, "a } without its {")
+		}
+		flush()
+		n := strings.IndexAny(source[i+1:], "{}")
+		if n < 0 || source[i+1+n] == '{' {
+			return nil, fault(i, literalBraces, "a { without its }")
+		}
+		inside := source[i+1 : i+1+n]
+		tok := token{offset: i, isHole: true}
+		name := 0
+		for name < len(inside) && (isLetter(inside[name]) || name > 0 && isDigit(inside[name])) {
+			name++
+		}
+		tok.text = inside[:name]
+		switch suffix := inside[name:]; {
+		case inside == "":
+			return nil, fault(i, "write {layer} for a number, {name:seg} for a segment, {name...} for anything", "the hole has no name")
+		case name == 0:
+			return nil, fault(i, "a hole stands for any number: write {layer}; for a choice write one rule each", "{%s} is not the name of a hole", inside)
+		case suffix == "":
+		case suffix == ":seg":
+			tok.kind, tok.typed = Segment, true
+		case suffix == "...":
+			tok.kind, tok.typed = Anything, true
+		case suffix[0] == '+' || suffix[0] == '-':
+			v, err := strconv.ParseInt(suffix[1:], 10, 64)
+			if err != nil || v <= 0 || v > maxShift || !isDigit(suffix[1]) {
+				return nil, fault(i, "write {"+tok.text+"+1} or {"+tok.text+"-1}", "%q is not a shift", suffix)
+			}
+			if suffix[0] == '-' {
+				v = -v
+			}
+			tok.shift = v
+		default:
+			return nil, fault(i, "the forms are {layer} for a number, {name:seg} for a segment, {name...} for anything", "{%s} is not a hole", inside)
+		}
+		tokens = append(tokens, tok)
+		i += n + 2
+	}
+	flush()
+	return tokens, nil
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' }
+
+var braces = strings.NewReplacer("{", "{{", "}", "}}")
+
+// escapeBraces writes a name as a pattern that matches it.
+func escapeBraces(name string) string {
+	if !strings.ContainsAny(name, "{}") {
+		return name
+	}
+	return braces.Replace(name)
+}
+
+// Normal returns the name with every run of digits replaced by a single 0.
+// Names that differ only in their numbers have the same normal form, which is
+// how large tables of templates are searched: look the form up, then match.
+func Normal(name string) string { return string(AppendNormal(nil, name)) }
+
+// AppendNormal appends Normal(name) to dst.
+func AppendNormal(dst []byte, name string) []byte {
+	copied := 0
+	for i := 0; i < len(name); i++ {
+		if !isDigit(name[i]) {
+			continue
+		}
+		end := digitsEnd(name, i)
+		dst = append(append(dst, name[copied:i]...), '0')
+		copied, i = end, end
+	}
+	return append(dst, name[copied:]...)
+}
+
+// An Index finds which of many patterns match a name. Patterns whose holes are
+// all numbers are found by the name's normal form, at a cost that does not grow
+// with their number; the others are tried one by one. It is safe for concurrent
+// use.
+type Index struct {
+	patterns []*Pattern
+	exact    map[string][]int32 // literal patterns by their name
+	forms    map[string][]int32 // patterns of numbers by their form
+	others   []int32
+}
+
+// NewIndex returns an index of the patterns, which it keeps.
+func NewIndex(patterns []*Pattern) *Index {
+	x := &Index{patterns: patterns, exact: make(map[string][]int32), forms: make(map[string][]int32)}
+	for i, p := range patterns {
+		switch i := int32(i); {
+		case p.literal:
+			x.exact[p.pieces[0].text] = append(x.exact[p.pieces[0].text], i)
+		case p.form != "":
+			x.forms[p.form] = append(x.forms[p.form], i)
+		default:
+			x.others = append(x.others, i)
+		}
+	}
+	return x
+}
+
+// Match yields the patterns that match the name, by their place in the slice
+// given to NewIndex, in ascending order, with the text of their holes. The
+// slice is good until the next iteration.
+func (x *Index) Match(name string) iter.Seq2[int, []string] {
+	return func(yield func(int, []string) bool) {
+		s := searcher{index: x}
+		s.each(name, yield)
+	}
+}
+
+// A searcher is an index with the memory of a search.
+type searcher struct {
+	index   *Index
+	matcher matcher
+	form    []byte
+	gaveUp  int // a pattern that ran out of steps in the last search, or -1
+}
+
+func (s *searcher) each(name string, yield func(int, []string) bool) {
+	s.gaveUp = -1
+	exact := s.index.exact[name]
+	var forms []int32
+	if len(s.index.forms) > 0 {
+		s.form = AppendNormal(s.form[:0], name)
+		forms = s.index.forms[string(s.form)]
+	}
+	others := s.index.others
+	for {
+		list := &exact
+		if len(forms) > 0 && (len(*list) == 0 || forms[0] < (*list)[0]) {
+			list = &forms
+		}
+		if len(others) > 0 && (len(*list) == 0 || others[0] < (*list)[0]) {
+			list = &others
+		}
+		if len(*list) == 0 {
+			return
+		}
+		i := int((*list)[0])
+		*list = (*list)[1:]
+		if s.matcher.match(s.index.patterns[i], name) {
+			if !yield(i, s.matcher.holes) {
+				return
+			}
+		} else if s.matcher.gaveUp && s.gaveUp < 0 {
+			s.gaveUp = i
+		}
+	}
+}

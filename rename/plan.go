@@ -1,0 +1,598 @@
+package rename
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits are what the format of a checkpoint, and the caller, allow.
+type Limits struct {
+	// Format is what messages call the format.
+	Format string
+	// MaxName is the longest name in bytes; 0 sets no limit.
+	MaxName int
+	// NoNUL refuses names with a NUL byte.
+	NoNUL bool
+	// Strict refuses maps with rules that match nothing.
+	Strict bool
+}
+
+// GGUF returns the limits of GGUF files. ggml keeps names in 64 bytes with a
+// terminating NUL (GGML_MAX_NAME in ggml.h), and readers refuse longer ones.
+func GGUF() Limits { return Limits{Format: "GGUF", MaxName: 63, NoNUL: true} }
+
+// Safetensors returns the limits of safetensors files.
+func Safetensors() Limits { return Limits{Format: "safetensors"} }
+
+// metadataKey is the one key of a safetensors header that is not a tensor. No
+// format may have a tensor of this name, so that checkpoints stay convertible.
+const metadataKey = "__metadata__"
+
+// A Plan is what a map does to the tensors of one checkpoint.
+type Plan struct {
+	Map *Map `json:"-"`
+	// Rows has what happens to each tensor, in the order of the names.
+	Rows []Row `json:"rows"`
+	// Uses has what became of each rule, in the order of the map.
+	Uses []Use `json:"rules"`
+	// Problems are the reasons for which the plan must not be carried out.
+	Problems []Problem `json:"problems"`
+}
+
+// An Action is what happens to a tensor.
+type Action uint8
+
+const (
+	// Keep leaves the tensor and its name as they are.
+	Keep Action = iota
+	// Move gives the tensor a new name.
+	Move
+	// Drop leaves the tensor out.
+	Drop
+	// Change needs the tensor's bytes: names alone cannot carry it out.
+	Change
+)
+
+func (a Action) String() string {
+	return [...]string{"keep", "move", "drop", "change"}[a]
+}
+
+// MarshalText writes the action as String does.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// A Row is what happens to one tensor.
+type Row struct {
+	From   string `json:"from"`
+	To     string `json:"to,omitempty"` // the name in the end; "" for Drop and Change
+	Action Action `json:"action"`
+	Rule   int    `json:"rule"`             // which rule of the map decided, -1 for none
+	Reason string `json:"reason,omitempty"` // of a Drop
+}
+
+// A Use is what became of a rule.
+type Use struct {
+	Rule    string `json:"rule"`             // as written
+	Where   string `json:"where"`            // file:line:col
+	Tensors int    `json:"tensors"`          // that the rule decided
+	Lost    int    `json:"lost,omitempty"`   // that it matches, but an earlier rule decided
+	LostTo  int    `json:"lost_to"`          // the earlier rule of the first of them, or -1
+	Shadow  bool   `json:"shadow,omitempty"` // all that it matches are lost
+}
+
+// Unused reports whether no tensor matches the rule.
+func (u *Use) Unused() bool { return u.Tensors == 0 && u.Lost == 0 }
+
+// A ProblemKind names a reason to refuse a plan.
+type ProblemKind string
+
+const (
+	// TwoToOne is two tensors that would get the same name.
+	TwoToOne ProblemKind = "two-to-one"
+	// OntoKept is a tensor that would get the name of one that keeps it.
+	OntoKept ProblemKind = "onto-kept"
+	// TwiceThere is a name that two tensors of the checkpoint have already.
+	TwiceThere ProblemKind = "twice-there"
+	// EmptyName is a new name without characters.
+	EmptyName ProblemKind = "empty-name"
+	// LongName is a new name that the format has no room for.
+	LongName ProblemKind = "long-name"
+	// BadName is a new name that the format cannot hold or keeps for itself.
+	BadName ProblemKind = "bad-name"
+	// BadShift is a number that a rule cannot shift.
+	BadShift ProblemKind = "bad-shift"
+	// NoRule is a tensor that no rule matches, where the map calls it an error.
+	NoRule ProblemKind = "no-rule"
+	// UnusedRule is a rule that matches nothing, in strict plans.
+	UnusedRule ProblemKind = "unused-rule"
+	// MovesBytes is a rule that names alone cannot carry out.
+	MovesBytes ProblemKind = "moves-bytes"
+	// GaveUp is a name on which a pattern ran out of steps.
+	GaveUp ProblemKind = "gave-up"
+)
+
+// A Problem is a reason to refuse a plan.
+type Problem struct {
+	Kind    ProblemKind `json:"kind"`
+	To      string      `json:"to,omitempty"` // the name in question
+	From    []string    `json:"from,omitempty"`
+	Rule    int         `json:"rule"` // of the map, or -1
+	Message string      `json:"message"`
+}
+
+func (p *Problem) Error() string { return p.Message }
+
+// A PlanError is the refusal of a plan.
+type PlanError struct{ Problems []Problem }
+
+// Error gives every reason on a line of its own, up to 20.
+func (e *PlanError) Error() string {
+	const shown = 20
+	var b strings.Builder
+	for i, p := range e.Problems {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		if i == shown {
+			fmt.Fprintf(&b, "and %d more problems", len(e.Problems)-shown)
+			break
+		}
+		b.WriteString(p.Message)
+	}
+	return b.String()
+}
+
+// Unwrap gives errors.As each problem.
+func (e *PlanError) Unwrap() []error {
+	errs := make([]error, len(e.Problems))
+	for i := range e.Problems {
+		errs[i] = &e.Problems[i]
+	}
+	return errs
+}
+
+// Err returns a *PlanError with all problems, or nil when there are none.
+func (p *Plan) Err() error {
+	if len(p.Problems) == 0 {
+		return nil
+	}
+	return &PlanError{p.Problems}
+}
+
+// NewPlan applies a map to the names of a checkpoint's tensors. It always
+// returns a plan; whether it may be carried out is for Err to say.
+func NewPlan(m *Map, names []string, limits Limits) *Plan {
+	p := &Plan{
+		Map:  m,
+		Rows: make([]Row, len(names)),
+		Uses: make([]Use, len(m.Rules)),
+	}
+	for i := range p.Uses {
+		p.Uses[i] = Use{Rule: m.Rules[i].String(), Where: m.ruleAt(i), LostTo: -1}
+	}
+	b := planner{Plan: p, limits: limits, byRule: make(map[problemKey]int)}
+	b.decide(names)
+	b.checkTargets()
+	for i := range p.Uses {
+		u := &p.Uses[i]
+		u.Shadow = u.Tensors == 0 && u.Lost > 0
+		if limits.Strict && u.Unused() {
+			b.add(Problem{
+				Kind: UnusedRule, Rule: i,
+				Message: fmt.Sprintf("%s: %s matches no tensor", u.Where, u.Rule),
+			})
+		}
+	}
+	b.writeMessages()
+	return p
+}
+
+// A planner makes a plan.
+type planner struct {
+	*Plan
+	limits Limits
+	byRule map[problemKey]int
+}
+
+// A problemKey groups what goes wrong in the same way for many tensors.
+type problemKey struct {
+	kind ProblemKind
+	rule int
+	text string
+}
+
+func (b *planner) add(p Problem) { b.Problems = append(b.Problems, p) }
+
+// addName adds a tensor to the problem of its kind, rule and text. The message
+// is completed by writeMessages.
+func (b *planner) addName(kind ProblemKind, rule int, text, from string) {
+	key := problemKey{kind, rule, text}
+	i, ok := b.byRule[key]
+	if !ok {
+		i = len(b.Problems)
+		b.byRule[key] = i
+		b.add(Problem{Kind: kind, Rule: rule, Message: text})
+	}
+	b.Problems[i].From = append(b.Problems[i].From, from)
+}
+
+// decide finds out what the map does to each name.
+func (b *planner) decide(names []string) {
+	m := b.Map
+	var patterns []*Pattern
+	var ruleOf []int
+	for i := range m.Rules {
+		for _, pat := range m.Rules[i].From {
+			patterns = append(patterns, pat)
+			ruleOf = append(ruleOf, i)
+		}
+	}
+	s := searcher{index: NewIndex(patterns)}
+	var newName []byte
+	for i, name := range names {
+		row := &b.Rows[i]
+		*row = Row{From: name, Rule: -1}
+		stripped := m.strip(name)
+		to := stripped
+		s.each(stripped, func(pattern int, holes []string) bool {
+			rule := ruleOf[pattern]
+			r := &m.Rules[rule]
+			use := &b.Uses[rule]
+			if row.Rule >= 0 {
+				if row.Rule != rule {
+					use.Lost++
+					if use.LostTo < 0 {
+						use.LostTo = row.Rule
+					}
+				}
+				return true
+			}
+			row.Rule = rule
+			use.Tensors++
+			switch {
+			case r.MovesBytes():
+				row.Action = Change
+			case r.Drop != "":
+				row.Action, row.Reason = Drop, r.Drop
+			default:
+				var err error
+				newName, err = r.To[0].appendName(newName[:0], holes)
+				if err != nil {
+					b.addName(BadShift, rule, err.Error(), name)
+					to = name
+				} else {
+					to = string(newName)
+				}
+			}
+			return true
+		})
+		switch {
+		case s.gaveUp >= 0:
+			b.addName(GaveUp, ruleOf[s.gaveUp], "", name)
+		case row.Rule >= 0:
+		case m.Otherwise.Action == OtherwiseFail:
+			b.addName(NoRule, -1, "", name)
+		case m.Otherwise.Action == OtherwiseDrop:
+			row.Action, row.Reason = Drop, m.Otherwise.Reason
+		}
+		switch row.Action {
+		case Change:
+			b.addName(MovesBytes, row.Rule, "", name)
+		case Keep:
+			row.To = to
+			if to != name {
+				row.Action = Move
+				b.checkName(row)
+			}
+		}
+	}
+}
+
+// checkName finds new names that no file can hold.
+func (b *planner) checkName(row *Row) {
+	name := row.To
+	switch {
+	case name == "":
+		b.addName(EmptyName, row.Rule, "", row.From)
+	case name == metadataKey:
+		b.addName(BadName, row.Rule, "the name "+metadataKey+" is kept for metadata", row.From)
+	case b.limits.NoNUL && strings.IndexByte(name, 0) >= 0:
+		b.addName(BadName, row.Rule, "a name in "+b.limits.Format+" has no NUL byte", row.From)
+	case !utf8.ValidString(name) && utf8.ValidString(row.From):
+		b.addName(BadName, row.Rule, "the new name is not UTF-8", row.From)
+	case b.limits.MaxName > 0 && len(name) > b.limits.MaxName:
+		b.add(Problem{
+			Kind: LongName, To: name, From: []string{row.From}, Rule: row.Rule,
+			Message: fmt.Sprintf("%q would be called %q, which has %d bytes; a name in %s has at most %d%s",
+				row.From, name, len(name), b.limits.Format, b.limits.MaxName, b.by(row.Rule)),
+		})
+	}
+}
+
+// by says which rule is to blame.
+func (b *planner) by(rule int) string {
+	if rule < 0 {
+		return ""
+	}
+	return " (" + b.Uses[rule].Where + ")"
+}
+
+// checkTargets finds names that more than one tensor would have.
+func (b *planner) checkTargets() {
+	first := make(map[string]int32, len(b.Rows))
+	var clashes map[string][]int32
+	var order []string
+	for i := range b.Rows {
+		row := &b.Rows[i]
+		if row.Action == Drop || row.Action == Change {
+			continue
+		}
+		f, taken := first[row.To]
+		if !taken {
+			first[row.To] = int32(i)
+			continue
+		}
+		if clashes == nil {
+			clashes = make(map[string][]int32)
+		}
+		if clashes[row.To] == nil {
+			clashes[row.To] = []int32{f}
+			order = append(order, row.To)
+		}
+		clashes[row.To] = append(clashes[row.To], int32(i))
+	}
+	for _, to := range order {
+		rows := clashes[to]
+		p := Problem{Kind: TwoToOne, To: to, Rule: -1}
+		var moved []string
+		sameRule := true
+		for _, i := range rows {
+			row := &b.Rows[i]
+			p.From = append(p.From, row.From)
+			if row.Action == Keep {
+				continue
+			}
+			if moved == nil {
+				p.Rule = row.Rule
+			}
+			sameRule = sameRule && row.Rule == p.Rule
+			moved = append(moved, row.From)
+		}
+		who := foldedList(moved) + b.by(p.Rule)
+		if !sameRule {
+			items := make([]string, 0, len(moved))
+			for _, i := range rows {
+				if row := &b.Rows[i]; row.Action == Move {
+					items = append(items, fmt.Sprintf("%q%s", row.From, b.by(row.Rule)))
+				}
+			}
+			who = list(items)
+		}
+		switch kept := len(rows) - len(moved); {
+		case kept > 1:
+			p.Kind = TwiceThere
+			p.Message = fmt.Sprintf("%d tensors are called %q already; renaming cannot tell them apart", kept, to)
+		case kept == 1:
+			p.Kind = OntoKept
+			p.Message = fmt.Sprintf("%s would be called %q, but a tensor that keeps its name has it", who, to)
+		default:
+			p.Message = fmt.Sprintf("two or more tensors would be called %q: %s", to, who)
+		}
+		b.add(p)
+	}
+}
+
+// list joins a few items, and counts the others.
+func list(items []string) string {
+	const shown = 4
+	if len(items) > shown {
+		return strings.Join(items[:shown-1], ", ") + fmt.Sprintf(" and %d more", len(items)-shown+1)
+	}
+	if len(items) < 2 {
+		return strings.Join(items, "")
+	}
+	return strings.Join(items[:len(items)-1], ", ") + " and " + items[len(items)-1]
+}
+
+// writeMessages completes the messages of problems that many tensors share.
+func (b *planner) writeMessages() {
+	for key, i := range b.byRule {
+		p := &b.Problems[i]
+		names := foldedList(p.From)
+		switch key.kind {
+		case BadShift:
+			p.Message = fmt.Sprintf("%s: %s in %s", b.Uses[key.rule].Where, key.text, names)
+		case NoRule:
+			p.Message = fmt.Sprintf("%s: no rule matches %s, and the map says otherwise: error", cmp.Or(b.Map.File, "map"), names)
+		case MovesBytes:
+			p.Message = fmt.Sprintf("%s: %s moves bytes (%s), which a rename of names cannot do, in %s",
+				b.Uses[key.rule].Where, b.Uses[key.rule].Rule, b.Map.Rules[key.rule].Ops[0].Kind, names)
+		case EmptyName:
+			p.Message = fmt.Sprintf("nothing would be left of the name of %s%s", names, b.by(key.rule))
+		case BadName:
+			p.Message = fmt.Sprintf("%s: that is what would become of %s%s", key.text, names, b.by(key.rule))
+		case GaveUp:
+			p.Message = fmt.Sprintf("%s: %s is too hard to match against %s; use fewer holes, or holes for segments",
+				b.Uses[key.rule].Where, b.Uses[key.rule].Rule, names)
+		}
+	}
+}
+
+// foldedList names tensors in a message.
+func foldedList(names []string) string {
+	var items []string
+	for _, g := range Fold(len(names), func(i int) (string, string) { return names[i], "" }) {
+		items = append(items, fmt.Sprintf("%q", g.Name))
+	}
+	if len(names) == len(items) {
+		return list(items)
+	}
+	return fmt.Sprintf("%s (%d tensors)", list(items), len(names))
+}
+
+// A Summary counts what a plan does.
+type Summary struct {
+	Tensors int `json:"tensors"`
+	Moved   int `json:"moved"`
+	Kept    int `json:"kept"`
+	Dropped int `json:"dropped"`
+	Changed int `json:"changed"`
+	// Unmatched counts the tensors that neither a rule nor strip touches.
+	Unmatched int `json:"unmatched"`
+	Unused    int `json:"unused_rules"`
+	Shadowed  int `json:"shadowed_rules"`
+	Problems  int `json:"problems"`
+}
+
+// Summary counts the rows and rules of the plan.
+func (p *Plan) Summary() Summary {
+	s := Summary{Tensors: len(p.Rows), Problems: len(p.Problems)}
+	for i := range p.Rows {
+		row := &p.Rows[i]
+		switch row.Action {
+		case Keep:
+			s.Kept++
+		case Move:
+			s.Moved++
+		case Drop:
+			s.Dropped++
+		case Change:
+			s.Changed++
+		}
+		if row.unmatched() {
+			s.Unmatched++
+		}
+	}
+	for i := range p.Uses {
+		if p.Uses[i].Unused() {
+			s.Unused++
+		}
+		if p.Uses[i].Shadow {
+			s.Shadowed++
+		}
+	}
+	return s
+}
+
+// MarshalJSON adds the summary to the plan's fields.
+func (p *Plan) MarshalJSON() ([]byte, error) {
+	type fields Plan
+	return json.Marshal(struct {
+		Summary Summary `json:"summary"`
+		*fields
+	}{p.Summary(), (*fields)(p)})
+}
+
+func (r *Row) unmatched() bool { return r.Rule < 0 && r.Action != Move }
+
+// Unmatched yields the tensors that neither a rule nor strip touches.
+func (p *Plan) Unmatched() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range p.Rows {
+			if p.Rows[i].unmatched() && !yield(p.Rows[i].From) {
+				return
+			}
+		}
+	}
+}
+
+// A FoldedChange is what happens to tensors that share a template.
+type FoldedChange struct {
+	From   string `json:"from"`
+	To     string `json:"to,omitempty"`
+	Action Action `json:"action"`
+	Rule   int    `json:"rule"`
+	Reason string `json:"reason,omitempty"`
+	Rows   []int  `json:"-"` // of the plan
+	Count  int    `json:"count"`
+}
+
+// Changes folds the rows that are not kept, in the order of their first
+// members, as Fold does. To is folded as well where the new names are the
+// combinations of sets too, and otherwise is the rule's right side.
+func (p *Plan) Changes() []FoldedChange {
+	var rows []int
+	for i := range p.Rows {
+		if p.Rows[i].Action != Keep {
+			rows = append(rows, i)
+		}
+	}
+	var key []byte
+	groups := Fold(len(rows), func(i int) (string, string) {
+		row := &p.Rows[rows[i]]
+		key = append(key[:0], byte(row.Action), byte(row.Rule), byte(row.Rule>>8), byte(row.Rule>>16), byte(row.Rule>>24))
+		key, _ = appendForm(key, nil, row.To)
+		return row.From, string(key)
+	})
+	changes := make([]FoldedChange, len(groups))
+	for i, g := range groups {
+		for j, m := range g.Members {
+			g.Members[j] = rows[m]
+		}
+		row := &p.Rows[g.Members[0]]
+		changes[i] = FoldedChange{g.Name, row.To, row.Action, row.Rule, row.Reason, g.Members, len(g.Members)}
+		if row.Action != Move || len(g.Members) == 1 {
+			continue
+		}
+		to := Fold(len(g.Members), func(j int) (string, string) { return p.Rows[g.Members[j]].To, "" })
+		switch {
+		case len(to) == 1:
+			changes[i].To = to[0].Name
+		case row.Rule >= 0:
+			changes[i].To = p.Map.Rules[row.Rule].To[0].source
+		}
+	}
+	return changes
+}
+
+// Inverse returns the map that takes the checkpoint back, name by name, to
+// what it was before a plan without problems. Tensors that were dropped are
+// not in it, since nothing brings them back; Lost lists them.
+func (p *Plan) Inverse() *Map {
+	inv := &Map{From: p.Map.To, To: p.Map.From, Description: "Undoes " + cmp.Or(p.Map.File, "a rename")}
+	dropped := 0
+	for i := range p.Rows {
+		switch row := &p.Rows[i]; row.Action {
+		case Move:
+			inv.Rules = append(inv.Rules, Rule{
+				From: []*Pattern{Exactly(row.To)}, To: []*Template{literalTemplate(row.From)},
+			})
+		case Drop:
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		inv.Description += fmt.Sprintf("; does not bring back the tensors it dropped (%d)", dropped)
+	}
+	return inv
+}
+
+// Lost yields the tensors that the plan drops.
+func (p *Plan) Lost() iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		for _, row := range p.Rows {
+			if row.Action == Drop && !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+// NewName returns the function from old names to new ones. Its second result is
+// false for tensors that are dropped or changed, and for names that are not in
+// the plan.
+func (p *Plan) NewName() func(old string) (string, bool) {
+	names := make(map[string]string, len(p.Rows))
+	for i := range p.Rows {
+		if row := &p.Rows[i]; row.Action == Keep || row.Action == Move {
+			names[row.From] = row.To
+		}
+	}
+	return func(old string) (string, bool) {
+		to, ok := names[old]
+		return to, ok
+	}
+}

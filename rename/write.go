@@ -1,0 +1,175 @@
+package rename
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// maxKey is the length up to which YAML reads the short form's keys (1024
+// characters, YAML 1.2 §7.4.2), quotes and all.
+const maxKey = 1000
+
+// Write writes a map as YAML that Parse reads back: in the short form where
+// all rules are renames, and otherwise in the long one. Comments and the
+// spelling of a map that was read are not kept. It fails, before it writes,
+// on names that are not UTF-8, since YAML has no way to write them.
+func Write(w io.Writer, m *Map) error {
+	b := new(strings.Builder)
+	b.WriteString("version: 1\n")
+	for _, kv := range [][2]string{{"description", m.Description}, {"from", m.From}, {"to", m.To}} {
+		if kv[1] != "" {
+			fmt.Fprintf(b, "%s: %s\n", kv[0], scalar(kv[1]))
+		}
+	}
+	if len(m.Strip) > 0 {
+		b.WriteString("strip:\n")
+		for _, s := range m.Strip {
+			fmt.Fprintf(b, "  - %s\n", scalar(s))
+		}
+	}
+	short := true
+	seen := make(map[string]bool, len(m.Rules))
+	for i := range m.Rules {
+		r := &m.Rules[i]
+		short = short && !r.MovesBytes() && r.Drop == "" && len(r.From[0].source) <= maxKey && !seen[r.From[0].source]
+		seen[r.From[0].source] = true
+	}
+	switch {
+	case len(m.Rules) == 0 && len(m.Strip) == 0 && m.Otherwise.Action == OtherwiseKeep:
+		b.WriteString("rename: {}\n")
+	case len(m.Rules) == 0:
+	case short:
+		b.WriteString("rename:\n")
+		for i := range m.Rules {
+			r := &m.Rules[i]
+			fmt.Fprintf(b, "  %s: %s\n", scalar(r.From[0].source), scalar(r.To[0].source))
+		}
+	default:
+		b.WriteString("rules:\n")
+		for i := range m.Rules {
+			if err := writeRule(b, &m.Rules[i]); err != nil {
+				return err
+			}
+		}
+	}
+	switch m.Otherwise.Action {
+	case OtherwiseFail:
+		b.WriteString("otherwise: error\n")
+	case OtherwiseDrop:
+		fmt.Fprintf(b, "otherwise:\n  drop: %s\n", scalar(m.Otherwise.Reason))
+	}
+	text := b.String()
+	if !utf8.ValidString(text) {
+		line, _, _ := strings.Cut(text[invalidAt(text):], "\n")
+		return fmt.Errorf("a name near %q is not UTF-8 and cannot be written in YAML", line)
+	}
+	bw := bufio.NewWriter(w)
+	bw.WriteString(text)
+	return bw.Flush()
+}
+
+func invalidAt(s string) int {
+	for i, r := range s {
+		if r == utf8.RuneError {
+			if _, n := utf8.DecodeRuneInString(s[i:]); n == 1 {
+				return i
+			}
+		}
+	}
+	return len(s)
+}
+
+func writeRule(b *strings.Builder, r *Rule) error {
+	var from, to []string
+	for _, p := range r.From {
+		from = append(from, scalar(p.source))
+	}
+	for _, t := range r.To {
+		to = append(to, scalar(t.source))
+	}
+	writeList(b, "  - ", "from", from)
+	for _, op := range r.Ops {
+		switch {
+		case op.Split != nil:
+			s := op.Split
+			parts := make([]string, len(s.Parts))
+			for i, v := range s.Parts {
+				parts[i] = strconv.FormatUint(v, 10)
+			}
+			fmt.Fprintf(b, "    split: {axis: %d, parts: [%s]", s.Axis, strings.Join(parts, ", "))
+			if s.Layout != "" {
+				b.WriteString(", layout: " + s.Layout)
+			}
+			b.WriteString("}\n")
+		case op.arg != nil:
+			text, err := yaml.Dump(op.arg)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(b, "    %s:\n", op.Kind)
+			for line := range strings.Lines(string(text)) {
+				b.WriteString("      " + line)
+			}
+		}
+	}
+	if r.Drop != "" {
+		fmt.Fprintf(b, "    drop: %s\n", scalar(r.Drop))
+		return nil
+	}
+	writeList(b, "    ", "to", to)
+	return nil
+}
+
+func writeList(b *strings.Builder, indent, key string, items []string) {
+	if len(items) == 1 {
+		fmt.Fprintf(b, "%s%s: %s\n", indent, key, items[0])
+		return
+	}
+	fmt.Fprintf(b, "%s%s:\n", indent, key)
+	for _, item := range items {
+		fmt.Fprintf(b, "      - %s\n", item)
+	}
+}
+
+var (
+	plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.{}/+:-]*$`)
+	plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.,;'()/+ -]*$`)
+	// notText are words that YAML reads as something else than text.
+	notText = []string{"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+)
+
+// scalar writes text so that YAML reads it back as it is.
+func scalar(s string) string {
+	if (plainName.MatchString(s) && !strings.HasSuffix(s, ":") || plainText.MatchString(s) && !strings.HasSuffix(s, " ")) &&
+		!slices.Contains(notText, strings.ToLower(s)) {
+		return s
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for i, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r == utf8.RuneError && !utf8.ValidString(s[i:min(i+3, len(s))]):
+			b.WriteByte(s[i])
+		case r < 0x80 && r >= 0x20 && r != 0x7f, r >= 0xa0 && unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
