@@ -11,6 +11,7 @@ import (
 	"math/bits"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -185,15 +186,25 @@ func (f *File) decode(e encoding) {
 
 	// One string holds all names, and blocks of memory the dimensions, so that
 	// there is no allocation for a tensor.
-	infos := string(f.header[f.InfoOffset:f.InfoEnd])
+	var total int
+	for _, t := range f.Tensors {
+		total += int(e.length(f.header[t.InfoOffset:]))
+	}
+	var names strings.Builder
+	names.Grow(total)
+	for _, t := range f.Tensors {
+		n := t.InfoOffset + w
+		names.Write(f.header[n : n+int64(e.length(f.header[t.InfoOffset:]))])
+	}
+	rest := names.String()
+
 	var arena []uint64
 	for i := range f.Tensors {
 		t := &f.Tensors[i]
 		b := f.header[t.InfoOffset:t.InfoEnd]
-		n := w + int64(e.length(b))
-		at := t.InfoOffset - f.InfoOffset
-		t.Name = infos[at+w : at+n]
-		b = b[n:]
+		n := int64(e.length(b))
+		t.Name, rest = rest[:n], rest[n:]
+		b = b[w+n:]
 		dims := int(e.uint32(b))
 		b = b[4:]
 		if cap(arena)-len(arena) < dims {

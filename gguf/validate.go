@@ -351,7 +351,7 @@ func (v *validator) validateLayout() {
 			v.report(CodeUnalignedOffset, t.InfoOffset, t.Name, "its data begin at offset %d, not a multiple of %d", t.Offset, align)
 		}
 		if t.Offset > room || t.BytesKnown && t.Bytes > room-t.Offset || v.DataOffset > v.Size {
-			v.report(CodeDataTruncated, t.InfoOffset, t.Name, "its data (%s bytes at offset %d) are not within the data section, which ends at offset %d with the file", t.size(), t.Offset, room)
+			v.report(CodeDataTruncated, t.InfoOffset, t.Name, "its data (%v bytes at offset %d) are not within the data section, which ends at offset %d with the file", t.size(), t.Offset, room)
 		}
 		if t.Offset < last {
 			v.report(CodeOutOfOrder, t.InfoOffset, t.Name, "its data are at offset %d, before those of the tensor that is listed before it; llama.cpp asks for the same order", t.Offset)
@@ -387,7 +387,11 @@ func (v *validator) validateLayout() {
 		case t.Offset <= room:
 			v.validatePadding(v.DataOffset+int64(end), v.DataOffset+int64(t.Offset), t.Name)
 		}
-		if e, carry := bits.Add64(t.Offset, t.Bytes, 0); carry == 0 && (e > end || lastTensor < 0) {
+		e, carry := bits.Add64(t.Offset, t.Bytes, 0)
+		if carry != 0 {
+			e = math.MaxUint64
+		}
+		if e > end || lastTensor < 0 {
 			end, lastTensor = e, int(i)
 		}
 		known = t.BytesKnown
@@ -470,16 +474,18 @@ func (v *validator) duplicates(n int, name func(int) string, report func(i, firs
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.index, b.index))
 	})
-	var found [][2]int
+	// The repeated ones are moved to the front, each with the first of its name in
+	// place of the hash.
+	repeated := entries[:0]
 	for i := 1; i < n; i++ {
-		first := i - 1
-		for i < n && entries[i].hash == entries[first].hash && cString(entries[i].index) == cString(entries[first].index) {
-			found = append(found, [2]int{entries[i].index, entries[first].index})
+		first := entries[i-1]
+		for i < n && entries[i].hash == first.hash && cString(entries[i].index) == cString(first.index) {
+			repeated = append(repeated, entry{uint64(first.index), entries[i].index})
 			i++
 		}
 	}
-	slices.SortFunc(found, func(a, b [2]int) int { return cmp.Compare(a[0], b[0]) })
-	for _, d := range found {
-		report(d[0], d[1])
+	slices.SortFunc(repeated, func(a, b entry) int { return cmp.Compare(a.index, b.index) })
+	for _, e := range repeated {
+		report(e.index, int(e.hash))
 	}
 }
