@@ -1,0 +1,325 @@
+package rewrite
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// An image is the content of a file to be: a header, and the data behind it.
+type image struct {
+	header []byte
+	size   int64
+	pieces []piece // in the order of their places; what they leave out is zero
+	clone  *clone  // shares the data instead of writing the pieces
+}
+
+// A clone is a range of whole blocks that a new file shares with an old one.
+// The header is written over its first block.
+type clone struct {
+	src            file
+	srcOff, off, n int64
+}
+
+// A digest identifies the bytes of a piece.
+type digest = [sha256.Size]byte
+
+const (
+	// ioSize is the unit of a copy: larger ones were measured to be no faster.
+	ioSize = 8 << 20
+	// behind is how far behind the copy the new file leaves the cache.
+	behind = 64 << 20
+	// readSize is the unit of a digest: a block of it stays in the
+	// processor's cache between the read and the digest.
+	readSize = 256 << 10
+)
+
+// build writes a file of that name, which must not exist, and makes its
+// content durable. The digests are those of the pieces as they were read, nil
+// unless asked for. progress may be nil.
+func build(ctx context.Context, fsys fileSystem, name string, img image, like stat, digests bool, progress func(int64)) (sums []digest, err error) {
+	f, err := open(fsys, name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := retry(func() error { return f.Truncate(img.size) }); err != nil {
+		return nil, err
+	}
+	if c := img.clone; c != nil {
+		if err := retry(func() error { return f.Clone(c.src, c.srcOff, c.off, c.n) }); err != nil {
+			return nil, err
+		}
+	} else if sums, err = copyPieces(ctx, f, img, digests, progress); err != nil {
+		return nil, err
+	}
+	if err := writeFull(f, img.header, 0); err != nil {
+		return nil, err
+	}
+	if err := retry(func() error { return f.Adopt(like) }); err != nil {
+		return nil, err
+	}
+	return sums, syncFile(f)
+}
+
+func open(fsys fileSystem, name string, flag int) (f file, err error) {
+	err = retry(func() error {
+		f, err = fsys.Open(name, flag, 0o600)
+		return err
+	})
+	return f, err
+}
+
+// A block is bytes on their way from a source to the new file.
+type block struct {
+	buf []byte // nil: a hole
+	n   int
+	at  int64 // in the new file
+}
+
+// copyPieces writes the pieces. It reads ahead, and writes and digests a
+// block at the same time.
+func copyPieces(ctx context.Context, f file, img image, digests bool, progress func(int64)) ([]digest, error) {
+	base := int64(len(img.header))
+	runs := join(img.pieces)
+	holes := findHoles(runs)
+	if img.size > base && !holes.any() {
+		if err := retry(func() error { return f.Allocate(img.size) }); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return nil, err
+		}
+	}
+
+	const buffers = 3
+	blocks, free := make(chan block), make(chan []byte, buffers)
+	for range buffers {
+		free <- nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var reader errgroup.Group
+	reader.Go(func() error {
+		defer close(blocks)
+		return readRuns(ctx, runs, base, holes, blocks, free)
+	})
+
+	var sums *digester
+	if digests {
+		sums = newDigester(img.pieces)
+	}
+	var failure error
+	for b := range blocks {
+		if failure != nil {
+			continue
+		}
+		var digesting errgroup.Group
+		if sums != nil {
+			digesting.Go(func() error {
+				sums.write(b.buf, b.n)
+				return nil
+			})
+		}
+		if b.buf != nil {
+			if failure = writeFull(f, b.buf[:b.n], b.at); failure != nil {
+				cancel()
+			}
+			f.WriteOut(b.at, int64(b.n))
+			if b.at > behind {
+				f.Drop(b.at-behind, int64(b.n))
+			}
+		}
+		_ = digesting.Wait()
+		if b.buf != nil {
+			free <- b.buf
+		}
+		if failure == nil && progress != nil {
+			progress(int64(b.n))
+		}
+	}
+	if err := reader.Wait(); failure == nil {
+		failure = err
+	}
+	if failure != nil || sums == nil {
+		return nil, failure
+	}
+	return sums.finish(), nil
+}
+
+// readRuns reads the runs in blocks that end at multiples of ioSize in the new file.
+func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks chan<- block, free <-chan []byte) error {
+	for _, r := range runs {
+		for done := int64(0); done < r.size; {
+			b := block{at: base + r.at + done}
+			b.n = int(min(r.size-done, ioSize-b.at%ioSize))
+			if !holes.contain(r.src, r.off+done, int64(b.n)) {
+				select {
+				case b.buf = <-free:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+				if len(b.buf) < b.n {
+					b.buf = make([]byte, max(int64(b.n), min(ioSize, r.size)))
+				}
+				if err := readFull(r.src, b.buf[:b.n], r.off+done); err != nil {
+					return err
+				}
+			}
+			select {
+			case blocks <- b:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			done += int64(b.n)
+		}
+	}
+	return nil
+}
+
+// join makes one piece of neighbours that stay neighbours.
+func join(pieces []piece) []piece {
+	var out []piece
+	for _, p := range pieces {
+		if n := len(out); n > 0 {
+			l := &out[n-1]
+			if l.src == p.src && l.off+l.size == p.off && l.at+l.size == p.at {
+				l.size += p.size
+				continue
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// holes are the files of a copy that have holes, with what is not one.
+type holes map[io.ReaderAt][]extent
+
+// findHoles looks for sparse files, so that a copy is as sparse as its source.
+func findHoles(runs []piece) holes {
+	h := make(holes)
+	for _, r := range runs {
+		f, ok := r.src.(file)
+		if _, seen := h[r.src]; !ok || seen {
+			continue
+		}
+		st, err := f.Stat()
+		if err != nil || st.Allocated >= st.Size {
+			continue
+		}
+		if m, err := f.Extents(); err == nil {
+			h[r.src] = m
+		}
+	}
+	return h
+}
+
+func (h holes) any() bool { return len(h) > 0 }
+
+// contain reports whether nothing but a hole is in a range.
+func (h holes) contain(src io.ReaderAt, off, n int64) bool {
+	m, ok := h[src]
+	if !ok {
+		return false
+	}
+	i, _ := slices.BinarySearchFunc(m, off, func(e extent, off int64) int {
+		if e.End <= off {
+			return -1
+		}
+		return 1
+	})
+	return i == len(m) || m[i].Start >= off+n
+}
+
+// A digester turns a stream into the digests of the pieces it consists of.
+type digester struct {
+	pieces []piece
+	left   int64 // of pieces[len(sums)]
+	hash   hash.Hash
+	sums   []digest
+}
+
+func newDigester(pieces []piece) *digester {
+	d := &digester{pieces: pieces, hash: sha256.New(), sums: make([]digest, 0, len(pieces))}
+	if len(pieces) > 0 {
+		d.left = pieces[0].size
+	}
+	return d
+}
+
+var zeros = make([]byte, 64<<10)
+
+// write takes the next n bytes, which are zero when p is nil.
+func (d *digester) write(p []byte, n int) {
+	for n > 0 {
+		d.close()
+		k := int(min(int64(n), d.left))
+		if p == nil {
+			k = min(k, len(zeros))
+			d.hash.Write(zeros[:k])
+		} else {
+			d.hash.Write(p[:k])
+			p = p[k:]
+		}
+		n, d.left = n-k, d.left-int64(k)
+	}
+}
+
+// close ends the pieces that are complete.
+func (d *digester) close() {
+	for d.left == 0 && len(d.sums) < len(d.pieces) {
+		d.sums = append(d.sums, digest(d.hash.Sum(nil)))
+		d.hash.Reset()
+		if i := len(d.sums); i < len(d.pieces) {
+			d.left = d.pieces[i].size
+		}
+	}
+}
+
+func (d *digester) finish() []digest {
+	d.close()
+	return d.sums
+}
+
+// digestPieces reads pieces, several at a time. progress may be nil.
+func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]digest, error) {
+	sums := make([]digest, len(pieces))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	buffers := make(chan []byte, runtime.GOMAXPROCS(0))
+	for i, p := range pieces {
+		g.Go(func() error {
+			var buf []byte
+			select {
+			case buf = <-buffers:
+			default:
+				buf = make([]byte, readSize)
+			}
+			defer func() { buffers <- buf }()
+			h := sha256.New()
+			for done := int64(0); done < p.size; {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				n := min(readSize, p.size-done)
+				if err := readFull(p.src, buf[:n], p.off+done); err != nil {
+					return fmt.Errorf("tensor %q: %w", p.name, err)
+				}
+				h.Write(buf[:n])
+				done += n
+				if progress != nil {
+					progress(n)
+				}
+			}
+			sums[i] = digest(h.Sum(nil))
+			return nil
+		})
+	}
+	return sums, g.Wait()
+}

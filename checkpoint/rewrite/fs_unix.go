@@ -1,0 +1,55 @@
+//go:build unix
+
+package rewrite
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func (f osFile) Pwrite(p []byte, off int64) (int, error) {
+	n, err := unix.Pwrite(int(f.Fd()), p, off)
+	if err != nil {
+		return max(n, 0), &os.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return n, nil
+}
+
+func (f osFile) Lock() error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return errLocked
+	}
+	return &os.PathError{Op: "lock", Path: f.Name(), Err: err}
+}
+
+func (osFS) SyncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	// Some network and FUSE file systems refuse to sync a directory; there is
+	// nothing more that can be asked of them.
+	if err := unix.Fsync(int(d.Fd())); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return &os.PathError{Op: "fsync", Path: name, Err: err}
+	}
+	return nil
+}
+
+func sysStat(fi fs.FileInfo) stat {
+	st := stat{Mode: fi.Mode(), Size: fi.Size(), Allocated: fi.Size(), ModTime: fi.ModTime(), Links: 1, UID: -1, GID: -1}
+	if s, ok := fi.Sys().(*syscall.Stat_t); ok {
+		st.Dev, st.Ino, st.Links = uint64(s.Dev), s.Ino, uint64(s.Nlink)
+		st.Allocated = s.Blocks * 512
+		st.UID, st.GID = int(s.Uid), int(s.Gid)
+	}
+	return st
+}

@@ -1,0 +1,36 @@
+package rewrite
+
+import (
+	"errors"
+	"io/fs"
+
+	"golang.org/x/sys/windows"
+)
+
+func (f osFile) Pwrite(p []byte, off int64) (int, error) { return f.WriteAt(p, off) }
+
+func (f osFile) Lock() error {
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0,
+		// Far behind the journal's bytes: a lock is also a lock against reading.
+		&windows.Overlapped{OffsetHigh: 1 << 30})
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return errLocked
+	}
+	return err
+}
+
+// SyncDir does nothing: Windows journals names by itself and cannot be asked.
+func (osFS) SyncDir(string) error { return nil }
+
+func sysStat(fi fs.FileInfo) stat {
+	return stat{Mode: fi.Mode(), Size: fi.Size(), Allocated: fi.Size(), ModTime: fi.ModTime(), Links: 1, UID: -1, GID: -1}
+}
+
+func freeSpace(dir string) int64 {
+	var free uint64
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil || windows.GetDiskFreeSpaceEx(name, &free, nil, nil) != nil || free > 1<<62 {
+		return -1
+	}
+	return int64(free)
+}

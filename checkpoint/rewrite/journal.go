@@ -1,0 +1,377 @@
+package rewrite
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+)
+
+// journalName is the file that a transaction keeps in the release until it is over.
+const journalName = ".wtinspect-journal"
+
+// A journal file is
+//
+//	"wtinspect journal 1\n", the length of the record (u64, little-endian),
+//	the record, its SHA-256,
+//	and, once the transaction may only go forward, forwardMark followed by
+//	the SHA-256 of the record and the mark.
+//
+// A record that is cut off or does not have its digest means that nothing
+// was changed yet: no change is made before the whole of it is durable.
+const (
+	journalMagic = "wtinspect journal 1\n"
+	forwardMark  = "forward\n"
+)
+
+// maxJournal bounds what is read of a journal: two headers of the largest
+// size for every shard of a large release, and then some.
+const maxJournal = 4 << 30
+
+// A record is what it takes to undo a transaction, or to finish it.
+type record struct {
+	shifts []shift
+	swaps  []swap
+}
+
+// A shift is a change inside a file: n bytes put in at off (0: none), and a
+// new header.
+type shift struct {
+	name                 string
+	size                 int64 // before
+	oldHeader, newHeader []byte
+	block, off, n        int64
+	extents              []extent // before, when n > 0
+	samples              []sample
+}
+
+// A sample is a block of data whose digest is known.
+type sample struct {
+	off, n int64 // from the start of the data
+	sum    digest
+}
+
+// A swap is a new file, complete under a temporary name, that takes the place
+// of an old one.
+type swap struct {
+	name, temp string
+	size       int64 // of the new file
+	head       int64 // how much of it sum is the digest of
+	sum        digest
+}
+
+func (r *record) encode() []byte {
+	var b []byte
+	num := func(v int64) { b = binary.AppendUvarint(b, uint64(v)) }
+	str := func(s string) { num(int64(len(s))); b = append(b, s...) }
+	raw := func(p []byte) { num(int64(len(p))); b = append(b, p...) }
+	size := 64
+	for _, s := range r.shifts {
+		size += len(s.name) + len(s.oldHeader) + len(s.newHeader) + 20*len(s.extents) + 60*len(s.samples) + 80
+	}
+	b = make([]byte, 0, size)
+	num(int64(len(r.shifts)))
+	for _, s := range r.shifts {
+		str(s.name)
+		num(s.size)
+		raw(s.oldHeader)
+		raw(s.newHeader)
+		num(s.block)
+		num(s.off)
+		num(s.n)
+		num(int64(len(s.extents)))
+		for _, e := range s.extents {
+			num(e.Start)
+			num(e.End)
+		}
+		num(int64(len(s.samples)))
+		for _, p := range s.samples {
+			num(p.off)
+			num(p.n)
+			b = append(b, p.sum[:]...)
+		}
+	}
+	num(int64(len(r.swaps)))
+	for _, s := range r.swaps {
+		str(s.name)
+		str(s.temp)
+		num(s.size)
+		num(s.head)
+		b = append(b, s.sum[:]...)
+	}
+	return b
+}
+
+var errJournal = errors.New("the journal is malformed")
+
+// decodeRecord reads a record. A journal comes with a release, so it may be
+// anybody's work: names that leave the directory are refused.
+func decodeRecord(b []byte) (r *record, err error) {
+	take := func(n uint64) []byte {
+		if n > uint64(len(b)) {
+			err = errJournal
+			return nil
+		}
+		p := b[:n:n]
+		b = b[n:]
+		return p
+	}
+	num := func() int64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 || v > 1<<62 {
+			err = errJournal
+			b = nil
+			return 0
+		}
+		b = b[n:]
+		return int64(v)
+	}
+	raw := func() []byte { return take(uint64(num())) }
+	name := func() string {
+		s := string(raw())
+		if err == nil && (!filepath.IsLocal(filepath.FromSlash(s)) || s == journalName) {
+			err = fmt.Errorf("%w: it names %q", errJournal, s)
+		}
+		return s
+	}
+	sum := func() (d digest) {
+		copy(d[:], take(sha256.Size))
+		return d
+	}
+	r = new(record)
+	for range num() {
+		var s shift
+		s.name, s.size = name(), num()
+		s.oldHeader, s.newHeader = raw(), raw()
+		s.block, s.off, s.n = num(), num(), num()
+		for range num() {
+			if s.extents = append(s.extents, extent{num(), num()}); err != nil {
+				return nil, err
+			}
+		}
+		for range num() {
+			if s.samples = append(s.samples, sample{num(), num(), sum()}); err != nil {
+				return nil, err
+			}
+		}
+		if err == nil {
+			err = s.check()
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.shifts = append(r.shifts, s)
+	}
+	for range num() {
+		s := swap{name(), name(), num(), num(), sum()}
+		if err == nil && (s.head > s.size || !isTemp(s.temp)) {
+			err = errJournal
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.swaps = append(r.swaps, s)
+	}
+	if err == nil && len(b) > 0 {
+		err = errJournal
+	}
+	return r, err
+}
+
+// tempName names the file that is to take the place of another, in the same directory.
+func tempName(name string, i int) string {
+	return path.Join(path.Dir(name), fmt.Sprintf(".wtinspect-%d.tmp", i))
+}
+
+func isTemp(name string) bool {
+	ok, _ := path.Match(".wtinspect-[0-9]*.tmp", path.Base(name))
+	return ok
+}
+
+// check says whether the numbers of a shift fit together.
+func (s *shift) check() error {
+	o, n := int64(len(s.oldHeader)), int64(len(s.newHeader))
+	ok := o <= s.size && n == o+s.n && s.off <= o && (s.n == 0 || s.off < s.size && s.block > 0 && s.block <= 1<<30)
+	at := int64(0)
+	for _, e := range s.extents {
+		ok = ok && at <= e.Start && e.Start < e.End
+		at = e.End
+	}
+	for _, p := range s.samples {
+		ok = ok && p.n <= readSize && p.off <= s.size-o && p.n <= s.size-o-p.off
+	}
+	if !ok {
+		return fmt.Errorf("%w: its entry for %q contradicts itself", errJournal, s.name)
+	}
+	return nil
+}
+
+// A journal is an open, locked journal file.
+type journal struct {
+	fsys fileSystem
+	dir  string
+	f    file
+	sum  digest
+	end  int64 // where the mark goes
+}
+
+// Errors of in-place operations that callers may want to tell apart.
+var (
+	// ErrPending: the release is in the middle of a rewrite that was
+	// interrupted; [Recover] ends it.
+	ErrPending = errors.New("an earlier rewrite was interrupted")
+	// ErrBusy: another process is rewriting the release.
+	ErrBusy = errors.New("another process is rewriting this release")
+	// ErrChanged: a file is no longer what it was when the job was prepared.
+	ErrChanged = errors.New("the file changed since the plan was made")
+)
+
+// lockJournal opens the journal of a directory and locks it. The lock
+// excludes every other run on the release for as long as the file is open.
+func lockJournal(fsys fileSystem, dir string, create bool) (*journal, error) {
+	name := filepath.Join(dir, journalName)
+	flag := os.O_RDWR
+	if create {
+		flag |= os.O_CREATE
+	}
+	for {
+		if st, err := fsys.Lstat(name); err == nil && !st.Mode.IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file; remove it", name)
+		}
+		f, err := open(fsys, name, flag)
+		if err != nil {
+			return nil, err
+		}
+		if err := retry(f.Lock); err != nil {
+			f.Close()
+			if errors.Is(err, errLocked) {
+				return nil, fmt.Errorf("%s: %w", dir, ErrBusy)
+			}
+			return nil, err
+		}
+		// The run that held the lock before may have removed the file.
+		mine, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		named, err := fsys.Lstat(name)
+		if err == nil && named.Dev == mine.Dev && named.Ino == mine.Ino {
+			return &journal{fsys: fsys, dir: dir, f: f}, nil
+		}
+		f.Close()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+}
+
+// write makes the record durable. Nothing may be changed before it returns.
+func (j *journal) write(r *record) error {
+	p := r.encode()
+	j.sum = sha256.Sum256(p)
+	head := binary.LittleEndian.AppendUint64([]byte(journalMagic), uint64(len(p)))
+	at := int64(0)
+	for _, part := range [][]byte{head, p, j.sum[:]} {
+		if err := writeFull(j.f, part, at); err != nil {
+			return err
+		}
+		at += int64(len(part))
+	}
+	j.end = at
+	if err := syncFile(j.f); err != nil {
+		return err
+	}
+	return syncDir(j.fsys, j.dir)
+}
+
+// mark says, durably, that from now on the transaction only goes forward.
+func (j *journal) mark() error {
+	if err := writeFull(j.f, j.markBytes(), j.end); err != nil {
+		return err
+	}
+	return syncFile(j.f)
+}
+
+// unmark takes back a mark whose writing failed.
+func (j *journal) unmark() error {
+	if err := retry(func() error { return j.f.Truncate(j.end) }); err != nil {
+		return err
+	}
+	return syncFile(j.f)
+}
+
+func (j *journal) markBytes() []byte {
+	sum := sha256.Sum256(append(j.sum[:], forwardMark...))
+	return append([]byte(forwardMark), sum[:]...)
+}
+
+// read returns the record, nil when nothing was changed under it, and whether
+// the transaction only goes forward.
+func (j *journal) read() (r *record, forward bool, err error) {
+	st, err := j.f.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	head := make([]byte, len(journalMagic)+8)
+	if st.Size < int64(len(head)+sha256.Size) {
+		return nil, false, nil
+	}
+	if err := readFull(j.f, head, 0); err != nil {
+		return nil, false, err
+	}
+	n := binary.LittleEndian.Uint64(head[len(journalMagic):])
+	if n > uint64(st.Size)-uint64(len(head)+sha256.Size) || n > maxJournal {
+		return nil, false, nil
+	}
+	p := make([]byte, n+sha256.Size)
+	if err := readFull(j.f, p, int64(len(head))); err != nil {
+		return nil, false, err
+	}
+	j.sum = sha256.Sum256(p[:n])
+	if !bytes.HasPrefix(head, []byte("wtinspect journal ")) || j.sum != digest(p[n:]) {
+		return nil, false, nil
+	}
+	if !bytes.HasPrefix(head, []byte(journalMagic)) {
+		return nil, false, fmt.Errorf("%s: the journal is of another version of this program: %w", j.dir, errors.ErrUnsupported)
+	}
+	j.end = int64(len(head) + len(p))
+	r, err = decodeRecord(p[:n])
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: %w", filepath.Join(j.dir, journalName), err)
+	}
+	mark := make([]byte, len(forwardMark)+sha256.Size)
+	if st.Size >= j.end+int64(len(mark)) {
+		if err := readFull(j.f, mark, j.end); err != nil {
+			return nil, false, err
+		}
+		forward = bytes.Equal(mark, j.markBytes())
+	}
+	return r, forward, nil
+}
+
+// close ends the transaction: the journal goes, durably, and with it the lock.
+func (j *journal) close() error {
+	name := filepath.Join(j.dir, journalName)
+	// An empty journal is none, should the removal fail.
+	if err := retry(func() error { return j.f.Truncate(0) }); err != nil {
+		j.f.Close()
+		return err
+	}
+	var cerr error
+	if runtime.GOOS == "windows" { // where an open file cannot be removed
+		cerr = j.f.Close()
+	} else {
+		defer j.f.Close()
+	}
+	if err := retry(func() error { return j.fsys.Remove(name) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(cerr, syncDir(j.fsys, j.dir))
+}
