@@ -30,6 +30,7 @@ type Type struct {
 	decode   func(dst []float32, src []byte)
 	decode64 func(dst []float64, src []byte) // nil: through float32, exactly
 	swap     []field
+	book     func() *codebook // types of at most 16 bits
 }
 
 type kind uint8
@@ -142,6 +143,7 @@ var types = sync.OnceValue(func() map[string]*Type {
 	m := make(map[string]*Type, 64)
 	add := func(t Type) {
 		t.Parts = max(t.Parts, 1)
+		t.book = sync.OnceValue(func() *codebook { return newCodebook(&t) })
 		m[t.Name] = &t
 	}
 	integer := func(name string, size int, decode func([]float32, []byte), decode64 func([]float64, []byte)) {
@@ -245,14 +247,6 @@ var (
 	formatE3M2     = floatFormat{3, 2, 3, finite}
 )
 
-// bits is the width of a code.
-func (f floatFormat) bits() int {
-	if f.special == exponent {
-		return f.exp
-	}
-	return 1 + f.exp + f.mant
-}
-
 // value returns the number that a code of at most 16 bits stands for.
 func (f floatFormat) value(code uint32) float32 {
 	if f.special == exponent {
@@ -284,11 +278,12 @@ func (f floatFormat) value(code uint32) float32 {
 	return float32(v)
 }
 
-// subnormal says whether a code is a non-zero number below the smallest
-// normal one.
-func (f floatFormat) subnormal(code uint32) bool {
-	magnitude := code & (1<<(f.exp+f.mant) - 1)
-	return f.special != exponent && magnitude != 0 && magnitude>>f.mant == 0
+// smallestNormal is the least magnitude that is not subnormal.
+func (f floatFormat) smallestNormal() float64 {
+	if f.special == exponent {
+		return 0
+	}
+	return math.Ldexp(1, 1-f.bias)
 }
 
 // max is the largest finite number.

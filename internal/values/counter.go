@@ -1,0 +1,257 @@
+package values
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// codebook says what the codes of a type of at most 16 bits stand for.
+type codebook struct {
+	value []float32
+	order []uint16 // codes of finite numbers, ascending by number
+	other []uint16 // codes of infinities and NaN
+}
+
+func newCodebook(t *Type) *codebook {
+	b := new(codebook)
+	if t.BlockElems == 1 {
+		n := 1 << (8 * t.BlockBytes)
+		src := make([]byte, 0, n*t.BlockBytes)
+		for code := range n {
+			src = append(src, byte(code), byte(code>>8))[:(code+1)*t.BlockBytes]
+		}
+		b.value = make([]float32, n)
+		t.decode(b.value, src)
+	} else {
+		for code := range uint32(1) << (8 * t.BlockBytes / t.BlockElems) {
+			b.value = append(b.value, t.float.value(code))
+		}
+	}
+	for code, v := range b.value {
+		if v-v == 0 {
+			b.order = append(b.order, uint16(code))
+		} else {
+			b.other = append(b.other, uint16(code))
+		}
+	}
+	slices.SortStableFunc(b.order, func(x, y uint16) int { return cmp.Compare(b.value[x], b.value[y]) })
+	return b
+}
+
+// eachCode calls f with every code of whole blocks.
+func eachCode(t *Type, src []byte, f func(uint16)) {
+	switch {
+	case t.BlockElems == 1 && t.BlockBytes == 1:
+		for _, b := range src {
+			f(uint16(b))
+		}
+	case t.BlockElems == 1:
+		for ; len(src) >= 2; src = src[2:] {
+			f(le.Uint16(src))
+		}
+	default:
+		width := 8 * t.BlockBytes / t.BlockElems
+		for ; len(src) >= t.BlockBytes; src = src[t.BlockBytes:] {
+			var w uint32
+			for i, b := range src[:t.BlockBytes] {
+				w |= uint32(b) << (8 * i)
+			}
+			for range t.BlockElems {
+				f(uint16(w & (1<<width - 1)))
+				w >>= width
+			}
+		}
+	}
+}
+
+// counter counts how often each code occurs, from which every figure follows
+// exactly.
+//
+// 16-bit codes have one table of 32-bit counters, 256 kB, which stays in a
+// core's cache. 8-bit codes have eight, one for each byte of a word, since
+// equal neighbours would wait for each other's store.
+type counter struct {
+	typ    *Type
+	book   *codebook
+	narrow []uint32
+	since  uint64   // codes counted in narrow; must stay below 2^32
+	total  []uint64 // what was counted before
+}
+
+func newCounter(t *Type) *counter {
+	c := &counter{typ: t, book: t.book()}
+	c.total = make([]uint64, len(c.book.value))
+	switch {
+	case t.BlockBytes == 2:
+		c.narrow = make([]uint32, 1<<16)
+	case t.BlockElems == 1 || t.BlockElems == 2:
+		c.narrow = make([]uint32, 8*256)
+	default:
+		c.narrow = make([]uint32, len(c.book.value))
+	}
+	return c
+}
+
+func (c *counter) add(src []byte) {
+	const most = 3 << 28 // bytes; whole blocks of every type
+	for len(src) > 0 {
+		part := src[:min(len(src), most)]
+		src = src[len(part):]
+		codes := 2 * uint64(len(part)) // or fewer
+		if c.since+codes > math.MaxUint32 {
+			c.flush()
+		}
+		c.since += codes
+		switch {
+		case c.typ.BlockBytes == 2:
+			count16((*[1 << 16]uint32)(c.narrow), part)
+		case c.typ.BlockElems <= 2:
+			count8((*[8 * 256]uint32)(c.narrow), part)
+		default:
+			eachCode(c.typ, part, func(code uint16) { c.narrow[code]++ })
+		}
+	}
+}
+
+// count16 counts little-endian 16-bit codes. A word of four that equals its
+// predecessor is counted with the run it belongs to: tensors of zeros are the
+// fast case, and not the one where every increment waits for the last.
+func count16(n *[1 << 16]uint32, src []byte) {
+	var last uint64
+	var run uint32
+	for ; len(src) >= 8; src = src[8:] {
+		w := le.Uint64(src)
+		if w == last {
+			run++
+			continue
+		}
+		if run > 0 {
+			countWord(n, last, run)
+			run = 0
+		}
+		last = w
+		n[uint16(w)]++
+		n[uint16(w>>16)]++
+		n[uint16(w>>32)]++
+		n[uint16(w>>48)]++
+	}
+	countWord(n, last, run)
+	for ; len(src) >= 2; src = src[2:] {
+		n[le.Uint16(src)]++
+	}
+}
+
+func countWord(n *[1 << 16]uint32, w uint64, times uint32) {
+	n[uint16(w)] += times
+	n[uint16(w>>16)] += times
+	n[uint16(w>>32)] += times
+	n[uint16(w>>48)] += times
+}
+
+// count8 counts bytes; n is eight tables of 256.
+func count8(n *[8 * 256]uint32, src []byte) {
+	for ; len(src) >= 8; src = src[8:] {
+		w := le.Uint64(src)
+		n[w&255]++
+		n[256+w>>8&255]++
+		n[512+w>>16&255]++
+		n[768+w>>24&255]++
+		n[1024+w>>32&255]++
+		n[1280+w>>40&255]++
+		n[1536+w>>48&255]++
+		n[1792+w>>56]++
+	}
+	for _, b := range src {
+		n[b]++
+	}
+}
+
+// flush moves the narrow counters into the totals.
+func (c *counter) flush() {
+	for i, n := range c.narrow {
+		if n == 0 {
+			continue
+		}
+		if c.typ.BlockElems == 2 {
+			c.total[i&15] += uint64(n)
+			c.total[i>>4&15] += uint64(n)
+		} else {
+			c.total[i&(len(c.total)-1)] += uint64(n)
+		}
+		c.narrow[i] = 0
+	}
+	c.since = 0
+}
+
+func (c *counter) merge(other kernel) {
+	o := other.(*counter)
+	o.flush()
+	for i, n := range o.total {
+		c.total[i] += n
+	}
+}
+
+func (c *counter) reset() {
+	clear(c.narrow)
+	clear(c.total)
+	c.since = 0
+}
+
+func (c *counter) tally(s *Stats) *moments {
+	c.flush()
+	sums := new(moments)
+	smallest := c.typ.float.smallestNormal()
+	for _, code := range c.book.order {
+		n := c.total[code]
+		if n == 0 {
+			continue
+		}
+		v := float64(c.book.value[code])
+		if s.Min != s.Min {
+			s.Min = v
+		}
+		s.Max = v
+		s.Count += n
+		switch {
+		case v == 0:
+			s.Zeros += n
+		case c.typ.kind == kindFloat && math.Abs(v) < smallest:
+			s.Denormals += n
+		}
+		sums.addFloat(v, n)
+	}
+	for _, code := range c.book.other {
+		n := c.total[code]
+		s.Count += n
+		switch v := float64(c.book.value[code]); {
+		case math.IsInf(v, 1):
+			s.PosInf += n
+		case math.IsInf(v, -1):
+			s.NegInf += n
+		default:
+			s.NaN += n
+		}
+	}
+	return sums
+}
+
+func (c *counter) spread() (spread, bool) {
+	return spread{
+		n: len(c.book.order),
+		at: func(i int) (float64, uint64) {
+			code := c.book.order[i]
+			return float64(c.book.value[code]), c.total[code]
+		},
+	}, true
+}
+
+func (c *counter) fingerprint() (f Fingerprint) {
+	seed := seedOf(c.typ)
+	for code, n := range c.total {
+		if n != 0 {
+			f = f.plus(hash(seed, uint64(code)), n)
+		}
+	}
+	return f
+}

@@ -1,0 +1,310 @@
+package values
+
+import "math"
+
+// floatBins finds the figures of float32 numbers by sorting them into bins by
+// their upper 16 bits: sign, exponent and seven bits of significand. Of each
+// bin it knows the count, and the sum and sum of squares of the lower halves,
+// all integers; together they give the exact sum and sum of squares of the
+// numbers. Twice as fast as adding up float64s, and independent of the order.
+type floatBins struct {
+	typ *Type
+
+	bins  *[1 << 16]floatBin
+	since int // numbers in bins
+
+	count              []uint64 // what was flushed from bins, as the next two
+	sums               moments
+	print              Fingerprint
+	zeros              uint64
+	posInf, negInf     uint64
+	minValue, maxValue float32 // meaningless while seen is false
+	seen               bool    // a finite number
+}
+
+// floatBin packs the sum of lower halves (40 bits) with the count (24 bits), and
+// the sum of their squares. Both hold for flushEvery numbers.
+type floatBin struct{ countSum, squares uint64 }
+
+const (
+	countOne   = 1 << 40
+	flushEvery = 1<<24 - 1
+)
+
+// binChunk is how many numbers are binned before the bins that hold more than
+// one kind of number are looked at. 64 kB: a second look finds them in the
+// cache.
+const binChunk = 16 << 10
+
+func (k *floatBins) add(src []byte) {
+	for len(src) > 0 {
+		part := src[:min(len(src), 4*binChunk)]
+		src = src[len(part):]
+		before := k.prepare(len(part) / 4)
+		lo, hi, minBits := uint32(0), int32(math.MinInt32), uint32(math.MaxUint32)
+		bins := k.bins
+		rest := part
+		for ; len(rest) >= 8; rest = rest[8:] {
+			w := le.Uint64(rest)
+			u, v := uint32(w), uint32(w>>32)
+			b, c := &bins[uint16(u>>16)], &bins[uint16(v>>16)]
+			x, y := uint64(u&0xffff), uint64(v&0xffff)
+			b.countSum += x + countOne
+			b.squares += x * x
+			c.countSum += y + countOne
+			c.squares += y * y
+			lo, hi, minBits = max(lo, u, v), max(hi, int32(u), int32(v)), min(minBits, u, v)
+		}
+		if len(rest) >= 4 {
+			u := le.Uint32(rest)
+			x := uint64(u & 0xffff)
+			b := &bins[u>>16]
+			b.countSum += x + countOne
+			b.squares += x * x
+			lo, hi, minBits = max(lo, u), max(hi, int32(u)), min(minBits, u)
+		}
+		if k.settle(before, lo, hi, minBits) {
+			continue
+		}
+		for ; len(part) >= 4; part = part[4:] {
+			k.look(le.Uint32(part))
+		}
+	}
+}
+
+// addFloats is add for numbers that were decoded.
+func (k *floatBins) addFloats(src []float32) {
+	for len(src) > 0 {
+		part := src[:min(len(src), binChunk)]
+		src = src[len(part):]
+		before := k.prepare(len(part))
+		lo, hi, minBits := uint32(0), int32(math.MinInt32), uint32(math.MaxUint32)
+		bins := k.bins
+		for _, v := range part {
+			u := math.Float32bits(v)
+			x := uint64(u & 0xffff)
+			b := &bins[u>>16]
+			b.countSum += x + countOne
+			b.squares += x * x
+			lo, hi, minBits = max(lo, u), max(hi, int32(u)), min(minBits, u)
+		}
+		if k.settle(before, lo, hi, minBits) {
+			continue
+		}
+		for _, v := range part {
+			k.look(math.Float32bits(v))
+		}
+	}
+}
+
+// mixed are the bins that hold zeros beside subnormal numbers, and infinities
+// beside NaN.
+var mixed = [4]int{0x0000, 0x8000, 0x7f80, 0xff80}
+
+// prepare makes room for n more numbers and returns the counts of the mixed bins.
+func (k *floatBins) prepare(n int) (before [4]uint64) {
+	if k.bins == nil {
+		k.bins = new([1 << 16]floatBin)
+	}
+	if k.since+n > flushEvery {
+		k.flush()
+	}
+	k.since += n
+	for i, b := range mixed {
+		before[i] = k.bins[b].countSum / countOne
+	}
+	return before
+}
+
+// settle takes in the extremes of a chunk's bit patterns: the greatest as
+// unsigned (the least number, if any is negative), the greatest as signed (the
+// greatest number, if any is positive) and the least as unsigned (the number
+// nearest zero, where all have one sign). It reports false when the chunk has to
+// be looked at number by number: it has zeros, infinities or NaN.
+func (k *floatBins) settle(before [4]uint64, lo uint32, hi int32, minBits uint32) bool {
+	const inf = 0x7f800000
+	for i, b := range mixed {
+		if k.bins[b].countSum/countOne != before[i] {
+			return false
+		}
+	}
+	least, greatest := lo, uint32(hi)
+	if lo < 1<<31 {
+		least = minBits
+	}
+	if hi < 0 {
+		greatest = minBits
+	}
+	if least&^(1<<31) > inf || greatest&^(1<<31) > inf {
+		return false
+	}
+	k.extremes(math.Float32frombits(least), math.Float32frombits(greatest))
+	return true
+}
+
+func (k *floatBins) extremes(least, greatest float32) {
+	if !k.seen {
+		k.minValue, k.maxValue, k.seen = least, greatest, true
+	}
+	k.minValue, k.maxValue = min(k.minValue, least), max(k.maxValue, greatest)
+}
+
+// look takes in one number of a chunk that settle could not judge.
+func (k *floatBins) look(u uint32) {
+	switch v := math.Float32frombits(u); {
+	case u == 0x7f800000:
+		k.posInf++
+	case u == 0xff800000:
+		k.negInf++
+	case v != v:
+	default:
+		if v == 0 {
+			k.zeros++
+		}
+		k.extremes(v, v)
+	}
+}
+
+// flush moves what is in the bins to the exact sums.
+func (k *floatBins) flush() {
+	if k.since == 0 {
+		return
+	}
+	if k.count == nil {
+		k.count = make([]uint64, 1<<16)
+	}
+	seed := seedOf(k.typ)
+	for i := range k.bins {
+		b := k.bins[i]
+		if b == (floatBin{}) {
+			continue
+		}
+		k.bins[i] = floatBin{}
+		n, lo := b.countSum/countOne, b.countSum%countOne
+		k.count[i] += n
+		k.print = k.print.add(binHash(seed, i, n, lo, b.squares))
+		k.addBin(i, n, lo, b.squares)
+	}
+	k.since = 0
+}
+
+// addBin adds a bin's numbers to the sums: each is ±(top+low)·2^exp with the same
+// top, so that their sum is n·top + Σlow, their squares' n·top² + 2·top·Σlow +
+// Σlow². Counts below 2^24 keep every term but the last sum within 64 bits.
+func (k *floatBins) addBin(bin int, n, lo, squares uint64) {
+	e := bin >> 7 & 0xff
+	top := uint64(bin&0x7f) << 16
+	switch e {
+	case 0xff:
+		return
+	case 0:
+		e = 1
+	default:
+		top |= 1 << 23
+	}
+	exp := e - 150
+	k.sums.addSum(exp, bin>>15 != 0, 0, n*top+lo)
+	k.sums.addSquares(exp, sum3(product(n*top, top), product(2*top, lo), [3]uint64{squares}))
+}
+
+func (k *floatBins) merge(other kernel) {
+	o := other.(*floatBins)
+	k.flush()
+	o.flush()
+	if o.count != nil {
+		if k.count == nil {
+			k.count = make([]uint64, 1<<16)
+		}
+		for i, n := range o.count {
+			k.count[i] += n
+		}
+	}
+	k.sums.merge(&o.sums)
+	k.print = k.print.add(o.print)
+	k.zeros += o.zeros
+	k.posInf += o.posInf
+	k.negInf += o.negInf
+	if o.seen {
+		k.extremes(o.minValue, o.maxValue)
+	}
+}
+
+func (k *floatBins) reset() {
+	bins, count := k.bins, k.count
+	if k.since > 0 {
+		clear(bins[:])
+	}
+	clear(count)
+	*k = floatBins{typ: k.typ, bins: bins, count: count}
+}
+
+func (k *floatBins) tally(s *Stats) *moments {
+	k.flush()
+	for bin, n := range k.count {
+		s.Count += n
+		switch e := bin >> 7 & 0xff; {
+		case e == 0xff:
+			s.NaN += n
+		case e == 0 && k.typ.kind == kindFloat:
+			s.Denormals += n
+		}
+	}
+	s.PosInf, s.NegInf, s.Zeros = k.posInf, k.negInf, k.zeros
+	s.NaN -= k.posInf + k.negInf
+	if k.typ.kind == kindFloat {
+		s.Denormals -= k.zeros
+	}
+	if k.seen {
+		s.Min, s.Max = float64(k.minValue), float64(k.maxValue)
+	}
+	return &k.sums
+}
+
+// finiteBins is the number of bins of one sign that hold finite numbers.
+const finiteBins = 0x7f80
+
+func (k *floatBins) spread() (spread, bool) {
+	if k.count == nil {
+		return spread{}, true
+	}
+	return spread{
+		n: 2 * finiteBins,
+		at: func(i int) (float64, uint64) {
+			bin := i - finiteBins
+			if i < finiteBins {
+				bin = 1<<15 | (finiteBins - 1 - i)
+			}
+			if bin&0x7fff == 0 {
+				return 0, k.count[bin]
+			}
+			return float64(math.Float32frombits(uint32(bin)<<16 | 1<<15)), k.count[bin]
+		},
+		error: 0x1p-8,
+	}, true
+}
+
+func (k *floatBins) fingerprint() Fingerprint {
+	k.flush()
+	return k.print
+}
+
+// decoded finds the figures of a block type by decoding it.
+type decoded struct {
+	typ  *Type
+	bins floatBins
+	buf  [4096]float32
+}
+
+func (k *decoded) add(src []byte) {
+	for len(src) > 0 {
+		n := k.typ.Decode(k.buf[:], src)
+		k.bins.addFloats(k.buf[:n])
+		src = src[n/k.typ.numbers()*k.typ.BlockBytes:]
+	}
+}
+
+func (k *decoded) merge(other kernel)       { k.bins.merge(&other.(*decoded).bins) }
+func (k *decoded) tally(s *Stats) *moments  { return k.bins.tally(s) }
+func (k *decoded) spread() (spread, bool)   { return k.bins.spread() }
+func (k *decoded) fingerprint() Fingerprint { return k.bins.fingerprint() }
+func (k *decoded) reset()                   { k.bins.reset() }

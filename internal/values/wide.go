@@ -1,0 +1,150 @@
+package values
+
+import "math"
+
+// wide finds the figures of 32-bit integers and 64-bit types number by number,
+// with exact sums like every other kernel. Its bins have six bits of
+// significand.
+type wide struct {
+	typ                *Type
+	count              []uint64
+	sums               moments
+	stats              Stats // the counts; the rest is left alone
+	minValue, maxValue float64
+	print              Fingerprint
+	buf                [1024]float64
+}
+
+// The upper bits of a float64 that choose the bin.
+const (
+	wideShift  = 46
+	wideFinite = 0x7ff << (52 - wideShift) // bins of one sign that hold finite numbers
+)
+
+func (k *wide) add(src []byte) {
+	if k.count == nil {
+		k.count = make([]uint64, 1<<(64-wideShift))
+		k.minValue, k.maxValue = math.Inf(1), math.Inf(-1)
+	}
+	for len(src) > 0 {
+		n := k.typ.Decode64(k.buf[:], src)
+		part := src[:n*k.typ.BlockBytes]
+		src = src[len(part):]
+		exact := addIntegers(&k.sums, k.typ, part)
+		k.print = k.print.add(fingerprintWide(k.typ, part))
+		k.stats.Count += uint64(n)
+		for _, v := range k.buf[:n] {
+			switch {
+			case v != v:
+				k.stats.NaN++
+				continue
+			case v > math.MaxFloat64:
+				k.stats.PosInf++
+				continue
+			case v < -math.MaxFloat64:
+				k.stats.NegInf++
+				continue
+			case v == 0:
+				k.stats.Zeros++
+			case math.Abs(v) < 0x1p-1022:
+				k.stats.Denormals++
+			}
+			k.minValue, k.maxValue = min(k.minValue, v), max(k.maxValue, v)
+			k.count[math.Float64bits(v)>>wideShift]++
+			if !exact {
+				k.sums.addFloat(v, 1)
+			}
+		}
+	}
+}
+
+// addIntegers adds the numbers of a 64-bit integer type, which float64 would
+// round; it reports false for other types.
+func addIntegers(sums *moments, t *Type, src []byte) bool {
+	if t.kind != kindInt || t.BlockBytes != 8 {
+		return false
+	}
+	for ; len(src) >= 8; src = src[8:] {
+		v := le.Uint64(src)
+		negative := t.Name == "I64" && v>>63 != 0
+		if negative {
+			v = -v
+		}
+		sums.add(negative, v, 0, 1)
+	}
+	return true
+}
+
+// fingerprintWide is of the bit patterns of 32-bit and 64-bit types.
+func fingerprintWide(t *Type, src []byte) (f Fingerprint) {
+	seed := seedOf(t)
+	for ; len(src) >= t.BlockBytes; src = src[t.BlockBytes:] {
+		code := uint64(le.Uint32(src))
+		if t.BlockBytes == 8 {
+			code = le.Uint64(src)
+		}
+		f = f.add(hash(seed, code))
+	}
+	return f
+}
+
+func (k *wide) merge(other kernel) {
+	o := other.(*wide)
+	if o.count == nil {
+		return
+	}
+	k.add(nil)
+	for i, n := range o.count {
+		k.count[i] += n
+	}
+	k.sums.merge(&o.sums)
+	k.stats.Count += o.stats.Count
+	k.stats.NaN += o.stats.NaN
+	k.stats.PosInf += o.stats.PosInf
+	k.stats.NegInf += o.stats.NegInf
+	k.stats.Zeros += o.stats.Zeros
+	k.stats.Denormals += o.stats.Denormals
+	k.minValue, k.maxValue = min(k.minValue, o.minValue), max(k.maxValue, o.maxValue)
+	k.print = k.print.add(o.print)
+}
+
+func (k *wide) reset() { *k = wide{typ: k.typ} }
+
+func (k *wide) tally(s *Stats) *moments {
+	s.Count, s.NaN, s.PosInf, s.NegInf = k.stats.Count, k.stats.NaN, k.stats.PosInf, k.stats.NegInf
+	s.Zeros, s.Denormals = k.stats.Zeros, k.stats.Denormals
+	if s.Finite() > 0 {
+		s.Min, s.Max = k.minValue, k.maxValue
+	}
+	return &k.sums
+}
+
+func (k *wide) spread() (spread, bool) {
+	if k.count == nil {
+		return spread{}, true
+	}
+	s := spread{
+		n: 2 * wideFinite,
+		at: func(i int) (float64, uint64) {
+			bin := i - wideFinite
+			if i < wideFinite {
+				bin = len(k.count)/2 | (wideFinite - 1 - i)
+			}
+			if bin&(len(k.count)/2-1) == 0 {
+				return 0, k.count[bin]
+			}
+			v := math.Float64frombits(uint64(bin)<<wideShift | 1<<(wideShift-1))
+			if k.typ.kind == kindInt {
+				v = math.Trunc(v)
+			}
+			return v, k.count[bin]
+		},
+		error: 0x1p-7,
+	}
+	if k.typ.kind == kindInt {
+		s.error = 0x1p-6
+	}
+	return s, true
+}
+
+func (k *wide) fingerprint() Fingerprint { return k.print }
