@@ -22,6 +22,8 @@ type Pattern struct {
 	holes []string
 }
 
+const maxHoles = 8
+
 // A patternPart is the meaning of one index of the normal form.
 type patternPart struct {
 	literal bool
@@ -90,6 +92,9 @@ func compilePattern(text string) (Pattern, error) {
 	if len(marks) > 0 {
 		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].hole])
 	}
+	if len(p.holes) > maxHoles {
+		return p, fmt.Errorf("pattern %q: more than %d holes", text, maxHoles)
+	}
 	p.order = make([]int, len(p.holes))
 	for i := range p.order {
 		p.order[i] = i
@@ -115,7 +120,7 @@ func (p *Pattern) match(nums []int32) (index []int, ok bool) {
 	if len(nums) != len(p.parts) {
 		return nil, false
 	}
-	var at [8]int
+	var at [maxHoles]int
 	for i, part := range p.parts {
 		if part.literal {
 			if nums[i] != part.value {

@@ -1,0 +1,212 @@
+package convention
+
+import (
+	_ "embed"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v4"
+)
+
+//go:embed companions.yaml
+var companionsYAML []byte
+
+// companions is what companions.yaml says, arranged for look-up.
+type companions struct {
+	quant    []quantScheme
+	suffixes []companionSuffix // the longest first
+	debris   []string
+	anywhere map[string]bool
+	leading  []string
+	process  [3]string
+}
+
+type quantScheme struct {
+	Scheme string   `yaml:"scheme"`
+	Weight string   `yaml:"weight"`
+	Leaves []string `yaml:"leaves"`
+	Sign   string   `yaml:"sign"` // the leaf without which it is another scheme
+}
+
+type companionKind uint8
+
+const (
+	noCompanion companionKind = iota
+	quantWeight
+	quantCompanion
+	adapterPart
+	legacyLeaf
+)
+
+type companionSuffix struct {
+	text    string // ".qweight", "_blocks"
+	kind    companionKind
+	leaf    string // "qweight"
+	dialect string // of an adapter
+	means   string // of a legacy leaf
+}
+
+var loadCompanions = sync.OnceValue(func() *companions {
+	var doc struct {
+		Quantisation []quantScheme `yaml:"quantisation"`
+		Adapters     []struct {
+			Dialect string   `yaml:"dialect"`
+			Leaves  []string `yaml:"leaves"`
+		} `yaml:"adapters"`
+		Processor []string          `yaml:"processor"`
+		Legacy    map[string]string `yaml:"legacy"`
+		Debris    []string          `yaml:"debris"`
+		Wrappers  struct {
+			Anywhere []string `yaml:"anywhere"`
+			Leading  []string `yaml:"leading"`
+		} `yaml:"wrappers"`
+	}
+	if err := yaml.Load(companionsYAML, &doc, yaml.WithKnownFields()); err != nil {
+		panic("convention: companions.yaml: " + err.Error())
+	}
+	c := &companions{quant: doc.Quantisation, debris: doc.Debris, leading: doc.Wrappers.Leading, anywhere: make(map[string]bool)}
+	copy(c.process[:], doc.Processor)
+	for _, w := range doc.Wrappers.Anywhere {
+		c.anywhere[w] = true
+	}
+	seen := make(map[string]bool)
+	add := func(leaf string, s companionSuffix) {
+		if seen[leaf] {
+			return
+		}
+		seen[leaf] = true
+		s.leaf, s.text = leaf, "."+leaf
+		if strings.HasPrefix(leaf, "_") {
+			s.text = leaf
+		}
+		c.suffixes = append(c.suffixes, s)
+	}
+	for _, q := range doc.Quantisation {
+		if q.Weight != "" {
+			add(q.Weight, companionSuffix{kind: quantWeight})
+		}
+		for _, l := range q.Leaves {
+			add(l, companionSuffix{kind: quantCompanion})
+		}
+	}
+	for _, a := range doc.Adapters {
+		for _, l := range a.Leaves {
+			add(l, companionSuffix{kind: adapterPart, dialect: a.Dialect})
+		}
+	}
+	for l, means := range doc.Legacy {
+		add(l, companionSuffix{kind: legacyLeaf, means: means})
+	}
+	slices.SortFunc(c.suffixes, func(a, b companionSuffix) int {
+		if len(a.text) != len(b.text) {
+			return len(b.text) - len(a.text)
+		}
+		return strings.Compare(a.text, b.text)
+	})
+	return c
+})
+
+// A cleaning is what stands between a name and what a convention calls it.
+type cleaning struct {
+	normal    string   // the normal form to look up
+	wrappers  []string // taken out, outermost first
+	companion companionSuffix
+	debris    bool
+}
+
+// clean takes wrappers out of a normal form and finds the weight that a
+// companion belongs to.
+func (r *registry) clean(normal string) cleaning {
+	c := loadCompanions()
+	out := cleaning{normal: normal}
+	out.normal, out.wrappers = c.unwrap(normal)
+	for _, d := range c.debris {
+		if out.normal == d || strings.HasSuffix(out.normal, d) && out.normal[len(out.normal)-len(d)-1] == '.' {
+			out.debris = true
+			break
+		}
+	}
+	if r.knows(out.normal) {
+		return out
+	}
+	if stem, ok := c.processor(out.normal); ok {
+		out.normal = stem + ".weight"
+		out.companion = companionSuffix{kind: adapterPart, dialect: "diffusers", leaf: "lora.weight"}
+		return out
+	}
+	for _, s := range c.suffixes {
+		stem, ok := strings.CutSuffix(out.normal, s.text)
+		if !ok || stem == "" {
+			continue
+		}
+		out.companion = s
+		switch {
+		case s.kind == legacyLeaf:
+			out.normal = stem + "." + s.means
+		case strings.HasPrefix(s.leaf, "weight."):
+			out.normal = stem + ".weight"
+		case !r.knows(stem+".weight") && r.knows(stem):
+			out.normal = stem
+		default:
+			out.normal = stem + ".weight"
+		}
+		return out
+	}
+	return out
+}
+
+// unwrap takes out the segments and prefixes that frameworks add.
+func (c *companions) unwrap(name string) (string, []string) {
+	var found []string
+	for {
+		before := name
+		for _, p := range c.leading {
+			if rest, ok := strings.CutPrefix(name, p); ok && rest != "" && strings.Contains(rest, ".") {
+				name = rest
+				found = append(found, p)
+			}
+		}
+		if name == before {
+			break
+		}
+	}
+	if !strings.Contains(name, "_") && !strings.Contains(name, "base_layer") {
+		return name, found
+	}
+	segments := strings.Split(name, ".")
+	kept := segments[:0]
+	for i, s := range segments {
+		if c.anywhere[s] && i+1 < len(segments) {
+			if w := s + "."; !slices.Contains(found, w) {
+				found = append(found, w)
+			}
+			continue
+		}
+		kept = append(kept, s)
+	}
+	if len(kept) == len(segments) {
+		return name, found
+	}
+	name = strings.Join(kept, ".")
+	if more, outer := c.unwrap(name); len(outer) > 0 {
+		return more, append(found, outer...)
+	}
+	return name, found
+}
+
+// processor reads the oldest diffusers spelling of an adapter.
+func (c *companions) processor(normal string) (stem string, ok bool) {
+	for _, suffix := range c.process[1:] {
+		if rest, cut := strings.CutSuffix(normal, suffix); cut {
+			if i := strings.LastIndex(rest, c.process[0]); i >= 0 {
+				leaf := rest[i+len(c.process[0]):]
+				if leaf == "to_out" {
+					leaf = "to_out.0"
+				}
+				return rest[:i] + leaf, true
+			}
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,192 @@
+package convention
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Convention is what one project calls each role and how it lays the bytes
+// out. Conventions are built in and read-only.
+type Convention struct {
+	Name        string
+	Description string
+	// Dialects are the projects whose spelling this is; several where names
+	// cannot tell them apart, as mlx from hf.
+	Dialects []string
+	// Families are the models that use it, each spelled as its model_type in
+	// transformers, or as its class where it has none.
+	Families []string
+	// Base is the prefix that a save of the bare model drops, "model.".
+	Base string
+	// VariantOf names the convention that this one departs from, for a
+	// spelling that was given up.
+	VariantOf string
+	Layout    Layout
+	// Refuse says why no conversion is derived from or to this convention.
+	Refuse  string
+	Sources []string
+
+	specs    []spec
+	tensors  []Tensor
+	byRole   map[string]int
+	byNormal map[string][]int
+	vocab    *vocabulary
+}
+
+// A Tensor is one kind of tensor of a convention.
+type Tensor struct {
+	Role    string
+	Pattern Pattern
+	// Module is the role without its leaf.
+	Module string
+	// Optional tensors may be absent: models without biases, tied heads.
+	Optional bool
+	// Buffer tensors follow from the configuration and are dropped when
+	// another convention does not know them.
+	Buffer bool
+
+	absolute bool
+	base     Pattern // the pattern below the base; Pattern when absolute
+}
+
+// An ID is what a tensor is for: its role and its indices, the layer first,
+// then the expert, then others by name.
+type ID struct {
+	Role  string
+	Index []int
+}
+
+func (id ID) String() string {
+	if len(id.Index) == 0 {
+		return id.Role
+	}
+	return id.Role + fmt.Sprint(id.Index)
+}
+
+// Lookup returns the built-in convention of a name, "llama-hf".
+func Lookup(name string) (*Convention, bool) {
+	s, err := builtin()
+	if err != nil {
+		return nil, false
+	}
+	c, ok := s.byName[name]
+	return c, ok
+}
+
+// All returns the built-in conventions by name.
+func All() []*Convention {
+	s, err := builtin()
+	if err != nil {
+		return nil
+	}
+	return slices.Clone(s.list)
+}
+
+// Tensors returns the kinds of tensors of the convention.
+func (c *Convention) Tensors() []Tensor { return slices.Clone(c.tensors) }
+
+// Role returns the convention's tensor of a role.
+func (c *Convention) Role(role string) (Tensor, bool) {
+	if i, ok := c.byRole[role]; ok {
+		return c.tensors[i], true
+	}
+	return Tensor{}, false
+}
+
+// Parse says what a name is for in this convention. The name is whole: no
+// wrapper stands before it.
+func (c *Convention) Parse(name string) (ID, bool) {
+	normal, nums := normalize(make([]byte, 0, 128), make([]int32, 0, 8), name)
+	return c.parse(string(normal), nums)
+}
+
+func (c *Convention) parse(normal string, nums []int32) (ID, bool) {
+	for _, i := range c.byNormal[normal] {
+		if index, ok := c.tensors[i].Pattern.match(nums); ok {
+			return ID{c.tensors[i].Role, index}, true
+		}
+	}
+	return ID{}, false
+}
+
+// Format is the inverse of Parse. Where a convention has several names for a
+// role, it gives the first.
+func (c *Convention) Format(id ID) (string, bool) {
+	i, ok := c.byRole[id.Role]
+	if !ok {
+		return "", false
+	}
+	return c.tensors[i].Pattern.format(id.Index)
+}
+
+// HasFamily reports whether a model type, as config.json spells it, uses the
+// convention.
+func (c *Convention) HasFamily(modelType string) bool {
+	return slices.ContainsFunc(c.Families, func(f string) bool { return sameFamily(f, modelType) })
+}
+
+// HasDialect reports whether the convention is a project's spelling.
+func (c *Convention) HasDialect(dialect string) bool { return slices.Contains(c.Dialects, dialect) }
+
+func sameFamily(a, b string) bool {
+	return strings.EqualFold(strings.ReplaceAll(a, "-", "_"), strings.ReplaceAll(b, "-", "_"))
+}
+
+// compile turns the modules into tensors and checks them.
+func (c *Convention) compile() error {
+	c.byRole = make(map[string]int, len(c.specs))
+	c.byNormal = make(map[string][]int, len(c.specs))
+	for _, s := range c.specs {
+		for _, l := range s.leaves {
+			t := Tensor{
+				Role: s.module + "." + l.role, Module: s.module,
+				Optional: s.optional || l.optional, Buffer: s.buffer, absolute: s.absolute,
+			}
+			text := s.stem + l.suffix
+			var err error
+			if t.base, err = compilePattern(text); err != nil {
+				return err
+			}
+			t.Pattern = t.base
+			if !s.absolute && c.Base != "" {
+				if t.Pattern, err = compilePattern(c.Base + text); err != nil {
+					return err
+				}
+			}
+			if !c.vocab.known(t.Role) {
+				return fmt.Errorf("%q is not a role", t.Role)
+			}
+			for _, i := range c.byNormal[t.Pattern.normal] {
+				if overlap(&c.tensors[i].Pattern, &t.Pattern) {
+					return fmt.Errorf("patterns %q and %q overlap", c.tensors[i].Pattern.text, t.Pattern.text)
+				}
+			}
+			i := len(c.tensors)
+			c.tensors = append(c.tensors, t)
+			if _, ok := c.byRole[t.Role]; !ok {
+				c.byRole[t.Role] = i
+			}
+			c.byNormal[t.Pattern.normal] = append(c.byNormal[t.Pattern.normal], i)
+		}
+	}
+	if len(c.tensors) == 0 {
+		return fmt.Errorf("it has no tensors")
+	}
+	return nil
+}
+
+// overlap reports whether a name exists that both patterns match, given that
+// their normal forms are equal.
+func overlap(a, b *Pattern) bool {
+	for i := range a.parts {
+		x, y := a.parts[i], b.parts[i]
+		if x.literal && y.literal && x.value != y.value {
+			return false
+		}
+		if x.literal && !y.literal && x.value < y.value || y.literal && !x.literal && y.value < x.value {
+			return false
+		}
+	}
+	return true
+}

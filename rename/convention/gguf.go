@@ -1,0 +1,131 @@
+package convention
+
+import (
+	"cmp"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+//go:generate go run gen_gguf.go ../../../shared/data/gguf_arch_tensors.json
+
+var (
+	//go:embed gguf.yaml
+	ggufYAML []byte
+	//go:embed gguf_arch.txt
+	ggufArch string
+)
+
+// A ggufArchitecture is what gguf.yaml adds to an architecture's names.
+type ggufArchitecture struct {
+	Rope     string            `yaml:"rope"`
+	QKV      string            `yaml:"qkv"`
+	Offset   bool              `yaml:"offset"`
+	Linear   bool              `yaml:"linear"`
+	MoE      bool              `yaml:"moe"`
+	Bias     []string          `yaml:"bias"`
+	Families []string          `yaml:"families"`
+	Optional []string          `yaml:"optional"`
+	Roles    map[string]string `yaml:"roles"`
+	Skip     string            `yaml:"skip"`
+}
+
+// linearRoles are the roles of the state-space names in architectures that
+// use them for gated linear attention.
+var linearRoles = map[string]string{
+	"layer.ssm.in":       "layer.linear_attn.qkvz",
+	"layer.ssm.conv":     "layer.linear_attn.conv",
+	"layer.ssm.dt":       "layer.linear_attn.dt",
+	"layer.ssm.a":        "layer.linear_attn.a_log",
+	"layer.ssm.out_norm": "layer.linear_attn.norm",
+	"layer.ssm.out":      "layer.linear_attn.o",
+	"layer.attn.qkv":     "layer.linear_attn.qkv",
+}
+
+const ggufSource = "llama.cpp: gguf-py/gguf/constants.py, tensor_mapping.py; src/llama-model.cpp"
+
+// loadGGUF makes one convention of each architecture: llama-gguf,
+// qwen3moe-gguf and so on.
+func loadGGUF(vocab *vocabulary) ([]*Convention, error) {
+	var doc struct {
+		Names         yaml.Node                   `yaml:"names"`
+		Optional      []string                    `yaml:"optional"`
+		Architectures map[string]ggufArchitecture `yaml:"architectures"`
+	}
+	if err := yaml.Load(ggufYAML, &doc, yaml.WithKnownFields()); err != nil {
+		return nil, fmt.Errorf("gguf.yaml: %w", err)
+	}
+	specs := make(map[string]spec)
+	for i := 0; i+1 < len(doc.Names.Content); i += 2 {
+		name, text := doc.Names.Content[i].Value, doc.Names.Content[i+1].Value
+		role, leaves, _ := strings.Cut(text, " ")
+		list, err := parseSpec(role, name+" "+cmp.Or(leaves, "[weight]"))
+		if err != nil {
+			return nil, fmt.Errorf("gguf.yaml: line %d: %w", doc.Names.Content[i].Line, err)
+		}
+		for _, s := range list {
+			specs[s.stem] = s
+		}
+	}
+	var out []*Convention
+	for line := range strings.Lines(ggufArch) {
+		arch, names, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		a, ok := doc.Architectures[arch]
+		if !ok {
+			return nil, fmt.Errorf("gguf.yaml: architecture %q is not described", arch)
+		}
+		if a.Skip != "" {
+			continue
+		}
+		c := &Convention{
+			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
+			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, vocab: vocab,
+			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, Contiguous), Decay: "negative", Conv: "ck"},
+		}
+		if c.Families == nil {
+			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
+		}
+		for _, name := range strings.Fields(names) {
+			s, ok := specs[name]
+			if !ok {
+				return nil, fmt.Errorf("gguf.yaml: the name %q of architecture %q has no role", name, arch)
+			}
+			if role := a.Roles[name]; role != "" {
+				s.module = role
+			} else if a.Linear {
+				s.module = cmp.Or(linearRoles[s.module], s.module)
+			}
+			isOptional := func(glob string) bool { return globMatch(glob, name) }
+			s.optional = slices.ContainsFunc(doc.Optional, isOptional) || slices.ContainsFunc(a.Optional, isOptional)
+			if a.MoE && (strings.HasPrefix(name, "blk.ffn_") && name != "blk.ffn_norm" || name == "blk.exp_probs_b") {
+				s.optional = true
+			}
+			if slices.Contains(a.Bias, name) {
+				s.leaves = []leaf{{"weight", ".weight", false}, {"bias", ".bias", false}}
+			}
+			s.stem = ggufStem(name)
+			c.specs = append(c.specs, s)
+		}
+		if err := c.compile(); err != nil {
+			return nil, fmt.Errorf("architecture %q: %w", arch, err)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// ggufStem puts the block number back.
+func ggufStem(name string) string {
+	for _, p := range []string{"blk.", "enc.blk.", "dec.blk.", "convnext.", "posnet."} {
+		if rest, ok := strings.CutPrefix(name, p); ok {
+			return p + "{layer}." + rest
+		}
+	}
+	return name
+}

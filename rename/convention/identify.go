@@ -1,0 +1,496 @@
+package convention
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A Result says which naming convention a checkpoint follows, and how surely.
+// It claims no more than the names show: models that share every name are
+// listed together, and a checkpoint that fits nothing has no convention.
+type Result struct {
+	// Convention is the one that the names follow, "" when unknown.
+	Convention string
+	// Dialects are the projects that spell names so.
+	Dialects []string
+	// Families are the models, as transformers' model_type, that could bear
+	// these names; empty when the names do not say.
+	Families []string
+	// Wrappers are the prefixes and segments found around the names, outermost
+	// first.
+	Wrappers []string
+	// BaseAbsent is the prefix that the convention has and the checkpoint
+	// lacks: a save of the bare model.
+	BaseAbsent string
+	// Coverage is the share of the checkpoint's templates that the convention
+	// explains, from 0 to 1.
+	Coverage float64
+	// Missing are the roles that the convention requires and the checkpoint
+	// lacks.
+	Missing []string
+	// Extra are the templates that the convention does not know.
+	Extra []string
+	// Nearest is the current convention that is nearest to the names.
+	Nearest Nearest
+	// Gaps are the layers that some or all tensors lack.
+	Gaps []Gap
+	// Quantisation names the schemes whose companions were found.
+	Quantisation []string
+	// Adapter is set when the tensors are changes to a model, not a model.
+	Adapter bool
+	// Parts are the conventions found below further prefixes: the towers of a
+	// multimodal model.
+	Parts []Part
+	// Candidates are the conventions that fit best, the first of them the one
+	// chosen.
+	Candidates []Candidate
+	// Evidence says in sentences what the judgement rests on.
+	Evidence []string
+	Tensors  int
+	// Templates is how many names there are when indices are left out.
+	Templates int
+}
+
+// Nearest is a convention and its distance.
+type Nearest struct {
+	Convention string `json:"convention"`
+	// TemplatesAway counts the templates that would have to be renamed, added
+	// or taken away.
+	TemplatesAway int `json:"templates_away"`
+}
+
+// A Gap is a run of layers without a tensor.
+type Gap struct {
+	Role   string `json:"role,omitempty"` // "" when the layers have no tensor at all
+	Layers []int  `json:"layers"`
+}
+
+// A Part is a convention below a prefix.
+type Part struct {
+	Prefix     string   `json:"prefix"`
+	Convention string   `json:"convention"`
+	Families   []string `json:"families"`
+	Templates  int      `json:"templates"`
+}
+
+// A Candidate is a convention and how it fits.
+type Candidate struct {
+	Convention string  `json:"convention"`
+	Prefix     string  `json:"prefix"`
+	Coverage   float64 `json:"coverage"`
+	Missing    int     `json:"missing"`
+	Extra      int     `json:"extra"`
+}
+
+// MarshalJSON writes what is unknown as null.
+func (r *Result) MarshalJSON() ([]byte, error) {
+	orNull := func(s string) *string {
+		if s == "" {
+			return nil
+		}
+		return &s
+	}
+	orEmpty := func(s []string) []string {
+		if s == nil {
+			return []string{}
+		}
+		return s
+	}
+	var families []string
+	if len(r.Families) > 0 {
+		families = r.Families
+	}
+	var nearest *Nearest
+	if r.Nearest.Convention != "" {
+		nearest = &r.Nearest
+	}
+	return json.Marshal(struct {
+		Convention   *string     `json:"convention"`
+		Dialects     []string    `json:"dialect"`
+		Families     []string    `json:"families"`
+		Wrappers     []string    `json:"wrappers"`
+		BaseAbsent   string      `json:"base_absent,omitempty"`
+		Coverage     float64     `json:"coverage"`
+		Missing      []string    `json:"missing"`
+		Extra        []string    `json:"extra"`
+		Nearest      *Nearest    `json:"nearest"`
+		Gaps         []Gap       `json:"gaps,omitempty"`
+		Quantisation []string    `json:"quantisation,omitempty"`
+		Adapter      bool        `json:"adapter,omitempty"`
+		Parts        []Part      `json:"parts,omitempty"`
+		Candidates   []Candidate `json:"candidates,omitempty"`
+		Evidence     []string    `json:"evidence,omitempty"`
+		Tensors      int         `json:"tensors"`
+		Templates    int         `json:"templates"`
+	}{
+		orNull(r.Convention), r.Dialects, families, orEmpty(r.Wrappers), r.BaseAbsent, r.Coverage,
+		orEmpty(r.Missing), orEmpty(r.Extra), nearest, r.Gaps, r.Quantisation, r.Adapter, r.Parts,
+		r.Candidates, r.Evidence, r.Tensors, r.Templates,
+	})
+}
+
+// Config is what is known about a model beside its tensors. The zero value is
+// nothing.
+type Config struct {
+	// ModelType and TextModelType are model_type of config.json and of its
+	// text_config.
+	ModelType, TextModelType string
+	// Architecture is general.architecture of a GGUF file.
+	Architecture string
+	// Value returns a number that config.json or the GGUF keys give, by its
+	// config.json name: "num_attention_heads". It may be nil.
+	Value func(key string) (int64, bool)
+}
+
+// Identify says which convention tensors follow. The configuration may be nil:
+// names without shapes are enough, and a configuration only chooses between
+// conventions that the names allow.
+func Identify(tensors iter.Seq[Named], cfg *Config) (*Result, error) {
+	s, err := builtin()
+	if err != nil {
+		return nil, err
+	}
+	return s.reg.identify(tensors, cfg), nil
+}
+
+// A subject is what one pattern of a convention can match: a template, and the
+// templates that belong to it.
+type subject struct {
+	normal  string
+	nums    []int32
+	mask    uint64
+	members []*template
+	debris  bool
+	layers  bitset
+}
+
+func (s *subject) text() string { return s.members[0].text() }
+
+// A hit is a convention's tensor that a subject can be, below a prefix.
+type hit struct {
+	subject, tensor int32
+	prefix          string
+}
+
+type evaluation struct {
+	conv     int32
+	prefix   string
+	tensor   []int32 // by subject; -1 when the convention does not know it
+	covered  int
+	required int // of the convention's required tensors, those found
+	biases   int // of these, the biases
+	missing  []int32
+	extra    []int32
+	unshaped bool // the shapes contradict the layout
+}
+
+func (e *evaluation) distance() int { return max(len(e.missing), len(e.extra)) }
+
+func (r *registry) identify(tensors iter.Seq[Named], cfg *Config) *Result {
+	if cfg == nil {
+		cfg = new(Config)
+	}
+	templates, total := r.fold(tensors)
+	res := &Result{Tensors: total, Templates: len(templates)}
+	subjects := gather(templates)
+	id := &identification{reg: r, cfg: cfg, res: res, subjects: subjects}
+	id.survey(templates)
+	id.look()
+	id.judge()
+	return res
+}
+
+// gather brings companions to the weight they belong to.
+func gather(templates []*template) []*subject {
+	var list []*subject
+	byKey := make(map[string]*subject)
+	for _, t := range templates {
+		key := t.normal
+		if t.mask != 0 {
+			key += "\x00" + literalKey(t.nums, t.mask)
+		}
+		s := byKey[key]
+		if s == nil {
+			s = &subject{normal: t.normal, nums: t.nums, mask: t.mask, debris: t.debris}
+			byKey[key] = s
+			list = append(list, s)
+		}
+		// The weight itself speaks for the subject.
+		if t.companion.kind == noCompanion {
+			s.members = append([]*template{t}, s.members...)
+		} else {
+			s.members = append(s.members, t)
+		}
+		s.layers.union(t.layers)
+	}
+	return list
+}
+
+type identification struct {
+	reg      *registry
+	cfg      *Config
+	res      *Result
+	subjects []*subject
+	byConv   map[int32][]hit
+	flat     bool // names are kohya's
+}
+
+// survey notes what the names show before any convention is looked at.
+func (id *identification) survey(templates []*template) {
+	wrappers := make(map[string]bool)
+	adapters := make(map[string]int)
+	leaves := make(map[string]bool)
+	adapted := 0
+	for _, t := range templates {
+		for _, w := range t.wrappers {
+			if !wrappers[w] {
+				wrappers[w] = true
+				id.res.Wrappers = append(id.res.Wrappers, w)
+			}
+		}
+		switch t.companion.kind {
+		case adapterPart:
+			adapters[t.companion.dialect]++
+			adapted++
+		case quantWeight, quantCompanion:
+			leaves[t.companion.leaf] = true
+		}
+	}
+	id.res.Quantisation = schemes(leaves)
+	if adapted > 0 && 2*adapted >= len(templates) {
+		id.res.Adapter = true
+		best := slices.MaxFunc(slices.Sorted(maps.Keys(adapters)), func(a, b string) int { return cmp.Compare(adapters[a], adapters[b]) })
+		id.res.Dialects = []string{best}
+	}
+}
+
+// schemes names the quantisation schemes that leaves belong to.
+func schemes(leaves map[string]bool) []string {
+	if len(leaves) == 0 {
+		return nil
+	}
+	left := maps.Clone(leaves)
+	var out []string
+	for _, q := range loadCompanions().quant {
+		if q.Weight != "" && !leaves[q.Weight] || q.Sign != "" && !leaves[q.Sign] {
+			continue
+		}
+		n := 0
+		for _, l := range append([]string{q.Weight}, q.Leaves...) {
+			if l != "" && left[l] {
+				delete(left, l)
+				n++
+			}
+		}
+		if n > 0 {
+			out = append(out, q.Scheme)
+		}
+	}
+	return out
+}
+
+// look finds every convention that knows the end of a subject's name.
+func (id *identification) look() {
+	id.byConv = make(map[int32][]hit)
+	for i, s := range id.subjects {
+		add := func(refs []ref, prefix string) {
+			for _, rf := range refs {
+				t := &id.reg.list[rf.conv].tensors[rf.tensor]
+				p := &t.base
+				if len(s.nums) >= len(p.parts) && strings.Count(s.normal, "#") == len(s.nums) {
+					if !literalsAgree(p, s.nums[len(s.nums)-len(p.parts):]) {
+						continue
+					}
+				}
+				id.byConv[rf.conv] = append(id.byConv[rf.conv], hit{int32(i), rf.tensor, prefix})
+			}
+		}
+		if prefix, rest, ok := cutFlat(s.normal); ok {
+			id.flat = true
+			add(id.reg.flat[rest], prefix)
+			continue
+		}
+		suffixes(s.normal, func(start int) bool {
+			add(id.reg.refs[s.normal[start:]], s.normal[:start])
+			return true
+		})
+	}
+}
+
+func literalsAgree(p *Pattern, nums []int32) bool {
+	for i, part := range p.parts {
+		if part.literal && nums[i] != part.value || !part.literal && nums[i] < part.value {
+			return false
+		}
+	}
+	return true
+}
+
+// cutFlat splits kohya's names.
+func cutFlat(normal string) (prefix, rest string, ok bool) {
+	for _, p := range []string{"lora_unet_", "lora_te1_", "lora_te2_", "lora_te3_", "lora_te_", "lora_transformer_"} {
+		if rest, ok := strings.CutPrefix(normal, p); ok {
+			return p, strings.TrimSuffix(rest, ".weight"), true
+		}
+	}
+	return "", "", false
+}
+
+// evaluate fits a convention to the subjects that are not taken.
+func (id *identification) evaluate(conv int32, taken []bool) *evaluation {
+	c := id.reg.list[conv]
+	hits := id.byConv[conv]
+	count := make(map[string]int)
+	for _, h := range hits {
+		if taken[h.subject] || id.subjects[h.subject].debris {
+			continue
+		}
+		if c.Base == "" || !c.tensors[h.tensor].absolute {
+			count[h.prefix]++
+		}
+	}
+	if len(count) == 0 {
+		return nil
+	}
+	prefixes := slices.Collect(maps.Keys(count))
+	slices.SortFunc(prefixes, func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+	})
+	var best *evaluation
+	for i, prefix := range prefixes {
+		if i == 3 || 2*count[prefix] < count[prefixes[0]] {
+			break
+		}
+		e := id.fit(conv, prefix, hits, taken)
+		if best == nil || compareEvaluations(e, best) < 0 {
+			best = e
+		}
+	}
+	return best
+}
+
+func (id *identification) fit(conv int32, prefix string, hits []hit, taken []bool) *evaluation {
+	c := id.reg.list[conv]
+	e := &evaluation{conv: conv, prefix: prefix, tensor: make([]int32, len(id.subjects))}
+	for i := range e.tensor {
+		e.tensor[i] = -1
+	}
+	found := make([]bool, len(c.tensors))
+	above := make(map[int32]string) // the prefix at which an absolute tensor was found
+	for _, h := range hits {
+		if taken[h.subject] {
+			continue
+		}
+		t := &c.tensors[h.tensor]
+		switch {
+		case c.Base == "" || !t.absolute:
+			if h.prefix != prefix && !(id.flat && strings.HasPrefix(h.prefix, "lora_")) {
+				continue
+			}
+		case !strings.HasPrefix(prefix, h.prefix):
+			continue
+		default:
+			if old, ok := above[h.tensor]; ok && len(old) > len(h.prefix) {
+				continue
+			}
+			above[h.tensor] = h.prefix
+		}
+		if e.tensor[h.subject] < 0 {
+			e.covered++
+		}
+		e.tensor[h.subject] = h.tensor
+		found[h.tensor] = true
+	}
+	// One role may have several spellings; one of them is enough.
+	have := make(map[string]bool)
+	for i, ok := range found {
+		if ok {
+			have[c.tensors[i].Role] = true
+			if !c.tensors[i].Optional {
+				e.required++
+				if strings.HasSuffix(c.tensors[i].Role, ".bias") {
+					e.biases++
+				}
+			}
+		}
+	}
+	for i := range c.tensors {
+		if !c.tensors[i].Optional && !have[c.tensors[i].Role] {
+			e.missing = append(e.missing, int32(i))
+		}
+	}
+	if id.res.Adapter {
+		e.missing = nil
+	}
+	for i, s := range id.subjects {
+		if e.tensor[i] < 0 && !taken[i] && !s.debris {
+			e.extra = append(e.extra, int32(i))
+		}
+	}
+	e.unshaped = !id.shapesAgree(c, e)
+	return e
+}
+
+// compareEvaluations orders the better fit first.
+func compareEvaluations(a, b *evaluation) int {
+	return cmp.Or(
+		cmp.Compare(a.distance(), b.distance()),
+		cmp.Compare(len(a.missing)+len(a.extra), len(b.missing)+len(b.extra)),
+		cmp.Compare(b.covered, a.covered),
+	)
+}
+
+// fits evaluates every convention that has hits, the best first.
+func (id *identification) fits(taken []bool) []*evaluation {
+	var list []*evaluation
+	for conv := range id.byConv {
+		if e := id.evaluate(conv, taken); e != nil && e.covered > 0 {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b *evaluation) int {
+		ca, cb := id.reg.list[a.conv], id.reg.list[b.conv]
+		return cmp.Or(
+			compareBool(b.unshaped, a.unshaped),
+			compareEvaluations(a, b),
+			compareBool(id.confirmed(ca), id.confirmed(cb)),
+			compareBool(ca.VariantOf == "", cb.VariantOf == ""),
+			// A bias that a convention requires says more than one that it
+			// allows; so says a file of a project more than a dump of a server.
+			cmp.Compare(b.biases, a.biases),
+			compareBool(ca.HasDialect("hf"), cb.HasDialect("hf")),
+			cmp.Compare(len(cb.Families), len(ca.Families)),
+			strings.Compare(ca.Name, cb.Name),
+		)
+	})
+	return list
+}
+
+// compareBool puts true first.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// confirmed reports whether the configuration names a family of the convention.
+func (id *identification) confirmed(c *Convention) bool {
+	if a := id.cfg.Architecture; a != "" && c.Name == a+"-gguf" {
+		return true
+	}
+	return id.cfg.ModelType != "" && c.HasFamily(id.cfg.ModelType) ||
+		id.cfg.TextModelType != "" && c.HasFamily(id.cfg.TextModelType)
+}
+
+func (id *identification) note(format string, args ...any) {
+	id.res.Evidence = append(id.res.Evidence, fmt.Sprintf(format, args...))
+}

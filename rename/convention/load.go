@@ -1,0 +1,470 @@
+package convention
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v4"
+)
+
+//go:embed data
+var dataFS embed.FS
+
+// A document is one convention as its file describes it; docs/conventions.md
+// says what each key means.
+type document struct {
+	Name        string    `yaml:"name"`
+	Description string    `yaml:"description"`
+	Dialects    []string  `yaml:"dialects"`
+	Families    []string  `yaml:"families"`
+	Extends     string    `yaml:"extends"`
+	VariantOf   string    `yaml:"variant_of"`
+	Base        *string   `yaml:"base"`
+	Sources     []string  `yaml:"sources"`
+	Layout      Layout    `yaml:"layout"`
+	Include     []include `yaml:"include"`
+	Remove      []string  `yaml:"remove"`
+	Require     []string  `yaml:"require"`
+	Tensors     yaml.Node `yaml:"tensors"`
+	Own         []string  `yaml:"own"`
+	Refuse      string    `yaml:"refuse"`
+	Abstract    bool      `yaml:"abstract"`
+}
+
+type include struct {
+	Convention string   `yaml:"convention"`
+	At         string   `yaml:"at"`
+	Head       *string  `yaml:"head"`
+	Space      string   `yaml:"space"`
+	Optional   bool     `yaml:"optional"`
+	Remove     []string `yaml:"remove"`
+}
+
+// A Layout says how a convention's bytes lie where they differ from the plain
+// layout: one tensor for each projection, [out, in], experts one by one. The
+// zero value of each field is the plain layout.
+type Layout struct {
+	// Rope is the order of the rows of the query and key projections that
+	// rotary embedding pairs: RopeHalf, RopeAdjacent, or "" without rotary
+	// embedding.
+	Rope string `yaml:"rope" json:"rope,omitempty"`
+	// QKV is how a fused query, key and value projection is put together.
+	QKV string `yaml:"qkv" json:"qkv,omitempty"`
+	// GateUp is how a fused gate and up projection is put together.
+	GateUp string `yaml:"gate_up" json:"gate_up,omitempty"`
+	// Experts is the orientation of stacked experts: "out-in" or "in-out".
+	Experts string `yaml:"experts" json:"experts,omitempty"`
+	// Transposed lists the modules stored [in, out].
+	Transposed []string `yaml:"transposed" json:"transposed,omitempty"`
+	// NormOffset is what the model adds to a stored normalisation weight.
+	NormOffset int `yaml:"norm_offset" json:"norm_offset,omitempty"`
+	// NormOffsetExcept lists the normalisations without that offset.
+	NormOffsetExcept []string `yaml:"norm_offset_except" json:"norm_offset_except,omitempty"`
+	// Decay is how state-space decay is stored: "log" for A_log, "negative"
+	// for -exp(A_log).
+	Decay string `yaml:"decay" json:"decay,omitempty"`
+	// Conv is the shape of a depthwise convolution: "c1k" or "ck".
+	Conv string `yaml:"conv" json:"conv,omitempty"`
+	// Notes says what else differs, for people.
+	Notes []string `yaml:"notes" json:"notes,omitempty"`
+}
+
+// Values of Layout fields.
+const (
+	RopeHalf     = "half"     // row i turns with row i + d/2 of its head
+	RopeAdjacent = "adjacent" // row 2i turns with row 2i+1 of its head
+
+	Contiguous  = "contiguous"  // all of the first part, then all of the second
+	PerHead     = "per-head"    // the parts of head 0, the parts of head 1, …
+	Grouped     = "grouped"     // of each key/value group: its queries, its key, its value
+	Interleaved = "interleaved" // one row of each part in turn
+	UpFirst     = "up-first"    // contiguous, up before gate
+
+	OutIn = "out-in"
+	InOut = "in-out"
+)
+
+// A set is every built-in convention.
+type set struct {
+	list   []*Convention
+	byName map[string]*Convention
+	reg    *registry
+}
+
+var builtin = sync.OnceValues(func() (*set, error) { return loadSet() })
+
+func loadSet() (*set, error) {
+	entries, err := dataFS.ReadDir("data")
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary()}
+	for _, e := range entries {
+		if path.Ext(e.Name()) != ".yaml" {
+			continue
+		}
+		b, err := dataFS.ReadFile("data/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		if err := l.read(e.Name(), b); err != nil {
+			return nil, err
+		}
+	}
+	s := &set{byName: make(map[string]*Convention)}
+	for _, name := range l.order {
+		c, err := l.convention(name, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", l.file[name], err)
+		}
+		if l.docs[name].Abstract {
+			continue
+		}
+		s.list = append(s.list, c)
+		s.byName[name] = c
+	}
+	gg, err := loadGGUF(l.vocab)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range gg {
+		if s.byName[c.Name] != nil {
+			return nil, fmt.Errorf("convention %q is described twice", c.Name)
+		}
+		s.list = append(s.list, c)
+		s.byName[c.Name] = c
+	}
+	slices.SortFunc(s.list, func(a, b *Convention) int { return strings.Compare(a.Name, b.Name) })
+	s.reg = newRegistry(s.list)
+	return s, nil
+}
+
+type loader struct {
+	docs  map[string]*document
+	file  map[string]string
+	order []string
+	done  map[string]*Convention
+	vocab *vocabulary
+}
+
+// read takes the documents of one file.
+func (l *loader) read(file string, b []byte) error {
+	if l.file == nil {
+		l.file = map[string]string{}
+	}
+	dec, err := yaml.NewLoader(bytes.NewReader(b), yaml.WithKnownFields())
+	if err != nil {
+		return err
+	}
+	for {
+		d := new(document)
+		err := dec.Load(d)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if d.Name == "" {
+			return fmt.Errorf("%s: a convention has no name", file)
+		}
+		if l.docs[d.Name] != nil {
+			return fmt.Errorf("%s: convention %q is described twice", file, d.Name)
+		}
+		l.docs[d.Name] = d
+		l.file[d.Name] = file
+		l.order = append(l.order, d.Name)
+	}
+}
+
+// convention builds a convention and those it is made of. The path of names
+// leads to it, to find circles.
+func (l *loader) convention(name string, trail []string) (*Convention, error) {
+	if c := l.done[name]; c != nil {
+		return c, nil
+	}
+	d := l.docs[name]
+	if d == nil {
+		return nil, fmt.Errorf("convention %q: it is not described", name)
+	}
+	if slices.Contains(trail, name) {
+		return nil, fmt.Errorf("convention %q: it is made of itself", name)
+	}
+	trail = append(trail, name)
+	c := &Convention{
+		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
+		VariantOf: d.VariantOf, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
+	}
+	var specs []spec
+	if d.Extends != "" {
+		parent, err := l.convention(d.Extends, trail)
+		if err != nil {
+			return nil, err
+		}
+		specs = slices.Clone(parent.specs)
+		if c.Dialects == nil {
+			c.Dialects = parent.Dialects
+		}
+		c.Base = parent.Base
+		c.Layout = inherit(d.Layout, parent.Layout)
+	}
+	if d.Base != nil {
+		c.Base = *d.Base
+	}
+	for _, in := range d.Include {
+		part, err := l.convention(in.Convention, trail)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, part.at(in)...)
+		if in.Space == "" && c.Layout.Rope == "" {
+			c.Layout = inherit(c.Layout, part.Layout)
+		}
+	}
+	for _, r := range d.Remove {
+		n := len(specs)
+		specs = slices.DeleteFunc(specs, func(s spec) bool { return globMatch(r, s.module) })
+		if len(specs) == n {
+			return nil, fmt.Errorf("convention %q: remove: nothing it inherits has the role %q", name, r)
+		}
+	}
+	own, err := parseTensors(&d.Tensors)
+	if err != nil {
+		return nil, fmt.Errorf("convention %q: %w", name, err)
+	}
+	for _, s := range own {
+		specs = slices.DeleteFunc(specs, func(old spec) bool { return old.module == s.module })
+	}
+	specs = append(specs, own...)
+	for _, text := range d.Own {
+		more, err := parseOwn(text)
+		if err != nil {
+			return nil, fmt.Errorf("convention %q: %w", name, err)
+		}
+		specs = append(specs, more...)
+	}
+	for _, r := range d.Require {
+		found := false
+		for i := range specs {
+			if globMatch(r, specs[i].module) {
+				specs[i].optional = false
+				found = true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("convention %q: require: it has no role %q", name, r)
+		}
+	}
+	c.specs = specs
+	if err := c.compile(); err != nil {
+		return nil, fmt.Errorf("convention %q: %w", name, err)
+	}
+	l.done[name] = c
+	return c, nil
+}
+
+func inherit(l, parent Layout) Layout {
+	l.Rope = cmp.Or(l.Rope, parent.Rope)
+	l.QKV = cmp.Or(l.QKV, parent.QKV)
+	l.GateUp = cmp.Or(l.GateUp, parent.GateUp)
+	l.Experts = cmp.Or(l.Experts, parent.Experts)
+	if l.Transposed == nil {
+		l.Transposed = parent.Transposed
+	}
+	l.NormOffset = cmp.Or(l.NormOffset, parent.NormOffset)
+	if l.NormOffsetExcept == nil {
+		l.NormOffsetExcept = parent.NormOffsetExcept
+	}
+	l.Decay = cmp.Or(l.Decay, parent.Decay)
+	l.Conv = cmp.Or(l.Conv, parent.Conv)
+	if l.Notes == nil {
+		l.Notes = parent.Notes
+	}
+	return l
+}
+
+// A spec is one module of a convention: its role and name, and its leaves.
+type spec struct {
+	module   string
+	stem     string
+	absolute bool // the stem does not stand below the base
+	leaves   []leaf
+	optional bool
+	buffer   bool
+}
+
+type leaf struct {
+	role     string
+	suffix   string // what is appended to the stem
+	optional bool
+}
+
+// at returns a part's modules as they stand below a prefix.
+func (c *Convention) at(in include) []spec {
+	var specs []spec
+	for _, s := range c.specs {
+		if slices.ContainsFunc(in.Remove, func(r string) bool { return globMatch(r, s.module) }) {
+			continue
+		}
+		if in.Space != "" && !strings.HasPrefix(s.module, ownPrefix) {
+			space, module, _ := c.vocab.split(s.module + ".weight")
+			switch space {
+			case "", in.Space:
+				s.module = in.Space + "." + module
+			default:
+				s.module = in.Space + "." + s.module
+			}
+		}
+		switch {
+		case !s.absolute:
+			s.stem = in.At + s.stem
+		case in.Head != nil:
+			s.stem = *in.Head + s.stem
+		default:
+			s.stem = strings.TrimSuffix(in.At, c.Base) + s.stem
+		}
+		s.absolute = true
+		s.optional = s.optional || in.Optional
+		specs = append(specs, s)
+	}
+	return specs
+}
+
+// parseTensors reads the mapping from roles to patterns.
+func parseTensors(n *yaml.Node) ([]spec, error) {
+	var specs []spec
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		values := []*yaml.Node{v}
+		if v.Kind == yaml.SequenceNode {
+			values = v.Content
+		}
+		for _, v := range values {
+			if v.Kind != yaml.ScalarNode {
+				return nil, fmt.Errorf("line %d: the pattern of %q is not a text", v.Line, k.Value)
+			}
+			more, err := parseSpec(k.Value, v.Value)
+			if err != nil {
+				return nil, fmt.Errorf("line %d: %w", v.Line, err)
+			}
+			specs = append(specs, more...)
+		}
+	}
+	return specs, nil
+}
+
+// parseSpec reads one line: a module role and "pattern [leaves]" with "?"
+// behind it when the module may be absent and "~" when it is a buffer.
+// Alternatives <a|b> in the role go with those in the pattern.
+func parseSpec(role, text string) ([]spec, error) {
+	stem, leaves, optional, buffer, err := parsePatternText(text)
+	if err != nil {
+		return nil, err
+	}
+	roles, stems := expand(role), expand(stem)
+	if len(roles) != len(stems) {
+		return nil, fmt.Errorf("role %q has %d alternatives, its pattern %q has %d", role, len(roles), stem, len(stems))
+	}
+	specs := make([]spec, len(roles))
+	for i := range roles {
+		stem, absolute := strings.CutPrefix(stems[i], "/")
+		specs[i] = spec{module: roles[i], stem: stem, absolute: absolute, leaves: leaves, optional: optional, buffer: buffer}
+	}
+	return specs, nil
+}
+
+func parseOwn(text string) ([]spec, error) {
+	stem, leaves, optional, buffer, err := parsePatternText(text)
+	if err != nil {
+		return nil, err
+	}
+	var specs []spec
+	for _, s := range expand(stem) {
+		s, absolute := strings.CutPrefix(s, "/")
+		specs = append(specs, spec{module: ownPrefix + s, stem: s, absolute: absolute, leaves: leaves, optional: optional, buffer: buffer})
+	}
+	return specs, nil
+}
+
+func parsePatternText(text string) (stem string, leaves []leaf, optional, buffer bool, err error) {
+	text, buffer = strings.CutSuffix(text, "~")
+	text, optional = strings.CutSuffix(text, "?")
+	leaves = []leaf{{role: "weight", suffix: ".weight"}}
+	if open := strings.IndexByte(text, '['); open >= 0 {
+		list, ok := strings.CutSuffix(strings.TrimSpace(text[open+1:]), "]")
+		if !ok {
+			return "", nil, false, false, fmt.Errorf("pattern %q: the list of leaves is not closed", text)
+		}
+		text = text[:open]
+		leaves = nil
+		for _, f := range strings.Fields(list) {
+			var l leaf
+			f, l.optional = strings.CutSuffix(f, "?")
+			name, spelling, spelt := strings.Cut(f, "=")
+			l.role = name
+			switch {
+			case !spelt:
+				l.suffix = "." + name
+			case spelling == "" || spelling[0] == '_':
+				l.suffix = spelling
+			default:
+				l.suffix = "." + spelling
+			}
+			leaves = append(leaves, l)
+		}
+	}
+	stem = strings.TrimSpace(text)
+	if stem == "" || len(leaves) == 0 {
+		return "", nil, false, false, fmt.Errorf("pattern %q: nothing to match", text)
+	}
+	return stem, leaves, optional || buffer, buffer, nil
+}
+
+// expand writes out the alternatives <a|b> of a text.
+func expand(text string) []string {
+	open := strings.IndexByte(text, '<')
+	if open < 0 {
+		return []string{text}
+	}
+	shut := strings.IndexByte(text, '>')
+	if shut < open {
+		return []string{text}
+	}
+	var out []string
+	for _, alt := range strings.Split(text[open+1:shut], "|") {
+		for _, rest := range expand(text[shut+1:]) {
+			out = append(out, text[:open]+alt+rest)
+		}
+	}
+	return out
+}
+
+// globMatch matches a module role against a pattern in which '*' stands for
+// any text.
+func globMatch(glob, s string) bool {
+	head, tail, star := strings.Cut(glob, "*")
+	if !star {
+		return glob == s
+	}
+	if !strings.HasPrefix(s, head) {
+		return false
+	}
+	s = s[len(head):]
+	if tail == "" {
+		return true
+	}
+	for i := 0; i <= len(s); i++ {
+		if globMatch(tail, s[i:]) {
+			return true
+		}
+	}
+	return false
+}

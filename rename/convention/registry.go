@@ -1,0 +1,98 @@
+package convention
+
+import "strings"
+
+// A registry finds the conventions that know a name, wherever in the name
+// their part of it begins.
+type registry struct {
+	list []*Convention
+	refs map[string][]ref
+	// literals says which indices of a normal form are text in some pattern:
+	// the 1 of "ln_1" tells it from "ln_2", and no layer is meant. Bit i is
+	// the i-th index from the right.
+	literals map[string]uint64
+	// flat finds modules whose dots were written as underscores, without their
+	// leaf: the spelling of kohya's adapters.
+	flat map[string][]ref
+}
+
+// A ref is a tensor of a convention; its key is the normal form of the
+// pattern below the convention's base.
+type ref struct {
+	conv   int32
+	tensor int32
+}
+
+func newRegistry(list []*Convention) *registry {
+	r := &registry{
+		list:     list,
+		refs:     make(map[string][]ref, 8192),
+		literals: make(map[string]uint64, 8192),
+		flat:     make(map[string][]ref, 1024),
+	}
+	for i, c := range list {
+		for j := range c.tensors {
+			p := &c.tensors[j].base
+			r.refs[p.normal] = append(r.refs[p.normal], ref{int32(i), int32(j)})
+			if m := literalMask(p); m != 0 {
+				r.literals[p.normal] |= m
+			}
+			if stem, ok := strings.CutSuffix(p.normal, ".weight"); ok && !c.HasDialect("gguf") {
+				key := strings.ReplaceAll(c.tensors[j].Pattern.normal[:len(c.tensors[j].Pattern.normal)-len(".weight")], ".", "_")
+				_ = stem
+				r.flat[key] = append(r.flat[key], ref{int32(i), int32(j)})
+			}
+		}
+	}
+	return r
+}
+
+func literalMask(p *Pattern) uint64 {
+	var m uint64
+	for i, part := range p.parts {
+		if part.literal {
+			m |= 1 << (len(p.parts) - 1 - i)
+		}
+	}
+	return m
+}
+
+// suffixes calls yield with the start of every suffix of a normal form that
+// begins at a segment, the longest first.
+func suffixes(normal string, yield func(start int) bool) {
+	for start := 0; start >= 0; {
+		if !yield(start) {
+			return
+		}
+		i := strings.IndexByte(normal[start:], '.')
+		if i < 0 {
+			return
+		}
+		start += i + 1
+	}
+}
+
+// literalsOf collects the literal indices of a normal form and its suffixes.
+func (r *registry) literalsOf(normal string) uint64 {
+	var m uint64
+	suffixes(normal, func(start int) bool {
+		m |= r.literals[normal[start:]]
+		return true
+	})
+	return m
+}
+
+// knows reports whether some convention has a name that ends a normal form and
+// is longer than its leaf.
+func (r *registry) knows(normal string) bool {
+	found := false
+	suffixes(normal, func(start int) bool {
+		rest := normal[start:]
+		if start > 0 && strings.Count(rest, ".") < 2 {
+			return false
+		}
+		_, found = r.refs[rest]
+		return !found
+	})
+	return found
+}

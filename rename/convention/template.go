@@ -1,0 +1,170 @@
+package convention
+
+import (
+	"iter"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// Named is a tensor as Identify sees it.
+type Named struct {
+	Name  string
+	DType string
+	Shape []uint64 // the slowest dimension first; nil when unknown
+}
+
+// A template is every tensor whose name differs only in its indices.
+type template struct {
+	cleaning
+	raw    string  // the normal form of the name as it stands in the checkpoint
+	nums   []int32 // of the first tensor; constant where an index is text
+	mask   uint64  // which indices are text, from the right
+	count  int
+	shape  []uint64 // of the first tensor
+	dtype  string
+	layers bitset // values of the first index that is not text
+}
+
+// text writes the template for people: an index is {}.
+func (t *template) text() string { return writeTemplate(t.raw, t.nums, t.mask) }
+
+func writeTemplate(normal string, nums []int32, mask uint64) string {
+	if !strings.Contains(normal, "#") {
+		return normal
+	}
+	var b strings.Builder
+	n := 0
+	for i := 0; i < len(normal); i++ {
+		if normal[i] != hole || n >= len(nums) {
+			b.WriteByte(normal[i])
+			continue
+		}
+		if mask>>(len(nums)-1-n)&1 != 0 {
+			b.WriteString(fill("#", nums[n:n+1]))
+		} else {
+			b.WriteString("{}")
+		}
+		n++
+	}
+	return b.String()
+}
+
+// maxLayer bounds what is remembered of a template's layers.
+const maxLayer = 4096
+
+type bitset []uint64
+
+func (b *bitset) add(n int32) {
+	if n < 0 || n >= maxLayer {
+		return
+	}
+	for int(n/64) >= len(*b) {
+		*b = append(*b, 0)
+	}
+	(*b)[n/64] |= 1 << (n % 64)
+}
+
+func (b bitset) has(n int) bool { return n/64 < len(b) && b[n/64]>>(n%64)&1 != 0 }
+
+func (b *bitset) union(o bitset) {
+	for len(*b) < len(o) {
+		*b = append(*b, 0)
+	}
+	for i, w := range o {
+		(*b)[i] |= w
+	}
+}
+
+func (b bitset) len() int {
+	n := 0
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
+func (b bitset) max() int {
+	for i, w := range slices.Backward(b) {
+		if w != 0 {
+			return i*64 + 63 - bits.LeadingZeros64(w)
+		}
+	}
+	return -1
+}
+
+// missing lists what b lacks of 0..max.
+func (b bitset) missing(max int) []int {
+	var out []int
+	for i := range max + 1 {
+		if !b.has(i) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// fold gathers tensors into templates, in order of first appearance.
+func (r *registry) fold(tensors iter.Seq[Named]) (list []*template, total int) {
+	type group struct {
+		mask  uint64
+		clean cleaning
+		plain *template
+		split map[string]*template
+	}
+	groups := make(map[string]*group, 512)
+	var buf []byte
+	var nums []int32
+	for t := range tensors {
+		total++
+		buf, nums = normalize(buf[:0], nums[:0], t.Name)
+		g := groups[string(buf)]
+		if g == nil {
+			raw := string(buf)
+			g = &group{clean: r.clean(raw)}
+			if strings.Count(g.clean.normal, "#") == len(nums) {
+				g.mask = r.literalsOf(g.clean.normal)
+			}
+			groups[raw] = g
+		}
+		var tm *template
+		if g.mask == 0 || len(nums) == 0 {
+			tm = g.plain
+		} else {
+			tm = g.split[literalKey(nums, g.mask)]
+		}
+		if tm == nil {
+			tm = &template{
+				cleaning: g.clean, raw: string(buf), nums: slices.Clone(nums), mask: g.mask,
+				shape: t.Shape, dtype: t.DType,
+			}
+			list = append(list, tm)
+			if g.mask == 0 || len(nums) == 0 {
+				g.plain = tm
+			} else {
+				if g.split == nil {
+					g.split = make(map[string]*template)
+				}
+				g.split[literalKey(nums, g.mask)] = tm
+			}
+		}
+		tm.count++
+		for i, n := range nums {
+			if g.mask>>(len(nums)-1-i)&1 == 0 {
+				tm.layers.add(n)
+				break
+			}
+		}
+	}
+	return list, total
+}
+
+func literalKey(nums []int32, mask uint64) string {
+	key := make([]byte, 0, 16)
+	for i, n := range nums {
+		if mask>>(len(nums)-1-i)&1 != 0 {
+			key = append(key, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+		}
+	}
+	return string(key)
+}
