@@ -1,0 +1,549 @@
+package rename
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A RuleError says why a map has no inverse, or two have no composition.
+type RuleError struct {
+	Rule  int    // of the map, or -1
+	Where string // file:line:col of the rule, or the map
+	Msg   string
+	Hint  string
+}
+
+func (e *RuleError) Error() string {
+	s := e.Where + ": " + e.Msg
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+// A RuleErrorList is every RuleError that stands in the way.
+type RuleErrorList []*RuleError
+
+func (l RuleErrorList) Error() string {
+	texts := make([]string, len(l))
+	for i, e := range l {
+		texts[i] = e.Error()
+	}
+	return strings.Join(texts, "\n")
+}
+
+// Unwrap gives errors.As each reason.
+func (l RuleErrorList) Unwrap() []error {
+	errs := make([]error, len(l))
+	for i, e := range l {
+		errs[i] = e
+	}
+	return errs
+}
+
+// Invert returns the map that undoes m. It refuses, with a RuleErrorList, where
+// no map can: where m drops, strips or changes tensors, where two names could
+// become one, where a new name does not say what the old one was, and where a
+// rule makes names so general that they cannot be told from names that m reads
+// ("module.{rest...}" to "{rest}"), so that the inverse would take hold of names
+// that m left alone.
+//
+// One case is left to whoever uses the inverse. Rules such as "h.{n}.ln1" to
+// "h.{n}.norm" are undone by their reverse only in checkpoints that had no
+// "h.{n}.norm" which m left alone, and the inverse's description says so. The
+// inverse of a plan has no such condition.
+func Invert(m *Map) (*Map, error) {
+	inv := &Map{From: m.To, To: m.From, Description: "Undoes " + cmp.Or(m.File, "a map"), Otherwise: m.Otherwise}
+	var errs RuleErrorList
+	refuse := func(rule int, hint, format string, args ...any) {
+		where := cmp.Or(m.File, "map")
+		if rule >= 0 {
+			where = m.ruleAt(rule)
+		}
+		errs = append(errs, &RuleError{rule, where, fmt.Sprintf(format, args...), hint})
+	}
+	const usePlan = "the inverse of a plan remembers each name: rename --write-inverse"
+	if len(m.Strip) > 0 {
+		refuse(-1, usePlan, "strip takes out segments, and no new name says where they were")
+	}
+	if m.Otherwise.Action == OtherwiseDrop {
+		refuse(-1, "", "otherwise drops tensors, and nothing brings them back")
+	}
+	touched := newToucher(m)
+	images := make([][]unit, len(m.Rules))
+	conditional := false
+	for i := range m.Rules {
+		r := &m.Rules[i]
+		switch {
+		case r.Drop != "":
+			refuse(i, "", "%s drops tensors, and nothing brings them back", r.From[0])
+			continue
+		case r.MovesBytes():
+			refuse(i, "", "%s moves bytes, and only renames are inverted", r)
+			continue
+		}
+		image := templateUnits(r.To[0], r.From[0])
+		back, err := reverse(r, image)
+		if err != nil {
+			refuse(i, err.hint, "%s", err.msg)
+			continue
+		}
+		images[i] = image
+		inv.Rules = append(inv.Rules, back)
+		if m.Otherwise.Action == OtherwiseFail || touched.all(image) {
+			continue
+		}
+		conditional = true
+		if slices.ContainsFunc(image, func(u unit) bool { return u.isHole() && u.kind == Anything }) && touched.any(image) {
+			refuse(i, usePlan, "%s is so general that names which the map leaves alone may look like it", r.To[0])
+		}
+	}
+	for i, j := range meetings(images) {
+		refuse(j, usePlan, "%s and %s (%s) can make the same name", m.Rules[j].To[0], m.Rules[i].To[0], m.ruleAt(i))
+	}
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	if conditional {
+		inv.Description += "; right where no tensor had one of its new names before"
+	}
+	return inv, nil
+}
+
+// A toucher finds out whether a map leaves names alone.
+type toucher struct {
+	single searcher   // for one name
+	open   []*Pattern // those that match more than one
+}
+
+func newToucher(m *Map) *toucher {
+	var patterns []*Pattern
+	t := new(toucher)
+	for i := range m.Rules {
+		for _, p := range m.Rules[i].From {
+			patterns = append(patterns, p)
+			if !p.literal {
+				t.open = append(t.open, p)
+			}
+		}
+	}
+	t.single.index = NewIndex(patterns)
+	return t
+}
+
+// all reports whether one rule matches every name of the language. It may say
+// false where that is so.
+func (t *toucher) all(names []unit) bool {
+	if name, ok := literalName(names); ok {
+		found := false
+		t.single.each(name, func(int, []string) bool {
+			found = true
+			return false
+		})
+		return found
+	}
+	for _, p := range t.open {
+		if _, ok := covers(p, names); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// any reports whether a rule may match some name of the language.
+func (t *toucher) any(names []unit) bool {
+	for _, p := range t.single.index.patterns {
+		if !disjointForms(patternUnits(p), names) {
+			return true
+		}
+	}
+	return false
+}
+
+// A refusal is why one rule has no reverse.
+type refusal struct{ msg, hint string }
+
+// reverse turns a rename round. The image is what its right side makes.
+func reverse(r *Rule, image []unit) (Rule, *refusal) {
+	from := r.From[0]
+	shifts := make(map[int]int64)
+	used := make([]bool, len(from.holes))
+	for _, u := range image {
+		if !u.isHole() {
+			continue
+		}
+		if used[u.hole] && shifts[u.hole] != u.shift {
+			return Rule{}, &refusal{fmt.Sprintf("%s shifts {%s} in two ways", r.To[0], from.holes[u.hole].Name), ""}
+		}
+		used[u.hole], shifts[u.hole] = true, u.shift
+	}
+	for h, ok := range used {
+		if !ok {
+			return Rule{}, &refusal{
+				fmt.Sprintf("%s does not have %s, and no new name says what it was", r.To[0], from.holes[h]), "",
+			}
+		}
+	}
+	if !oneReading(image) {
+		return Rule{}, &refusal{fmt.Sprintf("a name that %s makes can be read in several ways", r.To[0]), ""}
+	}
+	name := func(hole int) string { return from.holes[hole].Name }
+	back, err := Compile(patternSource(image, name))
+	if err != nil {
+		return Rule{}, &refusal{fmt.Sprintf("%s is no pattern: %v", r.To[0], err), ""}
+	}
+	units := patternUnits(from)
+	for i, u := range units {
+		if u.isHole() {
+			units[i].shift = -shifts[u.hole]
+		}
+	}
+	to, err := CompileTemplate(templateSource(units, name), back)
+	if err != nil {
+		return Rule{}, &refusal{err.Error(), ""}
+	}
+	return Rule{From: []*Pattern{back}, To: []*Template{to}}, nil
+}
+
+// templateSource writes units as a template.
+func templateSource(units []unit, name func(hole int) string) string {
+	var b strings.Builder
+	for _, u := range units {
+		switch {
+		case !u.isHole():
+			if u.lit == '{' || u.lit == '}' {
+				b.WriteByte(u.lit)
+			}
+			b.WriteByte(u.lit)
+		case u.shift == 0:
+			b.WriteString("{" + name(u.hole) + "}")
+		default:
+			fmt.Fprintf(&b, "{%s%+d}", name(u.hole), u.shift)
+		}
+	}
+	return b.String()
+}
+
+// meetings yields pairs of languages, the earlier first, that may share a name.
+// Single names find each other in a table, so that maps of a hundred thousand
+// single names are no burden.
+func meetings(langs [][]unit) func(yield func(i, j int) bool) {
+	return func(yield func(i, j int) bool) {
+		single := make(map[string]int)
+		var open []int
+		for j, lang := range langs {
+			if lang == nil {
+				continue
+			}
+			name, isName := literalName(lang)
+			if isName {
+				if i, ok := single[name]; ok && !yield(i, j) {
+					return
+				}
+				single[name] = j
+			}
+			for _, i := range open {
+				if !disjointForms(langs[i], lang) && !yield(i, j) {
+					return
+				}
+			}
+			if isName {
+				continue
+			}
+			for i, other := range langs[:j] {
+				if _, ok := literalName(other); ok && !disjointForms(other, lang) && !yield(i, j) {
+					return
+				}
+			}
+			open = append(open, j)
+		}
+	}
+}
+
+func literalName(units []unit) (string, bool) {
+	b := make([]byte, len(units))
+	for i, u := range units {
+		if u.isHole() {
+			return "", false
+		}
+		b[i] = u.lit
+	}
+	return string(b), len(units) > 0
+}
+
+// Compose returns the map that does what a and then b would do. It refuses,
+// with a RuleErrorList, where the two cannot be said in one map: where b strips
+// what a has renamed, where a rule of b takes some of the names that a rule of a
+// makes and not others, or where one of them moves bytes.
+func Compose(a, b *Map) (*Map, error) {
+	c := composer{a: a, b: b, out: &Map{
+		From: a.From, To: b.To,
+		Description: "Does " + cmp.Or(a.File, "one map") + ", then " + cmp.Or(b.File, "another"),
+		Strip:       a.Strip,
+	}}
+	if len(b.Strip) > 0 {
+		if c.onlyStrips(a) && c.onlySegments(a.Strip) && c.onlySegments(b.Strip) {
+			c.out.Strip = append(c.out.Strip[:len(a.Strip):len(a.Strip)], b.Strip...)
+		} else {
+			c.refuse(a, -1, "apply the maps one after the other", "%s strips segments from names that this map has changed", cmp.Or(b.File, "the second map"))
+		}
+	}
+	for i := range b.Rules {
+		if b.Rules[i].MovesBytes() {
+			c.refuse(b, i, "", "%s moves bytes, and only renames are composed", &b.Rules[i])
+		}
+	}
+	if len(c.errs) == 0 {
+		for i := range a.Rules {
+			c.rule(i)
+		}
+	}
+	c.out.Otherwise = a.Otherwise
+	if a.Otherwise.Action == OtherwiseKeep {
+		c.out.Rules = append(c.out.Rules, b.Rules...)
+		c.out.Otherwise = b.Otherwise
+	}
+	if len(c.errs) > 0 {
+		return nil, c.errs
+	}
+	for i := range c.out.Rules {
+		c.out.Rules[i].Pos = Pos{}
+	}
+	return c.out, nil
+}
+
+type composer struct {
+	a, b, out *Map
+	errs      RuleErrorList
+	bIndex    *searcher
+}
+
+func (c *composer) refuse(m *Map, rule int, hint, format string, args ...any) {
+	where := cmp.Or(m.File, "map")
+	if rule >= 0 {
+		where = m.ruleAt(rule)
+	}
+	c.errs = append(c.errs, &RuleError{rule, where, fmt.Sprintf(format, args...), hint})
+}
+
+func (c *composer) onlyStrips(m *Map) bool {
+	return len(m.Rules) == 0 && m.Otherwise.Action == OtherwiseKeep
+}
+
+func (c *composer) onlySegments(strip []string) bool {
+	for _, s := range strip {
+		if strings.Contains(s, ".") {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *composer) emit(r Rule) { c.out.Rules = append(c.out.Rules, r) }
+
+// rule composes one rule of a with all of b.
+func (c *composer) rule(i int) {
+	r := &c.a.Rules[i]
+	switch {
+	case r.Drop != "":
+		c.emit(*r)
+		return
+	case r.MovesBytes():
+		c.refuse(c.a, i, "", "%s moves bytes, and only renames are composed", r)
+		return
+	}
+	image := templateUnits(r.To[0], r.From[0])
+	if name, ok := literalName(image); ok {
+		c.single(i, name)
+		return
+	}
+	for k := range c.b.Rules {
+		next := &c.b.Rules[k]
+		from := next.From[0]
+		if disjointForms(image, patternUnits(from)) {
+			continue
+		}
+		if holes, ok := covers(from, image); ok && oneReading(patternUnits(from)) {
+			c.join(i, next, r.From[0], holes)
+			return
+		}
+		if !c.narrow(i, image, next) {
+			c.refuse(c.a, i, "apply the maps one after the other",
+				"%s of %s takes some of the names that %s makes and leaves others, or may", from, c.b.ruleAt(k), r.To[0])
+			return
+		}
+	}
+	c.unmatched(i, *r)
+}
+
+// single composes a rule that makes one name.
+func (c *composer) single(i int, name string) {
+	if c.bIndex == nil {
+		var patterns []*Pattern
+		for k := range c.b.Rules {
+			patterns = append(patterns, c.b.Rules[k].From[0])
+		}
+		c.bIndex = &searcher{index: NewIndex(patterns)}
+	}
+	r := c.a.Rules[i]
+	found := false
+	c.bIndex.each(name, func(k int, holes []string) bool {
+		found = true
+		next := &c.b.Rules[k]
+		if next.Drop != "" {
+			c.emit(Rule{From: r.From, Drop: next.Drop})
+			return false
+		}
+		to, err := next.To[0].Expand(holes)
+		if err != nil {
+			c.refuse(c.a, i, "", "%s makes %q, and %s: %v", &r, name, c.b.ruleAt(k), err)
+			return false
+		}
+		c.emit(Rule{From: r.From, To: []*Template{literalTemplate(to)}})
+		return false
+	})
+	if !found {
+		c.unmatched(i, r)
+	}
+}
+
+// unmatched composes a rule with what b does to names that none of its rules
+// matches.
+func (c *composer) unmatched(i int, r Rule) {
+	switch c.b.Otherwise.Action {
+	case OtherwiseKeep:
+		c.emit(r)
+	case OtherwiseDrop:
+		c.emit(Rule{From: r.From, Drop: c.b.Otherwise.Reason})
+	case OtherwiseFail:
+		c.refuse(c.a, i, "", "%s makes names that no rule of %s matches, which it calls an error", &r, cmp.Or(c.b.File, "the second map"))
+	}
+}
+
+// join emits the rule from a pattern to what next makes of the text that its
+// holes take, given in units of the pattern's holes.
+func (c *composer) join(i int, next *Rule, from *Pattern, holes [][]unit) {
+	if next.Drop != "" {
+		c.emit(Rule{From: []*Pattern{from}, Drop: next.Drop})
+		return
+	}
+	var units []unit
+	for _, pc := range next.To[0].pieces {
+		if pc.text != "" {
+			units = appendLiteral(units, pc.text)
+			continue
+		}
+		text := holes[pc.hole]
+		if pc.shift == 0 {
+			units = append(units, text...)
+			continue
+		}
+		shifted, ok := shiftUnits(text, pc.shift)
+		if !ok {
+			c.refuse(c.a, i, "", "%s shifts a number that is put together from several parts, or below 0", next)
+			return
+		}
+		units = append(units, shifted...)
+	}
+	source := templateSource(units, func(hole int) string { return from.holes[hole].Name })
+	to, err := CompileTemplate(source, from)
+	if err != nil {
+		c.refuse(c.a, i, "", "with %s: %v", next, err)
+		return
+	}
+	c.emit(Rule{From: []*Pattern{from}, To: []*Template{to}})
+}
+
+// shiftUnits shifts a number: one hole, or digits.
+func shiftUnits(text []unit, shift int64) ([]unit, bool) {
+	if len(text) == 1 && text[0].isHole() {
+		u := text[0]
+		u.shift += shift
+		return []unit{u}, u.shift >= -maxShift && u.shift <= maxShift
+	}
+	digits, ok := literalName(text)
+	if !ok {
+		return nil, false
+	}
+	t := Template{pieces: []templatePiece{{shift: shift}}}
+	name, err := t.Expand([]string{digits})
+	return appendLiteral(nil, name), err == nil
+}
+
+// narrow emits the rule for those names of rule i that next takes, where they
+// are the ones in which a hole for anything takes what next's pattern has in
+// its place. The other names are left for the rules after it.
+func (c *composer) narrow(i int, image []unit, next *Rule) bool {
+	from, theirs := c.a.Rules[i].From[0], patternUnits(next.From[0])
+	if from.repeats || next.From[0].repeats || !oneReading(patternUnits(from)) || !oneReading(theirs) {
+		return false
+	}
+	at := -1
+	for j, u := range image {
+		if u.isHole() {
+			if at >= 0 || u.kind != Anything {
+				return false
+			}
+			at = j
+		}
+	}
+	before, after := image[:max(at, 0)], image[at+1:]
+	if at < 0 || len(before)+len(after) > len(theirs) ||
+		!sameText(before, theirs[:len(before)]) || !sameText(after, theirs[len(theirs)-len(after):]) {
+		return false
+	}
+	inner := theirs[len(before) : len(theirs)-len(after)]
+
+	// Holes of the new pattern: those of from, then those of next.
+	names := make(map[string]bool)
+	var holeNames []string
+	for _, h := range from.holes {
+		names[h.Name] = true
+		holeNames = append(holeNames, h.Name)
+	}
+	for _, h := range next.From[0].holes {
+		name := h.Name
+		for n := 2; names[name]; n++ {
+			name = h.Name + "_" + strconv.Itoa(n)
+		}
+		names[name] = true
+		holeNames = append(holeNames, name)
+	}
+	var units []unit
+	for _, u := range patternUnits(from) {
+		if u.hole != image[at].hole {
+			units = append(units, u)
+			continue
+		}
+		for _, v := range inner {
+			if v.isHole() {
+				v.hole += len(from.holes)
+			}
+			units = append(units, v)
+		}
+	}
+	pattern, err := Compile(patternSource(units, func(hole int) string { return holeNames[hole] }))
+	if err != nil || !oneReading(units) {
+		return false
+	}
+	holes := make([][]unit, len(next.From[0].holes))
+	for h, hole := range next.From[0].holes {
+		for n := range pattern.holes {
+			if pattern.holes[n].Name == holeNames[len(from.holes)+h] {
+				holes[h] = []unit{{hole: n, kind: hole.Kind}}
+			}
+		}
+	}
+	c.join(i, next, pattern, holes)
+	return true
+}
+
+// sameText reports whether both are the same bytes, without holes.
+func sameText(a, b []unit) bool {
+	x, okX := literalName(a)
+	y, okY := literalName(b)
+	return x == y && (okX || len(a) == 0) && (okY || len(b) == 0)
+}
