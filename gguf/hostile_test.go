@@ -285,6 +285,11 @@ func TestHostile(t *testing.T) {
 				if err != nil {
 					t.Fatalf("NewFile: %v", err)
 				}
+				for _, flt := range faults {
+					if errors.Is(&flt, ErrUnsupported) != (flt.Code == CodeUnknownType) {
+						t.Errorf("%s: ErrUnsupported is wrong", flt.Code)
+					}
+				}
 				if got := codesOf(faults); !slices.Equal(got, h.codes) {
 					t.Errorf("Validate: %v, want %v\n%v", got, h.codes, faults)
 				}
@@ -293,6 +298,9 @@ func TestHostile(t *testing.T) {
 			flt, ok := err.(*Fault)
 			if !ok || flt.Code != h.open || flt.Severity != Error {
 				t.Fatalf("NewFile: %#v, want code %s", err, h.open)
+			}
+			if errors.Is(err, ErrUnsupported) != (h.open == CodeUnsupportedVersion || h.open == CodeLimit) {
+				t.Error("ErrUnsupported is wrong")
 			}
 			if strings.ContainsFunc(flt.Error(), func(r rune) bool { return r < ' ' }) || len(flt.Error()) > 500 {
 				t.Errorf("message %q", flt)
@@ -446,23 +454,6 @@ func TestMutations(t *testing.T) {
 			}
 		}
 		b[i] = old
-	}
-}
-
-func TestUnsupported(t *testing.T) {
-	for _, h := range hostiles() {
-		r, size := h.reader()
-		f, err := NewFile(r, size)
-		unsupported := err != nil && errors.Is(err, ErrUnsupported)
-		if err == nil {
-			for _, flt := range f.Validate() {
-				unsupported = unsupported || errors.Is(&flt, ErrUnsupported)
-			}
-		}
-		want := h.open == CodeUnsupportedVersion || h.open == CodeLimit || slices.Contains(h.codes, CodeUnknownType)
-		if unsupported != want {
-			t.Errorf("%s: ErrUnsupported is %v, want %v", h.id, unsupported, want)
-		}
 	}
 }
 

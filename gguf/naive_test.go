@@ -63,7 +63,7 @@ func (r *naive) value(t uint32) any {
 	case 5:
 		return int32(r.u32())
 	case 6:
-		return math.Float32frombits(r.u32())
+		return float(math.Float32frombits(r.u32()))
 	case 7:
 		return r.bytes(1)[0] != 0
 	case 8:
@@ -80,9 +80,17 @@ func (r *naive) value(t uint32) any {
 	case 11:
 		return int64(r.u64())
 	case 12:
-		return math.Float64frombits(r.u64())
+		return float(math.Float64frombits(r.u64()))
 	}
 	panic(fmt.Sprintf("value type %d", t))
+}
+
+// float returns f, or a string for the numbers that do not equal themselves.
+func float[T float32 | float64](f T) any {
+	if f != f {
+		return fmt.Sprintf("%T NaN", f)
+	}
+	return f
 }
 
 func readNaive(src io.Reader) *naive {
@@ -131,9 +139,9 @@ func goValue(v Value) any {
 	}
 	if f, ok := v.Float(); ok {
 		if v.Type() == TypeFloat32 {
-			return float32(f)
+			return float(float32(f))
 		}
-		return f
+		return float(f)
 	}
 	i, _ := v.Int()
 	switch v.Type() {
