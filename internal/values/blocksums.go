@@ -176,7 +176,8 @@ func (k *blockSums) addQ8_0(src []byte) {
 		} else {
 			k.stats.Zeros += t >> 48
 		}
-		if top := 128 * float16to32(h&0x7fff); k.beyond(-top, top) {
+		d := float16to32(h)
+		if k.beyond(min(-128*d, 127*d), max(-128*d, 127*d)) {
 			decodeQ8_0(k.buf[:32], x[:])
 			k.look(k.buf[:32])
 		}
@@ -206,7 +207,8 @@ func (k *blockSums) addQ4_0(src []byte) {
 		} else {
 			k.stats.Zeros += uint64(t >> 24)
 		}
-		if top := 8 * float16to32(h&0x7fff); k.beyond(-top, top) {
+		d := float16to32(h)
+		if k.beyond(min(-8*d, 7*d), max(-8*d, 7*d)) {
 			decodeQ4_0(k.buf[:32], x[:])
 			k.look(k.buf[:32])
 		}
@@ -400,15 +402,14 @@ func (k *blockSums) merge(other kernel) {
 
 func (k *blockSums) reset() { *k = blockSums{typ: k.typ, block: k.block} }
 
-func (k *blockSums) tally(s *Stats) *moments {
+func (k *blockSums) tally(s *Stats) (*moments, distribution) {
 	k.flush()
 	s.Count, s.NaN, s.PosInf, s.NegInf = k.stats.Count, k.stats.NaN, k.stats.PosInf, k.stats.NegInf
 	s.Zeros = k.stats.Zeros
 	if k.seen {
 		s.Min, s.Max = float64(k.minValue), float64(k.maxValue)
 	}
-	return &k.exact
+	return &k.exact, distribution{}
 }
 
-func (k *blockSums) spread() (spread, bool)   { return spread{}, false }
 func (k *blockSums) fingerprint() Fingerprint { return Fingerprint{} }

@@ -198,8 +198,9 @@ func (c *counter) reset() {
 	c.since = 0
 }
 
-func (c *counter) tally(s *Stats) *moments {
+func (c *counter) tally(s *Stats) (*moments, distribution) {
 	c.flush()
+	d := distribution{known: true}
 	sums := new(moments)
 	smallest := c.typ.float.smallestNormal()
 	for _, code := range c.book.order {
@@ -208,10 +209,7 @@ func (c *counter) tally(s *Stats) *moments {
 			continue
 		}
 		v := float64(c.book.value[code])
-		if s.Min != s.Min {
-			s.Min = v
-		}
-		s.Max = v
+		d.levels = append(d.levels, level{v, n})
 		s.Count += n
 		switch {
 		case v == 0:
@@ -220,6 +218,9 @@ func (c *counter) tally(s *Stats) *moments {
 			s.Denormals += n
 		}
 		sums.addFloat(v, n)
+	}
+	if n := len(d.levels); n > 0 {
+		s.Min, s.Max = d.levels[0].v, d.levels[n-1].v
 	}
 	for _, code := range c.book.other {
 		n := c.total[code]
@@ -233,17 +234,7 @@ func (c *counter) tally(s *Stats) *moments {
 			s.NaN += n
 		}
 	}
-	return sums
-}
-
-func (c *counter) spread() (spread, bool) {
-	return spread{
-		n: len(c.book.order),
-		at: func(i int) (float64, uint64) {
-			code := c.book.order[i]
-			return float64(c.book.value[code]), c.total[code]
-		},
-	}, true
+	return sums, d
 }
 
 func (c *counter) fingerprint() (f Fingerprint) {

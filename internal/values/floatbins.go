@@ -41,34 +41,84 @@ func (k *floatBins) add(src []byte) {
 		part := src[:min(len(src), 4*binChunk)]
 		src = src[len(part):]
 		before := k.prepare(len(part) / 4)
-		lo, hi, minBits := uint32(0), int32(math.MinInt32), uint32(math.MaxUint32)
-		bins := k.bins
-		rest := part
-		for ; len(rest) >= 8; rest = rest[8:] {
-			w := le.Uint64(rest)
-			u, v := uint32(w), uint32(w>>32)
-			b, c := &bins[uint16(u>>16)], &bins[uint16(v>>16)]
-			x, y := uint64(u&0xffff), uint64(v&0xffff)
-			b.countSum += x + countOne
-			b.squares += x * x
-			c.countSum += y + countOne
-			c.squares += y * y
-			lo, hi, minBits = max(lo, u, v), max(hi, int32(u), int32(v)), min(minBits, u, v)
-		}
-		if len(rest) >= 4 {
-			u := le.Uint32(rest)
-			x := uint64(u & 0xffff)
-			b := &bins[u>>16]
-			b.countSum += x + countOne
-			b.squares += x * x
-			lo, hi, minBits = max(lo, u), max(hi, int32(u)), min(minBits, u)
-		}
-		if k.settle(before, lo, hi, minBits) {
+		x := k.bounds()
+		k.bin(part, &x)
+		if k.settle(before, x) {
 			continue
 		}
 		for ; len(part) >= 4; part = part[4:] {
 			k.look(le.Uint32(part))
 		}
+	}
+}
+
+// extremeBits are the extremes of bit patterns: the greatest as unsigned (the
+// least number, if any is negative), the greatest as signed (the greatest
+// number, if any is positive) and the least as unsigned (the number nearest
+// zero, needed only where all have one sign).
+type extremeBits struct {
+	unsigned uint32
+	signed   int32
+	least    uint32
+}
+
+func (x *extremeBits) add(u uint32) {
+	x.unsigned, x.signed, x.least = max(x.unsigned, u), max(x.signed, int32(u)), min(x.least, u)
+}
+
+// magnitudes masks the signs of two numbers in a word.
+const magnitudes = 0x7fffffff_7fffffff
+
+// limit returns what makes a sign bit of a word of two magnitudes when one is
+// greater than the lesser of the extremes, those of both signs, found so far.
+func (x *extremeBits) limit() uint64 {
+	t := uint32(0)
+	if x.unsigned>>31 != 0 && x.signed > 0 {
+		t = min(x.unsigned&0x7fffffff, uint32(x.signed))
+	}
+	return uint64(0x7fffffff-t) * 0x1_00000001
+}
+
+// bounds returns the extremes so far, for bin to go on from.
+func (k *floatBins) bounds() extremeBits {
+	x := extremeBits{0, math.MinInt32, math.MaxUint32}
+	if k.seen && k.minValue < 0 && k.maxValue > 0 {
+		x.unsigned, x.signed = math.Float32bits(k.minValue), int32(math.Float32bits(k.maxValue))
+	}
+	return x
+}
+
+// bin counts numbers. All but a few of a tensor are within the extremes so far,
+// which two of them need one addition to show.
+func (k *floatBins) bin(src []byte, x *extremeBits) {
+	bins, limit := k.bins, x.limit()
+	for ; len(src) >= 16; src = src[16:] {
+		v, w := le.Uint64(src), le.Uint64(src[8:])
+		b0, b1, b2, b3 := &bins[uint16(v>>16)], &bins[v>>48], &bins[uint16(w>>16)], &bins[w>>48]
+		l0, l1, l2, l3 := v&0xffff, v>>32&0xffff, w&0xffff, w>>32&0xffff
+		b0.countSum += l0 + countOne
+		b0.squares += l0 * l0
+		b1.countSum += l1 + countOne
+		b1.squares += l1 * l1
+		b2.countSum += l2 + countOne
+		b2.squares += l2 * l2
+		b3.countSum += l3 + countOne
+		b3.squares += l3 * l3
+		if ((v&magnitudes+limit)|(w&magnitudes+limit))&^magnitudes != 0 {
+			x.add(uint32(v))
+			x.add(uint32(v >> 32))
+			x.add(uint32(w))
+			x.add(uint32(w >> 32))
+			limit = x.limit()
+		}
+	}
+	for ; len(src) >= 4; src = src[4:] {
+		u := le.Uint32(src)
+		lo := uint64(u & 0xffff)
+		b := &bins[u>>16]
+		b.countSum += lo + countOne
+		b.squares += lo * lo
+		x.add(u)
 	}
 }
 
@@ -78,17 +128,17 @@ func (k *floatBins) addFloats(src []float32) {
 		part := src[:min(len(src), binChunk)]
 		src = src[len(part):]
 		before := k.prepare(len(part))
-		lo, hi, minBits := uint32(0), int32(math.MinInt32), uint32(math.MaxUint32)
+		x := extremeBits{0, math.MinInt32, math.MaxUint32}
 		bins := k.bins
 		for _, v := range part {
 			u := math.Float32bits(v)
-			x := uint64(u & 0xffff)
+			lo := uint64(u & 0xffff)
 			b := &bins[u>>16]
-			b.countSum += x + countOne
-			b.squares += x * x
-			lo, hi, minBits = max(lo, u), max(hi, int32(u)), min(minBits, u)
+			b.countSum += lo + countOne
+			b.squares += lo * lo
+			x.add(u)
 		}
-		if k.settle(before, lo, hi, minBits) {
+		if k.settle(before, x) {
 			continue
 		}
 		for _, v := range part {
@@ -116,24 +166,21 @@ func (k *floatBins) prepare(n int) (before [4]uint64) {
 	return before
 }
 
-// settle takes in the extremes of a chunk's bit patterns: the greatest as
-// unsigned (the least number, if any is negative), the greatest as signed (the
-// greatest number, if any is positive) and the least as unsigned (the number
-// nearest zero, where all have one sign). It reports false when the chunk has to
-// be looked at number by number: it has zeros, infinities or NaN.
-func (k *floatBins) settle(before [4]uint64, lo uint32, hi int32, minBits uint32) bool {
+// settle takes in the extremes of a chunk. It reports false when the chunk has
+// to be looked at number by number: it has zeros, infinities or NaN.
+func (k *floatBins) settle(before [4]uint64, x extremeBits) bool {
 	const inf = 0x7f800000
 	for i, b := range mixed {
 		if k.bins[b].countSum/countOne != before[i] {
 			return false
 		}
 	}
-	least, greatest := lo, uint32(hi)
-	if lo < 1<<31 {
-		least = minBits
+	least, greatest := x.unsigned, uint32(x.signed)
+	if x.unsigned < 1<<31 {
+		least = x.least
 	}
-	if hi < 0 {
-		greatest = minBits
+	if x.signed < 0 {
+		greatest = x.least
 	}
 	if least&^(1<<31) > inf || greatest&^(1<<31) > inf {
 		return false
@@ -238,16 +285,33 @@ func (k *floatBins) reset() {
 	*k = floatBins{typ: k.typ, bins: bins, count: count}
 }
 
-func (k *floatBins) tally(s *Stats) *moments {
+func (k *floatBins) tally(s *Stats) (*moments, distribution) {
 	k.flush()
-	for bin, n := range k.count {
+	d := distribution{known: true, error: 0x1p-8}
+	for i := range k.count {
+		// Ascending: the negative bins backwards, then the others.
+		bin := i - 1<<15
+		if bin < 0 {
+			bin = 1<<16 - 1 - i
+		}
+		n := k.count[bin]
+		if n == 0 {
+			continue
+		}
 		s.Count += n
-		switch e := bin >> 7 & 0xff; {
-		case e == 0xff:
+		e := bin >> 7 & 0xff
+		if e == 0xff {
 			s.NaN += n
-		case e == 0 && k.typ.kind == kindFloat:
+			continue
+		}
+		if e == 0 && k.typ.kind == kindFloat {
 			s.Denormals += n
 		}
+		v := 0.0
+		if bin&0x7fff != 0 {
+			v = float64(math.Float32frombits(uint32(bin)<<16 | 1<<15))
+		}
+		d.levels = append(d.levels, level{v, n})
 	}
 	s.PosInf, s.NegInf, s.Zeros = k.posInf, k.negInf, k.zeros
 	s.NaN -= k.posInf + k.negInf
@@ -257,30 +321,7 @@ func (k *floatBins) tally(s *Stats) *moments {
 	if k.seen {
 		s.Min, s.Max = float64(k.minValue), float64(k.maxValue)
 	}
-	return &k.sums
-}
-
-// finiteBins is the number of bins of one sign that hold finite numbers.
-const finiteBins = 0x7f80
-
-func (k *floatBins) spread() (spread, bool) {
-	if k.count == nil {
-		return spread{}, true
-	}
-	return spread{
-		n: 2 * finiteBins,
-		at: func(i int) (float64, uint64) {
-			bin := i - finiteBins
-			if i < finiteBins {
-				bin = 1<<15 | (finiteBins - 1 - i)
-			}
-			if bin&0x7fff == 0 {
-				return 0, k.count[bin]
-			}
-			return float64(math.Float32frombits(uint32(bin)<<16 | 1<<15)), k.count[bin]
-		},
-		error: 0x1p-8,
-	}, true
+	return &k.sums, d
 }
 
 func (k *floatBins) fingerprint() Fingerprint {
@@ -303,8 +344,7 @@ func (k *decoded) add(src []byte) {
 	}
 }
 
-func (k *decoded) merge(other kernel)       { k.bins.merge(&other.(*decoded).bins) }
-func (k *decoded) tally(s *Stats) *moments  { return k.bins.tally(s) }
-func (k *decoded) spread() (spread, bool)   { return k.bins.spread() }
-func (k *decoded) fingerprint() Fingerprint { return k.bins.fingerprint() }
-func (k *decoded) reset()                   { k.bins.reset() }
+func (k *decoded) merge(other kernel)                      { k.bins.merge(&other.(*decoded).bins) }
+func (k *decoded) tally(s *Stats) (*moments, distribution) { return k.bins.tally(s) }
+func (k *decoded) fingerprint() Fingerprint                { return k.bins.fingerprint() }
+func (k *decoded) reset()                                  { k.bins.reset() }

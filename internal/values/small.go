@@ -7,21 +7,21 @@ import (
 
 // small finds the figures of a few blocks by decoding and sorting them.
 type small struct {
-	typ    *Type
-	opt    StatsOptions
-	raw    []byte
-	sorted []float64 // the finite numbers
+	typ *Type
+	opt StatsOptions
+	raw []byte
 }
 
 func (k *small) add([]byte)   {}
 func (k *small) merge(kernel) {}
 func (k *small) reset()       {}
 
-func (k *small) tally(s *Stats) *moments {
+func (k *small) tally(s *Stats) (*moments, distribution) {
 	sums := new(moments)
 	dst := make([]float64, len(k.raw)/k.typ.BlockBytes*k.typ.numbers())
 	k.typ.Decode64(dst, k.raw)
 	s.Count = uint64(len(dst))
+	var sorted []float64
 	smallest := k.typ.float.smallestNormal()
 	for _, v := range dst {
 		switch {
@@ -39,25 +39,22 @@ func (k *small) tally(s *Stats) *moments {
 		case k.typ.kind == kindFloat && math.Abs(v) < smallest:
 			s.Denormals++
 		}
-		k.sorted = append(k.sorted, v)
+		sorted = append(sorted, v)
 	}
 	if !addIntegers(sums, k.typ, k.raw) {
-		for _, v := range k.sorted {
+		for _, v := range sorted {
 			sums.addFloat(v, 1)
 		}
 	}
-	slices.Sort(k.sorted)
-	if n := len(k.sorted); n > 0 {
-		s.Min, s.Max = k.sorted[0], k.sorted[n-1]
+	slices.Sort(sorted)
+	if n := len(sorted); n > 0 {
+		s.Min, s.Max = sorted[0], sorted[n-1]
 	}
-	return sums
-}
-
-func (k *small) spread() (spread, bool) {
-	return spread{
-		n:  len(k.sorted),
-		at: func(i int) (float64, uint64) { return k.sorted[i], 1 },
-	}, !direct(k.typ, k.opt)
+	d := distribution{known: !direct(k.typ, k.opt)}
+	for _, v := range sorted {
+		d.levels = append(d.levels, level{v, 1})
+	}
+	return sums, d
 }
 
 func (k *small) fingerprint() (f Fingerprint) {

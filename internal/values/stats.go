@@ -97,20 +97,23 @@ const smallBytes = 4096
 type kernel interface {
 	add(blocks []byte)
 	merge(kernel)
-	// tally fills in the counts, Min and Max, and returns the sums.
-	tally(*Stats) *moments
-	// spread gives the finite numbers in ascending order with how often each
-	// occurs, or reports that it does not know them.
-	spread() (spread, bool)
+	// tally fills in the counts, Min and Max, and returns the sums and the
+	// distribution.
+	tally(*Stats) (*moments, distribution)
 	fingerprint() Fingerprint
 	reset()
 }
 
-// spread is a distribution in ascending order.
-type spread struct {
-	n     int
-	at    func(i int) (v float64, count uint64)
-	error float64 // relative; 0: exact
+// distribution is how often each finite number occurs.
+type distribution struct {
+	known  bool
+	error  float64 // of the numbers, relative; 0: exact
+	levels []level // ascending, none empty
+}
+
+type level struct {
+	v float64
+	n uint64
 }
 
 // newKernel returns the kernel of a type.
@@ -200,51 +203,42 @@ func (a *Accumulator) Stats() Stats {
 	if k == nil {
 		k = &small{typ: a.typ, opt: a.opt, raw: a.small}
 	}
-	sums := k.tally(&s)
+	sums, d := k.tally(&s)
 	n := s.Finite()
 	s.Mean, s.Std, s.L2 = sums.figures(n)
 	s.Min, s.Max = s.Min+0, s.Max+0 // 0 for -0
-	s.AbsMax = max(math.Abs(s.Min), math.Abs(s.Max))
-	if n == 0 {
-		s.AbsMax = 0
+	if n > 0 {
+		s.AbsMax = max(math.Abs(s.Min), math.Abs(s.Max))
 	}
 	s.Fingerprint = k.fingerprint()
-	if sp, ok := k.spread(); ok {
-		s.QuantileError = sp.error
-		s.quantiles(sp)
+	if d.known {
+		s.QuantileError = d.error
+		s.quantiles(d)
 		if a.opt.Bins > 0 {
-			s.histogram(sp, a.opt.Bins)
+			s.histogram(d, a.opt.Bins)
 		}
 	}
 	return s
 }
 
 // quantiles fills in Quantiles and Distinct.
-func (s *Stats) quantiles(sp spread) {
+func (s *Stats) quantiles(d distribution) {
 	n := s.Finite()
-	if n == 0 {
-		s.Distinct = 0
-		return
-	}
 	var seen uint64
 	next, distinct := 0, int64(0)
 	last := math.NaN()
-	for i := range sp.n {
-		v, count := sp.at(i)
-		if count == 0 {
-			continue
-		}
-		if v != last {
+	for _, l := range d.levels {
+		if l.v != last {
 			distinct++
-			last = v
+			last = l.v
 		}
-		seen += count
+		seen += l.n
 		for next < len(percents) && seen >= rank(n, percents[next]) {
-			s.Quantiles[next] = min(max(v, s.Min), s.Max) + 0
+			s.Quantiles[next] = min(max(l.v, s.Min), s.Max) + 0
 			next++
 		}
 	}
-	if sp.error == 0 {
+	if d.error == 0 {
 		s.Distinct = distinct
 	}
 }
@@ -254,20 +248,16 @@ func rank(n, p uint64) uint64 {
 	return n/100*p + (n%100*p+99)/100
 }
 
-func (s *Stats) histogram(sp spread, bins int) {
+func (s *Stats) histogram(d distribution, bins int) {
 	s.Histogram = make([]uint64, bins)
 	// Halved, so that the width of the whole range of float64 is finite.
 	width := s.Max/2 - s.Min/2
-	for i := range sp.n {
-		v, count := sp.at(i)
-		if count == 0 {
-			continue
-		}
+	for _, l := range d.levels {
 		at := 0
 		if width > 0 {
-			v = min(max(v, s.Min), s.Max)
+			v := min(max(l.v, s.Min), s.Max)
 			at = min(int((v/2-s.Min/2)/width*float64(bins)), bins-1)
 		}
-		s.Histogram[at] += count
+		s.Histogram[at] += l.n
 	}
 }

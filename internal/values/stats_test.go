@@ -345,7 +345,8 @@ func TestFlush(t *testing.T) {
 		f.add(chunk)
 	}
 	s = Stats{}
-	mean, std, _ := f.tally(&s).figures(rounds << 18)
+	sums, _ := f.tally(&s)
+	mean, std, _ := sums.figures(rounds << 18)
 	if v := float64(math.Float32frombits(0x3f80ffff)); mean != v || std != 0 || s.Count != rounds<<18 {
 		t.Errorf("bins: mean %v, std %v, count %d, want %v, 0, %d", mean, std, s.Count, v, rounds<<18)
 	}

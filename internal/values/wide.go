@@ -15,11 +15,8 @@ type wide struct {
 	buf                [1024]float64
 }
 
-// The upper bits of a float64 that choose the bin.
-const (
-	wideShift  = 46
-	wideFinite = 0x7ff << (52 - wideShift) // bins of one sign that hold finite numbers
-)
+// wideShift leaves the bits of a float64 that choose its bin.
+const wideShift = 46
 
 func (k *wide) add(src []byte) {
 	if k.count == nil {
@@ -110,41 +107,36 @@ func (k *wide) merge(other kernel) {
 
 func (k *wide) reset() { *k = wide{typ: k.typ} }
 
-func (k *wide) tally(s *Stats) *moments {
+func (k *wide) tally(s *Stats) (*moments, distribution) {
 	s.Count, s.NaN, s.PosInf, s.NegInf = k.stats.Count, k.stats.NaN, k.stats.PosInf, k.stats.NegInf
 	s.Zeros, s.Denormals = k.stats.Zeros, k.stats.Denormals
 	if s.Finite() > 0 {
 		s.Min, s.Max = k.minValue, k.maxValue
 	}
-	return &k.sums
-}
-
-func (k *wide) spread() (spread, bool) {
-	if k.count == nil {
-		return spread{}, true
-	}
-	s := spread{
-		n: 2 * wideFinite,
-		at: func(i int) (float64, uint64) {
-			bin := i - wideFinite
-			if i < wideFinite {
-				bin = len(k.count)/2 | (wideFinite - 1 - i)
-			}
-			if bin&(len(k.count)/2-1) == 0 {
-				return 0, k.count[bin]
-			}
-			v := math.Float64frombits(uint64(bin)<<wideShift | 1<<(wideShift-1))
-			if k.typ.kind == kindInt {
-				v = math.Trunc(v)
-			}
-			return v, k.count[bin]
-		},
-		error: 0x1p-7,
-	}
+	d := distribution{known: true, error: 0x1p-7}
 	if k.typ.kind == kindInt {
-		s.error = 0x1p-6
+		d.error = 0x1p-6
 	}
-	return s, true
+	for i := range k.count {
+		// Ascending: the negative bins backwards, then the others.
+		half := len(k.count) / 2
+		bin := i - half
+		if bin < 0 {
+			bin = len(k.count) - 1 - i
+		}
+		if k.count[bin] == 0 {
+			continue
+		}
+		v := 0.0
+		if bin&(half-1) != 0 {
+			v = math.Float64frombits(uint64(bin)<<wideShift | 1<<(wideShift-1))
+		}
+		if k.typ.kind == kindInt {
+			v = math.Trunc(v)
+		}
+		d.levels = append(d.levels, level{v, k.count[bin]})
+	}
+	return &k.sums, d
 }
 
 func (k *wide) fingerprint() Fingerprint { return k.print }
