@@ -1,7 +1,15 @@
 package checkpoint
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
 	"math/bits"
+	"path"
+	"sort"
+	"sync"
 )
 
 // A Format is a container format.
@@ -52,4 +60,198 @@ func (t Tensor) Elements() (n uint64, ok bool) {
 		n = lo
 	}
 	return n, !overflow
+}
+
+// A Checkpoint is the weights of one model: one file, or several that belong
+// together. Its methods may be used by several goroutines at once.
+type Checkpoint struct {
+	// Path names this checkpoint as a user would: the reference given to Open,
+	// or, where that holds several, a path that opens this one alone.
+	Path string
+	// Dir is the directory of the files.
+	Dir    string
+	Format Format
+	// Index is the path of the shard index, or "".
+	Index string
+	// Files are the files of the set, the missing ones included, in the order
+	// of their names.
+	Files []*File
+	// Config is config.json in Dir, nil when it is absent or not valid JSON.
+	Config *Config
+
+	starts     []int   // the index of each file's first tensor, and the end of the last
+	found      []Fault // before the files were opened
+	allowLinks bool
+
+	namesOnly   bool
+	fileOfShard func(shard string) int // of a checkpoint of names only
+	brokenIndex bool
+	indexOnce   sync.Once
+	index       *stIndex
+	indexErr    error
+
+	tableOnce  sync.Once
+	table      nameTable
+	duplicates []duplicate
+}
+
+// settle is called when every file has been opened.
+func (c *Checkpoint) settle(ctx context.Context) {
+	c.starts = make([]int, 1, len(c.Files)+1)
+	missing := 0
+	for _, f := range c.Files {
+		if f.format != nil && f.format.kind() != c.Format {
+			if len(c.Files) == 1 {
+				c.Format = f.format.kind()
+			} else {
+				kind := f.format.kind()
+				f.format = nil
+				f.Err = &Fault{
+					File: f.Path, Code: CodeNotOpened, Severity: Error, Offset: -1,
+					Detail: fmt.Sprintf("a %s file among %s shards", kind, c.Format),
+				}
+			}
+		}
+		if f.Missing || f.refused {
+			missing++
+		}
+		c.starts = append(c.starts, c.starts[len(c.starts)-1]+f.len())
+	}
+	if c.Index == "" || missing < len(c.Files) {
+		return
+	}
+	if _, err := c.readIndex(ctx); err != nil {
+		c.found = append(c.found, asFault(c.Index, err))
+		return
+	}
+	c.namesOnly = true
+	c.fileOfShard = c.shardFiles()
+}
+
+// setIndex keeps an index that discovery had to read.
+func (c *Checkpoint) setIndex(ix *stIndex) {
+	c.indexOnce.Do(func() { c.index = ix })
+}
+
+// readIndex returns the checkpoint's index, and reads it the first time.
+func (c *Checkpoint) readIndex(ctx context.Context) (*stIndex, error) {
+	c.indexOnce.Do(func() { c.index, c.indexErr = readIndex(ctx, c.Index) })
+	return c.index, c.indexErr
+}
+
+// NamesOnly reports that the tensors are the names of an index without any of
+// its shards: they have no dtype, shape or place.
+func (c *Checkpoint) NamesOnly() bool { return c.namesOnly }
+
+// Len returns the number of tensors.
+func (c *Checkpoint) Len() int {
+	if c.namesOnly {
+		return c.index.Len()
+	}
+	return c.starts[len(c.Files)]
+}
+
+// At returns the tensor at index i, in the order of the files and, within a
+// file, of its header; the names of an index are in the order of the index.
+func (c *Checkpoint) At(i int) Tensor {
+	if c.namesOnly {
+		return c.indexed(i)
+	}
+	file := c.fileOf(i)
+	return c.at(file, i-c.starts[file])
+}
+
+// fileOf returns the place in Files of the file that holds tensor i.
+func (c *Checkpoint) fileOf(i int) int {
+	if uint(i) >= uint(c.Len()) {
+		panic(fmt.Sprintf("checkpoint: tensor %d of %d", i, c.Len()))
+	}
+	return sort.SearchInts(c.starts, i+1) - 1
+}
+
+func (c *Checkpoint) at(file, i int) Tensor {
+	t := c.Files[file].format.at(i)
+	t.File = file
+	return t
+}
+
+func (c *Checkpoint) indexed(i int) Tensor {
+	name, shard := c.index.At(i)
+	return Tensor{Name: name, File: c.fileOfShard(shard), Offset: -1}
+}
+
+// shardFiles returns a function from the name of a shard, as the index spells
+// it, to its place in Files, -1 for one that is not among them.
+func (c *Checkpoint) shardFiles() func(shard string) int {
+	files := make(map[string]int, len(c.Files))
+	for i, f := range c.Files {
+		files[f.Name] = i
+	}
+	return func(shard string) int {
+		if i, ok := files[shard]; ok {
+			return i
+		}
+		if i, ok := files[path.Clean(shard)]; ok && shard != "" {
+			return i
+		}
+		return -1
+	}
+}
+
+// All iterates over the tensors in the order of At.
+func (c *Checkpoint) All() iter.Seq2[int, Tensor] {
+	return func(yield func(int, Tensor) bool) {
+		if c.namesOnly {
+			for i := range c.index.Len() {
+				if !yield(i, c.indexed(i)) {
+					return
+				}
+			}
+			return
+		}
+		for file, f := range c.Files {
+			for i := range f.len() {
+				if !yield(c.starts[file]+i, c.at(file, i)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// name returns the name of tensor i.
+func (c *Checkpoint) name(i int) string {
+	if c.namesOnly {
+		name, _ := c.index.At(i)
+		return name
+	}
+	file := c.fileOf(i)
+	return c.Files[file].format.name(i - c.starts[file])
+}
+
+// Lookup returns the index of the tensor of that name, the first of several.
+func (c *Checkpoint) Lookup(name string) (int, bool) {
+	c.tableOnce.Do(c.buildTable)
+	return c.table.lookup(c, name)
+}
+
+// Data returns the bytes of the tensor at index i, as they are in its file.
+func (c *Checkpoint) Data(i int) (*io.SectionReader, error) {
+	if c.namesOnly {
+		return nil, fmt.Errorf("tensor %q: its file is not there", c.name(i))
+	}
+	file := c.fileOf(i)
+	r, err := c.Files[file].format.data(i - c.starts[file])
+	if err != nil {
+		return nil, c.Files[file].fault(err)
+	}
+	return r, nil
+}
+
+func (c *Checkpoint) close() error {
+	var errs []error
+	for _, f := range c.Files {
+		errs = append(errs, f.close())
+	}
+	return errors.Join(errs...)
 }

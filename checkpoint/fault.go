@@ -44,6 +44,8 @@ type Fault struct {
 	Tensor string
 	// Detail says what is wrong and, where it helps, what to do.
 	Detail string
+	// Hint narrows the code down, as the Hint constants of package safetensors.
+	Hint string
 	// Unsupported marks what may be valid but is newer than this package.
 	Unsupported bool
 }

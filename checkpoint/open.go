@@ -3,9 +3,20 @@ package checkpoint
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"iter"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
+
+// ErrNoWeights is matched, with [errors.Is], by the error of Open for a
+// directory that holds no checkpoint.
+var ErrNoWeights = errors.New("no weights")
 
 // Options adjust [Open]. Nil options are the defaults.
 type Options struct {
@@ -16,6 +27,7 @@ type Options struct {
 	// 4 and the number of CPUs.
 	Workers int
 	// AllowLinks says that a symbolic link out of the directory is no fault.
+	// One into the blobs of the hub cache that the directory belongs to never is.
 	AllowLinks bool
 }
 
@@ -26,7 +38,7 @@ type Release struct {
 	Path string
 	// Dir is the directory of the release: Path, or the directory that holds it.
 	Dir string
-	// Checkpoints are in the order of their paths.
+	// Checkpoints are in the order of their paths, those of subdirectories last.
 	Checkpoints []*Checkpoint
 	// Config is config.json in Dir, nil when it is absent or not valid JSON.
 	Config *Config
@@ -36,70 +48,108 @@ type Release struct {
 	Faults []Fault
 }
 
-// Open opens the checkpoints that ref stands for.
+// Open opens the checkpoints that ref stands for:
+//
+//   - a .safetensors file: that file, even where it is a shard;
+//   - a shard index (*.index.json): the set it names;
+//   - a .gguf file: that file, and with it the other parts of its split;
+//   - a pattern as [Checkpoint].Path has it for a set without an index
+//     (model-*-of-00002.safetensors): that set;
+//   - a directory: every set and every other weight file in it.
+//
+// An error means that there is nothing to list: the path leads nowhere, to
+// something that is no checkpoint, or to a single file that cannot be read.
+// In a set, a file that is missing or broken says so itself.
 func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
-	return nil, errors.New("unsupported reference")
+	if opts == nil {
+		opts = new(Options)
+	}
+	if ref == "" {
+		return nil, errors.New("the path is empty")
+	}
+	if source.Scheme(ref) != "" {
+		_, err := source.Open(ctx, ref)
+		return nil, err
+	}
+	r := &Release{Path: ref}
+	d := &finder{ctx: ctx, opts: *opts, release: r, configs: make(map[string]*Config)}
+	if err := d.find(ref); err != nil {
+		return nil, err
+	}
+	r.Config = d.config(r.Dir)
+	if err := r.openFiles(ctx, opts.Workers); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	if c := r.Checkpoints[0]; len(r.Checkpoints) == 1 && len(c.Files) == 1 && c.Files[0].Err != nil && c.Path == c.Files[0].Path {
+		return nil, c.Files[0].Err
+	}
+	return r, nil
+}
+
+// openFiles reads the headers of all files of all checkpoints.
+func (r *Release) openFiles(ctx context.Context, workers int) error {
+	if workers <= 0 {
+		workers = max(4, runtime.NumCPU())
+	}
+	var g errgroup.Group
+	g.SetLimit(workers)
+	for _, c := range r.Checkpoints {
+		for _, f := range c.Files {
+			if ctx.Err() != nil {
+				break
+			}
+			g.Go(func() error {
+				f.open(ctx)
+				return nil
+			})
+		}
+	}
+	_ = g.Wait()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, c := range r.Checkpoints {
+		c.settle(ctx)
+	}
+	return nil
 }
 
 // Close closes the files of every checkpoint.
-func (r *Release) Close() error { return nil }
-
-// A Checkpoint is the weights of one model: one file, or several that belong together.
-type Checkpoint struct {
-	// Path names this checkpoint as the user would: the reference given to
-	// Open, or, where that holds several, a path that opens this one alone.
-	Path string
-	// Dir is the directory of the files.
-	Dir    string
-	Format Format
-	// Index is the path of the shard index, or "".
-	Index string
-	// Files are the files of the set, those that are missing too, in the order of their names.
-	Files []*File
-	// Config is config.json in Dir, nil when it is absent or not valid JSON.
-	Config *Config
+func (r *Release) Close() error {
+	var errs []error
+	for _, c := range r.Checkpoints {
+		errs = append(errs, c.close())
+	}
+	return errors.Join(errs...)
 }
 
-// A File is one file of a checkpoint.
-type File struct {
-	// Path opens the file; Name is the same relative to the checkpoint's Dir,
-	// with slashes, as an index spells it.
-	Path, Name string
-	// Size is in bytes, 0 when the file is missing.
-	Size int64
-	// DataOffset is where the tensors' data begins.
-	DataOffset int64
-	// Missing says that the file is not there.
-	Missing bool
-	// Err says why a file that is there could not be read; it has no tensors then.
-	Err error
+// Document reads a JSON document of the release, such as
+// "generation_config.json" or "adapter_config.json", by its name in Dir. The
+// error of an absent one is [io/fs.ErrNotExist].
+func (r *Release) Document(ctx context.Context, name string) (*Config, error) {
+	if !filepath.IsLocal(name) {
+		return nil, fmt.Errorf("%s: not a name in the directory of the release", name)
+	}
+	return readConfig(ctx, filepath.Join(r.Dir, name))
 }
 
-// Len returns the number of tensors.
-func (c *Checkpoint) Len() int { return 0 }
-
-// At returns the tensor at index i, in the order of the files and, within a
-// file, of its header. It does not allocate.
-func (c *Checkpoint) At(i int) Tensor { panic("index out of range") }
-
-// All iterates over the tensors in the order of At.
-func (c *Checkpoint) All() iter.Seq2[int, Tensor] { return func(func(int, Tensor) bool) {} }
-
-// Lookup returns the index of the first tensor of that name.
-func (c *Checkpoint) Lookup(name string) (int, bool) { return 0, false }
-
-// Validate reports every fault of the files, then of the set they form.
-func (c *Checkpoint) Validate() []Fault { return nil }
-
-// Data returns the bytes of the tensor at index i.
-func (c *Checkpoint) Data(i int) (*io.SectionReader, error) {
-	return nil, errors.New("tensor has no data")
+// asFault gives an error of a document, an index or the file system the form
+// of a fault.
+func asFault(path string, err error) Fault {
+	if f, ok := errors.AsType[*Fault](err); ok {
+		return *f
+	}
+	return Fault{File: path, Code: CodeNotOpened, Severity: Error, Offset: -1, Detail: err.Error()}
 }
 
-// NamesOnly says that the tensors are the names of an index without any of
-// its shards: they have no dtype, shape or place.
-func (c *Checkpoint) NamesOnly() bool { return false }
+func documentFault(path string, err error) Fault {
+	out := Fault{File: path, Code: CodeBadDocument, Severity: Error, Offset: -1, Detail: err.Error()}
+	if e, ok := errors.AsType[*jsondoc.Error](err); ok {
+		out.Offset = int64(e.Offset)
+		out.Detail = fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Msg)
+	}
+	return out
+}
 
-// Parameters counts the parameters of the model, as opposed to the elements
-// of its tensors, and says in note what made the two differ, or "".
-func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) { return 0, "" }
+// ioReader reads a source from its beginning.
+func ioReader(src source.Source) io.Reader { return io.NewSectionReader(src, 0, src.Size()) }

@@ -1,0 +1,691 @@
+package checkpoint
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// maxDescent bounds how deep a recursive Open goes.
+const maxDescent = 16
+
+// finder collects the checkpoints that a reference stands for. It looks at
+// names and indexes only; files are opened afterwards, all at once.
+type finder struct {
+	ctx     context.Context
+	opts    Options
+	release *Release
+	configs map[string]*Config
+	pickles []string
+}
+
+// find decides what kind of thing ref is.
+func (d *finder) find(ref string) error {
+	fi, err := os.Stat(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		if prefix, of, ext, ok := parsePattern(filepath.Base(ref)); ok {
+			return d.pattern(ref, prefix, of, ext)
+		}
+		return notFound(ref, err)
+	}
+	if err != nil {
+		return err
+	}
+	if fi.IsDir() {
+		d.release.Dir = ref
+		if err := d.dir(ref, 0); err != nil {
+			return err
+		}
+		if len(d.release.Checkpoints) == 0 {
+			return d.noWeights(ref)
+		}
+		return nil
+	}
+	d.release.Dir = filepath.Dir(ref)
+	base := filepath.Base(ref)
+	if strings.HasSuffix(strings.ToLower(base), ".json") {
+		return d.index(ref)
+	}
+	if prefix, _, of, ok := gguf.ParseSplitName(base); ok {
+		l, err := list(d.release.Dir)
+		if err != nil {
+			return err
+		}
+		for _, g := range groupSplits(l.gguf) {
+			if g.prefix == prefix && g.of == of {
+				d.group(d.release.Dir, g, GGUF).Path = ref
+				return nil
+			}
+		}
+	}
+	c := d.checkpoint(d.release.Dir, formatOf(base))
+	c.Path = ref
+	c.Files = []*File{{Path: ref, Name: base}}
+	return nil
+}
+
+func notFound(ref string, err error) error {
+	dir, base := filepath.Split(ref)
+	l, lerr := list(cmp.Or(dir, "."))
+	switch {
+	case lerr != nil:
+	case len(l.indexes) > 0 && strings.HasSuffix(base, ".safetensors"):
+		return fmt.Errorf("%w; its directory has %s: name that, or the directory", err, l.indexes[0])
+	case len(l.safetensors)+len(l.gguf) > 0 && path.Ext(base) != "":
+		return fmt.Errorf("%w; its directory has %s", err, strings.Join(firstFew(append(l.safetensors, l.gguf...)), ", "))
+	}
+	if strings.Count(ref, "/") == 1 && !strings.HasPrefix(ref, ".") && dir != "/" && path.Ext(base) == "" {
+		return fmt.Errorf("%w; if it is a repository's name, download the repository and name its directory", err)
+	}
+	return err
+}
+
+// firstFew cuts a list that goes into a message.
+func firstFew(names []string) []string {
+	const few = 3
+	if len(names) <= few {
+		return names
+	}
+	return append(names[:few:few], fmt.Sprintf("and %d more", len(names)-few))
+}
+
+func formatOf(name string) Format {
+	if strings.HasSuffix(strings.ToLower(name), ".gguf") {
+		return GGUF
+	}
+	return Safetensors
+}
+
+// A listing is the names in a directory that have to do with weights.
+type listing struct {
+	safetensors, gguf []string
+	indexes           []string // of safetensors shards
+	pickleIndexes     []string
+	pickles           []string
+	subdirs           []string
+	pipeline          bool
+	ignored           []Fault
+}
+
+// list reads a directory. Hidden files are passed over, and reported when
+// their names are those of weights.
+func list(dir string) (*listing, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := new(listing)
+	for _, e := range entries {
+		name := e.Name()
+		lower := strings.ToLower(name)
+		if e.IsDir() {
+			if !strings.HasPrefix(name, ".") && name != "__pycache__" {
+				l.subdirs = append(l.subdirs, name)
+			}
+			continue
+		}
+		isSafetensors, isGGUF := strings.HasSuffix(lower, ".safetensors"), strings.HasSuffix(lower, ".gguf")
+		why := ""
+		switch {
+		case strings.HasPrefix(name, "._") && (isSafetensors || isGGUF):
+			why = "an AppleDouble file, which macOS writes beside a file on foreign disks; delete it before publishing"
+		case strings.HasPrefix(name, ".") && (isSafetensors || isGGUF):
+			why = "a hidden file"
+		case unfinished.MatchString(lower):
+			why = "an unfinished download"
+		case strings.HasPrefix(name, "."):
+		case isSafetensors:
+			l.safetensors = append(l.safetensors, name)
+		case isGGUF:
+			l.gguf = append(l.gguf, name)
+		case lower == "model_index.json":
+			l.pipeline = true
+		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".safetensors.index."):
+			l.indexes = append(l.indexes, name)
+		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".bin.index."):
+			l.pickleIndexes = append(l.pickleIndexes, name)
+		case pickle.MatchString(lower):
+			l.pickles = append(l.pickles, name)
+		}
+		if why != "" {
+			l.ignored = append(l.ignored, Fault{
+				File: filepath.Join(dir, name), Code: CodeIgnored, Severity: Info, Offset: -1,
+				Detail: "passed over: " + why,
+			})
+		}
+	}
+	return l, nil
+}
+
+var (
+	unfinished = regexp.MustCompile(`\.(safetensors|gguf)(\.[0-9a-f]+)?\.(incomplete|part|partial|crdownload|aria2|download|tmp)$`)
+	pickle     = regexp.MustCompile(`\.(bin|pt|pth|ckpt|pkl)$`)
+)
+
+// dir finds the checkpoints of a directory.
+func (d *finder) dir(dir string, depth int) error {
+	if err := d.ctx.Err(); err != nil {
+		return err
+	}
+	l, err := list(dir)
+	if err != nil {
+		return err
+	}
+	d.release.Faults = append(d.release.Faults, l.ignored...)
+	first := len(d.release.Checkpoints)
+	if err := d.sets(dir, l); err != nil {
+		return err
+	}
+	found := d.release.Checkpoints[first:]
+	descend := d.opts.Recursive || l.pipeline && depth == 0
+	if len(found) == 1 && (d.opts.Recursive || !descend) {
+		found[0].Path = dir
+	}
+	slices.SortStableFunc(found, func(a, b *Checkpoint) int { return strings.Compare(a.Path, b.Path) })
+	for _, name := range l.pickles {
+		d.pickles = append(d.pickles, filepath.Join(dir, name))
+	}
+	if !descend || depth == maxDescent {
+		return nil
+	}
+	for _, name := range l.subdirs {
+		if err := d.dir(filepath.Join(dir, name), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noWeights is the error for a directory without a checkpoint.
+func (d *finder) noWeights(dir string) error {
+	if len(d.pickles) > 0 {
+		return fmt.Errorf("%s: %w: only pickles (%s), which can run code when loaded and are never opened; convert them to safetensors",
+			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.pickles)), ", "))
+	}
+	l, err := list(dir)
+	if err != nil {
+		return err
+	}
+	var below []string
+	for _, name := range l.subdirs {
+		sub, err := list(filepath.Join(dir, name))
+		if err == nil && len(sub.safetensors)+len(sub.gguf)+len(sub.indexes) > 0 {
+			below = append(below, name)
+		}
+	}
+	if len(below) > 0 {
+		return fmt.Errorf("%s: %w here; the subdirectories %s hold some: name one, or descend into all with -R",
+			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
+	}
+	if revisions, err := os.ReadDir(filepath.Join(dir, "snapshots")); err == nil && len(revisions) > 0 {
+		return fmt.Errorf("%s: %w here; a hub cache keeps them below %s",
+			dir, ErrNoWeights, filepath.Join(dir, "snapshots", revisions[0].Name()))
+	}
+	return fmt.Errorf("%s: %w: no .safetensors or .gguf file and no shard index", dir, ErrNoWeights)
+}
+
+func baseNames(paths []string) []string {
+	names := make([]string, len(paths))
+	for i, p := range paths {
+		names[i] = filepath.Base(p)
+	}
+	return names
+}
+
+// A group is the files of one directory whose names number them as parts of
+// one set.
+type group struct {
+	prefix  string
+	of      int
+	names   []string // sorted
+	numbers []int    // of each name
+}
+
+// missing returns the numbers from 1 to of that no name has.
+func (g *group) missing() []int {
+	if g.of <= len(g.names) && g.complete() {
+		return nil
+	}
+	have := make(map[int]bool, len(g.numbers))
+	for _, n := range g.numbers {
+		have[n] = true
+	}
+	var list []int
+	for n := 1; n <= g.of; n++ {
+		if !have[n] {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// complete reports whether the names are numbered 1 to of, each once.
+func (g *group) complete() bool {
+	if len(g.numbers) != g.of {
+		return false
+	}
+	for i, n := range g.numbers {
+		if n != i+1 {
+			return false
+		}
+	}
+	return true
+}
+
+type parseName func(name string) (prefix string, no, of int, ok bool)
+
+// groupNames sorts names into groups, in the order of their first names, and
+// what belongs to none.
+func groupNames(names []string, parse parseName) (groups []*group, singles []string) {
+	type key struct {
+		prefix string
+		of     int
+	}
+	byKey := make(map[key]*group)
+	for _, name := range names {
+		prefix, no, of, ok := parse(name)
+		if !ok {
+			singles = append(singles, name)
+			continue
+		}
+		g := byKey[key{prefix, of}]
+		if g == nil {
+			g = &group{prefix: prefix, of: of}
+			byKey[key{prefix, of}] = g
+			groups = append(groups, g)
+		}
+		g.names = append(g.names, name)
+		g.numbers = append(g.numbers, no)
+	}
+	return groups, singles
+}
+
+func groupSplits(names []string) []*group {
+	groups, _ := groupNames(names, gguf.ParseSplitName)
+	return groups
+}
+
+// sets finds the checkpoints among the names of one directory.
+func (d *finder) sets(dir string, l *listing) error {
+	splits, singles := groupNames(l.gguf, gguf.ParseSplitName)
+	for _, g := range splits {
+		d.group(dir, g, GGUF)
+	}
+	for _, name := range singles {
+		d.single(dir, name, GGUF)
+	}
+
+	groups, singles := groupNames(l.safetensors, stParseShardName)
+	if len(l.indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
+		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) {
+		// The names say which files the index means, so that it need not be
+		// read before Validate: that would cost more than all the headers.
+		c := d.group(dir, groups[0], Safetensors)
+		c.Index = filepath.Join(dir, l.indexes[0])
+		c.Path = c.Index
+		return nil
+	}
+	claimed := make(map[string]bool)
+	for _, name := range l.indexes {
+		if err := d.indexed(dir, name, groups, claimed); err != nil {
+			return err
+		}
+	}
+	for _, g := range groups {
+		if g = g.without(claimed); len(g.names) > 0 {
+			d.group(dir, g, Safetensors)
+		}
+	}
+	d.mixedTotals(dir, groups, claimed)
+	for _, name := range singles {
+		if !claimed[name] {
+			d.single(dir, name, Safetensors)
+		}
+	}
+	if len(l.safetensors)+len(l.gguf)+len(l.indexes) > 0 {
+		return nil
+	}
+	for _, name := range l.pickleIndexes {
+		if err := d.pickleIndex(dir, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) without(names map[string]bool) *group {
+	out := &group{prefix: g.prefix, of: g.of}
+	for i, name := range g.names {
+		if !names[name] {
+			out.names = append(out.names, name)
+			out.numbers = append(out.numbers, g.numbers[i])
+		}
+	}
+	return out
+}
+
+// indexStem returns the prefix of the shards' names that an index of this
+// name goes with: model for model.safetensors.index.json, model.fp16 for
+// model.safetensors.index.fp16.json (transformers, _add_variant).
+func indexStem(name string) string {
+	stem, rest, ok := strings.Cut(name, ".safetensors.index.")
+	if !ok {
+		return ""
+	}
+	if variant, ok := strings.CutSuffix(rest, ".json"); ok {
+		return stem + "." + variant
+	}
+	return stem
+}
+
+// pattern is a name for a set of shards without an index. It has * where
+// the shards have their numbers, and is taken by Open.
+func (g *group) pattern(ext string) string {
+	return fmt.Sprintf("%s-*-of-%05d%s", g.prefix, g.of, ext)
+}
+
+var patternRE = regexp.MustCompile(`^(.+)-\*-of-(\d{5,6})(\.safetensors|\.gguf)$`)
+
+func parsePattern(base string) (prefix string, of int, ext string, ok bool) {
+	m := patternRE.FindStringSubmatch(base)
+	if m == nil {
+		return "", 0, "", false
+	}
+	for _, c := range m[2] {
+		of = of*10 + int(c-'0')
+	}
+	return m[1], of, m[3], true
+}
+
+func (d *finder) pattern(ref, prefix string, of int, ext string) error {
+	dir := filepath.Dir(ref)
+	l, err := list(dir)
+	if err != nil {
+		return err
+	}
+	d.release.Dir = dir
+	groups, format := groupSplits(l.gguf), GGUF
+	if ext == ".safetensors" {
+		groups, _ = groupNames(l.safetensors, stParseShardName)
+		format = Safetensors
+	}
+	for _, g := range groups {
+		if g.prefix == prefix && g.of == of {
+			d.group(dir, g, format).Path = ref
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: no file matches", ref)
+}
+
+// checkpoint adds a checkpoint to the release.
+func (d *finder) checkpoint(dir string, format Format) *Checkpoint {
+	c := &Checkpoint{Dir: dir, Format: format, Config: d.config(dir), allowLinks: d.opts.AllowLinks}
+	d.release.Checkpoints = append(d.release.Checkpoints, c)
+	return c
+}
+
+func (d *finder) single(dir, name string, format Format) {
+	c := d.checkpoint(dir, format)
+	c.Path = filepath.Join(dir, name)
+	c.Files = []*File{c.file(name)}
+}
+
+// file returns the file of that name in the checkpoint's directory. A name
+// that would leave the directory is refused.
+func (c *Checkpoint) file(name string) *File {
+	local := filepath.FromSlash(name)
+	if !filepath.IsLocal(local) || strings.ContainsAny(name, "\\\x00") || strings.Contains(name, "://") || strings.Contains("/"+name+"/", "/../") {
+		return &File{Name: name, refused: true, Err: &Fault{
+			File: c.Index, Code: string(safetensors.CodeUnsafePath), Severity: Error, Offset: -1,
+			Detail: fmt.Sprintf("shard %.100q is not a path below the index's directory; it was not opened", name),
+		}}
+	}
+	return &File{Path: filepath.Join(c.Dir, local), Name: path.Clean(name)}
+}
+
+// group makes a checkpoint of the numbered files of a set, those that are
+// missing included.
+func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
+	c := d.checkpoint(dir, format)
+	ext := "." + string(format)
+	c.Path = filepath.Join(dir, g.pattern(ext))
+	if format == GGUF {
+		c.Path = filepath.Join(dir, g.names[0])
+	}
+	for i, name := range g.names {
+		c.Files = append(c.Files, c.file(name))
+		if n := g.numbers[i]; n < 1 || n > g.of {
+			c.found = append(c.found, Fault{
+				File: c.Files[i].Path, Code: CodeBadOrdinal, Severity: Warning, Offset: -1,
+				Detail: fmt.Sprintf("numbered %d in a set of %d", n, g.of),
+			})
+		}
+	}
+	for _, n := range g.missing() {
+		f := c.file(fmt.Sprintf("%s-%05d-of-%05d%s", g.prefix, n, g.of, ext))
+		f.Missing = true
+		c.Files = append(c.Files, f)
+	}
+	c.sortFiles()
+	return c
+}
+
+func (c *Checkpoint) sortFiles() {
+	slices.SortStableFunc(c.Files, func(a, b *File) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// mixedTotals reports sets without an index that are all incomplete and whose
+// names differ in the count alone: most likely one set, wrongly named.
+func (d *finder) mixedTotals(dir string, groups []*group, claimed map[string]bool) {
+	byPrefix := make(map[string][]*group)
+	for _, g := range groups {
+		if g = g.without(claimed); len(g.names) > 0 && !g.complete() {
+			byPrefix[g.prefix] = append(byPrefix[g.prefix], g)
+		}
+	}
+	for _, g := range groups {
+		same := byPrefix[g.prefix]
+		if len(same) < 2 {
+			continue
+		}
+		delete(byPrefix, g.prefix)
+		var counts []string
+		for _, s := range same {
+			counts = append(counts, fmt.Sprintf("%d of %d", len(s.names), s.of))
+		}
+		d.release.Faults = append(d.release.Faults, Fault{
+			File: filepath.Join(dir, same[0].names[0]), Code: CodeMixedTotals, Severity: Error, Offset: -1,
+			Detail: fmt.Sprintf("shards named %s-… claim different totals, and no set is complete: there are %s", g.prefix, strings.Join(counts, ", ")),
+		})
+	}
+}
+
+// index opens a .json file that was named.
+func (d *finder) index(ref string) error {
+	dir, base := filepath.Split(ref)
+	dir = filepath.Clean(cmp.Or(dir, "."))
+	if strings.Contains(strings.ToLower(base), ".bin.index.") {
+		return d.pickleIndex(dir, base)
+	}
+	ix, err := readIndex(d.ctx, ref)
+	if err != nil {
+		return indexError(ref, base, err)
+	}
+	l, err := list(dir)
+	if err != nil {
+		return err
+	}
+	groups, _ := groupNames(l.safetensors, stParseShardName)
+	d.indexedBy(dir, base, ix, groups, make(map[string]bool)).Path = ref
+	return nil
+}
+
+func indexError(ref, base string, err error) error {
+	if f, ok := errors.AsType[*Fault](err); ok && f.Code == string(safetensors.CodeNoWeightMap) {
+		if !strings.Contains(base, ".index.") {
+			return fmt.Errorf("%s: a JSON document without a weight_map, so not a shard index; name the weights, or the directory", ref)
+		}
+	}
+	return err
+}
+
+// indexed adds the checkpoint of an index in a directory. An index that
+// cannot be read leaves the shards of its name to their numbering.
+func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]bool) error {
+	path := filepath.Join(dir, name)
+	ix, err := readIndex(d.ctx, path)
+	if err == nil {
+		d.indexedBy(dir, name, ix, groups, claimed)
+		return nil
+	}
+	fault, ok := errors.AsType[*Fault](err)
+	if !ok {
+		return err
+	}
+	for _, g := range groups {
+		if g.prefix == indexStem(name) {
+			c := d.group(dir, g, Safetensors)
+			c.Path, c.Index = path, path
+			c.found = append(c.found, *fault)
+			c.brokenIndex = true
+			for _, shard := range g.names {
+				claimed[shard] = true
+			}
+			return nil
+		}
+	}
+	d.release.Faults = append(d.release.Faults, *fault)
+	return nil
+}
+
+// indexedBy adds the checkpoint of an index: the files that it names, and
+// those that their names number as parts of the same set. It notes the names
+// in claimed.
+func (d *finder) indexedBy(dir, name string, ix *stIndex, groups []*group, claimed map[string]bool) *Checkpoint {
+	c := d.checkpoint(dir, Safetensors)
+	c.Index = filepath.Join(dir, name)
+	c.Path = c.Index
+	c.setIndex(ix)
+	type key struct {
+		prefix string
+		of     int
+	}
+	own := make(map[key]bool)
+	seen := make(map[string]bool)
+	for _, shard := range ix.Shards() {
+		f := c.file(shard)
+		if seen[f.Name] {
+			continue
+		}
+		claimed[f.Name], seen[f.Name] = true, true
+		c.Files = append(c.Files, f)
+		if prefix, _, of, ok := stParseShardName(f.Name); ok {
+			own[key{prefix, of}] = true
+		}
+	}
+	for _, g := range groups {
+		if !own[key{g.prefix, g.of}] {
+			continue
+		}
+		for _, shard := range g.names {
+			claimed[shard] = true
+			if !seen[shard] {
+				c.Files = append(c.Files, c.file(shard))
+			}
+		}
+	}
+	c.sortFiles()
+	return c
+}
+
+// pickleIndex adds the names of a pytorch_model.bin.index.json. Its shards
+// are pickles and are not opened.
+func (d *finder) pickleIndex(dir, name string) error {
+	path := filepath.Join(dir, name)
+	ix, err := readIndex(d.ctx, path)
+	if err != nil {
+		return err
+	}
+	c := d.checkpoint(dir, PyTorch)
+	c.Path, c.Index = path, path
+	c.setIndex(ix)
+	for _, shard := range ix.Shards() {
+		f := c.file(shard)
+		if fi, err := os.Stat(f.Path); f.refused {
+		} else if err != nil {
+			f.Missing = true
+		} else {
+			f.Size, f.refused = fi.Size(), true
+		}
+		c.Files = append(c.Files, f)
+	}
+	c.sortFiles()
+	return nil
+}
+
+// readIndex reads a shard index. A fault of its text is a [*Fault].
+func readIndex(ctx context.Context, path string) (*stIndex, error) {
+	src, err := source.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	ix, err := stReadIndex(ioReader(src))
+	if err != nil {
+		return nil, (&File{Path: path}).fault(err)
+	}
+	return ix, nil
+}
+
+// config reads config.json of a directory, once.
+func (d *finder) config(dir string) *Config {
+	if c, ok := d.configs[dir]; ok {
+		return c
+	}
+	path := filepath.Join(dir, "config.json")
+	c, err := readConfig(d.ctx, path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.release.Faults = append(d.release.Faults, documentFault(path, err))
+	}
+	d.configs[dir] = c
+	return c
+}
+
+// Set returns a path that opens the whole set which a file opened by itself
+// belongs to: the index that names it, or the pattern of its numbered
+// siblings. It is "" for a set, and for a file that belongs to none.
+func (c *Checkpoint) Set(ctx context.Context) (string, error) {
+	if c.Format != Safetensors || c.Index != "" || len(c.Files) != 1 {
+		return "", nil
+	}
+	l, err := list(c.Dir)
+	if err != nil {
+		return "", err
+	}
+	base := c.Files[0].Name
+	for _, name := range l.indexes {
+		index := filepath.Join(c.Dir, name)
+		ix, err := readIndex(ctx, index)
+		if err == nil && slices.Contains(ix.Shards(), base) {
+			return index, nil
+		}
+	}
+	if prefix, _, of, ok := stParseShardName(base); ok && of > 1 {
+		g := &group{prefix: prefix, of: of}
+		return filepath.Join(c.Dir, g.pattern(".safetensors")), nil
+	}
+	return "", nil
+}

@@ -1,0 +1,352 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// A File is one file of a checkpoint.
+type File struct {
+	// Path opens the file. Name is the same relative to the checkpoint's Dir,
+	// with slashes, as an index spells it but for a leading "./".
+	Path, Name string
+	// Size is in bytes, 0 when the file is missing.
+	Size int64
+	// DataOffset is where the tensors' data begins.
+	DataOffset int64
+	// Missing says that the file is not there.
+	Missing bool
+	// Err says why a file that is there could not be read; it has no tensors
+	// then. It is a [*Fault] or an error of the file system.
+	Err error
+
+	src     source.Source
+	format  container
+	refused bool // never to be opened: its path leaves the directory, or it is a pickle
+}
+
+// container is what the formats have in common: a file's tensors, with
+// [Tensor].File left to the checkpoint.
+type container interface {
+	kind() Format
+	dataOffset() int64
+	len() int
+	at(i int) Tensor
+	name(i int) string
+	data(i int) (*io.SectionReader, error)
+	validate() []Fault
+	metadata() []MetaKV
+}
+
+// Safetensors returns the file as its format package sees it, nil when it is
+// not a readable safetensors file.
+func (f *File) Safetensors() *safetensors.File {
+	if c, ok := f.format.(safetensorsFile); ok {
+		return c.File
+	}
+	return nil
+}
+
+// GGUF returns the file as its format package sees it, nil when it is not a
+// readable GGUF file.
+func (f *File) GGUF() *gguf.File {
+	if c, ok := f.format.(*ggufFile); ok {
+		return c.File
+	}
+	return nil
+}
+
+// open reads the header of the file, and says in the file itself what became of it.
+func (f *File) open(ctx context.Context) {
+	if f.refused || f.Missing {
+		return
+	}
+	src, err := source.Open(ctx, f.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.Missing = true
+		return
+	case err != nil:
+		f.Err = err
+		return
+	}
+	f.Size = src.Size()
+	format, err := openContainer(src)
+	if err != nil {
+		src.Close()
+		f.Err = f.fault(err)
+		return
+	}
+	f.src, f.format = src, format
+	f.DataOffset = format.dataOffset()
+}
+
+// isGGUF tells the formats apart by their first bytes. FUGG begins big-endian
+// files of some writers.
+func isGGUF(head []byte) bool {
+	return string(head) == "GGUF" || string(head) == "FUGG"
+}
+
+func openContainer(src source.Source) (container, error) {
+	var head [4]byte
+	n, err := src.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if isGGUF(head[:n]) {
+		f, err := gguf.NewFile(src, src.Size())
+		if err != nil {
+			return nil, err
+		}
+		return newGGUF(f), nil
+	}
+	f, err := safetensors.NewFile(src, src.Size())
+	if err == nil {
+		return safetensorsFile{f}, nil
+	}
+	if why := lookalike(src, n, err); why != nil {
+		return nil, why
+	}
+	return nil, err
+}
+
+// lookalike says what a file is that has the name of weights and is none, and
+// what to do about it; nil when it may be what its name says.
+func lookalike(src source.Source, n int, err error) error {
+	fault, ok := errors.AsType[*safetensors.Fault](err)
+	if !ok {
+		return nil
+	}
+	out := safetensorsFault(*fault)
+	switch {
+	case src.Size() == 0:
+		out.Detail = "the file is empty: the download or the copy did not happen; fetch it again"
+	case fault.Hint == safetensors.HintLFSPointer:
+		out.Detail = "a git-lfs pointer, not the weights it stands for; run `git lfs pull`"
+	case fault.Hint == safetensors.HintHTML:
+		out.Detail = "an HTML page, not weights: the server answered with an error or a login page; download the file again"
+	case fault.Hint == safetensors.HintAppleDouble:
+		out.Detail = "an AppleDouble file, which macOS writes beside a file on foreign disks, not weights; delete it"
+	case fault.Hint == safetensors.HintZip:
+		out.Detail = "a zip archive, such as torch.save writes, not safetensors; it may hold pickles and is not opened: convert it with the program that made it"
+	case fault.Hint == safetensors.HintPickle:
+		out.Detail = "a Python pickle, not safetensors; loading one can run code, so it is not opened: convert it with the program that made it"
+	case strings.HasSuffix(strings.ToLower(src.Name()), ".gguf"):
+		out.Code, out.Detail = string(gguf.CodeBadMagic), "does not begin with GGUF, so it is not a GGUF file"
+	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
+		out.Detail += "; the download may have been cut short: compare the size with the original and fetch it again"
+	default:
+		return nil
+	}
+	return &out
+}
+
+// fault gives an error of a format package the form of this one, with the
+// file's path.
+func (f *File) fault(err error) error {
+	var out Fault
+	if own, ok := errors.AsType[*Fault](err); ok {
+		out = *own
+	} else if st, ok := errors.AsType[*safetensors.Fault](err); ok {
+		out = safetensorsFault(*st)
+	} else if g, ok := errors.AsType[*gguf.Fault](err); ok {
+		out = ggufFault(g)
+	} else {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	out.File = f.Path
+	return &out
+}
+
+func (f *File) close() error {
+	if f.src == nil {
+		return nil
+	}
+	return f.src.Close()
+}
+
+func (f *File) len() int {
+	if f.format == nil {
+		return 0
+	}
+	return f.format.len()
+}
+
+// leavesDir reports whether the path is a symbolic link whose end is neither
+// below dir nor in the blobs of the Hugging Face cache that dir belongs to
+// (…/models--org--name/snapshots/<revision>, with …/models--org--name/blobs).
+func leavesDir(dir, path string) (target string, leaves bool) {
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", false
+	}
+	target, err = filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", false
+	}
+	if within(root, target) {
+		return target, false
+	}
+	for up := root; filepath.Dir(up) != up; up = filepath.Dir(up) {
+		if filepath.Base(filepath.Dir(up)) == "snapshots" {
+			repo := filepath.Dir(filepath.Dir(up))
+			return target, !within(filepath.Join(repo, "blobs"), target)
+		}
+	}
+	return target, true
+}
+
+func within(root, path string) bool {
+	rel, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// isLink reports whether any part of the path below dir is a symbolic link.
+func isLink(dir, name string) bool {
+	path := dir
+	for part := range strings.SplitSeq(name, "/") {
+		path = filepath.Join(path, part)
+		if fi, err := os.Lstat(path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// absolute returns an offset in a file from one in its data, -1 where they
+// exceed what a file can have.
+func absolute(dataOffset int64, offset uint64) int64 {
+	if offset > math.MaxInt64-uint64(dataOffset) {
+		return -1
+	}
+	return dataOffset + int64(offset)
+}
+
+// scalar is the shape of a tensor without dimensions, since nil means unknown.
+var scalar = []uint64{}
+
+type safetensorsFile struct{ *safetensors.File }
+
+func (f safetensorsFile) kind() Format      { return Safetensors }
+func (f safetensorsFile) dataOffset() int64 { return f.DataOffset() }
+func (f safetensorsFile) len() int          { return f.Len() }
+func (f safetensorsFile) name(i int) string { return f.At(i).Name }
+
+func (f safetensorsFile) at(i int) Tensor {
+	t := f.At(i)
+	out := Tensor{
+		Name: t.Name, DType: string(t.DType), Shape: t.Shape,
+		Offset: absolute(f.DataOffset(), t.Begin), Bytes: t.End - t.Begin, BytesKnown: t.End >= t.Begin,
+	}
+	if out.Shape == nil {
+		out.Shape = scalar
+	}
+	if !out.BytesKnown {
+		out.Bytes = 0
+	}
+	return out
+}
+
+func (f safetensorsFile) data(i int) (*io.SectionReader, error) { return f.Data(i) }
+
+func (f safetensorsFile) metadata() []MetaKV {
+	var list []MetaKV
+	for _, kv := range f.Metadata() {
+		list = append(list, MetaKV{Key: kv.Key, Text: kv.Value})
+	}
+	return list
+}
+
+func (f safetensorsFile) validate() []Fault {
+	return mapFaults(f.Validate(), safetensorsFault)
+}
+
+func mapFaults[T any](in []T, f func(T) Fault) []Fault {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]Fault, len(in))
+	for i, x := range in {
+		out[i] = f(x)
+	}
+	return out
+}
+
+func safetensorsFault(f safetensors.Fault) Fault {
+	return Fault{
+		Code: string(f.Code), Severity: Severity(f.Severity), Offset: f.Offset, Tensor: f.Tensor, Detail: f.Detail,
+		Hint: f.Hint, Unsupported: errors.Is(f, safetensors.ErrUnsupported),
+	}
+}
+
+// ggufFile adds to a GGUF file the shapes of its tensors in the order of this
+// package: the dimensions reversed.
+type ggufFile struct {
+	*gguf.File
+	dims   []uint64
+	starts []uint32 // of each tensor's shape in dims, and the end of the last
+}
+
+func newGGUF(f *gguf.File) *ggufFile {
+	n := 0
+	for i := range f.Tensors {
+		n += len(f.Tensors[i].Dims)
+	}
+	out := &ggufFile{File: f, dims: make([]uint64, 0, n), starts: make([]uint32, 0, len(f.Tensors)+1)}
+	for i := range f.Tensors {
+		out.starts = append(out.starts, uint32(len(out.dims)))
+		dims := f.Tensors[i].Dims
+		for j := len(dims) - 1; j >= 0; j-- {
+			out.dims = append(out.dims, dims[j])
+		}
+	}
+	out.starts = append(out.starts, uint32(len(out.dims)))
+	return out
+}
+
+func (f *ggufFile) kind() Format      { return GGUF }
+func (f *ggufFile) dataOffset() int64 { return f.DataOffset }
+func (f *ggufFile) len() int          { return len(f.Tensors) }
+func (f *ggufFile) name(i int) string { return f.Tensors[i].Name }
+
+func (f *ggufFile) at(i int) Tensor {
+	t := &f.Tensors[i]
+	lo, hi := f.starts[i], f.starts[i+1]
+	return Tensor{
+		Name: t.Name, DType: t.Type.String(), Shape: f.dims[lo:hi:hi],
+		Offset: absolute(f.DataOffset, t.Offset), Bytes: t.Bytes, BytesKnown: t.BytesKnown,
+	}
+}
+
+func (f *ggufFile) data(i int) (*io.SectionReader, error) { return f.Data(i) }
+
+func (f *ggufFile) metadata() []MetaKV {
+	list := make([]MetaKV, 0, len(f.KVs))
+	for i := range f.KVs {
+		kv := &f.KVs[i]
+		list = append(list, MetaKV{Key: kv.Key, Value: &kv.Value, raw: f.Header()[kv.Offset:kv.End]})
+	}
+	return list
+}
+
+func (f *ggufFile) validate() []Fault { return mapFaults(f.Validate(), ggufFaultValue) }
+
+func ggufFaultValue(f gguf.Fault) Fault { return ggufFault(&f) }
+
+func ggufFault(f *gguf.Fault) Fault {
+	return Fault{
+		Code: string(f.Code), Severity: Severity(f.Severity), Offset: f.Offset, Tensor: f.Tensor, Detail: f.Detail,
+		Unsupported: errors.Is(f, gguf.ErrUnsupported),
+	}
+}

@@ -1,0 +1,66 @@
+package checkpoint
+
+import (
+	"bytes"
+
+	"github.com/wtinspect/wtinspect/gguf"
+)
+
+// A MetaKV is one entry of the metadata: of safetensors' __metadata__, or a
+// GGUF key/value.
+type MetaKV struct {
+	// File is the index in [Checkpoint].Files of the file that says so, or -1
+	// when all files say the same (for GGUF: all that have the key).
+	File int
+	Key  string
+	// Text is the value in safetensors, where every value is a string.
+	Text string
+	// Value is the typed value in GGUF, nil in safetensors.
+	Value *gguf.Value
+
+	raw []byte // the whole record in GGUF
+}
+
+func (m *MetaKV) equal(o *MetaKV) bool { return m.Text == o.Text && bytes.Equal(m.raw, o.raw) }
+
+// Metadata returns the metadata of all files, in the order of the files and
+// then of the entries. Where files disagree, each has its own entry.
+func (c *Checkpoint) Metadata() []MetaKV {
+	type place struct {
+		key string
+		nth int // of a key that one file repeats
+	}
+	var order []place
+	byPlace := make(map[place][]MetaKV)
+	readable := 0
+	for i, f := range c.Files {
+		if f.format == nil {
+			continue
+		}
+		readable++
+		count := make(map[string]int)
+		for _, m := range f.format.metadata() {
+			m.File = i
+			p := place{m.Key, count[m.Key]}
+			count[m.Key]++
+			if byPlace[p] == nil {
+				order = append(order, p)
+			}
+			byPlace[p] = append(byPlace[p], m)
+		}
+	}
+	list := make([]MetaKV, 0, len(order))
+	for _, p := range order {
+		entries := byPlace[p]
+		same := c.Format == GGUF || len(entries) == readable
+		for i := range entries {
+			same = same && entries[i].equal(&entries[0])
+		}
+		if same {
+			entries = entries[:1]
+			entries[0].File = -1
+		}
+		list = append(list, entries...)
+	}
+	return list
+}

@@ -1,0 +1,174 @@
+package checkpoint_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+var update = flag.Bool("update", false, "rewrite the want files of testdata/open")
+
+// TestOpen opens what the archives of testdata/open describe, and compares
+// what is there and what Validate says with their last file, want.
+//
+// Before its files an archive has lines of words: "open REF [-R]" is repeated
+// for each reference; "link NAME TARGET" makes a symbolic link and "mkdir
+// NAME" a directory; other lines are comment. A file named .safetensors or
+// .gguf is a fixture text unless it begins with a line "raw", another one only
+// when it begins with a line "fixture"; one named SHARDED is the text of a set
+// of files in its directory.
+func TestOpen(t *testing.T) {
+	archives, err := filepath.Glob("testdata/open/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, name := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			a, err := txtar.ParseFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &a.Files[len(a.Files)-1]
+			if want.Name != "want" {
+				t.Fatalf("%s: the last file is %q, not want", name, want.Name)
+			}
+			abs, err := filepath.Abs(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Chdir(t.TempDir())
+			commands := build(t, string(a.Comment), a.Files[:len(a.Files)-1])
+			var got strings.Builder
+			for _, words := range commands {
+				report(t, &got, words)
+			}
+			if *update {
+				want.Data = []byte(got.String())
+				if err := os.WriteFile(abs, txtar.Format(a), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(string(want.Data), got.String()); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// build writes the files of an archive into the current directory, and
+// returns its open lines.
+func build(t *testing.T, comment string, files []txtar.File) (commands [][]string) {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range files {
+		text := string(f.Data)
+		check(os.MkdirAll(filepath.Dir(f.Name), 0o755))
+		raw, isRaw := strings.CutPrefix(text, "raw\n")
+		spec, isFixture := strings.CutPrefix(text, "fixture\n")
+		switch ext := filepath.Ext(f.Name); {
+		case filepath.Base(f.Name) == "SHARDED":
+			check(fixture.Sharded(filepath.Dir(f.Name), text))
+		case isFixture || !isRaw && (ext == ".safetensors" || ext == ".gguf"):
+			if ext == ".gguf" {
+				spec = "format gguf\n" + spec
+			}
+			check(fixture.Write(f.Name, spec))
+		default:
+			check(os.WriteFile(f.Name, []byte(raw), 0o644))
+		}
+	}
+	for line := range strings.Lines(comment) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case words[0] == "open":
+			commands = append(commands, words[1:])
+		case words[0] == "mkdir":
+			check(os.MkdirAll(words[1], 0o755))
+		case words[0] == "link":
+			if runtime.GOOS == "windows" {
+				t.Skip("symbolic links need a privilege on Windows")
+			}
+			check(os.MkdirAll(filepath.Dir(words[1]), 0o755))
+			check(os.Symlink(words[2], words[1]))
+		}
+	}
+	return commands
+}
+
+func report(t *testing.T, w *strings.Builder, words []string) {
+	t.Helper()
+	fmt.Fprintf(w, "open %s\n", strings.Join(words, " "))
+	opts := &checkpoint.Options{
+		Recursive: len(words) > 1 && words[1] == "-R", AllowLinks: len(words) > 1 && words[1] == "-L",
+	}
+	r, err := checkpoint.Open(t.Context(), words[0], opts)
+	if err != nil {
+		fmt.Fprintf(w, "  error: %s\n", slash(err.Error()))
+		return
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	printFaults(w, r.Faults)
+	for _, c := range r.Checkpoints {
+		fmt.Fprintf(w, "  %s: %s", slash(c.Path), c.Format)
+		if c.Index != "" {
+			fmt.Fprintf(w, ", index %s", slash(c.Index))
+		}
+		if c.NamesOnly() {
+			fmt.Fprint(w, ", names only")
+		}
+		fmt.Fprintf(w, ", %d tensors\n", c.Len())
+		for _, f := range c.Files {
+			fmt.Fprintf(w, "    %s", strings.ReplaceAll(f.Name, "\x00", `\x00`))
+			switch {
+			case f.Missing:
+				fmt.Fprint(w, " missing")
+			case f.Err != nil:
+				fmt.Fprint(w, " not read")
+			}
+			fmt.Fprintln(w)
+		}
+		for i, tensor := range c.All() {
+			if tensor.File >= 0 && c.Files[tensor.File].Safetensors() == nil && c.Files[tensor.File].GGUF() == nil && !c.NamesOnly() {
+				t.Errorf("%s: tensor %d is in a file without tensors", c.Path, i)
+			}
+			if diff := cmp.Diff(tensor, c.At(i)); diff != "" {
+				t.Errorf("All and At(%d) differ: %s", i, diff)
+			}
+		}
+		printFaults(w, c.Validate())
+	}
+}
+
+func printFaults(w *strings.Builder, faults []checkpoint.Fault) {
+	for _, f := range faults {
+		fmt.Fprintf(w, "  %v %s: %s\n", f.Severity, f.Code, slash(f.Error()))
+	}
+}
+
+// slash makes the paths in a text the same on every system.
+func slash(s string) string {
+	if filepath.Separator == '\\' {
+		s = strings.ReplaceAll(s, `\`, "/")
+	}
+	return s
+}

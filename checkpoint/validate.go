@@ -1,0 +1,363 @@
+package checkpoint
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// maxFaults is how many faults of one code about the set are listed; the rest
+// are counted. An index can name a million tensors that are not there.
+const maxFaults = 10_000
+
+// Validate reports every fault of the files, in their order, and then of the
+// set they form: missing files, tensors that the index and the shards do not
+// agree on, names in two files, totals that are wrong. It reads the index,
+// when there is one, and no tensor data.
+func (c *Checkpoint) Validate() []Fault {
+	perFile := make([][]Fault, len(c.Files))
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	for i, f := range c.Files {
+		g.Go(func() error {
+			perFile[i] = c.validateFile(f)
+			return nil
+		})
+	}
+	var ix *stIndex
+	var ixErr error
+	if c.Index != "" && !c.brokenIndex {
+		ix, ixErr = c.readIndex(context.Background())
+	}
+	c.tableOnce.Do(c.buildTable)
+	_ = g.Wait()
+
+	l := faultList{faults: slices.Clone(c.found)}
+	for _, faults := range perFile {
+		l.faults = append(l.faults, faults...)
+	}
+	if ixErr != nil && !c.namesOnly {
+		l.add(asFault(c.Index, ixErr))
+	}
+	if ix != nil {
+		for _, f := range ix.Faults() {
+			out := safetensorsFault(f)
+			out.File = c.Index
+			l.faults = append(l.faults, out)
+		}
+	}
+	switch {
+	case c.Format == GGUF:
+		c.validateSplit(&l)
+	case ix != nil && !c.namesOnly:
+		c.validateDuplicates(&l)
+		c.validateIndex(&l, ix)
+	default:
+		c.validateDuplicates(&l)
+	}
+	c.validateMissing(&l, ix)
+	return l.done()
+}
+
+// A faultList collects faults, at most maxFaults of a code.
+type faultList struct {
+	faults []Fault
+	more   map[string]*moreFaults
+}
+
+type moreFaults struct {
+	count int
+	last  Fault
+}
+
+func (l *faultList) add(f Fault) {
+	if l.more == nil {
+		l.more = make(map[string]*moreFaults)
+	}
+	m := l.more[f.Code]
+	if m == nil {
+		m = new(moreFaults)
+		l.more[f.Code] = m
+	}
+	if m.count++; m.count > maxFaults {
+		m.last = f
+		return
+	}
+	l.faults = append(l.faults, f)
+}
+
+// done closes the list with one fault for those of each code that were only counted.
+func (l *faultList) done() []Fault {
+	var rest []Fault
+	for code, m := range l.more {
+		if n := m.count - maxFaults; n > 0 {
+			rest = append(rest, Fault{
+				File: m.last.File, Code: code, Severity: m.last.Severity, Offset: -1, Hint: safetensors.HintMore,
+				Detail: fmt.Sprintf("%d more faults of this kind", n),
+			})
+		}
+	}
+	slices.SortFunc(rest, func(a, b Fault) int { return slices.Compare([]string{a.Code}, []string{b.Code}) })
+	return append(l.faults, rest...)
+}
+
+func (c *Checkpoint) validateFile(f *File) []Fault {
+	var list []Fault
+	if !c.allowLinks && f.Path != "" && f.Path != c.Path && isLink(c.Dir, f.Name) {
+		if target, leaves := leavesDir(c.Dir, f.Path); leaves {
+			list = append(list, Fault{
+				File: f.Path, Code: CodeSymlinkEscape, Severity: Error, Offset: -1,
+				Detail: fmt.Sprintf("a symbolic link to %s, outside the directory; publish the file itself", target),
+			})
+		}
+	}
+	switch {
+	case f.Missing, f.refused:
+	case f.Err != nil:
+		out := asFault(f.Path, f.Err)
+		out.Severity = Error
+		list = append(list, out)
+	default:
+		for _, fault := range f.format.validate() {
+			fault.File = f.Path
+			list = append(list, fault)
+		}
+	}
+	return list
+}
+
+// validateMissing reports the files that are not there. What depends on them
+// is not reported again for every tensor.
+func (c *Checkpoint) validateMissing(l *faultList, ix *stIndex) {
+	there := 0
+	for _, f := range c.Files {
+		if !f.Missing {
+			there++
+		}
+	}
+	switch {
+	case c.Format == PyTorch && there > 0:
+		l.add(Fault{
+			File: c.Index, Code: CodeNotOpened, Severity: Info, Offset: -1,
+			Detail: "the shards are pickles, which are never opened; only the names in the index are known",
+		})
+	case c.namesOnly && there == 0:
+		l.add(Fault{
+			File: c.Index, Code: CodeMissingShard, Severity: Error, Offset: -1,
+			Detail: fmt.Sprintf("none of the %s that the index names is here; only the names in the index are known", count(len(c.Files), "shard")),
+		})
+		return
+	}
+	var tensors []int
+	for i, f := range c.Files {
+		// For GGUF the parts' own check has said so.
+		if !f.Missing || c.Format == GGUF {
+			continue
+		}
+		if tensors == nil {
+			tensors = c.countIndexed(ix)
+		}
+		detail := "the file is missing"
+		if _, err := os.Lstat(f.Path); err == nil {
+			detail = "a symbolic link to a file that is missing"
+		}
+		if n := tensors[i]; n > 0 {
+			detail += fmt.Sprintf(", and with it %s that the index places there", count(n, "tensor"))
+		}
+		l.add(Fault{File: f.Path, Code: CodeMissingShard, Severity: Error, Offset: -1, Detail: detail})
+	}
+}
+
+// countIndexed counts the tensors that the index places in each file.
+func (c *Checkpoint) countIndexed(ix *stIndex) []int {
+	counts := make([]int, len(c.Files))
+	if ix == nil {
+		return counts
+	}
+	fileOfShard := c.shardFiles()
+	for i := range ix.Len() {
+		_, shard := ix.At(i)
+		if file := fileOfShard(shard); file >= 0 {
+			counts[file]++
+		}
+	}
+	return counts
+}
+
+func (c *Checkpoint) validateDuplicates(l *faultList) {
+	for _, d := range c.duplicates {
+		first, again := c.At(d.first), c.At(d.again)
+		l.add(Fault{
+			File: c.Files[again.File].Path, Code: CodeDuplicateTensor, Severity: Error, Offset: -1, Tensor: again.Name,
+			Detail: fmt.Sprintf("%s holds a tensor of this name too", c.Files[first.File].Name),
+		})
+	}
+}
+
+// count returns "1 tensor", "2 tensors".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// validateIndex holds the index against the shards.
+func (c *Checkpoint) validateIndex(l *faultList, ix *stIndex) {
+	fileOfShard := c.shardFiles()
+	elsewhere := make(map[duplicate]bool) // first tensor of a name, file that has it too
+	for _, d := range c.duplicates {
+		elsewhere[duplicate{d.first, c.fileOf(d.again)}] = true
+	}
+	named := make([]bool, c.Len())
+	for i := range ix.Len() {
+		name, shard := ix.At(i)
+		file := fileOfShard(shard)
+		if file < 0 || c.Files[file].format == nil {
+			continue
+		}
+		tensor, ok := c.Lookup(name)
+		if !ok {
+			l.add(Fault{
+				File: c.Index, Code: CodeMissingTensor, Severity: Error, Offset: -1, Tensor: name,
+				Detail: fmt.Sprintf("the index places it in %s, and no shard holds it", shard),
+			})
+			continue
+		}
+		named[tensor] = true
+		if at := c.fileOf(tensor); at != file && !elsewhere[duplicate{tensor, file}] {
+			l.add(Fault{
+				File: c.Index, Code: CodeMisplacedTensor, Severity: Error, Offset: -1, Tensor: name,
+				Detail: fmt.Sprintf("the index places it in %s, and %s holds it", shard, c.Files[at].Name),
+			})
+		}
+	}
+	indexed := make([]bool, len(c.Files))
+	for _, shard := range ix.Shards() {
+		if file := fileOfShard(shard); file < 0 {
+			c.strangeShard(l, shard)
+		} else {
+			indexed[file] = true
+		}
+	}
+	for file, f := range c.Files {
+		if f.format == nil {
+			continue
+		}
+		if !indexed[file] {
+			l.add(Fault{
+				File: f.Path, Code: CodeOrphanShard, Severity: Error, Offset: -1,
+				Detail: fmt.Sprintf("the index does not name this shard, though its name numbers it among the set; it holds %s", count(f.len(), "tensor")),
+			})
+			continue
+		}
+		for i := c.starts[file]; i < c.starts[file+1]; i++ {
+			if named[i] {
+				continue
+			}
+			name := c.name(i)
+			if first, _ := c.Lookup(name); named[first] {
+				continue
+			}
+			l.add(Fault{
+				File: f.Path, Code: CodeUnmappedTensor, Severity: Error, Offset: -1, Tensor: name,
+				Detail: "the index does not name this tensor, so that loaders skip it",
+			})
+		}
+	}
+	c.validateTotal(l, ix, indexed)
+}
+
+// strangeShard reports a shard that the index names and Open did not look
+// for, since the numbering of the others was complete without it.
+func (c *Checkpoint) strangeShard(l *faultList, shard string) {
+	f := c.file(shard)
+	if f.refused {
+		return // the index's own faults say so
+	}
+	out := Fault{
+		File: c.Index, Code: CodeMissingShard, Severity: Error, Offset: -1,
+		Detail: fmt.Sprintf("names the shard %.100q, which is missing", shard),
+	}
+	if _, err := os.Stat(f.Path); err == nil {
+		out.Detail = fmt.Sprintf("names the shard %.100q, which the names of the others do not lead to; open the index by its own path", shard)
+	}
+	l.add(out)
+}
+
+// validateTotal compares total_size with what is there. Transformers and
+// huggingface_hub write the sum of the tensors' bytes; other scripts the sum
+// of the files' sizes, with or without the headers.
+func (c *Checkpoint) validateTotal(l *faultList, ix *stIndex, indexed []bool) {
+	total, ok := ix.TotalSize()
+	if !ok {
+		return
+	}
+	var tensors, files, data uint64
+	for i, f := range c.Files {
+		if f.format == nil {
+			return
+		}
+		if !indexed[i] {
+			continue
+		}
+		files += uint64(f.Size)
+		data += uint64(f.Size - f.DataOffset)
+		for j := range f.len() {
+			tensors += c.at(i, j).Bytes
+		}
+	}
+	out := Fault{File: c.Index, Severity: Error, Offset: -1}
+	switch total {
+	case tensors:
+		return
+	case files, data:
+		out.Code, out.Severity = CodeTotalSizeFiles, Info
+		out.Detail = fmt.Sprintf("total_size %d is the size of the files, where %d bytes of tensors are meant", total, tensors)
+	default:
+		out.Code = CodeTotalSize
+		out.Detail = fmt.Sprintf("total_size is %d, and the tensors have %d bytes (the files %d)", total, tensors, files)
+	}
+	l.add(out)
+}
+
+// validateSplit holds the parts of a GGUF split against each other.
+func (c *Checkpoint) validateSplit(l *faultList) {
+	if len(c.Files) == 1 {
+		f := c.Files[0]
+		if f.GGUF() == nil {
+			return
+		}
+		if s, ok, err := f.GGUF().Split(); err == nil && ok && s.Count > 1 {
+			l.add(Fault{
+				File: f.Path, Code: string(gguf.CodeMissingSplit), Severity: Error, Offset: -1,
+				Detail: fmt.Sprintf("part %d of %d by its metadata, and its name does not say where the others are; name it %s",
+					s.No+1, s.Count, gguf.SplitName("NAME", s.No+1, s.Count)),
+			})
+		}
+		return
+	}
+	parts := make([]*gguf.File, len(c.Files))
+	for i, f := range c.Files {
+		parts[i] = f.GGUF()
+	}
+	for _, s := range gguf.ValidateSplit(parts) {
+		f := c.Files[s.Part]
+		if s.Code == gguf.CodeMissingSplit && parts[s.Part] == nil && !f.Missing {
+			continue // it is there and cannot be read, which is reported as such
+		}
+		out := ggufFault(&s.Fault)
+		out.File = f.Path
+		if s.Code == gguf.CodeDuplicateTensor {
+			out.Code = CodeDuplicateTensor
+		}
+		l.add(out)
+	}
+}
