@@ -172,10 +172,13 @@ func isBareHole(n *yaml.Node) bool {
 }
 
 func (p *parser) text(n *yaml.Node, what string) (string, bool) {
-	if !p.kind(n, yaml.ScalarNode, what, "text") {
+	switch {
+	case !p.kind(n, yaml.ScalarNode, what, "text"):
 		return "", false
-	}
-	if n.Value == "" {
+	case n.Tag != "!!str":
+		p.errorf(n, "put quotes round it", "%s must be text, and YAML reads %s as another type", what, n.Value)
+		return "", false
+	case n.Value == "":
 		p.errorf(n, "", "%s is empty", what)
 		return "", false
 	}
@@ -272,7 +275,7 @@ func (p *parser) parseStrip(n *yaml.Node, m *Map) {
 
 func (p *parser) parseRename(n *yaml.Node, m *Map) {
 	for _, kv := range p.pairs(n, "rename") {
-		from := p.pattern(kv[0])
+		from := p.compile(kv[0], kv[0].Value)
 		if kv[1].Kind == yaml.ScalarNode && kv[1].Tag == "!!null" {
 			p.errorf(kv[1], "to leave a tensor out, write it under rules: with drop: and the reason", "the new name is empty")
 			continue
@@ -368,6 +371,8 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 		p.errorAt(r.Ops[0].Pos.Line, r.Ops[0].Pos.Column, "", "a tensor that is dropped is not changed first")
 	case drop == nil && to == nil && !unknown:
 		p.errorf(n, "add to: with the new name, or drop: with the reason", "the rule says nothing of the new name")
+	case drop != nil && from.Kind == yaml.SequenceNode && len(from.Content) > 1:
+		p.errorf(from, "write a rule for each", "a rule drops one name or pattern")
 	case len(r.Ops) == 0 && from.Kind == yaml.SequenceNode && len(from.Content) > 1:
 		p.errorf(from, "write a rule for each name, or say how they are joined: concat, stack", "several tensors cannot become one by name alone")
 	case len(r.Ops) == 0 && to != nil && to.Kind == yaml.SequenceNode && len(to.Content) > 1:
@@ -460,6 +465,12 @@ func (p *parser) pattern(n *yaml.Node) *Pattern {
 	if !ok {
 		return nil
 	}
+	return p.compile(n, source)
+}
+
+// compile reads a pattern that is a key, or the value of one. Keys are text
+// whatever they look like.
+func (p *parser) compile(n *yaml.Node, source string) *Pattern {
 	pat, err := Compile(source)
 	if err != nil {
 		p.syntaxError(n, err)

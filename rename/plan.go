@@ -404,7 +404,7 @@ func (b *planner) writeMessages() {
 		names := foldedList(p.From)
 		switch key.kind {
 		case BadShift:
-			p.Message = fmt.Sprintf("%s: %s in %s", b.Uses[key.rule].Where, key.text, names)
+			p.Message = fmt.Sprintf("%s: in %s, %s", b.Uses[key.rule].Where, names, key.text)
 		case NoRule:
 			p.Message = fmt.Sprintf("%s: no rule matches %s, and the map says otherwise: error", cmp.Or(b.Map.File, "map"), names)
 		case MovesBytes:
