@@ -2,6 +2,7 @@ package render
 
 import (
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -14,6 +15,24 @@ func Escape(s string) string {
 		return s
 	}
 	return string(appendEscaped(nil, s))
+}
+
+// EscapeMessage returns a line of a message fit to be shown: as [Escape], but
+// with backslashes as they are, because a message quotes what it names.
+func EscapeMessage(s string) string {
+	if plainBytes(s) {
+		return s
+	}
+	var out []byte
+	for i, part := range strings.Split(s, `\`) {
+		if i > 0 {
+			out = append(out, '\\')
+		}
+		if part != "" {
+			out = appendEscaped(out, part)
+		}
+	}
+	return string(out)
 }
 
 func appendEscaped(dst []byte, s string) []byte {

@@ -38,6 +38,13 @@ func TestEscape(t *testing.T) {
 	}
 }
 
+func TestEscapeMessage(t *testing.T) {
+	got := EscapeMessage("C:\\x\x1b.gguf: \"a\\x1b\"\\")
+	if want := `C:\x\x1b.gguf: "a\x1b"\`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // anyText draws bytes of every kind, not only valid text.
 func anyText() *rapid.Generator[string] {
 	return rapid.OneOf(
@@ -220,14 +227,25 @@ func TestColors(t *testing.T) {
 	}
 }
 
-func TestBare(t *testing.T) {
-	table := &Table{Bare: true, Columns: []Column{{Title: "LONG TITLE"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x"), Text("y")}})}
-	var b strings.Builder
-	if err := table.Write(&b, TableFormat, Style{Terminal: true, Width: 80}); err != nil {
-		t.Fatal(err)
-	}
-	if b.String() != "x  y\n" {
-		t.Errorf("got %q", b.String())
+func TestHeadings(t *testing.T) {
+	for _, tt := range []struct {
+		headings Headings
+		style    Style
+		want     string
+	}{
+		{OnTerminal, Style{}, "x  y\n"},
+		{OnTerminal, Style{Terminal: true}, "TITLE  B\nx      y\n"},
+		{Always, Style{}, "TITLE  B\nx      y\n"},
+		{Never, Style{Terminal: true, Width: 80}, "x  y\n"},
+	} {
+		table := &Table{Headings: tt.headings, Columns: []Column{{Title: "TITLE"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x"), Text("y")}})}
+		var b strings.Builder
+		if err := table.Write(&b, TableFormat, tt.style); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != tt.want {
+			t.Errorf("%v %+v: got %q, want %q", tt.headings, tt.style, b.String(), tt.want)
+		}
 	}
 }
 

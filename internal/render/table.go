@@ -74,11 +74,21 @@ func (s Style) Paint(c Color, text string) string {
 	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", c, text)
 }
 
+// Headings says when a table for people has headings.
+type Headings uint8
+
+// On a terminal is the rule: in a pipe a line is a row. A summary has them
+// everywhere, a list of facts nowhere.
+const (
+	OnTerminal Headings = iota
+	Always
+	Never
+)
+
 // A Table is columns and rows.
 type Table struct {
 	Columns []Column
-	// Bare tables have no headings for people.
-	Bare bool
+	Headings Headings
 	// Rows yields a row at a time, in the order of Columns. A row is valid until
 	// the next; the sequence is walked more than once, and gives the same rows.
 	Rows iter.Seq[[]Cell]
@@ -182,7 +192,7 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 		return nil
 	}
 	widths := make([]int, len(t.Columns))
-	headings := s.Terminal && !t.Bare
+	headings := t.Headings == Always || t.Headings == OnTerminal && s.Terminal
 	if headings {
 		for _, i := range shown {
 			widths[i] = displayWidth(t.Columns[i].Title)

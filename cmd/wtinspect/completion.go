@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
+
+func newCompletion(p *program) *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:   "completion {bash|zsh|fish|powershell}",
+		Short: "Print a script that completes commands in a shell",
+		Long: `Completion prints the script that makes a shell complete wtinspect's commands,
+flags, file names (of checkpoints and indexes) and, after --match, the names of
+the tensors in the files already on the command line.` + exitStatus(),
+		Example: `  source <(wtinspect completion bash)
+  wtinspect completion zsh > "${fpath[1]}/_wtinspect"
+  wtinspect completion fish > ~/.config/fish/completions/wtinspect.fish`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("one shell is needed: %s", strings.Join(shells, ", "))
+			}
+			return nil
+		},
+		ValidArgs: shells,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(p.stdout, true)
+			case "zsh":
+				return root.GenZshCompletion(p.stdout)
+			case "fish":
+				return root.GenFishCompletion(p.stdout, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(p.stdout)
+			}
+			return fmt.Errorf("no completion for %q; the shells are %s", args[0], strings.Join(shells, ", "))
+		},
+	}
+}
+
+// completePaths completes the names of files that a command can read, and of
+// directories.
+func completePaths(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"safetensors", "gguf", "json"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+// completeTensors completes the names of the tensors in the paths given so far,
+// a segment at a time while there are many.
+func (p *program) completeTensors(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		args = []string{"."}
+	}
+	const many = 40
+	seen := make(map[string]bool)
+	var whole, heads []string
+	for _, path := range args {
+		rel, err := checkpoint.Open(cmd.Context(), path, nil)
+		if err != nil {
+			continue
+		}
+		for _, c := range rel.Checkpoints {
+			for _, t := range c.All() {
+				rest, ok := strings.CutPrefix(t.Name, toComplete)
+				if !ok || strings.ContainsFunc(t.Name, func(r rune) bool { return r <= ' ' || r == '\\' }) {
+					continue
+				}
+				if len(whole) <= many {
+					whole = append(whole, strings.Clone(t.Name))
+				}
+				head := t.Name
+				if dot := strings.IndexByte(rest, '.'); dot >= 0 {
+					head = t.Name[:len(toComplete)+dot+1]
+				}
+				if !seen[head] {
+					head = strings.Clone(head)
+					seen[head] = true
+					heads = append(heads, head)
+				}
+			}
+		}
+		rel.Close()
+	}
+	if len(whole) > many {
+		return heads, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	return whole, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,488 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+type lsOptions struct {
+	reading
+	selection
+	output
+	sort    string
+	reverse bool
+	tree    bool
+	flat    bool
+	dims    string
+}
+
+func newLs(p *program) *cobra.Command {
+	var o lsOptions
+	cmd := &cobra.Command{
+		Use:   "ls [PATH...]",
+		Short: "List the tensors: name, dtype, shape, bytes",
+		Long: `Ls lists the tensors of every checkpoint under the paths, the current directory
+when there is none.
+
+On a terminal, tensors that differ only in the numbers in their names and agree
+in dtype and shape are one line, model.layers.{0..59}.mlp.up_proj.weight, with
+their count and the sum of their sizes; a layer that is not like the others has
+a line of its own. --flat lists every tensor. In a pipe or a file there is one
+line a tensor, without headings, with exact sizes and whole names.
+
+-v adds the file and the offset of each tensor's data in it, and prints every
+fault of the files on stderr.` + exitStatus(
+			"2  also when a file of a set is missing or broken; the rest is listed"),
+		Example: `  wtinspect ls
+  wtinspect ls --match '*.q_proj.weight' model.safetensors
+  wtinspect ls --sort bytes --reverse --flat . | head
+  wtinspect ls --tree ~/models/llama
+  wtinspect ls -f json -o tensors.json model.safetensors.index.json`,
+		ValidArgsFunction: completePaths,
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runLs(cmd.Context(), p, &o, args)
+		}),
+	}
+	o.output.addFlags(cmd)
+	o.selection.addFlags(cmd, p)
+	o.reading.addFlags(cmd)
+	f := cmd.Flags()
+	keys := []string{"file", "name", "offset", "bytes", "elements", "dtype"}
+	f.Var(newChoice(&o.sort, keys...), "sort", "order, smallest first: name (2 before 10), offset, bytes, elements, dtype, or file: as stored")
+	complete(cmd, "sort", keys...)
+	f.BoolVar(&o.reverse, "reverse", false, "turn the order round")
+	f.BoolVar(&o.tree, "tree", false, "show the names as a tree, with totals")
+	f.BoolVar(&o.flat, "flat", false, "do not fold layers")
+	f.Var(newChoice(&o.dims, "shape", "ggml"), "dims", "shape: slowest dimension first; ggml: fastest first, as GGUF stores them")
+	complete(cmd, "dims", "shape", "ggml")
+	return cmd
+}
+
+func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
+	selected, err := o.compile()
+	if err != nil {
+		return err
+	}
+	if o.tree && o.Format() != render.TableFormat {
+		return fmt.Errorf("--tree is a table; it has no %s form", o.format)
+	}
+	in, err := o.open(ctx, p, args)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	in.validate()
+
+	l := listing{in: in, selected: selected, options: o, verbose: p.verbose}
+	err = o.write(p, in.paths(), l.write)
+	if selected != nil && l.chosen == 0 && err == nil {
+		p.note("no tensor is chosen by the names given")
+	}
+	return in.finish(p, err)
+}
+
+// A listing is the tensors that ls was asked for.
+type listing struct {
+	in       *inputs
+	selected func(name string) bool // nil: all
+	options  *lsOptions
+	verbose  bool
+
+	chosen int // tensors, once written
+}
+
+func (l *listing) write(w io.Writer, s render.Style) error {
+	switch f := l.options.Format(); f {
+	case render.TableFormat:
+		if l.options.tree {
+			return l.writeCheckpoints(w, s, l.writeTree)
+		}
+		if s.Terminal {
+			return l.writeCheckpoints(w, s, l.writeTable)
+		}
+		return l.table(l.in.checkpoints, false).Write(w, f, s)
+	case render.JSON:
+		return l.writeJSON(w)
+	default:
+		return l.table(l.in.checkpoints, f == render.JSONL).Write(w, f, s)
+	}
+}
+
+func (l *listing) writeJSON(w io.Writer) error {
+	checkpoints := make([]jsonCheckpoint, len(l.in.checkpoints))
+	for i, c := range l.in.checkpoints {
+		var t totals
+		for _, tensor := range c.All() {
+			t.add(&tensor)
+		}
+		checkpoints[i] = newJSONCheckpoint(c, &t)
+	}
+	d := render.NewDocument(w)
+	render.List(d, "checkpoints", checkpoints)
+	d.Rows("tensors", l.table(l.in.checkpoints, true))
+	render.List(d, "faults", l.in.jsonFaults())
+	return d.Close()
+}
+
+// indices returns the chosen tensors of c in order.
+func (l *listing) indices(c *checkpoint.Checkpoint) []int {
+	out := make([]int, 0, c.Len())
+	for i, t := range c.All() {
+		if l.selected == nil || l.selected(t.Name) {
+			out = append(out, i)
+		}
+	}
+	if order := l.order(c); order != nil {
+		slices.SortStableFunc(out, order)
+	}
+	if l.options.reverse {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+// order returns how two tensors of c compare, nil for as they are stored.
+// What is unknown comes first.
+func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
+	known := func(n uint64, ok bool) (int, uint64) {
+		if !ok {
+			return 0, 0
+		}
+		return 1, n
+	}
+	by := func(key func(t *checkpoint.Tensor) (int, uint64)) func(i, j int) int {
+		return func(i, j int) int {
+			a, b := c.At(i), c.At(j)
+			ak, an := key(&a)
+			bk, bn := key(&b)
+			return cmp.Or(cmp.Compare(ak, bk), cmp.Compare(an, bn))
+		}
+	}
+	switch l.options.sort {
+	case "name":
+		return func(i, j int) int { return compareNames(c.At(i).Name, c.At(j).Name) }
+	case "dtype":
+		return func(i, j int) int { return cmp.Compare(c.At(i).DType, c.At(j).DType) }
+	case "offset":
+		return func(i, j int) int {
+			a, b := c.At(i), c.At(j)
+			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
+		}
+	case "bytes":
+		return by(func(t *checkpoint.Tensor) (int, uint64) { return known(t.Bytes, t.BytesKnown) })
+	case "elements":
+		return by(func(t *checkpoint.Tensor) (int, uint64) { return known(t.Elements()) })
+	}
+	return nil
+}
+
+// compareNames orders names as people do: runs of digits by their value.
+func compareNames(a, b string) int {
+	for i, j := 0, 0; ; {
+		if i == len(a) || j == len(b) {
+			return cmp.Or(cmp.Compare(len(a)-i, len(b)-j), cmp.Compare(a, b))
+		}
+		if isDigit(a[i]) && isDigit(b[j]) {
+			an, bn := digits(a[i:]), digits(b[j:])
+			x, y := strings.TrimLeft(an, "0"), strings.TrimLeft(bn, "0")
+			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
+				return c
+			}
+			i, j = i+len(an), j+len(bn)
+			continue
+		}
+		if a[i] != b[j] {
+			return cmp.Compare(a[i], b[j])
+		}
+		i, j = i+1, j+1
+	}
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func digits(s string) string {
+	n := 0
+	for n < len(s) && isDigit(s[n]) {
+		n++
+	}
+	return s[:n]
+}
+
+// table returns one row a tensor, for pipes and programs. A program that reads
+// numbered rows is told the checkpoint by its index, others by its path.
+func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *render.Table {
+	dims := l.options.dims == "ggml"
+	columns := []render.Column{
+		{Key: "checkpoint"},
+		{Key: "name", Title: "NAME"},
+		{Key: "dtype", Title: "DTYPE"},
+		{Key: "shape", Title: "SHAPE"},
+		{Key: "dims", Title: "DIMS"},
+		{Key: "elements"},
+		{Key: "bytes", Title: "SIZE", Right: true},
+		{Key: "file"},
+		{Key: "offset"},
+	}
+	const (
+		columnCheckpoint, columnShape, columnDims, columnFile, columnOffset = 0, 3, 4, 7, 8
+	)
+	if len(checkpoints) > 1 {
+		columns[columnCheckpoint].Title = "CHECKPOINT"
+	}
+	if l.verbose {
+		columns[columnFile].Title = "FILE"
+		columns[columnOffset].Title, columns[columnOffset].Right = "OFFSET", true
+	}
+	if dims {
+		columns[columnShape].Title = ""
+	} else {
+		columns[columnDims] = render.Column{}
+	}
+
+	// An order or a choice is found once, not once a walk.
+	var indices [][]int
+	if l.selected != nil || l.options.reverse || l.options.sort != "file" {
+		for _, c := range checkpoints {
+			indices = append(indices, l.indices(c))
+		}
+	}
+	row := make([]render.Cell, len(columns))
+	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
+		l.chosen = 0
+		for k, c := range checkpoints {
+			row[columnCheckpoint] = render.Text(c.Path)
+			if numbered {
+				row[columnCheckpoint] = render.Uint(uint64(k))
+			}
+			one := func(t checkpoint.Tensor) bool {
+				l.chosen++
+				fillRow(row[1:], c, &t, dims)
+				return yield(row)
+			}
+			if indices == nil {
+				for _, t := range c.All() {
+					if !one(t) {
+						return
+					}
+				}
+				continue
+			}
+			for _, i := range indices[k] {
+				if !one(c.At(i)) {
+					return
+				}
+			}
+		}
+	}}
+}
+
+// fillRow sets the cells from the name on.
+func fillRow(row []render.Cell, c *checkpoint.Checkpoint, t *checkpoint.Tensor, dims bool) {
+	row[0] = render.Text(t.Name)
+	row[1] = dtypeCell(t)
+	row[2] = render.Shape(t.Shape)
+	if dims {
+		row[3] = dimsCell(t)
+	}
+	row[4], row[5], row[6], row[7] = render.Null(), render.Null(), render.Null(), render.Null()
+	if n, ok := t.Elements(); ok {
+		row[4] = render.Uint(n)
+	}
+	if t.BytesKnown {
+		row[5] = render.Bytes(t.Bytes)
+	}
+	if t.File >= 0 {
+		row[6] = render.Text(c.Files[t.File].Name)
+	}
+	if t.Offset >= 0 {
+		row[7] = render.Int(t.Offset)
+	}
+}
+
+func dtypeCell(t *checkpoint.Tensor) render.Cell {
+	if t.DType == "" {
+		return render.Null()
+	}
+	return render.Text(t.DType)
+}
+
+// dimsCell has the dimensions in the order of ggml, the fastest first.
+func dimsCell(t *checkpoint.Tensor) render.Cell {
+	if t.Shape == nil {
+		return render.Null()
+	}
+	dims := slices.Clone(t.Shape)
+	slices.Reverse(dims)
+	return render.Shape(dims)
+}
+
+// writeCheckpoints writes one checkpoint after the other, with headings where
+// there are several, and their totals on a terminal.
+func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error) error {
+	for k, c := range l.in.checkpoints {
+		indices := l.indices(c)
+		l.chosen += len(indices)
+		if len(l.in.checkpoints) > 1 {
+			between := ""
+			if k > 0 {
+				between = "\n"
+			}
+			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(c.Path)+":")); err != nil {
+				return err
+			}
+		}
+		if err := one(w, s, c, indices); err != nil {
+			return err
+		}
+		if s.Terminal {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, l.totalsLine(c, indices))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// totalsLine sums up the chosen tensors of c: "543 tensors, 34,388,917,248
+// elements, 64.1 GiB BF16".
+func (l *listing) totalsLine(c *checkpoint.Checkpoint, indices []int) string {
+	var t totals
+	for _, i := range indices {
+		tensor := c.At(i)
+		t.add(&tensor)
+	}
+	var b strings.Builder
+	b.WriteString(counted(t.tensors, "tensor"))
+	if l.selected != nil {
+		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(c.Len())))
+	}
+	if t.unknown < t.tensors {
+		fmt.Fprintf(&b, ", %s, %s", t.elements.text(" elements", render.Grouped), t.bytes.text("", render.Size))
+	}
+	slices.SortStableFunc(t.dtypes, func(a, b dtypeTotals) int { return cmp.Compare(b.bytes.n, a.bytes.n) })
+	const most = 4
+	switch {
+	case len(t.dtypes) == 1:
+		b.WriteString(" " + render.Escape(t.dtypes[0].dtype))
+	case len(t.dtypes) > 1:
+		b.WriteString(" (")
+		for i, d := range t.dtypes[:min(most, len(t.dtypes))] {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%s %s", render.Escape(d.dtype), d.bytes.text("", render.Size))
+		}
+		if len(t.dtypes) > most {
+			b.WriteString(", …")
+		}
+		b.WriteString(")")
+	}
+	if t.unknown > 0 {
+		fmt.Fprintf(&b, ", %s of unknown size", render.Grouped(uint64(t.unknown)))
+	}
+	return b.String()
+}
+
+// groups folds the chosen tensors, or does not.
+func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) []rename.Group {
+	if l.options.flat {
+		groups := make([]rename.Group, len(indices))
+		members := make([]int, len(indices))
+		for k, i := range indices {
+			members[k] = k
+			groups[k] = rename.Group{Name: c.At(i).Name, Members: members[k : k+1]}
+		}
+		return groups
+	}
+	var key []byte
+	return rename.Fold(len(indices), func(k int) (string, string) {
+		t := c.At(indices[k])
+		key = append(key[:0], t.DType...)
+		if t.Shape != nil {
+			key = append(key, ' ')
+			for _, d := range t.Shape {
+				key = append(strconv.AppendUint(key, d, 10), ',')
+			}
+		}
+		if t.BytesKnown {
+			key = strconv.AppendUint(append(key, ' '), t.Bytes, 10)
+		}
+		return t.Name, string(key)
+	})
+}
+
+// writeTable writes the table for a terminal, with layers folded.
+func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
+	groups := l.groups(c, indices)
+	columns := []render.Column{
+		{Title: "NAME", Cut: render.CutMiddle},
+		{Title: "DTYPE"},
+		{Title: "SHAPE"},
+		{Title: "COUNT", Right: true},
+		{Title: "SIZE", Right: true},
+		{},
+		{},
+	}
+	if len(groups) == len(indices) {
+		columns[3].Title = ""
+	}
+	if l.options.dims == "ggml" {
+		columns[2].Title = "DIMS"
+	}
+	if l.verbose {
+		columns[5] = render.Column{Title: "FILE", Cut: render.CutMiddle}
+		columns[6] = render.Column{Title: "OFFSET", Right: true}
+	}
+	row := make([]render.Cell, len(columns))
+	table := &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
+		for _, g := range groups {
+			l.fillGroup(row, c, indices, &g)
+			if !yield(row) {
+				return
+			}
+		}
+	}}
+	return table.Write(w, render.TableFormat, s)
+}
+
+func (l *listing) fillGroup(row []render.Cell, c *checkpoint.Checkpoint, indices []int, g *rename.Group) {
+	t := c.At(indices[g.Members[0]])
+	row[0] = render.Text(g.Name)
+	row[1] = dtypeCell(&t).In(render.Cyan)
+	row[2] = render.Shape(t.Shape)
+	if l.options.dims == "ggml" {
+		row[2] = dimsCell(&t)
+	}
+	row[3] = render.Text("x" + strconv.Itoa(len(g.Members)))
+	row[4], row[5], row[6] = render.Null(), render.Null(), render.Null()
+	var bytes sum
+	files := make(map[int]bool)
+	for _, m := range g.Members {
+		t := c.At(indices[m])
+		bytes.add(t.Bytes)
+		files[t.File] = true
+	}
+	if t.BytesKnown && !bytes.overflow {
+		row[4] = render.Bytes(bytes.n)
+	}
+	switch {
+	case len(files) > 1:
+		row[5] = render.Text(counted(len(files), "file"))
+	case t.File >= 0:
+		row[5] = render.Text(c.Files[t.File].Name)
+	}
+	if len(g.Members) == 1 && t.Offset >= 0 {
+		row[6] = render.Int(t.Offset)
+	}
+}

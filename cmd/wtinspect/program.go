@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// The exit codes of every command; docs/exit-codes.md says more.
+const (
+	exitOK          = 0
+	exitFindings    = 1
+	exitFailed      = 2
+	exitInterrupted = 130
+)
+
+// A program is one run: its streams, what is known of them, and the flags that
+// every command has.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	// terminal says that stdout is a terminal, and width how wide it is.
+	terminal bool
+	width    int
+	// errTerminal says that stderr is a terminal.
+	errTerminal bool
+
+	quiet, verbose bool
+	color          string
+
+	// started is set when a command begins its work: an error before that is
+	// one of usage.
+	started bool
+}
+
+func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *program {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.terminal, p.width = true, 80
+		if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {
+			p.width = n
+		} else if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+			p.width = w
+		}
+	}
+	if f, ok := stderr.(*os.File); ok {
+		p.errTerminal = term.IsTerminal(int(f.Fd()))
+	}
+	return p
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
+	root := newRoot(p)
+	root.SetArgs(args)
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	switch {
+	case written(err) == nil:
+		return exitOK
+	case ctx.Err() != nil:
+		p.say("interrupted")
+		return exitInterrupted
+	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
+	}
+	p.say("%v", err)
+	if !p.started {
+		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
+	}
+	return exitFailed
+}
+
+// An exitError ends the program with its code; everything has been said.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return "exit " + strconv.Itoa(e.code) }
+
+// written is the error of writing an answer, but for a reader that went away
+// because it had seen enough.
+func written(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+// say writes a message to stderr: its lines begin with the program's name, and
+// nothing that a file put into it acts on the terminal.
+func (p *program) say(format string, args ...any) {
+	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
+		fmt.Fprintf(p.stderr, "wtinspect: %s\n", render.EscapeMessage(strings.TrimSuffix(line, "\n")))
+	}
+}
+
+// note is say for what -q silences.
+func (p *program) note(format string, args ...any) {
+	if !p.quiet {
+		p.say(format, args...)
+	}
+}
+
+// style returns the style for what is written to stdout.
+func (p *program) style() render.Style {
+	s := render.Style{Terminal: p.terminal, Color: p.colors(p.terminal)}
+	if p.terminal {
+		s.Width = p.width
+	}
+	return s
+}
+
+// colors decides on colours for a stream, in the order of
+// https://bixense.com/clicolors and https://no-color.org.
+func (p *program) colors(terminal bool) bool {
+	switch p.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	if p.getenv("NO_COLOR") != "" {
+		return false
+	}
+	if f := p.getenv("CLICOLOR_FORCE"); f != "" && f != "0" {
+		return true
+	}
+	return terminal && p.getenv("TERM") != "dumb"
+}

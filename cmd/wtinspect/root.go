@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func newRoot(p *program) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "wtinspect",
+		Short: "Inspect, compare, rename and judge model weights",
+		Long: `wtinspect reads the headers of safetensors and GGUF checkpoints: it lists
+their tensors, tells what they are, and works with their names. It reads any
+file as if it were hostile, and never runs what is in one.
+
+A PATH is a .safetensors or .gguf file, a *.index.json, or a directory. A
+shard's path means that file; an index or a directory means the set; any part
+of a GGUF split means the whole split.`,
+		Example: `  wtinspect ls model.safetensors
+  wtinspect info ~/models/llama
+  wtinspect ls -f jsonl . | jq -r .name`,
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("a command is needed")
+		}
+		msg := fmt.Sprintf("unknown command %q", args[0])
+		if s := root.SuggestionsFor(args[0]); len(s) > 0 {
+			msg += fmt.Sprintf("; did you mean %s?", strings.Join(s, " or "))
+		}
+		return errors.New(msg)
+	}
+	root.SuggestionsMinimumDistance = 2
+	flags := root.PersistentFlags()
+	flags.BoolVarP(&p.quiet, "quiet", "q", false, "leave out notes and warnings on stderr")
+	flags.BoolVarP(&p.verbose, "verbose", "v", false, "say more")
+	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
+	complete(root, "color", "auto", "always", "never")
+
+	root.AddCommand(
+		newLs(p),
+		newInfo(p),
+		newMeta(p),
+		newVersion(p),
+		newCompletion(p),
+	)
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "help" {
+			cmd.Long = "Help shows how a command is used: 'wtinspect help ls'." + exitStatus()
+		}
+	}
+	root.Long += exitStatus("1  there are findings or differences (check, diff, hash, rename --check)")
+	return root
+}
+
+// exitStatus ends a help text. The lines are a command's own, between those
+// that every command has.
+func exitStatus(own ...string) string {
+	lines := slices.Concat(
+		[]string{"0  the work is done"},
+		own,
+		[]string{
+			"2  it could not be done: wrong usage, missing or unreadable input",
+			"130  interrupted",
+		})
+	return "\n\nEXIT STATUS\n  " + strings.Join(lines, "\n  ")
+}
+
+// work wraps what a command does, so that errors after this point are not
+// taken for wrong usage.
+func (p *program) work(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		p.started = true
+		return f(cmd, args)
+	}
+}
+
+// complete offers the values of a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // the flag does not exist
+	}
+}
+
+// A choice is a flag that takes one of a few words.
+type choice struct {
+	value  *string
+	values []string
+}
+
+// newChoice returns a flag value whose default is the first word.
+func newChoice(value *string, values ...string) *choice {
+	*value = values[0]
+	return &choice{value, values}
+}
+
+func (c *choice) String() string { return *c.value }
+
+func (c *choice) Type() string { return "WORD" }
+
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.values, s) {
+		return fmt.Errorf("it is none of %s", strings.Join(c.values, ", "))
+	}
+	*c.value = s
+	return nil
+}

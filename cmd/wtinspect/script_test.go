@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
+
+// TestScripts runs testdata/script/*.txtar, one a behaviour. They have three
+// commands of their own:
+//
+//	wtinspect ARG...          runs the program. The variable TERMINAL says how
+//	                          wide a terminal stdout is; without it stdout is a pipe.
+//	code N                    the exit code of the last run
+//	fixture DST SRC           builds a checkpoint from the text in SRC: a file, or
+//	                          a directory when the text has file lines
+//
+// A run that exits 0 succeeds; "! wtinspect" expects any other code.
+func TestScripts(t *testing.T) {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.RunT(serial{t}, testscript.Params{
+		Dir:           filepath.Join(dir, "testdata", "script"),
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"wtinspect": runProgram,
+			"code":      checkCode,
+			"fixture":   buildFixture,
+		},
+	})
+	if err := os.Chdir(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serial runs scripts one after the other: the program under test is this
+// process, which has one working directory.
+type serial struct{ *testing.T }
+
+func (serial) Parallel() {}
+
+func (t serial) Run(name string, f func(t testscript.T)) {
+	t.T.Run(name, func(t *testing.T) { f(serial{t}) })
+}
+
+func (serial) Verbose() bool { return testing.Verbose() }
+
+const codeVariable = "EXIT_CODE"
+
+func runProgram(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(os.Chdir(ts.MkAbs(".")))
+	p := newProgram(strings.NewReader(""), ts.Stdout(), ts.Stderr(), ts.Getenv)
+	if w := ts.Getenv("TERMINAL"); w != "" {
+		n, err := strconv.Atoi(w)
+		ts.Check(err)
+		p.terminal, p.width = true, n
+	}
+	code := p.run(context.Background(), args)
+	ts.Setenv(codeVariable, strconv.Itoa(code))
+	if (code == 0) == neg {
+		ts.Fatalf("exit code %d", code)
+	}
+}
+
+func checkCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: code N")
+	}
+	if got := ts.Getenv(codeVariable); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+func buildFixture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fixture DST SRC")
+	}
+	dst, text := ts.MkAbs(args[0]), ts.ReadFile(args[1])
+	if strings.Contains("\n"+text, "\nfile ") {
+		ts.Check(fixture.Sharded(dst, text))
+	} else {
+		ts.Check(fixture.Write(dst, text))
+	}
+}
+
+// The help of every command shows examples and says what its exit codes mean.
+func TestHelp(t *testing.T) {
+	var visit func(path []string)
+	visit = func(path []string) {
+		var out bytes.Buffer
+		p := newProgram(strings.NewReader(""), &out, &out, func(string) string { return "" })
+		if code := p.run(t.Context(), append(path[1:len(path):len(path)], "--help")); code != exitOK {
+			t.Errorf("%v --help: exit %d", path, code)
+		}
+		for _, want := range []string{"EXIT STATUS", "\n  0  ", "\n  2  ", "Usage:"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%v --help lacks %q:\n%s", path, want, &out)
+			}
+		}
+		root := newRoot(p)
+		cmd, _, err := root.Find(path[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cmd.Example == "" && cmd.Name() != "help" {
+			t.Errorf("%v has no example", path)
+		}
+		for _, c := range cmd.Commands() {
+			visit(append(path[:len(path):len(path)], c.Name()))
+		}
+	}
+	visit([]string{"wtinspect"})
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	path := fixture.File(t, "model.safetensors", "tensor w F32 [2]")
+	var out, errs bytes.Buffer
+	if code := run(ctx, []string{"ls", path}, strings.NewReader(""), &out, &errs); code != exitInterrupted {
+		t.Errorf("exit %d: %s", code, &errs)
+	}
+	if out.Len() > 0 {
+		t.Errorf("output %q", &out)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// A node is a segment of names, or several that always follow each other.
+type node struct {
+	segment  string
+	children []*node
+	byName   map[string]*node
+	tensors  uint64
+	bytes    sum
+	unknown  bool // the size of some tensor
+	// leaf is a tensor of the group that ends here; of further groups of the same
+	// name, which differ in dtype or shape, each has a node of its own.
+	leaf *checkpoint.Tensor
+}
+
+func (n *node) child(segment string) *node {
+	if c := n.byName[segment]; c != nil {
+		return c
+	}
+	c := &node{segment: segment}
+	if n.byName == nil {
+		n.byName = make(map[string]*node)
+	}
+	n.byName[segment] = c
+	n.children = append(n.children, c)
+	return c
+}
+
+// writeTree writes the names as a tree of their dotted segments; every node has
+// the totals of what is below it.
+func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
+	root := &node{}
+	for _, g := range l.groups(c, indices) {
+		var size sum
+		unknown := false
+		for _, m := range g.Members {
+			t := c.At(indices[m])
+			size.add(t.Bytes)
+			unknown = unknown || !t.BytesKnown
+		}
+		add := func(n *node) {
+			n.tensors += uint64(len(g.Members))
+			n.bytes.add(size.n)
+			n.bytes.overflow = n.bytes.overflow || size.overflow
+			n.unknown = n.unknown || unknown
+		}
+		n := root
+		add(n)
+		segments := splitName(g.Name)
+		for _, segment := range segments[:len(segments)-1] {
+			n = n.child(segment)
+			add(n)
+		}
+		last := segments[len(segments)-1]
+		leaf := n.child(last)
+		if leaf.leaf != nil {
+			leaf = &node{segment: last}
+			n.children = append(n.children, leaf)
+		}
+		add(leaf)
+		t := c.At(indices[g.Members[0]])
+		leaf.leaf = &t
+	}
+
+	table := &render.Table{
+		Headings: render.Always,
+		Columns: []render.Column{
+			{Title: "NAME", Cut: render.CutMiddle},
+			{Title: "DTYPE"},
+			{Title: "SHAPE"},
+			{Title: "COUNT", Right: true},
+			{Title: "SIZE", Right: true},
+		},
+		Rows: func(yield func([]render.Cell) bool) {
+			row := make([]render.Cell, 5)
+			l.walk(root, "", true, row, yield)
+		},
+	}
+	if l.options.dims == "ggml" {
+		table.Columns[2].Title = "DIMS"
+	}
+	return table.Write(w, render.TableFormat, s)
+}
+
+func (l *listing) walk(n *node, indent string, top bool, row []render.Cell, yield func([]render.Cell) bool) bool {
+	for i, c := range n.children {
+		segment := c.segment
+		for c.leaf == nil && len(c.children) == 1 {
+			c = c.children[0]
+			segment += "." + c.segment
+		}
+		branch, below := "├─ ", "│  "
+		if i == len(n.children)-1 {
+			branch, below = "└─ ", "   "
+		}
+		if top {
+			branch, below = "", ""
+		}
+		row[0] = render.Text(indent + branch + segment)
+		row[1], row[2] = render.Text(" "), render.Text(" ")
+		if t := c.leaf; t != nil {
+			row[1], row[2] = dtypeCell(t).In(render.Cyan), render.Shape(t.Shape)
+			if l.options.dims == "ggml" {
+				row[2] = dimsCell(t)
+			}
+		}
+		row[3] = render.Text("x" + strconv.FormatUint(c.tensors, 10))
+		row[4] = render.Null()
+		if !c.unknown && !c.bytes.overflow {
+			row[4] = render.Bytes(c.bytes.n)
+		}
+		if !yield(row) || !l.walk(c, indent+below, false, row, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// splitName cuts a name, or the template of several, at the dots outside braces.
+func splitName(name string) []string {
+	var out []string
+	depth, start := 0, 0
+	for i := range len(name) {
+		switch name[i] {
+		case '{':
+			depth++
+		case '}':
+			depth = max(0, depth-1)
+		case '.':
+			if depth == 0 {
+				out = append(out, name[start:i])
+				start = i + 1
+			}
+		}
+	}
+	return append(out, strings.Clone(name[start:]))
+}
