@@ -87,7 +87,7 @@ const (
 
 // A Table is columns and rows.
 type Table struct {
-	Columns []Column
+	Columns  []Column
 	Headings Headings
 	// Rows yields a row at a time, in the order of Columns. A row is valid until
 	// the next; the sequence is walked more than once, and gives the same rows.
