@@ -82,6 +82,7 @@ type Checkpoint struct {
 	starts     []int   // the index of each file's first tensor, and the end of the last
 	found      []Fault // before the files were opened
 	allowLinks bool
+	oversized  bool // the names speak of more files than maxShards
 
 	namesOnly   bool
 	fileOfShard func(shard string) int // of a checkpoint of names only

@@ -18,8 +18,13 @@ import (
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
-// maxDescent bounds how deep a recursive Open goes.
-const maxDescent = 16
+const (
+	// maxDescent bounds how deep a recursive Open goes.
+	maxDescent = 16
+	// maxShards bounds how many missing files one name can make up. It is the
+	// limit of huggingface.js (parse-safetensors-index.ts) and of safetensors.ReadIndex.
+	maxShards = 10_000
+)
 
 // finder collects the checkpoints that a reference stands for. It looks at
 // names and indexes only; files are opened afterwards, all at once.
@@ -28,15 +33,14 @@ type finder struct {
 	opts    Options
 	release *Release
 	configs map[string]*Config
-	pickles []string
 }
 
 // find decides what kind of thing ref is.
 func (d *finder) find(ref string) error {
 	fi, err := os.Stat(ref)
 	if errors.Is(err, fs.ErrNotExist) {
-		if prefix, of, ext, ok := parsePattern(filepath.Base(ref)); ok {
-			return d.pattern(ref, prefix, of, ext)
+		if strings.Contains(filepath.Base(ref), "*-of-") {
+			return d.pattern(ref)
 		}
 		return notFound(ref, err)
 	}
@@ -195,7 +199,7 @@ func (d *finder) dir(dir string, depth int) error {
 	}
 	slices.SortStableFunc(found, func(a, b *Checkpoint) int { return strings.Compare(a.Path, b.Path) })
 	for _, name := range l.pickles {
-		d.pickles = append(d.pickles, filepath.Join(dir, name))
+		d.release.Pickles = append(d.release.Pickles, filepath.Join(dir, name))
 	}
 	if !descend || depth == maxDescent {
 		return nil
@@ -210,9 +214,9 @@ func (d *finder) dir(dir string, depth int) error {
 
 // noWeights is the error for a directory without a checkpoint.
 func (d *finder) noWeights(dir string) error {
-	if len(d.pickles) > 0 {
+	if len(d.release.Pickles) > 0 {
 		return fmt.Errorf("%s: %w: only pickles (%s), which can run code when loaded and are never opened; convert them to safetensors",
-			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.pickles)), ", "))
+			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.release.Pickles)), ", "))
 	}
 	l, err := list(dir)
 	if err != nil {
@@ -230,7 +234,7 @@ func (d *finder) noWeights(dir string) error {
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
 	if revisions, err := os.ReadDir(filepath.Join(dir, "snapshots")); err == nil && len(revisions) > 0 {
-		return fmt.Errorf("%s: %w here; a hub cache keeps them below %s",
+		return fmt.Errorf("%s: %w here; the hub's cache keeps each revision in a directory, such as %s",
 			dir, ErrNoWeights, filepath.Join(dir, "snapshots", revisions[0].Name()))
 	}
 	return fmt.Errorf("%s: %w: no .safetensors or .gguf file and no shard index", dir, ErrNoWeights)
@@ -390,39 +394,41 @@ func indexStem(name string) string {
 	return stem
 }
 
-// pattern is a name for a set of shards without an index. It has * where
-// the shards have their numbers, and is taken by Open.
-func (g *group) pattern(ext string) string {
-	return fmt.Sprintf("%s-*-of-%05d%s", g.prefix, g.of, ext)
+// ordinal returns the place of a numbered name's number: of 00002 in
+// model-00002-of-00005.safetensors.
+func ordinal(name string) (start, end int) {
+	end = strings.LastIndex(name, "-of-")
+	return len(strings.TrimRight(name[:end], "0123456789")), end
 }
 
-var patternRE = regexp.MustCompile(`^(.+)-\*-of-(\d{5,6})(\.safetensors|\.gguf)$`)
-
-func parsePattern(base string) (prefix string, of int, ext string, ok bool) {
-	m := patternRE.FindStringSubmatch(base)
-	if m == nil {
-		return "", 0, "", false
-	}
-	for _, c := range m[2] {
-		of = of*10 + int(c-'0')
-	}
-	return m[1], of, m[3], true
+// sibling returns the name that has another number.
+func sibling(name string, no int) string {
+	start, end := ordinal(name)
+	return fmt.Sprintf("%s%0*d%s", name[:start], end-start, no, name[end:])
 }
 
-func (d *finder) pattern(ref, prefix string, of int, ext string) error {
-	dir := filepath.Dir(ref)
+// pattern returns a name for the set of a numbered name: * where the number
+// is. Open takes it.
+func pattern(name string) string {
+	start, end := ordinal(name)
+	return name[:start] + "*" + name[end:]
+}
+
+// pattern opens the set that a pattern names.
+func (d *finder) pattern(ref string) error {
+	dir, base := filepath.Dir(ref), filepath.Base(ref)
 	l, err := list(dir)
 	if err != nil {
 		return err
 	}
 	d.release.Dir = dir
 	groups, format := groupSplits(l.gguf), GGUF
-	if ext == ".safetensors" {
+	if formatOf(base) == Safetensors {
 		groups, _ = groupNames(l.safetensors, stParseShardName)
 		format = Safetensors
 	}
 	for _, g := range groups {
-		if g.prefix == prefix && g.of == of {
+		if pattern(g.names[0]) == base {
 			d.group(dir, g, format).Path = ref
 			return nil
 		}
@@ -460,8 +466,7 @@ func (c *Checkpoint) file(name string) *File {
 // missing included.
 func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
 	c := d.checkpoint(dir, format)
-	ext := "." + string(format)
-	c.Path = filepath.Join(dir, g.pattern(ext))
+	c.Path = filepath.Join(dir, pattern(g.names[0]))
 	if format == GGUF {
 		c.Path = filepath.Join(dir, g.names[0])
 	}
@@ -474,8 +479,16 @@ func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
 			})
 		}
 	}
+	if g.of > maxShards {
+		c.oversized = true
+		c.found = append(c.found, Fault{
+			File: c.Path, Code: CodeMissingShard, Severity: Error, Offset: -1,
+			Detail: fmt.Sprintf("the names speak of %d files, more than the %d that a set may have; found %d", g.of, maxShards, len(g.names)),
+		})
+		return c
+	}
 	for _, n := range g.missing() {
-		f := c.file(fmt.Sprintf("%s-%05d-of-%05d%s", g.prefix, n, g.of, ext))
+		f := c.file(sibling(g.names[0], n))
 		f.Missing = true
 		c.Files = append(c.Files, f)
 	}
@@ -508,7 +521,7 @@ func (d *finder) mixedTotals(dir string, groups []*group, claimed map[string]boo
 		}
 		d.release.Faults = append(d.release.Faults, Fault{
 			File: filepath.Join(dir, same[0].names[0]), Code: CodeMixedTotals, Severity: Error, Offset: -1,
-			Detail: fmt.Sprintf("shards named %s-… claim different totals, and no set is complete: there are %s", g.prefix, strings.Join(counts, ", ")),
+			Detail: fmt.Sprintf("shards of the same name claim different totals, and no set is complete: there are %s", strings.Join(counts, ", ")),
 		})
 	}
 }
@@ -683,9 +696,8 @@ func (c *Checkpoint) Set(ctx context.Context) (string, error) {
 			return index, nil
 		}
 	}
-	if prefix, _, of, ok := stParseShardName(base); ok && of > 1 {
-		g := &group{prefix: prefix, of: of}
-		return filepath.Join(c.Dir, g.pattern(".safetensors")), nil
+	if _, _, of, ok := stParseShardName(base); ok && of > 1 {
+		return filepath.Join(c.Dir, pattern(base)), nil
 	}
 	return "", nil
 }

@@ -42,6 +42,9 @@ type Release struct {
 	Checkpoints []*Checkpoint
 	// Config is config.json in Dir, nil when it is absent or not valid JSON.
 	Config *Config
+	// Pickles are the paths of PyTorch files (.bin, .pt, .pth, .ckpt, .pkl) in
+	// the directories looked at. They are never opened.
+	Pickles []string
 	// Faults are those of the release: documents that do not parse, files
 	// passed over, sets that exclude each other. Those of the checkpoints are
 	// had from [Checkpoint.Validate].

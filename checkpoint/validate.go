@@ -330,6 +330,9 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *stIndex, indexed []bool) {
 
 // validateSplit holds the parts of a GGUF split against each other.
 func (c *Checkpoint) validateSplit(l *faultList) {
+	if c.oversized {
+		return
+	}
 	if len(c.Files) == 1 {
 		f := c.Files[0]
 		if f.GGUF() == nil {
