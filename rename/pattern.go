@@ -53,6 +53,11 @@ type Pattern struct {
 	repeats bool   // a hole stands twice
 	prefix  string // literal text before the first hole
 	suffix  string // literal text after the last hole
+
+	// The ends of the pieces before head and from tail on are certain, read
+	// from the left and from the right: they are text and numbers.
+	head, tail int
+	free       bool // all holes take anything, and none stands twice
 }
 
 // A piece is literal text, or a hole when text is empty.
@@ -158,6 +163,14 @@ func (p *Pattern) prepare() {
 	if last := p.pieces[len(p.pieces)-1]; last.text != "" {
 		p.suffix = last.text
 	}
+	certain := func(pc piece) bool { return pc.text != "" || pc.kind == Digits }
+	for p.head < len(p.pieces) && certain(p.pieces[p.head]) {
+		p.head++
+	}
+	for p.tail = len(p.pieces); p.tail > p.head && certain(p.pieces[p.tail-1]); {
+		p.tail--
+	}
+	p.free = !p.repeats && !slices.ContainsFunc(p.holes, func(h Hole) bool { return h.Kind != Anything })
 	var shape []byte
 	for _, pc := range p.pieces {
 		switch {
@@ -228,10 +241,22 @@ func (m *matcher) match(p *Pattern, name string) bool {
 	m.holes = slices.Grow(m.holes[:0], len(p.holes))[:len(p.holes)]
 	switch {
 	case p.form != "":
-		return m.matchDigits(p, name)
-	case len(p.holes) == 1 && !p.repeats && p.holes[0].Kind == Anything:
-		m.holes[0] = name[len(p.prefix) : len(name)-len(p.suffix)]
-		return true
+		end, ok := m.matchHead(p, name)
+		return ok && end == len(name)
+	case p.free:
+		return m.matchFree(p, name)
+	case p.tail == p.head+1 && p.pieces[p.head].kind == Anything && !p.repeats:
+		start, ok := m.matchHead(p, name)
+		if !ok {
+			return false
+		}
+		end, ok := m.matchTail(p, name, start)
+		if ok {
+			m.holes[p.pieces[p.head].hole] = name[start:end]
+		}
+		return ok
+	case !p.mayMatch(name):
+		return false
 	}
 	if len(name) > maxSearched {
 		m.gaveUp = true
@@ -245,25 +270,83 @@ func (m *matcher) match(p *Pattern, name string) bool {
 	return m.tails[0] && m.search(p, name, 0, 0)
 }
 
-// matchDigits matches a pattern in which the end of every piece is certain.
-func (m *matcher) matchDigits(p *Pattern, name string) bool {
+// matchHead places the pieces before head, and returns where they end.
+func (m *matcher) matchHead(p *Pattern, name string) (end int, ok bool) {
 	at := 0
-	for _, pc := range p.pieces {
+	for _, pc := range p.pieces[:p.head] {
 		start := at
 		if pc.text != "" {
 			if !strings.HasPrefix(name[at:], pc.text) {
-				return false
+				return 0, false
 			}
 			at += len(pc.text)
 			continue
 		}
 		at = digitsEnd(name, at)
 		if at == start || pc.again && m.holes[pc.hole] != name[start:at] {
-			return false
+			return 0, false
 		}
 		m.holes[pc.hole] = name[start:at]
 	}
-	return at == len(name)
+	return at, true
+}
+
+// matchTail places the pieces from tail on in name[from:], and returns where
+// they start.
+func (m *matcher) matchTail(p *Pattern, name string, from int) (start int, ok bool) {
+	at := len(name)
+	for i := len(p.pieces) - 1; i >= p.tail; i-- {
+		pc, end := p.pieces[i], at
+		if pc.text != "" {
+			if !strings.HasSuffix(name[from:at], pc.text) {
+				return 0, false
+			}
+			at -= len(pc.text)
+			continue
+		}
+		for at > 0 && isDigit(name[at-1]) {
+			at--
+		}
+		if at == end || at < from {
+			return 0, false
+		}
+		m.holes[pc.hole] = name[at:end]
+	}
+	return at, true
+}
+
+// matchFree matches a pattern of text and holes for anything, where the first
+// place for each text leaves the most to the rest.
+func (m *matcher) matchFree(p *Pattern, name string) bool {
+	at, end := len(p.prefix), len(name)-len(p.suffix)
+	for i := p.head; i < p.tail; i += 2 {
+		hole, next := p.pieces[i].hole, end-at
+		if i+1 < p.tail {
+			if next = strings.Index(name[at:end], p.pieces[i+1].text); next < 0 {
+				return false
+			}
+		}
+		m.holes[hole] = name[at : at+next]
+		if i+1 < p.tail {
+			at += next + len(p.pieces[i+1].text)
+		}
+	}
+	return true
+}
+
+// mayMatch reports whether the pattern's text is in the name, in its order.
+func (p *Pattern) mayMatch(name string) bool {
+	for _, pc := range p.pieces {
+		if pc.text == "" {
+			continue
+		}
+		at := strings.Index(name, pc.text)
+		if at < 0 {
+			return false
+		}
+		name = name[at+len(pc.text):]
+	}
+	return true
 }
 
 // fillTails finds out, from the right, which tails of the name each tail of the
