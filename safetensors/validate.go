@@ -31,9 +31,9 @@ func (f *File) Validate() []Fault {
 
 // list returns what repeats, in the order of repetition, and notes in l the
 // faults that were only counted.
-func (r *repeats) list(l *faultList, code Code) [][2]int {
+func (r *repeats) list(l *faultList, code Code, severity Severity) [][2]int {
 	slices.SortFunc(r.pairs, func(a, b [2]int) int { return cmp.Compare(a[1], b[1]) })
-	l.skip(code, Error, r.count-len(r.pairs))
+	l.skip(code, severity, r.count-len(r.pairs))
 	return r.pairs
 }
 
@@ -60,7 +60,7 @@ func (f *File) checkSpacing(l *faultList) {
 }
 
 func (f *File) checkMetadata(l *faultList) {
-	for _, pair := range f.repeatedKeys.list(l, CodeDuplicateKey) {
+	for _, pair := range f.repeatedKeys.list(l, CodeDuplicateKey, Error) {
 		l.add(Fault{
 			Code: CodeDuplicateKey, Severity: Error, Offset: f.keyOffset(pair[1]),
 			Detail: fmt.Sprintf("metadata key %s is given twice; readers differ in which value they take", quote(f.metadata[pair[1]].Key)),
@@ -202,7 +202,7 @@ var nameBytes = func() (class [256]uint8) {
 }()
 
 func (f *File) checkNames(l *faultList) {
-	for _, pair := range f.repeatedNames.list(l, CodeDuplicateName) {
+	for _, pair := range f.repeatedNames.list(l, CodeDuplicateName, Error) {
 		first, _ := f.NameSpan(pair[0])
 		l.addName(f, pair[1], CodeDuplicateName, Error,
 			fmt.Sprintf("name is already taken by the tensor at byte %d; readers differ in which one they take", lengthSize+first))
@@ -275,9 +275,7 @@ func (f *File) checkCase(l *faultList) {
 			found.add(first, again)
 		}
 	})
-	slices.SortFunc(found.pairs, func(a, b [2]int) int { return cmp.Compare(a[1], b[1]) })
-	l.skip(CodeCaseCollision, Warning, found.count-len(found.pairs))
-	for _, pair := range found.pairs {
+	for _, pair := range found.list(l, CodeCaseCollision, Warning) {
 		l.addName(f, pair[1], CodeCaseCollision, Warning, "name differs only in case from "+quote(f.name(pair[0])))
 	}
 }

@@ -1,0 +1,725 @@
+package safetensors
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The limits of huggingface.js (parse-safetensors-index.ts), except for the
+// number of entries, which it cuts at 200,000.
+const (
+	maxIndexBytes  = 250_000_000
+	maxIndexDepth  = 64
+	maxIndexString = 100_000 // bytes of a name or a shard path
+	maxShards      = 10_000
+	maxMembers     = 1_000
+	maxEntries     = 1 << 20 // the largest index known has 497,000
+)
+
+// maxIndexWindow bounds how much of an index is held at a time: one entry, or
+// one value outside the weight map, which no writer makes nearly as long.
+const maxIndexWindow = 16 << 20
+
+var indexCodes = scanCodes{syntax: CodeIndexJSON, utf8: CodeIndexUTF8, wrongType: CodeIndexType}
+
+// An Index maps the tensors of a checkpoint to its shards:
+//
+//	{"metadata": {"total_size": 9}, "weight_map": {"w": "model-00001-of-00002.safetensors"}}
+//
+// Its methods may be called concurrently.
+type Index struct {
+	entries   []*[entryChunk]indexEntry
+	count     int
+	names     nameStore
+	spellings []spelling
+	shards    []string
+	members   []Member
+	faults    []Fault
+
+	totalSize, totalParameters *uint64
+}
+
+// entryChunk entries are allocated at a time: growing one slice would copy it.
+const entryChunk = 1 << 12
+
+// An indexEntry is a tensor of the weight map in 20 bytes.
+type indexEntry struct {
+	key      uint32 // of the name's JSON string in the file
+	keyLen   uint32 // with its quotes
+	name     uint32 // in the nameStore
+	value    uint32 // of the shard's JSON string in the file
+	spelling uint32
+}
+
+// A spelling is one way in which a shard's path is written. Almost always each
+// shard has one.
+type spelling struct {
+	raw   string // without its quotes
+	shard int    // in Index.shards
+	first int    // the first entry that has it
+}
+
+// A Member is one member of an index's metadata.
+type Member struct {
+	Key   string
+	Value string // JSON, as the file has it
+}
+
+// A nameStore holds strings in few pieces. Each is preceded by its length, in
+// three bytes.
+type nameStore struct{ pieces [][]byte }
+
+const nameStoreShift = 17 // pieces of 128 KB, which hold any name with its length
+
+func (n *nameStore) add(s []byte) (at uint32) {
+	last := len(n.pieces) - 1
+	if last < 0 || cap(n.pieces[last])-len(n.pieces[last]) < len(s)+3 {
+		n.pieces = append(n.pieces, make([]byte, 0, 1<<nameStoreShift))
+		last++
+	}
+	p := n.pieces[last]
+	at = uint32(last<<nameStoreShift | len(p))
+	p = append(p, byte(len(s)), byte(len(s)>>8), byte(len(s)>>16))
+	n.pieces[last] = append(p, s...)
+	return at
+}
+
+func (n *nameStore) at(at uint32) string {
+	p := n.pieces[at>>nameStoreShift][at&(1<<nameStoreShift-1):]
+	size := int(p[0]) | int(p[1])<<8 | int(p[2])<<16
+	return sharedString(p[3 : 3+size])
+}
+
+// ReadIndex reads a shard index. It holds the names, not the text, so that an
+// index of 60 MB costs less than its size. The error is a [*Fault] when the
+// index cannot be understood, and otherwise the error of r.
+func ReadIndex(r io.Reader) (*Index, error) {
+	p := &indexParser{
+		scanner: scanner{
+			buf: make([]byte, indexWindow+padding), maxDepth: maxIndexDepth, codes: &indexCodes,
+			seed: rand.Uint64(),
+		},
+		r:     r,
+		x:     new(Index),
+		bySet: make(map[string]uint32),
+	}
+	if fault := p.index(); fault != nil {
+		if p.err != nil {
+			return nil, fmt.Errorf("read index: %w", p.err)
+		}
+		return nil, fault
+	}
+	p.x.judge(p.seed)
+	return p.x, nil
+}
+
+// Len returns the number of entries of the weight map.
+func (x *Index) Len() int { return x.count }
+
+// At returns an entry by its place in the weight map, from 0 to Len()-1.
+func (x *Index) At(i int) (name, shard string) {
+	e := x.entry(i)
+	return x.names.at(e.name), x.shards[x.spellings[e.spelling].shard]
+}
+
+// All returns the names and shards of the weight map in file order.
+func (x *Index) All() iter.Seq2[string, string] {
+	return func(yield func(name, shard string) bool) {
+		for i := range x.count {
+			if !yield(x.At(i)) {
+				return
+			}
+		}
+	}
+}
+
+// KeySpan returns the place in the file of an entry's name: a JSON string,
+// quotes included.
+func (x *Index) KeySpan(i int) (start, end int64) {
+	e := x.entry(i)
+	return int64(e.key), int64(e.key) + int64(e.keyLen)
+}
+
+// ValueSpan returns the place in the file of an entry's shard path: a JSON
+// string, quotes included.
+func (x *Index) ValueSpan(i int) (start, end int64) {
+	e := x.entry(i)
+	return int64(e.value), int64(e.value) + int64(len(x.spellings[e.spelling].raw)) + 2
+}
+
+func (x *Index) entry(i int) *indexEntry {
+	if uint(i) >= uint(x.count) {
+		panic(fmt.Sprintf("safetensors: index entry %d of %d", i, x.count))
+	}
+	return &x.entries[i/entryChunk][i%entryChunk]
+}
+
+// Shards returns the shard paths of the weight map, each once, in the order of
+// their first use. They are as the file has them: [CheckShardPath] says whether
+// one may be opened. The slice must not be modified.
+func (x *Index) Shards() []string { return x.shards }
+
+// Metadata returns the members of the index's metadata in file order. The slice
+// must not be modified.
+func (x *Index) Metadata() []Member { return x.members }
+
+// TotalSize returns the total_size of the metadata, whether it is written as an
+// integer, a float or a string. Transformers and huggingface_hub mean the sum
+// of the tensors' bytes, other writers the sum of the files' sizes.
+func (x *Index) TotalSize() (n uint64, ok bool) { return optional(x.totalSize) }
+
+// TotalParameters returns the total_parameters of the metadata, as TotalSize.
+func (x *Index) TotalParameters() (n uint64, ok bool) { return optional(x.totalParameters) }
+
+func optional(p *uint64) (uint64, bool) {
+	if p == nil {
+		return 0, false
+	}
+	return *p, true
+}
+
+// Faults returns what is wrong with the index itself or worth knowing, under
+// the limit that [File.Validate] describes. The slice must not be modified.
+func (x *Index) Faults() []Fault { return x.faults }
+
+// indexWindow is how much is read at first; the window grows when one entry
+// does not fit.
+const indexWindow = 256 << 10
+
+// An indexParser fills an Index from a stream. Each step of the grammar is
+// tried on the window; when it fails for want of bytes, the window moves on
+// and the step is tried again.
+type indexParser struct {
+	scanner
+	r     io.Reader
+	eof   bool
+	err   error
+	x     *Index
+	bySet map[string]uint32 // spellings
+	last  uint32            // the spelling of the last entry
+
+	hasMetadata bool
+}
+
+// step calls try until it has the bytes it needs. try must end behind a
+// delimiter, or a number would be taken for whole when the window cuts it, and
+// must keep nothing unless it succeeds.
+func (p *indexParser) step(try func() *Fault) *Fault {
+	for {
+		start := p.pos
+		fault := try()
+		if fault == nil || !p.hitEnd || p.eof {
+			return fault
+		}
+		p.hitEnd = false
+		p.pos = start
+		if fault := p.fill(); fault != nil {
+			return fault
+		}
+	}
+}
+
+// fill moves the window to pos and reads more behind it.
+func (p *indexParser) fill() *Fault {
+	kept := p.end - p.pos
+	if kept > len(p.buf)/2 {
+		if kept > maxIndexWindow {
+			return p.fault(CodeLimit, p.pos, "one entry of more than %d bytes", maxIndexWindow)
+		}
+		grown := make([]byte, 2*len(p.buf))
+		copy(grown, p.buf[p.pos:p.end])
+		p.buf = grown
+	} else {
+		copy(p.buf, p.buf[p.pos:p.end])
+	}
+	p.base += int64(p.pos)
+	p.pos, p.end = 0, kept
+	for empty := 0; ; empty++ {
+		n, err := p.r.Read(p.buf[p.end : len(p.buf)-padding])
+		p.end += n
+		clear(p.buf[p.end : p.end+padding])
+		switch {
+		case p.base+int64(p.end) > maxIndexBytes:
+			return p.fault(CodeLimit, p.end, "index of more than %d bytes", maxIndexBytes)
+		case errors.Is(err, io.EOF):
+			p.eof = true
+			return nil
+		case err == nil && n == 0 && empty == 100:
+			err = io.ErrNoProgress
+			fallthrough
+		case err != nil:
+			p.err = err
+			return p.fault(CodeIndexJSON, p.end, "%v", err)
+		case n > 0:
+			return nil
+		}
+	}
+}
+
+func (p *indexParser) index() *Fault {
+	more := false
+	fault := p.step(func() *Fault {
+		if bytes.HasPrefix(p.buf[:p.end], []byte("\xef\xbb\xbf")) {
+			f := p.fault(CodeIndexJSON, 0, "byte order mark before the index's object; remove it")
+			f.Hint = HintBOM
+			return f
+		}
+		p.space()
+		if c := p.buf[p.pos]; c != '{' && kindOf(c) != "" {
+			return p.fault(CodeIndexNotObject, p.pos, "index is %s, not an object", kindOf(c))
+		}
+		return p.open(&more)
+	})
+	if fault != nil {
+		return fault
+	}
+	const (
+		other = iota
+		weightMap
+		metadata
+	)
+	var seen [metadata + 1]bool
+	for more {
+		kind := other
+		if fault := p.step(func() *Fault {
+			key := p.pos
+			t, _, fault := p.str()
+			if fault != nil {
+				return fault
+			}
+			switch kind = other; {
+			case p.is(t, "weight_map"):
+				kind = weightMap
+			case p.is(t, "metadata"):
+				kind = metadata
+			}
+			if kind != other && seen[kind] {
+				return p.fault(CodeIndexDuplicate, key, "a second %s", p.value(t))
+			}
+			if fault := p.symbol(':'); fault != nil {
+				return fault
+			}
+			if p.pos == p.end {
+				return p.syntax(p.pos, "a value")
+			}
+			return nil
+		}); fault != nil {
+			return fault
+		}
+		seen[kind] = true
+		switch kind {
+		case weightMap:
+			fault = p.weightMap()
+		case metadata:
+			fault = p.metadata()
+		default:
+			fault = p.step(func() *Fault {
+				if fault := p.skip(1); fault != nil || p.pos < p.end {
+					return fault
+				}
+				return p.syntax(p.pos, "',' or '}'")
+			})
+		}
+		if fault != nil {
+			return fault
+		}
+		if fault := p.step(func() (fault *Fault) {
+			more, fault = p.more('}')
+			return fault
+		}); fault != nil {
+			return fault
+		}
+	}
+	if fault := p.trailer(); fault != nil {
+		return fault
+	}
+	if !seen[weightMap] {
+		return &Fault{Code: CodeNoWeightMap, Severity: Error, Offset: -1, Detail: "index has no weight_map"}
+	}
+	if !p.hasMetadata {
+		p.x.faults = append(p.x.faults, Fault{
+			Code: CodeNoMetadata, Severity: Warning, Offset: -1, Detail: "index has no metadata, and so no total_size",
+		})
+	}
+	return nil
+}
+
+// open reads the opening brace of an object, and the closing one if it follows.
+func (p *indexParser) open(more *bool) *Fault {
+	if p.buf[p.pos] != '{' {
+		return p.wrongType(p.pos, "value", "an object")
+	}
+	p.pos++
+	p.space()
+	if p.pos == p.end {
+		return p.syntax(p.pos, "a string or '}'")
+	}
+	if *more = p.buf[p.pos] != '}'; !*more {
+		p.pos++
+	}
+	return nil
+}
+
+func (p *indexParser) weightMap() *Fault {
+	if p.buf[p.pos] != '{' {
+		return p.wrongType(p.pos, "weight_map", "an object")
+	}
+	more := false
+	if fault := p.step(func() *Fault { return p.open(&more) }); fault != nil {
+		return fault
+	}
+	entry := func() (fault *Fault) {
+		more, fault = p.entry()
+		return fault
+	}
+	for more {
+		if fault := p.step(entry); fault != nil {
+			return fault
+		}
+	}
+	return nil
+}
+
+// entry reads one entry of the weight map and the delimiter behind it.
+func (p *indexParser) entry() (more bool, fault *Fault) {
+	keyPos := p.pos
+	key, _, fault := p.str()
+	if fault != nil {
+		return false, fault
+	}
+	keyEnd := p.pos
+	name := p.value(key)
+	if fault := p.symbol(':'); fault != nil {
+		return false, fault
+	}
+	valuePos := p.pos
+	if p.buf[p.pos] != '"' {
+		fault := p.wrongType(p.pos, "shard path", "a string")
+		fault.Tensor = string(name)
+		return false, fault
+	}
+	value, _, fault := p.str()
+	if fault != nil {
+		return false, fault
+	}
+	if more, fault = p.more('}'); fault != nil {
+		return false, fault
+	}
+	x := p.x
+	switch {
+	case len(name) > maxIndexString || value.end-value.start > maxIndexString:
+		return false, p.fault(CodeLimit, keyPos, "name or shard path of more than %d bytes", maxIndexString)
+	case x.count == maxEntries:
+		return false, p.fault(CodeLimit, keyPos, "more than %d entries in weight_map", maxEntries)
+	}
+	spelling, fault := p.spelling(value)
+	if fault != nil {
+		return false, fault
+	}
+	if x.count%entryChunk == 0 {
+		x.entries = append(x.entries, new([entryChunk]indexEntry))
+	}
+	x.entries[x.count/entryChunk][x.count%entryChunk] = indexEntry{
+		key:      uint32(p.base) + uint32(keyPos),
+		keyLen:   uint32(keyEnd - keyPos),
+		name:     x.names.add(name),
+		value:    uint32(p.base) + uint32(valuePos),
+		spelling: spelling,
+	}
+	x.count++
+	return more, nil
+}
+
+// spelling returns the number of a shard path as it is written.
+func (p *indexParser) spelling(t text) (uint32, *Fault) {
+	x := p.x
+	raw := p.buf[t.start:t.end]
+	if int(p.last) < len(x.spellings) && x.spellings[p.last].raw == string(raw) {
+		return p.last, nil
+	}
+	n, ok := p.bySet[string(raw)]
+	if !ok {
+		if len(x.spellings) == maxShards {
+			return 0, p.fault(CodeLimit, t.start-1, "more than %d shards", maxShards)
+		}
+		shard := string(p.value(t))
+		at := -1
+		if t.escaped || len(x.shards) < len(x.spellings) {
+			at = slices.Index(x.shards, shard)
+		}
+		if at < 0 {
+			at = len(x.shards)
+			x.shards = append(x.shards, shard)
+		}
+		n = uint32(len(x.spellings))
+		x.spellings = append(x.spellings, spelling{raw: string(raw), shard: at, first: x.count})
+		p.bySet[string(raw)] = n
+	}
+	p.last = n
+	return n, nil
+}
+
+// metadata reads the metadata object.
+func (p *indexParser) metadata() *Fault {
+	switch p.buf[p.pos] {
+	case '{':
+	case 'n':
+		return p.step(func() *Fault { return p.literal("null") })
+	default:
+		return p.wrongType(p.pos, "metadata", "an object")
+	}
+	p.hasMetadata = true
+	return p.step(func() *Fault {
+		p.x.members, p.x.faults = nil, nil
+		p.x.totalSize, p.x.totalParameters = nil, nil
+		more := false
+		if fault := p.open(&more); fault != nil {
+			return fault
+		}
+		for more {
+			key, _, fault := p.str()
+			if fault != nil {
+				return fault
+			}
+			name := string(p.value(key))
+			if fault := p.symbol(':'); fault != nil {
+				return fault
+			}
+			start := p.pos
+			if fault := p.skip(2); fault != nil {
+				return fault
+			}
+			if len(p.x.members) == maxMembers {
+				return p.fault(CodeLimit, start, "more than %d members in metadata", maxMembers)
+			}
+			value := string(p.buf[start:p.pos])
+			p.x.members = append(p.x.members, Member{name, value})
+			switch name {
+			case "total_size":
+				p.x.totalSize = p.total(start, name, value)
+			case "total_parameters":
+				p.x.totalParameters = p.total(start, name, value)
+			}
+			if more, fault = p.more('}'); fault != nil {
+				return fault
+			}
+		}
+		return nil
+	})
+}
+
+// total returns a total that is written in any of the ways in use, and warns
+// when that is not a plain integer. A value that is none counts as absent:
+// huggingface.js ignores it too.
+func (p *indexParser) total(pos int, name, value string) *uint64 {
+	if n, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return &n
+	}
+	f := p.fault(CodeNumberForm, pos, "%s is %s, which is no non-negative integer; ignored", name, quote(value))
+	f.Severity = Warning
+	n, ok := wholeNumber(strings.Trim(value, `"`))
+	if ok {
+		f.Detail = fmt.Sprintf("%s is written %s, not as a plain integer", name, quote(value))
+	}
+	p.x.faults = append(p.x.faults, *f)
+	if !ok {
+		return nil
+	}
+	return &n
+}
+
+// wholeNumber returns the value of a decimal number if it is an integer from 0
+// to 2^64-1. It is exact, where a float64 rounds from 2^53 up.
+func wholeNumber(s string) (n uint64, ok bool) {
+	if len(s) > 100 || strings.Trim(s, "0123456789.eE+-") != "" {
+		return 0, false
+	}
+	// An exponent is held to the length of s here, before Rat expands it.
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || v < 1 && strings.ContainsAny(s, "123456789") || v > math.MaxUint64 {
+		return 0, false
+	}
+	r, ok := new(big.Rat).SetString(s)
+	if !ok || !r.IsInt() || !r.Num().IsUint64() {
+		return 0, false
+	}
+	return r.Num().Uint64(), true
+}
+
+// trailer checks that only white space follows the object.
+func (p *indexParser) trailer() *Fault {
+	for {
+		p.space()
+		if p.pos < p.end {
+			return p.fault(CodeIndexTrailing, p.pos, "index goes on after its object, with %q", p.buf[p.pos])
+		}
+		if p.eof {
+			return nil
+		}
+		if fault := p.fill(); fault != nil {
+			return fault
+		}
+	}
+}
+
+// judge completes the faults of an index.
+func (x *Index) judge(seed uint64) {
+	l := faultList{}
+	for _, f := range x.faults {
+		l.add(f)
+	}
+	x.judgeShards(&l)
+
+	items := make([]uint64, x.count)
+	for i := range items {
+		items[i] = item(hashText(seed, x.names.at(x.entry(i).name), 0), i)
+	}
+	var repeated repeats
+	duplicates(items, func(i, j int) bool {
+		return x.names.at(x.entry(i).name) == x.names.at(x.entry(j).name)
+	}, repeated.add)
+	for _, pair := range repeated.list(&l, CodeDuplicateName, Error) {
+		first, _ := x.KeySpan(pair[0])
+		again, _ := x.KeySpan(pair[1])
+		name, _ := x.At(pair[1])
+		l.add(Fault{
+			Code: CodeDuplicateName, Severity: Error, Offset: again, Tensor: name,
+			Detail: fmt.Sprintf("name is already mapped at byte %d; readers differ in which entry they take", first),
+		})
+	}
+	x.faults = l.list()
+}
+
+// judgeShards judges each shard path, and their numbering.
+func (x *Index) judgeShards(l *faultList) {
+	type set struct{ of, last int } // how many its shards say there are; a spelling
+	sets := make(map[string]set)
+	numbers := make(map[string]map[int]bool)
+	for n, s := range x.spellings {
+		shard := x.shards[s.shard]
+		name, _ := x.At(s.first)
+		offset, _ := x.ValueSpan(s.first)
+		add := func(code Code, severity Severity, format string, args ...any) {
+			l.add(Fault{
+				Code: code, Severity: severity, Offset: offset, Tensor: name,
+				Detail: fmt.Sprintf("shard path %s ", quote(shard)) + fmt.Sprintf(format, args...),
+			})
+		}
+		if err := CheckShardPath(shard); err != nil {
+			add(CodeUnsafePath, Error, "%v; it is not opened", err)
+			continue
+		}
+		if path.Clean(shard) != shard {
+			add(CodeOddPath, Warning, "is not in its shortest form")
+		}
+		prefix, no, of, ok := ParseShardName(shard)
+		if !ok {
+			continue
+		}
+		if no == 0 || no > of {
+			add(CodeBadOrdinal, Warning, "has a number that is not within 1 to %d", of)
+		}
+		old, ok := sets[prefix]
+		if ok && old.of != of {
+			add(CodeMixedTotals, Error, "is one of %d, but others are of %d", of, old.of)
+			continue
+		}
+		sets[prefix] = set{of, n}
+		if numbers[prefix] == nil {
+			numbers[prefix] = make(map[int]bool)
+		}
+		numbers[prefix][no] = true
+	}
+	for _, s := range x.spellings {
+		prefix, _, of, ok := ParseShardName(x.shards[s.shard])
+		if !ok || numbers[prefix] == nil || of > maxShards {
+			continue
+		}
+		for no := 1; no <= sets[prefix].of; no++ {
+			if !numbers[prefix][no] {
+				l.add(Fault{
+					Code: CodeMissingOrdinal, Severity: Warning, Offset: -1,
+					Detail: fmt.Sprintf("no tensor is in shard %d of the %d of %s", no, sets[prefix].of, quote(prefix)),
+				})
+			}
+		}
+		delete(numbers, prefix)
+	}
+}
+
+// CheckShardPath returns why a shard path must not be opened, or nil: it has to
+// be a plain relative path, with slashes, that stays in the index's directory
+// on any system. Links are not looked at.
+func CheckShardPath(name string) error {
+	switch {
+	case name == "" || strings.HasSuffix(name, "/"):
+		return errors.New("names no file")
+	case strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return errors.New("has a control character")
+	case strings.Contains(name, "://"):
+		return errors.New("is a URL")
+	case strings.HasPrefix(name, "/"):
+		return errors.New("is absolute")
+	case strings.Contains(name, `\`):
+		return errors.New("has a backslash")
+	case len(name) > 1 && name[1] == ':':
+		return errors.New("has a drive letter")
+	case slices.Contains(strings.Split(name, "/"), ".."):
+		return errors.New(`has a ".." component`)
+	}
+	if last := path.Base(name); last == "." {
+		return errors.New("names no file")
+	}
+	return nil
+}
+
+// ParseShardName takes the name of a shard apart, which may have directories
+// before it: model-00001-of-00007.safetensors is number 1 of 7 with the prefix
+// model. Five or six digits are taken and an underscore for the first dash, as
+// huggingface.js does.
+func ParseShardName(name string) (prefix string, no, of int, ok bool) {
+	stem, ok := strings.CutSuffix(name, ".safetensors")
+	if !ok {
+		return "", 0, 0, false
+	}
+	at := strings.LastIndex(stem, "-of-")
+	if at < 0 {
+		return "", 0, 0, false
+	}
+	of, ok = shardNumber(stem[at+len("-of-"):])
+	if !ok {
+		return "", 0, 0, false
+	}
+	cut := strings.LastIndexAny(stem[:at], "-_")
+	if cut <= 0 {
+		return "", 0, 0, false
+	}
+	no, ok = shardNumber(stem[cut+1 : at])
+	if !ok {
+		return "", 0, 0, false
+	}
+	return stem[:cut], no, of, true
+}
+
+func shardNumber(s string) (n int, ok bool) {
+	if len(s) != 5 && len(s) != 6 {
+		return 0, false
+	}
+	for i := range len(s) {
+		if !isDigit(s[i]) {
+			return 0, false
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	return n, true
+}
