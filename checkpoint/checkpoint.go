@@ -10,6 +10,8 @@ import (
 	"path"
 	"sort"
 	"sync"
+
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // A Format is a container format.
@@ -88,7 +90,7 @@ type Checkpoint struct {
 	fileOfShard func(shard string) int // of a checkpoint of names only
 	brokenIndex bool
 	indexOnce   sync.Once
-	index       *stIndex
+	index       *safetensors.Index
 	indexErr    error
 
 	tableOnce  sync.Once
@@ -130,12 +132,12 @@ func (c *Checkpoint) settle(ctx context.Context) {
 }
 
 // setIndex keeps an index that discovery had to read.
-func (c *Checkpoint) setIndex(ix *stIndex) {
+func (c *Checkpoint) setIndex(ix *safetensors.Index) {
 	c.indexOnce.Do(func() { c.index = ix })
 }
 
 // readIndex returns the checkpoint's index, and reads it the first time.
-func (c *Checkpoint) readIndex(ctx context.Context) (*stIndex, error) {
+func (c *Checkpoint) readIndex(ctx context.Context) (*safetensors.Index, error) {
 	c.indexOnce.Do(func() { c.index, c.indexErr = readIndex(ctx, c.Index) })
 	return c.index, c.indexErr
 }

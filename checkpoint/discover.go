@@ -331,7 +331,7 @@ func (d *finder) sets(dir string, l *listing) error {
 		d.single(dir, name, GGUF)
 	}
 
-	groups, singles := groupNames(l.safetensors, stParseShardName)
+	groups, singles := groupNames(l.safetensors, safetensors.ParseShardName)
 	if len(l.indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
 		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) {
 		// The names say which files the index means, so that it need not be
@@ -424,7 +424,7 @@ func (d *finder) pattern(ref string) error {
 	d.release.Dir = dir
 	groups, format := groupSplits(l.gguf), GGUF
 	if formatOf(base) == Safetensors {
-		groups, _ = groupNames(l.safetensors, stParseShardName)
+		groups, _ = groupNames(l.safetensors, safetensors.ParseShardName)
 		format = Safetensors
 	}
 	for _, g := range groups {
@@ -453,10 +453,10 @@ func (d *finder) single(dir, name string, format Format) {
 // that would leave the directory is refused.
 func (c *Checkpoint) file(name string) *File {
 	local := filepath.FromSlash(name)
-	if !filepath.IsLocal(local) || strings.ContainsAny(name, "\\\x00") || strings.Contains(name, "://") || strings.Contains("/"+name+"/", "/../") {
+	if err := safetensors.CheckShardPath(name); err != nil || !filepath.IsLocal(local) {
 		return &File{Name: name, refused: true, Err: &Fault{
 			File: c.Index, Code: string(safetensors.CodeUnsafePath), Severity: Error, Offset: -1,
-			Detail: fmt.Sprintf("shard %.100q is not a path below the index's directory; it was not opened", name),
+			Detail: fmt.Sprintf("shard %.100q is not a path below the index's directory; it is not opened", name),
 		}}
 	}
 	return &File{Path: filepath.Join(c.Dir, local), Name: path.Clean(name)}
@@ -541,7 +541,7 @@ func (d *finder) index(ref string) error {
 	if err != nil {
 		return err
 	}
-	groups, _ := groupNames(l.safetensors, stParseShardName)
+	groups, _ := groupNames(l.safetensors, safetensors.ParseShardName)
 	d.indexedBy(dir, base, ix, groups, make(map[string]bool)).Path = ref
 	return nil
 }
@@ -587,7 +587,7 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 // indexedBy adds the checkpoint of an index: the files that it names, and
 // those that their names number as parts of the same set. It notes the names
 // in claimed.
-func (d *finder) indexedBy(dir, name string, ix *stIndex, groups []*group, claimed map[string]bool) *Checkpoint {
+func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*group, claimed map[string]bool) *Checkpoint {
 	c := d.checkpoint(dir, Safetensors)
 	c.Index = filepath.Join(dir, name)
 	c.Path = c.Index
@@ -605,7 +605,7 @@ func (d *finder) indexedBy(dir, name string, ix *stIndex, groups []*group, claim
 		}
 		claimed[f.Name], seen[f.Name] = true, true
 		c.Files = append(c.Files, f)
-		if prefix, _, of, ok := stParseShardName(f.Name); ok {
+		if prefix, _, of, ok := safetensors.ParseShardName(f.Name); ok {
 			own[key{prefix, of}] = true
 		}
 	}
@@ -650,13 +650,13 @@ func (d *finder) pickleIndex(dir, name string) error {
 }
 
 // readIndex reads a shard index. A fault of its text is a [*Fault].
-func readIndex(ctx context.Context, path string) (*stIndex, error) {
+func readIndex(ctx context.Context, path string) (*safetensors.Index, error) {
 	src, err := source.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	ix, err := stReadIndex(ioReader(src))
+	ix, err := safetensors.ReadIndex(ioReader(src))
 	if err != nil {
 		return nil, (&File{Path: path}).fault(err)
 	}
@@ -696,7 +696,7 @@ func (c *Checkpoint) Set(ctx context.Context) (string, error) {
 			return index, nil
 		}
 	}
-	if _, _, of, ok := stParseShardName(base); ok && of > 1 {
+	if _, _, of, ok := safetensors.ParseShardName(base); ok && of > 1 {
 		return filepath.Join(c.Dir, pattern(base)), nil
 	}
 	return "", nil

@@ -31,7 +31,7 @@ func (c *Checkpoint) Validate() []Fault {
 			return nil
 		})
 	}
-	var ix *stIndex
+	var ix *safetensors.Index
 	var ixErr error
 	if c.Index != "" && !c.brokenIndex {
 		ix, ixErr = c.readIndex(context.Background())
@@ -135,7 +135,7 @@ func (c *Checkpoint) validateFile(f *File) []Fault {
 
 // validateMissing reports the files that are not there. What depends on them
 // is not reported again for every tensor.
-func (c *Checkpoint) validateMissing(l *faultList, ix *stIndex) {
+func (c *Checkpoint) validateMissing(l *faultList, ix *safetensors.Index) {
 	there := 0
 	for _, f := range c.Files {
 		if !f.Missing {
@@ -176,7 +176,7 @@ func (c *Checkpoint) validateMissing(l *faultList, ix *stIndex) {
 }
 
 // countIndexed counts the tensors that the index places in each file.
-func (c *Checkpoint) countIndexed(ix *stIndex) []int {
+func (c *Checkpoint) countIndexed(ix *safetensors.Index) []int {
 	counts := make([]int, len(c.Files))
 	if ix == nil {
 		return counts
@@ -210,7 +210,7 @@ func count(n int, noun string) string {
 }
 
 // validateIndex holds the index against the shards.
-func (c *Checkpoint) validateIndex(l *faultList, ix *stIndex) {
+func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index) {
 	fileOfShard := c.shardFiles()
 	elsewhere := make(map[duplicate]bool) // first tensor of a name, file that has it too
 	for _, d := range c.duplicates {
@@ -225,16 +225,18 @@ func (c *Checkpoint) validateIndex(l *faultList, ix *stIndex) {
 		}
 		tensor, ok := c.Lookup(name)
 		if !ok {
+			offset, _ := ix.KeySpan(i)
 			l.add(Fault{
-				File: c.Index, Code: CodeMissingTensor, Severity: Error, Offset: -1, Tensor: name,
+				File: c.Index, Code: CodeMissingTensor, Severity: Error, Offset: offset, Tensor: name,
 				Detail: fmt.Sprintf("the index places it in %s, and no shard holds it", shard),
 			})
 			continue
 		}
 		named[tensor] = true
 		if at := c.fileOf(tensor); at != file && !elsewhere[duplicate{tensor, file}] {
+			offset, _ := ix.ValueSpan(i)
 			l.add(Fault{
-				File: c.Index, Code: CodeMisplacedTensor, Severity: Error, Offset: -1, Tensor: name,
+				File: c.Index, Code: CodeMisplacedTensor, Severity: Error, Offset: offset, Tensor: name,
 				Detail: fmt.Sprintf("the index places it in %s, and %s holds it", shard, c.Files[at].Name),
 			})
 		}
@@ -295,7 +297,7 @@ func (c *Checkpoint) strangeShard(l *faultList, shard string) {
 // validateTotal compares total_size with what is there. Transformers and
 // huggingface_hub write the sum of the tensors' bytes; other scripts the sum
 // of the files' sizes, with or without the headers.
-func (c *Checkpoint) validateTotal(l *faultList, ix *stIndex, indexed []bool) {
+func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, indexed []bool) {
 	total, ok := ix.TotalSize()
 	if !ok {
 		return
