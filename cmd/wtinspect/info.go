@@ -371,7 +371,7 @@ func (i *info) facts(s render.Style) *render.Table {
 	fact("architecture", i.architecture)
 	fact("name", i.name)
 	fact("quantisation", i.quantization)
-	if i.parameters != nil {
+	if i.parameters != nil && i.tensors > 0 {
 		parameters := render.Grouped(*i.parameters)
 		if *i.parameters >= 1000 {
 			parameters += " (" + render.Count(*i.parameters) + ")"

@@ -58,7 +58,7 @@ of a GGUF split means the whole split.`,
 			cmd.Long = "Help shows how a command is used: 'wtinspect help ls'." + exitStatus()
 		}
 	}
-	root.Long += exitStatus("1  there are findings or differences (check, diff, hash, rename --check)")
+	root.Long += exitStatus("1  a command that looks for findings or differences has found some")
 	return root
 }
 

@@ -129,7 +129,7 @@ var wide = &unicode.RangeTable{
 }
 
 // cutMiddle shortens s to width columns by taking out its middle: the ends of
-// a tensor's name say more than what stands between them.
+// a tensor's name, the end a little more, say what it is.
 func cutMiddle(s string, width int) string {
 	if displayWidth(s) <= width {
 		return s
@@ -137,7 +137,7 @@ func cutMiddle(s string, width int) string {
 	if width < 3 {
 		return cutEnd(s, width)
 	}
-	head := prefix(s, (width-1)/3)
+	head := prefix(s, (width-1)*4/9)
 	room := width - 1 - displayWidth(head)
 	tail := len(s)
 	for tail > len(head) {

@@ -172,9 +172,9 @@ s                           F32    []           4 B      -  -
 `},
 		{"narrow", TableFormat, Style{Terminal: true, Width: 64}, `
 NAME             DTYPE  SHAPE       SIZE  COUNT  VALUE
-mode…orm.weight  BF16   [7168]  14.0 KiB     x1  v
+model.…m.weight  BF16   [7168]  14.0 KiB     x1  v
 a\t\xff"\x1b     -      -              -    x60  two\nlines, an…
-mode…字.weight   F32    [2,3]       24 B     ""  ""
+model.….weight   F32    [2,3]       24 B     ""  ""
 s                F32    []           4 B      -  -
 `},
 		{"csv", CSV, Style{}, `

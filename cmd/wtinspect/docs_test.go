@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// What the documents show in a terminal is what a script has seen there.
+func TestTranscripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	for _, name := range scripts {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen.Write(data)
+	}
+	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
+	for _, doc := range []string{"ls.md", "info.md", "meta.md"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := transcript.FindAllSubmatch(data, -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no transcript", doc)
+		}
+		for _, m := range found {
+			if !strings.Contains(seen.String(), string(m[1])) {
+				t.Errorf("%s shows what no script has seen:\n%s", doc, m[1])
+			}
+		}
+	}
+}
+
+// Every flag of a command is in its document.
+func TestFlagsAreDocumented(t *testing.T) {
+	p := newProgram(nil, nil, nil, os.Getenv)
+	for _, cmd := range newRoot(p).Commands() {
+		if cmd.Name() != "ls" {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join("..", "..", "docs", cmd.Name()+".md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(cmd.UsageString(), "\n") {
+			m := regexp.MustCompile(`^ +(?:-(\w), )?(?: *)--([a-z]+)`).FindStringSubmatch(line)
+			if m == nil || m[2] == "help" {
+				continue
+			}
+			if !strings.Contains(string(data), "`--"+m[2]) && (m[1] == "" || !strings.Contains(string(data), "`-"+m[1])) {
+				t.Errorf("%s does not document --%s", cmd.Name(), m[2])
+			}
+		}
+	}
+}
