@@ -22,27 +22,33 @@ const maxFaults = 10_000
 // agree on, names in two files, totals that are wrong. It reads the index,
 // when there is one, and no tensor data.
 func (c *Checkpoint) Validate() []Fault {
-	perFile := make([][]Fault, len(c.Files))
-	var g errgroup.Group
-	g.SetLimit(runtime.NumCPU())
-	for i, f := range c.Files {
-		g.Go(func() error {
-			perFile[i] = c.validateFile(f)
-			return nil
-		})
-	}
 	var ix *safetensors.Index
 	var ixErr error
-	if c.Index != "" && !c.brokenIndex {
-		ix, ixErr = c.readIndex(context.Background())
-	}
-	c.tableOnce.Do(c.buildTable)
+	var perFile []Fault
+	bytes := make([]uint64, len(c.Files))
+	var g errgroup.Group
+	g.Go(func() error {
+		if c.Index != "" && !c.brokenIndex {
+			ix, ixErr = c.readIndex(context.Background())
+		}
+		return nil
+	})
+	g.Go(func() error {
+		c.tableOnce.Do(c.buildTable)
+		return nil
+	})
+	g.Go(func() error {
+		perFile = c.ValidateFiles()
+		if c.Index != "" && !c.namesOnly {
+			for _, t := range c.All() {
+				bytes[t.File] += t.Bytes
+			}
+		}
+		return nil
+	})
 	_ = g.Wait()
 
-	l := faultList{faults: slices.Clone(c.found)}
-	for _, faults := range perFile {
-		l.faults = append(l.faults, faults...)
-	}
+	l := faultList{faults: perFile}
 	if ixErr != nil && !c.namesOnly {
 		l.add(asFault(c.Index, ixErr))
 	}
@@ -58,12 +64,32 @@ func (c *Checkpoint) Validate() []Fault {
 		c.validateSplit(&l)
 	case ix != nil && !c.namesOnly:
 		c.validateDuplicates(&l)
-		c.validateIndex(&l, ix)
+		c.validateIndex(&l, ix, bytes)
 	default:
 		c.validateDuplicates(&l)
 	}
 	c.validateMissing(&l, ix)
 	return l.done()
+}
+
+// ValidateFiles reports the faults of each file by itself: the part of
+// [Checkpoint.Validate] that reads no index and compares no names.
+func (c *Checkpoint) ValidateFiles() []Fault {
+	perFile := make([][]Fault, len(c.Files))
+	var g errgroup.Group
+	g.SetLimit(runtime.NumCPU())
+	for i, f := range c.Files {
+		g.Go(func() error {
+			perFile[i] = c.validateFile(f)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	faults := slices.Clone(c.found)
+	for _, list := range perFile {
+		faults = append(faults, list...)
+	}
+	return faults
 }
 
 // A faultList collects faults, at most maxFaults of a code.
@@ -209,17 +235,20 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// validateIndex holds the index against the shards.
-func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index) {
+// validateIndex holds the index against the shards, whose tensors have so many bytes.
+func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, bytes []uint64) {
 	fileOfShard := c.shardFiles()
 	elsewhere := make(map[duplicate]bool) // first tensor of a name, file that has it too
 	for _, d := range c.duplicates {
 		elsewhere[duplicate{d.first, c.fileOf(d.again)}] = true
 	}
 	named := make([]bool, c.Len())
+	last, file := "", -1
 	for i := range ix.Len() {
 		name, shard := ix.At(i)
-		file := fileOfShard(shard)
+		if shard != last {
+			last, file = shard, fileOfShard(shard)
+		}
 		if file < 0 || c.Files[file].format == nil {
 			continue
 		}
@@ -274,7 +303,7 @@ func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index) {
 			})
 		}
 	}
-	c.validateTotal(l, ix, indexed)
+	c.validateTotal(l, ix, indexed, bytes)
 }
 
 // strangeShard reports a shard that the index names and Open did not look
@@ -297,7 +326,7 @@ func (c *Checkpoint) strangeShard(l *faultList, shard string) {
 // validateTotal compares total_size with what is there. Transformers and
 // huggingface_hub write the sum of the tensors' bytes; other scripts the sum
 // of the files' sizes, with or without the headers.
-func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, indexed []bool) {
+func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, indexed []bool, bytes []uint64) {
 	total, ok := ix.TotalSize()
 	if !ok {
 		return
@@ -312,9 +341,7 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, indexed 
 		}
 		files += uint64(f.Size)
 		data += uint64(f.Size - f.DataOffset)
-		for j := range f.len() {
-			tensors += c.at(i, j).Bytes
-		}
+		tensors += bytes[i]
 	}
 	out := Fault{File: c.Index, Severity: Error, Offset: -1}
 	switch total {
