@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// The benchmarks of this file time whole processes, as a user meets them:
+// start-up, work, output and exit. Each stands beside what it is compared
+// with, in one run, so that the figures can be read as ratios.
+
+// pythonLs is what ls does, written with Python's json module, the fastest
+// way to read a header that needs no package.
+const pythonLs = `
+import json, os, sys
+out = []
+for name in sorted(os.listdir(sys.argv[1])):
+    if not name.endswith(".safetensors"):
+        continue
+    with open(os.path.join(sys.argv[1], name), "rb") as f:
+        n = int.from_bytes(f.read(8), "little")
+        header = json.loads(f.read(n))
+    header.pop("__metadata__", None)
+    for tensor, t in header.items():
+        b, e = t["data_offsets"]
+        out.append(f'{tensor}\t{t["dtype"]}\t{t["shape"]}\t{e-b}\n')
+sys.stdout.write("".join(out))
+`
+
+const helloWorld = `package main
+
+import "os"
+
+func main() { os.Stdout.WriteString("hello, world\n") }
+`
+
+func BenchmarkProcessLs(b *testing.B) {
+	bin := buildBinary(b)
+
+	large := b.TempDir()
+	if err := fixture.DeepSeekV3(large); err != nil {
+		b.Fatal(err)
+	}
+	small := b.TempDir()
+	text := "data sparse\ntensor model.layers.{0..499}.self_attn.q_proj.weight BF16 [4096,4096]\n" +
+		"tensor model.layers.{0..499}.mlp.down_proj.weight BF16 [4096,11008]\n"
+	if err := fixture.Write(filepath.Join(small, "model.safetensors"), text); err != nil {
+		b.Fatal(err)
+	}
+
+	b.Run("shards=163/tensors=91991/wtinspect", func(b *testing.B) { process(b, bin, "ls", large) })
+	b.Run("shards=163/tensors=91991/python", func(b *testing.B) { process(b, python(b), "-c", pythonLs, large) })
+	b.Run("shards=1/tensors=1000/wtinspect", func(b *testing.B) { process(b, bin, "ls", small) })
+	b.Run("shards=1/tensors=1000/python", func(b *testing.B) { process(b, python(b), "-c", pythonLs, small) })
+	b.Run("version", func(b *testing.B) { process(b, bin, "version") })
+	b.Run("hello", func(b *testing.B) {
+		src := filepath.Join(b.TempDir(), "hello.go")
+		if err := os.WriteFile(src, []byte(helloWorld), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		hello := strings.TrimSuffix(src, ".go")
+		if out, err := exec.Command("go", "build", "-trimpath", "-o", hello, src).CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		process(b, hello)
+	})
+}
+
+// process runs a command once an iteration, with its output read and thrown
+// away, and reports its processor time and peak memory beside the wall time.
+func process(b *testing.B, name string, args ...string) {
+	b.Helper()
+	var cpu, printed int64
+	for b.Loop() {
+		cmd := exec.Command(name, args...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		stdout, err := cmd.StdoutPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		if printed, err = io.Copy(io.Discard, stdout); err != nil {
+			b.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			b.Fatalf("%v\n%s", err, &stderr)
+		}
+		cpu += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Nanoseconds()
+	}
+	b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+	if peak := peakMemory(b, name, args...); peak > 0 {
+		b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
+	}
+	b.ReportMetric(float64(printed), "bytes-out")
+}
+
+// peakMemory runs a command once more and returns its peak resident memory, 0
+// where the system does not tell. It asks while the output is read, because
+// what a parent is told after the end counts the memory of the parent itself,
+// which a child shares until it runs its own program.
+func peakMemory(b *testing.B, name string, args ...string) (peak int64) {
+	b.Helper()
+	cmd := exec.Command(name, args...)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		_, readErr := stdout.Read(buf)
+		status, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
+		if _, rest, ok := strings.Cut(string(status), "VmHWM:"); ok {
+			kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			peak = max(peak, kb<<10)
+		}
+		if readErr != nil {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	return peak
+}
+
+// buildBinary builds the program as a user gets it.
+func buildBinary(tb testing.TB) string {
+	tb.Helper()
+	bin := filepath.Join(tb.TempDir(), "wtinspect")
+	if runtime.GOOS == "windows" {
+		bin += ".exe"
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("%v\n%s", err, out)
+	}
+	return bin
+}
+
+// python returns the interpreter itself: what the path has may be a script
+// that finds one, and would be timed too.
+func python(b *testing.B) string {
+	b.Helper()
+	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	if err != nil {
+		b.Skipf("python3, the comparison, cannot be run: %v", err)
+	}
+	return strings.TrimSpace(string(out))
+}
