@@ -109,7 +109,7 @@ func openContainer(src source.Source) (container, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newGGUF(f), nil
+		return newGGUF(f, src), nil
 	}
 	f, err := safetensors.NewFile(src, src.Size())
 	if err == nil {
@@ -145,7 +145,7 @@ func lookalike(src source.Source, n int, err error) error {
 	case strings.HasSuffix(strings.ToLower(src.Name()), ".gguf"):
 		out.Code, out.Detail = string(gguf.CodeBadMagic), "does not begin with GGUF, so it is not a GGUF file"
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
-		out.Detail += "; the download may have been cut short: compare the size with the original and fetch it again"
+		out.Detail = fmt.Sprintf("ends before its header does, at %d bytes: the download was cut short, or this is no safetensors file; compare the size with the original's", src.Size())
 	default:
 		return nil
 	}
@@ -162,6 +162,9 @@ func (f *File) fault(err error) error {
 		out = safetensorsFault(*st)
 	} else if g, ok := errors.AsType[*gguf.Fault](err); ok {
 		out = ggufFault(g)
+		if g.Code == gguf.CodeTruncated {
+			out.Detail += "; the download was cut short, or the file was"
+		}
 	} else {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
@@ -294,16 +297,17 @@ func safetensorsFault(f safetensors.Fault) Fault {
 // package: the dimensions reversed.
 type ggufFile struct {
 	*gguf.File
+	src    source.Source
 	dims   []uint64
 	starts []uint32 // of each tensor's shape in dims, and the end of the last
 }
 
-func newGGUF(f *gguf.File) *ggufFile {
+func newGGUF(f *gguf.File, src source.Source) *ggufFile {
 	n := 0
 	for i := range f.Tensors {
 		n += len(f.Tensors[i].Dims)
 	}
-	out := &ggufFile{File: f, dims: make([]uint64, 0, n), starts: make([]uint32, 0, len(f.Tensors)+1)}
+	out := &ggufFile{File: f, src: src, dims: make([]uint64, 0, n), starts: make([]uint32, 0, len(f.Tensors)+1)}
 	for i := range f.Tensors {
 		out.starts = append(out.starts, uint32(len(out.dims)))
 		dims := f.Tensors[i].Dims
@@ -335,7 +339,7 @@ func (f *ggufFile) metadata() []MetaKV {
 	list := make([]MetaKV, 0, len(f.KVs))
 	for i := range f.KVs {
 		kv := &f.KVs[i]
-		list = append(list, MetaKV{Key: kv.Key, Value: &kv.Value, raw: f.Header()[kv.Offset:kv.End]})
+		list = append(list, MetaKV{Key: kv.Key, Value: &kv.Value, record: io.NewSectionReader(f.src, kv.Offset, kv.End-kv.Offset)})
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bytes"
+	"io"
 
 	"github.com/wtinspect/wtinspect/gguf"
 )
@@ -18,10 +19,34 @@ type MetaKV struct {
 	// Value is the typed value in GGUF, nil in safetensors.
 	Value *gguf.Value
 
-	raw []byte // the whole record in GGUF
+	record *io.SectionReader // of the whole record in GGUF
 }
 
-func (m *MetaKV) equal(o *MetaKV) bool { return m.Text == o.Text && bytes.Equal(m.raw, o.raw) }
+// equal reports whether two entries of one key are the same. GGUF records are
+// compared as they are in the files, since their values may be long.
+func (m *MetaKV) equal(o *MetaKV) bool {
+	if m == o {
+		return true
+	}
+	if m.record == nil || o.record == nil {
+		return m.Text == o.Text && m.record == o.record
+	}
+	if m.record.Size() != o.record.Size() {
+		return false
+	}
+	var a, b [4096]byte
+	for at := int64(0); at < m.record.Size(); {
+		n, err := m.record.ReadAt(a[:], at)
+		k, _ := o.record.ReadAt(b[:n], at)
+		if n == 0 || k != n || !bytes.Equal(a[:n], b[:n]) {
+			return false
+		}
+		if at += int64(n); err != nil && at < m.record.Size() {
+			return false
+		}
+	}
+	return true
+}
 
 // Metadata returns the metadata of all files, in the order of the files and
 // then of the entries. Where files disagree, each has its own entry.

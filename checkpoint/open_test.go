@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,8 +160,20 @@ func report(t *testing.T, w *strings.Builder, words []string) {
 	}
 }
 
+// own are the codes whose wording is this package's alone.
+var own = []string{
+	checkpoint.CodeMissingShard, checkpoint.CodeMissingTensor, checkpoint.CodeMisplacedTensor, checkpoint.CodeUnmappedTensor,
+	checkpoint.CodeOrphanShard, checkpoint.CodeTotalSize, checkpoint.CodeTotalSizeFiles, checkpoint.CodeSymlinkEscape,
+	checkpoint.CodeBadDocument, checkpoint.CodeIgnored, checkpoint.CodeNotOpened,
+}
+
+// printFaults prints faults with their wording only where that is this
+// package's, so that packages safetensors and gguf can change theirs.
 func printFaults(w *strings.Builder, faults []checkpoint.Fault) {
 	for _, f := range faults {
+		if !slices.Contains(own, f.Code) {
+			f.Detail, f.Offset = "…", -1
+		}
 		fmt.Fprintf(w, "  %v %s: %s\n", f.Severity, f.Code, slash(f.Error()))
 	}
 }
