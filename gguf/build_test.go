@@ -132,10 +132,11 @@ type sparse struct {
 
 func (s sparse) ReadAt(p []byte, off int64) (int, error) {
 	n := int(min(int64(len(p)), s.size-off))
-	clear(p[:n])
+	copied := 0
 	if off < int64(len(s.head)) {
-		copy(p[:n], s.head[off:])
+		copied = copy(p[:n], s.head[off:])
 	}
+	clear(p[copied:n])
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -152,8 +153,8 @@ func TestSpecimen(t *testing.T) {
 				if f.Version != version || f.ByteOrder != order || f.Alignment != 32 || f.Size != int64(len(b)) {
 					t.Errorf("version %d, order %v, alignment %d, size %d", f.Version, f.ByteOrder, f.Alignment, f.Size)
 				}
-				if !bytes.Equal(f.Header(), b[:f.InfoEnd]) {
-					t.Error("Header is not the start of the file")
+				if h, err := f.Header(); err != nil || !bytes.Equal(h, b[:f.InfoEnd]) {
+					t.Errorf("Header is not the start of the file: %v", err)
 				}
 				compare(t, f, b)
 				if got := f.DataOffset + 192; got != f.Size {

@@ -120,7 +120,9 @@ func (f *File) encode(kvs []KV, tensors []Tensor, dataOffset int64) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	copy(b, f.header[:4])
+	if f.fugg {
+		copy(b, "FUGG")
+	}
 	return b, nil
 }
 
@@ -171,8 +173,11 @@ func fillerSize(gap, align int64, e encoding) (size int64, ok bool) {
 // withoutFiller returns the records without those that fill gaps.
 func withoutFiller(kvs []KV) []KV {
 	isFiller := func(kv KV) bool {
-		return kv.Key == FillerKey && kv.Value.typ == TypeString &&
-			!slices.ContainsFunc(kv.Value.raw, func(b byte) bool { return b != ' ' })
+		if kv.Key != FillerKey {
+			return false
+		}
+		s, ok := kv.Value.Text()
+		return ok && strings.Trim(s, " ") == ""
 	}
 	if !slices.ContainsFunc(kvs, isFiller) {
 		return kvs
@@ -201,7 +206,10 @@ func appendKV(b []byte, e encoding, kv KV) ([]byte, error) {
 	b = e.appendLength(b, uint64(len(kv.Key)))
 	b = append(b, kv.Key...)
 	b = e.order().AppendUint32(b, uint32(kv.Value.typ))
-	b, err := appendValue(b, e, kv.Value)
+	v, err := kv.Value.Load()
+	if err == nil {
+		b, err = appendValue(b, e, v)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", quote(kv.Key), err)
 	}
@@ -225,7 +233,7 @@ func appendInfo(b []byte, e encoding, t Tensor) ([]byte, error) {
 	return e.order().AppendUint64(b, t.Offset), nil
 }
 
-// appendValue appends the payload of a value.
+// appendValue appends the payload of a value that is in memory.
 func appendValue(b []byte, e encoding, v Value) ([]byte, error) {
 	switch v.typ {
 	case TypeString:

@@ -245,7 +245,7 @@ func TestRename(t *testing.T) {
 			t.Fatalf("%d keys, want %d", len(kvs), len(f.KVs))
 		}
 		for i, kv := range kvs {
-			if old := f.KVs[i]; kv.Key != old.Key || !bytes.Equal(g.Header()[kv.Offset:kv.End], f.Header()[old.Offset:old.End]) {
+			if old := f.KVs[i]; kv.Key != old.Key || !bytes.Equal(header[kv.Offset:kv.End], b[old.Offset:old.End]) {
 				t.Fatalf("the record of key %q has changed", old.Key)
 			}
 		}

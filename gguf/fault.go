@@ -102,7 +102,7 @@ const (
 	CodeNonzeroPadding  Code = "nonzero_padding" // hidden data
 	CodeTrailingData    Code = "trailing_data"   // hidden data
 	CodeUnpaddedEnd     Code = "unpadded_end"    // the last tensor's padding is absent
-	CodeUnreadable      Code = "unreadable"      // padding could not be read
+	CodeUnreadable      Code = "unreadable"      // padding, or a large value, could not be read
 
 	CodeSplitType         Code = "split_type"         // a split.* key has the wrong type
 	CodeMissingSplit      Code = "missing_split"      // a key, or a part, of a split is absent

@@ -1,7 +1,6 @@
 package gguf
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"math/bits"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -102,7 +100,6 @@ type File struct {
 
 	r      io.ReaderAt
 	closer io.Closer
-	header []byte
 	fugg   bool
 
 	lookup     sync.Once
@@ -138,7 +135,8 @@ func openFile(osf *os.File) (*File, error) {
 
 // NewFile reads the header of the GGUF file in the first size bytes of r. A fault of the
 // file is returned as a [*Fault]; other errors are those of r. Nothing but the header
-// is read, and a little of what follows it; r is kept for the File's methods.
+// is read, and a little of what follows it. r is kept for the File's methods and for large
+// values.
 func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("negative size %d", size)
@@ -148,78 +146,9 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if err := s.scan(f); err != nil {
 		return nil, err
 	}
-	if s.sliding {
-		// The bytes may have changed since they were walked over, so they are
-		// walked over again before anything is decoded.
-		buf := make([]byte, f.InfoEnd)
-		if err := readFull(r, buf, 0); err != nil {
-			return nil, err
-		}
-		s = &scanner{r: bytes.NewReader(buf), size: int64(len(buf)), buf: buf}
-		if err := s.scan(f); err != nil {
-			return nil, err
-		}
-	}
-	f.header = s.buf[:f.InfoEnd:f.InfoEnd]
-	if len(f.header) < cap(s.buf)/2 {
-		f.header = slices.Clone(f.header)
-	}
-	f.decode(s.enc)
 	f.Alignment = alignment(f.KVs)
 	f.DataOffset = padded(f.InfoEnd, f.Alignment)
 	return f, nil
-}
-
-// decode fills in the records, whose places the scanner has found.
-func (f *File) decode(e encoding) {
-	w := int64(e.lenSize())
-	for i := range f.KVs {
-		kv := &f.KVs[i]
-		b := f.header[kv.Offset:kv.End:kv.End]
-		n := w + int64(e.length(b))
-		kv.Key = string(b[w:n])
-		kv.Value = Value{typ: ValueType(e.uint32(b[n:])), enc: e, raw: b[n+4:]}
-		if kv.Value.typ == TypeString {
-			kv.Value.raw = kv.Value.raw[w:]
-		}
-	}
-
-	// One string holds all names, and blocks of memory the dimensions, so that
-	// there is no allocation for a tensor.
-	var total int
-	for _, t := range f.Tensors {
-		total += int(e.length(f.header[t.InfoOffset:]))
-	}
-	var names strings.Builder
-	names.Grow(total)
-	for _, t := range f.Tensors {
-		n := t.InfoOffset + w
-		names.Write(f.header[n : n+int64(e.length(f.header[t.InfoOffset:]))])
-	}
-	rest := names.String()
-
-	var arena []uint64
-	for i := range f.Tensors {
-		t := &f.Tensors[i]
-		b := f.header[t.InfoOffset:t.InfoEnd]
-		n := int64(e.length(b))
-		t.Name, rest = rest[:n], rest[n:]
-		b = b[w+n:]
-		dims := int(e.uint32(b))
-		b = b[4:]
-		if cap(arena)-len(arena) < dims {
-			arena = make([]uint64, 0, max(maxReadDims, min(4*(len(f.Tensors)-i), 4096)))
-		}
-		first := len(arena)
-		for range dims {
-			arena = append(arena, e.length(b))
-			b = b[w:]
-		}
-		t.Dims = arena[first:len(arena):len(arena)]
-		t.Type = TensorType(e.uint32(b))
-		t.Offset = e.uint64(b[4:])
-		t.Bytes, t.BytesKnown = t.dataBytes()
-	}
 }
 
 // alignment returns the alignment that the metadata ask for. Any positive number is
@@ -275,9 +204,15 @@ func (f *File) FileType() (FileType, bool) {
 	return FileType(n), ok && n <= math.MaxUint32
 }
 
-// Header returns the bytes of the file up to InfoEnd: everything before the padding
-// that precedes the data. They must not be modified.
-func (f *File) Header() []byte { return f.header }
+// Header reads the bytes of the file up to InfoEnd: everything before the padding that
+// precedes the data.
+func (f *File) Header() ([]byte, error) {
+	b := make([]byte, f.InfoEnd)
+	if err := readFull(f.r, b, 0); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
 
 // DataSpan returns where the data of tensor i are in the file. It is false when their
 // size is not known or the file does not hold all of them.

@@ -15,7 +15,7 @@ import (
 )
 
 // vocabulary returns a header with a string array of about the given size, whose strings
-// fall across every place where the scanner's buffer may end.
+// fall across every place where the scanner's window may end.
 func vocabulary(size int) []byte {
 	var elems []byte
 	var n uint64
@@ -24,39 +24,47 @@ func vocabulary(size int) []byte {
 		elems = append(elems, le(str(s))...)
 		n++
 	}
-	return le(head(1, 4),
+	return le(head(1, 5),
 		kv("before", TypeUint32, uint32(1)),
 		kv("tokens", TypeArray, array(TypeString, n, elems)),
 		kv("long", TypeString, str(strings.Repeat("y", 300<<10))),
+		kv("numbers", TypeArray, array(TypeUint8, 80<<10, zeros(80<<10))),
 		kv("after", TypeUint32, uint32(2)),
 		info("w", F32, 0, 8), align(32), zeros(32))
 }
 
-// TestLargeHeader has headers that end in each of the scanner's buffers, and behind the
-// last.
+// TestLargeHeader has headers that are smaller than the window and larger, and arrays that are
+// held and that stay in the file.
 func TestLargeHeader(t *testing.T) {
-	for i, size := range append(buffers[:], buffers[len(buffers)-1]+1<<20) {
-		size -= 100 << 10
+	for _, size := range []int{
+		100, maxHeld - 100, maxHeld - 12, maxHeld, maxHeld + 100,
+		windowSize - maxHeld, windowSize - 100, windowSize, 4*windowSize + 1,
+	} {
 		b := vocabulary(size)
 		f := open(t, b)
-		if !bytes.Equal(f.Header(), b[:f.InfoEnd]) {
-			t.Fatalf("%d bytes: Header is not the start of the file", size)
+		compare(t, f, b)
+		if faults := f.Validate(); faults != nil {
+			t.Errorf("%d bytes: %v", size, faults)
 		}
-		v, _ := f.Lookup("tokens")
-		tokens, _ := v.Array()
-		n := uint64(0)
-		for _, tok := range tokens.All() {
-			if !strings.HasPrefix(string(tok.raw), fmt.Sprint(n)) {
-				t.Fatalf("%d bytes: token %d is %q", size, n, tok.raw)
-			}
-			n++
-		}
-		after, _ := f.Lookup("after")
-		if x, _ := after.Uint(); n != tokens.Len() || x != 2 || len(f.Validate()) != 0 {
-			t.Errorf("%d bytes: %d of %d tokens, after %d, faults %v", size, n, tokens.Len(), x, f.Validate())
-		}
-		if i > 1 && testing.Short() {
-			break
+	}
+}
+
+// TestWindow has a record at every place relative to the end of the window.
+func TestWindow(t *testing.T) {
+	text := strings.Repeat("z", 100)
+	for before := windowSize - 400; before < windowSize+100; before++ {
+		b := le(head(1, 3),
+			kv("before", TypeString, str(strings.Repeat("x", before))),
+			kv("key", TypeString, str(text)),
+			kv("array", TypeArray, array(TypeString, 2, str("first"), str("second"))),
+			info("name", F32, 0, 8), align(32), zeros(32))
+		f := open(t, b)
+		v, _ := f.Lookup("key")
+		w, _ := f.Lookup("array")
+		a, _ := w.Array()
+		second, _ := a.At(1)
+		if string(v.raw) != text || string(second.raw) != "second" || f.Tensors[0].Name != "name" || f.Tensors[0].Dims[0] != 8 {
+			t.Fatalf("%d bytes before: key %q, array %q, tensor %+v", before, v.raw, second.raw, f.Tensors[0])
 		}
 	}
 }
@@ -109,28 +117,50 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// TestChangedWhileRead has a file that becomes another one between the two walks
-// over a large header.
-func TestChangedWhileRead(t *testing.T) {
-	b := vocabulary(buffers[len(buffers)-1] + 1<<20)
-	_, err := NewFile(changing{b, len(b)}, int64(len(b)))
-	if _, ok := err.(*Fault); !ok {
-		t.Errorf("NewFile: %v, want a fault", err)
+// TestFarValues has large values that cannot be read, or are others, once they are
+// asked for.
+func TestFarValues(t *testing.T) {
+	b := vocabulary(maxHeld + 1000)
+	f := open(t, b)
+	tokens, _ := f.Lookup("tokens")
+	long, _ := f.Lookup("long")
+	if _, ok := tokens.Array(); !ok {
+		t.Fatal("the array is not read")
 	}
-}
-
-// A changing reader has a larger number of keys when all is read at once.
-type changing struct {
-	b    []byte
-	size int
-}
-
-func (c changing) ReadAt(p []byte, off int64) (int, error) {
-	n := copy(p, c.b[off:])
-	if n > buffers[len(buffers)-1] {
-		p[16]++
+	if s, ok := long.Text(); !ok || len(s) != 300<<10 {
+		t.Fatalf("the string has %d bytes", len(s))
 	}
-	return n, nil
+	loaded, err := tokens.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A length within the array becomes another.
+	b[tokens.far.start+12]++
+	if _, ok := tokens.Array(); ok {
+		t.Error("an array that has changed is read")
+	}
+	if _, err := f.Rename(func(int) string { return "w" }, 0); err == nil || !strings.Contains(err.Error(), "changed") {
+		t.Errorf("Rename: %v", err)
+	}
+	if got := codesOf(f.Validate()); !slices.Equal(got, []Code{CodeUnreadable}) {
+		t.Errorf("Validate: %v", got)
+	}
+	if a, ok := loaded.Array(); !ok || a.Len() == 0 {
+		t.Error("a value that was loaded depends on the file")
+	}
+
+	f = &File{r: faultyReader{bytes.NewReader(b), 100, io.EOF}, InfoEnd: 200}
+	long.far.r = f.r
+	if s, ok := long.Text(); ok || s != "" {
+		t.Errorf("a string is read from a file that ends before it: %d bytes", len(s))
+	}
+	if _, err := long.Load(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := f.Header(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Header: %v", err)
+	}
 }
 
 func TestOpen(t *testing.T) {

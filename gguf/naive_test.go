@@ -24,6 +24,8 @@ type naive struct {
 	order  binary.ByteOrder
 	narrow bool
 
+	scratch [8]byte
+
 	keys    []string
 	values  []any
 	tensors []Tensor
@@ -38,8 +40,18 @@ func (r *naive) bytes(n uint64) []byte {
 	return b
 }
 
-func (r *naive) u32() uint32 { return r.order.Uint32(r.bytes(4)) }
-func (r *naive) u64() uint64 { return r.order.Uint64(r.bytes(8)) }
+// number reads up to 8 bytes without allocating.
+func (r *naive) number(n int) []byte {
+	if _, err := io.ReadFull(r.r, r.scratch[:n]); err != nil {
+		panic(err)
+	}
+	r.n += int64(n)
+	return r.scratch[:n]
+}
+
+func (r *naive) u16() uint16 { return r.order.Uint16(r.number(2)) }
+func (r *naive) u32() uint32 { return r.order.Uint32(r.number(4)) }
+func (r *naive) u64() uint64 { return r.order.Uint64(r.number(8)) }
 
 func (r *naive) count() uint64 {
 	if r.narrow {
@@ -51,13 +63,13 @@ func (r *naive) count() uint64 {
 func (r *naive) value(t uint32) any {
 	switch t {
 	case 0:
-		return r.bytes(1)[0]
+		return r.number(1)[0]
 	case 1:
-		return int8(r.bytes(1)[0])
+		return int8(r.number(1)[0])
 	case 2:
-		return r.order.Uint16(r.bytes(2))
+		return r.u16()
 	case 3:
-		return int16(r.order.Uint16(r.bytes(2)))
+		return int16(r.u16())
 	case 4:
 		return r.u32()
 	case 5:
@@ -65,7 +77,7 @@ func (r *naive) value(t uint32) any {
 	case 6:
 		return float(math.Float32frombits(r.u32()))
 	case 7:
-		return r.bytes(1)[0] != 0
+		return r.number(1)[0] != 0
 	case 8:
 		return string(r.bytes(r.count()))
 	case 9:
@@ -222,7 +234,11 @@ func TestPublishedFiles(t *testing.T) {
 			if len(f.Tensors) != test.tensors || f.DataOffset != test.data {
 				t.Errorf("%d tensors, data at %d; want %d, %d", len(f.Tensors), f.DataOffset, test.tensors, test.data)
 			}
-			compare(t, f, f.Header())
+			header, err := f.Header()
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, f, header)
 			if got := codesOf(f.Validate()); !reflect.DeepEqual(got, test.faults) {
 				t.Errorf("Validate: %v, want %v", got, test.faults)
 			}

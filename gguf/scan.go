@@ -31,36 +31,24 @@ const (
 )
 
 const (
-	kvRecord   = "key/value record"
-	infoRecord = "info record"
+	windowSize = 256 << 10
+	firstRead  = 64 << 10
+
+	// maxHeld is the size up to which the bytes of a value are held in memory. Those of
+	// larger ones, which few users of a file need, are read again on demand.
+	maxHeld = 64 << 10
 )
 
-// buffers holds the sizes that the buffer of a scanner goes through. They
-// quicken from one to the next, as each step copies what was read before.
-var buffers = [...]int{256 << 10, 2 << 20, 16 << 20}
-
-const (
-	firstRead = 64 << 10
-	maxRead   = 1 << 20
-)
-
-// A scanner walks over a header without decoding more than the lengths that tell
-// where its records begin.
-//
-// It keeps what it has read, in a buffer that grows as needed. When the header
-// outgrows the last of the buffer's sizes the scanner goes on with a
-// sliding window, only to find the end; then the header can be read at once
-// into memory of the right size, and walked again.
+// A scanner walks over a header, through a window that slides along the file.
 type scanner struct {
 	r    io.ReaderAt
 	size int64
 
-	buf  []byte // the bytes from base on
-	base int64  // 0 unless sliding
-	pos  int    // of the next byte, in buf or, after a skip, behind it
+	buf  []byte // the window
+	base int64  // where it is in the file
+	pos  int    // of the next byte, in the window or, after a skip, behind it
+	mark int    // the window keeps up to maxHeld bytes from here on
 	read int    // how much to read next
-
-	sliding bool
 
 	enc encoding
 }
@@ -88,26 +76,52 @@ func (s *scanner) fill(n int) error {
 	if s.offset()+int64(n) > maxHeader {
 		return headerLimit(s.offset())
 	}
-	if want := s.pos + n; !s.sliding && want > cap(s.buf) {
-		s.sliding = true
-		for _, c := range buffers {
-			if want <= c {
-				s.buf = append(make([]byte, 0, min(int64(c), s.size)), s.buf...)
-				s.sliding = false
-				break
-			}
-		}
+	if s.buf == nil {
+		s.buf = make([]byte, 0, min(windowSize, s.size))
 	}
-	if s.sliding {
-		s.base, s.pos, s.buf = s.offset(), 0, s.buf[:0]
+	if s.pos+n > cap(s.buf) {
+		s.slide()
 	}
-
 	have := len(s.buf)
 	end := max(have+s.read, s.pos+n)
-	s.read = min(2*s.read, maxRead)
+	s.read = min(2*s.read, windowSize)
 	end = int(min(int64(end), int64(cap(s.buf)), s.size-s.base))
 	s.buf = s.buf[:end]
 	return readFull(s.r, s.buf[have:], s.base+int64(have))
+}
+
+// slide moves the window so that it begins at the mark or, when that is too far
+// behind, at the position.
+func (s *scanner) slide() {
+	from := s.mark
+	if s.pos-from > maxHeld+8 {
+		from = s.pos
+	}
+	kept := 0
+	if from < len(s.buf) {
+		kept = copy(s.buf, s.buf[from:])
+	}
+	s.buf = s.buf[:kept]
+	s.base += int64(from)
+	s.pos -= from
+	s.mark = 0
+}
+
+// take reads n bytes, of which the file has as many. They are valid until the next read.
+func (s *scanner) take(n uint64) ([]byte, error) {
+	if n <= maxHeld {
+		b, err := s.need(int(n))
+		if err == nil {
+			s.pos += int(n)
+		}
+		return b, err
+	}
+	at := s.offset()
+	if err := s.skip(n); err != nil {
+		return nil, err
+	}
+	b := make([]byte, n)
+	return b, readFull(s.r, b, at)
 }
 
 // skip moves the position over n bytes, which are known to be in the file.
@@ -153,15 +167,21 @@ func (s *scanner) length() (uint64, error) {
 	return s.enc.length(b), nil
 }
 
-// string walks over a string.
-func (s *scanner) string(what string) error {
+// stringLength reads the length of a string and checks it.
+func (s *scanner) stringLength(what string) (uint64, error) {
 	at := s.offset()
 	n, err := s.length()
+	if err == nil && n > s.remaining() {
+		err = newFault(CodeStringTooLong, at, "", "%s: its length is %d bytes, and %d are left in the file", what, n, s.remaining())
+	}
+	return n, err
+}
+
+// string walks over a string.
+func (s *scanner) string(what string) error {
+	n, err := s.stringLength(what)
 	if err != nil {
 		return err
-	}
-	if n > s.remaining() {
-		return newFault(CodeStringTooLong, at, "", "%s: its length is %d bytes, and %d are left in the file", what, n, s.remaining())
 	}
 	return s.skip(n)
 }
@@ -304,7 +324,7 @@ func (s *scanner) count(n uint64, at int64, least, limit uint64, what string) er
 	return nil
 }
 
-// scan walks over the whole header and records in f where its records are.
+// scan walks over the whole header and fills in f.
 func (s *scanner) scan(f *File) error {
 	if err := s.preamble(f); err != nil {
 		return err
@@ -328,84 +348,165 @@ func (s *scanner) scan(f *File) error {
 		return err
 	}
 
-	f.KVs = slices.Grow(f.KVs[:0], int(nKVs))
-	for i := range nKVs {
-		kv := KV{Offset: s.offset()}
-		what := recordName{s, kvRecord, i, kv.Offset}
-		if err := s.string("its key"); err != nil {
-			return what.wrap(err)
-		}
-		t, err := s.uint32()
-		if err != nil {
-			return what.wrap(err)
-		}
-		if err := s.value(ValueType(t), 0, "its value"); err != nil {
-			return what.wrap(err)
-		}
-		kv.End = s.offset()
-		f.KVs = append(f.KVs, kv)
+	if err := s.scanKVs(f, nKVs); err != nil {
+		return err
 	}
-
 	f.InfoOffset = s.offset()
 	if err := s.count(nTensors, at, w+4+4+8, maxTensors, "tensors"); err != nil {
 		return err
 	}
-	f.Tensors = slices.Grow(f.Tensors[:0], int(nTensors))
-	for i := range nTensors {
-		t := Tensor{InfoOffset: s.offset()}
-		what := recordName{s, infoRecord, i, t.InfoOffset}
-		if err := s.string("its name"); err != nil {
-			return what.wrap(err)
-		}
-		at := s.offset()
-		dims, err := s.uint32()
-		if err != nil {
-			return what.wrap(err)
-		}
-		if dims > maxReadDims {
-			return what.wrap(newFault(CodeTooManyDims, at, "", "it has %d dimensions, and at most %d are allowed", dims, maxDims))
-		}
-		n := int(dims)*int(w) + 4 + 8
-		if _, err := s.need(n); err != nil {
-			return what.wrap(err)
-		}
-		s.pos += n
-		t.InfoEnd = s.offset()
-		f.Tensors = append(f.Tensors, t)
-	}
-	f.InfoEnd = s.offset()
-	// A value at the very end may have been skipped without being read.
-	_, err = s.need(0)
-	return err
-}
-
-// A recordName tells, when it is needed, which record an error belongs to.
-type recordName struct {
-	s     *scanner
-	kind  string
-	index uint64
-	at    int64
-}
-
-// wrap adds the record's number, and its name when that has been read, to a fault.
-// Other errors pass.
-func (r recordName) wrap(err error) error {
-	f, ok := err.(*Fault)
-	if !ok || f.Code == CodeLimit {
+	if err := s.scanTensors(f, nTensors); err != nil {
 		return err
 	}
-	var name string
-	if i, w := r.at-r.s.base, int64(r.s.enc.lenSize()); i >= 0 && i+w <= int64(len(r.s.buf)) {
-		b := r.s.buf[i:]
-		if n := r.s.enc.length(b); n <= uint64(int64(len(b))-w) {
-			name = string(b[w : w+int64(n)])
+	f.InfoEnd = s.offset()
+	return nil
+}
+
+func (s *scanner) scanKVs(f *File, n uint64) error {
+	f.KVs = make([]KV, n)
+	var held arena
+	for i := range f.KVs {
+		kv := &f.KVs[i]
+		if err := s.scanKV(f.r, kv, &held); err != nil {
+			if flt, ok := err.(*Fault); ok && flt.Code != CodeLimit {
+				if kv.Key != "" {
+					flt.Detail = "key " + quote(kv.Key) + ": " + flt.Detail
+				}
+				flt.Detail = fmt.Sprintf("key/value record %d: %s", i, flt.Detail)
+			}
+			return err
 		}
 	}
-	if r.kind == infoRecord {
-		f.Tensor = name
-	} else if name != "" {
-		f.Detail = "key " + quote(name) + ": " + f.Detail
+	return nil
+}
+
+func (s *scanner) scanKV(r io.ReaderAt, kv *KV, held *arena) error {
+	kv.Offset = s.offset()
+	n, err := s.stringLength("its key")
+	if err != nil {
+		return err
 	}
-	f.Detail = fmt.Sprintf("%s %d: %s", r.kind, r.index, f.Detail)
-	return f
+	key, err := s.take(n)
+	if err != nil {
+		return err
+	}
+	kv.Key = string(key)
+	t, err := s.uint32()
+	if err != nil {
+		return err
+	}
+
+	s.mark = s.pos
+	start := s.offset()
+	if err := s.value(ValueType(t), 0, "its value"); err != nil {
+		return err
+	}
+	// The value may have been skipped without being read.
+	if _, err := s.need(0); err != nil {
+		return err
+	}
+	kv.End = s.offset()
+	kv.Value = Value{typ: ValueType(t), enc: s.enc}
+	if kv.Value.typ == TypeString {
+		start += int64(s.enc.lenSize())
+	}
+	if kv.End-start > maxHeld {
+		kv.Value.far = &span{r, start, kv.End}
+	} else {
+		kv.Value.raw = held.copy(s.buf[start-s.base : s.pos])
+	}
+	return nil
+}
+
+func (s *scanner) scanTensors(f *File, n uint64) error {
+	f.Tensors = make([]Tensor, n)
+	w := s.enc.lenSize()
+	var (
+		names []byte // of the tensors from named on, until there are enough for a string
+		named int
+		dims  []uint64
+	)
+	for i := range f.Tensors {
+		t := &f.Tensors[i]
+		if cap(dims)-len(dims) < maxReadDims {
+			dims = make([]uint64, 0, min(maxReadDims*(len(f.Tensors)-i), 4096))
+		}
+		first := len(names)
+		var err error
+		if names, dims, err = s.scanTensor(t, names, dims); err != nil {
+			if flt, ok := err.(*Fault); ok && flt.Code != CodeLimit {
+				flt.Tensor = string(names[first:])
+				flt.Detail = fmt.Sprintf("info record %d: %s", i, flt.Detail)
+			}
+			return err
+		}
+		if len(names) >= maxHeld || i == len(f.Tensors)-1 {
+			// One string holds many names: there is no allocation for each.
+			rest := string(names)
+			for ; named <= i; named++ {
+				t := &f.Tensors[named]
+				n := int(t.InfoEnd-t.InfoOffset) - (w + 4 + len(t.Dims)*w + 4 + 8)
+				t.Name, rest = rest[:n], rest[n:]
+			}
+			names = names[:0]
+		}
+	}
+	return nil
+}
+
+// scanTensor reads an info record, but for its name, which it appends to names.
+func (s *scanner) scanTensor(t *Tensor, names []byte, dims []uint64) ([]byte, []uint64, error) {
+	s.mark = s.pos
+	t.InfoOffset = s.offset()
+	n, err := s.stringLength("its name")
+	if err != nil {
+		return names, dims, err
+	}
+	name, err := s.take(n)
+	if err != nil {
+		return names, dims, err
+	}
+	names = append(names, name...)
+
+	at := s.offset()
+	nDims, err := s.uint32()
+	if err != nil {
+		return names, dims, err
+	}
+	if nDims > maxReadDims {
+		return names, dims, newFault(CodeTooManyDims, at, "", "it has %d dimensions, and at most %d are allowed", nDims, maxDims)
+	}
+	w := s.enc.lenSize()
+	b, err := s.need(int(nDims)*w + 4 + 8)
+	if err != nil {
+		return names, dims, err
+	}
+	s.pos += len(b)
+	first := len(dims)
+	for range nDims {
+		dims = append(dims, s.enc.length(b))
+		b = b[w:]
+	}
+	t.Dims = dims[first:len(dims):len(dims)]
+	t.Type = TensorType(s.enc.uint32(b))
+	t.Offset = s.enc.uint64(b[4:])
+	t.Bytes, t.BytesKnown = t.dataBytes()
+	t.InfoEnd = s.offset()
+	return names, dims, nil
+}
+
+// An arena holds many short byte slices in few allocations.
+type arena struct{ free []byte }
+
+func (a *arena) copy(b []byte) []byte {
+	const block = 16 << 10
+	if len(b) > block/8 {
+		return slices.Clone(b)
+	}
+	if len(b) > len(a.free) {
+		a.free = make([]byte, block)
+	}
+	n := copy(a.free, b)
+	b, a.free = a.free[:n:n], a.free[n:]
+	return b
 }

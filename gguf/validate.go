@@ -124,6 +124,12 @@ func isWord(s string) bool {
 }
 
 func (v *validator) validateValue(kv KV) {
+	value, err := kv.Value.Load()
+	if err != nil {
+		v.report(CodeUnreadable, kv.Offset, "", "the value of key %s cannot be read: %v", quote(kv.Key), err)
+		return
+	}
+	kv.Value = value
 	switch kv.Key {
 	case "general.alignment":
 		v.validateAlignment(kv)
@@ -286,8 +292,13 @@ func (v *validator) validateName(t *Tensor) {
 // isPathLike reports whether a file that is named s could be outside of its directory.
 // A slash alone is not enough: converters from TensorFlow used model/h0/attn.
 func isPathLike(s string) bool {
-	slashed := strings.ReplaceAll(s, `\`, "/")
-	return strings.HasPrefix(slashed, "/") || slices.Contains(strings.Split(slashed, "/"), "..")
+	isSlash := func(r rune) bool { return r == '/' || r == '\\' }
+	for word := range strings.FieldsFuncSeq(s, isSlash) {
+		if word == ".." {
+			return true
+		}
+	}
+	return s != "" && isSlash(rune(s[0]))
 }
 
 // controlChar returns the first character of s that drives a terminal or changes the

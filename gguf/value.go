@@ -1,7 +1,10 @@
 package gguf
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
+	"io"
 	"iter"
 	"math"
 )
@@ -67,15 +70,45 @@ func (e encoding) length(b []byte) uint64 {
 	return e.uint64(b)
 }
 
-// A Value is a typed metadata value. It refers to the header it was read from and
-// is decoded when one of its methods asks for it; the methods return false, and never
-// panic, when the value has another type.
+// A Value is a typed metadata value. It is decoded when one of its methods asks
+// for it; the methods return false, and never panic, when the value has another type.
+//
+// Strings and arrays of more than 64 KiB stay in the file, and are read each time that
+// [Value.Text], [Value.Array] or [Value.Load] is called. The first two then return false when
+// reading fails; Load tells why.
 type Value struct {
 	typ ValueType
 	enc encoding
 	// raw is the payload: a string's bytes without their length, an array with its
 	// element type and count, and otherwise the number.
 	raw []byte
+	far *span // where the payload is when it is not in memory
+}
+
+// A span is a part of a file.
+type span struct {
+	r          io.ReaderAt
+	start, end int64
+}
+
+// Load returns the value with all of its bytes in memory, so that it no longer depends on
+// the file. It fails when they cannot be read, or are not those any more that were
+// there when the file was opened.
+func (v Value) Load() (Value, error) {
+	if v.far == nil {
+		return v, nil
+	}
+	b := make([]byte, v.far.end-v.far.start)
+	if err := readFull(v.far.r, b, v.far.start); err != nil {
+		return Value{}, err
+	}
+	if v.typ == TypeArray {
+		s := &scanner{r: bytes.NewReader(b), size: int64(len(b)), buf: b, enc: v.enc}
+		if err := s.array(1, "its value"); err != nil || s.offset() != s.size {
+			return Value{}, fmt.Errorf("the array at byte %d has changed since the file was opened", v.far.start)
+		}
+	}
+	return Value{typ: v.typ, enc: v.enc, raw: b}, nil
 }
 
 // Scalar is the set of Go types that correspond to the value types which are not arrays.
@@ -246,11 +279,16 @@ func (v Value) Text() (string, bool) {
 	if v.typ != TypeString {
 		return "", false
 	}
-	return string(v.raw), true
+	v, err := v.Load()
+	return string(v.raw), err == nil
 }
 
 // Array returns an array, without decoding its elements.
 func (v Value) Array() (Array, bool) {
+	v, err := v.Load()
+	if err != nil {
+		return Array{}, false
+	}
 	n := 4 + v.enc.lenSize()
 	if v.typ != TypeArray || len(v.raw) < n {
 		return Array{}, false
