@@ -241,7 +241,7 @@ func (c *counter) fingerprint() (f Fingerprint) {
 	seed := seedOf(c.typ)
 	for code, n := range c.total {
 		if n != 0 {
-			f = f.plus(hash(seed, uint64(code)), n)
+			f = f.plus(codeHash(seed, uint64(code)), n)
 		}
 	}
 	return f

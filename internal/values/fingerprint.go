@@ -43,8 +43,8 @@ func seedOf(t *Type) uint64 {
 	return h
 }
 
-// hash spreads a code over 128 bits.
-func hash(seed, code uint64) Fingerprint {
+// codeHash spreads a code over 128 bits.
+func codeHash(seed, code uint64) Fingerprint {
 	lo := mix(seed + code*0x9e3779b97f4a7c15)
 	return Fingerprint{mix(lo + 0xbf58476d1ce4e5b9), lo}
 }
@@ -61,5 +61,5 @@ func mix(z uint64) uint64 {
 // of whose lower halves it knows the sum and the sum of squares.
 func binHash(seed uint64, bin int, n, lo, squares uint64) Fingerprint {
 	b := uint64(bin) << 2
-	return Fingerprint{}.plus(hash(seed, b), n).plus(hash(seed, b|1), lo).plus(hash(seed, b|2), squares)
+	return Fingerprint{}.plus(codeHash(seed, b), n).plus(codeHash(seed, b|1), lo).plus(codeHash(seed, b|2), squares)
 }

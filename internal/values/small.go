@@ -62,7 +62,7 @@ func (k *small) fingerprint() (f Fingerprint) {
 	case direct(k.typ, k.opt):
 	case countable(k.typ):
 		seed := seedOf(k.typ)
-		eachCode(k.typ, k.raw, func(code uint16) { f = f.plus(hash(seed, uint64(code)), 1) })
+		eachCode(k.typ, k.raw, func(code uint16) { f = f.plus(codeHash(seed, uint64(code)), 1) })
 	case k.typ.kind == kindBlock:
 		dst := make([]float32, len(k.raw)/k.typ.BlockBytes*k.typ.numbers())
 		k.typ.Decode(dst, k.raw)

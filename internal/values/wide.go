@@ -80,7 +80,7 @@ func fingerprintWide(t *Type, src []byte) (f Fingerprint) {
 		if t.BlockBytes == 8 {
 			code = le.Uint64(src)
 		}
-		f = f.add(hash(seed, code))
+		f = f.add(codeHash(seed, code))
 	}
 	return f
 }

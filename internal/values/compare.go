@@ -1,0 +1,443 @@
+package values
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"github.com/x448/float16"
+)
+
+// Pair is two tensors to be compared. With types, both have the same number of
+// elements; without, the bytes alone are compared.
+type Pair struct{ A, B Section }
+
+// PairOptions say what [RunPairs] finds out.
+type PairOptions struct {
+	Workers int // 0 stands for one a processor
+	// Values also compares the numbers; otherwise a pair is read up to the first
+	// byte that differs.
+	Values bool
+	// Progress is told how many more bytes were read of both, from several
+	// goroutines.
+	Progress func(n int64)
+}
+
+// Comparison is what [RunPairs] found out about one pair.
+type Comparison struct {
+	Err error // and nothing else, when not nil
+	// Equal says that both have the same type, byte order and bytes.
+	Equal bool
+	// First is the first byte of the tensors that differs, where type and byte
+	// order are the same; otherwise -1.
+	First int64
+	// Difference is nil unless it was asked for.
+	Difference *Difference
+}
+
+// Difference is how two tensors differ as numbers. Two NaN are equal, as are
+// two infinities of one sign; a number and NaN differ, as do a number and an
+// infinity, and neither counts in RelRMS and Cosine.
+type Difference struct {
+	Count  uint64 // numbers compared
+	Differ uint64 // of them, those that are not equal
+	NaN    uint64 // of them, those where one alone is NaN
+	// MaxAbs is the greatest |a-b|, and MaxAt the first number that has it.
+	MaxAbs float64
+	MaxAt  uint64
+	// RelRMS is √(Σ(a-b)²/Σa²): 0 where nothing differs, infinite where only a is
+	// all zeros.
+	RelRMS float64
+	// Cosine is Σab/√(Σa²·Σb²); NaN where either is all zeros.
+	Cosine float64
+	// BRoundsA says that every b is a rounded to the nearest number of B's
+	// floating-point type, ties to even: that B was converted from A, or holds
+	// the same numbers. What is too large is infinite, or, in types without
+	// infinities, NaN or the largest number. ARoundsB is the converse.
+	BRoundsA bool
+	ARoundsB bool
+}
+
+// RunPairs compares pairs of tensors with several workers, and calls yield with
+// what it found of each, in order and never concurrently. What it finds does
+// not depend on the number of workers. It fails as [Run] does.
+func RunPairs(ctx context.Context, pairs []Pair, opt PairOptions, yield func(i int, c *Comparison) error) error {
+	s := &scheduler[Comparison]{
+		n:     len(pairs),
+		plan:  func(i int) plan { return planPair(&pairs[i]) },
+		yield: yield,
+	}
+	return s.run(ctx, opt.Workers, func() worker[Comparison] {
+		return &comparer{pairs: pairs, opt: &opt}
+	})
+}
+
+// planPair cuts the pair by elements, multiples of every block, or, without
+// types, by bytes.
+func planPair(p *Pair) plan {
+	var pl plan
+	var n int64
+	if p.typed() {
+		most := max(bytesOf256(p.A.Type), bytesOf256(p.B.Type))
+		pl.chunk = chunkBytes / most * 256
+		n = min(p.A.elements(), p.B.elements())
+	} else {
+		pl.chunk = chunkBytes
+		n = min(p.A.Data.Size(), p.B.Data.Size())
+	}
+	pl.total = (n + pl.chunk - 1) / pl.chunk
+	pl.take, pl.perPart = pl.total, max(pl.total, 1)
+	if pl.total > splitBytes/chunkBytes {
+		pl.perPart = partBytes / chunkBytes
+	}
+	return pl
+}
+
+func bytesOf256(t *Type) int64 { return int64(256 / t.BlockElems * t.BlockBytes) }
+
+func (s *Section) elements() int64 {
+	return s.Data.Size() / int64(s.Type.BlockBytes) * int64(s.Type.BlockElems)
+}
+
+func (p *Pair) typed() bool { return p.A.Type != nil && p.B.Type != nil }
+
+// sameCode says whether equal bytes are equal numbers, and the other way round
+// but for the several codes of zero and NaN.
+func (p *Pair) sameCode() bool {
+	return p.A.Type == p.B.Type && p.A.BigEndian == p.B.BigEndian
+}
+
+func (p *Pair) check() error {
+	if err := errors.Join(p.A.check(), p.B.check()); err != nil {
+		return err
+	}
+	if p.typed() && (p.A.elements() != p.B.elements() || p.A.Type.Parts != p.B.Type.Parts) {
+		return fmt.Errorf("tensors %q (%s) and %q (%s): %d and %d elements cannot be compared one by one",
+			p.A.Name, p.A.Type.Name, p.B.Name, p.B.Type.Name, p.A.elements(), p.B.elements())
+	}
+	return nil
+}
+
+// comparer is the worker of [RunPairs].
+type comparer struct {
+	pairs []Pair
+	opt   *PairOptions
+	bufs  [2][chunkBytes]byte
+	nums  [2][compareNumbers]float64
+	state *pairState
+}
+
+// compareNumbers is how many numbers are decoded at once: the least multiple of
+// every block that makes calls cheap.
+const compareNumbers = 2048
+
+// pairState is what the workers on one pair have put together.
+type pairState struct {
+	values bool
+	first  atomic.Int64 // byte, in elements of neither type: -1 is none
+	errs   []error      // by part
+	parts  []differ
+}
+
+func (w *comparer) begin(j *job[Comparison]) {
+	p := &w.pairs[j.index]
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	st, ok := j.state.(*pairState)
+	if !ok {
+		n := j.plan.parts()
+		st = &pairState{
+			values: w.opt.Values && p.typed(),
+			errs:   make([]error, n),
+			parts:  make([]differ, n),
+		}
+		st.first.Store(math.MaxInt64)
+		st.errs[0] = p.check()
+		j.state = st
+	}
+	w.state = st
+}
+
+func (w *comparer) do(ctx context.Context, j *job[Comparison], part, from, to int64) {
+	p, st := &w.pairs[j.index], w.state
+	if p.check() != nil {
+		return
+	}
+	d := newDiffer(p)
+	for i := from; i < to && ctx.Err() == nil; i++ {
+		a, b, err := w.read(p, i*j.plan.chunk, j.plan.chunk, st)
+		if err != nil {
+			st.errs[part] = err
+			return
+		}
+		if a == nil {
+			break
+		}
+		if st.values {
+			w.compare(p, a, b, uint64(i*j.plan.chunk)*uint64(p.A.Type.Parts), &d)
+		}
+	}
+	st.parts[part] = d
+}
+
+// read returns the chunk at an element or byte of both tensors, in little-endian
+// order, and nil when it need not be compared.
+func (w *comparer) read(p *Pair, at, n int64, st *pairState) (a, b []byte, err error) {
+	var bytes [2][]byte
+	for side, s := range []*Section{&p.A, &p.B} {
+		at, n := at, n
+		if p.typed() {
+			at = at / int64(s.Type.BlockElems) * int64(s.Type.BlockBytes)
+			n = n / int64(s.Type.BlockElems) * int64(s.Type.BlockBytes)
+		}
+		if !st.values && at > st.first.Load() {
+			return nil, nil, nil
+		}
+		size := min(n, s.Data.Size()-at)
+		if !p.typed() {
+			size = min(n, p.A.Data.Size()-at, p.B.Data.Size()-at)
+		}
+		bytes[side] = w.bufs[side][:size]
+		if err := s.read(bytes[side], at); err != nil {
+			return nil, nil, err
+		}
+		if w.opt.Progress != nil {
+			w.opt.Progress(size)
+		}
+	}
+	a, b = bytes[0], bytes[1]
+	if p.sameCode() {
+		if i := mismatch(a, b); i >= 0 {
+			at := at
+			if p.typed() {
+				at = at / int64(p.A.Type.BlockElems) * int64(p.A.Type.BlockBytes)
+			}
+			lower(&st.first, at+int64(i))
+		}
+	}
+	if st.values {
+		swap(&p.A, a)
+		swap(&p.B, b)
+	}
+	return a, b, nil
+}
+
+func swap(s *Section, b []byte) {
+	if s.BigEndian {
+		s.Type.Swap(b)
+	}
+}
+
+// lower sets v to n if that is less.
+func lower(v *atomic.Int64, n int64) {
+	for {
+		old := v.Load()
+		if n >= old || v.CompareAndSwap(old, n) {
+			return
+		}
+	}
+}
+
+// mismatch returns the index of the first byte that differs, or -1.
+func mismatch(a, b []byte) int {
+	if bytes.Equal(a, b) {
+		return -1
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+// compare compares decoded numbers; at is the index of the first.
+func (w *comparer) compare(p *Pair, a, b []byte, at uint64, d *differ) {
+	ta, tb := p.A.Type, p.B.Type
+	for len(a) > 0 {
+		n := ta.Decode64(w.nums[0][:], a)
+		x := w.nums[0][:n]
+		step := n / ta.numbers() * ta.BlockBytes
+		if p.sameCode() && bytes.Equal(a[:step], b[:step]) {
+			d.same(x)
+			b = b[step:]
+		} else {
+			tb.Decode64(w.nums[1][:n], b)
+			d.add(x, w.nums[1][:n], at)
+			b = b[n/tb.numbers()*tb.BlockBytes:]
+		}
+		a = a[step:]
+		at += uint64(n)
+	}
+}
+
+func (w *comparer) end(j *job[Comparison], _ int64, last bool) *Comparison {
+	if !last {
+		return nil
+	}
+	p, st := &w.pairs[j.index], w.state
+	for _, err := range st.errs {
+		if err != nil {
+			return &Comparison{Err: err}
+		}
+	}
+	c := &Comparison{First: -1}
+	if p.sameCode() {
+		a, b := p.A.Data.Size(), p.B.Data.Size()
+		if a != b {
+			lower(&st.first, min(a, b))
+		}
+		if first := st.first.Load(); first < math.MaxInt64 {
+			c.First = first
+		}
+		c.Equal = c.First < 0
+	}
+	if st.values {
+		total := newDiffer(p)
+		for i := range st.parts {
+			total.merge(&st.parts[i])
+		}
+		d := total.difference()
+		c.Difference = &d
+	}
+	return c
+}
+
+// differ adds up how numbers differ. Its sums are of float64s in the order of
+// the numbers within a part, and of the parts.
+type differ struct {
+	count, differ, nan uint64
+	maxAbs             float64
+	maxAt              uint64
+	diff2, a2, b2, ab  float64
+	roundB, roundA     func(float64, float64) bool
+	bRoundsA, aRoundsB bool
+}
+
+func newDiffer(p *Pair) differ {
+	if !p.typed() {
+		return differ{}
+	}
+	d := differ{roundA: p.A.Type.rounds(), roundB: p.B.Type.rounds()}
+	d.bRoundsA, d.aRoundsB = d.roundB != nil, d.roundA != nil
+	return d
+}
+
+// same adds numbers that are the same on both sides.
+func (d *differ) same(x []float64) {
+	d.count += uint64(len(x))
+	for _, v := range x {
+		if v-v == 0 {
+			s := v * v
+			d.a2 += s
+			d.b2 += s
+			d.ab += s
+		}
+	}
+}
+
+func (d *differ) add(x, y []float64, at uint64) {
+	d.count += uint64(len(x))
+	y = y[:len(x)]
+	for i, a := range x {
+		b := y[i]
+		diff := a - b
+		if diff != 0 && (a == a || b == b) {
+			if a != b {
+				d.differs(a, b, at+uint64(i))
+			}
+		}
+		if diff-diff == 0 {
+			d.diff2 += diff * diff
+			d.a2 += a * a
+			d.b2 += b * b
+			d.ab += a * b
+		}
+	}
+}
+
+// differs adds two numbers that are not equal, or of which one is NaN.
+func (d *differ) differs(a, b float64, at uint64) {
+	d.differ++
+	if a != a || b != b {
+		d.nan++
+	} else if abs := math.Abs(a - b); abs > d.maxAbs {
+		d.maxAbs, d.maxAt = abs, at
+	}
+	d.bRoundsA = d.bRoundsA && d.roundB(a, b)
+	d.aRoundsB = d.aRoundsB && d.roundA(b, a)
+}
+
+func (d *differ) merge(o *differ) {
+	d.count += o.count
+	d.differ += o.differ
+	d.nan += o.nan
+	if o.maxAbs > d.maxAbs {
+		d.maxAbs, d.maxAt = o.maxAbs, o.maxAt
+	}
+	d.diff2 += o.diff2
+	d.a2 += o.a2
+	d.b2 += o.b2
+	d.ab += o.ab
+	d.bRoundsA = d.bRoundsA && o.bRoundsA
+	d.aRoundsB = d.aRoundsB && o.aRoundsB
+}
+
+func (d *differ) difference() Difference {
+	r := Difference{
+		Count: d.count, Differ: d.differ, NaN: d.nan, MaxAbs: d.maxAbs, MaxAt: d.maxAt,
+		Cosine:   d.ab / (math.Sqrt(d.a2) * math.Sqrt(d.b2)),
+		BRoundsA: d.bRoundsA, ARoundsB: d.aRoundsB,
+	}
+	if d.diff2 != 0 {
+		r.RelRMS = math.Sqrt(d.diff2 / d.a2)
+	}
+	return r
+}
+
+// rounds returns what says whether b is a rounded to the type; nil for types
+// that numbers are not rounded to one by one.
+func (t *Type) rounds() func(a, b float64) bool {
+	switch {
+	case t.kind != kindFloat || t.float.special == exponent:
+		return nil
+	case t.Name == "F64":
+		return func(a, b float64) bool { return a == b }
+	case t.Name == "F32" || t.Name == "C64":
+		return func(a, b float64) bool { return float64(float32(a)) == b }
+	case t.Name == "F16":
+		return func(a, b float64) bool {
+			if f := float32(a); float64(f) == a {
+				return float64(float16.Fromfloat32(f).Float32()) == b
+			}
+			return t.float.round(a) == b
+		}
+	case t.float.special == ieee:
+		return func(a, b float64) bool { return t.float.round(a) == b }
+	}
+	return func(a, b float64) bool {
+		r := t.float.round(a)
+		if math.IsInf(r, 0) {
+			return b != b || b == math.Copysign(t.float.max(), r)
+		}
+		return r == b
+	}
+}
+
+// round returns v rounded to the nearest number of the format, ties to even, and
+// an infinity where that is beyond the largest.
+func (f floatFormat) round(v float64) float64 {
+	if v-v != 0 || v == 0 {
+		return v
+	}
+	_, e := math.Frexp(v)
+	lowest := max(e-1, 1-f.bias) - f.mant // exponent of the last bit kept
+	r := math.Ldexp(math.RoundToEven(math.Ldexp(v, -lowest)), lowest)
+	if math.Abs(r) > f.max() {
+		return math.Copysign(math.Inf(1), v)
+	}
+	return r
+}
