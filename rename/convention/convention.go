@@ -22,7 +22,12 @@ type Convention struct {
 	// VariantOf names the convention that this one departs from, for a
 	// spelling that was given up.
 	VariantOf string
-	Layout    Layout
+	// Preferred conventions are named first where names alone cannot tell.
+	Preferred bool
+	// Frame conventions are what a multimodal model adds to a language model
+	// and its towers; its families are those of the whole.
+	Frame  bool
+	Layout Layout
 	// Refuse says why no conversion is derived from or to this convention.
 	Refuse  string
 	Sources []string

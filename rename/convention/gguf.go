@@ -29,6 +29,8 @@ type ggufArchitecture struct {
 	Bias     []string          `yaml:"bias"`
 	Families []string          `yaml:"families"`
 	Optional []string          `yaml:"optional"`
+	Require  []string          `yaml:"require"`
+	Pref     bool              `yaml:"preferred"`
 	Roles    map[string]string `yaml:"roles"`
 	Skip     string            `yaml:"skip"`
 }
@@ -85,7 +87,7 @@ func loadGGUF(vocab *vocabulary) ([]*Convention, error) {
 		}
 		c := &Convention{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
-			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, vocab: vocab,
+			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
 			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, Contiguous), Decay: "negative", Conv: "ck"},
 		}
 		if c.Families == nil {
@@ -105,6 +107,9 @@ func loadGGUF(vocab *vocabulary) ([]*Convention, error) {
 			s.optional = slices.ContainsFunc(doc.Optional, isOptional) || slices.ContainsFunc(a.Optional, isOptional)
 			if a.MoE && (strings.HasPrefix(name, "blk.ffn_") && name != "blk.ffn_norm" || name == "blk.exp_probs_b") {
 				s.optional = true
+			}
+			if slices.Contains(a.Require, name) {
+				s.optional = false
 			}
 			if slices.Contains(a.Bias, name) {
 				s.leaves = []leaf{{"weight", ".weight", false}, {"bias", ".bias", false}}

@@ -182,6 +182,7 @@ type evaluation struct {
 	prefix   string
 	tensor   []int32 // by subject; -1 when the convention does not know it
 	covered  int
+	cost     int
 	required int // of the convention's required tensors, those found
 	biases   int // of these, the biases
 	missing  []int32
@@ -432,17 +433,31 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 			e.extra = append(e.extra, int32(i))
 		}
 	}
+	e.cost = id.cost(c, e)
 	e.unshaped = !id.shapesAgree(c, e)
 	return e
 }
 
 // compareEvaluations orders the better fit first.
 func compareEvaluations(a, b *evaluation) int {
-	return cmp.Or(
-		cmp.Compare(a.distance(), b.distance()),
-		cmp.Compare(len(a.missing)+len(a.extra), len(b.missing)+len(b.extra)),
-		cmp.Compare(b.covered, a.covered),
-	)
+	return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(b.covered, a.covered))
+}
+
+// cost weighs what is missing and extra. A bias weighs half: models are built
+// with and without them.
+func (id *identification) cost(c *Convention, e *evaluation) int {
+	cost := 2*len(e.missing) + 2*len(e.extra)
+	for _, i := range e.missing {
+		if strings.HasSuffix(c.tensors[i].Role, ".bias") {
+			cost--
+		}
+	}
+	for _, i := range e.extra {
+		if strings.HasSuffix(id.subjects[i].normal, ".bias") {
+			cost--
+		}
+	}
+	return cost
 }
 
 // fits evaluates every convention that has hits, the best first.
@@ -463,6 +478,7 @@ func (id *identification) fits(taken []bool) []*evaluation {
 			// A bias that a convention requires says more than one that it
 			// allows; so says a file of a project more than a dump of a server.
 			cmp.Compare(b.biases, a.biases),
+			compareBool(ca.Preferred, cb.Preferred),
 			compareBool(ca.HasDialect("hf"), cb.HasDialect("hf")),
 			cmp.Compare(len(cb.Families), len(ca.Families)),
 			strings.Compare(ca.Name, cb.Name),

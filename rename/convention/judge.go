@@ -101,6 +101,9 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		return
 	}
 	res.Convention = c.Name
+	if c.VariantOf == "" && len(parts) == 0 {
+		res.Nearest = Nearest{c.Name, best.distance()}
+	}
 	if !res.Adapter {
 		for _, e := range ties {
 			for _, d := range id.reg.list[e.conv].Dialects {

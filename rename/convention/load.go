@@ -37,6 +37,8 @@ type document struct {
 	Own         []string  `yaml:"own"`
 	Refuse      string    `yaml:"refuse"`
 	Abstract    bool      `yaml:"abstract"`
+	Preferred   bool      `yaml:"preferred"`
+	Frame       bool      `yaml:"frame"`
 }
 
 type include struct {
@@ -201,7 +203,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	trail = append(trail, name)
 	c := &Convention{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Frame: d.Frame, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
 	}
 	var specs []spec
 	if d.Extends != "" {
