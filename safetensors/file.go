@@ -183,7 +183,9 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 		return nil, fmt.Errorf("read header: %w", err)
 	}
 	if fault != nil {
-		explain(fault, r, size)
+		head := make([]byte, min(max(size, 0), sniffed))
+		n, _ := r.ReadAt(head, 0)
+		explain(fault, head[:n])
 		return nil, fault
 	}
 	return f, nil

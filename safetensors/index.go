@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -116,6 +117,9 @@ func ReadIndex(r io.Reader) (*Index, error) {
 	if fault := p.index(); fault != nil {
 		if p.err != nil {
 			return nil, fmt.Errorf("read index: %w", p.err)
+		}
+		if head := p.buf[:min(p.end, sniffed)]; p.base == 0 && p.buf[0] != '{' {
+			explain(fault, head)
 		}
 		return nil, fault
 	}
@@ -452,7 +456,11 @@ func (p *indexParser) spelling(t text) (uint32, *Fault) {
 		if len(x.spellings) == maxShards {
 			return 0, p.fault(CodeLimit, t.start-1, "more than %d shards", maxShards)
 		}
-		shard := string(p.value(t))
+		written := string(raw)
+		shard := written
+		if t.escaped {
+			shard = string(p.value(t))
+		}
 		at := -1
 		if t.escaped || len(x.shards) < len(x.spellings) {
 			at = slices.Index(x.shards, shard)
@@ -462,8 +470,8 @@ func (p *indexParser) spelling(t text) (uint32, *Fault) {
 			x.shards = append(x.shards, shard)
 		}
 		n = uint32(len(x.spellings))
-		x.spellings = append(x.spellings, spelling{raw: string(raw), shard: at, first: x.count})
-		p.bySet[string(raw)] = n
+		x.spellings = append(x.spellings, spelling{raw: written, shard: at, first: x.count})
+		p.bySet[written] = n
 	}
 	p.last = n
 	return n, nil
@@ -602,10 +610,9 @@ func (x *Index) judge(seed uint64) {
 
 // judgeShards judges each shard path, and their numbering.
 func (x *Index) judgeShards(l *faultList) {
-	type set struct{ of, last int } // how many its shards say there are; a spelling
-	sets := make(map[string]set)
+	sets := make(map[string]int) // how many shards the first of a prefix says there are
 	numbers := make(map[string]map[int]bool)
-	for n, s := range x.spellings {
+	for _, s := range x.spellings {
 		shard := x.shards[s.shard]
 		name, _ := x.At(s.first)
 		offset, _ := x.ValueSpan(s.first)
@@ -630,30 +637,35 @@ func (x *Index) judgeShards(l *faultList) {
 			add(CodeBadOrdinal, Warning, "has a number that is not within 1 to %d", of)
 		}
 		old, ok := sets[prefix]
-		if ok && old.of != of {
-			add(CodeMixedTotals, Error, "is one of %d, but others are of %d", of, old.of)
+		if ok && old != of {
+			add(CodeMixedTotals, Error, "is one of %d, but others are of %d", of, old)
 			continue
 		}
-		sets[prefix] = set{of, n}
+		sets[prefix] = of
 		if numbers[prefix] == nil {
 			numbers[prefix] = make(map[int]bool)
 		}
 		numbers[prefix][no] = true
 	}
-	for _, s := range x.spellings {
-		prefix, _, of, ok := ParseShardName(x.shards[s.shard])
-		if !ok || numbers[prefix] == nil || of > maxShards {
-			continue
-		}
-		for no := 1; no <= sets[prefix].of; no++ {
-			if !numbers[prefix][no] {
-				l.add(Fault{
-					Code: CodeMissingOrdinal, Severity: Warning, Offset: -1,
-					Detail: fmt.Sprintf("no tensor is in shard %d of the %d of %s", no, sets[prefix].of, quote(prefix)),
-				})
+	for _, prefix := range slices.Sorted(maps.Keys(sets)) {
+		of, got := sets[prefix], numbers[prefix]
+		missing := of
+		for no := range got {
+			if 1 <= no && no <= of {
+				missing--
 			}
 		}
-		delete(numbers, prefix)
+		if missing == 0 {
+			continue
+		}
+		first := 1
+		for got[first] {
+			first++
+		}
+		l.add(Fault{
+			Code: CodeMissingOrdinal, Severity: Warning, Offset: -1,
+			Detail: fmt.Sprintf("no tensor is in %d of the %d shards of %s, the first of them number %d", missing, of, quote(prefix), first),
+		})
 	}
 }
 

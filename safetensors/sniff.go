@@ -2,7 +2,6 @@ package safetensors
 
 import (
 	"bytes"
-	"io"
 	"strings"
 )
 
@@ -21,16 +20,16 @@ var lookalikes = []struct {
 	{HintZeros, strings.Repeat("\x00", 16), "the file begins with zeros, as an interrupted download leaves it: download it again"},
 }
 
-// explain adds to the fault of a file that cannot be opened what the file seems
-// to be instead.
-func explain(fault *Fault, r io.ReaderAt, size int64) {
+// sniffed is how many bytes of a file are looked at.
+const sniffed = 64
+
+// explain adds to the fault of what cannot be opened what it seems to be
+// instead, from its first bytes.
+func explain(fault *Fault, head []byte) {
 	if fault.Hint != "" {
 		return
 	}
-	head := make([]byte, max(0, min(size, 64)))
-	n, _ := r.ReadAt(head, 0)
-	head = head[:n]
-	if bytes.IndexByte(head[:min(n, lengthSize)], 0) < 0 {
+	if bytes.IndexByte(head[:min(len(head), lengthSize)], 0) < 0 {
 		// Text: no header length that is in bounds is without a zero byte.
 		head = bytes.ToLower(bytes.TrimLeft(head, " \t\r\n"))
 	}

@@ -225,8 +225,7 @@ func (f *File) checkNames(l *faultList) {
 		}
 		if class&pathByte != 0 && leavesDirectory(name) || name == ".." {
 			l.addName(f, i, CodePathLikeName, Warning, "name leaves the directory if it is used as a path")
-		}
-		if isEdge(name[0]) || isEdge(name[len(name)-1]) || odd && strings.TrimSpace(name) != name {
+		} else if isEdge(name[0]) || isEdge(name[len(name)-1]) || odd && strings.TrimSpace(name) != name {
 			l.addName(f, i, CodeAmbiguousName, Warning, "name begins or ends with white space or a dot")
 		}
 	}
@@ -336,7 +335,7 @@ func (f *File) checkLayout(l *faultList) {
 	case cursor > size:
 		l.add(Fault{
 			Code: CodeIncomplete, Severity: Error, Offset: f.size, Tensor: f.name(beyond), Hint: HintTruncated,
-			Detail: fmt.Sprintf("file ends %d bytes short of its data, within or before this tensor; download or copy it again", cursor-size),
+			Detail: fmt.Sprintf("file ends %d bytes short, and this is the first tensor it cuts; download or copy the file again", cursor-size),
 		})
 	case cursor < size:
 		l.add(Fault{
