@@ -217,9 +217,12 @@ func (l *linter) weightOnly() {
 		}
 	}
 	if len(alone) > 0 {
-		r := &l.m.Rules[alone[0]]
+		others := ""
+		if len(alone) > 1 {
+			others = fmt.Sprintf(" (and so for %d rules more)", len(alone)-1)
+		}
 		l.add(codeWeightOnly, Note, alone[0], "end both sides in {leaf...} to take them along",
-			"%d rules rename .weight alone, this the first: a bias, scales or zeros beside %s stay behind", len(alone), r.From[0])
+			"a bias, scales or zeros beside %s stay behind, where there are any%s", l.m.Rules[alone[0]].From[0], others)
 	}
 }
 
@@ -232,10 +235,8 @@ func (p *Plan) LeftBehind() []Finding {
 		if row.Action != Move || row.Rule < 0 {
 			continue
 		}
-		if owner, leaf := splitOwner(row.From); leaf != "" {
-			if newOwner, _ := splitOwner(row.To); newOwner != owner {
-				moved[owner] = row.Rule
-			}
+		if owner, leaf := splitOwner(row.From); leaf != "" && !strings.HasPrefix(row.To, owner+".") {
+			moved[owner] = row.Rule
 		}
 	}
 	byRule := make(map[int][]string)

@@ -108,8 +108,11 @@ func (p *parser) yamlError(err error) {
 		p.errorAt(1, 1, "", "%s", le.Message)
 	default:
 		hint := ""
-		if strings.Contains(le.Message, "mapping values are not allowed") {
+		switch {
+		case strings.Contains(le.Message, "mapping values are not allowed"):
 			hint = "put quotes round a name with a colon and a space in it, and check the indentation"
+		case strings.Contains(le.Message, "',' or"):
+			hint = "between [ and ], or { and }, put quotes round names with braces"
 		}
 		p.errorAt(le.Mark.Line, le.Mark.Column, hint, "not YAML: %s", le.Message)
 	}

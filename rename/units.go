@@ -72,6 +72,10 @@ func (u unit) takes(c byte) bool {
 	return true
 }
 
+// maxDisjointStates bounds the comparison of two patterns, far beyond what any
+// that people write need.
+const maxDisjointStates = 200_000
+
 // disjoint reports whether no name belongs to both languages. It may say false
 // where that is so, as it forgets that holes can be equal and runs whole.
 func disjoint(a, b []unit) bool {
@@ -92,7 +96,7 @@ func disjoint(a, b []unit) bool {
 	for len(stack) > 0 {
 		s := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if s.i == len(a) && s.j == len(b) {
+		if s.i == len(a) && s.j == len(b) || len(seen) > maxDisjointStates {
 			return false
 		}
 		if s.i < len(a) && a[s.i].isHole() && (s.iTook || a[s.i].kind == Anything) {

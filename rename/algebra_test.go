@@ -1,0 +1,280 @@
+package rename
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func written(t testing.TB, m *Map) string {
+	t.Helper()
+	var b strings.Builder
+	if err := Write(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestInvert(t *testing.T) {
+	const mayStay = "; the inverse of a plan remembers each name: rename --write-inverse"
+	tests := []struct{ name, body, want string }{
+		{
+			"names that are told apart by their text",
+			"from: yi\nto: llama\nrename:\n  l.{n}.ln1.weight: l.{n}.norm.weight\n",
+			"version: 1\ndescription: Undoes map.yaml; right where no tensor had one of its new names before\n" +
+				"from: llama\nto: yi\nrename:\n  l.{n}.norm.weight: l.{n}.ln1.weight\n",
+		},
+		{
+			"a swap needs no condition",
+			"rename: {a: b, b: a}",
+			"version: 1\ndescription: Undoes map.yaml\nrename:\n  b: a\n  a: b\n",
+		},
+		{
+			"a shift",
+			"rename: {'h.{n}.{x...}': 'h.{n+1}.{x}'}",
+			"version: 1\ndescription: Undoes map.yaml\nrename:\n  h.{n}.{x...}: h.{n-1}.{x}\n",
+		},
+		{
+			"a prefix for all",
+			"rename: {'{x...}': 'module.{x}'}",
+			"version: 1\ndescription: Undoes map.yaml\nrename:\n  module.{x...}: \"{x}\"\n",
+		},
+		{
+			"holes in another order, one twice",
+			"rename: {'{a:seg}.{n}': 'x.{n}.{a}.{n}'}\notherwise: error",
+			"version: 1\ndescription: Undoes map.yaml\nrename:\n  x.{n}.{a:seg}.{n}: \"{a}.{n}\"\notherwise: error\n",
+		},
+		{
+			"a prefix drop forgets who had it",
+			"rename: {'module.{x...}': '{x}'}",
+			"map.yaml:1:10: {x} is so general that names which the map leaves alone may look like it" + mayStay,
+		},
+		{
+			"unless all have it",
+			"rename: {'module.{x...}': '{x}'}\notherwise: error",
+			"version: 1\ndescription: Undoes map.yaml\nrename:\n  \"{x...}\": module.{x}\notherwise: error\n",
+		},
+		{"drop", "rules: [{from: a, drop: why}]", "map.yaml:1:9: a drops tensors, and nothing brings them back"},
+		{"strip", "strip: [a]", "map.yaml: strip takes out segments, and no new name says where they were" + mayStay},
+		{"otherwise drop", "otherwise: {drop: why}", "map.yaml: otherwise drops tensors, and nothing brings them back"},
+		{"many to one", "rename: {a: c, b: c}", "map.yaml:1:16: c and c (map.yaml:1:10) can make the same name" + mayStay},
+		{"a pattern makes a single name", "rename: {a: c.1, 'b.{n}': 'c.{n}'}", "map.yaml:1:18: c.{n} and c.1 (map.yaml:1:10) can make the same name" + mayStay},
+		{"a hole is lost", "rename: {'h.{n}': x}", "map.yaml:1:10: x does not have {n}, and no new name says what it was"},
+		{"two readings", "rename: {'{a...}.x.{b...}': 'y.{a}.{b}'}", "map.yaml:1:10: a name that y.{a}.{b} makes can be read in several ways"},
+		{"two shifts", "rename: {'h.{n}': 'h.{n}.{n+1}'}", "map.yaml:1:10: h.{n}.{n+1} shifts {n} in two ways"},
+		{"no pattern", "rename: {'h.{n}': 'h1{n}'}", "map.yaml:1:10: a name that h1{n} makes can be read in several ways"},
+		{
+			"bytes", "rules: [{from: 'a.{n}', transpose: true, to: 'b.{n}'}]",
+			"map.yaml:1:9: a.{n} -> b.{n} moves bytes, and only renames are inverted",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inv, err := Invert(mustParse(t, tt.body))
+			got := ""
+			if err != nil {
+				got = err.Error()
+				if _, ok := errors.AsType[*RuleError](err); !ok {
+					t.Errorf("%v is no RuleError", err)
+				}
+			} else {
+				got = written(t, inv)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestInvertIsRightOrRefuses(t *testing.T) {
+	inverted := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m := anyMap().Draw(t, "map")
+		inv, err := Invert(m)
+		if err != nil {
+			return
+		}
+		names := namesFor(t, m)
+		p := NewPlan(m, names, Limits{})
+		if p.Err() != nil {
+			return
+		}
+		back := NewPlan(inv, newNames(p), Limits{})
+		conditional := strings.Contains(inv.Description, "right where")
+		for i, row := range p.Rows {
+			if conditional && row.Rule < 0 && back.Rows[i].Rule >= 0 {
+				return // the condition that the description states does not hold
+			}
+		}
+		if got := newNames(back); back.Err() != nil || !slices.Equal(got, names) {
+			t.Fatalf("%q to %q and back to %q, %v", names, newNames(p), got, back.Err())
+		}
+		inverted++
+	})
+	if inverted == 0 {
+		t.Error("no map that was drawn has an inverse")
+	}
+}
+
+func TestCompose(t *testing.T) {
+	tests := []struct{ name, a, b, want string }{
+		{
+			"a chain", "rename: {'h.{n}.a': 'l.{n}.b'}", "rename: {'l.{i}.b': 'x.{i}.c'}",
+			"rename:\n  h.{n}.a: x.{n}.c\n  l.{i}.b: x.{i}.c\n",
+		},
+		{
+			"a prefix cut, then a pattern of what it uncovers",
+			"rename: {'module.{x...}': '{x}'}", "rename: {'l.{x}.ln1': 'l.{x}.norm'}",
+			"rename:\n  module.l.{x_2}.ln1: l.{x_2}.norm\n  module.{x...}: \"{x}\"\n  l.{x}.ln1: l.{x}.norm\n",
+		},
+		{
+			"shifts add up", "rename: {'h.{n}': 'l.{n+2}'}", "rename: {'l.{n}': 'm.{n-1}'}",
+			"rename:\n  h.{n}: m.{n+1}\n  l.{n}: m.{n-1}\n",
+		},
+		{
+			"single names", "rename: {a: h.1, b: q}", "rename: {'h.{n}': 'l.{n+1}'}",
+			"rename:\n  a: l.2\n  b: q\n  h.{n}: l.{n+1}\n",
+		},
+		{
+			"what is dropped stays dropped, by either",
+			"rules: [{from: a, drop: first}, {from: b, to: c}]", "rules: [{from: c, drop: second}]",
+			"rules:\n  - from: a\n    drop: first\n  - from: b\n    drop: second\n  - from: c\n    drop: second\n",
+		},
+		{
+			"strips", "strip: [x]", "strip: ['y']\nrename: {a: b}",
+			"strip:\n  - x\n  - \"y\"\nrename:\n  a: b\n",
+		},
+		{
+			"an error stays one", "rename: {a: b}\notherwise: error", "rename: {b: c, d: e}",
+			"rename:\n  a: c\notherwise: error\n",
+		},
+		{
+			"the second map takes a part",
+			"rename: {'{p...}.a': '{p}.b'}", "rename: {'l.{n}.{x...}': 'h.{n}.{x}'}",
+			"!a.yaml:1:10: l.{n}.{x...} of b.yaml:1:10 takes some of the names that {p}.b makes and leaves others, or may; apply the maps one after the other",
+		},
+		{
+			"the second map strips", "rename: {a: x.b}", "strip: [x]",
+			"!a.yaml: b.yaml strips segments from names that this map has changed; apply the maps one after the other",
+		},
+		{
+			"the second map knows all names or fails", "rename: {a: b}", "rename: {c: d}\notherwise: error",
+			"!a.yaml:1:10: a -> b makes names that no rule of b.yaml matches, which it calls an error",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := mustParse(t, tt.a), mustParse(t, tt.b)
+			a.File, b.File = "a.yaml", "b.yaml"
+			c, err := Compose(a, b)
+			got := ""
+			if err != nil {
+				got = "!" + err.Error()
+			} else {
+				got = strings.TrimPrefix(written(t, c), "version: 1\ndescription: Does a.yaml, then b.yaml\n")
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestComposeIsApplyingBoth(t *testing.T) {
+	composed := 0
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := anyMap().Draw(t, "a"), anyMap().Draw(t, "b")
+		c, err := Compose(a, b)
+		if err != nil {
+			return
+		}
+		names := namesFor(t, a, b)
+		first := NewPlan(a, names, Limits{})
+		if first.Err() != nil {
+			return
+		}
+		second := NewPlan(b, newNames(first), Limits{})
+		if second.Err() != nil {
+			return
+		}
+		both := NewPlan(c, names, Limits{})
+		if got, want := newNames(both), newNames(second); both.Err() != nil || !slices.Equal(got, want) {
+			t.Fatalf("%q become %q, %v; want %q", names, got, both.Err(), want)
+		}
+		composed++
+	})
+	if composed == 0 {
+		t.Error("no maps that were drawn can be composed")
+	}
+}
+
+func TestWriteIsReadBack(t *testing.T) {
+	odd := rapid.SampledFrom([]string{
+		"a", "yes", "null", "1", "-", "a: b", "#", " a", "a ", "é", "\x00", "\u2028", "\U000e0001", "{", "}", "\"", "\\",
+		"\n", "\t", "\ufeff", "\ufffd", "~", "*a", "&a", "!a", "y", "0x1", "1e3", ".inf", "?", strings.Repeat("k", 1100),
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		m := anyMap().Draw(t, "map")
+		m.File = ""
+		m.Description = odd.Draw(t, "description")
+		for range rapid.IntRange(0, 3).Draw(t, "odd names") {
+			m.Rules = append(m.Rules, Rule{
+				From: []*Pattern{Exactly(odd.Draw(t, "from"))}, To: []*Template{literalTemplate(odd.Draw(t, "to"))},
+			})
+		}
+		if rapid.Bool().Draw(t, "drop") {
+			m.Rules = append(m.Rules, Rule{From: []*Pattern{Exactly(odd.Draw(t, "from"))}, Drop: odd.Draw(t, "reason")})
+		}
+		if rapid.Bool().Draw(t, "otherwise") {
+			m.Otherwise = Otherwise{OtherwiseDrop, odd.Draw(t, "reason")}
+		}
+		var b strings.Builder
+		if err := Write(&b, m); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Parse("", []byte(b.String()))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, &b)
+		}
+		for i := range back.Rules {
+			back.Rules[i].Pos = Pos{}
+		}
+		if diff := cmp.Diff(m, back, cmp.AllowUnexported(Rule{}, Pattern{}, piece{}, Template{}, templatePiece{}, Operation{})); diff != "" {
+			t.Fatalf("%s\n(-written +read):\n%s", &b, diff)
+		}
+	})
+}
+
+func TestWriteOperations(t *testing.T) {
+	const text = `version: 1
+rules:
+  - from: l.{n}.W_pack
+    split: {axis: 0, parts: [1, 1], layout: per-head}
+    to:
+      - l.{n}.q
+      - l.{n}.k
+  - from:
+      - l.{n}.a
+      - l.{n}.b
+    concat:
+      axis: 0
+    to: l.{n}.ab
+`
+	if diff := cmp.Diff(text, written(t, mustParse(t, text))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWriteRefusesOtherThanUTF8(t *testing.T) {
+	m := &Map{Rules: []Rule{{From: []*Pattern{Exactly("a\xffb")}, To: []*Template{literalTemplate("c")}}}}
+	var b strings.Builder
+	err := Write(&b, m)
+	if want := `a name near "\xffb\": c" is not UTF-8 and cannot be written in YAML`; err == nil || err.Error() != want || b.Len() != 0 {
+		t.Errorf("%v, %q; want %s", err, &b, want)
+	}
+}
