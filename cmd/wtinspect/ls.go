@@ -267,7 +267,7 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 			}
 			one := func(t checkpoint.Tensor) bool {
 				l.chosen++
-				fillRow(row[1:], c, &t, dims)
+				l.fillRow(row[1:], c, &t)
 				return yield(row)
 			}
 			if indices == nil {
@@ -287,20 +287,25 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 	}}
 }
 
-// fillRow sets the cells from the name on.
-func fillRow(row []render.Cell, c *checkpoint.Checkpoint, t *checkpoint.Tensor, dims bool) {
+// fillRow sets the cells from the name on. A table that does not show the last
+// of them is spared the work.
+func (l *listing) fillRow(row []render.Cell, c *checkpoint.Checkpoint, t *checkpoint.Tensor) {
 	row[0] = render.Text(t.Name)
 	row[1] = dtypeCell(t)
 	row[2] = render.Shape(t.Shape)
-	if dims {
+	if l.options.dims == "ggml" {
 		row[3] = dimsCell(t)
 	}
-	row[4], row[5], row[6], row[7] = render.Null(), render.Null(), render.Null(), render.Null()
-	if n, ok := t.Elements(); ok {
-		row[4] = render.Uint(n)
-	}
+	row[5] = render.Null()
 	if t.BytesKnown {
 		row[5] = render.Bytes(t.Bytes)
+	}
+	if l.options.Format() == render.TableFormat && !l.verbose {
+		return
+	}
+	row[4], row[6], row[7] = render.Null(), render.Null(), render.Null()
+	if n, ok := t.Elements(); ok {
+		row[4] = render.Uint(n)
 	}
 	if t.File >= 0 {
 		row[6] = render.Text(c.Files[t.File].Name)

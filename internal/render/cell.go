@@ -77,35 +77,24 @@ func (c Cell) In(color Color) Cell {
 	return c
 }
 
-// appendHuman appends the cell as people read it.
-func (c *Cell) appendHuman(dst []byte, terminal bool) []byte {
+// appendHuman appends the cell as people read it, and reports whether that is
+// plain: a byte is a column.
+func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 	switch c.kind {
 	case null:
-		return append(dst, '-')
+		return append(dst, '-'), true
 	case text, value:
-		return appendEscaped(dst, c.s)
+		if c.s != "" && plain(c.s) {
+			return append(dst, c.s...), true
+		}
+		return appendEscaped(dst, c.s), false
 	case size:
 		if terminal {
-			return appendSize(dst, c.n)
+			return appendSize(dst, c.n), true
 		}
 	}
-	return c.appendPlain(dst)
+	return c.appendPlain(dst), true
 }
-
-// width returns the columns the cell takes, using scratch and returning it.
-func (c *Cell) width(scratch []byte, terminal bool) (int, []byte) {
-	if c.kind == text && c.s != "" && plain(c.s) {
-		return len(c.s), scratch
-	}
-	scratch = c.appendHuman(scratch[:0], terminal)
-	if c.ascii() {
-		return len(scratch), scratch
-	}
-	return displayWidth(string(scratch)), scratch
-}
-
-// ascii reports whether the cell is shown with one byte a column.
-func (c *Cell) ascii() bool { return c.kind != text && c.kind != value || plain(c.s) }
 
 // appendPlain appends the cell unescaped.
 func (c *Cell) appendPlain(dst []byte) []byte {

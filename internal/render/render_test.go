@@ -215,6 +215,40 @@ checkpoint|name|dtype|shape|bytes|mean|flag|delta|value
 	}
 }
 
+// A long table is laid out in blocks: the columns grow, and no row is lost.
+func TestBlocks(t *testing.T) {
+	const rows, wide = 3*blockRows + 7, 2 * blockRows
+	table := &Table{Columns: []Column{{Title: "N"}, {Title: "M", Right: true}}, Rows: func(yield func([]Cell) bool) {
+		for i := range uint64(rows) {
+			name := Text("n")
+			if i == wide {
+				name = Text("a wide one")
+			}
+			if !yield([]Cell{name, Uint(i)}) {
+				return
+			}
+		}
+	}}
+	var b strings.Builder
+	if err := table.Write(&b, TableFormat, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	if len(lines) != rows {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for i, want := range map[int]string{
+		0:        "n     0",
+		wide - 1: "n  2047",
+		wide:     "a wide one  2048",
+		rows - 1: "n           3078",
+	} {
+		if lines[i] != want {
+			t.Errorf("line %d is %q, want %q", i, lines[i], want)
+		}
+	}
+}
+
 func TestColors(t *testing.T) {
 	table := &Table{Columns: []Column{{Title: "A"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x").In(Red), Null()}})}
 	var b strings.Builder

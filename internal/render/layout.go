@@ -1,0 +1,168 @@
+package render
+
+import "io"
+
+const (
+	gap = 2 // columns between two cells
+	// leastWidth is what a cut leaves of a column: on a narrower terminal the
+	// lines wrap.
+	leastWidth = 12
+	// blockRows are laid out together. Columns are as wide as the widest cell so
+	// far, so that a table of any length needs the memory of a block, is
+	// formatted once, and begins to appear at once.
+	blockRows = 1024
+)
+
+// A layout writes a table for people.
+type layout struct {
+	*Table
+	style  Style
+	shown  []int // columns
+	widths []int // of the shown columns, as wide as their cells want to be
+
+	text   []byte  // the cells of the block, one after the other
+	pieces []piece // one a cell, row by row
+	out    []byte
+}
+
+// A piece is a cell of the block: its text ends at end, and takes width columns.
+type piece struct {
+	end, width int
+	color      Color
+}
+
+func (t *Table) writeText(w io.Writer, s Style) error {
+	l := &layout{Table: t, style: s}
+	for i, c := range t.Columns {
+		if c.Title != "" {
+			l.shown = append(l.shown, i)
+		}
+	}
+	l.widths = make([]int, len(l.shown))
+	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
+		for _, i := range l.shown {
+			l.add([]byte(t.Columns[i].Title), displayWidth(t.Columns[i].Title), Bold)
+		}
+	}
+	for row := range t.Rows {
+		for _, i := range l.shown {
+			c := &row[i]
+			start := len(l.text)
+			text, plain := c.appendHuman(l.text, s.Terminal)
+			width := len(text) - start
+			if !plain {
+				width = displayWidth(string(text[start:]))
+			}
+			l.text = text
+			l.add(nil, width, c.color)
+		}
+		if len(l.pieces) >= blockRows*len(l.shown) {
+			if err := l.flush(w); err != nil {
+				return err
+			}
+		}
+	}
+	return l.flush(w)
+}
+
+// add ends a cell, whose text is what was appended to the block's, and more.
+func (l *layout) add(more []byte, width int, color Color) {
+	l.text = append(l.text, more...)
+	column := len(l.pieces) % len(l.shown)
+	l.pieces = append(l.pieces, piece{len(l.text), width, color})
+	l.widths[column] = max(l.widths[column], width)
+}
+
+// flush lays out the block and writes it.
+func (l *layout) flush(w io.Writer) error {
+	widths := l.widths
+	if l.style.Terminal && l.style.Width > 0 {
+		widths = l.fit()
+	}
+	l.out = l.out[:0]
+	start, column := 0, 0
+	for _, p := range l.pieces {
+		text := l.text[start:p.end]
+		start = p.end
+		right := l.Columns[l.shown[column]].Right
+		last := column == len(l.shown)-1
+		if p.width > widths[column] {
+			text, p.width = l.cut(column, text, widths[column])
+		}
+		room := max(0, widths[column]-p.width)
+		if right {
+			l.out = appendSpaces(l.out, room)
+		}
+		if l.style.Color && p.color != Plain {
+			l.out = append(l.out, l.style.Paint(p.color, string(text))...)
+		} else {
+			l.out = append(l.out, text...)
+		}
+		switch {
+		case last:
+			l.out = append(l.out, '\n')
+			column = -1
+		case right:
+			l.out = appendSpaces(l.out, gap)
+		default:
+			l.out = appendSpaces(l.out, room+gap)
+		}
+		column++
+	}
+	l.text, l.pieces = l.text[:0], l.pieces[:0]
+	_, err := w.Write(l.out)
+	return err
+}
+
+// cut shortens a text to its column.
+func (l *layout) cut(column int, text []byte, width int) ([]byte, int) {
+	short := string(text)
+	switch l.Columns[l.shown[column]].Cut {
+	case CutMiddle:
+		short = cutMiddle(short, width)
+	default:
+		short = cutEnd(short, width)
+	}
+	return []byte(short), displayWidth(short)
+}
+
+func appendSpaces(dst []byte, n int) []byte {
+	const spaces = "                                                                "
+	for ; n > len(spaces); n -= len(spaces) {
+		dst = append(dst, spaces...)
+	}
+	return append(dst, spaces[:n]...)
+}
+
+// fit returns the widths on the terminal: the columns that may be cut are
+// narrowed, the widest first, until the row fits or nothing more can be cut.
+func (l *layout) fit() []int {
+	widths := append([]int(nil), l.widths...)
+	total := gap * (len(widths) - 1)
+	for _, n := range widths {
+		total += n
+	}
+	cuttable := func(k int) bool { return l.Columns[l.shown[k]].Cut != NoCut }
+	for total > l.style.Width {
+		widest := -1
+		for k, n := range widths {
+			if cuttable(k) && n > leastWidth && (widest < 0 || n > widths[widest]) {
+				widest = k
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		// Down to the next widest; from there on both give way in turn.
+		next := leastWidth
+		for k, n := range widths {
+			if cuttable(k) && k != widest {
+				next = max(next, n)
+			}
+		}
+		less := max(1, min(total-l.style.Width, widths[widest]-next))
+		widths[widest] -= less
+		total -= less
+	}
+	return widths
+}
