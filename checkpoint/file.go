@@ -112,44 +112,44 @@ func openContainer(src source.Source) (container, error) {
 		return newGGUF(f, src), nil
 	}
 	f, err := safetensors.NewFile(src, src.Size())
-	if err == nil {
-		return safetensorsFile{f}, nil
+	if fault, ok := errors.AsType[*safetensors.Fault](err); ok {
+		why := lookalike(src, fault)
+		return nil, &why
 	}
-	if why := lookalike(src, n, err); why != nil {
-		return nil, why
+	if err != nil {
+		return nil, err
 	}
-	return nil, err
+	return safetensorsFile{f}, nil
 }
 
-// lookalike says what a file is that has the name of weights and is none, and
-// what to do about it; nil when it may be what its name says.
-func lookalike(src source.Source, n int, err error) error {
-	fault, ok := errors.AsType[*safetensors.Fault](err)
-	if !ok {
-		return nil
-	}
+// lookalikes say what a file is that has the name of weights and is none, and
+// what to do about it, by the hint that package safetensors gives.
+var lookalikes = map[string]string{
+	safetensors.HintLFSPointer:  "a git-lfs pointer, not the weights it stands for; run `git lfs pull`",
+	safetensors.HintHTML:        "an HTML page, not weights: the server answered with an error or a login page; download the file again",
+	safetensors.HintAppleDouble: "an AppleDouble file, which macOS writes beside a file on foreign disks, not weights; delete it",
+	safetensors.HintZip:         "a zip archive, such as torch.save writes; it may hold pickles, so it is not opened: convert it with the program that made it",
+	safetensors.HintPickle:      "a Python pickle; loading one can run code, so it is not opened: convert it with the program that made it",
+}
+
+// lookalike gives the fault of a file that is no safetensors file plainer
+// words, where its first bytes, its size or its name tell what it is.
+func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	out := safetensorsFault(*fault)
-	switch {
+	ext := strings.ToLower(filepath.Ext(src.Name()))
+	switch detail := lookalikes[fault.Hint]; {
 	case src.Size() == 0:
 		out.Detail = "the file is empty: the download or the copy did not happen; fetch it again"
-	case fault.Hint == safetensors.HintLFSPointer:
-		out.Detail = "a git-lfs pointer, not the weights it stands for; run `git lfs pull`"
-	case fault.Hint == safetensors.HintHTML:
-		out.Detail = "an HTML page, not weights: the server answered with an error or a login page; download the file again"
-	case fault.Hint == safetensors.HintAppleDouble:
-		out.Detail = "an AppleDouble file, which macOS writes beside a file on foreign disks, not weights; delete it"
-	case fault.Hint == safetensors.HintZip:
-		out.Detail = "a zip archive, such as torch.save writes, not safetensors; it may hold pickles and is not opened: convert it with the program that made it"
-	case fault.Hint == safetensors.HintPickle:
-		out.Detail = "a Python pickle, not safetensors; loading one can run code, so it is not opened: convert it with the program that made it"
-	case strings.HasSuffix(strings.ToLower(src.Name()), ".gguf"):
+	case detail != "":
+		out.Detail = detail
+	case ext == ".gguf":
 		out.Code, out.Detail = string(gguf.CodeBadMagic), "does not begin with GGUF, so it is not a GGUF file"
+	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
+		out.Detail = "neither a safetensors nor a GGUF file"
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
 		out.Detail = fmt.Sprintf("ends before its header does, at %d bytes: the download was cut short, or this is no safetensors file; compare the size with the original's", src.Size())
-	default:
-		return nil
 	}
-	return &out
+	return out
 }
 
 // fault gives an error of a format package the form of this one, with the
