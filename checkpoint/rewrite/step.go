@@ -65,7 +65,11 @@ type edit struct {
 	// pieces, when not nil, are the data of the new file, which is then
 	// written anew; otherwise the data stays byte for byte.
 	pieces []piece
-	link   bool // the name is a link, which the new file replaces
+	size   int64 // of the data, with pieces
+	// unchanged says that the new header says what the old one does.
+	unchanged bool
+	headerAt  int  // where the text that was parsed begins in the file
+	link      bool // the name is a link, which the new file replaces
 
 	step      Step
 	block     int64 // the file system's, for the steps that move whole blocks
@@ -80,10 +84,7 @@ func (e *edit) dataSize() int64 {
 	if e.pieces == nil {
 		return e.old.Size - e.dataOffset
 	}
-	if n := len(e.pieces); n > 0 {
-		return e.pieces[n-1].at + e.pieces[n-1].size
-	}
-	return 0
+	return e.size
 }
 
 // bar takes a step off the ladder after the file system has refused it.

@@ -72,6 +72,7 @@ func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
 			if err != nil {
 				t.Fatal(err)
 			}
+			e.size = n - 2000
 			e.pieces = []piece{{"three", src, e.dataOffset + 3010, n - 3010, 0}, {"one", src, e.dataOffset, 1000, n - 3000}}
 		}
 		tr.edits = append(tr.edits, e)

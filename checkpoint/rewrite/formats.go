@@ -1,0 +1,275 @@
+package rewrite
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// A naming gives the tensors of one file their new names, by their place in
+// its header. A tensor that is not kept is dropped.
+type naming func(i int) (name string, keep bool)
+
+// A change is what becomes of one file.
+type change struct {
+	name     naming
+	drops    bool
+	metadata []Metadata
+	// total, when not negative, is how many tensors a split has from now on.
+	total int64
+}
+
+// align is where the data of a new safetensors file begins a multiple of: a
+// page, which lets readers map it, and later renames be written in place.
+const align = 4096
+
+// fileEdit makes the edit of one file of a checkpoint. src is the open file.
+func fileEdit(cf *checkpoint.File, src io.ReaderAt, st stat, c change) (*edit, error) {
+	e := &edit{name: cf.Name, old: st}
+	var header []byte
+	var err error
+	switch {
+	case cf.Safetensors() != nil:
+		header, err = editSafetensors(e, cf.Safetensors(), src, c)
+	case cf.GGUF() != nil:
+		header, err = editGGUF(e, cf.GGUF(), src, c)
+	default:
+		err = errors.New("it is not open")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cf.Name, err)
+	}
+	// What the checkpoint was opened with must be what the file still holds.
+	now := make([]byte, e.dataOffset)
+	if err := readFull(src, now, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", cf.Name, err)
+	}
+	if !bytes.Equal(now[min(len(now), e.headerAt):min(len(now), e.headerAt+len(header))], header) {
+		return nil, fmt.Errorf("%s: %w", cf.Name, ErrChanged)
+	}
+	e.digest = sha256.Sum256(now)
+	return e, nil
+}
+
+func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]byte, error) {
+	old := f.Header()
+	e.dataOffset, e.headerAt = f.DataOffset(), 8
+	end := uint64(max(0, e.old.Size-e.dataOffset))
+	for _, t := range f.All() {
+		if t.Begin <= t.End && t.End <= end {
+			e.tensors = append(e.tensors, span{t.Name, int64(t.Begin), int64(t.End - t.Begin)})
+		}
+	}
+	sortSpans(e.tensors)
+
+	text, err := renameHeader(e, f, src, c)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.metadata) > 0 {
+		if text, err = editMetadata(text, c.metadata); err != nil {
+			return nil, err
+		}
+	}
+	text = bytes.TrimRight(text, " \t\r\n")
+	e.least = 8 + int64(len(text))
+	e.unchanged = !c.drops && bytes.Equal(text, bytes.TrimRight(old, " \t\r\n"))
+	if len(text) > safetensors.MaxHeader {
+		return nil, fmt.Errorf("the new header has %d bytes, and the format allows %d", len(text), safetensors.MaxHeader)
+	}
+	e.header = func(dataOffset int64) ([]byte, error) {
+		n := dataOffset - 8
+		if n < int64(len(text)) || n > safetensors.MaxHeader {
+			return nil, errNoFit
+		}
+		b := binary.LittleEndian.AppendUint64(make([]byte, 0, dataOffset), uint64(n))
+		b = append(b, text...)
+		return append(b, bytes.Repeat([]byte{' '}, int(dataOffset)-len(b))...), nil
+	}
+	// An eighth is room for longer names later on.
+	e.fresh = min(roundUp(e.least+e.least/8, align), (safetensors.MaxHeader+8)/align*align)
+	if e.fresh < e.least {
+		e.fresh = roundUp(e.least, 8)
+	}
+	return old, nil
+}
+
+func sortSpans(s []span) {
+	slices.SortStableFunc(s, func(a, b span) int { return cmp.Or(cmp.Compare(a.off, b.off), cmp.Compare(a.size, b.size)) })
+}
+
+// renameHeader splices the new names into a header. When tensors are dropped
+// the others move together, which changes their offsets too.
+func renameHeader(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]byte, error) {
+	text := f.Header()
+	if !c.drops {
+		return safetensors.SpliceNames(f, func(i int) string {
+			name, _ := c.name(i)
+			return name
+		})
+	}
+	for _, fault := range f.Validate() {
+		if fault.Severity == safetensors.Error {
+			return nil, fmt.Errorf("tensors cannot be dropped from a file whose layout is broken: %w", fault)
+		}
+	}
+	var kept []int
+	for i := range f.All() {
+		if _, keep := c.name(i); keep {
+			kept = append(kept, i)
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b int) int {
+		s, t := f.At(a), f.At(b)
+		return cmp.Or(cmp.Compare(s.Begin, t.Begin), cmp.Compare(s.End, t.End))
+	})
+	offsets := make(map[int][2]int64)
+	e.pieces = make([]piece, 0, len(kept))
+	for _, i := range kept {
+		t := f.At(i)
+		size := int64(t.End - t.Begin)
+		offsets[i] = [2]int64{e.size, e.size + size}
+		e.pieces = append(e.pieces, piece{name: t.Name, src: src, off: e.dataOffset + int64(t.Begin), size: size, at: e.size})
+		e.size += size
+	}
+	byStart := make(map[int]int)
+	for i := range f.All() {
+		start, _ := f.NameSpan(i)
+		byStart[start] = i
+	}
+	list, end := members(text, 0)
+	return rewriteObject(text, list, end, func(m member) ([]byte, bool) {
+		i, ok := byStart[m.nameStart]
+		if !ok {
+			return nil, true // __metadata__
+		}
+		name, keep := c.name(i)
+		if !keep {
+			return nil, false
+		}
+		splices := []splice{{m.nameStart, m.nameEnd, quote(name)}}
+		if name == f.At(i).Name {
+			splices = splices[:0]
+		}
+		fields, _ := members(text, m.start)
+		if d, ok := lookup(text, fields, "data_offsets"); ok {
+			splices = append(splices, splice{d.start, d.end, fmt.Appendf(nil, "[%d,%d]", offsets[i][0], offsets[i][1])})
+		}
+		for j := range splices {
+			splices[j].start -= m.nameStart
+			splices[j].end -= m.nameStart
+		}
+		return apply(text[m.nameStart:m.end], splices), true
+	}, nil), nil
+}
+
+func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) {
+	old, err := f.Header()
+	if err != nil {
+		return nil, err
+	}
+	e.dataOffset = min(f.DataOffset, e.old.Size)
+	tensors := make([]gguf.Tensor, 0, len(f.Tensors))
+	var kept []int
+	e.unchanged = !c.drops && len(c.metadata) == 0
+	for i, t := range f.Tensors {
+		if off, size, ok := f.DataSpan(i); ok {
+			e.tensors = append(e.tensors, span{t.Name, off - e.dataOffset, size})
+		}
+		name, keep := c.name(i)
+		if !keep {
+			continue
+		}
+		e.unchanged = e.unchanged && name == t.Name
+		t.Name = name
+		tensors = append(tensors, t)
+		kept = append(kept, i)
+	}
+	sortSpans(e.tensors)
+	kvs := slices.DeleteFunc(slices.Clone(f.KVs), isFiller)
+	if kvs, err = editKVs(kvs, c.metadata); err != nil {
+		return nil, err
+	}
+	if c.total >= 0 {
+		if kvs, err = setSplitTotal(kvs, c.total); err != nil {
+			return nil, err
+		}
+		e.unchanged = false
+	}
+	if c.drops {
+		if tensors, err = gguf.Layout(tensors, f.Alignment); err != nil {
+			return nil, err
+		}
+		e.pieces = make([]piece, 0, len(kept))
+		for k, i := range kept {
+			off, size, ok := f.DataSpan(i)
+			if !ok {
+				return nil, fmt.Errorf("tensor %q: its data is not in the file", f.Tensors[i].Name)
+			}
+			at := int64(tensors[k].Offset)
+			e.pieces = append(e.pieces, piece{name: f.Tensors[i].Name, src: src, off: off, size: size, at: at})
+			e.size = roundUp(at+size, f.Alignment) // gguf.cpp pads the last tensor, too
+		}
+	}
+	encode := func(dataOffset int64) ([]byte, error) {
+		b, err := gguf.EncodeHeader(f.Version, f.ByteOrder, kvs, tensors, &gguf.EncodeOptions{DataOffset: dataOffset})
+		if err == nil {
+			copy(b, old[:4]) // the magic of some big-endian files differs
+		}
+		return b, err
+	}
+	natural, err := encode(0)
+	if err != nil {
+		return nil, err
+	}
+	// A reader finds the data at the first aligned byte after the header, so a
+	// new file needs nothing between.
+	e.least, e.fresh = int64(len(natural)), int64(len(natural))
+	e.header = func(dataOffset int64) ([]byte, error) {
+		switch {
+		case dataOffset == int64(len(natural)):
+			return natural, nil
+		case dataOffset%f.Alignment != 0:
+			return nil, errNoFit
+		}
+		b, err := encode(dataOffset)
+		if errors.Is(err, gguf.ErrNoFit) {
+			err = errNoFit
+		}
+		return b, err
+	}
+	return old, nil
+}
+
+func isFiller(kv gguf.KV) bool {
+	s, ok := kv.Value.Text()
+	return ok && kv.Key == gguf.FillerKey && strings.Trim(s, " ") == ""
+}
+
+// splitTotal is the key of the number of tensors that the parts of a split
+// have together: llama.cpp, tools/gguf-split.
+const splitTotal = "split.tensors.count"
+
+func setSplitTotal(kvs []gguf.KV, total int64) ([]gguf.KV, error) {
+	for i, kv := range kvs {
+		if kv.Key != splitTotal {
+			continue
+		}
+		v, err := parseValue(fmt.Sprint(total), kv.Value.Type())
+		if err != nil {
+			return nil, fmt.Errorf("key %q: %w", splitTotal, err)
+		}
+		kvs[i].Value = v
+	}
+	return kvs, nil
+}

@@ -1,0 +1,87 @@
+package rewrite
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// An indexChange is what becomes of the names in a shard index.
+type indexChange struct {
+	names         map[string]string // old to new, those that change only
+	dropped       map[string]bool
+	lostBytes     uint64 // of the dropped tensors
+	lostElements  uint64
+	totalBytes    uint64 // of all tensors, before
+	totalElements uint64
+}
+
+// editIndex edits the text of a shard index: the names in weight_map and, when
+// tensors were dropped, the totals in metadata. The second result says what
+// could not be followed, or is "".
+func editIndex(text []byte, c indexChange) (out []byte, note string, err error) {
+	x, err := safetensors.ReadIndex(bytes.NewReader(text))
+	if err != nil {
+		return nil, "", err
+	}
+	root, _ := members(text, 0)
+	var splices []splice
+	if m, ok := lookup(text, root, "metadata"); ok && len(c.dropped) > 0 {
+		fields, _ := members(text, m.start)
+		for _, total := range []struct {
+			name      string
+			was, lost uint64
+		}{
+			{"total_size", c.totalBytes, c.lostBytes},
+			{"total_parameters", c.totalElements, c.lostElements},
+		} {
+			f, ok := lookup(text, fields, total.name)
+			if !ok {
+				continue
+			}
+			// A total that was something else before (some writers add up the
+			// sizes of the files) cannot be made right by a subtraction.
+			to, ok := number(text[f.start:f.end], func(n uint64) (uint64, bool) { return n - total.lost, n == total.was })
+			if !ok {
+				note = fmt.Sprintf("metadata.%s was not the sum of the tensors, so it was left as it is", total.name)
+				continue
+			}
+			splices = append(splices, splice{f.start, f.end, to})
+		}
+	}
+	if len(c.dropped) == 0 {
+		for i := range x.Len() {
+			name, _ := x.At(i)
+			if to, ok := c.names[name]; ok {
+				start, end := x.KeySpan(i)
+				splices = append(splices, splice{int(start), int(end), quote(to)})
+			}
+		}
+		return apply(text, splices), "", nil
+	}
+	m, _ := lookup(text, root, "weight_map")
+	list, end := members(text, m.start)
+	object := text[m.start:end]
+	for i := range list {
+		list[i].nameStart -= m.start
+		list[i].nameEnd -= m.start
+		list[i].start -= m.start
+		list[i].end -= m.start
+	}
+	edited := rewriteObject(object, list, len(object), func(e member) ([]byte, bool) {
+		name := e.name(object)
+		if c.dropped[name] {
+			return nil, false
+		}
+		to, ok := c.names[name]
+		if !ok {
+			return nil, true
+		}
+		return apply(object[e.nameStart:e.end], []splice{{0, e.nameEnd - e.nameStart, quote(to)}}), true
+	}, nil)
+	splices = append(splices, splice{m.start, end, edited})
+	slices.SortFunc(splices, func(a, b splice) int { return a.start - b.start })
+	return apply(text, splices), note, nil
+}

@@ -1,0 +1,627 @@
+package rewrite
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// Options say where a rewrite goes and how. Nil options are the defaults.
+type Options struct {
+	// Output is the file or, for a release, the directory to write. It is ""
+	// for a rewrite in place.
+	Output string
+	// Verify says how the data is compared with what it was.
+	Verify Verify
+	// Headroom is how many bytes to leave between the header and the data for
+	// later renames, beyond what is left anyway.
+	Headroom int64
+	// Force replaces an existing Output, and links in place by files of their
+	// own. It never allows a tensor to be lost.
+	Force bool
+	// Strict refuses a rewrite that leaves text in documents which may mean
+	// renamed tensors.
+	Strict bool
+	// Workers is how many files are worked on at a time; 0 chooses.
+	Workers int
+}
+
+// A Job is a rewrite that has been prepared and can be looked at. Nothing has
+// been changed yet.
+type Job struct {
+	// Source is the checkpoint and Output what is to be written, "" in place.
+	Source string `json:"source"`
+	Output string `json:"output,omitempty"`
+	Files  []File `json:"files"`
+	// Documents are the texts beside the weights that follow the new names.
+	Documents []Document `json:"documents"`
+	// Unfollowed is what may mean renamed tensors and is left as it is.
+	Unfollowed []Unfollowed `json:"unfollowed"`
+	// Refusals are reasons why Run will not run.
+	Refusals []Refusal `json:"refusals"`
+	// Need is the room the rewrite needs while old and new exist together, and
+	// Free the room there is, in bytes; Free is -1 when unknown.
+	Need int64 `json:"need"`
+	Free int64 `json:"free"`
+	// FileSystem is the kind of the destination's ("ext4"), "" when unknown.
+	FileSystem string `json:"file_system,omitempty"`
+
+	opts       Options
+	fsys       fileSystem
+	dir        string // of the release
+	dest       string // the directory of what is written
+	directory  bool   // Output is a directory
+	edits      []*edit
+	others     []string // further files of the release that go with a directory
+	features   features
+	sources    []io.Closer
+	checkpoint *checkpoint.Checkpoint
+}
+
+// A File is what a job does to one file of the checkpoint.
+type File struct {
+	Name    string `json:"name"`
+	Step    Step   `json:"step"`
+	Renamed int    `json:"renamed"`
+	Dropped int    `json:"dropped"`
+	// DataOffset is where the tensors' data begins, before and after.
+	DataOffset    int64 `json:"data_offset"`
+	NewDataOffset int64 `json:"new_data_offset"`
+	DataBytes     int64 `json:"data_bytes"`
+	// Filler says that a GGUF header gets a key that only takes up room.
+	Filler bool `json:"filler,omitempty"`
+}
+
+// A Document is what a job does to a text beside the weights.
+type Document struct {
+	Name string `json:"name"`
+	// Names counts the names that follow in a shard index; Edits are the edits
+	// of other documents.
+	Names int        `json:"names,omitempty"`
+	Edits []TextEdit `json:"edits,omitempty"`
+}
+
+// A Refusal is a reason not to run a job.
+type Refusal struct {
+	File   string `json:"file,omitempty"`
+	Reason string `json:"reason"`
+	// Forcible says that Options.Force lifts the refusal.
+	Forcible bool `json:"forcible"`
+}
+
+func (r Refusal) Error() string {
+	if r.File == "" {
+		return r.Reason
+	}
+	return r.File + ": " + r.Reason
+}
+
+// A Report says what a job did.
+type Report struct {
+	// Output is what was written, the source in place.
+	Output    string       `json:"output"`
+	Files     []FileReport `json:"files"`
+	Documents []string     `json:"documents"` // edited
+	Copied    []string     `json:"copied"`    // other files of the release
+}
+
+// A FileReport says how a file got its new content, and what was compared.
+type FileReport struct {
+	Name  string `json:"name"`
+	Step  Step   `json:"step"`
+	Proof Proof  `json:"proof"`
+}
+
+// A Proof says how the data of a file was shown to be what it was before.
+type Proof struct {
+	// Method is "digests", "samples" or "none".
+	Method string `json:"method"`
+	// Tensors counts the tensors whose SHA-256 was compared, Samples the
+	// blocks, and Bytes what was compared in all.
+	Tensors int   `json:"tensors"`
+	Samples int   `json:"samples"`
+	Bytes   int64 `json:"bytes"`
+}
+
+func (p proof) public() Proof {
+	out := Proof{Method: "none", Tensors: p.digests, Samples: p.samples, Bytes: p.bytes}
+	switch {
+	case p.digests > 0:
+		out.Method = "digests"
+	case p.samples > 0:
+		out.Method = "samples"
+	}
+	return out
+}
+
+// Prepare makes a job that carries out a plan on a checkpoint. The plan must
+// be for the names of the checkpoint's tensors in their order. Reasons that
+// keep the job from running are in its Refusals; an error means that there is
+// no job to speak of. The checkpoint must stay open until the job has run.
+func Prepare(ctx context.Context, c *checkpoint.Checkpoint, plan *rename.Plan, opts *Options) (*Job, error) {
+	if err := plan.Err(); err != nil {
+		return nil, err
+	}
+	if len(plan.Rows) != c.Len() {
+		return nil, fmt.Errorf("the plan is for %d tensors, and %s has %d", len(plan.Rows), c.Path, c.Len())
+	}
+	for i, t := range c.All() {
+		if row := &plan.Rows[i]; row.From != t.Name || row.Action == rename.Change {
+			return nil, fmt.Errorf("the plan does not fit tensor %q of %s", t.Name, c.Path)
+		}
+	}
+	return prepare(ctx, osFS{}, c, plan.Rows, nil, opts)
+}
+
+// PrepareMetadata makes a job that edits metadata: of every file of a
+// safetensors checkpoint, and of the first file of a GGUF one, which is where
+// readers look.
+func PrepareMetadata(ctx context.Context, c *checkpoint.Checkpoint, edits []Metadata, opts *Options) (*Job, error) {
+	if len(edits) == 0 {
+		return nil, errors.New("there is no metadata to edit")
+	}
+	return prepare(ctx, osFS{}, c, nil, edits, opts)
+}
+
+// prepare makes a job. rows are nil when no names change.
+func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, rows []rename.Row, metadata []Metadata, opts *Options) (_ *Job, err error) {
+	j := &Job{Source: c.Path, Files: []File{}, Documents: []Document{}, Unfollowed: []Unfollowed{}, Refusals: []Refusal{}, fsys: fsys, dir: c.Dir, checkpoint: c}
+	if opts != nil {
+		j.opts = *opts
+	}
+	if j.opts.Workers <= 0 {
+		j.opts.Workers = defaultWorkers()
+	}
+	j.Output = j.opts.Output
+	if j.opts.Headroom < 0 {
+		return nil, fmt.Errorf("a headroom of %d bytes is not possible", j.opts.Headroom)
+	}
+	if Pending(j.dir) {
+		return nil, fmt.Errorf("%s: %w; recover it first", j.dir, ErrPending)
+	}
+	defer func() {
+		if err != nil {
+			j.Close()
+		}
+	}()
+	for _, f := range c.Files {
+		if f.Missing {
+			return nil, fmt.Errorf("%s is missing; the names of a release change in all of its files or in none", f.Path)
+		}
+		if f.Err != nil {
+			return nil, f.Err
+		}
+	}
+	if len(c.Files) == 0 || c.NamesOnly() {
+		return nil, fmt.Errorf("%s has no files that can be rewritten", c.Path)
+	}
+	if err := j.prepareFiles(ctx, rows, metadata); err != nil {
+		return nil, err
+	}
+	if rows != nil {
+		if err := j.prepareDocuments(rows); err != nil {
+			return nil, err
+		}
+	}
+	if err := j.place(); err != nil {
+		return nil, err
+	}
+	return j, j.choose()
+}
+
+// Close releases what a job holds. A job that has run is closed.
+func (j *Job) Close() error {
+	var err error
+	for _, s := range j.sources {
+		err = errors.Join(err, s.Close())
+	}
+	j.sources = nil
+	return err
+}
+
+func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Metadata) error {
+	c := j.checkpoint
+	total, drops := int64(-1), slices.ContainsFunc(rows, func(r rename.Row) bool { return r.Action == rename.Drop })
+	if drops {
+		total = 0
+		for _, r := range rows {
+			if r.Action != rename.Drop {
+				total++
+			}
+		}
+	}
+	at := 0
+	for i, cf := range c.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := tensorsIn(cf)
+		var mine []rename.Row
+		if rows != nil {
+			mine = rows[at : at+n]
+		}
+		at += n
+		ch := change{total: -1}
+		file := File{Name: cf.Name}
+		for _, r := range mine {
+			switch r.Action {
+			case rename.Move:
+				file.Renamed++
+			case rename.Drop:
+				file.Dropped++
+			}
+		}
+		ch.drops = file.Dropped > 0
+		ch.name = func(i int) (string, bool) { return mine[i].To, mine[i].Action != rename.Drop }
+		if rows == nil {
+			ch.name = func(i int) (string, bool) { return nameIn(cf, i), true }
+		}
+		if cf.Safetensors() != nil || i == 0 {
+			ch.metadata = metadata
+		}
+		if cf.GGUF() != nil && len(c.Files) > 1 {
+			ch.total = total
+		}
+		e, err := j.prepareFile(cf, ch)
+		if err != nil {
+			return err
+		}
+		file.DataOffset, file.DataBytes = e.dataOffset, e.dataSize()
+		j.edits = append(j.edits, e)
+		j.Files = append(j.Files, file)
+	}
+	return nil
+}
+
+func tensorsIn(cf *checkpoint.File) int {
+	if f := cf.Safetensors(); f != nil {
+		return f.Len()
+	}
+	if f := cf.GGUF(); f != nil {
+		return len(f.Tensors)
+	}
+	return 0
+}
+
+func nameIn(cf *checkpoint.File, i int) string {
+	if f := cf.Safetensors(); f != nil {
+		return f.At(i).Name
+	}
+	return cf.GGUF().Tensors[i].Name
+}
+
+func (j *Job) prepareFile(cf *checkpoint.File, ch change) (*edit, error) {
+	src, err := open(j.fsys, cf.Path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	if ch.drops {
+		// The pieces are read from it when the job runs.
+		j.sources = append(j.sources, src)
+	} else {
+		defer src.Close()
+	}
+	st, err := src.Stat()
+	if err != nil {
+		return nil, err
+	}
+	e, err := fileEdit(cf, src, st, ch)
+	if err != nil {
+		return nil, err
+	}
+	return e, j.inspect(e, cf.Path)
+}
+
+// inspect finds what forbids changing a file in place.
+func (j *Job) inspect(e *edit, path string) error {
+	if j.Output != "" {
+		return nil
+	}
+	name, err := j.fsys.Lstat(path)
+	if err != nil {
+		return err
+	}
+	refuse := func(forcible bool, format string, args ...any) {
+		j.Refusals = append(j.Refusals, Refusal{e.name, fmt.Sprintf(format, args...), forcible})
+	}
+	e.link = true
+	switch {
+	case name.Mode&fs.ModeSymlink != 0:
+		target, _ := os.Readlink(path)
+		if !j.opts.Force {
+			refuse(true, "is a symbolic link to %s, which other places may share; write to another destination, or force it to be replaced by a file of its own", target)
+		}
+	case e.old.Links > 1:
+		if !j.opts.Force {
+			refuse(true, "has %d hard links, and other places would change with it; write to another destination, or force it to be replaced by a file of its own", e.old.Links)
+		}
+	default:
+		e.link = false
+	}
+	if e.old.Mode.Perm()&0o200 == 0 {
+		refuse(false, "is read-only; make it writable first")
+	}
+	return nil
+}
+
+// followsDocuments reports whether documents belong to these weights alone: a
+// shard by itself and a GGUF file leave them to the whole and to the source.
+func (j *Job) followsDocuments() bool {
+	c := j.checkpoint
+	if c.Format != checkpoint.Safetensors || j.Output != "" && !j.isRelease() {
+		return false
+	}
+	_, _, _, shard := safetensors.ParseShardName(filepath.Base(c.Path))
+	return !shard || len(c.Files) > 1
+}
+
+// isRelease reports whether the source is more than one file by itself.
+func (j *Job) isRelease() bool {
+	c := j.checkpoint
+	fi, err := os.Stat(c.Path)
+	return c.Index != "" || len(c.Files) > 1 || err == nil && fi.IsDir()
+}
+
+func (j *Job) prepareDocuments(rows []rename.Row) error {
+	if !j.followsDocuments() {
+		return nil
+	}
+	if j.checkpoint.Index != "" {
+		if err := j.prepareIndex(rows); err != nil {
+			return err
+		}
+	}
+	var moves []move
+	for _, name := range documents {
+		path := filepath.Join(j.dir, name)
+		text, st, err := j.readDocument(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if moves == nil {
+			moves = movesOf(rows)
+		}
+		out, edits, left, err := editDocument(path, text, moves)
+		if err != nil {
+			j.Unfollowed = append(j.Unfollowed, Unfollowed{File: path, Reason: "names in it are not followed: " + err.Error()})
+			continue
+		}
+		j.Unfollowed = append(j.Unfollowed, left...)
+		if out == nil {
+			continue
+		}
+		j.Documents = append(j.Documents, Document{Name: name, Edits: edits})
+		if err := j.addDocument(name, path, st, text, out); err != nil {
+			return err
+		}
+	}
+	if j.opts.Strict && len(j.Unfollowed) > 0 {
+		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("%d places in documents may mean renamed tensors and are not followed, which strict refuses: %v", len(j.Unfollowed), j.Unfollowed[0])})
+	}
+	return nil
+}
+
+func movesOf(rows []rename.Row) []move {
+	moves := make([]move, len(rows))
+	for i, r := range rows {
+		m := move{from: strings.Split(r.From, "."), dropped: r.Action == rename.Drop}
+		if m.to = m.from; r.Action == rename.Move {
+			m.to = strings.Split(r.To, ".")
+		}
+		moves[i] = m
+	}
+	return moves
+}
+
+func (j *Job) prepareIndex(rows []rename.Row) error {
+	path := j.checkpoint.Index
+	text, st, err := j.readDocument(path)
+	if err != nil {
+		return err
+	}
+	ch := indexChange{names: make(map[string]string), dropped: make(map[string]bool)}
+	for i, t := range j.checkpoint.All() {
+		n, _ := t.Elements()
+		ch.totalBytes += t.Bytes
+		ch.totalElements += n
+		switch r := &rows[i]; r.Action {
+		case rename.Move:
+			ch.names[r.From] = r.To
+		case rename.Drop:
+			ch.dropped[r.From] = true
+			ch.lostBytes += t.Bytes
+			ch.lostElements += n
+		}
+	}
+	if len(ch.names)+len(ch.dropped) == 0 {
+		return nil
+	}
+	out, note, err := editIndex(text, ch)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if note != "" {
+		j.Unfollowed = append(j.Unfollowed, Unfollowed{File: path, Reason: note})
+	}
+	if bytes.Equal(out, text) {
+		return nil
+	}
+	name := filepath.Base(path)
+	j.Documents = append(j.Documents, Document{Name: name, Names: len(ch.names) + len(ch.dropped)})
+	return j.addDocument(name, path, st, text, out)
+}
+
+// maxDocument bounds the size of a document: the largest known index has 60 MB.
+const maxDocument = 1 << 30
+
+func (j *Job) readDocument(path string) ([]byte, stat, error) {
+	f, err := open(j.fsys, path, os.O_RDONLY)
+	if err != nil {
+		return nil, stat{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, stat{}, err
+	}
+	if !st.Mode.IsRegular() || st.Size > maxDocument {
+		return nil, stat{}, fmt.Errorf("%s is not a document that can be edited (%v, %d bytes)", path, st.Mode, st.Size)
+	}
+	text := make([]byte, st.Size)
+	return text, st, readFull(f, text, 0)
+}
+
+func (j *Job) addDocument(name, path string, st stat, old, text []byte) error {
+	e := &edit{name: name, old: st, dataOffset: int64(len(old)), digest: sha256.Sum256(old), text: text}
+	j.edits = append(j.edits, e)
+	return j.inspect(e, path)
+}
+
+// place finds out where the result goes, and what is in its way.
+func (j *Job) place() error {
+	if j.Output == "" {
+		j.dest = j.dir
+		j.features = j.fsys.Probe(j.dest)
+		j.FileSystem = j.features.Kind
+		return nil
+	}
+	return j.placeOutput()
+}
+
+// choose picks a step for every file and adds up the room.
+func (j *Job) choose() error {
+	inPlace := j.Output == ""
+	j.Need, j.Free = 0, j.features.Free
+	for i, e := range j.edits {
+		if inPlace && e.unchanged {
+			e.step, e.newOffset = Unchanged, e.dataOffset
+		} else if err := e.choose(j.features, inPlace, j.opts.Headroom); err != nil {
+			return err
+		}
+		j.Need += e.need
+		if e.step == Pad || e.step == Insert {
+			j.Need += e.dataOffset + e.newOffset // the journal
+		}
+		if i < len(j.Files) {
+			f := &j.Files[i]
+			f.Step, f.NewDataOffset = e.step, e.newOffset
+			f.Filler = j.checkpoint.Format == checkpoint.GGUF && e.step != Unchanged && bytes.Contains(e.newHeader, []byte(gguf.FillerKey))
+		}
+	}
+	j.Refusals = slices.DeleteFunc(j.Refusals, func(r Refusal) bool { return strings.HasPrefix(r.Reason, noRoom) })
+	if j.Free >= 0 && j.Need > j.Free {
+		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("%s: %d bytes are needed at %s, and %d are free", noRoom, j.Need, j.dest, j.Free)})
+	}
+	return nil
+}
+
+const noRoom = "not enough room"
+
+// Err returns the job's refusals as one error, nil when there are none.
+func (j *Job) Err() error {
+	errs := make([]error, len(j.Refusals))
+	for i, r := range j.Refusals {
+		errs[i] = r
+	}
+	return errors.Join(errs...)
+}
+
+// Work is how many bytes of data the job will write or read again.
+func (j *Job) Work() int64 {
+	var n int64
+	for _, e := range j.edits {
+		if e.text != nil || e.step == Unchanged {
+			continue
+		}
+		switch v := j.opts.Verify; {
+		case e.step == Copy && (v == VerifyDefault || v == VerifyFull):
+			n += 2 * e.dataSize()
+		case e.step == Copy:
+			n += e.dataSize()
+		case v == VerifyFull:
+			for _, t := range e.tensors {
+				n += 2 * t.size
+			}
+		}
+	}
+	return n
+}
+
+// Run carries the job out. progress, which may be nil, is called with the
+// bytes of data done so far and in all; calls may come from several
+// goroutines. When Run returns an error the source is what it was, unless the
+// error says that a recovery is needed. A job runs once.
+func (j *Job) Run(ctx context.Context, progress func(done, total int64)) (*Report, error) {
+	defer j.Close()
+	if err := j.Err(); err != nil {
+		return nil, err
+	}
+	for {
+		var tell func(int64)
+		if progress != nil {
+			var done atomic.Int64
+			total := j.Work()
+			progress(0, total)
+			tell = func(n int64) { progress(done.Add(n), total) }
+		}
+		var report *Report
+		var err error
+		if j.Output == "" {
+			report, err = j.runInPlace(ctx, tell)
+		} else {
+			report, err = j.runOutput(ctx, tell)
+		}
+		var refused *refusedStep
+		if !errors.As(err, &refused) || refused.edit.barred[refused.step] {
+			return report, err
+		}
+		refused.edit.bar(refused.step)
+		if err := j.choose(); err != nil {
+			return nil, err
+		}
+		if err := j.Err(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (j *Job) runInPlace(ctx context.Context, tell func(int64)) (*Report, error) {
+	if !slices.ContainsFunc(j.edits, func(e *edit) bool { return e.step != Unchanged }) {
+		return j.report(j.Source, make([]proof, len(j.edits))), nil
+	}
+	t := &transaction{fsys: j.fsys, dir: j.dir, edits: j.edits, verify: j.opts.Verify, workers: j.opts.Workers, progress: tell}
+	proofs, err := t.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return j.report(j.Source, proofs), nil
+}
+
+func (j *Job) report(output string, proofs []proof) *Report {
+	r := &Report{Output: output, Documents: []string{}, Copied: []string{}}
+	for i, f := range j.Files {
+		r.Files = append(r.Files, FileReport{f.Name, f.Step, proofs[i].public()})
+	}
+	for _, d := range j.Documents {
+		r.Documents = append(r.Documents, d.Name)
+	}
+	r.Copied = append(r.Copied, j.others...)
+	return r
+}
