@@ -12,7 +12,7 @@ import (
 // llamaHeader is a header like Llama 3's: 128,000 tokens with their types, 280,000 merges,
 // 291 tensors.
 var llamaHeader = sync.OnceValue(func() []byte {
-	word := func(i int) string { return strings.Repeat("Ġ", i%2) + fmt.Sprintf("%x", i*2654435761%(1<<24)) }
+	word := func(i int) string { return strings.Repeat("Ġ", i%2) + fmt.Sprintf("%x", uint32(i)*2654435761>>8) }
 	var tokens, merges, types bytes.Buffer
 	for i := range 128_000 {
 		tokens.Write(le(str(word(i))))

@@ -112,7 +112,8 @@ const (
 // codes holds what is fixed for a code. A code that is not listed is an error that
 // llama.cpp refuses as well.
 //
-// llamaAccepts is from gguf.cpp and llama-model-loader.cpp as of August 2026.
+// llamaAccepts is from gguf.cpp and llama-model-loader.cpp as of August 2026, which
+// refuses a file without a known architecture, too.
 var codes = map[Code]struct {
 	severity     Severity
 	llamaAccepts bool
@@ -125,7 +126,7 @@ var codes = map[Code]struct {
 	CodeOldVersion:       {severity: Warning},
 	CodeBigEndian:        {severity: Warning},
 	CodeNonstandardMagic: {severity: Warning},
-	CodeEmpty:            {severity: Warning, llamaAccepts: true},
+	CodeEmpty:            {severity: Warning},
 
 	CodeNULInKey:     {severity: Error, llamaAccepts: true},
 	CodeKeyStyle:     {severity: Warning, llamaAccepts: true},
@@ -136,9 +137,9 @@ var codes = map[Code]struct {
 	CodeInvalidUTF8:  {severity: Warning, llamaAccepts: true},
 
 	CodeSmallAlignment: {severity: Warning, llamaAccepts: true},
-	CodeBadArch:        {severity: Warning, llamaAccepts: true},
+	CodeBadArch:        {severity: Warning},
 	CodeUnknownFtype:   {severity: Warning, llamaAccepts: true},
-	CodeBadByteToken:   {severity: Warning},
+	CodeBadByteToken:   {severity: Warning, llamaAccepts: true},
 
 	CodeEmptyName:    {severity: Warning, llamaAccepts: true},
 	CodeNULInName:    {severity: Error, llamaAccepts: true},

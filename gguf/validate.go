@@ -1,7 +1,6 @@
 package gguf
 
 import (
-	"bytes"
 	"cmp"
 	"hash/maphash"
 	"math"
@@ -281,7 +280,7 @@ func (v *validator) validateName(t *Tensor) {
 	if !utf8.ValidString(t.Name) {
 		v.report(CodeInvalidUTF8, t.InfoOffset, t.Name, "the name is not valid UTF-8")
 	}
-	if r, ok := controlChar([]byte(t.Name), "\x00"); ok {
+	if r, ok := controlChar(t.Name, "\x00"); ok {
 		v.report(CodeControlChars, t.InfoOffset, t.Name, "the name has the control character %U", r)
 	}
 	if isPathLike(t.Name) {
@@ -293,9 +292,11 @@ func (v *validator) validateName(t *Tensor) {
 // A slash alone is not enough: converters from TensorFlow used model/h0/attn.
 func isPathLike(s string) bool {
 	isSlash := func(r rune) bool { return r == '/' || r == '\\' }
-	for word := range strings.FieldsFuncSeq(s, isSlash) {
-		if word == ".." {
-			return true
+	if strings.Contains(s, "..") {
+		for word := range strings.FieldsFuncSeq(s, isSlash) {
+			if word == ".." {
+				return true
+			}
 		}
 	}
 	return s != "" && isSlash(rune(s[0]))
@@ -303,15 +304,19 @@ func isPathLike(s string) bool {
 
 // controlChar returns the first character of s that drives a terminal or changes the
 // direction of text, other than those in allowed.
-func controlChar(s []byte, allowed string) (rune, bool) {
-	i := bytes.IndexFunc(s, func(r rune) bool {
-		return (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) && !strings.ContainsRune(allowed, r)
-	})
-	if i < 0 {
-		return 0, false
+func controlChar[T string | []byte](s T, allowed string) (rune, bool) {
+	for i := 0; i < len(s); {
+		if ' ' <= s[i] && s[i] <= '~' {
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
+		if (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) && !strings.ContainsRune(allowed, r) {
+			return r, true
+		}
+		i += n
 	}
-	r, _ := utf8.DecodeRune(s[i:])
-	return r, true
+	return 0, false
 }
 
 func (v *validator) validateShape(t *Tensor) {
