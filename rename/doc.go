@@ -1,6 +1,14 @@
-// Package rename works with the names of tensors: it folds lists of them for
-// reading, and renames them by maps.
+// Package rename gives tensors new names.
 //
-// It is pure. Names go in and names come out; no file is opened, and nothing
-// here knows how tensors are stored.
+// A [Map] is an ordered list of rules from old names to new ones, read from
+// YAML by [Parse]; docs/map-language.md describes the language. Applied to the
+// names of one checkpoint it becomes a [Plan], which says what happens to every
+// tensor and refuses whatever would lose or merge one. Plans and many maps can
+// be undone ([Plan.Inverse], [Invert]).
+//
+// A [Pattern] and an [Index] of patterns are what rules are made of. [Fold]
+// shortens lists of names for reading.
+//
+// The package is pure. Names go in and names come out; no file is opened, and
+// nothing here knows how tensors are stored.
 package rename

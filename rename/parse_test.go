@@ -201,3 +201,29 @@ func FuzzParse(f *testing.F) {
 		NewPlan(m, []string{"a", "model.layers.1.ln1.weight"}, GGUF())
 	})
 }
+
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../docs/map-language.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```yaml\n")
+	for i, block := range blocks[1:] {
+		body, _, _ := strings.Cut(block, "```")
+		m, err := Parse("map-language.md", []byte(body))
+		if err != nil {
+			t.Errorf("example %d: %v", i+1, err)
+			continue
+		}
+		for _, f := range Lint(m) {
+			if f.Level == Warning {
+				t.Errorf("example %d: %s", i+1, f.String())
+			}
+		}
+	}
+	for _, name := range Builtins() {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("the built-in map %s is not documented", name)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/wtinspect/wtinspect/internal/testdata"
 )
 
 // mustParse reads a map that is given as its body, called map.yaml.
@@ -478,4 +480,41 @@ func BenchmarkPlan(b *testing.B) {
 			NewPlan(p.Inverse(), after, Limits{})
 		}
 	})
+}
+
+// The maps that come with the package, on the names of real releases.
+func TestRealReleases(t *testing.T) {
+	tests := []struct {
+		list, builtin string
+		moved, kept   int
+		dropped       int
+	}{
+		{"01-ai__Yi-34B__yi-original.reconstructed", "yi-to-llama", 120, 423, 0},
+		{"bigscience__bloom__hf-bloom", "bloom-add-prefix", 845, 0, 0},
+		{"google__gemma-3-4b-it__hf-gemma3-vlm-old-prefix", "vlm-prefix-to-new", 883, 0, 0},
+		{"google__paligemma-3b-pt-224__hf-paligemma-old-prefix", "vlm-prefix-to-new", 603, 0, 0},
+		{"FlagAlpha__Atom-7B__hf-llama-old-inv_freq", "drop-buffers", 0, 291, 32},
+	}
+	for _, tt := range tests {
+		t.Run(tt.builtin, func(t *testing.T) {
+			names := realNames(t, testdata.Path(t, "names/"+tt.list+".tsv"))
+			p := NewPlan(must(Builtin(tt.builtin)), names, Safetensors())
+			if err := p.Err(); err != nil {
+				t.Fatal(err)
+			}
+			if s := p.Summary(); s.Moved != tt.moved || s.Kept != tt.kept || s.Dropped != tt.dropped {
+				t.Errorf("%+v", s)
+			}
+			if f := p.LeftBehind(); f != nil {
+				t.Errorf("%+v", f)
+			}
+			if tt.dropped > 0 {
+				return
+			}
+			back := NewPlan(p.Inverse(), newNames(p), Limits{Strict: true})
+			if back.Err() != nil || !slices.Equal(newNames(back), names) {
+				t.Errorf("the inverse does not bring the names back: %v", back.Err())
+			}
+		})
+	}
 }
