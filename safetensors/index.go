@@ -118,9 +118,6 @@ func ReadIndex(r io.Reader) (*Index, error) {
 		if p.err != nil {
 			return nil, fmt.Errorf("read index: %w", p.err)
 		}
-		if head := p.buf[:min(p.end, sniffed)]; p.base == 0 && p.buf[0] != '{' {
-			explain(fault, head)
-		}
 		return nil, fault
 	}
 	p.x.judge(p.seed)
@@ -271,6 +268,12 @@ func (p *indexParser) fill() *Fault {
 }
 
 func (p *indexParser) index() *Fault {
+	// Enough to recognise what is not an index at all.
+	for p.end < sniffed && !p.eof {
+		if fault := p.fill(); fault != nil {
+			return fault
+		}
+	}
 	more := false
 	fault := p.step(func() *Fault {
 		if bytes.HasPrefix(p.buf[:p.end], []byte("\xef\xbb\xbf")) {
@@ -285,6 +288,7 @@ func (p *indexParser) index() *Fault {
 		return p.open(&more)
 	})
 	if fault != nil {
+		explain(fault, p.buf[:min(p.end, sniffed)])
 		return fault
 	}
 	const (
