@@ -33,8 +33,8 @@ architecture, quantisation, and the metadata.
 Parameters are those of the model: packed weights count what they unpack to,
 and scales and zero points are not counted. Long arrays in the metadata are
 shown by their length and beginning; 'wtinspect meta show PATH KEY' prints one
-whole. -v lists the files of large sets and prints every fault on stderr.` + exitStatus(
-			"2  also when a file of a set is missing or broken; the rest is summed up"),
+whole. -v lists the files of large sets and prints every fault on stderr.`,
+		Annotations: exitStatus("2  also when a file of a set is missing or broken; the rest is summed up"),
 		Example: `  wtinspect info
   wtinspect info model.gguf
   wtinspect info -f csv models/*.gguf

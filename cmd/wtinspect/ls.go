@@ -42,8 +42,8 @@ a line of its own. --flat lists every tensor. In a pipe or a file there is one
 line a tensor, without headings, with exact sizes and whole names.
 
 -v adds the file and the offset of each tensor's data in it, and prints every
-fault of the files on stderr.` + exitStatus(
-			"2  also when a file of a set is missing or broken; the rest is listed"),
+fault of the files on stderr.`,
+		Annotations: exitStatus("2  also when a file of a set is missing or broken; the rest is listed"),
 		Example: `  wtinspect ls
   wtinspect ls --match '*.q_proj.weight' model.safetensors
   wtinspect ls --sort bytes --reverse --flat . | head

@@ -20,9 +20,10 @@ func newMeta(p *program) *cobra.Command {
 		Use:   "meta",
 		Short: "Work with metadata",
 		Long: `Meta works with the metadata of a checkpoint: the __metadata__ of safetensors,
-the keys and values of GGUF.` + exitStatus(),
-		Example: `  wtinspect meta show model.gguf`,
-		Args:    cobra.ArbitraryArgs,
+the keys and values of GGUF.`,
+		Annotations: exitStatus(),
+		Example:     `  wtinspect meta show model.gguf`,
+		Args:        cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("meta needs a subcommand: show")
@@ -52,8 +53,8 @@ when there is none; with KEYs, those entries and the whole of their values.
 One KEY without a format is printed raw: text byte for byte, so that a chat
 template can be piped into a file, a number in a line, an array with a line an
 element, in which \t \n \r and \\ stand for the characters that would break
-lines. On a terminal control characters are escaped.` + exitStatus(
-			"2  also when there is no such key, or the files disagree on its value"),
+lines. On a terminal control characters are escaped.`,
+		Annotations: exitStatus("2  also when there is no such key, or the files disagree on its value"),
 		Example: `  wtinspect meta show model.safetensors
   wtinspect meta show -f json model.gguf general.architecture tokenizer.ggml.tokens
   wtinspect meta show model.gguf tokenizer.chat_template > template.jinja`,

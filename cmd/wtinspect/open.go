@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"sync"
@@ -37,6 +38,9 @@ type inputs struct {
 
 // open opens every path it can and says what it cannot.
 func (r *reading) open(ctx context.Context, p *program, paths []string) (*inputs, error) {
+	if r.workers < 0 {
+		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
+	}
 	if len(paths) == 0 {
 		paths = []string{"."}
 	}
@@ -132,15 +136,14 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 	)
 	for i := range faults {
 		f := &faults[i]
+		if f.Severity == checkpoint.Error && (f.Code == checkpoint.CodeMissingShard || f.Code == checkpoint.CodeNotOpened) && in.failed {
+			continue // said above
+		}
 		if p.verbose {
 			p.say("%v: %v", f.Severity, f)
 		}
 		switch f.Severity {
 		case checkpoint.Error:
-			// These have been said above.
-			if f.Code == checkpoint.CodeMissingShard || f.Code == checkpoint.CodeNotOpened {
-				continue
-			}
 			errs++
 			if first == nil {
 				first = f

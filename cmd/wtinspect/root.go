@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,24 +57,48 @@ of a GGUF split means the whole split.`,
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "help" {
-			cmd.Long = "Help shows how a command is used: 'wtinspect help ls'." + exitStatus()
+			cmd.Long = "Help shows how a command is used: 'wtinspect help ls'."
+			cmd.Annotations = exitStatus()
+			cmd.Run, cmd.RunE = nil, p.help
 		}
 	}
-	root.Long += exitStatus("1  a command that looks for findings or differences has found some")
+	root.Annotations = exitStatus("1  a command that looks for findings or differences has found some")
+	root.SetHelpTemplate(root.HelpTemplate() + `{{with index .Annotations "` + exitStatusKey + `"}}
+Exit status:
+{{.}}
+{{end}}`)
 	return root
 }
 
-// exitStatus ends a help text. The lines are a command's own, between those
-// that every command has.
-func exitStatus(own ...string) string {
-	lines := slices.Concat(
-		[]string{"0  the work is done"},
-		own,
-		[]string{
-			"2  it could not be done: wrong usage, missing or unreadable input",
-			"130  interrupted",
-		})
-	return "\n\nEXIT STATUS\n  " + strings.Join(lines, "\n  ")
+const exitStatusKey = "exit status"
+
+// exitStatus returns the annotation with which the help of every command ends:
+// the codes that all have, and a command's own lines, each of which begins with
+// its code.
+func exitStatus(own ...string) map[string]string {
+	lines := append([]string{
+		"0  the work is done",
+		"2  it could not be done: wrong usage, missing or unreadable input",
+		"130  interrupted",
+	}, own...)
+	code := func(line string) int {
+		n, err := strconv.Atoi(digits(line))
+		if err != nil {
+			panic("an exit status without its code: " + line)
+		}
+		return n
+	}
+	slices.SortStableFunc(lines, func(a, b string) int { return cmp.Compare(code(a), code(b)) })
+	return map[string]string{exitStatusKey: "  " + strings.Join(lines, "\n  ")}
+}
+
+// help is the help command. Cobra's own takes an unknown command for a success.
+func (p *program) help(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 && about.HasSubCommands() {
+		return fmt.Errorf("there is no help about %q", strings.Join(args, " "))
+	}
+	return about.Help()
 }
 
 // work wraps what a command does, so that errors after this point are not

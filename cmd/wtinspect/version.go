@@ -13,9 +13,10 @@ func newVersion(p *program) *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Long: `Version prints the version of wtinspect, the commit it was built from and the
-Go release that built it. It asks no server for a newer one.` + exitStatus(),
-		Example: `  wtinspect version`,
-		Args:    cobra.NoArgs,
+Go release that built it. It asks no server for a newer one.`,
+		Annotations: exitStatus(),
+		Example:     `  wtinspect version`,
+		Args:        cobra.NoArgs,
 		RunE: p.work(func(*cobra.Command, []string) error {
 			info, _ := debug.ReadBuildInfo()
 			_, err := fmt.Fprintln(p.stdout, versionLine(info))
