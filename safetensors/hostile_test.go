@@ -390,7 +390,7 @@ func TestPrefixes(t *testing.T) {
 			t.Errorf("the first %d of %d bytes read as whole", n, len(whole))
 		}
 	}
-	index := []byte(`{"metadata":{"total_size":8},"weight_map":{"a":"b","c\u0000":"d"},"e":12}`)
+	index := []byte(`{"metadata":{"total_size":8},"weight_map":{"a":"b","c\u0000":"d" , "f" : "b"} , "e" : 12 }`)
 	for n := range index {
 		if _, err := ReadIndex(bytes.NewReader(index[:n])); err == nil {
 			t.Errorf("the first %d of %d bytes of the index read as whole", n, len(index))

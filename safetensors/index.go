@@ -300,6 +300,7 @@ func (p *indexParser) index() *Fault {
 	for more {
 		kind := other
 		if fault := p.step(func() *Fault {
+			p.space() // the window may have ended behind the comma
 			key := p.pos
 			t, _, fault := p.str()
 			if fault != nil {
@@ -400,6 +401,7 @@ func (p *indexParser) weightMap() *Fault {
 
 // entry reads one entry of the weight map and the delimiter behind it.
 func (p *indexParser) entry() (more bool, fault *Fault) {
+	p.space() // the window may have ended behind the comma
 	keyPos := p.pos
 	key, _, fault := p.str()
 	if fault != nil {
