@@ -42,5 +42,6 @@
 // escaped before they are shown.
 //
 // Long arrays (a vocabulary has hundreds of thousands of strings) are walked when
-// the file is opened and decoded only when they are asked for.
+// the file is opened, but not held: they are read from the file when they are asked
+// for, as [Value] tells.
 package gguf

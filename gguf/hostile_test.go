@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"runtime"
@@ -245,6 +246,24 @@ func hostiles() []hostile {
 			file:  le(head(2, 0), info("a", F32, 0, 8), info("b", 139, 32, 8), align(32), zeros(320)),
 			codes: []Code{CodeUnknownType},
 		},
+		{
+			id:    "an unknown type outside of the file",
+			file:  tensor("w", 139, 64, 8),
+			codes: []Code{CodeUnknownType, CodeDataTruncated, CodeGap},
+		},
+		{
+			id:    "data that end after 2^64 bytes",
+			file:  le(head(2, 0), info("a", F32, huge-31, 8), info("b", F32, huge-31, 8), align(32), zeros(32)),
+			codes: []Code{CodeDataTruncated, CodeDataTruncated, CodeGap, CodeOverlap},
+		},
+		{id: "key and name longer than what is held", file: le(head(1, 1), kv(strings.Repeat("k", maxHeld+1), TypeUint8, uint8(1)), info(strings.Repeat("n", maxHeld+1), F32, 0, 8), align(32), zeros(32)), codes: []Code{CodeKeyTooLong, CodeNameTooLong}},
+		{id: "a key of 1 GB", file: le(head(0, 1), count(1<<30)), extra: 1 << 31, open: CodeLimit},
+		{
+			id: "fewer token types than tokens",
+			file: le(head(0, 2), kv("tokenizer.ggml.tokens", TypeArray, array(TypeString, 2, str("a"), str("b"))),
+				kv("tokenizer.ggml.token_type", TypeArray, array(TypeInt32, 1, int32(6)))),
+			codes: []Code{CodeBadByteToken},
+		},
 		{id: "trailing data", file: append(control(), 1), codes: []Code{CodeTrailingData}},
 		{id: "trailing data after the metadata", file: append(one(kv("k", TypeUint8, uint8(1))), 1), codes: []Code{CodeTrailingData}},
 		{id: "no padding at the end", file: le(head(1, 0), info("w", F32, 0, 7), align(32), zeros(28)), codes: []Code{CodeUnpaddedEnd}},
@@ -336,7 +355,7 @@ func TestHostileCoverage(t *testing.T) {
 		"gg-127": "TestSplitName",
 		"gg-130": "TestMutations",
 		// Strict readers refuse it, and lenient ones warn, as here.
-		"gg-077": "TestRefusedByLlamaCpp",
+		"gg-077": "TestCodes",
 	}
 	for line := range strings.Lines(string(data)) {
 		col := strings.Split(line, "\t")
@@ -457,14 +476,52 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-func TestRefusedByLlamaCpp(t *testing.T) {
-	for code, want := range map[Code]bool{
-		CodeGap: true, CodeOutOfOrder: true, CodeLongName: true, CodeNestedArray: true, CodeOldVersion: true,
-		CodeBigEndian: true, CodeDuplicateKey: true, CodeTruncated: true, CodeOverlap: true,
-		CodeTrailingData: false, CodeNonzeroPadding: false, CodeNULInName: false, CodeBadBool: false, CodeNoDims: false,
-	} {
-		if got := RefusedByLlamaCpp(code); got != want {
-			t.Errorf("RefusedByLlamaCpp(%s) = %v", code, got)
+// TestCodes has the codes that are not errors which llama.cpp refuses as well.
+func TestCodes(t *testing.T) {
+	const want = `
+bad_arch warning refused
+bad_bool warning accepted
+bad_byte_token warning accepted
+big_endian warning refused
+control_chars warning accepted
+empty warning refused
+empty_name warning accepted
+gap warning refused
+invalid_utf8 warning accepted
+key_style warning accepted
+key_too_long warning accepted
+limit error accepted
+long_name warning refused
+nested_array warning refused
+no_dims warning accepted
+nonstandard_magic warning refused
+nonzero_padding warning accepted
+nul_in_key error accepted
+nul_in_name error accepted
+old_version warning refused
+out_of_order warning refused
+path_like_name warning accepted
+small_alignment warning accepted
+trailing_data warning accepted
+unknown_ftype warning accepted
+unknown_type error refused
+unpadded_end info accepted
+unreadable error accepted
+unsupported_version error refused
+zero_elements warning accepted
+`
+	got := "\n"
+	for _, code := range slices.Sorted(maps.Keys(codes)) {
+		llama := "accepted"
+		if RefusedByLlamaCpp(code) {
+			llama = "refused"
 		}
+		got += fmt.Sprintln(string(code), newFault(code, 0, "", "").Severity, llama)
+	}
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if f := newFault(CodeOverlap, 0, "", ""); f.Severity != Error || !RefusedByLlamaCpp(CodeOverlap) {
+		t.Error("a code that is not listed is not an error that llama.cpp refuses")
 	}
 }

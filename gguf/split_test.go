@@ -43,6 +43,12 @@ func TestSplit(t *testing.T) {
 			Split{},
 			false, CodeSplitType,
 		},
+		{
+			"total of another type",
+			le(head(0, 3), no, kv("split.count", TypeUint16, uint16(2)), kv("split.tensors.count", TypeUint32, uint32(0))),
+			Split{},
+			false, CodeSplitType,
+		},
 	} {
 		got, ok, err := open(t, test.file).Split()
 		flt, _ := errors.AsType[*Fault](err)
