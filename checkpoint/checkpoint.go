@@ -232,10 +232,18 @@ func (c *Checkpoint) name(i int) string {
 	return c.Files[file].format.name(i - c.starts[file])
 }
 
+func (c *Checkpoint) hasName(i int, name string) bool {
+	if c.namesOnly {
+		return c.name(i) == name
+	}
+	file := c.fileOf(i)
+	return c.Files[file].format.hasName(i-c.starts[file], name)
+}
+
 // Lookup returns the index of the tensor of that name, the first of several.
 func (c *Checkpoint) Lookup(name string) (int, bool) {
 	c.tableOnce.Do(c.buildTable)
-	return c.table.lookup(c, name)
+	return c.lookup(name)
 }
 
 // Data returns the bytes of the tensor at index i, as they are in its file.

@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"math"
@@ -44,6 +46,8 @@ type container interface {
 	len() int
 	at(i int) Tensor
 	name(i int) string
+	hash(seed maphash.Seed, i int) uint64 // of the name, as maphash.String
+	hasName(i int, name string) bool
 	data(i int) (*io.SectionReader, error)
 	validate() []Fault
 	metadata() []MetaKV
@@ -246,6 +250,28 @@ func (f safetensorsFile) dataOffset() int64 { return f.DataOffset() }
 func (f safetensorsFile) len() int          { return f.Len() }
 func (f safetensorsFile) name(i int) string { return f.At(i).Name }
 
+// quotedName returns the name as the header has it, which is as it is unless
+// there is an escape in it.
+func (f safetensorsFile) quotedName(i int) (name []byte, escaped bool) {
+	start, end := f.NameSpan(i)
+	name = f.Header()[start+1 : end-1]
+	return name, bytes.IndexByte(name, '\\') >= 0
+}
+
+func (f safetensorsFile) hash(seed maphash.Seed, i int) uint64 {
+	if name, escaped := f.quotedName(i); !escaped {
+		return maphash.Bytes(seed, name)
+	}
+	return maphash.String(seed, f.name(i))
+}
+
+func (f safetensorsFile) hasName(i int, name string) bool {
+	if quoted, escaped := f.quotedName(i); !escaped {
+		return string(quoted) == name
+	}
+	return f.name(i) == name
+}
+
 func (f safetensorsFile) at(i int) Tensor {
 	t := f.At(i)
 	out := Tensor{
@@ -323,6 +349,12 @@ func (f *ggufFile) kind() Format      { return GGUF }
 func (f *ggufFile) dataOffset() int64 { return f.DataOffset }
 func (f *ggufFile) len() int          { return len(f.Tensors) }
 func (f *ggufFile) name(i int) string { return f.Tensors[i].Name }
+
+func (f *ggufFile) hasName(i int, name string) bool { return f.Tensors[i].Name == name }
+
+func (f *ggufFile) hash(seed maphash.Seed, i int) uint64 {
+	return maphash.String(seed, f.Tensors[i].Name)
+}
 
 func (f *ggufFile) at(i int) Tensor {
 	t := &f.Tensors[i]

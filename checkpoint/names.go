@@ -15,7 +15,7 @@ type slot struct {
 	hash, tensor uint32
 }
 
-// A duplicate is a tensor whose name another file, or the index, has already.
+// A duplicate is a tensor whose name an earlier file has already.
 type duplicate struct{ first, again int }
 
 func (c *Checkpoint) buildTable() {
@@ -23,37 +23,49 @@ func (c *Checkpoint) buildTable() {
 	for size < 2*c.Len() {
 		size *= 2
 	}
-	t := nameTable{seed: maphash.MakeSeed(), slots: make([]slot, size)}
-	for i, tensor := range c.All() {
-		at, first, found := t.probe(c, tensor.Name)
-		switch {
-		case !found:
-			*at = slot{t.hash(tensor.Name), uint32(i + 1)}
-		case !c.namesOnly && c.fileOf(first) != tensor.File:
-			c.duplicates = append(c.duplicates, duplicate{first, i})
+	c.table = nameTable{seed: maphash.MakeSeed(), slots: make([]slot, size)}
+	if c.namesOnly {
+		for i := range c.Len() {
+			c.insert(i, -1, uint32(maphash.String(c.table.seed, c.name(i))))
+		}
+		return
+	}
+	for file, f := range c.Files {
+		for i := range f.len() {
+			c.insert(c.starts[file]+i, file, uint32(f.format.hash(c.table.seed, i)))
 		}
 	}
-	c.table = t
 }
 
-func (t *nameTable) hash(name string) uint32 { return uint32(maphash.String(t.seed, name)) }
-
-// probe returns the tensor of that name, and otherwise the slot it would have.
-func (t *nameTable) probe(c *Checkpoint, name string) (at *slot, tensor int, found bool) {
-	hash := t.hash(name)
-	mask := uint32(len(t.slots) - 1)
+// insert adds a tensor to the table unless one of its name is there.
+func (c *Checkpoint) insert(tensor, file int, hash uint32) {
+	mask := uint32(len(c.table.slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
-		s := &t.slots[i]
+		s := &c.table.slots[i]
 		if s.tensor == 0 {
-			return s, 0, false
+			*s = slot{hash, uint32(tensor + 1)}
+			return
 		}
-		if s.hash == hash && c.name(int(s.tensor-1)) == name {
-			return s, int(s.tensor - 1), true
+		if first := int(s.tensor - 1); s.hash == hash && c.hasName(first, c.name(tensor)) {
+			if file >= 0 && c.fileOf(first) != file {
+				c.duplicates = append(c.duplicates, duplicate{first, tensor})
+			}
+			return
 		}
 	}
 }
 
-func (t *nameTable) lookup(c *Checkpoint, name string) (int, bool) {
-	_, tensor, found := t.probe(c, name)
-	return tensor, found
+// lookup returns the first tensor of a name.
+func (c *Checkpoint) lookup(name string) (int, bool) {
+	hash := uint32(maphash.String(c.table.seed, name))
+	mask := uint32(len(c.table.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		s := c.table.slots[i]
+		if s.tensor == 0 {
+			return 0, false
+		}
+		if s.hash == hash && c.hasName(int(s.tensor-1), name) {
+			return int(s.tensor - 1), true
+		}
+	}
 }

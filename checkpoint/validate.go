@@ -25,7 +25,6 @@ func (c *Checkpoint) Validate() []Fault {
 	var ix *safetensors.Index
 	var ixErr error
 	var perFile []Fault
-	bytes := make([]uint64, len(c.Files))
 	var g errgroup.Group
 	g.Go(func() error {
 		if c.Index != "" && !c.brokenIndex {
@@ -34,18 +33,12 @@ func (c *Checkpoint) Validate() []Fault {
 		return nil
 	})
 	g.Go(func() error {
-		c.tableOnce.Do(c.buildTable)
-		return nil
-	})
-	g.Go(func() error {
 		perFile = c.ValidateFiles()
-		if c.Index != "" && !c.namesOnly {
-			for _, t := range c.All() {
-				bytes[t.File] += t.Bytes
-			}
-		}
 		return nil
 	})
+	if len(c.Files) > 1 || c.Index != "" {
+		c.tableOnce.Do(c.buildTable)
+	}
 	_ = g.Wait()
 
 	l := faultList{faults: perFile}
@@ -59,14 +52,14 @@ func (c *Checkpoint) Validate() []Fault {
 			l.faults = append(l.faults, out)
 		}
 	}
-	switch {
-	case c.Format == GGUF:
+	if c.Format == GGUF {
 		c.validateSplit(&l)
-	case ix != nil && !c.namesOnly:
+	} else {
 		c.validateDuplicates(&l)
-		c.validateIndex(&l, ix, bytes)
-	default:
-		c.validateDuplicates(&l)
+	}
+	if ix != nil && !c.namesOnly {
+		c.validateIndex(&l, ix)
+		c.validateTotal(&l, ix, perFile)
 	}
 	c.validateMissing(&l, ix)
 	return l.done()
@@ -235,8 +228,31 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// validateIndex holds the index against the shards, whose tensors have so many bytes.
-func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, bytes []uint64) {
+// lookupAll returns the tensor of each entry of the index, -1 where there is
+// none. The work is waiting for memory, which several goroutines do better.
+func (c *Checkpoint) lookupAll(ix *safetensors.Index) []int32 {
+	tensors := make([]int32, ix.Len())
+	var g errgroup.Group
+	chunk := len(tensors)/runtime.NumCPU() + 1
+	for start := 0; start < len(tensors); start += chunk {
+		g.Go(func() error {
+			for i := start; i < min(start+chunk, len(tensors)); i++ {
+				name, _ := ix.At(i)
+				tensors[i] = -1
+				if tensor, ok := c.Lookup(name); ok {
+					tensors[i] = int32(tensor)
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return tensors
+}
+
+// validateIndex finds what the index and the shards do not agree on.
+func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index) {
+	tensors := c.lookupAll(ix)
 	fileOfShard := c.shardFiles()
 	elsewhere := make(map[duplicate]bool) // first tensor of a name, file that has it too
 	for _, d := range c.duplicates {
@@ -252,8 +268,8 @@ func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, bytes []
 		if file < 0 || c.Files[file].format == nil {
 			continue
 		}
-		tensor, ok := c.Lookup(name)
-		if !ok {
+		tensor := tensors[i]
+		if tensor < 0 {
 			offset, _ := ix.KeySpan(i)
 			l.add(Fault{
 				File: c.Index, Code: CodeMissingTensor, Severity: Error, Offset: offset, Tensor: name,
@@ -262,7 +278,7 @@ func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, bytes []
 			continue
 		}
 		named[tensor] = true
-		if at := c.fileOf(tensor); at != file && !elsewhere[duplicate{tensor, file}] {
+		if at := c.fileOf(int(tensor)); at != file && !elsewhere[duplicate{int(tensor), file}] {
 			offset, _ := ix.ValueSpan(i)
 			l.add(Fault{
 				File: c.Index, Code: CodeMisplacedTensor, Severity: Error, Offset: offset, Tensor: name,
@@ -303,7 +319,6 @@ func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, bytes []
 			})
 		}
 	}
-	c.validateTotal(l, ix, indexed, bytes)
 }
 
 // strangeShard reports a shard that the index names and Open did not look
@@ -326,22 +341,33 @@ func (c *Checkpoint) strangeShard(l *faultList, shard string) {
 // validateTotal compares total_size with what is there. Transformers and
 // huggingface_hub write the sum of the tensors' bytes; other scripts the sum
 // of the files' sizes, with or without the headers.
-func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, indexed []bool, bytes []uint64) {
+func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, fileFaults []Fault) {
 	total, ok := ix.TotalSize()
 	if !ok {
 		return
 	}
-	var tensors, files, data uint64
-	for i, f := range c.Files {
-		if f.format == nil {
+	fileOfShard := c.shardFiles()
+	var indexed []*File
+	var files, data uint64
+	for _, shard := range ix.Shards() {
+		file := fileOfShard(shard)
+		if file < 0 || c.Files[file].format == nil {
 			return
 		}
-		if !indexed[i] {
-			continue
-		}
+		f := c.Files[file]
+		indexed = append(indexed, f)
 		files += uint64(f.Size)
 		data += uint64(f.Size - f.DataOffset)
-		tensors += bytes[i]
+	}
+	sound := !slices.ContainsFunc(fileFaults, func(f Fault) bool { return f.Severity == Error })
+	if sound && total == data {
+		return // the tensors of a sound file fill its data
+	}
+	var tensors uint64
+	for _, f := range indexed {
+		for i := range f.len() {
+			tensors += f.format.at(i).Bytes
+		}
 	}
 	out := Fault{File: c.Index, Severity: Error, Offset: -1}
 	switch total {
