@@ -58,15 +58,26 @@ func nibbles16(y *[32]float32, x *[16]byte, t *[16]float32) {
 	}
 }
 
+// pairs holds both nibbles of every byte, pairsQ4_0 both less eight, int8s every
+// byte as a signed number. A load costs less than a conversion.
+var pairs, pairsQ4_0, int8s = func() (p, q [256][2]float32, s [256]float32) {
+	for b := range 256 {
+		p[b] = [2]float32{float32(b & 15), float32(b >> 4)}
+		q[b] = [2]float32{p[b][0] - 8, p[b][1] - 8}
+		s[b] = float32(int8(b))
+	}
+	return p, q, s
+}()
+
 func decodeQ4_0(dst []float32, src []byte) {
 	for ; len(src) >= 18; src, dst = src[18:], dst[32:] {
 		x, y := (*[18]byte)(src), (*[32]float32)(dst)
 		d := half(x[0:])
-		var t [16]float32
-		for q := range 16 {
-			t[q] = float32(q-8) * d
+		for i := range 16 {
+			p := &pairsQ4_0[x[2+i]]
+			y[i] = p[0] * d
+			y[i+16] = p[1] * d
 		}
-		nibbles16(y, (*[16]byte)(x[2:]), &t)
 	}
 }
 
@@ -106,26 +117,13 @@ func decodeQ5_1(dst []float32, src []byte) {
 	}
 }
 
-// bytes8 decodes eight signed bytes.
-func bytes8(y *[8]float32, w uint64, d float32) {
-	y[0] = float32(int8(w)) * d
-	y[1] = float32(int8(w>>8)) * d
-	y[2] = float32(int8(w>>16)) * d
-	y[3] = float32(int8(w>>24)) * d
-	y[4] = float32(int8(w>>32)) * d
-	y[5] = float32(int8(w>>40)) * d
-	y[6] = float32(int8(w>>48)) * d
-	y[7] = float32(int8(w>>56)) * d
-}
-
 func decodeQ8_0(dst []float32, src []byte) {
 	for ; len(src) >= 34; src, dst = src[34:], dst[32:] {
 		x, y := (*[34]byte)(src), (*[32]float32)(dst)
 		d := half(x[0:])
-		bytes8((*[8]float32)(y[0:]), le.Uint64(x[2:]), d)
-		bytes8((*[8]float32)(y[8:]), le.Uint64(x[10:]), d)
-		bytes8((*[8]float32)(y[16:]), le.Uint64(x[18:]), d)
-		bytes8((*[8]float32)(y[24:]), le.Uint64(x[26:]), d)
+		for i := range 32 {
+			y[i] = int8s[x[2+i]] * d
+		}
 	}
 }
 
@@ -133,8 +131,8 @@ func decodeQ8_K(dst []float32, src []byte) {
 	for ; len(src) >= 292; src, dst = src[292:], dst[256:] {
 		x, y := (*[292]byte)(src), (*[256]float32)(dst)
 		d := math.Float32frombits(le.Uint32(x[0:]))
-		for i := 0; i < 256; i += 8 {
-			bytes8((*[8]float32)(y[i:]), le.Uint64(x[4+i:]), d)
+		for i := range 256 {
+			y[i] = int8s[x[4+i]] * d
 		}
 	}
 }
@@ -243,18 +241,21 @@ func decodeQ4_K(dst []float32, src []byte) {
 		d, dmin := half(x[0:]), half(x[2:])
 		sc, m := scales6((*[12]byte)(x[4:]))
 		for k := 0; k < 8; k += 2 {
-			var lo, hi [16]float32
 			dl, ml := d*float32(sc[k]), dmin*float32(m[k])
 			dh, mh := d*float32(sc[k+1]), dmin*float32(m[k+1])
-			for q := range 16 {
-				lo[q] = float32(dl*float32(q)) - ml
-				hi[q] = float32(dh*float32(q)) - mh
-			}
 			q := (*[32]byte)(x[16+16*k:])
 			o := (*[64]float32)(y[32*k:])
-			for i := range 32 {
-				o[i] = lo[q[i]&15]
-				o[i+32] = hi[q[i]>>4]
+			for i := 0; i < 32; i += 4 {
+				p0, p1, p2, p3 := &pairs[q[i]], &pairs[q[i+1]], &pairs[q[i+2]], &pairs[q[i+3]]
+				l, h := (*[4]float32)(o[i:]), (*[4]float32)(o[i+32:])
+				l[0] = float32(p0[0]*dl) - ml
+				l[1] = float32(p1[0]*dl) - ml
+				l[2] = float32(p2[0]*dl) - ml
+				l[3] = float32(p3[0]*dl) - ml
+				h[0] = float32(p0[1]*dh) - mh
+				h[1] = float32(p1[1]*dh) - mh
+				h[2] = float32(p2[1]*dh) - mh
+				h[3] = float32(p3[1]*dh) - mh
 			}
 		}
 	}

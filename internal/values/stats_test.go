@@ -376,17 +376,18 @@ type naiveStats struct {
 func (s *naiveStats) add(values []float32) {
 	for _, f := range values {
 		v := float64(f)
-		switch {
-		case math.IsNaN(v):
-			s.nan++
+		if v-v != 0 {
+			switch {
+			case v != v:
+				s.nan++
+			case v > 0:
+				s.posInf++
+			default:
+				s.neg++
+			}
 			continue
-		case math.IsInf(v, 1):
-			s.posInf++
-			continue
-		case math.IsInf(v, -1):
-			s.neg++
-			continue
-		case v == 0:
+		}
+		if v == 0 {
 			s.zeros++
 		}
 		if v < s.min {
