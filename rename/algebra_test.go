@@ -63,6 +63,7 @@ func TestInvert(t *testing.T) {
 		{"otherwise drop", "otherwise: {drop: why}", "map.yaml: otherwise drops tensors, and nothing brings them back"},
 		{"many to one", "rename: {a: c, b: c}", "map.yaml:1:16: c and c (map.yaml:1:10) can make the same name" + mayStay},
 		{"a pattern makes a single name", "rename: {a: c.1, 'b.{n}': 'c.{n}'}", "map.yaml:1:18: c.{n} and c.1 (map.yaml:1:10) can make the same name" + mayStay},
+		{"a single name in a pattern", "rename: {'b.{n}': 'c.{n}', a: c.1}", "map.yaml:1:28: c.1 and c.{n} (map.yaml:1:10) can make the same name" + mayStay},
 		{"a hole is lost", "rename: {'h.{n}': x}", "map.yaml:1:10: x does not have {n}, and no new name says what it was"},
 		{"two readings", "rename: {'{a...}.x.{b...}': 'y.{a}.{b}'}", "map.yaml:1:10: a name that y.{a}.{b} makes can be read in several ways"},
 		{"two shifts", "rename: {'h.{n}': 'h.{n}.{n+1}'}", "map.yaml:1:10: h.{n}.{n+1} shifts {n} in two ways"},
@@ -135,6 +136,31 @@ func TestCompose(t *testing.T) {
 		{
 			"shifts add up", "rename: {'h.{n}': 'l.{n+2}'}", "rename: {'l.{n}': 'm.{n-1}'}",
 			"rename:\n  h.{n}: m.{n+1}\n  l.{n}: m.{n-1}\n",
+		},
+		{
+			"a shift of digits in the text", "rename: {'a.{x...}': 'h.7.{x}'}", "rename: {'h.{n}.{x...}': 'l.{n+1}.{x}'}",
+			"rename:\n  a.{x...}: l.8.{x}\n  h.{n}.{x...}: l.{n+1}.{x}\n",
+		},
+		{
+			"a shift of digits in the text, below 0", "rename: {'a.{x...}': 'h.0.{x}'}", "rename: {'h.{n}.{x...}': 'l.{n-1}.{x}'}",
+			"!a.yaml:1:10: h.{n}.{x...} -> l.{n-1}.{x} shifts a number that is put together from several parts, or below 0",
+		},
+		{
+			"a shift of a single name, below 0", "rename: {a: h.0}", "rename: {'h.{n}': 'l.{n-1}'}",
+			"!a.yaml:1:10: a -> h.0 makes \"h.0\", and b.yaml:1:10: \"0\" cannot be shifted by -1: it would be less than 0",
+		},
+		{
+			"the second map drops patterns", "rename: {'a.{n}': 'b.{n}', 'c.{n}': 'd.{n}'}",
+			"rules: [{from: 'b.{n}', drop: why}]\notherwise: {drop: the rest}",
+			"rules:\n  - from: a.{n}\n    drop: why\n  - from: c.{n}\n    drop: the rest\n  - from: b.{n}\n    drop: why\notherwise:\n  drop: the rest\n",
+		},
+		{
+			"bytes", "rules: [{from: 'a.{n}', transpose: true, to: 'b.{n}'}]", "rename: {c: d}",
+			"!a.yaml:1:9: a.{n} -> b.{n} moves bytes, and only renames are composed",
+		},
+		{
+			"bytes, in the second map", "rename: {c: d}", "rules: [{from: 'a.{n}', transpose: true, to: 'b.{n}'}]",
+			"!b.yaml:1:9: a.{n} -> b.{n} moves bytes, and only renames are composed",
 		},
 		{
 			"single names", "rename: {a: h.1, b: q}", "rename: {'h.{n}': 'l.{n+1}'}",

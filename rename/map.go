@@ -144,18 +144,32 @@ func (m *Map) strip(name string) string {
 	if !slices.ContainsFunc(m.Strip, func(s string) bool { return strings.Contains(name, s) }) {
 		return name
 	}
-	var kept []string
-	rest := strings.Split(name, ".")
-next:
-	for len(rest) > 0 {
-		for _, s := range m.Strip {
-			if cut := strings.Split(s, "."); len(cut) <= len(rest) && slices.Equal(cut, rest[:len(cut)]) {
-				rest = rest[len(cut):]
-				continue next
+	var b strings.Builder
+	kept := false
+	for at := 0; at <= len(name); {
+		end := m.stripEnd(name, at)
+		if end < 0 {
+			if end = at + strings.IndexByte(name[at:], '.'); end < at {
+				end = len(name)
 			}
+			if kept {
+				b.WriteByte('.')
+			}
+			b.WriteString(name[at:end])
+			kept = true
 		}
-		kept = append(kept, rest[0])
-		rest = rest[1:]
+		at = end + 1
 	}
-	return strings.Join(kept, ".")
+	return b.String()
+}
+
+// stripEnd returns where the stripped text that begins with the segment at
+// name[at:] ends, or -1 where that is to be kept.
+func (m *Map) stripEnd(name string, at int) int {
+	for _, s := range m.Strip {
+		if end := at + len(s); strings.HasPrefix(name[at:], s) && (end == len(name) || name[end] == '.') {
+			return end
+		}
+	}
+	return -1
 }

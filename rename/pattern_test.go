@@ -297,6 +297,20 @@ func TestMatchIsBounded(t *testing.T) {
 	}
 }
 
+func TestPatternParts(t *testing.T) {
+	p := MustCompile("a.{n}.{x:seg}.{y...}.{n}")
+	want := []Hole{{"n", Digits}, {"x", Segment}, {"y", Anything}}
+	if got := p.Holes(); !slices.Equal(got, want) {
+		t.Errorf("holes %v, want %v", got, want)
+	}
+	if _, ok := p.Literal(); ok {
+		t.Error("a pattern with holes is one name")
+	}
+	if name, ok := MustCompile("a{{b").Literal(); !ok || name != "a{b" {
+		t.Errorf("the name of a{{b is %q, %v", name, ok)
+	}
+}
+
 func TestNormal(t *testing.T) {
 	for name, want := range map[string]string{
 		"": "", "a": "a", "h.11.w": "h.0.w", "1": "0", "w1.00": "w0.0", "a1b22": "a0b0",

@@ -1,6 +1,7 @@
 package rename
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -480,10 +481,14 @@ func (p *Plan) Summary() Summary {
 // MarshalJSON adds the summary to the plan's fields.
 func (p *Plan) MarshalJSON() ([]byte, error) {
 	type fields Plan
-	return json.Marshal(struct {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // the arrows of rules are for reading
+	err := e.Encode(struct {
 		Summary Summary `json:"summary"`
 		*fields
 	}{p.Summary(), (*fields)(p)})
+	return b.Bytes(), err
 }
 
 func (r *Row) unmatched() bool { return r.Rule < 0 && r.Action != Move }

@@ -1,6 +1,7 @@
 package rename
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,6 +86,12 @@ func TestTraps(t *testing.T) {
 			names: "a.a.b.b a.b", want: `nothing would be left of the name of "a.b"`,
 		},
 		{
+			name:  "what strip leaves is not stripped again, and empty segments stay",
+			body:  "strip: [a.b, c]",
+			names: "a.a.b.b.w c..c.w a.bc.w c.a.b.x",
+			want:  "a.b.w .w a.bc.w x",
+		},
+		{
 			name:  "rules see the stripped name",
 			body:  "strip: [_orig_mod]\nrename: {'h.{n}.ln1': 'h.{n}.norm'}",
 			names: "h.0._orig_mod.ln1 h.1.ln1", want: "h.0.norm h.1.norm",
@@ -158,6 +165,12 @@ two or more tensors would be called "c": "a" (map.yaml:1:35) and "b" (map.yaml:1
 			body:  "rename: {'{x:seg}\u00fc': 'x{x}'}",
 			names: "a\xc3\u00fc",
 			want:  "xa\xc3",
+		},
+		{
+			name:  "half a character",
+			body:  "rename: {'{x:seg}{y...}': '{y}.{x}'}",
+			names: "\u00fc",
+			want:  `the new name is not UTF-8: that is what would become of "ü" (map.yaml:1:10)`,
 		},
 		{
 			name:  "metadata is no tensor",
@@ -275,11 +288,14 @@ rules:
 	if err := p.Err(); err != nil {
 		t.Fatal(err)
 	}
-	got, err := json.MarshalIndent(p, "", " ")
-	if err != nil {
+	var got bytes.Buffer
+	e := json.NewEncoder(&got)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", " ")
+	if err := e.Encode(p); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "plan.json", string(got)+"\n")
+	golden(t, "plan.json", got.String())
 
 	var changes []string
 	for _, c := range p.Changes() {
@@ -470,6 +486,16 @@ func BenchmarkPlan(b *testing.B) {
 		m := mustParse(b, body.String())
 		for b.Loop() {
 			NewPlan(m, names, Limits{})
+		}
+	})
+	b.Run("strip", func(b *testing.B) {
+		wrapped := make([]string, len(names))
+		for i, name := range names {
+			wrapped[i] = "module._orig_mod." + name
+		}
+		m := must(Builtin("strip-wrappers"))
+		for b.Loop() {
+			NewPlan(m, wrapped, Limits{})
 		}
 	})
 	b.Run("inverse", func(b *testing.B) {
