@@ -470,9 +470,11 @@ func (s *scanner) syntax(pos int, want string) *Fault {
 		s.hitEnd = true
 		return s.fault(s.codes.syntax, s.end, "ends where %s is expected", want)
 	}
-	r, n := utf8.DecodeRune(s.buf[pos:min(s.end, pos+utf8.UTFMax)])
+	rest := s.buf[pos:s.end]
+	s.hitEnd = !utf8.FullRune(rest)
+	r, n := utf8.DecodeRune(rest)
 	if r == utf8.RuneError && n == 1 && s.buf[pos] >= utf8.RuneSelf {
-		return s.badUTF8(pos, s.buf[pos:s.end])
+		return s.badUTF8(pos, rest)
 	}
 	return s.fault(s.codes.syntax, pos, "%q where %s is expected", r, want)
 }
