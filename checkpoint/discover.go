@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -147,7 +146,7 @@ func list(dir string) (*listing, error) {
 			why = "an AppleDouble file, which macOS writes beside a file on foreign disks; delete it before publishing"
 		case strings.HasPrefix(name, ".") && (isSafetensors || isGGUF):
 			why = "a hidden file"
-		case unfinished.MatchString(lower):
+		case isUnfinished(lower):
 			why = "an unfinished download"
 		case strings.HasPrefix(name, "."):
 		case isSafetensors:
@@ -160,7 +159,7 @@ func list(dir string) (*listing, error) {
 			l.indexes = append(l.indexes, name)
 		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".bin.index."):
 			l.pickleIndexes = append(l.pickleIndexes, name)
-		case pickle.MatchString(lower):
+		case isPickle(lower):
 			l.pickles = append(l.pickles, name)
 		}
 		if why != "" {
@@ -173,10 +172,23 @@ func list(dir string) (*listing, error) {
 	return l, nil
 }
 
-var (
-	unfinished = regexp.MustCompile(`\.(safetensors|gguf)(\.[0-9a-f]+)?\.(incomplete|part|partial|crdownload|aria2|download|tmp)$`)
-	pickle     = regexp.MustCompile(`\.(bin|pt|pth|ckpt|pkl)$`)
-)
+// isUnfinished recognises what browsers, curl, aria2 and the hub's client call
+// a file that they have not downloaded whole.
+func isUnfinished(lower string) bool {
+	switch path.Ext(lower) {
+	case ".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp":
+		return strings.Contains(lower, ".safetensors.") || strings.Contains(lower, ".gguf.")
+	}
+	return false
+}
+
+func isPickle(lower string) bool {
+	switch path.Ext(lower) {
+	case ".bin", ".pt", ".pth", ".ckpt", ".pkl":
+		return true
+	}
+	return false
+}
 
 // dir finds the checkpoints of a directory.
 func (d *finder) dir(dir string, depth int) error {
@@ -205,8 +217,13 @@ func (d *finder) dir(dir string, depth int) error {
 		return nil
 	}
 	for _, name := range l.subdirs {
-		if err := d.dir(filepath.Join(dir, name), depth+1); err != nil {
-			return err
+		sub := filepath.Join(dir, name)
+		err := d.dir(sub, depth+1)
+		if d.ctx.Err() != nil {
+			return d.ctx.Err()
+		}
+		if err != nil {
+			d.release.Faults = append(d.release.Faults, asFault(sub, err))
 		}
 	}
 	return nil

@@ -1,12 +1,15 @@
 package checkpoint_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/testdata"
 )
 
 // The counts are worked out by hand: a linear layer of 256 inputs and 128
@@ -206,4 +209,64 @@ func TestQuantization(t *testing.T) {
 	if n, note := c.Parameters(nil); n != 6 || note != "" {
 		t.Errorf("parameters %d %q", n, note)
 	}
+}
+
+// Llama-3-8B has 8,030,261,248 parameters and gpt-oss-20b 20,914,757,184,
+// however they are packed.
+func TestParametersOfRealShapes(t *testing.T) {
+	const llama, gptOSS = 8_030_261_248, 20_914_757_184
+	for _, tt := range []struct {
+		list, config string
+		want         uint64
+	}{
+		{"meta-llama__Meta-Llama-3-8B__hf-llama", `{}`, llama},
+		{"meta-llama__Meta-Llama-3-8B__gptq", `{"quantization_config":{"quant_method":"gptq","bits":4}}`, llama},
+		{"meta-llama__Meta-Llama-3-8B__gptq", `{}`, llama},
+		{"meta-llama__Meta-Llama-3-8B__awq-gemm", `{"quantization_config":{"quant_method":"awq","bits":4}}`, llama},
+		{"meta-llama__Meta-Llama-3-8B__bnb-nf4", `{"quantization_config":{"quant_method":"bitsandbytes","load_in_4bit":true}}`, llama},
+		{"meta-llama__Meta-Llama-3-8B__compressed-tensors-w4a16", `{"quantization_config":{"quant_method":"compressed-tensors","config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4}}}}}`, llama},
+		{"openai__gpt-oss-20b__hf-gpt-oss-mxfp4", `{"quantization_config":{"quant_method":"mxfp4"}}`, gptOSS},
+	} {
+		t.Run(tt.list, func(t *testing.T) {
+			data, err := os.ReadFile(testdata.Path(t, "names/"+tt.list+".reconstructed.tsv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := "data sparse\n"
+			for line := range strings.Lines(string(data)) {
+				name, rest, _ := strings.Cut(strings.TrimSpace(line), "\t")
+				shape := strings.TrimSpace(rest)
+				if shape == "?" {
+					shape = "82" // a packed quant_state
+				}
+				text += fmt.Sprintf("tensor %s %s [%s]\n", name, dtypeOfPart(name, shape), strings.ReplaceAll(shape, "x", ","))
+			}
+			r, err := checkpoint.Open(t.Context(), fixture.File(t, "model.safetensors", text), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			cfg, err := checkpoint.ParseConfig("config.json", []byte(tt.config))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, note := r.Checkpoints[0].Parameters(cfg); got != tt.want {
+				t.Errorf("%d parameters (%s), want %d", got, note, tt.want)
+			}
+		})
+	}
+}
+
+// dtypeOfPart is the type that a list of names does not give.
+func dtypeOfPart(name, shape string) string {
+	switch last := name[strings.LastIndexByte(name, '.')+1:]; {
+	case last == "qweight", last == "qzeros", last == "g_idx", last == "weight_packed":
+		return "I32"
+	case last == "weight_shape":
+		return "I64"
+	case last == "absmax", strings.Contains(name, "bitsandbytes__"), strings.HasSuffix(shape, "x1"),
+		strings.HasSuffix(name, "_blocks"), strings.HasSuffix(name, "_scales"):
+		return "U8"
+	}
+	return "BF16"
 }
