@@ -581,15 +581,15 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 		d.indexedBy(dir, name, ix, groups, claimed)
 		return nil
 	}
-	fault, ok := errors.AsType[*Fault](err)
-	if !ok {
-		return err
+	if d.ctx.Err() != nil {
+		return d.ctx.Err()
 	}
+	fault := asFault(path, err)
 	for _, g := range groups {
 		if g.prefix == indexStem(name) {
 			c := d.group(dir, g, Safetensors)
 			c.Path, c.Index = path, path
-			c.found = append(c.found, *fault)
+			c.found = append(c.found, fault)
 			c.brokenIndex = true
 			for _, shard := range g.names {
 				claimed[shard] = true
@@ -597,7 +597,7 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 			return nil
 		}
 	}
-	d.release.Faults = append(d.release.Faults, *fault)
+	d.release.Faults = append(d.release.Faults, fault)
 	return nil
 }
 

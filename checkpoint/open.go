@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -142,11 +144,16 @@ func asFault(path string, err error) Fault {
 	if f, ok := errors.AsType[*Fault](err); ok {
 		return *f
 	}
-	return Fault{File: path, Code: CodeNotOpened, Severity: Error, Offset: -1, Detail: err.Error()}
+	detail := strings.TrimPrefix(err.Error(), path+": ")
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		detail = "cannot be opened: " + e.Err.Error()
+	}
+	return Fault{File: path, Code: CodeNotOpened, Severity: Error, Offset: -1, Detail: detail}
 }
 
 func documentFault(path string, err error) Fault {
-	out := Fault{File: path, Code: CodeBadDocument, Severity: Error, Offset: -1, Detail: err.Error()}
+	out := asFault(path, err)
+	out.Code = CodeBadDocument
 	if e, ok := errors.AsType[*jsondoc.Error](err); ok {
 		out.Offset = int64(e.Offset)
 		out.Detail = fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Msg)
