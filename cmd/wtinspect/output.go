@@ -38,8 +38,8 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 	if o.path == "" || o.path == "-" {
 		return f(p.stdout, p.style())
 	}
-	mode := os.FileMode(0o666)
-	if old, err := os.Stat(o.path); err == nil {
+	path, mode := o.path, os.FileMode(0o666)
+	if old, err := os.Stat(path); err == nil {
 		for _, in := range inputs {
 			if st, err := os.Stat(in); err == nil && os.SameFile(st, old) {
 				return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)
@@ -50,15 +50,22 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 			return o.writeThrough(p, f)
 		}
 		mode = old.Mode().Perm()
+		// What a symbolic link points to is replaced, not the link.
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return err
+		}
 	}
-	tmp, err := createBeside(o.path, mode)
+	tmp, err := createBeside(path, mode)
 	if err != nil {
 		return err
 	}
 	err = f(tmp, render.Style{Color: p.color == "always"})
+	if err == nil {
+		err = tmp.Sync()
+	}
 	err = errors.Join(err, tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), o.path)
+		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
 		os.Remove(tmp.Name())

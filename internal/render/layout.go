@@ -7,6 +7,10 @@ const (
 	// leastWidth is what a cut leaves of a column: on a narrower terminal the
 	// lines wrap.
 	leastWidth = 12
+	// mostAligned is the widest that a column is made by one of its cells. A
+	// wider cell sticks out: or a file with one name of a megabyte would pad
+	// a hundred thousand others to it.
+	mostAligned = 256
 	// blockRows are laid out together. Columns are as wide as the widest cell so
 	// far, so that a table of any length needs the memory of a block, is
 	// formatted once, and begins to appear at once.
@@ -70,7 +74,7 @@ func (l *layout) add(more []byte, width int, color Color) {
 	l.text = append(l.text, more...)
 	column := len(l.pieces) % len(l.shown)
 	l.pieces = append(l.pieces, piece{len(l.text), width, color})
-	l.widths[column] = max(l.widths[column], width)
+	l.widths[column] = max(l.widths[column], min(width, mostAligned))
 }
 
 // flush lays out the block and writes it.
@@ -86,7 +90,7 @@ func (l *layout) flush(w io.Writer) error {
 		start = p.end
 		right := l.Columns[l.shown[column]].Right
 		last := column == len(l.shown)-1
-		if p.width > widths[column] {
+		if p.width > widths[column] && l.style.Terminal && l.style.Width > 0 {
 			text, p.width = l.cut(column, text, widths[column])
 		}
 		room := max(0, widths[column]-p.width)
@@ -114,13 +118,12 @@ func (l *layout) flush(w io.Writer) error {
 	return err
 }
 
-// cut shortens a text to its column.
+// cut shortens a text to its column, on a terminal.
 func (l *layout) cut(column int, text []byte, width int) ([]byte, int) {
 	short := string(text)
-	switch l.Columns[l.shown[column]].Cut {
-	case CutMiddle:
+	if l.Columns[l.shown[column]].Cut == CutMiddle {
 		short = cutMiddle(short, width)
-	default:
+	} else {
 		short = cutEnd(short, width)
 	}
 	return []byte(short), displayWidth(short)

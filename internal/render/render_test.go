@@ -249,6 +249,31 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// One cell that is far too wide does not make all rows so.
+func TestWideCell(t *testing.T) {
+	name := strings.Repeat("n", 1<<20)
+	table := &Table{Columns: []Column{{Title: "N", Cut: CutMiddle}, {Title: "M"}}, Rows: func(yield func([]Cell) bool) {
+		for range 1000 {
+			if !yield([]Cell{Text("a"), Uint(1)}) {
+				return
+			}
+		}
+		yield([]Cell{Text(name), Uint(2)})
+	}}
+	for _, s := range []Style{{}, {Terminal: true}, {Terminal: true, Width: 80}} {
+		var b strings.Builder
+		if err := table.Write(&b, TableFormat, s); err != nil {
+			t.Fatal(err)
+		}
+		if b.Len() > len(name)+1100*(mostAligned+10) {
+			t.Errorf("%+v: %d bytes", s, b.Len())
+		}
+		if s == (Style{}) && !strings.HasSuffix(b.String(), "\n"+name+"  2\n") {
+			t.Error("the name is cut in a pipe")
+		}
+	}
+}
+
 func TestColors(t *testing.T) {
 	table := &Table{Columns: []Column{{Title: "A"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x").In(Red), Null()}})}
 	var b strings.Builder
