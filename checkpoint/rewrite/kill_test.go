@@ -145,7 +145,7 @@ func TestKill(t *testing.T) {
 				_, err = out.Read(make([]byte, 8))
 				must(t, err)
 			}
-			time.Sleep(time.Duration(rng.Int64N(int64(took)*5/4 + 1)))
+			time.Sleep(time.Duration(rng.Int64N(int64(took)*9/10 + 1)))
 			_ = cmd.Process.Kill()
 			err = cmd.Wait()
 			var exit *exec.ExitError

@@ -1,0 +1,245 @@
+package rewrite
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// A mount is a file system of its own, in a file.
+type mount struct {
+	t     testing.TB
+	image string
+	dir   string
+}
+
+// mountNew makes a file system and mounts it, or skips the test and says why.
+func mountNew(t testing.TB, kind string, mib int64) *mount {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skipf("mounting a %s file system takes root", kind)
+	}
+	mkfs, err := exec.LookPath("mkfs." + kind)
+	if err != nil {
+		t.Skipf("mkfs.%s is not installed", kind)
+	}
+	m := &mount{t: t, image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
+	f, err := os.Create(m.image)
+	must(t, err)
+	must(t, f.Truncate(mib<<20))
+	must(t, f.Close())
+	if out, err := exec.Command(mkfs, "-q", m.image).CombinedOutput(); err != nil {
+		t.Skipf("mkfs.%s: %v: %s", kind, err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", m.image, m.dir).CombinedOutput(); err != nil {
+		t.Skipf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", m.dir).Run() })
+	return m
+}
+
+// remount reads everything from the image again.
+func (m *mount) remount() {
+	m.t.Helper()
+	for _, args := range [][]string{{"umount", m.dir}, {"mount", "-o", "loop", m.image, m.dir}} {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		for i := 0; err != nil && args[0] == "umount" && i < 50; i++ {
+			time.Sleep(20 * time.Millisecond)
+			out, err = exec.Command(args[0], args[1:]...).CombinedOutput()
+		}
+		if err != nil {
+			m.t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+}
+
+// sync makes what is on the file system durable.
+func (m *mount) sync() {
+	m.t.Helper()
+	d, err := os.Open(m.dir)
+	must(m.t, err)
+	defer d.Close()
+	must(m.t, unix.Syncfs(int(d.Fd())))
+}
+
+// shutdown stops the file system at once, without writing its log.
+func (m *mount) shutdown() error {
+	d, err := os.Open(m.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	const fsIocShutdown, noLogFlush = 0x8004587D, 2 // linux/fs.h
+	flag := uint32(noLogFlush)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), fsIocShutdown, uintptr(unsafe.Pointer(&flag))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// scatter writes data in so many places that a shift takes the file system a
+// while: every second block of a sparse file.
+func scatter(t testing.TB, name string, ranges int) {
+	t.Helper()
+	must(t, fixture.Write(name, fmt.Sprintf("data sparse\ntensor model.layers.0.ln1.weight U8 [%d]\ntensor model.layers.1.ln1.weight U8 [4096]\n", ranges*8192)))
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	block := make([]byte, 4096)
+	for i := range ranges {
+		for j := range block {
+			block[j] = byte(i + j>>3 + 1)
+		}
+		_, err := f.WriteAt(block, int64(i)*8192+4096)
+		must(t, err)
+	}
+	must(t, f.Sync())
+}
+
+// TestShutdown stops file systems in the middle of a rewrite, as a loss of
+// power would.
+func TestShutdown(t *testing.T) {
+	count, err := strconv.Atoi(os.Getenv("WTINSPECT_SHUTDOWNS"))
+	if err != nil {
+		t.Skip("mounts file systems and takes a while: set WTINSPECT_SHUTDOWNS to how often, and be root")
+	}
+	for _, tt := range []struct {
+		kind string
+		fsys limited
+		want Step
+	}{
+		{"ext4", limited{insert: true}, Insert},
+		{"ext4", limited{}, Copy},
+		{"xfs", limited{insert: true}, Insert},
+		{"xfs", limited{clone: true}, Reflink},
+	} {
+		t.Run(tt.kind+"/"+string(tt.want), func(t *testing.T) {
+			m := mountNew(t, tt.kind, 512)
+			rng := rand.New(rand.NewPCG(3, uint64(len(tt.want))))
+			states := map[string]int{}
+			var took time.Duration
+			var want map[string]string
+			for i := range count + 1 {
+				dir := filepath.Join(m.dir, fmt.Sprint("m", i))
+				must(t, os.Mkdir(dir, 0o755))
+				ref := filepath.Join(dir, "model.safetensors")
+				scatter(t, ref, 4000)
+				write(t, dir, map[string]string{"config.json": `{"quantization_config":{"ignore":["ln1"]}}`})
+				m.sync()
+				old := snapshot(t, dir)
+				r, err := checkpoint.Open(context.Background(), ref, nil)
+				must(t, err)
+				plan := planFor(t, r.Checkpoints[0], parseMap(t, yiToLlama))
+				j, err := prepare(context.Background(), tt.fsys, r.Checkpoints[0], plan.Rows, nil, &Options{Verify: VerifySampled})
+				must(t, err)
+				if j.Files[0].Step != tt.want {
+					t.Skipf("the step is %q", j.Files[0].Step)
+				}
+				if i == 0 { // how long it takes, undisturbed
+					start := time.Now()
+					_, err = j.Run(context.Background(), nil)
+					took = time.Since(start)
+					must(t, err)
+					want = snapshot(t, dir)
+					must(t, r.Close())
+					must(t, os.RemoveAll(dir))
+					continue
+				}
+				// Somebody else's fsync makes the file system write its log.
+				stop := make(chan struct{})
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					f, err := os.Create(filepath.Join(m.dir, "other"))
+					if err != nil {
+						return
+					}
+					defer f.Close()
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+							_, _ = f.WriteAt([]byte("x"), 0)
+							_ = f.Sync()
+						}
+					}
+				})
+				var down error
+				wg.Go(func() {
+					time.Sleep(time.Duration(rng.Int64N(int64(took) * 5 / 4)))
+					down = m.shutdown()
+				})
+				_, runErr := j.Run(context.Background(), nil)
+				close(stop)
+				wg.Wait()
+				if down != nil {
+					t.Skipf("the file system cannot be shut down: %v", down)
+				}
+				must(t, r.Close())
+				m.remount()
+				found := foundShift(t, dir)
+				outcome, err := Recover(context.Background(), dir)
+				if err != nil {
+					t.Fatalf("crash %d: recovery: %v", i, err)
+				}
+				got := snapshot(t, dir)
+				state := "neither"
+				switch {
+				case maps.Equal(got, old):
+					state = "old"
+				case maps.Equal(got, want):
+					state = "new"
+				}
+				states[fmt.Sprintf("%s (%s%s)", state, outcome, found)]++
+				if state == "neither" || state == "old" && runErr == nil {
+					t.Fatalf("crash %d: the release is %s (recovery: %q, run: %v)", i, state, outcome, runErr)
+				}
+				must(t, os.RemoveAll(dir))
+			}
+			t.Logf("%v a rewrite; %v", took, states)
+		})
+	}
+}
+
+// foundShift says where a crash left the room that was being made.
+func foundShift(t *testing.T, dir string) string {
+	t.Helper()
+	j, err := lockJournal(osFS{}, dir, false)
+	if err != nil {
+		return ""
+	}
+	defer j.f.Close()
+	r, _, err := j.read()
+	if err != nil || r == nil || len(r.shifts) == 0 || r.shifts[0].n == 0 {
+		return ""
+	}
+	s := r.shifts[0]
+	f, err := os.Open(filepath.Join(dir, s.name))
+	must(t, err)
+	defer f.Close()
+	m, err := osFile{f}.Extents()
+	must(t, err)
+	m = from(m, s.off, 0)
+	switch old := from(s.extents, s.off, 0); {
+	case slices.Equal(m, old):
+		return ", not shifted"
+	case slices.Equal(from(m, s.off+s.n, 0), from(old, s.off, s.n)):
+		return ", shifted"
+	}
+	return ", partly shifted"
+}
