@@ -114,27 +114,39 @@ func (c *counter) add(src []byte) {
 	}
 }
 
-// count16 counts little-endian 16-bit codes. A word of four that equals its
-// predecessor is counted with the run it belongs to: tensors of zeros are the
+// count16 counts little-endian 16-bit codes. Four words that all equal their
+// predecessor are counted with the run they belong to: tensors of zeros are the
 // fast case, and not the one where every increment waits for the last.
 func count16(n *[1 << 16]uint32, src []byte) {
 	var last uint64
-	var run uint32
-	for ; len(src) >= 8; src = src[8:] {
-		w := le.Uint64(src)
-		if w == last {
-			run++
+	var run uint32 // words
+	for ; len(src) >= 32; src = src[32:] {
+		w0, w1, w2, w3 := le.Uint64(src), le.Uint64(src[8:]), le.Uint64(src[16:]), le.Uint64(src[24:])
+		if w0 == last && w1 == last && w2 == last && w3 == last {
+			run += 4
 			continue
 		}
 		if run > 0 {
 			countWord(n, last, run)
 			run = 0
 		}
-		last = w
-		n[uint16(w)]++
-		n[uint16(w>>16)]++
-		n[uint16(w>>32)]++
-		n[uint16(w>>48)]++
+		last = w3
+		n[uint16(w0)]++
+		n[uint16(w0>>16)]++
+		n[uint16(w0>>32)]++
+		n[w0>>48]++
+		n[uint16(w1)]++
+		n[uint16(w1>>16)]++
+		n[uint16(w1>>32)]++
+		n[w1>>48]++
+		n[uint16(w2)]++
+		n[uint16(w2>>16)]++
+		n[uint16(w2>>32)]++
+		n[w2>>48]++
+		n[uint16(w3)]++
+		n[uint16(w3>>16)]++
+		n[uint16(w3>>32)]++
+		n[w3>>48]++
 	}
 	countWord(n, last, run)
 	for ; len(src) >= 2; src = src[2:] {
