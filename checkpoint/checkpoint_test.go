@@ -220,6 +220,45 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// A large index is not read by Open where the names of the shards are
+// complete by themselves; Validate finds what else it names.
+func TestLargeIndex(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"model-00001-of-00002.safetensors": "tensor a F32 [1]",
+		"model-00002-of-00002.safetensors": "tensor b F32 [1]",
+		"sub/x.safetensors":                "tensor x F32 [1]",
+	} {
+		if err := fixture.Write(filepath.Join(dir, filepath.FromSlash(name)), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index := filepath.Join(dir, "model.safetensors.index.json")
+	write := func(extra string) {
+		text := `{"metadata":{},` + strings.Repeat(" ", 1<<20) + `"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"` + extra + `}}`
+		if err := os.WriteFile(index, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	if c := open(t, dir).Checkpoints[0]; c.Index != index || len(c.Files) != 2 || len(c.Validate()) != 0 {
+		t.Errorf("index %q, %d files, faults %v", c.Index, len(c.Files), c.Validate())
+	}
+	write(`,"x":"sub/x.safetensors","y":"gone.safetensors","z":"../z.safetensors"`)
+	var got []string
+	c := open(t, dir).Checkpoints[0]
+	for _, f := range c.Validate() {
+		got = append(got, f.Code)
+	}
+	want := []string{"unsafe_shard_path", checkpoint.CodeMissingShard, checkpoint.CodeMissingShard}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if n := len(open(t, index).Checkpoints[0].Files); n != 5 {
+		t.Errorf("by its own path the index has %d files", n)
+	}
+}
+
 // One index can name a million tensors that no shard holds.
 func TestFaultsAreBounded(t *testing.T) {
 	dir := t.TempDir()

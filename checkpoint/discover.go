@@ -276,7 +276,7 @@ type group struct {
 
 // missing returns the numbers from 1 to of that no name has.
 func (g *group) missing() []int {
-	if g.of <= len(g.names) && g.complete() {
+	if g.complete() {
 		return nil
 	}
 	have := make(map[int]bool, len(g.numbers))
@@ -350,9 +350,9 @@ func (d *finder) sets(dir string, l *listing) error {
 
 	groups, singles := groupNames(l.safetensors, safetensors.ParseShardName)
 	if len(l.indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
-		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) {
+		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) && isLarge(filepath.Join(dir, l.indexes[0])) {
 		// The names say which files the index means, so that it need not be
-		// read before Validate: that would cost more than all the headers.
+		// read before Validate.
 		c := d.group(dir, groups[0], Safetensors)
 		c.Index = filepath.Join(dir, l.indexes[0])
 		c.Path = c.Index
@@ -384,6 +384,13 @@ func (d *finder) sets(dir string, l *listing) error {
 		}
 	}
 	return nil
+}
+
+// isLarge reports that reading an index would cost more than the headers of
+// its shards: from 1 MiB on, which is some 10,000 tensors.
+func isLarge(index string) bool {
+	fi, err := os.Stat(index)
+	return err == nil && fi.Size() >= 1<<20
 }
 
 func (g *group) without(names map[string]bool) *group {

@@ -21,7 +21,8 @@ import (
 // A File is one file of a checkpoint.
 type File struct {
 	// Path opens the file. Name is the same relative to the checkpoint's Dir,
-	// with slashes, as an index spells it but for a leading "./".
+	// with slashes, as an index spells it but for a leading "./". Path is ""
+	// when Name would leave the directory; Err is set then.
 	Path, Name string
 	// Size is in bytes, 0 when the file is missing.
 	Size int64

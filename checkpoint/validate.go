@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -123,7 +124,7 @@ func (l *faultList) done() []Fault {
 			})
 		}
 	}
-	slices.SortFunc(rest, func(a, b Fault) int { return slices.Compare([]string{a.Code}, []string{b.Code}) })
+	slices.SortFunc(rest, func(a, b Fault) int { return strings.Compare(a.Code, b.Code) })
 	return append(l.faults, rest...)
 }
 
