@@ -315,3 +315,72 @@ func path(n jsondoc.Node) []string {
 	}
 	return steps[1:]
 }
+
+// Removing a value takes it out and nothing else; inserting one adds it and
+// nothing else.
+func FuzzEdit(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `[]`, "{\n  \"a\": [1, 2,3 ],\n  \"b\": {\"c\":{}}\n}", `[[],[1],{"a":1}]`, "[ 1\t,2\n]", `{"a" :1,"\u0062": 2}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := jsondoc.Parse("f", data)
+		if err != nil || len(data) > 1000 {
+			return
+		}
+		for n := range d.All() {
+			for i := range n.Children() {
+				var edits []jsondoc.Edit
+				var kept []string
+				for j, c := range n.Children() {
+					if j == i || j == i+2 {
+						edits = append(edits, jsondoc.Remove(c))
+					} else {
+						kept = append(kept, c.Key()+":"+string(c.Raw()))
+					}
+				}
+				checkChildren(t, d, n, edits, kept)
+				checkChildren(t, d, n, append(edits, jsondoc.Insert(n, "new\n", []byte("[0]"))), append(kept, key(n)+"[0]"))
+			}
+			if n.Kind() >= jsondoc.Array {
+				var kept []string
+				for _, c := range n.Children() {
+					kept = append(kept, c.Key()+":"+string(c.Raw()))
+				}
+				checkChildren(t, d, n, []jsondoc.Edit{jsondoc.Insert(n, "new\n", []byte("[0]"))}, append(kept, key(n)+"[0]"))
+			}
+		}
+	})
+}
+
+// key is what the child inserted into n is called.
+func key(n jsondoc.Node) string {
+	if n.Kind() == jsondoc.Object {
+		return "new\n:"
+	}
+	return ":"
+}
+
+func checkChildren(t *testing.T, d *jsondoc.Doc, n jsondoc.Node, edits []jsondoc.Edit, want []string) {
+	t.Helper()
+	out, err := d.Apply(edits...)
+	if err != nil {
+		if strings.Contains(err.Error(), `member "new\n" occurs twice`) {
+			return
+		}
+		t.Fatal(err)
+	}
+	again, err := jsondoc.Parse("f", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	m, ok := again.Lookup(path(n)...)
+	for _, c := range m.Children() {
+		got = append(got, c.Key()+":"+string(c.Raw()))
+	}
+	if diff := cmp.Diff(want, got); !ok || diff != "" {
+		t.Fatalf("%q became %q: %s", d.Bytes(), out, diff)
+	}
+}
