@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,6 +36,23 @@ func TestTranscripts(t *testing.T) {
 		for _, m := range found {
 			if !strings.Contains(seen.String(), string(m[1])) {
 				t.Errorf("%s shows what no script has seen:\n%s", doc, m[1])
+			}
+		}
+	}
+}
+
+// Every key of the JSON objects is in their document.
+func TestKeysAreDocumented(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", "json.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range []any{jsonCheckpoint{}, jsonFile{}, jsonTotals{}, jsonDType{}, jsonFault{}, jsonInfo{}} {
+		typ := reflect.TypeOf(object)
+		for i := range typ.NumField() {
+			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if key != "" && !regexp.MustCompile("[`\"]"+key+"[`\"]").Match(data) {
+				t.Errorf("docs/json.md does not document %s of %v", key, typ)
 			}
 		}
 	}
