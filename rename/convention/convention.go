@@ -26,7 +26,10 @@ type Convention struct {
 	Preferred bool
 	// Frame conventions are what a multimodal model adds to a language model
 	// and its towers; its families are those of the whole.
-	Frame  bool
+	Frame bool
+	// With names the conventions one of which must stand beside a frame for
+	// its families to be claimed.
+	With   []string
 	Layout Layout
 	// Refuse says why no conversion is derived from or to this convention.
 	Refuse  string
@@ -138,8 +141,18 @@ func sameFamily(a, b string) bool {
 	return strings.EqualFold(strings.ReplaceAll(a, "-", "_"), strings.ReplaceAll(b, "-", "_"))
 }
 
+// isLanguageModel reports whether the convention is of a decoder or encoder of
+// text, which the towers of a multimodal model stand around.
+func (c *Convention) isLanguageModel() bool {
+	has := func(roles ...string) bool {
+		return slices.ContainsFunc(roles, func(r string) bool { _, ok := c.byRole[r]; return ok })
+	}
+	return has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
+		has("layer.attn.o.weight", "decoder.layer.attn.o.weight", "layer.ssm.out.weight", "layer.time_mix.o.weight")
+}
+
 // compile turns the modules into tensors and checks them.
-func (c *Convention) compile() error {
+func (c *Convention) compile(cache patternCache) error {
 	c.byRole = make(map[string]int, len(c.specs))
 	c.byNormal = make(map[string][]int, len(c.specs))
 	for _, s := range c.specs {
@@ -150,12 +163,12 @@ func (c *Convention) compile() error {
 			}
 			text := s.stem + l.suffix
 			var err error
-			if t.base, err = compilePattern(text); err != nil {
+			if t.base, err = cache.compile(text); err != nil {
 				return err
 			}
 			t.Pattern = t.base
 			if !s.absolute && c.Base != "" {
-				if t.Pattern, err = compilePattern(c.Base + text); err != nil {
+				if t.Pattern, err = cache.compile(c.Base + text); err != nil {
 					return err
 				}
 			}

@@ -51,7 +51,7 @@ const ggufSource = "llama.cpp: gguf-py/gguf/constants.py, tensor_mapping.py; src
 
 // loadGGUF makes one convention of each architecture: llama-gguf,
 // qwen3moe-gguf and so on.
-func loadGGUF(vocab *vocabulary) ([]*Convention, error) {
+func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 	var doc struct {
 		Names         yaml.Node                   `yaml:"names"`
 		Optional      []string                    `yaml:"optional"`
@@ -117,7 +117,7 @@ func loadGGUF(vocab *vocabulary) ([]*Convention, error) {
 			s.stem = ggufStem(name)
 			c.specs = append(c.specs, s)
 		}
-		if err := c.compile(); err != nil {
+		if err := c.compile(cache); err != nil {
 			return nil, fmt.Errorf("architecture %q: %w", arch, err)
 		}
 		out = append(out, c)

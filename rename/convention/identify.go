@@ -474,6 +474,7 @@ func (id *identification) fits(taken []bool) []*evaluation {
 			compareBool(b.unshaped, a.unshaped),
 			compareEvaluations(a, b),
 			compareBool(id.confirmed(ca), id.confirmed(cb)),
+			compareBool(strings.HasSuffix(a.prefix, ca.Base), strings.HasSuffix(b.prefix, cb.Base)),
 			compareBool(ca.VariantOf == "", cb.VariantOf == ""),
 			// A bias that a convention requires says more than one that it
 			// allows; so says a file of a project more than a dump of a server.

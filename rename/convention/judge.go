@@ -1,7 +1,6 @@
 package convention
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -21,23 +20,42 @@ func (id *identification) judge() {
 	}
 	best := list[0]
 	if len(best.extra) > 0 {
-		if main, parts := id.parts(list); main != nil {
-			id.settle(main, id.equals(main, taken), parts)
+		if main, ties, parts := id.parts(); main != nil {
+			id.settle(main, ties, parts)
 			return
 		}
 	}
 	id.settle(best, id.ties(list, best), nil)
 }
 
-// ties returns the evaluations that fit as well as the best.
+// ties returns the evaluations that fit as well as the best. Where a checkpoint
+// is a part of one, as a shard is, what stands once in a model does not decide.
 func (id *identification) ties(list []*evaluation, best *evaluation) []*evaluation {
 	var out []*evaluation
 	for _, e := range list {
-		if e.unshaped == best.unshaped && compareEvaluations(e, best) == 0 && slices.Equal(e.extra, best.extra) {
+		if e.unshaped != best.unshaped || !slices.Equal(e.extra, best.extra) {
+			continue
+		}
+		c := id.reg.list[e.conv]
+		if compareEvaluations(e, best) == 0 || len(best.missing) > 0 && e.covered == best.covered && id.layerRoles(c, e.missing) == 0 {
 			out = append(out, e)
 		}
 	}
-	return out
+	return id.baseDecides(out)
+}
+
+// baseDecides keeps, among conventions that fit as well, those whose own prefix
+// is there: "roberta." tells RoBERTa from BERT.
+func (id *identification) baseDecides(ties []*evaluation) []*evaluation {
+	own := func(e *evaluation) bool {
+		c := id.reg.list[e.conv]
+		_, ok := cutBase(e.prefix, c.Base)
+		return ok && c.Base != ""
+	}
+	if slices.ContainsFunc(ties, own) {
+		return slices.DeleteFunc(ties, func(e *evaluation) bool { return !own(e) && id.reg.list[e.conv].Base != "" })
+	}
+	return ties
 }
 
 // nearest finds the current convention that is nearest. Among those equally
@@ -101,8 +119,8 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		return
 	}
 	res.Convention = c.Name
-	if c.VariantOf == "" && len(parts) == 0 {
-		res.Nearest = Nearest{c.Name, best.distance()}
+	if c.VariantOf == "" {
+		res.Nearest = Nearest{c.Name, max(len(best.missing), len(extra)) + id.displaced(parts)}
 	}
 	if !res.Adapter {
 		for _, e := range ties {
@@ -119,17 +137,35 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		res.Parts = append(res.Parts, Part{p.prefix, pc.Name, pc.Families, p.covered})
 	}
 	if id.familyClear(best, extra, parts) {
-		id.families(ties)
+		id.families(ties, parts)
 	}
 }
 
 // families lists the models of every tied convention; those that the
-// configuration names come first.
-func (id *identification) families(ties []*evaluation) {
+// configuration names come first, then those of a multimodal frame.
+func (id *identification) families(ties, parts []*evaluation) {
 	res := id.res
 	add := func(f string) {
 		if !slices.ContainsFunc(res.Families, func(g string) bool { return sameFamily(f, g) }) {
 			res.Families = append(res.Families, f)
+		}
+	}
+	for _, p := range parts {
+		c := id.reg.list[p.conv]
+		if !c.Frame || len(c.With) > 0 && !slices.ContainsFunc(parts, func(o *evaluation) bool { return slices.Contains(c.With, id.reg.list[o.conv].Name) }) {
+			continue
+		}
+		if c.HasFamily(id.cfg.ModelType) {
+			add(id.cfg.ModelType)
+		}
+		for _, f := range c.Families {
+			add(f)
+		}
+	}
+	if m := id.cfg.TextModelType; len(parts) > 0 && id.cfg.ModelType != "" && len(ties) > 0 && m != "" {
+		if slices.ContainsFunc(ties, func(e *evaluation) bool { return id.reg.list[e.conv].HasFamily(m) }) {
+			add(id.cfg.ModelType)
+			id.note("the configuration says %q around %q, and the names allow the second", id.cfg.ModelType, m)
 		}
 	}
 	for _, e := range ties {
@@ -153,7 +189,7 @@ func (id *identification) families(ties []*evaluation) {
 
 // prefix reports what stands before the convention's names.
 func (id *identification) prefix(c *Convention, e *evaluation) {
-	rest, ok := strings.CutSuffix(e.prefix, c.Base)
+	rest, ok := cutBase(e.prefix, c.Base)
 	switch {
 	case ok && rest != "":
 		id.res.Wrappers = append(id.res.Wrappers, rest)
@@ -164,6 +200,27 @@ func (id *identification) prefix(c *Convention, e *evaluation) {
 		id.res.BaseAbsent = c.Base
 		id.res.Wrappers = append(id.res.Wrappers, e.prefix)
 	}
+}
+
+// displaced counts the templates of frames that stand below another prefix than
+// their own.
+func (id *identification) displaced(parts []*evaluation) int {
+	n := 0
+	for _, p := range parts {
+		c := id.reg.list[p.conv]
+		if _, ok := cutBase(p.prefix, c.Base); !ok && c.Frame {
+			n += p.covered
+			id.note("%d templates of %s stand below %q, where it has %q", p.covered, c.Name, p.prefix, c.Base)
+		}
+	}
+	return n
+}
+
+// cutBase takes a convention's own prefix off the end of the prefix that was
+// found.
+func cutBase(prefix, base string) (rest string, ok bool) {
+	rest, ok = strings.CutSuffix(prefix, base)
+	return rest, ok && (rest == "" || strings.HasSuffix(rest, "."))
 }
 
 // claimable reports whether a fit is good enough to name the convention.
@@ -182,10 +239,53 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 		id.note("%d of the tensors that every layer of %s has are missing", layers, c.Name)
 		return false
 	}
+	if n := id.structural(c, e.missing); n > 2 {
+		id.note("%d tensors that %s has once are missing", n, c.Name)
+		return false
+	}
 	if len(extra) == 0 {
 		return e.required > 0
 	}
+	if n := id.borrowed(e, extra); n > 0 {
+		id.note("%d templates that %s does not know are other conventions': this is another architecture", n, c.Name)
+		return false
+	}
 	return 10*id.res.Coverage >= 7
+}
+
+// structural counts, among the missing tensors, those whose absence makes
+// another model. A shard, a save of the bare model or a tied head lacks the
+// others.
+func (id *identification) structural(c *Convention, missing []int32) int {
+	n := 0
+	for _, i := range missing {
+		_, module, _ := c.vocab.split(c.tensors[i].Role)
+		if module != "embed.tokens" && module != "head" && module != "final_norm" {
+			n++
+		}
+	}
+	return n
+}
+
+// borrowed counts the extra weights that another convention has in the same
+// place.
+func (id *identification) borrowed(e *evaluation, extra []int32) int {
+	isExtra := make(map[int32]bool)
+	for _, i := range extra {
+		if strings.Contains(id.subjects[i].normal, "#") && !strings.HasSuffix(id.subjects[i].normal, ".bias") {
+			isExtra[i] = true
+		}
+	}
+	found := make(map[int32]bool)
+	for conv, hits := range id.byConv {
+		c := id.reg.list[conv]
+		for _, h := range hits {
+			if isExtra[h.subject] && h.prefix == e.prefix && !c.tensors[h.tensor].absolute {
+				found[h.subject] = true
+			}
+		}
+	}
+	return len(found)
 }
 
 // layerRoles counts the tensors among some of a convention's that every layer
@@ -200,25 +300,58 @@ func (id *identification) layerRoles(c *Convention, tensors []int32) int {
 	return n
 }
 
-// familyClear reports whether a claimed convention also says the model. Extra
-// tensors inside the layers mean another architecture, unless the
+// familyClear reports whether a claimed convention also says the model. What is
+// extra or missing in the trunk means another architecture, unless the
 // configuration confirms the family.
 func (id *identification) familyClear(e *evaluation, extra []int32, parts []*evaluation) bool {
 	c := id.reg.list[e.conv]
-	if len(extra) == 0 || id.confirmed(c) {
+	if id.confirmed(c) {
 		return true
 	}
+	if id.structural(c, e.missing) > 0 {
+		return false
+	}
+	trunk := id.trunk(e)
 	inside := 0
 	for _, i := range extra {
-		if strings.Contains(id.subjects[i].normal, "#") {
+		n := id.subjects[i].normal
+		if len(parts) == 0 && !isTaskHead(n) || trunk != "" && strings.HasPrefix(n, trunk) {
 			inside++
 		}
 	}
 	if inside == 0 {
 		return true
 	}
-	id.note("%d templates are not known to %s; the model may be another that borrows its names", len(extra), c.Name)
+	id.note("%d templates are not known to %s; the model may be another that borrows its names", inside, c.Name)
 	return false
+}
+
+// isTaskHead reports whether a name is that of a head that fine-tuning adds to
+// any model.
+func isTaskHead(normal string) bool {
+	if strings.Contains(normal, "#.#") {
+		return false
+	}
+	first, _, _ := strings.Cut(normal, ".")
+	switch first {
+	case "score", "classifier", "v_head", "value_head", "reward_head", "qa_outputs", "pre_classifier",
+		"regression_head", "classification_head", "lm_head", "rm_head", "summary", "cls":
+		return true
+	}
+	return false
+}
+
+// trunk returns what the names of a model's layers begin with.
+func (id *identification) trunk(e *evaluation) string {
+	for i, t := range e.tensor {
+		if t < 0 {
+			continue
+		}
+		if head, _, ok := strings.Cut(id.subjects[i].normal, "#"); ok {
+			return head + "#"
+		}
+	}
+	return ""
 }
 
 // gaps looks for layers that lack tensors.
@@ -276,21 +409,55 @@ func spaceOf(c *Convention, tensor int32) string {
 	return space
 }
 
-// parts looks for a language model among other conventions below other
-// prefixes: the towers of a multimodal model.
-func (id *identification) parts(list []*evaluation) (main *evaluation, parts []*evaluation) {
-	return nil, nil
+// parts takes a multimodal checkpoint apart: a language model, its towers and
+// what joins them, each a convention below a prefix of its own. It returns
+// nothing when one convention is all there is.
+func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) {
+	if id.res.Adapter {
+		return nil, nil, nil
+	}
+	taken := make([]bool, len(id.subjects))
+	main, ties = id.part(taken, true)
+	if main == nil {
+		main, ties = id.part(taken, false)
+	}
+	if main == nil {
+		return nil, nil, nil
+	}
+	for len(parts) < 6 {
+		for _, p := range append([]*evaluation{main}, parts...) {
+			for i, t := range p.tensor {
+				if t >= 0 {
+					taken[i] = true
+				}
+			}
+		}
+		p, _ := id.part(taken, false)
+		if p == nil {
+			break
+		}
+		parts = append(parts, p)
+	}
+	if len(parts) == 0 {
+		return nil, nil, nil
+	}
+	return main, ties, parts
 }
 
-// equals returns the evaluations that cover the same subjects as the main one.
-func (id *identification) equals(main *evaluation, taken []bool) []*evaluation {
-	return []*evaluation{main}
+// part finds the convention that explains the most of what is not taken, with
+// none of its layers' tensors missing, and those that explain as much.
+func (id *identification) part(taken []bool, language bool) (best *evaluation, ties []*evaluation) {
+	for _, e := range id.fits(taken) {
+		c := id.reg.list[e.conv]
+		if e.unshaped || language && !c.isLanguageModel() || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 {
+			continue
+		}
+		switch {
+		case best == nil || e.covered > best.covered || e.covered == best.covered && len(e.missing) < len(best.missing):
+			best, ties = e, []*evaluation{e}
+		case e.covered == best.covered && len(e.missing) == len(best.missing) && slices.Equal(e.extra, best.extra):
+			ties = append(ties, e)
+		}
+	}
+	return best, ties
 }
-
-// shapesAgree compares the shapes that decide between layouts with the same
-// names.
-func (id *identification) shapesAgree(c *Convention, e *evaluation) bool {
-	return true
-}
-
-var _ = fmt.Sprint

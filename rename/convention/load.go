@@ -39,6 +39,7 @@ type document struct {
 	Abstract    bool      `yaml:"abstract"`
 	Preferred   bool      `yaml:"preferred"`
 	Frame       bool      `yaml:"frame"`
+	With        []string  `yaml:"with"`
 }
 
 type include struct {
@@ -108,7 +109,7 @@ func loadSet() (*set, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary()}
+	l := &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary(), cache: patternCache{}}
 	for _, e := range entries {
 		if path.Ext(e.Name()) != ".yaml" {
 			continue
@@ -133,7 +134,7 @@ func loadSet() (*set, error) {
 		s.list = append(s.list, c)
 		s.byName[name] = c
 	}
-	gg, err := loadGGUF(l.vocab)
+	gg, err := loadGGUF(l.vocab, l.cache)
 	if err != nil {
 		return nil, err
 	}
@@ -155,6 +156,7 @@ type loader struct {
 	order []string
 	done  map[string]*Convention
 	vocab *vocabulary
+	cache patternCache
 }
 
 // read takes the documents of one file.
@@ -203,7 +205,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	trail = append(trail, name)
 	c := &Convention{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Preferred: d.Preferred, Frame: d.Frame, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Frame: d.Frame, With: d.With, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
 	}
 	var specs []spec
 	if d.Extends != "" {
@@ -266,7 +268,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		}
 	}
 	c.specs = specs
-	if err := c.compile(); err != nil {
+	if err := c.compile(l.cache); err != nil {
 		return nil, fmt.Errorf("convention %q: %w", name, err)
 	}
 	l.done[name] = c

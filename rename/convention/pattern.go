@@ -115,6 +115,20 @@ func holeRank(name string) int {
 	return 2
 }
 
+// A patternCache keeps compiled patterns: conventions share most of theirs.
+type patternCache map[string]Pattern
+
+func (c patternCache) compile(text string) (Pattern, error) {
+	if p, ok := c[text]; ok {
+		return p, nil
+	}
+	p, err := compilePattern(text)
+	if err == nil {
+		c[text] = p
+	}
+	return p, err
+}
+
 // match reports the indices of a name whose normal form is the pattern's.
 func (p *Pattern) match(nums []int32) (index []int, ok bool) {
 	if len(nums) != len(p.parts) {

@@ -1,0 +1,256 @@
+package convention
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Loading checks each file: that patterns do not overlap and roles are known.
+// What is left is that a description is complete.
+func TestConventions(t *testing.T) {
+	all := All()
+	if len(all) < 200 {
+		t.Fatalf("%d conventions are built in; loading failed", len(all))
+	}
+	for _, c := range all {
+		if len(c.Sources) == 0 {
+			t.Errorf("%s: no source", c.Name)
+		}
+		if len(c.Families) == 0 {
+			t.Errorf("%s: no family", c.Name)
+		}
+		if len(c.Dialects) == 0 {
+			t.Errorf("%s: no dialect", c.Name)
+		}
+		if c.Description == "" {
+			t.Errorf("%s: no description", c.Name)
+		}
+		if c.VariantOf != "" {
+			if _, ok := Lookup(c.VariantOf); !ok {
+				t.Errorf("%s: variant_of %q is not a convention", c.Name, c.VariantOf)
+			}
+		}
+		for _, w := range c.With {
+			if _, ok := Lookup(w); !ok {
+				t.Errorf("%s: with %q is not a convention", c.Name, w)
+			}
+		}
+		for _, g := range slices.Concat(c.Layout.Transposed, c.Layout.NormOffsetExcept) {
+			if g != "*" && !slices.ContainsFunc(c.tensors, func(m Tensor) bool { return globMatch(g, m.Module) }) {
+				t.Errorf("%s: its layout speaks of %q, which it does not have", c.Name, g)
+			}
+		}
+	}
+}
+
+func TestParseFormat(t *testing.T) {
+	all := All()
+	rapid.Check(t, func(t *rapid.T) {
+		c := rapid.SampledFrom(all).Draw(t, "convention")
+		tensor := rapid.SampledFrom(c.tensors).Draw(t, "tensor")
+		index := make([]int, len(tensor.Pattern.holes))
+		for i := range index {
+			index[i] = rapid.IntRange(0, 200).Draw(t, "index")
+		}
+		name, ok := tensor.Pattern.format(index)
+		if !ok {
+			t.Fatalf("%s: %s does not format %v", c.Name, tensor.Pattern.text, index)
+		}
+		id, ok := c.Parse(name)
+		if !ok || id.Role != tensor.Role || !slices.Equal(id.Index, index) && len(index) > 0 {
+			t.Fatalf("%s: %q parses as %v %v, want %s %v", c.Name, name, id, ok, tensor.Role, index)
+		}
+		again, ok := c.Format(id)
+		if !ok {
+			t.Fatalf("%s: %v does not format", c.Name, id)
+		}
+		if back, ok := c.Parse(again); !ok || back.String() != id.String() {
+			t.Fatalf("%s: %q parses as %v, want %v", c.Name, again, back, id)
+		}
+	})
+}
+
+func TestNormalize(t *testing.T) {
+	tests := []struct {
+		name, normal string
+		nums         []int32
+	}{
+		{"model.layers.11.mlp.fc1.weight", "model.layers.#.mlp.fc1.weight", []int32{11}},
+		{"0.weight", "#.weight", []int32{0}},
+		{"h.3.ln_1.bias", "h.#.ln_#.bias", []int32{3, 1}},
+		{"decoder.layers.0.mlp.experts.linear_fc1.weight12", "decoder.layers.#.mlp.experts.linear_fc1.weight#", []int32{0, 12}},
+		{"layers.01.weight", "layers.01.weight", nil},
+		{"layers.9999999999.weight", "layers.9999999999.weight", nil},
+		{"a.#.b", "a.#.b", nil},
+		{"v2.weight_scale_2", "v2.weight_scale_#", []int32{2}},
+		{"", "", nil},
+	}
+	for _, tt := range tests {
+		normal, nums := normalize(nil, nil, tt.name)
+		if string(normal) != tt.normal || !slices.Equal(nums, tt.nums) {
+			t.Errorf("normalize(%q) = %q %v, want %q %v", tt.name, normal, nums, tt.normal, tt.nums)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`[a-z0-9._/#-]{0,30}`).Draw(t, "name")
+		if strings.Contains(name, "#") {
+			t.Skip()
+		}
+		normal, nums := normalize(nil, nil, name)
+		if got := fill(string(normal), nums); got != name {
+			t.Fatalf("fill(%q, %v) = %q, want %q", normal, nums, got, name)
+		}
+	})
+}
+
+func TestFileErrors(t *testing.T) {
+	tests := []struct{ file, want string }{
+		{"name: a\ntensors: {layer.attn.z: \"x\"}\n", `convention "a": "layer.attn.z.weight" is not a role`},
+		{"name: a\ntensors: {final_norm: \"x.{layer}\", head: \"x.{end}\"}\n", `convention "a": patterns "x.{layer}.weight" and "x.{end}.weight" overlap`},
+		{"name: a\ntensors: {final_norm: \"x.{layer}y\"}\n", `convention "a": pattern "x.{layer}y.weight": the hole "layer" does not fill a segment`},
+		{"name: a\ntensors: {final_norm: \"x.{layer}.{layer}\"}\n", `convention "a": pattern "x.{layer}.{layer}.weight": the hole "layer" stands twice`},
+		{"name: a\ntensors: {final_norm: \"x.{layer\"}\n", `convention "a": pattern "x.{layer.weight": a brace is not closed`},
+		{"name: a\nextends: b\n", `convention "b": it is not described`},
+		{"name: a\nextends: a\n", `convention "a": it is made of itself`},
+		{"name: a\ntensors: {\"layer.attn.<q|k>\": \"x\"}\n", `role "layer.attn.<q|k>" has 2 alternatives, its pattern "x" has 1`},
+		{"name: a\nremove: [head]\ntensors: {final_norm: x}\n", `remove: nothing it inherits has the role "head"`},
+		{"name: a\ncolour: red\n", `colour`},
+	}
+	for _, tt := range tests {
+		l := &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary(), cache: patternCache{}}
+		err := l.read("a.yaml", []byte(tt.file))
+		if err == nil {
+			_, err = l.convention("a", nil)
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: error %v, want %q in it", tt.file, err, tt.want)
+		}
+	}
+}
+
+// accepted reads the names that llama.cpp accepts: GGUF name -> architecture
+// ("" where it does not matter) -> names.
+func accepted(t *testing.T) map[string]map[string][]string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/gguf_accepted.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string]map[string][]string)
+	for line := range strings.Lines(string(b)) {
+		head, names, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, archs, some := strings.Cut(strings.TrimSuffix(head, "]"), " [")
+		if out[name] == nil {
+			out[name] = make(map[string][]string)
+		}
+		if !some {
+			out[name][""] = strings.Fields(names)
+			continue
+		}
+		for _, a := range strings.Fields(archs) {
+			out[name][a] = strings.Fields(names)
+		}
+	}
+	return out
+}
+
+// Every pair of a GGUF name and a transformers name must be one that llama.cpp
+// accepts.
+func TestGGUFAgreement(t *testing.T) {
+	table := accepted(t)
+	archs := 0
+	pairs := 0
+	for _, g := range All() {
+		arch, ok := strings.CutSuffix(g.Name, "-gguf")
+		if !ok {
+			continue
+		}
+		archs++
+		paired := false
+		for _, h := range All() {
+			if !h.HasDialect("hf") || h.Frame || !slices.ContainsFunc(g.Families, h.HasFamily) {
+				continue
+			}
+			paired = true
+			for _, gt := range g.tensors {
+				if ggufException(h.Name, gt.Role) {
+					continue
+				}
+				stem := strings.NewReplacer("{layer}", "{bid}").Replace(gt.Pattern.text)
+				stem = strings.TrimSuffix(strings.TrimSuffix(stem, ".weight"), ".bias")
+				// The override that llama.cpp has for Arctic stayed in the table of
+				// the architectures that were read after it; only Arctic's is meant.
+				names := table[stem][arch]
+				if arch != "arctic" {
+					names = slices.Concat(slices.Collect(maps.Values(table[stem]))...)
+				} else if names == nil {
+					names = table[stem][""]
+				}
+				roles := []string{gt.Role}
+				// llama.cpp merges experts under the name without their number.
+				if role := strings.Replace(gt.Role, ".experts.", ".expert.", 1); role != gt.Role {
+					roles = append(roles, role)
+				}
+				for _, ht := range h.tensors {
+					if !slices.Contains(roles, ht.Role) {
+						continue
+					}
+					if ht.Buffer {
+						continue
+					}
+					pairs++
+					if !slices.ContainsFunc(spellings(h, ht), func(n string) bool { return slices.Contains(names, n) }) {
+						t.Errorf("%s: %s is %s in %s, which llama.cpp does not accept: %v", arch, ht.Pattern.text, gt.Pattern.text, h.Name, names)
+					}
+				}
+			}
+		}
+		if paired == slices.Contains(ggufAlone, arch) {
+			t.Errorf("%s %v: is there a transformers convention? %v", arch, g.Families, paired)
+		}
+	}
+	t.Logf("%d architectures, %d pairs", archs, pairs)
+}
+
+// spellings gives a name as llama.cpp's converter may look it up: it takes
+// prefixes off and spells two biases as leaves before it does.
+func spellings(c *Convention, t Tensor) []string {
+	name := strings.NewReplacer("{layer}", "0", ".{expert}", "", "e_score_correction_bias", "e_score_correction.bias", ".dt_bias", ".dt_proj.bias").Replace(t.Pattern.text)
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias")
+	bare := strings.TrimPrefix(name, c.Base)
+	return []string{name, strings.Replace(name, "language_model.", "", 1), bare, strings.TrimPrefix(name, "model."), strings.TrimPrefix(name, "transformer.")}
+}
+
+// ggufExceptions lists the pairs that the table does not have, and why.
+var ggufExceptions = []struct{ convention, role, why string }{
+	{"rwkv7-hf", "*", "Rwkv7Model spells attn, ffn and g_norm as attention, feed_forward and ln_x before it looks"},
+	{"*bert*-hf", "classifier.*", "only the heads of rerankers are converted, whose name is classifier.out_proj"},
+	{"roberta-hf", "classifier.*", "as above"},
+	{"bitnet-hf", "*.sub_norm.*", "the table has the names of the model's first port"},
+	{"chatglm-v1", "*", "llama.cpp does not convert the first ChatGLM"},
+	{"phi-mixformer", "*", "llama.cpp does not convert the first layout of Phi"},
+	{"gpt_oss-hf", "layer.mlp.experts.*.bias", "GptOssModel spells down_proj_bias as down_proj.bias"},
+	{"nemotron_h-hf", "layer.mlp.experts.*", "NemotronHModel stacks the experts under names that are not in the table"},
+	{"t5*-hf", "embed.tokens.weight", "T5Model keeps the first of the shared embeddings under the name shared"},
+}
+
+func ggufException(hf, role string) bool {
+	return slices.ContainsFunc(ggufExceptions, func(e struct{ convention, role, why string }) bool {
+		return globMatch(e.convention, hf) && globMatch(e.role, role)
+	})
+}
+
+// A GGUF architecture of which no transformers convention is described.
+var ggufAlone = []string{
+	"afmoe", "chameleon", "cogvlm", "deci", "deepseek2-ocr", "exaone-moe", "gemma4", "grovemoe", "jais2", "jina-bert-v2",
+	"kimi-linear", "llada", "llada-moe", "llama-embed", "mimo2", "mistral4", "paddleocr", "plamo", "plamo2", "plamo3",
+	"refact", "rwkv6qwen2", "smallthinker", "step35", "wavtokenizer-dec",
+}

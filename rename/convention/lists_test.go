@@ -1,0 +1,421 @@
+package convention
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+// A list is the names of one checkpoint, from testdata/lists.
+type list struct {
+	id, kind string
+	cfg      *Config
+	tensors  []Named
+}
+
+// lists reads every list: a section begins with "== id | kind | model_type |
+// text model_type"; a line is a template, the ranges of its holes in brackets,
+// and a shape.
+func lists(t testing.TB) []list {
+	t.Helper()
+	files, err := filepath.Glob("testdata/lists/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no lists: %v", err)
+	}
+	var out []list
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			line = strings.TrimRight(line, "\n")
+			if head, ok := strings.CutPrefix(line, "== "); ok {
+				h := strings.Split(head, " | ")
+				out = append(out, list{id: h[0], kind: h[1], cfg: &Config{ModelType: h[2], TextModelType: strings.TrimSpace(h[3])}})
+				continue
+			}
+			l := &out[len(out)-1]
+			l.tensors = append(l.tensors, expandLine(t, line)...)
+		}
+	}
+	return out
+}
+
+func expandLine(t testing.TB, line string) []Named {
+	name, rest, _ := strings.Cut(line, " ")
+	var ranges []string
+	if strings.HasPrefix(rest, "[") {
+		list, after, _ := strings.Cut(rest[1:], "]")
+		ranges, rest = strings.Fields(list), strings.TrimSpace(after)
+	}
+	var shape []uint64
+	if rest != "" {
+		for d := range strings.SplitSeq(rest, "x") {
+			n, err := strconv.ParseUint(d, 10, 64)
+			if err != nil {
+				t.Fatalf("line %q: %v", line, err)
+			}
+			shape = append(shape, n)
+		}
+	}
+	names := []string{name}
+	for _, r := range ranges {
+		var next []string
+		for _, n := range names {
+			for part := range strings.SplitSeq(r, ",") {
+				lo, hi, ok := strings.Cut(part, "-")
+				if !ok {
+					hi = lo
+				}
+				a, _ := strconv.Atoi(lo)
+				b, _ := strconv.Atoi(hi)
+				for i := a; i <= b; i++ {
+					next = append(next, strings.Replace(n, "{}", strconv.Itoa(i), 1))
+				}
+			}
+		}
+		names = next
+	}
+	out := make([]Named, len(names))
+	for i, n := range names {
+		out[i] = Named{Name: n, Shape: shape}
+	}
+	return out
+}
+
+func builtinRegistry(t testing.TB) *registry {
+	t.Helper()
+	s, err := builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.reg
+}
+
+// wants reads testdata/want.tsv: what is known about each list.
+func wants(t testing.TB) map[string][]string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/want.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string][]string)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Split(strings.TrimRight(line, "\n"), "\t"); len(f) == 4 && !strings.HasPrefix(line, "#") {
+			want[f[0]] = f[1:]
+		}
+	}
+	return want
+}
+
+func TestIdentifyLists(t *testing.T) {
+	reg := builtinRegistry(t)
+	want := wants(t)
+	for _, withConfig := range []bool{true, false} {
+		known, total := 0, 0
+		for _, l := range lists(t) {
+			cfg := l.cfg
+			if !withConfig {
+				cfg = nil
+			}
+			r := reg.identify(slices.Values(l.tensors), cfg)
+			w := want[l.id]
+			if w == nil {
+				t.Errorf("%s: testdata/want.tsv does not say what it is", l.id)
+				continue
+			}
+			if l.kind != "module-trace" {
+				total++
+				if r.Convention != "" {
+					known++
+				}
+			}
+			if r.Convention == "" {
+				if w[0] != "-" {
+					t.Errorf("%s: unknown, want %s; %v", l.id, w[0], r.Evidence)
+				}
+				continue
+			}
+			if !slices.Contains(strings.Split(w[0], ","), r.Convention) {
+				t.Errorf("%s: convention %s, want %s", l.id, r.Convention, w[0])
+			}
+			if len(r.Families) > 0 && !slices.ContainsFunc(r.Families, func(f string) bool { return sameFamily(f, w[1]) }) {
+				t.Errorf("%s: families %v, want %s among them", l.id, r.Families, w[1])
+			}
+			if len(r.Families) == 0 && w[1] != "-" {
+				t.Errorf("%s: no family, want %s; %v", l.id, w[1], r.Evidence)
+			}
+			if !slices.Contains(r.Dialects, w[2]) {
+				t.Errorf("%s: dialects %v, want %s among them", l.id, r.Dialects, w[2])
+			}
+		}
+		if 100*known < 95*total {
+			t.Errorf("%d of %d real and reconstructed lists are identified, want 95 in 100", known, total)
+		}
+	}
+}
+
+// A convention that is not there must not be taken for another model: each
+// list is judged again without the conventions that it fits.
+func TestIdentifyUnseen(t *testing.T) {
+	s, err := builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := wants(t)
+	// These share every name with a convention that is left.
+	shared := map[string]bool{"graphnet__tiny_starcoder_py__hf-module-names": true}
+	for _, l := range lists(t) {
+		r := s.reg.identify(slices.Values(l.tensors), nil)
+		if r.Convention == "" {
+			continue
+		}
+		drop := make(map[string]bool)
+		for _, c := range r.Candidates {
+			drop[c.Convention] = true
+		}
+		for _, p := range r.Parts {
+			drop[p.Convention] = s.byName[p.Convention].Frame
+		}
+		var left []*Convention
+		for _, c := range s.list {
+			if !drop[c.Name] {
+				left = append(left, c)
+			}
+		}
+		got := newRegistry(left).identify(slices.Values(l.tensors), nil)
+		if len(got.Families) > 0 && !slices.Contains(got.Families, want[l.id][1]) && !shared[l.id] {
+			t.Errorf("%s: without %v it is taken for %s %v", l.id, r.Convention, got.Convention, got.Families)
+		}
+	}
+}
+
+// Wrappers change what is reported around a convention, never the convention.
+func TestIdentifyWrapped(t *testing.T) {
+	reg := builtinRegistry(t)
+	wrap := map[string]func(name string) string{
+		"module.":                     func(n string) string { return "module." + n },
+		"_orig_mod.":                  func(n string) string { return "_orig_mod." + n },
+		"_fsdp_wrapped_module.":       func(n string) string { return strings.Replace(n, ".", "._fsdp_wrapped_module.", 1) },
+		"_checkpoint_wrapped_module.": func(n string) string { return strings.Replace(n, ".mlp.", "._checkpoint_wrapped_module.mlp.", 1) },
+		"base_model.model.":           func(n string) string { return "base_model.model." + n },
+		"thinker.":                    func(n string) string { return "thinker." + n },
+	}
+	for _, l := range lists(t) {
+		if l.kind == "module-trace" || strings.Contains(l.id, "lora") {
+			continue
+		}
+		plain := reg.identify(slices.Values(l.tensors), nil)
+		for w, f := range wrap {
+			wrapped := make([]Named, len(l.tensors))
+			changed := false
+			for i, n := range l.tensors {
+				wrapped[i] = Named{Name: f(n.Name), Shape: n.Shape}
+				changed = changed || wrapped[i].Name != n.Name
+			}
+			got := reg.identify(slices.Values(wrapped), nil)
+			if got.Convention != plain.Convention {
+				t.Errorf("%s wrapped in %s: convention %q, want %q", l.id, w, got.Convention, plain.Convention)
+			}
+			if changed && got.Convention != "" && !slices.ContainsFunc(got.Wrappers, func(g string) bool { return strings.HasPrefix(g, w) }) {
+				t.Errorf("%s: wrappers %v, want %s among them", l.id, got.Wrappers, w)
+			}
+		}
+	}
+}
+
+// A part of a checkpoint, or a deeper one, follows the same convention.
+func TestIdentifyPartial(t *testing.T) {
+	reg := builtinRegistry(t)
+	for _, l := range lists(t) {
+		if l.kind == "module-trace" {
+			continue
+		}
+		plain := reg.identify(slices.Values(l.tensors), nil)
+		if len(plain.Parts) > 0 || plain.Convention == "" {
+			continue
+		}
+		var layersOnly, deeper []Named
+		for _, n := range l.tensors {
+			if strings.ContainsAny(n.Name, "0123456789") {
+				layersOnly = append(layersOnly, n)
+			}
+			deeper = append(deeper, n)
+			if p := strings.Replace(n.Name, ".1.", ".977.", 1); p != n.Name {
+				deeper = append(deeper, Named{Name: p, Shape: n.Shape})
+			}
+		}
+		if got := reg.identify(slices.Values(deeper), nil); got.Convention != plain.Convention {
+			t.Errorf("%s, deeper: convention %q, want %q; %v", l.id, got.Convention, plain.Convention, got.Evidence)
+		}
+		if got := reg.identify(slices.Values(layersOnly), nil); got.Convention != "" && !overlaps(got.Families, plain.Families) {
+			t.Errorf("%s, layers only: %s %v, want %s %v", l.id, got.Convention, got.Families, plain.Convention, plain.Families)
+		}
+	}
+}
+
+func overlaps(a, b []string) bool {
+	return len(a) == 0 || slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+}
+
+func TestIdentifyYi(t *testing.T) {
+	reg := builtinRegistry(t)
+	for _, l := range lists(t) {
+		if !strings.Contains(l.id, "yi-original") {
+			continue
+		}
+		r := reg.identify(slices.Values(l.tensors), nil)
+		got := fmt.Sprint(r.Convention, r.Nearest, r.Families[0], r.Coverage, r.Tensors)
+		if want := "yi-hf{llama-hf 2}yi1 543"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	// RWKV 7 calls its normalisations ln1 and ln2, too.
+	rwkv := expandLine(t, "model.layers.{}.ln1.weight [0-11] 768")
+	rwkv = append(rwkv, expandLine(t, "model.layers.{}.ln2.weight [0-11] 768")...)
+	if r := reg.identify(slices.Values(rwkv), nil); r.Convention != "" {
+		t.Errorf("ln1 and ln2 alone are taken for %s", r.Convention)
+	}
+}
+
+func TestIdentifyForeignShapes(t *testing.T) {
+	reg := builtinRegistry(t)
+	names := []string{
+		"transformer.wte.weight 50257x768", "transformer.wpe.weight 1024x768",
+		"transformer.h.{}.ln_1.weight [0-3] 768", "transformer.h.{}.ln_1.bias [0-3] 768",
+		"transformer.h.{}.ln_2.weight [0-3] 768", "transformer.h.{}.ln_2.bias [0-3] 768",
+		"transformer.h.{}.attn.c_attn.weight [0-3] %s", "transformer.h.{}.attn.c_attn.bias [0-3] 2304",
+		"transformer.h.{}.attn.c_proj.weight [0-3] 768x768", "transformer.h.{}.attn.c_proj.bias [0-3] 768",
+		"transformer.h.{}.mlp.c_fc.weight [0-3] %s", "transformer.h.{}.mlp.c_fc.bias [0-3] 3072",
+		"transformer.h.{}.mlp.c_proj.weight [0-3] %s", "transformer.h.{}.mlp.c_proj.bias [0-3] 768",
+		"transformer.ln_f.weight 768", "transformer.ln_f.bias 768",
+	}
+	for _, tt := range []struct {
+		shapes [3]string
+		want   string
+	}{
+		{[3]string{"768x2304", "768x3072", "3072x768"}, "gpt2-hf"},
+		{[3]string{"2304x768", "3072x768", "768x3072"}, "gpt_bigcode-hf"},
+		{[3]string{"5x9", "7x11", "13x17"}, ""},
+	} {
+		var list []Named
+		n := 0
+		for _, line := range names {
+			if strings.Contains(line, "%s") {
+				line = fmt.Sprintf(line, tt.shapes[n])
+				n++
+			}
+			list = append(list, expandLine(t, line)...)
+		}
+		r := reg.identify(slices.Values(list), nil)
+		if r.Convention != tt.want {
+			t.Errorf("shapes %v: convention %q, want %q; %v", tt.shapes, r.Convention, tt.want, r.Evidence)
+		}
+	}
+}
+
+func TestIdentifyReports(t *testing.T) {
+	reg := builtinRegistry(t)
+	llama := func(layers string, more ...string) []Named {
+		var list []Named
+		for _, line := range []string{
+			"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
+			"model.layers.{}.input_layernorm.weight " + layers, "model.layers.{}.post_attention_layernorm.weight " + layers,
+			"model.layers.{}.self_attn.q_proj.weight " + layers, "model.layers.{}.self_attn.k_proj.weight " + layers,
+			"model.layers.{}.self_attn.v_proj.weight " + layers, "model.layers.{}.self_attn.o_proj.weight " + layers,
+			"model.layers.{}.mlp.gate_proj.weight " + layers, "model.layers.{}.mlp.up_proj.weight " + layers,
+			"model.layers.{}.mlp.down_proj.weight " + layers,
+		} {
+			list = append(list, expandLine(t, line)...)
+		}
+		for _, line := range more {
+			list = append(list, expandLine(t, line)...)
+		}
+		return list
+	}
+	without := func(list []Named, name string) []Named {
+		return slices.DeleteFunc(list, func(n Named) bool { return n.Name == name })
+	}
+	tests := []struct {
+		name string
+		list []Named
+		want Result
+	}{
+		{"a layer is missing", llama("[0-3,5-7]"), Result{Gaps: []Gap{{Layers: []int{4}}}}},
+		{"one tensor is missing", without(llama("[0-7]"), "model.layers.3.mlp.up_proj.weight"), Result{Gaps: []Gap{{Role: "layer.mlp.up.weight", Layers: []int{3}}}}},
+		{"no final norm", without(llama("[0-3]"), "model.norm.weight"), Result{Missing: []string{"final_norm.weight"}}},
+		{"a reward head", llama("[0-3]", "score.weight"), Result{Extra: []string{"score.weight"}}},
+		{"GPTQ left-overs", llama("[0-3]", "model.layers.{}.mlp.up_proj.qzeros [0-3]", "model.layers.{}.mlp.up_proj.g_idx [0-3]", "model.layers.{}.mlp.up_proj.scales [0-3]", "model.layers.{}.mlp.up_proj.qweight [0-3]"), Result{Quantisation: []string{"gptq"}}},
+		{"FP8", llama("[0-3]", "model.layers.{}.mlp.up_proj.weight_scale_inv [0-3]"), Result{Quantisation: []string{"fp8-block"}}},
+		{"a doubled prefix", func() []Named {
+			list := llama("[0-3]")
+			for i := range list {
+				list[i].Name = "model." + list[i].Name
+			}
+			return list
+		}(), Result{Wrappers: []string{"model."}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := reg.identify(slices.Values(tt.list), nil)
+			if r.Convention != "llama-hf" || len(r.Families) == 0 {
+				t.Errorf("convention %q families %v, want llama-hf; %v", r.Convention, r.Families, r.Evidence)
+			}
+			got := Result{Gaps: r.Gaps, Missing: r.Missing, Extra: r.Extra, Quantisation: r.Quantisation, Wrappers: r.Wrappers}
+			if d := gocmp.Diff(tt.want, got); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+// largest returns 92,000 names of a mixture of experts.
+func largest(t testing.TB) []Named {
+	var out []Named
+	for _, line := range []string{
+		"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
+		"model.layers.{}.input_layernorm.weight [0-60]", "model.layers.{}.post_attention_layernorm.weight [0-60]",
+		"model.layers.{}.self_attn.q_a_proj.weight [0-60]", "model.layers.{}.self_attn.q_a_proj.weight_scale_inv [0-60]",
+		"model.layers.{}.self_attn.q_a_layernorm.weight [0-60]", "model.layers.{}.self_attn.q_b_proj.weight [0-60]", "model.layers.{}.self_attn.q_b_proj.weight_scale_inv [0-60]",
+		"model.layers.{}.self_attn.kv_a_proj_with_mqa.weight [0-60]", "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight_scale_inv [0-60]",
+		"model.layers.{}.self_attn.kv_a_layernorm.weight [0-60]", "model.layers.{}.self_attn.kv_b_proj.weight [0-60]", "model.layers.{}.self_attn.kv_b_proj.weight_scale_inv [0-60]",
+		"model.layers.{}.self_attn.o_proj.weight [0-60]", "model.layers.{}.self_attn.o_proj.weight_scale_inv [0-60]",
+		"model.layers.{}.mlp.gate_proj.weight [0-2]", "model.layers.{}.mlp.up_proj.weight [0-2]", "model.layers.{}.mlp.down_proj.weight [0-2]",
+		"model.layers.{}.mlp.gate.weight [3-60]", "model.layers.{}.mlp.gate.e_score_correction_bias [3-60]",
+		"model.layers.{}.mlp.shared_experts.gate_proj.weight [3-60]", "model.layers.{}.mlp.shared_experts.up_proj.weight [3-60]", "model.layers.{}.mlp.shared_experts.down_proj.weight [3-60]",
+		"model.layers.{}.mlp.experts.{}.gate_proj.weight [3-60 0-255]", "model.layers.{}.mlp.experts.{}.gate_proj.weight_scale_inv [3-60 0-255]",
+		"model.layers.{}.mlp.experts.{}.up_proj.weight [3-60 0-255]", "model.layers.{}.mlp.experts.{}.up_proj.weight_scale_inv [3-60 0-255]",
+		"model.layers.{}.mlp.experts.{}.down_proj.weight [3-60 0-255]", "model.layers.{}.mlp.experts.{}.down_proj.weight_scale_inv [3-60 0-255]",
+	} {
+		out = append(out, expandLine(t, line)...)
+	}
+	return out
+}
+
+func BenchmarkIdentify(b *testing.B) {
+	reg := builtinRegistry(b)
+	names := largest(b)
+	b.ReportMetric(float64(len(names)), "names")
+	for b.Loop() {
+		if r := reg.identify(slices.Values(names), nil); r.Convention != "deepseek_v3-hf" {
+			b.Fatal(cmp.Or(r.Convention, "unknown"), r.Evidence)
+		}
+	}
+}
+
+// BenchmarkLoad is what the first use pays for reading every convention.
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		if _, err := loadSet(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

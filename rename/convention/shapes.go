@@ -1,0 +1,75 @@
+package convention
+
+import (
+	"slices"
+	"strings"
+)
+
+// shapesAgree compares the shapes that decide between layouts that share their
+// names: a projection must join the hidden width that the normalisations show,
+// on the side where the convention says it does. What shapes do not say is
+// taken to agree.
+func (id *identification) shapesAgree(c *Convention, e *evaluation) bool {
+	if c.HasDialect("gguf") {
+		return true // no two architectures differ in orientation alone
+	}
+	shapes := make(map[string][]uint64)
+	for i, t := range e.tensor {
+		if t < 0 {
+			continue
+		}
+		s := id.subjects[i]
+		if len(s.members) == 1 && s.members[0].companion.kind == noCompanion && s.members[0].shape != nil {
+			shapes[c.tensors[t].Role] = s.members[0].shape
+		}
+	}
+	if len(shapes) == 0 {
+		return true
+	}
+	for _, space := range []string{"", "text.", "vision.", "audio.", "encoder.", "decoder."} {
+		hidden := hiddenWidth(shapes, space)
+		if hidden == 0 {
+			continue
+		}
+		for _, module := range []string{"layer.attn.qkv", "layer.attn.q", "layer.mlp.up", "layer.mlp.gate_up"} {
+			if !joins(shapes[space+module+".weight"], hidden, c.transposes(space+module)) {
+				return false
+			}
+		}
+		for _, module := range []string{"layer.attn.o", "layer.mlp.down"} {
+			if !joins(shapes[space+module+".weight"], hidden, !c.transposes(space+module)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// hiddenWidth returns the length of a layer's normalisation, or 0.
+func hiddenWidth(shapes map[string][]uint64, space string) uint64 {
+	for _, module := range []string{"layer.attn.norm", "layer.attn.out_norm", "layer.mlp.norm", "layer.mlp.post_norm"} {
+		if s := shapes[space+module+".weight"]; len(s) == 1 {
+			return s[0]
+		}
+	}
+	return 0
+}
+
+// joins reports whether a matrix has the hidden width on its input side, which
+// is the last dimension, or the first when it is stored the other way round.
+func joins(shape []uint64, hidden uint64, first bool) bool {
+	if len(shape) != 2 {
+		return true
+	}
+	if first {
+		return shape[0] == hidden
+	}
+	return shape[1] == hidden
+}
+
+// transposes reports whether the convention stores a module [in, out].
+func (c *Convention) transposes(module string) bool {
+	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool {
+		return globMatch(g, module) || globMatch(g, strings.TrimPrefix(module, "text."))
+	})
+}
