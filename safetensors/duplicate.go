@@ -40,7 +40,8 @@ func duplicates(items []uint64, equal func(i, j int) bool, report func(first, ag
 		return
 	}
 	shift := 64 - partBits
-	ends := make([]uint32, 1<<partBits)
+	var room [maxItems / partitionSize]uint32
+	ends := room[:1<<partBits]
 	for _, it := range items {
 		ends[it>>shift]++
 	}

@@ -289,24 +289,22 @@ var pow10 = [...]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}
 // readUint reads a plain decimal number at b[i]. next is i when there is none,
 // or when it has a leading zero or does not fit.
 func readUint(b []byte, i int) (v uint64, next int) {
-	next = i
-	for {
-		n, digits := leadingDigits(binary.LittleEndian.Uint64(b[next:]))
-		if n > 0 {
-			hi, lo := bits.Mul64(v, pow10[n])
-			sum, carry := bits.Add64(lo, eightDigits(digits<<(64-8*n)), 0)
-			if hi|carry != 0 {
-				return 0, i
-			}
-			v = sum
-			next += n
-		}
-		if n < 8 {
-			break
-		}
-	}
-	if next-i > 1 && b[i] == '0' {
+	n, digits := leadingDigits(binary.LittleEndian.Uint64(b[i:]))
+	if n == 0 || b[i] == '0' && n > 1 {
 		return 0, i
+	}
+	v = eightDigits(digits << (64 - 8*n))
+	if n < 8 {
+		return v, i + n
+	}
+	for next = i + 8; n == 8; next += n {
+		n, digits = leadingDigits(binary.LittleEndian.Uint64(b[next:]))
+		hi, lo := bits.Mul64(v, pow10[n])
+		sum, carry := bits.Add64(lo, eightDigits(digits<<(64-8*n)), 0)
+		if hi|carry != 0 {
+			return 0, i
+		}
+		v = sum
 	}
 	return v, next
 }
