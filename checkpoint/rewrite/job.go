@@ -18,6 +18,7 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/safetensors"
+	"golang.org/x/sync/errgroup"
 )
 
 // Options say where a rewrite goes and how. Nil options are the defaults.
@@ -244,31 +245,28 @@ func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Me
 			}
 		}
 	}
+	j.edits = make([]*edit, len(c.Files))
+	j.Files = make([]File, len(c.Files))
+	sources := make([]file, len(c.Files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(j.opts.Workers)
 	at := 0
 	for i, cf := range c.Files {
-		if err := ctx.Err(); err != nil {
-			return err
+		mine := rows[min(at, len(rows)):min(at+tensorsIn(cf), len(rows))]
+		at += tensorsIn(cf)
+		ch := change{total: -1, name: func(i int) (string, bool) { return mine[i].To, mine[i].Action != rename.Drop }}
+		if rows == nil {
+			ch.name = func(i int) (string, bool) { return nameIn(cf, i), true }
 		}
-		n := tensorsIn(cf)
-		var mine []rename.Row
-		if rows != nil {
-			mine = rows[at : at+n]
-		}
-		at += n
-		ch := change{total: -1}
-		file := File{Name: cf.Name}
+		j.Files[i].Name = cf.Name
 		for _, r := range mine {
 			switch r.Action {
 			case rename.Move:
-				file.Renamed++
+				j.Files[i].Renamed++
 			case rename.Drop:
-				file.Dropped++
+				j.Files[i].Dropped++
+				ch.drops = true
 			}
-		}
-		ch.drops = file.Dropped > 0
-		ch.name = func(i int) (string, bool) { return mine[i].To, mine[i].Action != rename.Drop }
-		if rows == nil {
-			ch.name = func(i int) (string, bool) { return nameIn(cf, i), true }
 		}
 		if cf.Safetensors() != nil || i == 0 {
 			ch.metadata = metadata
@@ -276,13 +274,28 @@ func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Me
 		if cf.GGUF() != nil && len(c.Files) > 1 {
 			ch.total = total
 		}
-		e, err := j.prepareFile(cf, ch)
-		if err != nil {
+		g.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			j.edits[i], sources[i], err = j.prepareFile(cf, ch)
+			return err
+		})
+	}
+	err := g.Wait()
+	for _, src := range sources {
+		if src != nil {
+			j.sources = append(j.sources, src)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for i, e := range j.edits {
+		if err := j.inspect(e, c.Files[i].Path); err != nil {
 			return err
 		}
-		file.DataOffset, file.DataBytes = e.dataOffset, e.dataSize()
-		j.edits = append(j.edits, e)
-		j.Files = append(j.Files, file)
+		j.Files[i].DataOffset, j.Files[i].DataBytes = e.dataOffset, e.dataSize()
 	}
 	return nil
 }
@@ -304,26 +317,23 @@ func nameIn(cf *checkpoint.File, i int) string {
 	return cf.GGUF().Tensors[i].Name
 }
 
-func (j *Job) prepareFile(cf *checkpoint.File, ch change) (*edit, error) {
-	src, err := open(j.fsys, cf.Path, os.O_RDONLY)
+// prepareFile makes the edit of a file. Where tensors are dropped the pieces
+// of the new file are read from src when the job runs.
+func (j *Job) prepareFile(cf *checkpoint.File, ch change) (e *edit, src file, err error) {
+	f, err := open(j.fsys, cf.Path, os.O_RDONLY)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if ch.drops {
-		// The pieces are read from it when the job runs.
-		j.sources = append(j.sources, src)
+		src = f
 	} else {
-		defer src.Close()
+		defer f.Close()
 	}
-	st, err := src.Stat()
-	if err != nil {
-		return nil, err
+	st, err := f.Stat()
+	if err == nil {
+		e, err = fileEdit(cf, f, st, ch)
 	}
-	e, err := fileEdit(cf, src, st, ch)
-	if err != nil {
-		return nil, err
-	}
-	return e, j.inspect(e, cf.Path)
+	return e, src, err
 }
 
 // inspect finds what forbids changing a file in place.

@@ -122,14 +122,17 @@ func TestShutdown(t *testing.T) {
 		kind string
 		fsys limited
 		want Step
+		// ranges is how scattered the data is: shifting much takes long enough
+		// to be caught at it.
+		ranges int
 	}{
-		{"ext4", limited{insert: true}, Insert},
-		{"ext4", limited{}, Copy},
-		{"xfs", limited{insert: true}, Insert},
-		{"xfs", limited{clone: true}, Reflink},
+		{"ext4", limited{insert: true}, Insert, 30_000},
+		{"ext4", limited{}, Copy, 4000},
+		{"xfs", limited{insert: true}, Insert, 30_000},
+		{"xfs", limited{clone: true}, Reflink, 4000},
 	} {
 		t.Run(tt.kind+"/"+string(tt.want), func(t *testing.T) {
-			m := mountNew(t, tt.kind, 512)
+			m := mountNew(t, tt.kind, 1024)
 			rng := rand.New(rand.NewPCG(3, uint64(len(tt.want))))
 			states := map[string]int{}
 			var took time.Duration
@@ -138,7 +141,7 @@ func TestShutdown(t *testing.T) {
 				dir := filepath.Join(m.dir, fmt.Sprint("m", i))
 				must(t, os.Mkdir(dir, 0o755))
 				ref := filepath.Join(dir, "model.safetensors")
-				scatter(t, ref, 4000)
+				scatter(t, ref, tt.ranges)
 				write(t, dir, map[string]string{"config.json": `{"quantization_config":{"ignore":["ln1"]}}`})
 				m.sync()
 				old := snapshot(t, dir)
@@ -242,4 +245,9 @@ func foundShift(t *testing.T, dir string) string {
 		return ", shifted"
 	}
 	return ", partly shifted"
+}
+
+func mountBench(b *testing.B, kind string) string {
+	b.Helper()
+	return mountNew(b, kind, 2048).dir
 }

@@ -1,0 +1,267 @@
+package rewrite
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// sparse50G makes a file of 50 GB apparent size with the 400 extents that a
+// full one has (ext4's are at most 128 MiB long).
+func sparse50G(b *testing.B, name string) {
+	b.Helper()
+	must(b, fixture.Write(name, `
+data sparse
+tensor model.layers.{0..399}.ln1.weight BF16 [4096]
+tensor model.layers.{0..399}.mlp.down_proj.weight BF16 [8192,7630]
+`))
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	must(b, err)
+	defer f.Close()
+	st, err := f.Stat()
+	must(b, err)
+	for off := int64(128 << 20); off < st.Size(); off += 128 << 20 {
+		_, err := f.WriteAt([]byte("data"), off)
+		must(b, err)
+	}
+	must(b, f.Sync())
+}
+
+// cold takes files out of the page cache, where the system allows that.
+func cold(b *testing.B, dir string) {
+	b.Helper()
+	entries, err := os.ReadDir(dir)
+	must(b, err)
+	for _, e := range entries {
+		if f, err := os.Open(filepath.Join(dir, e.Name())); err == nil {
+			osFile{f}.Drop(0, 0)
+			f.Close()
+		}
+	}
+}
+
+// rewriteOnce opens, plans and rewrites: what the command does.
+func rewriteOnce(b *testing.B, fsys fileSystem, ref string, m *rename.Map, opts *Options) *Report {
+	b.Helper()
+	r, err := checkpoint.Open(context.Background(), ref, nil)
+	must(b, err)
+	defer r.Close()
+	plan := planFor(b, r.Checkpoints[0], m)
+	must(b, plan.Err())
+	j, err := prepare(context.Background(), fsys, r.Checkpoints[0], plan.Rows, nil, opts)
+	must(b, err)
+	report, err := j.Run(context.Background(), nil)
+	must(b, err)
+	return report
+}
+
+func benchDir(b *testing.B) string {
+	b.Helper()
+	dir := filepath.Join(b.TempDir(), "m")
+	must(b, os.Mkdir(dir, 0o755))
+	return dir
+}
+
+// BenchmarkInPlace50G renames in a 50 GB file, with a cold cache, journal and
+// proof included.
+func BenchmarkInPlace50G(b *testing.B) {
+	m := parseMap(b, yiToLlama)
+	for _, step := range []Step{Insert, Pad} {
+		b.Run(strings.ReplaceAll(string(step), " ", "-"), func(b *testing.B) {
+			dir := benchDir(b)
+			ref := filepath.Join(dir, "model.safetensors")
+			var peak uint64
+			for b.Loop() {
+				b.StopTimer()
+				must(b, os.RemoveAll(ref))
+				sparse50G(b, ref)
+				opts := &Options{}
+				back := planFor(b, openOne(b, ref), m).Inverse()
+				if step == Pad {
+					rewriteOnce(b, osFS{}, ref, m, opts)
+				}
+				cold(b, dir)
+				b.StartTimer()
+				use := m
+				if step == Pad {
+					use = back
+				}
+				report := rewriteOnce(b, osFS{}, ref, use, opts)
+				b.StopTimer()
+				if got := report.Files[0].Step; got != step {
+					b.Skipf("the step is %q", got)
+				}
+				var ms runtime.MemStats
+				runtime.ReadMemStats(&ms)
+				peak = max(peak, ms.Sys)
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(peak)/(1<<20), "MiB-sys")
+		})
+	}
+}
+
+// BenchmarkInPlaceDeepSeekV3 renames 91,991 tensors in 163 shards, 682 GB
+// apparent.
+func BenchmarkInPlaceDeepSeekV3(b *testing.B) {
+	m := parseMap(b, `
+rename:
+  model.layers.{l}.mlp.experts.{e}.{part...}: model.layers.{l}.mlp.routed_experts.{e}.{part}
+  model.layers.{l}.input_layernorm.weight: model.layers.{l}.ln1.weight
+`)
+	dir := benchDir(b)
+	for b.Loop() {
+		b.StopTimer()
+		must(b, os.RemoveAll(dir))
+		must(b, os.Mkdir(dir, 0o755))
+		must(b, fixture.DeepSeekV3(dir))
+		must(b, exec.Command("sync", "-f", dir).Run())
+		cold(b, dir)
+		b.StartTimer()
+		rewriteOnce(b, osFS{}, dir, m, nil)
+	}
+}
+
+// BenchmarkCopy writes a new file of 1 GiB, fsync included, beside the plain
+// loop of reads and writes and the writing of as many zeros.
+func BenchmarkCopy(b *testing.B) {
+	const size = 1 << 30
+	dir := benchDir(b)
+	ref := filepath.Join(dir, "model.safetensors")
+	must(b, fixture.Write(ref, "data sparse\ntensor model.layers.{0..15}.ln1.weight U8 [67108864]\n"))
+	f, err := os.OpenFile(ref, os.O_RDWR, 0)
+	must(b, err)
+	noise := make([]byte, 1<<20)
+	_, _ = rand.Read(noise)
+	for off := int64(4096); off < size; off += int64(len(noise)) {
+		_, err := f.WriteAt(noise, off)
+		must(b, err)
+	}
+	must(b, f.Sync())
+	must(b, f.Close())
+	m := parseMap(b, yiToLlama)
+	out := filepath.Join(filepath.Dir(dir), "out.safetensors")
+	for _, v := range []Verify{VerifyNone, VerifySampled, VerifyDefault} {
+		b.Run("rewrite/verify="+string(v), func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				b.StopTimer()
+				must(b, os.RemoveAll(out))
+				cold(b, dir)
+				b.StartTimer()
+				rewriteOnce(b, limited{}, ref, m, &Options{Output: out, Verify: v})
+			}
+		})
+	}
+	plain := func(name string, body func(w *os.File)) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				b.StopTimer()
+				must(b, os.RemoveAll(out))
+				cold(b, dir)
+				b.StartTimer()
+				w, err := os.Create(out)
+				must(b, err)
+				body(w)
+				must(b, w.Sync())
+				must(b, w.Close())
+			}
+		})
+	}
+	plain("loop-4MiB", func(w *os.File) {
+		r, err := os.Open(ref)
+		must(b, err)
+		defer r.Close()
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<20))
+		must(b, err)
+	})
+	plain("write-only", func(w *os.File) {
+		for range size / len(noise) {
+			_, err := w.Write(noise)
+			must(b, err)
+		}
+	})
+}
+
+// BenchmarkReflink makes a renamed 50 GB file that shares its data.
+func BenchmarkReflink(b *testing.B) {
+	for _, kind := range []string{"xfs", "btrfs"} {
+		b.Run(kind, func(b *testing.B) {
+			dir := mountBench(b, kind)
+			ref := filepath.Join(dir, "model.safetensors")
+			sparse50G(b, ref)
+			m := parseMap(b, yiToLlama)
+			out := filepath.Join(dir, "out.safetensors")
+			for b.Loop() {
+				b.StopTimer()
+				must(b, os.RemoveAll(out))
+				cold(b, dir)
+				b.StartTimer()
+				if got := rewriteOnce(b, osFS{}, ref, m, &Options{Output: out}).Files[0].Step; got != Reflink {
+					b.Skipf("the step is %q", got)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkPython loads 1 GiB, renames and saves it, as people do.
+func BenchmarkPython(b *testing.B) {
+	if exec.Command("python3", "-c", "import numpy").Run() != nil {
+		b.Skip("python3 with NumPy is not installed")
+	}
+	dir := benchDir(b)
+	ref := filepath.Join(dir, "model.safetensors")
+	must(b, fixture.Write(ref, "tensor model.layers.{0..15}.ln1.weight U8 [67108864]\n"))
+	script := `
+import json, sys, os, numpy
+b = open(sys.argv[1], "rb")
+n = int.from_bytes(b.read(8), "little")
+h = json.loads(b.read(n))
+t = {k: numpy.fromfile(sys.argv[1], numpy.uint8, v["data_offsets"][1] - v["data_offsets"][0], offset=8 + n + v["data_offsets"][0]) for k, v in h.items()}
+h = {k.replace("ln1", "input_layernorm"): v for k, v in h.items()}
+j = json.dumps(h, separators=(",", ":")).encode()
+j += b" " * (-len(j) % 8)
+with open(sys.argv[2], "wb") as w:
+    w.write(len(j).to_bytes(8, "little") + j)
+    for a in t.values():
+        a.tofile(w)
+    w.flush(); os.fsync(w.fileno())
+`
+	b.Run("load-rename-save", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			cold(b, dir)
+			b.StartTimer()
+			out, err := exec.Command("python3", "-c", script, ref, filepath.Join(filepath.Dir(dir), "out")).CombinedOutput()
+			if err != nil {
+				b.Fatal(string(out))
+			}
+		}
+	})
+	b.Run("in-place", func(b *testing.B) {
+		m := parseMap(b, yiToLlama)
+		back := planFor(b, openOne(b, ref), m).Inverse()
+		for i := 0; b.Loop(); i++ {
+			b.StopTimer()
+			cold(b, dir)
+			b.StartTimer()
+			if i%2 == 0 {
+				rewriteOnce(b, osFS{}, ref, m, nil)
+			} else {
+				rewriteOnce(b, osFS{}, ref, back, nil)
+			}
+		}
+	})
+}
