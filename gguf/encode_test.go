@@ -304,6 +304,21 @@ func TestSetMetadata(t *testing.T) {
 	}
 }
 
+// TestFillerReplaced moves the data twice: there is one filler, the last record.
+func TestFillerReplaced(t *testing.T) {
+	f := open(t, control())
+	for _, start := range []int64{256, 1024, 128} {
+		b, err := EncodeHeader(f.Version, f.ByteOrder, f.KVs, f.Tensors, &EncodeOptions{DataOffset: start})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f = open(t, append(b, make([]byte, 32)...))
+		if len(f.KVs) != 1 || f.KVs[0].Key != FillerKey || f.DataOffset != start || f.Validate() != nil {
+			t.Errorf("data at %d, want %d; records %v, faults %v", f.DataOffset, start, f.KVs, f.Validate())
+		}
+	}
+}
+
 // TestForeignFiller has keys that look like a filler and hold something.
 func TestForeignFiller(t *testing.T) {
 	kvs := []KV{
@@ -357,6 +372,7 @@ func TestElements(t *testing.T) {
 		{[]uint64{math.MaxInt64, 1}, math.MaxInt64, true},
 		{[]uint64{1 << 32, 1 << 31}, 0, false},
 		{[]uint64{0, math.MaxInt64, math.MaxInt64}, 0, true},
+		{[]uint64{math.MaxInt64, math.MaxInt64, 0}, 0, true},
 		{[]uint64{0, 1 << 63}, 0, false},
 		{[]uint64{4194305, 4194305, 211106198978564}, 0, false},
 	} {

@@ -69,6 +69,58 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestHeldAcrossWindow has a value that is just held, at every thousandth place relative to the
+// end of the window.
+func TestHeldAcrossWindow(t *testing.T) {
+	var elems []byte
+	n := uint64(0)
+	for ; len(elems) < maxHeld-100; n++ {
+		elems = append(elems, le(str(fmt.Sprint(n)))...)
+	}
+	for before := windowSize - maxHeld - 2000; before < windowSize; before += 1000 {
+		b := le(head(0, 2),
+			kv("before", TypeString, str(strings.Repeat("x", before))),
+			kv("array", TypeArray, array(TypeString, n, elems)), align(32))
+		v, _ := open(t, b).Lookup("array")
+		if !bytes.HasSuffix(v.raw, elems) {
+			t.Fatalf("%d bytes before: the array is not held as it is", before)
+		}
+	}
+}
+
+// TestDuplicates has a key many times, and another; all are reported in order, with the first.
+func TestDuplicates(t *testing.T) {
+	const n = 50
+	kvs := parts{}
+	for range n {
+		kvs = append(kvs, kv("a", TypeUint8, uint8(1)), kv("b", TypeUint8, uint8(1)))
+	}
+	faults := open(t, le(head(0, 2*n), kvs, align(32))).Validate()
+	if len(faults) != 2*n-2 {
+		t.Fatalf("%d faults, want %d", len(faults), 2*n-2)
+	}
+	const record = 8 + 1 + 4 + 1
+	for i, flt := range faults {
+		want := fmt.Sprintf("key %q is repeated; the first is at byte %d (byte %d)", "ab"[i%2:i%2+1], 24+record*(i%2), 24+record*(i+2))
+		if flt.Error() != want {
+			t.Errorf("got  %s\nwant %s", flt.Error(), want)
+		}
+	}
+}
+
+// TestMuchPadding has more padding than is looked at.
+func TestMuchPadding(t *testing.T) {
+	const alignment = 1 << 27
+	b := le(head(1, 1), kv("general.alignment", TypeUint32, uint32(alignment)), info("w", F32, 0, 8))
+	f, err := NewFile(faultyReader{sparse{b, alignment + 32}, maxPadding + 8192, io.EOF}, alignment+32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := codesOf(f.Validate()); !slices.Equal(got, []Code{CodeUnpaddedEnd}) {
+		t.Errorf("Validate: %v", got)
+	}
+}
+
 // A faultyReader fails, or ends, at a byte.
 type faultyReader struct {
 	io.ReaderAt
@@ -148,6 +200,16 @@ func TestFarValues(t *testing.T) {
 	}
 	if a, ok := loaded.Array(); !ok || a.Len() == 0 {
 		t.Error("a value that was loaded depends on the file")
+	}
+
+	// An array becomes shorter.
+	numbers, _ := f.Lookup("numbers")
+	if _, ok := numbers.Array(); !ok {
+		t.Fatal("the array is not read")
+	}
+	b[numbers.far.start+4+1]--
+	if _, ok := numbers.Array(); ok {
+		t.Error("an array that has become shorter is read")
 	}
 
 	f = &File{r: faultyReader{bytes.NewReader(b), 100, io.EOF}, InfoEnd: 200}

@@ -39,6 +39,13 @@ func hostiles() []hostile {
 	for range 10000 {
 		deep = append(deep, uint32(TypeArray), count(1))
 	}
+	nested := func(depth int) []byte {
+		p := parts{uint32(TypeUint8), count(0)}
+		for range depth - 1 {
+			p = parts{uint32(TypeArray), count(1), p}
+		}
+		return one(str("k"), uint32(TypeArray), p)
+	}
 	many := parts{}
 	for i := range 20001 {
 		many = append(many, kv(fmt.Sprintf("k%d", i), TypeUint8, uint8(1)))
@@ -264,6 +271,14 @@ func hostiles() []hostile {
 				kv("tokenizer.ggml.token_type", TypeArray, array(TypeInt32, 1, int32(6)))),
 			codes: []Code{CodeBadByteToken},
 		},
+		{id: "arrays 4 deep", file: nested(4), codes: []Code{CodeNestedArray}},
+		{id: "arrays 5 deep", file: nested(5), open: CodeArrayTooDeep},
+		{
+			id:    "no data within other data",
+			file:  le(head(2, 0), info("a", F32, 0, 8), info("b", F32, 0, 0), align(32), zeros(32)),
+			codes: []Code{CodeZeroElements},
+		},
+		{id: "second split without a number of tensors", file: le(head(0, 2), kv("split.no", TypeUint16, uint16(1)), kv("split.count", TypeUint16, uint16(2)))},
 		{id: "trailing data", file: append(control(), 1), codes: []Code{CodeTrailingData}},
 		{id: "trailing data after the metadata", file: append(one(kv("k", TypeUint8, uint8(1))), 1), codes: []Code{CodeTrailingData}},
 		{id: "no padding at the end", file: le(head(1, 0), info("w", F32, 0, 7), align(32), zeros(28)), codes: []Code{CodeUnpaddedEnd}},

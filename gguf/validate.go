@@ -388,7 +388,7 @@ func (v *validator) validateLayout() {
 	// whether the size of the last of them is.
 	var end uint64
 	known := true
-	lastTensor := -1
+	lastTensor := 0
 	for _, i := range order {
 		t := &v.Tensors[i]
 		switch next := pad(end, align); {
@@ -407,7 +407,7 @@ func (v *validator) validateLayout() {
 		if carry != 0 {
 			e = math.MaxUint64
 		}
-		if e > end || lastTensor < 0 {
+		if e > end {
 			end, lastTensor = e, int(i)
 		}
 		known = t.BytesKnown
