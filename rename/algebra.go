@@ -478,7 +478,7 @@ func shiftUnits(text []unit, shift int64) ([]unit, bool) {
 // its place. The other names are left for the rules after it.
 func (c *composer) narrow(i int, image []unit, next *Rule) bool {
 	from, theirs := c.a.Rules[i].From[0], patternUnits(next.From[0])
-	if from.repeats || next.From[0].repeats || !oneReading(patternUnits(from)) || !oneReading(theirs) {
+	if !oneReading(patternUnits(from)) || !oneReading(theirs) {
 		return false
 	}
 	at := -1
@@ -526,7 +526,7 @@ func (c *composer) narrow(i int, image []unit, next *Rule) bool {
 		}
 	}
 	pattern, err := Compile(patternSource(units, func(hole int) string { return holeNames[hole] }))
-	if err != nil || !oneReading(units) {
+	if err != nil {
 		return false
 	}
 	holes := make([][]unit, len(next.From[0].holes))

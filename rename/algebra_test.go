@@ -185,6 +185,10 @@ func TestCompose(t *testing.T) {
 			"!a.yaml:1:10: l.{n}.{x...} of b.yaml:1:10 takes some of the names that {p}.b makes and leaves others, or may; apply the maps one after the other",
 		},
 		{
+			"where the first has several readings", "rename: {'{a...}.x.{b...}': 'y.{a}'}", "rename: {'y.{s:seg}.x.{n}': 'z.{s}.{n}'}",
+			"!a.yaml:1:10: y.{s:seg}.x.{n} of b.yaml:1:10 takes some of the names that y.{a} makes and leaves others, or may; apply the maps one after the other",
+		},
+		{
 			"the second map strips", "rename: {a: x.b}", "strip: [x]",
 			"!a.yaml: b.yaml strips segments from names that this map has changed; apply the maps one after the other",
 		},
@@ -208,6 +212,36 @@ func TestCompose(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Names that a template puts together can run numbers into one another, where
+// no pattern that has the same holes finds them again.
+func TestCoversWhatTemplatesMake(t *testing.T) {
+	tests := []struct {
+		from, to, pattern string
+		want              bool
+	}{
+		{"{t:seg}.{m}", "{t}{m}", "{s:seg}{n}", false},
+		{"{t:seg}.{m}", "{m}{t}", "{n}{s:seg}", false},
+		{"{t:seg}.{m}", "{t}.{m}", "{s:seg}.{n}", true},
+		{"{t:seg}.{m}", "{t}.1{m}", "{s:seg}.{n}", true},
+		{"{t:seg}.{m}", "{t}.{m}", "{s:seg}", false},
+		{"{t:seg}.{m}", "{t}.{m}", "{s...}", true},
+		{"{t...}.{m}", "{t}", "{s:seg}", false},
+		{"{t:seg}.{m}", "{t}.{t}.{m}", "{s:seg}.{s}.{n}", true},
+		{"{t:seg}.{m}", "{t}.{m}.{m}", "{s:seg}.{s}.{n}", false},
+		{"{t:seg}.{m}", "{m}.{m+1}.{t}", "{n}.{n}.{s:seg}", false},
+	}
+	for _, tt := range tests {
+		from := MustCompile(tt.from)
+		to, err := CompileTemplate(tt.to, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, got := covers(MustCompile(tt.pattern), templateUnits(to, from)); got != tt.want {
+			t.Errorf("%s covers %s: %v", tt.pattern, tt.to, got)
+		}
 	}
 }
 
@@ -292,6 +326,15 @@ rules:
     to: l.{n}.ab
 `
 	if diff := cmp.Diff(text, written(t, mustParse(t, text))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// YAML 1.2 allows keys of 1024 characters, however many this reader takes.
+func TestWriteLongNames(t *testing.T) {
+	name := strings.Repeat("k", maxKey+1)
+	m := &Map{Rules: []Rule{{From: []*Pattern{Exactly(name)}, To: []*Template{literalTemplate("c")}}}}
+	if diff := cmp.Diff("version: 1\nrules:\n  - from: "+name+"\n    to: c\n", written(t, m)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -1,6 +1,7 @@
 package rename
 
 import (
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +41,10 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 	)
 	for i := range n {
 		name, key := row(i)
-		form, index = appendForm(form[:0], index[:0], name)
+		// The number of indices says which marks are indices, and which one
+		// separates the key.
+		form, index = appendForm(append(form[:0], 0, 0, 0, 0), index[:0], name)
+		binary.LittleEndian.PutUint32(form, uint32(len(index)))
 		form = append(append(form, holeMark), key...)
 		f, ok := byForm[string(form)]
 		if !ok {
@@ -60,7 +64,7 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 }
 
 // holeMark stands for an index in the form of a name. A name that contains it
-// is never taken apart, so that no two names share a form by accident.
+// is never taken apart.
 const holeMark = 0
 
 // appendForm appends the name with its indices replaced by marks to form, and

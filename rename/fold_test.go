@@ -38,6 +38,11 @@ func TestFold(t *testing.T) {
 			[]string{"h.{0..1,3}.w 3", "h.2.w 1"},
 		},
 		{
+			"a key is no part of the name",
+			[]string{"h.0.a b", "h.1.ab"},
+			[]string{"h.0.a 1", "h.1.ab 1"},
+		},
+		{
 			"two indices, a full product",
 			[]string{"l.3.e.0.w", "l.3.e.1.w", "l.4.e.0.w", "l.4.e.1.w"},
 			[]string{"l.{3..4}.e.{0..1}.w 4"},
@@ -81,6 +86,11 @@ func TestFold(t *testing.T) {
 			"braces would read as a set",
 			[]string{"h.{0..1}.0", "h.{0..1}.1"},
 			[]string{"h.{0..1}.0 1", "h.{0..1}.1 1"},
+		},
+		{
+			"a NUL is not an index",
+			[]string{"h.0.a", "h.\x00.a", "h.1.a"},
+			[]string{"h.{0..1}.a 2", "h.\x00.a 1"},
 		},
 		{
 			"numbers too long to count with",
@@ -129,7 +139,7 @@ func expand(name string) []string {
 }
 
 func TestFoldLosesNothing(t *testing.T) {
-	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1"})
+	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1", "\x00"})
 	row := rapid.Custom(func(t *rapid.T) string {
 		name := segment.Draw(t, "segment")
 		for range rapid.IntRange(0, 3).Draw(t, "more") {

@@ -335,6 +335,13 @@ func TestChangesThatFoldOnOneSideOnly(t *testing.T) {
 	}
 }
 
+func TestRuleDoesNotLoseToItself(t *testing.T) {
+	m := mustParse(t, "rules: [{from: ['a.{n}', '{x...}'], concat: 0, to: c}]")
+	if u := NewPlan(m, []string{"a.1"}, Limits{}).Uses[0]; u.Tensors != 1 || u.Lost != 0 {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestProblemsAreErrors(t *testing.T) {
 	m := mustParse(t, "rename: {'h.{n}': x}")
 	var names []string
