@@ -404,6 +404,9 @@ func TestHostileCoverage(t *testing.T) {
 
 // TestHostileMemory has the files that cost most for their length.
 func TestHostileMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("files of 40 MB")
+	}
 	v1 := func(p ...any) []byte { return build(binary.LittleEndian, true, p...) }
 	dims := func(n int, size int) []byte {
 		b := slices.Concat(make([]byte, size), []byte{byte(n), 0, 0, 0}, make([]byte, n*size+12))
