@@ -22,11 +22,11 @@ import (
 func expertHeader(n int) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"__metadata__":{"format":"pt"}`)
-	end := 0
+	end := uint64(0)
 	for i := range n {
 		layer, expert := i/(256*6), i/6%256
 		name := fmt.Sprintf("model.layers.%d.mlp.experts.%d.%s_proj.weight", layer, expert, []string{"gate", "up", "down"}[i/2%3])
-		dtype, shape, size := "F8_E4M3", "[2048,7168]", 2048*7168
+		dtype, shape, size := "F8_E4M3", "[2048,7168]", uint64(2048*7168)
 		if i%2 == 1 {
 			name += "_scale_inv"
 			dtype, shape, size = "F32", "[16,56]", 16*56*4

@@ -82,7 +82,7 @@ type record struct {
 	begin, end uint64
 	key        uint32 // of the name's JSON string in the header
 	keyLen     uint32 // with its quotes
-	dims       uint32 // in the arena
+	dims       uint32 // in the arena; of a long shape, its place in the header
 	dtype      uint8  // in dtypes, or otherDType
 	rank       uint8  // or longRank
 	flags      recordFlags
@@ -97,7 +97,9 @@ const (
 )
 
 const (
-	maxShortRank = 8   // more dimensions than this are not kept
+	// More dimensions than this are not kept, so that the shortest way to write
+	// them costs no more memory than the header.
+	maxShortRank = 6
 	longRank     = 255 // in record.rank
 )
 
@@ -258,15 +260,23 @@ func (f *File) At(i int) Tensor {
 		s, fields := f.fields(i)
 		t.DType = DType(sharedString(s.value(fields.dtype)))
 	}
-	if rec.rank != longRank {
-		t.Shape = f.dims.slice(int(rec.dims), int(rec.rank))
-	} else {
-		s, fields := f.fields(i)
-		s.pos = fields.shapePos
-		t.Shape = make([]uint64, rec.dims)
-		s.shape(t.Shape)
-	}
+	t.Shape = f.shape(i, nil)
 	return t
+}
+
+// shape returns a tensor's shape, in long if it is not kept and long has room.
+func (f *File) shape(i int, long []uint64) []uint64 {
+	rec := &f.records[i]
+	if rec.rank != longRank {
+		return f.dims.slice(int(rec.dims), int(rec.rank))
+	}
+	s := f.scanner()
+	s.pos = int(rec.dims)
+	rank, _ := s.shape(long)
+	if rank <= len(long) {
+		return long[:rank]
+	}
+	return f.shape(i, make([]uint64, rank))
 }
 
 // All returns the tensors in header order.
@@ -350,7 +360,7 @@ func (f *File) extentFault(i int) *Fault {
 func (f *File) dataSize() uint64 { return uint64(f.size) - lengthSize - uint64(f.headerLen) }
 
 // fields reads a tensor's object again, for what its record does not hold.
-func (f *File) fields(i int) (*scanner, objectFields) {
+func (f *File) fields(i int) (scanner, objectFields) {
 	s := f.scanner()
 	rec := &f.records[i]
 	s.pos = int(rec.key + rec.keyLen)
@@ -368,8 +378,8 @@ func (f *File) offsetsAt(i int) int64 {
 }
 
 // scanner returns a scanner of the header.
-func (f *File) scanner() *scanner {
-	return &scanner{
+func (f *File) scanner() scanner {
+	return scanner{
 		buf: f.buf, end: f.headerLen, base: lengthSize,
 		maxDepth: maxDepth, codes: &headerCodes,
 	}

@@ -30,7 +30,7 @@ type parser struct {
 
 // parse reads the header in f.buf.
 func (f *File) parse(seed uint64) *Fault {
-	p := &parser{scanner: *f.scanner(), f: f, dtype: otherDType}
+	p := &parser{scanner: f.scanner(), f: f, dtype: otherDType}
 	p.seed = seed
 	fault := p.header()
 	if fault != nil && !utf8.Valid(f.Header()) {
@@ -244,7 +244,7 @@ func (p *parser) tensor(rec *record) *Fault {
 	}
 	if fields.rank > maxShortRank {
 		rec.rank = longRank
-		rec.dims = uint32(fields.rank)
+		rec.dims = uint32(fields.shapePos)
 		return nil
 	}
 	rec.rank = uint8(fields.rank)

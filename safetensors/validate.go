@@ -21,8 +21,12 @@ func (f *File) Validate() []Fault {
 	var l faultList
 	f.checkSpacing(&l)
 	f.checkMetadata(&l)
+	var long []uint64
 	for i := range f.records {
-		f.checkTensor(&l, i)
+		if f.records[i].rank == longRank && long == nil {
+			long = make([]uint64, maxRank)
+		}
+		f.checkTensor(&l, i, long)
 	}
 	f.checkNames(&l)
 	f.checkLayout(&l)
@@ -98,8 +102,8 @@ func hasControl(s, except string) bool {
 }
 
 // checkTensor judges a tensor by itself: its members, and its extent's length
-// against its dtype and shape.
-func (f *File) checkTensor(l *faultList, i int) {
+// against its dtype and shape. long is room for a shape that is not kept.
+func (f *File) checkTensor(l *faultList, i int, long []uint64) {
 	rec := &f.records[i]
 	if rec.flags&extraFields != 0 && !l.full(CodeUnknownField, Warning) {
 		s, fields := f.fields(i)
@@ -121,12 +125,7 @@ func (f *File) checkTensor(l *faultList, i int) {
 		})
 		return
 	}
-	t := Tensor{}
-	if rec.rank != longRank {
-		t.Shape = f.dims.slice(int(rec.dims), int(rec.rank))
-	} else {
-		t.Shape = f.At(i).Shape
-	}
+	t := Tensor{Shape: f.shape(i, long)}
 	n, ok := t.Elements()
 	hi, size := bits.Mul64(n, uint64(dtypes[rec.dtype].bits))
 	switch {
@@ -299,7 +298,7 @@ func (f *File) checkLayout(l *faultList) {
 		if order == nil {
 			return k
 		}
-		return int(order[k])
+		return int(order[k].tensor)
 	}
 	cursor := uint64(0) // the end of the data covered so far
 	last := -1          // the tensor that ends there
@@ -345,26 +344,36 @@ func (f *File) checkLayout(l *faultList) {
 	}
 }
 
+// An extentStart is what extents are sorted by: with an index alone, every
+// comparison would miss the cache twice.
+type extentStart struct {
+	begin  uint64
+	tensor uint32
+}
+
 // extentOrder returns the tensors sorted by extent, or nil if the header has
 // them so.
-func (f *File) extentOrder() []uint32 {
-	compare := func(a, b *record) int {
-		if c := cmp.Compare(a.begin, b.begin); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.end, b.end)
+func (f *File) extentOrder() []extentStart {
+	compareEnds := func(a, b uint32) int {
+		return cmp.Or(cmp.Compare(f.records[a].end, f.records[b].end), cmp.Compare(a, b))
 	}
 	sorted := true
 	for i := 1; i < len(f.records) && sorted; i++ {
-		sorted = compare(&f.records[i-1], &f.records[i]) <= 0
+		a, b := &f.records[i-1], &f.records[i]
+		sorted = a.begin < b.begin || a.begin == b.begin && a.end <= b.end
 	}
 	if sorted {
 		return nil
 	}
-	order := make([]uint32, len(f.records))
-	for i := range order {
-		order[i] = uint32(i)
+	starts := make([]extentStart, len(f.records))
+	for i := range starts {
+		starts[i] = extentStart{f.records[i].begin, uint32(i)}
 	}
-	slices.SortStableFunc(order, func(a, b uint32) int { return compare(&f.records[a], &f.records[b]) })
-	return order
+	slices.SortFunc(starts, func(a, b extentStart) int {
+		if a.begin != b.begin {
+			return cmp.Compare(a.begin, b.begin)
+		}
+		return compareEnds(a.tensor, b.tensor)
+	})
+	return starts
 }
