@@ -1,6 +1,11 @@
 package checkpoint
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"math/bits"
+
+	"github.com/wtinspect/wtinspect/safetensors"
+)
 
 // A nameTable finds tensors by name. It is an open-addressed table of tensor
 // numbers with 32 bits of each name's hash; the names stay where they are. A
@@ -68,4 +73,53 @@ func (c *Checkpoint) lookup(name string) (int, bool) {
 			return int(s.tensor - 1), true
 		}
 	}
+}
+
+// A placement is a fingerprint of a set of names and the files they are in.
+// Equal sets have equal placements in any order. The hash is seeded anew each
+// time, so that no file can be made for two sets to have the same.
+type placement struct {
+	seed    maphash.Seed
+	entries int
+	sum     uint64
+}
+
+func (p *placement) add(name uint64, file int) {
+	const odd = 0x9e3779b97f4a7c15 // spreads neighbouring file numbers
+	hi, lo := bits.Mul64(name^uint64(file+1)*odd, odd)
+	p.sum += hi ^ lo
+	p.entries++
+}
+
+// placement returns where the files hold the tensors.
+func (c *Checkpoint) placement() placement {
+	p := placement{seed: maphash.MakeSeed()}
+	for file, f := range c.Files {
+		for i := range f.len() {
+			p.add(f.format.hash(p.seed, i), file)
+		}
+	}
+	return p
+}
+
+// indexedPlacement returns where the index places them. One that repeats an
+// entry, or has another error, is no measure.
+func (c *Checkpoint) indexedPlacement(ix *safetensors.Index, seed maphash.Seed) placement {
+	p := placement{seed: seed}
+	for _, f := range ix.Faults() {
+		if f.Severity == safetensors.Error {
+			p.entries = -1
+			return p
+		}
+	}
+	fileOfShard := c.shardFiles()
+	last, file := "", -1
+	for i := range ix.Len() {
+		name, shard := ix.At(i)
+		if shard != last {
+			last, file = shard, fileOfShard(shard)
+		}
+		p.add(maphash.String(seed, name), file)
+	}
+	return p
 }

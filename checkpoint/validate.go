@@ -37,10 +37,13 @@ func (c *Checkpoint) Validate() []Fault {
 		perFile = c.ValidateFiles()
 		return nil
 	})
-	if len(c.Files) > 1 || c.Index != "" {
-		c.tableOnce.Do(c.buildTable)
+	var placed placement
+	if c.Index != "" && !c.brokenIndex && !c.namesOnly {
+		placed = c.placement()
 	}
 	_ = g.Wait()
+	// Almost every index says what the files say, and no more is to be found then.
+	agree := ix != nil && !c.namesOnly && placed == c.indexedPlacement(ix, placed.seed)
 
 	l := faultList{faults: perFile}
 	if ixErr != nil && !c.namesOnly {
@@ -55,11 +58,12 @@ func (c *Checkpoint) Validate() []Fault {
 	}
 	if c.Format == GGUF {
 		c.validateSplit(&l)
-	} else {
+	} else if len(c.Files) > 1 && !agree {
+		c.tableOnce.Do(c.buildTable)
 		c.validateDuplicates(&l)
 	}
 	if ix != nil && !c.namesOnly {
-		c.validateIndex(&l, ix)
+		c.validateIndex(&l, ix, agree)
 		c.validateTotal(&l, ix, perFile)
 	}
 	c.validateMissing(&l, ix)
@@ -251,15 +255,58 @@ func (c *Checkpoint) lookupAll(ix *safetensors.Index) []int32 {
 	return tensors
 }
 
-// validateIndex finds what the index and the shards do not agree on.
-func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index) {
-	tensors := c.lookupAll(ix)
+// validateIndex finds what the index and the shards do not agree on. When their
+// placements agree, only shards without tensors are left to look at.
+func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, agree bool) {
 	fileOfShard := c.shardFiles()
+	var named []bool // the tensors that the index names; nil when that is all
+	if !agree {
+		named = c.validateEntries(l, ix, fileOfShard)
+	}
+	indexed := make([]bool, len(c.Files))
+	for _, shard := range ix.Shards() {
+		if file := fileOfShard(shard); file < 0 {
+			c.strangeShard(l, shard)
+		} else {
+			indexed[file] = true
+		}
+	}
+	for file, f := range c.Files {
+		if f.format == nil {
+			continue
+		}
+		if !indexed[file] {
+			l.add(Fault{
+				File: f.Path, Code: CodeOrphanShard, Severity: Error, Offset: -1,
+				Detail: fmt.Sprintf("the index does not name this shard, though its name numbers it among the set; it holds %s", count(f.len(), "tensor")),
+			})
+			continue
+		}
+		for i := c.starts[file]; named != nil && i < c.starts[file+1]; i++ {
+			if named[i] {
+				continue
+			}
+			name := c.name(i)
+			if first, _ := c.Lookup(name); named[first] {
+				continue
+			}
+			l.add(Fault{
+				File: f.Path, Code: CodeUnmappedTensor, Severity: Error, Offset: -1, Tensor: name,
+				Detail: "the index does not name this tensor, so that loaders skip it",
+			})
+		}
+	}
+}
+
+// validateEntries finds the entries of the index that no shard, or another
+// one, holds, and returns which tensors the index names.
+func (c *Checkpoint) validateEntries(l *faultList, ix *safetensors.Index, fileOfShard func(string) int) (named []bool) {
+	tensors := c.lookupAll(ix)
 	elsewhere := make(map[duplicate]bool) // first tensor of a name, file that has it too
 	for _, d := range c.duplicates {
 		elsewhere[duplicate{d.first, c.fileOf(d.again)}] = true
 	}
-	named := make([]bool, c.Len())
+	named = make([]bool, c.Len())
 	last, file := "", -1
 	for i := range ix.Len() {
 		name, shard := ix.At(i)
@@ -287,39 +334,7 @@ func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index) {
 			})
 		}
 	}
-	indexed := make([]bool, len(c.Files))
-	for _, shard := range ix.Shards() {
-		if file := fileOfShard(shard); file < 0 {
-			c.strangeShard(l, shard)
-		} else {
-			indexed[file] = true
-		}
-	}
-	for file, f := range c.Files {
-		if f.format == nil {
-			continue
-		}
-		if !indexed[file] {
-			l.add(Fault{
-				File: f.Path, Code: CodeOrphanShard, Severity: Error, Offset: -1,
-				Detail: fmt.Sprintf("the index does not name this shard, though its name numbers it among the set; it holds %s", count(f.len(), "tensor")),
-			})
-			continue
-		}
-		for i := c.starts[file]; i < c.starts[file+1]; i++ {
-			if named[i] {
-				continue
-			}
-			name := c.name(i)
-			if first, _ := c.Lookup(name); named[first] {
-				continue
-			}
-			l.add(Fault{
-				File: f.Path, Code: CodeUnmappedTensor, Severity: Error, Offset: -1, Tensor: name,
-				Detail: "the index does not name this tensor, so that loaders skip it",
-			})
-		}
-	}
+	return named
 }
 
 // strangeShard reports a shard that the index names and Open did not look
