@@ -694,8 +694,8 @@ func NewIndex(patterns []*Pattern) *Index {
 }
 
 // Match yields the patterns that match the name, by their place in the slice
-// given to NewIndex, in ascending order, with the text of their holes. The
-// slice is good until the next iteration.
+// given to NewIndex, in ascending order, with the text of their holes, as
+// Pattern.Match does. The slice is good until the next iteration.
 func (x *Index) Match(name string) iter.Seq2[int, []string] {
 	return func(yield func(int, []string) bool) {
 		s := searcher{index: x}

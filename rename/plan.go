@@ -271,7 +271,7 @@ func (b *planner) decide(names []string) {
 			return true
 		})
 		switch {
-		case s.gaveUp >= 0:
+		case s.gaveUp >= 0 && (row.Rule < 0 || ruleOf[s.gaveUp] < row.Rule):
 			b.addName(GaveUp, ruleOf[s.gaveUp], "", name)
 		case row.Rule >= 0:
 		case m.Otherwise.Action == OtherwiseFail:
