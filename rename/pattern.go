@@ -156,7 +156,11 @@ func Exactly(name string) *Pattern {
 	return p
 }
 
+// prepare finds out what makes matching cheap. Names need none of it.
 func (p *Pattern) prepare() {
+	if p.literal {
+		return
+	}
 	if first := p.pieces[0]; first.text != "" {
 		p.prefix = first.text
 	}
