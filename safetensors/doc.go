@@ -20,9 +20,9 @@
 // overlap or leave holes, sizes that contradict the shape, unknown dtypes,
 // missing and trailing bytes, and what is allowed but unwise. So a damaged file
 // can still be listed. A file is good when Open succeeds and Validate returns
-// no fault of severity [Error]; that is stricter than the reference reader in
-// two respects, repeated names and tensors written as JSON arrays, which it
-// takes.
+// no fault of severity [Error]. That is stricter than the reference reader, which
+// takes repeated names and metadata keys, the last of which it believes, and
+// tensors and dtypes in other JSON forms that no writer uses.
 //
 // Nothing is lost: header order, repeated names, unknown members and spacing
 // are kept, and [SpliceNames] replaces names without touching another byte.

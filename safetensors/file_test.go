@@ -79,7 +79,7 @@ func TestShapes(t *testing.T) {
 	var want []Tensor
 	for i := range 3000 {
 		shape := []uint64{}
-		for d := range i % 12 {
+		for d := range (i % 5) * 2 {
 			shape = append(shape, uint64(i+d))
 		}
 		want = append(want, Tensor{Name: fmt.Sprint(i), DType: "U8", Shape: shape})
@@ -108,6 +108,78 @@ func TestNumbers(t *testing.T) {
 		b := file(`{"w":{"dtype":"U8","shape":[`+n+`,1],"data_offsets":[0,0]}}`, 0)
 		if _, err := NewFile(bytes.NewReader(b), int64(len(b))); err == nil {
 			t.Errorf("%q is taken for a number", n)
+		}
+	}
+}
+
+func TestDTypes(t *testing.T) {
+	for bits, names := range map[int64]string{
+		4:  "F4",
+		6:  "F6_E2M3 F6_E3M2",
+		8:  "BOOL U8 I8 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ",
+		16: "I16 U16 F16 BF16",
+		32: "I32 U32 F32",
+		64: "C64 F64 I64 U64",
+	} {
+		for _, name := range strings.Fields(names) {
+			if got, ok := DType(name).Bits(); got != bits || !ok {
+				t.Errorf("%s has %d bits, %v; want %d", name, got, ok, bits)
+			}
+			// Four elements are whole bytes of every type.
+			f := open(t, file(`{"w":`+tensor(name, "[4]", 0, uint64(bits/2))+`}`, int(bits/2)))
+			if got := f.At(0).DType; string(got) != name || hasErrors(f.Validate()) {
+				t.Errorf("%s is read as %s; faults %v", name, got, f.Validate())
+			}
+		}
+	}
+	for i, d := range dtypes {
+		if int(dtypeIndex(string(d.name))) != i {
+			t.Errorf("%s has the index %d, want %d", d.name, dtypeIndex(string(d.name)), i)
+		}
+	}
+	for wrong, want := range map[DType]DType{
+		"bf16": "BF16", "bfloat16": "BF16", "FP16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64",
+		"float8_e4m3fn": "F8_E4M3", "E5M2": "F8_E5M2", "UE8": "F8_E8M0", "FP4": "F4", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+		"int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64", "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
+		"MX9": "", "": "",
+	} {
+		if _, ok := wrong.Bits(); ok {
+			t.Errorf("%q has a size", wrong)
+		}
+		if got, _ := likelyDType(wrong); got != want {
+			t.Errorf("%q is taken for %q, want %q", wrong, got, want)
+		}
+	}
+}
+
+func TestEscapes(t *testing.T) {
+	for escaped, want := range map[string]string{
+		`\"\\\/\b\f\n\r\t`: "\"\\/\b\f\n\r\t", `\u00e9\uABCD\uabcd`: "é\uabcd\uabcd", `\u0000`: "\x00",
+		`\ud83d\ude00`: "😀", `\uD83D\uDE00x`: "😀x", `12345678\n`: "12345678\n", `\ufffd`: "\ufffd",
+	} {
+		f := open(t, file(`{"`+escaped+`":`+plain+`}`, 4))
+		if got := f.At(0).Name; got != want {
+			t.Errorf("%s is read as %q, want %q", escaped, got, want)
+		}
+	}
+	for _, escaped := range []string{`\`, `\x`, `\u`, `\u123`, `\u12g4`, `\ud800`, `\ude00`, `\ud83d\u0041`, `\ud83dx`, `\ud83d\n`, `\ud83d\ud83d`, `\U0041`} {
+		b := file(`{"`+escaped+`":`+plain+`}`, 4)
+		if _, err := NewFile(bytes.NewReader(b), int64(len(b))); err == nil {
+			t.Errorf("%s is taken", escaped)
+		}
+	}
+}
+
+// TestMessages keeps what a fault repeats of a file short, safe and whole.
+func TestMessages(t *testing.T) {
+	for _, c := range []struct{ name, want string }{
+		{"w\x1b[31m\u202e", `tensor "w\x1b[31m\u202e": bad (byte 7)`},
+		{strings.Repeat("é", 60), `tensor "` + strings.Repeat("é", 50) + `"… (120 bytes): bad (byte 7)`},
+		{"x" + strings.Repeat("é", 60), `tensor "x` + strings.Repeat("é", 49) + `"… (121 bytes): bad (byte 7)`},
+		{"", "bad (byte 7)"},
+	} {
+		if got := (Fault{Tensor: c.name, Offset: 7, Detail: "bad"}).Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
 		}
 	}
 }
