@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -492,5 +493,53 @@ func TestMetadata(t *testing.T) {
 				t.Errorf("tensors (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// fickle is a file system that promises more than it keeps for some files, as
+// encrypted ones.
+type fickle struct{ limited }
+
+type fickleFile struct{ osFile }
+
+func (fickle) Probe(dir string) features {
+	return features{Block: 4096, Insert: true, Clone: true, Free: -1}
+}
+
+func (f fickle) Open(name string, flag int, perm fs.FileMode) (file, error) {
+	g, err := f.limited.Open(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return fickleFile{g.(osFile)}, nil
+}
+
+func (f fickleFile) Extents() ([]extent, error) { return []extent{{0, 1 << 20}}, nil }
+
+func (f fickleFile) Insert(int64, int64) error { return errors.ErrUnsupported }
+
+func (f fickleFile) Clone(file, int64, int64, int64) error { return errors.ErrUnsupported }
+
+// TestStepGivesWay falls down the ladder while the job runs.
+func TestStepGivesWay(t *testing.T) {
+	for _, output := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "m")
+		must(t, os.Mkdir(dir, 0o755))
+		ref, m := release(t, dir, "sharded")
+		before := tensorsOf(t, ref)
+		opts, after := &Options{}, ref
+		if output {
+			opts.Output = filepath.Join(filepath.Dir(dir), "out")
+			after = opts.Output
+		}
+		j, report := runJob(t, fickle{}, ref, m, opts)
+		for i, f := range report.Files {
+			if f.Step != Copy || j.Files[i].Step != Copy {
+				t.Errorf("%s: %q, want %q", f.Name, f.Step, Copy)
+			}
+		}
+		if diff := cmp.Diff(renamed(before), tensorsOf(t, after)); diff != "" {
+			t.Errorf("tensors (-want +got):\n%s", diff)
+		}
 	}
 }

@@ -30,9 +30,9 @@ const (
 	forwardMark  = "forward\n"
 )
 
-// maxJournal bounds what is read of a journal: two headers of the largest
-// size for every shard of a large release, and then some.
-const maxJournal = 4 << 30
+// maxJournal bounds a journal. The headers of the largest releases known,
+// twice, are a hundredth of it.
+const maxJournal = 1<<31 - 1<<20
 
 // A record is what it takes to undo a transaction, or to finish it.
 type record struct {
@@ -275,6 +275,9 @@ func lockJournal(fsys fileSystem, dir string, create bool) (*journal, error) {
 // write makes the record durable. Nothing may be changed before it returns.
 func (j *journal) write(r *record) error {
 	p := r.encode()
+	if len(p) > maxJournal {
+		return fmt.Errorf("the headers of the release are too large for one transaction (%d bytes of journal)", len(p))
+	}
 	j.sum = sha256.Sum256(p)
 	head := binary.LittleEndian.AppendUint64([]byte(journalMagic), uint64(len(p)))
 	at := int64(0)

@@ -139,10 +139,7 @@ func (s *shift) undo(fsys fileSystem, dir string) error {
 	if st.Size != s.size {
 		return fmt.Errorf("%w: it is %d bytes long and was %d", ErrChanged, st.Size, s.size)
 	}
-	if err := writeFull(f, s.oldHeader, 0); err != nil {
-		return err
-	}
-	if err := syncFile(f); err != nil {
+	if err := ensure(f, s.oldHeader); err != nil {
 		return err
 	}
 	for _, p := range s.samples {
@@ -234,13 +231,21 @@ func (s *shift) finish(fsys fileSystem, dir string) error {
 	if st.Size != s.size+s.n {
 		return fmt.Errorf("%w: it is %d bytes long and should be %d", ErrChanged, st.Size, s.size+s.n)
 	}
-	header := make([]byte, len(s.newHeader))
-	if err := readFull(f, header, 0); err != nil || bytes.Equal(header, s.newHeader) {
+	return ensure(f, s.newHeader)
+}
+
+// ensure makes a file begin with a header, durably.
+func ensure(f file, header []byte) error {
+	now := make([]byte, len(header))
+	if err := readFull(f, now, 0); err != nil {
 		return err
 	}
-	if err := writeFull(f, s.newHeader, 0); err != nil {
-		return err
+	if !bytes.Equal(now, header) {
+		if err := writeFull(f, header, 0); err != nil {
+			return err
+		}
 	}
+	// What was read may be in the cache alone.
 	return syncFile(f)
 }
 

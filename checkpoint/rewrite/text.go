@@ -158,20 +158,19 @@ func apply(text []byte, splices []splice) []byte {
 // replaced by, nil to leave it as it is, and false to take it out. Each member
 // that stays keeps the spacing before it. added members come last.
 func rewriteObject(text []byte, list []member, end int, edit func(m member) (to []byte, keep bool), added [][]byte) []byte {
-	open := end - 1 // the closing brace
 	lead, sep := []byte(nil), []byte(",")
+	open := bytes.LastIndexByte(text[:end], '{')
+	if len(list) == 0 && len(added) == 0 {
+		return bytes.Clone(text)
+	}
 	if len(list) > 0 {
 		first := list[0].nameStart
-		i := bytes.LastIndexByte(text[:first], '{')
-		lead = text[i+1 : first]
-		open = i
-		if len(list) > 1 {
-			sep = text[list[0].end:list[1].nameStart]
-		} else {
-			sep = append([]byte{','}, lead...)
-		}
-	} else {
-		open = bytes.LastIndexByte(text[:open], '{')
+		open = bytes.LastIndexByte(text[:first], '{')
+		lead = text[open+1 : first]
+		sep = append([]byte{','}, lead...)
+	}
+	if len(list) > 1 {
+		sep = text[list[0].end:list[1].nameStart]
 	}
 	out := append([]byte(nil), text[:open+1]...)
 	n := 0

@@ -111,6 +111,7 @@ func (t *transaction) run(ctx context.Context) (proofs []proof, err error) {
 			j.f.Close()
 			return nil, fmt.Errorf("%w; and undoing it failed, so the journal was left for a recovery: %w", err, uerr)
 		}
+		t.refresh()
 		return nil, errors.Join(err, j.close())
 	}
 	// Past the mark nothing but finishing will do, whoever asks to stop.
@@ -119,6 +120,17 @@ func (t *transaction) run(ctx context.Context) (proofs []proof, err error) {
 		return nil, fmt.Errorf("the new files are complete, but putting them in place failed; a recovery finishes it: %w", err)
 	}
 	return proofs, j.close()
+}
+
+// refresh takes note of the times that undoing has left, so that the
+// transaction can be run again with other steps.
+func (t *transaction) refresh() {
+	for _, e := range t.edits {
+		st, err := t.fsys.Lstat(t.path(e.name))
+		if err == nil && st.Ino == e.old.Ino && st.Dev == e.old.Dev && st.Size == e.old.Size {
+			e.old = st
+		}
+	}
 }
 
 // A reading is what is known of a file's data before it is changed.

@@ -314,6 +314,36 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestCancel cancels at every call: nothing has changed, or everything has.
+func TestCancel(t *testing.T) {
+	for _, l := range ladder {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			ref := newTrial(t, l.ft, l.grow, l.drop)
+			ref.finish(t)
+			for at := range ref.disk.calls {
+				tr := newTrial(t, l.ft, l.grow, l.drop)
+				ctx, cancel := context.WithCancel(context.Background())
+				tr.disk.fault = func(string, string) (bool, error) {
+					if tr.disk.calls == at+1 {
+						cancel()
+					}
+					return false, nil
+				}
+				_, err := tr.transaction().run(ctx)
+				cancel()
+				tr.disk.fault = nil
+				switch now := tr.disk.tree(); {
+				case err == nil && maps.Equal(now, ref.new):
+				case errors.Is(err, context.Canceled) && maps.Equal(now, tr.old):
+				default:
+					t.Fatalf("canceled at call %d: %v; old %v, new %v", at, err, maps.Equal(now, tr.old), maps.Equal(now, ref.new))
+				}
+			}
+		})
+	}
+}
+
 // TestFaultThenCrash fails a call, and turns the machine off while the
 // transaction is being undone.
 func TestFaultThenCrash(t *testing.T) {
