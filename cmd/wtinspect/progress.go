@@ -1,0 +1,83 @@
+package main
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+)
+
+// A progress is the flag that says when long work shows how far it is.
+type progress struct{ when string }
+
+func (o *progress) addFlags(cmd *cobra.Command) {
+	words := []string{"auto", "always", "never"}
+	cmd.Flags().Var(newChoice(&o.when, words...), "progress", "show a bar on stderr: auto (on a terminal, when the work is long), always or never")
+	complete(cmd, "progress", words...)
+}
+
+// progressDelay is how long work goes on without a bar where one is not asked
+// for: most of it is done before anybody wonders.
+const progressDelay = 400 * time.Millisecond
+
+// A meter is told of work that was done, from any number of goroutines, and
+// shows it now and then: drawing never holds up the work.
+type meter struct {
+	done atomic.Int64
+	stop func()
+}
+
+// meter begins a piece of work of so many bytes. Its end must be called.
+func (o *progress) meter(p *program, what string, total int64) *meter {
+	m := &meter{stop: func() {}}
+	if o.when == "never" || o.when == "auto" && (!p.errTerminal || p.quiet) || total <= 0 {
+		return m
+	}
+	quit := make(chan struct{})
+	var drawn sync.WaitGroup
+	drawn.Go(func() {
+		if o.when == "auto" {
+			select {
+			case <-quit:
+				return
+			case <-time.After(progressDelay):
+			}
+		}
+		bar := progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(p.stderr),
+			progressbar.OptionSetDescription(what),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionUseIECUnits(true),
+			progressbar.OptionShowTotalBytes(true),
+			progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetWidth(20),
+			progressbar.OptionClearOnFinish(),
+		)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		// What the bar says is for people to see; whether they do is not the
+		// work's concern, so errors of drawing are left alone.
+		for {
+			bar.Set64(min(m.done.Load(), total))
+			select {
+			case <-quit:
+				bar.Finish()
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	m.stop = sync.OnceFunc(func() {
+		close(quit)
+		drawn.Wait()
+	})
+	return m
+}
+
+// add says that n more bytes are done.
+func (m *meter) add(n int64) { m.done.Add(n) }
+
+// end takes the bar away. Nothing is written after it returns.
+func (m *meter) end() { m.stop() }
