@@ -121,8 +121,16 @@ func decodeQ8_0(dst []float32, src []byte) {
 	for ; len(src) >= 34; src, dst = src[34:], dst[32:] {
 		x, y := (*[34]byte)(src), (*[32]float32)(dst)
 		d := half(x[0:])
-		for i := range 32 {
-			y[i] = int8s[x[2+i]] * d
+		for i := 0; i < 32; i += 8 {
+			q, o := (*[8]byte)(x[2+i:]), (*[8]float32)(y[i:])
+			o[0] = int8s[q[0]] * d
+			o[1] = int8s[q[1]] * d
+			o[2] = int8s[q[2]] * d
+			o[3] = int8s[q[3]] * d
+			o[4] = int8s[q[4]] * d
+			o[5] = int8s[q[5]] * d
+			o[6] = int8s[q[6]] * d
+			o[7] = int8s[q[7]] * d
 		}
 	}
 }

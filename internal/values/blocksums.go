@@ -5,17 +5,10 @@ import (
 	"sync"
 )
 
-// direct says whether the figures of a type are found in its blocks, without
-// decoding them.
+// direct says whether the figures of a type are found block by block, without
+// its distribution.
 func direct(t *Type, opt StatsOptions) bool {
-	if opt.BlockQuantiles {
-		return false
-	}
-	switch t.Name {
-	case "Q8_0", "Q4_0", "Q4_K", "Q6_K":
-		return true
-	}
-	return false
+	return t.kind == kindBlock && !opt.BlockQuantiles
 }
 
 // blockSums finds the figures of block types from the codes. With S1 the sum of
@@ -23,7 +16,9 @@ func direct(t *Type, opt StatsOptions) bool {
 // a·q - b is a·S1 - n·b, and that of their squares a²·S2 - 2ab·S1 + n·b². Scales
 // are f16, integers times a power of two, and so all of it is integers.
 //
-// Extremes are looked for only in blocks whose scale allows one.
+// Extremes are looked for only in blocks whose scale allows one. Types without
+// such sums are decoded, and added up in float64 within a block, which gives the
+// same for the same block.
 type blockSums struct {
 	typ   *Type
 	block func(*blockSums, []byte)
@@ -36,7 +31,7 @@ type blockSums struct {
 	stats              Stats // the counts; the rest is left alone
 	minValue, maxValue float32
 	seen               bool // a finite number
-	buf                [256]float32
+	buf                [1024]float32
 }
 
 // sumsEvery is how many blocks the sums hold: of Q6_K, which has the greatest,
@@ -44,13 +39,17 @@ type blockSums struct {
 const sumsEvery = 256
 
 func newBlockSums(t *Type) *blockSums {
-	k := &blockSums{typ: t}
-	k.block = map[string]func(*blockSums, []byte){
-		"Q8_0": (*blockSums).addQ8_0,
-		"Q4_0": (*blockSums).addQ4_0,
-		"Q4_K": (*blockSums).addQ4_K,
-		"Q6_K": (*blockSums).addQ6_K,
-	}[t.Name]
+	k := &blockSums{typ: t, block: (*blockSums).addDecoded}
+	switch t.Name {
+	case "Q8_0":
+		k.block = (*blockSums).addQ8_0
+	case "Q4_0":
+		k.block = (*blockSums).addQ4_0
+	case "Q4_K":
+		k.block = (*blockSums).addQ4_K
+	case "Q6_K":
+		k.block = (*blockSums).addQ6_K
+	}
 	return k
 }
 
@@ -112,8 +111,8 @@ func scale16(h uint16) (m int64, e uint16) {
 	return m, e
 }
 
-// special says whether an f16 is infinite or NaN.
-func special16(h uint16) bool { return h&0x7c00 == 0x7c00 }
+// notFinite says whether an f16 is infinite or NaN.
+func notFinite(h uint16) bool { return h&0x7c00 == 0x7c00 }
 
 // beyond says whether numbers in [lo, hi] can change the extremes.
 func (k *blockSums) beyond(lo, hi float32) bool {
@@ -130,11 +129,16 @@ func (k *blockSums) look(values []float32) {
 	}
 }
 
-// decoded takes in a block number by number, as one must where a scale is not
+// oneByOne takes in a block number by number, as one must where a scale is not
 // finite.
-func (k *blockSums) decoded(block []byte) {
+func (k *blockSums) oneByOne(block []byte) {
 	n := k.typ.Decode(k.buf[:], block)
-	for i, v := range k.buf[:n] {
+	k.special(k.buf[:n])
+}
+
+// special takes in numbers that may not be finite.
+func (k *blockSums) special(values []float32) {
+	for i, v := range values {
 		switch {
 		case v != v:
 			k.stats.NaN++
@@ -147,7 +151,7 @@ func (k *blockSums) decoded(block []byte) {
 				k.stats.Zeros++
 			}
 			k.exact.addFloat(float64(v), 1)
-			k.look(k.buf[i : i+1])
+			k.look(values[i : i+1])
 		}
 	}
 }
@@ -157,8 +161,8 @@ func (k *blockSums) addQ8_0(src []byte) {
 	for ; len(src) >= 34; src = src[34:] {
 		x := (*[34]byte)(src)
 		h := le.Uint16(x[0:])
-		if special16(h) {
-			k.decoded(x[:])
+		if notFinite(h) {
+			k.oneByOne(x[:])
 			continue
 		}
 		var t, u uint64
@@ -189,8 +193,8 @@ func (k *blockSums) addQ4_0(src []byte) {
 	for ; len(src) >= 18; src = src[18:] {
 		x := (*[18]byte)(src)
 		h := le.Uint16(x[0:])
-		if special16(h) {
-			k.decoded(x[:])
+		if notFinite(h) {
+			k.oneByOne(x[:])
 			continue
 		}
 		v, w := le.Uint64(x[2:]), le.Uint64(x[10:])
@@ -220,8 +224,8 @@ func (k *blockSums) addQ4_K(src []byte) {
 	for ; len(src) >= 144; src = src[144:] {
 		x := (*[144]byte)(src)
 		hd, hm := le.Uint16(x[0:]), le.Uint16(x[2:])
-		if special16(hd) || special16(hm) {
-			k.decoded(x[:])
+		if notFinite(hd) || notFinite(hm) {
+			k.oneByOne(x[:])
 			continue
 		}
 		d, dmin := float16to32(hd), float16to32(hm)
@@ -264,8 +268,8 @@ func (k *blockSums) addQ4_K(src []byte) {
 		k.squares[ed+em] -= 2 * md * mm * cross
 		k.squares[2*em] += mm * mm * m2 * 32
 		if look {
-			decodeQ4_K(k.buf[:], x[:])
-			k.look(k.buf[:])
+			decodeQ4_K(k.buf[:256], x[:])
+			k.look(k.buf[:256])
 		}
 	}
 }
@@ -306,8 +310,8 @@ func (k *blockSums) addQ6_K(src []byte) {
 	for ; len(src) >= 210; src = src[210:] {
 		x := (*[210]byte)(src)
 		h := le.Uint16(x[208:])
-		if special16(h) {
-			k.decoded(x[:])
+		if notFinite(h) {
+			k.oneByOne(x[:])
 			continue
 		}
 		var t [16]uint32
@@ -343,8 +347,8 @@ func (k *blockSums) addQ6_K(src []byte) {
 		}
 		k.stats.Zeros += uint64(zeros)
 		if top := float16to32(h&0x7fff) * float32(32*greatest); k.beyond(-top, top) {
-			decodeQ6_K(k.buf[:], x[:])
-			k.look(k.buf[:])
+			decodeQ6_K(k.buf[:256], x[:])
+			k.look(k.buf[:256])
 		}
 	}
 }
@@ -352,6 +356,57 @@ func (k *blockSums) addQ6_K(src []byte) {
 func sum6(codes *[256]uint32, w uint64) uint32 {
 	return codes[w&255] + codes[w>>8&255] + codes[w>>16&255] + codes[w>>24&255] +
 		codes[w>>32&255] + codes[w>>40&255] + codes[w>>48&255] + codes[w>>56]
+}
+
+// addDecoded takes in blocks of any type.
+func (k *blockSums) addDecoded(src []byte) {
+	elems := k.typ.BlockElems
+	for len(src) > 0 {
+		n := k.typ.Decode(k.buf[:], src)
+		src = src[n/elems*k.typ.BlockBytes:]
+		for values := k.buf[:n]; len(values) > 0; values = values[elems:] {
+			sum, squares, zeros, beyond := sumUp(values[:elems], k.minValue, k.maxValue)
+			if squares-squares != 0 {
+				k.special(values[:elems])
+				continue
+			}
+			k.exact.addSums(sum, squares)
+			k.stats.Zeros += zeros
+			if beyond || !k.seen {
+				k.look(values[:elems])
+			}
+		}
+	}
+}
+
+// sumUp returns the sums of a block's numbers, whose count is a multiple of
+// four, in an order of its own, and whether there are any beyond the bounds.
+// Squares are not finite where a number is not.
+func sumUp(values []float32, lo, hi float32) (sum, squares float64, zeros uint64, beyond bool) {
+	var s0, s1, s2, s3, q0, q1, q2, q3 float64
+	for ; len(values) >= 4; values = values[4:] {
+		v := (*[4]float32)(values)
+		v0, v1, v2, v3 := v[0], v[1], v[2], v[3]
+		x0, x1, x2, x3 := float64(v0), float64(v1), float64(v2), float64(v3)
+		s0 += x0
+		s1 += x1
+		s2 += x2
+		s3 += x3
+		q0 += float64(x0 * x0)
+		q1 += float64(x1 * x1)
+		q2 += float64(x2 * x2)
+		q3 += float64(x3 * x3)
+		zeros += isZero(v0) + isZero(v1) + isZero(v2) + isZero(v3)
+		if v0 < lo || v0 > hi || v1 < lo || v1 > hi || v2 < lo || v2 > hi || v3 < lo || v3 > hi {
+			beyond = true
+		}
+	}
+	return s0 + s1 + s2 + s3, q0 + q1 + q2 + q3, zeros, beyond
+}
+
+// isZero is 1 for zeros and 0 for other numbers.
+func isZero(v float32) uint64 {
+	return uint64((math.Float32bits(v)&0x7fffffff - 1) >> 31)
 }
 
 // flush moves the sums to the exact ones.

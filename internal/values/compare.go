@@ -389,7 +389,7 @@ func (d *differ) merge(o *differ) {
 func (d *differ) difference() Difference {
 	r := Difference{
 		Count: d.count, Differ: d.differ, NaN: d.nan, MaxAbs: d.maxAbs, MaxAt: d.maxAt,
-		Cosine:   d.ab / (math.Sqrt(d.a2) * math.Sqrt(d.b2)),
+		Cosine:   max(-1, min(d.ab/(math.Sqrt(d.a2)*math.Sqrt(d.b2)), 1)),
 		BRoundsA: d.bRoundsA, ARoundsB: d.aRoundsB,
 	}
 	if d.diff2 != 0 {

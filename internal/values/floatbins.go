@@ -62,6 +62,8 @@ type extremeBits struct {
 	least    uint32
 }
 
+var noExtremes = extremeBits{0, math.MinInt32, math.MaxUint32}
+
 func (x *extremeBits) add(u uint32) {
 	x.unsigned, x.signed, x.least = max(x.unsigned, u), max(x.signed, int32(u)), min(x.least, u)
 }
@@ -81,7 +83,7 @@ func (x *extremeBits) limit() uint64 {
 
 // bounds returns the extremes so far, for bin to go on from.
 func (k *floatBins) bounds() extremeBits {
-	x := extremeBits{0, math.MinInt32, math.MaxUint32}
+	x := noExtremes
 	if k.seen && k.minValue < 0 && k.maxValue > 0 {
 		x.unsigned, x.signed = math.Float32bits(k.minValue), int32(math.Float32bits(k.maxValue))
 	}
@@ -122,36 +124,11 @@ func (k *floatBins) bin(src []byte, x *extremeBits) {
 	}
 }
 
-// addFloats is add for numbers that were decoded.
-func (k *floatBins) addFloats(src []float32) {
-	for len(src) > 0 {
-		part := src[:min(len(src), binChunk)]
-		src = src[len(part):]
-		before := k.prepare(len(part))
-		x := extremeBits{0, math.MinInt32, math.MaxUint32}
-		bins := k.bins
-		for _, v := range part {
-			u := math.Float32bits(v)
-			lo := uint64(u & 0xffff)
-			b := &bins[u>>16]
-			b.countSum += lo + countOne
-			b.squares += lo * lo
-			x.add(u)
-		}
-		if k.settle(before, x) {
-			continue
-		}
-		for _, v := range part {
-			k.look(math.Float32bits(v))
-		}
-	}
-}
-
 // mixed are the bins that hold zeros beside subnormal numbers, and infinities
 // beside NaN.
 var mixed = [4]int{0x0000, 0x8000, 0x7f80, 0xff80}
 
-// prepare makes room for n more numbers and returns the counts of the mixed bins.
+// prepare makes room for n more numbers and returns what is in the mixed bins.
 func (k *floatBins) prepare(n int) (before [4]uint64) {
 	if k.bins == nil {
 		k.bins = new([1 << 16]floatBin)
@@ -161,19 +138,26 @@ func (k *floatBins) prepare(n int) (before [4]uint64) {
 	}
 	k.since += n
 	for i, b := range mixed {
-		before[i] = k.bins[b].countSum / countOne
+		before[i] = k.bins[b].countSum
 	}
 	return before
 }
 
-// settle takes in the extremes of a chunk. It reports false when the chunk has
-// to be looked at number by number: it has zeros, infinities or NaN.
+// settle takes in the zeros and extremes of a chunk. It reports false when the
+// chunk has to be looked at number by number: where zeros and the least
+// subnormal numbers are mixed, or something is not finite.
 func (k *floatBins) settle(before [4]uint64, x extremeBits) bool {
 	const inf = 0x7f800000
+	var zeros uint64
 	for i, b := range mixed {
-		if k.bins[b].countSum/countOne != before[i] {
+		more := k.bins[b].countSum - before[i]
+		if more == 0 {
+			continue
+		}
+		if i >= 2 || more%countOne != 0 {
 			return false
 		}
+		zeros += more / countOne
 	}
 	least, greatest := x.unsigned, uint32(x.signed)
 	if x.unsigned < 1<<31 {
@@ -182,10 +166,17 @@ func (k *floatBins) settle(before [4]uint64, x extremeBits) bool {
 	if x.signed < 0 {
 		greatest = x.least
 	}
+	if x == noExtremes {
+		least, greatest = 0, 0 // no number is greater than zero
+	}
 	if least&^(1<<31) > inf || greatest&^(1<<31) > inf {
 		return false
 	}
 	k.extremes(math.Float32frombits(least), math.Float32frombits(greatest))
+	if zeros > 0 {
+		k.zeros += zeros
+		k.extremes(0, 0)
+	}
 	return true
 }
 
@@ -331,15 +322,19 @@ func (k *floatBins) fingerprint() Fingerprint {
 
 // decoded finds the figures of a block type by decoding it.
 type decoded struct {
-	typ  *Type
-	bins floatBins
-	buf  [4096]float32
+	typ   *Type
+	bins  floatBins
+	buf   [binChunk]float32
+	bytes [4 * binChunk]byte
 }
 
 func (k *decoded) add(src []byte) {
 	for len(src) > 0 {
 		n := k.typ.Decode(k.buf[:], src)
-		k.bins.addFloats(k.buf[:n])
+		for i, v := range k.buf[:n] {
+			le.PutUint32(k.bytes[4*i:], math.Float32bits(v))
+		}
+		k.bins.add(k.bytes[:4*n])
 		src = src[n/k.typ.numbers()*k.typ.BlockBytes:]
 	}
 }

@@ -60,14 +60,27 @@ func (m *moments) addSquares(exp int, s [3]uint64) {
 
 // addFloat adds n times a finite number.
 func (m *moments) addFloat(v float64, n uint64) {
+	mag, exp := split(v)
+	m.add(math.Signbit(v), mag, exp, n)
+}
+
+// addSums adds a sum and a sum of squares, both finite.
+func (m *moments) addSums(sum, squares float64) {
+	mag, exp := split(sum)
+	m.addSum(exp, math.Signbit(sum), 0, mag)
+	mag, exp = split(squares)
+	mag <<= uint(exp & 1)
+	m.addSquares(exp>>1, [3]uint64{mag})
+}
+
+// split returns the magnitude of a finite number as mag·2^exp.
+func split(v float64) (mag uint64, exp int) {
 	u := math.Float64bits(v)
-	e, mag := int(u>>52&0x7ff), u&(1<<52-1)
-	if e == 0 {
-		e = 1
-	} else {
-		mag |= 1 << 52
+	mag, exp = u&(1<<52-1), int(u>>52&0x7ff)
+	if exp == 0 {
+		return mag, -bias64
 	}
-	m.add(u>>63 != 0, mag, e-1-bias64, n)
+	return mag | 1<<52, exp - 1 - bias64
 }
 
 func (m *moments) merge(o *moments) {

@@ -21,9 +21,10 @@ func Percents() []int {
 // Min to Quantiles speak of the finite numbers only; with none, they are NaN,
 // AbsMax and L2 zero. A complex number counts as two numbers. Means, deviations
 // and norms come from exact integer sums and are right to the last bits of a
-// float64, whatever the order of the numbers. The sums of Q4_K are of the exact
-// d·scale·q - dmin·min, which differ from the float32 that ggml rounds them to
-// by at most 2^-24 of either term.
+// float64, whatever the order of the numbers; those of block types may lack the
+// last eight bits. The sums of Q4_K are of the exact d·scale·q - dmin·min, which
+// differ from the float32 that ggml rounds them to by at most 2^-24 of either
+// term.
 type Stats struct {
 	Count  uint64 // all numbers
 	NaN    uint64
@@ -70,7 +71,7 @@ func (s *Stats) Finite() uint64 { return s.Count - s.NaN - s.PosInf - s.NegInf }
 // nothing. The zero value is ready.
 type StatsOptions struct {
 	// BlockQuantiles also finds quantiles, histogram and fingerprint of
-	// block-quantised tensors, at two to five times the cost of their other
+	// block-quantised tensors, which costs several times as much as their other
 	// figures.
 	BlockQuantiles bool
 	// Bins is the length of [Stats.Histogram]; 0 leaves it out.

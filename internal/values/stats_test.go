@@ -97,8 +97,11 @@ func checkStats(t *testing.T, typ *Type, got, want Stats) {
 		t.Errorf("%s: min %v, max %v, absmax %v, want %v, %v, %v", typ.Name, got.Min, got.Max, got.AbsMax, want.Min, want.Max, want.AbsMax)
 	}
 	tolerance := 1e-14
-	if typ.Name == "Q4_K" {
+	switch {
+	case typ.Name == "Q4_K":
 		tolerance = 0x1p-22
+	case typ.kind == kindBlock:
+		tolerance = 0x1p-44
 	}
 	scale := want.AbsMax * tolerance
 	if !near(got.Mean, want.Mean, scale) || !near(got.Std, want.Std, scale) || !near(got.L2, want.L2, want.L2*tolerance) {
