@@ -36,11 +36,16 @@ type Convention struct {
 	Sources []string
 
 	specs    []spec
+	opaque   []opaqueRole
 	tensors  []Tensor
 	byRole   map[string]int
 	byNormal map[string][]int
 	vocab    *vocabulary
 }
+
+// An opaqueRole is a role whose bytes no operation here takes to another
+// project's form.
+type opaqueRole struct{ glob, reason string }
 
 // A Tensor is one kind of tensor of a convention.
 type Tensor struct {

@@ -36,6 +36,7 @@ type document struct {
 	Tensors     yaml.Node `yaml:"tensors"`
 	Own         []string  `yaml:"own"`
 	Refuse      string    `yaml:"refuse"`
+	Opaque      yaml.Node `yaml:"opaque"`
 	Abstract    bool      `yaml:"abstract"`
 	Preferred   bool      `yaml:"preferred"`
 	Frame       bool      `yaml:"frame"`
@@ -218,6 +219,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 			c.Dialects = parent.Dialects
 		}
 		c.Base = parent.Base
+		c.opaque = slices.Clone(parent.opaque)
 		c.Layout = inherit(d.Layout, parent.Layout)
 	}
 	if d.Base != nil {
@@ -266,6 +268,9 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		if !found {
 			return nil, fmt.Errorf("convention %q: require: it has no role %q", name, r)
 		}
+	}
+	for i := 0; i+1 < len(d.Opaque.Content); i += 2 {
+		c.opaque = append(c.opaque, opaqueRole{d.Opaque.Content[i].Value, d.Opaque.Content[i+1].Value})
 	}
 	c.specs = specs
 	if err := c.compile(l.cache); err != nil {

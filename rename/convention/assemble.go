@@ -1,0 +1,575 @@
+package convention
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// An operand is what the operations of a move work on: a tensor of the
+// checkpoint at first, parts and stacks of them later.
+type operand struct {
+	module     string
+	number     int // of a numbered module; -1 otherwise
+	transposed bool
+	rows       int64 // along the output axis; 0 when unknown
+	name       string
+}
+
+// An assembly builds the moves of one group.
+type assembly struct {
+	cv       *converter
+	leaf     string
+	index    []int // without the number
+	from     []string
+	operands []operand
+	ops      []Op
+}
+
+// assemble takes a group apart into single projections and puts them together
+// as the target has them.
+func (cv *converter) assemble(g *convGroup) error {
+	if strings.Contains(g.role, ".attn.kv_b.") {
+		return cv.latent(g)
+	}
+	first := &g.members[0]
+	for i := range g.members {
+		m := &g.members[i]
+		if m.name == "" || len(m.companions) > 0 {
+			name := m.name
+			if len(m.companions) > 0 {
+				name = m.companions[0].name
+			}
+			return cv.refuse(name, "its weight is packed or has scales, and its rows would have to move")
+		}
+	}
+	slices.SortStableFunc(g.members, func(a, b member) int {
+		return cmp.Or(cmp.Compare(partRank(a.role), partRank(b.role)), slices.Compare(a.index, b.index))
+	})
+	// The tensors go out in the order that the target's parts have, so that
+	// each target takes a run of them.
+	a := &assembly{cv: cv}
+	_, a.leaf = cutLeaf(first.role)
+	a.index = first.index
+	if isNumbered(first.role) {
+		a.index = first.index[:len(first.index)-1]
+	}
+	for i := range g.members {
+		m := &g.members[i]
+		module, leaf := cutLeaf(m.role)
+		o := operand{module: module, number: -1, name: m.name, transposed: cv.from.storage(module, leaf).transposed && leaf == "weight"}
+		if isNumbered(m.role) {
+			o.number = m.index[len(m.index)-1]
+		}
+		if axis := a.axis(o); axis < len(m.shape) {
+			o.rows = int64(m.shape[axis])
+		}
+		a.from = append(a.from, m.name)
+		a.operands = append(a.operands, o)
+	}
+	if err := a.split(); err != nil {
+		return err
+	}
+	a.order()
+	if err := a.rope(); err != nil {
+		return err
+	}
+	return a.put()
+}
+
+// partRank orders the parts of a whole.
+func partRank(role string) int {
+	module, _ := cutLeaf(role)
+	last := module[strings.LastIndexByte(module, '.')+1:]
+	return slices.Index([]string{"qkv", "gate_up", "q", "kv", "k", "v", "gate", "up"}, last)
+}
+
+// axis is the output axis of an operand.
+func (a *assembly) axis(o operand) int {
+	axis := 0
+	if _, stacked := oneModule(o.module); stacked {
+		axis = 1
+	}
+	if o.transposed {
+		axis++
+	}
+	return axis
+}
+
+// split takes the fused operands apart.
+func (a *assembly) split() error {
+	for i := 0; i < len(a.operands); i++ {
+		o := a.operands[i]
+		names := parts(o.module)
+		if names == nil {
+			continue
+		}
+		op := Op{Kind: OpSplit, Index: i, Count: 1, Axis: a.axis(o)}
+		if err := a.cv.fusion(&op, a.cv.from, o, len(names)); err != nil {
+			return err
+		}
+		if op.Layout == UpFirst {
+			op.Layout = Contiguous
+			slices.Reverse(names)
+		}
+		a.ops = append(a.ops, op)
+		out := make([]operand, len(names))
+		for j, n := range names {
+			out[j] = operand{module: n, number: o.number, transposed: o.transposed, name: o.name}
+			switch {
+			case op.Sizes != nil:
+				out[j].rows = op.Sizes[j]
+			case o.rows > 0:
+				out[j].rows = o.rows / int64(len(names))
+			}
+		}
+		a.operands = slices.Replace(a.operands, i, i+1, out...)
+	}
+	return nil
+}
+
+// fusion fills in how a fused tensor is put together.
+func (cv *converter) fusion(op *Op, c *Convention, o operand, n int) error {
+	s := c.storage(o.module, "weight")
+	op.Layout = s.fused
+	if n == 2 && strings.HasSuffix(o.module, "gate_up") {
+		return nil // equal parts
+	}
+	heads, kv, dim, err := cv.heads(o.name)
+	if err != nil {
+		return err
+	}
+	sizes := []int64{heads * dim, kv * dim, kv * dim}
+	if n == 2 {
+		sizes = sizes[1:]
+	}
+	total := int64(0)
+	for _, v := range sizes {
+		total += v
+	}
+	if o.rows > 0 && o.rows != total {
+		return cv.refuse(o.name, "it has %d rows; %d heads and %d key/value heads of %d make %d", o.rows, heads, kv, dim, total)
+	}
+	op.Sizes = sizes
+	switch op.Layout {
+	case PerHead:
+		if kv != heads && n == 3 {
+			return cv.refuse(o.name, "its parts lie head by head, but there are %d heads and %d key/value heads", heads, kv)
+		}
+		op.Groups = kv
+	case Grouped:
+		if heads%kv != 0 {
+			return cv.refuse(o.name, "%d heads do not divide among %d key/value heads", heads, kv)
+		}
+		op.Groups = kv
+	}
+	return nil
+}
+
+// heads returns the numbers of heads and key/value heads and the size of a
+// head.
+func (cv *converter) heads(tensor string) (heads, kv, dim int64, err error) {
+	heads, ok := cv.value("num_attention_heads", "n_head", "n_heads", "num_heads")
+	if !ok {
+		e := cv.refuse(tensor, "the number of attention heads is not known")
+		e.Needs = "num_attention_heads"
+		return 0, 0, 0, e
+	}
+	kv, ok = cv.value("num_key_value_heads", "n_head_kv", "num_kv_heads", "n_kv_heads", "multi_query_group_num")
+	if !ok {
+		kv = heads // what transformers assumes, too
+	}
+	dim, ok = cv.value("head_dim", "kv_channels", "key_length")
+	if !ok {
+		hidden, ok := cv.value("hidden_size", "n_embd", "dim", "d_model")
+		if !ok || hidden%heads != 0 {
+			e := cv.refuse(tensor, "the size of a head is not known")
+			e.Needs = "head_dim"
+			return 0, 0, 0, e
+		}
+		dim = hidden / heads
+	}
+	const limit = 1 << 24
+	if heads <= 0 || kv <= 0 || dim <= 0 || heads > limit || kv > limit || dim > limit {
+		return 0, 0, 0, cv.refuse(tensor, "%d heads, %d key/value heads of size %d cannot be", heads, kv, dim)
+	}
+	return heads, kv, dim, nil
+}
+
+func (cv *converter) value(keys ...string) (int64, bool) {
+	if cv.cfg.Value == nil {
+		return 0, false
+	}
+	for _, k := range keys {
+		if v, ok := cv.cfg.Value(k); ok {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
+// order brings the operands of one part together, numbers ascending, by
+// ordering the move's sources; operands that came of one split stay where the
+// split put them, and are gathered by put.
+func (a *assembly) order() {
+	if len(a.ops) > 0 {
+		return
+	}
+	perm := make([]int, len(a.operands))
+	for i := range perm {
+		perm[i] = i
+	}
+	slices.SortStableFunc(perm, func(x, y int) int {
+		ox, oy := a.operands[x], a.operands[y]
+		return cmp.Or(cmp.Compare(partRank(ox.module+".weight"), partRank(oy.module+".weight")), cmp.Compare(ox.number, oy.number))
+	})
+	from, operands := make([]string, len(perm)), make([]operand, len(perm))
+	for i, p := range perm {
+		from[i], operands[i] = a.from[p], a.operands[p]
+	}
+	a.from, a.operands = from, operands
+}
+
+// rope reorders the rows of queries and keys.
+func (a *assembly) rope() error {
+	for i, o := range a.operands {
+		from, to := a.cv.from.storage(o.module, a.leaf).rope, a.cv.to.storage(o.module, a.leaf).rope
+		if from == to || from == "" || to == "" {
+			continue
+		}
+		heads, kv, _, err := a.cv.heads(o.name)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(o.module, ".k") {
+			heads = kv
+		}
+		if o.rows > 0 && (o.rows%heads != 0 || o.rows/heads%2 != 0) {
+			return a.cv.refuse(o.name, "its %d rows do not divide into %d heads of an even size", o.rows, heads)
+		}
+		a.ops = append(a.ops, Op{Kind: OpPermute, Index: i, Count: 1, Axis: a.axis(o), Heads: heads, From: from, To: to})
+	}
+	return nil
+}
+
+// put makes the target's tensors out of the operands.
+func (a *assembly) put() error {
+	cv := a.cv
+	roles := cv.targets(a.operands[0].module + "." + a.leaf)
+	has := func(module string) bool { return slices.Contains(roles, module+"."+a.leaf) }
+
+	// Experts are stacked or taken apart first.
+	for i := 0; i < len(a.operands); i++ {
+		o := a.operands[i]
+		one, stacked := oneModule(o.module)
+		switch {
+		case stacked && !cv.reaches(has, o.module) && cv.reaches(has, one):
+			n, err := cv.experts(o, a)
+			if err != nil {
+				return err
+			}
+			a.ops = append(a.ops, Op{Kind: OpUnstack, Index: i, Count: 1, Axis: 0, Sizes: ones(n)})
+			out := make([]operand, n)
+			for e := range out {
+				out[e] = operand{module: one, number: e, transposed: o.transposed, rows: o.rows, name: o.name}
+			}
+			a.operands = slices.Replace(a.operands, i, i+1, out...)
+			i += n - 1
+		case o.number >= 0 && !cv.reaches(has, o.module) && cv.reaches(has, stackedModule(o.module)):
+			n := 1
+			for i+n < len(a.operands) && a.operands[i+n].module == o.module && a.operands[i+n].number == o.number+n {
+				n++
+			}
+			if o.number != 0 || i+n < len(a.operands) && a.operands[i+n].module == o.module {
+				return cv.refuse(o.name, "the %ss are not numbered from 0 without a gap", lastIndexName(cv.from, o.module+"."+a.leaf))
+			}
+			a.ops = append(a.ops, Op{Kind: OpStack, Index: i, Count: n})
+			o.module, o.number = stackedModule(o.module), -1
+			a.operands = slices.Replace(a.operands, i, i+n, o)
+		}
+	}
+	// Then what the target fuses is joined.
+	for i := 0; i < len(a.operands); i++ {
+		o := a.operands[i]
+		if has(o.module) {
+			continue
+		}
+		whole, names := wholeOf(o.module, has)
+		if whole == "" {
+			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
+		}
+		at := make([]int, len(names))
+		for j, n := range names {
+			at[j] = slices.IndexFunc(a.operands, func(p operand) bool { return p.module == n && p.number == o.number })
+			if at[j] < 0 {
+				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, n)
+			}
+		}
+		op := Op{Kind: OpConcat, Index: i, Count: len(names), Axis: a.axis(o)}
+		w := operand{module: whole, number: o.number, transposed: o.transposed, name: o.name}
+		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
+			return err
+		}
+		if op.Layout == UpFirst {
+			op.Layout = Contiguous
+			slices.Reverse(at)
+		}
+		if !a.gather(i, at) {
+			return cv.refuse(o.name, "the parts of %s do not lie in order", whole)
+		}
+		a.ops = append(a.ops, op)
+		a.operands = slices.Replace(a.operands, i, i+len(names), w)
+	}
+	// Last the orientation, and the new names.
+	move := Move{From: a.from}
+	for i, o := range a.operands {
+		want := cv.to.storage(o.module, a.leaf).transposed && a.leaf == "weight"
+		if want != o.transposed {
+			a.ops = append(a.ops, Op{Kind: OpTranspose, Index: i, Count: 1})
+		}
+		index := a.index
+		if o.number >= 0 {
+			index = append(slices.Clone(index), o.number)
+		}
+		role := o.module + "." + a.leaf
+		name, ok := cv.to.Format(ID{role, index})
+		if !ok {
+			return cv.refuse(o.name, "%s has no name for %v", cv.to.Name, ID{role, index})
+		}
+		cv.give(role)
+		move.To = append(move.To, name)
+	}
+	move.Ops = a.ops
+	cv.out.Moves = append(cv.out.Moves, a.divide(move)...)
+	return nil
+}
+
+// reaches reports whether the target has a module, or one that it is fused
+// into.
+func (cv *converter) reaches(has func(string) bool, module string) bool {
+	if has(module) {
+		return true
+	}
+	whole, _ := wholeOf(module, has)
+	return whole != ""
+}
+
+// wholeOf finds the fused module that a module is a part of.
+func wholeOf(module string, has func(string) bool) (whole string, names []string) {
+	stem := module[:strings.LastIndexByte(module, '.')+1]
+	for _, last := range []string{"qkv", "kv", "gate_up"} {
+		w := stem + last
+		if p := parts(w); slices.Contains(p, module) && has(w) {
+			return w, p
+		}
+	}
+	return "", nil
+}
+
+// gather moves the operands of a join next to each other. Only sources that no
+// operation has touched can change places.
+func (a *assembly) gather(first int, at []int) bool {
+	contiguous := true
+	for j, p := range at {
+		if p != first+j {
+			contiguous = false
+		}
+	}
+	if contiguous {
+		return true
+	}
+	if len(a.ops) > 0 || len(a.from) != len(a.operands) {
+		return false
+	}
+	rest := make([]int, 0, len(a.operands))
+	for i := first; i < len(a.operands); i++ {
+		if !slices.Contains(at, i) {
+			rest = append(rest, i)
+		}
+	}
+	order := append(slices.Clone(at), rest...)
+	from, operands := slices.Clone(a.from), slices.Clone(a.operands)
+	for i, p := range order {
+		from[first+i], operands[first+i] = a.from[p], a.operands[p]
+	}
+	a.from, a.operands = from, operands
+	return true
+}
+
+// divide cuts a move into those that share no operand, so that a tensor that
+// only changes its name is not held up by its neighbours, and each expert can
+// be joined on its own.
+func (a *assembly) divide(m Move) []Move {
+	// Which sources meet: operands carry the number of a source, and the
+	// operations that join them join the sources.
+	parent := make([]int, len(m.From))
+	for i := range parent {
+		parent[i] = i
+	}
+	find := func(i int) int {
+		for parent[i] != i {
+			i = parent[i]
+		}
+		return i
+	}
+	operands := make([]int, len(m.From))
+	for i := range operands {
+		operands[i] = i
+	}
+	for _, o := range m.Ops {
+		for i := 1; i < o.Count; i++ {
+			parent[find(operands[o.Index+i])] = find(operands[o.Index])
+		}
+		operands = o.apply(operands)
+	}
+	out := make([]Move, 0, len(m.From))
+	place := make(map[int]int)
+	of := func(source int) *Move {
+		root := find(source)
+		if _, ok := place[root]; !ok {
+			place[root] = len(out)
+			out = append(out, Move{})
+		}
+		return &out[place[root]]
+	}
+	for i, name := range m.From {
+		n := of(i)
+		n.From = append(n.From, name)
+	}
+	for i := range operands {
+		n := of(operands[i])
+		n.To = append(n.To, m.To[i])
+	}
+	// Once more, to count the operands of each part by themselves.
+	operands = operands[:0]
+	for i := range m.From {
+		operands = append(operands, i)
+	}
+	for _, o := range m.Ops {
+		root, local := find(operands[o.Index]), 0
+		for _, p := range operands[:o.Index] {
+			if find(p) == root {
+				local++
+			}
+		}
+		operands = o.apply(operands)
+		o.Index = local
+		n := of(root)
+		n.Ops = append(n.Ops, o)
+	}
+	return out
+}
+
+// apply changes a list of operands as the operation does, each result taking
+// the place of the first operand.
+func (o *Op) apply(operands []int) []int {
+	n := 1
+	switch o.Kind {
+	case OpSplit:
+		n = len(o.Sizes)
+		if n == 0 {
+			n = 2
+		}
+	case OpUnstack:
+		n = len(o.Sizes)
+	}
+	results := make([]int, n)
+	for i := range results {
+		results[i] = operands[o.Index]
+	}
+	return slices.Replace(slices.Clone(operands), o.Index, o.Index+o.Count, results...)
+}
+
+// experts returns how many tensors a stack holds.
+func (cv *converter) experts(o operand, a *assembly) (int, error) {
+	n, ok := cv.value("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_layer")
+	if !ok || n <= 0 || n > 1<<16 {
+		e := cv.refuse(o.name, "the number of experts is not known")
+		e.Needs = "num_local_experts"
+		return 0, e
+	}
+	return int(n), nil
+}
+
+func ones(n int) []int64 {
+	out := make([]int64, n)
+	for i := range out {
+		out[i] = 1
+	}
+	return out
+}
+
+// lastIndexName is what a numbered role counts.
+func lastIndexName(c *Convention, role string) string {
+	i, ok := c.byRole[role]
+	if !ok {
+		return "part"
+	}
+	p := &c.tensors[i].Pattern
+	if len(p.holes) == 0 {
+		return "part"
+	}
+	return p.holes[p.order[len(p.order)-1]]
+}
+
+// latent converts the up-projection of multi-head latent attention, which
+// llama.cpp keeps in two parts, the first of them transposed head by head.
+func (cv *converter) latent(g *convGroup) error {
+	first := &g.members[0]
+	need := func(key string) (int64, error) {
+		v, ok := cv.value(key)
+		if !ok || v <= 0 || v > 1<<24 {
+			e := cv.refuse(first.name, "%s is not known", key)
+			e.Needs = key
+			return 0, e
+		}
+		return v, nil
+	}
+	var dims [4]int64
+	for i, key := range []string{"num_attention_heads", "qk_nope_head_dim", "v_head_dim", "kv_lora_rank"} {
+		v, err := need(key)
+		if err != nil {
+			return err
+		}
+		dims[i] = v
+	}
+	heads, nope, value, rank := dims[0], dims[1], dims[2], dims[3]
+	join := Op{Index: 0, Sizes: []int64{heads * nope, heads * value}, Layout: PerHead, Groups: heads}
+	role := func(m string) string { return strings.Replace(g.role, "kv_b", m, 1) }
+	if len(g.members) == 1 && first.role == g.role {
+		join.Kind, join.Count = OpSplit, 1
+		return cv.finishLatent(g, []string{first.name}, []string{role("k_b"), role("v_b")}, []Op{
+			join,
+			{Kind: OpReshape, Index: 0, Count: 1, Shape: []int64{heads, nope, rank}},
+			{Kind: OpTranspose, Index: 0, Count: 1},
+			{Kind: OpReshape, Index: 1, Count: 1, Shape: []int64{heads, value, rank}},
+		})
+	}
+	if len(g.members) != 2 {
+		return cv.refuse(first.name, "its other half is not there")
+	}
+	if first.role != role("k_b") {
+		g.members[0], g.members[1] = g.members[1], g.members[0]
+	}
+	join.Kind, join.Count = OpConcat, 2
+	return cv.finishLatent(g, []string{g.members[0].name, g.members[1].name}, []string{g.role}, []Op{
+		{Kind: OpTranspose, Index: 0, Count: 1},
+		{Kind: OpReshape, Index: 0, Count: 1, Shape: []int64{heads * nope, rank}},
+		{Kind: OpReshape, Index: 1, Count: 1, Shape: []int64{heads * value, rank}},
+		join,
+	})
+}
+
+func (cv *converter) finishLatent(g *convGroup, from, roles []string, ops []Op) error {
+	m := Move{From: from, Ops: ops}
+	for _, r := range roles {
+		name, ok := cv.to.Format(ID{r, g.members[0].index})
+		if !ok {
+			return cv.refuse(from[0], "%s has no tensor for %s", cv.to.Name, r)
+		}
+		cv.give(r)
+		m.To = append(m.To, name)
+	}
+	cv.out.Moves = append(cv.out.Moves, m)
+	return nil
+}

@@ -1,0 +1,504 @@
+package convention
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func quote(s string) string { return strconv.Quote(s) }
+
+// Convert derives how every tensor of a checkpoint in one convention becomes a
+// tensor of another. Parameters that names do not show, as the number of heads,
+// come from the configuration and the shapes; where they are needed and not
+// known the conversion is refused. Wrappers are taken off on the way.
+//
+// The error is a *RefusalError.
+func Convert(from, to *Convention, tensors iter.Seq[Named], cfg *Config) (*Conversion, error) {
+	if cfg == nil {
+		cfg = new(Config)
+	}
+	cv := &converter{from: from, to: to, cfg: cfg, out: &Conversion{From: from.Name, To: to.Name}}
+	for _, c := range []*Convention{from, to} {
+		if c.Refuse != "" && from != to {
+			return nil, cv.refuse("", "%s: %s", c.Name, c.Refuse)
+		}
+	}
+	if !slices.ContainsFunc(from.Families, to.HasFamily) {
+		return nil, cv.refuse("", "no model is known to use both; %s is of %s, %s of %s",
+			from.Name, strings.Join(from.Families, ", "), to.Name, strings.Join(to.Families, ", "))
+	}
+	if err := cv.read(slices.Collect(tensors)); err != nil {
+		return nil, err
+	}
+	for _, g := range cv.groups {
+		if err := cv.convert(g); err != nil {
+			return nil, err
+		}
+	}
+	cv.finish()
+	return cv.out, nil
+}
+
+type converter struct {
+	from, to *Convention
+	cfg      *Config
+	out      *Conversion
+	groups   []*convGroup
+	made     map[string]bool // roles of the target that something gives
+}
+
+// A convGroup is the tensors of one place that a conversion may have to take
+// together: the projections of one layer's attention, the experts of one layer.
+type convGroup struct {
+	role    string // of the group's whole: "layer.attn.qkv.weight"
+	members []member
+}
+
+// A member is one tensor of a group.
+type member struct {
+	role   string
+	index  []int
+	name   string
+	shape  []uint64
+	buffer bool
+	// companions are the names that follow, and what they add to the stem.
+	companions []companionName
+}
+
+type companionName struct {
+	name   string
+	suffix companionSuffix
+}
+
+func (cv *converter) refuse(tensor, format string, args ...any) *RefusalError {
+	return &RefusalError{From: cv.from.Name, To: cv.to.Name, Tensor: tensor, Reason: fmt.Sprintf(format, args...)}
+}
+
+// read finds the role of every tensor and gathers the groups.
+func (cv *converter) read(tensors []Named) error {
+	reg := newRegistry([]*Convention{cv.from})
+	templates, _ := reg.fold(slices.Values(tensors))
+	id := &identification{reg: reg, cfg: cv.cfg, res: new(Result), subjects: gather(templates)}
+	id.survey(templates)
+	id.look()
+	e := id.evaluate(0, make([]bool, len(id.subjects)))
+	if e == nil || e.covered == 0 {
+		return cv.refuse("", "no tensor has a name of %s", cv.from.Name)
+	}
+	type found struct {
+		tensor int32
+		t      *template
+	}
+	byRaw := make(map[string][]found)
+	for i, s := range id.subjects {
+		for _, t := range s.members {
+			byRaw[t.raw] = append(byRaw[t.raw], found{e.tensor[i], t})
+		}
+	}
+	type place struct{ group, member int }
+	groups := make(map[string]int)
+	places := make(map[string]place)
+	var buf []byte
+	var nums []int32
+	for _, n := range tensors {
+		buf, nums = normalize(buf[:0], nums[:0], n.Name)
+		var f found
+		for _, f = range byRaw[string(buf)] {
+			if f.t.mask == 0 || literalKey(nums, f.t.mask) == literalKey(f.t.nums, f.t.mask) {
+				break
+			}
+		}
+		if f.tensor < 0 || f.t == nil {
+			if f.t != nil && f.t.debris {
+				cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, bufferReason})
+			} else {
+				cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
+			}
+			continue
+		}
+		t := &cv.from.tensors[f.tensor]
+		if len(nums) < len(t.base.parts) {
+			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
+			continue
+		}
+		index, ok := t.base.match(nums[len(nums)-len(t.base.parts):])
+		if !ok {
+			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
+			continue
+		}
+		whole, whole1 := groupOf(t.Role), index
+		if isNumbered(t.Role) {
+			whole1 = index[:len(index)-1]
+		}
+		key := whole + fmt.Sprint(whole1)
+		gi, ok := groups[key]
+		if !ok {
+			gi = len(cv.groups)
+			groups[key] = gi
+			cv.groups = append(cv.groups, &convGroup{role: whole})
+		}
+		g := cv.groups[gi]
+		mkey := t.Role + fmt.Sprint(index)
+		p, ok := places[mkey]
+		if !ok {
+			p = place{gi, len(g.members)}
+			places[mkey] = p
+			g.members = append(g.members, member{role: t.Role, index: index, buffer: t.Buffer})
+		}
+		m := &g.members[p.member]
+		if f.t.companion.kind == noCompanion {
+			m.name, m.shape = n.Name, n.Shape
+		} else {
+			m.companions = append(m.companions, companionName{n.Name, f.t.companion})
+		}
+	}
+	return nil
+}
+
+const bufferReason = "a buffer, derivable from the configuration"
+
+// parts says what a fused module is made of.
+func parts(module string) []string {
+	for suffix, names := range map[string][]string{
+		"attn.qkv": {"q", "k", "v"},
+		"attn.kv":  {"k", "v"},
+	} {
+		if stem, ok := strings.CutSuffix(module, suffix); ok && !strings.HasSuffix(stem, "linear_") && !strings.HasSuffix(stem, "vision.") {
+			out := make([]string, len(names))
+			for i, n := range names {
+				out[i] = stem + "attn." + n
+			}
+			return out
+		}
+	}
+	if stem, ok := strings.CutSuffix(module, "gate_up"); ok {
+		return []string{stem + "gate", stem + "up"}
+	}
+	return nil
+}
+
+// numbered pairs the modules that hold many tensors as one with those that
+// number them.
+var numbered = []struct{ stacked, one string }{
+	{"mlp.experts.", "mlp.expert."},
+	{"layer.attn.q_norm", "layer.attn.q_head_norm"},
+	{"layer.attn.k_norm", "layer.attn.k_head_norm"},
+	{"altup.proj", "altup.proj_one"},
+	{"altup.unembed", "altup.unembed_one"},
+}
+
+// isNumbered reports whether a role is one of many that may be stacked.
+func isNumbered(role string) bool {
+	module, _ := cutLeaf(role)
+	for _, n := range numbered {
+		if strings.HasSuffix(n.one, ".") && strings.Contains(module, n.one) || module == n.one {
+			return true
+		}
+	}
+	return false
+}
+
+func stackedModule(module string) string {
+	for _, n := range numbered {
+		if strings.HasSuffix(n.one, ".") {
+			module = strings.Replace(module, n.one, n.stacked, 1)
+		} else if module == n.one {
+			module = n.stacked
+		}
+	}
+	return module
+}
+
+func oneModule(module string) (string, bool) {
+	for _, n := range numbered {
+		if strings.HasSuffix(n.stacked, ".") && strings.Contains(module, n.stacked) {
+			return strings.Replace(module, n.stacked, n.one, 1), true
+		}
+		if module == n.stacked {
+			return n.one, true
+		}
+	}
+	return module, false
+}
+
+func cutLeaf(role string) (module, leaf string) {
+	i := strings.LastIndexByte(role, '.')
+	return role[:i], role[i+1:]
+}
+
+// groupOf names the whole that a role belongs to.
+func groupOf(role string) string {
+	module, leaf := cutLeaf(role)
+	module = stackedModule(module)
+	for _, p := range []struct{ suffix, whole string }{
+		{".attn.q", ".attn.qkv"},
+		{".attn.k", ".attn.qkv"},
+		{".attn.v", ".attn.qkv"},
+		{".attn.kv", ".attn.qkv"},
+		{".gate", ".gate_up"},
+		{".up", ".gate_up"},
+		{".attn.k_b", ".attn.kv_b"},
+		{".attn.v_b", ".attn.kv_b"},
+	} {
+		stem, ok := strings.CutSuffix(module, p.suffix)
+		if !ok || strings.HasSuffix(p.whole, "gate_up") && !strings.HasSuffix(stem, "mlp") && !strings.HasSuffix(stem, "experts") && !strings.HasSuffix(stem, "shared") {
+			continue
+		}
+		return stem + p.whole + "." + leaf
+	}
+	return module + "." + leaf
+}
+
+// convert turns one group into the target's tensors.
+func (cv *converter) convert(g *convGroup) error {
+	direct := true
+	for i := range g.members {
+		if !cv.isDirect(&g.members[i]) {
+			direct = false
+		}
+	}
+	if direct {
+		for i := range g.members {
+			if err := cv.rename(&g.members[i], nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for i := range g.members {
+		m := &g.members[i]
+		if m.buffer {
+			cv.out.Dropped = append(cv.out.Dropped, Dropped{m.name, bufferReason})
+			continue
+		}
+		if why := cv.opaque(m.role); why != "" {
+			return cv.refuse(m.name, "%s", why)
+		}
+	}
+	g.members = slices.DeleteFunc(g.members, func(m member) bool { return m.buffer })
+	if len(g.members) == 0 {
+		return nil
+	}
+	if len(g.members) == 1 {
+		if done, err := cv.single(&g.members[0]); done || err != nil {
+			return err
+		}
+	}
+	return cv.assemble(g)
+}
+
+// isDirect reports whether a tensor needs no more than a new name.
+func (cv *converter) isDirect(m *member) bool {
+	module, leaf := cutLeaf(m.role)
+	if _, ok := cv.to.byRole[m.role]; !ok || cv.opaque(m.role) != "" {
+		return false
+	}
+	return leaf == "bias" && !needsRope(module) && len(parts(module)) == 0 ||
+		cv.from.storage(module, leaf) == cv.to.storage(module, leaf)
+}
+
+// opaque says why a role's bytes are not described well enough to be moved
+// between these two.
+func (cv *converter) opaque(role string) string {
+	if slices.Equal(cv.from.Dialects, cv.to.Dialects) {
+		return ""
+	}
+	for _, c := range []*Convention{cv.from, cv.to} {
+		for _, o := range c.opaque {
+			if globMatch(o.glob, role) {
+				return o.reason
+			}
+		}
+	}
+	return ""
+}
+
+func needsRope(module string) bool {
+	return strings.HasSuffix(module, "layer.attn.q") || strings.HasSuffix(module, "layer.attn.k") || strings.HasSuffix(module, "layer.attn.qkv")
+}
+
+func isNorm(module string) bool {
+	last := module[strings.LastIndexByte(module, '.')+1:]
+	return last == "norm" || strings.HasSuffix(last, "_norm") || strings.HasPrefix(last, "norm_") || strings.Contains(last, "_norm_")
+}
+
+// A storage is how a convention keeps the bytes of a module. Equal storages
+// need no operation.
+type storage struct {
+	rope, fused, decay, conv string
+	transposed               bool
+	offset                   int
+}
+
+// storage describes a module's bytes.
+func (c *Convention) storage(module, leaf string) storage {
+	var s storage
+	if needsRope(module) && !strings.HasPrefix(module, "vision.") && !strings.HasPrefix(module, "encoder.") {
+		s.rope = c.Layout.Rope
+	}
+	switch {
+	case strings.HasSuffix(module, "attn.qkv"):
+		s.fused = cmp.Or(c.Layout.QKV, Contiguous)
+	case strings.HasSuffix(module, "gate_up"):
+		s.fused = cmp.Or(c.Layout.GateUp, Contiguous)
+	case strings.HasSuffix(module, "attn.kv"):
+		s.fused = PerHead
+	}
+	if leaf != "weight" {
+		return s
+	}
+	s.transposed = c.transposes(module)
+	if strings.Contains(module, ".experts.") {
+		s.transposed = c.Layout.Experts == InOut
+	}
+	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return globMatch(g, module) }) {
+		s.offset = c.Layout.NormOffset
+	}
+	switch {
+	case module == "layer.ssm.a" || module == "layer.linear_attn.a_log":
+		s.decay = cmp.Or(c.Layout.Decay, "log")
+	case module == "layer.ssm.conv" || module == "layer.linear_attn.conv":
+		s.conv = cmp.Or(c.Layout.Conv, "c1k")
+	}
+	return s
+}
+
+// rename adds a move of one tensor, and those of its companions.
+func (cv *converter) rename(m *member, ops []Op) error {
+	name, ok := cv.to.Format(ID{m.role, m.index})
+	if !ok {
+		return cv.refuse(m.name, "%s has no name for index %v of %s", cv.to.Name, m.index, m.role)
+	}
+	cv.give(m.role)
+	if m.name != "" {
+		cv.out.Moves = append(cv.out.Moves, Move{From: []string{m.name}, To: []string{name}, Ops: ops})
+	}
+	for _, c := range m.companions {
+		if len(ops) > 0 {
+			return cv.refuse(c.name, "its weight is packed or has scales, and would have to be %s", ops[0].Kind.past())
+		}
+		cv.out.Moves = append(cv.out.Moves, Move{From: []string{c.name}, To: []string{c.follow(name)}})
+	}
+	return nil
+}
+
+// follow writes a companion's name behind its weight's new name.
+func (c companionName) follow(weight string) string {
+	if strings.HasPrefix(c.suffix.leaf, "weight.") {
+		return weight + strings.TrimPrefix(c.suffix.leaf, "weight")
+	}
+	return strings.TrimSuffix(weight, ".weight") + c.suffix.text
+}
+
+func (k OpKind) past() string {
+	switch k {
+	case OpSplit:
+		return "split"
+	case OpConcat:
+		return "joined"
+	case OpStack, OpUnstack:
+		return "stacked or unstacked"
+	case OpTranspose:
+		return "transposed"
+	case OpPermute:
+		return "permuted"
+	case OpReshape:
+		return "reshaped"
+	}
+	return "changed"
+}
+
+func (cv *converter) give(role string) {
+	if cv.made == nil {
+		cv.made = make(map[string]bool)
+	}
+	cv.made[role] = true
+}
+
+// single converts a tensor that keeps its role but not its bytes, other than a
+// fused one.
+func (cv *converter) single(m *member) (bool, error) {
+	module, leaf := cutLeaf(m.role)
+	if _, ok := cv.to.byRole[m.role]; !ok {
+		if leaf == "weight" || leaf == "bias" {
+			if len(cv.targets(m.role)) > 0 {
+				return false, nil
+			}
+		}
+		return true, cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
+	}
+	if len(parts(module)) > 0 || needsRope(module) {
+		return false, nil
+	}
+	a, b := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
+	var ops []Op
+	if a.transposed != b.transposed {
+		ops = append(ops, Op{Kind: OpTranspose, Count: 1})
+	}
+	if a.offset != b.offset {
+		ops = append(ops, Op{Kind: OpOffset, Count: 1, Value: float64(a.offset - b.offset)})
+	}
+	if a.decay != b.decay {
+		kind := OpNegativeExp
+		if b.decay == "log" {
+			kind = OpLogNegative
+		}
+		ops = append(ops, Op{Kind: kind, Count: 1})
+	}
+	if a.conv != b.conv {
+		shape, err := cv.convShape(m, b.conv)
+		if err != nil {
+			return true, err
+		}
+		ops = append(ops, Op{Kind: OpReshape, Count: 1, Shape: shape})
+	}
+	return true, cv.rename(m, ops)
+}
+
+// convShape gives the shape of a depthwise convolution with or without its
+// middle dimension of one.
+func (cv *converter) convShape(m *member, form string) ([]int64, error) {
+	switch {
+	case len(m.shape) == 3 && m.shape[1] == 1 && form == "ck":
+		return []int64{int64(m.shape[0]), int64(m.shape[2])}, nil
+	case len(m.shape) == 2 && form == "c1k":
+		return []int64{int64(m.shape[0]), 1, int64(m.shape[1])}, nil
+	case m.shape == nil:
+		return nil, cv.refuse(m.name, "its shape is not known")
+	}
+	return nil, cv.refuse(m.name, "its shape %v is not that of a depthwise convolution", m.shape)
+}
+
+// targets are the roles of the target that take part in a role's group.
+func (cv *converter) targets(role string) []string {
+	whole := groupOf(role)
+	var out []string
+	for i := range cv.to.tensors {
+		if r := cv.to.tensors[i].Role; groupOf(r) == whole && !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// finish checks that the target is complete.
+func (cv *converter) finish() {
+	seen := make(map[string]bool)
+	for i := range cv.to.tensors {
+		t := &cv.to.tensors[i]
+		if !t.Optional && !cv.made[t.Role] && !seen[t.Role] {
+			seen[t.Role] = true
+			cv.out.Missing = append(cv.out.Missing, t.Role)
+		}
+	}
+	if slices.Contains(cv.out.Missing, "head.weight") {
+		cv.out.Notes = append(cv.out.Notes, "the head is not stored: it is tied to the token embedding, and "+cv.to.Name+" wants a copy of it")
+	}
+	for _, c := range []*Convention{cv.from, cv.to} {
+		cv.out.Notes = append(cv.out.Notes, c.Layout.Notes...)
+	}
+}

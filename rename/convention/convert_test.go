@@ -1,0 +1,622 @@
+package convention
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// A tensorValue is a small array of numbers, for carrying moves out.
+type tensorValue struct {
+	shape []int64
+	data  []float64
+}
+
+func size(shape []int64) int64 {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// cut divides an axis: outer x length x inner.
+func (v tensorValue) cut(axis int) (outer, length, inner int64) {
+	return size(v.shape[:axis]), v.shape[axis], size(v.shape[axis+1:])
+}
+
+// rows returns the slices along an axis that order names, joined.
+func (v tensorValue) rows(axis int, order []int64) tensorValue {
+	outer, length, inner := v.cut(axis)
+	out := tensorValue{slices.Clone(v.shape), nil}
+	out.shape[axis] = int64(len(order))
+	for o := range outer {
+		for _, r := range order {
+			at := (o*length + r) * inner
+			out.data = append(out.data, v.data[at:at+inner]...)
+		}
+	}
+	return out
+}
+
+// partRows lists the rows of each part of a fused axis.
+func partRows(o Op, length int64) [][]int64 {
+	sizes := o.Sizes
+	if len(sizes) == 0 {
+		sizes = []int64{length / 2, length / 2}
+	}
+	out := make([][]int64, len(sizes))
+	switch o.Layout {
+	case Interleaved:
+		for r := range length {
+			p := r % int64(len(sizes))
+			out[p] = append(out[p], r)
+		}
+	case PerHead, Grouped:
+		r := int64(0)
+		for range o.Groups {
+			for p, s := range sizes {
+				for range s / o.Groups {
+					out[p] = append(out[p], r)
+					r++
+				}
+			}
+		}
+	default:
+		r := int64(0)
+		for p, s := range sizes {
+			for range s {
+				out[p] = append(out[p], r)
+				r++
+			}
+		}
+	}
+	return out
+}
+
+// run carries a move out on numbers, following the documentation of Op.
+func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensorValue) map[string]tensorValue {
+	var list []tensorValue
+	for _, f := range m.From {
+		v, ok := source[f]
+		if !ok {
+			t.Fatalf("move %v: %q is not there", m, f)
+		}
+		list = append(list, v)
+	}
+	for _, o := range m.Ops {
+		in := list[o.Index : o.Index+o.Count]
+		v := in[0]
+		var out []tensorValue
+		switch o.Kind {
+		case OpSplit:
+			for _, rows := range partRows(o, v.shape[o.Axis]) {
+				out = append(out, v.rows(o.Axis, rows))
+			}
+		case OpConcat:
+			total := int64(0)
+			for _, p := range in {
+				total += p.shape[o.Axis]
+			}
+			w := tensorValue{slices.Clone(v.shape), nil}
+			w.shape[o.Axis] = total
+			w.data = make([]float64, size(w.shape))
+			outer, length, inner := w.cut(o.Axis)
+			for p, rows := range partRows(o, total) {
+				for k := range outer {
+					for i, r := range rows {
+						from := (k*int64(len(rows)) + int64(i)) * inner
+						copy(w.data[(k*length+r)*inner:][:inner], in[p].data[from:from+inner])
+					}
+				}
+			}
+			out = []tensorValue{w}
+		case OpStack:
+			w := tensorValue{append([]int64{int64(len(in))}, v.shape...), nil}
+			for _, p := range in {
+				w.data = append(w.data, p.data...)
+			}
+			out = []tensorValue{w}
+		case OpUnstack:
+			n := size(v.shape[1:])
+			if int64(len(o.Sizes)) != v.shape[0] {
+				t.Fatalf("unstack %v of %v", o, v.shape)
+			}
+			for i := range v.shape[0] {
+				out = append(out, tensorValue{v.shape[1:], v.data[i*n : (i+1)*n]})
+			}
+		case OpTranspose:
+			n := len(v.shape)
+			r, c := v.shape[n-2], v.shape[n-1]
+			w := tensorValue{slices.Clone(v.shape), make([]float64, len(v.data))}
+			w.shape[n-2], w.shape[n-1] = c, r
+			for k := range size(v.shape[:n-2]) {
+				for i := range r {
+					for j := range c {
+						w.data[k*r*c+j*r+i] = v.data[k*r*c+i*c+j]
+					}
+				}
+			}
+			out = []tensorValue{w}
+		case OpPermute:
+			d := v.shape[o.Axis] / o.Heads
+			order := make([]int64, 0, v.shape[o.Axis])
+			for h := range o.Heads {
+				rows := make([]int64, d)
+				for i := range d / 2 {
+					for j := range int64(2) {
+						adjacent, half := 2*i+j, i+j*d/2
+						if o.From == RopeAdjacent {
+							rows[half] = h*d + adjacent
+						} else {
+							rows[adjacent] = h*d + half
+						}
+					}
+				}
+				order = append(order, rows...)
+			}
+			out = []tensorValue{v.rows(o.Axis, order)}
+		case OpReshape:
+			if size(o.Shape) != size(v.shape) {
+				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
+			}
+			out = []tensorValue{{o.Shape, v.data}}
+		case OpOffset:
+			w := tensorValue{v.shape, slices.Clone(v.data)}
+			for i := range w.data {
+				w.data[i] += o.Value
+			}
+			out = []tensorValue{w}
+		default:
+			t.Fatalf("operation %q", o.Kind)
+		}
+		list = slices.Replace(list, o.Index, o.Index+o.Count, out...)
+	}
+	if len(list) != len(m.To) {
+		t.Fatalf("move %v makes %d tensors", m, len(list))
+	}
+	out := make(map[string]tensorValue)
+	for i, to := range m.To {
+		out[to] = list[i]
+	}
+	return out
+}
+
+// convertValues converts a checkpoint of numbers.
+func convertValues(t interface {
+	Fatalf(string, ...any)
+}, from, to string, source map[string]tensorValue, cfg *Config,
+) map[string]tensorValue {
+	f, ok1 := Lookup(from)
+	g, ok2 := Lookup(to)
+	if !ok1 || !ok2 {
+		t.Fatalf("no convention %s or %s", from, to)
+	}
+	var names []Named
+	for _, n := range slices.Sorted(maps.Keys(source)) {
+		var shape []uint64
+		for _, d := range source[n].shape {
+			shape = append(shape, uint64(d))
+		}
+		names = append(names, Named{Name: n, Shape: shape})
+	}
+	cv, err := Convert(f, g, slices.Values(names), cfg)
+	if err != nil {
+		t.Fatalf("%s to %s: %v", from, to, err)
+	}
+	if len(cv.Unmapped) > 0 {
+		t.Fatalf("%s to %s: unmapped %v", from, to, cv.Unmapped)
+	}
+	out := make(map[string]tensorValue)
+	for _, m := range cv.Moves {
+		for n, v := range run(t, m, source) {
+			if _, twice := out[n]; twice {
+				t.Fatalf("%s to %s: %q is made twice", from, to, n)
+			}
+			out[n] = v
+		}
+	}
+	return out
+}
+
+// numbersConfig answers with the given numbers.
+func numbersConfig(v map[string]int64) *Config {
+	return &Config{Value: func(key string) (int64, bool) { n, ok := v[key]; return n, ok }}
+}
+
+// fillTensor makes a tensor of which every number is its own.
+func fillTensor(next *float64, shape ...int64) tensorValue {
+	v := tensorValue{shape: shape, data: make([]float64, size(shape))}
+	for i := range v.data {
+		*next++
+		v.data[i] = *next
+	}
+	return v
+}
+
+// A small model, its numbers drawn.
+type smallModel struct{ heads, kv, dim, hidden, inner, layers, experts int64 }
+
+func drawModel(t *rapid.T) smallModel {
+	m := smallModel{
+		kv:      rapid.Int64Range(1, 3).Draw(t, "kv"),
+		dim:     2 * rapid.Int64Range(1, 4).Draw(t, "half head"),
+		hidden:  rapid.Int64Range(1, 5).Draw(t, "hidden"),
+		inner:   2 * rapid.Int64Range(1, 4).Draw(t, "inner"),
+		layers:  rapid.Int64Range(1, 3).Draw(t, "layers"),
+		experts: rapid.Int64Range(1, 12).Draw(t, "experts"),
+	}
+	m.heads = m.kv * rapid.Int64Range(1, 3).Draw(t, "group")
+	return m
+}
+
+func (m smallModel) config() *Config {
+	return numbersConfig(map[string]int64{
+		"num_attention_heads": m.heads, "num_key_value_heads": m.kv, "head_dim": m.dim, "hidden_size": m.hidden, "num_local_experts": m.experts,
+	})
+}
+
+// llama makes the model in LLaMA's names.
+func (m smallModel) llama(bias bool) map[string]tensorValue {
+	next := 0.0
+	out := map[string]tensorValue{
+		"model.embed_tokens.weight": fillTensor(&next, 7, m.hidden),
+		"model.norm.weight":         fillTensor(&next, m.hidden),
+		"lm_head.weight":            fillTensor(&next, 7, m.hidden),
+	}
+	for l := range m.layers {
+		p := fmt.Sprintf("model.layers.%d.", l)
+		out[p+"input_layernorm.weight"] = fillTensor(&next, m.hidden)
+		out[p+"post_attention_layernorm.weight"] = fillTensor(&next, m.hidden)
+		for n, rows := range map[string]int64{"q": m.heads * m.dim, "k": m.kv * m.dim, "v": m.kv * m.dim} {
+			out[p+"self_attn."+n+"_proj.weight"] = fillTensor(&next, rows, m.hidden)
+			if bias {
+				out[p+"self_attn."+n+"_proj.bias"] = fillTensor(&next, rows)
+			}
+		}
+		out[p+"self_attn.o_proj.weight"] = fillTensor(&next, m.hidden, m.heads*m.dim)
+		out[p+"mlp.gate_proj.weight"] = fillTensor(&next, m.inner, m.hidden)
+		out[p+"mlp.up_proj.weight"] = fillTensor(&next, m.inner, m.hidden)
+		out[p+"mlp.down_proj.weight"] = fillTensor(&next, m.hidden, m.inner)
+	}
+	return out
+}
+
+// moe replaces the MLP by experts.
+func (m smallModel) moe(router, expert string, names [3]string) map[string]tensorValue {
+	out := m.llama(false)
+	next := 1e6
+	for l := range m.layers {
+		p := fmt.Sprintf("model.layers.%d.", l)
+		for _, n := range []string{"gate", "up", "down"} {
+			delete(out, p+"mlp."+n+"_proj.weight")
+		}
+		out[p+router] = fillTensor(&next, m.experts, m.hidden)
+		for e := range m.experts {
+			q := p + fmt.Sprintf(expert, e)
+			out[q+names[0]] = fillTensor(&next, m.inner, m.hidden)
+			out[q+names[1]] = fillTensor(&next, m.inner, m.hidden)
+			out[q+names[2]] = fillTensor(&next, m.hidden, m.inner)
+		}
+	}
+	return out
+}
+
+// There and back is the identity, through every other convention of a family.
+func TestConvertThereAndBack(t *testing.T) {
+	through := []struct {
+		from string
+		to   []string
+	}{
+		{"llama-hf", []string{"llama-meta", "llama-gguf", "llama-megatron", "llama-megatron-local", "llama-litgpt", "llama-litgpt-old", "llama-vllm", "yi-hf"}},
+		{"llama-meta", []string{"llama-gguf", "llama-megatron", "llama-hf"}},
+		{"mixtral-hf", []string{"mixtral-mistral", "llama-gguf", "mixtral-mlx", "mixtral-litgpt", "mixtral-megatron", "mixtral-megatron-sequential"}},
+		{"qwen3_moe-hf", []string{"qwen3_moe-stacked-hf", "qwen3_moe-mlx", "qwen3moe-gguf"}},
+		{"qwen2-hf", []string{"qwen2-gguf", "llama-megatron", "llama-litgpt"}},
+		{"gemma-hf", []string{"gemma-google", "gemma-gguf"}},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		m := drawModel(t)
+		tt := rapid.SampledFrom(through).Draw(t, "family")
+		to := rapid.SampledFrom(tt.to).Draw(t, "through")
+		var source map[string]tensorValue
+		switch tt.from {
+		case "mixtral-hf":
+			source = m.moe("block_sparse_moe.gate.weight", "block_sparse_moe.experts.%d.", [3]string{"w1.weight", "w3.weight", "w2.weight"})
+		case "qwen3_moe-hf":
+			source = m.moe("mlp.gate.weight", "mlp.experts.%d.", [3]string{"gate_proj.weight", "up_proj.weight", "down_proj.weight"})
+			next := 1e7
+			for l := range m.layers {
+				for _, n := range []string{"q", "k"} {
+					source[fmt.Sprintf("model.layers.%d.self_attn.%s_norm.weight", l, n)] = fillTensor(&next, m.dim)
+				}
+			}
+		case "qwen2-hf":
+			source = m.llama(true)
+		case "gemma-hf":
+			source = m.llama(false)
+			delete(source, "lm_head.weight")
+		default:
+			source = m.llama(false)
+		}
+		if tt.from == "llama-meta" {
+			source = convertValues(t, "llama-hf", "llama-meta", source, m.config())
+		}
+		there := convertValues(t, tt.from, to, source, m.config())
+		back := convertValues(t, to, tt.from, there, m.config())
+		if d := gocmp.Diff(source, back, gocmp.AllowUnexported(tensorValue{})); d != "" {
+			t.Fatalf("%s to %s and back (-want +got)\n%s", tt.from, to, d)
+		}
+	})
+}
+
+// Each layout, against its published formula on a tensor whose rows carry
+// their numbers.
+func TestConvertFormulas(t *testing.T) {
+	const heads, kv, dim, hidden = 4, 2, 6, 3
+	cfg := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, experts: 11}.config()
+	row := func(v tensorValue, r int64) float64 { return v.data[r*v.shape[len(v.shape)-1]] }
+
+	t.Run("rotary rows, Meta to transformers", func(t *testing.T) {
+		// convert_llama_weights_to_hf.py: w.view(n, d/2, 2, in).transpose(1, 2)
+		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
+		hf := m.llama(false)
+		meta := convertValues(t, "llama-hf", "llama-meta", hf, cfg)
+		for _, x := range []struct {
+			hf, meta string
+			n        int64
+		}{{"q", "wq", heads}, {"k", "wk", kv}} {
+			h, w := hf["model.layers.0.self_attn."+x.hf+"_proj.weight"], meta["layers.0.attention."+x.meta+".weight"]
+			for n := range x.n {
+				for i := range int64(dim / 2) {
+					for j := range int64(2) {
+						if got, want := row(h, n*dim+j*dim/2+i), row(w, n*dim+2*i+j); got != want {
+							t.Fatalf("%s: head %d, pair %d.%d: %v, want %v", x.hf, n, i, j, got, want)
+						}
+					}
+				}
+			}
+		}
+		if gocmp.Equal(hf["model.layers.0.self_attn.q_proj.weight"].data, meta["layers.0.attention.wq.weight"].data) {
+			t.Error("q is not permuted")
+		}
+		if !gocmp.Equal(hf["model.layers.0.self_attn.v_proj.weight"].data, meta["layers.0.attention.wv.weight"].data) {
+			t.Error("v is permuted")
+		}
+		gguf := convertValues(t, "llama-meta", "llama-gguf", meta, cfg)
+		if !gocmp.Equal(meta["layers.0.attention.wq.weight"].data, gguf["blk.0.attn_q.weight"].data) {
+			t.Error("Meta and GGUF do not share the order of rows")
+		}
+	})
+	t.Run("grouped, Megatron", func(t *testing.T) {
+		// qkv.view(K, H/K + 2, d, in): the queries of a group, its key, its value
+		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
+		hf := m.llama(false)
+		qkv := convertValues(t, "llama-hf", "llama-megatron", hf, cfg)["decoder.layers.0.self_attention.linear_qkv.weight"]
+		const perGroup = heads/kv + 2
+		for g := range int64(kv) {
+			for s := range int64(perGroup) {
+				for r := range int64(dim) {
+					got := row(qkv, (g*perGroup+s)*dim+r)
+					var want float64
+					switch {
+					case s < heads/kv:
+						want = row(hf["model.layers.0.self_attn.q_proj.weight"], (g*heads/kv+s)*dim+r)
+					case s == heads/kv:
+						want = row(hf["model.layers.0.self_attn.k_proj.weight"], g*dim+r)
+					default:
+						want = row(hf["model.layers.0.self_attn.v_proj.weight"], g*dim+r)
+					}
+					if got != want {
+						t.Fatalf("group %d, slot %d, row %d: %v, want %v", g, s, r, got, want)
+					}
+				}
+			}
+		}
+	})
+	t.Run("head by head, GPT-NeoX to GGUF", func(t *testing.T) {
+		// GPTNeoXModel: w.reshape(H, 3, d, in), then all q, all k, all v
+		next := 0.0
+		source := map[string]tensorValue{"gpt_neox.embed_in.weight": fillTensor(&next, 5, hidden)}
+		w := fillTensor(&next, 3*heads*dim, hidden)
+		b := fillTensor(&next, 3*heads*dim)
+		source["gpt_neox.layers.0.attention.query_key_value.weight"] = w
+		source["gpt_neox.layers.0.attention.query_key_value.bias"] = b
+		cfg := numbersConfig(map[string]int64{"num_attention_heads": heads, "head_dim": dim})
+		got := convertValues(t, "gpt_neox-hf", "gptneox-gguf", source, cfg)
+		for p := range int64(3) {
+			for h := range int64(heads) {
+				for r := range int64(dim) {
+					at, from := p*heads*dim+h*dim+r, (h*3+p)*dim+r
+					if row(got["blk.0.attn_qkv.weight"], at) != row(w, from) || got["blk.0.attn_qkv.bias"].data[at] != b.data[from] {
+						t.Fatalf("part %d, head %d, row %d", p, h, r)
+					}
+				}
+			}
+		}
+	})
+	t.Run("experts in numeric order, transposed", func(t *testing.T) {
+		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1, experts: 11}
+		source := m.moe("mlp.gate.weight", "mlp.experts.%d.", [3]string{"gate_proj.weight", "up_proj.weight", "down_proj.weight"})
+		next := 1e7
+		for _, n := range []string{"q", "k"} {
+			source["model.layers.0.self_attn."+n+"_norm.weight"] = fillTensor(&next, dim)
+		}
+		got := convertValues(t, "qwen3_moe-hf", "qwen3_moe-stacked-hf", source, cfg)
+		gu := got["model.layers.0.mlp.experts.gate_up_proj"]
+		if d := gocmp.Diff([]int64{11, hidden, 8}, gu.shape); d != "" {
+			t.Fatal(d)
+		}
+		for e := range int64(11) {
+			for i := range int64(4) {
+				for h := range int64(hidden) {
+					gate := source[fmt.Sprintf("model.layers.0.mlp.experts.%d.gate_proj.weight", e)].data[i*hidden+h]
+					up := source[fmt.Sprintf("model.layers.0.mlp.experts.%d.up_proj.weight", e)].data[i*hidden+h]
+					if gu.data[(e*hidden+h)*8+i] != gate || gu.data[(e*hidden+h)*8+4+i] != up {
+						t.Fatalf("expert %d, row %d, column %d", e, i, h)
+					}
+				}
+			}
+		}
+	})
+	t.Run("norm plus one, Gemma to GGUF", func(t *testing.T) {
+		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
+		hf := m.llama(false)
+		delete(hf, "lm_head.weight")
+		got := convertValues(t, "gemma-hf", "gemma-gguf", hf, cfg)
+		if got["output_norm.weight"].data[0] != hf["model.norm.weight"].data[0]+1 {
+			t.Error("the final normalisation is not moved by one")
+		}
+		if !gocmp.Equal(got["blk.0.attn_q.weight"].data, hf["model.layers.0.self_attn.q_proj.weight"].data) {
+			t.Error("q is changed, and Gemma's rotary rows are the same in both")
+		}
+	})
+	t.Run("rows interleaved, GPT-OSS", func(t *testing.T) {
+		next := 0.0
+		source := map[string]tensorValue{"block.0.attn.norm.scale": fillTensor(&next, hidden)}
+		const inner, experts = 4, 2
+		w := fillTensor(&next, experts, 2*inner, hidden)
+		source["block.0.mlp.mlp1_weight"] = w
+		source["block.0.mlp.mlp1_bias"] = fillTensor(&next, experts, 2*inner)
+		got := convertValues(t, "gpt_oss-openai", "gpt-oss-gguf", source, cfg)
+		for e := range int64(experts) {
+			for i := range int64(inner) {
+				if got["blk.0.ffn_gate_exps.weight"].data[(e*inner+i)*hidden] != w.data[(e*2*inner+2*i)*hidden] ||
+					got["blk.0.ffn_up_exps.weight"].data[(e*inner+i)*hidden] != w.data[(e*2*inner+2*i+1)*hidden] {
+					t.Fatalf("expert %d, row %d", e, i)
+				}
+			}
+		}
+	})
+	t.Run("latent attention, DeepSeek", func(t *testing.T) {
+		const nope, value, rank = 5, 3, 2
+		cfg := numbersConfig(map[string]int64{"num_attention_heads": heads, "qk_nope_head_dim": nope, "v_head_dim": value, "kv_lora_rank": rank})
+		next := 0.0
+		kb, vb := fillTensor(&next, heads, rank, nope), fillTensor(&next, heads, value, rank)
+		source := map[string]tensorValue{"blk.0.attn_norm.weight": fillTensor(&next, hidden), "blk.0.attn_k_b.weight": kb, "blk.0.attn_v_b.weight": vb}
+		w := convertValues(t, "deepseek2-gguf", "deepseek_v2-hf", source, cfg)["model.layers.0.self_attn.kv_b_proj.weight"]
+		// DeepseekV2Model: kv_b.view(H, nope + v, r); k_b is its first part, transposed
+		for h := range int64(heads) {
+			for r := range int64(rank) {
+				for i := range int64(nope) {
+					if w.data[(h*(nope+value)+i)*rank+r] != kb.data[(h*rank+r)*nope+i] {
+						t.Fatalf("head %d, key row %d", h, i)
+					}
+				}
+				for i := range int64(value) {
+					if w.data[(h*(nope+value)+nope+i)*rank+r] != vb.data[(h*value+i)*rank+r] {
+						t.Fatalf("head %d, value row %d", h, i)
+					}
+				}
+			}
+		}
+	})
+	t.Run("Conv1D, GPT-2 to GGUF", func(t *testing.T) {
+		next := 0.0
+		source := map[string]tensorValue{"transformer.h.0.mlp.c_fc.weight": fillTensor(&next, hidden, 8), "transformer.h.0.attn.c_attn.weight": fillTensor(&next, hidden, 9)}
+		got := convertValues(t, "gpt2-hf", "gpt2-gguf", source, numbersConfig(map[string]int64{"n_head": 1, "n_embd": hidden}))
+		up := got["blk.0.ffn_up.weight"]
+		if d := gocmp.Diff([]int64{8, hidden}, up.shape); d != "" {
+			t.Fatal(d)
+		}
+		if up.data[1*hidden+2] != source["transformer.h.0.mlp.c_fc.weight"].data[2*8+1] {
+			t.Error("c_fc is not transposed")
+		}
+		if d := gocmp.Diff([]int64{9, hidden}, got["blk.0.attn_qkv.weight"].shape); d != "" {
+			t.Fatal(d)
+		}
+	})
+}
+
+func TestConvertRefuses(t *testing.T) {
+	m := smallModel{heads: 4, kv: 2, dim: 4, hidden: 3, inner: 4, layers: 1, experts: 3}
+	named := func(names ...string) []Named {
+		var out []Named
+		for _, n := range names {
+			out = append(out, Named{Name: n})
+		}
+		return out
+	}
+	var llama []string
+	for _, n := range slices.Sorted(maps.Keys(m.llama(false))) {
+		llama = append(llama, n)
+	}
+	tests := []struct {
+		name, from, to string
+		tensors        []Named
+		cfg            *Config
+		want           string
+	}{
+		{"no heads", "llama-hf", "llama-meta", named(llama...), nil, `llama-hf to llama-meta: tensor "model.layers.0.self_attn.q_proj.weight": the number of attention heads is not known; give num_attention_heads with the configuration`},
+		{"a lie about heads", "llama-hf", "llama-gguf", []Named{{Name: "model.layers.0.self_attn.q_proj.weight", Shape: []uint64{15, 3}}}, m.config(), `its 15 rows do not divide into 4 heads of an even size`},
+		{"fused rows", "baichuan-hf", "baichuan-gguf", []Named{{Name: "model.layers.0.self_attn.W_pack.weight", Shape: []uint64{33, 3}}}, m.config(), `it has 33 rows; 4 heads and 2 key/value heads of 4 make 32`},
+		{"packed", "llama-hf", "llama-meta", named("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.qweight", "model.layers.0.self_attn.q_proj.scales"), m.config(), `its weight is packed or has scales, and its rows would have to move`},
+		{"no common model", "llama-hf", "bloom-hf", named(llama...), nil, "no model is known to use both"},
+		{"another convention", "llama-hf", "llama-meta", named("h.0.ln_1.weight"), nil, "no tensor has a name of llama-hf"},
+		{"a gap among experts", "qwen3_moe-hf", "qwen3moe-gguf", named("model.layers.0.mlp.experts.0.up_proj.weight", "model.layers.0.mlp.experts.0.gate_proj.weight", "model.layers.0.mlp.experts.2.up_proj.weight", "model.layers.0.mlp.experts.2.gate_proj.weight"), nil, "the experts are not numbered from 0 without a gap"},
+		{"half of a whole", "llama-hf", "llama-megatron", named("model.norm.weight", "model.layers.0.mlp.up_proj.weight"), nil, "llama-megatron joins it with layer.mlp.gate, which is not there"},
+		{"refused", "sd3-original", "sd3-diffusers", named("model.diffusion_model.pos_embed"), nil, "the last adaptive normalisation swaps scale and shift"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			from, ok1 := Lookup(tt.from)
+			to, ok2 := Lookup(tt.to)
+			if !ok1 || !ok2 {
+				t.Fatal("no such convention")
+			}
+			_, err := Convert(from, to, slices.Values(tt.tensors), tt.cfg)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// Wrappers come off, companions follow, buffers go.
+func TestConvertNames(t *testing.T) {
+	from, _ := Lookup("yi-hf")
+	to, _ := Lookup("llama-hf")
+	var list []Named
+	for _, n := range []string{
+		"module.model.embed_tokens.weight", "module.model.layers.0.ln1.weight", "module.model.layers.0._orig_mod.self_attn.q_proj.weight",
+		"module.model.layers.0.self_attn.rotary_emb.inv_freq", "module.model.layers.0.mlp.up_proj.weight", "module.model.layers.0.mlp.up_proj.weight_scale_inv",
+		"module.model.layers.0.mlp.down_proj.qweight", "module.model.layers.0.mlp.down_proj.qzeros", "module.extra.weight",
+		"module.model.layers.0.self_attn.v_proj.weight.absmax", "module.model.layers.0.self_attn.v_proj.weight",
+	} {
+		list = append(list, Named{Name: n})
+	}
+	cv, err := Convert(from, to, slices.Values(list), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, m := range cv.Moves {
+		if m.MovesBytes() || len(m.From) != 1 || len(m.To) != 1 {
+			t.Fatalf("not a rename: %v", m)
+		}
+		got[m.From[0]] = m.To[0]
+	}
+	want := map[string]string{
+		"module.model.embed_tokens.weight":                        "model.embed_tokens.weight",
+		"module.model.layers.0.ln1.weight":                        "model.layers.0.input_layernorm.weight",
+		"module.model.layers.0._orig_mod.self_attn.q_proj.weight": "model.layers.0.self_attn.q_proj.weight",
+		"module.model.layers.0.self_attn.rotary_emb.inv_freq":     "model.layers.0.self_attn.rotary_emb.inv_freq",
+		"module.model.layers.0.mlp.up_proj.weight":                "model.layers.0.mlp.up_proj.weight",
+		"module.model.layers.0.mlp.up_proj.weight_scale_inv":      "model.layers.0.mlp.up_proj.weight_scale_inv",
+		"module.model.layers.0.mlp.down_proj.qweight":             "model.layers.0.mlp.down_proj.qweight",
+		"module.model.layers.0.mlp.down_proj.qzeros":              "model.layers.0.mlp.down_proj.qzeros",
+		"module.model.layers.0.self_attn.v_proj.weight":           "model.layers.0.self_attn.v_proj.weight",
+		"module.model.layers.0.self_attn.v_proj.weight.absmax":    "model.layers.0.self_attn.v_proj.weight.absmax",
+	}
+	if d := gocmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+	if d := gocmp.Diff([]string{"module.extra.weight"}, cv.Unmapped); d != "" {
+		t.Errorf("unmapped (-want +got)\n%s", d)
+	}
+}
