@@ -104,7 +104,7 @@ func (e *edit) choose(ft features, inPlace bool, headroom int64) error {
 		return nil
 	}
 	inPlace = inPlace && e.pieces == nil && !e.link
-	if inPlace && !e.barred[Pad] && headroom <= 0 {
+	if inPlace && !e.barred[Pad] && e.dataOffset-e.least >= headroom {
 		if ok, err := e.fits(e.dataOffset); err != nil || ok {
 			e.step, e.need = Pad, 0
 			if ft.CopyUp {
