@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,16 +23,17 @@ func newMeta(p *program) *cobra.Command {
 		Long: `Meta works with the metadata of a checkpoint: the __metadata__ of safetensors,
 the keys and values of GGUF.`,
 		Annotations: exitStatus(),
-		Example:     `  wtinspect meta show model.gguf`,
-		Args:        cobra.ArbitraryArgs,
+		Example: `  wtinspect meta show model.gguf
+  wtinspect meta set --in-place model.gguf general.name=Mine`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return errors.New("meta needs a subcommand: show")
+				return errors.New("meta needs a subcommand: show, set, unset")
 			}
-			return fmt.Errorf("unknown subcommand %q of meta; there is show", args[0])
+			return fmt.Errorf("unknown subcommand %q of meta; there are show, set, unset", args[0])
 		},
 	}
-	cmd.AddCommand(newMetaShow(p))
+	cmd.AddCommand(newMetaShow(p), newMetaSet(p), newMetaUnset(p))
 	return cmd
 }
 
@@ -87,7 +89,7 @@ func showMetadata(p *program, o *metaShowOptions, in *inputs, keys []string) err
 	}
 	for _, key := range keys {
 		if !slices.ContainsFunc(all, func(m metadata) bool { return m.has(key) }) {
-			return fmt.Errorf("no metadata has the key %q%s", key, nearestKeys(all, key))
+			return fmt.Errorf("no metadata has the key %q%s", key, cmp.Or(nearestKeys(all, key), "; without a key all are shown"))
 		}
 	}
 	if len(keys) == 1 && !o.formatted {
@@ -285,7 +287,7 @@ func nearestKeys(all []metadata, key string) string {
 	near = slices.Compact(near)
 	const most = 3
 	if len(near) == 0 || len(near) > 2*most {
-		return "; without a key all are shown"
+		return ""
 	}
 	return "; did you mean " + strings.Join(near[:min(most, len(near))], " or ") + "?"
 }

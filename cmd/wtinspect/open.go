@@ -46,6 +46,7 @@ func (r *reading) open(ctx context.Context, p *program, paths []string) (*inputs
 	}
 	in := &inputs{}
 	for _, path := range paths {
+		p.warnPending(path)
 		rel, err := checkpoint.Open(ctx, path, &checkpoint.Options{Recursive: r.recursive, Workers: r.workers})
 		if ctx.Err() != nil {
 			in.close()

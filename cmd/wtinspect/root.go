@@ -51,6 +51,8 @@ of a GGUF split means the whole split.`,
 		newLs(p),
 		newInfo(p),
 		newMeta(p),
+		newRename(p),
+		newMap(p),
 		newVersion(p),
 		newCompletion(p),
 	)

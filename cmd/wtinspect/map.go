@@ -1,0 +1,385 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// isMapFile reports whether an argument is a map's file rather than the name of
+// a built-in map.
+func isMapFile(arg string) bool {
+	return strings.ContainsRune(arg, '/') || strings.ContainsRune(arg, filepath.Separator) ||
+		strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml")
+}
+
+// maxMap is the size from which on a file is no map: one with a rule for every
+// tensor of the largest releases has 20 MB.
+const maxMap = 256 << 20
+
+// mapSource reads a map: a file, or one that is built in.
+func mapSource(arg string) ([]byte, error) {
+	if !isMapFile(arg) {
+		if source, ok := rename.BuiltinSource(arg); ok {
+			return source, nil
+		}
+		msg := fmt.Sprintf("there is no built-in map %q", arg)
+		if _, err := os.Stat(arg); err == nil {
+			return nil, fmt.Errorf("%s; write ./%s for the file", msg, arg)
+		}
+		return nil, errors.New(msg + nearBuiltins(arg))
+	}
+	f, err := os.Open(arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: there is no such file%s", arg, nearBuiltins(arg))
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	source, err := io.ReadAll(io.LimitReader(f, maxMap+1))
+	if err == nil && len(source) > maxMap {
+		err = fmt.Errorf("%s: it has more than %s, which no map has", arg, render.Size(maxMap))
+	}
+	return source, err
+}
+
+func loadMap(arg string) (*rename.Map, error) {
+	source, err := mapSource(arg)
+	if err != nil {
+		return nil, err
+	}
+	return rename.Parse(arg, source)
+}
+
+// nearBuiltins names the built-in maps that share a word with an argument.
+func nearBuiltins(arg string) string {
+	base := filepath.Base(arg)
+	base = strings.TrimSuffix(strings.TrimSuffix(base, ".yaml"), ".yml")
+	split := func(s string) []string {
+		return strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ' ' })
+	}
+	words := split(base)
+	var near []string
+	for _, name := range rename.Builtins() {
+		if slices.ContainsFunc(split(name), func(w string) bool { return w != "to" && w != "strip" && slices.Contains(words, w) }) {
+			near = append(near, "--map "+name)
+		}
+	}
+	if len(near) == 0 {
+		return "; 'wtinspect map list' shows the built-in maps"
+	}
+	return "; built in are " + strings.Join(near, " and ")
+}
+
+// completeMaps completes the names of built-in maps, then files.
+func completeMaps(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, name := range rename.Builtins() {
+		if strings.HasPrefix(name, toComplete) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		return names, cobra.ShellCompDirectiveDefault
+	}
+	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+func newMap(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "map",
+		Short: "Work with maps: what tensors are to be called",
+		Long: `Map works with the maps that rename carries out: those that are built in, and
+files. A MAP is a file when it has a separator or ends in .yaml or .yml, and
+otherwise the name of one that is built in. docs/map-language.md describes the
+language.`,
+		Annotations: exitStatus("1  lint has found something"),
+		Example: `  wtinspect map list
+  wtinspect map show yi-to-llama > llama.yaml
+  wtinspect map lint llama.yaml`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			const there = "list, show, lint, invert, compose"
+			if len(args) == 0 {
+				return errors.New("map needs a subcommand: " + there)
+			}
+			return fmt.Errorf("unknown subcommand %q of map; there are %s", args[0], there)
+		},
+	}
+	cmd.AddCommand(newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p))
+	return cmd
+}
+
+func newMapList(p *program) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:         "list",
+		Short:       "List the maps that are built in",
+		Long:        `List lists the maps that are built in, by the names that --map takes.`,
+		Annotations: exitStatus(),
+		Example:     `  wtinspect map list`,
+		Args:        cobra.NoArgs,
+		RunE: p.work(func(*cobra.Command, []string) error {
+			return o.write(p, nil, func(w io.Writer, s render.Style) error {
+				t := &render.Table{
+					Columns: []render.Column{{Key: "name", Title: "NAME"}, {Key: "description", Title: "DESCRIPTION", Cut: render.CutEnd}},
+					Rows: func(yield func([]render.Cell) bool) {
+						for _, name := range rename.Builtins() {
+							m, _ := rename.Builtin(name)
+							if !yield([]render.Cell{render.Text(name).In(render.Cyan), render.Text(m.Description)}) {
+								return
+							}
+						}
+					},
+				}
+				if o.Format() != render.JSON {
+					return t.Write(w, o.Format(), s)
+				}
+				d := render.NewDocument(w)
+				d.Rows("maps", t)
+				return d.Close()
+			})
+		}),
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+// destination is -o of commands whose answer has one form.
+func (o *output) addPath(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
+}
+
+func newMapShow(p *program) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   "show MAP",
+		Short: "Print a map as it is written",
+		Long: `Show prints a map as it is written, with its comments: for those that are built
+in, the sources of their facts. What it prints is a map that --map takes.`,
+		Annotations:       exitStatus("2  also when there is no such map, or it cannot be read as one"),
+		Example:           `  wtinspect map show yi-to-llama`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeMaps,
+		RunE: p.work(func(_ *cobra.Command, args []string) error {
+			source, err := mapSource(args[0])
+			if err != nil {
+				return err
+			}
+			if _, err := rename.Parse(args[0], source); err != nil {
+				return err
+			}
+			return o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
+				if s.Terminal {
+					source = []byte(escapeLines(string(source)))
+				}
+				_, err := w.Write(source)
+				return err
+			})
+		}),
+	}
+	o.addPath(cmd)
+	return cmd
+}
+
+func mapFiles(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !isMapFile(a) })
+}
+
+// escapeLines escapes each line of a text, for a terminal.
+func escapeLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if line != "" {
+			lines[i] = render.EscapeMessage(line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func newMapLint(p *program) *cobra.Command {
+	var (
+		o      output
+		failOn string
+	)
+	cmd := &cobra.Command{
+		Use:   "lint MAP...",
+		Short: "Look for what is allowed in a map and hardly ever meant",
+		Long: `Lint looks for what is allowed in maps and hardly ever meant: rules that can
+never take effect, rules that take names from each other, a weight that leaves
+its bias behind. Faults that keep a map from being read are all shown at once,
+with their line, and are exit code 2.`,
+		Annotations: exitStatus(
+			"1  there are findings at or above --fail-on",
+			"2  also when a map cannot be read"),
+		Example: `  wtinspect map lint llama.yaml
+  wtinspect map lint --fail-on note -f json maps/*.yaml`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeMaps,
+		RunE: p.work(func(_ *cobra.Command, args []string) error {
+			return runMapLint(p, &o, failOn, args)
+		}),
+	}
+	o.addFlags(cmd)
+	levels := []string{string(rename.Warning), string(rename.Note), "never"}
+	cmd.Flags().Var(newChoice(&failOn, levels...), "fail-on", "the mildest finding that is exit code 1: warning, note, or never")
+	complete(cmd, "fail-on", levels...)
+	return cmd
+}
+
+func runMapLint(p *program, o *output, failOn string, args []string) error {
+	var findings []rename.Finding
+	failed := false
+	for _, arg := range args {
+		m, err := loadMap(arg)
+		if err != nil {
+			p.say("%v", err)
+			failed = true
+			continue
+		}
+		findings = append(findings, rename.Lint(m)...)
+	}
+	err := o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
+		t := &render.Table{
+			Headings: render.Never,
+			Columns: []render.Column{
+				{Key: "where", Title: "WHERE"},
+				{Key: "level", Title: "LEVEL"},
+				{Key: "code", Title: "CODE"},
+				{Key: "message", Title: "MESSAGE"},
+				{Key: "hint"},
+			},
+			Rows: func(yield func([]render.Cell) bool) {
+				for _, f := range findings {
+					hint, color := render.Null(), render.Plain
+					if f.Hint != "" {
+						hint = render.Text(f.Hint)
+					}
+					if f.Level == rename.Warning {
+						color = render.Yellow
+					}
+					row := []render.Cell{render.Text(f.Where), render.Text(string(f.Level)).In(color), render.Text(f.Code), render.Text(f.Message), hint}
+					if !yield(row) {
+						return
+					}
+				}
+			},
+		}
+		switch o.Format() {
+		case render.TableFormat:
+			// A finding is a sentence, which a table would cut.
+			for _, f := range findings {
+				if _, err := fmt.Fprintln(w, render.EscapeMessage(f.String())); err != nil {
+					return err
+				}
+			}
+			return nil
+		case render.JSON:
+			d := render.NewDocument(w)
+			d.Rows("findings", t)
+			return d.Close()
+		}
+		return t.Write(w, o.Format(), s)
+	})
+	if err != nil {
+		return err
+	}
+	if failed {
+		return &exitError{exitFailed}
+	}
+	for _, f := range findings {
+		if failOn == string(rename.Note) || failOn == string(rename.Warning) && f.Level == rename.Warning {
+			return &exitError{exitFindings}
+		}
+	}
+	return nil
+}
+
+func newMapInvert(p *program) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   "invert MAP",
+		Short: "Print the map that undoes a map",
+		Long: `Invert prints the map that undoes MAP, or refuses and names the rules for which
+no map can: those that drop or strip, that forget what the old name was, or
+whose new names cannot be told from names that were left alone. The inverse of
+one rename, which always exists, is written by 'rename --write-inverse'.`,
+		Annotations: exitStatus("2  also when the map has no inverse"),
+		Example: `  wtinspect map invert yi-to-llama
+  wtinspect map invert -o back.yaml there.yaml`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeMaps,
+		RunE: p.work(func(_ *cobra.Command, args []string) error {
+			m, err := loadMap(args[0])
+			if err != nil {
+				return err
+			}
+			inverse, err := rename.Invert(m)
+			if err != nil {
+				return err
+			}
+			return writeMap(p, &o, inverse, args)
+		}),
+	}
+	o.addPath(cmd)
+	return cmd
+}
+
+func newMapCompose(p *program) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use:   "compose MAP MAP...",
+		Short: "Print the one map that does what several do in turn",
+		Long: `Compose prints the map that does what the MAPs do one after the other, or
+refuses and names the rules for which one map cannot say it.`,
+		Annotations:       exitStatus("2  also when one map cannot say it"),
+		Example:           `  wtinspect map compose strip-module yi-to-llama > both.yaml`,
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: completeMaps,
+		RunE: p.work(func(_ *cobra.Command, args []string) error {
+			m, err := loadMap(args[0])
+			if err != nil {
+				return err
+			}
+			for _, arg := range args[1:] {
+				next, err := loadMap(arg)
+				if err != nil {
+					return err
+				}
+				if m, err = rename.Compose(m, next); err != nil {
+					return err
+				}
+			}
+			return writeMap(p, &o, m, args)
+		}),
+	}
+	o.addPath(cmd)
+	return cmd
+}
+
+func writeMap(p *program, o *output, m *rename.Map, args []string) error {
+	var text bytes.Buffer
+	if err := rename.Write(&text, m); err != nil {
+		return err
+	}
+	return o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
+		out := text.Bytes()
+		if s.Terminal {
+			out = []byte(escapeLines(text.String()))
+		}
+		_, err := w.Write(out)
+		return err
+	})
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+func newMetaSet(p *program) *cobra.Command {
+	var o writing
+	cmd := &cobra.Command{
+		Use:   "set PATH KEY[:TYPE]=VALUE...",
+		Short: "Set metadata",
+		Long: `Set gives metadata entries of one checkpoint new values. Without a destination it
+prints what would change, and writes nothing. Entries keep their order; new ones
+come last. A set of safetensors files gets the entry in every file, a GGUF split
+in its first.
+
+Safetensors values are strings. A GGUF value keeps the type that its key has;
+KEY:TYPE gives another, or that of a new key, which is str without: u8 i8 u16
+i16 u32 i32 u64 i64 f32 f64 bool str. KEY=@FILE takes the value from a file as
+it is, KEY=@- from stdin, and KEY=@@TEXT is the text @TEXT.
+
+Keys that say where the tensors are (general.alignment, split.*) cannot be set.`,
+		Annotations: exitStatus(
+			"1  with --check, something would change",
+			"2  also when the edit or the rewrite is refused"),
+		Example: `  wtinspect meta set model.safetensors license=apache-2.0
+  wtinspect meta set --in-place model.gguf tokenizer.chat_template=@chat.jinja
+  wtinspect meta set -o new.gguf model.gguf llama.context_length:u32=8192`,
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: p.completeKeys,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.usage(); err != nil {
+				return err
+			}
+			edits, err := p.assignments(args[1:])
+			if err != nil {
+				return err
+			}
+			return p.work(func(cmd *cobra.Command, args []string) error {
+				return runMetaEdit(cmd.Context(), p, &o, args[0], edits)
+			})(cmd, args)
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func newMetaUnset(p *program) *cobra.Command {
+	var o writing
+	cmd := &cobra.Command{
+		Use:   "unset PATH KEY...",
+		Short: "Remove metadata",
+		Long: `Unset removes metadata entries of one checkpoint. Without a destination it prints
+what would be removed, and writes nothing.`,
+		Annotations: exitStatus(
+			"1  with --check, something would change",
+			"2  also when there is no such key, or the rewrite is refused"),
+		Example:           `  wtinspect meta unset --in-place model.safetensors training_comment`,
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: p.completeKeys,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.usage(); err != nil {
+				return err
+			}
+			edits := make([]rewrite.Metadata, len(args)-1)
+			for i, key := range args[1:] {
+				edits[i] = rewrite.Metadata{Key: key, Unset: true}
+			}
+			return p.work(func(cmd *cobra.Command, args []string) error {
+				return runMetaEdit(cmd.Context(), p, &o, args[0], edits)
+			})(cmd, args)
+		},
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+var valueTypes = []string{"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bool", "str"}
+
+// assignments reads KEY=VALUE, KEY:TYPE=VALUE and KEY=@FILE. A word after the
+// colon that is no type belongs to the key.
+func (p *program) assignments(args []string) ([]rewrite.Metadata, error) {
+	edits := make([]rewrite.Metadata, len(args))
+	for i, arg := range args {
+		key, value, ok := strings.Cut(arg, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("%q is not KEY=VALUE", arg)
+		}
+		e := rewrite.Metadata{Key: key, Value: value}
+		if at := strings.LastIndexByte(key, ':'); at > 0 && slices.Contains(valueTypes, key[at+1:]) {
+			e.Key, e.Type = key[:at], key[at+1:]
+		}
+		if slices.ContainsFunc(edits[:i], func(o rewrite.Metadata) bool { return o.Key == e.Key }) {
+			return nil, fmt.Errorf("%q is set twice", e.Key)
+		}
+		if file, ok := strings.CutPrefix(value, "@"); ok && !strings.HasPrefix(file, "@") {
+			text, err := p.readValue(file)
+			if err != nil {
+				return nil, fmt.Errorf("the value of %q: %w", e.Key, err)
+			}
+			e.Value = text
+		} else if ok {
+			e.Value = file
+		}
+		edits[i] = e
+	}
+	return edits, nil
+}
+
+// maxValue bounds a value from a file: a header has to hold it.
+const maxValue = 64 << 20
+
+func (p *program) readValue(file string) (string, error) {
+	from := p.stdin
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		from = f
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxValue+1))
+	if err == nil && len(text) > maxValue {
+		err = fmt.Errorf("%s has more than %s, which no header can hold", file, render.Size(maxValue))
+	}
+	return string(text), err
+}
+
+func runMetaEdit(ctx context.Context, p *program, o *writing, path string, edits []rewrite.Metadata) error {
+	in, c, err := o.open(ctx, p, path)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	return in.finish(p, editMetadata(ctx, p, o, in, c, edits))
+}
+
+func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *checkpoint.Checkpoint, edits []rewrite.Metadata) error {
+	old := newMetadata(c)
+	for _, e := range edits {
+		if e.Unset && !old.has(e.Key) {
+			return fmt.Errorf("no metadata has the key %q%s", e.Key, nearestKeys([]metadata{old}, e.Key))
+		}
+	}
+	r, err := o.prepare(p, func(opts *rewrite.Options) (*rewrite.Job, error) {
+		return rewrite.PrepareMetadata(ctx, c, edits, opts)
+	})
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	f := render.Format(o.format)
+	edited := editsTable(c, &old, edits, p.terminal)
+	if f == render.TableFormat {
+		if err := edited.Write(p.stdout, f, p.style()); err != nil {
+			return err
+		}
+		r.writePlan(p.stdout, p.verbose)
+	}
+	refused := r.refused(p)
+	var failure error
+	if o.writes() && !refused {
+		failure = r.run(ctx, p, in)
+	}
+	switch {
+	case f == render.JSON:
+		d := render.NewDocument(p.stdout)
+		d.Field("source", c.Path)
+		d.Field("format", c.Format)
+		d.Rows("metadata", edited)
+		r.writeJSON(d)
+		if err := d.Close(); err != nil {
+			return errors.Join(failure, err)
+		}
+	case f != render.TableFormat:
+		if err := edited.Write(p.stdout, f, p.style()); err != nil {
+			return errors.Join(failure, err)
+		}
+	case r.report != nil:
+		if err := r.writeReport(p.stdout, p.style(), p.verbose); err != nil {
+			return err
+		}
+	}
+	changes := r.job == nil || slices.ContainsFunc(r.job.Files, func(f rewrite.File) bool { return f.Step != rewrite.Unchanged })
+	switch {
+	case failure != nil:
+		return failure
+	case refused:
+		return &exitError{exitFailed}
+	case !changes:
+		p.note("the metadata of %s says so already", c.Path)
+	case o.check:
+		return &exitError{exitFindings}
+	case r.report == nil:
+		r.hint(p)
+	}
+	return nil
+}
+
+// editsTable has a row for every value that an edit concerns, old and new.
+func editsTable(c *checkpoint.Checkpoint, old *metadata, edits []rewrite.Metadata, terminal bool) *render.Table {
+	columns := []render.Column{
+		{Key: "file", Title: "FILE", Cut: render.CutMiddle},
+		{Key: "key", Title: "KEY", Cut: render.CutMiddle},
+		{Key: "type", Title: "TYPE"},
+		{Key: "old", Title: "OLD", Cut: render.CutEnd},
+		{Key: "new", Title: "NEW", Cut: render.CutEnd},
+	}
+	if old.agree {
+		columns[0].Title = ""
+	}
+	if c.Format == checkpoint.Safetensors {
+		columns[2].Title = ""
+	}
+	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
+		for i := range edits {
+			e := &edits[i]
+			after := render.Null()
+			if !e.Unset {
+				after = render.Text(e.Value).In(render.Green)
+			}
+			newType := cmp.Or(e.Type, "string")
+			row := []render.Cell{render.Null(), render.Text(e.Key).In(render.Cyan), render.Text(newType), render.Null(), after}
+			found := false
+			for file, was := range old.entries([]string{e.Key}) {
+				found = true
+				row[0] = render.Text(c.Files[file].Name)
+				row[3] = render.Text(valueText(was, !terminal))
+				if e.Type == "" {
+					row[2] = render.Text(typeName(was))
+				}
+				if !yield(row) {
+					return
+				}
+			}
+			if !found && !yield(row) {
+				return
+			}
+		}
+	}}
+}

@@ -1,0 +1,383 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+type renameOptions struct {
+	writing
+	selection
+	mapName string
+	strict  bool
+	inverse string
+	recover bool
+}
+
+func newRename(p *program) *cobra.Command {
+	var o renameOptions
+	cmd := &cobra.Command{
+		Use:   "rename [PATH]",
+		Short: "Rename tensors by a map, without touching their data",
+		Long: `Rename gives the tensors of one checkpoint, the one in the current directory when
+there is no PATH, the names that a map says. The index of the shards and the
+names in config.json and adapter_config.json follow.
+
+Without a destination it prints the plan and writes nothing. --in-place changes
+the files themselves, all of them or, whatever happens, none: an interrupted
+rename is ended by the next one, or by --recover. -o writes a copy and leaves the
+source alone. Both then prove that no tensor's data changed, and say how.
+
+A map that would lose a tensor, merge two, or make a name that the format has no
+room for is refused with every reason. MAP is a file when it has a separator or
+ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
+		Annotations: exitStatus(
+			"1  with --check, something would change",
+			"2  also when the plan or the rewrite is refused"),
+		Example: `  wtinspect rename --map yi-to-llama
+  wtinspect rename --map llama.yaml --in-place --write-inverse back.yaml ~/models/yi
+  wtinspect rename --map strip-wrappers -o clean.safetensors model.safetensors
+  wtinspect rename --map strip-wrappers --check .
+  wtinspect rename --recover ~/models/yi`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completePaths,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.usage(cmd); err != nil {
+				return err
+			}
+			path := "."
+			if len(args) > 0 {
+				path = args[0]
+			}
+			return p.work(func(cmd *cobra.Command, _ []string) error {
+				if o.recover {
+					return runRecover(cmd.Context(), p, &o.writing, path)
+				}
+				return runRename(cmd.Context(), p, &o, path)
+			})(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.mapName, "map", "", "the `MAP`: a file, or a name from 'wtinspect map list'")
+	if err := cmd.RegisterFlagCompletionFunc("map", completeMaps); err != nil {
+		panic(err) // the flag does not exist
+	}
+	o.writing.addFlags(cmd)
+	o.selection.addFlags(cmd, p)
+	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
+	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")
+	f.BoolVar(&o.recover, "recover", false, "end an interrupted rename or metadata edit of PATH, and do nothing else")
+	return cmd
+}
+
+func (o *renameOptions) usage(cmd *cobra.Command) error {
+	if o.recover {
+		for _, flag := range []string{"map", "output", "in-place", "dry-run", "check", "write-inverse"} {
+			if cmd.Flags().Changed(flag) {
+				return fmt.Errorf("--recover ends an earlier rename, and does not go with --%s", flag)
+			}
+		}
+		return nil
+	}
+	if o.mapName == "" {
+		return errors.New("a map is needed: --map FILE, or --map NAME with a name from 'wtinspect map list'")
+	}
+	return o.writing.usage()
+}
+
+func runRecover(ctx context.Context, p *program, o *writing, path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	outcome, err := rewrite.Recover(ctx, path)
+	if err != nil {
+		return err
+	}
+	t := &render.Table{
+		Headings: render.Never,
+		Columns:  []render.Column{{Key: "path", Title: "PATH"}, {Key: "outcome", Title: "OUTCOME"}},
+		Rows: func(yield func([]render.Cell) bool) {
+			yield([]render.Cell{render.Text(path), render.Text(string(outcome))})
+		},
+	}
+	switch f := render.Format(o.format); f {
+	case render.TableFormat:
+		says := map[rewrite.Outcome]string{
+			rewrite.Undone:   ": the release is what it was before",
+			rewrite.Finished: ": the release is what it was to become",
+		}
+		_, err := fmt.Fprintf(p.stdout, "%s: %s%s\n", render.Escape(path), outcome, says[outcome])
+		return err
+	case render.JSON:
+		d := render.NewDocument(p.stdout)
+		d.Field("path", path)
+		d.Field("outcome", outcome)
+		return d.Close()
+	default:
+		return t.Write(p.stdout, f, p.style())
+	}
+}
+
+func runRename(ctx context.Context, p *program, o *renameOptions, path string) error {
+	selected, err := o.compile()
+	if err != nil {
+		return err
+	}
+	m, err := loadMap(o.mapName)
+	if err != nil {
+		return err
+	}
+	in, c, err := o.open(ctx, p, path)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	limits := rename.Safetensors()
+	if c.Format == checkpoint.GGUF {
+		limits = rename.GGUF()
+	}
+	limits.Strict = o.strict
+	r := &renaming{options: o, checkpoint: c, plan: planFor(m, c, limits, selected), rewriting: &rewriting{options: &o.writing}}
+	return in.finish(p, r.do(ctx, p, in))
+}
+
+// A renaming is a plan, and the rewriting that carries it out.
+type renaming struct {
+	*rewriting
+	options    *renameOptions
+	checkpoint *checkpoint.Checkpoint
+	plan       *rename.Plan
+}
+
+func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
+	o, table := r.options, render.Format(r.options.format) == render.TableFormat
+	refused := len(r.plan.Problems) > 0
+	if !refused {
+		var err error
+		r.rewriting, err = o.prepare(p, func(opts *rewrite.Options) (*rewrite.Job, error) {
+			opts.Strict = o.strict
+			return rewrite.Prepare(ctx, r.checkpoint, r.plan, opts)
+		})
+		if err != nil {
+			return err
+		}
+		defer r.close()
+	}
+	if table {
+		if err := r.writeTable(p.stdout, p.style(), p.verbose); err != nil {
+			return err
+		}
+	}
+	r.sayProblems(p)
+	if r.refused(p) {
+		refused = true
+	}
+	r.warnUnfollowed(p)
+	for _, f := range r.plan.LeftBehind() {
+		p.note("%v", &f)
+	}
+
+	var failure error
+	if o.writes() && !refused {
+		failure = r.write(ctx, p, in)
+	}
+	switch {
+	case !table:
+		if err := r.writeRows(p.stdout, p.style()); err != nil {
+			return errors.Join(failure, err)
+		}
+	case r.report != nil:
+		if err := r.writeReport(p.stdout, p.style(), p.verbose); err != nil {
+			return err
+		}
+	}
+	switch s := r.plan.Summary(); {
+	case failure != nil:
+		return failure
+	case refused:
+		return &exitError{exitFailed}
+	case s.Moved+s.Dropped == 0:
+		p.note("no tensor of %s gets another name", r.checkpoint.Path)
+	case o.check:
+		return &exitError{exitFindings}
+	case r.report == nil:
+		r.hint(p)
+	}
+	return nil
+}
+
+// write carries the plan out. The map that undoes it is there before, so that
+// no moment exists at which the names are new and the old ones unknown.
+func (r *renaming) write(ctx context.Context, p *program, in *inputs) error {
+	if r.options.inverse == "" {
+		return r.run(ctx, p, in)
+	}
+	if _, err := os.Lstat(r.options.inverse); err == nil && !r.options.force {
+		return fmt.Errorf("%s exists; name another file for the inverse, or use --force", r.options.inverse)
+	}
+	to := output{path: r.options.inverse}
+	err := to.write(p, in.paths(), func(w io.Writer, _ render.Style) error { return rename.Write(w, r.plan.Inverse()) })
+	if err != nil {
+		return fmt.Errorf("the inverse: %w", err)
+	}
+	err = r.run(ctx, p, in)
+	if err != nil && !rewrite.Pending(r.checkpoint.Path) {
+		os.Remove(r.options.inverse)
+	}
+	return err
+}
+
+// sayProblems says why a plan is refused.
+func (r *renaming) sayProblems(p *program) {
+	const most = 20
+	for i, f := range r.plan.Problems {
+		if i == most && !p.verbose {
+			p.say("and %s more (-v shows all)", counted(len(r.plan.Problems)-most, "reason"))
+			return
+		}
+		p.say("refused: %s", f.Message)
+	}
+}
+
+// writeTable writes the plan for people.
+func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
+	if err := changesTable(r.plan).Write(w, render.TableFormat, s); err != nil {
+		return err
+	}
+	sum := r.plan.Summary()
+	words := []string{fmt.Sprintf("%s of %s renamed", render.Grouped(uint64(sum.Moved)), counted(sum.Tensors, "tensor"))}
+	if sum.Dropped > 0 {
+		words = append(words, fmt.Sprintf("%s dropped", render.Grouped(uint64(sum.Dropped))))
+	}
+	if sum.Changed > 0 {
+		words = append(words, fmt.Sprintf("%s would have to change", render.Grouped(uint64(sum.Changed))))
+	}
+	kept := fmt.Sprintf("%s kept", render.Grouped(uint64(sum.Kept)))
+	if sum.Unmatched > 0 && sum.Unmatched <= sum.Kept {
+		kept += fmt.Sprintf(" (%s without a rule)", render.Grouped(uint64(sum.Unmatched)))
+	}
+	words = append(words, kept)
+	if _, err := fmt.Fprintln(w, strings.Join(words, ", ")); err != nil {
+		return err
+	}
+	if verbose {
+		r.writeKept(w)
+	}
+	for i := range r.plan.Uses {
+		switch u := &r.plan.Uses[i]; {
+		case u.Unused():
+			fmt.Fprintf(w, "%s: %s matches nothing\n", render.Escape(u.Where), render.Escape(u.Rule))
+		case u.Shadow:
+			fmt.Fprintf(w, "%s: %s comes too late: %s takes what it matches\n", render.Escape(u.Where), render.Escape(u.Rule), render.Escape(r.plan.Uses[u.LostTo].Where))
+		case verbose:
+			fmt.Fprintf(w, "%s: %s decides %s\n", render.Escape(u.Where), render.Escape(u.Rule), counted(u.Tensors, "tensor"))
+		}
+	}
+	r.writePlan(w, verbose)
+	return nil
+}
+
+// writeKept lists the tensors that no rule matches, folded.
+func (r *renaming) writeKept(w io.Writer) {
+	var names []string
+	for name := range r.plan.Unmatched() {
+		names = append(names, name)
+	}
+	for _, g := range rename.Fold(len(names), func(i int) (string, string) { return names[i], "" }) {
+		fmt.Fprintf(w, "  no rule: %s  x%d\n", render.Escape(g.Name), len(g.Members))
+	}
+}
+
+// changesTable has what the plan changes, with layers folded.
+func changesTable(plan *rename.Plan) *render.Table {
+	return &render.Table{
+		Columns: []render.Column{
+			{Title: "NAME", Cut: render.CutMiddle},
+			{Title: "BECOMES", Cut: render.CutMiddle},
+			{Title: "COUNT", Right: true},
+		},
+		Rows: func(yield func([]render.Cell) bool) {
+			for _, c := range foldPlan(plan) {
+				to := render.Text(c.to).In(render.Green)
+				switch c.action {
+				case rename.Drop:
+					to = render.Text("(dropped: " + c.reason + ")").In(render.Yellow)
+				case rename.Change:
+					to = render.Text("(needs its bytes moved)").In(render.Red)
+				}
+				if !yield([]render.Cell{render.Text(c.from), to, render.Text(fmt.Sprintf("x%d", c.count))}) {
+					return
+				}
+			}
+		},
+	}
+}
+
+// writeRows writes the plan, and what was done, for programs.
+func (r *renaming) writeRows(w io.Writer, s render.Style) error {
+	f := render.Format(r.options.format)
+	t := rowsTable(r.plan)
+	if f != render.JSON {
+		return t.Write(w, f, s)
+	}
+	d := render.NewDocument(w)
+	d.Field("source", r.checkpoint.Path)
+	d.Field("format", r.checkpoint.Format)
+	d.Field("map", r.options.mapName)
+	d.Field("summary", r.plan.Summary())
+	render.List(d, "rules", r.plan.Uses)
+	d.Rows("tensors", t)
+	d.Rows("unmatched", &render.Table{
+		Columns: []render.Column{{Key: "name"}},
+		Rows: func(yield func([]render.Cell) bool) {
+			for name := range r.plan.Unmatched() {
+				if !yield([]render.Cell{render.Text(name)}) {
+					return
+				}
+			}
+		},
+	})
+	render.List(d, "problems", r.plan.Problems)
+	render.List(d, "left_behind", r.plan.LeftBehind())
+	r.writeJSON(d)
+	return d.Close()
+}
+
+// rowsTable has one row for every tensor that does not stay as it is.
+func rowsTable(plan *rename.Plan) *render.Table {
+	return &render.Table{
+		Columns: []render.Column{{Key: "from"}, {Key: "to"}, {Key: "action"}, {Key: "rule"}, {Key: "reason"}},
+		Rows: func(yield func([]render.Cell) bool) {
+			for i := range plan.Rows {
+				row := &plan.Rows[i]
+				if row.Action == rename.Keep {
+					continue
+				}
+				cells := []render.Cell{render.Text(row.From), render.Null(), render.Text(row.Action.String()), render.Null(), render.Null()}
+				if row.Action == rename.Move {
+					cells[1] = render.Text(row.To)
+				}
+				if row.Rule >= 0 {
+					cells[3] = render.Text(plan.Uses[row.Rule].Where)
+				}
+				if row.Reason != "" {
+					cells[4] = render.Text(row.Reason)
+				}
+				if !yield(cells) {
+					return
+				}
+			}
+		},
+	}
+}

@@ -1,0 +1,379 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// A writing is how a command that changes checkpoints does so, and where the
+// result goes. Without a destination it says what it would do.
+type writing struct {
+	format   string
+	output   string
+	inPlace  bool
+	dryRun   bool
+	check    bool
+	force    bool
+	verify   string
+	headroom int64
+	workers  int
+	progress
+}
+
+func (o *writing) addFlags(cmd *cobra.Command) {
+	var formats []string
+	for _, f := range render.Formats() {
+		formats = append(formats, string(f))
+	}
+	f := cmd.Flags()
+	f.VarP(newChoice(&o.format, formats...), "format", "f", "form of the answer: table, json, jsonl, csv or tsv")
+	complete(cmd, "format", formats...)
+	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
+	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
+	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would change")
+	f.BoolVar(&o.force, "force", false, "allow an existing destination, a link in place, one member of a set; never the loss of a tensor")
+	verify := []string{"auto", "full", "sampled", "none"}
+	f.Var(newChoice(&o.verify, verify...), "verify", "compare the data before and after: full (every tensor's digest), sampled, none, or auto: full where data is copied")
+	complete(cmd, "verify", verify...)
+	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes for later renames between header and data")
+	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: chosen by the processors)")
+	o.progress.addFlags(cmd)
+}
+
+// usage finds flags that contradict each other.
+func (o *writing) usage() error {
+	switch {
+	case o.inPlace && o.output != "":
+		return errors.New("-o and --in-place exclude each other")
+	case o.headroom < 0:
+		return fmt.Errorf("--headroom %d: it cannot be negative", o.headroom)
+	case o.workers < 0:
+		return fmt.Errorf("-j %d: the number of files to work on at once cannot be negative", o.workers)
+	}
+	return nil
+}
+
+// destined reports whether the user has said where the result is to go.
+func (o *writing) destined() bool { return o.inPlace || o.output != "" }
+
+// writes reports whether anything is to be written.
+func (o *writing) writes() bool { return o.destined() && !o.dryRun && !o.check }
+
+func (o *writing) options() *rewrite.Options {
+	r := &rewrite.Options{Output: o.output, Force: o.force, Headroom: o.headroom, Workers: o.workers}
+	if o.verify != "auto" {
+		r.Verify = rewrite.Verify(o.verify)
+	}
+	return r
+}
+
+// open opens the one checkpoint that path names. When it is to be changed in
+// place, and an earlier change was interrupted, that one is ended first.
+func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *checkpoint.Checkpoint, error) {
+	if o.inPlace && o.writes() && rewrite.Pending(path) {
+		outcome, err := rewrite.Recover(ctx, path)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.note("%s: an earlier rewrite had been interrupted; it is %s now", path, outcome)
+	}
+	in, err := (&reading{workers: o.workers}).open(ctx, p, []string{path})
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := o.theCheckpoint(ctx, p, in, path)
+	if err != nil {
+		in.close()
+		return nil, nil, err
+	}
+	in.validate()
+	return in, c, nil
+}
+
+func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, path string) (*checkpoint.Checkpoint, error) {
+	if len(in.checkpoints) != 1 {
+		var b strings.Builder
+		for _, c := range in.checkpoints {
+			fmt.Fprintf(&b, "\n  %s", c.Path)
+		}
+		return nil, fmt.Errorf("%s holds %s, and one at a time is changed; name one:%s", path, counted(len(in.checkpoints), "checkpoint"), &b)
+	}
+	c := in.checkpoints[0]
+	set, err := c.Set(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if set != "" && !o.force {
+		if o.destined() {
+			return nil, fmt.Errorf("%s is one file of the set %s; name the set, or use --force to leave the others as they are", path, set)
+		}
+		p.note("%s is one file of the set %s, whose other files and index keep their names", path, set)
+	}
+	return c, nil
+}
+
+// A rewriting is a job and what became of it.
+type rewriting struct {
+	options *writing
+	// job is nil where there is no destination and the files cannot be changed.
+	job *rewrite.Job
+	// report is nil until the job has run.
+	report *rewrite.Report
+}
+
+// prepare makes the job. Without a destination it is the job in place, of which
+// the user sees what it would cost; what stands in its way is no failure then.
+func (o *writing) prepare(p *program, prepare func(*rewrite.Options) (*rewrite.Job, error)) (*rewriting, error) {
+	r := &rewriting{options: o}
+	job, err := prepare(o.options())
+	switch {
+	case err == nil:
+		r.job = job
+	case o.destined():
+		return nil, err
+	default:
+		p.note("it could not be done in place: %v", err)
+	}
+	return r, nil
+}
+
+func (r *rewriting) close() {
+	if r.job != nil {
+		r.job.Close()
+	}
+}
+
+// refused says what keeps the job from running, and reports whether it is to
+// fail for it.
+func (r *rewriting) refused(p *program) bool {
+	if r.job == nil || len(r.job.Refusals) == 0 {
+		return false
+	}
+	for _, f := range r.job.Refusals {
+		how := ""
+		if f.Forcible {
+			how = " (--force)"
+		}
+		if r.options.destined() {
+			p.say("refused: %v%s", f, how)
+		} else {
+			p.note("in place it would be refused: %v%s", f, how)
+		}
+	}
+	return r.options.destined()
+}
+
+// run carries the job out, with a bar.
+func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
+	in.validated.Wait() // the files are read until then
+	m := &jobMeter{start: func(total int64) *meter { return r.options.meter(p, "rewriting", total) }}
+	report, err := r.job.Run(ctx, m.update)
+	m.end()
+	if err != nil {
+		if rewrite.Pending(r.job.Source) && r.job.Output == "" {
+			return fmt.Errorf("%w\n%s", err, pendingAdvice(r.job.Source))
+		}
+		return err
+	}
+	r.report = report
+	return nil
+}
+
+// A jobMeter shows the progress of a job, which begins again when the file
+// system refuses the way that it took.
+type jobMeter struct {
+	start func(total int64) *meter
+
+	mu   sync.Mutex
+	m    *meter
+	done int64
+}
+
+// update says how many bytes are done in all. Of calls that overtake each other
+// the largest counts.
+func (j *jobMeter) update(done, total int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if done == 0 {
+		if j.m != nil {
+			j.m.end()
+		}
+		j.m, j.done = j.start(total), 0
+	}
+	if more := done - j.done; more > 0 {
+		j.m.add(more)
+		j.done = done
+	}
+}
+
+func (j *jobMeter) end() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.m != nil {
+		j.m.end()
+	}
+}
+
+// writePlan says how the files would get, or get, their new content.
+func (r *rewriting) writePlan(w io.Writer, verbose bool) {
+	j := r.job
+	if j == nil {
+		return
+	}
+	var steps []rewrite.Step
+	files := make(map[rewrite.Step]int)
+	for _, f := range j.Files {
+		if files[f.Step] == 0 {
+			steps = append(steps, f.Step)
+		}
+		files[f.Step]++
+	}
+	words := make([]string, len(steps))
+	for i, s := range steps {
+		words[i] = fmt.Sprintf("%s (%s)", s, counted(files[s], "file"))
+	}
+	where := "in place"
+	if j.Output != "" {
+		where = "to " + render.Escape(j.Output)
+	}
+	fmt.Fprintf(w, "%s: %s", where, strings.Join(words, ", "))
+	if files[rewrite.Copy] > 0 && j.Free >= 0 {
+		fmt.Fprintf(w, "; needs %s of %s free", render.Size(uint64(j.Need)), render.Size(uint64(j.Free)))
+	}
+	fmt.Fprintln(w)
+	for _, d := range j.Documents {
+		switch {
+		case d.Names > 0:
+			fmt.Fprintf(w, "%s: %s follow\n", render.Escape(d.Name), counted(d.Names, "name"))
+		default:
+			fmt.Fprintf(w, "%s: %s\n", render.Escape(d.Name), counted(len(d.Edits), "edit"))
+			const most = 8
+			for i, e := range d.Edits {
+				if i == most && !verbose {
+					fmt.Fprintf(w, "  and %d more\n", len(d.Edits)-most)
+					break
+				}
+				fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), render.Escape(e.To))
+			}
+		}
+	}
+}
+
+// warnUnfollowed says which texts may mean renamed tensors and stay as they are.
+func (r *rewriting) warnUnfollowed(p *program) {
+	if r.job == nil {
+		return
+	}
+	const most = 8
+	for i, u := range r.job.Unfollowed {
+		if i == most && !p.verbose {
+			p.note("and %d more places (-v shows all)", len(r.job.Unfollowed)-most)
+			return
+		}
+		p.note("left as it is: %v", u)
+	}
+}
+
+// writeReport says what was done, and how it is known that no data changed.
+func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error {
+	files := r.report.Files
+	if len(files) >= manyFiles && !verbose {
+		files = nil
+	}
+	t := &render.Table{
+		Headings: render.Always,
+		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "STEP"}, {Title: "PROOF", Cut: render.CutEnd}},
+		Rows: func(yield func([]render.Cell) bool) {
+			for _, f := range files {
+				if !yield([]render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Text(proofText(f.Step, f.Proof))}) {
+					return
+				}
+			}
+		},
+	}
+	if len(files) > 0 {
+		fmt.Fprintln(w)
+		if err := t.Write(w, render.TableFormat, s); err != nil {
+			return err
+		}
+	}
+	var all rewrite.Proof
+	proven := 0
+	for _, f := range r.report.Files {
+		all.Tensors += f.Proof.Tensors
+		all.Samples += f.Proof.Samples
+		all.Bytes += f.Proof.Bytes
+		if f.Proof.Method != "none" {
+			proven++
+		}
+	}
+	switch {
+	case all.Tensors > 0 && all.Samples > 0:
+		fmt.Fprintf(w, "data unchanged in %s: the SHA-256 of %s and %s are the same\n", counted(proven, "file"), counted(all.Tensors, "tensor"), counted(all.Samples, "sampled block"))
+	case all.Tensors > 0:
+		fmt.Fprintf(w, "data unchanged in %s: the SHA-256 of %s is the same\n", counted(proven, "file"), counted(all.Tensors, "tensor"))
+	case all.Samples > 0:
+		fmt.Fprintf(w, "data unchanged in %s: offsets and %s (%s) are the same\n", counted(proven, "file"), counted(all.Samples, "sampled block"), render.Size(uint64(all.Bytes)))
+	}
+	if r.job.Output == "" {
+		_, err := fmt.Fprintf(w, "done: %s\n", render.Escape(r.report.Output))
+		return err
+	}
+	_, err := fmt.Fprintf(w, "done: %s", render.Escape(r.report.Output))
+	if n := len(r.report.Copied); n > 0 && err == nil {
+		_, err = fmt.Fprintf(w, ", with %s", counted(n, "other file"))
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(w)
+	}
+	return err
+}
+
+func proofText(step rewrite.Step, p rewrite.Proof) string {
+	switch {
+	case step == rewrite.Unchanged:
+		return "not touched"
+	case p.Tensors > 0:
+		return fmt.Sprintf("SHA-256 of %s (%s)", counted(p.Tensors, "tensor"), render.Size(uint64(p.Bytes)))
+	case p.Samples > 0:
+		return fmt.Sprintf("offsets, and %s (%s)", counted(p.Samples, "block"), render.Size(uint64(p.Bytes)))
+	}
+	return "none"
+}
+
+// hint ends a plan that was only shown.
+func (r *rewriting) hint(p *program) {
+	if !r.options.destined() {
+		p.note("nothing was written; --in-place or -o DST carries it out")
+	} else {
+		p.note("nothing was written")
+	}
+}
+
+// writeJSON writes the members that every command which writes has.
+func (r *rewriting) writeJSON(d *render.Document) {
+	d.Field("rewrite", r.job)
+	d.Field("report", r.report)
+}
+
+// warnPending warns that what is read at path may be part old and part new.
+func (p *program) warnPending(path string) {
+	if rewrite.Pending(path) {
+		p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(path))
+	}
+}
+
+func pendingAdvice(path string) string {
+	return fmt.Sprintf("'wtinspect rename --recover %s' makes it whole", path)
+}
