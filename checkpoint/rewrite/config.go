@@ -64,14 +64,18 @@ type move struct {
 }
 
 // editDocument edits the names in a document. Without edits the text is nil.
-func editDocument(file string, text []byte, moves []move) (out []byte, edits []TextEdit, left []Unfollowed, err error) {
+// moves is called when there is a name to follow.
+func editDocument(file string, text []byte, moves func() []move) (out []byte, edits []TextEdit, left []Unfollowed, err error) {
 	doc, err := jsondoc.Parse(file, text)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	f := follower{moves: moves, known: make(map[string]verdict)}
+	f := follower{known: make(map[string]verdict)}
 	var changes []jsondoc.Edit
 	visit := func(n jsondoc.Node, key bool, s string) {
+		if f.moves == nil {
+			f.moves = moves()
+		}
 		v := f.follow(s)
 		switch {
 		case v.reason != "":

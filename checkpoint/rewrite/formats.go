@@ -96,12 +96,94 @@ func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([
 		b = append(b, text...)
 		return append(b, bytes.Repeat([]byte{' '}, int(dataOffset)-len(b))...), nil
 	}
+	e.check = func(header []byte, size int64) error { return checkSafetensors(f, c, header, size) }
 	// An eighth is room for longer names later on.
 	e.fresh = min(roundUp(e.least+e.least/8, align), (safetensors.MaxHeader+8)/align*align)
 	if e.fresh < e.least {
 		e.fresh = roundUp(e.least, 8)
 	}
 	return old, nil
+}
+
+// headed is a file of which only the header is there.
+type headed struct {
+	header []byte
+	size   int64
+}
+
+func (h headed) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= h.size {
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(p)), h.size-off))
+	clear(p[:n])
+	if off < int64(len(h.header)) {
+		copy(p[:n], h.header[off:])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// checkSafetensors reads a new header as any reader would: every tensor that
+// is kept has its new name, its type and shape, and, unless tensors are
+// dropped, its place.
+func checkSafetensors(old *safetensors.File, c change, header []byte, size int64) error {
+	f, err := safetensors.NewFile(headed{header, size}, size)
+	if err != nil {
+		return err
+	}
+	if f.DataOffset() != int64(len(header)) {
+		return fmt.Errorf("the data would begin at byte %d, not %d", f.DataOffset(), len(header))
+	}
+	k := 0
+	for i, t := range old.All() {
+		name, keep := c.name(i)
+		if !keep {
+			continue
+		}
+		if k >= f.Len() {
+			return fmt.Errorf("tensor %q is lost", name)
+		}
+		n := f.At(k)
+		k++
+		moved := n.Begin != t.Begin || n.End != t.End
+		if n.Name != name || n.DType != t.DType || !slices.Equal(n.Shape, t.Shape) || n.End-n.Begin != t.End-t.Begin || moved && !c.drops {
+			return fmt.Errorf("tensor %q is to become %q and would be %q: %v %v [%d,%d]", t.Name, name, n.Name, n.DType, n.Shape, n.Begin, n.End)
+		}
+	}
+	if k != f.Len() {
+		return fmt.Errorf("it has %d tensors and should have %d", f.Len(), k)
+	}
+	if len(c.metadata) == 0 && !slices.Equal(f.Metadata(), old.Metadata()) {
+		return errors.New("the metadata would change")
+	}
+	return nil
+}
+
+// checkGGUF does for GGUF what checkSafetensors does.
+func checkGGUF(want []gguf.Tensor, version uint32, alignment int64, kvs int, header []byte, size int64) error {
+	f, err := gguf.NewFile(headed{header, size}, size)
+	if err != nil {
+		return err
+	}
+	if f.DataOffset != int64(len(header)) || f.Version != version || f.Alignment != alignment {
+		return fmt.Errorf("version %d, alignment %d, data at byte %d; they should be %d, %d and %d", f.Version, f.Alignment, f.DataOffset, version, alignment, len(header))
+	}
+	if n := len(slices.DeleteFunc(slices.Clone(f.KVs), isFiller)); n != kvs {
+		return fmt.Errorf("it has %d metadata entries and should have %d", n, kvs)
+	}
+	if len(f.Tensors) != len(want) {
+		return fmt.Errorf("it has %d tensors and should have %d", len(f.Tensors), len(want))
+	}
+	for i, t := range want {
+		n := f.Tensors[i]
+		if n.Name != t.Name || n.Type != t.Type || n.Offset != t.Offset || !slices.Equal(n.Dims, t.Dims) {
+			return fmt.Errorf("tensor %q would be %q: %v %d at %d", t.Name, n.Name, n.Type, n.Dims, n.Offset)
+		}
+	}
+	return nil
 }
 
 func sortSpans(s []span) {
@@ -247,6 +329,9 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 			err = errNoFit
 		}
 		return b, err
+	}
+	e.check = func(header []byte, size int64) error {
+		return checkGGUF(tensors, f.Version, f.Alignment, len(kvs), header, size)
 	}
 	return old, nil
 }

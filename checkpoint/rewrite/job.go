@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -129,23 +130,32 @@ type FileReport struct {
 
 // A Proof says how the data of a file was shown to be what it was before.
 type Proof struct {
-	// Method is "digests", "samples" or "none".
+	// Method is "digests" when the SHA-256 of every tensor was compared;
+	// "extents" when the data was not copied, its place follows from the
+	// offsets, and sampled blocks were compared; "samples" when it was copied
+	// and sampled blocks were compared; and "none".
 	Method string `json:"method"`
-	// Tensors counts the tensors whose SHA-256 was compared, Samples the
-	// blocks, and Bytes what was compared in all.
-	Tensors int   `json:"tensors"`
+	// Tensors counts the tensors that the proof is about.
+	Tensors int `json:"tensors"`
+	// Samples counts the blocks that were compared, and Bytes what was
+	// compared in all.
 	Samples int   `json:"samples"`
 	Bytes   int64 `json:"bytes"`
 }
 
-func (p proof) public() Proof {
-	out := Proof{Method: "none", Tensors: p.digests, Samples: p.samples, Bytes: p.bytes}
+func (p proof) public(tensors int) Proof {
+	out := Proof{Method: "none", Samples: p.samples, Bytes: p.bytes}
 	switch {
 	case p.digests > 0:
 		out.Method = "digests"
+	case p.stayed:
+		out.Method = "extents"
 	case p.samples > 0:
 		out.Method = "samples"
+	default:
+		return out
 	}
+	out.Tensors = tensors
 	return out
 }
 
@@ -395,7 +405,7 @@ func (j *Job) prepareDocuments(rows []rename.Row) error {
 			return err
 		}
 	}
-	var moves []move
+	moves := sync.OnceValue(func() []move { return movesOf(rows) })
 	for _, name := range documents {
 		path := filepath.Join(j.dir, name)
 		text, st, err := j.readDocument(path)
@@ -404,9 +414,6 @@ func (j *Job) prepareDocuments(rows []rename.Row) error {
 		}
 		if err != nil {
 			return err
-		}
-		if moves == nil {
-			moves = movesOf(rows)
 		}
 		out, edits, left, err := editDocument(path, text, moves)
 		if err != nil {
@@ -627,7 +634,8 @@ func (j *Job) runInPlace(ctx context.Context, tell func(int64)) (*Report, error)
 func (j *Job) report(output string, proofs []proof) *Report {
 	r := &Report{Output: output, Documents: []string{}, Copied: []string{}}
 	for i, f := range j.Files {
-		r.Files = append(r.Files, FileReport{f.Name, f.Step, proofs[i].public()})
+		tensors := tensorsIn(j.checkpoint.Files[i]) - f.Dropped
+		r.Files = append(r.Files, FileReport{f.Name, f.Step, proofs[i].public(tensors)})
 	}
 	for _, d := range j.Documents {
 		r.Documents = append(r.Documents, d.Name)

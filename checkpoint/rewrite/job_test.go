@@ -339,7 +339,7 @@ func TestDocumentsFollow(t *testing.T) {
 		{"adapter_config.json", `{"rank_pattern":{"ln1":8}}`, `{"rank_pattern":{"input_layernorm":8}}`, ""},
 	}
 	for _, tt := range tests {
-		out, _, left, err := editDocument(tt.file, []byte(tt.in), moves)
+		out, _, left, err := editDocument(tt.file, []byte(tt.in), func() []move { return moves })
 		if err != nil {
 			t.Errorf("%s: %v", tt.in, err)
 			continue

@@ -60,7 +60,10 @@ type edit struct {
 	tensors    []span // in the order of their offsets
 	// header returns the new header, dataOffset bytes long, or errNoFit.
 	// No header is shorter than least. A file written anew begins its data at fresh.
-	header       func(dataOffset int64) ([]byte, error)
+	header func(dataOffset int64) ([]byte, error)
+	// check, when not nil, reads a new header back, in front of data of the
+	// right size, and compares what it says with what it is to say.
+	check        func(header []byte, size int64) error
 	least, fresh int64
 	// pieces, when not nil, are the data of the new file, which is then
 	// written anew; otherwise the data stays byte for byte.
@@ -170,6 +173,11 @@ func (e *edit) fits(dataOffset int64) (bool, error) {
 	}
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", e.name, err)
+	}
+	if e.check != nil {
+		if err := e.check(h, dataOffset+e.dataSize()); err != nil {
+			return false, fmt.Errorf("%s: the new header does not say what it should: %w", e.name, err)
+		}
 	}
 	e.newHeader, e.newOffset = h, dataOffset
 	return true, nil

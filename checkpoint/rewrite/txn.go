@@ -38,6 +38,7 @@ type transaction struct {
 
 // proof says how the data of one file was shown to be unchanged.
 type proof struct {
+	stayed  bool  // the data was not copied, and its offsets were checked
 	digests int   // tensors whose digests were compared
 	samples int   // blocks whose digests were compared
 	bytes   int64 // read again for it
@@ -430,6 +431,7 @@ func (t *transaction) prove(ctx context.Context, f file, e *edit, rd reading) (p
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", e.name, err)
 	}
+	p.stayed = t.verify != VerifyNone
 	for _, s := range rd.samples {
 		ok, err := s.holds(f, e.newOffset)
 		if err != nil {
