@@ -13,16 +13,14 @@ import (
 // against somebody who wants two to collide.
 type Fingerprint struct{ Hi, Lo uint64 }
 
-// Add returns the fingerprint of two tensors put together.
-func (f Fingerprint) Add(g Fingerprint) Fingerprint { return f.add(g) }
-
 // IsZero reports that there is none, or that it is of a tensor of no elements.
 func (f Fingerprint) IsZero() bool { return f == Fingerprint{} }
 
 // String is 32 hexadecimal digits.
 func (f Fingerprint) String() string { return fmt.Sprintf("%016x%016x", f.Hi, f.Lo) }
 
-func (f Fingerprint) add(g Fingerprint) Fingerprint {
+// Add returns the fingerprint of two tensors put together.
+func (f Fingerprint) Add(g Fingerprint) Fingerprint {
 	lo, carry := bits.Add64(f.Lo, g.Lo, 0)
 	hi, _ := bits.Add64(f.Hi, g.Hi, carry)
 	return Fingerprint{hi, lo}
@@ -31,7 +29,7 @@ func (f Fingerprint) add(g Fingerprint) Fingerprint {
 // plus adds n times g.
 func (f Fingerprint) plus(g Fingerprint, n uint64) Fingerprint {
 	hi, lo := bits.Mul64(g.Lo, n)
-	return f.add(Fingerprint{hi + g.Hi*n, lo})
+	return f.Add(Fingerprint{hi + g.Hi*n, lo})
 }
 
 // seedOf hashes a type's name by FNV-1a.

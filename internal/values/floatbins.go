@@ -220,7 +220,7 @@ func (k *floatBins) flush() {
 		k.bins[i] = floatBin{}
 		n, lo := b.countSum/countOne, b.countSum%countOne
 		k.count[i] += n
-		k.print = k.print.add(binHash(seed, i, n, lo, b.squares))
+		k.print = k.print.Add(binHash(seed, i, n, lo, b.squares))
 		k.addBin(i, n, lo, b.squares)
 	}
 	k.since = 0
@@ -258,7 +258,7 @@ func (k *floatBins) merge(other kernel) {
 		}
 	}
 	k.sums.merge(&o.sums)
-	k.print = k.print.add(o.print)
+	k.print = k.print.Add(o.print)
 	k.zeros += o.zeros
 	k.posInf += o.posInf
 	k.negInf += o.negInf

@@ -120,6 +120,9 @@ func (m *moments) figures(n uint64) (mean, std, norm float64) {
 	// Variance · n² = n · Σx² - (Σx)².
 	squares.Mul(&squares, count)
 	squares.Sub(&squares, sum.Mul(&sum, &sum))
+	if squares.Sign() < 0 {
+		squares.SetInt64(0) // sums that were rounded, of equal numbers
+	}
 	std = ratio(root(&squares, 2*exp), new(big.Float).SetInt(count), 0)
 	return mean, std, norm
 }

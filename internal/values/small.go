@@ -83,7 +83,7 @@ func fingerprintFloats(t *Type, src []float32) (f Fingerprint) {
 	for _, v := range src {
 		u := math.Float32bits(v)
 		lo := uint64(u & 0xffff)
-		f = f.add(binHash(seed, int(u>>16), 1, lo, lo*lo))
+		f = f.Add(binHash(seed, int(u>>16), 1, lo, lo*lo))
 	}
 	return f
 }

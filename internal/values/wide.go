@@ -28,7 +28,7 @@ func (k *wide) add(src []byte) {
 		part := src[:n*k.typ.BlockBytes]
 		src = src[len(part):]
 		exact := addIntegers(&k.sums, k.typ, part)
-		k.print = k.print.add(fingerprintWide(k.typ, part))
+		k.print = k.print.Add(fingerprintWide(k.typ, part))
 		k.stats.Count += uint64(n)
 		for _, v := range k.buf[:n] {
 			switch {
@@ -80,7 +80,7 @@ func fingerprintWide(t *Type, src []byte) (f Fingerprint) {
 		if t.BlockBytes == 8 {
 			code = le.Uint64(src)
 		}
-		f = f.add(codeHash(seed, code))
+		f = f.Add(codeHash(seed, code))
 	}
 	return f
 }
@@ -102,7 +102,7 @@ func (k *wide) merge(other kernel) {
 	k.stats.Zeros += o.stats.Zeros
 	k.stats.Denormals += o.stats.Denormals
 	k.minValue, k.maxValue = min(k.minValue, o.minValue), max(k.maxValue, o.maxValue)
-	k.print = k.print.add(o.print)
+	k.print = k.print.Add(o.print)
 }
 
 func (k *wide) reset() { *k = wide{typ: k.typ} }
