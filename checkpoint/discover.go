@@ -80,6 +80,9 @@ func (d *finder) find(ref string) error {
 }
 
 func notFound(ref string, err error) error {
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = fmt.Errorf("%s: %w", ref, perr.Err)
+	}
 	dir, base := filepath.Split(ref)
 	l, lerr := list(cmp.Or(dir, "."))
 	switch {

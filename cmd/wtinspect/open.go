@@ -121,13 +121,14 @@ func (in *inputs) finish(p *program, err error) error {
 }
 
 func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults []checkpoint.Fault) {
+	said := make(map[string]bool)
 	for _, f := range c.Files {
 		switch {
 		case f.Err != nil:
-			in.failed = true
+			in.failed, said[f.Path] = true, true
 			p.say("%v", f.Err)
 		case f.Missing && !c.NamesOnly():
-			in.failed = true
+			in.failed, said[f.Path] = true, true
 			p.say("%v", &fs.PathError{Op: "open", Path: f.Path, Err: errMissing})
 		}
 	}
@@ -137,8 +138,11 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 	)
 	for i := range faults {
 		f := &faults[i]
-		if f.Severity == checkpoint.Error && (f.Code == checkpoint.CodeMissingShard || f.Code == checkpoint.CodeNotOpened) && in.failed {
-			continue // said above
+		if said[f.File] {
+			continue
+		}
+		if f.Code == checkpoint.CodeMissingShard && !c.NamesOnly() {
+			in.failed = true // a shard that only the index speaks of
 		}
 		if p.verbose {
 			p.say("%v: %v", f.Severity, f)
