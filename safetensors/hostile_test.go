@@ -119,6 +119,7 @@ func hostileFiles() []hostileCase {
 		{id: "st-080", build: w(`{"DTYPE":"F32","Shape":[1],"data_offsets":[0,4]}`, 4), reject: CodeMissingField},
 		{id: "st-081", build: st(`{"w":`+plain+"}\n", 4), also: []Code{CodePadding}},
 		{id: "st-082", build: raw([]byte("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5368709120\n")), reject: CodeHeaderTooLarge, hint: HintLFSPointer},
+		{id: "st-084 stored", build: raw([]byte("PK\x03\x04data.pkl" + strings.Repeat("a", 60))), reject: CodeHeaderTooLarge, hint: HintZip},
 		{id: "st-084", build: raw([]byte("PK\x03\x04" + strings.Repeat("\x00", 60))), reject: CodeHeaderLength, hint: HintZip},
 		{id: "st-085", build: f32("[NaN]"), reject: CodeHeaderJSON},
 		{id: "st-086", build: w(`"`+strings.Repeat("x", 5<<20)+`"`, 4), reject: CodeHeaderType},

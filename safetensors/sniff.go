@@ -29,12 +29,13 @@ func explain(fault *Fault, head []byte) {
 	if fault.Hint != "" {
 		return
 	}
+	text := head
 	if bytes.IndexByte(head[:min(len(head), lengthSize)], 0) < 0 {
-		// Text: no header length that is in bounds is without a zero byte.
-		head = bytes.ToLower(bytes.TrimLeft(head, " \t\r\n"))
+		// No header length that is in bounds is without a zero byte.
+		text = bytes.ToLower(bytes.TrimLeft(head, " \t\r\n"))
 	}
 	for _, l := range lookalikes {
-		if bytes.HasPrefix(head, []byte(l.prefix)) {
+		if bytes.HasPrefix(head, []byte(l.prefix)) || bytes.HasPrefix(text, []byte(l.prefix)) {
 			fault.Hint = l.hint
 			fault.Detail += "; " + l.detail
 			return
