@@ -24,6 +24,7 @@ type assembly struct {
 	from     []string
 	operands []operand
 	ops      []Op
+	has      func(module string) bool // whether the target has a tensor for it
 }
 
 // assemble takes a group apart into single projections and puts them together
@@ -46,8 +47,6 @@ func (cv *converter) assemble(g *convGroup) error {
 	slices.SortStableFunc(g.members, func(a, b member) int {
 		return cmp.Or(cmp.Compare(partRank(a.role), partRank(b.role)), slices.Compare(a.index, b.index))
 	})
-	// The tensors go out in the order that the target's parts have, so that
-	// each target takes a run of them.
 	a := &assembly{cv: cv}
 	_, a.leaf = cutLeaf(first.role)
 	a.index = first.index
@@ -67,14 +66,14 @@ func (cv *converter) assemble(g *convGroup) error {
 		a.from = append(a.from, m.name)
 		a.operands = append(a.operands, o)
 	}
-	if err := a.split(); err != nil {
-		return err
+	roles := cv.targets(first.role)
+	a.has = func(module string) bool { return slices.Contains(roles, module+"."+a.leaf) }
+	for _, step := range []func() error{a.stack, a.split, a.rope, a.join, a.unstack} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	a.order()
-	if err := a.rope(); err != nil {
-		return err
-	}
-	return a.put()
+	return a.name()
 }
 
 // partRank orders the parts of a whole.
@@ -208,26 +207,56 @@ func (cv *converter) value(keys ...string) (int64, bool) {
 	return 0, false
 }
 
-// order brings the operands of one part together, numbers ascending, by
-// ordering the move's sources; operands that came of one split stay where the
-// split put them, and are gathered by put.
-func (a *assembly) order() {
-	if len(a.ops) > 0 {
-		return
-	}
+// stacks reports whether the target holds a numbered module only as one of a
+// stack.
+func (a *assembly) stacks(o operand) bool {
+	return o.number >= 0 && !a.reaches(o.module) && a.reaches(stackedModule(o.module))
+}
+
+// unstacks is the reverse of stacks.
+func (a *assembly) unstacks(module string) bool {
+	one, stacked := oneModule(module)
+	return stacked && !a.reaches(module) && a.reaches(one)
+}
+
+// stack puts numbered tensors into one. It comes before everything else, so
+// that a thousand experts are split or joined once.
+func (a *assembly) stack() error {
+	// A run of one part for a stack; the parts of one number for a join.
 	perm := make([]int, len(a.operands))
 	for i := range perm {
 		perm[i] = i
 	}
 	slices.SortStableFunc(perm, func(x, y int) int {
 		ox, oy := a.operands[x], a.operands[y]
-		return cmp.Or(cmp.Compare(partRank(ox.module+".weight"), partRank(oy.module+".weight")), cmp.Compare(ox.number, oy.number))
+		part, number := cmp.Compare(partRank(ox.module+"."+a.leaf), partRank(oy.module+"."+a.leaf)), cmp.Compare(ox.number, oy.number)
+		if a.stacks(ox) {
+			return cmp.Or(part, number)
+		}
+		return cmp.Or(number, part)
 	})
 	from, operands := make([]string, len(perm)), make([]operand, len(perm))
 	for i, p := range perm {
 		from[i], operands[i] = a.from[p], a.operands[p]
 	}
 	a.from, a.operands = from, operands
+	for i := 0; i < len(a.operands); i++ {
+		o := a.operands[i]
+		if !a.stacks(o) {
+			continue
+		}
+		n := 1
+		for i+n < len(a.operands) && a.operands[i+n].module == o.module && a.operands[i+n].number == o.number+n {
+			n++
+		}
+		if o.number != 0 || i+n < len(a.operands) && a.operands[i+n].module == o.module {
+			return a.cv.refuse(o.name, "the %ss are not numbered from 0 without a gap", lastIndexName(a.cv.from, o.module+"."+a.leaf))
+		}
+		a.ops = append(a.ops, Op{Kind: OpStack, Index: i, Count: n})
+		o.module, o.number = stackedModule(o.module), -1
+		a.operands = slices.Replace(a.operands, i, i+n, o)
+	}
+	return nil
 }
 
 // rope reorders the rows of queries and keys.
@@ -252,45 +281,16 @@ func (a *assembly) rope() error {
 	return nil
 }
 
-// put makes the target's tensors out of the operands.
-func (a *assembly) put() error {
+// join puts together what the target fuses.
+func (a *assembly) join() error {
 	cv := a.cv
-	roles := cv.targets(a.operands[0].module + "." + a.leaf)
-	has := func(module string) bool { return slices.Contains(roles, module+"."+a.leaf) }
-
-	// Experts are stacked or taken apart first.
 	for i := 0; i < len(a.operands); i++ {
 		o := a.operands[i]
-		one, stacked := oneModule(o.module)
-		switch {
-		case stacked && !cv.reaches(has, o.module) && cv.reaches(has, one):
-			n, err := cv.experts(o, a)
-			if err != nil {
-				return err
-			}
-			a.ops = append(a.ops, Op{Kind: OpUnstack, Index: i, Count: 1, Axis: 0, Sizes: ones(n)})
-			out := make([]operand, n)
-			for e := range out {
-				out[e] = operand{module: one, number: e, transposed: o.transposed, rows: o.rows, name: o.name}
-			}
-			a.operands = slices.Replace(a.operands, i, i+1, out...)
-			i += n - 1
-		case o.number >= 0 && !cv.reaches(has, o.module) && cv.reaches(has, stackedModule(o.module)):
-			n := 1
-			for i+n < len(a.operands) && a.operands[i+n].module == o.module && a.operands[i+n].number == o.number+n {
-				n++
-			}
-			if o.number != 0 || i+n < len(a.operands) && a.operands[i+n].module == o.module {
-				return cv.refuse(o.name, "the %ss are not numbered from 0 without a gap", lastIndexName(cv.from, o.module+"."+a.leaf))
-			}
-			a.ops = append(a.ops, Op{Kind: OpStack, Index: i, Count: n})
-			o.module, o.number = stackedModule(o.module), -1
-			a.operands = slices.Replace(a.operands, i, i+n, o)
+		has := a.has
+		if a.unstacks(o.module) {
+			// It is joined as a stack and taken apart later.
+			has = func(module string) bool { one, _ := oneModule(module); return a.has(one) }
 		}
-	}
-	// Then what the target fuses is joined.
-	for i := 0; i < len(a.operands); i++ {
-		o := a.operands[i]
 		if has(o.module) {
 			continue
 		}
@@ -298,29 +298,57 @@ func (a *assembly) put() error {
 		if whole == "" {
 			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
 		}
-		at := make([]int, len(names))
-		for j, n := range names {
-			at[j] = slices.IndexFunc(a.operands, func(p operand) bool { return p.module == n && p.number == o.number })
-			if at[j] < 0 {
-				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, n)
-			}
-		}
 		op := Op{Kind: OpConcat, Index: i, Count: len(names), Axis: a.axis(o)}
 		w := operand{module: whole, number: o.number, transposed: o.transposed, name: o.name}
 		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
 			return err
 		}
+		for j, n := range names {
+			if i+j >= len(a.operands) || a.operands[i+j].module != n || a.operands[i+j].number != o.number {
+				missing := n
+				if o.module != names[0] {
+					missing = names[0]
+				}
+				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, missing)
+			}
+		}
 		if op.Layout == UpFirst {
 			op.Layout = Contiguous
-			slices.Reverse(at)
-		}
-		if !a.gather(i, at) {
-			return cv.refuse(o.name, "the parts of %s do not lie in order", whole)
+			a.ops = append(a.ops, Op{Kind: OpSwap, Index: i, Count: 2})
 		}
 		a.ops = append(a.ops, op)
 		a.operands = slices.Replace(a.operands, i, i+len(names), w)
 	}
-	// Last the orientation, and the new names.
+	return nil
+}
+
+// unstack takes stacks apart.
+func (a *assembly) unstack() error {
+	for i := 0; i < len(a.operands); i++ {
+		o := a.operands[i]
+		if !a.unstacks(o.module) {
+			continue
+		}
+		n, err := a.cv.experts(o)
+		if err != nil {
+			return err
+		}
+		one, _ := oneModule(o.module)
+		a.ops = append(a.ops, Op{Kind: OpUnstack, Index: i, Count: 1, Sizes: ones(n)})
+		out := make([]operand, n)
+		for e := range out {
+			out[e] = operand{module: one, number: e, transposed: o.transposed, name: o.name}
+		}
+		a.operands = slices.Replace(a.operands, i, i+1, out...)
+		i += n - 1
+	}
+	return nil
+}
+
+// name turns the operands round where the target does and gives them their new
+// names.
+func (a *assembly) name() error {
+	cv := a.cv
 	move := Move{From: a.from}
 	for i, o := range a.operands {
 		want := cv.to.storage(o.module, a.leaf).transposed && a.leaf == "weight"
@@ -340,17 +368,17 @@ func (a *assembly) put() error {
 		move.To = append(move.To, name)
 	}
 	move.Ops = a.ops
-	cv.out.Moves = append(cv.out.Moves, a.divide(move)...)
+	cv.out.Moves = append(cv.out.Moves, divide(move)...)
 	return nil
 }
 
-// reaches reports whether the target has a module, or one that it is fused
-// into.
-func (cv *converter) reaches(has func(string) bool, module string) bool {
-	if has(module) {
+// reaches reports whether the target has a module, or one that it is fused into
+// or a part of.
+func (a *assembly) reaches(module string) bool {
+	if a.has(module) || slices.ContainsFunc(parts(module), a.has) {
 		return true
 	}
-	whole, _ := wholeOf(module, has)
+	whole, _ := wholeOf(module, a.has)
 	return whole != ""
 }
 
@@ -366,40 +394,10 @@ func wholeOf(module string, has func(string) bool) (whole string, names []string
 	return "", nil
 }
 
-// gather moves the operands of a join next to each other. Only sources that no
-// operation has touched can change places.
-func (a *assembly) gather(first int, at []int) bool {
-	contiguous := true
-	for j, p := range at {
-		if p != first+j {
-			contiguous = false
-		}
-	}
-	if contiguous {
-		return true
-	}
-	if len(a.ops) > 0 || len(a.from) != len(a.operands) {
-		return false
-	}
-	rest := make([]int, 0, len(a.operands))
-	for i := first; i < len(a.operands); i++ {
-		if !slices.Contains(at, i) {
-			rest = append(rest, i)
-		}
-	}
-	order := append(slices.Clone(at), rest...)
-	from, operands := slices.Clone(a.from), slices.Clone(a.operands)
-	for i, p := range order {
-		from[first+i], operands[first+i] = a.from[p], a.operands[p]
-	}
-	a.from, a.operands = from, operands
-	return true
-}
-
 // divide cuts a move into those that share no operand, so that a tensor that
 // only changes its name is not held up by its neighbours, and each expert can
 // be joined on its own.
-func (a *assembly) divide(m Move) []Move {
+func divide(m Move) []Move {
 	// Which sources meet: operands carry the number of a source, and the
 	// operations that join them join the sources.
 	parent := make([]int, len(m.From))
@@ -472,6 +470,8 @@ func (o *Op) apply(operands []int) []int {
 		}
 	case OpUnstack:
 		n = len(o.Sizes)
+	case OpSwap:
+		n = 2
 	}
 	results := make([]int, n)
 	for i := range results {
@@ -481,7 +481,7 @@ func (o *Op) apply(operands []int) []int {
 }
 
 // experts returns how many tensors a stack holds.
-func (cv *converter) experts(o operand, a *assembly) (int, error) {
+func (cv *converter) experts(o operand) (int, error) {
 	n, ok := cv.value("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_layer")
 	if !ok || n <= 0 || n > 1<<16 {
 		e := cv.refuse(o.name, "the number of experts is not known")

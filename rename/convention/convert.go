@@ -18,6 +18,20 @@ func quote(s string) string { return strconv.Quote(s) }
 //
 // The error is a *RefusalError.
 func Convert(from, to *Convention, tensors iter.Seq[Named], cfg *Config) (*Conversion, error) {
+	cv, err := newConverter(from, to, cfg)
+	if err != nil {
+		return nil, err
+	}
+	list := slices.Collect(tensors)
+	at, err := cv.locate(list)
+	if err != nil {
+		return nil, err
+	}
+	return cv.run(list, at)
+}
+
+// newConverter refuses what cannot be converted whatever the tensors.
+func newConverter(from, to *Convention, cfg *Config) (*converter, error) {
 	if cfg == nil {
 		cfg = new(Config)
 	}
@@ -31,9 +45,12 @@ func Convert(from, to *Convention, tensors iter.Seq[Named], cfg *Config) (*Conve
 		return nil, cv.refuse("", "no model is known to use both; %s is of %s, %s of %s",
 			from.Name, strings.Join(from.Families, ", "), to.Name, strings.Join(to.Families, ", "))
 	}
-	if err := cv.read(slices.Collect(tensors)); err != nil {
-		return nil, err
-	}
+	return cv, nil
+}
+
+// run converts tensors whose places are known.
+func (cv *converter) run(list []Named, at []located) (*Conversion, error) {
+	cv.gather(list, at)
 	for _, g := range cv.groups {
 		if err := cv.convert(g); err != nil {
 			return nil, err
@@ -78,8 +95,16 @@ func (cv *converter) refuse(tensor, format string, args ...any) *RefusalError {
 	return &RefusalError{From: cv.from.Name, To: cv.to.Name, Tensor: tensor, Reason: fmt.Sprintf(format, args...)}
 }
 
-// read finds the role of every tensor and gathers the groups.
-func (cv *converter) read(tensors []Named) error {
+// A located tensor has its place in the source convention.
+type located struct {
+	tensor    *Tensor // nil when the convention does not know it
+	index     []int
+	companion companionSuffix
+	debris    bool
+}
+
+// locate finds the role of every tensor, whatever stands around the names.
+func (cv *converter) locate(tensors []Named) ([]located, error) {
 	reg := newRegistry([]*Convention{cv.from})
 	templates, _ := reg.fold(slices.Values(tensors))
 	id := &identification{reg: reg, cfg: cv.cfg, res: new(Result), subjects: gather(templates)}
@@ -87,7 +112,7 @@ func (cv *converter) read(tensors []Named) error {
 	id.look()
 	e := id.evaluate(0, make([]bool, len(id.subjects)))
 	if e == nil || e.covered == 0 {
-		return cv.refuse("", "no tensor has a name of %s", cv.from.Name)
+		return nil, cv.refuse("", "no tensor has a name of %s", cv.from.Name)
 	}
 	type found struct {
 		tensor int32
@@ -99,42 +124,52 @@ func (cv *converter) read(tensors []Named) error {
 			byRaw[t.raw] = append(byRaw[t.raw], found{e.tensor[i], t})
 		}
 	}
+	out := make([]located, len(tensors))
+	var buf []byte
+	var nums []int32
+	for i, n := range tensors {
+		buf, nums = normalize(buf[:0], nums[:0], n.Name)
+		for _, f := range byRaw[string(buf)] {
+			if f.t.mask != 0 && literalKey(nums, f.t.mask) != literalKey(f.t.nums, f.t.mask) {
+				continue
+			}
+			out[i].companion, out[i].debris = f.t.companion, f.t.debris
+			if f.tensor < 0 {
+				break
+			}
+			t := &cv.from.tensors[f.tensor]
+			if len(nums) < len(t.base.parts) {
+				break
+			}
+			if index, ok := t.base.match(nums[len(nums)-len(t.base.parts):]); ok {
+				out[i].tensor, out[i].index = t, index
+			}
+			break
+		}
+	}
+	return out, nil
+}
+
+// gather brings the tensors of one place together.
+func (cv *converter) gather(tensors []Named, at []located) {
 	type place struct{ group, member int }
 	groups := make(map[string]int)
 	places := make(map[string]place)
-	var buf []byte
-	var nums []int32
-	for _, n := range tensors {
-		buf, nums = normalize(buf[:0], nums[:0], n.Name)
-		var f found
-		for _, f = range byRaw[string(buf)] {
-			if f.t.mask == 0 || literalKey(nums, f.t.mask) == literalKey(f.t.nums, f.t.mask) {
-				break
-			}
-		}
-		if f.tensor < 0 || f.t == nil {
-			if f.t != nil && f.t.debris {
-				cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, bufferReason})
-			} else {
-				cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
-			}
+	for i, n := range tensors {
+		l := at[i]
+		switch {
+		case l.tensor == nil && l.debris:
+			cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, bufferReason})
 			continue
-		}
-		t := &cv.from.tensors[f.tensor]
-		if len(nums) < len(t.base.parts) {
+		case l.tensor == nil:
 			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
 			continue
 		}
-		index, ok := t.base.match(nums[len(nums)-len(t.base.parts):])
-		if !ok {
-			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
-			continue
+		whole, common := groupOf(l.tensor.Role), l.index
+		if isNumbered(l.tensor.Role) {
+			common = common[:len(common)-1]
 		}
-		whole, whole1 := groupOf(t.Role), index
-		if isNumbered(t.Role) {
-			whole1 = index[:len(index)-1]
-		}
-		key := whole + fmt.Sprint(whole1)
+		key := whole + fmt.Sprint(common)
 		gi, ok := groups[key]
 		if !ok {
 			gi = len(cv.groups)
@@ -142,21 +177,20 @@ func (cv *converter) read(tensors []Named) error {
 			cv.groups = append(cv.groups, &convGroup{role: whole})
 		}
 		g := cv.groups[gi]
-		mkey := t.Role + fmt.Sprint(index)
+		mkey := l.tensor.Role + fmt.Sprint(l.index)
 		p, ok := places[mkey]
 		if !ok {
 			p = place{gi, len(g.members)}
 			places[mkey] = p
-			g.members = append(g.members, member{role: t.Role, index: index, buffer: t.Buffer})
+			g.members = append(g.members, member{role: l.tensor.Role, index: l.index, buffer: l.tensor.Buffer})
 		}
 		m := &g.members[p.member]
-		if f.t.companion.kind == noCompanion {
+		if l.companion.kind == noCompanion {
 			m.name, m.shape = n.Name, n.Shape
 		} else {
-			m.companions = append(m.companions, companionName{n.Name, f.t.companion})
+			m.companions = append(m.companions, companionName{n.Name, l.companion})
 		}
 	}
-	return nil
 }
 
 const bufferReason = "a buffer, derivable from the configuration"

@@ -161,6 +161,8 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				order = append(order, rows...)
 			}
 			out = []tensorValue{v.rows(o.Axis, order)}
+		case OpSwap:
+			out = []tensorValue{in[1], in[0]}
 		case OpReshape:
 			if size(o.Shape) != size(v.shape) {
 				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
@@ -319,6 +321,8 @@ func TestConvertThereAndBack(t *testing.T) {
 		{"qwen3_moe-hf", []string{"qwen3_moe-stacked-hf", "qwen3_moe-mlx", "qwen3moe-gguf"}},
 		{"qwen2-hf", []string{"qwen2-gguf", "llama-megatron", "llama-litgpt"}},
 		{"gemma-hf", []string{"gemma-google", "gemma-gguf"}},
+		{"mixtral-mistral", []string{"mixtral-megatron", "mixtral-mlx"}},
+		{"mixtral-megatron", []string{"mixtral-mlx", "llama-gguf"}},
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawModel(t)
@@ -344,8 +348,11 @@ func TestConvertThereAndBack(t *testing.T) {
 		default:
 			source = m.llama(false)
 		}
-		if tt.from == "llama-meta" {
-			source = convertValues(t, "llama-hf", "llama-meta", source, m.config())
+		switch tt.from {
+		case "llama-meta":
+			source = convertValues(t, "llama-hf", tt.from, source, m.config())
+		case "mixtral-mistral", "mixtral-megatron":
+			source = convertValues(t, "mixtral-hf", tt.from, m.moe("block_sparse_moe.gate.weight", "block_sparse_moe.experts.%d.", [3]string{"w1.weight", "w3.weight", "w2.weight"}), m.config())
 		}
 		there := convertValues(t, tt.from, to, source, m.config())
 		back := convertValues(t, to, tt.from, there, m.config())

@@ -193,6 +193,10 @@ type evaluation struct {
 func (e *evaluation) distance() int { return max(len(e.missing), len(e.extra)) }
 
 func (r *registry) identify(tensors iter.Seq[Named], cfg *Config) *Result {
+	return r.examine(tensors, cfg).res
+}
+
+func (r *registry) examine(tensors iter.Seq[Named], cfg *Config) *identification {
 	if cfg == nil {
 		cfg = new(Config)
 	}
@@ -203,7 +207,7 @@ func (r *registry) identify(tensors iter.Seq[Named], cfg *Config) *Result {
 	id.survey(templates)
 	id.look()
 	id.judge()
-	return res
+	return id
 }
 
 // gather brings companions to the weight they belong to.
@@ -239,6 +243,9 @@ type identification struct {
 	subjects []*subject
 	byConv   map[int32][]hit
 	flat     bool // names are kohya's
+
+	best *evaluation // the convention chosen, also where it is not claimed
+	tied []*evaluation
 }
 
 // survey notes what the names show before any convention is looked at.
@@ -346,14 +353,19 @@ func cutFlat(normal string) (prefix, rest string, ok bool) {
 func (id *identification) evaluate(conv int32, taken []bool) *evaluation {
 	c := id.reg.list[conv]
 	hits := id.byConv[conv]
-	count := make(map[string]int)
+	count, above := make(map[string]int), make(map[string]int)
 	for _, h := range hits {
 		if taken[h.subject] || id.subjects[h.subject].debris {
 			continue
 		}
 		if c.Base == "" || !c.tensors[h.tensor].absolute {
 			count[h.prefix]++
+		} else {
+			above[h.prefix+c.Base]++
 		}
+	}
+	if len(count) == 0 {
+		count = above // a shard that holds nothing but the head
 	}
 	if len(count) == 0 {
 		return nil

@@ -82,6 +82,7 @@ func (id *identification) nearest(list []*evaluation) {
 // settle writes a choice into the result, as far as it can be claimed.
 func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*evaluation) {
 	res := id.res
+	id.best, id.tied = best, ties
 	c := id.reg.list[best.conv]
 	counted := 0
 	for _, s := range id.subjects {

@@ -8,6 +8,7 @@ const (
 	OpConcat      OpKind = "concat"       // several operands into one along an axis
 	OpStack       OpKind = "stack"        // several operands into one with a new first axis
 	OpUnstack     OpKind = "unstack"      // the inverse of stack
+	OpSwap        OpKind = "swap"         // exchange two operands
 	OpTranspose   OpKind = "transpose"    // exchange the last two axes
 	OpPermute     OpKind = "permute"      // reorder the rows that rotary embedding pairs
 	OpOffset      OpKind = "offset"       // add a constant

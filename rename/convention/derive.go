@@ -1,0 +1,166 @@
+package convention
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// A DerivedRule is what happens to one kind of tensor, or to several that go
+// together, in patterns instead of names.
+type DerivedRule struct {
+	From []string `json:"from"`
+	To   []string `json:"to,omitempty"`
+	// Ops are the operations by kind; their parameters come from a checkpoint.
+	Ops    []OpKind `json:"ops,omitempty"`
+	Drop   string   `json:"drop,omitempty"`
+	Refuse string   `json:"refuse,omitempty"`
+	// Optional is set when a checkpoint may lack the tensors.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// A Derivation is the conversion between two conventions without a checkpoint:
+// the rules of a map.
+type Derivation struct {
+	From  string        `json:"from"`
+	To    string        `json:"to"`
+	Rules []DerivedRule `json:"rules"`
+}
+
+// By says what the conversion takes: "names", "bytes", or "refused" when that of
+// a tensor that every checkpoint has cannot be derived.
+func (d *Derivation) By() string {
+	by := "names"
+	for i := range d.Rules {
+		switch r := &d.Rules[i]; {
+		case r.Refuse != "" && !r.Optional:
+			return "refused"
+		case len(r.Ops) > 0:
+			by = "bytes"
+		}
+	}
+	return by
+}
+
+// sampleNumbers stand for the configuration of a model where only the kinds of
+// operations matter.
+var sampleNumbers = map[string]int64{
+	"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "hidden_size": 32, "num_local_experts": 1,
+	"qk_nope_head_dim": 4, "v_head_dim": 4, "kv_lora_rank": 8,
+}
+
+// Derive works out the rules from one convention to another. The error is a
+// *RefusalError when there is no conversion at all.
+func Derive(from, to *Convention) (*Derivation, error) {
+	numbers := sampleNumbers
+	if cmp.Or(from.Layout.QKV, Contiguous) == PerHead || to.Layout.QKV == PerHead {
+		numbers = cloneWith(sampleNumbers, "num_key_value_heads", 4)
+	}
+	cfg := &Config{Value: func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}
+	d := &Derivation{From: from.Name, To: to.Name}
+	// Each group is converted by itself, so that one refusal does not hide
+	// what the others need.
+	var wholes []string
+	byWhole := make(map[string][]Named)
+	pattern := make(map[string]string)
+	for i := range from.tensors {
+		t := &from.tensors[i]
+		if from.byRole[t.Role] != i {
+			continue
+		}
+		name, ok := t.Pattern.format(make([]int, len(t.Pattern.holes)))
+		if !ok {
+			continue
+		}
+		pattern[name] = t.Pattern.text
+		whole := groupOf(t.Role)
+		if byWhole[whole] == nil {
+			wholes = append(wholes, whole)
+		}
+		byWhole[whole] = append(byWhole[whole], Named{Name: name})
+	}
+	for _, whole := range wholes {
+		// A convention that knows a whole and its parts stores one or the
+		// other; both are shown.
+		for _, sample := range alternatives(from, byWhole[whole]) {
+			c, err := newConverter(from, to, cfg)
+			if err != nil {
+				return nil, err
+			}
+			at := make([]located, len(sample))
+			for i, n := range sample {
+				id, _ := from.Parse(n.Name)
+				at[i] = located{tensor: &from.tensors[from.byRole[id.Role]], index: id.Index}
+			}
+			cv, err := c.run(sample, at)
+			var refusal *RefusalError
+			if errors.As(err, &refusal) {
+				rule := DerivedRule{Refuse: refusal.Reason, Optional: true}
+				for i, n := range sample {
+					rule.From = append(rule.From, pattern[n.Name])
+					rule.Optional = rule.Optional && at[i].tensor.Optional
+				}
+				d.Rules = append(d.Rules, rule)
+				continue
+			}
+			for _, dropped := range cv.Dropped {
+				d.Rules = append(d.Rules, DerivedRule{From: []string{pattern[dropped.Name]}, Drop: dropped.Reason})
+			}
+			for _, m := range cv.Moves {
+				rule := DerivedRule{}
+				for _, n := range m.From {
+					rule.From = append(rule.From, pattern[n])
+				}
+				for _, n := range m.To {
+					rule.To = append(rule.To, to.patternOf(n))
+				}
+				for _, o := range m.Ops {
+					rule.Ops = append(rule.Ops, o.Kind)
+				}
+				d.Rules = append(d.Rules, rule)
+			}
+		}
+	}
+	return d, nil
+}
+
+func cloneWith(m map[string]int64, key string, value int64) map[string]int64 {
+	out := make(map[string]int64, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	out[key] = value
+	return out
+}
+
+// alternatives divides a group's samples into those that a checkpoint holds
+// together.
+func alternatives(c *Convention, names []Named) [][]Named {
+	var fused, apart, stacked []Named
+	for _, n := range names {
+		id, _ := c.Parse(n.Name)
+		module, _ := cutLeaf(id.Role)
+		_, isStack := oneModule(module)
+		switch {
+		case isStack && slices.ContainsFunc(names, func(o Named) bool { p, _ := c.Parse(o.Name); return isNumbered(p.Role) }):
+			stacked = append(stacked, n)
+		case len(parts(module)) > 0 || strings.HasSuffix(module, "attn.kv_b"):
+			fused = append(fused, n)
+		default:
+			apart = append(apart, n)
+		}
+	}
+	return slices.DeleteFunc([][]Named{apart, fused, stacked}, func(s []Named) bool { return len(s) == 0 })
+}
+
+// patternOf gives the pattern of one of the convention's names.
+func (c *Convention) patternOf(name string) string {
+	normal, nums := normalize(nil, nil, name)
+	for _, i := range c.byNormal[string(normal)] {
+		if _, ok := c.tensors[i].Pattern.match(nums); ok {
+			return c.tensors[i].Pattern.text
+		}
+	}
+	return name
+}

@@ -1,0 +1,193 @@
+package convention
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// An Explanation says why a name is mapped, or is not.
+type Explanation struct {
+	Name string `json:"name"`
+	// Convention and Role are what the name is in the checkpoint's convention,
+	// "" when it is nothing in it.
+	Convention string `json:"convention,omitempty"`
+	Role       string `json:"role,omitempty"`
+	// Reasons are sentences, the most telling first.
+	Reasons []string `json:"reasons"`
+	// Known lists the conventions that know the name, or its end.
+	Known []string `json:"known,omitempty"`
+}
+
+// Why explains one name among the tensors of a checkpoint, which need not hold
+// it: a loader's message may ask for a tensor that is not there.
+func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error) {
+	s, err := builtin()
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Name: name}
+	say := func(format string, args ...any) { x.Reasons = append(x.Reasons, fmt.Sprintf(format, args...)) }
+	id := s.reg.examine(tensors, cfg)
+	present := false
+	for n := range tensors {
+		if n.Name == name {
+			present = true
+			break
+		}
+	}
+	normal, nums := normalize(nil, nil, name)
+	clean := s.reg.clean(string(normal))
+	var c *Convention
+	if id.best != nil && id.res.Convention != "" {
+		c = s.byName[id.res.Convention]
+		x.Convention = c.Name
+		if r, ok := s.role(c, id.best.prefix, clean.normal, nums); ok {
+			x.Role = r
+		}
+	}
+	switch {
+	case c == nil:
+		say("the checkpoint follows no convention that is known; the nearest is %s, %d templates away", id.res.Nearest.Convention, id.res.Nearest.TemplatesAway)
+	case x.Role != "" && clean.companion.kind == noCompanion && len(clean.wrappers) == 0:
+		say("in %s it is %s", c.Name, x.Role)
+	}
+	if len(clean.wrappers) > 0 {
+		say("%s is a wrapper that a training framework left in the name; without it the name is %s", strings.Join(clean.wrappers, " and "), fill(clean.normal, nums))
+	}
+	switch clean.companion.kind {
+	case quantWeight, quantCompanion:
+		say("%q belongs to the quantised weight %s: of scheme %s", clean.companion.leaf, fill(clean.normal, nums), strings.Join(schemesWith(clean.companion.leaf), " or "))
+	case adapterPart:
+		say("%q is a part of an adapter (%s) for %s", clean.companion.leaf, clean.companion.dialect, fill(clean.normal, nums))
+	case legacyLeaf:
+		say("%q is an old spelling of %q", clean.companion.leaf, clean.companion.means)
+	}
+	if clean.debris {
+		say("it is a buffer, derivable from the configuration; loaders leave it out")
+	}
+	if c != nil && x.Role != "" {
+		if _, module, _ := c.vocab.split(x.Role); module == "head" {
+			if present {
+				say("a model with a tied head does not want it: it shares the token embedding")
+			} else {
+				say("it is not stored where the head is tied to the token embedding")
+			}
+		}
+		i := c.byRole[x.Role]
+		if !present && !c.tensors[i].Optional {
+			say("%s requires it, and the checkpoint lacks it", c.Name)
+		}
+	}
+	x.Known = s.knownTo(clean.normal, nums)
+	if x.Role == "" && len(x.Known) > 0 && !clean.debris {
+		say("it is a name of %s", summary(x.Known))
+	}
+	if x.Role == "" && c != nil {
+		if near := nearestTemplate(c, clean.normal); near != "" {
+			say("the nearest name of %s is %s", c.Name, near)
+		}
+	}
+	if len(x.Reasons) == 0 {
+		say("no convention knows it")
+	}
+	return x, nil
+}
+
+// role finds a name's role in a convention that stands below a prefix.
+func (s *set) role(c *Convention, prefix, normal string, nums []int32) (string, bool) {
+	for i := range c.tensors {
+		t := &c.tensors[i]
+		p := &t.base
+		rest, ok := strings.CutSuffix(normal, p.normal)
+		if !ok || len(nums) < len(p.parts) {
+			continue
+		}
+		if t.absolute && c.Base != "" {
+			if !strings.HasPrefix(prefix, rest) {
+				continue
+			}
+		} else if rest != prefix {
+			continue
+		}
+		if _, ok := p.match(nums[len(nums)-len(p.parts):]); ok {
+			return t.Role, true
+		}
+	}
+	return "", false
+}
+
+// knownTo lists the conventions that have a name, with or without a prefix of
+// its own.
+func (s *set) knownTo(normal string, nums []int32) []string {
+	var out []string
+	suffixes(normal, func(start int) bool {
+		if start > 0 && strings.Count(normal[start:], ".") < 2 {
+			return false
+		}
+		for _, r := range s.reg.refs[normal[start:]] {
+			c := s.list[r.conv]
+			p := &c.tensors[r.tensor].base
+			if len(nums) >= len(p.parts) && literalsAgree(p, nums[len(nums)-len(p.parts):]) && !slices.Contains(out, c.Name) {
+				out = append(out, c.Name)
+			}
+		}
+		return true
+	})
+	slices.Sort(out)
+	return out
+}
+
+func schemesWith(leaf string) []string {
+	var out []string
+	for _, q := range loadCompanions().quant {
+		if (q.Weight == leaf || slices.Contains(q.Leaves, leaf)) && !slices.Contains(out, q.Scheme) {
+			out = append(out, q.Scheme)
+		}
+	}
+	return out
+}
+
+func summary(names []string) string {
+	if len(names) > 6 {
+		return strings.Join(names[:6], ", ") + fmt.Sprintf(" and %d others", len(names)-6)
+	}
+	return strings.Join(names, ", ")
+}
+
+// nearestTemplate finds the pattern that differs in the fewest letters, if they
+// are few.
+func nearestTemplate(c *Convention, normal string) string {
+	best, text := len(normal)/3+1, ""
+	for i := range c.tensors {
+		p := &c.tensors[i].Pattern
+		if d := distance(normal, p.normal, best); d < best {
+			best, text = d, p.text
+		}
+	}
+	return text
+}
+
+// distance is Levenshtein's, up to a limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit || len(a) > 512 {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], d
+		}
+	}
+	return min(row[len(b)], limit)
+}
