@@ -45,18 +45,29 @@ func products2(d float32) [4]float32 { return [4]float32{d * 8, d * 25, d * 43} 
 // signed8 writes the eight values of an IQ2 grid entry; bit j of signs negates
 // the j-th.
 func signed8(y *[8]float32, entry uint16, signs uint32, t *[4]float32) {
-	for j := range 8 {
-		v := math.Float32bits(t[entry>>(2*j)&3])
-		y[j] = math.Float32frombits(v ^ signs>>j<<31)
-	}
+	e := uint32(entry)
+	y[0] = flip(t[e&3], signs<<31)
+	y[1] = flip(t[e>>2&3], signs<<30)
+	y[2] = flip(t[e>>4&3], signs<<29)
+	y[3] = flip(t[e>>6&3], signs<<28)
+	y[4] = flip(t[e>>8&3], signs<<27)
+	y[5] = flip(t[e>>10&3], signs<<26)
+	y[6] = flip(t[e>>12&3], signs<<25)
+	y[7] = flip(t[e>>14&3], signs<<24)
 }
 
 // signed4 writes the four values of an IQ3 grid entry.
 func signed4(y *[4]float32, entry uint16, signs uint32, t *[8]float32) {
-	for j := range 4 {
-		v := math.Float32bits(t[entry>>(3*j)&7])
-		y[j] = math.Float32frombits(v ^ signs>>j<<31)
-	}
+	e := uint32(entry)
+	y[0] = flip(t[e&7], signs<<31)
+	y[1] = flip(t[e>>3&7], signs<<30)
+	y[2] = flip(t[e>>6&7], signs<<29)
+	y[3] = flip(t[e>>9&7], signs<<28)
+}
+
+// flip negates v where the top bit of sign is set.
+func flip(v float32, sign uint32) float32 {
+	return math.Float32frombits(math.Float32bits(v) ^ sign&(1<<31))
 }
 
 // evenSigns completes seven sign bits by an eighth that makes their number even.
@@ -158,9 +169,15 @@ func products1(dl float32, down bool) [4]float32 {
 }
 
 func values8(y *[8]float32, entry uint16, t *[4]float32) {
-	for j := range 8 {
-		y[j] = t[entry>>(2*j)&3]
-	}
+	e := uint32(entry)
+	y[0] = t[e&3]
+	y[1] = t[e>>2&3]
+	y[2] = t[e>>4&3]
+	y[3] = t[e>>6&3]
+	y[4] = t[e>>8&3]
+	y[5] = t[e>>10&3]
+	y[6] = t[e>>12&3]
+	y[7] = t[e>>14&3]
 }
 
 func decodeIQ1_S(dst []float32, src []byte) {
