@@ -40,7 +40,8 @@ type Comparison struct {
 
 // Difference is how two tensors differ as numbers. Two NaN are equal, as are
 // two infinities of one sign; a number and NaN differ, as do a number and an
-// infinity, and neither counts in RelRMS and Cosine.
+// infinity, and neither counts in RelRMS and Cosine. 64-bit integers beyond 2^53
+// are compared as the float64s they round to.
 type Difference struct {
 	Count  uint64 // numbers compared
 	Differ uint64 // of them, those that are not equal
@@ -168,7 +169,7 @@ func (w *comparer) do(ctx context.Context, j *job[Comparison], part, from, to in
 	}
 	d := newDiffer(p)
 	for i := from; i < to && ctx.Err() == nil; i++ {
-		a, b, err := w.read(p, i*j.plan.chunk, j.plan.chunk, st)
+		a, b, err := w.read(p, i*j.plan.chunk, j.plan.chunk, &d)
 		if err != nil {
 			st.errs[part] = err
 			return
@@ -185,7 +186,8 @@ func (w *comparer) do(ctx context.Context, j *job[Comparison], part, from, to in
 
 // read returns the chunk at an element or byte of both tensors, in little-endian
 // order, and nil when it need not be compared.
-func (w *comparer) read(p *Pair, at, n int64, st *pairState) (a, b []byte, err error) {
+func (w *comparer) read(p *Pair, at, n int64, d *differ) (a, b []byte, err error) {
+	st := w.state
 	var bytes [2][]byte
 	for side, s := range []*Section{&p.A, &p.B} {
 		at, n := at, n
@@ -214,6 +216,9 @@ func (w *comparer) read(p *Pair, at, n int64, st *pairState) (a, b []byte, err e
 			at := at
 			if p.typed() {
 				at = at / int64(p.A.Type.BlockElems) * int64(p.A.Type.BlockBytes)
+			}
+			if d.first < 0 {
+				d.first = at + int64(i)
 			}
 			lower(&st.first, at+int64(i))
 		}
@@ -279,27 +284,24 @@ func (w *comparer) end(j *job[Comparison], _ int64, last bool) *Comparison {
 		return nil
 	}
 	p, st := &w.pairs[j.index], w.state
-	for _, err := range st.errs {
-		if err != nil {
+	total := newDiffer(p)
+	for i := range st.parts {
+		if err := st.errs[i]; err != nil {
 			return &Comparison{Err: err}
 		}
-	}
-	c := &Comparison{First: -1}
-	if p.sameCode() {
-		a, b := p.A.Data.Size(), p.B.Data.Size()
-		if a != b {
-			lower(&st.first, min(a, b))
+		total.merge(&st.parts[i])
+		if total.first >= 0 && !st.values {
+			break // what else was read depends on the other workers
 		}
-		if first := st.first.Load(); first < math.MaxInt64 {
-			c.First = first
+	}
+	c := &Comparison{First: total.first}
+	if p.sameCode() {
+		if a, b := p.A.Data.Size(), p.B.Data.Size(); c.First < 0 && a != b {
+			c.First = min(a, b)
 		}
 		c.Equal = c.First < 0
 	}
 	if st.values {
-		total := newDiffer(p)
-		for i := range st.parts {
-			total.merge(&st.parts[i])
-		}
 		d := total.difference()
 		c.Difference = &d
 	}
@@ -309,6 +311,7 @@ func (w *comparer) end(j *job[Comparison], _ int64, last bool) *Comparison {
 // differ adds up how numbers differ. Its sums are of float64s in the order of
 // the numbers within a part, and of the parts.
 type differ struct {
+	first              int64 // byte that differs; -1 is none
 	count, differ, nan uint64
 	maxAbs             float64
 	maxAt              uint64
@@ -318,10 +321,11 @@ type differ struct {
 }
 
 func newDiffer(p *Pair) differ {
+	d := differ{first: -1}
 	if !p.typed() {
-		return differ{}
+		return d
 	}
-	d := differ{roundA: p.A.Type.rounds(), roundB: p.B.Type.rounds()}
+	d.roundA, d.roundB = p.A.Type.rounds(), p.B.Type.rounds()
 	d.bRoundsA, d.aRoundsB = d.roundB != nil, d.roundA != nil
 	return d
 }
@@ -372,6 +376,9 @@ func (d *differ) differs(a, b float64, at uint64) {
 }
 
 func (d *differ) merge(o *differ) {
+	if d.first < 0 {
+		d.first = o.first
+	}
 	d.count += o.count
 	d.differ += o.differ
 	d.nan += o.nan

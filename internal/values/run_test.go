@@ -344,6 +344,38 @@ func TestEquality(t *testing.T) {
 	}
 }
 
+// What lies behind the first difference is not looked at, readable or not; what
+// lies before it is.
+func TestEqualityErrors(t *testing.T) {
+	const size = splitBytes + 3*partBytes
+	same := make([]byte, size)
+	for _, c := range []struct {
+		differ, fail int
+		first        int64
+	}{
+		{10, size / 2, 10},
+		{size / 2, size / 2, -1},
+		{size - 1, 20, -1},
+		{chunkBytes, chunkBytes + 1, -1},
+		{chunkBytes, 2 * chunkBytes, chunkBytes},
+	} {
+		other := slices.Clone(same)
+		other[c.differ] = 1
+		for _, workers := range []int{1, 4} {
+			broken := io.NewSectionReader(failing{int64(c.fail), io.EOF}, 0, size)
+			p := Pair{Section{Name: "a", Data: broken}, section("b", nil, other)}
+			got := comparePairs(t, []Pair{p}, PairOptions{Workers: workers})[0]
+			if c.first < 0 {
+				if !errors.Is(got.Err, io.ErrUnexpectedEOF) {
+					t.Errorf("%+v: %+v", c, got)
+				}
+			} else if got.Err != nil || got.First != c.first {
+				t.Errorf("%+v: %+v", c, got)
+			}
+		}
+	}
+}
+
 // bytesOf encodes numbers as F32 or F64.
 func bytesOf(t *Type, numbers []float64) (b []byte) {
 	for _, v := range numbers {
