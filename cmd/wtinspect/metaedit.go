@@ -156,7 +156,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 			return fmt.Errorf("no metadata has the key %q%s", e.Key, nearestKeys([]metadata{old}, e.Key))
 		}
 	}
-	r, err := o.prepare(p, func(opts *rewrite.Options) (*rewrite.Job, error) {
+	r, err := o.prepare(p, c, func(opts *rewrite.Options) (*rewrite.Job, error) {
 		return rewrite.PrepareMetadata(ctx, c, edits, opts)
 	})
 	if err != nil {
@@ -166,7 +166,8 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 	f := render.Format(o.format)
 	edited := editsTable(c, &old, edits, p.terminal)
 	if f == render.TableFormat {
-		if err := edited.Write(p.stdout, f, p.style()); err != nil {
+		// A reader that goes away does not keep the work from being done.
+		if err := written(edited.Write(p.stdout, f, p.style())); err != nil {
 			return err
 		}
 		r.writePlan(p.stdout, p.verbose)
@@ -183,17 +184,14 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 		d.Field("format", c.Format)
 		d.Rows("metadata", edited)
 		r.writeJSON(d)
-		if err := d.Close(); err != nil {
-			return errors.Join(failure, err)
-		}
+		err = d.Close()
 	case f != render.TableFormat:
-		if err := edited.Write(p.stdout, f, p.style()); err != nil {
-			return errors.Join(failure, err)
-		}
+		err = edited.Write(p.stdout, f, p.style())
 	case r.report != nil:
-		if err := r.writeReport(p.stdout, p.style(), p.verbose); err != nil {
-			return err
-		}
+		err = r.writeReport(p.stdout, p.style(), p.verbose)
+	}
+	if err := written(err); err != nil {
+		return errors.Join(failure, err)
 	}
 	changes := r.job == nil || slices.ContainsFunc(r.job.Files, func(f rewrite.File) bool { return f.Step != rewrite.Unchanged })
 	switch {

@@ -163,19 +163,17 @@ type renaming struct {
 func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	o, table := r.options, render.Format(r.options.format) == render.TableFormat
 	refused := len(r.plan.Problems) > 0
+	var failure error
 	if !refused {
-		var err error
-		r.rewriting, err = o.prepare(p, func(opts *rewrite.Options) (*rewrite.Job, error) {
+		r.rewriting, failure = o.prepare(p, r.checkpoint, func(opts *rewrite.Options) (*rewrite.Job, error) {
 			opts.Strict = o.strict
 			return rewrite.Prepare(ctx, r.checkpoint, r.plan, opts)
 		})
-		if err != nil {
-			return err
-		}
 		defer r.close()
 	}
 	if table {
-		if err := r.writeTable(p.stdout, p.style(), p.verbose); err != nil {
+		// A reader that goes away does not keep the work from being done.
+		if err := written(r.writeTable(p.stdout, p.style(), p.verbose)); err != nil {
 			return err
 		}
 	}
@@ -188,17 +186,16 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 		p.note("%v", &f)
 	}
 
-	var failure error
-	if o.writes() && !refused {
+	if o.writes() && !refused && failure == nil {
 		failure = r.write(ctx, p, in)
 	}
 	switch {
 	case !table:
-		if err := r.writeRows(p.stdout, p.style()); err != nil {
+		if err := written(r.writeRows(p.stdout, p.style())); err != nil {
 			return errors.Join(failure, err)
 		}
 	case r.report != nil:
-		if err := r.writeReport(p.stdout, p.style(), p.verbose); err != nil {
+		if err := written(r.writeReport(p.stdout, p.style(), p.verbose)); err != nil {
 			return err
 		}
 	}
@@ -264,7 +261,7 @@ func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
 		words = append(words, fmt.Sprintf("%s would have to change", render.Grouped(uint64(sum.Changed))))
 	}
 	kept := fmt.Sprintf("%s kept", render.Grouped(uint64(sum.Kept)))
-	if sum.Unmatched > 0 && sum.Unmatched <= sum.Kept {
+	if 0 < sum.Unmatched && sum.Unmatched < sum.Kept {
 		kept += fmt.Sprintf(" (%s without a rule)", render.Grouped(uint64(sum.Unmatched)))
 	}
 	words = append(words, kept)
@@ -274,18 +271,41 @@ func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
 	if verbose {
 		r.writeKept(w)
 	}
-	for i := range r.plan.Uses {
-		switch u := &r.plan.Uses[i]; {
-		case u.Unused():
-			fmt.Fprintf(w, "%s: %s matches nothing\n", render.Escape(u.Where), render.Escape(u.Rule))
-		case u.Shadow:
-			fmt.Fprintf(w, "%s: %s comes too late: %s takes what it matches\n", render.Escape(u.Where), render.Escape(u.Rule), render.Escape(r.plan.Uses[u.LostTo].Where))
-		case verbose:
-			fmt.Fprintf(w, "%s: %s decides %s\n", render.Escape(u.Where), render.Escape(u.Rule), counted(u.Tensors, "tensor"))
-		}
-	}
+	r.writeRules(w, verbose)
 	r.writePlan(w, verbose)
 	return nil
+}
+
+// writeRules says which rules have no effect. A map that is built in serves
+// many checkpoints, and has some for each.
+func (r *renaming) writeRules(w io.Writer, verbose bool) {
+	const most = 8
+	said, more := 0, 0
+	for i := range r.plan.Uses {
+		u := &r.plan.Uses[i]
+		var what string
+		switch {
+		case u.Unused():
+			what = "matches nothing"
+		case u.Shadow:
+			what = fmt.Sprintf("comes too late: %s takes what it matches", r.plan.Uses[u.LostTo].Where)
+		}
+		switch {
+		case verbose && what == "":
+			what = "decides " + counted(u.Tensors, "tensor")
+		case verbose:
+		case what == "" || !isMapFile(r.options.mapName):
+			continue
+		case said == most:
+			more++
+			continue
+		}
+		said++
+		fmt.Fprintln(w, render.EscapeMessage(fmt.Sprintf("%s: %s %s", u.Where, u.Rule, what)))
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "and %s more without effect (-v shows all)\n", counted(more, "rule"))
+	}
 }
 
 // writeKept lists the tensors that no rule matches, folded.

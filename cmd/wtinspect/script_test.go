@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,7 +15,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
@@ -28,6 +32,10 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	fixture DST SRC           builds a checkpoint from the text in SRC: a file, or
 //	                          a directory when the text has file lines
 //
+// The variable TESTDATA is the directory of the files that packages share, and
+// the condition [grows] says that the file system makes room in front of data
+// without copying it.
+//
 // A run that exits 0 succeeds; "! wtinspect" expects any other code.
 func TestScripts(t *testing.T) {
 	dir, err := os.Getwd()
@@ -39,7 +47,14 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("TESTDATA", filepath.Join(dir, "..", "..", "testdata"))
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "grows" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return grows(t)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"wtinspect": runProgram,
@@ -88,6 +103,32 @@ func checkCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got := ts.Getenv(codeVariable); got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// grows renames a tensor to a name that does not fit, and reports whether its
+// data were left alone.
+func grows(t *testing.T) (bool, error) {
+	path := fixture.File(t, "model.safetensors", "tensor w F32 [65536]")
+	rel, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		return false, err
+	}
+	defer rel.Close()
+	m := &rename.Map{Rules: []rename.Rule{{From: []*rename.Pattern{rename.Exactly("w")}}}}
+	to, err := rename.CompileTemplate(strings.Repeat("long", 100), m.Rules[0].From[0])
+	if err != nil {
+		return false, err
+	}
+	m.Rules[0].To = []*rename.Template{to}
+	job, err := rewrite.Prepare(t.Context(), rel.Checkpoints[0], rename.NewPlan(m, []string{"w"}, rename.Safetensors()), nil)
+	if err != nil {
+		return false, err
+	}
+	report, err := job.Run(t.Context(), nil)
+	if err != nil {
+		return false, err
+	}
+	return report.Files[0].Step != rewrite.Copy, nil
 }
 
 func buildFixture(ts *testscript.TestScript, neg bool, args []string) {

@@ -86,7 +86,9 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 		if err != nil {
 			return nil, nil, err
 		}
-		p.note("%s: an earlier rewrite had been interrupted; it is %s now", path, outcome)
+		if outcome != rewrite.Nothing {
+			p.note("%s: an earlier rewrite had been interrupted, and is %s now", path, outcome)
+		}
 	}
 	in, err := (&reading{workers: o.workers}).open(ctx, p, []string{path})
 	if err != nil {
@@ -133,19 +135,19 @@ type rewriting struct {
 }
 
 // prepare makes the job. Without a destination it is the job in place, of which
-// the user sees what it would cost; what stands in its way is no failure then.
-func (o *writing) prepare(p *program, prepare func(*rewrite.Options) (*rewrite.Job, error)) (*rewriting, error) {
+// the user sees what it would cost.
+func (o *writing) prepare(p *program, c *checkpoint.Checkpoint, prepare func(*rewrite.Options) (*rewrite.Job, error)) (*rewriting, error) {
 	r := &rewriting{options: o}
-	job, err := prepare(o.options())
-	switch {
-	case err == nil:
-		r.job = job
-	case o.destined():
-		return nil, err
-	default:
-		p.note("it could not be done in place: %v", err)
+	if c.NamesOnly() && !o.destined() {
+		return r, nil
 	}
-	return r, nil
+	job, err := prepare(o.options())
+	if errors.Is(err, rewrite.ErrPending) && !o.destined() {
+		p.note("it could not be done in place: %v", err)
+		return r, nil
+	}
+	r.job = job
+	return r, err
 }
 
 func (r *rewriting) close() {
