@@ -29,9 +29,13 @@ type change struct {
 	total int64
 }
 
-// align is where the data of a new safetensors file begins a multiple of: a
-// page, which lets readers map it, and later renames be written in place.
-const align = 4096
+// pageSize is what the data of a new safetensors file begins at a multiple of,
+// which lets readers map it, and file systems share it.
+const pageSize = 4096
+
+// maxAlignment is far above what any writer uses, and what hostile files may
+// make of the memory for a header.
+const maxAlignment = 1 << 20
 
 // fileEdit makes the edit of one file of a checkpoint. src is the open file.
 func fileEdit(cf *checkpoint.File, src io.ReaderAt, st stat, c change) (*edit, error) {
@@ -63,7 +67,7 @@ func fileEdit(cf *checkpoint.File, src io.ReaderAt, st stat, c change) (*edit, e
 
 func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]byte, error) {
 	old := f.Header()
-	e.dataOffset, e.headerAt = f.DataOffset(), 8
+	e.dataOffset, e.headerAt, e.align = f.DataOffset(), 8, 1
 	end := uint64(max(0, e.old.Size-e.dataOffset))
 	for _, t := range f.All() {
 		if t.Begin <= t.End && t.End <= end {
@@ -98,7 +102,7 @@ func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([
 	}
 	e.check = func(header []byte, size int64) error { return checkSafetensors(f, c, header, size) }
 	// An eighth is room for longer names later on.
-	e.fresh = min(roundUp(e.least+e.least/8, align), (safetensors.MaxHeader+8)/align*align)
+	e.fresh = min(roundUp(e.least+e.least/8, pageSize), (safetensors.MaxHeader+8)/pageSize*pageSize)
 	if e.fresh < e.least {
 		e.fresh = roundUp(e.least, 8)
 	}
@@ -256,11 +260,15 @@ func renameHeader(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]by
 }
 
 func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) {
+	// Headers are held in memory, with the padding before the data.
+	if f.Alignment > maxAlignment {
+		return nil, fmt.Errorf("an alignment of %d bytes is not supported; the limit is %d", f.Alignment, maxAlignment)
+	}
 	old, err := f.Header()
 	if err != nil {
 		return nil, err
 	}
-	e.dataOffset = min(f.DataOffset, e.old.Size)
+	e.dataOffset, e.align = min(f.DataOffset, e.old.Size), f.Alignment
 	tensors := make([]gguf.Tensor, 0, len(f.Tensors))
 	var kept []int
 	e.unchanged = !c.drops && len(c.metadata) == 0

@@ -65,6 +65,7 @@ type edit struct {
 	// right size, and compares what it says with what it is to say.
 	check        func(header []byte, size int64) error
 	least, fresh int64
+	align        int64 // the data begins at a multiple of it; a power of two
 	// pieces, when not nil, are the data of the new file, which is then
 	// written anew; otherwise the data stays byte for byte.
 	pieces []piece
@@ -132,10 +133,10 @@ func (e *edit) choose(ft features, inPlace bool, headroom int64) error {
 	e.step = Copy
 	at := e.fresh
 	if headroom > 0 {
-		if at > math.MaxInt64-headroom-4096 {
+		if at > math.MaxInt64/2-headroom {
 			return fmt.Errorf("%s: headroom of %d bytes is too large", e.name, headroom)
 		}
-		at = roundUp(max(e.least+headroom, at), 4096)
+		at = roundUp(max(e.least+headroom, at), max(pageSize, e.align))
 	}
 	ok, err := e.fits(at)
 	if err == nil && !ok {
@@ -148,14 +149,14 @@ func (e *edit) choose(ft features, inPlace bool, headroom int64) error {
 	return err
 }
 
-// grow looks for a data offset that is whole blocks, at least so many, behind
-// the present one.
+// grow looks for a data offset that is whole blocks behind the present one, at
+// least so many, and aligned as the format wants.
 func (e *edit) grow(blocks, headroom int64) (bool, error) {
-	block := e.block
-	blocks = max(blocks, (e.least+max(headroom, 0)-e.dataOffset+block-1)/block)
+	unit := max(e.block, e.align)
+	blocks = max(blocks, (e.least+max(headroom, 0)-e.dataOffset+unit-1)/unit)
 	// A filler that needs a few bytes more fits one block further on.
 	for _, k := range []int64{blocks, blocks + 1} {
-		if ok, err := e.fits(e.dataOffset + k*block); ok || err != nil {
+		if ok, err := e.fits(e.dataOffset + k*unit); ok || err != nil {
 			return ok, err
 		}
 	}
