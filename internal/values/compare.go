@@ -315,7 +315,7 @@ type differ struct {
 	count, differ, nan uint64
 	maxAbs             float64
 	maxAt              uint64
-	diff2, a2, b2, ab  float64
+	products
 	roundB, roundA     func(float64, float64) bool
 	bRoundsA, aRoundsB bool
 }
@@ -333,46 +333,70 @@ func newDiffer(p *Pair) differ {
 // same adds numbers that are the same on both sides.
 func (d *differ) same(x []float64) {
 	d.count += uint64(len(x))
+	var sum float64
 	for _, v := range x {
 		if v-v == 0 {
-			s := v * v
-			d.a2 += s
-			d.b2 += s
-			d.ab += s
+			sum += v * v
 		}
 	}
+	d.a2 += sum
+	d.b2 += sum
+	d.ab += sum
 }
 
+// add adds numbers two by two, so that the sums of one need not wait for those
+// of the other.
 func (d *differ) add(x, y []float64, at uint64) {
 	d.count += uint64(len(x))
 	y = y[:len(x)]
-	for i, a := range x {
-		b := y[i]
-		diff := a - b
-		if diff != 0 && (a == a || b == b) {
-			if a != b {
-				d.differs(a, b, at+uint64(i))
-			}
+	var s, t products
+	i := 0
+	for ; i+1 < len(x); i += 2 {
+		a, b := x[i], y[i]
+		if a-b != 0 {
+			a, b = d.look(a, b, at+uint64(i))
 		}
-		if diff-diff == 0 {
-			d.diff2 += diff * diff
-			d.a2 += a * a
-			d.b2 += b * b
-			d.ab += a * b
+		s = s.plus(a, b)
+		a, b = x[i+1], y[i+1]
+		if a-b != 0 {
+			a, b = d.look(a, b, at+uint64(i)+1)
 		}
+		t = t.plus(a, b)
 	}
+	if i < len(x) {
+		s = s.plus(d.look(x[i], y[i], at+uint64(i)))
+	}
+	d.diff2 += s.diff2 + t.diff2
+	d.a2 += s.a2 + t.a2
+	d.b2 += s.b2 + t.b2
+	d.ab += s.ab + t.ab
 }
 
-// differs adds two numbers that are not equal, or of which one is NaN.
-func (d *differ) differs(a, b float64, at uint64) {
-	d.differ++
-	if a != a || b != b {
-		d.nan++
-	} else if abs := math.Abs(a - b); abs > d.maxAbs {
-		d.maxAbs, d.maxAt = abs, at
+// products are sums of products.
+type products struct{ diff2, a2, b2, ab float64 }
+
+// plus adds those of two numbers. By value: the sums stay in registers.
+func (p products) plus(a, b float64) products {
+	return products{p.diff2 + (a-b)*(a-b), p.a2 + a*a, p.b2 + b*b, p.ab + a*b}
+}
+
+// look takes in two numbers that may differ or not be finite, and returns what
+// enters the sums: the numbers, or zeros.
+func (d *differ) look(a, b float64, at uint64) (float64, float64) {
+	if a != b && (a == a || b == b) {
+		d.differ++
+		if a != a || b != b {
+			d.nan++
+		} else if abs := math.Abs(a - b); abs > d.maxAbs {
+			d.maxAbs, d.maxAt = abs, at
+		}
+		d.bRoundsA = d.bRoundsA && d.roundB(a, b)
+		d.aRoundsB = d.aRoundsB && d.roundA(b, a)
 	}
-	d.bRoundsA = d.bRoundsA && d.roundB(a, b)
-	d.aRoundsB = d.aRoundsB && d.roundA(b, a)
+	if diff := a - b; diff-diff != 0 {
+		return 0, 0
+	}
+	return a, b
 }
 
 func (d *differ) merge(o *differ) {
