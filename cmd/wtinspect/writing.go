@@ -298,7 +298,11 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "STEP"}, {Title: "PROOF", Cut: render.CutEnd}},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, f := range files {
-				if !yield([]render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Text(proofText(f.Step, f.Proof))}) {
+				proof := proofText(f.Proof)
+				if f.Step == rewrite.Unchanged {
+					proof = "not touched"
+				}
+				if !yield([]render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Text(proof)}) {
 					return
 				}
 			}
@@ -310,23 +314,10 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 			return err
 		}
 	}
-	var all rewrite.Proof
-	proven := 0
-	for _, f := range r.report.Files {
-		all.Tensors += f.Proof.Tensors
-		all.Samples += f.Proof.Samples
-		all.Bytes += f.Proof.Bytes
-		if f.Proof.Method != "none" {
-			proven++
-		}
-	}
-	switch {
-	case all.Tensors > 0 && all.Samples > 0:
-		fmt.Fprintf(w, "data unchanged in %s: the SHA-256 of %s and %s are the same\n", counted(proven, "file"), counted(all.Tensors, "tensor"), counted(all.Samples, "sampled block"))
-	case all.Tensors > 0:
-		fmt.Fprintf(w, "data unchanged in %s: the SHA-256 of %s is the same\n", counted(proven, "file"), counted(all.Tensors, "tensor"))
-	case all.Samples > 0:
-		fmt.Fprintf(w, "data unchanged in %s: offsets and %s (%s) are the same\n", counted(proven, "file"), counted(all.Samples, "sampled block"), render.Size(uint64(all.Bytes)))
+	if text := r.proven(); text != "" {
+		fmt.Fprintf(w, "the data is the same: %s\n", text)
+	} else if r.options.verify == string(rewrite.VerifyNone) {
+		fmt.Fprintln(w, "the data was not compared")
 	}
 	if r.job.Output == "" {
 		_, err := fmt.Fprintf(w, "done: %s\n", render.Escape(r.report.Output))
@@ -342,16 +333,43 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 	return err
 }
 
-func proofText(step rewrite.Step, p rewrite.Proof) string {
-	switch {
-	case step == rewrite.Unchanged:
-		return "not touched"
-	case p.Tensors > 0:
-		return fmt.Sprintf("SHA-256 of %s (%s)", counted(p.Tensors, "tensor"), render.Size(uint64(p.Bytes)))
-	case p.Samples > 0:
-		return fmt.Sprintf("offsets, and %s (%s)", counted(p.Samples, "block"), render.Size(uint64(p.Bytes)))
+// proven adds up the proofs of the files.
+func (r *rewriting) proven() string {
+	sums := make(map[string]*rewrite.Proof)
+	for _, f := range r.report.Files {
+		if f.Step == rewrite.Unchanged {
+			continue
+		}
+		sum := sums[f.Proof.Method]
+		if sum == nil {
+			sum = &rewrite.Proof{Method: f.Proof.Method}
+			sums[f.Proof.Method] = sum
+		}
+		sum.Tensors += f.Proof.Tensors
+		sum.Samples += f.Proof.Samples
+		sum.Bytes += f.Proof.Bytes
 	}
-	return "none"
+	var texts []string
+	for _, method := range []string{"digests", "extents", "samples"} {
+		if sum := sums[method]; sum != nil {
+			texts = append(texts, proofText(*sum))
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// proofText says how it is known that no data changed.
+func proofText(p rewrite.Proof) string {
+	tensors, size := counted(p.Tensors, "tensor"), render.Size(uint64(p.Bytes))
+	switch p.Method {
+	case "digests":
+		return fmt.Sprintf("%s by SHA-256 (%s)", tensors, size)
+	case "extents":
+		return fmt.Sprintf("%s where they were, %s compared (%s)", tensors, counted(p.Samples, "block"), size)
+	case "samples":
+		return fmt.Sprintf("%s copied, %s compared (%s)", tensors, counted(p.Samples, "block"), size)
+	}
+	return "not compared"
 }
 
 // hint ends a plan that was only shown.
