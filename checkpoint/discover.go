@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -678,12 +679,21 @@ func (d *finder) pickleIndex(dir, name string) error {
 
 // readIndex reads a shard index. A fault of its text is a [*Fault].
 func readIndex(ctx context.Context, path string) (*safetensors.Index, error) {
+	return parseIndex(ctx, path, safetensors.ReadIndex)
+}
+
+// walkIndex reads one without keeping its entries.
+func walkIndex(ctx context.Context, path string, visit func(name []byte, shard string)) (*safetensors.Index, error) {
+	return parseIndex(ctx, path, func(r io.Reader) (*safetensors.Index, error) { return safetensors.WalkIndex(r, visit) })
+}
+
+func parseIndex(ctx context.Context, path string, parse func(io.Reader) (*safetensors.Index, error)) (*safetensors.Index, error) {
 	src, err := source.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	ix, err := safetensors.ReadIndex(ioReader(src))
+	ix, err := parse(ioReader(src))
 	if err != nil {
 		return nil, (&File{Path: path}).fault(err)
 	}

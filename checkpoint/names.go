@@ -1,8 +1,10 @@
 package checkpoint
 
 import (
+	"context"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -79,11 +81,11 @@ func (c *Checkpoint) lookup(name string) (int, bool) {
 // Equal sets have equal placements in any order. The hash is seeded anew each
 // time, so that no file can be made for two sets to have the same.
 type placement struct {
-	seed    maphash.Seed
 	entries int
 	sum     uint64
 }
 
+// add takes in a name by its hash.
 func (p *placement) add(name uint64, file int) {
 	const odd = 0x9e3779b97f4a7c15 // spreads neighbouring file numbers
 	hi, lo := bits.Mul64(name^uint64(file+1)*odd, odd)
@@ -92,34 +94,73 @@ func (p *placement) add(name uint64, file int) {
 }
 
 // placement returns where the files hold the tensors.
-func (c *Checkpoint) placement() placement {
-	p := placement{seed: maphash.MakeSeed()}
+func (c *Checkpoint) placement(seed maphash.Seed) (p placement) {
 	for file, f := range c.Files {
 		for i := range f.len() {
-			p.add(f.format.hash(p.seed, i), file)
+			p.add(f.format.hash(seed, i), file)
 		}
 	}
 	return p
 }
 
-// indexedPlacement returns where the index places them. One that repeats an
-// entry, or has another error, is no measure.
-func (c *Checkpoint) indexedPlacement(ix *safetensors.Index, seed maphash.Seed) placement {
-	p := placement{seed: seed}
-	for _, f := range ix.Faults() {
-		if f.Severity == safetensors.Error {
-			p.entries = -1
-			return p
-		}
-	}
+// walkIndex reads the index without keeping its entries, and returns where it
+// places the tensors. An index with an error, or with a name that it may have
+// twice, agrees with nothing.
+func (c *Checkpoint) walkIndex(ctx context.Context, seed maphash.Seed) (*safetensors.Index, placement, error) {
+	var p placement
+	seen := newSieve(c.Len())
 	fileOfShard := c.shardFiles()
 	last, file := "", -1
-	for i := range ix.Len() {
-		name, shard := ix.At(i)
+	ix, err := walkIndex(ctx, c.Index, func(name []byte, shard string) {
 		if shard != last {
 			last, file = shard, fileOfShard(shard)
 		}
-		p.add(maphash.String(seed, name), file)
+		h := maphash.Bytes(seed, name)
+		p.add(h, file)
+		seen.add(h)
+	})
+	if err != nil {
+		return nil, placement{}, err
 	}
-	return p
+	failed := func(f safetensors.Fault) bool { return f.Severity == safetensors.Error }
+	if seen.again || slices.ContainsFunc(ix.Faults(), failed) {
+		p.entries = -1
+	}
+	return ix, p, nil
+}
+
+// A sieve finds out whether a hash may have been added twice. It is sized for
+// a number of hashes and, in practice, never wrong about a set without
+// repetitions; more than it is sized for count as one.
+type sieve struct {
+	slots []uint32
+	room  int
+	again bool
+}
+
+func newSieve(n int) *sieve {
+	size := 8
+	for size < 2*n {
+		size *= 2
+	}
+	return &sieve{slots: make([]uint32, size), room: n}
+}
+
+func (s *sieve) add(hash uint64) {
+	if s.room--; s.room < 0 || s.again {
+		s.again = true
+		return
+	}
+	mask := uint32(len(s.slots) - 1)
+	tag := uint32(hash) | 1
+	for i := uint32(hash>>32) & mask; ; i = (i + 1) & mask {
+		switch s.slots[i] {
+		case 0:
+			s.slots[i] = tag
+			return
+		case tag:
+			s.again = true
+			return
+		}
+	}
 }

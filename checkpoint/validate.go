@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"runtime"
 	"slices"
@@ -26,10 +27,16 @@ func (c *Checkpoint) Validate() []Fault {
 	var ix *safetensors.Index
 	var ixErr error
 	var perFile []Fault
+	var placed, indexed placement
+	seed := maphash.MakeSeed()
 	var g errgroup.Group
 	g.Go(func() error {
-		if c.Index != "" && !c.brokenIndex {
+		switch {
+		case c.Index == "" || c.brokenIndex:
+		case c.namesOnly:
 			ix, ixErr = c.readIndex(context.Background())
+		default:
+			ix, indexed, ixErr = c.walkIndex(context.Background(), seed)
 		}
 		return nil
 	})
@@ -37,13 +44,15 @@ func (c *Checkpoint) Validate() []Fault {
 		perFile = c.ValidateFiles()
 		return nil
 	})
-	var placed placement
-	if c.Index != "" && !c.brokenIndex && !c.namesOnly {
-		placed = c.placement()
+	if c.Index != "" {
+		placed = c.placement(seed)
 	}
 	_ = g.Wait()
 	// Almost every index says what the files say, and no more is to be found then.
-	agree := ix != nil && !c.namesOnly && placed == c.indexedPlacement(ix, placed.seed)
+	agree := ix != nil && !c.namesOnly && placed == indexed
+	if ix != nil && !agree {
+		ix, ixErr = c.readIndex(context.Background())
+	}
 
 	l := faultList{faults: perFile}
 	if ixErr != nil && !c.namesOnly {
@@ -74,15 +83,7 @@ func (c *Checkpoint) Validate() []Fault {
 // [Checkpoint.Validate] that reads no index and compares no names.
 func (c *Checkpoint) ValidateFiles() []Fault {
 	perFile := make([][]Fault, len(c.Files))
-	var g errgroup.Group
-	g.SetLimit(runtime.NumCPU())
-	for i, f := range c.Files {
-		g.Go(func() error {
-			perFile[i] = c.validateFile(f)
-			return nil
-		})
-	}
-	_ = g.Wait()
+	eachFile(c.Files, runtime.NumCPU(), func(i int, f *File) { perFile[i] = c.validateFile(f) })
 	faults := slices.Clone(c.found)
 	for _, list := range perFile {
 		faults = append(faults, list...)

@@ -15,6 +15,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // seeds returns the texts of the cases that are small.
@@ -124,6 +125,20 @@ func FuzzReadIndex(f *testing.F) {
 				t.Fatalf("entry %d is %q in %q, byte by byte %q in %q", i, name, shard, otherName, otherShard)
 			}
 			i++
+		}
+		walked := 0
+		z, err := WalkIndex(bytes.NewReader(b), func(name []byte, shard string) {
+			if otherName, otherShard := x.At(walked); otherName != string(name) || otherShard != shard {
+				t.Fatalf("entry %d is %q in %q, and walked %q in %q", walked, otherName, otherShard, name, shard)
+			}
+			walked++
+		})
+		if err != nil || walked != x.Len() || z.Len() != 0 {
+			t.Fatalf("walked %d of %d entries, %d kept, error %v", walked, x.Len(), z.Len(), err)
+		}
+		once := slices.DeleteFunc(slices.Clone(x.Faults()), func(f Fault) bool { return f.Code == CodeDuplicateName })
+		if diff := gocmp.Diff(once, z.Faults(), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("faults (-read +walked):\n%s", diff)
 		}
 		// What is taken is JSON.
 		if err := jsonv2.Unmarshal(b, new(any), jsontext.AllowDuplicateNames(true)); err != nil {

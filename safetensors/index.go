@@ -67,7 +67,9 @@ type indexEntry struct {
 type spelling struct {
 	raw   string // without its quotes
 	shard int    // in Index.shards
-	first int    // the first entry that has it
+	// The first entry that has it.
+	tensor string
+	value  uint32 // as in indexEntry
 }
 
 // A Member is one member of an index's metadata.
@@ -104,7 +106,17 @@ func (n *nameStore) at(at uint32) string {
 // ReadIndex reads a shard index. It holds the names, not the text, so that an
 // index of 60 MB costs less than its size. The error is a [*Fault] when the
 // index cannot be understood, and otherwise the error of r.
-func ReadIndex(r io.Reader) (*Index, error) {
+func ReadIndex(r io.Reader) (*Index, error) { return readIndex(r, nil) }
+
+// WalkIndex reads a shard index as [ReadIndex] does, and hands each entry of the
+// weight map to visit, in file order, instead of keeping it. The Index that it
+// returns has no entries; its faults say nothing of names that are mapped twice.
+// name is valid during the call only.
+func WalkIndex(r io.Reader, visit func(name []byte, shard string)) (*Index, error) {
+	return readIndex(r, visit)
+}
+
+func readIndex(r io.Reader, visit func(name []byte, shard string)) (*Index, error) {
 	p := &indexParser{
 		scanner: scanner{
 			buf: make([]byte, indexWindow+padding), maxDepth: maxIndexDepth, codes: &indexCodes,
@@ -113,6 +125,7 @@ func ReadIndex(r io.Reader) (*Index, error) {
 		r:     r,
 		x:     new(Index),
 		bySet: make(map[string]uint32),
+		visit: visit,
 	}
 	if fault := p.index(); fault != nil {
 		if p.err != nil {
@@ -208,6 +221,8 @@ type indexParser struct {
 	x     *Index
 	bySet map[string]uint32 // spellings
 	last  uint32            // the spelling of the last entry
+	read  int               // entries
+	visit func(name []byte, shard string)
 
 	hasMetadata bool
 }
@@ -429,12 +444,17 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 	switch {
 	case len(name) > maxIndexString || value.end-value.start > maxIndexString:
 		return false, p.fault(CodeLimit, keyPos, "name or shard path of more than %d bytes", maxIndexString)
-	case x.count == maxEntries:
+	case p.read == maxEntries:
 		return false, p.fault(CodeLimit, keyPos, "more than %d entries in weight_map", maxEntries)
 	}
-	spelling, fault := p.spelling(value)
+	spelling, fault := p.spelling(value, name)
 	if fault != nil {
 		return false, fault
+	}
+	p.read++
+	if p.visit != nil {
+		p.visit(name, x.shards[x.spellings[spelling].shard])
+		return more, nil
 	}
 	if x.count%entryChunk == 0 {
 		x.entries = append(x.entries, new([entryChunk]indexEntry))
@@ -450,8 +470,9 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 	return more, nil
 }
 
-// spelling returns the number of a shard path as it is written.
-func (p *indexParser) spelling(t text) (uint32, *Fault) {
+// spelling returns the number of a shard path as it is written, which the entry
+// of a tensor has.
+func (p *indexParser) spelling(t text, tensor []byte) (uint32, *Fault) {
 	x := p.x
 	raw := p.buf[t.start:t.end]
 	if int(p.last) < len(x.spellings) && x.spellings[p.last].raw == string(raw) {
@@ -476,7 +497,10 @@ func (p *indexParser) spelling(t text) (uint32, *Fault) {
 			x.shards = append(x.shards, shard)
 		}
 		n = uint32(len(x.spellings))
-		x.spellings = append(x.spellings, spelling{raw: written, shard: at, first: x.count})
+		x.spellings = append(x.spellings, spelling{
+			raw: written, shard: at,
+			tensor: string(tensor), value: uint32(p.base) + uint32(t.start-1),
+		})
 		p.bySet[written] = n
 	}
 	p.last = n
@@ -620,11 +644,9 @@ func (x *Index) judgeShards(l *faultList) {
 	numbers := make(map[string]map[int]bool)
 	for _, s := range x.spellings {
 		shard := x.shards[s.shard]
-		name, _ := x.At(s.first)
-		offset, _ := x.ValueSpan(s.first)
 		add := func(code Code, severity Severity, format string, args ...any) {
 			l.add(Fault{
-				Code: code, Severity: severity, Offset: offset, Tensor: name,
+				Code: code, Severity: severity, Offset: int64(s.value), Tensor: s.tensor,
 				Detail: fmt.Sprintf("shard path %s ", quote(shard)) + fmt.Sprintf(format, args...),
 			})
 		}
