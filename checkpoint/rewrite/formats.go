@@ -271,7 +271,6 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 	e.dataOffset, e.align = min(f.DataOffset, e.old.Size), f.Alignment
 	tensors := make([]gguf.Tensor, 0, len(f.Tensors))
 	var kept []int
-	e.unchanged = !c.drops && len(c.metadata) == 0
 	for i, t := range f.Tensors {
 		if off, size, ok := f.DataSpan(i); ok {
 			e.tensors = append(e.tensors, span{t.Name, off - e.dataOffset, size})
@@ -280,7 +279,6 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		if !keep {
 			continue
 		}
-		e.unchanged = e.unchanged && name == t.Name
 		t.Name = name
 		tensors = append(tensors, t)
 		kept = append(kept, i)
@@ -294,7 +292,6 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		if kvs, err = setSplitTotal(kvs, c.total); err != nil {
 			return nil, err
 		}
-		e.unchanged = false
 	}
 	if c.drops {
 		if tensors, err = gguf.Layout(tensors, f.Alignment); err != nil {
@@ -311,17 +308,19 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 			e.size = roundUp(at+size, f.Alignment) // gguf.cpp pads the last tensor, too
 		}
 	}
-	encode := func(dataOffset int64) ([]byte, error) {
+	encode := func(kvs []gguf.KV, tensors []gguf.Tensor, dataOffset int64) ([]byte, error) {
 		b, err := gguf.EncodeHeader(f.Version, f.ByteOrder, kvs, tensors, &gguf.EncodeOptions{DataOffset: dataOffset})
 		if err == nil {
 			copy(b, old[:4]) // the magic of some big-endian files differs
 		}
 		return b, err
 	}
-	natural, err := encode(0)
+	natural, err := encode(kvs, tensors, 0)
 	if err != nil {
 		return nil, err
 	}
+	now, err := encode(slices.DeleteFunc(slices.Clone(f.KVs), isFiller), f.Tensors, 0)
+	e.unchanged = err == nil && !c.drops && bytes.Equal(natural, now)
 	// A reader finds the data at the first aligned byte after the header, so a
 	// new file needs nothing between.
 	e.least, e.fresh = int64(len(natural)), int64(len(natural))
@@ -332,7 +331,7 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		case dataOffset%f.Alignment != 0:
 			return nil, errNoFit
 		}
-		b, err := encode(dataOffset)
+		b, err := encode(kvs, tensors, dataOffset)
 		if errors.Is(err, gguf.ErrNoFit) {
 			err = errNoFit
 		}

@@ -429,6 +429,30 @@ func TestDrop(t *testing.T) {
 	}
 }
 
+// TestNothingToDo sets what is set: no file is touched.
+func TestNothingToDo(t *testing.T) {
+	for kind, edit := range map[string]Metadata{
+		"sharded": {Key: "format", Value: "pt"}, "gguf": {Key: "general.name", Value: "small"}, "gguf-split": {Key: "none", Unset: true},
+	} {
+		dir := t.TempDir()
+		ref, _ := release(t, dir, kind)
+		before, err := os.Stat(ref)
+		must(t, err)
+		j, err := PrepareMetadata(context.Background(), openOne(t, ref), []Metadata{edit}, nil)
+		must(t, err)
+		r, err := j.Run(context.Background(), nil)
+		must(t, err)
+		for _, f := range r.Files {
+			if f.Step != Unchanged {
+				t.Errorf("%s: %s: step %q", kind, f.Name, f.Step)
+			}
+		}
+		if after, err := os.Stat(ref); err != nil || !after.ModTime().Equal(before.ModTime()) {
+			t.Errorf("%s: touched (%v)", kind, err)
+		}
+	}
+}
+
 func TestMetadata(t *testing.T) {
 	tests := []struct {
 		name, text string
