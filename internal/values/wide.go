@@ -1,6 +1,9 @@
 package values
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // wide finds the figures of 32-bit integers and 64-bit types number by number,
 // with exact sums like every other kernel. Its bins have six bits of
@@ -30,6 +33,10 @@ func (k *wide) add(src []byte) {
 		exact := addIntegers(&k.sums, k.typ, part)
 		k.print = k.print.Add(fingerprintWide(k.typ, part))
 		k.stats.Count += uint64(n)
+		if exact {
+			k.integers(k.buf[:n])
+			continue
+		}
 		for _, v := range k.buf[:n] {
 			switch {
 			case v != v:
@@ -48,28 +55,65 @@ func (k *wide) add(src []byte) {
 			}
 			k.minValue, k.maxValue = min(k.minValue, v), max(k.maxValue, v)
 			k.count[math.Float64bits(v)>>wideShift]++
-			if !exact {
-				k.sums.addFloat(v, 1)
-			}
+			k.sums.addFloat(v, 1)
 		}
 	}
 }
 
-// addIntegers adds the numbers of a 64-bit integer type, which float64 would
-// round; it reports false for other types.
-func addIntegers(sums *moments, t *Type, src []byte) bool {
-	if t.kind != kindInt || t.BlockBytes != 8 {
-		return false
-	}
-	for ; len(src) >= 8; src = src[8:] {
-		v := le.Uint64(src)
-		negative := t.Name == "I64" && v>>63 != 0
-		if negative {
-			v = -v
+// integers takes in all but the sums of numbers that are finite.
+func (k *wide) integers(numbers []float64) {
+	least, greatest := k.minValue, k.maxValue
+	for _, v := range numbers {
+		if v < least {
+			least = v
 		}
-		sums.add(negative, v, 0, 1)
+		if v > greatest {
+			greatest = v
+		}
+		if v == 0 {
+			k.stats.Zeros++
+		}
+		k.count[math.Float64bits(v)>>wideShift]++
 	}
-	return true
+	k.minValue, k.maxValue = least, greatest
+}
+
+// addIntegers adds the numbers, at most 2^30, of a 32-bit or 64-bit integer
+// type, exactly and faster than as float64s; it reports false for other types.
+func addIntegers(sums *moments, t *Type, src []byte) bool {
+	switch {
+	case t.kind != kindInt:
+		return false
+	case t.BlockBytes == 4:
+		var sum int64
+		var squares [3]uint64
+		signed := t.Name == "I32"
+		for ; len(src) >= 4; src = src[4:] {
+			u := le.Uint32(src)
+			v := int64(u)
+			if signed {
+				v = int64(int32(u))
+			}
+			sum += v
+			var carry uint64
+			squares[0], carry = bits.Add64(squares[0], uint64(v)*uint64(v), 0)
+			squares[1] += carry
+		}
+		sums.addSum(0, sum < 0, 0, uint64(max(sum, -sum)))
+		sums.addSquares(0, squares)
+		return true
+	case t.BlockBytes == 8:
+		for ; len(src) >= 8; src = src[8:] {
+			v := le.Uint64(src)
+			negative := t.Name == "I64" && v>>63 != 0
+			if negative {
+				v = -v
+			}
+			sums.add(negative, v, 0, 1)
+		}
+		return true
+	}
+	return false
 }
 
 // fingerprintWide is of the bit patterns of 32-bit and 64-bit types.
