@@ -108,7 +108,7 @@ func (c *Checkpoint) placement(seed maphash.Seed) (p placement) {
 // twice, agrees with nothing.
 func (c *Checkpoint) walkIndex(ctx context.Context, seed maphash.Seed) (*safetensors.Index, placement, error) {
 	var p placement
-	seen := newSieve(c.Len())
+	hashes := make([]uint64, 0, c.Len())
 	fileOfShard := c.shardFiles()
 	last, file := "", -1
 	ix, err := walkIndex(ctx, c.Index, func(name []byte, shard string) {
@@ -117,50 +117,56 @@ func (c *Checkpoint) walkIndex(ctx context.Context, seed maphash.Seed) (*safeten
 		}
 		h := maphash.Bytes(seed, name)
 		p.add(h, file)
-		seen.add(h)
+		hashes = append(hashes, h)
 	})
 	if err != nil {
 		return nil, placement{}, err
 	}
 	failed := func(f safetensors.Fault) bool { return f.Severity == safetensors.Error }
-	if seen.again || slices.ContainsFunc(ix.Faults(), failed) {
+	if slices.ContainsFunc(ix.Faults(), failed) || mayRepeat(hashes) {
 		p.entries = -1
 	}
 	return ix, p, nil
 }
 
-// A sieve finds out whether a hash may have been added twice. It is sized for
-// a number of hashes and, in practice, never wrong about a set without
-// repetitions; more than it is sized for count as one.
-type sieve struct {
-	slots []uint32
-	room  int
-	again bool
-}
-
-func newSieve(n int) *sieve {
-	size := 8
-	for size < 2*n {
-		size *= 2
+// mayRepeat reports whether a hash is there twice; in practice it is right. One
+// table for all would be waited for at every access. The hashes are put into
+// parts that the nearest memory holds, each with a table of its own.
+func mayRepeat(hashes []uint64) bool {
+	const slots, aim, most = 2048, 512, 1024
+	shift := 64 - bits.Len(uint(len(hashes)/aim))
+	starts := make([]int, 1<<(64-shift)+1)
+	for _, h := range hashes {
+		starts[h>>shift+1]++
 	}
-	return &sieve{slots: make([]uint32, size), room: n}
-}
-
-func (s *sieve) add(hash uint64) {
-	if s.room--; s.room < 0 || s.again {
-		s.again = true
-		return
+	for i := range starts[1:] {
+		starts[i+1] += starts[i]
 	}
-	mask := uint32(len(s.slots) - 1)
-	tag := uint32(hash) | 1
-	for i := uint32(hash>>32) & mask; ; i = (i + 1) & mask {
-		switch s.slots[i] {
-		case 0:
-			s.slots[i] = tag
-			return
-		case tag:
-			s.again = true
-			return
+	parts := make([]uint64, len(hashes))
+	next := slices.Clone(starts)
+	for _, h := range hashes {
+		part := h >> shift
+		parts[next[part]] = h
+		next[part]++
+	}
+	var table [slots]uint64
+	for i := range starts[1:] {
+		part := parts[starts[i]:starts[i+1]]
+		if len(part) > most {
+			return true
+		}
+		clear(table[:])
+		for _, h := range part {
+			h |= 1 // 0 is a free slot
+			at := h >> 1 % slots
+			for table[at] != 0 {
+				if table[at] == h {
+					return true
+				}
+				at = (at + 1) % slots
+			}
+			table[at] = h
 		}
 	}
+	return false
 }
