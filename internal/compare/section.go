@@ -1,0 +1,85 @@
+package compare
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"sort"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/values"
+)
+
+// Section returns the bytes of a checkpoint's tensor, with their type where it
+// is known. It fails where they cannot be what dtype and shape say.
+func Section(c *checkpoint.Checkpoint, i int) (values.Section, error) {
+	t := c.At(i)
+	data, err := c.Data(i)
+	if err != nil {
+		return values.Section{}, err
+	}
+	s := values.Section{Name: t.Name, Data: data}
+	if t.File >= 0 {
+		if g := c.Files[t.File].GGUF(); g != nil {
+			s.BigEndian = g.ByteOrder == binary.BigEndian
+		}
+	}
+	typ, ok := values.Lookup(t.DType)
+	if !ok {
+		return s, nil
+	}
+	s.Type = typ
+	if n, ok := t.Elements(); ok {
+		if want, ok := typ.Bytes(n); !ok || want != uint64(data.Size()) {
+			return values.Section{}, fmt.Errorf("%s: tensor %q: its %d bytes are not %d elements of %s; check the file",
+				c.Files[t.File].Path, t.Name, data.Size(), n, t.DType)
+		}
+	}
+	return s, nil
+}
+
+// Join returns sections one after the other, as bytes of no type. What is wrong
+// while they are read is reported under the name.
+func Join(name string, sections []values.Section) values.Section {
+	j := &joined{ends: make([]int64, len(sections))}
+	var end int64
+	for i, s := range sections {
+		j.parts = append(j.parts, s.Data)
+		if s.Data.Size() > math.MaxInt64-end {
+			end = math.MaxInt64
+		} else {
+			end += s.Data.Size()
+		}
+		j.ends[i] = end
+	}
+	return values.Section{Name: name, Data: io.NewSectionReader(j, 0, end)}
+}
+
+// joined is several readers one after the other.
+type joined struct {
+	parts []*io.SectionReader
+	ends  []int64 // where each part ends
+}
+
+func (j *joined) ReadAt(p []byte, off int64) (n int, err error) {
+	i := sort.Search(len(j.ends), func(i int) bool { return off < j.ends[i] })
+	for n < len(p) {
+		if i == len(j.parts) {
+			return n, io.EOF
+		}
+		begin := j.ends[i] - j.parts[i].Size()
+		want := p[n:min(int64(len(p)), int64(n)+j.ends[i]-off)]
+		k, err := j.parts[i].ReadAt(want, off-begin)
+		n += k
+		off += int64(k)
+		if k < len(want) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return n, err
+		}
+		i++
+	}
+	return n, nil
+}
