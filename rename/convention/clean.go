@@ -202,7 +202,7 @@ func (c *companions) processor(normal string) (stem string, ok bool) {
 			if i := strings.LastIndex(rest, c.process[0]); i >= 0 {
 				leaf := rest[i+len(c.process[0]):]
 				if leaf == "to_out" {
-					leaf = "to_out.0"
+					leaf = "to_out.#" // the linear layer of a sequence with a dropout
 				}
 				return rest[:i] + leaf, true
 			}

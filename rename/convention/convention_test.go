@@ -223,10 +223,11 @@ func TestGGUFAgreement(t *testing.T) {
 // spellings gives a name as llama.cpp's converter may look it up: it takes
 // prefixes off and spells two biases as leaves before it does.
 func spellings(c *Convention, t Tensor) []string {
+	full := strings.NewReplacer("{layer}", "0").Replace(t.Pattern.text)
 	name := strings.NewReplacer("{layer}", "0", ".{expert}", "", "e_score_correction_bias", "e_score_correction.bias", ".dt_bias", ".dt_proj.bias").Replace(t.Pattern.text)
 	name = strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias")
 	bare := strings.TrimPrefix(name, c.Base)
-	return []string{name, strings.Replace(name, "language_model.", "", 1), bare, strings.TrimPrefix(name, "model."), strings.TrimPrefix(name, "transformer.")}
+	return []string{full, name, strings.Replace(name, "language_model.", "", 1), bare, strings.TrimPrefix(name, "model."), strings.TrimPrefix(name, "transformer.")}
 }
 
 // ggufExceptions lists the pairs that the table does not have, and why.
@@ -239,6 +240,7 @@ var ggufExceptions = []struct{ convention, role, why string }{
 	{"phi-mixformer", "*", "llama.cpp does not convert the first layout of Phi"},
 	{"gpt_oss-hf", "layer.mlp.experts.*.bias", "GptOssModel spells down_proj_bias as down_proj.bias"},
 	{"nemotron_h-hf", "layer.mlp.experts.*", "NemotronHModel stacks the experts under names that are not in the table"},
+	{"refact-hf", "layer.attn.q.weight", "RefactModel names the parts of the attention itself"},
 	{"t5*-hf", "embed.tokens.weight", "T5Model keeps the first of the shared embeddings under the name shared"},
 }
 
@@ -250,7 +252,5 @@ func ggufException(hf, role string) bool {
 
 // A GGUF architecture of which no transformers convention is described.
 var ggufAlone = []string{
-	"afmoe", "chameleon", "cogvlm", "deci", "deepseek2-ocr", "exaone-moe", "gemma4", "grovemoe", "jais2", "jina-bert-v2",
-	"kimi-linear", "llada", "llada-moe", "llama-embed", "mimo2", "mistral4", "paddleocr", "plamo", "plamo2", "plamo3",
-	"refact", "rwkv6qwen2", "smallthinker", "step35", "wavtokenizer-dec",
+	"deci", "gemma4", "jina-bert-v2", "llama-embed", "mimo2", "mistral4", "paddleocr", "rwkv6qwen2", "step35", "wavtokenizer-dec",
 }

@@ -187,7 +187,8 @@ type evaluation struct {
 	biases   int // of these, the biases
 	missing  []int32
 	extra    []int32
-	unshaped bool // the shapes contradict the layout
+	unshaped bool          // the shapes contradict the layout
+	ties     []*evaluation // of a part: those that explain as much
 }
 
 func (e *evaluation) distance() int { return max(len(e.missing), len(e.extra)) }
@@ -441,13 +442,28 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 		e.missing = nil
 	}
 	for i, s := range id.subjects {
-		if e.tensor[i] < 0 && !taken[i] && !s.debris {
+		if e.tensor[i] < 0 && !taken[i] && !s.debris && !id.created(s, e) {
 			e.extra = append(e.extra, int32(i))
 		}
 	}
 	e.cost = id.cost(c, e)
 	e.unshaped = !id.shapesAgree(c, e)
 	return e
+}
+
+// created reports whether a subject is a bias that quantisation made: GPTQ
+// writes one, all zeros, for every layer that it packs.
+func (id *identification) created(s *subject, e *evaluation) bool {
+	stem, ok := strings.CutSuffix(s.normal, ".bias")
+	if !ok {
+		return false
+	}
+	for i, o := range id.subjects {
+		if e.tensor[i] >= 0 && o.normal == stem+".weight" && o.mask == s.mask && literalKey(o.nums, o.mask) == literalKey(s.nums, s.mask) {
+			return slices.ContainsFunc(o.members, func(m *template) bool { return m.companion.kind == quantWeight })
+		}
+	}
+	return false
 }
 
 // compareEvaluations orders the better fit first.
@@ -485,6 +501,7 @@ func (id *identification) fits(taken []bool) []*evaluation {
 		return cmp.Or(
 			compareBool(b.unshaped, a.unshaped),
 			compareEvaluations(a, b),
+			compareBool(!strings.Contains(a.prefix, "#"), !strings.Contains(b.prefix, "#")),
 			compareBool(id.confirmed(ca), id.confirmed(cb)),
 			compareBool(strings.HasSuffix(a.prefix, ca.Base), strings.HasSuffix(b.prefix, cb.Base)),
 			compareBool(ca.VariantOf == "", cb.VariantOf == ""),

@@ -46,7 +46,13 @@ func (id *identification) ties(list []*evaluation, best *evaluation) []*evaluati
 
 // baseDecides keeps, among conventions that fit as well, those whose own prefix
 // is there: "roberta." tells RoBERTa from BERT.
+//
+// Of two places where names may be found, the one not inside a layer is meant.
 func (id *identification) baseDecides(ties []*evaluation) []*evaluation {
+	outside := func(e *evaluation) bool { return !strings.Contains(e.prefix, "#") }
+	if slices.ContainsFunc(ties, outside) {
+		ties = slices.DeleteFunc(ties, func(e *evaluation) bool { return !outside(e) })
+	}
 	own := func(e *evaluation) bool {
 		c := id.reg.list[e.conv]
 		_, ok := cutBase(e.prefix, c.Base)
@@ -135,7 +141,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	id.prefix(c, best)
 	for _, p := range parts {
 		pc := id.reg.list[p.conv]
-		res.Parts = append(res.Parts, Part{p.prefix, pc.Name, pc.Families, p.covered})
+		res.Parts = append(res.Parts, Part{id.spell(p.prefix, p), pc.Name, pc.Families, p.covered})
 	}
 	if id.familyClear(best, extra, parts) {
 		id.families(ties, parts)
@@ -152,15 +158,17 @@ func (id *identification) families(ties, parts []*evaluation) {
 		}
 	}
 	for _, p := range parts {
-		c := id.reg.list[p.conv]
-		if !c.Frame || len(c.With) > 0 && !slices.ContainsFunc(parts, func(o *evaluation) bool { return slices.Contains(c.With, id.reg.list[o.conv].Name) }) {
-			continue
-		}
-		if c.HasFamily(id.cfg.ModelType) {
-			add(id.cfg.ModelType)
-		}
-		for _, f := range c.Families {
-			add(f)
+		for _, e := range p.ties {
+			c := id.reg.list[e.conv]
+			if !c.Frame || len(c.With) > 0 && !slices.ContainsFunc(parts, func(o *evaluation) bool { return slices.Contains(c.With, id.reg.list[o.conv].Name) }) {
+				continue
+			}
+			if c.HasFamily(id.cfg.ModelType) {
+				add(id.cfg.ModelType)
+			}
+			for _, f := range c.Families {
+				add(f)
+			}
 		}
 	}
 	if m := id.cfg.TextModelType; len(parts) > 0 && id.cfg.ModelType != "" && len(ties) > 0 && m != "" {
@@ -191,6 +199,7 @@ func (id *identification) families(ties, parts []*evaluation) {
 // prefix reports what stands before the convention's names.
 func (id *identification) prefix(c *Convention, e *evaluation) {
 	rest, ok := cutBase(e.prefix, c.Base)
+	rest = id.spell(rest, e)
 	switch {
 	case ok && rest != "":
 		id.res.Wrappers = append(id.res.Wrappers, rest)
@@ -199,8 +208,18 @@ func (id *identification) prefix(c *Convention, e *evaluation) {
 		id.note("the prefix %q is absent, as in a save of the bare model", c.Base)
 	case !ok:
 		id.res.BaseAbsent = c.Base
-		id.res.Wrappers = append(id.res.Wrappers, e.prefix)
+		id.res.Wrappers = append(id.res.Wrappers, id.spell(e.prefix, e))
 	}
+}
+
+// spell writes a prefix with the indices that it has in the checkpoint.
+func (id *identification) spell(prefix string, e *evaluation) string {
+	for i, t := range e.tensor {
+		if t >= 0 && strings.HasPrefix(id.subjects[i].normal, prefix) {
+			return fill(prefix, id.subjects[i].nums)
+		}
+	}
+	return prefix
 }
 
 // displaced counts the templates of frames that stand below another prefix than
@@ -312,6 +331,11 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	if id.structural(c, e.missing) > 0 {
 		return false
 	}
+	if len(parts) > 0 && c.Layout.Rope == "" && !slices.ContainsFunc(parts, func(p *evaluation) bool { return id.reg.list[p.conv].Frame }) {
+		// A language model beside a tower is what it is by itself; an encoder
+		// or a decoder that needs one is a part of something else.
+		return false
+	}
 	trunk := id.trunk(e)
 	inside := 0
 	for _, i := range extra {
@@ -414,9 +438,6 @@ func spaceOf(c *Convention, tensor int32) string {
 // what joins them, each a convention below a prefix of its own. It returns
 // nothing when one convention is all there is.
 func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) {
-	if id.res.Adapter {
-		return nil, nil, nil
-	}
 	taken := make([]bool, len(id.subjects))
 	main, ties = id.part(taken, true)
 	if main == nil {
@@ -433,10 +454,11 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 				}
 			}
 		}
-		p, _ := id.part(taken, false)
+		p, same := id.part(taken, false)
 		if p == nil {
 			break
 		}
+		p.ties = same
 		parts = append(parts, p)
 	}
 	if len(parts) == 0 {
@@ -450,7 +472,7 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 func (id *identification) part(taken []bool, language bool) (best *evaluation, ties []*evaluation) {
 	for _, e := range id.fits(taken) {
 		c := id.reg.list[e.conv]
-		if e.unshaped || language && !c.isLanguageModel() || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 {
+		if e.unshaped || language && !c.isLanguageModel() || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
 			continue
 		}
 		switch {

@@ -1,0 +1,115 @@
+package convention
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/roles.md and the list in docs/conventions.md")
+
+// rolesPage writes docs/roles.md.
+func rolesPage() string {
+	var b strings.Builder
+	b.WriteString(`# Roles
+
+A role says what a tensor is for, whatever a project calls it. It is written
+` + "`[space.]module.leaf`" + `: ` + "`layer.attn.q.weight`" + ` is the query projection of a layer,
+` + "`vision.layer.mlp.up.bias`" + ` a bias in the vision tower. The indices stand beside
+the role: the layer, then the expert, then whatever else a convention counts.
+
+A role that begins with ` + "`own.`" + ` belongs to one convention only and is made of its
+name there: such a tensor has no counterpart elsewhere.
+
+This page is made from the vocabulary in ` + "`rename/convention/roles.yaml`" + `; the tests
+keep it so.
+`)
+	v := Roles()
+	for _, part := range []struct {
+		title string
+		docs  []RoleDoc
+	}{{"Spaces", v.Spaces}, {"Leaves", v.Leaves}, {"Modules", v.Modules}} {
+		fmt.Fprintf(&b, "\n## %s\n\n| %s | what it is |\n|---|---|\n", part.title, strings.ToLower(strings.TrimSuffix(part.title, "s")))
+		for _, d := range part.docs {
+			fmt.Fprintf(&b, "| `%s` | %s |\n", d.Name, d.Doc)
+		}
+	}
+	return b.String()
+}
+
+const (
+	listBegin = "<!-- begin list: made by go test -run TestDocs -update -->\n"
+	listEnd   = "<!-- end list -->\n"
+)
+
+// conventionList writes the table of docs/conventions.md.
+func conventionList() string {
+	var b strings.Builder
+	b.WriteString("| convention | dialects | families | what it is |\n|---|---|---|---|\n")
+	gguf := 0
+	for _, c := range All() {
+		if c.HasDialect("gguf") {
+			gguf++
+			continue
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", c.Name, strings.Join(c.Dialects, ", "), strings.Join(c.Families, ", "), c.Description)
+	}
+	fmt.Fprintf(&b, "\nFor GGUF there is one convention for each of %d architectures of llama.cpp, `ARCHITECTURE-gguf`.\n", gguf)
+	return b.String()
+}
+
+func TestDocs(t *testing.T) {
+	check := func(path, want string) {
+		if *update {
+			if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s is not up to date; run go test ./rename/convention -run TestDocs -update", path)
+		}
+	}
+	check("../../docs/roles.md", rolesPage())
+
+	const path = "../../docs/conventions.md"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, ok1 := strings.Cut(string(page), listBegin)
+	_, tail, ok2 := strings.Cut(rest, listEnd)
+	if !ok1 || !ok2 {
+		t.Fatalf("%s has no place for its list", path)
+	}
+	check(path, head+listBegin+conventionList()+listEnd+tail)
+}
+
+// Every module of the vocabulary is used.
+func TestVocabulary(t *testing.T) {
+	used := make(map[string]bool)
+	v := loadVocabulary()
+	for _, c := range All() {
+		for _, m := range c.tensors {
+			space, module, leaf := v.split(m.Role)
+			used[module] = true
+			used[leaf] = true
+			for s := range strings.SplitSeq(space, ".") {
+				used[s] = true
+			}
+		}
+	}
+	all := Roles()
+	for _, d := range slices.Concat(all.Spaces, all.Modules, all.Leaves) {
+		if !used[d.Name] {
+			t.Errorf("no convention uses %q", d.Name)
+		}
+	}
+}
