@@ -78,6 +78,9 @@ bench: ## run every benchmark once, comparisons beside them
 golden: ## rewrite the golden output of the command-line scripts
 	$(GO) test ./cmd/wtinspect -args -update
 
+interop: ## let independent readers read what was written (npm, network)
+	sh testdata/interop/run.sh
+
 vuln: ## look for known vulnerabilities (needs the vulnerability database)
 	$(GO) run $(GOVULNCHECK) ./...
 

@@ -1,0 +1,111 @@
+#!/bin/sh
+# Checks that independent readers find in what wtinspect wrote the tensors of
+# the original under their new names: names, types, shapes and bytes.
+#
+#   npm  @huggingface/gguf, @huggingface/hub   what the Hub shows of a file
+#   Go   gpustack/gguf-parser-go               what GPUStack reads GGUF with
+#   Go   nlpodyssey/safetensors                a port of the reference reader
+#
+# They are installed into a temporary directory. Where npm, or the network, is
+# missing their checks are skipped, and said to be.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+wt=$tmp/wtinspect
+(cd "$root" && CGO_ENABLED=0 go build -o "$wt" ./cmd/wtinspect)
+
+readers=
+if (cd "$here/go" && go build -o "$tmp/readers" .) 2>"$tmp/log"; then
+	readers="$readers go"
+else
+	echo "SKIP: the Go readers could not be built: $(tail -n 1 "$tmp/log")"
+fi
+if ! command -v npm >/dev/null || ! command -v node >/dev/null; then
+	echo "SKIP: npm or node is missing"
+elif cp "$here/package.json" "$here/read.mjs" "$tmp" &&
+	(cd "$tmp" && npm install --no-audit --no-fund --ignore-scripts --silent) >"$tmp/log" 2>&1; then
+	readers="$readers npm"
+else
+	echo "SKIP: the npm readers could not be installed: $(tail -n 1 "$tmp/log")"
+fi
+
+# tensors READER PATH: a line of name, type, shape and SHA-256 for each tensor.
+tensors() {
+	case $1 in
+	go) "$tmp/readers" "$2" ;;
+	npm) node "$tmp/read.mjs" "$2" ;;
+	esac | LC_ALL=C sort
+}
+
+passed=0 failed=0
+
+# same WHAT ORIGINAL PLAN RESULT: the result has the tensors of the original
+# under the names that the plan, in TSV, gives them.
+same() {
+	for reader in $readers; do
+		tensors "$reader" "$2" | awk -F '\t' -v OFS='\t' -v plan="$3" '
+			BEGIN {
+				while ((getline line < plan) > 0) {
+					split(line, f, "\t")
+					action[f[1]] = f[3]
+					name[f[1]] = f[2]
+				}
+			}
+			action[$1] == "drop" { next }
+			action[$1] == "move" { $1 = name[$1] }
+			{ print }' | LC_ALL=C sort >"$tmp/want"
+		tensors "$reader" "$4" >"$tmp/got"
+		if [ -s "$tmp/want" ] && diff "$tmp/want" "$tmp/got"; then
+			passed=$((passed + 1))
+		else
+			echo "FAIL: $1, read by $reader"
+			failed=$((failed + 1))
+		fi
+	done
+}
+
+quiet() { "$@" >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }; }
+
+: >"$tmp/unchanged.tsv"
+
+# check KIND ORIGINAL NAME MAP: every way to write a release, or a file.
+check() {
+	kind=$1 original=$2 name=$3 map=$4
+	w=$tmp/$kind
+	mkdir "$w"
+	cp -R "$original" "$w/$name"
+	"$wt" rename -q --map "$map" -f tsv "$w/$name" >"$w/there.tsv"
+
+	quiet "$wt" rename --map "$map" --in-place --write-inverse "$w/back.yaml" "$w/$name"
+	same "$kind in place" "$original" "$w/there.tsv" "$w/$name"
+
+	quiet "$wt" rename --map "$w/back.yaml" --in-place "$w/$name"
+	same "$kind there and back" "$original" "$tmp/unchanged.tsv" "$w/$name"
+
+	quiet "$wt" rename --map "$map" -o "$w/copy-$name" "$original"
+	same "$kind copied" "$original" "$w/there.tsv" "$w/copy-$name"
+
+	quiet "$wt" rename --map "$map" --headroom 10000 -o "$w/roomy-$name" "$original"
+	same "$kind with headroom" "$original" "$w/there.tsv" "$w/roomy-$name"
+
+	quiet "$wt" meta set "$w/$name" --in-place "note=$(printf '%5000s' x)" general.name=mine
+	same "$kind with longer metadata" "$original" "$tmp/unchanged.tsv" "$w/$name"
+
+	quiet "$wt" meta unset "$w/$name" --in-place note
+	same "$kind with shorter metadata" "$original" "$tmp/unchanged.tsv" "$w/$name"
+
+	printf 'rules:\n  - {from: "{a...}.0.{b...}", drop: for the test}\n' >"$w/drop.yaml"
+	"$wt" rename -q --map "$w/drop.yaml" -f tsv "$w/$name" >"$w/drop.tsv"
+	quiet "$wt" rename --map "$w/drop.yaml" --in-place "$w/$name"
+	same "$kind with tensors dropped" "$original" "$w/drop.tsv" "$w/$name"
+}
+
+check safetensors "$root/testdata/yi-tiny" yi-tiny "$root/testdata/llama.yaml"
+check gguf "$root/testdata/llama-tiny.gguf" tiny.gguf "$here/layers.yaml"
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
