@@ -24,7 +24,7 @@ func (f osFile) fail(call string, err error) error {
 // EINVAL where a file system wants another granularity, or sees a swap file or
 // a real-time extent, and EXDEV or EBADF where two files cannot share blocks.
 func refused(err error) error {
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EBADF) {
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EBADF) || errors.Is(err, unix.EFBIG) {
 		return fmt.Errorf("%w (%w)", errors.ErrUnsupported, err)
 	}
 	return err

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// An open file can be replaced and removed; who has it open keeps it.
+const replacesOpen = true
+
 func (f osFile) Pwrite(p []byte, off int64) (int, error) {
 	n, err := unix.Pwrite(int(f.Fd()), p, off)
 	if err != nil {

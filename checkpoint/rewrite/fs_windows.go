@@ -7,6 +7,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// Neither a rename over an open file nor its removal is allowed, and the
+// checkpoint that is rewritten is open.
+const replacesOpen = false
+
 func (f osFile) Pwrite(p []byte, off int64) (int, error) { return f.WriteAt(p, off) }
 
 func (f osFile) Lock() error {

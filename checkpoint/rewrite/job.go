@@ -70,6 +70,7 @@ type Job struct {
 	edits      []*edit
 	others     []string // further files of the release that go with a directory
 	features   features
+	standing   []Refusal // those that do not depend on the steps
 	sources    []io.Closer
 	checkpoint *checkpoint.Checkpoint
 }
@@ -356,7 +357,7 @@ func (j *Job) inspect(e *edit, path string) error {
 		return err
 	}
 	refuse := func(forcible bool, format string, args ...any) {
-		j.Refusals = append(j.Refusals, Refusal{e.name, fmt.Sprintf(format, args...), forcible})
+		j.standing = append(j.standing, Refusal{e.name, fmt.Sprintf(format, args...), forcible})
 	}
 	e.link = true
 	switch {
@@ -430,7 +431,7 @@ func (j *Job) prepareDocuments(rows []rename.Row) error {
 		}
 	}
 	if j.opts.Strict && len(j.Unfollowed) > 0 {
-		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("%d places in documents may mean renamed tensors and are not followed, which strict refuses: %v", len(j.Unfollowed), j.Unfollowed[0])})
+		j.standing = append(j.standing, Refusal{Reason: fmt.Sprintf("%d places in documents may mean renamed tensors and are not followed, which strict refuses: %v", len(j.Unfollowed), j.Unfollowed[0])})
 	}
 	return nil
 }
@@ -526,11 +527,15 @@ func (j *Job) place() error {
 func (j *Job) choose() error {
 	inPlace := j.Output == ""
 	j.Need, j.Free = 0, j.features.Free
+	j.Refusals = append([]Refusal{}, j.standing...)
 	for i, e := range j.edits {
 		if inPlace && e.unchanged {
 			e.step, e.newOffset = Unchanged, e.dataOffset
 		} else if err := e.choose(j.features, inPlace, j.opts.Headroom); err != nil {
 			return err
+		}
+		if inPlace && !replacesOpen && e.text == nil && (e.step == Copy || e.step == Reflink) {
+			j.Refusals = append(j.Refusals, Refusal{File: e.name, Reason: "has to be written anew, and this system does not replace a file that is open; write to another destination"})
 		}
 		j.Need += e.need
 		if e.step == Pad || e.step == Insert {
@@ -542,14 +547,11 @@ func (j *Job) choose() error {
 			f.Filler = j.checkpoint.Format == checkpoint.GGUF && e.step != Unchanged && bytes.Contains(e.newHeader, []byte(gguf.FillerKey))
 		}
 	}
-	j.Refusals = slices.DeleteFunc(j.Refusals, func(r Refusal) bool { return strings.HasPrefix(r.Reason, noRoom) })
 	if j.Free >= 0 && j.Need > j.Free {
-		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("%s: %d bytes are needed at %s, and %d are free", noRoom, j.Need, j.dest, j.Free)})
+		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("not enough room: %d bytes are needed at %s, and %d are free", j.Need, j.dest, j.Free)})
 	}
 	return nil
 }
-
-const noRoom = "not enough room"
 
 // Err returns the job's refusals as one error, nil when there are none.
 func (j *Job) Err() error {

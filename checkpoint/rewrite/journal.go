@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 )
 
 // journalName is the file that a transaction keeps in the release until it is over.
@@ -368,10 +367,10 @@ func (j *journal) close() error {
 		return err
 	}
 	var cerr error
-	if runtime.GOOS == "windows" { // where an open file cannot be removed
-		cerr = j.f.Close()
-	} else {
+	if replacesOpen {
 		defer j.f.Close()
+	} else {
+		cerr = j.f.Close()
 	}
 	if err := retry(func() error { return j.fsys.Remove(name) }); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

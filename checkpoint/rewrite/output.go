@@ -45,7 +45,7 @@ func (j *Job) placeOutput() error {
 		return err
 	}
 	refuse := func(forcible bool, format string, args ...any) {
-		j.Refusals = append(j.Refusals, Refusal{"", j.Output + ": " + fmt.Sprintf(format, args...), forcible})
+		j.standing = append(j.standing, Refusal{"", j.Output + ": " + fmt.Sprintf(format, args...), forcible})
 	}
 	switch {
 	case j.directory && !st.Mode.IsDir():

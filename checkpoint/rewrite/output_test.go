@@ -187,6 +187,31 @@ func TestWriterPresent(t *testing.T) {
 	}
 }
 
+// unwritable is a file system on which weights cannot be opened for writing.
+type unwritable struct{ limited }
+
+func (u unwritable) Open(name string, flag int, perm fs.FileMode) (file, error) {
+	if flag&os.O_RDWR != 0 && strings.HasSuffix(name, ".safetensors") {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+	}
+	return u.limited.Open(name, flag, perm)
+}
+
+func TestNotWritable(t *testing.T) {
+	dir := t.TempDir()
+	ref, m := release(t, dir, "sharded")
+	runJob(t, osFS{}, ref, m, nil)
+	all := snapshot(t, dir)
+	j, err := prepareTest(t, unwritable{limited{insert: true}}, ref, "rename:\n  model.norm.weight: n\n", nil)
+	must(t, err)
+	if _, err := j.Run(context.Background(), nil); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("error %v", err)
+	}
+	if !maps.Equal(all, snapshot(t, dir)) {
+		t.Error("something changed, or a journal was left")
+	}
+}
+
 // TestHostileJournal recovers with journals that a release may bring along.
 func TestHostileJournal(t *testing.T) {
 	sum := digest{}

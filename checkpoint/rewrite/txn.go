@@ -211,6 +211,14 @@ func (t *transaction) openOld(e *edit) (f file, header []byte, err error) {
 
 func (t *transaction) prepareShift(ctx context.Context, f file, e *edit, header []byte) (*shift, reading, error) {
 	s := &shift{name: e.name, size: e.old.Size, oldHeader: header, newHeader: e.newHeader}
+	// What cannot be opened for writing cannot be undone either.
+	w, err := open(t.fsys, t.path(e.name), os.O_RDWR)
+	if err != nil {
+		return nil, reading{}, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, reading{}, err
+	}
 	if e.step == Insert {
 		// The block that holds the end of the header and the start of the
 		// data moves with the data, whose place in its block does not change.
@@ -222,7 +230,6 @@ func (t *transaction) prepareShift(ctx context.Context, f file, e *edit, header 
 		s.extents = before(m, roundUp(e.old.Size, s.block))
 	}
 	var rd reading
-	var err error
 	if t.verify != VerifyNone {
 		rd.samples, err = takeSamples(f, e.dataOffset, e.old.Size)
 		s.samples = rd.samples
