@@ -45,8 +45,8 @@ func (l RuleErrorList) Unwrap() []error {
 }
 
 // Invert returns the map that undoes m. It refuses, with a RuleErrorList, where
-// no map can: where m drops, strips or changes tensors, where two names could
-// become one, where a new name does not say what the old one was, and where a
+// no map can: where m drops or strips tensors, where an operation rounds or does
+// not say what its inverse needs to know, where two names could become one, where a new name does not say what the old one was, and where a
 // rule makes names so general that they cannot be told from names that m reads
 // ("module.{rest...}" to "{rest}"), so that the inverse would take hold of names
 // that m left alone.
@@ -73,7 +73,12 @@ func Invert(m *Map) (*Map, error) {
 		refuse(-1, "", "otherwise drops tensors, and nothing brings them back")
 	}
 	touched := newToucher(m)
-	images := make([][]unit, len(m.Rules))
+	var images [][]unit
+	type imageSource struct {
+		rule int
+		to   *Template
+	}
+	var imageOf []imageSource
 	conditional := false
 	for i := range m.Rules {
 		r := &m.Rules[i]
@@ -81,28 +86,35 @@ func Invert(m *Map) (*Map, error) {
 		case r.Drop != "":
 			refuse(i, "", "%s drops tensors, and nothing brings them back", r.From[0])
 			continue
-		case r.MovesBytes():
-			refuse(i, "", "%s moves bytes, and only renames are inverted", r)
-			continue
 		}
-		image := templateUnits(r.To[0], r.From[0])
-		back, err := reverse(r, image)
+		var back Rule
+		var err *refusal
+		var made [][]unit
+		if r.MovesBytes() {
+			back, made, err = reverseOperations(r)
+		} else {
+			made = [][]unit{templateUnits(r.To[0], r.From[0])}
+			back, err = reverse(r, made[0])
+		}
 		if err != nil {
 			refuse(i, err.hint, "%s", err.msg)
 			continue
 		}
-		images[i] = image
 		inv.Rules = append(inv.Rules, back)
-		if m.Otherwise.Action == OtherwiseFail || touched.all(image) {
-			continue
-		}
-		conditional = true
-		if slices.ContainsFunc(image, func(u unit) bool { return u.isHole() && u.kind == Anything }) && touched.any(image) {
-			refuse(i, usePlan, "%s is so general that names which the map leaves alone may look like it", r.To[0])
+		for k, image := range made {
+			images, imageOf = append(images, image), append(imageOf, imageSource{i, r.To[k]})
+			if m.Otherwise.Action == OtherwiseFail || touched.all(image) {
+				continue
+			}
+			conditional = true
+			if slices.ContainsFunc(image, func(u unit) bool { return u.isHole() && u.kind == Anything }) && touched.any(image) {
+				refuse(i, usePlan, "%s is so general that names which the map leaves alone may look like it", r.To[k])
+			}
 		}
 	}
 	for i, j := range meetings(images) {
-		refuse(j, usePlan, "%s and %s (%s) can make the same name", m.Rules[j].To[0], m.Rules[i].To[0], m.ruleAt(i))
+		a, b := imageOf[i], imageOf[j]
+		refuse(b.rule, usePlan, "%s and %s (%s) can make the same name", b.to, a.to, m.ruleAt(a.rule))
 	}
 	if len(errs) > 0 {
 		return nil, errs
@@ -206,6 +218,99 @@ func reverse(r *Rule, image []unit) (Rule, *refusal) {
 		return Rule{}, &refusal{err.Error(), ""}
 	}
 	return Rule{From: []*Pattern{back}, To: []*Template{to}}, nil
+}
+
+// reverseOperations turns a rule that moves bytes round. The images are what
+// its right sides make.
+func reverseOperations(r *Rule) (back Rule, images [][]unit, why *refusal) {
+	stack, over := stackHole(r.Ops), overHole(r.Ops)
+	for _, t := range r.To {
+		p, err := t.pattern(r.From[0], over)
+		if err != nil {
+			return back, nil, &refusal{err.Error(), ""}
+		}
+		for _, h := range r.From[0].holes {
+			if h.Name != stack && !slices.Contains(p.holes, h) {
+				return back, nil, &refusal{fmt.Sprintf("%s does not have %s, and no new name says what it was", t, h), ""}
+			}
+		}
+		back.From = append(back.From, p)
+		images = append(images, patternUnits(p))
+	}
+	for _, p := range r.From {
+		t, err := compileTemplate(templateSource(patternUnits(p), func(h int) string { return p.holes[h].Name }), back.From[0], stack)
+		if err != nil {
+			return back, nil, &refusal{err.Error(), ""}
+		}
+		back.To = append(back.To, t)
+	}
+	for i := range slices.Backward(r.Ops) {
+		o, why := r.Ops[i].inverse()
+		if why != "" {
+			return back, nil, &refusal{fmt.Sprintf("%s of %s: %s", r.Ops[i].Kind, r, why), "the inverse of a plan may know: rename --write-inverse"}
+		}
+		back.Ops = append(back.Ops, o)
+	}
+	return back, images, nil
+}
+
+// pattern returns the pattern of the names that the template makes of those
+// of p.
+func (t *Template) pattern(p *Pattern, over string) (*Pattern, error) {
+	var b strings.Builder
+	for _, pc := range t.pieces {
+		switch {
+		case pc.text != "":
+			b.WriteString(escapeBraces(pc.text))
+		case pc.shift != 0:
+			return nil, fmt.Errorf("%s shifts a number, which no inverse of operations undoes", t)
+		case pc.hole == len(p.holes):
+			b.WriteString(Hole{over, Digits}.String())
+		default:
+			b.WriteString(p.holes[pc.hole].String())
+		}
+	}
+	return Compile(b.String())
+}
+
+// inverse returns the operation that undoes this one, or why there is none.
+func (o *Operation) inverse() (inv Operation, why string) {
+	inv = *o
+	inv.Pos = Pos{}
+	switch o.Kind {
+	case OpSplit:
+		inv.Kind = OpConcat
+	case OpConcat:
+		inv.Kind = OpSplit
+	case OpStack:
+		if inv.Kind = OpUnstack; o.Over != "" {
+			return inv, "it does not say how many tensors it stacks"
+		}
+	case OpUnstack:
+		if inv.Kind = OpStack; o.Over != "" || o.Operand < 0 {
+			inv.Count = Number{}
+		}
+	case OpTranspose:
+		for i, a := range o.Axes {
+			if i == 0 {
+				inv.Axes = make([]int, len(o.Axes))
+			}
+			inv.Axes[a] = i
+		}
+	case OpPermute, OpRepack:
+		inv.From, inv.To = o.To, o.From
+	case OpReshape:
+		if inv.Shape, inv.Was = o.Was, o.Shape; o.Was == nil {
+			return inv, "it does not say what the shape was"
+		}
+	case OpOffset:
+		if inv.Add = -o.Add; o.Round {
+			return inv, "it rounds, and nothing brings the values back"
+		}
+	default:
+		return inv, "it rounds, and nothing brings the values back"
+	}
+	return inv, ""
 }
 
 // templateSource writes units as a template.

@@ -69,8 +69,24 @@ func TestInvert(t *testing.T) {
 		{"two shifts", "rename: {'h.{n}': 'h.{n}.{n+1}'}", "map.yaml:1:10: h.{n}.{n+1} shifts {n} in two ways"},
 		{"no pattern", "rename: {'h.{n}': 'h1{n}'}", "map.yaml:1:10: a name that h1{n} makes can be read in several ways"},
 		{
-			"bytes", "rules: [{from: 'a.{n}', transpose: true, to: 'b.{n}'}]",
-			"map.yaml:1:9: a.{n} -> b.{n} moves bytes, and only renames are inverted",
+			"bytes",
+			"rules: [{from: 'a.{n}', steps: [transpose: {axes: [1, 2, 0]}, split: {axis: 0, heads: h, layout: per-head}, permute: {operand: 1, heads: h, from: half, to: adjacent}, offset: {add: 1}], to: ['q.{n}', 'k.{n}', 'v.{n}']}]\notherwise: error",
+			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from:\n      - q.{n}\n      - k.{n}\n      - v.{n}\n    steps:\n" +
+				"      - offset: {add: -1}\n      - permute: {operand: 1, heads: h, from: adjacent, to: half}\n      - concat: {axis: 0, heads: h, layout: per-head}\n      - transpose: {axes: [2, 0, 1]}\n    to: a.{n}\notherwise: error\n",
+		},
+		{
+			"experts",
+			"rules: [{from: 'a.{n}', unstack: {over: e, count: experts}, to: 'a.{n}.{e}'}]\notherwise: error",
+			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from: a.{n}.{e}\n    stack: {over: e}\n    to: a.{n}\notherwise: error\n",
+		},
+		{
+			"bytes, with less than the inverse needs",
+			"rules: [{from: 'a.{n}', offset: {add: 1, round: true}, to: 'b.{n}'}, {from: 'c.{n}', stack: {over: n}, to: c}, {from: 'd.{n}', reshape: {shape: [4]}, to: 'e.{n}'}, {from: 'f.{n}', transpose: {}, to: f}, {from: 'g.{n}', transpose: {}, to: 'g.{n+1}'}]",
+			"map.yaml:1:9: offset of a.{n} -> b.{n}: it rounds, and nothing brings the values back; the inverse of a plan may know: rename --write-inverse\n" +
+				"map.yaml:1:70: stack of c.{n} -> c: it does not say how many tensors it stacks; the inverse of a plan may know: rename --write-inverse\n" +
+				"map.yaml:1:112: reshape of d.{n} -> e.{n}: it does not say what the shape was; the inverse of a plan may know: rename --write-inverse\n" +
+				"map.yaml:1:165: f does not have {n}, and no new name says what it was\n" +
+				"map.yaml:1:204: g.{n+1} shifts a number, which no inverse of operations undoes",
 		},
 	}
 	for _, tt := range tests {
@@ -155,11 +171,11 @@ func TestCompose(t *testing.T) {
 			"rules:\n  - from: a.{n}\n    drop: why\n  - from: c.{n}\n    drop: the rest\n  - from: b.{n}\n    drop: why\notherwise:\n  drop: the rest\n",
 		},
 		{
-			"bytes", "rules: [{from: 'a.{n}', transpose: true, to: 'b.{n}'}]", "rename: {c: d}",
+			"bytes", "rules: [{from: 'a.{n}', transpose: {}, to: 'b.{n}'}]", "rename: {c: d}",
 			"!a.yaml:1:9: a.{n} -> b.{n} moves bytes, and only renames are composed",
 		},
 		{
-			"bytes, in the second map", "rename: {c: d}", "rules: [{from: 'a.{n}', transpose: true, to: 'b.{n}'}]",
+			"bytes, in the second map", "rename: {c: d}", "rules: [{from: 'a.{n}', transpose: {}, to: 'b.{n}'}]",
 			"!b.yaml:1:9: a.{n} -> b.{n} moves bytes, and only renames are composed",
 		},
 		{
@@ -304,7 +320,7 @@ func TestWriteIsReadBack(t *testing.T) {
 		for i := range back.Rules {
 			back.Rules[i].Pos = Pos{}
 		}
-		if diff := cmp.Diff(m, back, cmp.AllowUnexported(Rule{}, Pattern{}, piece{}, Template{}, templatePiece{}, Operation{})); diff != "" {
+		if diff := cmp.Diff(m, back, cmp.AllowUnexported(Rule{}, Pattern{}, piece{}, Template{}, templatePiece{})); diff != "" {
 			t.Fatalf("%s\n(-written +read):\n%s", &b, diff)
 		}
 	})
@@ -314,15 +330,21 @@ func TestWriteOperations(t *testing.T) {
 	const text = `version: 1
 rules:
   - from: l.{n}.W_pack
-    split: {axis: 0, parts: [1, 1], layout: per-head}
+    split: {axis: 0, parts: [1, 1], layout: per-head, groups: 4}
     to:
       - l.{n}.q
       - l.{n}.k
   - from:
       - l.{n}.a
       - l.{n}.b
-    concat:
-      axis: 0
+    steps:
+      - permute: {operand: 0, axis: 1, heads: num_attention_heads, rotary: 32, from: half, to: adjacent}
+      - permute: {operand: 1, heads: 8, from: adjacent, to: half}
+      - concat: {axis: 0, parts: [num_attention_heads, 2]}
+      - transpose: {axes: [0, 2, 1]}
+      - offset: {add: -1.5, round: true}
+      - reshape: {shape: [a, 2], was: [4]}
+      - negative-exp: {round: true}
     to: l.{n}.ab
 `
 	if diff := cmp.Diff(text, written(t, mustParse(t, text))); diff != "" {

@@ -232,7 +232,7 @@ func (p *Plan) LeftBehind() []Finding {
 	moved := make(map[string]int) // owner to rule
 	for i := range p.Rows {
 		row := &p.Rows[i]
-		if row.Action != Move || row.Rule < 0 {
+		if row.Action != Move && row.Action != Change || row.Rule < 0 {
 			continue
 		}
 		if owner, leaf := splitOwner(row.From); leaf != "" && !strings.HasPrefix(row.To, owner+".") {

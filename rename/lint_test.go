@@ -69,7 +69,7 @@ func TestLint(t *testing.T) {
 			"map.yaml:1:10: note: a bias, scales or zeros beside a.weight stay behind, where there are any (and so for 2 rules more); " +
 				"end both sides in {leaf...} to take them along [weight-only]\n",
 		},
-		{"bytes are for another day", "rules: [{from: 'a.{n}', unstack: 0, to: ['b.{n}', 'c']}]", ""},
+		{"rules that move bytes", "rules: [{from: 'a.{n}', unstack: {}, to: ['b.{n}', 'c.{n}']}]", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -33,7 +33,8 @@ type Rule struct {
 	// From has one pattern, or several in an operation that joins tensors.
 	From []*Pattern
 	// To has one template, several in an operation that takes tensors apart,
-	// and none where the tensor is dropped. The holes are those of From[0].
+	// and none where the tensor is dropped. The holes are those of From[0], and
+	// the one that an unstack runs over.
 	To []*Template
 	// Drop is the reason for which a tensor is left out, or "".
 	Drop string
@@ -67,46 +68,6 @@ func (r *Rule) String() string {
 	}
 	return b.String()
 }
-
-// An Operation changes a tensor's bytes. This package reads operations and
-// hands them on; carrying them out is for whoever has the bytes.
-type Operation struct {
-	Kind OpKind
-	Pos  Pos
-	// Split holds the parameters of an OpSplit.
-	Split *Split
-
-	arg *yamlNode // of the kinds whose parameters have no fields yet
-}
-
-// An OpKind names an operation, as maps write it.
-type OpKind string
-
-const (
-	OpSplit     OpKind = "split"     // one tensor into several along an axis
-	OpConcat    OpKind = "concat"    // several tensors into one along an axis
-	OpStack     OpKind = "stack"     // several tensors into one with a new first axis
-	OpUnstack   OpKind = "unstack"   // the inverse of stack
-	OpTranspose OpKind = "transpose" // exchange axes
-	OpPermute   OpKind = "permute"   // reorder rows, as rotary embeddings need
-	OpOffset    OpKind = "offset"    // add a constant
-	OpRepack    OpKind = "repack"    // another layout of quantised blocks
-)
-
-var opKinds = []OpKind{OpSplit, OpConcat, OpStack, OpUnstack, OpTranspose, OpPermute, OpOffset, OpRepack}
-
-// A Split takes a tensor apart along an axis.
-type Split struct {
-	Axis int
-	// Parts are the sizes along the axis, or ratios of them: one for each new
-	// name.
-	Parts []uint64
-	// Layout says how the parts lie in the tensor: "contiguous" (also when
-	// empty), "per-head" or "grouped".
-	Layout string
-}
-
-var splitLayouts = []string{"contiguous", "per-head", "grouped"}
 
 // Otherwise says what happens to tensors that no rule matches.
 type Otherwise struct {

@@ -14,8 +14,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-type yamlNode = yaml.Node
-
 // Parse reads a map. The file's name is only used in messages. JSON is read
 // too, being YAML. On failure the error is an ErrorList with every fault that
 // can be found, each with its place, its line and, where there is one, advice.
@@ -283,7 +281,7 @@ func (p *parser) parseRename(n *yaml.Node, m *Map) {
 			p.errorf(kv[1], "to leave a tensor out, write it under rules: with drop: and the reason", "the new name is empty")
 			continue
 		}
-		to := p.template(kv[1], from)
+		to := p.template(kv[1], from, "")
 		if from != nil && to != nil {
 			m.Rules = append(m.Rules, Rule{Pos: position(kv[0]), From: []*Pattern{from}, To: []*Template{to}})
 		}
@@ -305,7 +303,7 @@ func (p *parser) parseRules(n *yaml.Node, m *Map) {
 }
 
 func ruleKeys() []string {
-	keys := []string{"from", "to", "drop"}
+	keys := []string{"from", "to", "drop", "steps"}
 	for _, k := range opKinds {
 		keys = append(keys, string(k))
 	}
@@ -314,7 +312,8 @@ func ruleKeys() []string {
 
 func (p *parser) parseRule(n *yaml.Node) Rule {
 	r := Rule{Pos: position(n)}
-	var from, to, drop *yaml.Node
+	before := len(p.errs)
+	var from, to, drop, steps *yaml.Node
 	unknown := false
 	for _, kv := range p.pairs(n, "a rule") {
 		key, value := kv[0], kv[1]
@@ -330,13 +329,10 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 				continue
 			}
 			r.Drop, _ = p.text(value, "the reason")
+		case key.Value == "steps":
+			steps = value
 		case slices.Contains(opKinds, OpKind(key.Value)):
-			op := Operation{Kind: OpKind(key.Value), Pos: position(key), arg: value}
-			if op.Kind == OpSplit {
-				op.Split = p.parseSplit(value)
-				op.arg = nil
-			}
-			r.Ops = append(r.Ops, op)
+			r.Ops = append(r.Ops, p.parseOperation(key, value))
 		default:
 			unknown = true
 			p.unknownKey(key, ruleKeys())
@@ -344,6 +340,12 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 	}
 	if n.Kind != yaml.MappingNode {
 		return r
+	}
+	if steps != nil {
+		if len(r.Ops) > 0 {
+			p.errorAt(r.Ops[0].Pos.Line, r.Ops[0].Pos.Column, "make it one of the steps", "a rule has steps or single operations, not both")
+		}
+		r.Ops = append(r.Ops, p.parseSteps(steps)...)
 	}
 	if from == nil {
 		if !unknown {
@@ -362,7 +364,7 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 	}
 	if to != nil {
 		for _, item := range p.oneOrMore(to, "to") {
-			if t := p.template(item, first); t != nil {
+			if t := p.template(item, first, overHole(r.Ops)); t != nil {
 				r.To = append(r.To, t)
 			}
 		}
@@ -381,10 +383,8 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 	case len(r.Ops) == 0 && to != nil && to.Kind == yaml.SequenceNode && len(to.Content) > 1:
 		p.errorf(to, "say how it is taken apart: split, unstack", "one tensor cannot become several by name alone")
 	}
-	for _, op := range r.Ops {
-		if op.Split != nil && to != nil && len(r.To) > 0 && len(op.Split.Parts) > 0 && len(op.Split.Parts) != len(r.To) {
-			p.errorAt(op.Pos.Line, op.Pos.Column, "", "split has %d parts for %d new names", len(op.Split.Parts), len(r.To))
-		}
+	if len(p.errs) == before && len(r.Ops) > 0 {
+		p.checkOperations(&r, from, to)
 	}
 	return r
 }
@@ -398,42 +398,6 @@ func (p *parser) oneOrMore(n *yaml.Node, what string) []*yaml.Node {
 		p.errorf(n, "", "%s is an empty list", what)
 	}
 	return n.Content
-}
-
-func (p *parser) parseSplit(n *yaml.Node) *Split {
-	s := new(Split)
-	hasAxis := false
-	for _, kv := range p.pairs(n, "split") {
-		key, value := kv[0], kv[1]
-		switch key.Value {
-		case "axis":
-			hasAxis = true
-			v, _ := p.number(value, "the axis", 8)
-			s.Axis = int(v)
-		case "parts":
-			if !p.kind(value, yaml.SequenceNode, "parts", "a list of numbers") {
-				continue
-			}
-			for _, item := range value.Content {
-				v, ok := p.number(item, "a part", 63)
-				if ok && v == 0 {
-					p.errorf(item, "", "a part of a split cannot be 0")
-				}
-				s.Parts = append(s.Parts, v)
-			}
-		case "layout":
-			s.Layout, _ = p.text(value, "the layout")
-			if s.Layout != "" && !slices.Contains(splitLayouts, s.Layout) {
-				p.errorf(value, "it is one of "+strings.Join(splitLayouts, ", "), "unknown layout %q", s.Layout)
-			}
-		default:
-			p.unknownKey(key, []string{"axis", "parts", "layout"})
-		}
-	}
-	if n.Kind == yaml.MappingNode && (!hasAxis || len(s.Parts) == 0) {
-		p.errorf(n, "write split: {axis: 0, parts: [1, 1, 1]}", "split needs an axis and parts")
-	}
-	return s
 }
 
 func (p *parser) parseOtherwise(n *yaml.Node, m *Map) {
@@ -481,7 +445,9 @@ func (p *parser) compile(n *yaml.Node, source string) *Pattern {
 	return pat
 }
 
-func (p *parser) template(n *yaml.Node, from *Pattern) *Template {
+// template reads a right side. Besides the holes of from it may have one that
+// an unstack runs over.
+func (p *parser) template(n *yaml.Node, from *Pattern, over string) *Template {
 	source, ok := p.text(n, "the new name")
 	if !ok {
 		return nil
@@ -492,7 +458,7 @@ func (p *parser) template(n *yaml.Node, from *Pattern) *Template {
 		}
 		return nil
 	}
-	t, err := CompileTemplate(source, from)
+	t, err := compileTemplate(source, from, over)
 	if err != nil {
 		p.syntaxError(n, err)
 	}

@@ -465,6 +465,12 @@ type templatePiece struct {
 // CompileTemplate reads the right side of a rule whose left side is p. Its
 // error is a *SyntaxError.
 func CompileTemplate(source string, p *Pattern) (*Template, error) {
+	return compileTemplate(source, p, "")
+}
+
+// compileTemplate reads a right side that may have one more hole, of numbers,
+// than its pattern. Its text stands behind that of the pattern's holes.
+func compileTemplate(source string, p *Pattern, over string) (*Template, error) {
 	tokens, err := tokenize(source)
 	if err != nil {
 		return nil, err
@@ -479,6 +485,10 @@ func CompileTemplate(source string, p *Pattern) (*Template, error) {
 			continue
 		}
 		at := slices.IndexFunc(p.holes, func(h Hole) bool { return h.Name == tok.text })
+		if at < 0 && tok.text == over && over != "" {
+			t.pieces = append(t.pieces, templatePiece{hole: len(p.holes), shift: tok.shift})
+			continue
+		}
 		if at < 0 {
 			return nil, &SyntaxError{
 				source, tok.offset,
@@ -508,6 +518,11 @@ func holeHint(name string, holes []Hole) string {
 		return "did you mean {" + near + "}?"
 	}
 	return "it has {" + strings.Join(names, "}, {") + "}"
+}
+
+// uses reports whether a hole stands in the template.
+func (t *Template) uses(hole int) bool {
+	return slices.ContainsFunc(t.pieces, func(pc templatePiece) bool { return pc.text == "" && pc.hole == hole })
 }
 
 // literalTemplate returns the template that always makes name.

@@ -10,7 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// Limits are what the format of a checkpoint, and the caller, allow.
+// Limits are what the format of a checkpoint, and the caller, allow, and what
+// is known of the model.
 type Limits struct {
 	// Format is what messages call the format.
 	Format string
@@ -20,6 +21,11 @@ type Limits struct {
 	NoNUL bool
 	// Strict refuses maps with rules that match nothing.
 	Strict bool
+	// NamesOnly refuses rules that move bytes.
+	NamesOnly bool
+	// Number looks up what a rule names in place of a number, such as
+	// num_attention_heads. It may be nil.
+	Number func(key string) (int64, bool)
 }
 
 // GGUF returns the limits of GGUF files. ggml keeps names in 64 bytes with a
@@ -38,6 +44,9 @@ type Plan struct {
 	Map *Map `json:"-"`
 	// Rows has what happens to each tensor, in the order of the names.
 	Rows []Row `json:"rows"`
+	// Transforms have what becomes of the tensors whose bytes change, in the
+	// order of their first ones.
+	Transforms []Transform `json:"transforms,omitempty"`
 	// Uses has what became of each rule, in the order of the map.
 	Uses []Use `json:"rules"`
 	// Problems are the reasons for which the plan must not be carried out.
@@ -54,7 +63,8 @@ const (
 	Move
 	// Drop leaves the tensor out.
 	Drop
-	// Change needs the tensor's bytes: names alone cannot carry it out.
+	// Change takes the tensor's bytes into those of other tensors, as one of the
+	// plan's Transforms says.
 	Change
 )
 
@@ -68,7 +78,7 @@ func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 // A Row is what happens to one tensor.
 type Row struct {
 	From   string `json:"from"`
-	To     string `json:"to,omitempty"` // the name in the end; "" for Drop and Change
+	To     string `json:"to,omitempty"` // the name in the end; "" for Drop, and for a Change that makes several
 	Action Action `json:"action"`
 	Rule   int    `json:"rule"`             // which rule of the map decided, -1 for none
 	Reason string `json:"reason,omitempty"` // of a Drop
@@ -109,8 +119,13 @@ const (
 	NoRule ProblemKind = "no-rule"
 	// UnusedRule is a rule that matches nothing, in strict plans.
 	UnusedRule ProblemKind = "unused-rule"
-	// MovesBytes is a rule that names alone cannot carry out.
+	// MovesBytes is a rule that names alone cannot carry out, where only names
+	// may change.
 	MovesBytes ProblemKind = "moves-bytes"
+	// Incomplete is a rule for several tensors of which some are not there.
+	Incomplete ProblemKind = "incomplete"
+	// NoNumber is a parameter of an operation that the configuration lacks.
+	NoNumber ProblemKind = "no-number"
 	// GaveUp is a name on which a pattern ran out of steps.
 	GaveUp ProblemKind = "gave-up"
 )
@@ -176,6 +191,7 @@ func NewPlan(m *Map, names []string, limits Limits) *Plan {
 	}
 	b := planner{Plan: p, limits: limits, byRule: make(map[problemKey]int)}
 	b.decide(names)
+	b.transform()
 	b.checkTargets()
 	for i := range p.Uses {
 		u := &p.Uses[i]
@@ -196,6 +212,8 @@ type planner struct {
 	*Plan
 	limits Limits
 	byRule map[problemKey]int
+	sets   []*set
+	setOf  map[string]*set
 }
 
 // A problemKey groups what goes wrong in the same way for many tensors.
@@ -224,11 +242,12 @@ func (b *planner) addName(kind ProblemKind, rule int, text, from string) {
 func (b *planner) decide(names []string) {
 	m := b.Map
 	var patterns []*Pattern
-	var ruleOf []int
+	var ruleOf, sideOf []int
 	for i := range m.Rules {
-		for _, pat := range m.Rules[i].From {
+		for side, pat := range m.Rules[i].From {
 			patterns = append(patterns, pat)
 			ruleOf = append(ruleOf, i)
+			sideOf = append(sideOf, side)
 		}
 	}
 	s := searcher{index: NewIndex(patterns)}
@@ -256,6 +275,9 @@ func (b *planner) decide(names []string) {
 			switch {
 			case r.MovesBytes():
 				row.Action = Change
+				if !b.limits.NamesOnly {
+					b.collect(rule, sideOf[pattern], i, holes)
+				}
 			case r.Drop != "":
 				row.Action, row.Reason = Drop, r.Drop
 			default:
@@ -281,34 +303,35 @@ func (b *planner) decide(names []string) {
 		}
 		switch row.Action {
 		case Change:
-			b.addName(MovesBytes, row.Rule, "", name)
+			if b.limits.NamesOnly {
+				b.addName(MovesBytes, row.Rule, "", name)
+			}
 		case Keep:
 			row.To = to
 			if to != name {
 				row.Action = Move
-				b.checkName(row)
+				b.checkName(to, name, row.Rule)
 			}
 		}
 	}
 }
 
 // checkName finds new names that no file can hold.
-func (b *planner) checkName(row *Row) {
-	name := row.To
+func (b *planner) checkName(name, from string, rule int) {
 	switch {
 	case name == "":
-		b.addName(EmptyName, row.Rule, "", row.From)
+		b.addName(EmptyName, rule, "", from)
 	case name == metadataKey:
-		b.addName(BadName, row.Rule, "the name "+metadataKey+" is kept for metadata", row.From)
+		b.addName(BadName, rule, "the name "+metadataKey+" is kept for metadata", from)
 	case b.limits.NoNUL && strings.IndexByte(name, 0) >= 0:
-		b.addName(BadName, row.Rule, "a name in "+b.limits.Format+" has no NUL byte", row.From)
-	case !utf8.ValidString(name) && utf8.ValidString(row.From):
-		b.addName(BadName, row.Rule, "the new name is not UTF-8", row.From)
+		b.addName(BadName, rule, "a name in "+b.limits.Format+" has no NUL byte", from)
+	case !utf8.ValidString(name) && utf8.ValidString(from):
+		b.addName(BadName, rule, "the new name is not UTF-8", from)
 	case b.limits.MaxName > 0 && len(name) > b.limits.MaxName:
 		b.add(Problem{
-			Kind: LongName, To: name, From: []string{row.From}, Rule: row.Rule,
+			Kind: LongName, To: name, From: []string{from}, Rule: rule,
 			Message: fmt.Sprintf("%q would be called %q, which has %d bytes; a name in %s has at most %d%s",
-				row.From, name, len(name), b.limits.Format, b.limits.MaxName, b.by(row.Rule)),
+				from, name, len(name), b.limits.Format, b.limits.MaxName, b.by(rule)),
 		})
 	}
 }
@@ -321,58 +344,78 @@ func (b *planner) by(rule int) string {
 	return " (" + b.Uses[rule].Where + ")"
 }
 
+// A target is a name that a tensor is to have.
+type target struct {
+	name, from string
+	rule       int
+	kept       bool
+}
+
+// targets yields every name that the plan gives or keeps.
+func (b *planner) targets(yield func(target) bool) {
+	for i := range b.Rows {
+		row := &b.Rows[i]
+		if row.Action != Drop && row.Action != Change && !yield(target{row.To, row.From, row.Rule, row.Action == Keep}) {
+			return
+		}
+	}
+	for i := range b.Transforms {
+		t := &b.Transforms[i]
+		for _, name := range t.To {
+			if !yield(target{name, t.From[0], t.Rule, false}) {
+				return
+			}
+		}
+	}
+}
+
 // checkTargets finds names that more than one tensor would have.
 func (b *planner) checkTargets() {
 	first := make(map[string]int32, len(b.Rows))
-	var clashes map[string][]int32
+	var all []target
+	clashes := make(map[string][]int32)
 	var order []string
-	for i := range b.Rows {
-		row := &b.Rows[i]
-		if row.Action == Drop || row.Action == Change {
-			continue
-		}
-		f, taken := first[row.To]
+	for t := range b.targets {
+		f, taken := first[t.name]
+		i := int32(len(all))
+		all = append(all, t)
 		if !taken {
-			first[row.To] = int32(i)
+			first[t.name] = i
 			continue
 		}
-		if clashes == nil {
-			clashes = make(map[string][]int32)
+		if clashes[t.name] == nil {
+			clashes[t.name] = []int32{f}
+			order = append(order, t.name)
 		}
-		if clashes[row.To] == nil {
-			clashes[row.To] = []int32{f}
-			order = append(order, row.To)
-		}
-		clashes[row.To] = append(clashes[row.To], int32(i))
+		clashes[t.name] = append(clashes[t.name], i)
 	}
 	for _, to := range order {
-		rows := clashes[to]
 		p := Problem{Kind: TwoToOne, To: to, Rule: -1}
 		var moved []string
 		sameRule := true
-		for _, i := range rows {
-			row := &b.Rows[i]
-			p.From = append(p.From, row.From)
-			if row.Action == Keep {
+		for _, i := range clashes[to] {
+			t := &all[i]
+			p.From = append(p.From, t.from)
+			if t.kept {
 				continue
 			}
 			if moved == nil {
-				p.Rule = row.Rule
+				p.Rule = t.rule
 			}
-			sameRule = sameRule && row.Rule == p.Rule
-			moved = append(moved, row.From)
+			sameRule = sameRule && t.rule == p.Rule
+			moved = append(moved, t.from)
 		}
 		who := foldedList(moved) + b.by(p.Rule)
 		if !sameRule {
 			items := make([]string, 0, len(moved))
-			for _, i := range rows {
-				if row := &b.Rows[i]; row.Action == Move {
-					items = append(items, fmt.Sprintf("%q%s", row.From, b.by(row.Rule)))
+			for _, i := range clashes[to] {
+				if t := &all[i]; !t.kept {
+					items = append(items, fmt.Sprintf("%q%s", t.from, b.by(t.rule)))
 				}
 			}
 			who = list(items)
 		}
-		switch kept := len(rows) - len(moved); {
+		switch kept := len(p.From) - len(moved); {
 		case kept > 1:
 			p.Kind = TwiceThere
 			p.Message = fmt.Sprintf("%d tensors are called %q already; renaming cannot tell them apart", kept, to)
@@ -409,8 +452,10 @@ func (b *planner) writeMessages() {
 		case NoRule:
 			p.Message = fmt.Sprintf("%s: no rule matches %s, and the map says otherwise: error", cmp.Or(b.Map.File, "map"), names)
 		case MovesBytes:
-			p.Message = fmt.Sprintf("%s: %s moves bytes (%s), which a rename of names cannot do, in %s",
+			p.Message = fmt.Sprintf("%s: %s moves bytes (%s), which cannot be done where only names may change, in %s",
 				b.Uses[key.rule].Where, b.Uses[key.rule].Rule, b.Map.Rules[key.rule].Ops[0].Kind, names)
+		case Incomplete, NoNumber:
+			p.Message = fmt.Sprintf("%s: %s takes %s: %s", b.Uses[key.rule].Where, b.Uses[key.rule].Rule, names, key.text)
 		case EmptyName:
 			p.Message = fmt.Sprintf("nothing would be left of the name of %s%s", names, b.by(key.rule))
 		case BadName:
@@ -539,7 +584,7 @@ func (p *Plan) Changes() []FoldedChange {
 		}
 		row := &p.Rows[g.Members[0]]
 		changes[i] = FoldedChange{g.Name, row.To, row.Action, row.Rule, row.Reason, g.Members, len(g.Members)}
-		if row.Action != Move || len(g.Members) == 1 {
+		if row.To == "" || len(g.Members) == 1 {
 			continue
 		}
 		to := Fold(len(g.Members), func(j int) (string, string) { return p.Rows[g.Members[j]].To, "" })
@@ -555,7 +600,8 @@ func (p *Plan) Changes() []FoldedChange {
 
 // Inverse returns the map that takes the checkpoint back, name by name, to
 // what it was before a plan without problems. Tensors that were dropped are
-// not in it, since nothing brings them back; Lost lists them.
+// not in it, and neither are those of operations that round: nothing brings
+// them back. Lost lists them.
 func (p *Plan) Inverse() *Map {
 	inv := &Map{From: p.Map.To, To: p.Map.From, Description: "Undoes " + cmp.Or(p.Map.File, "a rename")}
 	dropped := 0
@@ -569,18 +615,50 @@ func (p *Plan) Inverse() *Map {
 			dropped++
 		}
 	}
+	changed := 0
+	for i := range p.Transforms {
+		t := &p.Transforms[i]
+		ops, ok := t.inverse()
+		if !ok {
+			changed += len(t.From)
+			continue
+		}
+		r := Rule{Ops: operations(ops, len(t.To))}
+		for _, name := range t.To {
+			r.From = append(r.From, Exactly(name))
+		}
+		for _, name := range t.From {
+			r.To = append(r.To, literalTemplate(name))
+		}
+		inv.Rules = append(inv.Rules, r)
+	}
 	if dropped > 0 {
 		inv.Description += fmt.Sprintf("; does not bring back the tensors it dropped (%d)", dropped)
+	}
+	if changed > 0 {
+		inv.Description += fmt.Sprintf("; does not bring back the tensors whose values it changed (%d)", changed)
 	}
 	return inv
 }
 
-// Lost yields the tensors that the plan drops.
+// Lost yields the tensors that nothing brings back: those that the plan drops,
+// and those of operations that cannot be undone.
 func (p *Plan) Lost() iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for _, row := range p.Rows {
 			if row.Action == Drop && !yield(row) {
 				return
+			}
+		}
+		for i := range p.Transforms {
+			t := &p.Transforms[i]
+			if _, ok := t.inverse(); ok {
+				continue
+			}
+			for _, row := range t.Rows {
+				if !yield(p.Rows[row]) {
+					return
+				}
 			}
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // maxKey is the length up to which YAML reads the short form's keys (1024
@@ -56,9 +54,7 @@ func Write(w io.Writer, m *Map) error {
 	default:
 		b.WriteString("rules:\n")
 		for i := range m.Rules {
-			if err := writeRule(b, &m.Rules[i]); err != nil {
-				return err
-			}
+			writeRule(b, &m.Rules[i])
 		}
 	}
 	switch m.Otherwise.Action {
@@ -88,7 +84,7 @@ func invalidAt(s string) int {
 	return len(s)
 }
 
-func writeRule(b *strings.Builder, r *Rule) error {
+func writeRule(b *strings.Builder, r *Rule) {
 	var from, to []string
 	for _, p := range r.From {
 		from = append(from, scalar(p.source))
@@ -97,36 +93,96 @@ func writeRule(b *strings.Builder, r *Rule) error {
 		to = append(to, scalar(t.source))
 	}
 	writeList(b, "  - ", "from", from)
-	for _, op := range r.Ops {
-		switch {
-		case op.Split != nil:
-			s := op.Split
-			parts := make([]string, len(s.Parts))
-			for i, v := range s.Parts {
-				parts[i] = strconv.FormatUint(v, 10)
-			}
-			fmt.Fprintf(b, "    split: {axis: %d, parts: [%s]", s.Axis, strings.Join(parts, ", "))
-			if s.Layout != "" {
-				b.WriteString(", layout: " + s.Layout)
-			}
-			b.WriteString("}\n")
-		case op.arg != nil:
-			text, err := yaml.Dump(op.arg)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(b, "    %s:\n", op.Kind)
-			for line := range strings.Lines(string(text)) {
-				b.WriteString("      " + line)
-			}
+	steps := len(r.Ops) > 1
+	if steps {
+		b.WriteString("    steps:\n")
+	}
+	for i := range r.Ops {
+		if steps {
+			b.WriteString("      - ")
+		} else {
+			b.WriteString("    ")
 		}
+		b.WriteString(r.Ops[i].String() + "\n")
 	}
 	if r.Drop != "" {
 		fmt.Fprintf(b, "    drop: %s\n", scalar(r.Drop))
-		return nil
+		return
 	}
 	writeList(b, "    ", "to", to)
-	return nil
+}
+
+// String writes the operation as maps do.
+func (o *Operation) String() string {
+	var params []string
+	add := func(key, value string) { params = append(params, key+": "+value) }
+	number := func(key string, n Number) {
+		if n.isSet() {
+			add(key, n.String())
+		}
+	}
+	numbers := func(key string, list []Number) {
+		if list == nil {
+			return
+		}
+		texts := make([]string, len(list))
+		for i, n := range list {
+			texts[i] = n.String()
+		}
+		add(key, "["+strings.Join(texts, ", ")+"]")
+	}
+	text := func(key, s string) {
+		if s != "" {
+			add(key, s)
+		}
+	}
+	for _, key := range opParams[o.Kind] {
+		switch key {
+		case "operand":
+			if o.Operand >= 0 {
+				add(key, strconv.Itoa(o.Operand))
+			}
+		case "axis":
+			if o.Kind != OpPermute || o.Axis != 0 {
+				add(key, strconv.Itoa(o.Axis))
+			}
+		case "parts":
+			numbers(key, o.Parts)
+		case "shape":
+			numbers(key, o.Shape)
+		case "was":
+			numbers(key, o.Was)
+		case "heads":
+			number(key, o.Heads)
+		case "kv_heads":
+			number(key, o.KVHeads)
+		case "groups":
+			number(key, o.Groups)
+		case "count":
+			number(key, o.Count)
+		case "rotary":
+			number(key, o.Rotary)
+		case "layout":
+			text(key, o.Layout)
+		case "over":
+			text(key, o.Over)
+		case "axes":
+			if o.Axes != nil {
+				add(key, strings.ReplaceAll(fmt.Sprint(o.Axes), " ", ", "))
+			}
+		case "from":
+			text(key, o.From)
+		case "to":
+			text(key, o.To)
+		case "add":
+			add(key, strconv.FormatFloat(o.Add, 'g', -1, 64))
+		case "round":
+			if o.Round {
+				add(key, "true")
+			}
+		}
+	}
+	return string(o.Kind) + ": {" + strings.Join(params, ", ") + "}"
 }
 
 func writeList(b *strings.Builder, indent, key string, items []string) {

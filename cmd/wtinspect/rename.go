@@ -147,7 +147,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if c.Format == checkpoint.GGUF {
 		limits = rename.GGUF()
 	}
-	limits.Strict = o.strict
+	limits.Strict, limits.NamesOnly = o.strict, true
 	r := &renaming{options: o, checkpoint: c, plan: planFor(m, c, limits, selected), rewriting: &rewriting{options: &o.writing}}
 	return in.finish(p, r.do(ctx, p, in))
 }

@@ -1,0 +1,341 @@
+package rename
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// opParams are the parameters of each operation, in the order in which they
+// are written.
+var opParams = map[OpKind][]string{
+	OpSplit:       {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
+	OpConcat:      {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
+	OpStack:       {"operand", "over", "count"},
+	OpUnstack:     {"operand", "over", "count"},
+	OpTranspose:   {"operand", "axes"},
+	OpPermute:     {"operand", "axis", "heads", "rotary", "from", "to"},
+	OpReshape:     {"operand", "shape", "was"},
+	OpRepack:      {"from", "to"},
+	OpOffset:      {"operand", "add", "round"},
+	OpNegativeExp: {"operand", "round"},
+}
+
+var opExample = map[OpKind]string{
+	OpSplit:       "{axis: 0, parts: [1, 1, 1]}",
+	OpConcat:      "{axis: 0, parts: [1, 1]}",
+	OpStack:       "{over: expert}",
+	OpUnstack:     "{over: expert, count: num_local_experts}",
+	OpTranspose:   "{}",
+	OpPermute:     "{heads: num_attention_heads, from: half, to: adjacent}",
+	OpReshape:     "{shape: [num_attention_heads, 128, 512]}",
+	OpRepack:      "{from: mxfp4-blocks, to: mxfp4-ggml}",
+	OpOffset:      "{add: 1}",
+	OpNegativeExp: "{round: true}",
+}
+
+// parseSteps reads a list of operations, each a mapping of one key.
+func (p *parser) parseSteps(n *yaml.Node) []Operation {
+	if !p.kind(n, yaml.SequenceNode, "steps", "a list") {
+		return nil
+	}
+	if len(n.Content) == 0 {
+		p.errorf(n, "", "steps is an empty list")
+	}
+	var ops []Operation
+	for _, item := range n.Content {
+		for i, kv := range p.pairs(item, "a step") {
+			switch {
+			case i > 0:
+				p.errorf(kv[0], "begin another step with a dash", "a step is one operation")
+			case !slices.Contains(opKinds, OpKind(kv[0].Value)):
+				p.unknownKey(kv[0], ruleKeys()[4:])
+			default:
+				ops = append(ops, p.parseOperation(kv[0], kv[1]))
+			}
+		}
+	}
+	return ops
+}
+
+func (p *parser) parseOperation(key, n *yaml.Node) Operation {
+	o := Operation{Kind: OpKind(key.Value), Pos: position(key), Operand: -1}
+	params := opParams[o.Kind]
+	seen := make(map[string]bool)
+	before := len(p.errs)
+	for _, kv := range p.pairs(n, key.Value) {
+		name, value := kv[0].Value, kv[1]
+		if !slices.Contains(params, name) {
+			p.unknownKey(kv[0], params)
+			continue
+		}
+		seen[name] = true
+		switch name {
+		case "operand":
+			v, _ := p.number(value, "the tensor", 16)
+			o.Operand = int(v)
+		case "axis":
+			v, _ := p.number(value, "the axis", 8)
+			o.Axis = int(v)
+		case "parts":
+			o.Parts = p.numbers(value, "parts", "a part of a "+key.Value)
+		case "shape":
+			o.Shape = p.numbers(value, "shape", "a dimension")
+		case "was":
+			o.Was = p.numbers(value, "was", "a dimension")
+		case "heads":
+			o.Heads = p.numberOrKey(value, "heads")
+		case "kv_heads":
+			o.KVHeads = p.numberOrKey(value, "kv_heads")
+		case "groups":
+			o.Groups = p.numberOrKey(value, "groups")
+		case "count":
+			o.Count = p.numberOrKey(value, "count")
+		case "rotary":
+			o.Rotary = p.numberOrKey(value, "rotary")
+		case "layout":
+			o.Layout = p.choice(value, "layout", layouts)
+		case "over":
+			o.Over, _ = p.text(value, "the hole")
+		case "axes":
+			o.Axes = p.axes(value)
+		case "from", "to":
+			names := []string{Half, Adjacent}
+			if o.Kind == OpRepack {
+				names = []string{MXFP4Blocks, MXFP4GGML}
+			}
+			if to := p.choice(value, "order", names); name == "from" {
+				o.From = to
+			} else {
+				o.To = to
+			}
+		case "add":
+			v, err := strconv.ParseFloat(value.Value, 64)
+			if value.Kind != yaml.ScalarNode || err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v == 0 {
+				p.errorf(value, "", "what is added must be a number other than 0")
+			}
+			o.Add = v
+		case "round":
+			if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" {
+				p.errorf(value, "", "round must be true or false")
+			}
+			o.Round = value.Value == "true"
+		}
+	}
+	if len(p.errs) > before || n.Kind != yaml.MappingNode {
+		return o
+	}
+	need := func(ok bool, what string) {
+		if !ok {
+			p.errorf(n, "write "+key.Value+": "+opExample[o.Kind], "%s needs %s", key.Value, what)
+		}
+	}
+	switch o.Kind {
+	case OpSplit, OpConcat:
+		need(seen["axis"] && (seen["parts"] || seen["heads"]), "an axis and parts, or heads")
+		if seen["parts"] && (seen["heads"] || seen["kv_heads"]) {
+			p.errorf(n, "heads says what the parts of query, key and value are", "%s has parts or heads, not both", key.Value)
+		}
+		if o.Layout == PerHead || o.Layout == Grouped {
+			need(seen["heads"] || seen["groups"], "groups where the layout is "+o.Layout+", or heads")
+		} else if seen["groups"] {
+			p.errorf(n, "write layout: grouped", "groups is of the layouts %s and %s", PerHead, Grouped)
+		}
+	case OpStack:
+		need(seen["operand"] == seen["count"], "operand and count, or none of them")
+		if seen["over"] && seen["count"] {
+			p.errorf(n, "", "stack runs over a hole or takes a count of tensors, not both")
+		}
+	case OpUnstack:
+		need(!seen["over"] || seen["count"], "to know how many there are: count")
+	case OpPermute:
+		need(seen["heads"] && seen["from"] && seen["to"], "heads, and the orders from and to")
+		if o.From != "" && o.From == o.To {
+			p.errorf(n, "", "permute from %s to %s changes nothing", o.From, o.To)
+		}
+	case OpReshape:
+		need(seen["shape"], "a shape")
+	case OpRepack:
+		need(seen["from"] && seen["to"], "from and to")
+		if o.From != "" && o.From == o.To {
+			p.errorf(n, "", "repack from %s to %s changes nothing", o.From, o.To)
+		}
+	case OpOffset:
+		need(seen["add"], "what to add")
+	case OpNegativeExp:
+		need(o.Round, "round: true, since no result of it can be undone exactly")
+	}
+	return o
+}
+
+func (p *parser) choice(n *yaml.Node, what string, names []string) string {
+	s, ok := p.text(n, "the "+what)
+	if ok && !slices.Contains(names, s) {
+		p.errorf(n, "it is one of "+strings.Join(names, ", "), "unknown %s %q", what, s)
+	}
+	return s
+}
+
+// numberOrKey reads a number above 0, or a key of the configuration.
+func (p *parser) numberOrKey(n *yaml.Node, what string) Number {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && isKey(n.Value) {
+		return Number{Key: n.Value}
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+		p.errorf(n, "write a number, or the key of the configuration that has it, such as num_attention_heads", "%s cannot be %q", what, n.Value)
+		return Number{}
+	}
+	v, ok := p.number(n, what, 62)
+	if ok && v == 0 {
+		p.errorf(n, "", "%s cannot be 0", what)
+	}
+	return Number{Value: int64(v)}
+}
+
+func isKey(s string) bool {
+	for i := range len(s) {
+		if !isLetter(s[i]) && (i == 0 || !isDigit(s[i]) && s[i] != '.') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func (p *parser) numbers(n *yaml.Node, what, one string) []Number {
+	if !p.kind(n, yaml.SequenceNode, what, "a list of numbers") {
+		return nil
+	}
+	if len(n.Content) == 0 {
+		p.errorf(n, "", "%s is an empty list", what)
+	}
+	var out []Number
+	for _, item := range n.Content {
+		out = append(out, p.numberOrKey(item, one))
+	}
+	return out
+}
+
+func (p *parser) axes(n *yaml.Node) []int {
+	if !p.kind(n, yaml.SequenceNode, "axes", "a list of numbers") {
+		return nil
+	}
+	axes := make([]int, 0, len(n.Content))
+	for _, item := range n.Content {
+		v, _ := p.number(item, "an axis", 8)
+		if int(v) >= len(n.Content) || slices.Contains(axes, int(v)) {
+			p.errorf(n, "axes: [1, 0] exchanges the two axes of a matrix", "axes must have each of 0 to %d once", len(n.Content)-1)
+			return nil
+		}
+		axes = append(axes, int(v))
+	}
+	if len(axes) == 0 {
+		p.errorf(n, "", "axes is an empty list")
+	}
+	return axes
+}
+
+// overHole returns the hole that an unstack runs over, or "".
+func overHole(ops []Operation) string {
+	for i := range ops {
+		if ops[i].Kind == OpUnstack && ops[i].Over != "" {
+			return ops[i].Over
+		}
+	}
+	return ""
+}
+
+// stackHole returns the hole that a stack runs over, or "".
+func stackHole(ops []Operation) string {
+	for i := range ops {
+		if ops[i].Kind == OpStack && ops[i].Over != "" {
+			return ops[i].Over
+		}
+	}
+	return ""
+}
+
+// checkOperations finds what no checkpoint could make right.
+func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
+	first := r.From[0]
+	stack, over := stackHole(r.Ops), overHole(r.Ops)
+	names := p.oneOrMore(from, "from")
+	for i, pat := range r.From {
+		var missing []string
+		for _, h := range first.holes {
+			if !slices.Contains(pat.holes, h) {
+				missing = append(missing, h.String())
+			}
+		}
+		switch {
+		case len(missing) > 0 || len(pat.holes) != len(first.holes):
+			p.errorf(names[i], "the holes say which tensors belong together", "%s and %s do not have the same holes", pat, first)
+			return
+		case stack != "" && !slices.Contains(pat.holes, Hole{stack, Digits}):
+			p.errorf(names[i], "", "stack runs over {%s}, which is no hole of numbers in %s", stack, pat)
+			return
+		}
+	}
+	if i := slices.IndexFunc(first.holes, func(h Hole) bool { return h.Name == stack }); stack != "" && i >= 0 {
+		for k, t := range r.To {
+			if t.uses(i) {
+				p.errorf(p.oneOrMore(to, "to")[k], "", "{%s} is stacked, and the new name cannot have it", stack)
+				return
+			}
+		}
+	}
+	if over != "" && slices.ContainsFunc(first.holes, func(h Hole) bool { return h.Name == over }) {
+		p.errorf(from, "", "unstack runs over {%s}, which the old name has already", over)
+		return
+	}
+	fault := func(o *Operation, hint, format string, args ...any) {
+		p.errorAt(o.Pos.Line, o.Pos.Column, hint, format, args...)
+	}
+	joins, spread := false, false
+	for i := range r.Ops {
+		o := &r.Ops[i]
+		joining := o.Kind == OpSplit || o.Kind == OpConcat || o.Kind == OpStack || o.Kind == OpUnstack || o.Kind == OpRepack
+		switch {
+		case o.Kind == OpStack && o.Over != "" && joins:
+			fault(o, "stack first, then join or part the stacks", "stack over {%s} comes behind an operation that joins or parts tensors", o.Over)
+			return
+		case spread && (joining || o.Operand >= 0):
+			fault(o, "put it before the unstack", "%s comes behind an unstack over {%s}, where the number of tensors is not known", o.Kind, over)
+			return
+		case stack != "" && !joins && o.Operand >= 0:
+			fault(o, "put it behind the stack", "%s of one tensor comes before the stack, where the number of tensors is not known", o.Kind)
+			return
+		}
+		joins = joins || joining
+		spread = spread || o.Kind == OpUnstack && o.Over != ""
+	}
+	s := simulation{nextID: len(r.From), value: func(Number) (int64, error) { return 1, nil }}
+	for i := range r.From {
+		s.runs = append(s.runs, i)
+	}
+	for i := range r.Ops {
+		o := &r.Ops[i]
+		if o.Kind == OpUnstack && o.Over == "" {
+			if !o.Count.isSet() {
+				o.Count = Number{Value: int64(len(r.To))}
+			}
+		}
+		if o.Over == "" {
+			s.value = func(n Number) (int64, error) { return min(max(1, n.Value), maxOperands), nil }
+		}
+		if err := s.step(o); err != nil {
+			fault(o, "", "%v", err)
+			return
+		}
+		s.value = func(Number) (int64, error) { return 1, nil }
+	}
+	if n := len(s.runs); n != len(r.To) {
+		if last := &r.Ops[len(r.Ops)-1]; len(r.Ops) == 1 && last.Kind == OpSplit {
+			fault(last, "", "split has %d parts for %d new names", n, len(r.To))
+			return
+		}
+		p.errorf(to, "", "the operations leave %d tensors, and there are %d new names", n, len(r.To))
+	}
+}
