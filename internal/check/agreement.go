@@ -1,0 +1,800 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+var agreementRules = []*Rule{
+	{
+		ID: "WT301", Name: "broken-document", Severity: checkpoint.Error, run: runDocuments,
+		Title: "config.json or one of its kin is not valid JSON",
+		Doc: `config.json, generation_config.json, adapter_config.json and tokenizer_config.json are
+read strictly: repeated members, trailing text and bytes that are not UTF-8 are found.
+NaN and Infinity, as Python writes them, are accepted.`,
+		Bad: `{"vocab_size": 1,}`, Good: `{"vocab_size": 1}`,
+	},
+	{
+		ID: "WT302", Name: "depth", Severity: checkpoint.Error, run: runDepth,
+		Title: "config.json gives another number of layers than the tensors have",
+		Doc: `A deeper configuration leaves layers uninitialised, a shallower one drops layers that
+were trained, and both load without an error. Layers for multi-token prediction behind
+the last one are allowed for.`,
+		Bad: "num_hidden_layers 80, layers 0 to 35", Good: "num_hidden_layers 36, layers 0 to 35",
+	},
+	{
+		ID: "WT303", Name: "hidden-size", Severity: checkpoint.Error, run: runHidden,
+		Title: "config.json gives another hidden size than the embedding has",
+		Doc:   `The columns of the token embedding are the hidden size; the checkpoint does not load.`,
+		Bad:   "hidden_size 2560, embedding [151936,5120]", Good: "hidden_size 5120, embedding [151936,5120]",
+	},
+	{
+		ID: "WT304", Name: "vocabulary-size", Severity: checkpoint.Error, run: runVocabulary,
+		Title: "config.json gives another vocabulary than the embedding has",
+		Doc: `The rows of the token embedding, and of the output head, are the vocabulary. Loaders
+refuse the difference, or read rows that belong to other tokens. More rows than the
+vocabulary, as padding to a round number, are a warning.`,
+		Bad: "vocab_size 120832, embedding [151936,5120]", Good: "vocab_size 151936, embedding [151936,5120]",
+	},
+	{
+		ID: "WT305", Name: "attention-heads", Severity: checkpoint.Error, run: runHeads,
+		Title: "the projections do not have the rows that the heads of config.json need",
+		Doc: `Query projections have heads × head size rows, key and value projections key/value
+heads × head size. Without head_dim the head size is hidden size / heads.`,
+		Bad: "num_attention_heads 32, head_dim 128, q_proj [2048,4096]", Good: "q_proj [4096,4096]",
+	},
+	{
+		ID: "WT306", Name: "experts", Severity: checkpoint.Error, run: runExperts,
+		Title: "config.json gives another number of experts than the tensors have",
+		Doc:   `A router of more experts than there are sends tokens to weights that do not exist.`,
+		Bad:   "num_experts 128, experts 0 to 63", Good: "num_experts 64, experts 0 to 63",
+	},
+	{
+		ID: "WT307", Name: "missing-head", Severity: checkpoint.Error, run: runMissingHead,
+		Title: "the output head is absent and config.json says that it is not tied",
+		Doc: `Without lm_head the loader initialises a random one, and every answer is noise. Either
+the weights lack a tensor or tie_word_embeddings must be true. When config.json does
+not say, it depends on the architecture's default: a warning, unless all that is known
+of the convention says that a head is optional.`,
+		Bad: `"tie_word_embeddings": false, no lm_head.weight`, Good: "lm_head.weight, or true",
+	},
+	{
+		ID: "WT308", Name: "head-though-tied", Severity: checkpoint.Warning, run: runTiedHead,
+		Profiles: map[Profile]checkpoint.Severity{VLLM: checkpoint.Error, MLX: checkpoint.Error},
+		Title:    "an output head is stored though config.json ties it to the embedding",
+		Doc: `Some loaders fail on the extra tensor, others ignore it; and if it differs from the
+embedding, the model is another one depending on the loader. fix takes the head out
+only when its bytes are those of the embedding.`,
+		Bad: `"tie_word_embeddings": true with lm_head.weight`, Good: "no lm_head.weight",
+		Mend: "drops the head when its bytes are those of the embedding",
+	},
+	{
+		ID: "WT309", Name: "dtype", Severity: checkpoint.Warning, run: runDType,
+		Title: "config.json gives another dtype than the tensors have",
+		Doc: `Loaders that follow torch_dtype convert on loading, and a release of F32 for a model
+of BF16 is twice as large as it says. The dtype that holds most elements counts.`,
+		Bad: `"torch_dtype": "bfloat16", tensors in F32`, Good: "tensors in BF16",
+	},
+	{
+		ID: "WT310", Name: "architecture", Severity: checkpoint.Warning, run: runArchitecture,
+		Title: "the names are those of other architectures than config.json's",
+		Doc: `The model type that config.json gives is known, and so is the naming convention of the
+tensors, and that model does not use these names. Only names are compared: models that
+share every name are one.`,
+		Bad: `"model_type": "gpt2" over LLaMA names`, Good: `"model_type": "llama"`,
+	},
+	{
+		ID: "WT311", Name: "quantised-in-config-only", Severity: checkpoint.Error, run: runQuantConfig,
+		Title: "config.json says that the weights are quantised and the tensors are not",
+		Doc: `quantization_config makes loaders look for packed weights and scales by name. Where
+the tensors were dequantised, or come from another version, nothing is found.`,
+		Bad: `"quant_method": "gptq" without a qweight`, Good: "qweight, qzeros and scales, or no quantization_config",
+	},
+	{
+		ID: "WT312", Name: "quantised-in-tensors-only", Severity: checkpoint.Warning, run: runQuantTensors,
+		Profiles: map[Profile]checkpoint.Severity{Transformers: checkpoint.Error, VLLM: checkpoint.Error},
+		Title:    "the tensors are quantised and config.json does not say so",
+		Doc: `Packed weights without quantization_config are taken for plain ones: raw bytes without
+the scales that give them meaning. Nothing downstream can tell.`,
+		Bad: "qweight and scales, no quantization_config", Good: `"quantization_config": {"quant_method": "gptq", …}`,
+	},
+	{
+		ID: "WT313", Name: "intermediate-size", Severity: checkpoint.Error, run: runIntermediate,
+		Title: "config.json gives another intermediate size than the MLP has",
+		Doc:   `The rows of the gate and up projections are the intermediate size.`,
+		Bad:   "intermediate_size 11008, gate_proj [14336,4096]", Good: "intermediate_size 14336",
+	},
+	{
+		ID: "WT314", Name: "lora-targets", Severity: checkpoint.Error, run: runLoRATargets,
+		Title: "adapter_config.json and the adapter's tensors do not agree",
+		Doc: `A module that target_modules names has no tensors, tensors belong to a module that it
+does not name, or the rank differs from r. Loaders ignore what they do not expect, and
+the base model answers in the adapter's place.`,
+		Bad: `"r": 8, lora_A of 16 rows`, Good: `"r": 16`,
+	},
+	{
+		ID: "WT315", Name: "adapter-prefix", Severity: checkpoint.Error, run: runAdapterPrefix,
+		Title: "the adapter's tensors do not have the prefix that PEFT loads",
+		Doc: `PEFT looks for base_model.model.… and gives a warning at most for what it does not
+find: the adapter is loaded as zeros.`,
+		Bad: "model.layers.0.self_attn.q_proj.lora_A.weight", Good: "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+	},
+	{
+		ID: "WT316", Name: "tokens-beyond-embedding", Severity: checkpoint.Error, run: runTokens,
+		Title: "a token's number is beyond the rows of the embedding",
+		Doc: `A tokenizer that gives numbers the embedding has no row for makes the model fail, or
+read what lies behind it in memory. tokenizer.json (of up to 16 MB), added_tokens.json
+and tokenizer_config.json are read.`,
+		Bad: "token 32001, embedding [32000,4096]", Good: "embedding [32002,4096]",
+	},
+	{
+		ID: "WT317", Name: "special-token-beyond-vocabulary", Severity: checkpoint.Error, run: runSpecialTokens,
+		Title: "a special token of config.json or generation_config.json is beyond the vocabulary",
+		Doc:   `bos_token_id, eos_token_id and pad_token_id have to be rows of the embedding. Negative numbers stand for none.`,
+		Bad:   "eos_token_id 32000, vocab_size 32000", Good: "eos_token_id 2",
+	},
+}
+
+// documents are those that WT301 reads.
+var documents = []string{"generation_config.json", "adapter_config.json", "tokenizer_config.json", "added_tokens.json"}
+
+func runDocuments(p *Pass) {
+	runFaults(p)
+	for _, name := range documents {
+		path := filepath.Join(p.release.Dir, name)
+		data, err := readSmall(path)
+		if err != nil {
+			continue
+		}
+		if _, err := checkpoint.ParseConfig(path, data); err != nil {
+			p.report(Finding{File: path, Offset: -1, Message: strings.TrimPrefix(err.Error(), path+": ")})
+		}
+	}
+}
+
+// number returns the first of several keys that config.json has: what one
+// figure is called in different models.
+func number(doc *checkpoint.Config, keys ...string) (n int64, v checkpoint.ConfigValue, key string, ok bool) {
+	for _, key := range keys {
+		if v, found := doc.Find(key); found {
+			if n, ok := v.Int(); ok {
+				return n, v, key, true
+			}
+		}
+	}
+	return 0, checkpoint.ConfigValue{}, "", false
+}
+
+// What figures are called in config.json, over the architectures.
+var (
+	depthKeys        = []string{"num_hidden_layers", "n_layer", "num_layers", "n_layers"}
+	hiddenKeys       = []string{"hidden_size", "n_embd", "d_model", "n_embed", "dim"}
+	vocabularyKeys   = []string{"vocab_size", "padded_vocab_size"}
+	headKeys         = []string{"num_attention_heads", "n_head", "n_heads"}
+	expertKeys       = []string{"n_routed_experts", "num_local_experts", "num_experts"}
+	intermediateKeys = []string{"intermediate_size", "ffn_hidden_size", "n_inner"}
+)
+
+// configured yields the models with a configuration, readable names, and a
+// language model of one stack of layers.
+func (p *Pass) configured(yield func(m *model, n *naming) bool) {
+	for _, m := range p.models {
+		if m.doc == nil || m.Format == checkpoint.GGUF || m.names().conv == nil || m.names().Adapter {
+			continue
+		}
+		if encDec, _ := m.doc.Bool("is_encoder_decoder"); encDec {
+			continue
+		}
+		if !yield(m, m.names()) {
+			return
+		}
+	}
+}
+
+// depth returns how many layers the language model's tensors have, and one
+// tensor of the last.
+func (m *model) depth() (layers int, last int) {
+	n := m.names()
+	for t, role := range n.roles {
+		if !strings.HasPrefix(role, "layer.") {
+			continue
+		}
+		for _, i := range t.members {
+			if _, layer, _, ok := layerIndex(m.At(int(i)).Name[len(n.prefix):]); ok && layer+1 > layers {
+				layers, last = layer+1, int(i)
+			}
+		}
+	}
+	return layers, last
+}
+
+func runDepth(p *Pass) {
+	for m := range p.configured {
+		want, v, key, ok := number(m.doc, depthKeys...)
+		if !ok || want < 1 {
+			continue
+		}
+		layers, _ := m.depth()
+		extra, _, _, _ := number(m.doc, "num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+		switch have := int64(layers); {
+		case have == 0, have >= want && have <= want+max(extra, 0):
+		case have < want && m.partial():
+		default:
+			p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, counted(layers, "layer"), layers-1))
+		}
+	}
+}
+
+// embedding returns the token embedding as rows and columns.
+func (m *model) embedding() (rows, columns uint64, tensor int, ok bool) {
+	t, i, ok := m.one("embed.tokens.weight")
+	if !ok || len(t.Shape) != 2 || !plain(t.DType) && m.Format != checkpoint.GGUF {
+		return 0, 0, 0, false
+	}
+	return t.Shape[0], t.Shape[1], i, true
+}
+
+func runHidden(p *Pass) {
+	for m := range p.configured {
+		want, v, key, ok := number(m.doc, hiddenKeys...)
+		_, have, i, known := m.embedding()
+		// Models whose embedding is narrower than the layers say so.
+		_, _, _, narrow := number(m.doc, "embedding_size", "word_embed_proj_dim")
+		if !ok || !known || narrow || want < 0 || uint64(want) == have {
+			continue
+		}
+		t := m.At(i)
+		f := at(m.Path, m.doc, v, "%s is %d, and %s has %d columns %v", key, want, t.Name, have, t.Shape)
+		p.report(f)
+	}
+}
+
+func runVocabulary(p *Pass) {
+	for m := range p.configured {
+		want, v, key, ok := number(m.doc, vocabularyKeys...)
+		if !ok || want < 0 {
+			continue
+		}
+		for _, role := range []string{"embed.tokens.weight", "head.weight"} {
+			t, _, known := m.one(role)
+			if !known || len(t.Shape) != 2 || !plain(t.DType) || t.Shape[0] == uint64(want) {
+				continue
+			}
+			f := at(m.Path, m.doc, v, "%s is %d, and %s has %d rows %v", key, want, t.Name, t.Shape[0], t.Shape)
+			// Padding to a multiple of 512 at most is a habit, not a lie.
+			const padding = 512
+			if t.Shape[0] > uint64(want) && t.Shape[0]-uint64(want) < padding {
+				p.grade(checkpoint.Warning, f)
+				continue
+			}
+			p.report(f)
+		}
+	}
+}
+
+func runHeads(p *Pass) {
+	for m, n := range p.configured {
+		heads, v, key, ok := number(m.doc, headKeys...)
+		hidden, _, _, okHidden := number(m.doc, hiddenKeys...)
+		size, sizeValue, _, okSize := number(m.doc, "head_dim", "kv_channels")
+		if !ok || heads < 1 || heads > 1<<20 || transposed(n.conv, "layer.attn.q") {
+			continue
+		}
+		if !okSize && okHidden && hidden%heads == 0 {
+			size, okSize = hidden/heads, true
+		}
+		if !okSize || size < 1 || size > 1<<20 {
+			continue
+		}
+		kv, _, _, okKV := number(m.doc, "num_key_value_heads", "n_head_kv")
+		if !okKV {
+			kv = heads
+		}
+		_ = sizeValue
+		for _, q := range []struct {
+			role  string
+			heads int64
+			what  string
+		}{
+			{"layer.attn.q.weight", heads, key},
+			{"layer.attn.k.weight", kv, "num_key_value_heads"},
+			{"layer.attn.v.weight", kv, "num_key_value_heads"},
+		} {
+			if q.role == "layer.attn.v.weight" && m.doc.Has("v_head_dim") || kv < 1 || kv > 1<<20 {
+				continue
+			}
+			want := uint64(q.heads) * uint64(size)
+			for _, t := range n.byRole[q.role] {
+				odd := m.oddRows(t, func(rows uint64) bool {
+					// A gate on the attention output doubles the query's rows.
+					gated, _ := m.doc.Bool("attn_output_gate")
+					return rows == want || gated && q.heads == heads && rows == 2*want
+				})
+				// Where some layers agree, the architecture mixes kinds of attention.
+				if len(odd) == 0 || 2*len(odd) < len(t.members) {
+					continue
+				}
+				for _, i := range odd {
+					f := m.finding(i, "%d rows, where %s %d and a head size of %d make %d (%s:%s)", m.At(i).Shape[0], q.what, q.heads, size, want, filepath.Base(m.doc.Path()), position(v))
+					p.report(f)
+				}
+			}
+		}
+	}
+}
+
+func position(v checkpoint.ConfigValue) string {
+	line, col := v.Position()
+	return fmt.Sprintf("%d:%d", line, col)
+}
+
+// oddRows returns the members of a template whose first dimension is not as
+// it should be. What is packed has other shapes and is left out.
+func (m *model) oddRows(t *template, good func(rows uint64) bool) []int {
+	var odd []int
+	for _, i := range t.members {
+		tensor := m.At(int(i))
+		if len(tensor.Shape) == 2 && plain(tensor.DType) && !good(tensor.Shape[0]) {
+			odd = append(odd, int(i))
+		}
+	}
+	return odd
+}
+
+// transposed reports whether a convention stores a module [in, out].
+func transposed(c *convention.Convention, module string) bool {
+	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool { return wild(g, module) })
+}
+
+func runExperts(p *Pass) {
+	for m, n := range p.configured {
+		want, v, key, ok := number(m.doc, expertKeys...)
+		if !ok || want < 1 || m.partial() {
+			continue
+		}
+		have := uint64(0)
+		for role, list := range n.byRole {
+			for _, t := range list {
+				switch {
+				case strings.HasPrefix(role, "layer.mlp.expert.") && strings.HasSuffix(role, ".weight"):
+					for _, i := range t.members {
+						if e, ok := expertIndex(m.At(int(i)).Name); ok {
+							have = max(have, uint64(e)+1)
+						}
+					}
+				case role == "layer.mlp.router.weight":
+					if s := m.At(int(t.members[0])); len(s.Shape) == 2 && plain(s.DType) {
+						have = max(have, s.Shape[0])
+					}
+				}
+			}
+		}
+		if have == 0 || have == uint64(want) {
+			continue
+		}
+		p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %d experts", key, want, have))
+	}
+}
+
+// expertIndex returns the number behind the segment "experts".
+func expertIndex(name string) (int, bool) {
+	i := strings.LastIndex(name, "experts.")
+	if i < 0 {
+		return 0, false
+	}
+	rest, _, _ := strings.Cut(name[i+len("experts."):], ".")
+	return smallNumber(rest)
+}
+
+// hasHead reports whether the model has an output head, quantised or not.
+func (m *model) hasHead() (template *template, ok bool) {
+	n := m.names()
+	for _, t := range n.byRole["head.weight"] {
+		return t, true
+	}
+	id := convention.ID{Role: "head.weight"}
+	name, ok := n.conv.Format(id)
+	if !ok {
+		return nil, false
+	}
+	stem := strings.TrimSuffix(strings.TrimPrefix(name, n.base), ".weight")
+	for _, t := range m.templates() {
+		if strings.HasPrefix(t.first, n.prefix+stem+".") || strings.HasPrefix(t.first, stem+".") || strings.Contains(t.first, "."+stem+".") {
+			return t, true
+		}
+	}
+	return nil, false
+}
+
+// headed yields the models that could have an output head, with what
+// config.json says about tying it.
+func (p *Pass) headed(yield func(m *model, v checkpoint.ConfigValue) bool) {
+	for m, n := range p.configured {
+		if _, ok := n.conv.Role("head.weight"); !ok || m.partial() || n.BaseAbsent != "" {
+			continue
+		}
+		// A class without a head of its own: an encoder, a classifier.
+		if !slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool {
+			return strings.Contains(a, "ForCausalLM") || strings.Contains(a, "LMHead") || strings.Contains(a, "ForConditionalGeneration")
+		}) {
+			continue
+		}
+		v, said := m.doc.Find("tie_word_embeddings")
+		if _, ok := v.Bool(); said && ok && !yield(m, v) {
+			return
+		}
+	}
+}
+
+func runMissingHead(p *Pass) {
+	for m, v := range p.headed {
+		if tied, _ := v.Bool(); tied {
+			continue
+		}
+		if _, ok := m.hasHead(); ok {
+			continue
+		}
+		if _, _, ok := m.one("embed.tokens.weight"); !ok {
+			continue
+		}
+		name, _ := m.names().conv.Format(convention.ID{Role: "head.weight"})
+		p.report(at(m.Path, m.doc, v, "tie_word_embeddings is false, and no tensor is %s; loaders make up a random head", name))
+	}
+}
+
+func runTiedHead(p *Pass) {
+	for m, v := range p.headed {
+		if tied, _ := v.Bool(); !tied {
+			continue
+		}
+		if t, ok := m.hasHead(); ok {
+			f := m.finding(int(t.members[0]), "stored, though tie_word_embeddings is true (%s:%s)", filepath.Base(m.doc.Path()), position(v))
+			f.Fixable = true
+			p.report(f)
+		}
+	}
+}
+
+// torchDTypes are the names of dtypes in config.json.
+var torchDTypes = map[string]string{
+	"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+	"float": "F32", "half": "F16", "fp16": "F16", "fp32": "F32", "bf16": "BF16",
+}
+
+func runDType(p *Pass) {
+	for _, m := range p.models {
+		if m.doc == nil || m.Format != checkpoint.Safetensors || m.NamesOnly() || m.doc.Has("quantization_config") || m.doc.Has("quantization") || m.names().Adapter {
+			continue
+		}
+		v, ok := m.doc.Find("torch_dtype")
+		if !ok {
+			v, ok = m.doc.Find("dtype")
+		}
+		text, isText := v.Text()
+		want := torchDTypes[strings.TrimPrefix(text, "torch.")]
+		if !ok || !isText || want == "" {
+			continue
+		}
+		elements := make(map[string]uint64)
+		for _, t := range m.All() {
+			if n, ok := t.Elements(); ok && plain(t.DType) {
+				elements[t.DType] += n
+			}
+		}
+		if len(elements) == 0 {
+			continue
+		}
+		most := slices.MaxFunc(slices.Sorted(maps.Keys(elements)), func(a, b string) int { return cmp.Compare(elements[a], elements[b]) })
+		if most == want || strings.HasPrefix(most, "F8") {
+			continue
+		}
+		p.report(at(m.Path, m.doc, v, "the dtype is %s, and most elements are %s", text, most))
+	}
+}
+
+func runArchitecture(p *Pass) {
+	for m, n := range p.configured {
+		model, ok := m.doc.Text("model_type")
+		if !ok || n.Convention == "" || len(n.Families) == 0 || len(n.Parts) > 0 {
+			continue
+		}
+		// A type that no convention knows says nothing.
+		users := 0
+		for _, c := range convention.All() {
+			if c.HasFamily(model) {
+				users++
+			}
+			if c.HasFamily(model) && c.Name == n.Convention {
+				users = -1 << 20
+			}
+		}
+		if users <= 0 || slices.ContainsFunc(n.Families, func(f string) bool {
+			return strings.EqualFold(strings.ReplaceAll(f, "-", "_"), strings.ReplaceAll(model, "-", "_"))
+		}) {
+			continue
+		}
+		v, _ := m.doc.Find("model_type")
+		p.report(at(m.Path, m.doc, v, "model_type is %q, and the names are those of %s (%s)", model, n.Convention, strings.Join(n.Families[:min(4, len(n.Families))], ", ")))
+	}
+}
+
+// marks are the leaves that show a scheme of quantisation in the names, by
+// quant_method. Source: the libraries' own writers.
+var marks = map[string][]string{
+	"gptq":               {"qweight"},
+	"awq":                {"qweight"},
+	"bitsandbytes":       {"absmax", "SCB", "quant_map", "weight_format"},
+	"fp8":                {"weight_scale_inv", "weight_scale", "scale_inv", "gate_up_proj_scale_inv"},
+	"compressed-tensors": {"weight_packed", "weight_scale"},
+	"mxfp4":              {"_blocks", "blocks"},
+	"modelopt":           {"weight_scale", "weight_scale_2"},
+	"exl2":               {"q_weight"},
+	"exl3":               {"trellis"},
+	"hqq":                {"W_q"},
+	"aqlm":               {"codes"},
+}
+
+// marked returns the first template with one of the leaves.
+func (m *model) marked(leaves []string) *template {
+	for _, t := range m.templates() {
+		for _, leaf := range leaves {
+			if strings.HasSuffix(t.first, leaf) {
+				if rest := strings.TrimSuffix(t.first, leaf); strings.HasPrefix(leaf, "_") || strings.HasSuffix(rest, ".") || strings.HasSuffix(rest, "_") {
+					return t
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func runQuantConfig(p *Pass) {
+	for _, m := range p.models {
+		if m.doc == nil || m.Format == checkpoint.GGUF || m.partial() || m.names().Adapter {
+			continue
+		}
+		method, ok := m.doc.Text("quantization_config", "quant_method")
+		leaves := marks[strings.ToLower(method)]
+		if !ok || leaves == nil || m.marked(leaves) != nil {
+			continue
+		}
+		v, _ := m.doc.Find("quantization_config")
+		p.report(at(m.Path, m.doc, v, "quant_method is %q, and no tensor ends in %s", method, strings.Join(leaves, " or ")))
+	}
+}
+
+func runQuantTensors(p *Pass) {
+	for _, m := range p.models {
+		if m.doc == nil || m.Format != checkpoint.Safetensors || m.doc.Has("quantization_config") || m.doc.Has("quantization") || m.doc.Has("compression_config") {
+			continue
+		}
+		if len(m.names().Quantisation) == 0 || m.names().Adapter {
+			continue
+		}
+		for _, t := range m.templates() {
+			i := int(t.members[0])
+			if leaf, _ := companionOf(t.first); leaf != "" {
+				f := m.finding(i, "quantised (%s), and config.json has no quantization_config", strings.Join(m.names().Quantisation, ", "))
+				f.Count = len(t.members)
+				p.report(f)
+				break
+			}
+		}
+	}
+}
+
+func runIntermediate(p *Pass) {
+	for m, n := range p.configured {
+		want, v, key, ok := number(m.doc, intermediateKeys...)
+		if !ok || want < 1 || transposed(n.conv, "layer.mlp.up") {
+			continue
+		}
+		if _, list := m.doc.Find("ffn_hidden_sizes"); list {
+			continue
+		}
+		for _, role := range []string{"layer.mlp.gate.weight", "layer.mlp.up.weight"} {
+			for _, t := range n.byRole[role] {
+				odd := m.oddRows(t, func(rows uint64) bool {
+					// Qwen's first model and DBRX give the size of both projections together.
+					return rows == uint64(want) || 2*rows == uint64(want)
+				})
+				if 2*len(odd) < len(t.members) || len(odd) == 0 {
+					continue
+				}
+				for _, i := range odd {
+					p.report(m.finding(i, "%d rows, where %s is %d (%s:%s)", m.At(i).Shape[0], key, want, filepath.Base(m.doc.Path()), position(v)))
+				}
+			}
+		}
+	}
+}
+
+// adapters yields the adapters that have an adapter_config.json.
+func (p *Pass) adapters(yield func(m *model, doc *checkpoint.Config) bool) {
+	for _, m := range p.models {
+		if m.Format != checkpoint.Safetensors {
+			continue
+		}
+		doc := p.document(m.Dir, "adapter_config.json")
+		if doc != nil && !yield(m, doc) {
+			return
+		}
+	}
+}
+
+// loraModule returns the module that a PEFT tensor changes and which half it
+// is, A or B.
+func loraModule(name string) (module, half string, ok bool) {
+	for _, h := range []string{"lora_A", "lora_B"} {
+		if i := strings.Index(name, "."+h); i >= 0 {
+			return name[:i], h, true
+		}
+	}
+	return "", "", false
+}
+
+func runLoRATargets(p *Pass) {
+	for m, doc := range p.adapters {
+		if kind, _ := doc.Text("peft_type"); kind != "" && !strings.EqualFold(kind, "LORA") {
+			continue
+		}
+		r, rv, _, okR := number(doc, "r")
+		targets, _ := doc.Find("target_modules")
+		wanted := doc.Texts("target_modules")
+		_, isList := targets.Text()
+		plainRank := !hasMembers(doc, "rank_pattern")
+		found := make(map[string]bool)
+		for _, t := range m.templates() {
+			for _, i := range t.members {
+				tensor := m.At(int(i))
+				module, half, ok := loraModule(tensor.Name)
+				if !ok {
+					continue
+				}
+				matched := false
+				for _, w := range wanted {
+					if module == w || strings.HasSuffix(module, "."+w) {
+						found[w], matched = true, true
+					}
+				}
+				if !matched && !isList && len(wanted) > 0 {
+					p.report(m.finding(int(i), "changes a module that target_modules of adapter_config.json does not name"))
+				}
+				if okR && plainRank && half == "lora_A" && len(tensor.Shape) == 2 && tensor.Shape[0] != uint64(r) {
+					p.report(m.finding(int(i), "a rank of %d, where adapter_config.json has r %d (line %s)", tensor.Shape[0], r, position(rv)))
+				}
+			}
+		}
+		if isList {
+			continue // a pattern of names
+		}
+		for _, w := range wanted {
+			if !found[w] && !m.partial() {
+				p.report(at(m.Path, doc, targets, "target_modules names %q, and no tensor changes it", w))
+			}
+		}
+	}
+}
+
+func runAdapterPrefix(p *Pass) {
+	for m, doc := range p.adapters {
+		if kind, _ := doc.Text("peft_type"); kind == "" {
+			continue
+		}
+		for _, t := range m.templates() {
+			if strings.HasPrefix(t.first, "base_model.model.") {
+				continue
+			}
+			if _, _, ok := loraModule(t.first); !ok {
+				continue
+			}
+			for _, i := range t.members {
+				p.report(m.finding(int(i), "does not begin with base_model.model., so that PEFT does not load it"))
+			}
+		}
+	}
+}
+
+func runTokens(p *Pass) {
+	for _, m := range p.models {
+		if m.Format != checkpoint.Safetensors || m.names().conv == nil {
+			continue
+		}
+		rows, _, i, ok := m.embedding()
+		if !ok {
+			continue
+		}
+		check := func(doc *checkpoint.Config, v checkpoint.ConfigValue, token string, id int64) {
+			if id < 0 || uint64(id) < rows {
+				return
+			}
+			p.report(at(m.Path, doc, v, "token %.60q has the number %d, and %s has %d rows", token, id, m.At(i).Name, rows))
+		}
+		if doc := p.document(m.Dir, "tokenizer.json"); doc != nil {
+			// Of tokens in a row beyond the end the first is enough.
+			vocab, _ := doc.Find("model", "vocab")
+			var worst checkpoint.ConfigValue
+			token, most := "", int64(-1)
+			for name, v := range vocab.Members() {
+				if id, ok := v.Int(); ok && id > most {
+					token, most, worst = name, id, v
+				}
+			}
+			check(doc, worst, token, most)
+			added, _ := doc.Find("added_tokens")
+			for _, a := range added.Elements() {
+				v, _ := a.Find("id")
+				content, _ := a.Find("content")
+				text, _ := content.Text()
+				if id, ok := v.Int(); ok {
+					check(doc, v, text, id)
+				}
+			}
+		}
+		if doc := p.document(m.Dir, "added_tokens.json"); doc != nil {
+			if root, ok := doc.Find(); ok {
+				for token, v := range root.Members() {
+					if id, ok := v.Int(); ok {
+						check(doc, v, token, id)
+					}
+				}
+			}
+		}
+		if doc := p.document(m.Dir, "tokenizer_config.json"); doc != nil {
+			decoder, _ := doc.Find("added_tokens_decoder")
+			for key, v := range decoder.Members() {
+				content, _ := v.Find("content")
+				text, _ := content.Text()
+				if id, ok := smallNumber(key); ok {
+					check(doc, v, text, int64(id))
+				}
+			}
+		}
+	}
+}
+
+func runSpecialTokens(p *Pass) {
+	for m := range p.configured {
+		size, _, _, ok := number(m.doc, vocabularyKeys...)
+		if rows, _, _, known := m.embedding(); known && rows < 1<<62 {
+			size, ok = int64(rows), true
+		}
+		if !ok {
+			continue
+		}
+		for _, doc := range []*checkpoint.Config{m.doc, p.document(m.Dir, "generation_config.json")} {
+			for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"} {
+				v, found := doc.Find(key)
+				if !found {
+					continue
+				}
+				check := func(v checkpoint.ConfigValue) {
+					if id, ok := v.Int(); ok && id >= size {
+						p.report(at(m.Path, doc, v, "%s is %d, and the vocabulary has %d tokens", key, id, size))
+					}
+				}
+				check(v)
+				for _, e := range v.Elements() {
+					check(e)
+				}
+			}
+		}
+	}
+}
+
+// hasMembers reports whether a document has a member that is an object and not
+// empty.
+func hasMembers(doc *checkpoint.Config, key string) bool {
+	v, _ := doc.Find(key)
+	for range v.Members() {
+		return true
+	}
+	return false
+}

@@ -1,0 +1,66 @@
+package check
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// baselineVersion is the version of the baseline's form.
+const baselineVersion = 1
+
+type baselineFile struct {
+	Version  int             `json:"baseline_version"`
+	Findings []baselineEntry `json:"findings"`
+}
+
+// A baselineEntry is a finding that was there before. Only the fingerprint
+// counts; the rest is for whoever reads the file.
+type baselineEntry struct {
+	Fingerprint string `json:"fingerprint"`
+	Rule        string `json:"rule"`
+	Tensor      string `json:"tensor,omitempty"`
+	Message     string `json:"message"`
+}
+
+// WriteBaseline writes the findings of a report, so that later runs leave them
+// out.
+func WriteBaseline(w io.Writer, r *Report) error {
+	out := baselineFile{Version: baselineVersion, Findings: []baselineEntry{}}
+	seen := make(map[string]bool)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if fp := f.Fingerprint(); !seen[fp] {
+			seen[fp] = true
+			out.Findings = append(out.Findings, baselineEntry{fp, f.Rule.ID, f.Tensor, f.Message})
+		}
+	}
+	slices.SortStableFunc(out.Findings, func(a, b baselineEntry) int { return cmp.Compare(a.Rule, b.Rule) })
+	data, err := json.MarshalIndent(out, "", " ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(data, '\n'))
+	return err
+}
+
+// ReadBaseline reads the fingerprints of a baseline. Path is what messages call
+// it.
+func ReadBaseline(path string, r io.Reader) (map[string]bool, error) {
+	var in baselineFile
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return nil, fmt.Errorf("%s: not a baseline: %w", path, err)
+	}
+	if in.Version != baselineVersion {
+		return nil, fmt.Errorf("%s: baseline version %d, where this program knows version %d", path, in.Version, baselineVersion)
+	}
+	out := make(map[string]bool, len(in.Findings))
+	for _, e := range in.Findings {
+		out[e.Fingerprint] = true
+	}
+	return out, nil
+}

@@ -1,0 +1,29 @@
+// Package check judges a release of model weights by rules.
+//
+// # Words
+//
+// A Rule is a value: its stable ID, what it means, and the function that runs
+// it. Rules lists them all; adding one is adding an element. A Finding is what
+// a rule has to say about one place, or about many tensors that share a
+// template, which are one finding with a count. A Report is the findings of a
+// run, in the order of the rules' blocks, with what was left out and why.
+//
+// The IDs come in blocks and are never reused:
+//
+//	WT0xx  the settings of a run: exceptions that expired or are not needed
+//	WT1xx  the container: one file by itself
+//	WT2xx  shards and index: the files as a set
+//	WT3xx  agreement with config.json and its kin, and of GGUF keys with tensors
+//	WT4xx  names
+//	WT5xx  companions: what belongs to quantised and adapted weights
+//	WT6xx  change against an earlier release or a lock
+//	WT9xx  surroundings: what else a repository holds
+//
+// # Promises
+//
+// Only headers and the documents beside the weights are read. A file that is
+// missing or broken is a finding and does not hide those of the others; what
+// follows from its absence alone is not reported again. A rule that cannot know
+// says nothing: a layout or an architecture that is not understood is no
+// finding. What a document or a file says is quoted, never obeyed.
+package check

@@ -1,0 +1,354 @@
+package check
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+)
+
+var ggufRules = []*Rule{
+	{
+		ID: "WT331", Name: "gguf-no-architecture", Severity: checkpoint.Error, run: runGGUFArchitecture,
+		Title: "general.architecture is absent",
+		Doc: `Every GGUF reader begins with it: it says which keys and tensors to look for. Files
+without tensors and files of other programs are left alone.`,
+		Bad: "tensors and no general.architecture", Good: `general.architecture = "llama"`,
+	},
+	{
+		ID: "WT332", Name: "gguf-depth", Severity: checkpoint.Error, run: runGGUFDepth,
+		Title: "block_count is not the number of blocks that have tensors",
+		Doc: `llama.cpp looks for the tensors of every block up to block_count, and refuses tensors
+that it did not ask for.`,
+		Bad: "llama.block_count 32, blk.0 to blk.30", Good: "llama.block_count 31",
+	},
+	{
+		ID: "WT333", Name: "gguf-hidden-size", Severity: checkpoint.Error, run: runGGUFHidden,
+		Title: "embedding_length is not the width of the token embedding",
+		Doc:   `The rows of token_embd.weight have embedding_length elements.`,
+		Bad:   "llama.embedding_length 2560, token_embd.weight [32000,4096]", Good: "llama.embedding_length 4096",
+	},
+	{
+		ID: "WT334", Name: "gguf-token-arrays", Severity: checkpoint.Error, run: runGGUFTokens,
+		Title: "the tokenizer's arrays have different lengths",
+		Doc: `tokens, scores and token_type of tokenizer.ggml have one element a token. A reader
+that believes the first reads past the end of the others.`,
+		Bad: "32000 tokens, 31999 scores", Good: "32000 of each",
+	},
+	{
+		ID: "WT335", Name: "gguf-vocabulary", Severity: checkpoint.Error, run: runGGUFVocabulary,
+		Title: "the tokens are not as many as the rows of the embedding",
+		Doc: `More tokens than rows make numbers without a row. More rows than tokens are what
+padding leaves, and a warning: llama.cpp refuses them for some architectures.`,
+		Bad: "32001 tokens, token_embd.weight of 32000 rows", Good: "32000 of each",
+	},
+	{
+		ID: "WT336", Name: "gguf-file-type", Severity: checkpoint.Warning, run: runGGUFFileType,
+		Title: "general.file_type is not the type that most weights have",
+		Doc: `Programs show it as the file's quantisation. Mixes such as Q4_K_M hold other types
+too; the one that most elements have decides.`,
+		Bad: "file_type Q4_0, all tensors Q8_0", Good: "file_type Q8_0",
+	},
+	{
+		ID: "WT337", Name: "gguf-quantisation-version", Severity: checkpoint.Info, run: runGGUFQuantVersion,
+		Title: "quantised tensors and no general.quantization_version",
+		Doc:   `The format asks for it wherever a tensor is quantised. Current readers do without.`,
+		Bad:   "Q4_0 tensors, no general.quantization_version", Good: "general.quantization_version = 2",
+	},
+	{
+		ID: "WT338", Name: "gguf-heads", Severity: checkpoint.Error, run: runGGUFHeads,
+		Title: "the query and key projections do not have the rows that the heads need",
+		Doc: `head_count × key_length rows of attn_q, head_count_kv × key_length of attn_k; without
+key_length the head size is embedding_length / head_count.`,
+		Bad: "head_count 32, head size 128, attn_q of 2048 rows", Good: "attn_q of 4096 rows",
+	},
+	{
+		ID: "WT339", Name: "gguf-experts", Severity: checkpoint.Error, run: runGGUFExperts,
+		Title: "expert_count is not the number of stacked experts",
+		Doc:   `The slowest dimension of the ffn_*_exps tensors, and the rows of ffn_gate_inp, count the experts.`,
+		Bad:   "expert_count 8, ffn_up_exps.weight [4,…]", Good: "expert_count 4",
+	},
+	{
+		ID: "WT340", Name: "gguf-special-token", Severity: checkpoint.Error, run: runGGUFSpecial,
+		Title: "a special token's number is beyond the tokens",
+		Doc:   `bos_token_id and its like are indexes into tokenizer.ggml.tokens.`,
+		Bad:   "eos_token_id 32000 of 32000 tokens", Good: "eos_token_id 2",
+	},
+}
+
+// ggufs yields the GGUF models with their first readable part, which has the
+// metadata, and the name of their architecture.
+func (p *Pass) ggufs(yield func(m *model, keys ggufKeys) bool) {
+	for _, m := range p.models {
+		if m.Format != checkpoint.GGUF || len(m.Files) == 0 {
+			continue
+		}
+		// The metadata of a split are in its first part.
+		g := m.Files[0].GGUF()
+		if g == nil {
+			continue
+		}
+		if !yield(m, ggufKeys{g, ggufText(g, "general.architecture")}) {
+			return
+		}
+	}
+}
+
+// ggufKeys looks keys up below an architecture.
+type ggufKeys struct {
+	*gguf.File
+	arch string
+}
+
+// number returns an integer below the architecture, and false where there is
+// none or an array with an element a layer.
+func (k ggufKeys) number(key string) (uint64, bool) {
+	v, ok := k.Lookup(k.arch + "." + key)
+	if !ok {
+		return 0, false
+	}
+	return v.Uint()
+}
+
+// key returns a finding about a metadata key.
+func (k ggufKeys) key(m *model, key, format string, args ...any) Finding {
+	f := m.whole(format, args...)
+	for i := range k.KVs {
+		if k.KVs[i].Key == key {
+			f.Offset = k.KVs[i].Offset
+		}
+	}
+	return f
+}
+
+// tensor returns a tensor by its name.
+func (m *model) tensor(name string) (checkpoint.Tensor, int, bool) {
+	i, ok := m.Lookup(name)
+	if !ok {
+		return checkpoint.Tensor{}, 0, false
+	}
+	return m.At(i), i, true
+}
+
+func runGGUFArchitecture(p *Pass) {
+	for m, k := range p.ggufs {
+		if _, ok := k.Lookup("general.architecture"); ok || m.Len() == 0 {
+			continue
+		}
+		// Only what looks like a language model is meant for llama.cpp.
+		if _, _, ok := m.tensor("token_embd.weight"); ok || p.opts.Profile == LlamaCpp {
+			p.report(m.whole("%s and no general.architecture", counted(m.Len(), "tensor")))
+		}
+	}
+}
+
+func runGGUFDepth(p *Pass) {
+	for m, k := range p.ggufs {
+		want, ok := k.number("block_count")
+		if !ok || m.partial() {
+			continue
+		}
+		blocks := uint64(0)
+		for _, t := range m.templates() {
+			if !strings.HasPrefix(t.first, "blk.") {
+				continue
+			}
+			for _, i := range t.members {
+				if _, n, _, ok := layerIndex(m.At(int(i)).Name); ok {
+					blocks = max(blocks, uint64(n)+1)
+				}
+			}
+		}
+		if blocks == 0 || blocks == want {
+			continue
+		}
+		p.report(k.key(m, k.arch+".block_count", "%s.block_count is %d, and the tensors have %d blocks (blk.0 to blk.%d)", k.arch, want, blocks, blocks-1))
+	}
+}
+
+func runGGUFHidden(p *Pass) {
+	for m, k := range p.ggufs {
+		want, ok := k.number("embedding_length")
+		t, _, known := m.tensor("token_embd.weight")
+		if !ok || !known || len(t.Shape) != 2 || t.Shape[1] == want {
+			continue
+		}
+		p.report(k.key(m, k.arch+".embedding_length", "%s.embedding_length is %d, and token_embd.weight has rows of %d", k.arch, want, t.Shape[1]))
+	}
+}
+
+func (k ggufKeys) length(key string) (uint64, bool) {
+	v, ok := k.Lookup(key)
+	if !ok {
+		return 0, false
+	}
+	a, ok := v.Array()
+	return a.Len(), ok
+}
+
+func runGGUFTokens(p *Pass) {
+	for m, k := range p.ggufs {
+		tokens, ok := k.length("tokenizer.ggml.tokens")
+		if !ok {
+			continue
+		}
+		for _, key := range []string{"tokenizer.ggml.scores", "tokenizer.ggml.token_type"} {
+			if n, ok := k.length(key); ok && n != tokens {
+				p.report(k.key(m, key, "%s has %d elements, and tokenizer.ggml.tokens %d", key, n, tokens))
+			}
+		}
+	}
+}
+
+func runGGUFVocabulary(p *Pass) {
+	for m, k := range p.ggufs {
+		tokens, ok := k.length("tokenizer.ggml.tokens")
+		t, i, known := m.tensor("token_embd.weight")
+		if !ok || !known || len(t.Shape) != 2 || t.Shape[0] == tokens {
+			continue
+		}
+		f := m.finding(i, "%d rows, and tokenizer.ggml.tokens has %d tokens", t.Shape[0], tokens)
+		if t.Shape[0] > tokens {
+			p.grade(checkpoint.Warning, f)
+			continue
+		}
+		p.report(f)
+	}
+}
+
+// baseType is what llama.cpp's file types are mixes of: Q4_K_M of Q4_K.
+func baseType(fileType string) string {
+	s := strings.TrimSuffix(strings.TrimPrefix(fileType, "ALL_"), "_MOE")
+	for _, size := range []string{"_S", "_M", "_L", "_XS"} {
+		if base, ok := strings.CutSuffix(s, size); ok && strings.HasSuffix(base, "_K") {
+			return base
+		}
+	}
+	return s
+}
+
+func runGGUFFileType(p *Pass) {
+	for m, k := range p.ggufs {
+		ft, ok := k.FileType()
+		if !ok || !ft.Known() || m.partial() {
+			continue
+		}
+		elements := make(map[string]uint64)
+		for _, t := range m.All() {
+			// Embedding and output are often of another type than the layers.
+			if n, ok := t.Elements(); ok && len(t.Shape) > 1 && strings.HasPrefix(t.Name, "blk.") {
+				elements[t.DType] += n
+			}
+		}
+		if len(elements) == 0 {
+			continue
+		}
+		most := slices.MaxFunc(slices.Sorted(maps.Keys(elements)), func(a, b string) int { return cmp.Compare(elements[a], elements[b]) })
+		want := baseType(ft.String())
+		// The IQ types and Q2_K are mixes in which another type may hold more.
+		if most == want || strings.HasPrefix(want, "IQ") || strings.HasPrefix(most, "IQ") || want == "Q2_K" || elements[want] > 0 && strings.HasSuffix(want, "_K") {
+			continue
+		}
+		p.report(k.key(m, "general.file_type", "general.file_type is %s, and most elements of the layers are %s", ft, most))
+	}
+}
+
+func runGGUFQuantVersion(p *Pass) {
+	for m, k := range p.ggufs {
+		if _, ok := k.Lookup("general.quantization_version"); ok {
+			continue
+		}
+		for i, t := range m.All() {
+			if strings.HasPrefix(t.DType, "Q") || strings.HasPrefix(t.DType, "IQ") {
+				f := m.finding(i, "%s, and the file has no general.quantization_version", t.DType)
+				f.Tensor = ""
+				p.report(f)
+				break
+			}
+		}
+	}
+}
+
+func runGGUFHeads(p *Pass) {
+	for m, k := range p.ggufs {
+		heads, okHeads := k.number("attention.head_count")
+		hidden, okHidden := k.number("embedding_length")
+		size, okSize := k.number("attention.key_length")
+		if !okSize && okHeads && okHidden && heads > 0 && hidden%heads == 0 {
+			size, okSize = hidden/heads, true
+		}
+		if !okHeads || !okSize || heads == 0 || heads > 1<<20 || size == 0 || size > 1<<20 {
+			continue
+		}
+		kv, okKV := k.number("attention.head_count_kv")
+		if _, isArray := k.Lookup(k.arch + ".attention.head_count_kv"); !okKV && !isArray {
+			kv, okKV = heads, true
+		}
+		for _, q := range []struct {
+			leaf  string
+			heads uint64
+			ok    bool
+			key   string
+		}{{"attn_q.weight", heads, true, "head_count"}, {"attn_k.weight", kv, okKV && kv < 1<<20, "head_count_kv"}} {
+			for _, t := range m.templates() {
+				if !q.ok || t.normal != "blk.0."+q.leaf {
+					continue
+				}
+				want := q.heads * size
+				odd := make([]int, 0, len(t.members))
+				for _, i := range t.members {
+					if s := m.At(int(i)).Shape; len(s) == 2 && s[0] != want && s[0] != 2*want {
+						odd = append(odd, int(i))
+					}
+				}
+				if 2*len(odd) < len(t.members) {
+					continue
+				}
+				for _, i := range odd {
+					p.report(m.finding(i, "%d rows, where %s %d and a head size of %d make %d", m.At(i).Shape[0], q.key, q.heads, size, want))
+				}
+			}
+		}
+	}
+}
+
+func runGGUFExperts(p *Pass) {
+	for m, k := range p.ggufs {
+		want, ok := k.number("expert_count")
+		if !ok || want == 0 {
+			continue
+		}
+		for _, t := range m.templates() {
+			stacked := strings.HasPrefix(t.normal, "blk.0.ffn_") && strings.HasSuffix(t.normal, "_exps.weight")
+			if !stacked && t.normal != "blk.0.ffn_gate_inp.weight" {
+				continue
+			}
+			for _, i := range t.members {
+				if s := m.At(int(i)).Shape; len(s) >= 2 && s[0] != want {
+					p.report(m.finding(int(i), "%d experts, where %s.expert_count is %d", s[0], k.arch, want))
+				}
+			}
+		}
+	}
+}
+
+func runGGUFSpecial(p *Pass) {
+	for m, k := range p.ggufs {
+		tokens, ok := k.length("tokenizer.ggml.tokens")
+		if !ok {
+			continue
+		}
+		for _, kv := range k.KVs {
+			if !strings.HasPrefix(kv.Key, "tokenizer.ggml.") || !strings.HasSuffix(kv.Key, "_token_id") {
+				continue
+			}
+			const none = 1<<32 - 1 // -1 as u32
+			if id, ok := kv.Value.Uint(); ok && id >= tokens && id != none {
+				p.report(k.key(m, kv.Key, "%s is %d, and there are %d tokens", kv.Key, id, tokens))
+			}
+		}
+	}
+}

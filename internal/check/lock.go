@@ -1,0 +1,184 @@
+package check
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/values"
+)
+
+// LockName is the name under which a release keeps its lock, and where check
+// looks for one.
+const LockName = "wtinspect.lock.json"
+
+// lockVersion is the version of the lock's form.
+const lockVersion = 1
+
+// A Lock is what a release has promised: the names, dtypes and shapes of its
+// tensors, and perhaps the digests of their data. It holds no weights.
+type Lock struct {
+	Version     int                `json:"lock_version"`
+	Checkpoints []LockedCheckpoint `json:"checkpoints"`
+
+	path string // what findings call it
+}
+
+// A LockedCheckpoint is one checkpoint of a lock.
+type LockedCheckpoint struct {
+	// Path is relative to the release, with slashes.
+	Path    string            `json:"path"`
+	Format  checkpoint.Format `json:"format"`
+	Tensors []LockedTensor    `json:"tensors"`
+}
+
+// A LockedTensor is one tensor of a lock.
+type LockedTensor struct {
+	Name  string   `json:"name"`
+	DType string   `json:"dtype"`
+	Shape []uint64 `json:"shape"`
+	// SHA256 is the digest of the data, in hexadecimal digits, or "".
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// NewLock returns the lock of a release, with digests when they are asked for:
+// those read all the data.
+func NewLock(ctx context.Context, rel *checkpoint.Release, digests bool, progress func(n int64)) (*Lock, error) {
+	l := &Lock{Version: lockVersion, path: rel.Path}
+	for _, c := range rel.Checkpoints {
+		locked := LockedCheckpoint{Path: lockedPath(rel, c), Format: c.Format, Tensors: make([]LockedTensor, c.Len())}
+		for i, t := range c.All() {
+			if !utf8.ValidString(t.Name) {
+				return nil, fmt.Errorf("%s: tensor %q: a name that is not UTF-8 cannot be locked", c.Path, t.Name)
+			}
+			locked.Tensors[i] = LockedTensor{Name: t.Name, DType: t.DType, Shape: t.Shape}
+		}
+		if digests {
+			if err := addDigests(ctx, c, locked.Tensors, progress); err != nil {
+				return nil, err
+			}
+		}
+		l.Checkpoints = append(l.Checkpoints, locked)
+	}
+	return l, nil
+}
+
+func addDigests(ctx context.Context, c *checkpoint.Checkpoint, tensors []LockedTensor, progress func(n int64)) error {
+	sections := make([]values.Section, len(tensors))
+	for i := range tensors {
+		data, err := c.Data(i)
+		if err != nil {
+			return fmt.Errorf("%s: tensor %q: %w", c.Path, tensors[i].Name, err)
+		}
+		sections[i] = values.Section{Name: tensors[i].Name, Data: data}
+	}
+	return values.Run(ctx, sections, values.Options{SHA256: true, Progress: progress}, func(i int, r *values.Result) error {
+		if r.Err != nil {
+			return fmt.Errorf("%s: tensor %q: %w", c.Path, tensors[i].Name, r.Err)
+		}
+		tensors[i].SHA256 = hex.EncodeToString(r.SHA256[:])
+		return nil
+	})
+}
+
+// lockedPath names a checkpoint within its release.
+func lockedPath(rel *checkpoint.Release, c *checkpoint.Checkpoint) string {
+	path, err := filepath.Rel(rel.Dir, c.Path)
+	if err != nil {
+		return filepath.ToSlash(c.Path)
+	}
+	return filepath.ToSlash(path)
+}
+
+// WriteTo writes the lock as JSON, a line a tensor, so that a change of one
+// tensor is a change of one line.
+func (l *Lock) WriteTo(w io.Writer) (int64, error) {
+	b := bufio.NewWriter(w)
+	var n int64
+	write := func(format string, args ...any) {
+		k, _ := fmt.Fprintf(b, format, args...)
+		n += int64(k)
+	}
+	write("{\n \"lock_version\": %d,\n \"checkpoints\": [", l.Version)
+	for i, c := range l.Checkpoints {
+		path, _ := json.Marshal(c.Path)
+		write("%s\n  {\"path\": %s, \"format\": %q, \"tensors\": [", comma(i), path, c.Format)
+		for k, t := range c.Tensors {
+			line, err := json.Marshal(t)
+			if err != nil {
+				return n, err
+			}
+			write("%s\n   %s", comma(k), line)
+		}
+		write("\n  ]}")
+	}
+	write("\n ]\n}\n")
+	return n, b.Flush()
+}
+
+func comma(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return ","
+}
+
+// ReadLock reads a lock. Path is what messages call it.
+func ReadLock(path string, r io.Reader) (*Lock, error) {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	l := &Lock{path: path}
+	if err := d.Decode(l); err != nil {
+		return nil, fmt.Errorf("%s: not a lock: %w", path, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: not a lock: text behind its end", path)
+	}
+	if l.Version != lockVersion {
+		return nil, fmt.Errorf("%s: lock version %d, where this program knows version %d", path, l.Version, lockVersion)
+	}
+	return l, nil
+}
+
+// digests reports whether the lock holds any.
+func (l *Lock) digests() bool {
+	for _, c := range l.Checkpoints {
+		for _, t := range c.Tensors {
+			if t.SHA256 != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// compareDigests reads tensors and reports those whose digest is another.
+func compareDigests(ctx context.Context, m *model, tensors []int, want []string, report func(i int, message string)) error {
+	sections := make([]values.Section, 0, len(tensors))
+	at := make([]int, 0, len(tensors))
+	for k, i := range tensors {
+		data, err := m.Data(i)
+		if err != nil {
+			report(i, fmt.Sprintf("the data cannot be read: %v", err))
+			continue
+		}
+		sections, at = append(sections, values.Section{Name: m.At(i).Name, Data: data}), append(at, k)
+	}
+	return values.Run(ctx, sections, values.Options{SHA256: true}, func(k int, r *values.Result) error {
+		i := tensors[at[k]]
+		switch got := hex.EncodeToString(r.SHA256[:]); {
+		case r.Err != nil:
+			report(i, fmt.Sprintf("the data cannot be read: %v", r.Err))
+		case got != want[at[k]]:
+			report(i, fmt.Sprintf("the data is another than was locked (sha256 %s…, was %.12s…)", got[:12], want[at[k]]))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,272 @@
+package check
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// A subject is a release with what several rules want to know of it.
+type subject struct {
+	ctx     context.Context
+	release *checkpoint.Release
+	models  []*model
+	docs    map[string]*checkpoint.Config
+	against *Lock
+}
+
+// A model is a checkpoint with what several rules want to know of it. What
+// costs time is found when it is first asked for.
+type model struct {
+	*checkpoint.Checkpoint
+	// doc is config.json beside the files, nil when there is none.
+	doc *checkpoint.Config
+
+	faults    func() []checkpoint.Fault
+	templates func() []*template
+	names     func() *naming
+	// partial says that tensors of the set are not here: what seems to be
+	// absent may only be elsewhere.
+	partial func() bool
+}
+
+// A template is the tensors whose names differ in their numbers alone.
+type template struct {
+	normal  string
+	first   string // the name of members[0]
+	members []int32
+}
+
+// naming is what the names of a model say.
+type naming struct {
+	*convention.Result
+	conv *convention.Convention // nil when the convention is not known
+	// prefix stands before the names of the language model, and base is what
+	// the convention has and they lack.
+	prefix, base string
+	byRole       map[string][]*template
+	roles        map[*template]string
+}
+
+func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *subject {
+	s := &subject{ctx: ctx, release: rel, docs: make(map[string]*checkpoint.Config), against: opts.Against}
+	for _, c := range rel.Checkpoints {
+		m := &model{Checkpoint: c, doc: c.Config}
+		m.faults = sync.OnceValue(c.Validate)
+		m.templates = sync.OnceValue(m.findTemplates)
+		m.names = sync.OnceValue(m.identify)
+		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
+		s.models = append(s.models, m)
+	}
+	return s
+}
+
+// maxDocument bounds the documents that are read beside the weights: it is
+// what package checkpoint reads.
+const maxDocument = 16 << 20
+
+// document returns a JSON document of a directory, nil when there is none that
+// can be read. Those that are not valid are found by WT301.
+func (s *subject) document(dir, name string) *checkpoint.Config {
+	path := filepath.Join(dir, name)
+	if doc, ok := s.docs[path]; ok {
+		return doc
+	}
+	var doc *checkpoint.Config
+	if data, err := readSmall(path); err == nil {
+		doc, _ = checkpoint.ParseConfig(path, data)
+	}
+	s.docs[path] = doc
+	return doc
+}
+
+func readSmall(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() > maxDocument {
+		return nil, os.ErrInvalid
+	}
+	return os.ReadFile(path)
+}
+
+func (m *model) isPartial(ctx context.Context) bool {
+	if slices.ContainsFunc(m.Files, func(f *checkpoint.File) bool { return f.Missing || f.Err != nil }) && !m.NamesOnly() {
+		return true
+	}
+	set, err := m.Set(ctx)
+	return err != nil || set != ""
+}
+
+func (m *model) findTemplates() []*template {
+	byNormal := make(map[string]*template, 256)
+	var list []*template
+	var buf []byte
+	for i, t := range m.All() {
+		buf = rename.AppendNormal(buf[:0], t.Name)
+		tm := byNormal[string(buf)]
+		if tm == nil {
+			tm = &template{normal: string(buf), first: t.Name}
+			byNormal[tm.normal] = tm
+			list = append(list, tm)
+		}
+		tm.members = append(tm.members, int32(i))
+	}
+	return list
+}
+
+// identify says which convention the names follow. It goes by the names alone:
+// shapes that contradict the configuration are what other rules look for.
+func (m *model) identify() *naming {
+	named := func(yield func(convention.Named) bool) {
+		for _, t := range m.All() {
+			if !yield(convention.Named{Name: t.Name}) {
+				return
+			}
+		}
+	}
+	cfg := new(convention.Config)
+	cfg.ModelType, _ = m.doc.Text("model_type")
+	cfg.TextModelType, _ = m.doc.Text("text_config", "model_type")
+	if g := m.gguf(); g != nil {
+		cfg = &convention.Config{Architecture: ggufText(g, "general.architecture")}
+	}
+	n := &naming{byRole: make(map[string][]*template), roles: make(map[*template]string)}
+	res, err := convention.Identify(named, cfg)
+	if err != nil {
+		n.Result = new(convention.Result)
+		return n
+	}
+	n.Result = res
+	if n.conv, _ = convention.Lookup(res.Convention); n.conv == nil {
+		return n
+	}
+	n.findPrefix(m.templates())
+	for _, t := range m.templates() {
+		if role, ok := n.role(t.first); ok {
+			n.roles[t] = role
+			n.byRole[role] = append(n.byRole[role], t)
+		}
+	}
+	return n
+}
+
+// findPrefix finds what stands before the language model's names, by its token
+// embedding.
+func (n *naming) findPrefix(templates []*template) {
+	bases := []string{""}
+	if n.conv.Base != "" {
+		bases = append(bases, n.conv.Base)
+	}
+	found := false
+	for _, t := range templates {
+		if strings.ContainsAny(t.normal, "0123456789") {
+			continue
+		}
+		for start := 0; start >= 0; start = nextSegment(t.first, start) {
+			for _, base := range bases {
+				id, ok := n.conv.Parse(base + t.first[start:])
+				if ok && id.Role == "embed.tokens.weight" && (!found || start < len(n.prefix)) {
+					n.prefix, n.base, found = t.first[:start], base, true
+				}
+			}
+		}
+	}
+}
+
+// nextSegment returns where the next dotted segment begins, or -1.
+func nextSegment(name string, start int) int {
+	i := strings.IndexByte(name[start:], '.')
+	if i < 0 {
+		return -1
+	}
+	return start + i + 1
+}
+
+// role returns what a tensor of the language model is for.
+func (n *naming) role(name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, n.prefix)
+	if !ok {
+		return "", false
+	}
+	id, ok := n.conv.Parse(n.base + rest)
+	if !ok && n.base != "" {
+		id, ok = n.conv.Parse(rest)
+	}
+	return id.Role, ok
+}
+
+// one returns the tensor of a role that a model has once.
+func (m *model) one(role string) (checkpoint.Tensor, int, bool) {
+	for _, t := range m.names().byRole[role] {
+		i := int(t.members[0])
+		return m.At(i), i, true
+	}
+	return checkpoint.Tensor{}, 0, false
+}
+
+// gguf returns the first part that can be read, nil when the model is not GGUF.
+func (m *model) gguf() *gguf.File {
+	for _, f := range m.Files {
+		if g := f.GGUF(); g != nil {
+			return g
+		}
+	}
+	return nil
+}
+
+func ggufText(g *gguf.File, key string) string {
+	v, _ := g.Lookup(key)
+	s, _ := v.Text()
+	return s
+}
+
+// plain reports whether a dtype stores one number an element, so that a shape
+// is what the model says it is.
+func plain(dtype string) bool {
+	switch dtype {
+	case "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ":
+		return true
+	}
+	return false
+}
+
+// layerIndex returns the first dotted segment of a name that is a number, and
+// the template around it.
+func layerIndex(name string) (before string, layer int, after string, ok bool) {
+	for start := 0; start >= 0; start = nextSegment(name, start) {
+		end := strings.IndexByte(name[start:], '.')
+		if end < 0 {
+			end = len(name) - start
+		}
+		if n, isNumber := smallNumber(name[start : start+end]); isNumber {
+			return name[:start], n, name[start+end:], true
+		}
+	}
+	return "", 0, "", false
+}
+
+// smallNumber reads a number of at most six digits.
+func smallNumber(s string) (int, bool) {
+	if s == "" || len(s) > 6 {
+		return 0, false
+	}
+	n := 0
+	for i := range len(s) {
+		c := s[i]
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, true
+}

@@ -1,0 +1,643 @@
+package check
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+var nameRules = []*Rule{
+	{
+		ID: "WT401", Name: "near-miss", Severity: checkpoint.Warning, run: runNearMiss,
+		Title: "the names are a few templates away from a convention that loaders know",
+		Doc: `A known model whose tensors were renamed in a few places: loaders fail on the rest.
+Where the tool knows what each of the tensors is for, fix renames them.`,
+		Bad:  "model.layers.0.ln1.weight in an otherwise LLaMA checkpoint",
+		Good: "model.layers.0.input_layernorm.weight",
+		Mend: "renames the tensors to the nearest convention's names",
+	},
+	{
+		ID: "WT402", Name: "wrapper-prefix", Severity: checkpoint.Error, run: runWrappers,
+		Title: "a training framework's wrapper is left in the names",
+		Doc: `torch.compile, DDP, FSDP, DeepSpeed and others put a segment of their own into every
+name. Loaders do not know such names; PEFT loads zeros with a warning.`,
+		Bad: "_orig_mod.model.norm.weight", Good: "model.norm.weight",
+		Mend: "takes the wrappers out of the names",
+	},
+	{
+		ID: "WT403", Name: "doubled-prefix", Severity: checkpoint.Warning, run: runDoubled,
+		Title: "a prefix stands twice in the names",
+		Doc: `Saving a model that was loaded under a prefix puts the prefix in front again. Nothing
+else can load model.model.layers or language_model.language_model.`,
+		Bad: "model.model.layers.0.mlp.up_proj.weight", Good: "model.layers.0.mlp.up_proj.weight",
+		Mend: "takes the second prefix out of the names",
+	},
+	{
+		ID: "WT404", Name: "layer-gap", Severity: checkpoint.Error, run: runLayerGaps,
+		Title: "a layer in the middle has no tensors",
+		Doc:   `The numbers of the layers go on behind a gap: a shard is missing or was left out.`,
+		Bad:   "layers 0 to 14 and 16 to 31", Good: "layers 0 to 31",
+	},
+	{
+		ID: "WT405", Name: "incomplete-layer", Severity: checkpoint.Warning, run: runIncompleteLayer,
+		Title: "a layer lacks a tensor that the layers around it have",
+		Doc: `All but at most two layers have the tensor, and the first and the last are not the
+exceptions that many architectures make.`,
+		Bad: "mlp.down_proj.weight in layers 0 to 9 and 11 to 31", Good: "in layers 0 to 31",
+	},
+	{
+		ID: "WT406", Name: "odd-shape", Severity: checkpoint.Warning, run: runOddShape,
+		Title: "a tensor's shape differs in a layer or two",
+		Doc: `At most two layers in the middle differ from all others: they are of another version
+of the weights. Architectures whose layers differ by design differ in more of them.`,
+		Bad: "down_proj.weight [4096,11008], in layer 7 [4096,14336]", Good: "the same shape in every layer",
+	},
+	{
+		ID: "WT407", Name: "odd-dtype", Severity: checkpoint.Warning, run: runOddDType,
+		Title: "a tensor's dtype differs in a layer or two",
+		Doc: `At most two layers in the middle differ from all others, which surprises loaders that
+look at the first layer alone. Quantised mixes are left alone.`,
+		Bad: "input_layernorm.weight BF16, in layer 7 F32", Good: "the same dtype in every layer",
+	},
+	{
+		ID: "WT408", Name: "buffers", Severity: checkpoint.Info, run: runBuffers,
+		Title: "buffers that follow from the configuration are stored",
+		Doc: `Rotary frequencies, causal masks and position numbers are computed by every loader.
+Stored, they are unexpected tensors, and stale when the configuration changes.`,
+		Bad: "model.layers.0.self_attn.rotary_emb.inv_freq", Good: "no buffers",
+		Mend: "drops the buffers",
+	},
+	{
+		ID: "WT409", Name: "long-name", Severity: checkpoint.Info, run: runLongNames,
+		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Warning},
+		Title:    "a name of 64 bytes or more cannot become a GGUF name as it is",
+		Doc: `Converters that keep the names of safetensors files write GGUF files that llama.cpp
+refuses, or whose names others cut.`,
+		Bad: "a name of 70 bytes", Good: "names of at most 63 bytes",
+	},
+	{
+		ID: "WT410", Name: "legacy-leaf", Severity: checkpoint.Warning, run: runLegacy,
+		Title: "leaves are spelled as they were before PyTorch",
+		Doc: `LayerNorm.gamma and LayerNorm.beta come from TensorFlow. Loaders used to rewrite them
+silently, in any name that held the letters; current ones do not.`,
+		Bad: "bert.embeddings.LayerNorm.gamma", Good: "bert.embeddings.LayerNorm.weight",
+		Mend: "renames gamma to weight and beta to bias",
+	},
+	{
+		ID: "WT411", Name: "bare-model", Severity: checkpoint.Info, run: runBareModel,
+		Title: "the prefix of the convention is absent, as in a save of the bare model",
+		Doc: `Transformers adds the prefix where the class asks for it, other loaders do not, and
+then leave every weight unloaded.`,
+		Bad: "h.0.attn.c_attn.weight", Good: "transformer.h.0.attn.c_attn.weight",
+	},
+	{
+		ID: "WT412", Name: "training-state", Severity: checkpoint.Warning, run: runTrainingState,
+		Title: "the state of an optimizer is among the weights",
+		Doc:   `Moments and steps of an optimizer are two thirds of a training checkpoint's size and of no use to anybody who loads the model.`,
+		Bad:   "optimizer.state.exp_avg.0", Good: "the weights alone",
+	},
+	{
+		ID: "WT413", Name: "adapter-name", Severity: checkpoint.Error, run: runAdapterName,
+		Title: "the adapter's name is left in the keys",
+		Doc: `In memory PEFT's keys have the name of the adapter, lora_A.default.weight; on disk
+they do not, and what has it is not loaded.`,
+		Bad: "base_model.model.q_proj.lora_A.default.weight", Good: "base_model.model.q_proj.lora_A.weight",
+		Mend: "takes the adapter's name out of the names",
+	},
+}
+
+// target returns the convention that the names of a near miss are to become,
+// and false where names alone do not get there.
+func (n *naming) target() (*convention.Convention, bool) {
+	if n.conv == nil || n.conv.VariantOf == "" {
+		return nil, false
+	}
+	to, ok := convention.Lookup(n.conv.VariantOf)
+	if !ok {
+		return nil, false
+	}
+	a, b := n.conv.Layout, to.Layout
+	a.Notes, b.Notes = nil, nil
+	return to, reflect.DeepEqual(a, b) && to.Refuse == ""
+}
+
+// nearName returns the name that a tensor of a near miss has in the nearest
+// convention.
+func (n *naming) nearName(to *convention.Convention, name string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, n.prefix)
+	if !ok {
+		return "", false
+	}
+	id, ok := n.conv.Parse(n.base + rest)
+	base := n.base
+	if !ok && n.base != "" {
+		id, ok = n.conv.Parse(rest)
+		base = ""
+	}
+	if !ok {
+		return "", false
+	}
+	out, ok := to.Format(id)
+	if !ok || !strings.HasPrefix(out, base) {
+		return "", false
+	}
+	return n.prefix + out[len(base):], true
+}
+
+func runNearMiss(p *Pass) {
+	for _, m := range p.models {
+		n := m.names()
+		if n.Adapter {
+			continue
+		}
+		if to, ok := n.target(); ok {
+			p.nearMisses(m, n, to)
+			continue
+		}
+		// A convention that is not known, so close to one that is, that a
+		// misspelling is likelier than another model.
+		near := n.Nearest
+		if n.Convention != "" || near.Convention == "" || near.TemplatesAway == 0 || near.TemplatesAway > 2 || len(n.Extra) == 0 || n.Templates < 6 || len(n.Extra) > 2 || len(n.Missing) == 0 {
+			continue
+		}
+		for _, t := range m.templates() {
+			if !slices.ContainsFunc(n.Extra, func(e string) bool { return sameTemplate(e, t.normal) }) {
+				continue
+			}
+			for _, i := range t.members {
+				p.report(m.finding(int(i), "the names are %s from %s, which does not have this one (it lacks %s)",
+					counted(near.TemplatesAway, "template"), near.Convention, strings.Join(n.Missing, ", ")))
+			}
+		}
+	}
+}
+
+func (p *Pass) nearMisses(m *model, n *naming, to *convention.Convention) {
+	templates := 0
+	type renamed struct {
+		t  *template
+		to string
+	}
+	var list []renamed
+	for _, t := range m.templates() {
+		if name, ok := n.nearName(to, t.first); ok && name != t.first {
+			templates++
+			list = append(list, renamed{t, name})
+		}
+	}
+	for _, r := range list {
+		for _, i := range r.t.members {
+			name, _ := n.nearName(to, m.At(int(i)).Name)
+			f := m.finding(int(i), "is %s in %s, which these names miss by %s", name, to.Name, counted(templates, "template"))
+			f.Fixable = true
+			p.report(f)
+		}
+	}
+}
+
+// sameTemplate compares a template as Identify writes it with a normal form.
+func sameTemplate(text, normal string) bool {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '{' {
+			if end := strings.IndexByte(text[i:], '}'); end > 0 {
+				b.WriteByte('0')
+				i += end
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String() == normal
+}
+
+// wrapperSegments are what frameworks put into names, anywhere; those of the
+// second list only at the beginning, where they also may be a model's own.
+var (
+	wrapperSegments = []string{"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_flat_param"}
+	wrapperPrefixes = []string{"module.", "state_dict.", "model_state_dict."}
+)
+
+// unwrapped returns a name without wrappers.
+func unwrapped(name string) string {
+	for again := true; again; {
+		again = false
+		for _, prefix := range wrapperPrefixes {
+			if rest, ok := strings.CutPrefix(name, prefix); ok && strings.Contains(rest, ".") {
+				name, again = rest, true
+			}
+		}
+	}
+	if !strings.Contains(name, "_") {
+		return name
+	}
+	segments := strings.Split(name, ".")
+	kept := slices.DeleteFunc(segments, func(s string) bool { return slices.Contains(wrapperSegments, s) })
+	return strings.Join(kept, ".")
+}
+
+func runWrappers(p *Pass) {
+	for _, m := range p.models {
+		// A prefix at the beginning is a wrapper only when every name has it.
+		for _, t := range m.templates() {
+			clean := unwrapped(t.first)
+			if clean == t.first || clean == "" {
+				continue
+			}
+			if strings.HasSuffix(t.first, clean) && !m.everyNameHas(t.first[:len(t.first)-len(clean)]) && !hasSegment(t.first) {
+				continue
+			}
+			for _, i := range t.members {
+				name := m.At(int(i)).Name
+				f := m.finding(int(i), "a wrapper stands in the name, which is %s without it", unwrapped(name))
+				f.Fixable = true
+				p.report(f)
+			}
+		}
+	}
+}
+
+func (m *model) everyNameHas(prefix string) bool {
+	return !slices.ContainsFunc(m.templates(), func(t *template) bool { return !strings.HasPrefix(t.first, prefix) })
+}
+
+func hasSegment(name string) bool {
+	return slices.ContainsFunc(strings.Split(name, "."), func(s string) bool { return slices.Contains(wrapperSegments, s) })
+}
+
+// undoubled returns a name in which no dotted segment at the beginning stands
+// twice in a row.
+func undoubled(name string) string {
+	for {
+		first, rest, ok := strings.Cut(name, ".")
+		if !ok || !strings.HasPrefix(rest, first+".") {
+			return name
+		}
+		name = rest
+	}
+}
+
+// doublable are the prefixes that saving twice has been seen to double.
+var doublable = []string{"model", "language_model", "transformer", "encoder", "decoder", "vision_tower", "visual", "backbone", "base_model", "text_model", "unet"}
+
+func runDoubled(p *Pass) {
+	for _, m := range p.models {
+		n := m.names()
+		for _, t := range m.templates() {
+			clean := undoubled(t.first)
+			first, _, _ := strings.Cut(t.first, ".")
+			if clean == t.first || !slices.Contains(doublable, first) {
+				continue
+			}
+			if n.conv != nil {
+				if _, ok := n.conv.Parse(t.first); ok {
+					continue // a convention that spells it so
+				}
+			}
+			for _, i := range t.members {
+				f := m.finding(int(i), "%s stands twice; the name is %s without it", first, undoubled(m.At(int(i)).Name))
+				f.Fixable = true
+				p.report(f)
+			}
+		}
+	}
+}
+
+// A stack is the tensors of one kind over the layers of a model: the names
+// that differ in their first number alone.
+type stack struct {
+	before, after string
+	byLayer       map[int]int // tensor of each layer
+	top           int         // the last layer
+}
+
+// stacks returns the stacks of a model. Templates with more than one number,
+// experts and the like, are split by the numbers after the first.
+func (m *model) stacks() []*stack {
+	type key struct{ before, after string }
+	byKey := make(map[key]*stack)
+	var list []*stack
+	for _, t := range m.templates() {
+		for _, i := range t.members {
+			before, layer, after, ok := layerIndex(m.At(int(i)).Name)
+			if !ok {
+				continue
+			}
+			k := key{before, after}
+			s := byKey[k]
+			if s == nil {
+				s = &stack{before: before, after: after, byLayer: make(map[int]int)}
+				byKey[k] = s
+				list = append(list, s)
+			}
+			s.byLayer[layer] = int(i)
+			s.top = max(s.top, layer)
+		}
+	}
+	return list
+}
+
+// depthOf returns the layers below each prefix that have any tensor.
+func depthOf(stacks []*stack) map[string]map[int]bool {
+	out := make(map[string]map[int]bool)
+	for _, s := range stacks {
+		if out[s.before] == nil {
+			out[s.before] = make(map[int]bool)
+		}
+		for layer := range s.byLayer {
+			out[s.before][layer] = true
+		}
+	}
+	return out
+}
+
+// isLayers reports whether numbers below a prefix are layers rather than the
+// modules of a sequence, in which those without weights have no tensors.
+func isLayers(before string) bool {
+	for _, word := range []string{"layers.", "layer.", "blk.", "blocks.", "h.", "block."} {
+		if strings.HasSuffix(before, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func runLayerGaps(p *Pass) {
+	for _, m := range p.models {
+		if m.partial() || m.names().Adapter {
+			continue
+		}
+		for before, layers := range depthOf(m.stacks()) {
+			top := 0
+			for layer := range layers {
+				top = max(top, layer)
+			}
+			// Numbers that begin in the middle are a part of a model; two gaps
+			// in three are no stack of layers.
+			if !isLayers(before) || !layers[0] || 2*len(layers) < top {
+				continue
+			}
+			var gaps []string
+			for layer := range top {
+				if !layers[layer] {
+					gaps = append(gaps, fmt.Sprint(layer))
+				}
+			}
+			if len(gaps) == 0 {
+				continue
+			}
+			f := m.whole("no tensor begins with %s%s, and the last layer is %d", before, shorten(gaps), top)
+			f.Count = len(gaps)
+			p.report(f)
+		}
+	}
+}
+
+// shorten joins words, the first few of many.
+func shorten(words []string) string {
+	const few = 8
+	if len(words) > few {
+		return fmt.Sprintf("{%s and %d more}", strings.Join(words[:few], ","), len(words)-few)
+	}
+	if len(words) == 1 {
+		return words[0]
+	}
+	return "{" + strings.Join(words, ",") + "}"
+}
+
+// maxOdd is in how many layers at most something differs by mistake. What
+// differs in more of them differs by design.
+const maxOdd = 2
+
+// minLayers is from how many layers on a difference can be told from design.
+const minLayers = 6
+
+func runIncompleteLayer(p *Pass) {
+	for _, m := range p.models {
+		if m.partial() || m.names().Adapter {
+			continue
+		}
+		stacks := m.stacks()
+		depth := depthOf(stacks)
+		for _, s := range stacks {
+			layers := depth[s.before]
+			if !isLayers(s.before) || len(layers) < minLayers || strings.ContainsAny(s.after, "0123456789") {
+				continue
+			}
+			first, last := len(layers), 0
+			for layer := range layers {
+				first, last = min(first, layer), max(last, layer)
+			}
+			var lacks []int
+			for layer := range layers {
+				if _, ok := s.byLayer[layer]; !ok {
+					lacks = append(lacks, layer)
+				}
+			}
+			slices.Sort(lacks)
+			if len(lacks) == 0 || len(lacks) > maxOdd || lacks[0] <= first || slices.Contains(lacks, last) || lacks[0] == first+1 {
+				continue
+			}
+			for _, layer := range lacks {
+				f := m.finding(s.byLayer[s.top], "absent, and %d of %d layers have it", len(s.byLayer), len(layers))
+				f.Tensor = fmt.Sprintf("%s%d%s", s.before, layer, s.after)
+				p.report(f)
+			}
+		}
+	}
+}
+
+// oddLayers yields the tensors of at most two layers that differ in what say
+// returns from those of all other layers.
+func (p *Pass) oddLayers(say func(t checkpoint.Tensor) string, yield func(m *model, i int, usual string)) {
+	for _, m := range p.models {
+		if m.NamesOnly() || m.names().Adapter {
+			continue
+		}
+		for _, s := range m.stacks() {
+			if len(s.byLayer) < minLayers || !isLayers(s.before) {
+				continue
+			}
+			count := make(map[string]int)
+			for _, i := range s.byLayer {
+				count[say(m.At(i))]++
+			}
+			usual := ""
+			for what, n := range count {
+				if len(s.byLayer)-n <= maxOdd {
+					usual = what
+				}
+			}
+			if usual == "" || len(count) == 1 {
+				continue
+			}
+			var odd []int
+			edge := false
+			for layer, i := range s.byLayer {
+				if say(m.At(i)) != usual {
+					odd = append(odd, i)
+					edge = edge || layer == 0 || layer == s.top || layer == 1
+				}
+			}
+			if edge {
+				continue
+			}
+			slices.Sort(odd)
+			for _, i := range odd {
+				yield(m, i, usual)
+			}
+		}
+	}
+}
+
+func shapeText(shape []uint64) string { return strings.ReplaceAll(fmt.Sprint(shape), " ", ",") }
+
+func runOddShape(p *Pass) {
+	p.oddLayers(func(t checkpoint.Tensor) string { return shapeText(t.Shape) }, func(m *model, i int, usual string) {
+		p.report(m.finding(i, "has the shape %s, and %s in the other layers", shapeText(m.At(i).Shape), usual))
+	})
+}
+
+func runOddDType(p *Pass) {
+	p.oddLayers(func(t checkpoint.Tensor) string {
+		if plain(t.DType) {
+			return t.DType
+		}
+		return "packed"
+	}, func(m *model, i int, usual string) {
+		if t := m.At(i); plain(t.DType) && usual != "packed" {
+			p.report(m.finding(i, "is %s, and %s in the other layers", t.DType, usual))
+		}
+	})
+}
+
+// buffers are the ends of names that follow from the configuration.
+var buffers = []string{
+	"rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "rotary_emb.original_inv_freq", "rotary_pos_emb.inv_freq",
+	"attn.masked_bias", "attention.masked_bias", "embeddings.position_ids", "rope.freqs", "freqs_cis",
+}
+
+func isBuffer(name string) bool {
+	return slices.ContainsFunc(buffers, func(b string) bool {
+		rest, ok := strings.CutSuffix(name, b)
+		return ok && (rest == "" || strings.HasSuffix(rest, "."))
+	})
+}
+
+func runBuffers(p *Pass) {
+	for _, m := range p.models {
+		for _, t := range m.templates() {
+			if !isBuffer(t.first) || m.Format == checkpoint.GGUF {
+				continue
+			}
+			f := m.finding(int(t.members[0]), "a buffer, which loaders compute from the configuration")
+			f.Fixable = true
+			for _, i := range t.members {
+				f.Tensor = m.At(int(i)).Name
+				p.report(f)
+			}
+		}
+	}
+}
+
+// maxGGUFName is the longest name that ggml has room for (GGML_MAX_NAME).
+const maxGGUFName = 63
+
+func runLongNames(p *Pass) {
+	for _, m := range p.models {
+		if m.Format == checkpoint.GGUF {
+			continue
+		}
+		for _, t := range m.templates() {
+			// Names that a converter translates become shorter.
+			if _, known := m.names().roles[t]; known {
+				continue
+			}
+			for _, i := range t.members {
+				if name := m.At(int(i)).Name; len(name) > maxGGUFName {
+					p.report(m.finding(int(i), "%d bytes, where a GGUF name has room for %d", len(name), maxGGUFName))
+				}
+			}
+		}
+	}
+}
+
+// modernLeaf returns a name with the leaf's current spelling.
+func modernLeaf(name string) string {
+	if stem, ok := strings.CutSuffix(name, "LayerNorm.gamma"); ok {
+		return stem + "LayerNorm.weight"
+	}
+	if stem, ok := strings.CutSuffix(name, "LayerNorm.beta"); ok {
+		return stem + "LayerNorm.bias"
+	}
+	return name
+}
+
+func runLegacy(p *Pass) {
+	for _, m := range p.models {
+		for _, t := range m.templates() {
+			if modernLeaf(t.first) == t.first {
+				continue
+			}
+			for _, i := range t.members {
+				f := m.finding(int(i), "a leaf of TensorFlow; the name is %s", modernLeaf(m.At(int(i)).Name))
+				f.Fixable = true
+				p.report(f)
+			}
+		}
+	}
+}
+
+func runBareModel(p *Pass) {
+	for _, m := range p.models {
+		if n := m.names(); n.BaseAbsent != "" && n.prefix == "" && n.Convention != "" && !n.Adapter {
+			p.report(m.whole("the names lack the prefix %s of %s", n.BaseAbsent, n.Convention))
+		}
+	}
+}
+
+func runTrainingState(p *Pass) {
+	for _, m := range p.models {
+		for _, t := range m.templates() {
+			first, _, _ := strings.Cut(t.first, ".")
+			leaf := t.first[strings.LastIndexByte(t.first, '.')+1:]
+			if first != "optimizer" && first != "optimizer_state" && leaf != "exp_avg" && leaf != "exp_avg_sq" && leaf != "max_exp_avg_sq" {
+				continue
+			}
+			for _, i := range t.members {
+				p.report(m.finding(int(i), "belongs to an optimizer, not to the model"))
+			}
+		}
+	}
+}
+
+// anonymous returns a PEFT name without the adapter's name.
+func anonymous(name string) string {
+	for _, half := range []string{".lora_A.", ".lora_B."} {
+		if before, after, ok := strings.Cut(name, half); ok {
+			if _, leaf, ok := strings.Cut(after, "."); ok && leaf == "weight" {
+				return before + half + leaf
+			}
+		}
+	}
+	return name
+}
+
+func runAdapterName(p *Pass) {
+	for _, m := range p.models {
+		for _, t := range m.templates() {
+			if anonymous(t.first) == t.first {
+				continue
+			}
+			for _, i := range t.members {
+				f := m.finding(int(i), "the adapter's name is in the key; on disk it is %s", anonymous(m.At(int(i)).Name))
+				f.Fixable = true
+				p.report(f)
+			}
+		}
+	}
+}

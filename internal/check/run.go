@@ -1,0 +1,247 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
+
+// Options adjust a run. Nil options are the defaults.
+type Options struct {
+	// Select are the rules to run, by ID or the beginning of several; all when
+	// empty. Ignore are taken out of them.
+	Select, Ignore []string
+	Profile        Profile
+	// Severities replace the rules' own, by ID.
+	Severities map[string]checkpoint.Severity
+	// Exceptions are findings that are known and accepted.
+	Exceptions []Exception
+	// Baseline are the findings that were there before, by fingerprint.
+	Baseline map[string]bool
+	// Against is what the release is held to, nil for nothing.
+	Against *Lock
+	// Now decides which exceptions have expired; the zero time expires none.
+	Now time.Time
+}
+
+// An Exception accepts findings, for a reason and perhaps for a while.
+type Exception struct {
+	// Rule is an ID or the beginning of several.
+	Rule string
+	// Tensor and File are patterns in which * stands for anything; "" is any.
+	Tensor, File string
+	Reason       string
+	// Until is the last day it holds; the zero time is for ever.
+	Until time.Time
+	// Origin is the file it is written in, with the line and the column.
+	Origin       string
+	Line, Column int
+}
+
+// A Report is what a run found.
+type Report struct {
+	// Findings are sorted by rule, and within a rule as they were found.
+	Findings []Finding
+	// Rules are the rules that ran.
+	Rules []*Rule
+	// Checkpoints are the paths of the checkpoints judged, Tensors how many
+	// tensors they have.
+	Checkpoints []string
+	Tensors     int
+	// Accepted counts the findings that an exception took out, and Known those
+	// that the baseline has; neither is in Findings.
+	Accepted, Known int
+	// Unreadable says that a file of the release is there, or should be, and
+	// could not be read.
+	Unreadable bool
+}
+
+// Count returns how many findings are of a severity.
+func (r *Report) Count(s checkpoint.Severity) int {
+	n := 0
+	for i := range r.Findings {
+		if r.Findings[i].Severity == s {
+			n++
+		}
+	}
+	return n
+}
+
+// Worst reports whether a finding is of at least a severity.
+func (r *Report) Worst(s checkpoint.Severity) bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity >= s })
+}
+
+// A Pass is one rule at work on one release.
+type Pass struct {
+	*subject
+	rule *Rule
+	opts *Options
+	tally
+}
+
+// report adds a finding. Severity and checkpoint are filled in; a finding with
+// a severity of its own uses grade.
+func (p *Pass) report(f Finding) { p.grade(p.rule.severity(p.opts.Profile), f) }
+
+func (p *Pass) grade(s checkpoint.Severity, f Finding) {
+	f.Rule, f.Severity, f.dir = p.rule, s, p.release.Dir
+	if own, ok := p.opts.Severities[p.rule.ID]; ok {
+		f.Severity = own
+	}
+	p.add(f)
+}
+
+// finding returns a finding about a checkpoint's tensor.
+func (s *model) finding(i int, format string, args ...any) Finding {
+	t := s.At(i)
+	f := Finding{Checkpoint: s.Path, Tensor: t.Name, Offset: -1, Message: fmt.Sprintf(format, args...)}
+	if t.File >= 0 {
+		f.File = s.Files[t.File].Path
+	} else {
+		f.File = s.Index
+	}
+	return f
+}
+
+// whole returns a finding about a checkpoint as a whole.
+func (s *model) whole(format string, args ...any) Finding {
+	f := Finding{Checkpoint: s.Path, Offset: -1, Message: fmt.Sprintf(format, args...)}
+	switch {
+	case s.Index != "":
+		f.File = s.Index
+	case len(s.Files) > 0:
+		f.File = s.Files[0].Path
+	}
+	return f
+}
+
+// at returns a finding about a value of a document.
+func at(ck string, doc *checkpoint.Config, v checkpoint.ConfigValue, format string, args ...any) Finding {
+	f := Finding{Checkpoint: ck, File: doc.Path(), Offset: -1, Message: fmt.Sprintf(format, args...)}
+	f.Line, f.Column = v.Position()
+	return f
+}
+
+// Run judges a release. It fails only when it is interrupted.
+func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, error) {
+	if opts == nil {
+		opts = new(Options)
+	}
+	s := newSubject(ctx, rel, opts)
+	out := &Report{}
+	for _, m := range s.models {
+		out.Checkpoints = append(out.Checkpoints, m.Path)
+		out.Tensors += m.Len()
+		for _, f := range m.Files {
+			out.Unreadable = out.Unreadable || f.Err != nil
+		}
+	}
+	var settings []*Rule
+	used := make([]bool, len(opts.Exceptions))
+	for _, r := range Rules() {
+		if !opts.runs(r) {
+			continue
+		}
+		out.Rules = append(out.Rules, r)
+		if r.run == nil {
+			settings = append(settings, r)
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p := &Pass{subject: s, rule: r, opts: opts}
+		r.run(p)
+		for _, f := range p.findings() {
+			f.Fixable = f.Fixable && r.Mend != ""
+			if i := opts.accepting(&f); i >= 0 {
+				used[i] = true
+				out.Accepted += f.Count
+				continue
+			}
+			if opts.Baseline[f.Fingerprint()] {
+				out.Known += f.Count
+				continue
+			}
+			out.Findings = append(out.Findings, f)
+		}
+	}
+	out.Findings = append(opts.aboutExceptions(settings, used, rel), out.Findings...)
+	slices.SortStableFunc(out.Findings, func(a, b Finding) int { return cmp.Compare(a.Rule.ID, b.Rule.ID) })
+	return out, ctx.Err()
+}
+
+// runs reports whether the options choose a rule.
+func (o *Options) runs(r *Rule) bool {
+	if slices.ContainsFunc(o.Ignore, r.matches) {
+		return false
+	}
+	return len(o.Select) == 0 || slices.ContainsFunc(o.Select, r.matches)
+}
+
+// Check says what is wrong with the options themselves: selectors that mean no
+// rule.
+func (o *Options) Check() error {
+	for _, list := range [][]string{o.Select, o.Ignore} {
+		for _, s := range list {
+			if !known(s) {
+				return fmt.Errorf("%q is no rule and no block of rules; `wtinspect rules` lists them", s)
+			}
+		}
+	}
+	return nil
+}
+
+// accepting returns the first exception that takes the finding out, or -1.
+// One that has expired takes nothing out.
+func (o *Options) accepting(f *Finding) int {
+	return slices.IndexFunc(o.Exceptions, func(e Exception) bool {
+		return !e.expired(o.Now) && f.Rule.matches(e.Rule) && wild(e.Tensor, f.Tensor) && e.inFile(f)
+	})
+}
+
+func (e *Exception) expired(now time.Time) bool {
+	return !now.IsZero() && !e.Until.IsZero() && now.After(e.Until.AddDate(0, 0, 1))
+}
+
+func (e *Exception) inFile(f *Finding) bool {
+	if e.File == "" {
+		return true
+	}
+	file := cmp.Or(f.File, f.Checkpoint)
+	rel, err := filepath.Rel(f.dir, file)
+	return wild(e.File, path.Base(filepath.ToSlash(file))) || err == nil && wild(e.File, filepath.ToSlash(rel))
+}
+
+// wild matches a whole text with a pattern in which * stands for any text. The
+// empty pattern matches everything.
+func wild(pattern, s string) bool {
+	if pattern == "" {
+		return true
+	}
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == s
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
+		return false
+	}
+	s = s[len(first) : len(s)-len(last)]
+	for _, part := range parts[1 : len(parts)-1] {
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(part):]
+	}
+	return true
+}

@@ -1,0 +1,243 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
+
+// SettingsName is the name of the file that says how a release is checked.
+const SettingsName = ".wtinspect.yaml"
+
+// Settings are what a settings file says. What a command line says goes before
+// it.
+type Settings struct {
+	// Path is the file, "" when there is none.
+	Path       string
+	Profile    Profile
+	Select     []string
+	Exceptions []Exception
+	Severities map[string]checkpoint.Severity
+	// FailOn is "" when the file does not say.
+	FailOn string
+	// Baseline is the path of the baseline, joined to the file's directory.
+	Baseline string
+}
+
+// A SettingsError says what is wrong with a settings file, and where.
+type SettingsError struct {
+	File         string
+	Line, Column int
+	Msg          string
+}
+
+func (e *SettingsError) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
+}
+
+// FindSettings looks for a settings file in a directory and in those above it.
+// Settings without a path mean that there is none.
+func FindSettings(dir string) (*Settings, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for up := abs; ; up = filepath.Dir(up) {
+		path := filepath.Join(up, SettingsName)
+		data, err := readSmall(path)
+		switch {
+		case err == nil:
+			// Messages call the file as the user would.
+			if wd, wdErr := os.Getwd(); wdErr == nil {
+				if rel, relErr := filepath.Rel(wd, path); relErr == nil && len(rel) < len(path) {
+					path = rel
+				}
+			}
+			return ParseSettings(path, data)
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if filepath.Dir(up) == up {
+			return new(Settings), nil
+		}
+	}
+}
+
+// ParseSettings reads a settings file. Its errors are of type [*SettingsError],
+// joined when there are several.
+func ParseSettings(file string, data []byte) (*Settings, error) {
+	p := settingsParser{file: file, out: &Settings{Path: file}}
+	var doc yaml.Node
+	if err := yaml.Load(data, &doc); err != nil {
+		if le, ok := errors.AsType[*yaml.LoadError](err); ok {
+			return nil, &SettingsError{file, max(le.Mark.Line, 1), max(le.Mark.Column, 1), le.Message}
+		}
+		return nil, &SettingsError{file, 1, 1, err.Error()}
+	}
+	if len(doc.Content) == 1 {
+		p.settings(doc.Content[0])
+	}
+	return p.out, errors.Join(p.errs...)
+}
+
+type settingsParser struct {
+	file string
+	out  *Settings
+	errs []error
+}
+
+func (p *settingsParser) fail(n *yaml.Node, format string, args ...any) {
+	p.errs = append(p.errs, &SettingsError{p.file, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
+}
+
+// members calls f for every member of a mapping, each key once.
+func (p *settingsParser) members(n *yaml.Node, what string, f func(key, value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		p.fail(n, "%s is a mapping", what)
+		return
+	}
+	seen := make(map[string]bool)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if seen[key.Value] {
+			p.fail(key, "%s is given twice", key.Value)
+			continue
+		}
+		seen[key.Value] = true
+		f(key, n.Content[i+1])
+	}
+}
+
+func (p *settingsParser) text(n *yaml.Node, what string) string {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		p.fail(n, "%s is text", what)
+		return ""
+	}
+	return n.Value
+}
+
+// elements calls f for every element of a list.
+func (p *settingsParser) elements(n *yaml.Node, what string, f func(*yaml.Node)) {
+	if n.Kind != yaml.SequenceNode {
+		p.fail(n, "%s is a list", what)
+		return
+	}
+	for _, e := range n.Content {
+		f(e)
+	}
+}
+
+// rules reads a selector of rules.
+func (p *settingsParser) rules(n *yaml.Node) string {
+	s := p.text(n, "a rule")
+	if s != "" && !known(s) {
+		p.fail(n, "%q is no rule and no block of rules; `wtinspect rules` lists them", s)
+	}
+	return s
+}
+
+var settingKeys = []string{"version", "profile", "select", "ignore", "severity", "fail-on", "baseline"}
+
+func (p *settingsParser) settings(n *yaml.Node) {
+	p.members(n, "the settings", func(key, value *yaml.Node) {
+		switch key.Value {
+		case "version":
+			if p.text(value, "version") != "1" {
+				p.fail(value, "version %s, where this program knows version 1", value.Value)
+			}
+		case "profile":
+			p.out.Profile = Profile(p.text(value, "profile"))
+			if !slices.Contains(Profiles(), p.out.Profile) {
+				p.fail(value, "%q is no profile; there are %s", p.out.Profile, joinProfiles())
+			}
+		case "select":
+			p.elements(value, "select", func(e *yaml.Node) { p.out.Select = append(p.out.Select, p.rules(e)) })
+		case "ignore":
+			p.elements(value, "ignore", p.exception)
+		case "severity":
+			p.out.Severities = make(map[string]checkpoint.Severity)
+			p.members(value, "severity", func(rule, severity *yaml.Node) {
+				r, ok := Lookup(rule.Value)
+				if !ok {
+					p.fail(rule, "%q is no rule", rule.Value)
+					return
+				}
+				s, ok := ParseSeverity(severity.Value)
+				if !ok {
+					p.fail(severity, "%q is none of error, warning and info", severity.Value)
+					return
+				}
+				p.out.Severities[r.ID] = s
+			})
+		case "fail-on":
+			p.out.FailOn = p.text(value, "fail-on")
+			if _, ok := ParseSeverity(p.out.FailOn); !ok {
+				p.fail(value, "%q is none of error, warning and info", p.out.FailOn)
+			}
+		case "baseline":
+			p.out.Baseline = filepath.Join(filepath.Dir(p.file), filepath.FromSlash(p.text(value, "baseline")))
+		default:
+			p.fail(key, "unknown key %q; there are %s", key.Value, strings.Join(settingKeys, ", "))
+		}
+	})
+}
+
+func (p *settingsParser) exception(n *yaml.Node) {
+	e := Exception{Origin: p.file, Line: n.Line, Column: n.Column}
+	p.members(n, "an element of ignore", func(key, value *yaml.Node) {
+		switch key.Value {
+		case "rule":
+			e.Rule = p.rules(value)
+		case "tensor":
+			e.Tensor = p.text(value, "tensor")
+		case "file":
+			e.File = p.text(value, "file")
+		case "reason":
+			e.Reason = strings.TrimSpace(p.text(value, "reason"))
+		case "until":
+			until, err := time.Parse(time.DateOnly, p.text(value, "until"))
+			if err != nil {
+				p.fail(value, "until is a day, such as 2026-12-31")
+			}
+			e.Until = until
+		default:
+			p.fail(key, "unknown key %q; there are rule, tensor, file, reason, until", key.Value)
+		}
+	})
+	switch {
+	case n.Kind != yaml.MappingNode:
+		return
+	case e.Rule == "":
+		p.fail(n, "an exception needs a rule")
+	case e.Reason == "":
+		p.fail(n, "the exception for %s needs a reason", e.Rule)
+	}
+	p.out.Exceptions = append(p.out.Exceptions, e)
+}
+
+func joinProfiles() string {
+	var words []string
+	for _, p := range Profiles() {
+		words = append(words, string(p))
+	}
+	return strings.Join(words, ", ")
+}
+
+// ParseSeverity reads the name of a severity.
+func ParseSeverity(s string) (checkpoint.Severity, bool) {
+	for _, v := range []checkpoint.Severity{checkpoint.Info, checkpoint.Warning, checkpoint.Error} {
+		if v.String() == s {
+			return v, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,206 @@
+package check
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
+
+var surroundingRules = []*Rule{
+	{
+		ID: "WT901", Name: "lfs-pointer", Severity: checkpoint.Error, run: runFaults,
+		Title: "a git-lfs pointer stands where the weights should be",
+		Doc: `The repository was cloned without its large files, and published so. Run
+'git lfs pull', or upload the file itself.`,
+		Bad: "model.safetensors of 134 bytes that begins with “version https://git-lfs”", Good: "the weights",
+	},
+	{
+		ID: "WT902", Name: "not-weights", Severity: checkpoint.Error, run: runFaults,
+		Title: "a file with the name of weights is something else",
+		Doc: `An HTML page that a server sent instead of the file, a zip archive or a pickle that was
+renamed, or the companion of a file that macOS writes on foreign disks. Nothing of it
+is executed or unpacked here.`,
+		Bad: "model.safetensors that begins with <!DOCTYPE html>", Good: "the weights",
+	},
+	{
+		ID: "WT903", Name: "pickles", Severity: checkpoint.Warning, run: runPickles,
+		Title: "pickled weights stand beside safetensors",
+		Doc: `Loading a pickle can run code. Beside safetensors it is only a second copy, which may
+be of another version; scanners mark the whole repository for it.`,
+		Bad: "pytorch_model.bin beside model.safetensors", Good: "model.safetensors alone",
+	},
+	{
+		ID: "WT904", Name: "no-format-pt", Severity: checkpoint.Info, run: runFormatPT,
+		Profiles: map[Profile]checkpoint.Severity{Transformers: checkpoint.Error, VLLM: checkpoint.Warning},
+		Title:    "the metadata of a safetensors file lacks format: pt",
+		Doc: `Transformers refused files without it for years and still refuses other values than
+pt, tf, flax and mlx. Tools that write a file again tend to lose it.`,
+		Bad: "no __metadata__", Good: `"__metadata__": {"format": "pt"}`,
+		Mend: "sets format to pt",
+	},
+	{
+		ID: "WT905", Name: "model-card", Severity: checkpoint.Info, run: runModelCard,
+		Title: "the model card says nothing of licence or base model",
+		Doc: `The front matter of README.md names the licence, and for adapters and fine-tunes the
+base_model. The Hub, mirrors and scanners read it there.`,
+		Bad: "README.md without front matter", Good: "license: apache-2.0, base_model: org/name",
+	},
+	{
+		ID: "WT906", Name: "no-config", Severity: checkpoint.Info, run: runNoConfig,
+		Profiles: map[Profile]checkpoint.Severity{Transformers: checkpoint.Error, VLLM: checkpoint.Error, MLX: checkpoint.Error},
+		Title:    "sharded or named model weights have no config.json",
+		Doc: `Loaders build the model from config.json before they read a tensor. Single files for
+other programs do not need it.`,
+		Bad: "model.safetensors.index.json and shards alone", Good: "config.json beside them",
+	},
+	{
+		ID: "WT907", Name: "remote-code", Severity: checkpoint.Warning, run: runRemoteCode,
+		Title: "auto_map names code that is not in the release",
+		Doc: `auto_map of config.json tells transformers which Python file has the model's classes.
+Without the file the model does not load, or code of another repository is fetched.`,
+		Bad: `"AutoModel": "modeling_x.XModel" without modeling_x.py`, Good: "modeling_x.py beside config.json",
+	},
+}
+
+func runPickles(p *Pass) {
+	byDir := make(map[string][]string)
+	for _, path := range p.release.Pickles {
+		// What trainers leave beside the weights are no weights.
+		switch base := strings.ToLower(filepath.Base(path)); base {
+		case "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt":
+			continue
+		}
+		byDir[filepath.Dir(path)] = append(byDir[filepath.Dir(path)], path)
+	}
+	seen := make(map[string]bool)
+	for _, m := range p.models {
+		list := byDir[filepath.Clean(m.Dir)]
+		if m.Format != checkpoint.Safetensors || len(list) == 0 || seen[m.Dir] {
+			continue
+		}
+		seen[m.Dir] = true
+		p.report(Finding{
+			File: list[0], Offset: -1, Count: len(list),
+			Message: fmt.Sprintf("%s beside safetensors, as a second copy that can run code when it is loaded", counted(len(list), "pickle")),
+		})
+	}
+}
+
+// counted returns "1 tensor", "2 tensors".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// formats are the values of the metadata key format that transformers takes
+// (modeling_utils.py, load_state_dict).
+var formats = map[string]bool{"pt": true, "tf": true, "flax": true, "mlx": true, "np": true}
+
+func runFormatPT(p *Pass) {
+	for _, m := range p.models {
+		// What is alike in many files is one finding.
+		lacks := make(map[string]*Finding)
+		for _, f := range m.Files {
+			st := f.Safetensors()
+			if st == nil {
+				continue
+			}
+			message := "the metadata have no format; transformers wants \"pt\""
+			for _, kv := range st.Metadata() {
+				if kv.Key != "format" {
+					continue
+				}
+				if message = ""; !formats[kv.Value] {
+					message = fmt.Sprintf("the metadata have the format %.40q, where transformers wants \"pt\"", kv.Value)
+				}
+			}
+			switch old := lacks[message]; {
+			case message == "":
+			case old != nil:
+				old.Count++
+			default:
+				lacks[message] = &Finding{Checkpoint: m.Path, File: f.Path, Offset: -1, Count: 1, Message: message, Fixable: true}
+			}
+		}
+		for _, message := range slices.Sorted(maps.Keys(lacks)) {
+			p.report(*lacks[message])
+		}
+	}
+}
+
+// frontMatter returns the YAML between the first two lines of three hyphens.
+func frontMatter(text string) string {
+	rest, ok := strings.CutPrefix(strings.ReplaceAll(text, "\r\n", "\n"), "---\n")
+	if !ok {
+		return ""
+	}
+	matter, _, _ := strings.Cut(rest, "\n---")
+	return matter + "\n"
+}
+
+func runModelCard(p *Pass) {
+	if filepath.Clean(p.release.Path) != filepath.Clean(p.release.Dir) {
+		return // one file of a directory, and not a release
+	}
+	path := filepath.Join(p.release.Dir, "README.md")
+	data, err := readSmall(path)
+	if err != nil {
+		return
+	}
+	matter := "\n" + frontMatter(string(data))
+	has := func(key string) bool { return strings.Contains(matter, "\n"+key+":") }
+	var lacks []string
+	if !has("license") && !has("license_name") {
+		lacks = append(lacks, "license")
+	}
+	if !has("base_model") && p.document(p.release.Dir, "adapter_config.json") != nil {
+		lacks = append(lacks, "base_model")
+	}
+	if len(lacks) > 0 {
+		p.report(Finding{File: path, Line: 1, Column: 1, Offset: -1, Message: "the front matter has no " + strings.Join(lacks, " and no ")})
+	}
+}
+
+func runNoConfig(p *Pass) {
+	for _, m := range p.models {
+		if m.Format != checkpoint.Safetensors || m.Index == "" || m.doc != nil || !strings.HasPrefix(filepath.Base(m.Index), "model.safetensors") {
+			continue
+		}
+		if fi, err := os.Stat(filepath.Join(m.Dir, "config.json")); err == nil && !fi.IsDir() {
+			continue // it is there and broken, which WT301 says
+		}
+		p.report(m.whole("no config.json beside %s", filepath.Base(m.Index)))
+	}
+}
+
+func runRemoteCode(p *Pass) {
+	seen := make(map[string]bool)
+	for _, m := range p.models {
+		if m.doc == nil || seen[m.Dir] {
+			continue
+		}
+		seen[m.Dir] = true
+		auto, _ := m.doc.Find("auto_map")
+		for class, v := range auto.Members() {
+			s, ok := v.Text()
+			if !ok || strings.Contains(s, "--") {
+				continue // code of another repository, named as such
+			}
+			module, _, ok := strings.Cut(s, ".")
+			if !ok || strings.ContainsAny(module, `/\:`) || module == "" {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(m.Dir, module+".py")); err == nil {
+				continue
+			}
+			p.report(at(m.Path, m.doc, v, "auto_map gives %s.py for %s, and the file is not in the release", module, class))
+		}
+	}
+}
