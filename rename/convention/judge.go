@@ -331,6 +331,10 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	if id.structural(c, e.missing) > 0 {
 		return false
 	}
+	if !id.atHome(e) {
+		id.note("the names stand below %q, which is not where %s has them", e.prefix, c.Name)
+		return false
+	}
 	if len(parts) > 0 && c.Layout.Rope == "" && !slices.ContainsFunc(parts, func(p *evaluation) bool { return id.reg.list[p.conv].Frame }) {
 		// A language model beside a tower is what it is by itself; an encoder
 		// or a decoder that needs one is a part of something else.
@@ -361,6 +365,23 @@ func isTaskHead(normal string) bool {
 	switch first {
 	case "score", "classifier", "v_head", "value_head", "reward_head", "qa_outputs", "pre_classifier",
 		"regression_head", "classification_head", "lm_head", "rm_head", "summary", "cls":
+		return true
+	}
+	return false
+}
+
+// atHome reports whether a convention's names stand below its own prefix, below
+// none, or below one that says no more than that here is a model. Below another
+// family's prefix they are that family's.
+func (id *identification) atHome(e *evaluation) bool {
+	c := id.reg.list[e.conv]
+	if _, ok := cutBase(e.prefix, c.Base); ok || e.prefix == "" {
+		return true
+	}
+	segments := strings.Split(strings.TrimSuffix(e.prefix, "."), ".")
+	switch segments[len(segments)-1] {
+	case "model", "language_model", "text_model", "lang_model", "llm", "lm", "auto_model", "backbone", "text_encoder", "base_model",
+		"encoder", "transformer", "thinker", "vision_model", "vision_tower", "vision_encoder", "visual":
 		return true
 	}
 	return false

@@ -419,3 +419,78 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// Every convention is found again from the names that it requires, and no
+// other model is taken for it.
+func TestIdentifyItself(t *testing.T) {
+	s, err := builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range s.list {
+		var list []Named
+		for _, n := range namesOf(c) {
+			list = append(list, Named{Name: n})
+		}
+		if len(list) < 3 {
+			continue // a projector is found beside a model only
+		}
+		r := s.reg.identify(slices.Values(list), nil)
+		if r.Convention != c.Name && !slices.ContainsFunc(r.Candidates, func(x Candidate) bool { return x.Convention == c.Name }) && !slices.ContainsFunc(r.Parts, func(p Part) bool { return p.Convention == c.Name }) {
+			t.Errorf("%s is taken for %q, candidates %v; %v", c.Name, r.Convention, r.Candidates, r.Evidence)
+			continue
+		}
+		if len(r.Families) > 0 && !overlaps(c.Families, r.Families) {
+			t.Errorf("%s: families %v, want one of %v", c.Name, r.Families, c.Families)
+		}
+		if c.HasDialect("gguf") {
+			continue // architectures differ by what they lack
+		}
+		drop := make(map[string]bool)
+		for _, x := range r.Candidates {
+			drop[x.Convention] = true
+		}
+		var left []*Convention
+		for _, o := range s.list {
+			if !drop[o.Name] && !slices.ContainsFunc(o.Families, c.HasFamily) {
+				left = append(left, o)
+			}
+		}
+		got := newRegistry(left).identify(slices.Values(list), nil)
+		// nanoGPT writes StarCoder's names.
+		if len(got.Families) > 0 && c.Name != "gpt_bigcode-hf" {
+			t.Errorf("%s %v: when it is not known it is taken for %s %v", c.Name, c.Families, got.Convention, got.Families)
+		}
+	}
+}
+
+func FuzzIdentify(f *testing.F) {
+	f.Add("model.layers.0.self_attn.q_proj.weight\nmodel.layers.1.self_attn.q_proj.weight\nlm_head.weight")
+	f.Add("lora_unet_down_blocks_0_attentions_0_proj_in.alpha\nblk.0.attn_q.weight.lora_a")
+	f.Add("\x00\n.\n..\n#\n#.#.weight\nmodule.\n_orig_mod.\n999999999.999999999.weight12")
+	f.Add("layers.0.wte.weight\nlayers.1.ln.weight\nlayers.33.linear.weight")
+	f.Fuzz(func(t *testing.T, names string) {
+		var list []Named
+		for n := range strings.SplitSeq(names, "\n") {
+			list = append(list, Named{Name: n, Shape: []uint64{uint64(len(n)), 3}})
+		}
+		r, err := Identify(slices.Values(list), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Coverage < 0 || r.Coverage > 1 {
+			t.Errorf("coverage %v", r.Coverage)
+		}
+		if r.Convention == "" {
+			return
+		}
+		from, _ := Lookup(r.Convention)
+		cv, err := Convert(from, from, slices.Values(list), nil)
+		if err == nil && cv.MovesBytes() {
+			t.Errorf("%s to itself moves bytes: %+v", r.Convention, cv.Moves)
+		}
+		if _, err := Why(list[0].Name, slices.Values(list), nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
