@@ -295,14 +295,14 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 	}
 	t := &render.Table{
 		Headings: render.Always,
-		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "STEP"}, {Title: "PROOF", Cut: render.CutEnd}},
+		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "STEP"}, {Title: "TENSORS", Right: true}, {Title: "PROOF"}},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, f := range files {
-				proof := proofText(f.Proof)
-				if f.Step == rewrite.Unchanged {
-					proof = "not touched"
+				row := []render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Null(), render.Text(fileProof(&f))}
+				if f.Proof.Tensors > 0 {
+					row[2] = render.Uint(uint64(f.Proof.Tensors))
 				}
-				if !yield([]render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Text(proof)}) {
+				if !yield(row) {
 					return
 				}
 			}
@@ -331,6 +331,21 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 		_, err = fmt.Fprintln(w)
 	}
 	return err
+}
+
+// fileProof says in few words how it is known that a file's data is the same.
+func fileProof(f *rewrite.FileReport) string {
+	switch {
+	case f.Step == rewrite.Unchanged:
+		return "not touched"
+	case f.Proof.Method == "digests":
+		return "SHA-256"
+	case f.Proof.Method == "extents":
+		return "in place, " + counted(f.Proof.Samples, "block")
+	case f.Proof.Method == "samples":
+		return counted(f.Proof.Samples, "block")
+	}
+	return "not compared"
 }
 
 // proven adds up the proofs of the files.
@@ -369,7 +384,7 @@ func proofText(p rewrite.Proof) string {
 	case "samples":
 		return fmt.Sprintf("%s copied, %s compared (%s)", tensors, counted(p.Samples, "block"), size)
 	}
-	return "not compared"
+	return ""
 }
 
 // hint ends a plan that was only shown.
