@@ -331,8 +331,21 @@ func (cv *converter) isDirect(m *member) bool {
 	if _, ok := cv.to.byRole[m.role]; !ok || cv.opaque(m.role) != "" {
 		return false
 	}
-	return leaf == "bias" && !needsRope(module) && len(parts(module)) == 0 ||
-		cv.from.storage(module, leaf) == cv.to.storage(module, leaf)
+	from, to := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
+	if m.isBlocks() && cv.from.Layout.Blocks != "" && cv.to.Layout.Blocks != "" {
+		from.transposed, to.transposed = false, false
+	}
+	return leaf == "bias" && !needsRope(module) && len(parts(module)) == 0 || from == to
+}
+
+// isBlocks reports whether only MXFP4 blocks and their scales are there.
+func (m *member) isBlocks() bool {
+	return m.name == "" && !slices.ContainsFunc(m.companions, func(c companionName) bool { return !c.isBlocks() })
+}
+
+func (c *companionName) isBlocks() bool {
+	leaf := strings.TrimPrefix(c.suffix.leaf, "_")
+	return leaf == "blocks" || leaf == "scales"
 }
 
 // opaque says why a role's bytes are not described well enough to be moved
@@ -415,7 +428,11 @@ func (cv *converter) rename(m *member, ops []Op) error {
 		if len(ops) > 0 {
 			return cv.refuse(c.name, "its weight is packed or has scales, and would have to be %s", ops[0].Kind.past())
 		}
-		cv.out.Moves = append(cv.out.Moves, Move{From: []string{c.name}, To: []string{c.follow(name)}})
+		to := c.follow(name)
+		if sep := cv.to.Layout.Blocks; sep != "" && m.isBlocks() {
+			to = name + sep + strings.TrimPrefix(c.suffix.leaf, "_")
+		}
+		cv.out.Moves = append(cv.out.Moves, Move{From: []string{c.name}, To: []string{to}})
 	}
 	return nil
 }

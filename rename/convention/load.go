@@ -75,6 +75,10 @@ type Layout struct {
 	// Decay is how state-space decay is stored: "log" for A_log, "negative"
 	// for -exp(A_log).
 	Decay string `yaml:"decay" json:"decay,omitempty"`
+	// Blocks is what stands before "blocks" and "scales" in the names of MXFP4
+	// experts, "_" or "."; their bytes are the same in every convention that
+	// names them so, whatever the orientation of unpacked experts.
+	Blocks string `yaml:"blocks" json:"blocks,omitempty"`
 	// Conv is the shape of a depthwise convolution: "c1k" or "ck".
 	Conv string `yaml:"conv" json:"conv,omitempty"`
 	// Notes says what else differs, for people.
@@ -294,6 +298,7 @@ func inherit(l, parent Layout) Layout {
 	}
 	l.Decay = cmp.Or(l.Decay, parent.Decay)
 	l.Conv = cmp.Or(l.Conv, parent.Conv)
+	l.Blocks = cmp.Or(l.Blocks, parent.Blocks)
 	if l.Notes == nil {
 		l.Notes = parent.Notes
 	}
