@@ -505,7 +505,7 @@ func lastIndexName(c *Convention, role string) string {
 	if !ok {
 		return "part"
 	}
-	p := &c.tensors[i].Pattern
+	p := c.tensors[i].Pattern
 	if len(p.holes) == 0 {
 		return "part"
 	}

@@ -50,7 +50,7 @@ type opaqueRole struct{ glob, reason string }
 // A Tensor is one kind of tensor of a convention.
 type Tensor struct {
 	Role    string
-	Pattern Pattern
+	Pattern *Pattern
 	// Module is the role without its leaf.
 	Module string
 	// Optional tensors may be absent: models without biases, tied heads.
@@ -60,7 +60,7 @@ type Tensor struct {
 	Buffer bool
 
 	absolute bool
-	base     Pattern // the pattern below the base; Pattern when absolute
+	base     *Pattern // the pattern below the base; Pattern when absolute
 }
 
 // An ID is what a tensor is for: its role and its indices, the layer first,
@@ -160,6 +160,11 @@ func (c *Convention) isLanguageModel() bool {
 func (c *Convention) compile(cache patternCache) error {
 	c.byRole = make(map[string]int, len(c.specs))
 	c.byNormal = make(map[string][]int, len(c.specs))
+	n := 0
+	for i := range c.specs {
+		n += len(c.specs[i].leaves)
+	}
+	c.tensors = make([]Tensor, 0, n)
 	for _, s := range c.specs {
 		for _, l := range s.leaves {
 			t := Tensor{
@@ -181,7 +186,7 @@ func (c *Convention) compile(cache patternCache) error {
 				return fmt.Errorf("%q is not a role", t.Role)
 			}
 			for _, i := range c.byNormal[t.Pattern.normal] {
-				if overlap(&c.tensors[i].Pattern, &t.Pattern) {
+				if overlap(c.tensors[i].Pattern, t.Pattern) {
 					return fmt.Errorf("patterns %q and %q overlap", c.tensors[i].Pattern.text, t.Pattern.text)
 				}
 			}

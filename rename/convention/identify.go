@@ -310,7 +310,7 @@ func (id *identification) look() {
 		add := func(refs []ref, prefix string) {
 			for _, rf := range refs {
 				t := &id.reg.list[rf.conv].tensors[rf.tensor]
-				p := &t.base
+				p := t.base
 				if len(s.nums) >= len(p.parts) && strings.Count(s.normal, "#") == len(s.nums) {
 					if !literalsAgree(p, s.nums[len(s.nums)-len(p.parts):]) {
 						continue

@@ -408,7 +408,7 @@ func (id *identification) gaps(e *evaluation) {
 		if t < 0 {
 			continue
 		}
-		p := &c.tensors[t].Pattern
+		p := c.tensors[t].Pattern
 		if len(p.holes) == 0 || p.holes[0] != "layer" {
 			continue
 		}
@@ -429,7 +429,7 @@ func (id *identification) gaps(e *evaluation) {
 		if t < 0 || c.tensors[t].Optional {
 			continue
 		}
-		p := &c.tensors[t].Pattern
+		p := c.tensors[t].Pattern
 		if len(p.holes) != 1 || p.holes[0] != "layer" {
 			continue
 		}

@@ -116,17 +116,18 @@ func holeRank(name string) int {
 }
 
 // A patternCache keeps compiled patterns: conventions share most of theirs.
-type patternCache map[string]Pattern
+type patternCache map[string]*Pattern
 
-func (c patternCache) compile(text string) (Pattern, error) {
+func (c patternCache) compile(text string) (*Pattern, error) {
 	if p, ok := c[text]; ok {
 		return p, nil
 	}
 	p, err := compilePattern(text)
-	if err == nil {
-		c[text] = p
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	c[text] = &p
+	return &p, nil
 }
 
 // match reports the indices of a name whose normal form is the pattern's.

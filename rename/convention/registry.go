@@ -32,7 +32,7 @@ func newRegistry(list []*Convention) *registry {
 	}
 	for i, c := range list {
 		for j := range c.tensors {
-			p := &c.tensors[j].base
+			p := c.tensors[j].base
 			r.refs[p.normal] = append(r.refs[p.normal], ref{int32(i), int32(j)})
 			if m := literalMask(p); m != 0 {
 				r.literals[p.normal] |= m

@@ -99,7 +99,7 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 func (s *set) role(c *Convention, prefix, normal string, nums []int32) (string, bool) {
 	for i := range c.tensors {
 		t := &c.tensors[i]
-		p := &t.base
+		p := t.base
 		rest, ok := strings.CutSuffix(normal, p.normal)
 		if !ok || len(nums) < len(p.parts) {
 			continue
@@ -128,7 +128,7 @@ func (s *set) knownTo(normal string, nums []int32) []string {
 		}
 		for _, r := range s.reg.refs[normal[start:]] {
 			c := s.list[r.conv]
-			p := &c.tensors[r.tensor].base
+			p := c.tensors[r.tensor].base
 			if len(nums) >= len(p.parts) && literalsAgree(p, nums[len(nums)-len(p.parts):]) && !slices.Contains(out, c.Name) {
 				out = append(out, c.Name)
 			}
@@ -161,7 +161,7 @@ func summary(names []string) string {
 func nearestTemplate(c *Convention, normal string) string {
 	best, text := len(normal)/3+1, ""
 	for i := range c.tensors {
-		p := &c.tensors[i].Pattern
+		p := c.tensors[i].Pattern
 		if d := distance(normal, p.normal, best); d < best {
 			best, text = d, p.text
 		}
