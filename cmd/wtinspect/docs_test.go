@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // What the documents show in a terminal is what a script has seen there.
@@ -24,7 +27,7 @@ func TestTranscripts(t *testing.T) {
 		seen.Write(data)
 	}
 	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
-	for _, doc := range []string{"ls.md", "info.md", "meta.md"} {
+	for _, doc := range []string{"ls.md", "info.md", "meta.md", "rename.md", "map.md"} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
 		if err != nil {
 			t.Fatal(err)
@@ -47,7 +50,27 @@ func TestKeysAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, object := range []any{jsonCheckpoint{}, jsonFile{}, jsonTotals{}, jsonDType{}, jsonFault{}, jsonInfo{}} {
+	for _, object := range []any{
+		jsonCheckpoint{},
+		jsonFile{},
+		jsonTotals{},
+		jsonDType{},
+		jsonFault{},
+		jsonInfo{},
+		rename.Summary{},
+		rename.Use{},
+		rename.Problem{},
+		rename.Finding{},
+		rewrite.Job{},
+		rewrite.File{},
+		rewrite.Document{},
+		rewrite.TextEdit{},
+		rewrite.Unfollowed{},
+		rewrite.Refusal{},
+		rewrite.Report{},
+		rewrite.FileReport{},
+		rewrite.Proof{},
+	} {
 		typ := reflect.TypeOf(object)
 		for i := range typ.NumField() {
 			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
@@ -62,7 +85,7 @@ func TestKeysAreDocumented(t *testing.T) {
 func TestFlagsAreDocumented(t *testing.T) {
 	p := newProgram(nil, nil, nil, os.Getenv)
 	for _, cmd := range newRoot(p).Commands() {
-		if cmd.Name() != "ls" {
+		if cmd.Name() != "ls" && cmd.Name() != "rename" {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", cmd.Name()+".md"))

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// A reader that goes away keeps no rename from being done; a full disk does,
+// before anything is written.
+func TestRenameBrokenPipe(t *testing.T) {
+	tests := []struct {
+		format  string
+		err     error
+		code    int
+		renamed bool
+	}{
+		{"table", syscall.EPIPE, exitOK, true},
+		{"json", syscall.EPIPE, exitOK, true},
+		{"tsv", syscall.EPIPE, exitOK, true},
+		{"table", errors.New("disk full"), exitFailed, false},
+		{"json", errors.New("disk full"), exitFailed, true}, // it is written when all is done
+	}
+	for _, tt := range tests {
+		path := fixture.File(t, "model.safetensors", "tensor module.w F32 [2]")
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		args := []string{"rename", "--map", "strip-module", "--in-place", "-f", tt.format, path}
+		if code := run(t.Context(), args, strings.NewReader(""), failingWriter{tt.err}, &errs); code != tt.code {
+			t.Errorf("%s, %v: exit %d: %s", tt.format, tt.err, code, &errs)
+		}
+		after, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if renamed := !bytes.Equal(before, after); renamed != tt.renamed {
+			t.Errorf("%s, %v: renamed %t", tt.format, tt.err, renamed)
+		}
+		// A refused plan fails whoever reads.
+		args = []string{"rename", "--map", "strip-module", "--strict", "-f", tt.format, path}
+		if code := run(t.Context(), args, strings.NewReader(""), failingWriter{syscall.EPIPE}, &errs); code != exitFailed {
+			t.Errorf("%s, refused: exit %d", tt.format, code)
+		}
+	}
+}
+
+func TestJobMeter(t *testing.T) {
+	var meters []*meter
+	ended := 0
+	m := &jobMeter{start: func(int64) *meter {
+		meters = append(meters, &meter{stop: func() { ended++ }})
+		return meters[len(meters)-1]
+	}}
+	m.end() // a job that had nothing to do
+	for _, done := range []int64{0, 6, 4, 9, 0, 20} {
+		m.update(done, 20)
+	}
+	m.end()
+	if len(meters) != 2 || meters[0].done.Load() != 9 || meters[1].done.Load() != 20 || ended != 2 {
+		t.Errorf("%d meters, %d ended", len(meters), ended)
+	}
+}
