@@ -20,6 +20,7 @@ type companions struct {
 	anywhere map[string]bool
 	leading  []string
 	process  [3]string
+	slips    *strings.Replacer
 }
 
 type quantScheme struct {
@@ -57,6 +58,7 @@ var loadCompanions = sync.OnceValue(func() *companions {
 		Processor []string          `yaml:"processor"`
 		Legacy    map[string]string `yaml:"legacy"`
 		Debris    []string          `yaml:"debris"`
+		Slips     [][2]string       `yaml:"slips"`
 		Wrappers  struct {
 			Anywhere []string `yaml:"anywhere"`
 			Leading  []string `yaml:"leading"`
@@ -67,6 +69,11 @@ var loadCompanions = sync.OnceValue(func() *companions {
 	}
 	c := &companions{quant: doc.Quantisation, debris: doc.Debris, leading: doc.Wrappers.Leading, anywhere: make(map[string]bool)}
 	copy(c.process[:], doc.Processor)
+	var slips []string
+	for _, s := range doc.Slips {
+		slips = append(slips, s[0], s[1])
+	}
+	c.slips = strings.NewReplacer(slips...)
 	for _, w := range doc.Wrappers.Anywhere {
 		c.anywhere[w] = true
 	}

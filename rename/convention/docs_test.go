@@ -113,3 +113,66 @@ func TestVocabulary(t *testing.T) {
 		}
 	}
 }
+
+// Every section of docs/near-misses.md is what the program says.
+func TestNearMisses(t *testing.T) {
+	page, err := os.ReadFile("../../docs/near-misses.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := builtinRegistry(t)
+	blocks := strings.Split(string(page), "```names\n")[1:]
+	for _, b := range blocks {
+		names, after, ok := strings.Cut(b, "```\n")
+		if !ok {
+			t.Fatal("a block of names does not end")
+		}
+		var list []Named
+		for line := range strings.Lines(names) {
+			for _, l := range expand(strings.TrimSpace(line)) {
+				list = append(list, expandLine(t, l)...)
+			}
+		}
+		r := reg.identify(slices.Values(list), nil)
+		var parts []string
+		for _, p := range r.Parts {
+			parts = append(parts, p.Convention)
+		}
+		var gaps []string
+		for _, g := range r.Gaps {
+			gaps = append(gaps, strings.Trim(fmt.Sprint(g.Layers), "[]"))
+		}
+		convention := r.Convention
+		if convention == "" {
+			convention = "unknown"
+		}
+		facts := map[string]string{
+			"convention": convention, "nearest": fmt.Sprintf("%s %d", r.Nearest.Convention, r.Nearest.TemplatesAway),
+			"wrappers": strings.Join(r.Wrappers, " "), "base_absent": r.BaseAbsent, "parts": strings.Join(parts, " "),
+			"quantisation": strings.Join(r.Quantisation, " "), "gaps": strings.Join(gaps, " "),
+		}
+		first, _, _ := strings.Cut(names, "\n")
+		checked := 0
+		for line := range strings.Lines(after) {
+			key, want, ok := strings.Cut(strings.TrimSpace(line), ": ")
+			switch got, fact := facts[key]; {
+			case !ok:
+			case key == "families":
+				if !slices.Contains(r.Families, want) {
+					t.Errorf("%s …: families %v, want %s", first, r.Families, want)
+				}
+			case fact:
+				checked++
+				if got != want {
+					t.Errorf("%s …: %s %q, want %q", first, key, got, want)
+				}
+			}
+			if strings.HasPrefix(line, "#") {
+				break
+			}
+		}
+		if checked == 0 {
+			t.Errorf("%s …: nothing is said about it", first)
+		}
+	}
+}

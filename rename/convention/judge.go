@@ -13,6 +13,7 @@ func (id *identification) judge() {
 	id.nearest(list)
 	if len(list) == 0 {
 		id.note("no convention knows any of the %d templates", len(id.subjects))
+		id.slips()
 		for _, s := range id.subjects {
 			res.Extra = append(res.Extra, s.text())
 		}
@@ -26,6 +27,31 @@ func (id *identification) judge() {
 		}
 	}
 	id.settle(best, id.ties(list, best), nil)
+}
+
+// slips looks for mistakes that are known from released files, to say what was
+// nearly written.
+func (id *identification) slips() {
+	var mended []Named
+	changed := 0
+	for _, s := range id.subjects {
+		for _, t := range s.members {
+			name := fill(t.raw, t.nums)
+			right := loadCompanions().slips.Replace(name)
+			if right != name {
+				changed++
+			}
+			mended = append(mended, Named{Name: right})
+		}
+	}
+	if changed == 0 {
+		return
+	}
+	r := id.reg.examine(slices.Values(mended), id.cfg).res
+	if r.Convention != "" {
+		id.res.Nearest = Nearest{r.Convention, changed}
+		id.note("%d templates would be names of %s (%s) but for a slip: %s", changed, r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)
+	}
 }
 
 // ties returns the evaluations that fit as well as the best. Where a checkpoint

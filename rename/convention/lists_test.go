@@ -286,6 +286,20 @@ func TestIdentifyYi(t *testing.T) {
 	}
 }
 
+// A botched rename is no convention, and it is said what it nearly is.
+func TestIdentifySlips(t *testing.T) {
+	reg := builtinRegistry(t)
+	for _, l := range lists(t) {
+		if !strings.Contains(l.id, "broken-rename") {
+			continue
+		}
+		r := reg.identify(slices.Values(l.tensors), nil)
+		if r.Convention != "" || r.Nearest != (Nearest{"unet-diffusers", r.Templates}) {
+			t.Errorf("convention %q, nearest %v of %d templates", r.Convention, r.Nearest, r.Templates)
+		}
+	}
+}
+
 func TestIdentifyForeignShapes(t *testing.T) {
 	reg := builtinRegistry(t)
 	names := []string{
