@@ -211,6 +211,9 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 		return &exitError{exitFindings}
 	case r.report == nil:
 		r.hint(p)
+		if o.inverse != "" {
+			p.note("%s is written when the names change", o.inverse)
+		}
 	}
 	return nil
 }
@@ -277,10 +280,12 @@ func (r *renaming) sayProblems(p *program) {
 
 // writeTable writes the plan for people.
 func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
-	if err := changesTable(r.plan).Write(w, render.TableFormat, s); err != nil {
-		return err
-	}
 	sum := r.plan.Summary()
+	if sum.Kept < sum.Tensors {
+		if err := changesTable(r.plan).Write(w, render.TableFormat, s); err != nil {
+			return err
+		}
+	}
 	words := []string{fmt.Sprintf("%s of %s renamed", render.Grouped(uint64(sum.Moved)), counted(sum.Tensors, "tensor"))}
 	if sum.Dropped > 0 {
 		words = append(words, fmt.Sprintf("%s dropped", render.Grouped(uint64(sum.Dropped))))

@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/testdata"
 )
 
 // A reader that goes away keeps no rename from being done; a full disk does,
@@ -49,6 +52,31 @@ func TestRenameBrokenPipe(t *testing.T) {
 		if code := run(t.Context(), args, strings.NewReader(""), failingWriter{syscall.EPIPE}, &errs); code != exitFailed {
 			t.Errorf("%s, refused: exit %d", tt.format, code)
 		}
+	}
+}
+
+// The release of the story, with the names and shapes that it really had.
+func TestRenameYi(t *testing.T) {
+	list, err := os.ReadFile(testdata.Path(t, "names/01-ai__Yi-34B__yi-original.reconstructed.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := new(strings.Builder)
+	fmt.Fprintln(text, "data sparse")
+	for line := range strings.Lines(string(list)) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		if len(f) == 3 && f[0] != "name" && !strings.HasPrefix(f[0], "#") {
+			fmt.Fprintf(text, "tensor %s BF16 [%s]\n", f[0], strings.ReplaceAll(f[2], "x", ","))
+		}
+	}
+	path := fixture.File(t, "model.safetensors", text.String())
+	var out, errs bytes.Buffer
+	args := []string{"rename", "--map", filepath.Join("..", "..", "testdata", "llama.yaml"), "--strict", "-f", "json", path}
+	if code := run(t.Context(), args, strings.NewReader(""), &out, &errs); code != exitOK {
+		t.Fatalf("exit %d: %s", code, &errs)
+	}
+	if want := `"summary":{"tensors":543,"moved":120,"kept":423,`; !strings.Contains(out.String(), want) {
+		t.Errorf("no %s in %.500s", want, &out)
 	}
 }
 

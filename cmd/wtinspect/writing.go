@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -56,6 +57,8 @@ func (o *writing) usage() error {
 	switch {
 	case o.inPlace && o.output != "":
 		return errors.New("-o and --in-place exclude each other")
+	case o.output == "-":
+		return errors.New("-o -: a checkpoint is written to a file, not to stdout")
 	case o.headroom < 0:
 		return fmt.Errorf("--headroom %d: it cannot be negative", o.headroom)
 	case o.workers < 0:
@@ -234,8 +237,11 @@ func (r *rewriting) writePlan(w io.Writer, verbose bool) {
 		return
 	}
 	var steps []rewrite.Step
-	files := make(map[rewrite.Step]int)
+	files, filled := make(map[rewrite.Step]int), 0
 	for _, f := range j.Files {
+		if f.Filler {
+			filled++
+		}
 		if files[f.Step] == 0 {
 			steps = append(steps, f.Step)
 		}
@@ -254,6 +260,9 @@ func (r *rewriting) writePlan(w io.Writer, verbose bool) {
 		fmt.Fprintf(w, "; needs %s of %s free", render.Size(uint64(j.Need)), render.Size(uint64(j.Free)))
 	}
 	fmt.Fprintln(w)
+	if filled > 0 {
+		fmt.Fprintf(w, "%s: a key that readers ignore takes up room in %s\n", gguf.FillerKey, counted(filled, "file"))
+	}
 	for _, d := range j.Documents {
 		switch {
 		case d.Names > 0:
