@@ -23,7 +23,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short bench golden vuln interop clean
+.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short crash bench golden vuln interop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -71,6 +71,14 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 fuzz-short: ## run every fuzz target for 3 seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+
+# Killed at random moments, and on file systems of its own that are shut down in
+# the middle (as root, with mkfs.ext4 and mkfs.xfs; otherwise that part is skipped).
+KILLS     ?= 400
+SHUTDOWNS ?= 15
+
+crash: ## interrupt rewrites at random moments, and recover
+	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) $(GO) test -v -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...
