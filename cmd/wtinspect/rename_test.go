@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/testdata"
@@ -78,6 +81,66 @@ func TestRenameYi(t *testing.T) {
 	if want := `"summary":{"tensors":543,"moved":120,"kept":423,`; !strings.Contains(out.String(), want) {
 		t.Errorf("no %s in %.500s", want, &out)
 	}
+}
+
+// A rename that is killed is said by the commands that read, and ended by
+// --recover or by the next rename: the names are all old or all new.
+func TestRenameKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills many processes")
+	}
+	bin := buildBinary(t)
+	dir := t.TempDir()
+	var text strings.Builder
+	text.WriteString("data sparse\n")
+	const shards = 24
+	for i := range shards {
+		fmt.Fprintf(&text, "file model-%05d-of-%05d.safetensors\ntensor model.layers.%d.ln{1..2}.weight BF16 [4096,4096]\n", i+1, shards, i)
+	}
+	if err := fixture.Sharded(dir, text.String()); err != nil {
+		t.Fatal(err)
+	}
+	wt := func(args ...string) (stdout, stderr string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, strings.NewReader(""), &out, &errs); code != exitOK {
+			t.Fatalf("%q: exit %d: %s", args, code, &errs)
+		}
+		return out.String(), errs.String()
+	}
+	maps := []string{"yi-to-llama", "llama-to-yi"}
+	ended := make(map[string]int)
+	for i := range 40 {
+		cmd := exec.Command(bin, "rename", "-q", "--map", maps[0], "--in-place", dir)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+		// An empty journal has done no more than keep others out.
+		journal, err := os.Stat(filepath.Join(dir, ".wtinspect-journal"))
+		pending := err == nil && journal.Size() > 0
+		if _, said := wt("ls", dir); strings.Contains(said, "warning") != pending {
+			t.Fatalf("pending: %t; ls says %q", pending, said)
+		}
+		if i%2 == 0 {
+			out, _ := wt("rename", "--recover", dir)
+			_, outcome, _ := strings.Cut(strings.TrimSpace(out), ": ")
+			ended[outcome]++
+		} else {
+			wt("rename", "--map", maps[0], "--in-place", dir)
+		}
+		names, said := wt("ls", dir)
+		renamed := strings.Count(names, "layernorm")
+		if said != "" || renamed != 0 && renamed != 2*shards || i%2 == 1 && (renamed == 2*shards) != (maps[0] == "yi-to-llama") {
+			t.Fatalf("%d of %d tensors are renamed; ls says %q", renamed, 2*shards, said)
+		}
+		if (renamed == 2*shards) == (maps[0] == "yi-to-llama") {
+			slices.Reverse(maps)
+		}
+	}
+	t.Logf("recovered: %v", ended)
 }
 
 func TestJobMeter(t *testing.T) {
