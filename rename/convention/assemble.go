@@ -360,7 +360,7 @@ func (a *assembly) name() error {
 			index = append(slices.Clone(index), o.number)
 		}
 		role := o.module + "." + a.leaf
-		name, ok := cv.to.Format(ID{role, index})
+		name, ok := cv.format(role, index)
 		if !ok {
 			return cv.refuse(o.name, "%s has no name for %v", cv.to.Name, ID{role, index})
 		}
@@ -563,7 +563,7 @@ func (cv *converter) latent(g *convGroup) error {
 func (cv *converter) finishLatent(g *convGroup, from, roles []string, ops []Op) error {
 	m := Move{From: from, Ops: ops}
 	for _, r := range roles {
-		name, ok := cv.to.Format(ID{r, g.members[0].index})
+		name, ok := cv.format(r, g.members[0].index)
 		if !ok {
 			return cv.refuse(from[0], "%s has no tensor for %s", cv.to.Name, r)
 		}

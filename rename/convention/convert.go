@@ -35,7 +35,7 @@ func newConverter(from, to *Convention, cfg *Config) (*converter, error) {
 	if cfg == nil {
 		cfg = new(Config)
 	}
-	cv := &converter{from: from, to: to, cfg: cfg, out: &Conversion{From: from.Name, To: to.Name}}
+	cv := &converter{from: from, to: to, cfg: cfg, out: &Conversion{From: from.Name, To: to.Name}, body: to.Base}
 	for _, c := range []*Convention{from, to} {
 		if c.Refuse != "" && from != to {
 			return nil, cv.refuse("", "%s: %s", c.Name, c.Refuse)
@@ -66,6 +66,10 @@ type converter struct {
 	out      *Conversion
 	groups   []*convGroup
 	made     map[string]bool // roles of the target that something gives
+	// body and above stand before the target's names: its base and nothing, or
+	// the prefixes of the language model in a multimodal checkpoint.
+	body, above string
+	wrapper     string // of an adapter, which keeps it
 }
 
 // A convGroup is the tensors of one place that a conversion may have to take
@@ -147,7 +151,46 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 			break
 		}
 	}
-	return out, nil
+	return out, cv.settle(id, e, out)
+}
+
+// settle decides what stands before the new names. Wrappers come off. The
+// prefix of a language model beside other parts stays, because the parts keep
+// theirs, and an adapter keeps the prefix that its format wants.
+func (cv *converter) settle(id *identification, e *evaluation, at []located) error {
+	if id.res.Adapter && slices.Contains(id.res.Wrappers, adapterWrapper) {
+		cv.wrapper = adapterWrapper
+	}
+	if !slices.ContainsFunc(at, func(l located) bool { return l.tensor == nil && !l.debris }) {
+		return nil
+	}
+	rest, ok := cutBase(id.spell(e.prefix, e), cv.from.Base)
+	switch {
+	case ok:
+		cv.body, cv.above = rest+cv.to.Base, rest
+	case e.prefix == "":
+	case cv.from.Base == cv.to.Base:
+		cv.body = id.spell(e.prefix, e)
+	default:
+		return cv.refuse("", "the names stand below %q beside other parts, where %s has %q", e.prefix, cv.from.Name, cv.from.Base)
+	}
+	return nil
+}
+
+const adapterWrapper = "base_model.model."
+
+// format writes the target's name for a place.
+func (cv *converter) format(role string, index []int) (string, bool) {
+	i, ok := cv.to.byRole[role]
+	if !ok {
+		return "", false
+	}
+	t := &cv.to.tensors[i]
+	name, ok := t.base.format(index)
+	if t.absolute {
+		return cv.wrapper + cv.above + name, ok
+	}
+	return cv.wrapper + cv.body + name, ok
 }
 
 // gather brings the tensors of one place together.
@@ -169,7 +212,7 @@ func (cv *converter) gather(tensors []Named, at []located) {
 		if isNumbered(l.tensor.Role) {
 			common = common[:len(common)-1]
 		}
-		key := whole + fmt.Sprint(common)
+		key := placeKey(whole, common)
 		gi, ok := groups[key]
 		if !ok {
 			gi = len(cv.groups)
@@ -177,7 +220,7 @@ func (cv *converter) gather(tensors []Named, at []located) {
 			cv.groups = append(cv.groups, &convGroup{role: whole})
 		}
 		g := cv.groups[gi]
-		mkey := l.tensor.Role + fmt.Sprint(l.index)
+		mkey := placeKey(l.tensor.Role, l.index)
 		p, ok := places[mkey]
 		if !ok {
 			p = place{gi, len(g.members)}
@@ -191,6 +234,16 @@ func (cv *converter) gather(tensors []Named, at []located) {
 			m.companions = append(m.companions, companionName{n.Name, l.companion})
 		}
 	}
+}
+
+func placeKey(role string, index []int) string {
+	key := make([]byte, 0, len(role)+12)
+	key = append(key, role...)
+	for _, n := range index {
+		key = append(key, ' ')
+		key = strconv.AppendInt(key, int64(n), 10)
+	}
+	return string(key)
 }
 
 const bufferReason = "a buffer, derivable from the configuration"
@@ -416,7 +469,7 @@ func (c *Convention) storage(module, leaf string) storage {
 
 // rename adds a move of one tensor, and those of its companions.
 func (cv *converter) rename(m *member, ops []Op) error {
-	name, ok := cv.to.Format(ID{m.role, m.index})
+	name, ok := cv.format(m.role, m.index)
 	if !ok {
 		return cv.refuse(m.name, "%s has no name for index %v of %s", cv.to.Name, m.index, m.role)
 	}
@@ -428,6 +481,9 @@ func (cv *converter) rename(m *member, ops []Op) error {
 		if len(ops) > 0 {
 			return cv.refuse(c.name, "its weight is packed or has scales, and would have to be %s", ops[0].Kind.past())
 		}
+		if c.suffix.leaf == cmp.Or(cv.from.Layout.Scale, fp8Scale) {
+			c.suffix.text = "." + cmp.Or(cv.to.Layout.Scale, fp8Scale)
+		}
 		to := c.follow(name)
 		if sep := cv.to.Layout.Blocks; sep != "" && m.isBlocks() {
 			to = name + sep + strings.TrimPrefix(c.suffix.leaf, "_")
@@ -436,6 +492,9 @@ func (cv *converter) rename(m *member, ops []Op) error {
 	}
 	return nil
 }
+
+// fp8Scale is what most projects call the scales of FP8 blocks.
+const fp8Scale = "weight_scale_inv"
 
 // follow writes a companion's name behind its weight's new name.
 func (c companionName) follow(weight string) string {

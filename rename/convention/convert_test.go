@@ -549,10 +549,7 @@ func TestConvertRefuses(t *testing.T) {
 		}
 		return out
 	}
-	var llama []string
-	for _, n := range slices.Sorted(maps.Keys(m.llama(false))) {
-		llama = append(llama, n)
-	}
+	llama := slices.Sorted(maps.Keys(m.llama(false)))
 	tests := []struct {
 		name, from, to string
 		tensors        []Named
@@ -625,5 +622,93 @@ func TestConvertNames(t *testing.T) {
 	}
 	if d := gocmp.Diff([]string{"module.extra.weight"}, cv.Unmapped); d != "" {
 		t.Errorf("unmapped (-want +got)\n%s", d)
+	}
+}
+
+// The language model of a multimodal checkpoint keeps its place, and an adapter
+// its format's prefix.
+func TestConvertKeepsPlace(t *testing.T) {
+	tests := []struct {
+		names []string
+		want  map[string]string
+	}{
+		{
+			[]string{"language_model.model.layers.0.ln1.weight", "language_model.lm_head.weight", "vision_tower.blocks.0.weight"},
+			map[string]string{"language_model.model.layers.0.ln1.weight": "language_model.model.layers.0.input_layernorm.weight", "language_model.lm_head.weight": "language_model.lm_head.weight"},
+		},
+		{
+			[]string{"model.language_model.layers.0.ln1.weight", "lm_head.weight", "model.visual.blocks.0.weight"},
+			map[string]string{"model.language_model.layers.0.ln1.weight": "model.language_model.layers.0.input_layernorm.weight", "lm_head.weight": "lm_head.weight"},
+		},
+		{
+			[]string{"thinker.model.layers.0.ln1.weight", "thinker.lm_head.weight"},
+			map[string]string{"thinker.model.layers.0.ln1.weight": "model.layers.0.input_layernorm.weight", "thinker.lm_head.weight": "lm_head.weight"},
+		},
+		{
+			[]string{"layers.0.ln1.weight", "layers.0.self_attn.q_proj.weight"},
+			map[string]string{"layers.0.ln1.weight": "model.layers.0.input_layernorm.weight", "layers.0.self_attn.q_proj.weight": "model.layers.0.self_attn.q_proj.weight"},
+		},
+		{
+			[]string{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"},
+			map[string]string{
+				"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+				"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
+			},
+		},
+	}
+	for _, tt := range tests {
+		var list []Named
+		for _, n := range tt.names {
+			list = append(list, Named{Name: n})
+		}
+		cv, err := Convert(mustLookup(t, "yi-hf"), mustLookup(t, "llama-hf"), slices.Values(list), nil)
+		if err != nil {
+			t.Errorf("%v: %v", tt.names, err)
+			continue
+		}
+		got := make(map[string]string)
+		for _, m := range cv.Moves {
+			got[m.From[0]] = m.To[0]
+		}
+		if d := gocmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%v (-want +got)\n%s", tt.names, d)
+		}
+	}
+}
+
+func TestConvertScales(t *testing.T) {
+	hf := []string{"model.norm.weight", "model.layers.3.self_attn.kv_b_proj.weight", "model.layers.3.self_attn.kv_b_proj.weight_scale_inv"}
+	own := []string{"norm.weight", "layers.3.attn.wkv_b.weight", "layers.3.attn.wkv_b.scale"}
+	for _, tt := range []struct {
+		from, to       string
+		names, renamed []string
+	}{{"deepseek_v3-hf", "deepseek_v3-deepseek", hf, own}, {"deepseek_v3-deepseek", "deepseek_v3-hf", own, hf}} {
+		var list []Named
+		for _, n := range tt.names {
+			list = append(list, Named{Name: n})
+		}
+		cv, err := Convert(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(list), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range cv.Moves {
+			got = append(got, m.To...)
+		}
+		if d := gocmp.Diff(tt.renamed, got); d != "" {
+			t.Errorf("%s (-want +got)\n%s", tt.to, d)
+		}
+	}
+}
+
+func BenchmarkConvert(b *testing.B) {
+	names := largest(b)
+	from, to := mustLookup(b, "deepseek_v3-hf"), mustLookup(b, "deepseek_v3-deepseek")
+	b.ReportMetric(float64(len(names)), "names")
+	for b.Loop() {
+		cv, err := Convert(from, to, slices.Values(names), nil)
+		if err != nil || len(cv.Unmapped) > 0 {
+			b.Fatal(err, cv)
+		}
 	}
 }

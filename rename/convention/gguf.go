@@ -25,14 +25,15 @@ type ggufArchitecture struct {
 	QKV      string            `yaml:"qkv"`
 	Offset   bool              `yaml:"offset"`
 	Linear   bool              `yaml:"linear"`
-	MoE      bool              `yaml:"moe"`
+	MoE      bool              `yaml:"moe"`   // a layer has an MLP or experts
+	Dense    bool              `yaml:"dense"` // a whole model may do without experts
 	Bias     []string          `yaml:"bias"`
 	Families []string          `yaml:"families"`
 	Optional []string          `yaml:"optional"`
 	Require  []string          `yaml:"require"`
 	Pref     bool              `yaml:"preferred"`
 	Roles    map[string]string `yaml:"roles"`
-	Skip     string            `yaml:"skip"`
+	Own      bool              `yaml:"own"` // no role of its names has a counterpart
 }
 
 // linearRoles are the roles of the state-space names in architectures that
@@ -46,6 +47,10 @@ var linearRoles = map[string]string{
 	"layer.ssm.out":      "layer.linear_attn.o",
 	"layer.attn.qkv":     "layer.linear_attn.qkv",
 }
+
+// towerLeaves are the leaves that a tensor of a tower may have: some are
+// created without a suffix.
+var towerLeaves = []leaf{{"weight", ".weight", true}, {"bias", ".bias", true}, {"weight", "", true}}
 
 const ggufSource = "llama.cpp: gguf-py/gguf/constants.py, tensor_mapping.py; src/llama-model.cpp"
 
@@ -82,9 +87,6 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		if !ok {
 			return nil, fmt.Errorf("gguf.yaml: architecture %q is not described", arch)
 		}
-		if a.Skip != "" {
-			continue
-		}
 		c := &Convention{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
@@ -94,6 +96,11 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
 		}
 		for _, name := range strings.Fields(names) {
+			if a.Own {
+				stem := strings.ReplaceAll(name, "{bid}", "{layer}")
+				c.specs = append(c.specs, spec{module: ownPrefix + stem, stem: stem, optional: true, leaves: towerLeaves})
+				continue
+			}
 			s, ok := specs[name]
 			if !ok {
 				return nil, fmt.Errorf("gguf.yaml: the name %q of architecture %q has no role", name, arch)
@@ -106,7 +113,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			isOptional := func(glob string) bool { return globMatch(glob, name) }
 			s.optional = slices.ContainsFunc(doc.Optional, isOptional) || slices.ContainsFunc(a.Optional, isOptional)
 			if a.MoE && (strings.HasPrefix(name, "blk.ffn_") && name != "blk.ffn_norm" || name == "blk.exp_probs_b") {
-				s.optional = true
+				s.optional = a.Dense || name != "blk.ffn_gate_inp" && name != "blk.ffn_down_exps"
 			}
 			if slices.Contains(a.Require, name) {
 				s.optional = false

@@ -165,7 +165,7 @@ type subject struct {
 	nums    []int32
 	mask    uint64
 	members []*template
-	debris  bool
+	debris  bool // it says nothing about the convention
 	layers  bitset
 }
 
@@ -271,10 +271,31 @@ func (id *identification) survey(templates []*template) {
 		}
 	}
 	id.res.Quantisation = schemes(leaves)
+	id.towers()
 	if adapted > 0 && 2*adapted >= len(templates) {
 		id.res.Adapter = true
 		best := slices.MaxFunc(slices.Sorted(maps.Keys(adapters)), func(a, b string) int { return cmp.Compare(adapters[a], adapters[b]) })
 		id.res.Dialects = []string{best}
+	}
+}
+
+// towers sets the towers that share a GGUF file with a language model aside:
+// each writer has names of its own for them, below the same three prefixes.
+func (id *identification) towers() {
+	if !slices.ContainsFunc(id.subjects, func(s *subject) bool { return strings.HasPrefix(s.normal, "blk.#.") }) {
+		return
+	}
+	n := 0
+	for _, s := range id.subjects {
+		for _, p := range []string{"v.", "a.", "mm."} {
+			if strings.HasPrefix(s.normal, p) {
+				s.debris = true
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		id.note("%d templates are those of towers beside the language model (v., a., mm.)", n)
 	}
 }
 

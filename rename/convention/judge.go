@@ -149,6 +149,9 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	id.gaps(best)
 
 	if !id.claimable(best, extra, parts) {
+		if 2*res.Coverage >= 1 && len(res.Dialects) == 0 {
+			res.Dialects = slices.Clone(c.Dialects) // a new model in an old spelling
+		}
 		return
 	}
 	res.Convention = c.Name

@@ -79,6 +79,8 @@ type Layout struct {
 	// experts, "_" or "."; their bytes are the same in every convention that
 	// names them so, whatever the orientation of unpacked experts.
 	Blocks string `yaml:"blocks" json:"blocks,omitempty"`
+	// Scale is the leaf of the scales of FP8 blocks; "" is "weight_scale_inv".
+	Scale string `yaml:"scale" json:"scale,omitempty"`
 	// Conv is the shape of a depthwise convolution: "c1k" or "ck".
 	Conv string `yaml:"conv" json:"conv,omitempty"`
 	// Notes says what else differs, for people.
@@ -299,6 +301,7 @@ func inherit(l, parent Layout) Layout {
 	l.Decay = cmp.Or(l.Decay, parent.Decay)
 	l.Conv = cmp.Or(l.Conv, parent.Conv)
 	l.Blocks = cmp.Or(l.Blocks, parent.Blocks)
+	l.Scale = cmp.Or(l.Scale, parent.Scale)
 	if l.Notes == nil {
 		l.Notes = parent.Notes
 	}
