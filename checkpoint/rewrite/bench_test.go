@@ -58,7 +58,7 @@ func rewriteOnce(b *testing.B, fsys fileSystem, ref string, m *rename.Map, opts 
 	defer r.Close()
 	plan := planFor(b, r.Checkpoints[0], m)
 	must(b, plan.Err())
-	j, err := prepare(context.Background(), fsys, r.Checkpoints[0], plan.Rows, nil, opts)
+	j, err := prepare(context.Background(), fsys, r.Checkpoints[0], plan, nil, opts)
 	must(b, err)
 	report, err := j.Run(context.Background(), nil)
 	must(b, err)

@@ -61,6 +61,7 @@ func (u Unfollowed) String() string {
 type move struct {
 	from, to []string
 	dropped  bool
+	parted   bool // operations take it, and leave several, or one of several
 }
 
 // editDocument edits the names in a document. Without edits the text is nil.
@@ -192,6 +193,9 @@ func (f *follower) decide(s string) verdict {
 		if m.dropped {
 			continue
 		}
+		if m.parted {
+			return verdict{reason: fmt.Sprintf("stands in %q, which is taken apart or joined with others", strings.Join(m.from, "."))}
+		}
 		to, ok := m.counterpart(int(p.segment), int(p.segment)+len(segs))
 		switch {
 		case !ok:
@@ -270,7 +274,7 @@ func asPattern(s string) (pattern string, ok bool) {
 func (f *follower) pattern(s, pattern string) verdict {
 	re, err := regexp.Compile(pattern)
 	for _, m := range f.moves {
-		if m.dropped || slices.Equal(m.from, m.to) {
+		if m.dropped || slices.Equal(m.from, m.to) && !m.parted {
 			continue
 		}
 		if err != nil {

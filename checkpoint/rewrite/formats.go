@@ -22,12 +22,18 @@ type naming func(i int) (name string, keep bool)
 
 // A change is what becomes of one file.
 type change struct {
-	name     naming
-	drops    bool
+	name  naming
+	drops bool
+	// made is what stands in the place of tensors that operations take, by the
+	// first of them.
+	made     map[int]*transform
 	metadata []Metadata
 	// total, when not negative, is how many tensors a split has from now on.
 	total int64
 }
+
+// anew reports whether the data has to be laid out again.
+func (c *change) anew() bool { return c.drops || len(c.made) > 0 }
 
 // pageSize is what the data of a new safetensors file begins at a multiple of,
 // which lets readers map it, and file systems share it.
@@ -62,6 +68,9 @@ func fileEdit(cf *checkpoint.File, src io.ReaderAt, st stat, c change) (*edit, e
 		return nil, fmt.Errorf("%s: %w", cf.Name, ErrChanged)
 	}
 	e.digest = sha256.Sum256(now)
+	for _, t := range c.made {
+		e.transforms = append(e.transforms, t)
+	}
 	return e, nil
 }
 
@@ -87,7 +96,7 @@ func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([
 	}
 	text = bytes.TrimRight(text, " \t\r\n")
 	e.least = 8 + int64(len(text))
-	e.unchanged = !c.drops && bytes.Equal(text, bytes.TrimRight(old, " \t\r\n"))
+	e.unchanged = !c.anew() && bytes.Equal(text, bytes.TrimRight(old, " \t\r\n"))
 	if len(text) > safetensors.MaxHeader {
 		return nil, fmt.Errorf("the new header has %d bytes, and the format allows %d", len(text), safetensors.MaxHeader)
 	}
@@ -131,8 +140,7 @@ func (h headed) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // checkSafetensors reads a new header as any reader would: every tensor that
-// is kept has its new name, its type and shape, and, unless tensors are
-// dropped, its place.
+// is kept or made has its name, its type, its shape and its place.
 func checkSafetensors(old *safetensors.File, c change, header []byte, size int64) error {
 	f, err := safetensors.NewFile(headed{header, size}, size)
 	if err != nil {
@@ -141,24 +149,15 @@ func checkSafetensors(old *safetensors.File, c change, header []byte, size int64
 	if f.DataOffset() != int64(len(header)) {
 		return fmt.Errorf("the data would begin at byte %d, not %d", f.DataOffset(), len(header))
 	}
-	k := 0
-	for i, t := range old.All() {
-		name, keep := c.name(i)
-		if !keep {
-			continue
-		}
-		if k >= f.Len() {
-			return fmt.Errorf("tensor %q is lost", name)
-		}
-		n := f.At(k)
-		k++
-		moved := n.Begin != t.Begin || n.End != t.End
-		if n.Name != name || n.DType != t.DType || !slices.Equal(n.Shape, t.Shape) || n.End-n.Begin != t.End-t.Begin || moved && !c.drops {
-			return fmt.Errorf("tensor %q is to become %q and would be %q: %v %v [%d,%d]", t.Name, name, n.Name, n.DType, n.Shape, n.Begin, n.End)
-		}
+	want := layout(old, c)
+	if f.Len() != len(want) {
+		return fmt.Errorf("it has %d tensors and should have %d", f.Len(), len(want))
 	}
-	if k != f.Len() {
-		return fmt.Errorf("it has %d tensors and should have %d", f.Len(), k)
+	for i, w := range want {
+		n := f.At(i)
+		if n.Name != w.name || string(n.DType) != w.dtype || !slices.Equal(n.Shape, w.shape) || n.Begin != uint64(w.at) || n.End != uint64(w.at+w.size) {
+			return fmt.Errorf("tensor %q would be %q: %v %v [%d,%d]", w.name, n.Name, n.DType, n.Shape, n.Begin, n.End)
+		}
 	}
 	if len(c.metadata) == 0 && !slices.Equal(f.Metadata(), old.Metadata()) {
 		return errors.New("the metadata would change")
@@ -197,8 +196,7 @@ func sortSpans(s []span) {
 // renameHeader splices the new names into a header. When tensors are dropped
 // the others move together, which changes their offsets too.
 func renameHeader(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]byte, error) {
-	text := f.Header()
-	if !c.drops {
+	if !c.anew() {
 		return safetensors.SpliceNames(f, func(i int) string {
 			name, _ := c.name(i)
 			return name
@@ -206,57 +204,24 @@ func renameHeader(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]by
 	}
 	for _, fault := range f.Validate() {
 		if fault.Severity == safetensors.Error {
-			return nil, fmt.Errorf("tensors cannot be dropped from a file whose layout is broken: %w", fault)
+			return nil, fmt.Errorf("data cannot be moved in a file whose layout is broken: %w", fault)
 		}
 	}
-	var kept []int
-	for i := range f.All() {
-		if _, keep := c.name(i); keep {
-			kept = append(kept, i)
-		}
+	slots := layout(f, c)
+	e.pieces = make([]piece, 0, len(slots))
+	for _, s := range slots {
+		e.pieces = append(e.pieces, s.piece(e.dataOffset, src))
+		e.size += s.size
 	}
-	slices.SortStableFunc(kept, func(a, b int) int {
-		s, t := f.At(a), f.At(b)
-		return cmp.Or(cmp.Compare(s.Begin, t.Begin), cmp.Compare(s.End, t.End))
-	})
-	offsets := make(map[int][2]int64)
-	e.pieces = make([]piece, 0, len(kept))
-	for _, i := range kept {
-		t := f.At(i)
-		size := int64(t.End - t.Begin)
-		offsets[i] = [2]int64{e.size, e.size + size}
-		e.pieces = append(e.pieces, piece{name: t.Name, src: src, off: e.dataOffset + int64(t.Begin), size: size, at: e.size})
-		e.size += size
-	}
-	byStart := make(map[int]int)
-	for i := range f.All() {
-		start, _ := f.NameSpan(i)
-		byStart[start] = i
-	}
-	list, end := members(text, 0)
-	return rewriteObject(text, list, end, func(m member) ([]byte, bool) {
-		i, ok := byStart[m.nameStart]
-		if !ok {
-			return nil, true // __metadata__
-		}
-		name, keep := c.name(i)
-		if !keep {
-			return nil, false
-		}
-		splices := []splice{{m.nameStart, m.nameEnd, quote(name)}}
-		if name == f.At(i).Name {
-			splices = splices[:0]
-		}
-		fields, _ := members(text, m.start)
-		if d, ok := lookup(text, fields, "data_offsets"); ok {
-			splices = append(splices, splice{d.start, d.end, fmt.Appendf(nil, "[%d,%d]", offsets[i][0], offsets[i][1])})
-		}
-		for j := range splices {
-			splices[j].start -= m.nameStart
-			splices[j].end -= m.nameStart
-		}
-		return apply(text[m.nameStart:m.end], splices), true
-	}, nil), nil
+	slices.SortStableFunc(e.pieces, func(a, b piece) int { return cmp.Compare(a.at, b.at) })
+	return spliceSlots(f, slots), nil
+}
+
+// A ggufSource is where the data of a tensor of a new file comes from.
+type ggufSource struct {
+	src       io.ReaderAt
+	off, size int64
+	ok        bool // it is in the file
 }
 
 func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) {
@@ -270,10 +235,19 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 	}
 	e.dataOffset, e.align = min(f.DataOffset, e.old.Size), f.Alignment
 	tensors := make([]gguf.Tensor, 0, len(f.Tensors))
-	var kept []int
+	var from []ggufSource
 	for i, t := range f.Tensors {
-		if off, size, ok := f.DataSpan(i); ok {
+		off, size, ok := f.DataSpan(i)
+		if ok {
 			e.tensors = append(e.tensors, span{t.Name, off - e.dataOffset, size})
+		}
+		if tr := c.made[i]; tr != nil {
+			for k := range tr.made {
+				m := &tr.made[k]
+				tensors = append(tensors, m.ggufTensor(t))
+				from = append(from, ggufSource{m.data, 0, m.size(), true})
+			}
+			continue
 		}
 		name, keep := c.name(i)
 		if !keep {
@@ -281,7 +255,7 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		}
 		t.Name = name
 		tensors = append(tensors, t)
-		kept = append(kept, i)
+		from = append(from, ggufSource{src, off, size, ok})
 	}
 	sortSpans(e.tensors)
 	kvs := slices.DeleteFunc(slices.Clone(f.KVs), isFiller)
@@ -293,19 +267,18 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 			return nil, err
 		}
 	}
-	if c.drops {
+	if c.anew() {
 		if tensors, err = gguf.Layout(tensors, f.Alignment); err != nil {
 			return nil, err
 		}
-		e.pieces = make([]piece, 0, len(kept))
-		for k, i := range kept {
-			off, size, ok := f.DataSpan(i)
-			if !ok {
-				return nil, fmt.Errorf("tensor %q: its data is not in the file", f.Tensors[i].Name)
+		e.pieces = make([]piece, 0, len(tensors))
+		for i, s := range from {
+			if !s.ok {
+				return nil, fmt.Errorf("tensor %q: its data is not in the file", tensors[i].Name)
 			}
-			at := int64(tensors[k].Offset)
-			e.pieces = append(e.pieces, piece{name: f.Tensors[i].Name, src: src, off: off, size: size, at: at})
-			e.size = roundUp(at+size, f.Alignment) // gguf.cpp pads the last tensor, too
+			at := int64(tensors[i].Offset)
+			e.pieces = append(e.pieces, piece{name: tensors[i].Name, src: s.src, off: s.off, size: s.size, at: at})
+			e.size = roundUp(at+s.size, f.Alignment) // gguf.cpp pads the last tensor, too
 		}
 	}
 	encode := func(kvs []gguf.KV, tensors []gguf.Tensor, dataOffset int64) ([]byte, error) {
@@ -320,7 +293,7 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		return nil, err
 	}
 	now, err := encode(slices.DeleteFunc(slices.Clone(f.KVs), isFiller), f.Tensors, 0)
-	e.unchanged = err == nil && !c.drops && bytes.Equal(natural, now)
+	e.unchanged = err == nil && !c.anew() && bytes.Equal(natural, now)
 	// A reader finds the data at the first aligned byte after the header, so a
 	// new file needs nothing between.
 	e.least, e.fresh = int64(len(natural)), int64(len(natural))

@@ -10,9 +10,10 @@ import (
 
 // An indexChange is what becomes of the names in a shard index.
 type indexChange struct {
-	names         map[string]string // old to new, those that change only
-	dropped       map[string]bool
-	lostBytes     uint64 // of the dropped tensors
+	names         map[string]string   // old to new, those that change only
+	dropped       map[string]bool     // or taken by operations
+	made          map[string][]string // what stands in the place of the first that operations take
+	lostBytes     uint64              // of the dropped tensors
 	lostElements  uint64
 	totalBytes    uint64 // of all tensors, before
 	totalElements uint64
@@ -70,8 +71,19 @@ func editIndex(text []byte, c indexChange) (out []byte, note string, err error) 
 		list[i].start -= m.start
 		list[i].end -= m.start
 	}
+	between := []byte(", ")
+	if len(list) > 1 {
+		between = object[list[0].end:list[1].nameStart]
+	}
 	edited := rewriteObject(object, list, len(object), func(e member) ([]byte, bool) {
 		name := e.name(object)
+		if made, ok := c.made[name]; ok {
+			var entries [][]byte
+			for _, to := range made {
+				entries = append(entries, apply(object[e.nameStart:e.end], []splice{{0, e.nameEnd - e.nameStart, quote(to)}}))
+			}
+			return bytes.Join(entries, between), true
+		}
 		if c.dropped[name] {
 			return nil, false
 		}

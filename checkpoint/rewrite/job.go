@@ -81,6 +81,10 @@ type File struct {
 	Step    Step   `json:"step"`
 	Renamed int    `json:"renamed"`
 	Dropped int    `json:"dropped"`
+	// Changed is how many tensors operations take, and Made how many they
+	// leave here, in the file of the first of them.
+	Changed int `json:"changed,omitempty"`
+	Made    int `json:"made,omitempty"`
 	// DataOffset is where the tensors' data begins, before and after.
 	DataOffset    int64 `json:"data_offset"`
 	NewDataOffset int64 `json:"new_data_offset"`
@@ -142,10 +146,13 @@ type Proof struct {
 	// compared in all.
 	Samples int   `json:"samples"`
 	Bytes   int64 `json:"bytes"`
+	// Restored counts the tensors that operations took and that the inverse
+	// operations gave back, byte for byte, out of the new file.
+	Restored int `json:"restored,omitempty"`
 }
 
 func (p proof) public(tensors int) Proof {
-	out := Proof{Method: "none", Samples: p.samples, Bytes: p.bytes}
+	out := Proof{Method: "none", Samples: p.samples, Bytes: p.bytes, Restored: p.restored}
 	switch {
 	case p.digests > 0:
 		out.Method = "digests"
@@ -172,11 +179,11 @@ func Prepare(ctx context.Context, c *checkpoint.Checkpoint, plan *rename.Plan, o
 		return nil, fmt.Errorf("the plan is for %d tensors, and %s has %d", len(plan.Rows), c.Path, c.Len())
 	}
 	for i, t := range c.All() {
-		if row := &plan.Rows[i]; row.From != t.Name || row.Action == rename.Change {
+		if plan.Rows[i].From != t.Name {
 			return nil, fmt.Errorf("the plan does not fit tensor %q of %s", t.Name, c.Path)
 		}
 	}
-	return prepare(ctx, osFS{}, c, plan.Rows, nil, opts)
+	return prepare(ctx, osFS{}, c, plan, nil, opts)
 }
 
 // PrepareMetadata makes a job that edits metadata: of every file of a
@@ -189,8 +196,8 @@ func PrepareMetadata(ctx context.Context, c *checkpoint.Checkpoint, edits []Meta
 	return prepare(ctx, osFS{}, c, nil, edits, opts)
 }
 
-// prepare makes a job. rows are nil when no names change.
-func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, rows []rename.Row, metadata []Metadata, opts *Options) (_ *Job, err error) {
+// prepare makes a job. The plan is nil when no names change.
+func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, plan *rename.Plan, metadata []Metadata, opts *Options) (_ *Job, err error) {
 	j := &Job{Source: c.Path, Files: []File{}, Documents: []Document{}, Unfollowed: []Unfollowed{}, Refusals: []Refusal{}, fsys: fsys, dir: c.Dir, checkpoint: c}
 	if opts != nil {
 		j.opts = *opts
@@ -221,11 +228,11 @@ func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, row
 	if len(c.Files) == 0 || c.NamesOnly() {
 		return nil, fmt.Errorf("%s has no files that can be rewritten", c.Path)
 	}
-	if err := j.prepareFiles(ctx, rows, metadata); err != nil {
+	if err := j.prepareFiles(ctx, plan, metadata); err != nil {
 		return nil, err
 	}
-	if rows != nil {
-		if err := j.prepareDocuments(rows); err != nil {
+	if plan != nil {
+		if err := j.prepareDocuments(plan); err != nil {
 			return nil, err
 		}
 	}
@@ -245,16 +252,28 @@ func (j *Job) Close() error {
 	return err
 }
 
-func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Metadata) error {
+func (j *Job) prepareFiles(ctx context.Context, plan *rename.Plan, metadata []Metadata) error {
 	c := j.checkpoint
-	total, drops := int64(-1), slices.ContainsFunc(rows, func(r rename.Row) bool { return r.Action == rename.Drop })
-	if drops {
-		total = 0
-		for _, r := range rows {
-			if r.Action != rename.Drop {
-				total++
-			}
+	if plan == nil {
+		plan = new(rename.Plan)
+	}
+	rows := plan.Rows
+	made, err := j.prepareTransforms(plan.Transforms)
+	if err != nil {
+		return err
+	}
+	stays := func(r *rename.Row) bool { return r.Action != rename.Drop && r.Action != rename.Change }
+	total := int64(0)
+	for i := range rows {
+		if stays(&rows[i]) {
+			total++
 		}
+	}
+	for i := range plan.Transforms {
+		total += int64(len(plan.Transforms[i].To))
+	}
+	if total == int64(len(rows)) {
+		total = -1
 	}
 	j.edits = make([]*edit, len(c.Files))
 	j.Files = make([]File, len(c.Files))
@@ -265,7 +284,7 @@ func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Me
 	for i, cf := range c.Files {
 		mine := rows[min(at, len(rows)):min(at+tensorsIn(cf), len(rows))]
 		at += tensorsIn(cf)
-		ch := change{total: -1, name: func(i int) (string, bool) { return mine[i].To, mine[i].Action != rename.Drop }}
+		ch := change{total: -1, made: made[i], name: func(i int) (string, bool) { return mine[i].To, stays(&mine[i]) }}
 		if rows == nil {
 			ch.name = func(i int) (string, bool) { return nameIn(cf, i), true }
 		}
@@ -277,7 +296,13 @@ func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Me
 			case rename.Drop:
 				j.Files[i].Dropped++
 				ch.drops = true
+			case rename.Change:
+				j.Files[i].Changed++
+				ch.drops = true
 			}
+		}
+		for _, t := range made[i] {
+			j.Files[i].Made += len(t.made)
 		}
 		if cf.Safetensors() != nil || i == 0 {
 			ch.metadata = metadata
@@ -293,7 +318,7 @@ func (j *Job) prepareFiles(ctx context.Context, rows []rename.Row, metadata []Me
 			return err
 		})
 	}
-	err := g.Wait()
+	err = g.Wait()
 	for _, src := range sources {
 		if src != nil {
 			j.sources = append(j.sources, src)
@@ -397,12 +422,13 @@ func (j *Job) isRelease() bool {
 	return c.Index != "" || len(c.Files) > 1 || err == nil && fi.IsDir()
 }
 
-func (j *Job) prepareDocuments(rows []rename.Row) error {
+func (j *Job) prepareDocuments(plan *rename.Plan) error {
+	rows := plan.Rows
 	if !j.followsDocuments() {
 		return nil
 	}
 	if j.checkpoint.Index != "" {
-		if err := j.prepareIndex(rows); err != nil {
+		if err := j.prepareIndex(plan); err != nil {
 			return err
 		}
 	}
@@ -439,8 +465,8 @@ func (j *Job) prepareDocuments(rows []rename.Row) error {
 func movesOf(rows []rename.Row) []move {
 	moves := make([]move, len(rows))
 	for i, r := range rows {
-		m := move{from: strings.Split(r.From, "."), dropped: r.Action == rename.Drop}
-		if m.to = m.from; r.Action == rename.Move {
+		m := move{from: strings.Split(r.From, "."), dropped: r.Action == rename.Drop, parted: r.Action == rename.Change && r.To == ""}
+		if m.to = m.from; r.Action == rename.Move || r.Action == rename.Change && r.To != "" {
 			m.to = strings.Split(r.To, ".")
 		}
 		moves[i] = m
@@ -448,7 +474,8 @@ func movesOf(rows []rename.Row) []move {
 	return moves
 }
 
-func (j *Job) prepareIndex(rows []rename.Row) error {
+func (j *Job) prepareIndex(plan *rename.Plan) error {
+	rows := plan.Rows
 	path := j.checkpoint.Index
 	text, st, err := j.readDocument(path)
 	if err != nil {
@@ -466,7 +493,16 @@ func (j *Job) prepareIndex(rows []rename.Row) error {
 			ch.dropped[r.From] = true
 			ch.lostBytes += t.Bytes
 			ch.lostElements += n
+		case rename.Change:
+			ch.dropped[r.From] = true
 		}
+	}
+	for i := range plan.Transforms {
+		t := &plan.Transforms[i]
+		if ch.made == nil {
+			ch.made = make(map[string][]string)
+		}
+		ch.made[t.From[0]] = t.To
 	}
 	if len(ch.names)+len(ch.dropped) == 0 {
 		return nil

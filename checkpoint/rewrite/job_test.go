@@ -205,7 +205,7 @@ func runJob(t testing.TB, fsys fileSystem, ref string, m *rename.Map, opts *Opti
 	if err := plan.Err(); err != nil {
 		t.Fatal(err)
 	}
-	j, err := prepare(context.Background(), fsys, c, plan.Rows, nil, opts)
+	j, err := prepare(context.Background(), fsys, c, plan, nil, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func child(task []string) error {
 	if out, ok := strings.CutPrefix(how, "output "); ok {
 		opts.Output = out
 	}
-	j, err := prepare(ctx, limited{insert: how != "copy", clone: how != "copy"}, c, plan.Rows, nil, opts)
+	j, err := prepare(ctx, limited{insert: how != "copy", clone: how != "copy"}, c, plan, nil, opts)
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func TestShutdown(t *testing.T) {
 				r, err := checkpoint.Open(context.Background(), ref, nil)
 				must(t, err)
 				plan := planFor(t, r.Checkpoints[0], parseMap(t, yiToLlama))
-				j, err := prepare(context.Background(), tt.fsys, r.Checkpoints[0], plan.Rows, nil, &Options{Verify: VerifySampled})
+				j, err := prepare(context.Background(), tt.fsys, r.Checkpoints[0], plan, nil, &Options{Verify: VerifySampled})
 				must(t, err)
 				if j.Files[0].Step != tt.want {
 					t.Skipf("the step is %q", j.Files[0].Step)

@@ -23,7 +23,7 @@ func prepareTest(t testing.TB, fsys fileSystem, ref, mapText string, opts *Optio
 	if err := plan.Err(); err != nil {
 		t.Fatal(err)
 	}
-	j, err := prepare(context.Background(), fsys, c, plan.Rows, nil, opts)
+	j, err := prepare(context.Background(), fsys, c, plan, nil, opts)
 	if err == nil {
 		t.Cleanup(func() { j.Close() })
 	}

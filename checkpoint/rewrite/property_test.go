@@ -110,7 +110,7 @@ tensor head.weight F32 [100]
 					}
 				}
 			}
-			j, err := prepare(context.Background(), fsys, c, plan.Rows, nil, opts)
+			j, err := prepare(context.Background(), fsys, c, plan, nil, opts)
 			must(t, err)
 			_, err = j.Run(context.Background(), nil)
 			must(t, err)

@@ -70,6 +70,8 @@ type edit struct {
 	// written anew; otherwise the data stays byte for byte.
 	pieces []piece
 	size   int64 // of the data, with pieces
+	// transforms are those whose results are among the pieces.
+	transforms []*transform
 	// unchanged says that the new header says what the old one does.
 	unchanged bool
 	headerAt  int  // where the text that was parsed begins in the file

@@ -38,10 +38,11 @@ type transaction struct {
 
 // proof says how the data of one file was shown to be unchanged.
 type proof struct {
-	stayed  bool  // the data was not copied, and its offsets were checked
-	digests int   // tensors whose digests were compared
-	samples int   // blocks whose digests were compared
-	bytes   int64 // read again for it
+	stayed   bool  // the data was not copied, and its offsets were checked
+	digests  int   // tensors whose digests were compared
+	restored int   // tensors that inverse operations gave back
+	samples  int   // blocks whose digests were compared
+	bytes    int64 // read again for it
 }
 
 // refusedStep reports that the file system refused a step for a file.
@@ -355,7 +356,11 @@ func writeNew(ctx context.Context, fsys fileSystem, e *edit, src file, name stri
 	defer f.Close()
 	if digests {
 		f.Drop(0, img.size)
-		return t.compare(ctx, f, e, img.pieces, sums)
+		p, err := t.compare(ctx, f, e, img.pieces, sums)
+		if err == nil && verify == VerifyFull {
+			err = e.restore(ctx, f, &p)
+		}
+		return p, err
 	}
 	if e.step == Copy {
 		return sampleCopy(f, e, img)

@@ -1,0 +1,641 @@
+package rewrite
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// A grid is an array done the slow way: every element by itself, by index.
+type grid struct {
+	shape []int64
+	cells [][]byte
+}
+
+func (g *grid) bytes() []byte { return slices.Concat(g.cells...) }
+
+// index turns the place of a cell into its indices, and back.
+func (g *grid) index(at int) []int64 {
+	idx := make([]int64, len(g.shape))
+	for i := len(idx) - 1; i >= 0; i-- {
+		idx[i] = int64(at) % g.shape[i]
+		at /= int(g.shape[i])
+	}
+	return idx
+}
+
+func (g *grid) at(idx []int64) []byte {
+	at := int64(0)
+	for i, v := range idx {
+		at = at*g.shape[i] + v
+	}
+	return g.cells[at]
+}
+
+// gridOf makes a grid of a shape from a function of the indices.
+func gridOf(shape []int64, cell func(idx []int64) []byte) *grid {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	g := &grid{shape: slices.Clone(shape), cells: make([][]byte, n)}
+	for i := range g.cells {
+		g.cells[i] = cell(g.index(i))
+	}
+	return g
+}
+
+// naive carries an operation out by the formulas of the projects that need it.
+func naive(op rename.Op, in []*grid) []*grid {
+	g := in[0]
+	with := func(shape []int64, axis int, v int64) []int64 {
+		out := slices.Clone(shape)
+		out[axis] = v
+		return out
+	}
+	// place says where row i of part p of sizes lies along a fused axis.
+	place := func(sizes []int64, p int, i int64) int64 {
+		before, sum := int64(0), int64(0)
+		for k, s := range sizes {
+			if k < p {
+				before += s
+			}
+			sum += s
+		}
+		switch op.Layout {
+		case rename.Interleaved:
+			return i*int64(len(sizes)) + int64(p)
+		case rename.PerHead, rename.Grouped:
+			// W.view(groups, pieces of q, k and v, ...)
+			each := sizes[p] / op.Groups
+			return i/each*(sum/op.Groups) + before/op.Groups + i%each
+		}
+		return before + i
+	}
+	switch op.Kind {
+	case rename.OpSplit:
+		var out []*grid
+		for p, size := range op.Sizes {
+			out = append(out, gridOf(with(g.shape, op.Axis, size), func(idx []int64) []byte {
+				return g.at(with(idx, op.Axis, place(op.Sizes, p, idx[op.Axis])))
+			}))
+		}
+		return out
+	case rename.OpConcat:
+		sum := int64(0)
+		for _, s := range op.Sizes {
+			sum += s
+		}
+		out := gridOf(with(g.shape, op.Axis, sum), func([]int64) []byte { return nil })
+		for p, part := range in {
+			for i, cell := range part.cells {
+				idx := part.index(i)
+				to := with(idx, op.Axis, place(op.Sizes, p, idx[op.Axis]))
+				at := int64(0)
+				for k, v := range to {
+					at = at*out.shape[k] + v
+				}
+				out.cells[at] = cell
+			}
+		}
+		return []*grid{out}
+	case rename.OpStack:
+		return []*grid{gridOf(append([]int64{int64(len(in))}, g.shape...), func(idx []int64) []byte { return in[idx[0]].at(idx[1:]) })}
+	case rename.OpUnstack:
+		var out []*grid
+		for e := range op.Sizes {
+			out = append(out, gridOf(g.shape[1:], func(idx []int64) []byte { return g.at(append([]int64{int64(e)}, idx...)) }))
+		}
+		return out
+	case rename.OpTranspose:
+		axes := op.Axes
+		shape := make([]int64, len(axes))
+		for i, a := range axes {
+			shape[i] = g.shape[a]
+		}
+		return []*grid{gridOf(shape, func(idx []int64) []byte {
+			from := make([]int64, len(idx))
+			for i, a := range axes {
+				from[a] = idx[i]
+			}
+			return g.at(from)
+		})}
+	case rename.OpPermute:
+		d := g.shape[op.Axis] / op.Heads
+		rot := d
+		if op.Rotary > 0 {
+			rot = op.Rotary
+		}
+		return []*grid{gridOf(g.shape, func(idx []int64) []byte {
+			h, j := idx[op.Axis]/d, idx[op.Axis]%d
+			switch {
+			case j >= rot:
+			case op.From == rename.Half: // reshape(n, 2, d/2).swapaxes(1, 2)
+				j = j%2*(rot/2) + j/2
+			default: // view(n, d/2, 2).transpose(1, 2)
+				j = j%(rot/2)*2 + j/(rot/2)
+			}
+			return g.at(with(idx, op.Axis, h*d+j))
+		})}
+	case rename.OpReshape:
+		return []*grid{{shape: op.Shape, cells: g.cells}}
+	}
+	panic(op.Kind)
+}
+
+// A chain is operations that fit one another, and what they work on.
+type chain struct {
+	elem element
+	in   []*grid
+	ops  []rename.Op
+}
+
+func drawChain(t *rapid.T) chain {
+	// Cells of one byte, of numbers, and of ggml's Q4_0, Q8_0 and Q6_K blocks.
+	c := chain{elem: rapid.SampledFrom([]element{
+		{"U8", 1, 1, false},
+		{"BF16", 1, 2, false},
+		{"F32", 1, 4, false},
+		{"F64", 1, 8, false},
+		{"C64x", 1, 6, false},
+		{"F4", 2, 1, false},
+		{"Q4_0", 32, 18, false},
+		{"Q6_K", 256, 210, false},
+	}).Draw(t, "element")}
+	serial := uint64(0)
+	fresh := func(shape []int64) *grid {
+		return gridOf(shape, func([]int64) []byte {
+			serial++
+			cell := make([]byte, c.elem.bytes)
+			for i := range cell {
+				cell[i] = byte(serial * 0x9e3779b97f4a7c15 >> (8 * (i % 7)))
+			}
+			return cell
+		})
+	}
+	dim := rapid.Int64Range(1, 4)
+	rank := rapid.IntRange(2, 4).Draw(t, "rank")
+	shape := make([]int64, rank)
+	for i := range shape {
+		shape[i] = dim.Draw(t, "dim")
+	}
+	heads, groups := dim.Draw(t, "heads"), dim.Draw(t, "groups")
+	blocks := c.elem.elems > 1
+	last := rank - 1
+	axis := rapid.IntRange(0, last).Draw(t, "axis")
+	layout := rapid.SampledFrom([]string{"", rename.Contiguous, rename.PerHead, rename.Grouped, rename.Interleaved}).Draw(t, "layout")
+	parts := rapid.IntRange(2, 4).Draw(t, "parts")
+	sizes := make([]int64, parts)
+	for i := range sizes {
+		sizes[i] = groups * dim.Draw(t, "size")
+		if layout == rename.Interleaved {
+			sizes[i] = sizes[0]
+		}
+	}
+	g := groups
+	if layout != rename.PerHead && layout != rename.Grouped {
+		g = 0
+	}
+	sum := int64(0)
+	for _, s := range sizes {
+		sum += s
+	}
+	switch kind := rapid.SampledFrom([]rename.OpKind{
+		rename.OpSplit, rename.OpConcat, rename.OpStack, rename.OpUnstack, rename.OpTranspose, rename.OpPermute, rename.OpReshape,
+	}).Draw(t, "kind"); kind {
+	case rename.OpSplit:
+		shape[axis] = sum
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
+	case rename.OpConcat:
+		for _, s := range sizes {
+			part := slices.Clone(shape)
+			part[axis] = s
+			c.in = append(c.in, fresh(part))
+		}
+		c.ops = []rename.Op{{Kind: kind, Count: parts, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
+	case rename.OpStack:
+		for range parts {
+			c.in = append(c.in, fresh(shape))
+		}
+		c.ops = []rename.Op{{Kind: kind, Count: parts}}
+	case rename.OpUnstack:
+		shape[0] = int64(parts)
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1, Sizes: slices.Repeat([]int64{1}, parts)}}
+	case rename.OpTranspose:
+		axes := rapid.Permutation([]int{0, 1, 2, 3}[:rank]).Draw(t, "axes")
+		if blocks { // rows stay whole
+			axes = slices.DeleteFunc(axes, func(a int) bool { return a == last })
+			axes = append(axes, last)
+		}
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1, Axes: axes}}
+	case rename.OpPermute:
+		if axis == last && blocks {
+			axis = 0
+		}
+		half := dim.Draw(t, "half")
+		rest := rapid.Int64Range(0, 3).Draw(t, "rest")
+		shape[axis] = heads * (2*half + rest)
+		rotary := 2 * half
+		if rest == 0 && rapid.Bool().Draw(t, "whole") {
+			rotary = 0
+		}
+		from, to := rename.Half, rename.Adjacent
+		if rapid.Bool().Draw(t, "back") {
+			from, to = to, from
+		}
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Heads: heads, Rotary: rotary, From: from, To: to}}
+	case rename.OpReshape:
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1, Shape: append([]int64{1, shape[0] * shape[1]}, shape[2:]...)}}
+		if rank == 2 {
+			c.ops[0].Shape = []int64{shape[0], 1, shape[1]}
+		}
+	}
+	return c
+}
+
+// blockShape turns the shape of a grid's cells into one of elements.
+func (c *chain) elements(shape []int64) []int64 {
+	out := slices.Clone(shape)
+	out[len(out)-1] *= c.elem.elems
+	return out
+}
+
+// inElements writes an operation on cells as one on elements.
+func (c *chain) inElements(op rename.Op, rank int) rename.Op {
+	if (op.Kind == rename.OpSplit || op.Kind == rename.OpConcat) && op.Axis == rank-1 && op.Layout != rename.Interleaved {
+		op.Sizes = slices.Clone(op.Sizes)
+		for i := range op.Sizes {
+			op.Sizes[i] *= c.elem.elems
+		}
+	}
+	if op.Kind == rename.OpReshape {
+		op.Shape = c.elements(op.Shape)
+	}
+	return op
+}
+
+// Every operation gives what its formula gives, in reads of any size and
+// order, and its inverse gives back what there was.
+func TestOperationsAgainstFormulas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := drawChain(t)
+		op := c.ops[0]
+		rank := len(c.in[0].shape)
+		w := &workspace{}
+		var in []*array
+		for _, g := range c.in {
+			data := g.bytes()
+			a, err := newArray(c.elements(g.shape), c.elem, &leaf{w, bytes.NewReader(slices.Concat([]byte("head"), data, []byte("tail"))), 4, int64(len(data))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			in = append(in, a)
+		}
+		elemOp := c.inElements(op, rank)
+		if op.Layout == rename.Interleaved && op.Axis == rank-1 && c.elem.elems > 1 {
+			elemOp.Sizes = nil
+			for _, s := range op.Sizes {
+				elemOp.Sizes = append(elemOp.Sizes, s*c.elem.elems)
+			}
+			if _, _, err := w.operate(elemOp, in); err == nil || !strings.Contains(err.Error(), "would take blocks") {
+				t.Fatalf("blocks were taken apart: %v", err)
+			}
+			return
+		}
+		want := naive(op, c.in)
+		out, done, err := w.operate(elemOp, in)
+		if err != nil {
+			t.Fatalf("%+v of %v: %v", elemOp, in[0].shape, err)
+		}
+		compareGrids(t, &c, want, out)
+
+		inverse, ok := done.Inverse()
+		if !ok {
+			t.Fatalf("%+v has no inverse", done)
+		}
+		back, _, err := w.operate(inverse, out)
+		if err != nil {
+			t.Fatalf("%+v: %v", inverse, err)
+		}
+		compareGrids(t, &c, c.in, back)
+	})
+}
+
+func compareGrids(t *rapid.T, c *chain, want []*grid, got []*array) {
+	if len(want) != len(got) {
+		t.Fatalf("%d results, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if !slices.Equal(c.elements(want[i].shape), got[i].shape) {
+			t.Fatalf("result %d has shape %v, want %v", i, got[i].shape, c.elements(want[i].shape))
+		}
+		data := want[i].bytes()
+		if int64(len(data)) != got[i].size() {
+			t.Fatalf("result %d has %d bytes, want %d", i, got[i].size(), len(data))
+		}
+		buf := make([]byte, len(data))
+		for at := 0; at < len(buf); {
+			n := rapid.IntRange(1, len(buf)-at).Draw(t, "read")
+			if err := readFull(got[i].data, buf[at:at+n], int64(at)); err != nil {
+				t.Fatal(err)
+			}
+			at += n
+		}
+		if !bytes.Equal(buf, data) {
+			t.Fatalf("result %d is\n% x\nwant\n% x", i, buf, data)
+		}
+		at := rapid.IntRange(0, len(buf)-1).Draw(t, "at")
+		n := rapid.IntRange(1, len(buf)-at).Draw(t, "length")
+		part := make([]byte, n)
+		if err := readFull(got[i].data, part, int64(at)); err != nil || !bytes.Equal(part, data[at:at+n]) {
+			t.Fatalf("result %d, %d bytes at %d: % x, %v, want % x", i, n, at, part, err, data[at:at+n])
+		}
+	}
+}
+
+// Matrices larger than the workspace are transposed in strips, and one
+// transposition can read another.
+func TestTransposeInStrips(t *testing.T) {
+	tests := []struct {
+		shape []int64
+		axes  []int
+		bytes int64
+	}{
+		{[]int64{3000, 3001}, []int{1, 0}, 2},           // strips of columns
+		{[]int64{stripSize/4 + 5, 3}, []int{1, 0}, 4},   // columns in parts
+		{[]int64{2, 1500, 2000}, []int{0, 2, 1}, 4},     // one matrix a strip
+		{[]int64{40, 50, 60, 40}, []int{3, 2, 1, 0}, 4}, // one reads another
+		{[]int64{30, 20, 40000}, []int{1, 0, 2}, 2},     // long rows
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.shape, tt.axes), func(t *testing.T) {
+			a := &array{shape: tt.shape, elem: element{"I", 1, tt.bytes, false}, data: counter{tt.bytes}}
+			w := &workspace{}
+			out, err := w.transpose(a, tt.axes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stride := make([]int64, len(tt.shape))
+			n := int64(1)
+			for i := len(stride) - 1; i >= 0; i-- {
+				stride[i] = n
+				n *= tt.shape[i]
+			}
+			buf := make([]byte, 1<<20)
+			idx := make([]int64, len(tt.shape))
+			for off := int64(0); off < a.size(); off += int64(len(buf)) {
+				buf = buf[:min(int64(len(buf)), a.size()-off)]
+				if err := readFull(out[0].data, buf, off); err != nil {
+					t.Fatal(err)
+				}
+				for i := int64(0); i < int64(len(buf)); i += tt.bytes {
+					want := int64(0)
+					for k := range idx {
+						want += idx[k] * stride[tt.axes[k]]
+					}
+					got := int64(binary.LittleEndian.Uint16(buf[i:]))
+					if tt.bytes == 4 {
+						got = int64(binary.LittleEndian.Uint32(buf[i:]))
+					} else {
+						want &= 0xffff
+					}
+					if got != want {
+						t.Fatalf("element %v is number %d, want %d", idx, got, want)
+					}
+					for k := len(idx) - 1; k >= 0; k-- {
+						if idx[k]++; idx[k] < tt.shape[tt.axes[k]] {
+							break
+						}
+						idx[k] = 0
+					}
+				}
+			}
+			held := int64(0)
+			for _, s := range w.strips {
+				held += int64(cap(s.data))
+			}
+			if held > 3*stripSize {
+				t.Errorf("%d bytes of strips are held", held)
+			}
+		})
+	}
+}
+
+// A counter is the numbers from 0.
+type counter struct{ bytes int64 }
+
+func (c counter) ReadAt(p []byte, off int64) (int, error) {
+	var b [8]byte
+	for i := range p {
+		at := off + int64(i)
+		binary.LittleEndian.PutUint64(b[:], uint64(at/c.bytes))
+		p[i] = b[at%c.bytes]
+	}
+	return len(p), nil
+}
+
+func TestFloats(t *testing.T) {
+	t.Run("F16 and BF16 are read and written exactly", func(t *testing.T) {
+		for _, name := range []string{"F16", "BF16"} {
+			f := floats[name]
+			for b := range uint64(1 << 16) {
+				v := f.from(b)
+				if got := f.to(v); got != b && !math.IsNaN(v) {
+					t.Fatalf("%s %#04x is %v, which is written as %#04x", name, b, v, got)
+				}
+				if math.IsNaN(v) && !math.IsNaN(f.from(f.to(v))) {
+					t.Fatalf("%s %#04x is not a number, and %#04x is", name, b, f.to(v))
+				}
+			}
+		}
+	})
+	tests := []struct {
+		dtype string
+		v     float64
+		want  uint64
+	}{
+		{"BF16", 1 + 0x1p-8, 0x3f80}, // a tie, to even
+		{"BF16", 1 + 0x3p-8, 0x3f82},
+		{"BF16", 1 + 0x1p-8 + 0x1p-40, 0x3f81}, // above a tie by less than a float32 holds
+		{"BF16", math.MaxFloat64, 0x7f80},
+		{"BF16", 0x1p-134, 0},
+		{"BF16", 0x1.8p-133, 2},
+		{"BF16", -0x1p-133, 0x8001},
+		{"F16", 1 + 0x1p-11, 0x3c00},
+		{"F16", 65519, 0x7bff},
+		{"F16", 65520, 0x7c00},
+		{"F16", math.Inf(-1), 0xfc00},
+		{"F16", 0x1p-25, 0},
+		{"F16", 0x1.8p-24, 2},
+		{"F16", math.Copysign(0, -1), 0x8000},
+		{"F16", 0x1.ff8p-15, 0x03ff},
+		{"F16", 0x1.ffep-15, 0x0400},
+	}
+	for _, tt := range tests {
+		if got := floats[tt.dtype].to(tt.v); got != tt.want {
+			t.Errorf("%s of %x is %#04x, want %#04x", tt.dtype, tt.v, got, tt.want)
+		}
+	}
+}
+
+func TestOffset(t *testing.T) {
+	encode := func(dtype string, big bool, values ...float64) *array {
+		var b []byte
+		f := floats[dtype]
+		for _, v := range values {
+			c := computed{float: f, order: binary.LittleEndian}
+			if big {
+				c.order = binary.BigEndian
+			}
+			cell := make([]byte, f.bytes)
+			c.put(cell, f.to(v))
+			b = append(b, cell...)
+		}
+		return &array{[]int64{int64(len(values))}, element{dtype, 1, f.bytes, big}, bytes.NewReader(b)}
+	}
+	w := &workspace{}
+	for dtype := range floats {
+		for _, big := range []bool{false, true} {
+			in := encode(dtype, big, 0.5, -1, 0.25, 3)
+			out, done, err := w.operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*array{in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _ := io.ReadAll(io.NewSectionReader(encode(dtype, big, 1.5, 0, 1.25, 4).data, 0, in.size()))
+			got := make([]byte, in.size())
+			for i := range got { // a byte at a time, across elements
+				if err := readFull(out[0].data, got[i:i+1], int64(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s: % x, want % x", dtype, got, want)
+			}
+			if inv, ok := done.Inverse(); !ok || inv.Value != -1 {
+				t.Errorf("%+v", inv)
+			}
+		}
+	}
+	// One of these has bits that 1 + w has no room for.
+	_, _, err := w.operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*array{encode("BF16", false, 0.5, 0.0078125, 0.001, 0.002)})
+	want := "2 of its 4 values do not survive adding 1 in BF16 and taking it off again, the first being 0.00099945068359375; write round: true to allow that"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	out, _, err := w.operate(rename.Op{Kind: rename.OpNegativeExp, Count: 1, Round: true}, []*array{encode("F32", false, 0, 1, -2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := io.ReadAll(io.NewSectionReader(out[0].data, 0, 12))
+	wantBytes, _ := io.ReadAll(io.NewSectionReader(encode("F32", false, -1, -math.E, -math.Exp(-2)).data, 0, 12))
+	if !bytes.Equal(got, wantBytes) {
+		t.Errorf("-exp: % x, want % x", got, wantBytes)
+	}
+}
+
+// The two layouts of MXFP4, value by value.
+func TestRepack(t *testing.T) {
+	const rows, blocks = 3, 2
+	var qs, scales, want []byte
+	value := func(r, b, k int) byte { return byte(r*7+b*5+k*3) & 15 }
+	for r := range rows {
+		for b := range blocks {
+			scale := byte(120 + r*blocks + b)
+			scales = append(scales, scale)
+			want = append(want, scale)
+			for i := range 16 {
+				qs = append(qs, value(r, b, 2*i)|value(r, b, 2*i+1)<<4)
+				want = append(want, value(r, b, i)|value(r, b, i+16)<<4)
+			}
+		}
+	}
+	u8 := element{"U8", 1, 1, false}
+	in := []*array{
+		{[]int64{rows, blocks, 16}, u8, bytes.NewReader(qs)},
+		{[]int64{rows, blocks}, u8, bytes.NewReader(scales)},
+	}
+	w := &workspace{}
+	out, _, err := w.operate(rename.Op{Kind: rename.OpRepack, Count: 2, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(out[0].shape, []int64{rows, blocks, 17}) {
+		t.Errorf("shape %v", out[0].shape)
+	}
+	read := func(a *array) []byte {
+		b := make([]byte, a.size())
+		for i := 0; i < len(b); i += 5 {
+			if err := readFull(a.data, b[i:min(i+5, len(b))], int64(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b
+	}
+	if got := read(out[0]); !bytes.Equal(got, want) {
+		t.Errorf("% x, want % x", got, want)
+	}
+	back, _, err := w.operate(rename.Op{Kind: rename.OpRepack, Count: 1, From: rename.MXFP4GGML, To: rename.MXFP4Blocks}, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(read(back[0]), qs) || !bytes.Equal(read(back[1]), scales) {
+		t.Error("repacking and repacking back changes the bytes")
+	}
+}
+
+func TestOperationsThatCannotBe(t *testing.T) {
+	bf16, q4 := element{"BF16", 1, 2, false}, element{"Q4_0", 32, 18, false}
+	mk := func(e element, shape ...int64) *array { return &array{shape, e, counter{1}} }
+	tests := []struct {
+		op   rename.Op
+		in   []*array
+		want string
+	}{
+		{rename.Op{Kind: rename.OpSplit, Axis: 2, Sizes: []int64{1, 1}}, []*array{mk(bf16, 4, 4)}, "it has no axis 2; its shape is [4 4]"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{1, 1, 1}}, []*array{mk(bf16, 4, 4)}, "axis 0 has a length of 4, which parts of [1 1 1] do not make, nor do parts in proportion to them"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{math.MaxInt64, 1}}, []*array{mk(bf16, 4, 4)}, "parts of [9223372036854775807 1] cannot be"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Grouped, Groups: 4}, []*array{mk(bf16, 6, 4)}, "parts of [4 2] do not divide among 4 groups"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Interleaved}, []*array{mk(bf16, 6, 4)}, "parts of [4 2] cannot be interleaved, since they differ"},
+		{rename.Op{Kind: rename.OpSplit, Axis: 1, Sizes: []int64{16, 48}}, []*array{mk(q4, 6, 64)}, "runs of 16 along the rows would take blocks of 32 Q4_0 apart"},
+		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 4), mk(bf16, 4, 4)}, "along axis 0 the tensors have [6 4], which is not in the proportion of [1 1]"},
+		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "shapes [6 4] and [6 5] cannot be joined along axis 0"},
+		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 32), mk(q4, 6, 32)}, "BF16 and Q4_0 cannot be joined"},
+		{rename.Op{Kind: rename.OpStack}, []*array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
+		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
+		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},
+		{rename.Op{Kind: rename.OpPermute, Heads: 4, From: rename.Half, To: rename.Adjacent}, []*array{mk(bf16, 6, 4)}, "axis 0 has a length of 6, which does not divide among 4 heads"},
+		{rename.Op{Kind: rename.OpPermute, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*array{mk(bf16, 6, 4)}, "3 of the 3 rows of a head cannot be rotated in pairs"},
+		{rename.Op{Kind: rename.OpPermute, Axis: 1, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*array{mk(q4, 6, 64)}, "the order of the elements of a row cannot change in blocks of 32 Q4_0"},
+		{rename.Op{Kind: rename.OpTranspose}, []*array{mk(q4, 6, 64)}, "rows of blocks of 32 Q4_0 cannot become columns"},
+		{rename.Op{Kind: rename.OpTranspose}, []*array{mk(bf16, 6)}, "its shape [6] has no two axes to exchange"},
+		{rename.Op{Kind: rename.OpTranspose, Axes: []int{0, 2, 1}}, []*array{mk(bf16, 6, 6)}, "axes of [0 2 1] are not those of its shape [6 6]"},
+		{rename.Op{Kind: rename.OpReshape, Shape: []int64{5}}, []*array{mk(bf16, 6)}, "its shape [6] does not have the elements of [5]"},
+		{rename.Op{Kind: rename.OpReshape, Shape: []int64{4, 48}}, []*array{mk(q4, 6, 32)}, "its rows of 48 elements are no whole number of blocks of 32 Q4_0"},
+		{rename.Op{Kind: rename.OpReshape, Shape: []int64{1 << 40, 1 << 40}}, []*array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
+		{rename.Op{Kind: rename.OpOffset, Value: 1}, []*array{mk(q4, 32)}, "offset is done with F64, F32, F16 and BF16, and not with Q4_0"},
+		{rename.Op{Kind: rename.OpNegativeExp}, []*array{mk(bf16, 32)}, "negative-exp rounds, and its results cannot be undone exactly"},
+		{rename.Op{Kind: rename.OpLogNegative, Round: true}, []*array{mk(bf16, 32)}, "it cannot be carried out"},
+		{rename.Op{Kind: rename.OpRepack, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, []*array{mk(bf16, 16), mk(bf16, 1)}, "MXFP4 is repacked as bytes, and this is BF16"},
+	}
+	for _, tt := range tests {
+		tt.op.Count = len(tt.in)
+		_, _, err := (&workspace{}).operate(tt.op, tt.in)
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%s: %v, want %s", tt.op.Kind, err, tt.want)
+		}
+	}
+}

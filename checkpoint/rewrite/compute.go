@@ -1,0 +1,189 @@
+package rewrite
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// A float is a dtype of numbers that operations compute with.
+type float struct {
+	bytes int64
+	from  func(bits uint64) float64
+	to    func(v float64) uint64 // rounds to the nearest, ties to even
+}
+
+var floats = map[string]float{
+	"F64": {8, math.Float64frombits, math.Float64bits},
+	"F32": {
+		4,
+		func(b uint64) float64 { return float64(math.Float32frombits(uint32(b))) },
+		func(v float64) uint64 { return uint64(math.Float32bits(float32(v))) },
+	},
+	"BF16": {2, func(b uint64) float64 { return float64(math.Float32frombits(uint32(b) << 16)) }, roundBF16},
+	"F16":  {2, fromF16, roundF16},
+}
+
+// roundTo rounds to a significand of so many bits and a smallest exponent, in
+// one step, so that no double rounding occurs.
+func roundTo(v float64, bits, least int) float64 {
+	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return v
+	}
+	_, e := math.Frexp(v) // |v| in [2^(e-1), 2^e)
+	shift := max(e-bits, least)
+	return math.Ldexp(math.RoundToEven(math.Ldexp(v, -shift)), shift)
+}
+
+func roundBF16(v float64) uint64 {
+	if math.IsNaN(v) {
+		return uint64(math.Float32bits(float32(v)))>>16 | 1<<6
+	}
+	return uint64(math.Float32bits(float32(roundTo(v, 8, -133)))) >> 16
+}
+
+func fromF16(b uint64) float64 {
+	sign := 1.0
+	if b&0x8000 != 0 {
+		sign = -1
+	}
+	e, m := int(b>>10&31), float64(b&1023)
+	switch e {
+	case 0:
+		return sign * math.Ldexp(m, -24)
+	case 31:
+		if m != 0 {
+			return math.NaN()
+		}
+		return math.Inf(int(sign))
+	}
+	return sign * math.Ldexp(1024+m, e-25)
+}
+
+func roundF16(v float64) uint64 {
+	sign := uint64(0)
+	if math.Signbit(v) {
+		sign, v = 0x8000, -v
+	}
+	v = roundTo(v, 11, -24)
+	switch {
+	case math.IsNaN(v):
+		return sign | 0x7e00
+	case v > 65504:
+		return sign | 0x7c00
+	case v < 0x1p-14:
+		return sign | uint64(math.Ldexp(v, 24))
+	}
+	f, e := math.Frexp(v) // f in [1/2, 1)
+	return sign | uint64(e+14)<<10 | uint64(math.Ldexp(f, 11))&1023
+}
+
+// computed is every element of an array with something done to it.
+type computed struct {
+	src   io.ReaderAt
+	float float
+	order binary.ByteOrder
+	do    func(float64) float64
+	undo  func(float64) float64
+}
+
+// compute adds a constant, or takes -exp. Where results may not round, all of
+// the tensor is read here: such tensors are norms, which are small.
+func (w *workspace) compute(a *array, op *rename.Op) ([]*array, error) {
+	f, ok := floats[a.elem.dtype]
+	if !ok {
+		return nil, fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.elem.dtype)
+	}
+	c := &computed{src: a.data, float: f, order: binary.LittleEndian}
+	if a.elem.big {
+		c.order = binary.BigEndian
+	}
+	switch op.Kind {
+	case rename.OpOffset:
+		c.do = func(v float64) float64 { return v + op.Value }
+		c.undo = func(v float64) float64 { return v - op.Value }
+	default:
+		c.do = func(v float64) float64 { return -math.Exp(v) }
+	}
+	if op.Round {
+		return []*array{a.like(a.shape, c)}, nil
+	}
+	if c.undo == nil {
+		return nil, fmt.Errorf("%s rounds, and its results cannot be undone exactly", op.Kind)
+	}
+	lost, first, err := c.lost(a.size())
+	if err != nil {
+		return nil, err
+	}
+	if lost > 0 {
+		return nil, fmt.Errorf("%d of its %d values do not survive adding %v in %s and taking it off again, the first being %v; write round: true to allow that",
+			lost, a.size()/f.bytes, op.Value, a.elem.dtype, first)
+	}
+	return []*array{a.like(a.shape, c)}, nil
+}
+
+// lost counts the elements that undoing does not bring back.
+func (c *computed) lost(size int64) (n int64, first float64, err error) {
+	buf := make([]byte, 64<<10)
+	for off := int64(0); off < size; off += int64(len(buf)) {
+		buf := buf[:min(int64(len(buf)), size-off)]
+		if err := readFull(c.src, buf, off); err != nil {
+			return n, first, err
+		}
+		for ; len(buf) > 0; buf = buf[c.float.bytes:] {
+			was := c.get(buf)
+			v := c.float.from(was)
+			if c.float.to(c.undo(c.float.from(c.float.to(c.do(v))))) != was {
+				if n == 0 {
+					first = v
+				}
+				n++
+			}
+		}
+	}
+	return n, first, nil
+}
+
+func (c *computed) get(b []byte) uint64 {
+	switch c.float.bytes {
+	case 2:
+		return uint64(c.order.Uint16(b))
+	case 4:
+		return uint64(c.order.Uint32(b))
+	}
+	return c.order.Uint64(b)
+}
+
+func (c *computed) put(b []byte, v uint64) {
+	switch c.float.bytes {
+	case 2:
+		c.order.PutUint16(b, uint16(v))
+	case 4:
+		c.order.PutUint32(b, uint32(v))
+	default:
+		c.order.PutUint64(b, v)
+	}
+}
+
+func (c *computed) ReadAt(p []byte, off int64) (int, error) {
+	n := c.float.bytes
+	if off%n != 0 || int64(len(p))%n != 0 {
+		// The ends of the range cut elements.
+		from, to := off/n*n, (off+int64(len(p))+n-1)/n*n
+		whole := make([]byte, to-from)
+		if _, err := c.ReadAt(whole, from); err != nil {
+			return 0, err
+		}
+		return copy(p, whole[off-from:]), nil
+	}
+	if err := readFull(c.src, p, off); err != nil {
+		return 0, err
+	}
+	for b := p; len(b) > 0; b = b[n:] {
+		c.put(b, c.float.to(c.do(c.float.from(c.get(b)))))
+	}
+	return len(p), nil
+}
