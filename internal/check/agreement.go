@@ -2,13 +2,16 @@ package check
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -143,20 +146,39 @@ and tokenizer_config.json are read.`,
 }
 
 // documents are those that WT301 reads.
-var documents = []string{"generation_config.json", "adapter_config.json", "tokenizer_config.json", "added_tokens.json"}
+var documents = []string{"config.json", "generation_config.json", "adapter_config.json", "tokenizer_config.json", "added_tokens.json", "model_index.json"}
 
 func runDocuments(p *Pass) {
-	runFaults(p)
-	for _, name := range documents {
-		path := filepath.Join(p.release.Dir, name)
-		data, err := readSmall(path)
-		if err != nil {
-			continue
-		}
-		if _, err := checkpoint.ParseConfig(path, data); err != nil {
-			p.report(Finding{File: path, Offset: -1, Message: strings.TrimPrefix(err.Error(), path+": ")})
+	dirs := []string{p.release.Dir}
+	for _, m := range p.models {
+		if !slices.Contains(dirs, m.Dir) {
+			dirs = append(dirs, m.Dir)
 		}
 	}
+	for _, dir := range dirs {
+		for _, name := range documents {
+			p.readDocument(filepath.Join(dir, name))
+		}
+	}
+}
+
+func (p *Pass) readDocument(path string) {
+	data, err := readSmall(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	f := Finding{File: path, Offset: -1, Message: fmt.Sprintf("cannot be read as a document: %v", err)}
+	if err == nil {
+		doc, err := jsondoc.Parse(path, data)
+		if bad, ok := errors.AsType[*jsondoc.Error](err); ok {
+			f.Line, f.Column, f.Message = bad.Line, bad.Column, "not JSON: "+bad.Msg
+		} else if k := doc.Root().Kind(); k != jsondoc.Object {
+			f.Line, f.Column, f.Message = 1, 1, fmt.Sprintf("%v, where an object is needed", k)
+		} else {
+			return
+		}
+	}
+	p.report(f)
 }
 
 // number returns the first of several keys that config.json has: what one
@@ -198,21 +220,22 @@ func (p *Pass) configured(yield func(m *model, n *naming) bool) {
 	}
 }
 
-// depth returns how many layers the language model's tensors have, and one
-// tensor of the last.
-func (m *model) depth() (layers int, last int) {
+// depth returns how many layers the language model's tensors have.
+func (m *model) depth() (layers int) {
 	n := m.names()
-	for t, role := range n.roles {
-		if !strings.HasPrefix(role, "layer.") {
+	for t, id := range n.ids {
+		if !strings.HasPrefix(id.Role, "layer.") || len(id.Index) == 0 {
 			continue
 		}
 		for _, i := range t.members {
-			if _, layer, _, ok := layerIndex(m.At(int(i)).Name[len(n.prefix):]); ok && layer+1 > layers {
-				layers, last = layer+1, int(i)
+			// The last of a row of numbers may be something else than a layer.
+			id, ok := n.parse(m.At(int(i)).Name)
+			if ok && strings.HasPrefix(id.Role, "layer.") && !strings.Contains(id.Role, "norm") && len(id.Index) > 0 {
+				layers = max(layers, id.Index[0]+1)
 			}
 		}
 	}
-	return layers, last
+	return layers
 }
 
 func runDepth(p *Pass) {
@@ -221,7 +244,7 @@ func runDepth(p *Pass) {
 		if !ok || want < 1 {
 			continue
 		}
-		layers, _ := m.depth()
+		layers := m.depth()
 		extra, _, _, _ := number(m.doc, "num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers")
 		switch have := int64(layers); {
 		case have == 0, have >= want && have <= want+max(extra, 0):
@@ -251,7 +274,7 @@ func runHidden(p *Pass) {
 			continue
 		}
 		t := m.At(i)
-		f := at(m.Path, m.doc, v, "%s is %d, and %s has %d columns %v", key, want, t.Name, have, t.Shape)
+		f := at(m.Path, m.doc, v, "%s is %d, and %s has %d columns %s", key, want, t.Name, have, shapeText(t.Shape))
 		p.report(f)
 	}
 }
@@ -267,7 +290,7 @@ func runVocabulary(p *Pass) {
 			if !known || len(t.Shape) != 2 || !plain(t.DType) || t.Shape[0] == uint64(want) {
 				continue
 			}
-			f := at(m.Path, m.doc, v, "%s is %d, and %s has %d rows %v", key, want, t.Name, t.Shape[0], t.Shape)
+			f := at(m.Path, m.doc, v, "%s is %d, and %s has %d rows %s", key, want, t.Name, t.Shape[0], shapeText(t.Shape))
 			// Padding to a multiple of 512 at most is a habit, not a lie.
 			const padding = 512
 			if t.Shape[0] > uint64(want) && t.Shape[0]-uint64(want) < padding {
@@ -283,8 +306,9 @@ func runHeads(p *Pass) {
 	for m, n := range p.configured {
 		heads, v, key, ok := number(m.doc, headKeys...)
 		hidden, _, _, okHidden := number(m.doc, hiddenKeys...)
-		size, sizeValue, _, okSize := number(m.doc, "head_dim", "kv_channels")
-		if !ok || heads < 1 || heads > 1<<20 || transposed(n.conv, "layer.attn.q") {
+		size, _, _, okSize := number(m.doc, "head_dim", "kv_channels")
+		// Latent attention has head sizes of its own kinds.
+		if !ok || heads < 1 || heads > 1<<20 || transposed(n.conv, "layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {
 			continue
 		}
 		if !okSize && okHidden && hidden%heads == 0 {
@@ -293,21 +317,18 @@ func runHeads(p *Pass) {
 		if !okSize || size < 1 || size > 1<<20 {
 			continue
 		}
-		kv, _, _, okKV := number(m.doc, "num_key_value_heads", "n_head_kv")
-		if !okKV {
-			kv = heads
-		}
-		_ = sizeValue
+		// What it is when the document is silent depends on the architecture.
+		kv, _, kvKey, _ := number(m.doc, "num_key_value_heads", "n_head_kv", "n_kv_heads")
 		for _, q := range []struct {
 			role  string
 			heads int64
 			what  string
 		}{
 			{"layer.attn.q.weight", heads, key},
-			{"layer.attn.k.weight", kv, "num_key_value_heads"},
-			{"layer.attn.v.weight", kv, "num_key_value_heads"},
+			{"layer.attn.k.weight", kv, kvKey},
+			{"layer.attn.v.weight", kv, kvKey},
 		} {
-			if q.role == "layer.attn.v.weight" && m.doc.Has("v_head_dim") || kv < 1 || kv > 1<<20 {
+			if q.role == "layer.attn.v.weight" && m.doc.Has("v_head_dim") || q.heads < 1 || q.heads > 1<<20 {
 				continue
 			}
 			want := uint64(q.heads) * uint64(size)
@@ -668,7 +689,7 @@ func runLoRATargets(p *Pass) {
 					p.report(m.finding(int(i), "changes a module that target_modules of adapter_config.json does not name"))
 				}
 				if okR && plainRank && half == "lora_A" && len(tensor.Shape) == 2 && tensor.Shape[0] != uint64(r) {
-					p.report(m.finding(int(i), "a rank of %d, where adapter_config.json has r %d (line %s)", tensor.Shape[0], r, position(rv)))
+					p.report(m.finding(int(i), "a rank of %d, where adapter_config.json has r %d (%s)", tensor.Shape[0], r, position(rv)))
 				}
 			}
 		}

@@ -98,7 +98,7 @@ func (t *tally) add(f Finding) {
 		key = append(key, 0)
 		key = append(key, f.Message...)
 	} else {
-		key = rename.AppendNormal(key, f.Tensor)
+		key = appendTemplate(key, f.Tensor)
 		key = append(key, 0)
 		key = rename.AppendNormal(key, f.Message)
 	}

@@ -165,7 +165,7 @@ func runGGUFDepth(p *Pass) {
 		if blocks == 0 || blocks == want {
 			continue
 		}
-		p.report(k.key(m, k.arch+".block_count", "%s.block_count is %d, and the tensors have %d blocks (blk.0 to blk.%d)", k.arch, want, blocks, blocks-1))
+		p.report(k.key(m, k.arch+".block_count", "%s.block_count is %d, and the tensors have %s (blk.0 to blk.%d)", k.arch, want, counted(int(blocks), "block"), blocks-1))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -38,7 +37,7 @@ type model struct {
 	partial func() bool
 }
 
-// A template is the tensors whose names differ in their numbers alone.
+// A template is the tensors whose names differ in their indices alone.
 type template struct {
 	normal  string
 	first   string // the name of members[0]
@@ -53,7 +52,7 @@ type naming struct {
 	// the convention has and they lack.
 	prefix, base string
 	byRole       map[string][]*template
-	roles        map[*template]string
+	ids          map[*template]convention.ID // of the first member
 }
 
 func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *subject {
@@ -112,7 +111,7 @@ func (m *model) findTemplates() []*template {
 	var list []*template
 	var buf []byte
 	for i, t := range m.All() {
-		buf = rename.AppendNormal(buf[:0], t.Name)
+		buf = appendTemplate(buf[:0], t.Name)
 		tm := byNormal[string(buf)]
 		if tm == nil {
 			tm = &template{normal: string(buf), first: t.Name}
@@ -140,7 +139,7 @@ func (m *model) identify() *naming {
 	if g := m.gguf(); g != nil {
 		cfg = &convention.Config{Architecture: ggufText(g, "general.architecture")}
 	}
-	n := &naming{byRole: make(map[string][]*template), roles: make(map[*template]string)}
+	n := &naming{byRole: make(map[string][]*template), ids: make(map[*template]convention.ID)}
 	res, err := convention.Identify(named, cfg)
 	if err != nil {
 		n.Result = new(convention.Result)
@@ -152,9 +151,9 @@ func (m *model) identify() *naming {
 	}
 	n.findPrefix(m.templates())
 	for _, t := range m.templates() {
-		if role, ok := n.role(t.first); ok {
-			n.roles[t] = role
-			n.byRole[role] = append(n.byRole[role], t)
+		if id, ok := n.parse(t.first); ok {
+			n.ids[t] = id
+			n.byRole[id.Role] = append(n.byRole[id.Role], t)
 		}
 	}
 	return n
@@ -192,17 +191,17 @@ func nextSegment(name string, start int) int {
 	return start + i + 1
 }
 
-// role returns what a tensor of the language model is for.
-func (n *naming) role(name string) (string, bool) {
+// parse returns what a tensor of the language model is for.
+func (n *naming) parse(name string) (convention.ID, bool) {
 	rest, ok := strings.CutPrefix(name, n.prefix)
 	if !ok {
-		return "", false
+		return convention.ID{}, false
 	}
 	id, ok := n.conv.Parse(n.base + rest)
 	if !ok && n.base != "" {
 		id, ok = n.conv.Parse(rest)
 	}
-	return id.Role, ok
+	return id, ok
 }
 
 // one returns the tensor of a role that a model has once.
@@ -269,4 +268,52 @@ func smallNumber(s string) (int, bool) {
 		n = 10*n + int(c-'0')
 	}
 	return n, true
+}
+
+// appendTemplate appends a name with 0 for every index, which is a number that
+// makes up a whole segment between the characters that part names: the 11 of
+// h.11.ln_1, and not the 1 of w1.
+func appendTemplate(dst []byte, name string) []byte {
+	digits := 0 // that the segment has so far, -1 when it has other characters
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= '0' && c <= '9':
+			if digits >= 0 {
+				digits++
+			}
+		case c == '.' || c == '_' || c == '/' || c == '-':
+			if digits > 0 {
+				dst = append(dst[:len(dst)-digits], '0')
+			}
+			digits = 0
+		default:
+			digits = -1
+		}
+		dst = append(dst, name[i])
+	}
+	if digits > 0 {
+		dst = append(dst[:len(dst)-digits], '0')
+	}
+	return dst
+}
+
+// generic writes {n} for the indices of a name, where it stands for many.
+func generic(name string) string {
+	var b strings.Builder
+	for start := 0; start >= 0; {
+		end := nextSegment(name, start)
+		segment := name[start:]
+		if end >= 0 {
+			segment = name[start : end-1]
+		}
+		if _, ok := smallNumber(segment); ok {
+			segment = "{n}"
+		}
+		b.WriteString(segment)
+		if end >= 0 {
+			b.WriteByte('.')
+		}
+		start = end
+	}
+	return b.String()
 }

@@ -148,6 +148,9 @@ func (n *naming) nearName(to *convention.Convention, name string) (string, bool)
 	return n.prefix + out[len(base):], true
 }
 
+// maxNear is from how many templates on a difference is no near miss.
+const maxNear = 4
+
 func runNearMiss(p *Pass) {
 	for _, m := range p.models {
 		n := m.names()
@@ -158,26 +161,61 @@ func runNearMiss(p *Pass) {
 			p.nearMisses(m, n, to)
 			continue
 		}
-		// A convention that is not known, so close to one that is, that a
-		// misspelling is likelier than another model.
-		near := n.Nearest
-		if n.Convention != "" || near.Convention == "" || near.TemplatesAway == 0 || near.TemplatesAway > 2 || len(n.Extra) == 0 || n.Templates < 6 || len(n.Extra) > 2 || len(n.Missing) == 0 {
+		p.slips(m)
+	}
+}
+
+// slips compares the names with the conventions of the model that config.json
+// names, and reports what none of them has, when it is so little that a slip is
+// likelier than another model.
+func (p *Pass) slips(m *model) {
+	kind, ok := m.doc.Text("model_type")
+	if !ok || m.Format != checkpoint.Safetensors || m.partial() {
+		return
+	}
+	var best *convention.Convention
+	var extra []*template
+	var missing []string
+	for _, c := range convention.All() {
+		if !c.HasFamily(kind) || !c.HasDialect("hf") {
 			continue
 		}
-		for _, t := range m.templates() {
-			if !slices.ContainsFunc(n.Extra, func(e string) bool { return sameTemplate(e, t.normal) }) {
-				continue
-			}
-			for _, i := range t.members {
-				p.report(m.finding(int(i), "the names are %s from %s, which does not have this one (it lacks %s)",
-					counted(near.TemplatesAway, "template"), near.Convention, strings.Join(n.Missing, ", ")))
-			}
+		e, lacks := m.differences(c)
+		if best == nil || len(e)+len(lacks) < len(extra)+len(missing) {
+			best, extra, missing = c, e, lacks
+		}
+	}
+	const most = 2
+	if best == nil || len(extra) == 0 || len(missing) == 0 || len(extra) > most || len(missing) > most {
+		return
+	}
+	for _, t := range extra {
+		for _, i := range t.members {
+			p.report(m.finding(int(i), "%s, which %s models use, does not have this name, and lacks %s", best.Name, kind, strings.Join(missing, " and ")))
 		}
 	}
 }
 
+// differences returns the templates that a convention does not know, and how it
+// would name those that it needs and the model lacks.
+func (m *model) differences(c *convention.Convention) (extra []*template, missing []string) {
+	found := make(map[string]bool)
+	for _, t := range m.templates() {
+		id, ok := c.Parse(t.first)
+		if leaf, _ := companionOf(t.first); !ok && leaf == "" && !isBuffer(t.first) {
+			extra = append(extra, t)
+		}
+		found[id.Role] = true
+	}
+	for _, t := range c.Tensors() {
+		if !t.Optional && !t.Buffer && !found[t.Role] {
+			missing = append(missing, t.Pattern.String())
+		}
+	}
+	return extra, missing
+}
+
 func (p *Pass) nearMisses(m *model, n *naming, to *convention.Convention) {
-	templates := 0
 	type renamed struct {
 		t  *template
 		to string
@@ -185,34 +223,19 @@ func (p *Pass) nearMisses(m *model, n *naming, to *convention.Convention) {
 	var list []renamed
 	for _, t := range m.templates() {
 		if name, ok := n.nearName(to, t.first); ok && name != t.first {
-			templates++
 			list = append(list, renamed{t, name})
 		}
 	}
+	if len(list) > maxNear {
+		return // another convention rather than a slip
+	}
 	for _, r := range list {
 		for _, i := range r.t.members {
-			name, _ := n.nearName(to, m.At(int(i)).Name)
-			f := m.finding(int(i), "is %s in %s, which these names miss by %s", name, to.Name, counted(templates, "template"))
+			f := m.finding(int(i), "is %s in %s, which these names miss by %s", generic(r.to), to.Name, counted(len(list), "template"))
 			f.Fixable = true
 			p.report(f)
 		}
 	}
-}
-
-// sameTemplate compares a template as Identify writes it with a normal form.
-func sameTemplate(text, normal string) bool {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '{' {
-			if end := strings.IndexByte(text[i:], '}'); end > 0 {
-				b.WriteByte('0')
-				i += end
-				continue
-			}
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String() == normal
 }
 
 // wrapperSegments are what frameworks put into names, anywhere; those of the
@@ -242,23 +265,58 @@ func unwrapped(name string) string {
 
 func runWrappers(p *Pass) {
 	for _, m := range p.models {
-		// A prefix at the beginning is a wrapper only when every name has it.
-		for _, t := range m.templates() {
+		p.renames(m, func(t *template) (what, name string) {
 			clean := unwrapped(t.first)
 			if clean == t.first || clean == "" {
-				continue
+				return "", ""
 			}
+			// A prefix at the beginning is a wrapper only when every name has it.
 			if strings.HasSuffix(t.first, clean) && !m.everyNameHas(t.first[:len(t.first)-len(clean)]) && !hasSegment(t.first) {
-				continue
+				return "", ""
 			}
-			for _, i := range t.members {
-				name := m.At(int(i)).Name
-				f := m.finding(int(i), "a wrapper stands in the name, which is %s without it", unwrapped(name))
-				f.Fixable = true
-				p.report(f)
-			}
+			return "a wrapper (" + wrapperOf(t.first) + ") stands in the name", clean
+		})
+	}
+}
+
+// renames reports the templates that say gives another name to: one finding
+// for all to which the same happens.
+func (p *Pass) renames(m *model, say func(t *template) (what, name string)) {
+	byWhat := make(map[string]*Finding)
+	var order []*Finding
+	for _, t := range m.templates() {
+		what, name := say(t)
+		if what == "" {
+			continue
+		}
+		f := byWhat[what]
+		if f == nil {
+			first := m.finding(int(t.members[0]), "%s, which is %s without it", what, name)
+			first.Count, first.Fixable = 0, true
+			f = &first
+			byWhat[what] = f
+			order = append(order, f)
+		}
+		f.Count += len(t.members)
+	}
+	for _, f := range order {
+		p.report(*f)
+	}
+}
+
+// wrapperOf returns the wrapper in a name.
+func wrapperOf(name string) string {
+	for _, prefix := range wrapperPrefixes {
+		if strings.HasPrefix(name, prefix) {
+			return strings.TrimSuffix(prefix, ".")
 		}
 	}
+	for s := range strings.SplitSeq(name, ".") {
+		if slices.Contains(wrapperSegments, s) {
+			return s
+		}
+	}
+	return ""
 }
 
 func (m *model) everyNameHas(prefix string) bool {
@@ -287,23 +345,19 @@ var doublable = []string{"model", "language_model", "transformer", "encoder", "d
 func runDoubled(p *Pass) {
 	for _, m := range p.models {
 		n := m.names()
-		for _, t := range m.templates() {
+		p.renames(m, func(t *template) (what, name string) {
 			clean := undoubled(t.first)
 			first, _, _ := strings.Cut(t.first, ".")
 			if clean == t.first || !slices.Contains(doublable, first) {
-				continue
+				return "", ""
 			}
 			if n.conv != nil {
 				if _, ok := n.conv.Parse(t.first); ok {
-					continue // a convention that spells it so
+					return "", "" // a convention that spells it so
 				}
 			}
-			for _, i := range t.members {
-				f := m.finding(int(i), "%s stands twice; the name is %s without it", first, undoubled(m.At(int(i)).Name))
-				f.Fixable = true
-				p.report(f)
-			}
-		}
+			return "the prefix " + first + " stands twice in the name", clean
+		})
 	}
 }
 
@@ -552,16 +606,25 @@ func runLongNames(p *Pass) {
 		if m.Format == checkpoint.GGUF {
 			continue
 		}
+		longest, count := 0, 0
 		for _, t := range m.templates() {
 			// Names that a converter translates become shorter.
-			if _, known := m.names().roles[t]; known {
+			if _, known := m.names().ids[t]; known {
 				continue
 			}
 			for _, i := range t.members {
-				if name := m.At(int(i)).Name; len(name) > maxGGUFName {
-					p.report(m.finding(int(i), "%d bytes, where a GGUF name has room for %d", len(name), maxGGUFName))
+				name := m.At(int(i)).Name
+				if len(name) <= maxGGUFName {
+					continue
+				}
+				if count++; count == 1 || len(name) > len(m.At(longest).Name) {
+					longest = int(i)
 				}
 			}
+		}
+		if count > 0 {
+			f := m.finding(longest, "%d bytes, where a GGUF name has room for %d; it is the longest of %s", len(m.At(longest).Name), maxGGUFName, counted(count, "such name"))
+			p.report(f)
 		}
 	}
 }
@@ -584,7 +647,7 @@ func runLegacy(p *Pass) {
 				continue
 			}
 			for _, i := range t.members {
-				f := m.finding(int(i), "a leaf of TensorFlow; the name is %s", modernLeaf(m.At(int(i)).Name))
+				f := m.finding(int(i), "a leaf of TensorFlow; the name is %s", generic(modernLeaf(m.At(int(i)).Name)))
 				f.Fixable = true
 				p.report(f)
 			}
@@ -629,15 +692,11 @@ func anonymous(name string) string {
 
 func runAdapterName(p *Pass) {
 	for _, m := range p.models {
-		for _, t := range m.templates() {
-			if anonymous(t.first) == t.first {
-				continue
+		p.renames(m, func(t *template) (what, name string) {
+			if clean := anonymous(t.first); clean != t.first {
+				return "the adapter's name stands in the key", clean
 			}
-			for _, i := range t.members {
-				f := m.finding(int(i), "the adapter's name is in the key; on disk it is %s", anonymous(m.At(int(i)).Name))
-				f.Fixable = true
-				p.report(f)
-			}
-		}
+			return "", ""
+		})
 	}
 }

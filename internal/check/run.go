@@ -209,7 +209,7 @@ func (o *Options) accepting(f *Finding) int {
 }
 
 func (e *Exception) expired(now time.Time) bool {
-	return !now.IsZero() && !e.Until.IsZero() && now.After(e.Until.AddDate(0, 0, 1))
+	return !now.IsZero() && !e.Until.IsZero() && !now.Before(e.Until.AddDate(0, 0, 1))
 }
 
 func (e *Exception) inFile(f *Finding) bool {

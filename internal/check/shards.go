@@ -252,7 +252,7 @@ func (p *Pass) rivals(single bool, report func(stale, main *model, same int)) {
 
 func runStaleShards(p *Pass) {
 	p.rivals(false, func(m, main *model, same int) {
-		f := m.whole("%d of its %d tensors are those of %s, which has an index; this set is left over from another save", same, m.Len(), filepath.Base(main.Index))
+		f := m.whole("%d of its %d tensors are in the files that %s names; this set is left over from another save", same, m.Len(), filepath.Base(main.Index))
 		f.Fixable, f.Count = true, len(m.Files)
 		p.report(f)
 	})
@@ -261,7 +261,7 @@ func runStaleShards(p *Pass) {
 func runStrayWeights(p *Pass) {
 	p.rivals(true, func(m, main *model, same int) {
 		name := m.Files[0].Name
-		f := m.whole("%d of its %d tensors are those of the shards that %s names; loaders take one or the other, or merge them", same, m.Len(), filepath.Base(main.Index))
+		f := m.whole("%d of its %d tensors are in the files that %s names; loaders take one or the other, or merge them", same, m.Len(), filepath.Base(main.Index))
 		f.Fixable = true
 		switch stem := strings.TrimSuffix(name, ".safetensors"); {
 		case strings.HasPrefix(stem, "consolidated"):
