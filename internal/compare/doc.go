@@ -4,10 +4,10 @@
 // # Pairs
 //
 // Tensors are paired by name, then by content, then by what they are for: the
-// same role where both follow known conventions, otherwise the same shape at the
-// same place of a template that has one counterpart only. Content decides over
-// names: where two tensors have changed places under right names, they are
-// paired with what they hold.
+// same role where both follow known conventions, otherwise the same name but for a
+// prefix, or the same numbers and shapes in a template that has one counterpart
+// only. What is not unmistakable is not paired. Content decides over names where
+// tensors have changed places all round: they are paired with what they hold.
 //
 // # Rules
 //

@@ -1,0 +1,788 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+type diffOptions struct {
+	reading
+	selection
+	output
+	progress
+	headers     bool
+	mapName     string
+	writeMap    string
+	stat        bool
+	nameOnly    bool
+	weightsOnly bool
+	flat        bool
+}
+
+// autoMap is the value of --map that stands for the conventions of both.
+const autoMap = "auto"
+
+func newDiff(p *program) *cobra.Command {
+	var o diffOptions
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "What two checkpoints have in common, and where they differ",
+		Long: `Diff pairs the tensors of two checkpoints by name, then by content, then by
+what they are for, and says which are renamed, changed, of another dtype or
+shape, or in one of them only. Renames are told as the rules of a map, which
+--write-map writes when contents prove them.
+
+Values are compared byte by byte; where they differ, all of both is read again
+for the greatest difference, the relative root mean square and the cosine.
+--headers reads no values.
+
+Two checkpoints of different formats are compared as --map auto does: A's names
+are mapped to B's convention, what the conventions do to the bytes is undone,
+and a quantised tensor's error stands beside what its type is expected to cost.`,
+		Annotations: exitStatus("0  they are the same", "1  they differ"),
+		Example: `  wtinspect diff before/ after/
+  wtinspect diff --write-map yi-to-llama.yaml yi/ llama/
+  wtinspect diff --headers a.safetensors b.safetensors
+  wtinspect diff model/ model-q8_0.gguf
+  wtinspect diff --stat --weights-only base/ tuned/`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completePaths,
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runDiff(cmd.Context(), p, &o, args)
+		}),
+	}
+	o.output.addFlags(cmd)
+	o.selection.addFlags(cmd, p)
+	o.addWorkFlags(cmd)
+	o.progress.addFlags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&o.headers, "headers", false, "compare names, dtypes and shapes; read no values")
+	f.StringVar(&o.mapName, "map", "", "map A's names first: a `FILE`, a built-in map, or auto for the conventions of both")
+	f.StringVar(&o.writeMap, "write-map", "", "write the map that explains the renamed tensors to `FILE`")
+	f.BoolVar(&o.stat, "stat", false, "print the counts alone")
+	f.BoolVar(&o.nameOnly, "name-only", false, "print the names of the tensors that differ alone")
+	f.BoolVar(&o.weightsOnly, "weights-only", false, "leave metadata and config.json out")
+	f.BoolVar(&o.flat, "flat", false, "do not fold layers")
+	return cmd
+}
+
+func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) error {
+	selected, err := o.compile()
+	if err != nil {
+		return err
+	}
+	if o.writeMap != "" && o.headers {
+		return errors.New("--write-map proves the map by what the tensors hold; leave out --headers")
+	}
+	if (o.stat || o.nameOnly) && (o.Format() != render.TableFormat || o.stat && o.nameOnly) {
+		return errors.New("--stat and --name-only are each a form of the table")
+	}
+	opt := compare.Options{
+		Headers: o.headers, Chosen: selected, WeightsOnly: o.weightsOnly, Workers: o.workers,
+	}
+	if o.mapName != "" && o.mapName != autoMap {
+		if opt.Map, err = loadMap(o.mapName); err != nil {
+			return err
+		}
+	}
+	in, err := o.open(ctx, p, args)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	if in.failed {
+		return &exitError{exitFailed}
+	}
+	for _, r := range in.releases {
+		if len(r.Checkpoints) != 1 {
+			var paths []string
+			for _, c := range r.Checkpoints {
+				paths = append(paths, c.Path)
+			}
+			return fmt.Errorf("%s: %s; name one of %s", r.Path, counted(len(paths), "checkpoint"), strings.Join(paths, ", "))
+		}
+	}
+	in.validate()
+	a, b := in.checkpoints[0], in.checkpoints[1]
+	opt.Auto = o.mapName == autoMap || o.mapName == "" && a.Format != b.Format
+	bar := &meter{stop: func() {}}
+	opt.Stage = func(what string, bytes int64) func(int64) {
+		bar.end()
+		bar = o.meter(p, what, bytes)
+		return bar.add
+	}
+	res, err := compare.Compare(ctx, a, b, opt)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	d := &difference{a: a, b: b, res: res, options: o, verbose: p.verbose}
+	d.sum()
+	for _, note := range res.Notes {
+		p.note("%s", note)
+	}
+	for i := range res.Rows {
+		if r := &res.Rows[i]; r.Status == compare.Unread {
+			in.failed = true
+			p.say("%v", r.Err)
+		}
+	}
+	if o.writeMap != "" {
+		if err := d.writeMap(p, in.paths()); err != nil {
+			return err
+		}
+	}
+	err = o.write(p, in.paths(), d.write)
+	if err = in.finish(p, err); err == nil && res.Differs() {
+		return &exitError{exitFindings}
+	}
+	return err
+}
+
+// A difference is the answer of diff.
+type difference struct {
+	a, b    *checkpoint.Checkpoint
+	res     *compare.Result
+	options *diffOptions
+	verbose bool
+	counts  jsonDiffSummary
+}
+
+// A jsonDiffSummary counts tensors. Renamed ones are counted under what else they
+// are, too.
+type jsonDiffSummary struct {
+	Same    int `json:"same"`
+	Agree   int `json:"agree"`
+	Changed int `json:"changed"`
+	DType   int `json:"dtype"`
+	Shape   int `json:"shape"`
+	OnlyA   int `json:"only_a"`
+	OnlyB   int `json:"only_b"`
+	Error   int `json:"error"`
+	// Renamed tensors have another name in B, Moved ones of them a name that in
+	// A is another tensor's.
+	Renamed  int `json:"renamed"`
+	Moved    int `json:"moved"`
+	Rules    int `json:"rules"`
+	Metadata int `json:"metadata"`
+	Config   int `json:"config"`
+}
+
+func (d *difference) sum() {
+	n := &d.counts
+	for i := range d.res.Rows {
+		r := &d.res.Rows[i]
+		switch r.Status {
+		case compare.Same:
+			n.Same++
+		case compare.Agree:
+			n.Agree++
+		case compare.Changed:
+			n.Changed++
+		case compare.DTypeChanged:
+			n.DType++
+		case compare.ShapeChanged:
+			n.Shape++
+		case compare.OnlyA:
+			n.OnlyA++
+		case compare.OnlyB:
+			n.OnlyB++
+		case compare.Unread:
+			n.Error++
+		}
+		if r.Renamed() {
+			n.Renamed++
+			if d.moved(r) {
+				n.Moved++
+			}
+		}
+	}
+	n.Rules, n.Metadata, n.Config = len(d.res.Rules), len(d.res.Metadata), len(d.res.Config)
+}
+
+// moved reports whether B has the tensor under a name that in A is another's.
+func (d *difference) moved(r *compare.Row) bool {
+	if !r.Renamed() {
+		return false
+	}
+	_, ok := d.a.Lookup(r.NameB)
+	return ok && r.By == compare.ByContent
+}
+
+// writeMap writes the map that explains the renamed tensors, when their contents
+// prove every rule of it.
+func (d *difference) writeMap(p *program, inputs []string) error {
+	m := d.res.Map
+	if m == nil {
+		m = &rename.Map{}
+	}
+	out := *m
+	out.Rules = nil
+	tensors, unproven := 0, 0
+	for i := range m.Rules {
+		if r := d.res.Rules[i]; r.Proven == 0 {
+			unproven++
+			continue
+		}
+		tensors += d.res.Rules[i].Tensors
+		out.Rules = append(out.Rules, m.Rules[i])
+	}
+	proven := 0
+	for _, r := range d.res.Rules {
+		proven += r.Proven
+	}
+	out.Description = fmt.Sprintf("%s to %s: %s, %s proven by content", filepath.Base(d.a.Path), filepath.Base(d.b.Path), counted(tensors, "tensor"), render.Grouped(uint64(proven)))
+	if unproven > 0 {
+		p.say("%s: %s left out: no tensor has the same contents under both names", d.options.writeMap, counted(unproven, "rule"))
+	}
+	var b bytes.Buffer
+	if err := rename.Write(&b, &out); err != nil {
+		return fmt.Errorf("%s: %w", d.options.writeMap, err)
+	}
+	to := output{path: d.options.writeMap}
+	return to.write(p, inputs, func(w io.Writer, _ render.Style) error {
+		_, err := w.Write(b.Bytes())
+		return err
+	})
+}
+
+func (d *difference) write(w io.Writer, s render.Style) error {
+	switch f := d.options.Format(); {
+	case d.options.nameOnly:
+		return d.writeNames(w)
+	case f == render.TableFormat:
+		return d.writeTable(w, s)
+	case f == render.JSON:
+		return d.writeJSON(w)
+	default:
+		return d.table(d.programRows()).Write(w, f, s)
+	}
+}
+
+// interesting reports whether a row says more than that a tensor is the same.
+func interesting(r *compare.Row) bool {
+	return r.Status != compare.Same && r.Status != compare.Agree || r.Renamed()
+}
+
+func (d *difference) writeNames(w io.Writer) error {
+	var b bytes.Buffer
+	for i := range d.res.Rows {
+		r := &d.res.Rows[i]
+		if !interesting(r) {
+			continue
+		}
+		name := r.NameB
+		if name == "" {
+			name = r.NameA
+		}
+		fmt.Fprintln(&b, render.Escape(name))
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// colors of what became of tensors.
+func statusColor(s compare.Status) render.Color {
+	switch s {
+	case compare.Same, compare.Agree:
+		return render.Green
+	case compare.Changed, compare.DTypeChanged:
+		return render.Yellow
+	}
+	return render.Red
+}
+
+// statusWord is a status as people read it.
+func statusWord(s compare.Status) string {
+	switch s {
+	case compare.OnlyA:
+		return "only A"
+	case compare.OnlyB:
+		return "only B"
+	}
+	return string(s)
+}
+
+func (d *difference) writeTable(w io.Writer, s render.Style) error {
+	if !d.options.stat {
+		if err := d.writeRules(w, s); err != nil {
+			return err
+		}
+		if groups := d.groups(s.Terminal && !d.options.flat); len(groups) > 0 {
+			if err := d.groupTable(groups).Write(w, render.TableFormat, s); err != nil {
+				return err
+			}
+		}
+		if err := d.writeChanges(w, s); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w, d.summary())
+	return err
+}
+
+// writeRules writes a line a rule, and how many tensors it takes.
+func (d *difference) writeRules(w io.Writer, s render.Style) error {
+	t := &render.Table{
+		Headings: render.Never,
+		Columns: []render.Column{
+			{Title: "KIND"}, {Title: "RULE", Cut: render.CutMiddle}, {Title: "TENSORS", Right: true}, {Title: "PROOF"},
+		},
+		Rows: func(yield func([]render.Cell) bool) {
+			for _, r := range d.res.Rules {
+				proof := "same contents"
+				switch {
+				case d.options.headers:
+					proof = "by name and shape alone"
+				case r.Proven == 0:
+					proof = "contents differ"
+				case r.Proven < r.Tensors:
+					proof = fmt.Sprintf("same contents in %d", r.Proven)
+				}
+				if !yield([]render.Cell{
+					render.Text("renamed").In(render.Cyan),
+					render.Text(r.From + " -> " + r.To),
+					render.Text("x" + strconv.Itoa(r.Tensors)),
+					render.Text(proof),
+				}) {
+					return
+				}
+			}
+		},
+	}
+	return t.Write(w, render.TableFormat, s)
+}
+
+// A rowGroup is rows that are one line.
+type rowGroup struct {
+	name string
+	rows []*compare.Row
+}
+
+// groups folds the rows worth a line, or does not. What is only renamed is told
+// by its rule.
+func (d *difference) groups(fold bool) []rowGroup {
+	var rows []*compare.Row
+	for i := range d.res.Rows {
+		r := &d.res.Rows[i]
+		if d.moved(r) || r.Status != compare.Same && r.Status != compare.Agree || d.verbose {
+			rows = append(rows, r)
+		}
+	}
+	var out []rowGroup
+	if !fold {
+		for _, r := range rows {
+			out = append(out, rowGroup{d.rowName(r), []*compare.Row{r}})
+		}
+		return out
+	}
+	for _, g := range rename.Fold(len(rows), func(i int) (string, string) {
+		r := rows[i]
+		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounding(r), r.Layout)
+	}) {
+		group := rowGroup{name: g.Name}
+		for _, i := range g.Members {
+			group.rows = append(group.rows, rows[i])
+		}
+		out = append(out, group)
+	}
+	return out
+}
+
+// rowName is the name in B, or in A where B does not have the tensor.
+func (d *difference) rowName(r *compare.Row) string {
+	if r.NameB != "" {
+		return r.NameB
+	}
+	return r.Mapped
+}
+
+// groupTable has a line a group, with the worst of its figures.
+func (d *difference) groupTable(groups []rowGroup) *render.Table {
+	folded := slices.ContainsFunc(groups, func(g rowGroup) bool { return len(g.rows) > 1 })
+	figures := slices.ContainsFunc(groups, func(g rowGroup) bool {
+		return slices.ContainsFunc(g.rows, func(r *compare.Row) bool { return r.Difference != nil })
+	})
+	columns := []render.Column{
+		{Title: "WHAT"},
+		{Title: "NAME", Cut: render.CutMiddle},
+		{Title: "DTYPE"},
+		{Title: "SHAPE"},
+		{},
+		{},
+		{},
+		{},
+		{Title: "NOTE", Cut: render.CutEnd},
+	}
+	if folded {
+		columns[4] = render.Column{Title: "COUNT", Right: true}
+	}
+	if figures {
+		columns[5] = render.Column{Title: "MAX ABS", Right: true}
+		columns[6] = render.Column{Title: "REL RMS", Right: true}
+		columns[7] = render.Column{Title: "COSINE", Right: true}
+	}
+	if !slices.ContainsFunc(groups, func(g rowGroup) bool { return d.remark(g.rows) != "" }) {
+		columns[8] = render.Column{}
+	}
+	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
+		for _, g := range groups {
+			r := g.rows[0]
+			word := statusWord(r.Status)
+			if d.moved(r) {
+				word = "moved"
+			}
+			row := []render.Cell{
+				render.Text(word).In(statusColor(r.Status)),
+				render.Text(g.name),
+				pairCell(r.DTypeA, r.DTypeB, r),
+				pairCell(dimensions(r.ShapeA), dimensions(r.ShapeB), r),
+				render.Text("x" + strconv.Itoa(len(g.rows))),
+				render.Null(), render.Null(), render.Null(),
+				render.Text(d.remark(g.rows)),
+			}
+			if d.remark(g.rows) == "" {
+				row[8] = render.Null()
+			}
+			if f, ok := worst(g.rows); ok {
+				row[5] = render.Text(digits4(f.maxAbs))
+				row[6] = render.Text(digits4(f.relRMS))
+				row[7] = render.Null()
+				if !math.IsNaN(f.cosine) {
+					row[7] = render.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
+				}
+			}
+			if !yield(row) {
+				return
+			}
+		}
+	}}
+}
+
+func digits4(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
+
+// pairCell shows what both have once, and otherwise as "A -> B".
+func pairCell(a, b string, r *compare.Row) render.Cell {
+	switch {
+	case r.A < 0:
+		return textOrNull(b)
+	case r.B < 0 || a == b:
+		return textOrNull(a)
+	}
+	return render.Text(a + " -> " + b)
+}
+
+// dimensions is shapeText of a shape that may be unknown.
+func dimensions(shape []uint64) string {
+	if shape == nil {
+		return "?"
+	}
+	return shapeText(shape)
+}
+
+type figures struct{ maxAbs, relRMS, cosine float64 }
+
+// worst returns the worst of the figures of several rows.
+func worst(rows []*compare.Row) (figures, bool) {
+	f, found := figures{cosine: math.NaN()}, false
+	for _, r := range rows {
+		diff := r.Difference
+		if diff == nil {
+			continue
+		}
+		found = true
+		f.maxAbs, f.relRMS = max(f.maxAbs, diff.MaxAbs), max(f.relRMS, diff.RelRMS)
+		if math.IsNaN(f.cosine) || diff.Cosine < f.cosine {
+			f.cosine = diff.Cosine
+		}
+	}
+	return f, found
+}
+
+// rounding says what the values of two dtypes have to do with each other.
+func rounding(r *compare.Row) string {
+	diff := r.Difference
+	switch {
+	case diff == nil || r.Status != compare.DTypeChanged && r.Status != compare.Changed:
+		return ""
+	case diff.Differ == 0:
+		return "equal values"
+	case diff.BRoundsA:
+		return "B is A rounded"
+	case diff.ARoundsB:
+		return "A is B rounded"
+	}
+	return ""
+}
+
+// remark says what rows have in common beyond their figures.
+func (d *difference) remark(rows []*compare.Row) string {
+	r := rows[0]
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if s := rounding(r); s != "" {
+		add("%s", s)
+	}
+	if d.moved(r) && len(rows) == 1 {
+		add("holds A's %s", render.Escape(r.NameA))
+	} else if d.moved(r) {
+		add("hold other tensors of A")
+	} else if r.Renamed() && r.Status != compare.Same && r.Status != compare.Agree && len(rows) == 1 {
+		add("A's %s", render.Escape(r.NameA))
+	}
+	if r.Holds >= 0 && len(rows) == 1 {
+		add("the same bytes as A's %s", render.Escape(d.a.At(r.Holds).Name))
+	} else if r.Holds >= 0 {
+		add("the same bytes as other tensors of A")
+	}
+	nan := uint64(0)
+	for _, r := range rows {
+		if r.Difference != nil {
+			nan += r.Difference.NaN
+		}
+	}
+	if nan > 0 {
+		add("%s NaN on one side", render.Grouped(nan))
+	}
+	if e, ok := r.Expected(); ok && rounding(r) == "" {
+		add("%s is expected to cost %.2g", r.DTypeB, e)
+	}
+	if len(r.Layout) > 0 && (d.verbose || r.Status != compare.DTypeChanged) {
+		add("%s undone", strings.Join(r.Layout, ", "))
+	}
+	return strings.Join(out, "; ")
+}
+
+// writeChanges writes what differs beside the tensors.
+func (d *difference) writeChanges(w io.Writer, s render.Style) error {
+	t := &render.Table{
+		Headings: render.Never,
+		Columns:  []render.Column{{Title: "WHAT"}, {Title: "KEY", Cut: render.CutMiddle}, {Title: "CHANGE", Cut: render.CutEnd}},
+		Rows: func(yield func([]render.Cell) bool) {
+			for _, list := range []struct {
+				what    string
+				changes []compare.Change
+			}{{"metadata", d.res.Metadata}, {"config", d.res.Config}} {
+				for _, c := range list.changes {
+					key := c.Key
+					if list.what == "config" && key == "" {
+						key = "config.json"
+					}
+					var change string
+					switch {
+					case !c.InB:
+						change = strings.TrimSpace("only A " + c.A)
+					case !c.InA:
+						change = strings.TrimSpace("only B " + c.B)
+					default:
+						change = c.A + " -> " + c.B
+					}
+					if !yield([]render.Cell{render.Text(list.what).In(render.Yellow), render.Text(key), render.Text(change)}) {
+						return
+					}
+				}
+			}
+		},
+	}
+	return t.Write(w, render.TableFormat, s)
+}
+
+// summary sums up in a line: "120 tensors renamed by 2 rules, 423 the same, 0
+// changed".
+func (d *difference) summary() string {
+	n := &d.counts
+	var out []string
+	add := func(count int, format string) {
+		out = append(out, fmt.Sprintf(format, render.Grouped(uint64(count))))
+	}
+	if n.Renamed > 0 {
+		out = append(out, fmt.Sprintf("%s renamed by %s", counted(n.Renamed, "tensor"), counted(n.Rules, "rule")))
+	}
+	same, agree := 0, 0
+	for i := range d.res.Rows {
+		r := &d.res.Rows[i]
+		if r.Renamed() {
+			continue
+		}
+		switch r.Status {
+		case compare.Same:
+			same++
+		case compare.Agree:
+			agree++
+		}
+	}
+	if d.options.headers || n.Agree > 0 {
+		add(agree, "%s agree in name, dtype and shape (values not read)")
+	} else {
+		add(same, "%s the same")
+		add(n.Changed, "%s changed")
+	}
+	for _, c := range []struct {
+		n      int
+		format string
+	}{
+		{n.DType, "%s of another dtype"},
+		{n.Shape, "%s of another shape"},
+		{n.OnlyA, "%s only in A"},
+		{n.OnlyB, "%s only in B"},
+		{n.Error, "%s not compared"},
+		{n.Metadata, "%s of the metadata"},
+		{n.Config, "%s of config.json"},
+	} {
+		if c.n > 0 {
+			add(c.n, c.format)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// A jsonDiffSide is one of the checkpoints.
+type jsonDiffSide struct {
+	Path    string            `json:"path"`
+	Format  checkpoint.Format `json:"format"`
+	Tensors int               `json:"tensors"`
+	// Convention is the one that names were mapped from or to, null without.
+	Convention *string `json:"convention"`
+}
+
+// A jsonDiffRule explains renamed tensors.
+type jsonDiffRule struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Tensors int    `json:"tensors"`
+	Proven  int    `json:"proven"`
+}
+
+// A jsonChange is an entry of metadata or configuration, null where there is
+// none.
+type jsonChange struct {
+	Key string  `json:"key"`
+	A   *string `json:"a"`
+	B   *string `json:"b"`
+}
+
+func jsonChanges(list []compare.Change) []jsonChange {
+	out := []jsonChange{}
+	for i := range list {
+		c := &list[i]
+		j := jsonChange{Key: c.Key}
+		if c.InA {
+			j.A = &c.A
+		}
+		if c.InB {
+			j.B = &c.B
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func (d *difference) writeJSON(w io.Writer) error {
+	doc := render.NewDocument(w)
+	side := func(c *checkpoint.Checkpoint, convention string) jsonDiffSide {
+		j := jsonDiffSide{Path: c.Path, Format: c.Format, Tensors: c.Len()}
+		if convention != "" {
+			j.Convention = &convention
+		}
+		return j
+	}
+	doc.Field("a", side(d.a, d.res.From))
+	doc.Field("b", side(d.b, d.res.To))
+	doc.Field("headers_only", d.options.headers)
+	doc.Field("summary", d.counts)
+	rules := []jsonDiffRule{}
+	for _, r := range d.res.Rules {
+		rules = append(rules, jsonDiffRule(r))
+	}
+	render.List(doc, "rules", rules)
+	if d.res.MetadataCompared {
+		render.List(doc, "metadata", jsonChanges(d.res.Metadata))
+		render.List(doc, "config", jsonChanges(d.res.Config))
+	} else {
+		doc.Field("metadata", nil)
+		doc.Field("config", nil)
+	}
+	doc.Rows("tensors", d.table(d.programRows()))
+	return doc.Close()
+}
+
+// programRows are the rows for programs: those that differ, with -v all.
+func (d *difference) programRows() []*compare.Row {
+	var out []*compare.Row
+	for i := range d.res.Rows {
+		if r := &d.res.Rows[i]; d.verbose || interesting(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// table has a row a tensor.
+func (d *difference) table(rows []*compare.Row) *render.Table {
+	keys := []string{
+		"status", "moved", "paired_by", "name_a", "name_b", "dtype_a", "dtype_b", "shape_a", "shape_b", "layout",
+		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "first_byte", "same_bytes_as", "error",
+	}
+	columns := make([]render.Column, len(keys))
+	for i, k := range keys {
+		columns[i].Key = k
+	}
+	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
+		for _, r := range rows {
+			null := render.Null()
+			row := []render.Cell{
+				render.Text(strings.ReplaceAll(string(r.Status), "-", "_")),
+				render.Bool(d.moved(r)),
+				textOrNull(string(r.By)),
+				textOrNull(r.NameA),
+				textOrNull(r.NameB),
+				textOrNull(r.DTypeA),
+				textOrNull(r.DTypeB),
+				render.Shape(r.ShapeA),
+				render.Shape(r.ShapeB),
+				textOrNull(strings.Join(r.Layout, ", ")),
+				null, null, null, null, null, null, null, null, null, null,
+				errorCell(r.Err),
+			}
+			if f := r.Difference; f != nil {
+				row[10], row[11], row[12] = render.Float(f.MaxAbs), render.Uint(f.MaxAt), render.Float(f.RelRMS)
+				row[13], row[14], row[15] = number(f.Cosine, false), render.Uint(f.Differ), render.Uint(f.NaN)
+				switch {
+				case f.Differ == 0:
+					row[16] = render.Text("equal")
+				case f.BRoundsA:
+					row[16] = render.Text("b")
+				case f.ARoundsB:
+					row[16] = render.Text("a")
+				}
+			}
+			if e, ok := r.Expected(); ok {
+				row[17] = render.Float(e)
+			}
+			if r.First >= 0 {
+				row[18] = render.Int(r.First)
+			}
+			if r.Holds >= 0 {
+				row[19] = render.Text(d.a.At(r.Holds).Name)
+			}
+			if !yield(row) {
+				return
+			}
+		}
+	}}
+}

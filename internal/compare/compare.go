@@ -1,0 +1,433 @@
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// Options say how two checkpoints are compared. The zero value compares all that
+// both have, values included, under the names that both have.
+type Options struct {
+	// Headers compares names, dtypes and shapes, and reads no values.
+	Headers bool
+	// Map is applied to A's names first; nil is none.
+	Map *rename.Map
+	// Auto maps A's names to B's convention, and undoes what the two conventions
+	// do to the bytes.
+	Auto bool
+	// Chosen says which tensors are compared, by a name in either checkpoint; nil
+	// is all.
+	Chosen func(name string) bool
+	// WeightsOnly leaves metadata and configuration out.
+	WeightsOnly bool
+	Workers     int // 0 stands for one a processor
+	// Stage is told when a stage of reading begins and how many bytes it may
+	// read, and returns what is told how many more were read, from several
+	// goroutines. It may be nil, and return nil.
+	Stage func(what string, bytes int64) func(n int64)
+}
+
+// A Status is what became of a tensor.
+type Status string
+
+const (
+	// Same tensors have the same dtype, shape and numbers.
+	Same Status = "same"
+	// Agree tensors have the same dtype and shape; their values were not read.
+	Agree Status = "agree"
+	// Changed tensors have the same dtype and shape, and other numbers.
+	Changed Status = "changed"
+	// DTypeChanged tensors have the same shape and another dtype.
+	DTypeChanged Status = "dtype"
+	// ShapeChanged tensors have another shape.
+	ShapeChanged Status = "shape"
+	// OnlyA and OnlyB tensors are in one of the checkpoints.
+	OnlyA Status = "only-a"
+	OnlyB Status = "only-b"
+	// Unread tensors could not be compared; Err says why.
+	Unread Status = "error"
+)
+
+// An Evidence says why two tensors are taken for the same one.
+type Evidence string
+
+const (
+	ByName     Evidence = "name"
+	ByContent  Evidence = "content"  // the same bytes
+	ByRole     Evidence = "role"     // the same role in the conventions of both
+	ByPrefix   Evidence = "prefix"   // the same name and shape but for a prefix
+	ByTemplate Evidence = "template" // the only template with such numbers and shapes
+)
+
+// A Row is a tensor of A, of B, or of both.
+type Row struct {
+	Status Status
+	By     Evidence // "" for one of a single checkpoint
+	// A and B are indices in the checkpoints, -1 where there is none. Sources
+	// are all the tensors of A that this one is made of, where there are several.
+	A, B    int
+	Sources []int
+	// NameA is A's own name, Mapped the one that the map or the conversion gave
+	// it, NameB the name in B; "" where there is none.
+	NameA, Mapped, NameB string
+	DTypeA, DTypeB       string
+	ShapeA, ShapeB       []uint64
+	// Layout says what was undone to A's bytes before they were compared.
+	Layout []string
+	// First is the first byte that differs, -1 when that is unknown or none.
+	First int64
+	// Difference is how the numbers differ; nil when they were not compared.
+	Difference *values.Difference
+	// Holds is the tensor of A whose bytes B's tensor has, where that is not the
+	// one it is compared with: an index, or -1.
+	Holds int
+	Err   error
+}
+
+// Renamed reports whether both checkpoints have the tensor under different
+// names, after the map.
+func (r *Row) Renamed() bool { return r.A >= 0 && r.B >= 0 && r.Mapped != r.NameB }
+
+// Expected returns the relative error that B's dtype is expected to cost, and
+// false when it is not known or the dtypes are the same.
+func (r *Row) Expected() (float64, bool) {
+	if r.Status != DTypeChanged {
+		return 0, false
+	}
+	return ExpectedError(r.DTypeB)
+}
+
+// A Result is how two checkpoints differ.
+type Result struct {
+	// Rows are in the order of A's tensors, then those that only B has.
+	Rows []Row
+	// Rules explain the renamed tensors, most first. They are in Map too.
+	Rules []Rule
+	Map   *rename.Map
+	// Metadata and Config are what differs beside the tensors.
+	Metadata, Config []Change
+	// MetadataCompared is false where the formats have nothing in common.
+	MetadataCompared bool
+	// From and To are the conventions of the conversion that Auto found.
+	From, To string
+	// Notes say what the comparison rests on.
+	Notes []string
+}
+
+// Differs reports whether anything differs.
+func (r *Result) Differs() bool {
+	if len(r.Metadata)+len(r.Config) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.Rows, func(row Row) bool {
+		return row.Status != Same && row.Status != Agree || row.Renamed()
+	})
+}
+
+// Compare compares two checkpoints. What is wrong with one tensor is in its row;
+// an error means that there is no comparison: the map or conversion does not
+// apply, or ctx is done.
+func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Result, error) {
+	c := &comparison{opt: opt, a: a, b: b, out: &Result{}}
+	if err := c.take(); err != nil {
+		return nil, err
+	}
+	c.pairByName()
+	if !opt.Headers {
+		if err := c.readEqual(ctx); err != nil {
+			return nil, err
+		}
+		if err := c.pairByContent(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c.pairByRole()
+	c.pairByPrefix()
+	c.pairByTemplate()
+	if !opt.Headers {
+		if err := c.readFigures(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c.rows()
+	c.explain()
+	if !opt.WeightsOnly {
+		c.documents()
+	}
+	return c.out, nil
+}
+
+// A tensor is one of either side, as it is compared.
+type tensor struct {
+	index   int   // in the checkpoint
+	sources []int // of a conversion that takes several
+	own     string
+	name    string // after the map or conversion
+	dtype   string
+	shape   []uint64
+	layout  []string
+	section values.Section
+	// build makes the section where that takes memory; nil where it is there.
+	build func(context.Context) (values.Section, error)
+	err   error // why there is no section
+	pair  *pair
+}
+
+// A pair is two tensors taken for the same one.
+type pair struct {
+	a, b   *tensor
+	by     Evidence
+	status Status // "" while it is not known
+	first  int64
+	diff   *values.Difference
+	holds  int
+	err    error
+}
+
+type comparison struct {
+	opt    Options
+	a, b   *checkpoint.Checkpoint
+	as, bs []*tensor
+	out    *Result
+}
+
+func (c *comparison) stage(what string, bytes int64) func(int64) {
+	if c.opt.Stage == nil {
+		return nil
+	}
+	return c.opt.Stage(what, bytes)
+}
+
+// take lists the tensors of both sides, A's under their new names.
+func (c *comparison) take() error {
+	c.as, c.bs = list(c.a), list(c.b)
+	switch {
+	case c.opt.Auto && c.opt.Map != nil:
+		return errors.New("a map and a conversion cannot both be applied")
+	case c.opt.Auto:
+		if err := c.convert(); err != nil {
+			return err
+		}
+	case c.opt.Map != nil:
+		if err := c.mapNames(); err != nil {
+			return err
+		}
+	}
+	if chosen := c.opt.Chosen; chosen != nil {
+		drop := func(t *tensor) bool { return !chosen(t.own) && !chosen(t.name) }
+		c.as, c.bs = slices.DeleteFunc(c.as, drop), slices.DeleteFunc(c.bs, drop)
+	}
+	return nil
+}
+
+func list(c *checkpoint.Checkpoint) []*tensor {
+	out := make([]*tensor, c.Len())
+	all := make([]tensor, c.Len())
+	for i, t := range c.All() {
+		one := &all[i]
+		*one = tensor{index: i, own: t.Name, name: t.Name, dtype: t.DType, shape: t.Shape}
+		one.section, one.err = Section(c, i)
+		out[i] = one
+	}
+	return out
+}
+
+// mapNames gives A's tensors their new names, and leaves out what the map drops.
+func (c *comparison) mapNames() error {
+	names := make([]string, len(c.as))
+	for i, t := range c.as {
+		names[i] = t.name
+	}
+	// Names are only compared: the limits of a format do not matter.
+	plan := rename.NewPlan(c.opt.Map, names, rename.Limits{})
+	if err := plan.Err(); err != nil {
+		return err
+	}
+	kept := c.as[:0]
+	for i, row := range plan.Rows {
+		if row.Action == rename.Drop {
+			c.out.Notes = append(c.out.Notes, fmt.Sprintf("the map drops %q: %s", row.From, row.Reason))
+			continue
+		}
+		c.as[i].name = row.To
+		kept = append(kept, c.as[i])
+	}
+	c.as = kept
+	return nil
+}
+
+func (c *comparison) link(a, b *tensor, by Evidence) *pair {
+	p := &pair{a: a, b: b, by: by, first: -1, holds: -1}
+	switch {
+	case a.shape == nil || b.shape == nil:
+		p.status = Agree // of the names of an index there is nothing more to say
+	case !slices.Equal(a.shape, b.shape):
+		p.status = ShapeChanged
+	case a.dtype != b.dtype:
+		p.status = DTypeChanged
+	case c.opt.Headers:
+		p.status = Agree
+	}
+	a.pair, b.pair = p, p
+	return p
+}
+
+func (c *comparison) pairByName() {
+	byName := make(map[string][]*tensor, len(c.bs))
+	for _, t := range c.bs {
+		byName[t.name] = append(byName[t.name], t)
+	}
+	for _, t := range c.as {
+		if free := byName[t.name]; len(free) > 0 {
+			byName[t.name] = free[1:]
+			c.link(t, free[0], ByName)
+		}
+	}
+}
+
+// comparable reports whether the bytes of both can be compared as they are, and
+// sets the pair's error where one of them has none.
+func (p *pair) comparable() bool {
+	if p.err == nil {
+		p.err = errors.Join(p.a.err, p.b.err)
+	}
+	return p.err == nil
+}
+
+// readEqual finds the pairs of equal bytes.
+func (c *comparison) readEqual(ctx context.Context) error {
+	var (
+		pairs []values.Pair
+		of    []*pair
+		total int64
+	)
+	for _, t := range c.as {
+		p := t.pair
+		if p == nil || p.status != "" || !p.comparable() || t.build != nil {
+			continue
+		}
+		pairs = append(pairs, values.Pair{A: t.section, B: p.b.section})
+		of = append(of, p)
+		total = addBytes(total, t.section.Data.Size(), p.b.section.Data.Size())
+	}
+	opt := values.PairOptions{Workers: c.opt.Workers, Progress: c.stage("compare", total)}
+	return values.RunPairs(ctx, pairs, opt, func(i int, r *values.Comparison) error {
+		of[i].setComparison(r)
+		return nil
+	})
+}
+
+func addBytes(total int64, more ...int64) int64 {
+	for _, n := range more {
+		if total += n; total < 0 {
+			return math.MaxInt64
+		}
+	}
+	return total
+}
+
+func (p *pair) setComparison(r *values.Comparison) {
+	switch {
+	case r.Err != nil:
+		p.err = r.Err
+	case r.Equal:
+		p.status = Same
+	}
+	p.first = r.First
+	if r.Difference == nil {
+		return
+	}
+	p.diff = r.Difference
+	if p.status == "" && r.Difference.Differ == 0 {
+		p.status = Same
+	}
+}
+
+// readFigures finds how the numbers of the pairs differ that are not the same.
+func (c *comparison) readFigures(ctx context.Context) error {
+	var (
+		pairs []values.Pair
+		of    []*pair
+		built []*pair
+		total int64
+	)
+	for _, t := range c.as {
+		p := t.pair
+		if p == nil || p.status != "" && p.status != DTypeChanged || !p.comparable() {
+			continue
+		}
+		if t.build != nil {
+			built = append(built, p)
+			total = addBytes(total, p.b.section.Data.Size())
+			continue
+		}
+		if t.section.Type == nil || p.b.section.Type == nil {
+			if p.status == DTypeChanged {
+				p.err = fmt.Errorf("tensor %q: %s and %s: this version does not know the numbers of both", p.b.name, t.dtype, p.b.dtype)
+			}
+			continue
+		}
+		pairs = append(pairs, values.Pair{A: t.section, B: p.b.section})
+		of = append(of, p)
+		total = addBytes(total, t.section.Data.Size(), p.b.section.Data.Size())
+	}
+	opt := values.PairOptions{Workers: c.opt.Workers, Values: true, Progress: c.stage("measure", total)}
+	err := values.RunPairs(ctx, pairs, opt, func(i int, r *values.Comparison) error {
+		of[i].setComparison(r)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// What is made in memory is made one at a time.
+	for _, p := range built {
+		s, err := p.a.build(ctx)
+		if err == nil && p.b.section.Type == nil {
+			err = fmt.Errorf("tensor %q: this version does not know the numbers of %s", p.b.name, p.b.dtype)
+		}
+		if err != nil {
+			p.err = err
+			continue
+		}
+		err = values.RunPairs(ctx, []values.Pair{{A: s, B: p.b.section}}, opt, func(_ int, r *values.Comparison) error {
+			p.setComparison(r)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rows puts the answer together.
+func (c *comparison) rows() {
+	for _, t := range c.as {
+		row := Row{Status: OnlyA, A: t.index, B: -1, NameA: t.own, Mapped: t.name, DTypeA: t.dtype, ShapeA: t.shape, First: -1, Holds: -1}
+		row.Sources = t.sources
+		if p := t.pair; p != nil {
+			row.Status, row.By, row.B, row.NameB = p.status, p.by, p.b.index, p.b.name
+			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
+			row.Layout, row.First, row.Difference, row.Holds, row.Err = t.layout, p.first, p.diff, p.holds, p.err
+			switch {
+			case row.Err != nil:
+				row.Status = Unread
+			case row.Status == "":
+				row.Status = Changed
+			}
+		}
+		c.out.Rows = append(c.out.Rows, row)
+	}
+	for _, t := range c.bs {
+		if t.pair == nil {
+			c.out.Rows = append(c.out.Rows, Row{Status: OnlyB, A: -1, B: t.index, NameB: t.name, DTypeB: t.dtype, ShapeB: t.shape, First: -1, Holds: -1})
+		}
+	}
+}

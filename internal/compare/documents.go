@@ -1,0 +1,195 @@
+package compare
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strconv"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+)
+
+// A Change is an entry of the metadata or of config.json that differs.
+type Change struct {
+	// Key is the metadata key, or the JSON Pointer in config.json; "" for all of
+	// the document.
+	Key string
+	// A and B are the values as text, long ones cut; "" where there is none.
+	A, B     string
+	InA, InB bool
+}
+
+// documents compares what stands beside the tensors.
+func (c *comparison) documents() {
+	if c.a.Format != c.b.Format {
+		return
+	}
+	c.out.MetadataCompared = true
+	c.metadata()
+	c.config()
+}
+
+// metadata compares key by key. A key that files of a set disagree on counts once
+// for each file.
+func (c *comparison) metadata() {
+	type key struct {
+		key string
+		nth int
+	}
+	count := make(map[string]int)
+	inB := make(map[key]checkpoint.MetaKV)
+	var orderB []key
+	for _, kv := range c.b.Metadata() {
+		k := key{kv.Key, count[kv.Key]}
+		count[kv.Key]++
+		inB[k] = kv
+		orderB = append(orderB, k)
+	}
+	clear(count)
+	inA := make(map[key]bool)
+	for _, kv := range c.a.Metadata() {
+		k := key{kv.Key, count[kv.Key]}
+		count[kv.Key]++
+		inA[k] = true
+		other, ok := inB[k]
+		switch {
+		case !ok:
+			c.out.Metadata = append(c.out.Metadata, Change{Key: kv.Key, InA: true, A: metaText(kv)})
+		case !equalMeta(kv, other):
+			c.out.Metadata = append(c.out.Metadata, Change{Key: kv.Key, InA: true, InB: true, A: metaText(kv), B: metaText(other)})
+		}
+	}
+	for _, k := range orderB {
+		if !inA[k] {
+			c.out.Metadata = append(c.out.Metadata, Change{Key: k.key, InB: true, B: metaText(inB[k])})
+		}
+	}
+}
+
+func equalMeta(a, b checkpoint.MetaKV) bool {
+	if a.Value == nil || b.Value == nil {
+		return a.Value == b.Value && a.Text == b.Text
+	}
+	return equalValue(*a.Value, *b.Value)
+}
+
+// equalValue compares two values of any byte order and version.
+func equalValue(a, b gguf.Value) bool {
+	if a.Type() != b.Type() {
+		return false
+	}
+	x, ok := a.Array()
+	if !ok {
+		return scalarText(a) == scalarText(b)
+	}
+	y, _ := b.Array()
+	if x.Type() != y.Type() || x.Len() != y.Len() {
+		return false
+	}
+	next, stop := iter.Pull2(y.All())
+	defer stop()
+	for _, v := range x.All() {
+		if _, w, ok := next(); !ok || !equalValue(v, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// longText is where the text of a value is cut.
+const longText = 200
+
+func metaText(kv checkpoint.MetaKV) string {
+	if kv.Value == nil {
+		return cutText(kv.Text)
+	}
+	if a, ok := kv.Value.Array(); ok {
+		return fmt.Sprintf("%d × %v", a.Len(), a.Type())
+	}
+	return cutText(scalarText(*kv.Value))
+}
+
+func cutText(s string) string {
+	if len(s) <= longText {
+		return s
+	}
+	return s[:longText] + fmt.Sprintf("… (%d bytes)", len(s))
+}
+
+func scalarText(v gguf.Value) string {
+	if s, ok := v.Text(); ok {
+		return s
+	}
+	if b, ok := v.Bool(); ok {
+		return strconv.FormatBool(b)
+	}
+	if n, ok := v.Uint(); ok {
+		return strconv.FormatUint(n, 10)
+	}
+	if n, ok := v.Int(); ok {
+		return strconv.FormatInt(n, 10)
+	}
+	if f, ok := v.Float(); ok {
+		return strconv.FormatFloat(f, 'g', -1, 64)
+	}
+	return v.Type().String()
+}
+
+// config compares config.json, member by member.
+func (c *comparison) config() {
+	a, b := c.a.Config, c.b.Config
+	switch {
+	case a == nil && b == nil:
+	case b == nil:
+		c.out.Config = append(c.out.Config, Change{InA: true})
+	case a == nil:
+		c.out.Config = append(c.out.Config, Change{InB: true})
+	default:
+		x, _ := a.Find()
+		y, _ := b.Find()
+		c.configValue(x, y)
+	}
+}
+
+func (c *comparison) configValue(a, b checkpoint.ConfigValue) {
+	if a.Kind() == "object" && b.Kind() == "object" {
+		inA, inB := members(a), members(b)
+		for name, v := range a.Members() {
+			if w, ok := inB[name]; ok {
+				c.configValue(v, w)
+			} else {
+				c.out.Config = append(c.out.Config, Change{Key: v.Pointer(), InA: true, A: configText(v)})
+			}
+		}
+		for name, w := range b.Members() {
+			if _, ok := inA[name]; !ok {
+				c.out.Config = append(c.out.Config, Change{Key: w.Pointer(), InB: true, B: configText(w)})
+			}
+		}
+		return
+	}
+	if x, y := compact(a), compact(b); x != y {
+		c.out.Config = append(c.out.Config, Change{Key: a.Pointer(), InA: true, InB: true, A: cutText(x), B: cutText(y)})
+	}
+}
+
+func members(v checkpoint.ConfigValue) map[string]checkpoint.ConfigValue {
+	out := make(map[string]checkpoint.ConfigValue)
+	for name, m := range v.Members() {
+		out[name] = m
+	}
+	return out
+}
+
+func configText(v checkpoint.ConfigValue) string { return cutText(compact(v)) }
+
+// compact is the text of a value without its spacing.
+func compact(v checkpoint.ConfigValue) string {
+	var b bytes.Buffer
+	if json.Compact(&b, v.Raw()) != nil {
+		return string(v.Raw()) // NaN, as Python writes it
+	}
+	return b.String()
+}

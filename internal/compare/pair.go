@@ -1,0 +1,412 @@
+package compare
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// A content is what tensors with the same bytes have in common.
+type content struct {
+	kind   string // dtype, byte order and shape
+	digest [sha256.Size]byte
+}
+
+// prefixBytes is how much of a tensor is read before all of it is: enough to
+// tell trained tensors apart.
+const prefixBytes = 64 << 10
+
+func (t *tensor) kind() string {
+	return fmt.Sprint(t.dtype, t.section.BigEndian, t.shape, t.section.Data.Size())
+}
+
+// pairByContent finds tensors with the bytes of one that has another name. Each
+// is read to its end only when its beginning has a counterpart.
+func (c *comparison) pairByContent(ctx context.Context) error {
+	groups := make(map[content]*group)
+	add := func(t *tensor, b bool, k content) {
+		g := groups[k]
+		if g == nil {
+			g = &group{}
+			groups[k] = g
+		}
+		if b {
+			g.bs = append(g.bs, t)
+		} else {
+			g.as = append(g.as, t)
+		}
+	}
+	// What is the same under its own name needs no other; but A's may be what a
+	// changed tensor of B was copied from.
+	for _, t := range c.as {
+		if t.err == nil && t.build == nil && t.section.Data.Size() > 0 {
+			add(t, false, content{kind: t.kind()})
+		}
+	}
+	for _, t := range c.bs {
+		if t.err == nil && t.section.Data.Size() > 0 && (t.pair == nil || t.pair.status != Same) {
+			add(t, true, content{kind: t.kind()})
+		}
+	}
+	for _, stage := range []struct {
+		what string
+		most int64
+	}{{"match", prefixBytes}, {"match", 1<<63 - 1}} {
+		var (
+			sections []values.Section
+			of       []*tensor
+			sideB    []bool
+			total    int64
+		)
+		next := make(map[content]*group)
+		for k, g := range groups {
+			if !g.useful() {
+				continue
+			}
+			for side, list := range [][]*tensor{g.as, g.bs} {
+				for _, t := range list {
+					n := t.section.Data.Size()
+					if n <= prefixBytes && stage.most > prefixBytes {
+						// It was read to its end already.
+						if next[k] == nil {
+							next[k] = &group{}
+						}
+						if side == 1 {
+							next[k].bs = append(next[k].bs, t)
+						} else {
+							next[k].as = append(next[k].as, t)
+						}
+						continue
+					}
+					n = min(n, stage.most)
+					sections = append(sections, values.Section{Name: t.own, Data: io.NewSectionReader(t.section.Data, 0, n)})
+					of, sideB = append(of, t), append(sideB, side == 1)
+					total = addBytes(total, n)
+				}
+			}
+		}
+		groups = next
+		opt := values.Options{Workers: c.opt.Workers, SHA256: true, Progress: c.stage(stage.what, total)}
+		err := values.Run(ctx, sections, opt, func(i int, r *values.Result) error {
+			if r.Err != nil {
+				of[i].err = r.Err
+				return nil
+			}
+			add(of[i], sideB[i], content{of[i].kind(), r.SHA256})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.match(groups)
+	return nil
+}
+
+// A group is the tensors of both sides that may have the same bytes.
+type group struct{ as, bs []*tensor }
+
+// useful reports whether a pair by content may come of it.
+func (g *group) useful() bool {
+	if len(g.as) == 0 || len(g.bs) == 0 {
+		return false
+	}
+	// A single pair that is known to differ is not the same tensor twice.
+	return len(g.as) > 1 || len(g.bs) > 1 || g.as[0].pair == nil || g.as[0].pair.b != g.bs[0]
+}
+
+// match pairs the tensors of groups that have the same bytes.
+func (c *comparison) match(groups map[content]*group) {
+	place := make(map[*tensor]int, len(c.as)+len(c.bs))
+	for i, t := range c.as {
+		place[t] = i
+	}
+	for i, t := range c.bs {
+		place[t] = i
+	}
+	inOrder := func(x, y *tensor) int { return place[x] - place[y] }
+	var list []*group
+	for _, g := range groups {
+		if len(g.as) > 0 && len(g.bs) > 0 {
+			slices.SortFunc(g.as, inOrder)
+			slices.SortFunc(g.bs, inOrder)
+			list = append(list, g)
+		}
+	}
+	slices.SortFunc(list, func(x, y *group) int { return inOrder(x.bs[0], y.bs[0]) })
+
+	// The unmistakable first: what they teach about names decides over tensors of
+	// which several have the same bytes, such as new norms.
+	m := matching{from: make(map[*tensor]*tensor), to: make(map[*tensor]*tensor), templates: make(map[[2]string]int)}
+	for _, g := range list {
+		if len(g.as) == 1 && len(g.bs) == 1 && g.as[0].free() {
+			m.put(g.as[0], g.bs[0])
+		}
+	}
+	for _, g := range list {
+		if len(g.as) > 1 || len(g.bs) > 1 {
+			m.settle(g)
+		}
+	}
+	m.close()
+	for _, t := range c.as {
+		b, ok := m.to[t]
+		if !ok {
+			continue
+		}
+		p := c.link(t, b, ByContent)
+		p.status = Same
+	}
+	// What has the bytes of another tensor, and is not paired with it, says so.
+	for _, g := range list {
+		for _, b := range g.bs {
+			if b.pair != nil && b.pair.status != Same && b.pair.holds < 0 {
+				b.pair.holds = g.as[0].index
+			}
+		}
+	}
+}
+
+// free reports whether the tensor is not known to be the same under its name.
+func (t *tensor) free() bool { return t.pair == nil || t.pair.status != Same }
+
+// A matching is pairs by content that are being found.
+type matching struct {
+	from, to  map[*tensor]*tensor // by B's tensor, by A's
+	templates map[[2]string]int
+}
+
+func (m *matching) put(a, b *tensor) {
+	m.to[a], m.from[b] = b, a
+	m.templates[[2]string{rename.Normal(a.name), rename.Normal(b.name)}]++
+}
+
+// manyPairs bounds the pairs that are weighed against each other.
+const manyPairs = 1 << 20
+
+// settle pairs tensors that all have the same bytes: those whose names are most
+// alike.
+func (m *matching) settle(g *group) {
+	var as []*tensor
+	for _, a := range g.as {
+		if a.free() {
+			as = append(as, a)
+		}
+	}
+	bs := slices.Clone(g.bs)
+	weigh := len(as) <= manyPairs/max(len(bs), 1)
+	for _, a := range as {
+		if len(bs) == 0 {
+			return
+		}
+		best, most := 0, -1
+		for i, b := range bs {
+			if !weigh {
+				break
+			}
+			if w := m.likeness(a, b); w > most {
+				best, most = i, w
+			}
+		}
+		m.put(a, bs[best])
+		bs = slices.Delete(bs, best, best+1)
+	}
+}
+
+// likeness weighs how alike two names are: a template that others have taken, the
+// same numbers, the same last segments.
+func (m *matching) likeness(a, b *tensor) int {
+	w := 0
+	if m.templates[[2]string{rename.Normal(a.name), rename.Normal(b.name)}] > 0 {
+		w += 200
+	}
+	if slices.Equal(numbers(a.name), numbers(b.name)) {
+		w += 100
+	}
+	x, y := strings.Split(a.name, "."), strings.Split(b.name, ".")
+	for i := 1; i <= min(len(x), len(y)) && x[len(x)-i] == y[len(y)-i]; i++ {
+		w++
+	}
+	return w
+}
+
+// numbers returns the segments of a name that are numbers: of the layer, the
+// expert.
+func numbers(name string) []string {
+	var out []string
+	for s := range strings.SplitSeq(name, ".") {
+		if s != "" && strings.Trim(s, "0123456789") == "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// close takes back the pairs that would leave a tensor without the partner that
+// it has by name, unless that partner's place is taken over in turn: tensors
+// that have changed places all round are told as moved, and one that was copied
+// over another as changed.
+func (m *matching) close() {
+	for again := true; again; {
+		again = false
+		for a, b := range m.to {
+			leavesB := a.pair != nil && m.from[a.pair.b] == nil
+			leavesA := b.pair != nil && m.to[b.pair.a] == nil
+			if leavesA || leavesB {
+				delete(m.to, a)
+				delete(m.from, b)
+				again = true
+			}
+		}
+	}
+}
+
+// named lists tensors as package convention wants them.
+func named(list []*tensor) func(yield func(convention.Named) bool) {
+	return func(yield func(convention.Named) bool) {
+		for _, t := range list {
+			if !yield(convention.Named{Name: t.name, DType: t.dtype, Shape: t.shape}) {
+				return
+			}
+		}
+	}
+}
+
+// loose returns the tensors without a partner.
+func loose(list []*tensor) []*tensor {
+	var out []*tensor
+	for _, t := range list {
+		if t.pair == nil {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// pairByRole pairs what is left and has the same role in both.
+func (c *comparison) pairByRole() {
+	as, bs := loose(c.as), loose(c.bs)
+	if len(as) == 0 || len(bs) == 0 {
+		return
+	}
+	roles := func(list []*tensor, all []*tensor, of *checkpoint.Checkpoint) map[string]*tensor {
+		r, err := convention.Identify(named(all), configOf(of))
+		if err != nil {
+			return nil
+		}
+		conv, ok := convention.Lookup(r.Convention)
+		if !ok {
+			return nil
+		}
+		out := make(map[string]*tensor)
+		for _, t := range list {
+			if id, ok := conv.Parse(t.name); ok {
+				out[id.String()] = t
+			}
+		}
+		return out
+	}
+	inA := roles(as, c.as, c.a)
+	if len(inA) == 0 {
+		return
+	}
+	inB := roles(bs, c.bs, c.b)
+	for id, b := range inB {
+		if a := inA[id]; a != nil {
+			c.link(a, b, ByRole)
+		}
+	}
+}
+
+// pairByPrefix pairs what is left and has the same name and shape but for a prefix
+// on one side, if only one tensor does.
+func (c *comparison) pairByPrefix() {
+	as, bs := loose(c.as), loose(c.bs)
+	if len(as) == 0 || len(bs) == 0 {
+		return
+	}
+	// A tensor that could be paired with two is paired with none.
+	found := make(map[*tensor]*tensor)
+	spoilt := make(map[*tensor]bool)
+	put := func(a, b *tensor) {
+		if !slices.Equal(a.shape, b.shape) {
+			return
+		}
+		for _, t := range []*tensor{a, b} {
+			spoilt[t] = spoilt[t] || found[t] != nil
+		}
+		found[a], found[b] = b, a
+	}
+	search := func(long, short []*tensor, put func(long, short *tensor)) {
+		byName := make(map[string]*tensor, len(short))
+		for _, t := range short {
+			byName[t.name] = t
+		}
+		for _, t := range long {
+			rest := t.name
+			for {
+				_, after, ok := strings.Cut(rest, ".")
+				if !ok {
+					break
+				}
+				rest = after
+				if s := byName[rest]; s != nil {
+					put(t, s)
+				}
+			}
+		}
+	}
+	search(as, bs, put)
+	search(bs, as, func(b, a *tensor) { put(a, b) })
+	for _, a := range as {
+		if b := found[a]; b != nil && !spoilt[a] && !spoilt[b] {
+			c.link(a, b, ByPrefix)
+		}
+	}
+}
+
+// pairByTemplate pairs templates that have the same numbers and shapes, where
+// there is one of them on either side.
+func (c *comparison) pairByTemplate() {
+	as, bs := loose(c.as), loose(c.bs)
+	if len(as) == 0 || len(bs) == 0 {
+		return
+	}
+	inA, inB := templates(as), templates(bs)
+	for signature, a := range inA {
+		b := inB[signature]
+		if len(a) != 1 || len(b) != 1 {
+			continue
+		}
+		for i := range a[0] {
+			c.link(a[0][i], b[0][i], ByTemplate)
+		}
+	}
+}
+
+// templates groups tensors by template, each sorted by its numbers, and the
+// templates by the numbers and shapes of their tensors.
+func templates(list []*tensor) map[string][][]*tensor {
+	byTemplate := make(map[string][]*tensor)
+	for _, t := range list {
+		byTemplate[rename.Normal(t.name)] = append(byTemplate[rename.Normal(t.name)], t)
+	}
+	out := make(map[string][][]*tensor)
+	for _, group := range byTemplate {
+		slices.SortStableFunc(group, func(x, y *tensor) int { return slices.Compare(numbers(x.name), numbers(y.name)) })
+		var b strings.Builder
+		for _, t := range group {
+			fmt.Fprint(&b, numbers(t.name), t.shape, "\n")
+		}
+		out[b.String()] = append(out[b.String()], group)
+	}
+	return out
+}

@@ -1,0 +1,375 @@
+package compare
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// A Rule is one of the rules that explain the renamed tensors.
+type Rule struct {
+	From, To string
+	// Tensors counts the tensors that the rule renames, and Proven those of them
+	// that are the same in both checkpoints.
+	Tensors, Proven int
+}
+
+// A renaming is a tensor's two names.
+type renaming struct {
+	from, to string
+	proven   bool
+}
+
+// explain finds the rules that take A's names to B's. It promises nothing that
+// it has not tried: the map is applied to the names of A, and what it gets wrong
+// is told name by name.
+func (c *comparison) explain() {
+	var renamed []renaming
+	want := make(map[string]string, len(c.as)) // of A's names that B has
+	names := make([]string, 0, len(c.as))
+	for _, t := range c.as {
+		names = append(names, t.name)
+		if t.pair == nil {
+			continue
+		}
+		want[t.name] = t.pair.b.name
+		if t.name != t.pair.b.name {
+			renamed = append(renamed, renaming{t.name, t.pair.b.name, t.pair.status == Same && t.pair.err == nil})
+		}
+	}
+	if len(renamed) == 0 {
+		return
+	}
+	d := derivation{names: names, want: want}
+	d.derive(renamed)
+	proven := make(map[string]bool, len(renamed))
+	for _, r := range renamed {
+		proven[r.from] = r.proven
+	}
+	plan := rename.NewPlan(d.rules(), names, rename.Limits{})
+	rules := make([]Rule, len(plan.Map.Rules))
+	for i := range plan.Map.Rules {
+		r := &plan.Map.Rules[i]
+		rules[i] = Rule{From: r.From[0].String(), To: r.To[0].String()}
+	}
+	for _, row := range plan.Rows {
+		if row.Rule >= 0 && row.From != row.To {
+			rules[row.Rule].Tensors++
+			if proven[row.From] {
+				rules[row.Rule].Proven++
+			}
+		}
+	}
+	c.out.Map = plan.Map
+	c.out.Rules = rules
+}
+
+// A derivation is rules that are being found.
+type derivation struct {
+	names []string
+	want  map[string]string
+	parts []*part
+}
+
+// A part is some renamings and the one rule that may stand for them.
+type part struct {
+	members []renaming
+	rule    *rename.Rule // nil: name by name
+	// within are the parts that the rule takes the place of.
+	within []*part
+}
+
+func (d *derivation) derive(renamed []renaming) {
+	byTemplate := make(map[[2]string]*part)
+	for _, r := range renamed {
+		k := [2]string{rename.Normal(r.from), rename.Normal(r.to)}
+		p := byTemplate[k]
+		if p == nil {
+			p = &part{}
+			byTemplate[k] = p
+			d.parts = append(d.parts, p)
+		}
+		p.members = append(p.members, r)
+	}
+	for _, p := range d.parts {
+		p.rule = templateRule(p.members)
+	}
+	d.joinPrefixes()
+	d.verify()
+}
+
+// joinPrefixes puts one rule in the place of templates that only take another
+// prefix, such as "model." for "language_model.model.".
+func (d *derivation) joinPrefixes() {
+	type change struct{ from, to string }
+	byChange := make(map[change]*part)
+	var order []change
+	of := make(map[*part]change)
+	for _, p := range d.parts {
+		from, to := prefixes(p.members[0].from, p.members[0].to)
+		if len(numbers(from)) > 0 || len(numbers(to)) > 0 {
+			continue
+		}
+		k := change{from, to}
+		if byChange[k] == nil {
+			byChange[k] = &part{rule: prefixRule(from, to)}
+			order = append(order, k)
+		}
+		j := byChange[k]
+		j.within = append(j.within, p)
+		j.members = append(j.members, p.members...)
+		of[p] = k
+	}
+	d.parts = slices.DeleteFunc(d.parts, func(p *part) bool {
+		k, ok := of[p]
+		return ok && len(byChange[k].within) > 1 && byChange[k].rule != nil
+	})
+	// A prefix says less than a template, and so comes after those; of two, the
+	// longer one first.
+	slices.SortStableFunc(order, func(a, b change) int { return len(b.from) - len(a.from) })
+	for _, k := range order {
+		if j := byChange[k]; len(j.within) > 1 && j.rule != nil {
+			d.parts = append(d.parts, j)
+		}
+	}
+}
+
+// prefixes returns what is left of two names without the segments that both end
+// with.
+func prefixes(from, to string) (string, string) {
+	end := 0
+	for i := 1; i <= min(len(from), len(to)) && from[len(from)-i] == to[len(to)-i]; i++ {
+		switch {
+		case i == len(from) && (i == len(to) || to[len(to)-i-1] == '.'):
+			end = i
+		case i == len(to) && i < len(from) && from[len(from)-i-1] == '.':
+			end = i
+		case from[len(from)-i] == '.':
+			end = i - 1
+		}
+	}
+	return from[:len(from)-end], to[:len(to)-end]
+}
+
+func prefixRule(from, to string) *rename.Rule {
+	return newRule(literal(from)+"{rest...}", literal(to)+"{rest...}")
+}
+
+// newRule returns nil where a side is no pattern: an empty name.
+func newRule(from, to string) *rename.Rule {
+	p, err := rename.Compile(from)
+	if err != nil {
+		return nil
+	}
+	t, err := rename.CompileTemplate(to, p)
+	if err != nil {
+		return nil
+	}
+	return &rename.Rule{From: []*rename.Pattern{p}, To: []*rename.Template{t}}
+}
+
+var braces = strings.NewReplacer("{", "{{", "}", "}}")
+
+func literal(s string) string { return braces.Replace(s) }
+
+// verify applies the rules and takes apart those that get a name wrong, until
+// none does.
+func (d *derivation) verify() {
+	for {
+		m := d.rules()
+		owner := d.owners()
+		plan := rename.NewPlan(m, d.names, rename.Limits{})
+		wrong := make(map[*part]bool)
+		for _, row := range plan.Rows {
+			want, ok := d.want[row.From]
+			if ok && row.To != want {
+				if row.Rule < 0 {
+					continue
+				}
+				wrong[owner[row.Rule]] = true
+			}
+		}
+		for _, p := range plan.Problems {
+			if p.Rule >= 0 {
+				wrong[owner[p.Rule]] = true
+			}
+			// Of two that come to one name, the one that B does not have there.
+			for _, from := range p.From {
+				if _, ok := d.want[from]; ok {
+					continue
+				}
+				for _, row := range plan.Rows {
+					if row.From == from && row.Rule >= 0 {
+						wrong[owner[row.Rule]] = true
+					}
+				}
+			}
+		}
+		again := false
+		var parts []*part
+		for _, p := range d.parts {
+			switch {
+			case !wrong[p] || p.rule == nil:
+				parts = append(parts, p)
+			case p.within != nil:
+				parts = append(p.within, parts...)
+				again = true
+			default:
+				p.rule = nil
+				parts = append(parts, p)
+				again = true
+			}
+		}
+		d.parts = parts
+		if !again {
+			return
+		}
+	}
+}
+
+// rules returns the map: names first, so that no rule stands in their way.
+func (d *derivation) rules() *rename.Map {
+	m := &rename.Map{}
+	d.each(func(_ *part, r *rename.Rule) { m.Rules = append(m.Rules, *r) })
+	return m
+}
+
+// owners returns the part that each rule of the map came from.
+func (d *derivation) owners() []*part {
+	var out []*part
+	d.each(func(p *part, _ *rename.Rule) { out = append(out, p) })
+	return out
+}
+
+func (d *derivation) each(f func(p *part, r *rename.Rule)) {
+	for _, p := range d.parts {
+		if p.rule != nil {
+			continue
+		}
+		for _, r := range p.members {
+			if rule := newRule(literal(r.from), literal(r.to)); rule != nil {
+				f(p, rule)
+			}
+		}
+	}
+	for _, p := range d.parts {
+		if p.rule != nil {
+			f(p, p.rule)
+		}
+	}
+}
+
+// templateRule returns the rule for names of one template each side, with holes
+// where the numbers vary; nil where B's numbers do not follow from A's.
+func templateRule(members []renaming) *rename.Rule {
+	from, fromNumbers := split(members[0].from)
+	to, toNumbers := split(members[0].to)
+	fromAll := [][]string{fromNumbers}
+	toAll := [][]string{toNumbers}
+	for _, r := range members[1:] {
+		_, f := split(r.from)
+		_, t := split(r.to)
+		fromAll, toAll = append(fromAll, f), append(toAll, t)
+	}
+	varies := func(all [][]string, i int) bool {
+		return slices.ContainsFunc(all, func(n []string) bool { return n[i] != all[0][i] })
+	}
+	holes := make([]string, len(fromNumbers)) // their names
+	taken := make(map[string]bool)
+	var b strings.Builder
+	for i, n := range fromNumbers {
+		b.WriteString(literal(from[i]))
+		if !varies(fromAll, i) {
+			b.WriteString(n)
+			continue
+		}
+		holes[i] = holeName(from[i], taken)
+		fmt.Fprintf(&b, "{%s}", holes[i])
+	}
+	b.WriteString(literal(from[len(from)-1]))
+	pattern := b.String()
+
+	b.Reset()
+	for j, n := range toNumbers {
+		b.WriteString(literal(to[j]))
+		if !varies(toAll, j) {
+			b.WriteString(n)
+			continue
+		}
+		hole := ""
+		for i, name := range holes {
+			if shift, ok := shifted(fromAll, i, toAll, j); ok && name != "" {
+				hole = name
+				if shift != 0 {
+					hole += fmt.Sprintf("%+d", shift)
+				}
+				break
+			}
+		}
+		if hole == "" {
+			return nil
+		}
+		fmt.Fprintf(&b, "{%s}", hole)
+	}
+	b.WriteString(literal(to[len(to)-1]))
+	return newRule(pattern, b.String())
+}
+
+// split cuts a name at its numbers: the text before each, and what follows.
+func split(name string) (text, numbers []string) {
+	for {
+		i := strings.IndexAny(name, "0123456789")
+		if i < 0 {
+			return append(text, name), numbers
+		}
+		n := len(name[i:]) - len(strings.TrimLeft(name[i:], "0123456789"))
+		text, numbers = append(text, name[:i]), append(numbers, name[i:i+n])
+		name = name[i+n:]
+	}
+}
+
+// shifted reports whether B's number at j is always A's at i, or that and a
+// constant.
+func shifted(from [][]string, i int, to [][]string, j int) (shift int, ok bool) {
+	same := true
+	for k := range from {
+		f, err1 := strconv.Atoi(from[k][i])
+		t, err2 := strconv.Atoi(to[k][j])
+		same = same && from[k][i] == to[k][j]
+		if err1 != nil || err2 != nil {
+			return 0, same && k == len(from)-1
+		}
+		if k == 0 {
+			shift = t - f
+		}
+		if t-f != shift {
+			return 0, false
+		}
+	}
+	// Leading zeros cannot be shifted; verify finds out.
+	return shift, same || shift != 0
+}
+
+// holeName calls a number after what stands before it.
+func holeName(before string, taken map[string]bool) string {
+	segment := strings.TrimRight(before, "._/-")
+	if i := strings.LastIndexAny(segment, "._/-"); i >= 0 {
+		segment = segment[i+1:]
+	}
+	name := "n"
+	switch segment {
+	case "layers", "layer", "blk", "h", "block", "blocks":
+		name = "layer"
+	case "experts", "expert":
+		name = "expert"
+	}
+	base := name
+	for i := 2; taken[name]; i++ {
+		name = base + strconv.Itoa(i)
+	}
+	taken[name] = true
+	return name
+}
