@@ -150,7 +150,7 @@ func ruleOf(f *checkpoint.Fault) string {
 // runFaults reports the faults that belong to the rule at work.
 func runFaults(p *Pass) {
 	for i := range p.release.Faults {
-		p.fault("", p.release.Faults[i], false)
+		p.fault(nil, p.release.Faults[i])
 	}
 	for _, m := range p.models {
 		faults := m.faults()
@@ -158,25 +158,29 @@ func runFaults(p *Pass) {
 			if m.Format == checkpoint.PyTorch && faults[i].Code == checkpoint.CodeNotOpened {
 				continue // WT903 says so
 			}
-			p.fault(m.Path, faults[i], m.Format == checkpoint.GGUF)
+			p.fault(m, faults[i])
 		}
 	}
 }
 
-func (p *Pass) fault(ck string, f checkpoint.Fault, inGGUF bool) {
+// fault reports a fault of a checkpoint, or of the release when m is nil.
+func (p *Pass) fault(m *model, f checkpoint.Fault) {
 	if ruleOf(&f) != p.rule.ID {
 		return
+	}
+	out := Finding{File: f.File, Offset: f.Offset, Tensor: f.Tensor, Message: f.Detail, Fixable: p.rule.ID == "WT109"}
+	if m != nil {
+		// A new index is only made of shards that are all there.
+		out.Checkpoint, out.Fixable = m.Path, out.Fixable || !m.partial()
 	}
 	s := f.Severity
 	if own, ok := p.rule.Profiles[p.opts.Profile]; ok {
 		s = own
 	}
-	if p.opts.Profile == LlamaCpp && inGGUF && gguf.RefusedByLlamaCpp(gguf.Code(f.Code)) {
+	if p.opts.Profile == LlamaCpp && m != nil && m.Format == checkpoint.GGUF && gguf.RefusedByLlamaCpp(gguf.Code(f.Code)) {
 		s = checkpoint.Error
 	}
-	p.grade(s, Finding{
-		Checkpoint: ck, File: f.File, Offset: f.Offset, Tensor: f.Tensor, Message: f.Detail, Fixable: true,
-	})
+	p.grade(s, out)
 }
 
 var containerRules = []*Rule{

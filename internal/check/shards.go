@@ -116,6 +116,7 @@ publish for their own loaders, is only worth knowing.`,
 		Doc: `It is not valid JSON, has no weight_map, or values of the wrong type. Loaders fail on
 it before they look at a shard.`,
 		Bad: "two JSON documents in one file", Good: `{"metadata": {…}, "weight_map": {…}}`,
+		Mend: "rebuilds the index from the shards",
 	},
 	{
 		ID: "WT214", Name: "broken-split", Severity: checkpoint.Error, run: runFaults,
@@ -282,7 +283,8 @@ func runNoIndex(p *Pass) {
 		}
 		rival := false
 		for _, o := range p.models {
-			rival = rival || o != m && o.Dir == m.Dir && o.Index != ""
+			// An index without its shards is no rival, but what is to be replaced.
+			rival = rival || o != m && o.Dir == m.Dir && o.Index != "" && !o.NamesOnly()
 		}
 		if rival {
 			continue // WT211's

@@ -1,0 +1,353 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+type fixOptions struct {
+	// checkOptions say what is found, as for check.
+	checkOptions
+	destination   string
+	inPlace       bool
+	dryRun, check bool
+	force         bool
+	form          string
+	progress
+}
+
+func newFix(p *program) *cobra.Command {
+	var o fixOptions
+	cmd := &cobra.Command{
+		Use:   "fix [PATH]",
+		Short: "Mend what check found, where the mend is mechanical",
+		Long: `Fix mends the findings of check that are marked [fix]: it rebuilds the index or
+corrects its totals, renames tensors, drops buffers and a head that is the
+embedding once more, sets format: pt, writes spaces over NUL padding, and moves
+stale files aside. Each mend is named after its rule: 'wtinspect explain RULE'.
+
+Without a destination it prints the plan and writes nothing. --in-place changes
+the files themselves, one mend after the other, each all or nothing; -o writes a
+mended copy, which appears under its name only when it is whole. What is only
+worth knowing (info) is mended when --select asks for it.`,
+		Annotations: exitStatus(
+			"1  with --check, something would be mended",
+			"2  also when a mend fails",
+		),
+		Example: `  wtinspect fix release/
+  wtinspect fix --in-place release/
+  wtinspect fix --select WT402,WT408 -o clean/ release/`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completePaths,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.said = cmd.Flags().Changed
+			switch {
+			case o.inPlace && o.destination != "":
+				return errors.New("-o and --in-place exclude each other")
+			case o.destination == "-":
+				return errors.New("-o -: a release is written to a directory, not to stdout")
+			}
+			path := "."
+			if len(args) > 0 {
+				path = args[0]
+			}
+			return p.work(func(cmd *cobra.Command, _ []string) error {
+				return runFix(cmd.Context(), p, &o, path)
+			})(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.selects, "select", nil, "mend the findings of these `RULES` only: an ID, or the beginning of several")
+	f.StringSliceVar(&o.ignores, "ignore", nil, "leave the findings of these `RULES` alone")
+	profiles := []string{""}
+	for _, name := range check.Profiles() {
+		profiles = append(profiles, string(name))
+	}
+	f.Var(newChoice(&o.profile, profiles...), "profile", "demands of a loader: "+strings.Join(profiles[1:], ", "))
+	complete(cmd, "profile", profiles[1:]...)
+	f.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+check.SettingsName)
+	f.StringVarP(&o.destination, "output", "o", "", "write a mended copy to `DST`, a directory or, for one file, a file")
+	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
+	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would be mended")
+	f.BoolVar(&o.force, "force", false, "allow a link in place; never the loss of a tensor")
+	f.VarP(newChoice(&o.form, "table", "json"), "format", "f", "form of the answer: table or json")
+	complete(cmd, "format", "table", "json")
+	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
+	o.progress.addFlags(cmd)
+	return cmd
+}
+
+// A mending is what fix has to say.
+type mending struct {
+	path     string
+	mends    []*check.Mend
+	declined []check.Declined
+	// written is where the mends were made, "" when they are only planned.
+	written string
+	// left are the findings after the mends, those before them in a plan.
+	left verdict
+}
+
+func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
+	if o.workers < 0 {
+		return fmt.Errorf("-j %d: the number of files to open at once cannot be negative", o.workers)
+	}
+	out := &mending{path: path}
+	var err error
+	switch {
+	case !o.inPlace && o.destination == "" || o.dryRun || o.check:
+		out.mends, out.declined, err = o.plan(ctx, p, path, &out.left)
+	case o.inPlace:
+		if rewrite.Pending(path) {
+			if _, err := rewrite.Recover(ctx, path); err != nil {
+				return err
+			}
+		}
+		out.written = path
+		err = o.mend(ctx, p, path, out)
+	default:
+		out.written = o.destination
+		err = o.mendCopy(ctx, p, path, out)
+	}
+	if err != nil {
+		return err
+	}
+	if err := out.write(p, o); written(err) != nil {
+		return err
+	}
+	if o.check && len(out.mends) > 0 {
+		return &exitError{exitFindings}
+	}
+	return nil
+}
+
+// plan finds what there is to mend at a path, and adds what is found to left.
+func (o *fixOptions) plan(ctx context.Context, p *program, path string, left *verdict) ([]*check.Mend, []check.Declined, error) {
+	rel, err := checkpoint.Open(ctx, path, &checkpoint.Options{Workers: o.workers})
+	if err != nil {
+		// A file with a mend of its own may be all there is.
+		fault, ok := errors.AsType[*checkpoint.Fault](err)
+		if !ok {
+			return nil, nil, err
+		}
+		rel = &checkpoint.Release{Path: path, Dir: filepath.Dir(path), Faults: []checkpoint.Fault{*fault}}
+	}
+	defer rel.Close()
+	opts, err := o.checkOptions.checkOptions(p, rel, nil, left)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts.Against = nil
+	report, err := check.Run(ctx, rel, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	*left = verdict{findings: report.Findings, rules: report.Rules, checkpoints: report.Checkpoints, tensors: report.Tensors}
+	wanted := *report
+	wanted.Findings = slices.DeleteFunc(slices.Clone(report.Findings), func(f check.Finding) bool {
+		return f.Severity == checkpoint.Info && !o.said("select")
+	})
+	return check.Mends(ctx, rel, &wanted)
+}
+
+// mend makes one mend after the other, and looks again after each: a mend can
+// bring to light what another is for.
+func (o *fixOptions) mend(ctx context.Context, p *program, path string, out *mending) error {
+	for {
+		mends, declined, err := o.plan(ctx, p, path, &out.left)
+		out.declined = declined
+		if err != nil || len(mends) == 0 {
+			return err
+		}
+		m := mends[0]
+		if slices.ContainsFunc(out.mends, func(d *check.Mend) bool { return d.What == m.What && slices.Equal(d.Rules, m.Rules) }) {
+			return fmt.Errorf("%s: to %s did not take away what %s found", path, m.What, strings.Join(m.Rules, " and "))
+		}
+		meter := o.meter(p, "mending", 1)
+		last := int64(0)
+		err = m.Run(ctx, &check.MendOptions{Force: o.force, Progress: func(done, _ int64) {
+			meter.add(done - last)
+			last = done
+		}})
+		meter.end()
+		if err != nil {
+			return fmt.Errorf("to %s: %w", m.What, err)
+		}
+		out.mends = append(out.mends, m)
+	}
+}
+
+// mendCopy mends a copy, which takes its name when it is whole.
+func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out *mending) error {
+	if _, err := os.Lstat(o.destination); err == nil {
+		return fmt.Errorf("%s: is there already; choose another name", o.destination)
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	parent := filepath.Dir(filepath.Clean(o.destination))
+	tmp, err := os.MkdirTemp(parent, ".wtinspect-fix-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	dst := filepath.Join(tmp, filepath.Base(o.destination))
+	if fi.IsDir() {
+		err = copyTree(ctx, path, dst)
+	} else if name := strings.ToLower(fi.Name()); strings.HasSuffix(name, ".json") {
+		return fmt.Errorf("%s: name the directory of the release for a copy of it", path)
+	} else {
+		err = copyFile(ctx, path, dst)
+	}
+	if err != nil {
+		return err
+	}
+	if err := o.mend(ctx, p, dst, out); err != nil {
+		return err
+	}
+	for i := range out.mends {
+		out.mends[i].What = strings.ReplaceAll(out.mends[i].What, dst, o.destination)
+		out.mends[i].Checkpoint = strings.ReplaceAll(out.mends[i].Checkpoint, dst, o.destination)
+	}
+	for i := range out.left.findings {
+		f := &out.left.findings[i]
+		f.File, f.Checkpoint = strings.ReplaceAll(f.File, dst, o.destination), strings.ReplaceAll(f.Checkpoint, dst, o.destination)
+	}
+	return os.Rename(dst, o.destination)
+}
+
+// copyTree copies a directory with the files in it and below. Links to files
+// become files of their own; what git keeps is left behind.
+func copyTree(ctx context.Context, src, dst string) error {
+	if err := os.Mkdir(dst, 0o777); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(src)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		from, to := filepath.Join(src, e.Name()), filepath.Join(dst, e.Name())
+		fi, err := os.Stat(from)
+		switch {
+		case e.Name() == ".git" || strings.HasPrefix(e.Name(), ".wtinspect-fix-"):
+		case errors.Is(err, fs.ErrNotExist):
+			// A link that leads nowhere is one of the things that are found.
+		case err != nil:
+			return err
+		case fi.IsDir() && e.Type()&fs.ModeSymlink == 0:
+			err = copyTree(ctx, from, to)
+		case fi.Mode().IsRegular():
+			err = copyFile(ctx, from, to)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(ctx context.Context, src, dst string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+// A jsonMend is an element of "mends".
+type jsonMend struct {
+	Rules      []string       `json:"rules"`
+	Checkpoint string         `json:"checkpoint"`
+	What       string         `json:"what"`
+	Count      int            `json:"count"`
+	Changes    []check.Change `json:"changes,omitempty"`
+}
+
+// A jsonDeclined is an element of "declined".
+type jsonDeclined struct {
+	Rule       string `json:"rule"`
+	Checkpoint string `json:"checkpoint"`
+	Reason     string `json:"reason"`
+}
+
+func (m *mending) write(p *program, o *fixOptions) error {
+	if o.form == "json" {
+		d := render.NewDocument(p.stdout)
+		mends := make([]jsonMend, len(m.mends))
+		for i, x := range m.mends {
+			mends[i] = jsonMend{x.Rules, x.Checkpoint, x.What, x.Count, x.Changes()}
+		}
+		declined := make([]jsonDeclined, len(m.declined))
+		for i, x := range m.declined {
+			declined[i] = jsonDeclined{x.Rule, x.Checkpoint, x.Reason}
+		}
+		left := make([]jsonFinding, len(m.left.findings))
+		for i := range m.left.findings {
+			left[i] = newJSONFinding(&m.left.findings[i])
+		}
+		render.List(d, "mends", mends)
+		render.List(d, "declined", declined)
+		d.Field("written", optional(m.written))
+		render.List(d, "findings", left)
+		return d.Close()
+	}
+	var b strings.Builder
+	s := p.style()
+	for _, x := range m.mends {
+		fmt.Fprintf(&b, "%s: %s\n", s.Paint(render.Bold, strings.Join(x.Rules, " ")), render.EscapeMessage(x.What))
+		for _, c := range x.Changes() {
+			to := render.Escape(c.To)
+			if c.To == "" {
+				to = "dropped: " + render.EscapeMessage(c.Reason)
+			}
+			fmt.Fprintf(&b, "  %s -> %s", render.Escape(c.From), to)
+			if c.Count > 1 {
+				fmt.Fprintf(&b, " (x%d)", c.Count)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	for _, x := range m.declined {
+		fmt.Fprintf(&b, "%s: left alone: %s\n", x.Rule, render.EscapeMessage(x.Reason))
+	}
+	switch {
+	case len(m.mends) == 0:
+		fmt.Fprintf(&b, "nothing to mend in %s\n", render.EscapeMessage(cmp.Or(m.written, m.path)))
+	case m.written == "":
+		fmt.Fprintf(&b, "%s planned, nothing written; --in-place or -o DST writes\n", counted(len(m.mends), "mend"))
+	default:
+		fmt.Fprintf(&b, "%s made in %s; left: %s\n", counted(len(m.mends), "mend"), render.EscapeMessage(m.written), m.left.summary())
+	}
+	_, err := io.WriteString(p.stdout, b.String())
+	return err
+}

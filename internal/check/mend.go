@@ -1,0 +1,634 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// AsideName is the directory of a release into which mends move files that
+// loaders should not see. Nothing is deleted.
+const AsideName = "wtinspect-aside"
+
+// A Mend is one thing that fix does to a release.
+type Mend struct {
+	// Rules are the IDs of the rules whose findings it takes away.
+	Rules []string
+	// Checkpoint is the path of the checkpoint concerned.
+	Checkpoint string
+	// What says what is done, and to what.
+	What string
+	// Count is how many tensors or files it concerns.
+	Count int
+	// Plan says what happens to every tensor, nil when no name changes.
+	Plan *rename.Plan
+
+	run func(ctx context.Context, opts *MendOptions) error
+}
+
+// MendOptions adjust how mends are carried out.
+type MendOptions struct {
+	// Force replaces links by files of their own.
+	Force bool
+	// Progress is told the bytes of data done so far and in all. It may be nil.
+	Progress func(done, total int64)
+}
+
+// Run carries the mend out, on the files where they are. The release must be
+// opened and planned for anew afterwards. An interrupted mend leaves files that
+// are the old ones or the new ones; one that renames tensors is a transaction
+// of package rewrite.
+func (m *Mend) Run(ctx context.Context, opts *MendOptions) error {
+	if opts == nil {
+		opts = new(MendOptions)
+	}
+	return m.run(ctx, opts)
+}
+
+// A Declined is a finding that fix has a mend for and leaves alone, and why.
+type Declined struct {
+	Rule, Checkpoint, Reason string
+}
+
+// Mends plans what fix does about the findings of a report: those of rules that
+// say so and that the report holds. They are in the order in which they have to
+// be carried out.
+func Mends(ctx context.Context, rel *checkpoint.Release, report *Report) ([]*Mend, []Declined, error) {
+	s := newSubject(ctx, rel, new(Options))
+	p := &mender{subject: s, report: report}
+	p.padding()
+	for _, m := range s.models {
+		p.aside(m)
+	}
+	for _, m := range s.models {
+		if err := p.names(m); err != nil {
+			return nil, nil, err
+		}
+		p.format(m)
+		p.index(m)
+	}
+	return p.mends, p.declined, ctx.Err()
+}
+
+type mender struct {
+	*subject
+	report   *Report
+	mends    []*Mend
+	declined []Declined
+}
+
+// found returns which of some rules have a finding that can be mended, at a
+// checkpoint.
+func (p *mender) found(m *model, ids ...string) []string {
+	var out []string
+	for _, id := range ids {
+		if slices.ContainsFunc(p.report.Findings, func(f Finding) bool {
+			return f.Fixable && f.Rule.ID == id && f.Checkpoint == m.Path
+		}) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// padding mends the files whose header is padded with NUL bytes. They cannot be
+// opened, so that they are known by their findings alone.
+func (p *mender) padding() {
+	for _, f := range p.report.Findings {
+		if f.Rule.ID != "WT109" || f.File == "" {
+			continue
+		}
+		path := f.File
+		p.mends = append(p.mends, &Mend{
+			Rules: []string{"WT109"}, Checkpoint: f.Checkpoint, Count: 1,
+			What: fmt.Sprintf("write spaces over the NUL bytes behind the header of %s", path),
+			run:  func(_ context.Context, opts *MendOptions) error { return padWithSpaces(path, opts.Force) },
+		})
+	}
+}
+
+// overlay is a file whose header is another.
+type overlay struct {
+	io.ReaderAt
+	header []byte
+}
+
+func (o overlay) ReadAt(b []byte, offset int64) (int, error) {
+	const lengthSize = 8
+	n, err := o.ReaderAt.ReadAt(b, offset)
+	for i := range n {
+		if at := offset + int64(i) - lengthSize; at >= 0 && at < int64(len(o.header)) {
+			b[i] = o.header[at]
+		}
+	}
+	return n, err
+}
+
+// padWithSpaces replaces the NUL bytes at the end of a safetensors header. Each
+// byte by itself makes the file no worse, so that no moment of a crash does.
+func padWithSpaces(path string, force bool) error {
+	if err := ownFile(path, force); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var length [8]byte
+	if _, err := f.ReadAt(length[:], 0); err != nil {
+		return err
+	}
+	n := binary.LittleEndian.Uint64(length[:])
+	if n > safetensors.MaxHeader || int64(n) > fi.Size()-int64(len(length)) {
+		return fmt.Errorf("%s: the header is longer than the file", path)
+	}
+	header := make([]byte, n)
+	if _, err := f.ReadAt(header, int64(len(length))); err != nil {
+		return err
+	}
+	end := len(bytes.TrimRight(header, "\x00 "))
+	padding := bytes.Repeat([]byte{' '}, len(header)-end)
+	copy(header[end:], padding)
+	if _, err := safetensors.NewFile(overlay{f, header}, fi.Size()); err != nil {
+		return fmt.Errorf("%s: not mended, because more is wrong: %w", path, err)
+	}
+	if _, err := f.WriteAt(padding, int64(len(length)+end)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// ownFile refuses files that others share.
+func ownFile(path string, force bool) error {
+	fi, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return err
+	case fi.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("%s: a symbolic link; name the file itself, or write elsewhere with -o", path)
+	case links(fi) > 1 && !force:
+		return fmt.Errorf("%s: has %d names, and all would change; write elsewhere with -o, or use --force", path, links(fi))
+	}
+	return nil
+}
+
+// links returns how many names a file has, 1 where the system does not say. The
+// structure that does is another on each system; its field is not.
+func links(fi fs.FileInfo) uint64 {
+	v := reflect.Indirect(reflect.ValueOf(fi.Sys()))
+	if v.Kind() != reflect.Struct {
+		return 1
+	}
+	n := v.FieldByName("Nlink")
+	if !n.IsValid() || !n.CanUint() {
+		return 1
+	}
+	return n.Uint()
+}
+
+// aside moves stale files out of the loaders' sight.
+func (p *mender) aside(m *model) {
+	rules := p.found(m, "WT211", "WT212")
+	if len(rules) == 0 {
+		return
+	}
+	p.mends = append(p.mends, &Mend{
+		Rules: rules, Checkpoint: m.Path, Count: len(m.Files),
+		What: fmt.Sprintf("move %s into %s", counted(len(m.Files), "file"), filepath.Join(m.Dir, AsideName)),
+		run: func(context.Context, *MendOptions) error {
+			dir := filepath.Join(m.Dir, AsideName)
+			if err := os.MkdirAll(dir, 0o777); err != nil {
+				return err
+			}
+			for _, f := range m.Files {
+				if f.Missing || f.Path == "" {
+					continue
+				}
+				to := filepath.Join(dir, filepath.Base(f.Path))
+				if _, err := os.Lstat(to); err == nil {
+					return fmt.Errorf("%s: is there already; move it away first", to)
+				}
+				if err := os.Rename(f.Path, to); err != nil {
+					return err
+				}
+			}
+			return syncDir(m.Dir)
+		},
+	})
+}
+
+// nameRulesMended are the rules whose mend is another name, or none.
+var nameRulesMended = []string{"WT308", "WT401", "WT402", "WT403", "WT408", "WT410", "WT413"}
+
+// names gives tensors other names and drops what should not be there.
+func (p *mender) names(m *model) error {
+	rules := p.found(m, nameRulesMended...)
+	if len(rules) == 0 {
+		return nil
+	}
+	has := func(id string) bool { return slices.Contains(rules, id) }
+	var head string
+	if has("WT308") {
+		name, reason, err := m.tiedHead(p.ctx)
+		if err != nil {
+			return err
+		}
+		if head = name; reason != "" {
+			p.declined = append(p.declined, Declined{"WT308", m.Path, reason})
+			rules = slices.DeleteFunc(rules, func(id string) bool { return id == "WT308" })
+		}
+	}
+	n := m.names()
+	to, _ := n.target()
+	names := make([]string, m.Len())
+	table := &rename.Map{Description: "what fix renames and drops"}
+	changed, dropped := 0, 0
+	for i, t := range m.All() {
+		names[i] = t.Name
+		drop := ""
+		switch {
+		case head != "" && t.Name == head:
+			drop = "its bytes are those of the embedding, which the configuration ties it to"
+		case has("WT408") && isBuffer(t.Name):
+			drop = "a buffer, which follows from the configuration"
+		}
+		name := t.Name
+		if has("WT402") {
+			name = unwrapped(name)
+		}
+		if has("WT403") {
+			name = undoubled(name)
+		}
+		if has("WT410") {
+			name = modernLeaf(name)
+		}
+		if has("WT413") {
+			name = anonymous(name)
+		}
+		if has("WT401") && to != nil {
+			if near, ok := n.nearName(to, name); ok {
+				name = near
+			}
+		}
+		from := rename.Exactly(t.Name)
+		switch {
+		case drop != "":
+			dropped++
+			table.Rules = append(table.Rules, rename.Rule{From: []*rename.Pattern{from}, Drop: drop})
+		case name != t.Name:
+			changed++
+			target, err := rename.CompileTemplate(literal(name), from)
+			if err != nil {
+				return err
+			}
+			table.Rules = append(table.Rules, rename.Rule{From: []*rename.Pattern{from}, To: []*rename.Template{target}})
+		}
+	}
+	if changed+dropped == 0 {
+		return nil
+	}
+	limits := rename.Safetensors()
+	if m.Format == checkpoint.GGUF {
+		limits = rename.GGUF()
+	}
+	plan := rename.NewPlan(table, names, limits)
+	if err := plan.Err(); err != nil {
+		for _, id := range rules {
+			p.declined = append(p.declined, Declined{id, m.Path, err.Error()})
+		}
+		return nil
+	}
+	var what []string
+	if changed > 0 {
+		what = append(what, "rename "+counted(changed, "tensor"))
+	}
+	if dropped > 0 {
+		what = append(what, "drop "+counted(dropped, "tensor"))
+	}
+	p.mends = append(p.mends, &Mend{
+		Rules: rules, Checkpoint: m.Path, What: strings.Join(what, " and "), Count: changed + dropped, Plan: plan,
+		run: func(ctx context.Context, opts *MendOptions) error {
+			job, err := rewrite.Prepare(ctx, m.Checkpoint, plan, &rewrite.Options{Force: opts.Force})
+			return runJob(ctx, job, err, opts)
+		},
+	})
+	return nil
+}
+
+// literal writes a name as a template without holes.
+func literal(name string) string {
+	return strings.NewReplacer("{", "{{", "}", "}}").Replace(name)
+}
+
+func runJob(ctx context.Context, job *rewrite.Job, err error, opts *MendOptions) error {
+	if err != nil {
+		return err
+	}
+	defer job.Close()
+	if err := job.Err(); err != nil {
+		return err
+	}
+	_, err = job.Run(ctx, opts.Progress)
+	return err
+}
+
+// tiedHead compares the output head with the embedding, byte by byte, and
+// returns its name; or the reason why it is not to be dropped.
+func (m *model) tiedHead(ctx context.Context) (name, reason string, err error) {
+	embed, e, ok := m.one("embed.tokens.weight")
+	head, h, okHead := m.one("head.weight")
+	switch {
+	case !ok || !okHead:
+		return "", "the head or the embedding is packed, so that their bytes cannot be compared", nil
+	case head.DType != embed.DType || !slices.Equal(head.Shape, embed.Shape):
+		return "", fmt.Sprintf("%s %s %s is not %s %s %s; tie_word_embeddings is wrong, or the head", head.Name, head.DType, shapeText(head.Shape), embed.Name, embed.DType, shapeText(embed.Shape)), nil
+	}
+	a, err := m.Data(e)
+	if err != nil {
+		return "", "", err
+	}
+	b, err := m.Data(h)
+	if err != nil {
+		return "", "", err
+	}
+	same, err := equalBytes(ctx, a, b)
+	if err != nil {
+		return "", "", err
+	}
+	if !same {
+		return "", fmt.Sprintf("the bytes of %s are not those of %s: the model uses one or the other, which only its authors know", head.Name, embed.Name), nil
+	}
+	return head.Name, "", nil
+}
+
+func equalBytes(ctx context.Context, a, b io.Reader) (bool, error) {
+	const block = 1 << 20
+	x, y := make([]byte, block), make([]byte, block)
+	for {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		n, errA := io.ReadFull(a, x)
+		k, errB := io.ReadFull(b, y)
+		if n != k || !bytes.Equal(x[:n], y[:k]) {
+			return false, nil
+		}
+		switch {
+		case errA == io.EOF || errA == io.ErrUnexpectedEOF:
+			return true, nil
+		case errA != nil:
+			return false, errA
+		case errB != nil:
+			return false, errB
+		}
+	}
+}
+
+func (p *mender) format(m *model) {
+	rules := p.found(m, "WT904")
+	if len(rules) == 0 {
+		return
+	}
+	p.mends = append(p.mends, &Mend{
+		Rules: rules, Checkpoint: m.Path, Count: len(m.Files),
+		What: "set the metadata key format to pt in " + counted(len(m.Files), "file"),
+		run: func(ctx context.Context, opts *MendOptions) error {
+			job, err := rewrite.PrepareMetadata(ctx, m.Checkpoint, []rewrite.Metadata{{Key: "format", Value: "pt"}}, &rewrite.Options{Force: opts.Force})
+			return runJob(ctx, job, err, opts)
+		},
+	})
+}
+
+// indexRules are the rules that a new index mends; the first two need only a
+// number in it to change.
+var indexRules = []string{"WT207", "WT208", "WT202", "WT203", "WT204", "WT205", "WT213", "WT216"}
+
+func (p *mender) index(m *model) {
+	rules := p.found(m, indexRules...)
+	if len(rules) == 0 {
+		return
+	}
+	path := m.Index
+	if path == "" {
+		path = filepath.Join(m.Dir, indexName(m.Files[0].Name))
+	}
+	what := "rebuild "
+	numbersOnly := !slices.ContainsFunc(rules, func(id string) bool { return id != "WT207" && id != "WT208" })
+	if numbersOnly {
+		what = "correct the totals of "
+	}
+	p.mends = append(p.mends, &Mend{
+		Rules: rules, Checkpoint: m.Path, What: what + path, Count: m.Len(),
+		run: func(ctx context.Context, _ *MendOptions) error {
+			// The mends before have changed names and files.
+			ref := m.Path
+			if slices.Contains(rules, "WT213") {
+				ref = filepath.Join(m.Dir, setPattern(m.Files[0].Name))
+			}
+			rel, err := checkpoint.Open(ctx, ref, nil)
+			if err != nil {
+				return err
+			}
+			defer rel.Close()
+			if len(rel.Checkpoints) != 1 {
+				return fmt.Errorf("%s: several checkpoints, where one is needed", m.Path)
+			}
+			c := rel.Checkpoints[0]
+			data, err := newIndex(c, m.doc, path, numbersOnly)
+			if err != nil {
+				return err
+			}
+			return replaceFile(path, data)
+		},
+	})
+}
+
+// setPattern returns the pattern of a set, by which it is opened without its
+// index.
+func setPattern(shard string) string {
+	end := strings.LastIndex(shard, "-of-")
+	if end < 0 {
+		return shard
+	}
+	return strings.TrimRight(shard[:end], "0123456789") + "*" + shard[end:]
+}
+
+// totals returns what an index says of a checkpoint: the bytes of the tensors,
+// each name once, and the parameters.
+func totals(c *checkpoint.Checkpoint, cfg *checkpoint.Config) (size, parameters uint64, err error) {
+	for i, t := range c.All() {
+		if first, _ := c.Lookup(t.Name); first != i {
+			return 0, 0, fmt.Errorf("%s: two tensors are named %q; an index cannot hold both", c.Path, t.Name)
+		}
+		if !t.BytesKnown {
+			return 0, 0, fmt.Errorf("%s: the size of tensor %q is not known", c.Path, t.Name)
+		}
+		size += t.Bytes
+	}
+	parameters, _ = c.Parameters(cfg)
+	return size, parameters, nil
+}
+
+// newIndex returns the text of an index for the files of a checkpoint. What the
+// old one has beside the totals and the map stays.
+func newIndex(c *checkpoint.Checkpoint, cfg *checkpoint.Config, path string, numbersOnly bool) ([]byte, error) {
+	for _, f := range c.Files {
+		if f.Err != nil || f.Missing {
+			return nil, fmt.Errorf("%s: missing or broken, and an index has to name every tensor", f.Path)
+		}
+	}
+	size, parameters, err := totals(c, cfg)
+	if err != nil {
+		return nil, err
+	}
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if numbersOnly {
+		if doc, err := jsondoc.Parse(path, old); err == nil {
+			return correctTotals(doc, size, parameters)
+		}
+	}
+	metadata := map[string]json.RawMessage{}
+	if ix, err := safetensors.ReadIndex(bytes.NewReader(old)); err == nil {
+		for _, member := range ix.Metadata() {
+			metadata[member.Key] = json.RawMessage(member.Value)
+		}
+	}
+	if _, ok := metadata["total_parameters"]; ok {
+		metadata["total_parameters"] = fmt.Appendf(nil, "%d", parameters)
+	}
+	metadata["total_size"] = fmt.Appendf(nil, "%d", size)
+	weights := make(map[string]string, c.Len())
+	for _, t := range c.All() {
+		weights[t.Name] = c.Files[t.File].Name
+	}
+	// As transformers writes it: sorted keys, two spaces, a newline at the end.
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err = e.Encode(map[string]any{"metadata": metadata, "weight_map": weights})
+	return b.Bytes(), err
+}
+
+// correctTotals replaces the totals of an index and no other byte.
+func correctTotals(doc *jsondoc.Doc, size, parameters uint64) ([]byte, error) {
+	metadata, ok := doc.Lookup("metadata")
+	if !ok || metadata.Kind() != jsondoc.Object {
+		if ok {
+			return doc.Apply(jsondoc.Replace(metadata, fmt.Appendf(nil, `{"total_size": %d}`, size)))
+		}
+		return doc.Apply(jsondoc.Insert(doc.Root(), "metadata", fmt.Appendf(nil, `{"total_size": %d}`, size)))
+	}
+	var edits []jsondoc.Edit
+	if n, ok := metadata.Lookup("total_size"); ok {
+		edits = append(edits, jsondoc.Replace(n, fmt.Appendf(nil, "%d", size)))
+	} else {
+		edits = append(edits, jsondoc.Insert(metadata, "total_size", fmt.Appendf(nil, "%d", size)))
+	}
+	if n, ok := metadata.Lookup("total_parameters"); ok {
+		edits = append(edits, jsondoc.Replace(n, fmt.Appendf(nil, "%d", parameters)))
+	}
+	return doc.Apply(edits...)
+}
+
+// replaceFile gives a file new content, all or nothing.
+func replaceFile(path string, data []byte) error {
+	mode := fs.FileMode(0o666)
+	if fi, err := os.Lstat(path); err == nil {
+		if fi.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("%s: a symbolic link; write elsewhere with -o", path)
+		}
+		mode = fi.Mode().Perm()
+	}
+	tmp, err := os.OpenFile(path+".wtinspect.tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable. Systems that cannot are
+// content without.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
+		return err
+	}
+	return nil
+}
+
+// A Change is what a mend does to tensors whose names differ in their indices
+// alone.
+type Change struct {
+	From string `json:"from"`
+	// To is "" for what is dropped.
+	To     string `json:"to,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Count  int    `json:"count"`
+}
+
+// Changes folds what the mend's plan does to the names.
+func (m *Mend) Changes() []Change {
+	if m.Plan == nil {
+		return nil
+	}
+	var rows []rename.Row
+	for _, r := range m.Plan.Rows {
+		if r.Action != rename.Keep {
+			rows = append(rows, r)
+		}
+	}
+	groups := rename.Fold(len(rows), func(i int) (name, key string) { return rows[i].From, generic(rows[i].To) + "\x00" + rows[i].Reason })
+	out := make([]Change, len(groups))
+	for i, g := range groups {
+		first := rows[g.Members[0]]
+		out[i] = Change{From: g.Name, To: first.To, Reason: first.Reason, Count: len(g.Members)}
+		if len(g.Members) > 1 && first.To != "" {
+			out[i].To = generic(first.To)
+			if to := rename.Fold(len(g.Members), func(k int) (name, key string) { return rows[g.Members[k]].To, "" }); len(to) == 1 {
+				out[i].To = to[0].Name
+			}
+		}
+	}
+	return out
+}
