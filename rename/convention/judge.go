@@ -173,13 +173,14 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		res.Parts = append(res.Parts, Part{id.spell(p.prefix, p), pc.Name, pc.Families, p.covered})
 	}
 	if id.familyClear(best, extra, parts) {
-		id.families(ties, parts)
+		id.families(ties, parts, !slices.ContainsFunc(extra, func(i int32) bool { return !isTaskHead(id.subjects[i].normal) }))
 	}
 }
 
 // families lists the models of every tied convention; those that the
-// configuration names come first, then those of a multimodal frame.
-func (id *identification) families(ties, parts []*evaluation) {
+// configuration names come first, then those of a multimodal frame when
+// everything in the checkpoint has its explanation.
+func (id *identification) families(ties, parts []*evaluation, whole bool) {
 	res := id.res
 	add := func(f string) {
 		if !slices.ContainsFunc(res.Families, func(g string) bool { return sameFamily(f, g) }) {
@@ -189,7 +190,7 @@ func (id *identification) families(ties, parts []*evaluation) {
 	for _, p := range parts {
 		for _, e := range p.ties {
 			c := id.reg.list[e.conv]
-			if !c.Frame || len(c.With) > 0 && !slices.ContainsFunc(parts, func(o *evaluation) bool { return slices.Contains(c.With, id.reg.list[o.conv].Name) }) {
+			if !whole || !c.Frame || len(c.With) > 0 && !slices.ContainsFunc(parts, func(o *evaluation) bool { return slices.Contains(c.With, id.reg.list[o.conv].Name) }) {
 				continue
 			}
 			if c.HasFamily(id.cfg.ModelType) {
@@ -299,7 +300,23 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 		id.note("%d templates that %s does not know are other conventions': this is another architecture", n, c.Name)
 		return false
 	}
-	return 10*id.res.Coverage >= 7
+	// A language model that is whole is one whatever stands beside it.
+	return 10*id.res.Coverage >= 7 || len(parts) > 0 && len(e.missing) == 0 && id.inside(e, extra) == 0
+}
+
+// inside counts the extra templates in the trunk.
+func (id *identification) inside(e *evaluation, extra []int32) int {
+	trunk := id.trunk(e)
+	if trunk == "" {
+		return 0
+	}
+	n := 0
+	for _, i := range extra {
+		if strings.HasPrefix(id.subjects[i].normal, trunk) {
+			n++
+		}
+	}
+	return n
 }
 
 // structural counts, among the missing tensors, those whose absence makes
@@ -369,12 +386,16 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 		// or a decoder that needs one is a part of something else.
 		return false
 	}
-	trunk := id.trunk(e)
-	inside := 0
-	for _, i := range extra {
-		n := id.subjects[i].normal
-		if len(parts) == 0 && !isTaskHead(n) || trunk != "" && strings.HasPrefix(n, trunk) {
-			inside++
+	if 10*id.res.Coverage < 7 {
+		return false
+	}
+	inside := id.inside(e, extra)
+	if len(parts) == 0 {
+		inside = 0
+		for _, i := range extra {
+			if !isTaskHead(id.subjects[i].normal) {
+				inside++
+			}
 		}
 	}
 	if inside == 0 {
@@ -393,7 +414,7 @@ func isTaskHead(normal string) bool {
 	first, _, _ := strings.Cut(normal, ".")
 	switch first {
 	case "score", "classifier", "v_head", "value_head", "reward_head", "qa_outputs", "pre_classifier",
-		"regression_head", "classification_head", "lm_head", "rm_head", "summary", "cls":
+		"regression_head", "classification_head", "lm_head", "rm_head", "summary", "cls", "out_proj", "classifiers":
 		return true
 	}
 	return false
