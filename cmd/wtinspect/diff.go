@@ -235,7 +235,7 @@ func (d *difference) writeMap(p *program, inputs []string) error {
 	out.Rules = nil
 	tensors, unproven := 0, 0
 	for i := range m.Rules {
-		if r := d.res.Rules[i]; r.Proven == 0 {
+		if r := d.res.Rules[i]; r.Proven == 0 && r.To != "" {
 			unproven++
 			continue
 		}
@@ -345,8 +345,10 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, r := range d.res.Rules {
-				proof := "same contents"
+				kind, rule, proof := "renamed", r.From+" -> "+r.To, "same contents"
 				switch {
+				case r.To == "":
+					kind, rule, proof = "dropped", r.From, "another tensor takes its name"
 				case d.options.headers:
 					proof = "by name and shape alone"
 				case r.Proven == 0:
@@ -355,8 +357,8 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 					proof = fmt.Sprintf("same contents in %d", r.Proven)
 				}
 				if !yield([]render.Cell{
-					render.Text("renamed").In(render.Cyan),
-					render.Text(r.From + " -> " + r.To),
+					render.Text(kind).In(render.Cyan),
+					render.Text(rule),
 					render.Text("x" + strconv.Itoa(r.Tensors)),
 					render.Text(proof),
 				}) {
@@ -660,7 +662,7 @@ type jsonDiffSide struct {
 	Convention *string `json:"convention"`
 }
 
-// A jsonDiffRule explains renamed tensors.
+// A jsonDiffRule explains renamed tensors; To is "" of one that is dropped.
 type jsonDiffRule struct {
 	From    string `json:"from"`
 	To      string `json:"to"`

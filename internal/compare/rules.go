@@ -11,8 +11,10 @@ import (
 
 // A Rule is one of the rules that explain the renamed tensors.
 type Rule struct {
+	// To is "" where the tensor has to be dropped, because B has another one
+	// under its name.
 	From, To string
-	// Tensors counts the tensors that the rule renames, and Proven those of them
+	// Tensors counts the tensors that the rule takes, and Proven those of them
 	// that are the same in both checkpoints.
 	Tensors, Proven int
 }
@@ -53,7 +55,10 @@ func (c *comparison) explain() {
 	rules := make([]Rule, len(plan.Map.Rules))
 	for i := range plan.Map.Rules {
 		r := &plan.Map.Rules[i]
-		rules[i] = Rule{From: r.From[0].String(), To: r.To[0].String()}
+		rules[i] = Rule{From: r.From[0].String()}
+		if r.Drop == "" {
+			rules[i].To = r.To[0].String()
+		}
 	}
 	for _, row := range plan.Rows {
 		if row.Rule >= 0 && row.From != row.To {
@@ -72,6 +77,8 @@ type derivation struct {
 	names []string
 	want  map[string]string
 	parts []*part
+	// drops are tensors that B lacks and whose names others need.
+	drops []string
 }
 
 // A part is some renamings and the one rule that may stand for them.
@@ -183,7 +190,10 @@ func (d *derivation) verify() {
 		owner := d.owners()
 		plan := rename.NewPlan(m, d.names, rename.Limits{})
 		wrong := make(map[*part]bool)
+		ruleOf := make(map[string]int, len(plan.Rows))
+		var drops []string
 		for _, row := range plan.Rows {
+			ruleOf[row.From] = row.Rule
 			want, ok := d.want[row.From]
 			if ok && row.To != want {
 				if row.Rule < 0 {
@@ -201,14 +211,19 @@ func (d *derivation) verify() {
 				if _, ok := d.want[from]; ok {
 					continue
 				}
-				for _, row := range plan.Rows {
-					if row.From == from && row.Rule >= 0 {
-						wrong[owner[row.Rule]] = true
-					}
+				if rule := ruleOf[from]; rule >= 0 {
+					wrong[owner[rule]] = true
+				} else if !slices.Contains(d.drops, from) {
+					drops = append(drops, from)
 				}
 			}
 		}
-		again := false
+		again := len(drops) > 0
+		for _, name := range drops {
+			if !slices.Contains(d.drops, name) {
+				d.drops = append(d.drops, name)
+			}
+		}
 		var parts []*part
 		for _, p := range d.parts {
 			switch {
@@ -245,6 +260,9 @@ func (d *derivation) owners() []*part {
 }
 
 func (d *derivation) each(f func(p *part, r *rename.Rule)) {
+	for _, name := range d.drops {
+		f(nil, &rename.Rule{From: []*rename.Pattern{rename.Exactly(name)}, Drop: "another tensor takes its name"})
+	}
 	for _, p := range d.parts {
 		if p.rule != nil {
 			continue
@@ -301,13 +319,15 @@ func templateRule(members []renaming) *rename.Rule {
 		}
 		hole := ""
 		for i, name := range holes {
-			if shift, ok := shifted(fromAll, i, toAll, j); ok && name != "" {
-				hole = name
-				if shift != 0 {
-					hole += fmt.Sprintf("%+d", shift)
-				}
+			shift, ok := shifted(fromAll, i, toAll, j)
+			if !ok || name == "" || hole != "" && shift != 0 {
+				continue
+			}
+			hole = name
+			if shift == 0 {
 				break
 			}
+			hole += fmt.Sprintf("%+d", shift)
 		}
 		if hole == "" {
 			return nil

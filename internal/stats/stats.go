@@ -155,7 +155,7 @@ const fewLayers = 5
 // ever jump.
 const (
 	manyDeviations = 6
-	notable        = 1.5
+	notable        = 2
 )
 
 func (t *Template) judge() {
