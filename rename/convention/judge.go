@@ -389,6 +389,10 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	if 10*id.res.Coverage < 7 {
 		return false
 	}
+	if len(parts) > 0 && 2*len(extra) > e.covered {
+		id.note("%d templates belong to no part that is known", len(extra))
+		return false
+	}
 	inside := id.inside(e, extra)
 	if len(parts) == 0 {
 		inside = 0
