@@ -100,7 +100,7 @@ func rulesTable(rules []*check.Rule) *render.Table {
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, r := range rules {
-				fix := render.Text("")
+				fix := render.Null()
 				if r.Mend != "" {
 					fix = render.Text("fix")
 				}

@@ -1,0 +1,218 @@
+package check
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// judged opens a release and judges it, and closes it at the end of the test.
+func judged(t *testing.T, path string, opts *Options) (*checkpoint.Release, *Report) {
+	t.Helper()
+	rel, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rel.Close() })
+	report, err := Run(t.Context(), rel, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rel, report
+}
+
+// mendAll makes one mend after the other and returns what was declined.
+func mendAll(t *testing.T, dir string, opts *Options) []Declined {
+	t.Helper()
+	for range 10 {
+		rel, report := judged(t, dir, opts)
+		mends, declined, err := Mends(t.Context(), rel, report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(mends) == 0 {
+			return declined
+		}
+		if err := mends[0].Run(t.Context(), nil); err != nil {
+			t.Fatalf("%s: %v", mends[0].What, err)
+		}
+	}
+	t.Fatal("the mends do not come to an end")
+	return nil
+}
+
+// Of every rule that has a mend: afterwards the findings that were marked are
+// gone, and nothing is found that was not found before.
+func TestMends(t *testing.T) {
+	for _, r := range Rules() {
+		if r.Mend == "" {
+			continue
+		}
+		a, err := txtar.ParseFile(filepath.Join("testdata", "rules", r.ID+".txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		releases := make(map[string]map[string]string)
+		for _, f := range a.Files {
+			if dir, name, ok := strings.Cut(f.Name, "/"); ok && strings.HasPrefix(dir, "bad") {
+				if releases[dir] == nil {
+					releases[dir] = make(map[string]string)
+				}
+				releases[dir][name] = string(f.Data)
+			}
+		}
+		mended := false
+		for name, files := range releases {
+			t.Run(r.ID+"/"+name, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), name)
+				write(t, dir, files)
+				opts := options(t, dir, dir, files["options"])
+				_, before := judged(t, dir, opts)
+				declined := mendAll(t, dir, opts)
+				_, after := judged(t, dir, opts)
+				for i := range after.Findings {
+					f := &after.Findings[i]
+					if f.Fixable && !slices.ContainsFunc(declined, func(d Declined) bool { return d.Rule == f.Rule.ID }) {
+						t.Errorf("left: %s", line(f, dir))
+					}
+					// A header that is no longer of a multiple of 8 was so before.
+					if !slices.ContainsFunc(before.Findings, func(b Finding) bool { return b.Rule == f.Rule }) && f.Rule.ID != "WT110" {
+						t.Errorf("new: %s", line(f, dir))
+					}
+				}
+				mended = mended || len(after.Findings) < len(before.Findings)
+			})
+		}
+		if !mended {
+			t.Errorf("%s: nothing was mended", r.ID)
+		}
+	}
+}
+
+// A tied head is only dropped when its bytes are those of the embedding.
+func TestTiedHeadIsKept(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"model.safetensors.fixture": "use llama", "config.json": "use llama\nset tie_word_embeddings true"})
+	before, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declined := mendAll(t, dir, nil)
+	if len(declined) != 1 || declined[0].Rule != "WT308" || !strings.Contains(declined[0].Reason, "are not those of model.embed_tokens.weight") {
+		t.Errorf("declined: %v", declined)
+	}
+	after, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(before, after) {
+		t.Error("the file changed")
+	}
+}
+
+// What the index says beside the totals and the map stays.
+func TestIndexKeepsItsMetadata(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"set.fixture":                  "index none\nfile model-00001-of-00002.safetensors\ntensor a F32 [2]\nfile model-00002-of-00002.safetensors\ntensor b F32 [3]",
+		"model.safetensors.index.json": `{"metadata": {"note": "<kept>", "total_size": 1}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}`,
+	})
+	mendAll(t, dir, &Options{Select: []string{"WT2"}})
+	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+  "metadata": {
+    "note": "<kept>",
+    "total_size": 20
+  },
+  "weight_map": {
+    "a": "model-00001-of-00002.safetensors",
+    "b": "model-00002-of-00002.safetensors"
+  }
+}
+`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Where only a total is wrong, no other byte of the index changes.
+func TestTotalIsCorrectedInPlace(t *testing.T) {
+	dir := t.TempDir()
+	const index = `{ "weight_map":{"a":"model-00001-of-00001.safetensors"},   "metadata" : {"total_size":  "1", "x": [ ]} }`
+	write(t, dir, map[string]string{
+		"model-00001-of-00001.safetensors.fixture": "meta format pt\ntensor a F32 [2]",
+		"model.safetensors.index.json":             index,
+	})
+	mendAll(t, dir, nil)
+	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Replace(index, `"1"`, "8", 1); string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Links are refused: what else has the file would change too.
+func TestPaddingRefusesLinks(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "model.safetensors")
+	if err := fixture.Write(path, "tensor a F32 [2]\npad \"\\x00\\x00\""); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(dir, "other")
+	if err := os.Link(path, other); err != nil {
+		t.Skip(err)
+	}
+	if err := padWithSpaces(path, false); err == nil || !strings.Contains(err.Error(), "2 names") {
+		t.Errorf("hard link: %v", err)
+	}
+	if err := padWithSpaces(path, true); err != nil {
+		t.Errorf("hard link with force: %v", err)
+	}
+	link := filepath.Join(dir, "link.safetensors")
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip(err)
+	}
+	if err := padWithSpaces(link, true); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("symbolic link: %v", err)
+	}
+}
+
+// A file moved aside never takes the place of another.
+func TestAsideKeepsWhatIsThere(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"set.fixture":               "file model-00001-of-00002.safetensors\ntensor a F32 [2]\nfile model-00002-of-00002.safetensors\ntensor b F32 [3]",
+		"model.safetensors.fixture": "tensor a F32 [2]\ntensor b F32 [3]",
+	})
+	if err := os.Mkdir(filepath.Join(dir, AsideName), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(dir, AsideName, "model.safetensors")
+	if err := os.WriteFile(kept, []byte("earlier"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rel, report := judged(t, dir, &Options{Select: []string{"WT212"}})
+	mends, _, err := Mends(t.Context(), rel, report)
+	if err != nil || len(mends) != 1 {
+		t.Fatalf("%d mends, %v", len(mends), err)
+	}
+	if err := mends[0].Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("%v", err)
+	}
+	if data, err := os.ReadFile(kept); err != nil || string(data) != "earlier" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
