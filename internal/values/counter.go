@@ -1,6 +1,7 @@
 package values
 
 import (
+	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -114,41 +115,40 @@ func (c *counter) add(src []byte) {
 	}
 }
 
-// count16 counts little-endian 16-bit codes. Four words that all equal their
-// predecessor are counted with the run they belong to: tensors of zeros are the
-// fast case, and not the one where every increment waits for the last.
+// count16 counts little-endian 16-bit codes. Pieces of one word repeated, such as
+// zeros, are counted at once: it takes comparing them to find out, while
+// increments of one counter wait for each other.
 func count16(n *[1 << 16]uint32, src []byte) {
-	var last uint64
-	var run uint32 // words
-	for ; len(src) >= 32; src = src[32:] {
-		w0, w1, w2, w3 := le.Uint64(src), le.Uint64(src[8:]), le.Uint64(src[16:]), le.Uint64(src[24:])
-		if w0 == last && w1 == last && w2 == last && w3 == last {
-			run += 4
-			continue
+	const piece = 2 << 10
+	for ; len(src) >= piece; src = src[piece:] {
+		p := src[:piece]
+		if bytes.Equal(p[8:], p[:piece-8]) {
+			countWord(n, le.Uint64(p), piece/8)
+		} else {
+			countCodes(n, p)
 		}
-		if run > 0 {
-			countWord(n, last, run)
-			run = 0
-		}
-		last = w3
-		n[uint16(w0)]++
-		n[uint16(w0>>16)]++
-		n[uint16(w0>>32)]++
-		n[w0>>48]++
-		n[uint16(w1)]++
-		n[uint16(w1>>16)]++
-		n[uint16(w1>>32)]++
-		n[w1>>48]++
-		n[uint16(w2)]++
-		n[uint16(w2>>16)]++
-		n[uint16(w2>>32)]++
-		n[w2>>48]++
-		n[uint16(w3)]++
-		n[uint16(w3>>16)]++
-		n[uint16(w3>>32)]++
-		n[w3>>48]++
 	}
-	countWord(n, last, run)
+	countCodes(n, src)
+}
+
+// countCodes counts 16-bit codes one by one, about one a clock cycle, which is
+// what a core stores. All of eight are loaded before the first is counted: a
+// load behind a store may have to wait until it is known not to be of the same
+// place.
+func countCodes(n *[1 << 16]uint32, src []byte) {
+	for ; len(src) >= 16; src = src[16:] {
+		p := (*[16]byte)(src)
+		c0, c1, c2, c3 := le.Uint16(p[0:]), le.Uint16(p[2:]), le.Uint16(p[4:]), le.Uint16(p[6:])
+		c4, c5, c6, c7 := le.Uint16(p[8:]), le.Uint16(p[10:]), le.Uint16(p[12:]), le.Uint16(p[14:])
+		n[c0]++
+		n[c1]++
+		n[c2]++
+		n[c3]++
+		n[c4]++
+		n[c5]++
+		n[c6]++
+		n[c7]++
+	}
 	for ; len(src) >= 2; src = src[2:] {
 		n[le.Uint16(src)]++
 	}
