@@ -13,6 +13,7 @@ type operand struct {
 	number     int // of a numbered module; -1 otherwise
 	transposed bool
 	rows       int64 // along the output axis; 0 when unknown
+	experts    int64 // in a stack; 0 when unknown
 	name       string
 }
 
@@ -60,8 +61,20 @@ func (cv *converter) assemble(g *convGroup) error {
 		if isNumbered(m.role) {
 			o.number = m.index[len(m.index)-1]
 		}
-		if axis := a.axis(o); axis < len(m.shape) {
+		flat := leaf == "weight" && cv.from.storage(module, leaf).flat
+		if _, stacked := oneModule(module); stacked && len(m.shape) > 0 && !flat {
+			o.experts = int64(m.shape[0])
+		}
+		if axis := a.axis(o); axis < len(m.shape) && !flat {
 			o.rows = int64(m.shape[axis])
+		}
+		if flat {
+			n, err := cv.experts(o)
+			if err != nil {
+				return err
+			}
+			o.experts = int64(n)
+			a.ops = append(a.ops, Op{Kind: OpUnflatten, Index: len(a.operands), Count: 1, Groups: o.experts})
 		}
 		a.from = append(a.from, m.name)
 		a.operands = append(a.operands, o)
@@ -114,7 +127,7 @@ func (a *assembly) split() error {
 		a.ops = append(a.ops, op)
 		out := make([]operand, len(names))
 		for j, n := range names {
-			out[j] = operand{module: n, number: o.number, transposed: o.transposed, name: o.name}
+			out[j] = operand{module: n, number: o.number, transposed: o.transposed, experts: o.experts, name: o.name}
 			switch {
 			case op.Sizes != nil:
 				out[j].rows = op.Sizes[j]
@@ -223,6 +236,9 @@ func (a *assembly) unstacks(module string) bool {
 // that a thousand experts are split or joined once.
 func (a *assembly) stack() error {
 	// A run of one part for a stack; the parts of one number for a join.
+	if len(a.ops) > 0 {
+		return nil // flat experts are in stacks already, in the order of their parts
+	}
 	perm := make([]int, len(a.operands))
 	for i := range perm {
 		perm[i] = i
@@ -299,7 +315,7 @@ func (a *assembly) join() error {
 			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
 		}
 		op := Op{Kind: OpConcat, Index: i, Count: len(names), Axis: a.axis(o)}
-		w := operand{module: whole, number: o.number, transposed: o.transposed, name: o.name}
+		w := operand{module: whole, number: o.number, transposed: o.transposed, experts: o.experts, name: o.name}
 		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
 			return err
 		}
@@ -354,6 +370,9 @@ func (a *assembly) name() error {
 		want := cv.to.storage(o.module, a.leaf).transposed && a.leaf == "weight"
 		if want != o.transposed {
 			a.ops = append(a.ops, Op{Kind: OpTranspose, Index: i, Count: 1})
+		}
+		if a.leaf == "weight" && cv.to.storage(o.module, a.leaf).flat {
+			a.ops = append(a.ops, Op{Kind: OpFlatten, Index: i, Count: 1})
 		}
 		index := a.index
 		if o.number >= 0 {
@@ -482,7 +501,10 @@ func (o *Op) apply(operands []int) []int {
 
 // experts returns how many tensors a stack holds.
 func (cv *converter) experts(o operand) (int, error) {
-	n, ok := cv.value("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_layer")
+	if o.experts > 0 && o.experts <= 1<<16 {
+		return int(o.experts), nil
+	}
+	n, ok := cv.value("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 	if !ok || n <= 0 || n > 1<<16 {
 		e := cv.refuse(o.name, "the number of experts is not known")
 		e.Needs = "num_local_experts"

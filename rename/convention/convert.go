@@ -430,7 +430,7 @@ func isNorm(module string) bool {
 // need no operation.
 type storage struct {
 	rope, fused, decay, conv string
-	transposed               bool
+	transposed, flat         bool
 	offset                   int
 }
 
@@ -453,7 +453,8 @@ func (c *Convention) storage(module, leaf string) storage {
 	}
 	s.transposed = c.transposes(module)
 	if strings.Contains(module, ".experts.") {
-		s.transposed = c.Layout.Experts == InOut
+		s.flat = c.Layout.Experts == Flat
+		s.transposed = c.Layout.Experts == InOut || s.flat && strings.HasSuffix(module, ".down")
 	}
 	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return globMatch(g, module) }) {
 		s.offset = c.Layout.NormOffset
@@ -541,7 +542,8 @@ func (cv *converter) single(m *member) (bool, error) {
 		}
 		return true, cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
 	}
-	if len(parts(module)) > 0 || needsRope(module) {
+	_, stacked := oneModule(module)
+	if len(parts(module)) > 0 || needsRope(module) || stacked {
 		return false, nil
 	}
 	a, b := cv.from.storage(module, leaf), cv.to.storage(module, leaf)

@@ -163,6 +163,10 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 			out = []tensorValue{v.rows(o.Axis, order)}
 		case OpSwap:
 			out = []tensorValue{in[1], in[0]}
+		case OpUnflatten:
+			out = []tensorValue{{append([]int64{o.Groups, v.shape[0] / o.Groups}, v.shape[1:]...), v.data}}
+		case OpFlatten:
+			out = []tensorValue{{append([]int64{v.shape[0] * v.shape[1]}, v.shape[2:]...), v.data}}
 		case OpReshape:
 			if size(o.Shape) != size(v.shape) {
 				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
@@ -317,12 +321,13 @@ func TestConvertThereAndBack(t *testing.T) {
 	}{
 		{"llama-hf", []string{"llama-meta", "llama-gguf", "llama-megatron", "llama-megatron-local", "llama-litgpt", "llama-litgpt-old", "llama-vllm", "yi-hf"}},
 		{"llama-meta", []string{"llama-gguf", "llama-megatron", "llama-hf"}},
-		{"mixtral-hf", []string{"mixtral-mistral", "llama-gguf", "mixtral-mlx", "mixtral-litgpt", "mixtral-megatron", "mixtral-megatron-sequential"}},
+		{"mixtral-hf", []string{"mixtral-mistral", "llama-gguf", "mixtral-mlx", "mixtral-litgpt", "mixtral-megatron", "mixtral-megatron-sequential", "mixtral-first"}},
 		{"qwen3_moe-hf", []string{"qwen3_moe-stacked-hf", "qwen3_moe-mlx", "qwen3moe-gguf"}},
 		{"qwen2-hf", []string{"qwen2-gguf", "llama-megatron", "llama-litgpt"}},
 		{"gemma-hf", []string{"gemma-google", "gemma-gguf"}},
 		{"mixtral-mistral", []string{"mixtral-megatron", "mixtral-mlx"}},
-		{"mixtral-megatron", []string{"mixtral-mlx", "llama-gguf"}},
+		{"mixtral-megatron", []string{"mixtral-mlx", "llama-gguf", "mixtral-first"}},
+		{"mixtral-mlx", []string{"mixtral-first", "llama-gguf"}},
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawModel(t)
@@ -351,7 +356,7 @@ func TestConvertThereAndBack(t *testing.T) {
 		switch tt.from {
 		case "llama-meta":
 			source = convertValues(t, "llama-hf", tt.from, source, m.config())
-		case "mixtral-mistral", "mixtral-megatron":
+		case "mixtral-mistral", "mixtral-megatron", "mixtral-mlx":
 			source = convertValues(t, "mixtral-hf", tt.from, m.moe("block_sparse_moe.gate.weight", "block_sparse_moe.experts.%d.", [3]string{"w1.weight", "w3.weight", "w2.weight"}), m.config())
 		}
 		there := convertValues(t, tt.from, to, source, m.config())
@@ -496,6 +501,26 @@ func TestConvertFormulas(t *testing.T) {
 				if got["blk.0.ffn_gate_exps.weight"].data[(e*inner+i)*hidden] != w.data[(e*2*inner+2*i)*hidden] ||
 					got["blk.0.ffn_up_exps.weight"].data[(e*inner+i)*hidden] != w.data[(e*2*inner+2*i+1)*hidden] {
 					t.Fatalf("expert %d, row %d", e, i)
+				}
+			}
+		}
+	})
+	t.Run("flat experts, Mixtral's first release", func(t *testing.T) {
+		// convert_mixtral_weights_to_hf.py: w.view(E, i, h)[e], and w2 turned round
+		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1, experts: 11}
+		source := m.moe("block_sparse_moe.gate.weight", "block_sparse_moe.experts.%d.", [3]string{"w1.weight", "w3.weight", "w2.weight"})
+		got := convertValues(t, "mixtral-hf", "mixtral-first", source, cfg)
+		w1, w2 := got["layers.0.block_sparse_moe.w1"], got["layers.0.block_sparse_moe.w2"]
+		if d := gocmp.Diff([][]int64{{44, hidden}, {44, hidden}}, [][]int64{w1.shape, w2.shape}); d != "" {
+			t.Fatal(d)
+		}
+		for e := range int64(11) {
+			for i := range int64(4) {
+				for h := range int64(hidden) {
+					p := fmt.Sprintf("model.layers.0.block_sparse_moe.experts.%d.", e)
+					if w1.data[(e*4+i)*hidden+h] != source[p+"w1.weight"].data[i*hidden+h] || w2.data[(e*4+i)*hidden+h] != source[p+"w2.weight"].data[h*4+i] {
+						t.Fatalf("expert %d, row %d, column %d", e, i, h)
+					}
 				}
 			}
 		}

@@ -64,7 +64,7 @@ type Layout struct {
 	QKV string `yaml:"qkv" json:"qkv,omitempty"`
 	// GateUp is how a fused gate and up projection is put together.
 	GateUp string `yaml:"gate_up" json:"gate_up,omitempty"`
-	// Experts is the orientation of stacked experts: "out-in" or "in-out".
+	// Experts is the orientation of stacked experts, OutIn or InOut, or Flat.
 	Experts string `yaml:"experts" json:"experts,omitempty"`
 	// Transposed lists the modules stored [in, out].
 	Transposed []string `yaml:"transposed" json:"transposed,omitempty"`
@@ -100,6 +100,9 @@ const (
 
 	OutIn = "out-in"
 	InOut = "in-out"
+	// Flat experts lie one below the other in a matrix of experts x
+	// intermediate rows, the down projection turned round to have them.
+	Flat = "flat"
 )
 
 // A set is every built-in convention.

@@ -13,6 +13,8 @@ const (
 	OpPermute     OpKind = "permute"      // reorder the rows that rotary embedding pairs
 	OpOffset      OpKind = "offset"       // add a constant
 	OpReshape     OpKind = "reshape"      // the same bytes under another shape
+	OpUnflatten   OpKind = "unflatten"    // the first axis into Groups equal parts, a new first axis
+	OpFlatten     OpKind = "flatten"      // the first two axes into one
 	OpNegativeExp OpKind = "negative-exp" // -exp(x), exact but for rounding
 	OpLogNegative OpKind = "log-negative" // log(-x), its inverse
 )
