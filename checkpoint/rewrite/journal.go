@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 )
 
 // journalName is the file that a transaction keeps in the release until it is over.
@@ -22,8 +23,9 @@ const journalName = ".wtinspect-journal"
 //	and, once the transaction may only go forward, forwardMark followed by
 //	the SHA-256 of the record and the mark.
 //
-// A record that is cut off or does not have its digest means that nothing
-// was changed yet: no change is made before the whole of it is durable.
+// The first line is written when the rest is durable, and nothing is changed
+// before it is durable, too. So without it nothing was changed yet, and with it
+// a record that is cut off or does not have its digest was damaged since.
 const (
 	journalMagic = "wtinspect journal 1\n"
 	forwardMark  = "forward\n"
@@ -48,6 +50,19 @@ type shift struct {
 	block, off, n        int64
 	extents              []extent // before, when n > 0
 	samples              []sample
+
+	begun bool // by this process; not in the journal
+}
+
+// begun returns what this process has begun of a transaction, and has to undo.
+func (r *record) begun() *record {
+	out := &record{swaps: r.swaps}
+	for _, s := range r.shifts {
+		if s.begun {
+			out.shifts = append(out.shifts, s)
+		}
+	}
+	return out
 }
 
 // A sample is a block of data whose digest is known.
@@ -110,7 +125,9 @@ func (r *record) encode() []byte {
 var errJournal = errors.New("the journal is malformed")
 
 // decodeRecord reads a record. A journal comes with a release, so it may be
-// anybody's work: names that leave the directory are refused.
+// anybody's work. It is held to what this package writes: nothing outside the
+// directory or hidden in it, and no file but weights and the documents beside
+// them.
 func decodeRecord(b []byte) (r *record, err error) {
 	take := func(n uint64) []byte {
 		if n > uint64(len(b)) {
@@ -134,7 +151,7 @@ func decodeRecord(b []byte) (r *record, err error) {
 	raw := func() []byte { return take(uint64(num())) }
 	name := func() string {
 		s := string(raw())
-		if err == nil && (!filepath.IsLocal(filepath.FromSlash(s)) || s == journalName) {
+		if err == nil && (!filepath.IsLocal(filepath.FromSlash(s)) || s == journalName || strings.HasPrefix(path.Dir("/"+s)[1:], ".") || strings.Contains(path.Dir(s), "/.")) {
 			err = fmt.Errorf("%w: it names %q", errJournal, s)
 		}
 		return s
@@ -170,7 +187,7 @@ func decodeRecord(b []byte) (r *record, err error) {
 	for range num() {
 		s := swap{name(), name(), num(), num(), sum()}
 		if err == nil && (s.head > s.size || !isTemp(s.temp)) {
-			err = errJournal
+			err = fmt.Errorf("%w: its entry for %q contradicts itself", errJournal, s.name)
 		}
 		if err != nil {
 			return nil, err
@@ -208,7 +225,29 @@ func (s *shift) check() error {
 	if !ok {
 		return fmt.Errorf("%w: its entry for %q contradicts itself", errJournal, s.name)
 	}
+	if !beginsWeights(s.oldHeader, o) || !beginsWeights(s.newHeader, n) {
+		return fmt.Errorf("%w: its headers for %q are of no format", errJournal, s.name)
+	}
 	return nil
+}
+
+// beginsWeights reports whether a file that begins with head, and whose data
+// begins at dataOffset, can be a checkpoint in one of the formats.
+func beginsWeights(head []byte, dataOffset int64) bool {
+	return bytes.HasPrefix(head, []byte("GGUF")) || bytes.HasPrefix(head, []byte("FUGG")) ||
+		len(head) > 8 && binary.LittleEndian.Uint64(head) == uint64(dataOffset)-8 && head[8] == '{'
+}
+
+// mixed reports whether every byte is that of one of two headers, as a write
+// of one over the other that was cut off leaves it. What is missing of a header
+// is anything.
+func mixed(now, a, b []byte) bool {
+	for i, c := range now {
+		if i < len(a) && c != a[i] && i < len(b) && c != b[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // A journal is an open, locked journal file.
@@ -278,9 +317,8 @@ func (j *journal) write(r *record) error {
 		return fmt.Errorf("the headers of the release are too large for one transaction (%d bytes of journal)", len(p))
 	}
 	j.sum = sha256.Sum256(p)
-	head := binary.LittleEndian.AppendUint64([]byte(journalMagic), uint64(len(p)))
-	at := int64(0)
-	for _, part := range [][]byte{head, p, j.sum[:]} {
+	at := int64(len(journalMagic))
+	for _, part := range [][]byte{binary.LittleEndian.AppendUint64(nil, uint64(len(p))), p, j.sum[:]} {
 		if err := writeFull(j.f, part, at); err != nil {
 			return err
 		}
@@ -290,7 +328,13 @@ func (j *journal) write(r *record) error {
 	if err := syncFile(j.f); err != nil {
 		return err
 	}
-	return syncDir(j.fsys, j.dir)
+	if err := syncDir(j.fsys, j.dir); err != nil {
+		return err
+	}
+	if err := writeFull(j.f, []byte(journalMagic), 0); err != nil {
+		return err
+	}
+	return syncFile(j.f)
 }
 
 // mark says, durably, that from now on the transaction only goes forward.
@@ -321,32 +365,34 @@ func (j *journal) read() (r *record, forward bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	name := filepath.Join(j.dir, journalName)
 	head := make([]byte, len(journalMagic)+8)
-	if st.Size < int64(len(head)+sha256.Size) {
-		return nil, false, nil
-	}
-	if err := readFull(j.f, head, 0); err != nil {
+	if err := readFull(j.f, head[:min(int64(len(head)), st.Size)], 0); err != nil {
 		return nil, false, err
 	}
-	n := binary.LittleEndian.Uint64(head[len(journalMagic):])
-	if n > uint64(st.Size)-uint64(len(head)+sha256.Size) || n > maxJournal {
+	switch {
+	case !bytes.HasPrefix(head, []byte("wtinspect journal ")):
 		return nil, false, nil
+	case !bytes.HasPrefix(head, []byte(journalMagic)):
+		return nil, false, fmt.Errorf("%s: the journal is of another version of this program: %w", name, errors.ErrUnsupported)
+	}
+	damaged := fmt.Errorf("%s: %w: a rewrite was interrupted, and what it changed cannot be told; remove the journal to leave the files as they are, and compare them with their source", name, errJournal)
+	n := binary.LittleEndian.Uint64(head[len(journalMagic):])
+	if most := uint64(max(0, st.Size-int64(len(head)+sha256.Size))); n > most || n > maxJournal {
+		return nil, false, damaged
 	}
 	p := make([]byte, n+sha256.Size)
 	if err := readFull(j.f, p, int64(len(head))); err != nil {
 		return nil, false, err
 	}
 	j.sum = sha256.Sum256(p[:n])
-	if !bytes.HasPrefix(head, []byte("wtinspect journal ")) || j.sum != digest(p[n:]) {
-		return nil, false, nil
-	}
-	if !bytes.HasPrefix(head, []byte(journalMagic)) {
-		return nil, false, fmt.Errorf("%s: the journal is of another version of this program: %w", j.dir, errors.ErrUnsupported)
+	if j.sum != digest(p[n:]) {
+		return nil, false, damaged
 	}
 	j.end = int64(len(head) + len(p))
 	r, err = decodeRecord(p[:n])
 	if err != nil {
-		return nil, false, fmt.Errorf("%s: %w", filepath.Join(j.dir, journalName), err)
+		return nil, false, fmt.Errorf("%s: %w", name, err)
 	}
 	mark := make([]byte, len(forwardMark)+sha256.Size)
 	if st.Size >= j.end+int64(len(mark)) {

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -28,27 +30,27 @@ const (
 	Finished Outcome = "finished"
 )
 
-// Pending reports whether a rewrite of the release at path, a directory or
+// Pending reports whether a rewrite of the release at ref, a directory or
 // one of its files, is under way or was interrupted. What is read of the
 // release meanwhile may be part old and part new.
-func Pending(path string) bool {
-	fi, err := os.Lstat(filepath.Join(releaseDir(path), journalName))
+func Pending(ref string) bool {
+	fi, err := os.Lstat(filepath.Join(releaseDir(ref), journalName))
 	return err == nil && fi.Mode().IsRegular() && fi.Size() > 0
 }
 
-// Recover ends an interrupted rewrite of the release at path, a directory or
+// Recover ends an interrupted rewrite of the release at ref, a directory or
 // one of its files. Afterwards the release is the old one or the new one,
 // whole. It fails with [ErrBusy] while the rewrite is still running. A
 // recovery that fails, or is interrupted, can be repeated.
-func Recover(ctx context.Context, path string) (Outcome, error) {
-	return recoverDir(ctx, osFS{}, releaseDir(path))
+func Recover(ctx context.Context, ref string) (Outcome, error) {
+	return recoverDir(ctx, osFS{}, releaseDir(ref))
 }
 
-func releaseDir(path string) string {
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		return path
+func releaseDir(ref string) string {
+	if fi, err := os.Stat(ref); err == nil && fi.IsDir() {
+		return ref
 	}
-	return filepath.Dir(path)
+	return filepath.Dir(ref)
 }
 
 func recoverDir(ctx context.Context, fsys fileSystem, dir string) (Outcome, error) {
@@ -122,7 +124,7 @@ func (s *shift) undo(fsys fileSystem, dir string) error {
 	if err != nil {
 		return err
 	}
-	f, err := openRegular(fsys, name)
+	f, err := openRegular(fsys, name, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -139,7 +141,8 @@ func (s *shift) undo(fsys fileSystem, dir string) error {
 	if st.Size != s.size {
 		return fmt.Errorf("%w: it is %d bytes long and was %d", ErrChanged, st.Size, s.size)
 	}
-	if err := ensure(f, s.oldHeader); err != nil {
+	// Of the new header the room that was made for it is gone again.
+	if err := ensure(f, s.oldHeader, slices.Concat(s.newHeader[:s.off], s.newHeader[s.off+s.n:])); err != nil {
 		return err
 	}
 	for _, p := range s.samples {
@@ -180,7 +183,10 @@ func (s *shift) close(f file) error {
 		if at+s.n >= st.Size {
 			return truncate()
 		}
-		if err := retry(func() error { return f.Collapse(at, s.n) }); err != nil {
+		switch err := f.Collapse(at, s.n); {
+		case errors.Is(err, syscall.EINTR):
+			return s.close(f) // it may have begun: look again
+		case err != nil:
 			return err
 		}
 		return syncFile(f)
@@ -219,7 +225,7 @@ func (s *shift) finish(fsys fileSystem, dir string) error {
 	if err != nil {
 		return err
 	}
-	f, err := openRegular(fsys, name)
+	f, err := openRegular(fsys, name, os.O_RDWR)
 	if err != nil {
 		return err
 	}
@@ -231,16 +237,21 @@ func (s *shift) finish(fsys fileSystem, dir string) error {
 	if st.Size != s.size+s.n {
 		return fmt.Errorf("%w: it is %d bytes long and should be %d", ErrChanged, st.Size, s.size+s.n)
 	}
-	return ensure(f, s.newHeader)
+	return ensure(f, s.newHeader, s.oldHeader)
 }
 
-// ensure makes a file begin with a header, durably.
-func ensure(f file, header []byte) error {
+// ensure makes a file begin with a header, durably, where it begins with that
+// or with what is left of another one. What is neither is not overwritten:
+// somebody has put another file there since.
+func ensure(f file, header, other []byte) error {
 	now := make([]byte, len(header))
 	if err := readFull(f, now, 0); err != nil {
 		return err
 	}
 	if !bytes.Equal(now, header) {
+		if !mixed(now, header, other) {
+			return fmt.Errorf("%w: its header is neither the one from before the rewrite nor the new one", ErrChanged)
+		}
 		if err := writeFull(f, header, 0); err != nil {
 			return err
 		}
@@ -259,11 +270,18 @@ func (s *swap) finish(fsys fileSystem, dir string) error {
 	if err != nil {
 		return err
 	}
-	err = retry(func() error { return fsys.Rename(temp, name) })
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch err := s.look(fsys, temp); {
+	case errors.Is(err, fs.ErrNotExist):
+		return s.look(fsys, name)
+	case err != nil:
 		return err
 	}
-	f, err := open(fsys, name, os.O_RDONLY)
+	return retry(func() error { return fsys.Rename(temp, name) })
+}
+
+// look checks that a file has the new content.
+func (s *swap) look(fsys fileSystem, path string) error {
+	f, err := openRegular(fsys, path, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -279,11 +297,20 @@ func (s *swap) finish(fsys fileSystem, dir string) error {
 	if st.Size != s.size || sha256.Sum256(head) != s.sum {
 		return fmt.Errorf("%w: its new content is gone", ErrChanged)
 	}
+	if !isDocument(s.name) && !beginsWeights(head, s.head) {
+		return fmt.Errorf("%w: the new content of %q is of no format", errJournal, s.name)
+	}
 	return nil
 }
 
-// openRegular opens a file for writing that is no link.
-func openRegular(fsys fileSystem, name string) (file, error) {
+// isDocument reports whether a file is a text that a rewrite may replace.
+func isDocument(name string) bool {
+	base := path.Base(name)
+	return slices.Contains(documents, base) || strings.HasSuffix(base, ".json") && strings.Contains(base, ".index.")
+}
+
+// openRegular opens a file that is no link.
+func openRegular(fsys fileSystem, name string, flag int) (file, error) {
 	st, err := fsys.Lstat(name)
 	if err == nil && !st.Mode.IsRegular() {
 		err = fmt.Errorf("%s is not a regular file", name)
@@ -291,7 +318,7 @@ func openRegular(fsys fileSystem, name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(fsys, name, os.O_RDWR)
+	return open(fsys, name, flag)
 }
 
 // within returns the path of a file that a journal names, after a look at

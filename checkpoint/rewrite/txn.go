@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -109,7 +110,7 @@ func (t *transaction) run(ctx context.Context) (proofs []proof, err error) {
 		}
 	}
 	if err != nil {
-		if uerr := undo(context.WithoutCancel(ctx), t.fsys, t.dir, r, t.workers); uerr != nil {
+		if uerr := undo(context.WithoutCancel(ctx), t.fsys, t.dir, r.begun(), t.workers); uerr != nil {
 			j.f.Close()
 			return nil, fmt.Errorf("%w; and undoing it failed, so the journal was left for a recovery: %w", err, uerr)
 		}
@@ -189,10 +190,7 @@ func (t *transaction) openOld(e *edit) (f file, header []byte, err error) {
 	if f, err = open(t.fsys, t.path(e.name), os.O_RDONLY); err != nil {
 		return nil, nil, err
 	}
-	st, err := f.Stat()
-	if err == nil && !st.same(e.old) {
-		err = ErrChanged
-	}
+	err = e.unchangedSince(f)
 	if err == nil && f.Writers() {
 		err = fmt.Errorf("another process has the file open for writing: %w", ErrBusy)
 	}
@@ -290,13 +288,17 @@ func (t *transaction) change(ctx context.Context, r *record, before []reading) (
 // shift changes a header in place, with room made for it first.
 func (t *transaction) shift(ctx context.Context, e *edit, s *shift, rd reading) (proof, error) {
 	fail := func(err error) (proof, error) { return proof{}, fmt.Errorf("%s: %w", e.name, err) }
-	f, err := open(t.fsys, t.path(e.name), os.O_RDWR)
+	f, err := openRegular(t.fsys, t.path(e.name), os.O_RDWR)
 	if err != nil {
 		return proof{}, err
 	}
 	defer f.Close()
+	if err := e.unchangedSince(f); err != nil {
+		return fail(err)
+	}
+	s.begun = true
 	if s.n > 0 {
-		err := retry(func() error { return f.Insert(s.off, s.n) })
+		err := insert(f, s)
 		if errors.Is(err, errors.ErrUnsupported) {
 			return proof{}, &refusedStep{e, Insert, err}
 		}
@@ -314,6 +316,29 @@ func (t *transaction) shift(ctx context.Context, e *edit, s *shift, rd reading) 
 		return fail(err)
 	}
 	return t.prove(ctx, f, e, rd)
+}
+
+// insert makes the room. When it is interrupted it is repeated only if it has
+// not begun: file systems set the new size first.
+func insert(f file, s *shift) error {
+	for {
+		err := f.Insert(s.off, s.n)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+		if st, serr := f.Stat(); serr != nil || st.Size != s.size {
+			return errors.Join(err, serr)
+		}
+	}
+}
+
+// unchangedSince checks that an open file is the one that the edit was made for.
+func (e *edit) unchangedSince(f file) error {
+	st, err := f.Stat()
+	if err == nil && !st.same(e.old) {
+		err = ErrChanged
+	}
+	return err
 }
 
 // replace writes the new file beside the old one.
@@ -344,6 +369,10 @@ func writeNew(ctx context.Context, fsys fileSystem, e *edit, src file, name stri
 			err = &refusedStep{e, Reflink, err}
 			return proof{}, err
 		}
+		return fail(err)
+	}
+	// What was copied must be one file, not the halves of two.
+	if err := e.unchangedSince(src); err != nil {
 		return fail(err)
 	}
 	if e.text != nil || verify == VerifyNone {

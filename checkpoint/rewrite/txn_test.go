@@ -48,7 +48,7 @@ func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
 	tr.disk.root.sync()
 	tr.disk.root.now.entries["m"].sync()
 	for i, name := range []string{"a", "sub/b"} {
-		head := strings.Repeat("h", 100+700*i) + strings.Repeat(" ", 40)
+		head := "GGUF" + strings.Repeat("h", 96+700*i) + strings.Repeat(" ", 40)
 		data := make([]byte, int(ft.Block)*11+77)
 		for j := range data {
 			if b := j / int(ft.Block); b != 3 && b != 4 && b != 8 {
@@ -62,7 +62,7 @@ func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
 		}
 		n := int64(len(data))
 		tensors := []span{{"one", 0, 1000}, {"two", 1000, 2000}, {"empty", 3000, 0}, {"three", 3010, n - 3010}}
-		text := strings.Repeat("N", len(head)-40+grow)
+		text := "GGUF" + strings.Repeat("N", len(head)-44+grow)
 		e := &edit{
 			name: name, old: st, digest: sha256.Sum256([]byte(head)), dataOffset: int64(len(head)), tensors: tensors,
 			header: padded(text), least: int64(len(text)), fresh: roundUp(int64(len(text))+6, 64),
@@ -77,13 +77,13 @@ func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
 		}
 		tr.edits = append(tr.edits, e)
 	}
-	tr.disk.put("/m/index.json", []byte(`{"old":1}`))
-	st, err := tr.disk.Lstat("/m/index.json")
+	tr.disk.put("/m/x.index.json", []byte(`{"old":1}`))
+	st, err := tr.disk.Lstat("/m/x.index.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	tr.edits = append(tr.edits, &edit{
-		name: "index.json", old: st, dataOffset: st.Size, digest: sha256.Sum256([]byte(`{"old":1}`)), text: []byte(`{"new":22}`),
+		name: "x.index.json", old: st, dataOffset: st.Size, digest: sha256.Sum256([]byte(`{"old":1}`)), text: []byte(`{"new":22}`),
 	})
 	tr.disk.put("/m/README.md", []byte("kept"))
 	tr.old = tr.disk.tree()
@@ -163,8 +163,8 @@ func TestTransaction(t *testing.T) {
 						t.Errorf("%s: verify %q: proof %+v", e.name, v, p)
 					}
 				}
-				if tr.new["/m/index.json"] != `{"new":22}` || tr.new["/m/README.md"] != "kept" {
-					t.Errorf("documents: %q, %q", tr.new["/m/index.json"], tr.new["/m/README.md"])
+				if tr.new["/m/x.index.json"] != `{"new":22}` || tr.new["/m/README.md"] != "kept" {
+					t.Errorf("documents: %q, %q", tr.new["/m/x.index.json"], tr.new["/m/README.md"])
 				}
 			}
 		})

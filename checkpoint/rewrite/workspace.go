@@ -15,7 +15,7 @@ const (
 	windowSize = 1 << 20
 	windows    = 8
 	// stripSize is how much of a transposed matrix is made at once.
-	stripSize = 16 << 20
+	stripSize = 32 << 20
 )
 
 // A workspace is the memory with which the arrays of one file are read. It is
@@ -87,7 +87,8 @@ type strip struct {
 	of   *transposed
 	off  int64 // in its bytes
 	data []byte
-	busy bool // being filled
+	rows []byte // as they are read
+	busy bool   // being filled
 }
 
 // strip returns one to fill: that of the array if it has one.
@@ -239,7 +240,15 @@ func (t *transposed) fill(s *strip, off int64) error {
 	line := nc * t.cell
 	const most = 64
 	batch := max(1, min(most, nr, windowSize/max(1, line)))
-	buf := make([]byte, batch*line)
+	if int64(len(s.rows)) < batch*line {
+		s.rows = make([]byte, batch*line)
+	}
+	buf := s.rows
+	src := t.src
+	if l, ok := src.(*leaf); ok && line >= 512 {
+		// Windows would read what lies between the pieces, too.
+		src = &strided{l.src, l.off, t.size, t.size}
+	}
 	for done := int64(0); done < nr; done += batch {
 		n := min(batch, nr-done)
 		first := ((m*t.rows+r+done)*t.cols + c) * t.cell
@@ -249,7 +258,7 @@ func (t *transposed) fill(s *strip, off int64) error {
 			}
 		} else {
 			for i := range n {
-				if err := readFull(t.src, buf[i*line:(i+1)*line], first+i*t.cols*t.cell); err != nil {
+				if err := readFull(src, buf[i*line:(i+1)*line], first+i*t.cols*t.cell); err != nil {
 					return err
 				}
 			}
