@@ -1,6 +1,9 @@
 package convention
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // hole is what stands for an index in a normal name.
 const hole = '#'
@@ -49,11 +52,7 @@ func normalize(buf []byte, nums []int32, name string) ([]byte, []int32) {
 func isBoundary(c byte) bool { return c == '.' || c == '_' || c == '/' || c == '-' }
 
 func endsInLeaf(s string) bool {
-	return hasSuffix(s, ".weight") || hasSuffix(s, ".bias")
-}
-
-func hasSuffix(s, suffix string) bool {
-	return len(s) >= len(suffix) && s[len(s)-len(suffix):] == suffix
+	return strings.HasSuffix(s, ".weight") || strings.HasSuffix(s, ".bias")
 }
 
 // fill is the inverse of normalize: it writes the indices where the holes are.

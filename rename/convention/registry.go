@@ -37,9 +37,8 @@ func newRegistry(list []*Convention) *registry {
 			if m := literalMask(p); m != 0 {
 				r.literals[p.normal] |= m
 			}
-			if stem, ok := strings.CutSuffix(p.normal, ".weight"); ok && !c.HasDialect("gguf") {
-				key := strings.ReplaceAll(c.tensors[j].Pattern.normal[:len(c.tensors[j].Pattern.normal)-len(".weight")], ".", "_")
-				_ = stem
+			if whole, ok := strings.CutSuffix(c.tensors[j].Pattern.normal, ".weight"); ok && !c.HasDialect("gguf") {
+				key := strings.ReplaceAll(whole, ".", "_")
 				r.flat[key] = append(r.flat[key], ref{int32(i), int32(j)})
 			}
 		}
