@@ -290,6 +290,13 @@ func (o *Operation) inverse() (inv Operation, why string) {
 		if inv.Kind = OpStack; o.Over != "" || o.Operand < 0 {
 			inv.Count = Number{}
 		}
+	case OpSwap:
+	case OpFlatten:
+		if inv.Kind = OpUnflatten; !o.Groups.isSet() {
+			return inv, "it does not say what the first axis was: groups"
+		}
+	case OpUnflatten:
+		inv.Kind = OpFlatten
 	case OpTranspose:
 		for i, a := range o.Axes {
 			if i == 0 {

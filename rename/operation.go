@@ -16,9 +16,12 @@ const (
 	OpConcat    OpKind = "concat"    // several tensors into one along an axis
 	OpStack     OpKind = "stack"     // several tensors into one with a new first axis
 	OpUnstack   OpKind = "unstack"   // the inverse of stack
+	OpSwap      OpKind = "swap"      // exchange two tensors that follow one another
 	OpTranspose OpKind = "transpose" // exchange axes
 	OpPermute   OpKind = "permute"   // reorder the rows that rotary embedding pairs
 	OpReshape   OpKind = "reshape"   // the same bytes under another shape
+	OpFlatten   OpKind = "flatten"   // the first two axes into one
+	OpUnflatten OpKind = "unflatten" // the first axis into groups, a new first axis
 	OpRepack    OpKind = "repack"    // another layout of quantised blocks
 	// OpOffset adds a constant. It is undone exactly unless it rounds.
 	OpOffset OpKind = "offset"
@@ -30,7 +33,8 @@ const (
 )
 
 var opKinds = []OpKind{
-	OpSplit, OpConcat, OpStack, OpUnstack, OpTranspose, OpPermute, OpReshape, OpRepack, OpOffset, OpNegativeExp,
+	OpSplit, OpConcat, OpStack, OpUnstack, OpSwap, OpTranspose, OpPermute, OpReshape, OpFlatten, OpUnflatten, OpRepack,
+	OpOffset, OpNegativeExp,
 }
 
 // The layouts of a tensor that holds several parts along an axis.
@@ -81,7 +85,9 @@ type Op struct {
 	// there are none. An unstack has one for each result.
 	Sizes []int64 `json:"sizes,omitempty"`
 	// Layout says how the parts of split and concat lie, Contiguous when empty.
-	// Groups is how many runs PerHead and Grouped cut the axis into.
+	// Groups is how many runs PerHead and Grouped cut the axis into. It is also
+	// what unflatten makes of the first axis, and, where it is known, what the
+	// first axis of a flatten is.
 	Layout string `json:"layout,omitempty"`
 	Groups int64  `json:"groups,omitempty"`
 	// Heads, From and To are of permute, which cuts the axis into as many runs
@@ -108,6 +114,8 @@ type Op struct {
 // Results is how many operands the operation makes.
 func (o *Op) Results() int {
 	switch {
+	case o.Kind == OpSwap:
+		return 2
 	case o.Kind == OpUnstack:
 		return len(o.Sizes)
 	case o.Kind == OpSplit && len(o.Sizes) == 0:
@@ -135,6 +143,12 @@ func (o *Op) Inverse() (Op, bool) {
 		inv.Kind, inv.Sizes = OpUnstack, slices.Repeat([]int64{1}, o.Count)
 	case OpUnstack:
 		inv.Kind, inv.Sizes = OpStack, nil
+	case OpSwap:
+	case OpFlatten:
+		inv.Kind = OpUnflatten
+		return inv, o.Groups > 0
+	case OpUnflatten:
+		inv.Kind = OpFlatten
 	case OpTranspose:
 		if len(o.Axes) > 0 {
 			inv.Axes = make([]int, len(o.Axes))
@@ -289,6 +303,13 @@ func (s *simulation) step(o *Operation) error {
 			s.apply(op, i, k)
 		}
 		return nil
+	case OpSwap:
+		first := max(0, o.Operand)
+		if first+2 > n || o.Operand < 0 && n != 2 {
+			return fmt.Errorf("swap exchanges two tensors, and there are %d at this point", n-first)
+		}
+		s.apply(op, first, 2)
+		return nil
 	case OpRepack:
 		if n != 2 && o.To == MXFP4GGML {
 			return fmt.Errorf("repack joins blocks and scales, and there are %d tensors at this point", n)
@@ -318,6 +339,9 @@ func (s *simulation) apply(op Op, index, count int) int {
 		}
 		if op.Kind == OpSplit || op.Kind == OpUnstack {
 			made[i] = s.nextID
+		}
+		if op.Kind == OpSwap {
+			made[i] = s.runs[index+1-i]
 		}
 	}
 	s.runs = slices.Replace(s.runs, index, index+count, made...)
@@ -371,6 +395,8 @@ func (s *simulation) resolve(o *Operation) (Op, error) {
 		op.Sizes = slices.Repeat([]int64{1}, int(n))
 	case OpPermute:
 		op.Heads, op.Rotary = get(o.Heads), get(o.Rotary)
+	case OpFlatten, OpUnflatten:
+		op.Groups = get(o.Groups)
 	case OpReshape:
 		op.Shape, op.Was = all(o.Shape), all(o.Was)
 	}

@@ -16,9 +16,12 @@ var opParams = map[OpKind][]string{
 	OpConcat:      {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
 	OpStack:       {"operand", "over", "count"},
 	OpUnstack:     {"operand", "over", "count"},
+	OpSwap:        {"operand"},
 	OpTranspose:   {"operand", "axes"},
 	OpPermute:     {"operand", "axis", "heads", "rotary", "from", "to"},
 	OpReshape:     {"operand", "shape", "was"},
+	OpFlatten:     {"operand", "groups"},
+	OpUnflatten:   {"operand", "groups"},
 	OpRepack:      {"from", "to"},
 	OpOffset:      {"operand", "add", "round"},
 	OpNegativeExp: {"operand", "round"},
@@ -29,9 +32,12 @@ var opExample = map[OpKind]string{
 	OpConcat:      "{axis: 0, parts: [1, 1]}",
 	OpStack:       "{over: expert}",
 	OpUnstack:     "{over: expert, count: num_local_experts}",
+	OpSwap:        "{operand: 0}",
 	OpTranspose:   "{}",
 	OpPermute:     "{heads: num_attention_heads, from: half, to: adjacent}",
 	OpReshape:     "{shape: [num_attention_heads, 128, 512]}",
+	OpFlatten:     "{}",
+	OpUnflatten:   "{groups: num_local_experts}",
 	OpRepack:      "{from: mxfp4-blocks, to: mxfp4-ggml}",
 	OpOffset:      "{add: 1}",
 	OpNegativeExp: "{round: true}",
@@ -156,6 +162,8 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		if o.From != "" && o.From == o.To {
 			p.errorf(n, "", "permute from %s to %s changes nothing", o.From, o.To)
 		}
+	case OpUnflatten:
+		need(seen["groups"], "to know how many parts: groups")
 	case OpReshape:
 		need(seen["shape"], "a shape")
 	case OpRepack:
@@ -296,7 +304,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 	joins, spread := false, false
 	for i := range r.Ops {
 		o := &r.Ops[i]
-		joining := o.Kind == OpSplit || o.Kind == OpConcat || o.Kind == OpStack || o.Kind == OpUnstack || o.Kind == OpRepack
+		joining := o.Kind == OpSplit || o.Kind == OpConcat || o.Kind == OpStack || o.Kind == OpUnstack || o.Kind == OpSwap || o.Kind == OpRepack
 		switch {
 		case o.Kind == OpStack && o.Over != "" && joins:
 			fault(o, "stack first, then join or part the stacks", "stack over {%s} comes behind an operation that joins or parts tensors", o.Over)

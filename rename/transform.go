@@ -214,7 +214,7 @@ func operations(ops []Op, n int) []Operation {
 			if o.Kind == OpStack {
 				op.Count = Number{}
 			}
-		case o.Count == 1 && o.Kind != OpConcat && o.Kind != OpStack && o.Kind != OpRepack:
+		case o.Count == 1 && o.Kind != OpConcat && o.Kind != OpStack && o.Kind != OpRepack && o.Kind != OpSwap:
 			// The same for each operand is said once.
 			k := 1
 			for k < n && i+k < len(ops) && sameButIndex(o, &ops[i+k]) && ops[i+k].Index == k*made {

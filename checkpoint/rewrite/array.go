@@ -114,6 +114,21 @@ func (w *workspace) operate(op rename.Op, in []*array) (out []*array, done renam
 		out, err = permute(a, &op)
 	case rename.OpTranspose:
 		out, err = w.transpose(a, op.Axes)
+	case rename.OpSwap:
+		if out = []*array{in[len(in)-1], a}; len(in) != 2 {
+			err = fmt.Errorf("two tensors are exchanged, not %d", len(in))
+		}
+	case rename.OpFlatten:
+		if len(a.shape) < 2 {
+			return nil, done, fmt.Errorf("its shape %v has no two axes to make one", a.shape)
+		}
+		done.Groups = a.shape[0]
+		out, err = reshape(a, append([]int64{a.shape[0] * a.shape[1]}, a.shape[2:]...))
+	case rename.OpUnflatten:
+		if len(a.shape) == 0 || op.Groups <= 0 || a.shape[0]%op.Groups != 0 {
+			return nil, done, fmt.Errorf("its shape %v does not begin with a multiple of %d", a.shape, op.Groups)
+		}
+		out, err = reshape(a, append([]int64{op.Groups, a.shape[0] / op.Groups}, a.shape[1:]...))
 	case rename.OpReshape:
 		done.Was = slices.Clone(a.shape)
 		out, err = reshape(a, op.Shape)

@@ -148,6 +148,12 @@ func naive(op rename.Op, in []*grid) []*grid {
 		})}
 	case rename.OpReshape:
 		return []*grid{{shape: op.Shape, cells: g.cells}}
+	case rename.OpSwap:
+		return []*grid{in[1], in[0]}
+	case rename.OpFlatten:
+		return []*grid{{shape: append([]int64{g.shape[0] * g.shape[1]}, g.shape[2:]...), cells: g.cells}}
+	case rename.OpUnflatten:
+		return []*grid{{shape: append([]int64{op.Groups, g.shape[0] / op.Groups}, g.shape[1:]...), cells: g.cells}}
 	}
 	panic(op.Kind)
 }
@@ -210,7 +216,7 @@ func drawChain(t *rapid.T) chain {
 		sum += s
 	}
 	switch kind := rapid.SampledFrom([]rename.OpKind{
-		rename.OpSplit, rename.OpConcat, rename.OpStack, rename.OpUnstack, rename.OpTranspose, rename.OpPermute, rename.OpReshape,
+		rename.OpSplit, rename.OpConcat, rename.OpStack, rename.OpUnstack, rename.OpTranspose, rename.OpPermute, rename.OpReshape, rename.OpSwap, rename.OpFlatten, rename.OpUnflatten,
 	}).Draw(t, "kind"); kind {
 	case rename.OpSplit:
 		shape[axis] = sum
@@ -257,6 +263,19 @@ func drawChain(t *rapid.T) chain {
 		}
 		c.in = []*grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Heads: heads, Rotary: rotary, From: from, To: to}}
+	case rename.OpSwap:
+		c.in = []*grid{fresh(shape), fresh([]int64{5})}
+		c.ops = []rename.Op{{Kind: kind, Count: 2}}
+	case rename.OpFlatten:
+		if rank == 2 {
+			shape = append(shape, 2)
+		}
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1}}
+	case rename.OpUnflatten:
+		shape[0] *= groups
+		c.in = []*grid{fresh(shape)}
+		c.ops = []rename.Op{{Kind: kind, Count: 1, Groups: groups}}
 	case rename.OpReshape:
 		c.in = []*grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Shape: append([]int64{1, shape[0] * shape[1]}, shape[2:]...)}}
@@ -623,6 +642,8 @@ func TestOperationsThatCannotBe(t *testing.T) {
 		{rename.Op{Kind: rename.OpTranspose}, []*array{mk(q4, 6, 64)}, "rows of blocks of 32 Q4_0 cannot become columns"},
 		{rename.Op{Kind: rename.OpTranspose}, []*array{mk(bf16, 6)}, "its shape [6] has no two axes to exchange"},
 		{rename.Op{Kind: rename.OpTranspose, Axes: []int{0, 2, 1}}, []*array{mk(bf16, 6, 6)}, "axes of [0 2 1] are not those of its shape [6 6]"},
+		{rename.Op{Kind: rename.OpFlatten}, []*array{mk(bf16, 6)}, "its shape [6] has no two axes to make one"},
+		{rename.Op{Kind: rename.OpUnflatten, Groups: 4}, []*array{mk(bf16, 6, 2)}, "its shape [6 2] does not begin with a multiple of 4"},
 		{rename.Op{Kind: rename.OpReshape, Shape: []int64{5}}, []*array{mk(bf16, 6)}, "its shape [6] does not have the elements of [5]"},
 		{rename.Op{Kind: rename.OpReshape, Shape: []int64{4, 48}}, []*array{mk(q4, 6, 32)}, "its rows of 48 elements are no whole number of blocks of 32 Q4_0"},
 		{rename.Op{Kind: rename.OpReshape, Shape: []int64{1 << 40, 1 << 40}}, []*array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
