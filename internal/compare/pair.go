@@ -10,7 +10,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -186,7 +185,7 @@ type matching struct {
 
 func (m *matching) put(a, b *tensor) {
 	m.to[a], m.from[b] = b, a
-	m.templates[[2]string{rename.Normal(a.name), rename.Normal(b.name)}]++
+	m.templates[[2]string{template(a.name, "."), template(b.name, ".")}]++
 }
 
 // manyPairs bounds the pairs that are weighed against each other.
@@ -225,7 +224,7 @@ func (m *matching) settle(g *group) {
 // same numbers, the same last segments.
 func (m *matching) likeness(a, b *tensor) int {
 	w := 0
-	if m.templates[[2]string{rename.Normal(a.name), rename.Normal(b.name)}] > 0 {
+	if m.templates[[2]string{template(a.name, "."), template(b.name, ".")}] > 0 {
 		w += 200
 	}
 	if slices.Equal(numbers(a.name), numbers(b.name)) {
@@ -243,11 +242,35 @@ func (m *matching) likeness(a, b *tensor) int {
 func numbers(name string) []string {
 	var out []string
 	for s := range strings.SplitSeq(name, ".") {
-		if s != "" && strings.Trim(s, "0123456789") == "" {
+		if isNumber(s) {
 			out = append(out, s)
 		}
 	}
 	return out
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// template returns the name with # for every segment between separators that is
+// a number. The digits of w1 and w2 stay.
+func template(name, separators string) string {
+	b := make([]byte, 0, len(name))
+	for {
+		i := strings.IndexAny(name, separators)
+		segment := name
+		if i >= 0 {
+			segment = name[:i]
+		}
+		if isNumber(segment) {
+			segment = "#"
+		}
+		b = append(b, segment...)
+		if i < 0 {
+			return string(b)
+		}
+		b = append(b, name[i])
+		name = name[i+1:]
+	}
 }
 
 // close takes back the pairs that would leave a tensor without the partner that
@@ -397,14 +420,19 @@ func (c *comparison) pairByTemplate() {
 func templates(list []*tensor) map[string][][]*tensor {
 	byTemplate := make(map[string][]*tensor)
 	for _, t := range list {
-		byTemplate[rename.Normal(t.name)] = append(byTemplate[rename.Normal(t.name)], t)
+		byTemplate[template(t.name, ".")] = append(byTemplate[template(t.name, ".")], t)
 	}
 	out := make(map[string][][]*tensor)
 	for _, group := range byTemplate {
 		slices.SortStableFunc(group, func(x, y *tensor) int { return slices.Compare(numbers(x.name), numbers(y.name)) })
 		var b strings.Builder
 		for _, t := range group {
-			fmt.Fprint(&b, numbers(t.name), t.shape, "\n")
+			n := numbers(t.name)
+			if len(n) == 0 {
+				// A shape alone says little: the last segment is to agree, too.
+				n = []string{t.name[strings.LastIndexByte(t.name, '.')+1:]}
+			}
+			fmt.Fprintln(&b, n, t.shape)
 		}
 		out[b.String()] = append(out[b.String()], group)
 	}

@@ -90,22 +90,37 @@ type part struct {
 }
 
 func (d *derivation) derive(renamed []renaming) {
-	byTemplate := make(map[[2]string]*part)
-	for _, r := range renamed {
-		k := [2]string{rename.Normal(r.from), rename.Normal(r.to)}
-		p := byTemplate[k]
-		if p == nil {
-			p = &part{}
-			byTemplate[k] = p
+	// Numbers that words end with after an underscore are tried first: layers_11,
+	// and then taken for a part of the word: ln_1.
+	for _, p := range byTemplate(renamed, "._/-") {
+		if p.rule = templateRule(p.members); p.rule != nil {
 			d.parts = append(d.parts, p)
+			continue
 		}
-		p.members = append(p.members, r)
-	}
-	for _, p := range d.parts {
-		p.rule = templateRule(p.members)
+		for _, q := range byTemplate(p.members, ".") {
+			q.rule = templateRule(q.members)
+			d.parts = append(d.parts, q)
+		}
 	}
 	d.joinPrefixes()
 	d.verify()
+}
+
+// byTemplate puts renamings together whose names have the same templates.
+func byTemplate(renamed []renaming, separators string) []*part {
+	var out []*part
+	of := make(map[[2]string]*part)
+	for _, r := range renamed {
+		k := [2]string{template(r.from, separators), template(r.to, separators)}
+		p := of[k]
+		if p == nil {
+			p = &part{}
+			of[k] = p
+			out = append(out, p)
+		}
+		p.members = append(p.members, r)
+	}
+	return out
 }
 
 // joinPrefixes puts one rule in the place of templates that only take another

@@ -77,12 +77,14 @@ func TestRules(t *testing.T) {
 		{"shifted", []string{"layers.1.w h.0.w", "layers.2.w h.1.w"}, []string{"layers.{layer}.w -> h.{layer-1}.w x2"}},
 		{"no rule in the numbers", []string{"a.0 b.3", "a.1 b.1"}, []string{"a.0 -> b.3 x1", "a.1 -> b.1 x1"}},
 		{
-			"a layer that keeps its name", []string{"h.0.a h.0.b", "h.1.a", "h.2.a h.2.b"},
+			"a layer that keeps its name",
+			[]string{"h.0.a h.0.b", "h.1.a", "h.2.a h.2.b"},
 			[]string{"h.0.a -> h.0.b x1", "h.2.a -> h.2.b x1"},
 		},
 		{"a layer that B lacks", []string{"h.0.a h.0.b", "h.1.a -", "h.2.a h.2.b"}, []string{"h.{layer}.a -> h.{layer}.b x3"}},
 		{
-			"a layer that B lacks, under a name that is taken", []string{"h.0.a h.0.b", "h.1.a -", "h.1.b", "h.2.a h.2.b"},
+			"a layer that B lacks, under a name that is taken",
+			[]string{"h.0.a h.0.b", "h.1.a -", "h.1.b", "h.2.a h.2.b"},
 			[]string{"h.0.a -> h.0.b x1", "h.2.a -> h.2.b x1"},
 		},
 		{"prefix taken off", []string{"p.a a", "p.h.0.w h.0.w", "p.h.1.w h.1.w"}, []string{"p.{rest...} -> {rest...} x3"}},
@@ -96,7 +98,14 @@ func TestRules(t *testing.T) {
 			"h.{layer}.q -> h.{layer}.o x2", "h.{layer}.o -> h.{layer}.q x2",
 		}},
 		{"a name that is taken", []string{"h.h h", "h -", "x"}, []string{"h ->  x1", "h.h -> h x1"}},
-		{"braces", []string{"a{0}.w b{0}.w", "a{1}.w b{1}.w"}, []string{"a{{{n}}}.w -> b{{{n}}}.w x2"}},
+		{"numbers of words change places", []string{"h.0.ln_1 h.0.ln_2", "h.0.ln_2 h.0.ln_1", "h.1.ln_1 h.1.ln_2", "h.1.ln_2 h.1.ln_1"}, []string{
+			"h.{layer}.ln_1 -> h.{layer}.ln_2 x2", "h.{layer}.ln_2 -> h.{layer}.ln_1 x2",
+		}},
+		{"words with numbers", []string{"h.0.w1 h.0.fc2", "h.0.w2 h.0.fc1", "h.1.w1 h.1.fc2", "h.1.w2 h.1.fc1"}, []string{
+			"h.{layer}.w1 -> h.{layer}.fc2 x2", "h.{layer}.w2 -> h.{layer}.fc1 x2",
+		}},
+		{"layers after an underscore", []string{"layers_0/w l.0.w", "layers_1/w l.1.w"}, []string{"layers_{layer}/w -> l.{layer}.w x2"}},
+		{"braces", []string{"a{0}.w b{0}.w", "a{1}.w b{1}.w"}, []string{"a{{0}}.w -> b{{0}}.w x1", "a{{1}}.w -> b{{1}}.w x1"}},
 		{"leading zeros", []string{"a.01 b.01", "a.02 b.02"}, []string{"a.{n} -> b.{n} x2"}},
 		{"leading zeros taken off", []string{"a.01 b.1", "a.02 b.2"}, []string{"a.01 -> b.1 x1", "a.02 -> b.2 x1"}},
 	}
