@@ -151,7 +151,7 @@ func decodeRecord(b []byte) (r *record, err error) {
 	raw := func() []byte { return take(uint64(num())) }
 	name := func() string {
 		s := string(raw())
-		if err == nil && (!filepath.IsLocal(filepath.FromSlash(s)) || s == journalName || strings.HasPrefix(path.Dir("/"+s)[1:], ".") || strings.Contains(path.Dir(s), "/.")) {
+		if err == nil && (!filepath.IsLocal(filepath.FromSlash(s)) || s == journalName || strings.HasPrefix(path.Dir("/" + s)[1:], ".") || strings.Contains(path.Dir(s), "/.")) {
 			err = fmt.Errorf("%w: it names %q", errJournal, s)
 		}
 		return s
@@ -235,7 +235,7 @@ func (s *shift) check() error {
 // begins at dataOffset, can be a checkpoint in one of the formats.
 func beginsWeights(head []byte, dataOffset int64) bool {
 	return bytes.HasPrefix(head, []byte("GGUF")) || bytes.HasPrefix(head, []byte("FUGG")) ||
-		len(head) > 8 && binary.LittleEndian.Uint64(head) == uint64(dataOffset)-8 && head[8] == '{'
+		len(head) > 8 && binary.LittleEndian.Uint64(head) == uint64(dataOffset)-8 && bytes.HasPrefix(bytes.TrimLeft(head[8:], " \t\r\n"), []byte("{"))
 }
 
 // mixed reports whether every byte is that of one of two headers, as a write
@@ -315,6 +315,9 @@ func (j *journal) write(r *record) error {
 	p := r.encode()
 	if len(p) > maxJournal {
 		return fmt.Errorf("the headers of the release are too large for one transaction (%d bytes of journal)", len(p))
+	}
+	if _, err := decodeRecord(p); err != nil {
+		return err // a recovery would not follow it
 	}
 	j.sum = sha256.Sum256(p)
 	at := int64(len(journalMagic))

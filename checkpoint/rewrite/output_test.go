@@ -2,6 +2,8 @@ package rewrite
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"maps"
@@ -10,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -135,6 +138,57 @@ func TestChangedSincePlan(t *testing.T) {
 	}
 }
 
+// meddling changes a file behind the back of the run that has checked it: when
+// its header is about to be written, or when its copy has begun.
+type meddling struct {
+	limited
+	victim string
+	opened *atomic.Int32
+}
+
+func (m meddling) Open(name string, flag int, perm fs.FileMode) (file, error) {
+	copying := flag&os.O_CREATE != 0 && strings.HasSuffix(name, ".tmp")
+	if copying || flag&os.O_RDWR != 0 && name == m.victim && m.opened.Add(1) == 2 {
+		f, err := os.OpenFile(m.victim, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			return nil, err
+		}
+		_, err = f.WriteString("more")
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return m.limited.Open(name, flag, perm)
+}
+
+func TestChangedMeanwhile(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		step       Step
+	}{
+		{"header", "rename:\n  model.norm.weight: n\n", Pad},
+		{"copy", "rename:\n  model.norm.weight: " + strings.Repeat("n", 5000) + "\n", Copy},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			ref, _ := release(t, dir, "single")
+			j, err := prepareTest(t, meddling{victim: ref, opened: new(atomic.Int32)}, ref, tt.text, nil)
+			must(t, err)
+			if j.Files[0].Step != tt.step {
+				t.Fatalf("the step is %q", j.Files[0].Step)
+			}
+			all := snapshot(t, dir)
+			if _, err := j.Run(context.Background(), nil); !errors.Is(err, ErrChanged) {
+				t.Errorf("error %v", err)
+			}
+			all[filepath.Base(ref)] += "more"
+			if !maps.Equal(all, snapshot(t, dir)) {
+				t.Error("what somebody changed was changed again, or something was left behind")
+			}
+		})
+	}
+}
+
 func TestExclusion(t *testing.T) {
 	dir := t.TempDir()
 	ref, _ := release(t, dir, "sharded")
@@ -212,6 +266,102 @@ func TestNotWritable(t *testing.T) {
 	}
 }
 
+// writeJournal writes a journal that may be one that this package would not write.
+func writeJournal(t *testing.T, dir string, r *record, forward bool) {
+	t.Helper()
+	p := r.encode()
+	sum := sha256.Sum256(p)
+	b := slices.Concat(binary.LittleEndian.AppendUint64([]byte(journalMagic), uint64(len(p))), p, sum[:])
+	if forward {
+		b = append(b, (&journal{sum: sum}).markBytes()...)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, journalName), b, 0o644))
+}
+
+// A journal that is to be finished replaces no program, and nothing by what
+// has another content than it says.
+func TestHostileSwap(t *testing.T) {
+	script := "#!/bin/sh\n"
+	for name, s := range map[string]swap{
+		"a program":       {name: "run.sh", temp: ".wtinspect-0.tmp", size: 10, head: 10, sum: sha256.Sum256([]byte(script))},
+		"a settings file": {name: "package.json", temp: ".wtinspect-0.tmp", size: 10, head: 10, sum: sha256.Sum256([]byte(script))},
+		"another content": {name: "config.json", temp: ".wtinspect-0.tmp", size: 10, head: 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, map[string]string{s.name: "old", s.temp: script})
+			writeJournal(t, dir, &record{swaps: []swap{s}}, true)
+			all := snapshot(t, dir)
+			if got, err := Recover(context.Background(), dir); err == nil {
+				t.Errorf("%q: the journal was followed", got)
+			}
+			if !maps.Equal(all, snapshot(t, dir)) {
+				t.Error("something changed")
+			}
+		})
+	}
+}
+
+// A journal that was damaged after it was complete is kept, and said.
+func TestDamagedJournal(t *testing.T) {
+	dir := t.TempDir()
+	ref, _ := release(t, dir, "sharded")
+	l, err := lockJournal(osFS{}, dir, true)
+	must(t, err)
+	must(t, l.write(&record{swaps: []swap{{name: "config.json", temp: ".wtinspect-0.tmp"}}}))
+	must(t, l.f.Close())
+	name := filepath.Join(dir, journalName)
+	whole, err := os.ReadFile(name)
+	must(t, err)
+	for what, b := range map[string][]byte{
+		"cut off": whole[:len(whole)-1],
+		"a bit":   slices.Concat(whole[:40], []byte{whole[40] ^ 1}, whole[41:]),
+		"short":   whole[:len(journalMagic)+3],
+	} {
+		must(t, os.WriteFile(name, b, 0o644))
+		all := snapshot(t, dir)
+		if got, err := Recover(context.Background(), dir); !errors.Is(err, errJournal) {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+		if !Pending(ref) || !maps.Equal(all, snapshot(t, dir)) {
+			t.Errorf("%s: something changed", what)
+		}
+	}
+	// Without its first line it was never complete.
+	must(t, os.WriteFile(name, slices.Concat(make([]byte, len(journalMagic)), whole[len(journalMagic):]), 0o644))
+	if got, err := Recover(context.Background(), dir); got != Nothing || err != nil || Pending(dir) {
+		t.Errorf("not complete: %q, %v", got, err)
+	}
+}
+
+// What somebody put in the place of a file after a crash is not overwritten.
+func TestRecoverForeign(t *testing.T) {
+	for _, forward := range []bool{false, true} {
+		dir := t.TempDir()
+		old, now := "GGUF the old header ", "GGUF the new header "
+		write(t, dir, map[string]string{"m.gguf": "GGUF something else." + "data"})
+		writeJournal(t, dir, &record{shifts: []shift{{name: "m.gguf", size: 24, oldHeader: []byte(old), newHeader: []byte(now)}}}, forward)
+		all := snapshot(t, dir)
+		if _, err := Recover(context.Background(), dir); !errors.Is(err, ErrChanged) {
+			t.Errorf("forward %v: %v", forward, err)
+		}
+		if !maps.Equal(all, snapshot(t, dir)) {
+			t.Errorf("forward %v: something changed", forward)
+		}
+		write(t, dir, map[string]string{"m.gguf": now[:14] + old[14:] + "data"}) // cut off by a crash
+		if _, err := Recover(context.Background(), dir); err != nil {
+			t.Errorf("forward %v: %v", forward, err)
+		}
+		want := old
+		if forward {
+			want = now
+		}
+		if got := snapshot(t, dir)["m.gguf"]; got != want+"data" {
+			t.Errorf("forward %v: %q", forward, got)
+		}
+	}
+}
+
 // TestHostileJournal recovers with journals that a release may bring along.
 func TestHostileJournal(t *testing.T) {
 	sum := digest{}
@@ -225,6 +375,10 @@ func TestHostileJournal(t *testing.T) {
 		"removes outside":        {swaps: []swap{{name: "a", temp: "../.wtinspect-0.tmp", sum: sum}}},
 		"numbers out of range":   {shifts: []shift{{name: "kept", oldHeader: []byte("x"), newHeader: []byte("xxxx"), size: 6, off: 9, n: 3, block: 1}}},
 		"extents out of order":   {shifts: []shift{{name: "kept", size: 6, extents: []extent{{4, 5}, {1, 2}}}}},
+		"hidden":                 {shifts: []shift{{name: ".ssh/config", size: 6, oldHeader: []byte("GGUF"), newHeader: []byte("GGUF")}}},
+		"hidden below":           {shifts: []shift{{name: "a/.git/config", size: 6, oldHeader: []byte("GGUF"), newHeader: []byte("GGUF")}}},
+		"headers of no format":   {shifts: []shift{{name: "kept", size: 6, oldHeader: []byte("kept"), newHeader: []byte("evil")}}},
+		"a header that differs":  {shifts: []shift{{name: "kept", size: 6, oldHeader: []byte("GGUF"), newHeader: []byte("GGUF")}}},
 		"samples beyond the end": {shifts: []shift{{name: "kept", size: 6, samples: []sample{{off: 5, n: 4}}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -236,11 +390,8 @@ func TestHostileJournal(t *testing.T) {
 				must(t, os.Symlink(top, filepath.Join(dir, "link")))
 				must(t, os.Symlink(filepath.Join(top, "victim"), filepath.Join(dir, "filelink")))
 			}
-			l, err := lockJournal(osFS{}, dir, true)
-			must(t, err)
-			must(t, l.write(r))
-			l.f.Close()
-			_, err = Recover(context.Background(), dir)
+			writeJournal(t, dir, r, false)
+			_, err := Recover(context.Background(), dir)
 			if err == nil {
 				t.Error("the journal was followed")
 			}
@@ -256,7 +407,7 @@ func TestHostileJournal(t *testing.T) {
 func FuzzRecord(f *testing.F) {
 	f.Add((&record{}).encode())
 	f.Add((&record{
-		shifts: []shift{{name: "a", size: 9000, oldHeader: []byte("old"), newHeader: append([]byte("new"), make([]byte, 4096)...), block: 4096, n: 4096, extents: []extent{{0, 4096}, {8192, 12288}}, samples: []sample{{off: 1, n: 2}}}},
+		shifts: []shift{{name: "a", size: 9000, oldHeader: []byte("GGUFold"), newHeader: append([]byte("GGUFnew"), make([]byte, 4096)...), block: 4096, n: 4096, extents: []extent{{0, 4096}, {8192, 12288}}, samples: []sample{{off: 1, n: 2}}}},
 		swaps:  []swap{{name: "sub/b", temp: "sub/.wtinspect-1.tmp", size: 5, head: 5}},
 	}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {

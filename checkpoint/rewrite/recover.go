@@ -297,16 +297,18 @@ func (s *swap) look(fsys fileSystem, path string) error {
 	if st.Size != s.size || sha256.Sum256(head) != s.sum {
 		return fmt.Errorf("%w: its new content is gone", ErrChanged)
 	}
-	if !isDocument(s.name) && !beginsWeights(head, s.head) {
-		return fmt.Errorf("%w: the new content of %q is of no format", errJournal, s.name)
-	}
-	return nil
+	return s.check(head)
 }
 
-// isDocument reports whether a file is a text that a rewrite may replace.
-func isDocument(name string) bool {
-	base := path.Base(name)
-	return slices.Contains(documents, base) || strings.HasSuffix(base, ".json") && strings.Contains(base, ".index.")
+// check refuses to replace anything but weights, a shard index and the
+// documents beside them: what a journal that came with a release asks for must
+// not be a file that is run.
+func (s *swap) check(head []byte) error {
+	base := path.Base(s.name)
+	if beginsWeights(head, s.head) || slices.Contains(documents, base) || strings.HasSuffix(base, ".json") && strings.Contains(base, ".index.") {
+		return nil
+	}
+	return fmt.Errorf("%s is neither weights nor a document that is known by its name (a shard index is *.index.json), and is not replaced", s.name)
 }
 
 // openRegular opens a file that is no link.

@@ -243,10 +243,15 @@ func (t *transaction) prepareShift(ctx context.Context, f file, e *edit, header 
 }
 
 func (t *transaction) prepareSwap(i int, e *edit) (*swap, error) {
-	s := &swap{name: e.name, temp: tempName(e.name, i), head: int64(len(e.newHeader)), sum: sha256.Sum256(e.newHeader)}
-	s.size = s.head + e.dataSize()
+	head, data := e.newHeader, int64(0)
 	if e.text != nil {
-		s.size, s.head, s.sum = int64(len(e.text)), int64(len(e.text)), sha256.Sum256(e.text)
+		head = e.text
+	} else {
+		data = e.dataSize()
+	}
+	s := &swap{name: e.name, temp: tempName(e.name, i), size: int64(len(head)) + data, head: int64(len(head)), sum: sha256.Sum256(head)}
+	if err := s.check(head); err != nil {
+		return nil, err
 	}
 	switch _, err := t.fsys.Lstat(t.path(s.temp)); {
 	case err == nil:
