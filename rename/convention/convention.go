@@ -142,9 +142,13 @@ func (c *Convention) HasFamily(modelType string) bool {
 // HasDialect reports whether the convention is a project's spelling.
 func (c *Convention) HasDialect(dialect string) bool { return slices.Contains(c.Dialects, dialect) }
 
+// sameFamily compares model types, whose projects disagree about case and
+// separators.
 func sameFamily(a, b string) bool {
-	return strings.EqualFold(strings.ReplaceAll(a, "-", "_"), strings.ReplaceAll(b, "-", "_"))
+	return strings.EqualFold(familySeparators.Replace(a), familySeparators.Replace(b))
 }
+
+var familySeparators = strings.NewReplacer("-", "", "_", "")
 
 // isLanguageModel reports whether the convention is of a decoder or encoder of
 // text, which the towers of a multimodal model stand around.

@@ -41,7 +41,7 @@ func ExampleIdentify() {
 	fmt.Println(r.Convention, r.Families)
 	fmt.Println(r.Nearest.TemplatesAway, "templates away from", r.Nearest.Convention)
 	// Output:
-	// yi-hf [yi llama]
+	// yi-hf [Yi llama]
 	// 2 templates away from llama-hf
 }
 

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-//go:generate go run gen_gguf.go ../../../shared/data/gguf_arch_tensors.json
+//go:generate go run gen_gguf.go gguf_arch_tensors.json
 
 var (
 	//go:embed gguf.yaml

@@ -457,6 +457,9 @@ func (id *identification) trunk(e *evaluation) string {
 // gaps looks for layers that lack tensors.
 func (id *identification) gaps(e *evaluation) {
 	c := id.reg.list[e.conv]
+	if slices.ContainsFunc(c.tensors, func(t Tensor) bool { return slices.Contains(t.Pattern.holes, "end") }) {
+		return // its head is numbered as a layer
+	}
 	byHoles := make(map[string]bitset)
 	for i, t := range e.tensor {
 		if t < 0 {
@@ -480,24 +483,59 @@ func (id *identification) gaps(e *evaluation) {
 		}
 	}
 	for i, t := range e.tensor {
-		if t < 0 || c.tensors[t].Optional {
+		if t < 0 || c.tensors[t].Optional || strings.HasPrefix(c.tensors[t].Role, ownPrefix) {
 			continue
 		}
 		p := c.tensors[t].Pattern
 		if len(p.holes) != 1 || p.holes[0] != "layer" {
 			continue
 		}
+		all := byHoles[spaceOf(c, t)]
 		var missing []int
-		for l := range byHoles[spaceOf(c, t)].max() + 1 {
-			if byHoles[spaceOf(c, t)].has(l) && !id.subjects[i].layers.has(l) {
+		for l := range all.max() + 1 {
+			if all.has(l) && !id.subjects[i].layers.has(l) && !id.alternative(e, int32(i), l) {
 				missing = append(missing, l)
 			}
 		}
-		if n := byHoles[spaceOf(c, t)].len(); len(missing) > 0 && 4*len(missing) <= n {
+		if len(missing) > 0 && 4*len(missing) <= all.len() {
 			id.res.Gaps = append(id.res.Gaps, Gap{Role: c.tensors[t].Role, Layers: missing})
 		}
 	}
 	slices.SortFunc(id.res.Gaps, func(a, b Gap) int { return strings.Compare(a.Role, b.Role) })
+}
+
+// alternative reports whether a layer has, in place of a tensor, one that the
+// layers with that tensor lack: a dense MLP for experts, attention for a
+// state-space block.
+func (id *identification) alternative(e *evaluation, subject int32, layer int) bool {
+	c := id.reg.list[e.conv]
+	own := blockOf(c.tensors[e.tensor[subject]].Module)
+	for i, t := range e.tensor {
+		if t < 0 || blockOf(c.tensors[t].Module) != own {
+			continue
+		}
+		other := id.subjects[i].layers
+		if !other.has(layer) {
+			continue
+		}
+		overlap := false
+		for w := range min(len(other), len(id.subjects[subject].layers)) {
+			overlap = overlap || other[w]&id.subjects[subject].layers[w] != 0
+		}
+		if !overlap {
+			return true
+		}
+	}
+	return false
+}
+
+// blockOf names the half of a layer that a module belongs to: what mixes
+// tokens, or what follows.
+func blockOf(module string) string {
+	if strings.Contains(module, "layer.mlp.") || strings.Contains(module, "layer.channel_mix.") || strings.Contains(module, "layer.moe.") {
+		return "mlp"
+	}
+	return "mix"
 }
 
 func spaceOf(c *Convention, tensor int32) string {

@@ -274,7 +274,7 @@ func TestIdentifyYi(t *testing.T) {
 		}
 		r := reg.identify(slices.Values(l.tensors), nil)
 		got := fmt.Sprint(r.Convention, r.Nearest, r.Families[0], r.Coverage, r.Tensors)
-		if want := "yi-hf{llama-hf 2}yi1 543"; got != want {
+		if want := "yi-hf{llama-hf 2}Yi1 543"; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
@@ -507,4 +507,14 @@ func FuzzIdentify(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// Layers that are built otherwise are no gaps.
+func TestIdentifyNoGaps(t *testing.T) {
+	reg := builtinRegistry(t)
+	for _, l := range lists(t) {
+		if r := reg.identify(slices.Values(l.tensors), nil); len(r.Gaps) > 0 {
+			t.Errorf("%s (%s): gaps %v", l.id, r.Convention, r.Gaps)
+		}
+	}
 }
