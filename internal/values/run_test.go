@@ -227,7 +227,7 @@ func TestRunErrors(t *testing.T) {
 }
 
 func TestRunStops(t *testing.T) {
-	data := make([]byte, 1<<20)
+	data := make([]byte, 4*chunkBytes)
 	sections := slices.Repeat([]Section{section("w", mustLookup(t, "F32"), data)}, 50)
 	stop := errors.New("enough")
 	n := 0
