@@ -623,7 +623,7 @@ func (p *Plan) Inverse() *Map {
 			changed += len(t.From)
 			continue
 		}
-		r := Rule{Ops: operations(ops, len(t.To))}
+		r := Rule{Ops: Steps(ops, len(t.To))}
 		for _, name := range t.To {
 			r.From = append(r.From, Exactly(name))
 		}

@@ -200,8 +200,9 @@ func inOrder(members []setMember, hole string) ([]setMember, error) {
 	return out, nil
 }
 
-// operations writes operations on n operands as a rule has them.
-func operations(ops []Op, n int) []Operation {
+// Steps writes operations on n operands as a rule has them: what is done to
+// each of them is said once.
+func Steps(ops []Op, n int) []Operation {
 	var out []Operation
 	for i := 0; i < len(ops); {
 		o := &ops[i]

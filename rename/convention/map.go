@@ -1,0 +1,562 @@
+package convention
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// Op writes an operation as maps have it.
+func (o *Op) step() (rename.Op, error) {
+	r := rename.Op{
+		Kind: rename.OpKind(o.Kind), Index: o.Index, Count: o.Count, Axis: o.Axis, Sizes: o.Sizes, Layout: o.Layout,
+		Groups: o.Groups, Heads: o.Heads, From: o.From, To: o.To, Value: o.Value, Shape: o.Shape,
+	}
+	switch o.Kind {
+	case OpSplit, OpConcat:
+		if r.Sizes == nil {
+			r.Sizes = []int64{1, 1}
+		}
+		if r.Layout != PerHead && r.Layout != Grouped {
+			r.Groups = 0
+		}
+		if r.Layout == Contiguous {
+			r.Layout = ""
+		}
+	case OpNegativeExp:
+		r.Round = true
+	case OpLogNegative:
+		return r, fmt.Errorf("log(-x) would not give back the bits that -exp(x) was made of")
+	}
+	if o.Kind != OpSplit && o.Kind != OpConcat && o.Kind != OpPermute {
+		r.Axis = 0
+	}
+	return r, nil
+}
+
+// A batch is moves that one rule may say.
+type batch struct {
+	key   string
+	moves []int
+	sides []side // of the first move
+	to    []side
+	steps []rename.Operation
+	over  int // the run of digits of From[0] that is stacked, or -1
+}
+
+// A side is names that differ only in the number that a stack runs over.
+type side struct {
+	names []string
+	over  int // the run of digits, -1 where there is one name only
+}
+
+// Map writes the conversion as a map, whose rules stand for as many tensors as
+// they can. Applied to the tensors that the conversion was derived for it does
+// exactly what the conversion says.
+func (c *Conversion) Map() (*rename.Map, error) {
+	b, err := c.rules(false)
+	if err == nil && c.agrees(b) {
+		return b, nil
+	}
+	// Some rule took more than its tensors: every tensor by its name.
+	if b, err = c.rules(true); err != nil {
+		return nil, err
+	}
+	if !c.agrees(b) {
+		return nil, fmt.Errorf("%s to %s: the conversion cannot be written as a map", c.From, c.To)
+	}
+	return b, nil
+}
+
+// agrees applies the map and compares.
+func (c *Conversion) agrees(m *rename.Map) bool {
+	var names []string
+	want := make(map[string]string)
+	for i := range c.Moves {
+		mv := &c.Moves[i]
+		names = append(names, mv.From...)
+		if len(mv.Ops) == 0 {
+			want[mv.From[0]] = mv.To[0]
+		}
+	}
+	for _, d := range c.Dropped {
+		names = append(names, d.Name)
+	}
+	for _, n := range c.Unmapped {
+		names = append(names, n)
+		want[n] = n
+	}
+	p := rename.NewPlan(m, names, rename.Limits{})
+	for i := range p.Rows {
+		r := &p.Rows[i]
+		to, plain := want[r.From]
+		if plain != (r.Action == rename.Keep || r.Action == rename.Move) || plain && r.To != to {
+			return false
+		}
+	}
+	transforms := make(map[string]*rename.Transform)
+	for i := range p.Transforms {
+		transforms[p.Transforms[i].From[0]] = &p.Transforms[i]
+	}
+	for i := range c.Moves {
+		mv := &c.Moves[i]
+		if len(mv.Ops) == 0 {
+			continue
+		}
+		t := transforms[mv.From[0]]
+		if t == nil || !slices.Equal(t.From, mv.From) || !slices.Equal(t.To, mv.To) || len(t.Ops) != len(mv.Ops) {
+			return false
+		}
+		for k := range t.Ops {
+			o, err := mv.Ops[k].step()
+			if err != nil || !reflect.DeepEqual(o, t.Ops[k]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// rules writes the map. explicit has every move in a rule of its own.
+func (c *Conversion) rules(explicit bool) (*rename.Map, error) {
+	var list []*batch
+	byKey := make(map[string]*batch)
+	for i := range c.Moves {
+		mv := &c.Moves[i]
+		if len(mv.Ops) == 0 && mv.From[0] == mv.To[0] && !explicit {
+			continue
+		}
+		b, err := newBatch(mv, explicit)
+		if err != nil {
+			return nil, fmt.Errorf("%s to %s: tensor %q: %w", c.From, c.To, mv.From[0], err)
+		}
+		if explicit {
+			b.key = strconv.Itoa(i)
+		}
+		if byKey[b.key] == nil {
+			byKey[b.key] = b
+			list = append(list, b)
+		}
+		byKey[b.key].moves = append(byKey[b.key].moves, i)
+	}
+	w := ruleWriter{explicit: explicit}
+	for _, b := range list {
+		w.batch(c, b)
+	}
+	w.drops(c.Dropped)
+	head := fmt.Sprintf("version: 1\ndescription: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+c.From+" as "+c.To), c.From, c.To)
+	if len(w.rules) == 0 {
+		return rename.Parse(c.From+".."+c.To, []byte(head+"rename: {}\n"))
+	}
+	return rename.Parse(c.From+".."+c.To, []byte(head+"rules:\n"+strings.Join(w.rules, "")))
+}
+
+// newBatch finds what of a move is common to many.
+func newBatch(mv *Move, explicit bool) (*batch, error) {
+	ops := make([]rename.Op, len(mv.Ops))
+	for i := range mv.Ops {
+		var err error
+		if ops[i], err = mv.Ops[i].step(); err != nil {
+			return nil, err
+		}
+	}
+	b := &batch{over: -1}
+	plain := func() {
+		b.sides, b.to = singles(mv.From), singles(mv.To)
+		b.steps = rename.Steps(ops, len(mv.From))
+	}
+	if explicit || !b.fold(mv, ops) {
+		plain()
+	}
+	var key strings.Builder
+	for _, list := range [][]side{b.sides, b.to} {
+		for _, s := range list {
+			fmt.Fprintf(&key, "%s %d %d\n", rename.Normal(s.names[0]), s.over, len(s.names))
+		}
+		key.WriteByte('\n')
+	}
+	for i := range b.steps {
+		key.WriteString(b.steps[i].String() + "\n")
+	}
+	b.key = key.String()
+	return b, nil
+}
+
+func singles(names []string) []side {
+	out := make([]side, len(names))
+	for i, n := range names {
+		out[i] = side{[]string{n}, -1}
+	}
+	return out
+}
+
+// expertHole is what derived maps call the number that a stack runs over.
+const expertHole = "expert"
+
+// fold finds stacks over numbers at the beginning, and at the end what is
+// taken apart over numbers.
+func (b *batch) fold(mv *Move, ops []rename.Op) bool {
+	b.sides = singles(mv.From)
+	k := 0
+	for ; k < len(ops) && ops[k].Kind == rename.OpStack; k++ {
+		o := &ops[k]
+		var s side
+		for _, one := range b.sides[o.Index : o.Index+o.Count] {
+			if one.over >= 0 {
+				return false
+			}
+			s.names = append(s.names, one.names[0])
+		}
+		if s.over = counted(s.names); s.over < 0 {
+			return false
+		}
+		b.sides = slices.Replace(b.sides, o.Index, o.Index+o.Count, s)
+	}
+	if k > 0 {
+		for _, s := range b.sides {
+			if s.over < 0 {
+				return false
+			}
+		}
+		b.steps = []rename.Operation{{Kind: rename.OpStack, Operand: -1, Over: expertHole}}
+	}
+	n := len(b.sides)
+	end := k
+	for end < len(ops) && ops[end].Kind != rename.OpUnstack {
+		if ops[end].Kind == rename.OpStack {
+			return false
+		}
+		end++
+	}
+	b.steps = append(b.steps, rename.Steps(ops[k:end], n)...)
+	for i := k; i < end; i++ {
+		n += ops[i].Results() - ops[i].Count
+	}
+	if end == len(ops) {
+		b.to = singles(mv.To)
+		return true
+	}
+	names := mv.To
+	at := 0
+	k = end
+	for range n {
+		if k == len(ops) || ops[k].Kind != rename.OpUnstack || ops[k].Index != at {
+			return false
+		}
+		count := len(ops[k].Sizes)
+		if count > len(names) || len(b.to) > 0 && count != len(b.to[0].names) {
+			return false
+		}
+		s := side{names: names[:count]}
+		if s.over = counted(s.names); s.over < 0 {
+			return false
+		}
+		b.to = append(b.to, s)
+		names, at, k = names[count:], at+count, k+1
+	}
+	b.steps = append(b.steps, rename.Operation{
+		Kind: rename.OpUnstack, Operand: -1, Over: expertHole, Count: rename.Number{Value: int64(len(b.to[0].names))},
+	})
+	rest := rename.Steps(ops[k:], at)
+	for i := range rest {
+		if rest[i].Operand >= 0 {
+			return false
+		}
+	}
+	b.steps = append(b.steps, rest...)
+	return true
+}
+
+// counted returns the run of digits that counts from 0 over names that are
+// equal but for it, or -1. Of one name it is the last run that is 0.
+func counted(names []string) int {
+	first := digitRuns(names[0])
+	for p := len(first.runs) - 1; p >= 0; p-- {
+		ok := true
+		for i, n := range names {
+			r := digitRuns(n)
+			ok = ok && len(r.runs) == len(first.runs) && slices.Equal(r.text, first.text) && r.runs[p] == strconv.Itoa(i)
+			for q := range first.runs {
+				ok = ok && (q == p || r.runs[q] == first.runs[q])
+			}
+			if !ok {
+				break
+			}
+		}
+		if ok {
+			return p
+		}
+	}
+	return -1
+}
+
+// A numberedName is a name taken apart: text, a run of digits, text, …, text.
+type numberedName struct{ text, runs []string }
+
+func digitRuns(name string) numberedName {
+	var r numberedName
+	for {
+		i := strings.IndexAny(name, "0123456789")
+		if i < 0 {
+			r.text = append(r.text, name)
+			return r
+		}
+		n := i
+		for n < len(name) && name[n] >= '0' && name[n] <= '9' {
+			n++
+		}
+		r.text, r.runs = append(r.text, name[:i]), append(r.runs, name[i:n])
+		name = name[n:]
+	}
+}
+
+// A ruleWriter writes rules as YAML.
+type ruleWriter struct {
+	explicit bool
+	rules    []string
+}
+
+// batch writes the rule of a batch, or one for each of its moves.
+func (w *ruleWriter) batch(c *Conversion, b *batch) {
+	moves := make([]*batch, 0, len(b.moves))
+	for _, i := range b.moves {
+		m, _ := newBatch(&c.Moves[i], w.explicit)
+		moves = append(moves, m)
+	}
+	if !w.explicit {
+		if from, to, ok := generalise(moves); ok {
+			w.add(from, to, b.steps)
+			return
+		}
+	}
+	for _, m := range moves {
+		if !w.explicit && slices.ContainsFunc(append(slices.Clone(m.sides), m.to...), func(s side) bool { return s.over >= 0 }) {
+			if from, to, ok := generalise([]*batch{m}); ok {
+				w.add(from, to, b.steps)
+				continue
+			}
+		}
+		mv := &c.Moves[b.moves[0]]
+		b.moves = b.moves[1:]
+		p, _ := newBatch(mv, true)
+		w.add(escapeAll(mv.From), escapeAll(mv.To), p.steps)
+	}
+}
+
+func escapeAll(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = escapeBraces.Replace(n)
+	}
+	return out
+}
+
+var escapeBraces = strings.NewReplacer("{", "{{", "}", "}}")
+
+func (w *ruleWriter) add(from, to []string, steps []rename.Operation) {
+	var b strings.Builder
+	list := func(lead, key string, items []string) {
+		if len(items) == 1 {
+			fmt.Fprintf(&b, "%s%s: %q\n", lead, key, items[0])
+			return
+		}
+		fmt.Fprintf(&b, "%s%s:\n", lead, key)
+		for _, it := range items {
+			fmt.Fprintf(&b, "      - %q\n", it)
+		}
+	}
+	list("  - ", "from", from)
+	if len(steps) > 0 {
+		b.WriteString("    steps:\n")
+		for i := range steps {
+			fmt.Fprintf(&b, "      - %s\n", &steps[i])
+		}
+	}
+	list("    ", "to", to)
+	w.rules = append(w.rules, b.String())
+}
+
+// drops writes the rules of tensors that are left out.
+func (w *ruleWriter) drops(dropped []Dropped) {
+	var order []string
+	byKey := make(map[string][]Dropped)
+	for _, d := range dropped {
+		key := rename.Normal(d.Name) + "\x00" + d.Reason
+		if w.explicit {
+			key = d.Name
+		}
+		if byKey[key] == nil {
+			order = append(order, key)
+		}
+		byKey[key] = append(byKey[key], d)
+	}
+	for _, key := range order {
+		list := byKey[key]
+		holes := make([]bool, len(digitRuns(list[0].Name).runs))
+		for _, d := range list {
+			for p, run := range digitRuns(d.Name).runs {
+				holes[p] = holes[p] || run != digitRuns(list[0].Name).runs[p]
+			}
+		}
+		name := digitRuns(list[0].Name)
+		text := name.write(func(p int) string {
+			if !holes[p] {
+				return name.runs[p]
+			}
+			return "{" + holeName(name.text[p], p) + "}"
+		})
+		w.rules = append(w.rules, fmt.Sprintf("  - from: %q\n    drop: %q\n", text, list[0].Reason))
+	}
+}
+
+func (n *numberedName) write(run func(p int) string) string {
+	var b strings.Builder
+	for p := range n.text {
+		b.WriteString(escapeBraces.Replace(n.text[p]))
+		if p < len(n.runs) {
+			b.WriteString(run(p))
+		}
+	}
+	return b.String()
+}
+
+// holeName names a hole by what stands before it.
+func holeName(before string, p int) string {
+	for _, word := range []string{"layers.", "layer.", "blocks.", "block.", "blk.", "h."} {
+		if strings.HasSuffix(before, word) {
+			return "layer"
+		}
+	}
+	return string(rune('i' + p))
+}
+
+// generalise finds the patterns of the moves of a batch: which of the numbers
+// of the first name are holes, and where the other names have them.
+func generalise(moves []*batch) (from, to []string, ok bool) {
+	// nums[m] are the runs of digits of every name of move m.
+	type names []numberedName
+	split := func(m *batch) names {
+		var out names
+		for _, s := range append(slices.Clone(m.sides), m.to...) {
+			out = append(out, digitRuns(s.names[0]))
+		}
+		return out
+	}
+	all := make([]names, len(moves))
+	for i, m := range moves {
+		all[i] = split(m)
+	}
+	first := moves[0]
+	sides := append(slices.Clone(first.sides), first.to...)
+	base := all[0][0]
+	over := first.sides[0].over
+	varies := func(name, p int) bool {
+		return slices.ContainsFunc(all, func(n names) bool { return n[name].runs[p] != all[0][name].runs[p] })
+	}
+	used := make([]string, len(base.runs)) // the hole of each run of the first name
+	taken := map[string]bool{expertHole: true}
+	name := func(p int) string {
+		if used[p] == "" {
+			h := holeName(base.text[p], p)
+			for taken[h] {
+				h += "_"
+			}
+			used[p], taken[h] = h, true
+		}
+		return used[p]
+	}
+	for p := range base.runs {
+		if p != over && (varies(0, p) || strings.HasPrefix(holeName(base.text[p], p), "layer")) {
+			name(p)
+		}
+	}
+	// number says how run q of a name follows from the runs of the first.
+	number := func(k, q int, shifts bool) (string, bool) {
+		order := make([]int, 0, len(base.runs))
+		for p := range base.runs {
+			if used[p] != "" {
+				order = append(order, p)
+			}
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(b2i(a != q), b2i(b != q)) })
+		for _, p := range order {
+			same := true
+			for _, n := range all {
+				same = same && n[k].runs[q] == n[0].runs[p]
+			}
+			if same {
+				return "{" + used[p] + "}", true
+			}
+		}
+		if !varies(k, q) {
+			return all[0][k].runs[q], true
+		}
+		if !shifts {
+			return "", false
+		}
+		for _, p := range order {
+			by, same := 0, true
+			for i, n := range all {
+				a, err1 := strconv.Atoi(n[k].runs[q])
+				b, err2 := strconv.Atoi(n[0].runs[p])
+				if i == 0 {
+					by = a - b
+				}
+				same = same && err1 == nil && err2 == nil && a-b == by
+			}
+			if same {
+				return fmt.Sprintf("{%s%+d}", used[p], by), true
+			}
+		}
+		return "", false
+	}
+	for k, s := range sides {
+		n := all[0][k]
+		fits := true
+		text := n.write(func(q int) string {
+			switch {
+			case q == s.over:
+				return "{" + expertHole + "}"
+			case k == 0 && used[q] != "":
+				return "{" + used[q] + "}"
+			case k == 0:
+				return n.runs[q]
+			}
+			t, ok := number(k, q, k >= len(first.sides))
+			fits = fits && ok
+			return t
+		})
+		if !fits {
+			return nil, nil, false
+		}
+		if k < len(first.sides) {
+			from = append(from, text)
+		} else {
+			to = append(to, text)
+		}
+	}
+	// A hole that some name lacks would make two tensors one.
+	for _, h := range used {
+		if h == "" {
+			continue
+		}
+		for _, text := range append(slices.Clone(from), to...) {
+			if !strings.Contains(text, "{"+h+"}") && !strings.Contains(text, "{"+h+"+") && !strings.Contains(text, "{"+h+"-") {
+				return nil, nil, false
+			}
+		}
+	}
+	return from, to, true
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,95 @@
+package convention
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// modelNames gives names by templates in which {0..3} stands for each number.
+func modelNames(text string) []Named {
+	var out []Named
+	for _, t := range strings.Fields(text) {
+		names := []string{t}
+		for i := 0; i < len(names); {
+			open := strings.IndexByte(names[i], '{')
+			if open < 0 {
+				i++
+				continue
+			}
+			shut := strings.IndexByte(names[i], '}')
+			var many []string
+			last := int(names[i][shut-1] - '0')
+			for n := range last + 1 {
+				many = append(many, names[i][:open]+string(rune('0'+n))+names[i][shut+1:])
+			}
+			names = slices.Replace(names, i, i+1, many...)
+		}
+		for _, n := range names {
+			out = append(out, Named{Name: n})
+		}
+	}
+	return out
+}
+
+const llamaNames = `model.embed_tokens.weight model.layers.{0..2}.self_attn.q_proj.weight model.layers.{0..2}.self_attn.k_proj.weight
+	model.layers.{0..2}.self_attn.v_proj.weight model.layers.{0..2}.self_attn.o_proj.weight model.layers.{0..2}.mlp.gate_proj.weight
+	model.layers.{0..2}.mlp.up_proj.weight model.layers.{0..2}.mlp.down_proj.weight model.layers.{0..2}.input_layernorm.weight
+	model.layers.{0..2}.post_attention_layernorm.weight model.layers.{0..2}.self_attn.rotary_emb.inv_freq model.norm.weight lm_head.weight`
+
+// The maps of some conversions, as people read them.
+func TestConversionMaps(t *testing.T) {
+	mixtral := strings.NewReplacer(
+		"model.layers.{0..2}.mlp.gate_proj.weight", "model.layers.{0..2}.block_sparse_moe.gate.weight model.layers.{0..2}.block_sparse_moe.experts.{0..3}.w1.weight",
+		"model.layers.{0..2}.mlp.up_proj.weight", "model.layers.{0..2}.block_sparse_moe.experts.{0..3}.w3.weight",
+		"model.layers.{0..2}.mlp.down_proj.weight", "model.layers.{0..2}.block_sparse_moe.experts.{0..3}.w2.weight",
+	).Replace(llamaNames)
+	tests := []struct{ name, from, to, names string }{
+		{"llama-hf to meta", "llama-hf", "llama-meta", llamaNames},
+		{"llama-hf to megatron", "llama-hf", "llama-megatron", llamaNames},
+		{"mixtral to gguf", "mixtral-hf", "gguf", mixtral},
+	}
+	var got strings.Builder
+	for _, tt := range tests {
+		from := mustLookup(t, tt.from)
+		cfg := &Config{ModelType: from.Families[0], Value: func(key string) (int64, bool) {
+			v, ok := map[string]int64{"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 16, "hidden_size": 128, "num_local_experts": 4}[key]
+			return v, ok
+		}}
+		to, err := Resolve(tt.to, from, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Convert(from, to, slices.Values(modelNames(tt.names)), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.Map()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString("# " + tt.name + "\n")
+		if err := rename.Write(&got, m); err != nil {
+			t.Fatal(err)
+		}
+		got.WriteByte('\n')
+	}
+	const file = "testdata/maps.golden"
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(got.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
