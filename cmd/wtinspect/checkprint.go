@@ -294,6 +294,7 @@ type (
 	}
 	sarifDriver struct {
 		Name            string      `json:"name"`
+		Version         string      `json:"version"`
 		SemanticVersion string      `json:"semanticVersion,omitempty"`
 		InformationURI  string      `json:"informationUri"`
 		Rules           []sarifRule `json:"rules"`
@@ -371,17 +372,24 @@ func pascal(name string) string {
 	return b.String()
 }
 
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || !strings.HasPrefix(info.Main.Version, "v") {
-		return ""
+// version returns the program's version, and the same as semantic versioning
+// has it, "" for one that was built from no release.
+func version() (text, semantic string) {
+	text = "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		text = info.Main.Version
 	}
-	return strings.TrimPrefix(info.Main.Version, "v")
+	semantic, ok := strings.CutPrefix(text, "v")
+	if !ok {
+		return text, ""
+	}
+	return text, semantic
 }
 
 func printSARIF(w io.Writer, _ render.Style, v *verdict) error {
+	text, semantic := version()
 	run := sarifRun{
-		Tool:              sarifTool{sarifDriver{Name: "wtinspect", SemanticVersion: version(), InformationURI: projectURL, Rules: []sarifRule{}}},
+		Tool:              sarifTool{sarifDriver{Name: "wtinspect", Version: text, SemanticVersion: semantic, InformationURI: projectURL, Rules: []sarifRule{}}},
 		Results:           []sarifResult{},
 		ColumnKind:        "unicodeCodePoints",
 		AutomationDetails: sarifAutomation{"wtinspect/"},

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/check"
+)
+
+func readDoc(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", "docs", filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// rulesPage is docs/rules.md, made of the rules themselves.
+func rulesPage() string {
+	var b strings.Builder
+	b.WriteString(`# Rules
+
+The rules by which [check](check.md) judges. An ID is never given to another rule.
+This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one of them.
+
+| block | about |
+| --- | --- |
+| WT0 | the settings of a run |
+| WT1 | the container: one file by itself |
+| WT2 | shards and index |
+| WT3 | agreement with config.json and its kin; GGUF keys with tensors |
+| WT4 | names |
+| WT5 | companions of quantised and adapted weights; from WT550 on kept for rules that read values |
+| WT6 | change against an earlier release or a lock |
+| WT9 | surroundings |
+
+| rule | severity | fix | finds |
+| --- | --- | --- | --- |
+`)
+	for _, r := range check.Rules() {
+		fix := ""
+		if r.Mend != "" {
+			fix = "fix"
+		}
+		fmt.Fprintf(&b, "| [%s](#%s) %s | %s | %s | %s |\n", r.ID, strings.ToLower(r.ID), r.Name, r.Severity, fix, markdownText.Replace(r.Title))
+	}
+	for _, r := range check.Rules() {
+		fmt.Fprintf(&b, "\n## %s\n\n**%s**: %s.\n\n", r.ID, r.Name, markdownText.Replace(r.Title))
+		severity := r.Severity.String()
+		for _, p := range check.Profiles() {
+			if s, ok := r.Profiles[p]; ok {
+				severity += fmt.Sprintf(", %s with `--profile %s`", s, p)
+			}
+		}
+		fmt.Fprintf(&b, "Severity: %s.\n\n%s\n\n* Bad: %s\n* Good: %s\n", severity, markdownText.Replace(r.Doc), code(r.Bad), code(r.Good))
+		if r.Mend != "" {
+			fmt.Fprintf(&b, "* `fix` %s\n", markdownText.Replace(r.Mend))
+		}
+	}
+	return b.String()
+}
+
+// code writes an example as code, where it has backquotes of its own too.
+func code(s string) string {
+	if strings.Contains(s, "`") {
+		return "`` " + s + " ``"
+	}
+	return "`" + s + "`"
+}
+
+func TestRulesPage(t *testing.T) {
+	path := filepath.Join("..", "..", "docs", "rules.md")
+	want := rulesPage()
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := readDoc(t, "rules.md"); got != want {
+		t.Error("docs/rules.md is not what the rules say; make golden writes it")
+	}
+}
+
+// What the pages about check show in a terminal is what a script has seen.
+func TestCheckTranscripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	for _, name := range scripts {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen.Write(data)
+	}
+	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
+	for _, doc := range []string{"check.md", "fix.md", "ci/github.md", "ci/gitlab.md"} {
+		found := transcript.FindAllStringSubmatch(readDoc(t, doc), -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no transcript", doc)
+		}
+		for _, m := range found {
+			if !strings.Contains(seen.String(), m[1]) {
+				t.Errorf("%s shows what no script has seen:\n%s", doc, m[1])
+			}
+		}
+	}
+}
+
+// Every flag and every key of the commands around check is in their pages.
+func TestCheckIsDocumented(t *testing.T) {
+	pages := map[string]string{
+		"check": readDoc(t, "check.md"), "lock": readDoc(t, "check.md"), "rules": readDoc(t, "check.md"), "fix": readDoc(t, "fix.md"),
+	}
+	p := newProgram(nil, nil, nil, func(string) string { return "" })
+	for _, cmd := range newRoot(p).Commands() {
+		page, ok := pages[cmd.Name()]
+		if !ok {
+			continue
+		}
+		for line := range strings.Lines(cmd.Flags().FlagUsages()) {
+			m := regexp.MustCompile(`^ +(?:-\w, )? *--([a-z-]+)`).FindStringSubmatch(line)
+			if m != nil && m[1] != "help" && !regexp.MustCompile("`(?:-\\w, )?--"+m[1]+"[` ]").MatchString(page) && !strings.Contains(page, "`-"+m[1][:1]+"`") {
+				t.Errorf("the page of %s does not have --%s", cmd.Name(), m[1])
+			}
+		}
+	}
+	for page, objects := range map[string][]any{
+		"check.md": {jsonFinding{}, jsonVerdict{}, jsonRule{}},
+		"fix.md":   {jsonMend{}, jsonDeclined{}, check.Change{}},
+	} {
+		text := readDoc(t, page)
+		for _, object := range objects {
+			typ := reflect.TypeOf(object)
+			for i := range typ.NumField() {
+				key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+				if !strings.Contains(text, "`"+key+"`") {
+					t.Errorf("%s does not have the key %s of %v", page, key, typ)
+				}
+			}
+		}
+	}
+	for _, format := range checkFormats() {
+		if !strings.Contains(pages["check"], "**"+format+"**") && !strings.Contains(pages["check"], "`-f "+format+"`") && format != "text" {
+			t.Errorf("check.md does not describe the format %s", format)
+		}
+	}
+}
+
+// The page of the mends has every rule with one.
+func TestMendsAreDocumented(t *testing.T) {
+	page := readDoc(t, "fix.md")
+	for _, r := range check.Rules() {
+		if has := strings.Contains(page, r.ID); has != (r.Mend != "") {
+			t.Errorf("%s: in docs/fix.md %v, has a mend %v", r.ID, has, r.Mend != "")
+		}
+	}
+}
+
+// Every story is on its page, once, and the rules that it names exist.
+func TestUserStories(t *testing.T) {
+	const stories = 69
+	rows := regexp.MustCompile(`(?m)^\| U(\d+) \| [^|]+ \| ([^|]+) \|$`).FindAllStringSubmatch(readDoc(t, "user-stories.md"), -1)
+	if len(rows) != stories {
+		t.Fatalf("%d stories, want %d", len(rows), stories)
+	}
+	commands := make(map[string]bool)
+	p := newProgram(nil, nil, nil, func(string) string { return "" })
+	for _, c := range newRoot(p).Commands() {
+		commands[c.Name()] = true
+	}
+	// Those that check is built for name a rule.
+	ruled := []int{1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 27, 28, 29, 30, 31, 46}
+	for i, row := range rows {
+		if row[1] != fmt.Sprint(i+1) {
+			t.Errorf("story %s stands in the place of U%d", row[1], i+1)
+		}
+		ids := regexp.MustCompile(`WT\d{3}`).FindAllString(row[2], -1)
+		for _, id := range ids {
+			if _, ok := check.Lookup(id); !ok {
+				t.Errorf("U%s: there is no rule %s", row[1], id)
+			}
+		}
+		if slices.Contains(ruled, i+1) && len(ids) == 0 {
+			t.Errorf("U%s names no rule", row[1])
+		}
+		for _, m := range regexp.MustCompile("`([a-z]+)").FindAllStringSubmatch(row[2], -1) {
+			if !commands[m[1]] && m[1] != "format" && m[1] != "_orig" {
+				t.Errorf("U%s: there is no command %s", row[1], m[1])
+			}
+		}
+	}
+}
+
+// The examples of settings on the page are read without an error.
+func TestSettingsExample(t *testing.T) {
+	m := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readDoc(t, "check.md"))
+	if m == nil {
+		t.Fatal("no example")
+	}
+	set, err := check.ParseSettings("docs/check.md", []byte(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Exceptions) != 1 || set.Profile != check.Transformers || set.FailOn != "warning" || len(set.Severities) != 1 {
+		t.Errorf("read as %+v", set)
+	}
+}
