@@ -252,5 +252,34 @@ func ggufException(hf, role string) bool {
 
 // A GGUF architecture of which no transformers convention is described.
 var ggufAlone = []string{
-	"deci", "gemma4", "jina-bert-v2", "llama-embed", "mimo2", "mistral4", "paddleocr", "rwkv6qwen2", "step35", "wavtokenizer-dec",
+	"deci", "gemma4", "jina-bert-v2", "llama-embed", "maincoder", "mimo2", "mistral4", "paddleocr", "rwkv6qwen2", "step35", "wavtokenizer-dec",
+}
+
+// The converter permutes the rows of queries and keys for these architectures
+// (permute in LlamaModel and in the models that call it), and for no others.
+var ggufPermuted = []string{
+	"llama", "granite", "granitemoe", "granitehybrid", "smollm3", "arcee", "minicpm", "internlm2", "baichuan", "xverse", "olmo",
+	"deepseek", "llada", "arctic", "chameleon", "bailingmoe", "mistral3",
+}
+
+func TestGGUFRope(t *testing.T) {
+	for _, g := range All() {
+		arch, ok := strings.CutSuffix(g.Name, "-gguf")
+		if !ok {
+			continue
+		}
+		for _, h := range All() {
+			if !h.HasDialect("hf") || h.Frame || h.Refuse != "" || !slices.ContainsFunc(g.Families, h.HasFamily) {
+				continue
+			}
+			d, err := Derive(h, g)
+			if err != nil {
+				continue
+			}
+			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, OpPermute) })
+			if want := slices.Contains(ggufPermuted, arch); permutes != want {
+				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
+			}
+		}
+	}
 }

@@ -78,7 +78,14 @@ func Derive(from, to *Convention) (*Derivation, error) {
 		if byWhole[whole] == nil {
 			wholes = append(wholes, whole)
 		}
-		byWhole[whole] = append(byWhole[whole], Named{Name: name})
+		n := Named{Name: name}
+		switch from.storage(t.Module, "weight").conv {
+		case "c1k":
+			n.Shape = []uint64{8, 1, 4}
+		case "ck":
+			n.Shape = []uint64{8, 4}
+		}
+		byWhole[whole] = append(byWhole[whole], n)
 	}
 	for _, whole := range wholes {
 		// A convention that knows a whole and its parts stores one or the

@@ -95,6 +95,9 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		if c.Families == nil {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
 		}
+		if a.Own {
+			c.Refuse = "which of its names a tower has depends on the tower"
+		}
 		for _, name := range strings.Fields(names) {
 			if a.Own {
 				stem := strings.ReplaceAll(name, "{bid}", "{layer}")
