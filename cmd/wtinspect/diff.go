@@ -395,7 +395,7 @@ func (d *difference) groups(fold bool) []rowGroup {
 	}
 	for _, g := range rename.Fold(len(rows), func(i int) (string, string) {
 		r := rows[i]
-		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounding(r), r.Layout)
+		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounded(r), r.Layout, r.Stored)
 	}) {
 		group := rowGroup{name: g.Name}
 		for _, i := range g.Members {
@@ -516,20 +516,35 @@ func worst(rows []*compare.Row) (figures, bool) {
 	return f, found
 }
 
-// rounding says what the values of two dtypes have to do with each other.
-func rounding(r *compare.Row) string {
-	diff := r.Difference
-	switch {
-	case diff == nil || r.Status != compare.DTypeChanged && r.Status != compare.Changed:
+// The ways in which the values of two dtypes agree.
+const (
+	equalValues = "equal values"
+	roundedB    = "B is A rounded"
+	roundedA    = "A is B rounded"
+)
+
+// rounded says which of two tensors of different dtypes is the other, rounded or
+// with equal values; "" when neither is.
+func rounded(r *compare.Row) string {
+	switch diff := r.Difference; {
+	case diff == nil || r.Status != compare.DTypeChanged:
 		return ""
-	case diff.Differ == 0:
-		return "equal values"
 	case diff.BRoundsA:
-		return "B is A rounded"
+		return roundedB
 	case diff.ARoundsB:
-		return "A is B rounded"
+		return roundedA
 	}
 	return ""
+}
+
+// rounding is rounded for rows that agree in it, and tells equal values apart.
+func rounding(rows ...*compare.Row) string {
+	if !slices.ContainsFunc(rows, func(r *compare.Row) bool {
+		return r.Status != compare.DTypeChanged || r.Difference == nil || r.Difference.Differ > 0
+	}) {
+		return equalValues
+	}
+	return rounded(rows[0])
 }
 
 // remark says what rows have in common beyond their figures.
@@ -537,7 +552,7 @@ func (d *difference) remark(rows []*compare.Row) string {
 	r := rows[0]
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if s := rounding(r); s != "" {
+	if s := rounding(rows...); s != "" {
 		add("%s", s)
 	}
 	if d.moved(r) && len(rows) == 1 {
@@ -561,7 +576,9 @@ func (d *difference) remark(rows []*compare.Row) string {
 	if nan > 0 {
 		add("%s NaN on one side", render.Grouped(nan))
 	}
-	if e, ok := r.Expected(); ok && rounding(r) == "" {
+	if r.Stored {
+		add("A's rows as they are stored: their layout was not converted")
+	} else if e, ok := r.Expected(); ok && rounding(rows...) == "" {
 		add("%s is expected to cost %.2g", r.DTypeB, e)
 	}
 	if len(r.Layout) > 0 && (d.verbose || r.Status != compare.DTypeChanged) {
@@ -638,7 +655,7 @@ func (d *difference) summary() string {
 		n      int
 		format string
 	}{
-		{n.DType, "%s of another dtype"},
+		{n.DType, "%s of another dtype" + d.agreement()},
 		{n.Shape, "%s of another shape"},
 		{n.OnlyA, "%s only in A"},
 		{n.OnlyB, "%s only in B"},
@@ -651,6 +668,30 @@ func (d *difference) summary() string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// agreement says how many tensors of different dtypes have values that agree.
+func (d *difference) agreement() string {
+	equal, near := 0, 0
+	for i := range d.res.Rows {
+		switch r := &d.res.Rows[i]; rounding(r) {
+		case equalValues:
+			equal++
+		case roundedA, roundedB:
+			near++
+		}
+	}
+	var out []string
+	if equal > 0 {
+		out = append(out, fmt.Sprintf("%s with equal values", render.Grouped(uint64(equal))))
+	}
+	if near > 0 {
+		out = append(out, fmt.Sprintf("%s rounded", render.Grouped(uint64(near))))
+	}
+	if out == nil {
+		return ""
+	}
+	return " (" + strings.Join(out, ", ") + ")"
 }
 
 // A jsonDiffSide is one of the checkpoints.
@@ -738,7 +779,7 @@ func (d *difference) programRows() []*compare.Row {
 func (d *difference) table(rows []*compare.Row) *render.Table {
 	keys := []string{
 		"status", "moved", "paired_by", "name_a", "name_b", "dtype_a", "dtype_b", "shape_a", "shape_b", "layout",
-		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "first_byte", "same_bytes_as", "error",
+		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "as_stored", "first_byte", "same_bytes_as", "error",
 	}
 	columns := make([]render.Column, len(keys))
 	for i, k := range keys {
@@ -758,7 +799,9 @@ func (d *difference) table(rows []*compare.Row) *render.Table {
 				render.Shape(r.ShapeA),
 				render.Shape(r.ShapeB),
 				textOrNull(strings.Join(r.Layout, ", ")),
-				null, null, null, null, null, null, null, null, null, null,
+				null, null, null, null, null, null, null, null,
+				render.Bool(r.Stored),
+				null, null,
 				errorCell(r.Err),
 			}
 			if f := r.Difference; f != nil {
@@ -777,10 +820,10 @@ func (d *difference) table(rows []*compare.Row) *render.Table {
 				row[17] = render.Float(e)
 			}
 			if r.First >= 0 {
-				row[18] = render.Int(r.First)
+				row[19] = render.Int(r.First)
 			}
 			if r.Holds >= 0 {
-				row[19] = render.Text(d.a.At(r.Holds).Name)
+				row[20] = render.Text(d.a.At(r.Holds).Name)
 			}
 			if !yield(row) {
 				return

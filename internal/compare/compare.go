@@ -85,6 +85,9 @@ type Row struct {
 	First int64
 	// Difference is how the numbers differ; nil when they were not compared.
 	Difference *values.Difference
+	// Stored says that B's tensor has A's numbers as they are stored: the layout
+	// that was undone is not there to be undone.
+	Stored bool
 	// Holds is the tensor of A whose bytes B's tensor has, where that is not the
 	// one it is compared with: an index, or -1.
 	Holds int
@@ -177,7 +180,9 @@ type tensor struct {
 	// build makes the section where that takes memory; nil where it is there.
 	build func(context.Context) (values.Section, error)
 	err   error // why there is no section
-	pair  *pair
+	// stored is A's tensor as it is, where a conversion only moves its rows.
+	stored *values.Section
+	pair   *pair
 }
 
 // A pair is two tensors taken for the same one.
@@ -187,6 +192,7 @@ type pair struct {
 	status Status // "" while it is not known
 	first  int64
 	diff   *values.Difference
+	stored bool
 	holds  int
 	err    error
 }
@@ -386,6 +392,9 @@ func (c *comparison) readFigures(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.readStored(ctx); err != nil {
+		return err
+	}
 	// What is made in memory is made one at a time.
 	for _, p := range built {
 		s, err := p.a.build(ctx)
@@ -407,6 +416,34 @@ func (c *comparison) readFigures(ctx context.Context) error {
 	return nil
 }
 
+// Tensors whose cosine is above alike are the same weights, whatever their dtypes;
+// below it, they are others, or the same in another order.
+const alike = 0.9
+
+// readStored looks whether tensors that do not fit do without the conversion of
+// their rows, which a converter may have left out.
+func (c *comparison) readStored(ctx context.Context) error {
+	var (
+		pairs []values.Pair
+		of    []*pair
+		total int64
+	)
+	for _, t := range c.as {
+		if p := t.pair; p != nil && t.stored != nil && p.diff != nil && p.diff.Cosine < alike {
+			pairs, of = append(pairs, values.Pair{A: *t.stored, B: p.b.section}), append(of, p)
+			total = addBytes(total, t.stored.Data.Size(), p.b.section.Data.Size())
+		}
+	}
+	if len(pairs) == 0 {
+		return nil
+	}
+	opt := values.PairOptions{Workers: c.opt.Workers, Values: true, Progress: c.stage("measure", total)}
+	return values.RunPairs(ctx, pairs, opt, func(i int, r *values.Comparison) error {
+		of[i].stored = r.Err == nil && r.Difference != nil && r.Difference.Cosine > alike
+		return nil
+	})
+}
+
 // rows puts the answer together.
 func (c *comparison) rows() {
 	for _, t := range c.as {
@@ -416,6 +453,7 @@ func (c *comparison) rows() {
 			row.Status, row.By, row.B, row.NameB = p.status, p.by, p.b.index, p.b.name
 			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
 			row.Layout, row.First, row.Difference, row.Holds, row.Err = t.layout, p.first, p.diff, p.holds, p.err
+			row.Stored = p.stored
 			switch {
 			case row.Err != nil:
 				row.Status = Unread

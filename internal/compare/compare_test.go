@@ -347,8 +347,8 @@ func TestConversion(t *testing.T) {
 		for i := range res.Rows {
 			if r := &res.Rows[i]; r.Difference == nil || r.Difference.Differ > 0 {
 				wrong++
-				if len(r.Layout) == 0 {
-					t.Errorf("%s differs", r.NameA)
+				if len(r.Layout) == 0 || !r.Stored {
+					t.Errorf("%s differs: undone %v, as stored %v", r.NameA, r.Layout, r.Stored)
 				}
 			}
 		}

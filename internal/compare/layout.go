@@ -183,6 +183,9 @@ func apply(m *convention.Move, byName map[string]*tensor) ([]*tensor, error) {
 		t.section = values.Section{Name: from[0].own, Type: shapes[i].typ, BigEndian: shapes[i].big}
 		if !heavy {
 			t.section.Data = io.NewSectionReader(shapes[i].data, 0, shapes[i].size())
+			if len(from) == 1 && len(m.To) == 1 && slices.Equal(from[0].shape, t.shape) {
+				t.stored = &from[0].section
+			}
 			continue
 		}
 		t.section.Data = io.NewSectionReader(nothing{}, 0, 0)
