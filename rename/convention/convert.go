@@ -112,6 +112,9 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 	reg := newRegistry([]*Convention{cv.from})
 	templates, _ := reg.fold(slices.Values(tensors))
 	id := &identification{reg: reg, cfg: cv.cfg, res: new(Result), subjects: gather(templates)}
+	if len(templates) > maxTemplates {
+		return nil, cv.refuse("", "%d templates are more than any model has", len(templates))
+	}
 	id.survey(templates)
 	id.look()
 	e := id.evaluate(0, make([]bool, len(id.subjects)))

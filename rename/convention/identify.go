@@ -197,6 +197,10 @@ func (r *registry) identify(tensors iter.Seq[Named], cfg *Config) *Result {
 	return r.examine(tensors, cfg).res
 }
 
+// maxTemplates bounds the work on hostile names; the largest models have some
+// thousands.
+const maxTemplates = 20000
+
 func (r *registry) examine(tensors iter.Seq[Named], cfg *Config) *identification {
 	if cfg == nil {
 		cfg = new(Config)
@@ -206,6 +210,10 @@ func (r *registry) examine(tensors iter.Seq[Named], cfg *Config) *identification
 	subjects := gather(templates)
 	id := &identification{reg: r, cfg: cfg, res: res, subjects: subjects}
 	id.survey(templates)
+	if len(subjects) > maxTemplates {
+		id.note("%d templates are more than any model has", len(subjects))
+		return id
+	}
 	id.look()
 	id.judge()
 	return id
@@ -243,6 +251,7 @@ type identification struct {
 	res      *Result
 	subjects []*subject
 	byConv   map[int32][]hit
+	byNormal map[string][]int32 // subjects
 	flat     bool // names are kohya's
 
 	best *evaluation // the convention chosen, also where it is not claimed
@@ -327,7 +336,9 @@ func schemes(leaves map[string]bool) []string {
 // look finds every convention that knows the end of a subject's name.
 func (id *identification) look() {
 	id.byConv = make(map[int32][]hit)
+	id.byNormal = make(map[string][]int32, len(id.subjects))
 	for i, s := range id.subjects {
+		id.byNormal[s.normal] = append(id.byNormal[s.normal], int32(i))
 		add := func(refs []ref, prefix string) {
 			for _, rf := range refs {
 				t := &id.reg.list[rf.conv].tensors[rf.tensor]
@@ -479,8 +490,8 @@ func (id *identification) created(s *subject, e *evaluation) bool {
 	if !ok {
 		return false
 	}
-	for i, o := range id.subjects {
-		if e.tensor[i] >= 0 && o.normal == stem+".weight" && o.mask == s.mask && literalKey(o.nums, o.mask) == literalKey(s.nums, s.mask) {
+	for _, i := range id.byNormal[stem+".weight"] {
+		if o := id.subjects[i]; e.tensor[i] >= 0 && o.mask == s.mask && literalKey(o.nums, o.mask) == literalKey(s.nums, s.mask) {
 			return slices.ContainsFunc(o.members, func(m *template) bool { return m.companion.kind == quantWeight })
 		}
 	}

@@ -478,6 +478,25 @@ func TestIdentifyItself(t *testing.T) {
 	}
 }
 
+func TestIdentifyHostile(t *testing.T) {
+	reg := builtinRegistry(t)
+	deep := strings.Repeat("a.", 1<<20) + "model.layers.0.mlp.up_proj.weight"
+	r := reg.identify(slices.Values([]Named{{Name: deep}, {Name: strings.Repeat("0.", 1<<18)}, {Name: ""}}), nil)
+	if r.Convention != "" {
+		t.Errorf("convention %q", r.Convention)
+	}
+	var many []Named
+	for i := range 30000 {
+		many = append(many, Named{Name: fmt.Sprintf("x%dx.layers.0.mlp.up_proj.weight", i)})
+	}
+	if r := reg.identify(slices.Values(many), nil); r.Convention != "" || r.Templates != len(many) || len(r.Evidence) == 0 {
+		t.Errorf("convention %q of %d templates; %v", r.Convention, r.Templates, r.Evidence)
+	}
+	if _, err := Convert(mustLookup(t, "llama-hf"), mustLookup(t, "yi-hf"), slices.Values(many), nil); err == nil {
+		t.Error("converted")
+	}
+}
+
 func FuzzIdentify(f *testing.F) {
 	f.Add("model.layers.0.self_attn.q_proj.weight\nmodel.layers.1.self_attn.q_proj.weight\nlm_head.weight")
 	f.Add("lora_unet_down_blocks_0_attentions_0_proj_in.alpha\nblk.0.attn_q.weight.lora_a")

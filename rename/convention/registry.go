@@ -59,7 +59,7 @@ func literalMask(p *Pattern) uint64 {
 // suffixes calls yield with the start of every suffix of a normal form that
 // begins at a segment, the longest first.
 func suffixes(normal string, yield func(start int) bool) {
-	for start := 0; start >= 0; {
+	for start := tailStart(normal); start >= 0; {
 		if !yield(start) {
 			return
 		}
@@ -69,6 +69,22 @@ func suffixes(normal string, yield func(start int) bool) {
 		}
 		start += i + 1
 	}
+}
+
+// maxSegments is more than any pattern has: a longer name is only looked at from
+// its end.
+const maxSegments = 32
+
+// tailStart returns where the last segments of a name begin.
+func tailStart(normal string) int {
+	at := len(normal)
+	for range maxSegments {
+		at = strings.LastIndexByte(normal[:at], '.')
+		if at < 0 {
+			return 0
+		}
+	}
+	return at + 1
 }
 
 // literalsOf collects the literal indices of a normal form and its suffixes.
