@@ -252,7 +252,7 @@ type identification struct {
 	subjects []*subject
 	byConv   map[int32][]hit
 	byNormal map[string][]int32 // subjects
-	flat     bool // names are kohya's
+	flat     bool               // names are kohya's
 
 	best *evaluation // the convention chosen, also where it is not claimed
 	tied []*evaluation

@@ -166,6 +166,9 @@ func TestIdentifyLists(t *testing.T) {
 // A convention that is not there must not be taken for another model: each
 // list is judged again without the conventions that it fits.
 func TestIdentifyUnseen(t *testing.T) {
+	if testing.Short() {
+		t.Skip("judges every list several times")
+	}
 	s, err := builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -200,6 +203,9 @@ func TestIdentifyUnseen(t *testing.T) {
 
 // Wrappers change what is reported around a convention, never the convention.
 func TestIdentifyWrapped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("judges every list several times")
+	}
 	reg := builtinRegistry(t)
 	wrap := map[string]func(name string) string{
 		"module.":                     func(n string) string { return "module." + n },
@@ -234,6 +240,9 @@ func TestIdentifyWrapped(t *testing.T) {
 
 // A part of a checkpoint, or a deeper one, follows the same convention.
 func TestIdentifyPartial(t *testing.T) {
+	if testing.Short() {
+		t.Skip("judges every list several times")
+	}
 	reg := builtinRegistry(t)
 	for _, l := range lists(t) {
 		if l.kind == "module-trace" {
@@ -437,6 +446,9 @@ func BenchmarkLoad(b *testing.B) {
 // Every convention is found again from the names that it requires, and no
 // other model is taken for it.
 func TestIdentifyItself(t *testing.T) {
+	if testing.Short() {
+		t.Skip("judges every list several times")
+	}
 	s, err := builtin()
 	if err != nil {
 		t.Fatal(err)
