@@ -182,11 +182,14 @@ func (p *packing) count(t Tensor) (uint64, bool) {
 		}
 		return p.times(t, container, cmp.Or(p.groupBits(owner), p.bits, 4), "compressed-tensors")
 	}
-	if base, ok := strings.CutSuffix(t.Name, "_blocks"); ok && t.DType == "U8" && p.has(base+"_scales") {
-		return p.times(t, 8, 4, "mxfp4")
-	}
-	if base, ok := strings.CutSuffix(t.Name, "_scales"); ok && t.DType == "U8" && p.has(base+"_blocks") {
-		return p.skip("mxfp4")
+	// gate_up_proj_blocks in transformers, mlp1_weight.blocks as gpt-oss was released.
+	for _, sep := range []string{"_", "."} {
+		if base, ok := strings.CutSuffix(t.Name, sep+"blocks"); ok && t.DType == "U8" && p.has(base+sep+"scales") {
+			return p.times(t, 8, 4, "mxfp4")
+		}
+		if base, ok := strings.CutSuffix(t.Name, sep+"scales"); ok && t.DType == "U8" && p.has(base+sep+"blocks") {
+			return p.skip("mxfp4")
+		}
 	}
 	if slices.Contains(scaleWords, last) && (p.method != "" || p.ownsScale(owner)) {
 		return p.skip("scaled")
@@ -210,6 +213,12 @@ func (p *packing) bitsandbytes(t Tensor, owner, last string) (n uint64, ok, done
 	if p.method == "bitsandbytes" && slices.Contains(bnbWords, last) || strings.HasPrefix(last, "bitsandbytes__") {
 		n, ok = p.skip("bitsandbytes")
 		return n, ok, true
+	}
+	if last == "SCB" || last == "weight_format" {
+		if w, found := p.tensor(owner + ".weight"); found && w.DType == "I8" {
+			n, ok = p.skip("bitsandbytes")
+			return n, ok, true
+		}
 	}
 	if last == "absmax" || last == "quant_map" || last == "nested_absmax" || last == "nested_quant_map" {
 		if p.has(owner) {

@@ -66,6 +66,11 @@ func TestParameters(t *testing.T) {
 			linear + rest, "bitsandbytes: 2 scales and the like left out",
 		},
 		{
+			"bitsandbytes 8-bit, no config", `{}`,
+			plain + "tensor l.weight I8 [128,256]\ntensor l.SCB F32 [128]\ntensor l.weight_format U8 []",
+			linear + rest, "bitsandbytes: 2 scales and the like left out",
+		},
+		{
 			"compressed-tensors", `{"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized",
 				"config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4}},
 				"group_1":{"targets":["re:.*down"],"weights":{"num_bits":8}},"group_2":{"targets":["m.exact"],"weights":{"num_bits":2}}}}}`,
@@ -87,6 +92,11 @@ func TestParameters(t *testing.T) {
 		{
 			"mxfp4", `{"quantization_config":{"quant_method":"mxfp4"}}`,
 			plain + "tensor e.gate_up_proj_blocks U8 [4,16,16,16]\ntensor e.gate_up_proj_scales U8 [4,16,16]\ntensor e.gate_up_proj_bias BF16 [4,16]",
+			4*16*16*32 + 4*16 + rest, "mxfp4: 1 packed, 1 scales and the like left out",
+		},
+		{
+			"mxfp4, first release", `{}`,
+			plain + "tensor e.mlp1_weight.blocks U8 [4,16,16,16]\ntensor e.mlp1_weight.scales U8 [4,16,16]\ntensor e.mlp1_bias BF16 [4,16]",
 			4*16*16*32 + 4*16 + rest, "mxfp4: 1 packed, 1 scales and the like left out",
 		},
 		{
