@@ -10,6 +10,7 @@ import (
 	"path"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -88,7 +89,7 @@ type Checkpoint struct {
 
 	namesOnly   bool
 	fileOfShard func(shard string) int // of a checkpoint of names only
-	brokenIndex bool
+	unreadable  atomic.Pointer[Fault]  // the index
 	indexOnce   sync.Once
 	index       *safetensors.Index
 	indexErr    error
@@ -124,7 +125,7 @@ func (c *Checkpoint) settle(ctx context.Context) {
 		return
 	}
 	if _, err := c.readIndex(ctx); err != nil {
-		c.found = append(c.found, asFault(c.Index, err))
+		c.setUnreadable(err)
 		return
 	}
 	c.namesOnly = true
@@ -135,6 +136,17 @@ func (c *Checkpoint) settle(ctx context.Context) {
 func (c *Checkpoint) setIndex(ix *safetensors.Index) {
 	c.indexOnce.Do(func() { c.index = ix })
 }
+
+// setUnreadable notes why the index could not be read.
+func (c *Checkpoint) setUnreadable(err error) {
+	fault := asFault(c.Index, err)
+	c.unreadable.Store(&fault)
+}
+
+// IndexFault says why the index could not be read: the files are then those
+// that their numbering makes a set. It is nil for an index that could be read
+// and for one that has not been, as a large one is by [Checkpoint.Validate].
+func (c *Checkpoint) IndexFault() *Fault { return c.unreadable.Load() }
 
 // readIndex returns the checkpoint's index, and reads it the first time.
 func (c *Checkpoint) readIndex(ctx context.Context) (*safetensors.Index, error) {

@@ -378,3 +378,12 @@ func TestRealFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestFaultOfLongName keeps a message in bounds although a name has no bound.
+func TestFaultOfLongName(t *testing.T) {
+	f := checkpoint.Fault{File: "w.gguf", Tensor: strings.Repeat("é", 1<<20), Detail: "too long", Offset: -1}
+	want := `w.gguf: tensor "` + strings.Repeat("é", 100) + `"… (2097152 bytes): too long`
+	if got := f.Error(); got != want {
+		t.Errorf("got %.300q of %d bytes", got, len(got))
+	}
+}

@@ -251,7 +251,7 @@ func (d *finder) noWeights(dir string) error {
 		}
 	}
 	if len(below) > 0 {
-		return fmt.Errorf("%s: %w here; the subdirectories %s hold some: name one, or descend into all with -R",
+		return fmt.Errorf("%s: %w here; there are some below it, in %s: name that directory, or descend with -R",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
 	if revisions, err := os.ReadDir(filepath.Join(dir, "snapshots")); err == nil && len(revisions) > 0 {
@@ -595,20 +595,18 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 	if d.ctx.Err() != nil {
 		return d.ctx.Err()
 	}
-	fault := asFault(path, err)
 	for _, g := range groups {
 		if g.prefix == indexStem(name) {
 			c := d.group(dir, g, Safetensors)
 			c.Path, c.Index = path, path
-			c.found = append(c.found, fault)
-			c.brokenIndex = true
+			c.setUnreadable(err)
 			for _, shard := range g.names {
 				claimed[shard] = true
 			}
 			return nil
 		}
 	}
-	d.release.Faults = append(d.release.Faults, fault)
+	d.release.Faults = append(d.release.Faults, asFault(path, err))
 	return nil
 }
 

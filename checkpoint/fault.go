@@ -50,6 +50,9 @@ type Fault struct {
 	Unsupported bool
 }
 
+// maxQuoted bounds what a message repeats of a name, which may have megabytes.
+const maxQuoted = 100
+
 // Error describes the fault with its place. Its text is not part of the API.
 func (f Fault) Error() string {
 	var b strings.Builder
@@ -57,7 +60,10 @@ func (f Fault) Error() string {
 		b.WriteString(f.File)
 		b.WriteString(": ")
 	}
-	if f.Tensor != "" {
+	switch n := len(f.Tensor); {
+	case n > maxQuoted:
+		fmt.Fprintf(&b, "tensor %.*q… (%d bytes): ", maxQuoted, f.Tensor, n)
+	case n > 0:
 		fmt.Fprintf(&b, "tensor %q: ", f.Tensor)
 	}
 	b.WriteString(f.Detail)

@@ -134,6 +134,9 @@ func report(t *testing.T, w *strings.Builder, words []string) {
 		if c.Index != "" {
 			fmt.Fprintf(w, ", index %s", slash(c.Index))
 		}
+		if c.IndexFault() != nil {
+			fmt.Fprint(w, " not read")
+		}
 		if c.NamesOnly() {
 			fmt.Fprint(w, ", names only")
 		}

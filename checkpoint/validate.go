@@ -32,7 +32,7 @@ func (c *Checkpoint) Validate() []Fault {
 	var g errgroup.Group
 	g.Go(func() error {
 		switch {
-		case c.Index == "" || c.brokenIndex:
+		case c.Index == "" || c.IndexFault() != nil:
 		case c.namesOnly:
 			ix, ixErr = c.readIndex(context.Background())
 		default:
@@ -56,7 +56,10 @@ func (c *Checkpoint) Validate() []Fault {
 
 	l := faultList{faults: perFile}
 	if ixErr != nil && !c.namesOnly {
-		l.add(asFault(c.Index, ixErr))
+		c.setUnreadable(ixErr)
+	}
+	if fault := c.IndexFault(); fault != nil {
+		l.add(*fault)
 	}
 	if ix != nil {
 		for _, f := range ix.Faults() {
@@ -172,6 +175,11 @@ func (c *Checkpoint) validateMissing(l *faultList, ix *safetensors.Index) {
 		l.add(Fault{
 			File: c.Index, Code: CodeNotOpened, Severity: Info, Offset: -1,
 			Detail: "the shards are pickles, which are never opened; only the names in the index are known",
+		})
+	case c.namesOnly && len(c.Files) == 0:
+		l.add(Fault{
+			File: c.Index, Code: string(safetensors.CodeNoWeightMap), Severity: Error, Offset: -1,
+			Detail: "weight_map is empty: the index names no tensor",
 		})
 	case c.namesOnly && there == 0:
 		l.add(Fault{
