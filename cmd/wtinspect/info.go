@@ -50,7 +50,7 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
 }
 
 func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) error {
-	in, err := o.open(ctx, p, args)
+	in, err := o.openFor(ctx, p, args, o.Format())
 	if err != nil {
 		return err
 	}
@@ -135,40 +135,12 @@ func newInfoOf(c *checkpoint.Checkpoint) *info {
 			break
 		}
 	}
-	out.describe()
+	out.architecture, out.quantization = c.Architecture(c.Config), c.Quantization(c.Config)
+	if out.first != nil {
+		v, _ := out.first.Lookup("general.name")
+		out.name, _ = v.Text()
+	}
 	return out
-}
-
-// describe finds what the model is called, in the metadata of a GGUF file or
-// in config.json.
-func (i *info) describe() {
-	if g := i.first; g != nil {
-		text := func(key string) string {
-			v, _ := g.Lookup(key)
-			s, _ := v.Text()
-			return s
-		}
-		i.architecture, i.name = text("general.architecture"), text("general.name")
-		if ft, ok := g.FileType(); ok {
-			i.quantization = ft.String()
-		}
-		return
-	}
-	classes, model := i.Config.Texts("architectures"), ""
-	if m, ok := i.Config.Text("model_type"); ok {
-		model = m
-	}
-	i.architecture = strings.Join(classes, ", ")
-	switch {
-	case i.architecture == "":
-		i.architecture = model
-	case model != "":
-		i.architecture += " (" + model + ")"
-	}
-	i.quantization, _ = i.Config.Text("quantization_config", "quant_method")
-	if bits, ok := i.Config.Int("quantization_config", "bits"); ok && i.quantization != "" {
-		i.quantization += fmt.Sprintf(", %d bits", bits)
-	}
 }
 
 // format returns the container with its version: "GGUF v3, big-endian,
@@ -368,7 +340,11 @@ func (i *info) facts(s render.Style) *render.Table {
 		}
 		fact("files", files)
 	}
-	fact("architecture", i.architecture)
+	architecture := i.architecture
+	if model, ok := i.Config.Text("model_type"); ok && i.first == nil && model != architecture {
+		architecture += " (" + model + ")"
+	}
+	fact("architecture", architecture)
 	fact("name", i.name)
 	fact("quantisation", i.quantization)
 	if i.parameters != nil && i.tensors > 0 {

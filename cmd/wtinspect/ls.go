@@ -77,7 +77,7 @@ func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
 	if o.tree && o.Format() != render.TableFormat {
 		return fmt.Errorf("--tree is a table; it has no %s form", o.format)
 	}
-	in, err := o.open(ctx, p, args)
+	in, err := o.openFor(ctx, p, args, o.Format())
 	if err != nil {
 		return err
 	}
@@ -373,7 +373,11 @@ func (l *listing) totalsLine(c *checkpoint.Checkpoint, indices []int) string {
 		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(c.Len())))
 	}
 	if t.unknown < t.tensors {
-		fmt.Fprintf(&b, ", %s, %s", t.elements.text(" elements", render.Grouped), t.bytes.text("", render.Size))
+		elements := " elements"
+		if t.elements.n == 1 {
+			elements = " element"
+		}
+		fmt.Fprintf(&b, ", %s, %s", t.elements.text(elements, render.Grouped), t.bytes.text("", render.Size))
 	}
 	slices.SortStableFunc(t.dtypes, func(a, b dtypeTotals) int { return cmp.Compare(b.bytes.n, a.bytes.n) })
 	const most = 4

@@ -73,7 +73,7 @@ lines. On a terminal control characters are escaped.`,
 
 func runMetaShow(ctx context.Context, p *program, o *metaShowOptions, args []string) error {
 	paths, keys := args[:min(1, len(args))], args[min(1, len(args)):]
-	in, err := o.open(ctx, p, paths)
+	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func showMetadata(p *program, o *metaShowOptions, in *inputs, keys []string) err
 		all[i] = newMetadata(c)
 	}
 	for _, key := range keys {
-		if !slices.ContainsFunc(all, func(m metadata) bool { return m.has(key) }) {
+		if len(all) > 0 && !slices.ContainsFunc(all, func(m metadata) bool { return m.has(key) }) {
 			return fmt.Errorf("no metadata has the key %q%s", key, cmp.Or(nearestKeys(all, key), "; without a key all are shown"))
 		}
 	}

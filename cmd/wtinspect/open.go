@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // A reading is how a command opens what it reads.
@@ -31,13 +33,33 @@ type inputs struct {
 	checkpoints []*checkpoint.Checkpoint
 	// failed says that something could not be read: a path, a file of a set.
 	failed bool
+	// unopened says why paths could not be opened.
+	unopened []checkpoint.Fault
 
 	validated sync.WaitGroup
 	faults    [][]checkpoint.Fault // of each checkpoint
 }
 
-// open opens every path it can and says what it cannot.
+// open opens every path it can and says what it cannot. It fails when it can
+// open none.
 func (r *reading) open(ctx context.Context, p *program, paths []string) (*inputs, error) {
+	in, err := r.openAny(ctx, p, paths)
+	if err == nil && len(in.releases) == 0 {
+		return nil, &exitError{exitFailed}
+	}
+	return in, err
+}
+
+// openFor is open for an answer in a format. A program that asked for a JSON
+// document is told in one what could not be opened, even if that is all.
+func (r *reading) openFor(ctx context.Context, p *program, paths []string, f render.Format) (*inputs, error) {
+	if f == render.JSON {
+		return r.openAny(ctx, p, paths)
+	}
+	return r.open(ctx, p, paths)
+}
+
+func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inputs, error) {
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
@@ -53,17 +75,26 @@ func (r *reading) open(ctx context.Context, p *program, paths []string) (*inputs
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			p.say("%v", err)
+			p.say("%v", plain(err))
 			in.failed = true
+			in.unopened = append(in.unopened, notOpened(path, err))
 			continue
 		}
 		in.releases = append(in.releases, rel)
 		in.checkpoints = append(in.checkpoints, rel.Checkpoints...)
 	}
-	if len(in.releases) == 0 {
-		return nil, &exitError{exitFailed}
-	}
 	return in, nil
+}
+
+// notOpened gives the error of opening a path the form of a fault.
+func notOpened(path string, err error) checkpoint.Fault {
+	if f, ok := errors.AsType[*checkpoint.Fault](err); ok {
+		return *f
+	}
+	return checkpoint.Fault{
+		File: path, Code: checkpoint.CodeNotOpened, Severity: checkpoint.Error, Offset: -1,
+		Detail: strings.TrimPrefix(plain(err).Error(), path+": "),
+	}
 }
 
 func (in *inputs) close() {
@@ -106,8 +137,11 @@ func (in *inputs) finish(p *program, err error) error {
 	}
 	for _, r := range in.releases {
 		for _, f := range r.Faults {
-			if p.verbose || f.Severity == checkpoint.Error {
-				p.note("%v: %v", f.Severity, f)
+			switch {
+			case p.verbose:
+				p.say("%v: %v", f.Severity, f)
+			case f.Severity == checkpoint.Error:
+				p.note("%v", f)
 			}
 		}
 	}
@@ -122,14 +156,18 @@ func (in *inputs) finish(p *program, err error) error {
 
 func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults []checkpoint.Fault) {
 	said := make(map[string]bool)
+	if f := c.IndexFault(); f != nil {
+		in.failed, said[f.File] = true, true
+		p.say("%v", f)
+	}
 	for _, f := range c.Files {
 		switch {
 		case f.Err != nil:
 			in.failed, said[f.Path] = true, true
-			p.say("%v", f.Err)
+			p.say("%v", plain(f.Err))
 		case f.Missing && !c.NamesOnly():
 			in.failed, said[f.Path] = true, true
-			p.say("%v", &fs.PathError{Op: "open", Path: f.Path, Err: errMissing})
+			p.say("%s: the file is missing; the rest of the set is read without it", f.Path)
 		}
 	}
 	var (
@@ -138,7 +176,7 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 	)
 	for i := range faults {
 		f := &faults[i]
-		if said[f.File] {
+		if said[f.File] || !p.verbose && f.Code == unsafePath {
 			continue
 		}
 		if f.Code == checkpoint.CodeMissingShard && !c.NamesOnly() {
@@ -173,4 +211,14 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 	}
 }
 
-var errMissing = errors.New("the file is missing; the rest of the set is read without it")
+// unsafePath is the code of a shard that is never opened: its file has said so.
+const unsafePath = string(safetensors.CodeUnsafePath)
+
+// plain is an error of the file system as other errors are: the path first, and
+// not the system call.
+func plain(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s: %w", e.Path, e.Err)
+	}
+	return err
+}

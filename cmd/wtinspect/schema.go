@@ -56,7 +56,8 @@ type jsonDType struct {
 
 // A jsonFault is an element of "faults".
 type jsonFault struct {
-	// Checkpoint is the index in "checkpoints", null for a fault of the release.
+	// Checkpoint is the index in "checkpoints", null for a fault of the release
+	// and of a path that could not be opened.
 	Checkpoint *int    `json:"checkpoint"`
 	File       string  `json:"file"`
 	Code       string  `json:"code"`
@@ -96,6 +97,7 @@ func newJSONCheckpoint(c *checkpoint.Checkpoint, t *totals) jsonCheckpoint {
 	return out
 }
 
+// jsonFaults lists what could not be opened, and what validate found.
 func (in *inputs) jsonFaults() []jsonFault {
 	in.validated.Wait()
 	out := []jsonFault{}
@@ -111,6 +113,9 @@ func (in *inputs) jsonFaults() []jsonFault {
 			}
 		}
 		out = append(out, j)
+	}
+	for i := range in.unopened {
+		add(nil, &in.unopened[i])
 	}
 	for _, r := range in.releases {
 		for i := range r.Faults {
