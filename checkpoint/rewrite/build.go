@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -46,7 +47,11 @@ const (
 // content durable. The digests are those of the pieces as they were read, nil
 // unless asked for. progress may be nil.
 func build(ctx context.Context, fsys fileSystem, name string, img image, like stat, digests bool, progress func(int64)) (sums []digest, err error) {
-	f, err := open(fsys, name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	size := img.size
+	if img.clone != nil {
+		size = 0 // of which nothing is written but the header
+	}
+	f, err := openDirect(fsys, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, size)
 	if err != nil {
 		return nil, err
 	}
@@ -80,13 +85,14 @@ func open(fsys fileSystem, name string, flag int) (f file, err error) {
 
 // A block is bytes on their way from a source to the new file.
 type block struct {
-	buf []byte // nil: a hole
-	n   int
-	at  int64 // in the new file
+	buf  []byte // nil: a hole
+	n    int
+	at   int64        // in the new file
+	mem  []byte       // what buf is part of
+	left atomic.Int32 // of those who read buf
 }
 
-// copyPieces writes the pieces. It reads ahead, and writes and digests a
-// block at the same time.
+// copyPieces writes the pieces. It reads ahead, and digests behind.
 func copyPieces(ctx context.Context, f file, img image, digests bool, progress func(int64)) ([]digest, error) {
 	base := int64(len(img.header))
 	runs := join(img.pieces)
@@ -97,37 +103,48 @@ func copyPieces(ctx context.Context, f file, img image, digests bool, progress f
 		}
 	}
 
-	const buffers = 3
-	blocks, free := make(chan block), make(chan []byte, buffers)
+	const buffers = 4
+	blocks, free := make(chan *block), make(chan []byte, buffers)
 	for range buffers {
 		free <- nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var reader errgroup.Group
-	reader.Go(func() error {
+	var others errgroup.Group
+	others.Go(func() error {
 		defer close(blocks)
 		return readRuns(ctx, runs, base, holes, blocks, free)
 	})
-
+	done := func(b *block) {
+		if b.left.Add(-1) == 0 && b.mem != nil {
+			free <- b.mem
+		}
+	}
+	readers := int32(1)
 	var sums *digester
+	var toDigest chan *block
 	if digests {
-		sums = newDigester(img.pieces)
+		readers = 2
+		sums, toDigest = newDigester(img.pieces), make(chan *block, buffers)
+		others.Go(func() error {
+			for b := range toDigest {
+				sums.write(b.buf, b.n)
+				done(b)
+			}
+			return nil
+		})
 	}
 	var failure error
 	for b := range blocks {
 		if failure != nil {
 			continue
 		}
-		var digesting errgroup.Group
-		if sums != nil {
-			digesting.Go(func() error {
-				sums.write(b.buf, b.n)
-				return nil
-			})
+		b.left.Store(readers)
+		if toDigest != nil {
+			toDigest <- b
 		}
 		if b.buf != nil {
-			if failure = writeFull(f, b.buf[:b.n], b.at); failure != nil {
+			if failure = writeFull(f, b.buf, b.at); failure != nil {
 				cancel()
 			}
 			f.WriteOut(b.at, int64(b.n))
@@ -135,15 +152,15 @@ func copyPieces(ctx context.Context, f file, img image, digests bool, progress f
 				f.Drop(b.at-behind, int64(b.n))
 			}
 		}
-		_ = digesting.Wait()
-		if b.buf != nil {
-			free <- b.buf
-		}
+		done(b)
 		if failure == nil && progress != nil {
 			progress(int64(b.n))
 		}
 	}
-	if err := reader.Wait(); failure == nil {
+	if toDigest != nil {
+		close(toDigest)
+	}
+	if err := others.Wait(); failure == nil {
 		failure = err
 	}
 	if failure != nil || sums == nil {
@@ -153,21 +170,24 @@ func copyPieces(ctx context.Context, f file, img image, digests bool, progress f
 }
 
 // readRuns reads the runs in blocks that end at multiples of ioSize in the new file.
-func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks chan<- block, free <-chan []byte) error {
+func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
 	for _, r := range runs {
 		for done := int64(0); done < r.size; {
-			b := block{at: base + r.at + done}
+			b := &block{at: base + r.at + done}
 			b.n = int(min(r.size-done, ioSize-b.at%ioSize))
 			if !holes.contain(r.src, r.off+done, int64(b.n)) {
 				select {
-				case b.buf = <-free:
+				case b.mem = <-free:
 				case <-ctx.Done():
 					return ctx.Err()
 				}
-				if len(b.buf) < b.n {
-					b.buf = make([]byte, max(int64(b.n), min(ioSize, r.size)))
+				// A byte is as far into its page in memory as in the file.
+				into := int(b.at % directAlign)
+				if len(b.mem) < into+b.n {
+					b.mem = make([]byte, into+max(b.n, int(min(ioSize, r.size))))
 				}
-				if err := readFull(r.src, b.buf[:b.n], r.off+done); err != nil {
+				b.buf = b.mem[into : into+b.n]
+				if err := readFull(r.src, b.buf, r.off+done); err != nil {
 					return err
 				}
 			}
@@ -303,23 +323,43 @@ func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]
 			}
 			defer func() { buffers <- buf }()
 			h := sha256.New()
-			for done := int64(0); done < p.size; {
+			end := p.off + p.size
+			for at := p.off; at < end; {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				n := min(readSize, p.size-done)
-				if err := readFull(p.src, buf[:n], p.off+done); err != nil {
+				start, stop := pages(p.src, at, end)
+				if err := readFull(p.src, buf[:stop-start], start); err != nil {
 					return fmt.Errorf("tensor %q: %w", p.name, err)
 				}
-				h.Write(buf[:n])
-				done += n
+				next := min(stop, end)
+				h.Write(buf[at-start : next-start])
 				if progress != nil {
-					progress(n)
+					progress(next - at)
 				}
+				at = next
 			}
 			sums[i] = digest(h.Sum(nil))
 			return nil
 		})
 	}
 	return sums, g.Wait()
+}
+
+// pages returns the range to read for the bytes from at on: whole pages, where
+// a file is read past the cache and has them.
+func pages(src io.ReaderAt, at, end int64) (start, stop int64) {
+	d, ok := src.(*directFile)
+	if !ok {
+		return at, min(end, at+readSize)
+	}
+	start = at / directAlign * directAlign
+	stop = min(roundUp(end, directAlign), start+readSize)
+	if stop > d.size {
+		if whole := d.size / directAlign * directAlign; whole > at {
+			return start, whole
+		}
+		return at, end
+	}
+	return start, stop
 }

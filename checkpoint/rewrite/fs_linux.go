@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// openPast is the flag that opens a file past the cache, 0 where there is none.
+const openPast = unix.O_DIRECT
+
 func (f osFile) fd() int { return int(f.Fd()) }
 
 func (f osFile) Sync() error { return f.fail("fsync", unix.Fsync(f.fd())) }

@@ -6,6 +6,8 @@ import "errors"
 
 // Elsewhere headers are padded in place or files are copied.
 
+const openPast = 0
+
 func (f osFile) Allocate(int64) error { return errors.ErrUnsupported }
 
 func (f osFile) Insert(int64, int64) error { return errors.ErrUnsupported }

@@ -383,7 +383,11 @@ func writeNew(ctx context.Context, fsys fileSystem, e *edit, src file, name stri
 	if e.text != nil || verify == VerifyNone {
 		return proof{}, nil
 	}
-	f, err := open(fsys, name, os.O_RDONLY)
+	size := int64(0)
+	if digests {
+		size = img.size
+	}
+	f, err := openDirect(fsys, name, os.O_RDONLY, size)
 	if err != nil {
 		return proof{}, err
 	}

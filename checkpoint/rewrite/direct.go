@@ -1,0 +1,67 @@
+package rewrite
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"unsafe"
+)
+
+// directAlign is what offsets, lengths and memory are multiples of in reads
+// and writes past the cache: enough for the disks there are.
+const directAlign = 4096
+
+// directLeast is the size from which a file is worth a second descriptor.
+const directLeast = 1 << 20
+
+// A directFile reads and writes past the cache what it can, and the ends of
+// ranges through it. A copy is read once and written once: keeping it in memory
+// takes more of the processor's time than the disk, and drives out of memory
+// what others need. What is read back to be verified comes from the disk.
+type directFile struct {
+	file
+	past file // the same file, past the cache
+	size int64
+}
+
+// openDirect opens a file of a size, past the cache where the file system
+// allows it.
+func openDirect(fsys fileSystem, name string, flag int, size int64) (file, error) {
+	f, err := open(fsys, name, flag)
+	if err != nil || size < directLeast || openPast == 0 {
+		return f, err
+	}
+	past, err := open(fsys, name, flag&^(os.O_CREATE|os.O_EXCL)|openPast)
+	if err != nil {
+		return f, nil
+	}
+	return &directFile{f, past, size}, nil
+}
+
+func isAligned(p []byte) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(p)))%directAlign == 0
+}
+
+func (d *directFile) ReadAt(p []byte, off int64) (int, error) {
+	if n := int64(len(p)); n > 0 && off%directAlign == 0 && n%directAlign == 0 && off <= d.size-n && isAligned(p) {
+		if n, err := d.past.ReadAt(p, off); !errors.Is(err, syscall.EINVAL) {
+			return n, err
+		}
+	}
+	return d.file.ReadAt(p, off)
+}
+
+// Pwrite writes as much as goes one way or the other.
+func (d *directFile) Pwrite(p []byte, off int64) (int, error) {
+	if k := (directAlign - off%directAlign) % directAlign; k > 0 {
+		return d.file.Pwrite(p[:min(k, int64(len(p)))], off)
+	}
+	if n := len(p) / directAlign * directAlign; n > 0 && isAligned(p) {
+		if n, err := d.past.Pwrite(p[:n], off); !errors.Is(err, syscall.EINVAL) {
+			return n, err
+		}
+	}
+	return d.file.Pwrite(p, off)
+}
+
+func (d *directFile) Close() error { return errors.Join(d.past.Close(), d.file.Close()) }
