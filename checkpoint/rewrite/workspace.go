@@ -11,9 +11,9 @@ import (
 
 const (
 	// windowSize is how much of a source is read at once where little is
-	// wanted, and windows how many such are kept.
-	windowSize = 1 << 20
-	windows    = 8
+	// wanted, and windowCount how many such are kept.
+	windowSize  = 1 << 20
+	windowCount = 8
 	// stripSize is how much of a transposed matrix is made at once.
 	stripSize = 32 << 20
 )
@@ -21,13 +21,13 @@ const (
 // A workspace is the memory with which the arrays of one file are read. It is
 // for one goroutine at a time.
 type workspace struct {
-	windows []*window
+	windows []*stretch
 	turn    int
 	strips  []*strip
 }
 
-// A window is a stretch of a source that has been read.
-type window struct {
+// A stretch is part of a source that has been read.
+type stretch struct {
 	src  io.ReaderAt
 	off  int64
 	data []byte
@@ -59,19 +59,19 @@ func (l *leaf) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // window returns one that has the byte at a place. It does not go beyond end.
-func (w *workspace) window(src io.ReaderAt, at, end int64) (*window, error) {
+func (w *workspace) window(src io.ReaderAt, at, end int64) (*stretch, error) {
 	for _, win := range w.windows {
 		if win.src == src && win.off <= at && at < win.off+int64(len(win.data)) {
 			return win, nil
 		}
 	}
-	var win *window
-	if len(w.windows) < windows {
-		win = &window{data: make([]byte, 0, windowSize)}
+	var win *stretch
+	if len(w.windows) < windowCount {
+		win = &stretch{data: make([]byte, 0, windowSize)}
 		w.windows = append(w.windows, win)
 	} else {
 		win = w.windows[w.turn]
-		w.turn = (w.turn + 1) % windows
+		w.turn = (w.turn + 1) % windowCount
 	}
 	win.src, win.off = src, at
 	win.data = win.data[:min(windowSize, end-at)]
