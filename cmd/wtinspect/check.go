@@ -95,6 +95,8 @@ type verdict struct {
 	checkpoints     []string
 	tensors         int
 	accepted, known int
+	// unjudged counts the paths that hold nothing that can be judged.
+	unjudged int
 	// failOn is the severity from which on the exit code is 1.
 	failOn checkpoint.Severity
 	// max bounds the findings in forms for people; 0 does not.
@@ -135,13 +137,14 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 		}
 	}
 	var inputs []string
-	failed := false
 	for _, path := range args {
 		files, ok, err := o.judge(ctx, p, path, against, v)
 		if err != nil {
 			return err
 		}
-		failed = failed || !ok
+		if !ok {
+			v.unjudged++
+		}
 		inputs = append(inputs, files...)
 	}
 	slices.SortStableFunc(v.findings, func(a, b check.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
@@ -167,7 +170,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 		return err
 	}
 	switch {
-	case failed:
+	case v.unjudged > 0:
 		return &exitError{exitFailed}
 	case v.failed():
 		return &exitError{exitFindings}

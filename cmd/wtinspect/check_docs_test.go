@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/wtinspect/wtinspect/internal/check"
 )
 
@@ -213,5 +215,64 @@ func TestSettingsExample(t *testing.T) {
 	}
 	if len(set.Exceptions) != 1 || set.Profile != check.Transformers || set.FailOn != "warning" || len(set.Severities) != 1 {
 		t.Errorf("read as %+v", set)
+	}
+}
+
+// The action and the hook are what their pages say, and no input of the action
+// is part of a script, where it would be run.
+func TestIntegrations(t *testing.T) {
+	read := func(name string, into any) {
+		t.Helper()
+		data, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Load(data, into); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	var action struct {
+		Inputs, Outputs map[string]struct{ Description string }
+		Runs            struct {
+			Using string
+			Steps []struct {
+				Run   string
+				Shell string
+			}
+		}
+	}
+	read("action.yml", &action)
+	page := readDoc(t, "ci/github.md")
+	if action.Runs.Using != "composite" || len(action.Inputs) == 0 {
+		t.Errorf("the action is %q with %d inputs", action.Runs.Using, len(action.Inputs))
+	}
+	for name, input := range action.Inputs {
+		if input.Description == "" || !strings.Contains(page, "| `"+name+"` |") {
+			t.Errorf("the input %s is not documented", name)
+		}
+	}
+	for _, step := range action.Runs.Steps {
+		if strings.Contains(step.Run, "${{") || step.Run != "" && step.Shell == "" {
+			t.Errorf("a script with an expression in it, or without a shell:\n%s", step.Run)
+		}
+	}
+	var hooks []struct{ ID, Entry, Files string }
+	read(".pre-commit-hooks.yaml", &hooks)
+	for _, h := range hooks {
+		files, err := regexp.Compile(h.Files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]bool{"m/model.safetensors": true, "config.json": true, "model.safetensors.index.json": true, "a.gguf": true, ".wtinspect.yaml": true, "myconfig.json": false, "README.md": false} {
+			if files.MatchString(name) != want {
+				t.Errorf("the hook %s takes %s: %v", h.ID, name, !want)
+			}
+		}
+		if h.Entry != "wtinspect check" || !strings.Contains(page, "`"+h.ID+"`") {
+			t.Errorf("the hook %s runs %q, or is not documented", h.ID, h.Entry)
+		}
+	}
+	if len(hooks) == 0 {
+		t.Error("no hook")
 	}
 }

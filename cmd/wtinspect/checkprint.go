@@ -79,6 +79,9 @@ func (v *verdict) summary() string {
 	if v.known > 0 {
 		out += fmt.Sprintf("; %d in the baseline", v.known)
 	}
+	if v.unjudged > 0 {
+		out += "; " + counted(v.unjudged, "path") + " could not be judged"
+	}
 	return out
 }
 
@@ -145,6 +148,7 @@ type jsonVerdict struct {
 	Accepted int    `json:"accepted"`
 	Baseline int    `json:"baseline"`
 	Tensors  int    `json:"tensors"`
+	Unjudged int    `json:"unjudged"`
 	Rules    int    `json:"rules"`
 	FailOn   string `json:"fail_on"`
 	Failed   bool   `json:"failed"`
@@ -185,7 +189,7 @@ func printJSON(w io.Writer, _ render.Style, v *verdict) error {
 	render.List(d, "findings", list)
 	d.Field("summary", jsonVerdict{
 		Errors: v.count(checkpoint.Error), Warnings: v.count(checkpoint.Warning), Infos: v.count(checkpoint.Info),
-		Accepted: v.accepted, Baseline: v.known, Tensors: v.tensors, Rules: len(v.rules),
+		Accepted: v.accepted, Baseline: v.known, Tensors: v.tensors, Unjudged: v.unjudged, Rules: len(v.rules),
 		FailOn: v.failOn.String(), Failed: v.failed(),
 	})
 	return d.Close()

@@ -526,24 +526,26 @@ func runArchitecture(p *Pass) {
 		if !ok || n.Convention == "" || len(n.Families) == 0 || len(n.Parts) > 0 {
 			continue
 		}
-		// A type that no convention knows says nothing.
-		users := 0
+		// A type that no convention knows says nothing, and one that is known for
+		// a spelling that was given up for this one is served.
+		known, serves := false, slices.ContainsFunc(n.Families, func(f string) bool { return sameType(f, model) })
 		for _, c := range convention.All() {
 			if c.HasFamily(model) {
-				users++
-			}
-			if c.HasFamily(model) && c.Name == n.Convention {
-				users = -1 << 20
+				known = true
+				serves = serves || c.Name == n.Convention || c.VariantOf == n.Convention || n.conv.VariantOf == c.Name
 			}
 		}
-		if users <= 0 || slices.ContainsFunc(n.Families, func(f string) bool {
-			return strings.EqualFold(strings.ReplaceAll(f, "-", "_"), strings.ReplaceAll(model, "-", "_"))
-		}) {
+		if !known || serves {
 			continue
 		}
 		v, _ := m.doc.Find("model_type")
 		p.report(at(m.Path, m.doc, v, "model_type is %q, and the names are those of %s (%s)", model, n.Convention, strings.Join(n.Families[:min(4, len(n.Families))], ", ")))
 	}
+}
+
+// sameType compares two spellings of a model type.
+func sameType(a, b string) bool {
+	return strings.EqualFold(strings.ReplaceAll(a, "-", "_"), strings.ReplaceAll(b, "-", "_"))
 }
 
 // marks are the leaves that show a scheme of quantisation in the names, by

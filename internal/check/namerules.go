@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -177,7 +178,8 @@ func (p *Pass) slips(m *model) {
 	var extra []*template
 	var missing []string
 	for _, c := range convention.All() {
-		if !c.HasFamily(kind) || !c.HasDialect("hf") {
+		// A spelling that was given up is nothing to come near to.
+		if !c.HasFamily(kind) || !c.HasDialect("hf") || c.VariantOf != "" {
 			continue
 		}
 		e, lacks := m.differences(c)
@@ -425,7 +427,9 @@ func runLayerGaps(p *Pass) {
 		if m.partial() || m.names().Adapter {
 			continue
 		}
-		for before, layers := range depthOf(m.stacks()) {
+		byPrefix := depthOf(m.stacks())
+		for _, before := range slices.Sorted(maps.Keys(byPrefix)) {
+			layers := byPrefix[before]
 			top := 0
 			for layer := range layers {
 				top = max(top, layer)
