@@ -395,7 +395,7 @@ func (d *difference) groups(fold bool) []rowGroup {
 	}
 	for _, g := range rename.Fold(len(rows), func(i int) (string, string) {
 		r := rows[i]
-		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounded(r), r.Layout, r.Stored)
+		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounded(r), r.Layout, r.Stored, r.Reordered)
 	}) {
 		group := rowGroup{name: g.Name}
 		for _, i := range g.Members {
@@ -575,6 +575,9 @@ func (d *difference) remark(rows []*compare.Row) string {
 	}
 	if nan > 0 {
 		add("%s NaN on one side", render.Grouped(nan))
+	}
+	if r.Reordered {
+		add("the same numbers in another order")
 	}
 	if r.Stored {
 		add("A's rows as they are stored: their layout was not converted")
@@ -779,7 +782,7 @@ func (d *difference) programRows() []*compare.Row {
 func (d *difference) table(rows []*compare.Row) *render.Table {
 	keys := []string{
 		"status", "moved", "paired_by", "name_a", "name_b", "dtype_a", "dtype_b", "shape_a", "shape_b", "layout",
-		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "as_stored", "first_byte", "same_bytes_as", "error",
+		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "as_stored", "reordered", "first_byte", "same_bytes_as", "error",
 	}
 	columns := make([]render.Column, len(keys))
 	for i, k := range keys {
@@ -801,6 +804,7 @@ func (d *difference) table(rows []*compare.Row) *render.Table {
 				textOrNull(strings.Join(r.Layout, ", ")),
 				null, null, null, null, null, null, null, null,
 				render.Bool(r.Stored),
+				render.Bool(r.Reordered),
 				null, null,
 				errorCell(r.Err),
 			}
@@ -820,10 +824,10 @@ func (d *difference) table(rows []*compare.Row) *render.Table {
 				row[17] = render.Float(e)
 			}
 			if r.First >= 0 {
-				row[19] = render.Int(r.First)
+				row[20] = render.Int(r.First)
 			}
 			if r.Holds >= 0 {
-				row[20] = render.Text(d.a.At(r.Holds).Name)
+				row[21] = render.Text(d.a.At(r.Holds).Name)
 			}
 			if !yield(row) {
 				return

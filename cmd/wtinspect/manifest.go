@@ -97,13 +97,18 @@ func parseManifest(name string, r io.Reader) (*manifest, error) {
 // file is taken to end with the ending of its format, if there is one.
 func splitManifestName(s string) (file, tensor string) {
 	lower := strings.ToLower(s)
+	end, whole := len(s), false
 	for _, ext := range []string{".gguf", ".safetensors"} {
-		if strings.HasSuffix(lower, ext) && !strings.Contains(lower, ext+":") {
-			return s, ""
-		}
 		if i := strings.Index(lower, ext+":"); i >= 0 {
-			return s[:i+len(ext)], s[i+len(ext)+1:]
+			end = min(end, i+len(ext))
 		}
+		whole = whole || strings.HasSuffix(lower, ext)
+	}
+	switch {
+	case end < len(s):
+		return s[:end], s[end+1:]
+	case whole:
+		return s, ""
 	}
 	file, tensor, _ = strings.Cut(s, ":")
 	return file, tensor

@@ -88,6 +88,9 @@ type Row struct {
 	// Stored says that B's tensor has A's numbers as they are stored: the layout
 	// that was undone is not there to be undone.
 	Stored bool
+	// Reordered says that both have the same numbers in another order, or shape:
+	// transposed, or with rows permuted.
+	Reordered bool
 	// Holds is the tensor of A whose bytes B's tensor has, where that is not the
 	// one it is compared with: an index, or -1.
 	Holds int
@@ -193,8 +196,10 @@ type pair struct {
 	first  int64
 	diff   *values.Difference
 	stored bool
-	holds  int
-	err    error
+	// reordered: the same numbers in another order
+	reordered bool
+	holds     int
+	err       error
 }
 
 type comparison struct {
@@ -213,7 +218,9 @@ func (c *comparison) stage(what string, bytes int64) func(int64) {
 
 // take lists the tensors of both sides, A's under their new names.
 func (c *comparison) take() error {
-	c.as, c.bs = list(c.a), list(c.b)
+	// A conversion needs the types, values or not.
+	sections := !c.opt.Headers || c.opt.Auto
+	c.as, c.bs = list(c.a, sections), list(c.b, sections)
 	switch {
 	case c.opt.Auto && c.opt.Map != nil:
 		return errors.New("a map and a conversion cannot both be applied")
@@ -233,13 +240,16 @@ func (c *comparison) take() error {
 	return nil
 }
 
-func list(c *checkpoint.Checkpoint) []*tensor {
+// list returns the tensors of a side, with their sections where those are wanted.
+func list(c *checkpoint.Checkpoint, sections bool) []*tensor {
 	out := make([]*tensor, c.Len())
 	all := make([]tensor, c.Len())
 	for i, t := range c.All() {
 		one := &all[i]
 		*one = tensor{index: i, own: t.Name, name: t.Name, dtype: t.DType, shape: t.Shape}
-		one.section, one.err = Section(c, i)
+		if sections {
+			one.section, one.err = Section(c, i)
+		}
 		out[i] = one
 	}
 	return out
@@ -395,6 +405,9 @@ func (c *comparison) readFigures(ctx context.Context) error {
 	if err := c.readStored(ctx); err != nil {
 		return err
 	}
+	if err := c.readReordered(ctx); err != nil {
+		return err
+	}
 	// What is made in memory is made one at a time.
 	for _, p := range built {
 		s, err := p.a.build(ctx)
@@ -444,8 +457,61 @@ func (c *comparison) readStored(ctx context.Context) error {
 	})
 }
 
+// readReordered looks for the same numbers in another order. The norms of such
+// tensors are the same, and what was found out about how they differ tells that,
+// so that hardly any is read for nothing.
+func (c *comparison) readReordered(ctx context.Context) error {
+	var (
+		sections []values.Section
+		of       []*pair
+		total    int64
+	)
+	for _, t := range c.as {
+		p := t.pair
+		if p == nil || t.build != nil || p.err != nil || t.dtype != p.b.dtype || !p.comparable() || t.section.Type == nil {
+			continue
+		}
+		size := t.section.Data.Size()
+		switch {
+		case p.status == ShapeChanged && size == p.b.section.Data.Size():
+		case p.status == "" && p.diff != nil && p.diff.NaN == 0 && sameNorm(p.diff):
+		default:
+			continue
+		}
+		sections = append(sections, t.section, p.b.section)
+		of = append(of, p)
+		total = addBytes(total, size, size)
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	var first values.Fingerprint
+	opt := values.Options{Workers: c.opt.Workers, Stats: &values.StatsOptions{BlockQuantiles: true}, Progress: c.stage("measure", total)}
+	return values.Run(ctx, sections, opt, func(i int, r *values.Result) error {
+		p := of[i/2]
+		switch {
+		case r.Err != nil:
+			p.err = r.Err
+			first = values.Fingerprint{}
+		case i%2 == 0:
+			first = r.Stats.Fingerprint
+		default:
+			p.reordered = !first.IsZero() && first == r.Stats.Fingerprint
+		}
+		return nil
+	})
+}
+
+// sameNorm reports whether two tensors may have the same norm, by the law of
+// cosines: then |a-b|²/|a|² is 2-2cos.
+func sameNorm(d *values.Difference) bool {
+	square, want := d.RelRMS*d.RelRMS, 2-2*d.Cosine
+	return math.Abs(square-want) <= 1e-6*max(square, want)
+}
+
 // rows puts the answer together.
 func (c *comparison) rows() {
+	c.out.Rows = make([]Row, 0, max(len(c.as), len(c.bs)))
 	for _, t := range c.as {
 		row := Row{Status: OnlyA, A: t.index, B: -1, NameA: t.own, Mapped: t.name, DTypeA: t.dtype, ShapeA: t.shape, First: -1, Holds: -1}
 		row.Sources = t.sources
@@ -453,7 +519,7 @@ func (c *comparison) rows() {
 			row.Status, row.By, row.B, row.NameB = p.status, p.by, p.b.index, p.b.name
 			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
 			row.Layout, row.First, row.Difference, row.Holds, row.Err = t.layout, p.first, p.diff, p.holds, p.err
-			row.Stored = p.stored
+			row.Stored, row.Reordered = p.stored, p.reordered
 			switch {
 			case row.Err != nil:
 				row.Status = Unread

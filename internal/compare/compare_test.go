@@ -59,6 +59,9 @@ func lines(res *Result) []string {
 		if r.By != "" && r.By != ByName {
 			s += " by " + string(r.By)
 		}
+		if r.Reordered {
+			s += " reordered"
+		}
 		if r.Holds >= 0 {
 			s += " holds " + res.Rows[slices.IndexFunc(res.Rows, func(x Row) bool { return x.A == r.Holds })].NameA
 		}
@@ -140,6 +143,12 @@ func TestPairs(t *testing.T) {
 			a:    "tensor a F32 [2] values=1",
 			b:    "tensor p.a F32 [2] values=2\ntensor q.a F32 [2] values=2",
 			want: []string{"only-a a>", "only-b >p.a", "only-b >q.a"},
+		},
+		{
+			name: "transposed, permuted, and neither",
+			a:    "tensor t F32 [2,3] values=1,2,3,4,5,6\ntensor p F16 [4] hex=003c004000420044\ntensor n F32 [2] values=3,4\ntensor s F32 [2,1] values=1,2",
+			b:    "tensor t F32 [3,2] values=1,4,2,5,3,6\ntensor p F16 [4] hex=0040003c00440042\ntensor n F32 [2] values=5,0\ntensor s F32 [1,2] values=1,3",
+			want: []string{"shape t>t reordered", "changed p>p reordered", "changed n>n", "shape s>s"},
 		},
 		{
 			name: "scalars and nothing",
