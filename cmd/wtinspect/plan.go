@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/rename"
@@ -12,12 +14,12 @@ import (
 // in the way of others that would get them.
 func planFor(m *rename.Map, c *checkpoint.Checkpoint, limits rename.Limits, selected func(string) bool) *rename.Plan {
 	var names []string
-	var others []int
+	var others, mine []int
 	for i, t := range c.All() {
 		if selected != nil && !selected(t.Name) {
 			others = append(others, i)
 		} else {
-			names = append(names, t.Name)
+			names, mine = append(names, t.Name), append(mine, i)
 		}
 	}
 	plan := rename.NewPlan(m, names, limits)
@@ -36,6 +38,11 @@ func planFor(m *rename.Map, c *checkpoint.Checkpoint, limits rename.Limits, sele
 		chosen = chosen[1:]
 	}
 	plan.Rows = rows
+	for i := range plan.Transforms {
+		for k, row := range plan.Transforms[i].Rows {
+			plan.Transforms[i].Rows[k] = mine[row]
+		}
+	}
 	plan.Problems = append(plan.Problems, ontoOthers(plan, selected)...)
 	return plan
 }
@@ -49,12 +56,22 @@ func ontoOthers(plan *rename.Plan, selected func(string) bool) []rename.Problem 
 		}
 	}
 	var problems []rename.Problem
-	for i := range plan.Rows {
-		if row := &plan.Rows[i]; row.Action == rename.Move && kept[row.To] {
+	check := func(from, to string, rule int) {
+		if kept[to] {
 			problems = append(problems, rename.Problem{
-				Kind: rename.OntoKept, To: row.To, From: []string{row.From, row.To}, Rule: row.Rule,
-				Message: fmt.Sprintf("%q would be called %q, but a tensor that is not chosen has that name", row.From, row.To),
+				Kind: rename.OntoKept, To: to, From: []string{from, to}, Rule: rule,
+				Message: fmt.Sprintf("%q would be called %q, but a tensor that is not chosen has that name", from, to),
 			})
+		}
+	}
+	for i := range plan.Rows {
+		if row := &plan.Rows[i]; row.Action == rename.Move {
+			check(row.From, row.To, row.Rule)
+		}
+	}
+	for i := range plan.Transforms {
+		for _, to := range plan.Transforms[i].To {
+			check(plan.Transforms[i].From[0], to, plan.Transforms[i].Rule)
 		}
 	}
 	return problems
@@ -86,10 +103,21 @@ func foldPlan(plan *rename.Plan) []foldedChange {
 	for i, g := range groups {
 		first := rows[g.Members[0]]
 		changes[i] = foldedChange{g.Name, first.To, first.Action, first.Reason, len(g.Members)}
+		if first.Action == rename.Change {
+			rule := &plan.Map.Rules[first.Rule]
+			names, how := changeText(rule)
+			if len(rule.From) == 1 && first.To != "" {
+				if to := foldTo(rows, g.Members); len(to) == 1 {
+					names = to[0].Name
+				}
+			}
+			changes[i].to = names + " (" + how + ")"
+			continue
+		}
 		if first.Action != rename.Move {
 			continue
 		}
-		to := rename.Fold(len(g.Members), func(k int) (string, string) { return rows[g.Members[k]].To, "" })
+		to := foldTo(rows, g.Members)
 		switch {
 		case len(to) == 1:
 			changes[i].to = to[0].Name
@@ -98,4 +126,22 @@ func foldPlan(plan *rename.Plan) []foldedChange {
 		}
 	}
 	return changes
+}
+
+func foldTo(rows []*rename.Row, members []int) []rename.Group {
+	return rename.Fold(len(members), func(k int) (string, string) { return rows[members[k]].To, "" })
+}
+
+// changeText says what a rule makes of tensors, and how.
+func changeText(r *rename.Rule) (names, operations string) {
+	var to, how []string
+	for _, t := range r.To {
+		to = append(to, t.String())
+	}
+	for i := range r.Ops {
+		if k := string(r.Ops[i].Kind); !slices.Contains(how, k) {
+			how = append(how, k)
+		}
+	}
+	return strings.Join(to, " + "), strings.Join(how, ", ")
 }

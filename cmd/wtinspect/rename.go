@@ -14,25 +14,37 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 type renameOptions struct {
 	writing
 	selection
+	converting
 	mapName string
 	strict  bool
-	inverse string
-	recover bool
+	// mismatch allows renames that Review objects to.
+	mismatch bool
+	inverse  string
+	recover  bool
 }
 
 func newRename(p *program) *cobra.Command {
 	var o renameOptions
 	cmd := &cobra.Command{
 		Use:   "rename [PATH]",
-		Short: "Rename tensors by a map, without touching their data",
+		Short: "Rename tensors by a map, or to the names of another project",
 		Long: `Rename gives the tensors of one checkpoint, the one in the current directory when
-there is no PATH, the names that a map says. The index of the shards and the
-names in config.json and adapter_config.json follow.
+there is no PATH, the names that a map says, or those of another convention. The
+index of the shards and the names in config.json and adapter_config.json follow.
+
+--to CONVENTION derives the map: the name of a convention or of a project (hf,
+meta, gguf, megatron …; 'wtinspect map list' shows all). Where projects keep the
+same weights in another way (fused, permuted, transposed, stacked), their bytes
+are moved, by a copy; the numbers that takes come from config.json, GGUF keys, or
+--config. Maps may say so, too. Files stay in their format. Renames after which
+a loader would read the bytes in another way than they lie are refused, unless
+--allow-layout-mismatch.
 
 Without a destination it prints the plan and writes nothing. --in-place changes
 the files themselves, all of them or, whatever happens, none: an interrupted
@@ -49,6 +61,8 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
   wtinspect rename --map llama.yaml --in-place --write-inverse back.yaml ~/models/yi
   wtinspect rename --map strip-wrappers -o clean.safetensors model.safetensors
   wtinspect rename --map strip-wrappers --check .
+  wtinspect rename --to llama-hf --in-place ~/models/yi
+  wtinspect rename --to meta -o llama-meta.safetensors model.safetensors
   wtinspect rename --recover ~/models/yi`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completePaths,
@@ -73,6 +87,15 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	if err := cmd.RegisterFlagCompletionFunc("map", completeMaps); err != nil {
 		panic(err) // the flag does not exist
 	}
+	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give")
+	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
+	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
+	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow new names under which bytes mean something else")
+	for _, flag := range []string{"to", "from"} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, completeConventions); err != nil {
+			panic(err) // the flag does not exist
+		}
+	}
 	o.writing.addFlags(cmd)
 	o.selection.addFlags(cmd, p)
 	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
@@ -83,15 +106,20 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 
 func (o *renameOptions) usage(cmd *cobra.Command) error {
 	if o.recover {
-		for _, flag := range []string{"map", "output", "in-place", "dry-run", "check", "write-inverse"} {
+		for _, flag := range []string{"map", "to", "from", "output", "in-place", "dry-run", "check", "write-inverse"} {
 			if cmd.Flags().Changed(flag) {
 				return fmt.Errorf("--recover ends an earlier rename, and does not go with --%s", flag)
 			}
 		}
 		return nil
 	}
-	if o.mapName == "" {
-		return errors.New("a map is needed: --map FILE, or --map NAME with a name from 'wtinspect map list'")
+	switch {
+	case o.mapName == "" && o.to == "":
+		return errors.New("new names are needed: --map FILE, --map NAME or --to CONVENTION; 'wtinspect map list' shows the names")
+	case o.mapName != "" && o.to != "":
+		return errors.New("--map and --to exclude each other")
+	case o.from != "" && o.to == "":
+		return errors.New("--from goes with --to")
 	}
 	return o.writing.usage()
 }
@@ -134,22 +162,89 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
-	m, err := loadMap(o.mapName)
-	if err != nil {
-		return err
+	var m *rename.Map
+	if o.mapName != "" {
+		if m, err = loadMap(o.mapName); err != nil {
+			return err
+		}
 	}
 	in, c, err := o.open(ctx, p, path)
 	if err != nil {
 		return err
 	}
 	defer in.close()
+	cfg, err := o.model(ctx, c)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		if m, err = o.derive(ctx, p, c); err != nil {
+			return in.finish(p, err)
+		}
+	}
 	limits := rename.Safetensors()
 	if c.Format == checkpoint.GGUF {
 		limits = rename.GGUF()
 	}
-	limits.Strict, limits.NamesOnly = o.strict, true
+	limits.Strict, limits.Number = o.strict, cfg.Value
 	r := &renaming{options: o, checkpoint: c, plan: planFor(m, c, limits, selected), rewriting: &rewriting{options: &o.writing}}
+	if err := r.review(cfg); err != nil {
+		return err
+	}
 	return in.finish(p, r.do(ctx, p, in))
+}
+
+// derive works out the map to another convention, and says what it leaves to do.
+func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Checkpoint) (*rename.Map, error) {
+	conv, _, err := o.convert(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	m, err := conv.Map()
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range conv.Notes {
+		p.note("note: %s", note)
+	}
+	if names := conv.Unmapped; len(names) > 0 {
+		p.note("%s keep their names, which %s does not know: %s", counted(len(names), "tensor"), conv.From, shortList(names))
+	}
+	if len(conv.Missing) > 0 {
+		p.note("%s has more than the checkpoint gives: %s", conv.To, shortList(conv.Missing))
+	}
+	if to, ok := convention.Lookup(conv.To); ok && to.HasDialect("gguf") != (c.Format == checkpoint.GGUF) {
+		p.note("note: the files stay %s; only names and tensors are converted, not the format", c.Format)
+	}
+	return m, nil
+}
+
+// shortList joins the first of some names, folded.
+func shortList(names []string) string {
+	const most = 4
+	var items []string
+	for _, g := range rename.Fold(len(names), func(i int) (string, string) { return names[i], "" }) {
+		if len(items) == most {
+			return strings.Join(items, ", ") + " …"
+		}
+		items = append(items, g.Name)
+	}
+	return strings.Join(items, ", ")
+}
+
+// review refuses names under which a loader would read the bytes in another way
+// than they lie.
+func (r *renaming) review(cfg *convention.Config) error {
+	if r.options.mismatch || len(r.plan.Transforms) > 0 || len(r.plan.Problems) > 0 || r.plan.Summary().Moved == 0 {
+		return nil
+	}
+	v, err := reviewPlan(r.plan, cfg)
+	if err != nil || len(v.Conflicts) == 0 {
+		return err
+	}
+	r.mismatch = v
+	r.plan.Problems = append(r.plan.Problems, conflictProblems(v)...)
+	return nil
 }
 
 // A renaming is a plan, and the rewriting that carries it out.
@@ -158,6 +253,7 @@ type renaming struct {
 	options    *renameOptions
 	checkpoint *checkpoint.Checkpoint
 	plan       *rename.Plan
+	mismatch   *convention.Verdict // what a review objects to, nil when nothing
 }
 
 func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
@@ -205,7 +301,7 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 		return failure
 	case refused:
 		return &exitError{exitFailed}
-	case s.Moved+s.Dropped == 0:
+	case s.Moved+s.Dropped+s.Changed == 0:
 		p.note("no tensor of %s gets another name", r.checkpoint.Path)
 	case o.check:
 		return &exitError{exitFindings}
@@ -272,9 +368,16 @@ func (r *renaming) sayProblems(p *program) {
 	for i, f := range r.plan.Problems {
 		if i == most && !p.verbose {
 			p.say("and %s more (-v shows all)", counted(len(r.plan.Problems)-most, "reason"))
-			return
+			break
 		}
 		p.say("refused: %s", f.Message)
+	}
+	if v := r.mismatch; v != nil {
+		unless := ""
+		if len(v.Unless) > 0 {
+			unless = " (the bytes are the same in models of " + shortList(v.Unless) + ")"
+		}
+		p.note("--to %s moves the bytes as well; --allow-layout-mismatch renames all the same%s", v.To, unless)
 	}
 }
 
@@ -291,7 +394,11 @@ func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
 		words = append(words, fmt.Sprintf("%s dropped", render.Grouped(uint64(sum.Dropped))))
 	}
 	if sum.Changed > 0 {
-		words = append(words, fmt.Sprintf("%s would have to change", render.Grouped(uint64(sum.Changed))))
+		made := 0
+		for i := range r.plan.Transforms {
+			made += len(r.plan.Transforms[i].To)
+		}
+		words = append(words, fmt.Sprintf("%s changed into %s", render.Grouped(uint64(sum.Changed)), render.Grouped(uint64(made))))
 	}
 	kept := fmt.Sprintf("%s kept", render.Grouped(uint64(sum.Kept)))
 	if 0 < sum.Unmatched && sum.Unmatched < sum.Kept {
@@ -367,7 +474,7 @@ func changesTable(plan *rename.Plan) *render.Table {
 				case rename.Drop:
 					to = render.Text("(dropped: " + c.reason + ")").In(render.Yellow)
 				case rename.Change:
-					to = render.Text("(needs its bytes moved)").In(render.Red)
+					to = render.Text(c.to).In(render.Cyan)
 				}
 				if !yield([]render.Cell{render.Text(c.from), to, render.Text(fmt.Sprintf("x%d", c.count))}) {
 					return
@@ -387,7 +494,9 @@ func (r *renaming) writeRows(w io.Writer, s render.Style) error {
 	d := render.NewDocument(w)
 	d.Field("source", r.checkpoint.Path)
 	d.Field("format", r.checkpoint.Format)
-	d.Field("map", r.options.mapName)
+	d.Field("map", nullable(r.options.mapName))
+	d.Field("from", nullable(r.plan.Map.From))
+	d.Field("to", nullable(r.plan.Map.To))
 	d.Field("summary", r.plan.Summary())
 	render.List(d, "rules", r.plan.Uses)
 	d.Rows("tensors", t)
@@ -401,10 +510,19 @@ func (r *renaming) writeRows(w io.Writer, s render.Style) error {
 			}
 		},
 	})
+	render.List(d, "transforms", r.plan.Transforms)
 	render.List(d, "problems", r.plan.Problems)
 	render.List(d, "left_behind", r.plan.LeftBehind())
 	r.writeJSON(d)
 	return d.Close()
+}
+
+// nullable is a text, or nil when there is none.
+func nullable(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 // rowsTable has one row for every tensor that does not stay as it is.
@@ -418,7 +536,7 @@ func rowsTable(plan *rename.Plan) *render.Table {
 					continue
 				}
 				cells := []render.Cell{render.Text(row.From), render.Null(), render.Text(row.Action.String()), render.Null(), render.Null()}
-				if row.Action == rename.Move {
+				if row.To != "" {
 					cells[1] = render.Text(row.To)
 				}
 				if row.Rule >= 0 {

@@ -324,7 +324,14 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 		}
 	}
 	if text := r.proven(); text != "" {
-		fmt.Fprintf(w, "the data is the same: %s\n", text)
+		says := "the data is the same"
+		if made, restored := r.operated(); made > 0 {
+			says = fmt.Sprintf("%s made by operations; the data is what was to be written", counted(made, "tensor"))
+			if restored > 0 {
+				text += fmt.Sprintf("; %s restored by the inverse operations", counted(restored, "tensor"))
+			}
+		}
+		fmt.Fprintf(w, "%s: %s\n", says, text)
 	} else if r.options.verify == string(rewrite.VerifyNone) {
 		fmt.Fprintln(w, "the data was not compared")
 	}
@@ -355,6 +362,16 @@ func fileProof(f *rewrite.FileReport) string {
 		return counted(f.Proof.Samples, "block")
 	}
 	return "not compared"
+}
+
+// operated counts the tensors that operations made, and those that the inverse
+// operations gave back.
+func (r *rewriting) operated() (made, restored int) {
+	for i, f := range r.job.Files {
+		made += f.Made
+		restored += r.report.Files[i].Proof.Restored
+	}
+	return made, restored
 }
 
 // proven adds up the proofs of the files.

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// synonyms are names that projects give to the same number of a model; the
+// first of each list is transformers' own.
+var synonyms = [][]string{
+	{"num_attention_heads", "n_head", "n_heads", "num_heads"},
+	{"num_key_value_heads", "n_head_kv", "num_kv_heads", "n_kv_heads", "multi_query_group_num", "num_query_groups"},
+	{"head_dim", "kv_channels"},
+	{"hidden_size", "n_embd", "dim", "d_model"},
+	{"num_hidden_layers", "n_layer", "n_layers", "num_layers"},
+	{"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"},
+}
+
+// modelOf is what the documents of a checkpoint say of its model: what replaces
+// them, if it is not nil, then config.json, then GGUF keys. Language models
+// inside of multimodal ones have theirs in text_config.
+func modelOf(c *checkpoint.Checkpoint, instead *checkpoint.Config) *convention.Config {
+	doc := c.Config
+	if instead != nil {
+		doc = instead
+	}
+	cfg := new(convention.Config)
+	cfg.ModelType, _ = doc.Text("model_type")
+	cfg.TextModelType, _ = doc.Text("text_config", "model_type")
+	var keys map[string]int64
+	if c.Format == checkpoint.GGUF {
+		cfg.Architecture = c.Architecture(nil)
+		keys = make(map[string]int64)
+		for _, kv := range c.Metadata() {
+			if kv.Value == nil {
+				continue
+			}
+			if n, ok := kv.Value.Int(); ok {
+				keys[kv.Key] = n
+			} else if n, ok := kv.Value.Uint(); ok && n < 1<<62 {
+				keys[kv.Key] = int64(n)
+			}
+		}
+	}
+	one := func(key string) (int64, bool) {
+		if n, ok := doc.Int(strings.Split(key, ".")...); ok {
+			return n, true
+		}
+		if n, ok := doc.Int("text_config", key); ok {
+			return n, true
+		}
+		if name, ok := convention.GGUFKey(cfg.Architecture, key); ok {
+			if n, ok := keys[name]; ok {
+				return n, true
+			}
+		}
+		n, ok := keys[key]
+		return n, ok
+	}
+	cfg.Value = func(key string) (int64, bool) {
+		if n, ok := one(key); ok {
+			return n, true
+		}
+		for i, list := range synonyms {
+			if !slices.Contains(list, key) {
+				continue
+			}
+			for _, s := range list {
+				if n, ok := one(s); ok {
+					return n, true
+				}
+			}
+			if i == 1 { // every head has keys and values of its own
+				return cfg.Value("num_attention_heads")
+			}
+		}
+		return 0, false
+	}
+	return cfg
+}
+
+// documentAt reads a configuration that the user names: a JSON file, or a
+// directory with a config.json or params.json.
+func documentAt(path string) (*checkpoint.Config, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		for _, name := range []string{"config.json", "params.json"} {
+			if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+				return documentAt(filepath.Join(path, name))
+			}
+		}
+		return nil, fmt.Errorf("%s has no config.json or params.json", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.ParseConfig(path, data)
+}
+
+// tensorsFor yields the tensors of a checkpoint as conventions look at them.
+func tensorsFor(c *checkpoint.Checkpoint) iter.Seq[convention.Named] {
+	return func(yield func(convention.Named) bool) {
+		for _, t := range c.All() {
+			if !yield(convention.Named{Name: t.Name, DType: t.DType, Shape: t.Shape}) {
+				return
+			}
+		}
+	}
+}
+
+// converting is how a command is told between which conventions to convert.
+type converting struct {
+	from, to string
+	config   string
+}
+
+// convert derives the conversion of a checkpoint.
+func (o *converting) convert(ctx context.Context, c *checkpoint.Checkpoint) (*convention.Conversion, *convention.Config, error) {
+	cfg, err := o.model(ctx, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	from, err := o.source(c, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	to, err := convention.Resolve(o.to, from, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	conv, err := convention.Convert(from, to, tensorsFor(c), cfg)
+	return conv, cfg, err
+}
+
+// model is what is known of the model: what --config says, or what stands
+// beside the weights.
+func (o *converting) model(ctx context.Context, c *checkpoint.Checkpoint) (*convention.Config, error) {
+	var instead *checkpoint.Config
+	if o.config != "" {
+		var err error
+		if instead, err = documentAt(o.config); err != nil {
+			return nil, fmt.Errorf("--config: %w", err)
+		}
+	} else if c.Config == nil && c.Format != checkpoint.GGUF {
+		// Meta's and Mistral's releases have it under another name.
+		if doc, err := documentAt(filepath.Join(c.Dir, "params.json")); err == nil {
+			instead = doc
+		}
+	}
+	return modelOf(c, instead), ctx.Err()
+}
+
+// source is the convention that a checkpoint follows.
+func (o *converting) source(c *checkpoint.Checkpoint, cfg *convention.Config) (*convention.Convention, error) {
+	if o.from != "" {
+		from, ok := convention.Lookup(o.from)
+		if !ok {
+			return nil, fmt.Errorf("--from: there is no convention %q%s; 'wtinspect map list' shows all", o.from, nearConventions(o.from))
+		}
+		return from, nil
+	}
+	r, err := convention.Identify(tensorsFor(c), cfg)
+	if err != nil {
+		return nil, err
+	}
+	from, ok := convention.Lookup(r.Convention)
+	if !ok {
+		near := ""
+		if r.Nearest.Convention != "" {
+			near = fmt.Sprintf("; the nearest is %s, %s away", r.Nearest.Convention, counted(r.Nearest.TemplatesAway, "template"))
+		}
+		return nil, fmt.Errorf("%s follows no convention that is known%s; name one with --from", c.Path, near)
+	}
+	return from, nil
+}
+
+// nearConventions names conventions that share a word with an argument.
+func nearConventions(arg string) string {
+	words := strings.FieldsFunc(strings.ToLower(arg), func(r rune) bool { return r == '-' || r == '_' || r == ' ' })
+	var near []string
+	for _, c := range convention.All() {
+		if slices.ContainsFunc(strings.Split(c.Name, "-"), func(w string) bool { return slices.Contains(words, w) }) {
+			near = append(near, c.Name)
+		}
+	}
+	if len(near) == 0 || len(near) > 12 {
+		return ""
+	}
+	return "; near are " + strings.Join(near, ", ")
+}
+
+// reviewPlan looks for renames that need bytes moved.
+func reviewPlan(plan *rename.Plan, cfg *convention.Config) (*convention.Verdict, error) {
+	return convention.Review(func(yield func(string, string) bool) {
+		for i := range plan.Rows {
+			r := &plan.Rows[i]
+			if r.Action == rename.Keep || r.Action == rename.Move {
+				if !yield(r.From, r.To) {
+					return
+				}
+			}
+		}
+	}, cfg)
+}
+
+// conflictProblems turns what a review found into reasons to refuse a plan:
+// one for each template and reason.
+func conflictProblems(v *convention.Verdict) []rename.Problem {
+	var problems []rename.Problem
+	for _, g := range rename.Fold(len(v.Conflicts), func(i int) (string, string) {
+		c := &v.Conflicts[i]
+		return c.From, rename.Normal(c.To) + "\x00" + c.Reason
+	}) {
+		first := &v.Conflicts[g.Members[0]]
+		to := first.To
+		names := rename.Fold(len(g.Members), func(i int) (string, string) { return v.Conflicts[g.Members[i]].To, "" })
+		if len(names) == 1 {
+			to = names[0].Name
+		}
+		p := rename.Problem{Kind: rename.MovesBytes, To: first.To, Rule: -1}
+		for _, m := range g.Members {
+			p.From = append(p.From, v.Conflicts[m].From)
+		}
+		p.Message = fmt.Sprintf("%q would be called %q (%s), and %s", g.Name, to, counted(len(g.Members), "tensor"), first.Reason)
+		problems = append(problems, p)
+	}
+	return problems
+}
+
+// completeConventions completes the names of conventions and of projects.
+func completeConventions(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, c := range convention.All() {
+		for _, name := range append([]string{c.Name}, c.Dialects...) {
+			if strings.HasPrefix(name, toComplete) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
