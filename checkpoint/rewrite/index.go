@@ -17,15 +17,47 @@ type indexChange struct {
 	lostElements  uint64
 	totalBytes    uint64 // of all tensors, before
 	totalElements uint64
+	held          func(name string) bool // a shard holds the tensor
 }
 
+// An indexEdit is what comes of a change.
+type indexEdit struct {
+	text  []byte
+	notes []string // what could not be followed
+	stale []string // names of tensors that no shard holds; they stay
+	taken []taken
+}
+
+// A taken name is one that the index has already, for a tensor that no shard
+// holds: with the change it would have it twice.
+type taken struct{ name, by string }
+
 // editIndex edits the text of a shard index: the names in weight_map and, when
-// tensors were dropped, the totals in metadata. The second result says what
-// could not be followed, or is "".
-func editIndex(text []byte, c indexChange) (out []byte, note string, err error) {
+// tensors were dropped, the totals in metadata. The text must not be used when
+// a name is taken.
+func editIndex(text []byte, c indexChange) (*indexEdit, error) {
 	x, err := safetensors.ReadIndex(bytes.NewReader(text))
 	if err != nil {
-		return nil, "", err
+		return nil, err
+	}
+	out := new(indexEdit)
+	by := make(map[string]string)
+	for i := range x.Len() {
+		name, _ := x.At(i)
+		switch to, moves := c.names[name]; {
+		case moves:
+			by[to] = name
+		case !c.held(name):
+			out.stale = append(out.stale, name)
+		}
+		for _, to := range c.made[name] {
+			by[to] = name
+		}
+	}
+	for _, name := range out.stale {
+		if from, ok := by[name]; ok {
+			out.taken = append(out.taken, taken{name, from})
+		}
 	}
 	root, _ := members(text, 0)
 	var splices []splice
@@ -46,7 +78,7 @@ func editIndex(text []byte, c indexChange) (out []byte, note string, err error) 
 			// sizes of the files) cannot be made right by a subtraction.
 			to, ok := number(text[f.start:f.end], func(n uint64) (uint64, bool) { return n - total.lost, n == total.was })
 			if !ok {
-				note = fmt.Sprintf("metadata.%s was not the sum of the tensors, so it was left as it is", total.name)
+				out.notes = append(out.notes, fmt.Sprintf("metadata.%s was not the sum of the tensors, so it was left as it is", total.name))
 				continue
 			}
 			splices = append(splices, splice{f.start, f.end, to})
@@ -60,7 +92,8 @@ func editIndex(text []byte, c indexChange) (out []byte, note string, err error) 
 				splices = append(splices, splice{int(start), int(end), quote(to)})
 			}
 		}
-		return apply(text, splices), "", nil
+		out.text = apply(text, splices)
+		return out, nil
 	}
 	m, _ := lookup(text, root, "weight_map")
 	list, end := members(text, m.start)
@@ -95,5 +128,6 @@ func editIndex(text []byte, c indexChange) (out []byte, note string, err error) 
 	}, nil)
 	splices = append(splices, splice{m.start, end, edited})
 	slices.SortFunc(splices, func(a, b splice) int { return a.start - b.start })
-	return apply(text, splices), note, nil
+	out.text = apply(text, splices)
+	return out, nil
 }

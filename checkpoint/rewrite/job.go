@@ -482,6 +482,10 @@ func (j *Job) prepareIndex(plan *rename.Plan) error {
 		return err
 	}
 	ch := indexChange{names: make(map[string]string), dropped: make(map[string]bool)}
+	ch.held = func(name string) bool {
+		_, ok := j.checkpoint.Lookup(name)
+		return ok
+	}
 	for i, t := range j.checkpoint.All() {
 		n, _ := t.Elements()
 		ch.totalBytes += t.Bytes
@@ -507,19 +511,31 @@ func (j *Job) prepareIndex(plan *rename.Plan) error {
 	if len(ch.names)+len(ch.dropped) == 0 {
 		return nil
 	}
-	out, note, err := editIndex(text, ch)
+	out, err := editIndex(text, ch)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if note != "" {
+	for _, t := range out.taken {
+		j.standing = append(j.standing, Refusal{File: path, Reason: fmt.Sprintf("%q is in the index already, and no shard holds it; take it out before %q gets that name", t.name, t.by)})
+	}
+	// What the map says of names that only the index has is not known to be
+	// true of the tensors that are missing.
+	if plan.Map != nil && len(out.stale) > 0 {
+		for _, r := range rename.NewPlan(plan.Map, out.stale, rename.Limits{}).Rows {
+			if r.Action != rename.Keep {
+				out.notes = append(out.notes, fmt.Sprintf("%q, which no shard holds, keeps its name, though the map has another one for it", r.From))
+			}
+		}
+	}
+	for _, note := range out.notes {
 		j.Unfollowed = append(j.Unfollowed, Unfollowed{File: path, Reason: note})
 	}
-	if bytes.Equal(out, text) {
+	if len(out.taken) > 0 || bytes.Equal(out.text, text) {
 		return nil
 	}
 	name := filepath.Base(path)
 	j.Documents = append(j.Documents, Document{Name: name, Names: len(ch.names) + len(ch.dropped)})
-	return j.addDocument(name, path, st, text, out)
+	return j.addDocument(name, path, st, text, out.text)
 }
 
 // maxDocument bounds the size of a document: the largest known index has 60 MB.

@@ -266,7 +266,6 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 			return rewrite.Prepare(ctx, r.checkpoint, r.plan, opts)
 		})
 		defer r.close()
-		r.refuseStaleIndex(in)
 	}
 	if table {
 		// A reader that goes away does not keep the work from being done.
@@ -312,33 +311,6 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 		}
 	}
 	return nil
-}
-
-// refuseStaleIndex refuses a job that would give a tensor a name which the index
-// has already, for a tensor that no shard holds: the index would have it twice.
-func (r *renaming) refuseStaleIndex(in *inputs) {
-	if r.job == nil || r.checkpoint.Index == "" {
-		return
-	}
-	in.validated.Wait()
-	stale, unmapped := make(map[string]bool), make(map[string]bool)
-	for _, f := range in.faults[0] {
-		switch f.Code {
-		case checkpoint.CodeMissingTensor:
-			stale[f.Tensor] = true
-		case checkpoint.CodeUnmappedTensor:
-			unmapped[f.Tensor] = true
-		}
-	}
-	for i := range r.plan.Rows {
-		row := &r.plan.Rows[i]
-		if row.Action == rename.Move && stale[row.To] && !unmapped[row.From] {
-			r.job.Refusals = append(r.job.Refusals, rewrite.Refusal{
-				File:   r.checkpoint.Index,
-				Reason: fmt.Sprintf("%q is in the index already, and no shard holds it; take it out before %q gets that name", row.To, row.From),
-			})
-		}
-	}
 }
 
 // write carries the plan out. The map that undoes it is there before, so that
