@@ -210,7 +210,7 @@ func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, pla
 		return nil, fmt.Errorf("a headroom of %d bytes is not possible", j.opts.Headroom)
 	}
 	if Pending(j.dir) {
-		return nil, fmt.Errorf("%s: %w; recover it first", j.dir, ErrPending)
+		return nil, pending(j.dir)
 	}
 	defer func() {
 		if err != nil {
@@ -638,7 +638,7 @@ func (j *Job) Work() int64 {
 // Run carries the job out. progress, which may be nil, is called with the
 // bytes of data done so far and in all; calls may come from several
 // goroutines. When Run returns an error the source is what it was, unless the
-// error says that a recovery is needed. A job runs once.
+// error is a [*RecoveryError]. A job runs once.
 func (j *Job) Run(ctx context.Context, progress func(done, total int64)) (*Report, error) {
 	defer j.Close()
 	if err := j.Err(); err != nil {

@@ -261,14 +261,31 @@ type journal struct {
 
 // Errors of in-place operations that callers may want to tell apart.
 var (
-	// ErrPending: the release is in the middle of a rewrite that was
-	// interrupted; [Recover] ends it.
+	// ErrPending: the release is in the middle of a rewrite, this one or an
+	// earlier one, that was interrupted or failed; [Recover] ends it.
 	ErrPending = errors.New("an earlier rewrite was interrupted")
 	// ErrBusy: another process is rewriting the release.
 	ErrBusy = errors.New("another process is rewriting this release")
 	// ErrChanged: a file is no longer what it was when the job was prepared.
 	ErrChanged = errors.New("the file changed since the plan was made")
 )
+
+// A RecoveryError says that a rewrite stopped half-way and that its journal was
+// kept: until [Recover] has ended it, the release is part old and part new. It is
+// an [ErrPending].
+type RecoveryError struct {
+	Dir string // of the release
+	Err error
+}
+
+func (e *RecoveryError) Error() string { return e.Err.Error() }
+
+func pending(dir string) error {
+	return &RecoveryError{dir, fmt.Errorf("%s: %w; recover it first", dir, ErrPending)}
+}
+
+// Unwrap returns the reason, and ErrPending.
+func (e *RecoveryError) Unwrap() []error { return []error{e.Err, ErrPending} }
 
 // lockJournal opens the journal of a directory and locks it. The lock
 // excludes every other run on the release for as long as the file is open.
@@ -409,6 +426,13 @@ func (j *journal) read() (r *record, forward bool, err error) {
 
 // close ends the transaction: the journal goes, durably, and with it the lock.
 func (j *journal) close() error {
+	if err := j.remove(); err != nil {
+		return &RecoveryError{j.dir, fmt.Errorf("the journal could not be removed: %w", err)}
+	}
+	return nil
+}
+
+func (j *journal) remove() error {
 	name := filepath.Join(j.dir, journalName)
 	// An empty journal is none, should the removal fail.
 	if err := retry(func() error { return j.f.Truncate(0) }); err != nil {

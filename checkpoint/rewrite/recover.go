@@ -78,7 +78,7 @@ func recoverDir(ctx context.Context, fsys fileSystem, dir string) (Outcome, erro
 	}
 	if err != nil {
 		j.f.Close()
-		return Nothing, fmt.Errorf("recovering %s: %w; the journal was kept: recover again, or remove %s to leave the files as they are", dir, err, journalName)
+		return Nothing, &RecoveryError{dir, fmt.Errorf("recovering %s: %w; the journal was kept: recover again, or remove %s to leave the files as they are", dir, err, journalName)}
 	}
 	return outcome, j.close()
 }

@@ -88,7 +88,7 @@ func (t *transaction) run(ctx context.Context) (proofs []proof, err error) {
 	if r, _, err := j.read(); err != nil || r != nil {
 		j.f.Close()
 		if err == nil {
-			err = fmt.Errorf("%s: %w; recover it first", t.dir, ErrPending)
+			err = pending(t.dir)
 		}
 		return nil, err
 	}
@@ -105,14 +105,14 @@ func (t *transaction) run(ctx context.Context) (proofs []proof, err error) {
 			// before it is certain that a recovery would undo it, too.
 			if uerr := j.unmark(); uerr != nil {
 				j.f.Close()
-				return nil, fmt.Errorf("%w; the journal was left for a recovery: %w", err, uerr)
+				return nil, &RecoveryError{t.dir, fmt.Errorf("%w; the journal was left for a recovery: %w", err, uerr)}
 			}
 		}
 	}
 	if err != nil {
 		if uerr := undo(context.WithoutCancel(ctx), t.fsys, t.dir, r.begun(), t.workers); uerr != nil {
 			j.f.Close()
-			return nil, fmt.Errorf("%w; and undoing it failed, so the journal was left for a recovery: %w", err, uerr)
+			return nil, &RecoveryError{t.dir, fmt.Errorf("%w; and undoing it failed, so the journal was left for a recovery: %w", err, uerr)}
 		}
 		t.refresh()
 		return nil, errors.Join(err, j.close())
@@ -120,7 +120,7 @@ func (t *transaction) run(ctx context.Context) (proofs []proof, err error) {
 	// Past the mark nothing but finishing will do, whoever asks to stop.
 	if err := finish(t.fsys, t.dir, r); err != nil {
 		j.f.Close()
-		return nil, fmt.Errorf("the new files are complete, but putting them in place failed; a recovery finishes it: %w", err)
+		return nil, &RecoveryError{t.dir, fmt.Errorf("the new files are complete, but putting them in place failed; a recovery finishes it: %w", err)}
 	}
 	return proofs, j.close()
 }

@@ -303,6 +303,8 @@ func TestFaults(t *testing.T) {
 							}
 						case !errors.Is(err, fault):
 							t.Fatalf("%s: error %v", what, err)
+						case !errors.Is(err, ErrPending) && !maps.Equal(tr.disk.tree(), tr.old):
+							t.Fatalf("%s: a recovery is needed, and the error does not say so: %v", what, err)
 						case !lasting && maps.Equal(tr.disk.tree(), tr.old):
 						default:
 							tr.settle(t, rand.New(rand.NewPCG(uint64(at), 1)), false, what)

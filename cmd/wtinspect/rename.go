@@ -328,7 +328,7 @@ func (r *renaming) write(ctx context.Context, p *program, in *inputs) error {
 		return fmt.Errorf("the inverse: %w", err)
 	}
 	err = r.run(ctx, p, in)
-	if err != nil && !rewrite.Pending(r.checkpoint.Path) {
+	if err != nil && !errors.Is(err, rewrite.ErrPending) {
 		os.Remove(r.options.inverse)
 	}
 	return err

@@ -186,7 +186,7 @@ func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
 	report, err := r.job.Run(ctx, m.update)
 	m.end()
 	if err != nil {
-		if rewrite.Pending(r.job.Source) && r.job.Output == "" {
+		if errors.Is(err, rewrite.ErrPending) {
 			return fmt.Errorf("%w\n%s", err, pendingAdvice(r.job.Source))
 		}
 		return err
