@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"iter"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
@@ -226,11 +228,15 @@ func scalarText(v gguf.Value) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// valueText is an entry in one piece of text: text as it is, an array as JSON,
-// a long one, unless it is to be whole, as its count and first elements.
+// valueText is an entry in one piece of text: text as it is, an array as JSON.
+// Unless it is to be whole, a long array is its count and first elements, and
+// text that only takes up room its length.
 func valueText(e *entry, whole bool) string {
 	if e.value == nil {
 		return e.text
+	}
+	if s, ok := e.value.Text(); ok && !whole && e.key == gguf.FillerKey && s != "" && strings.Trim(s, " ") == "" {
+		return fmt.Sprintf("(%s that take up room)", counted(len(s), "space"))
 	}
 	a, ok := e.value.Array()
 	if !ok {
