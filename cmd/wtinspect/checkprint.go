@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/check"
@@ -125,19 +126,21 @@ func printText(w io.Writer, s render.Style, v *verdict) error {
 
 // A jsonFinding is an element of "findings".
 type jsonFinding struct {
-	Rule        string  `json:"rule"`
-	Name        string  `json:"name"`
-	Severity    string  `json:"severity"`
-	Checkpoint  *string `json:"checkpoint"`
-	File        *string `json:"file"`
-	Line        *int    `json:"line"`
-	Column      *int    `json:"column"`
-	Offset      *int64  `json:"offset"`
-	Tensor      *string `json:"tensor"`
-	Count       int     `json:"count"`
-	Message     string  `json:"message"`
-	Fixable     bool    `json:"fixable"`
-	Fingerprint string  `json:"fingerprint"`
+	Rule       string  `json:"rule"`
+	Name       string  `json:"name"`
+	Severity   string  `json:"severity"`
+	Checkpoint *string `json:"checkpoint"`
+	File       *string `json:"file"`
+	Line       *int    `json:"line"`
+	Column     *int    `json:"column"`
+	Offset     *int64  `json:"offset"`
+	Tensor     *string `json:"tensor"`
+	// TensorBase64 has the bytes of a name that is not UTF-8.
+	TensorBase64 []byte `json:"tensor_base64,omitempty"`
+	Count        int    `json:"count"`
+	Message      string `json:"message"`
+	Fixable      bool   `json:"fixable"`
+	Fingerprint  string `json:"fingerprint"`
 }
 
 // A jsonVerdict is the "summary" of check.
@@ -171,6 +174,9 @@ func newJSONFinding(f *check.Finding) jsonFinding {
 	}
 	if f.Offset >= 0 {
 		out.Offset = &f.Offset
+	}
+	if !utf8.ValidString(f.Tensor) {
+		out.TensorBase64 = []byte(f.Tensor)
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"math"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ type lockOptions struct {
 	reading
 	output  output
 	digests bool
+	progress
 }
 
 func newLock(p *program) *cobra.Command {
@@ -40,6 +42,7 @@ It goes to stdout unless -o names a file.`,
 	cmd.Flags().BoolVar(&o.digests, "digests", false, "read all data and write its digests")
 	cmd.Flags().StringVarP(&o.output.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
 	o.reading.addFlags(cmd)
+	o.progress.addFlags(cmd)
 	return cmd
 }
 
@@ -63,7 +66,18 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	if broken {
 		return &exitError{exitFailed}
 	}
-	lock, err := check.NewLock(ctx, rel, o.digests, nil)
+	var total sum
+	for _, c := range rel.Checkpoints {
+		for _, t := range c.All() {
+			total.add(t.Bytes)
+		}
+	}
+	if !o.digests {
+		total.n = 0
+	}
+	bar := o.meter(p, "hashing", int64(min(total.n, math.MaxInt64)))
+	lock, err := check.NewLock(ctx, rel, o.digests, bar.add)
+	bar.end()
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type model struct {
 	faults    func() []checkpoint.Fault
 	templates func() []*template
 	names     func() *naming
+	stacks    func() []*stack
 	// partial says that tensors of the set are not here: what seems to be
 	// absent may only be elsewhere.
 	partial func() bool
@@ -62,6 +63,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.faults = sync.OnceValue(c.Validate)
 		m.templates = sync.OnceValue(m.findTemplates)
 		m.names = sync.OnceValue(m.identify)
+		m.stacks = sync.OnceValue(m.findStacks)
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
 		s.models = append(s.models, m)
 	}

@@ -341,8 +341,9 @@ func undoubled(name string) string {
 	}
 }
 
-// doublable are the prefixes that saving twice has been seen to double.
-var doublable = []string{"model", "language_model", "transformer", "encoder", "decoder", "vision_tower", "visual", "backbone", "base_model", "text_model", "unet"}
+// doublable are the prefixes that saving twice has been seen to double. The
+// encoder of an encoder is not among them: models of two models have it.
+var doublable = []string{"model", "language_model", "transformer", "visual", "backbone", "base_model", "text_model", "unet"}
 
 func runDoubled(p *Pass) {
 	for _, m := range p.models {
@@ -371,9 +372,9 @@ type stack struct {
 	top           int         // the last layer
 }
 
-// stacks returns the stacks of a model. Templates with more than one number,
+// findStacks returns the stacks of a model. Templates with more than one number,
 // experts and the like, are split by the numbers after the first.
-func (m *model) stacks() []*stack {
+func (m *model) findStacks() []*stack {
 	type key struct{ before, after string }
 	byKey := make(map[key]*stack)
 	var list []*stack

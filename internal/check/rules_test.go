@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -336,6 +337,25 @@ func TestRulesAreWellFormed(t *testing.T) {
 	for hint, id := range byHint {
 		if _, ok := Lookup(id); !ok {
 			t.Errorf("hint %s: no rule %s", hint, id)
+		}
+	}
+}
+
+// The stories that check was built for each have a release that is broken so.
+func TestStories(t *testing.T) {
+	told := make(map[string]bool)
+	for _, r := range Rules() {
+		a, err := txtar.ParseFile(filepath.Join("testdata", "rules", r.ID+".txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, story := range regexp.MustCompile(`\bU\d+\b`).FindAllString(string(a.Comment), -1) {
+			told[story] = true
+		}
+	}
+	for _, n := range []int{1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 27, 28, 29, 30, 31, 46} {
+		if story := fmt.Sprintf("U%d", n); !told[story] {
+			t.Errorf("no release is broken as in %s", story)
 		}
 	}
 }
