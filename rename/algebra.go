@@ -421,6 +421,7 @@ func Compose(a, b *Map) (*Map, error) {
 	if len(c.errs) > 0 {
 		return nil, c.errs
 	}
+	c.dropIdentities()
 	for i := range c.out.Rules {
 		c.out.Rules[i].Pos = Pos{}
 	}
@@ -455,6 +456,48 @@ func (c *composer) onlySegments(strip []string) bool {
 }
 
 func (c *composer) emit(r Rule) { c.out.Rules = append(c.out.Rules, r) }
+
+// dropIdentities takes out the rules that leave names as they are, where no
+// later one would take these names instead.
+func (c *composer) dropIdentities() {
+	if c.out.Otherwise.Action != OtherwiseKeep {
+		return
+	}
+	rules := c.out.Rules
+	var patterns []*Pattern
+	for i := range rules {
+		patterns = append(patterns, rules[i].From...)
+	}
+	if len(patterns) != len(rules) {
+		return // operations, which have several
+	}
+	index := searcher{index: NewIndex(patterns)}
+	shields := func(i int) bool {
+		from := patternUnits(patterns[i])
+		if name, ok := literalName(from); ok {
+			later := false
+			index.each(name, func(k int, _ []string) bool {
+				later = k > i
+				return !later
+			})
+			return later
+		}
+		for _, p := range patterns[i+1:] {
+			if !disjointForms(from, patternUnits(p)) {
+				return true
+			}
+		}
+		return false
+	}
+	c.out.Rules = rules[:0:0]
+	for i := range rules {
+		r := &rules[i]
+		if len(r.To) == 1 && !r.MovesBytes() && slices.Equal(templateUnits(r.To[0], r.From[0]), patternUnits(r.From[0])) && !shields(i) {
+			continue
+		}
+		c.emit(*r)
+	}
+}
 
 // rule composes one rule of a with all of b.
 func (c *composer) rule(i int) {

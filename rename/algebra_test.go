@@ -150,6 +150,14 @@ func TestCompose(t *testing.T) {
 			"rename:\n  module.l.{x_2}.ln1: l.{x_2}.norm\n  module.{x...}: \"{x}\"\n  l.{x}.ln1: l.{x}.norm\n",
 		},
 		{
+			"there and back", "rename: {'h.{n}.a': 'l.{n+1}.b', q: r}", "rename: {'l.{n}.b': 'h.{n-1}.a', r: q}",
+			"rename:\n  l.{n}.b: h.{n-1}.a\n  r: q\n",
+		},
+		{
+			"there and back, and a later rule that would take the names", "rename: {'h.{n}.a': 'l.{n}.b', q: r}", "rename: {'l.{n}.b': 'h.{n}.a', r: q, '{x:seg}': '{x}.z', 'h.{x...}': 'k.{x}'}",
+			"rename:\n  h.{n}.a: h.{n}.a\n  q: q\n  l.{n}.b: h.{n}.a\n  r: q\n  \"{x:seg}\": \"{x}.z\"\n  h.{x...}: k.{x}\n",
+		},
+		{
 			"shifts add up", "rename: {'h.{n}': 'l.{n+2}'}", "rename: {'l.{n}': 'm.{n-1}'}",
 			"rename:\n  h.{n}: m.{n+1}\n  l.{n}: m.{n-1}\n",
 		},
