@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -10,9 +11,9 @@ import (
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
-// A manifest is the digests of tensors that somebody wrote down, in the format
-// of llama-gguf-hash: an algorithm, a digest, and FILE:TENSOR, or FILE for all
-// tensors of the file one after the other, in columns.
+// A manifest is the digests of tensors that somebody wrote down: in this program's
+// JSON, or in the format of llama-gguf-hash, which has an algorithm, a digest, and
+// FILE:TENSOR in columns, or FILE for all tensors of a file one after the other.
 type manifest struct {
 	name    string
 	entries []manifestEntry
@@ -39,11 +40,20 @@ func digestLength(algorithm string) int {
 	return 0
 }
 
+func isDigest(algorithm, digest string) bool {
+	_, err := hex.DecodeString(digest)
+	return err == nil && len(digest) == digestLength(algorithm)
+}
+
 // parseManifest reads a manifest, also what llama-gguf-hash --check prints, which
 // has a verdict behind every name.
 func parseManifest(name string, r io.Reader) (*manifest, error) {
 	m := &manifest{name: name, others: map[string]int{}}
-	lines := bufio.NewScanner(r)
+	in := bufio.NewReader(r)
+	if b, err := in.Peek(1); err == nil && b[0] == '{' {
+		return m, m.readJSON(in)
+	}
+	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimRight(lines.Text(), "\r")
@@ -57,7 +67,7 @@ func parseManifest(name string, r io.Reader) (*manifest, error) {
 			m.others[algorithm]++
 			continue
 		}
-		if _, err := hex.DecodeString(digest); !ok || err != nil || len(digest) != digestLength(algorithm) {
+		if !ok || !isDigest(algorithm, digest) {
 			if len(m.entries) == 0 && len(m.others) == 0 {
 				return nil, fmt.Errorf("%s:%d: this is no manifest: lines are ALGORITHM  DIGEST  FILE:TENSOR, as 'wtinspect hash' and llama-gguf-hash write them", name, n)
 			}
@@ -91,6 +101,50 @@ func parseManifest(name string, r io.Reader) (*manifest, error) {
 		return nil, fmt.Errorf("%s: the manifest has no digests", name)
 	}
 	return m, nil
+}
+
+// readJSON reads what 'wtinspect hash -f json' has written. Names there are not
+// escaped.
+func (m *manifest) readJSON(r io.Reader) error {
+	var doc struct {
+		Checkpoints []struct {
+			Path string `json:"path"`
+			ID   string `json:"content_id"`
+		} `json:"checkpoints"`
+		Tensors []struct {
+			File       string `json:"file"`
+			Name       string `json:"name"`
+			NameBase64 []byte `json:"name_base64"`
+			SHA256     string `json:"sha256"`
+			XXH64      string `json:"xxh64"`
+		} `json:"tensors"`
+	}
+	if err := json.NewDecoder(r).Decode(&doc); err != nil {
+		return fmt.Errorf("%s: this is not the JSON of 'wtinspect hash -f json': %w", m.name, err)
+	}
+	for _, t := range doc.Tensors {
+		name := t.Name
+		if t.NameBase64 != nil {
+			name = string(t.NameBase64)
+		}
+		for _, d := range []struct{ algorithm, digest string }{{algorithmSHA256, t.SHA256}, {algorithmXXH64, t.XXH64}} {
+			if d.digest != "" {
+				if !isDigest(d.algorithm, d.digest) {
+					return fmt.Errorf("%s: tensor %q: %q is not a digest of %d hexadecimal digits", m.name, name, d.digest, digestLength(d.algorithm))
+				}
+				m.entries = append(m.entries, manifestEntry{d.algorithm, d.digest, render.Escape(t.File), render.Escape(name)})
+			}
+		}
+	}
+	for _, c := range doc.Checkpoints {
+		if c.ID != "" {
+			m.entries = append(m.entries, manifestEntry{contentLine, c.ID, render.Escape(c.Path), ""})
+		}
+	}
+	if len(m.entries) == 0 {
+		return fmt.Errorf("%s: the document has no digests", m.name)
+	}
+	return nil
 }
 
 // splitManifestName splits FILE:TENSOR. Either may have colons of its own: the

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
@@ -20,7 +22,7 @@ func configOf(c *checkpoint.Checkpoint) *convention.Config {
 	cfg.ModelType, _ = c.Config.Text("model_type")
 	cfg.TextModelType, _ = c.Config.Text("text_config", "model_type")
 	meta := ggufValues(c)
-	if len(meta) > 0 {
+	if c.Format == checkpoint.GGUF {
 		cfg.Architecture = c.Architecture(nil)
 	}
 	cfg.Value = func(key string) (int64, bool) {
@@ -75,38 +77,134 @@ func bothConfigs(a, b *checkpoint.Checkpoint) *convention.Config {
 	}
 }
 
+// A naming is what is known of the names of a side.
+type naming struct {
+	// conventions are those that it may follow, the likeliest first.
+	conventions []*convention.Convention
+	// sure says that the first of them is not a guess: a GGUF file names its
+	// architecture.
+	sure bool
+	// absent is the prefix that the convention has and the side lacks.
+	absent string
+}
+
+func namingOf(list []*tensor, of *checkpoint.Checkpoint) (*naming, error) {
+	cfg := configOf(of)
+	r, err := convention.Identify(named(list), cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &naming{absent: r.BaseAbsent}
+	if conv, ok := convention.Lookup(cfg.Architecture + "-gguf"); ok {
+		n.conventions, n.sure = append(n.conventions, conv), true
+	}
+	var names []string
+	if r.Convention != "" {
+		names = append(names, r.Convention)
+		for _, c := range r.Candidates {
+			names = append(names, c.Convention)
+		}
+	}
+	for _, name := range names {
+		if conv, ok := convention.Lookup(name); ok && !slices.Contains(n.conventions, conv) {
+			n.conventions = append(n.conventions, conv)
+		}
+	}
+	if n.conventions == nil {
+		return nil, fmt.Errorf("%s: the names follow no convention that is known, so that they cannot be mapped; give a map instead", of.Path)
+	}
+	return n, nil
+}
+
+// beside returns the conventions that the other side may follow when this one is
+// sure: those that its names allow, and those of the same families, which share
+// their names with others and are not always told from them.
+func (n *naming) beside(other *naming) []*convention.Convention {
+	out := other.conventions
+	if !n.sure || other.sure {
+		return out
+	}
+	for _, c := range convention.All() {
+		if !slices.Contains(out, c) && !c.HasDialect("gguf") && slices.ContainsFunc(n.conventions[0].Families, c.HasFamily) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// derive finds the conversion that gives the most names that B has, between
+// conventions that the names allow, and where a side is sure of its own, with
+// that one.
+func (c *comparison) derive() (*convention.Conversion, error) {
+	a, err := namingOf(c.as, c.a)
+	if err != nil {
+		return nil, err
+	}
+	b, err := namingOf(c.bs, c.b)
+	if err != nil {
+		return nil, err
+	}
+	if a.conventions[0] == b.conventions[0] {
+		return &convention.Conversion{From: a.conventions[0].Name, To: a.conventions[0].Name}, nil
+	}
+	inB := make(map[string]bool, len(c.bs))
+	for _, t := range c.bs {
+		inB[t.own] = true
+	}
+	froms, tos := b.beside(a), a.beside(b)
+	if a.sure {
+		froms = froms[:1]
+	}
+	if b.sure {
+		tos = tos[:1]
+	}
+	var (
+		best  *convention.Conversion
+		most  = -1
+		first error
+	)
+	for _, from := range froms {
+		for _, to := range tos {
+			conv, err := convention.Convert(from, to, named(c.as), bothConfigs(c.a, c.b))
+			if err != nil {
+				first = cmp.Or(first, err)
+				continue
+			}
+			hits := 0
+			for i := range conv.Moves {
+				for k, name := range conv.Moves[i].To {
+					// A save of the bare model lacks the base's prefix.
+					name = strings.TrimPrefix(name, b.absent)
+					conv.Moves[i].To[k] = name
+					if inB[name] {
+						hits++
+					}
+				}
+			}
+			if hits > most {
+				best, most = conv, hits
+			}
+		}
+	}
+	if best == nil {
+		return nil, first
+	}
+	return best, nil
+}
+
 // convert puts in the place of A's tensors what they become in B's convention.
 func (c *comparison) convert() error {
-	side := func(list []*tensor, of *checkpoint.Checkpoint, what string) (*convention.Convention, error) {
-		r, err := convention.Identify(named(list), configOf(of))
-		if err != nil {
-			return nil, err
-		}
-		conv, ok := convention.Lookup(r.Convention)
-		if !ok {
-			return nil, fmt.Errorf("%s: %s follows no convention that is known, so that its names cannot be mapped; give a map instead", of.Path, what)
-		}
-		return conv, nil
-	}
-	from, err := side(c.as, c.a, "A")
+	conv, err := c.derive()
 	if err != nil {
 		return err
 	}
-	to, err := side(c.bs, c.b, "B")
-	if err != nil {
-		return err
-	}
-	c.out.From, c.out.To = from.Name, to.Name
-	if from == to {
+	c.out.From, c.out.To = conv.From, conv.To
+	if conv.From == conv.To {
 		return nil
-	}
-	conv, err := convention.Convert(from, to, named(c.as), bothConfigs(c.a, c.b))
-	if err != nil {
-		return err
 	}
 	c.out.Notes = append(c.out.Notes, conv.Notes...)
 	for _, d := range conv.Dropped {
-		c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s has no place in %s: %s", d.Name, to.Name, d.Reason))
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s has no place in %s: %s", d.Name, conv.To, d.Reason))
 	}
 	byName := make(map[string]*tensor, len(c.as))
 	for _, t := range c.as {
