@@ -109,11 +109,11 @@ type info struct {
 func newInfoOf(c *checkpoint.Checkpoint) *info {
 	out := &info{Checkpoint: c, perFile: make([]totals, len(c.Files))}
 	for _, t := range c.All() {
-		out.totals.add(&t)
+		i := out.totals.add(&t)
 		if t.File >= 0 {
 			out.perFile[t.File].add(&t)
 		}
-		if i, ok := out.byDType[t.DType]; ok {
+		if i >= 0 {
 			if i == len(out.elements) {
 				out.elements = append(out.elements, sum{})
 			}

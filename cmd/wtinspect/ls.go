@@ -144,7 +144,7 @@ func (l *listing) indices(c *checkpoint.Checkpoint) []int {
 		}
 	}
 	if order := l.order(c); order != nil {
-		slices.SortStableFunc(out, order)
+		slices.SortFunc(out, func(a, b int) int { return cmp.Or(order(a, b), cmp.Compare(a, b)) })
 	}
 	if l.options.reverse {
 		slices.Reverse(out)
@@ -171,7 +171,11 @@ func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
 	}
 	switch l.options.sort {
 	case "name":
-		return func(i, j int) int { return compareNames(c.At(i).Name, c.At(j).Name) }
+		names := make([]string, c.Len())
+		for i, t := range c.All() {
+			names[i] = t.Name
+		}
+		return func(i, j int) int { return compareNames(names[i], names[j]) }
 	case "dtype":
 		return func(i, j int) int { return cmp.Compare(c.At(i).DType, c.At(j).DType) }
 	case "offset":
@@ -403,9 +407,13 @@ func (l *listing) totalsLine(c *checkpoint.Checkpoint, indices []int) string {
 	return b.String()
 }
 
+// maxFolded bounds the memory that folding takes. The largest release known,
+// Kimi-K3, has 497,000 tensors.
+const maxFolded = 1 << 19
+
 // groups folds the chosen tensors, or does not.
 func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) []rename.Group {
-	if l.options.flat {
+	if l.options.flat || len(indices) > maxFolded {
 		groups := make([]rename.Group, len(indices))
 		members := make([]int, len(indices))
 		for k, i := range indices {

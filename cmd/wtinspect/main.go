@@ -6,23 +6,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 )
 
-// Most runs are over before their garbage is worth collecting: a collection
-// is put off until there are 32 MB of it, or 9 times what is in use. From 256
-// MB on in all, collecting is cheaper than growing.
-const (
-	gcPercent   = 800
-	memoryLimit = 256 << 20
-)
-
 func main() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetGCPercent(gcPercent)
-		debug.SetMemoryLimit(memoryLimit)
-	}
+	tuneMemory()
 	// A reader that has seen enough is no reason to die: the write fails with
 	// EPIPE, and the exit code is that of the work.
 	signal.Ignore(syscall.SIGPIPE)

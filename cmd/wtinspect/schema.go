@@ -179,7 +179,16 @@ func (s sum) text(unit string, f func(uint64) string) string {
 	return f(s.n) + unit
 }
 
-func (t *totals) add(tensor *checkpoint.Tensor) {
+const (
+	// maxDTypes is how many dtypes are added up each by itself: more than there
+	// are, and a bound for a file that gives every tensor one of its own.
+	maxDTypes = 1000
+	// otherDTypes is the name of the rest.
+	otherDTypes = "other"
+)
+
+// add adds a tensor, and returns the index of its dtype, -1 when it has none.
+func (t *totals) add(tensor *checkpoint.Tensor) int {
 	t.tensors++
 	if n, ok := tensor.Elements(); ok {
 		t.elements.add(n)
@@ -189,17 +198,22 @@ func (t *totals) add(tensor *checkpoint.Tensor) {
 	} else {
 		t.unknown++
 	}
-	if tensor.DType == "" {
-		return
+	dtype := tensor.DType
+	if dtype == "" {
+		return -1
 	}
-	i, ok := t.byDType[tensor.DType]
+	i, ok := t.byDType[dtype]
+	if !ok && len(t.dtypes) >= maxDTypes {
+		dtype = otherDTypes
+		i, ok = t.byDType[dtype]
+	}
 	if !ok {
 		if t.byDType == nil {
 			t.byDType = make(map[string]int)
 		}
 		i = len(t.dtypes)
-		t.byDType[tensor.DType] = i
-		t.dtypes = append(t.dtypes, dtypeTotals{dtype: tensor.DType})
+		t.byDType[dtype] = i
+		t.dtypes = append(t.dtypes, dtypeTotals{dtype: dtype})
 	}
 	d := &t.dtypes[i]
 	d.tensors++
@@ -208,6 +222,7 @@ func (t *totals) add(tensor *checkpoint.Tensor) {
 	} else {
 		d.unknown++
 	}
+	return i
 }
 
 func (t *totals) json() jsonTotals {

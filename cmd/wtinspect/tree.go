@@ -17,16 +17,17 @@ type node struct {
 	tensors  uint64
 	bytes    sum
 	unknown  bool // the size of some tensor
-	// leaf is a tensor of the group that ends here; of further groups of the same
-	// name, which differ in dtype or shape, each has a node of its own.
-	leaf *checkpoint.Tensor
+	// leaf is the index of a tensor of the group that ends here, or -1; of further
+	// groups of the same name, which differ in dtype or shape, each has a node of
+	// its own.
+	leaf int
 }
 
 func (n *node) child(segment string) *node {
 	if c := n.byName[segment]; c != nil {
 		return c
 	}
-	c := &node{segment: segment}
+	c := &node{segment: segment, leaf: -1}
 	if n.byName == nil {
 		n.byName = make(map[string]*node)
 	}
@@ -38,7 +39,7 @@ func (n *node) child(segment string) *node {
 // writeTree writes the names as a tree of their dotted segments; every node has
 // the totals of what is below it.
 func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
-	root := &node{}
+	root := &node{leaf: -1}
 	for _, g := range l.groups(c, indices) {
 		var size sum
 		unknown := false
@@ -62,13 +63,12 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 		}
 		last := segments[len(segments)-1]
 		leaf := n.child(last)
-		if leaf.leaf != nil {
+		if leaf.leaf >= 0 {
 			leaf = &node{segment: last}
 			n.children = append(n.children, leaf)
 		}
 		add(leaf)
-		t := c.At(indices[g.Members[0]])
-		leaf.leaf = &t
+		leaf.leaf = indices[g.Members[0]]
 	}
 
 	table := &render.Table{
@@ -82,7 +82,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			row := make([]render.Cell, 5)
-			l.walk(root, "", true, row, yield)
+			l.walk(c, root, "", true, row, yield)
 		},
 	}
 	if l.options.dims == "ggml" {
@@ -91,10 +91,10 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 	return table.Write(w, render.TableFormat, s)
 }
 
-func (l *listing) walk(n *node, indent string, top bool, row []render.Cell, yield func([]render.Cell) bool) bool {
+func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bool, row []render.Cell, yield func([]render.Cell) bool) bool {
 	for i, c := range n.children {
 		segment := c.segment
-		for c.leaf == nil && len(c.children) == 1 {
+		for c.leaf < 0 && len(c.children) == 1 {
 			c = c.children[0]
 			segment += "." + c.segment
 		}
@@ -107,10 +107,11 @@ func (l *listing) walk(n *node, indent string, top bool, row []render.Cell, yiel
 		}
 		row[0] = render.Text(indent + branch + segment)
 		row[1], row[2] = render.Text(" "), render.Text(" ")
-		if t := c.leaf; t != nil {
-			row[1], row[2] = dtypeCell(t).In(render.Cyan), render.Shape(t.Shape)
+		if c.leaf >= 0 {
+			t := ck.At(c.leaf)
+			row[1], row[2] = dtypeCell(&t).In(render.Cyan), render.Shape(t.Shape)
 			if l.options.dims == "ggml" {
-				row[2] = dimsCell(t)
+				row[2] = dimsCell(&t)
 			}
 		}
 		row[3] = render.Text("x" + strconv.FormatUint(c.tensors, 10))
@@ -118,7 +119,7 @@ func (l *listing) walk(n *node, indent string, top bool, row []render.Cell, yiel
 		if !c.unknown && !c.bytes.overflow {
 			row[4] = render.Bytes(c.bytes.n)
 		}
-		if !yield(row) || !l.walk(c, indent+below, false, row, yield) {
+		if !yield(row) || !l.walk(ck, c, indent+below, false, row, yield) {
 			return false
 		}
 	}
