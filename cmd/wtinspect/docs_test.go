@@ -27,7 +27,7 @@ func TestTranscripts(t *testing.T) {
 		seen.Write(data)
 	}
 	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
-	for _, doc := range []string{"ls.md", "info.md", "meta.md", "rename.md", "map.md"} {
+	for _, doc := range []string{"ls.md", "info.md", "identify.md", "meta.md", "rename.md", "map.md"} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +87,7 @@ func TestKeysAreDocumented(t *testing.T) {
 func TestFlagsAreDocumented(t *testing.T) {
 	p := newProgram(nil, nil, nil, os.Getenv)
 	for _, cmd := range newRoot(p).Commands() {
-		if cmd.Name() != "ls" && cmd.Name() != "rename" {
+		if cmd.Name() != "ls" && cmd.Name() != "rename" && cmd.Name() != "identify" {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", cmd.Name()+".md"))

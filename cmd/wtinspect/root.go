@@ -50,6 +50,7 @@ of a GGUF split means the whole split.`,
 	root.AddCommand(
 		newLs(p),
 		newInfo(p),
+		newIdentify(p),
 		newMeta(p),
 		newStats(p),
 		newHash(p),

@@ -1,0 +1,330 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+type identifyOptions struct {
+	reading
+	output
+	why string
+}
+
+func newIdentify(p *program) *cobra.Command {
+	var o identifyOptions
+	cmd := &cobra.Command{
+		Use:   "identify [PATH...]",
+		Short: "Tell which naming convention a checkpoint follows",
+		Long: `Identify says of every checkpoint under the paths, the current directory when
+there is none, which project's names its tensors have and of which models, what
+stands before the names, what is missing or does not belong, and which convention
+is the nearest and how many templates (names without their numbers) away.
+
+It goes by names and shapes, of which an index gives enough, and claims no more
+than they show: models that share all names are listed together, and what fits
+nothing is unknown. --why explains one name, also one that a loader has asked for
+in vain: what it is for, and why it is not where the loader looks.`,
+		Annotations: exitStatus("2  also when something cannot be read; the rest is identified"),
+		Example: `  wtinspect identify ~/models/yi
+  wtinspect identify -f json . | jq -r '.results[] | .convention'
+  wtinspect identify --why model.layers.0.ln1.weight ~/models/yi
+  wtinspect identify --why blk.0.attn_q.weight model.safetensors.index.json`,
+		ValidArgsFunction: completePaths,
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runIdentify(cmd.Context(), p, &o, args)
+		}),
+	}
+	o.output.addFlags(cmd)
+	o.reading.addFlags(cmd)
+	cmd.Flags().StringVar(&o.why, "why", "", "explain the tensor `NAME`, whether it is there or not")
+	return cmd
+}
+
+// An identified checkpoint is what a convention's names make of it.
+type identified struct {
+	*checkpoint.Checkpoint
+	*convention.Result
+	why *convention.Explanation // nil unless asked for
+}
+
+func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []string) error {
+	in, err := o.openFor(ctx, p, args, o.Format())
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	in.validate()
+	var list []identified
+	for _, c := range in.checkpoints {
+		i := identified{Checkpoint: c}
+		if i.Result, err = convention.Identify(tensorsFor(c), modelOf(c, nil)); err != nil {
+			return err
+		}
+		if o.why != "" {
+			if i.why, err = convention.Why(o.why, tensorsFor(c), modelOf(c, nil)); err != nil {
+				return err
+			}
+		}
+		list = append(list, i)
+	}
+	err = o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
+		switch f := o.Format(); f {
+		case render.TableFormat:
+			for k := range list {
+				if k > 0 {
+					fmt.Fprintln(w)
+				}
+				if err := list[k].write(w, s, p.verbose); err != nil {
+					return err
+				}
+			}
+			return nil
+		case render.JSON:
+			d := render.NewDocument(w)
+			render.List(d, "results", list)
+			render.List(d, "faults", in.jsonFaults())
+			return d.Close()
+		case render.JSONL:
+			for _, i := range list {
+				line, err := render.Marshal(i)
+				if err != nil {
+					return err
+				}
+				if _, err := w.Write(append(line, '\n')); err != nil {
+					return err
+				}
+			}
+			return nil
+		default:
+			return identifyTable(list).Write(w, f, s)
+		}
+	})
+	return in.finish(p, err)
+}
+
+// MarshalJSON writes the result with the checkpoint's path in front.
+func (i identified) MarshalJSON() ([]byte, error) {
+	result, err := render.Marshal(i.Result)
+	if err != nil {
+		return nil, err
+	}
+	out := append(render.AppendJSON([]byte(`{"path":`), i.Path), ',')
+	out = append(out, result[1:len(result)-1]...)
+	if i.why != nil {
+		why, err := render.Marshal(i.why)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, `,"why":`...), why...)
+	}
+	return append(out, '}'), nil
+}
+
+// conventionText names the convention, or says that there is none.
+func conventionText(r *convention.Result) string {
+	switch {
+	case r.Convention == "" && r.Adapter:
+		return "unknown (an adapter)"
+	case r.Convention == "":
+		return "unknown"
+	case r.Adapter:
+		return r.Convention + " (an adapter of it)"
+	}
+	return r.Convention
+}
+
+// nearestText says how far the nearest convention is, "" when it is the one.
+func nearestText(r *convention.Result) string {
+	n := r.Nearest
+	if n.Convention == "" || n.Convention == r.Convention && n.TemplatesAway == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s, %s away", n.Convention, counted(n.TemplatesAway, "template"))
+}
+
+// write writes what there is to say for people.
+func (i *identified) write(w io.Writer, s render.Style, verbose bool) error {
+	const most = 12
+	var rows [][]render.Cell
+	fact := func(word, text string) {
+		if text != "" {
+			head := render.Text(word).In(render.Bold)
+			if word == "" {
+				head = render.Null()
+			}
+			rows = append(rows, []render.Cell{head, render.Text(text)})
+		}
+	}
+	facts := func(word string, list []string) {
+		for k, text := range list {
+			if k == most && !verbose {
+				fact(word, fmt.Sprintf("and %d more (-v shows all)", len(list)-most))
+				return
+			}
+			fact(word, text)
+			word = ""
+		}
+	}
+	r := i.Result
+	fact("checkpoint", i.Path)
+	fact("convention", conventionText(r))
+	fact("dialect", strings.Join(r.Dialects, ", "))
+	fact("families", familiesText(r.Families, verbose))
+	fact("wrappers", strings.Join(r.Wrappers, " "))
+	fact("quantisation", strings.Join(r.Quantisation, ", "))
+	fact("names", fmt.Sprintf("%s in %s, %s known", counted(r.Tensors, "tensor"), counted(r.Templates, "template"), percent(r.Coverage)))
+	fact("nearest", nearestText(r))
+	fact("mend", i.mend())
+	facts("missing", r.Missing)
+	facts("extra", r.Extra)
+	var gaps []string
+	for _, g := range r.Gaps {
+		what := g.Role
+		if what == "" {
+			what = "all tensors"
+		}
+		gaps = append(gaps, what+" of layers "+layersText(g.Layers))
+	}
+	facts("gaps", gaps)
+	var parts []string
+	for _, part := range r.Parts {
+		parts = append(parts, fmt.Sprintf("%s: %s (%s)", part.Prefix, part.Convention, counted(part.Templates, "template")))
+	}
+	facts("parts", parts)
+	facts("evidence", r.Evidence)
+	if i.why != nil {
+		fact("why", i.why.Name)
+		fact("role", i.why.Role)
+		facts("", i.why.Reasons)
+		fact("known to", familiesText(i.why.Known, verbose))
+	}
+	t := &render.Table{
+		Headings: render.Never,
+		Columns:  []render.Column{{Title: "WHAT"}, {Title: "VALUE"}},
+		Rows: func(yield func([]render.Cell) bool) {
+			for _, row := range rows {
+				if !yield(row) {
+					return
+				}
+			}
+		},
+	}
+	return t.Write(w, render.TableFormat, s)
+}
+
+// mend says how the names become those of the nearest convention, where they
+// follow one that has been given up.
+func (i *identified) mend() string {
+	from, ok := convention.Lookup(i.Convention)
+	to, ok2 := convention.Lookup(i.Nearest.Convention)
+	if !ok || !ok2 || from == to {
+		return ""
+	}
+	conv, err := convention.Convert(from, to, tensorsFor(i.Checkpoint), modelOf(i.Checkpoint, nil))
+	if err != nil {
+		return ""
+	}
+	renamed := 0
+	for _, m := range conv.Moves {
+		if !m.MovesBytes() && m.From[0] != m.To[0] {
+			renamed++
+		}
+	}
+	how := "names only"
+	if conv.MovesBytes() {
+		how = "bytes move, too"
+	}
+	return fmt.Sprintf("'wtinspect rename --to %s' renames %s (%s)", to.Name, counted(renamed, "tensor"), how)
+}
+
+// familiesText joins the first of the models that share the names.
+func familiesText(families []string, verbose bool) string {
+	const most = 10
+	if len(families) > most && !verbose {
+		return strings.Join(families[:most], ", ") + fmt.Sprintf(" and %d more", len(families)-most)
+	}
+	return strings.Join(families, ", ")
+}
+
+func percent(share float64) string {
+	// What is not all of them is not said to be.
+	if share < 1 && share > 0.995 {
+		return strconv.FormatFloat(float64(int(share*1000))/10, 'f', 1, 64) + " %"
+	}
+	return strconv.FormatFloat(100*share, 'f', 0, 64) + " %"
+}
+
+// layersText writes runs of numbers.
+func layersText(layers []int) string {
+	names := make([]string, len(layers))
+	for i, n := range layers {
+		names[i] = strconv.Itoa(n)
+	}
+	g := rename.Fold(len(names), func(i int) (string, string) { return names[i], "" })
+	if len(g) == 1 {
+		return strings.Trim(g[0].Name, "{}")
+	}
+	return strings.Join(names, ", ")
+}
+
+// identifyTable has one row a checkpoint.
+func identifyTable(list []identified) *render.Table {
+	return &render.Table{
+		Columns: []render.Column{
+			{Key: "path"},
+			{Key: "convention"},
+			{Key: "dialect"},
+			{Key: "families"},
+			{Key: "wrappers"},
+			{Key: "coverage"},
+			{Key: "missing"},
+			{Key: "extra"},
+			{Key: "nearest"},
+			{Key: "templates_away"},
+			{Key: "tensors"},
+			{Key: "templates"},
+		},
+		Rows: func(yield func([]render.Cell) bool) {
+			text := func(s string) render.Cell {
+				if s == "" {
+					return render.Null()
+				}
+				return render.Text(s)
+			}
+			for _, i := range list {
+				r := i.Result
+				away := render.Null()
+				if r.Nearest.Convention != "" {
+					away = render.Int(int64(r.Nearest.TemplatesAway))
+				}
+				if !yield([]render.Cell{
+					render.Text(i.Path),
+					text(r.Convention),
+					text(strings.Join(r.Dialects, " ")),
+					text(strings.Join(r.Families, " ")),
+					text(strings.Join(r.Wrappers, " ")),
+					render.Float(r.Coverage),
+					text(strings.Join(r.Missing, " ")),
+					text(strings.Join(r.Extra, " ")),
+					text(r.Nearest.Convention),
+					away,
+					render.Int(int64(r.Tensors)),
+					render.Int(int64(r.Templates)),
+				}) {
+					return
+				}
+			}
+		},
+	}
+}
