@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,16 +38,15 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 	}
 	quit := make(chan struct{})
 	var drawn sync.WaitGroup
+	// A line that is cleared and drawn again in several writes flickers.
+	var line bytes.Buffer
+	flush := func() {
+		_, _ = line.WriteTo(p.stderr)
+		line.Reset()
+	}
 	drawn.Go(func() {
-		if o.when == "auto" {
-			select {
-			case <-quit:
-				return
-			case <-time.After(progressDelay):
-			}
-		}
 		bar := progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(p.stderr),
+			progressbar.OptionSetWriter(&line),
 			progressbar.OptionSetDescription(what),
 			progressbar.OptionShowBytes(true),
 			progressbar.OptionUseIECUnits(true),
@@ -55,15 +55,25 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 			progressbar.OptionSetWidth(20),
 			progressbar.OptionClearOnFinish(),
 		)
+		bar.StartWithoutRender() // the rate is that of the work, not of the bar
+		if o.when == "auto" {
+			select {
+			case <-quit:
+				return
+			case <-time.After(progressDelay):
+			}
+		}
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		// What the bar says is for people to see; whether they do is not the
 		// work's concern, so errors of drawing are left alone.
 		for {
 			bar.Set64(min(m.done.Load(), total))
+			flush()
 			select {
 			case <-quit:
 				bar.Finish()
+				flush()
 				return
 			case <-tick.C:
 			}

@@ -32,3 +32,26 @@ func TestMeter(t *testing.T) {
 		}
 	}
 }
+
+// writes counts the writes to it.
+type writes struct {
+	bytes.Buffer
+	n int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.n++
+	return w.Buffer.Write(p)
+}
+
+// The line is drawn in one write, and taken away in another.
+func TestMeterDrawsAtOnce(t *testing.T) {
+	var errs writes
+	p := newProgram(nil, nil, &errs, func(string) string { return "" })
+	m := (&progress{when: "always"}).meter(p, "reading", 1<<20)
+	m.add(1 << 19)
+	m.end()
+	if errs.n > 3 || !strings.HasSuffix(errs.String(), "\r") {
+		t.Errorf("%d writes: %q", errs.n, errs.String())
+	}
+}
