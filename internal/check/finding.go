@@ -33,8 +33,6 @@ type Finding struct {
 	Message string
 	// Fixable says that fix mends it.
 	Fixable bool
-	// Baseline says that the finding was accepted before.
-	Baseline bool
 
 	dir string // of the release, which Fingerprint leaves out
 }

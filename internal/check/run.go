@@ -58,25 +58,6 @@ type Report struct {
 	// Accepted counts the findings that an exception took out, and Known those
 	// that the baseline has; neither is in Findings.
 	Accepted, Known int
-	// Unreadable says that a file of the release is there, or should be, and
-	// could not be read.
-	Unreadable bool
-}
-
-// Count returns how many findings are of a severity.
-func (r *Report) Count(s checkpoint.Severity) int {
-	n := 0
-	for i := range r.Findings {
-		if r.Findings[i].Severity == s {
-			n++
-		}
-	}
-	return n
-}
-
-// Worst reports whether a finding is of at least a severity.
-func (r *Report) Worst(s checkpoint.Severity) bool {
-	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity >= s })
 }
 
 // A Pass is one rule at work on one release.
@@ -140,9 +121,6 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 	for _, m := range s.models {
 		out.Checkpoints = append(out.Checkpoints, m.Path)
 		out.Tensors += m.Len()
-		for _, f := range m.Files {
-			out.Unreadable = out.Unreadable || f.Err != nil
-		}
 	}
 	var settings []*Rule
 	used := make([]bool, len(opts.Exceptions))

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,6 +79,9 @@ func ParseSettings(file string, data []byte) (*Settings, error) {
 	p := settingsParser{file: file, out: &Settings{Path: file}}
 	var doc yaml.Node
 	if err := yaml.Load(data, &doc); err != nil {
+		if isEmpty(data) {
+			return p.out, nil
+		}
 		if le, ok := errors.AsType[*yaml.LoadError](err); ok {
 			return nil, &SettingsError{file, max(le.Mark.Line, 1), max(le.Mark.Column, 1), le.Message}
 		}
@@ -87,6 +91,17 @@ func ParseSettings(file string, data []byte) (*Settings, error) {
 		p.settings(doc.Content[0])
 	}
 	return p.out, errors.Join(p.errs...)
+}
+
+// isEmpty reports whether there is nothing but comments, which the parser takes
+// for an error.
+func isEmpty(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' {
+			return false
+		}
+	}
+	return true
 }
 
 type settingsParser struct {
@@ -148,7 +163,7 @@ func (p *settingsParser) rules(n *yaml.Node) string {
 var settingKeys = []string{"version", "profile", "select", "ignore", "severity", "fail-on", "baseline"}
 
 func (p *settingsParser) settings(n *yaml.Node) {
-	p.members(n, "the settings", func(key, value *yaml.Node) {
+	p.members(n, "a settings file", func(key, value *yaml.Node) {
 		switch key.Value {
 		case "version":
 			if p.text(value, "version") != "1" {
