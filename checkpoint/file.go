@@ -132,6 +132,9 @@ func openContainer(src source.Source) (container, error) {
 var lookalikes = map[string]string{
 	safetensors.HintLFSPointer:  "a git-lfs pointer, not the weights it stands for; run `git lfs pull`",
 	safetensors.HintHTML:        "an HTML page, not weights: the server answered with an error or a login page; download the file again",
+	safetensors.HintXML:         "an XML document, not weights: the server answered with an error; download the file again",
+	safetensors.HintGzip:        "a gzip archive; decompress it",
+	safetensors.HintZeros:       "begins with zeros, as an interrupted download leaves it; download it again",
 	safetensors.HintAppleDouble: "an AppleDouble file, which macOS writes beside a file on foreign disks, not weights; delete it",
 	safetensors.HintZip:         "a zip archive, such as torch.save writes; it may hold pickles, so it is not opened: convert it with the program that made it",
 	safetensors.HintPickle:      "a Python pickle; loading one can run code, so it is not opened: convert it with the program that made it",
@@ -148,7 +151,11 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	case detail != "":
 		out.Detail = detail
 	case ext == ".gguf":
-		out.Code, out.Detail = string(gguf.CodeBadMagic), "does not begin with GGUF, so it is not a GGUF file"
+		if _, err := gguf.NewFile(src, src.Size()); err != nil {
+			if g, ok := errors.AsType[*gguf.Fault](err); ok {
+				return ggufFault(g)
+			}
+		}
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
 		out.Detail = "neither a safetensors nor a GGUF file"
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
@@ -167,9 +174,6 @@ func (f *File) fault(err error) error {
 		out = safetensorsFault(*st)
 	} else if g, ok := errors.AsType[*gguf.Fault](err); ok {
 		out = ggufFault(g)
-		if g.Code == gguf.CodeTruncated {
-			out.Detail += "; the download was cut short, or the file was"
-		}
 	} else {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}

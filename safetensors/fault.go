@@ -107,6 +107,8 @@ const (
 const (
 	HintLFSPointer  = "git_lfs_pointer" // a git-lfs pointer instead of the file it stands for
 	HintHTML        = "html"            // an HTML page, as a failed download leaves
+	HintXML         = "xml"             // an XML document, as a store's error is
+	HintGzip        = "gzip"            // a gzip archive
 	HintZip         = "zip"             // a zip archive, as torch.save writes
 	HintPickle      = "pickle"          // a Python pickle
 	HintAppleDouble = "appledouble"     // a macOS "._" companion file

@@ -147,6 +147,8 @@ func hostileFiles() []hostileCase {
 		{id: "gguf", build: raw([]byte("GGUF\x03\x00\x00\x00\x00\x00\x00\x00")), reject: CodeHeaderTooLarge, hint: HintGGUF},
 		{id: "pickle", build: raw([]byte("\x80\x02}q\x00(X\x01\x00\x00\x00")), reject: CodeHeaderTooLarge, hint: HintPickle},
 		{id: "json", build: raw([]byte(`{"metadata": {"total_size": 1}}`)), reject: CodeHeaderTooLarge, hint: HintJSON},
+		{id: "xml", build: raw([]byte("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>")), reject: CodeHeaderTooLarge, hint: HintXML},
+		{id: "gzip", build: raw([]byte("\x1f\x8b\x08\x00" + strings.Repeat("\x00", 60))), reject: CodeHeaderLength, hint: HintGzip},
 		{id: "zeros", build: raw(make([]byte, 4096)), reject: CodeHeaderJSON, hint: HintZeros},
 		{id: "length-of-a-brace", build: raw(append(lied(123, `{"w":`), make([]byte, 8)...)), reject: CodeHeaderLength},
 		{id: "leading-space", build: st(" \t\n{}  ", 0), also: []Code{CodeLeadingSpace}},

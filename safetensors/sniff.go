@@ -16,6 +16,8 @@ var lookalikes = []struct {
 	{HintGGUF, "GGUF", "this is a GGUF file"},
 	{HintHTML, "<!doctype html", "this is an HTML page, as a failed download leaves it: download the file again"},
 	{HintHTML, "<html", "this is an HTML page, as a failed download leaves it: download the file again"},
+	{HintXML, "<?xml", "this is an XML document, such as a store answers with instead of a file: download the file again"},
+	{HintGzip, "\x1f\x8b\x08", "this is a gzip archive: decompress it"},
 	{HintJSON, "{\"", "this is JSON text, perhaps an index or a configuration"},
 	{HintZeros, strings.Repeat("\x00", 16), "the file begins with zeros, as an interrupted download leaves it: download it again"},
 }
