@@ -235,11 +235,12 @@ func decodeQ3_K(dst []float32, src []byte) {
 
 // scales6 unpacks the eight 6-bit scales and minima of Q4_K and Q5_K.
 func scales6(s *[12]byte) (sc, m [8]uint8) {
-	for k := range 4 {
-		sc[k], m[k] = s[k]&63, s[k+4]&63
-		sc[k+4] = s[k+8]&15 | s[k]>>6<<4
-		m[k+4] = s[k+8]>>4 | s[k+4]>>6<<4
-	}
+	const low6, low4, low2 = 63 * 0x01010101, 15 * 0x01010101, 3 * 0x01010101
+	u, v, w := le.Uint32(s[0:]), le.Uint32(s[4:]), le.Uint32(s[8:])
+	le.PutUint32(sc[0:], u&low6)
+	le.PutUint32(sc[4:], w&low4|u>>6&low2<<4)
+	le.PutUint32(m[0:], v&low6)
+	le.PutUint32(m[4:], w>>4&low4|v>>6&low2<<4)
 	return sc, m
 }
 

@@ -2,6 +2,7 @@ package values
 
 import (
 	"math"
+	"math/bits"
 	"sync"
 )
 
@@ -11,17 +12,15 @@ func direct(t *Type, opt StatsOptions) bool {
 	return t.kind == kindBlock && !opt.BlockQuantiles
 }
 
-// blockSums finds the figures of block types from the codes. With S1 the sum of
-// a sub-block's codes and S2 that of their squares, the sum of its numbers
-// a·q - b is a·S1 - n·b, and that of their squares a²·S2 - 2ab·S1 + n·b². Scales
-// are f16, integers times a power of two, and so all of it is integers.
+// blockSums finds the figures of block types. Those with a layout are added up
+// from their codes, as integers. The others are decoded, and added up in float64
+// within a block, which gives the same for the same block.
 //
-// Extremes are looked for only in blocks whose scale allows one. Types without
-// such sums are decoded, and added up in float64 within a block, which gives the
-// same for the same block.
+// Extremes are looked for only in blocks whose scales allow one.
 type blockSums struct {
-	typ   *Type
-	block func(*blockSums, []byte)
+	typ    *Type
+	layout *layout
+	block  func(*blockSums, []byte)
 
 	sums    [32]int64 // by the exponent field of the scale
 	squares [64]int64 // by the sum of two exponent fields
@@ -32,23 +31,27 @@ type blockSums struct {
 	minValue, maxValue float32
 	seen               bool // a finite number
 	buf                [1024]float32
+	codes              [256]byte
+	scales             scales
 }
 
-// sumsEvery is how many blocks the sums hold: of Q6_K, which has the greatest,
-// each adds up to 2^54 to a square.
+// sumsEvery is how many blocks the sums hold: of Q6_K and IQ4_XS, which have the
+// greatest, each adds up to 2^54 to a square.
 const sumsEvery = 256
 
 func newBlockSums(t *Type) *blockSums {
-	k := &blockSums{typ: t, block: (*blockSums).addDecoded}
-	switch t.Name {
-	case "Q8_0":
+	k := &blockSums{typ: t, layout: layouts()[t.Name], block: (*blockSums).addDecoded}
+	switch {
+	case t.Name == "Q8_0":
 		k.block = (*blockSums).addQ8_0
-	case "Q4_0":
+	case t.Name == "Q4_0":
 		k.block = (*blockSums).addQ4_0
-	case "Q4_K":
+	case t.Name == "Q4_K":
 		k.block = (*blockSums).addQ4_K
-	case "Q6_K":
-		k.block = (*blockSums).addQ6_K
+	case t.Name == "MXFP4":
+		k.block = (*blockSums).addMXFP4
+	case k.layout != nil:
+		k.block = (*blockSums).addCodes
 	}
 	return k
 }
@@ -66,35 +69,6 @@ func (k *blockSums) add(src []byte) {
 		src = src[n*size:]
 	}
 }
-
-// codeSums is what is known of each byte of codes, packed so that the sums of a
-// sub-block stay apart.
-type codeSums struct {
-	q8 [256]uint64 // q+128 | q²<<16 | (q is 0)<<48
-	q4 [256]uint32 // of both nibbles, q = nibble-8: q+8 | q²<<10 | (q is 0)<<24
-	k4 [256]uint64 // low | low²<<16 | high<<32 | high²<<48
-	q6 [256]uint32 // q = code-32: q+32 | q²<<10 | (q is 0)<<26; 64 codes
-}
-
-var codes = sync.OnceValue(func() *codeSums {
-	t := new(codeSums)
-	one := func(q int64) uint64 {
-		if q == 0 {
-			return 1
-		}
-		return 0
-	}
-	for b := range int64(256) {
-		q := int64(int8(b))
-		t.q8[b] = uint64(q+128) | uint64(q*q)<<16 | one(q)<<48
-		lo, hi := b&15, b>>4
-		t.q4[b] = uint32(lo+hi) | uint32((lo-8)*(lo-8)+(hi-8)*(hi-8))<<10 | uint32(one(lo-8)+one(hi-8))<<24
-		t.k4[b] = uint64(lo | lo*lo<<16 | hi<<32 | hi*hi<<48)
-		q = b&63 - 32
-		t.q6[b] = uint32(q+32) | uint32(q*q)<<10 | uint32(one(q))<<26
-	}
-	return t
-})
 
 // scale16 splits an f16 into a signed significand and its exponent field, of
 // which 0 stands for the same power of two as 1: the number is m·2^(e-25).
@@ -129,6 +103,12 @@ func (k *blockSums) look(values []float32) {
 	}
 }
 
+// lookAt finds the extremes of a block.
+func (k *blockSums) lookAt(block []byte) {
+	n := k.typ.Decode(k.buf[:], block)
+	k.look(k.buf[:n])
+}
+
 // oneByOne takes in a block number by number, as one must where a scale is not
 // finite.
 func (k *blockSums) oneByOne(block []byte) {
@@ -156,8 +136,152 @@ func (k *blockSums) special(values []float32) {
 	}
 }
 
+// addCodes takes in blocks by their layout.
+func (k *blockSums) addCodes(src []byte) {
+	l, size, n := k.layout, k.typ.BlockBytes, k.typ.BlockElems
+	for ; len(src) >= size; src = src[size:] {
+		block := src[:size]
+		hd, hm := l.scales(&k.scales, block)
+		if notFinite(hd) || notFinite(hm) {
+			k.oneByOne(block)
+			continue
+		}
+		l.unpack(&k.codes, block)
+		beyond := false
+		if l.minima {
+			beyond = k.addMinima(hd, hm, k.codes[:n])
+		} else {
+			beyond = k.addScaled(hd, k.codes[:n])
+		}
+		if beyond {
+			k.lookAt(block)
+		}
+	}
+}
+
+// addScaled takes in a block without minima, and reports whether it may hold an
+// extreme.
+func (k *blockSums) addScaled(hd uint16, codes []byte) bool {
+	l := k.layout
+	var sum, squares int64
+	least, greatest := int64(math.MaxInt64), int64(math.MinInt64)
+	m, e := scale16(hd)
+	for i := 0; len(codes) > 0; i++ {
+		s1, s2, zeros := l.sum(codes[:l.sub])
+		s := int64(k.scales.s[i&15])
+		sum += s * s1
+		squares += s * s * s2
+		if m == 0 || s == 0 {
+			zeros = uint64(l.sub)
+		}
+		k.stats.Zeros += zeros
+		least, greatest = min(least, s), max(greatest, s)
+		codes = codes[l.sub:]
+	}
+	k.sums[e] += m * sum
+	k.squares[2*e] += m * m * squares
+	d := float16to32(hd)
+	x, y := d*float32(least), d*float32(greatest)
+	if m < 0 {
+		x, y = y, x
+	}
+	return k.beyond(min(x*l.greatest, y*l.least), max(x*l.least, y*l.greatest))
+}
+
+// addMinima is addScaled for blocks with minima.
+func (k *blockSums) addMinima(hd, hm uint16, codes []byte) (beyond bool) {
+	l := k.layout
+	d, dmin := float16to32(hd), float16to32(hm)
+	least, greatest := k.minValue, k.maxValue
+	beyond = !k.seen
+	var sum, squares, cross, m1, m2 int64
+	for i := 0; len(codes) > 0; i++ {
+		sub := codes[:l.sub]
+		s1, s2, _ := l.sum(sub)
+		s, m := int64(k.scales.s[i&15]), int64(k.scales.m[i&15])
+		sum += s * s1
+		squares += s * s * s2
+		cross += s * m * s1
+		m1 += m
+		m2 += m * m
+		a, b := d*float32(s), dmin*float32(m)
+		if end := float32(a*l.greatest) - b; end > greatest || end < least || -b > greatest || -b < least {
+			beyond = true
+		}
+		if zero, ok := zeroCode(a, b, l.codes); ok {
+			k.stats.Zeros += countCode(sub, zero)
+		}
+		codes = codes[l.sub:]
+	}
+	k.combine(hd, hm, int64(l.sub), sum, squares, cross, m1, m2)
+	return beyond
+}
+
+// combine adds a block's sums over sub-blocks of n codes: with s and m their
+// integers, Σs·S1, Σs²·S2, Σs·m·S1, Σm and Σm².
+func (k *blockSums) combine(hd, hm uint16, n, s1, s2, cross, m1, m2 int64) {
+	md, ed := scale16(hd)
+	mm, em := scale16(hm)
+	k.sums[ed] += md * s1
+	k.sums[em] -= mm * m1 * n
+	k.squares[2*ed] += md * md * s2
+	k.squares[ed+em] -= 2 * md * mm * cross
+	k.squares[2*em] += mm * mm * m2 * n
+}
+
+// zeroCode returns the code q, of that many, for which a·q - b is 0, if there is
+// one. Both are products of an f16 and at most six bits, so that a·q is exact.
+func zeroCode(a, b float32, codes int) (q byte, ok bool) {
+	if a == 0 {
+		return everyCode, b == 0
+	}
+	t := b / a
+	if !(t >= 0 && t < float32(codes)) {
+		return 0, false
+	}
+	q = byte(t)
+	return q, a*float32(q) == b
+}
+
+// everyCode is the answer of zeroCode where all numbers are 0.
+const everyCode = 255
+
+// countCode counts the codes, a multiple of eight, that are q.
+func countCode(codes []byte, q byte) (n uint64) {
+	if q == everyCode {
+		return uint64(len(codes))
+	}
+	for ; len(codes) >= 8; codes = codes[8:] {
+		differ := le.Uint64(codes) ^ uint64(q)*eachByte
+		n += 8 - uint64(bits.OnesCount64((differ+0x7f*eachByte)&(0x80*eachByte)))
+	}
+	return n
+}
+
+// pairSums are the sums of both nibbles of a byte, packed so that those of a
+// sub-block stay apart.
+type pairSums struct {
+	q4 [256]uint32 // q = nibble-8: q+8 | q²<<10 | (q is 0)<<24
+	k4 [256]uint64 // low | low²<<16 | high<<32 | high²<<48
+}
+
+var pairsOf4 = sync.OnceValue(func() *pairSums {
+	t := new(pairSums)
+	for b := range uint64(256) {
+		lo, hi := b&15, b>>4
+		t.k4[b] = lo | lo*lo<<16 | hi<<32 | hi*hi<<48
+		for _, q := range []int{int(lo) - 8, int(hi) - 8} {
+			t.q4[b] += uint32(q+8) | uint32(q*q)<<10
+			if q == 0 {
+				t.q4[b] += 1 << 24
+			}
+		}
+	}
+	return t
+})
+
+// addQ8_0 is addScaled where codes need no unpacking and blocks are one.
 func (k *blockSums) addQ8_0(src []byte) {
-	codes := &codes().q8
 	for ; len(src) >= 34; src = src[34:] {
 		x := (*[34]byte)(src)
 		h := le.Uint16(x[0:])
@@ -165,31 +289,24 @@ func (k *blockSums) addQ8_0(src []byte) {
 			k.oneByOne(x[:])
 			continue
 		}
-		var t, u uint64
-		for i := 2; i < 34; i += 8 {
-			w := le.Uint64(x[i:])
-			t += codes[w&255] + codes[w>>8&255] + codes[w>>16&255] + codes[w>>24&255]
-			u += codes[w>>32&255] + codes[w>>40&255] + codes[w>>48&255] + codes[w>>56]
-		}
-		t += u
+		s1, s2, zeros := k.layout.sum(x[2:])
 		m, e := scale16(h)
-		k.sums[e] += m * (int64(t&0xffff) - 32*128)
-		k.squares[2*e] += m * m * int64(t>>16&0xffffffff)
+		k.sums[e] += m * s1
+		k.squares[2*e] += m * m * s2
 		if m == 0 {
-			k.stats.Zeros += 32
-		} else {
-			k.stats.Zeros += t >> 48
+			zeros = 32
 		}
+		k.stats.Zeros += zeros
 		d := float16to32(h)
 		if k.beyond(min(-128*d, 127*d), max(-128*d, 127*d)) {
-			decodeQ8_0(k.buf[:32], x[:])
-			k.look(k.buf[:32])
+			k.lookAt(x[:])
 		}
 	}
 }
 
+// addQ4_0 is addQ8_0 by pairs of codes.
 func (k *blockSums) addQ4_0(src []byte) {
-	codes := &codes().q4
+	codes := &pairsOf4().q4
 	for ; len(src) >= 18; src = src[18:] {
 		x := (*[18]byte)(src)
 		h := le.Uint16(x[0:])
@@ -197,11 +314,12 @@ func (k *blockSums) addQ4_0(src []byte) {
 			k.oneByOne(x[:])
 			continue
 		}
-		v, w := le.Uint64(x[2:]), le.Uint64(x[10:])
-		t := codes[v&255] + codes[v>>8&255] + codes[v>>16&255] + codes[v>>24&255]
-		u := codes[v>>32&255] + codes[v>>40&255] + codes[v>>48&255] + codes[v>>56]
-		t += codes[w&255] + codes[w>>8&255] + codes[w>>16&255] + codes[w>>24&255]
-		u += codes[w>>32&255] + codes[w>>40&255] + codes[w>>48&255] + codes[w>>56]
+		var t, u uint32
+		for i := 2; i < 18; i += 8 {
+			q := (*[8]byte)(x[i:])
+			t += codes[q[0]] + codes[q[1]] + codes[q[2]] + codes[q[3]]
+			u += codes[q[4]] + codes[q[5]] + codes[q[6]] + codes[q[7]]
+		}
 		t += u
 		m, e := scale16(h)
 		k.sums[e] += m * (int64(t&0x3ff) - 32*8)
@@ -213,14 +331,14 @@ func (k *blockSums) addQ4_0(src []byte) {
 		}
 		d := float16to32(h)
 		if k.beyond(min(-8*d, 7*d), max(-8*d, 7*d)) {
-			decodeQ4_0(k.buf[:32], x[:])
-			k.look(k.buf[:32])
+			k.lookAt(x[:])
 		}
 	}
 }
 
+// addQ4_K is addMinima by pairs of codes.
 func (k *blockSums) addQ4_K(src []byte) {
-	codes := &codes().k4
+	codes := &pairsOf4().k4
 	for ; len(src) >= 144; src = src[144:] {
 		x := (*[144]byte)(src)
 		hd, hm := le.Uint16(x[0:]), le.Uint16(x[2:])
@@ -228,134 +346,66 @@ func (k *blockSums) addQ4_K(src []byte) {
 			k.oneByOne(x[:])
 			continue
 		}
-		d, dmin := float16to32(hd), float16to32(hm)
-		scales, mins := scales6((*[12]byte)(x[4:]))
-		// With s the scales and m the minima: Σs·S1, Σs²·S2, Σs·m·S1, Σm, Σm².
-		var s1, s2, cross, m1, m2 int64
-		look := false
-		for i := 0; i < 8; i += 2 {
-			q := (*[32]byte)(x[16+16*i:])
+		var sums [8]uint64 // S1 | S2<<16
+		for i := range 4 {
+			q := (*[32]byte)(x[16+32*i:])
 			var t, u uint64
 			for j := 0; j < 32; j += 8 {
-				w := le.Uint64(q[j:])
-				t += codes[w&255] + codes[w>>8&255] + codes[w>>16&255] + codes[w>>24&255]
-				u += codes[w>>32&255] + codes[w>>40&255] + codes[w>>48&255] + codes[w>>56]
+				q := (*[8]byte)(q[j:])
+				t += codes[q[0]] + codes[q[1]] + codes[q[2]] + codes[q[3]]
+				u += codes[q[4]] + codes[q[5]] + codes[q[6]] + codes[q[7]]
 			}
 			t += u
-			for high := range 2 {
-				s, m := int64(scales[i+high]), int64(mins[i+high])
-				q1, q2 := int64(t&0xffff), int64(t>>16&0xffff)
-				t >>= 32
-				s1 += s * q1
-				s2 += s * s * q2
-				cross += s * m * q1
-				m1 += m
-				m2 += m * m
-				a, b := d*float32(s), dmin*float32(m)
-				if end := float32(a * 15); k.beyond(min(end, 0)-b, max(end, 0)-b) {
-					look = true
-				}
-				if zero, ok := zeroCode(a, b); ok {
-					k.stats.Zeros += countNibbles(q, high, zero)
-				}
+			sums[2*i], sums[2*i+1] = t&0xffffffff, t>>32
+		}
+		d, dmin := float16to32(hd), float16to32(hm)
+		scales, mins := scales6((*[12]byte)(x[4:]))
+		least, greatest := k.minValue, k.maxValue
+		beyond := !k.seen
+		var s1, s2, cross, m1, m2 uint64
+		for i := range 8 {
+			s, m := uint64(scales[i]), uint64(mins[i])
+			t := s * sums[i] // s·S1 stays below 2^16
+			s1 += t & 0xffff
+			s2 += s * (t >> 16)
+			cross += m * (t & 0xffff)
+			m1 += m
+			m2 += m * m
+			a, b := d*float32(s), dmin*float32(m)
+			if end := float32(a*15) - b; end > greatest || end < least || -b > greatest || -b < least {
+				beyond = true
+			}
+			if zero, ok := zeroCode(a, b, 16); ok {
+				unpackQ4_K(&k.codes, x[:])
+				k.stats.Zeros += countCode(k.codes[32*i:32*i+32], zero)
 			}
 		}
-		md, ed := scale16(hd)
-		mm, em := scale16(hm)
-		k.sums[ed] += md * s1
-		k.sums[em] -= mm * m1 * 32
-		k.squares[2*ed] += md * md * s2
-		k.squares[ed+em] -= 2 * md * mm * cross
-		k.squares[2*em] += mm * mm * m2 * 32
-		if look {
-			decodeQ4_K(k.buf[:256], x[:])
-			k.look(k.buf[:256])
+		k.combine(hd, hm, 32, int64(s1), int64(s2), int64(cross), int64(m1), int64(m2))
+		if beyond {
+			k.lookAt(x[:])
 		}
 	}
 }
 
-// everyCode is the answer of zeroCode where all numbers are 0.
-const everyCode = 16
-
-// zeroCode returns the 4-bit code q for which a·q - b is 0, if there is one.
-// Both are products of an f16 and six bits, so that a·q is exact.
-func zeroCode(a, b float32) (q byte, ok bool) {
-	if a == 0 {
-		return everyCode, b == 0
-	}
-	t := b / a
-	if !(t >= 0 && t <= 15) {
-		return 0, false
-	}
-	q = byte(t)
-	return q, a*float32(q) == b
-}
-
-// countNibbles counts the low or high nibbles that are q.
-func countNibbles(src *[32]byte, high int, q byte) (n uint64) {
-	if q == everyCode {
-		return 32
-	}
-	for _, b := range src {
-		if b>>(4*high)&15 == q {
-			n++
-		}
-	}
-	return n
-}
-
-func (k *blockSums) addQ6_K(src []byte) {
-	codes := &codes().q6
-	const low4, low2 = 0x0f0f0f0f0f0f0f0f, 0x0303030303030303
-	for ; len(src) >= 210; src = src[210:] {
-		x := (*[210]byte)(src)
-		h := le.Uint16(x[208:])
-		if notFinite(h) {
+// addMXFP4 takes in blocks whose scale is a power of two.
+func (k *blockSums) addMXFP4(src []byte) {
+	const largest = 252 // of the scales by which every product is finite
+	for ; len(src) >= 17; src = src[17:] {
+		x := (*[17]byte)(src)
+		if x[0] > largest {
 			k.oneByOne(x[:])
 			continue
 		}
-		var t [16]uint32
-		for n := range 2 {
-			for c := range 4 {
-				a := le.Uint64(x[64*n+8*c:])
-				b := le.Uint64(x[64*n+32+8*c:])
-				top := le.Uint64(x[128+32*n+8*c:])
-				sub := (*[7]uint32)(t[8*n+c/2:])
-				sub[0] += sum6(codes, a&low4|top&low2<<4)
-				sub[2] += sum6(codes, b&low4|top>>2&low2<<4)
-				sub[4] += sum6(codes, a>>4&low4|top>>4&low2<<4)
-				sub[6] += sum6(codes, b>>4&low4|top>>6&low2<<4)
-			}
-		}
-		var s1, s2, zeros, greatest int64
-		for i, t := range t {
-			s := int64(int8(x[192+i]))
-			s1 += s * (int64(t&0x3ff) - 16*32)
-			s2 += s * s * int64(t>>10&0xffff)
-			if s == 0 {
-				zeros += 16
-			} else {
-				zeros += int64(t >> 26)
-			}
-			greatest = max(greatest, s, -s)
-		}
-		m, e := scale16(h)
-		k.sums[e] += m * s1
-		k.squares[2*e] += m * m * s2
-		if m == 0 {
-			zeros = 256
-		}
-		k.stats.Zeros += uint64(zeros)
-		if top := float16to32(h&0x7fff) * float32(32*greatest); k.beyond(-top, top) {
-			decodeQ6_K(k.buf[:256], x[:])
-			k.look(k.buf[:256])
+		k.layout.unpack(&k.codes, x[:])
+		s1, s2, zeros := k.layout.sum(k.codes[:32])
+		exp := int(x[0]) - 128
+		k.exact.addSum(exp, s1 < 0, 0, uint64(max(s1, -s1)))
+		k.exact.addSquares(exp, [3]uint64{uint64(s2)})
+		k.stats.Zeros += zeros
+		if top := 12 * scaleE8M0(x[0]); k.beyond(-top, top) {
+			k.lookAt(x[:])
 		}
 	}
-}
-
-func sum6(codes *[256]uint32, w uint64) uint32 {
-	return codes[w&255] + codes[w>>8&255] + codes[w>>16&255] + codes[w>>24&255] +
-		codes[w>>32&255] + codes[w>>40&255] + codes[w>>48&255] + codes[w>>56]
 }
 
 // addDecoded takes in blocks of any type.
@@ -455,7 +505,7 @@ func (k *blockSums) merge(other kernel) {
 	}
 }
 
-func (k *blockSums) reset() { *k = blockSums{typ: k.typ, block: k.block} }
+func (k *blockSums) reset() { *k = blockSums{typ: k.typ, layout: k.layout, block: k.block} }
 
 func (k *blockSums) tally(s *Stats) (*moments, distribution) {
 	k.flush()

@@ -105,6 +105,9 @@ func benchBlocks(t *Type, n int) []byte {
 					le.PutUint16(b[f.offset:], scale())
 				}
 			}
+			if t.Name == "MXFP4" {
+				b[0] = 115 + b[0]&3
+			}
 		case t.Name == "BF16":
 			le.PutUint16(b, uint16(math.Float32bits(float32(r.NormFloat64()*0.02))>>16))
 		case t.Name == "F16":

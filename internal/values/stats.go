@@ -21,10 +21,11 @@ func Percents() []int {
 // Min to Quantiles speak of the finite numbers only; with none, they are NaN,
 // AbsMax and L2 zero. A complex number counts as two numbers. Means, deviations
 // and norms come from exact integer sums and are right to the last bits of a
-// float64, whatever the order of the numbers; those of block types may lack the
-// last eight bits. The sums of Q4_K are of the exact d·scale·q - dmin·min, which
-// differ from the float32 that ggml rounds them to by at most 2^-24 of either
-// term.
+// float64, whatever the order of the numbers. There are two exceptions: block
+// types that are decoded to be added up (TQ, NVFP4, Q8_K, IQ1 to IQ3 and such)
+// may lack the last eight bits; and the sums of types with minima (Q4_1, Q5_1,
+// Q2_K, Q4_K, Q5_K) are of the exact d·scale·q - dmin·min, which differ from the
+// float32 that ggml rounds them to by at most 2^-24 of either term.
 type Stats struct {
 	Count  uint64 // all numbers
 	NaN    uint64

@@ -98,7 +98,7 @@ func checkStats(t *testing.T, typ *Type, got, want Stats) {
 	}
 	tolerance := 1e-14
 	switch {
-	case typ.Name == "Q4_K":
+	case slices.Contains([]string{"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"}, typ.Name):
 		tolerance = 0x1p-22
 	case typ.kind == kindBlock:
 		tolerance = 0x1p-44
