@@ -43,10 +43,10 @@ const (
 	readSize = 256 << 10
 )
 
-// build writes a file of that name, which must not exist, and makes its
-// content durable. The digests are those of the pieces as they were read, nil
+// build writes a file of that name, which must not exist, with the owner and
+// permissions of another one, and makes its content durable. The digests are those of the pieces as they were read, nil
 // unless asked for. progress may be nil.
-func build(ctx context.Context, fsys fileSystem, name string, img image, like stat, digests bool, progress func(int64)) (sums []digest, err error) {
+func build(ctx context.Context, fsys fileSystem, name string, img image, like file, digests bool, progress func(int64)) (sums []digest, err error) {
 	size := img.size
 	if img.clone != nil {
 		size = 0 // of which nothing is written but the header

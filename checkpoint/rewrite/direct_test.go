@@ -77,7 +77,7 @@ func TestDirect(t *testing.T) {
 				}
 				img.size = int64(len(want))
 				made := filepath.Join(dir, string(rune('0'+try)))
-				got, err := build(context.Background(), fsys, made, img, stat{Mode: 0o644, UID: -1}, true, nil)
+				got, err := build(context.Background(), fsys, made, img, old, true, nil)
 				must(t, err)
 				if !slices.Equal(got, sums) {
 					t.Errorf("%d: the digests of what was read are wrong", try)

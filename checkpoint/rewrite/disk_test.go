@@ -595,11 +595,11 @@ func (h *handle) WriteOut(int64, int64) {}
 
 func (h *handle) Drop(int64, int64) {}
 
-func (h *handle) Adopt(st stat) error {
+func (h *handle) Adopt(like file) error {
 	_, err := h.enter("chmod")
 	defer h.d.mu.Unlock()
 	if err == nil {
-		h.n.mode = st.Mode
+		h.n.mode = like.(*handle).n.mode
 	}
 	return err
 }

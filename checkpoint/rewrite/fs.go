@@ -58,9 +58,10 @@ type file interface {
 	// the range out of the cache. Both are advice and cannot fail.
 	WriteOut(off, n int64)
 	Drop(off, n int64)
-	// Adopt takes over the owner and permissions of another file, as far as
-	// this process may.
-	Adopt(st stat) error
+	// Adopt takes over the owner and permissions of another file, and the
+	// attributes and access control list that users gave it, as far as this
+	// process and the file system may.
+	Adopt(like file) error
 	// Lock takes an exclusive lock that ends with the file's closing or the
 	// process's end, or fails with errLocked.
 	Lock() error

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,27 @@ func (f osFile) WriteOut(off, n int64) {
 func (f osFile) Drop(off, n int64) {
 	_ = unix.SyncFileRange(f.fd(), off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	_ = unix.Fadvise(f.fd(), off, n, unix.FADV_DONTNEED)
+}
+
+// copyAttributes copies the extended attributes of users, and the access
+// control list, which is one of the system's. What the kernel or a security
+// module keeps for itself (security.*, trusted.*) belongs to the file it is on.
+// A file system without attributes is no reason to fail.
+func copyAttributes(to, from osFile) {
+	names := make([]byte, 64<<10) // the most that Linux returns
+	n, err := unix.Flistxattr(from.fd(), names)
+	if err != nil {
+		return
+	}
+	value := make([]byte, 64<<10)
+	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
+		if !strings.HasPrefix(name, "user.") && name != "system.posix_acl_access" {
+			continue
+		}
+		if n, err := unix.Fgetxattr(from.fd(), name, value); err == nil {
+			_ = unix.Fsetxattr(to.fd(), name, value[:n], 0)
+		}
+	}
 }
 
 // Writers asks for a read lease, which the kernel refuses while somebody has

@@ -53,13 +53,20 @@ func (f osFile) Stat() (stat, error) {
 	return sysStat(fi), nil
 }
 
-func (f osFile) Adopt(st stat) error {
+func (f osFile) Adopt(like file) error {
+	st, err := like.Stat()
+	if err != nil {
+		return err
+	}
 	if err := f.Chmod(st.Mode.Perm()); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	if st.UID >= 0 {
 		// Only a privileged process can give a file away; the others own what they make.
 		_ = f.Chown(st.UID, st.GID)
+	}
+	if o, ok := like.(osFile); ok {
+		copyAttributes(f, o)
 	}
 	return nil
 }

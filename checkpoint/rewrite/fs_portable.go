@@ -24,6 +24,8 @@ func (f osFile) Drop(int64, int64) {}
 
 func (f osFile) Writers() bool { return false }
 
+func copyAttributes(to, from osFile) {}
+
 func (f osFile) Sync() error { return f.File.Sync() }
 
 func (osFS) Exchange(string, string) error { return errors.ErrUnsupported }

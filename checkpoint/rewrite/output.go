@@ -310,7 +310,7 @@ func (j *Job) copyOther(ctx context.Context, from, to string) error {
 	img := image{size: st.Size}
 	if j.features.Clone && st.Size > 0 {
 		img.clone = &clone{src: src, n: st.Size}
-		if _, err := build(ctx, j.fsys, to, img, st, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := build(ctx, j.fsys, to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 		if err := j.removeAll(to); err != nil {
@@ -319,7 +319,7 @@ func (j *Job) copyOther(ctx context.Context, from, to string) error {
 		img.clone = nil
 	}
 	img.pieces = cover(src, 0, st.Size, nil)
-	_, err = build(ctx, j.fsys, to, img, st, false, nil)
+	_, err = build(ctx, j.fsys, to, img, src, false, nil)
 	return err
 }
 

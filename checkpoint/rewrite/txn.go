@@ -368,7 +368,7 @@ func writeNew(ctx context.Context, fsys fileSystem, e *edit, src file, name stri
 		img.clone = &clone{src: src, srcOff: srcOff, off: srcOff + shift, n: e.old.Size - srcOff}
 	}
 	digests := e.step == Copy && e.text == nil && (verify == VerifyDefault || verify == VerifyFull)
-	sums, err := build(ctx, fsys, name, img, e.old, digests, progress)
+	sums, err := build(ctx, fsys, name, img, src, digests, progress)
 	if err != nil {
 		if e.step == Reflink && errors.Is(err, errors.ErrUnsupported) {
 			err = &refusedStep{e, Reflink, err}
