@@ -16,7 +16,8 @@ func newCompletion(p *program) *cobra.Command {
 		Short: "Print a script that completes commands in a shell",
 		Long: `Completion prints the script that makes a shell complete wtinspect's commands,
 flags, file names (of checkpoints and indexes) and, after --match, the names of
-the tensors in the files already on the command line.`,
+the tensors in the files already on the command line. Bash needs its package
+bash-completion, loaded before the script.`,
 		Annotations: exitStatus(),
 		Example: `  source <(wtinspect completion bash)
   wtinspect completion zsh > "${fpath[1]}/_wtinspect"

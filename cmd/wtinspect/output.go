@@ -56,7 +56,9 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 		}
 	}
 	tmp, err := createBeside(path, mode)
-	if err != nil {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return fmt.Errorf("%s: cannot be written: %w", o.path, e.Err)
+	} else if err != nil {
 		return err
 	}
 	err = f(tmp, render.Style{Color: p.color == "always"})

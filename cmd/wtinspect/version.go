@@ -16,7 +16,12 @@ func newVersion(p *program) *cobra.Command {
 Go release that built it. It asks no server for a newer one.`,
 		Annotations: exitStatus(),
 		Example:     `  wtinspect version`,
-		Args:        cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("version takes no argument, such as %q", args[0])
+			}
+			return nil
+		},
 		RunE: p.work(func(*cobra.Command, []string) error {
 			info, _ := debug.ReadBuildInfo()
 			_, err := fmt.Fprintln(p.stdout, versionLine(info))
