@@ -18,6 +18,8 @@ type DerivedRule struct {
 	Refuse string   `json:"refuse,omitempty"`
 	// Optional is set when a checkpoint may lack the tensors.
 	Optional bool `json:"optional,omitempty"`
+
+	ops []Op // with the sample numbers
 }
 
 // A Derivation is the conversion between two conventions without a checkpoint:
@@ -44,20 +46,27 @@ func (d *Derivation) By() string {
 }
 
 // sampleNumbers stand for the configuration of a model where only the kinds of
-// operations matter.
+// operations matter. They and the products that operations make of them differ,
+// so that each can be told by its value.
 var sampleNumbers = map[string]int64{
-	"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "hidden_size": 32, "num_local_experts": 1,
-	"qk_nope_head_dim": 4, "v_head_dim": 4, "kv_lora_rank": 8,
+	"num_attention_heads": sampleHeads, "num_key_value_heads": sampleKV, "head_dim": sampleDim,
+	"hidden_size": sampleHeads * sampleDim, "num_local_experts": 1,
+	"qk_nope_head_dim": sampleNope, "v_head_dim": sampleValue, "kv_lora_rank": sampleRank,
 }
+
+const sampleHeads, sampleKV, sampleDim, sampleNope, sampleValue, sampleRank = 14, 7, 10, 22, 26, 34
 
 // Derive works out the rules from one convention to another. The error is a
 // *RefusalError when there is no conversion at all.
 func Derive(from, to *Convention) (*Derivation, error) {
 	numbers := sampleNumbers
 	if cmp.Or(from.Layout.QKV, Contiguous) == PerHead || to.Layout.QKV == PerHead {
-		numbers = cloneWith(sampleNumbers, "num_key_value_heads", 4)
+		numbers = cloneWith(sampleNumbers, "num_key_value_heads", sampleHeads)
 	}
 	cfg := &Config{Value: func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}
+	if _, err := newConverter(from, to, cfg); err != nil {
+		return nil, err
+	}
 	d := &Derivation{From: from.Name, To: to.Name}
 	// Each group is converted by itself, so that one refusal does not hide
 	// what the others need.
@@ -115,7 +124,7 @@ func Derive(from, to *Convention) (*Derivation, error) {
 				d.Rules = append(d.Rules, DerivedRule{From: []string{pattern[dropped.Name]}, Drop: dropped.Reason})
 			}
 			for _, m := range cv.Moves {
-				rule := DerivedRule{}
+				rule := DerivedRule{ops: m.Ops}
 				for _, n := range m.From {
 					rule.From = append(rule.From, pattern[n])
 				}
@@ -124,6 +133,9 @@ func Derive(from, to *Convention) (*Derivation, error) {
 				}
 				for _, o := range m.Ops {
 					rule.Ops = append(rule.Ops, o.Kind)
+					if _, err := o.step(); err != nil {
+						rule.Refuse = err.Error()
+					}
 				}
 				d.Rules = append(d.Rules, rule)
 			}

@@ -560,3 +560,196 @@ func b2i(b bool) int {
 	}
 	return 0
 }
+
+// Map writes the derivation as a map, whose operations name the keys of the
+// configuration that they need. What cannot be derived is not in it; Refused
+// says why.
+func (d *Derivation) Map() (*rename.Map, error) {
+	w := new(ruleWriter)
+	for i := range d.Rules {
+		r := &d.Rules[i]
+		switch {
+		case r.Refuse != "":
+			continue
+		case r.Drop != "":
+			w.rules = append(w.rules, fmt.Sprintf("  - from: %q\n    drop: %q\n", r.From[0], r.Drop))
+			continue
+		}
+		from, to := unshift(r.From, r.To)
+		if len(r.ops) == 0 && from[0] == to[0] {
+			continue
+		}
+		steps, err := symbolic(r, from, to)
+		if err != nil {
+			return nil, fmt.Errorf("%s to %s: %s: %w", d.From, d.To, strings.Join(from, " + "), err)
+		}
+		w.add(from, to, steps)
+	}
+	head := fmt.Sprintf("version: 1\ndescription: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+d.From+" as "+d.To), d.From, d.To)
+	if len(w.rules) == 0 {
+		return rename.Parse(d.From+".."+d.To, []byte(head+"rename: {}\n"))
+	}
+	return rename.Parse(d.From+".."+d.To, []byte(head+"rules:\n"+strings.Join(w.rules, "")))
+}
+
+// Refused returns the rules that could not be derived.
+func (d *Derivation) Refused() []DerivedRule {
+	return slices.DeleteFunc(slices.Clone(d.Rules), func(r DerivedRule) bool { return r.Refuse == "" })
+}
+
+// holesOf lists the holes of a pattern, with their shifts.
+func holesOf(pattern string) (names []string, shifts []int) {
+	for {
+		_, rest, ok := strings.Cut(pattern, "{")
+		if !ok {
+			return names, shifts
+		}
+		hole, after, _ := strings.Cut(rest, "}")
+		pattern = after
+		at := strings.IndexAny(hole, "+-")
+		shift := 0
+		if at >= 0 {
+			shift, _ = strconv.Atoi(hole[at:])
+			hole = hole[:at]
+		}
+		names, shifts = append(names, hole), append(shifts, shift)
+	}
+}
+
+// unshift moves the shifts of old names, which rules do not have, to the new
+// ones: what writes layers from one is read so.
+func unshift(from, to []string) (f, t []string) {
+	by := make(map[string]int)
+	names, shifts := holesOf(from[0])
+	for i, n := range names {
+		by[n] = shifts[i]
+	}
+	move := func(list []string, old bool) []string {
+		out := make([]string, len(list))
+		for i, p := range list {
+			names, shifts := holesOf(p)
+			for k, n := range names {
+				write := func(shift int) string {
+					if shift == 0 {
+						return "{" + n + "}"
+					}
+					return fmt.Sprintf("{%s%+d}", n, shift)
+				}
+				now := shifts[k] - by[n]
+				if old {
+					now = 0
+				}
+				p = strings.Replace(p, write(shifts[k]), "\x00"+write(now)[1:], 1)
+			}
+			out[i] = strings.ReplaceAll(p, "\x00", "{")
+		}
+		return out
+	}
+	return move(from, true), move(to, false)
+}
+
+// symbolic writes the operations of a rule with keys in the place of the sample
+// numbers.
+func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
+	ops := make([]rename.Op, len(r.ops))
+	for i := range r.ops {
+		var err error
+		if ops[i], err = r.ops[i].step(); err != nil {
+			return nil, err
+		}
+	}
+	// The hole that is on one side only is what a stack runs over.
+	only := func(here, there []string) string {
+		names, _ := holesOf(here[0])
+		other, _ := holesOf(there[0])
+		for _, n := range names {
+			if !slices.Contains(other, n) {
+				return n
+			}
+		}
+		return ""
+	}
+	steps := rename.Steps(ops, len(from))
+	stacked := false
+	for i := 0; i < len(steps); i++ {
+		s := &steps[i]
+		switch s.Kind {
+		case rename.OpStack:
+			over := only(from, to)
+			if over == "" {
+				return nil, fmt.Errorf("no number is left out by the new name")
+			}
+			if stacked { // said once for all
+				steps = slices.Delete(steps, i, i+1)
+				i--
+				continue
+			}
+			*s, stacked = rename.Operation{Kind: s.Kind, Operand: -1, Over: over}, true
+		case rename.OpUnstack:
+			over := only(to, from)
+			if over == "" {
+				return nil, fmt.Errorf("no number is added by the new name")
+			}
+			if stacked {
+				steps = slices.Delete(steps, i, i+1)
+				i--
+				continue
+			}
+			*s, stacked = rename.Operation{Kind: s.Kind, Operand: -1, Over: over, Count: rename.Number{Key: "num_local_experts"}}, true
+		case rename.OpUnflatten:
+			s.Groups = rename.Number{Key: "num_local_experts"}
+		case rename.OpPermute:
+			s.Heads = sampleKey(s.Heads)
+		case rename.OpSplit, rename.OpConcat:
+			symbolicParts(s)
+		case rename.OpReshape:
+			// Of latent attention: heads by rows, or rows of all heads.
+			s.Kind, s.Shape, s.Groups = rename.OpUnflatten, nil, rename.Number{Key: "num_attention_heads"}
+			if len(ops[min(i, len(ops)-1)].Shape) < 3 {
+				s.Kind = rename.OpFlatten
+			}
+		}
+	}
+	return steps, nil
+}
+
+// symbolicParts names the parts of a fused projection.
+func symbolicParts(s *rename.Operation) {
+	var sizes []int64
+	for _, p := range s.Parts {
+		sizes = append(sizes, p.Value)
+	}
+	switch {
+	case slices.Equal(sizes, []int64{sampleHeads * sampleDim, sampleKV * sampleDim, sampleKV * sampleDim}):
+		s.Parts, s.Groups = nil, rename.Number{}
+		s.Heads, s.KVHeads = rename.Number{Key: "num_attention_heads"}, rename.Number{Key: "num_key_value_heads"}
+	case slices.Equal(sizes, []int64{sampleHeads * sampleDim, sampleHeads * sampleDim, sampleHeads * sampleDim}):
+		s.Parts, s.Groups = nil, rename.Number{}
+		s.Heads = rename.Number{Key: "num_attention_heads"}
+	case slices.Equal(sizes, []int64{sampleHeads * sampleNope, sampleHeads * sampleValue}):
+		s.Parts = []rename.Number{{Key: "qk_nope_head_dim"}, {Key: "v_head_dim"}}
+		s.Groups = sampleKey(s.Groups)
+	default:
+		equal := true
+		for _, v := range sizes {
+			equal = equal && v == sizes[0]
+		}
+		if equal {
+			for i := range s.Parts {
+				s.Parts[i] = rename.Number{Value: 1}
+			}
+		}
+		s.Groups = sampleKey(s.Groups)
+	}
+}
+
+// sampleKey is the key of a sample number.
+func sampleKey(n rename.Number) rename.Number {
+	switch n.Value {
+	case sampleHeads:
+		return rename.Number{Key: "num_attention_heads"}
+	case sampleKV:
+		return rename.Number{Key: "num_key_value_heads"}
+	}
+	return n
+}

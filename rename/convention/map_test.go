@@ -93,3 +93,38 @@ func TestConversionMaps(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// Every derivation can be written as a map.
+func TestDerivationMaps(t *testing.T) {
+	tried := 0
+	for _, from := range All() {
+		for _, to := range All() {
+			if from == to || from.Frame || to.Frame || testing.Short() && tried > 150 {
+				continue
+			}
+			d, err := Derive(from, to)
+			if err != nil {
+				continue
+			}
+			tried++
+			if _, err := d.Map(); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	}
+	if tried < 100 {
+		t.Errorf("only %d derivations", tried)
+	}
+}
+
+func BenchmarkDeriveAll(b *testing.B) {
+	for b.Loop() {
+		for _, from := range All() {
+			for _, to := range All() {
+				if from != to {
+					_, _ = Derive(from, to)
+				}
+			}
+		}
+	}
+}
