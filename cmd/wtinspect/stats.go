@@ -251,12 +251,64 @@ func (m *measuring) writeTable(w io.Writer, s render.Style, one func(k int) erro
 		if err := one(k); err != nil {
 			return err
 		}
+		if s.Terminal {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, m.totalsLine(k))); err != nil {
+				return err
+			}
+		}
 	}
 	if m.part > 0 && s.Terminal {
 		_, err := fmt.Fprintln(w, s.Paint(render.Dim, fmt.Sprintf("of %.4g %% of each tensor, in blocks spread evenly over it", m.part*100)))
 		return err
 	}
 	return nil
+}
+
+// totalsLine sums up a checkpoint: what is hardly ever meant, and how much there
+// is of it.
+func (m *measuring) totalsLine(k int) string {
+	var (
+		tensors, withNaN, withInf, zero, constant int
+		numbers, nan, inf                         uint64
+	)
+	for i := range m.tensors {
+		t := &m.tensors[i]
+		if t.checkpoint != k || t.stats == nil {
+			continue
+		}
+		s := t.stats
+		tensors++
+		numbers += s.Count
+		nan += s.NaN
+		inf += s.PosInf + s.NegInf
+		if s.NaN > 0 {
+			withNaN++
+		}
+		if s.PosInf+s.NegInf > 0 {
+			withInf++
+		}
+		switch {
+		case s.Finite() < 2 || s.Min != s.Max:
+		case s.Min == 0:
+			zero++
+		default:
+			constant++
+		}
+	}
+	out := []string{counted(tensors, "tensor"), counted(numbers, "number")}
+	if nan > 0 {
+		out = append(out, fmt.Sprintf("%s NaN in %s", render.Grouped(nan), counted(withNaN, "tensor")))
+	}
+	if inf > 0 {
+		out = append(out, fmt.Sprintf("%s infinite in %s", render.Grouped(inf), counted(withInf, "tensor")))
+	}
+	if zero > 0 {
+		out = append(out, fmt.Sprintf("%s all zero", render.Grouped(uint64(zero))))
+	}
+	if constant > 0 {
+		out = append(out, fmt.Sprintf("%s of one value", render.Grouped(uint64(constant))))
+	}
+	return strings.Join(out, ", ")
 }
 
 // number is a cell for a figure: a few digits on a terminal, elsewhere all.

@@ -30,11 +30,15 @@ func Section(c *checkpoint.Checkpoint, i int) (values.Section, error) {
 		return s, nil
 	}
 	s.Type = typ
-	if n, ok := t.Elements(); ok {
-		if want, ok := typ.Bytes(n); !ok || want != uint64(data.Size()) {
-			return values.Section{}, fmt.Errorf("%s: tensor %q: its %d bytes are not %d elements of %s; check the file",
-				c.Files[t.File].Path, t.Name, data.Size(), n, t.DType)
-		}
+	n, ok := t.Elements()
+	if ok {
+		var want uint64
+		want, ok = typ.Bytes(n)
+		ok = ok && want == uint64(data.Size())
+	}
+	if !ok {
+		return values.Section{}, fmt.Errorf("%s: tensor %q: its %d bytes are not %s of shape %v; check the file",
+			c.Files[t.File].Path, t.Name, data.Size(), t.DType, t.Shape)
 	}
 	return s, nil
 }
