@@ -68,17 +68,28 @@ func (x *extremeBits) add(u uint32) {
 	x.unsigned, x.signed, x.least = max(x.unsigned, u), max(x.signed, int32(u)), min(x.least, u)
 }
 
-// magnitudes masks the signs of two numbers in a word.
-const magnitudes = 0x7fffffff_7fffffff
+// binPiece is how many bytes are asked at once whether they hold an extreme.
+const binPiece = 512
 
-// limit returns what makes a sign bit of a word of two magnitudes when one is
-// greater than the lesser of the extremes, those of both signs, found so far.
-func (x *extremeBits) limit() uint64 {
-	t := uint32(0)
+// beyond says whether any number of a piece may be beyond the extremes: greater
+// in magnitude than the lesser of those of both signs. Two numbers of a word
+// need one addition, which carries into a sign bit where one is greater.
+func (x *extremeBits) beyond(piece *[binPiece]byte) bool {
+	const magnitudes = 0x7fffffff_7fffffff
+	least := uint32(0)
 	if x.unsigned>>31 != 0 && x.signed > 0 {
-		t = min(x.unsigned&0x7fffffff, uint32(x.signed))
+		least = min(x.unsigned&0x7fffffff, uint32(x.signed))
 	}
-	return uint64(0x7fffffff-t) * 0x1_00000001
+	carry := uint64(0x7fffffff-least) * 0x1_00000001
+	var found uint64
+	for i := 0; i < binPiece; i += 32 {
+		p := (*[32]byte)(piece[i:])
+		found |= le.Uint64(p[0:])&magnitudes + carry
+		found |= le.Uint64(p[8:])&magnitudes + carry
+		found |= le.Uint64(p[16:])&magnitudes + carry
+		found |= le.Uint64(p[24:])&magnitudes + carry
+	}
+	return found&^magnitudes != 0
 }
 
 // bounds returns the extremes so far, for bin to go on from.
@@ -90,14 +101,26 @@ func (k *floatBins) bounds() extremeBits {
 	return x
 }
 
-// bin counts numbers. All but a few of a tensor are within the extremes so far,
-// which two of them need one addition to show.
+// bin counts numbers, and looks for extremes in the few pieces that may have any.
+// In one loop, both would want more registers than there are.
 func (k *floatBins) bin(src []byte, x *extremeBits) {
-	bins, limit := k.bins, x.limit()
+	for len(src) > 0 {
+		piece := src[:min(len(src), binPiece)]
+		src = src[len(piece):]
+		if len(piece) < binPiece || x.beyond((*[binPiece]byte)(piece)) {
+			for p := piece; len(p) >= 4; p = p[4:] {
+				x.add(le.Uint32(p))
+			}
+		}
+		binNumbers(k.bins, piece)
+	}
+}
+
+func binNumbers(bins *[1 << 16]floatBin, src []byte) {
 	for ; len(src) >= 16; src = src[16:] {
-		v, w := le.Uint64(src), le.Uint64(src[8:])
-		b0, b1, b2, b3 := &bins[uint16(v>>16)], &bins[v>>48], &bins[uint16(w>>16)], &bins[w>>48]
-		l0, l1, l2, l3 := v&0xffff, v>>32&0xffff, w&0xffff, w>>32&0xffff
+		p := (*[16]byte)(src)
+		l0, l1, l2, l3 := uint64(le.Uint16(p[0:])), uint64(le.Uint16(p[4:])), uint64(le.Uint16(p[8:])), uint64(le.Uint16(p[12:]))
+		b0, b1, b2, b3 := &bins[le.Uint16(p[2:])], &bins[le.Uint16(p[6:])], &bins[le.Uint16(p[10:])], &bins[le.Uint16(p[14:])]
 		b0.countSum += l0 + countOne
 		b0.squares += l0 * l0
 		b1.countSum += l1 + countOne
@@ -106,21 +129,12 @@ func (k *floatBins) bin(src []byte, x *extremeBits) {
 		b2.squares += l2 * l2
 		b3.countSum += l3 + countOne
 		b3.squares += l3 * l3
-		if ((v&magnitudes+limit)|(w&magnitudes+limit))&^magnitudes != 0 {
-			x.add(uint32(v))
-			x.add(uint32(v >> 32))
-			x.add(uint32(w))
-			x.add(uint32(w >> 32))
-			limit = x.limit()
-		}
 	}
 	for ; len(src) >= 4; src = src[4:] {
-		u := le.Uint32(src)
-		lo := uint64(u & 0xffff)
-		b := &bins[u>>16]
+		lo := uint64(le.Uint16(src))
+		b := &bins[le.Uint16(src[2:])]
 		b.countSum += lo + countOne
 		b.squares += lo * lo
-		x.add(u)
 	}
 }
 
