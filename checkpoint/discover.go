@@ -474,11 +474,17 @@ func (d *finder) checkpoint(dir string, format Format) *Checkpoint {
 func (d *finder) single(dir, name string, format Format) {
 	c := d.checkpoint(dir, format)
 	c.Path = filepath.Join(dir, name)
-	c.Files = []*File{c.file(name)}
+	c.Files = []*File{c.entry(name)}
 }
 
-// file returns the file of that name in the checkpoint's directory. A name
-// that would leave the directory is refused.
+// entry returns the file of a name that stands in the directory, or differs
+// from one that does in its number.
+func (c *Checkpoint) entry(name string) *File {
+	return &File{Path: filepath.Join(c.Dir, name), Name: name}
+}
+
+// file returns the file that an index names. One that would leave the directory
+// is refused.
 func (c *Checkpoint) file(name string) *File {
 	local := filepath.FromSlash(name)
 	if err := safetensors.CheckShardPath(name); err != nil || !filepath.IsLocal(local) {
@@ -499,7 +505,7 @@ func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
 		c.Path = filepath.Join(dir, g.names[0])
 	}
 	for i, name := range g.names {
-		c.Files = append(c.Files, c.file(name))
+		c.Files = append(c.Files, c.entry(name))
 		if n := g.numbers[i]; n < 1 || n > g.of {
 			c.found = append(c.found, Fault{
 				File: c.Files[i].Path, Code: CodeBadOrdinal, Severity: Warning, Offset: -1,
@@ -516,7 +522,7 @@ func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
 		return c
 	}
 	for _, n := range g.missing() {
-		f := c.file(sibling(g.names[0], n))
+		f := c.entry(sibling(g.names[0], n))
 		f.Missing = true
 		c.Files = append(c.Files, f)
 	}
@@ -642,7 +648,7 @@ func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*gr
 		for _, shard := range g.names {
 			claimed[shard] = true
 			if !seen[shard] {
-				c.Files = append(c.Files, c.file(shard))
+				c.Files = append(c.Files, c.entry(shard))
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func (c *Checkpoint) Validate() []Fault {
 		return nil
 	})
 	g.Go(func() error {
-		perFile = c.ValidateFiles()
+		perFile = c.validateFiles()
 		return nil
 	})
 	if c.Index != "" {
@@ -82,9 +82,8 @@ func (c *Checkpoint) Validate() []Fault {
 	return l.done()
 }
 
-// ValidateFiles reports the faults of each file by itself: the part of
-// [Checkpoint.Validate] that reads no index and compares no names.
-func (c *Checkpoint) ValidateFiles() []Fault {
+// validateFiles reports the faults of each file by itself.
+func (c *Checkpoint) validateFiles() []Fault {
 	perFile := make([][]Fault, len(c.Files))
 	eachFile(c.Files, runtime.NumCPU(), func(i int, f *File) { perFile[i] = c.validateFile(f) })
 	faults := slices.Clone(c.found)
