@@ -50,7 +50,8 @@ vocabulary, as padding to a round number, are a warning.`,
 		ID: "WT305", Name: "attention-heads", Severity: checkpoint.Error, run: runHeads,
 		Title: "the projections do not have the rows that the heads of config.json need",
 		Doc: `Query projections have heads × head size rows, key and value projections key/value
-heads × head size. Without head_dim the head size is hidden size / heads.`,
+heads × head size. Without head_dim the head size is hidden size / heads for most
+architectures, and a difference a warning.`,
 		Bad: "num_attention_heads 32, head_dim 128, q_proj [2048,4096]", Good: "q_proj [4096,4096]",
 	},
 	{
@@ -63,9 +64,8 @@ heads × head size. Without head_dim the head size is hidden size / heads.`,
 		ID: "WT307", Name: "missing-head", Severity: checkpoint.Error, run: runMissingHead,
 		Title: "the output head is absent and config.json says that it is not tied",
 		Doc: `Without lm_head the loader initialises a random one, and every answer is noise. Either
-the weights lack a tensor or tie_word_embeddings must be true. When config.json does
-not say, it depends on the architecture's default: a warning, unless all that is known
-of the convention says that a head is optional.`,
+the weights lack a tensor or tie_word_embeddings must be true. Nothing is said where
+config.json does not say either: it depends on the architecture then.`,
 		Bad: `"tie_word_embeddings": false, no lm_head.weight`, Good: "lm_head.weight, or true",
 	},
 	{
@@ -181,11 +181,26 @@ func (p *Pass) readDocument(path string) {
 	p.report(f)
 }
 
+// languageModels are where a multimodal model's configuration has that of its
+// language model.
+var languageModels = []string{"text_config", "llm_config", "language_config"}
+
+// find returns a value of the language model's configuration: the nested one
+// where there is one, since what stands outside may be of the whole.
+func find(doc *checkpoint.Config, key string) (checkpoint.ConfigValue, bool) {
+	for _, nested := range languageModels {
+		if v, ok := doc.Find(nested, key); ok {
+			return v, true
+		}
+	}
+	return doc.Find(key)
+}
+
 // number returns the first of several keys that config.json has: what one
 // figure is called in different models.
 func number(doc *checkpoint.Config, keys ...string) (n int64, v checkpoint.ConfigValue, key string, ok bool) {
 	for _, key := range keys {
-		if v, found := doc.Find(key); found {
+		if v, found := find(doc, key); found {
 			if n, ok := v.Int(); ok {
 				return n, v, key, true
 			}
@@ -201,7 +216,7 @@ var (
 	vocabularyKeys   = []string{"vocab_size", "padded_vocab_size"}
 	headKeys         = []string{"num_attention_heads", "n_head", "n_heads"}
 	expertKeys       = []string{"n_routed_experts", "num_local_experts", "num_experts"}
-	intermediateKeys = []string{"intermediate_size", "ffn_hidden_size", "n_inner"}
+	intermediateKeys = []string{"intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner"}
 )
 
 // configured yields the models with a configuration, readable names, and a
@@ -241,7 +256,8 @@ func (m *model) depth() (layers int) {
 func runDepth(p *Pass) {
 	for m := range p.configured {
 		want, v, key, ok := number(m.doc, depthKeys...)
-		if !ok || want < 1 {
+		// Layers of a group share their tensors (ALBERT).
+		if !ok || want < 1 || m.doc.Has("num_hidden_groups") {
 			continue
 		}
 		layers := m.depth()
@@ -307,12 +323,14 @@ func runHeads(p *Pass) {
 		heads, v, key, ok := number(m.doc, headKeys...)
 		hidden, _, _, okHidden := number(m.doc, hiddenKeys...)
 		size, _, _, okSize := number(m.doc, "head_dim", "kv_channels")
+		severity := p.rule.severity(p.opts.Profile)
 		// Latent attention has head sizes of its own kinds.
 		if !ok || heads < 1 || heads > 1<<20 || transposed(n.conv, "layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {
 			continue
 		}
 		if !okSize && okHidden && hidden%heads == 0 {
-			size, okSize = hidden/heads, true
+			// The architecture may have a default of its own.
+			size, okSize, severity = hidden/heads, true, checkpoint.Warning
 		}
 		if !okSize || size < 1 || size > 1<<20 {
 			continue
@@ -344,7 +362,7 @@ func runHeads(p *Pass) {
 				}
 				for _, i := range odd {
 					f := m.finding(i, "%d rows, where %s %d and a head size of %d make %d (%s:%s)", m.At(i).Shape[0], q.what, q.heads, size, want, filepath.Base(m.doc.Path()), position(v))
-					p.report(f)
+					p.grade(severity, f)
 				}
 			}
 		}
@@ -447,8 +465,16 @@ func (p *Pass) headed(yield func(m *model, v checkpoint.ConfigValue) bool) {
 		}) {
 			continue
 		}
-		v, said := m.doc.Find("tie_word_embeddings")
-		if _, ok := v.Bool(); said && ok && !yield(m, v) {
+		v, _ := m.doc.Find("tie_word_embeddings")
+		tied, said := v.Bool()
+		// Where the nested configuration contradicts it, who is right depends on
+		// the loader.
+		contradicted := false
+		for _, nested := range languageModels {
+			other, ok := m.doc.Bool(nested, "tie_word_embeddings")
+			contradicted = contradicted || ok && other != tied
+		}
+		if said && !contradicted && !yield(m, v) {
 			return
 		}
 	}
@@ -671,13 +697,18 @@ func runLoRATargets(p *Pass) {
 		r, rv, _, okR := number(doc, "r")
 		targets, _ := doc.Find("target_modules")
 		wanted := doc.Texts("target_modules")
-		_, isList := targets.Text()
+		_, isPattern := targets.Text()
+		// Parameters that are targets by themselves have tensors too.
+		listed := len(wanted) > 0 && !isPattern && !doc.Has("target_parameters")
 		plainRank := !hasMembers(doc, "rank_pattern")
 		found := make(map[string]bool)
 		for _, t := range m.templates() {
 			for _, i := range t.members {
 				tensor := m.At(int(i))
 				module, half, ok := loraModule(tensor.Name)
+				if before, _, embedding := strings.Cut(tensor.Name, ".lora_embedding_"); embedding {
+					module, ok = before, true
+				}
 				if !ok {
 					continue
 				}
@@ -687,7 +718,7 @@ func runLoRATargets(p *Pass) {
 						found[w], matched = true, true
 					}
 				}
-				if !matched && !isList && len(wanted) > 0 {
+				if !matched && listed {
 					p.report(m.finding(int(i), "changes a module that target_modules of adapter_config.json does not name"))
 				}
 				if okR && plainRank && half == "lora_A" && len(tensor.Shape) == 2 && tensor.Shape[0] != uint64(r) {
@@ -695,8 +726,8 @@ func runLoRATargets(p *Pass) {
 				}
 			}
 		}
-		if isList {
-			continue // a pattern of names
+		if isPattern {
+			continue // of names
 		}
 		for _, w := range wanted {
 			if !found[w] && !m.partial() {

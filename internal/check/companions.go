@@ -239,6 +239,10 @@ func runIncompletePacking(p *Pass) {
 					continue
 				}
 				for _, i := range t.members {
+					// EETQ has a qweight of bytes, which is another thing.
+					if m.At(int(i)).DType == "I8" {
+						continue
+					}
 					stem := strings.TrimSuffix(m.At(int(i)).Name, kind.weight[0])
 					var lacks []string
 					for _, part := range kind.parts {

@@ -274,6 +274,10 @@ func runGGUFQuantVersion(p *Pass) {
 
 func runGGUFHeads(p *Pass) {
 	for m, k := range p.ggufs {
+		// Latent attention has head sizes of its own kinds.
+		if _, latent := k.number("attention.kv_lora_rank"); latent {
+			continue
+		}
 		heads, okHeads := k.number("attention.head_count")
 		hidden, okHidden := k.number("embedding_length")
 		size, okSize := k.number("attention.key_length")

@@ -423,12 +423,22 @@ func isLayers(before string) bool {
 	return false
 }
 
+// minKinds is how many tensors the layers of a model have at least. The modules
+// of a sequence have two, and between them stand modules that have none.
+const minKinds = 4
+
 func runLayerGaps(p *Pass) {
 	for _, m := range p.models {
 		if m.partial() || m.names().Adapter {
 			continue
 		}
 		byPrefix := depthOf(m.stacks())
+		kinds := make(map[string]int)
+		for _, s := range m.stacks() {
+			if 2*len(s.byLayer) > len(byPrefix[s.before]) {
+				kinds[s.before]++
+			}
+		}
 		for _, before := range slices.Sorted(maps.Keys(byPrefix)) {
 			layers := byPrefix[before]
 			top := 0
@@ -437,7 +447,7 @@ func runLayerGaps(p *Pass) {
 			}
 			// Numbers that begin in the middle are a part of a model; two gaps
 			// in three are no stack of layers.
-			if !isLayers(before) || !layers[0] || 2*len(layers) < top {
+			if !isLayers(before) || !layers[0] || 2*len(layers) < top || kinds[before] < minKinds {
 				continue
 			}
 			var gaps []string
