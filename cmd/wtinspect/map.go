@@ -15,6 +15,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 // isMapFile reports whether an argument is a map's file rather than the name of
@@ -33,6 +34,9 @@ func mapSource(arg string) ([]byte, error) {
 	if !isMapFile(arg) {
 		if source, ok := rename.BuiltinSource(arg); ok {
 			return source, nil
+		}
+		if from, to, ok := strings.Cut(arg, ".."); ok {
+			return derivedSource(from, to)
 		}
 		msg := fmt.Sprintf("there is no built-in map %q", arg)
 		if _, err := os.Stat(arg); err == nil {
@@ -54,6 +58,43 @@ func mapSource(arg string) ([]byte, error) {
 	}
 	return source, err
 }
+
+// derivedSource writes the map between two conventions.
+func derivedSource(a, b string) ([]byte, error) {
+	from, ok := convention.Lookup(a)
+	if !ok {
+		return nil, fmt.Errorf("there is no convention %q%s; 'wtinspect map list' shows all", a, nearConventions(a))
+	}
+	to, err := convention.Resolve(b, from, nil)
+	if err != nil {
+		return nil, err
+	}
+	d, err := convention.Derive(from, to)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.Map()
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "# Derived from what %s and %s call each tensor, and how they keep its bytes.\n", from.Name, to.Name)
+	for _, c := range []*convention.Convention{from, to} {
+		for _, s := range c.Sources {
+			fmt.Fprintf(&text, "# Source for %s: %s\n", c.Name, oneLine(s))
+		}
+		for _, n := range c.Layout.Notes {
+			fmt.Fprintf(&text, "# Note: %s\n", oneLine(n))
+		}
+	}
+	for _, r := range d.Refused() {
+		fmt.Fprintf(&text, "# Not derived: %s: %s\n", strings.Join(r.From, " + "), oneLine(r.Refuse))
+	}
+	err = rename.Write(&text, m)
+	return text.Bytes(), err
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func loadMap(arg string) (*rename.Map, error) {
 	source, err := mapSource(arg)
@@ -125,31 +166,19 @@ language.`,
 func newMapList(p *program) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use:         "list",
-		Short:       "List the maps that are built in",
-		Long:        `List lists the maps that are built in, by the names that --map takes.`,
+		Use:   "list [WORD...]",
+		Short: "List the maps that are built in, and what converts to what",
+		Long: `List lists the maps that are built in, by the names that --map takes, and the
+conventions, by the names that rename --to takes: what each converts to, and
+whether names are enough or bytes have to move. With WORDs it lists what has all
+of them in its name, its projects or its models.`,
 		Annotations: exitStatus(),
-		Example:     `  wtinspect map list`,
-		Args:        cobra.NoArgs,
-		RunE: p.work(func(*cobra.Command, []string) error {
+		Example: `  wtinspect map list
+  wtinspect map list llama hf
+  wtinspect map list -f json | jq '.conventions[] | select(.name == "llama-hf").to'`,
+		RunE: p.work(func(_ *cobra.Command, args []string) error {
 			return o.write(p, nil, func(w io.Writer, s render.Style) error {
-				t := &render.Table{
-					Columns: []render.Column{{Key: "name", Title: "NAME"}, {Key: "description", Title: "DESCRIPTION", Cut: render.CutEnd}},
-					Rows: func(yield func([]render.Cell) bool) {
-						for _, name := range rename.Builtins() {
-							m, _ := rename.Builtin(name)
-							if !yield([]render.Cell{render.Text(name).In(render.Cyan), render.Text(m.Description)}) {
-								return
-							}
-						}
-					},
-				}
-				if o.Format() != render.JSON {
-					return t.Write(w, o.Format(), s)
-				}
-				d := render.NewDocument(w)
-				d.Rows("maps", t)
-				return d.Close()
+				return writeMapList(w, &o, s, args)
 			})
 		}),
 	}
@@ -168,9 +197,11 @@ func newMapShow(p *program) *cobra.Command {
 		Use:   "show MAP",
 		Short: "Print a map as it is written",
 		Long: `Show prints a map as it is written, with its comments: for those that are built
-in, the sources of their facts. What it prints is a map that --map takes.`,
-		Annotations:       exitStatus("2  also when there is no such map, or it cannot be read as one"),
-		Example:           `  wtinspect map show yi-to-llama`,
+in, the sources of their facts. A..B is the map from convention A to convention,
+or project, B. What it prints is a map that --map takes.`,
+		Annotations: exitStatus("2  also when there is no such map, or it cannot be read as one"),
+		Example: `  wtinspect map show yi-to-llama
+  wtinspect map show llama-hf..meta`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeMaps,
 		RunE: p.work(func(_ *cobra.Command, args []string) error {
