@@ -108,30 +108,143 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 	if in.failed {
 		return &exitError{exitFailed}
 	}
-	for _, r := range in.releases {
-		if len(r.Checkpoints) != 1 {
-			var paths []string
-			for _, c := range r.Checkpoints {
-				paths = append(paths, c.Path)
-			}
-			return fmt.Errorf("%s: %s; name one of %s", r.Path, counted(len(paths), "checkpoint"), strings.Join(paths, ", "))
-		}
+	d, err := pairCheckpoints(in, o)
+	if err != nil {
+		return err
 	}
 	in.validate()
-	a, b := in.checkpoints[0], in.checkpoints[1]
-	opt.Auto = o.mapName == autoMap || o.mapName == "" && a.Format != b.Format
+	for _, pair := range d.pairs {
+		if err := pair.compare(ctx, p, in, opt); err != nil {
+			return err
+		}
+	}
+	if o.writeMap != "" {
+		if err := d.pairs[0].writeMap(p, in.paths()); err != nil {
+			return err
+		}
+	}
+	err = o.write(p, in.paths(), d.write)
+	if err = in.finish(p, err); err == nil && d.differs() {
+		return &exitError{exitFindings}
+	}
+	return err
+}
+
+// A differences is the answer of diff: one for each pair of checkpoints.
+type differences struct {
+	in      *inputs
+	options *diffOptions
+	pairs   []*difference
+	// onlyA and onlyB are checkpoints without a counterpart.
+	onlyA, onlyB []*checkpoint.Checkpoint
+}
+
+// pairCheckpoints pairs the checkpoints of two paths: the only one of each, or
+// those that have the same place in both.
+func pairCheckpoints(in *inputs, o *diffOptions) (*differences, error) {
+	d := &differences{in: in, options: o}
+	a, b := in.releases[0], in.releases[1]
+	if len(a.Checkpoints) == 1 && len(b.Checkpoints) == 1 {
+		d.pairs = []*difference{{a: a.Checkpoints[0], b: b.Checkpoints[0], options: o}}
+		return d, nil
+	}
+	inB := make(map[string]*checkpoint.Checkpoint)
+	for _, c := range b.Checkpoints {
+		inB[place(b, c)] = c
+	}
+	for _, c := range a.Checkpoints {
+		name := place(a, c)
+		if other := inB[name]; other != nil {
+			d.pairs = append(d.pairs, &difference{a: c, b: other, name: name, options: o})
+			delete(inB, name)
+		} else {
+			d.onlyA = append(d.onlyA, c)
+		}
+	}
+	for _, c := range b.Checkpoints {
+		if inB[place(b, c)] != nil {
+			d.onlyB = append(d.onlyB, c)
+		}
+	}
+	switch {
+	case len(d.pairs) == 0:
+		var paths []string
+		for _, c := range in.checkpoints {
+			paths = append(paths, c.Path)
+		}
+		return nil, fmt.Errorf("%s, %s: no two checkpoints have the same place in both; name two of %s", a.Path, b.Path, strings.Join(paths, ", "))
+	case o.writeMap != "" && len(d.pairs) > 1:
+		return nil, fmt.Errorf("%s, %s: a map is of one checkpoint; name two", a.Path, b.Path)
+	}
+	return d, nil
+}
+
+// place is where a checkpoint is in its release.
+func place(r *checkpoint.Release, c *checkpoint.Checkpoint) string {
+	rel, err := filepath.Rel(r.Dir, c.Path)
+	if err != nil {
+		return c.Path
+	}
+	return filepath.ToSlash(rel)
+}
+
+func (d *differences) differs() bool {
+	return len(d.onlyA)+len(d.onlyB) > 0 || slices.ContainsFunc(d.pairs, func(p *difference) bool { return p.res.Differs() })
+}
+
+func (d *differences) write(w io.Writer, s render.Style) error {
+	f := d.options.Format()
+	if f == render.JSON {
+		return d.writeJSON(w)
+	}
+	if f != render.TableFormat {
+		return d.table(f == render.JSONL).Write(w, f, s)
+	}
+	several := len(d.pairs)+len(d.onlyA)+len(d.onlyB) > 1
+	for i, p := range d.pairs {
+		if several && !d.options.nameOnly {
+			between := ""
+			if i > 0 {
+				between = "\n"
+			}
+			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(p.name)+":")); err != nil {
+				return err
+			}
+		}
+		if err := p.write(w, s); err != nil {
+			return err
+		}
+	}
+	for _, side := range []struct {
+		word string
+		list []*checkpoint.Checkpoint
+	}{{statusWord(compare.OnlyA), d.onlyA}, {statusWord(compare.OnlyB), d.onlyB}} {
+		for _, c := range side.list {
+			if _, err := fmt.Fprintf(w, "%s  %s\n", s.Paint(render.Red, side.word), render.Escape(c.Path)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compare compares the pair.
+func (d *difference) compare(ctx context.Context, p *program, in *inputs, opt compare.Options) error {
+	o := d.options
+	d.verbose = p.verbose
+	opt.Auto = o.mapName == autoMap || o.mapName == "" && d.a.Format != d.b.Format
 	bar := &meter{stop: func() {}}
 	opt.Stage = func(what string, bytes int64) func(int64) {
 		bar.end()
 		bar = o.meter(p, what, bytes)
 		return bar.add
 	}
-	res, err := compare.Compare(ctx, a, b, opt)
+	res, err := compare.Compare(ctx, d.a, d.b, opt)
 	bar.end()
 	if err != nil {
 		return err
 	}
-	d := &difference{a: a, b: b, res: res, options: o, verbose: p.verbose}
+	d.res = res
 	d.sum()
 	for _, note := range res.Notes {
 		p.note("%s", note)
@@ -142,21 +255,13 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 			p.say("%v", r.Err)
 		}
 	}
-	if o.writeMap != "" {
-		if err := d.writeMap(p, in.paths()); err != nil {
-			return err
-		}
-	}
-	err = o.write(p, in.paths(), d.write)
-	if err = in.finish(p, err); err == nil && res.Differs() {
-		return &exitError{exitFindings}
-	}
-	return err
+	return nil
 }
 
-// A difference is the answer of diff.
+// A difference is how two checkpoints differ.
 type difference struct {
 	a, b    *checkpoint.Checkpoint
+	name    string // their place, where there are several
 	res     *compare.Result
 	options *diffOptions
 	verbose bool
@@ -262,16 +367,10 @@ func (d *difference) writeMap(p *program, inputs []string) error {
 }
 
 func (d *difference) write(w io.Writer, s render.Style) error {
-	switch f := d.options.Format(); {
-	case d.options.nameOnly:
+	if d.options.nameOnly {
 		return d.writeNames(w)
-	case f == render.TableFormat:
-		return d.writeTable(w, s)
-	case f == render.JSON:
-		return d.writeJSON(w)
-	default:
-		return d.table(d.programRows()).Write(w, f, s)
 	}
+	return d.writeTable(w, s)
 }
 
 // interesting reports whether a row says more than that a tensor is the same.
@@ -449,27 +548,22 @@ func (d *difference) groupTable(groups []rowGroup) *render.Table {
 			if d.moved(r) {
 				word = "moved"
 			}
-			row := []render.Cell{
+			var maxAbs, relRMS, cosine render.Cell
+			if f, ok := worst(g.rows); ok {
+				maxAbs, relRMS = render.Text(digits4(f.maxAbs)), render.Text(digits4(f.relRMS))
+				if !math.IsNaN(f.cosine) {
+					cosine = render.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
+				}
+			}
+			if !yield([]render.Cell{
 				render.Text(word).In(statusColor(r.Status)),
 				render.Text(g.name),
 				pairCell(r.DTypeA, r.DTypeB, r),
 				pairCell(dimensions(r.ShapeA), dimensions(r.ShapeB), r),
 				render.Text("x" + strconv.Itoa(len(g.rows))),
-				render.Null(), render.Null(), render.Null(),
-				render.Text(d.remark(g.rows)),
-			}
-			if d.remark(g.rows) == "" {
-				row[8] = render.Null()
-			}
-			if f, ok := worst(g.rows); ok {
-				row[5] = render.Text(digits4(f.maxAbs))
-				row[6] = render.Text(digits4(f.relRMS))
-				row[7] = render.Null()
-				if !math.IsNaN(f.cosine) {
-					row[7] = render.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
-				}
-			}
-			if !yield(row) {
+				maxAbs, relRMS, cosine,
+				textOrNull(d.remark(g.rows)),
+			}) {
 				return
 			}
 		}
@@ -738,8 +832,19 @@ func jsonChanges(list []compare.Change) []jsonChange {
 	return out
 }
 
-func (d *difference) writeJSON(w io.Writer) error {
-	doc := render.NewDocument(w)
+// A jsonDiff is an element of "comparisons". Metadata and Config are null when
+// they were not compared.
+type jsonDiff struct {
+	A           jsonDiffSide    `json:"a"`
+	B           jsonDiffSide    `json:"b"`
+	HeadersOnly bool            `json:"headers_only"`
+	Summary     jsonDiffSummary `json:"summary"`
+	Rules       []jsonDiffRule  `json:"rules"`
+	Metadata    []jsonChange    `json:"metadata"`
+	Config      []jsonChange    `json:"config"`
+}
+
+func (d *difference) json() jsonDiff {
 	side := func(c *checkpoint.Checkpoint, convention string) jsonDiffSide {
 		j := jsonDiffSide{Path: c.Path, Format: c.Format, Tensors: c.Len()}
 		if convention != "" {
@@ -747,23 +852,37 @@ func (d *difference) writeJSON(w io.Writer) error {
 		}
 		return j
 	}
-	doc.Field("a", side(d.a, d.res.From))
-	doc.Field("b", side(d.b, d.res.To))
-	doc.Field("headers_only", d.options.headers)
-	doc.Field("summary", d.counts)
-	rules := []jsonDiffRule{}
+	out := jsonDiff{
+		A: side(d.a, d.res.From), B: side(d.b, d.res.To),
+		HeadersOnly: d.options.headers, Summary: d.counts, Rules: []jsonDiffRule{},
+	}
 	for _, r := range d.res.Rules {
-		rules = append(rules, jsonDiffRule(r))
+		out.Rules = append(out.Rules, jsonDiffRule(r))
 	}
-	render.List(doc, "rules", rules)
 	if d.res.MetadataCompared {
-		render.List(doc, "metadata", jsonChanges(d.res.Metadata))
-		render.List(doc, "config", jsonChanges(d.res.Config))
-	} else {
-		doc.Field("metadata", nil)
-		doc.Field("config", nil)
+		out.Metadata, out.Config = jsonChanges(d.res.Metadata), jsonChanges(d.res.Config)
 	}
-	doc.Rows("tensors", d.table(d.programRows()))
+	return out
+}
+
+func (d *differences) writeJSON(w io.Writer) error {
+	doc := render.NewDocument(w)
+	list := make([]jsonDiff, len(d.pairs))
+	for i, p := range d.pairs {
+		list[i] = p.json()
+	}
+	paths := func(list []*checkpoint.Checkpoint) []string {
+		out := []string{}
+		for _, c := range list {
+			out = append(out, c.Path)
+		}
+		return out
+	}
+	render.List(doc, "comparisons", list)
+	doc.Field("only_a", paths(d.onlyA))
+	doc.Field("only_b", paths(d.onlyB))
+	doc.Rows("tensors", d.table(true))
+	render.List(doc, "faults", d.in.jsonFaults())
 	return doc.Close()
 }
 
@@ -778,10 +897,11 @@ func (d *difference) programRows() []*compare.Row {
 	return out
 }
 
-// table has a row a tensor.
-func (d *difference) table(rows []*compare.Row) *render.Table {
+// table has a row a tensor. A program that reads numbered rows is told the
+// comparison by its index, others by the path of A.
+func (d *differences) table(numbered bool) *render.Table {
 	keys := []string{
-		"status", "moved", "paired_by", "name_a", "name_b", "dtype_a", "dtype_b", "shape_a", "shape_b", "layout",
+		"comparison", "status", "moved", "paired_by", "name_a", "name_b", "dtype_a", "dtype_b", "shape_a", "shape_b", "layout",
 		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "as_stored", "reordered", "first_byte", "same_bytes_as", "error",
 	}
 	columns := make([]render.Column, len(keys))
@@ -789,49 +909,59 @@ func (d *difference) table(rows []*compare.Row) *render.Table {
 		columns[i].Key = k
 	}
 	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for _, r := range rows {
-			null := render.Null()
-			row := []render.Cell{
-				render.Text(strings.ReplaceAll(string(r.Status), "-", "_")),
-				render.Bool(d.moved(r)),
-				textOrNull(string(r.By)),
-				textOrNull(r.NameA),
-				textOrNull(r.NameB),
-				textOrNull(r.DTypeA),
-				textOrNull(r.DTypeB),
-				render.Shape(r.ShapeA),
-				render.Shape(r.ShapeB),
-				textOrNull(strings.Join(r.Layout, ", ")),
-				null, null, null, null, null, null, null, null,
-				render.Bool(r.Stored),
-				render.Bool(r.Reordered),
-				null, null,
-				errorCell(r.Err),
+		for i, p := range d.pairs {
+			first := render.Text(p.a.Path)
+			if numbered {
+				first = render.Uint(uint64(i))
 			}
-			if f := r.Difference; f != nil {
-				row[10], row[11], row[12] = render.Float(f.MaxAbs), render.Uint(f.MaxAt), render.Float(f.RelRMS)
-				row[13], row[14], row[15] = number(f.Cosine, false), render.Uint(f.Differ), render.Uint(f.NaN)
-				switch {
-				case f.Differ == 0:
-					row[16] = render.Text("equal")
-				case f.BRoundsA:
-					row[16] = render.Text("b")
-				case f.ARoundsB:
-					row[16] = render.Text("a")
+			for _, r := range p.programRows() {
+				if !yield(append([]render.Cell{first}, p.row(r)...)) {
+					return
 				}
-			}
-			if e, ok := r.Expected(); ok {
-				row[17] = render.Float(e)
-			}
-			if r.First >= 0 {
-				row[20] = render.Int(r.First)
-			}
-			if r.Holds >= 0 {
-				row[21] = render.Text(d.a.At(r.Holds).Name)
-			}
-			if !yield(row) {
-				return
 			}
 		}
 	}}
+}
+
+// row has the cells of table from the status on.
+func (d *difference) row(r *compare.Row) []render.Cell {
+	var maxAbs, maxAt, relRMS, cosine, differ, nan, rounded, expected, first, holds render.Cell
+	if f := r.Difference; f != nil {
+		maxAbs, maxAt, relRMS = render.Float(f.MaxAbs), render.Uint(f.MaxAt), render.Float(f.RelRMS)
+		cosine, differ, nan = number(f.Cosine, false), render.Uint(f.Differ), render.Uint(f.NaN)
+		switch {
+		case f.Differ == 0:
+			rounded = render.Text("equal")
+		case f.BRoundsA:
+			rounded = render.Text("b")
+		case f.ARoundsB:
+			rounded = render.Text("a")
+		}
+	}
+	if e, ok := r.Expected(); ok {
+		expected = render.Float(e)
+	}
+	if r.First >= 0 {
+		first = render.Int(r.First)
+	}
+	if r.Holds >= 0 {
+		holds = render.Text(d.a.At(r.Holds).Name)
+	}
+	return []render.Cell{
+		render.Text(strings.ReplaceAll(string(r.Status), "-", "_")),
+		render.Bool(d.moved(r)),
+		textOrNull(string(r.By)),
+		textOrNull(r.NameA),
+		textOrNull(r.NameB),
+		textOrNull(r.DTypeA),
+		textOrNull(r.DTypeB),
+		render.Shape(r.ShapeA),
+		render.Shape(r.ShapeB),
+		textOrNull(strings.Join(r.Layout, ", ")),
+		maxAbs, maxAt, relRMS, cosine, differ, nan, rounded, expected,
+		render.Bool(r.Stored),
+		render.Bool(r.Reordered),
+		first, holds,
+		errorCell(r.Err),
+	}
 }

@@ -28,7 +28,7 @@ func TestValueDocuments(t *testing.T) {
 	}
 	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
 	objects := map[string][]any{
-		"diff":  {jsonDiffSide{}, jsonDiffSummary{}, jsonDiffRule{}, jsonChange{}},
+		"diff":  {jsonDiff{}, jsonDiffSide{}, jsonDiffSummary{}, jsonDiffRule{}, jsonChange{}},
 		"stats": {jsonMeasuredCheckpoint{}},
 		"hash":  {jsonHashedCheckpoint{}, jsonManifestSummary{}},
 	}
