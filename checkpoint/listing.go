@@ -1,0 +1,216 @@
+package checkpoint
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/gguf"
+)
+
+// A listing is the names in a directory that have to do with weights.
+type listing struct {
+	safetensors, gguf []string
+	indexes           []string // of safetensors shards
+	pickleIndexes     []string
+	pickles           []string
+	subdirs           []string
+	pipeline          bool
+	ignored           []Fault
+}
+
+// list reads a directory. Hidden files are passed over, and reported when
+// their names are those of weights.
+func list(dir string) (*listing, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := new(listing)
+	for _, e := range entries {
+		name := e.Name()
+		lower := strings.ToLower(name)
+		if e.IsDir() {
+			if !strings.HasPrefix(name, ".") && name != "__pycache__" {
+				l.subdirs = append(l.subdirs, name)
+			}
+			continue
+		}
+		isSafetensors, isGGUF := strings.HasSuffix(lower, ".safetensors"), strings.HasSuffix(lower, ".gguf")
+		why := ""
+		switch {
+		case strings.HasPrefix(name, "._") && (isSafetensors || isGGUF):
+			why = "an AppleDouble file, which macOS writes beside a file on foreign disks; delete it before publishing"
+		case strings.HasPrefix(name, ".") && (isSafetensors || isGGUF):
+			why = "a hidden file"
+		case isUnfinished(lower):
+			why = "an unfinished download"
+		case strings.HasPrefix(name, "."):
+		case isSafetensors:
+			l.safetensors = append(l.safetensors, name)
+		case isGGUF:
+			l.gguf = append(l.gguf, name)
+		case lower == "model_index.json":
+			l.pipeline = true
+		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".safetensors.index."):
+			l.indexes = append(l.indexes, name)
+		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".bin.index."):
+			l.pickleIndexes = append(l.pickleIndexes, name)
+		case isPickle(lower):
+			l.pickles = append(l.pickles, name)
+		}
+		if why != "" {
+			l.ignored = append(l.ignored, Fault{
+				File: filepath.Join(dir, name), Code: CodeIgnored, Severity: Info, Offset: -1,
+				Detail: "passed over: " + why,
+			})
+		}
+	}
+	return l, nil
+}
+
+// isUnfinished recognises what browsers, curl, aria2 and the hub's client call
+// a file that they have not downloaded whole.
+func isUnfinished(lower string) bool {
+	switch path.Ext(lower) {
+	case ".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp":
+		return strings.Contains(lower, ".safetensors.") || strings.Contains(lower, ".gguf.")
+	}
+	return false
+}
+
+func isPickle(lower string) bool {
+	switch path.Ext(lower) {
+	case ".bin", ".pt", ".pth", ".ckpt", ".pkl":
+		return true
+	}
+	return false
+}
+
+func baseNames(paths []string) []string {
+	names := make([]string, len(paths))
+	for i, p := range paths {
+		names[i] = filepath.Base(p)
+	}
+	return names
+}
+
+// A group is the files of one directory whose names number them as parts of
+// one set.
+type group struct {
+	prefix  string
+	of      int
+	names   []string // sorted
+	numbers []int    // of each name
+}
+
+// missing returns the numbers from 1 to of that no name has.
+func (g *group) missing() []int {
+	if g.complete() {
+		return nil
+	}
+	have := make(map[int]bool, len(g.numbers))
+	for _, n := range g.numbers {
+		have[n] = true
+	}
+	var list []int
+	for n := 1; n <= g.of; n++ {
+		if !have[n] {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// complete reports whether the names are numbered 1 to of, each once.
+func (g *group) complete() bool {
+	if len(g.numbers) != g.of {
+		return false
+	}
+	for i, n := range g.numbers {
+		if n != i+1 {
+			return false
+		}
+	}
+	return true
+}
+
+type parseName func(name string) (prefix string, no, of int, ok bool)
+
+// groupNames sorts names into groups, in the order of their first names, and
+// what belongs to none.
+func groupNames(names []string, parse parseName) (groups []*group, singles []string) {
+	type key struct {
+		prefix string
+		of     int
+	}
+	byKey := make(map[key]*group)
+	for _, name := range names {
+		prefix, no, of, ok := parse(name)
+		if !ok {
+			singles = append(singles, name)
+			continue
+		}
+		g := byKey[key{prefix, of}]
+		if g == nil {
+			g = &group{prefix: prefix, of: of}
+			byKey[key{prefix, of}] = g
+			groups = append(groups, g)
+		}
+		g.names = append(g.names, name)
+		g.numbers = append(g.numbers, no)
+	}
+	return groups, singles
+}
+
+func groupSplits(names []string) []*group {
+	groups, _ := groupNames(names, gguf.ParseSplitName)
+	return groups
+}
+
+func (g *group) without(names map[string]bool) *group {
+	out := &group{prefix: g.prefix, of: g.of}
+	for i, name := range g.names {
+		if !names[name] {
+			out.names = append(out.names, name)
+			out.numbers = append(out.numbers, g.numbers[i])
+		}
+	}
+	return out
+}
+
+// indexStem returns the prefix of the shards' names that an index of this
+// name goes with: model for model.safetensors.index.json, model.fp16 for
+// model.safetensors.index.fp16.json (transformers, _add_variant).
+func indexStem(name string) string {
+	stem, rest, ok := strings.Cut(name, ".safetensors.index.")
+	if !ok {
+		return ""
+	}
+	if variant, ok := strings.CutSuffix(rest, ".json"); ok {
+		return stem + "." + variant
+	}
+	return stem
+}
+
+// ordinal returns the place of a numbered name's number: of 00002 in
+// model-00002-of-00005.safetensors.
+func ordinal(name string) (start, end int) {
+	end = strings.LastIndex(name, "-of-")
+	return len(strings.TrimRight(name[:end], "0123456789")), end
+}
+
+// sibling returns the name that has another number.
+func sibling(name string, no int) string {
+	start, end := ordinal(name)
+	return fmt.Sprintf("%s%0*d%s", name[:start], end-start, no, name[end:])
+}
+
+// pattern returns a name for the set of a numbered name: * where the number
+// is. Open takes it.
+func pattern(name string) string {
+	start, end := ordinal(name)
+	return name[:start] + "*" + name[end:]
+}
