@@ -67,57 +67,55 @@ func eachCode(t *Type, src []byte, f func(uint16)) {
 }
 
 // counter counts how often each code occurs, from which every figure follows
-// exactly.
-//
-// 16-bit codes have one table of 32-bit counters, 256 kB, which stays in a
-// core's cache. 8-bit codes have eight, one for each byte of a word, since
-// equal neighbours would wait for each other's store.
+// exactly. Codes of 16, 8 and 4 bits are counted 16 bits at a time: one, two or
+// four to an increment. The counters, 256 kB, stay in a core's cache.
 type counter struct {
 	typ    *Type
 	book   *codebook
+	bits   int // of a code
 	narrow []uint32
-	since  uint64   // codes counted in narrow; must stay below 2^32
-	total  []uint64 // what was counted before
+	since  uint64   // increments of narrow; must stay below 2^32
+	total  []uint64 // codes counted before
 }
 
 func newCounter(t *Type) *counter {
-	c := &counter{typ: t, book: t.book()}
-	c.total = make([]uint64, len(c.book.value))
-	switch {
-	case t.BlockBytes == 2:
+	c := &counter{typ: t, book: t.book(), bits: 8 * t.BlockBytes / t.BlockElems}
+	c.total = make([]uint64, 1<<c.bits)
+	if c.inWords() {
 		c.narrow = make([]uint32, 1<<16)
-	case t.BlockElems == 1 || t.BlockElems == 2:
-		c.narrow = make([]uint32, 8*256)
-	default:
-		c.narrow = make([]uint32, len(c.book.value))
+	} else {
+		c.narrow = make([]uint32, 1<<c.bits)
 	}
 	return c
 }
+
+// inWords says whether 16 bits hold whole codes.
+func (c *counter) inWords() bool { return 16%c.bits == 0 }
 
 func (c *counter) add(src []byte) {
 	const most = 3 << 28 // bytes; whole blocks of every type
 	for len(src) > 0 {
 		part := src[:min(len(src), most)]
 		src = src[len(part):]
-		codes := 2 * uint64(len(part)) // or fewer
-		if c.since+codes > math.MaxUint32 {
+		increments := 2 * uint64(len(part)) // or fewer
+		if c.since+increments > math.MaxUint32 {
 			c.flush()
 		}
-		c.since += codes
-		switch {
-		case c.typ.BlockBytes == 2:
-			count16((*[1 << 16]uint32)(c.narrow), part)
-		case c.typ.BlockElems <= 2:
-			count8((*[8 * 256]uint32)(c.narrow), part)
-		default:
+		c.since += increments
+		if !c.inWords() {
 			eachCode(c.typ, part, func(code uint16) { c.narrow[code]++ })
+			continue
+		}
+		count16((*[1 << 16]uint32)(c.narrow), part)
+		if odd := part[len(part)&^1:]; len(odd) > 0 {
+			eachCode(c.typ, odd, func(code uint16) { c.total[code]++ })
 		}
 	}
 }
 
-// count16 counts little-endian 16-bit codes. Pieces of one word repeated, such as
-// zeros, are counted at once: it takes comparing them to find out, while
-// increments of one counter wait for each other.
+// count16 counts little-endian 16-bit words, and leaves an odd byte at the end.
+// Pieces of equal numbers, such as zeros, are counted at once: comparing is fast,
+// while increments of one counter wait for each other.
 func count16(n *[1 << 16]uint32, src []byte) {
 	const piece = 2 << 10
 	for ; len(src) >= piece; src = src[piece:] {
@@ -161,35 +159,18 @@ func countWord(n *[1 << 16]uint32, w uint64, times uint32) {
 	n[uint16(w>>48)] += times
 }
 
-// count8 counts bytes; n is eight tables of 256.
-func count8(n *[8 * 256]uint32, src []byte) {
-	for ; len(src) >= 8; src = src[8:] {
-		w := le.Uint64(src)
-		n[w&255]++
-		n[256+w>>8&255]++
-		n[512+w>>16&255]++
-		n[768+w>>24&255]++
-		n[1024+w>>32&255]++
-		n[1280+w>>40&255]++
-		n[1536+w>>48&255]++
-		n[1792+w>>56]++
-	}
-	for _, b := range src {
-		n[b]++
-	}
-}
-
 // flush moves the narrow counters into the totals.
 func (c *counter) flush() {
+	width := c.bits
+	if c.inWords() {
+		width = 16
+	}
 	for i, n := range c.narrow {
 		if n == 0 {
 			continue
 		}
-		if c.typ.BlockElems == 2 {
-			c.total[i&15] += uint64(n)
-			c.total[i>>4&15] += uint64(n)
-		} else {
-			c.total[i&(len(c.total)-1)] += uint64(n)
+		for shift := 0; shift < width; shift += c.bits {
+			c.total[i>>shift&(len(c.total)-1)] += uint64(n)
 		}
 		c.narrow[i] = 0
 	}
