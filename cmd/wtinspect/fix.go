@@ -229,6 +229,18 @@ func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out 
 	if err != nil {
 		return err
 	}
+	if o.settings == "" {
+		// The copy is found and mended as the source is, wherever it stands.
+		dir := path
+		if !fi.IsDir() {
+			dir = filepath.Dir(path)
+		}
+		set, err := check.FindSettings(dir)
+		if err != nil {
+			return err
+		}
+		o.settings = set.Path
+	}
 	parent := filepath.Dir(filepath.Clean(o.destination))
 	tmp, err := os.MkdirTemp(parent, ".wtinspect-fix-*")
 	if err != nil {

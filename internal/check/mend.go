@@ -77,6 +77,10 @@ func Mends(ctx context.Context, rel *checkpoint.Release, report *Report) ([]*Men
 		p.aside(m)
 	}
 	for _, m := range s.models {
+		if m.partial() {
+			p.decline(m, "a file of the set is missing or broken, or the path is one file of a set: a set is mended as a whole")
+			continue
+		}
 		if err := p.names(m); err != nil {
 			return nil, nil, err
 		}
@@ -105,6 +109,18 @@ func (p *mender) found(m *model, ids ...string) []string {
 		}
 	}
 	return out
+}
+
+// decline leaves every finding of a checkpoint alone that has no mend yet.
+func (p *mender) decline(m *model, reason string) {
+	planned := func(id string) bool {
+		return slices.ContainsFunc(p.mends, func(x *Mend) bool { return x.Checkpoint == m.Path && slices.Contains(x.Rules, id) })
+	}
+	for _, r := range Rules() {
+		if r.Mend != "" && len(p.found(m, r.ID)) > 0 && !planned(r.ID) {
+			p.declined = append(p.declined, Declined{r.ID, m.Path, reason})
+		}
+	}
 }
 
 // padding mends the files whose header is padded with NUL bytes. They cannot be

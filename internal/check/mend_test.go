@@ -216,3 +216,26 @@ func TestAsideKeepsWhatIsThere(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 }
+
+// A set of which a part is not there is not mended by halves, and neither is a
+// part of it by itself.
+func TestPartsAreLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"set.fixture": "file model-00001-of-00003.safetensors\ntensor _orig_mod.a.w F32 [2]\nfile model-00002-of-00003.safetensors missing\ntensor _orig_mod.b.w F32 [2]\nfile model-00003-of-00003.safetensors\ntensor _orig_mod.c.w F32 [3]",
+	})
+	for _, path := range []string{dir, filepath.Join(dir, "model-00001-of-00003.safetensors")} {
+		rel, report := judged(t, path, nil)
+		mends, declined, err := Mends(t.Context(), rel, report)
+		if err != nil || len(mends) > 0 {
+			t.Errorf("%s: %d mends, %v", path, len(mends), err)
+		}
+		var rules []string
+		for _, d := range declined {
+			rules = append(rules, d.Rule)
+		}
+		if !slices.Equal(rules, []string{"WT402", "WT904"}) {
+			t.Errorf("%s: declined %v", path, rules)
+		}
+	}
+}

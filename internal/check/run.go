@@ -84,10 +84,8 @@ func (p *Pass) grade(s checkpoint.Severity, f Finding) {
 func (s *model) finding(i int, format string, args ...any) Finding {
 	t := s.At(i)
 	f := Finding{Checkpoint: s.Path, Tensor: t.Name, Offset: -1, Message: fmt.Sprintf(format, args...)}
-	if t.File >= 0 {
+	if f.File = s.Index; t.File >= 0 && !s.Files[t.File].Missing {
 		f.File = s.Files[t.File].Path
-	} else {
-		f.File = s.Index
 	}
 	return f
 }
