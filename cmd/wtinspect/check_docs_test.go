@@ -105,7 +105,7 @@ func TestCheckTranscripts(t *testing.T) {
 		seen.Write(data)
 	}
 	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
-	for _, doc := range []string{"check.md", "fix.md", "ci/github.md", "ci/gitlab.md"} {
+	for _, doc := range []string{"check.md", "fix.md", "ci/github.md", "ci/gitlab.md", "ci/huggingface.md"} {
 		found := transcript.FindAllStringSubmatch(readDoc(t, doc), -1)
 		if len(found) == 0 {
 			t.Errorf("%s has no transcript", doc)
