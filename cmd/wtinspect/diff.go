@@ -250,7 +250,7 @@ func (d *difference) compare(ctx context.Context, p *program, in *inputs, opt co
 		p.note("%s", note)
 	}
 	for i := range res.Rows {
-		if r := &res.Rows[i]; r.Status == compare.Unread {
+		if r := &res.Rows[i]; r.Err != nil {
 			in.failed = true
 			p.say("%v", r.Err)
 		}

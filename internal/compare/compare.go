@@ -22,8 +22,9 @@ type Options struct {
 	// Auto maps A's names to B's convention, and undoes what the two conventions
 	// do to the bytes.
 	Auto bool
-	// Chosen says which tensors are compared, by a name in either checkpoint; nil
-	// is all.
+	// Chosen says which tensors are compared, by its name in either checkpoint, A's
+	// own or mapped; nil is all. Others are still what a chosen one may be paired
+	// with.
 	Chosen func(name string) bool
 	// WeightsOnly leaves metadata and configuration out.
 	WeightsOnly bool
@@ -181,8 +182,11 @@ type tensor struct {
 	layout  []string
 	section values.Section
 	// build makes the section where that takes memory; nil where it is there.
-	build func(context.Context) (values.Section, error)
-	err   error // why there is no section
+	build  func(context.Context) (values.Section, error)
+	err    error // why there is no section
+	unread bool  // it was found out while reading
+	chosen bool
+	holds  *tensor // of A, whose bytes this one of B has without being its pair
 	// stored is A's tensor as it is, where a conversion only moves its rows.
 	stored *values.Section
 	pair   *pair
@@ -233,9 +237,10 @@ func (c *comparison) take() error {
 			return err
 		}
 	}
-	if chosen := c.opt.Chosen; chosen != nil {
-		drop := func(t *tensor) bool { return !chosen(t.own) && !chosen(t.name) }
-		c.as, c.bs = slices.DeleteFunc(c.as, drop), slices.DeleteFunc(c.bs, drop)
+	for _, list := range [][]*tensor{c.as, c.bs} {
+		for _, t := range list {
+			t.chosen = c.opt.Chosen == nil || c.opt.Chosen(t.own) || c.opt.Chosen(t.name)
+		}
 	}
 	return nil
 }
@@ -295,6 +300,10 @@ func (c *comparison) link(a, b *tensor, by Evidence) *pair {
 	return p
 }
 
+// settled reports whether the pair needs no other: it holds the same, or was not
+// chosen.
+func (p *pair) settled() bool { return p.status == Same || !p.a.chosen && !p.b.chosen }
+
 func (c *comparison) pairByName() {
 	byName := make(map[string][]*tensor, len(c.bs))
 	for _, t := range c.bs {
@@ -326,7 +335,7 @@ func (c *comparison) readEqual(ctx context.Context) error {
 	)
 	for _, t := range c.as {
 		p := t.pair
-		if p == nil || p.status != "" || !p.comparable() || t.build != nil {
+		if p == nil || p.settled() || p.status != "" || !p.comparable() || t.build != nil {
 			continue
 		}
 		pairs = append(pairs, values.Pair{A: t.section, B: p.b.section})
@@ -376,7 +385,7 @@ func (c *comparison) readFigures(ctx context.Context) error {
 	)
 	for _, t := range c.as {
 		p := t.pair
-		if p == nil || p.status != "" && p.status != DTypeChanged || !p.comparable() {
+		if p == nil || p.settled() || p.status != "" && p.status != DTypeChanged || !p.comparable() {
 			continue
 		}
 		if t.build != nil {
@@ -468,7 +477,7 @@ func (c *comparison) readReordered(ctx context.Context) error {
 	)
 	for _, t := range c.as {
 		p := t.pair
-		if p == nil || t.build != nil || p.err != nil || t.dtype != p.b.dtype || !p.comparable() || t.section.Type == nil {
+		if p == nil || p.settled() || t.build != nil || p.err != nil || t.dtype != p.b.dtype || !p.comparable() || t.section.Type == nil {
 			continue
 		}
 		size := t.section.Data.Size()
@@ -513,8 +522,14 @@ func sameNorm(d *values.Difference) bool {
 func (c *comparison) rows() {
 	c.out.Rows = make([]Row, 0, max(len(c.as), len(c.bs)))
 	for _, t := range c.as {
+		if !t.chosen && (t.pair == nil || !t.pair.b.chosen) {
+			continue
+		}
 		row := Row{Status: OnlyA, A: t.index, B: -1, NameA: t.own, Mapped: t.name, DTypeA: t.dtype, ShapeA: t.shape, First: -1, Holds: -1}
 		row.Sources = t.sources
+		if t.unread {
+			row.Err = t.err
+		}
 		if p := t.pair; p != nil {
 			row.Status, row.By, row.B, row.NameB = p.status, p.by, p.b.index, p.b.name
 			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
@@ -530,8 +545,16 @@ func (c *comparison) rows() {
 		c.out.Rows = append(c.out.Rows, row)
 	}
 	for _, t := range c.bs {
-		if t.pair == nil {
-			c.out.Rows = append(c.out.Rows, Row{Status: OnlyB, A: -1, B: t.index, NameB: t.name, DTypeB: t.dtype, ShapeB: t.shape, First: -1, Holds: -1})
+		if t.pair != nil || !t.chosen {
+			continue
 		}
+		row := Row{Status: OnlyB, A: -1, B: t.index, NameB: t.name, DTypeB: t.dtype, ShapeB: t.shape, First: -1, Holds: -1}
+		if t.unread {
+			row.Err = t.err
+		}
+		if t.holds != nil {
+			row.Holds = t.holds.index
+		}
+		c.out.Rows = append(c.out.Rows, row)
 	}
 }

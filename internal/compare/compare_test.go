@@ -151,6 +151,12 @@ func TestPairs(t *testing.T) {
 			want: []string{"shape t>t reordered", "changed p>p reordered", "changed n>n", "shape s>s"},
 		},
 		{
+			name: "a tied head written out",
+			a:    "tensor embed F32 [2] values=1,2",
+			b:    "tensor embed F32 [2] values=1,2\ntensor head F32 [2] values=1,2",
+			want: []string{"only-b >head holds embed"},
+		},
+		{
 			name: "scalars and nothing",
 			a:    "tensor s F32 [] values=1\ntensor e F32 [0,3]\ntensor gone F32 [0]",
 			b:    "tensor s F32 [] values=1\ntensor e F32 [0,3]\ntensor new I8 [0]",
@@ -163,6 +169,29 @@ func TestPairs(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// A choice is by either name, and finds the other side whatever that is called.
+func TestChosen(t *testing.T) {
+	a := "tensor x F32 [2] values=1\ntensor y F32 [2] values=2\ntensor z F32 [2] values=3\ntensor w F32 [2] values=4"
+	b := "tensor p F32 [2] values=1\ntensor q F32 [2] values=2\ntensor z F32 [2] values=5\ntensor v F32 [2] values=6"
+	tests := []struct {
+		name string
+		want []string
+	}{
+		{"x", []string{"same x>p by content"}},
+		{"q", []string{"same y>q by content"}},
+		{"z", []string{"changed z>z"}},
+		{"w", []string{"only-a w>"}},
+		{"v", []string{"only-b >v"}},
+		{"none", nil},
+	}
+	for _, tt := range tests {
+		res := compareTexts(t, a, b, Options{Chosen: func(name string) bool { return name == tt.name }})
+		if d := cmp.Diff(tt.want, lines(res)); d != "" {
+			t.Errorf("%s: %s", tt.name, d)
+		}
 	}
 }
 
@@ -408,6 +437,13 @@ func TestShrunk(t *testing.T) {
 	}
 	if r := res.Rows[1]; r.Status != Unread || !errors.Is(r.Err, io.ErrUnexpectedEOF) {
 		t.Errorf("the cut one: %s %v", r.Status, r.Err)
+	}
+	res, err = Compare(t.Context(), a, open(t, fixture.File(t, "c.safetensors", "tensor x F32 [64]\ntensor q F32 [64]")), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := res.Rows[1]; r.Status != OnlyA || !errors.Is(r.Err, io.ErrUnexpectedEOF) {
+		t.Errorf("the cut one, without a partner: %s %v", r.Status, r.Err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -30,92 +31,105 @@ func (t *tensor) kind() string {
 // pairByContent finds tensors with the bytes of one that has another name. Each
 // is read to its end only when its beginning has a counterpart.
 func (c *comparison) pairByContent(ctx context.Context) error {
-	groups := make(map[content]*group)
-	add := func(t *tensor, b bool, k content) {
-		g := groups[k]
-		if g == nil {
-			g = &group{}
-			groups[k] = g
-		}
-		if b {
-			g.bs = append(g.bs, t)
-		} else {
-			g.as = append(g.as, t)
-		}
-	}
 	// What is the same under its own name needs no other; but A's may be what a
 	// changed tensor of B was copied from.
+	key := make(map[*tensor]content)
 	for _, t := range c.as {
 		if t.err == nil && t.build == nil && t.section.Data.Size() > 0 {
-			add(t, false, content{kind: t.kind()})
+			key[t] = content{kind: t.kind()}
 		}
 	}
 	for _, t := range c.bs {
-		if t.err == nil && t.section.Data.Size() > 0 && (t.pair == nil || t.pair.status != Same) {
-			add(t, true, content{kind: t.kind()})
+		if t.err == nil && t.section.Data.Size() > 0 && (t.pair == nil || !t.pair.settled()) {
+			key[t] = content{kind: t.kind()}
 		}
 	}
-	for _, stage := range []struct {
-		what string
-		most int64
-	}{{"match", prefixBytes}, {"match", 1<<63 - 1}} {
+	for _, most := range []int64{prefixBytes, math.MaxInt64} {
+		groups := c.groups(key)
 		var (
 			sections []values.Section
 			of       []*tensor
-			sideB    []bool
 			total    int64
 		)
-		next := make(map[content]*group)
-		for k, g := range groups {
-			if !g.useful() {
+		// In the order of the files, which is how they are read fastest.
+		for _, t := range slices.Concat(c.as, c.bs) {
+			k, ok := key[t]
+			if !ok {
 				continue
 			}
-			for side, list := range [][]*tensor{g.as, g.bs} {
-				for _, t := range list {
-					n := t.section.Data.Size()
-					if n <= prefixBytes && stage.most > prefixBytes {
-						// It was read to its end already.
-						if next[k] == nil {
-							next[k] = &group{}
-						}
-						if side == 1 {
-							next[k].bs = append(next[k].bs, t)
-						} else {
-							next[k].as = append(next[k].as, t)
-						}
-						continue
-					}
-					n = min(n, stage.most)
-					sections = append(sections, values.Section{Name: t.own, Data: io.NewSectionReader(t.section.Data, 0, n)})
-					of, sideB = append(of, t), append(sideB, side == 1)
-					total = addBytes(total, n)
-				}
+			n := t.section.Data.Size()
+			switch {
+			case !groups[k].useful:
+				delete(key, t)
+			case n <= prefixBytes && most > prefixBytes:
+				// It was read to its end already.
+			default:
+				n = min(n, most)
+				sections = append(sections, values.Section{Name: t.own, Data: io.NewSectionReader(t.section.Data, 0, n)})
+				of = append(of, t)
+				total = addBytes(total, n)
 			}
 		}
-		groups = next
-		opt := values.Options{Workers: c.opt.Workers, SHA256: true, Progress: c.stage(stage.what, total)}
+		opt := values.Options{Workers: c.opt.Workers, SHA256: true, Progress: c.stage("match", total)}
 		err := values.Run(ctx, sections, opt, func(i int, r *values.Result) error {
+			t := of[i]
 			if r.Err != nil {
-				of[i].err = r.Err
+				t.err, t.unread = r.Err, true
+				delete(key, t)
 				return nil
 			}
-			add(of[i], sideB[i], content{of[i].kind(), r.SHA256})
+			key[t] = content{key[t].kind, r.SHA256}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
+	groups := c.groups(key)
 	c.match(groups)
 	return nil
 }
 
 // A group is the tensors of both sides that may have the same bytes.
-type group struct{ as, bs []*tensor }
+type group struct {
+	as, bs []*tensor
+	useful bool // a pair may come of it
+}
 
-// useful reports whether a pair by content may come of it.
-func (g *group) useful() bool {
+// groups puts tensors together by what is known of their contents.
+func (c *comparison) groups(key map[*tensor]content) map[content]*group {
+	out := make(map[content]*group)
+	add := func(t *tensor) *group {
+		k, ok := key[t]
+		if !ok {
+			return &group{} // of no use
+		}
+		if out[k] == nil {
+			out[k] = &group{}
+		}
+		return out[k]
+	}
+	for _, t := range c.as {
+		g := add(t)
+		g.as = append(g.as, t)
+	}
+	for _, t := range c.bs {
+		g := add(t)
+		g.bs = append(g.bs, t)
+	}
+	for _, g := range out {
+		g.useful = g.mayPair()
+	}
+	return out
+}
+
+// mayPair reports whether a pair by content may come of the group.
+func (g *group) mayPair() bool {
 	if len(g.as) == 0 || len(g.bs) == 0 {
+		return false
+	}
+	isChosen := func(t *tensor) bool { return t.chosen || t.pair != nil && (t.pair.a.chosen || t.pair.b.chosen) }
+	if !slices.ContainsFunc(g.as, isChosen) && !slices.ContainsFunc(g.bs, isChosen) {
 		return false
 	}
 	// A single pair that is known to differ is not the same tensor twice.
@@ -167,7 +181,10 @@ func (c *comparison) match(groups map[content]*group) {
 	// What has the bytes of another tensor, and is not paired with it, says so.
 	for _, g := range list {
 		for _, b := range g.bs {
-			if b.pair != nil && b.pair.status != Same && b.pair.holds < 0 {
+			switch {
+			case b.pair == nil:
+				b.holds = g.as[0]
+			case !b.pair.settled() && b.pair.holds < 0:
 				b.pair.holds = g.as[0].index
 			}
 		}
@@ -175,7 +192,7 @@ func (c *comparison) match(groups map[content]*group) {
 }
 
 // free reports whether the tensor is not known to be the same under its name.
-func (t *tensor) free() bool { return t.pair == nil || t.pair.status != Same }
+func (t *tensor) free() bool { return t.pair == nil || !t.pair.settled() }
 
 // A matching is pairs by content that are being found.
 type matching struct {
