@@ -20,6 +20,7 @@ type lsOptions struct {
 	reading
 	selection
 	output
+	converting
 	sort    string
 	reverse bool
 	tree    bool
@@ -48,6 +49,7 @@ fault of the files on stderr.`,
   wtinspect ls --match '*.q_proj.weight' model.safetensors
   wtinspect ls --sort bytes --reverse --flat . | head
   wtinspect ls --tree ~/models/llama
+  wtinspect ls --as gguf ~/models/llama
   wtinspect ls -f json -o tensors.json model.safetensors.index.json`,
 		ValidArgsFunction: completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
@@ -63,6 +65,10 @@ fault of the files on stderr.`,
 	complete(cmd, "sort", keys...)
 	f.BoolVar(&o.reverse, "reverse", false, "turn the order round")
 	f.BoolVar(&o.tree, "tree", false, "show the names as a tree, with totals")
+	f.StringVar(&o.to, "as", "", "show the tensors as another `CONVENTION`, or project, would have them")
+	if err := cmd.RegisterFlagCompletionFunc("as", completeConventions); err != nil {
+		panic(err) // the flag does not exist
+	}
 	f.BoolVar(&o.flat, "flat", false, "do not fold layers")
 	f.Var(newChoice(&o.dims, "shape", "ggml"), "dims", "shape: slowest dimension first; ggml: fastest first, as GGUF stores them")
 	complete(cmd, "dims", "shape", "ggml")
@@ -85,6 +91,11 @@ func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
 	in.validate()
 
 	l := listing{in: in, selected: selected, options: o, verbose: p.verbose}
+	if o.to != "" {
+		if err := l.convertAll(ctx, p); err != nil {
+			return in.finish(p, err)
+		}
+	}
 	err = o.write(p, in.paths(), l.write)
 	if selected != nil && l.chosen == 0 && err == nil {
 		p.note("no tensor is chosen by the names given")
@@ -100,6 +111,8 @@ type listing struct {
 	verbose  bool
 
 	chosen int // tensors, once written
+	// as is what checkpoints would be in another convention.
+	as map[*checkpoint.Checkpoint]converted
 }
 
 func (l *listing) write(w io.Writer, s render.Style) error {
@@ -137,8 +150,8 @@ func (l *listing) writeJSON(w io.Writer) error {
 
 // indices returns the chosen tensors of c in order.
 func (l *listing) indices(c *checkpoint.Checkpoint) []int {
-	out := make([]int, 0, c.Len())
-	for i, t := range c.All() {
+	out := make([]int, 0, l.of(c).Len())
+	for i, t := range l.of(c).All() {
 		if l.selected == nil || l.selected(t.Name) {
 			out = append(out, i)
 		}
@@ -163,7 +176,7 @@ func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
 	}
 	by := func(key func(t *checkpoint.Tensor) (int, uint64)) func(i, j int) int {
 		return func(i, j int) int {
-			a, b := c.At(i), c.At(j)
+			a, b := l.of(c).At(i), l.of(c).At(j)
 			ak, an := key(&a)
 			bk, bn := key(&b)
 			return cmp.Or(cmp.Compare(ak, bk), cmp.Compare(an, bn))
@@ -171,16 +184,16 @@ func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
 	}
 	switch l.options.sort {
 	case "name":
-		names := make([]string, c.Len())
-		for i, t := range c.All() {
+		names := make([]string, l.of(c).Len())
+		for i, t := range l.of(c).All() {
 			names[i] = t.Name
 		}
 		return func(i, j int) int { return compareNames(names[i], names[j]) }
 	case "dtype":
-		return func(i, j int) int { return cmp.Compare(c.At(i).DType, c.At(j).DType) }
+		return func(i, j int) int { return cmp.Compare(l.of(c).At(i).DType, l.of(c).At(j).DType) }
 	case "offset":
 		return func(i, j int) int {
-			a, b := c.At(i), c.At(j)
+			a, b := l.of(c).At(i), l.of(c).At(j)
 			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
 		}
 	case "bytes":
@@ -275,7 +288,7 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 				return yield(row)
 			}
 			if indices == nil {
-				for _, t := range c.All() {
+				for _, t := range l.of(c).All() {
 					if !one(t) {
 						return
 					}
@@ -283,7 +296,7 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 				continue
 			}
 			for _, i := range indices[k] {
-				if !one(c.At(i)) {
+				if !one(l.of(c).At(i)) {
 					return
 				}
 			}
@@ -368,13 +381,13 @@ func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Wr
 func (l *listing) totalsLine(c *checkpoint.Checkpoint, indices []int) string {
 	var t totals
 	for _, i := range indices {
-		tensor := c.At(i)
+		tensor := l.of(c).At(i)
 		t.add(&tensor)
 	}
 	var b strings.Builder
 	b.WriteString(counted(t.tensors, "tensor"))
 	if l.selected != nil {
-		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(c.Len())))
+		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(l.of(c).Len())))
 	}
 	if t.unknown < t.tensors {
 		elements := " elements"
@@ -418,13 +431,13 @@ func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) []rename.Group
 		members := make([]int, len(indices))
 		for k, i := range indices {
 			members[k] = k
-			groups[k] = rename.Group{Name: c.At(i).Name, Members: members[k : k+1]}
+			groups[k] = rename.Group{Name: l.of(c).At(i).Name, Members: members[k : k+1]}
 		}
 		return groups
 	}
 	var key []byte
 	return rename.Fold(len(indices), func(k int) (string, string) {
-		t := c.At(indices[k])
+		t := l.of(c).At(indices[k])
 		key = append(key[:0], t.DType...)
 		if t.Shape != nil {
 			key = append(key, ' ')
@@ -474,7 +487,7 @@ func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoi
 }
 
 func (l *listing) fillGroup(row []render.Cell, c *checkpoint.Checkpoint, indices []int, g *rename.Group) {
-	t := c.At(indices[g.Members[0]])
+	t := l.of(c).At(indices[g.Members[0]])
 	row[0] = render.Text(g.Name)
 	row[1] = dtypeCell(&t).In(render.Cyan)
 	row[2] = render.Shape(t.Shape)
@@ -486,7 +499,7 @@ func (l *listing) fillGroup(row []render.Cell, c *checkpoint.Checkpoint, indices
 	var bytes sum
 	files := make(map[int]bool)
 	for _, m := range g.Members {
-		t := c.At(indices[m])
+		t := l.of(c).At(indices[m])
 		bytes.add(t.Bytes)
 		files[t.File] = true
 	}

@@ -208,7 +208,7 @@ func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Ch
 		p.note("note: %s", note)
 	}
 	if names := conv.Unmapped; len(names) > 0 {
-		p.note("%s keep their names, which %s does not know: %s", counted(len(names), "tensor"), conv.From, shortList(names))
+		p.note("names that %s does not know stay (%s): %s", conv.From, counted(len(names), "tensor"), shortList(names))
 	}
 	if len(conv.Missing) > 0 {
 		p.note("%s has more than the checkpoint gives: %s", conv.To, shortList(conv.Missing))

@@ -44,7 +44,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 		var size sum
 		unknown := false
 		for _, m := range g.Members {
-			t := c.At(indices[m])
+			t := l.of(c).At(indices[m])
 			size.add(t.Bytes)
 			unknown = unknown || !t.BytesKnown
 		}

@@ -158,12 +158,9 @@ func (c *Conversion) rules(explicit bool) (*rename.Map, error) {
 
 // newBatch finds what of a move is common to many.
 func newBatch(mv *Move, explicit bool) (*batch, error) {
-	ops := make([]rename.Op, len(mv.Ops))
-	for i := range mv.Ops {
-		var err error
-		if ops[i], err = mv.Ops[i].step(); err != nil {
-			return nil, err
-		}
+	ops, err := mv.Steps()
+	if err != nil {
+		return nil, err
 	}
 	b := &batch{over: -1}
 	plain := func() {
@@ -651,12 +648,9 @@ func unshift(from, to []string) (f, t []string) {
 // symbolic writes the operations of a rule with keys in the place of the sample
 // numbers.
 func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
-	ops := make([]rename.Op, len(r.ops))
-	for i := range r.ops {
-		var err error
-		if ops[i], err = r.ops[i].step(); err != nil {
-			return nil, err
-		}
+	ops, err := (&Move{Ops: r.ops}).Steps()
+	if err != nil {
+		return nil, err
 	}
 	// The hole that is on one side only is what a stack runs over.
 	only := func(here, there []string) string {
@@ -752,4 +746,16 @@ func sampleKey(n rename.Number) rename.Number {
 		return rename.Number{Key: "num_key_value_heads"}
 	}
 	return n
+}
+
+// Steps writes the operations of the move as maps have them.
+func (m *Move) Steps() ([]rename.Op, error) {
+	out := make([]rename.Op, len(m.Ops))
+	for i := range m.Ops {
+		var err error
+		if out[i], err = m.Ops[i].step(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
