@@ -389,34 +389,3 @@ func FuzzDecode(f *testing.F) {
 		checkDecode(t, mustLookup(t, names[int(which)%len(names)]), src)
 	})
 }
-
-func BenchmarkDecode(b *testing.B) {
-	for _, name := range []string{"BF16", "F16", "F8_E4M3", "Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q2_K", "Q3_K", "IQ2_XXS", "IQ3_S", "IQ4_XS", "MXFP4"} {
-		typ := mustLookup(b, name)
-		src := benchBlocks(typ, 128<<10)
-		b.Run(name+"/decode", func(b *testing.B) {
-			dst := make([]float32, 8192)
-			b.SetBytes(int64(len(src)))
-			for b.Loop() {
-				for rest := src; len(rest) >= typ.BlockBytes; {
-					n := typ.Decode(dst, rest)
-					rest = rest[n/typ.numbers()*typ.BlockBytes:]
-				}
-			}
-		})
-		naive, ok := naiveDecoders[name]
-		if !ok {
-			continue
-		}
-		b.Run(name+"/naive", func(b *testing.B) {
-			dst := make([]float32, 8192)
-			step := len(dst) / typ.BlockElems * typ.BlockBytes
-			b.SetBytes(int64(len(src)))
-			for b.Loop() {
-				for rest := src; len(rest) > 0; rest = rest[min(step, len(rest)):] {
-					naive(dst, rest[:min(step, len(rest))])
-				}
-			}
-		})
-	}
-}
