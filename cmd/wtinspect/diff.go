@@ -435,12 +435,17 @@ func (d *difference) writeTable(w io.Writer, s render.Style) error {
 	return err
 }
 
-// writeRules writes a line a rule, and how many tensors it takes.
+// writeRules writes a line a rule, and how many tensors it takes; two on a
+// terminal that is too narrow, since a name that is cut is no rule.
 func (d *difference) writeRules(w io.Writer, s render.Style) error {
+	const fixed = len("renamed    ->   x12345  by name and shape alone")
+	narrow := s.Width > 0 && slices.ContainsFunc(d.res.Rules, func(r compare.Rule) bool {
+		return fixed+len(r.From)+len(r.To) > s.Width
+	})
 	t := &render.Table{
 		Headings: render.Never,
 		Columns: []render.Column{
-			{Title: "KIND"}, {Title: "RULE", Cut: render.CutMiddle}, {Title: "TENSORS", Right: true}, {Title: "PROOF"},
+			{Title: "KIND", Right: true}, {Title: "RULE", Cut: render.CutMiddle}, {Title: "TENSORS", Right: true}, {Title: "PROOF"},
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, r := range d.res.Rules {
@@ -455,6 +460,10 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 				case r.Proven < r.Tensors:
 					proof = fmt.Sprintf("same contents in %d", r.Proven)
 				}
+				second := narrow && r.To != ""
+				if second {
+					rule = r.From
+				}
 				if !yield([]render.Cell{
 					render.Text(kind).In(render.Cyan),
 					render.Text(rule),
@@ -463,10 +472,24 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 				}) {
 					return
 				}
+				if second && !yield([]render.Cell{
+					render.Text("->").In(render.Cyan), render.Text(r.To), render.Text(" "), render.Text(" "),
+				}) {
+					return
+				}
 			}
 		},
 	}
-	return t.Write(w, render.TableFormat, s)
+	var b bytes.Buffer
+	if err := t.Write(&b, render.TableFormat, s); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A rowGroup is rows that are one line.
