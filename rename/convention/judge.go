@@ -148,13 +148,22 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	}
 	id.gaps(best)
 
-	if !id.claimable(best, extra, parts) {
+	clear := false
+	if id.claimable(best, extra, parts) {
+		clear = id.familyClear(best, extra, parts)
+		res.Convention = c.Name
+		if !clear && !res.Adapter && c.Layout.Rope == "" && (len(parts) == 0 && len(extra) > 0 || !id.atHome(best)) {
+			// Every second encoder is made of BERT's or ViT's modules: with
+			// weights of its own it is another model.
+			res.Convention = ""
+		}
+	}
+	if res.Convention == "" {
 		if 2*res.Coverage >= 1 && len(res.Dialects) == 0 {
 			res.Dialects = slices.Clone(c.Dialects) // a new model in an old spelling
 		}
 		return
 	}
-	res.Convention = c.Name
 	if c.VariantOf == "" {
 		res.Nearest = Nearest{c.Name, max(len(best.missing), len(extra)) + id.displaced(parts)}
 	}
@@ -172,7 +181,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		pc := id.reg.list[p.conv]
 		res.Parts = append(res.Parts, Part{id.spell(p.prefix, p), pc.Name, pc.Families, p.covered})
 	}
-	if id.familyClear(best, extra, parts) {
+	if clear {
 		id.families(ties, parts, !slices.ContainsFunc(extra, func(i int32) bool { return !isTaskHead(id.subjects[i].normal) }))
 	}
 }
@@ -397,7 +406,7 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	if len(parts) == 0 {
 		inside = 0
 		for _, i := range extra {
-			if !isTaskHead(id.subjects[i].normal) {
+			if !isTaskHead(id.subjects[i].normal) && !id.standsAlone(e, i) {
 				inside++
 			}
 		}
@@ -407,6 +416,14 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	}
 	id.note("%d templates are not known to %s; the model may be another that borrows its names", inside, c.Name)
 	return false
+}
+
+// standsAlone reports whether an extra subject is a single tensor beside a model
+// that is below its own prefix: a head of somebody's making.
+func (id *identification) standsAlone(e *evaluation, subject int32) bool {
+	normal, base := id.subjects[subject].normal, id.reg.list[e.conv].Base
+	outer, ok := cutBase(e.prefix, base)
+	return ok && base != "" && strings.HasPrefix(normal, outer) && !strings.HasPrefix(normal, e.prefix) && !strings.Contains(normal, "#")
 }
 
 // isTaskHead reports whether a name is that of a head that fine-tuning adds to

@@ -258,7 +258,9 @@ func TestIdentifyPartial(t *testing.T) {
 				layersOnly = append(layersOnly, n)
 			}
 			deeper = append(deeper, n)
-			if p := strings.Replace(n.Name, ".1.", ".977.", 1); p != n.Name {
+			// The first index is the layer's.
+			if at := strings.IndexAny(n.Name, "0123456789"); at > 0 && strings.HasPrefix(n.Name[at-1:], ".1.") {
+				p := n.Name[:at] + "977" + n.Name[at+1:]
 				deeper = append(deeper, Named{Name: p, Shape: n.Shape})
 			}
 		}

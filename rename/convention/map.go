@@ -43,6 +43,7 @@ func (o *Op) step() (rename.Op, error) {
 type batch struct {
 	key   string
 	moves []int
+	all   []*batch // of the moves
 	sides []side // of the first move
 	to    []side
 	steps []rename.Operation
@@ -143,6 +144,7 @@ func (c *Conversion) rules(explicit bool) (*rename.Map, error) {
 			list = append(list, b)
 		}
 		byKey[b.key].moves = append(byKey[b.key].moves, i)
+		byKey[b.key].all = append(byKey[b.key].all, b)
 	}
 	w := ruleWriter{explicit: explicit}
 	for _, b := range list {
@@ -320,26 +322,20 @@ type ruleWriter struct {
 
 // batch writes the rule of a batch, or one for each of its moves.
 func (w *ruleWriter) batch(c *Conversion, b *batch) {
-	moves := make([]*batch, 0, len(b.moves))
-	for _, i := range b.moves {
-		m, _ := newBatch(&c.Moves[i], w.explicit)
-		moves = append(moves, m)
-	}
 	if !w.explicit {
-		if from, to, ok := generalise(moves); ok {
+		if from, to, ok := generalise(b.all); ok {
 			w.add(from, to, b.steps)
 			return
 		}
 	}
-	for _, m := range moves {
+	for k, m := range b.all {
 		if !w.explicit && slices.ContainsFunc(append(slices.Clone(m.sides), m.to...), func(s side) bool { return s.over >= 0 }) {
 			if from, to, ok := generalise([]*batch{m}); ok {
 				w.add(from, to, b.steps)
 				continue
 			}
 		}
-		mv := &c.Moves[b.moves[0]]
-		b.moves = b.moves[1:]
+		mv := &c.Moves[b.moves[k]]
 		p, _ := newBatch(mv, true)
 		w.add(escapeAll(mv.From), escapeAll(mv.To), p.steps)
 	}
