@@ -21,17 +21,66 @@ import (
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
-type checkOptions struct {
+// A judging is what check and fix have in common: by which rules a release is
+// judged.
+type judging struct {
 	reading
+	selects, ignores  []string
+	profile, settings string
+	// said tells which flags were given, so that they go before the settings.
+	said func(flag string) bool
+}
+
+func (o *judging) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	o.said = flags.Changed
+	flags.StringSliceVar(&o.selects, "select", nil, "go by these `RULES` only: an ID, or the beginning of several (WT2)")
+	flags.StringSliceVar(&o.ignores, "ignore", nil, "leave out these `RULES`")
+	profiles := []string{""}
+	for _, name := range check.Profiles() {
+		profiles = append(profiles, string(name))
+	}
+	flags.Var(newChoice(&o.profile, profiles...), "profile", "demands of a loader: "+strings.Join(profiles[1:], ", "))
+	complete(cmd, "profile", profiles[1:]...)
+	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+check.SettingsName)
+}
+
+// options joins the flags and the settings for a release.
+func (o *judging) options(p *program, rel *checkpoint.Release) (*check.Options, *check.Settings, error) {
+	var set *check.Settings
+	var err error
+	if o.settings != "" {
+		var data []byte
+		if data, err = os.ReadFile(o.settings); err != nil {
+			return nil, nil, err
+		}
+		set, err = check.ParseSettings(o.settings, data)
+	} else {
+		set, err = check.FindSettings(rel.Dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	opts := &check.Options{
+		Select: set.Select, Ignore: o.ignores, Profile: set.Profile, Severities: set.Severities,
+		Exceptions: set.Exceptions, Now: p.now(),
+	}
+	if o.said("select") {
+		opts.Select = o.selects
+	}
+	if o.said("profile") {
+		opts.Profile = check.Profile(o.profile)
+	}
+	return opts, set, opts.Check()
+}
+
+type checkOptions struct {
+	judging
 	output
-	selects, ignores        []string
-	failOn, profile         string
-	against, settings       string
+	failOn, against         string
 	baseline, writeBaseline string
 	reports                 []string
 	max                     int
-	// said tells which flags were given, so that they go before the settings.
-	said func(flag string) bool
 }
 
 func newCheck(p *program) *cobra.Command {
@@ -59,23 +108,14 @@ weights, the release is held to it.`,
   wtinspect check --against ../v1 .`,
 		ValidArgsFunction: completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			o.said = cmd.Flags().Changed
 			return runCheck(cmd.Context(), p, &o, args)
 		}),
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&o.selects, "select", nil, "run only these `RULES`: an ID, or the beginning of several (WT2)")
-	flags.StringSliceVar(&o.ignores, "ignore", nil, "leave out these `RULES`")
+	o.judging.addFlags(cmd)
 	flags.Var(newChoice(&o.failOn, "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
-	profiles := []string{""}
-	for _, name := range check.Profiles() {
-		profiles = append(profiles, string(name))
-	}
-	flags.Var(newChoice(&o.profile, profiles...), "profile", "demands of a loader: "+strings.Join(profiles[1:], ", "))
-	complete(cmd, "profile", profiles[1:]...)
 	complete(cmd, "fail-on", "error", "warning", "info")
 	flags.StringVar(&o.against, "against", "", "hold the release to `OLD`: an earlier release, or a lock")
-	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+check.SettingsName)
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
 	flags.VarP(newChoice(&o.format, checkFormats()...), "format", "f", "form of the output: "+strings.Join(checkFormats(), ", "))
@@ -200,7 +240,7 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 		p.say("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover' ends it", path)
 		ok = false
 	}
-	opts, err := o.checkOptions(p, rel, against, v)
+	opts, err := o.releaseOptions(p, rel, against, v)
 	if err != nil {
 		return nil, false, err
 	}
@@ -218,37 +258,16 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 	return in.paths(), ok, nil
 }
 
-// checkOptions joins the flags and the settings for a release.
-func (o *checkOptions) checkOptions(p *program, rel *checkpoint.Release, against *check.Lock, v *verdict) (*check.Options, error) {
-	var set *check.Settings
-	var err error
-	if o.settings != "" {
-		var data []byte
-		if data, err = os.ReadFile(o.settings); err != nil {
-			return nil, err
-		}
-		set, err = check.ParseSettings(o.settings, data)
-	} else {
-		set, err = check.FindSettings(rel.Dir)
-	}
+// releaseOptions adds to the options what only check knows: the baseline, and
+// what the release is held to.
+func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, against *check.Lock, v *verdict) (*check.Options, error) {
+	opts, set, err := o.options(p, rel)
 	if err != nil {
 		return nil, err
 	}
-	opts := &check.Options{
-		Select: set.Select, Ignore: o.ignores, Profile: set.Profile, Severities: set.Severities,
-		Exceptions: set.Exceptions, Against: against, Now: p.now(),
-	}
-	if o.said("select") {
-		opts.Select = o.selects
-	}
-	if o.said("profile") {
-		opts.Profile = check.Profile(o.profile)
-	}
+	opts.Against = against
 	if set.FailOn != "" && !o.said("fail-on") && o.writeBaseline == "" {
 		v.failOn, _ = check.ParseSeverity(set.FailOn)
-	}
-	if err := opts.Check(); err != nil {
-		return nil, err
 	}
 	if name := cmp.Or(o.baseline, set.Baseline); name != "" && o.writeBaseline == "" {
 		f, err := os.Open(name)

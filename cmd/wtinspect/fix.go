@@ -22,8 +22,7 @@ import (
 )
 
 type fixOptions struct {
-	// checkOptions say what is found, as for check.
-	checkOptions
+	judging
 	destination   string
 	inPlace       bool
 	dryRun, check bool
@@ -56,7 +55,6 @@ worth knowing (info) is mended when --select asks for it.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.said = cmd.Flags().Changed
 			switch {
 			case o.inPlace && o.destination != "":
 				return errors.New("-o and --in-place exclude each other")
@@ -73,15 +71,7 @@ worth knowing (info) is mended when --select asks for it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.selects, "select", nil, "mend the findings of these `RULES` only: an ID, or the beginning of several")
-	f.StringSliceVar(&o.ignores, "ignore", nil, "leave the findings of these `RULES` alone")
-	profiles := []string{""}
-	for _, name := range check.Profiles() {
-		profiles = append(profiles, string(name))
-	}
-	f.Var(newChoice(&o.profile, profiles...), "profile", "demands of a loader: "+strings.Join(profiles[1:], ", "))
-	complete(cmd, "profile", profiles[1:]...)
-	f.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+check.SettingsName)
+	o.judging.addFlags(cmd)
 	f.StringVarP(&o.destination, "output", "o", "", "write a mended copy to `DST`, a directory or, for one file, a file")
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
@@ -150,11 +140,10 @@ func (o *fixOptions) plan(ctx context.Context, p *program, path string, left *ve
 		rel = &checkpoint.Release{Path: path, Dir: filepath.Dir(path), Faults: []checkpoint.Fault{*fault}}
 	}
 	defer rel.Close()
-	opts, err := o.checkOptions.checkOptions(p, rel, nil, left)
+	opts, _, err := o.options(p, rel)
 	if err != nil {
 		return nil, nil, err
 	}
-	opts.Against = nil
 	report, err := check.Run(ctx, rel, opts)
 	if err != nil {
 		return nil, nil, err
