@@ -44,7 +44,7 @@ type batch struct {
 	key   string
 	moves []int
 	all   []*batch // of the moves
-	sides []side // of the first move
+	sides []side   // of the first move
 	to    []side
 	steps []rename.Operation
 	over  int // the run of digits of From[0] that is stacked, or -1
