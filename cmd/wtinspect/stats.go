@@ -370,39 +370,48 @@ func (m *measuring) table(k int, terminal, numbered bool) *render.Table {
 			if k >= 0 && t.checkpoint != k {
 				continue
 			}
-			if !yield(m.row(t, terminal, numbered)) {
+			row := m.row(t, terminal, numbered)
+			for len(row) < len(columns)-1 {
+				row = append(row, render.Null()) // figures of what was not read
+			}
+			if !yield(append(row, errorCell(t.err))) {
 				return
 			}
 		}
 	}}
 }
 
-// row returns the cells in the order of the columns of table.
+// row returns the cells in the order of the columns of table, but for the last
+// one, and without figures where there are none.
 func (m *measuring) row(t *measured, terminal, numbered bool) []render.Cell {
+	file, bytes := render.Null(), render.Null()
+	if t.tensor.File >= 0 {
+		file = render.Text(m.in.checkpoints[t.checkpoint].Files[t.tensor.File].Name)
+	}
+	if t.tensor.BytesKnown {
+		bytes = render.Uint(t.tensor.Bytes)
+	}
 	row := []render.Cell{
 		checkpointCell(m.in, t.checkpoint, numbered),
 		render.Text(t.tensor.Name),
 		dtypeCell(&t.tensor).In(render.Cyan),
 		render.Shape(t.tensor.Shape),
-		render.Null(),
-		render.Null(),
-	}
-	if t.tensor.File >= 0 {
-		row[4] = render.Text(m.in.checkpoints[t.checkpoint].Files[t.tensor.File].Name)
-	}
-	if t.tensor.BytesKnown {
-		row[5] = render.Uint(t.tensor.Bytes)
+		file,
+		bytes,
 	}
 	s := t.stats
 	if s == nil {
-		unknown := slices.Repeat([]render.Cell{render.Null()}, 18+len(values.Percents()))
-		return append(append(row, unknown...), errorCell(t.err))
+		return row
 	}
 	bad := func(n uint64) render.Cell {
 		if n > 0 {
 			return render.Uint(n).In(render.Red)
 		}
 		return render.Uint(n)
+	}
+	distinct := render.Null()
+	if s.Distinct >= 0 {
+		distinct = render.Int(s.Distinct)
 	}
 	row = append(
 		row,
@@ -420,11 +429,8 @@ func (m *measuring) row(t *measured, terminal, numbered bool) []render.Cell {
 		bad(s.PosInf),
 		bad(s.NegInf),
 		bad(s.PosInf+s.NegInf),
-		render.Null(),
+		distinct,
 	)
-	if s.Distinct >= 0 {
-		row[len(row)-1] = render.Int(s.Distinct)
-	}
 	for _, q := range s.Quantiles {
 		row = append(row, number(q, terminal))
 	}
@@ -436,7 +442,7 @@ func (m *measuring) row(t *measured, terminal, numbered bool) []render.Cell {
 	if s.Histogram != nil {
 		histogram = render.Value(bars(s.Histogram), jsonNumbers(s.Histogram))
 	}
-	return append(row, render.Float(s.QuantileError), fingerprint, histogram, errorCell(t.err))
+	return append(row, render.Float(s.QuantileError), fingerprint, histogram)
 }
 
 func jsonNumbers(list []uint64) string {
