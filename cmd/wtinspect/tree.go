@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 type node struct {
 	segment  string
 	children []*node
-	byName   map[string]*node
+	byName   map[string]*node // nil while there are few
 	tensors  uint64
 	bytes    sum
 	unknown  bool // the size of some tensor
@@ -23,16 +24,34 @@ type node struct {
 	leaf int
 }
 
+// manyChildren is from where on a node looks its children up in a map, which
+// takes more room than most nodes.
+const manyChildren = 8
+
+// child returns the first child of that name, and makes it when there is none.
 func (n *node) child(segment string) *node {
-	if c := n.byName[segment]; c != nil {
-		return c
+	if n.byName != nil {
+		if c := n.byName[segment]; c != nil {
+			return c
+		}
+	} else {
+		for _, c := range n.children {
+			if c.segment == segment {
+				return c
+			}
+		}
 	}
 	c := &node{segment: segment, leaf: -1}
-	if n.byName == nil {
-		n.byName = make(map[string]*node)
-	}
-	n.byName[segment] = c
 	n.children = append(n.children, c)
+	switch {
+	case n.byName != nil:
+		n.byName[segment] = c
+	case len(n.children) > manyChildren:
+		n.byName = make(map[string]*node)
+		for _, c := range slices.Backward(n.children) {
+			n.byName[c.segment] = c // the first of a name comes last
+		}
+	}
 	return c
 }
 
