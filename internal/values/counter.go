@@ -76,6 +76,9 @@ type counter struct {
 	narrow []uint32
 	since  uint64   // increments of narrow; must stay below 2^32
 	total  []uint64 // codes counted before
+
+	levels []level // memory of tally, as sums
+	sums   moments
 }
 
 func newCounter(t *Type) *counter {
@@ -193,8 +196,7 @@ func (c *counter) reset() {
 
 func (c *counter) tally(s *Stats) (*moments, distribution) {
 	c.flush()
-	d := distribution{known: true}
-	sums := new(moments)
+	c.levels, c.sums = c.levels[:0], moments{}
 	smallest := c.typ.float.smallestNormal()
 	for _, code := range c.book.order {
 		n := c.total[code]
@@ -202,7 +204,7 @@ func (c *counter) tally(s *Stats) (*moments, distribution) {
 			continue
 		}
 		v := float64(c.book.value[code])
-		d.levels = append(d.levels, level{v, n})
+		c.levels = append(c.levels, level{v, n})
 		s.Count += n
 		switch {
 		case v == 0:
@@ -210,10 +212,10 @@ func (c *counter) tally(s *Stats) (*moments, distribution) {
 		case c.typ.kind == kindFloat && math.Abs(v) < smallest:
 			s.Denormals += n
 		}
-		sums.addFloat(v, n)
+		c.sums.addFloat(v, n)
 	}
-	if n := len(d.levels); n > 0 {
-		s.Min, s.Max = d.levels[0].v, d.levels[n-1].v
+	if n := len(c.levels); n > 0 {
+		s.Min, s.Max = c.levels[0].v, c.levels[n-1].v
 	}
 	for _, code := range c.book.other {
 		n := c.total[code]
@@ -227,7 +229,7 @@ func (c *counter) tally(s *Stats) (*moments, distribution) {
 			s.NaN += n
 		}
 	}
-	return sums, d
+	return &c.sums, distribution{known: true, levels: c.levels}
 }
 
 func (c *counter) fingerprint() (f Fingerprint) {

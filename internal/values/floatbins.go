@@ -20,6 +20,8 @@ type floatBins struct {
 	posInf, negInf     uint64
 	minValue, maxValue float32 // meaningless while seen is false
 	seen               bool    // a finite number
+
+	levels []level // memory of tally
 }
 
 // floatBin packs the sum of lower halves (40 bits) with the count (24 bits), and
@@ -282,17 +284,17 @@ func (k *floatBins) merge(other kernel) {
 }
 
 func (k *floatBins) reset() {
-	bins, count := k.bins, k.count
+	bins, count, levels := k.bins, k.count, k.levels
 	if k.since > 0 {
 		clear(bins[:])
 	}
 	clear(count)
-	*k = floatBins{typ: k.typ, bins: bins, count: count}
+	*k = floatBins{typ: k.typ, bins: bins, count: count, levels: levels}
 }
 
 func (k *floatBins) tally(s *Stats) (*moments, distribution) {
 	k.flush()
-	d := distribution{known: true, error: 0x1p-8}
+	k.levels = k.levels[:0]
 	for i := range k.count {
 		// Ascending: the negative bins backwards, then the others.
 		bin := i - 1<<15
@@ -316,7 +318,7 @@ func (k *floatBins) tally(s *Stats) (*moments, distribution) {
 		if bin&0x7fff != 0 {
 			v = float64(math.Float32frombits(uint32(bin)<<16 | 1<<15))
 		}
-		d.levels = append(d.levels, level{v, n})
+		k.levels = append(k.levels, level{v, n})
 	}
 	s.PosInf, s.NegInf, s.Zeros = k.posInf, k.negInf, k.zeros
 	s.NaN -= k.posInf + k.negInf
@@ -326,7 +328,7 @@ func (k *floatBins) tally(s *Stats) (*moments, distribution) {
 	if k.seen {
 		s.Min, s.Max = float64(k.minValue), float64(k.maxValue)
 	}
-	return &k.sums, d
+	return &k.sums, distribution{known: true, error: 0x1p-8, levels: k.levels}
 }
 
 func (k *floatBins) fingerprint() Fingerprint {

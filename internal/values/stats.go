@@ -100,7 +100,7 @@ type kernel interface {
 	add(blocks []byte)
 	merge(kernel)
 	// tally fills in the counts, Min and Max, and returns the sums and the
-	// distribution.
+	// distribution, which are good until the next call of a method.
 	tally(*Stats) (*moments, distribution)
 	fingerprint() Fingerprint
 	reset()
