@@ -252,14 +252,14 @@ func ggufException(hf, role string) bool {
 
 // A GGUF architecture of which no transformers convention is described.
 var ggufAlone = []string{
-	"deci", "gemma4", "jina-bert-v2", "llama-embed", "maincoder", "mimo2", "mistral4", "paddleocr", "rwkv6qwen2", "step35", "wavtokenizer-dec",
+	"llama-embed", "maincoder", "mistral4", "paddleocr", "rwkv6qwen2", "wavtokenizer-dec",
 }
 
 // The converter permutes the rows of queries and keys for these architectures
 // (permute in LlamaModel and in the models that call it), and for no others.
 var ggufPermuted = []string{
 	"llama", "granite", "granitemoe", "granitehybrid", "smollm3", "arcee", "minicpm", "internlm2", "baichuan", "xverse", "olmo",
-	"deepseek", "llada", "arctic", "chameleon", "bailingmoe", "mistral3",
+	"deepseek", "deci", "llada", "arctic", "chameleon", "bailingmoe", "mistral3",
 }
 
 func TestGGUFRope(t *testing.T) {
