@@ -307,7 +307,8 @@ type reader struct {
 	opt      *Options
 	buf      [chunkBytes]byte
 	acc      map[*Type]*Accumulator // its own, of the current job
-	sha, xxh hash.Hash
+	sha      hash.Hash
+	xxh      *xxhash.Digest
 	read     int64
 	err      error
 }
@@ -405,8 +406,8 @@ func (w *reader) end(j *job[Result], n int64, last bool) *Result {
 	if w.sha != nil {
 		w.sha.Sum(r.SHA256[:0])
 	}
-	if d, ok := w.xxh.(*xxhash.Digest); ok {
-		r.XXH64 = d.Sum64()
+	if w.xxh != nil {
+		r.XXH64 = w.xxh.Sum64()
 	}
 	return r
 }

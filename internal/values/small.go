@@ -12,10 +12,6 @@ type small struct {
 	raw []byte
 }
 
-func (k *small) add([]byte)   {}
-func (k *small) merge(kernel) {}
-func (k *small) reset()       {}
-
 func (k *small) tally(s *Stats) (*moments, distribution) {
 	sums := new(moments)
 	dst := make([]float64, len(k.raw)/k.typ.BlockBytes*k.typ.numbers())

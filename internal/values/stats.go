@@ -99,11 +99,16 @@ const smallBytes = 4096
 type kernel interface {
 	add(blocks []byte)
 	merge(kernel)
+	reset()
+	summary
+}
+
+// summary is what there is to know in the end.
+type summary interface {
 	// tally fills in the counts, Min and Max, and returns the sums and the
 	// distribution, which are good until the next call of a method.
 	tally(*Stats) (*moments, distribution)
 	fingerprint() Fingerprint
-	reset()
 }
 
 // distribution is how often each finite number occurs.
@@ -201,8 +206,8 @@ func (a *Accumulator) Stats() Stats {
 	for i := range s.Quantiles {
 		s.Quantiles[i] = math.NaN()
 	}
-	k := a.kernel
-	if k == nil {
+	var k summary = a.kernel
+	if a.kernel == nil {
 		k = &small{typ: a.typ, opt: a.opt, raw: a.small}
 	}
 	sums, d := k.tally(&s)
