@@ -19,6 +19,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 type fixOptions struct {
@@ -28,6 +29,7 @@ type fixOptions struct {
 	dryRun, check bool
 	force         bool
 	form          string
+	inverse       string
 	progress
 }
 
@@ -77,6 +79,7 @@ worth knowing (info) is mended when --select asks for it.`,
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
 	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would be mended")
 	f.BoolVar(&o.force, "force", false, "allow a link in place; never the loss of a tensor")
+	f.StringVar(&o.inverse, "write-inverse", "", "write the map that takes the renames back to `FILE`, for 'wtinspect rename --map'")
 	f.VarP(newChoice(&o.form, "table", "json"), "format", "f", "form of the answer: table or json")
 	complete(cmd, "format", "table", "json")
 	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
@@ -118,6 +121,12 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if m := check.Inverse(out.mends); o.inverse != "" && out.written != "" && m != nil {
+		file := output{path: o.inverse}
+		if err := file.write(p, nil, func(w io.Writer, _ render.Style) error { return rename.Write(w, m) }); err != nil {
+			return err
+		}
 	}
 	if err := out.write(p, o); written(err) != nil {
 		return err

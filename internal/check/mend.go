@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,8 +24,9 @@ import (
 )
 
 // AsideName is the directory of a release into which mends move files that
-// loaders should not see. Nothing is deleted.
-const AsideName = "wtinspect-aside"
+// loaders should not see, and where the index stays that a new one replaced.
+// Nothing is deleted. Being hidden, it is not descended into.
+const AsideName = ".wtinspect-aside"
 
 // A Mend is one thing that fix does to a release.
 type Mend struct {
@@ -475,9 +477,44 @@ func (p *mender) index(m *model) {
 			if err != nil {
 				return err
 			}
+			if !numbersOnly {
+				if err := keepAside(path); err != nil {
+					return err
+				}
+			}
 			return replaceFile(path, data)
 		},
 	})
+}
+
+// keepAside keeps a copy of a file that is about to be replaced, if it is there.
+func keepAside(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(filepath.Dir(path), AsideName)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		name := filepath.Join(dir, fmt.Sprintf("%s.%d", filepath.Base(path), n))
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		if err == nil {
+			err = f.Sync()
+		}
+		return errors.Join(err, f.Close())
+	}
 }
 
 // setPattern returns the pattern of a set, by which it is opened without its
@@ -645,6 +682,45 @@ func (m *Mend) Changes() []Change {
 				out[i].To = to[0].Name
 			}
 		}
+	}
+	return out
+}
+
+// Inverse returns the map that gives the tensors the names that they had before
+// mends that have been made in this order, nil when no name changed. What was
+// dropped does not come back.
+func Inverse(mends []*Mend) *rename.Map {
+	was := make(map[string]string) // by the name that it has now
+	for _, m := range mends {
+		if m.Plan == nil {
+			continue
+		}
+		next := make(map[string]string)
+		for _, r := range m.Plan.Rows {
+			old, renamed := was[r.From]
+			delete(was, r.From)
+			switch {
+			case r.Action == rename.Move && renamed:
+				next[r.To] = old
+			case r.Action == rename.Move:
+				next[r.To] = r.From
+			case r.Action == rename.Keep && renamed:
+				next[r.From] = old
+			}
+		}
+		maps.Copy(was, next) // another checkpoint's names stay
+	}
+	if len(was) == 0 {
+		return nil
+	}
+	out := &rename.Map{Description: "takes back what fix renamed"}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		from := rename.Exactly(name)
+		to, err := rename.CompileTemplate(literal(was[name]), from)
+		if err != nil {
+			panic(err) // a literal has no holes to be wrong about
+		}
+		out.Rules = append(out.Rules, rename.Rule{From: []*rename.Pattern{from}, To: []*rename.Template{to}})
 	}
 	return out
 }

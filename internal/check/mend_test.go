@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // judged opens a release and judges it, and closes it at the end of the test.
@@ -143,6 +144,42 @@ func TestIndexKeepsItsMetadata(t *testing.T) {
 `
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Error(diff)
+	}
+	// The old one is kept, where no loader and no descent looks.
+	kept, err := os.ReadFile(filepath.Join(dir, AsideName, "model.safetensors.index.json.1"))
+	if err != nil || !strings.Contains(string(kept), `"total_size": 1}`) {
+		t.Errorf("%s, %v", kept, err)
+	}
+}
+
+// Two mends of the same names are taken back as one.
+func TestInverse(t *testing.T) {
+	plan := func(names []string, text string) *Mend {
+		m, err := rename.Parse("x", []byte("version: 1\n"+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &Mend{Plan: rename.NewPlan(m, names, rename.Safetensors())}
+	}
+	mends := []*Mend{
+		plan([]string{"w.a", "w.b{x", "c", "d"}, "strip: [w]\nrules:\n- {from: d, drop: stale}"),
+		{What: "no names"},
+		plan([]string{"a", "b{x", "c"}, "rename: {a: z, c: a}"),
+	}
+	inverse := Inverse(mends)
+	back := rename.NewPlan(inverse, []string{"z", "b{x", "a"}, rename.Safetensors())
+	if err := back.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range back.Rows {
+		got = append(got, r.To)
+	}
+	if want := []string{"w.a", "w.b{x", "c"}; !slices.Equal(got, want) {
+		t.Errorf("taken back to %q, want %q", got, want)
+	}
+	if Inverse(mends[1:2]) != nil {
+		t.Error("an inverse of nothing")
 	}
 }
 
