@@ -279,7 +279,7 @@ func writeInfos(w io.Writer, s render.Style, infos []*info, verbose bool) error 
 const manyFiles = 16
 
 func (i *info) write(w io.Writer, s render.Style, verbose bool) error {
-	sections := []*render.Table{i.facts(s), i.dtypeSection()}
+	sections := []*render.Table{i.facts(s), i.dtypeSection(s)}
 	if len(i.Files) > 1 && (verbose || len(i.Files) < manyFiles) {
 		sections = append(sections, i.fileSection())
 	}
@@ -377,9 +377,13 @@ func shapeText(dims []uint64) string {
 	return strings.ReplaceAll(fmt.Sprint(dims), " ", ",")
 }
 
-func (i *info) dtypeSection() *render.Table {
+func (i *info) dtypeSection(s render.Style) *render.Table {
 	if len(i.dtypes) == 0 {
 		return nil
+	}
+	number := render.Uint
+	if s.Terminal {
+		number = func(n uint64) render.Cell { return render.Text(render.Grouped(n)) }
 	}
 	return &render.Table{
 		Headings: render.Always,
@@ -389,8 +393,8 @@ func (i *info) dtypeSection() *render.Table {
 				d := &i.dtypes[k]
 				row := []render.Cell{
 					render.Text(d.dtype).In(render.Cyan),
-					render.Uint(uint64(d.tensors)),
-					i.elements[k].cell(render.Uint),
+					number(uint64(d.tensors)),
+					i.elements[k].cell(number),
 					d.bytes.cell(render.Bytes),
 				}
 				if d.unknown == d.tensors {
