@@ -676,6 +676,8 @@ func (d *difference) remark(rows []*compare.Row) string {
 		add("holds A's %s", render.Escape(r.NameA))
 	} else if d.moved(r) {
 		add("hold other tensors of A")
+	} else if r.Status == compare.OnlyA && r.Mapped != r.NameA && len(rows) == 1 {
+		add("A's %s", render.Escape(r.NameA))
 	} else if r.Renamed() && r.Status != compare.Same && r.Status != compare.Agree && len(rows) == 1 {
 		add("A's %s", render.Escape(r.NameA))
 	}

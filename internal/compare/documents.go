@@ -58,7 +58,11 @@ func (c *comparison) metadata() {
 		case !ok:
 			c.out.Metadata = append(c.out.Metadata, Change{Key: kv.Key, InA: true, A: metaText(kv)})
 		case !equalMeta(kv, other):
-			c.out.Metadata = append(c.out.Metadata, Change{Key: kv.Key, InA: true, InB: true, A: metaText(kv), B: metaText(other)})
+			change := Change{Key: kv.Key, InA: true, InB: true, A: metaText(kv), B: metaText(other)}
+			if change.A == change.B && kv.Value != nil && other.Value != nil {
+				change.A, change.B = detail(*kv.Value, *other.Value)
+			}
+			c.out.Metadata = append(c.out.Metadata, change)
 		}
 	}
 	for _, k := range orderB {
@@ -80,22 +84,43 @@ func equalValue(a, b gguf.Value) bool {
 	if a.Type() != b.Type() {
 		return false
 	}
-	x, ok := a.Array()
-	if !ok {
-		return scalarText(a) == scalarText(b)
+	if x, ok := a.Array(); ok {
+		y, _ := b.Array()
+		i, _, _ := firstDifference(x, y)
+		return i < 0 && x.Type() == y.Type()
 	}
-	y, _ := b.Array()
-	if x.Type() != y.Type() || x.Len() != y.Len() {
-		return false
+	return scalarText(a) == scalarText(b)
+}
+
+// firstDifference returns the index of the first elements that differ, or that
+// one of the arrays lacks; -1 where there are none.
+func firstDifference(x, y gguf.Array) (i int, a, b gguf.Value) {
+	if x.Len() != y.Len() {
+		return int(min(x.Len(), y.Len())), a, b
 	}
 	next, stop := iter.Pull2(y.All())
 	defer stop()
-	for _, v := range x.All() {
+	for i, v := range x.All() {
 		if _, w, ok := next(); !ok || !equalValue(v, w) {
-			return false
+			return i, v, w
 		}
 	}
-	return true
+	return -1, a, b
+}
+
+// detail tells two values apart that look the same: by their types, or by the
+// first elements that differ.
+func detail(a, b gguf.Value) (string, string) {
+	x, ok := a.Array()
+	y, both := b.Array()
+	if !ok || !both {
+		return fmt.Sprintf("%s (%v)", scalarText(a), a.Type()), fmt.Sprintf("%s (%v)", scalarText(b), b.Type())
+	}
+	i, v, w := firstDifference(x, y)
+	text := func(a gguf.Array, v gguf.Value) string {
+		return fmt.Sprintf("%d × %v, [%d] is %s", a.Len(), a.Type(), i, cutText(scalarText(v)))
+	}
+	return text(x, v), text(y, w)
 }
 
 // longText is where the text of a value is cut.
