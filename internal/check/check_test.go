@@ -122,10 +122,12 @@ func TestTallyOfFiles(t *testing.T) {
 // A fingerprint outlives a move of the release and other numbers, and nothing
 // else.
 func TestFingerprint(t *testing.T) {
-	a := Finding{Rule: Rules()[0], File: filepath.Join("x", "model.safetensors"), Tensor: "l.{0..3}.w", Message: "3 rows, in x", dir: "x"}
-	same := Finding{Rule: Rules()[0], File: filepath.Join("y", "z", "model.safetensors"), Tensor: "l.{0..31}.w", Message: "44 rows, in y/z", Offset: 9, Severity: checkpoint.Error, dir: filepath.Join("y", "z")}
-	if a.Fingerprint() != same.Fingerprint() {
-		t.Error("the fingerprint depends on where the release is, or on numbers")
+	a := Finding{Rule: Rules()[0], File: filepath.Join("x", "model.safetensors"), Tensor: "l.{0..3}.w", Message: "3 rows, in " + filepath.Join("x", "f.1"), dir: "x"}
+	for _, dir := range []string{filepath.Join("y", "z"), ".", filepath.Join("..", "w")} {
+		same := Finding{Rule: Rules()[0], File: filepath.Join(dir, "model.safetensors"), Tensor: "l.{0..31}.w", Message: "44 rows, in " + filepath.Join(dir, "f.1"), Offset: 9, Severity: checkpoint.Error, dir: dir}
+		if a.Fingerprint() != same.Fingerprint() {
+			t.Errorf("the fingerprint depends on where the release is, or on numbers: %s", dir)
+		}
 	}
 	for what, other := range map[string]Finding{
 		"rule":    {Rule: Rules()[1], File: a.File, Tensor: a.Tensor, Message: a.Message, dir: a.dir},

@@ -47,8 +47,12 @@ func (f *Finding) Fingerprint() string {
 		}
 		return filepath.ToSlash(path)
 	}
-	key := strings.Join([]string{f.Rule.ID, relative(f.File), rename.Normal(f.Tensor), rename.Normal(f.Message)}, "\x00")
-	sum := sha256.Sum256([]byte(strings.ReplaceAll(key, f.dir, "")))
+	message := f.Message
+	if f.dir != "." {
+		message = strings.ReplaceAll(message, f.dir+string(filepath.Separator), "")
+	}
+	key := strings.Join([]string{f.Rule.ID, relative(f.File), rename.Normal(f.Tensor), rename.Normal(message)}, "\x00")
+	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:16])
 }
 
