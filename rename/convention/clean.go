@@ -169,7 +169,7 @@ func (c *companions) unwrap(name string) (string, []string) {
 	for {
 		before := name
 		for _, p := range c.leading {
-			if rest, ok := strings.CutPrefix(name, p); ok && rest != "" && strings.Contains(rest, ".") {
+			if rest, ok := strings.CutPrefix(name, p); ok && rest != "" && rest != "weight" && rest != "bias" {
 				name = rest
 				found = append(found, p)
 			}

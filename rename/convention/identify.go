@@ -535,7 +535,7 @@ func (id *identification) fits(taken []bool) []*evaluation {
 			compareEvaluations(a, b),
 			compareBool(!strings.Contains(a.prefix, "#"), !strings.Contains(b.prefix, "#")),
 			compareBool(id.confirmed(ca), id.confirmed(cb)),
-			compareBool(strings.HasSuffix(a.prefix, ca.Base), strings.HasSuffix(b.prefix, cb.Base)),
+			compareBool(belowBase(a.prefix, ca.Base), belowBase(b.prefix, cb.Base)),
 			compareBool(ca.VariantOf == "", cb.VariantOf == ""),
 			// A bias that a convention requires says more than one that it
 			// allows; so says a file of a project more than a dump of a server.

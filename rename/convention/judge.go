@@ -175,6 +175,9 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 				}
 			}
 		}
+		if slices.Contains(res.Quantisation, "mlx") && slices.Contains(res.Dialects, "mlx") {
+			res.Dialects = []string{"mlx"} // nobody else packs weights so
+		}
 	}
 	id.prefix(c, best)
 	for _, p := range parts {
@@ -280,6 +283,11 @@ func (id *identification) displaced(parts []*evaluation) int {
 func cutBase(prefix, base string) (rest string, ok bool) {
 	rest, ok = strings.CutSuffix(prefix, base)
 	return rest, ok && (rest == "" || strings.HasSuffix(rest, "."))
+}
+
+func belowBase(prefix, base string) bool {
+	_, ok := cutBase(prefix, base)
+	return ok
 }
 
 // claimable reports whether a fit is good enough to name the convention.

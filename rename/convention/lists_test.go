@@ -492,6 +492,65 @@ func TestIdentifyItself(t *testing.T) {
 	}
 }
 
+// What frameworks and people do to names hides no convention.
+func TestIdentifyDisguised(t *testing.T) {
+	if testing.Short() {
+		t.Skip("judges every convention several times")
+	}
+	s, err := builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	every := func(f func(name string) []string) func([]string) []string {
+		return func(names []string) []string {
+			var out []string
+			for _, n := range names {
+				out = append(out, f(n)...)
+			}
+			return out
+		}
+	}
+	before := func(prefix string) func([]string) []string {
+		return every(func(n string) []string { return []string{prefix + n} })
+	}
+	disguises := map[string]func([]string) []string{
+		"module.":                before("module."),
+		"wrappers in wrappers":   before("state_dict.module._orig_mod.module."),
+		"model. twice":           before("model."),
+		"a multimodal model's":   before("language_model."),
+		"a prefix that says nil": before("foo.bar."),
+		"gptq": every(func(n string) []string {
+			stem, ok := strings.CutSuffix(n, "_proj.weight")
+			if !ok {
+				return []string{n}
+			}
+			return []string{stem + "_proj.qweight", stem + "_proj.qzeros", stem + "_proj.scales", stem + "_proj.g_idx"}
+		}),
+		"fp8": every(func(n string) []string {
+			if !strings.HasSuffix(n, "proj.weight") {
+				return []string{n}
+			}
+			return []string{n, n + "_scale_inv"}
+		}),
+	}
+	for _, c := range s.list {
+		names := namesOf(c)
+		if len(names) < 3 || c.Frame {
+			continue
+		}
+		for what, f := range disguises {
+			var list []Named
+			for _, n := range f(names) {
+				list = append(list, Named{Name: n})
+			}
+			r := s.reg.identify(slices.Values(list), nil)
+			if r.Convention == "" || !overlaps(r.Families, c.Families) {
+				t.Errorf("%s, %s: taken for %q %v; %v", c.Name, what, r.Convention, r.Families, r.Evidence)
+			}
+		}
+	}
+}
+
 func TestIdentifyHostile(t *testing.T) {
 	reg := builtinRegistry(t)
 	deep := strings.Repeat("a.", 1<<20) + "model.layers.0.mlp.up_proj.weight"
