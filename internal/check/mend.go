@@ -617,7 +617,7 @@ func replaceFile(path string, data []byte) error {
 		}
 		mode = fi.Mode().Perm()
 	}
-	tmp, err := os.OpenFile(path+".wtinspect.tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	tmp, err := createBeside(path, mode)
 	if err != nil {
 		return err
 	}
@@ -634,6 +634,19 @@ func replaceFile(path string, data []byte) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// createBeside creates a new file in the directory of path. What an interrupted
+// run left is in nobody's way.
+func createBeside(path string, mode fs.FileMode) (*os.File, error) {
+	dir, base := filepath.Split(path)
+	for n := range 100 {
+		f, err := os.OpenFile(fmt.Sprintf("%s.%s.%d-%d.tmp", dir, base, os.Getpid(), n), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("%s: too many temporary files beside it; delete %s.%s.*.tmp", path, dir, base)
 }
 
 // syncDir makes the names in a directory durable. Systems that cannot are

@@ -3,6 +3,7 @@ package check
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -274,5 +275,42 @@ func TestPartsAreLeftAlone(t *testing.T) {
 		if !slices.Equal(rules, []string{"WT402", "WT904"}) {
 			t.Errorf("%s: declined %v", path, rules)
 		}
+	}
+}
+
+// A file is replaced whole: its mode stays, nothing is left beside it, and
+// leftovers of an interrupted run are in nobody's way.
+func TestReplaceFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x.json")
+	if err := os.WriteFile(path, []byte("old"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	left, err := createBeside(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.Close()
+	if err := replaceFile(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || string(data) != "new" {
+		t.Errorf("%q, %v", data, err)
+	}
+	fi, err := os.Stat(path)
+	if err != nil || runtime.GOOS != "windows" && fi.Mode().Perm() != 0o640 {
+		t.Errorf("mode %v, %v", fi.Mode(), err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%d files, %v", len(entries), err)
+	}
+	link := filepath.Join(dir, "link.json")
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip(err)
+	}
+	if err := replaceFile(link, []byte("newer")); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("%v", err)
 	}
 }
