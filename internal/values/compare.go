@@ -350,22 +350,30 @@ func (d *differ) add(x, y []float64, at uint64) {
 	d.count += uint64(len(x))
 	y = y[:len(x)]
 	var s, t products
+	unequal, greatest := uint64(0), min(d.maxAbs, math.MaxFloat64)
+	rounds := d.bRoundsA || d.aRoundsB
 	i := 0
 	for ; i+1 < len(x); i += 2 {
-		a, b := x[i], y[i]
-		if a-b != 0 {
+		a, b, v, w := x[i], y[i], x[i+1], y[i+1]
+		if p, q := a-b, v-w; rounds && (p != 0 || q != 0) || !(math.Abs(p) <= greatest && math.Abs(q) <= greatest) {
+			// An extreme, something that is not finite, or a matter of rounding.
 			a, b = d.look(a, b, at+uint64(i))
+			v, w = d.look(v, w, at+uint64(i)+1)
+			greatest, rounds = min(d.maxAbs, math.MaxFloat64), d.bRoundsA || d.aRoundsB
+		} else {
+			if p != 0 {
+				unequal++
+			}
+			if q != 0 {
+				unequal++
+			}
 		}
-		s = s.plus(a, b)
-		a, b = x[i+1], y[i+1]
-		if a-b != 0 {
-			a, b = d.look(a, b, at+uint64(i)+1)
-		}
-		t = t.plus(a, b)
+		s, t = s.plus(a, b), t.plus(v, w)
 	}
 	if i < len(x) {
 		s = s.plus(d.look(x[i], y[i], at+uint64(i)))
 	}
+	d.differ += unequal
 	d.diff2 += s.diff2 + t.diff2
 	d.a2 += s.a2 + t.a2
 	d.b2 += s.b2 + t.b2
