@@ -3,6 +3,7 @@ package rewrite
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -133,22 +134,12 @@ rename:
 }
 
 // BenchmarkCopy writes a new file of 1 GiB, fsync included, beside the plain
-// loop of reads and writes and the writing of as many zeros.
+// loop of reads and writes and the mere writing of as much.
 func BenchmarkCopy(b *testing.B) {
 	const size = 1 << 30
 	dir := benchDir(b)
 	ref := filepath.Join(dir, "model.safetensors")
-	must(b, fixture.Write(ref, "data sparse\ntensor model.layers.{0..15}.ln1.weight U8 [67108864]\n"))
-	f, err := os.OpenFile(ref, os.O_RDWR, 0)
-	must(b, err)
-	noise := make([]byte, 1<<20)
-	_, _ = rand.Read(noise)
-	for off := int64(4096); off < size; off += int64(len(noise)) {
-		_, err := f.WriteAt(noise, off)
-		must(b, err)
-	}
-	must(b, f.Sync())
-	must(b, f.Close())
+	noiseFile(b, ref, size)
 	m := parseMap(b, yiToLlama)
 	out := filepath.Join(filepath.Dir(dir), "out.safetensors")
 	for _, v := range []Verify{VerifyNone, VerifySampled, VerifyDefault} {
@@ -186,10 +177,21 @@ func BenchmarkCopy(b *testing.B) {
 		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<20))
 		must(b, err)
 	})
+	noise := make([]byte, ioSize)
+	_, _ = rand.Read(noise)
 	plain("write-only", func(w *os.File) {
 		for range size / len(noise) {
 			_, err := w.Write(noise)
 			must(b, err)
+		}
+	})
+	plain("write-only-past-the-cache", func(w *os.File) {
+		d, err := openDirect(osFS{}, out, os.O_RDWR, size)
+		must(b, err)
+		defer d.Close()
+		must(b, d.Truncate(size))
+		for off := int64(0); off < size; off += ioSize {
+			must(b, writeFull(d, noise, off))
 		}
 	})
 }
@@ -216,14 +218,49 @@ func BenchmarkReflink(b *testing.B) {
 	}
 }
 
-// BenchmarkPython loads 1 GiB, renames and saves it, as people do.
-func BenchmarkPython(b *testing.B) {
-	if exec.Command("python3", "-c", "import numpy").Run() != nil {
-		b.Skip("python3 with NumPy is not installed")
+// python is an interpreter that has NumPy.
+func python(b *testing.B) string {
+	for _, name := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(name, "-c", "import numpy").Run() == nil {
+			return name
+		}
 	}
+	b.Skip("python3 with NumPy is not installed")
+	return ""
+}
+
+// noiseFile makes a checkpoint of 16 tensors whose data is really written, and
+// not compressible.
+func noiseFile(b *testing.B, ref string, size int64) {
+	b.Helper()
+	must(b, fixture.Write(ref, fmt.Sprintf("data sparse\ntensor model.layers.{0..15}.ln1.weight U8 [%d]\n", size/16)))
+	f, err := os.OpenFile(ref, os.O_RDWR, 0)
+	must(b, err)
+	defer f.Close()
+	st, err := f.Stat()
+	must(b, err)
+	noise := make([]byte, 8<<20)
+	_, _ = rand.Read(noise)
+	for off := st.Size() - size; off < st.Size(); off += int64(len(noise)) {
+		_, err := f.WriteAt(noise[:min(int64(len(noise)), st.Size()-off)], off)
+		must(b, err)
+		osFile{f}.WriteOut(off, int64(len(noise)))
+	}
+	must(b, f.Sync())
+}
+
+// BenchmarkPython loads 4 GB, renames and saves it, as people do, beside the
+// same in place and as a copy.
+func BenchmarkPython(b *testing.B) {
+	const size = 4 << 30
+	python := python(b)
 	dir := benchDir(b)
+	if free := (osFS{}).Probe(dir).Free; free >= 0 && free < 3*size {
+		b.Skipf("it takes %d bytes of disk, and %d are free", int64(3*size), free)
+	}
 	ref := filepath.Join(dir, "model.safetensors")
-	must(b, fixture.Write(ref, "tensor model.layers.{0..15}.ln1.weight U8 [67108864]\n"))
+	out := filepath.Join(filepath.Dir(dir), "out.safetensors")
+	noiseFile(b, ref, size)
 	script := `
 import json, sys, os, numpy
 b = open(sys.argv[1], "rb")
@@ -239,29 +276,25 @@ with open(sys.argv[2], "wb") as w:
         a.tofile(w)
     w.flush(); os.fsync(w.fileno())
 `
-	b.Run("load-rename-save", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
-			cold(b, dir)
-			b.StartTimer()
-			out, err := exec.Command("python3", "-c", script, ref, filepath.Join(filepath.Dir(dir), "out")).CombinedOutput()
-			if err != nil {
-				b.Fatal(string(out))
+	run := func(name string, f func(i int)) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			for i := 0; b.Loop(); i++ {
+				b.StopTimer()
+				must(b, os.RemoveAll(out))
+				cold(b, dir)
+				b.StartTimer()
+				f(i)
 			}
+		})
+	}
+	m := parseMap(b, yiToLlama)
+	back := planFor(b, openOne(b, ref), m).Inverse()
+	run("load-rename-save", func(int) {
+		if text, err := exec.Command(python, "-c", script, ref, out).CombinedOutput(); err != nil {
+			b.Fatal(string(text))
 		}
 	})
-	b.Run("in-place", func(b *testing.B) {
-		m := parseMap(b, yiToLlama)
-		back := planFor(b, openOne(b, ref), m).Inverse()
-		for i := 0; b.Loop(); i++ {
-			b.StopTimer()
-			cold(b, dir)
-			b.StartTimer()
-			if i%2 == 0 {
-				rewriteOnce(b, osFS{}, ref, m, nil)
-			} else {
-				rewriteOnce(b, osFS{}, ref, back, nil)
-			}
-		}
-	})
+	run("copy", func(int) { rewriteOnce(b, limited{}, ref, m, &Options{Output: out}) })
+	run("in-place", func(i int) { rewriteOnce(b, osFS{}, ref, []*rename.Map{m, back}[i%2], nil) })
 }

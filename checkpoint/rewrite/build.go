@@ -69,6 +69,9 @@ func build(ctx context.Context, fsys fileSystem, name string, img image, like fi
 	if err := writeFull(f, img.header, 0); err != nil {
 		return nil, err
 	}
+	if d, ok := like.(*directFile); ok {
+		like = d.file
+	}
 	if err := retry(func() error { return f.Adopt(like) }); err != nil {
 		return nil, err
 	}
@@ -183,11 +186,11 @@ func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks
 				}
 				// A byte is as far into its page in memory as in the file.
 				into := int(b.at % directAlign)
-				if len(b.mem) < into+b.n {
-					b.mem = make([]byte, into+max(b.n, int(min(ioSize, r.size))))
+				if room := max(b.n, int(min(ioSize, r.size))) + 2*directAlign; len(b.mem) < room {
+					b.mem = make([]byte, room)
 				}
-				b.buf = b.mem[into : into+b.n]
-				if err := readFull(r.src, b.buf, r.off+done); err != nil {
+				var err error
+				if b.buf, err = readBlock(r.src, b.mem, r.off+done, b.n, into); err != nil {
 					return err
 				}
 			}

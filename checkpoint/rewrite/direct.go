@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"errors"
+	"io"
 	"os"
 	"syscall"
 	"unsafe"
@@ -62,6 +63,28 @@ func (d *directFile) Pwrite(p []byte, off int64) (int, error) {
 		}
 	}
 	return d.file.Pwrite(p, off)
+}
+
+// readBlock reads n bytes at off. They are returned as part of mem, as far into
+// a page of memory as into says; mem has room for two pages more. What is not in
+// the cache is read past it, and moved to its place in memory.
+func readBlock(src io.ReaderAt, mem []byte, off int64, n, into int) ([]byte, error) {
+	p := mem[into : into+n]
+	d, ok := src.(*directFile)
+	if !ok {
+		return p, readFull(src, p, off)
+	}
+	first := int(off % directAlign)
+	whole := min(roundUp(off+int64(n), directAlign), d.size/directAlign*directAlign) - (off - int64(first))
+	// The end tells: the beginning may be what the system has read ahead.
+	if whole <= int64(first) || d.Cached(off+int64(n)-1) {
+		return p, readFull(d.file, p, off)
+	}
+	if err := readFull(d, mem[:whole], off-int64(first)); err != nil {
+		return p, err
+	}
+	got := copy(p, mem[first:whole])
+	return p, readFull(d.file, p[got:], off+int64(got))
 }
 
 func (d *directFile) Close() error { return errors.Join(d.past.Close(), d.file.Close()) }

@@ -22,6 +22,21 @@ type cached struct {
 
 type cachedFile struct{ osFile }
 
+// uncached is a file system that says to have nothing in its cache.
+type uncached struct{ osFS }
+
+type uncachedFile struct{ osFile }
+
+func (uncachedFile) Cached(int64) bool { return false }
+
+func (u uncached) Open(name string, flag int, perm fs.FileMode) (file, error) {
+	f, err := u.osFS.Open(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return uncachedFile{f.(osFile)}, nil
+}
+
 func (c cached) Open(name string, flag int, perm fs.FileMode) (file, error) {
 	if flag&openPast == 0 {
 		return c.osFS.Open(name, flag, perm)
@@ -52,7 +67,7 @@ func TestDirect(t *testing.T) {
 	for i := range src {
 		src[i] = byte(rng.Uint32())
 	}
-	for name, fsys := range map[string]fileSystem{"past the cache": osFS{}, "not opened": cached{}, "not read or written": cached{late: true}} {
+	for name, fsys := range map[string]fileSystem{"past the cache": uncached{}, "as it is": osFS{}, "not opened": cached{}, "not read or written": cached{late: true}} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			must(t, os.WriteFile(filepath.Join(dir, "old"), src, 0o644))

@@ -591,6 +591,8 @@ func (h *handle) Clone(src file, srcOff, off, n int64) error {
 	return nil
 }
 
+func (h *handle) Cached(int64) bool { return true }
+
 func (h *handle) WriteOut(int64, int64) {}
 
 func (h *handle) Drop(int64, int64) {}

@@ -54,6 +54,9 @@ type file interface {
 	Extents() ([]extent, error)
 	// Clone shares n bytes of src with this file.
 	Clone(src file, srcOff, off, n int64) error
+	// Cached reports whether a byte can be read without going to the disk. It
+	// says so, too, where that is not known.
+	Cached(off int64) bool
 	// WriteOut begins to write a range to disk; Drop waits for that and takes
 	// the range out of the cache. Both are advice and cannot fail.
 	WriteOut(off, n int64)

@@ -56,6 +56,11 @@ func (f osFile) Clone(src file, srcOff, off, n int64) error {
 	})))
 }
 
+func (f osFile) Cached(off int64) bool {
+	_, err := unix.Preadv2(f.fd(), [][]byte{make([]byte, 1)}, off, unix.RWF_NOWAIT)
+	return !errors.Is(err, unix.EAGAIN)
+}
+
 func (f osFile) WriteOut(off, n int64) {
 	_ = unix.SyncFileRange(f.fd(), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }

@@ -18,6 +18,8 @@ func (f osFile) Extents() ([]extent, error) { return nil, errors.ErrUnsupported 
 
 func (f osFile) Clone(file, int64, int64, int64) error { return errors.ErrUnsupported }
 
+func (f osFile) Cached(int64) bool { return true }
+
 func (f osFile) WriteOut(int64, int64) {}
 
 func (f osFile) Drop(int64, int64) {}

@@ -356,6 +356,12 @@ func nameIn(cf *checkpoint.File, i int) string {
 // prepareFile makes the edit of a file. Where tensors are dropped the pieces
 // of the new file are read from src when the job runs.
 func (j *Job) prepareFile(cf *checkpoint.File, ch change) (e *edit, src file, err error) {
+	open := open
+	if ch.drops {
+		open = func(fsys fileSystem, name string, flag int) (file, error) {
+			return openDirect(fsys, name, flag, cf.Size)
+		}
+	}
 	f, err := open(j.fsys, cf.Path, os.O_RDONLY)
 	if err != nil {
 		return nil, nil, err

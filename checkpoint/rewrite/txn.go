@@ -184,10 +184,18 @@ func (t *transaction) prepare(ctx context.Context) (*record, []reading, error) {
 	return r, before, nil
 }
 
+// openSource opens a file for reading, past the cache when all of it is read once.
+func (e *edit) openSource(fsys fileSystem, path string) (file, error) {
+	if e.step != Copy || e.text != nil {
+		return open(fsys, path, os.O_RDONLY)
+	}
+	return openDirect(fsys, path, os.O_RDONLY, e.old.Size)
+}
+
 // openOld opens a file for reading and checks that it did not change.
 func (t *transaction) openOld(e *edit) (f file, header []byte, err error) {
 	fail := func(err error) error { return fmt.Errorf("%s: %w", e.name, err) }
-	if f, err = open(t.fsys, t.path(e.name), os.O_RDONLY); err != nil {
+	if f, err = e.openSource(t.fsys, t.path(e.name)); err != nil {
 		return nil, nil, err
 	}
 	err = e.unchangedSince(f)
@@ -348,7 +356,7 @@ func (e *edit) unchangedSince(f file) error {
 
 // replace writes the new file beside the old one.
 func (t *transaction) replace(ctx context.Context, e *edit, s *swap, rd reading) (proof, error) {
-	src, err := open(t.fsys, t.path(e.name), os.O_RDONLY)
+	src, err := e.openSource(t.fsys, t.path(e.name))
 	if err != nil {
 		return proof{}, err
 	}
