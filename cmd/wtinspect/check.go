@@ -280,18 +280,11 @@ func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, again
 		}
 	}
 	if opts.Against == nil {
-		name := filepath.Join(rel.Dir, check.LockName)
-		f, err := os.Open(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
+		lock, err := check.OpenLock(filepath.Join(rel.Dir, check.LockName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
-		default:
-			defer f.Close()
-			if opts.Against, err = check.ReadLock(name, f); err != nil {
-				return nil, err
-			}
 		}
+		opts.Against = lock
 	}
 	return opts, nil
 }
@@ -300,12 +293,7 @@ func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, again
 func (o *checkOptions) readAgainst(ctx context.Context) (*check.Lock, error) {
 	base := filepath.Base(o.against)
 	if strings.HasSuffix(base, ".json") && !strings.Contains(base, ".index.") {
-		f, err := os.Open(o.against)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return check.ReadLock(o.against, f)
+		return check.OpenLock(o.against)
 	}
 	rel, err := checkpoint.Open(ctx, o.against, &checkpoint.Options{Recursive: o.recursive, Workers: o.workers})
 	if err != nil {

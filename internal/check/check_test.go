@@ -397,6 +397,15 @@ func TestFindSettings(t *testing.T) {
 	if _, err := FindSettings(below); err == nil {
 		t.Error("a directory is taken for settings")
 	}
+	if err := os.WriteFile(filepath.Join(root, "a", SettingsName), bytes.Repeat([]byte("#\n"), maxSettings), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := FindSettings(filepath.Join(root, "a")); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("settings of 2 MB: %v", err)
+	}
+	if _, err := OpenLock(root); err == nil {
+		t.Error("a directory is taken for a lock")
+	}
 }
 
 // A run that is interrupted says so.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"unicode/utf8"
 
@@ -145,6 +146,27 @@ func ReadLock(path string, r io.Reader) (*Lock, error) {
 		return nil, fmt.Errorf("%s: lock version %d, where this program knows version %d", path, l.Version, lockVersion)
 	}
 	return l, nil
+}
+
+// maxLock bounds a lock that is found beside weights, which may come from
+// anywhere: ten times what the largest release known needs.
+const maxLock = 512 << 20
+
+// OpenLock reads the lock in a file.
+func OpenLock(path string) (*Lock, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() > maxLock {
+		return nil, fmt.Errorf("%s: not a lock: a file of at most %d bytes is needed", path, maxLock)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return ReadLock(path, io.LimitReader(f, maxLock))
 }
 
 // digests reports whether the lock holds any.

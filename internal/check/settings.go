@@ -45,6 +45,10 @@ func (e *SettingsError) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
 }
 
+// maxSettings bounds a file that is found beside weights, which may come from
+// anywhere.
+const maxSettings = 1 << 20
+
 // FindSettings looks for a settings file in a directory and in those above it.
 // Settings without a path mean that there is none.
 func FindSettings(dir string) (*Settings, error) {
@@ -56,6 +60,8 @@ func FindSettings(dir string) (*Settings, error) {
 		path := filepath.Join(up, SettingsName)
 		data, err := readSmall(path)
 		switch {
+		case err == nil && len(data) > maxSettings:
+			return nil, fmt.Errorf("%s: %d bytes, where settings have at most %d", path, len(data), maxSettings)
 		case err == nil:
 			// Messages call the file as the user would.
 			if wd, wdErr := os.Getwd(); wdErr == nil {
