@@ -317,35 +317,52 @@ func (s *simulation) step(o *Operation) error {
 		s.apply(op, 0, n)
 		return nil
 	}
+	each := s.runs
 	if o.Operand >= 0 {
-		s.apply(op, o.Operand, 1)
-		return nil
+		each = each[o.Operand : o.Operand+1]
 	}
-	for i := 0; i < len(s.runs); {
-		i += s.apply(op, i, 1)
+	made := op.Results()
+	if len(s.ops)+len(each) > maxOps {
+		return fmt.Errorf("the rule takes more than %d operations, which no model needs", maxOps)
 	}
+	if n-len(each)+len(each)*made > maxOperands {
+		return fmt.Errorf("%s leaves more than %d tensors, which no model has", o.Kind, maxOperands)
+	}
+	runs := make([]int, 0, len(each)*made)
+	for _, run := range each {
+		op.Index, op.Count = max(0, o.Operand)+len(runs), 1
+		s.ops = append(s.ops, op)
+		runs = append(runs, s.results(&op, run)...)
+	}
+	s.runs = slices.Replace(s.runs, max(0, o.Operand), max(0, o.Operand)+len(each), runs...)
 	return nil
 }
 
-// apply adds an Op and returns how many operands it made.
-func (s *simulation) apply(op Op, index, count int) int {
+// apply adds an Op on several operands.
+func (s *simulation) apply(op Op, index, count int) {
 	op.Index, op.Count = index, count
 	s.ops = append(s.ops, op)
+	made := s.results(&op, s.runs[index])
+	if op.Kind == OpSwap {
+		made[0], made[1] = s.runs[index+1], s.runs[index]
+	}
+	s.runs = slices.Replace(s.runs, index, index+count, made...)
+}
+
+// results are what an Op makes of an operand: each part of a split goes on by
+// itself, and what an unstack makes belongs together.
+func (s *simulation) results(op *Op, run int) []int {
 	made := make([]int, op.Results())
 	for i := range made {
-		made[i] = s.runs[index]
 		if op.Kind == OpSplit || op.Kind == OpUnstack && i == 0 {
 			s.nextID++
 		}
+		made[i] = run
 		if op.Kind == OpSplit || op.Kind == OpUnstack {
 			made[i] = s.nextID
 		}
-		if op.Kind == OpSwap {
-			made[i] = s.runs[index+1-i]
-		}
 	}
-	s.runs = slices.Replace(s.runs, index, index+count, made...)
-	return len(made)
+	return made
 }
 
 // resolve looks the parameters up.
@@ -390,7 +407,7 @@ func (s *simulation) resolve(o *Operation) (Op, error) {
 			n = get(o.Count)
 		}
 		if failure == nil && n > maxOperands {
-			return op, fmt.Errorf("unstack makes %d tensors, which is more than any model has", n)
+			return op, fmt.Errorf("unstack makes %d tensors, which no model has", n)
 		}
 		op.Sizes = slices.Repeat([]int64{1}, int(n))
 	case OpPermute:
@@ -403,5 +420,8 @@ func (s *simulation) resolve(o *Operation) (Op, error) {
 	return op, failure
 }
 
-// maxOperands bounds what one unstack makes.
+// maxOperands bounds how many tensors operations work on at a time.
 const maxOperands = 1 << 16
+
+// maxOps bounds how many operations a rule comes to for one set of tensors.
+const maxOps = 1 << 19

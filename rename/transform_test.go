@@ -114,7 +114,7 @@ map.yaml:1:9: l.{n}.{e} -> l.{n} takes "l.1.0": two of the tensors to be stacked
 			"rules: [{from: a, permute: {heads: negative, from: half, to: adjacent}, to: a}, {from: b, unstack: {over: e, count: huge}, to: 'b.{e}'}]",
 			"a b",
 			`map.yaml:1:9: a -> a takes "a": negative is -1 in the configuration
-map.yaml:1:81: b -> b.{e} takes "b": unstack makes 1099511627776 tensors, which is more than any model has
+map.yaml:1:81: b -> b.{e} takes "b": unstack makes 1099511627776 tensors, which no model has
 `,
 		},
 		{
