@@ -3,7 +3,9 @@ package rewrite
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -403,11 +405,20 @@ func (j *Job) inspect(e *edit, path string) error {
 		}
 	default:
 		e.link = false
+		if isDigest(filepath.Base(e.name)) && !j.opts.Force {
+			refuse(true, "is called by the digest of its content, as in the cache of a hub, and would no longer be what its name says; write to another destination")
+		}
 	}
 	if e.old.Mode.Perm()&0o200 == 0 {
 		refuse(false, "is read-only; make it writable first")
 	}
 	return nil
+}
+
+// isDigest reports whether a file is called by a SHA-1 or SHA-256 alone.
+func isDigest(name string) bool {
+	_, err := hex.DecodeString(name)
+	return err == nil && (len(name) == 2*sha1.Size || len(name) == 2*sha256.Size)
 }
 
 // followsDocuments reports whether documents belong to these weights alone: a

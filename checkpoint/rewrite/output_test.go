@@ -96,6 +96,21 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A file in a hub's cache, named without the link that leads to it.
+func TestRefusesBlob(t *testing.T) {
+	dir := t.TempDir()
+	single, _ := release(t, dir, "single")
+	ref := filepath.Join(dir, strings.Repeat("0a", sha256.Size))
+	must(t, os.Rename(single, ref))
+	for _, force := range []bool{false, true} {
+		j, err := prepareTest(t, osFS{}, ref, yiToLlama, &Options{Force: force})
+		must(t, err)
+		if err := j.Err(); (err == nil) != force || err != nil && !strings.Contains(err.Error(), "is called by the digest of its content") {
+			t.Errorf("force %v: %v", force, err)
+		}
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
