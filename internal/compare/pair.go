@@ -170,6 +170,13 @@ func (c *comparison) match(groups map[content]*group) {
 		}
 	}
 	m.close()
+	for a, b := range m.to {
+		for _, t := range []*tensor{a, b} {
+			if p := t.pair; p != nil {
+				p.a.pair, p.b.pair = nil, nil
+			}
+		}
+	}
 	for _, t := range c.as {
 		b, ok := m.to[t]
 		if !ok {
@@ -293,13 +300,13 @@ func template(name, separators string) string {
 // close takes back the pairs that would leave a tensor without the partner that
 // it has by name, unless that partner's place is taken over in turn: tensors
 // that have changed places all round are told as moved, and one that was copied
-// over another as changed.
+// over another as changed. A name alone, with another shape, binds nothing.
 func (m *matching) close() {
 	for again := true; again; {
 		again = false
 		for a, b := range m.to {
-			leavesB := a.pair != nil && m.from[a.pair.b] == nil
-			leavesA := b.pair != nil && m.to[b.pair.a] == nil
+			leavesB := a.pair != nil && a.pair.status != ShapeChanged && m.from[a.pair.b] == nil
+			leavesA := b.pair != nil && b.pair.status != ShapeChanged && m.to[b.pair.a] == nil
 			if leavesA || leavesB {
 				delete(m.to, a)
 				delete(m.from, b)
