@@ -172,6 +172,7 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 	}
 	var (
 		errs, warnings int
+		unlisted       bool
 		first          *checkpoint.Fault
 	)
 	for i := range faults {
@@ -185,6 +186,7 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 		if p.verbose {
 			p.say("%v: %v", f.Severity, f)
 		}
+		unlisted = unlisted || f.Hint == safetensors.HintMore
 		switch f.Severity {
 		case checkpoint.Error:
 			errs++
@@ -203,9 +205,12 @@ func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults 
 		if warnings > 0 {
 			more = append(more, counted(warnings, "warning"))
 		}
-		if len(more) == 0 {
+		switch {
+		case len(more) == 0:
 			p.note("%v", first)
-		} else {
+		case unlisted:
+			p.note("%v (and more than %s; -v shows the first of each kind)", first, strings.Join(more, ", "))
+		default:
 			p.note("%v (and %s; -v shows all)", first, strings.Join(more, ", "))
 		}
 	}
