@@ -523,7 +523,7 @@ func ones(n int) []int64 {
 
 // lastIndexName is what a numbered role counts.
 func lastIndexName(c *Convention, role string) string {
-	i, ok := c.byRole[role]
+	i, ok := c.index().byRole[role]
 	if !ok {
 		return "part"
 	}

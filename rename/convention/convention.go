@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Convention is what one project calls each role and how it lays the bytes
@@ -35,12 +36,32 @@ type Convention struct {
 	Refuse  string
 	Sources []string
 
-	specs    []spec
-	opaque   []opaqueRole
-	tensors  []Tensor
+	specs   []spec
+	opaque  []opaqueRole
+	tensors []Tensor
+	index   func() *tensorIndex
+	vocab   *vocabulary
+	// language is set for a decoder or an encoder of text, which the towers of
+	// a multimodal model stand around.
+	language bool
+}
+
+// A tensorIndex finds the tensors of a convention. Identification reads hundreds
+// of conventions and looks up in few, so it is made when it is first asked for.
+type tensorIndex struct {
 	byRole   map[string]int
 	byNormal map[string][]int
-	vocab    *vocabulary
+}
+
+func (c *Convention) makeIndex() *tensorIndex {
+	x := &tensorIndex{make(map[string]int, len(c.tensors)), make(map[string][]int, len(c.tensors))}
+	for i, t := range c.tensors {
+		if _, ok := x.byRole[t.Role]; !ok {
+			x.byRole[t.Role] = i
+		}
+		x.byNormal[t.Pattern.normal] = append(x.byNormal[t.Pattern.normal], i)
+	}
+	return x
 }
 
 // An opaqueRole is a role whose bytes no operation here takes to another
@@ -113,7 +134,7 @@ func (c *Convention) Tensors() []Tensor { return slices.Clone(c.tensors) }
 
 // Role returns the convention's tensor of a role.
 func (c *Convention) Role(role string) (Tensor, bool) {
-	if i, ok := c.byRole[role]; ok {
+	if i, ok := c.index().byRole[role]; ok {
 		return c.tensors[i], true
 	}
 	return Tensor{}, false
@@ -127,7 +148,7 @@ func (c *Convention) Parse(name string) (ID, bool) {
 }
 
 func (c *Convention) parse(normal string, nums []int32) (ID, bool) {
-	for _, i := range c.byNormal[normal] {
+	for _, i := range c.index().byNormal[normal] {
 		if index, ok := c.tensors[i].Pattern.match(nums); ok {
 			return ID{c.tensors[i].Role, index}, true
 		}
@@ -138,7 +159,7 @@ func (c *Convention) parse(normal string, nums []int32) (ID, bool) {
 // Format is the inverse of Parse. Where a convention has several names for a
 // role, it gives the first.
 func (c *Convention) Format(id ID) (string, bool) {
-	i, ok := c.byRole[id.Role]
+	i, ok := c.index().byRole[id.Role]
 	if !ok {
 		return "", false
 	}
@@ -162,20 +183,9 @@ func sameFamily(a, b string) bool {
 
 var familySeparators = strings.NewReplacer("-", "", "_", "")
 
-// isLanguageModel reports whether the convention is of a decoder or encoder of
-// text, which the towers of a multimodal model stand around.
-func (c *Convention) isLanguageModel() bool {
-	has := func(roles ...string) bool {
-		return slices.ContainsFunc(roles, func(r string) bool { _, ok := c.byRole[r]; return ok })
-	}
-	return has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
-		has("layer.attn.o.weight", "decoder.layer.attn.o.weight", "layer.ssm.out.weight", "layer.time_mix.o.weight")
-}
-
 // compile turns the modules into tensors and checks them.
 func (c *Convention) compile(cache patternCache) error {
-	c.byRole = make(map[string]int, len(c.specs))
-	c.byNormal = make(map[string][]int, len(c.specs))
+	c.index = sync.OnceValue(c.makeIndex)
 	n := 0
 	for i := range c.specs {
 		n += len(c.specs[i].leaves)
@@ -201,21 +211,31 @@ func (c *Convention) compile(cache patternCache) error {
 			if !c.vocab.known(t.Role) {
 				return fmt.Errorf("%q is not a role", t.Role)
 			}
-			for _, i := range c.byNormal[t.Pattern.normal] {
-				if overlap(c.tensors[i].Pattern, t.Pattern) {
-					return fmt.Errorf("patterns %q and %q overlap", c.tensors[i].Pattern.text, t.Pattern.text)
-				}
-			}
-			i := len(c.tensors)
 			c.tensors = append(c.tensors, t)
-			if _, ok := c.byRole[t.Role]; !ok {
-				c.byRole[t.Role] = i
-			}
-			c.byNormal[t.Pattern.normal] = append(c.byNormal[t.Pattern.normal], i)
 		}
 	}
 	if len(c.tensors) == 0 {
 		return fmt.Errorf("it has no tensors")
+	}
+	has := func(roles ...string) bool {
+		return slices.ContainsFunc(c.tensors, func(t Tensor) bool { return slices.Contains(roles, t.Role) })
+	}
+	c.language = has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
+		has("layer.attn.o.weight", "decoder.layer.attn.o.weight", "layer.ssm.out.weight", "layer.time_mix.o.weight")
+	return nil
+}
+
+// check finds names that two patterns match. The data is built in, so it is the
+// tests that ask.
+func (c *Convention) check() error {
+	for _, same := range c.index().byNormal {
+		for n, i := range same {
+			for _, j := range same[:n] {
+				if a, b := c.tensors[j].Pattern, c.tensors[i].Pattern; overlap(a, b) {
+					return fmt.Errorf("convention %q: patterns %q and %q overlap", c.Name, a.text, b.text)
+				}
+			}
+		}
 	}
 	return nil
 }

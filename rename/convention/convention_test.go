@@ -18,6 +18,9 @@ func TestConventions(t *testing.T) {
 		t.Fatalf("%d conventions are built in; loading failed", len(all))
 	}
 	for _, c := range all {
+		if err := c.check(); err != nil {
+			t.Error(err)
+		}
 		if len(c.Sources) == 0 {
 			t.Errorf("%s: no source", c.Name)
 		}
@@ -122,10 +125,16 @@ func TestFileErrors(t *testing.T) {
 		{"name: a\ncolour: red\n", `colour`},
 	}
 	for _, tt := range tests {
-		l := &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary(), cache: patternCache{}}
-		err := l.read("a.yaml", []byte(tt.file))
+		l := newLoader()
+		docs, err := readDocuments([]byte(tt.file))
 		if err == nil {
-			_, err = l.convention("a", nil)
+			err = l.add("a.yaml", docs)
+		}
+		if err == nil {
+			var c *Convention
+			if c, err = l.convention("a", nil); err == nil {
+				err = c.check()
+			}
 		}
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: error %v, want %q in it", tt.file, err, tt.want)

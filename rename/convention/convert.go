@@ -184,7 +184,7 @@ const adapterWrapper = "base_model.model."
 
 // format writes the target's name for a place.
 func (cv *converter) format(role string, index []int) (string, bool) {
-	i, ok := cv.to.byRole[role]
+	i, ok := cv.to.index().byRole[role]
 	if !ok {
 		return "", false
 	}
@@ -384,7 +384,7 @@ func (cv *converter) convert(g *convGroup) error {
 // isDirect reports whether a tensor needs no more than a new name.
 func (cv *converter) isDirect(m *member) bool {
 	module, leaf := cutLeaf(m.role)
-	if _, ok := cv.to.byRole[m.role]; !ok || cv.opaque(m.role) != "" {
+	if _, ok := cv.to.index().byRole[m.role]; !ok || cv.opaque(m.role) != "" {
 		return false
 	}
 	from, to := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
@@ -537,7 +537,7 @@ func (cv *converter) give(role string) {
 // fused one.
 func (cv *converter) single(m *member) (bool, error) {
 	module, leaf := cutLeaf(m.role)
-	if _, ok := cv.to.byRole[m.role]; !ok {
+	if _, ok := cv.to.index().byRole[m.role]; !ok {
 		if leaf == "weight" || leaf == "bias" {
 			if len(cv.targets(m.role)) > 0 {
 				return false, nil

@@ -75,7 +75,7 @@ func Derive(from, to *Convention) (*Derivation, error) {
 	pattern := make(map[string]string)
 	for i := range from.tensors {
 		t := &from.tensors[i]
-		if from.byRole[t.Role] != i {
+		if from.index().byRole[t.Role] != i {
 			continue
 		}
 		name, ok := t.Pattern.format(make([]int, len(t.Pattern.holes)))
@@ -107,7 +107,7 @@ func Derive(from, to *Convention) (*Derivation, error) {
 			at := make([]located, len(sample))
 			for i, n := range sample {
 				id, _ := from.Parse(n.Name)
-				at[i] = located{tensor: &from.tensors[from.byRole[id.Role]], index: id.Index}
+				at[i] = located{tensor: &from.tensors[from.index().byRole[id.Role]], index: id.Index}
 			}
 			cv, err := c.run(sample, at)
 			var refusal *RefusalError
@@ -176,7 +176,7 @@ func alternatives(c *Convention, names []Named) [][]Named {
 // patternOf gives the pattern of one of the convention's names.
 func (c *Convention) patternOf(name string) string {
 	normal, nums := normalize(nil, nil, name)
-	for _, i := range c.byNormal[string(normal)] {
+	for _, i := range c.index().byNormal[string(normal)] {
 		if _, ok := c.tensors[i].Pattern.match(nums); ok {
 			return c.tensors[i].Pattern.text
 		}

@@ -610,7 +610,7 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 func (id *identification) part(taken []bool, language bool) (best *evaluation, ties []*evaluation) {
 	for _, e := range id.fits(taken) {
 		c := id.reg.list[e.conv]
-		if e.unshaped || language && !c.isLanguageModel() || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
+		if e.unshaped || language && !c.language || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
 			continue
 		}
 		switch {

@@ -75,7 +75,7 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 				say("it is not stored where the head is tied to the token embedding")
 			}
 		}
-		i := c.byRole[x.Role]
+		i := c.index().byRole[x.Role]
 		if !present && !c.tensors[i].Optional {
 			say("%s requires it, and the checkpoint lacks it", c.Name)
 		}
