@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 type infoOptions struct {
@@ -100,6 +101,7 @@ type info struct {
 	parameters   *uint64  // nil: no shape is known
 	note         string   // about parameters
 	architecture string
+	convention   *convention.Result
 	name         string
 	quantization string
 	largest      *checkpoint.Tensor
@@ -136,6 +138,10 @@ func newInfoOf(c *checkpoint.Checkpoint) *info {
 		}
 	}
 	out.architecture, out.quantization = c.Architecture(c.Config), c.Quantization(c.Config)
+	var err error
+	if out.convention, err = convention.Identify(tensorsFor(c), modelOf(c, nil)); err != nil {
+		out.convention = new(convention.Result)
+	}
 	if out.first != nil {
 		v, _ := out.first.Lookup("general.name")
 		out.name, _ = v.Text()
@@ -169,6 +175,7 @@ type jsonInfo struct {
 	Parameters     *uint64 `json:"parameters"`
 	ParametersNote string  `json:"parameters_note,omitempty"`
 	Architecture   *string `json:"architecture"`
+	Convention     *string `json:"convention"`
 	Name           *string `json:"name"`
 	Quantization   *string `json:"quantization"`
 }
@@ -185,6 +192,7 @@ func (i *info) json() jsonInfo {
 		Parameters:     i.parameters,
 		ParametersNote: i.note,
 		Architecture:   some(i.architecture),
+		Convention:     some(i.convention.Convention),
 		Name:           some(i.name),
 		Quantization:   some(i.quantization),
 	}
@@ -214,6 +222,7 @@ func infoTable(infos []*info) *render.Table {
 			{Key: "bytes"},
 			{Key: "unknown"},
 			{Key: "dtypes"},
+			{Key: "convention"},
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, i := range infos {
@@ -230,6 +239,7 @@ func infoTable(infos []*info) *render.Table {
 					i.totals.bytes.cell(render.Bytes),
 					render.Uint(uint64(i.unknown)),
 					render.Text(i.dtypeWords()),
+					render.Text(i.convention.Convention),
 				}
 				if i.parameters != nil {
 					row[8] = render.Uint(*i.parameters)
@@ -345,6 +355,13 @@ func (i *info) facts(s render.Style) *render.Table {
 		architecture += " (" + model + ")"
 	}
 	fact("architecture", architecture)
+	if i.convention.Convention != "" {
+		names := conventionText(i.convention)
+		if near := nearestText(i.convention); near != "" {
+			names += "; nearest " + near
+		}
+		fact("convention", names)
+	}
 	fact("name", i.name)
 	fact("quantisation", i.quantization)
 	if i.parameters != nil && i.tensors > 0 {
