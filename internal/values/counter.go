@@ -198,11 +198,13 @@ func (c *counter) tally(s *Stats) (*moments, distribution) {
 	c.flush()
 	c.levels, c.sums = c.levels[:0], moments{}
 	smallest := c.typ.float.smallestNormal()
+	seed := seedOf(c.typ)
 	for _, code := range c.book.order {
 		n := c.total[code]
 		if n == 0 {
 			continue
 		}
+		s.Fingerprint = s.Fingerprint.plus(codeHash(seed, uint64(code)), n)
 		v := float64(c.book.value[code])
 		c.levels = append(c.levels, level{v, n})
 		s.Count += n
@@ -219,6 +221,10 @@ func (c *counter) tally(s *Stats) (*moments, distribution) {
 	}
 	for _, code := range c.book.other {
 		n := c.total[code]
+		if n == 0 {
+			continue
+		}
+		s.Fingerprint = s.Fingerprint.plus(codeHash(seed, uint64(code)), n)
 		s.Count += n
 		switch v := float64(c.book.value[code]); {
 		case math.IsInf(v, 1):
@@ -230,14 +236,4 @@ func (c *counter) tally(s *Stats) (*moments, distribution) {
 		}
 	}
 	return &c.sums, distribution{known: true, levels: c.levels}
-}
-
-func (c *counter) fingerprint() (f Fingerprint) {
-	seed := seedOf(c.typ)
-	for code, n := range c.total {
-		if n != 0 {
-			f = f.plus(codeHash(seed, uint64(code)), n)
-		}
-	}
-	return f
 }

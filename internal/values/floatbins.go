@@ -320,7 +320,7 @@ func (k *floatBins) tally(s *Stats) (*moments, distribution) {
 		}
 		k.levels = append(k.levels, level{v, n})
 	}
-	s.PosInf, s.NegInf, s.Zeros = k.posInf, k.negInf, k.zeros
+	s.PosInf, s.NegInf, s.Zeros, s.Fingerprint = k.posInf, k.negInf, k.zeros, k.print
 	s.NaN -= k.posInf + k.negInf
 	if k.typ.kind == kindFloat {
 		s.Denormals -= k.zeros
@@ -329,11 +329,6 @@ func (k *floatBins) tally(s *Stats) (*moments, distribution) {
 		s.Min, s.Max = float64(k.minValue), float64(k.maxValue)
 	}
 	return &k.sums, distribution{known: true, error: 0x1p-8, levels: k.levels}
-}
-
-func (k *floatBins) fingerprint() Fingerprint {
-	k.flush()
-	return k.print
 }
 
 // decoded finds the figures of a block type by decoding it.
@@ -357,5 +352,4 @@ func (k *decoded) add(src []byte) {
 
 func (k *decoded) merge(other kernel)                      { k.bins.merge(&other.(*decoded).bins) }
 func (k *decoded) tally(s *Stats) (*moments, distribution) { return k.bins.tally(s) }
-func (k *decoded) fingerprint() Fingerprint                { return k.bins.fingerprint() }
 func (k *decoded) reset()                                  { k.bins.reset() }

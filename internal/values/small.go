@@ -16,7 +16,7 @@ func (k *small) tally(s *Stats) (*moments, distribution) {
 	sums := new(moments)
 	dst := make([]float64, len(k.raw)/k.typ.BlockBytes*k.typ.numbers())
 	k.typ.Decode64(dst, k.raw)
-	s.Count = uint64(len(dst))
+	s.Count, s.Fingerprint = uint64(len(dst)), k.fingerprint()
 	var sorted []float64
 	smallest := k.typ.float.smallestNormal()
 	for _, v := range dst {

@@ -100,15 +100,9 @@ type kernel interface {
 	add(blocks []byte)
 	merge(kernel)
 	reset()
-	summary
-}
-
-// summary is what there is to know in the end.
-type summary interface {
-	// tally fills in the counts, Min and Max, and returns the sums and the
-	// distribution, which are good until the next call of a method.
+	// tally fills in the counts, Min, Max and Fingerprint, and returns the sums and
+	// the distribution, which are good until the next call of a method.
 	tally(*Stats) (*moments, distribution)
-	fingerprint() Fingerprint
 }
 
 // distribution is how often each finite number occurs.
@@ -206,18 +200,17 @@ func (a *Accumulator) Stats() Stats {
 	for i := range s.Quantiles {
 		s.Quantiles[i] = math.NaN()
 	}
-	var k summary = a.kernel
-	if a.kernel == nil {
-		k = &small{typ: a.typ, opt: a.opt, raw: a.small}
+	tally := (&small{typ: a.typ, opt: a.opt, raw: a.small}).tally
+	if a.kernel != nil {
+		tally = a.kernel.tally
 	}
-	sums, d := k.tally(&s)
+	sums, d := tally(&s)
 	n := s.Finite()
 	s.Mean, s.Std, s.L2 = sums.figures(n)
 	s.Min, s.Max = s.Min+0, s.Max+0 // 0 for -0
 	if n > 0 {
 		s.AbsMax = max(math.Abs(s.Min), math.Abs(s.Max))
 	}
-	s.Fingerprint = k.fingerprint()
 	if d.known {
 		s.QuantileError = d.error
 		s.quantiles(d)

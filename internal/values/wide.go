@@ -153,7 +153,7 @@ func (k *wide) reset() { *k = wide{typ: k.typ} }
 
 func (k *wide) tally(s *Stats) (*moments, distribution) {
 	s.Count, s.NaN, s.PosInf, s.NegInf = k.stats.Count, k.stats.NaN, k.stats.PosInf, k.stats.NegInf
-	s.Zeros, s.Denormals = k.stats.Zeros, k.stats.Denormals
+	s.Zeros, s.Denormals, s.Fingerprint = k.stats.Zeros, k.stats.Denormals, k.print
 	if s.Finite() > 0 {
 		s.Min, s.Max = k.minValue, k.maxValue
 	}
@@ -182,5 +182,3 @@ func (k *wide) tally(s *Stats) (*moments, distribution) {
 	}
 	return &k.sums, d
 }
-
-func (k *wide) fingerprint() Fingerprint { return k.print }
