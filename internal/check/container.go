@@ -1,6 +1,9 @@
 package check
 
 import (
+	"bytes"
+	"slices"
+
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/safetensors"
@@ -174,6 +177,9 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 		out.Checkpoint, out.Fixable = m.Path, out.Fixable || !m.partial()
 	}
 	s := f.Severity
+	if m != nil && f.Code == string(gguf.CodeDuplicateKey) && repeatsValue(m, f) {
+		s = checkpoint.Warning
+	}
 	if own, ok := p.rule.Profiles[p.opts.Profile]; ok {
 		s = own
 	}
@@ -181,6 +187,27 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 		s = checkpoint.Error
 	}
 	p.grade(s, out)
+}
+
+// repeatsValue reports whether a GGUF key that is given twice has the same value
+// both times, so that readers cannot differ in it: llama.cpp alone refuses it.
+func repeatsValue(m *model, f checkpoint.Fault) bool {
+	i := slices.IndexFunc(m.Files, func(file *checkpoint.File) bool { return file.Path == f.File })
+	if i < 0 || m.Files[i].GGUF() == nil {
+		return false
+	}
+	g := m.Files[i].GGUF()
+	header, err := g.Header()
+	if err != nil {
+		return false
+	}
+	again := slices.IndexFunc(g.KVs, func(kv gguf.KV) bool { return kv.Offset == f.Offset })
+	if again < 0 {
+		return false
+	}
+	first := slices.IndexFunc(g.KVs, func(kv gguf.KV) bool { return kv.Key == g.KVs[again].Key })
+	record := func(i int) []byte { return header[g.KVs[i].Offset:g.KVs[i].End] }
+	return bytes.Equal(record(first), record(again))
 }
 
 var containerRules = []*Rule{
@@ -270,7 +297,9 @@ data_offsets are allowed or tolerated, and refused or copied slowly by some read
 		Title: "a metadata key or value has a form that readers disagree about",
 		Doc: `Keys given twice, empty or too long; GGUF keys that are not lower_snake_case, booleans
 that are neither 0 nor 1, arrays in arrays, an architecture that is not a word, a
-file type that llama.cpp never had, byte tokens that are not <0x00> to <0xFF>.`,
+file type that llama.cpp never had, byte tokens that are not <0x00> to <0xFF>. A GGUF
+key that is given twice is an error where the values differ; with the same value it
+is one for --profile llama.cpp, whose reader refuses it.`,
 		Bad: "format given twice in __metadata__", Good: "every key once",
 	},
 	{
