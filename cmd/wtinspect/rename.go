@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -319,19 +320,50 @@ func (r *renaming) write(ctx context.Context, p *program, in *inputs) error {
 	if r.options.inverse == "" {
 		return r.run(ctx, p, in)
 	}
-	if _, err := os.Lstat(r.options.inverse); err == nil && !r.options.force {
-		return fmt.Errorf("%s exists; name another file for the inverse, or use --force", r.options.inverse)
+	old, err := r.oldInverse()
+	if err != nil {
+		return err
 	}
 	to := output{path: r.options.inverse}
-	err := to.write(p, in.paths(), func(w io.Writer, _ render.Style) error { return rename.Write(w, r.plan.Inverse()) })
+	err = to.write(p, in.paths(), func(w io.Writer, _ render.Style) error { return rename.Write(w, r.plan.Inverse()) })
 	if err != nil {
 		return fmt.Errorf("the inverse: %w", err)
 	}
 	err = r.run(ctx, p, in)
-	if err != nil && !errors.Is(err, rewrite.ErrPending) {
-		os.Remove(r.options.inverse)
+	switch {
+	case err == nil || errors.Is(err, rewrite.ErrPending):
+	case old != nil:
+		err = errors.Join(err, os.WriteFile(r.options.inverse, old, 0o666))
+	default:
+		err = errors.Join(err, os.Remove(r.options.inverse))
 	}
 	return err
+}
+
+// oldInverse returns what the file of the inverse holds, nil when there is none.
+// Only another map may be replaced.
+func (r *renaming) oldInverse() ([]byte, error) {
+	const most = 256 << 20 // far more than a map of all the names there are
+	name := r.options.inverse
+	fi, err := os.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !r.options.force:
+		return nil, fmt.Errorf("%s exists; name another file for the inverse, or use --force", name)
+	case !fi.Mode().IsRegular() || fi.Size() > most:
+		return nil, fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+	}
+	old, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := rename.Parse(name, old); err != nil {
+		return nil, fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+	}
+	return old, nil
 }
 
 // sayProblems says why a plan is refused.

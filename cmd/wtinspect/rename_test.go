@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -54,6 +55,35 @@ func TestRenameBrokenPipe(t *testing.T) {
 		args = []string{"rename", "--map", "strip-module", "--strict", "-f", tt.format, path}
 		if code := run(t.Context(), args, strings.NewReader(""), failingWriter{syscall.EPIPE}, &errs); code != exitFailed {
 			t.Errorf("%s, refused: exit %d", tt.format, code)
+		}
+	}
+}
+
+// When nothing is renamed there is no inverse, and one that was there is again.
+func TestRenameInverseGoesBack(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells who writes to a file")
+	}
+	path := fixture.File(t, "model.safetensors", "tensor module.w F32 [2]")
+	writer, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	inverse := filepath.Join(t.TempDir(), "back.yaml")
+	for _, old := range []string{"", "rename: {a: b}\n"} {
+		if old != "" {
+			if err := os.WriteFile(inverse, []byte(old), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var out, errs bytes.Buffer
+		args := []string{"rename", "--map", "strip-module", "--in-place", "--force", "--write-inverse", inverse, path}
+		if code := run(t.Context(), args, strings.NewReader(""), &out, &errs); code != exitFailed || !strings.Contains(errs.String(), "open for writing") {
+			t.Fatalf("exit %d: %s", code, &errs)
+		}
+		if got, _ := os.ReadFile(inverse); string(got) != old {
+			t.Errorf("the inverse is %q, and was %q", got, old)
 		}
 	}
 }
