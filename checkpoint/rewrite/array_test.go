@@ -194,6 +194,9 @@ func drawChain(t *rapid.T) chain {
 	for i := range shape {
 		shape[i] = dim.Draw(t, "dim")
 	}
+	if rapid.IntRange(0, 9).Draw(t, "nothing") == 0 { // a tensor without elements
+		shape[rapid.IntRange(0, rank-1).Draw(t, "where")] = 0
+	}
 	heads, groups := dim.Draw(t, "heads"), dim.Draw(t, "groups")
 	blocks := c.elem.elems > 1
 	last := rank - 1
@@ -343,6 +346,9 @@ func TestOperationsAgainstFormulas(t *testing.T) {
 		compareGrids(t, &c, want, out)
 
 		inverse, ok := done.Inverse()
+		if !ok && op.Kind == rename.OpFlatten && in[0].shape[0] == 0 {
+			return // no number of groups is 0
+		}
 		if !ok {
 			t.Fatalf("%+v has no inverse", done)
 		}
@@ -365,6 +371,9 @@ func compareGrids(t *rapid.T, c *chain, want []*grid, got []*array) {
 		data := want[i].bytes()
 		if int64(len(data)) != got[i].size() {
 			t.Fatalf("result %d has %d bytes, want %d", i, got[i].size(), len(data))
+		}
+		if len(data) == 0 {
+			continue
 		}
 		buf := make([]byte, len(data))
 		for at := 0; at < len(buf); {

@@ -1,10 +1,12 @@
 // Package rewrite changes the names and the metadata in checkpoint files so
 // that nothing is lost.
 //
-// A [Job] is prepared from a plan, can be looked at, and is then run. Only
-// headers are edited: tensor data keeps its bytes, its order and, where the
+// A [Job] is prepared from a plan, can be looked at, and is then run. For names
+// only headers are edited: tensor data keeps its bytes, its order and, where the
 // file system allows it, its place on the disk, so that a rename costs the
-// header and not the data. What a header says beyond the names (unknown
+// header and not the data. Where a plan has operations on bytes, its files are
+// written anew, and the tensors that operations make are computed from those
+// that they take while they are written, in a bounded amount of memory. What a header says beyond the names (unknown
 // fields, spacing, order, metadata) stays as it was.
 //
 // # How a file gets its new header
@@ -39,5 +41,7 @@
 //
 // Before a rewrite becomes final it compares data with what it was:
 // the SHA-256 of every tensor where data was copied; where data stayed in its
-// place, the arithmetic of its offsets and sampled blocks. See [Verify].
+// place, the arithmetic of its offsets and sampled blocks. What operations made
+// is compared with what they gave; [VerifyFull] gets the old tensors back out of
+// the new file as well, by the inverse operations. See [Verify].
 package rewrite
