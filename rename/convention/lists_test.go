@@ -117,6 +117,7 @@ func wants(t testing.TB) map[string][]string {
 }
 
 func TestIdentifyLists(t *testing.T) {
+	t.Parallel()
 	reg := builtinRegistry(t)
 	want := wants(t)
 	for _, withConfig := range []bool{true, false} {
@@ -166,6 +167,7 @@ func TestIdentifyLists(t *testing.T) {
 // A convention that is not there must not be taken for another model: each
 // list is judged again without the conventions that it fits.
 func TestIdentifyUnseen(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
@@ -203,6 +205,7 @@ func TestIdentifyUnseen(t *testing.T) {
 
 // Wrappers change what is reported around a convention, never the convention.
 func TestIdentifyWrapped(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
@@ -240,6 +243,7 @@ func TestIdentifyWrapped(t *testing.T) {
 
 // A part of a checkpoint, or a deeper one, follows the same convention.
 func TestIdentifyPartial(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
@@ -448,6 +452,7 @@ func BenchmarkLoad(b *testing.B) {
 // Every convention is found again from the names that it requires, and no
 // other model is taken for it.
 func TestIdentifyItself(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
@@ -494,6 +499,7 @@ func TestIdentifyItself(t *testing.T) {
 
 // What frameworks and people do to names hides no convention.
 func TestIdentifyDisguised(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("judges every convention several times")
 	}
