@@ -6,6 +6,10 @@
 // tensor and refuses whatever would lose or merge one. Plans and many maps can
 // be undone ([Plan.Inverse], [Invert]).
 //
+// Rules may also say that tensors are taken apart, joined or changed. A plan then
+// has a [Transform] for each such set of tensors, whose operations are plain data;
+// carrying them out is for whoever has the bytes.
+//
 // A [Pattern] and an [Index] of patterns are what rules are made of. [Fold]
 // shortens lists of names for reading.
 //
