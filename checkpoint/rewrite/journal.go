@@ -1,11 +1,14 @@
 package rewrite
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -80,16 +83,14 @@ type swap struct {
 	sum        digest
 }
 
-func (r *record) encode() []byte {
-	var b []byte
-	num := func(v int64) { b = binary.AppendUvarint(b, uint64(v)) }
-	str := func(s string) { num(int64(len(s))); b = append(b, s...) }
-	raw := func(p []byte) { num(int64(len(p))); b = append(b, p...) }
-	size := 64
-	for _, s := range r.shifts {
-		size += len(s.name) + len(s.oldHeader) + len(s.newHeader) + 20*len(s.extents) + 60*len(s.samples) + 80
-	}
-	b = make([]byte, 0, size)
+// write writes the record. Its headers are not copied on the way: they are what
+// a transaction has most of.
+func (r *record) write(out io.Writer) error {
+	w := bufio.NewWriterSize(out, 256<<10)
+	var buf [binary.MaxVarintLen64]byte
+	num := func(v int64) { w.Write(binary.AppendUvarint(buf[:0], uint64(v))) }
+	raw := func(p []byte) { num(int64(len(p))); w.Write(p) }
+	str := func(s string) { num(int64(len(s))); w.WriteString(s) }
 	num(int64(len(r.shifts)))
 	for _, s := range r.shifts {
 		str(s.name)
@@ -108,7 +109,7 @@ func (r *record) encode() []byte {
 		for _, p := range s.samples {
 			num(p.off)
 			num(p.n)
-			b = append(b, p.sum[:]...)
+			w.Write(p.sum[:])
 		}
 	}
 	num(int64(len(r.swaps)))
@@ -117,9 +118,36 @@ func (r *record) encode() []byte {
 		str(s.temp)
 		num(s.size)
 		num(s.head)
-		b = append(b, s.sum[:]...)
+		w.Write(s.sum[:])
 	}
-	return b
+	return w.Flush() // which has the first error
+}
+
+// check says whether a recovery would follow the record.
+func (r *record) check() error {
+	for i := range r.shifts {
+		if err := cmp.Or(checkName(r.shifts[i].name), r.shifts[i].check()); err != nil {
+			return err
+		}
+	}
+	for i := range r.swaps {
+		s := &r.swaps[i]
+		if err := cmp.Or(checkName(s.name), checkName(s.temp)); err != nil {
+			return err
+		}
+		if s.head > s.size || !isTemp(s.temp) {
+			return fmt.Errorf("%w: its entry for %q contradicts itself", errJournal, s.name)
+		}
+	}
+	return nil
+}
+
+// checkName refuses names outside of the release, or hidden in it.
+func checkName(name string) error {
+	if !filepath.IsLocal(filepath.FromSlash(name)) || name == journalName || strings.Contains("/"+path.Dir(name), "/.") && path.Dir(name) != "." {
+		return fmt.Errorf("%w: it names %q", errJournal, name)
+	}
+	return nil
 }
 
 var errJournal = errors.New("the journal is malformed")
@@ -149,13 +177,6 @@ func decodeRecord(b []byte) (r *record, err error) {
 		return int64(v)
 	}
 	raw := func() []byte { return take(uint64(num())) }
-	name := func() string {
-		s := string(raw())
-		if err == nil && (!filepath.IsLocal(filepath.FromSlash(s)) || s == journalName || strings.HasPrefix(path.Dir("/" + s)[1:], ".") || strings.Contains(path.Dir(s), "/.")) {
-			err = fmt.Errorf("%w: it names %q", errJournal, s)
-		}
-		return s
-	}
 	sum := func() (d digest) {
 		copy(d[:], take(sha256.Size))
 		return d
@@ -163,7 +184,7 @@ func decodeRecord(b []byte) (r *record, err error) {
 	r = new(record)
 	for range num() {
 		var s shift
-		s.name, s.size = name(), num()
+		s.name, s.size = string(raw()), num()
 		s.oldHeader, s.newHeader = raw(), raw()
 		s.block, s.off, s.n = num(), num(), num()
 		for range num() {
@@ -176,19 +197,13 @@ func decodeRecord(b []byte) (r *record, err error) {
 				return nil, err
 			}
 		}
-		if err == nil {
-			err = s.check()
-		}
 		if err != nil {
 			return nil, err
 		}
 		r.shifts = append(r.shifts, s)
 	}
 	for range num() {
-		s := swap{name(), name(), num(), num(), sum()}
-		if err == nil && (s.head > s.size || !isTemp(s.temp)) {
-			err = fmt.Errorf("%w: its entry for %q contradicts itself", errJournal, s.name)
-		}
+		s := swap{string(raw()), string(raw()), num(), num(), sum()}
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +212,13 @@ func decodeRecord(b []byte) (r *record, err error) {
 	if err == nil && len(b) > 0 {
 		err = errJournal
 	}
-	return r, err
+	if err == nil {
+		err = r.check()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // tempName names the file that is to take the place of another, in the same directory.
@@ -329,22 +350,27 @@ func lockJournal(fsys fileSystem, dir string, create bool) (*journal, error) {
 
 // write makes the record durable. Nothing may be changed before it returns.
 func (j *journal) write(r *record) error {
-	p := r.encode()
-	if len(p) > maxJournal {
-		return fmt.Errorf("the headers of the release are too large for one transaction (%d bytes of journal)", len(p))
+	if err := r.check(); err != nil {
+		return err
 	}
-	if _, err := decodeRecord(p); err != nil {
-		return err // a recovery would not follow it
+	const start = int64(len(journalMagic) + 8)
+	w := &writer{f: j.f, at: start}
+	h := sha256.New()
+	if err := r.write(io.MultiWriter(w, h)); err != nil {
+		return err
 	}
-	j.sum = sha256.Sum256(p)
-	at := int64(len(journalMagic))
-	for _, part := range [][]byte{binary.LittleEndian.AppendUint64(nil, uint64(len(p))), p, j.sum[:]} {
-		if err := writeFull(j.f, part, at); err != nil {
-			return err
-		}
-		at += int64(len(part))
+	n := w.at - start
+	if n > maxJournal {
+		return fmt.Errorf("the headers of the release are too large for one transaction (%d bytes of journal)", n)
 	}
-	j.end = at
+	j.sum = digest(h.Sum(nil))
+	if _, err := w.Write(j.sum[:]); err != nil {
+		return err
+	}
+	j.end = w.at
+	if err := writeFull(j.f, binary.LittleEndian.AppendUint64(nil, uint64(n)), int64(len(journalMagic))); err != nil {
+		return err
+	}
 	if err := syncFile(j.f); err != nil {
 		return err
 	}
@@ -355,6 +381,20 @@ func (j *journal) write(r *record) error {
 		return err
 	}
 	return syncFile(j.f)
+}
+
+// A writer writes a file from a place on.
+type writer struct {
+	f  file
+	at int64
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if err := writeFull(w.f, p, w.at); err != nil {
+		return 0, err
+	}
+	w.at += int64(len(p))
+	return len(p), nil
 }
 
 // mark says, durably, that from now on the transaction only goes forward.
