@@ -29,6 +29,23 @@ type conversion struct {
 	By         string `json:"by"`
 }
 
+// text lists what the convention converts to, by names first.
+func (c *convertible) text() string {
+	var groups []string
+	for _, by := range []string{"names", "bytes"} {
+		var to []string
+		for _, t := range c.To {
+			if t.By == by {
+				to = append(to, t.Convention)
+			}
+		}
+		if len(to) > 0 {
+			groups = append(groups, by+": "+strings.Join(to, ", "))
+		}
+	}
+	return strings.Join(groups, "; ")
+}
+
 // convertibles works out what converts to what, of the conventions chosen.
 func convertibles(chosen func(*convention.Convention) bool) []convertible {
 	all := convention.All()
@@ -87,11 +104,11 @@ func writeMapList(w io.Writer, o *output, s render.Style, words []string) error 
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, c := range list {
-				var to []string
-				for _, t := range c.To {
-					to = append(to, fmt.Sprintf("%s (%s)", t.Convention, t.By))
+				to := render.Null()
+				if text := c.text(); text != "" {
+					to = render.Text(text)
 				}
-				if !yield([]render.Cell{render.Text(c.Name).In(render.Cyan), render.Text(strings.Join(c.Dialects, ", ")), render.Text(strings.Join(to, ", "))}) {
+				if !yield([]render.Cell{render.Text(c.Name).In(render.Cyan), render.Text(strings.Join(c.Dialects, ", ")), to}) {
 					return
 				}
 			}
