@@ -46,3 +46,35 @@ func TestConvertTinyLLaMA(t *testing.T) {
 		t.Errorf("diff: exit code %d\n%s%s", code, &stdout, &stderr)
 	}
 }
+
+// GGUF files, whose rows may be blocks and whose bytes may be big-endian, come
+// back from transformers' names as the same files.
+func TestConvertGGUF(t *testing.T) {
+	for _, name := range []string{"stories260K-Q4_0.gguf", "stories260K-v3.gguf", "stories260K-big-endian.gguf"} {
+		t.Run(name, func(t *testing.T) {
+			source := testdata.Path(t, "models/"+name)
+			dir := t.TempDir()
+			there, back := filepath.Join(dir, "there.gguf"), filepath.Join(dir, "back.gguf")
+			for _, args := range [][]string{
+				{"rename", "--to", "hf", "--verify", "full", "-o", there, source},
+				{"rename", "--to", "gguf", "-o", back, there},
+			} {
+				var stdout, stderr bytes.Buffer
+				if code := run(context.Background(), args, nil, &stdout, &stderr); code != 0 {
+					t.Fatalf("%v: exit code %d\n%s%s", args, code, &stdout, &stderr)
+				}
+			}
+			old, err := os.ReadFile(source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now, err := os.ReadFile(back)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(old, now) {
+				t.Error("the file is not what it was")
+			}
+		})
+	}
+}
