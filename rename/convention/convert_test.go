@@ -3,6 +3,7 @@ package convention
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -172,10 +173,17 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
 			}
 			out = []tensorValue{{o.Shape, v.data}}
-		case OpOffset:
+		case OpOffset, OpNegativeExp, OpLogNegative:
 			w := tensorValue{v.shape, slices.Clone(v.data)}
-			for i := range w.data {
-				w.data[i] += o.Value
+			for i, x := range w.data {
+				switch o.Kind {
+				case OpOffset:
+					w.data[i] = x + o.Value
+				case OpNegativeExp:
+					w.data[i] = -math.Exp(x)
+				case OpLogNegative:
+					w.data[i] = math.Log(-x)
+				}
 			}
 			out = []tensorValue{w}
 		default:
@@ -546,6 +554,35 @@ func TestConvertFormulas(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+	t.Run("state-space decay, Mamba to GGUF", func(t *testing.T) {
+		// MambaModel: -torch.exp(A_log), and conv1d [c, 1, k] squeezed to [c, k]
+		next := 0.0
+		a, conv := fillTensor(&next, 4, 2), fillTensor(&next, 4, 1, 3)
+		source := map[string]tensorValue{
+			"backbone.layers.0.mixer.A_log": a, "backbone.layers.0.mixer.conv1d.weight": conv, "backbone.layers.0.mixer.D": fillTensor(&next, 4),
+		}
+		got := convertValues(t, "mamba-hf", "mamba-gguf", source, numbersConfig(nil))
+		for i, x := range a.data {
+			if y := got["blk.0.ssm_a"].data[i]; y != -math.Exp(x) {
+				t.Fatalf("ssm_a[%d] is %v, want %v", i, y, -math.Exp(x))
+			}
+		}
+		if d := gocmp.Diff([]int64{4, 3}, got["blk.0.ssm_conv1d.weight"].shape); d != "" {
+			t.Error(d)
+		}
+		if !gocmp.Equal(conv.data, got["blk.0.ssm_conv1d.weight"].data) {
+			t.Error("the convolution is moved")
+		}
+		back := convertValues(t, "mamba-gguf", "mamba-hf", got, numbersConfig(nil))
+		for i, x := range back["backbone.layers.0.mixer.A_log"].data {
+			if math.Abs(x-a.data[i]) > 1e-9 {
+				t.Fatalf("A_log[%d] comes back as %v, was %v", i, x, a.data[i])
+			}
+		}
+		if d := gocmp.Diff([]int64{4, 1, 3}, back["backbone.layers.0.mixer.conv1d.weight"].shape); d != "" {
+			t.Error(d)
 		}
 	})
 	t.Run("Conv1D, GPT-2 to GGUF", func(t *testing.T) {
