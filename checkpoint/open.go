@@ -117,6 +117,10 @@ func (r *Release) openFiles(ctx context.Context, workers int) error {
 // eachFile calls f for every file, by so many workers. Each takes one file after
 // the other, which spares most of the switching between them.
 func eachFile(files []*File, workers int, f func(i int, file *File)) {
+	if len(files) == 1 { // to start a thread for it takes longer
+		f(0, files[0])
+		return
+	}
 	var next atomic.Int64
 	var g sync.WaitGroup
 	for range min(workers, len(files)) {

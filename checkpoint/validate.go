@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,28 +27,23 @@ const maxFaults = 10_000
 func (c *Checkpoint) Validate() []Fault {
 	var ix *safetensors.Index
 	var ixErr error
-	var perFile []Fault
 	var placed, indexed placement
 	seed := maphash.MakeSeed()
-	var g errgroup.Group
-	g.Go(func() error {
-		switch {
-		case c.Index == "" || c.IndexFault() != nil:
-		case c.namesOnly:
-			ix, ixErr = c.readIndex(context.Background())
-		default:
-			ix, indexed, ixErr = c.walkIndex(context.Background(), seed)
-		}
-		return nil
-	})
-	g.Go(func() error {
-		perFile = c.validateFiles()
-		return nil
-	})
+	var g sync.WaitGroup
 	if c.Index != "" {
-		placed = c.placement(seed)
+		g.Go(func() {
+			switch {
+			case c.IndexFault() != nil:
+			case c.namesOnly:
+				ix, ixErr = c.readIndex(context.Background())
+			default:
+				ix, indexed, ixErr = c.walkIndex(context.Background(), seed)
+			}
+		})
+		g.Go(func() { placed = c.placement(seed) })
 	}
-	_ = g.Wait()
+	perFile := c.validateFiles()
+	g.Wait()
 	// Almost every index says what the files say, and no more is to be found then.
 	agree := ix != nil && !c.namesOnly && placed == indexed
 	if ix != nil && !agree {

@@ -2,7 +2,6 @@ package rename
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -75,11 +74,11 @@ func (l *linter) add(code string, level Level, rule int, hint, format string, ar
 }
 
 // looksRegexp finds what regular expressions have and tensor names do not.
-var looksRegexp = regexp.MustCompile(`^\^|\$$|\.\*|\.\+|\\[.dDwWsSbB]|\[[^]]*\]|\([^)]*\)|\*`)
+var looksRegexp = lazily(`^\^|\$$|\.\*|\.\+|\\[.dDwWsSbB]|\[[^]]*\]|\([^)]*\)|\*`)
 
 func (l *linter) writing(i int) {
 	for _, p := range l.m.Rules[i].From {
-		if at := looksRegexp.FindString(p.source); at != "" {
+		if at := looksRegexp().FindString(p.source); at != "" {
 			l.add(codeRegexp, Warning, i, "patterns are names with holes: {layer} for a number, {name:seg} for a segment, {name...} for anything",
 				"%s has %q like a regular expression, and matches only that text", p, at)
 		}

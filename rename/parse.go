@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,14 +75,14 @@ func (p *parser) load(data []byte) *yaml.Node {
 
 // unquotedHole finds a pattern that begins with a hole and is not in quotes,
 // after a dash, a key or the indentation.
-var unquotedHole = regexp.MustCompile(`^(?:\s*(?:-\s+)*|.*?:\s+|\s*-\s+.*?:\s+)(\{[A-Za-z_][\w:.+-]*\}[^\s,}\]].*)$`)
+var unquotedHole = lazily(`^(?:\s*(?:-\s+)*|.*?:\s+|\s*-\s+.*?:\s+)(\{[A-Za-z_][\w:.+-]*\}[^\s,}\]].*)$`)
 
 // yamlError explains what the YAML parser found. It stops at the first fault,
 // so the usual ones are looked for in the other lines as well.
 func (p *parser) yamlError(err error) {
 	before := len(p.errs)
 	for i, line := range p.lines {
-		if at := unquotedHole.FindSubmatchIndex(line); at != nil {
+		if at := unquotedHole().FindSubmatchIndex(line); at != nil {
 			p.errorAt(i+1, utf8.RuneCount(line[:at[2]])+1, "put quotes round it", "YAML takes a { at the beginning for a mapping")
 		}
 		if indent := bytes.IndexFunc(line, func(r rune) bool { return r != ' ' }); indent >= 0 && line[indent] == '\t' &&

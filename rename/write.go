@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -196,16 +197,22 @@ func writeList(b *strings.Builder, indent, key string, items []string) {
 	}
 }
 
+// lazily returns a regular expression that is compiled when it is first needed,
+// not by every program that has this package.
+func lazily(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 var (
-	plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.{}/+:-]*$`)
-	plainText = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.,;'()/+ -]*$`)
+	plainName = lazily(`^[A-Za-z_][A-Za-z0-9_.{}/+:-]*$`)
+	plainText = lazily(`^[A-Za-z][A-Za-z0-9_.,;'()/+ -]*$`)
 	// notText are words that YAML reads as something else than text.
 	notText = []string{"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 )
 
 // scalar writes text so that YAML reads it back as it is.
 func scalar(s string) string {
-	if (plainName.MatchString(s) && !strings.HasSuffix(s, ":") || plainText.MatchString(s) && !strings.HasSuffix(s, " ")) &&
+	if (plainName().MatchString(s) && !strings.HasSuffix(s, ":") || plainText().MatchString(s) && !strings.HasSuffix(s, " ")) &&
 		!slices.Contains(notText, strings.ToLower(s)) {
 		return s
 	}

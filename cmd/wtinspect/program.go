@@ -60,7 +60,7 @@ func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) s
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
-	root := newRoot(p)
+	root := rootFor(p, args)
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)

@@ -11,7 +11,49 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newRoot(p *program) *cobra.Command {
+// commands are all commands, in the order of their making.
+var commands = [...]struct {
+	name string
+	make func(*program) *cobra.Command
+}{
+	{"ls", newLs},
+	{"info", newInfo},
+	{"identify", newIdentify},
+	{"meta", newMeta},
+	{"stats", newStats},
+	{"hash", newHash},
+	{"diff", newDiff},
+	{"rename", newRename},
+	{"map", newMap},
+	{"check", newCheck},
+	{"rules", newRules},
+	{"explain", newExplain},
+	{"lock", newLock},
+	{"fix", newFix},
+	{"version", newVersion},
+	{completionName, newCompletion},
+}
+
+const completionName = "completion"
+
+// newRoot returns the whole command tree.
+func newRoot(p *program) *cobra.Command { return newTree(p, "") }
+
+// rootFor returns as much of the tree as args need: making every command, with
+// its flags, is what a short run would spend much of its time on.
+func rootFor(p *program, args []string) *cobra.Command {
+	if len(args) > 0 && args[0] != completionName {
+		for _, c := range commands {
+			if c.name == args[0] {
+				return newTree(p, c.name)
+			}
+		}
+	}
+	return newRoot(p)
+}
+
+// newTree returns the root with the one command named only, or with all.
+func newTree(p *program, only string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wtinspect",
 		Short: "Inspect, compare, rename and judge model weights",
@@ -47,24 +89,11 @@ of a GGUF split means the whole split.`,
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
 
-	root.AddCommand(
-		newLs(p),
-		newInfo(p),
-		newIdentify(p),
-		newMeta(p),
-		newStats(p),
-		newHash(p),
-		newDiff(p),
-		newRename(p),
-		newMap(p),
-		newCheck(p),
-		newRules(p),
-		newExplain(p),
-		newLock(p),
-		newFix(p),
-		newVersion(p),
-		newCompletion(p),
-	)
+	for _, c := range commands {
+		if only == "" || only == c.name {
+			root.AddCommand(c.make(p))
+		}
+	}
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "help" {
