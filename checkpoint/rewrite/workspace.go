@@ -1,6 +1,7 @@
 package rewrite
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -271,34 +272,41 @@ func (t *transposed) fill(s *strip, off int64) error {
 // putColumns writes n rows of nc cells as columns. The columns of dst are
 // so many cells apart.
 func putColumns(dst, src []byte, n, nc, apart, cell int) {
-	switch cell {
-	case 1:
-		for c := range nc {
-			d := dst[c*apart:][:n]
-			for i := range d {
-				d[i] = src[i*nc+c]
+	// A few rows at a time: their lengths are often powers of two, and more of
+	// them would push each other out of the cache.
+	// A few rows at a time: their lengths are often powers of two, and many of
+	// them would push each other out of the cache.
+	const rows = 8
+	for from := 0; from < n; from += rows {
+		to := min(n, from+rows)
+		switch cell {
+		case 1:
+			for c := range nc {
+				d := dst[c*apart+from:][:to-from]
+				for i := range d {
+					d[i] = src[(from+i)*nc+c]
+				}
 			}
-		}
-	case 2:
-		for c := range nc {
-			d := dst[c*apart*2:][:n*2]
-			for i := range n {
-				k := (i*nc + c) * 2
-				d[2*i], d[2*i+1] = src[k], src[k+1]
+		case 2:
+			for c := range nc {
+				d := dst[(c*apart+from)*2:][:(to-from)*2]
+				for i, k := 0, (from*nc+c)*2; i < len(d); i, k = i+2, k+nc*2 {
+					binary.LittleEndian.PutUint16(d[i:], binary.LittleEndian.Uint16(src[k:]))
+				}
 			}
-		}
-	case 4:
-		for c := range nc {
-			d := dst[c*apart*4:][:n*4]
-			for i := range n {
-				copy(d[4*i:4*i+4], src[(i*nc+c)*4:][:4])
+		case 4:
+			for c := range nc {
+				d := dst[(c*apart+from)*4:][:(to-from)*4]
+				for i, k := 0, (from*nc+c)*4; i < len(d); i, k = i+4, k+nc*4 {
+					binary.LittleEndian.PutUint32(d[i:], binary.LittleEndian.Uint32(src[k:]))
+				}
 			}
-		}
-	default:
-		for c := range nc {
-			d := dst[c*apart*cell:][:n*cell]
-			for i := range n {
-				copy(d[cell*i:cell*(i+1)], src[(i*nc+c)*cell:][:cell])
+		default:
+			for c := range nc {
+				d := dst[(c*apart+from)*cell:][:(to-from)*cell]
+				for i, k := 0, (from*nc+c)*cell; i < len(d); i, k = i+cell, k+nc*cell {
+					copy(d[i:i+cell], src[k:k+cell])
+				}
 			}
 		}
 	}
