@@ -272,8 +272,6 @@ func (t *transposed) fill(s *strip, off int64) error {
 // putColumns writes n rows of nc cells as columns. The columns of dst are
 // so many cells apart.
 func putColumns(dst, src []byte, n, nc, apart, cell int) {
-	// A few rows at a time: their lengths are often powers of two, and more of
-	// them would push each other out of the cache.
 	// A few rows at a time: their lengths are often powers of two, and many of
 	// them would push each other out of the cache.
 	const rows = 8
