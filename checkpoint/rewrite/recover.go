@@ -308,7 +308,7 @@ func (s *swap) check(head []byte) error {
 	if beginsWeights(head, s.head) || slices.Contains(documents, base) || strings.HasSuffix(base, ".json") && strings.Contains(base, ".index.") {
 		return nil
 	}
-	return fmt.Errorf("%s is neither weights nor a document that is known by its name (a shard index is *.index.json), and is not replaced", s.name)
+	return errors.New("it is neither weights nor a document that is known by its name (a shard index is *.index.json), and is not replaced")
 }
 
 // openRegular opens a file that is no link.

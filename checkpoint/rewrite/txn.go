@@ -259,7 +259,7 @@ func (t *transaction) prepareSwap(i int, e *edit) (*swap, error) {
 	}
 	s := &swap{name: e.name, temp: tempName(e.name, i), size: int64(len(head)) + data, head: int64(len(head)), sum: sha256.Sum256(head)}
 	if err := s.check(head); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", e.name, err)
 	}
 	switch _, err := t.fsys.Lstat(t.path(s.temp)); {
 	case err == nil:
