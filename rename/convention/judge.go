@@ -80,9 +80,8 @@ func (id *identification) baseDecides(ties []*evaluation) []*evaluation {
 		ties = slices.DeleteFunc(ties, func(e *evaluation) bool { return !outside(e) })
 	}
 	own := func(e *evaluation) bool {
-		c := id.reg.list[e.conv]
-		_, ok := cutBase(e.prefix, c.Base)
-		return ok && c.Base != ""
+		base := id.reg.list[e.conv].Base
+		return base != "" && belowBase(e.prefix, base)
 	}
 	if slices.ContainsFunc(ties, own) {
 		return slices.DeleteFunc(ties, func(e *evaluation) bool { return !own(e) && id.reg.list[e.conv].Base != "" })
@@ -285,9 +284,11 @@ func cutBase(prefix, base string) (rest string, ok bool) {
 	return rest, ok && (rest == "" || strings.HasSuffix(rest, "."))
 }
 
+// belowBase reports whether a prefix is a convention's own. Every language model
+// of a multimodal one is below the same.
 func belowBase(prefix, base string) bool {
 	_, ok := cutBase(prefix, base)
-	return ok
+	return ok || strings.HasSuffix(prefix, "language_model.")
 }
 
 // claimable reports whether a fit is good enough to name the convention.
@@ -427,11 +428,13 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 }
 
 // standsAlone reports whether an extra subject is a single tensor beside a model
-// that is below its own prefix: a head of somebody's making.
+// that is below a prefix: a head of somebody's making.
 func (id *identification) standsAlone(e *evaluation, subject int32) bool {
-	normal, base := id.subjects[subject].normal, id.reg.list[e.conv].Base
-	outer, ok := cutBase(e.prefix, base)
-	return ok && base != "" && strings.HasPrefix(normal, outer) && !strings.HasPrefix(normal, e.prefix) && !strings.Contains(normal, "#")
+	normal := id.subjects[subject].normal
+	if e.prefix == "" || strings.HasPrefix(normal, e.prefix) || !id.atHome(e) {
+		return false
+	}
+	return !strings.Contains(strings.TrimPrefix(normal, "#."), "#") // sentence-transformers numbers its modules
 }
 
 // isTaskHead reports whether a name is that of a head that fine-tuning adds to

@@ -557,6 +557,51 @@ func TestIdentifyDisguised(t *testing.T) {
 	}
 }
 
+// What fine-tuning puts beside a model, and an adapter below the prefix of every
+// multimodal model, decide nothing about the model.
+func TestIdentifyBeside(t *testing.T) {
+	reg := builtinRegistry(t)
+	bert, llama := namesOf(mustLookup(t, "bert-hf")), namesOf(mustLookup(t, "llama-hf"))
+	under := func(prefix string, names []string) []string {
+		var out []string
+		for _, n := range names {
+			out = append(out, prefix+n)
+		}
+		return out
+	}
+	var adapter []string
+	for _, p := range []string{"q", "k", "v", "o"} {
+		for _, side := range []string{"A", "B"} {
+			adapter = append(adapter, "base_model.model.model.language_model.layers.0.self_attn."+p+"_proj.lora_"+side+".weight")
+		}
+	}
+	for _, tt := range []struct {
+		what, want, family string
+		names              []string
+	}{
+		{"a head of one's own", "bert-hf", "bert", append(slices.Clone(bert), "crf.transitions", "fc.weight", "fc.bias")},
+		{"sentence-transformers", "bert-hf", "bert", append(under("0.auto_model.", trim(bert, "bert.")), "2.linear.weight", "2.linear.bias")},
+		{"a loss", "llama-hf", "llama", append(under("model.", llama), "loss_fn.weight")},
+		{"an adapter of a multimodal model", "llama-hf", "qwen2", adapter},
+	} {
+		var list []Named
+		for _, n := range tt.names {
+			list = append(list, Named{Name: n})
+		}
+		if r := reg.identify(slices.Values(list), nil); r.Convention != tt.want || !slices.Contains(r.Families, tt.family) {
+			t.Errorf("%s: %q %v, want %s and %s; %v", tt.what, r.Convention, r.Families, tt.want, tt.family, r.Evidence)
+		}
+	}
+}
+
+func trim(names []string, prefix string) []string {
+	var out []string
+	for _, n := range names {
+		out = append(out, strings.TrimPrefix(n, prefix))
+	}
+	return out
+}
+
 func TestIdentifyHostile(t *testing.T) {
 	reg := builtinRegistry(t)
 	deep := strings.Repeat("a.", 1<<20) + "model.layers.0.mlp.up_proj.weight"
