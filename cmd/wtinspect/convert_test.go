@@ -164,6 +164,16 @@ rules:
 			},
 		},
 		{
+			"GPT-OSS: their biases, too", "gpt_oss-hf", "gguf",
+			`{"num_local_experts": 3}`,
+			"tensor model.layers.{0..1}.mlp.experts.gate_up_proj BF16 [3,6,8]\ntensor model.layers.{0..1}.mlp.experts.gate_up_proj_bias BF16 [3,8]\n",
+			"blk.1.ffn_gate_exps.bias",
+			[]int{3, 4},
+			func(i []int) cell {
+				return cell{"model.layers.1.mlp.experts.gate_up_proj_bias", []int{i[0], 2 * i[1]}}
+			},
+		},
+		{
 			"DeepSeek V2: k_b, transposed head by head, by a map", "", latent,
 			`{"num_attention_heads": 4, "qk_nope_head_dim": 3, "v_head_dim": 5, "kv_lora_rank": 7}`,
 			"tensor model.layers.{0..1}.self_attn.kv_b_proj.weight BF16 [32,7]\n",
