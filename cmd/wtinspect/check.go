@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,12 +72,14 @@ func (o *judging) options(p *program, rel *checkpoint.Release) (*check.Options, 
 	if o.said("profile") {
 		opts.Profile = check.Profile(o.profile)
 	}
-	return opts, set, opts.Check()
+	return opts, set, nil
 }
 
 type checkOptions struct {
 	judging
 	output
+	progress
+	values                  bool
 	failOn, against         string
 	baseline, writeBaseline string
 	reports                 []string
@@ -91,7 +94,9 @@ func newCheck(p *program) *cobra.Command {
 		Long: `Check reads the headers of a release and the documents beside them, and judges
 it by rules: the container, shards and index, agreement with config.json and its
 kin, names, what belongs to quantised weights, and change against an earlier
-release. 'wtinspect rules' lists the rules and 'wtinspect explain RULE' documents
+release. With --values it also reads all data once, and judges the numbers: NaN and
+infinity, tensors of zeros or of one number, layers that repeat another, untrained
+rows, copies, and scales. 'wtinspect rules' lists the rules and 'wtinspect explain RULE' documents
 one; 'wtinspect fix' mends what can be mended mechanically.
 
 A file .wtinspect.yaml in the release's directory or above it chooses rules, a
@@ -105,7 +110,8 @@ weights, the release is held to it.`,
   wtinspect check --fail-on warning --profile transformers release/
   wtinspect check --select WT2 -f json .
   wtinspect check --report sarif=wtinspect.sarif --report markdown=summary.md .
-  wtinspect check --against ../v1 .`,
+  wtinspect check --against ../v1 .
+  wtinspect check --values -j 4 .`,
 		ValidArgsFunction: completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			return runCheck(cmd.Context(), p, &o, args)
@@ -115,6 +121,7 @@ weights, the release is held to it.`,
 	o.judging.addFlags(cmd)
 	flags.Var(newChoice(&o.failOn, "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
 	complete(cmd, "fail-on", "error", "warning", "info")
+	flags.BoolVar(&o.values, "values", false, "also go by the rules that read values, which takes as long as reading all data")
 	flags.StringVar(&o.against, "against", "", "hold the release to `OLD`: an earlier release, or a lock")
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
@@ -124,6 +131,7 @@ weights, the release is held to it.`,
 	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
 	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")
 	o.reading.addFlags(cmd)
+	o.progress.addFlags(cmd)
 	return cmd
 }
 
@@ -244,7 +252,14 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 	if err != nil {
 		return nil, false, err
 	}
+	total := int64(0)
+	if o.values {
+		total = dataBytes(rel)
+	}
+	bar := o.meter(p, "values", total)
+	opts.Progress = bar.add
 	report, err := check.Run(ctx, rel, opts)
+	bar.end()
 	if err != nil {
 		return nil, false, err
 	}
@@ -258,11 +273,26 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 	return in.paths(), ok, nil
 }
 
+// dataBytes is how much data a release has.
+func dataBytes(rel *checkpoint.Release) int64 {
+	var total sum
+	for _, c := range rel.Checkpoints {
+		for _, t := range c.All() {
+			total.add(t.Bytes)
+		}
+	}
+	return int64(min(total.n, math.MaxInt64))
+}
+
 // releaseOptions adds to the options what only check knows: the baseline, and
 // what the release is held to.
 func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, against *check.Lock, v *verdict) (*check.Options, error) {
 	opts, set, err := o.options(p, rel)
 	if err != nil {
+		return nil, err
+	}
+	opts.Values, opts.Workers = o.values, o.workers
+	if err := opts.Check(); err != nil {
 		return nil, err
 	}
 	opts.Against = against

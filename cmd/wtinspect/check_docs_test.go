@@ -39,7 +39,7 @@ This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one 
 | WT2 | shards and index |
 | WT3 | agreement with config.json and its kin; GGUF keys with tensors |
 | WT4 | names |
-| WT5 | companions of quantised and adapted weights; from WT550 on kept for rules that read values |
+| WT5 | companions of quantised and adapted weights; from WT550 on values, which are read with ` + "`--values`" + ` |
 | WT6 | change against an earlier release or a lock |
 | WT9 | surroundings |
 
@@ -60,6 +60,9 @@ This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one 
 			if s, ok := r.Profiles[p]; ok {
 				severity += fmt.Sprintf(", %s with `--profile %s`", s, p)
 			}
+		}
+		if r.Values {
+			severity += "; reads values, and runs with `--values`"
 		}
 		fmt.Fprintf(&b, "Severity: %s.\n\n%s\n\n* Bad: %s\n* Good: %s\n", severity, markdownText.Replace(r.Doc), code(r.Bad), code(r.Good))
 		if r.Mend != "" {

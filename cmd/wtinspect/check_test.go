@@ -125,7 +125,7 @@ func badRelease(t *testing.T) string {
 // the schema of SARIF 2.1.0 when the variable SARIF_SCHEMA names it.
 func TestSARIF(t *testing.T) {
 	dir := badRelease(t)
-	code, out, _ := runIn(t, dir, "check", "-f", "sarif", "sub dir")
+	code, out, _ := runIn(t, dir, "check", "--values", "-f", "sarif", "sub dir")
 	if code != exitFindings {
 		t.Fatalf("exit %d", code)
 	}
@@ -181,7 +181,7 @@ func TestSARIF(t *testing.T) {
 // JUnit: well-formed XML whose counts are those of its cases, a case for every rule.
 func TestJUnit(t *testing.T) {
 	dir := badRelease(t)
-	_, out, _ := runIn(t, dir, "check", "-f", "junit", "sub dir")
+	_, out, _ := runIn(t, dir, "check", "--values", "-f", "junit", "sub dir")
 	d := xml.NewDecoder(strings.NewReader(out))
 	for {
 		if _, err := d.Token(); err == io.EOF {

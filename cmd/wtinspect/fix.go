@@ -150,6 +150,9 @@ func (o *fixOptions) plan(ctx context.Context, p *program, path string, left *ve
 	}
 	defer rel.Close()
 	opts, _, err := o.options(p, rel)
+	if err == nil {
+		err = opts.Check()
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"math"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -66,16 +65,11 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	if broken {
 		return &exitError{exitFailed}
 	}
-	var total sum
-	for _, c := range rel.Checkpoints {
-		for _, t := range c.All() {
-			total.add(t.Bytes)
-		}
+	total := int64(0)
+	if o.digests {
+		total = dataBytes(rel)
 	}
-	if !o.digests {
-		total.n = 0
-	}
-	bar := o.meter(p, "hashing", int64(min(total.n, math.MaxInt64)))
+	bar := o.meter(p, "hashing", total)
 	lock, err := check.NewLock(ctx, rel, o.digests, bar.add)
 	bar.end()
 	if err != nil {

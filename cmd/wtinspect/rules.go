@@ -50,7 +50,7 @@ func chooseRules(args []string) ([]*check.Rule, error) {
 	if len(args) == 0 {
 		return check.Rules(), nil
 	}
-	if err := (&check.Options{Select: args}).Check(); err != nil {
+	if err := (&check.Options{Select: args, Values: true}).Check(); err != nil {
 		return nil, err
 	}
 	var out []*check.Rule
@@ -76,10 +76,12 @@ type jsonRule struct {
 	Severity string            `json:"severity"`
 	Profiles map[string]string `json:"profiles,omitempty"`
 	Fix      *string           `json:"fix"`
+	// Values says that the rule runs with --values only.
+	Values bool `json:"values"`
 }
 
 func newJSONRule(r *check.Rule) jsonRule {
-	out := jsonRule{ID: r.ID, Name: r.Name, Title: r.Title, Doc: r.Doc, Bad: r.Bad, Good: r.Good, Severity: r.Severity.String(), Fix: optional(r.Mend)}
+	out := jsonRule{ID: r.ID, Name: r.Name, Title: r.Title, Doc: r.Doc, Bad: r.Bad, Good: r.Good, Severity: r.Severity.String(), Fix: optional(r.Mend), Values: r.Values}
 	for p, s := range r.Profiles {
 		if out.Profiles == nil {
 			out.Profiles = make(map[string]string)
@@ -94,17 +96,22 @@ func rulesTable(rules []*check.Rule) *render.Table {
 		Columns: []render.Column{
 			{Key: "id", Title: "RULE"},
 			{Key: "severity", Title: "SEVERITY"},
+			{Key: "reads", Title: "READS"},
 			{Key: "fix", Title: "FIX"},
 			{Key: "name", Title: "NAME"},
 			{Key: "title", Title: "FINDS", Cut: render.CutEnd},
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			for _, r := range rules {
+				reads := "headers"
+				if r.Values {
+					reads = "values"
+				}
 				fix := render.Null()
 				if r.Mend != "" {
 					fix = render.Text("fix")
 				}
-				if !yield([]render.Cell{render.Text(r.ID).In(render.Bold), render.Text(r.Severity.String()), fix, render.Text(r.Name), render.Text(r.Title)}) {
+				if !yield([]render.Cell{render.Text(r.ID).In(render.Bold), render.Text(r.Severity.String()), render.Text(reads), fix, render.Text(r.Name), render.Text(r.Title)}) {
 					return
 				}
 			}
@@ -150,6 +157,9 @@ func explain(r *check.Rule, s render.Style) string {
 		if sev, ok := r.Profiles[p]; ok {
 			fmt.Fprintf(&b, ", %s with --profile %s", sev, p)
 		}
+	}
+	if r.Values {
+		b.WriteString("; reads values, and runs with --values")
 	}
 	fmt.Fprintf(&b, "\n\n%s\n\nbad:  %s\ngood: %s", r.Doc, r.Bad, r.Good)
 	if r.Mend != "" {

@@ -7,7 +7,6 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 )
 
-// The rules WT550 and above are kept for those that read values.
 var companionRules = []*Rule{
 	{
 		ID: "WT501", Name: "weight-without-scale", Severity: checkpoint.Error, run: runNoScale,

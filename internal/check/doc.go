@@ -15,13 +15,16 @@
 //	WT2xx  shards and index: the files as a set
 //	WT3xx  agreement with config.json and its kin, and of GGUF keys with tensors
 //	WT4xx  names
-//	WT5xx  companions: what belongs to quantised and adapted weights
+//	WT5xx  companions: what belongs to quantised and adapted weights; from WT550
+//	       on, values
 //	WT6xx  change against an earlier release or a lock
 //	WT9xx  surroundings: what else a repository holds
 //
 // # Promises
 //
-// Only headers and the documents beside the weights are read. A file that is
+// Only headers and the documents beside the weights are read, but for the rules
+// that read values, which run when they are asked for and read all data once
+// between them, and for locks with digests. A file that is
 // missing or broken is a finding and does not hide those of the others; what
 // follows from its absence alone is not reported again. A rule that cannot know
 // says nothing: a layout or an architecture that is not understood is no

@@ -33,6 +33,9 @@ type model struct {
 	templates func() []*template
 	names     func() *naming
 	stacks    func() []*stack
+	// measures are of the tensors' values, which are read when they are first
+	// asked for.
+	measures func() *measures
 	// partial says that tensors of the set are not here: what seems to be
 	// absent may only be elsewhere.
 	partial func() bool
@@ -64,6 +67,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.templates = sync.OnceValue(m.findTemplates)
 		m.names = sync.OnceValue(m.identify)
 		m.stacks = sync.OnceValue(m.findStacks)
+		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
 		s.models = append(s.models, m)
 	}

@@ -151,7 +151,7 @@ func writeList(t *testing.T, dir, list string) {
 	}
 }
 
-// Real files have no error but the one that is known of them.
+// Real files have no error, nor do their values.
 func TestNoFalseAlarmOnModels(t *testing.T) {
 	for _, dir := range []string{testdata.Path(t, "models"), testdata.Path(t, "tinyllama")} {
 		entries, err := os.ReadDir(dir)
@@ -162,9 +162,12 @@ func TestNoFalseAlarmOnModels(t *testing.T) {
 			if strings.HasSuffix(e.Name(), ".md") {
 				continue
 			}
-			for _, l := range findings(t, filepath.Join(dir, e.Name()), nil) {
-				if strings.Contains(l, " error ") {
+			for _, l := range findings(t, filepath.Join(dir, e.Name()), &Options{Values: true}) {
+				switch {
+				case strings.Contains(l, " error "):
 					t.Errorf("%s: %s", e.Name(), l)
+				case strings.HasPrefix(l, "WT55"):
+					t.Logf("%s: %s", e.Name(), l)
 				}
 			}
 		}

@@ -25,6 +25,9 @@ type Rule struct {
 	Profiles map[Profile]checkpoint.Severity
 	// Mend says what `fix` does about it, "" when nothing mechanical can be done.
 	Mend string
+	// Values says that the rule reads the tensors' data, and runs only when
+	// that is asked for.
+	Values bool
 
 	run func(*Pass)
 }
@@ -46,7 +49,7 @@ func Profiles() []Profile { return []Profile{Transformers, LlamaCpp, VLLM, MLX} 
 
 // Rules returns every rule in the order of the IDs.
 func Rules() []*Rule {
-	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, ggufRules, nameRules, companionRules, changeRules, surroundingRules)
+	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, ggufRules, nameRules, companionRules, valueRules, changeRules, surroundingRules)
 }
 
 // Lookup returns the rule of an ID, in any case.

@@ -27,7 +27,8 @@ var update = flag.Bool("update", false, "rewrite the findings expected in testda
 // TestRules builds the releases in testdata/rules/*.txtar, one file a rule, and
 // judges them. The first element of a path names a release; those that begin
 // with good have no error, no warning and nothing of the rule, and the findings
-// of the others are in the file want. In a release
+// of the others are in the file want. Values are read for the rules that do. In
+// a release
 //
 //	NAME.fixture   is the text of a fixture: of the file NAME, or of a set
 //	               (NAME is then of no account) when it has file lines
@@ -42,6 +43,7 @@ var update = flag.Bool("update", false, "rewrite the findings expected in testda
 //	replace NAME DTYPE SHAPE
 //	everywhere OLD NEW        replaces text in every tensor's line
 //	bare PREFIX               takes a prefix from every name
+//	numbers                   gives every tensor finite numbers of its own
 //	set KEY JSON, unset KEY   of config.json
 func TestRules(t *testing.T) {
 	for _, r := range Rules() {
@@ -86,7 +88,9 @@ func testRule(t *testing.T, r *Rule) {
 		write(t, filepath.Join(root, dir), releases[dir])
 	}
 	for _, dir := range order {
-		lines := findings(t, filepath.Join(root, dir), options(t, root, filepath.Join(root, dir), releases[dir]["options"]))
+		opts := options(t, root, filepath.Join(root, dir), releases[dir]["options"])
+		opts.Values = r.Values
+		lines := findings(t, filepath.Join(root, dir), opts)
 		if strings.HasPrefix(dir, "good") {
 			good = true
 			for _, l := range lines {
@@ -246,6 +250,12 @@ func expand(t *testing.T, text string) string {
 			out = slices.Delete(out, i, i+1)
 		case "replace":
 			out[find()] = "tensor " + strings.Join(words[1:], " ")
+		case "numbers":
+			for i := range out {
+				if strings.HasPrefix(out[i], "tensor ") {
+					out[i] += " values=" + numbers(i)
+				}
+			}
 		case "bare":
 			for i := range out {
 				out[i] = strings.Replace(out[i], "tensor "+words[1], "tensor ", 1)
@@ -261,6 +271,15 @@ func expand(t *testing.T, text string) string {
 		}
 	}
 	return strings.Join(out, "\n") + "\n"
+}
+
+// numbers is values that no two tensors share, and that BF16 holds exactly.
+func numbers(tensor int) string {
+	var list []string
+	for k := range 61 {
+		list = append(list, strconv.Itoa((tensor*37+k*k+tensor*k)%251-125))
+	}
+	return strings.Join(list, ",")
 }
 
 // llamaConfig is the configuration of the healthy model with changes.

@@ -27,6 +27,14 @@ type Options struct {
 	Baseline map[string]bool
 	// Against is what the release is held to, nil for nothing.
 	Against *Lock
+	// Values has the rules run that read values. They read all data once.
+	Values bool
+	// Workers bounds how many tensors are read at once; 0 stands for one a
+	// processor.
+	Workers int
+	// Progress is told how many more bytes of data were read, from several
+	// goroutines.
+	Progress func(n int64)
 	// Now decides which exceptions have expired; the zero time expires none.
 	Now time.Time
 }
@@ -157,14 +165,14 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 
 // runs reports whether the options choose a rule.
 func (o *Options) runs(r *Rule) bool {
-	if slices.ContainsFunc(o.Ignore, r.matches) {
+	if r.Values && !o.Values || slices.ContainsFunc(o.Ignore, r.matches) {
 		return false
 	}
 	return len(o.Select) == 0 || slices.ContainsFunc(o.Select, r.matches)
 }
 
 // Check says what is wrong with the options themselves: selectors that mean no
-// rule.
+// rule, or only rules that read values where that is not asked for.
 func (o *Options) Check() error {
 	for _, list := range [][]string{o.Select, o.Ignore} {
 		for _, s := range list {
@@ -172,6 +180,10 @@ func (o *Options) Check() error {
 				return fmt.Errorf("%q is no rule and no block of rules; `wtinspect rules` lists them", s)
 			}
 		}
+	}
+	chosen := func(r *Rule) bool { return slices.ContainsFunc(o.Select, r.matches) }
+	if !o.Values && len(o.Select) > 0 && !slices.ContainsFunc(Rules(), func(r *Rule) bool { return chosen(r) && !r.Values }) {
+		return fmt.Errorf("%s: only rules that read values, which `wtinspect check --values` does", strings.Join(o.Select, ","))
 	}
 	return nil
 }

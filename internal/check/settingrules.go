@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 )
@@ -36,7 +37,7 @@ func (o *Options) aboutExceptions(rules []*Rule, used []bool, rel *checkpoint.Re
 			switch expired := e.expired(o.Now); {
 			case r.ID == "WT001" && expired:
 				f.Message = fmt.Sprintf("the exception for %s (%s) expired after %s; renew it or mend what it accepts", e.Rule, e.Reason, e.Until.Format("2006-01-02"))
-			case r.ID == "WT002" && !expired && !used[i]:
+			case r.ID == "WT002" && !expired && !used[i] && o.meansRun(e.Rule):
 				f.Message = fmt.Sprintf("nothing was found that the exception for %s (%s) accepts; remove it", e.Rule, e.Reason)
 			default:
 				continue
@@ -45,4 +46,10 @@ func (o *Options) aboutExceptions(rules []*Rule, used []bool, rel *checkpoint.Re
 		}
 	}
 	return list
+}
+
+// meansRun reports whether any of the rules that a selector means runs: of one
+// that reads values when they are not read, nothing can be said.
+func (o *Options) meansRun(selector string) bool {
+	return slices.ContainsFunc(Rules(), func(r *Rule) bool { return r.matches(selector) && (o.Values || !r.Values) })
 }
