@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,8 +272,8 @@ func TestLock(t *testing.T) {
 	}
 	defer rel.Close()
 	for _, digests := range []bool{false, true} {
-		read := int64(0)
-		lock, err := NewLock(t.Context(), rel, digests, func(n int64) { read += n })
+		var read atomic.Int64
+		lock, err := NewLock(t.Context(), rel, digests, func(n int64) { read.Add(n) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,8 +289,8 @@ func TestLock(t *testing.T) {
 		if diff := cmp.Diff(lock, again, cmp.AllowUnexported(Lock{})); diff != "" {
 			t.Error(diff)
 		}
-		if again.digests() != digests || (read > 0) != digests {
-			t.Errorf("digests %v, %d bytes read", again.digests(), read)
+		if again.digests() != digests || (read.Load() > 0) != digests {
+			t.Errorf("digests %v, %d bytes read", again.digests(), read.Load())
 		}
 		report, err := Run(t.Context(), rel, &Options{Select: []string{"WT6"}, Against: again})
 		if err != nil || len(report.Findings) > 0 {

@@ -50,7 +50,8 @@ type LockedTensor struct {
 }
 
 // NewLock returns the lock of a release, with digests when they are asked for:
-// those read all the data.
+// those read all the data. progress is told what has been read, by several
+// goroutines.
 func NewLock(ctx context.Context, rel *checkpoint.Release, digests bool, progress func(n int64)) (*Lock, error) {
 	l := &Lock{Version: lockVersion, path: rel.Path}
 	for _, c := range rel.Checkpoints {
