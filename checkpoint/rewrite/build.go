@@ -41,6 +41,8 @@ const (
 	// readSize is the unit of a digest: a block of it stays in the
 	// processor's cache between the read and the digest.
 	readSize = 256 << 10
+	// directSize is the same past the cache, where a disk wants more at once.
+	directSize = 2 << 20
 )
 
 // build writes a file of that name, which must not exist, with the owner and
@@ -314,15 +316,22 @@ func (d *digester) finish() []digest {
 func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]digest, error) {
 	sums := make([]digest, len(pieces))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	buffers := make(chan []byte, runtime.GOMAXPROCS(0))
+	// Past the cache nobody reads ahead: some read while others digest.
+	workers, size := runtime.GOMAXPROCS(0), int(readSize)
+	if len(pieces) > 0 {
+		if _, ok := pieces[0].src.(*directFile); ok {
+			workers, size = 2*workers, directSize
+		}
+	}
+	g.SetLimit(workers)
+	buffers := make(chan []byte, workers)
 	for i, p := range pieces {
 		g.Go(func() error {
 			var buf []byte
 			select {
 			case buf = <-buffers:
 			default:
-				buf = make([]byte, readSize)
+				buf = make([]byte, size)
 			}
 			defer func() { buffers <- buf }()
 			h := sha256.New()
@@ -331,7 +340,7 @@ func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				start, stop := pages(p.src, at, end)
+				start, stop := pages(p.src, at, end, int64(len(buf)))
 				if err := readFull(p.src, buf[:stop-start], start); err != nil {
 					return fmt.Errorf("tensor %q: %w", p.name, err)
 				}
@@ -349,20 +358,20 @@ func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]
 	return sums, g.Wait()
 }
 
-// pages returns the range to read for the bytes from at on: whole pages, where
-// a file is read past the cache and has them.
-func pages(src io.ReaderAt, at, end int64) (start, stop int64) {
+// pages returns the range to read for the bytes from at on, of at most so many:
+// whole pages, where a file is read past the cache and has them.
+func pages(src io.ReaderAt, at, end, most int64) (start, stop int64) {
 	d, ok := src.(*directFile)
 	if !ok {
-		return at, min(end, at+readSize)
+		return at, min(end, at+most)
 	}
 	start = at / directAlign * directAlign
-	stop = min(roundUp(end, directAlign), start+readSize)
+	stop = min(roundUp(end, directAlign), start+most)
 	if stop > d.size {
 		if whole := d.size / directAlign * directAlign; whole > at {
 			return start, whole
 		}
-		return at, end
+		return at, min(end, at+most)
 	}
 	return start, stop
 }
