@@ -3,6 +3,7 @@ package check
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -196,12 +197,20 @@ func compareDigests(ctx context.Context, m *model, tensors []int, want []string,
 	}
 	return values.Run(ctx, sections, values.Options{SHA256: true}, func(k int, r *values.Result) error {
 		i := tensors[at[k]]
-		switch got := hex.EncodeToString(r.SHA256[:]); {
-		case r.Err != nil:
+		if r.Err != nil {
 			report(i, fmt.Sprintf("the data cannot be read: %v", r.Err))
-		case got != want[at[k]]:
-			report(i, fmt.Sprintf("the data is another than was locked (sha256 %s…, was %.12s…)", got[:12], want[at[k]]))
+		} else if message := otherDigest(r.SHA256, want[at[k]]); message != "" {
+			report(i, message)
 		}
 		return nil
 	})
+}
+
+// otherDigest says that a digest is not the locked one, "" when it is.
+func otherDigest(sum [sha256.Size]byte, want string) string {
+	got := hex.EncodeToString(sum[:])
+	if got == want {
+		return ""
+	}
+	return fmt.Sprintf("the data is another than was locked (sha256 %s…, was %.12s…)", got[:12], want)
 }

@@ -16,7 +16,7 @@ var valueRules = []*Rule{
 		ID: "WT550", Name: "unread-values", Severity: checkpoint.Error, run: runUnread, Values: true,
 		Title: "the data of a tensor cannot be read",
 		Doc: `The file ends before the tensor does, the tensor's bytes are not what dtype and shape
-say, or the disk gives an error. The other rules that read values say nothing of the
+say, it lies over others, or the disk gives an error. The other rules that read values say nothing of the
 tensor.`,
 		Bad: "model.norm.weight ends 512 bytes after the end of the file", Good: "every byte can be read",
 	},

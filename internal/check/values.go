@@ -55,6 +55,11 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 	}
 	var sections []values.Section
 	var of []int
+	// Tensors that overlap would have few bytes read very often.
+	left := make([]int64, len(m.Files))
+	for k, f := range m.Files {
+		left[k] = f.Size - f.DataOffset
+	}
 	for i, t := range m.All() {
 		if t.File < 0 || m.Files[t.File].Missing || m.Files[t.File].Err != nil {
 			continue // a finding of its own
@@ -66,7 +71,11 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 			continue
 		case section.Type == nil:
 			continue
+		case section.Data.Size() > left[t.File]:
+			out.tensors[i].err = errOverlap
+			continue
 		}
+		left[t.File] -= section.Data.Size()
 		if i == out.embedding && len(t.Shape) == 2 && t.Shape[0] > 0 && t.Shape[0] <= maxRows && uint64(section.Data.Size())%t.Shape[0] == 0 {
 			out.rows = newRowWatch(section.Data, t.Shape[0])
 			_, base, size := section.Data.Outer()
@@ -89,6 +98,8 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 	})
 	return out
 }
+
+var errOverlap = errors.New("the tensors of the file overlap, and are more than its bytes")
 
 // valueSection returns the bytes of a tensor with their type, which is nil
 // where it is not known.
@@ -128,9 +139,9 @@ func unread(err error) string {
 	return err.Error()
 }
 
-// maxRows bounds the vocabularies whose rows are looked at: a row costs 8 bytes
-// of memory.
-const maxRows = 16 << 20
+// maxRows bounds the vocabularies whose rows are looked at, since every row
+// costs memory. Those in use have up to 262,144.
+const maxRows = 1 << 20
 
 // A rowWatch reads the bytes of a matrix and takes the hash of every row as
 // they pass. They must pass once and in order, as they do where digests are
