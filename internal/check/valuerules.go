@@ -183,7 +183,7 @@ func (m *model) plainNorm(t checkpoint.Tensor) bool {
 	if n := m.names(); len(t.Shape) != 1 || isInteger(t.DType) || isBias(t.Name) || n.conv == nil || n.conv.Layout.NormOffset != 0 {
 		return false
 	}
-	return strings.HasSuffix(t.Name, "norm.weight") || strings.HasSuffix(t.Name, "layernorm.weight")
+	return strings.HasSuffix(t.Name, "norm.weight")
 }
 
 func runZero(p *Pass) {
@@ -421,7 +421,7 @@ var positiveScales = []string{".weight_scale_inv", ".weight_scale", ".weight_sca
 
 func runScaleValues(p *Pass) {
 	p.measured(func(m *model, i int, t checkpoint.Tensor, v *measure) {
-		if !isScale(t.Name) || isInteger(t.DType) || strings.HasSuffix(t.Name, "zeros") || strings.HasSuffix(t.Name, "zero_point") {
+		if !isScale(t.Name) || isInteger(t.DType) || strings.HasSuffix(t.Name, "zero_point") {
 			return
 		}
 		signed := !slices.ContainsFunc(positiveScales, func(end string) bool { return strings.HasSuffix(t.Name, end) })
