@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -238,33 +239,34 @@ func telling(t checkpoint.Tensor, v *measure) bool {
 }
 
 func runRepeatedLayer(p *Pass) {
-	type place struct {
-		before, after, dtype string
-		sha                  [32]byte
+	type layer struct {
+		before string
+		number int
 	}
-	type pair struct {
-		before        string
-		layer, repeat int
+	type pair struct{ first, repeat layer }
+	type content struct {
+		before, after, dtype string
+		sha                  [sha256.Size]byte
 	}
 	for _, m := range p.models {
 		tensors := m.measures().tensors
-		firsts := make(map[place]int) // the lowest layer
-		matrices := make(map[pair]int)
+		firsts := make(map[content]layer) // the lowest
+		matrices := make(map[layer]int)
 		repeats := make(map[pair][]int)
 		var order []pair
-		list := m.inLayers(tensors)
-		for _, l := range list {
-			matrices[pair{l.before, l.layer, 0}]++
-			key := place{l.before, l.after, l.dtype, tensors[l.i].sha256}
+		for _, l := range m.inLayers(tensors) {
+			here := layer{l.before, l.layer}
+			matrices[here]++
+			key := content{l.before, l.after, l.dtype, tensors[l.i].sha256}
 			first, ok := firsts[key]
 			if !ok {
-				firsts[key] = l.layer
+				firsts[key] = here
 				continue
 			}
-			if first == l.layer {
-				continue
+			if first == here {
+				continue // a name that the file has twice
 			}
-			k := pair{l.before, first, l.layer}
+			k := pair{first, here}
 			if repeats[k] == nil {
 				order = append(order, k)
 			}
@@ -273,7 +275,7 @@ func runRepeatedLayer(p *Pass) {
 		for _, k := range order {
 			of := repeats[k]
 			f := m.finding(of[0], "layer %d repeats layer %d: the same bytes in %d of its %d matrices",
-				k.repeat, k.layer, len(of), matrices[pair{k.before, k.repeat, 0}])
+				k.repeat.number, k.first.number, len(of), matrices[k.repeat])
 			f.Count = len(of)
 			p.report(f)
 		}
@@ -317,7 +319,7 @@ func (p *Pass) sameNumbers(m *model) {
 		dtype string
 		count uint64
 		sum   values.Fingerprint
-		sha   [32]byte
+		sha   [sha256.Size]byte
 	}
 	tied, _ := m.doc.Bool("tie_word_embeddings")
 	tensors := m.measures().tensors
