@@ -456,3 +456,19 @@ func TestChanges(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The front matter of a model card ends its lines as the card's author's
+// system does.
+func TestFrontMatter(t *testing.T) {
+	for text, want := range map[string]string{
+		"---\nlicense: mit\n---\n# A model\n":         "license: mit\n",
+		"---\r\nlicense: mit\r\n---\r\n# A model\r\n": "license: mit\n",
+		"---\nlicense: mit\n":                         "license: mit\n\n",
+		"# A model\n---\nlicense: mit\n---\n":         "",
+		"": "",
+	} {
+		if got := frontMatter(text); got != want {
+			t.Errorf("frontMatter(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
