@@ -465,7 +465,7 @@ func TestFrontMatter(t *testing.T) {
 		"---\r\nlicense: mit\r\n---\r\n# A model\r\n": "license: mit\n",
 		"---\nlicense: mit\n":                         "license: mit\n\n",
 		"# A model\n---\nlicense: mit\n---\n":         "",
-		"": "",
+		"":                                            "",
 	} {
 		if got := frontMatter(text); got != want {
 			t.Errorf("frontMatter(%q) = %q, want %q", text, got, want)
