@@ -173,7 +173,9 @@ func (c *Checkpoint) At(i int) Tensor {
 		return c.indexed(i)
 	}
 	file := c.fileOf(i)
-	return c.at(file, i-c.starts[file])
+	t := Tensor{File: file}
+	c.Files[file].format.fill(i-c.starts[file], &t)
+	return t
 }
 
 // fileOf returns the place in Files of the file that holds tensor i.
@@ -182,12 +184,6 @@ func (c *Checkpoint) fileOf(i int) int {
 		panic(fmt.Sprintf("checkpoint: tensor %d of %d", i, c.Len()))
 	}
 	return sort.SearchInts(c.starts, i+1) - 1
-}
-
-func (c *Checkpoint) at(file, i int) Tensor {
-	t := c.Files[file].format.at(i)
-	t.File = file
-	return t
 }
 
 func (c *Checkpoint) indexed(i int) Tensor {
@@ -225,8 +221,10 @@ func (c *Checkpoint) All() iter.Seq2[int, Tensor] {
 			return
 		}
 		for file, f := range c.Files {
+			t := Tensor{File: file}
 			for i := range f.len() {
-				if !yield(c.starts[file]+i, c.at(file, i)) {
+				f.format.fill(i, &t)
+				if !yield(c.starts[file]+i, t) {
 					return
 				}
 			}

@@ -45,7 +45,7 @@ type container interface {
 	kind() Format
 	dataOffset() int64
 	len() int
-	at(i int) Tensor
+	fill(i int, t *Tensor)
 	name(i int) string
 	hash(seed maphash.Seed, i int) uint64 // of the name, as maphash.String
 	hasName(i int, name string) bool
@@ -277,19 +277,17 @@ func (f safetensorsFile) hasName(i int, name string) bool {
 	return f.name(i) == name
 }
 
-func (f safetensorsFile) at(i int) Tensor {
+func (f safetensorsFile) fill(i int, out *Tensor) {
 	t := f.At(i)
-	out := Tensor{
-		Name: t.Name, DType: string(t.DType), Shape: t.Shape,
-		Offset: absolute(f.DataOffset(), t.Begin), Bytes: t.End - t.Begin, BytesKnown: t.End >= t.Begin,
-	}
+	out.Name, out.DType, out.Shape = t.Name, string(t.DType), t.Shape
 	if out.Shape == nil {
 		out.Shape = scalar
 	}
+	out.Offset = absolute(f.DataOffset(), t.Begin)
+	out.Bytes, out.BytesKnown = t.End-t.Begin, t.End >= t.Begin
 	if !out.BytesKnown {
 		out.Bytes = 0
 	}
-	return out
 }
 
 func (f safetensorsFile) data(i int) (*io.SectionReader, error) { return f.Data(i) }
@@ -361,13 +359,12 @@ func (f *ggufFile) hash(seed maphash.Seed, i int) uint64 {
 	return maphash.String(seed, f.Tensors[i].Name)
 }
 
-func (f *ggufFile) at(i int) Tensor {
+func (f *ggufFile) fill(i int, out *Tensor) {
 	t := &f.Tensors[i]
 	lo, hi := f.starts[i], f.starts[i+1]
-	return Tensor{
-		Name: t.Name, DType: t.Type.String(), Shape: f.dims[lo:hi:hi],
-		Offset: absolute(f.DataOffset, t.Offset), Bytes: t.Bytes, BytesKnown: t.BytesKnown,
-	}
+	out.Name, out.DType, out.Shape = t.Name, t.Type.String(), f.dims[lo:hi:hi]
+	out.Offset = absolute(f.DataOffset, t.Offset)
+	out.Bytes, out.BytesKnown = t.Bytes, t.BytesKnown
 }
 
 func (f *ggufFile) data(i int) (*io.SectionReader, error) { return f.Data(i) }

@@ -386,7 +386,9 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, fileFaul
 	var tensors uint64
 	for _, f := range indexed {
 		for i := range f.len() {
-			tensors += f.format.at(i).Bytes
+			var t Tensor
+			f.format.fill(i, &t)
+			tensors += t.Bytes
 		}
 	}
 	out := Fault{File: c.Index, Severity: Error, Offset: -1}

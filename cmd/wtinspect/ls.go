@@ -282,21 +282,22 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 			if numbered {
 				row[columnCheckpoint] = render.Uint(uint64(k))
 			}
-			one := func(t checkpoint.Tensor) bool {
+			one := func(t *checkpoint.Tensor) bool {
 				l.chosen++
-				l.fillRow(row[1:], c, &t)
+				l.fillRow(row[1:], c, t)
 				return yield(row)
 			}
 			if indices == nil {
 				for _, t := range l.of(c).All() {
-					if !one(t) {
+					if !one(&t) {
 						return
 					}
 				}
 				continue
 			}
 			for _, i := range indices[k] {
-				if !one(l.of(c).At(i)) {
+				t := l.of(c).At(i)
+				if !one(&t) {
 					return
 				}
 			}
@@ -307,15 +308,20 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 // fillRow sets the cells from the name on. A table that does not show the last
 // of them is spared the work.
 func (l *listing) fillRow(row []render.Cell, c *checkpoint.Checkpoint, t *checkpoint.Tensor) {
-	row[0] = render.Text(t.Name)
-	row[1] = dtypeCell(t)
-	row[2] = render.Shape(t.Shape)
+	row[0].ResetText(t.Name)
+	if t.DType == "" {
+		row[1] = render.Null()
+	} else {
+		row[1].ResetText(t.DType)
+	}
+	row[2].ResetShape(t.Shape)
 	if l.options.dims == "ggml" {
 		row[3] = dimsCell(t)
 	}
-	row[5] = render.Null()
 	if t.BytesKnown {
-		row[5] = render.Bytes(t.Bytes)
+		row[5].ResetBytes(t.Bytes)
+	} else {
+		row[5] = render.Null()
 	}
 	if l.options.Format() == render.TableFormat && !l.verbose {
 		return

@@ -71,6 +71,20 @@ func Shape(dims []uint64) Cell {
 	return Cell{kind: shape, list: dims}
 }
 
+// ResetText makes c what [Text] returns, in the colour it has. A row that is
+// filled a hundred thousand times is filled sooner in place.
+func (c *Cell) ResetText(s string) { c.kind, c.s = text, s }
+
+// ResetBytes makes c what [Bytes] returns, in the colour it has.
+func (c *Cell) ResetBytes(n uint64) { c.kind, c.n = size, n }
+
+// ResetShape makes c what [Shape] returns, in the colour it has.
+func (c *Cell) ResetShape(dims []uint64) {
+	if c.kind, c.list = shape, dims; dims == nil {
+		c.kind = null
+	}
+}
+
 // In returns c in a colour.
 func (c Cell) In(color Color) Cell {
 	c.color = color

@@ -24,6 +24,7 @@ type layout struct {
 	shown  []int // columns
 	widths []int // of the shown columns, as wide as their cells want to be
 
+	column int     // of the next cell, among those shown
 	text   []byte  // the cells of the block, one after the other
 	pieces []piece // one a cell, row by row
 	out    []byte
@@ -45,7 +46,8 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 	l.widths = make([]int, len(l.shown))
 	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
 		for _, i := range l.shown {
-			l.add([]byte(t.Columns[i].Title), displayWidth(t.Columns[i].Title), Bold)
+			l.text = append(l.text, t.Columns[i].Title...)
+			l.end(displayWidth(t.Columns[i].Title), Bold)
 		}
 	}
 	for row := range t.Rows {
@@ -58,7 +60,7 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 				width = displayWidth(string(text[start:]))
 			}
 			l.text = text
-			l.add(nil, width, c.color)
+			l.end(width, c.color)
 		}
 		if len(l.pieces) >= blockRows*len(l.shown) {
 			if err := l.flush(w); err != nil {
@@ -69,12 +71,16 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 	return l.flush(w)
 }
 
-// add ends a cell, whose text is what was appended to the block's, and more.
-func (l *layout) add(more []byte, width int, color Color) {
-	l.text = append(l.text, more...)
-	column := len(l.pieces) % len(l.shown)
+// end ends a cell, whose text has been appended to the block's.
+func (l *layout) end(width int, color Color) {
+	column := l.column
+	if l.column++; l.column == len(l.shown) {
+		l.column = 0
+	}
 	l.pieces = append(l.pieces, piece{len(l.text), width, color})
-	l.widths[column] = max(l.widths[column], min(width, mostAligned))
+	if width > l.widths[column] {
+		l.widths[column] = min(width, mostAligned)
+	}
 }
 
 // flush lays out the block and writes it.
