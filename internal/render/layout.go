@@ -14,7 +14,7 @@ const (
 	// blockRows are laid out together. Columns are as wide as the widest cell so
 	// far, so that a table of any length needs the memory of a block, is
 	// formatted once, and begins to appear at once.
-	blockRows = 1024
+	blockRows = 256
 )
 
 // A layout writes a table for people.

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -238,10 +239,10 @@ func TestBlocks(t *testing.T) {
 		t.Fatalf("%d lines", len(lines))
 	}
 	for i, want := range map[int]string{
-		0:        "n     0",
-		wide - 1: "n  2047",
-		wide:     "a wide one  2048",
-		rows - 1: "n           3078",
+		0:        fmt.Sprintf("n  %*d", len(strconv.Itoa(blockRows-1)), 0),
+		wide - 1: fmt.Sprintf("n  %d", wide-1),
+		wide:     fmt.Sprintf("a wide one  %d", wide),
+		rows - 1: fmt.Sprintf("n           %d", rows-1),
 	} {
 		if lines[i] != want {
 			t.Errorf("line %d is %q, want %q", i, lines[i], want)
