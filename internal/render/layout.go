@@ -68,7 +68,10 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 			}
 		}
 	}
-	return l.flush(w)
+	if err := l.flush(w); err != nil {
+		return err
+	}
+	return l.send(w)
 }
 
 // end ends a cell, whose text has been appended to the block's.
@@ -83,13 +86,12 @@ func (l *layout) end(width int, color Color) {
 	}
 }
 
-// flush lays out the block and writes it.
+// flush lays out the block, and writes when there is enough.
 func (l *layout) flush(w io.Writer) error {
 	widths := l.widths
 	if l.style.Terminal && l.style.Width > 0 {
 		widths = l.fit()
 	}
-	l.out = l.out[:0]
 	start, column := 0, 0
 	for _, p := range l.pieces {
 		text := l.text[start:p.end]
@@ -120,7 +122,17 @@ func (l *layout) flush(w io.Writer) error {
 		column++
 	}
 	l.text, l.pieces = l.text[:0], l.pieces[:0]
+	if l.style.Terminal || len(l.out) > flushAt {
+		return l.send(w)
+	}
+	return nil
+}
+
+// send writes what is laid out: on a terminal at once, in a pipe, whose reader
+// has to be woken, much at a time.
+func (l *layout) send(w io.Writer) error {
 	_, err := w.Write(l.out)
+	l.out = l.out[:0]
 	return err
 }
 
