@@ -116,15 +116,20 @@ func undo(ctx context.Context, fsys fileSystem, dir string, r *record, workers i
 	return syncDirs(fsys, dir, r)
 }
 
+// open opens the file for writing, where it is a file of the release itself.
+func (s *shift) open(fsys fileSystem, dir string) (file, error) {
+	name, err := within(fsys, dir, s.name)
+	if err != nil {
+		return nil, err
+	}
+	return openRegular(fsys, name, os.O_RDWR)
+}
+
 // undo puts the old header back, after taking out the room that was made for
 // the new one. The room may be found anywhere in the file: making it, and
 // taking it out, moves one extent after the other.
 func (s *shift) undo(fsys fileSystem, dir string) error {
-	name, err := within(fsys, dir, s.name)
-	if err != nil {
-		return err
-	}
-	f, err := openRegular(fsys, name, os.O_RDWR)
+	f, err := s.open(fsys, dir)
 	if err != nil {
 		return err
 	}
@@ -221,11 +226,7 @@ func finish(fsys fileSystem, dir string, r *record) error {
 
 // finish makes sure of the new header, which was durable before the mark.
 func (s *shift) finish(fsys fileSystem, dir string) error {
-	name, err := within(fsys, dir, s.name)
-	if err != nil {
-		return err
-	}
-	f, err := openRegular(fsys, name, os.O_RDWR)
+	f, err := s.open(fsys, dir)
 	if err != nil {
 		return err
 	}
