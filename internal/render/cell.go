@@ -91,6 +91,11 @@ func (c Cell) In(color Color) Cell {
 	return c
 }
 
+// isPlainText reports whether the cell is text that people read as it is.
+func (c *Cell) isPlainText() bool {
+	return (c.kind == text || c.kind == value) && c.s != "" && plain(c.s)
+}
+
 // appendHuman appends the cell as people read it, and reports whether that is
 // plain: a byte is a column.
 func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
@@ -98,9 +103,6 @@ func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 	case null:
 		return append(dst, '-'), true
 	case text, value:
-		if c.s != "" && plain(c.s) {
-			return append(dst, c.s...), true
-		}
 		return appendEscaped(dst, c.s), false
 	case size:
 		if terminal {

@@ -60,24 +60,30 @@ func appendEscaped(dst []byte, s string) []byte {
 
 // plain reports whether every byte of s is printable ASCII other than a
 // backslash. It looks at eight bytes at a time: every name of every tensor
-// comes through here, twice.
+// comes through here.
 func plain(s string) bool {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
+	if len(s) < 8 {
+		return plainBytes(s)
+	}
+	for i := 0; ; i += 8 {
+		i = min(i, len(s)-8) // the last eight bytes overlap those before
 		x := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		control := x - ones*' '
 		del := (x ^ ones*0x7f) - ones
 		backslash := (x ^ ones*'\\') - ones
 		if (x|control|del|backslash)&highs != 0 {
+			// A borrow may have come from the byte below.
 			return plainBytes(s[i:])
 		}
+		if i+8 == len(s) {
+			return true
+		}
 	}
-	return plainBytes(s[i:])
 }
 
 func plainBytes(s string) bool {

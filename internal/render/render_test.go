@@ -250,6 +250,40 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// The quick way to lay out a block gives what the general one does.
+func TestEvenBlock(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		columns := make([]Column, rapid.IntRange(1, 5).Draw(t, "columns"))
+		for i := range columns {
+			columns[i] = Column{Title: "T", Right: rapid.Bool().Draw(t, "right")}
+		}
+		even := &layout{Table: &Table{Columns: columns}, even: true, widths: make([]int, len(columns))}
+		for i := range columns {
+			even.shown = append(even.shown, i)
+		}
+		for range rapid.IntRange(1, 20).Draw(t, "rows") {
+			for range columns {
+				c := rapid.OneOf(
+					rapid.Map(rapid.StringMatching("[a-z .]{1,20}"), Text),
+					rapid.Map(rapid.Uint64(), Uint),
+					rapid.Just(Null()),
+					rapid.Just(Shape([]uint64{3, 4})),
+				).Draw(t, "cell")
+				even.add(&c)
+			}
+		}
+		if !even.even {
+			t.Fatal("not even")
+		}
+		general := *even
+		even.layOutEven()
+		general.layOut(general.widths)
+		if string(even.out) != string(general.out) {
+			t.Fatalf("got:\n%s\nwant:\n%s", even.out, general.out)
+		}
+	})
+}
+
 // One cell that is far too wide does not make all rows so.
 func TestWideCell(t *testing.T) {
 	name := strings.Repeat("n", 1<<20)
