@@ -278,7 +278,7 @@ func newDigester(pieces []piece) *digester {
 	return d
 }
 
-var zeros = make([]byte, 64<<10)
+var zeros [64 << 10]byte
 
 // write takes the next n bytes, which are zero when p is nil.
 func (d *digester) write(p []byte, n int) {

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -17,11 +19,22 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
+// patience is how long a run that writes no file is left to the default action
+// of signals. To listen for them takes as long as to list a thousand tensors.
+const patience = 20 * time.Millisecond
+
 // run is the whole program: it carries out args and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first signal asks; a second one, while things wind up, kills.
-	context.AfterFunc(ctx, stop)
-	return newProgram(stdin, stdout, stderr, os.Getenv).run(ctx, args)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p := newProgram(stdin, stdout, stderr, os.Getenv)
+	p.listen = sync.OnceFunc(func() {
+		signalled, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(signalled, func() {
+			stop() // the first signal asks; a second one, while things wind up, kills
+			cancel()
+		})
+	})
+	defer time.AfterFunc(patience, p.listen).Stop()
+	return p.run(ctx, args)
 }

@@ -55,6 +55,7 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 			return err
 		}
 	}
+	p.listen()
 	tmp, err := createBeside(path, mode)
 	if e, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Errorf("%s: cannot be written: %w", o.path, e.Err)

@@ -38,13 +38,17 @@ type program struct {
 	quiet, verbose bool
 	color          string
 
+	// listen has signals end the context of the run, from the call on. What
+	// leaves something behind when it is killed calls it first.
+	listen func()
+
 	// started is set when a command begins its work: an error before that is
 	// one of usage.
 	started bool
 }
 
 func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *program {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv, listen: func() {}}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.terminal, p.width = true, 80
 		if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {

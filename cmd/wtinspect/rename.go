@@ -129,6 +129,7 @@ func runRecover(ctx context.Context, p *program, o *writing, path string) error 
 	if _, err := os.Stat(path); err != nil {
 		return err
 	}
+	p.listen()
 	outcome, err := rewrite.Recover(ctx, path)
 	if err != nil {
 		return err

@@ -84,6 +84,9 @@ func (o *writing) options() *rewrite.Options {
 // open opens the one checkpoint that path names. When it is to be changed in
 // place, and an earlier change was interrupted, that one is ended first.
 func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *checkpoint.Checkpoint, error) {
+	if o.writes() {
+		p.listen()
+	}
 	if o.inPlace && o.writes() && rewrite.Pending(path) {
 		outcome, err := rewrite.Recover(ctx, path)
 		if err != nil {
