@@ -49,6 +49,9 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 		}
 	}
 	l.widths = make([]int, len(l.shown))
+	// Grown from nothing, these would be copied a dozen times.
+	l.pieces = make([]piece, 0, blockRows*len(l.shown))
+	l.out = make([]byte, 0, flushAt+flushAt/4)
 	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
 		for _, i := range l.shown {
 			title := Text(t.Columns[i].Title).In(Bold)
