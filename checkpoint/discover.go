@@ -481,9 +481,9 @@ func readIndex(ctx context.Context, path string) (*safetensors.Index, error) {
 	return parseIndex(ctx, path, safetensors.ReadIndex)
 }
 
-// walkIndex reads one without keeping its entries.
-func walkIndex(ctx context.Context, path string, visit func(name []byte, shard string)) (*safetensors.Index, error) {
-	return parseIndex(ctx, path, func(r io.Reader) (*safetensors.Index, error) { return safetensors.WalkIndex(r, visit) })
+// sumIndex reads one without keeping its entries.
+func sumIndex(ctx context.Context, path string) (*safetensors.Index, error) {
+	return parseIndex(ctx, path, safetensors.SumIndex)
 }
 
 func parseIndex(ctx context.Context, path string, parse func(io.Reader) (*safetensors.Index, error)) (*safetensors.Index, error) {

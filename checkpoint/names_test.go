@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"context"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -39,28 +38,5 @@ tensor w F32 [1]
 	}
 	if codes["duplicate_name"] != 1 || codes[CodeDuplicateTensor] != 1 {
 		t.Errorf("faults %v, want the repeated entry and the repeated tensor", codes)
-	}
-}
-
-func TestMayRepeat(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for _, n := range []int{0, 1, 2, 511, 512, 1024, 100_000} {
-		hashes := make([]uint64, n)
-		for i := range hashes {
-			hashes[i] = rnd.Uint64()
-		}
-		if mayRepeat(hashes) {
-			t.Errorf("%d different hashes count as repeated", n)
-		}
-		if n < 2 {
-			continue
-		}
-		hashes[n-1] = hashes[n/2-1]
-		if !mayRepeat(hashes) {
-			t.Errorf("a repeated hash among %d is not found", n)
-		}
-	}
-	if !mayRepeat(make([]uint64, 5000)) {
-		t.Error("equal hashes are not found")
 	}
 }

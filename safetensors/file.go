@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"math/bits"
-	"math/rand/v2"
 	"os"
 	"unsafe"
 )
@@ -72,6 +71,7 @@ type File struct {
 
 	objectStart, objectEnd int // of the JSON object in buf
 
+	names NameSum
 	// What repeats, found while reading: the first maxFaults, and how many.
 	repeatedNames, repeatedKeys repeats
 }
@@ -231,7 +231,7 @@ func (f *File) readHeader() (*Fault, error) {
 	if err := readFull(f.r, f.buf[:f.headerLen], lengthSize); err != nil {
 		return nil, err
 	}
-	return f.parse(rand.Uint64()), nil
+	return f.parse(), nil
 }
 
 // readFull fills b. A source that ends early has shrunk since its size was

@@ -63,6 +63,13 @@ func FuzzNewFile(f *testing.F) {
 				t.Fatalf("data of %v is past the end", tensor)
 			}
 		}
+		var names NameSum
+		for _, tensor := range file.All() {
+			names.add(hashText(nameSeed, tensor.Name, 0))
+		}
+		if file.NameSum() != names {
+			t.Fatalf("name sum %v of names that sum up to %v", file.NameSum(), names)
+		}
 		faults := file.Validate()
 		for _, fault := range faults {
 			if fault.Offset > file.Size() {
@@ -126,19 +133,30 @@ func FuzzReadIndex(f *testing.F) {
 			}
 			i++
 		}
-		walked := 0
-		z, err := WalkIndex(bytes.NewReader(b), func(name []byte, shard string) {
-			if otherName, otherShard := x.At(walked); otherName != string(name) || otherShard != shard {
-				t.Fatalf("entry %d is %q in %q, and walked %q in %q", walked, otherName, otherShard, name, shard)
+		z, err := SumIndex(iotest.OneByteReader(bytes.NewReader(b)))
+		if err != nil || z.Len() != 0 || z.Repeats() != x.Repeats() || !slices.Equal(z.Shards(), x.Shards()) {
+			t.Fatalf("%d entries kept, repeats %v and %v, shards %q and %q, error %v", z.Len(), z.Repeats(), x.Repeats(), z.Shards(), x.Shards(), err)
+		}
+		entries := 0
+		for i, shard := range x.Shards() {
+			sum := x.NameSum(i)
+			var names NameSum
+			for name, s := range x.All() {
+				if s == shard {
+					names.add(hashText(nameSeed, name, 0))
+				}
 			}
-			walked++
-		})
-		if err != nil || walked != x.Len() || z.Len() != 0 {
-			t.Fatalf("walked %d of %d entries, %d kept, error %v", walked, x.Len(), z.Len(), err)
+			if sum != names || z.NameSum(i) != names {
+				t.Fatalf("%q: sums %v and %v of names that sum up to %v", shard, sum, z.NameSum(i), names)
+			}
+			entries += sum.Count
+		}
+		if entries != x.Len() {
+			t.Fatalf("sums of %d names, %d entries", entries, x.Len())
 		}
 		once := slices.DeleteFunc(slices.Clone(x.Faults()), func(f Fault) bool { return f.Code == CodeDuplicateName })
 		if diff := gocmp.Diff(once, z.Faults(), cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf("faults (-read +walked):\n%s", diff)
+			t.Fatalf("faults (-read +summed):\n%s", diff)
 		}
 		// What is taken is JSON.
 		if err := jsonv2.Unmarshal(b, new(any), jsontext.AllowDuplicateNames(true)); err != nil {

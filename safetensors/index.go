@@ -6,7 +6,6 @@ import (
 	"io"
 	"iter"
 	"maps"
-	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -38,7 +37,13 @@ type Index struct {
 	faults    []Fault
 
 	totalSize, totalParameters *uint64
+
+	repeats bool
 }
+
+// usualEntry is less than the bytes that an entry of the weight map takes in
+// the indexes in use: 95 for DeepSeek-V3.
+const usualEntry = 64
 
 // entryChunk entries are allocated at a time: growing one slice would copy it.
 const entryChunk = 1 << 12
@@ -57,6 +62,7 @@ type indexEntry struct {
 type spelling struct {
 	raw   string // without its quotes
 	shard int    // in Index.shards
+	names NameSum
 	// The first entry that has it.
 	tensor string
 	value  uint32 // as in indexEntry
@@ -96,26 +102,23 @@ func (n *nameStore) at(at uint32) string {
 // ReadIndex reads a shard index. It holds the names, not the text, so that an
 // index of 60 MB costs less than its size. The error is a [*Fault] when the
 // index cannot be understood, and otherwise the error of r.
-func ReadIndex(r io.Reader) (*Index, error) { return readIndex(r, nil) }
+func ReadIndex(r io.Reader) (*Index, error) { return readIndex(r, false) }
 
-// WalkIndex reads a shard index as [ReadIndex] does, and hands each entry of the
-// weight map to visit, in file order, instead of keeping it. The Index that it
-// returns has no entries; its faults say nothing of names that are mapped twice.
-// name is valid during the call only.
-func WalkIndex(r io.Reader, visit func(name []byte, shard string)) (*Index, error) {
-	return readIndex(r, visit)
-}
+// SumIndex reads a shard index as [ReadIndex] does, but keeps no entry of the
+// weight map, only what [Index.NameSum] and [Index.Repeats] tell. Its faults say
+// nothing of names that are mapped twice.
+func SumIndex(r io.Reader) (*Index, error) { return readIndex(r, true) }
 
-func readIndex(r io.Reader, visit func(name []byte, shard string)) (*Index, error) {
+func readIndex(r io.Reader, sumsOnly bool) (*Index, error) {
 	p := &indexParser{
-		scanner: scanner{
-			buf: make([]byte, indexWindow+padding), maxDepth: maxIndexDepth, codes: &indexCodes,
-			seed: rand.Uint64(),
-		},
-		r:     r,
-		x:     new(Index),
-		bySet: make(map[string]uint32),
-		visit: visit,
+		scanner:  scanner{buf: make([]byte, indexWindow+padding), maxDepth: maxIndexDepth, codes: &indexCodes},
+		r:        r,
+		x:        new(Index),
+		bySet:    make(map[string]uint32),
+		sumsOnly: sumsOnly,
+	}
+	if sized, ok := r.(interface{ Size() int64 }); ok {
+		p.items = make([]uint64, 0, min(max(sized.Size(), 0)/usualEntry, maxEntries))
 	}
 	if fault := p.index(); fault != nil {
 		if p.err != nil {
@@ -123,7 +126,7 @@ func readIndex(r io.Reader, visit func(name []byte, shard string)) (*Index, erro
 		}
 		return nil, fault
 	}
-	p.x.judge(p.seed)
+	p.judge()
 	return p.x, nil
 }
 
@@ -196,23 +199,34 @@ func optional(p *uint64) (uint64, bool) {
 // the limit that [File.Validate] describes. The slice must not be modified.
 func (x *Index) Faults() []Fault { return x.faults }
 
-// judge completes the faults of an index.
-func (x *Index) judge(seed uint64) {
+// Repeats reports whether the weight map has a name twice. After [SumIndex] it
+// goes by hashes: false is right, and true may be an accident, about once in a
+// thousand times for 100,000 names.
+func (x *Index) Repeats() bool { return x.repeats }
+
+// judge completes the faults of the index.
+func (p *indexParser) judge() {
+	x := p.x
 	l := faultList{}
 	for _, f := range x.faults {
 		l.add(f)
 	}
 	x.judgeShards(&l)
-
-	items := make([]uint64, x.count)
-	for i := range items {
-		items[i] = item(hashText(seed, x.names.at(x.entry(i).name), 0), i)
+	same := func(i, j int) bool { return x.names.at(x.entry(i).name) == x.names.at(x.entry(j).name) }
+	if p.sumsOnly {
+		same = func(i, j int) bool { return true }
 	}
 	var repeated repeats
-	duplicates(items, func(i, j int) bool {
-		return x.names.at(x.entry(i).name) == x.names.at(x.entry(j).name)
-	}, repeated.add)
-	for _, pair := range repeated.list(&l, CodeDuplicateName, Error) {
+	duplicates(p.items, same, repeated.add)
+	if x.repeats = repeated.count > 0; !p.sumsOnly {
+		x.listRepeats(&l, &repeated)
+	}
+	x.faults = l.list()
+}
+
+// listRepeats adds the names that are mapped twice.
+func (x *Index) listRepeats(l *faultList, repeated *repeats) {
+	for _, pair := range repeated.list(l, CodeDuplicateName, Error) {
 		first, _ := x.KeySpan(pair[0])
 		again, _ := x.KeySpan(pair[1])
 		name, _ := x.At(pair[1])
@@ -221,7 +235,6 @@ func (x *Index) judge(seed uint64) {
 			Detail: fmt.Sprintf("name is already mapped at byte %d; readers differ in which entry they take", first),
 		})
 	}
-	x.faults = l.list()
 }
 
 // judgeShards judges each shard path, and their numbering.

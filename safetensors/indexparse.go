@@ -33,8 +33,9 @@ type indexParser struct {
 	x     *Index
 	bySet map[string]uint32 // spellings
 	last  uint32            // the spelling of the last entry
-	read  int               // entries
-	visit func(name []byte, shard string)
+	items []uint64          // hashes of the names, for duplicates
+
+	sumsOnly bool // no entry is kept
 
 	hasMetadata bool
 }
@@ -230,7 +231,7 @@ func (p *indexParser) weightMap() *Fault {
 func (p *indexParser) entry() (more bool, fault *Fault) {
 	p.space() // the window may have ended behind the comma
 	keyPos := p.pos
-	key, _, fault := p.str()
+	key, hash, fault := p.str()
 	if fault != nil {
 		return false, fault
 	}
@@ -245,9 +246,11 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 		fault.Tensor = string(name)
 		return false, fault
 	}
-	value, _, fault := p.str()
-	if fault != nil {
-		return false, fault
+	value, known := p.sameShard()
+	if !known {
+		if value, _, fault = p.str(); fault != nil {
+			return false, fault
+		}
 	}
 	if more, fault = p.more('}'); fault != nil {
 		return false, fault
@@ -256,16 +259,18 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 	switch {
 	case len(name) > maxIndexString || value.end-value.start > maxIndexString:
 		return false, p.fault(CodeLimit, keyPos, "name or shard path of more than %d bytes", maxIndexString)
-	case p.read == maxEntries:
+	case len(p.items) == maxEntries:
 		return false, p.fault(CodeLimit, keyPos, "more than %d entries in weight_map", maxEntries)
 	}
-	spelling, fault := p.spelling(value, name)
-	if fault != nil {
-		return false, fault
+	spelling := p.last
+	if !known {
+		if spelling, fault = p.spelling(value, name); fault != nil {
+			return false, fault
+		}
 	}
-	p.read++
-	if p.visit != nil {
-		p.visit(name, x.shards[x.spellings[spelling].shard])
+	x.spellings[spelling].names.add(hash)
+	p.items = append(p.items, item(hash, len(p.items)))
+	if p.sumsOnly {
 		return more, nil
 	}
 	if x.count%entryChunk == 0 {
@@ -282,14 +287,27 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 	return more, nil
 }
 
+// sameShard scans the shard path that begins at pos when it is written as that
+// of the entry before, which most are.
+func (p *indexParser) sameShard() (t text, ok bool) {
+	if int(p.last) >= len(p.x.spellings) {
+		return t, false
+	}
+	raw := p.x.spellings[p.last].raw
+	t.start = p.pos + 1
+	t.end = t.start + len(raw)
+	if t.end >= len(p.buf) || string(p.buf[t.start:t.end]) != raw || p.buf[t.end] != '"' {
+		return t, false
+	}
+	p.pos = t.end + 1
+	return t, true
+}
+
 // spelling returns the number of a shard path as it is written, which the entry
 // of a tensor has.
 func (p *indexParser) spelling(t text, tensor []byte) (uint32, *Fault) {
 	x := p.x
 	raw := p.buf[t.start:t.end]
-	if int(p.last) < len(x.spellings) && x.spellings[p.last].raw == string(raw) {
-		return p.last, nil
-	}
 	n, ok := p.bySet[string(raw)]
 	if !ok {
 		if len(x.spellings) == maxShards {

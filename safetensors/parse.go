@@ -29,9 +29,8 @@ type parser struct {
 }
 
 // parse reads the header in f.buf.
-func (f *File) parse(seed uint64) *Fault {
+func (f *File) parse() *Fault {
 	p := &parser{scanner: f.scanner(), f: f, dtype: otherDType}
-	p.seed = seed
 	fault := p.header()
 	if fault != nil && !utf8.Valid(f.Header()) {
 		// The reference looks at this first: what is not text is called so.
@@ -44,7 +43,7 @@ func (f *File) parse(seed uint64) *Fault {
 	if len(f.metadata) > 1 {
 		items := make([]uint64, len(f.metadata))
 		for i, kv := range f.metadata {
-			items[i] = item(hashText(seed, kv.Key, 0), i)
+			items[i] = item(hashText(nameSeed, kv.Key, 0), i)
 		}
 		duplicates(items, func(i, j int) bool { return f.metadata[i].Key == f.metadata[j].Key }, f.repeatedKeys.add)
 	}
@@ -134,6 +133,7 @@ func (p *parser) member() *Fault {
 			return fault
 		}
 	}
+	p.f.names.add(hash)
 	p.items = append(p.items, item(hash, len(p.f.records)))
 	p.f.records = append(p.f.records, rec)
 	return nil

@@ -19,7 +19,6 @@ type scanner struct {
 	end      int    // bytes of the window
 	pos      int
 	base     int64 // file offset of buf[0]
-	seed     uint64
 	maxDepth int
 	codes    *scanCodes
 	hitEnd   bool   // the last error was for want of bytes
@@ -78,7 +77,7 @@ func (s *scanner) str() (t text, hash uint64, f *Fault) {
 	}
 	start := s.pos + 1
 	i := start
-	h := s.seed
+	h := nameSeed
 	for {
 		w := binary.LittleEndian.Uint64(b[i:])
 		quote := w ^ '"'*ones
@@ -129,13 +128,13 @@ func (s *scanner) oddStr() (t text, hash uint64, f *Fault) {
 	}
 	s.pos = i + 1
 	if !t.escaped {
-		return t, hashText(s.seed, raw, 0), nil
+		return t, hashText(nameSeed, raw, 0), nil
 	}
 	s.scratch, i = appendUnescaped(s.scratch[:0], raw)
 	if i >= 0 {
 		return t, 0, s.fault(s.codes.syntax, t.start+i, "bad escape sequence in a string")
 	}
-	return t, hashText(s.seed, s.scratch, 0), nil
+	return t, hashText(nameSeed, s.scratch, 0), nil
 }
 
 // appendUnescaped appends the unescaped form of what stands between a string's

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math/bits"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"unicode"
@@ -258,14 +257,13 @@ func leavesDirectory(name string) bool {
 // in readers that fold case, one would hide the other.
 func (f *File) checkCase(l *faultList) {
 	const caseBits = 0x20 * ones // in which the cases of an ASCII letter differ
-	seed := rand.Uint64()
 	items := make([]uint64, len(f.records))
 	for i := range items {
 		name := f.name(i)
 		if f.records[i].flags&oddName != 0 {
 			name = foldCase(name)
 		}
-		items[i] = item(hashText(seed, name, caseBits), i)
+		items[i] = item(hashText(nameSeed, name, caseBits), i)
 	}
 	var found repeats
 	duplicates(items, func(i, j int) bool { return strings.EqualFold(f.name(i), f.name(j)) }, func(first, again int) {
