@@ -1,6 +1,9 @@
 package render
 
-import "io"
+import (
+	"io"
+	"strings"
+)
 
 const (
 	gap = 2 // columns between two cells
@@ -24,13 +27,14 @@ type layout struct {
 	shown  []int // columns
 	widths []int // of the shown columns, as wide as their cells want to be
 
-	column int     // of the next cell, among those shown
-	text   []byte  // the cells of the block that are not as their strings are, one after the other
-	pieces []piece // one a cell, row by row
-	// even says that every cell of the block is printable ASCII, within
-	// mostAligned, and not coloured.
-	even bool
-	out  []byte
+	text   []byte  // cells that are not as their strings are, one after the other
+	pieces []piece // of the block, one a cell, row by row
+	out    []byte
+
+	// Of the block while it is even.
+	block  int    // where it begins in out
+	line   []byte // a row of empty cells
+	places []int  // where the columns begin in a row
 }
 
 // A piece is a cell of the block and takes width columns.
@@ -42,30 +46,41 @@ type piece struct {
 }
 
 func (t *Table) writeText(w io.Writer, s Style) error {
-	l := &layout{Table: t, style: s, even: true}
+	l := &layout{Table: t, style: s, out: make([]byte, 0, flushAt+flushAt/4)}
 	for i, c := range t.Columns {
 		if c.Title != "" {
 			l.shown = append(l.shown, i)
 		}
 	}
 	l.widths = make([]int, len(l.shown))
-	// Grown from nothing, these would be copied a dozen times.
-	l.pieces = make([]piece, 0, blockRows*len(l.shown))
-	l.out = make([]byte, 0, flushAt+flushAt/4)
+	l.places = make([]int, len(l.shown))
+	even := !s.Terminal && !s.Color && len(l.shown) > 0
+	rows := 0
+	one := func(row []Cell) error {
+		if even && !l.put(row) {
+			even = false
+			l.takeApart()
+		}
+		if !even {
+			l.add(row)
+		}
+		if rows++; rows%blockRows == 0 {
+			return l.flush(w)
+		}
+		return nil
+	}
 	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
-		for _, i := range l.shown {
-			title := Text(t.Columns[i].Title).In(Bold)
-			l.add(&title)
+		titles := make([]Cell, len(t.Columns))
+		for i, c := range t.Columns {
+			titles[i] = Text(c.Title).In(Bold)
+		}
+		if err := one(titles); err != nil {
+			return err
 		}
 	}
 	for row := range t.Rows {
-		for _, i := range l.shown {
-			l.add(&row[i])
-		}
-		if len(l.pieces) >= blockRows*len(l.shown) {
-			if err := l.flush(w); err != nil {
-				return err
-			}
+		if err := one(row); err != nil {
+			return err
 		}
 	}
 	if err := l.flush(w); err != nil {
@@ -74,59 +89,121 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 	return l.send(w)
 }
 
-// add adds a cell to the block.
-func (l *layout) add(c *Cell) {
-	p := piece{color: c.color, end: len(l.text)}
-	if c.isPlainText() {
-		p.own, p.width = c.s, len(c.s)
-	} else {
-		text, plain := c.appendHuman(l.text, l.style.Terminal)
-		l.text = text
-		if p.width = len(text) - p.end; !plain {
-			p.width = displayWidth(string(text[p.end:]))
-			l.even = false
+// put lays out a row at once, in a line of spaces, which takes less than half the
+// time of [layout.add]. It reports false, and does nothing, unless the row is
+// even: its bytes are columns, and none of its cells is wider than mostAligned.
+func (l *layout) put(row []Cell) bool {
+	begin := len(l.out)
+	l.out = append(l.out, l.line...)
+	end := begin
+	for k, i := range l.shown {
+		c := &row[i]
+		own := c.isPlainText()
+		width := len(c.s)
+		if !own {
+			var even bool
+			if l.text, even = c.appendHuman(l.text[:0], false); !even {
+				l.out = l.out[:begin]
+				return false
+			}
+			width = len(l.text)
 		}
-		p.end = len(text)
+		if width > l.widths[k] {
+			l.out = l.out[:begin]
+			if width > mostAligned {
+				return false
+			}
+			l.widen(k, width)
+			return l.put(row)
+		}
+		place := begin + l.places[k]
+		if l.Columns[i].Right {
+			place += l.widths[k] - width
+		}
+		if end = place + width; own {
+			copy(l.out[place:], c.s)
+		} else {
+			copy(l.out[place:], l.text)
+		}
 	}
-	if p.width > l.widths[l.column] {
-		l.widths[l.column] = min(p.width, mostAligned)
+	l.out[end] = '\n' // nothing stands behind the last cell
+	l.out = l.out[:end+1]
+	return true
+}
+
+// widen makes a column wider, in the rows of the block too.
+func (l *layout) widen(column, width int) {
+	at := l.places[column]
+	right := l.Columns[l.shown[column]].Right
+	if !right {
+		at += l.widths[column]
 	}
-	if p.width > mostAligned || p.color != Plain && l.style.Color {
-		l.even = false
+	if right || column < len(l.shown)-1 {
+		rows := string(l.out[l.block:])
+		l.out = l.out[:l.block]
+		for line := range strings.Lines(rows) {
+			l.out = append(l.out, line[:at]...)
+			l.out = appendSpaces(l.out, width-l.widths[column])
+			l.out = append(l.out, line[at:]...)
+		}
 	}
-	l.pieces = append(l.pieces, p)
-	if l.column++; l.column == len(l.shown) {
-		l.column = 0
+	l.widths[column] = width
+	end := 0
+	for k, n := range l.widths {
+		l.places[k] = end
+		end += n + gap
+	}
+	l.line = append(appendSpaces(l.line[:0], end-gap), '\n')
+}
+
+// takeApart makes pieces of the rows of the block, which are even.
+func (l *layout) takeApart() {
+	rows := string(l.out[l.block:])
+	l.out, l.text = l.out[:l.block], l.text[:0]
+	for line := range strings.Lines(rows) {
+		line = line[:len(line)-1]
+		for k, place := range l.places {
+			cell := line[place:min(place+l.widths[k], len(line))]
+			l.pieces = append(l.pieces, piece{own: cell, width: len(cell)})
+		}
+	}
+}
+
+// add adds the cells of a row to the block.
+func (l *layout) add(row []Cell) {
+	for k, i := range l.shown {
+		c := &row[i]
+		p := piece{color: c.color, end: len(l.text)}
+		if c.isPlainText() {
+			p.own, p.width = c.s, len(c.s)
+		} else {
+			text, plain := c.appendHuman(l.text, l.style.Terminal)
+			if p.width = len(text) - p.end; !plain {
+				p.width = displayWidth(string(text[p.end:]))
+			}
+			l.text, p.end = text, len(text)
+		}
+		if p.width > l.widths[k] {
+			l.widths[k] = min(p.width, mostAligned)
+		}
+		l.pieces = append(l.pieces, p)
 	}
 }
 
 // flush lays out the block, and writes when there is enough.
 func (l *layout) flush(w io.Writer) error {
-	switch {
-	case l.style.Terminal && l.style.Width > 0:
-		l.layOut(l.fit())
-	case l.even:
-		l.layOutEven()
-	default:
-		l.layOut(l.widths)
+	widths := l.widths
+	if l.style.Terminal && l.style.Width > 0 {
+		widths = l.fit()
 	}
-	l.text, l.pieces, l.even = l.text[:0], l.pieces[:0], true
-	if l.style.Terminal || len(l.out) > flushAt {
-		return l.send(w)
-	}
-	return nil
-}
-
-// layOut lays out the block, cell by cell.
-func (l *layout) layOut(widths []int) {
 	others := string(l.text)
 	start, column := 0, 0
 	for _, p := range l.pieces {
 		text := p.own
 		if text == "" {
 			text = others[start:p.end]
+			start = p.end
 		}
-		start = p.end
 		right := l.Columns[l.shown[column]].Right
 		last := column == len(l.shown)-1
 		if p.width > widths[column] && l.style.Terminal && l.style.Width > 0 {
@@ -148,45 +225,18 @@ func (l *layout) layOut(widths []int) {
 		}
 		column++
 	}
-}
-
-// layOutEven is layOut where the bytes of a cell are its columns. A row is then
-// a line of spaces, with the cells put in their places, which takes half the time.
-func (l *layout) layOutEven() {
-	places := make([]int, len(l.shown))
-	width := 0
-	for column, n := range l.widths {
-		places[column] = width
-		width += n + gap
+	l.text, l.pieces = l.text[:0], l.pieces[:0]
+	if l.block = len(l.out); l.style.Terminal || l.block > flushAt {
+		return l.send(w)
 	}
-	line := append(appendSpaces(nil, width-gap), '\n')
-	start := 0
-	for pieces := l.pieces; len(pieces) > 0; pieces = pieces[len(places):] {
-		begin := len(l.out)
-		l.out = append(l.out, line...)
-		row, end := l.out[begin:], 0
-		for column, place := range places {
-			p := &pieces[column]
-			if l.Columns[l.shown[column]].Right {
-				place += l.widths[column] - p.width
-			}
-			if p.own != "" {
-				end = place + copy(row[place:], p.own)
-			} else {
-				end = place + copy(row[place:], l.text[start:p.end])
-			}
-			start = p.end
-		}
-		row[end] = '\n' // nothing stands behind the last cell
-		l.out = l.out[:begin+end+1]
-	}
+	return nil
 }
 
 // send writes what is laid out: on a terminal at once, in a pipe, whose reader
 // has to be woken, much at a time.
 func (l *layout) send(w io.Writer) error {
 	_, err := w.Write(l.out)
-	l.out = l.out[:0]
+	l.out, l.block = l.out[:0], 0
 	return err
 }
 

@@ -250,36 +250,43 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// The quick way to lay out a block gives what the general one does.
-func TestEvenBlock(t *testing.T) {
+// What is laid out at once is laid out as all else is, up to the first cell
+// that is not printable ASCII and from there on.
+func TestEvenRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		columns := make([]Column, rapid.IntRange(1, 5).Draw(t, "columns"))
+		columns := make([]Column, rapid.IntRange(1, 4).Draw(t, "columns"))
 		for i := range columns {
 			columns[i] = Column{Title: "T", Right: rapid.Bool().Draw(t, "right")}
 		}
-		even := &layout{Table: &Table{Columns: columns}, even: true, widths: make([]int, len(columns))}
-		for i := range columns {
-			even.shown = append(even.shown, i)
-		}
-		for range rapid.IntRange(1, 20).Draw(t, "rows") {
-			for range columns {
-				c := rapid.OneOf(
-					rapid.Map(rapid.StringMatching("[a-z .]{1,20}"), Text),
-					rapid.Map(rapid.Uint64(), Uint),
-					rapid.Just(Null()),
-					rapid.Just(Shape([]uint64{3, 4})),
-				).Draw(t, "cell")
-				even.add(&c)
+		// A few rows again and again, and then others, over the ends of blocks.
+		cell := rapid.OneOf(
+			rapid.Map(rapid.StringMatching("[a-z .]{1,20}"), Text),
+			rapid.Map(rapid.Uint64(), Uint),
+			rapid.Just(Null()),
+			rapid.Just(Shape([]uint64{3, 4})),
+		)
+		odd := rapid.SampledFrom([]Cell{Text("\u6f22"), Text(""), Text("\x1b"), Text(strings.Repeat("w", mostAligned+1))})
+		var rows [][]Cell
+		for range rapid.IntRange(1, 4).Draw(t, "parts") {
+			part := rapid.SliceOfN(rapid.SliceOfN(cell, len(columns), len(columns)), 1, 4).Draw(t, "part")
+			for i := range rapid.SampledFrom([]int{1, 7, blockRows - 1, blockRows, 12 * blockRows}).Draw(t, "rows") {
+				rows = append(rows, part[i%len(part)])
+			}
+			if rapid.IntRange(0, 3).Draw(t, "odd") == 0 {
+				rows[len(rows)-1] = slices.Clone(rows[len(rows)-1])
+				rows[len(rows)-1][rapid.IntRange(0, len(columns)-1).Draw(t, "column")] = odd.Draw(t, "cell")
 			}
 		}
-		if !even.even {
-			t.Fatal("not even")
+		table := &Table{Columns: columns, Rows: slices.Values(rows), Headings: Never}
+		var even, general strings.Builder
+		if err := table.Write(&even, TableFormat, Style{}); err != nil {
+			t.Fatal(err)
 		}
-		general := *even
-		even.layOutEven()
-		general.layOut(general.widths)
-		if string(even.out) != string(general.out) {
-			t.Fatalf("got:\n%s\nwant:\n%s", even.out, general.out)
+		if err := table.Write(&general, TableFormat, Style{Terminal: true}); err != nil {
+			t.Fatal(err)
+		}
+		if even.String() != general.String() {
+			t.Fatalf("got:\n%s\nwant:\n%s", &even, &general)
 		}
 	})
 }
