@@ -278,7 +278,8 @@ func (f safetensorsFile) hasName(i int, name string) bool {
 }
 
 func (f safetensorsFile) fill(i int, out *Tensor) {
-	t := f.At(i)
+	var t safetensors.Tensor
+	f.Get(i, &t)
 	out.Name, out.DType, out.Shape = t.Name, string(t.DType), t.Shape
 	if out.Shape == nil {
 		out.Shape = scalar

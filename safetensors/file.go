@@ -251,9 +251,15 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 func (f *File) Len() int { return len(f.records) }
 
 // At returns a tensor by its place in the header, from 0 to Len()-1.
-func (f *File) At(i int) Tensor {
+func (f *File) At(i int) (t Tensor) {
+	f.Get(i, &t)
+	return t
+}
+
+// Get sets t to what [File.At] returns, which copies less.
+func (f *File) Get(i int, t *Tensor) {
 	rec := &f.records[i]
-	t := Tensor{Name: f.name(i), Begin: rec.begin, End: rec.end}
+	t.Name = f.name(i)
 	if rec.dtype != otherDType {
 		t.DType = dtypes[rec.dtype].name
 	} else {
@@ -261,7 +267,7 @@ func (f *File) At(i int) Tensor {
 		t.DType = DType(sharedString(s.value(fields.dtype)))
 	}
 	t.Shape = f.shape(i, nil)
-	return t
+	t.Begin, t.End = rec.begin, rec.end
 }
 
 // shape returns a tensor's shape, in long if it is not kept and long has room.

@@ -51,15 +51,19 @@ func mix(h, w uint64) uint64 {
 	return hi ^ lo
 }
 
+// word returns the first eight bytes of s as str takes them.
+func word[T string | []byte](s T) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
 // hashText returns what str returns for the same text. The bits of ignore do
 // not count.
 func hashText[T string | []byte](seed uint64, s T, ignore uint64) uint64 {
 	h := seed
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
-		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
-			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
-		h = mix(h, w&^ignore)
+		h = mix(h, word(s[i:i+8])&^ignore)
 	}
 	var tail uint64
 	for j := len(s) - 1; j >= i; j-- {

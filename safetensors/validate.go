@@ -190,14 +190,38 @@ const (
 	deletion  // DEL, which JSON allows unescaped
 )
 
-var nameBytes = func() (class [256]uint8) {
-	for c := 'A'; c <= 'Z'; c++ {
-		class[c] = upperCase
+func byteClass(c byte) uint8 {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return upperCase
+	case c == '/' || c == '\\' || c == ':':
+		return pathByte
+	case c == 0x7f:
+		return deletion
 	}
-	class['/'], class['\\'], class[':'] = pathByte, pathByte, pathByte
-	class[0x7f] = deletion
+	return 0
+}
+
+// nameClass returns the classes of the bytes of a name.
+func nameClass(name string) (class uint8) {
+	i := 0
+	for ; i+8 <= len(name); i += 8 {
+		w := word(name[i : i+8])
+		// The high bits mark bytes of a class, and now and then one of none.
+		upper := (w + (0x80-'A')*ones) &^ (w + (0x80-'Z'-1)*ones)
+		slash, backslash, colon := w^'/'*ones, w^'\\'*ones, w^':'*ones
+		path := (slash-ones)&^slash | (backslash-ones)&^backslash | (colon-ones)&^colon
+		if (upper|path|w|(w+ones))&highs != 0 {
+			for j := i; j < i+8; j++ {
+				class |= byteClass(name[j])
+			}
+		}
+	}
+	for ; i < len(name); i++ {
+		class |= byteClass(name[i])
+	}
 	return class
-}()
+}
 
 func (f *File) checkNames(l *faultList) {
 	for _, pair := range f.repeatedNames.list(l, CodeDuplicateName, Error) {
@@ -208,10 +232,7 @@ func (f *File) checkNames(l *faultList) {
 	mixedCase := false
 	for i := range f.records {
 		name := f.name(i)
-		class := uint8(0)
-		for j := range len(name) {
-			class |= nameBytes[name[j]]
-		}
+		class := nameClass(name)
 		odd := f.records[i].flags&oddName != 0
 		mixedCase = mixedCase || odd || class&upperCase != 0
 		if name == "" {
