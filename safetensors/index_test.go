@@ -3,6 +3,7 @@ package safetensors
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"fmt"
 	"math"
 	"runtime"
@@ -143,15 +144,19 @@ func TestIndexMemory(t *testing.T) {
 
 func BenchmarkReadIndex(b *testing.B) {
 	text := expertIndex(100_000)
-	b.Run("parser=wtinspect", func(b *testing.B) {
-		b.SetBytes(int64(len(text)))
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := ReadIndex(bytes.NewReader(text)); err != nil {
-				b.Fatal(err)
+	wtinspect := func(read func(io.Reader) (*Index, error)) func(*testing.B) {
+		return func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := read(bytes.NewReader(text)); err != nil {
+					b.Fatal(err)
+				}
 			}
 		}
-	})
+	}
+	b.Run("parser=wtinspect", wtinspect(ReadIndex))
+	b.Run("parser=sums", wtinspect(SumIndex))
 	b.Run("parser=json", func(b *testing.B) {
 		b.SetBytes(int64(len(text)))
 		b.ReportAllocs()

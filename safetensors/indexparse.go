@@ -237,8 +237,10 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 	}
 	keyEnd := p.pos
 	name := p.value(key)
-	if fault := p.symbol(':'); fault != nil {
-		return false, fault
+	if !p.usual(betweenKeyAndValue, len(`: "`)) {
+		if fault := p.symbol(':'); fault != nil {
+			return false, fault
+		}
 	}
 	valuePos := p.pos
 	if p.buf[p.pos] != '"' {
@@ -252,8 +254,10 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 			return false, fault
 		}
 	}
-	if more, fault = p.more('}'); fault != nil {
-		return false, fault
+	if more = p.usual(betweenEntries, len(",\n    \"")); !more {
+		if more, fault = p.more('}'); fault != nil {
+			return false, fault
+		}
 	}
 	x := p.x
 	switch {
@@ -285,6 +289,22 @@ func (p *indexParser) entry() (more bool, fault *Fault) {
 	}
 	x.count++
 	return more, nil
+}
+
+// What json.dumps(indent=2), by which most indexes are written, puts between an
+// entry's strings, and the quote behind it, as bytes in a word.
+var (
+	betweenKeyAndValue = word(": \"\x00\x00\x00\x00\x00")
+	betweenEntries     = word(",\n    \"\x00")
+)
+
+// usual skips the first n-1 bytes of text when its n bytes are at pos.
+func (p *indexParser) usual(text uint64, n int) bool {
+	if word(p.buf[p.pos:p.pos+8])<<(64-8*n) != text<<(64-8*n) {
+		return false
+	}
+	p.pos += n - 1
+	return true
 }
 
 // sameShard scans the shard path that begins at pos when it is written as that
