@@ -89,6 +89,17 @@ func BenchmarkNewFile(b *testing.B) {
 	}
 }
 
+func BenchmarkValidate(b *testing.B) {
+	r := bytes.NewReader(framed(expertHeader(100_000)))
+	f, err := NewFile(r, r.Size())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		f.Validate()
+	}
+}
+
 // benchmarkPython reports how long Python's json.loads takes for a text, best
 // of five and without the start of the interpreter.
 func benchmarkPython(b *testing.B, text []byte) {

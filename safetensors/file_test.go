@@ -415,3 +415,18 @@ func TestRealFiles(t *testing.T) {
 		})
 	}
 }
+
+// A byte is of its class wherever it stands in a name.
+func TestNameClass(t *testing.T) {
+	for size := 1; size <= 20; size++ {
+		for at := range size {
+			for c := range 256 {
+				name := []byte(strings.Repeat("a", size))
+				name[at] = byte(c)
+				if got, want := nameClass(string(name)), bytesClass(string(name)); got != want {
+					t.Fatalf("class %d of %q, want %d", got, name, want)
+				}
+			}
+		}
+	}
+}

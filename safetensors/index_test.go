@@ -3,8 +3,8 @@ package safetensors
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"slices"

@@ -190,35 +190,35 @@ const (
 	deletion  // DEL, which JSON allows unescaped
 )
 
-func byteClass(c byte) uint8 {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return upperCase
-	case c == '/' || c == '\\' || c == ':':
-		return pathByte
-	case c == 0x7f:
-		return deletion
-	}
-	return 0
-}
-
 // nameClass returns the classes of the bytes of a name.
 func nameClass(name string) (class uint8) {
-	i := 0
-	for ; i+8 <= len(name); i += 8 {
+	if len(name) < 8 {
+		return bytesClass(name)
+	}
+	for i := 0; i < len(name); i += 8 {
+		i = min(i, len(name)-8) // the last eight bytes overlap those before
 		w := word(name[i : i+8])
-		// The high bits mark bytes of a class, and now and then one of none.
-		upper := (w + (0x80-'A')*ones) &^ (w + (0x80-'Z'-1)*ones)
-		slash, backslash, colon := w^'/'*ones, w^'\\'*ones, w^':'*ones
-		path := (slash-ones)&^slash | (backslash-ones)&^backslash | (colon-ones)&^colon
-		if (upper|path|w|(w+ones))&highs != 0 {
-			for j := i; j < i+8; j++ {
-				class |= byteClass(name[j])
-			}
+		// The high bits mark bytes of a class, and now and then one of none:
+		// from ':' to '^' all but '\\' and the capitals are rare.
+		middle := (w + (0x80-':')*ones) &^ (w + (0x80-'_')*ones)
+		slash := w ^ '/'*ones
+		if (middle|(slash-ones)&^slash|w|(w+ones))&highs != 0 {
+			class |= bytesClass(name[i : i+8])
 		}
 	}
-	for ; i < len(name); i++ {
-		class |= byteClass(name[i])
+	return class
+}
+
+func bytesClass(s string) (class uint8) {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'A' <= c && c <= 'Z':
+			class |= upperCase
+		case c == '/' || c == '\\' || c == ':':
+			class |= pathByte
+		case c == 0x7f:
+			class |= deletion
+		}
 	}
 	return class
 }
