@@ -32,7 +32,8 @@ type layout struct {
 	out    []byte
 
 	// Of the block while it is even.
-	block  int    // where it begins in out
+	block  int // where it begins in out
+	memo   memo
 	line   []byte // a row of empty cells
 	places []int  // where the columns begin in a row
 }
@@ -100,13 +101,14 @@ func (l *layout) put(row []Cell) bool {
 		c := &row[i]
 		own := c.isPlainText()
 		width := len(c.s)
+		var text []byte
 		if !own {
 			var even bool
-			if l.text, even = c.appendHuman(l.text[:0], false); !even {
+			if text, even = l.memo.human(c); !even {
 				l.out = l.out[:begin]
 				return false
 			}
-			width = len(l.text)
+			width = len(text)
 		}
 		if width > l.widths[k] {
 			l.out = l.out[:begin]
@@ -123,7 +125,7 @@ func (l *layout) put(row []Cell) bool {
 		if end = place + width; own {
 			copy(l.out[place:], c.s)
 		} else {
-			copy(l.out[place:], l.text)
+			copy(l.out[place:], text)
 		}
 	}
 	l.out[end] = '\n' // nothing stands behind the last cell
