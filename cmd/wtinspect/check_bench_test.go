@@ -14,6 +14,6 @@ func BenchmarkProcessCheck(b *testing.B) {
 	if err := fixture.DeepSeekV3(dir); err != nil {
 		b.Fatal(err)
 	}
-	b.Run("shards=163/tensors=91991/check", func(b *testing.B) { process(b, bin, "check", dir) })
-	b.Run("shards=163/tensors=91991/ls", func(b *testing.B) { process(b, bin, "ls", dir) })
+	b.Run("shards=163/tensors=91991/check", func(b *testing.B) { process(b, false, bin, "check", dir) })
+	b.Run("shards=163/tensors=91991/ls", func(b *testing.B) { process(b, false, bin, "ls", dir) })
 }

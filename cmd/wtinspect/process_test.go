@@ -57,11 +57,13 @@ func BenchmarkProcessLs(b *testing.B) {
 		b.Fatal(err)
 	}
 
-	b.Run("shards=163/tensors=91991/wtinspect", func(b *testing.B) { process(b, bin, "ls", large) })
-	b.Run("shards=163/tensors=91991/python", func(b *testing.B) { process(b, python(b), "-c", pythonLs, large) })
-	b.Run("shards=1/tensors=1000/wtinspect", func(b *testing.B) { process(b, bin, "ls", small) })
-	b.Run("shards=1/tensors=1000/python", func(b *testing.B) { process(b, python(b), "-c", pythonLs, small) })
-	b.Run("version", func(b *testing.B) { process(b, bin, "version") })
+	for _, release := range []struct{ name, dir string }{{"shards=163/tensors=91991", large}, {"shards=1/tensors=1000", small}} {
+		for _, out := range []string{"null", "pipe"} {
+			b.Run(release.name+"/out="+out+"/wtinspect", func(b *testing.B) { process(b, out == "pipe", bin, "ls", release.dir) })
+			b.Run(release.name+"/out="+out+"/python", func(b *testing.B) { process(b, out == "pipe", python(b), "-c", pythonLs, release.dir) })
+		}
+	}
+	b.Run("version", func(b *testing.B) { process(b, false, bin, "version") })
 	b.Run("hello", func(b *testing.B) {
 		src := filepath.Join(b.TempDir(), "hello.go")
 		if err := os.WriteFile(src, []byte(helloWorld), 0o644); err != nil {
@@ -71,15 +73,15 @@ func BenchmarkProcessLs(b *testing.B) {
 		if out, err := exec.Command("go", "build", "-trimpath", "-o", hello, src).CombinedOutput(); err != nil {
 			b.Fatalf("%v\n%s", err, out)
 		}
-		process(b, hello)
+		process(b, false, hello)
 	})
 }
 
-// process runs a command once an iteration, with its output read and thrown
-// away, and reports its processor time and peak memory beside the wall time.
-// Like cat, it waits in the kernel and reads 128 KiB at a time: a reader that
-// looks about in between takes the second processor from the program.
-func process(b *testing.B, name string, args ...string) {
+// process runs a command once an iteration and reports its processor time and
+// peak memory beside the wall time. Its output goes to /dev/null, or through a
+// pipe to a reader that waits in the kernel and reads 128 KiB at a time, as cat
+// does.
+func process(b *testing.B, pipe bool, name string, args ...string) {
 	b.Helper()
 	var cpu, printed int64
 	buf := make([]byte, 128<<10)
@@ -87,24 +89,9 @@ func process(b *testing.B, name string, args ...string) {
 		cmd := exec.Command(name, args...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
-		stdout, w, err := os.Pipe()
-		if err != nil {
-			b.Fatal(err)
-		}
-		stdout.Fd() // makes reading block
-		cmd.Stdout = w
-		err = cmd.Start()
-		w.Close()
-		if err != nil {
-			b.Fatal(err)
-		}
-		for printed = 0; err == nil; {
-			var n int
-			n, err = stdout.Read(buf)
-			printed += int64(n)
-		}
-		stdout.Close()
-		if err != io.EOF {
+		if pipe {
+			printed = readAll(b, cmd, buf)
+		} else if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
 		if err := cmd.Wait(); err != nil {
@@ -116,7 +103,32 @@ func process(b *testing.B, name string, args ...string) {
 	if peak := peakMemory(b, name, args...); peak > 0 {
 		b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
 	}
-	b.ReportMetric(float64(printed), "bytes-out")
+	if pipe {
+		b.ReportMetric(float64(printed), "bytes-out")
+	}
+}
+
+// readAll starts a command, reads its output to the end and returns how much it was.
+func readAll(b *testing.B, cmd *exec.Cmd, buf []byte) (size int64) {
+	b.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	r.Fd() // makes reading block
+	cmd.Stdout = w
+	err = cmd.Start()
+	w.Close()
+	for err == nil {
+		var n int
+		n, err = r.Read(buf)
+		size += int64(n)
+	}
+	if err != io.EOF {
+		b.Fatal(err)
+	}
+	return size
 }
 
 // peakMemory runs a command once more and returns its peak resident memory, 0
