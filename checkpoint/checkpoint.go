@@ -174,7 +174,7 @@ func (c *Checkpoint) At(i int) Tensor {
 	}
 	file := c.fileOf(i)
 	t := Tensor{File: file}
-	c.Files[file].format.fill(i-c.starts[file], &t)
+	c.Files[file].fill(i-c.starts[file], &t)
 	return t
 }
 
@@ -223,7 +223,7 @@ func (c *Checkpoint) All() iter.Seq2[int, Tensor] {
 		for file, f := range c.Files {
 			t := Tensor{File: file}
 			for i := range f.len() {
-				f.format.fill(i, &t)
+				f.fill(i, &t)
 				if !yield(c.starts[file]+i, t) {
 					return
 				}

@@ -387,3 +387,19 @@ func TestFaultOfLongName(t *testing.T) {
 		t.Errorf("got %.300q of %d bytes", got, len(got))
 	}
 }
+
+// A walk by number leaves nothing to collect, in either format.
+func TestAtAllocates(t *testing.T) {
+	for _, name := range []string{"model.safetensors", "model.gguf"} {
+		r, err := checkpoint.Open(t.Context(), fixture.File(t, name, "tensor w F32 [2,3]"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		c := r.Checkpoints[0]
+		var bytes uint64
+		if n := testing.AllocsPerRun(100, func() { bytes += c.At(0).Bytes }); n > 0 || bytes == 0 {
+			t.Errorf("%s: At allocates %v times", name, n)
+		}
+	}
+}

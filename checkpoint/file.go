@@ -45,7 +45,6 @@ type container interface {
 	kind() Format
 	dataOffset() int64
 	len() int
-	fill(i int, t *Tensor)
 	name(i int) string
 	hash(seed maphash.Seed, i int) uint64 // of the name, as maphash.String
 	hasName(i int, name string) bool
@@ -186,6 +185,17 @@ func (f *File) close() error {
 		return nil
 	}
 	return f.src.Close()
+}
+
+// fill sets t to the tensor at i, but for its File. By way of an interface every
+// tensor would be allocated.
+func (f *File) fill(i int, t *Tensor) {
+	switch c := f.format.(type) {
+	case safetensorsFile:
+		c.fill(i, t)
+	case *ggufFile:
+		c.fill(i, t)
+	}
 }
 
 func (f *File) len() int {

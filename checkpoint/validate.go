@@ -383,7 +383,7 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, fileFaul
 	for _, f := range indexed {
 		for i := range f.len() {
 			var t Tensor
-			f.format.fill(i, &t)
+			f.fill(i, &t)
 			tensors += t.Bytes
 		}
 	}

@@ -124,7 +124,8 @@ func newInfoOf(c *checkpoint.Checkpoint) *info {
 			}
 		}
 		if t.BytesKnown && (out.largest == nil || t.Bytes > out.largest.Bytes) {
-			out.largest = &t
+			largest := t // t itself would be made anew for every tensor
+			out.largest = &largest
 		}
 	}
 	if !c.NamesOnly() {

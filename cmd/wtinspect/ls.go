@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -430,19 +431,22 @@ func (l *listing) totalsLine(c *checkpoint.Checkpoint, indices []int) string {
 // Kimi-K3, has 497,000 tensors.
 const maxFolded = 1 << 19
 
-// groups folds the chosen tensors, or does not.
-func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) []rename.Group {
+// groups folds the chosen tensors, or does not, and returns how many groups there
+// are. The members of one are valid until the next.
+func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) (groups iter.Seq[rename.Group], n int) {
 	if l.options.flat || len(indices) > maxFolded {
-		groups := make([]rename.Group, len(indices))
-		members := make([]int, len(indices))
-		for k, i := range indices {
-			members[k] = k
-			groups[k] = rename.Group{Name: l.of(c).At(i).Name, Members: members[k : k+1]}
-		}
-		return groups
+		return func(yield func(rename.Group) bool) {
+			member := make([]int, 1)
+			for k, i := range indices {
+				member[0] = k
+				if !yield(rename.Group{Name: l.of(c).At(i).Name, Members: member}) {
+					return
+				}
+			}
+		}, len(indices)
 	}
 	var key []byte
-	return rename.Fold(len(indices), func(k int) (string, string) {
+	folded := rename.Fold(len(indices), func(k int) (string, string) {
 		t := l.of(c).At(indices[k])
 		key = append(key[:0], t.DType...)
 		if t.Shape != nil {
@@ -456,11 +460,12 @@ func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) []rename.Group
 		}
 		return t.Name, string(key)
 	})
+	return slices.Values(folded), len(folded)
 }
 
 // writeTable writes the table for a terminal, with layers folded.
 func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
-	groups := l.groups(c, indices)
+	groups, n := l.groups(c, indices)
 	columns := []render.Column{
 		{Title: "NAME", Cut: render.CutMiddle},
 		{Title: "DTYPE"},
@@ -470,7 +475,7 @@ func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoi
 		{},
 		{},
 	}
-	if len(groups) == len(indices) {
+	if n == len(indices) {
 		columns[3].Title = ""
 	}
 	if l.options.dims == "ggml" {
@@ -482,7 +487,7 @@ func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoi
 	}
 	row := make([]render.Cell, len(columns))
 	table := &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for _, g := range groups {
+		for g := range groups {
 			l.fillGroup(row, c, indices, &g)
 			if !yield(row) {
 				return

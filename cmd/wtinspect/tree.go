@@ -12,16 +12,21 @@ import (
 
 // A node is a segment of names, or several that always follow each other.
 type node struct {
-	segment  string
-	children []*node
-	byName   map[string]*node // nil while there are few
-	tensors  uint64
-	bytes    sum
-	unknown  bool // the size of some tensor
+	segment string
+	*branch // nil while nothing is below it
+	tensors uint64
+	bytes   sum
+	unknown bool // the size of some tensor
 	// leaf is the index of a tensor of the group that ends here, or -1; of further
 	// groups of the same name, which differ in dtype or shape, each has a node of
 	// its own.
-	leaf int
+	leaf int32
+}
+
+// A branch is what is below a node.
+type branch struct {
+	children []*node
+	byName   map[string]*node // nil while there are few
 }
 
 // manyChildren is from where on a node looks its children up in a map, which
@@ -30,6 +35,9 @@ const manyChildren = 8
 
 // child returns the first child of that name, and makes it when there is none.
 func (n *node) child(segment string) *node {
+	if n.branch == nil {
+		n.branch = new(branch)
+	}
 	if n.byName != nil {
 		if c := n.byName[segment]; c != nil {
 			return c
@@ -59,7 +67,8 @@ func (n *node) child(segment string) *node {
 // the totals of what is below it.
 func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
 	root := &node{leaf: -1}
-	for _, g := range l.groups(c, indices) {
+	groups, _ := l.groups(c, indices)
+	for g := range groups {
 		var size sum
 		unknown := false
 		for _, m := range g.Members {
@@ -87,7 +96,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 			n.children = append(n.children, leaf)
 		}
 		add(leaf)
-		leaf.leaf = indices[g.Members[0]]
+		leaf.leaf = int32(indices[g.Members[0]])
 	}
 
 	table := &render.Table{
@@ -111,9 +120,12 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 }
 
 func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bool, row []render.Cell, yield func([]render.Cell) bool) bool {
+	if n.branch == nil {
+		return true
+	}
 	for i, c := range n.children {
 		segment := c.segment
-		for c.leaf < 0 && len(c.children) == 1 {
+		for c.leaf < 0 && len(c.children) == 1 { // what is no leaf has children
 			c = c.children[0]
 			segment += "." + c.segment
 		}
@@ -127,7 +139,7 @@ func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bo
 		row[0] = render.Text(indent + branch + segment)
 		row[1], row[2] = render.Text(" "), render.Text(" ")
 		if c.leaf >= 0 {
-			t := ck.At(c.leaf)
+			t := ck.At(int(c.leaf))
 			row[1], row[2] = dtypeCell(&t).In(render.Cyan), render.Shape(t.Shape)
 			if l.options.dims == "ggml" {
 				row[2] = dimsCell(&t)

@@ -292,3 +292,26 @@ func TestGGUFRope(t *testing.T) {
 		}
 	}
 }
+
+// Hostile names, each a template of its own, are counted and not gathered.
+func TestTooManyTemplates(t *testing.T) {
+	const n = 3 * maxTemplates
+	names := func(yield func(Named) bool) {
+		for i := range n {
+			letters := []byte("aaaa")
+			for j, rest := 0, i; j < len(letters); j, rest = j+1, rest/26 {
+				letters[j] += byte(rest % 26)
+			}
+			if !yield(Named{Name: string(letters)}) {
+				return
+			}
+		}
+	}
+	r, err := Identify(names, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Tensors != n || r.Templates != 2*maxTemplates || r.Convention != "" || !strings.Contains(strings.Join(r.Evidence, " "), "more than 20000 templates") {
+		t.Errorf("%d tensors, %d templates, %q: %q", r.Tensors, r.Templates, r.Convention, r.Evidence)
+	}
+}

@@ -113,7 +113,7 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 	templates, _ := reg.fold(slices.Values(tensors))
 	id := &identification{reg: reg, cfg: cv.cfg, res: new(Result), subjects: gather(templates)}
 	if len(templates) > maxTemplates {
-		return nil, cv.refuse("", "%d templates are more than any model has", len(templates))
+		return nil, cv.refuse("", "there are more than %d templates; no model has so many", maxTemplates)
 	}
 	id.survey(templates)
 	id.look()

@@ -52,7 +52,8 @@ type Result struct {
 	// Evidence says in sentences what the judgement rests on.
 	Evidence []string
 	Tensors  int
-	// Templates is how many names there are when indices are left out.
+	// Templates is how many names there are when indices are left out, to the
+	// number that no model comes near.
 	Templates int
 }
 
@@ -211,7 +212,7 @@ func (r *registry) examine(tensors iter.Seq[Named], cfg *Config) *identification
 	id := &identification{reg: r, cfg: cfg, res: res, subjects: subjects}
 	id.survey(templates)
 	if len(subjects) > maxTemplates {
-		id.note("%d templates are more than any model has", len(subjects))
+		id.note("there are more than %d templates; no model has so many", maxTemplates)
 		return id
 	}
 	id.look()

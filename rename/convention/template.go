@@ -104,7 +104,8 @@ func (b bitset) missing(max int) []int {
 	return out
 }
 
-// fold gathers tensors into templates, in order of first appearance.
+// fold gathers tensors into templates, in order of first appearance. Names that
+// are more than maxTemplates and their companions are only counted.
 func (r *registry) fold(tensors iter.Seq[Named]) (list []*template, total int) {
 	type group struct {
 		mask  uint64
@@ -116,7 +117,9 @@ func (r *registry) fold(tensors iter.Seq[Named]) (list []*template, total int) {
 	var buf []byte
 	var nums []int32
 	for t := range tensors {
-		total++
+		if total++; len(list) == 2*maxTemplates {
+			continue
+		}
 		buf, nums = normalize(buf[:0], nums[:0], t.Name)
 		g := groups[string(buf)]
 		if g == nil {
