@@ -13,6 +13,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -259,7 +260,7 @@ func apply(m *convention.Move, byName map[string]*tensor) ([]*tensor, error) {
 			layout = append(layout, text)
 		}
 	}
-	heavy := slices.ContainsFunc(m.Ops, func(op convention.Op) bool { return changesElements(op.Kind) })
+	heavy := slices.ContainsFunc(m.Ops, func(op rename.Op) bool { return changesElements(op.Kind) })
 	// Of what has to be made, only the shapes are found now.
 	shapes, problem := run(context.Background(), m, from, !heavy)
 	out := make([]*tensor, len(m.To))
@@ -304,23 +305,23 @@ type nothing struct{}
 
 func (nothing) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
 
-func describe(op *convention.Op) string {
+func describe(op *rename.Op) string {
 	switch op.Kind {
-	case convention.OpPermute:
+	case rename.OpPermute:
 		return fmt.Sprintf("rotary rows %s to %s", op.From, op.To)
-	case convention.OpSplit, convention.OpConcat:
+	case rename.OpSplit, rename.OpConcat:
 		if op.Layout != "" && op.Layout != convention.Contiguous {
 			return fmt.Sprintf("%s %s", op.Kind, op.Layout)
 		}
-	case convention.OpOffset:
+	case rename.OpOffset:
 		return fmt.Sprintf("offset %+g", op.Value)
 	}
 	return string(op.Kind)
 }
 
-func changesElements(k convention.OpKind) bool {
+func changesElements(k rename.OpKind) bool {
 	switch k {
-	case convention.OpTranspose, convention.OpOffset, convention.OpNegativeExp, convention.OpLogNegative:
+	case rename.OpTranspose, rename.OpOffset, rename.OpNegativeExp, rename.OpLogNegative:
 		return true
 	}
 	return false
@@ -395,7 +396,7 @@ func run(ctx context.Context, m *convention.Move, from []*tensor, withData bool)
 }
 
 // perform carries out one operation.
-func perform(ctx context.Context, op *convention.Op, in []operand, withData bool) ([]operand, error) {
+func perform(ctx context.Context, op *rename.Op, in []operand, withData bool) ([]operand, error) {
 	o := in[0]
 	for i := range in {
 		if in[i].typ != o.typ || in[i].big != o.big {
@@ -403,7 +404,7 @@ func perform(ctx context.Context, op *convention.Op, in []operand, withData bool
 		}
 	}
 	switch op.Kind {
-	case convention.OpPermute:
+	case rename.OpPermute:
 		if op.Axis >= len(o.shape) || op.Heads <= 0 || o.shape[op.Axis]%op.Heads != 0 || o.shape[op.Axis]/op.Heads%2 != 0 {
 			return nil, fmt.Errorf("%v does not divide into %d heads of an even size", o.shape, op.Heads)
 		}
@@ -415,11 +416,11 @@ func perform(ctx context.Context, op *convention.Op, in []operand, withData bool
 			}
 			return 0, head*d + r%(d/2)*2 + r/(d/2)
 		}, in))
-	case convention.OpSplit:
+	case rename.OpSplit:
 		return o.split(op)
-	case convention.OpConcat:
+	case rename.OpConcat:
 		return one(concat(op, in))
-	case convention.OpStack:
+	case rename.OpStack:
 		o.shape = append([]int64{int64(len(in))}, o.shape...)
 		for i := range in {
 			if !slices.Equal(in[i].shape, o.shape[1:]) {
@@ -428,7 +429,7 @@ func perform(ctx context.Context, op *convention.Op, in []operand, withData bool
 			in[i].shape = append([]int64{1}, in[i].shape...)
 		}
 		return one(o.gather(0, int64(len(in)), func(row int64) (int, int64) { return int(row), 0 }, in))
-	case convention.OpUnstack:
+	case rename.OpUnstack:
 		if len(o.shape) < 2 || o.shape[0] != int64(len(op.Sizes)) {
 			return nil, fmt.Errorf("%v is not a stack of %d", o.shape, len(op.Sizes))
 		}
@@ -442,13 +443,13 @@ func perform(ctx context.Context, op *convention.Op, in []operand, withData bool
 			out = append(out, part)
 		}
 		return out, nil
-	case convention.OpReshape:
+	case rename.OpReshape:
 		if product(op.Shape) != o.elements() {
 			return nil, fmt.Errorf("%v does not have the elements of %v", o.shape, op.Shape)
 		}
 		o.shape = op.Shape
 		return []operand{o}, nil
-	case convention.OpTranspose:
+	case rename.OpTranspose:
 		n := len(o.shape)
 		if n < 2 || o.typ.BlockElems != 1 {
 			return nil, fmt.Errorf("%s of shape %v cannot be transposed", o.typ.Name, o.shape)
@@ -460,11 +461,11 @@ func perform(ctx context.Context, op *convention.Op, in []operand, withData bool
 			return []operand{out}, nil
 		}
 		return one(out.transposed(ctx, &o))
-	case convention.OpOffset:
+	case rename.OpOffset:
 		return one(o.elementwise(ctx, withData, func(v float64) float64 { return v + op.Value }))
-	case convention.OpNegativeExp:
+	case rename.OpNegativeExp:
 		return one(o.elementwise(ctx, withData, func(v float64) float64 { return -math.Exp(v) }))
-	case convention.OpLogNegative:
+	case rename.OpLogNegative:
 		return one(o.elementwise(ctx, withData, func(v float64) float64 { return math.Log(-v) }))
 	}
 	return nil, errors.New("this version cannot carry it out")
@@ -553,7 +554,7 @@ type fusion struct {
 	run    int64
 }
 
-func newFusion(op *convention.Op) (*fusion, error) {
+func newFusion(op *rename.Op) (*fusion, error) {
 	groups := int64(1)
 	switch op.Layout {
 	case "", convention.Contiguous:
@@ -581,7 +582,7 @@ func newFusion(op *convention.Op) (*fusion, error) {
 	return f, nil
 }
 
-func (o operand) split(op *convention.Op) ([]operand, error) {
+func (o operand) split(op *rename.Op) ([]operand, error) {
 	f, err := newFusion(op)
 	if err != nil {
 		return nil, err
@@ -606,7 +607,7 @@ func (o operand) split(op *convention.Op) ([]operand, error) {
 	return out, nil
 }
 
-func concat(op *convention.Op, in []operand) (operand, error) {
+func concat(op *rename.Op, in []operand) (operand, error) {
 	own := *op
 	if len(own.Sizes) == 0 {
 		for i := range in {

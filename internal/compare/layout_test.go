@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -110,13 +111,13 @@ func TestOperations(t *testing.T) {
 	tests := []struct {
 		name string
 		in   []array
-		op   convention.Op
+		op   rename.Op
 		want []array
 	}{
 		{
 			"rope, half to adjacent: row 2i+j of a head was row i+j*d/2",
 			[]array{x},
-			convention.Op{Kind: convention.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent},
+			rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent},
 			[]array{build(x.shape, func(at []int64) float32 {
 				h, r := at[0]/4, at[0]%4
 				return x.get(with(at, 0, h*4+r/2+r%2*2))
@@ -125,7 +126,7 @@ func TestOperations(t *testing.T) {
 		{
 			"rope, adjacent to half",
 			[]array{x},
-			convention.Op{Kind: convention.OpPermute, Heads: 2, From: convention.RopeAdjacent, To: convention.RopeHalf},
+			rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeAdjacent, To: convention.RopeHalf},
 			[]array{build(x.shape, func(at []int64) float32 {
 				h, r := at[0]/4, at[0]%4
 				return x.get(with(at, 0, h*4+r%2*2+r/2))
@@ -134,19 +135,19 @@ func TestOperations(t *testing.T) {
 		{
 			"rope of a bias",
 			[]array{counting(0, 8)},
-			convention.Op{Kind: convention.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent},
+			rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent},
 			[]array{{[]int64{8}, []float32{0, 2, 1, 3, 4, 6, 5, 7}}},
 		},
-		{"split", []array{fused(1, q, k, v)}, convention.Op{Kind: convention.OpSplit, Sizes: sizes}, []array{q, k, v}},
-		{"split per head", []array{fused(4, q, k, v)}, convention.Op{Kind: convention.OpSplit, Sizes: sizes, Layout: convention.PerHead, Groups: 4}, []array{q, k, v}},
-		{"split groups", []array{fused(2, q, k, v)}, convention.Op{Kind: convention.OpSplit, Sizes: sizes, Layout: convention.Grouped, Groups: 2}, []array{q, k, v}},
-		{"split rows in turn", []array{fused(4, k, v)}, convention.Op{Kind: convention.OpSplit, Sizes: []int64{4, 4}, Layout: convention.Interleaved}, []array{k, v}},
-		{"concat", []array{q, k, v}, convention.Op{Kind: convention.OpConcat}, []array{fused(1, q, k, v)}},
-		{"concat per head", []array{q, k, v}, convention.Op{Kind: convention.OpConcat, Layout: convention.PerHead, Groups: 4}, []array{fused(4, q, k, v)}},
+		{"split", []array{fused(1, q, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: sizes}, []array{q, k, v}},
+		{"split per head", []array{fused(4, q, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: sizes, Layout: convention.PerHead, Groups: 4}, []array{q, k, v}},
+		{"split groups", []array{fused(2, q, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: sizes, Layout: convention.Grouped, Groups: 2}, []array{q, k, v}},
+		{"split rows in turn", []array{fused(4, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 4}, Layout: convention.Interleaved}, []array{k, v}},
+		{"concat", []array{q, k, v}, rename.Op{Kind: rename.OpConcat}, []array{fused(1, q, k, v)}},
+		{"concat per head", []array{q, k, v}, rename.Op{Kind: rename.OpConcat, Layout: convention.PerHead, Groups: 4}, []array{fused(4, q, k, v)}},
 		{
 			"split the second axis of three",
 			[]array{counting(0, 2, 4, 3)},
-			convention.Op{Kind: convention.OpSplit, Axis: 1, Sizes: []int64{1, 3}},
+			rename.Op{Kind: rename.OpSplit, Axis: 1, Sizes: []int64{1, 3}},
 			[]array{
 				build([]int64{2, 1, 3}, func(at []int64) float32 { return counting(0, 2, 4, 3).get(at) }),
 				build([]int64{2, 3, 3}, func(at []int64) float32 { return counting(0, 2, 4, 3).get(with(at, 1, at[1]+1)) }),
@@ -155,34 +156,34 @@ func TestOperations(t *testing.T) {
 		{
 			"concat the last axis",
 			[]array{counting(0, 2, 2), counting(10, 2, 1)},
-			convention.Op{Kind: convention.OpConcat, Axis: 1},
+			rename.Op{Kind: rename.OpConcat, Axis: 1},
 			[]array{{[]int64{2, 3}, []float32{0, 1, 10, 2, 3, 11}}},
 		},
-		{"stack", experts, convention.Op{Kind: convention.OpStack}, []array{stack}},
-		{"unstack", []array{stack}, convention.Op{Kind: convention.OpUnstack, Sizes: []int64{1, 1, 1}}, experts},
-		{"reshape", []array{counting(0, 2, 6)}, convention.Op{Kind: convention.OpReshape, Shape: []int64{3, 4}}, []array{counting(0, 3, 4)}},
+		{"stack", experts, rename.Op{Kind: rename.OpStack}, []array{stack}},
+		{"unstack", []array{stack}, rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1, 1}}, experts},
+		{"reshape", []array{counting(0, 2, 6)}, rename.Op{Kind: rename.OpReshape, Shape: []int64{3, 4}}, []array{counting(0, 3, 4)}},
 		{
 			"transpose",
 			[]array{counting(0, 2, 3, 4)},
-			convention.Op{Kind: convention.OpTranspose},
+			rename.Op{Kind: rename.OpTranspose},
 			[]array{build([]int64{2, 4, 3}, func(at []int64) float32 {
 				return counting(0, 2, 3, 4).get([]int64{at[0], at[2], at[1]})
 			})},
 		},
-		{"offset", []array{counting(0, 3)}, convention.Op{Kind: convention.OpOffset, Value: 1}, []array{counting(1, 3)}},
+		{"offset", []array{counting(0, 3)}, rename.Op{Kind: rename.OpOffset, Value: 1}, []array{counting(1, 3)}},
 		{
 			"decay",
 			[]array{counting(0, 3)},
-			convention.Op{Kind: convention.OpNegativeExp},
+			rename.Op{Kind: rename.OpNegativeExp},
 			[]array{{[]int64{3}, []float32{-1, float32(-math.E), float32(-math.E * math.E)}}},
 		},
 		{
 			"decay undone",
 			[]array{{[]int64{2}, []float32{-1, float32(-math.E)}}},
-			convention.Op{Kind: convention.OpLogNegative},
+			rename.Op{Kind: rename.OpLogNegative},
 			[]array{{[]int64{2}, []float32{0, float32(math.Log(float64(float32(math.E))))}}},
 		},
-		{"of nothing", []array{counting(0, 0, 4)}, convention.Op{Kind: convention.OpPermute, Heads: 2, To: convention.RopeHalf}, []array{counting(0, 0, 4)}},
+		{"of nothing", []array{counting(0, 0, 4)}, rename.Op{Kind: rename.OpPermute, Heads: 2, To: convention.RopeHalf}, []array{counting(0, 0, 4)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -200,7 +201,7 @@ func TestOperations(t *testing.T) {
 			}
 			op := tt.op
 			op.Count = len(tt.in)
-			m.Ops = []convention.Op{op}
+			m.Ops = []rename.Op{op}
 			made, err := apply(m, byName)
 			if err != nil {
 				t.Fatal(err)
@@ -250,24 +251,24 @@ func TestOperationsRefuse(t *testing.T) {
 	half := counting(0, 8, 6).tensor("h", "BF16")
 	tests := []struct {
 		from []*tensor
-		op   convention.Op
+		op   rename.Op
 	}{
-		{[]*tensor{x}, convention.Op{Kind: convention.OpPermute, Count: 1, Heads: 3}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpPermute, Count: 1, Heads: 8}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpPermute, Count: 1, Axis: 2, Heads: 2}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpSplit, Count: 1, Sizes: []int64{3, 4}}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpSplit, Count: 1, Sizes: []int64{3, 5}, Layout: convention.PerHead, Groups: 2}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpSplit, Count: 1, Sizes: []int64{4, 4}, Layout: "woven"}},
-		{[]*tensor{x, half}, convention.Op{Kind: convention.OpConcat, Count: 2}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpReshape, Count: 1, Shape: []int64{7}}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpUnstack, Count: 1, Sizes: []int64{1}}},
-		{[]*tensor{x}, convention.Op{Kind: "paint", Count: 1}},
-		{[]*tensor{x}, convention.Op{Kind: convention.OpReshape, Index: 1, Count: 1, Shape: []int64{48}}},
-		{[]*tensor{block}, convention.Op{Kind: convention.OpTranspose, Count: 1}},
-		{[]*tensor{block}, convention.Op{Kind: convention.OpSplit, Count: 1, Axis: 1, Sizes: []int64{16, 16}}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpPermute, Count: 1, Heads: 3}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpPermute, Count: 1, Heads: 8}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpPermute, Count: 1, Axis: 2, Heads: 2}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{3, 4}}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{3, 5}, Layout: convention.PerHead, Groups: 2}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{4, 4}, Layout: "woven"}},
+		{[]*tensor{x, half}, rename.Op{Kind: rename.OpConcat, Count: 2}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpReshape, Count: 1, Shape: []int64{7}}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpUnstack, Count: 1, Sizes: []int64{1}}},
+		{[]*tensor{x}, rename.Op{Kind: "paint", Count: 1}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpReshape, Index: 1, Count: 1, Shape: []int64{48}}},
+		{[]*tensor{block}, rename.Op{Kind: rename.OpTranspose, Count: 1}},
+		{[]*tensor{block}, rename.Op{Kind: rename.OpSplit, Count: 1, Axis: 1, Sizes: []int64{16, 16}}},
 	}
 	for _, tt := range tests {
-		m := &convention.Move{To: []string{"y"}, Ops: []convention.Op{tt.op}}
+		m := &convention.Move{To: []string{"y"}, Ops: []rename.Op{tt.op}}
 		byName := make(map[string]*tensor)
 		for _, f := range tt.from {
 			m.From = append(m.From, f.own)
@@ -292,9 +293,9 @@ func TestConcatUndoesSplit(t *testing.T) {
 			sizes, sum = append(sizes, n), sum+n
 		}
 		x := counting(0, sum, 3)
-		m := &convention.Move{From: []string{"x"}, To: []string{"x"}, Ops: []convention.Op{
-			{Kind: convention.OpSplit, Count: 1, Sizes: sizes, Layout: layout, Groups: groups},
-			{Kind: convention.OpConcat, Count: len(sizes), Sizes: sizes, Layout: layout, Groups: groups},
+		m := &convention.Move{From: []string{"x"}, To: []string{"x"}, Ops: []rename.Op{
+			{Kind: rename.OpSplit, Count: 1, Sizes: sizes, Layout: layout, Groups: groups},
+			{Kind: rename.OpConcat, Count: len(sizes), Sizes: sizes, Layout: layout, Groups: groups},
 		}}
 		made, err := apply(m, map[string]*tensor{"x": x.tensor("x", "F32")})
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // Loading checks each file: that patterns do not overlap and roles are known.
@@ -285,7 +287,7 @@ func TestGGUFRope(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, OpPermute) })
+			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, rename.OpPermute) })
 			if want := slices.Contains(ggufPermuted, arch); permutes != want {
 				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
 			}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 func quote(s string) string { return strconv.Quote(s) }
@@ -472,7 +474,7 @@ func (c *Convention) storage(module, leaf string) storage {
 }
 
 // rename adds a move of one tensor, and those of its companions.
-func (cv *converter) rename(m *member, ops []Op) error {
+func (cv *converter) rename(m *member, ops []rename.Op) error {
 	name, ok := cv.format(m.role, m.index)
 	if !ok {
 		return cv.refuse(m.name, "%s has no name for index %v of %s", cv.to.Name, m.index, m.role)
@@ -483,7 +485,7 @@ func (cv *converter) rename(m *member, ops []Op) error {
 	}
 	for _, c := range m.companions {
 		if len(ops) > 0 {
-			return cv.refuse(c.name, "its weight is packed or has scales, and would have to be %s", ops[0].Kind.past())
+			return cv.refuse(c.name, "its weight is packed or has scales, and would have to be %s", done(ops[0].Kind))
 		}
 		if c.suffix.leaf == cmp.Or(cv.from.Layout.Scale, fp8Scale) {
 			c.suffix.text = "." + cmp.Or(cv.to.Layout.Scale, fp8Scale)
@@ -508,19 +510,20 @@ func (c companionName) follow(weight string) string {
 	return strings.TrimSuffix(weight, ".weight") + c.suffix.text
 }
 
-func (k OpKind) past() string {
+// done says what becomes of a tensor that an operation is made on.
+func done(k rename.OpKind) string {
 	switch k {
-	case OpSplit:
+	case rename.OpSplit:
 		return "split"
-	case OpConcat:
+	case rename.OpConcat:
 		return "joined"
-	case OpStack, OpUnstack:
+	case rename.OpStack, rename.OpUnstack:
 		return "stacked or unstacked"
-	case OpTranspose:
+	case rename.OpTranspose:
 		return "transposed"
-	case OpPermute:
+	case rename.OpPermute:
 		return "permuted"
-	case OpReshape:
+	case rename.OpReshape:
 		return "reshaped"
 	}
 	return "changed"
@@ -550,26 +553,26 @@ func (cv *converter) single(m *member) (bool, error) {
 		return false, nil
 	}
 	a, b := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
-	var ops []Op
+	var ops []rename.Op
 	if a.transposed != b.transposed {
-		ops = append(ops, Op{Kind: OpTranspose, Count: 1})
+		ops = append(ops, rename.Op{Kind: rename.OpTranspose, Count: 1})
 	}
 	if a.offset != b.offset {
-		ops = append(ops, Op{Kind: OpOffset, Count: 1, Value: float64(a.offset - b.offset)})
+		ops = append(ops, rename.Op{Kind: rename.OpOffset, Count: 1, Value: float64(a.offset - b.offset)})
 	}
 	if a.decay != b.decay {
-		kind := OpNegativeExp
+		kind := rename.OpNegativeExp
 		if b.decay == "log" {
-			kind = OpLogNegative
+			kind = rename.OpLogNegative
 		}
-		ops = append(ops, Op{Kind: kind, Count: 1})
+		ops = append(ops, rename.Op{Kind: kind, Count: 1})
 	}
 	if a.conv != b.conv {
 		shape, err := cv.convShape(m, b.conv)
 		if err != nil {
 			return true, err
 		}
-		ops = append(ops, Op{Kind: OpReshape, Count: 1, Shape: shape})
+		ops = append(ops, rename.Op{Kind: rename.OpReshape, Count: 1, Shape: shape})
 	}
 	return true, cv.rename(m, ops)
 }

@@ -10,6 +10,8 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // A tensorValue is a small array of numbers, for carrying moves out.
@@ -46,7 +48,7 @@ func (v tensorValue) rows(axis int, order []int64) tensorValue {
 }
 
 // partRows lists the rows of each part of a fused axis.
-func partRows(o Op, length int64) [][]int64 {
+func partRows(o rename.Op, length int64) [][]int64 {
 	sizes := o.Sizes
 	if len(sizes) == 0 {
 		sizes = []int64{length / 2, length / 2}
@@ -95,11 +97,11 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 		v := in[0]
 		var out []tensorValue
 		switch o.Kind {
-		case OpSplit:
+		case rename.OpSplit:
 			for _, rows := range partRows(o, v.shape[o.Axis]) {
 				out = append(out, v.rows(o.Axis, rows))
 			}
-		case OpConcat:
+		case rename.OpConcat:
 			total := int64(0)
 			for _, p := range in {
 				total += p.shape[o.Axis]
@@ -117,13 +119,13 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				}
 			}
 			out = []tensorValue{w}
-		case OpStack:
+		case rename.OpStack:
 			w := tensorValue{append([]int64{int64(len(in))}, v.shape...), nil}
 			for _, p := range in {
 				w.data = append(w.data, p.data...)
 			}
 			out = []tensorValue{w}
-		case OpUnstack:
+		case rename.OpUnstack:
 			n := size(v.shape[1:])
 			if int64(len(o.Sizes)) != v.shape[0] {
 				t.Fatalf("unstack %v of %v", o, v.shape)
@@ -131,7 +133,7 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 			for i := range v.shape[0] {
 				out = append(out, tensorValue{v.shape[1:], v.data[i*n : (i+1)*n]})
 			}
-		case OpTranspose:
+		case rename.OpTranspose:
 			n := len(v.shape)
 			r, c := v.shape[n-2], v.shape[n-1]
 			w := tensorValue{slices.Clone(v.shape), make([]float64, len(v.data))}
@@ -144,7 +146,7 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				}
 			}
 			out = []tensorValue{w}
-		case OpPermute:
+		case rename.OpPermute:
 			d := v.shape[o.Axis] / o.Heads
 			order := make([]int64, 0, v.shape[o.Axis])
 			for h := range o.Heads {
@@ -162,26 +164,26 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				order = append(order, rows...)
 			}
 			out = []tensorValue{v.rows(o.Axis, order)}
-		case OpSwap:
+		case rename.OpSwap:
 			out = []tensorValue{in[1], in[0]}
-		case OpUnflatten:
+		case rename.OpUnflatten:
 			out = []tensorValue{{append([]int64{o.Groups, v.shape[0] / o.Groups}, v.shape[1:]...), v.data}}
-		case OpFlatten:
+		case rename.OpFlatten:
 			out = []tensorValue{{append([]int64{v.shape[0] * v.shape[1]}, v.shape[2:]...), v.data}}
-		case OpReshape:
+		case rename.OpReshape:
 			if size(o.Shape) != size(v.shape) {
 				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
 			}
 			out = []tensorValue{{o.Shape, v.data}}
-		case OpOffset, OpNegativeExp, OpLogNegative:
+		case rename.OpOffset, rename.OpNegativeExp, rename.OpLogNegative:
 			w := tensorValue{v.shape, slices.Clone(v.data)}
 			for i, x := range w.data {
 				switch o.Kind {
-				case OpOffset:
+				case rename.OpOffset:
 					w.data[i] = x + o.Value
-				case OpNegativeExp:
+				case rename.OpNegativeExp:
 					w.data[i] = -math.Exp(x)
-				case OpLogNegative:
+				case rename.OpLogNegative:
 					w.data[i] = math.Log(-x)
 				}
 			}

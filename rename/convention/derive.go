@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // A DerivedRule is what happens to one kind of tensor, or to several that go
@@ -13,13 +15,13 @@ type DerivedRule struct {
 	From []string `json:"from"`
 	To   []string `json:"to,omitempty"`
 	// Ops are the operations by kind; their parameters come from a checkpoint.
-	Ops    []OpKind `json:"ops,omitempty"`
-	Drop   string   `json:"drop,omitempty"`
-	Refuse string   `json:"refuse,omitempty"`
+	Ops    []rename.OpKind `json:"ops,omitempty"`
+	Drop   string          `json:"drop,omitempty"`
+	Refuse string          `json:"refuse,omitempty"`
 	// Optional is set when a checkpoint may lack the tensors.
 	Optional bool `json:"optional,omitempty"`
 
-	ops []Op // with the sample numbers
+	ops []rename.Op // with the sample numbers
 }
 
 // A Derivation is the conversion between two conventions without a checkpoint:
@@ -133,7 +135,7 @@ func Derive(from, to *Convention) (*Derivation, error) {
 				}
 				for _, o := range m.Ops {
 					rule.Ops = append(rule.Ops, o.Kind)
-					if _, err := o.step(); err != nil {
+					if _, err := step(o); err != nil {
 						rule.Refuse = err.Error()
 					}
 				}

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 //go:embed data
@@ -88,14 +90,14 @@ type Layout struct {
 
 // Values of Layout fields.
 const (
-	RopeHalf     = "half"     // row i turns with row i + d/2 of its head
-	RopeAdjacent = "adjacent" // row 2i turns with row 2i+1 of its head
+	RopeHalf     = rename.Half
+	RopeAdjacent = rename.Adjacent
 
-	Contiguous  = "contiguous"  // all of the first part, then all of the second
-	PerHead     = "per-head"    // the parts of head 0, the parts of head 1, …
-	Grouped     = "grouped"     // of each key/value group: its queries, its key, its value
-	Interleaved = "interleaved" // one row of each part in turn
-	UpFirst     = "up-first"    // contiguous, up before gate
+	Contiguous  = rename.Contiguous
+	PerHead     = rename.PerHead
+	Grouped     = rename.Grouped
+	Interleaved = rename.Interleaved
+	UpFirst     = "up-first" // contiguous, up before gate
 
 	OutIn = "out-in"
 	InOut = "in-out"

@@ -11,14 +11,10 @@ import (
 	"github.com/wtinspect/wtinspect/rename"
 )
 
-// Op writes an operation as maps have it.
-func (o *Op) step() (rename.Op, error) {
-	r := rename.Op{
-		Kind: rename.OpKind(o.Kind), Index: o.Index, Count: o.Count, Axis: o.Axis, Sizes: o.Sizes, Layout: o.Layout,
-		Groups: o.Groups, Heads: o.Heads, From: o.From, To: o.To, Value: o.Value, Shape: o.Shape,
-	}
-	switch o.Kind {
-	case OpSplit, OpConcat:
+// step writes an operation as maps have it: what does not apply is left out.
+func step(r rename.Op) (rename.Op, error) {
+	switch r.Kind {
+	case rename.OpSplit, rename.OpConcat:
 		if r.Sizes == nil {
 			r.Sizes = []int64{1, 1}
 		}
@@ -28,12 +24,12 @@ func (o *Op) step() (rename.Op, error) {
 		if r.Layout == Contiguous {
 			r.Layout = ""
 		}
-	case OpNegativeExp:
+	case rename.OpNegativeExp:
 		r.Round = true
-	case OpLogNegative:
+	case rename.OpLogNegative:
 		return r, fmt.Errorf("log(-x) would not give back the bits that -exp(x) was made of")
 	}
-	if o.Kind != OpSplit && o.Kind != OpConcat && o.Kind != OpPermute {
+	if r.Kind != rename.OpSplit && r.Kind != rename.OpConcat && r.Kind != rename.OpPermute {
 		r.Axis = 0
 	}
 	return r, nil
@@ -114,7 +110,7 @@ func (c *Conversion) agrees(m *rename.Map) bool {
 			return false
 		}
 		for k := range t.Ops {
-			o, err := mv.Ops[k].step()
+			o, err := step(mv.Ops[k])
 			if err != nil || !reflect.DeepEqual(o, t.Ops[k]) {
 				return false
 			}
@@ -749,7 +745,7 @@ func (m *Move) Steps() ([]rename.Op, error) {
 	out := make([]rename.Op, len(m.Ops))
 	for i := range m.Ops {
 		var err error
-		if out[i], err = m.Ops[i].step(); err != nil {
+		if out[i], err = step(m.Ops[i]); err != nil {
 			return nil, err
 		}
 	}
