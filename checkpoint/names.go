@@ -80,12 +80,13 @@ func (c *Checkpoint) lookup(name string) (int, bool) {
 func (c *Checkpoint) agrees(ix *safetensors.Index) bool {
 	placed := make([]safetensors.NameSum, len(c.Files))
 	fileOfShard := c.shardFiles()
+	sums := ix.NameSums()
 	for i, shard := range ix.Shards() {
 		file := fileOfShard(shard)
 		if file < 0 {
 			return false
 		}
-		placed[file] = placed[file].Plus(ix.NameSum(i))
+		placed[file] = placed[file].Plus(sums[i])
 	}
 	for file, f := range c.Files {
 		var held safetensors.NameSum

@@ -105,7 +105,7 @@ func (n *nameStore) at(at uint32) string {
 func ReadIndex(r io.Reader) (*Index, error) { return readIndex(r, false) }
 
 // SumIndex reads a shard index as [ReadIndex] does, but keeps no entry of the
-// weight map, only what [Index.NameSum] and [Index.Repeats] tell. Its faults say
+// weight map, only what [Index.NameSums] and [Index.Repeats] tell. Its faults say
 // nothing of names that are mapped twice.
 func SumIndex(r io.Reader) (*Index, error) { return readIndex(r, true) }
 

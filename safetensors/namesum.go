@@ -26,14 +26,13 @@ func (s NameSum) Plus(t NameSum) NameSum { return NameSum{s.Count + t.Count, s.S
 // NameSum returns the sum of the tensors' names.
 func (f *File) NameSum() NameSum { return f.names }
 
-// NameSum returns the sum of the names that the weight map places in a shard,
-// by its place in [Index.Shards].
-func (x *Index) NameSum(shard int) NameSum {
-	var s NameSum
+// NameSums returns the sums of the names that the weight map places in each of
+// [Index.Shards].
+func (x *Index) NameSums() []NameSum {
+	sums := make([]NameSum, len(x.shards))
 	for i := range x.spellings {
-		if sp := &x.spellings[i]; sp.shard == shard {
-			s = s.Plus(sp.names)
-		}
+		s := &x.spellings[i]
+		sums[s.shard] = sums[s.shard].Plus(s.names)
 	}
-	return s
+	return sums
 }
