@@ -160,8 +160,8 @@ func FuzzReadIndex(f *testing.F) {
 			t.Fatalf("faults (-read +summed):\n%s", diff)
 		}
 		// What is taken is JSON.
-		if err := jsonv2.Unmarshal(b, new(any), jsontext.AllowDuplicateNames(true)); err != nil {
-			t.Fatalf("read, but %v", err)
+		if !jsontext.Value(b).IsValid(jsontext.AllowDuplicateNames(true)) {
+			t.Fatal("read, but no JSON")
 		}
 	})
 }
