@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -64,7 +63,7 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 		if t.File < 0 || m.Files[t.File].Missing || m.Files[t.File].Err != nil {
 			continue // a finding of its own
 		}
-		section, err := valueSection(m.Checkpoint, i)
+		section, err := values.SectionOf(m.Checkpoint, i)
 		switch {
 		case err != nil:
 			out.tensors[i].err = err
@@ -100,32 +99,6 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 }
 
 var errOverlap = errors.New("the tensors of the file overlap, and are more than its bytes")
-
-// valueSection returns the bytes of a tensor with their type, which is nil
-// where it is not known.
-func valueSection(c *checkpoint.Checkpoint, i int) (values.Section, error) {
-	t := c.At(i)
-	typ, ok := values.Lookup(t.DType)
-	if !ok {
-		return values.Section{}, nil
-	}
-	data, err := c.Data(i)
-	if err != nil {
-		return values.Section{}, err
-	}
-	s := values.Section{Name: t.Name, Data: data, Type: typ}
-	if g := c.Files[t.File].GGUF(); g != nil {
-		s.BigEndian = g.ByteOrder == binary.BigEndian
-	}
-	n, ok := t.Elements()
-	if !ok {
-		return values.Section{}, fmt.Errorf("%s has more elements than 64 bits count", shapeText(t.Shape))
-	}
-	if want, ok := typ.Bytes(n); !ok || want != uint64(data.Size()) {
-		return values.Section{}, fmt.Errorf("its %d bytes are not %s of shape %s", data.Size(), t.DType, shapeText(t.Shape))
-	}
-	return s, nil
-}
 
 // unread is what a finding says of data that could not be read, without the
 // tensor's name.

@@ -1,7 +1,7 @@
 package compare
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -14,33 +14,12 @@ import (
 // Section returns the bytes of a checkpoint's tensor, with their type where it
 // is known. It fails where they cannot be what dtype and shape say.
 func Section(c *checkpoint.Checkpoint, i int) (values.Section, error) {
-	t := c.At(i)
-	data, err := c.Data(i)
-	if err != nil {
-		return values.Section{}, err
+	s, err := values.SectionOf(c, i)
+	if _, ok := errors.AsType[*values.SizeError](err); ok {
+		t := c.At(i)
+		err = fmt.Errorf("%s: tensor %q: %w; check the file", c.Files[t.File].Path, t.Name, err)
 	}
-	s := values.Section{Name: t.Name, Data: data}
-	if t.File >= 0 {
-		if g := c.Files[t.File].GGUF(); g != nil {
-			s.BigEndian = g.ByteOrder == binary.BigEndian
-		}
-	}
-	typ, ok := values.Lookup(t.DType)
-	if !ok {
-		return s, nil
-	}
-	s.Type = typ
-	n, ok := t.Elements()
-	if ok {
-		var want uint64
-		want, ok = typ.Bytes(n)
-		ok = ok && want == uint64(data.Size())
-	}
-	if !ok {
-		return values.Section{}, fmt.Errorf("%s: tensor %q: its %d bytes are not %s of shape %v; check the file",
-			c.Files[t.File].Path, t.Name, data.Size(), t.DType, t.Shape)
-	}
-	return s, nil
+	return s, err
 }
 
 // Join returns sections one after the other, as bytes of no type. What is wrong

@@ -14,15 +14,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Section is the bytes of one tensor.
-type Section struct {
-	Name string // for messages
-	Data *io.SectionReader
-	// Type is what the bytes are; nil where only digests or equality are wanted.
-	Type      *Type
-	BigEndian bool
-}
-
 // check reports bytes that are not whole blocks.
 func (s *Section) check() error {
 	if s.Type != nil && s.Data.Size()%int64(s.Type.BlockBytes) != 0 {

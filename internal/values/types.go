@@ -6,8 +6,9 @@
 // figures of the whole, so the result never depends on how the work was split.
 // [Run] and [RunPairs] drive both over many tensors with several workers.
 //
-// All bytes are little-endian unless [Type.Swap] is asked to turn them. Nothing
-// here knows files, formats or names; every function accepts any bytes.
+// All bytes are little-endian unless [Type.Swap] is asked to turn them. Only
+// [SectionOf] knows a checkpoint; nothing else here knows files, formats or names,
+// and every function accepts any bytes.
 package values
 
 import (
