@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -182,43 +181,13 @@ func (o *fixOptions) mend(ctx context.Context, p *program, path string, out *men
 		if slices.ContainsFunc(out.mends, func(d *check.Mend) bool { return d.What == m.What && slices.Equal(d.Rules, m.Rules) }) {
 			return fmt.Errorf("%s: to %s did not take away what %s found", path, m.What, strings.Join(m.Rules, " and "))
 		}
-		bar := &mendBar{begin: func(total int64) *meter { return o.meter(p, "mending", total) }}
-		err = m.Run(ctx, &check.MendOptions{Force: o.force, Progress: bar.progress})
+		bar := &jobMeter{start: func(total int64) *meter { return o.meter(p, "mending", total) }}
+		err = m.Run(ctx, &check.MendOptions{Force: o.force, Progress: bar.update})
 		bar.end()
 		if err != nil {
 			return fmt.Errorf("to %s: %w", m.What, err)
 		}
 		out.mends = append(out.mends, m)
-	}
-}
-
-// A mendBar shows how far a mend is, once it says how much there is to do.
-type mendBar struct {
-	begin func(total int64) *meter
-
-	mu    sync.Mutex
-	meter *meter
-	done  int64
-}
-
-// progress takes calls from several goroutines, in any order.
-func (b *mendBar) progress(done, total int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.meter == nil {
-		b.meter = b.begin(total)
-	}
-	if done > b.done {
-		b.meter.add(done - b.done)
-		b.done = done
-	}
-}
-
-func (b *mendBar) end() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.meter != nil {
-		b.meter.end()
 	}
 }
 

@@ -96,16 +96,7 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 			render.List(d, "faults", in.jsonFaults())
 			return d.Close()
 		case render.JSONL:
-			for _, i := range list {
-				line, err := render.Marshal(i)
-				if err != nil {
-					return err
-				}
-				if _, err := w.Write(append(line, '\n')); err != nil {
-					return err
-				}
-			}
-			return nil
+			return render.Lines(w, list)
 		default:
 			return identifyTable(list).Write(w, f, s)
 		}

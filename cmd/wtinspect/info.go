@@ -62,29 +62,20 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) err
 		for i, c := range in.checkpoints {
 			infos[i] = newInfoOf(c)
 		}
+		list := make([]jsonInfo, len(infos))
+		for i := range infos {
+			list[i] = infos[i].json()
+		}
 		switch f := o.Format(); f {
 		case render.TableFormat:
 			return writeInfos(w, s, infos, p.verbose)
 		case render.JSON:
 			d := render.NewDocument(w)
-			list := make([]jsonInfo, len(infos))
-			for i := range infos {
-				list[i] = infos[i].json()
-			}
 			render.List(d, "checkpoints", list)
 			render.List(d, "faults", in.jsonFaults())
 			return d.Close()
 		case render.JSONL:
-			for i := range infos {
-				line, err := render.Marshal(infos[i].json())
-				if err != nil {
-					return err
-				}
-				if _, err := w.Write(append(line, '\n')); err != nil {
-					return err
-				}
-			}
-			return nil
+			return render.Lines(w, list)
 		default:
 			return infoTable(infos).Write(w, f, s)
 		}

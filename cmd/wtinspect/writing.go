@@ -198,8 +198,8 @@ func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
 	return nil
 }
 
-// A jobMeter shows the progress of a job, which begins again when the file
-// system refuses the way that it took.
+// A jobMeter shows the progress of a job, once it says how much there is to do.
+// The job begins again when the file system refuses the way that it took.
 type jobMeter struct {
 	start func(total int64) *meter
 
@@ -213,7 +213,7 @@ type jobMeter struct {
 func (j *jobMeter) update(done, total int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if done == 0 {
+	if done == 0 || j.m == nil {
 		if j.m != nil {
 			j.m.end()
 		}

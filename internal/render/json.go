@@ -121,6 +121,20 @@ func List[T any](d *Document, key string, items []T) {
 	d.buf = append(d.buf, ']')
 }
 
+// Lines writes JSON lines, an item each.
+func Lines[T any](w io.Writer, items []T) error {
+	for _, v := range items {
+		line, err := Marshal(v)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Rows writes a member that is the array of t's rows.
 func (d *Document) Rows(key string, t *Table) {
 	d.key(key)
