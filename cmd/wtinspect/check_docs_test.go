@@ -93,34 +93,6 @@ func TestRulesPage(t *testing.T) {
 	}
 }
 
-// What the pages about check show in a terminal is what a script has seen.
-func TestCheckTranscripts(t *testing.T) {
-	scripts, err := filepath.Glob("testdata/script/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var seen strings.Builder
-	for _, name := range scripts {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen.Write(data)
-	}
-	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
-	for _, doc := range []string{"check.md", "fix.md", "ci/github.md", "ci/gitlab.md", "ci/huggingface.md"} {
-		found := transcript.FindAllStringSubmatch(readDoc(t, doc), -1)
-		if len(found) == 0 {
-			t.Errorf("%s has no transcript", doc)
-		}
-		for _, m := range found {
-			if !strings.Contains(seen.String(), m[1]) {
-				t.Errorf("%s shows what no script has seen:\n%s", doc, m[1])
-			}
-		}
-	}
-}
-
 // Every flag and every key of the commands around check is in their pages.
 func TestCheckIsDocumented(t *testing.T) {
 	pages := map[string]string{

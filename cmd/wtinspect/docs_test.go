@@ -27,7 +27,10 @@ func TestTranscripts(t *testing.T) {
 		seen.Write(data)
 	}
 	transcript := regexp.MustCompile("(?s)```\n\\$ wtinspect [^\n]*\n(.*?)```")
-	for _, doc := range []string{"ls.md", "info.md", "identify.md", "meta.md", "rename.md", "map.md", "diff.md", "stats.md", "hash.md"} {
+	for _, doc := range []string{
+		"ls.md", "info.md", "identify.md", "meta.md", "rename.md", "map.md", "diff.md", "stats.md", "hash.md",
+		"check.md", "fix.md", "ci/github.md", "ci/gitlab.md", "ci/huggingface.md",
+	} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
 		if err != nil {
 			t.Fatal(err)
