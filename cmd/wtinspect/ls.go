@@ -169,40 +169,39 @@ func (l *listing) indices(c *checkpoint.Checkpoint) []int {
 // order returns how two tensors of c compare, nil for as they are stored.
 // What is unknown comes first.
 func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
-	known := func(n uint64, ok bool) (int, uint64) {
+	known := func(n uint64, ok bool) [2]uint64 {
 		if !ok {
-			return 0, 0
+			return [2]uint64{}
 		}
-		return 1, n
+		return [2]uint64{1, n}
 	}
-	by := func(key func(t *checkpoint.Tensor) (int, uint64)) func(i, j int) int {
-		return func(i, j int) int {
-			a, b := l.of(c).At(i), l.of(c).At(j)
-			ak, an := key(&a)
-			bk, bn := key(&b)
-			return cmp.Or(cmp.Compare(ak, bk), cmp.Compare(an, bn))
-		}
-	}
+	pairs := func(a, b [2]uint64) int { return slices.Compare(a[:], b[:]) }
+	list := l.of(c)
 	switch l.options.sort {
 	case "name":
-		names := make([]string, l.of(c).Len())
-		for i, t := range l.of(c).All() {
-			names[i] = t.Name
-		}
-		return func(i, j int) int { return compareNames(names[i], names[j]) }
+		return byKey(list, func(t *checkpoint.Tensor) string { return t.Name }, compareNames)
 	case "dtype":
-		return func(i, j int) int { return cmp.Compare(l.of(c).At(i).DType, l.of(c).At(j).DType) }
+		return byKey(list, func(t *checkpoint.Tensor) string { return t.DType }, strings.Compare)
 	case "offset":
-		return func(i, j int) int {
-			a, b := l.of(c).At(i), l.of(c).At(j)
-			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
-		}
+		return byKey(list, func(t *checkpoint.Tensor) [2]int64 { return [2]int64{int64(t.File), t.Offset} },
+			func(a, b [2]int64) int { return slices.Compare(a[:], b[:]) })
 	case "bytes":
-		return by(func(t *checkpoint.Tensor) (int, uint64) { return known(t.Bytes, t.BytesKnown) })
+		return byKey(list, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Bytes, t.BytesKnown) }, pairs)
 	case "elements":
-		return by(func(t *checkpoint.Tensor) (int, uint64) { return known(t.Elements()) })
+		return byKey(list, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Elements()) }, pairs)
 	}
 	return nil
+}
+
+// byKey compares tensors by something that is taken from each of them once.
+func byKey[K any](list tensorList, key func(t *checkpoint.Tensor) K, compare func(a, b K) int) func(i, j int) int {
+	keys := make([]K, list.Len())
+	var t checkpoint.Tensor // one for all, since key could keep it
+	for i, tensor := range list.All() {
+		t = tensor
+		keys[i] = key(&t)
+	}
+	return func(i, j int) int { return compare(keys[i], keys[j]) }
 }
 
 // compareNames orders names as people do: runs of digits by their value.
