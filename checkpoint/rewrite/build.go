@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // An image is the content of a file to be: a header, and the data behind it.
@@ -341,7 +343,7 @@ func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]
 					return err
 				}
 				start, stop := pages(p.src, at, end, int64(len(buf)))
-				if err := readFull(p.src, buf[:stop-start], start); err != nil {
+				if err := source.ReadFull(p.src, buf[:stop-start], start); err != nil {
 					return fmt.Errorf("tensor %q: %w", p.name, err)
 				}
 				next := min(stop, end)

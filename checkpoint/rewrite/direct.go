@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"unsafe"
+
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // directAlign is what offsets, lengths and memory are multiples of in reads
@@ -72,19 +74,19 @@ func readBlock(src io.ReaderAt, mem []byte, off int64, n, into int) ([]byte, err
 	p := mem[into : into+n]
 	d, ok := src.(*directFile)
 	if !ok {
-		return p, readFull(src, p, off)
+		return p, source.ReadFull(src, p, off)
 	}
 	first := int(off % directAlign)
 	whole := min(roundUp(off+int64(n), directAlign), d.size/directAlign*directAlign) - (off - int64(first))
 	// The end tells: the beginning may be what the system has read ahead.
 	if whole <= int64(first) || d.Cached(off+int64(n)-1) {
-		return p, readFull(d.file, p, off)
+		return p, source.ReadFull(d.file, p, off)
 	}
-	if err := readFull(d, mem[:whole], off-int64(first)); err != nil {
+	if err := source.ReadFull(d, mem[:whole], off-int64(first)); err != nil {
 		return p, err
 	}
 	got := copy(p, mem[first:whole])
-	return p, readFull(d.file, p[got:], off+int64(got))
+	return p, source.ReadFull(d.file, p[got:], off+int64(got))
 }
 
 func (d *directFile) Close() error { return errors.Join(d.past.Close(), d.file.Close()) }

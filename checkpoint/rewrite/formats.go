@@ -13,6 +13,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -61,7 +62,7 @@ func fileEdit(cf *checkpoint.File, src io.ReaderAt, st stat, c change) (*edit, e
 	}
 	// What the checkpoint was opened with must be what the file still holds.
 	now := make([]byte, e.dataOffset)
-	if err := readFull(src, now, 0); err != nil {
+	if err := source.ReadFull(src, now, 0); err != nil {
 		return nil, fmt.Errorf("%s: %w", cf.Name, err)
 	}
 	if !bytes.Equal(now[min(len(now), e.headerAt):min(len(now), e.headerAt+len(header))], header) {
@@ -245,7 +246,7 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 			for k := range tr.made {
 				m := &tr.made[k]
 				tensors = append(tensors, m.ggufTensor(t))
-				from = append(from, ggufSource{m.data, 0, m.size(), true})
+				from = append(from, ggufSource{m.Data, 0, m.Size(), true})
 			}
 			continue
 		}

@@ -2,7 +2,6 @@ package rewrite
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -128,23 +127,6 @@ func writeFull(f file, p []byte, off int64) error {
 			return err
 		case n == 0:
 			return io.ErrShortWrite
-		}
-	}
-	return nil
-}
-
-// readFull reads exactly len(p) bytes at off.
-func readFull(f io.ReaderAt, p []byte, off int64) error {
-	for len(p) > 0 {
-		n, err := f.ReadAt(p, off)
-		p, off = p[n:], off+int64(n)
-		switch {
-		case len(p) == 0:
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, io.EOF):
-			return fmt.Errorf("the file ends at byte %d: %w", off, io.ErrUnexpectedEOF)
-		case err != nil:
-			return err
 		}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/safetensors"
 	"golang.org/x/sync/errgroup"
@@ -572,7 +573,7 @@ func (j *Job) readDocument(path string) ([]byte, stat, error) {
 		return nil, stat{}, fmt.Errorf("%s is not a document that can be edited (%v, %d bytes)", path, st.Mode, st.Size)
 	}
 	text := make([]byte, st.Size)
-	return text, st, readFull(f, text, 0)
+	return text, st, source.ReadFull(f, text, 0)
 }
 
 func (j *Job) addDocument(name, path string, st stat, old, text []byte) error {

@@ -14,6 +14,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // journalName is the file that a transaction keeps in the release until it is over.
@@ -427,7 +429,7 @@ func (j *journal) read() (r *record, forward bool, err error) {
 	}
 	name := filepath.Join(j.dir, journalName)
 	head := make([]byte, len(journalMagic)+8)
-	if err := readFull(j.f, head[:min(int64(len(head)), st.Size)], 0); err != nil {
+	if err := source.ReadFull(j.f, head[:min(int64(len(head)), st.Size)], 0); err != nil {
 		return nil, false, err
 	}
 	switch {
@@ -442,7 +444,7 @@ func (j *journal) read() (r *record, forward bool, err error) {
 		return nil, false, damaged
 	}
 	p := make([]byte, n+sha256.Size)
-	if err := readFull(j.f, p, int64(len(head))); err != nil {
+	if err := source.ReadFull(j.f, p, int64(len(head))); err != nil {
 		return nil, false, err
 	}
 	j.sum = sha256.Sum256(p[:n])
@@ -456,7 +458,7 @@ func (j *journal) read() (r *record, forward bool, err error) {
 	}
 	mark := make([]byte, len(forwardMark)+sha256.Size)
 	if st.Size >= j.end+int64(len(mark)) {
-		if err := readFull(j.f, mark, j.end); err != nil {
+		if err := source.ReadFull(j.f, mark, j.end); err != nil {
 			return nil, false, err
 		}
 		forward = bytes.Equal(mark, j.markBytes())

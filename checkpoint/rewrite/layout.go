@@ -23,7 +23,7 @@ type slot struct {
 
 func (s *slot) piece(dataOffset int64, src io.ReaderAt) piece {
 	if s.made != nil {
-		return piece{name: s.name, src: s.made.data, size: s.size, at: s.at}
+		return piece{name: s.name, src: s.made.Data, size: s.size, at: s.at}
 	}
 	return piece{name: s.name, src: src, off: dataOffset + s.old, size: s.size, at: s.at}
 }
@@ -40,7 +40,7 @@ func layout(f *safetensors.File, c change) []slot {
 		if tr := c.made[i]; tr != nil {
 			for k := range tr.made {
 				m := &tr.made[k]
-				slots = append(slots, slot{name: m.name, dtype: m.elem.dtype, shape: m.dims(), from: i, made: m, alone: tr.single(), size: m.size()})
+				slots = append(slots, slot{name: m.name, dtype: m.Elem.DType, shape: m.Dims(), from: i, made: m, alone: tr.single(), size: m.Size()})
 			}
 			regular = regular || !tr.single()
 			continue

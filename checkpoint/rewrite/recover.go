@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // An Outcome is what a recovery did.
@@ -246,7 +248,7 @@ func (s *shift) finish(fsys fileSystem, dir string) error {
 // somebody has put another file there since.
 func ensure(f file, header, other []byte) error {
 	now := make([]byte, len(header))
-	if err := readFull(f, now, 0); err != nil {
+	if err := source.ReadFull(f, now, 0); err != nil {
 		return err
 	}
 	if !bytes.Equal(now, header) {
@@ -292,7 +294,7 @@ func (s *swap) look(fsys fileSystem, path string) error {
 		return err
 	}
 	head := make([]byte, min(s.head, st.Size))
-	if err := readFull(f, head, 0); err != nil {
+	if err := source.ReadFull(f, head, 0); err != nil {
 		return err
 	}
 	if st.Size != s.size || sha256.Sum256(head) != s.sum {

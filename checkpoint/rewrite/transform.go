@@ -10,6 +10,8 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/arrays"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -27,13 +29,13 @@ type transform struct {
 // A made tensor is what operations leave.
 type made struct {
 	name string
-	*array
+	*arrays.Array
 }
 
 // An origin is a tensor that operations take.
 type origin struct {
 	name string
-	*array
+	*arrays.Array
 }
 
 // single reports whether one tensor becomes one.
@@ -67,12 +69,12 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 	}
 	opened := make([]file, len(c.Files))
 	out := make(map[int]map[int]*transform)
-	spaces := make([]*workspace, len(c.Files))
+	spaces := make([]*arrays.Workspace, len(c.Files))
 	for k := range transforms {
 		tr := &transforms[k]
 		home, first := place(tr.Rows[0])
 		if spaces[home] == nil {
-			spaces[home] = &workspace{}
+			spaces[home] = &arrays.Workspace{}
 			out[home] = make(map[int]*transform)
 		}
 		t := &transform{exact: true}
@@ -101,10 +103,10 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 }
 
 // tensorArray is the array of a tensor in a file.
-func tensorArray(cf *checkpoint.File, i int, src io.ReaderAt, w *workspace) (*array, error) {
+func tensorArray(cf *checkpoint.File, i int, src io.ReaderAt, w *arrays.Workspace) (*arrays.Array, error) {
 	var shape []uint64
 	var off, size int64
-	elem := element{elems: 1}
+	elem := arrays.Element{Elems: 1}
 	if f := cf.Safetensors(); f != nil {
 		t := f.At(i)
 		bits, known := t.DType.Bits()
@@ -112,10 +114,10 @@ func tensorArray(cf *checkpoint.File, i int, src io.ReaderAt, w *workspace) (*ar
 		if !known || !ok || n != t.End-t.Begin || t.Begin > t.End || int64(t.End) > f.Size()-f.DataOffset() {
 			return nil, fmt.Errorf("its shape %v of %s is not that of the %d bytes it has", t.Shape, t.DType, t.End-t.Begin)
 		}
-		for bits*elem.elems%8 != 0 {
-			elem.elems *= 2
+		for bits*elem.Elems%8 != 0 {
+			elem.Elems *= 2
 		}
-		elem.dtype, elem.bytes = string(t.DType), bits*elem.elems/8
+		elem.DType, elem.Bytes = string(t.DType), bits*elem.Elems/8
 		shape, off, size = t.Shape, f.DataOffset()+int64(t.Begin), int64(n)
 	} else {
 		f := cf.GGUF()
@@ -125,36 +127,33 @@ func tensorArray(cf *checkpoint.File, i int, src io.ReaderAt, w *workspace) (*ar
 		if off, size, ok = f.DataSpan(i); !known || !ok {
 			return nil, fmt.Errorf("the size of its data, %s, is not known or not in the file", t.Type)
 		}
-		elem = element{t.Type.String(), elems, bytes, f.ByteOrder.String() == "BigEndian"}
+		elem = arrays.Element{DType: t.Type.String(), Elems: elems, Bytes: bytes, BigEndian: f.ByteOrder.String() == "BigEndian"}
 		shape = slices.Clone(t.Dims)
 		slices.Reverse(shape)
 	}
-	dims := make([]int64, len(shape))
-	for k, d := range shape {
-		if d > 1<<48 {
-			return nil, fmt.Errorf("its shape %v is too large to compute with", shape)
-		}
-		dims[k] = int64(d)
-	}
-	a, err := newArray(dims, elem, &leaf{w, src, off, size})
-	if err == nil && a.size() != size {
-		err = fmt.Errorf("its shape %v of %s is not that of the %d bytes it has", dims, elem.dtype, size)
+	a, err := arrays.New(shape, elem, w.Tensor(src, off, size))
+	if err == nil && a.Size() != size {
+		err = fmt.Errorf("its shape %v of %s is not that of the %d bytes it has", shape, elem.DType, size)
 	}
 	return a, err
 }
 
 // operate carries out the operations on what the transform takes.
-func (t *transform) operate(w *workspace, tr *rename.Transform) error {
-	operands := make([]*array, len(t.from))
+func (t *transform) operate(w *arrays.Workspace, tr *rename.Transform) error {
+	operands := make([]*arrays.Array, len(t.from))
 	for i := range t.from {
-		operands[i] = t.from[i].array
+		operands[i] = t.from[i].Array
 	}
 	for i := range tr.Ops {
 		op := &tr.Ops[i]
 		if op.Index < 0 || op.Count < 1 || op.Index+op.Count > len(operands) {
 			return fmt.Errorf("%s cannot take %d tensors from %d on of %d", op.Kind, op.Count, op.Index, len(operands))
 		}
-		out, done, err := w.operate(*op, operands[op.Index:op.Index+op.Count])
+		if op.Kind == rename.OpLogNegative {
+			// It can be, but what it gives is not what there was before -exp(x).
+			return fmt.Errorf("%s of %s: it cannot be carried out", op.Kind, t.taken())
+		}
+		out, done, err := w.Operate(*op, operands[op.Index:op.Index+op.Count])
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", op.Kind, t.taken(), err)
 		}
@@ -185,33 +184,34 @@ func (t *transform) taken() string {
 // operations, and compares them with what they were. at says where in the file
 // a new tensor's bytes are.
 func (t *transform) restore(ctx context.Context, f io.ReaderAt, at func(name string) int64) (n int64, err error) {
-	w := &workspace{}
-	operands := make([]*array, len(t.made))
+	w := &arrays.Workspace{}
+	operands := make([]*arrays.Array, len(t.made))
 	for i, m := range t.made {
-		operands[i] = m.like(m.shape, &leaf{w, f, at(m.name), m.size()})
+		operands[i] = &arrays.Array{Shape: m.Shape, Elem: m.Elem, Data: w.Tensor(f, at(m.name), m.Size())}
 	}
 	for _, op := range t.undo {
-		out, _, err := w.operate(op, operands[op.Index:op.Index+op.Count])
+		out, _, err := w.Operate(op, operands[op.Index:op.Index+op.Count])
 		if err != nil {
 			return n, fmt.Errorf("undoing %s: %w", op.Kind, err)
 		}
 		operands = slices.Replace(operands, op.Index, op.Index+op.Count, out...)
 	}
-	a, b := make([]byte, windowSize), make([]byte, windowSize)
+	const step = 1 << 20
+	a, b := make([]byte, step), make([]byte, step)
 	for i, old := range t.from {
-		size := old.size()
-		if operands[i].size() != size {
-			return n, fmt.Errorf("undoing the operations leaves tensor %q with %d bytes of %d", old.name, operands[i].size(), size)
+		size := old.Size()
+		if operands[i].Size() != size {
+			return n, fmt.Errorf("undoing the operations leaves tensor %q with %d bytes of %d", old.name, operands[i].Size(), size)
 		}
-		for off := int64(0); off < size; off += windowSize {
+		for off := int64(0); off < size; off += step {
 			if err := ctx.Err(); err != nil {
 				return n, err
 			}
-			k := min(windowSize, size-off)
-			if err := readFull(old.data, a[:k], off); err != nil {
+			k := min(step, size-off)
+			if err := source.ReadFull(old.Data, a[:k], off); err != nil {
 				return n, err
 			}
-			if err := readFull(operands[i].data, b[:k], off); err != nil {
+			if err := source.ReadFull(operands[i].Data, b[:k], off); err != nil {
 				return n, err
 			}
 			if !bytes.Equal(a[:k], b[:k]) {
@@ -243,22 +243,13 @@ func (e *edit) restore(ctx context.Context, f file, p *proof) error {
 	return nil
 }
 
-// dims gives a shape as safetensors has it.
-func (a *array) dims() []uint64 {
-	out := make([]uint64, len(a.shape))
-	for i, d := range a.shape {
-		out[i] = uint64(d)
-	}
-	return out
-}
-
 // ggufTensor is the record of a made tensor in a GGUF file. like is the record
 // of one that it was made of.
 func (m *made) ggufTensor(like gguf.Tensor) gguf.Tensor {
-	dims := m.dims()
+	dims := m.Dims()
 	slices.Reverse(dims)
 	if len(dims) == 0 {
 		dims = []uint64{1}
 	}
-	return gguf.Tensor{Name: m.name, Type: like.Type, Dims: dims, Bytes: uint64(m.size()), BytesKnown: true}
+	return gguf.Tensor{Name: m.name, Type: like.Type, Dims: dims, Bytes: uint64(m.Size()), BytesKnown: true}
 }

@@ -118,10 +118,10 @@ func inOrder(body string) string {
 }
 
 // gridsOf reads a checkpoint into grids.
-func gridsOf(t testing.TB, ref string) map[string]*grid {
+func gridsOf(t testing.TB, ref string) map[string]*fixture.Grid {
 	t.Helper()
 	c := openOne(t, ref)
-	out := make(map[string]*grid)
+	out := make(map[string]*fixture.Grid)
 	for i, tensor := range c.All() {
 		r, err := c.Data(i)
 		must(t, err)
@@ -136,30 +136,43 @@ func gridsOf(t testing.TB, ref string) map[string]*grid {
 			shape[k] = int64(d)
 		}
 		at := int64(0)
-		out[tensor.Name] = gridOf(shape, func([]int64) []byte { at += size; return data[at-size : at] })
+		out[tensor.Name] = fixture.NewGrid(shape, func([]int64) []byte { at += size; return data[at-size : at] })
 	}
 	return out
 }
 
-// moved is what the model becomes, by the formulas.
-func moved(old map[string]*grid) map[string]*grid {
-	out := make(map[string]*grid)
+// moved is what the model becomes, by the formulas of the operations.
+func moved(old map[string]*fixture.Grid) map[string]*fixture.Grid {
+	out := make(map[string]*fixture.Grid)
+	// rows makes a tensor of rows that lie elsewhere in others.
+	rows := func(n int64, from func(i int64) (g *fixture.Grid, row int64)) *fixture.Grid {
+		first, _ := from(0)
+		return fixture.NewGrid(append([]int64{n}, first.Shape[1:]...), func(idx []int64) []byte {
+			g, row := from(idx[0])
+			return g.At(append([]int64{row}, idx[1:]...)...)
+		})
+	}
 	for _, leaf := range []string{"0.%s.weight", "0.%s.bias", "1.%s.weight"} {
 		qkv := old["h."+fmt.Sprintf(leaf, "attn.qkv")]
-		parts := naive(rename.Op{Kind: rename.OpSplit, Sizes: []int64{32, 16, 16}, Layout: rename.Grouped, Groups: 2}, []*grid{qkv})
-		turn := func(g *grid, heads int64) *grid {
-			return naive(rename.Op{Kind: rename.OpPermute, Heads: heads, From: rename.Half, To: rename.Adjacent}, []*grid{g})[0]
-		}
-		out["l."+fmt.Sprintf(leaf, "q")] = turn(parts[0], 4)
-		out["l."+fmt.Sprintf(leaf, "k")] = turn(parts[1], 2)
-		out["l."+fmt.Sprintf(leaf, "v")] = parts[2]
+		// Each of two groups is two heads of queries, one of keys and one of
+		// values, of 8 rows each.
+		part := func(heads, first, i int64) int64 { return i/(8*heads)*32 + first*8 + i%(8*heads) }
+		half := func(i int64) int64 { return i/8*8 + i%2*4 + i%8/2 } // of row i in the adjacent order
+		out["l."+fmt.Sprintf(leaf, "q")] = rows(32, func(i int64) (*fixture.Grid, int64) { return qkv, part(2, 0, half(i)) })
+		out["l."+fmt.Sprintf(leaf, "k")] = rows(16, func(i int64) (*fixture.Grid, int64) { return qkv, part(1, 2, half(i)) })
+		out["l."+fmt.Sprintf(leaf, "v")] = rows(16, func(i int64) (*fixture.Grid, int64) { return qkv, part(1, 3, i) })
 	}
-	out["l.0.gate_up"] = naive(rename.Op{Kind: rename.OpConcat, Sizes: []int64{5, 5}, Layout: rename.Interleaved}, []*grid{old["h.0.mlp.gate"], old["h.0.mlp.up"]})[0]
-	out["l.0.experts"] = naive(rename.Op{Kind: rename.OpStack}, []*grid{old["h.0.e.0.w"], old["h.0.e.1.w"], old["h.0.e.2.w"], old["h.0.e.3.w"]})[0]
-	for e, g := range naive(rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1, 1}}, []*grid{old["h.0.down"]}) {
-		out[fmt.Sprintf("l.0.e.%d.down", e)] = naive(rename.Op{Kind: rename.OpTranspose, Axes: []int{1, 0}}, []*grid{g})[0]
+	gateUp := []*fixture.Grid{old["h.0.mlp.gate"], old["h.0.mlp.up"]}
+	out["l.0.gate_up"] = rows(10, func(i int64) (*fixture.Grid, int64) { return gateUp[i%2], i / 2 })
+	out["l.0.experts"] = fixture.NewGrid([]int64{4, 2, 3}, func(idx []int64) []byte {
+		return old[fmt.Sprintf("h.0.e.%d.w", idx[0])].At(idx[1:]...)
+	})
+	for e := range int64(3) {
+		out[fmt.Sprintf("l.0.e.%d.down", e)] = fixture.NewGrid([]int64{5, 4}, func(idx []int64) []byte {
+			return old["h.0.down"].At(e, idx[1], idx[0])
+		})
 	}
-	out["l.0.norm"] = gridOf([]int64{8}, func(idx []int64) []byte {
+	out["l.0.norm"] = fixture.NewGrid([]int64{8}, func(idx []int64) []byte {
 		v := []float32{1.5, 0, 1.25, 4}[idx[0]%4]
 		b := math.Float32bits(v)
 		return []byte{byte(b), byte(b >> 8), byte(b >> 16), byte(b >> 24)}
@@ -168,10 +181,10 @@ func moved(old map[string]*grid) map[string]*grid {
 	return out
 }
 
-func gridLines(grids map[string]*grid) []string {
+func gridLines(grids map[string]*fixture.Grid) []string {
 	var out []string
 	for name, g := range grids {
-		out = append(out, fmt.Sprintf("%s %v %x", name, g.shape, g.bytes()))
+		out = append(out, fmt.Sprintf("%s %v %x", name, g.Shape, g.Bytes()))
 	}
 	slices.Sort(out)
 	return out
@@ -331,6 +344,21 @@ rules:
 	plan := planFor(t, c, parseMap(t, "rules: [{from: blk.0.attn_q.weight, transpose: {}, to: x}]"))
 	_, err := Prepare(context.Background(), c, plan, nil)
 	want := `model.gguf: transpose of "blk.0.attn_q.weight": rows of blocks of 32 Q4_0 cannot become columns`
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// What gives other bits back than there were is no transform, whoever made the plan.
+func TestTransformRefusesLogNegative(t *testing.T) {
+	dir := t.TempDir()
+	ref := filepath.Join(dir, "model.safetensors")
+	must(t, fixture.Write(ref, "tensor a F32 [2] values=-1,-2\n"))
+	c := openOne(t, ref)
+	plan := planFor(t, c, parseMap(t, "rules: [{from: a, negative-exp: {round: true}, to: b}]"))
+	plan.Transforms[0].Ops[0].Kind = rename.OpLogNegative
+	_, err := Prepare(context.Background(), c, plan, nil)
+	want := `model.safetensors: log-negative of "a": it cannot be carried out`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

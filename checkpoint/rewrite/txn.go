@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // A transaction changes files of one directory, all or none.
@@ -204,7 +206,7 @@ func (t *transaction) openOld(e *edit) (f file, header []byte, err error) {
 	}
 	if err == nil {
 		header = make([]byte, e.dataOffset)
-		err = readFull(f, header, 0)
+		err = source.ReadFull(f, header, 0)
 	}
 	if err == nil && sha256.Sum256(header) != e.digest {
 		err = ErrChanged
@@ -465,8 +467,8 @@ func sampleCopy(f file, e *edit, img image) (p proof, err error) {
 		old := img.pieces[i]
 		n := min(s.n, old.at+old.size-s.off)
 		a, b := make([]byte, n), make([]byte, n)
-		if err = readFull(old.src, a, old.off+s.off-old.at); err == nil {
-			err = readFull(f, b, e.newOffset+s.off)
+		if err = source.ReadFull(old.src, a, old.off+s.off-old.at); err == nil {
+			err = source.ReadFull(f, b, e.newOffset+s.off)
 		}
 		if err != nil {
 			return p, fmt.Errorf("%s: %w", e.name, err)
@@ -562,7 +564,7 @@ func takeSamples(f file, dataOffset, size int64) ([]sample, error) {
 	for i := range samples {
 		s := &samples[i]
 		buf := make([]byte, s.n)
-		if err := readFull(f, buf, dataOffset+s.off); err != nil {
+		if err := source.ReadFull(f, buf, dataOffset+s.off); err != nil {
 			return nil, err
 		}
 		s.sum = sha256.Sum256(buf)
@@ -572,7 +574,7 @@ func takeSamples(f file, dataOffset, size int64) ([]sample, error) {
 
 func (s sample) holds(f file, dataOffset int64) (bool, error) {
 	buf := make([]byte, s.n)
-	if err := readFull(f, buf, dataOffset+s.off); err != nil {
+	if err := source.ReadFull(f, buf, dataOffset+s.off); err != nil {
 		return false, err
 	}
 	return sha256.Sum256(buf) == s.sum, nil

@@ -181,7 +181,8 @@ type tensor struct {
 	shape   []uint64
 	layout  []string
 	section values.Section
-	// build makes the section where that takes memory; nil where it is there.
+	// build makes the section where that takes memory; nil where it is there. What
+	// it makes is for one goroutine at a time.
 	build  func(context.Context) (values.Section, error)
 	err    error // why there is no section
 	unread bool  // it was found out while reading
@@ -417,7 +418,9 @@ func (c *comparison) readFigures(ctx context.Context) error {
 	if err := c.readReordered(ctx); err != nil {
 		return err
 	}
-	// What is made in memory is made one at a time.
+	// What has to be made is made while it is read, by one worker: a second would
+	// need a workspace of its own, or make the same over again.
+	opt.Workers = 1
 	for _, p := range built {
 		s, err := p.a.build(ctx)
 		if err == nil && p.b.section.Type == nil {

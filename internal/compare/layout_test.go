@@ -2,7 +2,9 @@ package compare
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -24,11 +26,8 @@ type array struct {
 }
 
 func counting(from int, shape ...int64) array {
-	a := array{shape, make([]float32, product(shape))}
-	for i := range a.data {
-		a.data[i] = float32(from + i)
-	}
-	return a
+	next := float32(from)
+	return build(shape, func([]int64) float32 { next++; return next - 1 })
 }
 
 func (a array) tensor(name string, dtype string) *tensor {
@@ -42,14 +41,25 @@ func (a array) tensor(name string, dtype string) *tensor {
 			b = binary.LittleEndian.AppendUint32(b, bits)
 		}
 	}
-	t := &tensor{own: name, name: name, dtype: dtype, shape: unsigned(a.shape)}
+	t := &tensor{own: name, name: name, dtype: dtype, shape: a.dims()}
 	t.section = values.Section{Name: name, Type: typ, Data: io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))}
 	return t
 }
 
+func (a array) dims() []uint64 {
+	out := make([]uint64, len(a.shape))
+	for i, d := range a.shape {
+		out[i] = uint64(d)
+	}
+	return out
+}
+
 // index visits the elements of a shape in order.
 func index(shape []int64, f func(at []int64)) {
-	n := product(shape)
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
 	for i := range n {
 		at := make([]int64, len(shape))
 		for k := len(shape) - 1; k >= 0; k-- {
@@ -70,120 +80,96 @@ func (a array) get(at []int64) float32 {
 
 // build makes an array of a shape from a function of the index.
 func build(shape []int64, f func(at []int64) float32) array {
-	out := array{shape: shape}
+	out := array{shape, []float32{}}
 	index(shape, func(at []int64) { out.data = append(out.data, f(at)) })
 	return out
 }
 
-func with(at []int64, axis int, v int64) []int64 {
-	at = slices.Clone(at)
-	at[axis] = v
-	return at
-}
-
-// Every operation agrees with its definition, element by element.
-func TestOperations(t *testing.T) {
+// Moves give what their operations say, element by element. What each operation
+// does is tested where it is carried out.
+func TestMoves(t *testing.T) {
 	x := counting(0, 8, 6)
 	q, k, v := counting(0, 8, 3), counting(100, 4, 3), counting(200, 4, 3)
-	// fused is the joined rows of q, k, v, as the layout has them.
-	fused := func(groups int64, parts ...array) array {
-		var rows int64
-		for _, p := range parts {
-			rows += p.shape[0]
+	// groups is the joined rows of q, k, v, as two groups have them.
+	groups := build([]int64{16, 3}, func(at []int64) float32 {
+		g, r := at[0]/8, at[0]%8
+		switch {
+		case r < 4:
+			return q.get([]int64{g*4 + r, at[1]})
+		case r < 6:
+			return k.get([]int64{g*2 + r - 4, at[1]})
 		}
-		var order [][2]int64 // part, row
-		for g := range groups {
-			for i, p := range parts {
-				n := p.shape[0] / groups
-				for r := range n {
-					order = append(order, [2]int64{int64(i), g*n + r})
-				}
-			}
-		}
-		return build([]int64{rows, parts[0].shape[1]}, func(at []int64) float32 {
-			o := order[at[0]]
-			return parts[o[0]].get([]int64{o[1], at[1]})
-		})
-	}
+		return v.get([]int64{g*2 + r - 6, at[1]})
+	})
+	up, gate := counting(0, 2, 3), counting(50, 2, 3)
 	experts := []array{counting(0, 2, 3), counting(50, 2, 3), counting(90, 2, 3)}
 	stack := build([]int64{3, 2, 3}, func(at []int64) float32 { return experts[at[0]].get(at[1:]) })
 	sizes := []int64{8, 4, 4}
+	turned := build([]int64{2, 4, 3}, func(at []int64) float32 {
+		return counting(0, 2, 3, 4).get([]int64{at[0], at[2], at[1]})
+	})
+	rope := rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent}
 	tests := []struct {
 		name string
 		in   []array
-		op   rename.Op
+		ops  []rename.Op
 		want []array
 	}{
 		{
-			"rope, half to adjacent: row 2i+j of a head was row i+j*d/2",
+			"rope",
 			[]array{x},
-			rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent},
+			[]rename.Op{rope},
 			[]array{build(x.shape, func(at []int64) float32 {
 				h, r := at[0]/4, at[0]%4
-				return x.get(with(at, 0, h*4+r/2+r%2*2))
+				return x.get([]int64{h*4 + r/2 + r%2*2, at[1]})
 			})},
 		},
+		{"split", []array{groups}, []rename.Op{{Kind: rename.OpSplit, Sizes: sizes, Layout: convention.Grouped, Groups: 2}}, []array{q, k, v}},
+		{"concat", []array{q, k, v}, []rename.Op{{Kind: rename.OpConcat, Count: 3, Sizes: sizes, Layout: convention.Grouped, Groups: 2}}, []array{groups}},
 		{
-			"rope, adjacent to half",
-			[]array{x},
-			rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeAdjacent, To: convention.RopeHalf},
-			[]array{build(x.shape, func(at []int64) float32 {
-				h, r := at[0]/4, at[0]%4
-				return x.get(with(at, 0, h*4+r%2*2+r/2))
-			})},
+			"equal parts that change places before they are joined",
+			[]array{gate, up},
+			[]rename.Op{{Kind: rename.OpSwap, Count: 2}, {Kind: rename.OpConcat, Count: 2}},
+			[]array{{[]int64{4, 3}, slices.Concat(up.data, gate.data)}},
 		},
+		{"equal parts", []array{{[]int64{4, 3}, slices.Concat(up.data, gate.data)}}, []rename.Op{{Kind: rename.OpSplit}}, []array{up, gate}},
+		{"stack", experts, []rename.Op{{Kind: rename.OpStack, Count: 3}}, []array{stack}},
+		{"unstack", []array{stack}, []rename.Op{{Kind: rename.OpUnstack, Sizes: []int64{1, 1, 1}}}, experts},
+		{"reshape", []array{counting(0, 2, 6)}, []rename.Op{{Kind: rename.OpReshape, Shape: []int64{3, 4}}}, []array{counting(0, 3, 4)}},
+		{"transpose", []array{counting(0, 2, 3, 4)}, []rename.Op{{Kind: rename.OpTranspose}}, []array{turned}},
 		{
-			"rope of a bias",
-			[]array{counting(0, 8)},
-			rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent},
-			[]array{{[]int64{8}, []float32{0, 2, 1, 3, 4, 6, 5, 7}}},
-		},
-		{"split", []array{fused(1, q, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: sizes}, []array{q, k, v}},
-		{"split per head", []array{fused(4, q, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: sizes, Layout: convention.PerHead, Groups: 4}, []array{q, k, v}},
-		{"split groups", []array{fused(2, q, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: sizes, Layout: convention.Grouped, Groups: 2}, []array{q, k, v}},
-		{"split rows in turn", []array{fused(4, k, v)}, rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 4}, Layout: convention.Interleaved}, []array{k, v}},
-		{"concat", []array{q, k, v}, rename.Op{Kind: rename.OpConcat}, []array{fused(1, q, k, v)}},
-		{"concat per head", []array{q, k, v}, rename.Op{Kind: rename.OpConcat, Layout: convention.PerHead, Groups: 4}, []array{fused(4, q, k, v)}},
-		{
-			"split the second axis of three",
-			[]array{counting(0, 2, 4, 3)},
-			rename.Op{Kind: rename.OpSplit, Axis: 1, Sizes: []int64{1, 3}},
+			"parts of a stack that is transposed, the second with one more",
+			[]array{counting(0, 2, 3, 4)},
+			[]rename.Op{
+				{Kind: rename.OpTranspose},
+				{Kind: rename.OpUnstack, Sizes: []int64{1, 1}},
+				{Kind: rename.OpOffset, Index: 1, Value: 1},
+			},
 			[]array{
-				build([]int64{2, 1, 3}, func(at []int64) float32 { return counting(0, 2, 4, 3).get(at) }),
-				build([]int64{2, 3, 3}, func(at []int64) float32 { return counting(0, 2, 4, 3).get(with(at, 1, at[1]+1)) }),
+				build([]int64{4, 3}, func(at []int64) float32 { return turned.get([]int64{0, at[0], at[1]}) }),
+				build([]int64{4, 3}, func(at []int64) float32 { return turned.get([]int64{1, at[0], at[1]}) + 1 }),
 			},
 		},
+		{"offset", []array{counting(0, 3)}, []rename.Op{{Kind: rename.OpOffset, Value: 1}}, []array{counting(1, 3)}},
 		{
-			"concat the last axis",
-			[]array{counting(0, 2, 2), counting(10, 2, 1)},
-			rename.Op{Kind: rename.OpConcat, Axis: 1},
-			[]array{{[]int64{2, 3}, []float32{0, 1, 10, 2, 3, 11}}},
+			"offset that cannot be undone",
+			[]array{{[]int64{2}, []float32{0x1p-30, 1}}},
+			[]rename.Op{{Kind: rename.OpOffset, Value: 1}},
+			[]array{{[]int64{2}, []float32{1, 2}}},
 		},
-		{"stack", experts, rename.Op{Kind: rename.OpStack}, []array{stack}},
-		{"unstack", []array{stack}, rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1, 1}}, experts},
-		{"reshape", []array{counting(0, 2, 6)}, rename.Op{Kind: rename.OpReshape, Shape: []int64{3, 4}}, []array{counting(0, 3, 4)}},
-		{
-			"transpose",
-			[]array{counting(0, 2, 3, 4)},
-			rename.Op{Kind: rename.OpTranspose},
-			[]array{build([]int64{2, 4, 3}, func(at []int64) float32 {
-				return counting(0, 2, 3, 4).get([]int64{at[0], at[2], at[1]})
-			})},
-		},
-		{"offset", []array{counting(0, 3)}, rename.Op{Kind: rename.OpOffset, Value: 1}, []array{counting(1, 3)}},
 		{
 			"decay",
 			[]array{counting(0, 3)},
-			rename.Op{Kind: rename.OpNegativeExp},
+			[]rename.Op{{Kind: rename.OpNegativeExp}},
 			[]array{{[]int64{3}, []float32{-1, float32(-math.E), float32(-math.E * math.E)}}},
 		},
 		{
 			"decay undone",
 			[]array{{[]int64{2}, []float32{-1, float32(-math.E)}}},
-			rename.Op{Kind: rename.OpLogNegative},
+			[]rename.Op{{Kind: rename.OpLogNegative}},
 			[]array{{[]int64{2}, []float32{0, float32(math.Log(float64(float32(math.E))))}}},
 		},
-		{"of nothing", []array{counting(0, 0, 4)}, rename.Op{Kind: rename.OpPermute, Heads: 2, To: convention.RopeHalf}, []array{counting(0, 0, 4)}},
+		{"of nothing", []array{counting(0, 0, 4)}, []rename.Op{rope}, []array{counting(0, 0, 4)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -199,9 +185,10 @@ func TestOperations(t *testing.T) {
 			for i := range tt.want {
 				m.To = append(m.To, fmt.Sprint("b", i))
 			}
-			op := tt.op
-			op.Count = len(tt.in)
-			m.Ops = []rename.Op{op}
+			for _, op := range tt.ops {
+				op.Count = max(op.Count, 1)
+				m.Ops = append(m.Ops, op)
+			}
 			made, err := apply(m, byName)
 			if err != nil {
 				t.Fatal(err)
@@ -211,7 +198,7 @@ func TestOperations(t *testing.T) {
 				if got.err != nil {
 					t.Fatal(got.err)
 				}
-				if d := cmp.Diff(unsigned(want.shape), got.shape); d != "" {
+				if d := cmp.Diff(want.dims(), got.shape); d != "" {
 					t.Error(d)
 				}
 				s := got.section
@@ -242,30 +229,137 @@ func readAll(t interface{ Fatal(...any) }, s values.Section, step int) []float32
 	return out
 }
 
-// Operations that do not fit are refused, whatever the shapes.
-func TestOperationsRefuse(t *testing.T) {
+// What operations compute is F32, whatever the numbers were: that is what
+// llama.cpp's converter writes.
+func TestComputedAsF32(t *testing.T) {
+	asF32 := func(dtype string, big bool, shape []uint64, data []byte, op rename.Op) []float32 {
+		t.Helper()
+		typ, _ := values.Lookup(dtype)
+		x := &tensor{own: "x", name: "x", dtype: dtype, shape: shape}
+		x.section = values.Section{Name: "x", Type: typ, BigEndian: big, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
+		op.Count = 1
+		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []rename.Op{op}}, map[string]*tensor{"x": x})
+		if err == nil {
+			err = made[0].err
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := made[0].build(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Type.Name != "F32" || s.BigEndian || made[0].section.Type != s.Type || made[0].dtype != dtype {
+			t.Errorf("%s becomes %s, big-endian %v; %s was said, of %s", dtype, s.Type.Name, s.BigEndian, made[0].section.Type.Name, made[0].dtype)
+		}
+		return readAll(t, s, 7)
+	}
+	plusOne := rename.Op{Kind: rename.OpOffset, Value: 1}
+	// 1 + 2^-9 has no place in BF16.
+	if got := asF32("BF16", false, []uint64{2}, []byte{0, 0x3b, 0x80, 0x3f}, plusOne); !slices.Equal(got, []float32{1 + 0x1p-9, 2}) {
+		t.Errorf("BF16: %v", got)
+	}
+	if got := asF32("F32", true, []uint64{2}, []byte{0x3f, 0x80, 0, 0, 0x40, 0, 0, 0}, plusOne); !slices.Equal(got, []float32{2, 3}) {
+		t.Errorf("F32, big-endian: %v", got)
+	}
+	// The sum is rounded, and not what it is the sum of.
+	f64 := binary.LittleEndian.AppendUint64(nil, math.Float64bits(0x1p-24+0x1p-50))
+	if got := asF32("F64", false, []uint64{1}, f64, plusOne); got[0] != 1+0x1p-23 {
+		t.Errorf("F64: %v", got)
+	}
+	block := make([]byte, 2*34) // a scale of 2, then 32 integers
+	want := make([]float32, 64)
+	for i := range want {
+		block[i/32*34+1] = 0x40
+		block[i/32*34+2+i%32] = byte(i)
+		want[i] = float32(2*i + 1)
+	}
+	if got := asF32("Q8_0", false, []uint64{2, 32}, block, plusOne); !slices.Equal(got, want) {
+		t.Errorf("Q8_0: %v", got)
+	}
+	// More than is converted at once.
+	long := make([]byte, 5000)
+	want = make([]float32, 5000)
+	for i := range want {
+		long[i], want[i] = byte(i), -float32(math.Exp(float64(byte(i)%8)))
+		long[i] %= 8
+	}
+	if got := asF32("U8", false, []uint64{5000}, long, rename.Op{Kind: rename.OpNegativeExp}); !slices.Equal(got, want) {
+		t.Error("U8: -exp(x) is wrong")
+	}
+}
+
+// unread is data that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) ReadAt([]byte, int64) (int, error) {
+	u.t.Error("data is read for a shape")
+	return 0, io.ErrUnexpectedEOF
+}
+
+// Shapes cost no reading, and what is made is read no more once the context is
+// done.
+func TestMovesReadLate(t *testing.T) {
+	for _, op := range []rename.Op{
+		{Kind: rename.OpTranspose},
+		{Kind: rename.OpOffset, Value: 1},
+		{Kind: rename.OpNegativeExp},
+		{Kind: rename.OpReshape, Shape: []int64{4, 2}},
+	} {
+		op.Count = 1
+		x := counting(0, 2, 4).tensor("x", "F32")
+		there := x.section.Data
+		x.section.Data = io.NewSectionReader(unread{t}, 0, there.Size())
+		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []rename.Op{op}}, map[string]*tensor{"x": x})
+		if err == nil {
+			err = made[0].err
+		}
+		if err != nil {
+			t.Fatal(op.Kind, err)
+		}
+		if made[0].build == nil {
+			continue
+		}
+		x.section.Data = there
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s, err := made[0].build(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enough := errors.New("enough")
+		cancel(enough)
+		if _, err := s.Data.ReadAt(make([]byte, 4), 0); !errors.Is(err, enough) {
+			t.Errorf("%s: %v", op.Kind, err)
+		}
+	}
+}
+
+// Operations that do not fit are refused, and so are tensors that none fits.
+func TestMovesRefuse(t *testing.T) {
 	x := counting(0, 8, 6).tensor("x", "F32")
-	q8, _ := values.Lookup("Q8_0")
-	block := &tensor{own: "q", name: "q", dtype: "Q8_0", shape: []uint64{2, 32}}
-	block.section = values.Section{Type: q8, Data: io.NewSectionReader(bytes.NewReader(make([]byte, 68)), 0, 68)}
 	half := counting(0, 8, 6).tensor("h", "BF16")
+	short := counting(0, 8, 6).tensor("s", "F32")
+	short.shape = []uint64{8, 5}
+	huge := counting(0).tensor("n", "F32")
+	huge.shape = []uint64{0, 1 << 63}
+	unknown := &tensor{own: "u", dtype: "X9", shape: []uint64{1}}
+	c64, _ := values.Lookup("C64")
+	imaginary := &tensor{own: "c", dtype: "C64", shape: []uint64{1}}
+	imaginary.section = values.Section{Type: c64, Data: io.NewSectionReader(bytes.NewReader(make([]byte, 8)), 0, 8)}
+	plusOne := rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}
 	tests := []struct {
 		from []*tensor
 		op   rename.Op
+		want string
 	}{
-		{[]*tensor{x}, rename.Op{Kind: rename.OpPermute, Count: 1, Heads: 3}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpPermute, Count: 1, Heads: 8}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpPermute, Count: 1, Axis: 2, Heads: 2}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{3, 4}}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{3, 5}, Layout: convention.PerHead, Groups: 2}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{4, 4}, Layout: "woven"}},
-		{[]*tensor{x, half}, rename.Op{Kind: rename.OpConcat, Count: 2}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpReshape, Count: 1, Shape: []int64{7}}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpUnstack, Count: 1, Sizes: []int64{1}}},
-		{[]*tensor{x}, rename.Op{Kind: "paint", Count: 1}},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpReshape, Index: 1, Count: 1, Shape: []int64{48}}},
-		{[]*tensor{block}, rename.Op{Kind: rename.OpTranspose, Count: 1}},
-		{[]*tensor{block}, rename.Op{Kind: rename.OpSplit, Count: 1, Axis: 1, Sizes: []int64{16, 16}}},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{3, 4}}, `tensor "x": split: axis 0 has a length of 8, which parts of [3 4] do not make, nor do parts in proportion to them`},
+		{[]*tensor{x, half}, rename.Op{Kind: rename.OpConcat, Count: 2}, `tensor "x": concat: F32 and BF16 cannot be joined`},
+		{[]*tensor{x}, rename.Op{Kind: "paint", Count: 1}, `tensor "x": paint: it cannot be carried out`},
+		{[]*tensor{x}, rename.Op{Kind: rename.OpReshape, Index: 1, Count: 1, Shape: []int64{48}}, `tensor "x": the conversion's reshape does not fit`},
+		{[]*tensor{short}, plusOne, `tensor "s": its 192 bytes are not its shape's`},
+		{[]*tensor{huge}, plusOne, `tensor "n": its shape [0 9223372036854775808] is too large to compute with`},
+		{[]*tensor{unknown}, plusOne, `tensor "u": this version does not know X9, and cannot undo its layout`},
+		{[]*tensor{imaginary}, plusOne, `tensor "c": offset: C64 has no order`},
 	}
 	for _, tt := range tests {
 		m := &convention.Move{To: []string{"y"}, Ops: []rename.Op{tt.op}}
@@ -275,8 +369,11 @@ func TestOperationsRefuse(t *testing.T) {
 			byName[f.own] = f
 		}
 		made, err := apply(m, byName)
-		if err == nil && made[0].err == nil {
-			t.Errorf("%+v was carried out", tt.op)
+		if err == nil {
+			err = made[0].err
+		}
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%+v: %v, want %s", tt.op, err, tt.want)
 		}
 	}
 }
@@ -308,4 +405,31 @@ func TestConcatUndoesSplit(t *testing.T) {
 			t.Fatalf("%v", got)
 		}
 	})
+}
+
+// BenchmarkTransposed makes and reads a transposed tensor of 128 MiB.
+func BenchmarkTransposed(b *testing.B) {
+	f32, _ := values.Lookup("F32")
+	data := make([]byte, 128<<20)
+	x := &tensor{own: "x", name: "x", dtype: "F32", shape: []uint64{4096, 8192}}
+	x.section = values.Section{Name: "x", Type: f32, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
+	m := &convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []rename.Op{{Kind: rename.OpTranspose, Count: 1}}}
+	made, err := apply(m, map[string]*tensor{"x": x})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	buf := make([]byte, 1<<20)
+	for b.Loop() {
+		s, err := made[0].build(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for off := int64(0); off < s.Data.Size(); off += int64(len(buf)) {
+			if _, err := s.Data.ReadAt(buf, off); err != nil && !errors.Is(err, io.EOF) {
+				b.Fatal(err)
+			}
+		}
+	}
 }

@@ -6,7 +6,7 @@
 //	internal/render
 //	internal/check  internal/compare  internal/stats
 //	checkpoint/rewrite  rename/convention
-//	internal/values
+//	internal/values  internal/arrays
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename
 //

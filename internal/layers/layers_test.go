@@ -23,7 +23,7 @@ var rows = [][]string{
 	{"internal/render"},
 	{"internal/check", "internal/compare", "internal/stats"},
 	{"checkpoint/rewrite", "rename/convention"},
-	{"internal/values"},
+	{"internal/values", "internal/arrays"},
 	{"checkpoint"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename"},
 }
@@ -179,6 +179,7 @@ func TestAllowed(t *testing.T) {
 		{"rename", "go.yaml.in/yaml/v4", false, true},
 		{"rename", "gopkg.in/yaml.v3", false, false},
 		{"internal/check", module + "/internal/stats", false, false},
+		{"internal/arrays", module + "/internal/values", false, false},
 	}
 	for _, tt := range tests {
 		if err := allowed(tt.from, tt.to, tt.test); (err == nil) != tt.ok {

@@ -1,4 +1,4 @@
-package rewrite
+package arrays
 
 import (
 	"cmp"
@@ -9,96 +9,124 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
-// An array is a tensor whose bytes are made when they are read: a tensor of a
-// file, or what an operation makes of others. Nothing is read before that, and
-// whatever its size, reading takes the memory of a workspace and no more.
-type array struct {
-	shape []int64 // in elements, slowest first
-	elem  element
-	data  io.ReaderAt // its bytes, from 0
+// An Array is a tensor whose bytes are made when they are read: a tensor of a
+// file, or what an operation makes of others. Its fields are not to be changed.
+type Array struct {
+	Shape []int64 // in elements, slowest first
+	Elem  Element
+	Data  io.ReaderAt // its bytes, from 0
 }
 
-// An element is what the bytes of an array consist of. Those of block formats,
+// An Element is what the bytes of an array consist of. Those of block formats,
 // and of dtypes narrower than a byte, come in blocks that nothing takes apart.
-type element struct {
-	dtype string // as the file's format spells it
-	elems int64  // in a block, along the last axis
-	bytes int64  // of a block
-	big   bool   // byte order
+type Element struct {
+	DType     string // as the file's format spells it
+	Elems     int64  // in a block, along the last axis
+	Bytes     int64  // of a block
+	BigEndian bool
+}
+
+// New is the array of a tensor that a file declares. It checks that the shape
+// can be computed with; whether data has as many bytes as [Array.Size] says is
+// for the caller to see.
+func New(shape []uint64, elem Element, data io.ReaderAt) (*Array, error) {
+	dims := make([]int64, len(shape))
+	for i, d := range shape {
+		if d > 1<<48 {
+			return nil, tooLarge(shape)
+		}
+		dims[i] = int64(d)
+	}
+	return newArray(dims, elem, data)
+}
+
+func tooLarge(shape any) error {
+	return fmt.Errorf("its shape %v is too large to compute with", shape)
 }
 
 // newArray checks that a shape can be computed with.
-func newArray(shape []int64, elem element, data io.ReaderAt) (*array, error) {
-	a := &array{shape, elem, data}
-	size := uint64(elem.bytes)
+func newArray(shape []int64, elem Element, data io.ReaderAt) (*Array, error) {
+	size := uint64(elem.Bytes)
 	for i, d := range shape {
 		if i == len(shape)-1 {
-			if d%elem.elems != 0 {
-				return nil, fmt.Errorf("its rows of %d elements are no whole number of blocks of %d %s", d, elem.elems, elem.dtype)
+			if d%elem.Elems != 0 {
+				return nil, fmt.Errorf("its rows of %d elements are no whole number of blocks of %d %s", d, elem.Elems, elem.DType)
 			}
-			d /= elem.elems
+			d /= elem.Elems
 		}
 		// A dimension of 0 does not make the others harmless: their products are used.
 		hi, lo := bits.Mul64(size, uint64(max(d, 1)))
 		if hi != 0 || lo > math.MaxInt64 {
-			return nil, fmt.Errorf("its shape %v is too large to compute with", shape)
+			return nil, tooLarge(shape)
 		}
 		size = lo
 	}
-	if len(shape) == 0 && elem.elems != 1 {
-		return nil, fmt.Errorf("it is a single number of %s, which comes in blocks of %d", elem.dtype, elem.elems)
+	if len(shape) == 0 && elem.Elems != 1 {
+		return nil, fmt.Errorf("it is a single number of %s, which comes in blocks of %d", elem.DType, elem.Elems)
 	}
-	return a, nil
+	return &Array{shape, elem, data}, nil
 }
 
-// size is the number of bytes.
-func (a *array) size() int64 {
-	n := a.elem.bytes
-	for axis := range a.shape {
+// Dims is the shape as files and their readers have it.
+func (a *Array) Dims() []uint64 {
+	out := make([]uint64, len(a.Shape))
+	for i, d := range a.Shape {
+		out[i] = uint64(d)
+	}
+	return out
+}
+
+// Size is the number of bytes.
+func (a *Array) Size() int64 {
+	n := a.Elem.Bytes
+	for axis := range a.Shape {
 		n *= a.length(axis)
 	}
 	return n
 }
 
 // length is the length of an axis in what cannot be taken apart.
-func (a *array) length(axis int) int64 {
-	if axis == len(a.shape)-1 {
-		return a.shape[axis] / a.elem.elems
+func (a *Array) length(axis int) int64 {
+	if axis == len(a.Shape)-1 {
+		return a.Shape[axis] / a.Elem.Elems
 	}
-	return a.shape[axis]
+	return a.Shape[axis]
 }
 
 // inner is the number of bytes of one step along an axis.
-func (a *array) inner(axis int) int64 {
-	n := a.elem.bytes
-	for i := axis + 1; i < len(a.shape); i++ {
+func (a *Array) inner(axis int) int64 {
+	n := a.Elem.Bytes
+	for i := axis + 1; i < len(a.Shape); i++ {
 		n *= a.length(i)
 	}
 	return n
 }
 
-func (a *array) axis(axis int) error {
-	if axis < 0 || axis >= len(a.shape) {
-		return fmt.Errorf("it has no axis %d; its shape is %v", axis, a.shape)
+func (a *Array) axis(axis int) error {
+	if axis < 0 || axis >= len(a.Shape) {
+		return fmt.Errorf("it has no axis %d; its shape is %v", axis, a.Shape)
 	}
 	return nil
 }
 
 // like is an array of the same elements.
-func (a *array) like(shape []int64, data io.ReaderAt) *array { return &array{shape, a.elem, data} }
+func (a *Array) like(shape []int64, data io.ReaderAt) *Array { return &Array{shape, a.Elem, data} }
 
-func (a *array) withAxis(axis int, length int64) []int64 {
-	shape := slices.Clone(a.shape)
+func (a *Array) withAxis(axis int, length int64) []int64 {
+	shape := slices.Clone(a.Shape)
 	shape[axis] = length
 	return shape
 }
 
-// operate carries an operation out on its operands. done is the operation with
-// everything that the operands showed, so that it can be undone.
-func (w *workspace) operate(op rename.Op, in []*array) (out []*array, done rename.Op, err error) {
+// Operate carries an operation out on its operands, whatever its Index and Count
+// are. done is the operation with everything that the operands showed, so that
+// it can be undone. Nothing is read but by an offset whose results may not
+// round.
+func (w *Workspace) Operate(op rename.Op, in []*Array) (out []*Array, done rename.Op, err error) {
 	done = op
 	a := in[0]
 	switch op.Kind {
@@ -115,25 +143,25 @@ func (w *workspace) operate(op rename.Op, in []*array) (out []*array, done renam
 	case rename.OpTranspose:
 		out, err = w.transpose(a, op.Axes)
 	case rename.OpSwap:
-		if out = []*array{in[len(in)-1], a}; len(in) != 2 {
+		if out = []*Array{in[len(in)-1], a}; len(in) != 2 {
 			err = fmt.Errorf("two tensors are exchanged, not %d", len(in))
 		}
 	case rename.OpFlatten:
-		if len(a.shape) < 2 {
-			return nil, done, fmt.Errorf("its shape %v has no two axes to make one", a.shape)
+		if len(a.Shape) < 2 {
+			return nil, done, fmt.Errorf("its shape %v has no two axes to make one", a.Shape)
 		}
-		done.Groups = a.shape[0]
-		out, err = reshape(a, append([]int64{a.shape[0] * a.shape[1]}, a.shape[2:]...))
+		done.Groups = a.Shape[0]
+		out, err = reshape(a, append([]int64{a.Shape[0] * a.Shape[1]}, a.Shape[2:]...))
 	case rename.OpUnflatten:
-		if len(a.shape) == 0 || op.Groups <= 0 || a.shape[0]%op.Groups != 0 {
-			return nil, done, fmt.Errorf("its shape %v does not begin with a multiple of %d", a.shape, op.Groups)
+		if len(a.Shape) == 0 || op.Groups <= 0 || a.Shape[0]%op.Groups != 0 {
+			return nil, done, fmt.Errorf("its shape %v does not begin with a multiple of %d", a.Shape, op.Groups)
 		}
-		out, err = reshape(a, append([]int64{op.Groups, a.shape[0] / op.Groups}, a.shape[1:]...))
+		out, err = reshape(a, append([]int64{op.Groups, a.Shape[0] / op.Groups}, a.Shape[1:]...))
 	case rename.OpReshape:
-		done.Was = slices.Clone(a.shape)
+		done.Was = slices.Clone(a.Shape)
 		out, err = reshape(a, op.Shape)
-	case rename.OpOffset, rename.OpNegativeExp:
-		out, err = w.compute(a, &op)
+	case rename.OpOffset, rename.OpNegativeExp, rename.OpLogNegative:
+		out, err = compute(a, &op)
 	case rename.OpRepack:
 		out, err = repack(in, &op)
 	default:
@@ -190,39 +218,39 @@ func parts(op *rename.Op, count int, length int64) (sizes []int64, groups int64,
 }
 
 // inBlocks gives the bytes of a run of elements along an axis.
-func (a *array) inBlocks(axis int, elems int64) (int64, error) {
-	if axis < len(a.shape)-1 {
+func (a *Array) inBlocks(axis int, elems int64) (int64, error) {
+	if axis < len(a.Shape)-1 {
 		return elems * a.inner(axis), nil
 	}
-	if elems%a.elem.elems != 0 {
-		return 0, fmt.Errorf("runs of %d along the rows would take blocks of %d %s apart", elems, a.elem.elems, a.elem.dtype)
+	if elems%a.Elem.Elems != 0 {
+		return 0, fmt.Errorf("runs of %d along the rows would take blocks of %d %s apart", elems, a.Elem.Elems, a.Elem.DType)
 	}
-	return elems / a.elem.elems * a.elem.bytes, nil
+	return elems / a.Elem.Elems * a.Elem.Bytes, nil
 }
 
-func split(a *array, op *rename.Op) ([]*array, []int64, error) {
+func split(a *Array, op *rename.Op) ([]*Array, []int64, error) {
 	if err := a.axis(op.Axis); err != nil {
 		return nil, nil, err
 	}
-	sizes, groups, err := parts(op, op.Results(), a.shape[op.Axis])
+	sizes, groups, err := parts(op, op.Results(), a.Shape[op.Axis])
 	if err != nil {
 		return nil, nil, err
 	}
 	stride := a.length(op.Axis) * a.inner(op.Axis) / groups
-	out := make([]*array, len(sizes))
+	out := make([]*Array, len(sizes))
 	at := int64(0)
 	for i, size := range sizes {
 		run, err := a.inBlocks(op.Axis, size/groups)
 		if err != nil {
 			return nil, nil, err
 		}
-		out[i] = a.like(a.withAxis(op.Axis, size), &strided{a.data, at, run, stride})
+		out[i] = a.like(a.withAxis(op.Axis, size), &strided{a.Data, at, run, stride})
 		at += run
 	}
 	return out, sizes, nil
 }
 
-func concat(in []*array, op *rename.Op) ([]*array, []int64, error) {
+func concat(in []*Array, op *rename.Op) ([]*Array, []int64, error) {
 	a := in[0]
 	if err := a.axis(op.Axis); err != nil {
 		return nil, nil, err
@@ -230,13 +258,13 @@ func concat(in []*array, op *rename.Op) ([]*array, []int64, error) {
 	length := int64(0)
 	have := make([]int64, len(in))
 	for i, b := range in {
-		if b.elem != a.elem {
-			return nil, nil, fmt.Errorf("%s and %s cannot be joined", a.elem.dtype, b.elem.dtype)
+		if b.Elem != a.Elem {
+			return nil, nil, fmt.Errorf("%s and %s cannot be joined", a.Elem.DType, b.Elem.DType)
 		}
-		if len(b.shape) != len(a.shape) || !slices.Equal(b.withAxis(op.Axis, 0), a.withAxis(op.Axis, 0)) {
-			return nil, nil, fmt.Errorf("shapes %v and %v cannot be joined along axis %d", a.shape, b.shape, op.Axis)
+		if len(b.Shape) != len(a.Shape) || !slices.Equal(b.withAxis(op.Axis, 0), a.withAxis(op.Axis, 0)) {
+			return nil, nil, fmt.Errorf("shapes %v and %v cannot be joined along axis %d", a.Shape, b.Shape, op.Axis)
 		}
-		have[i] = b.shape[op.Axis]
+		have[i] = b.Shape[op.Axis]
 		if have[i] > math.MaxInt64-length {
 			return nil, nil, fmt.Errorf("lengths of %v are too large to compute with", have)
 		}
@@ -255,45 +283,45 @@ func concat(in []*array, op *rename.Op) ([]*array, []int64, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		w.add(b.data, run)
+		w.add(b.Data, run)
 	}
-	joined, err := newArray(a.withAxis(op.Axis, length), a.elem, w)
-	return []*array{joined}, sizes, err
+	joined, err := newArray(a.withAxis(op.Axis, length), a.Elem, w)
+	return []*Array{joined}, sizes, err
 }
 
-func stack(in []*array) ([]*array, error) {
+func stack(in []*Array) ([]*Array, error) {
 	a := in[0]
 	w := &weave{}
 	for _, b := range in {
-		if b.elem != a.elem || !slices.Equal(b.shape, a.shape) {
-			return nil, fmt.Errorf("%s %v and %s %v cannot be stacked", a.elem.dtype, a.shape, b.elem.dtype, b.shape)
+		if b.Elem != a.Elem || !slices.Equal(b.Shape, a.Shape) {
+			return nil, fmt.Errorf("%s %v and %s %v cannot be stacked", a.Elem.DType, a.Shape, b.Elem.DType, b.Shape)
 		}
-		w.add(b.data, b.size())
+		w.add(b.Data, b.Size())
 	}
-	if len(a.shape) == 0 && a.elem.elems > 1 {
-		return nil, fmt.Errorf("single numbers of %s cannot be stacked", a.elem.dtype)
+	if len(a.Shape) == 0 && a.Elem.Elems > 1 {
+		return nil, fmt.Errorf("single numbers of %s cannot be stacked", a.Elem.DType)
 	}
-	s, err := newArray(append([]int64{int64(len(in))}, a.shape...), a.elem, w)
-	return []*array{s}, err
+	s, err := newArray(append([]int64{int64(len(in))}, a.Shape...), a.Elem, w)
+	return []*Array{s}, err
 }
 
-func unstack(a *array, n int) ([]*array, error) {
-	if len(a.shape) == 0 || a.shape[0] != int64(n) || len(a.shape) == 1 && a.elem.elems > 1 {
-		return nil, fmt.Errorf("its shape %v does not begin with the %d that it is to be taken apart into", a.shape, n)
+func unstack(a *Array, n int) ([]*Array, error) {
+	if len(a.Shape) == 0 || a.Shape[0] != int64(n) || len(a.Shape) == 1 && a.Elem.Elems > 1 {
+		return nil, fmt.Errorf("its shape %v does not begin with the %d that it is to be taken apart into", a.Shape, n)
 	}
-	out := make([]*array, n)
+	out := make([]*Array, n)
 	size := a.inner(0)
 	for i := range out {
-		out[i] = a.like(a.shape[1:], &strided{a.data, int64(i) * size, size, size})
+		out[i] = a.like(a.Shape[1:], &strided{a.Data, int64(i) * size, size, size})
 	}
 	return out, nil
 }
 
-func permute(a *array, op *rename.Op) ([]*array, error) {
+func permute(a *Array, op *rename.Op) ([]*Array, error) {
 	if err := a.axis(op.Axis); err != nil {
 		return nil, err
 	}
-	n := a.shape[op.Axis]
+	n := a.Shape[op.Axis]
 	if op.Heads <= 0 || n%op.Heads != 0 {
 		return nil, fmt.Errorf("axis %d has a length of %d, which does not divide among %d heads", op.Axis, n, op.Heads)
 	}
@@ -302,28 +330,28 @@ func permute(a *array, op *rename.Op) ([]*array, error) {
 	switch {
 	case rotary < 0 || rotary > d || rotary%2 != 0:
 		return nil, fmt.Errorf("%d of the %d rows of a head cannot be rotated in pairs", rotary, d)
-	case op.Axis == len(a.shape)-1 && a.elem.elems > 1:
-		return nil, fmt.Errorf("the order of the elements of a row cannot change in blocks of %d %s", a.elem.elems, a.elem.dtype)
+	case op.Axis == len(a.Shape)-1 && a.Elem.Elems > 1:
+		return nil, fmt.Errorf("the order of the elements of a row cannot change in blocks of %d %s", a.Elem.Elems, a.Elem.DType)
 	}
-	p := &permuted{src: a.data, row: a.inner(op.Axis), head: d, half: rotary / 2}
+	p := &permuted{src: a.Data, row: a.inner(op.Axis), head: d, half: rotary / 2}
 	switch {
 	case op.From == rename.Half && op.To == rename.Adjacent:
 		p.adjacent = true
 	case op.From != rename.Adjacent || op.To != rename.Half:
 		return nil, fmt.Errorf("rows cannot go from %q to %q", op.From, op.To)
 	}
-	return []*array{a.like(a.shape, p)}, nil
+	return []*Array{a.like(a.Shape, p)}, nil
 }
 
-func reshape(a *array, shape []int64) ([]*array, error) {
-	b, err := newArray(slices.Clone(shape), a.elem, a.data)
+func reshape(a *Array, shape []int64) ([]*Array, error) {
+	b, err := newArray(slices.Clone(shape), a.Elem, a.Data)
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(shape, func(d int64) bool { return d < 0 }) || a.size() != b.size() {
-		return nil, fmt.Errorf("its shape %v does not have the elements of %v", a.shape, shape)
+	if slices.ContainsFunc(shape, func(d int64) bool { return d < 0 }) || a.Size() != b.Size() {
+		return nil, fmt.Errorf("its shape %v does not have the elements of %v", a.Shape, shape)
 	}
-	return []*array{b}, nil
+	return []*Array{b}, nil
 }
 
 // readPieces reads bytes that lie in runs. locate says, of a place in what is
@@ -332,7 +360,7 @@ func readPieces(p []byte, off int64, locate func(off int64) (src io.ReaderAt, at
 	for done := 0; done < len(p); {
 		src, at, n := locate(off + int64(done))
 		k := int(min(n, int64(len(p)-done)))
-		if err := readFull(src, p[done:done+k], at); err != nil {
+		if err := source.ReadFull(src, p[done:done+k], at); err != nil {
 			return done, err
 		}
 		done += k

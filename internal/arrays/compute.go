@@ -1,4 +1,4 @@
-package rewrite
+package arrays
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -90,39 +91,41 @@ type computed struct {
 	undo  func(float64) float64
 }
 
-// compute adds a constant, or takes -exp. Where results may not round, all of
-// the tensor is read here: such tensors are norms, which are small.
-func (w *workspace) compute(a *array, op *rename.Op) ([]*array, error) {
-	f, ok := floats[a.elem.dtype]
+// compute adds a constant, or takes -exp(x) or log(-x). Where results may not
+// round, all of the tensor is read here: such tensors are norms, which are small.
+func compute(a *Array, op *rename.Op) ([]*Array, error) {
+	f, ok := floats[a.Elem.DType]
 	if !ok {
-		return nil, fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.elem.dtype)
+		return nil, fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.Elem.DType)
 	}
-	c := &computed{src: a.data, float: f, order: binary.LittleEndian}
-	if a.elem.big {
+	c := &computed{src: a.Data, float: f, order: binary.LittleEndian}
+	if a.Elem.BigEndian {
 		c.order = binary.BigEndian
 	}
 	switch op.Kind {
 	case rename.OpOffset:
 		c.do = func(v float64) float64 { return v + op.Value }
 		c.undo = func(v float64) float64 { return v - op.Value }
-	default:
+	case rename.OpNegativeExp:
 		c.do = func(v float64) float64 { return -math.Exp(v) }
+	default:
+		c.do = func(v float64) float64 { return math.Log(-v) }
 	}
 	if op.Round {
-		return []*array{a.like(a.shape, c)}, nil
+		return []*Array{a.like(a.Shape, c)}, nil
 	}
 	if c.undo == nil {
 		return nil, fmt.Errorf("%s rounds, and its results cannot be undone exactly", op.Kind)
 	}
-	lost, first, err := c.lost(a.size())
+	lost, first, err := c.lost(a.Size())
 	if err != nil {
 		return nil, err
 	}
 	if lost > 0 {
 		return nil, fmt.Errorf("%d of its %d values do not survive adding %v in %s and taking it off again, the first being %v; write round: true to allow that",
-			lost, a.size()/f.bytes, op.Value, a.elem.dtype, first)
+			lost, a.Size()/f.bytes, op.Value, a.Elem.DType, first)
 	}
-	return []*array{a.like(a.shape, c)}, nil
+	return []*Array{a.like(a.Shape, c)}, nil
 }
 
 // lost counts the elements that undoing does not bring back.
@@ -130,7 +133,7 @@ func (c *computed) lost(size int64) (n int64, first float64, err error) {
 	buf := make([]byte, 64<<10)
 	for off := int64(0); off < size; off += int64(len(buf)) {
 		buf := buf[:min(int64(len(buf)), size-off)]
-		if err := readFull(c.src, buf, off); err != nil {
+		if err := source.ReadFull(c.src, buf, off); err != nil {
 			return n, first, err
 		}
 		for ; len(buf) > 0; buf = buf[c.float.bytes:] {
@@ -179,7 +182,7 @@ func (c *computed) ReadAt(p []byte, off int64) (int, error) {
 		}
 		return copy(p, whole[off-from:]), nil
 	}
-	if err := readFull(c.src, p, off); err != nil {
+	if err := source.ReadFull(c.src, p, off); err != nil {
 		return 0, err
 	}
 	for b := p; len(b) > 0; b = b[n:] {

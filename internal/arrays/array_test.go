@@ -1,8 +1,9 @@
-package rewrite
+package arrays
 
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,50 +13,13 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
-// A grid is an array done the slow way: every element by itself, by index.
-type grid struct {
-	shape []int64
-	cells [][]byte
-}
-
-func (g *grid) bytes() []byte { return slices.Concat(g.cells...) }
-
-// index turns the place of a cell into its indices, and back.
-func (g *grid) index(at int) []int64 {
-	idx := make([]int64, len(g.shape))
-	for i := len(idx) - 1; i >= 0; i-- {
-		idx[i] = int64(at) % g.shape[i]
-		at /= int(g.shape[i])
-	}
-	return idx
-}
-
-func (g *grid) at(idx []int64) []byte {
-	at := int64(0)
-	for i, v := range idx {
-		at = at*g.shape[i] + v
-	}
-	return g.cells[at]
-}
-
-// gridOf makes a grid of a shape from a function of the indices.
-func gridOf(shape []int64, cell func(idx []int64) []byte) *grid {
-	n := int64(1)
-	for _, d := range shape {
-		n *= d
-	}
-	g := &grid{shape: slices.Clone(shape), cells: make([][]byte, n)}
-	for i := range g.cells {
-		g.cells[i] = cell(g.index(i))
-	}
-	return g
-}
-
 // naive carries an operation out by the formulas of the projects that need it.
-func naive(op rename.Op, in []*grid) []*grid {
+func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 	g := in[0]
 	with := func(shape []int64, axis int, v int64) []int64 {
 		out := slices.Clone(shape)
@@ -83,10 +47,10 @@ func naive(op rename.Op, in []*grid) []*grid {
 	}
 	switch op.Kind {
 	case rename.OpSplit:
-		var out []*grid
+		var out []*fixture.Grid
 		for p, size := range op.Sizes {
-			out = append(out, gridOf(with(g.shape, op.Axis, size), func(idx []int64) []byte {
-				return g.at(with(idx, op.Axis, place(op.Sizes, p, idx[op.Axis])))
+			out = append(out, fixture.NewGrid(with(g.Shape, op.Axis, size), func(idx []int64) []byte {
+				return g.At(with(idx, op.Axis, place(op.Sizes, p, idx[op.Axis]))...)
 			}))
 		}
 		return out
@@ -95,47 +59,47 @@ func naive(op rename.Op, in []*grid) []*grid {
 		for _, s := range op.Sizes {
 			sum += s
 		}
-		out := gridOf(with(g.shape, op.Axis, sum), func([]int64) []byte { return nil })
+		out := fixture.NewGrid(with(g.Shape, op.Axis, sum), func([]int64) []byte { return nil })
 		for p, part := range in {
-			for i, cell := range part.cells {
-				idx := part.index(i)
+			for i, cell := range part.Cells {
+				idx := part.Index(i)
 				to := with(idx, op.Axis, place(op.Sizes, p, idx[op.Axis]))
 				at := int64(0)
 				for k, v := range to {
-					at = at*out.shape[k] + v
+					at = at*out.Shape[k] + v
 				}
-				out.cells[at] = cell
+				out.Cells[at] = cell
 			}
 		}
-		return []*grid{out}
+		return []*fixture.Grid{out}
 	case rename.OpStack:
-		return []*grid{gridOf(append([]int64{int64(len(in))}, g.shape...), func(idx []int64) []byte { return in[idx[0]].at(idx[1:]) })}
+		return []*fixture.Grid{fixture.NewGrid(append([]int64{int64(len(in))}, g.Shape...), func(idx []int64) []byte { return in[idx[0]].At(idx[1:]...) })}
 	case rename.OpUnstack:
-		var out []*grid
+		var out []*fixture.Grid
 		for e := range op.Sizes {
-			out = append(out, gridOf(g.shape[1:], func(idx []int64) []byte { return g.at(append([]int64{int64(e)}, idx...)) }))
+			out = append(out, fixture.NewGrid(g.Shape[1:], func(idx []int64) []byte { return g.At(append([]int64{int64(e)}, idx...)...) }))
 		}
 		return out
 	case rename.OpTranspose:
 		axes := op.Axes
 		shape := make([]int64, len(axes))
 		for i, a := range axes {
-			shape[i] = g.shape[a]
+			shape[i] = g.Shape[a]
 		}
-		return []*grid{gridOf(shape, func(idx []int64) []byte {
+		return []*fixture.Grid{fixture.NewGrid(shape, func(idx []int64) []byte {
 			from := make([]int64, len(idx))
 			for i, a := range axes {
 				from[a] = idx[i]
 			}
-			return g.at(from)
+			return g.At(from...)
 		})}
 	case rename.OpPermute:
-		d := g.shape[op.Axis] / op.Heads
+		d := g.Shape[op.Axis] / op.Heads
 		rot := d
 		if op.Rotary > 0 {
 			rot = op.Rotary
 		}
-		return []*grid{gridOf(g.shape, func(idx []int64) []byte {
+		return []*fixture.Grid{fixture.NewGrid(g.Shape, func(idx []int64) []byte {
 			h, j := idx[op.Axis]/d, idx[op.Axis]%d
 			switch {
 			case j >= rot:
@@ -144,30 +108,30 @@ func naive(op rename.Op, in []*grid) []*grid {
 			default: // view(n, d/2, 2).transpose(1, 2)
 				j = j%(rot/2)*2 + j/(rot/2)
 			}
-			return g.at(with(idx, op.Axis, h*d+j))
+			return g.At(with(idx, op.Axis, h*d+j)...)
 		})}
 	case rename.OpReshape:
-		return []*grid{{shape: op.Shape, cells: g.cells}}
+		return []*fixture.Grid{{Shape: op.Shape, Cells: g.Cells}}
 	case rename.OpSwap:
-		return []*grid{in[1], in[0]}
+		return []*fixture.Grid{in[1], in[0]}
 	case rename.OpFlatten:
-		return []*grid{{shape: append([]int64{g.shape[0] * g.shape[1]}, g.shape[2:]...), cells: g.cells}}
+		return []*fixture.Grid{{Shape: append([]int64{g.Shape[0] * g.Shape[1]}, g.Shape[2:]...), Cells: g.Cells}}
 	case rename.OpUnflatten:
-		return []*grid{{shape: append([]int64{op.Groups, g.shape[0] / op.Groups}, g.shape[1:]...), cells: g.cells}}
+		return []*fixture.Grid{{Shape: append([]int64{op.Groups, g.Shape[0] / op.Groups}, g.Shape[1:]...), Cells: g.Cells}}
 	}
 	panic(op.Kind)
 }
 
 // A chain is operations that fit one another, and what they work on.
 type chain struct {
-	elem element
-	in   []*grid
+	elem Element
+	in   []*fixture.Grid
 	ops  []rename.Op
 }
 
 func drawChain(t *rapid.T) chain {
 	// Cells of one byte, of numbers, and of ggml's Q4_0, Q8_0 and Q6_K blocks.
-	c := chain{elem: rapid.SampledFrom([]element{
+	c := chain{elem: rapid.SampledFrom([]Element{
 		{"U8", 1, 1, false},
 		{"BF16", 1, 2, false},
 		{"F32", 1, 4, false},
@@ -178,10 +142,10 @@ func drawChain(t *rapid.T) chain {
 		{"Q6_K", 256, 210, false},
 	}).Draw(t, "element")}
 	serial := uint64(0)
-	fresh := func(shape []int64) *grid {
-		return gridOf(shape, func([]int64) []byte {
+	fresh := func(shape []int64) *fixture.Grid {
+		return fixture.NewGrid(shape, func([]int64) []byte {
 			serial++
-			cell := make([]byte, c.elem.bytes)
+			cell := make([]byte, c.elem.Bytes)
 			for i := range cell {
 				cell[i] = byte(serial * 0x9e3779b97f4a7c15 >> (8 * (i % 7)))
 			}
@@ -198,7 +162,7 @@ func drawChain(t *rapid.T) chain {
 		shape[rapid.IntRange(0, rank-1).Draw(t, "where")] = 0
 	}
 	heads, groups := dim.Draw(t, "heads"), dim.Draw(t, "groups")
-	blocks := c.elem.elems > 1
+	blocks := c.elem.Elems > 1
 	last := rank - 1
 	axis := rapid.IntRange(0, last).Draw(t, "axis")
 	layout := rapid.SampledFrom([]string{"", rename.Contiguous, rename.PerHead, rename.Grouped, rename.Interleaved}).Draw(t, "layout")
@@ -223,7 +187,7 @@ func drawChain(t *rapid.T) chain {
 	}).Draw(t, "kind"); kind {
 	case rename.OpSplit:
 		shape[axis] = sum
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
 	case rename.OpConcat:
 		for _, s := range sizes {
@@ -239,7 +203,7 @@ func drawChain(t *rapid.T) chain {
 		c.ops = []rename.Op{{Kind: kind, Count: parts}}
 	case rename.OpUnstack:
 		shape[0] = int64(parts)
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Sizes: slices.Repeat([]int64{1}, parts)}}
 	case rename.OpTranspose:
 		axes := rapid.Permutation([]int{0, 1, 2, 3}[:rank]).Draw(t, "axes")
@@ -247,7 +211,7 @@ func drawChain(t *rapid.T) chain {
 			axes = slices.DeleteFunc(axes, func(a int) bool { return a == last })
 			axes = append(axes, last)
 		}
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Axes: axes}}
 	case rename.OpPermute:
 		if axis == last && blocks {
@@ -264,23 +228,23 @@ func drawChain(t *rapid.T) chain {
 		if rapid.Bool().Draw(t, "back") {
 			from, to = to, from
 		}
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Heads: heads, Rotary: rotary, From: from, To: to}}
 	case rename.OpSwap:
-		c.in = []*grid{fresh(shape), fresh([]int64{5})}
+		c.in = []*fixture.Grid{fresh(shape), fresh([]int64{5})}
 		c.ops = []rename.Op{{Kind: kind, Count: 2}}
 	case rename.OpFlatten:
 		if rank == 2 {
 			shape = append(shape, 2)
 		}
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1}}
 	case rename.OpUnflatten:
 		shape[0] *= groups
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Groups: groups}}
 	case rename.OpReshape:
-		c.in = []*grid{fresh(shape)}
+		c.in = []*fixture.Grid{fresh(shape)}
 		c.ops = []rename.Op{{Kind: kind, Count: 1, Shape: append([]int64{1, shape[0] * shape[1]}, shape[2:]...)}}
 		if rank == 2 {
 			c.ops[0].Shape = []int64{shape[0], 1, shape[1]}
@@ -292,7 +256,7 @@ func drawChain(t *rapid.T) chain {
 // blockShape turns the shape of a grid's cells into one of elements.
 func (c *chain) elements(shape []int64) []int64 {
 	out := slices.Clone(shape)
-	out[len(out)-1] *= c.elem.elems
+	out[len(out)-1] *= c.elem.Elems
 	return out
 }
 
@@ -301,7 +265,7 @@ func (c *chain) inElements(op rename.Op, rank int) rename.Op {
 	if (op.Kind == rename.OpSplit || op.Kind == rename.OpConcat) && op.Axis == rank-1 && op.Layout != rename.Interleaved {
 		op.Sizes = slices.Clone(op.Sizes)
 		for i := range op.Sizes {
-			op.Sizes[i] *= c.elem.elems
+			op.Sizes[i] *= c.elem.Elems
 		}
 	}
 	if op.Kind == rename.OpReshape {
@@ -316,43 +280,43 @@ func TestOperationsAgainstFormulas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawChain(t)
 		op := c.ops[0]
-		rank := len(c.in[0].shape)
-		w := &workspace{}
-		var in []*array
+		rank := len(c.in[0].Shape)
+		w := &Workspace{}
+		var in []*Array
 		for _, g := range c.in {
-			data := g.bytes()
-			a, err := newArray(c.elements(g.shape), c.elem, &leaf{w, bytes.NewReader(slices.Concat([]byte("head"), data, []byte("tail"))), 4, int64(len(data))})
+			data := g.Bytes()
+			a, err := newArray(c.elements(g.Shape), c.elem, &leaf{w, bytes.NewReader(slices.Concat([]byte("head"), data, []byte("tail"))), 4, int64(len(data))})
 			if err != nil {
 				t.Fatal(err)
 			}
 			in = append(in, a)
 		}
 		elemOp := c.inElements(op, rank)
-		if op.Layout == rename.Interleaved && op.Axis == rank-1 && c.elem.elems > 1 {
+		if op.Layout == rename.Interleaved && op.Axis == rank-1 && c.elem.Elems > 1 {
 			elemOp.Sizes = nil
 			for _, s := range op.Sizes {
-				elemOp.Sizes = append(elemOp.Sizes, s*c.elem.elems)
+				elemOp.Sizes = append(elemOp.Sizes, s*c.elem.Elems)
 			}
-			if _, _, err := w.operate(elemOp, in); err == nil || !strings.Contains(err.Error(), "would take blocks") {
+			if _, _, err := w.Operate(elemOp, in); err == nil || !strings.Contains(err.Error(), "would take blocks") {
 				t.Fatalf("blocks were taken apart: %v", err)
 			}
 			return
 		}
 		want := naive(op, c.in)
-		out, done, err := w.operate(elemOp, in)
+		out, done, err := w.Operate(elemOp, in)
 		if err != nil {
-			t.Fatalf("%+v of %v: %v", elemOp, in[0].shape, err)
+			t.Fatalf("%+v of %v: %v", elemOp, in[0].Shape, err)
 		}
 		compareGrids(t, &c, want, out)
 
 		inverse, ok := done.Inverse()
-		if !ok && op.Kind == rename.OpFlatten && in[0].shape[0] == 0 {
+		if !ok && op.Kind == rename.OpFlatten && in[0].Shape[0] == 0 {
 			return // no number of groups is 0
 		}
 		if !ok {
 			t.Fatalf("%+v has no inverse", done)
 		}
-		back, _, err := w.operate(inverse, out)
+		back, _, err := w.Operate(inverse, out)
 		if err != nil {
 			t.Fatalf("%+v: %v", inverse, err)
 		}
@@ -360,17 +324,17 @@ func TestOperationsAgainstFormulas(t *testing.T) {
 	})
 }
 
-func compareGrids(t *rapid.T, c *chain, want []*grid, got []*array) {
+func compareGrids(t *rapid.T, c *chain, want []*fixture.Grid, got []*Array) {
 	if len(want) != len(got) {
 		t.Fatalf("%d results, want %d", len(got), len(want))
 	}
 	for i := range want {
-		if !slices.Equal(c.elements(want[i].shape), got[i].shape) {
-			t.Fatalf("result %d has shape %v, want %v", i, got[i].shape, c.elements(want[i].shape))
+		if !slices.Equal(c.elements(want[i].Shape), got[i].Shape) {
+			t.Fatalf("result %d has shape %v, want %v", i, got[i].Shape, c.elements(want[i].Shape))
 		}
-		data := want[i].bytes()
-		if int64(len(data)) != got[i].size() {
-			t.Fatalf("result %d has %d bytes, want %d", i, got[i].size(), len(data))
+		data := want[i].Bytes()
+		if int64(len(data)) != got[i].Size() {
+			t.Fatalf("result %d has %d bytes, want %d", i, got[i].Size(), len(data))
 		}
 		if len(data) == 0 {
 			continue
@@ -378,7 +342,7 @@ func compareGrids(t *rapid.T, c *chain, want []*grid, got []*array) {
 		buf := make([]byte, len(data))
 		for at := 0; at < len(buf); {
 			n := rapid.IntRange(1, len(buf)-at).Draw(t, "read")
-			if err := readFull(got[i].data, buf[at:at+n], int64(at)); err != nil {
+			if err := source.ReadFull(got[i].Data, buf[at:at+n], int64(at)); err != nil {
 				t.Fatal(err)
 			}
 			at += n
@@ -389,7 +353,7 @@ func compareGrids(t *rapid.T, c *chain, want []*grid, got []*array) {
 		at := rapid.IntRange(0, len(buf)-1).Draw(t, "at")
 		n := rapid.IntRange(1, len(buf)-at).Draw(t, "length")
 		part := make([]byte, n)
-		if err := readFull(got[i].data, part, int64(at)); err != nil || !bytes.Equal(part, data[at:at+n]) {
+		if err := source.ReadFull(got[i].Data, part, int64(at)); err != nil || !bytes.Equal(part, data[at:at+n]) {
 			t.Fatalf("result %d, %d bytes at %d: % x, %v, want % x", i, n, at, part, err, data[at:at+n])
 		}
 	}
@@ -411,8 +375,8 @@ func TestTransposeInStrips(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.shape, tt.axes), func(t *testing.T) {
-			a := &array{shape: tt.shape, elem: element{"I", 1, tt.bytes, false}, data: counter{tt.bytes}}
-			w := &workspace{}
+			a := &Array{Shape: tt.shape, Elem: Element{"I", 1, tt.bytes, false}, Data: counter{tt.bytes}}
+			w := &Workspace{}
 			out, err := w.transpose(a, tt.axes)
 			if err != nil {
 				t.Fatal(err)
@@ -425,9 +389,9 @@ func TestTransposeInStrips(t *testing.T) {
 			}
 			buf := make([]byte, 1<<20)
 			idx := make([]int64, len(tt.shape))
-			for off := int64(0); off < a.size(); off += int64(len(buf)) {
-				buf = buf[:min(int64(len(buf)), a.size()-off)]
-				if err := readFull(out[0].data, buf, off); err != nil {
+			for off := int64(0); off < a.Size(); off += int64(len(buf)) {
+				buf = buf[:min(int64(len(buf)), a.Size()-off)]
+				if err := source.ReadFull(out[0].Data, buf, off); err != nil {
 					t.Fatal(err)
 				}
 				for i := int64(0); i < int64(len(buf)); i += tt.bytes {
@@ -520,8 +484,8 @@ func TestFloats(t *testing.T) {
 	}
 }
 
-func TestOffset(t *testing.T) {
-	encode := func(dtype string, big bool, values ...float64) *array {
+func TestCompute(t *testing.T) {
+	encode := func(dtype string, big bool, values ...float64) *Array {
 		var b []byte
 		f := floats[dtype]
 		for _, v := range values {
@@ -533,20 +497,20 @@ func TestOffset(t *testing.T) {
 			c.put(cell, f.to(v))
 			b = append(b, cell...)
 		}
-		return &array{[]int64{int64(len(values))}, element{dtype, 1, f.bytes, big}, bytes.NewReader(b)}
+		return &Array{[]int64{int64(len(values))}, Element{dtype, 1, f.bytes, big}, bytes.NewReader(b)}
 	}
-	w := &workspace{}
+	w := &Workspace{}
 	for dtype := range floats {
 		for _, big := range []bool{false, true} {
 			in := encode(dtype, big, 0.5, -1, 0.25, 3)
-			out, done, err := w.operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*array{in})
+			out, done, err := w.Operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*Array{in})
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, _ := io.ReadAll(io.NewSectionReader(encode(dtype, big, 1.5, 0, 1.25, 4).data, 0, in.size()))
-			got := make([]byte, in.size())
+			want, _ := io.ReadAll(io.NewSectionReader(encode(dtype, big, 1.5, 0, 1.25, 4).Data, 0, in.Size()))
+			got := make([]byte, in.Size())
 			for i := range got { // a byte at a time, across elements
-				if err := readFull(out[0].data, got[i:i+1], int64(i)); err != nil {
+				if err := source.ReadFull(out[0].Data, got[i:i+1], int64(i)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -559,19 +523,70 @@ func TestOffset(t *testing.T) {
 		}
 	}
 	// One of these has bits that 1 + w has no room for.
-	_, _, err := w.operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*array{encode("BF16", false, 0.5, 0.0078125, 0.001, 0.002)})
+	_, _, err := w.Operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*Array{encode("BF16", false, 0.5, 0.0078125, 0.001, 0.002)})
 	want := "2 of its 4 values do not survive adding 1 in BF16 and taking it off again, the first being 0.00099945068359375; write round: true to allow that"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	out, _, err := w.operate(rename.Op{Kind: rename.OpNegativeExp, Count: 1, Round: true}, []*array{encode("F32", false, 0, 1, -2)})
-	if err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		kind     rename.OpKind
+		in, want []float64
+	}{
+		{rename.OpNegativeExp, []float64{0, 1, -2}, []float64{-1, -math.E, -math.Exp(-2)}},
+		{rename.OpLogNegative, []float64{-1, -0.5, 0, 1}, []float64{0, -math.Ln2, math.Inf(-1), math.NaN()}},
+	} {
+		in := encode("F32", false, tt.in...)
+		out, done, err := w.Operate(rename.Op{Kind: tt.kind, Count: 1, Round: true}, []*Array{in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := done.Inverse(); ok {
+			t.Errorf("%s has an inverse", tt.kind)
+		}
+		got, _ := io.ReadAll(io.NewSectionReader(out[0].Data, 0, in.Size()))
+		want, _ := io.ReadAll(io.NewSectionReader(encode("F32", false, tt.want...).Data, 0, in.Size()))
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: % x, want % x", tt.kind, got, want)
+		}
 	}
-	got, _ := io.ReadAll(io.NewSectionReader(out[0].data, 0, 12))
-	wantBytes, _ := io.ReadAll(io.NewSectionReader(encode("F32", false, -1, -math.E, -math.Exp(-2)).data, 0, 12))
-	if !bytes.Equal(got, wantBytes) {
-		t.Errorf("-exp: % x, want % x", got, wantBytes)
+}
+
+func TestNew(t *testing.T) {
+	f4 := Element{"F4", 2, 1, false}
+	a, err := New([]uint64{3, 4}, f4, counter{1})
+	if err != nil || a.Size() != 6 || !slices.Equal(a.Shape, []int64{3, 4}) || !slices.Equal(a.Dims(), []uint64{3, 4}) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	for _, tt := range []struct {
+		shape []uint64
+		want  string
+	}{
+		{[]uint64{0, 1<<48 + 2}, "its shape [0 281474976710658] is too large to compute with"},
+		{[]uint64{1 << 40, 1 << 40}, "its shape [1099511627776 1099511627776] is too large to compute with"},
+		{[]uint64{4, 3}, "its rows of 3 elements are no whole number of blocks of 2 F4"},
+		{nil, "it is a single number of F4, which comes in blocks of 2"},
+	} {
+		if _, err := New(tt.shape, f4, counter{1}); err == nil || err.Error() != tt.want {
+			t.Errorf("%v: %v, want %s", tt.shape, err, tt.want)
+		}
+	}
+}
+
+// What lies behind a tensor is not read.
+func TestTensorEnds(t *testing.T) {
+	w := &Workspace{}
+	r := w.Tensor(strings.NewReader("head0123tail"), 4, 4)
+	b := make([]byte, 2)
+	if n, err := r.ReadAt(b, 2); n != 2 || err != nil || string(b) != "23" {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+	if string(w.windows[0].data) != "23" {
+		t.Errorf("a window has %q", w.windows[0].data)
+	}
+	for _, off := range []int64{-1, 3, 100} {
+		if _, err := r.ReadAt(b, off); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("2 bytes at %d: %v", off, err)
+		}
 	}
 }
 
@@ -591,23 +606,23 @@ func TestRepack(t *testing.T) {
 			}
 		}
 	}
-	u8 := element{"U8", 1, 1, false}
-	in := []*array{
+	u8 := Element{"U8", 1, 1, false}
+	in := []*Array{
 		{[]int64{rows, blocks, 16}, u8, bytes.NewReader(qs)},
 		{[]int64{rows, blocks}, u8, bytes.NewReader(scales)},
 	}
-	w := &workspace{}
-	out, _, err := w.operate(rename.Op{Kind: rename.OpRepack, Count: 2, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, in)
+	w := &Workspace{}
+	out, _, err := w.Operate(rename.Op{Kind: rename.OpRepack, Count: 2, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(out[0].shape, []int64{rows, blocks, 17}) {
-		t.Errorf("shape %v", out[0].shape)
+	if !slices.Equal(out[0].Shape, []int64{rows, blocks, 17}) {
+		t.Errorf("shape %v", out[0].Shape)
 	}
-	read := func(a *array) []byte {
-		b := make([]byte, a.size())
+	read := func(a *Array) []byte {
+		b := make([]byte, a.Size())
 		for i := 0; i < len(b); i += 5 {
-			if err := readFull(a.data, b[i:min(i+5, len(b))], int64(i)); err != nil {
+			if err := source.ReadFull(a.Data, b[i:min(i+5, len(b))], int64(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -616,7 +631,7 @@ func TestRepack(t *testing.T) {
 	if got := read(out[0]); !bytes.Equal(got, want) {
 		t.Errorf("% x, want % x", got, want)
 	}
-	back, _, err := w.operate(rename.Op{Kind: rename.OpRepack, Count: 1, From: rename.MXFP4GGML, To: rename.MXFP4Blocks}, out)
+	back, _, err := w.Operate(rename.Op{Kind: rename.OpRepack, Count: 1, From: rename.MXFP4GGML, To: rename.MXFP4Blocks}, out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -626,44 +641,48 @@ func TestRepack(t *testing.T) {
 }
 
 func TestOperationsThatCannotBe(t *testing.T) {
-	bf16, q4 := element{"BF16", 1, 2, false}, element{"Q4_0", 32, 18, false}
-	mk := func(e element, shape ...int64) *array { return &array{shape, e, counter{1}} }
+	bf16, q4 := Element{"BF16", 1, 2, false}, Element{"Q4_0", 32, 18, false}
+	mk := func(e Element, shape ...int64) *Array { return &Array{shape, e, counter{1}} }
 	tests := []struct {
 		op   rename.Op
-		in   []*array
+		in   []*Array
 		want string
 	}{
-		{rename.Op{Kind: rename.OpSplit, Axis: 2, Sizes: []int64{1, 1}}, []*array{mk(bf16, 4, 4)}, "it has no axis 2; its shape is [4 4]"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{1, 1, 1}}, []*array{mk(bf16, 4, 4)}, "axis 0 has a length of 4, which parts of [1 1 1] do not make, nor do parts in proportion to them"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{math.MaxInt64, 1}}, []*array{mk(bf16, 4, 4)}, "parts of [9223372036854775807 1] cannot be"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Grouped, Groups: 4}, []*array{mk(bf16, 6, 4)}, "parts of [4 2] do not divide among 4 groups"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Interleaved}, []*array{mk(bf16, 6, 4)}, "parts of [4 2] cannot be interleaved, since they differ"},
-		{rename.Op{Kind: rename.OpSplit, Axis: 1, Sizes: []int64{16, 48}}, []*array{mk(q4, 6, 64)}, "runs of 16 along the rows would take blocks of 32 Q4_0 apart"},
-		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 4), mk(bf16, 4, 4)}, "along axis 0 the tensors have [6 4], which is not in the proportion of [1 1]"},
-		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "shapes [6 4] and [6 5] cannot be joined along axis 0"},
-		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 32), mk(q4, 6, 32)}, "BF16 and Q4_0 cannot be joined"},
-		{rename.Op{Kind: rename.OpStack}, []*array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
-		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
-		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},
-		{rename.Op{Kind: rename.OpPermute, Heads: 4, From: rename.Half, To: rename.Adjacent}, []*array{mk(bf16, 6, 4)}, "axis 0 has a length of 6, which does not divide among 4 heads"},
-		{rename.Op{Kind: rename.OpPermute, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*array{mk(bf16, 6, 4)}, "3 of the 3 rows of a head cannot be rotated in pairs"},
-		{rename.Op{Kind: rename.OpPermute, Axis: 1, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*array{mk(q4, 6, 64)}, "the order of the elements of a row cannot change in blocks of 32 Q4_0"},
-		{rename.Op{Kind: rename.OpTranspose}, []*array{mk(q4, 6, 64)}, "rows of blocks of 32 Q4_0 cannot become columns"},
-		{rename.Op{Kind: rename.OpTranspose}, []*array{mk(bf16, 6)}, "its shape [6] has no two axes to exchange"},
-		{rename.Op{Kind: rename.OpTranspose, Axes: []int{0, 2, 1}}, []*array{mk(bf16, 6, 6)}, "axes of [0 2 1] are not those of its shape [6 6]"},
-		{rename.Op{Kind: rename.OpFlatten}, []*array{mk(bf16, 6)}, "its shape [6] has no two axes to make one"},
-		{rename.Op{Kind: rename.OpUnflatten, Groups: 4}, []*array{mk(bf16, 6, 2)}, "its shape [6 2] does not begin with a multiple of 4"},
-		{rename.Op{Kind: rename.OpReshape, Shape: []int64{5}}, []*array{mk(bf16, 6)}, "its shape [6] does not have the elements of [5]"},
-		{rename.Op{Kind: rename.OpReshape, Shape: []int64{4, 48}}, []*array{mk(q4, 6, 32)}, "its rows of 48 elements are no whole number of blocks of 32 Q4_0"},
-		{rename.Op{Kind: rename.OpReshape, Shape: []int64{1 << 40, 1 << 40}}, []*array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
-		{rename.Op{Kind: rename.OpOffset, Value: 1}, []*array{mk(q4, 32)}, "offset is done with F64, F32, F16 and BF16, and not with Q4_0"},
-		{rename.Op{Kind: rename.OpNegativeExp}, []*array{mk(bf16, 32)}, "negative-exp rounds, and its results cannot be undone exactly"},
-		{rename.Op{Kind: rename.OpLogNegative, Round: true}, []*array{mk(bf16, 32)}, "it cannot be carried out"},
-		{rename.Op{Kind: rename.OpRepack, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, []*array{mk(bf16, 16), mk(bf16, 1)}, "MXFP4 is repacked as bytes, and this is BF16"},
+		{rename.Op{Kind: rename.OpSplit, Axis: 2, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 4, 4)}, "it has no axis 2; its shape is [4 4]"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{1, 1, 1}}, []*Array{mk(bf16, 4, 4)}, "axis 0 has a length of 4, which parts of [1 1 1] do not make, nor do parts in proportion to them"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{math.MaxInt64, 1}}, []*Array{mk(bf16, 4, 4)}, "parts of [9223372036854775807 1] cannot be"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Grouped, Groups: 4}, []*Array{mk(bf16, 6, 4)}, "parts of [4 2] do not divide among 4 groups"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Interleaved}, []*Array{mk(bf16, 6, 4)}, "parts of [4 2] cannot be interleaved, since they differ"},
+		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{3, 3}, Layout: "woven"}, []*Array{mk(bf16, 6, 4)}, `the layout "woven" is not known`},
+		{rename.Op{Kind: rename.OpSplit, Axis: 1, Sizes: []int64{16, 48}}, []*Array{mk(q4, 6, 64)}, "runs of 16 along the rows would take blocks of 32 Q4_0 apart"},
+		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 4, 4)}, "along axis 0 the tensors have [6 4], which is not in the proportion of [1 1]"},
+		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "shapes [6 4] and [6 5] cannot be joined along axis 0"},
+		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 32), mk(q4, 6, 32)}, "BF16 and Q4_0 cannot be joined"},
+		{rename.Op{Kind: rename.OpStack}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
+		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
+		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*Array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},
+		{rename.Op{Kind: rename.OpPermute, Heads: 4, From: rename.Half, To: rename.Adjacent}, []*Array{mk(bf16, 6, 4)}, "axis 0 has a length of 6, which does not divide among 4 heads"},
+		{rename.Op{Kind: rename.OpPermute, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*Array{mk(bf16, 6, 4)}, "3 of the 3 rows of a head cannot be rotated in pairs"},
+		{rename.Op{Kind: rename.OpPermute, Axis: 2, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*Array{mk(bf16, 6, 4)}, "it has no axis 2; its shape is [6 4]"},
+		{rename.Op{Kind: rename.OpPermute, Heads: 3, From: rename.Half, To: rename.Half}, []*Array{mk(bf16, 6, 4)}, `rows cannot go from "half" to "half"`},
+		{rename.Op{Kind: rename.OpPermute, Axis: 1, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*Array{mk(q4, 6, 64)}, "the order of the elements of a row cannot change in blocks of 32 Q4_0"},
+		{rename.Op{Kind: rename.OpTranspose}, []*Array{mk(q4, 6, 64)}, "rows of blocks of 32 Q4_0 cannot become columns"},
+		{rename.Op{Kind: rename.OpTranspose}, []*Array{mk(bf16, 6)}, "its shape [6] has no two axes to exchange"},
+		{rename.Op{Kind: rename.OpTranspose, Axes: []int{0, 2, 1}}, []*Array{mk(bf16, 6, 6)}, "axes of [0 2 1] are not those of its shape [6 6]"},
+		{rename.Op{Kind: rename.OpFlatten}, []*Array{mk(bf16, 6)}, "its shape [6] has no two axes to make one"},
+		{rename.Op{Kind: rename.OpUnflatten, Groups: 4}, []*Array{mk(bf16, 6, 2)}, "its shape [6 2] does not begin with a multiple of 4"},
+		{rename.Op{Kind: rename.OpReshape, Shape: []int64{5}}, []*Array{mk(bf16, 6)}, "its shape [6] does not have the elements of [5]"},
+		{rename.Op{Kind: rename.OpReshape, Shape: []int64{4, 48}}, []*Array{mk(q4, 6, 32)}, "its rows of 48 elements are no whole number of blocks of 32 Q4_0"},
+		{rename.Op{Kind: rename.OpReshape, Shape: []int64{1 << 40, 1 << 40}}, []*Array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
+		{rename.Op{Kind: rename.OpOffset, Value: 1}, []*Array{mk(q4, 32)}, "offset is done with F64, F32, F16 and BF16, and not with Q4_0"},
+		{rename.Op{Kind: rename.OpNegativeExp}, []*Array{mk(bf16, 32)}, "negative-exp rounds, and its results cannot be undone exactly"},
+		{rename.Op{Kind: rename.OpLogNegative}, []*Array{mk(bf16, 32)}, "log-negative rounds, and its results cannot be undone exactly"},
+		{rename.Op{Kind: "paint"}, []*Array{mk(bf16, 32)}, "it cannot be carried out"},
+		{rename.Op{Kind: rename.OpRepack, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, []*Array{mk(bf16, 16), mk(bf16, 1)}, "MXFP4 is repacked as bytes, and this is BF16"},
 	}
 	for _, tt := range tests {
 		tt.op.Count = len(tt.in)
-		_, _, err := (&workspace{}).operate(tt.op, tt.in)
+		_, _, err := (&Workspace{}).Operate(tt.op, tt.in)
 		if err == nil || err.Error() != tt.want {
 			t.Errorf("%s: %v, want %s", tt.op.Kind, err, tt.want)
 		}

@@ -1,4 +1,4 @@
-package rewrite
+package arrays
 
 import (
 	"encoding/binary"
@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -19,9 +20,10 @@ const (
 	stripSize = 32 << 20
 )
 
-// A workspace is the memory with which the arrays of one file are read. It is
-// for one goroutine at a time.
-type workspace struct {
+// A Workspace is the memory with which the arrays of one file are read. The zero
+// value is one. What reads through it, transpositions and what
+// [Workspace.Tensor] returns, is for one goroutine at a time.
+type Workspace struct {
 	windows []*stretch
 	turn    int
 	strips  []*strip
@@ -36,9 +38,15 @@ type stretch struct {
 
 // A leaf is the bytes of a tensor in a file, read in windows.
 type leaf struct {
-	work      *workspace
+	work      *Workspace
 	src       io.ReaderAt
 	off, size int64
+}
+
+// Tensor is size bytes of a file from off on, read in windows: operations take
+// many small pieces of them. It does not read beyond them.
+func (w *Workspace) Tensor(src io.ReaderAt, off, size int64) io.ReaderAt {
+	return &leaf{w, src, off, size}
 }
 
 func (l *leaf) ReadAt(p []byte, off int64) (int, error) {
@@ -46,7 +54,7 @@ func (l *leaf) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("bytes %d to %d of a tensor of %d bytes: %w", off, off+int64(len(p)), l.size, io.ErrUnexpectedEOF)
 	}
 	if len(p) >= windowSize/4 {
-		return len(p), readFull(l.src, p, l.off+off)
+		return len(p), source.ReadFull(l.src, p, l.off+off)
 	}
 	for done := 0; done < len(p); {
 		at := l.off + off + int64(done)
@@ -60,7 +68,7 @@ func (l *leaf) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // window returns one that has the byte at a place. It does not go beyond end.
-func (w *workspace) window(src io.ReaderAt, at, end int64) (*stretch, error) {
+func (w *Workspace) window(src io.ReaderAt, at, end int64) (*stretch, error) {
 	for _, win := range w.windows {
 		if win.src == src && win.off <= at && at < win.off+int64(len(win.data)) {
 			return win, nil
@@ -76,7 +84,7 @@ func (w *workspace) window(src io.ReaderAt, at, end int64) (*stretch, error) {
 	}
 	win.src, win.off = src, at
 	win.data = win.data[:min(windowSize, end-at)]
-	err := readFull(src, win.data, at)
+	err := source.ReadFull(src, win.data, at)
 	if err != nil {
 		win.data = win.data[:0]
 	}
@@ -93,7 +101,7 @@ type strip struct {
 }
 
 // strip returns one to fill: that of the array if it has one.
-func (w *workspace) strip(of *transposed) *strip {
+func (w *Workspace) strip(of *transposed) *strip {
 	const most = 2
 	for _, s := range w.strips {
 		if s.of == of {
@@ -114,11 +122,11 @@ func (w *workspace) strip(of *transposed) *strip {
 
 // transpose puts axes into another order: axis i of the result is axis axes[i].
 // Without axes the last two are exchanged.
-func (w *workspace) transpose(a *array, axes []int) ([]*array, error) {
-	n := len(a.shape)
+func (w *Workspace) transpose(a *Array, axes []int) ([]*Array, error) {
+	n := len(a.Shape)
 	if len(axes) == 0 {
 		if n < 2 {
-			return nil, fmt.Errorf("its shape %v has no two axes to exchange", a.shape)
+			return nil, fmt.Errorf("its shape %v has no two axes to exchange", a.Shape)
 		}
 		for i := range n {
 			axes = append(axes, i)
@@ -129,23 +137,23 @@ func (w *workspace) transpose(a *array, axes []int) ([]*array, error) {
 	slices.Sort(sorted)
 	for i := range sorted {
 		if len(axes) != n || sorted[i] != i {
-			return nil, fmt.Errorf("axes of %v are not those of its shape %v", axes, a.shape)
+			return nil, fmt.Errorf("axes of %v are not those of its shape %v", axes, a.Shape)
 		}
 	}
-	if n > 0 && axes[n-1] != n-1 && a.elem.elems > 1 {
-		return nil, fmt.Errorf("rows of blocks of %d %s cannot become columns", a.elem.elems, a.elem.dtype)
+	if n > 0 && axes[n-1] != n-1 && a.Elem.Elems > 1 {
+		return nil, fmt.Errorf("rows of blocks of %d %s cannot become columns", a.Elem.Elems, a.Elem.DType)
 	}
 	shape := make([]int64, n)
 	for i, axis := range axes {
-		shape[i] = a.shape[axis]
+		shape[i] = a.Shape[axis]
 	}
-	return []*array{a.like(shape, w.exchange(a, axes))}, nil
+	return []*Array{a.like(shape, w.exchange(a, axes))}, nil
 }
 
 // exchange makes the bytes of a transposition out of exchanges of two
 // neighbouring groups of axes, each of which is a transposition of matrices.
-func (w *workspace) exchange(a *array, axes []int) io.ReaderAt {
-	data := a.data
+func (w *Workspace) exchange(a *Array, axes []int) io.ReaderAt {
+	data := a.Data
 	now := make([]int, len(axes)) // the axes in the order of data
 	for i := range now {
 		now[i] = i
@@ -169,8 +177,8 @@ func (w *workspace) exchange(a *array, axes []int) io.ReaderAt {
 			k++
 		}
 		data = &transposed{
-			work: w, src: data, size: a.size(),
-			rows: product(now[i:j]), cols: product(now[j:k]), cell: product(now[k:]) * a.elem.bytes,
+			work: w, src: data, size: a.Size(),
+			rows: product(now[i:j]), cols: product(now[j:k]), cell: product(now[k:]) * a.Elem.Bytes,
 		}
 		now = slices.Concat(now[:i], now[j:k], now[i:j], now[k:])
 	}
@@ -179,7 +187,7 @@ func (w *workspace) exchange(a *array, axes []int) io.ReaderAt {
 
 // transposed is matrices of cells, each rows by cols, as cols by rows.
 type transposed struct {
-	work             *workspace
+	work             *Workspace
 	src              io.ReaderAt
 	size             int64
 	rows, cols, cell int64
@@ -254,12 +262,12 @@ func (t *transposed) fill(s *strip, off int64) error {
 		n := min(batch, nr-done)
 		first := ((m*t.rows+r+done)*t.cols + c) * t.cell
 		if nc == t.cols {
-			if err := readFull(t.src, buf[:n*line], first); err != nil {
+			if err := source.ReadFull(t.src, buf[:n*line], first); err != nil {
 				return err
 			}
 		} else {
 			for i := range n {
-				if err := readFull(src, buf[i*line:(i+1)*line], first+i*t.cols*t.cell); err != nil {
+				if err := source.ReadFull(src, buf[i*line:(i+1)*line], first+i*t.cols*t.cell); err != nil {
 					return err
 				}
 			}
@@ -311,34 +319,34 @@ func putColumns(dst, src []byte, n, nc, apart, cell int) {
 }
 
 // repack takes blocks and scales to ggml's blocks, or back.
-func repack(in []*array, op *rename.Op) ([]*array, error) {
+func repack(in []*Array, op *rename.Op) ([]*Array, error) {
 	const block, scaled = 16, 17
 	for _, a := range in {
-		if a.elem.bytes != 1 || a.elem.elems != 1 {
-			return nil, fmt.Errorf("MXFP4 is repacked as bytes, and this is %s", a.elem.dtype)
+		if a.Elem.Bytes != 1 || a.Elem.Elems != 1 {
+			return nil, fmt.Errorf("MXFP4 is repacked as bytes, and this is %s", a.Elem.DType)
 		}
 	}
 	switch {
 	case op.From == rename.MXFP4Blocks && op.To == rename.MXFP4GGML && len(in) == 2:
 		b, s := in[0], in[1]
-		n := len(b.shape)
-		if n == 0 || b.shape[n-1] != block || !slices.Equal(b.shape[:n-1], s.shape) {
-			return nil, fmt.Errorf("shapes %v and %v are not those of blocks of %d bytes and their scales", b.shape, s.shape, block)
+		n := len(b.Shape)
+		if n == 0 || b.Shape[n-1] != block || !slices.Equal(b.Shape[:n-1], s.Shape) {
+			return nil, fmt.Errorf("shapes %v and %v are not those of blocks of %d bytes and their scales", b.Shape, s.Shape, block)
 		}
 		w := &weave{}
-		w.add(s.data, 1)
-		w.add(&nibbles{b.data, true}, block)
-		out, err := newArray(b.withAxis(n-1, scaled), b.elem, w)
-		return []*array{out}, err
+		w.add(s.Data, 1)
+		w.add(&nibbles{b.Data, true}, block)
+		out, err := newArray(b.withAxis(n-1, scaled), b.Elem, w)
+		return []*Array{out}, err
 	case op.From == rename.MXFP4GGML && op.To == rename.MXFP4Blocks && len(in) == 1:
 		g := in[0]
-		n := len(g.shape)
-		if n == 0 || g.shape[n-1] != scaled {
-			return nil, fmt.Errorf("the shape %v is not that of blocks of %d bytes", g.shape, scaled)
+		n := len(g.Shape)
+		if n == 0 || g.Shape[n-1] != scaled {
+			return nil, fmt.Errorf("the shape %v is not that of blocks of %d bytes", g.Shape, scaled)
 		}
-		return []*array{
-			g.like(g.withAxis(n-1, block), &nibbles{&strided{g.data, 1, block, scaled}, false}),
-			g.like(slices.Clone(g.shape[:n-1]), &strided{g.data, 0, 1, scaled}),
+		return []*Array{
+			g.like(g.withAxis(n-1, block), &nibbles{&strided{g.Data, 1, block, scaled}, false}),
+			g.like(slices.Clone(g.Shape[:n-1]), &strided{g.Data, 0, 1, scaled}),
 		}, nil
 	}
 	return nil, errors.New("MXFP4 is repacked from blocks and scales to ggml's blocks, or back")
@@ -356,7 +364,7 @@ func (b *nibbles) ReadAt(p []byte, off int64) (int, error) {
 	var in [16]byte
 	for done := 0; done < len(p); {
 		at := off + int64(done)
-		if err := readFull(b.src, in[:], at/16*16); err != nil {
+		if err := source.ReadFull(b.src, in[:], at/16*16); err != nil {
 			return done, err
 		}
 		for i := int(at % 16); i < 16 && done < len(p); i++ {
