@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -685,6 +686,28 @@ func TestOperationsThatCannotBe(t *testing.T) {
 		_, _, err := (&Workspace{}).Operate(tt.op, tt.in)
 		if err == nil || err.Error() != tt.want {
 			t.Errorf("%s: %v, want %s", tt.op.Kind, err, tt.want)
+		}
+	}
+}
+
+// failing is a file whose end cannot be read.
+type failing struct{ at int64 }
+
+func (f failing) ReadAt(p []byte, off int64) (int, error) {
+	n := min(int64(len(p)), max(0, f.at-off))
+	if n < int64(len(p)) {
+		return int(n), syscall.EIO
+	}
+	return len(p), nil
+}
+
+// What cannot be read is told, however much is read at once.
+func TestTensorCannotBeRead(t *testing.T) {
+	for _, n := range []int{1, 1 << 10, windowSize / 4, 2 * windowSize} {
+		w := &Workspace{}
+		r := w.Tensor(failing{10}, 0, 4*windowSize)
+		if err := source.ReadFull(r, make([]byte, n), 100); !errors.Is(err, syscall.EIO) {
+			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
 }

@@ -54,7 +54,10 @@ func (l *leaf) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("bytes %d to %d of a tensor of %d bytes: %w", off, off+int64(len(p)), l.size, io.ErrUnexpectedEOF)
 	}
 	if len(p) >= windowSize/4 {
-		return len(p), source.ReadFull(l.src, p, l.off+off)
+		if err := source.ReadFull(l.src, p, l.off+off); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	}
 	for done := 0; done < len(p); {
 		at := l.off + off + int64(done)
