@@ -62,20 +62,16 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) err
 		for i, c := range in.checkpoints {
 			infos[i] = newInfoOf(c)
 		}
-		list := make([]jsonInfo, len(infos))
-		for i := range infos {
-			list[i] = infos[i].json()
-		}
 		switch f := o.Format(); f {
 		case render.TableFormat:
 			return writeInfos(w, s, infos, p.verbose)
 		case render.JSON:
 			d := render.NewDocument(w)
-			render.List(d, "checkpoints", list)
+			render.List(d, "checkpoints", jsonInfos(infos))
 			render.List(d, "faults", in.jsonFaults())
 			return d.Close()
 		case render.JSONL:
-			return render.Lines(w, list)
+			return render.Lines(w, jsonInfos(infos))
 		default:
 			return infoTable(infos).Write(w, f, s)
 		}
@@ -170,6 +166,14 @@ type jsonInfo struct {
 	Convention     *string `json:"convention"`
 	Name           *string `json:"name"`
 	Quantization   *string `json:"quantization"`
+}
+
+func jsonInfos(infos []*info) []jsonInfo {
+	list := make([]jsonInfo, len(infos))
+	for i := range infos {
+		list[i] = infos[i].json()
+	}
+	return list
 }
 
 func (i *info) json() jsonInfo {
