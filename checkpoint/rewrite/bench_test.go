@@ -14,6 +14,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -44,15 +45,15 @@ func cold(b *testing.B, dir string) {
 	entries, err := os.ReadDir(dir)
 	must(b, err)
 	for _, e := range entries {
-		if f, err := os.Open(filepath.Join(dir, e.Name())); err == nil {
-			osFile{f}.Drop(0, 0)
+		if f, err := (txn.OS{}).Read(filepath.Join(dir, e.Name()), 0); err == nil {
+			f.Drop(0, 0)
 			f.Close()
 		}
 	}
 }
 
 // rewriteOnce opens, plans and rewrites: what the command does.
-func rewriteOnce(b *testing.B, fsys fileSystem, ref string, m *rename.Map, opts *Options) *Report {
+func rewriteOnce(b *testing.B, fsys txn.System, ref string, m *rename.Map, opts *Options) *Report {
 	b.Helper()
 	r, err := checkpoint.Open(context.Background(), ref, nil)
 	must(b, err)
@@ -89,7 +90,7 @@ func BenchmarkInPlace50G(b *testing.B) {
 				opts := &Options{}
 				back := planFor(b, openOne(b, ref), m).Inverse()
 				if step == Pad {
-					rewriteOnce(b, osFS{}, ref, m, opts)
+					rewriteOnce(b, txn.OS{}, ref, m, opts)
 				}
 				cold(b, dir)
 				b.StartTimer()
@@ -97,7 +98,7 @@ func BenchmarkInPlace50G(b *testing.B) {
 				if step == Pad {
 					use = back
 				}
-				report := rewriteOnce(b, osFS{}, ref, use, opts)
+				report := rewriteOnce(b, txn.OS{}, ref, use, opts)
 				b.StopTimer()
 				if got := report.Files[0].Step; got != step {
 					b.Skipf("the step is %q", got)
@@ -129,7 +130,7 @@ rename:
 		must(b, exec.Command("sync", "-f", dir).Run())
 		cold(b, dir)
 		b.StartTimer()
-		rewriteOnce(b, osFS{}, dir, m, nil)
+		rewriteOnce(b, txn.OS{}, dir, m, nil)
 	}
 }
 
@@ -186,12 +187,15 @@ func BenchmarkCopy(b *testing.B) {
 		}
 	})
 	plain("write-only-past-the-cache", func(w *os.File) {
-		d, err := openDirect(osFS{}, out, os.O_RDWR, size)
+		dir, err := txn.OS{}.OpenDir(filepath.Dir(out))
+		must(b, err)
+		defer dir.Close()
+		d, err := openDirect(size, func(flag int) (txn.File, error) { return dir.Open(filepath.Base(out), os.O_RDWR|flag, 0) })
 		must(b, err)
 		defer d.Close()
 		must(b, d.Truncate(size))
 		for off := int64(0); off < size; off += ioSize {
-			must(b, writeFull(d, noise, off))
+			must(b, txn.WriteFull(d, noise, off))
 		}
 	})
 }
@@ -210,7 +214,7 @@ func BenchmarkReflink(b *testing.B) {
 				must(b, os.RemoveAll(out))
 				cold(b, dir)
 				b.StartTimer()
-				if got := rewriteOnce(b, osFS{}, ref, m, &Options{Output: out}).Files[0].Step; got != Reflink {
+				if got := rewriteOnce(b, txn.OS{}, ref, m, &Options{Output: out}).Files[0].Step; got != Reflink {
 					b.Skipf("the step is %q", got)
 				}
 			}
@@ -244,7 +248,6 @@ func noiseFile(b *testing.B, ref string, size int64) {
 	for off := st.Size() - size; off < st.Size(); off += int64(len(noise)) {
 		_, err := f.WriteAt(noise[:min(int64(len(noise)), st.Size()-off)], off)
 		must(b, err)
-		osFile{f}.WriteOut(off, int64(len(noise)))
 	}
 	must(b, f.Sync())
 }
@@ -255,7 +258,7 @@ func BenchmarkPython(b *testing.B) {
 	const size = 4 << 30
 	python := python(b)
 	dir := benchDir(b)
-	if free := (osFS{}).Probe(dir).Free; free >= 0 && free < 3*size {
+	if free := probe(txn.OS{}, dir).Free; free >= 0 && free < 3*size {
 		b.Skipf("it takes %d bytes of disk, and %d are free", int64(3*size), free)
 	}
 	ref := filepath.Join(dir, "model.safetensors")
@@ -296,5 +299,5 @@ with open(sys.argv[2], "wb") as w:
 		}
 	})
 	run("copy", func(int) { rewriteOnce(b, limited{}, ref, m, &Options{Output: out}) })
-	run("in-place", func(i int) { rewriteOnce(b, osFS{}, ref, []*rename.Map{m, back}[i%2], nil) })
+	run("in-place", func(i int) { rewriteOnce(b, txn.OS{}, ref, []*rename.Map{m, back}[i%2], nil) })
 }

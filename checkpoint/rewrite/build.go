@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // An image is the content of a file to be: a header, and the data behind it.
@@ -28,12 +29,12 @@ type image struct {
 // A clone is a range of whole blocks that a new file shares with an old one.
 // The header is written over its first block.
 type clone struct {
-	src            file
+	src            txn.File
 	srcOff, off, n int64
 }
 
 // A digest identifies the bytes of a piece.
-type digest = [sha256.Size]byte
+type digest = txn.Digest
 
 const (
 	// ioSize is the unit of a copy: larger ones were measured to be no faster.
@@ -47,47 +48,45 @@ const (
 	directSize = 2 << 20
 )
 
-// build writes a file of that name, which must not exist, with the owner and
-// permissions of another one, and makes its content durable. The digests are those of the pieces as they were read, nil
-// unless asked for. progress may be nil.
-func build(ctx context.Context, fsys fileSystem, name string, img image, like file, digests bool, progress func(int64)) (sums []digest, err error) {
+// build writes a file of that name in dir, which must not exist, with the owner
+// and permissions of another one, and makes its content durable. The digests
+// are those of the pieces as they were read, nil unless asked for. progress may
+// be nil.
+func build(ctx context.Context, dir txn.Dir, name string, img image, like txn.File, digests bool, progress func(int64)) (sums []digest, err error) {
 	size := img.size
 	if img.clone != nil {
 		size = 0 // of which nothing is written but the header
 	}
-	f, err := openDirect(fsys, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, size)
+	f, err := openDirect(size, func(flag int) (txn.File, error) {
+		if flag == 0 {
+			flag = os.O_CREATE | os.O_EXCL
+		}
+		return txn.Open(dir, name, os.O_RDWR|flag, 0o600)
+	})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := retry(func() error { return f.Truncate(img.size) }); err != nil {
+	if err := txn.Retry(func() error { return f.Truncate(img.size) }); err != nil {
 		return nil, err
 	}
 	if c := img.clone; c != nil {
-		if err := retry(func() error { return f.Clone(c.src, c.srcOff, c.off, c.n) }); err != nil {
+		if err := txn.Retry(func() error { return f.Clone(c.src, c.srcOff, c.off, c.n) }); err != nil {
 			return nil, err
 		}
 	} else if sums, err = copyPieces(ctx, f, img, digests, progress); err != nil {
 		return nil, err
 	}
-	if err := writeFull(f, img.header, 0); err != nil {
+	if err := txn.WriteFull(f, img.header, 0); err != nil {
 		return nil, err
 	}
 	if d, ok := like.(*directFile); ok {
-		like = d.file
+		like = d.File
 	}
-	if err := retry(func() error { return f.Adopt(like) }); err != nil {
+	if err := txn.Retry(func() error { return f.Adopt(like) }); err != nil {
 		return nil, err
 	}
-	return sums, syncFile(f)
-}
-
-func open(fsys fileSystem, name string, flag int) (f file, err error) {
-	err = retry(func() error {
-		f, err = fsys.Open(name, flag, 0o600)
-		return err
-	})
-	return f, err
+	return sums, txn.Sync(f)
 }
 
 // A block is bytes on their way from a source to the new file.
@@ -100,12 +99,12 @@ type block struct {
 }
 
 // copyPieces writes the pieces. It reads ahead, and digests behind.
-func copyPieces(ctx context.Context, f file, img image, digests bool, progress func(int64)) ([]digest, error) {
+func copyPieces(ctx context.Context, f txn.File, img image, digests bool, progress func(int64)) ([]digest, error) {
 	base := int64(len(img.header))
 	runs := join(img.pieces)
 	holes := findHoles(runs)
 	if img.size > base && !holes.any() {
-		if err := retry(func() error { return f.Allocate(img.size) }); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		if err := txn.Retry(func() error { return f.Allocate(img.size) }); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return nil, err
 		}
 	}
@@ -151,7 +150,7 @@ func copyPieces(ctx context.Context, f file, img image, digests bool, progress f
 			toDigest <- b
 		}
 		if b.buf != nil {
-			if failure = writeFull(f, b.buf, b.at); failure != nil {
+			if failure = txn.WriteFull(f, b.buf, b.at); failure != nil {
 				cancel()
 			}
 			f.WriteOut(b.at, int64(b.n))
@@ -226,13 +225,13 @@ func join(pieces []piece) []piece {
 }
 
 // holes are the files of a copy that have holes, with what is not one.
-type holes map[io.ReaderAt][]extent
+type holes map[io.ReaderAt][]txn.Extent
 
 // findHoles looks for sparse files, so that a copy is as sparse as its source.
 func findHoles(runs []piece) holes {
 	h := make(holes)
 	for _, r := range runs {
-		f, ok := r.src.(file)
+		f, ok := r.src.(txn.File)
 		if _, seen := h[r.src]; !ok || seen {
 			continue
 		}
@@ -255,7 +254,7 @@ func (h holes) contain(src io.ReaderAt, off, n int64) bool {
 	if !ok {
 		return false
 	}
-	i, _ := slices.BinarySearchFunc(m, off, func(e extent, off int64) int {
+	i, _ := slices.BinarySearchFunc(m, off, func(e txn.Extent, off int64) int {
 		if e.End <= off {
 			return -1
 		}

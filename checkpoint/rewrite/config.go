@@ -9,9 +9,6 @@ import (
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
 )
 
-// documents are the files beside the weights that may spell tensor names.
-var documents = []string{"config.json", "adapter_config.json", "quantize_config.json", "quant_config.json", "hf_quant_config.json"}
-
 // nameLists are members whose value is a name, a list of names (at any depth)
 // or, with names as its keys, an object. Where they are looked for depends on
 // the document: see places.

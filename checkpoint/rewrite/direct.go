@@ -3,11 +3,11 @@ package rewrite
 import (
 	"errors"
 	"io"
-	"os"
 	"syscall"
 	"unsafe"
 
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // directAlign is what offsets, lengths and memory are multiples of in reads
@@ -22,19 +22,19 @@ const directLeast = 1 << 20
 // takes more of the processor's time than the disk, and drives out of memory
 // what others need. What is read back to be verified comes from the disk.
 type directFile struct {
-	file
-	past file // the same file, past the cache
+	txn.File
+	past txn.File // the same file, past the cache
 	size int64
 }
 
 // openDirect opens a file of a size, past the cache where the file system
-// allows it.
-func openDirect(fsys fileSystem, name string, flag int, size int64) (file, error) {
-	f, err := open(fsys, name, flag)
-	if err != nil || size < directLeast || openPast == 0 {
+// allows it. open is called with 0, and then with [txn.PastCache].
+func openDirect(size int64, open func(flag int) (txn.File, error)) (txn.File, error) {
+	f, err := open(0)
+	if err != nil || size < directLeast || txn.PastCache == 0 {
 		return f, err
 	}
-	past, err := open(fsys, name, flag&^(os.O_CREATE|os.O_EXCL)|openPast)
+	past, err := open(txn.PastCache)
 	if err != nil {
 		return f, nil
 	}
@@ -51,20 +51,20 @@ func (d *directFile) ReadAt(p []byte, off int64) (int, error) {
 			return n, err
 		}
 	}
-	return d.file.ReadAt(p, off)
+	return d.File.ReadAt(p, off)
 }
 
 // Pwrite writes as much as goes one way or the other.
 func (d *directFile) Pwrite(p []byte, off int64) (int, error) {
 	if k := (directAlign - off%directAlign) % directAlign; k > 0 {
-		return d.file.Pwrite(p[:min(k, int64(len(p)))], off)
+		return d.File.Pwrite(p[:min(k, int64(len(p)))], off)
 	}
 	if n := len(p) / directAlign * directAlign; n > 0 && isAligned(p) {
 		if n, err := d.past.Pwrite(p[:n], off); !errors.Is(err, syscall.EINVAL) {
 			return n, err
 		}
 	}
-	return d.file.Pwrite(p, off)
+	return d.File.Pwrite(p, off)
 }
 
 // readBlock reads n bytes at off. They are returned as part of mem, as far into
@@ -80,13 +80,13 @@ func readBlock(src io.ReaderAt, mem []byte, off int64, n, into int) ([]byte, err
 	whole := min(roundUp(off+int64(n), directAlign), d.size/directAlign*directAlign) - (off - int64(first))
 	// The end tells: the beginning may be what the system has read ahead.
 	if whole <= int64(first) || d.Cached(off+int64(n)-1) {
-		return p, source.ReadFull(d.file, p, off)
+		return p, source.ReadFull(d.File, p, off)
 	}
 	if err := source.ReadFull(d, mem[:whole], off-int64(first)); err != nil {
 		return p, err
 	}
 	got := copy(p, mem[first:whole])
-	return p, source.ReadFull(d.file, p[got:], off+int64(got))
+	return p, source.ReadFull(d.File, p[got:], off+int64(got))
 }
 
-func (d *directFile) Close() error { return errors.Join(d.past.Close(), d.file.Close()) }
+func (d *directFile) Close() error { return errors.Join(d.past.Close(), d.File.Close()) }

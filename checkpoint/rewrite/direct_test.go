@@ -4,60 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
-
-// cached is a file system that refuses to go past the cache: when a file is
-// opened, or when it is used.
-type cached struct {
-	osFS
-	late bool
-}
-
-type cachedFile struct{ osFile }
-
-// uncached is a file system that says to have nothing in its cache.
-type uncached struct{ osFS }
-
-type uncachedFile struct{ osFile }
-
-func (uncachedFile) Cached(int64) bool { return false }
-
-func (u uncached) Open(name string, flag int, perm fs.FileMode) (file, error) {
-	f, err := u.osFS.Open(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return uncachedFile{f.(osFile)}, nil
-}
-
-func (c cached) Open(name string, flag int, perm fs.FileMode) (file, error) {
-	if flag&openPast == 0 {
-		return c.osFS.Open(name, flag, perm)
-	}
-	if !c.late {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EINVAL}
-	}
-	f, err := c.osFS.Open(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return cachedFile{f.(osFile)}, nil
-}
-
-func (f cachedFile) ReadAt([]byte, int64) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: f.Name(), Err: syscall.EINVAL}
-}
-
-func (f cachedFile) Pwrite([]byte, int64) (int, error) {
-	return 0, &fs.PathError{Op: "write", Path: f.Name(), Err: syscall.EINVAL}
-}
 
 // A copy of pieces that begin and end anywhere has the right bytes and digests,
 // whether or not the file system lets it go past the cache.
@@ -67,13 +21,16 @@ func TestDirect(t *testing.T) {
 	for i := range src {
 		src[i] = byte(rng.Uint32())
 	}
-	for name, fsys := range map[string]fileSystem{"past the cache": uncached{}, "as it is": osFS{}, "not opened": cached{}, "not read or written": cached{late: true}} {
+	for name, sys := range map[string]txn.System{"past the cache": uncached, "as it is": txn.OS{}, "not opened": cached(false), "not read or written": cached(true)} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			must(t, os.WriteFile(filepath.Join(dir, "old"), src, 0o644))
-			old, err := openDirect(fsys, filepath.Join(dir, "old"), os.O_RDONLY, int64(len(src)))
+			old, err := openDirect(int64(len(src)), func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, "old"), flag) })
 			must(t, err)
 			defer old.Close()
+			root, err := sys.OpenDir(dir)
+			must(t, err)
+			defer root.Close()
 			for try, sizes := range [][]int64{
 				{1, 4095, 4096, 4097, 0, 9 << 20, 8191, 1},
 				{10<<20 + 5, 3, 2 << 20},
@@ -91,13 +48,13 @@ func TestDirect(t *testing.T) {
 					sums = append(sums, sha256.Sum256(p))
 				}
 				img.size = int64(len(want))
-				made := filepath.Join(dir, string(rune('0'+try)))
-				got, err := build(context.Background(), fsys, made, img, old, true, nil)
+				made := string(rune('0' + try))
+				got, err := build(context.Background(), root, made, img, old, true, nil)
 				must(t, err)
 				if !slices.Equal(got, sums) {
 					t.Errorf("%d: the digests of what was read are wrong", try)
 				}
-				f, err := openDirect(fsys, made, os.O_RDONLY, img.size)
+				f, err := openDirect(img.size, func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, made), flag) })
 				must(t, err)
 				again := slices.Clone(img.pieces)
 				for i := range again {
@@ -109,7 +66,7 @@ func TestDirect(t *testing.T) {
 				if !slices.Equal(got, sums) {
 					t.Errorf("%d: the digests of what was written are wrong", try)
 				}
-				if b, err := os.ReadFile(made); err != nil || !bytes.Equal(b, want) {
+				if b, err := os.ReadFile(filepath.Join(dir, made)); err != nil || !bytes.Equal(b, want) {
 					t.Errorf("%d: the copy is not what it should be (%v)", try, err)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -45,7 +46,7 @@ const pageSize = 4096
 const maxAlignment = 1 << 20
 
 // fileEdit makes the edit of one file of a checkpoint. src is the open file.
-func fileEdit(cf *checkpoint.File, src io.ReaderAt, st stat, c change) (*edit, error) {
+func fileEdit(cf *checkpoint.File, src io.ReaderAt, st txn.Stat, c change) (*edit, error) {
 	e := &edit{name: cf.Name, old: st}
 	var header []byte
 	var err error

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +20,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/safetensors"
 	"golang.org/x/sync/errgroup"
@@ -62,17 +63,24 @@ type Job struct {
 	// Free the room there is, in bytes; Free is -1 when unknown.
 	Need int64 `json:"need"`
 	Free int64 `json:"free"`
+	// Replaces are the files that the result takes the place of, by their full
+	// paths, where Force allows that.
+	Replaces []string `json:"replaces"`
+	// Leftovers are hidden directories beside Output that other runs left when
+	// they were killed, or are writing now. They are not touched.
+	Leftovers []string `json:"leftovers,omitempty"`
 	// FileSystem is the kind of the destination's ("ext4"), "" when unknown.
 	FileSystem string `json:"file_system,omitempty"`
 
 	opts       Options
-	fsys       fileSystem
-	dir        string // of the release
-	dest       string // the directory of what is written
-	directory  bool   // Output is a directory
+	sys        txn.System
+	dir        string  // of the release
+	root       txn.Dir // the same, open; nil where nothing is changed in it
+	dest       string  // the directory of what is written
+	directory  bool    // Output is a directory
 	edits      []*edit
 	others     []string // further files of the release that go with a directory
-	features   features
+	features   txn.Features
 	standing   []Refusal // those that do not depend on the steps
 	sources    []io.Closer
 	checkpoint *checkpoint.Checkpoint
@@ -186,7 +194,7 @@ func Prepare(ctx context.Context, c *checkpoint.Checkpoint, plan *rename.Plan, o
 			return nil, fmt.Errorf("the plan does not fit tensor %q of %s", t.Name, c.Path)
 		}
 	}
-	return prepare(ctx, osFS{}, c, plan, nil, opts)
+	return prepare(ctx, txn.OS{}, c, plan, nil, opts)
 }
 
 // PrepareMetadata makes a job that edits metadata: of every file of a
@@ -196,12 +204,12 @@ func PrepareMetadata(ctx context.Context, c *checkpoint.Checkpoint, edits []Meta
 	if len(edits) == 0 {
 		return nil, errors.New("there is no metadata to edit")
 	}
-	return prepare(ctx, osFS{}, c, nil, edits, opts)
+	return prepare(ctx, txn.OS{}, c, nil, edits, opts)
 }
 
 // prepare makes a job. The plan is nil when no names change.
-func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, plan *rename.Plan, metadata []Metadata, opts *Options) (_ *Job, err error) {
-	j := &Job{Source: c.Path, Files: []File{}, Documents: []Document{}, Unfollowed: []Unfollowed{}, Refusals: []Refusal{}, fsys: fsys, dir: c.Dir, checkpoint: c}
+func prepare(ctx context.Context, sys txn.System, c *checkpoint.Checkpoint, plan *rename.Plan, metadata []Metadata, opts *Options) (_ *Job, err error) {
+	j := &Job{Source: c.Path, Files: []File{}, Documents: []Document{}, Unfollowed: []Unfollowed{}, Refusals: []Refusal{}, Replaces: []string{}, sys: sys, dir: c.Dir, checkpoint: c}
 	if opts != nil {
 		j.opts = *opts
 	}
@@ -212,14 +220,19 @@ func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, pla
 	if j.opts.Headroom < 0 {
 		return nil, fmt.Errorf("a headroom of %d bytes is not possible", j.opts.Headroom)
 	}
-	if Pending(j.dir) {
-		return nil, pending(j.dir)
+	if dir := txn.Pending(sys, j.dir); dir != "" {
+		return nil, &RecoveryError{dir, fmt.Errorf("%s: %w; recover it first", dir, ErrPending)}
 	}
 	defer func() {
 		if err != nil {
 			j.Close()
 		}
 	}()
+	if j.Output == "" {
+		if j.root, err = sys.OpenDir(j.dir); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range c.Files {
 		if f.Missing {
 			return nil, fmt.Errorf("%s is missing; the names of a release change in all of its files or in none", f.Path)
@@ -245,6 +258,9 @@ func prepare(ctx context.Context, fsys fileSystem, c *checkpoint.Checkpoint, pla
 	return j, j.choose()
 }
 
+// defaultWorkers is enough to hide the wait for the disk's cache flushes.
+func defaultWorkers() int { return max(8, runtime.GOMAXPROCS(0)) }
+
 // Close releases what a job holds. A job that has run is closed.
 func (j *Job) Close() error {
 	var err error
@@ -252,6 +268,10 @@ func (j *Job) Close() error {
 		err = errors.Join(err, s.Close())
 	}
 	j.sources = nil
+	if j.root != nil {
+		err = errors.Join(err, j.root.Close())
+		j.root = nil
+	}
 	return err
 }
 
@@ -280,7 +300,7 @@ func (j *Job) prepareFiles(ctx context.Context, plan *rename.Plan, metadata []Me
 	}
 	j.edits = make([]*edit, len(c.Files))
 	j.Files = make([]File, len(c.Files))
-	sources := make([]file, len(c.Files))
+	sources := make([]txn.File, len(c.Files))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(j.opts.Workers)
 	at := 0
@@ -334,7 +354,12 @@ func (j *Job) prepareFiles(ctx context.Context, plan *rename.Plan, metadata []Me
 		if err := j.inspect(e, c.Files[i].Path); err != nil {
 			return err
 		}
-		j.Files[i].DataOffset, j.Files[i].DataBytes = e.dataOffset, e.dataSize()
+		f := &j.Files[i]
+		f.DataOffset, f.DataBytes = e.dataOffset, e.dataSize()
+		// A part of a GGUF split may hold metadata alone.
+		if n := tensorsIn(c.Files[i]); n > 0 && n-f.Dropped-f.Changed+f.Made == 0 && (c.Format == checkpoint.Safetensors || len(c.Files) == 1) {
+			j.standing = append(j.standing, Refusal{File: e.name, Reason: fmt.Sprintf("would be left without a tensor, as all %d of it are dropped; loaders refuse such a file: keep one of them, or leave the file out of the set", n)})
+		}
 	}
 	return nil
 }
@@ -358,14 +383,12 @@ func nameIn(cf *checkpoint.File, i int) string {
 
 // prepareFile makes the edit of a file. Where tensors are dropped the pieces
 // of the new file are read from src when the job runs.
-func (j *Job) prepareFile(cf *checkpoint.File, ch change) (e *edit, src file, err error) {
-	open := open
+func (j *Job) prepareFile(cf *checkpoint.File, ch change) (e *edit, src txn.File, err error) {
+	size := int64(0)
 	if ch.drops {
-		open = func(fsys fileSystem, name string, flag int) (file, error) {
-			return openDirect(fsys, name, flag, cf.Size)
-		}
+		size = cf.Size
 	}
-	f, err := open(j.fsys, cf.Path, os.O_RDONLY)
+	f, err := openDirect(size, func(flag int) (txn.File, error) { return txn.Read(j.sys, cf.Path, flag) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -386,19 +409,23 @@ func (j *Job) inspect(e *edit, path string) error {
 	if j.Output != "" {
 		return nil
 	}
-	name, err := j.fsys.Lstat(path)
-	if err != nil {
-		return err
-	}
 	refuse := func(forcible bool, format string, args ...any) {
 		j.standing = append(j.standing, Refusal{e.name, fmt.Sprintf(format, args...), forcible})
 	}
-	e.link = true
+	named, err := j.root.Lstat(e.name)
+	var through *txn.ThroughError
+	if errors.As(err, &through) {
+		refuse(false, "%v; write to another destination", through)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e.named, e.link = named, true
 	switch {
-	case name.Mode&fs.ModeSymlink != 0:
-		target, _ := os.Readlink(path)
+	case named.Mode&fs.ModeSymlink != 0:
 		if !j.opts.Force {
-			refuse(true, "is a symbolic link to %s, which other places may share; write to another destination, or force it to be replaced by a file of its own", target)
+			refuse(true, "is a symbolic link to %s, which other places may share; write to another destination, or force it to be replaced by a file of its own", txn.Link(path))
 		}
 	case e.old.Links > 1:
 		if !j.opts.Force {
@@ -436,8 +463,7 @@ func (j *Job) followsDocuments() bool {
 // isRelease reports whether the source is more than one file by itself.
 func (j *Job) isRelease() bool {
 	c := j.checkpoint
-	fi, err := os.Stat(c.Path)
-	return c.Index != "" || len(c.Files) > 1 || err == nil && fi.IsDir()
+	return c.Index != "" || len(c.Files) > 1 || filepath.Clean(c.Path) == filepath.Clean(c.Dir)
 }
 
 func (j *Job) prepareDocuments(plan *rename.Plan) error {
@@ -451,7 +477,7 @@ func (j *Job) prepareDocuments(plan *rename.Plan) error {
 		}
 	}
 	moves := sync.OnceValue(func() []move { return movesOf(rows) })
-	for _, name := range documents {
+	for _, name := range txn.Documents {
 		path := filepath.Join(j.dir, name)
 		text, st, err := j.readDocument(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -559,24 +585,24 @@ func (j *Job) prepareIndex(plan *rename.Plan) error {
 // maxDocument bounds the size of a document: the largest known index has 60 MB.
 const maxDocument = 1 << 30
 
-func (j *Job) readDocument(path string) ([]byte, stat, error) {
-	f, err := open(j.fsys, path, os.O_RDONLY)
+func (j *Job) readDocument(path string) ([]byte, txn.Stat, error) {
+	f, err := txn.Read(j.sys, path, 0)
 	if err != nil {
-		return nil, stat{}, err
+		return nil, txn.Stat{}, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return nil, stat{}, err
+		return nil, txn.Stat{}, err
 	}
-	if !st.Mode.IsRegular() || st.Size > maxDocument {
-		return nil, stat{}, fmt.Errorf("%s is not a document that can be edited (%v, %d bytes)", path, st.Mode, st.Size)
+	if st.Size > maxDocument {
+		return nil, txn.Stat{}, fmt.Errorf("%s has %d bytes, and documents of at most %d are edited", path, st.Size, maxDocument)
 	}
 	text := make([]byte, st.Size)
 	return text, st, source.ReadFull(f, text, 0)
 }
 
-func (j *Job) addDocument(name, path string, st stat, old, text []byte) error {
+func (j *Job) addDocument(name, path string, st txn.Stat, old, text []byte) error {
 	e := &edit{name: name, old: st, dataOffset: int64(len(old)), digest: sha256.Sum256(old), text: text}
 	j.edits = append(j.edits, e)
 	return j.inspect(e, path)
@@ -586,7 +612,7 @@ func (j *Job) addDocument(name, path string, st stat, old, text []byte) error {
 func (j *Job) place() error {
 	if j.Output == "" {
 		j.dest = j.dir
-		j.features = j.fsys.Probe(j.dest)
+		j.features = j.root.Probe()
 		j.FileSystem = j.features.Kind
 		return nil
 	}
@@ -604,7 +630,7 @@ func (j *Job) choose() error {
 		} else if err := e.choose(j.features, inPlace, j.opts.Headroom); err != nil {
 			return err
 		}
-		if inPlace && !replacesOpen && e.text == nil && (e.step == Copy || e.step == Reflink) {
+		if inPlace && !txn.ReplacesOpen && e.text == nil && (e.step == Copy || e.step == Reflink) {
 			j.Refusals = append(j.Refusals, Refusal{File: e.name, Reason: "has to be written anew, and this system does not replace a file that is open; write to another destination"})
 		}
 		j.Need += e.need
@@ -695,12 +721,28 @@ func (j *Job) runInPlace(ctx context.Context, tell func(int64)) (*Report, error)
 	if !slices.ContainsFunc(j.edits, func(e *edit) bool { return e.step != Unchanged }) {
 		return j.report(j.Source, make([]proof, len(j.edits))), nil
 	}
-	t := &transaction{fsys: j.fsys, dir: j.dir, edits: j.edits, verify: j.opts.Verify, workers: j.opts.Workers, progress: tell}
-	proofs, err := t.run(ctx)
+	proofs, err := j.runner(tell).inPlace(ctx, j.dir)
 	if err != nil {
-		return nil, err
+		j.refresh()
+		return nil, public(err)
 	}
 	return j.report(j.Source, proofs), nil
+}
+
+func (j *Job) runner(tell func(int64)) *runner {
+	path := func(name string) string { return filepath.Join(j.dir, filepath.FromSlash(name)) }
+	return &runner{sys: j.sys, path: path, edits: j.edits, verify: j.opts.Verify, workers: j.opts.Workers, progress: tell}
+}
+
+// refresh takes note of the times that undoing has left, so that the job can be
+// run again with other steps.
+func (j *Job) refresh() {
+	for _, e := range j.edits {
+		st, err := j.root.Lstat(e.name)
+		if err == nil && !e.link && st.Ino == e.old.Ino && st.Dev == e.old.Dev && st.Size == e.old.Size {
+			e.old, e.named = st, st
+		}
+	}
 }
 
 func (j *Job) report(output string, proofs []proof) *Report {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -182,23 +183,7 @@ func release(t testing.TB, dir, kind string) (ref string, m *rename.Map) {
 
 var kinds5 = []string{"sharded", "no-index", "single", "gguf", "gguf-split"}
 
-// limited is the operating system's file system, able to do less.
-type limited struct {
-	osFS
-	insert, clone bool
-	free          int64
-}
-
-func (l limited) Probe(dir string) features {
-	ft := l.osFS.Probe(dir)
-	ft.Insert, ft.Clone = ft.Insert && l.insert, ft.Clone && l.clone
-	if l.free != 0 {
-		ft.Free = l.free
-	}
-	return ft
-}
-
-func runJob(t testing.TB, fsys fileSystem, ref string, m *rename.Map, opts *Options) (*Job, *Report) {
+func runJob(t testing.TB, fsys txn.System, ref string, m *rename.Map, opts *Options) (*Job, *Report) {
 	t.Helper()
 	c := openOne(t, ref)
 	plan := planFor(t, c, m)
@@ -266,7 +251,7 @@ func TestRename(t *testing.T) {
 					if f.Proof.Method == "none" {
 						t.Errorf("%s: nothing was verified", f.Name)
 					}
-					ft := fsys.Probe(dir)
+					ft := probe(fsys, dir)
 					want := Copy
 					switch {
 					case opts.Output == "" && ft.Insert:
@@ -293,7 +278,7 @@ func TestRename(t *testing.T) {
 					}
 				}
 				// Back again: whatever the step was, the headers that have grown now fit.
-				_, report = runJob(t, osFS{}, after, plan.Inverse(), nil)
+				_, report = runJob(t, txn.OS{}, after, plan.Inverse(), nil)
 				if diff := cmp.Diff(before, tensorsOf(t, after)); diff != "" {
 					t.Fatalf("tensors after the inverse (-want +got):\n%s", diff)
 				}
@@ -374,7 +359,7 @@ func TestReleaseDocuments(t *testing.T) {
 	if _, err := j.Run(context.Background(), nil); err == nil {
 		t.Error("a refused job ran")
 	}
-	_, report := runJob(t, osFS{}, ref, m, nil)
+	_, report := runJob(t, txn.OS{}, ref, m, nil)
 	if want := []string{"model.safetensors.index.json", "config.json"}; !slices.Equal(report.Documents, want) {
 		t.Errorf("documents %q, want %q", report.Documents, want)
 	}
@@ -415,7 +400,7 @@ func TestDrop(t *testing.T) {
 						after = filepath.Join(after, filepath.Base(ref))
 					}
 				}
-				_, report := runJob(t, osFS{}, ref, m, opts)
+				_, report := runJob(t, txn.OS{}, ref, m, opts)
 				if diff := cmp.Diff(want, tensorsOf(t, after)); diff != "" {
 					t.Errorf("tensors (-want +got):\n%s", diff)
 				}
@@ -522,27 +507,26 @@ func TestMetadata(t *testing.T) {
 
 // fickle is a file system that promises more than it keeps for some files, as
 // encrypted ones.
-type fickle struct{ limited }
-
-type fickleFile struct{ osFile }
-
-func (fickle) Probe(dir string) features {
-	return features{Block: 4096, Insert: true, Clone: true, Free: -1}
+var fickle = system{
+	dir:  func(d txn.Dir) txn.Dir { return fickleDir{d} },
+	file: func(f txn.File, _ int) (txn.File, error) { return fickleFile{f}, nil },
 }
 
-func (f fickle) Open(name string, flag int, perm fs.FileMode) (file, error) {
-	g, err := f.limited.Open(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return fickleFile{g.(osFile)}, nil
+type fickleDir struct{ txn.Dir }
+
+func (fickleDir) Probe() txn.Features {
+	return txn.Features{Block: 4096, Insert: true, Clone: true, Free: -1}
 }
 
-func (f fickleFile) Extents() ([]extent, error) { return []extent{{0, 1 << 20}}, nil }
+type fickleFile struct{ txn.File }
+
+func (f fickleFile) Extents() ([]txn.Extent, error) {
+	return []txn.Extent{{Start: 0, End: 1 << 20}}, nil
+}
 
 func (f fickleFile) Insert(int64, int64) error { return errors.ErrUnsupported }
 
-func (f fickleFile) Clone(file, int64, int64, int64) error { return errors.ErrUnsupported }
+func (f fickleFile) Clone(txn.File, int64, int64, int64) error { return errors.ErrUnsupported }
 
 // TestStepGivesWay falls down the ladder while the job runs.
 func TestStepGivesWay(t *testing.T) {
@@ -556,7 +540,7 @@ func TestStepGivesWay(t *testing.T) {
 			opts.Output = filepath.Join(filepath.Dir(dir), "out")
 			after = opts.Output
 		}
-		j, report := runJob(t, fickle{}, ref, m, opts)
+		j, report := runJob(t, fickle, ref, m, opts)
 		for i, f := range report.Files {
 			if f.Step != Copy || j.Files[i].Step != Copy {
 				t.Errorf("%s: %q, want %q", f.Name, f.Step, Copy)

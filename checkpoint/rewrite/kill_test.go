@@ -38,7 +38,7 @@ func child(task []string) error {
 	ctx := context.Background()
 	ref, how, text := task[0], task[1], strings.Join(task[2:], "\n")
 	if how == "recover" {
-		_, err := Recover(ctx, ref)
+		_, err := Recover(ctx, ref, false)
 		return err
 	}
 	r, err := checkpoint.Open(ctx, ref, nil)
@@ -172,7 +172,7 @@ func TestKill(t *testing.T) {
 		if rng.IntN(3) == 0 && kill(ref, "recover") {
 			kills++
 		}
-		outcome, err := Recover(context.Background(), ref)
+		outcome, err := Recover(context.Background(), ref, false)
 		if err != nil {
 			t.Fatalf("%v: recovery: %v", task, err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // TestLossless renames in headers that no tidy writer makes: everything but
@@ -37,7 +38,7 @@ func TestLossless(t *testing.T) {
 					old := strings.ReplaceAll(tt.header, "@", "ln1")
 					file := binary.LittleEndian.AppendUint64(nil, uint64(len(old)))
 					must(t, os.WriteFile(ref, append(append(file, old...), tt.data...), 0o600))
-					runJob(t, hasty{limited{insert: insert}}, ref, parseMap(t, m), &Options{Verify: verify})
+					runJob(t, hasty(limited{insert: insert}), ref, parseMap(t, m), &Options{Verify: verify})
 					b, err := os.ReadFile(ref)
 					must(t, err)
 					n := binary.LittleEndian.Uint64(b)
@@ -101,7 +102,7 @@ tensor blk.{0..3}.q.weight Q8_0 [4,32]
 				if way == "headroom" {
 					opts.Headroom = 1000
 				}
-				j, _ := runJob(t, hasty{limited{insert: way == "insert"}}, ref, parseMap(t, ggufMap), opts)
+				j, _ := runJob(t, hasty(limited{insert: way == "insert"}), ref, parseMap(t, ggufMap), opts)
 				if got := tensorsOf(t, ref); strings.Join(got, "\n") != strings.Join(before, "\n") {
 					t.Errorf("tensors\n%q\nwant\n%q", got, before)
 				}
@@ -119,7 +120,7 @@ tensor blk.{0..3}.q.weight Q8_0 [4,32]
 func TestHugeAlignment(t *testing.T) {
 	ref := filepath.Join(t.TempDir(), "m.gguf")
 	must(t, fixture.Write(ref, "format gguf\nalign 64\nkv general.alignment u32 1073741824\ntensor a.ln1.weight F32 [8]\ntruncate 1073741900\n"))
-	_, err := prepareTest(t, osFS{}, ref, "rename:\n  a.ln1.weight: b\n", nil)
+	_, err := prepareTest(t, txn.OS{}, ref, "rename:\n  a.ln1.weight: b\n", nil)
 	if err == nil || !strings.HasSuffix(err.Error(), "an alignment of 1073741824 bytes is not supported; the limit is 1048576") {
 		t.Errorf("error %v", err)
 	}

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // placeOutput looks at the destination.
@@ -19,89 +22,89 @@ func (j *Job) placeOutput() error {
 	}
 	j.dest = out
 	j.directory = j.isRelease()
-	j.features = j.fsys.Probe(filepath.Dir(out))
-	j.FileSystem = j.features.Kind
-	if _, err := j.fsys.Lstat(filepath.Dir(out)); err != nil {
+	parent, err := j.sys.OpenDir(filepath.Dir(out))
+	if err != nil {
 		return fmt.Errorf("the directory of the destination: %w", err)
 	}
-	source, err := filepath.Abs(j.dir)
-	if err != nil {
-		return err
-	}
+	defer parent.Close()
+	j.features = parent.Probe()
+	j.FileSystem = j.features.Kind
+	j.Leftovers = txn.Leftovers(j.sys, out)
 	if j.directory {
-		if within := resolve(out) + string(filepath.Separator); strings.HasPrefix(within, resolve(source)+string(filepath.Separator)) ||
-			strings.HasPrefix(resolve(source)+string(filepath.Separator), within) {
+		if txn.Contains(j.dir, out) || txn.Contains(out, j.dir) {
 			return fmt.Errorf("%s: the destination and the source %s contain each other; name a directory beside it", j.Output, j.dir)
 		}
 		if err := j.listOthers(); err != nil {
 			return err
 		}
 	}
-	st, err := j.fsys.Lstat(out)
+	refuse := func(forcible bool, format string, args ...any) {
+		j.standing = append(j.standing, Refusal{"", j.Output + ": " + fmt.Sprintf(format, args...), forcible})
+	}
+	if ext := strings.ToLower(filepath.Ext(out)); j.directory && (ext == ".safetensors" || ext == ".gguf") {
+		refuse(false, "is the name of a file, and this release of %d files is written as a directory", len(j.checkpoint.Files))
+		return nil
+	}
+	st, err := parent.Lstat(filepath.Base(out))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	refuse := func(forcible bool, format string, args ...any) {
-		j.standing = append(j.standing, Refusal{"", j.Output + ": " + fmt.Sprintf(format, args...), forcible})
-	}
+	source := j.edits[0].old
 	switch {
 	case j.directory && !st.Mode.IsDir():
 		refuse(false, "is a file, and a release is written as a directory")
 	case !j.directory && st.Mode.IsDir():
 		refuse(false, "is a directory; name the file to write")
-	case !j.directory && sameFile(out, j.checkpoint.Files[0].Path):
+	case !j.directory && (txn.Resolve(out) == txn.Resolve(j.checkpoint.Files[0].Path) || st.Ino != 0 && st.Ino == source.Ino && st.Dev == source.Dev):
 		refuse(false, "is the source itself; rewrite it in place")
 	case !j.directory && !j.opts.Force:
-		refuse(true, "exists")
-	case j.directory:
-		names, err := j.fsys.ReadDir(out)
-		if err != nil {
-			return err
-		}
-		if len(names) == 0 {
-			return nil
-		}
-		if !j.opts.Force {
-			refuse(true, "exists and is not empty")
-			return nil
-		}
-		for _, n := range names {
-			if !j.writes(n) {
-				refuse(false, "holds %q, which would be lost; remove it first", n)
-				return nil
-			}
-		}
+		refuse(true, "already exists")
+	case !j.directory:
+		j.Replaces = append(j.Replaces, out)
+	default:
+		return j.placeOver(out, refuse)
 	}
 	return nil
 }
 
-// writes reports whether a name is among what goes into the output directory.
-func (j *Job) writes(name string) bool {
-	top := func(s string) bool { return s == name || strings.HasPrefix(s, name+"/") }
-	return slices.ContainsFunc(j.others, top) || slices.ContainsFunc(j.edits, func(e *edit) bool { return top(e.name) })
-}
-
-// resolve follows links as far as a path exists.
-func resolve(path string) string {
-	if p, err := filepath.EvalSymlinks(path); err == nil {
-		return p
-	}
-	if dir := filepath.Dir(path); dir != path {
-		return filepath.Join(resolve(dir), filepath.Base(path))
-	}
-	return path
-}
-
-func sameFile(a, b string) bool {
-	x, err := os.Stat(a)
+// placeOver looks at a directory that is in the place of the destination. Every
+// file in it must be one that is written, so that nothing is lost.
+func (j *Job) placeOver(out string, refuse func(forcible bool, format string, args ...any)) error {
+	dir, err := j.sys.OpenDir(out)
 	if err != nil {
-		return false
+		return err
 	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
+	defer dir.Close()
+	files, err := txn.Files(dir)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	if !j.opts.Force {
+		refuse(true, "already exists and is not empty")
+		return nil
+	}
+	written := make(map[string]bool)
+	for _, e := range j.edits {
+		written[e.name] = true
+	}
+	for _, name := range j.others {
+		written[name] = true
+	}
+	var lost []string
+	for _, name := range files {
+		if !written[name] {
+			lost = append(lost, name)
+		}
+		j.Replaces = append(j.Replaces, filepath.Join(out, filepath.FromSlash(name)))
+	}
+	if len(lost) > 0 {
+		j.Replaces = []string{}
+		j.standing = append(j.standing, Refusal{Reason: (&txn.ExistsError{Path: j.Output, Lost: lost}).Error()})
+	}
+	return nil
 }
 
 // weightSuffixes end the names of weights in any format. Those of the
@@ -112,165 +115,156 @@ var weightSuffixes = []string{
 }
 
 // listOthers lists what goes with a release besides its weights: regular
-// files, or links to such, that are neither weights nor hidden directories.
+// files, or links to such in the release or in the blobs of the hub cache that
+// it belongs to, that are neither weights nor in hidden directories. A link that
+// leads elsewhere could bring a file along that nobody meant to release.
 func (j *Job) listOthers() error {
+	root, err := j.sys.OpenDir(j.dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	mine := make(map[string]bool)
 	for _, e := range j.edits {
 		mine[e.name] = true
 	}
 	if j.checkpoint.Index != "" {
-		mine[filepath.Base(j.checkpoint.Index)] = true
-		if !slices.ContainsFunc(j.edits, func(e *edit) bool { return e.name == filepath.Base(j.checkpoint.Index) }) {
-			j.others = append(j.others, filepath.Base(j.checkpoint.Index))
+		index := filepath.Base(j.checkpoint.Index)
+		if !mine[index] {
+			j.others = append(j.others, index)
 		}
+		mine[index] = true
 	}
 	var walk func(dir string) error
 	walk = func(dir string) error {
-		names, err := j.fsys.ReadDir(filepath.Join(j.dir, filepath.FromSlash(dir)))
+		names, err := root.ReadDir(dir)
 		if err != nil {
 			return err
 		}
+		slices.Sort(names)
 		for _, n := range names {
-			name := strings.TrimPrefix(dir+"/"+n, "/")
-			fi, err := os.Stat(filepath.Join(j.dir, filepath.FromSlash(name)))
+			name := path.Join(dir, n)
+			st, err := root.Lstat(name)
 			if err != nil {
-				continue // a link to nowhere
+				return err
 			}
-			switch weights := slices.ContainsFunc(weightSuffixes, func(s string) bool { return strings.HasSuffix(strings.ToLower(n), s) }); {
-			case fi.IsDir():
-				st, err := j.fsys.Lstat(filepath.Join(j.dir, filepath.FromSlash(name)))
-				if err == nil && st.Mode.IsDir() && !strings.HasPrefix(n, ".") && n != "__pycache__" {
-					if err := walk(name); err != nil {
-						return err
-					}
+			weights := slices.ContainsFunc(weightSuffixes, func(s string) bool { return strings.HasSuffix(strings.ToLower(n), s) })
+			switch {
+			case st.Mode.IsDir():
+				if strings.HasPrefix(n, ".") || n == "__pycache__" {
+					continue
 				}
-			case fi.Mode().IsRegular() && !weights && !mine[name] && !strings.HasPrefix(n, ".wtinspect"):
+				if err := walk(name); err != nil {
+					return err
+				}
+			case weights || mine[name] || strings.HasPrefix(n, ".wtinspect"):
+			case st.Mode.IsRegular():
 				j.others = append(j.others, name)
+			case st.Mode&fs.ModeSymlink != 0:
+				j.addLink(name)
 			}
 		}
 		return nil
 	}
-	return walk("")
+	return walk(".")
+}
+
+// addLink adds the file that a link leads to.
+func (j *Job) addLink(name string) {
+	full := filepath.Join(j.dir, filepath.FromSlash(name))
+	f, err := txn.Read(j.sys, full, 0)
+	if err != nil {
+		return // it leads nowhere, or to what is no file
+	}
+	f.Close()
+	if checkpoint.LeavesRelease(j.dir, full) {
+		j.Unfollowed = append(j.Unfollowed, Unfollowed{File: full, Reason: "a link that leads out of the release; it is not copied"})
+		return
+	}
+	j.others = append(j.others, name)
 }
 
 // runOutput writes the result beside the destination, complete and durable,
 // and then gives it its name. A failure leaves nothing behind.
 func (j *Job) runOutput(ctx context.Context, tell func(int64)) (_ *Report, err error) {
-	temp := filepath.Join(filepath.Dir(j.dest), "."+filepath.Base(j.dest)+".wtinspect.tmp")
-	lock, err := j.claim(temp)
+	draft, err := txn.NewDraft(j.sys, j.dest)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		// The lock goes last: until then nobody takes the directory for a leftover.
-		err = errors.Join(err, j.removeAll(temp))
-		lock.Close()
-	}()
-	made := filepath.Join(temp, "new")
+	defer func() { err = errors.Join(err, draft.Close()) }()
 	proofs := make([]proof, len(j.edits))
+	r := j.runner(tell)
 	if j.directory {
-		err = j.writeRelease(ctx, made, proofs, tell)
+		err = j.writeRelease(ctx, r, draft, proofs)
 	} else {
-		proofs[0], err = j.writeOne(ctx, j.edits[0], made, tell)
+		proofs[0], err = r.writeOne(ctx, draft, j.edits[0], draft.Name())
 	}
 	if err == nil {
-		err = j.publish(made)
+		err = ctx.Err()
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := draft.Publish(j.replaced()); err != nil {
 		return nil, err
 	}
 	return j.report(j.Output, proofs), nil
 }
 
-// claim makes a temporary directory that is ours, and locks it. What a run
-// that was killed left there is removed; one that lives is left alone.
-func (j *Job) claim(temp string) (lock file, err error) {
-	if err := retry(func() error { return j.fsys.Mkdir(temp, 0o755) }); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	l, err := lockJournal(j.fsys, temp, true)
-	if errors.Is(err, ErrBusy) {
-		return nil, fmt.Errorf("%s: another process is writing it: %w", j.Output, ErrBusy)
-	}
-	if err != nil {
-		return nil, err
-	}
-	names, err := j.fsys.ReadDir(temp)
-	for _, n := range names {
-		if n != journalName {
-			err = errors.Join(err, j.removeAll(filepath.Join(temp, n)))
-		}
-	}
-	if err != nil {
-		l.f.Close()
-		return nil, err
-	}
-	return l.f, nil
-}
-
-// removeAll removes a file or a directory with all that is in it.
-func (j *Job) removeAll(path string) error {
-	st, err := j.fsys.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// replaced returns what publishing may replace, by names below the destination;
+// nil without force.
+func (j *Job) replaced() []string {
+	if !j.opts.Force {
 		return nil
 	}
-	if err == nil && st.Mode.IsDir() {
-		var names []string
-		names, err = j.fsys.ReadDir(path)
-		for _, n := range names {
-			err = errors.Join(err, j.removeAll(filepath.Join(path, n)))
+	out := []string{}
+	for _, p := range j.Replaces {
+		if rel, err := filepath.Rel(j.dest, p); err == nil {
+			out = append(out, filepath.ToSlash(rel))
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return retry(func() error { return j.fsys.Remove(path) })
+	return out
 }
 
 // writeOne writes the new content of one file of the checkpoint.
-func (j *Job) writeOne(ctx context.Context, e *edit, name string, tell func(int64)) (proof, error) {
-	t := transaction{fsys: j.fsys, dir: j.dir, edits: j.edits, verify: j.opts.Verify, progress: tell}
+func (t *runner) writeOne(ctx context.Context, draft *txn.Draft, e *edit, name string) (proof, error) {
 	src, _, err := t.openOld(e)
 	if err != nil {
 		return proof{}, err
 	}
 	defer src.Close()
 	var rd reading
-	if e.step == Reflink && j.opts.Verify == VerifyFull {
+	if e.step == Reflink && t.verify == VerifyFull {
 		if rd.sums, err = t.digests(ctx, src, e.dataOffset, e.tensors); err != nil {
 			return proof{}, err
 		}
 	}
-	p, err := writeNew(ctx, j.fsys, e, src, name, j.opts.Verify, rd, tell)
-	var refused *refusedStep
-	if errors.As(err, &refused) {
-		err = errors.Join(err, j.removeAll(name))
-	}
-	return p, err
+	return t.writeNew(ctx, draft.Dir(), name, e, src, rd)
 }
 
 // writeRelease writes the directory of a release. One file comes after the
 // other: a disk is no faster with two, and each copy has its own threads.
-func (j *Job) writeRelease(ctx context.Context, root string, proofs []proof, tell func(int64)) error {
-	dirs := map[string]bool{}
-	var mkdir func(dir string) error
-	mkdir = func(dir string) error {
-		if dirs[dir] {
+func (j *Job) writeRelease(ctx context.Context, r *runner, draft *txn.Draft, proofs []proof) error {
+	dir := draft.Dir()
+	var made []string
+	var mkdir func(name string) error
+	mkdir = func(name string) error {
+		if slices.Contains(made, name) {
 			return nil
 		}
-		if dir != root {
-			if err := mkdir(filepath.Dir(dir)); err != nil {
+		if name != draft.Name() {
+			if err := mkdir(path.Dir(name)); err != nil {
 				return err
 			}
 		}
-		dirs[dir] = true
-		return retry(func() error { return j.fsys.Mkdir(dir, 0o755) })
+		made = append(made, name)
+		return txn.Retry(func() error { return dir.Mkdir(name, 0o755) })
 	}
 	for i, e := range j.edits {
-		dest := filepath.Join(root, filepath.FromSlash(e.name))
-		err := mkdir(filepath.Dir(dest))
+		dest := path.Join(draft.Name(), e.name)
+		err := mkdir(path.Dir(dest))
 		if err == nil {
-			proofs[i], err = j.writeOne(ctx, e, dest, tell)
+			proofs[i], err = r.writeOne(ctx, draft, e, dest)
 		}
 		if err != nil {
 			return err
@@ -280,25 +274,25 @@ func (j *Job) writeRelease(ctx context.Context, root string, proofs []proof, tel
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		dest := filepath.Join(root, filepath.FromSlash(name))
-		err := mkdir(filepath.Dir(dest))
+		dest := path.Join(draft.Name(), name)
+		err := mkdir(path.Dir(dest))
 		if err == nil {
-			err = j.copyOther(ctx, filepath.Join(j.dir, filepath.FromSlash(name)), dest)
+			err = j.copyOther(ctx, r.path(name), draft, dest)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	for d := range dirs {
-		if err := syncDir(j.fsys, d); err != nil {
+	for _, d := range made {
+		if err := txn.SyncDir(dir, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (j *Job) copyOther(ctx context.Context, from, to string) error {
-	src, err := open(j.fsys, from, os.O_RDONLY)
+func (j *Job) copyOther(ctx context.Context, from string, draft *txn.Draft, to string) error {
+	src, err := txn.Read(j.sys, from, 0)
 	if err != nil {
 		return err
 	}
@@ -310,51 +304,15 @@ func (j *Job) copyOther(ctx context.Context, from, to string) error {
 	img := image{size: st.Size}
 	if j.features.Clone && st.Size > 0 {
 		img.clone = &clone{src: src, n: st.Size}
-		if _, err := build(ctx, j.fsys, to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := build(ctx, draft.Dir(), to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
-		if err := j.removeAll(to); err != nil {
+		if err := draft.Discard(to); err != nil {
 			return err
 		}
 		img.clone = nil
 	}
 	img.pieces = cover(src, 0, st.Size, nil)
-	_, err = build(ctx, j.fsys, to, img, src, false, nil)
+	_, err = build(ctx, draft.Dir(), to, img, src, false, nil)
 	return err
-}
-
-// publish gives the complete result its name.
-func (j *Job) publish(made string) error {
-	st, err := j.fsys.Lstat(j.dest)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return err
-	case !j.opts.Force && !(j.directory && st.Mode.IsDir()):
-		return fmt.Errorf("%s: %w", j.Output, fs.ErrExist)
-	}
-	sync := func(err error) error {
-		if err != nil {
-			return err
-		}
-		return syncDir(j.fsys, filepath.Dir(j.dest))
-	}
-	err = retry(func() error { return j.fsys.Rename(made, j.dest) })
-	if err == nil || !j.directory || !j.opts.Force {
-		return sync(err)
-	}
-	// A directory with something in it is not replaced by a rename. The old
-	// one ends up in the temporary directory, which goes.
-	err = retry(func() error { return j.fsys.Exchange(made, j.dest) })
-	if err == nil || !errors.Is(err, errors.ErrUnsupported) {
-		return sync(err)
-	}
-	old := made + ".old"
-	if err := j.fsys.Rename(j.dest, old); err != nil {
-		return err
-	}
-	if err := j.fsys.Rename(made, j.dest); err != nil {
-		return errors.Join(err, j.fsys.Rename(old, j.dest))
-	}
-	return sync(nil)
 }

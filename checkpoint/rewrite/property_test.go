@@ -3,7 +3,6 @@ package rewrite
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,27 +14,6 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
-
-// hasty is the operating system's file system without the waits for the disk.
-type hasty struct{ limited }
-
-type hastyFile struct{ osFile }
-
-func (hasty) SyncDir(string) error { return nil }
-
-func (hastyFile) Sync() error { return nil }
-
-func (h hasty) Open(name string, flag int, perm fs.FileMode) (file, error) {
-	f, err := h.limited.Open(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return hastyFile{f.(osFile)}, nil
-}
-
-func (f hastyFile) Clone(src file, srcOff, off, n int64) error {
-	return f.osFile.Clone(src.(hastyFile).osFile, srcOff, off, n)
-}
 
 // TestInverse renames by generated maps, with swaps, chains, shifts and
 // strips, and then by the inverse of the plan: names, order and data are what
@@ -60,7 +38,7 @@ func TestInverse(t *testing.T) {
 		isGGUF := rapid.Bool().Draw(rt, "gguf")
 		opts := &Options{Verify: rapid.SampledFrom([]Verify{VerifyDefault, VerifyFull, VerifySampled, VerifyNone}).Draw(rt, "verify")}
 		opts.Headroom = rapid.SampledFrom([]int64{0, 1, 5000}).Draw(rt, "headroom")
-		fsys := hasty{limited{insert: rapid.Bool().Draw(rt, "insert"), clone: true}}
+		fsys := hasty(limited{insert: rapid.Bool().Draw(rt, "insert"), clone: true})
 
 		text := "version: 1\n"
 		if strip {
@@ -130,27 +108,6 @@ tensor head.weight F32 [100]
 	})
 }
 
-// rotten is a file system that damages what is written far enough into a file.
-type rotten struct{ limited }
-
-type rottenFile struct{ osFile }
-
-func (r rotten) Open(name string, flag int, perm fs.FileMode) (file, error) {
-	f, err := r.limited.Open(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return rottenFile{f.(osFile)}, nil
-}
-
-func (f rottenFile) Pwrite(p []byte, off int64) (int, error) {
-	if bad := int64(5000) - off; bad >= 0 && bad < int64(len(p)) {
-		p = slices.Clone(p)
-		p[bad] ^= 0x10
-	}
-	return f.osFile.Pwrite(p, off)
-}
-
 // TestDamageIsFound flips a bit on its way to the disk: the rewrite fails,
 // says which tensor, and leaves everything as it was.
 func TestDamageIsFound(t *testing.T) {
@@ -158,7 +115,7 @@ func TestDamageIsFound(t *testing.T) {
 		dir := t.TempDir()
 		ref, _ := release(t, dir, "single")
 		all := snapshot(t, dir)
-		j, err := prepareTest(t, rotten{limited{}}, ref, yiToLlama, &Options{Verify: v})
+		j, err := prepareTest(t, rotten, ref, yiToLlama, &Options{Verify: v})
 		must(t, err)
 		if _, err = j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), `tensor "model.`) {
 			t.Errorf("verify %q: %v", v, err)

@@ -1,11 +1,12 @@
 package rewrite
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // A Step is how the new content of a file comes about, cheapest first.
@@ -48,10 +49,11 @@ type piece struct {
 // give a header for every place where the data could begin.
 type edit struct {
 	name string // relative to the release's directory, with slashes
-	// old is the file as it was when the edit was made. A file that has
-	// changed since is not touched.
-	old    stat
-	digest [sha256.Size]byte // of the bytes before dataOffset
+	// old is the file as it was when the edit was made, and named what has its
+	// name: a link to it, or the same. A file that has changed since is not touched.
+	old    txn.Stat
+	named  txn.Stat
+	digest txn.Digest // of the bytes before dataOffset
 
 	// text, when not nil, is the whole new content of a document.
 	text []byte
@@ -103,7 +105,7 @@ func (e *edit) bar(s Step) {
 
 // choose picks the cheapest step. inPlace says that the file itself may be
 // changed; headroom is room to leave before the data where room is made.
-func (e *edit) choose(ft features, inPlace bool, headroom int64) error {
+func (e *edit) choose(ft txn.Features, inPlace bool, headroom int64) error {
 	e.block = ft.Block
 	if e.text != nil {
 		e.step, e.need = Copy, int64(len(e.text))

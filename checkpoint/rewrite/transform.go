@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -67,7 +67,7 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 		}
 		return file, row - starts[file]
 	}
-	opened := make([]file, len(c.Files))
+	opened := make([]txn.File, len(c.Files))
 	out := make(map[int]map[int]*transform)
 	spaces := make([]*arrays.Workspace, len(c.Files))
 	for k := range transforms {
@@ -81,7 +81,7 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 		for n, row := range tr.Rows {
 			f, i := place(row)
 			if opened[f] == nil {
-				src, err := open(j.fsys, c.Files[f].Path, os.O_RDONLY)
+				src, err := txn.Read(j.sys, c.Files[f].Path, 0)
 				if err != nil {
 					return nil, err
 				}
@@ -224,7 +224,7 @@ func (t *transform) restore(ctx context.Context, f io.ReaderAt, at func(name str
 }
 
 // restore shows that every tensor whose bytes were moved can be had back.
-func (e *edit) restore(ctx context.Context, f file, p *proof) error {
+func (e *edit) restore(ctx context.Context, f txn.File, p *proof) error {
 	at := make(map[string]int64)
 	for _, pc := range e.pieces {
 		at[pc.name] = e.newOffset + pc.at

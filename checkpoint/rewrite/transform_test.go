@@ -388,7 +388,7 @@ func TestTransformDamageIsFound(t *testing.T) {
 		ref := moveRelease(t, dir, "single")
 		all := snapshot(t, dir)
 		c := openOne(t, ref)
-		j, err := prepare(context.Background(), rotten{limited{}}, c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Verify: v})
+		j, err := prepare(context.Background(), rotten, c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Verify: v})
 		must(t, err)
 		if _, err := j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "is not what it was") {
 			t.Errorf("verify %q: %v", v, err)
@@ -438,7 +438,7 @@ func TestTransformFaults(t *testing.T) {
 		write(t, dir, old)
 		c := openOne(t, dir)
 		s := &faults{at: at, err: errors.New("cut off")}
-		j, err := prepare(context.Background(), faulty{limited{}, s}, c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Workers: 1})
+		j, err := prepare(context.Background(), faulty(s, limited{}.limit), c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Workers: 1})
 		if err == nil {
 			_, err = j.Run(context.Background(), nil)
 		}
@@ -448,7 +448,7 @@ func TestTransformFaults(t *testing.T) {
 			}
 			return
 		}
-		if _, err := Recover(context.Background(), dir); err != nil {
+		if _, err := Recover(context.Background(), dir, false); err != nil {
 			t.Fatalf("call %d: %v", at, err)
 		}
 		now := snapshot(t, dir)

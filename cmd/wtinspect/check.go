@@ -244,8 +244,8 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 	}
 	defer rel.Close()
 	ok = openErr == nil
-	if rewrite.Pending(path) {
-		p.say("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover' ends it", path)
+	for _, dir := range pendingIn(path, rel) {
+		p.say("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover %s' ends it", path, dir)
 		ok = false
 	}
 	opts, err := o.releaseOptions(p, rel, against, v)
@@ -360,4 +360,22 @@ func parseReports(list []string) ([]checkReport, error) {
 		out = append(out, checkReport{path, print})
 	}
 	return out, nil
+}
+
+// pendingIn returns the directories whose journals say that what was opened at
+// path may be part old and part new.
+func pendingIn(path string, rel *checkpoint.Release) []string {
+	var out []string
+	add := func(ref string) {
+		if dir, pending := rewrite.Pending(ref); pending && !slices.Contains(out, dir) {
+			out = append(out, dir)
+		}
+	}
+	add(path)
+	for _, c := range rel.Checkpoints {
+		if c.Dir != rel.Dir {
+			add(c.Dir)
+		}
+	}
+	return out
 }

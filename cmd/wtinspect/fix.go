@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -108,10 +106,8 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	case !o.inPlace && o.destination == "" || o.dryRun || o.check:
 		out.mends, out.declined, err = o.plan(ctx, p, path, &out.left)
 	case o.inPlace:
-		if rewrite.Pending(path) {
-			if _, err := rewrite.Recover(ctx, path); err != nil {
-				return err
-			}
+		if err := p.recover(ctx, path); err != nil {
+			return err
 		}
 		out.written = path
 		err = o.mend(ctx, p, path, out)
@@ -192,106 +188,59 @@ func (o *fixOptions) mend(ctx context.Context, p *program, path string, out *men
 }
 
 // mendCopy mends a copy, which takes its name when it is whole.
-func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out *mending) error {
-	if _, err := os.Lstat(o.destination); err == nil {
-		return fmt.Errorf("%s: is there already; choose another name", o.destination)
-	}
-	fi, err := os.Stat(path)
+func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out *mending) (err error) {
+	dir, isDir := path, true
+	source, err := txn.OS{}.OpenDir(path)
 	if err != nil {
-		return err
+		dir, isDir = filepath.Dir(path), false
+		if strings.HasSuffix(strings.ToLower(path), ".json") {
+			return fmt.Errorf("%s: name the directory of the release for a copy of it", path)
+		}
+	} else {
+		defer source.Close()
 	}
 	if o.settings == "" {
 		// The copy is found and mended as the source is, wherever it stands.
-		dir := path
-		if !fi.IsDir() {
-			dir = filepath.Dir(path)
-		}
 		set, err := check.FindSettings(dir)
 		if err != nil {
 			return err
 		}
 		o.settings = set.Path
 	}
-	parent := filepath.Dir(filepath.Clean(o.destination))
-	tmp, err := os.MkdirTemp(parent, ".wtinspect-fix-*")
+	if isDir && txn.Contains(dir, o.destination) {
+		return fmt.Errorf("%s: the copy would lie in its source; name a directory beside it", o.destination)
+	}
+	draft, err := txn.NewDraft(txn.OS{}, o.destination)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
-	dst := filepath.Join(tmp, filepath.Base(o.destination))
-	if fi.IsDir() {
-		err = copyTree(ctx, path, dst)
-	} else if name := strings.ToLower(fi.Name()); strings.HasSuffix(name, ".json") {
-		return fmt.Errorf("%s: name the directory of the release for a copy of it", path)
+	defer func() { err = errors.Join(err, draft.Close()) }()
+	if err := draft.Check(nil); err != nil {
+		return err
+	}
+	if isDir {
+		follow := func(link string) bool { return !checkpoint.LeavesRelease(dir, link) }
+		skip := func(name string) bool { return name == ".git" || strings.HasPrefix(name, ".wtinspect-") }
+		err = txn.CopyTree(ctx, txn.OS{}, source, draft.Dir(), draft.Name(), follow, skip)
 	} else {
-		err = copyFile(ctx, path, dst)
+		err = txn.CopyFile(ctx, txn.OS{}, path, draft.Dir(), draft.Name())
 	}
 	if err != nil {
 		return err
 	}
-	if err := o.mend(ctx, p, dst, out); err != nil {
+	copied := draft.Path()
+	if err := o.mend(ctx, p, copied, out); err != nil {
 		return err
 	}
+	told := func(s string) string { return strings.ReplaceAll(s, copied, o.destination) }
 	for i := range out.mends {
-		out.mends[i].What = strings.ReplaceAll(out.mends[i].What, dst, o.destination)
-		out.mends[i].Checkpoint = strings.ReplaceAll(out.mends[i].Checkpoint, dst, o.destination)
+		out.mends[i].What, out.mends[i].Checkpoint = told(out.mends[i].What), told(out.mends[i].Checkpoint)
 	}
 	for i := range out.left.findings {
 		f := &out.left.findings[i]
-		f.File, f.Checkpoint = strings.ReplaceAll(f.File, dst, o.destination), strings.ReplaceAll(f.Checkpoint, dst, o.destination)
+		f.File, f.Checkpoint = told(f.File), told(f.Checkpoint)
 	}
-	return os.Rename(dst, o.destination)
-}
-
-// copyTree copies a directory with the files in it and below. Links to files
-// become files of their own; what git keeps is left behind.
-func copyTree(ctx context.Context, src, dst string) error {
-	if err := os.Mkdir(dst, 0o777); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(src)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		from, to := filepath.Join(src, e.Name()), filepath.Join(dst, e.Name())
-		fi, err := os.Stat(from)
-		switch {
-		case e.Name() == ".git" || strings.HasPrefix(e.Name(), ".wtinspect-fix-"):
-		case errors.Is(err, fs.ErrNotExist):
-			// A link that leads nowhere is one of the things that are found.
-		case err != nil:
-			return err
-		case fi.IsDir() && e.Type()&fs.ModeSymlink == 0:
-			err = copyTree(ctx, from, to)
-		case fi.Mode().IsRegular():
-			err = copyFile(ctx, from, to)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-func copyFile(ctx context.Context, src, dst string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	if err == nil {
-		err = out.Sync()
-	}
-	return errors.Join(err, out.Close())
+	return draft.Publish(nil)
 }
 
 // A jsonMend is an element of "mends".

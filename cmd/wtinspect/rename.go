@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +13,8 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -126,11 +127,8 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 }
 
 func runRecover(ctx context.Context, p *program, o *writing, path string) error {
-	if _, err := os.Stat(path); err != nil {
-		return err
-	}
 	p.listen()
-	outcome, err := rewrite.Recover(ctx, path)
+	outcome, err := rewrite.Recover(ctx, path, o.force)
 	if err != nil {
 		return err
 	}
@@ -317,54 +315,63 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 
 // write carries the plan out. The map that undoes it is there before, so that
 // no moment exists at which the names are new and the old ones unknown.
-func (r *renaming) write(ctx context.Context, p *program, in *inputs) error {
+func (r *renaming) write(ctx context.Context, p *program, in *inputs) (err error) {
 	if r.options.inverse == "" {
 		return r.run(ctx, p, in)
 	}
-	old, err := r.oldInverse()
-	if err != nil {
+	if err := r.inverseFree(ctx); err != nil {
 		return err
 	}
-	to := output{path: r.options.inverse}
-	err = to.write(p, in.paths(), func(w io.Writer, _ render.Style) error { return rename.Write(w, r.plan.Inverse()) })
+	if txn.SameFile(r.options.inverse, in.paths()...) {
+		return fmt.Errorf("the inverse: %s is one of the inputs; choose another name", r.options.inverse)
+	}
+	// The inverse is durable before anything is renamed, and goes again when the
+	// rename fails.
+	file, err := txn.Create(r.options.inverse)
 	if err != nil {
 		return fmt.Errorf("the inverse: %w", err)
 	}
-	err = r.run(ctx, p, in)
-	switch {
-	case err == nil || errors.Is(err, rewrite.ErrPending):
-	case old != nil:
-		err = errors.Join(err, os.WriteFile(r.options.inverse, old, 0o666))
-	default:
-		err = errors.Join(err, os.Remove(r.options.inverse))
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err = rename.Write(file, r.plan.Inverse()); err == nil {
+		err = file.Publish()
+	}
+	if err != nil {
+		return fmt.Errorf("the inverse: %w", err)
+	}
+	if err = r.run(ctx, p, in); err != nil && !errors.Is(err, rewrite.ErrPending) {
+		err = errors.Join(err, file.Revert())
 	}
 	return err
 }
 
-// oldInverse returns what the file of the inverse holds, nil when there is none.
-// Only another map may be replaced.
-func (r *renaming) oldInverse() ([]byte, error) {
+// inverseFree checks that the file of the inverse may be written: only another
+// map may be replaced.
+func (r *renaming) inverseFree(ctx context.Context) error {
 	const most = 256 << 20 // far more than a map of all the names there are
 	name := r.options.inverse
-	fi, err := os.Lstat(name)
+	notMap := fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+	old, err := source.Open(ctx, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
+		return nil
 	case err != nil:
-		return nil, err
+		return err
+	}
+	defer old.Close()
+	switch {
 	case !r.options.force:
-		return nil, fmt.Errorf("%s exists; name another file for the inverse, or use --force", name)
-	case !fi.Mode().IsRegular() || fi.Size() > most:
-		return nil, fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+		return fmt.Errorf("%s already exists; name another file for the inverse, or use --force", name)
+	case old.Size() > most:
+		return notMap
 	}
-	old, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
+	text := make([]byte, old.Size())
+	if err := source.ReadFull(old, text, 0); err != nil {
+		return err
 	}
-	if _, err := rename.Parse(name, old); err != nil {
-		return nil, fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+	if _, err := rename.Parse(name, text); err != nil {
+		return notMap
 	}
-	return old, nil
+	return nil
 }
 
 // sayProblems says why a plan is refused.

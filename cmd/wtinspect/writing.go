@@ -87,13 +87,9 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 	if o.writes() {
 		p.listen()
 	}
-	if o.inPlace && o.writes() && rewrite.Pending(path) {
-		outcome, err := rewrite.Recover(ctx, path)
-		if err != nil {
+	if o.inPlace && o.writes() {
+		if err := p.recover(ctx, path); err != nil {
 			return nil, nil, err
-		}
-		if outcome != rewrite.Nothing {
-			p.note("%s: an earlier rewrite had been interrupted, and is %s now", path, outcome)
 		}
 	}
 	in, err := (&reading{workers: o.workers}).open(ctx, p, []string{path})
@@ -431,10 +427,25 @@ func (r *rewriting) writeJSON(d *render.Document) {
 	d.Field("report", r.report)
 }
 
+// recover ends a rewrite of what is at path that was interrupted, if there is one.
+func (p *program) recover(ctx context.Context, path string) error {
+	if _, pending := rewrite.Pending(path); !pending {
+		return nil
+	}
+	outcome, err := rewrite.Recover(ctx, path, false)
+	if err != nil {
+		return err
+	}
+	if outcome != rewrite.Nothing {
+		p.note("%s: an earlier rewrite had been interrupted, and is %s now", path, outcome)
+	}
+	return nil
+}
+
 // warnPending warns that what is read at path may be part old and part new.
 func (p *program) warnPending(path string) {
-	if rewrite.Pending(path) {
-		p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(path))
+	if dir, pending := rewrite.Pending(path); pending {
+		p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(dir))
 	}
 }
 

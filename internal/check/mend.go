@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,22 +12,19 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
-
-// AsideName is the directory of a release into which mends move files that
-// loaders should not see, and where the index stays that a new one replaced.
-// Nothing is deleted. Being hidden, it is not descended into.
-const AsideName = ".wtinspect-aside"
 
 // A Mend is one thing that fix does to a release.
 type Mend struct {
@@ -136,7 +134,7 @@ func (p *mender) padding() {
 		p.mends = append(p.mends, &Mend{
 			Rules: []string{"WT109"}, Checkpoint: f.Checkpoint, Count: 1,
 			What: fmt.Sprintf("write spaces over the NUL bytes behind the header of %s", path),
-			run:  func(_ context.Context, opts *MendOptions) error { return padWithSpaces(path, opts.Force) },
+			run:  func(ctx context.Context, opts *MendOptions) error { return padWithSpaces(ctx, path, opts.Force) },
 		})
 	}
 }
@@ -158,71 +156,53 @@ func (o overlay) ReadAt(b []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// padWithSpaces replaces the NUL bytes at the end of a safetensors header. Each
-// byte by itself makes the file no worse, so that no moment of a crash does.
-func padWithSpaces(path string, force bool) error {
-	if err := ownFile(path, force); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+// padWithSpaces replaces the NUL bytes at the end of a safetensors header.
+func padWithSpaces(ctx context.Context, path string, force bool) error {
+	tx, err := txn.Begin(txn.OS{}, filepath.Dir(path))
 	if err != nil {
 		return err
+	}
+	s, err := spacePadding(tx.Dir(), path, force)
+	if err != nil {
+		return errors.Join(err, tx.Abort())
+	}
+	return tx.Commit(ctx, &txn.Changes{Shifts: []*txn.Shift{s}})
+}
+
+// spacePadding is the change of a header that is padded with NUL bytes.
+func spacePadding(dir txn.Dir, path string, force bool) (*txn.Shift, error) {
+	name := filepath.Base(path)
+	f, err := txn.Open(dir, name, 0, 0)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
+	st, err := f.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var length [8]byte
-	if _, err := f.ReadAt(length[:], 0); err != nil {
-		return err
+	if st.Links > 1 && !force {
+		return nil, fmt.Errorf("%s: has %d names, and all would change; write elsewhere with -o, or use --force", path, st.Links)
+	}
+	const lengthSize = 8
+	var length [lengthSize]byte
+	if err := source.ReadFull(f, length[:], 0); err != nil {
+		return nil, err
 	}
 	n := binary.LittleEndian.Uint64(length[:])
-	if n > safetensors.MaxHeader || int64(n) > fi.Size()-int64(len(length)) {
-		return fmt.Errorf("%s: the header is longer than the file", path)
+	if n > safetensors.MaxHeader || int64(n) > st.Size-lengthSize {
+		return nil, fmt.Errorf("%s: the header is longer than the file", path)
 	}
-	header := make([]byte, n)
-	if _, err := f.ReadAt(header, int64(len(length))); err != nil {
-		return err
+	header := make([]byte, lengthSize+n)
+	if err := source.ReadFull(f, header, 0); err != nil {
+		return nil, err
 	}
 	end := len(bytes.TrimRight(header, "\x00 "))
-	padding := bytes.Repeat([]byte{' '}, len(header)-end)
-	copy(header[end:], padding)
-	if _, err := safetensors.NewFile(overlay{f, header}, fi.Size()); err != nil {
-		return fmt.Errorf("%s: not mended, because more is wrong: %w", path, err)
+	padded := append(bytes.Clone(header[:end]), bytes.Repeat([]byte{' '}, len(header)-end)...)
+	if _, err := safetensors.NewFile(overlay{f, padded[lengthSize:]}, st.Size); err != nil {
+		return nil, fmt.Errorf("%s: not mended, because more is wrong: %w", path, err)
 	}
-	if _, err := f.WriteAt(padding, int64(len(length)+end)); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-// ownFile refuses files that others share.
-func ownFile(path string, force bool) error {
-	fi, err := os.Lstat(path)
-	switch {
-	case err != nil:
-		return err
-	case fi.Mode()&fs.ModeSymlink != 0:
-		return fmt.Errorf("%s: a symbolic link; name the file itself, or write elsewhere with -o", path)
-	case links(fi) > 1 && !force:
-		return fmt.Errorf("%s: has %d names, and all would change; write elsewhere with -o, or use --force", path, links(fi))
-	}
-	return nil
-}
-
-// links returns how many names a file has, 1 where the system does not say. The
-// structure that does is another on each system; its field is not.
-func links(fi fs.FileInfo) uint64 {
-	v := reflect.Indirect(reflect.ValueOf(fi.Sys()))
-	if v.Kind() != reflect.Struct {
-		return 1
-	}
-	n := v.FieldByName("Nlink")
-	if !n.IsValid() || !n.CanUint() {
-		return 1
-	}
-	return n.Uint()
+	return &txn.Shift{Name: name, Old: st, OldHeader: header, NewHeader: padded}, nil
 }
 
 // aside moves stale files out of the loaders' sight.
@@ -233,27 +213,29 @@ func (p *mender) aside(m *model) {
 	}
 	p.mends = append(p.mends, &Mend{
 		Rules: rules, Checkpoint: m.Path, Count: len(m.Files),
-		What: fmt.Sprintf("move %s into %s", counted(len(m.Files), "file"), filepath.Join(m.Dir, AsideName)),
-		run: func(context.Context, *MendOptions) error {
-			dir := filepath.Join(m.Dir, AsideName)
-			if err := os.MkdirAll(dir, 0o777); err != nil {
-				return err
-			}
-			for _, f := range m.Files {
-				if f.Missing || f.Path == "" {
-					continue
-				}
-				to := filepath.Join(dir, filepath.Base(f.Path))
-				if _, err := os.Lstat(to); err == nil {
-					return fmt.Errorf("%s: is there already; move it away first", to)
-				}
-				if err := os.Rename(f.Path, to); err != nil {
-					return err
-				}
-			}
-			return syncDir(m.Dir)
-		},
+		What: fmt.Sprintf("move %s into %s", counted(len(m.Files), "file"), filepath.Join(m.Dir, txn.AsideName)),
+		run:  func(ctx context.Context, _ *MendOptions) error { return putAside(ctx, m) },
 	})
+}
+
+func putAside(ctx context.Context, m *model) error {
+	tx, err := txn.Begin(txn.OS{}, m.Dir)
+	if err != nil {
+		return err
+	}
+	c := new(txn.Changes)
+	for _, f := range m.Files {
+		if f.Missing || f.Path == "" {
+			continue
+		}
+		st, err := tx.Dir().Lstat(f.Name)
+		if err != nil {
+			return errors.Join(err, tx.Abort())
+		}
+		to := path.Join(path.Dir(f.Name), txn.AsideName, path.Base(f.Name))
+		c.Moves = append(c.Moves, &txn.Move{Name: f.Name, Old: st, To: to})
+	}
+	return tx.Commit(ctx, c)
 }
 
 // nameRulesMended are the rules whose mend is another name, or none.
@@ -473,47 +455,66 @@ func (p *mender) index(m *model) {
 				return fmt.Errorf("%s: several checkpoints, where one is needed", m.Path)
 			}
 			c := rel.Checkpoints[0]
-			data, err := newIndex(c, m.doc, path, numbersOnly)
+			data, err := newIndex(ctx, c, m.doc, path, numbersOnly)
 			if err != nil {
 				return err
 			}
-			if !numbersOnly {
-				if err := keepAside(path); err != nil {
-					return err
-				}
-			}
-			return replaceFile(path, data)
+			return replaceIndex(ctx, path, data, !numbersOnly)
 		},
 	})
 }
 
-// keepAside keeps a copy of a file that is about to be replaced, if it is there.
-func keepAside(path string) error {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// replaceIndex gives an index new content, or makes one. keep puts the old one
+// aside.
+func replaceIndex(ctx context.Context, file string, data []byte, keep bool) error {
+	tx, err := txn.Begin(txn.OS{}, filepath.Dir(file))
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(filepath.Dir(path), AsideName)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	name := filepath.Base(file)
+	s := &txn.Swap{Name: name, Size: int64(len(data)), Head: int64(len(data)), Sum: sha256.Sum256(data), Begin: data}
+	old, err := tx.Dir().Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	case err == nil && old.Mode&fs.ModeSymlink != 0:
+		err = fmt.Errorf("%s: a symbolic link; write elsewhere with -o", file)
+	case err == nil:
+		s.Old = old
+		if keep {
+			s.Keep, err = freeAside(tx.Dir(), name)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, tx.Abort())
+	}
+	s.Write = func(_ context.Context, dir txn.Dir, temp string) error { return writeIndex(dir, name, temp, data) }
+	return tx.Commit(ctx, &txn.Changes{Swaps: []*txn.Swap{s}})
+}
+
+// writeIndex writes an index under a temporary name, with the owner and the
+// permissions of the one that has the name now.
+func writeIndex(dir txn.Dir, name, temp string, data []byte) error {
+	f, err := txn.Open(dir, temp, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
 		return err
 	}
+	err = txn.WriteFull(f, data, 0)
+	if old, operr := txn.Open(dir, name, 0, 0); operr == nil {
+		err = errors.Join(err, f.Adopt(old), old.Close())
+	}
+	return errors.Join(err, txn.Sync(f), f.Close())
+}
+
+// freeAside returns a name for a file that is put aside.
+func freeAside(dir txn.Dir, name string) (string, error) {
 	for n := 1; ; n++ {
-		name := filepath.Join(dir, fmt.Sprintf("%s.%d", filepath.Base(path), n))
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-		if errors.Is(err, fs.ErrExist) {
-			continue
+		to := path.Join(txn.AsideName, fmt.Sprintf("%s.%d", name, n))
+		if _, err := dir.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+			return to, nil
+		} else if err != nil {
+			return "", err
 		}
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(data)
-		if err == nil {
-			err = f.Sync()
-		}
-		return errors.Join(err, f.Close())
 	}
 }
 
@@ -545,7 +546,7 @@ func totals(c *checkpoint.Checkpoint, cfg *checkpoint.Config) (size, parameters 
 
 // newIndex returns the text of an index for the files of a checkpoint. What the
 // old one has beside the totals and the map stays.
-func newIndex(c *checkpoint.Checkpoint, cfg *checkpoint.Config, path string, numbersOnly bool) ([]byte, error) {
+func newIndex(ctx context.Context, c *checkpoint.Checkpoint, cfg *checkpoint.Config, path string, numbersOnly bool) ([]byte, error) {
 	for _, f := range c.Files {
 		if f.Err != nil || f.Missing {
 			return nil, fmt.Errorf("%s: missing or broken, and an index has to name every tensor", f.Path)
@@ -555,8 +556,8 @@ func newIndex(c *checkpoint.Checkpoint, cfg *checkpoint.Config, path string, num
 	if err != nil {
 		return nil, err
 	}
-	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	old, err := indexText(ctx, path)
+	if err != nil {
 		return nil, err
 	}
 	if numbersOnly {
@@ -587,6 +588,24 @@ func newIndex(c *checkpoint.Checkpoint, cfg *checkpoint.Config, path string, num
 	return b.Bytes(), err
 }
 
+// indexText reads an index, nil where there is none.
+func indexText(ctx context.Context, path string) ([]byte, error) {
+	const most = 1 << 30 // the largest known has 60 MB
+	f, err := source.Open(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if f.Size() > most {
+		return nil, fmt.Errorf("%s: %d bytes are too many for an index", path, f.Size())
+	}
+	text := make([]byte, f.Size())
+	return text, source.ReadFull(f, text, 0)
+}
+
 // correctTotals replaces the totals of an index and no other byte.
 func correctTotals(doc *jsondoc.Doc, size, parameters uint64) ([]byte, error) {
 	metadata, ok := doc.Lookup("metadata")
@@ -606,61 +625,6 @@ func correctTotals(doc *jsondoc.Doc, size, parameters uint64) ([]byte, error) {
 		edits = append(edits, jsondoc.Replace(n, fmt.Appendf(nil, "%d", parameters)))
 	}
 	return doc.Apply(edits...)
-}
-
-// replaceFile gives a file new content, all or nothing.
-func replaceFile(path string, data []byte) error {
-	mode := fs.FileMode(0o666)
-	if fi, err := os.Lstat(path); err == nil {
-		if fi.Mode()&fs.ModeSymlink != 0 {
-			return fmt.Errorf("%s: a symbolic link; write elsewhere with -o", path)
-		}
-		mode = fi.Mode().Perm()
-	}
-	tmp, err := createBeside(path, mode)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// createBeside creates a new file in the directory of path. What an interrupted
-// run left is in nobody's way.
-func createBeside(path string, mode fs.FileMode) (*os.File, error) {
-	dir, base := filepath.Split(path)
-	for n := range 100 {
-		f, err := os.OpenFile(fmt.Sprintf("%s.%s.%d-%d.tmp", dir, base, os.Getpid(), n), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-		if !errors.Is(err, fs.ErrExist) {
-			return f, err
-		}
-	}
-	return nil, fmt.Errorf("%s: too many temporary files beside it; delete %s.%s.*.tmp", path, dir, base)
-}
-
-// syncDir makes the names in a directory durable. Systems that cannot are
-// content without.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) {
-		return err
-	}
-	return nil
 }
 
 // A Change is what a mend does to tensors whose names differ in their indices

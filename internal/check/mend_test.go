@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -147,7 +149,7 @@ func TestIndexKeepsItsMetadata(t *testing.T) {
 		t.Error(diff)
 	}
 	// The old one is kept, where no loader and no descent looks.
-	kept, err := os.ReadFile(filepath.Join(dir, AsideName, "model.safetensors.index.json.1"))
+	kept, err := os.ReadFile(filepath.Join(dir, txn.AsideName, "model.safetensors.index.json.1"))
 	if err != nil || !strings.Contains(string(kept), `"total_size": 1}`) {
 		t.Errorf("%s, %v", kept, err)
 	}
@@ -213,17 +215,17 @@ func TestPaddingRefusesLinks(t *testing.T) {
 	if err := os.Link(path, other); err != nil {
 		t.Skip(err)
 	}
-	if err := padWithSpaces(path, false); err == nil || !strings.Contains(err.Error(), "2 names") {
+	if err := padWithSpaces(t.Context(), path, false); err == nil || !strings.Contains(err.Error(), "2 names") {
 		t.Errorf("hard link: %v", err)
 	}
-	if err := padWithSpaces(path, true); err != nil {
+	if err := padWithSpaces(t.Context(), path, true); err != nil {
 		t.Errorf("hard link with force: %v", err)
 	}
 	link := filepath.Join(dir, "link.safetensors")
 	if err := os.Symlink(path, link); err != nil {
 		t.Skip(err)
 	}
-	if err := padWithSpaces(link, true); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+	if err := padWithSpaces(t.Context(), link, true); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("symbolic link: %v", err)
 	}
 }
@@ -235,10 +237,10 @@ func TestAsideKeepsWhatIsThere(t *testing.T) {
 		"set.fixture":               "file model-00001-of-00002.safetensors\ntensor a F32 [2]\nfile model-00002-of-00002.safetensors\ntensor b F32 [3]",
 		"model.safetensors.fixture": "tensor a F32 [2]\ntensor b F32 [3]",
 	})
-	if err := os.Mkdir(filepath.Join(dir, AsideName), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, txn.AsideName), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	kept := filepath.Join(dir, AsideName, "model.safetensors")
+	kept := filepath.Join(dir, txn.AsideName, "model.safetensors")
 	if err := os.WriteFile(kept, []byte("earlier"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +249,7 @@ func TestAsideKeepsWhatIsThere(t *testing.T) {
 	if err != nil || len(mends) != 1 {
 		t.Fatalf("%d mends, %v", len(mends), err)
 	}
-	if err := mends[0].Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if err := mends[0].Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("%v", err)
 	}
 	if data, err := os.ReadFile(kept); err != nil || string(data) != "earlier" {
@@ -278,39 +280,39 @@ func TestPartsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// A file is replaced whole: its mode stays, nothing is left beside it, and
-// leftovers of an interrupted run are in nobody's way.
-func TestReplaceFile(t *testing.T) {
+// An index is replaced whole: its mode stays, the old one is kept aside, and
+// nothing else is left.
+func TestReplaceIndex(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, "x.json")
+	path := filepath.Join(dir, "model.safetensors.index.json")
 	if err := os.WriteFile(path, []byte("old"), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	left, err := createBeside(path, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	left.Close()
-	if err := replaceFile(path, []byte("new")); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil || string(data) != "new" {
-		t.Errorf("%q, %v", data, err)
+	for i, text := range []string{"new", "newer"} {
+		if err := replaceIndex(t.Context(), path, []byte(text), true); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil || string(data) != text {
+			t.Errorf("%q, %v", data, err)
+		}
+		kept, err := os.ReadFile(filepath.Join(dir, txn.AsideName, fmt.Sprintf("model.safetensors.index.json.%d", i+1)))
+		if err != nil || string(kept) != []string{"old", "new"}[i] {
+			t.Errorf("kept %q, %v", kept, err)
+		}
 	}
 	fi, err := os.Stat(path)
 	if err != nil || runtime.GOOS != "windows" && fi.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
 		t.Errorf("%d files, %v", len(entries), err)
 	}
-	link := filepath.Join(dir, "link.json")
+	link := filepath.Join(dir, "link.safetensors.index.json")
 	if err := os.Symlink(path, link); err != nil {
 		t.Skip(err)
 	}
-	if err := replaceFile(link, []byte("newer")); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+	if err := replaceIndex(t.Context(), link, []byte("newest"), false); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("%v", err)
 	}
 }

@@ -6,7 +6,7 @@
 //	internal/render
 //	internal/check  internal/compare  internal/stats
 //	checkpoint/rewrite  rename/convention
-//	internal/values  internal/arrays
+//	internal/values  internal/arrays  internal/txn
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename
 //
@@ -15,5 +15,5 @@
 // alone. Each third-party module has the rooms it may be used in, and no
 // exported name of a public package mentions an internal type.
 //
-// internal/fixture and internal/testdata serve tests only.
+// internal/fixture, internal/testdata and internal/txn/disktest serve tests only.
 package layers

@@ -1,4 +1,4 @@
-package rewrite
+package txn
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openPast is the flag that opens a file past the cache, 0 where there is none.
-const openPast = unix.O_DIRECT
+// PastCache is the flag that opens a file past the cache, 0 where there is none.
+const PastCache = unix.O_DIRECT
 
 func (f osFile) fd() int { return int(f.Fd()) }
 
@@ -46,7 +46,7 @@ func (f osFile) Collapse(off, n int64) error {
 	return f.fail("collapse range", unix.Fallocate(f.fd(), unix.FALLOC_FL_COLLAPSE_RANGE, off, n))
 }
 
-func (f osFile) Clone(src file, srcOff, off, n int64) error {
+func (f osFile) Clone(src File, srcOff, off, n int64) error {
 	s, ok := src.(osFile)
 	if !ok {
 		return errors.ErrUnsupported
@@ -122,8 +122,8 @@ type fiemap struct {
 	Extents                              [fiemapBatch]fiemapExtent
 }
 
-func (f osFile) Extents() ([]extent, error) {
-	var out []extent
+func (f osFile) Extents() ([]Extent, error) {
+	var out []Extent
 	req := new(fiemap)
 	for start := uint64(0); ; {
 		*req = fiemap{Start: start, Length: 1<<63 - 1 - start, Flags: fiemapFlagSync, ExtentCount: fiemapBatch}
@@ -138,7 +138,7 @@ func (f osFile) Extents() ([]extent, error) {
 			if n := len(out); n > 0 && out[n-1].End == a {
 				out[n-1].End = b
 			} else {
-				out = append(out, extent{a, b})
+				out = append(out, Extent{a, b})
 			}
 			start = uint64(b)
 			if e.Flags&fiemapExtentLast != 0 {
@@ -148,11 +148,15 @@ func (f osFile) Extents() ([]extent, error) {
 	}
 }
 
-func (osFS) Exchange(a, b string) error {
-	if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
-		return &os.LinkError{Op: "exchange", Old: a, New: b, Err: refused(err)}
-	}
-	return nil
+func renameAt(a *os.Root, x string, b *os.Root, y string, how int) error {
+	flag := map[int]uint{renameNew: unix.RENAME_NOREPLACE, renameExchange: unix.RENAME_EXCHANGE}[how]
+	return atFds(a, b, func(da, db int) error {
+		err := unix.Renameat2(da, x, db, y, flag)
+		if flag == 0 {
+			return err
+		}
+		return refused(err)
+	})
 }
 
 // kinds are the file systems that go by a name in messages: linux/magic.h.
@@ -170,10 +174,15 @@ var kinds = map[int64]string{
 
 // Probe tries each operation on a file without a name, which vanishes when it
 // is closed.
-func (osFS) Probe(dir string) features {
-	ft := features{Block: 4096, Free: -1}
+func (d *osDir) Probe() Features {
+	ft := Features{Block: 4096, Free: -1}
 	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) == nil {
+	dir, err := d.root.Open(".")
+	if err != nil {
+		return ft
+	}
+	defer dir.Close()
+	if unix.Fstatfs(int(dir.Fd()), &st) == nil {
 		ft.Kind = kinds[int64(uint32(st.Type))]
 		ft.CopyUp = int64(uint32(st.Type)) == unix.OVERLAYFS_SUPER_MAGIC
 		if b := int64(st.Bsize); b > 0 {
@@ -218,10 +227,10 @@ func (osFS) Probe(dir string) features {
 	return ft
 }
 
-func unnamed(dir string) (osFile, error) {
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+func unnamed(dir *os.File) (osFile, error) {
+	fd, err := unix.Openat(int(dir.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return osFile{}, err
 	}
-	return osFile{os.NewFile(uintptr(fd), dir)}, nil
+	return osFile{os.NewFile(uintptr(fd), dir.Name())}, nil
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package rewrite
+package txn
 
 import (
 	"errors"
@@ -11,8 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An open file can be replaced and removed; who has it open keeps it.
-const replacesOpen = true
+// ReplacesOpen says that an open file can be replaced and removed; who has it
+// open keeps it.
+const ReplacesOpen = true
+
+// nonblock keeps open(2) from waiting where a FIFO has taken a file's name.
+const nonblock = unix.O_NONBLOCK
 
 func (f osFile) Pwrite(p []byte, off int64) (int, error) {
 	n, err := unix.Pwrite(int(f.Fd()), p, off)
@@ -28,13 +32,13 @@ func (f osFile) Lock() error {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return errLocked
+		return ErrLocked
 	}
 	return &os.PathError{Op: "lock", Path: f.Name(), Err: err}
 }
 
-func (osFS) SyncDir(name string) error {
-	d, err := os.Open(name)
+func syncRoot(dir *os.Root) error {
+	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
@@ -42,13 +46,13 @@ func (osFS) SyncDir(name string) error {
 	// Some network and FUSE file systems refuse to sync a directory; there is
 	// nothing more that can be asked of them.
 	if err := unix.Fsync(int(d.Fd())); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
-		return &os.PathError{Op: "fsync", Path: name, Err: err}
+		return &os.PathError{Op: "fsync", Path: dir.Name(), Err: err}
 	}
 	return nil
 }
 
-func sysStat(fi fs.FileInfo) stat {
-	st := stat{Mode: fi.Mode(), Size: fi.Size(), Allocated: fi.Size(), ModTime: fi.ModTime(), Links: 1, UID: -1, GID: -1}
+func sysStat(fi fs.FileInfo) Stat {
+	st := Stat{Mode: fi.Mode(), Size: fi.Size(), Allocated: fi.Size(), ModTime: fi.ModTime(), Links: 1, UID: -1, GID: -1}
 	if s, ok := fi.Sys().(*syscall.Stat_t); ok {
 		st.Dev, st.Ino, st.Links = uint64(s.Dev), s.Ino, uint64(s.Nlink)
 		st.Allocated = s.Blocks * 512
@@ -56,3 +60,21 @@ func sysStat(fi fs.FileInfo) stat {
 	}
 	return st
 }
+
+// atFds calls f with descriptors of two directories.
+func atFds(a, b *os.Root, f func(a, b int) error) error {
+	x, err := a.Open(".")
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	y, err := b.Open(".")
+	if err != nil {
+		return err
+	}
+	defer y.Close()
+	return f(int(x.Fd()), int(y.Fd()))
+}
+
+// mine reports whether a file of that owner is this user's or the system's.
+func mine(uid int) bool { return uid == 0 || uid == os.Geteuid() }

@@ -1,12 +1,13 @@
 //go:build !linux
 
-package rewrite
+package txn
 
 import "errors"
 
 // Elsewhere headers are padded in place or files are copied.
 
-const openPast = 0
+// PastCache is the flag that opens a file past the cache, 0 where there is none.
+const PastCache = 0
 
 func (f osFile) Allocate(int64) error { return errors.ErrUnsupported }
 
@@ -14,9 +15,9 @@ func (f osFile) Insert(int64, int64) error { return errors.ErrUnsupported }
 
 func (f osFile) Collapse(int64, int64) error { return errors.ErrUnsupported }
 
-func (f osFile) Extents() ([]extent, error) { return nil, errors.ErrUnsupported }
+func (f osFile) Extents() ([]Extent, error) { return nil, errors.ErrUnsupported }
 
-func (f osFile) Clone(file, int64, int64, int64) error { return errors.ErrUnsupported }
+func (f osFile) Clone(File, int64, int64, int64) error { return errors.ErrUnsupported }
 
 func (f osFile) Cached(int64) bool { return true }
 
@@ -30,6 +31,4 @@ func copyAttributes(to, from osFile) {}
 
 func (f osFile) Sync() error { return f.File.Sync() }
 
-func (osFS) Exchange(string, string) error { return errors.ErrUnsupported }
-
-func (osFS) Probe(dir string) features { return features{Block: 4096, Free: freeSpace(dir)} }
+func (d *osDir) Probe() Features { return Features{Block: 4096, Free: freeSpace(d.root)} }

@@ -12,11 +12,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/disktest"
 )
 
 // A trial is a release on a disk, and the edits of one transaction on it.
 type trial struct {
-	disk     *disk
+	disk     *disktest.Disk
 	edits    []*edit
 	old, new map[string]string
 }
@@ -35,18 +38,12 @@ func padded(text string) func(int64) ([]byte, error) {
 
 // newTrial builds a release of a few files with holes in their data.
 // grow is by how much the names make each header longer.
-func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
+func newTrial(t testing.TB, ft txn.Features, grow int, drop bool) *trial {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(1, uint64(grow)))
-	tr := &trial{disk: newDisk(ft)}
-	if err := tr.disk.Mkdir("/m", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.disk.Mkdir("/m/sub", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tr.disk.root.sync()
-	tr.disk.root.now.entries["m"].sync()
+	tr := &trial{disk: disktest.New(ft)}
+	tr.disk.MakeDir("/m")
+	tr.disk.MakeDir("/m/sub")
 	for i, name := range []string{"a", "sub/b"} {
 		head := "GGUF" + strings.Repeat("h", 96+700*i) + strings.Repeat(" ", 40)
 		data := make([]byte, int(ft.Block)*11+77)
@@ -55,20 +52,17 @@ func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
 				data[j] = byte(rng.Uint32())
 			}
 		}
-		tr.disk.put("/m/"+name, append([]byte(head), data...))
-		st, err := tr.disk.Lstat("/m/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		tr.disk.Put("/m/"+name, append([]byte(head), data...))
+		st := tr.disk.Stat("/m/" + name)
 		n := int64(len(data))
 		tensors := []span{{"one", 0, 1000}, {"two", 1000, 2000}, {"empty", 3000, 0}, {"three", 3010, n - 3010}}
 		text := "GGUF" + strings.Repeat("N", len(head)-44+grow)
 		e := &edit{
-			name: name, old: st, digest: sha256.Sum256([]byte(head)), dataOffset: int64(len(head)), tensors: tensors,
+			name: name, old: st, named: st, digest: sha256.Sum256([]byte(head)), dataOffset: int64(len(head)), tensors: tensors,
 			header: padded(text), least: int64(len(text)), fresh: roundUp(int64(len(text))+6, 64),
 		}
 		if drop {
-			src, err := tr.disk.Open("/m/"+name, 0, 0)
+			src, err := tr.disk.Read("/m/"+name, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,52 +71,49 @@ func newTrial(t testing.TB, ft features, grow int, drop bool) *trial {
 		}
 		tr.edits = append(tr.edits, e)
 	}
-	tr.disk.put("/m/x.index.json", []byte(`{"old":1}`))
-	st, err := tr.disk.Lstat("/m/x.index.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr.disk.Put("/m/x.index.json", []byte(`{"old":1}`))
+	st := tr.disk.Stat("/m/x.index.json")
 	tr.edits = append(tr.edits, &edit{
-		name: "x.index.json", old: st, dataOffset: st.Size, digest: sha256.Sum256([]byte(`{"old":1}`)), text: []byte(`{"new":22}`),
+		name: "x.index.json", old: st, named: st, dataOffset: st.Size, digest: sha256.Sum256([]byte(`{"old":1}`)), text: []byte(`{"new":22}`),
 	})
-	tr.disk.put("/m/README.md", []byte("kept"))
-	tr.old = tr.disk.tree()
+	tr.disk.Put("/m/README.md", []byte("kept"))
+	tr.old = tr.disk.Tree()
 	for _, e := range tr.edits {
 		if err := e.choose(ft, true, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	tr.disk.calls = 0
+	tr.disk.Calls = 0
 	return tr
 }
 
-func (tr *trial) transaction() *transaction {
-	return &transaction{fsys: tr.disk, dir: "/m", edits: tr.edits, workers: 1}
+func (tr *trial) runner() *runner {
+	return &runner{sys: tr.disk, path: func(name string) string { return "/m/" + name }, edits: tr.edits, workers: 1}
 }
 
 // ladder is one trial for every step.
 var ladder = []struct {
 	name string
-	ft   features
+	ft   txn.Features
 	grow int
 	drop bool
 	want Step
 }{
-	{"pad", features{Block: 512, Insert: true, Clone: true}, 20, false, Pad},
-	{"insert", features{Block: 512, Insert: true, Clone: true}, 300, false, Insert},
-	{"insert-far", features{Block: 512, Insert: true}, 2000, false, Insert},
-	{"insert-big-block", features{Block: 4096, Insert: true}, 38, false, Insert},
-	{"reflink", features{Block: 512, Clone: true}, 300, false, Reflink},
-	{"copy", features{Block: 512}, 300, false, Copy},
-	{"drop", features{Block: 512, Insert: true, Clone: true}, 0, true, Copy},
+	{"pad", txn.Features{Block: 512, Insert: true, Clone: true}, 20, false, Pad},
+	{"insert", txn.Features{Block: 512, Insert: true, Clone: true}, 300, false, Insert},
+	{"insert-far", txn.Features{Block: 512, Insert: true}, 2000, false, Insert},
+	{"insert-big-block", txn.Features{Block: 4096, Insert: true}, 38, false, Insert},
+	{"reflink", txn.Features{Block: 512, Clone: true}, 300, false, Reflink},
+	{"copy", txn.Features{Block: 512}, 300, false, Copy},
+	{"drop", txn.Features{Block: 512, Insert: true, Clone: true}, 0, true, Copy},
 }
 
 func (tr *trial) finish(t *testing.T) {
 	t.Helper()
-	if _, err := tr.transaction().run(context.Background()); err != nil {
+	if _, err := tr.runner().inPlace(context.Background(), "/m"); err != nil {
 		t.Fatal(err)
 	}
-	tr.new = tr.disk.tree()
+	tr.new = tr.disk.Tree()
 }
 
 func TestTransaction(t *testing.T) {
@@ -135,13 +126,13 @@ func TestTransaction(t *testing.T) {
 						t.Fatalf("%s: step %q, want %q", e.name, e.step, l.want)
 					}
 				}
-				tx := tr.transaction()
+				tx := tr.runner()
 				tx.verify = v
-				proofs, err := tx.run(context.Background())
+				proofs, err := tx.inPlace(context.Background(), "/m")
 				if err != nil {
 					t.Fatal(err)
 				}
-				tr.new = tr.disk.tree()
+				tr.new = tr.disk.Tree()
 				if got, want := slices.Sorted(maps.Keys(tr.new)), slices.Sorted(maps.Keys(tr.old)); !slices.Equal(got, want) {
 					t.Fatalf("files %q, want %q", got, want)
 				}
@@ -175,21 +166,21 @@ func TestTransaction(t *testing.T) {
 // then, and checks that the release is the old one or the new one, whole.
 func (tr *trial) settle(t *testing.T, rng *rand.Rand, power bool, what string) {
 	t.Helper()
-	var outcome Outcome
+	var outcome txn.Outcome
 	for attempt := 0; ; attempt++ {
 		crashed := false
 		if attempt < 3 && rng.IntN(2) == 0 {
 			at := rng.IntN(12)
-			tr.disk.fault = func(string, string) (bool, error) {
-				if tr.disk.calls > at {
-					crashed, tr.disk.dead = true, true
-					return true, errDead
+			tr.disk.Fault = func(string, string) (bool, error) {
+				if tr.disk.Calls > at {
+					crashed, tr.disk.Dead = true, true
+					return true, disktest.ErrDead
 				}
 				return false, nil
 			}
 		}
-		out, err := recoverDir(context.Background(), tr.disk, "/m")
-		if outcome == "" || out != Nothing {
+		out, err := txn.Recover(context.Background(), tr.disk, "/m", false)
+		if outcome == "" || out != txn.Nothing {
 			outcome = out
 		}
 		if err == nil && !crashed {
@@ -202,16 +193,16 @@ func (tr *trial) settle(t *testing.T, rng *rand.Rand, power bool, what string) {
 		if power {
 			r = rng
 		}
-		tr.disk.crash(r)
+		tr.disk.Crash(r)
 	}
-	now := tr.disk.tree()
+	now := tr.disk.Tree()
 	switch {
 	case maps.Equal(now, tr.old):
-		if outcome == Finished {
+		if outcome == txn.Finished {
 			t.Fatalf("%s: said %q, and is the old release", what, outcome)
 		}
 	case maps.Equal(now, tr.new):
-		if outcome == Undone {
+		if outcome == txn.Undone {
 			t.Fatalf("%s: said %q, and is the new release", what, outcome)
 		}
 	default:
@@ -235,7 +226,7 @@ func TestCrashAnywhere(t *testing.T) {
 			t.Parallel()
 			ref := newTrial(t, l.ft, l.grow, l.drop)
 			ref.finish(t)
-			total := ref.disk.calls
+			total := ref.disk.Calls
 			states := map[bool]int{}
 			for at := range total + 1 {
 				for seed := range seeds {
@@ -244,24 +235,24 @@ func TestCrashAnywhere(t *testing.T) {
 					tr := newTrial(t, l.ft, l.grow, l.drop)
 					tr.new = ref.new
 					base := tr.disk
-					base.fault = func(string, string) (bool, error) {
-						if base.calls > at {
-							base.dead = true
-							return half, errDead
+					base.Fault = func(string, string) (bool, error) {
+						if base.Calls > at {
+							base.Dead = true
+							return half, disktest.ErrDead
 						}
 						return false, nil
 					}
-					_, err := tr.transaction().run(context.Background())
-					if (err == nil) == base.dead {
+					_, err := tr.runner().inPlace(context.Background(), "/m")
+					if (err == nil) == base.Dead {
 						t.Fatalf("crash at call %d of %d: error %v", at, total, err)
 					}
 					var r *rand.Rand
 					if power {
 						r = rng
 					}
-					base.crash(r)
+					base.Crash(r)
 					tr.settle(t, rng, power, fmt.Sprintf("crash at call %d of %d, seed %d, power %v", at, total, seed, power))
-					states[maps.Equal(base.tree(), tr.new)]++
+					states[maps.Equal(base.Tree(), tr.new)]++
 				}
 			}
 			t.Logf("%d calls; ended old %d, new %d times", total, states[false], states[true])
@@ -279,7 +270,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			ref := newTrial(t, l.ft, l.grow, l.drop)
 			ref.finish(t)
-			for at := range ref.disk.calls {
+			for at := range ref.disk.Calls {
 				for _, fault := range []error{syscall.EINTR, nil, syscall.ENOSPC, syscall.EIO} {
 					for _, lasting := range []bool{false, true} {
 						if lasting && (fault == nil || fault == syscall.EINTR) {
@@ -287,25 +278,25 @@ func TestFaults(t *testing.T) {
 						}
 						tr := newTrial(t, l.ft, l.grow, l.drop)
 						tr.new = ref.new
-						tr.disk.fault = func(call, _ string) (bool, error) {
-							if tr.disk.calls != at+1 && !(lasting && tr.disk.calls > at) || fault == nil && call != "write" {
+						tr.disk.Fault = func(call, _ string) (bool, error) {
+							if tr.disk.Calls != at+1 && !(lasting && tr.disk.Calls > at) || fault == nil && call != "write" {
 								return false, nil
 							}
 							return call == "write", fault // without an error, a short write
 						}
-						_, err := tr.transaction().run(context.Background())
-						tr.disk.fault = nil
+						_, err := tr.runner().inPlace(context.Background(), "/m")
+						tr.disk.Fault = nil
 						what := fmt.Sprintf("fault %v (lasting: %v) at call %d", fault, lasting, at)
 						switch {
 						case fault == nil || fault == syscall.EINTR:
-							if err != nil || !maps.Equal(tr.disk.tree(), tr.new) {
+							if err != nil || !maps.Equal(tr.disk.Tree(), tr.new) {
 								t.Fatalf("%s: not the new release; error %v", what, err)
 							}
 						case !errors.Is(err, fault):
 							t.Fatalf("%s: error %v", what, err)
-						case !errors.Is(err, ErrPending) && !maps.Equal(tr.disk.tree(), tr.old):
+						case !errors.Is(err, ErrPending) && !maps.Equal(tr.disk.Tree(), tr.old):
 							t.Fatalf("%s: a recovery is needed, and the error does not say so: %v", what, err)
-						case !lasting && maps.Equal(tr.disk.tree(), tr.old):
+						case !lasting && maps.Equal(tr.disk.Tree(), tr.old):
 						default:
 							tr.settle(t, rand.New(rand.NewPCG(uint64(at), 1)), false, what)
 						}
@@ -323,19 +314,19 @@ func TestCancel(t *testing.T) {
 			t.Parallel()
 			ref := newTrial(t, l.ft, l.grow, l.drop)
 			ref.finish(t)
-			for at := range ref.disk.calls {
+			for at := range ref.disk.Calls {
 				tr := newTrial(t, l.ft, l.grow, l.drop)
 				ctx, cancel := context.WithCancel(context.Background())
-				tr.disk.fault = func(string, string) (bool, error) {
-					if tr.disk.calls == at+1 {
+				tr.disk.Fault = func(string, string) (bool, error) {
+					if tr.disk.Calls == at+1 {
 						cancel()
 					}
 					return false, nil
 				}
-				_, err := tr.transaction().run(ctx)
+				_, err := tr.runner().inPlace(ctx, "/m")
 				cancel()
-				tr.disk.fault = nil
-				switch now := tr.disk.tree(); {
+				tr.disk.Fault = nil
+				switch now := tr.disk.Tree(); {
 				case err == nil && maps.Equal(now, ref.new):
 				case errors.Is(err, context.Canceled) && maps.Equal(now, tr.old):
 				default:
@@ -358,59 +349,29 @@ func TestFaultThenCrash(t *testing.T) {
 			t.Parallel()
 			ref := newTrial(t, l.ft, l.grow, l.drop)
 			ref.finish(t)
-			for at := range ref.disk.calls {
+			for at := range ref.disk.Calls {
 				for seed := range uint64(seeds) {
 					rng := rand.New(rand.NewPCG(uint64(at), seed))
 					tr := newTrial(t, l.ft, l.grow, l.drop)
 					tr.new = ref.new
 					off := at + 1 + rng.IntN(10)
-					tr.disk.fault = func(string, string) (bool, error) {
+					tr.disk.Fault = func(string, string) (bool, error) {
 						switch {
-						case tr.disk.calls > off:
-							tr.disk.dead = true
-							return false, errDead
-						case tr.disk.calls == at+1:
+						case tr.disk.Calls > off:
+							tr.disk.Dead = true
+							return false, disktest.ErrDead
+						case tr.disk.Calls == at+1:
 							return false, syscall.EIO
 						}
 						return false, nil
 					}
-					if _, err := tr.transaction().run(context.Background()); err == nil {
+					if _, err := tr.runner().inPlace(context.Background(), "/m"); err == nil {
 						t.Fatalf("fault at call %d: no error", at)
 					}
-					tr.disk.crash(rng)
+					tr.disk.Crash(rng)
 					tr.settle(t, rng, true, fmt.Sprintf("fault at call %d, off at call %d, seed %d", at, off, seed))
 				}
 			}
 		})
 	}
-}
-
-func TestGap(t *testing.T) {
-	old := []extent{{0, 10}, {12, 30}, {40, 41}}
-	for at := int64(0); at <= 45; at++ {
-		now := append(before(old, at), from(old, at, 4)...)
-		got, ok := gap(old, now, 4)
-		if !ok {
-			t.Errorf("gap at %d is not found in %v", at, now)
-			continue
-		}
-		if back := append(before(now, got), from(now, got+4, -4)...); at < 41 && !equalMerged(back, old) {
-			t.Errorf("gap at %d taken for one at %d", at, got)
-		}
-	}
-	if at, ok := gap(old, []extent{{0, 9}, {13, 34}}, 4); ok {
-		t.Errorf("a foreign map is explained by a gap at %d", at)
-	}
-}
-
-func equalMerged(a, b []extent) bool {
-	var out []extent
-	for _, e := range a {
-		if n := len(out); n > 0 && out[n-1].End == e.Start {
-			out[n-1].End = e.End
-		} else {
-			out = append(out, e)
-		}
-	}
-	return slices.Equal(out, b)
 }

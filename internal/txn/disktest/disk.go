@@ -1,4 +1,6 @@
-package rewrite
+// Package disktest is a model of a disk that loses power, for tests of what
+// must survive it.
+package disktest
 
 import (
 	"errors"
@@ -8,34 +10,41 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
-// A disk is a model of a disk with a journaling file system, harsher than the
+// A Disk is a model of a disk with a journaling file system, harsher than the
 // real ones. What was not synced may survive a loss of power or not:
 //
 //   - metadata of a file (size, allocation, shifts) survive up to a point, in
 //     their order; the operation at that point, if it shifts, survives in part;
 //   - names of a directory likewise, each directory on its own;
 //   - every 512 bytes of data on their own.
-type disk struct {
+type Disk struct {
 	mu    sync.Mutex
 	root  *inode
 	inos  uint64
 	clock int64
-	ft    features
-	dead  bool
-	// fault is asked before every call that changes something, and may fail
+	ft    txn.Features
+
+	// Dead says that the machine is off: every call fails.
+	Dead bool
+	// Fault is asked before every call that changes something, and may fail
 	// it. The call is carried out in part when part is set.
-	fault func(call, name string) (part bool, err error)
-	calls int
+	Fault func(call, name string) (part bool, err error)
+	// Calls counts them.
+	Calls int
 }
 
-var errDead = errors.New("the machine is off")
+// ErrDead is the error of every call while the machine is off.
+var ErrDead = errors.New("the machine is off")
 
 type inode struct {
 	ino   uint64
@@ -64,13 +73,14 @@ func (m meta) clone() meta {
 	return meta{m.size, maps.Clone(m.blocks), maps.Clone(m.entries)}
 }
 
-func newDisk(ft features) *disk {
-	d := &disk{ft: ft}
+// New returns an empty disk.
+func New(ft txn.Features) *Disk {
+	d := &Disk{ft: ft}
 	d.root = d.node(fs.ModeDir | 0o755)
 	return d
 }
 
-func (d *disk) node(mode fs.FileMode) *inode {
+func (d *Disk) node(mode fs.FileMode) *inode {
 	d.inos++
 	m := meta{blocks: map[int64]*pblock{}}
 	if mode.IsDir() {
@@ -92,7 +102,7 @@ func (n *inode) sync() {
 }
 
 // lookup finds the directory and the base of a path. The root is "/".
-func (d *disk) lookup(name string) (dir *inode, base string, err error) {
+func (d *Disk) lookup(name string) (dir *inode, base string, err error) {
 	dir = d.root
 	name = filepath.ToSlash(filepath.Clean(name))
 	for {
@@ -108,7 +118,7 @@ func (d *disk) lookup(name string) (dir *inode, base string, err error) {
 	}
 }
 
-func (d *disk) find(name string) (*inode, error) {
+func (d *Disk) find(name string) (*inode, error) {
 	dir, base, err := d.lookup(name)
 	if err != nil {
 		return nil, err
@@ -124,20 +134,20 @@ func (d *disk) find(name string) (*inode, error) {
 }
 
 // enter counts a call that changes something.
-func (d *disk) enter(call, name string) (part bool, err error) {
-	if d.dead {
-		return false, errDead
+func (d *Disk) enter(call, name string) (part bool, err error) {
+	if d.Dead {
+		return false, ErrDead
 	}
-	d.calls++
-	if d.fault == nil {
+	d.Calls++
+	if d.Fault == nil {
 		return false, nil
 	}
-	return d.fault(call, name)
+	return d.Fault(call, name)
 }
 
-// crash turns the disk off and on again. Without rng only the process died.
-func (d *disk) crash(rng *rand.Rand) {
-	d.dead, d.fault, d.calls = false, nil, 0
+// Crash turns the disk off and on again. Without rng only the process died.
+func (d *Disk) Crash(rng *rand.Rand) {
+	d.Dead, d.Fault, d.Calls = false, nil, 0
 	seen := map[*inode]bool{}
 	fate := map[*pblock][]byte{}
 	var walk func(n *inode)
@@ -184,17 +194,17 @@ func (b *pblock) torn(rng *rand.Rand) []byte {
 }
 
 type handle struct {
-	d    *disk
+	d    *Disk
 	n    *inode
 	name string
 	off  bool
 }
 
-func (d *disk) Open(name string, flag int, perm fs.FileMode) (file, error) {
+func (d *Disk) open(name string, flag int, perm fs.FileMode) (txn.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.dead {
-		return nil, errDead
+	if d.Dead {
+		return nil, ErrDead
 	}
 	n, err := d.find(name)
 	switch {
@@ -220,27 +230,43 @@ func (d *disk) Open(name string, flag int, perm fs.FileMode) (file, error) {
 	return &handle{d: d, n: n, name: name}, nil
 }
 
-func (d *disk) statOf(n *inode) stat {
-	return stat{
+func (d *Disk) statOf(n *inode) txn.Stat {
+	return txn.Stat{
 		Mode: n.mode, Size: n.now.size, Allocated: int64(len(n.now.blocks)) * d.ft.Block,
 		ModTime: time.Unix(n.mtime, 0), Ino: n.ino, Links: 1, UID: -1, GID: -1,
 	}
 }
 
-func (d *disk) Lstat(name string) (stat, error) {
+func (d *Disk) lstat(name string) (txn.Stat, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.dead {
-		return stat{}, errDead
+	if d.Dead {
+		return txn.Stat{}, ErrDead
 	}
 	n, err := d.find(name)
 	if err != nil {
-		return stat{}, err
+		return txn.Stat{}, err
 	}
 	return d.statOf(n), nil
 }
 
-func (d *disk) Rename(oldname, newname string) error {
+// relink changes names in one directory, or in two: a journaling file system
+// does the latter whole, and here it does so at once.
+func relink(dir, other *inode, change func(m, o *meta)) {
+	if dir == other {
+		dir.do(func(m *meta, rng *rand.Rand) {
+			if rng == nil {
+				change(m, m)
+			}
+		})
+		return
+	}
+	change(&dir.now, &other.now)
+	dir.durable, dir.log = dir.now.clone(), nil
+	other.durable, other.log = other.now.clone(), nil
+}
+
+func (d *Disk) rename(oldname, newname string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.enter("rename", oldname); err != nil {
@@ -258,22 +284,17 @@ func (d *disk) Rename(oldname, newname string) error {
 	if err != nil {
 		return err
 	}
-	if dir != to {
-		return errors.New("the model renames within a directory")
-	}
-	if old := dir.now.entries[base]; old != nil && len(old.now.entries) > 0 {
+	if old := to.now.entries[base]; old != nil && len(old.now.entries) > 0 {
 		return syscall.ENOTEMPTY
 	}
-	dir.do(func(m *meta, rng *rand.Rand) {
-		if rng == nil {
-			delete(m.entries, from)
-			m.entries[base] = n
-		}
+	relink(dir, to, func(m, o *meta) {
+		delete(m.entries, from)
+		o.entries[base] = n
 	})
 	return nil
 }
 
-func (d *disk) Exchange(a, b string) error {
+func (d *Disk) exchange(a, b string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.enter("exchange", a); err != nil {
@@ -283,19 +304,18 @@ func (d *disk) Exchange(a, b string) error {
 	if err != nil {
 		return err
 	}
-	_, y, err := d.lookup(b)
+	other, y, err := d.lookup(b)
 	if err != nil {
 		return err
 	}
-	dir.do(func(m *meta, rng *rand.Rand) {
-		if rng == nil {
-			m.entries[x], m.entries[y] = m.entries[y], m.entries[x]
-		}
-	})
+	if dir.now.entries[x] == nil || other.now.entries[y] == nil {
+		return fs.ErrNotExist
+	}
+	relink(dir, other, func(m, o *meta) { m.entries[x], o.entries[y] = o.entries[y], m.entries[x] })
 	return nil
 }
 
-func (d *disk) Remove(name string) error {
+func (d *Disk) remove(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.enter("remove", name); err != nil {
@@ -316,7 +336,7 @@ func (d *disk) Remove(name string) error {
 	return nil
 }
 
-func (d *disk) Mkdir(name string, perm fs.FileMode) error {
+func (d *Disk) mkdir(name string, perm fs.FileMode) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.enter("mkdir", name); err != nil {
@@ -338,7 +358,7 @@ func (d *disk) Mkdir(name string, perm fs.FileMode) error {
 	return nil
 }
 
-func (d *disk) ReadDir(name string) ([]string, error) {
+func (d *Disk) readDir(name string) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n, err := d.find(name)
@@ -348,7 +368,7 @@ func (d *disk) ReadDir(name string) ([]string, error) {
 	return slices.Sorted(maps.Keys(n.now.entries)), nil
 }
 
-func (d *disk) SyncDir(name string) error {
+func (d *Disk) syncDir(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, err := d.enter("syncdir", name); err != nil {
@@ -362,7 +382,59 @@ func (d *disk) SyncDir(name string) error {
 	return nil
 }
 
-func (d *disk) Probe(string) features { return d.ft }
+// OpenDir opens a directory.
+func (d *Disk) OpenDir(name string) (txn.Dir, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.Dead {
+		return nil, ErrDead
+	}
+	n, err := d.find(name)
+	if err != nil {
+		return nil, err
+	}
+	if !n.mode.IsDir() {
+		return nil, syscall.ENOTDIR
+	}
+	return &dir{d, name}, nil
+}
+
+// Read opens a file for reading.
+func (d *Disk) Read(name string, _ int) (txn.File, error) { return d.open(name, os.O_RDONLY, 0) }
+
+// A dir is an open directory of a disk.
+type dir struct {
+	d    *Disk
+	path string
+}
+
+func (r *dir) at(name string) string { return path.Join(r.path, name) }
+
+func (r *dir) Path() string { return r.path }
+func (r *dir) Open(name string, flag int, perm fs.FileMode) (txn.File, error) {
+	if flag&os.O_CREATE != 0 {
+		flag |= os.O_EXCL
+	}
+	return r.d.open(r.at(name), flag, perm)
+}
+func (r *dir) Lstat(name string) (txn.Stat, error)       { return r.d.lstat(r.at(name)) }
+func (r *dir) Rename(a, b string) error                  { return r.d.rename(r.at(a), r.at(b)) }
+func (r *dir) Exchange(a, b string) error                { return r.d.exchange(r.at(a), r.at(b)) }
+func (r *dir) Remove(name string) error                  { return r.d.remove(r.at(name)) }
+func (r *dir) Mkdir(name string, perm fs.FileMode) error { return r.d.mkdir(r.at(name), perm) }
+func (r *dir) ReadDir(name string) ([]string, error)     { return r.d.readDir(r.at(name)) }
+func (r *dir) SyncDir(name string) error                 { return r.d.syncDir(r.at(name)) }
+func (r *dir) Probe() txn.Features                       { return r.d.ft }
+func (r *dir) Close() error                              { return nil }
+
+func (r *dir) RenameNew(a, b string) error {
+	if _, err := r.d.lstat(r.at(b)); err == nil {
+		return fs.ErrExist
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return r.Rename(a, b)
+}
 
 func (h *handle) enter(call string) (part bool, err error) {
 	h.d.mu.Lock()
@@ -375,8 +447,8 @@ func (h *handle) enter(call string) (part bool, err error) {
 func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
-	if h.d.dead {
-		return 0, errDead
+	if h.d.Dead {
+		return 0, ErrDead
 	}
 	n := int(max(0, min(int64(len(p)), h.n.now.size-off)))
 	for i := 0; i < n; {
@@ -425,11 +497,11 @@ func (h *handle) Pwrite(p []byte, off int64) (int, error) {
 	return len(p), err
 }
 
-func (h *handle) Stat() (stat, error) {
+func (h *handle) Stat() (txn.Stat, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
-	if h.d.dead {
-		return stat{}, errDead
+	if h.d.Dead {
+		return txn.Stat{}, ErrDead
 	}
 	return h.d.statOf(h.n), nil
 }
@@ -535,7 +607,7 @@ func (h *handle) Collapse(off, n int64) error {
 // shift carries an op out, in part when a fault says so.
 func (h *handle) shift(o op, part bool) {
 	if part {
-		seed := rand.New(rand.NewPCG(uint64(h.d.calls), 7))
+		seed := rand.New(rand.NewPCG(uint64(h.d.Calls), 7))
 		o(&h.n.now, seed)
 		h.n.durable, h.n.log = h.n.now.clone(), nil
 		return
@@ -545,15 +617,15 @@ func (h *handle) shift(o op, part bool) {
 	h.n.mtime = h.d.clock
 }
 
-func (h *handle) Extents() ([]extent, error) {
+func (h *handle) Extents() ([]txn.Extent, error) {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
-	if h.d.dead {
-		return nil, errDead
+	if h.d.Dead {
+		return nil, ErrDead
 	}
-	var out []extent
+	var out []txn.Extent
 	for _, b := range slices.Sorted(maps.Keys(h.n.now.blocks)) {
-		e := extent{b * h.d.ft.Block, (b + 1) * h.d.ft.Block}
+		e := txn.Extent{Start: b * h.d.ft.Block, End: (b + 1) * h.d.ft.Block}
 		if n := len(out); n > 0 && out[n-1].End == e.Start {
 			out[n-1].End = e.End
 		} else {
@@ -563,7 +635,7 @@ func (h *handle) Extents() ([]extent, error) {
 	return out, nil
 }
 
-func (h *handle) Clone(src file, srcOff, off, n int64) error {
+func (h *handle) Clone(src txn.File, srcOff, off, n int64) error {
 	_, err := h.enter("clone")
 	defer h.d.mu.Unlock()
 	block := h.d.ft.Block
@@ -597,7 +669,7 @@ func (h *handle) WriteOut(int64, int64) {}
 
 func (h *handle) Drop(int64, int64) {}
 
-func (h *handle) Adopt(like file) error {
+func (h *handle) Adopt(like txn.File) error {
 	_, err := h.enter("chmod")
 	defer h.d.mu.Unlock()
 	if err == nil {
@@ -610,7 +682,7 @@ func (h *handle) Lock() error {
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()
 	if h.n.lock != nil {
-		return errLocked
+		return txn.ErrLocked
 	}
 	h.n.lock = h
 	return nil
@@ -628,8 +700,28 @@ func (h *handle) Close() error {
 	return nil
 }
 
-// put makes a durable file. Blocks of zeros become holes.
-func (d *disk) put(name string, content []byte) {
+// MakeDir makes a durable directory.
+func (d *Disk) MakeDir(name string) {
+	if err := d.mkdir(name, 0o755); err != nil {
+		panic(err)
+	}
+	if err := d.syncDir(path.Dir(name)); err != nil {
+		panic(err)
+	}
+	d.Calls = 0
+}
+
+// Stat returns what is known of a file.
+func (d *Disk) Stat(name string) txn.Stat {
+	st, err := d.lstat(name)
+	if err != nil {
+		panic(err)
+	}
+	return st
+}
+
+// Put makes a durable file. Blocks of zeros become holes.
+func (d *Disk) Put(name string, content []byte) {
 	dir, base, err := d.lookup(name)
 	if err != nil {
 		panic(err)
@@ -648,8 +740,8 @@ func (d *disk) put(name string, content []byte) {
 	dir.sync()
 }
 
-// tree returns the content of every file.
-func (d *disk) tree() map[string]string {
+// Tree returns the content of every file.
+func (d *Disk) Tree() map[string]string {
 	out := map[string]string{}
 	var walk func(path string, n *inode)
 	walk = func(path string, n *inode) {

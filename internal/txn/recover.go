@@ -1,0 +1,325 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// An Outcome is what a recovery did.
+type Outcome string
+
+// The outcomes of a recovery.
+const (
+	// Nothing: there was nothing to recover.
+	Nothing Outcome = "nothing to do"
+	// Undone: the release is what it was before the transaction.
+	Undone Outcome = "undone"
+	// Finished: the release is what the transaction was to make of it.
+	Finished Outcome = "finished"
+)
+
+// Pending returns the directory whose journal says that a transaction on ref, a
+// directory or one of its files, is under way or was interrupted; "" when
+// there is none. That is the directory of ref or one above it. What is read of
+// the release meanwhile may be part old and part new.
+func Pending(sys System, ref string) string {
+	dir := releaseDir(sys, ref)
+	if st, err := lstat(sys, dir); err == nil && st.Mode.IsRegular() && st.Size > 0 {
+		return dir
+	}
+	return governing(sys, dir)
+}
+
+func lstat(sys System, dir string) (Stat, error) {
+	d, err := sys.OpenDir(dir)
+	if err != nil {
+		return Stat{}, err
+	}
+	defer d.Close()
+	return d.Lstat(JournalName)
+}
+
+// releaseDir returns the directory of a reference.
+func releaseDir(sys System, ref string) string {
+	d, err := sys.OpenDir(ref)
+	if err != nil {
+		return filepath.Dir(ref)
+	}
+	d.Close()
+	return ref
+}
+
+// governing looks for a journal above a directory that names files in the
+// directory or below it. A journal of another user does not count: it would let
+// whoever may write to a directory far above decide about what is below.
+func governing(sys System, dir string) string {
+	inner := Resolve(dir)
+	for up := filepath.Dir(inner); up != filepath.Dir(up); up = filepath.Dir(up) {
+		rel, err := filepath.Rel(up, inner)
+		if err != nil {
+			return ""
+		}
+		if st, err := lstat(sys, up); err == nil && st.Mode.IsRegular() && st.Size > 0 && mine(st.UID) && names(sys, up, filepath.ToSlash(rel)) {
+			return up
+		}
+	}
+	return ""
+}
+
+// errFound ends a search.
+var errFound = errors.New("found")
+
+// names reports whether the journal in dir names a file below rel. Only a
+// journal that belongs to the files of today counts.
+func names(sys System, dir, rel string) bool {
+	d, err := sys.OpenDir(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	f, err := Open(d, JournalName, os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	j := &journal{dir: d, f: f}
+	r, _, _, err := j.read(false)
+	if err != nil || r == nil {
+		return false
+	}
+	for _, x := range r.entries() {
+		for _, n := range x.names() {
+			if strings.HasPrefix(n, rel+"/") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *record) entries() []entry {
+	var out []entry
+	for _, s := range r.shifts {
+		out = append(out, s)
+	}
+	for _, s := range r.swaps {
+		out = append(out, s)
+	}
+	for _, m := range r.moves {
+		out = append(out, m)
+	}
+	return out
+}
+
+// Recover ends an interrupted transaction on ref, a directory or one of its
+// files. Afterwards the release is the old one or the new one, whole. It fails
+// with [ErrBusy] while the transaction is still running. A recovery that fails,
+// or is interrupted, can be repeated.
+//
+// A journal that is not about the files that it lies beside is refused. force
+// follows it all the same, where names, sizes and contents fit: for a release
+// that was moved to another file system in the middle of a transaction.
+func Recover(ctx context.Context, sys System, ref string, force bool) (Outcome, error) {
+	dir := Pending(sys, ref)
+	if dir == "" {
+		dir = releaseDir(sys, ref) // an empty journal may be left there
+	}
+	d, err := sys.OpenDir(dir)
+	if err != nil {
+		return Nothing, err
+	}
+	defer d.Close()
+	out, err := recoverDir(ctx, d, force)
+	if out == Nothing && err == nil && dir != ref {
+		// With nothing to recover the file should be there.
+		if _, err := d.Lstat(filepath.Base(ref)); errors.Is(err, fs.ErrNotExist) {
+			return Nothing, err
+		}
+	}
+	return out, err
+}
+
+func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
+	j, err := lockJournal(dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Nothing, nil
+	}
+	if err != nil {
+		return Nothing, err
+	}
+	r, forward, sc, err := j.read(force)
+	if err != nil {
+		j.f.Close()
+		var foreign *foreignError
+		if errors.As(err, &foreign) {
+			err = fmt.Errorf("%w; remove %s to leave the files as they are, or, where the whole release was copied after it was interrupted, recover it with force", err, JournalName)
+		}
+		return Nothing, err
+	}
+	outcome := Undone
+	switch {
+	case r == nil:
+		outcome = Nothing
+	case forward:
+		outcome = Finished
+		err = r.finish(sc)
+		if _, ok := errors.AsType[*obstructedError](err); ok && j.unmark() == nil {
+			outcome, err = Undone, r.undo(ctx, sc, workers)
+		}
+	default:
+		err = r.undo(ctx, sc, workers)
+	}
+	if err != nil {
+		j.f.Close()
+		return Nothing, &RecoveryError{dir.Path(), fmt.Errorf("recovering %s: %w; the journal was kept: recover again, or remove %s to leave the files as they are", dir.Path(), err, JournalName)}
+	}
+	return outcome, j.close()
+}
+
+// workers is enough to hide the wait for the disk's cache flushes.
+const workers = 8
+
+// undo makes every file what it was. It looks at what it finds, so it can
+// itself be interrupted and repeated.
+func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
+	for _, s := range r.shifts {
+		if err := s.look(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, workers))
+	for _, s := range r.shifts {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := s.undo(sc); err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	for _, s := range r.swaps {
+		rerr := Retry(func() error { return sc.dir.Remove(s.temp) })
+		if rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r.removeAside(sc.dir)
+	return r.syncDirs(sc.dir)
+}
+
+// An obstructedError says that another program has put files of its own in the
+// way, and that none of the transaction has its new name yet, so that the old
+// release can be had.
+type obstructedError struct{ error }
+
+func (e *obstructedError) Unwrap() error { return e.error }
+
+// finish puts the new files in the place of the old ones.
+func (r *record) finish(sc *scene) (err error) {
+	for _, s := range r.shifts {
+		if err := s.look(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	state := make([]progress, len(r.swaps))
+	var failure error
+	begun := false
+	for i, s := range r.swaps {
+		if state[i], err = s.look(sc); err != nil {
+			failure = errors.Join(failure, fmt.Errorf("%s: %w", s.Name, err))
+		}
+		begun = begun || state[i] != waiting
+	}
+	moved := make([]progress, len(r.moves))
+	for i, m := range r.moves {
+		if moved[i], err = m.look(sc); err != nil {
+			failure = errors.Join(failure, err)
+		}
+		begun = begun || moved[i] != waiting
+	}
+	if failure != nil && !begun {
+		return &obstructedError{failure}
+	}
+	if failure != nil {
+		return failure
+	}
+	for _, s := range r.shifts {
+		if err := s.finish(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	for i, s := range r.swaps {
+		if state[i] == waiting {
+			if err := s.put(sc); err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+		}
+	}
+	for i, m := range r.moves {
+		if moved[i] == waiting {
+			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil {
+				return err
+			}
+		}
+	}
+	// Old files go when no crash can bring their names back.
+	if err := r.syncDirs(sc.dir); err != nil {
+		return err
+	}
+	for _, s := range r.swaps {
+		if s.created() {
+			continue
+		}
+		if err := s.clean(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return r.syncDirs(sc.dir)
+}
+
+// dirs returns the directories whose names a record changes.
+func (r *record) dirs() []string {
+	dirs := make(map[string]bool)
+	for _, s := range r.swaps {
+		dirs[parent(s.Name)] = true
+		if s.Keep != "" {
+			dirs[parent(s.Keep)] = true
+		}
+	}
+	for _, m := range r.moves {
+		dirs[parent(m.Name)], dirs[parent(m.To)] = true, true
+	}
+	return slices.Sorted(maps.Keys(dirs))
+}
+
+// aside returns the directories of what is put aside.
+func (r *record) aside() []string {
+	return slices.DeleteFunc(r.dirs(), func(d string) bool { return path.Base(d) != AsideName })
+}
+
+// syncDirs makes the names of a transaction's files durable.
+func (r *record) syncDirs(dir Dir) error {
+	for _, d := range r.dirs() {
+		if err := SyncDir(dir, d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
