@@ -259,6 +259,14 @@ func (r *rewriting) writePlan(w io.Writer, verbose bool) {
 		fmt.Fprintf(w, "; needs %s of %s free", render.Size(uint64(j.Need)), render.Size(uint64(j.Free)))
 	}
 	fmt.Fprintln(w)
+	const few = 20
+	for i, path := range j.Replaces {
+		if i == few && !verbose {
+			fmt.Fprintf(w, "and %d more files are replaced (-v lists them)\n", len(j.Replaces)-few)
+			break
+		}
+		fmt.Fprintf(w, "replaces %s\n", render.Escape(path))
+	}
 	if filled > 0 {
 		fmt.Fprintf(w, "%s: a key that readers ignore takes up room in %s\n", gguf.FillerKey, counted(filled, "file"))
 	}
@@ -284,6 +292,9 @@ func (r *rewriting) writePlan(w io.Writer, verbose bool) {
 func (r *rewriting) warnUnfollowed(p *program) {
 	if r.job == nil {
 		return
+	}
+	for _, path := range r.job.Leftovers {
+		p.note("%s was left by a run that was killed, or is being written now; remove it in the former case", path)
 	}
 	const most = 8
 	for i, u := range r.job.Unfollowed {

@@ -805,6 +805,39 @@ func (s *Swap) put(sc *scene) error {
 	return Retry(func() error { return sc.dir.Rename(s.temp, s.Name) })
 }
 
+// takeBack gives the old file its name again, after an exchange, or takes that
+// of a file away that was made.
+func (s *Swap) takeBack(sc *scene) error {
+	switch at, err := s.look(sc); {
+	case err != nil || at == waiting:
+		return nil // another file has the name, and keeps it
+	case at == exchanged:
+		return Retry(func() error { return sc.dir.Exchange(s.temp, s.Name) })
+	}
+	return Retry(func() error { return sc.dir.RenameNew(s.Name, s.temp) })
+}
+
+// undo removes the new file. The old one, should a crash have come while it was
+// given its name back, is not removed.
+func (s *Swap) undo(sc *scene) error {
+	st, err := sc.dir.Lstat(s.temp)
+	if err == nil && s.holds(sc, st) {
+		if err := s.takeBack(sc); err != nil {
+			return err
+		}
+		if st, err = sc.dir.Lstat(s.temp); err == nil && s.holds(sc, st) {
+			return fmt.Errorf("%s: %w; the file from before is %s", s.Name, &foreignError{s.Name}, s.temp)
+		}
+	}
+	if err == nil {
+		err = Retry(func() error { return sc.dir.Remove(s.temp) })
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // clean takes the old file away, or aside, after an exchange.
 func (s *Swap) clean(sc *scene) error {
 	st, err := sc.dir.Lstat(s.temp)

@@ -76,9 +76,6 @@ func governing(sys System, dir string) string {
 	return ""
 }
 
-// errFound ends a search.
-var errFound = errors.New("found")
-
 // names reports whether the journal in dir names a file below rel. Only a
 // journal that belongs to the files of today counts.
 func names(sys System, dir, rel string) bool {
@@ -174,7 +171,10 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 		outcome = Finished
 		err = r.finish(sc)
 		if _, ok := errors.AsType[*obstructedError](err); ok && j.unmark() == nil {
-			outcome, err = Undone, r.undo(ctx, sc, workers)
+			outcome = Undone
+			if err = r.takeBack(sc); err == nil {
+				err = r.undo(ctx, sc, workers)
+			}
 		}
 	default:
 		err = r.undo(ctx, sc, workers)
@@ -212,10 +212,7 @@ func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
 	}
 	err := g.Wait()
 	for _, s := range r.swaps {
-		rerr := Retry(func() error { return sc.dir.Remove(s.temp) })
-		if rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-			err = errors.Join(err, rerr)
-		}
+		err = errors.Join(err, s.undo(sc))
 	}
 	if err != nil {
 		return err
@@ -225,59 +222,18 @@ func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
 }
 
 // An obstructedError says that another program has put files of its own in the
-// way, and that none of the transaction has its new name yet, so that the old
-// release can be had.
+// way. The old release can still be had: see [record.reversible].
 type obstructedError struct{ error }
 
 func (e *obstructedError) Unwrap() error { return e.error }
 
 // finish puts the new files in the place of the old ones.
-func (r *record) finish(sc *scene) (err error) {
-	for _, s := range r.shifts {
-		if err := s.look(sc); err != nil {
-			return fmt.Errorf("%s: %w", s.Name, err)
+func (r *record) finish(sc *scene) error {
+	if err := r.put(sc); err != nil {
+		if errors.Is(err, ErrChanged) && r.reversible(sc) {
+			return &obstructedError{err}
 		}
-	}
-	state := make([]progress, len(r.swaps))
-	var failure error
-	begun := false
-	for i, s := range r.swaps {
-		if state[i], err = s.look(sc); err != nil {
-			failure = errors.Join(failure, fmt.Errorf("%s: %w", s.Name, err))
-		}
-		begun = begun || state[i] != waiting
-	}
-	moved := make([]progress, len(r.moves))
-	for i, m := range r.moves {
-		if moved[i], err = m.look(sc); err != nil {
-			failure = errors.Join(failure, err)
-		}
-		begun = begun || moved[i] != waiting
-	}
-	if failure != nil && !begun {
-		return &obstructedError{failure}
-	}
-	if failure != nil {
-		return failure
-	}
-	for _, s := range r.shifts {
-		if err := s.finish(sc); err != nil {
-			return fmt.Errorf("%s: %w", s.Name, err)
-		}
-	}
-	for i, s := range r.swaps {
-		if state[i] == waiting {
-			if err := s.put(sc); err != nil {
-				return fmt.Errorf("%s: %w", s.Name, err)
-			}
-		}
-	}
-	for i, m := range r.moves {
-		if moved[i] == waiting {
-			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil {
-				return err
-			}
-		}
+		return err
 	}
 	// Old files go when no crash can bring their names back.
 	if err := r.syncDirs(sc.dir); err != nil {
@@ -292,6 +248,80 @@ func (r *record) finish(sc *scene) (err error) {
 		}
 	}
 	return r.syncDirs(sc.dir)
+}
+
+// put makes sure of the new headers and gives the new files their names. It looks
+// at everything before it changes anything.
+func (r *record) put(sc *scene) (err error) {
+	for _, s := range r.shifts {
+		if err := s.look(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	swaps, moves := make([]progress, len(r.swaps)), make([]progress, len(r.moves))
+	for i, s := range r.swaps {
+		if swaps[i], err = s.look(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	for i, m := range r.moves {
+		if moves[i], err = m.look(sc); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.shifts {
+		if err := s.finish(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	for i, s := range r.swaps {
+		if swaps[i] == waiting {
+			if err := s.put(sc); err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+		}
+	}
+	for i, m := range r.moves {
+		if moves[i] == waiting {
+			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reversible reports whether every old file is still there, under its name or
+// the temporary one, and every header the old one or the new one.
+func (r *record) reversible(sc *scene) bool {
+	for _, s := range r.shifts {
+		if s.look(sc) != nil || s.finish(sc) != nil {
+			return false
+		}
+	}
+	for _, s := range r.swaps {
+		if at, err := s.look(sc); err == nil && at == done && !s.created() {
+			return false
+		}
+	}
+	return true
+}
+
+// takeBack takes the names of new files back, after the mark was taken back.
+func (r *record) takeBack(sc *scene) error {
+	for _, s := range r.swaps {
+		if err := s.takeBack(sc); err != nil {
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	for _, m := range r.moves {
+		if at, err := m.look(sc); err == nil && at == done {
+			if err := Retry(func() error { return sc.dir.RenameNew(m.To, m.Name) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // dirs returns the directories whose names a record changes.

@@ -138,7 +138,9 @@ func (tx *Tx) Commit(ctx context.Context, c *Changes) error {
 		return tx.j.close()
 	}
 	if _, ok := errors.AsType[*obstructedError](err); ok && tx.j.unmark() == nil {
-		return tx.undo(ctx, sc, r, n, err)
+		if terr := r.takeBack(sc); terr == nil {
+			return tx.undo(ctx, sc, r, n, err)
+		}
 	}
 	tx.j.f.Close()
 	return &RecoveryError{tx.dir.Path(), fmt.Errorf("the new files are complete, but putting them in place failed; a recovery finishes it: %w", err)}
