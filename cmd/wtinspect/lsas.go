@@ -45,7 +45,11 @@ func (l *listing) of(c *checkpoint.Checkpoint) tensorList {
 func (l *listing) convertAll(ctx context.Context, p *program) error {
 	l.as = make(map[*checkpoint.Checkpoint]converted)
 	for _, c := range l.in.checkpoints {
-		conv, _, err := l.options.convert(ctx, c)
+		cfg, err := l.options.model(ctx, c)
+		if err != nil {
+			return err
+		}
+		conv, err := l.options.convert(c, cfg)
 		if err != nil {
 			return err
 		}

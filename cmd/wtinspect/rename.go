@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -126,7 +127,7 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 }
 
 func runRecover(ctx context.Context, p *program, o *writing, path string) error {
-	if _, err := os.Stat(path); err != nil {
+	if _, err := source.Stat(path); err != nil {
 		return err
 	}
 	p.listen()
@@ -166,7 +167,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	}
 	var m *rename.Map
 	if o.mapName != "" {
-		if m, err = loadMap(o.mapName); err != nil {
+		if m, err = loadMap(ctx, o.mapName); err != nil {
 			return err
 		}
 	}
@@ -180,7 +181,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 		return err
 	}
 	if m == nil {
-		if m, err = o.derive(ctx, p, c); err != nil {
+		if m, err = o.derive(p, c, cfg); err != nil {
 			return in.finish(p, err)
 		}
 	}
@@ -197,8 +198,8 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 }
 
 // derive works out the map to another convention, and says what it leaves to do.
-func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Checkpoint) (*rename.Map, error) {
-	conv, _, err := o.convert(ctx, c)
+func (o *renameOptions) derive(p *program, c *checkpoint.Checkpoint, cfg *convention.Config) (*rename.Map, error) {
+	conv, err := o.convert(c, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -321,7 +322,7 @@ func (r *renaming) write(ctx context.Context, p *program, in *inputs) error {
 	if r.options.inverse == "" {
 		return r.run(ctx, p, in)
 	}
-	old, err := r.oldInverse()
+	old, err := r.oldInverse(ctx)
 	if err != nil {
 		return err
 	}
@@ -343,10 +344,9 @@ func (r *renaming) write(ctx context.Context, p *program, in *inputs) error {
 
 // oldInverse returns what the file of the inverse holds, nil when there is none.
 // Only another map may be replaced.
-func (r *renaming) oldInverse() ([]byte, error) {
-	const most = 256 << 20 // far more than a map of all the names there are
+func (r *renaming) oldInverse(ctx context.Context) ([]byte, error) {
 	name := r.options.inverse
-	fi, err := os.Lstat(name)
+	fi, err := source.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -354,10 +354,10 @@ func (r *renaming) oldInverse() ([]byte, error) {
 		return nil, err
 	case !r.options.force:
 		return nil, fmt.Errorf("%s exists; name another file for the inverse, or use --force", name)
-	case !fi.Mode().IsRegular() || fi.Size() > most:
+	case !fi.Mode().IsRegular() || fi.Size() > source.Map.Limit():
 		return nil, fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
 	}
-	old, err := os.ReadFile(name)
+	old, err := source.ReadFile(ctx, name, source.Map)
 	if err != nil {
 		return nil, err
 	}
