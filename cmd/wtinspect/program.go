@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -41,6 +42,10 @@ type program struct {
 	// listen has signals end the context of the run, from the call on. What
 	// leaves something behind when it is killed calls it first.
 	listen func()
+
+	// whole is held for reading while files are changed, and for writing by what
+	// ends the process.
+	whole sync.RWMutex
 
 	// started is set when a command begins its work: an error before that is
 	// one of usage.
@@ -85,6 +90,16 @@ func (p *program) run(ctx context.Context, args []string) int {
 		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
 	}
 	return exitFailed
+}
+
+// winding runs what must end by itself: after a signal the process waits for it,
+// whether it puts back what it did or finishes it. It is not for calls within
+// each other.
+func (p *program) winding(f func() error) error {
+	p.listen()
+	p.whole.RLock()
+	defer p.whole.RUnlock()
+	return f()
 }
 
 // An exitError ends the program with its code; everything has been said.

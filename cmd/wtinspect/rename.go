@@ -130,8 +130,7 @@ func runRecover(ctx context.Context, p *program, o *writing, path string) error 
 	if _, err := source.Stat(path); err != nil {
 		return err
 	}
-	p.listen()
-	outcome, err := rewrite.Recover(ctx, path)
+	outcome, err := p.recover(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 		p.listen()
 	}
 	if o.inPlace && o.writes() && rewrite.Pending(path) {
-		outcome, err := rewrite.Recover(ctx, path)
+		outcome, err := p.recover(ctx, path)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -107,6 +107,15 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 	}
 	in.validate()
 	return in, c, nil
+}
+
+// recover ends an earlier change of the files at path.
+func (p *program) recover(ctx context.Context, path string) (outcome rewrite.Outcome, err error) {
+	err = p.winding(func() error {
+		outcome, err = rewrite.Recover(ctx, path)
+		return err
+	})
+	return outcome, err
 }
 
 func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, path string) (*checkpoint.Checkpoint, error) {
@@ -186,7 +195,11 @@ func (r *rewriting) refused(p *program) bool {
 func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
 	in.validated.Wait() // the files are read until then
 	m := &jobMeter{start: func(total int64) *meter { return r.options.meter(p, "rewriting", total) }}
-	report, err := r.job.Run(ctx, m.update)
+	var report *rewrite.Report
+	err := p.winding(func() (err error) {
+		report, err = r.job.Run(ctx, m.update)
+		return err
+	})
 	m.end()
 	if err != nil {
 		if errors.Is(err, rewrite.ErrPending) {
