@@ -85,7 +85,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
-	p.say("%v", err)
+	p.sayError(err)
 	if !p.started {
 		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
 	}
@@ -117,11 +117,29 @@ func written(err error) error {
 }
 
 // say writes a message to stderr: its lines begin with the program's name, and
-// nothing that a file put into it acts on the terminal.
+// nothing that a file put into it acts on the terminal. What follows a newline
+// is indented, so that a name that has one cannot begin a message of its own.
 func (p *program) say(format string, args ...any) {
+	first := true
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
-		fmt.Fprintf(p.stderr, "wtinspect: %s\n", render.EscapeMessage(strings.TrimSuffix(line, "\n")))
+		indent := "  "
+		if first || strings.HasPrefix(line, " ") {
+			indent = ""
+		}
+		first = false
+		fmt.Fprintf(p.stderr, "wtinspect: %s%s\n", indent, render.EscapeMessage(strings.TrimSuffix(line, "\n")))
 	}
+}
+
+// sayError says an error, or each of several that were joined.
+func (p *program) sayError(err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok { // not what a single one wraps
+		for _, e := range several.Unwrap() {
+			p.sayError(e)
+		}
+		return
+	}
+	p.say("%v", err)
 }
 
 // note is say for what -q silences.

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
@@ -112,13 +113,13 @@ func (l *Lock) WriteTo(w io.Writer) (int64, error) {
 	write("{\n \"lock_version\": %d,\n \"checkpoints\": [", l.Version)
 	for i, c := range l.Checkpoints {
 		path, _ := json.Marshal(c.Path)
-		write("%s\n  {\"path\": %s, \"format\": %q, \"tensors\": [", comma(i), path, c.Format)
+		write("%s\n  {\"path\": %s, \"format\": %q, \"tensors\": [", comma(i), jsondoc.Printable(path), c.Format)
 		for k, t := range c.Tensors {
 			line, err := json.Marshal(t)
 			if err != nil {
 				return n, err
 			}
-			write("%s\n   %s", comma(k), line)
+			write("%s\n   %s", comma(k), jsondoc.Printable(line))
 		}
 		write("\n  ]}")
 	}
