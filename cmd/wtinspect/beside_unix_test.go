@@ -15,20 +15,6 @@ import (
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
 
-const smallLlama = `tensor lm_head.weight F32 [8,16]
-tensor model.embed_tokens.weight F32 [8,16]
-tensor model.layers.0.input_layernorm.weight F32 [16]
-tensor model.layers.0.mlp.down_proj.weight F32 [16,24]
-tensor model.layers.0.mlp.gate_proj.weight F32 [24,16]
-tensor model.layers.0.mlp.up_proj.weight F32 [24,16]
-tensor model.layers.0.post_attention_layernorm.weight F32 [16]
-tensor model.layers.0.self_attn.k_proj.weight F32 [8,16]
-tensor model.layers.0.self_attn.o_proj.weight F32 [16,16]
-tensor model.layers.0.self_attn.q_proj.weight F32 [16,16]
-tensor model.layers.0.self_attn.v_proj.weight F32 [8,16]
-tensor model.norm.weight F32 [16]
-`
-
 // besideWeights are names of files that commands read when they lie beside weights.
 var besideWeights = []string{
 	"config.json", "params.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json",
