@@ -103,11 +103,16 @@ func (l *jsonListing) rows() []string {
 
 func listJSON(t *testing.T, args ...string) *jsonListing {
 	t.Helper()
-	var l jsonListing
-	if err := json.Unmarshal(output0(t, append([]string{"ls", "-f", "json"}, args...)...), &l); err != nil {
+	return parseListing(t, output0(t, append([]string{"ls", "-f", "json"}, args...)...))
+}
+
+func parseListing(t *testing.T, data []byte) *jsonListing {
+	t.Helper()
+	l := new(jsonListing)
+	if err := json.Unmarshal(data, l); err != nil {
 		t.Fatal(err)
 	}
-	return &l
+	return l
 }
 
 // output0 runs a command that succeeds.
