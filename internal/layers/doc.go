@@ -15,5 +15,8 @@
 // alone. Each third-party module has the rooms it may be used in, and no
 // exported name of a public package mentions an internal type.
 //
+// Only internal/source opens, lists and looks at files for reading, apart from
+// what writes them.
+//
 // internal/fixture and internal/testdata serve tests only.
 package layers
