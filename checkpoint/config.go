@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
 
@@ -32,17 +31,9 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 }
 
 func readConfig(ctx context.Context, path string) (*Config, error) {
-	src, err := source.Open(ctx, path)
+	data, err := source.ReadFile(ctx, path, source.Document)
 	if err != nil {
 		return nil, err
-	}
-	defer src.Close()
-	if src.Size() > jsondoc.MaxSize {
-		return nil, fmt.Errorf("%s: %d bytes, where a document may have %d", path, src.Size(), jsondoc.MaxSize)
-	}
-	data := make([]byte, src.Size())
-	if _, err := io.ReadFull(io.NewSectionReader(src, 0, src.Size()), data); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return ParseConfig(path, data)
 }

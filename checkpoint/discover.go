@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -37,7 +36,7 @@ type finder struct {
 
 // find decides what kind of thing ref is.
 func (d *finder) find(ref string) error {
-	fi, err := os.Stat(ref)
+	fi, err := source.Stat(ref)
 	if errors.Is(err, fs.ErrNotExist) {
 		if strings.Contains(filepath.Base(ref), "*-of-") {
 			return d.pattern(ref)
@@ -175,7 +174,7 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w here; there are some below it, in %s: name that directory, or descend with -R",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
-	if revisions, err := os.ReadDir(filepath.Join(dir, "snapshots")); err == nil && len(revisions) > 0 {
+	if revisions, err := source.ReadDir(filepath.Join(dir, "snapshots")); err == nil && len(revisions) > 0 {
 		return fmt.Errorf("%s: %w here; the hub's cache keeps each revision in a directory, such as %s",
 			dir, ErrNoWeights, filepath.Join(dir, "snapshots", revisions[0].Name()))
 	}
@@ -233,7 +232,7 @@ func (d *finder) sets(dir string, l *listing) error {
 // isLarge reports that reading an index would cost more than the headers of
 // its shards: from 1 MiB on, which is some 10,000 tensors.
 func isLarge(index string) bool {
-	fi, err := os.Stat(index)
+	fi, err := source.Stat(index)
 	return err == nil && fi.Size() >= 1<<20
 }
 
@@ -464,7 +463,7 @@ func (d *finder) pickleIndex(dir, name string) error {
 	c.setIndex(ix)
 	for _, shard := range ix.Shards() {
 		f := c.file(shard)
-		if fi, err := os.Stat(f.Path); f.refused {
+		if fi, err := source.Stat(f.Path); f.refused {
 		} else if err != nil {
 			f.Missing = true
 		} else {

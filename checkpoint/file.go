@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -209,11 +208,11 @@ func (f *File) len() int {
 // below dir nor in the blobs of the Hugging Face cache that dir belongs to
 // (…/models--org--name/snapshots/<revision>, with …/models--org--name/blobs).
 func leavesDir(dir, path string) (target string, leaves bool) {
-	root, err := filepath.EvalSymlinks(dir)
+	root, err := source.Resolve(dir)
 	if err != nil {
 		return "", false
 	}
-	target, err = filepath.EvalSymlinks(path)
+	target, err = source.Resolve(path)
 	if err != nil {
 		return "", false
 	}
@@ -239,7 +238,7 @@ func isLink(dir, name string) bool {
 	path := dir
 	for part := range strings.SplitSeq(name, "/") {
 		path = filepath.Join(path, part)
-		if fi, err := os.Lstat(path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+		if fi, err := source.Lstat(path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 			return true
 		}
 	}

@@ -2,12 +2,12 @@ package checkpoint
 
 import (
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // A listing is the names in a directory that have to do with weights.
@@ -24,7 +24,7 @@ type listing struct {
 // list reads a directory. Hidden files are passed over, and reported when
 // their names are those of weights.
 func list(dir string) (*listing, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := source.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -152,6 +152,11 @@ func (r *Release) Document(ctx context.Context, name string) (*Config, error) {
 	return readConfig(ctx, filepath.Join(r.Dir, name))
 }
 
+// Document is [Release.Document] for the directory of the checkpoint.
+func (c *Checkpoint) Document(ctx context.Context, name string) (*Config, error) {
+	return (&Release{Dir: c.Dir}).Document(ctx, name)
+}
+
 // asFault gives an error of a document, an index or the file system the form
 // of a fault.
 func asFault(path string, err error) Fault {

@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -189,7 +189,7 @@ func (c *Checkpoint) validateMissing(l *faultList, ix *safetensors.Index) {
 			tensors = c.countIndexed(ix)
 		}
 		detail := "the file is missing"
-		if _, err := os.Lstat(f.Path); err == nil {
+		if _, err := source.Lstat(f.Path); err == nil {
 			detail = "a symbolic link to a file that is missing"
 		}
 		if n := tensors[i]; n > 0 {
@@ -348,7 +348,7 @@ func (c *Checkpoint) strangeShard(l *faultList, shard string) {
 		File: c.Index, Code: CodeMissingShard, Severity: Error, Offset: -1,
 		Detail: fmt.Sprintf("names the shard %.100q, which is missing", shard),
 	}
-	if _, err := os.Stat(f.Path); err == nil {
+	if source.Exists(f.Path) {
 		out.Detail = fmt.Sprintf("names the shard %.100q, which the names of the others do not lead to; open the index by its own path", shard)
 	}
 	l.add(out)

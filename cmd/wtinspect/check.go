@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +20,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // A judging is what check and fix have in common: by which rules a release is
@@ -47,17 +48,17 @@ func (o *judging) addFlags(cmd *cobra.Command) {
 }
 
 // options joins the flags and the settings for a release.
-func (o *judging) options(p *program, rel *checkpoint.Release) (*check.Options, *check.Settings, error) {
+func (o *judging) options(ctx context.Context, p *program, rel *checkpoint.Release) (*check.Options, *check.Settings, error) {
 	var set *check.Settings
 	var err error
 	if o.settings != "" {
 		var data []byte
-		if data, err = os.ReadFile(o.settings); err != nil {
-			return nil, nil, err
+		if data, err = source.ReadNamed(ctx, o.settings, source.Settings); err != nil {
+			return nil, nil, plain(err)
 		}
 		set, err = check.ParseSettings(o.settings, data)
 	} else {
-		set, err = check.FindSettings(rel.Dir)
+		set, err = check.FindSettings(ctx, rel.Dir)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -248,7 +249,7 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 		p.say("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover %s' ends it", path, dir)
 		ok = false
 	}
-	opts, err := o.releaseOptions(p, rel, against, v)
+	opts, err := o.releaseOptions(ctx, p, rel, against, v)
 	if err != nil {
 		return nil, false, err
 	}
@@ -286,8 +287,8 @@ func dataBytes(rel *checkpoint.Release) int64 {
 
 // releaseOptions adds to the options what only check knows: the baseline, and
 // what the release is held to.
-func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, against *check.Lock, v *verdict) (*check.Options, error) {
-	opts, set, err := o.options(p, rel)
+func (o *checkOptions) releaseOptions(ctx context.Context, p *program, rel *checkpoint.Release, against *check.Lock, v *verdict) (*check.Options, error) {
+	opts, set, err := o.options(ctx, p, rel)
 	if err != nil {
 		return nil, err
 	}
@@ -300,17 +301,16 @@ func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, again
 		v.failOn, _ = check.ParseSeverity(set.FailOn)
 	}
 	if name := cmp.Or(o.baseline, set.Baseline); name != "" && o.writeBaseline == "" {
-		f, err := os.Open(name)
+		text, err := source.ReadNamed(ctx, name, source.Baseline)
 		if err != nil {
-			return nil, err
+			return nil, plain(err)
 		}
-		defer f.Close()
-		if opts.Baseline, err = check.ReadBaseline(name, f); err != nil {
+		if opts.Baseline, err = check.ReadBaseline(name, bytes.NewReader(text)); err != nil {
 			return nil, err
 		}
 	}
 	if opts.Against == nil {
-		lock, err := check.OpenLock(filepath.Join(rel.Dir, check.LockName))
+		lock, err := check.OpenLock(ctx, filepath.Join(rel.Dir, check.LockName))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -323,7 +323,7 @@ func (o *checkOptions) releaseOptions(p *program, rel *checkpoint.Release, again
 func (o *checkOptions) readAgainst(ctx context.Context) (*check.Lock, error) {
 	base := filepath.Base(o.against)
 	if strings.HasSuffix(base, ".json") && !strings.Contains(base, ".index.") {
-		return check.OpenLock(o.against)
+		return check.OpenLock(ctx, o.against)
 	}
 	rel, err := checkpoint.Open(ctx, o.against, &checkpoint.Options{Recursive: o.recursive, Workers: o.workers})
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -222,7 +221,8 @@ func findingPath(f *check.Finding) string {
 }
 
 // gitHubData and gitHubProperty escape the two parts of a workflow command as
-// actions/toolkit does (packages/core/src/command.ts).
+// actions/toolkit does (packages/core/src/command.ts). What a terminal would act
+// on is escaped before, since the log shows it as it is.
 var (
 	gitHubData     = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	gitHubProperty = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
@@ -238,7 +238,7 @@ func printGitHub(w io.Writer, _ render.Style, v *verdict) error {
 		if f.Line > 0 {
 			place = fmt.Sprintf(",line=%d,col=%d", f.Line, f.Column)
 		}
-		_, err := fmt.Fprintf(w, "::%s file=%s%s,title=%s::%s\n", commands[f.Severity], gitHubProperty.Replace(findingPath(f)), place,
+		_, err := fmt.Fprintf(w, "::%s file=%s%s,title=%s::%s\n", commands[f.Severity], gitHubProperty.Replace(render.EscapeMessage(findingPath(f))), place,
 			gitHubProperty.Replace(f.Rule.ID+" "+f.Rule.Name), gitHubData.Replace(sentence(f)))
 		if err != nil {
 			return err
@@ -254,7 +254,7 @@ func printGitHub(w io.Writer, _ render.Style, v *verdict) error {
 }
 
 // markdownText escapes what Markdown and HTML would act on.
-var markdownText = strings.NewReplacer("|", `\|`, "<", "&lt;", ">", "&gt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "\n", " ")
+var markdownText = strings.NewReplacer(`\`, `\\`, "&", "&amp;", "|", `\|`, "<", "&lt;", ">", "&gt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "\n", " ")
 
 func printMarkdown(w io.Writer, _ render.Style, v *verdict) error {
 	var b strings.Builder
@@ -441,10 +441,7 @@ func printSARIF(w io.Writer, _ render.Style, v *verdict) error {
 			PartialFingerprints: map[string]string{"wtinspect/v1": f.Fingerprint()},
 		})
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", " ")
-	e.SetEscapeHTML(false)
-	return e.Encode(sarifLog{
+	return render.Write(w, sarifLog{
 		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
 		Version: "2.1.0", Runs: []sarifRun{run},
 	})
@@ -511,7 +508,7 @@ func printJUnit(w io.Writer, _ render.Style, v *verdict) error {
 		c := junitCase{Name: r.ID + " " + r.Name, Class: "wtinspect." + r.ID[:3]}
 		var failing, below []string
 		for _, f := range byRule[r.ID] {
-			line := f.Place() + ": " + f.Severity.String() + ": " + sentence(f)
+			line := render.EscapeMessage(f.Place()) + ": " + f.Severity.String() + ": " + sentence(f)
 			if f.Severity >= v.failOn {
 				failing = append(failing, line)
 			} else {
@@ -519,10 +516,10 @@ func printJUnit(w io.Writer, _ render.Style, v *verdict) error {
 			}
 		}
 		if len(failing) > 0 {
-			c.Failure = &junitFailure{Message: r.Title, Type: r.ID, Text: xmlText(strings.Join(failing, "\n"))}
+			c.Failure = &junitFailure{Message: r.Title, Type: r.ID, Text: strings.Join(failing, "\n")}
 			suite.Failures++
 		}
-		c.SystemOut = xmlText(strings.Join(below, "\n"))
+		c.SystemOut = strings.Join(below, "\n")
 		suite.Tests++
 		suite.Cases = append(suite.Cases, c)
 	}
@@ -536,18 +533,6 @@ func printJUnit(w io.Writer, _ render.Style, v *verdict) error {
 		_, err = io.WriteString(w, "\n")
 	}
 	return err
-}
-
-// xmlText escapes what XML 1.0 cannot hold, line by line.
-func xmlText(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, line := range lines {
-		lines[i] = render.EscapeMessage(line)
-	}
-	if s == "" {
-		return ""
-	}
-	return strings.Join(lines, "\n")
 }
 
 // A gitLabIssue is one element of a code quality report
@@ -585,8 +570,5 @@ func printGitLab(w io.Writer, _ render.Style, v *verdict) error {
 			Location: gitLabLocation{findingPath(f), gitLabLines{max(f.Line, 1)}},
 		}
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", " ")
-	e.SetEscapeHTML(false)
-	return e.Encode(list)
+	return render.Write(w, list)
 }

@@ -2,16 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -92,16 +93,18 @@ func modelOf(c *checkpoint.Checkpoint, instead *checkpoint.Config) *convention.C
 
 // documentAt reads a configuration that the user names: a JSON file, or a
 // directory with a config.json or params.json.
-func documentAt(path string) (*checkpoint.Config, error) {
-	if st, err := os.Stat(path); err == nil && st.IsDir() {
+func documentAt(ctx context.Context, path string) (*checkpoint.Config, error) {
+	if source.IsDir(path) {
+		dir := &checkpoint.Release{Dir: path}
 		for _, name := range []string{"config.json", "params.json"} {
-			if _, err := os.Stat(filepath.Join(path, name)); err == nil {
-				return documentAt(filepath.Join(path, name))
+			doc, err := dir.Document(ctx, name)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return doc, err
 			}
 		}
 		return nil, fmt.Errorf("%s has no config.json or params.json", path)
 	}
-	data, err := os.ReadFile(path)
+	data, err := source.ReadNamed(ctx, path, source.Document)
 	if err != nil {
 		return nil, err
 	}
@@ -123,40 +126,40 @@ func tensorsFor(c *checkpoint.Checkpoint) iter.Seq[convention.Named] {
 type converting struct {
 	from, to string
 	config   string
+	// instead is what config says, once it is read: a pipe can be read once.
+	instead *checkpoint.Config
 }
 
-// convert derives the conversion of a checkpoint.
-func (o *converting) convert(ctx context.Context, c *checkpoint.Checkpoint) (*convention.Conversion, *convention.Config, error) {
-	cfg, err := o.model(ctx, c)
-	if err != nil {
-		return nil, nil, err
-	}
+// convert derives the conversion of a checkpoint, of whose model cfg tells.
+func (o *converting) convert(c *checkpoint.Checkpoint, cfg *convention.Config) (*convention.Conversion, error) {
 	from, err := o.source(c, cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	to, err := convention.Resolve(o.to, from, cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	conv, err := convention.Convert(from, to, tensorsFor(c), cfg)
-	return conv, cfg, err
+	return convention.Convert(from, to, tensorsFor(c), cfg)
 }
 
 // model is what is known of the model: what --config says, or what stands
 // beside the weights.
 func (o *converting) model(ctx context.Context, c *checkpoint.Checkpoint) (*convention.Config, error) {
-	var instead *checkpoint.Config
-	if o.config != "" {
+	if o.config != "" && o.instead == nil {
 		var err error
-		if instead, err = documentAt(o.config); err != nil {
-			return nil, fmt.Errorf("--config: %w", err)
+		if o.instead, err = documentAt(ctx, o.config); err != nil {
+			return nil, fmt.Errorf("--config: %w", plain(err))
 		}
-	} else if c.Config == nil && c.Format != checkpoint.GGUF {
+	}
+	instead := o.instead
+	if o.config == "" && c.Config == nil && c.Format != checkpoint.GGUF {
 		// Meta's and Mistral's releases have it under another name.
-		if doc, err := documentAt(filepath.Join(c.Dir, "params.json")); err == nil {
-			instead = doc
+		doc, err := c.Document(ctx, "params.json")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, plain(err)
 		}
+		instead = doc
 	}
 	return modelOf(c, instead), ctx.Err()
 }

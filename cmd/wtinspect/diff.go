@@ -96,7 +96,7 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		Headers: o.headers, Chosen: selected, WeightsOnly: o.weightsOnly, Workers: o.workers,
 	}
 	if o.mapName != "" && o.mapName != autoMap {
-		if opt.Map, err = loadMap(o.mapName); err != nil {
+		if opt.Map, err = loadMap(ctx, o.mapName); err != nil {
 			return err
 		}
 	}

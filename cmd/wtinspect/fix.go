@@ -106,7 +106,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	case !o.inPlace && o.destination == "" || o.dryRun || o.check:
 		out.mends, out.declined, err = o.plan(ctx, p, path, &out.left)
 	case o.inPlace:
-		if err := p.recover(ctx, path); err != nil {
+		if err := p.recoverFirst(ctx, path); err != nil {
 			return err
 		}
 		out.written = path
@@ -145,7 +145,7 @@ func (o *fixOptions) plan(ctx context.Context, p *program, path string, left *ve
 		rel = &checkpoint.Release{Path: path, Dir: filepath.Dir(path), Faults: []checkpoint.Fault{*fault}}
 	}
 	defer rel.Close()
-	opts, _, err := o.options(p, rel)
+	opts, _, err := o.options(ctx, p, rel)
 	if err == nil {
 		err = opts.Check()
 	}
@@ -178,7 +178,9 @@ func (o *fixOptions) mend(ctx context.Context, p *program, path string, out *men
 			return fmt.Errorf("%s: to %s did not take away what %s found", path, m.What, strings.Join(m.Rules, " and "))
 		}
 		bar := &jobMeter{start: func(total int64) *meter { return o.meter(p, "mending", total) }}
-		err = m.Run(ctx, &check.MendOptions{Force: o.force, Progress: bar.update})
+		err = p.winding(func() error {
+			return m.Run(ctx, &check.MendOptions{Force: o.force, Progress: bar.update})
+		})
 		bar.end()
 		if err != nil {
 			return fmt.Errorf("to %s: %w", m.What, err)
@@ -201,7 +203,7 @@ func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out 
 	}
 	if o.settings == "" {
 		// The copy is found and mended as the source is, wherever it stands.
-		set, err := check.FindSettings(dir)
+		set, err := check.FindSettings(ctx, dir)
 		if err != nil {
 			return err
 		}

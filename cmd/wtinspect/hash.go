@@ -2,12 +2,12 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 
@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/compare"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
@@ -94,7 +95,7 @@ func runHash(ctx context.Context, p *program, o *hashOptions, args []string) err
 	}
 	var m *manifest
 	if o.check != "" {
-		if m, err = readManifest(o.check); err != nil {
+		if m, err = readManifest(ctx, o.check); err != nil {
 			return err
 		}
 	}
@@ -458,11 +459,10 @@ func sameFile(a, b string) bool { return baseName(a) == baseName(b) }
 
 func baseName(file string) string { return path.Base(filepath.ToSlash(file)) }
 
-func readManifest(name string) (*manifest, error) {
-	f, err := os.Open(name)
+func readManifest(ctx context.Context, name string) (*manifest, error) {
+	text, err := source.ReadNamed(ctx, name, source.Manifest)
 	if err != nil {
-		return nil, err
+		return nil, plain(err)
 	}
-	defer f.Close()
-	return parseManifest(name, f)
+	return parseManifest(name, bytes.NewReader(text))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"path/filepath"
@@ -57,7 +58,7 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	for _, c := range rel.Checkpoints {
 		for _, f := range c.Files {
 			if f.Err != nil || f.Missing {
-				p.say("%s: missing or broken; a lock is of a whole release", f.Path)
+				p.say("%s: missing or broken; a lock is of a whole release", cmp.Or(f.Path, f.Name))
 				broken = true
 			}
 		}

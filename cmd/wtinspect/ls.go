@@ -92,6 +92,9 @@ func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
 	in.validate()
 
 	l := listing{in: in, selected: selected, options: o, verbose: p.verbose}
+	for _, c := range in.checkpoints {
+		l.views = append(l.views, newView(c))
+	}
 	if o.to != "" {
 		if err := l.convertAll(ctx, p); err != nil {
 			return in.finish(p, err)
@@ -111,9 +114,8 @@ type listing struct {
 	options  *lsOptions
 	verbose  bool
 
-	chosen int // tensors, once written
-	// as is what checkpoints would be in another convention.
-	as map[*checkpoint.Checkpoint]converted
+	views  []*view // of in.checkpoints
+	chosen int     // tensors, once written
 }
 
 func (l *listing) write(w io.Writer, s render.Style) error {
@@ -125,39 +127,35 @@ func (l *listing) write(w io.Writer, s render.Style) error {
 		if s.Terminal {
 			return l.writeCheckpoints(w, s, l.writeTable)
 		}
-		return l.table(l.in.checkpoints, false).Write(w, f, s)
+		return l.table(false).Write(w, f, s)
 	case render.JSON:
 		return l.writeJSON(w)
 	default:
-		return l.table(l.in.checkpoints, f == render.JSONL).Write(w, f, s)
+		return l.table(f == render.JSONL).Write(w, f, s)
 	}
 }
 
 func (l *listing) writeJSON(w io.Writer) error {
-	checkpoints := make([]jsonCheckpoint, len(l.in.checkpoints))
-	for i, c := range l.in.checkpoints {
-		var t totals
-		for _, tensor := range c.All() {
-			t.add(&tensor)
-		}
-		checkpoints[i] = newJSONCheckpoint(c, &t)
+	checkpoints := make([]jsonCheckpoint, len(l.views))
+	for i, v := range l.views {
+		checkpoints[i] = newJSONCheckpoint(v.checkpoint, v.Totals())
 	}
 	d := render.NewDocument(w)
 	render.List(d, "checkpoints", checkpoints)
-	d.Rows("tensors", l.table(l.in.checkpoints, true))
+	d.Rows("tensors", l.table(true))
 	render.List(d, "faults", l.in.jsonFaults())
 	return d.Close()
 }
 
-// indices returns the chosen tensors of c in order.
-func (l *listing) indices(c *checkpoint.Checkpoint) []int {
-	out := make([]int, 0, l.of(c).Len())
-	for i, t := range l.of(c).All() {
+// indices returns the chosen tensors of v in order.
+func (l *listing) indices(v *view) []int {
+	out := make([]int, 0, v.Len())
+	for i, t := range v.All() {
 		if l.selected == nil || l.selected(t.Name) {
 			out = append(out, i)
 		}
 	}
-	if order := l.order(c); order != nil {
+	if order := l.order(v); order != nil {
 		slices.SortFunc(out, func(a, b int) int { return cmp.Or(order(a, b), cmp.Compare(a, b)) })
 	}
 	if l.options.reverse {
@@ -166,9 +164,9 @@ func (l *listing) indices(c *checkpoint.Checkpoint) []int {
 	return out
 }
 
-// order returns how two tensors of c compare, nil for as they are stored.
+// order returns how two tensors of v compare, nil for as they are stored.
 // What is unknown comes first.
-func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
+func (l *listing) order(v *view) func(i, j int) int {
 	known := func(n uint64, ok bool) [2]uint64 {
 		if !ok {
 			return [2]uint64{}
@@ -176,28 +174,27 @@ func (l *listing) order(c *checkpoint.Checkpoint) func(i, j int) int {
 		return [2]uint64{1, n}
 	}
 	pairs := func(a, b [2]uint64) int { return slices.Compare(a[:], b[:]) }
-	list := l.of(c)
 	switch l.options.sort {
 	case "name":
-		return byKey(list, func(t *checkpoint.Tensor) string { return t.Name }, compareNames)
+		return byKey(v, func(t *checkpoint.Tensor) string { return t.Name }, compareNames)
 	case "dtype":
-		return byKey(list, func(t *checkpoint.Tensor) string { return t.DType }, strings.Compare)
+		return byKey(v, func(t *checkpoint.Tensor) string { return t.DType }, strings.Compare)
 	case "offset":
-		return byKey(list, func(t *checkpoint.Tensor) [2]int64 { return [2]int64{int64(t.File), t.Offset} },
+		return byKey(v, func(t *checkpoint.Tensor) [2]int64 { return [2]int64{int64(t.File), t.Offset} },
 			func(a, b [2]int64) int { return slices.Compare(a[:], b[:]) })
 	case "bytes":
-		return byKey(list, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Bytes, t.BytesKnown) }, pairs)
+		return byKey(v, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Bytes, t.BytesKnown) }, pairs)
 	case "elements":
-		return byKey(list, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Elements()) }, pairs)
+		return byKey(v, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Elements()) }, pairs)
 	}
 	return nil
 }
 
 // byKey compares tensors by something that is taken from each of them once.
-func byKey[K any](list tensorList, key func(t *checkpoint.Tensor) K, compare func(a, b K) int) func(i, j int) int {
-	keys := make([]K, list.Len())
+func byKey[K any](v *view, key func(t *checkpoint.Tensor) K, compare func(a, b K) int) func(i, j int) int {
+	keys := make([]K, v.Len())
 	var t checkpoint.Tensor // one for all, since key could keep it
-	for i, tensor := range list.All() {
+	for i, tensor := range v.All() {
 		t = tensor
 		keys[i] = key(&t)
 	}
@@ -238,7 +235,7 @@ func digits(s string) string {
 
 // table returns one row a tensor, for pipes and programs. A program that reads
 // numbered rows is told the checkpoint by its index, others by its path.
-func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *render.Table {
+func (l *listing) table(numbered bool) *render.Table {
 	dims := l.options.dims == "ggml"
 	columns := []render.Column{
 		{Key: "checkpoint"},
@@ -254,7 +251,7 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 	const (
 		columnCheckpoint, columnShape, columnDims, columnFile, columnOffset = 0, 3, 4, 7, 8
 	)
-	if len(checkpoints) > 1 {
+	if len(l.views) > 1 {
 		columns[columnCheckpoint].Title = "CHECKPOINT"
 	}
 	if l.verbose {
@@ -270,25 +267,25 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 	// An order or a choice is found once, not once a walk.
 	var indices [][]int
 	if l.selected != nil || l.options.reverse || l.options.sort != "file" {
-		for _, c := range checkpoints {
-			indices = append(indices, l.indices(c))
+		for _, v := range l.views {
+			indices = append(indices, l.indices(v))
 		}
 	}
 	row := make([]render.Cell, len(columns))
 	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
 		l.chosen = 0
-		for k, c := range checkpoints {
-			row[columnCheckpoint] = render.Text(c.Path)
+		for k, v := range l.views {
+			row[columnCheckpoint] = render.Text(v.checkpoint.Path)
 			if numbered {
 				row[columnCheckpoint] = render.Uint(uint64(k))
 			}
 			one := func(t *checkpoint.Tensor) bool {
 				l.chosen++
-				l.fillRow(row[1:], c, t)
+				l.fillRow(row[1:], v, t)
 				return yield(row)
 			}
 			if indices == nil {
-				for _, t := range l.of(c).All() {
+				for _, t := range v.All() {
 					if !one(&t) {
 						return
 					}
@@ -296,7 +293,7 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 				continue
 			}
 			for _, i := range indices[k] {
-				t := l.of(c).At(i)
+				t := v.At(i)
 				if !one(&t) {
 					return
 				}
@@ -307,7 +304,7 @@ func (l *listing) table(checkpoints []*checkpoint.Checkpoint, numbered bool) *re
 
 // fillRow sets the cells from the name on. A table that does not show the last
 // of them is spared the work.
-func (l *listing) fillRow(row []render.Cell, c *checkpoint.Checkpoint, t *checkpoint.Tensor) {
+func (l *listing) fillRow(row []render.Cell, v *view, t *checkpoint.Tensor) {
 	row[0].ResetText(t.Name)
 	if t.DType == "" {
 		row[1] = render.Null()
@@ -331,7 +328,7 @@ func (l *listing) fillRow(row []render.Cell, c *checkpoint.Checkpoint, t *checkp
 		row[4] = render.Uint(n)
 	}
 	if t.File >= 0 {
-		row[6] = render.Text(c.Files[t.File].Name)
+		row[6] = render.Text(v.checkpoint.Files[t.File].Name)
 	}
 	if t.Offset >= 0 {
 		row[7] = render.Int(t.Offset)
@@ -357,24 +354,24 @@ func dimsCell(t *checkpoint.Tensor) render.Cell {
 
 // writeCheckpoints writes one checkpoint after the other, with headings where
 // there are several, and their totals on a terminal.
-func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error) error {
-	for k, c := range l.in.checkpoints {
-		indices := l.indices(c)
+func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Writer, s render.Style, v *view, indices []int) error) error {
+	for k, v := range l.views {
+		indices := l.indices(v)
 		l.chosen += len(indices)
-		if len(l.in.checkpoints) > 1 {
+		if len(l.views) > 1 {
 			between := ""
 			if k > 0 {
 				between = "\n"
 			}
-			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(c.Path)+":")); err != nil {
+			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(v.checkpoint.Path)+":")); err != nil {
 				return err
 			}
 		}
-		if err := one(w, s, c, indices); err != nil {
+		if err := one(w, s, v, indices); err != nil {
 			return err
 		}
 		if s.Terminal {
-			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, l.totalsLine(c, indices))); err != nil {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, l.totalsLine(v, indices))); err != nil {
 				return err
 			}
 		}
@@ -382,18 +379,18 @@ func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Wr
 	return nil
 }
 
-// totalsLine sums up the chosen tensors of c: "543 tensors, 34,388,917,248
+// totalsLine sums up the chosen tensors of v: "543 tensors, 34,388,917,248
 // elements, 64.1 GiB BF16".
-func (l *listing) totalsLine(c *checkpoint.Checkpoint, indices []int) string {
+func (l *listing) totalsLine(v *view, indices []int) string {
 	var t totals
 	for _, i := range indices {
-		tensor := l.of(c).At(i)
+		tensor := v.At(i)
 		t.add(&tensor)
 	}
 	var b strings.Builder
 	b.WriteString(counted(t.tensors, "tensor"))
 	if l.selected != nil {
-		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(l.of(c).Len())))
+		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(v.Len())))
 	}
 	if t.unknown < t.tensors {
 		elements := " elements"
@@ -432,13 +429,13 @@ const maxFolded = 1 << 19
 
 // groups folds the chosen tensors, or does not, and returns how many groups there
 // are. The members of one are valid until the next.
-func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) (groups iter.Seq[rename.Group], n int) {
+func (l *listing) groups(v *view, indices []int) (groups iter.Seq[rename.Group], n int) {
 	if l.options.flat || len(indices) > maxFolded {
 		return func(yield func(rename.Group) bool) {
 			member := make([]int, 1)
 			for k, i := range indices {
 				member[0] = k
-				if !yield(rename.Group{Name: l.of(c).At(i).Name, Members: member}) {
+				if !yield(rename.Group{Name: v.At(i).Name, Members: member}) {
 					return
 				}
 			}
@@ -446,7 +443,7 @@ func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) (groups iter.S
 	}
 	var key []byte
 	folded := rename.Fold(len(indices), func(k int) (string, string) {
-		t := l.of(c).At(indices[k])
+		t := v.At(indices[k])
 		key = append(key[:0], t.DType...)
 		if t.Shape != nil {
 			key = append(key, ' ')
@@ -463,8 +460,8 @@ func (l *listing) groups(c *checkpoint.Checkpoint, indices []int) (groups iter.S
 }
 
 // writeTable writes the table for a terminal, with layers folded.
-func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
-	groups, n := l.groups(c, indices)
+func (l *listing) writeTable(w io.Writer, s render.Style, v *view, indices []int) error {
+	groups, n := l.groups(v, indices)
 	columns := []render.Column{
 		{Title: "NAME", Cut: render.CutMiddle},
 		{Title: "DTYPE"},
@@ -487,7 +484,7 @@ func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoi
 	row := make([]render.Cell, len(columns))
 	table := &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
 		for g := range groups {
-			l.fillGroup(row, c, indices, &g)
+			l.fillGroup(row, v, indices, &g)
 			if !yield(row) {
 				return
 			}
@@ -496,8 +493,8 @@ func (l *listing) writeTable(w io.Writer, s render.Style, c *checkpoint.Checkpoi
 	return table.Write(w, render.TableFormat, s)
 }
 
-func (l *listing) fillGroup(row []render.Cell, c *checkpoint.Checkpoint, indices []int, g *rename.Group) {
-	t := l.of(c).At(indices[g.Members[0]])
+func (l *listing) fillGroup(row []render.Cell, v *view, indices []int, g *rename.Group) {
+	t := v.At(indices[g.Members[0]])
 	row[0] = render.Text(g.Name)
 	row[1] = dtypeCell(&t).In(render.Cyan)
 	row[2] = render.Shape(t.Shape)
@@ -509,7 +506,7 @@ func (l *listing) fillGroup(row []render.Cell, c *checkpoint.Checkpoint, indices
 	var bytes sum
 	files := make(map[int]bool)
 	for _, m := range g.Members {
-		t := l.of(c).At(indices[m])
+		t := v.At(indices[m])
 		bytes.add(t.Bytes)
 		files[t.File] = true
 	}
@@ -520,7 +517,7 @@ func (l *listing) fillGroup(row []render.Cell, c *checkpoint.Checkpoint, indices
 	case len(files) > 1:
 		row[5] = render.Text(counted(len(files), "file"))
 	case t.File >= 0:
-		row[5] = render.Text(c.Files[t.File].Name)
+		row[5] = render.Text(v.checkpoint.Files[t.File].Name)
 	}
 	if len(g.Members) == 1 && t.Offset >= 0 {
 		row[6] = render.Int(t.Offset)

@@ -3,49 +3,92 @@ package main
 import (
 	"context"
 	"iter"
+	"slices"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
-// A tensorList is the tensors of a checkpoint, or what they would be.
-type tensorList interface {
-	Len() int
-	At(i int) checkpoint.Tensor
-	All() iter.Seq2[int, checkpoint.Tensor]
+// A view is the tensors of a checkpoint as ls shows them: as they are, or as
+// another convention would have them, which may be more or fewer.
+type view struct {
+	checkpoint *checkpoint.Checkpoint
+	// converted says that tensors has what is shown.
+	converted bool
+	tensors   []checkpoint.Tensor
+	names     func() map[string]int
 }
 
-// converted is the tensors that a checkpoint would have in another convention.
-type converted []checkpoint.Tensor
+// newView shows a checkpoint as it is.
+func newView(c *checkpoint.Checkpoint) *view { return &view{checkpoint: c} }
 
-func (l converted) Len() int { return len(l) }
-
-func (l converted) At(i int) checkpoint.Tensor { return l[i] }
-
-func (l converted) All() iter.Seq2[int, checkpoint.Tensor] {
-	return func(yield func(int, checkpoint.Tensor) bool) {
-		for i, t := range l {
-			if !yield(i, t) {
-				return
+// newConvertedView shows tensors in place of those of c.
+func newConvertedView(c *checkpoint.Checkpoint, tensors []checkpoint.Tensor) *view {
+	v := &view{checkpoint: c, converted: true, tensors: tensors}
+	v.names = sync.OnceValue(func() map[string]int {
+		names := make(map[string]int, len(tensors))
+		for i := range tensors {
+			if _, again := names[tensors[i].Name]; !again {
+				names[tensors[i].Name] = i
 			}
 		}
-	}
+		return names
+	})
+	return v
 }
 
-// of is the tensors to list of a checkpoint.
-func (l *listing) of(c *checkpoint.Checkpoint) tensorList {
-	if as, ok := l.as[c]; ok {
-		return as
+// Len returns the number of tensors.
+func (v *view) Len() int {
+	if v.converted {
+		return len(v.tensors)
 	}
-	return c
+	return v.checkpoint.Len()
+}
+
+// At returns the tensor at index i of the view, which is not that of the checkpoint.
+func (v *view) At(i int) checkpoint.Tensor {
+	if v.converted {
+		return v.tensors[i]
+	}
+	return v.checkpoint.At(i)
+}
+
+// All iterates over the tensors in the order of At.
+func (v *view) All() iter.Seq2[int, checkpoint.Tensor] {
+	if v.converted {
+		return slices.All(v.tensors)
+	}
+	return v.checkpoint.All()
+}
+
+// Lookup returns the index of the tensor of that name, the first of several.
+func (v *view) Lookup(name string) (int, bool) {
+	if !v.converted {
+		return v.checkpoint.Lookup(name)
+	}
+	i, ok := v.names()[name]
+	return i, ok
+}
+
+// Totals adds up all tensors.
+func (v *view) Totals() *totals {
+	var t totals
+	for _, tensor := range v.All() {
+		t.add(&tensor)
+	}
+	return &t
 }
 
 // convertAll works out what the checkpoints would be in another convention.
 func (l *listing) convertAll(ctx context.Context, p *program) error {
-	l.as = make(map[*checkpoint.Checkpoint]converted)
-	for _, c := range l.in.checkpoints {
-		conv, _, err := l.options.convert(ctx, c)
+	for k, c := range l.in.checkpoints {
+		cfg, err := l.options.model(ctx, c)
+		if err != nil {
+			return err
+		}
+		conv, err := l.options.convert(c, cfg)
 		if err != nil {
 			return err
 		}
@@ -59,14 +102,14 @@ func (l *listing) convertAll(ctx context.Context, p *program) error {
 		if n := len(conv.Unmapped); n > 0 {
 			p.note("%s: names that %s does not know stay (%s): %s", c.Path, conv.From, counted(n, "tensor"), shortList(conv.Unmapped))
 		}
-		l.as[c] = list
+		l.views[k] = newConvertedView(c, list)
 	}
 	return nil
 }
 
 // convertedList has the tensors of a conversion, each in the place of the first
 // that it is made of. The bytes of what operations make are nowhere yet.
-func convertedList(c *checkpoint.Checkpoint, conv *convention.Conversion) (converted, error) {
+func convertedList(c *checkpoint.Checkpoint, conv *convention.Conversion) ([]checkpoint.Tensor, error) {
 	moveOf := make(map[string]int, c.Len())
 	taken := make(map[string]bool, c.Len())
 	for i := range conv.Moves {
@@ -79,7 +122,7 @@ func convertedList(c *checkpoint.Checkpoint, conv *convention.Conversion) (conve
 	for _, d := range conv.Dropped {
 		taken[d.Name] = true
 	}
-	list := make(converted, 0, c.Len())
+	list := make([]checkpoint.Tensor, 0, c.Len())
 	for _, t := range c.All() {
 		i, ok := moveOf[t.Name]
 		switch {

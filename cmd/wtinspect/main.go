@@ -23,18 +23,46 @@ func main() {
 // of signals. To listen for them takes a tenth of the time that a small file does.
 const patience = 20 * time.Millisecond
 
+// grace is how long the program may take to end by itself after a signal.
+const grace = 800 * time.Millisecond
+
 // run is the whole program: it carries out args and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p := newProgram(stdin, stdout, stderr, os.Getenv)
-	p.listen = sync.OnceFunc(func() {
-		signalled, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-		context.AfterFunc(signalled, func() {
-			stop() // the first signal asks; a second one, while things wind up, kills
-			cancel()
-		})
-	})
+	p.listen = sync.OnceFunc(func() { p.obey(ctx, cancel) })
 	defer time.AfterFunc(patience, p.listen).Stop()
 	return p.run(ctx, args)
+}
+
+// obey has a signal cancel the run, and end the process if that does not.
+func (p *program) obey(ctx context.Context, cancel func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+			signal.Stop(signals) // a second one kills
+			cancel()
+			p.exitAfter(grace)
+		case <-ctx.Done():
+			signal.Stop(signals)
+		}
+	}()
+}
+
+// exitAfter ends the process when it has not ended by itself after some time: a
+// system call may block for ever. It waits for what must not be left half done.
+func (p *program) exitAfter(d time.Duration) {
+	time.Sleep(d)
+	if !p.whole.TryLock() { // and from now on nothing else begins
+		p.say("interrupted: putting everything back; a second signal stops at once, and 'wtinspect rename --recover' ends it")
+		p.whole.Lock()
+		time.Sleep(d) // what became of it is yet to be said
+	}
+	// Nobody may be reading stderr either.
+	time.AfterFunc(d/10, func() { os.Exit(exitInterrupted) })
+	p.say("interrupted")
+	os.Exit(exitInterrupted)
 }

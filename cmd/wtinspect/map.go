@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -25,38 +26,29 @@ func isMapFile(arg string) bool {
 		strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml")
 }
 
-// maxMap is the size from which on a file is no map: one with a rule for every
-// tensor of the largest releases has 20 MB.
-const maxMap = 256 << 20
-
 // mapSource reads a map: a file, or one that is built in.
-func mapSource(arg string) ([]byte, error) {
+func mapSource(ctx context.Context, arg string) ([]byte, error) {
 	if !isMapFile(arg) {
-		if source, ok := rename.BuiltinSource(arg); ok {
-			return source, nil
+		if text, ok := rename.BuiltinSource(arg); ok {
+			return text, nil
 		}
 		if from, to, ok := strings.Cut(arg, ".."); ok {
 			return derivedSource(from, to)
 		}
 		msg := fmt.Sprintf("there is no built-in map %q", arg)
-		if _, err := os.Stat(arg); err == nil {
+		if source.Exists(arg) {
 			return nil, fmt.Errorf("%s; write ./%s for the file", msg, arg)
 		}
 		return nil, errors.New(msg + nearBuiltins(arg))
 	}
-	f, err := os.Open(arg)
+	text, err := source.ReadNamed(ctx, arg, source.Map)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: there is no such file%s", arg, nearBuiltins(arg))
 	}
 	if err != nil {
-		return nil, err
+		return nil, plain(err)
 	}
-	defer f.Close()
-	source, err := io.ReadAll(io.LimitReader(f, maxMap+1))
-	if err == nil && len(source) > maxMap {
-		err = fmt.Errorf("%s: it has more than %s, which no map has", arg, render.Size(maxMap))
-	}
-	return source, err
+	return text, nil
 }
 
 // derivedSource writes the map between two conventions.
@@ -96,12 +88,12 @@ func derivedSource(a, b string) ([]byte, error) {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-func loadMap(arg string) (*rename.Map, error) {
-	source, err := mapSource(arg)
+func loadMap(ctx context.Context, arg string) (*rename.Map, error) {
+	text, err := mapSource(ctx, arg)
 	if err != nil {
 		return nil, err
 	}
-	return rename.Parse(arg, source)
+	return rename.Parse(arg, text)
 }
 
 // nearBuiltins names the built-in maps that share a word with an argument.
@@ -204,19 +196,19 @@ or project, B. What it prints is a map that --map takes.`,
   wtinspect map show llama-hf..meta`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeMaps,
-		RunE: p.work(func(_ *cobra.Command, args []string) error {
-			source, err := mapSource(args[0])
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			text, err := mapSource(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if _, err := rename.Parse(args[0], source); err != nil {
+			if _, err := rename.Parse(args[0], text); err != nil {
 				return err
 			}
 			return o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
 				if s.Terminal {
-					source = []byte(escapeLines(string(source)))
+					text = []byte(escapeLines(string(text)))
 				}
-				_, err := w.Write(source)
+				_, err := w.Write(text)
 				return err
 			})
 		}),
@@ -259,8 +251,8 @@ with their line, and are exit code 2.`,
   wtinspect map lint --fail-on note -f json maps/*.yaml`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeMaps,
-		RunE: p.work(func(_ *cobra.Command, args []string) error {
-			return runMapLint(p, &o, failOn, args)
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runMapLint(cmd.Context(), p, &o, failOn, args)
 		}),
 	}
 	o.addFlags(cmd)
@@ -270,11 +262,11 @@ with their line, and are exit code 2.`,
 	return cmd
 }
 
-func runMapLint(p *program, o *output, failOn string, args []string) error {
+func runMapLint(ctx context.Context, p *program, o *output, failOn string, args []string) error {
 	var findings []rename.Finding
 	failed := false
 	for _, arg := range args {
-		m, err := loadMap(arg)
+		m, err := loadMap(ctx, arg)
 		if err != nil {
 			p.say("%v", err)
 			failed = true
@@ -352,8 +344,8 @@ one rename, which always exists, is written by 'rename --write-inverse'.`,
   wtinspect map invert -o back.yaml there.yaml`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeMaps,
-		RunE: p.work(func(_ *cobra.Command, args []string) error {
-			m, err := loadMap(args[0])
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			m, err := loadMap(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -379,13 +371,13 @@ refuses and names the rules for which one map cannot say it.`,
 		Example:           `  wtinspect map compose strip-module yi-to-llama > both.yaml`,
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: completeMaps,
-		RunE: p.work(func(_ *cobra.Command, args []string) error {
-			m, err := loadMap(args[0])
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			m, err := loadMap(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			for _, arg := range args[1:] {
-				next, err := loadMap(arg)
+				next, err := loadMap(cmd.Context(), arg)
 				if err != nil {
 					return err
 				}

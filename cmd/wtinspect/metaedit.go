@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 func newMetaSet(p *program) *cobra.Command {
@@ -45,7 +44,7 @@ Keys that say where the tensors are (general.alignment, split.*) cannot be set.`
 			if err := o.usage(); err != nil {
 				return err
 			}
-			edits, err := p.assignments(args[1:])
+			edits, err := p.assignments(cmd.Context(), args[1:])
 			if err != nil {
 				return err
 			}
@@ -92,7 +91,7 @@ var valueTypes = []string{"u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", 
 
 // assignments reads KEY=VALUE, KEY:TYPE=VALUE and KEY=@FILE. A word after the
 // colon that is no type belongs to the key.
-func (p *program) assignments(args []string) ([]rewrite.Metadata, error) {
+func (p *program) assignments(ctx context.Context, args []string) ([]rewrite.Metadata, error) {
 	edits := make([]rewrite.Metadata, len(args))
 	for i, arg := range args {
 		key, value, ok := strings.Cut(arg, "=")
@@ -107,9 +106,9 @@ func (p *program) assignments(args []string) ([]rewrite.Metadata, error) {
 			return nil, fmt.Errorf("%q is set twice", e.Key)
 		}
 		if file, ok := strings.CutPrefix(value, "@"); ok && !strings.HasPrefix(file, "@") {
-			text, err := p.readValue(file)
+			text, err := p.readValue(ctx, file)
 			if err != nil {
-				return nil, fmt.Errorf("the value of %q: %w", e.Key, err)
+				return nil, fmt.Errorf("the value of %q: %w", e.Key, plain(err))
 			}
 			e.Value = text
 		} else if ok {
@@ -120,22 +119,13 @@ func (p *program) assignments(args []string) ([]rewrite.Metadata, error) {
 	return edits, nil
 }
 
-// maxValue bounds a value from a file: a header has to hold it.
-const maxValue = 64 << 20
-
-func (p *program) readValue(file string) (string, error) {
-	from := p.stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return "", err
-		}
-		defer f.Close()
-		from = f
-	}
-	text, err := io.ReadAll(io.LimitReader(from, maxValue+1))
-	if err == nil && len(text) > maxValue {
-		err = fmt.Errorf("%s has more than %s, which no header can hold", file, render.Size(maxValue))
+func (p *program) readValue(ctx context.Context, file string) (string, error) {
+	var text []byte
+	var err error
+	if file == "-" {
+		text, err = source.ReadStream(ctx, "stdin", p.stdin, source.Value)
+	} else {
+		text, err = source.ReadNamed(ctx, file, source.Value)
 	}
 	return string(text), err
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/term"
@@ -41,6 +42,10 @@ type program struct {
 	// listen has signals end the context of the run, from the call on. What
 	// leaves something behind when it is killed calls it first.
 	listen func()
+
+	// whole is held for reading while files are changed, and for writing by what
+	// ends the process.
+	whole sync.RWMutex
 
 	// started is set when a command begins its work: an error before that is
 	// one of usage.
@@ -80,11 +85,21 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
-	p.say("%v", err)
+	p.sayError(err)
 	if !p.started {
 		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
 	}
 	return exitFailed
+}
+
+// winding runs what must end by itself: after a signal the process waits for it,
+// whether it puts back what it did or finishes it. It is not for calls within
+// each other.
+func (p *program) winding(f func() error) error {
+	p.listen()
+	p.whole.RLock()
+	defer p.whole.RUnlock()
+	return f()
 }
 
 // An exitError ends the program with its code; everything has been said.
@@ -102,11 +117,29 @@ func written(err error) error {
 }
 
 // say writes a message to stderr: its lines begin with the program's name, and
-// nothing that a file put into it acts on the terminal.
+// nothing that a file put into it acts on the terminal. What follows a newline
+// is indented, so that a name that has one cannot begin a message of its own.
 func (p *program) say(format string, args ...any) {
+	first := true
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
-		fmt.Fprintf(p.stderr, "wtinspect: %s\n", render.EscapeMessage(strings.TrimSuffix(line, "\n")))
+		indent := "  "
+		if first || strings.HasPrefix(line, " ") {
+			indent = ""
+		}
+		first = false
+		fmt.Fprintf(p.stderr, "wtinspect: %s%s\n", indent, render.EscapeMessage(strings.TrimSuffix(line, "\n")))
 	}
+}
+
+// sayError says an error, or each of several that were joined.
+func (p *program) sayError(err error) {
+	if several, ok := err.(interface{ Unwrap() []error }); ok { // not what a single one wraps
+		for _, e := range several.Unwrap() {
+			p.sayError(e)
+		}
+		return
+	}
+	p.say("%v", err)
 }
 
 // note is say for what -q silences.

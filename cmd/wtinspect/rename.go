@@ -127,8 +127,10 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 }
 
 func runRecover(ctx context.Context, p *program, o *writing, path string) error {
-	p.listen()
-	outcome, err := rewrite.Recover(ctx, path, o.force)
+	if _, err := source.Stat(path); err != nil {
+		return err
+	}
+	outcome, err := p.recover(ctx, path, o.force)
 	if err != nil {
 		return err
 	}
@@ -164,7 +166,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	}
 	var m *rename.Map
 	if o.mapName != "" {
-		if m, err = loadMap(o.mapName); err != nil {
+		if m, err = loadMap(ctx, o.mapName); err != nil {
 			return err
 		}
 	}
@@ -178,7 +180,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 		return err
 	}
 	if m == nil {
-		if m, err = o.derive(ctx, p, c); err != nil {
+		if m, err = o.derive(p, c, cfg); err != nil {
 			return in.finish(p, err)
 		}
 	}
@@ -195,8 +197,8 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 }
 
 // derive works out the map to another convention, and says what it leaves to do.
-func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Checkpoint) (*rename.Map, error) {
-	conv, _, err := o.convert(ctx, c)
+func (o *renameOptions) derive(p *program, c *checkpoint.Checkpoint, cfg *convention.Config) (*rename.Map, error) {
+	conv, err := o.convert(c, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -347,25 +349,22 @@ func (r *renaming) write(ctx context.Context, p *program, in *inputs) (err error
 // inverseFree checks that the file of the inverse may be written: only another
 // map may be replaced.
 func (r *renaming) inverseFree(ctx context.Context) error {
-	const most = 256 << 20 // far more than a map of all the names there are
 	name := r.options.inverse
-	notMap := fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
-	old, err := source.Open(ctx, name)
+	fi, err := source.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
-	}
-	defer old.Close()
-	switch {
 	case !r.options.force:
 		return fmt.Errorf("%s already exists; name another file for the inverse, or use --force", name)
-	case old.Size() > most:
+	}
+	notMap := fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+	if !fi.Mode().IsRegular() || fi.Size() > source.Map.Limit() {
 		return notMap
 	}
-	text := make([]byte, old.Size())
-	if err := source.ReadFull(old, text, 0); err != nil {
+	text, err := source.ReadFile(ctx, name, source.Map)
+	if err != nil {
 		return err
 	}
 	if _, err := rename.Parse(name, text); err != nil {

@@ -3,13 +3,17 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
@@ -25,6 +29,7 @@ func TestSignal(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"hash", "--progress", "always", path},
+		{"stats", "--progress", "always", path},
 		{"rename", "--map", "../../testdata/llama.yaml", "--progress", "always", "-o", filepath.Join(dir, "out"), path},
 	} {
 		cmd := exec.Command(bin, args...)
@@ -53,6 +58,143 @@ func TestSignal(t *testing.T) {
 		}
 		if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 1 {
 			t.Errorf("%v left %v, %v", args, left, err)
+		}
+	}
+}
+
+// A signal ends a command that waits in a system call, whatever for.
+func TestSignalWhileBlocked(t *testing.T) {
+	bin := buildBinary(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "model.safetensors")
+	if err := fixture.Write(path, "data sparse\ntensor w.{0..9999}.weight BF16 [512]\n"); err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(dir, "pipe.yaml")
+	if err := syscall.Mkfifo(pipe, 0o666); err != nil {
+		t.Skip(err)
+	}
+	for _, tt := range []struct {
+		what string
+		args []string
+		// begun returns when the command has begun, and what ends its wait.
+		begun func(stdout io.Reader) (io.Closer, error)
+	}{
+		{"to read", []string{"rename", "--map", pipe, path}, func(io.Reader) (io.Closer, error) {
+			return os.OpenFile(pipe, os.O_WRONLY, 0) // waits for the reader
+		}},
+		{"to open for reading", []string{"hash", "--check", pipe, path}, nil},
+		{"to open for writing", []string{"ls", "-o", pipe, path}, nil},
+		{"to write", []string{"ls", path}, func(stdout io.Reader) (io.Closer, error) {
+			_, err := io.ReadFull(stdout, make([]byte, 1))
+			return io.NopCloser(nil), err // no more is read, and the pipe fills up
+		}},
+	} {
+		for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+			cmd := exec.Command(bin, tt.args...)
+			stdout, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if tt.begun != nil {
+				c, err := tt.begun(stdout)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+			}
+			// In its first moments the signal itself ends it, which is no less right.
+			time.Sleep(10 * patience)
+			if err := cmd.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			state, err := cmd.Process.Wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdout.Close()
+			_ = cmd.Wait() // for what it said
+			status, ok := state.Sys().(syscall.WaitStatus)
+			interrupted := state.ExitCode() == exitInterrupted && stderr.String() == "wtinspect: interrupted\n"
+			if !interrupted && (!ok || !status.Signaled() || status.Signal() != s) {
+				t.Errorf("%s, %v: %v, %s", tt.what, s, state, &stderr)
+			}
+		}
+	}
+}
+
+// windingVariable has the test below run what it tests in a process of its own.
+const windingVariable = "WTINSPECT_TEST_WINDING"
+
+// What changes files is waited for, unless a second signal comes.
+func TestSignalWhileWinding(t *testing.T) {
+	if os.Getenv(windingVariable) != "" {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newProgram(nil, os.Stdout, os.Stderr, os.Getenv)
+		p.listen = func() { p.obey(ctx, cancel) }
+		err := p.winding(func() error {
+			os.Stdout.WriteString("begun\n")
+			<-ctx.Done()
+			_, err := io.ReadAll(os.Stdin) // until the test closes it
+			return err
+		})
+		if err == nil {
+			os.Stdout.WriteString("whole\n")
+		}
+		select {} // and the process is ended
+	}
+	for _, second := range []bool{false, true} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSignalWhileWinding$")
+		cmd.Env = append(os.Environ(), windingVariable+"=1")
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pipes [2]*bufio.Reader
+		for i, f := range []func() (io.ReadCloser, error){cmd.StdoutPipe, cmd.StderrPipe} {
+			r, err := f()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pipes[i] = bufio.NewReader(r)
+		}
+		stdout, stderr := pipes[0], pipes[1]
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		expect := func(r *bufio.Reader, want string) {
+			t.Helper()
+			if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+				t.Errorf("%q, %v, want %q", line, err, want)
+			}
+		}
+		expect(stdout, "begun")
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		expect(stderr, "wtinspect: interrupted: putting everything back; a second signal stops at once")
+		if second {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			stdin.Close()
+			expect(stdout, "whole")
+			expect(stderr, "wtinspect: interrupted\n")
+		}
+		end, ok := errors.AsType[*exec.ExitError](cmd.Wait())
+		if !ok || !second && end.ExitCode() != exitInterrupted {
+			t.Errorf("%v", end)
+		}
+		if second {
+			if status, ok := end.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGINT {
+				t.Errorf("%v, not killed", end)
+			}
 		}
 	}
 }

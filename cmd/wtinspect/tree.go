@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -65,14 +64,14 @@ func (n *node) child(segment string) *node {
 
 // writeTree writes the names as a tree of their dotted segments; every node has
 // the totals of what is below it.
-func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoint, indices []int) error {
+func (l *listing) writeTree(w io.Writer, s render.Style, v *view, indices []int) error {
 	root := &node{leaf: -1}
-	groups, _ := l.groups(c, indices)
+	groups, _ := l.groups(v, indices)
 	for g := range groups {
 		var size sum
 		unknown := false
 		for _, m := range g.Members {
-			t := l.of(c).At(indices[m])
+			t := v.At(indices[m])
 			size.add(t.Bytes)
 			unknown = unknown || !t.BytesKnown
 		}
@@ -110,7 +109,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 		},
 		Rows: func(yield func([]render.Cell) bool) {
 			row := make([]render.Cell, 5)
-			l.walk(c, root, "", true, row, yield)
+			l.walk(v, root, "", true, row, yield)
 		},
 	}
 	if l.options.dims == "ggml" {
@@ -119,7 +118,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 	return table.Write(w, render.TableFormat, s)
 }
 
-func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bool, row []render.Cell, yield func([]render.Cell) bool) bool {
+func (l *listing) walk(v *view, n *node, indent string, top bool, row []render.Cell, yield func([]render.Cell) bool) bool {
 	if n.branch == nil {
 		return true
 	}
@@ -139,7 +138,7 @@ func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bo
 		row[0] = render.Text(indent + branch + segment)
 		row[1], row[2] = render.Text(" "), render.Text(" ")
 		if c.leaf >= 0 {
-			t := ck.At(int(c.leaf))
+			t := v.At(int(c.leaf))
 			row[1], row[2] = dtypeCell(&t).In(render.Cyan), render.Shape(t.Shape)
 			if l.options.dims == "ggml" {
 				row[2] = dimsCell(&t)
@@ -150,7 +149,7 @@ func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bo
 		if !c.unknown && !c.bytes.overflow {
 			row[4] = render.Bytes(c.bytes.n)
 		}
-		if !yield(row) || !l.walk(ck, c, indent+below, false, row, yield) {
+		if !yield(row) || !l.walk(v, c, indent+below, false, row, yield) {
 			return false
 		}
 	}

@@ -88,7 +88,7 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 		p.listen()
 	}
 	if o.inPlace && o.writes() {
-		if err := p.recover(ctx, path); err != nil {
+		if err := p.recoverFirst(ctx, path); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -103,6 +103,15 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 	}
 	in.validate()
 	return in, c, nil
+}
+
+// recover ends an earlier change of the files at path.
+func (p *program) recover(ctx context.Context, path string, force bool) (outcome rewrite.Outcome, err error) {
+	err = p.winding(func() error {
+		outcome, err = rewrite.Recover(ctx, path, force)
+		return err
+	})
+	return outcome, err
 }
 
 func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, path string) (*checkpoint.Checkpoint, error) {
@@ -182,7 +191,11 @@ func (r *rewriting) refused(p *program) bool {
 func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
 	in.validated.Wait() // the files are read until then
 	m := &jobMeter{start: func(total int64) *meter { return r.options.meter(p, "rewriting", total) }}
-	report, err := r.job.Run(ctx, m.update)
+	var report *rewrite.Report
+	err := p.winding(func() (err error) {
+		report, err = r.job.Run(ctx, m.update)
+		return err
+	})
 	m.end()
 	if err != nil {
 		if errors.Is(err, rewrite.ErrPending) {
@@ -438,19 +451,17 @@ func (r *rewriting) writeJSON(d *render.Document) {
 	d.Field("report", r.report)
 }
 
-// recover ends a rewrite of what is at path that was interrupted, if there is one.
-func (p *program) recover(ctx context.Context, path string) error {
+// recoverFirst ends a rewrite of what is at path that was interrupted, if there
+// is one.
+func (p *program) recoverFirst(ctx context.Context, path string) error {
 	if _, pending := rewrite.Pending(path); !pending {
 		return nil
 	}
-	outcome, err := rewrite.Recover(ctx, path, false)
-	if err != nil {
-		return err
-	}
-	if outcome != rewrite.Nothing {
+	outcome, err := p.recover(ctx, path, false)
+	if err == nil && outcome != rewrite.Nothing {
 		p.note("%s: an earlier rewrite had been interrupted, and is %s now", path, outcome)
 	}
-	return nil
+	return err
 }
 
 // warnPending warns that what is read at path may be part old and part new.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -163,7 +164,7 @@ func runDocuments(p *Pass) {
 }
 
 func (p *Pass) readDocument(path string) {
-	data, err := readSmall(path)
+	data, err := source.ReadFile(p.ctx, path, source.Document)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

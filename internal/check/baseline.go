@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
 )
 
 // baselineVersion is the version of the baseline's form.
@@ -42,7 +44,7 @@ func WriteBaseline(w io.Writer, r *Report) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(data, '\n'))
+	_, err = w.Write(append(jsondoc.Printable(data), '\n'))
 	return err
 }
 

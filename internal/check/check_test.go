@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -388,23 +389,23 @@ func TestFindSettings(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, SettingsName), []byte("fail-on: info"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	set, err := FindSettings(below)
+	set, err := FindSettings(t.Context(), below)
 	if err != nil || set.FailOn != "info" {
 		t.Errorf("%+v, %v", set, err)
 	}
 	if err := os.Mkdir(filepath.Join(below, SettingsName), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FindSettings(below); err == nil {
+	if _, err := FindSettings(t.Context(), below); err == nil {
 		t.Error("a directory is taken for settings")
 	}
-	if err := os.WriteFile(filepath.Join(root, "a", SettingsName), bytes.Repeat([]byte("#\n"), maxSettings), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "a", SettingsName), bytes.Repeat([]byte("#\n"), int(source.Settings.Limit())), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FindSettings(filepath.Join(root, "a")); err == nil || !strings.Contains(err.Error(), "at most") {
+	if _, err := FindSettings(t.Context(), filepath.Join(root, "a")); err == nil || !strings.Contains(err.Error(), "a settings file may have 1048576") {
 		t.Errorf("settings of 2 MB: %v", err)
 	}
-	if _, err := OpenLock(root); err == nil {
+	if _, err := OpenLock(t.Context(), root); err == nil {
 		t.Error("a directory is taken for a lock")
 	}
 }

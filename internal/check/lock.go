@@ -9,11 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
@@ -112,13 +113,13 @@ func (l *Lock) WriteTo(w io.Writer) (int64, error) {
 	write("{\n \"lock_version\": %d,\n \"checkpoints\": [", l.Version)
 	for i, c := range l.Checkpoints {
 		path, _ := json.Marshal(c.Path)
-		write("%s\n  {\"path\": %s, \"format\": %q, \"tensors\": [", comma(i), path, c.Format)
+		write("%s\n  {\"path\": %s, \"format\": %q, \"tensors\": [", comma(i), jsondoc.Printable(path), c.Format)
 		for k, t := range c.Tensors {
 			line, err := json.Marshal(t)
 			if err != nil {
 				return n, err
 			}
-			write("%s\n   %s", comma(k), line)
+			write("%s\n   %s", comma(k), jsondoc.Printable(line))
 		}
 		write("\n  ]}")
 	}
@@ -150,25 +151,14 @@ func ReadLock(path string, r io.Reader) (*Lock, error) {
 	return l, nil
 }
 
-// maxLock bounds a lock that is found beside weights, which may come from
-// anywhere: ten times what the largest release known needs.
-const maxLock = 512 << 20
-
 // OpenLock reads the lock in a file.
-func OpenLock(path string) (*Lock, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxLock {
-		return nil, fmt.Errorf("%s: not a lock: a file of at most %d bytes is needed", path, maxLock)
-	}
-	f, err := os.Open(path)
+func OpenLock(ctx context.Context, path string) (*Lock, error) {
+	f, err := source.OpenFile(ctx, path, source.Lock)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return ReadLock(path, io.LimitReader(f, maxLock))
+	return ReadLock(path, io.NewSectionReader(f, 0, f.Size()))
 }
 
 // digests reports whether the lock holds any.

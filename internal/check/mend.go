@@ -556,8 +556,8 @@ func newIndex(ctx context.Context, c *checkpoint.Checkpoint, cfg *checkpoint.Con
 	if err != nil {
 		return nil, err
 	}
-	old, err := indexText(ctx, path)
-	if err != nil {
+	old, err := source.ReadFile(ctx, path, source.Index)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if numbersOnly {
@@ -586,24 +586,6 @@ func newIndex(ctx context.Context, c *checkpoint.Checkpoint, cfg *checkpoint.Con
 	e.SetIndent("", "  ")
 	err = e.Encode(map[string]any{"metadata": metadata, "weight_map": weights})
 	return b.Bytes(), err
-}
-
-// indexText reads an index, nil where there is none.
-func indexText(ctx context.Context, path string) ([]byte, error) {
-	const most = 1 << 30 // the largest known has 60 MB
-	f, err := source.Open(ctx, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if f.Size() > most {
-		return nil, fmt.Errorf("%s: %d bytes are too many for an index", path, f.Size())
-	}
-	text := make([]byte, f.Size())
-	return text, source.ReadFull(f, text, 0)
 }
 
 // correctTotals replaces the totals of an index and no other byte.

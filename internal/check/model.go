@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -74,10 +74,6 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 	return s
 }
 
-// maxDocument bounds the documents that are read beside the weights: it is
-// what package checkpoint reads.
-const maxDocument = 16 << 20
-
 // document returns a JSON document of a directory, nil when there is none that
 // can be read. Those that are not valid are found by WT301.
 func (s *subject) document(dir, name string) *checkpoint.Config {
@@ -86,22 +82,11 @@ func (s *subject) document(dir, name string) *checkpoint.Config {
 		return doc
 	}
 	var doc *checkpoint.Config
-	if data, err := readSmall(path); err == nil {
+	if data, err := source.ReadFile(s.ctx, path, source.Document); err == nil {
 		doc, _ = checkpoint.ParseConfig(path, data)
 	}
 	s.docs[path] = doc
 	return doc
-}
-
-func readSmall(path string) ([]byte, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxDocument {
-		return nil, os.ErrInvalid
-	}
-	return os.ReadFile(path)
 }
 
 func (m *model) isPartial(ctx context.Context) bool {

@@ -126,7 +126,7 @@ func testRule(t *testing.T, r *Rule) {
 }
 
 func options(t *testing.T, root, dir, text string) *Options {
-	set, err := FindSettings(dir)
+	set, err := FindSettings(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // SettingsName is the name of the file that says how a release is checked.
@@ -45,23 +47,17 @@ func (e *SettingsError) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
 }
 
-// maxSettings bounds a file that is found beside weights, which may come from
-// anywhere.
-const maxSettings = 1 << 20
-
 // FindSettings looks for a settings file in a directory and in those above it.
 // Settings without a path mean that there is none.
-func FindSettings(dir string) (*Settings, error) {
+func FindSettings(ctx context.Context, dir string) (*Settings, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
 	for up := abs; ; up = filepath.Dir(up) {
 		path := filepath.Join(up, SettingsName)
-		data, err := readSmall(path)
+		data, err := source.ReadFile(ctx, path, source.Settings)
 		switch {
-		case err == nil && len(data) > maxSettings:
-			return nil, fmt.Errorf("%s: %d bytes, where settings have at most %d", path, len(data), maxSettings)
 		case err == nil:
 			// Messages call the file as the user would.
 			if wd, wdErr := os.Getwd(); wdErr == nil {
@@ -71,7 +67,7 @@ func FindSettings(dir string) (*Settings, error) {
 			}
 			return ParseSettings(path, data)
 		case !errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, err
 		}
 		if filepath.Dir(up) == up {
 			return new(Settings), nil

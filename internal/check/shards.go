@@ -2,13 +2,14 @@ package check
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -148,16 +149,13 @@ refuse the directory without it.`,
 const edgeOfIndex = 8 << 10
 
 // hasTotalParameters spares reading the whole of the indexes that do not say.
-func hasTotalParameters(path string) bool {
-	f, err := os.Open(path)
+func hasTotalParameters(ctx context.Context, path string) bool {
+	f, err := source.Open(ctx, path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return false
-	}
+	size := f.Size()
 	for _, start := range []int64{0, max(0, size-edgeOfIndex)} {
 		part := make([]byte, min(edgeOfIndex, size-start))
 		if _, err := f.ReadAt(part, start); err != nil && err != io.EOF {
@@ -170,21 +168,21 @@ func hasTotalParameters(path string) bool {
 	return false
 }
 
-func readIndex(path string) (*safetensors.Index, error) {
-	f, err := os.Open(path)
+func readIndex(ctx context.Context, path string) (*safetensors.Index, error) {
+	f, err := source.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return safetensors.ReadIndex(f)
+	return safetensors.ReadIndex(io.NewSectionReader(f, 0, f.Size()))
 }
 
 func runTotalParameters(p *Pass) {
 	for _, m := range p.models {
-		if m.Format != checkpoint.Safetensors || m.Index == "" || m.partial() || m.NamesOnly() || !hasTotalParameters(m.Index) {
+		if m.Format != checkpoint.Safetensors || m.Index == "" || m.partial() || m.NamesOnly() || !hasTotalParameters(p.ctx, m.Index) {
 			continue
 		}
-		ix, err := readIndex(m.Index)
+		ix, err := readIndex(p.ctx, m.Index)
 		if err != nil {
 			continue
 		}

@@ -3,12 +3,12 @@ package check
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 var surroundingRules = []*Rule{
@@ -150,7 +150,7 @@ func runModelCard(p *Pass) {
 		return // one file of a directory, and not a release
 	}
 	path := filepath.Join(p.release.Dir, "README.md")
-	data, err := readSmall(path)
+	data, err := source.ReadFile(p.ctx, path, source.Card)
 	if err != nil {
 		return
 	}
@@ -173,7 +173,7 @@ func runNoConfig(p *Pass) {
 		if m.Format != checkpoint.Safetensors || m.Index == "" || m.doc != nil || !strings.HasPrefix(filepath.Base(m.Index), "model.safetensors") {
 			continue
 		}
-		if fi, err := os.Stat(filepath.Join(m.Dir, "config.json")); err == nil && !fi.IsDir() {
+		if name := filepath.Join(m.Dir, "config.json"); source.Exists(name) && !source.IsDir(name) {
 			continue // it is there and broken, which WT301 says
 		}
 		p.report(m.whole("no config.json beside %s", filepath.Base(m.Index)))
@@ -197,7 +197,7 @@ func runRemoteCode(p *Pass) {
 			if !ok || strings.ContainsAny(module, `/\:`) || module == "" {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(m.Dir, module+".py")); err == nil {
+			if source.Exists(filepath.Join(m.Dir, module+".py")) {
 				continue
 			}
 			p.report(at(m.Path, m.doc, v, "auto_map gives %s.py for %s, and the file is not in the release", module, class))

@@ -15,5 +15,8 @@
 // alone. Each third-party module has the rooms it may be used in, and no
 // exported name of a public package mentions an internal type.
 //
+// Only internal/source opens, lists and looks at files for reading, and only
+// internal/txn writes, replaces and removes them.
+//
 // internal/fixture, internal/testdata and internal/txn/disktest serve tests only.
 package layers

@@ -190,6 +190,128 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// fileCalls are the functions that open, list or look at files for reading,
+// which only internal/source calls: it refuses what could hold the program up,
+// and bounds what is read.
+var fileCalls = map[string][]string{
+	"os": {
+		"Open", "OpenFile", "OpenRoot", "OpenInRoot", "DirFS", "ReadFile", "Stat", "Lstat", "ReadDir", "Readlink", "SameFile",
+	},
+	"path/filepath":         {"EvalSymlinks", "Walk", "WalkDir", "Glob"},
+	"syscall":               {"Open", "Openat", "Stat", "Lstat", "Fstatat", "Readlink"},
+	"golang.org/x/sys/unix": {"Open", "Openat", "Openat2", "Stat", "Lstat", "Fstatat", "Statx", "Readlink", "Readlinkat"},
+	"io/ioutil":             {"ReadFile", "ReadDir"},
+	module + "/safetensors": {"Open"},
+	module + "/gguf":        {"Open"},
+}
+
+// writeCalls are the functions that make, change or remove files by a path.
+var writeCalls = map[string][]string{
+	"os": {
+		"Chmod", "Chown", "Chtimes", "CopyFS", "Create", "CreateTemp", "Lchown", "Link", "Mkdir", "MkdirAll", "MkdirTemp",
+		"Remove", "RemoveAll", "Rename", "Symlink", "Truncate", "WriteFile",
+	},
+	"syscall":               {"Link", "Mkdir", "Rename", "Rmdir", "Symlink", "Truncate", "Unlink"},
+	"golang.org/x/sys/unix": {"Link", "Linkat", "Mkdir", "Mkdirat", "Rename", "Renameat", "Renameat2", "Rmdir", "Symlink", "Truncate", "Unlink", "Unlinkat"},
+	"io/ioutil":             {"TempDir", "TempFile", "WriteFile"},
+}
+
+// fileCallers are the packages and files that may call fileCalls: internal/source,
+// the libraries of one format, which serve programs that have no source, and
+// what writes files and has to look at them while it does. writeCallers are those
+// that may call writeCalls.
+var (
+	fileCallers  = []string{"internal/source", "safetensors/file.go", "gguf/file.go", "internal/txn"}
+	writeCallers = []string{"internal/txn"}
+)
+
+// callsFiles returns the calls in a file of some functions, as name and position.
+func callsFiles(f *ast.File, fileCalls map[string][]string) map[token.Pos]string {
+	imported := map[string][]string{}
+	for _, spec := range f.Imports {
+		to, _ := strconv.Unquote(spec.Path.Value)
+		if calls := fileCalls[to]; calls != nil {
+			name := path.Base(to)
+			if spec.Name != nil {
+				name = spec.Name.Name
+			}
+			imported[name] = calls
+		}
+	}
+	found := map[token.Pos]string{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if id, ok := sel.X.(*ast.Ident); ok && slices.Contains(imported[id.Name], sel.Sel.Name) {
+				found[n.Pos()] = id.Name + "." + sel.Sel.Name
+			}
+		}
+		return true
+	})
+	return found
+}
+
+func TestOnlySourceReadsFiles(t *testing.T) { onlyCalledIn(t, fileCalls, fileCallers) }
+
+func TestOnlyTxnWritesFiles(t *testing.T) { onlyCalledIn(t, writeCalls, writeCallers) }
+
+// onlyCalledIn checks that functions are called in some packages and files, and
+// nowhere else.
+func onlyCalledIn(t *testing.T, calls map[string][]string, callers []string) {
+	t.Helper()
+	fset, list := sources(t)
+	called := map[string]bool{}
+	for _, src := range list {
+		generator := src.file.Name.Name == "main" && !strings.HasPrefix(src.pkg, "cmd/")
+		if src.test || generator || slices.Contains(testOnly, src.pkg) {
+			continue
+		}
+		found := callsFiles(src.file, calls)
+		for _, caller := range []string{src.pkg, src.name} {
+			if slices.Contains(callers, caller) {
+				called[caller] = called[caller] || len(found) > 0
+				found = nil
+			}
+		}
+		for pos, name := range found {
+			t.Errorf("%s: calls %s, which belongs to %v", fset.Position(pos), name, callers)
+		}
+	}
+	for _, caller := range callers {
+		if !called[caller] {
+			t.Errorf("%s may call such functions and does not; take it off the list", caller)
+		}
+	}
+}
+
+// TestCallsFiles tries the search itself.
+func TestCallsFiles(t *testing.T) {
+	const text = `package p
+import (
+	. "fmt"
+	"os"
+	fp "path/filepath"
+)
+func f() {
+	g(os.ReadFile)
+	os.Remove("")
+	fp.Walk("", nil)
+	var os2 struct{ Open func() }
+	os2.Open()
+}`
+	f, err := parser.ParseFile(token.NewFileSet(), "p.go", text, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, name := range callsFiles(f, fileCalls) {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if want := []string{"fp.Walk", "os.ReadFile"}; !slices.Equal(names, want) {
+		t.Errorf("found %v, want %v", names, want)
+	}
+}
+
 // TestPublicAPI reports every exported declaration of a public package that
 // mentions a type of an internal one: a caller could not name that type.
 func TestPublicAPI(t *testing.T) {

@@ -213,3 +213,21 @@ func (c *Cell) appendTSV(dst []byte) []byte {
 	}
 	return dst
 }
+
+// isHidden reports whether the cell is text that a terminal would act on, or
+// that cannot be told from such when it is escaped.
+func (c *Cell) isHidden() bool { return (c.kind == text || c.kind == value) && !plain(c.s) }
+
+func (c *Cell) appendCSVEscaped(dst []byte) []byte {
+	if c.isHidden() {
+		c = &Cell{kind: text, s: Escape(c.s)}
+	}
+	return c.appendCSV(dst)
+}
+
+func (c *Cell) appendTSVEscaped(dst []byte) []byte {
+	if c.isHidden() {
+		return appendEscaped(dst, c.s)
+	}
+	return c.appendTSV(dst)
+}

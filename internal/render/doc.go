@@ -19,5 +19,6 @@
 // UTF-8 has U+FFFD where it breaks, and its bytes in a member with the suffix
 // _base64. CSV follows RFC 4180 with lines that end in \n; TSV writes tab,
 // newline, carriage return and backslash as \t \n \r \\. Both have a heading
-// line, leave the unknown empty and keep every other byte.
+// line, leave the unknown empty and keep every other byte. On a terminal, where a
+// person reads them, both escape text as tables do.
 package render

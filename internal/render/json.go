@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
 )
 
 // SchemaVersion is the version of the JSON envelope. Keys are added without
@@ -34,7 +36,7 @@ func AppendJSON(dst []byte, s string) []byte {
 		case r == utf8.RuneError && n == 1:
 			dst = append(dst, `\ufffd`...)
 		case !strconv.IsPrint(r):
-			dst = appendEscapedRune(dst, r)
+			dst = jsondoc.AppendEscapedRune(dst, r)
 		default:
 			dst = append(dst, s[i:i+n]...)
 		}
@@ -52,14 +54,6 @@ func hasQuote(s string) bool {
 	return false
 }
 
-func appendEscapedRune(dst []byte, r rune) []byte {
-	if r > 0xffff {
-		r -= 0x10000
-		return fmt.Appendf(dst, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
-	}
-	return fmt.Appendf(dst, `\u%04x`, r)
-}
-
 // Marshal encodes v as JSON on one line, with the promises of [AppendJSON].
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
@@ -68,21 +62,22 @@ func Marshal(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	data := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-	// Such characters can only stand in strings, where an escape is the same.
-	hidden := func(r rune) bool { return r >= 0x7f && !strconv.IsPrint(r) }
-	if bytes.IndexFunc(data, hidden) < 0 {
-		return data, nil
+	return jsondoc.Printable(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// Write writes v as JSON over several lines, with the promises of [AppendJSON].
+func Write(w io.Writer, v any) error {
+	data, err := Marshal(v)
+	if err != nil {
+		return err
 	}
-	var out []byte
-	for _, r := range string(data) {
-		if hidden(r) {
-			out = appendEscapedRune(out, r)
-		} else {
-			out = utf8.AppendRune(out, r)
-		}
+	var b bytes.Buffer
+	if err := json.Indent(&b, data, "", " "); err != nil {
+		return err
 	}
-	return out, nil
+	b.WriteByte('\n')
+	_, err = w.Write(b.Bytes())
+	return err
 }
 
 // A Document writes the JSON envelope that every command shares: an object that

@@ -97,6 +97,10 @@ type Table struct {
 // Write writes the table in a format that rows alone make up: any but JSON,
 // which is a [Document].
 func (t *Table) Write(w io.Writer, f Format, s Style) error {
+	csv, tsv := (*Cell).appendCSV, (*Cell).appendTSV
+	if s.Terminal { // a person reads it
+		csv, tsv = (*Cell).appendCSVEscaped, (*Cell).appendTSVEscaped
+	}
 	switch f {
 	case TableFormat:
 		return t.writeText(w, s)
@@ -104,11 +108,11 @@ func (t *Table) Write(w io.Writer, f Format, s Style) error {
 		return t.writeLines(w, nil, t.appendObject)
 	case CSV:
 		return t.writeLines(w, t.heading(','), func(dst []byte, row []Cell) []byte {
-			return t.appendSeparated(dst, row, ',', (*Cell).appendCSV)
+			return t.appendSeparated(dst, row, ',', csv)
 		})
 	case TSV:
 		return t.writeLines(w, t.heading('\t'), func(dst []byte, row []Cell) []byte {
-			return t.appendSeparated(dst, row, '\t', (*Cell).appendTSV)
+			return t.appendSeparated(dst, row, '\t', tsv)
 		})
 	}
 	return fmt.Errorf("a table cannot be written as %q", f)

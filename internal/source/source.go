@@ -1,14 +1,23 @@
-// Package source turns a reference to bytes (a path, later a URL) into
-// something to read at any offset.
+// Package source reads files. It turns a reference to bytes (a path, later a
+// URL) into something to read at any offset, and is the only package that opens,
+// lists or looks at files for reading.
+//
+// A directory may come from anybody, and change while it is read. What lies
+// beside weights is read only if it is a regular file and no larger than its
+// [Kind] may be, and opening it never waits. What the user named on the command
+// line may also be a pipe ([ReadNamed]).
 package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // A Source is bytes of a known length. It may be read by several goroutines.
@@ -50,28 +59,68 @@ func Open(ctx context.Context, ref string) (Source, error) {
 	if s := Scheme(ref); s != "" {
 		return nil, &UnsupportedError{Ref: ref, Scheme: s}
 	}
-	// A pipe must be recognised before it is opened: opening it would wait for
-	// a writer.
-	fi, err := os.Stat(ref)
+	// Whoever writes the directory may put another file in the place of the one
+	// that was looked at. A program that saves a file does so once.
+	const attempts = 3
+	for range attempts {
+		f, err := openRegular(ctx, ref)
+		if f != nil || err != nil {
+			return f, err
+		}
+	}
+	return nil, fmt.Errorf("%s: replaced while it was being opened; try again when nothing writes it", ref)
+}
+
+// openRegular opens a regular file. It returns nil and no error when the file
+// that it opened is not the one that it had looked at.
+func openRegular(ctx context.Context, ref string) (Source, error) {
+	// What is not a regular file is recognised before it is opened: to open some
+	// devices does something, and opening a pipe waits for a writer.
+	before, err := os.Stat(ref)
 	if err != nil {
 		return nil, err
 	}
-	if err := regular(ref, fi); err != nil {
+	if err := regular(ref, before); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(ref)
+	f, err := openNow(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	fi, err = f.Stat()
+	after, err := f.Stat()
 	if err == nil {
-		err = regular(ref, fi)
+		err = regular(ref, after)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &file{File: f, size: fi.Size()}, nil
+	if !os.SameFile(before, after) {
+		return nil, f.Close()
+	}
+	return &file{File: f, size: after.Size()}, nil
+}
+
+// openNow opens a file for reading, without waiting for anybody at the other
+// end of what may have become a pipe.
+func openNow(ctx context.Context, ref string) (*os.File, error) {
+	const (
+		pause = 10 * time.Millisecond
+		most  = time.Minute // the system ends a lease before (lease-break-time)
+	)
+	for waited := time.Duration(0); ; waited += pause {
+		f, err := os.OpenFile(ref, os.O_RDONLY|nonblock, 0)
+		if !errors.Is(err, syscall.EAGAIN) || waited >= most {
+			return f, err
+		}
+		// Another program, such as a file server, holds a lease on the file, and
+		// has been asked to give it up.
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 func regular(ref string, fi fs.FileInfo) error {

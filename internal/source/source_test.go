@@ -3,6 +3,7 @@ package source_test
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,6 +60,49 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if _, err := source.Open(t.Context(), filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a.json")
+	if err := os.WriteFile(name, []byte("{}"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for what, read := range map[string]func(context.Context, string, source.Kind) ([]byte, error){"file": source.ReadFile, "named": source.ReadNamed} {
+		if data, err := read(t.Context(), name, source.Document); err != nil || string(data) != "{}" {
+			t.Errorf("%s: %q, %v", what, data, err)
+		}
+		if _, err := read(t.Context(), dir, source.Document); err == nil || !strings.Contains(err.Error(), "a directory") {
+			t.Errorf("%s of a directory: %v", what, err)
+		}
+	}
+	// Far more than there is memory for, and no disk space.
+	if err := os.Truncate(name, 20<<30); err != nil {
+		t.Skip(err)
+	}
+	allocated := testing.AllocsPerRun(1, func() {
+		_, err := source.ReadFile(t.Context(), name, source.Document)
+		want := name + ": the size is 21474836480 bytes, and a JSON document may have 16777216; check that it is the right file"
+		if err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	})
+	if allocated > 100 {
+		t.Errorf("%v allocations", allocated)
+	}
+}
+
+func TestReadStream(t *testing.T) {
+	if data, err := source.ReadStream(t.Context(), "stdin", strings.NewReader("x"), source.Value); err != nil || string(data) != "x" {
+		t.Errorf("%q, %v", data, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go cancel()
+	r, w := io.Pipe()
+	defer w.Close()
+	if _, err := source.ReadStream(ctx, "stdin", r, source.Value); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 

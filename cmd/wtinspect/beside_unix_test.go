@@ -1,0 +1,170 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// besideWeights are names of files that commands read when they lie beside weights.
+var besideWeights = []string{
+	"config.json", "params.json", "generation_config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json",
+	"preprocessor_config.json", "special_tokens_map.json", "README.md", ".wtinspect.yaml", "wtinspect.lock.json",
+	"model.safetensors.index.json", "pytorch_model.bin.index.json", "model_index.json", "b.safetensors", "b.gguf",
+}
+
+// readingCommands read a release; m is replaced by its directory.
+var readingCommands = [][]string{
+	{"ls", "m"},
+	{"ls", "--as", "meta", "m"},
+	{"info", "m"},
+	{"identify", "m"},
+	{"meta", "show", "m"},
+	{"stats", "m"},
+	{"hash", "m"},
+	{"diff", "m", "m"},
+	{"check", "m"},
+	{"check", "--against", "m", "m"},
+	{"lock", "m"},
+	{"rename", "--to", "meta", "m"},
+	{"rename", "--map", "strip-module", "m"},
+	{"fix", "m"},
+	{"ls", "m/model.safetensors"},
+	{"rename", "--to", "meta", "m/model.safetensors"},
+}
+
+func inDirectory(dir string, args []string) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		if out[i] = arg; arg == "m" || strings.HasPrefix(arg, "m/") {
+			out[i] = dir + arg[1:]
+		}
+	}
+	return out
+}
+
+// Whatever lies beside weights neither holds a command up nor fills its memory.
+func TestStrangeFilesBesideWeights(t *testing.T) {
+	for what, make := range map[string]func(name string) error{
+		"pipe":      func(name string) error { return syscall.Mkfifo(name, 0o666) },
+		"directory": func(name string) error { return os.Mkdir(name, 0o777) },
+		"20 GB": func(name string) error {
+			if err := os.WriteFile(name, nil, 0o666); err != nil {
+				return err
+			}
+			return os.Truncate(name, 20<<30)
+		},
+	} {
+		for _, name := range besideWeights {
+			dir := filepath.Join(t.TempDir(), "m")
+			if err := fixture.Write(filepath.Join(dir, "model.safetensors"), smallLlama); err != nil {
+				t.Fatal(err)
+			}
+			if err := make(filepath.Join(dir, name)); err != nil {
+				t.Skip(err)
+			}
+			for _, args := range readingCommands {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				var out, errs bytes.Buffer
+				code := run(t.Context(), inDirectory(dir, args), strings.NewReader(""), &out, &errs)
+				runtime.ReadMemStats(&after)
+				if code > exitFailed {
+					t.Errorf("%s %s: %v: exit %d\n%s", what, name, args, code, &errs)
+				}
+				if n := after.TotalAlloc - before.TotalAlloc; n > 200<<20 {
+					t.Errorf("%s %s: %v allocates %d bytes", what, name, args, n)
+				}
+			}
+		}
+	}
+}
+
+// The numbers of a model are in params.json where there is no config.json. One
+// that cannot be read is said, not passed over.
+func TestStrangeParams(t *testing.T) {
+	dir := t.TempDir()
+	if err := fixture.Write(filepath.Join(dir, "model.safetensors"), smallLlama); err != nil {
+		t.Fatal(err)
+	}
+	params := filepath.Join(dir, "params.json")
+	commands := [][]string{{"rename", "--to", "meta", dir}, {"ls", "--as", "meta", dir}}
+	try := func(want string) {
+		t.Helper()
+		for _, args := range commands {
+			var out, errs bytes.Buffer
+			code := run(t.Context(), args, strings.NewReader(""), &out, &errs)
+			if code != exitFailed || !strings.Contains(errs.String(), params+": "+want) {
+				t.Errorf("%v: exit %d, %s", args, code, &errs)
+			}
+		}
+	}
+	if err := syscall.Mkfifo(params, 0o666); err != nil {
+		t.Skip(err)
+	}
+	try("a pipe, where a regular file is needed")
+	if err := os.Remove(params); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(params, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(params, 20<<30); err != nil {
+		t.Skip(err)
+	}
+	try("the size is 21474836480 bytes, and a JSON document may have 16777216")
+}
+
+// A file that the user names may be a pipe, as <(…) of a shell is.
+func TestNamedPipe(t *testing.T) {
+	dir := t.TempDir()
+	model := filepath.Join(dir, "model.safetensors")
+	if err := fixture.Write(model, smallLlama); err != nil {
+		t.Fatal(err)
+	}
+	manifest := func() string {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{"hash", model}, nil, &out, &errs); code != exitOK {
+			t.Fatal(errs.String())
+		}
+		return out.String()
+	}()
+	for _, tt := range []struct {
+		text string
+		args []string
+	}{
+		{"version: 1\nrename: {lm_head.weight: output.weight}\n", []string{"rename", "--map", "PIPE", model}},
+		{"version: 1\nrename: {lm_head.weight: output.weight}\n", []string{"map", "show", "PIPE"}},
+		{`{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16}`, []string{"rename", "--to", "meta", "--config", "PIPE", model}},
+		{"fail-on: error\n", []string{"check", "--config", "PIPE", "--fail-on", "error", model}},
+		{`{"baseline_version": 1, "findings": []}`, []string{"check", "--baseline", "PIPE", model}},
+		{manifest, []string{"hash", "--check", "PIPE", model}},
+		{"a value", []string{"meta", "set", model, "k=@PIPE"}},
+	} {
+		pipe := filepath.Join(t.TempDir(), "pipe")
+		if err := syscall.Mkfifo(pipe, 0o666); err != nil {
+			t.Skip(err)
+		}
+		go func() {
+			if err := os.WriteFile(pipe, []byte(tt.text), 0); err != nil {
+				t.Error(err)
+			}
+		}()
+		args := make([]string, len(tt.args))
+		for i, arg := range tt.args {
+			args[i] = strings.ReplaceAll(arg, "PIPE", pipe)
+		}
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, strings.NewReader(""), &out, &errs); code != exitOK {
+			t.Errorf("%v: exit %d, %s", tt.args, code, &errs)
+		}
+	}
+}

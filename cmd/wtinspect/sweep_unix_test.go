@@ -1,0 +1,369 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// hostile is what nobody would put into a name but to deceive: it moves the
+// cursor, turns the direction round, begins a line, ends a string or a cell.
+const hostile = "\x1b[31m\a\u202e\u2066\u0085\x7f\r\nFORGED\n::error::%0A,]]>--><script>|`\"'\\{x}&#10;"
+
+// hostileFile is the same as far as the name of a file can be.
+var hostileFile = strings.ReplaceAll(hostile, "/", "")
+
+// hostileRelease writes releases of hostile names, and returns what commands
+// are given of them, by name.
+func hostileRelease(t *testing.T) map[string]string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), hostileFile)
+	write := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+			t.Skip(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Skip(err) // a system that refuses such names
+		}
+		return name
+	}
+	build := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(root, name)
+		if err := fixture.Write(name, text); err != nil {
+			t.Skip(err)
+		}
+		return name
+	}
+	q := strconv.Quote(hostile)
+	bracesDoubled := strings.NewReplacer("{", "{{").Replace(q)
+	js := func(s string) string {
+		b, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	tensors := "meta " + q + " " + q + "\n" + smallLlama +
+		"tensor " + bracesDoubled + " F32 [2] values=nan\n" +
+		"tensor " + strings.Replace(bracesDoubled, `"`, `"model.layers.0.`, 1) + " F32 [2,2]\n"
+	// The name as a map spells it: YAML's escapes, and braces that are no holes.
+	yamlName := func(s string) string {
+		var b strings.Builder
+		for _, r := range strings.NewReplacer("{", "{{", "}", "}}").Replace(s) {
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+		return `"` + b.String() + `"`
+	}
+
+	// A whole release, with the documents beside it.
+	listed := strings.ReplaceAll(hostileFile, `\`, "") // as far as an index may spell it
+	shard := func(n int) string { return fmt.Sprintf("%s-%05d-of-00002.safetensors", listed, n) }
+	build("set/"+shard(1), tensors)
+	build("set/"+shard(2), "meta "+q+" other\ntensor z F32 [3]\n")
+	write("set/"+listed+".safetensors.index.json", `{"metadata":{"total_size":7},"weight_map":{`+
+		js("lm_head.weight")+`:`+js(shard(1))+`,`+js(hostile+"missing")+`:`+js(shard(2))+`,`+js(hostile+"gone")+`:`+js(hostileFile+"gone.safetensors")+`,`+js("up")+`:`+js("../"+hostileFile)+`}}`)
+	write("set/config.json", `{"model_type":`+js(hostile)+`,"architectures":[`+js(hostile)+`],"vocab_size":`+js(hostile)+
+		`,"num_hidden_layers":7,"hidden_size":99,"torch_dtype":`+js(hostile)+`,"tie_word_embeddings":true,"auto_map":{`+js(hostile)+`:`+js(hostile+".X")+`},
+		"quantization_config":{"quant_method":`+js(hostile)+`,"bits":4,"modules_to_not_convert":[`+js(hostile)+`]}}`)
+	write("set/adapter_config.json", `{"target_modules":[`+js(hostile)+`],"peft_type":`+js(hostile)+`,"base_model_name_or_path":`+js(hostile)+`}`)
+	write("set/tokenizer_config.json", `{"tokenizer_class":`+js(hostile)+`, "x": `+"\x1b}")
+	write("set/.wtinspect.yaml", `ignore: [{rule: WT101, tensor: `+js(hostile)+`, reason: `+js(hostile)+`}]`)
+	write("config.json", `{"model_type":`+js(hostile)+`,"num_attention_heads":4,"num_key_value_heads":2,"hidden_size":16}`)
+	write("set/."+hostileFile+".safetensors", "x")
+	write("set/"+hostileFile+".bin", "x")
+
+	out := map[string]string{
+		"SET":    filepath.Join(root, "set"),
+		"SHARD":  filepath.Join(root, "set", shard(1)),
+		"SINGLE": build(hostileFile+"\xff.safetensors", tensors),
+		"GGUF": build(hostileFile+"\xff.gguf", "format gguf\nkv general.architecture str "+q+"\nkv general.name str "+q+
+			"\nkv "+q+" [str] "+q+" \"\\xff\"\ntensor "+strings.Replace(bracesDoubled, `"`, `"\xff`, 1)+" F32 [4]\ntensor blk.0.attn_q.weight F32 [4,4]\n"),
+		"BROKEN":  write(hostileFile+"broken.safetensors", "\x1b\x1b"),
+		"NOWHERE": filepath.Join(root, "nowhere"+hostileFile),
+		"MAP":     write(hostileFile+".yaml", "version: 1\nrename:\n  "+yamlName(hostile)+": "+yamlName(hostile+"new")+"\n  a.b: "+yamlName(hostile)+"\n"),
+		"BADMAP":  write(hostileFile+"bad.yaml", "version: 1\nrename:\n  "+js(hostile+"{")+": x\n"+js(hostile)+": 1\n"),
+		"CLASH":   write(hostileFile+"clash.yaml", "version: 1\nrename:\n  lm_head.weight: "+yamlName(hostile)+"\n  model.norm.weight: "+yamlName(hostile)+"\n"),
+		"YAML":    write(hostileFile+"settings.yaml", js(hostile)+": 1\nprofile: "+js(hostile)+"\nselect: ["+js(hostile)+"]\n"),
+		"SUMS":    write(hostileFile+".sums", "sha256  "+strings.Repeat("0", 64)+"  "+strings.NewReplacer("\n", "", "\r", "").Replace(hostile)+":x\n"),
+		"JSONSUM": write(hostileFile+"sums.json", `{"tensors":[{"file":`+js(hostile)+`,"name":`+js(hostile)+`,"sha256":"`+strings.Repeat("0", 64)+`"}]}`),
+		"LOCK":    write(hostileFile+".json", `{"lock_version":1,"checkpoints":[{"path":`+js(hostile)+`,"format":"safetensors","tensors":[{"name":`+js(hostile+"was")+`,"dtype":`+js(hostile)+`,"shape":[1]}]}]}`),
+		"KEY":     hostile,
+	}
+	return out
+}
+
+var hostileCommands = [][]string{
+	{"ls", "SET"},
+	{"ls", "-v", "SET"},
+	{"ls", "--tree", "SET"},
+	{"ls", "SINGLE", "GGUF", "SET"},
+	{"ls", "-v", "GGUF"},
+	{"ls", "--flat", "SINGLE"},
+	{"ls", "BROKEN"},
+	{"ls", "NOWHERE"},
+	{"ls", "--as", "gguf", "SINGLE"},
+	{"ls", "--as", "KEY", "SINGLE"},
+	{"ls", "--tree", "--as", "meta", "SINGLE"},
+	{"ls", "--match", "KEY", "SET"},
+	{"ls", "--regex", "KEY(", "SET"},
+	{"ls", "--sort", "KEY", "SET"},
+	{"info", "SET"},
+	{"info", "-v", "SET"},
+	{"info", "SINGLE"},
+	{"info", "GGUF"},
+	{"info", "BROKEN", "SET"},
+	{"identify", "SET"},
+	{"identify", "-v", "SINGLE"},
+	{"identify", "GGUF"},
+	{"meta", "show", "SET"},
+	{"meta", "show", "GGUF"},
+	{"meta", "show", "SINGLE", "KEYx"},
+	{"meta", "set", "SINGLE", "KEY=KEY"},
+	{"meta", "set", "SINGLE", "k=@NOWHERE"},
+	{"meta", "unset", "SINGLE", "KEY"},
+	{"meta", "unset", "SINGLE", "KEYx"},
+	{"meta", "set", "GGUF", "KEY:str=KEY"},
+	{"meta", "set", "SHARD", "a=KEY"},
+	{"stats", "SET"},
+	{"stats", "--by-layer", "SINGLE"},
+	{"stats", "GGUF"},
+	{"hash", "SET"},
+	{"hash", "GGUF"},
+	{"hash", "--check", "SUMS", "SINGLE"},
+	{"hash", "--check", "JSONSUM", "SINGLE"},
+	{"hash", "--check", "MAP", "SINGLE"},
+	{"diff", "SINGLE", "SET"},
+	{"diff", "SINGLE", "GGUF"},
+	{"diff", "--stat", "SINGLE", "GGUF"},
+	{"diff", "--name-only", "SINGLE", "GGUF"},
+	{"diff", "--map", "MAP", "SINGLE", "SET"},
+	{"rename", "--map", "MAP", "SINGLE"},
+	{"rename", "--map", "MAP", "-v", "SET"},
+	{"rename", "--map", "CLASH", "SINGLE"},
+	{"rename", "--map", "BADMAP", "SINGLE"},
+	{"rename", "--map", "KEY", "SINGLE"},
+	{"rename", "--map", "NOWHERE", "SINGLE"},
+	{"rename", "--to", "meta", "SINGLE"},
+	{"rename", "--to", "meta", "SET"},
+	{"rename", "--map", "MAP", "-n", "-o", "NOWHERE", "SINGLE"},
+	{"rename", "--map", "MAP", "SHARD"},
+	{"rename", "--recover", "NOWHERE"},
+	{"rename", "--recover", "SET"},
+	{"map", "lint", "MAP", "BADMAP"},
+	{"map", "show", "BADMAP"},
+	{"map", "invert", "CLASH"},
+	{"map", "compose", "MAP", "CLASH"},
+	{"map", "list", "KEY"},
+	{"check", "SET"},
+	{"check", "-v", "SINGLE"},
+	{"check", "GGUF"},
+	{"check", "BROKEN"},
+	{"check", "--max", "1", "SET"},
+	{"check", "--values", "SINGLE"},
+	{"check", "--against", "LOCK", "SINGLE"},
+	{"check", "--against", "SET", "SINGLE"},
+	{"check", "--config", "YAML", "SET"},
+	{"check", "--baseline", "MAP", "SET"},
+	{"check", "--select", "KEY", "SET"},
+	{"check", "--report", "KEY", "SET"},
+	{"check", "-R", "SET"},
+	{"fix", "SET"},
+	{"fix", "SINGLE"},
+	{"lock", "SINGLE"},
+	{"lock", "SET"},
+	{"lock", "GGUF"},
+	{"explain", "KEY"},
+	{"rules", "KEY"},
+	{"KEY"},
+	{"help", "KEY"},
+	{"ls", "--KEY"},
+	{"completion", "KEY"},
+}
+
+// formatsOf returns the values of a command's -f, "" for none.
+func formatsOf(t *testing.T, args []string) []string {
+	t.Helper()
+	p := newProgram(strings.NewReader(""), io.Discard, io.Discard, os.Getenv)
+	cmd, _, err := newRoot(p).Find(args)
+	if err != nil || cmd == nil {
+		return []string{""}
+	}
+	f := cmd.Flags().Lookup("format")
+	if f == nil {
+		return []string{""}
+	}
+	return f.Value.(*choice).values
+}
+
+// forHumans reports what of a text a terminal, or a reader of lines, would act on.
+func forHumans(text []byte, allowed string) error {
+	for line := range bytes.Lines(text) {
+		if bytes.HasPrefix(line, []byte("FORGED")) || bytes.HasPrefix(line, []byte("::error::")) {
+			return fmt.Errorf("a name begins the line %q", line)
+		}
+		for i := 0; i < len(line); {
+			r, n := utf8.DecodeRune(line[i:])
+			if r == utf8.RuneError && n == 1 {
+				return fmt.Errorf("byte %#x in %q", line[i], line)
+			}
+			if !strconv.IsPrint(r) && r != '\n' && !strings.ContainsRune(allowed, r) {
+				return fmt.Errorf("character %U in %q", r, line)
+			}
+			i += n
+		}
+	}
+	return nil
+}
+
+// Nothing that a file says acts on who reads the output, in any form of any
+// command.
+func TestNothingHostileIsPrinted(t *testing.T) {
+	names := hostileRelease(t)
+	var keys []string
+	for k := range names {
+		keys = append(keys, k)
+	}
+	// The longest first, since KEY is in none and MAP in BADMAP.
+	slices.SortFunc(keys, func(a, b string) int { return len(b) - len(a) })
+	substitute := func(args []string) []string {
+		out := make([]string, len(args))
+		for i, arg := range args {
+			out[i] = arg
+			for _, k := range keys {
+				if strings.Contains(out[i], k) {
+					out[i] = strings.ReplaceAll(out[i], k, names[k])
+					break
+				}
+			}
+		}
+		return out
+	}
+	ran := 0
+	for _, command := range hostileCommands {
+		formats := formatsOf(t, command)
+		if slices.Contains(command, "--tree") {
+			formats = []string{"table"}
+		}
+		for _, format := range formats {
+			for _, terminal := range []bool{false, true} {
+				args := substitute(command)
+				if format != "" {
+					args = append(args, "-f", format)
+				}
+				var stdout, stderr bytes.Buffer
+				p := newProgram(strings.NewReader(""), &stdout, &stderr, func(string) string { return "" })
+				p.color = "never"
+				if p.terminal = terminal; terminal {
+					p.width = 100
+				}
+				p.run(context.Background(), append(args, "--color", "never"))
+				ran++
+				where := fmt.Sprintf("%v -f %s, terminal %v", command, format, terminal)
+				if err := judgeOutput(stdout.Bytes(), format, terminal); err != nil {
+					t.Errorf("%s: stdout: %v", where, err)
+				}
+				for line := range bytes.Lines(stderr.Bytes()) {
+					if text, ok := bytes.CutPrefix(line, []byte("wtinspect: ")); !ok || bytes.HasPrefix(text, []byte("FORGED")) {
+						t.Errorf("%s: stderr: %q", where, line)
+					}
+				}
+				if err := forHumans(stderr.Bytes(), ""); err != nil {
+					t.Errorf("%s: stderr: %v", where, err)
+				}
+			}
+		}
+	}
+	t.Logf("%d runs", ran)
+}
+
+func judgeOutput(out []byte, format string, terminal bool) error {
+	switch format {
+	case "csv":
+		r := csv.NewReader(bytes.NewReader(out))
+		if _, err := r.ReadAll(); err != nil {
+			return err
+		}
+		if !terminal {
+			return nil // every byte is kept
+		}
+	case "tsv":
+		first := -1
+		for line := range bytes.Lines(out) {
+			n := bytes.Count(line, []byte("\t"))
+			if first < 0 {
+				first = n
+			}
+			if n != first {
+				return fmt.Errorf("%d columns in %q", n, line)
+			}
+		}
+		if !terminal {
+			return nil
+		}
+		return forHumans(out, "\t")
+	case "json", "sarif", "gitlab":
+		if len(out) > 0 && !json.Valid(out) {
+			return errors.New("not JSON")
+		}
+	case "junit":
+		d := xml.NewDecoder(bytes.NewReader(out))
+		for {
+			_, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+	case "github":
+		for line := range bytes.Lines(out) {
+			if i := bytes.Index(line, []byte("::error::")); i == 0 {
+				return fmt.Errorf("a command of a name's: %q", line)
+			}
+		}
+	case "markdown":
+		for line := range strings.Lines(string(out)) {
+			if strings.HasPrefix(line, "|") && cellsOf(line) != 4 {
+				return fmt.Errorf("%d cells in %q", cellsOf(line), line)
+			}
+			if strings.Contains(line, "<") || strings.Contains(line, "&#") {
+				return fmt.Errorf("HTML in %q", line)
+			}
+		}
+	}
+	return forHumans(out, "")
+}
+
+// cellsOf counts the cells of a row of a Markdown table.
+func cellsOf(row string) int {
+	n := -1
+	for i := 0; i < len(row); i++ {
+		switch row[i] {
+		case '\\':
+			i++
+		case '|':
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,174 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// A Kind is what a file that is read whole is for. It bounds the file's size.
+type Kind uint8
+
+// The kinds of documents.
+const (
+	// Document is a JSON document beside weights: config.json and its like.
+	Document Kind = iota
+	// Index is a shard index, a line a tensor.
+	Index
+	// Card is a README.md or another text beside weights.
+	Card
+	// Settings say how check judges.
+	Settings
+	// Baseline holds findings that are known.
+	Baseline
+	// Lock is what a release has promised, a line a tensor.
+	Lock
+	// Manifest holds digests, a line a tensor.
+	Manifest
+	// Map is a map of names, at most a rule a tensor.
+	Map
+	// Value is a value of metadata.
+	Value
+)
+
+// kinds has what messages call a kind, and how many bytes it may have. The
+// largest release known has 500,000 tensors, whose names take 60 MB.
+var kinds = [...]struct {
+	name  string
+	limit int64
+}{
+	Document: {"a JSON document", 16 << 20},
+	Index:    {"a shard index", 250_000_000},
+	Card:     {"a text", 16 << 20},
+	Settings: {"a settings file", 1 << 20},
+	Baseline: {"a baseline", 256 << 20},
+	Lock:     {"a lock", 512 << 20},
+	Manifest: {"a manifest", 512 << 20},
+	Map:      {"a map", 256 << 20},
+	Value:    {"a value of metadata", 64 << 20},
+}
+
+// Limit returns how many bytes a file of the kind may have.
+func (k Kind) Limit() int64 { return kinds[k].limit }
+
+// A LimitError says that a file is larger than its kind may be.
+type LimitError struct {
+	Path string
+	// Size is the size of the file, or of what was read of a pipe.
+	Size int64
+	Kind Kind
+	// more says that a pipe had more than Size.
+	more bool
+}
+
+func (e *LimitError) Error() string {
+	least := ""
+	if e.more {
+		least = "at least "
+	}
+	return fmt.Sprintf("%s: the size is %s%d bytes, and %s may have %d; check that it is the right file",
+		e.Path, least, e.Size, kinds[e.Kind].name, e.Kind.Limit())
+}
+
+// OpenFile is [Open] for a file of a kind.
+func OpenFile(ctx context.Context, path string, k Kind) (Source, error) {
+	f, err := Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if f.Size() > k.Limit() {
+		return nil, errors.Join(&LimitError{Path: path, Size: f.Size(), Kind: k}, f.Close())
+	}
+	return f, nil
+}
+
+// ReadFile reads a file of a kind whole. It refuses what [Open] refuses.
+func ReadFile(ctx context.Context, path string, k Kind) ([]byte, error) {
+	f, err := OpenFile(ctx, path, k)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data := make([]byte, f.Size())
+	if err := ReadFull(f, data, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+// ReadNamed is [ReadFile] for a file that the user named, which may also be a
+// pipe or a device: /dev/stdin, or what <(…) of a shell stands for. It waits for
+// the writer of a pipe until ctx ends.
+func ReadNamed(ctx context.Context, path string, k Kind) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if m := fi.Mode(); m&(fs.ModeNamedPipe|fs.ModeCharDevice) == 0 {
+		return ReadFile(ctx, path, k)
+	}
+	return read(ctx, path, k, func() (io.ReadCloser, error) { return os.Open(path) })
+}
+
+// ReadStream reads what r gives to its end, or until ctx ends. Name is what
+// errors call it.
+func ReadStream(ctx context.Context, name string, r io.Reader, k Kind) ([]byte, error) {
+	return read(ctx, name, k, func() (io.ReadCloser, error) { return io.NopCloser(r), nil })
+}
+
+// read opens and reads what may make it wait. A system call that waits cannot be
+// called off: it is left behind when ctx ends, as the program is about to end.
+func read(ctx context.Context, name string, k Kind, open func() (io.ReadCloser, error)) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r, err := open()
+		if err != nil {
+			done <- result{nil, err}
+			return
+		}
+		defer context.AfterFunc(ctx, func() { r.Close() })()
+		data, err := io.ReadAll(io.LimitReader(r, k.Limit()+1))
+		if err == nil && int64(len(data)) > k.Limit() {
+			err = &LimitError{Path: name, Size: int64(len(data)), Kind: k, more: true}
+		}
+		done <- result{data, errors.Join(err, r.Close())}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-done:
+		return r.data, r.err
+	}
+}
+
+// Stat describes what a path leads to.
+func Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
+
+// Lstat describes a path itself, which may be a symbolic link.
+func Lstat(path string) (fs.FileInfo, error) { return os.Lstat(path) }
+
+// Exists reports whether a path leads to something.
+func Exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// IsDir reports whether a path leads to a directory.
+func IsDir(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.IsDir()
+}
+
+// ReadDir lists a directory in the order of the names.
+func ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+
+// Resolve returns the path without symbolic links.
+func Resolve(path string) (string, error) { return filepath.EvalSymlinks(path) }
