@@ -281,12 +281,12 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 		case len(missing) > 0 || len(pat.holes) != len(first.holes):
 			p.errorf(names[i], "the holes say which tensors belong together", "%s and %s do not have the same holes", pat, first)
 			return
-		case stack != "" && !slices.Contains(pat.holes, Hole{stack, Digits}):
+		case stack != "" && !slices.Contains(pat.holes, hole{stack, kindDigits}):
 			p.errorf(names[i], "", "stack runs over {%s}, which is no hole of numbers in %s", stack, pat)
 			return
 		}
 	}
-	if i := slices.IndexFunc(first.holes, func(h Hole) bool { return h.Name == stack }); stack != "" && i >= 0 {
+	if i := slices.IndexFunc(first.holes, func(h hole) bool { return h.Name == stack }); stack != "" && i >= 0 {
 		for k, t := range r.To {
 			if t.uses(i) {
 				p.errorf(p.oneOrMore(to, "to")[k], "", "{%s} is stacked, and the new name cannot have it", stack)
@@ -294,7 +294,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 			}
 		}
 	}
-	if over != "" && slices.ContainsFunc(first.holes, func(h Hole) bool { return h.Name == over }) {
+	if over != "" && slices.ContainsFunc(first.holes, func(h hole) bool { return h.Name == over }) {
 		p.errorf(from, "", "unstack runs over {%s}, which the old name has already", over)
 		return
 	}

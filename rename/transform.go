@@ -31,7 +31,7 @@ func (b *planner) collect(rule, side, row int, holes []string) {
 	member := setMember{row: row}
 	texts := make([]string, len(first.holes))
 	for i, h := range pat.holes {
-		at := slices.IndexFunc(first.holes, func(f Hole) bool { return f.Name == h.Name })
+		at := slices.IndexFunc(first.holes, func(f hole) bool { return f.Name == h.Name })
 		switch {
 		case over != "" && h.Name == over:
 			member.number = strings.Clone(holes[i])
@@ -137,8 +137,8 @@ func (b *planner) transformSet(s *set) (Transform, error) {
 	}
 	t.Ops = sim.ops
 	holes := append(slices.Clone(s.holes), "")
-	expand := func(tmpl *Template) error {
-		name, err := tmpl.Expand(holes)
+	expand := func(tmpl *Target) error {
+		name, err := tmpl.expand(holes)
 		t.To = append(t.To, name)
 		return err
 	}
@@ -173,8 +173,8 @@ func (s *set) fill(p *Pattern, r *Rule) string {
 			continue
 		}
 		h := p.holes[u.hole]
-		at := slices.IndexFunc(r.From[0].holes, func(f Hole) bool { return f.Name == h.Name })
-		if at < 0 || s.holes[at] == "" && h.Kind != Anything {
+		at := slices.IndexFunc(r.From[0].holes, func(f hole) bool { return f.Name == h.Name })
+		if at < 0 || s.holes[at] == "" && h.Kind != kindAnything {
 			b.WriteString(h.String())
 			continue
 		}

@@ -296,11 +296,11 @@ func copyFile(ctx context.Context, src, dst string) error {
 
 // A jsonMend is an element of "mends".
 type jsonMend struct {
-	Rules      []string       `json:"rules"`
-	Checkpoint string         `json:"checkpoint"`
-	What       string         `json:"what"`
-	Count      int            `json:"count"`
-	Changes    []check.Change `json:"changes,omitempty"`
+	Rules      []string              `json:"rules"`
+	Checkpoint string                `json:"checkpoint"`
+	What       string                `json:"what"`
+	Count      int                   `json:"count"`
+	Changes    []rename.FoldedChange `json:"changes,omitempty"`
 }
 
 // A jsonDeclined is an element of "declined".

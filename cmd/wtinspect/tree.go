@@ -4,7 +4,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/render"
@@ -84,7 +83,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, c *checkpoint.Checkpoin
 		}
 		n := root
 		add(n)
-		segments := splitName(g.Name)
+		segments := g.Segments()
 		for _, segment := range segments[:len(segments)-1] {
 			n = n.child(segment)
 			add(n)
@@ -155,24 +154,4 @@ func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bo
 		}
 	}
 	return true
-}
-
-// splitName cuts a name, or the template of several, at the dots outside braces.
-func splitName(name string) []string {
-	var out []string
-	depth, start := 0, 0
-	for i := range len(name) {
-		switch name[i] {
-		case '{':
-			depth++
-		case '}':
-			depth = max(0, depth-1)
-		case '.':
-			if depth == 0 {
-				out = append(out, name[start:i])
-				start = i + 1
-			}
-		}
-	}
-	return append(out, strings.Clone(name[start:]))
 }

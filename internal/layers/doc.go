@@ -9,10 +9,11 @@
 //	internal/values  internal/arrays
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename
+//	rename/template
 //
 // A package may import packages of lower rows, never one of its own row or
-// above. The leaf libraries safetensors and gguf import the standard library
-// alone. Each third-party module has the rooms it may be used in, and no
+// above. The leaf libraries safetensors, gguf and rename/template import the
+// standard library alone. Each third-party module has the rooms it may be used in, and no
 // exported name of a public package mentions an internal type.
 //
 // internal/fixture and internal/testdata serve tests only.

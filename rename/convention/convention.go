@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Convention is what one project calls each role and how it lays the bytes
@@ -66,7 +68,10 @@ func (c *Convention) makeIndex() *tensorIndex {
 
 // An opaqueRole is a role whose bytes no operation here takes to another
 // project's form.
-type opaqueRole struct{ glob, reason string }
+type opaqueRole struct {
+	glob   template.Glob
+	reason string
+}
 
 // A Tensor is one kind of tensor of a convention.
 type Tensor struct {
@@ -143,7 +148,7 @@ func (c *Convention) Role(role string) (Tensor, bool) {
 // Parse says what a name is for in this convention. The name is whole: no
 // wrapper stands before it.
 func (c *Convention) Parse(name string) (ID, bool) {
-	normal, nums := normalize(make([]byte, 0, 128), make([]int32, 0, 8), name)
+	normal, nums := template.Words.Scan(make([]byte, 0, 128), make([]int32, 0, 8), name)
 	return c.parse(string(normal), nums)
 }
 
@@ -241,7 +246,7 @@ func (c *Convention) check() error {
 }
 
 // overlap reports whether a name exists that both patterns match, given that
-// their normal forms are equal.
+// their templates are equal.
 func overlap(a, b *Pattern) bool {
 	for i := range a.parts {
 		x, y := a.parts[i], b.parts[i]

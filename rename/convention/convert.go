@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 func quote(s string) string { return strconv.Quote(s) }
@@ -125,7 +126,7 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 	}
 	type found struct {
 		tensor int32
-		t      *template
+		t      *tensorKind
 	}
 	byRaw := make(map[string][]found)
 	for i, s := range id.subjects {
@@ -137,7 +138,7 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 	var buf []byte
 	var nums []int32
 	for i, n := range tensors {
-		buf, nums = normalize(buf[:0], nums[:0], n.Name)
+		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
 		for _, f := range byRaw[string(buf)] {
 			if f.t.mask != 0 && literalKey(nums, f.t.mask) != literalKey(f.t.nums, f.t.mask) {
 				continue
@@ -414,7 +415,7 @@ func (cv *converter) opaque(role string) string {
 	}
 	for _, c := range []*Convention{cv.from, cv.to} {
 		for _, o := range c.opaque {
-			if globMatch(o.glob, role) {
+			if o.glob.Match(role) {
 				return o.reason
 			}
 		}
@@ -461,7 +462,7 @@ func (c *Convention) storage(module, leaf string) storage {
 		s.flat = c.Layout.Experts == Flat
 		s.transposed = c.Layout.Experts == InOut || s.flat && strings.HasSuffix(module, ".down")
 	}
-	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return globMatch(g, module) }) {
+	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return template.Glob(g).Match(module) }) {
 		s.offset = c.Layout.NormOffset
 	}
 	switch {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A DerivedRule is what happens to one kind of tensor, or to several that go
@@ -177,7 +178,7 @@ func alternatives(c *Convention, names []Named) [][]Named {
 
 // patternOf gives the pattern of one of the convention's names.
 func (c *Convention) patternOf(name string) string {
-	normal, nums := normalize(nil, nil, name)
+	normal, nums := template.Words.Scan(nil, nil, name)
 	for _, i := range c.index().byNormal[string(normal)] {
 		if _, ok := c.tensors[i].Pattern.match(nums); ok {
 			return c.tensors[i].Pattern.text

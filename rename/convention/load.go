@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 //go:embed data
@@ -265,7 +266,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	}
 	for _, r := range d.Remove {
 		n := len(specs)
-		specs = slices.DeleteFunc(specs, func(s spec) bool { return globMatch(r, s.module) })
+		specs = slices.DeleteFunc(specs, func(s spec) bool { return template.Glob(r).Match(s.module) })
 		if len(specs) == n {
 			return nil, fmt.Errorf("convention %q: remove: nothing it inherits has the role %q", name, r)
 		}
@@ -288,7 +289,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	for _, r := range d.Require {
 		found := false
 		for i := range specs {
-			if globMatch(r, specs[i].module) {
+			if template.Glob(r).Match(specs[i].module) {
 				specs[i].optional = false
 				found = true
 			}
@@ -298,7 +299,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		}
 	}
 	for i := 0; i+1 < len(d.Opaque.Content); i += 2 {
-		c.opaque = append(c.opaque, opaqueRole{d.Opaque.Content[i].Value, d.Opaque.Content[i+1].Value})
+		c.opaque = append(c.opaque, opaqueRole{template.Glob(d.Opaque.Content[i].Value), d.Opaque.Content[i+1].Value})
 	}
 	c.specs = specs
 	if err := c.compile(l.cache); err != nil {
@@ -350,7 +351,7 @@ type leaf struct {
 func (c *Convention) at(in include) []spec {
 	var specs []spec
 	for _, s := range c.specs {
-		if slices.ContainsFunc(in.Remove, func(r string) bool { return globMatch(r, s.module) }) {
+		if slices.ContainsFunc(in.Remove, func(r string) bool { return template.Glob(r).Match(s.module) }) {
 			continue
 		}
 		if in.Space != "" && !strings.HasPrefix(s.module, ownPrefix) {
@@ -484,26 +485,4 @@ func expand(text string) []string {
 		}
 	}
 	return out
-}
-
-// globMatch matches a module role against a pattern in which '*' stands for
-// any text.
-func globMatch(glob, s string) bool {
-	head, tail, star := strings.Cut(glob, "*")
-	if !star {
-		return glob == s
-	}
-	if !strings.HasPrefix(s, head) {
-		return false
-	}
-	s = s[len(head):]
-	if tail == "" {
-		return true
-	}
-	for i := 0; i <= len(s); i++ {
-		if globMatch(tail, s[i:]) {
-			return true
-		}
-	}
-	return false
 }

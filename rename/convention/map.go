@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // step writes an operation as maps have it: what does not apply is left out.
@@ -171,7 +172,7 @@ func newBatch(mv *Move, explicit bool) (*batch, error) {
 	var key strings.Builder
 	for _, list := range [][]side{b.sides, b.to} {
 		for _, s := range list {
-			fmt.Fprintf(&key, "%s %d %d\n", rename.Normal(s.names[0]), s.over, len(s.names))
+			fmt.Fprintf(&key, "%s %d %d\n", template.Runs.Of(s.names[0]), s.over, len(s.names))
 		}
 		key.WriteByte('\n')
 	}
@@ -294,20 +295,8 @@ func counted(names []string) int {
 type numberedName struct{ text, runs []string }
 
 func digitRuns(name string) numberedName {
-	var r numberedName
-	for {
-		i := strings.IndexAny(name, "0123456789")
-		if i < 0 {
-			r.text = append(r.text, name)
-			return r
-		}
-		n := i
-		for n < len(name) && name[n] >= '0' && name[n] <= '9' {
-			n++
-		}
-		r.text, r.runs = append(r.text, name[:i]), append(r.runs, name[i:n])
-		name = name[n:]
-	}
+	text, runs := template.Runs.Split(name)
+	return numberedName{text, runs}
 }
 
 // A ruleWriter writes rules as YAML.
@@ -340,12 +329,10 @@ func (w *ruleWriter) batch(c *Conversion, b *batch) {
 func escapeAll(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = escapeBraces.Replace(n)
+		out[i] = rename.Escape(n)
 	}
 	return out
 }
-
-var escapeBraces = strings.NewReplacer("{", "{{", "}", "}}")
 
 func (w *ruleWriter) add(from, to []string, steps []rename.Operation) {
 	var b strings.Builder
@@ -375,7 +362,7 @@ func (w *ruleWriter) drops(dropped []Dropped) {
 	var order []string
 	byKey := make(map[string][]Dropped)
 	for _, d := range dropped {
-		key := rename.Normal(d.Name) + "\x00" + d.Reason
+		key := template.Runs.Of(d.Name) + "\x00" + d.Reason
 		if w.explicit {
 			key = d.Name
 		}
@@ -406,7 +393,7 @@ func (w *ruleWriter) drops(dropped []Dropped) {
 func (n *numberedName) write(run func(p int) string) string {
 	var b strings.Builder
 	for p := range n.text {
-		b.WriteString(escapeBraces.Replace(n.text[p]))
+		b.WriteString(rename.Escape(n.text[p]))
 		if p < len(n.runs) {
 			b.WriteString(run(p))
 		}
@@ -416,10 +403,8 @@ func (n *numberedName) write(run func(p int) string) string {
 
 // holeName names a hole by what stands before it.
 func holeName(before string, p int) string {
-	for _, word := range []string{"layers.", "layer.", "blocks.", "block.", "blk.", "h."} {
-		if strings.HasSuffix(before, word) {
-			return "layer"
-		}
+	if template.Counts(before) == "layer" {
+		return "layer"
 	}
 	return string(rune('i' + p))
 }
