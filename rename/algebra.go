@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A ruleError says why a map has no inverse, or two have no composition.
@@ -278,39 +280,39 @@ func (o *Operation) inverse() (inv Operation, why string) {
 	inv = *o
 	inv.Pos = Pos{}
 	switch o.Kind {
-	case OpSplit:
-		inv.Kind = OpConcat
-	case OpConcat:
-		inv.Kind = OpSplit
-	case OpStack:
-		if inv.Kind = OpUnstack; o.Over != "" {
+	case tensorop.Split:
+		inv.Kind = tensorop.Concat
+	case tensorop.Concat:
+		inv.Kind = tensorop.Split
+	case tensorop.Stack:
+		if inv.Kind = tensorop.Unstack; o.Over != "" {
 			return inv, "it does not say how many tensors it stacks"
 		}
-	case OpUnstack:
-		if inv.Kind = OpStack; o.Over != "" || o.Operand < 0 {
+	case tensorop.Unstack:
+		if inv.Kind = tensorop.Stack; o.Over != "" || o.Operand < 0 {
 			inv.Count = Number{}
 		}
-	case OpSwap:
-	case OpFlatten:
-		if inv.Kind = OpUnflatten; !o.Groups.isSet() {
+	case tensorop.Swap:
+	case tensorop.Flatten:
+		if inv.Kind = tensorop.Unflatten; !o.Groups.isSet() {
 			return inv, "it does not say what the first axis was: groups"
 		}
-	case OpUnflatten:
-		inv.Kind = OpFlatten
-	case OpTranspose:
+	case tensorop.Unflatten:
+		inv.Kind = tensorop.Flatten
+	case tensorop.Transpose:
 		for i, a := range o.Axes {
 			if i == 0 {
 				inv.Axes = make([]int, len(o.Axes))
 			}
 			inv.Axes[a] = i
 		}
-	case OpPermute, OpRepack:
+	case tensorop.Permute, tensorop.Repack:
 		inv.From, inv.To = o.To, o.From
-	case OpReshape:
+	case tensorop.Reshape:
 		if inv.Shape, inv.Was = o.Was, o.Shape; o.Was == nil {
 			return inv, "it does not say what the shape was"
 		}
-	case OpOffset:
+	case tensorop.Offset:
 		if inv.Add = -o.Add; o.Round {
 			return inv, "it rounds, and nothing brings the values back"
 		}

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // Parse reads a map. The file's name is only used in messages. JSON is read
@@ -330,7 +332,7 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 			r.Drop, _ = p.text(value, "the reason")
 		case key.Value == "steps":
 			steps = value
-		case slices.Contains(opKinds, OpKind(key.Value)):
+		case slices.Contains(opKinds, tensorop.Kind(key.Value)):
 			r.Ops = append(r.Ops, p.parseOperation(key, value))
 		default:
 			unknown = true

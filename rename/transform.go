@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A set is the tensors of one Transform while names are being matched.
@@ -202,20 +204,20 @@ func inOrder(members []setMember, hole string) ([]setMember, error) {
 
 // Steps writes operations on n operands as a rule has them: what is done to
 // each of them is said once.
-func Steps(ops []Op, n int) []Operation {
+func Steps(ops []tensorop.Op, n int) []Operation {
 	var out []Operation
 	for i := 0; i < len(ops); {
 		o := &ops[i]
-		op := o.operation()
+		op := operation(o)
 		done, made := 1, o.Results()
 		switch {
 		case o.Index != 0:
 		case o.Count == n:
 			op.Operand = -1
-			if o.Kind == OpStack {
+			if o.Kind == tensorop.Stack {
 				op.Count = Number{}
 			}
-		case o.Count == 1 && o.Kind != OpConcat && o.Kind != OpStack && o.Kind != OpRepack && o.Kind != OpSwap:
+		case o.Count == 1 && o.Kind != tensorop.Concat && o.Kind != tensorop.Stack && o.Kind != tensorop.Repack && o.Kind != tensorop.Swap:
 			// The same for each operand is said once.
 			k := 1
 			for k < n && i+k < len(ops) && sameButIndex(o, &ops[i+k]) && ops[i+k].Index == k*made {
@@ -234,14 +236,14 @@ func Steps(ops []Op, n int) []Operation {
 	return out
 }
 
-func sameButIndex(a, b *Op) bool {
+func sameButIndex(a, b *tensorop.Op) bool {
 	c := *b
 	c.Index = a.Index
 	return reflect.DeepEqual(*a, c)
 }
 
-// operation writes the operation as a rule has it.
-func (o *Op) operation() Operation {
+// operation writes an operation as a rule has it.
+func operation(o *tensorop.Op) Operation {
 	numbers := func(list []int64) []Number {
 		var out []Number
 		for _, v := range list {
@@ -255,16 +257,16 @@ func (o *Op) operation() Operation {
 		Add: o.Value, Round: o.Round, Shape: numbers(o.Shape), Was: numbers(o.Was),
 	}
 	switch o.Kind {
-	case OpSplit, OpConcat:
+	case tensorop.Split, tensorop.Concat:
 		op.Parts = numbers(o.Sizes)
 		if op.Parts == nil {
 			op.Parts = numbers(slices.Repeat([]int64{1}, max(o.Count, o.Results())))
 		}
-	case OpUnstack:
+	case tensorop.Unstack:
 		op.Count = Number{Value: int64(len(o.Sizes))}
-	case OpStack:
+	case tensorop.Stack:
 		op.Count = Number{Value: int64(o.Count)}
-	case OpRepack:
+	case tensorop.Repack:
 		op.Operand = -1
 	}
 	return op

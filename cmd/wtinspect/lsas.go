@@ -5,8 +5,8 @@ import (
 	"iter"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A tensorList is the tensors of a checkpoint, or what they would be.
@@ -112,7 +112,7 @@ func madeTensors(c *checkpoint.Checkpoint, first checkpoint.Tensor, conv *conven
 	if known {
 		ops, err := m.Steps()
 		if err == nil {
-			shapes, err = rename.Shapes(ops, shapes)
+			shapes, err = tensorop.Shapes(ops, shapes)
 		}
 		if err != nil {
 			return nil, err

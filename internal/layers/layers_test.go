@@ -26,7 +26,7 @@ var rows = [][]string{
 	{"internal/values", "internal/arrays"},
 	{"checkpoint"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename"},
-	{"rename/template"},
+	{"rename/template", "rename/tensorop"},
 }
 
 // testOnly are the packages that only tests and generators may import.
@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 }
 
 // public are the packages whose exported names are an API.
-var public = []string{"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "rename", "rename/template", "rename/convention"}
+var public = []string{"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "rename", "rename/template", "rename/tensorop", "rename/convention"}
 
 func row(pkg string) int {
 	return slices.IndexFunc(rows, func(r []string) bool { return slices.Contains(r, pkg) })

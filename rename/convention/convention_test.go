@@ -9,8 +9,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // Loading checks each file: that patterns do not overlap and roles are known.
@@ -255,7 +255,7 @@ func TestGGUFRope(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, rename.OpPermute) })
+			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, tensorop.Permute) })
 			if want := slices.Contains(ggufPermuted, arch); permutes != want {
 				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
 			}

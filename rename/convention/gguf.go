@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 //go:generate go run gen_gguf.go gguf_arch_tensors.json
@@ -92,7 +93,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		c := &Convention{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
-			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, Contiguous), Decay: "negative", Conv: "ck"},
+			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), Decay: "negative", Conv: "ck"},
 		}
 		if c.Families == nil {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}

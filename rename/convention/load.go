@@ -13,7 +13,6 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -59,14 +58,14 @@ type include struct {
 // zero value of each field is the plain layout.
 type Layout struct {
 	// Rope is the order of the rows of the query and key projections that
-	// rotary embedding pairs: RopeHalf, RopeAdjacent, or "" without rotary
+	// rotary embedding pairs: tensorop.Half, tensorop.Adjacent, or "" without rotary
 	// embedding.
 	Rope string `yaml:"rope" json:"rope,omitempty"`
 	// QKV is how a fused query, key and value projection is put together.
 	QKV string `yaml:"qkv" json:"qkv,omitempty"`
 	// GateUp is how a fused gate and up projection is put together.
 	GateUp string `yaml:"gate_up" json:"gate_up,omitempty"`
-	// Experts is the orientation of stacked experts, OutIn or InOut, or Flat.
+	// Experts is the orientation of stacked experts: "out-in", "in-out" or "flat".
 	Experts string `yaml:"experts" json:"experts,omitempty"`
 	// Transposed lists the modules stored [in, out].
 	Transposed []string `yaml:"transposed" json:"transposed,omitempty"`
@@ -89,22 +88,15 @@ type Layout struct {
 	Notes []string `yaml:"notes" json:"notes,omitempty"`
 }
 
-// Values of Layout fields.
+// Values of Layout fields beside those of package tensorop.
 const (
-	RopeHalf     = rename.Half
-	RopeAdjacent = rename.Adjacent
+	layoutUpFirst = "up-first" // contiguous, up before gate
 
-	Contiguous  = rename.Contiguous
-	PerHead     = rename.PerHead
-	Grouped     = rename.Grouped
-	Interleaved = rename.Interleaved
-	UpFirst     = "up-first" // contiguous, up before gate
-
-	OutIn = "out-in"
-	InOut = "in-out"
+	layoutOutIn = "out-in"
+	layoutInOut = "in-out"
 	// Flat experts lie one below the other in a matrix of experts x
 	// intermediate rows, the down projection turned round to have them.
-	Flat = "flat"
+	layoutFlat = "flat"
 )
 
 // A set is every built-in convention.

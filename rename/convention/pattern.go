@@ -70,19 +70,16 @@ func compilePattern(text string) (Pattern, error) {
 		plain.WriteByte('0')
 		rest = rest[shut+1:]
 	}
-	p.normal = template.Words.Of(plain.String())
-	at := 0
-	between, numbers := template.Words.Split(plain.String())
-	for i, number := range numbers {
-		at += len(between[i])
-		value, _ := strconv.Atoi(number) // an index is a number
-		part := patternPart{literal: true, value: int32(value)}
+	form, nums := template.Words.Scan(make([]byte, 0, plain.Len()), make([]int32, 0, 4), plain.String())
+	p.normal = string(form)
+	p.parts = make([]patternPart, 0, len(nums))
+	for at := range template.Words.Indices(plain.String()) {
+		part := patternPart{literal: true, value: nums[len(p.parts)]}
 		if len(marks) > 0 && marks[0].at == at {
 			part = patternPart{hole: marks[0].hole, value: int32(marks[0].shift)}
 			marks = marks[1:]
 		}
 		p.parts = append(p.parts, part)
-		at += len(number)
 	}
 	if len(marks) > 0 {
 		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].hole])

@@ -1,6 +1,7 @@
 package template
 
 import (
+	"iter"
 	"strconv"
 	"strings"
 )
@@ -62,6 +63,14 @@ func digitsEnd(s string, i int) int {
 	return i
 }
 
+// Indices yields the places of a name's indices: name[start:end] is one.
+func (g Grain) Indices(name string) iter.Seq2[int, int] {
+	return func(yield func(start, end int) bool) {
+		for start, end := g.next(name, 0); start >= 0 && yield(start, end); start, end = g.next(name, end) {
+		}
+	}
+}
+
 // Of returns the template of a name.
 func (g Grain) Of(name string) string { return string(g.Append(nil, name)) }
 
@@ -101,7 +110,7 @@ func value(digits string) int32 {
 // Count returns how many indices a name has.
 func (g Grain) Count(name string) int {
 	n := 0
-	for start, end := g.next(name, 0); start >= 0; start, end = g.next(name, end) {
+	for range g.Indices(name) {
 		n++
 	}
 	return n
@@ -112,7 +121,10 @@ func (g Grain) Count(name string) int {
 func (g Grain) Fill(template string, indices []int32) string {
 	b := make([]byte, 0, len(template)+4*len(indices))
 	copied := 0
-	for start, end := g.next(template, 0); start >= 0 && len(indices) > 0; start, end = g.next(template, end) {
+	for start, end := range g.Indices(template) {
+		if len(indices) == 0 {
+			break
+		}
 		b = strconv.AppendInt(append(b, template[copied:start]...), int64(indices[0]), 10)
 		copied, indices = end, indices[1:]
 	}
@@ -124,7 +136,7 @@ func (g Grain) Fill(template string, indices []int32) string {
 func (g Grain) Replace(name string, text func(i int, number string) string) string {
 	var b strings.Builder
 	copied, i := 0, 0
-	for start, end := g.next(name, 0); start >= 0; start, end = g.next(name, end) {
+	for start, end := range g.Indices(name) {
 		b.WriteString(name[copied:start])
 		b.WriteString(text(i, name[start:end]))
 		copied = end
@@ -141,7 +153,7 @@ func (g Grain) Replace(name string, text func(i int, number string) string) stri
 // numbers: one before each, and one that follows the last.
 func (g Grain) Split(name string) (text, numbers []string) {
 	copied := 0
-	for start, end := g.next(name, 0); start >= 0; start, end = g.next(name, end) {
+	for start, end := range g.Indices(name) {
 		text, numbers = append(text, name[copied:start]), append(numbers, name[start:end])
 		copied = end
 	}
