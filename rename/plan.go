@@ -609,7 +609,7 @@ func (p *Plan) Changes() []FoldedChange {
 // Inverse returns the map that takes the checkpoint back, name by name, to
 // what it was before a plan without problems. Tensors that were dropped are
 // not in it, and neither are those of operations that round: nothing brings
-// them back. Lost lists them.
+// them back.
 func (p *Plan) Inverse() *Map {
 	inv := &Map{From: p.Map.To, To: p.Map.From, Description: "Undoes " + cmp.Or(p.Map.File, "a rename")}
 	dropped := 0
@@ -645,43 +645,4 @@ func (p *Plan) Inverse() *Map {
 		inv.Description += fmt.Sprintf("; does not bring back the tensors whose values it changed (%d)", changed)
 	}
 	return inv
-}
-
-// Lost yields the tensors that nothing brings back: those that the plan drops,
-// and those of operations that cannot be undone.
-func (p *Plan) Lost() iter.Seq[Row] {
-	return func(yield func(Row) bool) {
-		for _, row := range p.Rows {
-			if row.Action == Drop && !yield(row) {
-				return
-			}
-		}
-		for i := range p.Transforms {
-			t := &p.Transforms[i]
-			if _, ok := t.inverse(); ok {
-				continue
-			}
-			for _, row := range t.Rows {
-				if !yield(p.Rows[row]) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// NewName returns the function from old names to new ones. Its second result is
-// false for tensors that are dropped or changed, and for names that are not in
-// the plan.
-func (p *Plan) NewName() func(old string) (string, bool) {
-	names := make(map[string]string, len(p.Rows))
-	for i := range p.Rows {
-		if row := &p.Rows[i]; row.Action == Keep || row.Action == Move {
-			names[row.From] = row.To
-		}
-	}
-	return func(old string) (string, bool) {
-		to, ok := names[old]
-		return to, ok
-	}
 }

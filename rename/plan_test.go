@@ -321,19 +321,6 @@ rules:
 	if got := slices.Collect(p.Unmatched()); !slices.Equal(got, []string{"other"}) {
 		t.Errorf("unmatched: %q", got)
 	}
-	var lost []string
-	for row := range p.Lost() {
-		lost = append(lost, row.From)
-	}
-	if !slices.Equal(lost, []string{"h.0.mask", "h.1.mask"}) {
-		t.Errorf("lost: %q", lost)
-	}
-	if to, ok := p.NewName()("h.3.w"); !ok || to != "l.4.w" {
-		t.Errorf("NewName(h.3.w) = %q, %v", to, ok)
-	}
-	if _, ok := p.NewName()("h.0.mask"); ok {
-		t.Error("a dropped tensor has a new name")
-	}
 }
 
 func TestChangesThatFoldOnOneSideOnly(t *testing.T) {

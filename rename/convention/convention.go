@@ -122,18 +122,6 @@ func All() []*Convention {
 	return slices.Clone(s.list)
 }
 
-// Related returns the other conventions that share a model with this one: those
-// that a conversion may go to.
-func (c *Convention) Related() []*Convention {
-	var out []*Convention
-	for _, o := range All() {
-		if o != c && !o.Frame && slices.ContainsFunc(c.Families, o.HasFamily) {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // Tensors returns the kinds of tensors of the convention.
 func (c *Convention) Tensors() []Tensor { return slices.Clone(c.tensors) }
 
