@@ -184,6 +184,7 @@ func TestExceptions(t *testing.T) {
 	}{
 		{"all of a block", Exception{Rule: "WT1"}, "2026-01-01", 0},
 		{"one tensor", Exception{Rule: "WT112", Tensor: "a*"}, "2026-01-01", 1},
+		{"the other", Exception{Rule: "WT112", Tensor: "[!a]*"}, "2026-01-01", 1},
 		{"the file", Exception{Rule: "WT112", File: "*.safetensors"}, "2026-01-01", 0},
 		{"another file", Exception{Rule: "WT112", File: "*.gguf"}, "2026-01-01", 2},
 		{"another rule", Exception{Rule: "WT2"}, "2026-01-01", 2},
@@ -326,6 +327,7 @@ ignore:
 		"ignore: [WT1]":                  {"f:1:10: an element of ignore is a mapping"},
 		"ignore: [{reason: x}]":          {"f:1:10: an exception needs a rule"},
 		"ignore: [{rule: WT1, y: x}]":    {"unknown key \"y\"", "needs a reason"},
+		"ignore: [{file: '[z-a]'}]":      {"f:1:17: file \"[z-a]\": the range z-a runs backwards"},
 		"- a":                            {"f:1:1: a settings file is a mapping"},
 		"a: [":                           {"f:2:1: did not find"},
 		"profile: ~":                     {"f:1:10: profile is text"},
