@@ -2,10 +2,10 @@
 // that is not like the others stands out.
 //
 // Tensors are put together by the template of their names, by segments: the first
-// index counts layers, further ones, such as those of experts, are merged. A layer is judged against the other layers of its
-// template alone, by facts: NaN, infinities, nothing but zeros, one single
-// value, a spread or an extreme far from the median. Whether that is a mistake
-// is not this package's to say.
+// index counts layers, further ones, such as those of experts, are merged. A layer
+// is judged against the other layers of its template alone, by facts: NaN,
+// infinities, nothing but zeros, one single value, a spread or an extreme far from
+// the median. Whether that is a mistake is not this package's to say.
 package stats
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
-// A Template is the tensors that have the same part in every layer.
+// A Template is the figures of the tensors of one template, layer by layer.
 type Template struct {
 	// Name has {layer} where the layer's number stands and * for other numbers:
 	// "model.layers.{layer}.mlp.experts.*.up_proj.weight".
