@@ -3,6 +3,7 @@ package template
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -44,9 +45,7 @@ func (g Glob) Match(name string) bool {
 			return false
 		}
 		if at < len(g) {
-			r, size := decode(name[pos:])
-			n, ok, err := matchOne(string(g[at:]), r)
-			if ok && err == nil {
+			if n, size := g.matchAt(at, name[pos:]); n > 0 {
 				at, pos = at+n, pos+size
 				continue
 			}
@@ -56,9 +55,39 @@ func (g Glob) Match(name string) bool {
 		}
 		_, size := decode(name[starPos:])
 		starPos += size
+		if star < len(g) && isPlain(g[star]) {
+			next := strings.IndexByte(name[starPos:], g[star])
+			if next < 0 {
+				return false
+			}
+			starPos += next
+		}
 		at, pos = star, starPos
 	}
 	return true
+}
+
+// isPlain reports whether a byte of a glob is a character that stands for
+// itself.
+func isPlain(c byte) bool {
+	return c < utf8.RuneSelf && c != '*' && c != '?' && c != '[' && c != '\\'
+}
+
+// matchAt returns how many bytes of the glob from at on, and how many of the
+// name, are a match of one character; 0 when they do not match.
+func (g Glob) matchAt(at int, name string) (n, size int) {
+	if isPlain(g[at]) {
+		if name[0] == g[at] {
+			return 1, 1
+		}
+		return 0, 0
+	}
+	r, size := decode(name)
+	n, ok, err := matchOne(string(g[at:]), r)
+	if !ok || err != nil {
+		return 0, 0
+	}
+	return n, size
 }
 
 // matchOne reports whether the first part of a pattern, which is not a star,
