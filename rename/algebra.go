@@ -6,17 +6,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
-// A RuleError says why a map has no inverse, or two have no composition.
-type RuleError struct {
+// A ruleError says why a map has no inverse, or two have no composition.
+type ruleError struct {
 	Rule  int    // of the map, or -1
 	Where string // file:line:col of the rule, or the map
 	Msg   string
 	Hint  string
 }
 
-func (e *RuleError) Error() string {
+func (e *ruleError) Error() string {
 	s := e.Where + ": " + e.Msg
 	if e.Hint != "" {
 		s += "; " + e.Hint
@@ -24,10 +26,10 @@ func (e *RuleError) Error() string {
 	return s
 }
 
-// A RuleErrorList is every RuleError that stands in the way.
-type RuleErrorList []*RuleError
+// A ruleErrorList is every ruleError that stands in the way.
+type ruleErrorList []*ruleError
 
-func (l RuleErrorList) Error() string {
+func (l ruleErrorList) Error() string {
 	texts := make([]string, len(l))
 	for i, e := range l {
 		texts[i] = e.Error()
@@ -36,7 +38,7 @@ func (l RuleErrorList) Error() string {
 }
 
 // Unwrap gives errors.As each reason.
-func (l RuleErrorList) Unwrap() []error {
+func (l ruleErrorList) Unwrap() []error {
 	errs := make([]error, len(l))
 	for i, e := range l {
 		errs[i] = e
@@ -44,7 +46,7 @@ func (l RuleErrorList) Unwrap() []error {
 	return errs
 }
 
-// Invert returns the map that undoes m. It refuses, with a RuleErrorList, where
+// Invert returns the map that undoes m. It refuses, with a ruleErrorList, where
 // no map can: where m drops or strips tensors, where an operation rounds or does
 // not say what its inverse needs to know, where two names could become one, where a new name does not say what the old one was, and where a
 // rule makes names so general that they cannot be told from names that m reads
@@ -57,13 +59,13 @@ func (l RuleErrorList) Unwrap() []error {
 // inverse of a plan has no such condition.
 func Invert(m *Map) (*Map, error) {
 	inv := &Map{From: m.To, To: m.From, Description: "Undoes " + cmp.Or(m.File, "a map"), Otherwise: m.Otherwise}
-	var errs RuleErrorList
+	var errs ruleErrorList
 	refuse := func(rule int, hint, format string, args ...any) {
 		where := cmp.Or(m.File, "map")
 		if rule >= 0 {
 			where = m.ruleAt(rule)
 		}
-		errs = append(errs, &RuleError{rule, where, fmt.Sprintf(format, args...), hint})
+		errs = append(errs, &ruleError{rule, where, fmt.Sprintf(format, args...), hint})
 	}
 	const usePlan = "the inverse of a plan remembers each name: rename --write-inverse"
 	if len(m.Strip) > 0 {
@@ -76,7 +78,7 @@ func Invert(m *Map) (*Map, error) {
 	var images [][]unit
 	type imageSource struct {
 		rule int
-		to   *Template
+		to   *Target
 	}
 	var imageOf []imageSource
 	conditional := false
@@ -93,7 +95,7 @@ func Invert(m *Map) (*Map, error) {
 		if r.MovesBytes() {
 			back, made, err = reverseOperations(r)
 		} else {
-			made = [][]unit{templateUnits(r.To[0], r.From[0])}
+			made = [][]unit{targetUnits(r.To[0], r.From[0])}
 			back, err = reverse(r, made[0])
 		}
 		if err != nil {
@@ -107,7 +109,7 @@ func Invert(m *Map) (*Map, error) {
 				continue
 			}
 			conditional = true
-			if slices.ContainsFunc(image, func(u unit) bool { return u.isHole() && u.kind == Anything }) && touched.any(image) {
+			if slices.ContainsFunc(image, func(u unit) bool { return u.isHole() && u.kind == kindAnything }) && touched.any(image) {
 				refuse(i, usePlan, "%s is so general that names which the map leaves alone may look like it", r.To[k])
 			}
 		}
@@ -142,7 +144,7 @@ func newToucher(m *Map) *toucher {
 			}
 		}
 	}
-	t.single.index = NewIndex(patterns)
+	t.single.index = newIndex(patterns)
 	return t
 }
 
@@ -203,7 +205,7 @@ func reverse(r *Rule, image []unit) (Rule, *refusal) {
 		return Rule{}, &refusal{fmt.Sprintf("a name that %s makes can be read in several ways", r.To[0]), ""}
 	}
 	name := func(hole int) string { return from.holes[hole].Name }
-	back, err := Compile(patternSource(image, name))
+	back, err := compile(patternSource(image, name))
 	if err != nil {
 		return Rule{}, &refusal{fmt.Sprintf("%s is no pattern: %v", r.To[0], err), ""}
 	}
@@ -213,11 +215,11 @@ func reverse(r *Rule, image []unit) (Rule, *refusal) {
 			units[i].shift = -shifts[u.hole]
 		}
 	}
-	to, err := CompileTemplate(templateSource(units, name), back)
+	to, err := compileTarget(targetSource(units, name), back)
 	if err != nil {
 		return Rule{}, &refusal{err.Error(), ""}
 	}
-	return Rule{From: []*Pattern{back}, To: []*Template{to}}, nil
+	return Rule{From: []*Pattern{back}, To: []*Target{to}}, nil
 }
 
 // reverseOperations turns a rule that moves bytes round. The images are what
@@ -238,7 +240,7 @@ func reverseOperations(r *Rule) (back Rule, images [][]unit, why *refusal) {
 		images = append(images, patternUnits(p))
 	}
 	for _, p := range r.From {
-		t, err := compileTemplate(templateSource(patternUnits(p), func(h int) string { return p.holes[h].Name }), back.From[0], stack)
+		t, err := compileTargetOver(targetSource(patternUnits(p), func(h int) string { return p.holes[h].Name }), back.From[0], stack)
 		if err != nil {
 			return back, nil, &refusal{err.Error(), ""}
 		}
@@ -254,23 +256,23 @@ func reverseOperations(r *Rule) (back Rule, images [][]unit, why *refusal) {
 	return back, images, nil
 }
 
-// pattern returns the pattern of the names that the template makes of those
+// pattern returns the pattern of the names that the target makes of those
 // of p.
-func (t *Template) pattern(p *Pattern, over string) (*Pattern, error) {
+func (t *Target) pattern(p *Pattern, over string) (*Pattern, error) {
 	var b strings.Builder
 	for _, pc := range t.pieces {
 		switch {
 		case pc.text != "":
-			b.WriteString(escapeBraces(pc.text))
+			b.WriteString(Escape(pc.text))
 		case pc.shift != 0:
 			return nil, fmt.Errorf("%s shifts a number, which no inverse of operations undoes", t)
 		case pc.hole == len(p.holes):
-			b.WriteString(Hole{over, Digits}.String())
+			b.WriteString(hole{over, kindDigits}.String())
 		default:
 			b.WriteString(p.holes[pc.hole].String())
 		}
 	}
-	return Compile(b.String())
+	return compile(b.String())
 }
 
 // inverse returns the operation that undoes this one, or why there is none.
@@ -278,39 +280,39 @@ func (o *Operation) inverse() (inv Operation, why string) {
 	inv = *o
 	inv.Pos = Pos{}
 	switch o.Kind {
-	case OpSplit:
-		inv.Kind = OpConcat
-	case OpConcat:
-		inv.Kind = OpSplit
-	case OpStack:
-		if inv.Kind = OpUnstack; o.Over != "" {
+	case tensorop.Split:
+		inv.Kind = tensorop.Concat
+	case tensorop.Concat:
+		inv.Kind = tensorop.Split
+	case tensorop.Stack:
+		if inv.Kind = tensorop.Unstack; o.Over != "" {
 			return inv, "it does not say how many tensors it stacks"
 		}
-	case OpUnstack:
-		if inv.Kind = OpStack; o.Over != "" || o.Operand < 0 {
+	case tensorop.Unstack:
+		if inv.Kind = tensorop.Stack; o.Over != "" || o.Operand < 0 {
 			inv.Count = Number{}
 		}
-	case OpSwap:
-	case OpFlatten:
-		if inv.Kind = OpUnflatten; !o.Groups.isSet() {
+	case tensorop.Swap:
+	case tensorop.Flatten:
+		if inv.Kind = tensorop.Unflatten; !o.Groups.isSet() {
 			return inv, "it does not say what the first axis was: groups"
 		}
-	case OpUnflatten:
-		inv.Kind = OpFlatten
-	case OpTranspose:
+	case tensorop.Unflatten:
+		inv.Kind = tensorop.Flatten
+	case tensorop.Transpose:
 		for i, a := range o.Axes {
 			if i == 0 {
 				inv.Axes = make([]int, len(o.Axes))
 			}
 			inv.Axes[a] = i
 		}
-	case OpPermute, OpRepack:
+	case tensorop.Permute, tensorop.Repack:
 		inv.From, inv.To = o.To, o.From
-	case OpReshape:
+	case tensorop.Reshape:
 		if inv.Shape, inv.Was = o.Was, o.Shape; o.Was == nil {
 			return inv, "it does not say what the shape was"
 		}
-	case OpOffset:
+	case tensorop.Offset:
 		if inv.Add = -o.Add; o.Round {
 			return inv, "it rounds, and nothing brings the values back"
 		}
@@ -320,8 +322,8 @@ func (o *Operation) inverse() (inv Operation, why string) {
 	return inv, ""
 }
 
-// templateSource writes units as a template.
-func templateSource(units []unit, name func(hole int) string) string {
+// targetSource writes units as a target.
+func targetSource(units []unit, name func(hole int) string) string {
 	var b strings.Builder
 	for _, u := range units {
 		switch {
@@ -387,7 +389,7 @@ func literalName(units []unit) (string, bool) {
 }
 
 // Compose returns the map that does what a and then b would do. It refuses,
-// with a RuleErrorList, where the two cannot be said in one map: where b strips
+// with a ruleErrorList, where the two cannot be said in one map: where b strips
 // what a has renamed, where a rule of b takes some of the names that a rule of a
 // makes and not others, or where one of them moves bytes.
 func Compose(a, b *Map) (*Map, error) {
@@ -430,7 +432,7 @@ func Compose(a, b *Map) (*Map, error) {
 
 type composer struct {
 	a, b, out *Map
-	errs      RuleErrorList
+	errs      ruleErrorList
 	bIndex    *searcher
 }
 
@@ -439,7 +441,7 @@ func (c *composer) refuse(m *Map, rule int, hint, format string, args ...any) {
 	if rule >= 0 {
 		where = m.ruleAt(rule)
 	}
-	c.errs = append(c.errs, &RuleError{rule, where, fmt.Sprintf(format, args...), hint})
+	c.errs = append(c.errs, &ruleError{rule, where, fmt.Sprintf(format, args...), hint})
 }
 
 func (c *composer) onlyStrips(m *Map) bool {
@@ -471,7 +473,7 @@ func (c *composer) dropIdentities() {
 	if len(patterns) != len(rules) {
 		return // operations, which have several
 	}
-	index := searcher{index: NewIndex(patterns)}
+	index := searcher{index: newIndex(patterns)}
 	shields := func(i int) bool {
 		from := patternUnits(patterns[i])
 		if name, ok := literalName(from); ok {
@@ -492,7 +494,7 @@ func (c *composer) dropIdentities() {
 	c.out.Rules = rules[:0:0]
 	for i := range rules {
 		r := &rules[i]
-		if len(r.To) == 1 && !r.MovesBytes() && slices.Equal(templateUnits(r.To[0], r.From[0]), patternUnits(r.From[0])) && !shields(i) {
+		if len(r.To) == 1 && !r.MovesBytes() && slices.Equal(targetUnits(r.To[0], r.From[0]), patternUnits(r.From[0])) && !shields(i) {
 			continue
 		}
 		c.emit(*r)
@@ -510,7 +512,7 @@ func (c *composer) rule(i int) {
 		c.refuse(c.a, i, "", "%s moves bytes, and only renames are composed", r)
 		return
 	}
-	image := templateUnits(r.To[0], r.From[0])
+	image := targetUnits(r.To[0], r.From[0])
 	if name, ok := literalName(image); ok {
 		c.single(i, name)
 		return
@@ -541,7 +543,7 @@ func (c *composer) single(i int, name string) {
 		for k := range c.b.Rules {
 			patterns = append(patterns, c.b.Rules[k].From[0])
 		}
-		c.bIndex = &searcher{index: NewIndex(patterns)}
+		c.bIndex = &searcher{index: newIndex(patterns)}
 	}
 	r := c.a.Rules[i]
 	found := false
@@ -552,12 +554,12 @@ func (c *composer) single(i int, name string) {
 			c.emit(Rule{From: r.From, Drop: next.Drop})
 			return false
 		}
-		to, err := next.To[0].Expand(holes)
+		to, err := next.To[0].expand(holes)
 		if err != nil {
 			c.refuse(c.a, i, "", "%s makes %q, and %s: %v", &r, name, c.b.ruleAt(k), err)
 			return false
 		}
-		c.emit(Rule{From: r.From, To: []*Template{literalTemplate(to)}})
+		c.emit(Rule{From: r.From, To: []*Target{exactTarget(to)}})
 		return false
 	})
 	if !found {
@@ -603,13 +605,13 @@ func (c *composer) join(i int, next *Rule, from *Pattern, holes [][]unit) {
 		}
 		units = append(units, shifted...)
 	}
-	source := templateSource(units, func(hole int) string { return from.holes[hole].Name })
-	to, err := CompileTemplate(source, from)
+	source := targetSource(units, func(hole int) string { return from.holes[hole].Name })
+	to, err := compileTarget(source, from)
 	if err != nil {
 		c.refuse(c.a, i, "", "with %s: %v", next, err)
 		return
 	}
-	c.emit(Rule{From: []*Pattern{from}, To: []*Template{to}})
+	c.emit(Rule{From: []*Pattern{from}, To: []*Target{to}})
 }
 
 // shiftUnits shifts a number: one hole, or digits.
@@ -623,8 +625,8 @@ func shiftUnits(text []unit, shift int64) ([]unit, bool) {
 	if !ok {
 		return nil, false
 	}
-	t := Template{pieces: []templatePiece{{shift: shift}}}
-	name, err := t.Expand([]string{digits})
+	t := Target{pieces: []targetPiece{{shift: shift}}}
+	name, err := t.expand([]string{digits})
 	return appendLiteral(nil, name), err == nil
 }
 
@@ -639,7 +641,7 @@ func (c *composer) narrow(i int, image []unit, next *Rule) bool {
 	at := -1
 	for j, u := range image {
 		if u.isHole() {
-			if at >= 0 || u.kind != Anything {
+			if at >= 0 || u.kind != kindAnything {
 				return false
 			}
 			at = j
@@ -680,7 +682,7 @@ func (c *composer) narrow(i int, image []unit, next *Rule) bool {
 			units = append(units, v)
 		}
 	}
-	pattern, err := Compile(patternSource(units, func(hole int) string { return holeNames[hole] }))
+	pattern, err := compile(patternSource(units, func(hole int) string { return holeNames[hole] }))
 	if err != nil {
 		return false
 	}

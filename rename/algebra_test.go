@@ -95,8 +95,8 @@ func TestInvert(t *testing.T) {
 			got := ""
 			if err != nil {
 				got = err.Error()
-				if _, ok := errors.AsType[*RuleError](err); !ok {
-					t.Errorf("%v is no RuleError", err)
+				if _, ok := errors.AsType[*ruleError](err); !ok {
+					t.Errorf("%v is no ruleError", err)
 				}
 			} else {
 				got = written(t, inv)
@@ -239,7 +239,7 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// Names that a template puts together can run numbers into one another, where
+// Names that a target puts together can run numbers into one another, where
 // no pattern that has the same holes finds them again.
 func TestCoversWhatTemplatesMake(t *testing.T) {
 	tests := []struct {
@@ -258,12 +258,12 @@ func TestCoversWhatTemplatesMake(t *testing.T) {
 		{"{t:seg}.{m}", "{m}.{m+1}.{t}", "{n}.{n}.{s:seg}", false},
 	}
 	for _, tt := range tests {
-		from := MustCompile(tt.from)
-		to, err := CompileTemplate(tt.to, from)
+		from := mustCompile(tt.from)
+		to, err := compileTarget(tt.to, from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, got := covers(MustCompile(tt.pattern), templateUnits(to, from)); got != tt.want {
+		if _, got := covers(mustCompile(tt.pattern), targetUnits(to, from)); got != tt.want {
 			t.Errorf("%s covers %s: %v", tt.pattern, tt.to, got)
 		}
 	}
@@ -308,11 +308,11 @@ func TestWriteIsReadBack(t *testing.T) {
 		m.Description = odd.Draw(t, "description")
 		for range rapid.IntRange(0, 3).Draw(t, "odd names") {
 			m.Rules = append(m.Rules, Rule{
-				From: []*Pattern{Exactly(odd.Draw(t, "from"))}, To: []*Template{literalTemplate(odd.Draw(t, "to"))},
+				From: []*Pattern{exactly(odd.Draw(t, "from"))}, To: []*Target{exactTarget(odd.Draw(t, "to"))},
 			})
 		}
 		if rapid.Bool().Draw(t, "drop") {
-			m.Rules = append(m.Rules, Rule{From: []*Pattern{Exactly(odd.Draw(t, "from"))}, Drop: odd.Draw(t, "reason")})
+			m.Rules = append(m.Rules, Rule{From: []*Pattern{exactly(odd.Draw(t, "from"))}, Drop: odd.Draw(t, "reason")})
 		}
 		if rapid.Bool().Draw(t, "otherwise") {
 			m.Otherwise = Otherwise{OtherwiseDrop, odd.Draw(t, "reason")}
@@ -328,7 +328,7 @@ func TestWriteIsReadBack(t *testing.T) {
 		for i := range back.Rules {
 			back.Rules[i].Pos = Pos{}
 		}
-		if diff := cmp.Diff(m, back, cmp.AllowUnexported(Rule{}, Pattern{}, piece{}, Template{}, templatePiece{})); diff != "" {
+		if diff := cmp.Diff(m, back, cmp.AllowUnexported(Rule{}, Pattern{}, piece{}, Target{}, targetPiece{})); diff != "" {
 			t.Fatalf("%s\n(-written +read):\n%s", &b, diff)
 		}
 	})
@@ -363,14 +363,14 @@ rules:
 // YAML 1.2 allows keys of 1024 characters, however many this reader takes.
 func TestWriteLongNames(t *testing.T) {
 	name := strings.Repeat("k", maxKey+1)
-	m := &Map{Rules: []Rule{{From: []*Pattern{Exactly(name)}, To: []*Template{literalTemplate("c")}}}}
+	m := &Map{Rules: []Rule{{From: []*Pattern{exactly(name)}, To: []*Target{exactTarget("c")}}}}
 	if diff := cmp.Diff("version: 1\nrules:\n  - from: "+name+"\n    to: c\n", written(t, m)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestWriteRefusesOtherThanUTF8(t *testing.T) {
-	m := &Map{Rules: []Rule{{From: []*Pattern{Exactly("a\xffb")}, To: []*Template{literalTemplate("c")}}}}
+	m := &Map{Rules: []Rule{{From: []*Pattern{exactly("a\xffb")}, To: []*Target{exactTarget("c")}}}}
 	var b strings.Builder
 	err := Write(&b, m)
 	if want := `a name near "\xffb\": c" is not UTF-8 and cannot be written in YAML`; err == nil || err.Error() != want || b.Len() != 0 {

@@ -10,8 +10,7 @@
 // has a [Transform] for each such set of tensors, whose operations are plain data;
 // carrying them out is for whoever has the bytes.
 //
-// A [Pattern] and an [Index] of patterns are what rules are made of. [Fold]
-// shortens lists of names for reading.
+// Package template takes names apart; what a template is is said there.
 //
 // The package is pure. Names go in and names come out; no file is opened, and
 // nothing here knows how tensors are stored.

@@ -91,7 +91,7 @@ func (l *linter) rightSide(i int) {
 		return
 	}
 	from, to := r.From[0], r.To[0]
-	image := templateUnits(to, from)
+	image := targetUnits(to, from)
 	used := make([]bool, len(from.holes))
 	for _, u := range image {
 		if u.isHole() {
@@ -175,7 +175,7 @@ func (l *linter) order() {
 		if r.MovesBytes() || r.Drop != "" || guards[i] || m.Otherwise.Action != OtherwiseKeep {
 			continue
 		}
-		if slices.Equal(langs[i], templateUnits(r.To[0], r.From[0])) {
+		if slices.Equal(langs[i], targetUnits(r.To[0], r.From[0])) {
 			l.add(codeNothing, Warning, i, "take it out", "%s keeps its name, and no later rule would change it", r.From[0])
 		}
 	}

@@ -32,15 +32,38 @@ type Rule struct {
 	Pos Pos
 	// From has one pattern, or several in an operation that joins tensors.
 	From []*Pattern
-	// To has one template, several in an operation that takes tensors apart,
+	// To has one target, several in an operation that takes tensors apart,
 	// and none where the tensor is dropped. The holes are those of From[0], and
 	// the one that an unstack runs over.
-	To []*Template
+	To []*Target
 	// Drop is the reason for which a tensor is left out, or "".
 	Drop string
 	// Ops are the operations on the tensor's bytes, in order. A rule without
 	// them is a pure rename, or a drop.
 	Ops []Operation
+}
+
+// NewRule returns the rule that renames what the pattern from matches.
+func NewRule(from, to string) (Rule, error) {
+	p, err := compile(from)
+	if err != nil {
+		return Rule{}, err
+	}
+	t, err := compileTarget(to, p)
+	if err != nil {
+		return Rule{}, err
+	}
+	return Rule{From: []*Pattern{p}, To: []*Target{t}}, nil
+}
+
+// ExactRule returns the rule that renames one tensor. Its name is not empty.
+func ExactRule(from, to string) Rule {
+	return Rule{From: []*Pattern{exactly(from)}, To: []*Target{exactTarget(to)}}
+}
+
+// DropRule returns the rule that leaves one tensor out. Its name is not empty.
+func DropRule(name, reason string) Rule {
+	return Rule{From: []*Pattern{exactly(name)}, Drop: reason}
 }
 
 // MovesBytes reports whether names alone cannot carry the rule out.
@@ -60,13 +83,17 @@ func (r *Rule) String() string {
 		return b.String()
 	}
 	b.WriteString(" -> ")
-	for i, t := range r.To {
-		if i > 0 {
-			b.WriteString(" + ")
-		}
-		b.WriteString(t.source)
-	}
+	b.WriteString(r.rightSide())
 	return b.String()
+}
+
+// rightSide writes the new names as the rule has them.
+func (r *Rule) rightSide() string {
+	names := make([]string, len(r.To))
+	for i, t := range r.To {
+		names[i] = t.source
+	}
+	return strings.Join(names, " + ")
 }
 
 // Otherwise says what happens to tensors that no rule matches.

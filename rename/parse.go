@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // Parse reads a map. The file's name is only used in messages. JSON is read
@@ -280,9 +282,9 @@ func (p *parser) parseRename(n *yaml.Node, m *Map) {
 			p.errorf(kv[1], "to leave a tensor out, write it under rules: with drop: and the reason", "the new name is empty")
 			continue
 		}
-		to := p.template(kv[1], from, "")
+		to := p.target(kv[1], from, "")
 		if from != nil && to != nil {
-			m.Rules = append(m.Rules, Rule{Pos: position(kv[0]), From: []*Pattern{from}, To: []*Template{to}})
+			m.Rules = append(m.Rules, Rule{Pos: position(kv[0]), From: []*Pattern{from}, To: []*Target{to}})
 		}
 	}
 }
@@ -330,7 +332,7 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 			r.Drop, _ = p.text(value, "the reason")
 		case key.Value == "steps":
 			steps = value
-		case slices.Contains(opKinds, OpKind(key.Value)):
+		case slices.Contains(opKinds, tensorop.Kind(key.Value)):
 			r.Ops = append(r.Ops, p.parseOperation(key, value))
 		default:
 			unknown = true
@@ -363,7 +365,7 @@ func (p *parser) parseRule(n *yaml.Node) Rule {
 	}
 	if to != nil {
 		for _, item := range p.oneOrMore(to, "to") {
-			if t := p.template(item, first, overHole(r.Ops)); t != nil {
+			if t := p.target(item, first, overHole(r.Ops)); t != nil {
 				r.To = append(r.To, t)
 			}
 		}
@@ -437,16 +439,16 @@ func (p *parser) pattern(n *yaml.Node) *Pattern {
 // compile reads a pattern that is a key, or the value of one. Keys are text
 // whatever they look like.
 func (p *parser) compile(n *yaml.Node, source string) *Pattern {
-	pat, err := Compile(source)
+	pat, err := compile(source)
 	if err != nil {
 		p.syntaxError(n, err)
 	}
 	return pat
 }
 
-// template reads a right side. Besides the holes of from it may have one that
+// target reads a right side. Besides the holes of from it may have one that
 // an unstack runs over.
-func (p *parser) template(n *yaml.Node, from *Pattern, over string) *Template {
+func (p *parser) target(n *yaml.Node, from *Pattern, over string) *Target {
 	source, ok := p.text(n, "the new name")
 	if !ok {
 		return nil
@@ -457,7 +459,7 @@ func (p *parser) template(n *yaml.Node, from *Pattern, over string) *Template {
 		}
 		return nil
 	}
-	t, err := compileTemplate(source, from, over)
+	t, err := compileTargetOver(source, from, over)
 	if err != nil {
 		p.syntaxError(n, err)
 	}
@@ -467,7 +469,7 @@ func (p *parser) template(n *yaml.Node, from *Pattern, over string) *Template {
 // syntaxError puts the fault of a pattern in its place in the file, as nearly
 // as quotes and escapes let it be known.
 func (p *parser) syntaxError(n *yaml.Node, err error) {
-	se, ok := errors.AsType[*SyntaxError](err)
+	se, ok := errors.AsType[*syntaxError](err)
 	if !ok {
 		p.errorf(n, "", "%v", err)
 		return

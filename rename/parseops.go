@@ -7,40 +7,50 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
+
+// opKinds are the operations that maps can ask for.
+var opKinds = []tensorop.Kind{
+	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Transpose, tensorop.Permute,
+	tensorop.Reshape, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack, tensorop.Offset, tensorop.NegativeExp,
+}
+
+var layouts = []string{tensorop.Contiguous, tensorop.PerHead, tensorop.Grouped, tensorop.Interleaved}
 
 // opParams are the parameters of each operation, in the order in which they
 // are written.
-var opParams = map[OpKind][]string{
-	OpSplit:       {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
-	OpConcat:      {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
-	OpStack:       {"operand", "over", "count"},
-	OpUnstack:     {"operand", "over", "count"},
-	OpSwap:        {"operand"},
-	OpTranspose:   {"operand", "axes"},
-	OpPermute:     {"operand", "axis", "heads", "rotary", "from", "to"},
-	OpReshape:     {"operand", "shape", "was"},
-	OpFlatten:     {"operand", "groups"},
-	OpUnflatten:   {"operand", "groups"},
-	OpRepack:      {"from", "to"},
-	OpOffset:      {"operand", "add", "round"},
-	OpNegativeExp: {"operand", "round"},
+var opParams = map[tensorop.Kind][]string{
+	tensorop.Split:       {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
+	tensorop.Concat:      {"operand", "axis", "parts", "heads", "kv_heads", "layout", "groups"},
+	tensorop.Stack:       {"operand", "over", "count"},
+	tensorop.Unstack:     {"operand", "over", "count"},
+	tensorop.Swap:        {"operand"},
+	tensorop.Transpose:   {"operand", "axes"},
+	tensorop.Permute:     {"operand", "axis", "heads", "rotary", "from", "to"},
+	tensorop.Reshape:     {"operand", "shape", "was"},
+	tensorop.Flatten:     {"operand", "groups"},
+	tensorop.Unflatten:   {"operand", "groups"},
+	tensorop.Repack:      {"from", "to"},
+	tensorop.Offset:      {"operand", "add", "round"},
+	tensorop.NegativeExp: {"operand", "round"},
 }
 
-var opExample = map[OpKind]string{
-	OpSplit:       "{axis: 0, parts: [1, 1, 1]}",
-	OpConcat:      "{axis: 0, parts: [1, 1]}",
-	OpStack:       "{over: expert}",
-	OpUnstack:     "{over: expert, count: num_local_experts}",
-	OpSwap:        "{operand: 0}",
-	OpTranspose:   "{}",
-	OpPermute:     "{heads: num_attention_heads, from: half, to: adjacent}",
-	OpReshape:     "{shape: [num_attention_heads, 128, 512]}",
-	OpFlatten:     "{}",
-	OpUnflatten:   "{groups: num_local_experts}",
-	OpRepack:      "{from: mxfp4-blocks, to: mxfp4-ggml}",
-	OpOffset:      "{add: 1}",
-	OpNegativeExp: "{round: true}",
+var opExample = map[tensorop.Kind]string{
+	tensorop.Split:       "{axis: 0, parts: [1, 1, 1]}",
+	tensorop.Concat:      "{axis: 0, parts: [1, 1]}",
+	tensorop.Stack:       "{over: expert}",
+	tensorop.Unstack:     "{over: expert, count: num_local_experts}",
+	tensorop.Swap:        "{operand: 0}",
+	tensorop.Transpose:   "{}",
+	tensorop.Permute:     "{heads: num_attention_heads, from: half, to: adjacent}",
+	tensorop.Reshape:     "{shape: [num_attention_heads, 128, 512]}",
+	tensorop.Flatten:     "{}",
+	tensorop.Unflatten:   "{groups: num_local_experts}",
+	tensorop.Repack:      "{from: mxfp4-blocks, to: mxfp4-ggml}",
+	tensorop.Offset:      "{add: 1}",
+	tensorop.NegativeExp: "{round: true}",
 }
 
 // parseSteps reads a list of operations, each a mapping of one key.
@@ -57,7 +67,7 @@ func (p *parser) parseSteps(n *yaml.Node) []Operation {
 			switch {
 			case i > 0:
 				p.errorf(kv[0], "begin another step with a dash", "a step is one operation")
-			case !slices.Contains(opKinds, OpKind(kv[0].Value)):
+			case !slices.Contains(opKinds, tensorop.Kind(kv[0].Value)):
 				p.unknownKey(kv[0], ruleKeys()[4:])
 			default:
 				ops = append(ops, p.parseOperation(kv[0], kv[1]))
@@ -68,7 +78,7 @@ func (p *parser) parseSteps(n *yaml.Node) []Operation {
 }
 
 func (p *parser) parseOperation(key, n *yaml.Node) Operation {
-	o := Operation{Kind: OpKind(key.Value), Pos: position(key), Operand: -1}
+	o := Operation{Kind: tensorop.Kind(key.Value), Pos: position(key), Operand: -1}
 	params := opParams[o.Kind]
 	seen := make(map[string]bool)
 	before := len(p.errs)
@@ -109,9 +119,9 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		case "axes":
 			o.Axes = p.axes(value)
 		case "from", "to":
-			names := []string{Half, Adjacent}
-			if o.Kind == OpRepack {
-				names = []string{MXFP4Blocks, MXFP4GGML}
+			names := []string{tensorop.Half, tensorop.Adjacent}
+			if o.Kind == tensorop.Repack {
+				names = []string{tensorop.MXFP4Blocks, tensorop.MXFP4GGML}
 			}
 			if to := p.choice(value, "order", names); name == "from" {
 				o.From = to
@@ -140,40 +150,40 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		}
 	}
 	switch o.Kind {
-	case OpSplit, OpConcat:
+	case tensorop.Split, tensorop.Concat:
 		need(seen["axis"] && (seen["parts"] || seen["heads"]), "an axis and parts, or heads")
 		if seen["parts"] && (seen["heads"] || seen["kv_heads"]) {
 			p.errorf(n, "heads says what the parts of query, key and value are", "%s has parts or heads, not both", key.Value)
 		}
-		if o.Layout == PerHead || o.Layout == Grouped {
+		if o.Layout == tensorop.PerHead || o.Layout == tensorop.Grouped {
 			need(seen["heads"] || seen["groups"], "groups where the layout is "+o.Layout+", or heads")
 		} else if seen["groups"] {
-			p.errorf(n, "write layout: grouped", "groups is of the layouts %s and %s", PerHead, Grouped)
+			p.errorf(n, "write layout: grouped", "groups is of the layouts %s and %s", tensorop.PerHead, tensorop.Grouped)
 		}
-	case OpStack:
+	case tensorop.Stack:
 		need(seen["operand"] == seen["count"], "operand and count, or none of them")
 		if seen["over"] && seen["count"] {
 			p.errorf(n, "", "stack runs over a hole or takes a count of tensors, not both")
 		}
-	case OpUnstack:
+	case tensorop.Unstack:
 		need(!seen["over"] || seen["count"], "to know how many there are: count")
-	case OpPermute:
+	case tensorop.Permute:
 		need(seen["heads"] && seen["from"] && seen["to"], "heads, and the orders from and to")
 		if o.From != "" && o.From == o.To {
 			p.errorf(n, "", "permute from %s to %s changes nothing", o.From, o.To)
 		}
-	case OpUnflatten:
+	case tensorop.Unflatten:
 		need(seen["groups"], "to know how many parts: groups")
-	case OpReshape:
+	case tensorop.Reshape:
 		need(seen["shape"], "a shape")
-	case OpRepack:
+	case tensorop.Repack:
 		need(seen["from"] && seen["to"], "from and to")
 		if o.From != "" && o.From == o.To {
 			p.errorf(n, "", "repack from %s to %s changes nothing", o.From, o.To)
 		}
-	case OpOffset:
+	case tensorop.Offset:
 		need(seen["add"], "what to add")
-	case OpNegativeExp:
+	case tensorop.NegativeExp:
 		need(o.Round, "round: true, since no result of it can be undone exactly")
 	}
 	return o
@@ -248,7 +258,7 @@ func (p *parser) axes(n *yaml.Node) []int {
 // overHole returns the hole that an unstack runs over, or "".
 func overHole(ops []Operation) string {
 	for i := range ops {
-		if ops[i].Kind == OpUnstack && ops[i].Over != "" {
+		if ops[i].Kind == tensorop.Unstack && ops[i].Over != "" {
 			return ops[i].Over
 		}
 	}
@@ -258,7 +268,7 @@ func overHole(ops []Operation) string {
 // stackHole returns the hole that a stack runs over, or "".
 func stackHole(ops []Operation) string {
 	for i := range ops {
-		if ops[i].Kind == OpStack && ops[i].Over != "" {
+		if ops[i].Kind == tensorop.Stack && ops[i].Over != "" {
 			return ops[i].Over
 		}
 	}
@@ -281,12 +291,12 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 		case len(missing) > 0 || len(pat.holes) != len(first.holes):
 			p.errorf(names[i], "the holes say which tensors belong together", "%s and %s do not have the same holes", pat, first)
 			return
-		case stack != "" && !slices.Contains(pat.holes, Hole{stack, Digits}):
+		case stack != "" && !slices.Contains(pat.holes, hole{stack, kindDigits}):
 			p.errorf(names[i], "", "stack runs over {%s}, which is no hole of numbers in %s", stack, pat)
 			return
 		}
 	}
-	if i := slices.IndexFunc(first.holes, func(h Hole) bool { return h.Name == stack }); stack != "" && i >= 0 {
+	if i := slices.IndexFunc(first.holes, func(h hole) bool { return h.Name == stack }); stack != "" && i >= 0 {
 		for k, t := range r.To {
 			if t.uses(i) {
 				p.errorf(p.oneOrMore(to, "to")[k], "", "{%s} is stacked, and the new name cannot have it", stack)
@@ -294,7 +304,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 			}
 		}
 	}
-	if over != "" && slices.ContainsFunc(first.holes, func(h Hole) bool { return h.Name == over }) {
+	if over != "" && slices.ContainsFunc(first.holes, func(h hole) bool { return h.Name == over }) {
 		p.errorf(from, "", "unstack runs over {%s}, which the old name has already", over)
 		return
 	}
@@ -304,9 +314,9 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 	joins, spread := false, false
 	for i := range r.Ops {
 		o := &r.Ops[i]
-		joining := o.Kind == OpSplit || o.Kind == OpConcat || o.Kind == OpStack || o.Kind == OpUnstack || o.Kind == OpSwap || o.Kind == OpRepack
+		joining := o.Kind == tensorop.Split || o.Kind == tensorop.Concat || o.Kind == tensorop.Stack || o.Kind == tensorop.Unstack || o.Kind == tensorop.Swap || o.Kind == tensorop.Repack
 		switch {
-		case o.Kind == OpStack && o.Over != "" && joins:
+		case o.Kind == tensorop.Stack && o.Over != "" && joins:
 			fault(o, "stack first, then join or part the stacks", "stack over {%s} comes behind an operation that joins or parts tensors", o.Over)
 			return
 		case spread && (joining || o.Operand >= 0):
@@ -317,7 +327,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 			return
 		}
 		joins = joins || joining
-		spread = spread || o.Kind == OpUnstack && o.Over != ""
+		spread = spread || o.Kind == tensorop.Unstack && o.Over != ""
 	}
 	s := simulation{nextID: len(r.From), value: func(Number) (int64, error) { return 1, nil }}
 	for i := range r.From {
@@ -325,7 +335,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 	}
 	for i := range r.Ops {
 		o := &r.Ops[i]
-		if o.Kind == OpUnstack && o.Over == "" {
+		if o.Kind == tensorop.Unstack && o.Over == "" {
 			if !o.Count.isSet() {
 				o.Count = Number{Value: int64(len(r.To))}
 			}
@@ -340,7 +350,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 		s.value = func(Number) (int64, error) { return 1, nil }
 	}
 	if n := len(s.runs); n != len(r.To) {
-		if last := &r.Ops[len(r.Ops)-1]; len(r.Ops) == 1 && last.Kind == OpSplit {
+		if last := &r.Ops[len(r.Ops)-1]; len(r.Ops) == 1 && last.Kind == tensorop.Split {
 			fault(last, "", "split has %d parts for %d new names", n, len(r.To))
 			return
 		}

@@ -2,37 +2,38 @@ package rename
 
 import (
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
-// A HoleKind says what text a hole of a pattern takes.
-type HoleKind uint8
+// A holeKind says what text a hole of a pattern takes.
+type holeKind uint8
 
 const (
-	// Digits is a whole run of the digits 0 to 9: {layer}.
-	Digits HoleKind = iota
-	// Segment is one or more characters other than a dot: {name:seg}.
-	Segment
-	// Anything is any text, also none: {name...}.
-	Anything
+	// kindDigits is a whole run of the digits 0 to 9: {layer}.
+	kindDigits holeKind = iota
+	// kindSegment is one or more characters other than a dot: {name:seg}.
+	kindSegment
+	// kindAnything is any text, also none: {name...}.
+	kindAnything
 )
 
-func (k HoleKind) String() string {
+func (k holeKind) String() string {
 	return [...]string{"a number", "a segment", "anything"}[k]
 }
 
-// A Hole is a named gap in a pattern.
-type Hole struct {
+// A hole is a named gap in a pattern.
+type hole struct {
 	Name string
-	Kind HoleKind
+	Kind holeKind
 }
 
 // String writes the hole as a pattern does.
-func (h Hole) String() string {
+func (h hole) String() string {
 	return "{" + h.Name + [...]string{"", ":seg", "..."}[h.Kind] + "}"
 }
 
@@ -46,10 +47,10 @@ func (h Hole) String() string {
 type Pattern struct {
 	source string
 	pieces []piece
-	holes  []Hole
+	holes  []hole
 
 	literal bool   // has no holes
-	form    string // what Normal makes of every name that matches; "" when holes other than digits are there
+	form    string // the template of every name that matches; "" when holes other than digits are there
 	repeats bool   // a hole stands twice
 	prefix  string // literal text before the first hole
 	suffix  string // literal text after the last hole
@@ -64,19 +65,19 @@ type Pattern struct {
 type piece struct {
 	text  string
 	hole  int
-	kind  HoleKind
+	kind  holeKind
 	again bool // an earlier piece is the same hole
 }
 
-// A SyntaxError is a fault in a pattern or a template.
-type SyntaxError struct {
+// A syntaxError is a fault in a pattern or a target.
+type syntaxError struct {
 	Source string
 	Offset int // in bytes
 	Msg    string
 	Hint   string // what to write instead, or ""
 }
 
-func (e *SyntaxError) Error() string {
+func (e *syntaxError) Error() string {
 	s := fmt.Sprintf("%q: character %d: %s", e.Source, e.Offset+1, e.Msg)
 	if e.Hint != "" {
 		s += "; " + e.Hint
@@ -84,17 +85,17 @@ func (e *SyntaxError) Error() string {
 	return s
 }
 
-// Compile reads a pattern. Its error is a *SyntaxError.
-func Compile(source string) (*Pattern, error) {
+// compile reads a pattern. Its error is a *syntaxError.
+func compile(source string) (*Pattern, error) {
 	tokens, err := tokenize(source)
 	if err != nil {
 		return nil, err
 	}
 	fault := func(tok token, hint, format string, args ...any) error {
-		return &SyntaxError{source, tok.offset, fmt.Sprintf(format, args...), hint}
+		return &syntaxError{source, tok.offset, fmt.Sprintf(format, args...), hint}
 	}
 	if len(tokens) == 0 {
-		return nil, &SyntaxError{source, 0, "the pattern is empty", "write a tensor name"}
+		return nil, &syntaxError{source, 0, "the pattern is empty", "write a tensor name"}
 	}
 	p := &Pattern{source: source, literal: true}
 	for i, tok := range tokens {
@@ -106,12 +107,12 @@ func Compile(source string) (*Pattern, error) {
 		if tok.shift != 0 {
 			return nil, fault(tok, "shift it on the right side", "a pattern cannot shift {%s}", tok.text)
 		}
-		at := slices.IndexFunc(p.holes, func(h Hole) bool { return h.Name == tok.text })
+		at := slices.IndexFunc(p.holes, func(h hole) bool { return h.Name == tok.text })
 		again := at >= 0
 		switch {
 		case !again:
 			at = len(p.holes)
-			p.holes = append(p.holes, Hole{tok.text, tok.kind})
+			p.holes = append(p.holes, hole{tok.text, tok.kind})
 		case tok.typed && tok.kind != p.holes[at].Kind:
 			return nil, fault(tok, "give the second hole another name",
 				"{%s} is %v here and %v before", tok.text, tok.kind, p.holes[at].Kind)
@@ -124,12 +125,12 @@ func Compile(source string) (*Pattern, error) {
 			case before.isHole && p.pieces[i-1].kind == kind:
 				return nil, fault(tok, "put text between them, or make them one",
 					"two holes for %v stand side by side, and no name says where one ends", kind)
-			case !before.isHole && kind == Digits && isDigit(before.text[len(before.text)-1]):
+			case !before.isHole && kind == kindDigits && isDigit(before.text[len(before.text)-1]):
 				return nil, fault(tok, "a hole takes the whole number: leave the digit out, or write the numbers one by one",
 					"a digit stands right before {%s}", tok.text)
 			}
 		}
-		if i+1 < len(tokens) && kind == Digits && !tokens[i+1].isHole && isDigit(tokens[i+1].text[0]) {
+		if i+1 < len(tokens) && kind == kindDigits && !tokens[i+1].isHole && isDigit(tokens[i+1].text[0]) {
 			return nil, fault(tokens[i+1], "a hole takes the whole number: leave the digit out, or write the numbers one by one",
 				"a digit stands right after {%s}", tok.text)
 		}
@@ -139,19 +140,19 @@ func Compile(source string) (*Pattern, error) {
 	return p, nil
 }
 
-// MustCompile is Compile for patterns known to be right. It panics on others.
-func MustCompile(source string) *Pattern {
-	p, err := Compile(source)
+// mustCompile is compile for patterns known to be right. It panics on others.
+func mustCompile(source string) *Pattern {
+	p, err := compile(source)
 	if err != nil {
 		panic(err)
 	}
 	return p
 }
 
-// Exactly returns the pattern that matches name and nothing else, which must
+// exactly returns the pattern that matches name and nothing else, which must
 // not be empty.
-func Exactly(name string) *Pattern {
-	p := &Pattern{source: escapeBraces(name), literal: true, pieces: []piece{{text: name}}}
+func exactly(name string) *Pattern {
+	p := &Pattern{source: Escape(name), literal: true, pieces: []piece{{text: name}}}
 	p.prepare()
 	return p
 }
@@ -167,57 +168,30 @@ func (p *Pattern) prepare() {
 	if last := p.pieces[len(p.pieces)-1]; last.text != "" {
 		p.suffix = last.text
 	}
-	certain := func(pc piece) bool { return pc.text != "" || pc.kind == Digits }
+	certain := func(pc piece) bool { return pc.text != "" || pc.kind == kindDigits }
 	for p.head < len(p.pieces) && certain(p.pieces[p.head]) {
 		p.head++
 	}
 	for p.tail = len(p.pieces); p.tail > p.head && certain(p.pieces[p.tail-1]); {
 		p.tail--
 	}
-	p.free = !p.repeats && !slices.ContainsFunc(p.holes, func(h Hole) bool { return h.Kind != Anything })
+	p.free = !p.repeats && !slices.ContainsFunc(p.holes, func(h hole) bool { return h.Kind != kindAnything })
 	var shape []byte
 	for _, pc := range p.pieces {
 		switch {
 		case pc.text != "":
 			shape = append(shape, pc.text...)
-		case pc.kind == Digits:
+		case pc.kind == kindDigits:
 			shape = append(shape, '0')
 		default:
 			return
 		}
 	}
-	p.form = Normal(string(shape))
+	p.form = template.Runs.Of(string(shape))
 }
 
 // String returns the pattern as it was written.
 func (p *Pattern) String() string { return p.source }
-
-// Holes returns the holes in the order in which they first appear.
-func (p *Pattern) Holes() []Hole { return slices.Clone(p.holes) }
-
-// Literal returns the one name that the pattern matches when it has no holes.
-func (p *Pattern) Literal() (name string, ok bool) {
-	if !p.literal {
-		return "", false
-	}
-	return p.pieces[0].text, true
-}
-
-// Match reports whether the whole name matches, and the text of each hole, in
-// the order of Holes.
-//
-// It takes time in proportion to the length of the name. Patterns with a hole
-// that stands twice beside holes for segments or anything could take longer:
-// they are given a number of steps in proportion to the length, after which the
-// name counts as not matched, as does one of more than 64 KiB where there are
-// such holes. A Plan reports names given up on and refuses.
-func (p *Pattern) Match(name string) (holes []string, ok bool) {
-	var m matcher
-	if !m.match(p, name) {
-		return nil, false
-	}
-	return m.holes, true
-}
 
 // maxSearched bounds the memory of a search. No name that a loader has to look
 // up comes near it.
@@ -232,6 +206,14 @@ type matcher struct {
 	steps int
 }
 
+// match reports whether the whole name matches, and leaves the text of each hole
+// in holes, in the order in which they first appear.
+//
+// It takes time in proportion to the length of the name. Patterns with a hole
+// that stands twice beside holes for segments or anything could take longer:
+// they are given a number of steps in proportion to the length, after which the
+// name counts as not matched, as does one of more than 64 KiB where there are
+// such holes. A Plan reports names given up on and refuses.
 func (m *matcher) match(p *Pattern, name string) bool {
 	m.gaveUp = false
 	if p.literal {
@@ -249,7 +231,7 @@ func (m *matcher) match(p *Pattern, name string) bool {
 		return ok && end == len(name)
 	case p.free:
 		return m.matchFree(p, name)
-	case p.tail == p.head+1 && p.pieces[p.head].kind == Anything && !p.repeats:
+	case p.tail == p.head+1 && p.pieces[p.head].kind == kindAnything && !p.repeats:
 		start, ok := m.matchHead(p, name)
 		if !ok {
 			return false
@@ -373,9 +355,9 @@ func (m *matcher) fillTails(p *Pattern, name string) {
 			switch {
 			case pc.text != "":
 				this[at] = strings.HasPrefix(name[at:], pc.text) && next[at+len(pc.text)]
-			case pc.kind == Digits:
+			case pc.kind == kindDigits:
 				this[at] = runEnd > at && (at == 0 || !isDigit(name[at-1])) && next[runEnd]
-			case pc.kind == Segment:
+			case pc.kind == kindSegment:
 				this[at] = at < n && name[at] != '.' && (next[at+1] || this[at+1])
 			default:
 				this[at] = next[at] || at < n && this[at+1]
@@ -395,7 +377,7 @@ func (m *matcher) search(p *Pattern, name string, i, at int) bool {
 		switch {
 		case pc.text != "":
 			at += len(pc.text)
-		case pc.kind == Digits:
+		case pc.kind == kindDigits:
 			end := digitsEnd(name, at)
 			if pc.again && m.holes[pc.hole] != name[at:end] {
 				return false
@@ -409,11 +391,11 @@ func (m *matcher) search(p *Pattern, name string, i, at int) bool {
 			at += len(m.holes[pc.hole])
 		default:
 			end := at
-			if pc.kind == Segment {
+			if pc.kind == kindSegment {
 				end++
 			}
 			for ; end <= len(name); end++ {
-				if pc.kind == Segment && name[end-1] == '.' {
+				if pc.kind == kindSegment && name[end-1] == '.' {
 					return false
 				}
 				if m.steps--; m.steps < 0 {
@@ -447,66 +429,66 @@ func (m *matcher) search(p *Pattern, name string, i, at int) bool {
 	return true
 }
 
-// A Template is the right side of a rule: literal text and the holes of its
+// A Target is the right side of a rule: literal text and the holes of its
 // pattern, which stand for the text they took. {layer+1} and {layer-1} shift a
 // number; they keep no leading zeros, and so refuse numbers that have them.
-type Template struct {
+type Target struct {
 	source string
-	pieces []templatePiece
+	pieces []targetPiece
 }
 
-// A templatePiece is literal text, or a hole when text is empty.
-type templatePiece struct {
+// A targetPiece is literal text, or a hole when text is empty.
+type targetPiece struct {
 	text  string
 	hole  int // of the pattern
 	shift int64
 }
 
-// CompileTemplate reads the right side of a rule whose left side is p. Its
-// error is a *SyntaxError.
-func CompileTemplate(source string, p *Pattern) (*Template, error) {
-	return compileTemplate(source, p, "")
+// compileTarget reads the right side of a rule whose left side is p. Its
+// error is a *syntaxError.
+func compileTarget(source string, p *Pattern) (*Target, error) {
+	return compileTargetOver(source, p, "")
 }
 
-// compileTemplate reads a right side that may have one more hole, of numbers,
+// compileTargetOver reads a right side that may have one more hole, of numbers,
 // than its pattern. Its text stands behind that of the pattern's holes.
-func compileTemplate(source string, p *Pattern, over string) (*Template, error) {
+func compileTargetOver(source string, p *Pattern, over string) (*Target, error) {
 	tokens, err := tokenize(source)
 	if err != nil {
 		return nil, err
 	}
 	if len(tokens) == 0 {
-		return nil, &SyntaxError{source, 0, "the new name is empty", "write a tensor name, or drop the tensor with a reason"}
+		return nil, &syntaxError{source, 0, "the new name is empty", "write a tensor name, or drop the tensor with a reason"}
 	}
-	t := &Template{source: source}
+	t := &Target{source: source}
 	for _, tok := range tokens {
 		if !tok.isHole {
-			t.pieces = append(t.pieces, templatePiece{text: tok.text})
+			t.pieces = append(t.pieces, targetPiece{text: tok.text})
 			continue
 		}
-		at := slices.IndexFunc(p.holes, func(h Hole) bool { return h.Name == tok.text })
+		at := slices.IndexFunc(p.holes, func(h hole) bool { return h.Name == tok.text })
 		if at < 0 && tok.text == over && over != "" {
-			t.pieces = append(t.pieces, templatePiece{hole: len(p.holes), shift: tok.shift})
+			t.pieces = append(t.pieces, targetPiece{hole: len(p.holes), shift: tok.shift})
 			continue
 		}
 		if at < 0 {
-			return nil, &SyntaxError{
+			return nil, &syntaxError{
 				source, tok.offset,
 				fmt.Sprintf("the left side has no hole {%s}", tok.text), holeHint(tok.text, p.holes),
 			}
 		}
-		if tok.shift != 0 && p.holes[at].Kind != Digits {
-			return nil, &SyntaxError{
+		if tok.shift != 0 && p.holes[at].Kind != kindDigits {
+			return nil, &syntaxError{
 				source, tok.offset,
 				fmt.Sprintf("{%s} is %v, and only a number can be shifted", tok.text, p.holes[at].Kind), "",
 			}
 		}
-		t.pieces = append(t.pieces, templatePiece{hole: at, shift: tok.shift})
+		t.pieces = append(t.pieces, targetPiece{hole: at, shift: tok.shift})
 	}
 	return t, nil
 }
 
-func holeHint(name string, holes []Hole) string {
+func holeHint(name string, holes []hole) string {
 	var names []string
 	for _, h := range holes {
 		names = append(names, h.Name)
@@ -520,31 +502,31 @@ func holeHint(name string, holes []Hole) string {
 	return "it has {" + strings.Join(names, "}, {") + "}"
 }
 
-// uses reports whether a hole stands in the template.
-func (t *Template) uses(hole int) bool {
-	return slices.ContainsFunc(t.pieces, func(pc templatePiece) bool { return pc.text == "" && pc.hole == hole })
+// uses reports whether a hole stands in the target.
+func (t *Target) uses(hole int) bool {
+	return slices.ContainsFunc(t.pieces, func(pc targetPiece) bool { return pc.text == "" && pc.hole == hole })
 }
 
-// literalTemplate returns the template that always makes name.
-func literalTemplate(name string) *Template {
-	t := &Template{source: escapeBraces(name)}
+// exactTarget returns the target that always makes name.
+func exactTarget(name string) *Target {
+	t := &Target{source: Escape(name)}
 	if name != "" {
-		t.pieces = []templatePiece{{text: name}}
+		t.pieces = []targetPiece{{text: name}}
 	}
 	return t
 }
 
-// String returns the template as it was written.
-func (t *Template) String() string { return t.source }
+// String returns the target as it was written.
+func (t *Target) String() string { return t.source }
 
-// Expand returns the name that the template makes of what the holes of its
+// expand returns the name that the target makes of what the holes of its
 // pattern took. It fails where a number cannot be shifted.
-func (t *Template) Expand(holes []string) (string, error) {
+func (t *Target) expand(holes []string) (string, error) {
 	b, err := t.appendName(nil, holes)
 	return string(b), err
 }
 
-func (t *Template) appendName(b []byte, holes []string) ([]byte, error) {
+func (t *Target) appendName(b []byte, holes []string) ([]byte, error) {
 	for _, pc := range t.pieces {
 		switch {
 		case pc.text != "":
@@ -577,16 +559,16 @@ type token struct {
 	offset int    // in the source
 	text   string // the literal text, or the name of the hole
 	isHole bool
-	kind   HoleKind
+	kind   holeKind
 	typed  bool // the kind was written, not assumed
 	shift  int64
 }
 
-// tokenize reads what patterns and templates have in common.
+// tokenize reads what patterns and targets have in common.
 func tokenize(source string) ([]token, error) {
 	const literalBraces = "write {{ and }} for literal braces"
 	fault := func(offset int, hint, format string, args ...any) error {
-		return &SyntaxError{source, offset, fmt.Sprintf(format, args...), hint}
+		return &syntaxError{source, offset, fmt.Sprintf(format, args...), hint}
 	}
 	var tokens []token
 	var text []byte
@@ -632,9 +614,9 @@ func tokenize(source string) ([]token, error) {
 			return nil, fault(i, "a hole stands for any number: write {layer}; for a choice write one rule each", "{%s} is not the name of a hole", inside)
 		case suffix == "":
 		case suffix == ":seg":
-			tok.kind, tok.typed = Segment, true
+			tok.kind, tok.typed = kindSegment, true
 		case suffix == "...":
-			tok.kind, tok.typed = Anything, true
+			tok.kind, tok.typed = kindAnything, true
 		case suffix[0] == '+' || suffix[0] == '-':
 			v, err := strconv.ParseInt(suffix[1:], 10, 64)
 			if err != nil || v <= 0 || v > maxShift || !isDigit(suffix[1]) {
@@ -654,51 +636,41 @@ func tokenize(source string) ([]token, error) {
 	return tokens, nil
 }
 
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// digitsEnd returns the end of the run of digits that begins at s[i].
+func digitsEnd(s string, i int) int {
+	for i < len(s) && isDigit(s[i]) {
+		i++
+	}
+	return i
+}
+
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' }
 
 var braces = strings.NewReplacer("{", "{{", "}", "}}")
 
-// escapeBraces writes a name as a pattern that matches it.
-func escapeBraces(name string) string {
+// Escape writes a name, or a part of one, as a pattern that matches it.
+func Escape(name string) string {
 	if !strings.ContainsAny(name, "{}") {
 		return name
 	}
 	return braces.Replace(name)
 }
 
-// Normal returns the name with every run of digits replaced by a single 0.
-// Names that differ only in their numbers have the same normal form, which is
-// how large tables of templates are searched: look the form up, then match.
-func Normal(name string) string { return string(AppendNormal(nil, name)) }
-
-// AppendNormal appends Normal(name) to dst.
-func AppendNormal(dst []byte, name string) []byte {
-	copied := 0
-	for i := 0; i < len(name); i++ {
-		if !isDigit(name[i]) {
-			continue
-		}
-		end := digitsEnd(name, i)
-		dst = append(append(dst, name[copied:i]...), '0')
-		copied, i = end, end
-	}
-	return append(dst, name[copied:]...)
-}
-
-// An Index finds which of many patterns match a name. Patterns whose holes are
-// all numbers are found by the name's normal form, at a cost that does not grow
-// with their number; the others are tried one by one. It is safe for concurrent
-// use.
-type Index struct {
+// A patternIndex finds which of many patterns match a name. Patterns whose holes
+// are all numbers are found by the name's template, at a cost that does not grow
+// with their number; the others are tried one by one.
+type patternIndex struct {
 	patterns []*Pattern
 	exact    map[string][]int32 // literal patterns by their name
 	forms    map[string][]int32 // patterns of numbers by their form
 	others   []int32
 }
 
-// NewIndex returns an index of the patterns, which it keeps.
-func NewIndex(patterns []*Pattern) *Index {
-	x := &Index{patterns: patterns, exact: make(map[string][]int32), forms: make(map[string][]int32)}
+// newIndex returns an index of the patterns, which it keeps.
+func newIndex(patterns []*Pattern) *patternIndex {
+	x := &patternIndex{patterns: patterns, exact: make(map[string][]int32), forms: make(map[string][]int32)}
 	for i, p := range patterns {
 		switch i := int32(i); {
 		case p.literal:
@@ -712,30 +684,23 @@ func NewIndex(patterns []*Pattern) *Index {
 	return x
 }
 
-// Match yields the patterns that match the name, by their place in the slice
-// given to NewIndex, in ascending order, with the text of their holes, as
-// Pattern.Match does. The slice is good until the next iteration.
-func (x *Index) Match(name string) iter.Seq2[int, []string] {
-	return func(yield func(int, []string) bool) {
-		s := searcher{index: x}
-		s.each(name, yield)
-	}
-}
-
 // A searcher is an index with the memory of a search.
 type searcher struct {
-	index   *Index
+	index   *patternIndex
 	matcher matcher
 	form    []byte
 	gaveUp  int // a pattern that ran out of steps in the last search, or -1
 }
 
+// each yields the patterns that match the name, by their place in the slice given
+// to newIndex, in ascending order, with the text of their holes. The slice is
+// good until the next.
 func (s *searcher) each(name string, yield func(int, []string) bool) {
 	s.gaveUp = -1
 	exact := s.index.exact[name]
 	var forms []int32
 	if len(s.index.forms) > 0 {
-		s.form = AppendNormal(s.form[:0], name)
+		s.form = template.Runs.Append(s.form[:0], name)
 		forms = s.index.forms[string(s.form)]
 	}
 	others := s.index.others

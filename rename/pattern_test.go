@@ -2,6 +2,7 @@ package rename
 
 import (
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestPatternMatch(t *testing.T) {
 		{"{x:seg}.w", "\xff.w", []string{"\xff"}},
 	}
 	for _, tt := range tests {
-		got, ok := MustCompile(tt.pattern).Match(tt.name)
+		got, ok := mustCompile(tt.pattern).match(tt.name)
 		if ok != (tt.want != nil) || ok && !slices.Equal(got, tt.want) {
 			t.Errorf("%s against %q: %q, %v; want %q", tt.pattern, tt.name, got, ok, tt.want)
 		}
@@ -85,12 +86,12 @@ func TestPatternErrors(t *testing.T) {
 		{"h.{n}", "l.{n+-1}", `"l.{n+-1}": character 3: "+-1" is not a shift; write {n+1} or {n-1}`},
 	}
 	for _, tt := range tests {
-		p, err := Compile(tt.pattern)
+		p, err := compile(tt.pattern)
 		if err == nil {
-			_, err = CompileTemplate(tt.template, p)
+			_, err = compileTarget(tt.template, p)
 		}
-		if _, ok := errors.AsType[*SyntaxError](err); !ok {
-			t.Errorf("%q to %q: %v is no SyntaxError", tt.pattern, tt.template, err)
+		if _, ok := errors.AsType[*syntaxError](err); !ok {
+			t.Errorf("%q to %q: %v is no syntaxError", tt.pattern, tt.template, err)
 			continue
 		}
 		if diff := cmp.Diff(tt.want, err.Error()); diff != "" {
@@ -112,16 +113,16 @@ func TestTemplateExpand(t *testing.T) {
 		{"a{{{n}", "{{{n}}}", "a{1", "{1}", ""},
 	}
 	for _, tt := range tests {
-		p := MustCompile(tt.pattern)
-		tmpl, err := CompileTemplate(tt.template, p)
+		p := mustCompile(tt.pattern)
+		tmpl, err := compileTarget(tt.template, p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		holes, ok := p.Match(tt.name)
+		holes, ok := p.match(tt.name)
 		if !ok {
 			t.Fatalf("%s does not match %q", tt.pattern, tt.name)
 		}
-		got, err := tmpl.Expand(holes)
+		got, err := tmpl.expand(holes)
 		if err != nil && err.Error() != tt.err || err == nil && (tt.err != "" || got != tt.want) {
 			t.Errorf("%s to %s: %q gives %q, %v; want %q, %s", tt.pattern, tt.template, tt.name, got, err, tt.want, tt.err)
 		}
@@ -150,12 +151,12 @@ func tryAll(p *Pattern, name string, longest bool) ([]string, bool) {
 			}
 			text := name[at:end]
 			switch pc.kind {
-			case Digits:
+			case kindDigits:
 				if text == "" || strings.Trim(text, "0123456789") != "" ||
 					at > 0 && isDigit(name[at-1]) || end < len(name) && isDigit(name[end]) {
 					continue
 				}
-			case Segment:
+			case kindSegment:
 				if text == "" || strings.Contains(text, ".") {
 					continue
 				}
@@ -179,7 +180,7 @@ func tryAll(p *Pattern, name string, longest bool) ([]string, bool) {
 func anyPattern() *rapid.Generator[*Pattern] {
 	part := rapid.SampledFrom([]string{"a", "b", ".", ".", "_", "1", "{n}", "{m}", "{s:seg}", "{t:seg}", "{x...}", "{y...}"})
 	return rapid.Custom(func(t *rapid.T) *Pattern {
-		p, err := Compile(strings.Join(rapid.SliceOfN(part, 1, 7).Draw(t, "parts"), ""))
+		p, err := compile(strings.Join(rapid.SliceOfN(part, 1, 7).Draw(t, "parts"), ""))
 		if err != nil {
 			t.Skip(err)
 		}
@@ -196,9 +197,9 @@ func nameOf(t *rapid.T, p *Pattern) string {
 	holes := make([]string, len(p.holes))
 	for i, h := range p.holes {
 		switch h.Kind {
-		case Digits:
+		case kindDigits:
 			holes[i] = rapid.SampledFrom([]string{"0", "1", "2", "11", "01"}).Draw(t, "number")
-		case Segment:
+		case kindSegment:
 			holes[i] = rapid.SampledFrom([]string{"a", "b", "1", "a_b", "b1"}).Draw(t, "segment")
 		default:
 			holes[i] = rapid.SampledFrom([]string{"", "a", "a.b", ".", "1.a", "b.1"}).Draw(t, "anything")
@@ -223,7 +224,7 @@ func TestMatchTakesTheShortest(t *testing.T) {
 			name = nameOf(t, p)
 		}
 		want, wantOK := slowMatch(p, name)
-		got, ok := p.Match(name)
+		got, ok := p.match(name)
 		if ok != wantOK || ok && !slices.Equal(got, want) {
 			t.Fatalf("%s against %q: %q, %v; want %q, %v", p, name, got, ok, want, wantOK)
 		}
@@ -236,8 +237,8 @@ func TestLanguages(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := anyPattern().Draw(t, "a"), anyPattern().Draw(t, "b")
 		name := nameOf(t, rapid.SampledFrom([]*Pattern{a, b}).Draw(t, "whose"))
-		_, inA := a.Match(name)
-		_, inB := b.Match(name)
+		_, inA := a.match(name)
+		_, inB := b.match(name)
 		if inA && inB && disjointForms(patternUnits(a), patternUnits(b)) {
 			t.Fatalf("%s and %s both match %q", a, b, name)
 		}
@@ -250,7 +251,7 @@ func TestLanguages(t *testing.T) {
 				want = append(want, i)
 			}
 		}
-		for i := range NewIndex([]*Pattern{a, b}).Match(name) {
+		for i := range newIndex([]*Pattern{a, b}).match(name) {
 			got = append(got, i)
 		}
 		if !slices.Equal(got, want) {
@@ -276,48 +277,53 @@ func TestOneReading(t *testing.T) {
 }
 
 func TestMatchIsBounded(t *testing.T) {
-	hard := MustCompile("{a...}x{b...}x{c...}x{d...}x{a}y{b}y{c}y{d}")
+	hard := mustCompile("{a...}x{b...}x{c...}x{d...}x{a}y{b}y{c}y{d}")
 	var m matcher
 	if m.match(hard, strings.Repeat("x", 400)+strings.Repeat("y", 3)) || !m.gaveUp {
 		t.Error("the search does not give up")
 	}
-	if m.match(MustCompile("{a...}.{n}.{b...}"), strings.Repeat("x", maxSearched)+".1.") || !m.gaveUp {
+	if m.match(mustCompile("{a...}.{n}.{b...}"), strings.Repeat("x", maxSearched)+".1.") || !m.gaveUp {
 		t.Error("a name of any length is searched")
 	}
 	if m.match(hard, "axbxcxdxaybycyd") != true || m.gaveUp {
 		t.Error("an easy name is given up")
 	}
 
-	many := MustCompile("{a...}x{b...}x{c...}x{d...}x{e...}y")
-	if _, ok := many.Match(strings.Repeat("x", 60_000) + "z"); ok {
+	many := mustCompile("{a...}x{b...}x{c...}x{d...}x{e...}y")
+	if _, ok := many.match(strings.Repeat("x", 60_000) + "z"); ok {
 		t.Error("matched")
 	}
-	if holes, ok := many.Match(strings.Repeat("x", 60_000) + "y"); !ok || len(holes[4]) != 59_996 {
+	if holes, ok := many.match(strings.Repeat("x", 60_000) + "y"); !ok || len(holes[4]) != 59_996 {
 		t.Error("not matched")
 	}
 }
 
 func TestPatternParts(t *testing.T) {
-	p := MustCompile("a.{n}.{x:seg}.{y...}.{n}")
-	want := []Hole{{"n", Digits}, {"x", Segment}, {"y", Anything}}
-	if got := p.Holes(); !slices.Equal(got, want) {
+	p := mustCompile("a.{n}.{x:seg}.{y...}.{n}")
+	want := []hole{{"n", kindDigits}, {"x", kindSegment}, {"y", kindAnything}}
+	if got := p.holes; !slices.Equal(got, want) {
 		t.Errorf("holes %v, want %v", got, want)
 	}
-	if _, ok := p.Literal(); ok {
+	if p.literal {
 		t.Error("a pattern with holes is one name")
 	}
-	if name, ok := MustCompile("a{{b").Literal(); !ok || name != "a{b" {
-		t.Errorf("the name of a{{b is %q, %v", name, ok)
+	if p := mustCompile("a{{b"); !p.literal || p.pieces[0].text != "a{b" {
+		t.Errorf("the name of a{{b is %q, %v", p.pieces[0].text, p.literal)
 	}
 }
 
-func TestNormal(t *testing.T) {
-	for name, want := range map[string]string{
-		"": "", "a": "a", "h.11.w": "h.0.w", "1": "0", "w1.00": "w0.0", "a1b22": "a0b0",
-	} {
-		if got := Normal(name); got != want {
-			t.Errorf("Normal(%q) = %q, want %q", name, got, want)
-		}
+func (p *Pattern) match(name string) (holes []string, ok bool) {
+	var m matcher
+	if !m.match(p, name) {
+		return nil, false
+	}
+	return m.holes, true
+}
+
+func (x *patternIndex) match(name string) iter.Seq2[int, []string] {
+	return func(yield func(int, []string) bool) {
+		s := searcher{index: x}
+		s.each(name, yield)
 	}
 }
 
@@ -326,12 +332,12 @@ func FuzzPattern(f *testing.F) {
 		f.Add(seed, "{n}{x}{s:seg}", "a.1.b")
 	}
 	f.Fuzz(func(t *testing.T, source, template, name string) {
-		p, err := Compile(source)
+		p, err := compile(source)
 		if err != nil {
 			return
 		}
-		holes, ok := p.Match(name)
-		if again, err := Compile(p.String()); err != nil || len(again.holes) != len(p.holes) {
+		holes, ok := p.match(name)
+		if again, err := compile(p.String()); err != nil || len(again.holes) != len(p.holes) {
 			t.Fatalf("%q is not read back: %v", p, err)
 		}
 		if ok && len(name) < 12 && len(p.pieces) < 5 {
@@ -339,12 +345,12 @@ func FuzzPattern(f *testing.F) {
 				t.Fatalf("%q against %q: %q, want %q", p, name, holes, want)
 			}
 		}
-		tmpl, err := CompileTemplate(template, p)
+		tmpl, err := compileTarget(template, p)
 		if err == nil && ok {
-			_, _ = tmpl.Expand(holes)
+			_, _ = tmpl.expand(holes)
 		}
 		if name != "" {
-			if _, ok := Exactly(name).Match(name); !ok {
+			if _, ok := exactly(name).match(name); !ok {
 				t.Fatalf("%q does not match itself", name)
 			}
 		}

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // Limits are what the format of a checkpoint, and the caller, allow, and what
@@ -141,11 +144,11 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Message }
 
-// A PlanError is the refusal of a plan.
-type PlanError struct{ Problems []Problem }
+// A planError is the refusal of a plan.
+type planError struct{ Problems []Problem }
 
 // Error gives every reason on a line of its own, up to 20.
-func (e *PlanError) Error() string {
+func (e *planError) Error() string {
 	const shown = 20
 	var b strings.Builder
 	for i, p := range e.Problems {
@@ -162,7 +165,7 @@ func (e *PlanError) Error() string {
 }
 
 // Unwrap gives errors.As each problem.
-func (e *PlanError) Unwrap() []error {
+func (e *planError) Unwrap() []error {
 	errs := make([]error, len(e.Problems))
 	for i := range e.Problems {
 		errs[i] = &e.Problems[i]
@@ -170,12 +173,12 @@ func (e *PlanError) Unwrap() []error {
 	return errs
 }
 
-// Err returns a *PlanError with all problems, or nil when there are none.
+// Err returns a *planError with all problems, or nil when there are none.
 func (p *Plan) Err() error {
 	if len(p.Problems) == 0 {
 		return nil
 	}
-	return &PlanError{p.Problems}
+	return &planError{p.Problems}
 }
 
 // NewPlan applies a map to the names of a checkpoint's tensors. It always
@@ -250,7 +253,7 @@ func (b *planner) decide(names []string) {
 			sideOf = append(sideOf, side)
 		}
 	}
-	s := searcher{index: NewIndex(patterns)}
+	s := searcher{index: newIndex(patterns)}
 	var newName []byte
 	for i, name := range names {
 		row := &b.Rows[i]
@@ -470,7 +473,7 @@ func (b *planner) writeMessages() {
 // foldedList names tensors in a message.
 func foldedList(names []string) string {
 	var items []string
-	for _, g := range Fold(len(names), func(i int) (string, string) { return names[i], "" }) {
+	for _, g := range template.FoldNames(names) {
 		items = append(items, fmt.Sprintf("%q", g.Name))
 	}
 	if len(names) == len(items) {
@@ -549,51 +552,56 @@ func (p *Plan) Unmatched() iter.Seq[string] {
 	}
 }
 
-// A FoldedChange is what happens to tensors that share a template.
+// A FoldedChange is what happens to tensors whose old names and whose new ones
+// differ in their numbers alone.
 type FoldedChange struct {
-	From   string `json:"from"`
-	To     string `json:"to,omitempty"`
-	Action Action `json:"action"`
-	Rule   int    `json:"rule"`
-	Reason string `json:"reason,omitempty"`
-	Rows   []int  `json:"-"` // of the plan
-	Count  int    `json:"count"`
+	From string `json:"from"`
+	// To is "" for what is dropped. Where the new names are not the
+	// combinations of sets, it is what the rule says, or has {n} for indices.
+	To         string   `json:"to,omitempty"`
+	Action     Action   `json:"-"`
+	Reason     string   `json:"reason,omitempty"` // of a drop
+	Operations []string `json:"-"`                // of a change
+	Count      int      `json:"count"`
 }
 
 // Changes folds the rows that are not kept, in the order of their first
-// members, as Fold does. To is folded as well where the new names are the
-// combinations of sets too, and otherwise is the rule's right side.
+// members, whichever rules they are of: a map with a rule for every tensor is
+// as short to read as the one that it undoes.
 func (p *Plan) Changes() []FoldedChange {
-	var rows []int
+	var rows []*Row
 	for i := range p.Rows {
 		if p.Rows[i].Action != Keep {
-			rows = append(rows, i)
+			rows = append(rows, &p.Rows[i])
 		}
 	}
-	var key []byte
-	groups := Fold(len(rows), func(i int) (string, string) {
-		row := &p.Rows[rows[i]]
-		key = append(key[:0], byte(row.Action), byte(row.Rule), byte(row.Rule>>8), byte(row.Rule>>16), byte(row.Rule>>24))
-		key, _ = appendForm(key, nil, row.To)
-		return row.From, string(key)
+	pairs := template.FoldPairs(len(rows), func(i int) (from, to, key string) {
+		return rows[i].From, rows[i].To, string(rune(rows[i].Action)) + rows[i].Reason
 	})
-	changes := make([]FoldedChange, len(groups))
-	for i, g := range groups {
-		for j, m := range g.Members {
-			g.Members[j] = rows[m]
-		}
-		row := &p.Rows[g.Members[0]]
-		changes[i] = FoldedChange{g.Name, row.To, row.Action, row.Rule, row.Reason, g.Members, len(g.Members)}
-		if row.To == "" || len(g.Members) == 1 {
-			continue
-		}
-		to := Fold(len(g.Members), func(j int) (string, string) { return p.Rows[g.Members[j]].To, "" })
+	changes := make([]FoldedChange, len(pairs))
+	for i, g := range pairs {
+		first := rows[g.Members[0]]
+		c := FoldedChange{From: g.Name, To: g.To, Action: first.Action, Reason: first.Reason, Count: len(g.Members)}
+		sameRule := first.Rule >= 0 && !slices.ContainsFunc(g.Members, func(m int) bool { return rows[m].Rule != first.Rule })
 		switch {
-		case len(to) == 1:
-			changes[i].To = to[0].Name
-		case row.Rule >= 0:
-			changes[i].To = p.Map.Rules[row.Rule].To[0].source
+		case first.Action == Drop:
+			c.To = ""
+		case first.Action == Change:
+			rule := &p.Map.Rules[first.Rule]
+			for k := range rule.Ops {
+				if op := string(rule.Ops[k].Kind); !slices.Contains(c.Operations, op) {
+					c.Operations = append(c.Operations, op)
+				}
+			}
+			if len(rule.From) > 1 || c.To == "" {
+				c.To = rule.rightSide()
+			}
+		case c.To == "" && sameRule:
+			c.To = p.Map.Rules[first.Rule].rightSide()
+		case c.To == "":
+			c.To = template.Segments.Replace(first.To, func(int, string) string { return "{n}" })
 		}
+		changes[i] = c
 	}
 	return changes
 }
@@ -601,16 +609,14 @@ func (p *Plan) Changes() []FoldedChange {
 // Inverse returns the map that takes the checkpoint back, name by name, to
 // what it was before a plan without problems. Tensors that were dropped are
 // not in it, and neither are those of operations that round: nothing brings
-// them back. Lost lists them.
+// them back.
 func (p *Plan) Inverse() *Map {
 	inv := &Map{From: p.Map.To, To: p.Map.From, Description: "Undoes " + cmp.Or(p.Map.File, "a rename")}
 	dropped := 0
 	for i := range p.Rows {
 		switch row := &p.Rows[i]; row.Action {
 		case Move:
-			inv.Rules = append(inv.Rules, Rule{
-				From: []*Pattern{Exactly(row.To)}, To: []*Template{literalTemplate(row.From)},
-			})
+			inv.Rules = append(inv.Rules, ExactRule(row.To, row.From))
 		case Drop:
 			dropped++
 		}
@@ -625,10 +631,10 @@ func (p *Plan) Inverse() *Map {
 		}
 		r := Rule{Ops: Steps(ops, len(t.To))}
 		for _, name := range t.To {
-			r.From = append(r.From, Exactly(name))
+			r.From = append(r.From, exactly(name))
 		}
 		for _, name := range t.From {
-			r.To = append(r.To, literalTemplate(name))
+			r.To = append(r.To, exactTarget(name))
 		}
 		inv.Rules = append(inv.Rules, r)
 	}
@@ -639,43 +645,4 @@ func (p *Plan) Inverse() *Map {
 		inv.Description += fmt.Sprintf("; does not bring back the tensors whose values it changed (%d)", changed)
 	}
 	return inv
-}
-
-// Lost yields the tensors that nothing brings back: those that the plan drops,
-// and those of operations that cannot be undone.
-func (p *Plan) Lost() iter.Seq[Row] {
-	return func(yield func(Row) bool) {
-		for _, row := range p.Rows {
-			if row.Action == Drop && !yield(row) {
-				return
-			}
-		}
-		for i := range p.Transforms {
-			t := &p.Transforms[i]
-			if _, ok := t.inverse(); ok {
-				continue
-			}
-			for _, row := range t.Rows {
-				if !yield(p.Rows[row]) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// NewName returns the function from old names to new ones. Its second result is
-// false for tensors that are dropped or changed, and for names that are not in
-// the plan.
-func (p *Plan) NewName() func(old string) (string, bool) {
-	names := make(map[string]string, len(p.Rows))
-	for i := range p.Rows {
-		if row := &p.Rows[i]; row.Action == Keep || row.Action == Move {
-			names[row.From] = row.To
-		}
-	}
-	return func(old string) (string, bool) {
-		to, ok := names[old]
-		return to, ok
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A set is the tensors of one Transform while names are being matched.
@@ -31,7 +33,7 @@ func (b *planner) collect(rule, side, row int, holes []string) {
 	member := setMember{row: row}
 	texts := make([]string, len(first.holes))
 	for i, h := range pat.holes {
-		at := slices.IndexFunc(first.holes, func(f Hole) bool { return f.Name == h.Name })
+		at := slices.IndexFunc(first.holes, func(f hole) bool { return f.Name == h.Name })
 		switch {
 		case over != "" && h.Name == over:
 			member.number = strings.Clone(holes[i])
@@ -137,8 +139,8 @@ func (b *planner) transformSet(s *set) (Transform, error) {
 	}
 	t.Ops = sim.ops
 	holes := append(slices.Clone(s.holes), "")
-	expand := func(tmpl *Template) error {
-		name, err := tmpl.Expand(holes)
+	expand := func(tmpl *Target) error {
+		name, err := tmpl.expand(holes)
 		t.To = append(t.To, name)
 		return err
 	}
@@ -173,8 +175,8 @@ func (s *set) fill(p *Pattern, r *Rule) string {
 			continue
 		}
 		h := p.holes[u.hole]
-		at := slices.IndexFunc(r.From[0].holes, func(f Hole) bool { return f.Name == h.Name })
-		if at < 0 || s.holes[at] == "" && h.Kind != Anything {
+		at := slices.IndexFunc(r.From[0].holes, func(f hole) bool { return f.Name == h.Name })
+		if at < 0 || s.holes[at] == "" && h.Kind != kindAnything {
 			b.WriteString(h.String())
 			continue
 		}
@@ -202,20 +204,20 @@ func inOrder(members []setMember, hole string) ([]setMember, error) {
 
 // Steps writes operations on n operands as a rule has them: what is done to
 // each of them is said once.
-func Steps(ops []Op, n int) []Operation {
+func Steps(ops []tensorop.Op, n int) []Operation {
 	var out []Operation
 	for i := 0; i < len(ops); {
 		o := &ops[i]
-		op := o.operation()
+		op := operation(o)
 		done, made := 1, o.Results()
 		switch {
 		case o.Index != 0:
 		case o.Count == n:
 			op.Operand = -1
-			if o.Kind == OpStack {
+			if o.Kind == tensorop.Stack {
 				op.Count = Number{}
 			}
-		case o.Count == 1 && o.Kind != OpConcat && o.Kind != OpStack && o.Kind != OpRepack && o.Kind != OpSwap:
+		case o.Count == 1 && o.Kind != tensorop.Concat && o.Kind != tensorop.Stack && o.Kind != tensorop.Repack && o.Kind != tensorop.Swap:
 			// The same for each operand is said once.
 			k := 1
 			for k < n && i+k < len(ops) && sameButIndex(o, &ops[i+k]) && ops[i+k].Index == k*made {
@@ -234,14 +236,14 @@ func Steps(ops []Op, n int) []Operation {
 	return out
 }
 
-func sameButIndex(a, b *Op) bool {
+func sameButIndex(a, b *tensorop.Op) bool {
 	c := *b
 	c.Index = a.Index
 	return reflect.DeepEqual(*a, c)
 }
 
-// operation writes the operation as a rule has it.
-func (o *Op) operation() Operation {
+// operation writes an operation as a rule has it.
+func operation(o *tensorop.Op) Operation {
 	numbers := func(list []int64) []Number {
 		var out []Number
 		for _, v := range list {
@@ -255,16 +257,16 @@ func (o *Op) operation() Operation {
 		Add: o.Value, Round: o.Round, Shape: numbers(o.Shape), Was: numbers(o.Was),
 	}
 	switch o.Kind {
-	case OpSplit, OpConcat:
+	case tensorop.Split, tensorop.Concat:
 		op.Parts = numbers(o.Sizes)
 		if op.Parts == nil {
 			op.Parts = numbers(slices.Repeat([]int64{1}, max(o.Count, o.Results())))
 		}
-	case OpUnstack:
+	case tensorop.Unstack:
 		op.Count = Number{Value: int64(len(o.Sizes))}
-	case OpStack:
+	case tensorop.Stack:
 		op.Count = Number{Value: int64(o.Count)}
-	case OpRepack:
+	case tensorop.Repack:
 		op.Operand = -1
 	}
 	return op

@@ -11,7 +11,7 @@ import (
 type unit struct {
 	lit   byte
 	hole  int // -1 for a byte
-	kind  HoleKind
+	kind  holeKind
 	shift int64
 }
 
@@ -29,8 +29,8 @@ func patternUnits(p *Pattern) []unit {
 	return units
 }
 
-// templateUnits gives the names that t makes of the matches of p.
-func templateUnits(t *Template, p *Pattern) []unit {
+// targetUnits gives the names that t makes of the matches of p.
+func targetUnits(t *Target, p *Pattern) []unit {
 	var units []unit
 	for _, pc := range t.pieces {
 		if pc.text == "" {
@@ -64,9 +64,9 @@ func mayShare(a, b unit) bool {
 
 func (u unit) takes(c byte) bool {
 	switch u.kind {
-	case Digits:
+	case kindDigits:
 		return isDigit(c)
-	case Segment:
+	case kindSegment:
 		return c != '.'
 	}
 	return true
@@ -99,10 +99,10 @@ func disjoint(a, b []unit) bool {
 		if s.i == len(a) && s.j == len(b) || len(seen) > maxDisjointStates {
 			return false
 		}
-		if s.i < len(a) && a[s.i].isHole() && (s.iTook || a[s.i].kind == Anything) {
+		if s.i < len(a) && a[s.i].isHole() && (s.iTook || a[s.i].kind == kindAnything) {
 			push(state{s.i + 1, s.j, false, s.jTook})
 		}
-		if s.j < len(b) && b[s.j].isHole() && (s.jTook || b[s.j].kind == Anything) {
+		if s.j < len(b) && b[s.j].isHole() && (s.jTook || b[s.j].kind == kindAnything) {
 			push(state{s.i, s.j + 1, s.iTook, false})
 		}
 		if s.i == len(a) || s.j == len(b) || !mayShare(a[s.i], b[s.j]) {
@@ -192,11 +192,11 @@ func endsOf(pc piece, names []unit, at int) []int {
 		}
 		return []int{end}
 	}
-	inNumber := func(u unit) bool { return u.isHole() && u.kind == Digits || !u.isHole() && isDigit(u.lit) }
+	inNumber := func(u unit) bool { return u.isHole() && u.kind == kindDigits || !u.isHole() && isDigit(u.lit) }
 	noDigit := func(u unit) bool { return !u.isHole() && !isDigit(u.lit) }
 	end := at
 	switch pc.kind {
-	case Digits:
+	case kindDigits:
 		if at > 0 && !noDigit(names[at-1]) {
 			return nil
 		}
@@ -207,9 +207,9 @@ func endsOf(pc piece, names []unit, at int) []int {
 			return nil
 		}
 		return []int{end}
-	case Segment:
+	case kindSegment:
 		var ends []int
-		for end < len(names) && (names[end].isHole() && names[end].kind != Anything || !names[end].isHole() && names[end].lit != '.') {
+		for end < len(names) && (names[end].isHole() && names[end].kind != kindAnything || !names[end].isHole() && names[end].lit != '.') {
 			end++
 			ends = append(ends, end)
 		}
@@ -241,13 +241,13 @@ func oneReading(units []unit) bool {
 				here = span{}
 			}
 			continue
-		case u.kind == Anything:
+		case u.kind == kindAnything:
 			if anything {
 				return false
 			}
 			anything = true
 			here.anything++
-		case u.kind == Segment:
+		case u.kind == kindSegment:
 			here.segments++
 		default:
 			here.numbers++
@@ -280,7 +280,7 @@ func patternSource(units []unit, name func(hole int) string) string {
 		if seen[u.hole] {
 			b.WriteString("{" + name(u.hole) + "}")
 		} else {
-			b.WriteString(Hole{name(u.hole), u.kind}.String())
+			b.WriteString(hole{name(u.hole), u.kind}.String())
 		}
 		seen[u.hole] = true
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // maxKey is the length up to which YAML reads the short form's keys (1024
@@ -144,7 +146,7 @@ func (o *Operation) String() string {
 				add(key, strconv.Itoa(o.Operand))
 			}
 		case "axis":
-			if o.Kind != OpPermute || o.Axis != 0 {
+			if o.Kind != tensorop.Permute || o.Axis != 0 {
 				add(key, strconv.Itoa(o.Axis))
 			}
 		case "parts":

@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A transform is tensors of one file that are made of others, which may lie in
@@ -22,7 +23,7 @@ type transform struct {
 	from []origin
 	// undo are the operations that take the new tensors back to the old ones;
 	// exact is false where nothing does.
-	undo  []rename.Op
+	undo  []tensorop.Op
 	exact bool
 }
 
@@ -149,7 +150,7 @@ func (t *transform) operate(w *arrays.Workspace, tr *rename.Transform) error {
 		if op.Index < 0 || op.Count < 1 || op.Index+op.Count > len(operands) {
 			return fmt.Errorf("%s cannot take %d tensors from %d on of %d", op.Kind, op.Count, op.Index, len(operands))
 		}
-		if op.Kind == rename.OpLogNegative {
+		if op.Kind == tensorop.LogNegative {
 			// It can be, but what it gives is not what there was before -exp(x).
 			return fmt.Errorf("%s of %s: it cannot be carried out", op.Kind, t.taken())
 		}

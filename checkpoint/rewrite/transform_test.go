@@ -19,7 +19,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A model with a bit of everything that operations are for. Two heads share a
@@ -356,7 +356,7 @@ func TestTransformRefusesLogNegative(t *testing.T) {
 	must(t, fixture.Write(ref, "tensor a F32 [2] values=-1,-2\n"))
 	c := openOne(t, ref)
 	plan := planFor(t, c, parseMap(t, "rules: [{from: a, negative-exp: {round: true}, to: b}]"))
-	plan.Transforms[0].Ops[0].Kind = rename.OpLogNegative
+	plan.Transforms[0].Ops[0].Kind = tensorop.LogNegative
 	_, err := Prepare(context.Background(), c, plan, nil)
 	want := `model.safetensors: log-negative of "a": it cannot be carried out`
 	if err == nil || err.Error() != want {
@@ -409,7 +409,7 @@ func TestRestoreFindsWrongOperations(t *testing.T) {
 	must(t, err)
 	for _, tr := range j.edits[0].transforms {
 		for i := range tr.undo {
-			if tr.undo[i].Kind == rename.OpPermute {
+			if tr.undo[i].Kind == tensorop.Permute {
 				tr.undo[i].From, tr.undo[i].To = tr.undo[i].To, tr.undo[i].From
 			}
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // synonyms are names that projects give to the same number of a model; the
@@ -221,16 +223,12 @@ func reviewPlan(plan *rename.Plan, cfg *convention.Config) (*convention.Verdict,
 // one for each template and reason.
 func conflictProblems(v *convention.Verdict) []rename.Problem {
 	var problems []rename.Problem
-	for _, g := range rename.Fold(len(v.Conflicts), func(i int) (string, string) {
+	for _, g := range template.FoldPairs(len(v.Conflicts), func(i int) (string, string, string) {
 		c := &v.Conflicts[i]
-		return c.From, rename.Normal(c.To) + "\x00" + c.Reason
+		return c.From, c.To, c.Reason
 	}) {
 		first := &v.Conflicts[g.Members[0]]
-		to := first.To
-		names := rename.Fold(len(g.Members), func(i int) (string, string) { return v.Conflicts[g.Members[i]].To, "" })
-		if len(names) == 1 {
-			to = names[0].Name
-		}
+		to := cmp.Or(g.To, first.To)
 		p := rename.Problem{Kind: rename.MovesBytes, To: first.To, Rule: -1}
 		for _, m := range g.Members {
 			p.From = append(p.From, v.Conflicts[m].From)

@@ -18,6 +18,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/compare"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 type diffOptions struct {
@@ -515,7 +516,7 @@ func (d *difference) groups(fold bool) []rowGroup {
 		}
 		return out
 	}
-	for _, g := range rename.Fold(len(rows), func(i int) (string, string) {
+	for _, g := range template.Fold(len(rows), func(i int) (string, string) {
 		r := rows[i]
 		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounded(r), r.Layout, r.Stored, r.Reordered)
 	}) {

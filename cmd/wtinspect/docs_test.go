@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // What the documents show in a terminal is what a script has seen there.
@@ -64,7 +65,7 @@ func TestKeysAreDocumented(t *testing.T) {
 		rename.Use{},
 		rename.Problem{},
 		rename.Transform{},
-		rename.Op{},
+		tensorop.Op{},
 		rename.Finding{},
 		rewrite.Job{},
 		rewrite.File{},

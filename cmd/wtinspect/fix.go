@@ -247,11 +247,11 @@ func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out 
 
 // A jsonMend is an element of "mends".
 type jsonMend struct {
-	Rules      []string       `json:"rules"`
-	Checkpoint string         `json:"checkpoint"`
-	What       string         `json:"what"`
-	Count      int            `json:"count"`
-	Changes    []check.Change `json:"changes,omitempty"`
+	Rules      []string              `json:"rules"`
+	Checkpoint string                `json:"checkpoint"`
+	What       string                `json:"what"`
+	Count      int                   `json:"count"`
+	Changes    []rename.FoldedChange `json:"changes,omitempty"`
 }
 
 // A jsonDeclined is an element of "declined".

@@ -11,8 +11,8 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 type identifyOptions struct {
@@ -262,7 +262,7 @@ func layersText(layers []int) string {
 	for i, n := range layers {
 		names[i] = strconv.Itoa(n)
 	}
-	g := rename.Fold(len(names), func(i int) (string, string) { return names[i], "" })
+	g := template.FoldNames(names)
 	if len(g) == 1 {
 		return strings.Trim(g[0].Name, "{}")
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 type lsOptions struct {
@@ -176,7 +176,7 @@ func (l *listing) order(v *view) func(i, j int) int {
 	pairs := func(a, b [2]uint64) int { return slices.Compare(a[:], b[:]) }
 	switch l.options.sort {
 	case "name":
-		return byKey(v, func(t *checkpoint.Tensor) string { return t.Name }, compareNames)
+		return byKey(v, func(t *checkpoint.Tensor) string { return t.Name }, template.Compare)
 	case "dtype":
 		return byKey(v, func(t *checkpoint.Tensor) string { return t.DType }, strings.Compare)
 	case "offset":
@@ -199,38 +199,6 @@ func byKey[K any](v *view, key func(t *checkpoint.Tensor) K, compare func(a, b K
 		keys[i] = key(&t)
 	}
 	return func(i, j int) int { return compare(keys[i], keys[j]) }
-}
-
-// compareNames orders names as people do: runs of digits by their value.
-func compareNames(a, b string) int {
-	for i, j := 0, 0; ; {
-		if i == len(a) || j == len(b) {
-			return cmp.Or(cmp.Compare(len(a)-i, len(b)-j), cmp.Compare(a, b))
-		}
-		if isDigit(a[i]) && isDigit(b[j]) {
-			an, bn := digits(a[i:]), digits(b[j:])
-			x, y := strings.TrimLeft(an, "0"), strings.TrimLeft(bn, "0")
-			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
-				return c
-			}
-			i, j = i+len(an), j+len(bn)
-			continue
-		}
-		if a[i] != b[j] {
-			return cmp.Compare(a[i], b[j])
-		}
-		i, j = i+1, j+1
-	}
-}
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func digits(s string) string {
-	n := 0
-	for n < len(s) && isDigit(s[n]) {
-		n++
-	}
-	return s[:n]
 }
 
 // table returns one row a tensor, for pipes and programs. A program that reads
@@ -429,20 +397,20 @@ const maxFolded = 1 << 19
 
 // groups folds the chosen tensors, or does not, and returns how many groups there
 // are. The members of one are valid until the next.
-func (l *listing) groups(v *view, indices []int) (groups iter.Seq[rename.Group], n int) {
+func (l *listing) groups(v *view, indices []int) (groups iter.Seq[template.Group], n int) {
 	if l.options.flat || len(indices) > maxFolded {
-		return func(yield func(rename.Group) bool) {
+		return func(yield func(template.Group) bool) {
 			member := make([]int, 1)
 			for k, i := range indices {
 				member[0] = k
-				if !yield(rename.Group{Name: v.At(i).Name, Members: member}) {
+				if !yield(template.Group{Name: v.At(i).Name, Members: member}) {
 					return
 				}
 			}
 		}, len(indices)
 	}
 	var key []byte
-	folded := rename.Fold(len(indices), func(k int) (string, string) {
+	folded := template.Fold(len(indices), func(k int) (string, string) {
 		t := v.At(indices[k])
 		key = append(key[:0], t.DType...)
 		if t.Shape != nil {
@@ -493,7 +461,7 @@ func (l *listing) writeTable(w io.Writer, s render.Style, v *view, indices []int
 	return table.Write(w, render.TableFormat, s)
 }
 
-func (l *listing) fillGroup(row []render.Cell, v *view, indices []int, g *rename.Group) {
+func (l *listing) fillGroup(row []render.Cell, v *view, indices []int, g *template.Group) {
 	t := v.At(indices[g.Members[0]])
 	row[0] = render.Text(g.Name)
 	row[1] = dtypeCell(&t).In(render.Cyan)

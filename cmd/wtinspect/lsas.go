@@ -7,8 +7,8 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A view is the tensors of a checkpoint as ls shows them: as they are, or as
@@ -155,7 +155,7 @@ func madeTensors(c *checkpoint.Checkpoint, first checkpoint.Tensor, conv *conven
 	if known {
 		ops, err := m.Steps()
 		if err == nil {
-			shapes, err = rename.Shapes(ops, shapes)
+			shapes, err = tensorop.Shapes(ops, shapes)
 		}
 		if err != nil {
 			return nil, err

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/rename"
@@ -75,73 +73,4 @@ func ontoOthers(plan *rename.Plan, selected func(string) bool) []rename.Problem 
 		}
 	}
 	return problems
-}
-
-// A foldedChange is what happens to tensors whose old names and whose new ones
-// differ in their numbers alone.
-type foldedChange struct {
-	from, to string
-	action   rename.Action
-	reason   string
-	count    int
-}
-
-// foldPlan folds what a plan changes, whichever rules say so: a map with a rule
-// for every tensor is as short to read as the one that it undoes.
-func foldPlan(plan *rename.Plan) []foldedChange {
-	var rows []*rename.Row
-	for i := range plan.Rows {
-		if plan.Rows[i].Action != rename.Keep {
-			rows = append(rows, &plan.Rows[i])
-		}
-	}
-	groups := rename.Fold(len(rows), func(i int) (string, string) {
-		r := rows[i]
-		return r.From, string(rename.AppendNormal([]byte{byte(r.Action)}, r.To)) + "\x00" + r.Reason
-	})
-	changes := make([]foldedChange, len(groups))
-	for i, g := range groups {
-		first := rows[g.Members[0]]
-		changes[i] = foldedChange{g.Name, first.To, first.Action, first.Reason, len(g.Members)}
-		if first.Action == rename.Change {
-			rule := &plan.Map.Rules[first.Rule]
-			names, how := changeText(rule)
-			if len(rule.From) == 1 && first.To != "" {
-				if to := foldTo(rows, g.Members); len(to) == 1 {
-					names = to[0].Name
-				}
-			}
-			changes[i].to = names + " (" + how + ")"
-			continue
-		}
-		if first.Action != rename.Move {
-			continue
-		}
-		to := foldTo(rows, g.Members)
-		switch {
-		case len(to) == 1:
-			changes[i].to = to[0].Name
-		case first.Rule >= 0:
-			changes[i].to = plan.Map.Rules[first.Rule].To[0].String()
-		}
-	}
-	return changes
-}
-
-func foldTo(rows []*rename.Row, members []int) []rename.Group {
-	return rename.Fold(len(members), func(k int) (string, string) { return rows[members[k]].To, "" })
-}
-
-// changeText says what a rule makes of tensors, and how.
-func changeText(r *rename.Rule) (names, operations string) {
-	var to, how []string
-	for _, t := range r.To {
-		to = append(to, t.String())
-	}
-	for i := range r.Ops {
-		if k := string(r.Ops[i].Kind); !slices.Contains(how, k) {
-			how = append(how, k)
-		}
-	}
-	return strings.Join(to, " + "), strings.Join(how, ", ")
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 type renameOptions struct {
@@ -225,7 +226,7 @@ func (o *renameOptions) derive(p *program, c *checkpoint.Checkpoint, cfg *conven
 func shortList(names []string) string {
 	const most = 4
 	var items []string
-	for _, g := range rename.Fold(len(names), func(i int) (string, string) { return names[i], "" }) {
+	for _, g := range template.FoldNames(names) {
 		if len(items) == most {
 			return strings.Join(items, ", ") + " …"
 		}
@@ -465,7 +466,7 @@ func (r *renaming) writeKept(w io.Writer) {
 	for name := range r.plan.Unmatched() {
 		names = append(names, name)
 	}
-	for _, g := range rename.Fold(len(names), func(i int) (string, string) { return names[i], "" }) {
+	for _, g := range template.FoldNames(names) {
 		fmt.Fprintf(w, "  no rule: %s  x%d\n", render.Escape(g.Name), len(g.Members))
 	}
 }
@@ -479,15 +480,15 @@ func changesTable(plan *rename.Plan) *render.Table {
 			{Title: "COUNT", Right: true},
 		},
 		Rows: func(yield func([]render.Cell) bool) {
-			for _, c := range foldPlan(plan) {
-				to := render.Text(c.to).In(render.Green)
-				switch c.action {
+			for _, c := range plan.Changes() {
+				to := render.Text(c.To).In(render.Green)
+				switch c.Action {
 				case rename.Drop:
-					to = render.Text("(dropped: " + c.reason + ")").In(render.Yellow)
+					to = render.Text("(dropped: " + c.Reason + ")").In(render.Yellow)
 				case rename.Change:
-					to = render.Text(c.to).In(render.Cyan)
+					to = render.Text(c.To + " (" + strings.Join(c.Operations, ", ") + ")").In(render.Cyan)
 				}
-				if !yield([]render.Cell{render.Text(c.from), to, render.Text(fmt.Sprintf("x%d", c.count))}) {
+				if !yield([]render.Cell{render.Text(c.From), to, render.Text(fmt.Sprintf("x%d", c.Count))}) {
 					return
 				}
 			}

@@ -122,7 +122,8 @@ func exitStatus(own ...string) map[string]string {
 		"130  interrupted",
 	}, own...)
 	code := func(line string) int {
-		n, err := strconv.Atoi(digits(line))
+		first, _, _ := strings.Cut(line, " ")
+		n, err := strconv.Atoi(first)
 		if err != nil {
 			panic("an exit status without its code: " + line)
 		}

@@ -114,12 +114,7 @@ func grows(t *testing.T) (bool, error) {
 		return false, err
 	}
 	defer rel.Close()
-	m := &rename.Map{Rules: []rename.Rule{{From: []*rename.Pattern{rename.Exactly("w")}}}}
-	to, err := rename.CompileTemplate(strings.Repeat("long", 100), m.Rules[0].From[0])
-	if err != nil {
-		return false, err
-	}
-	m.Rules[0].To = []*rename.Template{to}
+	m := &rename.Map{Rules: []rename.Rule{rename.ExactRule("w", strings.Repeat("long", 100))}}
 	job, err := rewrite.Prepare(t.Context(), rel.Checkpoints[0], rename.NewPlan(m, []string{"w"}, rename.Safetensors()), nil)
 	if err != nil {
 		return false, err

@@ -4,7 +4,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/render"
 )
@@ -83,7 +82,7 @@ func (l *listing) writeTree(w io.Writer, s render.Style, v *view, indices []int)
 		}
 		n := root
 		add(n)
-		segments := splitName(g.Name)
+		segments := g.Segments()
 		for _, segment := range segments[:len(segments)-1] {
 			n = n.child(segment)
 			add(n)
@@ -154,24 +153,4 @@ func (l *listing) walk(v *view, n *node, indent string, top bool, row []render.C
 		}
 	}
 	return true
-}
-
-// splitName cuts a name, or the template of several, at the dots outside braces.
-func splitName(name string) []string {
-	var out []string
-	depth, start := 0, 0
-	for i := range len(name) {
-		switch name[i] {
-		case '{':
-			depth++
-		case '}':
-			depth = max(0, depth-1)
-		case '.':
-			if depth == 0 {
-				out = append(out, name[start:i])
-				start = i + 1
-			}
-		}
-	}
-	return append(out, strings.Clone(name[start:]))
 }

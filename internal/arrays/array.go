@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // An Array is a tensor whose bytes are made when they are read: a tensor of a
@@ -126,43 +126,43 @@ func (a *Array) withAxis(axis int, length int64) []int64 {
 // are. done is the operation with everything that the operands showed, so that
 // it can be undone. Nothing is read but by an offset whose results may not
 // round.
-func (w *Workspace) Operate(op rename.Op, in []*Array) (out []*Array, done rename.Op, err error) {
+func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done tensorop.Op, err error) {
 	done = op
 	a := in[0]
 	switch op.Kind {
-	case rename.OpSplit:
+	case tensorop.Split:
 		out, done.Sizes, err = split(a, &op)
-	case rename.OpConcat:
+	case tensorop.Concat:
 		out, done.Sizes, err = concat(in, &op)
-	case rename.OpStack:
+	case tensorop.Stack:
 		out, err = stack(in)
-	case rename.OpUnstack:
+	case tensorop.Unstack:
 		out, err = unstack(a, len(op.Sizes))
-	case rename.OpPermute:
+	case tensorop.Permute:
 		out, err = permute(a, &op)
-	case rename.OpTranspose:
+	case tensorop.Transpose:
 		out, err = w.transpose(a, op.Axes)
-	case rename.OpSwap:
+	case tensorop.Swap:
 		if out = []*Array{in[len(in)-1], a}; len(in) != 2 {
 			err = fmt.Errorf("two tensors are exchanged, not %d", len(in))
 		}
-	case rename.OpFlatten:
+	case tensorop.Flatten:
 		if len(a.Shape) < 2 {
 			return nil, done, fmt.Errorf("its shape %v has no two axes to make one", a.Shape)
 		}
 		done.Groups = a.Shape[0]
 		out, err = reshape(a, append([]int64{a.Shape[0] * a.Shape[1]}, a.Shape[2:]...))
-	case rename.OpUnflatten:
+	case tensorop.Unflatten:
 		if len(a.Shape) == 0 || op.Groups <= 0 || a.Shape[0]%op.Groups != 0 {
 			return nil, done, fmt.Errorf("its shape %v does not begin with a multiple of %d", a.Shape, op.Groups)
 		}
 		out, err = reshape(a, append([]int64{op.Groups, a.Shape[0] / op.Groups}, a.Shape[1:]...))
-	case rename.OpReshape:
+	case tensorop.Reshape:
 		done.Was = slices.Clone(a.Shape)
 		out, err = reshape(a, op.Shape)
-	case rename.OpOffset, rename.OpNegativeExp, rename.OpLogNegative:
+	case tensorop.Offset, tensorop.NegativeExp, tensorop.LogNegative:
 		out, err = compute(a, &op)
-	case rename.OpRepack:
+	case tensorop.Repack:
 		out, err = repack(in, &op)
 	default:
 		err = errors.New("it cannot be carried out")
@@ -172,7 +172,7 @@ func (w *Workspace) Operate(op rename.Op, in []*Array) (out []*Array, done renam
 
 // parts works out the sizes of the parts of an axis, and into how many runs it
 // is cut.
-func parts(op *rename.Op, count int, length int64) (sizes []int64, groups int64, err error) {
+func parts(op *tensorop.Op, count int, length int64) (sizes []int64, groups int64, err error) {
 	ratio := op.Sizes
 	if len(ratio) == 0 {
 		ratio = slices.Repeat([]int64{1}, count)
@@ -195,16 +195,16 @@ func parts(op *rename.Op, count int, length int64) (sizes []int64, groups int64,
 		sizes[i] = r * (length / sum)
 	}
 	switch op.Layout {
-	case rename.Contiguous, "":
+	case tensorop.Contiguous, "":
 		groups = 1
-	case rename.Interleaved:
+	case tensorop.Interleaved:
 		groups = max(1, sizes[0])
 		for _, s := range sizes {
 			if s != sizes[0] {
 				return nil, 0, fmt.Errorf("parts of %v cannot be interleaved, since they differ", sizes)
 			}
 		}
-	case rename.PerHead, rename.Grouped:
+	case tensorop.PerHead, tensorop.Grouped:
 		groups = op.Groups
 		for _, s := range sizes {
 			if groups <= 0 || s%groups != 0 {
@@ -228,7 +228,7 @@ func (a *Array) inBlocks(axis int, elems int64) (int64, error) {
 	return elems / a.Elem.Elems * a.Elem.Bytes, nil
 }
 
-func split(a *Array, op *rename.Op) ([]*Array, []int64, error) {
+func split(a *Array, op *tensorop.Op) ([]*Array, []int64, error) {
 	if err := a.axis(op.Axis); err != nil {
 		return nil, nil, err
 	}
@@ -250,7 +250,7 @@ func split(a *Array, op *rename.Op) ([]*Array, []int64, error) {
 	return out, sizes, nil
 }
 
-func concat(in []*Array, op *rename.Op) ([]*Array, []int64, error) {
+func concat(in []*Array, op *tensorop.Op) ([]*Array, []int64, error) {
 	a := in[0]
 	if err := a.axis(op.Axis); err != nil {
 		return nil, nil, err
@@ -317,7 +317,7 @@ func unstack(a *Array, n int) ([]*Array, error) {
 	return out, nil
 }
 
-func permute(a *Array, op *rename.Op) ([]*Array, error) {
+func permute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	if err := a.axis(op.Axis); err != nil {
 		return nil, err
 	}
@@ -335,9 +335,9 @@ func permute(a *Array, op *rename.Op) ([]*Array, error) {
 	}
 	p := &permuted{src: a.Data, row: a.inner(op.Axis), head: d, half: rotary / 2}
 	switch {
-	case op.From == rename.Half && op.To == rename.Adjacent:
+	case op.From == tensorop.Half && op.To == tensorop.Adjacent:
 		p.adjacent = true
-	case op.From != rename.Adjacent || op.To != rename.Half:
+	case op.From != tensorop.Adjacent || op.To != tensorop.Half:
 		return nil, fmt.Errorf("rows cannot go from %q to %q", op.From, op.To)
 	}
 	return []*Array{a.like(a.Shape, p)}, nil

@@ -16,11 +16,11 @@ import (
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // naive carries an operation out by the formulas of the projects that need it.
-func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
+func naive(op tensorop.Op, in []*fixture.Grid) []*fixture.Grid {
 	g := in[0]
 	with := func(shape []int64, axis int, v int64) []int64 {
 		out := slices.Clone(shape)
@@ -37,9 +37,9 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 			sum += s
 		}
 		switch op.Layout {
-		case rename.Interleaved:
+		case tensorop.Interleaved:
 			return i*int64(len(sizes)) + int64(p)
-		case rename.PerHead, rename.Grouped:
+		case tensorop.PerHead, tensorop.Grouped:
 			// W.view(groups, pieces of q, k and v, ...)
 			each := sizes[p] / op.Groups
 			return i/each*(sum/op.Groups) + before/op.Groups + i%each
@@ -47,7 +47,7 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 		return before + i
 	}
 	switch op.Kind {
-	case rename.OpSplit:
+	case tensorop.Split:
 		var out []*fixture.Grid
 		for p, size := range op.Sizes {
 			out = append(out, fixture.NewGrid(with(g.Shape, op.Axis, size), func(idx []int64) []byte {
@@ -55,7 +55,7 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 			}))
 		}
 		return out
-	case rename.OpConcat:
+	case tensorop.Concat:
 		sum := int64(0)
 		for _, s := range op.Sizes {
 			sum += s
@@ -73,15 +73,15 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 			}
 		}
 		return []*fixture.Grid{out}
-	case rename.OpStack:
+	case tensorop.Stack:
 		return []*fixture.Grid{fixture.NewGrid(append([]int64{int64(len(in))}, g.Shape...), func(idx []int64) []byte { return in[idx[0]].At(idx[1:]...) })}
-	case rename.OpUnstack:
+	case tensorop.Unstack:
 		var out []*fixture.Grid
 		for e := range op.Sizes {
 			out = append(out, fixture.NewGrid(g.Shape[1:], func(idx []int64) []byte { return g.At(append([]int64{int64(e)}, idx...)...) }))
 		}
 		return out
-	case rename.OpTranspose:
+	case tensorop.Transpose:
 		axes := op.Axes
 		shape := make([]int64, len(axes))
 		for i, a := range axes {
@@ -94,7 +94,7 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 			}
 			return g.At(from...)
 		})}
-	case rename.OpPermute:
+	case tensorop.Permute:
 		d := g.Shape[op.Axis] / op.Heads
 		rot := d
 		if op.Rotary > 0 {
@@ -104,20 +104,20 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 			h, j := idx[op.Axis]/d, idx[op.Axis]%d
 			switch {
 			case j >= rot:
-			case op.From == rename.Half: // reshape(n, 2, d/2).swapaxes(1, 2)
+			case op.From == tensorop.Half: // reshape(n, 2, d/2).swapaxes(1, 2)
 				j = j%2*(rot/2) + j/2
 			default: // view(n, d/2, 2).transpose(1, 2)
 				j = j%(rot/2)*2 + j/(rot/2)
 			}
 			return g.At(with(idx, op.Axis, h*d+j)...)
 		})}
-	case rename.OpReshape:
+	case tensorop.Reshape:
 		return []*fixture.Grid{{Shape: op.Shape, Cells: g.Cells}}
-	case rename.OpSwap:
+	case tensorop.Swap:
 		return []*fixture.Grid{in[1], in[0]}
-	case rename.OpFlatten:
+	case tensorop.Flatten:
 		return []*fixture.Grid{{Shape: append([]int64{g.Shape[0] * g.Shape[1]}, g.Shape[2:]...), Cells: g.Cells}}
-	case rename.OpUnflatten:
+	case tensorop.Unflatten:
 		return []*fixture.Grid{{Shape: append([]int64{op.Groups, g.Shape[0] / op.Groups}, g.Shape[1:]...), Cells: g.Cells}}
 	}
 	panic(op.Kind)
@@ -127,7 +127,7 @@ func naive(op rename.Op, in []*fixture.Grid) []*fixture.Grid {
 type chain struct {
 	elem Element
 	in   []*fixture.Grid
-	ops  []rename.Op
+	ops  []tensorop.Op
 }
 
 func drawChain(t *rapid.T) chain {
@@ -166,55 +166,55 @@ func drawChain(t *rapid.T) chain {
 	blocks := c.elem.Elems > 1
 	last := rank - 1
 	axis := rapid.IntRange(0, last).Draw(t, "axis")
-	layout := rapid.SampledFrom([]string{"", rename.Contiguous, rename.PerHead, rename.Grouped, rename.Interleaved}).Draw(t, "layout")
+	layout := rapid.SampledFrom([]string{"", tensorop.Contiguous, tensorop.PerHead, tensorop.Grouped, tensorop.Interleaved}).Draw(t, "layout")
 	parts := rapid.IntRange(2, 4).Draw(t, "parts")
 	sizes := make([]int64, parts)
 	for i := range sizes {
 		sizes[i] = groups * dim.Draw(t, "size")
-		if layout == rename.Interleaved {
+		if layout == tensorop.Interleaved {
 			sizes[i] = sizes[0]
 		}
 	}
 	g := groups
-	if layout != rename.PerHead && layout != rename.Grouped {
+	if layout != tensorop.PerHead && layout != tensorop.Grouped {
 		g = 0
 	}
 	sum := int64(0)
 	for _, s := range sizes {
 		sum += s
 	}
-	switch kind := rapid.SampledFrom([]rename.OpKind{
-		rename.OpSplit, rename.OpConcat, rename.OpStack, rename.OpUnstack, rename.OpTranspose, rename.OpPermute, rename.OpReshape, rename.OpSwap, rename.OpFlatten, rename.OpUnflatten,
+	switch kind := rapid.SampledFrom([]tensorop.Kind{
+		tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Transpose, tensorop.Permute, tensorop.Reshape, tensorop.Swap, tensorop.Flatten, tensorop.Unflatten,
 	}).Draw(t, "kind"); kind {
-	case rename.OpSplit:
+	case tensorop.Split:
 		shape[axis] = sum
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
-	case rename.OpConcat:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
+	case tensorop.Concat:
 		for _, s := range sizes {
 			part := slices.Clone(shape)
 			part[axis] = s
 			c.in = append(c.in, fresh(part))
 		}
-		c.ops = []rename.Op{{Kind: kind, Count: parts, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
-	case rename.OpStack:
+		c.ops = []tensorop.Op{{Kind: kind, Count: parts, Axis: axis, Sizes: sizes, Layout: layout, Groups: g}}
+	case tensorop.Stack:
 		for range parts {
 			c.in = append(c.in, fresh(shape))
 		}
-		c.ops = []rename.Op{{Kind: kind, Count: parts}}
-	case rename.OpUnstack:
+		c.ops = []tensorop.Op{{Kind: kind, Count: parts}}
+	case tensorop.Unstack:
 		shape[0] = int64(parts)
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1, Sizes: slices.Repeat([]int64{1}, parts)}}
-	case rename.OpTranspose:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1, Sizes: slices.Repeat([]int64{1}, parts)}}
+	case tensorop.Transpose:
 		axes := rapid.Permutation([]int{0, 1, 2, 3}[:rank]).Draw(t, "axes")
 		if blocks { // rows stay whole
 			axes = slices.DeleteFunc(axes, func(a int) bool { return a == last })
 			axes = append(axes, last)
 		}
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1, Axes: axes}}
-	case rename.OpPermute:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1, Axes: axes}}
+	case tensorop.Permute:
 		if axis == last && blocks {
 			axis = 0
 		}
@@ -225,28 +225,28 @@ func drawChain(t *rapid.T) chain {
 		if rest == 0 && rapid.Bool().Draw(t, "whole") {
 			rotary = 0
 		}
-		from, to := rename.Half, rename.Adjacent
+		from, to := tensorop.Half, tensorop.Adjacent
 		if rapid.Bool().Draw(t, "back") {
 			from, to = to, from
 		}
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1, Axis: axis, Heads: heads, Rotary: rotary, From: from, To: to}}
-	case rename.OpSwap:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1, Axis: axis, Heads: heads, Rotary: rotary, From: from, To: to}}
+	case tensorop.Swap:
 		c.in = []*fixture.Grid{fresh(shape), fresh([]int64{5})}
-		c.ops = []rename.Op{{Kind: kind, Count: 2}}
-	case rename.OpFlatten:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 2}}
+	case tensorop.Flatten:
 		if rank == 2 {
 			shape = append(shape, 2)
 		}
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1}}
-	case rename.OpUnflatten:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1}}
+	case tensorop.Unflatten:
 		shape[0] *= groups
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1, Groups: groups}}
-	case rename.OpReshape:
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1, Groups: groups}}
+	case tensorop.Reshape:
 		c.in = []*fixture.Grid{fresh(shape)}
-		c.ops = []rename.Op{{Kind: kind, Count: 1, Shape: append([]int64{1, shape[0] * shape[1]}, shape[2:]...)}}
+		c.ops = []tensorop.Op{{Kind: kind, Count: 1, Shape: append([]int64{1, shape[0] * shape[1]}, shape[2:]...)}}
 		if rank == 2 {
 			c.ops[0].Shape = []int64{shape[0], 1, shape[1]}
 		}
@@ -262,14 +262,14 @@ func (c *chain) elements(shape []int64) []int64 {
 }
 
 // inElements writes an operation on cells as one on elements.
-func (c *chain) inElements(op rename.Op, rank int) rename.Op {
-	if (op.Kind == rename.OpSplit || op.Kind == rename.OpConcat) && op.Axis == rank-1 && op.Layout != rename.Interleaved {
+func (c *chain) inElements(op tensorop.Op, rank int) tensorop.Op {
+	if (op.Kind == tensorop.Split || op.Kind == tensorop.Concat) && op.Axis == rank-1 && op.Layout != tensorop.Interleaved {
 		op.Sizes = slices.Clone(op.Sizes)
 		for i := range op.Sizes {
 			op.Sizes[i] *= c.elem.Elems
 		}
 	}
-	if op.Kind == rename.OpReshape {
+	if op.Kind == tensorop.Reshape {
 		op.Shape = c.elements(op.Shape)
 	}
 	return op
@@ -293,7 +293,7 @@ func TestOperationsAgainstFormulas(t *testing.T) {
 			in = append(in, a)
 		}
 		elemOp := c.inElements(op, rank)
-		if op.Layout == rename.Interleaved && op.Axis == rank-1 && c.elem.Elems > 1 {
+		if op.Layout == tensorop.Interleaved && op.Axis == rank-1 && c.elem.Elems > 1 {
 			elemOp.Sizes = nil
 			for _, s := range op.Sizes {
 				elemOp.Sizes = append(elemOp.Sizes, s*c.elem.Elems)
@@ -311,7 +311,7 @@ func TestOperationsAgainstFormulas(t *testing.T) {
 		compareGrids(t, &c, want, out)
 
 		inverse, ok := done.Inverse()
-		if !ok && op.Kind == rename.OpFlatten && in[0].Shape[0] == 0 {
+		if !ok && op.Kind == tensorop.Flatten && in[0].Shape[0] == 0 {
 			return // no number of groups is 0
 		}
 		if !ok {
@@ -504,7 +504,7 @@ func TestCompute(t *testing.T) {
 	for dtype := range floats {
 		for _, big := range []bool{false, true} {
 			in := encode(dtype, big, 0.5, -1, 0.25, 3)
-			out, done, err := w.Operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*Array{in})
+			out, done, err := w.Operate(tensorop.Op{Kind: tensorop.Offset, Count: 1, Value: 1}, []*Array{in})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -524,20 +524,20 @@ func TestCompute(t *testing.T) {
 		}
 	}
 	// One of these has bits that 1 + w has no room for.
-	_, _, err := w.Operate(rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}, []*Array{encode("BF16", false, 0.5, 0.0078125, 0.001, 0.002)})
+	_, _, err := w.Operate(tensorop.Op{Kind: tensorop.Offset, Count: 1, Value: 1}, []*Array{encode("BF16", false, 0.5, 0.0078125, 0.001, 0.002)})
 	want := "2 of its 4 values do not survive adding 1 in BF16 and taking it off again, the first being 0.00099945068359375; write round: true to allow that"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	for _, tt := range []struct {
-		kind     rename.OpKind
+		kind     tensorop.Kind
 		in, want []float64
 	}{
-		{rename.OpNegativeExp, []float64{0, 1, -2}, []float64{-1, -math.E, -math.Exp(-2)}},
-		{rename.OpLogNegative, []float64{-1, -0.5, 0, 1}, []float64{0, -math.Ln2, math.Inf(-1), math.NaN()}},
+		{tensorop.NegativeExp, []float64{0, 1, -2}, []float64{-1, -math.E, -math.Exp(-2)}},
+		{tensorop.LogNegative, []float64{-1, -0.5, 0, 1}, []float64{0, -math.Ln2, math.Inf(-1), math.NaN()}},
 	} {
 		in := encode("F32", false, tt.in...)
-		out, done, err := w.Operate(rename.Op{Kind: tt.kind, Count: 1, Round: true}, []*Array{in})
+		out, done, err := w.Operate(tensorop.Op{Kind: tt.kind, Count: 1, Round: true}, []*Array{in})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -613,7 +613,7 @@ func TestRepack(t *testing.T) {
 		{[]int64{rows, blocks}, u8, bytes.NewReader(scales)},
 	}
 	w := &Workspace{}
-	out, _, err := w.Operate(rename.Op{Kind: rename.OpRepack, Count: 2, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, in)
+	out, _, err := w.Operate(tensorop.Op{Kind: tensorop.Repack, Count: 2, From: tensorop.MXFP4Blocks, To: tensorop.MXFP4GGML}, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -632,7 +632,7 @@ func TestRepack(t *testing.T) {
 	if got := read(out[0]); !bytes.Equal(got, want) {
 		t.Errorf("% x, want % x", got, want)
 	}
-	back, _, err := w.Operate(rename.Op{Kind: rename.OpRepack, Count: 1, From: rename.MXFP4GGML, To: rename.MXFP4Blocks}, out)
+	back, _, err := w.Operate(tensorop.Op{Kind: tensorop.Repack, Count: 1, From: tensorop.MXFP4GGML, To: tensorop.MXFP4Blocks}, out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -645,41 +645,41 @@ func TestOperationsThatCannotBe(t *testing.T) {
 	bf16, q4 := Element{"BF16", 1, 2, false}, Element{"Q4_0", 32, 18, false}
 	mk := func(e Element, shape ...int64) *Array { return &Array{shape, e, counter{1}} }
 	tests := []struct {
-		op   rename.Op
+		op   tensorop.Op
 		in   []*Array
 		want string
 	}{
-		{rename.Op{Kind: rename.OpSplit, Axis: 2, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 4, 4)}, "it has no axis 2; its shape is [4 4]"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{1, 1, 1}}, []*Array{mk(bf16, 4, 4)}, "axis 0 has a length of 4, which parts of [1 1 1] do not make, nor do parts in proportion to them"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{math.MaxInt64, 1}}, []*Array{mk(bf16, 4, 4)}, "parts of [9223372036854775807 1] cannot be"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Grouped, Groups: 4}, []*Array{mk(bf16, 6, 4)}, "parts of [4 2] do not divide among 4 groups"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{4, 2}, Layout: rename.Interleaved}, []*Array{mk(bf16, 6, 4)}, "parts of [4 2] cannot be interleaved, since they differ"},
-		{rename.Op{Kind: rename.OpSplit, Sizes: []int64{3, 3}, Layout: "woven"}, []*Array{mk(bf16, 6, 4)}, `the layout "woven" is not known`},
-		{rename.Op{Kind: rename.OpSplit, Axis: 1, Sizes: []int64{16, 48}}, []*Array{mk(q4, 6, 64)}, "runs of 16 along the rows would take blocks of 32 Q4_0 apart"},
-		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 4, 4)}, "along axis 0 the tensors have [6 4], which is not in the proportion of [1 1]"},
-		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "shapes [6 4] and [6 5] cannot be joined along axis 0"},
-		{rename.Op{Kind: rename.OpConcat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 32), mk(q4, 6, 32)}, "BF16 and Q4_0 cannot be joined"},
-		{rename.Op{Kind: rename.OpStack}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
-		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
-		{rename.Op{Kind: rename.OpUnstack, Sizes: []int64{1, 1}}, []*Array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},
-		{rename.Op{Kind: rename.OpPermute, Heads: 4, From: rename.Half, To: rename.Adjacent}, []*Array{mk(bf16, 6, 4)}, "axis 0 has a length of 6, which does not divide among 4 heads"},
-		{rename.Op{Kind: rename.OpPermute, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*Array{mk(bf16, 6, 4)}, "3 of the 3 rows of a head cannot be rotated in pairs"},
-		{rename.Op{Kind: rename.OpPermute, Axis: 2, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*Array{mk(bf16, 6, 4)}, "it has no axis 2; its shape is [6 4]"},
-		{rename.Op{Kind: rename.OpPermute, Heads: 3, From: rename.Half, To: rename.Half}, []*Array{mk(bf16, 6, 4)}, `rows cannot go from "half" to "half"`},
-		{rename.Op{Kind: rename.OpPermute, Axis: 1, Heads: 2, From: rename.Half, To: rename.Adjacent}, []*Array{mk(q4, 6, 64)}, "the order of the elements of a row cannot change in blocks of 32 Q4_0"},
-		{rename.Op{Kind: rename.OpTranspose}, []*Array{mk(q4, 6, 64)}, "rows of blocks of 32 Q4_0 cannot become columns"},
-		{rename.Op{Kind: rename.OpTranspose}, []*Array{mk(bf16, 6)}, "its shape [6] has no two axes to exchange"},
-		{rename.Op{Kind: rename.OpTranspose, Axes: []int{0, 2, 1}}, []*Array{mk(bf16, 6, 6)}, "axes of [0 2 1] are not those of its shape [6 6]"},
-		{rename.Op{Kind: rename.OpFlatten}, []*Array{mk(bf16, 6)}, "its shape [6] has no two axes to make one"},
-		{rename.Op{Kind: rename.OpUnflatten, Groups: 4}, []*Array{mk(bf16, 6, 2)}, "its shape [6 2] does not begin with a multiple of 4"},
-		{rename.Op{Kind: rename.OpReshape, Shape: []int64{5}}, []*Array{mk(bf16, 6)}, "its shape [6] does not have the elements of [5]"},
-		{rename.Op{Kind: rename.OpReshape, Shape: []int64{4, 48}}, []*Array{mk(q4, 6, 32)}, "its rows of 48 elements are no whole number of blocks of 32 Q4_0"},
-		{rename.Op{Kind: rename.OpReshape, Shape: []int64{1 << 40, 1 << 40}}, []*Array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
-		{rename.Op{Kind: rename.OpOffset, Value: 1}, []*Array{mk(q4, 32)}, "offset is done with F64, F32, F16 and BF16, and not with Q4_0"},
-		{rename.Op{Kind: rename.OpNegativeExp}, []*Array{mk(bf16, 32)}, "negative-exp rounds, and its results cannot be undone exactly"},
-		{rename.Op{Kind: rename.OpLogNegative}, []*Array{mk(bf16, 32)}, "log-negative rounds, and its results cannot be undone exactly"},
-		{rename.Op{Kind: "paint"}, []*Array{mk(bf16, 32)}, "it cannot be carried out"},
-		{rename.Op{Kind: rename.OpRepack, From: rename.MXFP4Blocks, To: rename.MXFP4GGML}, []*Array{mk(bf16, 16), mk(bf16, 1)}, "MXFP4 is repacked as bytes, and this is BF16"},
+		{tensorop.Op{Kind: tensorop.Split, Axis: 2, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 4, 4)}, "it has no axis 2; its shape is [4 4]"},
+		{tensorop.Op{Kind: tensorop.Split, Sizes: []int64{1, 1, 1}}, []*Array{mk(bf16, 4, 4)}, "axis 0 has a length of 4, which parts of [1 1 1] do not make, nor do parts in proportion to them"},
+		{tensorop.Op{Kind: tensorop.Split, Sizes: []int64{math.MaxInt64, 1}}, []*Array{mk(bf16, 4, 4)}, "parts of [9223372036854775807 1] cannot be"},
+		{tensorop.Op{Kind: tensorop.Split, Sizes: []int64{4, 2}, Layout: tensorop.Grouped, Groups: 4}, []*Array{mk(bf16, 6, 4)}, "parts of [4 2] do not divide among 4 groups"},
+		{tensorop.Op{Kind: tensorop.Split, Sizes: []int64{4, 2}, Layout: tensorop.Interleaved}, []*Array{mk(bf16, 6, 4)}, "parts of [4 2] cannot be interleaved, since they differ"},
+		{tensorop.Op{Kind: tensorop.Split, Sizes: []int64{3, 3}, Layout: "woven"}, []*Array{mk(bf16, 6, 4)}, `the layout "woven" is not known`},
+		{tensorop.Op{Kind: tensorop.Split, Axis: 1, Sizes: []int64{16, 48}}, []*Array{mk(q4, 6, 64)}, "runs of 16 along the rows would take blocks of 32 Q4_0 apart"},
+		{tensorop.Op{Kind: tensorop.Concat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 4, 4)}, "along axis 0 the tensors have [6 4], which is not in the proportion of [1 1]"},
+		{tensorop.Op{Kind: tensorop.Concat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "shapes [6 4] and [6 5] cannot be joined along axis 0"},
+		{tensorop.Op{Kind: tensorop.Concat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 32), mk(q4, 6, 32)}, "BF16 and Q4_0 cannot be joined"},
+		{tensorop.Op{Kind: tensorop.Stack}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
+		{tensorop.Op{Kind: tensorop.Unstack, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
+		{tensorop.Op{Kind: tensorop.Unstack, Sizes: []int64{1, 1}}, []*Array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},
+		{tensorop.Op{Kind: tensorop.Permute, Heads: 4, From: tensorop.Half, To: tensorop.Adjacent}, []*Array{mk(bf16, 6, 4)}, "axis 0 has a length of 6, which does not divide among 4 heads"},
+		{tensorop.Op{Kind: tensorop.Permute, Heads: 2, From: tensorop.Half, To: tensorop.Adjacent}, []*Array{mk(bf16, 6, 4)}, "3 of the 3 rows of a head cannot be rotated in pairs"},
+		{tensorop.Op{Kind: tensorop.Permute, Axis: 2, Heads: 2, From: tensorop.Half, To: tensorop.Adjacent}, []*Array{mk(bf16, 6, 4)}, "it has no axis 2; its shape is [6 4]"},
+		{tensorop.Op{Kind: tensorop.Permute, Heads: 3, From: tensorop.Half, To: tensorop.Half}, []*Array{mk(bf16, 6, 4)}, `rows cannot go from "half" to "half"`},
+		{tensorop.Op{Kind: tensorop.Permute, Axis: 1, Heads: 2, From: tensorop.Half, To: tensorop.Adjacent}, []*Array{mk(q4, 6, 64)}, "the order of the elements of a row cannot change in blocks of 32 Q4_0"},
+		{tensorop.Op{Kind: tensorop.Transpose}, []*Array{mk(q4, 6, 64)}, "rows of blocks of 32 Q4_0 cannot become columns"},
+		{tensorop.Op{Kind: tensorop.Transpose}, []*Array{mk(bf16, 6)}, "its shape [6] has no two axes to exchange"},
+		{tensorop.Op{Kind: tensorop.Transpose, Axes: []int{0, 2, 1}}, []*Array{mk(bf16, 6, 6)}, "axes of [0 2 1] are not those of its shape [6 6]"},
+		{tensorop.Op{Kind: tensorop.Flatten}, []*Array{mk(bf16, 6)}, "its shape [6] has no two axes to make one"},
+		{tensorop.Op{Kind: tensorop.Unflatten, Groups: 4}, []*Array{mk(bf16, 6, 2)}, "its shape [6 2] does not begin with a multiple of 4"},
+		{tensorop.Op{Kind: tensorop.Reshape, Shape: []int64{5}}, []*Array{mk(bf16, 6)}, "its shape [6] does not have the elements of [5]"},
+		{tensorop.Op{Kind: tensorop.Reshape, Shape: []int64{4, 48}}, []*Array{mk(q4, 6, 32)}, "its rows of 48 elements are no whole number of blocks of 32 Q4_0"},
+		{tensorop.Op{Kind: tensorop.Reshape, Shape: []int64{1 << 40, 1 << 40}}, []*Array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
+		{tensorop.Op{Kind: tensorop.Offset, Value: 1}, []*Array{mk(q4, 32)}, "offset is done with F64, F32, F16 and BF16, and not with Q4_0"},
+		{tensorop.Op{Kind: tensorop.NegativeExp}, []*Array{mk(bf16, 32)}, "negative-exp rounds, and its results cannot be undone exactly"},
+		{tensorop.Op{Kind: tensorop.LogNegative}, []*Array{mk(bf16, 32)}, "log-negative rounds, and its results cannot be undone exactly"},
+		{tensorop.Op{Kind: "paint"}, []*Array{mk(bf16, 32)}, "it cannot be carried out"},
+		{tensorop.Op{Kind: tensorop.Repack, From: tensorop.MXFP4Blocks, To: tensorop.MXFP4GGML}, []*Array{mk(bf16, 16), mk(bf16, 1)}, "MXFP4 is repacked as bytes, and this is BF16"},
 	}
 	for _, tt := range tests {
 		tt.op.Count = len(tt.in)

@@ -7,7 +7,7 @@ import (
 	"math"
 
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A float is a dtype of numbers that operations compute with.
@@ -93,7 +93,7 @@ type computed struct {
 
 // compute adds a constant, or takes -exp(x) or log(-x). Where results may not
 // round, all of the tensor is read here: such tensors are norms, which are small.
-func compute(a *Array, op *rename.Op) ([]*Array, error) {
+func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	f, ok := floats[a.Elem.DType]
 	if !ok {
 		return nil, fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.Elem.DType)
@@ -103,10 +103,10 @@ func compute(a *Array, op *rename.Op) ([]*Array, error) {
 		c.order = binary.BigEndian
 	}
 	switch op.Kind {
-	case rename.OpOffset:
+	case tensorop.Offset:
 		c.do = func(v float64) float64 { return v + op.Value }
 		c.undo = func(v float64) float64 { return v - op.Value }
-	case rename.OpNegativeExp:
+	case tensorop.NegativeExp:
 		c.do = func(v float64) float64 { return -math.Exp(v) }
 	default:
 		c.do = func(v float64) float64 { return math.Log(-v) }

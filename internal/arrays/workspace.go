@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 const (
@@ -322,7 +322,7 @@ func putColumns(dst, src []byte, n, nc, apart, cell int) {
 }
 
 // repack takes blocks and scales to ggml's blocks, or back.
-func repack(in []*Array, op *rename.Op) ([]*Array, error) {
+func repack(in []*Array, op *tensorop.Op) ([]*Array, error) {
 	const block, scaled = 16, 17
 	for _, a := range in {
 		if a.Elem.Bytes != 1 || a.Elem.Elems != 1 {
@@ -330,7 +330,7 @@ func repack(in []*Array, op *rename.Op) ([]*Array, error) {
 		}
 	}
 	switch {
-	case op.From == rename.MXFP4Blocks && op.To == rename.MXFP4GGML && len(in) == 2:
+	case op.From == tensorop.MXFP4Blocks && op.To == tensorop.MXFP4GGML && len(in) == 2:
 		b, s := in[0], in[1]
 		n := len(b.Shape)
 		if n == 0 || b.Shape[n-1] != block || !slices.Equal(b.Shape[:n-1], s.Shape) {
@@ -341,7 +341,7 @@ func repack(in []*Array, op *rename.Op) ([]*Array, error) {
 		w.add(&nibbles{b.Data, true}, block)
 		out, err := newArray(b.withAxis(n-1, scaled), b.Elem, w)
 		return []*Array{out}, err
-	case op.From == rename.MXFP4GGML && op.To == rename.MXFP4Blocks && len(in) == 1:
+	case op.From == tensorop.MXFP4GGML && op.To == tensorop.MXFP4Blocks && len(in) == 1:
 		g := in[0]
 		n := len(g.Shape)
 		if n == 0 || g.Shape[n-1] != scaled {

@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 var agreementRules = []*Rule{
@@ -377,7 +378,7 @@ func position(v checkpoint.ConfigValue) string {
 
 // oddRows returns the members of a template whose first dimension is not as
 // it should be. What is packed has other shapes and is left out.
-func (m *model) oddRows(t *template, good func(rows uint64) bool) []int {
+func (m *model) oddRows(t *family, good func(rows uint64) bool) []int {
 	var odd []int
 	for _, i := range t.members {
 		tensor := m.At(int(i))
@@ -390,7 +391,7 @@ func (m *model) oddRows(t *template, good func(rows uint64) bool) []int {
 
 // transposed reports whether a convention stores a module [in, out].
 func transposed(c *convention.Convention, module string) bool {
-	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool { return wild(g, module) })
+	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool { return template.Glob(g).Match(module) })
 }
 
 func runExperts(p *Pass) {
@@ -434,7 +435,7 @@ func expertIndex(name string) (int, bool) {
 }
 
 // hasHead reports whether the model has an output head, quantised or not.
-func (m *model) hasHead() (template *template, ok bool) {
+func (m *model) hasHead() (f *family, ok bool) {
 	n := m.names()
 	for _, t := range n.byRole["head.weight"] {
 		return t, true
@@ -445,7 +446,7 @@ func (m *model) hasHead() (template *template, ok bool) {
 		return nil, false
 	}
 	stem := strings.TrimSuffix(strings.TrimPrefix(name, n.base), ".weight")
-	for _, t := range m.templates() {
+	for _, t := range m.families() {
 		if strings.HasPrefix(t.first, n.prefix+stem+".") || strings.HasPrefix(t.first, stem+".") || strings.Contains(t.first, "."+stem+".") {
 			return t, true
 		}
@@ -592,8 +593,8 @@ var marks = map[string][]string{
 }
 
 // marked returns the first template with one of the leaves.
-func (m *model) marked(leaves []string) *template {
-	for _, t := range m.templates() {
+func (m *model) marked(leaves []string) *family {
+	for _, t := range m.families() {
 		for _, leaf := range leaves {
 			if strings.HasSuffix(t.first, leaf) {
 				if rest := strings.TrimSuffix(t.first, leaf); strings.HasPrefix(leaf, "_") || strings.HasSuffix(rest, ".") || strings.HasSuffix(rest, "_") {
@@ -628,7 +629,7 @@ func runQuantTensors(p *Pass) {
 		if len(m.names().Quantisation) == 0 || m.names().Adapter {
 			continue
 		}
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			i := int(t.members[0])
 			if leaf, _ := companionOf(t.first); leaf != "" {
 				f := m.finding(i, "quantised (%s), and config.json has no quantization_config", strings.Join(m.names().Quantisation, ", "))
@@ -703,7 +704,7 @@ func runLoRATargets(p *Pass) {
 		listed := len(wanted) > 0 && !isPattern && !doc.Has("target_parameters")
 		plainRank := !hasMembers(doc, "rank_pattern")
 		found := make(map[string]bool)
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			for _, i := range t.members {
 				tensor := m.At(int(i))
 				module, half, ok := loraModule(tensor.Name)
@@ -743,7 +744,7 @@ func runAdapterPrefix(p *Pass) {
 		if kind, _ := doc.Text("peft_type"); kind == "" {
 			continue
 		}
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			if strings.HasPrefix(t.first, "base_model.model.") {
 				continue
 			}
@@ -852,4 +853,20 @@ func hasMembers(doc *checkpoint.Config, key string) bool {
 		return true
 	}
 	return false
+}
+
+// smallNumber reads a number of at most six digits.
+func smallNumber(s string) (int, bool) {
+	if s == "" || len(s) > 6 {
+		return 0, false
+	}
+	n := 0
+	for i := range len(s) {
+		c := s[i]
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n, true
 }

@@ -46,37 +46,11 @@ func TestNames(t *testing.T) {
 		{"anonymous", anonymous, "q.lora_A.weight", "q.lora_A.weight"},
 		{"generic", generic, "model.layers.11.w1.weight", "model.layers.{n}.w1.weight"},
 		{"generic", generic, "a", "a"},
-		{"template", func(s string) string { return string(appendTemplate(nil, s)) }, "h.11.ln_1.w1.weight", "h.0.ln_0.w1.weight"},
-		{"template", func(s string) string { return string(appendTemplate(nil, s)) }, "10-2", "0-0"},
-		{"template", func(s string) string { return string(appendTemplate(nil, s)) }, "q4k.4k", "q4k.4k"},
 		{"setPattern", setPattern, "model-00001-of-00002.safetensors", "model-*-of-00002.safetensors"},
 		{"setPattern", setPattern, "model.safetensors", "model.safetensors"},
 	} {
 		if got := tt.f(tt.name); got != tt.out {
 			t.Errorf("%s(%q) = %q, want %q", tt.what, tt.name, got, tt.out)
-		}
-	}
-}
-
-func TestWild(t *testing.T) {
-	for _, tt := range []struct {
-		pattern, s string
-		want       bool
-	}{
-		{"", "anything", true},
-		{"*", "", true},
-		{"lm_*", "lm_head.weight", true},
-		{"lm_*", "xlm_head", false},
-		{"*.weight", "a.weight", true},
-		{"*.weight", "a.weights", false},
-		{"a*b*c", "a-b-c", true},
-		{"a*b*c", "a-c", false},
-		{"ab*ba", "aba", false},
-		{"abc", "abc", true},
-		{"abc", "abcd", false},
-	} {
-		if got := wild(tt.pattern, tt.s); got != tt.want {
-			t.Errorf("wild(%q, %q) = %v", tt.pattern, tt.s, got)
 		}
 	}
 }
@@ -211,6 +185,7 @@ func TestExceptions(t *testing.T) {
 	}{
 		{"all of a block", Exception{Rule: "WT1"}, "2026-01-01", 0},
 		{"one tensor", Exception{Rule: "WT112", Tensor: "a*"}, "2026-01-01", 1},
+		{"the other", Exception{Rule: "WT112", Tensor: "[!a]*"}, "2026-01-01", 1},
 		{"the file", Exception{Rule: "WT112", File: "*.safetensors"}, "2026-01-01", 0},
 		{"another file", Exception{Rule: "WT112", File: "*.gguf"}, "2026-01-01", 2},
 		{"another rule", Exception{Rule: "WT2"}, "2026-01-01", 2},
@@ -353,6 +328,7 @@ ignore:
 		"ignore: [WT1]":                  {"f:1:10: an element of ignore is a mapping"},
 		"ignore: [{reason: x}]":          {"f:1:10: an exception needs a rule"},
 		"ignore: [{rule: WT1, y: x}]":    {"unknown key \"y\"", "needs a reason"},
+		"ignore: [{file: '[z-a]'}]":      {"f:1:17: file \"[z-a]\": the range z-a runs backwards"},
 		"- a":                            {"f:1:1: a settings file is a mapping"},
 		"a: [":                           {"f:2:1: did not find"},
 		"profile: ~":                     {"f:1:10: profile is text"},
@@ -439,19 +415,15 @@ func TestPartOfTheNamesIsWrapped(t *testing.T) {
 // The changes of a mend are folded as people read them.
 func TestChanges(t *testing.T) {
 	names := []string{"l.0.a1.w", "l.1.a1.w", "l.0.b.w", "x", "l.2.c"}
-	m := rename.Map{Rules: []rename.Rule{
-		{From: []*rename.Pattern{rename.MustCompile("l.{n}.a1.w")}},
-		{From: []*rename.Pattern{rename.MustCompile("l.{n}.c")}, Drop: "stale"},
-	}}
-	to, err := rename.CompileTemplate("layers.{n}.q.w", m.Rules[0].From[0])
+	rule, err := rename.NewRule("l.{n}.a1.w", "layers.{n}.q.w")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Rules[0].To = []*rename.Template{to}
+	m := rename.Map{Rules: []rename.Rule{rule, rename.DropRule("l.2.c", "stale")}}
 	got := (&Mend{Plan: rename.NewPlan(&m, names, rename.Safetensors())}).Changes()
-	want := []Change{
-		{From: "l.{0..1}.a1.w", To: "layers.{0..1}.q.w", Count: 2},
-		{From: "l.2.c", Reason: "stale", Count: 1},
+	want := []rename.FoldedChange{
+		{From: "l.{0..1}.a1.w", To: "layers.{0..1}.q.w", Action: rename.Move, Count: 2},
+		{From: "l.2.c", Action: rename.Drop, Reason: "stale", Count: 1},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -78,7 +78,7 @@ func runNoScale(p *Pass) {
 		}
 		// Which leaf the file uses.
 		leaf := ""
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			l, _ := companionOf(t.first)
 			if l == "weight_scale_inv" || l == "weight_scale" {
 				leaf = l
@@ -88,7 +88,7 @@ func runNoScale(p *Pass) {
 		if leaf == "" {
 			continue
 		}
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			if !strings.HasSuffix(t.first, ".weight") {
 				continue
 			}
@@ -116,7 +116,7 @@ func runNoWeight(p *Pass) {
 		if m.Format != checkpoint.Safetensors || m.partial() {
 			continue
 		}
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			leaf, module := companionOf(t.first)
 			if leaf != "weight_scale_inv" && leaf != "weight_scale" && leaf != "weight_scale_2" && leaf != "SCB" && !strings.HasPrefix(leaf, "weight.") {
 				continue
@@ -164,7 +164,7 @@ func runScaleShape(p *Pass) {
 			continue
 		}
 		rows, columns := m.blockSize()
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			leaf, _ := companionOf(t.first)
 			if leaf != "weight_scale_inv" && leaf != "weight_scale" && leaf != "scales" {
 				continue
@@ -233,7 +233,7 @@ func runIncompletePacking(p *Pass) {
 			continue
 		}
 		for _, kind := range packings {
-			for _, t := range m.templates() {
+			for _, t := range m.families() {
 				if !strings.HasSuffix(t.first, kind.weight[0]) {
 					continue
 				}
@@ -269,7 +269,7 @@ func runLeftover(p *Pass) {
 		if m.Format != checkpoint.Safetensors || m.NamesOnly() {
 			continue
 		}
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			leaf, _ := companionOf(t.first)
 			if leaf == "" || leaf == "scales" || leaf == "g_idx" || leaf == "weight_packed" {
 				continue
@@ -293,7 +293,7 @@ func runLoRAPair(p *Pass) {
 		if m.Format != checkpoint.Safetensors || m.partial() {
 			continue
 		}
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			_, half, ok := loraModule(t.first)
 			if !ok {
 				continue

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Finding is what a rule has to say about a place.
@@ -51,7 +51,7 @@ func (f *Finding) Fingerprint() string {
 	if f.dir != "." {
 		message = strings.ReplaceAll(message, f.dir+string(filepath.Separator), "")
 	}
-	key := strings.Join([]string{f.Rule.ID, relative(f.File), rename.Normal(f.Tensor), rename.Normal(message)}, "\x00")
+	key := strings.Join([]string{f.Rule.ID, relative(f.File), template.Runs.Of(f.Tensor), template.Runs.Of(message)}, "\x00")
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:16])
 }
@@ -100,9 +100,9 @@ func (t *tally) add(f Finding) {
 		key = append(key, 0)
 		key = append(key, f.Message...)
 	} else {
-		key = appendTemplate(key, f.Tensor)
+		key = template.Words.Append(key, f.Tensor)
 		key = append(key, 0)
-		key = rename.AppendNormal(key, f.Message)
+		key = template.Runs.Append(key, f.Message)
 	}
 	t.buffer = key
 	b := t.byKey[string(key)]
@@ -135,7 +135,7 @@ func (t *tally) findings() []Finding {
 
 // foldNames writes several names as one template, or the first few.
 func foldNames(names []string) string {
-	groups := rename.Fold(len(names), func(i int) (string, string) { return names[i], "" })
+	groups := template.FoldNames(names)
 	const few = 3
 	var words []string
 	for i, g := range groups {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 var ggufRules = []*Rule{
@@ -152,12 +153,12 @@ func runGGUFDepth(p *Pass) {
 			continue
 		}
 		blocks := uint64(0)
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			if !strings.HasPrefix(t.first, "blk.") {
 				continue
 			}
 			for _, i := range t.members {
-				if _, n, _, ok := layerIndex(m.At(int(i)).Name); ok {
+				if _, n, _, ok := template.Layer(m.At(int(i)).Name); ok {
 					blocks = max(blocks, uint64(n)+1)
 				}
 			}
@@ -297,8 +298,8 @@ func runGGUFHeads(p *Pass) {
 			ok    bool
 			key   string
 		}{{"attn_q.weight", heads, true, "head_count"}, {"attn_k.weight", kv, okKV && kv < 1<<20, "head_count_kv"}} {
-			for _, t := range m.templates() {
-				if !q.ok || t.normal != "blk.0."+q.leaf {
+			for _, t := range m.families() {
+				if !q.ok || t.template != "blk.0."+q.leaf {
 					continue
 				}
 				want := q.heads * size
@@ -325,9 +326,9 @@ func runGGUFExperts(p *Pass) {
 		if !ok || want == 0 {
 			continue
 		}
-		for _, t := range m.templates() {
-			stacked := strings.HasPrefix(t.normal, "blk.0.ffn_") && strings.HasSuffix(t.normal, "_exps.weight")
-			if !stacked && t.normal != "blk.0.ffn_gate_inp.weight" {
+		for _, t := range m.families() {
+			stacked := strings.HasPrefix(t.template, "blk.0.ffn_") && strings.HasSuffix(t.template, "_exps.weight")
+			if !stacked && t.template != "blk.0.ffn_gate_inp.weight" {
 				continue
 			}
 			for _, i := range t.members {

@@ -291,18 +291,13 @@ func (p *mender) names(m *model) error {
 				name = near
 			}
 		}
-		from := rename.Exactly(t.Name)
 		switch {
 		case drop != "":
 			dropped++
-			table.Rules = append(table.Rules, rename.Rule{From: []*rename.Pattern{from}, Drop: drop})
+			table.Rules = append(table.Rules, rename.DropRule(t.Name, drop))
 		case name != t.Name:
 			changed++
-			target, err := rename.CompileTemplate(literal(name), from)
-			if err != nil {
-				return err
-			}
-			table.Rules = append(table.Rules, rename.Rule{From: []*rename.Pattern{from}, To: []*rename.Template{target}})
+			table.Rules = append(table.Rules, rename.ExactRule(t.Name, name))
 		}
 	}
 	if changed+dropped == 0 {
@@ -334,11 +329,6 @@ func (p *mender) names(m *model) error {
 		},
 	})
 	return nil
-}
-
-// literal writes a name as a template without holes.
-func literal(name string) string {
-	return strings.NewReplacer("{", "{{", "}", "}}").Replace(name)
 }
 
 func runJob(ctx context.Context, job *rewrite.Job, err error, opts *MendOptions) error {
@@ -609,40 +599,12 @@ func correctTotals(doc *jsondoc.Doc, size, parameters uint64) ([]byte, error) {
 	return doc.Apply(edits...)
 }
 
-// A Change is what a mend does to tensors whose names differ in their indices
-// alone.
-type Change struct {
-	From string `json:"from"`
-	// To is "" for what is dropped.
-	To     string `json:"to,omitempty"`
-	Reason string `json:"reason,omitempty"`
-	Count  int    `json:"count"`
-}
-
 // Changes folds what the mend's plan does to the names.
-func (m *Mend) Changes() []Change {
+func (m *Mend) Changes() []rename.FoldedChange {
 	if m.Plan == nil {
 		return nil
 	}
-	var rows []rename.Row
-	for _, r := range m.Plan.Rows {
-		if r.Action != rename.Keep {
-			rows = append(rows, r)
-		}
-	}
-	groups := rename.Fold(len(rows), func(i int) (name, key string) { return rows[i].From, generic(rows[i].To) + "\x00" + rows[i].Reason })
-	out := make([]Change, len(groups))
-	for i, g := range groups {
-		first := rows[g.Members[0]]
-		out[i] = Change{From: g.Name, To: first.To, Reason: first.Reason, Count: len(g.Members)}
-		if len(g.Members) > 1 && first.To != "" {
-			out[i].To = generic(first.To)
-			if to := rename.Fold(len(g.Members), func(k int) (name, key string) { return rows[g.Members[k]].To, "" }); len(to) == 1 {
-				out[i].To = to[0].Name
-			}
-		}
-	}
-	return out
+	return m.Plan.Changes()
 }
 
 // Inverse returns the map that gives the tensors the names that they had before
@@ -674,12 +636,7 @@ func Inverse(mends []*Mend) *rename.Map {
 	}
 	out := &rename.Map{Description: "takes back what fix renamed"}
 	for _, name := range slices.Sorted(maps.Keys(was)) {
-		from := rename.Exactly(name)
-		to, err := rename.CompileTemplate(literal(was[name]), from)
-		if err != nil {
-			panic(err) // a literal has no holes to be wrong about
-		}
-		out.Rules = append(out.Rules, rename.Rule{From: []*rename.Pattern{from}, To: []*rename.Template{to}})
+		out.Rules = append(out.Rules, rename.ExactRule(name, was[name]))
 	}
 	return out
 }

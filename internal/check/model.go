@@ -11,6 +11,7 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A subject is a release with what several rules want to know of it.
@@ -29,10 +30,10 @@ type model struct {
 	// doc is config.json beside the files, nil when there is none.
 	doc *checkpoint.Config
 
-	faults    func() []checkpoint.Fault
-	templates func() []*template
-	names     func() *naming
-	stacks    func() []*stack
+	faults   func() []checkpoint.Fault
+	families func() []*family
+	names    func() *naming
+	stacks   func() []*stack
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
 	measures func() *measures
@@ -41,11 +42,11 @@ type model struct {
 	partial func() bool
 }
 
-// A template is the tensors whose names differ in their indices alone.
-type template struct {
-	normal  string
-	first   string // the name of members[0]
-	members []int32
+// A family is the tensors whose names have one template.
+type family struct {
+	template string
+	first    string // the name of members[0]
+	members  []int32
 }
 
 // naming is what the names of a model say.
@@ -55,8 +56,8 @@ type naming struct {
 	// prefix stands before the names of the language model, and base is what
 	// the convention has and they lack.
 	prefix, base string
-	byRole       map[string][]*template
-	ids          map[*template]convention.ID // of the first member
+	byRole       map[string][]*family
+	ids          map[*family]convention.ID // of the first member
 }
 
 func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *subject {
@@ -64,7 +65,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 	for _, c := range rel.Checkpoints {
 		m := &model{Checkpoint: c, doc: c.Config}
 		m.faults = sync.OnceValue(c.Validate)
-		m.templates = sync.OnceValue(m.findTemplates)
+		m.families = sync.OnceValue(m.findFamilies)
 		m.names = sync.OnceValue(m.identify)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
@@ -97,16 +98,16 @@ func (m *model) isPartial(ctx context.Context) bool {
 	return err != nil || set != ""
 }
 
-func (m *model) findTemplates() []*template {
-	byNormal := make(map[string]*template, 256)
-	var list []*template
+func (m *model) findFamilies() []*family {
+	byTemplate := make(map[string]*family, 256)
+	var list []*family
 	var buf []byte
 	for i, t := range m.All() {
-		buf = appendTemplate(buf[:0], t.Name)
-		tm := byNormal[string(buf)]
+		buf = template.Words.Append(buf[:0], t.Name)
+		tm := byTemplate[string(buf)]
 		if tm == nil {
-			tm = &template{normal: string(buf), first: t.Name}
-			byNormal[tm.normal] = tm
+			tm = &family{template: string(buf), first: t.Name}
+			byTemplate[tm.template] = tm
 			list = append(list, tm)
 		}
 		tm.members = append(tm.members, int32(i))
@@ -130,7 +131,7 @@ func (m *model) identify() *naming {
 	if g := m.gguf(); g != nil {
 		cfg = &convention.Config{Architecture: ggufText(g, "general.architecture")}
 	}
-	n := &naming{byRole: make(map[string][]*template), ids: make(map[*template]convention.ID)}
+	n := &naming{byRole: make(map[string][]*family), ids: make(map[*family]convention.ID)}
 	res, err := convention.Identify(named, cfg)
 	if err != nil {
 		n.Result = new(convention.Result)
@@ -140,8 +141,8 @@ func (m *model) identify() *naming {
 	if n.conv, _ = convention.Lookup(res.Convention); n.conv == nil {
 		return n
 	}
-	n.findPrefix(m.templates())
-	for _, t := range m.templates() {
+	n.findPrefix(m.families())
+	for _, t := range m.families() {
 		if id, ok := n.parse(t.first); ok {
 			n.ids[t] = id
 			n.byRole[id.Role] = append(n.byRole[id.Role], t)
@@ -152,14 +153,14 @@ func (m *model) identify() *naming {
 
 // findPrefix finds what stands before the language model's names, by its token
 // embedding.
-func (n *naming) findPrefix(templates []*template) {
+func (n *naming) findPrefix(families []*family) {
 	bases := []string{""}
 	if n.conv.Base != "" {
 		bases = append(bases, n.conv.Base)
 	}
 	found := false
-	for _, t := range templates {
-		if strings.ContainsAny(t.normal, "0123456789") {
+	for _, t := range families {
+		if strings.ContainsAny(t.template, "0123456789") {
 			continue
 		}
 		for start := 0; start >= 0; start = nextSegment(t.first, start) {
@@ -230,81 +231,7 @@ func plain(dtype string) bool {
 	return false
 }
 
-// layerIndex returns the first dotted segment of a name that is a number, and
-// the template around it.
-func layerIndex(name string) (before string, layer int, after string, ok bool) {
-	for start := 0; start >= 0; start = nextSegment(name, start) {
-		end := strings.IndexByte(name[start:], '.')
-		if end < 0 {
-			end = len(name) - start
-		}
-		if n, isNumber := smallNumber(name[start : start+end]); isNumber {
-			return name[:start], n, name[start+end:], true
-		}
-	}
-	return "", 0, "", false
-}
-
-// smallNumber reads a number of at most six digits.
-func smallNumber(s string) (int, bool) {
-	if s == "" || len(s) > 6 {
-		return 0, false
-	}
-	n := 0
-	for i := range len(s) {
-		c := s[i]
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = 10*n + int(c-'0')
-	}
-	return n, true
-}
-
-// appendTemplate appends a name with 0 for every index, which is a number that
-// makes up a whole segment between the characters that part names: the 11 of
-// h.11.ln_1, and not the 1 of w1.
-func appendTemplate(dst []byte, name string) []byte {
-	digits := 0 // that the segment has so far, -1 when it has other characters
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c >= '0' && c <= '9':
-			if digits >= 0 {
-				digits++
-			}
-		case c == '.' || c == '_' || c == '/' || c == '-':
-			if digits > 0 {
-				dst = append(dst[:len(dst)-digits], '0')
-			}
-			digits = 0
-		default:
-			digits = -1
-		}
-		dst = append(dst, name[i])
-	}
-	if digits > 0 {
-		dst = append(dst[:len(dst)-digits], '0')
-	}
-	return dst
-}
-
 // generic writes {n} for the indices of a name, where it stands for many.
 func generic(name string) string {
-	var b strings.Builder
-	for start := 0; start >= 0; {
-		end := nextSegment(name, start)
-		segment := name[start:]
-		if end >= 0 {
-			segment = name[start : end-1]
-		}
-		if _, ok := smallNumber(segment); ok {
-			segment = "{n}"
-		}
-		b.WriteString(segment)
-		if end >= 0 {
-			b.WriteByte('.')
-		}
-		start = end
-	}
-	return b.String()
+	return template.Segments.Replace(name, func(int, string) string { return "{n}" })
 }

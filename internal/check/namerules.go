@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 var nameRules = []*Rule{
@@ -175,7 +176,7 @@ func (p *Pass) slips(m *model) {
 		return
 	}
 	var best *convention.Convention
-	var extra []*template
+	var extra []*family
 	var missing []string
 	for _, c := range convention.All() {
 		// A spelling that was given up is nothing to come near to.
@@ -200,9 +201,9 @@ func (p *Pass) slips(m *model) {
 
 // differences returns the templates that a convention does not know, and how it
 // would name those that it needs and the model lacks.
-func (m *model) differences(c *convention.Convention) (extra []*template, missing []string) {
+func (m *model) differences(c *convention.Convention) (extra []*family, missing []string) {
 	found := make(map[string]bool)
-	for _, t := range m.templates() {
+	for _, t := range m.families() {
 		id, ok := c.Parse(t.first)
 		if leaf, _ := companionOf(t.first); !ok && leaf == "" && !isBuffer(t.first) {
 			extra = append(extra, t)
@@ -219,11 +220,11 @@ func (m *model) differences(c *convention.Convention) (extra []*template, missin
 
 func (p *Pass) nearMisses(m *model, n *naming, to *convention.Convention) {
 	type renamed struct {
-		t  *template
+		t  *family
 		to string
 	}
 	var list []renamed
-	for _, t := range m.templates() {
+	for _, t := range m.families() {
 		if name, ok := n.nearName(to, t.first); ok && name != t.first {
 			list = append(list, renamed{t, name})
 		}
@@ -267,7 +268,7 @@ func unwrapped(name string) string {
 
 func runWrappers(p *Pass) {
 	for _, m := range p.models {
-		p.renames(m, func(t *template) (what, name string) {
+		p.renames(m, func(t *family) (what, name string) {
 			clean := unwrapped(t.first)
 			if clean == t.first || clean == "" {
 				return "", ""
@@ -283,10 +284,10 @@ func runWrappers(p *Pass) {
 
 // renames reports the templates that say gives another name to: one finding
 // for all to which the same happens.
-func (p *Pass) renames(m *model, say func(t *template) (what, name string)) {
+func (p *Pass) renames(m *model, say func(t *family) (what, name string)) {
 	byWhat := make(map[string]*Finding)
 	var order []*Finding
-	for _, t := range m.templates() {
+	for _, t := range m.families() {
 		what, name := say(t)
 		if what == "" {
 			continue
@@ -322,7 +323,7 @@ func wrapperOf(name string) string {
 }
 
 func (m *model) everyNameHas(prefix string) bool {
-	return !slices.ContainsFunc(m.templates(), func(t *template) bool { return !strings.HasPrefix(t.first, prefix) })
+	return !slices.ContainsFunc(m.families(), func(t *family) bool { return !strings.HasPrefix(t.first, prefix) })
 }
 
 func hasSegment(name string) bool {
@@ -348,7 +349,7 @@ var doublable = []string{"model", "language_model", "transformer", "visual", "ba
 func runDoubled(p *Pass) {
 	for _, m := range p.models {
 		n := m.names()
-		p.renames(m, func(t *template) (what, name string) {
+		p.renames(m, func(t *family) (what, name string) {
 			clean := undoubled(t.first)
 			first, _, _ := strings.Cut(t.first, ".")
 			if clean == t.first || !slices.Contains(doublable, first) {
@@ -378,9 +379,9 @@ func (m *model) findStacks() []*stack {
 	type key struct{ before, after string }
 	byKey := make(map[key]*stack)
 	var list []*stack
-	for _, t := range m.templates() {
+	for _, t := range m.families() {
 		for _, i := range t.members {
-			before, layer, after, ok := layerIndex(m.At(int(i)).Name)
+			before, layer, after, ok := template.Layer(m.At(int(i)).Name)
 			if !ok {
 				continue
 			}
@@ -414,14 +415,7 @@ func depthOf(stacks []*stack) map[string]map[int]bool {
 
 // isLayers reports whether numbers below a prefix are layers rather than the
 // modules of a sequence, in which those without weights have no tensors.
-func isLayers(before string) bool {
-	for _, word := range []string{"layers.", "layer.", "blk.", "blocks.", "h.", "block."} {
-		if strings.HasSuffix(before, word) {
-			return true
-		}
-	}
-	return false
-}
+func isLayers(before string) bool { return template.Counts(before) == "layer" }
 
 // minKinds is how many tensors the layers of a model have at least. The modules
 // of a sequence have two, and between them stand modules that have none.
@@ -599,7 +593,7 @@ func isBuffer(name string) bool {
 
 func runBuffers(p *Pass) {
 	for _, m := range p.models {
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			if !isBuffer(t.first) || m.Format == checkpoint.GGUF {
 				continue
 			}
@@ -622,7 +616,7 @@ func runLongNames(p *Pass) {
 			continue
 		}
 		longest, count := 0, 0
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			// Names that a converter translates become shorter.
 			if _, known := m.names().ids[t]; known {
 				continue
@@ -657,7 +651,7 @@ func modernLeaf(name string) string {
 
 func runLegacy(p *Pass) {
 	for _, m := range p.models {
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			if modernLeaf(t.first) == t.first {
 				continue
 			}
@@ -680,7 +674,7 @@ func runBareModel(p *Pass) {
 
 func runTrainingState(p *Pass) {
 	for _, m := range p.models {
-		for _, t := range m.templates() {
+		for _, t := range m.families() {
 			first, _, _ := strings.Cut(t.first, ".")
 			leaf := t.first[strings.LastIndexByte(t.first, '.')+1:]
 			if first != "optimizer" && first != "optimizer_state" && leaf != "exp_avg" && leaf != "exp_avg_sq" && leaf != "max_exp_avg_sq" {
@@ -707,7 +701,7 @@ func anonymous(name string) string {
 
 func runAdapterName(p *Pass) {
 	for _, m := range p.models {
-		p.renames(m, func(t *template) (what, name string) {
+		p.renames(m, func(t *family) (what, name string) {
 			if clean := anonymous(t.first); clean != t.first {
 				return "the adapter's name stands in the key", clean
 			}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // Options adjust a run. Nil options are the defaults.
@@ -43,8 +44,8 @@ type Options struct {
 type Exception struct {
 	// Rule is an ID or the beginning of several.
 	Rule string
-	// Tensor and File are patterns in which * stands for anything; "" is any.
-	Tensor, File string
+	// Tensor and File choose what the exception is for; "" is any.
+	Tensor, File template.Glob
 	Reason       string
 	// Until is the last day it holds; the zero time is for ever.
 	Until time.Time
@@ -192,7 +193,7 @@ func (o *Options) Check() error {
 // One that has expired takes nothing out.
 func (o *Options) accepting(f *Finding) int {
 	return slices.IndexFunc(o.Exceptions, func(e Exception) bool {
-		return !e.expired(o.Now) && f.Rule.matches(e.Rule) && wild(e.Tensor, f.Tensor) && e.inFile(f)
+		return !e.expired(o.Now) && f.Rule.matches(e.Rule) && (e.Tensor == "" || e.Tensor.Match(f.Tensor)) && e.inFile(f)
 	})
 }
 
@@ -206,30 +207,5 @@ func (e *Exception) inFile(f *Finding) bool {
 	}
 	file := cmp.Or(f.File, f.Checkpoint)
 	rel, err := filepath.Rel(f.dir, file)
-	return wild(e.File, path.Base(filepath.ToSlash(file))) || err == nil && wild(e.File, filepath.ToSlash(rel))
-}
-
-// wild matches a whole text with a pattern in which * stands for any text. The
-// empty pattern matches everything.
-func wild(pattern, s string) bool {
-	if pattern == "" {
-		return true
-	}
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == s
-	}
-	first, last := parts[0], parts[len(parts)-1]
-	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
-		return false
-	}
-	s = s[len(first) : len(s)-len(last)]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(part):]
-	}
-	return true
+	return e.File.Match(path.Base(filepath.ToSlash(file))) || err == nil && e.File.Match(filepath.ToSlash(rel))
 }

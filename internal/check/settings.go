@@ -16,6 +16,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // SettingsName is the name of the file that says how a release is checked.
@@ -215,9 +216,9 @@ func (p *settingsParser) exception(n *yaml.Node) {
 		case "rule":
 			e.Rule = p.rules(value)
 		case "tensor":
-			e.Tensor = p.text(value, "tensor")
+			e.Tensor = p.glob(value, "tensor")
 		case "file":
-			e.File = p.text(value, "file")
+			e.File = p.glob(value, "file")
 		case "reason":
 			e.Reason = strings.TrimSpace(p.text(value, "reason"))
 		case "until":
@@ -239,6 +240,14 @@ func (p *settingsParser) exception(n *yaml.Node) {
 		p.fail(n, "the exception for %s needs a reason", e.Rule)
 	}
 	p.out.Exceptions = append(p.out.Exceptions, e)
+}
+
+func (p *settingsParser) glob(n *yaml.Node, what string) template.Glob {
+	g, err := template.ParseGlob(p.text(n, what))
+	if err != nil {
+		p.fail(n, "%s %q: %v", what, n.Value, err)
+	}
+	return g
 }
 
 func joinProfiles() string {

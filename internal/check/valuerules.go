@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // valueRules read the data, all of them in one pass.
@@ -295,7 +296,7 @@ func (m *model) inLayers(tensors []measure) []layered {
 	var list []layered
 	for i, t := range m.All() {
 		if v := &tensors[i]; v.count > 0 && telling(t, v) {
-			if before, layer, after, ok := layerIndex(t.Name); ok {
+			if before, layer, after, ok := template.Layer(t.Name); ok {
 				list = append(list, layered{i, before, after, layer, t.DType})
 			}
 		}
@@ -343,8 +344,8 @@ func (p *Pass) sameNumbers(m *model) {
 			p.report(m.finding(i, "%s, has the numbers of %s, %s, in another order or shape", shapeText(t.Shape), first.Name, shapeText(first.Shape)))
 			continue
 		}
-		before, layer, after, inLayer := layerIndex(t.Name)
-		b, l, a, alike := layerIndex(first.Name)
+		before, layer, after, inLayer := template.Layer(t.Name)
+		b, l, a, alike := template.Layer(first.Name)
 		if inLayer && alike && before == b && after == a && layer != l {
 			continue // WT556
 		}

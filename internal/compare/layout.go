@@ -14,8 +14,8 @@ import (
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // configOf is what a checkpoint's own documents say of its model.
@@ -261,7 +261,7 @@ func apply(m *convention.Move, byName map[string]*tensor) ([]*tensor, error) {
 			layout = append(layout, text)
 		}
 	}
-	heavy := slices.ContainsFunc(m.Ops, func(op rename.Op) bool { return changesElements(op.Kind) })
+	heavy := slices.ContainsFunc(m.Ops, func(op tensorop.Op) bool { return changesElements(op.Kind) })
 	// Nothing is read here: of what has to be made only the shapes are wanted,
 	// and what is only looked up elsewhere needs no workspace.
 	asStored := func(t *tensor) io.ReaderAt { return t.section.Data }
@@ -315,15 +315,15 @@ type nothing struct{}
 
 func (nothing) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
 
-func describe(op *rename.Op) string {
+func describe(op *tensorop.Op) string {
 	switch op.Kind {
-	case rename.OpPermute:
+	case tensorop.Permute:
 		return fmt.Sprintf("rotary rows %s to %s", op.From, op.To)
-	case rename.OpSplit, rename.OpConcat:
-		if op.Layout != "" && op.Layout != convention.Contiguous {
+	case tensorop.Split, tensorop.Concat:
+		if op.Layout != "" && op.Layout != tensorop.Contiguous {
 			return fmt.Sprintf("%s %s", op.Kind, op.Layout)
 		}
-	case rename.OpOffset:
+	case tensorop.Offset:
 		return fmt.Sprintf("offset %+g", op.Value)
 	}
 	return string(op.Kind)
@@ -331,11 +331,11 @@ func describe(op *rename.Op) string {
 
 // changesElements reports whether an operation gives other numbers, or the same in
 // an order that cannot be read without a workspace.
-func changesElements(k rename.OpKind) bool { return k == rename.OpTranspose || computes(k) }
+func changesElements(k tensorop.Kind) bool { return k == tensorop.Transpose || computes(k) }
 
-func computes(k rename.OpKind) bool {
+func computes(k tensorop.Kind) bool {
 	switch k {
-	case rename.OpOffset, rename.OpNegativeExp, rename.OpLogNegative:
+	case tensorop.Offset, tensorop.NegativeExp, tensorop.LogNegative:
 		return true
 	}
 	return false
@@ -387,7 +387,7 @@ func elementOf(typ *values.Type, big bool) arrays.Element {
 
 // compute carries out an operation that computes, on numbers of any dtype and to
 // F32: what llama.cpp's converter computes in.
-func compute(w *arrays.Workspace, op rename.Op, a *arrays.Array) ([]*arrays.Array, error) {
+func compute(w *arrays.Workspace, op tensorop.Op, a *arrays.Array) ([]*arrays.Array, error) {
 	wide, err := convert(a, "F64")
 	if err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/internal/values"
-	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // array is a tensor of the naive kind: a number at every index.
@@ -108,68 +108,68 @@ func TestMoves(t *testing.T) {
 	turned := build([]int64{2, 4, 3}, func(at []int64) float32 {
 		return counting(0, 2, 3, 4).get([]int64{at[0], at[2], at[1]})
 	})
-	rope := rename.Op{Kind: rename.OpPermute, Heads: 2, From: convention.RopeHalf, To: convention.RopeAdjacent}
+	rope := tensorop.Op{Kind: tensorop.Permute, Heads: 2, From: tensorop.Half, To: tensorop.Adjacent}
 	tests := []struct {
 		name string
 		in   []array
-		ops  []rename.Op
+		ops  []tensorop.Op
 		want []array
 	}{
 		{
 			"rope",
 			[]array{x},
-			[]rename.Op{rope},
+			[]tensorop.Op{rope},
 			[]array{build(x.shape, func(at []int64) float32 {
 				h, r := at[0]/4, at[0]%4
 				return x.get([]int64{h*4 + r/2 + r%2*2, at[1]})
 			})},
 		},
-		{"split", []array{groups}, []rename.Op{{Kind: rename.OpSplit, Sizes: sizes, Layout: convention.Grouped, Groups: 2}}, []array{q, k, v}},
-		{"concat", []array{q, k, v}, []rename.Op{{Kind: rename.OpConcat, Count: 3, Sizes: sizes, Layout: convention.Grouped, Groups: 2}}, []array{groups}},
+		{"split", []array{groups}, []tensorop.Op{{Kind: tensorop.Split, Sizes: sizes, Layout: tensorop.Grouped, Groups: 2}}, []array{q, k, v}},
+		{"concat", []array{q, k, v}, []tensorop.Op{{Kind: tensorop.Concat, Count: 3, Sizes: sizes, Layout: tensorop.Grouped, Groups: 2}}, []array{groups}},
 		{
 			"equal parts that change places before they are joined",
 			[]array{gate, up},
-			[]rename.Op{{Kind: rename.OpSwap, Count: 2}, {Kind: rename.OpConcat, Count: 2}},
+			[]tensorop.Op{{Kind: tensorop.Swap, Count: 2}, {Kind: tensorop.Concat, Count: 2}},
 			[]array{{[]int64{4, 3}, slices.Concat(up.data, gate.data)}},
 		},
-		{"equal parts", []array{{[]int64{4, 3}, slices.Concat(up.data, gate.data)}}, []rename.Op{{Kind: rename.OpSplit}}, []array{up, gate}},
-		{"stack", experts, []rename.Op{{Kind: rename.OpStack, Count: 3}}, []array{stack}},
-		{"unstack", []array{stack}, []rename.Op{{Kind: rename.OpUnstack, Sizes: []int64{1, 1, 1}}}, experts},
-		{"reshape", []array{counting(0, 2, 6)}, []rename.Op{{Kind: rename.OpReshape, Shape: []int64{3, 4}}}, []array{counting(0, 3, 4)}},
-		{"transpose", []array{counting(0, 2, 3, 4)}, []rename.Op{{Kind: rename.OpTranspose}}, []array{turned}},
+		{"equal parts", []array{{[]int64{4, 3}, slices.Concat(up.data, gate.data)}}, []tensorop.Op{{Kind: tensorop.Split}}, []array{up, gate}},
+		{"stack", experts, []tensorop.Op{{Kind: tensorop.Stack, Count: 3}}, []array{stack}},
+		{"unstack", []array{stack}, []tensorop.Op{{Kind: tensorop.Unstack, Sizes: []int64{1, 1, 1}}}, experts},
+		{"reshape", []array{counting(0, 2, 6)}, []tensorop.Op{{Kind: tensorop.Reshape, Shape: []int64{3, 4}}}, []array{counting(0, 3, 4)}},
+		{"transpose", []array{counting(0, 2, 3, 4)}, []tensorop.Op{{Kind: tensorop.Transpose}}, []array{turned}},
 		{
 			"parts of a stack that is transposed, the second with one more",
 			[]array{counting(0, 2, 3, 4)},
-			[]rename.Op{
-				{Kind: rename.OpTranspose},
-				{Kind: rename.OpUnstack, Sizes: []int64{1, 1}},
-				{Kind: rename.OpOffset, Index: 1, Value: 1},
+			[]tensorop.Op{
+				{Kind: tensorop.Transpose},
+				{Kind: tensorop.Unstack, Sizes: []int64{1, 1}},
+				{Kind: tensorop.Offset, Index: 1, Value: 1},
 			},
 			[]array{
 				build([]int64{4, 3}, func(at []int64) float32 { return turned.get([]int64{0, at[0], at[1]}) }),
 				build([]int64{4, 3}, func(at []int64) float32 { return turned.get([]int64{1, at[0], at[1]}) + 1 }),
 			},
 		},
-		{"offset", []array{counting(0, 3)}, []rename.Op{{Kind: rename.OpOffset, Value: 1}}, []array{counting(1, 3)}},
+		{"offset", []array{counting(0, 3)}, []tensorop.Op{{Kind: tensorop.Offset, Value: 1}}, []array{counting(1, 3)}},
 		{
 			"offset that cannot be undone",
 			[]array{{[]int64{2}, []float32{0x1p-30, 1}}},
-			[]rename.Op{{Kind: rename.OpOffset, Value: 1}},
+			[]tensorop.Op{{Kind: tensorop.Offset, Value: 1}},
 			[]array{{[]int64{2}, []float32{1, 2}}},
 		},
 		{
 			"decay",
 			[]array{counting(0, 3)},
-			[]rename.Op{{Kind: rename.OpNegativeExp}},
+			[]tensorop.Op{{Kind: tensorop.NegativeExp}},
 			[]array{{[]int64{3}, []float32{-1, float32(-math.E), float32(-math.E * math.E)}}},
 		},
 		{
 			"decay undone",
 			[]array{{[]int64{2}, []float32{-1, float32(-math.E)}}},
-			[]rename.Op{{Kind: rename.OpLogNegative}},
+			[]tensorop.Op{{Kind: tensorop.LogNegative}},
 			[]array{{[]int64{2}, []float32{0, float32(math.Log(float64(float32(math.E))))}}},
 		},
-		{"of nothing", []array{counting(0, 0, 4)}, []rename.Op{rope}, []array{counting(0, 0, 4)}},
+		{"of nothing", []array{counting(0, 0, 4)}, []tensorop.Op{rope}, []array{counting(0, 0, 4)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -232,13 +232,13 @@ func readAll(t interface{ Fatal(...any) }, s values.Section, step int) []float32
 // What operations compute is F32, whatever the numbers were: that is what
 // llama.cpp's converter writes.
 func TestComputedAsF32(t *testing.T) {
-	asF32 := func(dtype string, big bool, shape []uint64, data []byte, op rename.Op) []float32 {
+	asF32 := func(dtype string, big bool, shape []uint64, data []byte, op tensorop.Op) []float32 {
 		t.Helper()
 		typ, _ := values.Lookup(dtype)
 		x := &tensor{own: "x", name: "x", dtype: dtype, shape: shape}
 		x.section = values.Section{Name: "x", Type: typ, BigEndian: big, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
 		op.Count = 1
-		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []rename.Op{op}}, map[string]*tensor{"x": x})
+		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{op}}, map[string]*tensor{"x": x})
 		if err == nil {
 			err = made[0].err
 		}
@@ -254,7 +254,7 @@ func TestComputedAsF32(t *testing.T) {
 		}
 		return readAll(t, s, 7)
 	}
-	plusOne := rename.Op{Kind: rename.OpOffset, Value: 1}
+	plusOne := tensorop.Op{Kind: tensorop.Offset, Value: 1}
 	// 1 + 2^-9 has no place in BF16.
 	if got := asF32("BF16", false, []uint64{2}, []byte{0, 0x3b, 0x80, 0x3f}, plusOne); !slices.Equal(got, []float32{1 + 0x1p-9, 2}) {
 		t.Errorf("BF16: %v", got)
@@ -284,7 +284,7 @@ func TestComputedAsF32(t *testing.T) {
 		long[i], want[i] = byte(i), -float32(math.Exp(float64(byte(i)%8)))
 		long[i] %= 8
 	}
-	if got := asF32("U8", false, []uint64{5000}, long, rename.Op{Kind: rename.OpNegativeExp}); !slices.Equal(got, want) {
+	if got := asF32("U8", false, []uint64{5000}, long, tensorop.Op{Kind: tensorop.NegativeExp}); !slices.Equal(got, want) {
 		t.Error("U8: -exp(x) is wrong")
 	}
 }
@@ -300,17 +300,17 @@ func (u unread) ReadAt([]byte, int64) (int, error) {
 // Shapes cost no reading, and what is made is read no more once the context is
 // done.
 func TestMovesReadLate(t *testing.T) {
-	for _, op := range []rename.Op{
-		{Kind: rename.OpTranspose},
-		{Kind: rename.OpOffset, Value: 1},
-		{Kind: rename.OpNegativeExp},
-		{Kind: rename.OpReshape, Shape: []int64{4, 2}},
+	for _, op := range []tensorop.Op{
+		{Kind: tensorop.Transpose},
+		{Kind: tensorop.Offset, Value: 1},
+		{Kind: tensorop.NegativeExp},
+		{Kind: tensorop.Reshape, Shape: []int64{4, 2}},
 	} {
 		op.Count = 1
 		x := counting(0, 2, 4).tensor("x", "F32")
 		there := x.section.Data
 		x.section.Data = io.NewSectionReader(unread{t}, 0, there.Size())
-		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []rename.Op{op}}, map[string]*tensor{"x": x})
+		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{op}}, map[string]*tensor{"x": x})
 		if err == nil {
 			err = made[0].err
 		}
@@ -346,23 +346,23 @@ func TestMovesRefuse(t *testing.T) {
 	c64, _ := values.Lookup("C64")
 	imaginary := &tensor{own: "c", dtype: "C64", shape: []uint64{1}}
 	imaginary.section = values.Section{Type: c64, Data: io.NewSectionReader(bytes.NewReader(make([]byte, 8)), 0, 8)}
-	plusOne := rename.Op{Kind: rename.OpOffset, Count: 1, Value: 1}
+	plusOne := tensorop.Op{Kind: tensorop.Offset, Count: 1, Value: 1}
 	tests := []struct {
 		from []*tensor
-		op   rename.Op
+		op   tensorop.Op
 		want string
 	}{
-		{[]*tensor{x}, rename.Op{Kind: rename.OpSplit, Count: 1, Sizes: []int64{3, 4}}, `tensor "x": split: axis 0 has a length of 8, which parts of [3 4] do not make, nor do parts in proportion to them`},
-		{[]*tensor{x, half}, rename.Op{Kind: rename.OpConcat, Count: 2}, `tensor "x": concat: F32 and BF16 cannot be joined`},
-		{[]*tensor{x}, rename.Op{Kind: "paint", Count: 1}, `tensor "x": paint: it cannot be carried out`},
-		{[]*tensor{x}, rename.Op{Kind: rename.OpReshape, Index: 1, Count: 1, Shape: []int64{48}}, `tensor "x": the conversion's reshape does not fit`},
+		{[]*tensor{x}, tensorop.Op{Kind: tensorop.Split, Count: 1, Sizes: []int64{3, 4}}, `tensor "x": split: axis 0 has a length of 8, which parts of [3 4] do not make, nor do parts in proportion to them`},
+		{[]*tensor{x, half}, tensorop.Op{Kind: tensorop.Concat, Count: 2}, `tensor "x": concat: F32 and BF16 cannot be joined`},
+		{[]*tensor{x}, tensorop.Op{Kind: "paint", Count: 1}, `tensor "x": paint: it cannot be carried out`},
+		{[]*tensor{x}, tensorop.Op{Kind: tensorop.Reshape, Index: 1, Count: 1, Shape: []int64{48}}, `tensor "x": the conversion's reshape does not fit`},
 		{[]*tensor{short}, plusOne, `tensor "s": its 192 bytes are not its shape's`},
 		{[]*tensor{huge}, plusOne, `tensor "n": its shape [0 9223372036854775808] is too large to compute with`},
 		{[]*tensor{unknown}, plusOne, `tensor "u": this version does not know X9, and cannot undo its layout`},
 		{[]*tensor{imaginary}, plusOne, `tensor "c": offset: C64 has no order`},
 	}
 	for _, tt := range tests {
-		m := &convention.Move{To: []string{"y"}, Ops: []rename.Op{tt.op}}
+		m := &convention.Move{To: []string{"y"}, Ops: []tensorop.Op{tt.op}}
 		byName := make(map[string]*tensor)
 		for _, f := range tt.from {
 			m.From = append(m.From, f.own)
@@ -382,7 +382,7 @@ func TestMovesRefuse(t *testing.T) {
 func TestConcatUndoesSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		groups := rapid.Int64Range(1, 4).Draw(t, "groups")
-		layout := rapid.SampledFrom([]string{convention.Contiguous, convention.PerHead, convention.Grouped}).Draw(t, "layout")
+		layout := rapid.SampledFrom([]string{tensorop.Contiguous, tensorop.PerHead, tensorop.Grouped}).Draw(t, "layout")
 		var sizes []int64
 		var sum int64
 		for range rapid.IntRange(1, 3).Draw(t, "parts") {
@@ -390,9 +390,9 @@ func TestConcatUndoesSplit(t *testing.T) {
 			sizes, sum = append(sizes, n), sum+n
 		}
 		x := counting(0, sum, 3)
-		m := &convention.Move{From: []string{"x"}, To: []string{"x"}, Ops: []rename.Op{
-			{Kind: rename.OpSplit, Count: 1, Sizes: sizes, Layout: layout, Groups: groups},
-			{Kind: rename.OpConcat, Count: len(sizes), Sizes: sizes, Layout: layout, Groups: groups},
+		m := &convention.Move{From: []string{"x"}, To: []string{"x"}, Ops: []tensorop.Op{
+			{Kind: tensorop.Split, Count: 1, Sizes: sizes, Layout: layout, Groups: groups},
+			{Kind: tensorop.Concat, Count: len(sizes), Sizes: sizes, Layout: layout, Groups: groups},
 		}}
 		made, err := apply(m, map[string]*tensor{"x": x.tensor("x", "F32")})
 		if err != nil {
@@ -413,7 +413,7 @@ func BenchmarkTransposed(b *testing.B) {
 	data := make([]byte, 128<<20)
 	x := &tensor{own: "x", name: "x", dtype: "F32", shape: []uint64{4096, 8192}}
 	x.section = values.Section{Name: "x", Type: f32, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
-	m := &convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []rename.Op{{Kind: rename.OpTranspose, Count: 1}}}
+	m := &convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{{Kind: tensorop.Transpose, Count: 1}}}
 	made, err := apply(m, map[string]*tensor{"x": x})
 	if err != nil {
 		b.Fatal(err)

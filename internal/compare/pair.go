@@ -12,6 +12,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A content is what tensors with the same bytes have in common.
@@ -209,7 +210,7 @@ type matching struct {
 
 func (m *matching) put(a, b *tensor) {
 	m.to[a], m.from[b] = b, a
-	m.templates[[2]string{template(a.name, "."), template(b.name, ".")}]++
+	m.templates[[2]string{template.Segments.Of(a.name), template.Segments.Of(b.name)}]++
 }
 
 // manyPairs bounds the pairs that are weighed against each other.
@@ -248,7 +249,7 @@ func (m *matching) settle(g *group) {
 // same numbers, the same last segments.
 func (m *matching) likeness(a, b *tensor) int {
 	w := 0
-	if m.templates[[2]string{template(a.name, "."), template(b.name, ".")}] > 0 {
+	if m.templates[[2]string{template.Segments.Of(a.name), template.Segments.Of(b.name)}] > 0 {
 		w += 200
 	}
 	if slices.Equal(numbers(a.name), numbers(b.name)) {
@@ -261,40 +262,10 @@ func (m *matching) likeness(a, b *tensor) int {
 	return w
 }
 
-// numbers returns the segments of a name that are numbers: of the layer, the
-// expert.
+// numbers returns the indices of a name: of the layer, the expert.
 func numbers(name string) []string {
-	var out []string
-	for s := range strings.SplitSeq(name, ".") {
-		if isNumber(s) {
-			out = append(out, s)
-		}
-	}
+	_, out := template.Segments.Split(name)
 	return out
-}
-
-func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-
-// template returns the name with # for every segment between separators that is
-// a number. The digits of w1 and w2 stay.
-func template(name, separators string) string {
-	b := make([]byte, 0, len(name))
-	for {
-		i := strings.IndexAny(name, separators)
-		segment := name
-		if i >= 0 {
-			segment = name[:i]
-		}
-		if isNumber(segment) {
-			segment = "#"
-		}
-		b = append(b, segment...)
-		if i < 0 {
-			return string(b)
-		}
-		b = append(b, name[i])
-		name = name[i+1:]
-	}
 }
 
 // close takes back the pairs that would leave a tensor without the partner that
@@ -444,7 +415,8 @@ func (c *comparison) pairByTemplate() {
 func templates(list []*tensor) map[string][][]*tensor {
 	byTemplate := make(map[string][]*tensor)
 	for _, t := range list {
-		byTemplate[template(t.name, ".")] = append(byTemplate[template(t.name, ".")], t)
+		form := template.Segments.Of(t.name)
+		byTemplate[form] = append(byTemplate[form], t)
 	}
 	out := make(map[string][][]*tensor)
 	for _, group := range byTemplate {

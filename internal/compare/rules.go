@@ -1,12 +1,14 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Rule is one of the rules that explain the renamed tensors.
@@ -92,12 +94,12 @@ type part struct {
 func (d *derivation) derive(renamed []renaming) {
 	// Numbers that words end with after an underscore are tried first: layers_11,
 	// and then taken for a part of the word: ln_1.
-	for _, p := range byTemplate(renamed, "._/-") {
+	for _, p := range byTemplate(renamed, template.Words) {
 		if p.rule = templateRule(p.members); p.rule != nil {
 			d.parts = append(d.parts, p)
 			continue
 		}
-		for _, q := range byTemplate(p.members, ".") {
+		for _, q := range byTemplate(p.members, template.Segments) {
 			q.rule = templateRule(q.members)
 			d.parts = append(d.parts, q)
 		}
@@ -107,11 +109,11 @@ func (d *derivation) derive(renamed []renaming) {
 }
 
 // byTemplate puts renamings together whose names have the same templates.
-func byTemplate(renamed []renaming, separators string) []*part {
+func byTemplate(renamed []renaming, grain template.Grain) []*part {
 	var out []*part
 	of := make(map[[2]string]*part)
 	for _, r := range renamed {
-		k := [2]string{template(r.from, separators), template(r.to, separators)}
+		k := [2]string{grain.Of(r.from), grain.Of(r.to)}
 		p := of[k]
 		if p == nil {
 			p = &part{}
@@ -132,7 +134,7 @@ func (d *derivation) joinPrefixes() {
 	of := make(map[*part]change)
 	for _, p := range d.parts {
 		from, to := prefixes(p.members[0].from, p.members[0].to)
-		if len(numbers(from)) > 0 || len(numbers(to)) > 0 {
+		if template.Segments.Count(from)+template.Segments.Count(to) > 0 {
 			continue
 		}
 		k := change{from, to}
@@ -177,25 +179,17 @@ func prefixes(from, to string) (string, string) {
 }
 
 func prefixRule(from, to string) *rename.Rule {
-	return newRule(literal(from)+"{rest...}", literal(to)+"{rest...}")
+	return newRule(rename.Escape(from)+"{rest...}", rename.Escape(to)+"{rest...}")
 }
 
 // newRule returns nil where a side is no pattern: an empty name.
 func newRule(from, to string) *rename.Rule {
-	p, err := rename.Compile(from)
+	r, err := rename.NewRule(from, to)
 	if err != nil {
 		return nil
 	}
-	t, err := rename.CompileTemplate(to, p)
-	if err != nil {
-		return nil
-	}
-	return &rename.Rule{From: []*rename.Pattern{p}, To: []*rename.Template{t}}
+	return &r
 }
-
-var braces = strings.NewReplacer("{", "{{", "}", "}}")
-
-func literal(s string) string { return braces.Replace(s) }
 
 // verify applies the rules and takes apart those that get a name wrong, until
 // none does.
@@ -276,14 +270,15 @@ func (d *derivation) owners() []*part {
 
 func (d *derivation) each(f func(p *part, r *rename.Rule)) {
 	for _, name := range d.drops {
-		f(nil, &rename.Rule{From: []*rename.Pattern{rename.Exactly(name)}, Drop: "another tensor takes its name"})
+		r := rename.DropRule(name, "another tensor takes its name")
+		f(nil, &r)
 	}
 	for _, p := range d.parts {
 		if p.rule != nil {
 			continue
 		}
 		for _, r := range p.members {
-			if rule := newRule(literal(r.from), literal(r.to)); rule != nil {
+			if rule := newRule(rename.Escape(r.from), rename.Escape(r.to)); rule != nil {
 				f(p, rule)
 			}
 		}
@@ -298,13 +293,13 @@ func (d *derivation) each(f func(p *part, r *rename.Rule)) {
 // templateRule returns the rule for names of one template each side, with holes
 // where the numbers vary; nil where B's numbers do not follow from A's.
 func templateRule(members []renaming) *rename.Rule {
-	from, fromNumbers := split(members[0].from)
-	to, toNumbers := split(members[0].to)
+	from, fromNumbers := template.Runs.Split(members[0].from)
+	to, toNumbers := template.Runs.Split(members[0].to)
 	fromAll := [][]string{fromNumbers}
 	toAll := [][]string{toNumbers}
 	for _, r := range members[1:] {
-		_, f := split(r.from)
-		_, t := split(r.to)
+		_, f := template.Runs.Split(r.from)
+		_, t := template.Runs.Split(r.to)
 		fromAll, toAll = append(fromAll, f), append(toAll, t)
 	}
 	varies := func(all [][]string, i int) bool {
@@ -314,7 +309,7 @@ func templateRule(members []renaming) *rename.Rule {
 	taken := make(map[string]bool)
 	var b strings.Builder
 	for i, n := range fromNumbers {
-		b.WriteString(literal(from[i]))
+		b.WriteString(rename.Escape(from[i]))
 		if !varies(fromAll, i) {
 			b.WriteString(n)
 			continue
@@ -322,12 +317,12 @@ func templateRule(members []renaming) *rename.Rule {
 		holes[i] = holeName(from[i], taken)
 		fmt.Fprintf(&b, "{%s}", holes[i])
 	}
-	b.WriteString(literal(from[len(from)-1]))
+	b.WriteString(rename.Escape(from[len(from)-1]))
 	pattern := b.String()
 
 	b.Reset()
 	for j, n := range toNumbers {
-		b.WriteString(literal(to[j]))
+		b.WriteString(rename.Escape(to[j]))
 		if !varies(toAll, j) {
 			b.WriteString(n)
 			continue
@@ -349,21 +344,8 @@ func templateRule(members []renaming) *rename.Rule {
 		}
 		fmt.Fprintf(&b, "{%s}", hole)
 	}
-	b.WriteString(literal(to[len(to)-1]))
+	b.WriteString(rename.Escape(to[len(to)-1]))
 	return newRule(pattern, b.String())
-}
-
-// split cuts a name at its numbers: the text before each, and what follows.
-func split(name string) (text, numbers []string) {
-	for {
-		i := strings.IndexAny(name, "0123456789")
-		if i < 0 {
-			return append(text, name), numbers
-		}
-		n := len(name[i:]) - len(strings.TrimLeft(name[i:], "0123456789"))
-		text, numbers = append(text, name[:i]), append(numbers, name[i:i+n])
-		name = name[i+n:]
-	}
 }
 
 // shifted reports whether B's number at j is always A's at i, or that and a
@@ -390,18 +372,8 @@ func shifted(from [][]string, i int, to [][]string, j int) (shift int, ok bool) 
 
 // holeName calls a number after what stands before it.
 func holeName(before string, taken map[string]bool) string {
-	segment := strings.TrimRight(before, "._/-")
-	if i := strings.LastIndexAny(segment, "._/-"); i >= 0 {
-		segment = segment[i+1:]
-	}
-	name := "n"
-	switch segment {
-	case "layers", "layer", "blk", "h", "block", "blocks":
-		name = "layer"
-	case "experts", "expert":
-		name = "expert"
-	}
-	base := name
+	base := cmp.Or(template.Counts(before), "n")
+	name := base
 	for i := 2; taken[name]; i++ {
 		name = base + strconv.Itoa(i)
 	}

@@ -106,7 +106,7 @@ func TestRules(t *testing.T) {
 		}},
 		{"layers after an underscore", []string{"layers_0/w l.0.w", "layers_1/w l.1.w"}, []string{"layers_{layer}/w -> l.{layer}.w x2"}},
 		{"braces", []string{"a{0}.w b{0}.w", "a{1}.w b{1}.w"}, []string{"a{{0}}.w -> b{{0}}.w x1", "a{{1}}.w -> b{{1}}.w x1"}},
-		{"leading zeros", []string{"a.01 b.01", "a.02 b.02"}, []string{"a.{n} -> b.{n} x2"}},
+		{"leading zeros are text", []string{"a.01 b.01", "a.02 b.02"}, []string{"a.{rest...} -> b.{rest...} x2"}},
 		{"leading zeros taken off", []string{"a.01 b.1", "a.02 b.2"}, []string{"a.01 -> b.1 x1", "a.02 -> b.2 x1"}},
 	}
 	for _, tt := range tests {

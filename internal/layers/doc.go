@@ -9,11 +9,13 @@
 //	internal/values  internal/arrays  internal/txn
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename
+//	rename/template  rename/tensorop
 //
 // A package may import packages of lower rows, never one of its own row or
-// above. The leaf libraries safetensors and gguf import the standard library
-// alone. Each third-party module has the rooms it may be used in, and no
-// exported name of a public package mentions an internal type.
+// above. The leaf libraries safetensors, gguf, rename/template and
+// rename/tensorop import the standard library alone. Each third-party module
+// has the rooms it may be used in, and no exported name of a public package
+// mentions an internal type.
 //
 // Only internal/source opens, lists and looks at files for reading, and only
 // internal/txn writes, replaces and removes them.

@@ -26,6 +26,7 @@ var rows = [][]string{
 	{"internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename"},
+	{"rename/template", "rename/tensorop"},
 }
 
 // testOnly are the packages that only tests and generators may import.
@@ -50,7 +51,7 @@ var rooms = map[string][]string{
 }
 
 // public are the packages whose exported names are an API.
-var public = []string{"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "rename", "rename/convention"}
+var public = []string{"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "rename", "rename/template", "rename/tensorop", "rename/convention"}
 
 func row(pkg string) int {
 	return slices.IndexFunc(rows, func(r []string) bool { return slices.Contains(r, pkg) })
@@ -179,6 +180,9 @@ func TestAllowed(t *testing.T) {
 		{"checkpoint", module + "/internal/fixture", true, true},
 		{"internal/render", "github.com/spf13/cobra", false, false},
 		{"rename", "go.yaml.in/yaml/v4", false, true},
+		{"rename", module + "/rename/template", false, true},
+		{"rename/template", module + "/rename", false, false},
+		{"rename/template", "go.yaml.in/yaml/v4", false, false},
 		{"rename", "gopkg.in/yaml.v3", false, false},
 		{"internal/check", module + "/internal/stats", false, false},
 		{"internal/arrays", module + "/internal/values", false, false},

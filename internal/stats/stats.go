@@ -1,12 +1,11 @@
 // Package stats puts the figures of tensors together by layer, so that a layer
 // that is not like the others stands out.
 //
-// Tensors that differ only in the numbers in their names have one template: the
-// first number that is a segment by itself counts layers, further ones, such as
-// those of experts, are merged. A layer is judged against the other layers of its
-// template alone, by facts: NaN, infinities, nothing but zeros, one single
-// value, a spread or an extreme far from the median. Whether that is a mistake
-// is not this package's to say.
+// Tensors are put together by the template of their names, by segments: the first
+// index counts layers, further ones, such as those of experts, are merged. A layer
+// is judged against the other layers of its template alone, by facts: NaN,
+// infinities, nothing but zeros, one single value, a spread or an extreme far from
+// the median. Whether that is a mistake is not this package's to say.
 package stats
 
 import (
@@ -14,13 +13,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
-// A Template is the tensors that have the same part in every layer.
+// A Template is the figures of the tensors of one template, layer by layer.
 type Template struct {
 	// Name has {layer} where the layer's number stands and * for other numbers:
 	// "model.layers.{layer}.mlp.experts.*.up_proj.weight".
@@ -59,8 +57,8 @@ type Collector struct {
 }
 
 type layerKey struct {
-	template *Template
-	number   int
+	of     *Template
+	number int
 }
 
 // Add takes in the figures of a tensor.
@@ -68,11 +66,11 @@ func (c *Collector) Add(name string, s *values.Stats) {
 	if c.byName == nil {
 		c.byName, c.layers = make(map[string]*Template), make(map[layerKey]int)
 	}
-	template, number := split(name)
-	t := c.byName[template]
+	folded, number := split(name)
+	t := c.byName[folded]
 	if t == nil {
-		t = &Template{Name: template}
-		c.byName[template] = t
+		t = &Template{Name: folded}
+		c.byName[folded] = t
 		c.templates = append(c.templates, t)
 	}
 	key := layerKey{t, number}
@@ -88,22 +86,17 @@ func (c *Collector) Add(name string, s *values.Stats) {
 
 // split finds the template of a name and the number of the layer, -1 where no
 // segment is a number.
-func split(name string) (template string, layer int) {
+func split(name string) (folded string, layer int) {
 	layer = -1
-	segments := strings.Split(name, ".")
-	for i, s := range segments {
-		if s == "" || strings.Trim(s, "0123456789") != "" {
-			continue
-		}
-		n, err := strconv.Atoi(s)
-		switch {
-		case layer >= 0 || err != nil:
-			segments[i] = "*"
-		default:
-			layer, segments[i] = n, "{layer}"
-		}
+	if _, n, _, ok := template.Layer(name); ok {
+		layer = n
 	}
-	return strings.Join(segments, "."), layer
+	return template.Segments.Replace(name, func(i int, _ string) string {
+		if i == 0 {
+			return "{layer}"
+		}
+		return "*"
+	}), layer
 }
 
 // add puts a tensor's figures to the others: of n numbers with mean m and

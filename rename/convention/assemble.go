@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // An operand is what the operations of a move work on: a tensor of the
@@ -26,7 +26,7 @@ type assembly struct {
 	index    []int // without the number
 	from     []string
 	operands []operand
-	ops      []rename.Op
+	ops      []tensorop.Op
 	has      func(module string) bool // whether the target has a tensor for it
 }
 
@@ -76,7 +76,7 @@ func (cv *converter) assemble(g *convGroup) error {
 				return err
 			}
 			o.experts = int64(n)
-			a.ops = append(a.ops, rename.Op{Kind: rename.OpUnflatten, Index: len(a.operands), Count: 1, Groups: o.experts})
+			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Unflatten, Index: len(a.operands), Count: 1, Groups: o.experts})
 		}
 		a.from = append(a.from, m.name)
 		a.operands = append(a.operands, o)
@@ -118,12 +118,12 @@ func (a *assembly) split() error {
 		if names == nil {
 			continue
 		}
-		op := rename.Op{Kind: rename.OpSplit, Index: i, Count: 1, Axis: a.axis(o)}
+		op := tensorop.Op{Kind: tensorop.Split, Index: i, Count: 1, Axis: a.axis(o)}
 		if err := a.cv.fusion(&op, a.cv.from, o, len(names)); err != nil {
 			return err
 		}
-		if op.Layout == UpFirst {
-			op.Layout = Contiguous
+		if op.Layout == layoutUpFirst {
+			op.Layout = tensorop.Contiguous
 			slices.Reverse(names)
 		}
 		a.ops = append(a.ops, op)
@@ -143,7 +143,7 @@ func (a *assembly) split() error {
 }
 
 // fusion fills in how a fused tensor is put together.
-func (cv *converter) fusion(op *rename.Op, c *Convention, o operand, n int) error {
+func (cv *converter) fusion(op *tensorop.Op, c *Convention, o operand, n int) error {
 	s := c.storage(o.module, "weight")
 	op.Layout = s.fused
 	if n == 2 && strings.HasSuffix(o.module, "gate_up") {
@@ -166,12 +166,12 @@ func (cv *converter) fusion(op *rename.Op, c *Convention, o operand, n int) erro
 	}
 	op.Sizes = sizes
 	switch op.Layout {
-	case PerHead:
+	case tensorop.PerHead:
 		if kv != heads && n == 3 {
 			return cv.refuse(o.name, "its parts lie head by head, but there are %d heads and %d key/value heads", heads, kv)
 		}
 		op.Groups = kv
-	case Grouped:
+	case tensorop.Grouped:
 		if heads%kv != 0 {
 			return cv.refuse(o.name, "%d heads do not divide among %d key/value heads", heads, kv)
 		}
@@ -270,7 +270,7 @@ func (a *assembly) stack() error {
 		if o.number != 0 || i+n < len(a.operands) && a.operands[i+n].module == o.module {
 			return a.cv.refuse(o.name, "the %ss are not numbered from 0 without a gap", lastIndexName(a.cv.from, o.module+"."+a.leaf))
 		}
-		a.ops = append(a.ops, rename.Op{Kind: rename.OpStack, Index: i, Count: n})
+		a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Stack, Index: i, Count: n})
 		o.module, o.number = stackedModule(o.module), -1
 		a.operands = slices.Replace(a.operands, i, i+n, o)
 	}
@@ -294,7 +294,7 @@ func (a *assembly) rope() error {
 		if o.rows > 0 && (o.rows%heads != 0 || o.rows/heads%2 != 0) {
 			return a.cv.refuse(o.name, "its %d rows do not divide into %d heads of an even size", o.rows, heads)
 		}
-		a.ops = append(a.ops, rename.Op{Kind: rename.OpPermute, Index: i, Count: 1, Axis: a.axis(o), Heads: heads, From: from, To: to})
+		a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Permute, Index: i, Count: 1, Axis: a.axis(o), Heads: heads, From: from, To: to})
 	}
 	return nil
 }
@@ -316,7 +316,7 @@ func (a *assembly) join() error {
 		if whole == "" {
 			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
 		}
-		op := rename.Op{Kind: rename.OpConcat, Index: i, Count: len(names), Axis: a.axis(o)}
+		op := tensorop.Op{Kind: tensorop.Concat, Index: i, Count: len(names), Axis: a.axis(o)}
 		w := operand{module: whole, number: o.number, transposed: o.transposed, experts: o.experts, name: o.name}
 		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
 			return err
@@ -330,9 +330,9 @@ func (a *assembly) join() error {
 				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, missing)
 			}
 		}
-		if op.Layout == UpFirst {
-			op.Layout = Contiguous
-			a.ops = append(a.ops, rename.Op{Kind: rename.OpSwap, Index: i, Count: 2})
+		if op.Layout == layoutUpFirst {
+			op.Layout = tensorop.Contiguous
+			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Swap, Index: i, Count: 2})
 		}
 		a.ops = append(a.ops, op)
 		a.operands = slices.Replace(a.operands, i, i+len(names), w)
@@ -352,7 +352,7 @@ func (a *assembly) unstack() error {
 			return err
 		}
 		one, _ := oneModule(o.module)
-		a.ops = append(a.ops, rename.Op{Kind: rename.OpUnstack, Index: i, Count: 1, Sizes: ones(n)})
+		a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Unstack, Index: i, Count: 1, Sizes: ones(n)})
 		out := make([]operand, n)
 		for e := range out {
 			out[e] = operand{module: one, number: e, transposed: o.transposed, name: o.name}
@@ -371,10 +371,10 @@ func (a *assembly) name() error {
 	for i, o := range a.operands {
 		want := cv.to.storage(o.module, a.leaf).transposed && a.leaf == "weight"
 		if want != o.transposed {
-			a.ops = append(a.ops, rename.Op{Kind: rename.OpTranspose, Index: i, Count: 1})
+			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Transpose, Index: i, Count: 1})
 		}
 		if a.leaf == "weight" && cv.to.storage(o.module, a.leaf).flat {
-			a.ops = append(a.ops, rename.Op{Kind: rename.OpFlatten, Index: i, Count: 1})
+			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Flatten, Index: i, Count: 1})
 		}
 		index := a.index
 		if o.number >= 0 {
@@ -481,7 +481,7 @@ func divide(m Move) []Move {
 
 // applied returns a list of operands as the operation leaves it, each result in
 // the place of the first operand.
-func applied(o *rename.Op, operands []int) []int {
+func applied(o *tensorop.Op, operands []int) []int {
 	results := slices.Repeat(operands[o.Index:o.Index+1], o.Results())
 	return slices.Replace(slices.Clone(operands), o.Index, o.Index+o.Count, results...)
 }
@@ -543,15 +543,15 @@ func (cv *converter) latent(g *convGroup) error {
 		dims[i] = v
 	}
 	heads, nope, value, rank := dims[0], dims[1], dims[2], dims[3]
-	join := rename.Op{Index: 0, Sizes: []int64{heads * nope, heads * value}, Layout: PerHead, Groups: heads}
+	join := tensorop.Op{Index: 0, Sizes: []int64{heads * nope, heads * value}, Layout: tensorop.PerHead, Groups: heads}
 	role := func(m string) string { return strings.Replace(g.role, "kv_b", m, 1) }
 	if len(g.members) == 1 && first.role == g.role {
-		join.Kind, join.Count = rename.OpSplit, 1
-		return cv.finishLatent(g, []string{first.name}, []string{role("k_b"), role("v_b")}, []rename.Op{
+		join.Kind, join.Count = tensorop.Split, 1
+		return cv.finishLatent(g, []string{first.name}, []string{role("k_b"), role("v_b")}, []tensorop.Op{
 			join,
-			{Kind: rename.OpReshape, Index: 0, Count: 1, Shape: []int64{heads, nope, rank}},
-			{Kind: rename.OpTranspose, Index: 0, Count: 1},
-			{Kind: rename.OpReshape, Index: 1, Count: 1, Shape: []int64{heads, value, rank}},
+			{Kind: tensorop.Reshape, Index: 0, Count: 1, Shape: []int64{heads, nope, rank}},
+			{Kind: tensorop.Transpose, Index: 0, Count: 1},
+			{Kind: tensorop.Reshape, Index: 1, Count: 1, Shape: []int64{heads, value, rank}},
 		})
 	}
 	if len(g.members) != 2 {
@@ -560,16 +560,16 @@ func (cv *converter) latent(g *convGroup) error {
 	if first.role != role("k_b") {
 		g.members[0], g.members[1] = g.members[1], g.members[0]
 	}
-	join.Kind, join.Count = rename.OpConcat, 2
-	return cv.finishLatent(g, []string{g.members[0].name, g.members[1].name}, []string{g.role}, []rename.Op{
-		{Kind: rename.OpTranspose, Index: 0, Count: 1},
-		{Kind: rename.OpReshape, Index: 0, Count: 1, Shape: []int64{heads * nope, rank}},
-		{Kind: rename.OpReshape, Index: 1, Count: 1, Shape: []int64{heads * value, rank}},
+	join.Kind, join.Count = tensorop.Concat, 2
+	return cv.finishLatent(g, []string{g.members[0].name, g.members[1].name}, []string{g.role}, []tensorop.Op{
+		{Kind: tensorop.Transpose, Index: 0, Count: 1},
+		{Kind: tensorop.Reshape, Index: 0, Count: 1, Shape: []int64{heads * nope, rank}},
+		{Kind: tensorop.Reshape, Index: 1, Count: 1, Shape: []int64{heads * value, rank}},
 		join,
 	})
 }
 
-func (cv *converter) finishLatent(g *convGroup, from, roles []string, ops []rename.Op) error {
+func (cv *converter) finishLatent(g *convGroup, from, roles []string, ops []tensorop.Op) error {
 	m := Move{From: from, Ops: ops}
 	for _, r := range roles {
 		name, ok := cv.format(r, g.members[0].index)

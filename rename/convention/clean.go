@@ -116,13 +116,13 @@ var loadCompanions = sync.OnceValue(func() *companions {
 
 // A cleaning is what stands between a name and what a convention calls it.
 type cleaning struct {
-	normal    string   // the normal form to look up
+	normal    string   // the template to look up
 	wrappers  []string // taken out, outermost first
 	companion companionSuffix
 	debris    bool
 }
 
-// clean takes wrappers out of a normal form and finds the weight that a
+// clean takes wrappers out of a template and finds the weight that a
 // companion belongs to.
 func (r *registry) clean(normal string) cleaning {
 	c := loadCompanions()
@@ -209,7 +209,7 @@ func (c *companions) processor(normal string) (stem string, ok bool) {
 			if i := strings.LastIndex(rest, c.process[0]); i >= 0 {
 				leaf := rest[i+len(c.process[0]):]
 				if leaf == "to_out" {
-					leaf = "to_out.#" // the linear layer of a sequence with a dropout
+					leaf = "to_out.0" // the linear layer of a sequence with a dropout
 				}
 				return rest[:i] + leaf, true
 			}

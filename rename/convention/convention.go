@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Convention is what one project calls each role and how it lays the bytes
@@ -66,7 +68,10 @@ func (c *Convention) makeIndex() *tensorIndex {
 
 // An opaqueRole is a role whose bytes no operation here takes to another
 // project's form.
-type opaqueRole struct{ glob, reason string }
+type opaqueRole struct {
+	glob   template.Glob
+	reason string
+}
 
 // A Tensor is one kind of tensor of a convention.
 type Tensor struct {
@@ -117,18 +122,6 @@ func All() []*Convention {
 	return slices.Clone(s.list)
 }
 
-// Related returns the other conventions that share a model with this one: those
-// that a conversion may go to.
-func (c *Convention) Related() []*Convention {
-	var out []*Convention
-	for _, o := range All() {
-		if o != c && !o.Frame && slices.ContainsFunc(c.Families, o.HasFamily) {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // Tensors returns the kinds of tensors of the convention.
 func (c *Convention) Tensors() []Tensor { return slices.Clone(c.tensors) }
 
@@ -143,7 +136,7 @@ func (c *Convention) Role(role string) (Tensor, bool) {
 // Parse says what a name is for in this convention. The name is whole: no
 // wrapper stands before it.
 func (c *Convention) Parse(name string) (ID, bool) {
-	normal, nums := normalize(make([]byte, 0, 128), make([]int32, 0, 8), name)
+	normal, nums := template.Words.Scan(make([]byte, 0, 128), make([]int32, 0, 8), name)
 	return c.parse(string(normal), nums)
 }
 
@@ -241,7 +234,7 @@ func (c *Convention) check() error {
 }
 
 // overlap reports whether a name exists that both patterns match, given that
-// their normal forms are equal.
+// their templates are equal.
 func overlap(a, b *Pattern) bool {
 	for i := range a.parts {
 		x, y := a.parts[i], b.parts[i]

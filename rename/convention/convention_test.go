@@ -9,7 +9,8 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // Loading checks each file: that patterns do not overlap and roles are known.
@@ -46,7 +47,7 @@ func TestConventions(t *testing.T) {
 			}
 		}
 		for _, g := range slices.Concat(c.Layout.Transposed, c.Layout.NormOffsetExcept) {
-			if g != "*" && !slices.ContainsFunc(c.tensors, func(m Tensor) bool { return globMatch(g, m.Module) }) {
+			if g != "*" && !slices.ContainsFunc(c.tensors, func(m Tensor) bool { return template.Glob(g).Match(m.Module) }) {
 				t.Errorf("%s: its layout speaks of %q, which it does not have", c.Name, g)
 			}
 		}
@@ -76,39 +77,6 @@ func TestParseFormat(t *testing.T) {
 		}
 		if back, ok := c.Parse(again); !ok || back.String() != id.String() {
 			t.Fatalf("%s: %q parses as %v, want %v", c.Name, again, back, id)
-		}
-	})
-}
-
-func TestNormalize(t *testing.T) {
-	tests := []struct {
-		name, normal string
-		nums         []int32
-	}{
-		{"model.layers.11.mlp.fc1.weight", "model.layers.#.mlp.fc1.weight", []int32{11}},
-		{"0.weight", "#.weight", []int32{0}},
-		{"h.3.ln_1.bias", "h.#.ln_#.bias", []int32{3, 1}},
-		{"decoder.layers.0.mlp.experts.linear_fc1.weight12", "decoder.layers.#.mlp.experts.linear_fc1.weight#", []int32{0, 12}},
-		{"layers.01.weight", "layers.01.weight", nil},
-		{"layers.9999999999.weight", "layers.9999999999.weight", nil},
-		{"a.#.b", "a.#.b", nil},
-		{"v2.weight_scale_2", "v2.weight_scale_#", []int32{2}},
-		{"", "", nil},
-	}
-	for _, tt := range tests {
-		normal, nums := normalize(nil, nil, tt.name)
-		if string(normal) != tt.normal || !slices.Equal(nums, tt.nums) {
-			t.Errorf("normalize(%q) = %q %v, want %q %v", tt.name, normal, nums, tt.normal, tt.nums)
-		}
-	}
-	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.StringMatching(`[a-z0-9._/#-]{0,30}`).Draw(t, "name")
-		if strings.Contains(name, "#") {
-			t.Skip()
-		}
-		normal, nums := normalize(nil, nil, name)
-		if got := fill(string(normal), nums); got != name {
-			t.Fatalf("fill(%q, %v) = %q, want %q", normal, nums, got, name)
 		}
 	})
 }
@@ -257,7 +225,7 @@ var ggufExceptions = []struct{ convention, role, why string }{
 
 func ggufException(hf, role string) bool {
 	return slices.ContainsFunc(ggufExceptions, func(e struct{ convention, role, why string }) bool {
-		return globMatch(e.convention, hf) && globMatch(e.role, role)
+		return template.Glob(e.convention).Match(hf) && template.Glob(e.role).Match(role)
 	})
 }
 
@@ -287,7 +255,7 @@ func TestGGUFRope(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, rename.OpPermute) })
+			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, tensorop.Permute) })
 			if want := slices.Contains(ggufPermuted, arch); permutes != want {
 				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
 			}

@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 func quote(s string) string { return strconv.Quote(s) }
@@ -125,7 +126,7 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 	}
 	type found struct {
 		tensor int32
-		t      *template
+		t      *tensorKind
 	}
 	byRaw := make(map[string][]found)
 	for i, s := range id.subjects {
@@ -137,7 +138,7 @@ func (cv *converter) locate(tensors []Named) ([]located, error) {
 	var buf []byte
 	var nums []int32
 	for i, n := range tensors {
-		buf, nums = normalize(buf[:0], nums[:0], n.Name)
+		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
 		for _, f := range byRaw[string(buf)] {
 			if f.t.mask != 0 && literalKey(nums, f.t.mask) != literalKey(f.t.nums, f.t.mask) {
 				continue
@@ -414,7 +415,7 @@ func (cv *converter) opaque(role string) string {
 	}
 	for _, c := range []*Convention{cv.from, cv.to} {
 		for _, o := range c.opaque {
-			if globMatch(o.glob, role) {
+			if o.glob.Match(role) {
 				return o.reason
 			}
 		}
@@ -447,21 +448,21 @@ func (c *Convention) storage(module, leaf string) storage {
 	}
 	switch {
 	case strings.HasSuffix(module, "attn.qkv"):
-		s.fused = cmp.Or(c.Layout.QKV, Contiguous)
+		s.fused = cmp.Or(c.Layout.QKV, tensorop.Contiguous)
 	case strings.HasSuffix(module, "gate_up"):
-		s.fused = cmp.Or(c.Layout.GateUp, Contiguous)
+		s.fused = cmp.Or(c.Layout.GateUp, tensorop.Contiguous)
 	case strings.HasSuffix(module, "attn.kv"):
-		s.fused = PerHead
+		s.fused = tensorop.PerHead
 	}
 	if leaf != "weight" {
 		return s
 	}
 	s.transposed = c.transposes(module)
 	if strings.Contains(module, ".experts.") {
-		s.flat = c.Layout.Experts == Flat
-		s.transposed = c.Layout.Experts == InOut || s.flat && strings.HasSuffix(module, ".down")
+		s.flat = c.Layout.Experts == layoutFlat
+		s.transposed = c.Layout.Experts == layoutInOut || s.flat && strings.HasSuffix(module, ".down")
 	}
-	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return globMatch(g, module) }) {
+	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return template.Glob(g).Match(module) }) {
 		s.offset = c.Layout.NormOffset
 	}
 	switch {
@@ -474,7 +475,7 @@ func (c *Convention) storage(module, leaf string) storage {
 }
 
 // rename adds a move of one tensor, and those of its companions.
-func (cv *converter) rename(m *member, ops []rename.Op) error {
+func (cv *converter) rename(m *member, ops []tensorop.Op) error {
 	name, ok := cv.format(m.role, m.index)
 	if !ok {
 		return cv.refuse(m.name, "%s has no name for index %v of %s", cv.to.Name, m.index, m.role)
@@ -511,19 +512,19 @@ func (c companionName) follow(weight string) string {
 }
 
 // done says what becomes of a tensor that an operation is made on.
-func done(k rename.OpKind) string {
+func done(k tensorop.Kind) string {
 	switch k {
-	case rename.OpSplit:
+	case tensorop.Split:
 		return "split"
-	case rename.OpConcat:
+	case tensorop.Concat:
 		return "joined"
-	case rename.OpStack, rename.OpUnstack:
+	case tensorop.Stack, tensorop.Unstack:
 		return "stacked or unstacked"
-	case rename.OpTranspose:
+	case tensorop.Transpose:
 		return "transposed"
-	case rename.OpPermute:
+	case tensorop.Permute:
 		return "permuted"
-	case rename.OpReshape:
+	case tensorop.Reshape:
 		return "reshaped"
 	}
 	return "changed"
@@ -553,26 +554,26 @@ func (cv *converter) single(m *member) (bool, error) {
 		return false, nil
 	}
 	a, b := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
-	var ops []rename.Op
+	var ops []tensorop.Op
 	if a.transposed != b.transposed {
-		ops = append(ops, rename.Op{Kind: rename.OpTranspose, Count: 1})
+		ops = append(ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
 	}
 	if a.offset != b.offset {
-		ops = append(ops, rename.Op{Kind: rename.OpOffset, Count: 1, Value: float64(a.offset - b.offset)})
+		ops = append(ops, tensorop.Op{Kind: tensorop.Offset, Count: 1, Value: float64(a.offset - b.offset)})
 	}
 	if a.decay != b.decay {
-		kind := rename.OpNegativeExp
+		kind := tensorop.NegativeExp
 		if b.decay == "log" {
-			kind = rename.OpLogNegative
+			kind = tensorop.LogNegative
 		}
-		ops = append(ops, rename.Op{Kind: kind, Count: 1})
+		ops = append(ops, tensorop.Op{Kind: kind, Count: 1})
 	}
 	if a.conv != b.conv {
 		shape, err := cv.convShape(m, b.conv)
 		if err != nil {
 			return true, err
 		}
-		ops = append(ops, rename.Op{Kind: rename.OpReshape, Count: 1, Shape: shape})
+		ops = append(ops, tensorop.Op{Kind: tensorop.Reshape, Count: 1, Shape: shape})
 	}
 	return true, cv.rename(m, ops)
 }

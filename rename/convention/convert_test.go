@@ -11,7 +11,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A tensorValue is a small array of numbers, for carrying moves out.
@@ -48,19 +48,19 @@ func (v tensorValue) rows(axis int, order []int64) tensorValue {
 }
 
 // partRows lists the rows of each part of a fused axis.
-func partRows(o rename.Op, length int64) [][]int64 {
+func partRows(o tensorop.Op, length int64) [][]int64 {
 	sizes := o.Sizes
 	if len(sizes) == 0 {
 		sizes = []int64{length / 2, length / 2}
 	}
 	out := make([][]int64, len(sizes))
 	switch o.Layout {
-	case Interleaved:
+	case tensorop.Interleaved:
 		for r := range length {
 			p := r % int64(len(sizes))
 			out[p] = append(out[p], r)
 		}
-	case PerHead, Grouped:
+	case tensorop.PerHead, tensorop.Grouped:
 		r := int64(0)
 		for range o.Groups {
 			for p, s := range sizes {
@@ -97,11 +97,11 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 		v := in[0]
 		var out []tensorValue
 		switch o.Kind {
-		case rename.OpSplit:
+		case tensorop.Split:
 			for _, rows := range partRows(o, v.shape[o.Axis]) {
 				out = append(out, v.rows(o.Axis, rows))
 			}
-		case rename.OpConcat:
+		case tensorop.Concat:
 			total := int64(0)
 			for _, p := range in {
 				total += p.shape[o.Axis]
@@ -119,13 +119,13 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				}
 			}
 			out = []tensorValue{w}
-		case rename.OpStack:
+		case tensorop.Stack:
 			w := tensorValue{append([]int64{int64(len(in))}, v.shape...), nil}
 			for _, p := range in {
 				w.data = append(w.data, p.data...)
 			}
 			out = []tensorValue{w}
-		case rename.OpUnstack:
+		case tensorop.Unstack:
 			n := size(v.shape[1:])
 			if int64(len(o.Sizes)) != v.shape[0] {
 				t.Fatalf("unstack %v of %v", o, v.shape)
@@ -133,7 +133,7 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 			for i := range v.shape[0] {
 				out = append(out, tensorValue{v.shape[1:], v.data[i*n : (i+1)*n]})
 			}
-		case rename.OpTranspose:
+		case tensorop.Transpose:
 			n := len(v.shape)
 			r, c := v.shape[n-2], v.shape[n-1]
 			w := tensorValue{slices.Clone(v.shape), make([]float64, len(v.data))}
@@ -146,7 +146,7 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				}
 			}
 			out = []tensorValue{w}
-		case rename.OpPermute:
+		case tensorop.Permute:
 			d := v.shape[o.Axis] / o.Heads
 			order := make([]int64, 0, v.shape[o.Axis])
 			for h := range o.Heads {
@@ -154,7 +154,7 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				for i := range d / 2 {
 					for j := range int64(2) {
 						adjacent, half := 2*i+j, i+j*d/2
-						if o.From == RopeAdjacent {
+						if o.From == tensorop.Adjacent {
 							rows[half] = h*d + adjacent
 						} else {
 							rows[adjacent] = h*d + half
@@ -164,26 +164,26 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				order = append(order, rows...)
 			}
 			out = []tensorValue{v.rows(o.Axis, order)}
-		case rename.OpSwap:
+		case tensorop.Swap:
 			out = []tensorValue{in[1], in[0]}
-		case rename.OpUnflatten:
+		case tensorop.Unflatten:
 			out = []tensorValue{{append([]int64{o.Groups, v.shape[0] / o.Groups}, v.shape[1:]...), v.data}}
-		case rename.OpFlatten:
+		case tensorop.Flatten:
 			out = []tensorValue{{append([]int64{v.shape[0] * v.shape[1]}, v.shape[2:]...), v.data}}
-		case rename.OpReshape:
+		case tensorop.Reshape:
 			if size(o.Shape) != size(v.shape) {
 				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
 			}
 			out = []tensorValue{{o.Shape, v.data}}
-		case rename.OpOffset, rename.OpNegativeExp, rename.OpLogNegative:
+		case tensorop.Offset, tensorop.NegativeExp, tensorop.LogNegative:
 			w := tensorValue{v.shape, slices.Clone(v.data)}
 			for i, x := range w.data {
 				switch o.Kind {
-				case rename.OpOffset:
+				case tensorop.Offset:
 					w.data[i] = x + o.Value
-				case rename.OpNegativeExp:
+				case tensorop.NegativeExp:
 					w.data[i] = -math.Exp(x)
-				case rename.OpLogNegative:
+				case tensorop.LogNegative:
 					w.data[i] = math.Log(-x)
 				}
 			}

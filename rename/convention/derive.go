@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A DerivedRule is what happens to one kind of tensor, or to several that go
@@ -15,13 +16,13 @@ type DerivedRule struct {
 	From []string `json:"from"`
 	To   []string `json:"to,omitempty"`
 	// Ops are the operations by kind; their parameters come from a checkpoint.
-	Ops    []rename.OpKind `json:"ops,omitempty"`
+	Ops    []tensorop.Kind `json:"ops,omitempty"`
 	Drop   string          `json:"drop,omitempty"`
 	Refuse string          `json:"refuse,omitempty"`
 	// Optional is set when a checkpoint may lack the tensors.
 	Optional bool `json:"optional,omitempty"`
 
-	ops []rename.Op // with the sample numbers
+	ops []tensorop.Op // with the sample numbers
 }
 
 // A Derivation is the conversion between two conventions without a checkpoint:
@@ -62,7 +63,7 @@ const sampleHeads, sampleKV, sampleDim, sampleNope, sampleValue, sampleRank = 14
 // *RefusalError when there is no conversion at all.
 func Derive(from, to *Convention) (*Derivation, error) {
 	numbers := sampleNumbers
-	if cmp.Or(from.Layout.QKV, Contiguous) == PerHead || to.Layout.QKV == PerHead {
+	if cmp.Or(from.Layout.QKV, tensorop.Contiguous) == tensorop.PerHead || to.Layout.QKV == tensorop.PerHead {
 		numbers = cloneWith(sampleNumbers, "num_key_value_heads", sampleHeads)
 	}
 	cfg := &Config{Value: func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}
@@ -177,7 +178,7 @@ func alternatives(c *Convention, names []Named) [][]Named {
 
 // patternOf gives the pattern of one of the convention's names.
 func (c *Convention) patternOf(name string) string {
-	normal, nums := normalize(nil, nil, name)
+	normal, nums := template.Words.Scan(nil, nil, name)
 	for _, i := range c.index().byNormal[string(normal)] {
 		if _, ok := c.tensors[i].Pattern.match(nums); ok {
 			return c.tensors[i].Pattern.text

@@ -27,14 +27,14 @@ name there: such a tensor has no counterpart elsewhere.
 This page is made from the vocabulary in ` + "`rename/convention/roles.yaml`" + `; the tests
 keep it so.
 `)
-	v := Roles()
+	v := loadVocabulary()
 	for _, part := range []struct {
 		title string
-		docs  []RoleDoc
-	}{{"Spaces", v.Spaces}, {"Leaves", v.Leaves}, {"Modules", v.Modules}} {
+		docs  []roleDoc
+	}{{"Spaces", v.spaceDocs}, {"Leaves", v.leafDocs}, {"Modules", v.moduleDocs}} {
 		fmt.Fprintf(&b, "\n## %s\n\n| %s | what it is |\n|---|---|\n", part.title, strings.ToLower(strings.TrimSuffix(part.title, "s")))
 		for _, d := range part.docs {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", d.Name, d.Doc)
+			fmt.Fprintf(&b, "| `%s` | %s |\n", d.name, d.doc)
 		}
 	}
 	return b.String()
@@ -106,10 +106,9 @@ func TestVocabulary(t *testing.T) {
 			}
 		}
 	}
-	all := Roles()
-	for _, d := range slices.Concat(all.Spaces, all.Modules, all.Leaves) {
-		if !used[d.Name] {
-			t.Errorf("no convention uses %q", d.Name)
+	for _, d := range slices.Concat(v.spaceDocs, v.moduleDocs, v.leafDocs) {
+		if !used[d.name] {
+			t.Errorf("no convention uses %q", d.name)
 		}
 	}
 }

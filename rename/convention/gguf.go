@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 //go:generate go run gen_gguf.go gguf_arch_tensors.json
@@ -90,7 +93,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		c := &Convention{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
-			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, Contiguous), Decay: "negative", Conv: "ck"},
+			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), Decay: "negative", Conv: "ck"},
 		}
 		if c.Families == nil {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
@@ -113,7 +116,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			} else if a.Linear {
 				s.module = cmp.Or(linearRoles[s.module], s.module)
 			}
-			isOptional := func(glob string) bool { return globMatch(glob, name) }
+			isOptional := func(glob string) bool { return template.Glob(glob).Match(name) }
 			s.optional = slices.ContainsFunc(doc.Optional, isOptional) || slices.ContainsFunc(a.Optional, isOptional)
 			if a.MoE && (strings.HasPrefix(name, "blk.ffn_") && name != "blk.ffn_norm" || name == "blk.exp_probs_b") {
 				s.optional = a.Dense || name != "blk.ffn_gate_inp" && name != "blk.ffn_down_exps"

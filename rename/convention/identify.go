@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Result says which naming convention a checkpoint follows, and how surely.
@@ -165,7 +167,7 @@ type subject struct {
 	normal  string
 	nums    []int32
 	mask    uint64
-	members []*template
+	members []*tensorKind
 	debris  bool // it says nothing about the convention
 	layers  bitset
 }
@@ -221,7 +223,7 @@ func (r *registry) examine(tensors iter.Seq[Named], cfg *Config) *identification
 }
 
 // gather brings companions to the weight they belong to.
-func gather(templates []*template) []*subject {
+func gather(templates []*tensorKind) []*subject {
 	var list []*subject
 	byKey := make(map[string]*subject)
 	for _, t := range templates {
@@ -237,7 +239,7 @@ func gather(templates []*template) []*subject {
 		}
 		// The weight itself speaks for the subject.
 		if t.companion.kind == noCompanion {
-			s.members = append([]*template{t}, s.members...)
+			s.members = append([]*tensorKind{t}, s.members...)
 		} else {
 			s.members = append(s.members, t)
 		}
@@ -260,7 +262,7 @@ type identification struct {
 }
 
 // survey notes what the names show before any convention is looked at.
-func (id *identification) survey(templates []*template) {
+func (id *identification) survey(templates []*tensorKind) {
 	wrappers := make(map[string]bool)
 	adapters := make(map[string]int)
 	leaves := make(map[string]bool)
@@ -344,7 +346,7 @@ func (id *identification) look() {
 			for _, rf := range refs {
 				t := &id.reg.list[rf.conv].tensors[rf.tensor]
 				p := t.base
-				if len(s.nums) >= len(p.parts) && strings.Count(s.normal, "#") == len(s.nums) {
+				if len(s.nums) >= len(p.parts) && template.Words.Count(s.normal) == len(s.nums) {
 					if !literalsAgree(p, s.nums[len(s.nums)-len(p.parts):]) {
 						continue
 					}
@@ -493,7 +495,7 @@ func (id *identification) created(s *subject, e *evaluation) bool {
 	}
 	for _, i := range id.byNormal[stem+".weight"] {
 		if o := id.subjects[i]; e.tensor[i] >= 0 && o.mask == s.mask && literalKey(o.nums, o.mask) == literalKey(s.nums, s.mask) {
-			return slices.ContainsFunc(o.members, func(m *template) bool { return m.companion.kind == quantWeight })
+			return slices.ContainsFunc(o.members, func(m *tensorKind) bool { return m.companion.kind == quantWeight })
 		}
 	}
 	return false
@@ -534,7 +536,7 @@ func (id *identification) fits(taken []bool) []*evaluation {
 		return cmp.Or(
 			compareBool(b.unshaped, a.unshaped),
 			compareEvaluations(a, b),
-			compareBool(!strings.Contains(a.prefix, "#"), !strings.Contains(b.prefix, "#")),
+			compareBool(template.Words.Count(a.prefix) == 0, template.Words.Count(b.prefix) == 0),
 			compareBool(id.confirmed(ca), id.confirmed(cb)),
 			compareBool(belowBase(a.prefix, ca.Base), belowBase(b.prefix, cb.Base)),
 			compareBool(ca.VariantOf == "", cb.VariantOf == ""),

@@ -3,6 +3,8 @@ package convention
 import (
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // judge chooses among the conventions that fit and says how surely.
@@ -36,7 +38,7 @@ func (id *identification) slips() {
 	changed := 0
 	for _, s := range id.subjects {
 		for _, t := range s.members {
-			name := fill(t.raw, t.nums)
+			name := template.Words.Fill(t.raw, t.nums)
 			right := loadCompanions().slips.Replace(name)
 			if right != name {
 				changed++
@@ -75,7 +77,7 @@ func (id *identification) ties(list []*evaluation, best *evaluation) []*evaluati
 //
 // Of two places where names may be found, the one not inside a layer is meant.
 func (id *identification) baseDecides(ties []*evaluation) []*evaluation {
-	outside := func(e *evaluation) bool { return !strings.Contains(e.prefix, "#") }
+	outside := func(e *evaluation) bool { return template.Words.Count(e.prefix) == 0 }
 	if slices.ContainsFunc(ties, outside) {
 		ties = slices.DeleteFunc(ties, func(e *evaluation) bool { return !outside(e) })
 	}
@@ -257,7 +259,7 @@ func (id *identification) prefix(c *Convention, e *evaluation) {
 func (id *identification) spell(prefix string, e *evaluation) string {
 	for i, t := range e.tensor {
 		if t >= 0 && strings.HasPrefix(id.subjects[i].normal, prefix) {
-			return fill(prefix, id.subjects[i].nums)
+			return template.Words.Fill(prefix, id.subjects[i].nums)
 		}
 	}
 	return prefix
@@ -356,7 +358,7 @@ func (id *identification) structural(c *Convention, missing []int32) int {
 func (id *identification) borrowed(e *evaluation, extra []int32) int {
 	isExtra := make(map[int32]bool)
 	for _, i := range extra {
-		if strings.Contains(id.subjects[i].normal, "#") && !strings.HasSuffix(id.subjects[i].normal, ".bias") {
+		if template.Words.Count(id.subjects[i].normal) > 0 && !strings.HasSuffix(id.subjects[i].normal, ".bias") {
 			isExtra[i] = true
 		}
 	}
@@ -434,13 +436,13 @@ func (id *identification) standsAlone(e *evaluation, subject int32) bool {
 	if e.prefix == "" || strings.HasPrefix(normal, e.prefix) || !id.atHome(e) {
 		return false
 	}
-	return !strings.Contains(strings.TrimPrefix(normal, "#."), "#") // sentence-transformers numbers its modules
+	return template.Words.Count(strings.TrimPrefix(normal, "0.")) == 0 // sentence-transformers numbers its modules
 }
 
 // isTaskHead reports whether a name is that of a head that fine-tuning adds to
 // any model.
 func isTaskHead(normal string) bool {
-	if strings.Contains(normal, "#.#") {
+	if between, _ := template.Words.Split(normal); len(between) > 2 && slices.Contains(between[1:len(between)-1], ".") {
 		return false
 	}
 	first, _, _ := strings.Cut(normal, ".")
@@ -475,8 +477,8 @@ func (id *identification) trunk(e *evaluation) string {
 		if t < 0 {
 			continue
 		}
-		if head, _, ok := strings.Cut(id.subjects[i].normal, "#"); ok {
-			return head + "#"
+		if between, numbers := template.Words.Split(id.subjects[i].normal); len(numbers) > 0 {
+			return between[0] + numbers[0]
 		}
 	}
 	return ""

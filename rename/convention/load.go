@@ -13,7 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 //go:embed data
@@ -58,14 +58,14 @@ type include struct {
 // zero value of each field is the plain layout.
 type Layout struct {
 	// Rope is the order of the rows of the query and key projections that
-	// rotary embedding pairs: RopeHalf, RopeAdjacent, or "" without rotary
+	// rotary embedding pairs: tensorop.Half, tensorop.Adjacent, or "" without rotary
 	// embedding.
 	Rope string `yaml:"rope" json:"rope,omitempty"`
 	// QKV is how a fused query, key and value projection is put together.
 	QKV string `yaml:"qkv" json:"qkv,omitempty"`
 	// GateUp is how a fused gate and up projection is put together.
 	GateUp string `yaml:"gate_up" json:"gate_up,omitempty"`
-	// Experts is the orientation of stacked experts, OutIn or InOut, or Flat.
+	// Experts is the orientation of stacked experts: "out-in", "in-out" or "flat".
 	Experts string `yaml:"experts" json:"experts,omitempty"`
 	// Transposed lists the modules stored [in, out].
 	Transposed []string `yaml:"transposed" json:"transposed,omitempty"`
@@ -88,22 +88,15 @@ type Layout struct {
 	Notes []string `yaml:"notes" json:"notes,omitempty"`
 }
 
-// Values of Layout fields.
+// Values of Layout fields beside those of package tensorop.
 const (
-	RopeHalf     = rename.Half
-	RopeAdjacent = rename.Adjacent
+	layoutUpFirst = "up-first" // contiguous, up before gate
 
-	Contiguous  = rename.Contiguous
-	PerHead     = rename.PerHead
-	Grouped     = rename.Grouped
-	Interleaved = rename.Interleaved
-	UpFirst     = "up-first" // contiguous, up before gate
-
-	OutIn = "out-in"
-	InOut = "in-out"
+	layoutOutIn = "out-in"
+	layoutInOut = "in-out"
 	// Flat experts lie one below the other in a matrix of experts x
 	// intermediate rows, the down projection turned round to have them.
-	Flat = "flat"
+	layoutFlat = "flat"
 )
 
 // A set is every built-in convention.
@@ -265,7 +258,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	}
 	for _, r := range d.Remove {
 		n := len(specs)
-		specs = slices.DeleteFunc(specs, func(s spec) bool { return globMatch(r, s.module) })
+		specs = slices.DeleteFunc(specs, func(s spec) bool { return template.Glob(r).Match(s.module) })
 		if len(specs) == n {
 			return nil, fmt.Errorf("convention %q: remove: nothing it inherits has the role %q", name, r)
 		}
@@ -288,7 +281,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	for _, r := range d.Require {
 		found := false
 		for i := range specs {
-			if globMatch(r, specs[i].module) {
+			if template.Glob(r).Match(specs[i].module) {
 				specs[i].optional = false
 				found = true
 			}
@@ -298,7 +291,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		}
 	}
 	for i := 0; i+1 < len(d.Opaque.Content); i += 2 {
-		c.opaque = append(c.opaque, opaqueRole{d.Opaque.Content[i].Value, d.Opaque.Content[i+1].Value})
+		c.opaque = append(c.opaque, opaqueRole{template.Glob(d.Opaque.Content[i].Value), d.Opaque.Content[i+1].Value})
 	}
 	c.specs = specs
 	if err := c.compile(l.cache); err != nil {
@@ -350,7 +343,7 @@ type leaf struct {
 func (c *Convention) at(in include) []spec {
 	var specs []spec
 	for _, s := range c.specs {
-		if slices.ContainsFunc(in.Remove, func(r string) bool { return globMatch(r, s.module) }) {
+		if slices.ContainsFunc(in.Remove, func(r string) bool { return template.Glob(r).Match(s.module) }) {
 			continue
 		}
 		if in.Space != "" && !strings.HasPrefix(s.module, ownPrefix) {
@@ -484,26 +477,4 @@ func expand(text string) []string {
 		}
 	}
 	return out
-}
-
-// globMatch matches a module role against a pattern in which '*' stands for
-// any text.
-func globMatch(glob, s string) bool {
-	head, tail, star := strings.Cut(glob, "*")
-	if !star {
-		return glob == s
-	}
-	if !strings.HasPrefix(s, head) {
-		return false
-	}
-	s = s[len(head):]
-	if tail == "" {
-		return true
-	}
-	for i := 0; i <= len(s); i++ {
-		if globMatch(tail, s[i:]) {
-			return true
-		}
-	}
-	return false
 }

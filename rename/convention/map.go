@@ -9,27 +9,29 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // step writes an operation as maps have it: what does not apply is left out.
-func step(r rename.Op) (rename.Op, error) {
+func step(r tensorop.Op) (tensorop.Op, error) {
 	switch r.Kind {
-	case rename.OpSplit, rename.OpConcat:
+	case tensorop.Split, tensorop.Concat:
 		if r.Sizes == nil {
 			r.Sizes = []int64{1, 1}
 		}
-		if r.Layout != PerHead && r.Layout != Grouped {
+		if r.Layout != tensorop.PerHead && r.Layout != tensorop.Grouped {
 			r.Groups = 0
 		}
-		if r.Layout == Contiguous {
+		if r.Layout == tensorop.Contiguous {
 			r.Layout = ""
 		}
-	case rename.OpNegativeExp:
+	case tensorop.NegativeExp:
 		r.Round = true
-	case rename.OpLogNegative:
+	case tensorop.LogNegative:
 		return r, fmt.Errorf("log(-x) would not give back the bits that -exp(x) was made of")
 	}
-	if r.Kind != rename.OpSplit && r.Kind != rename.OpConcat && r.Kind != rename.OpPermute {
+	if r.Kind != tensorop.Split && r.Kind != tensorop.Concat && r.Kind != tensorop.Permute {
 		r.Axis = 0
 	}
 	return r, nil
@@ -171,7 +173,7 @@ func newBatch(mv *Move, explicit bool) (*batch, error) {
 	var key strings.Builder
 	for _, list := range [][]side{b.sides, b.to} {
 		for _, s := range list {
-			fmt.Fprintf(&key, "%s %d %d\n", rename.Normal(s.names[0]), s.over, len(s.names))
+			fmt.Fprintf(&key, "%s %d %d\n", template.Runs.Of(s.names[0]), s.over, len(s.names))
 		}
 		key.WriteByte('\n')
 	}
@@ -195,10 +197,10 @@ const expertHole = "expert"
 
 // fold finds stacks over numbers at the beginning, and at the end what is
 // taken apart over numbers.
-func (b *batch) fold(mv *Move, ops []rename.Op) bool {
+func (b *batch) fold(mv *Move, ops []tensorop.Op) bool {
 	b.sides = singles(mv.From)
 	k := 0
-	for ; k < len(ops) && ops[k].Kind == rename.OpStack; k++ {
+	for ; k < len(ops) && ops[k].Kind == tensorop.Stack; k++ {
 		o := &ops[k]
 		var s side
 		for _, one := range b.sides[o.Index : o.Index+o.Count] {
@@ -218,12 +220,12 @@ func (b *batch) fold(mv *Move, ops []rename.Op) bool {
 				return false
 			}
 		}
-		b.steps = []rename.Operation{{Kind: rename.OpStack, Operand: -1, Over: expertHole}}
+		b.steps = []rename.Operation{{Kind: tensorop.Stack, Operand: -1, Over: expertHole}}
 	}
 	n := len(b.sides)
 	end := k
-	for end < len(ops) && ops[end].Kind != rename.OpUnstack {
-		if ops[end].Kind == rename.OpStack {
+	for end < len(ops) && ops[end].Kind != tensorop.Unstack {
+		if ops[end].Kind == tensorop.Stack {
 			return false
 		}
 		end++
@@ -240,7 +242,7 @@ func (b *batch) fold(mv *Move, ops []rename.Op) bool {
 	at := 0
 	k = end
 	for range n {
-		if k == len(ops) || ops[k].Kind != rename.OpUnstack || ops[k].Index != at {
+		if k == len(ops) || ops[k].Kind != tensorop.Unstack || ops[k].Index != at {
 			return false
 		}
 		count := len(ops[k].Sizes)
@@ -255,7 +257,7 @@ func (b *batch) fold(mv *Move, ops []rename.Op) bool {
 		names, at, k = names[count:], at+count, k+1
 	}
 	b.steps = append(b.steps, rename.Operation{
-		Kind: rename.OpUnstack, Operand: -1, Over: expertHole, Count: rename.Number{Value: int64(len(b.to[0].names))},
+		Kind: tensorop.Unstack, Operand: -1, Over: expertHole, Count: rename.Number{Value: int64(len(b.to[0].names))},
 	})
 	rest := rename.Steps(ops[k:], at)
 	for i := range rest {
@@ -294,20 +296,8 @@ func counted(names []string) int {
 type numberedName struct{ text, runs []string }
 
 func digitRuns(name string) numberedName {
-	var r numberedName
-	for {
-		i := strings.IndexAny(name, "0123456789")
-		if i < 0 {
-			r.text = append(r.text, name)
-			return r
-		}
-		n := i
-		for n < len(name) && name[n] >= '0' && name[n] <= '9' {
-			n++
-		}
-		r.text, r.runs = append(r.text, name[:i]), append(r.runs, name[i:n])
-		name = name[n:]
-	}
+	text, runs := template.Runs.Split(name)
+	return numberedName{text, runs}
 }
 
 // A ruleWriter writes rules as YAML.
@@ -340,12 +330,10 @@ func (w *ruleWriter) batch(c *Conversion, b *batch) {
 func escapeAll(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = escapeBraces.Replace(n)
+		out[i] = rename.Escape(n)
 	}
 	return out
 }
-
-var escapeBraces = strings.NewReplacer("{", "{{", "}", "}}")
 
 func (w *ruleWriter) add(from, to []string, steps []rename.Operation) {
 	var b strings.Builder
@@ -375,7 +363,7 @@ func (w *ruleWriter) drops(dropped []Dropped) {
 	var order []string
 	byKey := make(map[string][]Dropped)
 	for _, d := range dropped {
-		key := rename.Normal(d.Name) + "\x00" + d.Reason
+		key := template.Runs.Of(d.Name) + "\x00" + d.Reason
 		if w.explicit {
 			key = d.Name
 		}
@@ -406,7 +394,7 @@ func (w *ruleWriter) drops(dropped []Dropped) {
 func (n *numberedName) write(run func(p int) string) string {
 	var b strings.Builder
 	for p := range n.text {
-		b.WriteString(escapeBraces.Replace(n.text[p]))
+		b.WriteString(rename.Escape(n.text[p]))
 		if p < len(n.runs) {
 			b.WriteString(run(p))
 		}
@@ -416,10 +404,8 @@ func (n *numberedName) write(run func(p int) string) string {
 
 // holeName names a hole by what stands before it.
 func holeName(before string, p int) string {
-	for _, word := range []string{"layers.", "layer.", "blocks.", "block.", "blk.", "h."} {
-		if strings.HasSuffix(before, word) {
-			return "layer"
-		}
+	if template.Counts(before) == "layer" {
+		return "layer"
 	}
 	return string(rune('i' + p))
 }
@@ -660,7 +646,7 @@ func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
 	for i := 0; i < len(steps); i++ {
 		s := &steps[i]
 		switch s.Kind {
-		case rename.OpStack:
+		case tensorop.Stack:
 			over := only(from, to)
 			if over == "" {
 				return nil, fmt.Errorf("no number is left out by the new name")
@@ -671,7 +657,7 @@ func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
 				continue
 			}
 			*s, stacked = rename.Operation{Kind: s.Kind, Operand: -1, Over: over}, true
-		case rename.OpUnstack:
+		case tensorop.Unstack:
 			over := only(to, from)
 			if over == "" {
 				return nil, fmt.Errorf("no number is added by the new name")
@@ -682,17 +668,17 @@ func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
 				continue
 			}
 			*s, stacked = rename.Operation{Kind: s.Kind, Operand: -1, Over: over, Count: rename.Number{Key: "num_local_experts"}}, true
-		case rename.OpUnflatten:
+		case tensorop.Unflatten:
 			s.Groups = rename.Number{Key: "num_local_experts"}
-		case rename.OpPermute:
+		case tensorop.Permute:
 			s.Heads = sampleKey(s.Heads)
-		case rename.OpSplit, rename.OpConcat:
+		case tensorop.Split, tensorop.Concat:
 			symbolicParts(s)
-		case rename.OpReshape:
+		case tensorop.Reshape:
 			// Of latent attention: heads by rows, or rows of all heads.
-			s.Kind, s.Shape, s.Groups = rename.OpUnflatten, nil, rename.Number{Key: "num_attention_heads"}
+			s.Kind, s.Shape, s.Groups = tensorop.Unflatten, nil, rename.Number{Key: "num_attention_heads"}
 			if len(ops[min(i, len(ops)-1)].Shape) < 3 {
-				s.Kind = rename.OpFlatten
+				s.Kind = tensorop.Flatten
 			}
 		}
 	}
@@ -741,8 +727,8 @@ func sampleKey(n rename.Number) rename.Number {
 }
 
 // Steps writes the operations of the move as maps have them.
-func (m *Move) Steps() ([]rename.Op, error) {
-	out := make([]rename.Op, len(m.Ops))
+func (m *Move) Steps() ([]tensorop.Op, error) {
+	out := make([]tensorop.Op, len(m.Ops))
 	for i := range m.Ops {
 		var err error
 		if out[i], err = step(m.Ops[i]); err != nil {

@@ -1,13 +1,13 @@
 package convention
 
-import "github.com/wtinspect/wtinspect/rename"
+import "github.com/wtinspect/wtinspect/rename/tensorop"
 
 // A Move says how some tensors of a checkpoint become others. Without
 // operations it is a rename: one name, one new name, the same bytes.
 type Move struct {
-	From []string    `json:"from"`
-	To   []string    `json:"to"`
-	Ops  []rename.Op `json:"ops,omitempty"`
+	From []string      `json:"from"`
+	To   []string      `json:"to"`
+	Ops  []tensorop.Op `json:"ops,omitempty"`
 }
 
 // MovesBytes reports whether names alone cannot carry the move out.

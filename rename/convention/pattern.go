@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Pattern is how one convention spells one tensor: literal text and holes,
@@ -14,7 +16,7 @@ import (
 // writes that numbers its layers from one.
 type Pattern struct {
 	text   string
-	normal string
+	normal string // the template of the names that it matches
 	parts  []patternPart
 	// order[i] is the place among the pattern's holes of the i-th index of an
 	// ID: layer first, then expert, then the other holes by name.
@@ -24,7 +26,7 @@ type Pattern struct {
 
 const maxHoles = 8
 
-// A patternPart is the meaning of one index of the normal form.
+// A patternPart is the meaning of one index of the template.
 type patternPart struct {
 	literal bool
 	value   int32 // of a literal, or the shift of a hole
@@ -33,9 +35,8 @@ type patternPart struct {
 
 func compilePattern(text string) (Pattern, error) {
 	p := Pattern{text: text}
-	// The pattern's text with every hole written as the index 0 normalises to
-	// the normal form of the names that it matches; literal indices among them
-	// are told apart by their place.
+	// With an index in place of every hole, the pattern's text has the template
+	// of the names that it matches. Literal indices are told apart by their place.
 	var plain strings.Builder
 	type mark struct{ at, hole, shift int }
 	var marks []mark
@@ -69,25 +70,16 @@ func compilePattern(text string) (Pattern, error) {
 		plain.WriteByte('0')
 		rest = rest[shut+1:]
 	}
-	s := plain.String()
-	var buf []byte
-	var nums []int32
-	buf, nums = normalize(nil, nil, s)
-	p.normal = string(buf)
-	// Walk both forms together to find which index came from which hole.
-	for i, j, n := 0, 0, 0; j < len(buf); j++ {
-		if buf[j] != hole || n >= len(nums) {
-			i++
-			continue
-		}
-		part := patternPart{literal: true, value: nums[n]}
-		if len(marks) > 0 && marks[0].at == i {
+	form, nums := template.Words.Scan(make([]byte, 0, plain.Len()), make([]int32, 0, 4), plain.String())
+	p.normal = string(form)
+	p.parts = make([]patternPart, 0, len(nums))
+	for at := range template.Words.Indices(plain.String()) {
+		part := patternPart{literal: true, value: nums[len(p.parts)]}
+		if len(marks) > 0 && marks[0].at == at {
 			part = patternPart{hole: marks[0].hole, value: int32(marks[0].shift)}
 			marks = marks[1:]
 		}
 		p.parts = append(p.parts, part)
-		i += len(strconv.Itoa(int(nums[n])))
-		n++
 	}
 	if len(marks) > 0 {
 		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].hole])
@@ -130,7 +122,7 @@ func (c patternCache) compile(text string) (*Pattern, error) {
 	return &p, nil
 }
 
-// match reports the indices of a name whose normal form is the pattern's.
+// match reports the indices of a name whose template is the pattern's.
 func (p *Pattern) match(nums []int32) (index []int, ok bool) {
 	if len(nums) != len(p.parts) {
 		return nil, false
@@ -176,7 +168,7 @@ func (p *Pattern) format(index []int) (string, bool) {
 		}
 		nums[i] = int32(n)
 	}
-	return fill(p.normal, nums), true
+	return template.Words.Fill(p.normal, nums), true
 }
 
 // String returns the pattern as its file writes it.

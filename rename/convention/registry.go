@@ -7,7 +7,7 @@ import "strings"
 type registry struct {
 	list []*Convention
 	refs map[string][]ref
-	// literals says which indices of a normal form are text in some pattern:
+	// literals says which indices of a template are text in some pattern:
 	// the 1 of "ln_1" tells it from "ln_2", and no layer is meant. Bit i is
 	// the i-th index from the right.
 	literals map[string]uint64
@@ -16,7 +16,7 @@ type registry struct {
 	flat map[string][]ref
 }
 
-// A ref is a tensor of a convention; its key is the normal form of the
+// A ref is a tensor of a convention; its key is the template of the
 // pattern below the convention's base.
 type ref struct {
 	conv   int32
@@ -56,7 +56,7 @@ func literalMask(p *Pattern) uint64 {
 	return m
 }
 
-// suffixes calls yield with the start of every suffix of a normal form that
+// suffixes calls yield with the start of every suffix of a template that
 // begins at a segment, the longest first.
 func suffixes(normal string, yield func(start int) bool) {
 	for start := tailStart(normal); start >= 0; {
@@ -87,7 +87,7 @@ func tailStart(normal string) int {
 	return at + 1
 }
 
-// literalsOf collects the literal indices of a normal form and its suffixes.
+// literalsOf collects the literal indices of a template and its suffixes.
 func (r *registry) literalsOf(normal string) uint64 {
 	var m uint64
 	suffixes(normal, func(start int) bool {
@@ -97,7 +97,7 @@ func (r *registry) literalsOf(normal string) uint64 {
 	return m
 }
 
-// knows reports whether some convention has a name that ends a normal form and
+// knows reports whether some convention has a name that ends a template and
 // is longer than its leaf.
 func (r *registry) knows(normal string) bool {
 	found := false

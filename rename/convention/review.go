@@ -5,6 +5,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Conflict is a rename that loads and computes nonsense: the two names mean
@@ -133,7 +135,7 @@ func (id *identification) roles(names []Named) []string {
 	var buf []byte
 	var nums []int32
 	for i, n := range names {
-		buf, nums = normalize(buf[:0], nums[:0], n.Name)
+		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
 		out[i] = byRaw[key{string(buf), literalKey(nums, masks[string(buf)])}]
 	}
 	return out

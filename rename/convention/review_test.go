@@ -221,18 +221,3 @@ func TestWhy(t *testing.T) {
 		}
 	}
 }
-
-func TestRelated(t *testing.T) {
-	var got []string
-	for _, c := range mustLookup(t, "mixtral-hf").Related() {
-		got = append(got, c.Name)
-	}
-	for _, want := range []string{"llama-gguf", "mixtral-first", "mixtral-litgpt", "mixtral-megatron", "mixtral-mistral", "mixtral-mlx"} {
-		if !slices.Contains(got, want) {
-			t.Errorf("mixtral-hf is related to %v, want %s among them", got, want)
-		}
-	}
-	if slices.Contains(got, "mixtral-hf") || slices.Contains(got, "bloom-hf") {
-		t.Errorf("mixtral-hf is related to %v", got)
-	}
-}

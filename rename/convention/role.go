@@ -2,7 +2,6 @@ package convention
 
 import (
 	_ "embed"
-	"slices"
 	"strings"
 	"sync"
 
@@ -12,26 +11,19 @@ import (
 //go:embed roles.yaml
 var rolesYAML []byte
 
-// A RoleDoc documents one part of the vocabulary of roles.
-type RoleDoc struct {
-	Name string
-	Doc  string
-}
+// A roleDoc documents one part of the vocabulary of roles.
+type roleDoc struct{ name, doc string }
 
-// A Vocabulary is every word a role is made of. A role is written
+// A vocabulary is every word a role is made of. A role is written
 // [space.]module.leaf: "layer.attn.q.weight", "vision.layer.mlp.up.bias". The
 // modules say where the indices of an ID stand: the segments "layer" and
 // "expert" count, and a convention may number further modules.
 //
 // A role that begins with "own." belongs to one convention only: its project's
 // tensors have no counterpart elsewhere, and it is made of their own name.
-type Vocabulary struct {
-	Spaces, Modules, Leaves []RoleDoc
-}
-
 type vocabulary struct {
-	Vocabulary
-	spaces, modules, leaves map[string]bool
+	spaceDocs, moduleDocs, leafDocs []roleDoc // in the order of their page
+	spaces, modules, leaves         map[string]bool
 }
 
 var loadVocabulary = sync.OnceValue(func() *vocabulary {
@@ -41,27 +33,21 @@ var loadVocabulary = sync.OnceValue(func() *vocabulary {
 	if err := yaml.Load(rolesYAML, &doc); err != nil {
 		panic("convention: roles.yaml: " + err.Error())
 	}
-	read := func(n *yaml.Node) ([]RoleDoc, map[string]bool) {
-		var docs []RoleDoc
+	read := func(n *yaml.Node) ([]roleDoc, map[string]bool) {
+		var docs []roleDoc
 		set := make(map[string]bool)
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			docs = append(docs, RoleDoc{n.Content[i].Value, n.Content[i+1].Value})
+			docs = append(docs, roleDoc{n.Content[i].Value, n.Content[i+1].Value})
 			set[n.Content[i].Value] = true
 		}
 		return docs, set
 	}
 	v := new(vocabulary)
-	v.Spaces, v.spaces = read(&doc.Spaces)
-	v.Leaves, v.leaves = read(&doc.Leaves)
-	v.Modules, v.modules = read(&doc.Modules)
+	v.spaceDocs, v.spaces = read(&doc.Spaces)
+	v.leafDocs, v.leaves = read(&doc.Leaves)
+	v.moduleDocs, v.modules = read(&doc.Modules)
 	return v
 })
-
-// Roles returns the vocabulary of roles, in the order of its page.
-func Roles() Vocabulary {
-	v := loadVocabulary().Vocabulary
-	return Vocabulary{slices.Clone(v.Spaces), slices.Clone(v.Modules), slices.Clone(v.Leaves)}
-}
 
 // known reports whether a role is made of the vocabulary.
 func (v *vocabulary) known(role string) bool {

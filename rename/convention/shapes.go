@@ -3,6 +3,8 @@ package convention
 import (
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // shapesAgree compares the shapes that decide between layouts that share their
@@ -70,6 +72,6 @@ func joins(shape []uint64, hidden uint64, first bool) bool {
 // transposes reports whether the convention stores a module [in, out].
 func (c *Convention) transposes(module string) bool {
 	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool {
-		return globMatch(g, module) || globMatch(g, strings.TrimPrefix(module, "text."))
+		return template.Glob(g).Match(module) || template.Glob(g).Match(strings.TrimPrefix(module, "text."))
 	})
 }

@@ -4,7 +4,9 @@ import (
 	"iter"
 	"math/bits"
 	"slices"
-	"strings"
+	"strconv"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // Named is a tensor as Identify sees it.
@@ -14,10 +16,10 @@ type Named struct {
 	Shape []uint64 // the slowest dimension first; nil when unknown
 }
 
-// A template is every tensor whose name differs only in its indices.
-type template struct {
+// A tensorKind is the tensors whose names have one template.
+type tensorKind struct {
 	cleaning
-	raw    string  // the normal form of the name as it stands in the checkpoint
+	raw    string  // the template of the name as it stands in the checkpoint
 	nums   []int32 // of the first tensor; constant where an index is text
 	mask   uint64  // which indices are text, from the right
 	count  int
@@ -27,27 +29,15 @@ type template struct {
 }
 
 // text writes the template for people: an index is {}.
-func (t *template) text() string { return writeTemplate(t.raw, t.nums, t.mask) }
+func (t *tensorKind) text() string { return writeTemplate(t.raw, t.nums, t.mask) }
 
-func writeTemplate(normal string, nums []int32, mask uint64) string {
-	if !strings.Contains(normal, "#") {
-		return normal
-	}
-	var b strings.Builder
-	n := 0
-	for i := 0; i < len(normal); i++ {
-		if normal[i] != hole || n >= len(nums) {
-			b.WriteByte(normal[i])
-			continue
+func writeTemplate(raw string, nums []int32, mask uint64) string {
+	return template.Words.Replace(raw, func(i int, number string) string {
+		if i < len(nums) && mask>>(len(nums)-1-i)&1 != 0 {
+			return strconv.Itoa(int(nums[i]))
 		}
-		if mask>>(len(nums)-1-n)&1 != 0 {
-			b.WriteString(fill("#", nums[n:n+1]))
-		} else {
-			b.WriteString("{}")
-		}
-		n++
-	}
-	return b.String()
+		return "{}"
+	})
 }
 
 // maxLayer bounds what is remembered of a template's layers.
@@ -106,12 +96,12 @@ func (b bitset) missing(max int) []int {
 
 // fold gathers tensors into templates, in order of first appearance. Names that
 // are more than maxTemplates and their companions are only counted.
-func (r *registry) fold(tensors iter.Seq[Named]) (list []*template, total int) {
+func (r *registry) fold(tensors iter.Seq[Named]) (list []*tensorKind, total int) {
 	type group struct {
 		mask  uint64
 		clean cleaning
-		plain *template
-		split map[string]*template
+		plain *tensorKind
+		split map[string]*tensorKind
 	}
 	groups := make(map[string]*group, 512)
 	var buf []byte
@@ -120,24 +110,24 @@ func (r *registry) fold(tensors iter.Seq[Named]) (list []*template, total int) {
 		if total++; len(list) == 2*maxTemplates {
 			continue
 		}
-		buf, nums = normalize(buf[:0], nums[:0], t.Name)
+		buf, nums = template.Words.Scan(buf[:0], nums[:0], t.Name)
 		g := groups[string(buf)]
 		if g == nil {
 			raw := string(buf)
 			g = &group{clean: r.clean(raw)}
-			if strings.Count(g.clean.normal, "#") == len(nums) {
+			if template.Words.Count(g.clean.normal) == len(nums) {
 				g.mask = r.literalsOf(g.clean.normal)
 			}
 			groups[raw] = g
 		}
-		var tm *template
+		var tm *tensorKind
 		if g.mask == 0 || len(nums) == 0 {
 			tm = g.plain
 		} else {
 			tm = g.split[literalKey(nums, g.mask)]
 		}
 		if tm == nil {
-			tm = &template{
+			tm = &tensorKind{
 				cleaning: g.clean, raw: string(buf), nums: slices.Clone(nums), mask: g.mask,
 				shape: t.Shape, dtype: t.DType,
 			}
@@ -146,7 +136,7 @@ func (r *registry) fold(tensors iter.Seq[Named]) (list []*template, total int) {
 				g.plain = tm
 			} else {
 				if g.split == nil {
-					g.split = make(map[string]*template)
+					g.split = make(map[string]*tensorKind)
 				}
 				g.split[literalKey(nums, g.mask)] = tm
 			}

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // An Explanation says why a name is mapped, or is not.
@@ -37,7 +39,7 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 			break
 		}
 	}
-	normal, nums := normalize(nil, nil, name)
+	normal, nums := template.Words.Scan(nil, nil, name)
 	clean := s.reg.clean(string(normal))
 	var c *Convention
 	if id.best != nil && id.res.Convention != "" {
@@ -54,13 +56,13 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 		say("in %s it is %s", c.Name, x.Role)
 	}
 	if len(clean.wrappers) > 0 {
-		say("%s is a wrapper that a training framework left in the name; without it the name is %s", strings.Join(clean.wrappers, " and "), fill(clean.normal, nums))
+		say("%s is a wrapper that a training framework left in the name; without it the name is %s", strings.Join(clean.wrappers, " and "), template.Words.Fill(clean.normal, nums))
 	}
 	switch clean.companion.kind {
 	case quantWeight, quantCompanion:
-		say("%q belongs to the quantised weight %s: of scheme %s", clean.companion.leaf, fill(clean.normal, nums), strings.Join(schemesWith(clean.companion.leaf), " or "))
+		say("%q belongs to the quantised weight %s: of scheme %s", clean.companion.leaf, template.Words.Fill(clean.normal, nums), strings.Join(schemesWith(clean.companion.leaf), " or "))
 	case adapterPart:
-		say("%q is a part of an adapter (%s) for %s", clean.companion.leaf, clean.companion.dialect, fill(clean.normal, nums))
+		say("%q is a part of an adapter (%s) for %s", clean.companion.leaf, clean.companion.dialect, template.Words.Fill(clean.normal, nums))
 	case legacyLeaf:
 		say("%q is an old spelling of %q", clean.companion.leaf, clean.companion.means)
 	}

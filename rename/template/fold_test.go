@@ -1,4 +1,4 @@
-package rename
+package template
 
 import (
 	"bytes"
@@ -15,10 +15,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/internal/testdata"
 )
-
-func foldNames(names []string) []Group {
-	return Fold(len(names), func(i int) (string, string) { return names[i], "" })
-}
 
 func TestFold(t *testing.T) {
 	tests := []struct {
@@ -88,14 +84,14 @@ func TestFold(t *testing.T) {
 			[]string{"h.{0..1}.0 1", "h.{0..1}.1 1"},
 		},
 		{
-			"a NUL is not an index",
-			[]string{"h.0.a", "h.\x00.a", "h.1.a"},
-			[]string{"h.{0..1}.a 2", "h.\x00.a 1"},
+			"Megatron-core numbers experts behind the leaf",
+			[]string{"l.0.fc1.weight0", "l.0.fc1.weight1", "l.0.fc1.weight0.x", "l.0.fc1.weight1.x"},
+			[]string{"l.0.fc1.weight{0..1} 2", "l.0.fc1.weight0.x 1", "l.0.fc1.weight1.x 1"},
 		},
 		{
 			"numbers too long to count with",
-			[]string{"h.9999999999999999999", "h.9999999999999999998"},
-			[]string{"h.9999999999999999999 1", "h.9999999999999999998 1"},
+			[]string{"h.9999999999", "h.9999999998", "h.999999999", "h.999999998"},
+			[]string{"h.9999999999 1", "h.9999999998 1", "h.{999999998..999999999} 2"},
 		},
 	}
 	for _, tt := range tests {
@@ -139,7 +135,7 @@ func expand(name string) []string {
 }
 
 func TestFoldLosesNothing(t *testing.T) {
-	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1", "\x00"})
+	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1", "weight", "weight1", "\x00"})
 	row := rapid.Custom(func(t *rapid.T) string {
 		name := segment.Draw(t, "segment")
 		for range rapid.IntRange(0, 3).Draw(t, "more") {
@@ -193,7 +189,7 @@ func TestFoldRealNames(t *testing.T) {
 	for _, file := range files {
 		names := realNames(t, file)
 		var expanded []string
-		for _, g := range foldNames(names) {
+		for _, g := range FoldNames(names) {
 			if len(g.Members) == 1 {
 				expanded = append(expanded, g.Name)
 			} else {
@@ -246,7 +242,7 @@ func deepSeekNames(n int) []string {
 func BenchmarkFold(b *testing.B) {
 	names := deepSeekNames(92_000)
 	for b.Loop() {
-		foldNames(names)
+		FoldNames(names)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(names)), "ns/name")
 }

@@ -1,4 +1,4 @@
-package rename
+package tensorop
 
 import (
 	"fmt"
@@ -49,7 +49,7 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 		return shape
 	}
 	switch o.Kind {
-	case OpSplit:
+	case Split:
 		if err := rank(o.Axis + 1); err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 			out[i] = with(o.Axis, uint64(s)*(a[o.Axis]/sum))
 		}
 		return out, nil
-	case OpConcat:
+	case Concat:
 		if err := rank(o.Axis + 1); err != nil {
 			return nil, err
 		}
@@ -81,19 +81,19 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 			sum += b[o.Axis]
 		}
 		return [][]uint64{with(o.Axis, sum)}, nil
-	case OpStack:
+	case Stack:
 		return [][]uint64{append([]uint64{uint64(len(in))}, a...)}, nil
-	case OpUnstack:
+	case Unstack:
 		if err := rank(1); err != nil {
 			return nil, err
 		}
 		return slices.Repeat([][]uint64{a[1:]}, len(o.Sizes)), nil
-	case OpSwap:
+	case Swap:
 		if len(in) != 2 {
 			return nil, fmt.Errorf("two tensors are exchanged, not %d", len(in))
 		}
 		return [][]uint64{in[1], a}, nil
-	case OpTranspose:
+	case Transpose:
 		out := slices.Clone(a)
 		if len(o.Axes) == 0 {
 			if err := rank(2); err != nil {
@@ -113,13 +113,13 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 			out[i] = a[axis]
 		}
 		return [][]uint64{out}, nil
-	case OpFlatten:
+	case Flatten:
 		if err := rank(2); err != nil {
 			return nil, err
 		}
 		n, err := product(a[:2])
 		return [][]uint64{append([]uint64{n}, a[2:]...)}, err
-	case OpUnflatten:
+	case Unflatten:
 		if err := rank(1); err != nil {
 			return nil, err
 		}
@@ -127,13 +127,13 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 			return nil, fmt.Errorf("the shape %v does not begin with a multiple of %d", a, o.Groups)
 		}
 		return [][]uint64{append([]uint64{uint64(o.Groups), a[0] / uint64(o.Groups)}, a[1:]...)}, nil
-	case OpReshape:
+	case Reshape:
 		out := make([]uint64, len(o.Shape))
 		for i, d := range o.Shape {
 			out[i] = uint64(d)
 		}
 		return [][]uint64{out}, nil
-	case OpRepack:
+	case Repack:
 		return nil, fmt.Errorf("shapes of packed weights are not followed")
 	}
 	return [][]uint64{a}, nil

@@ -1,4 +1,4 @@
-package rename
+package template
 
 import (
 	"encoding/binary"
@@ -10,7 +10,7 @@ import (
 // A Group is one row of a folded list.
 type Group struct {
 	// Name is the name itself when the group has one member. Otherwise it is
-	// a template in which the numbers that vary stand as sets in braces:
+	// a template in which the indices that vary stand as sets in braces:
 	// "model.layers.{0..4,6..59}.mlp.experts.{0..255}.up_proj.weight".
 	// Every combination of the numbers is a member; there are no others.
 	Name string
@@ -18,11 +18,28 @@ type Group struct {
 	Members []int
 }
 
+// Segments cuts the group's name at the dots outside braces.
+func (g *Group) Segments() []string {
+	var out []string
+	depth, start := 0, 0
+	for i := range len(g.Name) {
+		switch g.Name[i] {
+		case '{':
+			depth++
+		case '}':
+			depth = max(0, depth-1)
+		case '.':
+			if depth == 0 {
+				out = append(out, g.Name[start:i])
+				start = i + 1
+			}
+		}
+	}
+	return append(out, g.Name[start:])
+}
+
 // Fold shortens a list of n rows by putting rows together whose keys are equal
-// and whose names differ only in their indices. An index is a decimal number
-// without leading zeros that makes up a whole segment between the characters
-// '.', '_', '/' and '-' or the ends of the name: the 11 of "h.11.ln_1.weight"
-// is one, the 1 of "w1.weight" is not.
+// and whose names have the same template, by Words.
 //
 // Nothing is summarised away: writing out all combinations of the sets in all
 // the groups' names gives back exactly the names of the rows. A layer that
@@ -37,15 +54,19 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 		families []family
 		byForm   = make(map[string]int32, 64)
 		form     []byte
-		index    []uint64
+		index    []int32
 	)
 	for i := range n {
 		name, key := row(i)
-		// The number of indices says which marks are indices, and which one
-		// separates the key.
-		form, index = appendForm(append(form[:0], 0, 0, 0, 0), index[:0], name)
-		binary.LittleEndian.PutUint32(form, uint32(len(index)))
-		form = append(append(form, holeMark), key...)
+		// The length of the template tells it from the key.
+		form, index = append(form[:0], 0, 0, 0, 0), index[:0]
+		if strings.IndexByte(name, '{') >= 0 || strings.IndexByte(name, '}') >= 0 {
+			form = append(form, name...)
+		} else {
+			form, index = Words.Scan(form, index, name)
+		}
+		binary.LittleEndian.PutUint32(form, uint32(len(form)))
+		form = append(form, key...)
 		f, ok := byForm[string(form)]
 		if !ok {
 			f = int32(len(families))
@@ -63,46 +84,40 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 	return groups
 }
 
-// holeMark stands for an index in the form of a name. A name that contains it
-// is never taken apart.
-const holeMark = 0
-
-// appendForm appends the name with its indices replaced by marks to form, and
-// the indices to index. A name that must not be folded is its own form.
-func appendForm(form []byte, index []uint64, name string) ([]byte, []uint64) {
-	form0, index0 := len(form), len(index)
-	copied := 0
-	for i := 0; i < len(name); i++ {
-		switch c := name[i]; {
-		case c == '{' || c == '}' || c == holeMark:
-			return append(form[:form0], name...), index[:index0]
-		case isDigit(c) && (i == 0 || isSeparator(name[i-1])):
-			end := digitsEnd(name, i)
-			if (end == len(name) || isSeparator(name[end])) && (c != '0' || end == i+1) && end-i <= 18 {
-				var v uint64
-				for _, d := range []byte(name[i:end]) {
-					v = v*10 + uint64(d-'0')
-				}
-				form = append(append(form, name[copied:i]...), holeMark)
-				index = append(index, v)
-				copied = end
-			}
-			i = end - 1
-		}
-	}
-	return append(form, name[copied:]...), index
+// FoldNames folds a list of names.
+func FoldNames(names []string) []Group {
+	return Fold(len(names), func(i int) (name, key string) { return names[i], "" })
 }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+// A Pair is one row of a folded list of names and what they become.
+type Pair struct {
+	Group
+	// To is the template of the new names, "" where they are not all the
+	// combinations of sets.
+	To string
+}
 
-func isSeparator(c byte) bool { return c == '.' || c == '_' || c == '/' || c == '-' }
-
-// digitsEnd returns the end of the run of digits that begins at s[i].
-func digitsEnd(s string, i int) int {
-	for i < len(s) && isDigit(s[i]) {
-		i++
+// FoldPairs folds rows as Fold does. Those of a group also have new names that
+// are equal but for their numbers.
+func FoldPairs(n int, row func(i int) (from, to, key string)) []Pair {
+	var buf []byte
+	groups := Fold(n, func(i int) (string, string) {
+		from, to, key := row(i)
+		buf = append(append(Runs.Append(buf[:0], to), 0), key...)
+		return from, string(buf)
+	})
+	pairs := make([]Pair, len(groups))
+	for i, g := range groups {
+		pairs[i].Group = g
+		to := Fold(len(g.Members), func(k int) (string, string) {
+			_, to, _ := row(g.Members[k])
+			return to, ""
+		})
+		if len(to) == 1 {
+			pairs[i].To = to[0].Name
+		}
 	}
-	return i
+	return pairs
 }
 
 // A family is the rows that share a form and a key.
@@ -110,10 +125,10 @@ type family struct {
 	name  string // of the first row
 	holes int    // indices in each name
 	rows  []int
-	index []uint64 // of all rows, one row after the other
+	index []int32 // of all rows, one row after the other
 }
 
-func (f *family) at(row, hole int) uint64 { return f.index[row*f.holes+hole] }
+func (f *family) at(row, hole int) int32 { return f.index[row*f.holes+hole] }
 
 // appendGroups covers the family with products of index sets.
 func (f *family) appendGroups(groups []Group, row func(i int) (name, key string)) []Group {
@@ -147,7 +162,7 @@ func (f *family) appendGroups(groups []Group, row func(i int) (name, key string)
 		slices.Sort(g.Members)
 		name, _ := row(g.Members[0])
 		if len(p.rows) > 1 {
-			name = f.template(name, p.sets)
+			name = Words.Replace(name, func(i int, _ string) string { return p.sets[i] })
 		}
 		g.Name = name
 		groups = append(groups, g)
@@ -174,7 +189,7 @@ func (f *family) products(order []int, hole int) []product {
 	}
 	type branch struct {
 		below  []product
-		values []uint64
+		values []int32
 	}
 	var branches []branch
 	bySets := make(map[string]int)
@@ -218,9 +233,9 @@ func (f *family) products(order []int, hole int) []product {
 }
 
 // formatSet writes ascending numbers: "7" for one, "{0..4,6..59}" for more.
-func formatSet(values []uint64) string {
+func formatSet(values []int32) string {
 	if len(values) == 1 {
-		return strconv.FormatUint(values[0], 10)
+		return strconv.Itoa(int(values[0]))
 	}
 	b := []byte{'{'}
 	for i := 0; i < len(values); {
@@ -231,27 +246,12 @@ func formatSet(values []uint64) string {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendUint(b, values[i], 10)
+		b = strconv.AppendInt(b, int64(values[i]), 10)
 		if end > i+1 {
 			b = append(b, '.', '.')
-			b = strconv.AppendUint(b, values[end-1], 10)
+			b = strconv.AppendInt(b, int64(values[end-1]), 10)
 		}
 		i = end
 	}
 	return string(append(b, '}'))
-}
-
-// template puts the sets in the place of the indices of a name of the family.
-func (f *family) template(name string, sets []string) string {
-	form, _ := appendForm(nil, nil, name)
-	var b strings.Builder
-	for _, c := range form {
-		if c == holeMark {
-			b.WriteString(sets[0])
-			sets = sets[1:]
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

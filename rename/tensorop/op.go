@@ -1,0 +1,165 @@
+package tensorop
+
+import "slices"
+
+// A Kind names an operation, as maps write it.
+type Kind string
+
+// The operations. All but the last three rearrange what is there and are undone
+// exactly.
+const (
+	Split     Kind = "split"     // one tensor into several along an axis
+	Concat    Kind = "concat"    // several tensors into one along an axis
+	Stack     Kind = "stack"     // several tensors into one with a new first axis
+	Unstack   Kind = "unstack"   // the inverse of stack
+	Swap      Kind = "swap"      // exchange two tensors that follow one another
+	Transpose Kind = "transpose" // exchange axes
+	Permute   Kind = "permute"   // reorder the rows that rotary embedding pairs
+	Reshape   Kind = "reshape"   // the same bytes under another shape
+	Flatten   Kind = "flatten"   // the first two axes into one
+	Unflatten Kind = "unflatten" // the first axis into groups, a new first axis
+	Repack    Kind = "repack"    // another layout of quantised blocks
+	// Offset adds a constant. It is undone exactly unless it rounds.
+	Offset Kind = "offset"
+	// NegativeExp is -exp(x), rounded.
+	NegativeExp Kind = "negative-exp"
+	// LogNegative is log(-x), the inverse of NegativeExp but for rounding.
+	// Maps cannot ask for it: what it gives is not what there was.
+	LogNegative Kind = "log-negative"
+)
+
+// The layouts of a tensor that holds several parts along an axis.
+const (
+	// Contiguous is the first part, then the second.
+	Contiguous = "contiguous"
+	// PerHead cuts the axis into equal runs, each of which holds a piece of
+	// each part in turn: the query, key and value of one head.
+	PerHead = "per-head"
+	// Grouped does the same where a run is a key/value head and the queries
+	// that share it.
+	Grouped = "grouped"
+	// Interleaved is one row of each part in turn.
+	Interleaved = "interleaved"
+)
+
+// The orders of the rows of a head that rotary embedding rotates in pairs.
+const (
+	// Half pairs row i with row i+d/2, as transformers does.
+	Half = "half"
+	// Adjacent pairs row 2i with row 2i+1, as Meta and llama.cpp's llama do.
+	Adjacent = "adjacent"
+)
+
+// The layouts of MXFP4 weights that Repack knows.
+const (
+	// MXFP4Blocks is the blocks of GPT-OSS: 16 bytes hold 32 values in their
+	// order, the low nibble first, and the scales are a tensor of their own.
+	MXFP4Blocks = "mxfp4-blocks"
+	// MXFP4GGML is the blocks of ggml: a scale byte, then 16 bytes of which
+	// byte i holds value i in its low nibble and value i+16 in its high one.
+	MXFP4GGML = "mxfp4-ggml"
+)
+
+// An Op is one operation on a list of operands: it takes Count of them from
+// Index on, and puts what it makes in their place. Every number is known.
+type Op struct {
+	Kind  Kind `json:"op"`
+	Index int  `json:"index"`
+	Count int  `json:"count"`
+	// Axis is of split, concat and permute, from 0, the slowest.
+	Axis int `json:"axis"`
+	// Sizes are, of split and concat, the sizes of the parts along the axis,
+	// over all groups, or numbers in proportion to them; two equal parts where
+	// there are none. An unstack has one for each result.
+	Sizes []int64 `json:"sizes,omitempty"`
+	// Layout says how the parts of split and concat lie, Contiguous when empty.
+	// Groups is how many runs PerHead and Grouped cut the axis into. It is also
+	// what unflatten makes of the first axis, and, where it is known, what the
+	// first axis of a flatten is.
+	Layout string `json:"layout,omitempty"`
+	Groups int64  `json:"groups,omitempty"`
+	// Heads, From and To are of permute, which cuts the axis into as many runs
+	// as there are heads: row 2i+j of a run of d rows in the adjacent order is
+	// row i+j*d/2 in the half order. Rotary, when not 0, is how many rows of
+	// each head take part, from its first. From and To are also of repack.
+	Heads  int64  `json:"heads,omitempty"`
+	Rotary int64  `json:"rotary,omitempty"`
+	From   string `json:"from,omitempty"`
+	To     string `json:"to,omitempty"`
+	// Axes are of transpose: axis i of the result is axis Axes[i] of the
+	// operand. Where there are none, the last two are exchanged.
+	Axes []int `json:"axes,omitempty"`
+	// Value is what offset adds.
+	Value float64 `json:"value,omitempty"`
+	// Round allows offset and negative-exp results that the operation cannot be
+	// undone from.
+	Round bool `json:"round,omitempty"`
+	// Shape is of reshape. Was, where known, is the shape before.
+	Shape []int64 `json:"shape,omitempty"`
+	Was   []int64 `json:"was,omitempty"`
+}
+
+// Results is how many operands the operation makes.
+func (o *Op) Results() int {
+	switch {
+	case o.Kind == Swap:
+		return 2
+	case o.Kind == Unstack:
+		return len(o.Sizes)
+	case o.Kind == Split && len(o.Sizes) == 0:
+		return 2
+	case o.Kind == Split:
+		return len(o.Sizes)
+	}
+	return 1
+}
+
+// Inverse returns the operation that undoes this one on its results. It is
+// false for what rounds and for a reshape of an unknown shape.
+func (o *Op) Inverse() (Op, bool) {
+	inv := *o
+	inv.Count = o.Results()
+	switch o.Kind {
+	case Split:
+		inv.Kind = Concat
+	case Concat:
+		inv.Kind = Split
+		if len(o.Sizes) == 0 && o.Count != 2 {
+			inv.Sizes = slices.Repeat([]int64{1}, o.Count)
+		}
+	case Stack:
+		inv.Kind, inv.Sizes = Unstack, slices.Repeat([]int64{1}, o.Count)
+	case Unstack:
+		inv.Kind, inv.Sizes = Stack, nil
+	case Swap:
+	case Flatten:
+		inv.Kind = Unflatten
+		return inv, o.Groups > 0
+	case Unflatten:
+		inv.Kind = Flatten
+	case Transpose:
+		if len(o.Axes) > 0 {
+			inv.Axes = make([]int, len(o.Axes))
+			for i, a := range o.Axes {
+				if a < 0 || a >= len(o.Axes) {
+					return Op{}, false
+				}
+				inv.Axes[a] = i
+			}
+		}
+	case Permute, Repack:
+		inv.From, inv.To = o.To, o.From
+		if o.Kind == Repack {
+			return inv, false // it joins or parts two tensors, which Count does not say
+		}
+	case Reshape:
+		inv.Shape, inv.Was = o.Was, o.Shape
+		return inv, len(o.Was) > 0
+	case Offset:
+		inv.Value = -o.Value
+		return inv, !o.Round
+	default:
+		return Op{}, false
+	}
+	return inv, true
+}
