@@ -15,5 +15,5 @@
 // alone. Each third-party module has the rooms it may be used in, and no
 // exported name of a public package mentions an internal type.
 //
-// internal/fixture and internal/testdata serve tests only.
+// internal/fixture, internal/oracle and internal/testdata serve tests only.
 package layers

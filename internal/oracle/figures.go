@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/big"
@@ -51,11 +52,11 @@ func Measure(t *Tensor, data []byte) (*Figures, error) {
 		default:
 			x := float().SetFloat64(n.f)
 			// A float64 does not hold every integer of 64 bits.
-			switch t.DType {
-			case "U64":
-				x.SetUint64(order(t).Uint64(data[8*i:]))
-			case "I64":
+			if wide(t) {
 				x.SetInt64(int64(order(t).Uint64(data[8*i:])))
+				if t.DType == "U64" {
+					x.SetUint64(order(t).Uint64(data[8*i:]))
+				}
 			}
 			sum.Add(sum, x)
 			squares.Add(squares, float().Mul(x, x))
@@ -80,7 +81,31 @@ func Measure(t *Tensor, data []byte) (*Figures, error) {
 	slices.Sort(f.Sorted)
 	f.Min, f.Max = f.Sorted[0], f.Sorted[len(f.Sorted)-1]
 	f.Distinct = int64(len(slices.Compact(slices.Clone(f.Sorted))))
+	if wide(t) {
+		codes := map[[8]byte]bool{}
+		for i := 0; i < len(data); i += 8 {
+			codes[[8]byte(data[i:])] = true
+		}
+		f.Distinct = int64(len(codes))
+	}
 	return f, nil
+}
+
+// wide says that the type has numbers that no float64 holds.
+func wide(t *Tensor) bool { return t.DType == "I64" || t.DType == "U64" }
+
+// SameNumbers reports whether two tensors of one type hold the same numbers: bytes
+// may differ where 0 has several codes, a scale is 0, or both are NaN.
+func SameNumbers(t *Tensor, a, b []byte) (bool, error) {
+	if wide(t) {
+		return bytes.Equal(a, b), nil
+	}
+	x, err := Numbers(t, a)
+	if err != nil {
+		return false, err
+	}
+	y, err := Numbers(t, b)
+	return slices.EqualFunc(x, y, func(x, y float64) bool { return x == y || math.IsNaN(x) && math.IsNaN(y) }), err
 }
 
 func order(t *Tensor) binary.ByteOrder {

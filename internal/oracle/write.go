@@ -86,7 +86,7 @@ func (m *Model) Write(dir string, l Layout) (string, error) {
 }
 
 func (m *Model) writeSafetensors(dir string, l Layout, r *rand.Rand, parts [][]Stored) (string, error) {
-	if len(parts) == 1 && l.Files < 2 {
+	if len(parts) == 1 && l.Files < 2 || len(m.Tensors) == 0 {
 		path := filepath.Join(dir, "model.safetensors")
 		return path, os.WriteFile(path, m.safetensors(parts[0], l, r), 0o644)
 	}
