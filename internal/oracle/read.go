@@ -437,6 +437,9 @@ func ReadSet(path string) ([]*File, error) {
 			return nil, err
 		}
 		var index struct {
+			Metadata struct {
+				Total *int64 `json:"total_size"`
+			}
 			WeightMap map[string]string `json:"weight_map"`
 		}
 		if err := json.Unmarshal(raw, &index); err != nil {
@@ -452,6 +455,15 @@ func ReadSet(path string) ([]*File, error) {
 		files, err := readAll(names)
 		if err != nil {
 			return nil, err
+		}
+		sum := int64(0)
+		for _, f := range files {
+			for i := range f.Tensors {
+				sum += f.Tensors[i].Size
+			}
+		}
+		if total := index.Metadata.Total; total != nil && *total != sum {
+			return nil, fmt.Errorf("%s: total_size is %d, and the tensors have %d bytes", path, *total, sum)
 		}
 		return files, checkIndex(path, index.WeightMap, files)
 	}
