@@ -207,10 +207,10 @@ func match(pieces []piece, name string, at int, holes map[string]string) bool {
 		return strings.HasPrefix(name[at:], p.literal) && match(rest, name, at+len(p.literal), holes)
 	}
 	taken, again := holes[p.hole]
-	for end := at; end <= len(name); end++ {
-		if end < len(name) && !utf8.RuneStart(name[end]) && utf8.ValidString(name) {
-			continue // inside of a character
-		}
+	step := 1
+	for end := at; end <= len(name); end += step {
+		_, step = utf8.DecodeRuneInString(name[end:]) // a whole character
+		step = max(step, 1)
 		text := name[at:end]
 		switch {
 		case again && text != taken:
@@ -358,12 +358,15 @@ func randomPattern(r *rand.Rand, name string) string {
 			if len(bare) < len(text) {
 				last = 0
 			}
+		case last != 'a' && last != 's' && bare != "" && len(bare) == len(text) && chance(r, 5):
+			out += "{" + hole + "s:seg}{" + hole + "...}"
+			last = 'a'
 		case last != 'a' && last != 's' && chance(r, 12):
 			out += "{" + hole + "...}"
 			last = 'a'
 		case last != 'a' && last != 's' && len(text) > 3 && chance(r, 10): // part of a word
 			k := 1
-			for !utf8.RuneStart(text[k]) {
+			for k < len(text) && !utf8.RuneStart(text[k]) {
 				k++
 			}
 			out += escape(text[:k]) + "{" + hole + "...}"
