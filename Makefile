@@ -83,8 +83,8 @@ crash: ## interrupt rewrites at random moments, and recover
 # So many random files, and twice as many random maps.
 FILES ?= 600
 
-random: ## compare commands on random files with an independent reader
-	WTINSPECT_RANDOM=$(FILES) $(GO) test -timeout=60m -run='^TestRandom' ./cmd/wtinspect
+random: ## compare commands on random and huge files with an independent reader
+	WTINSPECT_RANDOM=$(FILES) $(GO) test -timeout=60m -run='^(TestRandom|TestHuge|TestMillion)' ./cmd/wtinspect
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...

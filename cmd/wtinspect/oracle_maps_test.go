@@ -132,7 +132,14 @@ func randomMap(t *testing.T, seed uint64) bool {
 	}
 	compareFates(t, "--in-place", before, path, workPath, fates)
 
-	// And back.
+	if !slices.ContainsFunc(fates, func(f oracle.Fate) bool { return f.Dropped }) {
+		compareCheck(t, workPath, model)
+	}
+
+	// And back, unless nothing is left of it.
+	if len(fates) > 0 && !slices.ContainsFunc(fates, func(f oracle.Fate) bool { return !f.Dropped }) {
+		return true
+	}
 	if code, text, errs := execute(t, "rename", "--map", inverse, "--in-place", workPath); code != exitOK {
 		raw, _ := os.ReadFile(inverse)
 		t.Errorf("back: exit %d: %s%s\n%s", code, errs, tail(text), raw)
@@ -226,7 +233,11 @@ func compareFates(t *testing.T, what string, before []*oracle.File, beforePath, 
 				t.Errorf("%s: %s: the bytes of %q have changed (%v)", what, name, got.Name, err)
 			}
 		}
-		if !slices.Equal(dataOrder(f.Tensors), dataOrder(tensors)) {
+		order := dataOrder(tensors)
+		if f.GGUF && len(tensors) < len(old.Tensors) { // laid out anew, as ggml wants it
+			slices.Sort(order)
+		}
+		if !slices.Equal(dataOrder(f.Tensors), order) {
 			t.Errorf("%s: %s: the data are in another order", what, name)
 		}
 	}

@@ -56,6 +56,7 @@ func RandomLayout(seed uint64, gguf bool) Layout {
 	l.Version = pick[uint32](r, 2, 3, 3, 3)
 	l.BigEndian = l.Version == 3 && chance(r, 25)
 	l.Alignment = pick[uint32](r, 0, 0, 1, 8, 32, 64, 4096)
+	l.Shuffle, l.Gaps = chance(r, 15), chance(r, 15)
 	return l
 }
 
