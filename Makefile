@@ -23,7 +23,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short crash bench golden vuln interop clean
+.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short crash random bench golden vuln interop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -79,6 +79,12 @@ SHUTDOWNS ?= 15
 
 crash: ## interrupt rewrites at random moments, and recover
 	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) $(GO) test -v -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite
+
+# So many random files, and twice as many random maps.
+FILES ?= 600
+
+random: ## compare commands on random and huge files with an independent reader
+	WTINSPECT_RANDOM=$(FILES) $(GO) test -timeout=60m -run='^(TestRandom|TestHuge|TestMillion)' ./cmd/wtinspect
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...

@@ -22,6 +22,12 @@ type MetaKV struct {
 	record *io.SectionReader // of the whole record in GGUF
 }
 
+// IsFiller reports whether the entry says nothing and only takes up room in a
+// GGUF header.
+func (m *MetaKV) IsFiller() bool {
+	return m.Value != nil && (&gguf.KV{Key: m.Key, Value: *m.Value}).IsFiller()
+}
+
 // equal reports whether two entries of one key are the same. GGUF records are
 // compared as they are in the files, since their values may be long.
 func (m *MetaKV) equal(o *MetaKV) bool {

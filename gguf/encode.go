@@ -170,15 +170,19 @@ func fillerSize(gap, align int64, e encoding) (size int64, ok bool) {
 	return gap, true
 }
 
+// IsFiller reports whether the record only fills a gap, as [FillerKey] does: it
+// holds nothing but spaces, and comes and goes as headers grow and shrink.
+func (kv *KV) IsFiller() bool {
+	if kv.Key != FillerKey {
+		return false
+	}
+	s, ok := kv.Value.Text()
+	return ok && strings.Trim(s, " ") == ""
+}
+
 // withoutFiller returns the records without those that fill gaps.
 func withoutFiller(kvs []KV) []KV {
-	isFiller := func(kv KV) bool {
-		if kv.Key != FillerKey {
-			return false
-		}
-		s, ok := kv.Value.Text()
-		return ok && strings.Trim(s, " ") == ""
-	}
+	isFiller := func(kv KV) bool { return kv.IsFiller() }
 	if !slices.ContainsFunc(kvs, isFiller) {
 		return kvs
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -390,11 +391,14 @@ func (m *matcher) search(p *Pattern, name string, i, at int) bool {
 			}
 			at += len(m.holes[pc.hole])
 		default:
-			end := at
+			end, step := at, 1
 			if pc.kind == kindSegment {
-				end++
+				end += characterSize(name, at)
 			}
-			for ; end <= len(name); end++ {
+			for ; end <= len(name); end += step {
+				if pc.kind == kindSegment {
+					step = characterSize(name, end)
+				}
 				if pc.kind == kindSegment && name[end-1] == '.' {
 					return false
 				}
@@ -427,6 +431,13 @@ func (m *matcher) search(p *Pattern, name string, i, at int) bool {
 		}
 	}
 	return true
+}
+
+// characterSize is the bytes of the character at name[at:], 1 for what is none:
+// a segment that ended inside of one would make new names that are not UTF-8.
+func characterSize(name string, at int) int {
+	_, n := utf8.DecodeRuneInString(name[at:])
+	return max(n, 1)
 }
 
 // A Target is the right side of a rule: literal text and the holes of its

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -52,6 +53,9 @@ func TestPatternMatch(t *testing.T) {
 		{"{{{n}}}", "{7}", []string{"7"}},
 		{"é.{x:seg}", "é.ü", []string{"ü"}},
 		{"{x:seg}.w", "\xff.w", []string{"\xff"}},
+		{"{x:seg}{y...}", "é.w", []string{"é", ".w"}},
+		{"{x:seg}{y...}", "\xc3é", []string{"\xc3", "é"}},
+		{"{x:seg}{y...}{x}", "éaé", []string{"é", "a"}},
 	}
 	for _, tt := range tests {
 		got, ok := mustCompile(tt.pattern).match(tt.name)
@@ -150,6 +154,9 @@ func tryAll(p *Pattern, name string, longest bool) ([]string, bool) {
 				end = len(name) - n
 			}
 			text := name[at:end]
+			if end < len(name) && !utf8.RuneStart(name[end]) {
+				continue
+			}
 			switch pc.kind {
 			case kindDigits:
 				if text == "" || strings.Trim(text, "0123456789") != "" ||
@@ -189,7 +196,7 @@ func anyPattern() *rapid.Generator[*Pattern] {
 }
 
 func anyName() *rapid.Generator[string] {
-	return rapid.StringOfN(rapid.RuneFrom([]rune("ab.._12")), 0, 9, -1)
+	return rapid.StringOfN(rapid.RuneFrom([]rune("ab.._12é")), 0, 9, -1)
 }
 
 // nameOf draws a name that the pattern is likely to match.

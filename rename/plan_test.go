@@ -170,10 +170,10 @@ two or more tensors would be called "c": "a" (map.yaml:1:35) and "b" (map.yaml:1
 			want:  "xa\xc3",
 		},
 		{
-			name:  "half a character",
+			name:  "a segment is of whole characters",
 			body:  "rename: {'{x:seg}{y...}': '{y}.{x}'}",
 			names: "\u00fc",
-			want:  `the new name is not UTF-8: that is what would become of "ü" (map.yaml:1:10)`,
+			want:  ".ü",
 		},
 		{
 			name:  "metadata is no tensor",

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
@@ -318,10 +317,7 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 	return old, nil
 }
 
-func isFiller(kv gguf.KV) bool {
-	s, ok := kv.Value.Text()
-	return ok && kv.Key == gguf.FillerKey && strings.Trim(s, " ") == ""
-}
+func isFiller(kv gguf.KV) bool { return kv.IsFiller() }
 
 // splitTotal is the key of the number of tensors that the parts of a split
 // have together: llama.cpp, tools/gguf-split.

@@ -387,7 +387,7 @@ func (d *difference) writeNames(w io.Writer) error {
 			continue
 		}
 		name := r.NameB
-		if name == "" {
+		if r.B < 0 {
 			name = r.NameA
 		}
 		fmt.Fprintln(&b, render.Escape(name))
@@ -531,7 +531,7 @@ func (d *difference) groups(fold bool) []rowGroup {
 
 // rowName is the name in B, or in A where B does not have the tensor.
 func (d *difference) rowName(r *compare.Row) string {
-	if r.NameB != "" {
+	if r.B >= 0 {
 		return r.NameB
 	}
 	return r.Mapped
@@ -973,12 +973,18 @@ func (d *difference) row(r *compare.Row) []render.Cell {
 	if r.Holds >= 0 {
 		holds = render.Text(d.a.At(r.Holds).Name)
 	}
+	nameA, nameB := render.Null(), render.Null() // a name may be empty
+	if r.A >= 0 {
+		nameA = render.Text(r.NameA)
+	}
+	if r.B >= 0 {
+		nameB = render.Text(r.NameB)
+	}
 	return []render.Cell{
 		render.Text(strings.ReplaceAll(string(r.Status), "-", "_")),
 		render.Bool(d.moved(r)),
 		textOrNull(string(r.By)),
-		textOrNull(r.NameA),
-		textOrNull(r.NameB),
+		nameA, nameB,
 		textOrNull(r.DTypeA),
 		textOrNull(r.DTypeB),
 		render.Shape(r.ShapeA),

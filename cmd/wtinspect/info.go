@@ -377,7 +377,7 @@ func (i *info) facts(s render.Style) *render.Table {
 	fact("tensors", tensors)
 	if i.unknown < i.tensors {
 		fact("tensor data", size(i.totals.bytes))
-		fact("largest", fmt.Sprintf("%s %s", i.largest.Name, shapeText(i.largest.Shape)))
+		fact("largest", fmt.Sprintf("%s %s", cmp.Or(i.largest.Name, `""`), shapeText(i.largest.Shape)))
 	}
 	return &render.Table{
 		Headings: render.Never,

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
@@ -235,7 +234,7 @@ func valueText(e *entry, whole bool) string {
 	if e.value == nil {
 		return e.text
 	}
-	if s, ok := e.value.Text(); ok && !whole && e.key == gguf.FillerKey && s != "" && strings.Trim(s, " ") == "" {
+	if s, _ := e.value.Text(); !whole && s != "" && (&gguf.KV{Key: e.key, Value: *e.value}).IsFiller() {
 		return fmt.Sprintf("(%s that take up room)", counted(len(s), "space"))
 	}
 	a, ok := e.value.Array()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -32,7 +33,8 @@ func (c *comparison) documents() {
 }
 
 // metadata compares key by key. A key that files of a set disagree on counts once
-// for each file.
+// for each file. What only takes up room in a header is left out: a rename in
+// place leaves it behind.
 func (c *comparison) metadata() {
 	type key struct {
 		key string
@@ -41,7 +43,7 @@ func (c *comparison) metadata() {
 	count := make(map[string]int)
 	inB := make(map[key]checkpoint.MetaKV)
 	var orderB []key
-	for _, kv := range c.b.Metadata() {
+	for _, kv := range entries(c.b) {
 		k := key{kv.Key, count[kv.Key]}
 		count[kv.Key]++
 		inB[k] = kv
@@ -49,7 +51,7 @@ func (c *comparison) metadata() {
 	}
 	clear(count)
 	inA := make(map[key]bool)
-	for _, kv := range c.a.Metadata() {
+	for _, kv := range entries(c.a) {
 		k := key{kv.Key, count[kv.Key]}
 		count[kv.Key]++
 		inA[k] = true
@@ -70,6 +72,11 @@ func (c *comparison) metadata() {
 			c.out.Metadata = append(c.out.Metadata, Change{Key: k.key, InB: true, B: metaText(inB[k])})
 		}
 	}
+}
+
+// entries are the metadata that say something.
+func entries(c *checkpoint.Checkpoint) []checkpoint.MetaKV {
+	return slices.DeleteFunc(c.Metadata(), func(kv checkpoint.MetaKV) bool { return kv.IsFiller() })
 }
 
 func equalMeta(a, b checkpoint.MetaKV) bool {

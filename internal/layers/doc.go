@@ -20,5 +20,6 @@
 // Only internal/source opens, lists and looks at files for reading, and only
 // internal/txn writes, replaces and removes them.
 //
-// internal/fixture, internal/testdata and internal/txn/disktest serve tests only.
+// internal/fixture, internal/oracle, internal/testdata and
+// internal/txn/disktest serve tests only.
 package layers

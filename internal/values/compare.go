@@ -41,7 +41,7 @@ type Comparison struct {
 // Difference is how two tensors differ as numbers. Two NaN are equal, as are
 // two infinities of one sign; a number and NaN differ, as do a number and an
 // infinity, and neither counts in RelRMS and Cosine. 64-bit integers beyond 2^53
-// are compared as the float64s they round to.
+// are told apart, though their figures come from the float64s they round to.
 type Difference struct {
 	Count  uint64 // numbers compared
 	Differ uint64 // of them, those that are not equal
@@ -272,6 +272,9 @@ func (w *comparer) compare(p *Pair, a, b []byte, at uint64, d *differ) {
 		} else {
 			tb.Decode64(w.nums[1][:n], b)
 			d.add(x, w.nums[1][:n], at)
+			if ta.wideInt() || tb.wideInt() {
+				d.unrounded(p, x, w.nums[1][:n], a, b, at)
+			}
 			b = b[n/tb.numbers()*tb.BlockBytes:]
 		}
 		a = a[step:]
@@ -378,6 +381,41 @@ func (d *differ) add(x, y []float64, at uint64) {
 	d.a2 += s.a2 + t.a2
 	d.b2 += s.b2 + t.b2
 	d.ab += s.ab + t.ab
+}
+
+// unrounded takes in the numbers that differ, and of which the float64s do not.
+func (d *differ) unrounded(p *Pair, x, y []float64, a, b []byte, at uint64) {
+	for i, v := range x {
+		if v != y[i] {
+			continue
+		}
+		if rest := p.A.Type.rest(a, i, v) - p.B.Type.rest(b, i, v); rest != 0 {
+			d.differ++
+			f := math.Abs(float64(rest))
+			d.diff2 += f * f
+			if f > d.maxAbs {
+				d.maxAbs, d.maxAt = f, at+uint64(i)
+			}
+		}
+	}
+}
+
+// wideInt says that the type has integers that no float64 holds.
+func (t *Type) wideInt() bool { return t.kind == kindInt && t.BlockBytes == 8 }
+
+// rest is what number i of src has beyond v, the float64 that it rounds to.
+func (t *Type) rest(src []byte, i int, v float64) int64 {
+	if !t.wideInt() {
+		return 0
+	}
+	n := le.Uint64(src[8*i:])
+	switch { // the difference is small: that it wraps round does no harm
+	case v < 0:
+		return int64(n) - int64(v)
+	case v < 0x1p64:
+		return int64(n - uint64(v))
+	}
+	return int64(n)
 }
 
 // products are sums of products.

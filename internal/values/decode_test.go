@@ -217,14 +217,14 @@ func TestTypeBytes(t *testing.T) {
 	}
 }
 
-// Swap against a description of the structures in the order of their fields:
+// Swap against a description of the blocks in the order of what ggml reads:
 // a number is the width of a field, xN repeats it.
 func TestSwap(t *testing.T) {
 	for name, layout := range map[string]string{
 		"U8": "1", "BF16": "2", "F32": "4", "I64": "8", "C64": "4x2", "F4": "1", "F6_E3M2": "1x3",
-		"Q4_0": "2 1x16", "Q5_1": "2 2 1x4 1x16", "Q8_0": "2 1x32", "Q8_K": "4 1x256 2x16",
+		"Q4_0": "2 1x16", "Q5_0": "2 4 1x16", "Q5_1": "2 2 4 1x16", "Q8_0": "2 1x32", "Q8_K": "4 1x256 2x16",
 		"Q2_K": "1x16 1x64 2 2", "Q4_K": "2 2 1x12 1x128", "Q6_K": "1x128 1x64 1x16 2",
-		"IQ2_XXS": "2 2x32", "IQ2_XS": "2 2x32 1x8", "IQ1_S": "2 1x32 2x8", "IQ4_XS": "2 2 1x4 1x128",
+		"IQ2_XXS": "2 2x32", "IQ2_XS": "2 2x32 1x8", "IQ1_S": "2 1x32 2x8", "IQ4_XS": "2 2 1x4 1x128", "IQ3_XXS": "2 1x64 4x8", "IQ1_M": "1x32 1x16 2x4",
 		"MXFP4": "1 1x16", "TQ1_0": "1x48 1x4 2",
 	} {
 		typ := mustLookup(t, name)

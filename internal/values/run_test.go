@@ -417,6 +417,45 @@ func TestDifferenceByHand(t *testing.T) {
 	}
 }
 
+// Integers that have the same float64 are not the same.
+func TestDifferenceOfWideIntegers(t *testing.T) {
+	words := func(list ...uint64) (b []byte) {
+		for _, n := range list {
+			b = le.AppendUint64(b, n)
+		}
+		return b
+	}
+	minus := func(n int64) uint64 { return uint64(-n) }
+	for _, tt := range []struct {
+		a, b           string
+		from, to       []byte
+		differ         uint64
+		maxAbs         float64
+		bRounds, equal bool
+	}{
+		{"I64", "I64", words(1<<60, 5), words(1<<60+1, 5), 1, 1, false, false},
+		{"I64", "I64", words(minus(1<<60), 7), words(minus(1<<60+3), 7), 1, 3, false, false},
+		{"I64", "I64", words(math.MaxInt64), words(math.MaxInt64 - 1), 1, 1, false, false},
+		{"U64", "U64", words(math.MaxUint64), words(math.MaxUint64 - 2), 1, 2, false, false},
+		{"I64", "U64", words(1<<60+1, 0), words(1<<60+1, 0), 0, 0, false, false},
+		{"I64", "U64", words(1<<60 + 1), words(1 << 60), 1, 1, false, false},
+		{"I64", "F64", words(1<<60 + 1), words(math.Float64bits(0x1p60)), 1, 1, true, false},
+		{"F64", "I64", words(math.Float64bits(0x1p60)), words(1 << 60), 0, 0, false, false},
+		{"I64", "I64", words(1<<60 + 1), words(1<<60 + 1), 0, 0, false, true},
+	} {
+		p := Pair{section("a", mustLookup(t, tt.a), tt.from), section("b", mustLookup(t, tt.b), tt.to)}
+		c := comparePairs(t, []Pair{p}, PairOptions{Values: true})[0]
+		d := c.Difference
+		if d.Differ != tt.differ || d.MaxAbs != tt.maxAbs || d.BRoundsA != tt.bRounds || c.Equal != tt.equal {
+			t.Errorf("%s %x and %s %x: %+v", tt.a, tt.from, tt.b, tt.to, d)
+		}
+	}
+	a := NewAccumulator(mustLookup(t, "I64"), nil)
+	if a.Add(words(1<<60, 1<<60+1)); a.Stats().Distinct != -1 {
+		t.Errorf("distinct: %d, which floats cannot tell", a.Stats().Distinct)
+	}
+}
+
 // A tensor and what a conversion to another type makes of it.
 func TestRounding(t *testing.T) {
 	f32, f64 := mustLookup(t, "F32"), mustLookup(t, "F64")

@@ -214,6 +214,9 @@ func (a *Accumulator) Stats() Stats {
 	if d.known {
 		s.QuantileError = d.error
 		s.quantiles(d)
+		if a.typ.wideInt() && s.AbsMax >= 1<<53 {
+			s.Distinct = -1 // several may have the same float64
+		}
 		if a.opt.Bins > 0 {
 			s.histogram(d, a.opt.Bins)
 		}

@@ -109,9 +109,11 @@ func (t *Type) Decode64(dst []float64, src []byte) int {
 }
 
 // Swap turns whole blocks between big-endian and little-endian order in place:
-// every number of several bytes that a block's structure declares. For Q4_0,
-// Q8_0, Q4_K, Q6_K and MXFP4 this is what ggml's own converter does; it refuses
-// the other block types, for which the same rule is applied.
+// every number of several bytes that a block's structure declares, or that ggml
+// copies from the bytes of one into a variable (the fifth bits of Q5_0 and Q5_1,
+// the scales and signs of IQ3_XXS, the scales of IQ1_M), which is what a
+// big-endian machine writes and reads. For Q4_0, Q8_0, Q4_K, Q6_K and MXFP4 this
+// is what ggml's own converter does; it refuses the other block types.
 func (t *Type) Swap(block []byte) {
 	for ; len(block) >= t.BlockBytes && len(t.swap) > 0; block = block[t.BlockBytes:] {
 		for _, f := range t.swap {
@@ -188,8 +190,8 @@ var types = sync.OnceValue(func() map[string]*Type {
 	block("Q2_0", 64, 18, decodeQ2_0, half(0))
 	block("Q4_0", 32, 18, decodeQ4_0, half(0))
 	block("Q4_1", 32, 20, decodeQ4_1, half(0, 2))
-	block("Q5_0", 32, 22, decodeQ5_0, half(0))
-	block("Q5_1", 32, 24, decodeQ5_1, half(0, 2))
+	block("Q5_0", 32, 22, decodeQ5_0, append(half(0), field{2, 4, 1}))
+	block("Q5_1", 32, 24, decodeQ5_1, append(half(0, 2), field{4, 4, 1}))
 	block("Q8_0", 32, 34, decodeQ8_0, half(0))
 	block("Q8_K", 256, 292, decodeQ8_K, []field{{0, 4, 1}, {260, 2, 16}})
 	block("MXFP4", 32, 17, decodeMXFP4, nil)
@@ -206,10 +208,10 @@ var types = sync.OnceValue(func() map[string]*Type {
 	block("IQ2_XXS", 256, 66, decodeIQ2_XXS, []field{{0, 2, 33}})
 	block("IQ2_XS", 256, 74, decodeIQ2_XS, []field{{0, 2, 33}})
 	block("IQ2_S", 256, 82, decodeIQ2_S, half(0))
-	block("IQ3_XXS", 256, 98, decodeIQ3_XXS, half(0))
+	block("IQ3_XXS", 256, 98, decodeIQ3_XXS, append(half(0), field{66, 4, 8}))
 	block("IQ3_S", 256, 110, decodeIQ3_S, half(0))
 	block("IQ1_S", 256, 50, decodeIQ1_S, []field{{0, 2, 1}, {34, 2, 8}})
-	block("IQ1_M", 256, 56, decodeIQ1_M, nil)
+	block("IQ1_M", 256, 56, decodeIQ1_M, []field{{48, 2, 4}})
 	return m
 })
 
