@@ -3,10 +3,13 @@
 // Imports point down only. From top to bottom:
 //
 //	cmd/wtinspect
-//	internal/render
+//	internal/report
+//	inspect  internal/render
+//	internal/fix
+//	internal/policy
 //	internal/check  internal/compare  internal/stats
-//	checkpoint/rewrite  rename/convention
-//	internal/values  internal/arrays  internal/txn
+//	checkpoint/rewrite  rename/convention/identify  rename/convention/convert
+//	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename
 //	rename/template  rename/tensorop

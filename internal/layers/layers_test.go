@@ -20,10 +20,13 @@ const module = "github.com/wtinspect/wtinspect"
 // rows is the picture of the package comment, top to bottom.
 var rows = [][]string{
 	{"cmd/wtinspect"},
-	{"internal/render"},
+	{"internal/report"},
+	{"inspect", "internal/render"},
+	{"internal/fix"},
+	{"internal/policy"},
 	{"internal/check", "internal/compare", "internal/stats"},
-	{"checkpoint/rewrite", "rename/convention"},
-	{"internal/values", "internal/arrays", "internal/txn"},
+	{"checkpoint/rewrite", "rename/convention/identify", "rename/convention/convert"},
+	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename"},
 	{"rename/template", "rename/tensorop"},
@@ -51,7 +54,10 @@ var rooms = map[string][]string{
 }
 
 // public are the packages whose exported names are an API.
-var public = []string{"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "rename", "rename/template", "rename/tensorop", "rename/convention"}
+var public = []string{
+	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop",
+	"rename/convention", "rename/convention/identify", "rename/convention/convert",
+}
 
 func row(pkg string) int {
 	return slices.IndexFunc(rows, func(r []string) bool { return slices.Contains(r, pkg) })
