@@ -15,5 +15,6 @@
 // alone. Each third-party module has the rooms it may be used in, and no
 // exported name of a public package mentions an internal type.
 //
-// internal/fixture, internal/testdata and internal/txn/disktest serve tests only.
+// internal/fixture, internal/testdata, internal/txn/disktest and
+// internal/txn/crashtest serve tests only.
 package layers
