@@ -474,3 +474,147 @@ func (s *stage) killed(t *testing.T, rng *rand.Rand, n int, v crashtest.Verdict,
 		t.Errorf("%s: killed at call %d (half: %v) %s: %s; the release is %s", s.deed.name, n, v == crashtest.Half, phase, outcome, state)
 	}
 }
+
+// TestPowerLoss turns file systems off before every call that changes files, and
+// now and then in the recovery. What was not written to the disk is gone; some of
+// it gets there because somebody else makes the file system write its log.
+func TestPowerLoss(t *testing.T) {
+	losses := many("WTINSPECT_SHUTDOWNS")
+	if losses == 0 {
+		t.Skip("mounts file systems and takes a while: set WTINSPECT_SHUTDOWNS to how often, and be root")
+	}
+	var counts tally
+	defer counts.report(t)
+	t.Run("on", func(t *testing.T) {
+		for _, kind := range []string{"ext4", "xfs", "btrfs"} {
+			t.Run(kind, func(t *testing.T) {
+				t.Parallel()
+				m := crashtest.NewMount(t, kind, max(64, crashtest.Least[kind]))
+				var stages []*stage
+				all := 0
+				for _, d := range deeds(t) {
+					s := newStage(t, theBinary(t), d, m.Dir)
+					stages, all = append(stages, s), all+2*s.calls
+				}
+				step := max(1, float64(all)/float64(max(1, losses/3)))
+				next, i := step/2, 0
+				rng := rand.New(rand.NewPCG(3, uint64(len(kind))))
+				for _, s := range stages {
+					for n := range s.calls + 1 {
+						for _, log := range []bool{false, true} {
+							if i++; float64(i) < next {
+								continue
+							}
+							next += step
+							s.powerless(t, m, rng, n, log, &counts)
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
+func (s *stage) powerless(t *testing.T, m *crashtest.Mount, rng *rand.Rand, n int, log bool, counts *tally) {
+	t.Helper()
+	s.reset()
+	m.Sync()
+	other := filepath.Join(m.Dir, "other")
+	off := func(n int, log bool, args ...string) (crashtest.Result, string) {
+		image := ""
+		shutdown := func() {
+			if err := m.Shutdown(); err != nil {
+				if image, err = m.Copy(); err != nil {
+					t.Errorf("neither shut down nor copied: %v", err)
+				}
+			}
+		}
+		r, said := s.trace(func(c crashtest.Call) crashtest.Verdict {
+			if c.N != n {
+				return crashtest.Go
+			}
+			if log {
+				f, err := os.Create(other)
+				if err == nil {
+					err = errors.Join(f.Sync(), f.Close())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			shutdown()
+			return crashtest.Kill
+		}, args...)
+		if !r.Killed() {
+			shutdown()
+		}
+		if image != "" {
+			m.Restore(image)
+		} else {
+			m.Remount()
+		}
+		return r, said
+	}
+	r, said := off(n, log, s.deed.args...)
+	if !r.Killed() && r.Calls > n {
+		t.Fatalf("%s: call %d: not killed: %v: %s", s.deed.name, n, r.Status, said)
+	}
+	_ = os.Remove(other)
+	phase := string(crashtest.Phase(s.journal()))
+	switch {
+	case r.Status.ExitStatus() == 0:
+		phase = "after the end"
+		if state := s.state(); state != "new" {
+			t.Errorf("%s: off after it ended well: the release is %s", s.deed.name, state)
+		}
+	case s.deed.out != "":
+		phase = "while a copy is made"
+	}
+	for s.deed.out == "" && rng.IntN(3) == 0 {
+		r, said := off(rng.IntN(10), rng.IntN(2) == 0, "rename", "--recover", "m")
+		if !r.Killed() && r.Status.ExitStatus() != 0 {
+			t.Fatalf("%s: off at call %d: recovery: %v: %s", s.deed.name, n, r.Status, said)
+		}
+		_ = os.Remove(other)
+		if r.Killed() {
+			counts.add("off in the recovery, %s", phase)
+		}
+	}
+	state, outcome := s.settle()
+	counts.add("off, found %s: %s, %s", phase, outcome, state[:min(3, len(state))])
+	if state != "old" && state != "new" || outcome == rewrite.Undone && state != "old" || outcome == rewrite.Finished && state != "new" {
+		t.Errorf("%s: off at call %d (log written: %v), %s: %s; the release is %s", s.deed.name, n, log, phase, outcome, state)
+	}
+}
+
+// TestSignalAtEveryCall interrupts the program as a user does, or who shuts the
+// machine down, at every call that changes files. It ends, with everything or
+// nothing done, and nothing left beside it.
+func TestSignalAtEveryCall(t *testing.T) {
+	var counts tally
+	defer counts.report(t)
+	all := many("WTINSPECT_SIGNALS")
+	fileSystems(t, false, func(t *testing.T, _ *crashtest.Mount, dir string) {
+		signals := 0
+		for _, d := range deeds(t) {
+			s := newStage(t, theBinary(t), d, dir)
+			for n := range s.calls {
+				if signals++; all == 0 && signals%11 != 5 {
+					continue
+				}
+				s.reset()
+				r, said := s.run(at(n, []crashtest.Verdict{crashtest.Int, crashtest.Term}[signals%2]))
+				now := treeOf(t, s.top)
+				code := r.Status.ExitStatus()
+				counts.add("signal %d: exit %d", []int{2, 15}[signals%2], code)
+				switch {
+				case code == exitOK && maps.Equal(now, s.new):
+				case code == exitInterrupted && maps.Equal(now, s.old) && strings.HasSuffix(said, "wtinspect: interrupted\n"):
+				case code == exitInterrupted && maps.Equal(now, s.new) && d.args[0] == "fix": // between two mends
+				default:
+					t.Errorf("%s: signal at call %d: %v: %s: %s", d.name, n, r.Status, said, treeDiff(now, s.old, s.new))
+				}
+			}
+		}
+	})
+}
