@@ -6,92 +6,18 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/crashtest"
 )
-
-// A mount is a file system of its own, in a file.
-type mount struct {
-	t     testing.TB
-	image string
-	dir   string
-}
-
-// mountNew makes a file system and mounts it, or skips the test and says why.
-func mountNew(t testing.TB, kind string, mib int64) *mount {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skipf("mounting a %s file system takes root", kind)
-	}
-	mkfs, err := exec.LookPath("mkfs." + kind)
-	if err != nil {
-		t.Skipf("mkfs.%s is not installed", kind)
-	}
-	m := &mount{t: t, image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
-	f, err := os.Create(m.image)
-	must(t, err)
-	must(t, f.Truncate(mib<<20))
-	must(t, f.Close())
-	if out, err := exec.Command(mkfs, "-q", m.image).CombinedOutput(); err != nil {
-		t.Skipf("mkfs.%s: %v: %s", kind, err, out)
-	}
-	if out, err := exec.Command("mount", "-o", "loop", m.image, m.dir).CombinedOutput(); err != nil {
-		t.Skipf("mount: %v: %s", err, out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", m.dir).Run() })
-	return m
-}
-
-// remount reads everything from the image again.
-func (m *mount) remount() {
-	m.t.Helper()
-	for _, args := range [][]string{{"umount", m.dir}, {"mount", "-o", "loop", m.image, m.dir}} {
-		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-		for i := 0; err != nil && args[0] == "umount" && i < 50; i++ {
-			time.Sleep(20 * time.Millisecond)
-			out, err = exec.Command(args[0], args[1:]...).CombinedOutput()
-		}
-		if err != nil {
-			m.t.Fatalf("%v: %v: %s", args, err, out)
-		}
-	}
-}
-
-// sync makes what is on the file system durable.
-func (m *mount) sync() {
-	m.t.Helper()
-	d, err := os.Open(m.dir)
-	must(m.t, err)
-	defer d.Close()
-	must(m.t, unix.Syncfs(int(d.Fd())))
-}
-
-// shutdown stops the file system at once, without writing its log.
-func (m *mount) shutdown() error {
-	d, err := os.Open(m.dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	const fsIocShutdown, noLogFlush = 0x8004587D, 2 // linux/fs.h
-	flag := uint32(noLogFlush)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), fsIocShutdown, uintptr(unsafe.Pointer(&flag))); errno != 0 {
-		return errno
-	}
-	return nil
-}
 
 // scatter writes data in so many places that a shift takes the file system a
 // while: every second block of a sparse file.
@@ -133,18 +59,18 @@ func TestShutdown(t *testing.T) {
 		{"xfs", limited{clone: true}, Reflink, 4000},
 	} {
 		t.Run(tt.kind+"/"+string(tt.want), func(t *testing.T) {
-			m := mountNew(t, tt.kind, 1024)
+			m := crashtest.NewMount(t, tt.kind, 1024)
 			rng := rand.New(rand.NewPCG(3, uint64(len(tt.want))))
 			states := map[string]int{}
 			var took time.Duration
 			var want map[string]string
 			for i := range count + 1 {
-				dir := filepath.Join(m.dir, fmt.Sprint("m", i))
+				dir := filepath.Join(m.Dir, fmt.Sprint("m", i))
 				must(t, os.Mkdir(dir, 0o755))
 				ref := filepath.Join(dir, "model.safetensors")
 				scatter(t, ref, tt.ranges)
 				write(t, dir, map[string]string{"config.json": `{"quantization_config":{"ignore":["ln1"]}}`})
-				m.sync()
+				m.Sync()
 				old := snapshot(t, dir)
 				before, size := extents(t, ref)
 				r, err := checkpoint.Open(context.Background(), ref, nil)
@@ -169,7 +95,7 @@ func TestShutdown(t *testing.T) {
 				stop := make(chan struct{})
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					f, err := os.Create(filepath.Join(m.dir, "other"))
+					f, err := os.Create(filepath.Join(m.Dir, "other"))
 					if err != nil {
 						return
 					}
@@ -187,7 +113,7 @@ func TestShutdown(t *testing.T) {
 				var down error
 				wg.Go(func() {
 					time.Sleep(time.Duration(rng.Int64N(int64(took) * 5 / 4)))
-					down = m.shutdown()
+					down = m.Shutdown()
 				})
 				_, runErr := j.Run(context.Background(), nil)
 				close(stop)
@@ -196,7 +122,7 @@ func TestShutdown(t *testing.T) {
 					t.Skipf("the file system cannot be shut down: %v", down)
 				}
 				must(t, r.Close())
-				m.remount()
+				m.Remount()
 				found := ""
 				if tt.want == Insert {
 					found = foundShift(t, ref, before, size)
@@ -257,5 +183,5 @@ func foundShift(t *testing.T, ref string, before []txn.Extent, size int64) strin
 
 func mountBench(b *testing.B, kind string) string {
 	b.Helper()
-	return mountNew(b, kind, 2048).dir
+	return crashtest.NewMount(b, kind, 2048).Dir
 }

@@ -24,5 +24,5 @@
 // internal/txn writes, replaces and removes them.
 //
 // internal/fixture, internal/oracle, internal/testdata and
-// internal/txn/disktest serve tests only.
+// internal/txn/{disktest,crashtest} serve tests only.
 package layers

@@ -33,7 +33,7 @@ var rows = [][]string{
 }
 
 // testOnly are the packages that only tests and generators may import.
-var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/txn/disktest", "internal/layers"}
+var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/txn/disktest", "internal/txn/crashtest", "internal/layers"}
 
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{
@@ -44,7 +44,7 @@ var rooms = map[string][]string{
 	"github.com/cespare/xxhash/v2":             {"internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "internal/check"},
-	"golang.org/x/sys":                         {"internal/txn", "internal/source", "cmd/wtinspect"},
+	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/stats"},
 	"github.com/rogpeppe/go-internal":          nil,

@@ -271,6 +271,9 @@ func self(src io.ReaderAt, size int64) (identity, error) {
 	return id, d.err
 }
 
+// maxAbsent bounds the entries of a journal that no file speaks for.
+const maxAbsent = 1 << 10
+
 // plausible compares an entry with the files that exist.
 func (j *journal) plausible(sc *scene, x entry) error {
 	switch x := x.(type) {
@@ -283,6 +286,10 @@ func (j *journal) plausible(sc *scene, x entry) error {
 			if st, err := j.dir.Lstat(name); err == nil && (name == x.temp || x.created() || x.holds(sc, st) || st.Size == x.Size) {
 				return nil
 			}
+		}
+		// A file that was to be made may not have been begun.
+		if sc.absent++; x.created() && sc.absent <= maxAbsent {
+			return nil
 		}
 		return &foreignError{x.Name}
 	case *Move:

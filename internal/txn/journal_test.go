@@ -354,6 +354,30 @@ func TestRecoverCopied(t *testing.T) {
 	}
 }
 
+// A crash may come before a file that is to be made was begun, and in a recovery
+// after it was removed again. No number of such entries costs much.
+func TestRecoverBeforeCreation(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"a.gguf": "GGUF"})
+	made := func(n int) (out []*Swap) {
+		for i := range n {
+			out = append(out, &Swap{Name: fmt.Sprintf("m%06d.index.json", i), temp: fmt.Sprintf(tempPattern, testID, i), Size: 2, Head: 2})
+		}
+		return out
+	}
+	writeJournal(t, dir, &record{swaps: made(1)}, false)
+	if got, err := recovered(dir); got != Undone || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got := snapshot(t, dir); len(got) != 1 {
+		t.Errorf("%q", got)
+	}
+	writeJournal(t, dir, &record{swaps: made(maxAbsent + 1)}, false)
+	if got, err := recovered(dir); !errors.Is(err, ErrChanged) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // A journal is found from the directories that it names files in, and only
 // there.
 func TestPendingAbove(t *testing.T) {

@@ -35,7 +35,6 @@ type record struct {
 	shifts []*Shift
 	swaps  []*Swap
 	moves  []*Move
-	made   []string // directories, by this process
 }
 
 // An identity is what tells a file from others of the same name.
@@ -533,6 +532,7 @@ type scene struct {
 	// lenient does without device, inode and time, for a release that was
 	// copied or whose file system numbers its files anew.
 	lenient bool
+	absent  int // entries that no file speaks for
 }
 
 // same reports whether a file is the one of an identity. touched says that the

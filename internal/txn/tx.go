@@ -103,13 +103,13 @@ func (tx *Tx) Commit(ctx context.Context, c *Changes) error {
 		err = each(ctx, n, r.shifts, func(_ context.Context, s *Shift) error { return s.writable(tx.dir) })
 	}
 	if err == nil {
-		err = tx.makeAside(r)
-	}
-	if err == nil {
 		err = tx.j.write(r)
 	}
 	if err == nil {
 		err = tx.alone(r)
+	}
+	if err == nil {
+		err = tx.makeAside(r)
 	}
 	if err != nil {
 		r.removeAside(tx.dir)
@@ -190,13 +190,11 @@ func (tx *Tx) record(c *Changes) (*record, error) {
 	return r, nil
 }
 
-// makeAside makes the directories of what is put aside.
+// makeAside makes the directories of what is put aside. The journal is durable
+// before, so that a recovery knows of them.
 func (tx *Tx) makeAside(r *record) error {
 	for _, d := range r.aside() {
 		err := Retry(func() error { return tx.dir.Mkdir(d, 0o777) })
-		if err == nil {
-			r.made = append(r.made, d)
-		}
 		if errors.Is(err, fs.ErrExist) {
 			var st Stat
 			if st, err = tx.dir.Lstat(d); err == nil && !st.Mode.IsDir() {
@@ -213,9 +211,9 @@ func (tx *Tx) makeAside(r *record) error {
 	return nil
 }
 
-// removeAside removes those of these directories that this process made.
+// removeAside removes these directories where they are empty.
 func (r *record) removeAside(dir Dir) {
-	for _, d := range r.made {
+	for _, d := range r.aside() {
 		_ = dir.Remove(d) // which fails unless it is empty
 	}
 }
