@@ -236,6 +236,10 @@ func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out 
 		out.mends[i].What = strings.ReplaceAll(out.mends[i].What, dst, o.destination)
 		out.mends[i].Checkpoint = strings.ReplaceAll(out.mends[i].Checkpoint, dst, o.destination)
 	}
+	for i := range out.declined {
+		d := &out.declined[i]
+		d.Checkpoint, d.Reason = strings.ReplaceAll(d.Checkpoint, dst, o.destination), strings.ReplaceAll(d.Reason, dst, o.destination)
+	}
 	for i := range out.left.findings {
 		f := &out.left.findings[i]
 		f.File, f.Checkpoint = strings.ReplaceAll(f.File, dst, o.destination), strings.ReplaceAll(f.Checkpoint, dst, o.destination)

@@ -124,9 +124,11 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 	}
 	s := newSubject(ctx, rel, opts)
 	out := &Report{}
+	namesOnly := make(map[string]bool) // the checkpoints without a file to mend
 	for _, m := range s.models {
 		out.Checkpoints = append(out.Checkpoints, m.Path)
 		out.Tensors += m.Len()
+		namesOnly[m.Path] = m.NamesOnly()
 	}
 	var settings []*Rule
 	used := make([]bool, len(opts.Exceptions))
@@ -145,7 +147,7 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 		p := &Pass{subject: s, rule: r, opts: opts}
 		r.run(p)
 		for _, f := range p.findings() {
-			f.Fixable = f.Fixable && r.Mend != ""
+			f.Fixable = f.Fixable && r.Mend != "" && !namesOnly[f.Checkpoint]
 			if i := opts.accepting(&f); i >= 0 {
 				used[i] = true
 				out.Accepted += f.Count
