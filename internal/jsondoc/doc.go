@@ -18,6 +18,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -73,7 +74,15 @@ type Doc struct {
 	file  string
 	data  []byte
 	nodes []node
+	marks func() []mark
 }
+
+// A mark is the line and the column, counted from 0, of every markEvery-th
+// byte. Without them to say where many values are would take the square of the
+// size of a document.
+type mark struct{ line, col int32 }
+
+const markEvery = 4096
 
 // node is a value. The values of a document are in the order of its text, so
 // that a value's descendants follow it directly.
@@ -106,7 +115,30 @@ func Parse(file string, data []byte) (*Doc, error) {
 		}
 		return nil, d.parseError(err, p.dec)
 	}
+	d.marks = sync.OnceValue(d.mark)
 	return d, nil
+}
+
+func (d *Doc) mark() []mark {
+	marks := make([]mark, 1, 1+len(d.data)/markEvery)
+	for at := markEvery; at <= len(d.data); at += markEvery {
+		marks = append(marks, marks[len(marks)-1].move(d.data[at-markEvery:at]))
+	}
+	return marks
+}
+
+// move returns the place behind some text, which is UTF-8 or a part of it.
+func (m mark) move(text []byte) mark {
+	if n := bytes.Count(text, []byte("\n")); n > 0 {
+		m = mark{line: m.line + int32(n)}
+		text = text[bytes.LastIndexByte(text, '\n')+1:]
+	}
+	for _, c := range text {
+		if utf8.RuneStart(c) {
+			m.col++
+		}
+	}
+	return m
 }
 
 // maskNumberWords returns data with NaN and Infinity outside strings replaced
@@ -300,7 +332,9 @@ func (n Node) KeySpan() (start, end int, ok bool) {
 // Position returns the line and column of the value, counted from 1, the
 // column in characters.
 func (n Node) Position() (line, col int) {
-	return position(n.doc.data, int(n.node().start))
+	at := int(n.node().start)
+	m := n.doc.marks()[at/markEvery].move(n.doc.data[at/markEvery*markEvery : at])
+	return int(m.line) + 1, int(m.col) + 1
 }
 
 // Raw returns the text of the value, which must not be modified.
