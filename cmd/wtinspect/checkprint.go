@@ -238,7 +238,7 @@ func printGitHub(w io.Writer, _ render.Style, v *verdict) error {
 		if f.Line > 0 {
 			place = fmt.Sprintf(",line=%d,col=%d", f.Line, f.Column)
 		}
-		_, err := fmt.Fprintf(w, "::%s file=%s%s,title=%s::%s\n", commands[f.Severity], gitHubProperty.Replace(findingPath(f)), place,
+		_, err := fmt.Fprintf(w, "::%s file=%s%s,title=%s::%s\n", commands[f.Severity], gitHubProperty.Replace(render.EscapeMessage(findingPath(f))), place,
 			gitHubProperty.Replace(f.Rule.ID+" "+f.Rule.Name), gitHubData.Replace(sentence(f)))
 		if err != nil {
 			return err
