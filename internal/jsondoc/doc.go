@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"strconv"
@@ -75,6 +76,9 @@ type Doc struct {
 	data  []byte
 	nodes []node
 	marks func() []mark
+
+	mu     sync.Mutex
+	tables map[int32]map[uint64]int32 // by object: its members by the hash of their names
 }
 
 // A mark is the line and the column, counted from 0, of every markEvery-th
@@ -439,6 +443,9 @@ func (n Node) Lookup(path ...string) (Node, bool) {
 func (n Node) child(step string) (Node, bool) {
 	switch n.Kind() {
 	case Object:
+		if n.node().next-n.i > manyValues {
+			return n.doc.member(n.i, step)
+		}
 		for _, c := range n.Children() {
 			if s := c.node(); sameString(n.doc.data[s.keyStart:s.keyEnd], step) {
 				return c, true
@@ -456,6 +463,47 @@ func (n Node) child(step string) (Node, bool) {
 		}
 	}
 	return Node{}, false
+}
+
+// manyValues is from how many values on an object has a table of its members. A
+// document is asked for members again and again, once a tensor perhaps.
+const manyValues = 256
+
+var seed = maphash.MakeSeed()
+
+func (d *Doc) member(object int32, name string) (Node, bool) {
+	const several = -1 // members have this hash
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	table := d.tables[object]
+	if table == nil {
+		table = make(map[uint64]int32)
+		for _, c := range (Node{d, object}).Children() {
+			hash := maphash.String(seed, c.Key())
+			if _, ok := table[hash]; ok {
+				table[hash] = several
+			} else {
+				table[hash] = c.i
+			}
+		}
+		if d.tables == nil {
+			d.tables = make(map[int32]map[uint64]int32)
+		}
+		d.tables[object] = table
+	}
+	i, ok := table[maphash.String(seed, name)]
+	if i == several {
+		for _, c := range (Node{d, object}).Children() {
+			if c.Key() == name {
+				return c, true
+			}
+		}
+		return Node{}, false
+	}
+	if !ok || (Node{d, i}).Key() != name {
+		return Node{}, false
+	}
+	return Node{d, i}, true
 }
 
 func sameString(quoted []byte, s string) bool {

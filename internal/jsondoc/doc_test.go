@@ -78,6 +78,31 @@ func TestPositions(t *testing.T) {
 	}
 }
 
+// Members of a large object are found without a look at all of them: this would
+// be minutes.
+func TestLookupMany(t *testing.T) {
+	const members = 200_000
+	var b strings.Builder
+	b.WriteString(`{"o":{"\u006b":1`)
+	for i := range members {
+		fmt.Fprintf(&b, `,"k%d":[%d]`, i, i)
+	}
+	b.WriteString("}}")
+	d := parse(t, b.String())
+	for i := range members {
+		n, ok := d.Lookup("o", fmt.Sprintf("k%d", i), "0")
+		if got, _ := n.Int(); !ok || got != int64(i) {
+			t.Fatalf("k%d is %d, %v", i, got, ok)
+		}
+	}
+	if n, ok := d.Lookup("o", "k"); !ok || string(n.Raw()) != "1" {
+		t.Errorf("an escaped name: %s", n.Raw())
+	}
+	if _, ok := d.Lookup("o", "k-1"); ok {
+		t.Error("found what is not there")
+	}
+}
+
 func TestValues(t *testing.T) {
 	d := parse(t, `{"i":-12,"f":1.5e3,"s":"t\u0041","b":true,"inf":Infinity,"nan":NaN,"big":1e400,"huge":9223372036854775808,"l":[[],{"k":7}],"\u006b":1}`)
 	get := func(path ...string) jsondoc.Node {
