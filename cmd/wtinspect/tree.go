@@ -139,7 +139,7 @@ func (l *listing) walk(ck *checkpoint.Checkpoint, n *node, indent string, top bo
 		row[0] = render.Text(indent + branch + segment)
 		row[1], row[2] = render.Text(" "), render.Text(" ")
 		if c.leaf >= 0 {
-			t := ck.At(int(c.leaf))
+			t := l.of(ck).At(int(c.leaf))
 			row[1], row[2] = dtypeCell(&t).In(render.Cyan), render.Shape(t.Shape)
 			if l.options.dims == "ggml" {
 				row[2] = dimsCell(&t)
