@@ -106,6 +106,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	var err error
 	switch {
 	case !o.inPlace && o.destination == "" || o.dryRun || o.check:
+		p.warnPending(path)
 		out.mends, out.declined, err = o.plan(ctx, p, path, &out.left)
 	case o.inPlace:
 		if rewrite.Pending(path) {
@@ -115,6 +116,8 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 		}
 		out.written = path
 		err = o.mend(ctx, p, path, out)
+	case rewrite.Pending(path):
+		return fmt.Errorf("%s: a rewrite is under way or was interrupted, and a copy would be part old, part new; %s", path, pendingAdvice(path))
 	default:
 		out.written = o.destination
 		err = o.mendCopy(ctx, p, path, out)
@@ -261,7 +264,7 @@ func copyTree(ctx context.Context, src, dst string) error {
 		from, to := filepath.Join(src, e.Name()), filepath.Join(dst, e.Name())
 		fi, err := os.Stat(from)
 		switch {
-		case e.Name() == ".git" || strings.HasPrefix(e.Name(), ".wtinspect-fix-"):
+		case e.Name() == ".git" || strings.HasPrefix(e.Name(), ".wtinspect-") && e.Name() != check.AsideName:
 		case errors.Is(err, fs.ErrNotExist):
 			// A link that leads nowhere is one of the things that are found.
 		case err != nil:
