@@ -71,12 +71,29 @@ func TestWild(t *testing.T) {
 		{"a*b*c", "a-b-c", true},
 		{"a*b*c", "a-c", false},
 		{"ab*ba", "aba", false},
+		{"a**c", "ac", true},
+		{"*b*", "abc", true},
+		{"*b*d*", "abc", false},
+		{"**", "", true},
 		{"abc", "abc", true},
 		{"abc", "abcd", false},
 	} {
 		if got := wild(tt.pattern, tt.s); got != tt.want {
 			t.Errorf("wild(%q, %q) = %v", tt.pattern, tt.s, got)
 		}
+	}
+}
+
+// Every finding is held against every exception, of which there are no more than
+// people write.
+func TestManyExceptions(t *testing.T) {
+	text := "ignore:\n" + strings.Repeat("- {rule: WT101, tensor: a, reason: b}\n", maxExceptions)
+	if _, err := ParseSettings("s.yaml", []byte(text)); err != nil {
+		t.Error(err)
+	}
+	_, err := ParseSettings("s.yaml", []byte(text+strings.Repeat("- {rule: WT101, tensor: a, reason: b}\n", 9)))
+	if err == nil || err.Error() != "s.yaml:1002:3: more than 1000 exceptions; a baseline leaves out as many findings as there are" {
+		t.Error(err)
 	}
 }
 

@@ -146,10 +146,14 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 		}
 		p := &Pass{subject: s, rule: r, opts: opts}
 		r.run(p)
+		accepting := opts.accepting(r)
 		for _, f := range p.findings() {
 			f.Fixable = f.Fixable && r.Mend != "" && !namesOnly[f.Checkpoint]
-			if i := opts.accepting(&f); i >= 0 {
-				used[i] = true
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if i := slices.IndexFunc(accepting, func(i int) bool { return opts.Exceptions[i].takes(&f) }); i >= 0 {
+				used[accepting[i]] = true
 				out.Accepted += f.Count
 				continue
 			}
@@ -190,13 +194,19 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// accepting returns the first exception that takes the finding out, or -1.
-// One that has expired takes nothing out.
-func (o *Options) accepting(f *Finding) int {
-	return slices.IndexFunc(o.Exceptions, func(e Exception) bool {
-		return !e.expired(o.Now) && f.Rule.matches(e.Rule) && wild(e.Tensor, f.Tensor) && e.inFile(f)
-	})
+// accepting returns the exceptions that take findings of a rule out. One that
+// has expired takes nothing out.
+func (o *Options) accepting(r *Rule) []int {
+	var list []int
+	for i := range o.Exceptions {
+		if e := &o.Exceptions[i]; !e.expired(o.Now) && r.matches(e.Rule) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
+
+func (e *Exception) takes(f *Finding) bool { return wild(e.Tensor, f.Tensor) && e.inFile(f) }
 
 func (e *Exception) expired(now time.Time) bool {
 	return !now.IsZero() && !e.Until.IsZero() && !now.Before(e.Until.AddDate(0, 0, 1))
@@ -217,16 +227,19 @@ func wild(pattern, s string) bool {
 	if pattern == "" {
 		return true
 	}
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == s
+	first, pattern, more := strings.Cut(pattern, "*")
+	if !more {
+		return first == s
 	}
-	first, last := parts[0], parts[len(parts)-1]
+	star := strings.LastIndexByte(pattern, '*') + 1
+	last, between := pattern[star:], pattern[:star]
 	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
 		return false
 	}
 	s = s[len(first) : len(s)-len(last)]
-	for _, part := range parts[1 : len(parts)-1] {
+	for between != "" {
+		var part string
+		part, between, _ = strings.Cut(between, "*")
 		i := strings.Index(s, part)
 		if i < 0 {
 			return false

@@ -49,6 +49,9 @@ func (e *SettingsError) Error() string {
 // anywhere.
 const maxSettings = 1 << 20
 
+// maxExceptions bounds how often every finding is looked at.
+const maxExceptions = 1000
+
 // FindSettings looks for a settings file in a directory and in those above it.
 // Settings without a path mean that there is none.
 func FindSettings(dir string) (*Settings, error) {
@@ -237,6 +240,10 @@ func (p *settingsParser) exception(n *yaml.Node) {
 	switch {
 	case n.Kind != yaml.MappingNode:
 		return
+	case len(p.out.Exceptions) > maxExceptions:
+		return
+	case len(p.out.Exceptions) == maxExceptions: // and one more, so that it is said once
+		p.fail(n, "more than %d exceptions; a baseline leaves out as many findings as there are", maxExceptions)
 	case e.Rule == "":
 		p.fail(n, "an exception needs a rule")
 	case e.Reason == "":
