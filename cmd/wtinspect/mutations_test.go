@@ -288,7 +288,7 @@ func formOf(args []string) string {
 }
 
 // changeable are the files whose text holds names of tensors.
-var changeable = regexp.MustCompile(`\.(safetensors|gguf|json)$`)
+var changeable = regexp.MustCompile(`(?i)\.(safetensors|gguf|json)$`)
 
 // temporary reports names that no command leaves behind.
 func temporary(name string) bool {

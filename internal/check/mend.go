@@ -277,6 +277,12 @@ func (p *mender) aside(m *model) {
 	if len(rules) == 0 {
 		return
 	}
+	if user := p.userOf(m); user != "" {
+		for _, id := range rules {
+			p.declined = append(p.declined, Declined{id, m.Path, fmt.Sprintf("%s is a link to a file of it", user)})
+		}
+		return
+	}
 	p.mends = append(p.mends, &Mend{
 		Rules: rules, Checkpoint: m.Path, Count: len(m.Files),
 		What: fmt.Sprintf("move %s into %s", counted(len(m.Files), "file"), filepath.Join(m.Dir, AsideName)),
@@ -300,6 +306,29 @@ func (p *mender) aside(m *model) {
 			return syncDir(m.Dir)
 		},
 	})
+}
+
+// userOf returns a file of another checkpoint that is one of a checkpoint's own
+// under another name, or "".
+func (p *mender) userOf(m *model) string {
+	var own []fs.FileInfo
+	for _, f := range m.Files {
+		if fi, err := os.Stat(f.Path); err == nil {
+			own = append(own, fi)
+		}
+	}
+	for _, other := range p.models {
+		if other == m {
+			continue
+		}
+		for _, f := range other.Files {
+			fi, err := os.Stat(f.Path)
+			if err == nil && slices.ContainsFunc(own, func(o fs.FileInfo) bool { return os.SameFile(o, fi) }) {
+				return f.Path
+			}
+		}
+	}
+	return ""
 }
 
 // nameRulesMended are the rules whose mend is another name, or none.
