@@ -368,10 +368,10 @@ func (p *mender) names(m *model) error {
 		}
 		name := t.Name
 		if has("WT402") {
-			name = unwrapped(name)
+			name = m.unwrap(name)
 		}
 		if has("WT403") {
-			name = undoubled(name)
+			name = m.single(name)
 		}
 		if has("WT410") {
 			name = modernLeaf(name)

@@ -32,6 +32,7 @@ type model struct {
 	faults    func() []checkpoint.Fault
 	templates func() []*template
 	names     func() *naming
+	common    func() string // what every name begins with
 	stacks    func() []*stack
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
@@ -66,6 +67,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.faults = sync.OnceValue(c.Validate)
 		m.templates = sync.OnceValue(m.findTemplates)
 		m.names = sync.OnceValue(m.identify)
+		m.common = sync.OnceValue(m.commonPrefix)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
