@@ -23,7 +23,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short crash random bench golden vuln interop clean
+.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench golden vuln interop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -71,6 +71,12 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 fuzz-short: ## run every fuzz target for 3 seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+
+MUTATIONS ?= 20000
+SEED      ?= 0
+
+mutate: ## run commands over MUTATIONS (20000) releases mutated at random, from SEED (0) on
+	WTINSPECT_MUTATIONS=$(MUTATIONS) WTINSPECT_SEED=$(SEED) $(GO) test -timeout=60m -run='^TestMutations$$' ./cmd/wtinspect
 
 # Killed at random moments, and on file systems of its own that are shut down in
 # the middle (as root, with mkfs.ext4 and mkfs.xfs; otherwise that part is skipped).

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -104,6 +105,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	var err error
 	switch {
 	case !o.inPlace && o.destination == "" || o.dryRun || o.check:
+		p.warnPending(path)
 		out.mends, out.declined, err = o.plan(ctx, p, path, &out.left)
 	case o.inPlace:
 		if err := p.recoverFirst(ctx, path); err != nil {
@@ -112,6 +114,9 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 		out.written = path
 		err = o.mend(ctx, p, path, out)
 	default:
+		if dir, pending := rewrite.Pending(path); pending {
+			return fmt.Errorf("%s: a rewrite is under way or was interrupted, and a copy would be part old, part new; %s", path, pendingAdvice(dir))
+		}
 		out.written = o.destination
 		err = o.mendCopy(ctx, p, path, out)
 	}
@@ -222,7 +227,9 @@ func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out 
 	}
 	if isDir {
 		follow := func(link string) bool { return !checkpoint.LeavesRelease(dir, link) }
-		skip := func(name string) bool { return name == ".git" || strings.HasPrefix(name, ".wtinspect-") }
+		skip := func(name string) bool {
+			return name == ".git" || strings.HasPrefix(name, ".wtinspect-") && name != txn.AsideName
+		}
 		err = txn.CopyTree(ctx, txn.OS{}, source, draft.Dir(), draft.Name(), follow, skip)
 	} else {
 		err = txn.CopyFile(ctx, txn.OS{}, path, draft.Dir(), draft.Name())
@@ -237,6 +244,10 @@ func (o *fixOptions) mendCopy(ctx context.Context, p *program, path string, out 
 	told := func(s string) string { return strings.ReplaceAll(s, copied, o.destination) }
 	for i := range out.mends {
 		out.mends[i].What, out.mends[i].Checkpoint = told(out.mends[i].What), told(out.mends[i].Checkpoint)
+	}
+	for i := range out.declined {
+		d := &out.declined[i]
+		d.Checkpoint, d.Reason = told(d.Checkpoint), told(d.Reason)
 	}
 	for i := range out.left.findings {
 		f := &out.left.findings[i]

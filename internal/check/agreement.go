@@ -265,7 +265,7 @@ func runDepth(p *Pass) {
 		layers := m.depth()
 		extra, _, _, _ := number(m.doc, "num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers")
 		switch have := int64(layers); {
-		case have == 0, have >= want && have <= want+max(extra, 0):
+		case have == 0, have >= want && have-want <= max(extra, 0):
 		case have < want && m.partial():
 		default:
 			p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, counted(layers, "layer"), layers-1))
@@ -325,6 +325,8 @@ func runHeads(p *Pass) {
 		heads, v, key, ok := number(m.doc, headKeys...)
 		hidden, _, _, okHidden := number(m.doc, hiddenKeys...)
 		size, _, _, okSize := number(m.doc, "head_dim", "kv_channels")
+		// A gate on the attention output doubles the query's rows.
+		gated, _ := m.doc.Bool("attn_output_gate")
 		severity := p.rule.severity(p.opts.Profile)
 		// Latent attention has head sizes of its own kinds.
 		if !ok || heads < 1 || heads > 1<<20 || transposed(n.conv, "layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {
@@ -354,8 +356,6 @@ func runHeads(p *Pass) {
 			want := uint64(q.heads) * uint64(size)
 			for _, t := range n.byRole[q.role] {
 				odd := m.oddRows(t, func(rows uint64) bool {
-					// A gate on the attention output doubles the query's rows.
-					gated, _ := m.doc.Bool("attn_output_gate")
 					return rows == want || gated && q.heads == heads && rows == 2*want
 				})
 				// Where some layers agree, the architecture mixes kinds of attention.
@@ -703,7 +703,10 @@ func runLoRATargets(p *Pass) {
 		// Parameters that are targets by themselves have tensors too.
 		listed := len(wanted) > 0 && !isPattern && !doc.Has("target_parameters")
 		plainRank := !hasMembers(doc, "rank_pattern")
-		found := make(map[string]bool)
+		found := make(map[string]bool, len(wanted))
+		for _, w := range wanted {
+			found[w] = false
+		}
 		for _, t := range m.families() {
 			for _, i := range t.members {
 				tensor := m.At(int(i))
@@ -715,9 +718,9 @@ func runLoRATargets(p *Pass) {
 					continue
 				}
 				matched := false
-				for _, w := range wanted {
-					if module == w || strings.HasSuffix(module, "."+w) {
-						found[w], matched = true, true
+				for end, more := module, true; more; _, end, more = strings.Cut(end, ".") {
+					if _, ok := found[end]; ok {
+						found[end], matched = true, true
 					}
 				}
 				if !matched && listed {

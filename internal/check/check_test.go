@@ -55,6 +55,19 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// Every finding is held against every exception, of which there are no more than
+// people write.
+func TestManyExceptions(t *testing.T) {
+	text := "ignore:\n" + strings.Repeat("- {rule: WT101, tensor: a, reason: b}\n", maxExceptions)
+	if _, err := ParseSettings("s.yaml", []byte(text)); err != nil {
+		t.Error(err)
+	}
+	_, err := ParseSettings("s.yaml", []byte(text+strings.Repeat("- {rule: WT101, tensor: a, reason: b}\n", 9)))
+	if err == nil || err.Error() != "s.yaml:1002:3: more than 1000 exceptions; a baseline leaves out as many findings as there are" {
+		t.Error(err)
+	}
+}
+
 // Findings of many tensors become one with all of them, and one is left as it is.
 func TestTally(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

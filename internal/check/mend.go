@@ -39,7 +39,8 @@ type Mend struct {
 	// Plan says what happens to every tensor, nil when no name changes.
 	Plan *rename.Plan
 
-	run func(ctx context.Context, opts *MendOptions) error
+	index string // the path of the index that it writes, if it writes one
+	run   func(ctx context.Context, opts *MendOptions) error
 }
 
 // MendOptions adjust how mends are carried out.
@@ -77,16 +78,28 @@ func Mends(ctx context.Context, rel *checkpoint.Release, report *Report) ([]*Men
 		p.aside(m)
 	}
 	for _, m := range s.models {
+		if m.NamesOnly() {
+			continue // until it is known what is rebuilt from the shards of others
+		}
 		if m.partial() {
 			p.decline(m, "a file of the set is missing or broken, or the path is one file of a set: a set is mended as a whole")
 			continue
+		}
+		// Nothing is renamed beside an index that cannot be read, and any other
+		// follows the names.
+		unreadable := m.IndexFault() != nil
+		if unreadable {
+			p.index(m)
 		}
 		if err := p.names(m); err != nil {
 			return nil, nil, err
 		}
 		p.format(m)
-		p.index(m)
+		if !unreadable {
+			p.index(m)
+		}
 	}
+	p.shardless()
 	return p.mends, p.declined, ctx.Err()
 }
 
@@ -119,6 +132,39 @@ func (p *mender) decline(m *model, reason string) {
 	for _, r := range Rules() {
 		if r.Mend != "" && len(p.found(m, r.ID)) > 0 && !planned(r.ID) {
 			p.declined = append(p.declined, Declined{r.ID, m.Path, reason})
+		}
+	}
+}
+
+// shardless declines what is found at indexes without any of their shards, and
+// at those that say nothing: there is no file to change or to make an index of.
+// Another mend may put a whole index in their place.
+func (p *mender) shardless() {
+	decline := func(f *Finding, place, index, reason string) {
+		rebuilt := slices.ContainsFunc(p.mends, func(x *Mend) bool { return x.index == index })
+		d := Declined{f.Rule.ID, place, index + reason}
+		if f.Rule.Mend != "" && !rebuilt && !slices.Contains(p.declined, d) {
+			p.declined = append(p.declined, d)
+		}
+	}
+	const gone = " has no shards here: add them, or delete it"
+	for _, m := range p.models {
+		if !m.NamesOnly() {
+			continue
+		}
+		reason := gone
+		if m.Format == checkpoint.PyTorch {
+			reason = " is of pickles, which are never opened: convert them to safetensors"
+		}
+		for i := range p.report.Findings {
+			if f := &p.report.Findings[i]; f.Checkpoint == m.Path {
+				decline(f, m.Path, m.Index, reason)
+			}
+		}
+	}
+	for i := range p.report.Findings {
+		if f := &p.report.Findings[i]; f.Checkpoint == "" && f.Rule.ID == "WT213" {
+			decline(f, f.File, f.File, gone)
 		}
 	}
 }
@@ -211,6 +257,12 @@ func (p *mender) aside(m *model) {
 	if len(rules) == 0 {
 		return
 	}
+	if user := p.userOf(m); user != "" {
+		for _, id := range rules {
+			p.declined = append(p.declined, Declined{id, m.Path, fmt.Sprintf("%s is a link to a file of it", user)})
+		}
+		return
+	}
 	p.mends = append(p.mends, &Mend{
 		Rules: rules, Checkpoint: m.Path, Count: len(m.Files),
 		What: fmt.Sprintf("move %s into %s", counted(len(m.Files), "file"), filepath.Join(m.Dir, txn.AsideName)),
@@ -236,6 +288,26 @@ func putAside(ctx context.Context, m *model) error {
 		c.Moves = append(c.Moves, &txn.Move{Name: f.Name, Old: st, To: to})
 	}
 	return tx.Commit(ctx, c)
+}
+
+// userOf returns a file of another checkpoint that is one of a checkpoint's own
+// under another name, or "".
+func (p *mender) userOf(m *model) string {
+	var own []string
+	for _, f := range m.Files {
+		own = append(own, f.Path)
+	}
+	for _, other := range p.models {
+		if other == m {
+			continue
+		}
+		for _, f := range other.Files {
+			if txn.SameFile(f.Path, own...) {
+				return f.Path
+			}
+		}
+	}
+	return ""
 }
 
 // nameRulesMended are the rules whose mend is another name, or none.
@@ -275,10 +347,10 @@ func (p *mender) names(m *model) error {
 		}
 		name := t.Name
 		if has("WT402") {
-			name = unwrapped(name)
+			name = m.unwrap(name)
 		}
 		if has("WT403") {
-			name = undoubled(name)
+			name = m.single(name)
 		}
 		if has("WT410") {
 			name = modernLeaf(name)
@@ -429,7 +501,7 @@ func (p *mender) index(m *model) {
 		what = "correct the totals of "
 	}
 	p.mends = append(p.mends, &Mend{
-		Rules: rules, Checkpoint: m.Path, What: what + path, Count: m.Len(),
+		Rules: rules, Checkpoint: m.Path, What: what + path, Count: m.Len(), index: path,
 		run: func(ctx context.Context, _ *MendOptions) error {
 			// The mends before have changed names and files.
 			ref := m.Path

@@ -33,6 +33,7 @@ type model struct {
 	faults   func() []checkpoint.Fault
 	families func() []*family
 	names    func() *naming
+	common   func() string // what every name begins with
 	stacks   func() []*stack
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
@@ -67,6 +68,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.faults = sync.OnceValue(c.Validate)
 		m.families = sync.OnceValue(m.findFamilies)
 		m.names = sync.OnceValue(m.identify)
+		m.common = sync.OnceValue(m.commonPrefix)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })

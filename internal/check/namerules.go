@@ -266,15 +266,24 @@ func unwrapped(name string) string {
 	return strings.Join(kept, ".")
 }
 
+// unwrap returns a name of the model without wrappers.
+func (m *model) unwrap(name string) string {
+	clean := unwrapped(name)
+	if clean == "" {
+		return name
+	}
+	// A prefix at the beginning is a wrapper only when every name has it.
+	if prefix, ok := strings.CutSuffix(name, clean); ok && !strings.HasPrefix(m.common(), prefix) && !hasSegment(name) {
+		return name
+	}
+	return clean
+}
+
 func runWrappers(p *Pass) {
 	for _, m := range p.models {
 		p.renames(m, func(t *family) (what, name string) {
-			clean := unwrapped(t.first)
-			if clean == t.first || clean == "" {
-				return "", ""
-			}
-			// A prefix at the beginning is a wrapper only when every name has it.
-			if strings.HasSuffix(t.first, clean) && !m.everyNameHas(t.first[:len(t.first)-len(clean)]) && !hasSegment(t.first) {
+			clean := m.unwrap(t.first)
+			if clean == t.first {
 				return "", ""
 			}
 			return "a wrapper (" + wrapperOf(t.first) + ") stands in the name", clean
@@ -322,8 +331,18 @@ func wrapperOf(name string) string {
 	return ""
 }
 
-func (m *model) everyNameHas(prefix string) bool {
-	return !slices.ContainsFunc(m.families(), func(t *family) bool { return !strings.HasPrefix(t.first, prefix) })
+// commonPrefix returns what every name begins with.
+func (m *model) commonPrefix() string {
+	prefix := ""
+	for i, t := range m.families() {
+		if i == 0 {
+			prefix = t.first
+		}
+		for !strings.HasPrefix(t.first, prefix) {
+			prefix = prefix[:strings.LastIndexByte(strings.TrimSuffix(prefix, "."), '.')+1]
+		}
+	}
+	return prefix
 }
 
 func hasSegment(name string) bool {
@@ -346,20 +365,27 @@ func undoubled(name string) string {
 // encoder of an encoder is not among them: models of two models have it.
 var doublable = []string{"model", "language_model", "transformer", "visual", "backbone", "base_model", "text_model", "unet"}
 
+// single returns a name of the model with its first prefix once.
+func (m *model) single(name string) string {
+	if first, _, _ := strings.Cut(name, "."); !slices.Contains(doublable, first) {
+		return name
+	}
+	if c := m.names().conv; c != nil {
+		if _, ok := c.Parse(name); ok {
+			return name // a convention that spells it so
+		}
+	}
+	return undoubled(name)
+}
+
 func runDoubled(p *Pass) {
 	for _, m := range p.models {
-		n := m.names()
 		p.renames(m, func(t *family) (what, name string) {
-			clean := undoubled(t.first)
-			first, _, _ := strings.Cut(t.first, ".")
-			if clean == t.first || !slices.Contains(doublable, first) {
+			clean := m.single(t.first)
+			if clean == t.first {
 				return "", ""
 			}
-			if n.conv != nil {
-				if _, ok := n.conv.Parse(t.first); ok {
-					return "", "" // a convention that spells it so
-				}
-			}
+			first, _, _ := strings.Cut(t.first, ".")
 			return "the prefix " + first + " stands twice in the name", clean
 		})
 	}

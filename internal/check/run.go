@@ -125,9 +125,11 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 	}
 	s := newSubject(ctx, rel, opts)
 	out := &Report{}
+	namesOnly := make(map[string]bool) // the checkpoints without a file to mend
 	for _, m := range s.models {
 		out.Checkpoints = append(out.Checkpoints, m.Path)
 		out.Tensors += m.Len()
+		namesOnly[m.Path] = m.NamesOnly()
 	}
 	var settings []*Rule
 	used := make([]bool, len(opts.Exceptions))
@@ -145,10 +147,14 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 		}
 		p := &Pass{subject: s, rule: r, opts: opts}
 		r.run(p)
+		accepting := opts.accepting(r)
 		for _, f := range p.findings() {
-			f.Fixable = f.Fixable && r.Mend != ""
-			if i := opts.accepting(&f); i >= 0 {
-				used[i] = true
+			f.Fixable = f.Fixable && r.Mend != "" && !namesOnly[f.Checkpoint]
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if i := slices.IndexFunc(accepting, func(i int) bool { return opts.Exceptions[i].takes(&f) }); i >= 0 {
+				used[accepting[i]] = true
 				out.Accepted += f.Count
 				continue
 			}
@@ -189,12 +195,20 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// accepting returns the first exception that takes the finding out, or -1.
-// One that has expired takes nothing out.
-func (o *Options) accepting(f *Finding) int {
-	return slices.IndexFunc(o.Exceptions, func(e Exception) bool {
-		return !e.expired(o.Now) && f.Rule.matches(e.Rule) && (e.Tensor == "" || e.Tensor.Match(f.Tensor)) && e.inFile(f)
-	})
+// accepting returns the exceptions that take findings of a rule out. One that
+// has expired takes nothing out.
+func (o *Options) accepting(r *Rule) []int {
+	var list []int
+	for i := range o.Exceptions {
+		if e := &o.Exceptions[i]; !e.expired(o.Now) && r.matches(e.Rule) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+func (e *Exception) takes(f *Finding) bool {
+	return (e.Tensor == "" || e.Tensor.Match(f.Tensor)) && e.inFile(f)
 }
 
 func (e *Exception) expired(now time.Time) bool {

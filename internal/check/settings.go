@@ -48,6 +48,9 @@ func (e *SettingsError) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg)
 }
 
+// maxExceptions bounds how often every finding is looked at.
+const maxExceptions = 1000
+
 // FindSettings looks for a settings file in a directory and in those above it.
 // Settings without a path mean that there is none.
 func FindSettings(ctx context.Context, dir string) (*Settings, error) {
@@ -234,6 +237,10 @@ func (p *settingsParser) exception(n *yaml.Node) {
 	switch {
 	case n.Kind != yaml.MappingNode:
 		return
+	case len(p.out.Exceptions) > maxExceptions:
+		return
+	case len(p.out.Exceptions) == maxExceptions: // and one more, so that it is said once
+		p.fail(n, "more than %d exceptions; a baseline leaves out as many findings as there are", maxExceptions)
 	case e.Rule == "":
 		p.fail(n, "an exception needs a rule")
 	case e.Reason == "":

@@ -229,10 +229,11 @@ func overlap(a, b *model) int {
 }
 
 // rivals yields the checkpoints without an index beside an indexed one that
-// hold mostly the same tensors.
+// hold mostly the same tensors. An index without its shards holds none: what
+// stands beside it is all there is.
 func (p *Pass) rivals(single bool, report func(stale, main *model, same int)) {
 	for _, main := range p.models {
-		if main.Index == "" || main.Format != checkpoint.Safetensors {
+		if main.Index == "" || main.Format != checkpoint.Safetensors || main.NamesOnly() {
 			continue
 		}
 		for _, m := range p.models {
@@ -252,7 +253,7 @@ func (p *Pass) rivals(single bool, report func(stale, main *model, same int)) {
 func runStaleShards(p *Pass) {
 	p.rivals(false, func(m, main *model, same int) {
 		f := m.whole("%d of its %d tensors are in the files that %s names; this set is left over from another save", same, m.Len(), filepath.Base(main.Index))
-		f.Fixable, f.Count = true, len(m.Files)
+		f.Fixable, f.Count = !main.partial(), len(m.Files)
 		p.report(f)
 	})
 }
@@ -261,7 +262,7 @@ func runStrayWeights(p *Pass) {
 	p.rivals(true, func(m, main *model, same int) {
 		name := m.Files[0].Name
 		f := m.whole("%d of its %d tensors are in the files that %s names; loaders take one or the other, or merge them", same, m.Len(), filepath.Base(main.Index))
-		f.Fixable = true
+		f.Fixable = !main.partial() // what is missing there may be here
 		switch stem := strings.TrimSuffix(name, ".safetensors"); {
 		case strings.HasPrefix(stem, "consolidated"):
 			f.Fixable = false

@@ -14,10 +14,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -73,7 +75,18 @@ type Doc struct {
 	file  string
 	data  []byte
 	nodes []node
+	marks func() []mark
+
+	mu     sync.Mutex
+	tables map[int32]map[uint64]int32 // by object: its members by the hash of their names
 }
+
+// A mark is the line and the column, counted from 0, of every markEvery-th
+// byte. Without them to say where many values are would take the square of the
+// size of a document.
+type mark struct{ line, col int32 }
+
+const markEvery = 4096
 
 // node is a value. The values of a document are in the order of its text, so
 // that a value's descendants follow it directly.
@@ -106,7 +119,30 @@ func Parse(file string, data []byte) (*Doc, error) {
 		}
 		return nil, d.parseError(err, p.dec)
 	}
+	d.marks = sync.OnceValue(d.mark)
 	return d, nil
+}
+
+func (d *Doc) mark() []mark {
+	marks := make([]mark, 1, 1+len(d.data)/markEvery)
+	for at := markEvery; at <= len(d.data); at += markEvery {
+		marks = append(marks, marks[len(marks)-1].move(d.data[at-markEvery:at]))
+	}
+	return marks
+}
+
+// move returns the place behind some text, which is UTF-8 or a part of it.
+func (m mark) move(text []byte) mark {
+	if n := bytes.Count(text, []byte("\n")); n > 0 {
+		m = mark{line: m.line + int32(n)}
+		text = text[bytes.LastIndexByte(text, '\n')+1:]
+	}
+	for _, c := range text {
+		if utf8.RuneStart(c) {
+			m.col++
+		}
+	}
+	return m
 }
 
 // maskNumberWords returns data with NaN and Infinity outside strings replaced
@@ -300,7 +336,9 @@ func (n Node) KeySpan() (start, end int, ok bool) {
 // Position returns the line and column of the value, counted from 1, the
 // column in characters.
 func (n Node) Position() (line, col int) {
-	return position(n.doc.data, int(n.node().start))
+	at := int(n.node().start)
+	m := n.doc.marks()[at/markEvery].move(n.doc.data[at/markEvery*markEvery : at])
+	return int(m.line) + 1, int(m.col) + 1
 }
 
 // Raw returns the text of the value, which must not be modified.
@@ -405,6 +443,9 @@ func (n Node) Lookup(path ...string) (Node, bool) {
 func (n Node) child(step string) (Node, bool) {
 	switch n.Kind() {
 	case Object:
+		if n.node().next-n.i > manyValues {
+			return n.doc.member(n.i, step)
+		}
 		for _, c := range n.Children() {
 			if s := c.node(); sameString(n.doc.data[s.keyStart:s.keyEnd], step) {
 				return c, true
@@ -422,6 +463,47 @@ func (n Node) child(step string) (Node, bool) {
 		}
 	}
 	return Node{}, false
+}
+
+// manyValues is from how many values on an object has a table of its members. A
+// document is asked for members again and again, once a tensor perhaps.
+const manyValues = 256
+
+var seed = maphash.MakeSeed()
+
+func (d *Doc) member(object int32, name string) (Node, bool) {
+	const several = -1 // members have this hash
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	table := d.tables[object]
+	if table == nil {
+		table = make(map[uint64]int32)
+		for _, c := range (Node{d, object}).Children() {
+			hash := maphash.String(seed, c.Key())
+			if _, ok := table[hash]; ok {
+				table[hash] = several
+			} else {
+				table[hash] = c.i
+			}
+		}
+		if d.tables == nil {
+			d.tables = make(map[int32]map[uint64]int32)
+		}
+		d.tables[object] = table
+	}
+	i, ok := table[maphash.String(seed, name)]
+	if i == several {
+		for _, c := range (Node{d, object}).Children() {
+			if c.Key() == name {
+				return c, true
+			}
+		}
+		return Node{}, false
+	}
+	if !ok || (Node{d, i}).Key() != name {
+		return Node{}, false
+	}
+	return Node{d, i}, true
 }
 
 func sameString(quoted []byte, s string) bool {

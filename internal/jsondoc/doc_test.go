@@ -49,6 +49,60 @@ func TestAll(t *testing.T) {
 	}
 }
 
+// Places in a long document are right, and to ask for all of them does not take
+// the square of its length: this would be minutes.
+func TestPositions(t *testing.T) {
+	const values = 400_000
+	var b strings.Builder
+	b.WriteByte('[')
+	var want [][2]int
+	line, col := 1, 2
+	for i := range values {
+		if i > 0 {
+			b.WriteByte(',')
+			col++
+		}
+		if i%1000 == 999 && i < values/2 { // and then a line without an end
+			b.WriteByte('\n')
+			line, col = line+1, 1
+		}
+		want = append(want, [2]int{line, col})
+		b.WriteString(`"é€𝄞"`)
+		col += 5
+	}
+	b.WriteByte(']')
+	for i, n := range parse(t, b.String()).Root().Children() {
+		if line, col := n.Position(); want[i] != [2]int{line, col} {
+			t.Fatalf("value %d: %d:%d, want %v", i, line, col, want[i])
+		}
+	}
+}
+
+// Members of a large object are found without a look at all of them: this would
+// be minutes.
+func TestLookupMany(t *testing.T) {
+	const members = 200_000
+	var b strings.Builder
+	b.WriteString(`{"o":{"\u006b":1`)
+	for i := range members {
+		fmt.Fprintf(&b, `,"k%d":[%d]`, i, i)
+	}
+	b.WriteString("}}")
+	d := parse(t, b.String())
+	for i := range members {
+		n, ok := d.Lookup("o", fmt.Sprintf("k%d", i), "0")
+		if got, _ := n.Int(); !ok || got != int64(i) {
+			t.Fatalf("k%d is %d, %v", i, got, ok)
+		}
+	}
+	if n, ok := d.Lookup("o", "k"); !ok || string(n.Raw()) != "1" {
+		t.Errorf("an escaped name: %s", n.Raw())
+	}
+	if _, ok := d.Lookup("o", "k-1"); ok {
+		t.Error("found what is not there")
+	}
+}
+
 func TestValues(t *testing.T) {
 	d := parse(t, `{"i":-12,"f":1.5e3,"s":"t\u0041","b":true,"inf":Infinity,"nan":NaN,"big":1e400,"huge":9223372036854775808,"l":[[],{"k":7}],"\u006b":1}`)
 	get := func(path ...string) jsondoc.Node {

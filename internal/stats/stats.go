@@ -153,9 +153,9 @@ const (
 
 func (t *Template) judge() {
 	slices.SortStableFunc(t.Layers, func(a, b Layer) int { return cmp.Compare(a.Number, b.Number) })
-	std := t.collect(func(l *Layer) float64 { return l.Std })
-	extreme := t.collect(func(l *Layer) float64 { return l.AbsMax })
-	t.MedianStd, t.MedianAbsMax = median(std), median(extreme)
+	std := spreadOf(t.collect(func(l *Layer) float64 { return l.Std }))
+	extreme := spreadOf(t.collect(func(l *Layer) float64 { return l.AbsMax }))
+	t.MedianStd, t.MedianAbsMax = std.median, extreme.median
 	constants := 0
 	for i := range t.Layers {
 		if t.Layers[i].constant() {
@@ -184,9 +184,9 @@ func (t *Template) judge() {
 		if len(t.Layers) < fewLayers || l.Number < 0 {
 			continue
 		}
-		if s := outlier(l.Std, std, "std"); s != "" {
+		if s := std.outlier(l.Std, "std"); s != "" {
 			l.Odd = append(l.Odd, s)
-		} else if s := outlier(l.AbsMax, extreme, "abs max"); s != "" {
+		} else if s := extreme.outlier(l.AbsMax, "abs max"); s != "" {
 			l.Odd = append(l.Odd, s)
 		}
 	}
@@ -205,23 +205,31 @@ func (t *Template) collect(f func(l *Layer) float64) []float64 {
 	return out
 }
 
-// outlier says that v is far from the median of all, or returns "".
-func outlier(v float64, all []float64, what string) string {
-	m := median(all)
-	if math.IsNaN(v) || m == 0 {
-		return ""
-	}
+// A spread is how figures lie about their median: usual is the distance that
+// most of them have from it at most, in logarithms.
+type spread struct{ median, usual float64 }
+
+func spreadOf(all []float64) spread {
+	s := spread{median: median(all)}
 	distances := make([]float64, 0, len(all))
 	for _, x := range all {
-		distances = append(distances, math.Abs(math.Log(x/m)))
+		distances = append(distances, math.Abs(math.Log(x/s.median)))
 	}
 	// 1.4826 makes a median of distances comparable to a standard deviation.
-	usual := 1.4826 * median(distances)
-	ratio := v / m
-	if d := math.Abs(math.Log(ratio)); d <= max(manyDeviations*usual, math.Log(notable)) {
+	s.usual = 1.4826 * median(distances)
+	return s
+}
+
+// outlier says that v is far from the median, or returns "".
+func (s spread) outlier(v float64, what string) string {
+	if math.IsNaN(v) || s.median == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s %.3g, median %.3g", what, v, m)
+	ratio := v / s.median
+	if d := math.Abs(math.Log(ratio)); d <= max(manyDeviations*s.usual, math.Log(notable)) {
+		return ""
+	}
+	return fmt.Sprintf("%s %.3g, median %.3g", what, v, s.median)
 }
 
 // median returns NaN of nothing.

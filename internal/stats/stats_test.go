@@ -146,3 +146,23 @@ func TestOdd(t *testing.T) {
 		})
 	}
 }
+
+// Layers are as many as the names of a file say: to judge them does not take the
+// square of that, which would be minutes.
+func TestManyLayers(t *testing.T) {
+	var c Collector
+	const layers = 100_000
+	for i := range layers {
+		c.Add(fmt.Sprintf("layers.%d.w", i), figures(1, float32(2+i%7)))
+	}
+	c.Add("layers.77.w", figures(1e6))
+	got := c.Templates()
+	if len(got) != 1 || len(got[0].Layers) != layers {
+		t.Fatal("not one template of all layers")
+	}
+	for _, l := range got[0].Layers {
+		if (len(l.Odd) > 0) != (l.Number == 77) {
+			t.Errorf("layer %d: %q", l.Number, l.Odd)
+		}
+	}
+}
