@@ -373,3 +373,60 @@ func TestCopyTree(t *testing.T) {
 		t.Errorf("canceled: %v", err)
 	}
 }
+
+// A journal decides only about files of its owner, unless it is this user's or
+// the system's.
+func TestJournalOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	const evil, alice = 54321, 12345
+	for _, tt := range []struct {
+		journal, file int
+		want          bool
+	}{{evil, alice, false}, {alice, alice, true}, {0, alice, true}, {evil, 0, false}} {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"m.gguf": "GGUF old data"})
+		writeJournal(t, dir, &record{shifts: []*Shift{{Name: "m.gguf", OldHeader: []byte("GGUF old"), NewHeader: []byte("GGUF bad")}}}, true)
+		must(t, os.Chown(filepath.Join(dir, JournalName), tt.journal, -1))
+		must(t, os.Chown(filepath.Join(dir, "m.gguf"), tt.file, -1))
+		_, err := recovered(dir)
+		if got := snapshot(t, dir)["m.gguf"]; (err == nil) != tt.want || (got == "GGUF bad data") != tt.want {
+			t.Errorf("journal of %d, file of %d: %q, %v", tt.journal, tt.file, got, err)
+		}
+	}
+}
+
+// What became of one file does not keep the others from being put back.
+func TestRecoverWithoutOne(t *testing.T) {
+	for _, what := range []string{"deleted", "replaced"} {
+		for _, forward := range []bool{false, true} {
+			dir := t.TempDir()
+			write(t, dir, map[string]string{"a.gguf": "GGUF new data", "b.gguf": "GGUF new data", "config.json": "old", testTemp: "new"})
+			writeJournal(t, dir, &record{
+				shifts: []*Shift{
+					{Name: "a.gguf", OldHeader: []byte("GGUF old"), NewHeader: []byte("GGUF new")},
+					{Name: "b.gguf", OldHeader: []byte("GGUF old"), NewHeader: []byte("GGUF new")},
+				},
+				swaps: []*Swap{{Name: "config.json", temp: testTemp, Size: 3, Head: 3, Sum: sha256.Sum256([]byte("new"))}},
+			}, forward)
+			want := map[string]string{"b.gguf": "GGUF old data", "config.json": "old"}
+			must(t, os.Rename(filepath.Join(dir, "a.gguf"), filepath.Join(dir, "elsewhere")))
+			want["elsewhere"] = "GGUF new data"
+			if what == "replaced" {
+				write(t, dir, map[string]string{"a.gguf": "GGUF theirs."})
+				want["a.gguf"] = "GGUF theirs."
+			}
+			got, err := recovered(dir)
+			if got != Undone || !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "a.gguf: ") || errors.Is(err, ErrPending) {
+				t.Errorf("%s, forward %v: %q, %v", what, forward, got, err)
+			}
+			if now := snapshot(t, dir); !maps.Equal(now, want) {
+				t.Errorf("%s, forward %v: %q", what, forward, now)
+			}
+			if again, err := recovered(dir); again != Nothing || err != nil {
+				t.Errorf("%s, forward %v: again: %q, %v", what, forward, again, err)
+			}
+		}
+	}
+}

@@ -224,7 +224,7 @@ func (j *journal) read(lenient bool) (r *record, forward bool, sc *scene, err er
 		return nil, false, nil, damaged("it is cut off")
 	}
 	j.end = recordStart + int64(n) + sha256.Size
-	sc = &scene{dir: j.dir, journal: j.f, is: identify(st), lenient: lenient}
+	sc = &scene{dir: j.dir, journal: j.f, is: identify(st), lenient: lenient, owner: st}
 	if !lenient {
 		// The journal's own identity comes first: one that was made elsewhere is
 		// not read on.
@@ -235,7 +235,7 @@ func (j *journal) read(lenient bool) (r *record, forward bool, sc *scene, err er
 			return nil, false, nil, fmt.Errorf("%s: %w", name, &foreignError{"the release"})
 		}
 	}
-	r, err = decodeRecord(j.f, recordStart, int64(n), func(x entry) error { return j.plausible(sc, x) })
+	r, err = decodeRecord(j.f, recordStart, int64(n), sc.plausible)
 	switch {
 	case errors.Is(err, errJournal):
 		return nil, false, nil, damaged(err.Error())
@@ -274,36 +274,45 @@ func self(src io.ReaderAt, size int64) (identity, error) {
 // maxAbsent bounds the entries of a journal that no file speaks for.
 const maxAbsent = 1 << 10
 
-// plausible compares an entry with the files that exist.
-func (j *journal) plausible(sc *scene, x entry) error {
-	switch x := x.(type) {
-	case *Shift:
-		if err := x.look(sc); err != nil {
-			return err
-		}
-	case *Swap:
-		for _, name := range []string{x.Name, x.temp} {
-			if st, err := j.dir.Lstat(name); err == nil && (name == x.temp || x.created() || x.holds(sc, st) || st.Size == x.Size) {
-				return nil
-			}
-		}
-		// A file that was to be made may not have been begun.
-		if sc.absent++; x.created() && sc.absent <= maxAbsent {
-			return nil
-		}
-		return &foreignError{x.Name}
-	case *Move:
-		for _, name := range []string{x.Name, x.To} {
-			if st, err := j.dir.Lstat(name); err == nil && sc.same(st, x.was, false) {
-				return nil
-			}
-		}
-		return &foreignError{x.Name}
+// plausible compares an entry with the files that exist. That files were deleted
+// or replaced since is believed of a few.
+func (sc *scene) plausible(x entry) error {
+	st, err := sc.dir.Lstat(x.name())
+	if err == nil && !trusted(sc.owner, st) {
+		return fmt.Errorf("%w: it belongs to another user than %s", errJournal, x.name())
 	}
-	return nil
+	if ok, err := x.known(sc); err != nil || ok {
+		return err
+	}
+	if sc.absent++; sc.absent <= maxAbsent {
+		return nil
+	}
+	return &foreignError{x.name()}
 }
 
-// end ends the transaction: the journal goes, durably, and with it the lock.
+// known reports whether there is a file that the entry is about.
+func (s *Shift) known(sc *scene) (bool, error) {
+	err := s.look(sc)
+	if gone(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Swap) known(sc *scene) (bool, error) {
+	if _, err := sc.dir.Lstat(s.temp); err == nil {
+		return true, nil
+	}
+	st, err := sc.dir.Lstat(s.Name)
+	return err == nil && (s.holds(sc, s.Name, st) || st.Size == s.Size), nil
+}
+
+func (m *Move) known(sc *scene) (bool, error) {
+	_, err := m.look(sc)
+	return err == nil, nil
+}
+
+// close ends the transaction: the journal goes, durably, and with it the lock.
 func (j *journal) close() error {
 	if err := j.remove(); err != nil {
 		return &RecoveryError{j.dir.Path(), fmt.Errorf("the journal could not be removed: %w", err)}

@@ -271,6 +271,7 @@ type entry interface {
 	check(id string) error
 	// names returns every name that the entry may touch.
 	names() []string
+	known(sc *scene) (bool, error)
 }
 
 func (s *Shift) name() string { return s.Name }
@@ -532,7 +533,8 @@ type scene struct {
 	// lenient does without device, inode and time, for a release that was
 	// copied or whose file system numbers its files anew.
 	lenient bool
-	absent  int // entries that no file speaks for
+	owner   Stat // of the journal
+	absent  int  // entries that no file speaks for
 }
 
 // same reports whether a file is the one of an identity. touched says that the
@@ -730,18 +732,22 @@ func (s *Swap) look(sc *scene) (progress, error) {
 	case terr != nil:
 		return 0, terr
 	}
-	if nerr == nil && s.holds(sc, temp) && !s.holds(sc, named) {
+	if nerr == nil && s.holds(sc, s.temp, temp) && !s.holds(sc, s.Name, named) {
 		return exchanged, s.content(sc, s.Name)
 	}
-	if nerr == nil && (s.created() || !s.holds(sc, named)) {
+	if nerr == nil && (s.created() || !s.holds(sc, s.Name, named)) {
 		return 0, &foreignError{s.Name}
 	}
 	return waiting, s.content(sc, s.temp)
 }
 
-// holds reports whether a file is the old one.
-func (s *Swap) holds(sc *scene, st Stat) bool {
-	return !s.created() && sc.same(st, s.was, false)
+// holds reports whether a file is the old one. Without its identity it is what has
+// the size and is not the new one.
+func (s *Swap) holds(sc *scene, name string, st Stat) bool {
+	if s.created() || !sc.same(st, s.was, false) {
+		return false
+	}
+	return !sc.lenient || s.content(sc, name) != nil
 }
 
 // content checks that a file has the new content.
@@ -790,7 +796,7 @@ func (s *Swap) put(sc *scene) error {
 		if err != nil {
 			return err
 		}
-		if st, err := sc.dir.Lstat(s.temp); err != nil || s.holds(sc, st) {
+		if st, err := sc.dir.Lstat(s.temp); err != nil || s.holds(sc, s.temp, st) {
 			return err
 		}
 		// Another program put its own file there just now: it keeps the name.
@@ -820,14 +826,15 @@ func (s *Swap) takeBack(sc *scene) error {
 // undo removes the new file. The old one, should a crash have come while it was
 // given its name back, is not removed.
 func (s *Swap) undo(sc *scene) error {
-	st, err := sc.dir.Lstat(s.temp)
-	if err == nil && s.holds(sc, st) {
+	if at, err := s.look(sc); err == nil && at == exchanged {
 		if err := s.takeBack(sc); err != nil {
 			return err
 		}
-		if st, err = sc.dir.Lstat(s.temp); err == nil && s.holds(sc, st) {
-			return fmt.Errorf("%s: %w; the file from before is %s", s.Name, &foreignError{s.Name}, s.temp)
-		}
+	}
+	named, nerr := sc.dir.Lstat(s.Name)
+	temp, err := sc.dir.Lstat(s.temp)
+	if err == nil && s.holds(sc, s.temp, temp) && (nerr != nil || !s.holds(sc, s.Name, named)) {
+		return fmt.Errorf("%w; the file from before is %s", &foreignError{s.Name}, s.temp)
 	}
 	if err == nil {
 		err = Retry(func() error { return sc.dir.Remove(s.temp) })
@@ -847,7 +854,7 @@ func (s *Swap) clean(sc *scene) error {
 	if err != nil {
 		return err
 	}
-	if !s.holds(sc, st) {
+	if !s.holds(sc, s.temp, st) {
 		return &foreignError{s.temp}
 	}
 	if s.Keep != "" {

@@ -60,8 +60,8 @@ func releaseDir(sys System, ref string) string {
 }
 
 // governing looks for a journal above a directory that names files in the
-// directory or below it. A journal of another user does not count: it would let
-// whoever may write to a directory far above decide about what is below.
+// directory or below it. One that may not decide about these files does not count:
+// it would let whoever may write to a directory far above decide about what is below.
 func governing(sys System, dir string) string {
 	inner := Resolve(dir)
 	for up := filepath.Dir(inner); up != filepath.Dir(up); up = filepath.Dir(up) {
@@ -69,7 +69,7 @@ func governing(sys System, dir string) string {
 		if err != nil {
 			return ""
 		}
-		if st, err := lstat(sys, up); err == nil && st.Mode.IsRegular() && st.Size > 0 && mine(st.UID) && names(sys, up, filepath.ToSlash(rel)) {
+		if st, err := lstat(sys, up); err == nil && st.Mode.IsRegular() && st.Size > 0 && names(sys, up, filepath.ToSlash(rel)) {
 			return up
 		}
 	}
@@ -179,11 +179,18 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 	default:
 		err = r.undo(ctx, sc, workers)
 	}
+	var kept []string
+	if err == nil && r != nil && outcome == Undone {
+		kept = r.kept(sc)
+	}
 	if err != nil {
 		j.f.Close()
 		return Nothing, &RecoveryError{dir.Path(), fmt.Errorf("recovering %s: %w; the journal was kept: recover again, or remove %s to leave the files as they are", dir.Path(), err, JournalName)}
 	}
-	return outcome, j.close()
+	if err := j.close(); err != nil || len(kept) == 0 {
+		return outcome, err
+	}
+	return outcome, fmt.Errorf("%s: %w: deleted or replaced by another program, and left as it is; the rest of %s is as before the rewrite", strings.Join(kept, ", "), ErrChanged, dir.Path())
 }
 
 // workers is enough to hide the wait for the disk's cache flushes.
@@ -193,13 +200,16 @@ const workers = 8
 // itself be interrupted and repeated.
 func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
 	for _, s := range r.shifts {
-		if err := s.look(sc); err != nil {
+		if err := s.look(sc); err != nil && !gone(err) {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, workers))
 	for _, s := range r.shifts {
+		if gone(s.look(sc)) {
+			continue // what is there now is not what was changed
+		}
 		g.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -230,7 +240,7 @@ func (e *obstructedError) Unwrap() error { return e.error }
 // finish puts the new files in the place of the old ones.
 func (r *record) finish(sc *scene) error {
 	if err := r.put(sc); err != nil {
-		if errors.Is(err, ErrChanged) && r.reversible(sc) {
+		if (errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrNotExist)) && r.reversible(sc) {
 			return &obstructedError{err}
 		}
 		return err
@@ -295,7 +305,7 @@ func (r *record) put(sc *scene) (err error) {
 // the temporary one, and every header the old one or the new one.
 func (r *record) reversible(sc *scene) bool {
 	for _, s := range r.shifts {
-		if s.look(sc) != nil || s.finish(sc) != nil {
+		if err := s.look(sc); !gone(err) && (err != nil || s.finish(sc) != nil) {
 			return false
 		}
 	}
@@ -305,6 +315,34 @@ func (r *record) reversible(sc *scene) bool {
 		}
 	}
 	return true
+}
+
+// gone reports whether an error says that a file is no longer there: it was
+// deleted, or another one has its name.
+func gone(err error) bool {
+	_, foreign := errors.AsType[*foreignError](err)
+	return foreign || errors.Is(err, fs.ErrNotExist)
+}
+
+// kept names the files that are not those from before the transaction, after it
+// was undone: other programs have deleted or replaced them.
+func (r *record) kept(sc *scene) (names []string) {
+	for _, s := range r.shifts {
+		if gone(s.look(sc)) {
+			names = append(names, s.Name)
+		}
+	}
+	for _, s := range r.swaps {
+		if st, err := sc.dir.Lstat(s.Name); !s.created() && (err != nil || !s.holds(sc, s.Name, st)) {
+			names = append(names, s.Name)
+		}
+	}
+	for _, m := range r.moves {
+		if at, err := m.look(sc); err != nil || at == done {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // takeBack takes the names of new files back, after the mark was taken back.
