@@ -63,8 +63,9 @@ type Job struct {
 	// Free the room there is, in bytes; Free is -1 when unknown.
 	Need int64 `json:"need"`
 	Free int64 `json:"free"`
-	// Replaces are the files that the result takes the place of, by their full
-	// paths, where Force allows that.
+	// Replaces are the files that the result takes the place of, where Force
+	// allows that: files at Output by their full paths, and in place links, and
+	// files with other names, by theirs.
 	Replaces []string `json:"replaces"`
 	// Leftovers are hidden directories beside Output that other runs left when
 	// they were killed, or are writing now. They are not touched.
@@ -439,6 +440,9 @@ func (j *Job) inspect(e *edit, path string) error {
 	}
 	if e.old.Mode.Perm()&0o200 == 0 {
 		refuse(false, "is read-only; make it writable first")
+	}
+	if e.link && j.opts.Force {
+		j.Replaces = append(j.Replaces, path)
 	}
 	return nil
 }
