@@ -92,6 +92,19 @@ func (c *Config) find(path ...string) (ConfigValue, bool) {
 	return ConfigValue{n}, true
 }
 
+// LanguageModel returns the configuration of the language model that the one of a
+// multimodal model nests: text_config and its like.
+func (c *Config) LanguageModel() (ConfigValue, bool) {
+	if c != nil {
+		for _, path := range languageModels {
+			if v, ok := c.find(path...); ok {
+				return v, true
+			}
+		}
+	}
+	return ConfigValue{}, false
+}
+
 // Has reports whether Find finds something.
 func (c *Config) Has(path ...string) bool {
 	_, ok := c.Find(path...)

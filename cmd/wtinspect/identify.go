@@ -10,8 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -51,13 +52,6 @@ in vain: what it is for, and why it is not where the loader looks.`,
 	return cmd
 }
 
-// An identified checkpoint is what a convention's names make of it.
-type identified struct {
-	*checkpoint.Checkpoint
-	*convention.Result
-	why *convention.Explanation // nil unless asked for
-}
-
 func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []string) error {
 	in, err := o.openFor(ctx, p, args, o.Format())
 	if err != nil {
@@ -65,18 +59,13 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 	}
 	defer in.close()
 	in.validate()
-	var list []identified
+	var list []*inspect.IdentifyResult
 	for _, c := range in.checkpoints {
-		i := identified{Checkpoint: c}
-		if i.Result, err = convention.Identify(tensorsFor(c), modelOf(c, nil)); err != nil {
+		r, err := inspect.Identify(ctx, c, &inspect.IdentifyOptions{Why: o.why})
+		if err != nil {
 			return err
 		}
-		if o.why != "" {
-			if i.why, err = convention.Why(o.why, tensorsFor(c), modelOf(c, nil)); err != nil {
-				return err
-			}
-		}
-		list = append(list, i)
+		list = append(list, r)
 	}
 	err = o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
 		switch f := o.Format(); f {
@@ -85,7 +74,7 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 				if k > 0 {
 					fmt.Fprintln(w)
 				}
-				if err := list[k].write(w, s, p.verbose); err != nil {
+				if err := writeIdentity(w, s, list[k], fixText(ctx, in.checkpoints[k], list[k].Result), p.verbose); err != nil {
 					return err
 				}
 			}
@@ -104,26 +93,8 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 	return in.finish(p, err)
 }
 
-// MarshalJSON writes the result with the checkpoint's path in front.
-func (i identified) MarshalJSON() ([]byte, error) {
-	result, err := render.Marshal(i.Result)
-	if err != nil {
-		return nil, err
-	}
-	out := append(render.AppendJSON([]byte(`{"path":`), i.Path), ',')
-	out = append(out, result[1:len(result)-1]...)
-	if i.why != nil {
-		why, err := render.Marshal(i.why)
-		if err != nil {
-			return nil, err
-		}
-		out = append(append(out, `,"why":`...), why...)
-	}
-	return append(out, '}'), nil
-}
-
 // conventionText names the convention, or says that there is none.
-func conventionText(r *convention.Result) string {
+func conventionText(r *identify.Result) string {
 	switch {
 	case r.Convention == "" && r.Adapter:
 		return "unknown (an adapter)"
@@ -136,7 +107,7 @@ func conventionText(r *convention.Result) string {
 }
 
 // nearestText says how far the nearest convention is, "" when it is the one.
-func nearestText(r *convention.Result) string {
+func nearestText(r *identify.Result) string {
 	n := r.Nearest
 	if n.Convention == "" || n.Convention == r.Convention && n.TemplatesAway == 0 {
 		return ""
@@ -144,8 +115,8 @@ func nearestText(r *convention.Result) string {
 	return fmt.Sprintf("%s, %s away", n.Convention, counted(n.TemplatesAway, "template"))
 }
 
-// write writes what there is to say for people.
-func (i *identified) write(w io.Writer, s render.Style, verbose bool) error {
+// writeIdentity writes what there is to say for people.
+func writeIdentity(w io.Writer, s render.Style, r *inspect.IdentifyResult, fix string, verbose bool) error {
 	const most = 12
 	var rows [][]render.Cell
 	fact := func(word, text string) {
@@ -167,16 +138,15 @@ func (i *identified) write(w io.Writer, s render.Style, verbose bool) error {
 			word = ""
 		}
 	}
-	r := i.Result
-	fact("checkpoint", i.Path)
-	fact("convention", conventionText(r))
+	fact("checkpoint", r.Path)
+	fact("convention", conventionText(r.Result))
 	fact("dialect", strings.Join(r.Dialects, ", "))
 	fact("families", familiesText(r.Families, verbose))
 	fact("wrappers", strings.Join(r.Wrappers, " "))
 	fact("quantisation", strings.Join(r.Quantisation, ", "))
 	fact("names", fmt.Sprintf("%s in %s, %s known", counted(r.Tensors, "tensor"), counted(r.Templates, "template"), percent(r.Coverage)))
-	fact("nearest", nearestText(r))
-	fact("mend", i.mend())
+	fact("nearest", nearestText(r.Result))
+	fact("fix", fix)
 	facts("missing", r.Missing)
 	facts("extra", r.Extra)
 	var gaps []string
@@ -194,11 +164,11 @@ func (i *identified) write(w io.Writer, s render.Style, verbose bool) error {
 	}
 	facts("parts", parts)
 	facts("evidence", r.Evidence)
-	if i.why != nil {
-		fact("why", i.why.Name)
-		fact("role", i.why.Role)
-		facts("", i.why.Reasons)
-		fact("known to", familiesText(i.why.Known, verbose))
+	if r.Why != nil {
+		fact("why", r.Why.Name)
+		fact("role", r.Why.Role)
+		facts("", r.Why.Reasons)
+		fact("known to", familiesText(r.Why.Known, verbose))
 	}
 	t := &render.Table{
 		Headings: render.Never,
@@ -214,15 +184,14 @@ func (i *identified) write(w io.Writer, s render.Style, verbose bool) error {
 	return t.Write(w, render.TableFormat, s)
 }
 
-// mend says how the names become those of the nearest convention, where they
+// fixText says how the names become those of the nearest convention, where they
 // follow one that has been given up.
-func (i *identified) mend() string {
-	from, ok := convention.Lookup(i.Convention)
-	to, ok2 := convention.Lookup(i.Nearest.Convention)
-	if !ok || !ok2 || from == to {
+func fixText(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result) string {
+	to := r.Nearest.Convention
+	if r.Convention == "" || to == "" || r.Convention == to {
 		return ""
 	}
-	conv, err := convention.Convert(from, to, tensorsFor(i.Checkpoint), modelOf(i.Checkpoint, nil))
+	conv, err := inspect.Convert(ctx, c, &inspect.ConvertOptions{From: r.Convention, To: to})
 	if err != nil {
 		return ""
 	}
@@ -236,7 +205,7 @@ func (i *identified) mend() string {
 	if conv.MovesBytes() {
 		how = "bytes move, too"
 	}
-	return fmt.Sprintf("'wtinspect rename --to %s' renames %s (%s)", to.Name, counted(renamed, "tensor"), how)
+	return fmt.Sprintf("'wtinspect rename --to %s' renames %s (%s)", to, counted(renamed, "tensor"), how)
 }
 
 // familiesText joins the first of the models that share the names.
@@ -270,7 +239,7 @@ func layersText(layers []int) string {
 }
 
 // identifyTable has one row a checkpoint.
-func identifyTable(list []identified) *render.Table {
+func identifyTable(list []*inspect.IdentifyResult) *render.Table {
 	return &render.Table{
 		Columns: []render.Column{
 			{Key: "path"},
@@ -293,14 +262,13 @@ func identifyTable(list []identified) *render.Table {
 				}
 				return render.Text(s)
 			}
-			for _, i := range list {
-				r := i.Result
+			for _, r := range list {
 				away := render.Null()
 				if r.Nearest.Convention != "" {
 					away = render.Int(int64(r.Nearest.TemplatesAway))
 				}
 				if !yield([]render.Cell{
-					render.Text(i.Path),
+					render.Text(r.Path),
 					text(r.Convention),
 					text(strings.Join(r.Dialects, " ")),
 					text(strings.Join(r.Families, " ")),

@@ -13,8 +13,9 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 type infoOptions struct {
@@ -60,7 +61,11 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) err
 	err = o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
 		infos := make([]*info, len(in.checkpoints))
 		for i, c := range in.checkpoints {
-			infos[i] = newInfoOf(c)
+			r, err := inspect.Identify(ctx, c, nil)
+			if err != nil {
+				return err
+			}
+			infos[i] = newInfoOf(c, r.Result)
 		}
 		switch f := o.Format(); f {
 		case render.TableFormat:
@@ -88,14 +93,14 @@ type info struct {
 	parameters   *uint64  // nil: no shape is known
 	note         string   // about parameters
 	architecture string
-	convention   *convention.Result
+	convention   *identify.Result
 	name         string
 	quantization string
 	largest      *checkpoint.Tensor
 	first        *gguf.File // the first readable GGUF part
 }
 
-func newInfoOf(c *checkpoint.Checkpoint) *info {
+func newInfoOf(c *checkpoint.Checkpoint, identity *identify.Result) *info {
 	out := &info{Checkpoint: c, perFile: make([]totals, len(c.Files))}
 	for _, t := range c.All() {
 		i := out.totals.add(&t)
@@ -126,10 +131,7 @@ func newInfoOf(c *checkpoint.Checkpoint) *info {
 		}
 	}
 	out.architecture, out.quantization = c.Architecture(c.Config), c.Quantization(c.Config)
-	var err error
-	if out.convention, err = convention.Identify(tensorsFor(c), modelOf(c, nil)); err != nil {
-		out.convention = new(convention.Result)
-	}
+	out.convention = identity
 	if out.first != nil {
 		v, _ := out.first.Lookup("general.name")
 		out.name, _ = v.Text()

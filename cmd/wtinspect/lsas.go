@@ -7,8 +7,6 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/rename/convention"
-	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // A view is the tensors of a checkpoint as ls shows them: as they are, or as
@@ -84,15 +82,15 @@ func (v *view) Totals() *totals {
 // convertAll works out what the checkpoints would be in another convention.
 func (l *listing) convertAll(ctx context.Context, p *program) error {
 	for k, c := range l.in.checkpoints {
-		cfg, err := l.options.model(ctx, c)
+		m, err := l.options.model(ctx, c)
 		if err != nil {
 			return err
 		}
-		conv, err := l.options.convert(c, cfg)
+		conv, err := l.options.convert(ctx, c, m)
 		if err != nil {
 			return err
 		}
-		list, err := convertedList(c, conv)
+		list, err := conv.Tensors()
 		if err != nil {
 			return err
 		}
@@ -105,73 +103,4 @@ func (l *listing) convertAll(ctx context.Context, p *program) error {
 		l.views[k] = newConvertedView(c, list)
 	}
 	return nil
-}
-
-// convertedList has the tensors of a conversion, each in the place of the first
-// that it is made of. The bytes of what operations make are nowhere yet.
-func convertedList(c *checkpoint.Checkpoint, conv *convention.Conversion) ([]checkpoint.Tensor, error) {
-	moveOf := make(map[string]int, c.Len())
-	taken := make(map[string]bool, c.Len())
-	for i := range conv.Moves {
-		m := &conv.Moves[i]
-		moveOf[m.From[0]] = i
-		for _, name := range m.From {
-			taken[name] = true
-		}
-	}
-	for _, d := range conv.Dropped {
-		taken[d.Name] = true
-	}
-	list := make([]checkpoint.Tensor, 0, c.Len())
-	for _, t := range c.All() {
-		i, ok := moveOf[t.Name]
-		switch {
-		case !ok && !taken[t.Name]:
-			list = append(list, t)
-		case ok:
-			made, err := madeTensors(c, t, conv, i)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, made...)
-		}
-	}
-	return list, nil
-}
-
-func madeTensors(c *checkpoint.Checkpoint, first checkpoint.Tensor, conv *convention.Conversion, i int) ([]checkpoint.Tensor, error) {
-	m := &conv.Moves[i]
-	if !m.MovesBytes() {
-		first.Name = m.To[0]
-		return []checkpoint.Tensor{first}, nil
-	}
-	shapes := make([][]uint64, len(m.From))
-	known := true
-	for k, name := range m.From {
-		at, _ := c.Lookup(name)
-		shapes[k] = c.At(at).Shape
-		known = known && shapes[k] != nil
-	}
-	if known {
-		ops, err := m.Steps()
-		if err == nil {
-			shapes, err = tensorop.Shapes(ops, shapes)
-		}
-		if err != nil {
-			return nil, err
-		}
-	} else {
-		shapes = make([][]uint64, len(m.To))
-	}
-	elements, counted := first.Elements()
-	out := make([]checkpoint.Tensor, len(m.To))
-	for k, name := range m.To {
-		t := checkpoint.Tensor{Name: name, DType: first.DType, Shape: shapes[k], File: first.File, Offset: -1}
-		n, ok := t.Elements()
-		if ok && counted && first.BytesKnown && elements > 0 && n < 1<<40 && first.Bytes < 1<<40 && first.Bytes/elements*elements == first.Bytes {
-			t.Bytes, t.BytesKnown = n*(first.Bytes/elements), true
-		}
-		out[k] = t
-	}
-	return out, nil
 }

@@ -6,114 +6,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
-	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
-// isMapFile reports whether an argument is a map's file rather than the name of
-// a built-in map.
-func isMapFile(arg string) bool {
-	return strings.ContainsRune(arg, '/') || strings.ContainsRune(arg, filepath.Separator) ||
-		strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml")
+// mapText reads the text of a map.
+func mapText(ctx context.Context, arg string) ([]byte, error) {
+	text, err := inspect.MapText(ctx, arg)
+	if _, ok := errors.AsType[*inspect.UnknownConventionError](err); ok {
+		return nil, fmt.Errorf("%w; 'wtinspect map list' shows all", err)
+	}
+	return text, plain(err)
 }
-
-// mapSource reads a map: a file, or one that is built in.
-func mapSource(ctx context.Context, arg string) ([]byte, error) {
-	if !isMapFile(arg) {
-		if text, ok := rename.BuiltinSource(arg); ok {
-			return text, nil
-		}
-		if from, to, ok := strings.Cut(arg, ".."); ok {
-			return derivedSource(from, to)
-		}
-		msg := fmt.Sprintf("there is no built-in map %q", arg)
-		if source.Exists(arg) {
-			return nil, fmt.Errorf("%s; write ./%s for the file", msg, arg)
-		}
-		return nil, errors.New(msg + nearBuiltins(arg))
-	}
-	text, err := source.ReadNamed(ctx, arg, source.Map)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: there is no such file%s", arg, nearBuiltins(arg))
-	}
-	if err != nil {
-		return nil, plain(err)
-	}
-	return text, nil
-}
-
-// derivedSource writes the map between two conventions.
-func derivedSource(a, b string) ([]byte, error) {
-	from, ok := convention.Lookup(a)
-	if !ok {
-		return nil, fmt.Errorf("there is no convention %q%s; 'wtinspect map list' shows all", a, nearConventions(a))
-	}
-	to, err := convention.Resolve(b, from, nil)
-	if err != nil {
-		return nil, err
-	}
-	d, err := convention.Derive(from, to)
-	if err != nil {
-		return nil, err
-	}
-	m, err := d.Map()
-	if err != nil {
-		return nil, err
-	}
-	var text bytes.Buffer
-	fmt.Fprintf(&text, "# Derived from what %s and %s call each tensor, and how they keep its bytes.\n", from.Name, to.Name)
-	for _, c := range []*convention.Convention{from, to} {
-		for _, s := range c.Sources {
-			fmt.Fprintf(&text, "# Source for %s: %s\n", c.Name, oneLine(s))
-		}
-		for _, n := range c.Layout.Notes {
-			fmt.Fprintf(&text, "# Note: %s\n", oneLine(n))
-		}
-	}
-	for _, r := range d.Refused() {
-		fmt.Fprintf(&text, "# Not derived: %s: %s\n", strings.Join(r.From, " + "), oneLine(r.Refuse))
-	}
-	err = rename.Write(&text, m)
-	return text.Bytes(), err
-}
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func loadMap(ctx context.Context, arg string) (*rename.Map, error) {
-	text, err := mapSource(ctx, arg)
+	text, err := mapText(ctx, arg)
 	if err != nil {
 		return nil, err
 	}
 	return rename.Parse(arg, text)
-}
-
-// nearBuiltins names the built-in maps that share a word with an argument.
-func nearBuiltins(arg string) string {
-	base := filepath.Base(arg)
-	base = strings.TrimSuffix(strings.TrimSuffix(base, ".yaml"), ".yml")
-	split := func(s string) []string {
-		return strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ' ' })
-	}
-	words := split(base)
-	var near []string
-	for _, name := range rename.Builtins() {
-		if slices.ContainsFunc(split(name), func(w string) bool { return w != "to" && w != "strip" && slices.Contains(words, w) }) {
-			near = append(near, "--map "+name)
-		}
-	}
-	if len(near) == 0 {
-		return "; 'wtinspect map list' shows the built-in maps"
-	}
-	return "; built in are " + strings.Join(near, " and ")
 }
 
 // completeMaps completes the names of built-in maps, then files.
@@ -168,9 +85,13 @@ of them in its name, its projects or its models.`,
 		Example: `  wtinspect map list
   wtinspect map list llama hf
   wtinspect map list -f json | jq '.conventions[] | select(.name == "llama-hf").to'`,
-		RunE: p.work(func(_ *cobra.Command, args []string) error {
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			list, err := inspect.Maps(cmd.Context(), &inspect.MapsOptions{Words: args})
+			if err != nil {
+				return err
+			}
 			return o.write(p, nil, func(w io.Writer, s render.Style) error {
-				return writeMapList(w, &o, s, args)
+				return writeMapList(w, &o, s, list)
 			})
 		}),
 	}
@@ -197,7 +118,7 @@ or project, B. What it prints is a map that --map takes.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeMaps,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			text, err := mapSource(cmd.Context(), args[0])
+			text, err := mapText(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -218,7 +139,7 @@ or project, B. What it prints is a map that --map takes.`,
 }
 
 func mapFiles(args []string) []string {
-	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !isMapFile(a) })
+	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return !inspect.IsMapFile(a) })
 }
 
 // escapeLines escapes each line of a text, for a terminal.

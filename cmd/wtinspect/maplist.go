@@ -3,34 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime"
-	"slices"
 	"strings"
-	"sync"
 
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename"
-	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
-// A convertible is a convention, and what it converts to.
-type convertible struct {
-	Name        string       `json:"name"`
-	Description string       `json:"description"`
-	Dialects    []string     `json:"dialects"`
-	Families    []string     `json:"families"`
-	To          []conversion `json:"to"`
-}
-
-// A conversion is another convention, and by what its names are reached:
-// "names", "bytes", or "refused".
-type conversion struct {
-	Convention string `json:"convention"`
-	By         string `json:"by"`
-}
-
-// text lists what the convention converts to, by names first.
-func (c *convertible) text() string {
+// convertsTo lists what a convention converts to, by names first.
+func convertsTo(c *inspect.Convertible) string {
 	var groups []string
 	for _, by := range []string{"names", "bytes"} {
 		var to []string
@@ -46,51 +26,12 @@ func (c *convertible) text() string {
 	return strings.Join(groups, "; ")
 }
 
-// convertibles works out what converts to what, of the conventions chosen.
-func convertibles(chosen func(*convention.Convention) bool) []convertible {
-	all := convention.All()
-	mine := slices.DeleteFunc(slices.Clone(all), func(c *convention.Convention) bool { return !chosen(c) })
-	out := make([]convertible, len(mine))
-	var wait sync.WaitGroup
-	next := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
-		wait.Go(func() {
-			for i := range next {
-				c := mine[i]
-				out[i] = convertible{c.Name, c.Description, c.Dialects, c.Families, []conversion{}}
-				for _, to := range all {
-					if to == c || c.Frame || to.Frame {
-						continue
-					}
-					if d, err := convention.Derive(c, to); err == nil {
-						out[i].To = append(out[i].To, conversion{to.Name, d.By()})
-					}
-				}
-			}
-		})
-	}
-	for i := range mine {
-		next <- i
-	}
-	close(next)
-	wait.Wait()
-	return out
-}
-
-func writeMapList(w io.Writer, o *output, s render.Style, words []string) error {
-	has := func(texts ...string) bool {
-		text := strings.ToLower(strings.Join(texts, " "))
-		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, strings.ToLower(w)) })
-	}
-	list := convertibles(func(c *convention.Convention) bool {
-		return has(c.Name, strings.Join(c.Dialects, " "), strings.Join(c.Families, " "))
-	})
+func writeMapList(w io.Writer, o *output, s render.Style, list *inspect.MapsResult) error {
 	maps := &render.Table{
 		Columns: []render.Column{{Key: "name", Title: "NAME"}, {Key: "description", Title: "DESCRIPTION", Cut: render.CutEnd}},
 		Rows: func(yield func([]render.Cell) bool) {
-			for _, name := range rename.Builtins() {
-				m, _ := rename.Builtin(name)
-				if has(name, m.Description) && !yield([]render.Cell{render.Text(name).In(render.Cyan), render.Text(m.Description)}) {
+			for _, m := range list.Maps {
+				if !yield([]render.Cell{render.Text(m.Name).In(render.Cyan), render.Text(m.Description)}) {
 					return
 				}
 			}
@@ -103,9 +44,9 @@ func writeMapList(w io.Writer, o *output, s render.Style, words []string) error 
 			{Key: "to", Title: "CONVERTS TO", Cut: render.CutEnd},
 		},
 		Rows: func(yield func([]render.Cell) bool) {
-			for _, c := range list {
+			for _, c := range list.Conventions {
 				to := render.Null()
-				if text := c.text(); text != "" {
+				if text := convertsTo(&c); text != "" {
 					to = render.Text(text)
 				}
 				if !yield([]render.Cell{render.Text(c.Name).In(render.Cyan), render.Text(strings.Join(c.Dialects, ", ")), to}) {
@@ -124,7 +65,7 @@ func writeMapList(w io.Writer, o *output, s render.Style, words []string) error 
 	case render.JSON:
 		d := render.NewDocument(w)
 		d.Rows("maps", maps)
-		render.List(d, "conventions", list)
+		render.List(d, "conventions", list.Conventions)
 		return d.Close()
 	default:
 		// One table: a map converts to nothing that is known.
@@ -138,7 +79,7 @@ func writeMapList(w io.Writer, o *output, s render.Style, words []string) error 
 				}
 				at := 0
 				for row := range conventions.Rows {
-					if !yield([]render.Cell{row[0], render.Text("convention"), render.Text(list[at].Description), row[2]}) {
+					if !yield([]render.Cell{row[0], render.Text("convention"), render.Text(list.Conventions[at].Description), row[2]}) {
 						return
 					}
 					at++

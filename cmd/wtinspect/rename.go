@@ -12,11 +12,13 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -176,12 +178,12 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 		return err
 	}
 	defer in.close()
-	cfg, err := o.model(ctx, c)
+	model, err := o.model(ctx, c)
 	if err != nil {
 		return err
 	}
 	if m == nil {
-		if m, err = o.derive(p, c, cfg); err != nil {
+		if m, err = o.derive(ctx, p, c, model); err != nil {
 			return in.finish(p, err)
 		}
 	}
@@ -189,17 +191,15 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if c.Format == checkpoint.GGUF {
 		limits = rename.GGUF()
 	}
-	limits.Strict, limits.Number = o.strict, cfg.Value
+	limits.Strict, limits.Number = o.strict, model.Number
 	r := &renaming{options: o, checkpoint: c, plan: planFor(m, c, limits, selected), rewriting: &rewriting{options: &o.writing}}
-	if err := r.review(cfg); err != nil {
-		return err
-	}
+	r.review(model)
 	return in.finish(p, r.do(ctx, p, in))
 }
 
 // derive works out the map to another convention, and says what it leaves to do.
-func (o *renameOptions) derive(p *program, c *checkpoint.Checkpoint, cfg *convention.Config) (*rename.Map, error) {
-	conv, err := o.convert(c, cfg)
+func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Checkpoint, model *convention.Model) (*rename.Map, error) {
+	conv, err := o.convert(ctx, c, model)
 	if err != nil {
 		return nil, err
 	}
@@ -237,17 +237,11 @@ func shortList(names []string) string {
 
 // review refuses names under which a loader would read the bytes in another way
 // than they lie.
-func (r *renaming) review(cfg *convention.Config) error {
+func (r *renaming) review(model *convention.Model) {
 	if r.options.mismatch || len(r.plan.Transforms) > 0 || len(r.plan.Problems) > 0 || r.plan.Summary().Moved == 0 {
-		return nil
+		return
 	}
-	v, err := reviewPlan(r.plan, cfg)
-	if err != nil || len(v.Conflicts) == 0 {
-		return err
-	}
-	r.mismatch = v
-	r.plan.Problems = append(r.plan.Problems, conflictProblems(v)...)
-	return nil
+	r.mismatch = inspect.Review(r.plan, model)
 }
 
 // A renaming is a plan, and the rewriting that carries it out.
@@ -256,7 +250,7 @@ type renaming struct {
 	options    *renameOptions
 	checkpoint *checkpoint.Checkpoint
 	plan       *rename.Plan
-	mismatch   *convention.Verdict // what a review objects to, nil when nothing
+	mismatch   *convert.Verdict // what a review objects to, nil when nothing
 }
 
 func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
@@ -446,7 +440,7 @@ func (r *renaming) writeRules(w io.Writer, verbose bool) {
 		case verbose && what == "":
 			what = "decides " + counted(u.Tensors, "tensor")
 		case verbose:
-		case what == "" || !isMapFile(r.options.mapName):
+		case what == "" || !inspect.IsMapFile(r.options.mapName):
 			continue
 		case said == most:
 			more++

@@ -14,7 +14,6 @@ import (
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
-	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 var agreementRules = []*Rule{
@@ -183,17 +182,12 @@ func (p *Pass) readDocument(path string) {
 	p.report(f)
 }
 
-// languageModels are where a multimodal model's configuration has that of its
-// language model.
-var languageModels = []string{"text_config", "llm_config", "language_config"}
-
 // find returns a value of the language model's configuration: the nested one
 // where there is one, since what stands outside may be of the whole.
 func find(doc *checkpoint.Config, key string) (checkpoint.ConfigValue, bool) {
-	for _, nested := range languageModels {
-		if v, ok := doc.Find(nested, key); ok {
-			return v, true
-		}
+	nested, _ := doc.LanguageModel()
+	if v, ok := nested.Find(key); ok {
+		return v, true
 	}
 	return doc.Find(key)
 }
@@ -213,12 +207,15 @@ func number(doc *checkpoint.Config, keys ...string) (n int64, v checkpoint.Confi
 
 // What figures are called in config.json, over the architectures.
 var (
-	depthKeys        = []string{"num_hidden_layers", "n_layer", "num_layers", "n_layers"}
-	hiddenKeys       = []string{"hidden_size", "n_embd", "d_model", "n_embed", "dim"}
-	vocabularyKeys   = []string{"vocab_size", "padded_vocab_size"}
-	headKeys         = []string{"num_attention_heads", "n_head", "n_heads"}
-	expertKeys       = []string{"n_routed_experts", "num_local_experts", "num_experts"}
-	intermediateKeys = []string{"intermediate_size_mlp", "intermediate_size", "ffn_hidden_size", "n_inner"}
+	depthKeys      = convention.Spellings("num_hidden_layers")
+	hiddenKeys     = convention.Spellings("hidden_size")
+	vocabularyKeys = convention.Spellings("vocab_size")
+	headKeys       = convention.Spellings("num_attention_heads")
+	headSizeKeys   = convention.Spellings("head_dim")
+	keyValueKeys   = convention.Spellings("num_key_value_heads")
+	expertKeys     = convention.Spellings("num_local_experts")
+	// The dense layers of Llama 4 have a size of their own.
+	intermediateKeys = append([]string{"intermediate_size_mlp"}, convention.Spellings("intermediate_size")...)
 )
 
 // configured yields the models with a configuration, readable names, and a
@@ -324,12 +321,12 @@ func runHeads(p *Pass) {
 	for m, n := range p.configured {
 		heads, v, key, ok := number(m.doc, headKeys...)
 		hidden, _, _, okHidden := number(m.doc, hiddenKeys...)
-		size, _, _, okSize := number(m.doc, "head_dim", "kv_channels")
+		size, _, _, okSize := number(m.doc, headSizeKeys...)
 		// A gate on the attention output doubles the query's rows.
 		gated, _ := m.doc.Bool("attn_output_gate")
 		severity := p.rule.severity(p.opts.Profile)
 		// Latent attention has head sizes of its own kinds.
-		if !ok || heads < 1 || heads > 1<<20 || transposed(n.conv, "layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {
+		if !ok || heads < 1 || heads > 1<<20 || n.conv.Transposes("layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {
 			continue
 		}
 		if !okSize && okHidden && hidden%heads == 0 {
@@ -340,7 +337,7 @@ func runHeads(p *Pass) {
 			continue
 		}
 		// What it is when the document is silent depends on the architecture.
-		kv, _, kvKey, _ := number(m.doc, "num_key_value_heads", "n_head_kv", "n_kv_heads")
+		kv, _, kvKey, _ := number(m.doc, keyValueKeys...)
 		for _, q := range []struct {
 			role  string
 			heads int64
@@ -387,11 +384,6 @@ func (m *model) oddRows(t *family, good func(rows uint64) bool) []int {
 		}
 	}
 	return odd
-}
-
-// transposed reports whether a convention stores a module [in, out].
-func transposed(c *convention.Convention, module string) bool {
-	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool { return template.Glob(g).Match(module) })
 }
 
 func runExperts(p *Pass) {
@@ -471,12 +463,10 @@ func (p *Pass) headed(yield func(m *model, v checkpoint.ConfigValue) bool) {
 		tied, said := v.Bool()
 		// Where the nested configuration contradicts it, who is right depends on
 		// the loader.
-		contradicted := false
-		for _, nested := range languageModels {
-			other, ok := m.doc.Bool(nested, "tie_word_embeddings")
-			contradicted = contradicted || ok && other != tied
-		}
-		if said && !contradicted && !yield(m, v) {
+		nested, _ := m.doc.LanguageModel()
+		inner, _ := nested.Find("tie_word_embeddings")
+		other, ok := inner.Bool()
+		if said && !(ok && other != tied) && !yield(m, v) {
 			return
 		}
 	}
@@ -644,7 +634,7 @@ func runQuantTensors(p *Pass) {
 func runIntermediate(p *Pass) {
 	for m, n := range p.configured {
 		want, v, key, ok := number(m.doc, intermediateKeys...)
-		if !ok || want < 1 || transposed(n.conv, "layer.mlp.up") {
+		if !ok || want < 1 || n.conv.Transposes("layer.mlp.up") {
 			continue
 		}
 		if _, list := m.doc.Find("ffn_hidden_sizes"); list {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -52,7 +54,7 @@ type family struct {
 
 // naming is what the names of a model say.
 type naming struct {
-	*convention.Result
+	*identify.Result
 	conv *convention.Convention // nil when the convention is not known
 	// prefix stands before the names of the language model, and base is what
 	// the convention has and they lack.
@@ -67,7 +69,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m := &model{Checkpoint: c, doc: c.Config}
 		m.faults = sync.OnceValue(c.Validate)
 		m.families = sync.OnceValue(m.findFamilies)
-		m.names = sync.OnceValue(m.identify)
+		m.names = sync.OnceValue(func() *naming { return m.identify(ctx) })
 		m.common = sync.OnceValue(m.commonPrefix)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
@@ -119,7 +121,7 @@ func (m *model) findFamilies() []*family {
 
 // identify says which convention the names follow. It goes by the names alone:
 // shapes that contradict the configuration are what other rules look for.
-func (m *model) identify() *naming {
+func (m *model) identify(ctx context.Context) *naming {
 	named := func(yield func(convention.Named) bool) {
 		for _, t := range m.All() {
 			if !yield(convention.Named{Name: t.Name}) {
@@ -127,20 +129,10 @@ func (m *model) identify() *naming {
 			}
 		}
 	}
-	cfg := new(convention.Config)
-	cfg.ModelType, _ = m.doc.Text("model_type")
-	cfg.TextModelType, _ = m.doc.Text("text_config", "model_type")
-	if g := m.gguf(); g != nil {
-		cfg = &convention.Config{Architecture: ggufText(g, "general.architecture")}
-	}
+	beside, _ := adapt.Model(ctx, m.Checkpoint) // a document that cannot be read says nothing
 	n := &naming{byRole: make(map[string][]*family), ids: make(map[*family]convention.ID)}
-	res, err := convention.Identify(named, cfg)
-	if err != nil {
-		n.Result = new(convention.Result)
-		return n
-	}
-	n.Result = res
-	if n.conv, _ = convention.Lookup(res.Convention); n.conv == nil {
+	n.Result = identify.Tensors(named, beside)
+	if n.conv, _ = convention.Lookup(n.Convention); n.conv == nil {
 		return n
 	}
 	n.findPrefix(m.families())

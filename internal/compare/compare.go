@@ -17,7 +17,8 @@ import (
 type Options struct {
 	// Headers compares names, dtypes and shapes, and reads no values.
 	Headers bool
-	// Map is applied to A's names first; nil is none.
+	// Map is applied to A's names first. Without one, A is converted as Auto says
+	// when both sides follow conventions that keep bytes in different ways.
 	Map *rename.Map
 	// Auto maps A's names to B's convention, and undoes what the two conventions
 	// do to the bytes.
@@ -143,7 +144,7 @@ func (r *Result) Differs() bool {
 // apply, or ctx is done.
 func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Result, error) {
 	c := &comparison{opt: opt, a: a, b: b, out: &Result{}}
-	if err := c.take(); err != nil {
+	if err := c.take(ctx); err != nil {
 		return nil, err
 	}
 	c.pairByName()
@@ -155,7 +156,7 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 			return nil, err
 		}
 	}
-	c.pairByRole()
+	c.pairByRole(ctx)
 	c.pairByPrefix()
 	c.pairByTemplate()
 	if !opt.Headers {
@@ -222,7 +223,7 @@ func (c *comparison) stage(what string, bytes int64) func(int64) {
 }
 
 // take lists the tensors of both sides, A's under their new names.
-func (c *comparison) take() error {
+func (c *comparison) take(ctx context.Context) error {
 	// A conversion needs the types, values or not.
 	sections := !c.opt.Headers || c.opt.Auto
 	c.as, c.bs = list(c.a, sections), list(c.b, sections)
@@ -230,11 +231,15 @@ func (c *comparison) take() error {
 	case c.opt.Auto && c.opt.Map != nil:
 		return errors.New("a map and a conversion cannot both be applied")
 	case c.opt.Auto:
-		if err := c.convert(); err != nil {
+		if err := c.convert(ctx); err != nil {
 			return err
 		}
 	case c.opt.Map != nil:
 		if err := c.mapNames(); err != nil {
+			return err
+		}
+	case !c.opt.Headers:
+		if err := c.convertMoved(ctx); err != nil {
 			return err
 		}
 	}

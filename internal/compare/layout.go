@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -11,73 +12,15 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
-
-// configOf is what a checkpoint's own documents say of its model.
-func configOf(c *checkpoint.Checkpoint) *convention.Config {
-	cfg := &convention.Config{}
-	cfg.ModelType, _ = c.Config.Text("model_type")
-	cfg.TextModelType, _ = c.Config.Text("text_config", "model_type")
-	meta := ggufValues(c)
-	if c.Format == checkpoint.GGUF {
-		cfg.Architecture = c.Architecture(nil)
-	}
-	cfg.Value = func(key string) (int64, bool) {
-		if n, ok := c.Config.Int(key); ok {
-			return n, true
-		}
-		n, ok := meta[cfg.Architecture+"."+ggufKeys[key]]
-		return n, ok
-	}
-	return cfg
-}
-
-// ggufKeys are the names that llama.cpp gives to members of config.json, below
-// the name of the architecture (gguf-py/gguf/constants.py).
-var ggufKeys = map[string]string{
-	"hidden_size":         "embedding_length",
-	"num_attention_heads": "attention.head_count",
-	"num_key_value_heads": "attention.head_count_kv",
-	"head_dim":            "attention.key_length",
-	"kv_lora_rank":        "attention.kv_lora_rank",
-	"num_experts":         "expert_count",
-	"num_hidden_layers":   "block_count",
-}
-
-// ggufValues returns the metadata that are integers.
-func ggufValues(c *checkpoint.Checkpoint) map[string]int64 {
-	out := make(map[string]int64)
-	for _, kv := range c.Metadata() {
-		if kv.Value == nil {
-			continue
-		}
-		if n, ok := kv.Value.Uint(); ok && n <= math.MaxInt64 {
-			out[kv.Key] = int64(n)
-		} else if n, ok := kv.Value.Int(); ok {
-			out[kv.Key] = n
-		}
-	}
-	return out
-}
-
-// bothConfigs asks A's documents first, and B's for what they lack.
-func bothConfigs(a, b *checkpoint.Checkpoint) *convention.Config {
-	x, y := configOf(a), configOf(b)
-	return &convention.Config{
-		ModelType: x.ModelType, TextModelType: x.TextModelType, Architecture: x.Architecture,
-		Value: func(key string) (int64, bool) {
-			if n, ok := x.Value(key); ok {
-				return n, ok
-			}
-			return y.Value(key)
-		},
-	}
-}
 
 // A naming is what is known of the names of a side.
 type naming struct {
@@ -90,14 +33,18 @@ type naming struct {
 	absent string
 }
 
-func namingOf(list []*tensor, of *checkpoint.Checkpoint) (*naming, error) {
-	cfg := configOf(of)
-	r, err := convention.Identify(named(list), cfg)
-	if err != nil {
-		return nil, err
-	}
+// modelOf is what is known of a side's model. A document that cannot be read says
+// nothing, as one that is absent.
+func modelOf(ctx context.Context, c *checkpoint.Checkpoint) *convention.Model {
+	m, _ := adapt.Model(ctx, c)
+	return m
+}
+
+func namingOf(ctx context.Context, list []*tensor, of *checkpoint.Checkpoint) (*naming, error) {
+	m := modelOf(ctx, of)
+	r := identify.Tensors(named(list), m)
 	n := &naming{absent: r.BaseAbsent}
-	if conv, ok := convention.Lookup(cfg.Architecture + "-gguf"); ok {
+	if conv, ok := convention.Lookup(m.Architecture + "-gguf"); ok {
 		n.conventions, n.sure = append(n.conventions, conv), true
 	}
 	var names []string
@@ -134,42 +81,43 @@ func (n *naming) beside(other *naming) []*convention.Convention {
 	return out
 }
 
-// derive finds the conversion that gives the most names that B has, between
-// conventions that the names allow, and where a side is sure of its own, with
-// that one.
-func (c *comparison) derive() (*convention.Conversion, error) {
-	a, err := namingOf(c.as, c.a)
-	if err != nil {
-		return nil, err
+// namings is what is known of the names of both sides.
+func (c *comparison) namings(ctx context.Context) (a, b *naming, err error) {
+	if a, err = namingOf(ctx, c.as, c.a); err != nil {
+		return nil, nil, err
 	}
-	b, err := namingOf(c.bs, c.b)
-	if err != nil {
-		return nil, err
-	}
-	if a.conventions[0] == b.conventions[0] {
-		return &convention.Conversion{From: a.conventions[0].Name, To: a.conventions[0].Name}, nil
-	}
-	inB := make(map[string]bool, len(c.bs))
-	for _, t := range c.bs {
-		inB[t.own] = true
-	}
-	froms, tos := b.beside(a), a.beside(b)
+	b, err = namingOf(ctx, c.bs, c.b)
+	return a, b, err
+}
+
+// pairs lists the conventions that a conversion may be between.
+func pairs(a, b *naming) (froms, tos []*convention.Convention) {
+	froms, tos = b.beside(a), a.beside(b)
 	if a.sure {
 		froms = froms[:1]
 	}
 	if b.sure {
 		tos = tos[:1]
 	}
-	var (
-		best  *convention.Conversion
-		most  = -1
-		first error
-	)
+	return froms, tos
+}
+
+// derive finds the conversion that gives the most names that B has, between
+// conventions that the names allow, and where a side is sure of its own, with
+// that one. It returns how many names those are.
+func (c *comparison) derive(ctx context.Context, a, b *naming) (best *convert.Conversion, most int, err error) {
+	inB := make(map[string]bool, len(c.bs))
+	for _, t := range c.bs {
+		inB[t.own] = true
+	}
+	both := modelOf(ctx, c.a).Or(modelOf(ctx, c.b))
+	most = -1
+	froms, tos := pairs(a, b)
 	for _, from := range froms {
 		for _, to := range tos {
-			conv, err := convention.Convert(from, to, named(c.as), bothConfigs(c.a, c.b))
-			if err != nil {
-				first = cmp.Or(first, err)
+			conv, failed := convert.Between(from, to, named(c.as), both)
+			if failed != nil {
+				err = cmp.Or(err, failed)
 				continue
 			}
 			hits := 0
@@ -189,17 +137,71 @@ func (c *comparison) derive() (*convention.Conversion, error) {
 		}
 	}
 	if best == nil {
-		return nil, first
+		return nil, 0, err
 	}
-	return best, nil
+	return best, most, nil
 }
 
 // convert puts in the place of A's tensors what they become in B's convention.
-func (c *comparison) convert() error {
-	conv, err := c.derive()
+func (c *comparison) convert(ctx context.Context) error {
+	a, b, err := c.namings(ctx)
 	if err != nil {
 		return err
 	}
+	if a.conventions[0] == b.conventions[0] {
+		c.out.From, c.out.To = a.conventions[0].Name, a.conventions[0].Name
+		return nil
+	}
+	conv, _, err := c.derive(ctx, a, b)
+	if err != nil {
+		return err
+	}
+	return c.apply(conv)
+}
+
+// convertMoved is convert for sides whose names and bytes differ as those of two
+// conventions do. All others are left as they are: a rename is to be told.
+func (c *comparison) convertMoved(ctx context.Context) error {
+	inA := make(map[string]bool, len(c.as))
+	for _, t := range c.as {
+		inA[t.own] = true
+	}
+	common := 0
+	for _, t := range c.bs {
+		if inA[t.own] {
+			common++
+		}
+	}
+	if common == len(c.as) || common == len(c.bs) {
+		return nil
+	}
+	a, b, err := c.namings(ctx)
+	if err != nil || a.conventions[0] == b.conventions[0] {
+		return nil // what has no convention is paired in other ways
+	}
+	moves := false
+	froms, tos := pairs(a, b)
+	for _, from := range froms {
+		for _, to := range tos {
+			d, err := convert.Derive(from, to)
+			moves = moves || err == nil && d.By() != "names"
+		}
+	}
+	if !moves {
+		return nil
+	}
+	conv, hits, err := c.derive(ctx, a, b)
+	if refused, ok := errors.AsType[*convert.RefusalError](err); ok && refused.Needs != "" {
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("tensors are compared as they are stored: %v", refused))
+	}
+	if err != nil || !conv.MovesBytes() || hits <= common {
+		return nil
+	}
+	return c.apply(conv)
+}
+
+// apply carries a conversion out.
+func (c *comparison) apply(conv *convert.Conversion) error {
 	c.out.From, c.out.To = conv.From, conv.To
 	if conv.From == conv.To {
 		return nil
@@ -220,7 +222,7 @@ func (c *comparison) convert() error {
 	done := make(map[string]bool)
 	for i := range conv.Moves {
 		m := &conv.Moves[i]
-		made, err := apply(m, byName)
+		made, err := carryOut(m, byName)
 		if err != nil {
 			return err
 		}
@@ -239,9 +241,9 @@ func (c *comparison) convert() error {
 	return nil
 }
 
-// apply returns what a move makes of the tensors. Rows are only looked up
+// carryOut returns what a move makes of the tensors. Rows are only looked up
 // elsewhere, by any number of goroutines; what changes elements is left to build.
-func apply(m *convention.Move, byName map[string]*tensor) ([]*tensor, error) {
+func carryOut(m *convert.Move, byName map[string]*tensor) ([]*tensor, error) {
 	var from []*tensor
 	for _, name := range m.From {
 		t := byName[name]
@@ -342,7 +344,7 @@ func computes(k tensorop.Kind) bool {
 }
 
 // run carries out the operations of a move on the data of the tensors.
-func run(m *convention.Move, from []*tensor, w *arrays.Workspace, data func(*tensor) io.ReaderAt) ([]*arrays.Array, error) {
+func run(m *convert.Move, from []*tensor, w *arrays.Workspace, data func(*tensor) io.ReaderAt) ([]*arrays.Array, error) {
 	operands := make([]*arrays.Array, len(from))
 	for i, t := range from {
 		if t.err != nil {
@@ -388,7 +390,7 @@ func elementOf(typ *values.Type, big bool) arrays.Element {
 // compute carries out an operation that computes, on numbers of any dtype and to
 // F32: what llama.cpp's converter computes in.
 func compute(w *arrays.Workspace, op tensorop.Op, a *arrays.Array) ([]*arrays.Array, error) {
-	wide, err := convert(a, "F64")
+	wide, err := asType(a, "F64")
 	if err != nil {
 		return nil, err
 	}
@@ -397,12 +399,12 @@ func compute(w *arrays.Workspace, op tensorop.Op, a *arrays.Array) ([]*arrays.Ar
 	if err != nil {
 		return nil, err
 	}
-	made, err := convert(out[0], "F32")
+	made, err := asType(out[0], "F32")
 	return []*arrays.Array{made}, err
 }
 
-// convert returns the numbers of an array as F64 or F32.
-func convert(a *arrays.Array, dtype string) (*arrays.Array, error) {
+// asType returns the numbers of an array as F64 or F32.
+func asType(a *arrays.Array, dtype string) (*arrays.Array, error) {
 	from, _ := values.Lookup(a.Elem.DType)
 	if from.Parts != 1 {
 		return nil, fmt.Errorf("%s has no order", from.Name)

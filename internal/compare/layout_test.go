@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/internal/values"
-	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -173,7 +173,7 @@ func TestMoves(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := &convention.Move{}
+			m := &convert.Move{}
 			var from []*tensor
 			byName := make(map[string]*tensor)
 			for i, a := range tt.in {
@@ -189,7 +189,7 @@ func TestMoves(t *testing.T) {
 				op.Count = max(op.Count, 1)
 				m.Ops = append(m.Ops, op)
 			}
-			made, err := apply(m, byName)
+			made, err := carryOut(m, byName)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -238,7 +238,7 @@ func TestComputedAsF32(t *testing.T) {
 		x := &tensor{own: "x", name: "x", dtype: dtype, shape: shape}
 		x.section = values.Section{Name: "x", Type: typ, BigEndian: big, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
 		op.Count = 1
-		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{op}}, map[string]*tensor{"x": x})
+		made, err := carryOut(&convert.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{op}}, map[string]*tensor{"x": x})
 		if err == nil {
 			err = made[0].err
 		}
@@ -310,7 +310,7 @@ func TestMovesReadLate(t *testing.T) {
 		x := counting(0, 2, 4).tensor("x", "F32")
 		there := x.section.Data
 		x.section.Data = io.NewSectionReader(unread{t}, 0, there.Size())
-		made, err := apply(&convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{op}}, map[string]*tensor{"x": x})
+		made, err := carryOut(&convert.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{op}}, map[string]*tensor{"x": x})
 		if err == nil {
 			err = made[0].err
 		}
@@ -362,13 +362,13 @@ func TestMovesRefuse(t *testing.T) {
 		{[]*tensor{imaginary}, plusOne, `tensor "c": offset: C64 has no order`},
 	}
 	for _, tt := range tests {
-		m := &convention.Move{To: []string{"y"}, Ops: []tensorop.Op{tt.op}}
+		m := &convert.Move{To: []string{"y"}, Ops: []tensorop.Op{tt.op}}
 		byName := make(map[string]*tensor)
 		for _, f := range tt.from {
 			m.From = append(m.From, f.own)
 			byName[f.own] = f
 		}
-		made, err := apply(m, byName)
+		made, err := carryOut(m, byName)
 		if err == nil {
 			err = made[0].err
 		}
@@ -390,11 +390,11 @@ func TestConcatUndoesSplit(t *testing.T) {
 			sizes, sum = append(sizes, n), sum+n
 		}
 		x := counting(0, sum, 3)
-		m := &convention.Move{From: []string{"x"}, To: []string{"x"}, Ops: []tensorop.Op{
+		m := &convert.Move{From: []string{"x"}, To: []string{"x"}, Ops: []tensorop.Op{
 			{Kind: tensorop.Split, Count: 1, Sizes: sizes, Layout: layout, Groups: groups},
 			{Kind: tensorop.Concat, Count: len(sizes), Sizes: sizes, Layout: layout, Groups: groups},
 		}}
-		made, err := apply(m, map[string]*tensor{"x": x.tensor("x", "F32")})
+		made, err := carryOut(m, map[string]*tensor{"x": x.tensor("x", "F32")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -413,8 +413,8 @@ func BenchmarkTransposed(b *testing.B) {
 	data := make([]byte, 128<<20)
 	x := &tensor{own: "x", name: "x", dtype: "F32", shape: []uint64{4096, 8192}}
 	x.section = values.Section{Name: "x", Type: f32, Data: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}
-	m := &convention.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{{Kind: tensorop.Transpose, Count: 1}}}
-	made, err := apply(m, map[string]*tensor{"x": x})
+	m := &convert.Move{From: []string{"x"}, To: []string{"y"}, Ops: []tensorop.Op{{Kind: tensorop.Transpose, Count: 1}}}
+	made, err := carryOut(m, map[string]*tensor{"x": x})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -310,16 +311,13 @@ func loose(list []*tensor) []*tensor {
 }
 
 // pairByRole pairs what is left and has the same role in both.
-func (c *comparison) pairByRole() {
+func (c *comparison) pairByRole(ctx context.Context) {
 	as, bs := loose(c.as), loose(c.bs)
 	if len(as) == 0 || len(bs) == 0 {
 		return
 	}
 	roles := func(list []*tensor, all []*tensor, of *checkpoint.Checkpoint) map[string]*tensor {
-		r, err := convention.Identify(named(all), configOf(of))
-		if err != nil {
-			return nil
-		}
+		r := identify.Tensors(named(all), modelOf(ctx, of))
 		conv, ok := convention.Lookup(r.Convention)
 		if !ok {
 			return nil

@@ -8,7 +8,8 @@
 //	internal/fix
 //	internal/policy
 //	internal/check  internal/compare  internal/stats
-//	checkpoint/rewrite  rename/convention/identify  rename/convention/convert
+//	checkpoint/rewrite  rename/convention/convert
+//	rename/convention/identify  internal/adapt
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename

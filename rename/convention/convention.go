@@ -38,21 +38,22 @@ type Convention struct {
 	Refuse  string
 	Sources []string
 
+	// Language is set for a decoder or an encoder of text, which the towers of
+	// a multimodal model stand around.
+	Language bool
+
 	specs   []spec
 	opaque  []opaqueRole
 	tensors []Tensor
 	index   func() *tensorIndex
 	vocab   *vocabulary
-	// language is set for a decoder or an encoder of text, which the towers of
-	// a multimodal model stand around.
-	language bool
 }
 
 // A tensorIndex finds the tensors of a convention. Identification reads hundreds
 // of conventions and looks up in few, so it is made when it is first asked for.
 type tensorIndex struct {
-	byRole   map[string]int
-	byNormal map[string][]int
+	byRole     map[string]int
+	byTemplate map[string][]int
 }
 
 func (c *Convention) makeIndex() *tensorIndex {
@@ -61,7 +62,7 @@ func (c *Convention) makeIndex() *tensorIndex {
 		if _, ok := x.byRole[t.Role]; !ok {
 			x.byRole[t.Role] = i
 		}
-		x.byNormal[t.Pattern.normal] = append(x.byNormal[t.Pattern.normal], i)
+		x.byTemplate[t.Pattern.template] = append(x.byTemplate[t.Pattern.template], i)
 	}
 	return x
 }
@@ -85,8 +86,17 @@ type Tensor struct {
 	// another convention does not know them.
 	Buffer bool
 
-	absolute bool
-	base     *Pattern // the pattern below the base; Pattern when absolute
+	// Absolute tensors do not stand below the base: a head beside the model.
+	Absolute bool
+	// Below is the pattern below the base. It is Pattern for an absolute tensor.
+	Below *Pattern
+}
+
+// Named is a tensor as conventions look at it.
+type Named struct {
+	Name  string
+	DType string
+	Shape []uint64 // the slowest dimension first; nil when unknown
 }
 
 // An ID is what a tensor is for: its role and its indices, the layer first,
@@ -105,72 +115,92 @@ func (id ID) String() string {
 
 // Lookup returns the built-in convention of a name, "llama-hf".
 func Lookup(name string) (*Convention, bool) {
-	s, err := builtin()
-	if err != nil {
-		return nil, false
-	}
-	c, ok := s.byName[name]
+	c, ok := builtin().byName[name]
 	return c, ok
 }
 
 // All returns the built-in conventions by name.
-func All() []*Convention {
-	s, err := builtin()
-	if err != nil {
-		return nil
-	}
-	return slices.Clone(s.list)
-}
+func All() []*Convention { return slices.Clone(builtin().list) }
 
-// Tensors returns the kinds of tensors of the convention.
-func (c *Convention) Tensors() []Tensor { return slices.Clone(c.tensors) }
+// Tensors returns the kinds of tensors of the convention, which must not be
+// modified.
+func (c *Convention) Tensors() []Tensor { return c.tensors }
 
-// Role returns the convention's tensor of a role.
-func (c *Convention) Role(role string) (Tensor, bool) {
+// Role returns the convention's tensor of a role, the first of several
+// spellings.
+func (c *Convention) Role(role string) (*Tensor, bool) {
 	if i, ok := c.index().byRole[role]; ok {
-		return c.tensors[i], true
+		return &c.tensors[i], true
 	}
-	return Tensor{}, false
+	return nil, false
 }
 
-// Parse says what a name is for in this convention. The name is whole: no
-// wrapper stands before it.
-func (c *Convention) Parse(name string) (ID, bool) {
-	normal, nums := template.Words.Scan(make([]byte, 0, 128), make([]int32, 0, 8), name)
-	return c.parse(string(normal), nums)
-}
-
-func (c *Convention) parse(normal string, nums []int32) (ID, bool) {
-	for _, i := range c.index().byNormal[normal] {
-		if index, ok := c.tensors[i].Pattern.match(nums); ok {
-			return ID{c.tensors[i].Role, index}, true
+// Match finds the tensor that a name is of, and the indices in it. The name is
+// whole: no wrapper stands before it.
+func (c *Convention) Match(name string) (t *Tensor, index []int, ok bool) {
+	text, nums := template.Words.Scan(make([]byte, 0, 128), make([]int32, 0, 8), name)
+	for _, i := range c.index().byTemplate[string(text)] {
+		if index, ok := c.tensors[i].Pattern.Match(nums); ok {
+			return &c.tensors[i], index, true
 		}
 	}
-	return ID{}, false
+	return nil, nil, false
+}
+
+// Parse says what a name is for in this convention, as Match finds it.
+func (c *Convention) Parse(name string) (ID, bool) {
+	t, index, ok := c.Match(name)
+	if !ok {
+		return ID{}, false
+	}
+	return ID{t.Role, index}, true
 }
 
 // Format is the inverse of Parse. Where a convention has several names for a
 // role, it gives the first.
 func (c *Convention) Format(id ID) (string, bool) {
-	i, ok := c.index().byRole[id.Role]
+	t, ok := c.Role(id.Role)
 	if !ok {
 		return "", false
 	}
-	return c.tensors[i].Pattern.format(id.Index)
+	return t.Pattern.Format(id.Index)
+}
+
+// Opaque says why the bytes of a role cannot be taken to another project's
+// form, "" when they can.
+func (c *Convention) Opaque(role string) string {
+	for _, o := range c.opaque {
+		if o.glob.Match(role) {
+			return o.reason
+		}
+	}
+	return ""
+}
+
+// Transposes reports whether the convention stores a module [in, out].
+func (c *Convention) Transposes(module string) bool {
+	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool {
+		return template.Glob(g).Match(module) || template.Glob(g).Match(strings.TrimPrefix(module, "text."))
+	})
+}
+
+// CutBase takes the convention's base off the end of what stands before names.
+func (c *Convention) CutBase(prefix string) (rest string, ok bool) {
+	rest, ok = strings.CutSuffix(prefix, c.Base)
+	return rest, ok && (rest == "" || strings.HasSuffix(rest, "."))
 }
 
 // HasFamily reports whether a model type, as config.json spells it, uses the
 // convention.
 func (c *Convention) HasFamily(modelType string) bool {
-	return slices.ContainsFunc(c.Families, func(f string) bool { return sameFamily(f, modelType) })
+	return slices.ContainsFunc(c.Families, func(f string) bool { return SameFamily(f, modelType) })
 }
 
 // HasDialect reports whether the convention is a project's spelling.
 func (c *Convention) HasDialect(dialect string) bool { return slices.Contains(c.Dialects, dialect) }
 
-// sameFamily compares model types, whose projects disagree about case and
-// separators.
-func sameFamily(a, b string) bool {
+// SameFamily compares model types: projects disagree about case and separators.
+func SameFamily(a, b string) bool {
 	return strings.EqualFold(familySeparators.Replace(a), familySeparators.Replace(b))
 }
 
@@ -188,14 +218,14 @@ func (c *Convention) compile(cache patternCache) error {
 		for _, l := range s.leaves {
 			t := Tensor{
 				Role: s.module + "." + l.role, Module: s.module,
-				Optional: s.optional || l.optional, Buffer: s.buffer, absolute: s.absolute,
+				Optional: s.optional || l.optional, Buffer: s.buffer, Absolute: s.absolute,
 			}
 			text := s.stem + l.suffix
 			var err error
-			if t.base, err = cache.compile(text); err != nil {
+			if t.Below, err = cache.compile(text); err != nil {
 				return err
 			}
-			t.Pattern = t.base
+			t.Pattern = t.Below
 			if !s.absolute && c.Base != "" {
 				if t.Pattern, err = cache.compile(c.Base + text); err != nil {
 					return err
@@ -213,7 +243,7 @@ func (c *Convention) compile(cache patternCache) error {
 	has := func(roles ...string) bool {
 		return slices.ContainsFunc(c.tensors, func(t Tensor) bool { return slices.Contains(roles, t.Role) })
 	}
-	c.language = has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
+	c.Language = has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
 		has("layer.attn.o.weight", "decoder.layer.attn.o.weight", "layer.ssm.out.weight", "layer.time_mix.o.weight")
 	return nil
 }
@@ -221,7 +251,7 @@ func (c *Convention) compile(cache patternCache) error {
 // check finds names that two patterns match. The data is built in, so it is the
 // tests that ask.
 func (c *Convention) check() error {
-	for _, same := range c.index().byNormal {
+	for _, same := range c.index().byTemplate {
 		for n, i := range same {
 			for _, j := range same[:n] {
 				if a, b := c.tensors[j].Pattern, c.tensors[i].Pattern; overlap(a, b) {

@@ -10,7 +10,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/rename/template"
-	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // Loading checks each file: that patterns do not overlap and roles are known.
@@ -63,7 +62,7 @@ func TestParseFormat(t *testing.T) {
 		for i := range index {
 			index[i] = rapid.IntRange(0, 200).Draw(t, "index")
 		}
-		name, ok := tensor.Pattern.format(index)
+		name, ok := tensor.Pattern.Format(index)
 		if !ok {
 			t.Fatalf("%s: %s does not format %v", c.Name, tensor.Pattern.text, index)
 		}
@@ -234,54 +233,11 @@ var ggufAlone = []string{
 	"llama-embed", "maincoder", "mistral4", "paddleocr", "rwkv6qwen2", "wavtokenizer-dec",
 }
 
-// The converter permutes the rows of queries and keys for these architectures
-// (permute in LlamaModel and in the models that call it), and for no others.
-var ggufPermuted = []string{
-	"llama", "granite", "granitemoe", "granitehybrid", "smollm3", "arcee", "minicpm", "internlm2", "baichuan", "xverse", "olmo",
-	"deepseek", "deci", "llada", "arctic", "chameleon", "bailingmoe", "mistral3",
-}
-
-func TestGGUFRope(t *testing.T) {
-	for _, g := range All() {
-		arch, ok := strings.CutSuffix(g.Name, "-gguf")
-		if !ok {
-			continue
+// BenchmarkLoad is what the first use pays for reading every convention.
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		if _, err := loadSet(); err != nil {
+			b.Fatal(err)
 		}
-		for _, h := range All() {
-			if !h.HasDialect("hf") || h.Frame || h.Refuse != "" || !slices.ContainsFunc(g.Families, h.HasFamily) {
-				continue
-			}
-			d, err := Derive(h, g)
-			if err != nil {
-				continue
-			}
-			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, tensorop.Permute) })
-			if want := slices.Contains(ggufPermuted, arch); permutes != want {
-				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
-			}
-		}
-	}
-}
-
-// Hostile names, each a template of its own, are counted and not gathered.
-func TestTooManyTemplates(t *testing.T) {
-	const n = 3 * maxTemplates
-	names := func(yield func(Named) bool) {
-		for i := range n {
-			letters := []byte("aaaa")
-			for j, rest := 0, i; j < len(letters); j, rest = j+1, rest/26 {
-				letters[j] += byte(rest % 26)
-			}
-			if !yield(Named{Name: string(letters)}) {
-				return
-			}
-		}
-	}
-	r, err := Identify(names, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Tensors != n || r.Templates != 2*maxTemplates || r.Convention != "" || !strings.Contains(strings.Join(r.Evidence, " "), "more than 20000 templates") {
-		t.Errorf("%d tensors, %d templates, %q: %q", r.Tensors, r.Templates, r.Convention, r.Evidence)
 	}
 }

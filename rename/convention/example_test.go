@@ -1,118 +1,28 @@
 package convention_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
-
-// names makes tensors of unknown shape.
-func names(list ...string) []convention.Named {
-	out := make([]convention.Named, len(list))
-	for i, n := range list {
-		out[i] = convention.Named{Name: n}
-	}
-	return out
-}
-
-var yi = names(
-	"model.embed_tokens.weight",
-	"model.layers.0.ln1.weight",
-	"model.layers.0.self_attn.q_proj.weight",
-	"model.layers.0.self_attn.k_proj.weight",
-	"model.layers.0.self_attn.v_proj.weight",
-	"model.layers.0.self_attn.o_proj.weight",
-	"model.layers.0.ln2.weight",
-	"model.layers.0.mlp.gate_proj.weight",
-	"model.layers.0.mlp.up_proj.weight",
-	"model.layers.0.mlp.down_proj.weight",
-	"model.norm.weight",
-	"lm_head.weight",
-)
-
-func ExampleIdentify() {
-	r, err := convention.Identify(slices.Values(yi), nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(r.Convention, r.Families)
-	fmt.Println(r.Nearest.TemplatesAway, "templates away from", r.Nearest.Convention)
-	// Output:
-	// yi-hf [Yi llama]
-	// 2 templates away from llama-hf
-}
-
-func ExampleConvert() {
-	from, _ := convention.Lookup("yi-hf")
-	to, _ := convention.Lookup("llama-hf")
-	c, err := convention.Convert(from, to, slices.Values(yi), nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	for _, m := range c.Moves {
-		if m.MovesBytes() || m.From[0] != m.To[0] {
-			fmt.Println(m.From[0], "->", m.To[0], m.Ops)
-		}
-	}
-	// Output:
-	// model.layers.0.ln1.weight -> model.layers.0.input_layernorm.weight []
-	// model.layers.0.ln2.weight -> model.layers.0.post_attention_layernorm.weight []
-}
-
-func ExampleConvert_bytes() {
-	from, _ := convention.Lookup("llama-hf")
-	to, _ := convention.Lookup("llama-meta")
-	q := names("model.layers.0.self_attn.k_proj.weight")
-	_, err := convention.Convert(from, to, slices.Values(q), nil)
-	fmt.Println(err)
-
-	numbers := map[string]int64{"num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
-	c, err := convention.Convert(from, to, slices.Values(q), &convention.Config{
-		Value: func(key string) (int64, bool) { n, ok := numbers[key]; return n, ok },
-	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	b, _ := json.Marshal(c.Moves)
-	fmt.Println(string(b))
-	// Output:
-	// llama-hf to llama-meta: tensor "model.layers.0.self_attn.k_proj.weight": the number of attention heads is not known; give num_attention_heads with the configuration
-	// [{"from":["model.layers.0.self_attn.k_proj.weight"],"to":["layers.0.attention.wk.weight"],"ops":[{"op":"permute","index":0,"count":1,"axis":0,"heads":8,"from":"half","to":"adjacent"}]}]
-}
-
-func ExampleResult_json() {
-	r, err := convention.Identify(slices.Values(names("layer.0.weight", "layer.1.weight")), nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	b, _ := json.Marshal(r)
-	fmt.Println(string(b))
-	// Output:
-	// {"convention":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["layer.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
-}
-
-func ExampleWhy() {
-	x, err := convention.Why("model.layers.0.mlp.up_proj.g_idx", slices.Values(yi), nil)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(x.Role)
-	fmt.Println(x.Reasons[0])
-	// Output:
-	// layer.mlp.up.weight
-	// "g_idx" belongs to the quantised weight model.layers.0.mlp.up_proj.weight: of scheme gptq
-}
 
 func ExampleGGUFKey() {
 	key, _ := convention.GGUFKey("llama", "num_key_value_heads")
 	fmt.Println(key)
 	// Output:
 	// llama.attention.head_count_kv
+}
+
+func ExampleModel_Number() {
+	params := map[string]int64{"dim": 4096, "n_heads": 32, "n_layers": 32} // Meta's params.json
+	m := &convention.Model{Documents: []func(string) (int64, bool){
+		func(key string) (int64, bool) { n, ok := params[key]; return n, ok },
+	}}
+	fmt.Println(m.Number("hidden_size"))
+	fmt.Println(m.Number("num_key_value_heads"))
+	fmt.Println(m.Number("num_local_experts"))
+	// Output:
+	// 4096 true
+	// 32 true
+	// 0 false
 }

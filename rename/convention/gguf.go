@@ -147,26 +147,3 @@ func ggufStem(name string) string {
 	}
 	return name
 }
-
-// ggufKeys are the GGUF keys, behind the architecture, that hold what
-// config.json calls otherwise.
-var ggufKeys = map[string]string{
-	"num_attention_heads": "attention.head_count",
-	"num_key_value_heads": "attention.head_count_kv",
-	"head_dim":            "attention.key_length",
-	"hidden_size":         "embedding_length",
-	"num_hidden_layers":   "block_count",
-	"num_local_experts":   "expert_count",
-	"kv_lora_rank":        "attention.kv_lora_rank",
-	"v_head_dim":          "attention.value_length_mla",
-}
-
-// GGUFKey gives the GGUF key of a number that Config.Value is asked for by its
-// config.json name.
-func GGUFKey(architecture, key string) (string, bool) {
-	k, ok := ggufKeys[key]
-	if !ok {
-		return "", false
-	}
-	return architecture + "." + k, true
-}

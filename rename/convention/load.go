@@ -90,23 +90,27 @@ type Layout struct {
 
 // Values of Layout fields beside those of package tensorop.
 const (
-	layoutUpFirst = "up-first" // contiguous, up before gate
+	UpFirst = "up-first" // GateUp: contiguous, up before gate
 
-	layoutOutIn = "out-in"
-	layoutInOut = "in-out"
+	InOut = "in-out" // Experts
 	// Flat experts lie one below the other in a matrix of experts x
 	// intermediate rows, the down projection turned round to have them.
-	layoutFlat = "flat"
+	Flat = "flat"
 )
 
 // A set is every built-in convention.
 type set struct {
 	list   []*Convention
 	byName map[string]*Convention
-	reg    *registry
 }
 
-var builtin = sync.OnceValues(func() (*set, error) { return loadSet() })
+var builtin = sync.OnceValue(func() *set {
+	s, err := loadSet()
+	if err != nil {
+		panic("convention: " + err.Error()) // the tests read the same files
+	}
+	return s
+})
 
 func loadSet() (*set, error) {
 	entries, err := dataFS.ReadDir("data")
@@ -159,7 +163,6 @@ func loadSet() (*set, error) {
 		s.byName[c.Name] = c
 	}
 	slices.SortFunc(s.list, func(a, b *Convention) int { return strings.Compare(a.Name, b.Name) })
-	s.reg = newRegistry(s.list)
 	return s, nil
 }
 

@@ -15,9 +15,9 @@ import (
 // may be written with a shift: "layers.{layer+1}.ln.weight" is what a project
 // writes that numbers its layers from one.
 type Pattern struct {
-	text   string
-	normal string // the template of the names that it matches
-	parts  []patternPart
+	text     string
+	template string // of the names that it matches
+	parts    []patternPart
 	// order[i] is the place among the pattern's holes of the i-th index of an
 	// ID: layer first, then expert, then the other holes by name.
 	order []int
@@ -71,7 +71,7 @@ func compilePattern(text string) (Pattern, error) {
 		rest = rest[shut+1:]
 	}
 	form, nums := template.Words.Scan(make([]byte, 0, plain.Len()), make([]int32, 0, 4), plain.String())
-	p.normal = string(form)
+	p.template = string(form)
 	p.parts = make([]patternPart, 0, len(nums))
 	for at := range template.Words.Indices(plain.String()) {
 		part := patternPart{literal: true, value: nums[len(p.parts)]}
@@ -122,11 +122,13 @@ func (c patternCache) compile(text string) (*Pattern, error) {
 	return &p, nil
 }
 
-// match reports the indices of a name whose template is the pattern's.
-func (p *Pattern) match(nums []int32) (index []int, ok bool) {
-	if len(nums) != len(p.parts) {
+// Match reports the indices of a name that ends in the pattern's template, whose
+// last numbers are nums.
+func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
+	if len(nums) < len(p.parts) {
 		return nil, false
 	}
+	nums = nums[len(nums)-len(p.parts):]
 	var at [maxHoles]int
 	for i, part := range p.parts {
 		if part.literal {
@@ -151,8 +153,22 @@ func (p *Pattern) match(nums []int32) (index []int, ok bool) {
 	return index, true
 }
 
-// format writes the name with the given indices.
-func (p *Pattern) format(index []int) (string, bool) {
+// Agrees reports whether Match finds indices.
+func (p *Pattern) Agrees(nums []int32) bool {
+	if len(nums) < len(p.parts) {
+		return false
+	}
+	nums = nums[len(nums)-len(p.parts):]
+	for i, part := range p.parts {
+		if part.literal && nums[i] != part.value || !part.literal && nums[i] < part.value {
+			return false
+		}
+	}
+	return true
+}
+
+// Format writes the name with the given indices.
+func (p *Pattern) Format(index []int) (string, bool) {
 	if len(index) != len(p.holes) {
 		return "", false
 	}
@@ -168,8 +184,35 @@ func (p *Pattern) format(index []int) (string, bool) {
 		}
 		nums[i] = int32(n)
 	}
-	return template.Words.Fill(p.normal, nums), true
+	return template.Words.Fill(p.template, nums), true
 }
 
 // String returns the pattern as its file writes it.
 func (p *Pattern) String() string { return p.text }
+
+// Template returns the template of the names that the pattern matches.
+func (p *Pattern) Template() string { return p.template }
+
+// Holes returns the names of the holes in order of appearance, which must not be
+// modified.
+func (p *Pattern) Holes() []string { return p.holes }
+
+// Counts names the last index of an ID, "" of a pattern without holes.
+func (p *Pattern) Counts() string {
+	if len(p.order) == 0 {
+		return ""
+	}
+	return p.holes[p.order[len(p.order)-1]]
+}
+
+// Literals says which indices of the template are text: the 1 of "ln_1" tells it
+// from "ln_2", and no layer is meant. Bit i is the i-th index from the right.
+func (p *Pattern) Literals() uint64 {
+	var m uint64
+	for i, part := range p.parts {
+		if part.literal {
+			m |= 1 << (len(p.parts) - 1 - i)
+		}
+	}
+	return m
+}

@@ -73,4 +73,11 @@ func (v *vocabulary) split(role string) (space, module, leaf string) {
 	}
 }
 
+// SplitRole takes a role apart: "vision.layer.mlp.up.bias" is space vision,
+// module layer.mlp.up, leaf bias. The space may be empty.
+func SplitRole(role string) (space, module, leaf string) { return loadVocabulary().split(role) }
+
+// IsOwn reports whether a role, or a module, belongs to one convention only.
+func IsOwn(role string) bool { return strings.HasPrefix(role, ownPrefix) }
+
 const ownPrefix = "own."

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"encoding/binary"
@@ -10,15 +10,17 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/testdata"
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 // The names of a transformers checkpoint, converted, are those of the real
 // GGUF file of the same model, or of one of the same depth.
 func TestConvertPairs(t *testing.T) {
-	byID := make(map[string]list)
-	for _, l := range lists(t) {
-		byID[l.id] = l
+	byID := make(map[string]fixture.NameList)
+	for _, l := range fixture.NameLists(t, "../testdata/lists") {
+		byID[l.ID] = l
 	}
 	numbers := map[string]int64{"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8, "hidden_size": 32}
 	tests := []struct {
@@ -40,11 +42,11 @@ func TestConvertPairs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.source+" to "+tt.to, func(t *testing.T) {
-			var names []Named
-			for _, n := range byID[tt.source].tensors {
-				names = append(names, Named{Name: n.Name}) // shapes would ask for the right numbers of heads
+			var names []convention.Named
+			for _, n := range byID[tt.source].Tensors {
+				names = append(names, convention.Named{Name: n.Name}) // shapes would ask for the right numbers of heads
 			}
-			cv, err := Convert(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(names), numbersConfig(numbers))
+			cv, err := Between(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(names), modelOf(numbers))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +60,7 @@ func TestConvertPairs(t *testing.T) {
 				}
 			}
 			want := make(map[string]bool)
-			for _, n := range byID[tt.gguf].tensors {
+			for _, n := range byID[tt.gguf].Tensors {
 				if !slices.Contains(tt.more, n.Name) {
 					want[n.Name] = true
 				}
@@ -98,10 +100,10 @@ func TestConvertTinyLLaMA(t *testing.T) {
 		}
 		source[name] = v
 	}
-	cfg := numbersConfig(map[string]int64{"num_attention_heads": 8, "num_key_value_heads": 2, "hidden_size": 128})
-	meta := convertValues(t, "llama-hf", "llama-meta", source, cfg)
-	gguf := convertValues(t, "llama-meta", "llama-gguf", meta, cfg)
-	back := convertValues(t, "llama-gguf", "llama-hf", gguf, cfg)
+	model := modelOf(map[string]int64{"num_attention_heads": 8, "num_key_value_heads": 2, "hidden_size": 128})
+	meta := convertValues(t, "llama-hf", "llama-meta", source, model)
+	gguf := convertValues(t, "llama-meta", "llama-gguf", meta, model)
+	back := convertValues(t, "llama-gguf", "llama-hf", gguf, model)
 	if d := gocmp.Diff(slices.Sorted(maps.Keys(source)), slices.Sorted(maps.Keys(back))); d != "" {
 		t.Fatalf("(-want +got)\n%s", d)
 	}

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import "github.com/wtinspect/wtinspect/rename/tensorop"
 

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"fmt"
@@ -11,6 +11,8 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -206,22 +208,22 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 // convertValues converts a checkpoint of numbers.
 func convertValues(t interface {
 	Fatalf(string, ...any)
-}, from, to string, source map[string]tensorValue, cfg *Config,
+}, from, to string, source map[string]tensorValue, model *convention.Model,
 ) map[string]tensorValue {
-	f, ok1 := Lookup(from)
-	g, ok2 := Lookup(to)
+	f, ok1 := convention.Lookup(from)
+	g, ok2 := convention.Lookup(to)
 	if !ok1 || !ok2 {
 		t.Fatalf("no convention %s or %s", from, to)
 	}
-	var names []Named
+	var names []convention.Named
 	for _, n := range slices.Sorted(maps.Keys(source)) {
 		var shape []uint64
 		for _, d := range source[n].shape {
 			shape = append(shape, uint64(d))
 		}
-		names = append(names, Named{Name: n, Shape: shape})
+		names = append(names, convention.Named{Name: n, Shape: shape})
 	}
-	cv, err := Convert(f, g, slices.Values(names), cfg)
+	cv, err := Between(f, g, slices.Values(names), model)
 	if err != nil {
 		t.Fatalf("%s to %s: %v", from, to, err)
 	}
@@ -240,9 +242,9 @@ func convertValues(t interface {
 	return out
 }
 
-// numbersConfig answers with the given numbers.
-func numbersConfig(v map[string]int64) *Config {
-	return &Config{Value: func(key string) (int64, bool) { n, ok := v[key]; return n, ok }}
+// modelOf answers with the given numbers.
+func modelOf(v map[string]int64) *convention.Model {
+	return &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) { n, ok := v[key]; return n, ok }}}
 }
 
 // fillTensor makes a tensor of which every number is its own.
@@ -271,8 +273,8 @@ func drawModel(t *rapid.T) smallModel {
 	return m
 }
 
-func (m smallModel) config() *Config {
-	return numbersConfig(map[string]int64{
+func (m smallModel) config() *convention.Model {
+	return modelOf(map[string]int64{
 		"num_attention_heads": m.heads, "num_key_value_heads": m.kv, "head_dim": m.dim, "hidden_size": m.hidden, "num_local_experts": m.experts,
 	})
 }
@@ -381,14 +383,14 @@ func TestConvertThereAndBack(t *testing.T) {
 // their numbers.
 func TestConvertFormulas(t *testing.T) {
 	const heads, kv, dim, hidden = 4, 2, 6, 3
-	cfg := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, experts: 11}.config()
+	model := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, experts: 11}.config()
 	row := func(v tensorValue, r int64) float64 { return v.data[r*v.shape[len(v.shape)-1]] }
 
 	t.Run("rotary rows, Meta to transformers", func(t *testing.T) {
 		// convert_llama_weights_to_hf.py: w.view(n, d/2, 2, in).transpose(1, 2)
 		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
 		hf := m.llama(false)
-		meta := convertValues(t, "llama-hf", "llama-meta", hf, cfg)
+		meta := convertValues(t, "llama-hf", "llama-meta", hf, model)
 		for _, x := range []struct {
 			hf, meta string
 			n        int64
@@ -410,7 +412,7 @@ func TestConvertFormulas(t *testing.T) {
 		if !gocmp.Equal(hf["model.layers.0.self_attn.v_proj.weight"].data, meta["layers.0.attention.wv.weight"].data) {
 			t.Error("v is permuted")
 		}
-		gguf := convertValues(t, "llama-meta", "llama-gguf", meta, cfg)
+		gguf := convertValues(t, "llama-meta", "llama-gguf", meta, model)
 		if !gocmp.Equal(meta["layers.0.attention.wq.weight"].data, gguf["blk.0.attn_q.weight"].data) {
 			t.Error("Meta and GGUF do not share the order of rows")
 		}
@@ -419,7 +421,7 @@ func TestConvertFormulas(t *testing.T) {
 		// qkv.view(K, H/K + 2, d, in): the queries of a group, its key, its value
 		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
 		hf := m.llama(false)
-		qkv := convertValues(t, "llama-hf", "llama-megatron", hf, cfg)["decoder.layers.0.self_attention.linear_qkv.weight"]
+		qkv := convertValues(t, "llama-hf", "llama-megatron", hf, model)["decoder.layers.0.self_attention.linear_qkv.weight"]
 		const perGroup = heads/kv + 2
 		for g := range int64(kv) {
 			for s := range int64(perGroup) {
@@ -449,8 +451,8 @@ func TestConvertFormulas(t *testing.T) {
 		b := fillTensor(&next, 3*heads*dim)
 		source["gpt_neox.layers.0.attention.query_key_value.weight"] = w
 		source["gpt_neox.layers.0.attention.query_key_value.bias"] = b
-		cfg := numbersConfig(map[string]int64{"num_attention_heads": heads, "head_dim": dim})
-		got := convertValues(t, "gpt_neox-hf", "gptneox-gguf", source, cfg)
+		model := modelOf(map[string]int64{"num_attention_heads": heads, "head_dim": dim})
+		got := convertValues(t, "gpt_neox-hf", "gptneox-gguf", source, model)
 		for p := range int64(3) {
 			for h := range int64(heads) {
 				for r := range int64(dim) {
@@ -469,7 +471,7 @@ func TestConvertFormulas(t *testing.T) {
 		for _, n := range []string{"q", "k"} {
 			source["model.layers.0.self_attn."+n+"_norm.weight"] = fillTensor(&next, dim)
 		}
-		got := convertValues(t, "qwen3_moe-hf", "qwen3_moe-stacked-hf", source, cfg)
+		got := convertValues(t, "qwen3_moe-hf", "qwen3_moe-stacked-hf", source, model)
 		gu := got["model.layers.0.mlp.experts.gate_up_proj"]
 		if d := gocmp.Diff([]int64{11, hidden, 8}, gu.shape); d != "" {
 			t.Fatal(d)
@@ -490,7 +492,7 @@ func TestConvertFormulas(t *testing.T) {
 		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
 		hf := m.llama(false)
 		delete(hf, "lm_head.weight")
-		got := convertValues(t, "gemma-hf", "gemma-gguf", hf, cfg)
+		got := convertValues(t, "gemma-hf", "gemma-gguf", hf, model)
 		if got["output_norm.weight"].data[0] != hf["model.norm.weight"].data[0]+1 {
 			t.Error("the final normalisation is not moved by one")
 		}
@@ -505,7 +507,7 @@ func TestConvertFormulas(t *testing.T) {
 		w := fillTensor(&next, experts, 2*inner, hidden)
 		source["block.0.mlp.mlp1_weight"] = w
 		source["block.0.mlp.mlp1_bias"] = fillTensor(&next, experts, 2*inner)
-		got := convertValues(t, "gpt_oss-openai", "gpt-oss-gguf", source, cfg)
+		got := convertValues(t, "gpt_oss-openai", "gpt-oss-gguf", source, model)
 		for e := range int64(experts) {
 			for i := range int64(inner) {
 				if got["blk.0.ffn_gate_exps.weight"].data[(e*inner+i)*hidden] != w.data[(e*2*inner+2*i)*hidden] ||
@@ -519,7 +521,7 @@ func TestConvertFormulas(t *testing.T) {
 		// convert_mixtral_weights_to_hf.py: w.view(E, i, h)[e], and w2 turned round
 		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1, experts: 11}
 		source := m.moe("block_sparse_moe.gate.weight", "block_sparse_moe.experts.%d.", [3]string{"w1.weight", "w3.weight", "w2.weight"})
-		got := convertValues(t, "mixtral-hf", "mixtral-first", source, cfg)
+		got := convertValues(t, "mixtral-hf", "mixtral-first", source, model)
 		w1, w2 := got["layers.0.block_sparse_moe.w1"], got["layers.0.block_sparse_moe.w2"]
 		if d := gocmp.Diff([][]int64{{44, hidden}, {44, hidden}}, [][]int64{w1.shape, w2.shape}); d != "" {
 			t.Fatal(d)
@@ -537,11 +539,11 @@ func TestConvertFormulas(t *testing.T) {
 	})
 	t.Run("latent attention, DeepSeek", func(t *testing.T) {
 		const nope, value, rank = 5, 3, 2
-		cfg := numbersConfig(map[string]int64{"num_attention_heads": heads, "qk_nope_head_dim": nope, "v_head_dim": value, "kv_lora_rank": rank})
+		model := modelOf(map[string]int64{"num_attention_heads": heads, "qk_nope_head_dim": nope, "v_head_dim": value, "kv_lora_rank": rank})
 		next := 0.0
 		kb, vb := fillTensor(&next, heads, rank, nope), fillTensor(&next, heads, value, rank)
 		source := map[string]tensorValue{"blk.0.attn_norm.weight": fillTensor(&next, hidden), "blk.0.attn_k_b.weight": kb, "blk.0.attn_v_b.weight": vb}
-		w := convertValues(t, "deepseek2-gguf", "deepseek_v2-hf", source, cfg)["model.layers.0.self_attn.kv_b_proj.weight"]
+		w := convertValues(t, "deepseek2-gguf", "deepseek_v2-hf", source, model)["model.layers.0.self_attn.kv_b_proj.weight"]
 		// DeepseekV2Model: kv_b.view(H, nope + v, r); k_b is its first part, transposed
 		for h := range int64(heads) {
 			for r := range int64(rank) {
@@ -565,7 +567,7 @@ func TestConvertFormulas(t *testing.T) {
 		source := map[string]tensorValue{
 			"backbone.layers.0.mixer.A_log": a, "backbone.layers.0.mixer.conv1d.weight": conv, "backbone.layers.0.mixer.D": fillTensor(&next, 4),
 		}
-		got := convertValues(t, "mamba-hf", "mamba-gguf", source, numbersConfig(nil))
+		got := convertValues(t, "mamba-hf", "mamba-gguf", source, modelOf(nil))
 		for i, x := range a.data {
 			if y := got["blk.0.ssm_a"].data[i]; y != -math.Exp(x) {
 				t.Fatalf("ssm_a[%d] is %v, want %v", i, y, -math.Exp(x))
@@ -577,7 +579,7 @@ func TestConvertFormulas(t *testing.T) {
 		if !gocmp.Equal(conv.data, got["blk.0.ssm_conv1d.weight"].data) {
 			t.Error("the convolution is moved")
 		}
-		back := convertValues(t, "mamba-gguf", "mamba-hf", got, numbersConfig(nil))
+		back := convertValues(t, "mamba-gguf", "mamba-hf", got, modelOf(nil))
 		for i, x := range back["backbone.layers.0.mixer.A_log"].data {
 			if math.Abs(x-a.data[i]) > 1e-9 {
 				t.Fatalf("A_log[%d] comes back as %v, was %v", i, x, a.data[i])
@@ -590,7 +592,7 @@ func TestConvertFormulas(t *testing.T) {
 	t.Run("Conv1D, GPT-2 to GGUF", func(t *testing.T) {
 		next := 0.0
 		source := map[string]tensorValue{"transformer.h.0.mlp.c_fc.weight": fillTensor(&next, hidden, 8), "transformer.h.0.attn.c_attn.weight": fillTensor(&next, hidden, 9)}
-		got := convertValues(t, "gpt2-hf", "gpt2-gguf", source, numbersConfig(map[string]int64{"n_head": 1, "n_embd": hidden}))
+		got := convertValues(t, "gpt2-hf", "gpt2-gguf", source, modelOf(map[string]int64{"n_head": 1, "n_embd": hidden}))
 		up := got["blk.0.ffn_up.weight"]
 		if d := gocmp.Diff([]int64{8, hidden}, up.shape); d != "" {
 			t.Fatal(d)
@@ -606,23 +608,23 @@ func TestConvertFormulas(t *testing.T) {
 
 func TestConvertRefuses(t *testing.T) {
 	m := smallModel{heads: 4, kv: 2, dim: 4, hidden: 3, inner: 4, layers: 1, experts: 3}
-	named := func(names ...string) []Named {
-		var out []Named
+	named := func(names ...string) []convention.Named {
+		var out []convention.Named
 		for _, n := range names {
-			out = append(out, Named{Name: n})
+			out = append(out, convention.Named{Name: n})
 		}
 		return out
 	}
 	llama := slices.Sorted(maps.Keys(m.llama(false)))
 	tests := []struct {
 		name, from, to string
-		tensors        []Named
-		cfg            *Config
+		tensors        []convention.Named
+		model          *convention.Model
 		want           string
 	}{
 		{"no heads", "llama-hf", "llama-meta", named(llama...), nil, `llama-hf to llama-meta: tensor "model.layers.0.self_attn.q_proj.weight": the number of attention heads is not known; give num_attention_heads with the configuration`},
-		{"a lie about heads", "llama-hf", "llama-gguf", []Named{{Name: "model.layers.0.self_attn.q_proj.weight", Shape: []uint64{15, 3}}}, m.config(), `its 15 rows do not divide into 4 heads of an even size`},
-		{"fused rows", "baichuan-hf", "baichuan-gguf", []Named{{Name: "model.layers.0.self_attn.W_pack.weight", Shape: []uint64{33, 3}}}, m.config(), `it has 33 rows; 4 heads and 2 key/value heads of 4 make 32`},
+		{"a lie about heads", "llama-hf", "llama-gguf", []convention.Named{{Name: "model.layers.0.self_attn.q_proj.weight", Shape: []uint64{15, 3}}}, m.config(), `its 15 rows do not divide into 4 heads of an even size`},
+		{"fused rows", "baichuan-hf", "baichuan-gguf", []convention.Named{{Name: "model.layers.0.self_attn.W_pack.weight", Shape: []uint64{33, 3}}}, m.config(), `it has 33 rows; 4 heads and 2 key/value heads of 4 make 32`},
 		{"packed", "llama-hf", "llama-meta", named("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.qweight", "model.layers.0.self_attn.q_proj.scales"), m.config(), `its weight is packed or has scales, and its rows would have to move`},
 		{"no common model", "llama-hf", "bloom-hf", named(llama...), nil, "no model is known to use both"},
 		{"another convention", "llama-hf", "llama-meta", named("h.0.ln_1.weight"), nil, "no tensor has a name of llama-hf"},
@@ -632,12 +634,12 @@ func TestConvertRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			from, ok1 := Lookup(tt.from)
-			to, ok2 := Lookup(tt.to)
+			from, ok1 := convention.Lookup(tt.from)
+			to, ok2 := convention.Lookup(tt.to)
 			if !ok1 || !ok2 {
 				t.Fatal("no such convention")
 			}
-			_, err := Convert(from, to, slices.Values(tt.tensors), tt.cfg)
+			_, err := Between(from, to, slices.Values(tt.tensors), tt.model)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
@@ -647,18 +649,18 @@ func TestConvertRefuses(t *testing.T) {
 
 // Wrappers come off, companions follow, buffers go.
 func TestConvertNames(t *testing.T) {
-	from, _ := Lookup("yi-hf")
-	to, _ := Lookup("llama-hf")
-	var list []Named
+	from, _ := convention.Lookup("yi-hf")
+	to, _ := convention.Lookup("llama-hf")
+	var list []convention.Named
 	for _, n := range []string{
 		"module.model.embed_tokens.weight", "module.model.layers.0.ln1.weight", "module.model.layers.0._orig_mod.self_attn.q_proj.weight",
 		"module.model.layers.0.self_attn.rotary_emb.inv_freq", "module.model.layers.0.mlp.up_proj.weight", "module.model.layers.0.mlp.up_proj.weight_scale_inv",
 		"module.model.layers.0.mlp.down_proj.qweight", "module.model.layers.0.mlp.down_proj.qzeros", "module.extra.weight",
 		"module.model.layers.0.self_attn.v_proj.weight.absmax", "module.model.layers.0.self_attn.v_proj.weight",
 	} {
-		list = append(list, Named{Name: n})
+		list = append(list, convention.Named{Name: n})
 	}
-	cv, err := Convert(from, to, slices.Values(list), nil)
+	cv, err := Between(from, to, slices.Values(list), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -721,11 +723,11 @@ func TestConvertKeepsPlace(t *testing.T) {
 		},
 	}
 	for _, tt := range tests {
-		var list []Named
+		var list []convention.Named
 		for _, n := range tt.names {
-			list = append(list, Named{Name: n})
+			list = append(list, convention.Named{Name: n})
 		}
-		cv, err := Convert(mustLookup(t, "yi-hf"), mustLookup(t, "llama-hf"), slices.Values(list), nil)
+		cv, err := Between(mustLookup(t, "yi-hf"), mustLookup(t, "llama-hf"), slices.Values(list), nil)
 		if err != nil {
 			t.Errorf("%v: %v", tt.names, err)
 			continue
@@ -747,11 +749,11 @@ func TestConvertScales(t *testing.T) {
 		from, to       string
 		names, renamed []string
 	}{{"deepseek_v3-hf", "deepseek_v3-deepseek", hf, own}, {"deepseek_v3-deepseek", "deepseek_v3-hf", own, hf}} {
-		var list []Named
+		var list []convention.Named
 		for _, n := range tt.names {
-			list = append(list, Named{Name: n})
+			list = append(list, convention.Named{Name: n})
 		}
-		cv, err := Convert(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(list), nil)
+		cv, err := Between(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(list), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -766,11 +768,14 @@ func TestConvertScales(t *testing.T) {
 }
 
 func BenchmarkConvert(b *testing.B) {
-	names := largest(b)
+	var names []convention.Named
+	for _, n := range fixture.DeepSeekNames() {
+		names = append(names, convention.Named{Name: n.Name})
+	}
 	from, to := mustLookup(b, "deepseek_v3-hf"), mustLookup(b, "deepseek_v3-deepseek")
 	b.ReportMetric(float64(len(names)), "names")
 	for b.Loop() {
-		cv, err := Convert(from, to, slices.Values(names), nil)
+		cv, err := Between(from, to, slices.Values(names), nil)
 		if err != nil || len(cv.Unmapped) > 0 {
 			b.Fatal(err, cv)
 		}

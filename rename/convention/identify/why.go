@@ -1,4 +1,4 @@
-package convention
+package identify
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -24,14 +25,11 @@ type Explanation struct {
 
 // Why explains one name among the tensors of a checkpoint, which need not hold
 // it: a loader's message may ask for a tensor that is not there.
-func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error) {
-	s, err := builtin()
-	if err != nil {
-		return nil, err
-	}
+func Why(name string, tensors iter.Seq[convention.Named], model *convention.Model) *Explanation {
+	r := builtin()
 	x := &Explanation{Name: name}
 	say := func(format string, args ...any) { x.Reasons = append(x.Reasons, fmt.Sprintf(format, args...)) }
-	id := s.reg.examine(tensors, cfg)
+	id := r.examine(tensors, model)
 	present := false
 	for n := range tensors {
 		if n.Name == name {
@@ -40,13 +38,13 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 		}
 	}
 	normal, nums := template.Words.Scan(nil, nil, name)
-	clean := s.reg.clean(string(normal))
-	var c *Convention
+	clean := r.clean(string(normal))
+	var c *convention.Convention
 	if id.best != nil && id.res.Convention != "" {
-		c = s.byName[id.res.Convention]
+		c = r.list[id.best.conv]
 		x.Convention = c.Name
-		if r, ok := s.role(c, id.best.prefix, clean.normal, nums); ok {
-			x.Role = r
+		if role, ok := roleIn(c, id.best.prefix, clean.normal, nums); ok {
+			x.Role = role
 		}
 	}
 	switch {
@@ -70,19 +68,18 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 		say("it is a buffer, derivable from the configuration; loaders leave it out")
 	}
 	if c != nil && x.Role != "" {
-		if _, module, _ := c.vocab.split(x.Role); module == "head" {
+		if _, module, _ := convention.SplitRole(x.Role); module == "head" {
 			if present {
 				say("a model with a tied head does not want it: it shares the token embedding")
 			} else {
 				say("it is not stored where the head is tied to the token embedding")
 			}
 		}
-		i := c.index().byRole[x.Role]
-		if !present && !c.tensors[i].Optional {
+		if t, ok := c.Role(x.Role); ok && !present && !t.Optional {
 			say("%s requires it, and the checkpoint lacks it", c.Name)
 		}
 	}
-	x.Known = s.knownTo(clean.normal, nums)
+	x.Known = r.knownTo(clean.normal, nums)
 	if x.Role == "" && len(x.Known) > 0 && !clean.debris {
 		say("it is a name of %s", summary(x.Known))
 	}
@@ -94,26 +91,25 @@ func Why(name string, tensors iter.Seq[Named], cfg *Config) (*Explanation, error
 	if len(x.Reasons) == 0 {
 		say("no convention knows it")
 	}
-	return x, nil
+	return x
 }
 
-// role finds a name's role in a convention that stands below a prefix.
-func (s *set) role(c *Convention, prefix, normal string, nums []int32) (string, bool) {
-	for i := range c.tensors {
-		t := &c.tensors[i]
-		p := t.base
-		rest, ok := strings.CutSuffix(normal, p.normal)
-		if !ok || len(nums) < len(p.parts) {
+// roleIn finds a name's role in a convention that stands below a prefix.
+func roleIn(c *convention.Convention, prefix, normal string, nums []int32) (string, bool) {
+	for i := range c.Tensors() {
+		t := &c.Tensors()[i]
+		rest, ok := strings.CutSuffix(normal, t.Below.Template())
+		if !ok {
 			continue
 		}
-		if t.absolute && c.Base != "" {
+		if t.Absolute && c.Base != "" {
 			if !strings.HasPrefix(prefix, rest) {
 				continue
 			}
 		} else if rest != prefix {
 			continue
 		}
-		if _, ok := p.match(nums[len(nums)-len(p.parts):]); ok {
+		if t.Below.Agrees(nums) {
 			return t.Role, true
 		}
 	}
@@ -122,16 +118,15 @@ func (s *set) role(c *Convention, prefix, normal string, nums []int32) (string, 
 
 // knownTo lists the conventions that have a name, with or without a prefix of
 // its own.
-func (s *set) knownTo(normal string, nums []int32) []string {
+func (r *registry) knownTo(normal string, nums []int32) []string {
 	var out []string
 	suffixes(normal, func(start int) bool {
 		if start > 0 && strings.Count(normal[start:], ".") < 2 {
 			return false
 		}
-		for _, r := range s.reg.refs[normal[start:]] {
-			c := s.list[r.conv]
-			p := c.tensors[r.tensor].base
-			if len(nums) >= len(p.parts) && literalsAgree(p, nums[len(nums)-len(p.parts):]) && !slices.Contains(out, c.Name) {
+		for _, known := range r.refs[normal[start:]] {
+			c := r.list[known.conv]
+			if c.Tensors()[known.tensor].Below.Agrees(nums) && !slices.Contains(out, c.Name) {
 				out = append(out, c.Name)
 			}
 		}
@@ -160,12 +155,12 @@ func summary(names []string) string {
 
 // nearestTemplate finds the pattern that differs in the fewest letters, if they
 // are few.
-func nearestTemplate(c *Convention, normal string) string {
+func nearestTemplate(c *convention.Convention, normal string) string {
 	best, text := len(normal)/3+1, ""
-	for i := range c.tensors {
-		p := c.tensors[i].Pattern
-		if d := distance(normal, p.normal, best); d < best {
-			best, text = d, p.text
+	for i := range c.Tensors() {
+		p := c.Tensors()[i].Pattern
+		if d := distance(normal, p.Template(), best); d < best {
+			best, text = d, p.String()
 		}
 	}
 	return text

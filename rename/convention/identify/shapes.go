@@ -1,17 +1,12 @@
-package convention
+package identify
 
-import (
-	"slices"
-	"strings"
-
-	"github.com/wtinspect/wtinspect/rename/template"
-)
+import "github.com/wtinspect/wtinspect/rename/convention"
 
 // shapesAgree compares the shapes that decide between layouts that share their
 // names: a projection must join the hidden width that the normalisations show,
 // on the side where the convention says it does. What shapes do not say is
 // taken to agree.
-func (id *identification) shapesAgree(c *Convention, e *evaluation) bool {
+func (id *identification) shapesAgree(c *convention.Convention, e *evaluation) bool {
 	if c.HasDialect("gguf") {
 		return true // no two architectures differ in orientation alone
 	}
@@ -22,7 +17,7 @@ func (id *identification) shapesAgree(c *Convention, e *evaluation) bool {
 		}
 		s := id.subjects[i]
 		if len(s.members) == 1 && s.members[0].companion.kind == noCompanion && s.members[0].shape != nil {
-			shapes[c.tensors[t].Role] = s.members[0].shape
+			shapes[c.Tensors()[t].Role] = s.members[0].shape
 		}
 	}
 	if len(shapes) == 0 {
@@ -34,12 +29,12 @@ func (id *identification) shapesAgree(c *Convention, e *evaluation) bool {
 			continue
 		}
 		for _, module := range []string{"layer.attn.qkv", "layer.attn.q", "layer.mlp.up", "layer.mlp.gate_up"} {
-			if !joins(shapes[space+module+".weight"], hidden, c.transposes(space+module)) {
+			if !joins(shapes[space+module+".weight"], hidden, c.Transposes(space+module)) {
 				return false
 			}
 		}
 		for _, module := range []string{"layer.attn.o", "layer.mlp.down"} {
-			if !joins(shapes[space+module+".weight"], hidden, !c.transposes(space+module)) {
+			if !joins(shapes[space+module+".weight"], hidden, !c.Transposes(space+module)) {
 				return false
 			}
 		}
@@ -67,11 +62,4 @@ func joins(shape []uint64, hidden uint64, first bool) bool {
 		return shape[0] == hidden
 	}
 	return shape[1] == hidden
-}
-
-// transposes reports whether the convention stores a module [in, out].
-func (c *Convention) transposes(module string) bool {
-	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool {
-		return template.Glob(g).Match(module) || template.Glob(g).Match(strings.TrimPrefix(module, "text."))
-	})
 }

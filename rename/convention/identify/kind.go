@@ -1,4 +1,4 @@
-package convention
+package identify
 
 import (
 	"iter"
@@ -6,15 +6,9 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
-
-// Named is a tensor as Identify sees it.
-type Named struct {
-	Name  string
-	DType string
-	Shape []uint64 // the slowest dimension first; nil when unknown
-}
 
 // A tensorKind is the tensors whose names have one template.
 type tensorKind struct {
@@ -96,7 +90,7 @@ func (b bitset) missing(max int) []int {
 
 // fold gathers tensors into templates, in order of first appearance. Names that
 // are more than maxTemplates and their companions are only counted.
-func (r *registry) fold(tensors iter.Seq[Named]) (list []*tensorKind, total int) {
+func (r *registry) fold(tensors iter.Seq[convention.Named]) (list []*tensorKind, total int) {
 	type group struct {
 		mask  uint64
 		clean cleaning

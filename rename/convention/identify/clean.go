@@ -1,4 +1,4 @@
-package convention
+package identify
 
 import (
 	_ "embed"

@@ -1,4 +1,4 @@
-package convention
+package identify
 
 import (
 	"cmp"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -137,28 +138,11 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// Config is what is known about a model beside its tensors. The zero value is
-// nothing.
-type Config struct {
-	// ModelType and TextModelType are model_type of config.json and of its
-	// text_config.
-	ModelType, TextModelType string
-	// Architecture is general.architecture of a GGUF file.
-	Architecture string
-	// Value returns a number that config.json or the GGUF keys give, by its
-	// config.json name: "num_attention_heads". It may be nil.
-	Value func(key string) (int64, bool)
-}
-
-// Identify says which convention tensors follow. The configuration may be nil:
-// names without shapes are enough, and a configuration only chooses between
+// Tensors says which convention tensors follow. The model may be nil: names
+// without shapes are enough, and what is known of a model only chooses between
 // conventions that the names allow.
-func Identify(tensors iter.Seq[Named], cfg *Config) (*Result, error) {
-	s, err := builtin()
-	if err != nil {
-		return nil, err
-	}
-	return s.reg.identify(tensors, cfg), nil
+func Tensors(tensors iter.Seq[convention.Named], model *convention.Model) *Result {
+	return builtin().identify(tensors, model)
 }
 
 // A subject is what one pattern of a convention can match: a template, and the
@@ -196,22 +180,22 @@ type evaluation struct {
 
 func (e *evaluation) distance() int { return max(len(e.missing), len(e.extra)) }
 
-func (r *registry) identify(tensors iter.Seq[Named], cfg *Config) *Result {
-	return r.examine(tensors, cfg).res
+func (r *registry) identify(tensors iter.Seq[convention.Named], model *convention.Model) *Result {
+	return r.examine(tensors, model).res
 }
 
 // maxTemplates bounds the work on hostile names; the largest models have some
 // thousands.
 const maxTemplates = 20000
 
-func (r *registry) examine(tensors iter.Seq[Named], cfg *Config) *identification {
-	if cfg == nil {
-		cfg = new(Config)
+func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention.Model) *identification {
+	if model == nil {
+		model = new(convention.Model)
 	}
 	templates, total := r.fold(tensors)
 	res := &Result{Tensors: total, Templates: len(templates)}
 	subjects := gather(templates)
-	id := &identification{reg: r, cfg: cfg, res: res, subjects: subjects}
+	id := &identification{reg: r, model: model, res: res, subjects: subjects}
 	id.survey(templates)
 	if len(subjects) > maxTemplates {
 		id.note("there are more than %d templates; no model has so many", maxTemplates)
@@ -250,7 +234,7 @@ func gather(templates []*tensorKind) []*subject {
 
 type identification struct {
 	reg      *registry
-	cfg      *Config
+	model    *convention.Model
 	res      *Result
 	subjects []*subject
 	byConv   map[int32][]hit
@@ -342,14 +326,12 @@ func (id *identification) look() {
 	id.byNormal = make(map[string][]int32, len(id.subjects))
 	for i, s := range id.subjects {
 		id.byNormal[s.normal] = append(id.byNormal[s.normal], int32(i))
+		numbered := template.Words.Count(s.normal) == len(s.nums)
 		add := func(refs []ref, prefix string) {
 			for _, rf := range refs {
-				t := &id.reg.list[rf.conv].tensors[rf.tensor]
-				p := t.base
-				if len(s.nums) >= len(p.parts) && template.Words.Count(s.normal) == len(s.nums) {
-					if !literalsAgree(p, s.nums[len(s.nums)-len(p.parts):]) {
-						continue
-					}
+				t := &id.reg.list[rf.conv].Tensors()[rf.tensor]
+				if numbered && !t.Below.Agrees(s.nums) {
+					continue
 				}
 				id.byConv[rf.conv] = append(id.byConv[rf.conv], hit{int32(i), rf.tensor, prefix})
 			}
@@ -364,15 +346,6 @@ func (id *identification) look() {
 			return true
 		})
 	}
-}
-
-func literalsAgree(p *Pattern, nums []int32) bool {
-	for i, part := range p.parts {
-		if part.literal && nums[i] != part.value || !part.literal && nums[i] < part.value {
-			return false
-		}
-	}
-	return true
 }
 
 // cutFlat splits kohya's names.
@@ -394,7 +367,7 @@ func (id *identification) evaluate(conv int32, taken []bool) *evaluation {
 		if taken[h.subject] || id.subjects[h.subject].debris {
 			continue
 		}
-		if c.Base == "" || !c.tensors[h.tensor].absolute {
+		if c.Base == "" || !c.Tensors()[h.tensor].Absolute {
 			count[h.prefix]++
 		} else {
 			above[h.prefix+c.Base]++
@@ -429,15 +402,15 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 	for i := range e.tensor {
 		e.tensor[i] = -1
 	}
-	found := make([]bool, len(c.tensors))
+	found := make([]bool, len(c.Tensors()))
 	above := make(map[int32]string) // the prefix at which an absolute tensor was found
 	for _, h := range hits {
 		if taken[h.subject] {
 			continue
 		}
-		t := &c.tensors[h.tensor]
+		t := &c.Tensors()[h.tensor]
 		switch {
-		case c.Base == "" || !t.absolute:
+		case c.Base == "" || !t.Absolute:
 			if h.prefix != prefix && !(id.flat && strings.HasPrefix(h.prefix, "lora_")) {
 				continue
 			}
@@ -459,17 +432,17 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 	have := make(map[string]bool)
 	for i, ok := range found {
 		if ok {
-			have[c.tensors[i].Role] = true
-			if !c.tensors[i].Optional {
+			have[c.Tensors()[i].Role] = true
+			if !c.Tensors()[i].Optional {
 				e.required++
-				if strings.HasSuffix(c.tensors[i].Role, ".bias") {
+				if strings.HasSuffix(c.Tensors()[i].Role, ".bias") {
 					e.biases++
 				}
 			}
 		}
 	}
-	for i := range c.tensors {
-		if !c.tensors[i].Optional && !have[c.tensors[i].Role] {
+	for i := range c.Tensors() {
+		if !c.Tensors()[i].Optional && !have[c.Tensors()[i].Role] {
 			e.missing = append(e.missing, int32(i))
 		}
 	}
@@ -508,10 +481,10 @@ func compareEvaluations(a, b *evaluation) int {
 
 // cost weighs what is missing and extra. A bias weighs half: models are built
 // with and without them.
-func (id *identification) cost(c *Convention, e *evaluation) int {
+func (id *identification) cost(c *convention.Convention, e *evaluation) int {
 	cost := 2*len(e.missing) + 2*len(e.extra)
 	for _, i := range e.missing {
-		if strings.HasSuffix(c.tensors[i].Role, ".bias") {
+		if strings.HasSuffix(c.Tensors()[i].Role, ".bias") {
 			cost--
 		}
 	}
@@ -538,7 +511,7 @@ func (id *identification) fits(taken []bool) []*evaluation {
 			compareEvaluations(a, b),
 			compareBool(template.Words.Count(a.prefix) == 0, template.Words.Count(b.prefix) == 0),
 			compareBool(id.confirmed(ca), id.confirmed(cb)),
-			compareBool(belowBase(a.prefix, ca.Base), belowBase(b.prefix, cb.Base)),
+			compareBool(belowBase(ca, a.prefix), belowBase(cb, b.prefix)),
 			compareBool(ca.VariantOf == "", cb.VariantOf == ""),
 			// A bias that a convention requires says more than one that it
 			// allows; so says a file of a project more than a dump of a server.
@@ -564,12 +537,12 @@ func compareBool(a, b bool) int {
 }
 
 // confirmed reports whether the configuration names a family of the convention.
-func (id *identification) confirmed(c *Convention) bool {
-	if a := id.cfg.Architecture; a != "" && c.Name == a+"-gguf" {
+func (id *identification) confirmed(c *convention.Convention) bool {
+	if a := id.model.Architecture; a != "" && c.Name == a+"-gguf" {
 		return true
 	}
-	return id.cfg.ModelType != "" && c.HasFamily(id.cfg.ModelType) ||
-		id.cfg.TextModelType != "" && c.HasFamily(id.cfg.TextModelType)
+	return id.model.Type != "" && c.HasFamily(id.model.Type) ||
+		id.model.TextType != "" && c.HasFamily(id.model.TextType)
 }
 
 func (id *identification) note(format string, args ...any) {

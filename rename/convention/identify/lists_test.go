@@ -1,109 +1,52 @@
-package convention
+package identify
 
 import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 // A list is the names of one checkpoint, from testdata/lists.
 type list struct {
 	id, kind string
-	cfg      *Config
-	tensors  []Named
+	model    *convention.Model
+	tensors  []convention.Named
 }
 
-// lists reads every list: a section begins with "== id | kind | model_type |
-// text model_type"; a line is a template, the ranges of its holes in brackets,
-// and a shape.
 func lists(t testing.TB) []list {
 	t.Helper()
-	files, err := filepath.Glob("testdata/lists/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no lists: %v", err)
-	}
 	var out []list
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(b)) {
-			line = strings.TrimRight(line, "\n")
-			if head, ok := strings.CutPrefix(line, "== "); ok {
-				h := strings.Split(head, " | ")
-				out = append(out, list{id: h[0], kind: h[1], cfg: &Config{ModelType: h[2], TextModelType: strings.TrimSpace(h[3])}})
-				continue
-			}
-			l := &out[len(out)-1]
-			l.tensors = append(l.tensors, expandLine(t, line)...)
-		}
+	for _, l := range fixture.NameLists(t, "../testdata/lists") {
+		out = append(out, list{l.ID, l.Kind, &convention.Model{Type: l.ModelType, TextType: l.TextModelType}, named(l.Tensors)})
 	}
 	return out
 }
 
-func expandLine(t testing.TB, line string) []Named {
-	name, rest, _ := strings.Cut(line, " ")
-	var ranges []string
-	if strings.HasPrefix(rest, "[") {
-		list, after, _ := strings.Cut(rest[1:], "]")
-		ranges, rest = strings.Fields(list), strings.TrimSpace(after)
-	}
-	var shape []uint64
-	if rest != "" {
-		for d := range strings.SplitSeq(rest, "x") {
-			n, err := strconv.ParseUint(d, 10, 64)
-			if err != nil {
-				t.Fatalf("line %q: %v", line, err)
-			}
-			shape = append(shape, n)
-		}
-	}
-	names := []string{name}
-	for _, r := range ranges {
-		var next []string
-		for _, n := range names {
-			for part := range strings.SplitSeq(r, ",") {
-				lo, hi, ok := strings.Cut(part, "-")
-				if !ok {
-					hi = lo
-				}
-				a, _ := strconv.Atoi(lo)
-				b, _ := strconv.Atoi(hi)
-				for i := a; i <= b; i++ {
-					next = append(next, strings.Replace(n, "{}", strconv.Itoa(i), 1))
-				}
-			}
-		}
-		names = next
-	}
-	out := make([]Named, len(names))
-	for i, n := range names {
-		out[i] = Named{Name: n, Shape: shape}
+func named(tensors []fixture.NamedTensor) []convention.Named {
+	out := make([]convention.Named, len(tensors))
+	for i, n := range tensors {
+		out[i] = convention.Named{Name: n.Name, Shape: n.Shape}
 	}
 	return out
 }
 
-func builtinRegistry(t testing.TB) *registry {
+func expandLine(t testing.TB, line string) []convention.Named {
 	t.Helper()
-	s, err := builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.reg
+	return named(fixture.ExpandNames(t, line))
 }
 
 // wants reads testdata/want.tsv: what is known about each list.
 func wants(t testing.TB) map[string][]string {
 	t.Helper()
-	b, err := os.ReadFile("testdata/want.tsv")
+	b, err := os.ReadFile("../testdata/want.tsv")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,16 +61,16 @@ func wants(t testing.TB) map[string][]string {
 
 func TestIdentifyLists(t *testing.T) {
 	t.Parallel()
-	reg := builtinRegistry(t)
+	reg := builtin()
 	want := wants(t)
 	for _, withConfig := range []bool{true, false} {
 		known, total := 0, 0
 		for _, l := range lists(t) {
-			cfg := l.cfg
+			model := l.model
 			if !withConfig {
-				cfg = nil
+				model = nil
 			}
-			r := reg.identify(slices.Values(l.tensors), cfg)
+			r := reg.identify(slices.Values(l.tensors), model)
 			w := want[l.id]
 			if w == nil {
 				t.Errorf("%s: testdata/want.tsv does not say what it is", l.id)
@@ -148,7 +91,7 @@ func TestIdentifyLists(t *testing.T) {
 			if !slices.Contains(strings.Split(w[0], ","), r.Convention) {
 				t.Errorf("%s: convention %s, want %s", l.id, r.Convention, w[0])
 			}
-			if len(r.Families) > 0 && !slices.ContainsFunc(r.Families, func(f string) bool { return sameFamily(f, w[1]) }) {
+			if len(r.Families) > 0 && !slices.ContainsFunc(r.Families, func(f string) bool { return convention.SameFamily(f, w[1]) }) {
 				t.Errorf("%s: families %v, want %s among them", l.id, r.Families, w[1])
 			}
 			if len(r.Families) == 0 && w[1] != "-" {
@@ -171,15 +114,12 @@ func TestIdentifyUnseen(t *testing.T) {
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
-	s, err := builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg := builtin()
 	want := wants(t)
 	// These share every name with a convention that is left.
 	shared := map[string]bool{"graphnet__tiny_starcoder_py__hf-module-names": true}
 	for _, l := range lists(t) {
-		r := s.reg.identify(slices.Values(l.tensors), nil)
+		r := reg.identify(slices.Values(l.tensors), nil)
 		if r.Convention == "" {
 			continue
 		}
@@ -188,10 +128,10 @@ func TestIdentifyUnseen(t *testing.T) {
 			drop[c.Convention] = true
 		}
 		for _, p := range r.Parts {
-			drop[p.Convention] = s.byName[p.Convention].Frame
+			drop[p.Convention] = mustLookup(t, p.Convention).Frame
 		}
-		var left []*Convention
-		for _, c := range s.list {
+		var left []*convention.Convention
+		for _, c := range reg.list {
 			if !drop[c.Name] {
 				left = append(left, c)
 			}
@@ -209,7 +149,7 @@ func TestIdentifyWrapped(t *testing.T) {
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
-	reg := builtinRegistry(t)
+	reg := builtin()
 	wrap := map[string]func(name string) string{
 		"module.":                     func(n string) string { return "module." + n },
 		"_orig_mod.":                  func(n string) string { return "_orig_mod." + n },
@@ -224,10 +164,10 @@ func TestIdentifyWrapped(t *testing.T) {
 		}
 		plain := reg.identify(slices.Values(l.tensors), nil)
 		for w, f := range wrap {
-			wrapped := make([]Named, len(l.tensors))
+			wrapped := make([]convention.Named, len(l.tensors))
 			changed := false
 			for i, n := range l.tensors {
-				wrapped[i] = Named{Name: f(n.Name), Shape: n.Shape}
+				wrapped[i] = convention.Named{Name: f(n.Name), Shape: n.Shape}
 				changed = changed || wrapped[i].Name != n.Name
 			}
 			got := reg.identify(slices.Values(wrapped), nil)
@@ -247,7 +187,7 @@ func TestIdentifyPartial(t *testing.T) {
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
-	reg := builtinRegistry(t)
+	reg := builtin()
 	for _, l := range lists(t) {
 		if l.kind == "module-trace" {
 			continue
@@ -256,7 +196,7 @@ func TestIdentifyPartial(t *testing.T) {
 		if len(plain.Parts) > 0 || plain.Convention == "" {
 			continue
 		}
-		var layersOnly, deeper []Named
+		var layersOnly, deeper []convention.Named
 		for _, n := range l.tensors {
 			if strings.ContainsAny(n.Name, "0123456789") {
 				layersOnly = append(layersOnly, n)
@@ -265,7 +205,7 @@ func TestIdentifyPartial(t *testing.T) {
 			// The first index is the layer's.
 			if at := strings.IndexAny(n.Name, "0123456789"); at > 0 && strings.HasPrefix(n.Name[at-1:], ".1.") {
 				p := n.Name[:at] + "977" + n.Name[at+1:]
-				deeper = append(deeper, Named{Name: p, Shape: n.Shape})
+				deeper = append(deeper, convention.Named{Name: p, Shape: n.Shape})
 			}
 		}
 		if got := reg.identify(slices.Values(deeper), nil); got.Convention != plain.Convention {
@@ -282,7 +222,7 @@ func overlaps(a, b []string) bool {
 }
 
 func TestIdentifyYi(t *testing.T) {
-	reg := builtinRegistry(t)
+	reg := builtin()
 	for _, l := range lists(t) {
 		if !strings.Contains(l.id, "yi-original") {
 			continue
@@ -303,7 +243,7 @@ func TestIdentifyYi(t *testing.T) {
 
 // A botched rename is no convention, and it is said what it nearly is.
 func TestIdentifySlips(t *testing.T) {
-	reg := builtinRegistry(t)
+	reg := builtin()
 	for _, l := range lists(t) {
 		if !strings.Contains(l.id, "broken-rename") {
 			continue
@@ -316,7 +256,7 @@ func TestIdentifySlips(t *testing.T) {
 }
 
 func TestIdentifyForeignShapes(t *testing.T) {
-	reg := builtinRegistry(t)
+	reg := builtin()
 	names := []string{
 		"transformer.wte.weight 50257x768", "transformer.wpe.weight 1024x768",
 		"transformer.h.{}.ln_1.weight [0-3] 768", "transformer.h.{}.ln_1.bias [0-3] 768",
@@ -335,7 +275,7 @@ func TestIdentifyForeignShapes(t *testing.T) {
 		{[3]string{"2304x768", "3072x768", "768x3072"}, "gpt_bigcode-hf"},
 		{[3]string{"5x9", "7x11", "13x17"}, ""},
 	} {
-		var list []Named
+		var list []convention.Named
 		n := 0
 		for _, line := range names {
 			if strings.Contains(line, "%s") {
@@ -352,9 +292,9 @@ func TestIdentifyForeignShapes(t *testing.T) {
 }
 
 func TestIdentifyReports(t *testing.T) {
-	reg := builtinRegistry(t)
-	llama := func(layers string, more ...string) []Named {
-		var list []Named
+	reg := builtin()
+	llama := func(layers string, more ...string) []convention.Named {
+		var list []convention.Named
 		for _, line := range []string{
 			"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
 			"model.layers.{}.input_layernorm.weight " + layers, "model.layers.{}.post_attention_layernorm.weight " + layers,
@@ -370,12 +310,12 @@ func TestIdentifyReports(t *testing.T) {
 		}
 		return list
 	}
-	without := func(list []Named, name string) []Named {
-		return slices.DeleteFunc(list, func(n Named) bool { return n.Name == name })
+	without := func(list []convention.Named, name string) []convention.Named {
+		return slices.DeleteFunc(list, func(n convention.Named) bool { return n.Name == name })
 	}
 	tests := []struct {
 		name string
-		list []Named
+		list []convention.Named
 		want Result
 	}{
 		{"a layer is missing", llama("[0-3,5-7]"), Result{Gaps: []Gap{{Layers: []int{4}}}}},
@@ -384,7 +324,7 @@ func TestIdentifyReports(t *testing.T) {
 		{"a reward head", llama("[0-3]", "score.weight"), Result{Extra: []string{"score.weight"}}},
 		{"GPTQ left-overs", llama("[0-3]", "model.layers.{}.mlp.up_proj.qzeros [0-3]", "model.layers.{}.mlp.up_proj.g_idx [0-3]", "model.layers.{}.mlp.up_proj.scales [0-3]", "model.layers.{}.mlp.up_proj.qweight [0-3]"), Result{Quantisation: []string{"gptq"}}},
 		{"FP8", llama("[0-3]", "model.layers.{}.mlp.up_proj.weight_scale_inv [0-3]"), Result{Quantisation: []string{"fp8-block"}}},
-		{"a doubled prefix", func() []Named {
+		{"a doubled prefix", func() []convention.Named {
 			list := llama("[0-3]")
 			for i := range list {
 				list[i].Name = "model." + list[i].Name
@@ -406,45 +346,13 @@ func TestIdentifyReports(t *testing.T) {
 	}
 }
 
-// largest returns 92,000 names of a mixture of experts.
-func largest(t testing.TB) []Named {
-	var out []Named
-	for _, line := range []string{
-		"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
-		"model.layers.{}.input_layernorm.weight [0-60]", "model.layers.{}.post_attention_layernorm.weight [0-60]",
-		"model.layers.{}.self_attn.q_a_proj.weight [0-60]", "model.layers.{}.self_attn.q_a_proj.weight_scale_inv [0-60]",
-		"model.layers.{}.self_attn.q_a_layernorm.weight [0-60]", "model.layers.{}.self_attn.q_b_proj.weight [0-60]", "model.layers.{}.self_attn.q_b_proj.weight_scale_inv [0-60]",
-		"model.layers.{}.self_attn.kv_a_proj_with_mqa.weight [0-60]", "model.layers.{}.self_attn.kv_a_proj_with_mqa.weight_scale_inv [0-60]",
-		"model.layers.{}.self_attn.kv_a_layernorm.weight [0-60]", "model.layers.{}.self_attn.kv_b_proj.weight [0-60]", "model.layers.{}.self_attn.kv_b_proj.weight_scale_inv [0-60]",
-		"model.layers.{}.self_attn.o_proj.weight [0-60]", "model.layers.{}.self_attn.o_proj.weight_scale_inv [0-60]",
-		"model.layers.{}.mlp.gate_proj.weight [0-2]", "model.layers.{}.mlp.up_proj.weight [0-2]", "model.layers.{}.mlp.down_proj.weight [0-2]",
-		"model.layers.{}.mlp.gate.weight [3-60]", "model.layers.{}.mlp.gate.e_score_correction_bias [3-60]",
-		"model.layers.{}.mlp.shared_experts.gate_proj.weight [3-60]", "model.layers.{}.mlp.shared_experts.up_proj.weight [3-60]", "model.layers.{}.mlp.shared_experts.down_proj.weight [3-60]",
-		"model.layers.{}.mlp.experts.{}.gate_proj.weight [3-60 0-255]", "model.layers.{}.mlp.experts.{}.gate_proj.weight_scale_inv [3-60 0-255]",
-		"model.layers.{}.mlp.experts.{}.up_proj.weight [3-60 0-255]", "model.layers.{}.mlp.experts.{}.up_proj.weight_scale_inv [3-60 0-255]",
-		"model.layers.{}.mlp.experts.{}.down_proj.weight [3-60 0-255]", "model.layers.{}.mlp.experts.{}.down_proj.weight_scale_inv [3-60 0-255]",
-	} {
-		out = append(out, expandLine(t, line)...)
-	}
-	return out
-}
-
 func BenchmarkIdentify(b *testing.B) {
-	reg := builtinRegistry(b)
-	names := largest(b)
+	reg := builtin()
+	names := named(fixture.DeepSeekNames())
 	b.ReportMetric(float64(len(names)), "names")
 	for b.Loop() {
 		if r := reg.identify(slices.Values(names), nil); r.Convention != "deepseek_v3-hf" {
 			b.Fatal(cmp.Or(r.Convention, "unknown"), r.Evidence)
-		}
-	}
-}
-
-// BenchmarkLoad is what the first use pays for reading every convention.
-func BenchmarkLoad(b *testing.B) {
-	for b.Loop() {
-		if _, err := loadSet(); err != nil {
-			b.Fatal(err)
 		}
 	}
 }
@@ -456,19 +364,16 @@ func TestIdentifyItself(t *testing.T) {
 	if testing.Short() {
 		t.Skip("judges every list several times")
 	}
-	s, err := builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range s.list {
-		var list []Named
+	reg := builtin()
+	for _, c := range reg.list {
+		var list []convention.Named
 		for _, n := range namesOf(c) {
-			list = append(list, Named{Name: n})
+			list = append(list, convention.Named{Name: n})
 		}
 		if len(list) < 3 {
 			continue // a projector is found beside a model only
 		}
-		r := s.reg.identify(slices.Values(list), nil)
+		r := reg.identify(slices.Values(list), nil)
 		if r.Convention != c.Name && !slices.ContainsFunc(r.Candidates, func(x Candidate) bool { return x.Convention == c.Name }) && !slices.ContainsFunc(r.Parts, func(p Part) bool { return p.Convention == c.Name }) {
 			t.Errorf("%s is taken for %q, candidates %v; %v", c.Name, r.Convention, r.Candidates, r.Evidence)
 			continue
@@ -483,8 +388,8 @@ func TestIdentifyItself(t *testing.T) {
 		for _, x := range r.Candidates {
 			drop[x.Convention] = true
 		}
-		var left []*Convention
-		for _, o := range s.list {
+		var left []*convention.Convention
+		for _, o := range reg.list {
 			if !drop[o.Name] && !slices.ContainsFunc(o.Families, c.HasFamily) {
 				left = append(left, o)
 			}
@@ -503,10 +408,7 @@ func TestIdentifyDisguised(t *testing.T) {
 	if testing.Short() {
 		t.Skip("judges every convention several times")
 	}
-	s, err := builtin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg := builtin()
 	every := func(f func(name string) []string) func([]string) []string {
 		return func(names []string) []string {
 			var out []string
@@ -539,17 +441,17 @@ func TestIdentifyDisguised(t *testing.T) {
 			return []string{n, n + "_scale_inv"}
 		}),
 	}
-	for _, c := range s.list {
+	for _, c := range reg.list {
 		names := namesOf(c)
 		if len(names) < 3 || c.Frame {
 			continue
 		}
 		for what, f := range disguises {
-			var list []Named
+			var list []convention.Named
 			for _, n := range f(names) {
-				list = append(list, Named{Name: n})
+				list = append(list, convention.Named{Name: n})
 			}
-			r := s.reg.identify(slices.Values(list), nil)
+			r := reg.identify(slices.Values(list), nil)
 			if r.Convention == "" || !overlaps(r.Families, c.Families) {
 				t.Errorf("%s, %s: taken for %q %v; %v", c.Name, what, r.Convention, r.Families, r.Evidence)
 			}
@@ -560,7 +462,7 @@ func TestIdentifyDisguised(t *testing.T) {
 // What fine-tuning puts beside a model, and an adapter below the prefix of every
 // multimodal model, decide nothing about the model.
 func TestIdentifyBeside(t *testing.T) {
-	reg := builtinRegistry(t)
+	reg := builtin()
 	bert, llama := namesOf(mustLookup(t, "bert-hf")), namesOf(mustLookup(t, "llama-hf"))
 	under := func(prefix string, names []string) []string {
 		var out []string
@@ -584,9 +486,9 @@ func TestIdentifyBeside(t *testing.T) {
 		{"a loss", "llama-hf", "llama", append(under("model.", llama), "loss_fn.weight")},
 		{"an adapter of a multimodal model", "llama-hf", "qwen2", adapter},
 	} {
-		var list []Named
+		var list []convention.Named
 		for _, n := range tt.names {
-			list = append(list, Named{Name: n})
+			list = append(list, convention.Named{Name: n})
 		}
 		if r := reg.identify(slices.Values(list), nil); r.Convention != tt.want || !slices.Contains(r.Families, tt.family) {
 			t.Errorf("%s: %q %v, want %s and %s; %v", tt.what, r.Convention, r.Families, tt.want, tt.family, r.Evidence)
@@ -603,21 +505,21 @@ func trim(names []string, prefix string) []string {
 }
 
 func TestIdentifyHostile(t *testing.T) {
-	reg := builtinRegistry(t)
+	reg := builtin()
 	deep := strings.Repeat("a.", 1<<20) + "model.layers.0.mlp.up_proj.weight"
-	r := reg.identify(slices.Values([]Named{{Name: deep}, {Name: strings.Repeat("0.", 1<<18)}, {Name: ""}}), nil)
+	r := reg.identify(slices.Values([]convention.Named{{Name: deep}, {Name: strings.Repeat("0.", 1<<18)}, {Name: ""}}), nil)
 	if r.Convention != "" {
 		t.Errorf("convention %q", r.Convention)
 	}
-	var many []Named
+	var many []convention.Named
 	for i := range 30000 {
-		many = append(many, Named{Name: fmt.Sprintf("x%dx.layers.0.mlp.up_proj.weight", i)})
+		many = append(many, convention.Named{Name: fmt.Sprintf("x%dx.layers.0.mlp.up_proj.weight", i)})
 	}
 	if r := reg.identify(slices.Values(many), nil); r.Convention != "" || r.Templates != len(many) || len(r.Evidence) == 0 {
 		t.Errorf("convention %q of %d templates; %v", r.Convention, r.Templates, r.Evidence)
 	}
-	if _, err := Convert(mustLookup(t, "llama-hf"), mustLookup(t, "yi-hf"), slices.Values(many), nil); err == nil {
-		t.Error("converted")
+	if _, err := Locate(mustLookup(t, "llama-hf"), many); err == nil {
+		t.Error("located")
 	}
 }
 
@@ -627,37 +529,51 @@ func FuzzIdentify(f *testing.F) {
 	f.Add("\x00\n.\n..\n#\n#.#.weight\nmodule.\n_orig_mod.\n999999999.999999999.weight12")
 	f.Add("layers.0.wte.weight\nlayers.1.ln.weight\nlayers.33.linear.weight")
 	f.Fuzz(func(t *testing.T, names string) {
-		var list []Named
+		var list []convention.Named
 		for n := range strings.SplitSeq(names, "\n") {
-			list = append(list, Named{Name: n, Shape: []uint64{uint64(len(n)), 3}})
+			list = append(list, convention.Named{Name: n, Shape: []uint64{uint64(len(n)), 3}})
 		}
-		r, err := Identify(slices.Values(list), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := Tensors(slices.Values(list), nil)
 		if r.Coverage < 0 || r.Coverage > 1 {
 			t.Errorf("coverage %v", r.Coverage)
 		}
 		if r.Convention == "" {
 			return
 		}
-		from, _ := Lookup(r.Convention)
-		cv, err := Convert(from, from, slices.Values(list), nil)
-		if err == nil && cv.MovesBytes() {
-			t.Errorf("%s to itself moves bytes: %+v", r.Convention, cv.Moves)
+		c := mustLookup(t, r.Convention)
+		if _, err := Locate(c, list); err != nil {
+			t.Errorf("%s: %v", c.Name, err)
 		}
-		if _, err := Why(list[0].Name, slices.Values(list), nil); err != nil {
-			t.Error(err)
-		}
+		Why(list[0].Name, slices.Values(list), nil)
 	})
 }
 
 // Layers that are built otherwise are no gaps.
 func TestIdentifyNoGaps(t *testing.T) {
-	reg := builtinRegistry(t)
+	reg := builtin()
 	for _, l := range lists(t) {
 		if r := reg.identify(slices.Values(l.tensors), nil); len(r.Gaps) > 0 {
 			t.Errorf("%s (%s): gaps %v", l.id, r.Convention, r.Gaps)
 		}
+	}
+}
+
+// Hostile names, each a template of its own, are counted and not gathered.
+func TestTooManyTemplates(t *testing.T) {
+	const n = 3 * maxTemplates
+	names := func(yield func(convention.Named) bool) {
+		for i := range n {
+			letters := []byte("aaaa")
+			for j, rest := 0, i; j < len(letters); j, rest = j+1, rest/26 {
+				letters[j] += byte(rest % 26)
+			}
+			if !yield(convention.Named{Name: string(letters)}) {
+				return
+			}
+		}
+	}
+	r := Tensors(names, nil)
+	if r.Tensors != n || r.Templates != 2*maxTemplates || r.Convention != "" || !strings.Contains(strings.Join(r.Evidence, " "), "more than 20000 templates") {
+		t.Errorf("%d tensors, %d templates, %q: %q", r.Tensors, r.Templates, r.Convention, r.Evidence)
 	}
 }

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"cmp"
@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -61,37 +62,37 @@ const sampleHeads, sampleKV, sampleDim, sampleNope, sampleValue, sampleRank = 14
 
 // Derive works out the rules from one convention to another. The error is a
 // *RefusalError when there is no conversion at all.
-func Derive(from, to *Convention) (*Derivation, error) {
+func Derive(from, to *convention.Convention) (*Derivation, error) {
 	numbers := sampleNumbers
 	if cmp.Or(from.Layout.QKV, tensorop.Contiguous) == tensorop.PerHead || to.Layout.QKV == tensorop.PerHead {
 		numbers = cloneWith(sampleNumbers, "num_key_value_heads", sampleHeads)
 	}
-	cfg := &Config{Value: func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}
-	if _, err := newConverter(from, to, cfg); err != nil {
+	model := &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}}
+	if _, err := newConverter(from, to, model); err != nil {
 		return nil, err
 	}
 	d := &Derivation{From: from.Name, To: to.Name}
 	// Each group is converted by itself, so that one refusal does not hide
 	// what the others need.
 	var wholes []string
-	byWhole := make(map[string][]Named)
+	byWhole := make(map[string][]convention.Named)
 	pattern := make(map[string]string)
-	for i := range from.tensors {
-		t := &from.tensors[i]
-		if from.index().byRole[t.Role] != i {
+	for i := range from.Tensors() {
+		t := &from.Tensors()[i]
+		if first, _ := from.Role(t.Role); first != t {
 			continue
 		}
-		name, ok := t.Pattern.format(make([]int, len(t.Pattern.holes)))
+		name, ok := t.Pattern.Format(make([]int, len(t.Pattern.Holes())))
 		if !ok {
 			continue
 		}
-		pattern[name] = t.Pattern.text
+		pattern[name] = t.Pattern.String()
 		whole := groupOf(t.Role)
 		if byWhole[whole] == nil {
 			wholes = append(wholes, whole)
 		}
-		n := Named{Name: name}
-		switch from.storage(t.Module, "weight").conv {
+		n := convention.Named{Name: name}
+		switch storageOf(from, t.Module, "weight").conv {
 		case "c1k":
 			n.Shape = []uint64{8, 1, 4}
 		case "ck":
@@ -103,14 +104,15 @@ func Derive(from, to *Convention) (*Derivation, error) {
 		// A convention that knows a whole and its parts stores one or the
 		// other; both are shown.
 		for _, sample := range alternatives(from, byWhole[whole]) {
-			c, err := newConverter(from, to, cfg)
+			c, err := newConverter(from, to, model)
 			if err != nil {
 				return nil, err
 			}
-			at := make([]located, len(sample))
+			at := make([]identify.Place, len(sample))
 			for i, n := range sample {
 				id, _ := from.Parse(n.Name)
-				at[i] = located{tensor: &from.tensors[from.index().byRole[id.Role]], index: id.Index}
+				at[i].Tensor, _ = from.Role(id.Role)
+				at[i].Index = id.Index
 			}
 			cv, err := c.run(sample, at)
 			var refusal *RefusalError
@@ -118,7 +120,7 @@ func Derive(from, to *Convention) (*Derivation, error) {
 				rule := DerivedRule{Refuse: refusal.Reason, Optional: true}
 				for i, n := range sample {
 					rule.From = append(rule.From, pattern[n.Name])
-					rule.Optional = rule.Optional && at[i].tensor.Optional
+					rule.Optional = rule.Optional && at[i].Tensor.Optional
 				}
 				d.Rules = append(d.Rules, rule)
 				continue
@@ -132,7 +134,7 @@ func Derive(from, to *Convention) (*Derivation, error) {
 					rule.From = append(rule.From, pattern[n])
 				}
 				for _, n := range m.To {
-					rule.To = append(rule.To, to.patternOf(n))
+					rule.To = append(rule.To, patternOf(to, n))
 				}
 				for _, o := range m.Ops {
 					rule.Ops = append(rule.Ops, o.Kind)
@@ -158,14 +160,14 @@ func cloneWith(m map[string]int64, key string, value int64) map[string]int64 {
 
 // alternatives divides a group's samples into those that a checkpoint holds
 // together.
-func alternatives(c *Convention, names []Named) [][]Named {
-	var fused, apart, stacked []Named
+func alternatives(c *convention.Convention, names []convention.Named) [][]convention.Named {
+	var fused, apart, stacked []convention.Named
 	for _, n := range names {
 		id, _ := c.Parse(n.Name)
 		module, _ := cutLeaf(id.Role)
 		_, isStack := oneModule(module)
 		switch {
-		case isStack && slices.ContainsFunc(names, func(o Named) bool { p, _ := c.Parse(o.Name); return isNumbered(p.Role) }):
+		case isStack && slices.ContainsFunc(names, func(o convention.Named) bool { p, _ := c.Parse(o.Name); return isNumbered(p.Role) }):
 			stacked = append(stacked, n)
 		case len(parts(module)) > 0 || strings.HasSuffix(module, "attn.kv_b"):
 			fused = append(fused, n)
@@ -173,16 +175,13 @@ func alternatives(c *Convention, names []Named) [][]Named {
 			apart = append(apart, n)
 		}
 	}
-	return slices.DeleteFunc([][]Named{apart, fused, stacked}, func(s []Named) bool { return len(s) == 0 })
+	return slices.DeleteFunc([][]convention.Named{apart, fused, stacked}, func(s []convention.Named) bool { return len(s) == 0 })
 }
 
 // patternOf gives the pattern of one of the convention's names.
-func (c *Convention) patternOf(name string) string {
-	normal, nums := template.Words.Scan(nil, nil, name)
-	for _, i := range c.index().byNormal[string(normal)] {
-		if _, ok := c.tensors[i].Pattern.match(nums); ok {
-			return c.tensors[i].Pattern.text
-		}
+func patternOf(c *convention.Convention, name string) string {
+	if t, _, ok := c.Match(name); ok {
+		return t.Pattern.String()
 	}
 	return name
 }

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"os"
@@ -9,11 +9,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 // modelNames gives names by templates in which {0..3} stands for each number.
-func modelNames(text string) []Named {
-	var out []Named
+func modelNames(text string) []convention.Named {
+	var out []convention.Named
 	for _, t := range strings.Fields(text) {
 		names := []string{t}
 		for i := 0; i < len(names); {
@@ -31,7 +32,7 @@ func modelNames(text string) []Named {
 			names = slices.Replace(names, i, i+1, many...)
 		}
 		for _, n := range names {
-			out = append(out, Named{Name: n})
+			out = append(out, convention.Named{Name: n})
 		}
 	}
 	return out
@@ -57,15 +58,13 @@ func TestConversionMaps(t *testing.T) {
 	var got strings.Builder
 	for _, tt := range tests {
 		from := mustLookup(t, tt.from)
-		cfg := &Config{ModelType: from.Families[0], Value: func(key string) (int64, bool) {
-			v, ok := map[string]int64{"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 16, "hidden_size": 128, "num_local_experts": 4}[key]
-			return v, ok
-		}}
-		to, err := Resolve(tt.to, from, cfg)
+		model := modelOf(map[string]int64{"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 16, "hidden_size": 128, "num_local_experts": 4})
+		model.Type = from.Families[0]
+		to, err := Target(tt.to, from, model)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := Convert(from, to, slices.Values(modelNames(tt.names)), cfg)
+		c, err := Between(from, to, slices.Values(modelNames(tt.names)), model)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +78,7 @@ func TestConversionMaps(t *testing.T) {
 		}
 		got.WriteByte('\n')
 	}
-	const file = "testdata/maps.golden"
+	const file = "../testdata/maps.golden"
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(file, []byte(got.String()), 0o666); err != nil {
 			t.Fatal(err)
@@ -97,8 +96,8 @@ func TestConversionMaps(t *testing.T) {
 // Every derivation can be written as a map.
 func TestDerivationMaps(t *testing.T) {
 	tried := 0
-	for _, from := range All() {
-		for _, to := range All() {
+	for _, from := range convention.All() {
+		for _, to := range convention.All() {
 			if from == to || from.Frame || to.Frame || testing.Short() && tried > 150 {
 				continue
 			}
@@ -119,8 +118,8 @@ func TestDerivationMaps(t *testing.T) {
 
 func BenchmarkDeriveAll(b *testing.B) {
 	for b.Loop() {
-		for _, from := range All() {
-			for _, to := range All() {
+		for _, from := range convention.All() {
+			for _, to := range convention.All() {
 				if from != to {
 					_, _ = Derive(from, to)
 				}

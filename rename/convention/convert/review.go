@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"cmp"
@@ -6,7 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 // A Conflict is a rename that loads and computes nonsense: the two names mean
@@ -33,38 +34,33 @@ type Verdict struct {
 // Review looks at renames, old name and new, for those that names alone cannot
 // carry out. It needs all of a checkpoint's tensors, also those that keep their
 // names. What it does not recognise, it does not judge.
-func Review(renames iter.Seq2[string, string], cfg *Config) (*Verdict, error) {
-	s, err := builtin()
-	if err != nil {
-		return nil, err
-	}
-	var olds, news []Named
+func Review(renames iter.Seq2[string, string], model *convention.Model) *Verdict {
+	var olds, news []convention.Named
 	for from, to := range renames {
-		olds = append(olds, Named{Name: from})
-		news = append(news, Named{Name: to})
+		olds = append(olds, convention.Named{Name: from})
+		news = append(news, convention.Named{Name: to})
 	}
-	from := s.reg.examine(slices.Values(olds), cfg)
-	to := s.reg.examine(slices.Values(news), cfg)
+	from, to := identify.Read(olds, model), identify.Read(news, model)
 	v := new(Verdict)
-	if from.res.Convention == "" || to.res.Convention == "" {
-		return v, nil
+	a, ok1 := convention.Lookup(from.Convention)
+	b, ok2 := convention.Lookup(to.Convention)
+	if !ok1 || !ok2 {
+		return v
 	}
-	v.From, v.To = from.res.Convention, to.res.Convention
-	a := s.byName[v.From]
-	b := s.byName[v.To]
 	if !slices.ContainsFunc(a.Families, b.HasFamily) {
 		// Another convention with the same names may be of the same models.
-		for _, e := range to.tied {
-			if c := s.list[e.conv]; slices.ContainsFunc(a.Families, c.HasFamily) {
-				b, to.best, v.To = c, e, c.Name
+		for _, c := range to.Tied {
+			if slices.ContainsFunc(a.Families, c.HasFamily) {
+				b = c
 				break
 			}
 		}
 	}
+	v.From, v.To = a.Name, b.Name
 	if a == b {
-		return v, nil
+		return v
 	}
-	fromRoles, toRoles := from.roles(olds), to.roles(news)
+	fromRoles, toRoles := from.Roles(a), to.Roles(b)
 	for i := range olds {
 		if c, ok := compareRoles(a, b, fromRoles[i], toRoles[i]); ok {
 			c.From, c.To = olds[i].Name, news[i].Name
@@ -72,14 +68,14 @@ func Review(renames iter.Seq2[string, string], cfg *Config) (*Verdict, error) {
 		}
 	}
 	if len(v.Conflicts) > 0 {
-		v.Unless = unless(s, from.tied, to.tied, fromRoles, toRoles)
+		v.Unless = unless(from.Tied, to.Tied, fromRoles, toRoles)
 	}
-	return v, nil
+	return v
 }
 
 // compareRoles says what is wrong with giving a tensor of one role another's
 // name.
-func compareRoles(a, b *Convention, from, to string) (Conflict, bool) {
+func compareRoles(a, b *convention.Convention, from, to string) (Conflict, bool) {
 	if from == "" || to == "" {
 		return Conflict{}, false
 	}
@@ -87,7 +83,7 @@ func compareRoles(a, b *Convention, from, to string) (Conflict, bool) {
 		return Conflict{Role: from, Reason: "it becomes " + to}, true
 	}
 	module, leaf := cutLeaf(from)
-	x, y := a.storage(module, leaf), b.storage(module, leaf)
+	x, y := storageOf(a, module, leaf), storageOf(b, module, leaf)
 	if x == y || leaf == "bias" && x.fused == y.fused && x.rope == y.rope {
 		return Conflict{}, false
 	}
@@ -109,45 +105,12 @@ func compareRoles(a, b *Convention, from, to string) (Conflict, bool) {
 	return c, true
 }
 
-// roles gives the role of every name in the convention that was chosen, "" for
-// those it does not know.
-func (id *identification) roles(names []Named) []string {
-	type key struct {
-		raw     string
-		literal string
-	}
-	byRaw := make(map[key]string)
-	masks := make(map[string]uint64)
-	for i, s := range id.subjects {
-		t := id.best.tensor[i]
-		if t < 0 {
-			continue
-		}
-		for _, m := range s.members {
-			if m.companion.kind != noCompanion {
-				continue
-			}
-			masks[m.raw] = m.mask
-			byRaw[key{m.raw, literalKey(m.nums, m.mask)}] = id.reg.list[id.best.conv].tensors[t].Role
-		}
-	}
-	out := make([]string, len(names))
-	var buf []byte
-	var nums []int32
-	for i, n := range names {
-		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
-		out[i] = byRaw[key{string(buf), literalKey(nums, masks[string(buf)])}]
-	}
-	return out
-}
-
 // unless lists the families of the tied conventions between which the renames
 // are right.
-func unless(s *set, from, to []*evaluation, fromRoles, toRoles []string) []string {
+func unless(from, to []*convention.Convention, fromRoles, toRoles []string) []string {
 	var out []string
-	for _, e := range from {
-		for _, f := range to {
-			a, b := s.list[e.conv], s.list[f.conv]
+	for _, a := range from {
+		for _, b := range to {
 			i := slices.IndexFunc(a.Families, b.HasFamily)
 			if i < 0 || slices.Contains(out, a.Families[i]) {
 				continue
@@ -167,23 +130,19 @@ func unless(s *set, from, to []*evaluation, fromRoles, toRoles []string) []strin
 	return out
 }
 
-// Resolve finds the convention that a user means by "gguf" or "llama-meta" as
+// Target finds the convention that a user means by "gguf" or "llama-meta" as
 // the goal of a conversion from another. A dialect means the convention in it
 // that shares a model with the source: one that the configuration names, if any.
-func Resolve(goal string, from *Convention, cfg *Config) (*Convention, error) {
-	s, err := builtin()
-	if err != nil {
-		return nil, err
-	}
-	if c, ok := s.byName[goal]; ok {
+func Target(goal string, from *convention.Convention, model *convention.Model) (*convention.Convention, error) {
+	if c, ok := convention.Lookup(goal); ok {
 		return c, nil
 	}
-	if cfg == nil {
-		cfg = new(Config)
+	if model == nil {
+		model = new(convention.Model)
 	}
-	var best *Convention
+	var best *convention.Convention
 	dialect := false
-	for _, c := range s.list {
+	for _, c := range convention.All() {
 		if !c.HasDialect(goal) || c.Frame || c.VariantOf != "" {
 			continue
 		}
@@ -191,7 +150,7 @@ func Resolve(goal string, from *Convention, cfg *Config) (*Convention, error) {
 		if !slices.ContainsFunc(from.Families, c.HasFamily) {
 			continue
 		}
-		if best == nil || compareGoals(c, best, from, cfg) < 0 {
+		if best == nil || compareGoals(c, best, from, model) < 0 {
 			best = c
 		}
 	}
@@ -207,19 +166,19 @@ func Resolve(goal string, from *Convention, cfg *Config) (*Convention, error) {
 // compareGoals orders the better goal first: one that can be converted to, that
 // is foremost of the model that the configuration names (or that the source is
 // foremost of), that is preferred, that has the most in common.
-func compareGoals(a, b, from *Convention, cfg *Config) int {
-	rank := func(c *Convention) int {
-		for _, model := range []string{cfg.ModelType, cfg.TextModelType, from.Families[0]} {
-			if i := slices.IndexFunc(c.Families, func(f string) bool { return sameFamily(f, model) }); i >= 0 && model != "" {
+func compareGoals(a, b, from *convention.Convention, model *convention.Model) int {
+	rank := func(c *convention.Convention) int {
+		for _, name := range []string{model.Type, model.TextType, from.Families[0]} {
+			if i := slices.IndexFunc(c.Families, func(f string) bool { return convention.SameFamily(f, name) }); i >= 0 && name != "" {
 				return i
 			}
 		}
 		return len(c.Families)
 	}
 	return cmp.Or(
-		compareBool(a.Refuse == "", b.Refuse == ""),
+		cmp.Compare(b2i(b.Refuse == ""), b2i(a.Refuse == "")),
 		cmp.Compare(rank(a), rank(b)),
-		compareBool(a.Preferred, b.Preferred),
+		cmp.Compare(b2i(b.Preferred), b2i(a.Preferred)),
 		cmp.Compare(shared(b, from), shared(a, from)),
 		strings.Compare(a.Name, b.Name),
 	)
@@ -227,17 +186,17 @@ func compareGoals(a, b, from *Convention, cfg *Config) int {
 
 // shared counts the wholes that two conventions have in common, less those
 // that the goal requires and the source lacks.
-func shared(c, from *Convention) int {
+func shared(c, from *convention.Convention) int {
 	have := make(map[string]bool)
-	for i := range from.tensors {
-		have[groupOf(from.tensors[i].Role)] = true
+	for i := range from.Tensors() {
+		have[groupOf(from.Tensors()[i].Role)] = true
 	}
 	n := 0
-	for i := range c.tensors {
+	for i := range c.Tensors() {
 		switch {
-		case have[groupOf(c.tensors[i].Role)]:
+		case have[groupOf(c.Tensors()[i].Role)]:
 			n++
-		case !c.tensors[i].Optional:
+		case !c.Tensors()[i].Optional:
 			n--
 		}
 	}

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"cmp"
@@ -8,38 +8,40 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 func quote(s string) string { return strconv.Quote(s) }
 
-// Convert derives how every tensor of a checkpoint in one convention becomes a
+// Between derives how every tensor of a checkpoint in one convention becomes a
 // tensor of another. Parameters that names do not show, as the number of heads,
-// come from the configuration and the shapes; where they are needed and not
+// come from the model and the shapes; where they are needed and not
 // known the conversion is refused. Wrappers are taken off on the way.
 //
 // The error is a *RefusalError.
-func Convert(from, to *Convention, tensors iter.Seq[Named], cfg *Config) (*Conversion, error) {
-	cv, err := newConverter(from, to, cfg)
+func Between(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model) (*Conversion, error) {
+	cv, err := newConverter(from, to, model)
 	if err != nil {
 		return nil, err
 	}
 	list := slices.Collect(tensors)
-	at, err := cv.locate(list)
+	at, err := identify.Locate(from, list)
 	if err != nil {
+		return nil, cv.refuse("", "%v", err)
+	}
+	if err := cv.settle(at); err != nil {
 		return nil, err
 	}
-	return cv.run(list, at)
+	return cv.run(list, at.Places)
 }
 
 // newConverter refuses what cannot be converted whatever the tensors.
-func newConverter(from, to *Convention, cfg *Config) (*converter, error) {
-	if cfg == nil {
-		cfg = new(Config)
-	}
-	cv := &converter{from: from, to: to, cfg: cfg, out: &Conversion{From: from.Name, To: to.Name}, body: to.Base}
-	for _, c := range []*Convention{from, to} {
+func newConverter(from, to *convention.Convention, model *convention.Model) (*converter, error) {
+	cv := &converter{from: from, to: to, model: model, out: &Conversion{From: from.Name, To: to.Name}, body: to.Base}
+	for _, c := range []*convention.Convention{from, to} {
 		if c.Refuse != "" && from != to {
 			return nil, cv.refuse("", "%s: %s", c.Name, c.Refuse)
 		}
@@ -52,7 +54,7 @@ func newConverter(from, to *Convention, cfg *Config) (*converter, error) {
 }
 
 // run converts tensors whose places are known.
-func (cv *converter) run(list []Named, at []located) (*Conversion, error) {
+func (cv *converter) run(list []convention.Named, at []identify.Place) (*Conversion, error) {
 	cv.gather(list, at)
 	for _, g := range cv.groups {
 		if err := cv.convert(g); err != nil {
@@ -64,8 +66,8 @@ func (cv *converter) run(list []Named, at []located) (*Conversion, error) {
 }
 
 type converter struct {
-	from, to *Convention
-	cfg      *Config
+	from, to *convention.Convention
+	model    *convention.Model
 	out      *Conversion
 	groups   []*convGroup
 	made     map[string]bool // roles of the target that something gives
@@ -94,91 +96,33 @@ type member struct {
 }
 
 type companionName struct {
-	name   string
-	suffix companionSuffix
+	name         string
+	suffix, leaf string
 }
 
 func (cv *converter) refuse(tensor, format string, args ...any) *RefusalError {
 	return &RefusalError{From: cv.from.Name, To: cv.to.Name, Tensor: tensor, Reason: fmt.Sprintf(format, args...)}
 }
 
-// A located tensor has its place in the source convention.
-type located struct {
-	tensor    *Tensor // nil when the convention does not know it
-	index     []int
-	companion companionSuffix
-	debris    bool
-}
-
-// locate finds the role of every tensor, whatever stands around the names.
-func (cv *converter) locate(tensors []Named) ([]located, error) {
-	reg := newRegistry([]*Convention{cv.from})
-	templates, _ := reg.fold(slices.Values(tensors))
-	id := &identification{reg: reg, cfg: cv.cfg, res: new(Result), subjects: gather(templates)}
-	if len(templates) > maxTemplates {
-		return nil, cv.refuse("", "there are more than %d templates; no model has so many", maxTemplates)
-	}
-	id.survey(templates)
-	id.look()
-	e := id.evaluate(0, make([]bool, len(id.subjects)))
-	if e == nil || e.covered == 0 {
-		return nil, cv.refuse("", "no tensor has a name of %s", cv.from.Name)
-	}
-	type found struct {
-		tensor int32
-		t      *tensorKind
-	}
-	byRaw := make(map[string][]found)
-	for i, s := range id.subjects {
-		for _, t := range s.members {
-			byRaw[t.raw] = append(byRaw[t.raw], found{e.tensor[i], t})
-		}
-	}
-	out := make([]located, len(tensors))
-	var buf []byte
-	var nums []int32
-	for i, n := range tensors {
-		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
-		for _, f := range byRaw[string(buf)] {
-			if f.t.mask != 0 && literalKey(nums, f.t.mask) != literalKey(f.t.nums, f.t.mask) {
-				continue
-			}
-			out[i].companion, out[i].debris = f.t.companion, f.t.debris
-			if f.tensor < 0 {
-				break
-			}
-			t := &cv.from.tensors[f.tensor]
-			if len(nums) < len(t.base.parts) {
-				break
-			}
-			if index, ok := t.base.match(nums[len(nums)-len(t.base.parts):]); ok {
-				out[i].tensor, out[i].index = t, index
-			}
-			break
-		}
-	}
-	return out, cv.settle(id, e, out)
-}
-
 // settle decides what stands before the new names. Wrappers come off. The
 // prefix of a language model beside other parts stays, because the parts keep
 // theirs, and an adapter keeps the prefix that its format wants.
-func (cv *converter) settle(id *identification, e *evaluation, at []located) error {
-	if id.res.Adapter && slices.Contains(id.res.Wrappers, adapterWrapper) {
+func (cv *converter) settle(at *identify.Location) error {
+	if at.Adapter && slices.Contains(at.Wrappers, adapterWrapper) {
 		cv.wrapper = adapterWrapper
 	}
-	if !slices.ContainsFunc(at, func(l located) bool { return l.tensor == nil && !l.debris }) {
+	if !slices.ContainsFunc(at.Places, func(p identify.Place) bool { return p.Tensor == nil && !p.Buffer }) {
 		return nil
 	}
-	rest, ok := cutBase(id.spell(e.prefix, e), cv.from.Base)
+	rest, ok := cv.from.CutBase(at.Prefix)
 	switch {
 	case ok:
 		cv.body, cv.above = rest+cv.to.Base, rest
-	case e.prefix == "":
+	case at.Prefix == "":
 	case cv.from.Base == cv.to.Base:
-		cv.body = id.spell(e.prefix, e)
+		cv.body = at.Prefix
 	default:
-		return cv.refuse("", "the names stand below %q beside other parts, where %s has %q", e.prefix, cv.from.Name, cv.from.Base)
+		return cv.refuse("", "the names stand below %q beside other parts, where %s has %q", at.Prefix, cv.from.Name, cv.from.Base)
 	}
 	return nil
 }
@@ -187,35 +131,34 @@ const adapterWrapper = "base_model.model."
 
 // format writes the target's name for a place.
 func (cv *converter) format(role string, index []int) (string, bool) {
-	i, ok := cv.to.index().byRole[role]
+	t, ok := cv.to.Role(role)
 	if !ok {
 		return "", false
 	}
-	t := &cv.to.tensors[i]
-	name, ok := t.base.format(index)
-	if t.absolute {
+	name, ok := t.Below.Format(index)
+	if t.Absolute {
 		return cv.wrapper + cv.above + name, ok
 	}
 	return cv.wrapper + cv.body + name, ok
 }
 
 // gather brings the tensors of one place together.
-func (cv *converter) gather(tensors []Named, at []located) {
+func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 	type place struct{ group, member int }
 	groups := make(map[string]int)
 	places := make(map[string]place)
 	for i, n := range tensors {
 		l := at[i]
 		switch {
-		case l.tensor == nil && l.debris:
+		case l.Tensor == nil && l.Buffer:
 			cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, bufferReason})
 			continue
-		case l.tensor == nil:
+		case l.Tensor == nil:
 			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
 			continue
 		}
-		whole, common := groupOf(l.tensor.Role), l.index
-		if isNumbered(l.tensor.Role) {
+		whole, common := groupOf(l.Tensor.Role), l.Index
+		if isNumbered(l.Tensor.Role) {
 			common = common[:len(common)-1]
 		}
 		key := placeKey(whole, common)
@@ -226,18 +169,18 @@ func (cv *converter) gather(tensors []Named, at []located) {
 			cv.groups = append(cv.groups, &convGroup{role: whole})
 		}
 		g := cv.groups[gi]
-		mkey := placeKey(l.tensor.Role, l.index)
+		mkey := placeKey(l.Tensor.Role, l.Index)
 		p, ok := places[mkey]
 		if !ok {
 			p = place{gi, len(g.members)}
 			places[mkey] = p
-			g.members = append(g.members, member{role: l.tensor.Role, index: l.index, buffer: l.tensor.Buffer})
+			g.members = append(g.members, member{role: l.Tensor.Role, index: l.Index, buffer: l.Tensor.Buffer})
 		}
 		m := &g.members[p.member]
-		if l.companion.kind == noCompanion {
+		if l.Leaf == "" {
 			m.name, m.shape = n.Name, n.Shape
 		} else {
-			m.companions = append(m.companions, companionName{n.Name, l.companion})
+			m.companions = append(m.companions, companionName{n.Name, l.Suffix, l.Leaf})
 		}
 	}
 }
@@ -387,10 +330,10 @@ func (cv *converter) convert(g *convGroup) error {
 // isDirect reports whether a tensor needs no more than a new name.
 func (cv *converter) isDirect(m *member) bool {
 	module, leaf := cutLeaf(m.role)
-	if _, ok := cv.to.index().byRole[m.role]; !ok || cv.opaque(m.role) != "" {
+	if _, ok := cv.to.Role(m.role); !ok || cv.opaque(m.role) != "" {
 		return false
 	}
-	from, to := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
+	from, to := storageOf(cv.from, module, leaf), storageOf(cv.to, module, leaf)
 	if m.isBlocks() && cv.from.Layout.Blocks != "" && cv.to.Layout.Blocks != "" {
 		from.transposed, to.transposed = false, false
 	}
@@ -403,7 +346,7 @@ func (m *member) isBlocks() bool {
 }
 
 func (c *companionName) isBlocks() bool {
-	leaf := strings.TrimPrefix(c.suffix.leaf, "_")
+	leaf := strings.TrimPrefix(c.leaf, "_")
 	return leaf == "blocks" || leaf == "scales"
 }
 
@@ -413,11 +356,9 @@ func (cv *converter) opaque(role string) string {
 	if slices.Equal(cv.from.Dialects, cv.to.Dialects) {
 		return ""
 	}
-	for _, c := range []*Convention{cv.from, cv.to} {
-		for _, o := range c.opaque {
-			if o.glob.Match(role) {
-				return o.reason
-			}
+	for _, c := range []*convention.Convention{cv.from, cv.to} {
+		if why := c.Opaque(role); why != "" {
+			return why
 		}
 	}
 	return ""
@@ -440,8 +381,8 @@ type storage struct {
 	offset                   int
 }
 
-// storage describes a module's bytes.
-func (c *Convention) storage(module, leaf string) storage {
+// storageOf describes a module's bytes.
+func storageOf(c *convention.Convention, module, leaf string) storage {
 	var s storage
 	if needsRope(module) && !strings.HasPrefix(module, "vision.") && !strings.HasPrefix(module, "encoder.") {
 		s.rope = c.Layout.Rope
@@ -457,10 +398,10 @@ func (c *Convention) storage(module, leaf string) storage {
 	if leaf != "weight" {
 		return s
 	}
-	s.transposed = c.transposes(module)
+	s.transposed = c.Transposes(module)
 	if strings.Contains(module, ".experts.") {
-		s.flat = c.Layout.Experts == layoutFlat
-		s.transposed = c.Layout.Experts == layoutInOut || s.flat && strings.HasSuffix(module, ".down")
+		s.flat = c.Layout.Experts == convention.Flat
+		s.transposed = c.Layout.Experts == convention.InOut || s.flat && strings.HasSuffix(module, ".down")
 	}
 	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return template.Glob(g).Match(module) }) {
 		s.offset = c.Layout.NormOffset
@@ -488,12 +429,12 @@ func (cv *converter) rename(m *member, ops []tensorop.Op) error {
 		if len(ops) > 0 {
 			return cv.refuse(c.name, "its weight is packed or has scales, and would have to be %s", done(ops[0].Kind))
 		}
-		if c.suffix.leaf == cmp.Or(cv.from.Layout.Scale, fp8Scale) {
-			c.suffix.text = "." + cmp.Or(cv.to.Layout.Scale, fp8Scale)
+		if c.leaf == cmp.Or(cv.from.Layout.Scale, fp8Scale) {
+			c.suffix = "." + cmp.Or(cv.to.Layout.Scale, fp8Scale)
 		}
 		to := c.follow(name)
 		if sep := cv.to.Layout.Blocks; sep != "" && m.isBlocks() {
-			to = name + sep + strings.TrimPrefix(c.suffix.leaf, "_")
+			to = name + sep + strings.TrimPrefix(c.leaf, "_")
 		}
 		cv.out.Moves = append(cv.out.Moves, Move{From: []string{c.name}, To: []string{to}})
 	}
@@ -505,10 +446,10 @@ const fp8Scale = "weight_scale_inv"
 
 // follow writes a companion's name behind its weight's new name.
 func (c companionName) follow(weight string) string {
-	if strings.HasPrefix(c.suffix.leaf, "weight.") {
-		return weight + strings.TrimPrefix(c.suffix.leaf, "weight")
+	if strings.HasPrefix(c.leaf, "weight.") {
+		return weight + strings.TrimPrefix(c.leaf, "weight")
 	}
-	return strings.TrimSuffix(weight, ".weight") + c.suffix.text
+	return strings.TrimSuffix(weight, ".weight") + c.suffix
 }
 
 // done says what becomes of a tensor that an operation is made on.
@@ -541,7 +482,7 @@ func (cv *converter) give(role string) {
 // fused one.
 func (cv *converter) single(m *member) (bool, error) {
 	module, leaf := cutLeaf(m.role)
-	if _, ok := cv.to.index().byRole[m.role]; !ok {
+	if _, ok := cv.to.Role(m.role); !ok {
 		if leaf == "weight" || leaf == "bias" {
 			if len(cv.targets(m.role)) > 0 {
 				return false, nil
@@ -553,7 +494,7 @@ func (cv *converter) single(m *member) (bool, error) {
 	if len(parts(module)) > 0 || needsRope(module) || stacked {
 		return false, nil
 	}
-	a, b := cv.from.storage(module, leaf), cv.to.storage(module, leaf)
+	a, b := storageOf(cv.from, module, leaf), storageOf(cv.to, module, leaf)
 	var ops []tensorop.Op
 	if a.transposed != b.transposed {
 		ops = append(ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
@@ -596,8 +537,8 @@ func (cv *converter) convShape(m *member, form string) ([]int64, error) {
 func (cv *converter) targets(role string) []string {
 	whole := groupOf(role)
 	var out []string
-	for i := range cv.to.tensors {
-		if r := cv.to.tensors[i].Role; groupOf(r) == whole && !slices.Contains(out, r) {
+	for i := range cv.to.Tensors() {
+		if r := cv.to.Tensors()[i].Role; groupOf(r) == whole && !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
@@ -607,8 +548,8 @@ func (cv *converter) targets(role string) []string {
 // finish checks that the target is complete.
 func (cv *converter) finish() {
 	seen := make(map[string]bool)
-	for i := range cv.to.tensors {
-		t := &cv.to.tensors[i]
+	for i := range cv.to.Tensors() {
+		t := &cv.to.Tensors()[i]
 		if !t.Optional && !cv.made[t.Role] && !seen[t.Role] {
 			seen[t.Role] = true
 			cv.out.Missing = append(cv.out.Missing, t.Role)
@@ -617,7 +558,7 @@ func (cv *converter) finish() {
 	if slices.Contains(cv.out.Missing, "head.weight") {
 		cv.out.Notes = append(cv.out.Notes, "the head is not stored: it is tied to the token embedding, and "+cv.to.Name+" wants a copy of it")
 	}
-	for _, c := range []*Convention{cv.from, cv.to} {
+	for _, c := range []*convention.Convention{cv.from, cv.to} {
 		cv.out.Notes = append(cv.out.Notes, c.Layout.Notes...)
 	}
 }

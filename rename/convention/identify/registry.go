@@ -1,11 +1,16 @@
-package convention
+package identify
 
-import "strings"
+import (
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
 
 // A registry finds the conventions that know a name, wherever in the name
 // their part of it begins.
 type registry struct {
-	list []*Convention
+	list []*convention.Convention
 	refs map[string][]ref
 	// literals says which indices of a template are text in some pattern:
 	// the 1 of "ln_1" tells it from "ln_2", and no layer is meant. Bit i is
@@ -23,7 +28,9 @@ type ref struct {
 	tensor int32
 }
 
-func newRegistry(list []*Convention) *registry {
+var builtin = sync.OnceValue(func() *registry { return newRegistry(convention.All()) })
+
+func newRegistry(list []*convention.Convention) *registry {
 	r := &registry{
 		list:     list,
 		refs:     make(map[string][]ref, 8192),
@@ -31,29 +38,20 @@ func newRegistry(list []*Convention) *registry {
 		flat:     make(map[string][]ref, 1024),
 	}
 	for i, c := range list {
-		for j := range c.tensors {
-			p := c.tensors[j].base
-			r.refs[p.normal] = append(r.refs[p.normal], ref{int32(i), int32(j)})
-			if m := literalMask(p); m != 0 {
-				r.literals[p.normal] |= m
+		for j := range c.Tensors() {
+			t := &c.Tensors()[j]
+			text := t.Below.Template()
+			r.refs[text] = append(r.refs[text], ref{int32(i), int32(j)})
+			if m := t.Below.Literals(); m != 0 {
+				r.literals[text] |= m
 			}
-			if whole, ok := strings.CutSuffix(c.tensors[j].Pattern.normal, ".weight"); ok && !c.HasDialect("gguf") {
+			if whole, ok := strings.CutSuffix(t.Pattern.Template(), ".weight"); ok && !c.HasDialect("gguf") {
 				key := strings.ReplaceAll(whole, ".", "_")
 				r.flat[key] = append(r.flat[key], ref{int32(i), int32(j)})
 			}
 		}
 	}
 	return r
-}
-
-func literalMask(p *Pattern) uint64 {
-	var m uint64
-	for i, part := range p.parts {
-		if part.literal {
-			m |= 1 << (len(p.parts) - 1 - i)
-		}
-	}
-	return m
 }
 
 // suffixes calls yield with the start of every suffix of a template that

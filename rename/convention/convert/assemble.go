@@ -1,10 +1,11 @@
-package convention
+package convert
 
 import (
 	"cmp"
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -59,11 +60,11 @@ func (cv *converter) assemble(g *convGroup) error {
 	for i := range g.members {
 		m := &g.members[i]
 		module, leaf := cutLeaf(m.role)
-		o := operand{module: module, number: -1, name: m.name, transposed: cv.from.storage(module, leaf).transposed && leaf == "weight"}
+		o := operand{module: module, number: -1, name: m.name, transposed: storageOf(cv.from, module, leaf).transposed && leaf == "weight"}
 		if isNumbered(m.role) {
 			o.number = m.index[len(m.index)-1]
 		}
-		flat := leaf == "weight" && cv.from.storage(module, leaf).flat
+		flat := leaf == "weight" && storageOf(cv.from, module, leaf).flat
 		if _, stacked := oneModule(module); stacked && len(m.shape) > 0 && !flat {
 			o.experts = int64(m.shape[0])
 		}
@@ -122,7 +123,7 @@ func (a *assembly) split() error {
 		if err := a.cv.fusion(&op, a.cv.from, o, len(names)); err != nil {
 			return err
 		}
-		if op.Layout == layoutUpFirst {
+		if op.Layout == convention.UpFirst {
 			op.Layout = tensorop.Contiguous
 			slices.Reverse(names)
 		}
@@ -143,8 +144,8 @@ func (a *assembly) split() error {
 }
 
 // fusion fills in how a fused tensor is put together.
-func (cv *converter) fusion(op *tensorop.Op, c *Convention, o operand, n int) error {
-	s := c.storage(o.module, "weight")
+func (cv *converter) fusion(op *tensorop.Op, c *convention.Convention, o operand, n int) error {
+	s := storageOf(c, o.module, "weight")
 	op.Layout = s.fused
 	if n == 2 && strings.HasSuffix(o.module, "gate_up") {
 		return nil // equal parts
@@ -183,19 +184,16 @@ func (cv *converter) fusion(op *tensorop.Op, c *Convention, o operand, n int) er
 // heads returns the numbers of heads and key/value heads and the size of a
 // head.
 func (cv *converter) heads(tensor string) (heads, kv, dim int64, err error) {
-	heads, ok := cv.value("num_attention_heads", "n_head", "n_heads", "num_heads")
+	heads, ok := cv.model.Number("num_attention_heads")
 	if !ok {
 		e := cv.refuse(tensor, "the number of attention heads is not known")
 		e.Needs = "num_attention_heads"
 		return 0, 0, 0, e
 	}
-	kv, ok = cv.value("num_key_value_heads", "n_head_kv", "num_kv_heads", "n_kv_heads", "multi_query_group_num")
+	kv, _ = cv.model.Number("num_key_value_heads")
+	dim, ok = cv.model.Number("head_dim")
 	if !ok {
-		kv = heads // what transformers assumes, too
-	}
-	dim, ok = cv.value("head_dim", "kv_channels", "key_length")
-	if !ok {
-		hidden, ok := cv.value("hidden_size", "n_embd", "dim", "d_model")
+		hidden, ok := cv.model.Number("hidden_size")
 		if !ok || hidden%heads != 0 {
 			e := cv.refuse(tensor, "the size of a head is not known")
 			e.Needs = "head_dim"
@@ -208,18 +206,6 @@ func (cv *converter) heads(tensor string) (heads, kv, dim int64, err error) {
 		return 0, 0, 0, cv.refuse(tensor, "%d heads, %d key/value heads of size %d cannot be", heads, kv, dim)
 	}
 	return heads, kv, dim, nil
-}
-
-func (cv *converter) value(keys ...string) (int64, bool) {
-	if cv.cfg.Value == nil {
-		return 0, false
-	}
-	for _, k := range keys {
-		if v, ok := cv.cfg.Value(k); ok {
-			return v, true
-		}
-	}
-	return 0, false
 }
 
 // stacks reports whether the target holds a numbered module only as one of a
@@ -280,7 +266,7 @@ func (a *assembly) stack() error {
 // rope reorders the rows of queries and keys.
 func (a *assembly) rope() error {
 	for i, o := range a.operands {
-		from, to := a.cv.from.storage(o.module, a.leaf).rope, a.cv.to.storage(o.module, a.leaf).rope
+		from, to := storageOf(a.cv.from, o.module, a.leaf).rope, storageOf(a.cv.to, o.module, a.leaf).rope
 		if from == to || from == "" || to == "" {
 			continue
 		}
@@ -330,7 +316,7 @@ func (a *assembly) join() error {
 				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, missing)
 			}
 		}
-		if op.Layout == layoutUpFirst {
+		if op.Layout == convention.UpFirst {
 			op.Layout = tensorop.Contiguous
 			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Swap, Index: i, Count: 2})
 		}
@@ -369,11 +355,11 @@ func (a *assembly) name() error {
 	cv := a.cv
 	move := Move{From: a.from}
 	for i, o := range a.operands {
-		want := cv.to.storage(o.module, a.leaf).transposed && a.leaf == "weight"
+		want := storageOf(cv.to, o.module, a.leaf).transposed && a.leaf == "weight"
 		if want != o.transposed {
 			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Transpose, Index: i, Count: 1})
 		}
-		if a.leaf == "weight" && cv.to.storage(o.module, a.leaf).flat {
+		if a.leaf == "weight" && storageOf(cv.to, o.module, a.leaf).flat {
 			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Flatten, Index: i, Count: 1})
 		}
 		index := a.index
@@ -383,7 +369,7 @@ func (a *assembly) name() error {
 		role := o.module + "." + a.leaf
 		name, ok := cv.format(role, index)
 		if !ok {
-			return cv.refuse(o.name, "%s has no name for %v", cv.to.Name, ID{role, index})
+			return cv.refuse(o.name, "%s has no name for %v", cv.to.Name, convention.ID{Role: role, Index: index})
 		}
 		cv.give(role)
 		move.To = append(move.To, name)
@@ -491,7 +477,7 @@ func (cv *converter) experts(o operand) (int, error) {
 	if o.experts > 0 && o.experts <= 1<<16 {
 		return int(o.experts), nil
 	}
-	n, ok := cv.value("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+	n, ok := cv.model.Number("num_local_experts")
 	if !ok || n <= 0 || n > 1<<16 {
 		e := cv.refuse(o.name, "the number of experts is not known")
 		e.Needs = "num_local_experts"
@@ -509,16 +495,11 @@ func ones(n int) []int64 {
 }
 
 // lastIndexName is what a numbered role counts.
-func lastIndexName(c *Convention, role string) string {
-	i, ok := c.index().byRole[role]
-	if !ok {
-		return "part"
+func lastIndexName(c *convention.Convention, role string) string {
+	if t, ok := c.Role(role); ok {
+		return cmp.Or(t.Pattern.Counts(), "part")
 	}
-	p := c.tensors[i].Pattern
-	if len(p.holes) == 0 {
-		return "part"
-	}
-	return p.holes[p.order[len(p.order)-1]]
+	return "part"
 }
 
 // latent converts the up-projection of multi-head latent attention, which
@@ -526,7 +507,7 @@ func lastIndexName(c *Convention, role string) string {
 func (cv *converter) latent(g *convGroup) error {
 	first := &g.members[0]
 	need := func(key string) (int64, error) {
-		v, ok := cv.value(key)
+		v, ok := cv.model.Number(key)
 		if !ok || v <= 0 || v > 1<<24 {
 			e := cv.refuse(first.name, "%s is not known", key)
 			e.Needs = key

@@ -1,4 +1,4 @@
-package convention
+package convert
 
 import (
 	"maps"
@@ -8,26 +8,29 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // namesOf makes the names of a small checkpoint in a convention: every tensor
 // that it requires, two layers, two experts.
-func namesOf(c *Convention, optional ...string) []string {
+func namesOf(c *convention.Convention, optional ...string) []string {
 	var out []string
-	for _, t := range c.tensors {
+	for _, t := range c.Tensors() {
 		if t.Optional && !slices.Contains(optional, t.Role) {
 			continue
 		}
 		n := 1
-		for range t.Pattern.holes {
+		for range t.Pattern.Holes() {
 			n *= 2
 		}
 		for k := range n {
-			index := make([]int, len(t.Pattern.holes))
+			index := make([]int, len(t.Pattern.Holes()))
 			for i := range index {
 				index[i] = k >> i & 1
 			}
-			if name, ok := t.Pattern.format(index); ok {
+			if name, ok := t.Pattern.Format(index); ok {
 				out = append(out, name)
 			}
 		}
@@ -35,9 +38,9 @@ func namesOf(c *Convention, optional ...string) []string {
 	return out
 }
 
-func mustLookup(t testing.TB, name string) *Convention {
+func mustLookup(t testing.TB, name string) *convention.Convention {
 	t.Helper()
-	c, ok := Lookup(name)
+	c, ok := convention.Lookup(name)
 	if !ok {
 		t.Fatalf("no convention %q", name)
 	}
@@ -79,10 +82,7 @@ func TestReview(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.from+" to "+tt.to, func(t *testing.T) {
 			model := mustLookup(t, tt.from).Families[0]
-			v, err := Review(renames(tt.from, tt.to), &Config{ModelType: model})
-			if err != nil {
-				t.Fatal(err)
-			}
+			v := Review(renames(tt.from, tt.to), &convention.Model{Type: model})
 			if v.From != tt.from || v.To != tt.to {
 				t.Errorf("seen as %s to %s", v.From, v.To)
 			}
@@ -100,7 +100,7 @@ func TestReview(t *testing.T) {
 		})
 	}
 	t.Run("swapped", func(t *testing.T) {
-		v, err := Review(func(yield func(a, b string) bool) {
+		v := Review(func(yield func(a, b string) bool) {
 			for n := range renames("yi-hf", "llama-hf") {
 				m := strings.NewReplacer("ln1", "post_attention_layernorm", "ln2", "input_layernorm").Replace(n)
 				if !yield(n, m) {
@@ -108,9 +108,6 @@ func TestReview(t *testing.T) {
 				}
 			}
 		}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		if len(v.Conflicts) != 4 || v.Conflicts[0].Reason != "it becomes layer.mlp.norm.weight" {
 			t.Errorf("conflicts %+v", v.Conflicts)
 		}
@@ -139,7 +136,7 @@ func TestResolve(t *testing.T) {
 		{"llama-hf", "yi-hf", "", "llama-hf"},
 	}
 	for _, tt := range tests {
-		got, err := Resolve(tt.goal, mustLookup(t, tt.from), &Config{ModelType: tt.model})
+		got, err := Target(tt.goal, mustLookup(t, tt.from), &convention.Model{Type: tt.model})
 		if err != nil {
 			t.Errorf("%s from %s: %v", tt.goal, tt.from, err)
 		} else if got.Name != tt.want {
@@ -147,7 +144,7 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for goal, want := range map[string]string{"gguff": "there is no convention or project of that name", "timm": "no convention of that project is of bloom"} {
-		if _, err := Resolve(goal, mustLookup(t, "bloom-hf"), nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Target(goal, mustLookup(t, "bloom-hf"), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q in it", goal, err, want)
 		}
 	}
@@ -195,29 +192,31 @@ func TestDerive(t *testing.T) {
 	}
 }
 
-func TestWhy(t *testing.T) {
-	var llama []Named
-	for _, n := range namesOf(mustLookup(t, "llama-hf")) {
-		llama = append(llama, Named{Name: n})
-	}
-	tests := []struct{ name, role, want string }{
-		{"model.layers.1.mlp.up_proj.weight", "layer.mlp.up.weight", "in llama-hf it is layer.mlp.up.weight"},
-		{"model.layers.0._orig_mod.mlp.up_proj.weight", "layer.mlp.up.weight", "_orig_mod. is a wrapper"},
-		{"model.layers.0.mlp.up_proj.qzeros", "layer.mlp.up.weight", `"qzeros" belongs to the quantised weight model.layers.0.mlp.up_proj.weight: of scheme gptq or awq`},
-		{"model.layers.0.mlp.up_proj.weight.absmax", "layer.mlp.up.weight", "bitsandbytes-4bit"},
-		{"lm_head.weight", "head.weight", "it is not stored where the head is tied"},
-		{"model.layers.0.self_attn.rotary_emb.inv_freq", "layer.attn.rope_freqs.weight", "it is a buffer"},
-		{"blk.0.attn_q.weight", "", "it is a name of"},
-		{"model.layers.0.input_layernrom.weight", "", "the nearest name of llama-hf is model.layers.{layer}.input_layernorm.weight"},
-		{"model.layers.0.mlp.up_proj.lora_A.weight", "layer.mlp.up.weight", "is a part of an adapter (peft)"},
-	}
-	for _, tt := range tests {
-		x, err := Why(tt.name, slices.Values(llama), nil)
-		if err != nil {
-			t.Fatal(err)
+// The converter permutes the rows of queries and keys for these architectures
+// (permute in LlamaModel and in the models that call it), and for no others.
+var ggufPermuted = []string{
+	"llama", "granite", "granitemoe", "granitehybrid", "smollm3", "arcee", "minicpm", "internlm2", "baichuan", "xverse", "olmo",
+	"deepseek", "deci", "llada", "arctic", "chameleon", "bailingmoe", "mistral3",
+}
+
+func TestGGUFRope(t *testing.T) {
+	for _, g := range convention.All() {
+		arch, ok := strings.CutSuffix(g.Name, "-gguf")
+		if !ok {
+			continue
 		}
-		if x.Role != tt.role || !slices.ContainsFunc(x.Reasons, func(r string) bool { return strings.Contains(r, tt.want) }) {
-			t.Errorf("%s: role %q, reasons %q; want %q and %q", tt.name, x.Role, x.Reasons, tt.role, tt.want)
+		for _, h := range convention.All() {
+			if !h.HasDialect("hf") || h.Frame || h.Refuse != "" || !slices.ContainsFunc(g.Families, h.HasFamily) {
+				continue
+			}
+			d, err := Derive(h, g)
+			if err != nil {
+				continue
+			}
+			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, tensorop.Permute) })
+			if want := slices.Contains(ggufPermuted, arch); permutes != want {
+				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
+			}
 		}
 	}
 }

@@ -1,9 +1,10 @@
-package convention
+package identify
 
 import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -34,7 +35,7 @@ func (id *identification) judge() {
 // slips looks for mistakes that are known from released files, to say what was
 // nearly written.
 func (id *identification) slips() {
-	var mended []Named
+	var mended []convention.Named
 	changed := 0
 	for _, s := range id.subjects {
 		for _, t := range s.members {
@@ -43,13 +44,13 @@ func (id *identification) slips() {
 			if right != name {
 				changed++
 			}
-			mended = append(mended, Named{Name: right})
+			mended = append(mended, convention.Named{Name: right})
 		}
 	}
 	if changed == 0 {
 		return
 	}
-	r := id.reg.examine(slices.Values(mended), id.cfg).res
+	r := id.reg.examine(slices.Values(mended), id.model).res
 	if r.Convention != "" {
 		id.res.Nearest = Nearest{r.Convention, changed}
 		id.note("%d templates would be names of %s (%s) but for a slip: %s", changed, r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)
@@ -82,8 +83,8 @@ func (id *identification) baseDecides(ties []*evaluation) []*evaluation {
 		ties = slices.DeleteFunc(ties, func(e *evaluation) bool { return !outside(e) })
 	}
 	own := func(e *evaluation) bool {
-		base := id.reg.list[e.conv].Base
-		return base != "" && belowBase(e.prefix, base)
+		c := id.reg.list[e.conv]
+		return c.Base != "" && belowBase(c, e.prefix)
 	}
 	if slices.ContainsFunc(ties, own) {
 		return slices.DeleteFunc(ties, func(e *evaluation) bool { return !own(e) && id.reg.list[e.conv].Base != "" })
@@ -141,7 +142,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		res.Extra = append(res.Extra, id.subjects[i].text())
 	}
 	for _, i := range best.missing {
-		res.Missing = append(res.Missing, c.tensors[i].Role)
+		res.Missing = append(res.Missing, c.Tensors()[i].Role)
 	}
 	for _, e := range ties {
 		ec := id.reg.list[e.conv]
@@ -196,7 +197,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 func (id *identification) families(ties, parts []*evaluation, whole bool) {
 	res := id.res
 	add := func(f string) {
-		if !slices.ContainsFunc(res.Families, func(g string) bool { return sameFamily(f, g) }) {
+		if !slices.ContainsFunc(res.Families, func(g string) bool { return convention.SameFamily(f, g) }) {
 			res.Families = append(res.Families, f)
 		}
 	}
@@ -206,23 +207,23 @@ func (id *identification) families(ties, parts []*evaluation, whole bool) {
 			if !whole || !c.Frame || len(c.With) > 0 && !slices.ContainsFunc(parts, func(o *evaluation) bool { return slices.Contains(c.With, id.reg.list[o.conv].Name) }) {
 				continue
 			}
-			if c.HasFamily(id.cfg.ModelType) {
-				add(id.cfg.ModelType)
+			if c.HasFamily(id.model.Type) {
+				add(id.model.Type)
 			}
 			for _, f := range c.Families {
 				add(f)
 			}
 		}
 	}
-	if m := id.cfg.TextModelType; len(parts) > 0 && id.cfg.ModelType != "" && len(ties) > 0 && m != "" {
+	if m := id.model.TextType; len(parts) > 0 && id.model.Type != "" && len(ties) > 0 && m != "" {
 		if slices.ContainsFunc(ties, func(e *evaluation) bool { return id.reg.list[e.conv].HasFamily(m) }) {
-			add(id.cfg.ModelType)
-			id.note("the configuration says %q around %q, and the names allow the second", id.cfg.ModelType, m)
+			add(id.model.Type)
+			id.note("the configuration says %q around %q, and the names allow the second", id.model.Type, m)
 		}
 	}
 	for _, e := range ties {
 		c := id.reg.list[e.conv]
-		for _, named := range []string{id.cfg.ModelType, id.cfg.TextModelType} {
+		for _, named := range []string{id.model.Type, id.model.TextType} {
 			if named != "" && c.HasFamily(named) {
 				add(named)
 				id.note("the configuration says %q, which the names allow", named)
@@ -234,14 +235,14 @@ func (id *identification) families(ties, parts []*evaluation, whole bool) {
 			add(f)
 		}
 	}
-	if m := id.cfg.ModelType; m != "" && !slices.ContainsFunc(res.Families, func(f string) bool { return sameFamily(f, m) }) {
+	if m := id.model.Type; m != "" && !slices.ContainsFunc(res.Families, func(f string) bool { return convention.SameFamily(f, m) }) {
 		id.note("the configuration says %q, which is not known to use these names", m)
 	}
 }
 
 // prefix reports what stands before the convention's names.
-func (id *identification) prefix(c *Convention, e *evaluation) {
-	rest, ok := cutBase(e.prefix, c.Base)
+func (id *identification) prefix(c *convention.Convention, e *evaluation) {
+	rest, ok := c.CutBase(e.prefix)
 	rest = id.spell(rest, e)
 	switch {
 	case ok && rest != "":
@@ -271,7 +272,7 @@ func (id *identification) displaced(parts []*evaluation) int {
 	n := 0
 	for _, p := range parts {
 		c := id.reg.list[p.conv]
-		if _, ok := cutBase(p.prefix, c.Base); !ok && c.Frame {
+		if _, ok := c.CutBase(p.prefix); !ok && c.Frame {
 			n += p.covered
 			id.note("%d templates of %s stand below %q, where it has %q", p.covered, c.Name, p.prefix, c.Base)
 		}
@@ -279,17 +280,10 @@ func (id *identification) displaced(parts []*evaluation) int {
 	return n
 }
 
-// cutBase takes a convention's own prefix off the end of the prefix that was
-// found.
-func cutBase(prefix, base string) (rest string, ok bool) {
-	rest, ok = strings.CutSuffix(prefix, base)
-	return rest, ok && (rest == "" || strings.HasSuffix(rest, "."))
-}
-
 // belowBase reports whether a prefix is a convention's own. Every language model
 // of a multimodal one is below the same.
-func belowBase(prefix, base string) bool {
-	_, ok := cutBase(prefix, base)
+func belowBase(c *convention.Convention, prefix string) bool {
+	_, ok := c.CutBase(prefix)
 	return ok || strings.HasSuffix(prefix, "language_model.")
 }
 
@@ -342,10 +336,10 @@ func (id *identification) inside(e *evaluation, extra []int32) int {
 // structural counts, among the missing tensors, those whose absence makes
 // another model. A shard, a save of the bare model or a tied head lacks the
 // others.
-func (id *identification) structural(c *Convention, missing []int32) int {
+func (id *identification) structural(c *convention.Convention, missing []int32) int {
 	n := 0
 	for _, i := range missing {
-		_, module, _ := c.vocab.split(c.tensors[i].Role)
+		_, module, _ := convention.SplitRole(c.Tensors()[i].Role)
 		if module != "embed.tokens" && module != "head" && module != "final_norm" {
 			n++
 		}
@@ -366,7 +360,7 @@ func (id *identification) borrowed(e *evaluation, extra []int32) int {
 	for conv, hits := range id.byConv {
 		c := id.reg.list[conv]
 		for _, h := range hits {
-			if isExtra[h.subject] && h.prefix == e.prefix && !c.tensors[h.tensor].absolute {
+			if isExtra[h.subject] && h.prefix == e.prefix && !c.Tensors()[h.tensor].Absolute {
 				found[h.subject] = true
 			}
 		}
@@ -376,10 +370,10 @@ func (id *identification) borrowed(e *evaluation, extra []int32) int {
 
 // layerRoles counts the tensors among some of a convention's that every layer
 // has.
-func (id *identification) layerRoles(c *Convention, tensors []int32) int {
+func (id *identification) layerRoles(c *convention.Convention, tensors []int32) int {
 	n := 0
 	for _, i := range tensors {
-		if len(c.tensors[i].Pattern.holes) > 0 {
+		if len(c.Tensors()[i].Pattern.Holes()) > 0 {
 			n++
 		}
 	}
@@ -459,7 +453,7 @@ func isTaskHead(normal string) bool {
 // family's prefix they are that family's.
 func (id *identification) atHome(e *evaluation) bool {
 	c := id.reg.list[e.conv]
-	if _, ok := cutBase(e.prefix, c.Base); ok || e.prefix == "" {
+	if _, ok := c.CutBase(e.prefix); ok || e.prefix == "" {
 		return true
 	}
 	segments := strings.Split(strings.TrimSuffix(e.prefix, "."), ".")
@@ -487,7 +481,7 @@ func (id *identification) trunk(e *evaluation) string {
 // gaps looks for layers that lack tensors.
 func (id *identification) gaps(e *evaluation) {
 	c := id.reg.list[e.conv]
-	if slices.ContainsFunc(c.tensors, func(t Tensor) bool { return slices.Contains(t.Pattern.holes, "end") }) {
+	if slices.ContainsFunc(c.Tensors(), func(t convention.Tensor) bool { return slices.Contains(t.Pattern.Holes(), "end") }) {
 		return // its head is numbered as a layer
 	}
 	byHoles := make(map[string]bitset)
@@ -495,8 +489,8 @@ func (id *identification) gaps(e *evaluation) {
 		if t < 0 {
 			continue
 		}
-		p := c.tensors[t].Pattern
-		if len(p.holes) == 0 || p.holes[0] != "layer" {
+		p := c.Tensors()[t].Pattern
+		if len(p.Holes()) == 0 || p.Holes()[0] != "layer" {
 			continue
 		}
 		space := spaceOf(c, t)
@@ -513,11 +507,11 @@ func (id *identification) gaps(e *evaluation) {
 		}
 	}
 	for i, t := range e.tensor {
-		if t < 0 || c.tensors[t].Optional || strings.HasPrefix(c.tensors[t].Role, ownPrefix) {
+		if t < 0 || c.Tensors()[t].Optional || convention.IsOwn(c.Tensors()[t].Role) {
 			continue
 		}
-		p := c.tensors[t].Pattern
-		if len(p.holes) != 1 || p.holes[0] != "layer" {
+		p := c.Tensors()[t].Pattern
+		if len(p.Holes()) != 1 || p.Holes()[0] != "layer" {
 			continue
 		}
 		all := byHoles[spaceOf(c, t)]
@@ -528,7 +522,7 @@ func (id *identification) gaps(e *evaluation) {
 			}
 		}
 		if len(missing) > 0 && 4*len(missing) <= all.len() {
-			id.res.Gaps = append(id.res.Gaps, Gap{Role: c.tensors[t].Role, Layers: missing})
+			id.res.Gaps = append(id.res.Gaps, Gap{Role: c.Tensors()[t].Role, Layers: missing})
 		}
 	}
 	slices.SortFunc(id.res.Gaps, func(a, b Gap) int { return strings.Compare(a.Role, b.Role) })
@@ -539,9 +533,9 @@ func (id *identification) gaps(e *evaluation) {
 // state-space block.
 func (id *identification) alternative(e *evaluation, subject int32, layer int) bool {
 	c := id.reg.list[e.conv]
-	own := blockOf(c.tensors[e.tensor[subject]].Module)
+	own := blockOf(c.Tensors()[e.tensor[subject]].Module)
 	for i, t := range e.tensor {
-		if t < 0 || blockOf(c.tensors[t].Module) != own {
+		if t < 0 || blockOf(c.Tensors()[t].Module) != own {
 			continue
 		}
 		other := id.subjects[i].layers
@@ -568,9 +562,9 @@ func blockOf(module string) string {
 	return "mix"
 }
 
-func spaceOf(c *Convention, tensor int32) string {
-	space, module, _ := c.vocab.split(c.tensors[tensor].Role)
-	if strings.HasPrefix(module, ownPrefix) {
+func spaceOf(c *convention.Convention, tensor int32) string {
+	space, module, _ := convention.SplitRole(c.Tensors()[tensor].Role)
+	if convention.IsOwn(module) {
 		module, _, _ = strings.Cut(module, "{")
 		return module
 	}
@@ -615,7 +609,7 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 func (id *identification) part(taken []bool, language bool) (best *evaluation, ties []*evaluation) {
 	for _, e := range id.fits(taken) {
 		c := id.reg.list[e.conv]
-		if e.unshaped || language && !c.language || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
+		if e.unshaped || language && !c.Language || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
 			continue
 		}
 		switch {

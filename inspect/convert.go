@@ -1,0 +1,253 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
+
+// Model returns what is known of a checkpoint's model beside its tensors: what
+// config says, a JSON file or a directory that has one, or if it is "", what stands
+// beside the weights.
+func Model(ctx context.Context, c *checkpoint.Checkpoint, config string) (*convention.Model, error) {
+	if config == "" {
+		return adapt.Model(ctx, c)
+	}
+	doc, err := adapt.ReadConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return adapt.ModelWith(c, doc), nil
+}
+
+// ConvertOptions adjust [Convert].
+type ConvertOptions struct {
+	// To is the convention to convert to, or the project whose names to give.
+	To string
+	// From is the convention that the names follow, "" for the one identified.
+	From string
+	// Model is what is known of the model, nil for what stands beside the weights.
+	Model *convention.Model
+}
+
+// A ConvertResult says what every tensor of a checkpoint becomes in another
+// convention.
+type ConvertResult struct {
+	*convert.Conversion
+	checkpoint *checkpoint.Checkpoint
+}
+
+// Convert works out how a checkpoint goes from one convention to another. It
+// writes nothing. The error is an [UnknownConventionError], an [UnidentifiedError],
+// or a [convert.RefusalError], which says at which tensor the conversion fails and
+// what it needs.
+func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions) (*ConvertResult, error) {
+	m := opts.Model
+	if m == nil {
+		var err error
+		if m, err = Model(ctx, c, ""); err != nil {
+			return nil, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	from, err := sourceOf(c, opts.From, m)
+	if err != nil {
+		return nil, err
+	}
+	to, err := convert.Target(opts.To, from, m)
+	if err != nil {
+		return nil, err
+	}
+	conv, err := convert.Between(from, to, adapt.Tensors(c), m)
+	if err != nil {
+		return nil, err
+	}
+	return &ConvertResult{conv, c}, nil
+}
+
+// sourceOf is the convention that a checkpoint follows.
+func sourceOf(c *checkpoint.Checkpoint, name string, m *convention.Model) (*convention.Convention, error) {
+	if name != "" {
+		return lookup(name)
+	}
+	r := identify.Tensors(adapt.Tensors(c), m)
+	if from, ok := convention.Lookup(r.Convention); ok {
+		return from, nil
+	}
+	return nil, &UnidentifiedError{c.Path, r.Nearest}
+}
+
+func lookup(name string) (*convention.Convention, error) {
+	if c, ok := convention.Lookup(name); ok {
+		return c, nil
+	}
+	return nil, &UnknownConventionError{name, near(name)}
+}
+
+// An UnknownConventionError names a convention that does not exist.
+type UnknownConventionError struct {
+	Name string
+	Near []string // those that share a word with it
+}
+
+func (e *UnknownConventionError) Error() string {
+	s := fmt.Sprintf("there is no convention %q", e.Name)
+	if len(e.Near) > 0 {
+		s += "; near are " + strings.Join(e.Near, ", ")
+	}
+	return s
+}
+
+// near returns the conventions that share a word with a name, if they are few.
+func near(name string) []string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == ' ' })
+	var list []string
+	for _, c := range convention.All() {
+		if slices.ContainsFunc(strings.Split(c.Name, "-"), func(w string) bool { return slices.Contains(words, w) }) {
+			list = append(list, c.Name)
+		}
+	}
+	if len(list) > 12 {
+		return nil
+	}
+	return list
+}
+
+// An UnidentifiedError says that a checkpoint follows no known convention.
+type UnidentifiedError struct {
+	Path    string
+	Nearest identify.Nearest
+}
+
+func (e *UnidentifiedError) Error() string {
+	s := e.Path + " follows no convention that is known"
+	if e.Nearest.Convention != "" {
+		s += fmt.Sprintf("; the nearest is %s, %s away", e.Nearest.Convention, counted(e.Nearest.TemplatesAway, "template"))
+	}
+	return s
+}
+
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// Tensors returns the tensors as the conversion would have them, each in the
+// place of the first that it is made of. The bytes of what operations make are
+// nowhere yet.
+func (r *ConvertResult) Tensors() ([]checkpoint.Tensor, error) {
+	c := r.checkpoint
+	moveOf := make(map[string]int, c.Len())
+	taken := make(map[string]bool, c.Len())
+	for i := range r.Moves {
+		m := &r.Moves[i]
+		moveOf[m.From[0]] = i
+		for _, name := range m.From {
+			taken[name] = true
+		}
+	}
+	for _, d := range r.Dropped {
+		taken[d.Name] = true
+	}
+	list := make([]checkpoint.Tensor, 0, c.Len())
+	for _, t := range c.All() {
+		i, ok := moveOf[t.Name]
+		switch {
+		case !ok && !taken[t.Name]:
+			list = append(list, t)
+		case ok:
+			made, err := r.made(t, &r.Moves[i])
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, made...)
+		}
+	}
+	return list, nil
+}
+
+// made returns what a move makes of its tensors, of which first is the first.
+func (r *ConvertResult) made(first checkpoint.Tensor, m *convert.Move) ([]checkpoint.Tensor, error) {
+	if !m.MovesBytes() {
+		first.Name = m.To[0]
+		return []checkpoint.Tensor{first}, nil
+	}
+	shapes := make([][]uint64, len(m.From))
+	known := true
+	for k, name := range m.From {
+		at, _ := r.checkpoint.Lookup(name)
+		shapes[k] = r.checkpoint.At(at).Shape
+		known = known && shapes[k] != nil
+	}
+	if known {
+		ops, err := m.Steps()
+		if err == nil {
+			shapes, err = tensorop.Shapes(ops, shapes)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else {
+		shapes = make([][]uint64, len(m.To))
+	}
+	elements, counted := first.Elements()
+	out := make([]checkpoint.Tensor, len(m.To))
+	for k, name := range m.To {
+		t := checkpoint.Tensor{Name: name, DType: first.DType, Shape: shapes[k], File: first.File, Offset: -1}
+		n, ok := t.Elements()
+		if ok && counted && first.BytesKnown && elements > 0 && n < 1<<40 && first.Bytes < 1<<40 && first.Bytes/elements*elements == first.Bytes {
+			t.Bytes, t.BytesKnown = n*(first.Bytes/elements), true
+		}
+		out[k] = t
+	}
+	return out, nil
+}
+
+// Review adds to the problems of a plan those renames under which a loader would
+// read bytes in another way than they lie. It returns what it found, nil when
+// there is nothing to object to.
+func Review(plan *rename.Plan, m *convention.Model) *convert.Verdict {
+	v := convert.Review(func(yield func(string, string) bool) {
+		for i := range plan.Rows {
+			r := &plan.Rows[i]
+			if r.Action == rename.Keep || r.Action == rename.Move {
+				if !yield(r.From, r.To) {
+					return
+				}
+			}
+		}
+	}, m)
+	if len(v.Conflicts) == 0 {
+		return nil
+	}
+	// One problem for each template and reason.
+	for _, g := range template.FoldPairs(len(v.Conflicts), func(i int) (string, string, string) {
+		c := &v.Conflicts[i]
+		return c.From, c.To, c.Reason
+	}) {
+		first := &v.Conflicts[g.Members[0]]
+		to := cmp.Or(g.To, first.To)
+		p := rename.Problem{Kind: rename.MovesBytes, To: first.To, Rule: -1}
+		for _, m := range g.Members {
+			p.From = append(p.From, v.Conflicts[m].From)
+		}
+		p.Message = fmt.Sprintf("%q would be called %q (%s), and %s", g.Name, to, counted(len(g.Members), "tensor"), first.Reason)
+		plan.Problems = append(plan.Problems, p)
+	}
+	return v
+}

@@ -1,0 +1,201 @@
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+)
+
+// IsMapFile reports whether a reference to a map is that to a file, rather than
+// the name of a built-in map: it has a separator or ends in .yaml or .yml.
+func IsMapFile(ref string) bool {
+	return strings.ContainsRune(ref, '/') || strings.ContainsRune(ref, filepath.Separator) ||
+		strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml")
+}
+
+// ReadMap reads a map: a file, one that is built in, or A..B, the map from
+// convention A to convention, or project, B.
+func ReadMap(ctx context.Context, ref string) (*rename.Map, error) {
+	text, err := MapText(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return rename.Parse(ref, text)
+}
+
+// MapText is ReadMap for a map as it is written, with its comments.
+func MapText(ctx context.Context, ref string) ([]byte, error) {
+	if !IsMapFile(ref) {
+		if text, ok := rename.BuiltinSource(ref); ok {
+			return text, nil
+		}
+		if from, to, ok := strings.Cut(ref, ".."); ok {
+			return derivedText(from, to)
+		}
+		msg := fmt.Sprintf("there is no built-in map %q", ref)
+		if source.Exists(ref) {
+			return nil, fmt.Errorf("%s; write ./%s for the file", msg, ref)
+		}
+		return nil, errors.New(msg + nearBuiltins(ref))
+	}
+	text, err := source.ReadNamed(ctx, ref, source.Map)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: there is no such file%s", ref, nearBuiltins(ref))
+	}
+	return text, err
+}
+
+// derivedText writes the map between two conventions.
+func derivedText(a, b string) ([]byte, error) {
+	from, err := lookup(a)
+	if err != nil {
+		return nil, err
+	}
+	to, err := convert.Target(b, from, nil)
+	if err != nil {
+		return nil, err
+	}
+	d, err := convert.Derive(from, to)
+	if err != nil {
+		return nil, err
+	}
+	m, err := d.Map()
+	if err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "# Derived from what %s and %s call each tensor, and how they keep its bytes.\n", from.Name, to.Name)
+	for _, c := range []*convention.Convention{from, to} {
+		for _, s := range c.Sources {
+			fmt.Fprintf(&text, "# Source for %s: %s\n", c.Name, oneLine(s))
+		}
+		for _, n := range c.Layout.Notes {
+			fmt.Fprintf(&text, "# Note: %s\n", oneLine(n))
+		}
+	}
+	for _, r := range d.Refused() {
+		fmt.Fprintf(&text, "# Not derived: %s: %s\n", strings.Join(r.From, " + "), oneLine(r.Refuse))
+	}
+	err = rename.Write(&text, m)
+	return text.Bytes(), err
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// nearBuiltins names the built-in maps that share a word with a reference.
+func nearBuiltins(ref string) string {
+	base := filepath.Base(ref)
+	base = strings.TrimSuffix(strings.TrimSuffix(base, ".yaml"), ".yml")
+	split := func(s string) []string {
+		return strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ' ' })
+	}
+	words := split(base)
+	var near []string
+	for _, name := range rename.Builtins() {
+		if slices.ContainsFunc(split(name), func(w string) bool { return w != "to" && w != "strip" && slices.Contains(words, w) }) {
+			near = append(near, "--map "+name)
+		}
+	}
+	if len(near) == 0 {
+		return "; 'wtinspect map list' shows the built-in maps"
+	}
+	return "; built in are " + strings.Join(near, " and ")
+}
+
+// MapsOptions adjust [Maps]. Nil options are the defaults.
+type MapsOptions struct {
+	// Words choose what has all of them in its name, its description, its projects
+	// or its models.
+	Words []string
+}
+
+// A MapsResult lists what tensors can be renamed by.
+type MapsResult struct {
+	Maps        []BuiltinMap  `json:"maps"`
+	Conventions []Convertible `json:"conventions"`
+}
+
+// A BuiltinMap is a map that is built in.
+type BuiltinMap struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+// A Convertible is a convention, and what it converts to.
+type Convertible struct {
+	Name        string           `json:"name"`
+	Description string           `json:"description"`
+	Dialects    []string         `json:"dialects"`
+	Families    []string         `json:"families"`
+	To          []ConvertsTarget `json:"to"`
+}
+
+// A ConvertsTarget is another convention, and by what it is reached: "names",
+// "bytes", or "refused".
+type ConvertsTarget struct {
+	Convention string `json:"convention"`
+	By         string `json:"by"`
+}
+
+// Maps lists the maps that are built in, and the conventions with what each
+// converts to.
+func Maps(ctx context.Context, opts *MapsOptions) (*MapsResult, error) {
+	if opts == nil {
+		opts = new(MapsOptions)
+	}
+	has := func(texts ...string) bool {
+		text := strings.ToLower(strings.Join(texts, " "))
+		return !slices.ContainsFunc(opts.Words, func(w string) bool { return !strings.Contains(text, strings.ToLower(w)) })
+	}
+	r := &MapsResult{Maps: []BuiltinMap{}}
+	for _, name := range rename.Builtins() {
+		if m, _ := rename.Builtin(name); has(name, m.Description) {
+			r.Maps = append(r.Maps, BuiltinMap{name, m.Description})
+		}
+	}
+	all := convention.All()
+	mine := slices.DeleteFunc(slices.Clone(all), func(c *convention.Convention) bool {
+		return !has(c.Name, strings.Join(c.Dialects, " "), strings.Join(c.Families, " "))
+	})
+	r.Conventions = make([]Convertible, len(mine))
+	var wait sync.WaitGroup
+	next := make(chan int)
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for i := range next {
+				c := mine[i]
+				one := Convertible{c.Name, c.Description, c.Dialects, c.Families, []ConvertsTarget{}}
+				for _, to := range all {
+					if to == c || c.Frame || to.Frame {
+						continue
+					}
+					if d, err := convert.Derive(c, to); err == nil {
+						one.To = append(one.To, ConvertsTarget{to.Name, d.By()})
+					}
+				}
+				r.Conventions[i] = one
+			}
+		})
+	}
+	for i := range mine {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- i
+	}
+	close(next)
+	wait.Wait()
+	return r, ctx.Err()
+}

@@ -1,0 +1,117 @@
+// Package adapt shows a checkpoint to the packages of conventions, which know no
+// files: its tensors, and what its documents say of the model.
+package adapt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// paramsName is what Meta's and Mistral's releases call their configuration.
+const paramsName = "params.json"
+
+// Model returns what the documents of a checkpoint say of its model: config.json, or
+// params.json where there is none, and GGUF keys. When params.json cannot be read,
+// Model returns the error and a model that does without it.
+func Model(ctx context.Context, c *checkpoint.Checkpoint) (*convention.Model, error) {
+	doc := c.Config
+	var failed error
+	if doc == nil && c.Format != checkpoint.GGUF {
+		var err error
+		if doc, err = c.Document(ctx, paramsName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = err
+		}
+	}
+	return ModelWith(c, doc), failed
+}
+
+// ModelWith is Model with a document in the place of those beside the weights. It may be
+// nil.
+func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Model {
+	m := new(convention.Model)
+	if doc != nil {
+		m.Type, _ = doc.Text("model_type")
+		language, _ := doc.LanguageModel()
+		text, _ := language.Find("model_type")
+		m.TextType, _ = text.Text()
+		m.Documents = append(m.Documents, func(key string) (int64, bool) {
+			path := strings.Split(key, ".")
+			// What stands outside may be of the whole.
+			if v, ok := language.Find(path...); ok {
+				if n, ok := v.Int(); ok {
+					return n, true
+				}
+			}
+			return doc.Int(path...)
+		})
+	}
+	if c.Format == checkpoint.GGUF {
+		m.Architecture = c.Architecture(nil)
+		m.Documents = append(m.Documents, ggufKeys(c, m.Architecture))
+	}
+	return m
+}
+
+// ggufKeys finds integers among the key/values of a GGUF checkpoint, by their
+// keys and by the names that config.json has for them.
+func ggufKeys(c *checkpoint.Checkpoint, architecture string) func(key string) (int64, bool) {
+	keys := make(map[string]int64)
+	for _, kv := range c.Metadata() {
+		if kv.Value == nil {
+			continue
+		}
+		if n, ok := kv.Value.Int(); ok {
+			keys[kv.Key] = n
+		} else if n, ok := kv.Value.Uint(); ok && n < 1<<62 {
+			keys[kv.Key] = int64(n)
+		}
+	}
+	return func(key string) (int64, bool) {
+		if name, ok := convention.GGUFKey(architecture, key); ok {
+			if n, ok := keys[name]; ok {
+				return n, true
+			}
+		}
+		n, ok := keys[key]
+		return n, ok
+	}
+}
+
+// ReadConfig reads a configuration that the user names: a JSON file, or a directory
+// with a config.json or params.json.
+func ReadConfig(ctx context.Context, path string) (*checkpoint.Config, error) {
+	if source.IsDir(path) {
+		dir := &checkpoint.Release{Dir: path}
+		for _, name := range []string{"config.json", paramsName} {
+			doc, err := dir.Document(ctx, name)
+			if !errors.Is(err, fs.ErrNotExist) {
+				return doc, err
+			}
+		}
+		return nil, fmt.Errorf("%s has no config.json or %s", path, paramsName)
+	}
+	data, err := source.ReadNamed(ctx, path, source.Document)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.ParseConfig(path, data)
+}
+
+// Tensors yields the tensors of a checkpoint as conventions look at them.
+func Tensors(c *checkpoint.Checkpoint) iter.Seq[convention.Named] {
+	return func(yield func(convention.Named) bool) {
+		for _, t := range c.All() {
+			if !yield(convention.Named{Name: t.Name, DType: t.DType, Shape: t.Shape}) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package identify_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+)
+
+// names makes tensors of unknown shape.
+func names(list ...string) []convention.Named {
+	out := make([]convention.Named, len(list))
+	for i, n := range list {
+		out[i] = convention.Named{Name: n}
+	}
+	return out
+}
+
+var yi = names(
+	"model.embed_tokens.weight",
+	"model.layers.0.ln1.weight",
+	"model.layers.0.self_attn.q_proj.weight",
+	"model.layers.0.self_attn.k_proj.weight",
+	"model.layers.0.self_attn.v_proj.weight",
+	"model.layers.0.self_attn.o_proj.weight",
+	"model.layers.0.ln2.weight",
+	"model.layers.0.mlp.gate_proj.weight",
+	"model.layers.0.mlp.up_proj.weight",
+	"model.layers.0.mlp.down_proj.weight",
+	"model.norm.weight",
+	"lm_head.weight",
+)
+
+func ExampleTensors() {
+	r := identify.Tensors(slices.Values(yi), nil)
+	fmt.Println(r.Convention, r.Families)
+	fmt.Println(r.Nearest.TemplatesAway, "templates away from", r.Nearest.Convention)
+	// Output:
+	// yi-hf [Yi llama]
+	// 2 templates away from llama-hf
+}
+
+func ExampleResult_json() {
+	r := identify.Tensors(slices.Values(names("layer.0.weight", "layer.1.weight")), nil)
+	b, _ := json.Marshal(r)
+	fmt.Println(string(b))
+	// Output:
+	// {"convention":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["layer.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
+}
+
+func ExampleWhy() {
+	x := identify.Why("model.layers.0.mlp.up_proj.g_idx", slices.Values(yi), nil)
+	fmt.Println(x.Role)
+	fmt.Println(x.Reasons[0])
+	// Output:
+	// layer.mlp.up.weight
+	// "g_idx" belongs to the quantised weight model.layers.0.mlp.up_proj.weight: of scheme gptq
+}

@@ -1,0 +1,138 @@
+package identify
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// A Place is what one tensor is in a convention.
+type Place struct {
+	Tensor *convention.Tensor // nil when the convention does not know it
+	Index  []int
+	// Suffix is what a companion of the tensor, as a scale is, has behind the
+	// tensor's name, ".weight_scale_inv", and Leaf the same without what joins it.
+	// Both are "" for the tensor itself.
+	Suffix, Leaf string
+	// Buffer tensors follow from the configuration.
+	Buffer bool
+}
+
+// A Location is the places of tensors in one convention, whatever stands around
+// their names.
+type Location struct {
+	Places []Place // as the tensors
+	// Prefix is what stands before the names that the convention has below its
+	// base, with the numbers that it has in the checkpoint.
+	Prefix string
+	// Wrappers are the prefixes and segments that were taken out.
+	Wrappers []string
+	// Adapter is set when the tensors are changes to a model.
+	Adapter bool
+}
+
+// Locate finds the role of every tensor in a convention.
+func Locate(c *convention.Convention, tensors []convention.Named) (*Location, error) {
+	r := newRegistry([]*convention.Convention{c})
+	kinds, _ := r.fold(slices.Values(tensors))
+	id := &identification{reg: r, model: new(convention.Model), res: new(Result), subjects: gather(kinds)}
+	if len(kinds) > maxTemplates {
+		return nil, fmt.Errorf("there are more than %d templates; no model has so many", maxTemplates)
+	}
+	id.survey(kinds)
+	id.look()
+	e := id.evaluate(0, make([]bool, len(id.subjects)))
+	if e == nil || e.covered == 0 {
+		return nil, fmt.Errorf("no tensor has a name of %s", c.Name)
+	}
+	type found struct {
+		tensor int32
+		kind   *tensorKind
+	}
+	byRaw := make(map[string][]found)
+	for i, s := range id.subjects {
+		for _, k := range s.members {
+			byRaw[k.raw] = append(byRaw[k.raw], found{e.tensor[i], k})
+		}
+	}
+	places := make([]Place, len(tensors))
+	var buf []byte
+	var nums []int32
+	for i, n := range tensors {
+		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
+		for _, f := range byRaw[string(buf)] {
+			if f.kind.mask != 0 && literalKey(nums, f.kind.mask) != literalKey(f.kind.nums, f.kind.mask) {
+				continue
+			}
+			p := &places[i]
+			p.Suffix, p.Leaf, p.Buffer = f.kind.companion.text, f.kind.companion.leaf, f.kind.debris
+			if f.tensor >= 0 {
+				t := &c.Tensors()[f.tensor]
+				if index, ok := t.Below.Match(nums); ok {
+					p.Tensor, p.Index = t, index
+				}
+			}
+			break
+		}
+	}
+	return &Location{Places: places, Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers, Adapter: id.res.Adapter}, nil
+}
+
+// A Reading is a Result with the role of every tensor.
+type Reading struct {
+	*Result
+	// Tied are the conventions that fit as well as the one chosen.
+	Tied []*convention.Convention
+
+	id      *identification
+	tensors []convention.Named
+}
+
+// Read identifies tensors, and keeps what each of them is for.
+func Read(tensors []convention.Named, model *convention.Model) *Reading {
+	id := builtin().examine(slices.Values(tensors), model)
+	r := &Reading{Result: id.res, id: id, tensors: tensors}
+	for _, e := range id.tied {
+		r.Tied = append(r.Tied, id.reg.list[e.conv])
+	}
+	return r
+}
+
+// Roles gives the role of every tensor in the convention chosen or in a tied
+// one, "" for those that it does not know and for companions.
+func (r *Reading) Roles(c *convention.Convention) []string {
+	out := make([]string, len(r.tensors))
+	e := r.id.best
+	if e == nil {
+		return out
+	}
+	for _, tied := range r.id.tied {
+		if r.id.reg.list[tied.conv] == c {
+			e = tied
+		}
+	}
+	type key struct{ raw, literal string }
+	byRaw := make(map[key]string)
+	masks := make(map[string]uint64)
+	for i, s := range r.id.subjects {
+		if e.tensor[i] < 0 {
+			continue
+		}
+		for _, k := range s.members {
+			if k.companion.kind != noCompanion {
+				continue
+			}
+			masks[k.raw] = k.mask
+			byRaw[key{k.raw, literalKey(k.nums, k.mask)}] = r.id.reg.list[e.conv].Tensors()[e.tensor[i]].Role
+		}
+	}
+	var buf []byte
+	var nums []int32
+	for i, n := range r.tensors {
+		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
+		out[i] = byRaw[key{string(buf), literalKey(nums, masks[string(buf)])}]
+	}
+	return out
+}

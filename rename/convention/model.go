@@ -1,0 +1,141 @@
+package convention
+
+import "slices"
+
+// A Model is what is known of a model beside its tensors. A nil Model knows
+// nothing.
+type Model struct {
+	// Type and TextType are model_type of config.json, and of the part of it that
+	// describes the language model of a multimodal one.
+	Type, TextType string
+	// Architecture is general.architecture of a GGUF file.
+	Architecture string
+	// Documents give integers by the names that config.json has for them. They are
+	// asked in order.
+	Documents []func(key string) (int64, bool)
+}
+
+// Number returns a number by any of its spellings: "num_attention_heads". The
+// first document that has it under one of them decides. A model that does not
+// say otherwise has as many key/value heads as attention heads.
+func (m *Model) Number(key string) (int64, bool) {
+	if m == nil {
+		return 0, false
+	}
+	names := []string{key}
+	number := numberOf(key)
+	if number != nil {
+		names = append(names, number.spellings()...)
+	}
+	for _, document := range m.Documents {
+		for _, name := range names {
+			if n, ok := document(name); ok {
+				return n, true
+			}
+		}
+	}
+	if number != nil && number.name == "num_key_value_heads" {
+		return m.Number("num_attention_heads")
+	}
+	return 0, false
+}
+
+// Or returns what is known of either of two models that are one. Where both
+// know, m decides.
+func (m *Model) Or(other *Model) *Model {
+	both := *m
+	both.Documents = slices.Concat(m.Documents, other.Documents)
+	return &both
+}
+
+// A number is what projects call one number of a model.
+type number struct {
+	name   string // in transformers
+	source string
+	others []spelling
+	gguf   string // the GGUF key below the architecture (gguf-py/gguf/constants.py)
+}
+
+type spelling struct{ name, source string }
+
+// numbers is the one table of the numbers that conversions and rules ask for.
+var numbers = []number{
+	{"num_attention_heads", "transformers: LlamaConfig", []spelling{
+		{"n_head", "transformers: GPT2Config, BloomConfig"},
+		{"n_heads", "meta-llama: llama/model.py ModelArgs; transformers: MptConfig"},
+		{"num_heads", "transformers: T5Config, GPTNeoConfig"},
+	}, "attention.head_count"},
+	{"num_key_value_heads", "transformers: LlamaConfig", []spelling{
+		{"n_head_kv", "Falcon and Phi as first released: configuration_RW.py, configuration_mixformer_sequential.py"},
+		{"num_kv_heads", "transformers: FalconConfig"},
+		{"n_kv_heads", "meta-llama: llama/model.py ModelArgs"},
+		{"multi_query_group_num", "ChatGLM: configuration_chatglm.py"},
+		{"num_query_groups", "Megatron-LM: megatron/core/transformer/transformer_config.py"},
+	}, "attention.head_count_kv"},
+	{"head_dim", "transformers: LlamaConfig; mistral-inference: args.py", []spelling{
+		{"kv_channels", "ChatGLM: configuration_chatglm.py; Megatron-LM: transformer_config.py"},
+	}, "attention.key_length"},
+	{"hidden_size", "transformers: LlamaConfig", []spelling{
+		{"n_embd", "transformers: GPT2Config"},
+		{"dim", "meta-llama: llama/model.py ModelArgs; transformers: DistilBertConfig"},
+		{"d_model", "transformers: T5Config, MptConfig"},
+		{"n_embed", "BLOOM as first released: config.json"},
+	}, "embedding_length"},
+	{"num_hidden_layers", "transformers: LlamaConfig", []spelling{
+		{"n_layer", "transformers: GPT2Config, BloomConfig"},
+		{"n_layers", "meta-llama: llama/model.py ModelArgs; transformers: MptConfig"},
+		{"num_layers", "transformers: T5Config; ChatGLM: configuration_chatglm.py"},
+	}, "block_count"},
+	{"intermediate_size", "transformers: LlamaConfig", []spelling{
+		{"ffn_hidden_size", "ChatGLM: configuration_chatglm.py; Megatron-LM: transformer_config.py"},
+		{"n_inner", "transformers: GPT2Config"},
+	}, "feed_forward_length"},
+	{"vocab_size", "transformers: LlamaConfig", []spelling{
+		{"padded_vocab_size", "ChatGLM: configuration_chatglm.py; litgpt: config.py"},
+	}, "vocab_size"},
+	{"num_local_experts", "transformers: MixtralConfig", []spelling{
+		{"num_experts", "transformers: Qwen2MoeConfig"},
+		{"n_routed_experts", "transformers: DeepseekV3Config"},
+		{"moe_num_experts", "transformers: Ernie4_5_MoeConfig"},
+	}, "expert_count"},
+	{"kv_lora_rank", "transformers: DeepseekV3Config", nil, "attention.kv_lora_rank"},
+	{"v_head_dim", "transformers: DeepseekV3Config", nil, "attention.value_length_mla"},
+	{"qk_nope_head_dim", "transformers: DeepseekV3Config", nil, ""},
+}
+
+// spellings lists the names of the number, transformers' first.
+func (n *number) spellings() []string {
+	names := []string{n.name}
+	for _, s := range n.others {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func numberOf(key string) *number {
+	for i := range numbers {
+		if slices.Contains(numbers[i].spellings(), key) {
+			return &numbers[i]
+		}
+	}
+	return nil
+}
+
+// Spellings lists what configurations call a number, transformers' name first:
+// "num_attention_heads", "n_head", "n_heads". It is nil for what is not in the
+// table.
+func Spellings(key string) []string {
+	if n := numberOf(key); n != nil {
+		return n.spellings()
+	}
+	return nil
+}
+
+// GGUFKey gives the GGUF key of a number by its config.json name.
+func GGUFKey(architecture, key string) (string, bool) {
+	n := numberOf(key)
+	if n == nil || n.gguf == "" {
+		return "", false
+	}
+	return architecture + "." + n.gguf, true
+}
