@@ -36,13 +36,18 @@ func (o *converting) model(ctx context.Context, c *checkpoint.Checkpoint) (*conv
 // convert derives the conversion of a checkpoint.
 func (o *converting) convert(ctx context.Context, c *checkpoint.Checkpoint, m *convention.Model) (*inspect.ConvertResult, error) {
 	conv, err := inspect.Convert(ctx, c, &inspect.ConvertOptions{From: o.from, To: o.to, Model: m})
+	return conv, conversionError(err)
+}
+
+// conversionError adds to the error of a conversion which flag helps.
+func conversionError(err error) error {
 	if _, ok := errors.AsType[*inspect.UnknownConventionError](err); ok {
-		return nil, fmt.Errorf("--from: %w; 'wtinspect map list' shows all", err)
+		return fmt.Errorf("--from: %w; 'wtinspect map list' shows all", err)
 	}
 	if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok {
-		return nil, fmt.Errorf("%w; name one with --from", err)
+		return fmt.Errorf("%w; name one with --from", err)
 	}
-	return conv, err
+	return err
 }
 
 // completeConventions completes the names of conventions and of projects.

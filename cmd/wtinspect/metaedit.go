@@ -146,13 +146,19 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 			return fmt.Errorf("no metadata has the key %q%s", e.Key, nearestKeys([]metadata{old}, e.Key))
 		}
 	}
-	r, err := o.prepare(p, c, func(opts *rewrite.Options) (*rewrite.Job, error) {
-		return rewrite.PrepareMetadata(ctx, c, edits, opts)
-	})
-	if err != nil {
+	r := &rewriting{options: o}
+	job, err := rewrite.PrepareMetadata(ctx, c, edits, o.options())
+	if err == nil {
+		defer job.Close()
+		r.job = job
+		r.run = func(ctx context.Context, progress func(done, total int64)) (err error) {
+			r.report, err = job.Run(ctx, progress)
+			return err
+		}
+	}
+	if err := o.unprepared(p, c, err); err != nil {
 		return err
 	}
-	defer r.close()
 	f := render.Format(o.format)
 	edited := editsTable(c, &old, edits, p.terminal)
 	if f == render.TableFormat {
@@ -165,7 +171,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 	refused := r.refused(p)
 	var failure error
 	if o.writes() && !refused {
-		failure = r.run(ctx, p, in)
+		failure = r.carryOut(ctx, p, in)
 	}
 	switch {
 	case f == render.JSON:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,10 +14,8 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
-	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -182,30 +179,25 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
-	if m == nil {
-		if m, err = o.derive(ctx, p, c, model); err != nil {
-			return in.finish(p, err)
-		}
+	opts := &inspect.RenameOptions{
+		Map: m, To: o.to, From: o.from, Model: model, Select: selected, Strict: o.strict,
+		AllowLayoutMismatch: o.mismatch, Inverse: o.inverse, Rewrite: *o.options(),
 	}
-	limits := rename.Safetensors()
-	if c.Format == checkpoint.GGUF {
-		limits = rename.GGUF()
+	plan, err := inspect.Rename(ctx, c, opts)
+	if err != nil {
+		return in.finish(p, conversionError(err))
 	}
-	limits.Strict, limits.Number = o.strict, model.Number
-	r := &renaming{options: o, checkpoint: c, plan: planFor(m, c, limits, selected), rewriting: &rewriting{options: &o.writing}}
-	r.review(model)
+	defer plan.Close()
+	r := &renaming{plan, o, &rewriting{options: &o.writing, job: plan.Job, run: plan.Run}}
+	r.noteConversion(p)
 	return in.finish(p, r.do(ctx, p, in))
 }
 
-// derive works out the map to another convention, and says what it leaves to do.
-func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Checkpoint, model *convention.Model) (*rename.Map, error) {
-	conv, err := o.convert(ctx, c, model)
-	if err != nil {
-		return nil, err
-	}
-	m, err := conv.Map()
-	if err != nil {
-		return nil, err
+// noteConversion says what a conversion leaves to do.
+func (r *renaming) noteConversion(p *program) {
+	conv, c := r.Conversion, r.Checkpoint
+	if conv == nil {
+		return
 	}
 	for _, note := range conv.Notes {
 		p.note("note: %s", note)
@@ -219,7 +211,6 @@ func (o *renameOptions) derive(ctx context.Context, p *program, c *checkpoint.Ch
 	if to, ok := convention.Lookup(conv.To); ok && to.HasDialect("gguf") != (c.Format == checkpoint.GGUF) {
 		p.note("note: the files stay %s; only names and tensors are converted, not the format", c.Format)
 	}
-	return m, nil
 }
 
 // shortList joins the first of some names, folded.
@@ -235,35 +226,17 @@ func shortList(names []string) string {
 	return strings.Join(items, ", ")
 }
 
-// review refuses names under which a loader would read the bytes in another way
-// than they lie.
-func (r *renaming) review(model *convention.Model) {
-	if r.options.mismatch || len(r.plan.Transforms) > 0 || len(r.plan.Problems) > 0 || r.plan.Summary().Moved == 0 {
-		return
-	}
-	r.mismatch = inspect.Review(r.plan, model)
-}
-
-// A renaming is a plan, and the rewriting that carries it out.
+// A renaming is a plan, and how the user wants it carried out.
 type renaming struct {
+	*inspect.Renaming
+	options *renameOptions
 	*rewriting
-	options    *renameOptions
-	checkpoint *checkpoint.Checkpoint
-	plan       *rename.Plan
-	mismatch   *convert.Verdict // what a review objects to, nil when nothing
 }
 
 func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	o, table := r.options, render.Format(r.options.format) == render.TableFormat
-	refused := len(r.plan.Problems) > 0
-	var failure error
-	if !refused {
-		r.rewriting, failure = o.prepare(p, r.checkpoint, func(opts *rewrite.Options) (*rewrite.Job, error) {
-			opts.Strict = o.strict
-			return rewrite.Prepare(ctx, r.checkpoint, r.plan, opts)
-		})
-		defer r.close()
-	}
+	refused := len(r.Plan.Problems) > 0
+	failure := o.unprepared(p, r.Checkpoint, r.Err)
 	if table {
 		// A reader that goes away does not keep the work from being done.
 		if err := written(r.writeTable(p.stdout, p.style(), p.verbose)); err != nil {
@@ -275,12 +248,13 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 		refused = true
 	}
 	r.warnUnfollowed(p)
-	for _, f := range r.plan.LeftBehind() {
+	for _, f := range r.Plan.LeftBehind() {
 		p.note("%v", &f)
 	}
 
 	if o.writes() && !refused && failure == nil {
-		failure = r.write(ctx, p, in)
+		failure = r.carryOut(ctx, p, in)
+		r.report = r.Report
 	}
 	switch {
 	case !table:
@@ -292,13 +266,13 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 			return err
 		}
 	}
-	switch s := r.plan.Summary(); {
+	switch s := r.Plan.Summary(); {
 	case failure != nil:
 		return failure
 	case refused:
 		return &exitError{exitFailed}
 	case s.Moved+s.Dropped+s.Changed == 0:
-		p.note("no tensor of %s gets another name", r.checkpoint.Path)
+		p.note("no tensor of %s gets another name", r.Checkpoint.Path)
 	case o.check:
 		return &exitError{exitFindings}
 	case r.report == nil:
@@ -310,75 +284,17 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	return nil
 }
 
-// write carries the plan out. The map that undoes it is there before, so that
-// no moment exists at which the names are new and the old ones unknown.
-func (r *renaming) write(ctx context.Context, p *program, in *inputs) (err error) {
-	if r.options.inverse == "" {
-		return r.run(ctx, p, in)
-	}
-	if err := r.inverseFree(ctx); err != nil {
-		return err
-	}
-	if txn.SameFile(r.options.inverse, in.paths()...) {
-		return fmt.Errorf("the inverse: %s is one of the inputs; choose another name", r.options.inverse)
-	}
-	// The inverse is durable before anything is renamed, and goes again when the
-	// rename fails.
-	file, err := txn.Create(r.options.inverse)
-	if err != nil {
-		return fmt.Errorf("the inverse: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if err = rename.Write(file, r.plan.Inverse()); err == nil {
-		err = file.Publish()
-	}
-	if err != nil {
-		return fmt.Errorf("the inverse: %w", err)
-	}
-	if err = r.run(ctx, p, in); err != nil && !errors.Is(err, rewrite.ErrPending) {
-		err = errors.Join(err, file.Revert())
-	}
-	return err
-}
-
-// inverseFree checks that the file of the inverse may be written: only another
-// map may be replaced.
-func (r *renaming) inverseFree(ctx context.Context) error {
-	name := r.options.inverse
-	fi, err := source.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case !r.options.force:
-		return fmt.Errorf("%s already exists; name another file for the inverse, or use --force", name)
-	}
-	notMap := fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
-	if !fi.Mode().IsRegular() || fi.Size() > source.Map.Limit() {
-		return notMap
-	}
-	text, err := source.ReadFile(ctx, name, source.Map)
-	if err != nil {
-		return err
-	}
-	if _, err := rename.Parse(name, text); err != nil {
-		return notMap
-	}
-	return nil
-}
-
 // sayProblems says why a plan is refused.
 func (r *renaming) sayProblems(p *program) {
 	const most = 20
-	for i, f := range r.plan.Problems {
+	for i, f := range r.Plan.Problems {
 		if i == most && !p.verbose {
-			p.say("and %s more (-v shows all)", counted(len(r.plan.Problems)-most, "reason"))
+			p.say("and %s more (-v shows all)", counted(len(r.Plan.Problems)-most, "reason"))
 			break
 		}
 		p.say("refused: %s", f.Message)
 	}
-	if v := r.mismatch; v != nil {
+	if v := r.Mismatch; v != nil {
 		unless := ""
 		if len(v.Unless) > 0 {
 			unless = " (the bytes are the same in models of " + shortList(v.Unless) + ")"
@@ -389,9 +305,9 @@ func (r *renaming) sayProblems(p *program) {
 
 // writeTable writes the plan for people.
 func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
-	sum := r.plan.Summary()
+	sum := r.Plan.Summary()
 	if sum.Kept < sum.Tensors {
-		if err := changesTable(r.plan).Write(w, render.TableFormat, s); err != nil {
+		if err := changesTable(r.Plan).Write(w, render.TableFormat, s); err != nil {
 			return err
 		}
 	}
@@ -401,8 +317,8 @@ func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
 	}
 	if sum.Changed > 0 {
 		made := 0
-		for i := range r.plan.Transforms {
-			made += len(r.plan.Transforms[i].To)
+		for i := range r.Plan.Transforms {
+			made += len(r.Plan.Transforms[i].To)
 		}
 		words = append(words, fmt.Sprintf("%s changed into %s", render.Grouped(uint64(sum.Changed)), render.Grouped(uint64(made))))
 	}
@@ -427,14 +343,14 @@ func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
 func (r *renaming) writeRules(w io.Writer, verbose bool) {
 	const most = 8
 	said, more := 0, 0
-	for i := range r.plan.Uses {
-		u := &r.plan.Uses[i]
+	for i := range r.Plan.Uses {
+		u := &r.Plan.Uses[i]
 		var what string
 		switch {
 		case u.Unused():
 			what = "matches nothing"
 		case u.Shadow:
-			what = fmt.Sprintf("comes too late: %s takes what it matches", r.plan.Uses[u.LostTo].Where)
+			what = fmt.Sprintf("comes too late: %s takes what it matches", r.Plan.Uses[u.LostTo].Where)
 		}
 		switch {
 		case verbose && what == "":
@@ -457,7 +373,7 @@ func (r *renaming) writeRules(w io.Writer, verbose bool) {
 // writeKept lists the tensors that no rule matches, folded.
 func (r *renaming) writeKept(w io.Writer) {
 	var names []string
-	for name := range r.plan.Unmatched() {
+	for name := range r.Plan.Unmatched() {
 		names = append(names, name)
 	}
 	for _, g := range template.FoldNames(names) {
@@ -493,32 +409,32 @@ func changesTable(plan *rename.Plan) *render.Table {
 // writeRows writes the plan, and what was done, for programs.
 func (r *renaming) writeRows(w io.Writer, s render.Style) error {
 	f := render.Format(r.options.format)
-	t := rowsTable(r.plan)
+	t := rowsTable(r.Plan)
 	if f != render.JSON {
 		return t.Write(w, f, s)
 	}
 	d := render.NewDocument(w)
-	d.Field("source", r.checkpoint.Path)
-	d.Field("format", r.checkpoint.Format)
+	d.Field("source", r.Checkpoint.Path)
+	d.Field("format", r.Checkpoint.Format)
 	d.Field("map", nullable(r.options.mapName))
-	d.Field("from", nullable(r.plan.Map.From))
-	d.Field("to", nullable(r.plan.Map.To))
-	d.Field("summary", r.plan.Summary())
-	render.List(d, "rules", r.plan.Uses)
+	d.Field("from", nullable(r.Plan.Map.From))
+	d.Field("to", nullable(r.Plan.Map.To))
+	d.Field("summary", r.Plan.Summary())
+	render.List(d, "rules", r.Plan.Uses)
 	d.Rows("tensors", t)
 	d.Rows("unmatched", &render.Table{
 		Columns: []render.Column{{Key: "name"}},
 		Rows: func(yield func([]render.Cell) bool) {
-			for name := range r.plan.Unmatched() {
+			for name := range r.Plan.Unmatched() {
 				if !yield([]render.Cell{render.Text(name)}) {
 					return
 				}
 			}
 		},
 	})
-	render.List(d, "transforms", r.plan.Transforms)
-	render.List(d, "problems", r.plan.Problems)
-	render.List(d, "left_behind", r.plan.LeftBehind())
+	render.List(d, "transforms", r.Plan.Transforms)
+	render.List(d, "problems", r.Plan.Problems)
+	render.List(d, "left_behind", r.Plan.LeftBehind())
 	r.writeJSON(d)
 	return d.Close()
 }

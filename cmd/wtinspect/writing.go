@@ -136,35 +136,30 @@ func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, pat
 	return c, nil
 }
 
-// A rewriting is a job and what became of it.
+// A rewriting is a job, how the user wants it carried out, and what became of it.
 type rewriting struct {
 	options *writing
 	// job is nil where there is no destination and the files cannot be changed.
 	job *rewrite.Job
+	run func(ctx context.Context, progress func(done, total int64)) error
 	// report is nil until the job has run.
 	report *rewrite.Report
 }
 
-// prepare makes the job. Without a destination it is the job in place, of which
-// the user sees what it would cost.
-func (o *writing) prepare(p *program, c *checkpoint.Checkpoint, prepare func(*rewrite.Options) (*rewrite.Job, error)) (*rewriting, error) {
-	r := &rewriting{options: o}
-	if c.NamesOnly() && !o.destined() {
-		return r, nil
-	}
-	job, err := prepare(o.options())
-	if errors.Is(err, rewrite.ErrPending) && !o.destined() {
+// unprepared looks at the error of preparing a job. Without a destination it is
+// the job in place, of which the user sees what it would cost: that there is none
+// is no failure.
+func (o *writing) unprepared(p *program, c *checkpoint.Checkpoint, err error) error {
+	switch {
+	case err == nil || o.destined():
+		return err
+	case c.NamesOnly():
+		return nil
+	case errors.Is(err, rewrite.ErrPending):
 		p.note("it could not be done in place: %v", err)
-		return r, nil
+		return nil
 	}
-	r.job = job
-	return r, err
-}
-
-func (r *rewriting) close() {
-	if r.job != nil {
-		r.job.Close()
-	}
+	return err
 }
 
 // refused says what keeps the job from running, and reports whether it is to
@@ -187,24 +182,16 @@ func (r *rewriting) refused(p *program) bool {
 	return r.options.destined()
 }
 
-// run carries the job out, with a bar.
-func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
+// carryOut runs the job, with a bar.
+func (r *rewriting) carryOut(ctx context.Context, p *program, in *inputs) error {
 	in.validated.Wait() // the files are read until then
 	m := &jobMeter{start: func(total int64) *meter { return r.options.meter(p, "rewriting", total) }}
-	var report *rewrite.Report
-	err := p.winding(func() (err error) {
-		report, err = r.job.Run(ctx, m.update)
-		return err
-	})
+	err := p.winding(func() error { return r.run(ctx, m.update) })
 	m.end()
-	if err != nil {
-		if errors.Is(err, rewrite.ErrPending) {
-			return fmt.Errorf("%w\n%s", err, pendingAdvice(r.job.Source))
-		}
-		return err
+	if errors.Is(err, rewrite.ErrPending) {
+		return fmt.Errorf("%w\n%s", err, pendingAdvice(r.job.Source))
 	}
-	r.report = report
-	return nil
+	return err
 }
 
 // A jobMeter shows the progress of a job, once it says how much there is to do.

@@ -1,0 +1,180 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+)
+
+// RenameOptions say what tensors become, and where the result goes.
+type RenameOptions struct {
+	// Map has the new names. Without it To is the convention, or the project, to
+	// convert to, and From the one that the names follow, "" for the one
+	// identified.
+	Map      *rename.Map
+	To, From string
+	// Model is what is known of the model, nil for what stands beside the weights.
+	Model *convention.Model
+	// Select chooses tensors by name, nil for all. Others keep their names.
+	Select func(name string) bool
+	// Strict refuses rules that match nothing, and texts beside the weights that
+	// may mean renamed tensors and are not followed.
+	Strict bool
+	// AllowLayoutMismatch allows new names under which bytes mean something else.
+	AllowLayoutMismatch bool
+	// Inverse is a file for the map that undoes the rename. It is written before
+	// anything changes, and taken back when the rename fails.
+	Inverse string
+	// Rewrite says where the result goes: in place when its Output is "".
+	Rewrite rewrite.Options
+}
+
+// A Renaming is a plan for the tensors of a checkpoint, and the rewrite that
+// carries it out. Nothing has been changed before [Renaming.Run].
+type Renaming struct {
+	Checkpoint *checkpoint.Checkpoint
+	// Conversion is what Map was derived from, nil where a map was given.
+	Conversion *ConvertResult
+	// Plan has what happens to every tensor. Its Problems are reasons not to run.
+	Plan *rename.Plan
+	// Mismatch is what a loader would read wrongly under the new names, nil when
+	// nothing. It is among the problems.
+	Mismatch *convert.Verdict
+	// Job is the rewrite, nil when the plan has problems or cannot be prepared;
+	// Err says why it cannot.
+	Job *rewrite.Job
+	Err error
+	// Report is what Run has done.
+	Report *rewrite.Report
+
+	opts RenameOptions
+}
+
+// Rename plans how the tensors of a checkpoint get other names, and prepares the
+// rewrite. Reasons that keep it from running are in the result; an error means
+// that there is no plan to speak of.
+func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) (*Renaming, error) {
+	r := &Renaming{Checkpoint: c, opts: *opts}
+	m, model := opts.Map, opts.Model
+	if model == nil {
+		var err error
+		if model, err = Model(ctx, c, ""); err != nil {
+			return nil, err
+		}
+	}
+	if m == nil {
+		var err error
+		if r.Conversion, err = Convert(ctx, c, &ConvertOptions{To: opts.To, From: opts.From, Model: model}); err != nil {
+			return nil, err
+		}
+		if m, err = r.Conversion.Map(); err != nil {
+			return nil, err
+		}
+	}
+	limits := rename.Safetensors()
+	if c.Format == checkpoint.GGUF {
+		limits = rename.GGUF()
+	}
+	limits.Strict, limits.Number = opts.Strict, model.Number
+	names := make([]string, c.Len())
+	for i, t := range c.All() {
+		names[i] = t.Name
+	}
+	r.Plan = rename.NewSelectedPlan(m, names, opts.Select, limits)
+	// A map that moves bytes knows where they go.
+	if !opts.AllowLayoutMismatch && len(r.Plan.Transforms)+len(r.Plan.Problems) == 0 && r.Plan.Summary().Moved > 0 {
+		r.Mismatch = Review(r.Plan, model)
+	}
+	if len(r.Plan.Problems) == 0 {
+		rewriting := opts.Rewrite
+		rewriting.Strict = opts.Strict
+		r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
+	}
+	return r, ctx.Err()
+}
+
+// Close releases what the renaming holds.
+func (r *Renaming) Close() error {
+	if r.Job == nil {
+		return nil
+	}
+	return r.Job.Close()
+}
+
+// Run carries the plan out, once. The inverse is there before, so that no moment
+// exists at which the names are new and the old ones unknown. progress may be nil.
+func (r *Renaming) Run(ctx context.Context, progress func(done, total int64)) (err error) {
+	if err := errors.Join(r.Plan.Err(), r.Err); err != nil {
+		return err
+	}
+	if r.opts.Inverse == "" {
+		r.Report, err = r.Job.Run(ctx, progress)
+		return err
+	}
+	file, err := r.newInverse(ctx)
+	if err != nil {
+		return fmt.Errorf("the inverse: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if r.Report, err = r.Job.Run(ctx, progress); err != nil && !errors.Is(err, rewrite.ErrPending) {
+		err = errors.Join(err, file.Revert())
+	}
+	return err
+}
+
+// newInverse writes the map that undoes the rename.
+func (r *Renaming) newInverse(ctx context.Context) (*txn.NewFile, error) {
+	name := r.opts.Inverse
+	if err := r.inverseFree(ctx); err != nil {
+		return nil, err
+	}
+	file, err := txn.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err = rename.Write(file, r.Plan.Inverse()); err == nil {
+		err = file.Publish()
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// inverseFree checks that the file of the inverse may be written: only another
+// map may be replaced.
+func (r *Renaming) inverseFree(ctx context.Context) error {
+	name := r.opts.Inverse
+	notMap := fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
+	fi, err := source.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case slices.ContainsFunc(r.Checkpoint.Files, func(f *checkpoint.File) bool { return txn.SameFile(name, f.Path) }):
+		return fmt.Errorf("%s is one of the inputs; choose another name", name)
+	case !r.opts.Rewrite.Force:
+		return fmt.Errorf("%s already exists; name another file for the inverse, or use --force", name)
+	case !fi.Mode().IsRegular() || fi.Size() > source.Map.Limit():
+		return notMap
+	}
+	text, err := source.ReadFile(ctx, name, source.Map)
+	if err != nil {
+		return err
+	}
+	if _, err := rename.Parse(name, text); err != nil {
+		return notMap
+	}
+	return nil
+}
