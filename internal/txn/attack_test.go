@@ -186,6 +186,40 @@ func TestPublishOver(t *testing.T) {
 	}
 }
 
+// What another program writes at the destination while a draft is made is kept,
+// also where it may be replaced.
+func TestPublishOverChanged(t *testing.T) {
+	for _, dir := range []bool{true, false} {
+		for _, when := range []string{"before", "just now"} {
+			top := t.TempDir()
+			out, made := filepath.Join(top, "out"), ""
+			theirs := func() { write(t, top, map[string]string{"out" + made: "theirs"}) }
+			if dir {
+				made = "/a"
+			}
+			write(t, top, map[string]string{"out" + made: "old"})
+			d, err := NewDraft(OS{}, out)
+			must(t, err)
+			if dir {
+				must(t, d.Dir().Mkdir(d.Name(), 0o755))
+			}
+			must(t, put(d.Dir(), d.Name()+made, "new"))
+			if when == "before" {
+				theirs()
+			} else {
+				d.parent = &intrudedDir{d.parent, theirs}
+			}
+			if err := d.Publish([]string{"a"}); !errors.Is(err, ErrChanged) {
+				t.Errorf("dir %v, %s: %v", dir, when, err)
+			}
+			must(t, d.Close())
+			if got := snapshot(t, top); !maps.Equal(got, map[string]string{"out" + made: "theirs"}) {
+				t.Errorf("dir %v, %s: %q", dir, when, got)
+			}
+		}
+	}
+}
+
 // A link where a draft is to be published is replaced, not followed.
 func TestPublishOverLink(t *testing.T) {
 	top := t.TempDir()

@@ -278,7 +278,14 @@ const maxAbsent = 1 << 10
 func (j *journal) plausible(sc *scene, x entry) error {
 	switch x := x.(type) {
 	case *Shift:
-		if err := x.look(sc); err != nil {
+		err := x.look(sc)
+		var foreign *foreignError
+		switch {
+		case sc.lenient && errors.Is(err, fs.ErrNotExist) && sc.absent < maxAbsent:
+			sc.absent++ // it was moved away to be left out
+		case errors.Is(err, ErrChanged) && !errors.As(err, &foreign):
+			return fmt.Errorf("%s: %w", x.Name, err)
+		case err != nil:
 			return err
 		}
 	case *Swap:
@@ -297,6 +304,10 @@ func (j *journal) plausible(sc *scene, x entry) error {
 			if st, err := j.dir.Lstat(name); err == nil && sc.same(st, x.was, false) {
 				return nil
 			}
+		}
+		// What was to be put aside may have been removed.
+		if sc.absent++; sc.absent <= maxAbsent && x.gone(sc.dir) {
+			return nil
 		}
 		return &foreignError{x.Name}
 	}

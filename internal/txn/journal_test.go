@@ -378,6 +378,41 @@ func TestRecoverBeforeCreation(t *testing.T) {
 	}
 }
 
+// A file that is changed in place and is gone, or is another, stops a recovery,
+// which says so; by force it is left out, once it is gone.
+func TestRecoverWithout(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"a.gguf": "GGUF new data", "b.gguf": "GGUF new data"})
+	old, now := []byte("GGUF old"), []byte("GGUF new")
+	writeJournal(t, dir, &record{shifts: []*Shift{{Name: "a.gguf", OldHeader: old, NewHeader: now}, {Name: "b.gguf", OldHeader: old, NewHeader: now}}}, false)
+	for _, how := range []func() error{
+		func() error { return os.Truncate(filepath.Join(dir, "b.gguf"), 3) },
+		func() error { return os.Remove(filepath.Join(dir, "b.gguf")) },
+	} {
+		must(t, how())
+		if got, err := recovered(dir); err == nil || !strings.Contains(err.Error(), "b.gguf") || !strings.Contains(err.Error(), "recover by force") {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if got, err := Recover(context.Background(), OS{}, dir, true); got != Undone || err != nil {
+		t.Errorf("by force: %q, %v", got, err)
+	}
+	if got := snapshot(t, dir); !maps.Equal(got, map[string]string{"a.gguf": "GGUF old data"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// There is nothing to do for a file that was to be put aside and is gone.
+func TestRecoverMoveOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"a.gguf": "GGUF"})
+	writeJournal(t, dir, &record{moves: []*Move{{Name: "a.gguf", To: AsideName + "/a.gguf"}}}, true)
+	must(t, os.Remove(filepath.Join(dir, "a.gguf")))
+	if got, err := recovered(dir); got != Finished || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // A journal is found from the directories that it names files in, and only
 // there.
 func TestPendingAbove(t *testing.T) {

@@ -782,10 +782,10 @@ func (s *Swap) put(sc *scene) error {
 	if s.created() {
 		return Retry(func() error { return sc.dir.RenameNew(s.temp, s.Name) })
 	}
-	if _, err := sc.dir.Lstat(s.Name); errors.Is(err, fs.ErrNotExist) {
+	err := Retry(func() error { return sc.dir.Exchange(s.temp, s.Name) })
+	if _, lerr := sc.dir.Lstat(s.Name); err != nil && errors.Is(lerr, fs.ErrNotExist) {
 		return Retry(func() error { return sc.dir.RenameNew(s.temp, s.Name) })
 	}
-	err := Retry(func() error { return sc.dir.Exchange(s.temp, s.Name) })
 	if !errors.Is(err, errors.ErrUnsupported) {
 		if err != nil {
 			return err
@@ -856,7 +856,15 @@ func (s *Swap) clean(sc *scene) error {
 	return Retry(func() error { return sc.dir.Remove(s.temp) })
 }
 
-// look finds how far a move has come.
+// gone reports whether a move's file has neither name.
+func (m *Move) gone(dir Dir) bool {
+	_, a := dir.Lstat(m.Name)
+	_, b := dir.Lstat(m.To)
+	return errors.Is(a, fs.ErrNotExist) && errors.Is(b, fs.ErrNotExist)
+}
+
+// look finds how far a move has come. There is nothing left to do for a file
+// that was removed.
 func (m *Move) look(sc *scene) (progress, error) {
 	if st, err := sc.dir.Lstat(m.Name); err == nil {
 		if !sc.same(st, m.was, false) {
@@ -870,7 +878,10 @@ func (m *Move) look(sc *scene) (progress, error) {
 		return 0, err
 	}
 	st, err := sc.dir.Lstat(m.To)
-	if err == nil && !sc.same(st, m.was, false) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	case err == nil && !sc.same(st, m.was, false):
 		err = &foreignError{m.To}
 	}
 	return done, err

@@ -125,7 +125,8 @@ func (r *record) entries() []entry {
 //
 // A journal that is not about the files that it lies beside is refused. force
 // follows it all the same, where names, sizes and contents fit: for a release
-// that was moved to another file system in the middle of a transaction.
+// that was moved to another file system in the middle of a transaction. It also
+// leaves out files that are changed in place and are gone.
 func Recover(ctx context.Context, sys System, ref string, force bool) (Outcome, error) {
 	dir := Pending(sys, ref)
 	if dir == "" {
@@ -158,10 +159,16 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 	if err != nil {
 		j.f.Close()
 		var foreign *foreignError
-		if errors.As(err, &foreign) {
+		switch {
+		case errors.As(err, &foreign):
 			err = fmt.Errorf("%w; remove %s to leave the files as they are, or, where the whole release was copied after it was interrupted, recover it with force", err, JournalName)
+		case errors.Is(err, ErrChanged), errors.Is(err, fs.ErrNotExist):
+			err = fmt.Errorf("%w; put the file back as it was, or move it away and recover by force, which leaves it out; or remove %s to leave the files as they are", err, JournalName)
 		}
 		return Nothing, err
+	}
+	if force {
+		r.leaveOut(dir)
 	}
 	outcome := Undone
 	switch {
@@ -184,6 +191,17 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 		return Nothing, &RecoveryError{dir.Path(), fmt.Errorf("recovering %s: %w; the journal was kept: recover again, or remove %s to leave the files as they are", dir.Path(), err, JournalName)}
 	}
 	return outcome, j.close()
+}
+
+// leaveOut forgets the files that were moved away to be left out.
+func (r *record) leaveOut(dir Dir) {
+	if r == nil {
+		return
+	}
+	r.shifts = slices.DeleteFunc(r.shifts, func(s *Shift) bool {
+		_, err := dir.Lstat(s.Name)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // workers is enough to hide the wait for the disk's cache flushes.
@@ -283,7 +301,7 @@ func (r *record) put(sc *scene) (err error) {
 	}
 	for i, m := range r.moves {
 		if moves[i] == waiting {
-			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil {
+			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil && !m.gone(sc.dir) {
 				return err
 			}
 		}
@@ -315,7 +333,7 @@ func (r *record) takeBack(sc *scene) error {
 		}
 	}
 	for _, m := range r.moves {
-		if at, err := m.look(sc); err == nil && at == done {
+		if at, err := m.look(sc); err == nil && at == done && !m.gone(sc.dir) {
 			if err := Retry(func() error { return sc.dir.RenameNew(m.To, m.Name) }); err != nil {
 				return err
 			}

@@ -277,7 +277,11 @@ func (r *record) unmoved(sc *scene) error {
 		}
 	}
 	for _, m := range r.moves {
-		if _, err := m.look(sc); err != nil {
+		at, err := m.look(sc)
+		if err == nil && at != waiting {
+			err = fmt.Errorf("%s: %w: it is gone", m.Name, ErrChanged)
+		}
+		if err != nil {
 			return err
 		}
 	}
