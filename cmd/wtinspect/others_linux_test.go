@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +11,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -186,4 +189,158 @@ func (s *stage) meddled(t *testing.T, n int, target, how string, counts *tally) 
 		fail("the rest: %s", treeDiff(now, old, new))
 	}
 	counts.add("%s: the rest is %s, %s", how, state, outcome)
+}
+
+// duels are two commands on one release.
+func duels(t testing.TB) map[string][2]deed {
+	t.Helper()
+	by := map[string]deed{}
+	for _, d := range deeds(t) {
+		by[d.name] = d
+	}
+	do := func(d deed, args ...string) deed { return deed{d.name, d.build, args, d.out} }
+	grow, pad, copied, over := by["grow"], by["pad"], by["-o"], by["-o --force"]
+	short := pad.args[2]
+	const shard = "m/sub/model-00002-of-00002.safetensors"
+	stale := by["fix index"]
+	return map[string][2]deed{
+		"the same map":                {grow, grow},
+		"different maps":              {grow, pad},
+		"a release and a shard of it": {grow, do(grow, "rename", "--map", short, "--force", "--in-place", shard)},
+		"a shard and its release":     {do(grow, "rename", "--map", short, "--force", "--in-place", shard), pad},
+		"-o and in place":             {copied, pad},
+		"in place and -o":             {pad, copied},
+		"two copies":                  {copied, do(copied, "rename", "--map", short, "-o", "out", "m")},
+		"two copies over another":     {over, do(over, "rename", "--map", short, "--force", "-o", "out", "m")},
+		"fix and rename":              {stale, do(stale, "meta", "set", "--in-place", "m", "note="+strings.Repeat("long ", 1000))},
+		"rename and fix":              {do(stale, "meta", "set", "--in-place", "m", "license=mit"), stale},
+		"a rename and a recovery":     {grow, do(grow, "rename", "--recover", "m")},
+		"drop and metadata":           {by["drop"], by["meta set"]},
+		"one GGUF file":               {by["gguf"], do(by["gguf"], "rename", "--map", short, "--in-place", "m")},
+	}
+}
+
+// A duel is fought on a stage, with the outcomes that one command after the other
+// can have.
+type duel struct {
+	*stage
+	second deed
+	// serial are the releases after: neither, the first alone, the second alone,
+	// and both in either order.
+	none, one, two map[string]string
+	both           []map[string]string
+}
+
+func newDuel(t testing.TB, d [2]deed, below string) *duel {
+	t.Helper()
+	f := &duel{stage: newStage(t, theBinary(t), d[0], below), second: d[1]}
+	f.none, f.one = f.old, f.new
+	serial := func(list ...deed) map[string]string {
+		f.reset()
+		for _, d := range list {
+			cmd := f.command(d.args...)
+			_ = cmd.Run() // the second may be refused
+		}
+		return treeOf(t, f.top)
+	}
+	f.two = serial(d[1])
+	f.both = []map[string]string{serial(d[0], d[1]), serial(d[1], d[0])}
+	return f
+}
+
+// losses are what a command says that gave way to another.
+var losses = []string{"another process", "recover it first", "changed since", "already exists", "changed while", "took its name", "would be lost"}
+
+// judge says who has done its work, if what is there is what the winners made.
+func (f *duel) judge(firstCode, secondCode int, first, second string) (string, error) {
+	now := treeOf(f.t, f.top)
+	name, allowed := "", []map[string]string{}
+	switch {
+	case firstCode == 0 && secondCode == 0:
+		name, allowed = "both", f.both
+	case firstCode == 0:
+		name, allowed = "the first", []map[string]string{f.one}
+	case secondCode == 0:
+		name, allowed = "the second", []map[string]string{f.two}
+	default:
+		name, allowed = "neither", []map[string]string{f.none}
+	}
+	for code, said := range map[*int]string{&firstCode: first, &secondCode: second} {
+		if *code != 0 && !slices.ContainsFunc(losses, func(s string) bool { return strings.Contains(said, s) }) {
+			return name, fmt.Errorf("exit %d: %s", *code, said)
+		}
+	}
+	for _, want := range allowed {
+		if maps.Equal(now, want) {
+			return name, nil
+		}
+	}
+	return name, fmt.Errorf("%s won, and: %s (first: %d: %s; second: %d: %s)", name, treeDiff(now, f.none, allowed[0]), firstCode, first, secondCode, second)
+}
+
+// TestTwoProcesses runs a second command at every call of a first one, and both at
+// once. What comes of it is what one after the other makes, or one of them alone.
+func TestTwoProcesses(t *testing.T) {
+	rounds := many("WTINSPECT_ROUNDS")
+	var counts tally
+	defer counts.report(t)
+	t.Run("on", func(t *testing.T) {
+		fileSystems(t, on(rounds, "ext4", "btrfs"), func(t *testing.T, dir string) {
+			rng := rand.New(rand.NewPCG(9, 10))
+			all := duels(t)
+			for _, name := range slices.Sorted(maps.Keys(all)) {
+				d := all[name]
+				d[0].name = name
+				f := newDuel(t, d, dir)
+				for n := range f.calls {
+					if !chosen(rng, rounds, 1000, 80) {
+						continue
+					}
+					f.reset()
+					second, code := "", -1
+					r, first := f.run(func(c crashtest.Call) crashtest.Verdict {
+						if c.N == n {
+							cmd := f.command(f.second.args...)
+							out, _ := cmd.CombinedOutput()
+							second, code = string(out), cmd.ProcessState.ExitCode()
+						}
+						return crashtest.Go
+					})
+					if code < 0 {
+						continue // it had fewer calls this time
+					}
+					who, err := f.judge(r.Status.ExitStatus(), code, first, second)
+					if err != nil {
+						t.Errorf("%s, the second at call %d: %v", name, n, err)
+					}
+					counts.add("one within the other: %s", who)
+				}
+				for range f.calls {
+					if !chosen(rng, rounds, 1000, 80) {
+						continue
+					}
+					f.reset()
+					var said [2]bytes.Buffer
+					var cmds [2]*exec.Cmd
+					for i, args := range [][]string{f.deed.args, f.second.args} {
+						cmds[i] = f.command(args...)
+						cmds[i].Stdout, cmds[i].Stderr = &said[i], &said[i]
+					}
+					order := rng.IntN(2)
+					err := cmds[order].Start()
+					time.Sleep(time.Duration(rng.Int64N(int64(12 * time.Millisecond))))
+					err = errors.Join(err, cmds[1-order].Start())
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, _ = cmds[0].Wait(), cmds[1].Wait()
+					who, err := f.judge(cmds[0].ProcessState.ExitCode(), cmds[1].ProcessState.ExitCode(), said[0].String(), said[1].String())
+					if err != nil {
+						t.Errorf("%s, at once: %v", name, err)
+					}
+					counts.add("both at once: %s", who)
+				}
+			}
+		})
+	})
 }
