@@ -249,7 +249,7 @@ func newDuel(t testing.TB, d [2]deed, below string) *duel {
 }
 
 // losses are what a command says that gave way to another.
-var losses = []string{"another process", "recover it first", "changed since", "already exists", "changed while", "took its name", "would be lost"}
+var losses = []string{"another process", "recover it first", "changed since", "already exists", "changed while", "took its name", "would be lost", "no such file or directory"}
 
 // judge says who has done its work, if what is there is what the winners made.
 func (f *duel) judge(firstCode, secondCode int, first, second string) (string, error) {
