@@ -296,6 +296,41 @@ func (d *intrudedDir) Exchange(a, b string) error {
 	return d.Dir.Exchange(a, b)
 }
 
+// Where the file system forbids that a file is replaced, those that were replaced
+// before it are given back.
+func TestSwapForbidden(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"adapter_config.json": "old", "config.json": "old"})
+	tx, err := Begin(OS{}, dir)
+	must(t, err)
+	c := new(Changes)
+	for _, name := range []string{"adapter_config.json", "config.json"} {
+		st, err := tx.Dir().Lstat(name)
+		must(t, err)
+		c.Swaps = append(c.Swaps, &Swap{
+			Name: name, Old: st, Size: 3, Head: 3, Sum: sha256.Sum256([]byte("new")), Begin: []byte("new"),
+			Write: func(_ context.Context, d Dir, temp string) error { return put(d, temp, "new") },
+		})
+	}
+	tx.dir = forbiddenDir{tx.dir}
+	if err := tx.Commit(context.Background(), c); !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrPending) {
+		t.Errorf("error %v", err)
+	}
+	if got := snapshot(t, dir); !maps.Equal(got, map[string]string{"adapter_config.json": "old", "config.json": "old"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// A forbiddenDir lets nobody replace config.json.
+type forbiddenDir struct{ Dir }
+
+func (d forbiddenDir) Exchange(a, b string) error {
+	if b == "config.json" {
+		return syscall.EPERM
+	}
+	return d.Dir.Exchange(a, b)
+}
+
 // A small file is written whole or not at all, replaces files only, and can be
 // taken back.
 func TestNewFile(t *testing.T) {

@@ -239,8 +239,9 @@ func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
 	return r.syncDirs(sc.dir)
 }
 
-// An obstructedError says that another program has put files of its own in the
-// way. The old release can still be had: see [record.reversible].
+// An obstructedError says that new files could not be given their names: another
+// program has put files of its own in the way, or the file system forbids it. The
+// old release can still be had: see [record.reversible].
 type obstructedError struct{ error }
 
 func (e *obstructedError) Unwrap() error { return e.error }
@@ -248,7 +249,7 @@ func (e *obstructedError) Unwrap() error { return e.error }
 // finish puts the new files in the place of the old ones.
 func (r *record) finish(sc *scene) error {
 	if err := r.put(sc); err != nil {
-		if errors.Is(err, ErrChanged) && r.reversible(sc) {
+		if r.reversible(sc) {
 			return &obstructedError{err}
 		}
 		return err

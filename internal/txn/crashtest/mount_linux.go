@@ -203,3 +203,15 @@ func (m *Mount) Restore(image string) {
 		m.t.Fatalf("mount: %v: %s", err, out)
 	}
 }
+
+// ReadOnly mounts the file system again, for reading alone or not.
+func (m *Mount) ReadOnly(on bool) {
+	m.t.Helper()
+	how := "remount,rw"
+	if on {
+		how = "remount,ro"
+	}
+	if out, err := exec.Command("mount", "-o", how, m.Dir).CombinedOutput(); err != nil {
+		m.t.Fatalf("mount: %v: %s", err, out)
+	}
+}
