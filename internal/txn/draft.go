@@ -258,6 +258,10 @@ func (d *Draft) publishOver(made string, replace []string) error {
 	if err != nil {
 		return err
 	}
+	// The old files go when no crash can bring their names back.
+	if err := errors.Join(SyncDir(d.parent, "."), SyncDir(d.dir, ".")); err != nil {
+		return err
+	}
 	return removeTree(d.parent, old, "", replace)
 }
 
