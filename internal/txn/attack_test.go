@@ -190,7 +190,10 @@ func TestPublishOver(t *testing.T) {
 // also where it may be replaced.
 func TestPublishOverChanged(t *testing.T) {
 	for _, dir := range []bool{true, false} {
-		for _, when := range []string{"before", "just now"} {
+		for _, when := range []string{"before", "just now", "just now, and names cannot be exchanged"} {
+			if strings.HasSuffix(when, "exchanged") && !dir {
+				continue // a file is replaced without a look back
+			}
 			top := t.TempDir()
 			out, made := filepath.Join(top, "out"), ""
 			theirs := func() { write(t, top, map[string]string{"out" + made: "theirs"}) }
@@ -207,7 +210,7 @@ func TestPublishOverChanged(t *testing.T) {
 			if when == "before" {
 				theirs()
 			} else {
-				d.parent = &intrudedDir{d.parent, theirs}
+				d.parent = &intrudedDir{Dir: d.parent, act: theirs, plain: strings.HasSuffix(when, "exchanged")}
 			}
 			if err := d.Publish([]string{"a"}); !errors.Is(err, ErrChanged) {
 				t.Errorf("dir %v, %s: %v", dir, when, err)
@@ -266,7 +269,7 @@ func TestSwapObstructed(t *testing.T) {
 				})
 			}
 			if when == "after the mark" {
-				tx.dir = &intrudedDir{tx.dir, theirs}
+				tx.dir = &intrudedDir{Dir: tx.dir, act: theirs}
 			}
 			if err := tx.Commit(context.Background(), c); !errors.Is(err, ErrChanged) {
 				t.Errorf("error %v", err)
@@ -285,13 +288,17 @@ func TestSwapObstructed(t *testing.T) {
 // An intrudedDir lets another program act when the first name is exchanged.
 type intrudedDir struct {
 	Dir
-	act func()
+	act   func()
+	plain bool // names cannot be exchanged
 }
 
 func (d *intrudedDir) Exchange(a, b string) error {
 	if d.act != nil {
 		d.act()
 		d.act = nil
+	}
+	if d.plain {
+		return errors.ErrUnsupported
 	}
 	return d.Dir.Exchange(a, b)
 }

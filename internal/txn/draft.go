@@ -252,11 +252,11 @@ func (d *Draft) publishOver(made string, replace []string) error {
 	if err == nil {
 		err = d.unchanged(old)
 	}
-	if err != nil && old == made {
+	switch {
+	case err != nil && old == made:
 		return errors.Join(err, d.parent.Exchange(made, d.base))
-	}
-	if err != nil {
-		return err
+	case err != nil:
+		return errors.Join(err, d.parent.RenameNew(d.base, made), d.parent.RenameNew(old, d.base))
 	}
 	// The old files go when no crash can bring their names back.
 	if err := errors.Join(SyncDir(d.parent, "."), SyncDir(d.dir, ".")); err != nil {
