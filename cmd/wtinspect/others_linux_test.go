@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/crashtest"
@@ -343,4 +345,132 @@ func TestTwoProcesses(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestMappedReader has the old files mapped, as a loader does, while they are
+// replaced: it goes on seeing what it mapped. A change in place it sees, which is
+// why only the header changes there.
+func TestMappedReader(t *testing.T) {
+	for _, d := range deeds(t) {
+		if d.args[0] == "fix" && d.name != "fix padding" {
+			continue
+		}
+		s := newStage(t, theBinary(t), d, t.TempDir())
+		s.reset()
+		mapped := map[string][]byte{}
+		for name, text := range s.old {
+			if !strings.HasSuffix(name, ".safetensors") && !strings.HasSuffix(name, ".gguf") || text == "" {
+				continue
+			}
+			f, err := os.Open(filepath.Join(s.top, name))
+			must(t, err)
+			b, err := unix.Mmap(int(f.Fd()), 0, len(text), unix.PROT_READ, unix.MAP_SHARED)
+			must(t, err, f.Close())
+			mapped[name] = b
+			t.Cleanup(func() { _ = unix.Munmap(b) })
+		}
+		before, err := os.Stat(filepath.Join(s.top, slices.Sorted(maps.Keys(mapped))[0]))
+		must(t, err)
+		if out, err := s.command(d.args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", d.name, err, out)
+		}
+		after, err := os.Stat(filepath.Join(s.top, slices.Sorted(maps.Keys(mapped))[0]))
+		must(t, err)
+		for name, b := range mapped {
+			switch stays := os.SameFile(before, after); {
+			case !stays || s.deed.out != "":
+				if string(b) != s.old[name] {
+					t.Errorf("%s: a reader of %s no longer sees what it mapped", d.name, name)
+				}
+			case len(s.new[name]) == len(b):
+				// The data lies where it lay.
+				if n := len(b) / 2; string(b[n:]) != s.old[name][n:] {
+					t.Errorf("%s: a reader of %s sees other data", d.name, name)
+				}
+			}
+		}
+	}
+}
+
+// TestClock sets the clock back and forth: what files say of their time decides
+// whether a journal is theirs, and force decides where it cannot tell.
+func TestClock(t *testing.T) {
+	for _, d := range deeds(t) {
+		if d.out != "" {
+			continue
+		}
+		s := newStage(t, theBinary(t), d, t.TempDir())
+		for _, shift := range []time.Duration{-90 * 24 * time.Hour, 90 * 24 * time.Hour} {
+			for n := 9; n < s.calls; n += 5 {
+				s.reset()
+				r, said := s.run(at(n, crashtest.Kill))
+				if !r.Killed() && r.Status.ExitStatus() != 0 {
+					t.Fatalf("%s: %v: %s", d.name, r.Status, said)
+				}
+				pending := crashtest.Phase(s.journal()) != crashtest.Before
+				before := treeOf(t, s.top)
+				// Every file was touched, as by a program that restores times.
+				must(t, filepath.WalkDir(filepath.Join(s.top, "m"), func(p string, e fs.DirEntry, err error) error {
+					if err != nil || e.IsDir() {
+						return err
+					}
+					fi, err := e.Info()
+					if err != nil {
+						return err
+					}
+					return os.Chtimes(p, fi.ModTime().Add(shift), fi.ModTime().Add(shift))
+				}))
+				_, err := rewrite.Recover(context.Background(), filepath.Join(s.top, "m"), false)
+				switch {
+				case err == nil: // nothing that was replaced tells by its time
+				case !pending || !errors.Is(err, rewrite.ErrChanged):
+					t.Errorf("%s: killed at call %d, times moved by %v: %v", d.name, n, shift, err)
+				case !maps.Equal(treeOf(t, s.top), before):
+					t.Errorf("%s: killed at call %d, times moved by %v: refused, and something changed", d.name, n, shift)
+				}
+				if _, err := rewrite.Recover(context.Background(), filepath.Join(s.top, "m"), true); err != nil {
+					t.Errorf("%s: killed at call %d, times moved by %v: by force: %v", d.name, n, shift, err)
+				}
+				if state := s.state(); state != "old" && state != "new" {
+					t.Errorf("%s: killed at call %d, times moved by %v: %s", d.name, n, shift, state)
+				}
+			}
+		}
+	}
+}
+
+// TestCopiedInTheMiddle copies a release that was interrupted to another place:
+// the copy is refused, and recovered by force; the original is not concerned.
+func TestCopiedInTheMiddle(t *testing.T) {
+	for _, d := range deeds(t) {
+		if d.out != "" {
+			continue
+		}
+		s := newStage(t, theBinary(t), d, t.TempDir())
+		for n := 8; n < s.calls; n += 4 {
+			s.reset()
+			if r, said := s.run(at(n, crashtest.Kill)); !r.Killed() && r.Status.ExitStatus() != 0 {
+				t.Fatalf("%s: %v: %s", d.name, r.Status, said)
+			}
+			pending := crashtest.Phase(s.journal()) != crashtest.Before
+			original := s.top
+			s.top = original + ".copy"
+			must(t, os.RemoveAll(s.top), os.CopyFS(s.top, os.DirFS(original)))
+			before := treeOf(t, s.top)
+			_, err := rewrite.Recover(context.Background(), filepath.Join(s.top, "m"), false)
+			if pending && (!errors.Is(err, rewrite.ErrChanged) || !maps.Equal(before, treeOf(t, s.top))) {
+				t.Errorf("%s: a copy of what was killed at call %d: %v", d.name, n, err)
+			}
+			if _, err := rewrite.Recover(context.Background(), filepath.Join(s.top, "m"), true); err != nil {
+				t.Errorf("%s: a copy of what was killed at call %d, by force: %v", d.name, n, err)
+			}
+			if state := s.state(); state != "old" && state != "new" {
+				t.Errorf("%s: a copy of what was killed at call %d: %s", d.name, n, state)
+			}
+			s.top = original
+			if state, _ := s.settle(); state != "old" && state != "new" {
+				t.Errorf("%s: killed at call %d and copied: %s", d.name, n, state)
+			}
+		}
+	}
 }

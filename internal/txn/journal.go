@@ -306,7 +306,7 @@ func (j *journal) plausible(sc *scene, x entry) error {
 		}
 	case *Swap:
 		for _, name := range []string{x.Name, x.temp} {
-			if st, err := j.dir.Lstat(name); err == nil && (name == x.temp || x.created() || x.holds(sc, st) || st.Size == x.Size) {
+			if st, err := j.dir.Lstat(name); err == nil && (name == x.temp || x.created() || x.holds(sc, name, st) || st.Size == x.Size) {
 				return nil
 			}
 		}

@@ -730,18 +730,22 @@ func (s *Swap) look(sc *scene) (progress, error) {
 	case terr != nil:
 		return 0, terr
 	}
-	if nerr == nil && s.holds(sc, temp) && !s.holds(sc, named) {
+	if nerr == nil && s.holds(sc, s.temp, temp) && !s.holds(sc, s.Name, named) {
 		return exchanged, s.content(sc, s.Name)
 	}
-	if nerr == nil && (s.created() || !s.holds(sc, named)) {
+	if nerr == nil && (s.created() || !s.holds(sc, s.Name, named)) {
 		return 0, &foreignError{s.Name}
 	}
 	return waiting, s.content(sc, s.temp)
 }
 
-// holds reports whether a file is the old one.
-func (s *Swap) holds(sc *scene, st Stat) bool {
-	return !s.created() && sc.same(st, s.was, false)
+// holds reports whether the file of a name is the old one.
+func (s *Swap) holds(sc *scene, name string, st Stat) bool {
+	if s.created() || !sc.same(st, s.was, false) {
+		return false
+	}
+	// Where the size alone says so, the new one may have it as well.
+	return !sc.lenient || st.Size != s.Size || s.content(sc, name) != nil
 }
 
 // content checks that a file has the new content.
@@ -790,7 +794,7 @@ func (s *Swap) put(sc *scene) error {
 		if err != nil {
 			return err
 		}
-		if st, err := sc.dir.Lstat(s.temp); err != nil || s.holds(sc, st) {
+		if st, err := sc.dir.Lstat(s.temp); err != nil || s.holds(sc, s.temp, st) {
 			return err
 		}
 		// Another program put its own file there just now: it keeps the name.
@@ -821,11 +825,15 @@ func (s *Swap) takeBack(sc *scene) error {
 // given its name back, is not removed.
 func (s *Swap) undo(sc *scene) error {
 	st, err := sc.dir.Lstat(s.temp)
-	if err == nil && s.holds(sc, st) {
+	named, nerr := sc.dir.Lstat(s.Name)
+	// By its size alone a new file that was not finished may look like the old one,
+	// which is then where it always was.
+	unclear := sc.lenient && nerr == nil && s.holds(sc, s.Name, named)
+	if err == nil && !unclear && s.holds(sc, s.temp, st) {
 		if err := s.takeBack(sc); err != nil {
 			return err
 		}
-		if st, err = sc.dir.Lstat(s.temp); err == nil && s.holds(sc, st) {
+		if st, err = sc.dir.Lstat(s.temp); err == nil && s.holds(sc, s.temp, st) {
 			return fmt.Errorf("%s: %w; the file from before is %s", s.Name, &foreignError{s.Name}, s.temp)
 		}
 	}
@@ -847,7 +855,7 @@ func (s *Swap) clean(sc *scene) error {
 	if err != nil {
 		return err
 	}
-	if !s.holds(sc, st) {
+	if !s.holds(sc, s.temp, st) {
 		return &foreignError{s.temp}
 	}
 	if s.Keep != "" {

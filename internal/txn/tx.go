@@ -272,7 +272,7 @@ func (r *record) unmoved(sc *scene) error {
 			return fmt.Errorf("%s: %w: it was not there", s.Name, ErrChanged)
 		case err != nil:
 			return err
-		case !s.holds(sc, st):
+		case !s.holds(sc, s.Name, st):
 			return fmt.Errorf("%s: %w", s.Name, ErrChanged)
 		}
 	}
