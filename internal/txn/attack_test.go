@@ -3,14 +3,18 @@
 package txn
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -447,5 +451,144 @@ func TestCopyTree(t *testing.T) {
 	cancel()
 	if err := CopyTree(done, OS{}, openDir(t, dir), to, "again", follow, func(string) bool { return false }); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+// A counted is the operating system, with the bytes that were read of files.
+type counted struct {
+	OS
+	read *int64
+}
+
+func (c counted) OpenDir(path string) (Dir, error) {
+	d, err := c.OS.OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return countedDir{d, c.read}, nil
+}
+
+type countedDir struct {
+	Dir
+	read *int64
+}
+
+func (d countedDir) Open(name string, flag int, perm fs.FileMode) (File, error) {
+	f, err := d.Dir.Open(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return countedFile{f, d.read}, nil
+}
+
+type countedFile struct {
+	File
+	read *int64
+}
+
+func (f countedFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	*f.read += int64(n)
+	return n, err
+}
+
+// A journal that is planted in a release, above it or below it changes nothing and
+// costs little, however large it is and whatever it claims.
+func TestPlantedJournal(t *testing.T) {
+	claim := func(b []byte, size uint64) []byte {
+		return append(binary.LittleEndian.AppendUint64([]byte(journalMagic), size), b...)
+	}
+	tiny := func(dir string, self bool) []byte {
+		r := &record{id: testID}
+		if self {
+			r.self = selfOf(t, dir)
+		}
+		var b bytes.Buffer
+		_ = r.write(&b)
+		b.Truncate(b.Len() - 3)
+		e := encoder{w: &b}
+		e.num(0)
+		const n = 450_000 // of a hundred bytes
+		e.num(n)
+		for i := range n {
+			e.str(fmt.Sprintf("m%07d.index.json", i))
+			e.str(fmt.Sprintf(tempPattern, testID, i))
+			e.str("")
+			e.identity(identity{})
+			e.num(1)
+			e.num(1)
+			e.bytes(make([]byte, sha256.Size))
+		}
+		e.num(0)
+		sum := sha256.Sum256(b.Bytes())
+		return append(claim(b.Bytes(), uint64(b.Len())), sum[:]...)
+	}
+	plants := map[string]func(path string) error{
+		"nothing": func(string) error { return nil },
+		"no journal": func(path string) error {
+			return os.WriteFile(path, []byte("#!/bin/sh\nrm -rf .\n"), 0o644)
+		},
+		"2 GB of holes": func(path string) error {
+			return errors.Join(os.WriteFile(path, claim(nil, 1<<31-2<<20), 0o644), os.Truncate(path, 1<<31-1<<20))
+		},
+		"too large": func(path string) error {
+			return errors.Join(os.WriteFile(path, claim(nil, 1<<40), 0o644), os.Truncate(path, 1<<41))
+		},
+		"a length beyond its end": func(path string) error { return os.WriteFile(path, claim(nil, 1<<63), 0o644) },
+		"45 MB of entries":        func(path string) error { return os.WriteFile(path, tiny("", false), 0o644) },
+		"45 MB of entries, made here": func(path string) error {
+			b := tiny(filepath.Dir(path), true)
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.Write(b)
+			return errors.Join(err, f.Close())
+		},
+	}
+	for name, plant := range plants {
+		for _, where := range []string{".", "m", "m/sub"} {
+			for _, ref := range []string{"m", "m/sub/x.gguf"} {
+				if strings.HasPrefix(name, "45 MB") && ref == "m" {
+					continue // it takes a while to write
+				}
+				top := t.TempDir()
+				write(t, top, map[string]string{"m/a.gguf": "GGUF", "m/sub/x.gguf": "GGUF", "precious": "precious"})
+				path := filepath.Join(top, filepath.FromSlash(where), JournalName)
+				must(t, plant(path))
+				before, err := os.Stat(path)
+				if name == "nothing" {
+					before, err = nil, nil
+				}
+				must(t, err)
+				var read int64
+				var start, end runtime.MemStats
+				sys := counted{read: &read}
+				runtime.ReadMemStats(&start)
+				full := filepath.Join(top, filepath.FromSlash(ref))
+				_ = Pending(sys, full)
+				for _, force := range []bool{false, true} {
+					if out, err := Recover(context.Background(), sys, full, force); out == Undone || out == Finished {
+						t.Errorf("%s in %s, from %s: %q, %v", name, where, ref, out, err)
+					}
+				}
+				if tx, err := Begin(sys, filepath.Join(top, "m")); err == nil {
+					must(t, tx.Abort())
+				}
+				runtime.ReadMemStats(&end)
+				if used := end.TotalAlloc - start.TotalAlloc; used > 16<<20 || read > 16<<20 {
+					t.Errorf("%s in %s, from %s: %d bytes of memory, %d bytes read", name, where, ref, used, read)
+				}
+				if before != nil {
+					if after, err := os.Stat(path); err != nil || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+						t.Errorf("%s in %s, from %s: it was changed: %v", name, where, ref, err)
+					}
+					must(t, os.Remove(path))
+				}
+				if got := snapshot(t, top); !maps.Equal(got, map[string]string{"m/a.gguf": "GGUF", "m/sub/x.gguf": "GGUF", "precious": "precious"}) {
+					t.Errorf("%s in %s, from %s: %q", name, where, ref, got)
+				}
+			}
+		}
 	}
 }
