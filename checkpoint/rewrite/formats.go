@@ -294,6 +294,9 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		return nil, err
 	}
 	now, err := encode(slices.DeleteFunc(slices.Clone(f.KVs), isFiller), f.Tensors, 0)
+	if err := stillGGUF(f, src, e.old.Size, now, encode); err != nil {
+		return nil, err
+	}
 	e.unchanged = err == nil && !c.anew() && bytes.Equal(natural, now)
 	// A reader finds the data at the first aligned byte after the header, so a
 	// new file needs nothing between.
@@ -315,6 +318,20 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		return checkGGUF(tensors, f.Version, f.Alignment, len(kvs), header, size)
 	}
 	return old, nil
+}
+
+// stillGGUF checks that a file still has the header that f was read from, and of
+// which natural is an encoding.
+func stillGGUF(f *gguf.File, src io.ReaderAt, size int64, natural []byte, encode func([]gguf.KV, []gguf.Tensor, int64) ([]byte, error)) error {
+	g, err := gguf.NewFile(src, size)
+	if err != nil || g.Size != f.Size || g.DataOffset != f.DataOffset {
+		return errors.Join(ErrChanged, err)
+	}
+	again, err := encode(slices.DeleteFunc(slices.Clone(g.KVs), isFiller), g.Tensors, 0)
+	if err == nil && !bytes.Equal(again, natural) {
+		err = ErrChanged
+	}
+	return err
 }
 
 func isFiller(kv gguf.KV) bool { return kv.IsFiller() }

@@ -119,6 +119,26 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// A file that another process rewrites after it was opened is not taken for what
+// it was then.
+func TestChangedSinceOpen(t *testing.T) {
+	for _, kind := range kinds5 {
+		for _, fsys := range []limited{{insert: true}, {}} {
+			ref, m := release(t, t.TempDir(), kind)
+			c := openOne(t, ref)
+			plan := planFor(t, c, m)
+			runJob(t, fsys, ref, m, nil)
+			j, err := prepare(context.Background(), fsys, c, plan, nil, nil)
+			if err == nil {
+				_, err = j.Run(context.Background(), nil)
+			}
+			if !errors.Is(err, ErrChanged) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+}
+
 func TestChangedSincePlan(t *testing.T) {
 	for name, meddle := range map[string]func(t *testing.T, path string){
 		"touched": func(t *testing.T, path string) {

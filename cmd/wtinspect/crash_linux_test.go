@@ -373,6 +373,14 @@ var builtBinary = sync.OnceValues(func() (string, error) {
 	return bin, os.Chmod(dir, 0o755)
 })
 
+// chosen picks some of all that could be tried: so many, or few without a number.
+func chosen(rng *rand.Rand, want, of, few int) bool {
+	if want == 0 {
+		want = few
+	}
+	return rng.IntN(of) < want
+}
+
 func theBinary(t testing.TB) string {
 	t.Helper()
 	bin, err := builtBinary()
@@ -382,26 +390,32 @@ func theBinary(t testing.TB) string {
 	return bin
 }
 
-// fileSystems calls f for the file systems that can be had: of `make crash` all,
-// and otherwise that of temporary files.
-func fileSystems(t *testing.T, all bool, f func(t *testing.T, m *crashtest.Mount, dir string)) {
-	if !all {
+// fileSystems calls f for file systems of these kinds, or, without any, for that
+// of temporary files.
+func fileSystems(t *testing.T, kinds []string, f func(t *testing.T, dir string)) {
+	if len(kinds) == 0 {
 		t.Run("temporary", func(t *testing.T) {
 			dir, err := filepath.EvalSymlinks(t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
-			f(t, nil, dir)
+			f(t, dir)
 		})
-		return
 	}
-	for _, kind := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			m := crashtest.NewMount(t, kind, max(64, crashtest.Least[kind]))
-			f(t, m, m.Dir)
+			f(t, crashtest.NewMount(t, kind, max(64, crashtest.Least[kind])).Dir)
 		})
 	}
+}
+
+// on returns the file systems for a test that runs so often; none for 0.
+func on(n int, kinds ...string) []string {
+	if n == 0 {
+		return nil
+	}
+	return kinds
 }
 
 // TestKillAtEveryCall kills the program before every call that changes files and
@@ -411,7 +425,7 @@ func TestKillAtEveryCall(t *testing.T) {
 	var counts tally
 	defer counts.report(t)
 	t.Run("on", func(t *testing.T) {
-		fileSystems(t, kills > 0, func(t *testing.T, _ *crashtest.Mount, dir string) {
+		fileSystems(t, on(kills, "ext4", "xfs", "btrfs", "tmpfs"), func(t *testing.T, dir string) {
 			var stages []*stage
 			all := 0
 			for _, d := range deeds(t) {
@@ -594,27 +608,30 @@ func TestSignalAtEveryCall(t *testing.T) {
 	var counts tally
 	defer counts.report(t)
 	all := many("WTINSPECT_SIGNALS")
-	fileSystems(t, false, func(t *testing.T, _ *crashtest.Mount, dir string) {
-		signals := 0
-		for _, d := range deeds(t) {
-			s := newStage(t, theBinary(t), d, dir)
-			for n := range s.calls {
-				if signals++; all == 0 && signals%11 != 5 {
-					continue
-				}
-				s.reset()
-				r, said := s.run(at(n, []crashtest.Verdict{crashtest.Int, crashtest.Term}[signals%2]))
-				now := treeOf(t, s.top)
-				code := r.Status.ExitStatus()
-				counts.add("signal %d: exit %d", []int{2, 15}[signals%2], code)
-				switch {
-				case code == exitOK && maps.Equal(now, s.new):
-				case code == exitInterrupted && maps.Equal(now, s.old) && strings.HasSuffix(said, "wtinspect: interrupted\n"):
-				case code == exitInterrupted && maps.Equal(now, s.new) && d.args[0] == "fix": // between two mends
-				default:
-					t.Errorf("%s: signal at call %d: %v: %s: %s", d.name, n, r.Status, said, treeDiff(now, s.old, s.new))
+	t.Run("on", func(t *testing.T) {
+		fileSystems(t, on(all, "ext4", "btrfs"), func(t *testing.T, dir string) {
+			rng := rand.New(rand.NewPCG(5, 6))
+			for _, d := range deeds(t) {
+				s := newStage(t, theBinary(t), d, dir)
+				for n := range s.calls {
+					if !chosen(rng, all, 1300, 60) {
+						continue
+					}
+					s.reset()
+					i := rng.IntN(2)
+					r, said := s.run(at(n, []crashtest.Verdict{crashtest.Int, crashtest.Term}[i]))
+					now := treeOf(t, s.top)
+					code := r.Status.ExitStatus()
+					counts.add("%s: exit %d", []string{"SIGINT", "SIGTERM"}[i], code)
+					switch {
+					case code == exitOK && maps.Equal(now, s.new):
+					case code == exitInterrupted && maps.Equal(now, s.old) && strings.HasSuffix(said, "wtinspect: interrupted\n"):
+					case code == exitInterrupted && maps.Equal(now, s.new) && d.args[0] == "fix": // between two mends
+					default:
+						t.Errorf("%s: signal at call %d: %v: %s: %s", d.name, n, r.Status, said, treeDiff(now, s.old, s.new))
+					}
 				}
 			}
-		}
+		})
 	})
 }

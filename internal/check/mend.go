@@ -281,6 +281,9 @@ func putAside(ctx context.Context, m *model) error {
 			continue
 		}
 		st, err := tx.Dir().Lstat(f.Name)
+		if err == nil && st.Size != f.Size {
+			err = fmt.Errorf("%s: %w", f.Path, txn.ErrChanged)
+		}
 		if err != nil {
 			return errors.Join(err, tx.Abort())
 		}
@@ -516,25 +519,23 @@ func (p *mender) index(m *model) {
 			if len(rel.Checkpoints) != 1 {
 				return fmt.Errorf("%s: several checkpoints, where one is needed", m.Path)
 			}
-			c := rel.Checkpoints[0]
-			data, err := newIndex(ctx, c, m.doc, path, numbersOnly)
-			if err != nil {
-				return err
-			}
-			return replaceIndex(ctx, path, data, !numbersOnly)
+			return replaceIndex(ctx, path, !numbersOnly, func() ([]byte, error) {
+				return newIndex(ctx, rel.Checkpoints[0], m.doc, path, numbersOnly)
+			})
 		},
 	})
 }
 
 // replaceIndex gives an index new content, or makes one. keep puts the old one
-// aside.
-func replaceIndex(ctx context.Context, file string, data []byte, keep bool) error {
+// aside. The new content is made when it is known which file it replaces: another
+// that takes its name meanwhile is not.
+func replaceIndex(ctx context.Context, file string, keep bool, content func() ([]byte, error)) error {
 	tx, err := txn.Begin(txn.OS{}, filepath.Dir(file))
 	if err != nil {
 		return err
 	}
 	name := filepath.Base(file)
-	s := &txn.Swap{Name: name, Size: int64(len(data)), Head: int64(len(data)), Sum: sha256.Sum256(data), Begin: data}
+	s := &txn.Swap{Name: name}
 	old, err := tx.Dir().Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -547,9 +548,14 @@ func replaceIndex(ctx context.Context, file string, data []byte, keep bool) erro
 			s.Keep, err = freeAside(tx.Dir(), name)
 		}
 	}
+	var data []byte
+	if err == nil {
+		data, err = content()
+	}
 	if err != nil {
 		return errors.Join(err, tx.Abort())
 	}
+	s.Size, s.Head, s.Sum, s.Begin = int64(len(data)), int64(len(data)), sha256.Sum256(data), data
 	s.Write = func(_ context.Context, dir txn.Dir, temp string) error { return writeIndex(dir, name, temp, data) }
 	return tx.Commit(ctx, &txn.Changes{Swaps: []*txn.Swap{s}})
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -289,7 +290,7 @@ func TestReplaceIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, text := range []string{"new", "newer"} {
-		if err := replaceIndex(t.Context(), path, []byte(text), true); err != nil {
+		if err := replaceIndex(t.Context(), path, true, func() ([]byte, error) { return []byte(text), nil }); err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(path)
@@ -308,11 +309,21 @@ func TestReplaceIndex(t *testing.T) {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 {
 		t.Errorf("%d files, %v", len(entries), err)
 	}
+	// Another program's index, which the new one is not made from, is kept.
+	for _, keep := range []bool{true, false} {
+		err := replaceIndex(t.Context(), path, keep, func() ([]byte, error) {
+			theirs := filepath.Join(dir, "theirs")
+			return []byte("newest"), errors.Join(os.WriteFile(theirs, []byte("theirs"), 0o640), os.Rename(theirs, path))
+		})
+		if data, rerr := os.ReadFile(path); !errors.Is(err, txn.ErrChanged) || string(data) != "theirs" {
+			t.Errorf("keep %v: %q, %v, %v", keep, data, rerr, err)
+		}
+	}
 	link := filepath.Join(dir, "link.safetensors.index.json")
 	if err := os.Symlink(path, link); err != nil {
 		t.Skip(err)
 	}
-	if err := replaceIndex(t.Context(), link, []byte("newest"), false); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+	if err := replaceIndex(t.Context(), link, false, func() ([]byte, error) { return []byte("newest"), nil }); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("%v", err)
 	}
 }

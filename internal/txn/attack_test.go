@@ -3,14 +3,18 @@
 package txn
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,6 +190,43 @@ func TestPublishOver(t *testing.T) {
 	}
 }
 
+// What another program writes at the destination while a draft is made is kept,
+// also where it may be replaced.
+func TestPublishOverChanged(t *testing.T) {
+	for _, dir := range []bool{true, false} {
+		for _, when := range []string{"before", "just now", "just now, and names cannot be exchanged"} {
+			if strings.HasSuffix(when, "exchanged") && !dir {
+				continue // a file is replaced without a look back
+			}
+			top := t.TempDir()
+			out, made := filepath.Join(top, "out"), ""
+			theirs := func() { write(t, top, map[string]string{"out" + made: "theirs"}) }
+			if dir {
+				made = "/a"
+			}
+			write(t, top, map[string]string{"out" + made: "old"})
+			d, err := NewDraft(OS{}, out)
+			must(t, err)
+			if dir {
+				must(t, d.Dir().Mkdir(d.Name(), 0o755))
+			}
+			must(t, put(d.Dir(), d.Name()+made, "new"))
+			if when == "before" {
+				theirs()
+			} else {
+				d.parent = &intrudedDir{Dir: d.parent, act: theirs, plain: strings.HasSuffix(when, "exchanged")}
+			}
+			if err := d.Publish([]string{"a"}); !errors.Is(err, ErrChanged) {
+				t.Errorf("dir %v, %s: %v", dir, when, err)
+			}
+			must(t, d.Close())
+			if got := snapshot(t, top); !maps.Equal(got, map[string]string{"out" + made: "theirs"}) {
+				t.Errorf("dir %v, %s: %q", dir, when, got)
+			}
+		}
+	}
+}
+
 // A link where a draft is to be published is replaced, not followed.
 func TestPublishOverLink(t *testing.T) {
 	top := t.TempDir()
@@ -232,7 +273,7 @@ func TestSwapObstructed(t *testing.T) {
 				})
 			}
 			if when == "after the mark" {
-				tx.dir = &intrudedDir{tx.dir, theirs}
+				tx.dir = &intrudedDir{Dir: tx.dir, act: theirs}
 			}
 			if err := tx.Commit(context.Background(), c); !errors.Is(err, ErrChanged) {
 				t.Errorf("error %v", err)
@@ -251,13 +292,52 @@ func TestSwapObstructed(t *testing.T) {
 // An intrudedDir lets another program act when the first name is exchanged.
 type intrudedDir struct {
 	Dir
-	act func()
+	act   func()
+	plain bool // names cannot be exchanged
 }
 
 func (d *intrudedDir) Exchange(a, b string) error {
 	if d.act != nil {
 		d.act()
 		d.act = nil
+	}
+	if d.plain {
+		return errors.ErrUnsupported
+	}
+	return d.Dir.Exchange(a, b)
+}
+
+// Where the file system forbids that a file is replaced, those that were replaced
+// before it are given back.
+func TestSwapForbidden(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"adapter_config.json": "old", "config.json": "old"})
+	tx, err := Begin(OS{}, dir)
+	must(t, err)
+	c := new(Changes)
+	for _, name := range []string{"adapter_config.json", "config.json"} {
+		st, err := tx.Dir().Lstat(name)
+		must(t, err)
+		c.Swaps = append(c.Swaps, &Swap{
+			Name: name, Old: st, Size: 3, Head: 3, Sum: sha256.Sum256([]byte("new")), Begin: []byte("new"),
+			Write: func(_ context.Context, d Dir, temp string) error { return put(d, temp, "new") },
+		})
+	}
+	tx.dir = forbiddenDir{tx.dir}
+	if err := tx.Commit(context.Background(), c); !errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrPending) {
+		t.Errorf("error %v", err)
+	}
+	if got := snapshot(t, dir); !maps.Equal(got, map[string]string{"adapter_config.json": "old", "config.json": "old"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// A forbiddenDir lets nobody replace config.json.
+type forbiddenDir struct{ Dir }
+
+func (d forbiddenDir) Exchange(a, b string) error {
+	if b == "config.json" {
+		return syscall.EPERM
 	}
 	return d.Dir.Exchange(a, b)
 }
@@ -390,6 +470,7 @@ func TestJournalOfAnotherUser(t *testing.T) {
 		writeJournal(t, dir, &record{shifts: []*Shift{{Name: "m.gguf", OldHeader: []byte("GGUF old"), NewHeader: []byte("GGUF bad")}}}, true)
 		must(t, os.Chown(filepath.Join(dir, JournalName), tt.journal, -1))
 		must(t, os.Chown(filepath.Join(dir, "m.gguf"), tt.file, -1))
+		must(t, os.Chown(dir, tt.file, -1))
 		_, err := recovered(dir)
 		if got := snapshot(t, dir)["m.gguf"]; (err == nil) != tt.want || (got == "GGUF bad data") != tt.want {
 			t.Errorf("journal of %d, file of %d: %q, %v", tt.journal, tt.file, got, err)
@@ -426,6 +507,145 @@ func TestRecoverWithoutOne(t *testing.T) {
 			}
 			if again, err := recovered(dir); again != Nothing || err != nil {
 				t.Errorf("%s, forward %v: again: %q, %v", what, forward, again, err)
+			}
+		}
+	}
+}
+
+// A counted is the operating system, with the bytes that were read of files.
+type counted struct {
+	OS
+	read *int64
+}
+
+func (c counted) OpenDir(path string) (Dir, error) {
+	d, err := c.OS.OpenDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return countedDir{d, c.read}, nil
+}
+
+type countedDir struct {
+	Dir
+	read *int64
+}
+
+func (d countedDir) Open(name string, flag int, perm fs.FileMode) (File, error) {
+	f, err := d.Dir.Open(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return countedFile{f, d.read}, nil
+}
+
+type countedFile struct {
+	File
+	read *int64
+}
+
+func (f countedFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	*f.read += int64(n)
+	return n, err
+}
+
+// A journal that is planted in a release, above it or below it changes nothing and
+// costs little, however large it is and whatever it claims.
+func TestPlantedJournal(t *testing.T) {
+	claim := func(b []byte, size uint64) []byte {
+		return append(binary.LittleEndian.AppendUint64([]byte(journalMagic), size), b...)
+	}
+	tiny := func(dir string, self bool) []byte {
+		r := &record{id: testID}
+		if self {
+			r.self = selfOf(t, dir)
+		}
+		var b bytes.Buffer
+		_ = r.write(&b)
+		b.Truncate(b.Len() - 3)
+		e := encoder{w: &b}
+		e.num(0)
+		const n = 450_000 // of a hundred bytes
+		e.num(n)
+		for i := range n {
+			e.str(fmt.Sprintf("m%07d.index.json", i))
+			e.str(fmt.Sprintf(tempPattern, testID, i))
+			e.str("")
+			e.identity(identity{})
+			e.num(1)
+			e.num(1)
+			e.bytes(make([]byte, sha256.Size))
+		}
+		e.num(0)
+		sum := sha256.Sum256(b.Bytes())
+		return append(claim(b.Bytes(), uint64(b.Len())), sum[:]...)
+	}
+	plants := map[string]func(path string) error{
+		"nothing": func(string) error { return nil },
+		"no journal": func(path string) error {
+			return os.WriteFile(path, []byte("#!/bin/sh\nrm -rf .\n"), 0o644)
+		},
+		"2 GB of holes": func(path string) error {
+			return errors.Join(os.WriteFile(path, claim(nil, 1<<31-2<<20), 0o644), os.Truncate(path, 1<<31-1<<20))
+		},
+		"too large": func(path string) error {
+			return errors.Join(os.WriteFile(path, claim(nil, 1<<40), 0o644), os.Truncate(path, 1<<41))
+		},
+		"a length beyond its end": func(path string) error { return os.WriteFile(path, claim(nil, 1<<63), 0o644) },
+		"45 MB of entries":        func(path string) error { return os.WriteFile(path, tiny("", false), 0o644) },
+		"45 MB of entries, made here": func(path string) error {
+			b := tiny(filepath.Dir(path), true)
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.Write(b)
+			return errors.Join(err, f.Close())
+		},
+	}
+	for name, plant := range plants {
+		for _, where := range []string{".", "m", "m/sub"} {
+			for _, ref := range []string{"m", "m/sub/x.gguf"} {
+				if strings.HasPrefix(name, "45 MB") && ref == "m" {
+					continue // it takes a while to write
+				}
+				top := t.TempDir()
+				write(t, top, map[string]string{"m/a.gguf": "GGUF", "m/sub/x.gguf": "GGUF", "precious": "precious"})
+				path := filepath.Join(top, filepath.FromSlash(where), JournalName)
+				must(t, plant(path))
+				before, err := os.Stat(path)
+				if name == "nothing" {
+					before, err = nil, nil
+				}
+				must(t, err)
+				var read int64
+				var start, end runtime.MemStats
+				sys := counted{read: &read}
+				runtime.ReadMemStats(&start)
+				full := filepath.Join(top, filepath.FromSlash(ref))
+				_ = Pending(sys, full)
+				for _, force := range []bool{false, true} {
+					if out, err := Recover(context.Background(), sys, full, force); out == Undone || out == Finished {
+						t.Errorf("%s in %s, from %s: %q, %v", name, where, ref, out, err)
+					}
+				}
+				if tx, err := Begin(sys, filepath.Join(top, "m")); err == nil {
+					must(t, tx.Abort())
+				}
+				runtime.ReadMemStats(&end)
+				if used := end.TotalAlloc - start.TotalAlloc; used > 16<<20 || read > 16<<20 {
+					t.Errorf("%s in %s, from %s: %d bytes of memory, %d bytes read", name, where, ref, used, read)
+				}
+				if before != nil {
+					if after, err := os.Stat(path); err != nil || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+						t.Errorf("%s in %s, from %s: it was changed: %v", name, where, ref, err)
+					}
+					must(t, os.Remove(path))
+				}
+				if got := snapshot(t, top); !maps.Equal(got, map[string]string{"m/a.gguf": "GGUF", "m/sub/x.gguf": "GGUF", "precious": "precious"}) {
+					t.Errorf("%s in %s, from %s: %q", name, where, ref, got)
+				}
 			}
 		}
 	}

@@ -17,6 +17,9 @@ type Draft struct {
 	parent     Dir
 	base, temp string // names in parent: of the destination, of the hidden directory
 	dir        Dir    // the hidden directory
+	// there are the files that had the name of the destination when the draft
+	// was begun, by their paths below it: "" for the destination itself.
+	there map[string]Stat
 }
 
 // NewDraft begins a draft of dest.
@@ -27,7 +30,10 @@ func NewDraft(sys System, dest string) (*Draft, error) {
 	}
 	d := &Draft{parent: parent, base: filepath.Base(dest)}
 	d.temp = draftPrefix(d.base) + newID() + tempSuffix
-	err = Retry(func() error { return parent.Mkdir(d.temp, 0o700) })
+	d.there, err = d.files(d.base)
+	if err == nil {
+		err = Retry(func() error { return parent.Mkdir(d.temp, 0o700) })
+	}
 	if err == nil {
 		d.dir, err = sys.OpenDir(filepath.Join(parent.Path(), d.temp))
 	}
@@ -37,6 +43,48 @@ func NewDraft(sys System, dest string) (*Draft, error) {
 	}
 	return d, nil
 }
+
+// files returns the files at a name in the parent; none where there is nothing.
+func (d *Draft) files(root string) (map[string]Stat, error) {
+	out := make(map[string]Stat)
+	st, err := d.parent.Lstat(root)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return out, nil
+	case err != nil:
+		return nil, err
+	case !st.Mode.IsDir():
+		out[""] = st
+		return out, nil
+	}
+	err = walk(d.parent, root, "", func(name string) error {
+		st, err := d.parent.Lstat(path.Join(root, name))
+		out[name] = st
+		return err
+	})
+	return out, err
+}
+
+// unchanged fails where a file at a name in the parent is not one that was at the
+// destination when the draft was begun.
+func (d *Draft) unchanged(root string) error {
+	now, err := d.files(root)
+	for name, st := range now {
+		if was, ok := d.there[name]; !ok || !was.Same(st) {
+			err = errors.Join(err, &destinationError{filepath.Join(d.parent.Path(), d.base, filepath.FromSlash(name))})
+		}
+	}
+	return err
+}
+
+// A destinationError says that another program wrote to a destination.
+type destinationError struct{ path string }
+
+func (e *destinationError) Error() string {
+	return e.path + " changed while the result was written, and is kept"
+}
+
+func (e *destinationError) Is(target error) bool { return target == ErrChanged }
 
 const tempSuffix = ".tmp"
 
@@ -150,15 +198,35 @@ func (d *Draft) Publish(replace []string) error {
 		if errors.Is(err, fs.ErrExist) {
 			err = &ExistsError{Path: filepath.Join(d.parent.Path(), d.base)}
 		}
-	case !st.Mode.IsDir():
-		err = Retry(func() error { return d.parent.Rename(made, d.base) })
 	default:
-		err = d.publishOver(made, replace)
+		if err = d.unchanged(d.base); err != nil {
+			break
+		}
+		if st.Mode.IsDir() {
+			err = d.publishOver(made, replace)
+		} else {
+			err = d.publishOverFile(made)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	return SyncDir(d.parent, ".")
+}
+
+// publishOverFile takes the place of a file, which goes with the hidden directory.
+func (d *Draft) publishOverFile(made string) error {
+	err := Retry(func() error { return d.parent.Exchange(made, d.base) })
+	if errors.Is(err, errors.ErrUnsupported) {
+		return Retry(func() error { return d.parent.Rename(made, d.base) })
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.unchanged(made); err != nil {
+		return errors.Join(err, d.parent.Exchange(made, d.base))
+	}
+	return nil
 }
 
 // publishOver takes the place of a directory.
@@ -180,11 +248,18 @@ func (d *Draft) publishOver(made string, replace []string) error {
 	lost, err := d.lost(old, replace)
 	if err == nil && len(lost) > 0 {
 		err = &ExistsError{filepath.Join(d.parent.Path(), d.base), lost}
-		if old == made {
-			return errors.Join(err, d.parent.Exchange(made, d.base))
-		}
 	}
-	if err != nil {
+	if err == nil {
+		err = d.unchanged(old)
+	}
+	switch {
+	case err != nil && old == made:
+		return errors.Join(err, d.parent.Exchange(made, d.base))
+	case err != nil:
+		return errors.Join(err, d.parent.RenameNew(d.base, made), d.parent.RenameNew(old, d.base))
+	}
+	// The old files go when no crash can bring their names back.
+	if err := errors.Join(SyncDir(d.parent, "."), SyncDir(d.dir, ".")); err != nil {
 		return err
 	}
 	return removeTree(d.parent, old, "", replace)

@@ -89,6 +89,19 @@ type journal struct {
 
 func (j *journal) path() string { return filepath.Join(j.dir.Path(), JournalName) }
 
+// trusted refuses a journal of somebody who could not change the release without
+// it: where all may make files, as in /tmp, it is a trap.
+func (j *journal) trusted(st Stat) error {
+	if st.UID < 0 || mine(st.UID) {
+		return nil
+	}
+	dir, err := j.dir.Lstat(".")
+	if err == nil && dir.UID != st.UID {
+		err = fmt.Errorf("%s belongs to another user than you and the directory; remove it", j.path())
+	}
+	return err
+}
+
 // lockJournal opens the journal of a directory and locks it. The lock
 // excludes every other run on the release for as long as the file is open.
 func lockJournal(dir Dir, create bool) (*journal, error) {
@@ -108,13 +121,16 @@ func lockJournal(dir Dir, create bool) (*journal, error) {
 		if errors.Is(err, ErrLocked) {
 			err = fmt.Errorf("%s: %w", dir.Path(), ErrBusy)
 		}
-		var mine Stat
+		var own Stat
 		if err == nil {
-			mine, err = f.Stat()
+			own, err = f.Stat()
 		}
-		if err == nil && mine.Links > 1 {
+		if err == nil && own.Links > 1 {
 			// What is written here would change under the other name, too.
 			err = fmt.Errorf("%s has another name as well, so no journal is written to it; remove it", j.path())
+		}
+		if err == nil {
+			err = j.trusted(own)
 		}
 		if err != nil {
 			f.Close()
@@ -122,7 +138,7 @@ func lockJournal(dir Dir, create bool) (*journal, error) {
 		}
 		// The run that held the lock before may have removed the file.
 		named, err := dir.Lstat(JournalName)
-		if err == nil && named.Dev == mine.Dev && named.Ino == mine.Ino {
+		if err == nil && named.Dev == own.Dev && named.Ino == own.Ino {
 			j.f = f
 			return j, nil
 		}
@@ -296,7 +312,10 @@ func (s *Shift) known(sc *scene) (bool, error) {
 	if gone(err) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	return true, nil
 }
 
 func (s *Swap) known(sc *scene) (bool, error) {

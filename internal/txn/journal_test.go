@@ -378,6 +378,40 @@ func TestRecoverBeforeCreation(t *testing.T) {
 	}
 }
 
+// A file that another program has changed stops a recovery, which says what to do:
+// moved away, the file is left out.
+func TestRecoverWithoutChanged(t *testing.T) {
+	for _, force := range []bool{false, true} {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"a.gguf": "GGUF new data", "b.gguf": "GGUF new data"})
+		old, now := []byte("GGUF old"), []byte("GGUF new")
+		writeJournal(t, dir, &record{shifts: []*Shift{{Name: "a.gguf", OldHeader: old, NewHeader: now}, {Name: "b.gguf", OldHeader: old, NewHeader: now}}}, false)
+		must(t, os.Truncate(filepath.Join(dir, "b.gguf"), 3))
+		if got, err := recovered(dir); err == nil || !strings.Contains(err.Error(), "b.gguf: ") || !strings.Contains(err.Error(), "move it away, and recover again") {
+			t.Errorf("%q, %v", got, err)
+		}
+		must(t, os.Rename(filepath.Join(dir, "b.gguf"), filepath.Join(t.TempDir(), "b.gguf")))
+		// By force it is known that the file is left out.
+		if got, err := Recover(context.Background(), OS{}, dir, force); got != Undone || (err == nil) != force {
+			t.Errorf("force %v: %q, %v", force, got, err)
+		}
+		if got := snapshot(t, dir); !maps.Equal(got, map[string]string{"a.gguf": "GGUF old data"}) {
+			t.Errorf("force %v: %q", force, got)
+		}
+	}
+}
+
+// There is nothing to do for a file that was to be put aside and is gone.
+func TestRecoverMoveOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"a.gguf": "GGUF"})
+	writeJournal(t, dir, &record{moves: []*Move{{Name: "a.gguf", To: AsideName + "/a.gguf"}}}, true)
+	must(t, os.Remove(filepath.Join(dir, "a.gguf")))
+	if got, err := recovered(dir); got != Finished || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // A journal is found from the directories that it names files in, and only
 // there.
 func TestPendingAbove(t *testing.T) {

@@ -76,8 +76,11 @@ func atFds(a, b *os.Root, f func(a, b int) error) error {
 	return f(int(x.Fd()), int(y.Fd()))
 }
 
+// mine reports whether a file of that owner is this user's or the system's.
+func mine(uid int) bool { return uid == 0 || uid == os.Geteuid() }
+
 // trusted reports whether a journal may decide about a file: it is this user's,
 // the system's, or belongs to who owns the file.
 func trusted(journal, file Stat) bool {
-	return journal.UID == 0 || journal.UID == os.Geteuid() || journal.UID == file.UID
+	return mine(journal.UID) || journal.UID == file.UID
 }

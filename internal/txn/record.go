@@ -35,6 +35,7 @@ type record struct {
 	shifts []*Shift
 	swaps  []*Swap
 	moves  []*Move
+	left   []string // temporary files that may be old ones
 }
 
 // An identity is what tells a file from others of the same name.
@@ -537,17 +538,16 @@ type scene struct {
 	absent  int  // entries that no file speaks for
 }
 
-// same reports whether a file is the one of an identity. touched says that the
-// transaction itself may have changed its size and time.
-func (sc *scene) same(st Stat, id identity, touched bool) bool {
+// same reports whether a file is the one of an identity, whatever became of its
+// size and time.
+func (sc *scene) same(st Stat, id identity) bool {
+	return sc.lenient || st.Ino == id.ino && (st.Dev == sc.is.dev) == (id.dev == sc.was.dev)
+}
+
+// intact reports whether a file is the one of an identity and was not changed.
+func (sc *scene) intact(st Stat, id identity) bool {
 	now := identify(st)
-	if !touched && now.size != id.size {
-		return false
-	}
-	if sc.lenient {
-		return true
-	}
-	return now.ino == id.ino && (now.dev == sc.is.dev) == (id.dev == sc.was.dev) && (touched || now.time == id.time)
+	return sc.same(st, id) && now.size == id.size && (sc.lenient || now.time == id.time)
 }
 
 // look checks that a shift's file is the one that was to be changed, in a state
@@ -560,7 +560,7 @@ func (s *Shift) look(sc *scene) error {
 	if !st.Mode.IsRegular() {
 		return notRegular(s.Name, st.Mode)
 	}
-	if !sc.same(st, s.was, true) {
+	if !sc.same(st, s.was) {
 		return &foreignError{s.Name}
 	}
 	if st.Size != s.was.size && st.Size != s.was.size+s.N {
@@ -735,19 +735,19 @@ func (s *Swap) look(sc *scene) (progress, error) {
 	if nerr == nil && s.holds(sc, s.temp, temp) && !s.holds(sc, s.Name, named) {
 		return exchanged, s.content(sc, s.Name)
 	}
-	if nerr == nil && (s.created() || !s.holds(sc, s.Name, named)) {
+	if nerr == nil && (!s.holds(sc, s.Name, named) || !sc.intact(named, s.was)) {
 		return 0, &foreignError{s.Name}
 	}
 	return waiting, s.content(sc, s.temp)
 }
 
-// holds reports whether a file is the old one. Without its identity it is what has
-// the size and is not the new one.
+// holds reports whether the file of a name is the old one. A file system gives the
+// number of a removed file to the next one, so that it may also be the new one.
 func (s *Swap) holds(sc *scene, name string, st Stat) bool {
-	if s.created() || !sc.same(st, s.was, false) {
+	if s.created() || !sc.same(st, s.was) || sc.lenient && st.Size != s.was.size {
 		return false
 	}
-	return !sc.lenient || s.content(sc, name) != nil
+	return !sc.lenient && sc.intact(st, s.was) || st.Size != s.Size || s.content(sc, name) != nil
 }
 
 // content checks that a file has the new content.
@@ -788,15 +788,15 @@ func (s *Swap) put(sc *scene) error {
 	if s.created() {
 		return Retry(func() error { return sc.dir.RenameNew(s.temp, s.Name) })
 	}
-	if _, err := sc.dir.Lstat(s.Name); errors.Is(err, fs.ErrNotExist) {
+	err := Retry(func() error { return sc.dir.Exchange(s.temp, s.Name) })
+	if _, lerr := sc.dir.Lstat(s.Name); err != nil && errors.Is(lerr, fs.ErrNotExist) {
 		return Retry(func() error { return sc.dir.RenameNew(s.temp, s.Name) })
 	}
-	err := Retry(func() error { return sc.dir.Exchange(s.temp, s.Name) })
 	if !errors.Is(err, errors.ErrUnsupported) {
 		if err != nil {
 			return err
 		}
-		if st, err := sc.dir.Lstat(s.temp); err != nil || s.holds(sc, s.temp, st) {
+		if st, err := sc.dir.Lstat(s.temp); err != nil || sc.intact(st, s.was) {
 			return err
 		}
 		// Another program put its own file there just now: it keeps the name.
@@ -823,26 +823,26 @@ func (s *Swap) takeBack(sc *scene) error {
 	return Retry(func() error { return sc.dir.RenameNew(s.Name, s.temp) })
 }
 
-// undo removes the new file. The old one, should a crash have come while it was
-// given its name back, is not removed.
-func (s *Swap) undo(sc *scene) error {
+// undo removes the new file. What may be the old one, which has lost its name to
+// another program, is left; left says so.
+func (s *Swap) undo(sc *scene) (left bool, err error) {
 	if at, err := s.look(sc); err == nil && at == exchanged {
 		if err := s.takeBack(sc); err != nil {
-			return err
+			return false, err
 		}
 	}
 	named, nerr := sc.dir.Lstat(s.Name)
 	temp, err := sc.dir.Lstat(s.temp)
 	if err == nil && s.holds(sc, s.temp, temp) && (nerr != nil || !s.holds(sc, s.Name, named)) {
-		return fmt.Errorf("%w; the file from before is %s", &foreignError{s.Name}, s.temp)
+		return true, nil
 	}
 	if err == nil {
 		err = Retry(func() error { return sc.dir.Remove(s.temp) })
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = nil
 	}
-	return err
+	return false, err
 }
 
 // clean takes the old file away, or aside, after an exchange.
@@ -863,10 +863,18 @@ func (s *Swap) clean(sc *scene) error {
 	return Retry(func() error { return sc.dir.Remove(s.temp) })
 }
 
-// look finds how far a move has come.
+// gone reports whether a move's file has neither name.
+func (m *Move) gone(dir Dir) bool {
+	_, a := dir.Lstat(m.Name)
+	_, b := dir.Lstat(m.To)
+	return errors.Is(a, fs.ErrNotExist) && errors.Is(b, fs.ErrNotExist)
+}
+
+// look finds how far a move has come. There is nothing left to do for a file
+// that was removed.
 func (m *Move) look(sc *scene) (progress, error) {
 	if st, err := sc.dir.Lstat(m.Name); err == nil {
-		if !sc.same(st, m.was, false) {
+		if !sc.intact(st, m.was) {
 			return 0, &foreignError{m.Name}
 		}
 		if _, err := sc.dir.Lstat(m.To); !errors.Is(err, fs.ErrNotExist) {
@@ -877,7 +885,10 @@ func (m *Move) look(sc *scene) (progress, error) {
 		return 0, err
 	}
 	st, err := sc.dir.Lstat(m.To)
-	if err == nil && !sc.same(st, m.was, false) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	case err == nil && !sc.same(st, m.was):
 		err = &foreignError{m.To}
 	}
 	return done, err

@@ -125,7 +125,8 @@ func (r *record) entries() []entry {
 //
 // A journal that is not about the files that it lies beside is refused. force
 // follows it all the same, where names, sizes and contents fit: for a release
-// that was moved to another file system in the middle of a transaction.
+// that was moved to another file system in the middle of a transaction. It also
+// leaves out files that are changed in place and are gone.
 func Recover(ctx context.Context, sys System, ref string, force bool) (Outcome, error) {
 	dir := Pending(sys, ref)
 	if dir == "" {
@@ -158,10 +159,16 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 	if err != nil {
 		j.f.Close()
 		var foreign *foreignError
-		if errors.As(err, &foreign) {
+		switch {
+		case errors.As(err, &foreign):
 			err = fmt.Errorf("%w; remove %s to leave the files as they are, or, where the whole release was copied after it was interrupted, recover it with force", err, JournalName)
+		case errors.Is(err, ErrChanged), errors.Is(err, fs.ErrNotExist):
+			err = fmt.Errorf("%w; put the file back as it was, or move it away, and recover again; or remove %s to leave the files as they are", err, JournalName)
 		}
 		return Nothing, err
+	}
+	if force {
+		r.leaveOut(dir)
 	}
 	outcome := Undone
 	switch {
@@ -180,7 +187,7 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 		err = r.undo(ctx, sc, workers)
 	}
 	var kept []string
-	if err == nil && r != nil && outcome == Undone {
+	if err == nil && r != nil && outcome == Undone && !force {
 		kept = r.kept(sc)
 	}
 	if err != nil {
@@ -191,6 +198,17 @@ func recoverDir(ctx context.Context, dir Dir, force bool) (Outcome, error) {
 		return outcome, err
 	}
 	return outcome, fmt.Errorf("%s: %w: deleted or replaced by another program, and left as it is; the rest of %s is as before the rewrite", strings.Join(kept, ", "), ErrChanged, dir.Path())
+}
+
+// leaveOut forgets the files that were moved away to be left out.
+func (r *record) leaveOut(dir Dir) {
+	if r == nil {
+		return
+	}
+	r.shifts = slices.DeleteFunc(r.shifts, func(s *Shift) bool {
+		_, err := dir.Lstat(s.Name)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // workers is enough to hide the wait for the disk's cache flushes.
@@ -222,7 +240,11 @@ func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
 	}
 	err := g.Wait()
 	for _, s := range r.swaps {
-		err = errors.Join(err, s.undo(sc))
+		left, uerr := s.undo(sc)
+		if left {
+			r.left = append(r.left, s.temp)
+		}
+		err = errors.Join(err, uerr)
 	}
 	if err != nil {
 		return err
@@ -231,8 +253,9 @@ func (r *record) undo(ctx context.Context, sc *scene, workers int) error {
 	return r.syncDirs(sc.dir)
 }
 
-// An obstructedError says that another program has put files of its own in the
-// way. The old release can still be had: see [record.reversible].
+// An obstructedError says that new files could not be given their names: another
+// program has put files of its own in the way, or the file system forbids it. The
+// old release can still be had: see [record.reversible].
 type obstructedError struct{ error }
 
 func (e *obstructedError) Unwrap() error { return e.error }
@@ -240,7 +263,7 @@ func (e *obstructedError) Unwrap() error { return e.error }
 // finish puts the new files in the place of the old ones.
 func (r *record) finish(sc *scene) error {
 	if err := r.put(sc); err != nil {
-		if (errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrNotExist)) && r.reversible(sc) {
+		if r.reversible(sc) {
 			return &obstructedError{err}
 		}
 		return err
@@ -293,7 +316,7 @@ func (r *record) put(sc *scene) (err error) {
 	}
 	for i, m := range r.moves {
 		if moves[i] == waiting {
-			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil {
+			if err := Retry(func() error { return sc.dir.RenameNew(m.Name, m.To) }); err != nil && !m.gone(sc.dir) {
 				return err
 			}
 		}
@@ -338,11 +361,11 @@ func (r *record) kept(sc *scene) (names []string) {
 		}
 	}
 	for _, m := range r.moves {
-		if at, err := m.look(sc); err != nil || at == done {
+		if st, err := sc.dir.Lstat(m.Name); err != nil || !sc.same(st, m.was) {
 			names = append(names, m.Name)
 		}
 	}
-	return names
+	return append(names, r.left...)
 }
 
 // takeBack takes the names of new files back, after the mark was taken back.
@@ -353,7 +376,7 @@ func (r *record) takeBack(sc *scene) error {
 		}
 	}
 	for _, m := range r.moves {
-		if at, err := m.look(sc); err == nil && at == done {
+		if at, err := m.look(sc); err == nil && at == done && !m.gone(sc.dir) {
 			if err := Retry(func() error { return sc.dir.RenameNew(m.To, m.Name) }); err != nil {
 				return err
 			}

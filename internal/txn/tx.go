@@ -148,9 +148,13 @@ func (tx *Tx) Commit(ctx context.Context, c *Changes) error {
 
 // undo takes back what this process has begun, because of err.
 func (tx *Tx) undo(ctx context.Context, sc *scene, r *record, n int, err error) error {
-	if uerr := r.begun().undo(context.WithoutCancel(ctx), sc, n); uerr != nil {
+	b := r.begun()
+	if uerr := b.undo(context.WithoutCancel(ctx), sc, n); uerr != nil {
 		tx.j.f.Close()
 		return &RecoveryError{tx.dir.Path(), fmt.Errorf("%w; and undoing it failed, so the journal was left for a recovery: %w", err, uerr)}
+	}
+	if len(b.left) > 0 {
+		err = errors.Join(err, fmt.Errorf("%s: the file from before, which lost its name to another program", strings.Join(b.left, ", ")))
 	}
 	return errors.Join(err, tx.j.close())
 }
@@ -272,12 +276,16 @@ func (r *record) unmoved(sc *scene) error {
 			return fmt.Errorf("%s: %w: it was not there", s.Name, ErrChanged)
 		case err != nil:
 			return err
-		case !s.holds(sc, s.Name, st):
+		case !sc.intact(st, s.was):
 			return fmt.Errorf("%s: %w", s.Name, ErrChanged)
 		}
 	}
 	for _, m := range r.moves {
-		if _, err := m.look(sc); err != nil {
+		at, err := m.look(sc)
+		if err == nil && at != waiting {
+			err = fmt.Errorf("%s: %w: it is gone", m.Name, ErrChanged)
+		}
+		if err != nil {
 			return err
 		}
 	}

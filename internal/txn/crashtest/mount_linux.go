@@ -44,7 +44,7 @@ func NewMount(t testing.TB, kind string, mib int64) *Mount {
 		if err != nil {
 			t.Skipf("mkfs.%s is not installed", kind)
 		}
-		m.image = filepath.Join(t.TempDir(), "image")
+		m.image = filepath.Join(imageDir(t), "image")
 		f, err := os.Create(m.image)
 		if err == nil {
 			err = errors.Join(f.Truncate(mib<<20), f.Close())
@@ -65,6 +65,17 @@ func NewMount(t testing.TB, kind string, mib int64) *Mount {
 		m.Dir = dir
 	}
 	return m
+}
+
+// imageDir is in memory where there is such a place: what is written to the image
+// is durable enough for these tests, and they need not wait for a disk.
+func imageDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "wtinspect")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func (m *Mount) mount() ([]byte, error) {
@@ -189,6 +200,18 @@ func (m *Mount) Restore(image string) {
 		m.t.Fatal(err)
 	}
 	if out, err := m.mount(); err != nil {
+		m.t.Fatalf("mount: %v: %s", err, out)
+	}
+}
+
+// ReadOnly mounts the file system again, for reading alone or not.
+func (m *Mount) ReadOnly(on bool) {
+	m.t.Helper()
+	how := "remount,rw"
+	if on {
+		how = "remount,ro"
+	}
+	if out, err := exec.Command("mount", "-o", how, m.Dir).CombinedOutput(); err != nil {
 		m.t.Fatalf("mount: %v: %s", err, out)
 	}
 }

@@ -66,6 +66,7 @@ func Run(cmd *exec.Cmd, below string, at func(Call) Verdict) (Result, error) {
 		attr = *cmd.SysProcAttr
 	}
 	attr.Ptrace = true
+	attr.Setpgid = true // its threads are waited for, and no other process
 	cmd.SysProcAttr = &attr
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
@@ -104,7 +105,7 @@ func (t *tracer) run() error {
 		// It fails for a thread that is gone, whose end is yet to be told.
 		_ = unix.PtraceSyscall(tid, sig)
 		var err error
-		if tid, err = wait(-1, unix.WALL|unix.WNOTHREAD, &ws); err != nil {
+		if tid, err = wait(-t.pid, unix.WALL|unix.WNOTHREAD, &ws); err != nil {
 			return err
 		}
 		sig = 0

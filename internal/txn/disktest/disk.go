@@ -25,12 +25,15 @@ import (
 //
 //   - metadata of a file (size, allocation, shifts) survive up to a point, in
 //     their order; the operation at that point, if it shifts, survives in part;
-//   - names of a directory likewise, each directory on its own;
+//   - names of a directory likewise, each directory on its own, but that a rename
+//     from one to another survives in both or in neither;
 //   - every 512 bytes of data on their own.
 type Disk struct {
 	mu    sync.Mutex
 	root  *inode
+	dirs  []*inode // all that there ever were
 	inos  uint64
+	pairs int // renames between directories
 	clock int64
 	ft    txn.Features
 
@@ -53,7 +56,14 @@ type inode struct {
 	lock  *handle
 
 	now, durable meta
-	log          []op // from durable to now
+	log          []logged // from durable to now
+}
+
+// A logged op is not durable yet. One on two directories is in the logs of both.
+type logged struct {
+	op
+	pair  int
+	other *inode
 }
 
 // meta is the metadata of a file or a directory.
@@ -86,15 +96,42 @@ func (d *Disk) node(mode fs.FileMode) *inode {
 	if mode.IsDir() {
 		m.entries = map[string]*inode{}
 	}
-	return &inode{ino: d.inos, mode: mode, now: m, durable: m.clone()}
+	n := &inode{ino: d.inos, mode: mode, now: m, durable: m.clone()}
+	if mode.IsDir() {
+		d.dirs = append(d.dirs, n)
+	}
+	return n
 }
 
 func (n *inode) do(o op) {
 	o(&n.now, nil)
-	n.log = append(n.log, o)
+	n.log = append(n.log, logged{op: o})
+}
+
+// upTo makes the first k ops of the log durable, and in other directories what
+// goes with them.
+func (n *inode) upTo(k int) {
+	done := n.log[:k]
+	n.log = slices.Clone(n.log[k:])
+	for _, o := range done {
+		o.op(&n.durable, nil)
+		if o.other != nil {
+			if i := o.other.find(o.pair); i >= 0 {
+				o.other.upTo(i + 1)
+			}
+		}
+	}
+}
+
+func (n *inode) find(pair int) int {
+	return slices.IndexFunc(n.log, func(o logged) bool { return o.pair == pair && o.other != nil })
 }
 
 func (n *inode) sync() {
+	if n.mode.IsDir() {
+		n.upTo(len(n.log))
+		return
+	}
 	n.durable, n.log = n.now.clone(), nil
 	for _, b := range n.now.blocks {
 		b.durable = slices.Clone(b.now)
@@ -148,6 +185,7 @@ func (d *Disk) enter(call, name string) (part bool, err error) {
 // Crash turns the disk off and on again. Without rng only the process died.
 func (d *Disk) Crash(rng *rand.Rand) {
 	d.Dead, d.Fault, d.Calls = false, nil, 0
+	cuts := d.cut(rng)
 	seen := map[*inode]bool{}
 	fate := map[*pblock][]byte{}
 	var walk func(n *inode)
@@ -159,12 +197,15 @@ func (d *Disk) Crash(rng *rand.Rand) {
 		n.lock = nil
 		if rng != nil {
 			m := n.durable.clone()
-			k := rng.IntN(len(n.log) + 1)
+			k, ok := cuts[n]
+			if !ok {
+				k = rng.IntN(len(n.log) + 1)
+			}
 			for _, o := range n.log[:k] {
-				o(&m, nil)
+				o.op(&m, nil)
 			}
 			if k < len(n.log) && rng.IntN(2) == 0 {
-				n.log[k](&m, rng)
+				n.log[k].op(&m, rng)
 			}
 			for _, b := range m.blocks {
 				if _, ok := fate[b]; !ok {
@@ -179,6 +220,37 @@ func (d *Disk) Crash(rng *rand.Rand) {
 		}
 	}
 	walk(d.root)
+	for _, n := range d.dirs {
+		if rng != nil && !seen[n] {
+			n.log = nil
+		}
+	}
+}
+
+// cut chooses how much of the log of every directory survives a loss of power.
+func (d *Disk) cut(rng *rand.Rand) map[*inode]int {
+	cuts := map[*inode]int{}
+	if rng == nil {
+		return cuts
+	}
+	for _, n := range d.dirs {
+		cuts[n] = rng.IntN(len(n.log) + 1)
+	}
+	for again := true; again; {
+		again = false
+		for _, n := range d.dirs {
+			for i, o := range n.log[:cuts[n]] {
+				if o.other == nil {
+					continue
+				}
+				if j := o.other.find(o.pair); j >= cuts[o.other] {
+					cuts[n], again = i, true
+					break
+				}
+			}
+		}
+	}
+	return cuts
 }
 
 // torn returns what a loss of power leaves of a block.
@@ -251,8 +323,8 @@ func (d *Disk) lstat(name string) (txn.Stat, error) {
 }
 
 // relink changes names in one directory, or in two: a journaling file system
-// does the latter whole, and here it does so at once.
-func relink(dir, other *inode, change func(m, o *meta)) {
+// does the latter whole.
+func (d *Disk) relink(dir, other *inode, change func(m, o *meta)) {
 	if dir == other {
 		dir.do(func(m *meta, rng *rand.Rand) {
 			if rng == nil {
@@ -261,9 +333,29 @@ func relink(dir, other *inode, change func(m, o *meta)) {
 		})
 		return
 	}
+	// Each half is what has become of the entries that the change has touched.
+	half := func(before, after meta) op {
+		return func(m *meta, rng *rand.Rand) {
+			if rng != nil {
+				return
+			}
+			for name := range before.entries {
+				if after.entries[name] == nil {
+					delete(m.entries, name)
+				}
+			}
+			for name, c := range after.entries {
+				if before.entries[name] != c {
+					m.entries[name] = c
+				}
+			}
+		}
+	}
+	a, b := dir.now.clone(), other.now.clone()
 	change(&dir.now, &other.now)
-	dir.durable, dir.log = dir.now.clone(), nil
-	other.durable, other.log = other.now.clone(), nil
+	d.pairs++
+	dir.log = append(dir.log, logged{half(a, dir.now.clone()), d.pairs, other})
+	other.log = append(other.log, logged{half(b, other.now.clone()), d.pairs, dir})
 }
 
 func (d *Disk) rename(oldname, newname string) error {
@@ -287,7 +379,7 @@ func (d *Disk) rename(oldname, newname string) error {
 	if old := to.now.entries[base]; old != nil && len(old.now.entries) > 0 {
 		return syscall.ENOTEMPTY
 	}
-	relink(dir, to, func(m, o *meta) {
+	d.relink(dir, to, func(m, o *meta) {
 		delete(m.entries, from)
 		o.entries[base] = n
 	})
@@ -311,7 +403,7 @@ func (d *Disk) exchange(a, b string) error {
 	if dir.now.entries[x] == nil || other.now.entries[y] == nil {
 		return fs.ErrNotExist
 	}
-	relink(dir, other, func(m, o *meta) { m.entries[x], o.entries[y] = o.entries[y], m.entries[x] })
+	d.relink(dir, other, func(m, o *meta) { m.entries[x], o.entries[y] = o.entries[y], m.entries[x] })
 	return nil
 }
 
@@ -736,7 +828,11 @@ func (d *Disk) Put(name string, content []byte) {
 		}
 	}
 	n.sync()
-	dir.now.entries[base] = n
+	dir.do(func(m *meta, rng *rand.Rand) {
+		if rng == nil {
+			m.entries[base] = n
+		}
+	})
 	dir.sync()
 }
 
