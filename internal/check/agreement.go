@@ -78,7 +78,7 @@ config.json does not say either: it depends on the architecture then.`,
 embedding, the model is another one depending on the loader. fix takes the head out
 only when its bytes are those of the embedding.`,
 		Bad: `"tie_word_embeddings": true with lm_head.weight`, Good: "no lm_head.weight",
-		Mend: "drops the head when its bytes are those of the embedding",
+		Fix: dropHead,
 	},
 	{
 		ID: "WT309", Name: "dtype", Severity: checkpoint.Warning, run: runDType,

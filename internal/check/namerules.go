@@ -20,7 +20,7 @@ var nameRules = []*Rule{
 Where the tool knows what each of the tensors is for, fix renames them.`,
 		Bad:  "model.layers.0.ln1.weight in an otherwise LLaMA checkpoint",
 		Good: "model.layers.0.input_layernorm.weight",
-		Mend: "renames the tensors to the nearest convention's names",
+		Fix:  &Fix{Kind: FixNames, Doc: "renames the tensors to the nearest convention's names", translate: (*model).nearest},
 	},
 	{
 		ID: "WT402", Name: "wrapper-prefix", Severity: checkpoint.Error, run: runWrappers,
@@ -28,7 +28,7 @@ Where the tool knows what each of the tensors is for, fix renames them.`,
 		Doc: `torch.compile, DDP, FSDP, DeepSpeed and others put a segment of their own into every
 name. Loaders do not know such names; PEFT loads zeros with a warning.`,
 		Bad: "_orig_mod.model.norm.weight", Good: "model.norm.weight",
-		Mend: "takes the wrappers out of the names",
+		Fix: &Fix{Kind: FixNames, Doc: "takes the wrappers out of the names", clean: unwrapped},
 	},
 	{
 		ID: "WT403", Name: "doubled-prefix", Severity: checkpoint.Warning, run: runDoubled,
@@ -36,7 +36,7 @@ name. Loaders do not know such names; PEFT loads zeros with a warning.`,
 		Doc: `Saving a model that was loaded under a prefix puts the prefix in front again. Nothing
 else can load model.model.layers or language_model.language_model.`,
 		Bad: "model.model.layers.0.mlp.up_proj.weight", Good: "model.layers.0.mlp.up_proj.weight",
-		Mend: "takes the second prefix out of the names",
+		Fix: &Fix{Kind: FixNames, Doc: "takes the second prefix out of the names", clean: undoubled},
 	},
 	{
 		ID: "WT404", Name: "layer-gap", Severity: checkpoint.Error, run: runLayerGaps,
@@ -71,7 +71,7 @@ look at the first layer alone. Quantised mixes are left alone.`,
 		Doc: `Rotary frequencies, causal masks and position numbers are computed by every loader.
 Stored, they are unexpected tensors, and stale when the configuration changes.`,
 		Bad: "model.layers.0.self_attn.rotary_emb.inv_freq", Good: "no buffers",
-		Mend: "drops the buffers",
+		Fix: dropBuffers,
 	},
 	{
 		ID: "WT409", Name: "long-name", Severity: checkpoint.Info, run: runLongNames,
@@ -87,7 +87,7 @@ refuses, or whose names others cut.`,
 		Doc: `LayerNorm.gamma and LayerNorm.beta come from TensorFlow. Loaders used to rewrite them
 silently, in any name that held the letters; current ones do not.`,
 		Bad: "bert.embeddings.LayerNorm.gamma", Good: "bert.embeddings.LayerNorm.weight",
-		Mend: "renames gamma to weight and beta to bias",
+		Fix: &Fix{Kind: FixNames, Doc: "renames gamma to weight and beta to bias", clean: modernLeaf},
 	},
 	{
 		ID: "WT411", Name: "bare-model", Severity: checkpoint.Info, run: runBareModel,
@@ -108,7 +108,7 @@ then leave every weight unloaded.`,
 		Doc: `In memory PEFT's keys have the name of the adapter, lora_A.default.weight; on disk
 they do not, and what has it is not loaded.`,
 		Bad: "base_model.model.q_proj.lora_A.default.weight", Good: "base_model.model.q_proj.lora_A.weight",
-		Mend: "takes the adapter's name out of the names",
+		Fix: &Fix{Kind: FixNames, Doc: "takes the adapter's name out of the names", clean: anonymous},
 	},
 }
 

@@ -43,7 +43,7 @@ var rooms = map[string][]string{
 	"github.com/x448/float16":                  {"internal/values"},
 	"github.com/cespare/xxhash/v2":             {"internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
-	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "internal/check"},
+	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "internal/policy"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/stats"},
