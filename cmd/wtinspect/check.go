@@ -67,8 +67,8 @@ func newCheck(p *program) *cobra.Command {
 		Use:   "check [PATH...]",
 		Short: "Judge releases by rules, for people and for CI",
 		Long: `Check reads the headers of a release and the documents beside them, and judges
-it by rules: the container, shards and index, agreement with config.json and its
-kin, names, what belongs to quantised weights, and change against an earlier
+it by rules: the container, shards and index, agreement with config.json and
+related files, names, what belongs to quantised weights, and change against an earlier
 release. With --values it also reads all data once, and judges the numbers: NaN and
 infinity, tensors of zeros or of one number, layers that repeat another, untrained
 rows, copies, and scales. 'wtinspect rules' lists the rules and 'wtinspect explain RULE' documents

@@ -20,7 +20,7 @@ import (
 var agreementRules = []*Rule{
 	{
 		ID: "WT301", Name: "broken-document", Severity: checkpoint.Error, run: runDocuments,
-		Title: "config.json or one of its kin is not valid JSON",
+		Title: "config.json or a related file is not valid JSON",
 		Doc: `config.json, generation_config.json, adapter_config.json and tokenizer_config.json are
 read strictly: repeated members, trailing text and bytes that are not UTF-8 are found.
 NaN and Infinity, as Python writes them, are accepted.`,

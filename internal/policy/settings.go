@@ -176,7 +176,7 @@ func (p *settingsParser) settings(n *yaml.Node) {
 		case "profile":
 			p.out.Profile = check.Profile(p.text(value, "profile"))
 			if !slices.Contains(check.Profiles(), p.out.Profile) {
-				p.fail(value, "%q is no profile; there are %s", p.out.Profile, joinProfiles())
+				p.fail(value, "%q must be one of: %s", p.out.Profile, joinProfiles())
 			}
 		case "select":
 			p.elements(value, "select", func(e *yaml.Node) { p.out.Select = append(p.out.Select, p.rules(e)) })
@@ -192,7 +192,7 @@ func (p *settingsParser) settings(n *yaml.Node) {
 				}
 				s, ok := checkpoint.ParseSeverity(severity.Value)
 				if !ok {
-					p.fail(severity, "%q is none of error, warning and info", severity.Value)
+					p.fail(severity, "%q must be one of: error, warning, info", severity.Value)
 					return
 				}
 				p.out.Severities[r.ID] = s
@@ -200,7 +200,7 @@ func (p *settingsParser) settings(n *yaml.Node) {
 		case "fail-on":
 			p.out.FailOn = p.text(value, "fail-on")
 			if _, ok := checkpoint.ParseSeverity(p.out.FailOn); !ok {
-				p.fail(value, "%q is none of error, warning and info", p.out.FailOn)
+				p.fail(value, "%q must be one of: error, warning, info", p.out.FailOn)
 			}
 		case "baseline":
 			p.out.Baseline = filepath.Join(filepath.Dir(p.file), filepath.FromSlash(p.text(value, "baseline")))

@@ -45,7 +45,7 @@ ignore:
 		"x: 1":                           {"f:1:1: unknown key \"x\""},
 		"version: 2":                     {"f:1:10: version 2, where"},
 		"version: 1\nversion: 1":         {"f:2:1: version is given twice"},
-		"profile: x\nfail-on: y":         {"f:1:10: \"x\" is no profile", "f:2:10: \"y\" is none of"},
+		"profile: x\nfail-on: y":         {"f:1:10: \"x\" must be one of: transformers", "f:2:10: \"y\" must be one of: error, warning, info"},
 		"select: WT1":                    {"f:1:9: select is a list"},
 		"select: [WT7]":                  {"f:1:10: \"WT7\" is no rule"},
 		"select: [[]]":                   {"f:1:10: a rule is text"},
