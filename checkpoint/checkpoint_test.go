@@ -403,3 +403,17 @@ func TestAtAllocates(t *testing.T) {
 		}
 	}
 }
+
+func TestSeverityText(t *testing.T) {
+	for _, want := range []checkpoint.Severity{checkpoint.Info, checkpoint.Warning, checkpoint.Error} {
+		text, err := want.MarshalText()
+		var got checkpoint.Severity
+		if err != nil || got.UnmarshalText(text) != nil || got != want {
+			t.Errorf("%v: %q, %v, read as %v", want, text, err, got)
+		}
+	}
+	var s checkpoint.Severity
+	if err := s.UnmarshalText([]byte("fatal")); err == nil {
+		t.Error("fatal is read as a severity")
+	}
+}

@@ -28,6 +28,29 @@ func (s Severity) String() string {
 	return fmt.Sprintf("severity(%d)", uint8(s))
 }
 
+// MarshalText returns the severity's name.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a severity's name.
+func (s *Severity) UnmarshalText(text []byte) error {
+	v, ok := ParseSeverity(string(text))
+	if !ok {
+		return fmt.Errorf("severity %q: must be one of: error, warning, info", text)
+	}
+	*s = v
+	return nil
+}
+
+// ParseSeverity reads a severity's name.
+func ParseSeverity(name string) (Severity, bool) {
+	for v := Info; v <= Error; v++ {
+		if v.String() == name {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
 // A Fault is one thing that is wrong with a file, with the set of files that
 // form a checkpoint, or with a release. It is an error.
 type Fault struct {
@@ -104,7 +127,7 @@ const (
 	// CodeSymlinkEscape: a file of the set is a symbolic link that leaves the
 	// directory, other than into a hub cache's blobs.
 	CodeSymlinkEscape = "symlink_escape"
-	// CodeBadDocument: config.json or one of its kin is not valid JSON.
+	// CodeBadDocument: config.json or a related file is not valid JSON.
 	CodeBadDocument = "bad_document"
 	// CodeIgnored: a file whose name looks like weights was passed over.
 	CodeIgnored = "ignored_file"

@@ -1,26 +1,20 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math"
-	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
-	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/report"
 )
 
 // A judging is what check and fix have in common: by which rules a release is
@@ -29,7 +23,7 @@ type judging struct {
 	reading
 	selects, ignores  []string
 	profile, settings string
-	// said tells which flags were given, so that they go before the settings.
+	// said tells which flags were given: the others leave the choice to the settings.
 	said func(flag string) bool
 }
 
@@ -38,42 +32,22 @@ func (o *judging) addFlags(cmd *cobra.Command) {
 	o.said = flags.Changed
 	flags.StringSliceVar(&o.selects, "select", nil, "go by these `RULES` only: an ID, or the beginning of several (WT2)")
 	flags.StringSliceVar(&o.ignores, "ignore", nil, "leave out these `RULES`")
-	profiles := []string{""}
-	for _, name := range check.Profiles() {
-		profiles = append(profiles, string(name))
-	}
-	flags.Var(newChoice(&o.profile, profiles...), "profile", "demands of a loader: "+strings.Join(profiles[1:], ", "))
-	complete(cmd, "profile", profiles[1:]...)
-	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+check.SettingsName)
+	profiles := inspect.Profiles()
+	flags.Var(newChoice(&o.profile, append([]string{""}, profiles...)...), "profile", "demands of a loader: "+strings.Join(profiles, ", "))
+	complete(cmd, "profile", profiles...)
+	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+inspect.SettingsName)
 }
 
-// options joins the flags and the settings for a release.
-func (o *judging) options(ctx context.Context, p *program, rel *checkpoint.Release) (*check.Options, *check.Settings, error) {
-	var set *check.Settings
-	var err error
-	if o.settings != "" {
-		var data []byte
-		if data, err = source.ReadNamed(ctx, o.settings, source.Settings); err != nil {
-			return nil, nil, plain(err)
-		}
-		set, err = check.ParseSettings(o.settings, data)
-	} else {
-		set, err = check.FindSettings(ctx, rel.Dir)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	opts := &check.Options{
-		Select: set.Select, Ignore: o.ignores, Profile: set.Profile, Severities: set.Severities,
-		Exceptions: set.Exceptions, Now: p.now(),
-	}
+// choice is what the flags say about the rules.
+func (o *judging) choice(p *program) inspect.RuleChoice {
+	c := inspect.RuleChoice{Ignore: o.ignores, Profile: o.profile, Settings: o.settings, Now: p.now()}
 	if o.said("select") {
-		opts.Select = o.selects
+		c.Select = append([]string{}, o.selects...)
 	}
-	if o.said("profile") {
-		opts.Profile = check.Profile(o.profile)
+	if o.said("profile") && o.profile == "" {
+		c.Profile = inspect.NoProfile
 	}
-	return opts, set, nil
+	return c
 }
 
 type checkOptions struct {
@@ -93,12 +67,12 @@ func newCheck(p *program) *cobra.Command {
 		Use:   "check [PATH...]",
 		Short: "Judge releases by rules, for people and for CI",
 		Long: `Check reads the headers of a release and the documents beside them, and judges
-it by rules: the container, shards and index, agreement with config.json and its
-kin, names, what belongs to quantised weights, and change against an earlier
+it by rules: the container, shards and index, agreement with config.json and
+related files, names, what belongs to quantised weights, and change against an earlier
 release. With --values it also reads all data once, and judges the numbers: NaN and
 infinity, tensors of zeros or of one number, layers that repeat another, untrained
 rows, copies, and scales. 'wtinspect rules' lists the rules and 'wtinspect explain RULE' documents
-one; 'wtinspect fix' mends what can be mended mechanically.
+one; 'wtinspect fix' fixes what can be fixed mechanically.
 
 A file .wtinspect.yaml in the release's directory or above it chooses rules, a
 profile, severities and exceptions. Where wtinspect.lock.json stands beside the
@@ -126,44 +100,14 @@ weights, the release is held to it.`,
 	flags.StringVar(&o.against, "against", "", "hold the release to `OLD`: an earlier release, or a lock")
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
-	flags.VarP(newChoice(&o.format, checkFormats()...), "format", "f", "form of the output: "+strings.Join(checkFormats(), ", "))
-	complete(cmd, "format", checkFormats()...)
+	flags.VarP(newChoice(&o.format, report.Forms()...), "format", "f", "form of the output: "+strings.Join(report.Forms(), ", "))
+	complete(cmd, "format", report.Forms()...)
 	flags.StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
 	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
 	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")
 	o.reading.addFlags(cmd)
 	o.progress.addFlags(cmd)
 	return cmd
-}
-
-// A verdict is what check has to say about all its paths.
-type verdict struct {
-	findings []check.Finding
-	rules    []*check.Rule
-	// checkpoints are the paths of those judged.
-	checkpoints     []string
-	tensors         int
-	accepted, known int
-	// unjudged counts the paths that hold nothing that can be judged.
-	unjudged int
-	// failOn is the severity from which on the exit code is 1.
-	failOn checkpoint.Severity
-	// max bounds the findings in forms for people; 0 does not.
-	max int
-}
-
-func (v *verdict) count(s checkpoint.Severity) int {
-	n := 0
-	for i := range v.findings {
-		if v.findings[i].Severity == s {
-			n++
-		}
-	}
-	return n
-}
-
-func (v *verdict) failed() bool {
-	return slices.ContainsFunc(v.findings, func(f check.Finding) bool { return f.Severity >= v.failOn })
 }
 
 func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) error {
@@ -177,160 +121,54 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 	if len(args) == 0 {
 		args = []string{"."}
 	}
-	v := &verdict{max: o.max}
-	v.failOn, _ = check.ParseSeverity(o.failOn)
-	var against *check.Lock
-	if o.against != "" {
-		if against, err = o.readAgainst(ctx); err != nil {
-			return err
-		}
+	p.listen()
+	bar := o.jobMeter(p, "values")
+	opts := &inspect.CheckOptions{
+		RuleChoice: o.choice(p), Recursive: o.recursive, Values: o.values, Against: o.against,
+		Baseline: o.baseline, Workers: o.workers, Progress: bar.update,
 	}
-	var inputs []string
-	for _, path := range args {
-		files, ok, err := o.judge(ctx, p, path, against, v)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			v.unjudged++
-		}
-		inputs = append(inputs, files...)
+	if o.said("fail-on") {
+		opts.FailOn = o.failOn
 	}
-	slices.SortStableFunc(v.findings, func(a, b check.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
-
+	if o.writeBaseline != "" {
+		opts.FailOn, opts.NoBaseline = "never", true
+	}
+	r, err := inspect.Check(ctx, args, opts)
+	bar.end()
+	for _, problem := range r.Problems {
+		p.say("%v", problem)
+	}
+	if err != nil {
+		return err
+	}
 	if o.writeBaseline != "" {
 		out := output{path: o.writeBaseline}
-		err := out.write(p, inputs, func(w io.Writer, _ render.Style) error {
-			return check.WriteBaseline(w, &check.Report{Findings: v.findings})
+		if err := out.write(p, r.Files, func(w io.Writer, _ render.Style) error { return r.WriteBaseline(w) }); err != nil {
+			return err
+		}
+		p.note("%s: %s; later runs with --baseline leave them out", o.writeBaseline, counted(len(r.Findings), "finding"))
+	}
+	build, _ := debug.ReadBuildInfo()
+	print := func(out output) error {
+		return out.write(p, r.Files, func(w io.Writer, s render.Style) error {
+			return report.Check(w, out.format, r, report.Options{Max: o.max, Style: s, Version: version(build)})
 		})
-		if err != nil {
-			return err
-		}
-		p.note("%s: %s; later runs with --baseline leave them out", o.writeBaseline, counted(len(v.findings), "finding"))
-		v.failOn = checkpoint.Error + 1
 	}
-	for _, r := range reports {
-		out := output{path: r.path}
-		if err := out.write(p, inputs, func(w io.Writer, s render.Style) error { return r.print(w, s, v) }); err != nil {
+	for _, out := range reports {
+		if err := print(out); err != nil {
 			return err
 		}
 	}
-	if err := o.write(p, inputs, func(w io.Writer, s render.Style) error { return checkPrinters[o.format](w, s, v) }); written(err) != nil {
+	if err := print(o.output); written(err) != nil {
 		return err
 	}
 	switch {
-	case v.unjudged > 0:
+	case r.Summary.Unjudged > 0:
 		return &exitError{exitFailed}
-	case v.failed():
+	case r.Summary.Failed:
 		return &exitError{exitFindings}
 	}
 	return nil
-}
-
-// judge adds what there is to say about one path to the verdict. It returns
-// the files that were read, and whether the path could be.
-func (o *checkOptions) judge(ctx context.Context, p *program, path string, against *check.Lock, v *verdict) (files []string, ok bool, err error) {
-	rel, openErr := checkpoint.Open(ctx, path, &checkpoint.Options{Recursive: o.recursive, Workers: o.workers})
-	if ctx.Err() != nil {
-		return nil, false, ctx.Err()
-	}
-	if openErr != nil {
-		// A file that is broken has findings, though there is nothing else to judge.
-		fault, isFault := errors.AsType[*checkpoint.Fault](openErr)
-		p.say("%v", openErr)
-		if !isFault {
-			return nil, false, nil
-		}
-		rel = &checkpoint.Release{Path: path, Dir: filepath.Dir(path), Faults: []checkpoint.Fault{*fault}}
-	}
-	defer rel.Close()
-	ok = openErr == nil
-	for _, dir := range pendingIn(path, rel) {
-		p.say("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover %s' ends it", path, dir)
-		ok = false
-	}
-	opts, err := o.releaseOptions(ctx, p, rel, against, v)
-	if err != nil {
-		return nil, false, err
-	}
-	total := int64(0)
-	if o.values {
-		total = dataBytes(rel)
-	}
-	bar := o.meter(p, "values", total)
-	opts.Progress = bar.add
-	report, err := check.Run(ctx, rel, opts)
-	bar.end()
-	if err != nil {
-		return nil, false, err
-	}
-	v.findings = append(v.findings, report.Findings...)
-	v.checkpoints = append(v.checkpoints, report.Checkpoints...)
-	v.rules = report.Rules
-	v.tensors += report.Tensors
-	v.accepted += report.Accepted
-	v.known += report.Known
-	in := &inputs{checkpoints: rel.Checkpoints}
-	return in.paths(), ok, nil
-}
-
-// dataBytes is how much data a release has.
-func dataBytes(rel *checkpoint.Release) int64 {
-	var total sum
-	for _, c := range rel.Checkpoints {
-		for _, t := range c.All() {
-			total.add(t.Bytes)
-		}
-	}
-	return int64(min(total.n, math.MaxInt64))
-}
-
-// releaseOptions adds to the options what only check knows: the baseline, and
-// what the release is held to.
-func (o *checkOptions) releaseOptions(ctx context.Context, p *program, rel *checkpoint.Release, against *check.Lock, v *verdict) (*check.Options, error) {
-	opts, set, err := o.options(ctx, p, rel)
-	if err != nil {
-		return nil, err
-	}
-	opts.Values, opts.Workers = o.values, o.workers
-	if err := opts.Check(); err != nil {
-		return nil, err
-	}
-	opts.Against = against
-	if set.FailOn != "" && !o.said("fail-on") && o.writeBaseline == "" {
-		v.failOn, _ = check.ParseSeverity(set.FailOn)
-	}
-	if name := cmp.Or(o.baseline, set.Baseline); name != "" && o.writeBaseline == "" {
-		text, err := source.ReadNamed(ctx, name, source.Baseline)
-		if err != nil {
-			return nil, plain(err)
-		}
-		if opts.Baseline, err = check.ReadBaseline(name, bytes.NewReader(text)); err != nil {
-			return nil, err
-		}
-	}
-	if opts.Against == nil {
-		lock, err := check.OpenLock(ctx, filepath.Join(rel.Dir, check.LockName))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		opts.Against = lock
-	}
-	return opts, nil
-}
-
-// readAgainst reads what --against names: a lock, or a release.
-func (o *checkOptions) readAgainst(ctx context.Context) (*check.Lock, error) {
-	base := filepath.Base(o.against)
-	if strings.HasSuffix(base, ".json") && !strings.Contains(base, ".index.") {
-		return check.OpenLock(ctx, o.against)
-	}
-	rel, err := checkpoint.Open(ctx, o.against, &checkpoint.Options{Recursive: o.recursive, Workers: o.workers})
-	if err != nil {
-		return nil, err
-	}
-	defer rel.Close()
-	return check.NewLock(ctx, rel, false, nil)
 }
 
 // now is the day that exceptions are held against. SOURCE_DATE_EPOCH stands
@@ -343,39 +181,15 @@ func (p *program) now() time.Time {
 	return time.Now()
 }
 
-// A checkReport is a --report.
-type checkReport struct {
-	path  string
-	print checkPrinter
-}
-
-func parseReports(list []string) ([]checkReport, error) {
-	var out []checkReport
+// parseReports reads the values of --report.
+func parseReports(list []string) ([]output, error) {
+	var out []output
 	for _, s := range list {
 		format, path, ok := strings.Cut(s, "=")
-		print := checkPrinters[format]
-		if !ok || print == nil || path == "" {
-			return nil, fmt.Errorf("--report %s: FORMAT=FILE is needed, with a format of %s", s, strings.Join(checkFormats(), ", "))
+		if !ok || path == "" || !slices.Contains(report.Forms(), format) {
+			return nil, fmt.Errorf("--report %s: FORMAT=FILE is needed, with a format of %s", s, strings.Join(report.Forms(), ", "))
 		}
-		out = append(out, checkReport{path, print})
+		out = append(out, output{format: format, path: path})
 	}
 	return out, nil
-}
-
-// pendingIn returns the directories whose journals say that what was opened at
-// path may be part old and part new.
-func pendingIn(path string, rel *checkpoint.Release) []string {
-	var out []string
-	add := func(ref string) {
-		if dir, pending := rewrite.Pending(ref); pending && !slices.Contains(out, dir) {
-			out = append(out, dir)
-		}
-	}
-	add(path)
-	for _, c := range rel.Checkpoints {
-		if c.Dir != rel.Dir {
-			add(c.Dir)
-		}
-	}
-	return out
 }

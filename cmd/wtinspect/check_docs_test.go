@@ -12,7 +12,10 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/internal/policy"
+	"github.com/wtinspect/wtinspect/internal/report"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -38,7 +41,7 @@ This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one 
 | WT0 | the settings of a run |
 | WT1 | the container: one file by itself |
 | WT2 | shards and index |
-| WT3 | agreement with config.json and its kin; GGUF keys with tensors |
+| WT3 | agreement with config.json and related files; GGUF keys with tensors |
 | WT4 | names |
 | WT5 | companions of quantised and adapted weights; from WT550 on values, which are read with ` + "`--values`" + ` |
 | WT6 | change against an earlier release or a lock |
@@ -47,27 +50,23 @@ This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one 
 | rule | severity | fix | finds |
 | --- | --- | --- | --- |
 `)
-	for _, r := range check.Rules() {
+	rules, err := inspect.Rules()
+	if err != nil {
+		panic(err)
+	}
+	for _, r := range rules {
 		fix := ""
-		if r.Mend != "" {
+		if r.Fix != nil {
 			fix = "fix"
 		}
-		fmt.Fprintf(&b, "| [%s](#%s) %s | %s | %s | %s |\n", r.ID, strings.ToLower(r.ID), r.Name, r.Severity, fix, markdownText.Replace(r.Title))
+		fmt.Fprintf(&b, "| [%s](#%s) %s | %s | %s | %s |\n", r.ID, strings.ToLower(r.ID), r.Name, r.Severity, fix, report.EscapeMarkdown(r.Title))
 	}
-	for _, r := range check.Rules() {
-		fmt.Fprintf(&b, "\n## %s\n\n**%s**: %s.\n\n", r.ID, r.Name, markdownText.Replace(r.Title))
-		severity := r.Severity.String()
-		for _, p := range check.Profiles() {
-			if s, ok := r.Profiles[p]; ok {
-				severity += fmt.Sprintf(", %s with `--profile %s`", s, p)
-			}
-		}
-		if r.Values {
-			severity += "; reads values, and runs with `--values`"
-		}
-		fmt.Fprintf(&b, "Severity: %s.\n\n%s\n\n* Bad: %s\n* Good: %s\n", severity, markdownText.Replace(r.Doc), code(r.Bad), code(r.Good))
-		if r.Mend != "" {
-			fmt.Fprintf(&b, "* `fix` %s\n", markdownText.Replace(r.Mend))
+	for _, r := range rules {
+		fmt.Fprintf(&b, "\n## %s\n\n**%s**: %s.\n\n", r.ID, r.Name, report.EscapeMarkdown(r.Title))
+		severity := regexp.MustCompile(`--(profile [a-z.]+|values)`).ReplaceAllString(r.Grades(), "`$0`")
+		fmt.Fprintf(&b, "Severity: %s.\n\n%s\n\n* Bad: %s\n* Good: %s\n", severity, report.EscapeMarkdown(r.Doc), code(r.Bad), code(r.Good))
+		if r.Fix != nil {
+			fmt.Fprintf(&b, "* `fix` %s\n", report.EscapeMarkdown(*r.Fix))
 		}
 	}
 	return b.String()
@@ -113,8 +112,8 @@ func TestCheckIsDocumented(t *testing.T) {
 		}
 	}
 	for page, objects := range map[string][]any{
-		"check.md": {jsonFinding{}, jsonVerdict{}, jsonRule{}},
-		"fix.md":   {jsonMend{}, jsonDeclined{}, rename.FoldedChange{}},
+		"check.md": {inspect.Finding{}, inspect.CheckSummary{}, inspect.Rule{}, inspect.CheckResult{}},
+		"fix.md":   {inspect.FixResult{}, inspect.Fixed{}, inspect.Declined{}, rename.FoldedChange{}},
 	} {
 		text := readDoc(t, page)
 		for _, object := range objects {
@@ -127,19 +126,23 @@ func TestCheckIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	for _, format := range checkFormats() {
-		if !strings.Contains(pages["check"], "**"+format+"**") && !strings.Contains(pages["check"], "`-f "+format+"`") && format != "text" {
+	for _, format := range report.Forms() {
+		if !strings.Contains(pages["check"], "**"+format+"**") && !strings.Contains(pages["check"], "`-f "+format+"`") && format != "text" && format != "table" {
 			t.Errorf("check.md does not describe the format %s", format)
 		}
 	}
 }
 
-// The page of the mends has every rule with one.
-func TestMendsAreDocumented(t *testing.T) {
+// The page of the fixes has every rule with one.
+func TestFixesAreDocumented(t *testing.T) {
 	page := readDoc(t, "fix.md")
-	for _, r := range check.Rules() {
-		if has := strings.Contains(page, r.ID); has != (r.Mend != "") {
-			t.Errorf("%s: in docs/fix.md %v, has a mend %v", r.ID, has, r.Mend != "")
+	rules, err := inspect.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		if has := strings.Contains(page, r.ID); has != (r.Fix != nil) {
+			t.Errorf("%s: in docs/fix.md %v, has a fix %v", r.ID, has, r.Fix != nil)
 		}
 	}
 }
@@ -164,7 +167,7 @@ func TestUserStories(t *testing.T) {
 		}
 		ids := regexp.MustCompile(`WT\d{3}`).FindAllString(row[2], -1)
 		for _, id := range ids {
-			if _, ok := check.Lookup(id); !ok {
+			if _, err := inspect.Rules(id); err != nil {
 				t.Errorf("U%s: there is no rule %s", row[1], id)
 			}
 		}
@@ -185,7 +188,7 @@ func TestSettingsExample(t *testing.T) {
 	if m == nil {
 		t.Fatal("no example")
 	}
-	set, err := check.ParseSettings("docs/check.md", []byte(m[1]))
+	set, err := policy.ParseSettings("docs/check.md", []byte(m[1]))
 	if err != nil {
 		t.Fatal(err)
 	}

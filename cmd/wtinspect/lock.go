@@ -1,15 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -29,7 +28,8 @@ func newLock(p *program) *cobra.Command {
 the SHA-256 of their data, as JSON with a line a tensor. Put it beside the weights as
 wtinspect.lock.json, or give it to 'wtinspect check --against'.
 
-It goes to stdout unless -o names a file.`,
+It goes to stdout unless -o names a file. The other formats than json list the
+tensors, and are no lock.`,
 		Annotations: exitStatus("2  also when a file of the release is missing or broken"),
 		Example: `  wtinspect lock -o wtinspect.lock.json
   wtinspect lock --digests release > v1.json`,
@@ -40,58 +40,70 @@ It goes to stdout unless -o names a file.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&o.digests, "digests", false, "read all data and write its digests")
-	cmd.Flags().StringVarP(&o.output.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
+	o.output.addFlagsFrom(cmd, render.JSON)
 	o.reading.addFlags(cmd)
 	o.progress.addFlags(cmd)
 	return cmd
 }
 
 func runLock(ctx context.Context, p *program, o *lockOptions, args []string) error {
-	in, err := o.open(ctx, p, args)
-	if err != nil {
-		return err
+	if o.workers < 0 {
+		return fmt.Errorf("-j %d: the number of files to open at once cannot be negative", o.workers)
 	}
-	defer in.close()
-	rel := in.releases[0]
-	// What is not there cannot be promised.
-	broken := false
-	for _, c := range rel.Checkpoints {
-		for _, f := range c.Files {
-			if f.Err != nil || f.Missing {
-				p.say("%s: missing or broken; a lock is of a whole release", cmp.Or(f.Path, f.Name))
-				broken = true
-			}
-		}
+	path := "."
+	if len(args) > 0 {
+		path = args[0]
 	}
-	if broken {
-		return &exitError{exitFailed}
+	kept := filepath.Base(o.output.path) == inspect.LockName
+	if kept && o.output.Format() != render.JSON {
+		return fmt.Errorf("-o %s: check reads a lock as JSON; write it with -f json", o.output.path)
 	}
-	total := int64(0)
-	if o.digests {
-		total = dataBytes(rel)
-	}
-	bar := o.meter(p, "hashing", total)
-	lock, err := check.NewLock(ctx, rel, o.digests, bar.add)
+	p.warnPending(path)
+	p.listen()
+	bar := o.jobMeter(p, "hashing")
+	lock, err := inspect.Lock(ctx, path, &inspect.LockOptions{Recursive: o.recursive, Digests: o.digests, Workers: o.workers, Progress: bar.update})
 	bar.end()
 	if err != nil {
 		return err
 	}
-	if err := o.output.write(p, in.paths(), func(w io.Writer, _ render.Style) error {
-		_, err := lock.WriteTo(w)
-		return err
-	}); err != nil {
+	err = o.output.write(p, lock.Files, func(w io.Writer, s render.Style) error {
+		if o.output.Format() == render.JSON {
+			return lock.Write(w)
+		}
+		return lockTable(lock).Write(w, o.output.Format(), s)
+	})
+	if err != nil {
 		return written(err)
 	}
-	if name := o.output.path; name != "" && filepath.Base(name) == check.LockName {
-		p.note("%s: %s of %s; check holds the release to it from now on", name, counted(countTensors(rel), "tensor"), counted(len(rel.Checkpoints), "checkpoint"))
+	if kept {
+		p.note("%s: %s of %s; check holds the release to it from now on", o.output.path, counted(lock.Tensors(), "tensor"), counted(len(lock.Checkpoints), "checkpoint"))
 	}
 	return nil
 }
 
-func countTensors(rel *checkpoint.Release) int {
-	n := 0
-	for _, c := range rel.Checkpoints {
-		n += c.Len()
+// lockTable has a row a tensor, for people and for other programs than check.
+func lockTable(lock *inspect.LockResult) *render.Table {
+	return &render.Table{
+		Columns: []render.Column{
+			{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.CutMiddle},
+			{Key: "name", Title: "NAME", Cut: render.CutMiddle},
+			{Key: "dtype", Title: "DTYPE"},
+			{Key: "shape", Title: "SHAPE"},
+			{Key: "sha256", Title: "SHA256"},
+		},
+		Rows: func(yield func([]render.Cell) bool) {
+			for _, c := range lock.Checkpoints {
+				for i := range c.Tensors {
+					t := &c.Tensors[i]
+					sum := render.Null()
+					if t.SHA256 != "" {
+						sum = render.Text(t.SHA256)
+					}
+					if !yield([]render.Cell{render.Text(c.Path), render.Text(t.Name), render.Text(t.DType), render.Shape(t.Shape), sum}) {
+						return
+					}
+				}
+			}
+		},
 	}
-	return n
 }

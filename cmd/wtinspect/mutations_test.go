@@ -25,6 +25,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/report"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -46,7 +47,7 @@ func readCommands() []string {
 		"lock RELEASE", "lock --digests RELEASE", "check --against lock.json RELEASE", "check --against lock.json --values RELEASE", "check --against OTHER RELEASE", "check --config settings.yaml RELEASE",
 		"map lint map.yaml", "map show map.yaml", "map invert map.yaml", "map compose map.yaml map.yaml",
 	}
-	for _, form := range checkFormats() {
+	for _, form := range report.Forms() {
 		list = append(list, "check -f "+form+" RELEASE", "check --values --select WT -f "+form+" RELEASE")
 	}
 	for _, profile := range []string{"transformers", "vllm", "llamacpp", "mlx"} {

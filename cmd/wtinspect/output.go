@@ -18,10 +18,15 @@ type output struct {
 	path   string
 }
 
-func (o *output) addFlags(cmd *cobra.Command) {
-	var formats []string
+func (o *output) addFlags(cmd *cobra.Command) { o.addFlagsFrom(cmd, render.TableFormat) }
+
+// addFlagsFrom adds the flags with another format as the default.
+func (o *output) addFlagsFrom(cmd *cobra.Command, first render.Format) {
+	formats := []string{string(first)}
 	for _, f := range render.Formats() {
-		formats = append(formats, string(f))
+		if f != first {
+			formats = append(formats, string(f))
+		}
 	}
 	cmd.Flags().VarP(newChoice(&o.format, formats...), "format", "f", "form of the output: table, json, jsonl, csv or tsv")
 	complete(cmd, "format", formats...)

@@ -87,6 +87,12 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 	return m
 }
 
+// jobMeter returns a meter for work that says how much there is to do when it
+// begins, and which may be several pieces of work.
+func (o *progress) jobMeter(p *program, what string) *jobMeter {
+	return &jobMeter{start: func(total int64) *meter { return o.meter(p, what, total) }}
+}
+
 // add says that n more bytes are done.
 func (m *meter) add(n int64) { m.done.Add(n) }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -23,22 +23,17 @@ func newRules(p *program) *cobra.Command {
   wtinspect rules -f json`,
 		ValidArgsFunction: completeRules,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			rules, err := chooseRules(args)
+			rules, err := inspect.Rules(args...)
 			if err != nil {
 				return err
 			}
 			return o.write(p, nil, func(w io.Writer, s render.Style) error {
-				t := rulesTable(rules)
 				if o.Format() == render.JSON {
 					d := render.NewDocument(w)
-					list := make([]jsonRule, len(rules))
-					for i, r := range rules {
-						list[i] = newJSONRule(r)
-					}
-					render.List(d, "rules", list)
+					render.List(d, "rules", rules)
 					return d.Close()
 				}
-				return t.Write(w, o.Format(), s)
+				return rulesTable(rules).Write(w, o.Format(), s)
 			})
 		}),
 	}
@@ -46,52 +41,7 @@ func newRules(p *program) *cobra.Command {
 	return cmd
 }
 
-func chooseRules(args []string) ([]*check.Rule, error) {
-	if len(args) == 0 {
-		return check.Rules(), nil
-	}
-	if err := (&check.Options{Select: args, Values: true}).Check(); err != nil {
-		return nil, err
-	}
-	var out []*check.Rule
-	for _, r := range check.Rules() {
-		for _, a := range args {
-			if len(a) <= len(r.ID) && strings.EqualFold(r.ID[:len(a)], a) {
-				out = append(out, r)
-				break
-			}
-		}
-	}
-	return out, nil
-}
-
-// A jsonRule is an element of "rules".
-type jsonRule struct {
-	ID       string            `json:"id"`
-	Name     string            `json:"name"`
-	Title    string            `json:"title"`
-	Doc      string            `json:"doc"`
-	Bad      string            `json:"bad"`
-	Good     string            `json:"good"`
-	Severity string            `json:"severity"`
-	Profiles map[string]string `json:"profiles,omitempty"`
-	Fix      *string           `json:"fix"`
-	// Values says that the rule runs with --values only.
-	Values bool `json:"values"`
-}
-
-func newJSONRule(r *check.Rule) jsonRule {
-	out := jsonRule{ID: r.ID, Name: r.Name, Title: r.Title, Doc: r.Doc, Bad: r.Bad, Good: r.Good, Severity: r.Severity.String(), Fix: optional(r.Mend), Values: r.Values}
-	for p, s := range r.Profiles {
-		if out.Profiles == nil {
-			out.Profiles = make(map[string]string)
-		}
-		out.Profiles[string(p)] = s.String()
-	}
-	return out
-}
-
-func rulesTable(rules []*check.Rule) *render.Table {
+func rulesTable(rules []inspect.Rule) *render.Table {
 	return &render.Table{
 		Columns: []render.Column{
 			{Key: "id", Title: "RULE"},
@@ -108,7 +58,7 @@ func rulesTable(rules []*check.Rule) *render.Table {
 					reads = "values"
 				}
 				fix := render.Null()
-				if r.Mend != "" {
+				if r.Fix != nil {
 					fix = render.Text("fix")
 				}
 				if !yield([]render.Cell{render.Text(r.ID).In(render.Bold), render.Text(r.Severity.String()), render.Text(reads), fix, render.Text(r.Name), render.Text(r.Title)}) {
@@ -123,14 +73,14 @@ func newExplain(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:         "explain RULE...",
 		Short:       "Document a rule of check",
-		Long:        `Explain says what a rule finds, why it matters, and what mends it, with an example that it finds and one that it does not.`,
+		Long:        `Explain says what a rule finds, why it matters, and what fixes it, with an example that it finds and one that it does not.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect explain WT202
   wtinspect explain WT2`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeRules,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			rules, err := chooseRules(args)
+			rules, err := inspect.Rules(args...)
 			if err != nil {
 				return err
 			}
@@ -139,7 +89,8 @@ func newExplain(p *program) *cobra.Command {
 				if i > 0 {
 					fmt.Fprintln(p.stdout)
 				}
-				if _, err := fmt.Fprintf(p.stdout, "%s\n", explain(r, s)); err != nil {
+				_, text, _ := strings.Cut(r.Explain(), " ")
+				if _, err := fmt.Fprintf(p.stdout, "%s %s\n", s.Paint(render.Bold, r.ID), text); err != nil {
 					return err
 				}
 			}
@@ -148,29 +99,10 @@ func newExplain(p *program) *cobra.Command {
 	}
 }
 
-// explain documents a rule as text.
-func explain(r *check.Rule, s render.Style) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s\n", s.Paint(render.Bold, r.ID), r.Name, r.Title)
-	fmt.Fprintf(&b, "severity: %s", r.Severity)
-	for _, p := range check.Profiles() {
-		if sev, ok := r.Profiles[p]; ok {
-			fmt.Fprintf(&b, ", %s with --profile %s", sev, p)
-		}
-	}
-	if r.Values {
-		b.WriteString("; reads values, and runs with --values")
-	}
-	fmt.Fprintf(&b, "\n\n%s\n\nbad:  %s\ngood: %s", r.Doc, r.Bad, r.Good)
-	if r.Mend != "" {
-		fmt.Fprintf(&b, "\nfix:  %s", r.Mend)
-	}
-	return b.String()
-}
-
 func completeRules(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var out []string
-	for _, r := range check.Rules() {
+	rules, _ := inspect.Rules()
+	for _, r := range rules {
 		out = append(out, r.ID+"\t"+r.Title)
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp

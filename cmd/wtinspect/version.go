@@ -30,12 +30,17 @@ Go release that built it. It asks no server for a newer one.`,
 	}
 }
 
+// version returns the version that was built, "unknown" outside of a module.
+func version(info *debug.BuildInfo) string {
+	if info != nil && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
 func versionLine(info *debug.BuildInfo) string {
-	version, commit := "unknown", ""
+	commit := ""
 	if info != nil {
-		if info.Main.Version != "" {
-			version = info.Main.Version
-		}
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
@@ -47,5 +52,5 @@ func versionLine(info *debug.BuildInfo) string {
 			}
 		}
 	}
-	return fmt.Sprintf("wtinspect %s%s, %s %s/%s", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("wtinspect %s%s, %s %s/%s", version(info), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

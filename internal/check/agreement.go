@@ -19,7 +19,7 @@ import (
 var agreementRules = []*Rule{
 	{
 		ID: "WT301", Name: "broken-document", Severity: checkpoint.Error, run: runDocuments,
-		Title: "config.json or one of its kin is not valid JSON",
+		Title: "config.json or a related file is not valid JSON",
 		Doc: `config.json, generation_config.json, adapter_config.json and tokenizer_config.json are
 read strictly: repeated members, trailing text and bytes that are not UTF-8 are found.
 NaN and Infinity, as Python writes them, are accepted.`,
@@ -77,7 +77,7 @@ config.json does not say either: it depends on the architecture then.`,
 embedding, the model is another one depending on the loader. fix takes the head out
 only when its bytes are those of the embedding.`,
 		Bad: `"tie_word_embeddings": true with lm_head.weight`, Good: "no lm_head.weight",
-		Mend: "drops the head when its bytes are those of the embedding",
+		Fix: dropHead,
 	},
 	{
 		ID: "WT309", Name: "dtype", Severity: checkpoint.Warning, run: runDType,

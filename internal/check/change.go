@@ -84,7 +84,7 @@ func runRemoved(p *Pass) {
 			if _, ok := m.Lookup(t.Name); ok {
 				continue
 			}
-			f := m.whole("gone, and %s has it", p.against.path)
+			f := m.whole("gone, and %s has it", p.against.Path)
 			f.Tensor = t.Name
 			p.report(f)
 		}
@@ -99,7 +99,7 @@ func runAdded(p *Pass) {
 		}
 		for i, t := range m.All() {
 			if !have[t.Name] {
-				p.report(m.finding(i, "new, and not in %s", p.against.path))
+				p.report(m.finding(i, "new, and not in %s", p.against.Path))
 			}
 		}
 	}
@@ -119,7 +119,7 @@ func (p *Pass) both(yield func(m *model, i int, l *LockedTensor)) {
 func runDTypeChanged(p *Pass) {
 	p.both(func(m *model, i int, l *LockedTensor) {
 		if t := m.At(i); t.DType != l.DType && t.DType != "" && l.DType != "" {
-			p.report(m.finding(i, "%s, and %s in %s", t.DType, l.DType, p.against.path))
+			p.report(m.finding(i, "%s, and %s in %s", t.DType, l.DType, p.against.Path))
 		}
 	})
 }
@@ -127,7 +127,7 @@ func runDTypeChanged(p *Pass) {
 func runShapeChanged(p *Pass) {
 	p.both(func(m *model, i int, l *LockedTensor) {
 		if t := m.At(i); t.Shape != nil && l.Shape != nil && !slices.Equal(t.Shape, l.Shape) {
-			p.report(m.finding(i, "%s, and %s in %s", shapeText(t.Shape), shapeText(l.Shape), p.against.path))
+			p.report(m.finding(i, "%s, and %s in %s", shapeText(t.Shape), shapeText(l.Shape), p.against.Path))
 		}
 	})
 }
@@ -185,7 +185,7 @@ func runCheckpointChanged(p *Pass) {
 	for i := range p.against.Checkpoints {
 		l := &p.against.Checkpoints[i]
 		if p.unlocked(l) == nil {
-			p.report(Finding{File: p.release.Dir, Offset: -1, Message: fmt.Sprintf("%s is gone, and %s has it with %s", l.Path, p.against.path, counted(len(l.Tensors), "tensor"))})
+			p.report(Finding{File: p.release.Dir, Offset: -1, Message: fmt.Sprintf("%s is gone, and %s has it with %s", l.Path, p.against.Path, counted(len(l.Tensors), "tensor"))})
 		}
 	}
 }

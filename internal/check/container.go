@@ -282,7 +282,7 @@ llama.cpp (such as IQ4_K) load in those forks alone.`,
 		Doc: `The format pads with spaces. Lenient readers accept NUL bytes, the reference reader
 does not.`,
 		Bad: `{"w":{…}}\0\0\0`, Good: `{"w":{…}} followed by spaces`,
-		Mend: "writes spaces over the NUL bytes",
+		Fix: &Fix{Kind: FixPadding, Doc: "writes spaces over the NUL bytes"},
 	},
 	{
 		ID: "WT110", Name: "header-form", Severity: checkpoint.Warning, run: runFaults,

@@ -6,14 +6,16 @@
 // it. Rules lists them all; adding one is adding an element. A Finding is what
 // a rule has to say about one place, or about many tensors that share a
 // template, which are one finding with a count. A Report is the findings of a
-// run, in the order of the rules' blocks, with what was left out and why.
+// run, in the order of the rules' blocks. A Fix is what can be done about a rule's
+// findings, as a value: package fix does it. Which findings are accepted is no
+// concern of this package, but of package policy.
 //
 // The IDs come in blocks and are never reused:
 //
 //	WT0xx  the settings of a run: exceptions that expired or are not needed
 //	WT1xx  the container: one file by itself
 //	WT2xx  shards and index: the files as a set
-//	WT3xx  agreement with config.json and its kin, and of GGUF keys with tensors
+//	WT3xx  agreement with config.json and related files, and of GGUF keys with tensors
 //	WT4xx  names
 //	WT5xx  companions: what belongs to quantised and adapted weights; from WT550
 //	       on, values

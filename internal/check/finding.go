@@ -31,7 +31,7 @@ type Finding struct {
 	// Message says what is wrong, with the numbers; of several alike, those of
 	// the first.
 	Message string
-	// Fixable says that fix mends it.
+	// Fixable says that the fix of the rule takes it away.
 	Fixable bool
 
 	dir string // of the release, which Fingerprint leaves out
@@ -41,19 +41,31 @@ type Finding struct {
 // place within the release and the tensor's template, but not by numbers that
 // the next version of the weights changes.
 func (f *Finding) Fingerprint() string {
-	relative := func(path string) string {
-		if rel, err := filepath.Rel(f.dir, path); err == nil && path != "" {
-			return filepath.ToSlash(rel)
-		}
-		return filepath.ToSlash(path)
-	}
 	message := f.Message
 	if f.dir != "." {
 		message = strings.ReplaceAll(message, f.dir+string(filepath.Separator), "")
 	}
-	key := strings.Join([]string{f.Rule.ID, relative(f.File), template.Runs.Of(f.Tensor), template.Runs.Of(message)}, "\x00")
+	key := strings.Join([]string{f.Rule.ID, f.within(f.File), template.Runs.Of(f.Tensor), template.Runs.Of(message)}, "\x00")
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:16])
+}
+
+// within returns a path as it is within the release, with slashes.
+func (f *Finding) within(path string) string {
+	if rel, err := filepath.Rel(f.dir, path); err == nil && path != "" {
+		path = rel
+	}
+	return filepath.ToSlash(path)
+}
+
+// InFile reports whether the finding is in a file that a glob matches, by its
+// name or by its path within the release. Without a file it is in its checkpoint.
+func (f *Finding) InFile(g template.Glob) bool {
+	file := f.File
+	if file == "" {
+		file = f.Checkpoint
+	}
+	return g.Match(filepath.Base(file)) || g.Match(f.within(file))
 }
 
 // Place says where the finding is, as far as it has a place: file, line or

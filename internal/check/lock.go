@@ -1,29 +1,19 @@
 package check
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/jsondoc"
-	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
-// LockName is the name under which a release keeps its lock, and where check
-// looks for one.
-const LockName = "wtinspect.lock.json"
-
-// lockVersion is the version of the lock's form.
-const lockVersion = 1
+// LockVersion is the version of the lock's form.
+const LockVersion = 1
 
 // A Lock is what a release has promised: the names, dtypes and shapes of its
 // tensors, and perhaps the digests of their data. It holds no weights.
@@ -31,7 +21,8 @@ type Lock struct {
 	Version     int                `json:"lock_version"`
 	Checkpoints []LockedCheckpoint `json:"checkpoints"`
 
-	path string // what findings call it
+	// Path is what findings call it.
+	Path string `json:"-"`
 }
 
 // A LockedCheckpoint is one checkpoint of a lock.
@@ -55,7 +46,7 @@ type LockedTensor struct {
 // those read all the data. progress is told what has been read, by several
 // goroutines.
 func NewLock(ctx context.Context, rel *checkpoint.Release, digests bool, progress func(n int64)) (*Lock, error) {
-	l := &Lock{Version: lockVersion, path: rel.Path}
+	l := &Lock{Version: LockVersion, Path: rel.Path}
 	for _, c := range rel.Checkpoints {
 		locked := LockedCheckpoint{Path: lockedPath(rel, c), Format: c.Format, Tensors: make([]LockedTensor, c.Len())}
 		for i, t := range c.All() {
@@ -99,66 +90,6 @@ func lockedPath(rel *checkpoint.Release, c *checkpoint.Checkpoint) string {
 		return filepath.ToSlash(c.Path)
 	}
 	return filepath.ToSlash(path)
-}
-
-// WriteTo writes the lock as JSON, a line a tensor, so that a change of one
-// tensor is a change of one line.
-func (l *Lock) WriteTo(w io.Writer) (int64, error) {
-	b := bufio.NewWriter(w)
-	var n int64
-	write := func(format string, args ...any) {
-		k, _ := fmt.Fprintf(b, format, args...)
-		n += int64(k)
-	}
-	write("{\n \"lock_version\": %d,\n \"checkpoints\": [", l.Version)
-	for i, c := range l.Checkpoints {
-		path, _ := json.Marshal(c.Path)
-		write("%s\n  {\"path\": %s, \"format\": %q, \"tensors\": [", comma(i), jsondoc.Printable(path), c.Format)
-		for k, t := range c.Tensors {
-			line, err := json.Marshal(t)
-			if err != nil {
-				return n, err
-			}
-			write("%s\n   %s", comma(k), jsondoc.Printable(line))
-		}
-		write("\n  ]}")
-	}
-	write("\n ]\n}\n")
-	return n, b.Flush()
-}
-
-func comma(i int) string {
-	if i == 0 {
-		return ""
-	}
-	return ","
-}
-
-// ReadLock reads a lock. Path is what messages call it.
-func ReadLock(path string, r io.Reader) (*Lock, error) {
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	l := &Lock{path: path}
-	if err := d.Decode(l); err != nil {
-		return nil, fmt.Errorf("%s: not a lock: %w", path, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: not a lock: text behind its end", path)
-	}
-	if l.Version != lockVersion {
-		return nil, fmt.Errorf("%s: lock version %d, where this program knows version %d", path, l.Version, lockVersion)
-	}
-	return l, nil
-}
-
-// OpenLock reads the lock in a file.
-func OpenLock(ctx context.Context, path string) (*Lock, error) {
-	f, err := source.OpenFile(ctx, path, source.Lock)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return ReadLock(path, io.NewSectionReader(f, 0, f.Size()))
 }
 
 // digests reports whether the lock holds any.

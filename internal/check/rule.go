@@ -23,8 +23,8 @@ type Rule struct {
 	Severity checkpoint.Severity
 	// Profiles are the loaders for which the severity is another.
 	Profiles map[Profile]checkpoint.Severity
-	// Mend says what `fix` does about it, "" when nothing mechanical can be done.
-	Mend string
+	// Fix is what can be done about it, nil when nothing mechanical can.
+	Fix *Fix
 	// Values says that the rule reads the tensors' data, and runs only when
 	// that is asked for.
 	Values bool
@@ -70,13 +70,13 @@ func (r *Rule) severity(p Profile) checkpoint.Severity {
 	return r.Severity
 }
 
-// matches reports whether a selector means the rule: an ID, or the beginning
+// Matches reports whether a selector means the rule: an ID, or the beginning
 // of several ("WT2").
-func (r *Rule) matches(selector string) bool {
+func (r *Rule) Matches(selector string) bool {
 	return len(selector) <= len(r.ID) && strings.EqualFold(r.ID[:len(selector)], selector)
 }
 
-// known reports whether a selector means any rule.
-func known(selector string) bool {
-	return selector != "" && slices.ContainsFunc(Rules(), func(r *Rule) bool { return r.matches(selector) })
+// Known reports whether a selector means any rule.
+func Known(selector string) bool {
+	return selector != "" && slices.ContainsFunc(Rules(), func(r *Rule) bool { return r.Matches(selector) })
 }

@@ -29,28 +29,28 @@ reported again tensor by tensor.`,
 		Doc: `Loaders that trust the index look for it in vain, or leave the weight uninitialised.
 The index is older or newer than the shards: rebuild it, or upload the right shards.`,
 		Bad: "mtp.fc.weight in the index, in no shard", Good: "an index that names what the shards hold",
-		Mend: "rebuilds the index from the shards",
+		Fix: rebuildIndex,
 	},
 	{
 		ID: "WT203", Name: "misplaced-tensor", Severity: checkpoint.Error, run: runFaults,
 		Title: "the index places a tensor in another shard than the one that holds it",
 		Doc:   `Loaders look for the tensor where the index says, and do not find it.`,
 		Bad:   "norm.weight in shard 2 by the index, and in shard 1 in truth", Good: "both the same",
-		Mend: "rebuilds the index from the shards",
+		Fix: rebuildIndex,
 	},
 	{
 		ID: "WT204", Name: "unmapped-tensor", Severity: checkpoint.Error, run: runFaults,
 		Title: "a shard holds a tensor that the index does not name",
 		Doc:   `Loaders that go by the index never load it; those that go by the files do.`,
 		Bad:   "lm_head.weight in shard 2, not in the index", Good: "an index that names what the shards hold",
-		Mend: "rebuilds the index from the shards",
+		Fix: rebuildIndex,
 	},
 	{
 		ID: "WT205", Name: "orphan-shard", Severity: checkpoint.Error, run: runFaults,
 		Title: "the index does not name a shard of the set",
 		Doc:   `Its name numbers it among the others, and no tensor of the index is in it.`,
 		Bad:   "model-00003-of-00003 beside an index that names two shards", Good: "an index that names every shard",
-		Mend: "rebuilds the index from the shards",
+		Fix: rebuildIndex,
 	},
 	{
 		ID: "WT206", Name: "tensor-in-two-shards", Severity: checkpoint.Error, run: runFaults,
@@ -65,7 +65,7 @@ The index is older or newer than the shards: rebuild it, or upload the right sha
 sizes, which other scripts write, is worth knowing and no error; anything else belongs
 to another version of the weights.`,
 		Bad: `"total_size": 3 for 4 GB of tensors`, Good: "the sum of the tensors' bytes",
-		Mend: "writes the sum of the tensors' bytes",
+		Fix: &Fix{Kind: FixTotals, Doc: "writes the sum of the tensors' bytes"},
 	},
 	{
 		ID: "WT208", Name: "total-parameters", Severity: checkpoint.Warning, run: runTotalParameters,
@@ -74,7 +74,7 @@ to another version of the weights.`,
 count what they unpack to; a difference of less than a twentieth is not reported,
 because projects differ in what they count.`,
 		Bad: `"total_parameters": 333312 for a model of 7.6 B`, Good: "the number of parameters",
-		Mend: "writes the number of parameters",
+		Fix: &Fix{Kind: FixTotals, Doc: "writes the number of parameters"},
 	},
 	{
 		ID: "WT209", Name: "shard-numbers", Severity: checkpoint.Warning, run: runFaults,
@@ -99,7 +99,7 @@ from an earlier save. Loaders that take every *.safetensors file merge the two, 
 shapes of one version meet code for the other.`,
 		Bad:  "model-0000N-of-00002 beside the indexed model-0000N-of-00004",
 		Good: "one set of shards",
-		Mend: "moves the set aside, into a directory that loaders do not look into",
+		Fix:  &Fix{Kind: FixAside, Doc: "moves the set aside, into a directory that loaders do not look into"},
 	},
 	{
 		ID: "WT212", Name: "stray-weights", Severity: checkpoint.Error, run: runStrayWeights,
@@ -109,7 +109,7 @@ that take every file merge it with them. consolidated.safetensors, which some pr
 publish for their own loaders, is only worth knowing.`,
 		Bad:  "a 4-bit model.safetensors beside bf16 shards",
 		Good: "the shards alone",
-		Mend: "moves the file aside, into a directory that loaders do not look into",
+		Fix:  &Fix{Kind: FixAside, Doc: "moves the file aside, into a directory that loaders do not look into"},
 	},
 	{
 		ID: "WT213", Name: "broken-index", Severity: checkpoint.Error, run: runFaults,
@@ -117,7 +117,7 @@ publish for their own loaders, is only worth knowing.`,
 		Doc: `It is not valid JSON, has no weight_map, or values of the wrong type. Loaders fail on
 it before they look at a shard.`,
 		Bad: "two JSON documents in one file", Good: `{"metadata": {…}, "weight_map": {…}}`,
-		Mend: "rebuilds the index from the shards",
+		Fix: rebuildIndex,
 	},
 	{
 		ID: "WT214", Name: "broken-split", Severity: checkpoint.Error, run: runFaults,
@@ -140,7 +140,7 @@ downloads do not belong in a release.`,
 		Doc: `Transformers and diffusers find shards by model.safetensors.index.json alone and
 refuse the directory without it.`,
 		Bad: "model-0000N-of-00002 alone", Good: "the shards with model.safetensors.index.json",
-		Mend: "writes the index from the shards",
+		Fix: &Fix{Kind: FixIndex, Doc: "writes the index from the shards"},
 	},
 }
 
@@ -288,14 +288,14 @@ func runNoIndex(p *Pass) {
 		if rival {
 			continue // WT211's
 		}
-		f := m.whole("%d shards and no %s", len(m.Files), indexName(m.Files[0].Name))
+		f := m.whole("%d shards and no %s", len(m.Files), IndexName(m.Files[0].Name))
 		f.Fixable, f.Count = !m.partial(), 1
 		p.report(f)
 	}
 }
 
-// indexName returns the name of the index that belongs to a shard's name.
-func indexName(shard string) string {
+// IndexName returns the name of the index that belongs to a shard's name.
+func IndexName(shard string) string {
 	prefix, _, _, _ := safetensors.ParseShardName(shard)
 	return prefix + ".safetensors.index.json"
 }

@@ -41,7 +41,7 @@ be of another version; scanners mark the whole repository for it.`,
 		Doc: `Transformers refused files without it for years and still refuses other values than
 pt, tf, flax and mlx. Tools that write a file again tend to lose it.`,
 		Bad: "no __metadata__", Good: `"__metadata__": {"format": "pt"}`,
-		Mend: "sets format to pt",
+		Fix: &Fix{Kind: FixFormat, Doc: "sets format to pt"},
 	},
 	{
 		ID: "WT905", Name: "model-card", Severity: checkpoint.Info, run: runModelCard,

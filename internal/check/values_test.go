@@ -69,7 +69,7 @@ func valued(t *testing.T, text string) (*checkpoint.Release, string) {
 // A file that is cut while it is open has findings for what is gone, with the
 // place, and for what is wrong with the rest.
 func TestValuesOfShrinkingFile(t *testing.T) {
-	rel, path := valued(t, expand(t, "use llama\nnumbers\nreplace model.embed_tokens.weight BF16 [32,8] values=nan"))
+	rel, path := valued(t, fixture.Expand(t, "use llama\nnumbers\nreplace model.embed_tokens.weight BF16 [32,8] values=nan"))
 	if err := os.Truncate(path, rel.Checkpoints[0].Files[0].DataOffset+600); err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestValuesOfShrinkingFile(t *testing.T) {
 // All rules between them, and a lock with digests, read the data once; without
 // the option nothing is read.
 func TestValuesAreReadOnce(t *testing.T) {
-	rel, _ := valued(t, expand(t, "use llama\nnumbers"))
+	rel, _ := valued(t, fixture.Expand(t, "use llama\nnumbers"))
 	lock, err := NewLock(t.Context(), rel, true, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestValuesAreReadOnce(t *testing.T) {
 
 // An interruption ends the run with its error.
 func TestValuesInterrupted(t *testing.T) {
-	rel, _ := valued(t, expand(t, "use llama\nnumbers"))
+	rel, _ := valued(t, fixture.Expand(t, "use llama\nnumbers"))
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := Run(ctx, rel, &Options{Values: true, Progress: func(int64) { cancel() }})
 	if err != context.Canceled {

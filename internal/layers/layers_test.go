@@ -44,7 +44,7 @@ var rooms = map[string][]string{
 	"github.com/x448/float16":                  {"internal/values"},
 	"github.com/cespare/xxhash/v2":             {"internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
-	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "rename/convention/identify", "internal/check"},
+	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "rename/convention/identify", "internal/policy"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/stats"},

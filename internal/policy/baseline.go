@@ -1,4 +1,4 @@
-package check
+package policy
 
 import (
 	"cmp"
@@ -14,32 +14,30 @@ import (
 const baselineVersion = 1
 
 type baselineFile struct {
-	Version  int             `json:"baseline_version"`
-	Findings []baselineEntry `json:"findings"`
+	Version  int     `json:"baseline_version"`
+	Findings []Known `json:"findings"`
 }
 
-// A baselineEntry is a finding that was there before. Only the fingerprint
-// counts; the rest is for whoever reads the file.
-type baselineEntry struct {
+// A Known finding is one that a baseline has. Only the fingerprint counts; the
+// rest is for whoever reads the file.
+type Known struct {
 	Fingerprint string `json:"fingerprint"`
 	Rule        string `json:"rule"`
 	Tensor      string `json:"tensor,omitempty"`
 	Message     string `json:"message"`
 }
 
-// WriteBaseline writes the findings of a report, so that later runs leave them
-// out.
-func WriteBaseline(w io.Writer, r *Report) error {
-	out := baselineFile{Version: baselineVersion, Findings: []baselineEntry{}}
+// WriteBaseline writes findings, so that later runs leave them out.
+func WriteBaseline(w io.Writer, findings []Known) error {
+	out := baselineFile{Version: baselineVersion, Findings: []Known{}}
 	seen := make(map[string]bool)
-	for i := range r.Findings {
-		f := &r.Findings[i]
-		if fp := f.Fingerprint(); !seen[fp] {
-			seen[fp] = true
-			out.Findings = append(out.Findings, baselineEntry{fp, f.Rule.ID, f.Tensor, f.Message})
+	for _, f := range findings {
+		if !seen[f.Fingerprint] {
+			seen[f.Fingerprint] = true
+			out.Findings = append(out.Findings, f)
 		}
 	}
-	slices.SortStableFunc(out.Findings, func(a, b baselineEntry) int { return cmp.Compare(a.Rule, b.Rule) })
+	slices.SortStableFunc(out.Findings, func(a, b Known) int { return cmp.Compare(a.Rule, b.Rule) })
 	data, err := json.MarshalIndent(out, "", " ")
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package check
+package fix
 
 import (
 	"errors"
@@ -14,54 +14,55 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
 // judged opens a release and judges it, and closes it at the end of the test.
-func judged(t *testing.T, path string, opts *Options) (*checkpoint.Release, *Report) {
+func judged(t *testing.T, path string, opts *check.Options) (*checkpoint.Release, *check.Report) {
 	t.Helper()
 	rel, err := checkpoint.Open(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { rel.Close() })
-	report, err := Run(t.Context(), rel, opts)
+	report, err := check.Run(t.Context(), rel, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return rel, report
 }
 
-// mendAll makes one mend after the other and returns what was declined.
-func mendAll(t *testing.T, dir string, opts *Options) []Declined {
+// fixAll makes one fix after the other and returns what was declined.
+func fixAll(t *testing.T, dir string, opts *check.Options) []Declined {
 	t.Helper()
 	for range 10 {
 		rel, report := judged(t, dir, opts)
-		mends, declined, err := Mends(t.Context(), rel, report)
+		fixes, declined, err := Plan(t.Context(), rel, report)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(mends) == 0 {
+		if len(fixes) == 0 {
 			return declined
 		}
-		if err := mends[0].Run(t.Context(), nil); err != nil {
-			t.Fatalf("%s: %v", mends[0].What, err)
+		if err := fixes[0].Run(t.Context(), nil); err != nil {
+			t.Fatalf("%s: %v", fixes[0].What, err)
 		}
 	}
-	t.Fatal("the mends do not come to an end")
+	t.Fatal("the fixes do not come to an end")
 	return nil
 }
 
-// Of every rule that has a mend: afterwards the findings that were marked are
+// Of every rule that has a fix: afterwards the findings that were marked are
 // gone, and nothing is found that was not found before.
-func TestMends(t *testing.T) {
-	for _, r := range Rules() {
-		if r.Mend == "" {
+func TestFixes(t *testing.T) {
+	for _, r := range check.Rules() {
+		if r.Fix == nil {
 			continue
 		}
-		a, err := txtar.ParseFile(filepath.Join("testdata", "rules", r.ID+".txtar"))
+		a, err := txtar.ParseFile(filepath.Join("..", "check", "testdata", "rules", r.ID+".txtar"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,43 +75,60 @@ func TestMends(t *testing.T) {
 				releases[dir][name] = string(f.Data)
 			}
 		}
-		mended := false
+		fixed := false
 		for name, files := range releases {
 			t.Run(r.ID+"/"+name, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), name)
-				write(t, dir, files)
-				opts := options(t, dir, dir, files["options"])
+				fixture.Release(t, dir, files)
+				opts := options(t, files["options"])
 				_, before := judged(t, dir, opts)
-				declined := mendAll(t, dir, opts)
+				declined := fixAll(t, dir, opts)
 				_, after := judged(t, dir, opts)
 				for i := range after.Findings {
 					f := &after.Findings[i]
 					if f.Fixable && !slices.ContainsFunc(declined, func(d Declined) bool { return d.Rule == f.Rule.ID }) {
-						t.Errorf("left: %s", line(f, dir))
+						t.Errorf("left: %s", f.Rule.ID+": "+f.Message)
 					}
 					// A header that is no longer of a multiple of 8 was so before.
-					if !slices.ContainsFunc(before.Findings, func(b Finding) bool { return b.Rule == f.Rule }) && f.Rule.ID != "WT110" {
-						t.Errorf("new: %s", line(f, dir))
+					if !slices.ContainsFunc(before.Findings, func(b check.Finding) bool { return b.Rule == f.Rule }) && f.Rule.ID != "WT110" {
+						t.Errorf("new: %s", f.Rule.ID+": "+f.Message)
 					}
 				}
-				mended = mended || len(after.Findings) < len(before.Findings)
+				fixed = fixed || len(after.Findings) < len(before.Findings)
 			})
 		}
-		if !mended {
-			t.Errorf("%s: nothing was mended", r.ID)
+		if !fixed {
+			t.Errorf("%s: nothing was fixed", r.ID)
 		}
 	}
+}
+
+// options reads the options that a release of the rules' tests is judged with.
+func options(t *testing.T, text string) *check.Options {
+	t.Helper()
+	out := new(check.Options)
+	for line := range strings.Lines(text) {
+		switch key, value, _ := strings.Cut(strings.TrimSpace(line), " "); key {
+		case "profile":
+			out.Profile = check.Profile(value)
+		case "ignore":
+			out.Ignore = append(out.Ignore, value)
+		default:
+			t.Fatalf("option %q", line)
+		}
+	}
+	return out
 }
 
 // A tied head is only dropped when its bytes are those of the embedding.
 func TestTiedHeadIsKept(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, map[string]string{"model.safetensors.fixture": "use llama", "config.json": "use llama\nset tie_word_embeddings true"})
+	fixture.Release(t, dir, map[string]string{"model.safetensors.fixture": "use llama", "config.json": "use llama\nset tie_word_embeddings true"})
 	before, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	declined := mendAll(t, dir, nil)
+	declined := fixAll(t, dir, nil)
 	if len(declined) != 1 || declined[0].Rule != "WT308" || !strings.Contains(declined[0].Reason, "are not those of model.embed_tokens.weight") {
 		t.Errorf("declined: %v", declined)
 	}
@@ -126,11 +144,11 @@ func TestTiedHeadIsKept(t *testing.T) {
 // What the index says beside the totals and the map stays.
 func TestIndexKeepsItsMetadata(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, map[string]string{
+	fixture.Release(t, dir, map[string]string{
 		"set.fixture":                  "index none\nfile model-00001-of-00002.safetensors\ntensor a F32 [2]\nfile model-00002-of-00002.safetensors\ntensor b F32 [3]",
 		"model.safetensors.index.json": `{"metadata": {"note": "<kept>", "total_size": 1}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}`,
 	})
-	mendAll(t, dir, &Options{Select: []string{"WT2"}})
+	fixAll(t, dir, &check.Options{Select: []string{"WT2"}})
 	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -156,21 +174,21 @@ func TestIndexKeepsItsMetadata(t *testing.T) {
 	}
 }
 
-// Two mends of the same names are taken back as one.
+// Two fixes of the same names are taken back as one.
 func TestInverse(t *testing.T) {
-	plan := func(names []string, text string) *Mend {
+	plan := func(names []string, text string) *Fix {
 		m, err := rename.Parse("x", []byte("version: 1\n"+text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &Mend{Plan: rename.NewPlan(m, names, rename.Safetensors())}
+		return &Fix{Plan: rename.NewPlan(m, names, rename.Safetensors())}
 	}
-	mends := []*Mend{
+	fixes := []*Fix{
 		plan([]string{"w.a", "w.b{x", "c", "d"}, "strip: [w]\nrules:\n- {from: d, drop: stale}"),
 		{What: "no names"},
 		plan([]string{"a", "b{x", "c"}, "rename: {a: z, c: a}"),
 	}
-	inverse := Inverse(mends)
+	inverse := Inverse(fixes)
 	back := rename.NewPlan(inverse, []string{"z", "b{x", "a"}, rename.Safetensors())
 	if err := back.Err(); err != nil {
 		t.Fatal(err)
@@ -182,7 +200,7 @@ func TestInverse(t *testing.T) {
 	if want := []string{"w.a", "w.b{x", "c"}; !slices.Equal(got, want) {
 		t.Errorf("taken back to %q, want %q", got, want)
 	}
-	if Inverse(mends[1:2]) != nil {
+	if Inverse(fixes[1:2]) != nil {
 		t.Error("an inverse of nothing")
 	}
 }
@@ -191,11 +209,11 @@ func TestInverse(t *testing.T) {
 func TestTotalIsCorrectedInPlace(t *testing.T) {
 	dir := t.TempDir()
 	const index = `{ "weight_map":{"a":"model-00001-of-00001.safetensors"},   "metadata" : {"total_size":  "1", "x": [ ]} }`
-	write(t, dir, map[string]string{
+	fixture.Release(t, dir, map[string]string{
 		"model-00001-of-00001.safetensors.fixture": "meta format pt\ntensor a F32 [2]",
 		"model.safetensors.index.json":             index,
 	})
-	mendAll(t, dir, nil)
+	fixAll(t, dir, nil)
 	got, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +252,7 @@ func TestPaddingRefusesLinks(t *testing.T) {
 // A file moved aside never takes the place of another.
 func TestAsideKeepsWhatIsThere(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, map[string]string{
+	fixture.Release(t, dir, map[string]string{
 		"set.fixture":               "file model-00001-of-00002.safetensors\ntensor a F32 [2]\nfile model-00002-of-00002.safetensors\ntensor b F32 [3]",
 		"model.safetensors.fixture": "tensor a F32 [2]\ntensor b F32 [3]",
 	})
@@ -245,12 +263,12 @@ func TestAsideKeepsWhatIsThere(t *testing.T) {
 	if err := os.WriteFile(kept, []byte("earlier"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	rel, report := judged(t, dir, &Options{Select: []string{"WT212"}})
-	mends, _, err := Mends(t.Context(), rel, report)
-	if err != nil || len(mends) != 1 {
-		t.Fatalf("%d mends, %v", len(mends), err)
+	rel, report := judged(t, dir, &check.Options{Select: []string{"WT212"}})
+	fixes, _, err := Plan(t.Context(), rel, report)
+	if err != nil || len(fixes) != 1 {
+		t.Fatalf("%d fixes, %v", len(fixes), err)
 	}
-	if err := mends[0].Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "already exists") {
+	if err := fixes[0].Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("%v", err)
 	}
 	if data, err := os.ReadFile(kept); err != nil || string(data) != "earlier" {
@@ -258,18 +276,18 @@ func TestAsideKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// A set of which a part is not there is not mended by halves, and neither is a
+// A set of which a part is not there is not fixed by halves, and neither is a
 // part of it by itself.
 func TestPartsAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, map[string]string{
+	fixture.Release(t, dir, map[string]string{
 		"set.fixture": "file model-00001-of-00003.safetensors\ntensor _orig_mod.a.w F32 [2]\nfile model-00002-of-00003.safetensors missing\ntensor _orig_mod.b.w F32 [2]\nfile model-00003-of-00003.safetensors\ntensor _orig_mod.c.w F32 [3]",
 	})
 	for _, path := range []string{dir, filepath.Join(dir, "model-00001-of-00003.safetensors")} {
 		rel, report := judged(t, path, nil)
-		mends, declined, err := Mends(t.Context(), rel, report)
-		if err != nil || len(mends) > 0 {
-			t.Errorf("%s: %d mends, %v", path, len(mends), err)
+		fixes, declined, err := Plan(t.Context(), rel, report)
+		if err != nil || len(fixes) > 0 {
+			t.Errorf("%s: %d fixes, %v", path, len(fixes), err)
 		}
 		var rules []string
 		for _, d := range declined {
@@ -326,4 +344,73 @@ func TestReplaceIndex(t *testing.T) {
 	if err := replaceIndex(t.Context(), link, false, func() ([]byte, error) { return []byte("newest"), nil }); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("%v", err)
 	}
+}
+
+// The changes of a fix are folded as people read them.
+func TestChanges(t *testing.T) {
+	names := []string{"l.0.a1.w", "l.1.a1.w", "l.0.b.w", "x", "l.2.c"}
+	rule, err := rename.NewRule("l.{n}.a1.w", "layers.{n}.q.w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := rename.Map{Rules: []rename.Rule{rule, rename.DropRule("l.2.c", "stale")}}
+	got := (&Fix{Plan: rename.NewPlan(&m, names, rename.Safetensors())}).Changes()
+	want := []rename.FoldedChange{
+		{From: "l.{0..1}.a1.w", To: "layers.{0..1}.q.w", Action: rename.Move, Count: 2},
+		{From: "l.2.c", Action: rename.Drop, Reason: "stale", Count: 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSetPattern(t *testing.T) {
+	for name, want := range map[string]string{
+		"model-00001-of-00002.safetensors": "model-*-of-00002.safetensors",
+		"model.safetensors":                "model.safetensors",
+	} {
+		if got := setPattern(name); got != want {
+			t.Errorf("setPattern(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// FuzzPlan plans the fixes of a release of arbitrary bytes: it may fail, and ends.
+func FuzzPlan(f *testing.F) {
+	f.Add(fixture.Bytes(f, "meta format pt\ntensor _orig_mod.model.embed_tokens.weight BF16 [32,8]\ntensor _orig_mod.lm_head.weight BF16 [32,8]"), []byte(`{"model_type": "llama", "tie_word_embeddings": true}`), []byte(`{"weight_map": {"a": "model.safetensors"}}`))
+	f.Add([]byte("version https://git-lfs"), []byte("{"), []byte("["))
+	f.Fuzz(func(t *testing.T, weights, config, index []byte) {
+		dir := t.TempDir()
+		for name, data := range map[string][]byte{
+			"model.safetensors": weights, "model-00001-of-00002.safetensors": weights, "model.gguf": weights,
+			"config.json": config, "model.safetensors.index.json": index,
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rel, err := checkpoint.Open(t.Context(), dir, nil)
+		if err != nil {
+			return
+		}
+		defer rel.Close()
+		report, err := check.Run(t.Context(), rel, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fixes, declined, err := Plan(t.Context(), rel, report)
+		if err != nil {
+			return // data that cannot be read
+		}
+		for _, x := range fixes {
+			if len(x.Rules) == 0 || x.What == "" || x.Count < 1 {
+				t.Fatalf("%+v", x)
+			}
+		}
+		for _, d := range declined {
+			if d.Reason == "" {
+				t.Fatalf("%+v", d)
+			}
+		}
+	})
 }

@@ -1,4 +1,4 @@
-package check
+package policy
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -27,7 +28,7 @@ const SettingsName = ".wtinspect.yaml"
 type Settings struct {
 	// Path is the file, "" when there is none.
 	Path       string
-	Profile    Profile
+	Profile    check.Profile
 	Select     []string
 	Exceptions []Exception
 	Severities map[string]checkpoint.Severity
@@ -160,7 +161,7 @@ func (p *settingsParser) elements(n *yaml.Node, what string, f func(*yaml.Node))
 // rules reads a selector of rules.
 func (p *settingsParser) rules(n *yaml.Node) string {
 	s := p.text(n, "a rule")
-	if s != "" && !known(s) {
+	if s != "" && !check.Known(s) {
 		p.fail(n, "%q is no rule and no block of rules; `wtinspect rules` lists them", s)
 	}
 	return s
@@ -176,9 +177,9 @@ func (p *settingsParser) settings(n *yaml.Node) {
 				p.fail(value, "version %s, where this program knows version 1", value.Value)
 			}
 		case "profile":
-			p.out.Profile = Profile(p.text(value, "profile"))
-			if !slices.Contains(Profiles(), p.out.Profile) {
-				p.fail(value, "%q is no profile; there are %s", p.out.Profile, joinProfiles())
+			p.out.Profile = check.Profile(p.text(value, "profile"))
+			if !slices.Contains(check.Profiles(), p.out.Profile) {
+				p.fail(value, "%q must be one of: %s", p.out.Profile, joinProfiles())
 			}
 		case "select":
 			p.elements(value, "select", func(e *yaml.Node) { p.out.Select = append(p.out.Select, p.rules(e)) })
@@ -187,22 +188,22 @@ func (p *settingsParser) settings(n *yaml.Node) {
 		case "severity":
 			p.out.Severities = make(map[string]checkpoint.Severity)
 			p.members(value, "severity", func(rule, severity *yaml.Node) {
-				r, ok := Lookup(rule.Value)
+				r, ok := check.Lookup(rule.Value)
 				if !ok {
 					p.fail(rule, "%q is no rule", rule.Value)
 					return
 				}
-				s, ok := ParseSeverity(severity.Value)
+				s, ok := checkpoint.ParseSeverity(severity.Value)
 				if !ok {
-					p.fail(severity, "%q is none of error, warning and info", severity.Value)
+					p.fail(severity, "%q must be one of: error, warning, info", severity.Value)
 					return
 				}
 				p.out.Severities[r.ID] = s
 			})
 		case "fail-on":
 			p.out.FailOn = p.text(value, "fail-on")
-			if _, ok := ParseSeverity(p.out.FailOn); !ok {
-				p.fail(value, "%q is none of error, warning and info", p.out.FailOn)
+			if _, ok := checkpoint.ParseSeverity(p.out.FailOn); !ok {
+				p.fail(value, "%q must be one of: error, warning, info", p.out.FailOn)
 			}
 		case "baseline":
 			p.out.Baseline = filepath.Join(filepath.Dir(p.file), filepath.FromSlash(p.text(value, "baseline")))
@@ -259,18 +260,8 @@ func (p *settingsParser) glob(n *yaml.Node, what string) template.Glob {
 
 func joinProfiles() string {
 	var words []string
-	for _, p := range Profiles() {
+	for _, p := range check.Profiles() {
 		words = append(words, string(p))
 	}
 	return strings.Join(words, ", ")
-}
-
-// ParseSeverity reads the name of a severity.
-func ParseSeverity(s string) (checkpoint.Severity, bool) {
-	for _, v := range []checkpoint.Severity{checkpoint.Info, checkpoint.Warning, checkpoint.Error} {
-		if v.String() == s {
-			return v, true
-		}
-	}
-	return 0, false
 }

@@ -1,0 +1,485 @@
+package inspect
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/internal/policy"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+// SettingsName is the name of the file, in the directory of a release or above it,
+// that says how the release is judged.
+const SettingsName = policy.SettingsName
+
+// NoProfile is the profile of a release that is judged by its format alone,
+// whatever its settings say.
+const NoProfile = "none"
+
+// A RuleChoice says by which rules releases are judged. What it leaves out comes
+// from the settings of each release.
+type RuleChoice struct {
+	// Select are the rules to go by, each an ID or the beginning of several
+	// ("WT2"). nil means those of the settings, and an empty list means all.
+	Select []string
+	// Ignore are rules to leave out.
+	Ignore []string
+	// Profile is a loader whose demands count too, one of [Profiles], or NoProfile.
+	Profile string
+	// Settings is a file to read instead of looking for SettingsName.
+	Settings string
+	// Now is when exceptions are held to have expired; the zero time means
+	// [time.Now].
+	Now time.Time
+}
+
+// CheckOptions adjust [Check].
+type CheckOptions struct {
+	RuleChoice
+	// Recursive descends into subdirectories.
+	Recursive bool
+	// Values also goes by the rules that read values, which takes as long as
+	// reading all data.
+	Values bool
+	// FailOn is the severity from which on the result has failed: error,
+	// warning, info, or never. "" means that of the settings, or else error.
+	FailOn string
+	// Against is what the releases are held to: the path of an earlier release
+	// or of a lock. "" means the lock beside each release.
+	Against string
+	// Baseline is a file with findings to leave out. "" means that of the
+	// settings, unless NoBaseline is set.
+	Baseline   string
+	NoBaseline bool
+	// Workers is how many files are opened, and how many tensors read, at once;
+	// 0 means as many as there are processors, and at least 4 files.
+	Workers  int
+	Progress func(done, total int64)
+}
+
+// A CheckResult is what [Check] found.
+type CheckResult struct {
+	// Checkpoints are the paths of the checkpoints judged.
+	Checkpoints []string `json:"checkpoints"`
+	// Findings are sorted by severity, the worst first, and then by rule.
+	Findings []Finding    `json:"findings"`
+	Summary  CheckSummary `json:"summary"`
+	// Rules are those that ran.
+	Rules []Rule `json:"-"`
+	// Problems say why paths could not be judged.
+	Problems []error `json:"-"`
+	// Files are the paths of the files that were read.
+	Files []string `json:"-"`
+}
+
+// A CheckSummary counts what a check found.
+type CheckSummary struct {
+	Errors   int `json:"errors"`
+	Warnings int `json:"warnings"`
+	Infos    int `json:"infos"`
+	// Accepted counts the findings that an exception accepts, and Baseline those
+	// that the baseline has. They are in no other count.
+	Accepted int `json:"accepted"`
+	Baseline int `json:"baseline"`
+	Tensors  int `json:"tensors"`
+	// Unjudged counts the paths that hold nothing that can be judged.
+	Unjudged int    `json:"unjudged"`
+	Rules    int    `json:"rules"`
+	FailOn   string `json:"fail_on"`
+	// Failed says that a finding is at or above FailOn.
+	Failed bool `json:"failed"`
+}
+
+// A Finding is what a rule has to say about a place. What it has no value for is
+// nil.
+type Finding struct {
+	Rule     string              `json:"rule"`
+	Name     string              `json:"name"`
+	Severity checkpoint.Severity `json:"severity"`
+	// Checkpoint and File are paths, File that of the first of several.
+	Checkpoint *string `json:"checkpoint"`
+	File       *string `json:"file"`
+	// Line and Column are a place in a text, from 1, and Offset is a byte of File.
+	Line   *int   `json:"line"`
+	Column *int   `json:"column"`
+	Offset *int64 `json:"offset"`
+	// Tensor is a name, or a template in which the numbers that vary stand as
+	// sets in braces.
+	Tensor *string `json:"tensor"`
+	// TensorBase64 has the bytes of a name that is not UTF-8.
+	TensorBase64 []byte `json:"tensor_base64,omitempty"`
+	// Count is how many tensors or places the finding stands for.
+	Count   int    `json:"count"`
+	Message string `json:"message"`
+	// Fixable says that [Fix] takes it away.
+	Fixable bool `json:"fixable"`
+	// Fingerprint identifies the finding from one run to the next.
+	Fingerprint string `json:"fingerprint"`
+}
+
+// Path returns the file, or else the checkpoint, that the finding is about.
+func (f *Finding) Path() string {
+	switch {
+	case f.File != nil:
+		return *f.File
+	case f.Checkpoint != nil:
+		return *f.Checkpoint
+	}
+	return ""
+}
+
+// Place says where the finding is: path:line:column in a text, path@byte
+// elsewhere.
+func (f *Finding) Place() string {
+	switch {
+	case f.Line != nil && f.Column != nil:
+		return fmt.Sprintf("%s:%d:%d", f.Path(), *f.Line, *f.Column)
+	case f.Offset != nil:
+		return fmt.Sprintf("%s@%d", f.Path(), *f.Offset)
+	}
+	return f.Path()
+}
+
+// optional is nil for the zero value.
+func optional[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+func newFindings(list []check.Finding) []Finding {
+	out := make([]Finding, len(list))
+	for i := range list {
+		f := &list[i]
+		out[i] = Finding{
+			Rule: f.Rule.ID, Name: f.Rule.Name, Severity: f.Severity,
+			Checkpoint: optional(f.Checkpoint), File: optional(f.File), Line: optional(f.Line), Column: optional(f.Column),
+			Tensor: optional(f.Tensor), Count: f.Count, Message: f.Message, Fixable: f.Fixable, Fingerprint: f.Fingerprint(),
+		}
+		if f.Offset >= 0 {
+			out[i].Offset = &f.Offset
+		}
+		if !utf8.ValidString(f.Tensor) {
+			out[i].TensorBase64 = []byte(f.Tensor)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	return out
+}
+
+// WriteBaseline writes the findings as a baseline, by which later runs leave them
+// out.
+func (r *CheckResult) WriteBaseline(w io.Writer) error {
+	list := make([]policy.Known, len(r.Findings))
+	for i, f := range r.Findings {
+		list[i] = policy.Known{Fingerprint: f.Fingerprint, Rule: f.Rule, Message: f.Message}
+		if f.Tensor != nil {
+			list[i].Tensor = *f.Tensor
+		}
+	}
+	return policy.WriteBaseline(w, list)
+}
+
+// Check judges what is at some paths. A path that cannot be judged is a problem of
+// the result and no error; errors are wrong options and settings.
+func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult, error) {
+	if opts == nil {
+		opts = new(CheckOptions)
+	}
+	c := &checking{opts: opts, result: &CheckResult{Checkpoints: []string{}, Summary: CheckSummary{FailOn: cmp.Or(opts.FailOn, checkpoint.Error.String())}}}
+	if _, ok := checkpoint.ParseSeverity(c.result.Summary.FailOn); !ok && opts.FailOn != never {
+		return c.result, fmt.Errorf("fail on %q: must be one of: error, warning, info, never", opts.FailOn)
+	}
+	if opts.Against != "" {
+		var err error
+		if c.against, err = c.readAgainst(ctx); err != nil {
+			return c.result, err
+		}
+	}
+	for _, ref := range refs {
+		if err := c.judge(ctx, ref); err != nil {
+			return c.result, err
+		}
+	}
+	c.finish()
+	return c.result, nil
+}
+
+const never = "never"
+
+// checking is one call of Check.
+type checking struct {
+	opts    *CheckOptions
+	against *check.Lock
+	result  *CheckResult
+	found   []check.Finding
+	rules   map[*check.Rule]bool
+}
+
+// open opens what is at a path. A file that is broken is a release of its own
+// fault, which has findings though there is nothing else to judge; the error is
+// returned beside it.
+func open(ctx context.Context, ref string, recursive bool, workers int) (*checkpoint.Release, error) {
+	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: recursive, Workers: workers})
+	if fault, ok := errors.AsType[*checkpoint.Fault](err); ok {
+		rel = &checkpoint.Release{Path: ref, Dir: filepath.Dir(ref), Faults: []checkpoint.Fault{*fault}}
+	}
+	return rel, err
+}
+
+func (c *checking) judge(ctx context.Context, ref string) error {
+	rel, err := open(ctx, ref, c.opts.Recursive, c.opts.Workers)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	problems := len(c.result.Problems)
+	defer func() {
+		if len(c.result.Problems) > problems {
+			c.result.Summary.Unjudged++
+		}
+	}()
+	if err != nil {
+		c.result.Problems = append(c.result.Problems, err)
+		if rel == nil {
+			return nil
+		}
+	}
+	defer rel.Close()
+	for _, dir := range pendingIn(ref, rel) {
+		c.result.Problems = append(c.result.Problems, fmt.Errorf("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover %s' ends it", ref, dir))
+	}
+	how, set, err := c.opts.rules(ctx, rel.Dir)
+	if err != nil {
+		return err
+	}
+	how.Values, how.Workers, how.Against = c.opts.Values, c.opts.Workers, c.against
+	lenient, err := c.lenient(ctx, set)
+	if err == nil && how.Against == nil {
+		how.Against, err = policy.OpenLock(ctx, filepath.Join(rel.Dir, LockName))
+		if errors.Is(err, fs.ErrNotExist) {
+			how.Against, err = nil, nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if c.opts.Values {
+		how.Progress = counting(c.opts.Progress, dataBytes(rel))
+	}
+	report, err := judge(ctx, rel, how)
+	if err != nil {
+		return err
+	}
+	c.add(rel, report, lenient)
+	return nil
+}
+
+// judge runs rules that are checked to exist.
+func judge(ctx context.Context, rel *checkpoint.Release, how *check.Options) (*check.Report, error) {
+	if err := how.Check(); err != nil {
+		return nil, err
+	}
+	return check.Run(ctx, rel, how)
+}
+
+// add adds what was found in a release to the result.
+func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *policy.Leniency) {
+	r := c.result
+	accepted, known := lenient.Apply(report)
+	r.Summary.Accepted += accepted
+	r.Summary.Baseline += known
+	r.Summary.Tensors += report.Tensors
+	r.Checkpoints = append(r.Checkpoints, report.Checkpoints...)
+	r.Files = append(r.Files, filesOf(rel)...)
+	c.found = append(c.found, report.Findings...)
+	if c.rules == nil {
+		c.rules = make(map[*check.Rule]bool)
+	}
+	for _, rule := range report.Rules {
+		c.rules[rule] = true
+	}
+}
+
+// finish makes the result of what was found.
+func (c *checking) finish() {
+	r := c.result
+	for _, rule := range check.Rules() {
+		if c.rules[rule] {
+			r.Rules = append(r.Rules, newRule(rule))
+		}
+	}
+	r.Summary.Rules = len(r.Rules)
+	r.Findings = newFindings(c.found)
+	failOn, fails := checkpoint.ParseSeverity(r.Summary.FailOn)
+	for i := range r.Findings {
+		switch s := r.Findings[i].Severity; s {
+		case checkpoint.Error:
+			r.Summary.Errors++
+		case checkpoint.Warning:
+			r.Summary.Warnings++
+		case checkpoint.Info:
+			r.Summary.Infos++
+		}
+		r.Summary.Failed = r.Summary.Failed || fails && r.Findings[i].Severity >= failOn
+	}
+}
+
+// rules joins the choice and the settings for a release in a directory.
+func (o *RuleChoice) rules(ctx context.Context, dir string) (*check.Options, *policy.Settings, error) {
+	var set *policy.Settings
+	var err error
+	if o.Settings != "" {
+		var data []byte
+		if data, err = readNamed(ctx, o.Settings, source.Settings); err == nil {
+			set, err = policy.ParseSettings(o.Settings, data)
+		}
+	} else {
+		set, err = policy.FindSettings(ctx, dir)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	how := &check.Options{Select: set.Select, Ignore: o.Ignore, Profile: set.Profile, Severities: set.Severities}
+	if o.Select != nil {
+		how.Select = o.Select
+	}
+	switch {
+	case o.Profile == NoProfile:
+		how.Profile = check.None
+	case o.Profile != "":
+		how.Profile = check.Profile(o.Profile)
+		if !slices.Contains(check.Profiles(), how.Profile) {
+			return nil, nil, fmt.Errorf("profile %q: must be one of: %s", o.Profile, strings.Join(append(Profiles(), NoProfile), ", "))
+		}
+	}
+	return how, set, nil
+}
+
+func (o *RuleChoice) leniency(set *policy.Settings) *policy.Leniency {
+	l := &policy.Leniency{Exceptions: set.Exceptions, Now: o.Now}
+	if l.Now.IsZero() {
+		l.Now = time.Now()
+	}
+	return l
+}
+
+// lenient returns which findings do not count, and takes note of the severity
+// that the settings fail on.
+func (c *checking) lenient(ctx context.Context, set *policy.Settings) (*policy.Leniency, error) {
+	if set.FailOn != "" && c.opts.FailOn == "" {
+		c.result.Summary.FailOn = set.FailOn
+	}
+	l := c.opts.leniency(set)
+	name := cmp.Or(c.opts.Baseline, set.Baseline)
+	if name == "" || c.opts.NoBaseline {
+		return l, nil
+	}
+	text, err := readNamed(ctx, name, source.Baseline)
+	if err != nil {
+		return nil, err
+	}
+	l.Baseline, err = policy.ReadBaseline(name, bytes.NewReader(text))
+	return l, err
+}
+
+// readAgainst reads what the releases are held to: a lock, or a release.
+func (c *checking) readAgainst(ctx context.Context) (*check.Lock, error) {
+	ref := c.opts.Against
+	base := filepath.Base(ref)
+	if strings.HasSuffix(base, ".json") && !strings.Contains(base, ".index.") {
+		return policy.OpenLock(ctx, ref)
+	}
+	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: c.opts.Recursive, Workers: c.opts.Workers})
+	if err != nil {
+		return nil, err
+	}
+	defer rel.Close()
+	return check.NewLock(ctx, rel, false, nil)
+}
+
+// readNamed reads a file that the caller named.
+func readNamed(ctx context.Context, path string, k source.Kind) ([]byte, error) {
+	data, err := source.ReadNamed(ctx, path, k)
+	return data, pathFirst(err)
+}
+
+// pathFirst makes an error of the file system begin with the path, as other
+// errors do, and not with the system call.
+func pathFirst(err error) error {
+	if e, ok := err.(*fs.PathError); ok {
+		return fmt.Errorf("%s: %w", e.Path, e.Err)
+	}
+	return err
+}
+
+// pendingIn returns the directories whose journals say that what was opened at
+// path may be part old and part new.
+func pendingIn(path string, rel *checkpoint.Release) []string {
+	var out []string
+	add := func(ref string) {
+		if dir, pending := rewrite.Pending(ref); pending && !slices.Contains(out, dir) {
+			out = append(out, dir)
+		}
+	}
+	add(path)
+	for _, c := range rel.Checkpoints {
+		if c.Dir != rel.Dir {
+			add(c.Dir)
+		}
+	}
+	return out
+}
+
+// filesOf lists the files of a release.
+func filesOf(rel *checkpoint.Release) []string {
+	var out []string
+	for _, c := range rel.Checkpoints {
+		if c.Index != "" {
+			out = append(out, c.Index)
+		}
+		for _, f := range c.Files {
+			out = append(out, f.Path)
+		}
+	}
+	return out
+}
+
+// dataBytes is how much data a release has, as far as an int64 goes.
+func dataBytes(rel *checkpoint.Release) int64 {
+	var total int64
+	for _, c := range rel.Checkpoints {
+		for _, t := range c.All() {
+			if sum := total + int64(t.Bytes); int64(t.Bytes) >= 0 && sum >= total {
+				total = sum
+			}
+		}
+	}
+	return total
+}
+
+// counting adds up the bytes that work says it has done, for a progress function
+// that wants the sum. It is nil when there is none.
+func counting(progress func(done, total int64), total int64) func(n int64) {
+	if progress == nil {
+		return nil
+	}
+	progress(0, total)
+	var done atomic.Int64
+	return func(n int64) { progress(done.Add(n), total) }
+}

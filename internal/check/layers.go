@@ -1,0 +1,224 @@
+package check
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// A stack is the tensors of one kind over the layers of a model: the names
+// that differ in their first number alone.
+type stack struct {
+	before, after string
+	byLayer       map[int]int // tensor of each layer
+	top           int         // the last layer
+}
+
+// findStacks returns the stacks of a model. Templates with more than one number,
+// experts and the like, are split by the numbers after the first.
+func (m *model) findStacks() []*stack {
+	type key struct{ before, after string }
+	byKey := make(map[key]*stack)
+	var list []*stack
+	for _, t := range m.families() {
+		for _, i := range t.members {
+			before, layer, after, ok := template.Layer(m.At(int(i)).Name)
+			if !ok {
+				continue
+			}
+			k := key{before, after}
+			s := byKey[k]
+			if s == nil {
+				s = &stack{before: before, after: after, byLayer: make(map[int]int)}
+				byKey[k] = s
+				list = append(list, s)
+			}
+			s.byLayer[layer] = int(i)
+			s.top = max(s.top, layer)
+		}
+	}
+	return list
+}
+
+// depthOf returns the layers below each prefix that have any tensor.
+func depthOf(stacks []*stack) map[string]map[int]bool {
+	out := make(map[string]map[int]bool)
+	for _, s := range stacks {
+		if out[s.before] == nil {
+			out[s.before] = make(map[int]bool)
+		}
+		for layer := range s.byLayer {
+			out[s.before][layer] = true
+		}
+	}
+	return out
+}
+
+// isLayers reports whether numbers below a prefix are layers rather than the
+// modules of a sequence, in which those without weights have no tensors.
+func isLayers(before string) bool { return template.Counts(before) == "layer" }
+
+// minKinds is how many tensors the layers of a model have at least. The modules
+// of a sequence have two, and between them stand modules that have none.
+const minKinds = 4
+
+func runLayerGaps(p *Pass) {
+	for _, m := range p.models {
+		if m.partial() || m.names().Adapter {
+			continue
+		}
+		byPrefix := depthOf(m.stacks())
+		kinds := make(map[string]int)
+		for _, s := range m.stacks() {
+			if 2*len(s.byLayer) > len(byPrefix[s.before]) {
+				kinds[s.before]++
+			}
+		}
+		for _, before := range slices.Sorted(maps.Keys(byPrefix)) {
+			layers := byPrefix[before]
+			top := 0
+			for layer := range layers {
+				top = max(top, layer)
+			}
+			// Numbers that begin in the middle are a part of a model; two gaps
+			// in three are no stack of layers.
+			if !isLayers(before) || !layers[0] || 2*len(layers) < top || kinds[before] < minKinds {
+				continue
+			}
+			var gaps []string
+			for layer := range top {
+				if !layers[layer] {
+					gaps = append(gaps, fmt.Sprint(layer))
+				}
+			}
+			if len(gaps) == 0 {
+				continue
+			}
+			f := m.whole("no tensor begins with %s%s, and the last layer is %d", before, shorten(gaps), top)
+			f.Count = len(gaps)
+			p.report(f)
+		}
+	}
+}
+
+// shorten joins words, the first few of many.
+func shorten(words []string) string {
+	const few = 8
+	if len(words) > few {
+		return fmt.Sprintf("{%s and %d more}", strings.Join(words[:few], ","), len(words)-few)
+	}
+	if len(words) == 1 {
+		return words[0]
+	}
+	return "{" + strings.Join(words, ",") + "}"
+}
+
+// maxOdd is in how many layers at most something differs by mistake. What
+// differs in more of them differs by design.
+const maxOdd = 2
+
+// minLayers is from how many layers on a difference can be told from design.
+const minLayers = 6
+
+func runIncompleteLayer(p *Pass) {
+	for _, m := range p.models {
+		if m.partial() || m.names().Adapter {
+			continue
+		}
+		stacks := m.stacks()
+		depth := depthOf(stacks)
+		for _, s := range stacks {
+			layers := depth[s.before]
+			if !isLayers(s.before) || len(layers) < minLayers || strings.ContainsAny(s.after, "0123456789") {
+				continue
+			}
+			first, last := len(layers), 0
+			for layer := range layers {
+				first, last = min(first, layer), max(last, layer)
+			}
+			var lacks []int
+			for layer := range layers {
+				if _, ok := s.byLayer[layer]; !ok {
+					lacks = append(lacks, layer)
+				}
+			}
+			slices.Sort(lacks)
+			if len(lacks) == 0 || len(lacks) > maxOdd || lacks[0] <= first || slices.Contains(lacks, last) || lacks[0] == first+1 {
+				continue
+			}
+			for _, layer := range lacks {
+				f := m.finding(s.byLayer[s.top], "absent, and %d of %d layers have it", len(s.byLayer), len(layers))
+				f.Tensor = fmt.Sprintf("%s%d%s", s.before, layer, s.after)
+				p.report(f)
+			}
+		}
+	}
+}
+
+// oddLayers yields the tensors of at most two layers that differ in what say
+// returns from those of all other layers.
+func (p *Pass) oddLayers(say func(t checkpoint.Tensor) string, yield func(m *model, i int, usual string)) {
+	for _, m := range p.models {
+		if m.NamesOnly() || m.names().Adapter {
+			continue
+		}
+		for _, s := range m.stacks() {
+			if len(s.byLayer) < minLayers || !isLayers(s.before) {
+				continue
+			}
+			count := make(map[string]int)
+			for _, i := range s.byLayer {
+				count[say(m.At(i))]++
+			}
+			usual := ""
+			for what, n := range count {
+				if len(s.byLayer)-n <= maxOdd {
+					usual = what
+				}
+			}
+			if usual == "" || len(count) == 1 {
+				continue
+			}
+			var odd []int
+			edge := false
+			for layer, i := range s.byLayer {
+				if say(m.At(i)) != usual {
+					odd = append(odd, i)
+					edge = edge || layer == 0 || layer == s.top || layer == 1
+				}
+			}
+			if edge {
+				continue
+			}
+			slices.Sort(odd)
+			for _, i := range odd {
+				yield(m, i, usual)
+			}
+		}
+	}
+}
+
+func shapeText(shape []uint64) string { return strings.ReplaceAll(fmt.Sprint(shape), " ", ",") }
+
+func runOddShape(p *Pass) {
+	p.oddLayers(func(t checkpoint.Tensor) string { return shapeText(t.Shape) }, func(m *model, i int, usual string) {
+		p.report(m.finding(i, "has the shape %s, and %s in the other layers", shapeText(m.At(i).Shape), usual))
+	})
+}
+
+func runOddDType(p *Pass) {
+	p.oddLayers(func(t checkpoint.Tensor) string {
+		if plain(t.DType) {
+			return t.DType
+		}
+		return "packed"
+	}, func(m *model, i int, usual string) {
+		if t := m.At(i); plain(t.DType) && usual != "packed" {
+			p.report(m.finding(i, "is %s, and %s in the other layers", t.DType, usual))
+		}
+	})
+}

@@ -1,0 +1,145 @@
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+func TestSettings(t *testing.T) {
+	set, err := ParseSettings(filepath.Join("d", SettingsName), []byte(`
+version: 1
+profile: mlx
+select: [WT1, WT904]
+fail-on: info
+baseline: base.json
+severity: {wt904: error}
+ignore:
+- {rule: WT2, tensor: "a*", file: b, reason: " because ", until: 2026-02-03}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Settings{
+		Path: filepath.Join("d", SettingsName), Profile: check.MLX, Select: []string{"WT1", "WT904"}, FailOn: "info",
+		Baseline: filepath.Join("d", "base.json"), Severities: map[string]checkpoint.Severity{"WT904": checkpoint.Error},
+		Exceptions: []Exception{{
+			Rule: "WT2", Tensor: "a*", File: "b", Reason: "because", Until: time.Date(2026, 2, 3, 0, 0, 0, 0, time.UTC),
+			Origin: filepath.Join("d", SettingsName), Line: 9, Column: 3,
+		}},
+	}
+	if diff := cmp.Diff(want, set); diff != "" {
+		t.Error(diff)
+	}
+	for text, wants := range map[string][]string{
+		"x: 1":                           {"f:1:1: unknown key \"x\""},
+		"version: 2":                     {"f:1:10: version 2, where"},
+		"version: 1\nversion: 1":         {"f:2:1: version is given twice"},
+		"profile: x\nfail-on: y":         {"f:1:10: \"x\" must be one of: transformers", "f:2:10: \"y\" must be one of: error, warning, info"},
+		"select: WT1":                    {"f:1:9: select is a list"},
+		"select: [WT7]":                  {"f:1:10: \"WT7\" is no rule"},
+		"select: [[]]":                   {"f:1:10: a rule is text"},
+		"severity: [a]":                  {"f:1:11: severity is a mapping"},
+		"severity: {WT999: info}":        {"f:1:12: \"WT999\" is no rule"},
+		"ignore: [WT1]":                  {"f:1:10: an element of ignore is a mapping"},
+		"ignore: [{reason: x}]":          {"f:1:10: an exception needs a rule"},
+		"ignore: [{rule: WT1, y: x}]":    {"unknown key \"y\"", "needs a reason"},
+		"ignore: [{file: '[z-a]'}]":      {"f:1:17: file \"[z-a]\": the range z-a runs backwards"},
+		"- a":                            {"f:1:1: a settings file is a mapping"},
+		"a: [":                           {"f:2:1: did not find"},
+		"profile: ~":                     {"f:1:10: profile is text"},
+		"ignore:\n- {rule: &a WT1, *a }": {"f:"},
+	} {
+		_, err := ParseSettings("f", []byte(text))
+		if err == nil {
+			t.Errorf("%q: no error", text)
+			continue
+		}
+		if _, ok := errors.AsType[*SettingsError](err); !ok {
+			t.Errorf("%q: %T", text, err)
+		}
+		for _, w := range wants {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%q: %v\nwant %s", text, err, w)
+			}
+		}
+	}
+	for _, empty := range []string{"", "# nothing\n"} {
+		if set, err := ParseSettings("f", []byte(empty)); err != nil || set == nil {
+			t.Errorf("%q: %v, %v", empty, set, err)
+		}
+	}
+}
+
+// Settings are looked for upwards.
+func TestFindSettings(t *testing.T) {
+	root := t.TempDir()
+	below := filepath.Join(root, "a", "b")
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, SettingsName), []byte("fail-on: info"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	set, err := FindSettings(t.Context(), below)
+	if err != nil || set.FailOn != "info" {
+		t.Errorf("%+v, %v", set, err)
+	}
+	if err := os.Mkdir(filepath.Join(below, SettingsName), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := FindSettings(t.Context(), below); err == nil {
+		t.Error("a directory is taken for settings")
+	}
+	if err := os.WriteFile(filepath.Join(root, "a", SettingsName), bytes.Repeat([]byte("#\n"), int(source.Settings.Limit())), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := FindSettings(t.Context(), filepath.Join(root, "a")); err == nil || !strings.Contains(err.Error(), "a settings file may have 1048576") {
+		t.Errorf("settings of 2 MB: %v", err)
+	}
+	if _, err := OpenLock(t.Context(), root); err == nil {
+		t.Error("a directory is taken for a lock")
+	}
+}
+
+func FuzzParseSettings(f *testing.F) {
+	f.Add([]byte("version: 1\nprofile: vllm\nselect: [WT1]\nignore:\n- {rule: WT3, reason: x, until: 2026-01-01}\nseverity: {WT101: info}"))
+	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte("- 1\n--- {}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := ParseSettings("x", data)
+		if err == nil && set == nil {
+			t.Fatal("neither settings nor an error")
+		}
+		if err == nil {
+			for _, e := range set.Exceptions {
+				if e.Rule == "" || e.Reason == "" {
+					t.Fatalf("%+v", e)
+				}
+			}
+		}
+	})
+}
+
+// Every finding is held against every exception, of which there are no more than
+// people write.
+func TestManyExceptions(t *testing.T) {
+	text := "ignore:\n" + strings.Repeat("- {rule: WT101, tensor: a, reason: b}\n", maxExceptions)
+	if _, err := ParseSettings("s.yaml", []byte(text)); err != nil {
+		t.Error(err)
+	}
+	_, err := ParseSettings("s.yaml", []byte(text+strings.Repeat("- {rule: WT101, tensor: a, reason: b}\n", 9)))
+	if err == nil || err.Error() != "s.yaml:1002:3: more than 1000 exceptions; a baseline leaves out as many findings as there are" {
+		t.Error(err)
+	}
+}

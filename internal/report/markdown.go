@@ -1,0 +1,35 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+var markdownText = strings.NewReplacer(`\`, `\\`, "&", "&amp;", "|", `\|`, "<", "&lt;", ">", "&gt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "\n", " ")
+
+// EscapeMarkdown escapes what Markdown and HTML would act on.
+func EscapeMarkdown(s string) string { return markdownText.Replace(s) }
+
+// markdown writes a table, for a job summary or a comment.
+func markdown(w io.Writer, r *inspect.CheckResult, o Options) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### wtinspect: %s\n\n", Summary(r))
+	list, more := shown(r, o)
+	if len(list) > 0 {
+		b.WriteString("| severity | rule | place | finding |\n| --- | --- | --- | --- |\n")
+	}
+	for i := range list {
+		f := &list[i]
+		fmt.Fprintf(&b, "| %s | %s %s | %s | %s |\n", f.Severity, f.Rule, f.Name,
+			EscapeMarkdown(render.EscapeMessage(f.Place())), EscapeMarkdown(sentence(f)))
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "\n%s not shown.\n", render.Counted(more, "more finding"))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,138 @@
+// Package report writes what a check found in the forms that people and the hosts
+// of repositories read: one file a form. [Forms] lists them.
+package report
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// Options are what some forms need to know beside the result.
+type Options struct {
+	// Max is how many findings a form for people shows; 0 means all.
+	Max   int
+	Style render.Style
+	// Version is the program's, "v1.2.3" or another word.
+	Version string
+}
+
+// A printer writes a result in one form.
+type printer func(w io.Writer, r *inspect.CheckResult, o Options) error
+
+type form struct {
+	name  string
+	print printer
+}
+
+// forms are all forms, the default first.
+var forms = []form{
+	{"text", text},
+	{"json", document},
+	{"github", gitHub},
+	{"markdown", markdown},
+	{"sarif", sarif},
+	{"junit", jUnit},
+	{"gitlab", gitLab},
+	{"table", rows(render.TableFormat)},
+	{"jsonl", rows(render.JSONL)},
+	{"csv", rows(render.CSV)},
+	{"tsv", rows(render.TSV)},
+}
+
+// Forms lists the forms of a check, the default first.
+func Forms() []string {
+	out := make([]string, len(forms))
+	for i, f := range forms {
+		out[i] = f.name
+	}
+	return out
+}
+
+// Check writes what a check found in a form, one of [Forms].
+func Check(w io.Writer, name string, r *inspect.CheckResult, o Options) error {
+	i := slices.IndexFunc(forms, func(f form) bool { return f.name == name })
+	if i < 0 {
+		return fmt.Errorf("form %q: must be one of: %s", name, strings.Join(Forms(), ", "))
+	}
+	return forms[i].print(w, r, o)
+}
+
+// projectURL is where the rules are documented.
+const projectURL = "https://github.com/wtinspect/wtinspect"
+
+// shown returns the findings for people, and how many are left out.
+func shown(r *inspect.CheckResult, o Options) ([]inspect.Finding, int) {
+	if o.Max == 0 || len(r.Findings) <= o.Max {
+		return r.Findings, 0
+	}
+	return r.Findings[:o.Max], len(r.Findings) - o.Max
+}
+
+// sentence is what a finding says about its tensor, in one line without its
+// place.
+func sentence(f *inspect.Finding) string {
+	var b strings.Builder
+	if f.Tensor != nil {
+		b.WriteString(render.Escape(*f.Tensor))
+		b.WriteString(": ")
+	}
+	b.WriteString(render.EscapeMessage(f.Message))
+	if f.Count > 1 {
+		fmt.Fprintf(&b, " (x%d)", f.Count)
+	}
+	return b.String()
+}
+
+// Summary counts the findings of a check in one line.
+func Summary(r *inspect.CheckResult) string {
+	s := &r.Summary
+	var words []string
+	for _, c := range []struct {
+		n    int
+		noun string
+	}{{s.Errors, "error"}, {s.Warnings, "warning"}, {s.Infos, "note"}} {
+		if c.n > 0 {
+			words = append(words, render.Counted(c.n, c.noun))
+		}
+	}
+	if len(words) == 0 {
+		words = append(words, "no findings")
+	}
+	out := strings.Join(words, ", ")
+	out += fmt.Sprintf(" in %s of %s by %s", render.Counted(len(r.Checkpoints), "checkpoint"), render.Counted(s.Tensors, "tensor"), render.Counted(s.Rules, "rule"))
+	if s.Accepted > 0 {
+		out += fmt.Sprintf("; %d accepted by exceptions", s.Accepted)
+	}
+	if s.Baseline > 0 {
+		out += fmt.Sprintf("; %d in the baseline", s.Baseline)
+	}
+	if s.Unjudged > 0 {
+		out += "; " + render.Counted(s.Unjudged, "path") + " could not be judged"
+	}
+	return out
+}
+
+// repositoryPath writes the path of a finding as hosts of repositories want it:
+// relative to the working directory, with slashes.
+func repositoryPath(f *inspect.Finding) string {
+	path := f.Path()
+	if filepath.IsAbs(path) {
+		if wd, err := os.Getwd(); err == nil {
+			if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
+				path = rel
+			}
+		}
+	}
+	return filepath.ToSlash(filepath.Clean(path))
+}
+
+// names are what a host calls the severities.
+type names [checkpoint.Error + 1]string

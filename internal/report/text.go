@@ -1,0 +1,43 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// text writes a line a finding, for people.
+func text(w io.Writer, r *inspect.CheckResult, o Options) error {
+	s := o.Style
+	colors := [...]render.Color{checkpoint.Error: render.Red, checkpoint.Warning: render.Yellow, checkpoint.Info: render.Cyan}
+	list, more := shown(r, o)
+	var b strings.Builder
+	for i := range list {
+		f := &list[i]
+		fmt.Fprintf(&b, "%s: %s %s: %s", s.Paint(render.Bold, render.EscapeMessage(f.Place())),
+			s.Paint(colors[f.Severity], f.Severity.String()), f.Rule, sentence(f))
+		if f.Fixable {
+			b.WriteString(" " + s.Paint(render.Dim, "[fix]"))
+		}
+		b.WriteByte('\n')
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "%s not shown; --max 0 shows all\n", render.Counted(more, "more finding"))
+	}
+	fmt.Fprintln(&b, Summary(r))
+	fixable := 0
+	for i := range r.Findings {
+		if r.Findings[i].Fixable {
+			fixable++
+		}
+	}
+	if fixable > 0 {
+		fmt.Fprintf(&b, "'wtinspect fix' can fix %d of them\n", fixable)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
