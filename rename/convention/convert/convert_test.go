@@ -619,7 +619,7 @@ func TestConvertRefuses(t *testing.T) {
 	tests := []struct {
 		name, from, to string
 		tensors        []convention.Named
-		model            *convention.Model
+		model          *convention.Model
 		want           string
 	}{
 		{"no heads", "llama-hf", "llama-meta", named(llama...), nil, `llama-hf to llama-meta: tensor "model.layers.0.self_attn.q_proj.weight": the number of attention heads is not known; give num_attention_heads with the configuration`},
