@@ -135,16 +135,16 @@ type BuiltinMap struct {
 
 // A Convertible is a convention, and what it converts to.
 type Convertible struct {
-	Name        string           `json:"name"`
-	Description string           `json:"description"`
-	Dialects    []string         `json:"dialects"`
-	Families    []string         `json:"families"`
-	To          []ConvertsTarget `json:"to"`
+	Name        string             `json:"name"`
+	Description string             `json:"description"`
+	Dialects    []string           `json:"dialects"`
+	Families    []string           `json:"families"`
+	To          []ConversionTarget `json:"to"`
 }
 
-// A ConvertsTarget is another convention, and by what it is reached: "names",
+// A ConversionTarget is another convention, and by what it is reached: "names",
 // "bytes", or "refused".
-type ConvertsTarget struct {
+type ConversionTarget struct {
 	Convention string `json:"convention"`
 	By         string `json:"by"`
 }
@@ -176,13 +176,13 @@ func Maps(ctx context.Context, opts *MapsOptions) (*MapsResult, error) {
 		wait.Go(func() {
 			for i := range next {
 				c := mine[i]
-				one := Convertible{c.Name, c.Description, c.Dialects, c.Families, []ConvertsTarget{}}
+				one := Convertible{c.Name, c.Description, c.Dialects, c.Families, []ConversionTarget{}}
 				for _, to := range all {
 					if to == c || c.Frame || to.Frame {
 						continue
 					}
 					if d, err := convert.Derive(c, to); err == nil {
-						one.To = append(one.To, ConvertsTarget{to.Name, d.By()})
+						one.To = append(one.To, ConversionTarget{to.Name, d.By()})
 					}
 				}
 				r.Conventions[i] = one

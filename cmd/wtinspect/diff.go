@@ -52,8 +52,9 @@ Values are compared byte by byte; where they differ, all of both is read again
 for the greatest difference, the relative root mean square and the cosine.
 --headers reads no values.
 
-Two checkpoints of different formats are compared as --map auto does: A's names
-are mapped to B's convention, what the conventions do to the bytes is undone,
+Two checkpoints of different formats, or of conventions that keep the same weights
+in different ways, are compared as --map auto does: A's names are mapped to B's
+convention, what the conventions do to the bytes is undone,
 and a quantised tensor's error stands beside what its type is expected to cost.`,
 		Annotations: exitStatus("0  they are the same", "1  they differ"),
 		Example: `  wtinspect diff before/ after/

@@ -199,16 +199,6 @@ func (m *model) one(role string) (checkpoint.Tensor, int, bool) {
 	return checkpoint.Tensor{}, 0, false
 }
 
-// gguf returns the first part that can be read, nil when the model is not GGUF.
-func (m *model) gguf() *gguf.File {
-	for _, f := range m.Files {
-		if g := f.GGUF(); g != nil {
-			return g
-		}
-	}
-	return nil
-}
-
 func ggufText(g *gguf.File, key string) string {
 	v, _ := g.Lookup(key)
 	s, _ := v.Text()

@@ -197,6 +197,7 @@ func (c *comparison) convertMoved(ctx context.Context) error {
 	if err != nil || !conv.MovesBytes() || hits <= common {
 		return nil
 	}
+	c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s and %s keep the same weights in different ways: A is compared as %s", conv.From, conv.To, conv.To))
 	return c.apply(conv)
 }
 

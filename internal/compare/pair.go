@@ -292,7 +292,7 @@ func (m *matching) close() {
 func named(list []*tensor) func(yield func(convention.Named) bool) {
 	return func(yield func(convention.Named) bool) {
 		for _, t := range list {
-			if !yield(convention.Named{Name: t.name, DType: t.dtype, Shape: t.shape}) {
+			if !yield(convention.Named{Name: t.name, Shape: t.shape}) {
 				return
 			}
 		}

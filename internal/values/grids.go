@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-//go:generate go run gengrids.go ../../../shared/data/iq_grids
+//go:generate go run gengrids.go
 
 // gridBytes is what gengrids.go wrote.
 //

@@ -95,7 +95,6 @@ type Tensor struct {
 // Named is a tensor as conventions look at it.
 type Named struct {
 	Name  string
-	DType string
 	Shape []uint64 // the slowest dimension first; nil when unknown
 }
 

@@ -53,6 +53,32 @@ func TestConventions(t *testing.T) {
 	}
 }
 
+// A convention is in the file of its family: the one with the longest name that
+// its own begins with, where "-" and "_" are alike.
+func TestFiles(t *testing.T) {
+	entries, err := dataFS.ReadDir("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := readFiles(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dashes := strings.NewReplacer("_", "-")
+	for _, d := range docs {
+		want := ""
+		for _, e := range entries {
+			family := strings.TrimSuffix(e.Name(), ".yaml")
+			if name := dashes.Replace(d.Name) + "-"; strings.HasPrefix(name, dashes.Replace(family)+"-") && len(family) > len(want) {
+				want = family
+			}
+		}
+		if d.file != want+".yaml" {
+			t.Errorf("%s is in %s, and belongs into %s.yaml", d.Name, d.file, want)
+		}
+	}
+}
+
 func TestParseFormat(t *testing.T) {
 	all := All()
 	rapid.Check(t, func(t *rapid.T) {
@@ -97,7 +123,7 @@ func TestFileErrors(t *testing.T) {
 		l := newLoader()
 		docs, err := readDocuments([]byte(tt.file))
 		if err == nil {
-			err = l.add("a.yaml", docs)
+			err = l.add(docs[0])
 		}
 		if err == nil {
 			var c *Convention

@@ -40,7 +40,28 @@ keep it so.
 	return b.String()
 }
 
+// numbersTable writes the table of what projects call the numbers of a model.
+func numbersTable() string {
+	var b strings.Builder
+	b.WriteString("| number | other names | GGUF key, below the architecture |\n|---|---|---|\n")
+	for _, n := range numbers {
+		var others []string
+		for _, s := range n.others {
+			others = append(others, "`"+s.name+"`")
+		}
+		key := ""
+		if n.gguf != "" {
+			key = "`" + n.gguf + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", n.name, strings.Join(others, ", "), key)
+	}
+	return b.String()
+}
+
 const (
+	numbersBegin = "<!-- begin numbers: made by go test -run TestDocs -update -->\n"
+	numbersEnd   = "<!-- end numbers -->\n"
+
 	listBegin = "<!-- begin list: made by go test -run TestDocs -update -->\n"
 	listEnd   = "<!-- end list -->\n"
 )
@@ -84,12 +105,35 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, ok1 := strings.Cut(string(page), listBegin)
-	_, tail, ok2 := strings.Cut(rest, listEnd)
-	if !ok1 || !ok2 {
-		t.Fatalf("%s has no place for its list", path)
+	text := string(page)
+	for _, part := range []struct{ begin, made, end string }{
+		{numbersBegin, numbersTable(), numbersEnd},
+		{listBegin, conventionList(), listEnd},
+	} {
+		head, rest, ok1 := strings.Cut(text, part.begin)
+		_, tail, ok2 := strings.Cut(rest, part.end)
+		if !ok1 || !ok2 {
+			t.Fatalf("%s has no place for %s", path, part.begin)
+		}
+		text = head + part.begin + part.made + part.end + tail
 	}
-	check(path, head+listBegin+conventionList()+listEnd+tail)
+	check(path, text)
+}
+
+// Every name of a number has a source, and no name is two numbers'.
+func TestNumbers(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, n := range numbers {
+		for _, s := range append([]spelling{{n.name, n.source}}, n.others...) {
+			if s.source == "" {
+				t.Errorf("%s: no source", s.name)
+			}
+			if seen[s.name] {
+				t.Errorf("%s is two numbers", s.name)
+			}
+			seen[s.name] = true
+		}
+	}
 }
 
 // Every module of the vocabulary is used.

@@ -13,7 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
-//go:generate go run gen_gguf.go gguf_arch_tensors.json
+//go:generate go run gen_gguf.go
 
 var (
 	//go:embed gguf.yaml

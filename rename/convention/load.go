@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,8 @@ type document struct {
 	Preferred   bool      `yaml:"preferred"`
 	Frame       bool      `yaml:"frame"`
 	With        []string  `yaml:"with"`
+
+	file string
 }
 
 type include struct {
@@ -118,24 +121,20 @@ func loadSet() (*set, error) {
 		return nil, err
 	}
 	l := newLoader()
-	// A third of the time is YAML's, and each file is read by itself.
-	docs, errs := make([][]*document, len(entries)), make([]error, len(entries))
+	// A third of the time is YAML's, and a reader of it for each of so many small
+	// files is dear: some are read as one.
+	batches := slices.Collect(slices.Chunk(entries, 48))
+	docs, errs := make([][]*document, len(batches)), make([]error, len(batches))
 	var wg sync.WaitGroup
-	for i, e := range entries {
-		wg.Go(func() {
-			b, err := dataFS.ReadFile("data/" + e.Name())
-			if err == nil {
-				docs[i], err = readDocuments(b)
-			}
-			errs[i] = err
-		})
+	for i, batch := range batches {
+		wg.Go(func() { docs[i], errs[i] = readFiles(batch) })
 	}
 	wg.Wait()
-	for i, e := range entries {
-		if errs[i] != nil {
-			return nil, fmt.Errorf("%s: %w", e.Name(), errs[i])
-		}
-		if err := l.add(e.Name(), docs[i]); err != nil {
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, d := range slices.Concat(docs...) {
+		if err := l.add(d); err != nil {
 			return nil, err
 		}
 	}
@@ -143,7 +142,7 @@ func loadSet() (*set, error) {
 	for _, name := range l.order {
 		c, err := l.convention(name, nil)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", l.file[name], err)
+			return nil, fmt.Errorf("%s: %w", l.docs[name].file, err)
 		}
 		if l.docs[name].Abstract {
 			continue
@@ -168,7 +167,6 @@ func loadSet() (*set, error) {
 
 type loader struct {
 	docs  map[string]*document
-	file  map[string]string
 	order []string
 	done  map[string]*Convention
 	vocab *vocabulary
@@ -176,7 +174,37 @@ type loader struct {
 }
 
 func newLoader() *loader {
-	return &loader{docs: map[string]*document{}, file: map[string]string{}, done: map[string]*Convention{}, vocab: loadVocabulary(), cache: patternCache{}}
+	return &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary(), cache: patternCache{}}
+}
+
+// readFiles reads the documents of some files.
+func readFiles(entries []fs.DirEntry) ([]*document, error) {
+	var all []byte
+	var files []string // of each document
+	for _, e := range entries {
+		b, err := dataFS.ReadFile("data/" + e.Name())
+		if err != nil {
+			return nil, err
+		}
+		for range bytes.Count(b, []byte("\n---\n")) + 1 {
+			files = append(files, e.Name())
+		}
+		all = append(append(all, b...), "---\n"...)
+	}
+	docs, err := readDocuments(bytes.TrimSuffix(all, []byte("---\n")))
+	if err != nil {
+		for _, e := range entries { // the line counts in one of them
+			b, _ := dataFS.ReadFile("data/" + e.Name())
+			if _, err := readDocuments(b); err != nil {
+				return nil, fmt.Errorf("%s: %w", e.Name(), err)
+			}
+		}
+		return nil, err
+	}
+	for i, d := range docs {
+		d.file = files[i]
+	}
+	return docs, nil
 }
 
 func readDocuments(b []byte) ([]*document, error) {
@@ -198,19 +226,15 @@ func readDocuments(b []byte) ([]*document, error) {
 	}
 }
 
-// add takes the documents of one file.
-func (l *loader) add(file string, docs []*document) error {
-	for _, d := range docs {
-		if d.Name == "" {
-			return fmt.Errorf("%s: a convention has no name", file)
-		}
-		if l.docs[d.Name] != nil {
-			return fmt.Errorf("%s: convention %q is described twice", file, d.Name)
-		}
-		l.docs[d.Name] = d
-		l.file[d.Name] = file
-		l.order = append(l.order, d.Name)
+func (l *loader) add(d *document) error {
+	if d.Name == "" {
+		return fmt.Errorf("%s: a convention has no name", d.file)
 	}
+	if l.docs[d.Name] != nil {
+		return fmt.Errorf("%s: convention %q is described twice", d.file, d.Name)
+	}
+	l.docs[d.Name] = d
+	l.order = append(l.order, d.Name)
 	return nil
 }
 

@@ -149,11 +149,7 @@ func (c *Conversion) rules(explicit bool) (*rename.Map, error) {
 		w.batch(c, b)
 	}
 	w.drops(c.Dropped)
-	head := fmt.Sprintf("version: 1\ndescription: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+c.From+" as "+c.To), c.From, c.To)
-	if len(w.rules) == 0 {
-		return rename.Parse(c.From+".."+c.To, []byte(head+"rename: {}\n"))
-	}
-	return rename.Parse(c.From+".."+c.To, []byte(head+"rules:\n"+strings.Join(w.rules, "")))
+	return w.parse(c.From, c.To)
 }
 
 // newBatch finds what of a move is common to many.
@@ -304,6 +300,17 @@ func digitRuns(name string) numberedName {
 type ruleWriter struct {
 	explicit bool
 	rules    []string
+}
+
+// parse reads the map that the rules make.
+func (w *ruleWriter) parse(from, to string) (*rename.Map, error) {
+	text := fmt.Sprintf("version: 1\ndescription: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+from+" as "+to), from, to)
+	if len(w.rules) == 0 {
+		text += "rename: {}\n"
+	} else {
+		text += "rules:\n" + strings.Join(w.rules, "")
+	}
+	return rename.Parse(from+".."+to, []byte(text))
 }
 
 // batch writes the rule of a batch, or one for each of its moves.
@@ -560,11 +567,7 @@ func (d *Derivation) Map() (*rename.Map, error) {
 		}
 		w.add(from, to, steps)
 	}
-	head := fmt.Sprintf("version: 1\ndescription: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+d.From+" as "+d.To), d.From, d.To)
-	if len(w.rules) == 0 {
-		return rename.Parse(d.From+".."+d.To, []byte(head+"rename: {}\n"))
-	}
-	return rename.Parse(d.From+".."+d.To, []byte(head+"rules:\n"+strings.Join(w.rules, "")))
+	return w.parse(d.From, d.To)
 }
 
 // Refused returns the rules that could not be derived.

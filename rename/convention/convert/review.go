@@ -60,7 +60,7 @@ func Review(renames iter.Seq2[string, string], model *convention.Model) *Verdict
 	if a == b {
 		return v
 	}
-	fromRoles, toRoles := from.Roles(a), to.Roles(b)
+	fromRoles, toRoles := roles(from.Places(a)), roles(to.Places(b))
 	for i := range olds {
 		if c, ok := compareRoles(a, b, fromRoles[i], toRoles[i]); ok {
 			c.From, c.To = olds[i].Name, news[i].Name
@@ -71,6 +71,18 @@ func Review(renames iter.Seq2[string, string], model *convention.Model) *Verdict
 		v.Unless = unless(from.Tied, to.Tied, fromRoles, toRoles)
 	}
 	return v
+}
+
+// roles gives the role of every tensor, "" of those that the convention does not
+// know and of companions.
+func roles(places []identify.Place) []string {
+	out := make([]string, len(places))
+	for i, p := range places {
+		if p.Tensor != nil && p.Leaf == "" {
+			out[i] = p.Tensor.Role
+		}
+	}
+	return out
 }
 
 // compareRoles says what is wrong with giving a tensor of one role another's

@@ -13,13 +13,11 @@ import (
 // A tensorKind is the tensors whose names have one template.
 type tensorKind struct {
 	cleaning
-	raw    string  // the template of the name as it stands in the checkpoint
-	nums   []int32 // of the first tensor; constant where an index is text
-	mask   uint64  // which indices are text, from the right
-	count  int
+	raw    string   // the template of the name as it stands in the checkpoint
+	nums   []int32  // of the first tensor; constant where an index is text
+	mask   uint64   // which indices are text, from the right
 	shape  []uint64 // of the first tensor
-	dtype  string
-	layers bitset // values of the first index that is not text
+	layers bitset   // values of the first index that is not text
 }
 
 // text writes the template for people: an index is {}.
@@ -123,7 +121,7 @@ func (r *registry) fold(tensors iter.Seq[convention.Named]) (list []*tensorKind,
 		if tm == nil {
 			tm = &tensorKind{
 				cleaning: g.clean, raw: string(buf), nums: slices.Clone(nums), mask: g.mask,
-				shape: t.Shape, dtype: t.DType,
+				shape: t.Shape,
 			}
 			list = append(list, tm)
 			if g.mask == 0 || len(nums) == 0 {
@@ -135,7 +133,6 @@ func (r *registry) fold(tensors iter.Seq[convention.Named]) (list []*tensorKind,
 				g.split[literalKey(nums, g.mask)] = tm
 			}
 		}
-		tm.count++
 		for i, n := range nums {
 			if g.mask>>(len(nums)-1-i)&1 == 0 {
 				tm.layers.add(n)

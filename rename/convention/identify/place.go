@@ -47,6 +47,11 @@ func Locate(c *convention.Convention, tensors []convention.Named) (*Location, er
 	if e == nil || e.covered == 0 {
 		return nil, fmt.Errorf("no tensor has a name of %s", c.Name)
 	}
+	return &Location{Places: id.places(e, tensors), Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers, Adapter: id.res.Adapter}, nil
+}
+
+// places says what each of the tensors that were examined is in a convention.
+func (id *identification) places(e *evaluation, tensors []convention.Named) []Place {
 	type found struct {
 		tensor int32
 		kind   *tensorKind
@@ -69,7 +74,7 @@ func Locate(c *convention.Convention, tensors []convention.Named) (*Location, er
 			p := &places[i]
 			p.Suffix, p.Leaf, p.Buffer = f.kind.companion.text, f.kind.companion.leaf, f.kind.debris
 			if f.tensor >= 0 {
-				t := &c.Tensors()[f.tensor]
+				t := &id.reg.list[e.conv].Tensors()[f.tensor]
 				if index, ok := t.Below.Match(nums); ok {
 					p.Tensor, p.Index = t, index
 				}
@@ -77,10 +82,10 @@ func Locate(c *convention.Convention, tensors []convention.Named) (*Location, er
 			break
 		}
 	}
-	return &Location{Places: places, Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers, Adapter: id.res.Adapter}, nil
+	return places
 }
 
-// A Reading is a Result with the role of every tensor.
+// A Reading is a Result with the place of every tensor.
 type Reading struct {
 	*Result
 	// Tied are the conventions that fit as well as the one chosen.
@@ -100,39 +105,17 @@ func Read(tensors []convention.Named, model *convention.Model) *Reading {
 	return r
 }
 
-// Roles gives the role of every tensor in the convention chosen or in a tied
-// one, "" for those that it does not know and for companions.
-func (r *Reading) Roles(c *convention.Convention) []string {
-	out := make([]string, len(r.tensors))
+// Places says what every tensor is in the convention chosen or in a tied one. It is
+// nil when there is neither.
+func (r *Reading) Places(c *convention.Convention) []Place {
 	e := r.id.best
-	if e == nil {
-		return out
-	}
 	for _, tied := range r.id.tied {
 		if r.id.reg.list[tied.conv] == c {
 			e = tied
 		}
 	}
-	type key struct{ raw, literal string }
-	byRaw := make(map[key]string)
-	masks := make(map[string]uint64)
-	for i, s := range r.id.subjects {
-		if e.tensor[i] < 0 {
-			continue
-		}
-		for _, k := range s.members {
-			if k.companion.kind != noCompanion {
-				continue
-			}
-			masks[k.raw] = k.mask
-			byRaw[key{k.raw, literalKey(k.nums, k.mask)}] = r.id.reg.list[e.conv].Tensors()[e.tensor[i]].Role
-		}
+	if e == nil {
+		return nil
 	}
-	var buf []byte
-	var nums []int32
-	for i, n := range r.tensors {
-		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
-		out[i] = byRaw[key{string(buf), literalKey(nums, masks[string(buf)])}]
-	}
-	return out
+	return r.id.places(e, r.tensors)
 }
