@@ -6,8 +6,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -18,6 +22,8 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/wtinspect/wtinspect/internal/check"
 )
 
 // pages returns the documents that users read, with their paths below the root.
@@ -63,6 +69,8 @@ func pages(t *testing.T) map[string]string {
 //
 // It is a txtar archive: its files are written first, then its commands run. The
 // README starts in a clone, and leaves it as it was.
+//
+// A ```go block after a comment "<!-- func NAME of FILE -->" is that function.
 func TestPages(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
@@ -81,7 +89,7 @@ func TestPages(t *testing.T) {
 			}
 			t.Chdir(dir)
 			before := tree(t, dir)
-			got := runPage(t, text)
+			got := runPage(t, root, text)
 			if name == "README.md" && tree(t, dir) != before {
 				t.Errorf("the commands of README.md change the clone:\n%s\nbefore:\n%s", tree(t, dir), before)
 			}
@@ -123,12 +131,13 @@ func tree(t *testing.T, dir string) string {
 }
 
 // runPage returns the page with the output that its commands have now.
-func runPage(t *testing.T, text string) string {
+func runPage(t *testing.T, root, text string) string {
 	t.Helper()
 	var out, setup strings.Builder
 	sh := &shell{}
 	block := "" // how the comment or code block begins that the line is in
-	gap := ""   // what stands between the last command of the block and the next
+	gap := ""   // what comes between the last command of the block and the next
+	code := ""  // the function that the next block of Go shows
 	for line := range strings.Lines(text) {
 		command, isCommand := strings.CutPrefix(line, "$ ")
 		switch {
@@ -142,8 +151,16 @@ func runPage(t *testing.T, text string) string {
 			setup.WriteString(line)
 		case block == "" && (line == setupBegin || strings.HasPrefix(line, "```")):
 			block, gap = line, ""
+			if block == goBegin {
+				line += code
+			}
+		case block == "" && funcComment.MatchString(line):
+			m := funcComment.FindStringSubmatch(line)
+			code = function(t, filepath.Join(root, filepath.FromSlash(m[2])), m[1])
 		case strings.HasPrefix(line, "```"):
-			block = ""
+			block, code = "", ""
+		case block == goBegin && code != "":
+			continue
 		case block == consoleBegin && isCommand:
 			printed, err := sh.run(command)
 			if err != nil {
@@ -170,7 +187,31 @@ func runPage(t *testing.T, text string) string {
 const (
 	setupBegin   = "<!-- setup\n"
 	consoleBegin = "```console\n"
+	goBegin      = "```go\n"
 )
+
+var funcComment = regexp.MustCompile(`^<!-- func (\w+) of (\S+) -->\n$`)
+
+// function returns the text of a function.
+func function(t *testing.T, file, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, file, text, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range f.Decls {
+		if d, ok := d.(*ast.FuncDecl); ok && d.Name.Name == name {
+			return string(text[fset.Position(d.Pos()).Offset:fset.Position(d.End()).Offset]) + "\n"
+		}
+	}
+	t.Fatalf("%s has no function %s", file, name)
+	return ""
+}
 
 // A shell runs the few commands that pages use, and wtinspect in this process.
 type shell struct{ code int }
@@ -446,4 +487,41 @@ func codeOf(page string) []string {
 		list = append(list, strings.Join(strings.Fields(m[1]), " "))
 	}
 	return list
+}
+
+// TestPageLinks follows the links of pages to files and headings, and looks up the
+// rules that they name.
+func TestPageLinks(t *testing.T) {
+	all := pages(t)
+	headings := map[string]map[string]bool{}
+	for name, text := range all {
+		headings[name] = map[string]bool{}
+		for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+			slug := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+			headings[name][strings.ReplaceAll(slug, " ", "-")] = true
+		}
+	}
+	for name, text := range all {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			file, heading, _ := strings.Cut(m[1], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			target := name
+			if file != "" {
+				target = path.Join(path.Dir(name), file)
+			}
+			if _, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(target))); err != nil {
+				t.Errorf("%s: the link %s leads nowhere", name, m[1])
+			}
+			if heading != "" && !headings[target][heading] {
+				t.Errorf("%s: %s has no heading for the link %s", name, target, m[1])
+			}
+		}
+		for _, id := range regexp.MustCompile(`\bWT\d{3}\b`).FindAllString(text, -1) {
+			if _, ok := check.Lookup(id); !ok {
+				t.Errorf("%s: there is no rule %s", name, id)
+			}
+		}
+	}
 }
