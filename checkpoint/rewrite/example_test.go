@@ -60,3 +60,59 @@ rename:
 	// model.safetensors: 2 names, 64 bytes of data
 	// 2 tensors hold the data they held
 }
+
+// A release is listed, renamed by a built-in map, and compared with what it was.
+func Example_release() {
+	dir, err := os.MkdirTemp("", "rewrite")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.CopyFS(dir, os.DirFS("../../testdata/yi-tiny")); err != nil {
+		log.Fatal(err)
+	}
+	if err := toLlama(context.Background(), dir); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// 39 tensors
+	// model.layers.{0..3}.ln1.weight -> model.layers.{0..3}.input_layernorm.weight x4
+	// model.layers.{0..3}.ln2.weight -> model.layers.{0..3}.post_attention_layernorm.weight x4
+	// model-00001-of-00002.safetensors: pad in place, 19 tensors unchanged
+	// model-00002-of-00002.safetensors: pad in place, 20 tensors unchanged
+}
+
+func toLlama(ctx context.Context, path string) error {
+	release, err := checkpoint.Open(ctx, path, nil)
+	if err != nil {
+		return err
+	}
+	defer release.Close()
+	model := release.Checkpoints[0]
+	fmt.Println(model.Len(), "tensors")
+	for _, fault := range model.Validate() {
+		fmt.Println(fault.Severity, fault)
+	}
+
+	var names []string
+	for _, tensor := range model.All() {
+		names = append(names, tensor.Name)
+	}
+	yi, _ := rename.Builtin("yi-to-llama")
+	plan := rename.NewPlan(yi, names, rename.Safetensors())
+	for _, change := range plan.Changes() {
+		fmt.Printf("%s -> %s x%d\n", change.From, change.To, change.Count)
+	}
+	job, err := rewrite.Prepare(ctx, model, plan, &rewrite.Options{Verify: rewrite.VerifyFull})
+	if err != nil {
+		return err
+	}
+	report, err := job.Run(ctx, nil)
+	if err != nil {
+		return err // the release is what it was
+	}
+	for _, file := range report.Files {
+		fmt.Printf("%s: %s, %d tensors unchanged\n", file.Name, file.Step, file.Proof.Tensors)
+	}
+	return nil
+}

@@ -130,12 +130,15 @@ func buildFixture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: fixture DST SRC")
 	}
-	dst, text := ts.MkAbs(args[0]), ts.ReadFile(args[1])
+	ts.Check(writeFixture(ts.MkAbs(args[0]), ts.ReadFile(args[1])))
+}
+
+// writeFixture builds a directory when the text has file lines, and otherwise a file.
+func writeFixture(dst, text string) error {
 	if strings.Contains("\n"+text, "\nfile ") {
-		ts.Check(fixture.Sharded(dst, text))
-	} else {
-		ts.Check(fixture.Write(dst, text))
+		return fixture.Sharded(dst, text)
 	}
+	return fixture.Write(dst, text)
 }
 
 // The help of every command shows examples and says what its exit codes mean.
