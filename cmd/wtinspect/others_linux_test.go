@@ -256,7 +256,8 @@ var losses = []string{"another process", "recover it first", "changed since", "a
 // judge says who has done its work, if what is there is what the winners made.
 func (f *duel) judge(firstCode, secondCode int, first, second string) (string, error) {
 	now := treeOf(f.t, f.top)
-	name, allowed := "", []map[string]string{}
+	var name string
+	var allowed []map[string]string
 	switch {
 	case firstCode == 0 && secondCode == 0:
 		name, allowed = "both", f.both
