@@ -281,7 +281,7 @@ const (
 func Phase(journal string) Event {
 	b, err := os.ReadFile(journal)
 	const magic = "wtinspect journal 2\n"
-	if err != nil || !strings.HasPrefix(string(b), magic) {
+	if err != nil || !strings.HasPrefix(string(b), magic) || len(b) < len(magic)+8 {
 		return Before
 	}
 	const sum, mark = 32, "forward\n"
