@@ -86,7 +86,7 @@ FULL      ?= 80
 crash: ## interrupt the program at every call that changes files, and recover
 	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) WTINSPECT_SIGNALS=$(SIGNALS) WTINSPECT_MEDDLINGS=$(MEDDLINGS) \
 	WTINSPECT_ROUNDS=$(ROUNDS) WTINSPECT_FULL=$(FULL) $(GO) test -v -timeout=120m \
-		-run='^(TestKillAtEveryCall|TestPowerLoss|TestSignalAtEveryCall|TestOtherProgram|TestTwoProcesses|TestFullDisk|TestForbidden)$$' ./cmd/wtinspect
+		-run='^(TestKillAtEveryCall|TestPowerLoss|TestSignalAtEveryCall|TestOtherProgram|TestTwoProcesses|TestFullDisk|TestForbidden|TestMappedReader)$$' ./cmd/wtinspect
 	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$$(($(SHUTDOWNS) / 12)) $(GO) test -v -timeout=120m -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite
 
 bench: ## run every benchmark once, comparisons beside them

@@ -402,6 +402,38 @@ func TestRecoverWithout(t *testing.T) {
 	}
 }
 
+// After a crash between two exchanges the times of files are changed: neither the
+// old file, which has the temporary name, nor the new one is removed.
+func TestRecoverTouched(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no numbers there")
+	}
+	for _, forward := range []bool{true, false} {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"config.json": "old"})
+		st, err := openDir(t, dir).Lstat("config.json")
+		must(t, err)
+		must(t, os.Rename(filepath.Join(dir, "config.json"), filepath.Join(dir, testTemp)))
+		write(t, dir, map[string]string{"config.json": "newer"})
+		writeJournal(t, dir, &record{swaps: []*Swap{{Name: "config.json", temp: testTemp, Size: 5, Head: 5, Sum: sha256.Sum256([]byte("newer")), was: identify(st)}}}, forward)
+		past := st.ModTime.AddDate(-1, 0, 0)
+		must(t, os.Chtimes(filepath.Join(dir, testTemp), past, past))
+		all := snapshot(t, dir)
+		if got, err := recovered(dir); !errors.Is(err, ErrChanged) || !maps.Equal(all, snapshot(t, dir)) {
+			t.Errorf("forward %v: %q, %v: %q", forward, got, err, snapshot(t, dir))
+		}
+		if !forward {
+			continue
+		}
+		if got, err := Recover(context.Background(), OS{}, dir, true); got != Finished || err != nil {
+			t.Errorf("by force: %q, %v", got, err)
+		}
+		if got := snapshot(t, dir); !maps.Equal(got, map[string]string{"config.json": "newer"}) {
+			t.Errorf("by force: %q", got)
+		}
+	}
+}
+
 // There is nothing to do for a file that was to be put aside and is gone.
 func TestRecoverMoveOfNothing(t *testing.T) {
 	dir := t.TempDir()

@@ -739,6 +739,17 @@ func (s *Swap) look(sc *scene) (progress, error) {
 	return waiting, s.content(sc, s.temp)
 }
 
+// reversible reports whether the old file is still there, or another program has
+// taken it away before the new one took its place.
+func (s *Swap) reversible(sc *scene) bool {
+	for _, name := range []string{s.Name, s.temp} {
+		if st, err := sc.dir.Lstat(name); err == nil && s.holds(sc, name, st) {
+			return true
+		}
+	}
+	return s.content(sc, s.temp) == nil
+}
+
 // holds reports whether the file of a name is the old one.
 func (s *Swap) holds(sc *scene, name string, st Stat) bool {
 	if s.created() || !sc.same(st, s.was, false) {
@@ -836,6 +847,11 @@ func (s *Swap) undo(sc *scene) error {
 		if st, err = sc.dir.Lstat(s.temp); err == nil && s.holds(sc, s.temp, st) {
 			return fmt.Errorf("%s: %w; the file from before is %s", s.Name, &foreignError{s.Name}, s.temp)
 		}
+	}
+	if err == nil && !sc.lenient && !s.created() && st.Ino != 0 && st.Ino == s.was.ino && s.content(sc, s.temp) != nil {
+		// The old file all the same, whose time or size was changed since, unless
+		// the new one got the number of an old one that was removed.
+		return fmt.Errorf("%s: %w; the file from before is %s", s.Name, &foreignError{s.temp}, s.temp)
 	}
 	if err == nil {
 		err = Retry(func() error { return sc.dir.Remove(s.temp) })
