@@ -78,13 +78,22 @@ SEED      ?= 0
 mutate: ## run commands over MUTATIONS (20000) releases mutated at random, from SEED (0) on
 	WTINSPECT_MUTATIONS=$(MUTATIONS) WTINSPECT_SEED=$(SEED) $(GO) test -timeout=60m -run='^TestMutations$$' ./cmd/wtinspect
 
-# Killed at random moments, and on file systems of its own that are shut down in
-# the middle (as root, with mkfs.ext4 and mkfs.xfs; otherwise that part is skipped).
-KILLS     ?= 400
-SHUTDOWNS ?= 15
+# Killed, switched off, signalled, out of room and interfered with at every call that
+# changes files, each so often, on file systems of its own (as root, with mkfs.ext4,
+# mkfs.xfs and mkfs.btrfs; what cannot be mounted is skipped). For all there is:
+# make crash KILLS=6000 SHUTDOWNS=5000 SIGNALS=1300 MEDDLINGS=9000 ROUNDS=1000 FULL=8000
+KILLS     ?= 200
+SHUTDOWNS ?= 36
+SIGNALS   ?= 50
+MEDDLINGS ?= 80
+ROUNDS    ?= 30
+FULL      ?= 80
 
-crash: ## interrupt rewrites at random moments, and recover
-	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) $(GO) test -v -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite
+crash: ## interrupt the program at every call that changes files, and recover
+	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) WTINSPECT_SIGNALS=$(SIGNALS) WTINSPECT_MEDDLINGS=$(MEDDLINGS) \
+	WTINSPECT_ROUNDS=$(ROUNDS) WTINSPECT_FULL=$(FULL) $(GO) test -v -timeout=120m \
+		-run='^(TestKillAtEveryCall|TestPowerLoss|TestSignalAtEveryCall|TestOtherProgram|TestTwoProcesses|TestFullDisk|TestForbidden|TestMappedReader)$$' ./cmd/wtinspect
+	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$$(($(SHUTDOWNS) / 12)) $(GO) test -v -timeout=120m -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite
 
 # So many random files, and twice as many random maps.
 FILES ?= 600

@@ -401,6 +401,35 @@ func TestRecoverWithoutChanged(t *testing.T) {
 	}
 }
 
+// After a crash between two exchanges the times of files are changed: the old file,
+// which has the temporary name, is still known by its number.
+func TestRecoverTouched(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no numbers there")
+	}
+	for _, forward := range []bool{true, false} {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"config.json": "old"})
+		st, err := openDir(t, dir).Lstat("config.json")
+		must(t, err)
+		must(t, os.Rename(filepath.Join(dir, "config.json"), filepath.Join(dir, testTemp)))
+		write(t, dir, map[string]string{"config.json": "newer"})
+		writeJournal(t, dir, &record{swaps: []*Swap{{Name: "config.json", temp: testTemp, Size: 5, Head: 5, Sum: sha256.Sum256([]byte("newer")), was: identify(st)}}}, forward)
+		past := st.ModTime.AddDate(-1, 0, 0)
+		must(t, os.Chtimes(filepath.Join(dir, testTemp), past, past))
+		want, content := Finished, "newer"
+		if !forward {
+			want, content = Undone, "old"
+		}
+		if got, err := recovered(dir); got != want || err != nil {
+			t.Errorf("forward %v: %q, %v", forward, got, err)
+		}
+		if got := snapshot(t, dir); !maps.Equal(got, map[string]string{"config.json": content}) {
+			t.Errorf("forward %v: %q", forward, got)
+		}
+	}
+}
+
 // There is nothing to do for a file that was to be put aside and is gone.
 func TestRecoverMoveOfNothing(t *testing.T) {
 	dir := t.TempDir()

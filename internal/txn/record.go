@@ -741,6 +741,17 @@ func (s *Swap) look(sc *scene) (progress, error) {
 	return waiting, s.content(sc, s.temp)
 }
 
+// reversible reports whether the old file is still there, or another program has
+// taken it away before the new one took its place.
+func (s *Swap) reversible(sc *scene) bool {
+	for _, name := range []string{s.Name, s.temp} {
+		if st, err := sc.dir.Lstat(name); err == nil && s.holds(sc, name, st) {
+			return true
+		}
+	}
+	return s.content(sc, s.temp) == nil
+}
+
 // holds reports whether the file of a name is the old one. A file system gives the
 // number of a removed file to the next one, so that it may also be the new one.
 func (s *Swap) holds(sc *scene, name string, st Stat) bool {

@@ -333,7 +333,7 @@ func (r *record) reversible(sc *scene) bool {
 		}
 	}
 	for _, s := range r.swaps {
-		if at, err := s.look(sc); err == nil && at == done && !s.created() {
+		if !s.created() && !s.reversible(sc) {
 			return false
 		}
 	}

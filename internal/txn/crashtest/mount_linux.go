@@ -20,9 +20,8 @@ type Mount struct {
 	Kind string
 	Dir  string
 
-	t       testing.TB
-	image   string
-	options string
+	t     testing.TB
+	image string
 }
 
 // Least is the smallest size in MiB that mkfs makes of a file system.

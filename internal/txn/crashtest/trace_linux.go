@@ -281,11 +281,12 @@ const (
 func Phase(journal string) Event {
 	b, err := os.ReadFile(journal)
 	const magic = "wtinspect journal 2\n"
-	if err != nil || !strings.HasPrefix(string(b), magic) {
+	if err != nil || !strings.HasPrefix(string(b), magic) || len(b) < len(magic)+8 {
 		return Before
 	}
-	const sum, mark = 32, len("forward\n")
-	if n := binary.LittleEndian.Uint64(b[len(magic):]); uint64(len(b)) >= uint64(len(magic))+8+n+2*sum+uint64(mark) {
+	const sum, mark = 32, "forward\n"
+	end := uint64(len(magic)) + 8 + binary.LittleEndian.Uint64(b[len(magic):]) + sum
+	if uint64(len(b)) >= end+uint64(len(mark))+sum && string(b[end:end+uint64(len(mark))]) == mark {
 		return Marked
 	}
 	return Writing
