@@ -18,6 +18,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -270,19 +271,18 @@ func (o *checkOptions) judge(ctx context.Context, p *program, path string, again
 	v.tensors += report.Tensors
 	v.accepted += report.Accepted
 	v.known += report.Known
-	in := &inputs{checkpoints: rel.Checkpoints}
-	return in.paths(), ok, nil
+	return (&inspect.Set{Checkpoints: rel.Checkpoints}).Paths(), ok, nil
 }
 
 // dataBytes is how much data a release has.
 func dataBytes(rel *checkpoint.Release) int64 {
-	var total sum
+	var total inspect.Sum
 	for _, c := range rel.Checkpoints {
 		for _, t := range c.All() {
-			total.add(t.Bytes)
+			total.Add(t.Bytes)
 		}
 	}
-	return int64(min(total.n, math.MaxInt64))
+	return int64(min(total.N, math.MaxInt64))
 }
 
 // releaseOptions adds to the options what only check knows: the baseline, and

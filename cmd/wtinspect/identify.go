@@ -63,10 +63,9 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
+	defer in.Close()
 	var list []identified
-	for _, c := range in.checkpoints {
+	for _, c := range in.Checkpoints {
 		i := identified{Checkpoint: c}
 		if i.Result, err = convention.Identify(tensorsFor(c), modelOf(c, nil)); err != nil {
 			return err
@@ -78,7 +77,7 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 		}
 		list = append(list, i)
 	}
-	err = o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
+	err = o.write(p, in.Paths(), func(w io.Writer, s render.Style) error {
 		switch f := o.Format(); f {
 		case render.TableFormat:
 			for k := range list {
@@ -93,7 +92,7 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 		case render.JSON:
 			d := render.NewDocument(w)
 			render.List(d, "results", list)
-			render.List(d, "faults", in.jsonFaults())
+			render.Each(d, "faults", in.Faults())
 			return d.Close()
 		case render.JSONL:
 			return render.Lines(w, list)

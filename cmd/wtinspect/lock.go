@@ -51,8 +51,8 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	rel := in.releases[0]
+	defer in.Close()
+	rel := in.Releases[0]
 	// What is not there cannot be promised.
 	broken := false
 	for _, c := range rel.Checkpoints {
@@ -76,7 +76,7 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	if err := o.output.write(p, in.paths(), func(w io.Writer, _ render.Style) error {
+	if err := o.output.write(p, in.Paths(), func(w io.Writer, _ render.Style) error {
 		_, err := lock.WriteTo(w)
 		return err
 	}); err != nil {

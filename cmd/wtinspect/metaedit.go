@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -135,15 +136,15 @@ func runMetaEdit(ctx context.Context, p *program, o *writing, path string, edits
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer in.Close()
 	return in.finish(p, editMetadata(ctx, p, o, in, c, edits))
 }
 
 func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *checkpoint.Checkpoint, edits []rewrite.Metadata) error {
-	old := newMetadata(c)
+	old := inspect.MetadataOf(c)
 	for _, e := range edits {
-		if e.Unset && !old.has(e.Key) {
-			return fmt.Errorf("no metadata has the key %q%s", e.Key, nearestKeys([]metadata{old}, e.Key))
+		if e.Unset && !old.Has(e.Key) {
+			return &inspect.NoKeyError{Key: e.Key, Near: inspect.NearKeys(e.Key, old)}
 		}
 	}
 	r, err := o.prepare(p, c, func(opts *rewrite.Options) (*rewrite.Job, error) {
@@ -154,7 +155,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 	}
 	defer r.close()
 	f := render.Format(o.format)
-	edited := editsTable(c, &old, edits, p.terminal)
+	edited := editsTable(c, old, edits, p.terminal)
 	if f == render.TableFormat {
 		// A reader that goes away does not keep the work from being done.
 		if err := written(edited.Write(p.stdout, f, p.style())); err != nil {
@@ -200,7 +201,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 }
 
 // editsTable has a row for every value that an edit concerns, old and new.
-func editsTable(c *checkpoint.Checkpoint, old *metadata, edits []rewrite.Metadata, terminal bool) *render.Table {
+func editsTable(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.Metadata, terminal bool) *render.Table {
 	columns := []render.Column{
 		{Key: "file", Title: "FILE", Cut: render.CutMiddle},
 		{Key: "key", Title: "KEY", Cut: render.CutMiddle},
@@ -208,7 +209,7 @@ func editsTable(c *checkpoint.Checkpoint, old *metadata, edits []rewrite.Metadat
 		{Key: "old", Title: "OLD", Cut: render.CutEnd},
 		{Key: "new", Title: "NEW", Cut: render.CutEnd},
 	}
-	if old.agree {
+	if old.Agree {
 		columns[0].Title = ""
 	}
 	if c.Format == checkpoint.Safetensors {
@@ -224,12 +225,12 @@ func editsTable(c *checkpoint.Checkpoint, old *metadata, edits []rewrite.Metadat
 			newType := cmp.Or(e.Type, "string")
 			row := []render.Cell{render.Null(), render.Text(e.Key).In(render.Cyan), render.Text(newType), render.Null(), after}
 			found := false
-			for file, was := range old.entries([]string{e.Key}) {
+			for file, was := range old.Entries(e.Key) {
 				found = true
 				row[0] = render.Text(c.Files[file].Name)
-				row[3] = render.Text(valueText(was, !terminal))
+				row[3] = render.Text(was.Text(!terminal))
 				if e.Type == "" {
-					row[2] = render.Text(typeName(was))
+					row[2] = render.Text(was.Type())
 				}
 				if !yield(row) {
 					return

@@ -87,6 +87,11 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 	return m
 }
 
+// follow shows the progress of work that says itself how much there is to do.
+func (o *progress) follow(p *program, what string) *jobMeter {
+	return &jobMeter{start: func(total int64) *meter { return o.meter(p, what, total) }}
+}
+
 // add says that n more bytes are done.
 func (m *meter) add(n int64) { m.done.Add(n) }
 

@@ -175,7 +175,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer in.Close()
 	cfg, err := o.model(ctx, c)
 	if err != nil {
 		return err
@@ -325,7 +325,7 @@ func (r *renaming) write(ctx context.Context, p *program, in *inputs) (err error
 	if err := r.inverseFree(ctx); err != nil {
 		return err
 	}
-	if txn.SameFile(r.options.inverse, in.paths()...) {
+	if txn.SameFile(r.options.inverse, in.Paths()...) {
 		return fmt.Errorf("the inverse: %s is one of the inputs; choose another name", r.options.inverse)
 	}
 	// The inverse is durable before anything is renamed, and goes again when the

@@ -98,10 +98,9 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 	}
 	c, err := o.theCheckpoint(ctx, p, in, path)
 	if err != nil {
-		in.close()
+		in.Close()
 		return nil, nil, err
 	}
-	in.validate()
 	return in, c, nil
 }
 
@@ -115,14 +114,14 @@ func (p *program) recover(ctx context.Context, path string, force bool) (outcome
 }
 
 func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, path string) (*checkpoint.Checkpoint, error) {
-	if len(in.checkpoints) != 1 {
+	if len(in.Checkpoints) != 1 {
 		var b strings.Builder
-		for _, c := range in.checkpoints {
+		for _, c := range in.Checkpoints {
 			fmt.Fprintf(&b, "\n  %s", c.Path)
 		}
-		return nil, fmt.Errorf("%s holds %s, and one at a time is changed; name one:%s", path, counted(len(in.checkpoints), "checkpoint"), &b)
+		return nil, fmt.Errorf("%s holds %s, and one at a time is changed; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), &b)
 	}
-	c := in.checkpoints[0]
+	c := in.Checkpoints[0]
 	set, err := c.Set(ctx)
 	if err != nil {
 		return nil, err
@@ -189,7 +188,7 @@ func (r *rewriting) refused(p *program) bool {
 
 // run carries the job out, with a bar.
 func (r *rewriting) run(ctx context.Context, p *program, in *inputs) error {
-	in.validated.Wait() // the files are read until then
+	in.Wait() // the files are read until then
 	m := &jobMeter{start: func(total int64) *meter { return r.options.meter(p, "rewriting", total) }}
 	var report *rewrite.Report
 	err := p.winding(func() (err error) {
@@ -464,11 +463,9 @@ func (p *program) recoverFirst(ctx context.Context, path string) error {
 	return err
 }
 
-// warnPending warns that what is read at path may be part old and part new.
-func (p *program) warnPending(path string) {
-	if dir, pending := rewrite.Pending(path); pending {
-		p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(dir))
-	}
+// notePending warns that what is read at path may be part old and part new.
+func (p *program) notePending(path, dir string) {
+	p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(dir))
 }
 
 func pendingAdvice(path string) string {
