@@ -321,10 +321,13 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 type ruleLine struct{ kind, rule, tensors, proof string }
 
 var ruleColumns = render.Columns[ruleLine]{
-	{Title: "KIND", Right: true, Cell: func(l ruleLine) render.Cell { return render.Text(l.kind).In(render.Cyan) }},
-	{Title: "RULE", Cut: render.CutMiddle, Cell: func(l ruleLine) render.Cell { return render.Text(l.rule) }},
-	{Title: "TENSORS", Right: true, Cell: func(l ruleLine) render.Cell { return render.Text(l.tensors) }},
-	{Title: "PROOF", Cell: func(l ruleLine) render.Cell { return render.Text(l.proof) }},
+	{Title: "KIND", Right: true, Cell: func(c *render.Cell, l ruleLine) {
+		c.Text(l.kind)
+		c.Color(render.Cyan)
+	}},
+	{Title: "RULE", Cut: render.CutMiddle, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.rule) }},
+	{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.tensors) }},
+	{Title: "PROOF", Cell: func(c *render.Cell, l ruleLine) { c.Text(l.proof) }},
 }
 
 // A rowGroup is rows that are one line.
@@ -370,51 +373,56 @@ func (d *difference) groupTable(groups []rowGroup) *render.Table {
 		return slices.ContainsFunc(g.rows, func(r *inspect.DiffRow) bool { return r.Figures != nil })
 	})
 	noted := slices.ContainsFunc(groups, func(g rowGroup) bool { return d.remark(g.rows) != "" })
-	figure := func(of func(f figures) render.Cell) func(g rowGroup) render.Cell {
-		return func(g rowGroup) render.Cell {
-			f, ok := worst(g.rows)
-			if !ok {
-				return render.Null()
+	figure := func(of func(c *render.Cell, f figures)) func(c *render.Cell, g rowGroup) {
+		return func(c *render.Cell, g rowGroup) {
+			if f, ok := worst(g.rows); ok {
+				of(c, f)
 			}
-			return of(f)
 		}
 	}
 	return render.Columns[rowGroup]{
-		{Title: "WHAT", Cell: func(g rowGroup) render.Cell {
+		{Title: "WHAT", Cell: func(c *render.Cell, g rowGroup) {
 			r := g.rows[0]
 			word := statusWord(r.Status)
 			if r.Moved {
 				word = "moved"
 			}
-			return render.Text(word).In(statusColor(r.Status))
+			c.Text(word)
+			c.Color(statusColor(r.Status))
 		}},
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(g rowGroup) render.Cell { return render.Text(g.name) }},
-		{Title: "DTYPE", Cell: func(g rowGroup) render.Cell { r := g.rows[0]; return pairCell(r.DTypeA, r.DTypeB, r) }},
-		{Title: "SHAPE", Cell: func(g rowGroup) render.Cell {
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g rowGroup) { c.Text(g.name) }},
+		{Title: "DTYPE", Cell: func(c *render.Cell, g rowGroup) {
 			r := g.rows[0]
-			return pairCell(dimensions(r.ShapeA), dimensions(r.ShapeB), r)
+			pairCell(c, r.DTypeA, r.DTypeB, r)
 		}},
-		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(g rowGroup) render.Cell { return render.Text("x" + strconv.Itoa(len(g.rows))) }},
-		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(f figures) render.Cell { return render.Text(digits4(f.maxAbs)) })},
-		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(f figures) render.Cell { return render.Text(digits4(f.relRMS)) })},
-		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(f figures) render.Cell {
-			return render.If(!math.IsNaN(f.cosine), render.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64)))
+		{Title: "SHAPE", Cell: func(c *render.Cell, g rowGroup) {
+			r := g.rows[0]
+			pairCell(c, dimensions(r.ShapeA), dimensions(r.ShapeB), r)
+		}},
+		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(c *render.Cell, g rowGroup) { c.Text("x" + strconv.Itoa(len(g.rows))) }},
+		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(c *render.Cell, f figures) { c.Text(digits4(f.maxAbs)) })},
+		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(c *render.Cell, f figures) { c.Text(digits4(f.relRMS)) })},
+		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(c *render.Cell, f figures) {
+			if !math.IsNaN(f.cosine) {
+				c.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
+			}
 		})},
-		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(g rowGroup) render.Cell { return render.Some(d.remark(g.rows)) }},
+		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(c *render.Cell, g rowGroup) { c.Some(d.remark(g.rows)) }},
 	}.Table(slices.Values(groups))
 }
 
 func digits4(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
 
 // pairCell shows what both have once, and otherwise as "A -> B".
-func pairCell(a, b string, r *inspect.DiffRow) render.Cell {
+func pairCell(c *render.Cell, a, b string, r *inspect.DiffRow) {
 	switch {
 	case r.A < 0:
-		return render.Some(b)
+		c.Some(b)
 	case r.B < 0 || a == b:
-		return render.Some(a)
+		c.Some(a)
+	default:
+		c.Text(a + " -> " + b)
 	}
-	return render.Text(a + " -> " + b)
 }
 
 // dimensions is shapeText of a shape that may be unknown.
@@ -536,9 +544,12 @@ func (d *difference) writeChanges(w io.Writer, s render.Style) error {
 type changeLine struct{ what, key, change string }
 
 var changeColumns = render.Columns[changeLine]{
-	{Title: "WHAT", Cell: func(l changeLine) render.Cell { return render.Text(l.what).In(render.Yellow) }},
-	{Title: "KEY", Cut: render.CutMiddle, Cell: func(l changeLine) render.Cell { return render.Text(l.key) }},
-	{Title: "CHANGE", Cut: render.CutEnd, Cell: func(l changeLine) render.Cell { return render.Text(l.change) }},
+	{Title: "WHAT", Cell: func(c *render.Cell, l changeLine) {
+		c.Text(l.what)
+		c.Color(render.Yellow)
+	}},
+	{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, l changeLine) { c.Text(l.key) }},
+	{Title: "CHANGE", Cut: render.CutEnd, Cell: func(c *render.Cell, l changeLine) { c.Text(l.change) }},
 }
 
 func changeText(c inspect.Change) string {
@@ -631,50 +642,59 @@ func (d *differences) table() *render.Table {
 	for k, c := range d.Comparisons {
 		comparisons[k] = render.Value(c.A.Path, strconv.Itoa(k))
 	}
-	figure := func(of func(f *inspect.DiffFigures) render.Cell) func(r row) render.Cell {
-		return func(r row) render.Cell {
-			if r.Figures == nil {
-				return render.Null()
+	figure := func(of func(c *render.Cell, f *inspect.DiffFigures)) func(c *render.Cell, r row) {
+		return func(c *render.Cell, r row) {
+			if r.Figures != nil {
+				of(c, r.Figures)
 			}
-			return of(r.Figures)
 		}
 	}
 	return render.Columns[row]{
-		{Key: "comparison", Cell: func(r row) render.Cell { return comparisons[r.Comparison] }},
-		{Key: "status", Cell: func(r row) render.Cell { return render.Text(strings.ReplaceAll(string(r.Status), "-", "_")) }},
-		{Key: "moved", Cell: func(r row) render.Cell { return render.Bool(r.Moved) }},
-		{Key: "paired_by", Cell: func(r row) render.Cell { return render.Some(r.By) }},
+		{Key: "comparison", Cell: func(c *render.Cell, r row) { *c = comparisons[r.Comparison] }},
+		{Key: "status", Cell: func(c *render.Cell, r row) { c.Text(strings.ReplaceAll(string(r.Status), "-", "_")) }},
+		{Key: "moved", Cell: func(c *render.Cell, r row) { c.Bool(r.Moved) }},
+		{Key: "paired_by", Cell: func(c *render.Cell, r row) { c.Some(r.By) }},
 		// A name may be empty.
-		{Key: "name_a", Cell: func(r row) render.Cell { return render.If(r.A >= 0, render.Text(r.NameA)) }},
-		{Key: "name_b", Cell: func(r row) render.Cell { return render.If(r.B >= 0, render.Text(r.NameB)) }},
-		{Key: "dtype_a", Cell: func(r row) render.Cell { return render.Some(r.DTypeA) }},
-		{Key: "dtype_b", Cell: func(r row) render.Cell { return render.Some(r.DTypeB) }},
-		{Key: "shape_a", Cell: func(r row) render.Cell { return render.Shape(r.ShapeA) }},
-		{Key: "shape_b", Cell: func(r row) render.Cell { return render.Shape(r.ShapeB) }},
-		{Key: "layout", Cell: func(r row) render.Cell { return render.Some(strings.Join(r.Layout, ", ")) }},
-		{Key: "max_abs", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Float(f.MaxAbs) })},
-		{Key: "max_abs_at", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Uint(f.MaxAt) })},
-		{Key: "rel_rms", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Float(f.RelRMS) })},
-		{Key: "cosine", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Figure(f.Cosine) })},
-		{Key: "differ", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Uint(f.Differ) })},
-		{Key: "nan", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Uint(f.NaN) })},
-		{Key: "rounded", Cell: figure(func(f *inspect.DiffFigures) render.Cell { return render.Some(f.Rounded()) })},
-		{Key: "expected_rms", Cell: func(r row) render.Cell {
-			if r.ExpectedRMS == nil {
-				return render.Null()
+		{Key: "name_a", Cell: func(c *render.Cell, r row) {
+			if r.A >= 0 {
+				c.Text(r.NameA)
 			}
-			return render.Float(*r.ExpectedRMS)
 		}},
-		{Key: "as_stored", Cell: func(r row) render.Cell { return render.Bool(r.AsStored) }},
-		{Key: "reordered", Cell: func(r row) render.Cell { return render.Bool(r.Reordered) }},
-		{Key: "first_byte", Cell: func(r row) render.Cell { return render.If(r.First >= 0, render.Int(r.First)) }},
-		{Key: "same_bytes_as", Cell: func(r row) render.Cell {
-			if r.SameBytesAs == nil {
-				return render.Null()
+		{Key: "name_b", Cell: func(c *render.Cell, r row) {
+			if r.B >= 0 {
+				c.Text(r.NameB)
 			}
-			return render.Text(*r.SameBytesAs)
 		}},
-		{Key: "error", Cell: func(r row) render.Cell { return render.Error(r.Err) }},
+		{Key: "dtype_a", Cell: func(c *render.Cell, r row) { c.Some(r.DTypeA) }},
+		{Key: "dtype_b", Cell: func(c *render.Cell, r row) { c.Some(r.DTypeB) }},
+		{Key: "shape_a", Cell: func(c *render.Cell, r row) { c.Shape(r.ShapeA) }},
+		{Key: "shape_b", Cell: func(c *render.Cell, r row) { c.Shape(r.ShapeB) }},
+		{Key: "layout", Cell: func(c *render.Cell, r row) { c.Some(strings.Join(r.Layout, ", ")) }},
+		{Key: "max_abs", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Float(f.MaxAbs) })},
+		{Key: "max_abs_at", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.MaxAt) })},
+		{Key: "rel_rms", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Float(f.RelRMS) })},
+		{Key: "cosine", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Figure(f.Cosine) })},
+		{Key: "differ", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.Differ) })},
+		{Key: "nan", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.NaN) })},
+		{Key: "rounded", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Some(f.Rounded()) })},
+		{Key: "expected_rms", Cell: func(c *render.Cell, r row) {
+			if r.ExpectedRMS != nil {
+				c.Float(*r.ExpectedRMS)
+			}
+		}},
+		{Key: "as_stored", Cell: func(c *render.Cell, r row) { c.Bool(r.AsStored) }},
+		{Key: "reordered", Cell: func(c *render.Cell, r row) { c.Bool(r.Reordered) }},
+		{Key: "first_byte", Cell: func(c *render.Cell, r row) {
+			if r.First >= 0 {
+				c.Int(r.First)
+			}
+		}},
+		{Key: "same_bytes_as", Cell: func(c *render.Cell, r row) {
+			if r.SameBytesAs != nil {
+				c.Text(*r.SameBytesAs)
+			}
+		}},
+		{Key: "error", Cell: func(c *render.Cell, r row) { c.Error(r.Err) }},
 	}.Table(func(yield func(row) bool) {
 		for r := range d.Tensors {
 			if !yield(&r) {

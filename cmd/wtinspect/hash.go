@@ -152,8 +152,8 @@ func (h *hashing) writeIDs(w io.Writer) error {
 }
 
 var idColumns = render.Columns[inspect.HashedCheckpoint]{
-	{Key: "path", Cell: func(c inspect.HashedCheckpoint) render.Cell { return render.Text(c.Path) }},
-	{Key: "content_id", Cell: func(c inspect.HashedCheckpoint) render.Cell { return render.Some(textOf(c.ContentID)) }},
+	{Key: "path", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Text(h.Path) }},
+	{Key: "content_id", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Some(textOf(h.ContentID)) }},
 }
 
 // table has a row a tensor.
@@ -161,17 +161,21 @@ func (h *hashing) table() *render.Table {
 	type row = *inspect.TensorHash
 	checkpoints := checkpointCells(h.in.Checkpoints)
 	columns := render.Columns[row]{
-		{Key: "checkpoint", Cell: func(t row) render.Cell { return checkpoints[t.Checkpoint] }},
-		{Key: "name", Cell: func(t row) render.Cell { return render.Text(t.Name) }},
-		{Key: "dtype", Cell: func(t row) render.Cell { return render.Some(t.DType) }},
-		{Key: "shape", Cell: func(t row) render.Cell { return render.Shape(t.Shape) }},
-		{Key: "bytes", Cell: func(t row) render.Cell { return render.If(t.BytesKnown, render.Uint(t.Bytes)) }},
-		{Key: "file", Cell: func(t row) render.Cell { return render.Some(t.FileName) }},
+		{Key: "checkpoint", Cell: func(c *render.Cell, t row) { *c = checkpoints[t.Checkpoint] }},
+		{Key: "name", Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "dtype", Cell: func(c *render.Cell, t row) { c.Some(t.DType) }},
+		{Key: "shape", Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
+		{Key: "bytes", Cell: func(c *render.Cell, t row) {
+			if t.BytesKnown {
+				c.Uint(t.Bytes)
+			}
+		}},
+		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
 	}
 	for _, a := range h.Algorithms {
-		columns = append(columns, render.Col[row]{Key: a, Cell: func(t row) render.Cell { return render.Some(t.Digest(a)) }})
+		columns = append(columns, render.Col[row]{Key: a, Cell: func(c *render.Cell, t row) { c.Some(t.Digest(a)) }})
 	}
-	columns = append(columns, render.Col[row]{Key: "error", Cell: func(t row) render.Cell { return render.Error(t.Err) }})
+	columns = append(columns, render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }})
 	return columns.Table(pointers(h.Tensors))
 }
 
@@ -246,19 +250,25 @@ var manifestColors = map[string]render.Color{
 }
 
 var entryColumns = render.Columns[*inspect.ManifestEntry]{
-	{Key: "status", Title: "STATUS", Cell: func(e *inspect.ManifestEntry) render.Cell { return render.Text(e.Status).In(manifestColors[e.Status]) }},
-	{Key: "algorithm", Cell: func(e *inspect.ManifestEntry) render.Cell { return render.Some(e.Algorithm) }},
-	{Key: "file", Cell: func(e *inspect.ManifestEntry) render.Cell { return render.Text(e.File) }},
-	{Key: "tensor", Cell: func(e *inspect.ManifestEntry) render.Cell { return render.Some(e.Tensor) }},
-	{Title: "NAME", Cell: func(e *inspect.ManifestEntry) render.Cell {
+	{Key: "status", Title: "STATUS", Cell: func(c *render.Cell, e *inspect.ManifestEntry) {
+		c.Text(e.Status)
+		c.Color(manifestColors[e.Status])
+	}},
+	{Key: "algorithm", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Algorithm) }},
+	{Key: "file", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Text(e.File) }},
+	{Key: "tensor", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Tensor) }},
+	{Title: "NAME", Cell: func(c *render.Cell, e *inspect.ManifestEntry) {
 		switch {
 		case e.Algorithm == inspect.ContentID:
-			return render.Text("content id of " + e.File)
+			c.Text("content id of " + e.File)
+			return
+
 		case e.Tensor != "":
-			return render.Text(e.File + ":" + e.Tensor)
+			c.Text(e.File + ":" + e.Tensor)
+			return
 		}
-		return render.Text(e.File)
+		c.Text(e.File)
 	}},
-	{Key: "expected", Cell: func(e *inspect.ManifestEntry) render.Cell { return render.Some(e.Expected) }},
-	{Key: "actual", Cell: func(e *inspect.ManifestEntry) render.Cell { return render.Some(e.Actual) }},
+	{Key: "expected", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Expected) }},
+	{Key: "actual", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Actual) }},
 }

@@ -80,24 +80,23 @@ type info struct{ *inspect.CheckpointInfo }
 
 // infoColumns has one row a checkpoint.
 var infoColumns = render.Columns[*inspect.CheckpointInfo]{
-	{Key: "checkpoint", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(i.Path) }},
-	{Key: "format", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(i.Container()) }},
-	{Key: "architecture", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(textOf(i.Architecture)) }},
-	{Key: "name", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(textOf(i.Name)) }},
-	{Key: "quantization", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(textOf(i.Quantization)) }},
-	{Key: "files", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Int(int64(len(i.Files))) }},
-	{Key: "tensors", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Int(int64(i.Totals.Tensors)) }},
-	{Key: "elements", Cell: func(i *inspect.CheckpointInfo) render.Cell { return sumCell(i.Totals.Elements, render.Uint) }},
-	{Key: "parameters", Cell: func(i *inspect.CheckpointInfo) render.Cell {
-		if i.Parameters == nil {
-			return render.Null()
+	{Key: "checkpoint", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Path) }},
+	{Key: "format", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Container()) }},
+	{Key: "architecture", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Architecture)) }},
+	{Key: "name", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Name)) }},
+	{Key: "quantization", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Quantization)) }},
+	{Key: "files", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(len(i.Files))) }},
+	{Key: "tensors", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Tensors)) }},
+	{Key: "elements", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Elements, c.Uint) }},
+	{Key: "parameters", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) {
+		if i.Parameters != nil {
+			c.Uint(*i.Parameters)
 		}
-		return render.Uint(*i.Parameters)
 	}},
-	{Key: "bytes", Cell: func(i *inspect.CheckpointInfo) render.Cell { return sumCell(i.Totals.Bytes, render.Bytes) }},
-	{Key: "unknown", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Int(int64(i.Totals.Unknown)) }},
-	{Key: "dtypes", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(dtypeWords(i.Totals.DTypes)) }},
-	{Key: "convention", Cell: func(i *inspect.CheckpointInfo) render.Cell { return render.Text(textOf(i.Convention)) }},
+	{Key: "bytes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Bytes, c.Bytes) }},
+	{Key: "unknown", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Unknown)) }},
+	{Key: "dtypes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(dtypeWords(i.Totals.DTypes)) }},
+	{Key: "convention", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Convention)) }},
 }
 
 // textOf is text that may not be known, "" then.
@@ -238,8 +237,11 @@ type fact struct{ word, text string }
 
 func factsTable(facts []fact) *render.Table {
 	t := render.Columns[fact]{
-		{Title: "FACT", Cell: func(f fact) render.Cell { return render.Text(f.word).In(render.Bold) }},
-		{Title: "VALUE", Cut: render.CutEnd, Cell: func(f fact) render.Cell { return render.Text(f.text) }},
+		{Title: "FACT", Cell: func(c *render.Cell, f fact) {
+			c.Text(f.word)
+			c.Color(render.Bold)
+		}},
+		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
 	}.Table(slices.Values(facts))
 	t.Headings = render.Never
 	return t
@@ -252,30 +254,46 @@ func shapeText(dims []uint64) string {
 type dtypeTotals = inspect.DTypeTotals
 
 var dtypeColumns = render.Columns[dtypeTotals]{
-	{Title: "DTYPE", Cell: func(d dtypeTotals) render.Cell { return render.Text(d.DType).In(render.Cyan) }},
-	{Title: "TENSORS", Right: true, Cell: func(d dtypeTotals) render.Cell { return render.Number(uint64(d.Tensors)) }},
-	{Title: "ELEMENTS", Right: true, Cell: func(d dtypeTotals) render.Cell { return sumCell(d.Elements, render.Number) }},
-	{Title: "SIZE", Right: true, Cell: func(d dtypeTotals) render.Cell {
-		return render.If(d.Unknown < d.Tensors, sumCell(d.Bytes, render.Bytes))
+	{Title: "DTYPE", Cell: func(c *render.Cell, d dtypeTotals) {
+		c.Text(d.DType)
+		c.Color(render.Cyan)
+	}},
+	{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, d dtypeTotals) { c.Number(uint64(d.Tensors)) }},
+	{Title: "ELEMENTS", Right: true, Cell: func(c *render.Cell, d dtypeTotals) { setSum(d.Elements, c.Number) }},
+	{Title: "SIZE", Right: true, Cell: func(c *render.Cell, d dtypeTotals) {
+		if d.Unknown < d.Tensors {
+			setSum(d.Bytes, c.Bytes)
+		}
 	}},
 }
 
 func (i info) fileSection() *render.Table {
 	files := i.Source.Files
 	t := render.Columns[int]{
-		{Title: "FILE", Cut: render.CutMiddle, Cell: func(k int) render.Cell { return render.Text(files[k].Name) }},
-		{Title: "TENSORS", Right: true, Cell: func(k int) render.Cell {
+		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, k int) { c.Text(files[k].Name) }},
+		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, k int) {
 			switch {
 			case files[k].Err != nil:
-				return render.Text("broken").In(render.Red)
+				c.Text("broken")
+				c.Color(render.Red)
+				return
+
 			case files[k].Missing:
-				return render.Text("missing").In(render.Red)
+				c.Text("missing")
+				c.Color(render.Red)
+				return
 			}
-			return render.Int(int64(i.PerFile[k].Tensors))
+			c.Int(int64(i.PerFile[k].Tensors))
 		}},
-		{Title: "SIZE", Right: true, Cell: func(k int) render.Cell { return render.If(!files[k].Missing, render.Bytes(uint64(files[k].Size))) }},
-		{Title: "DATA AT", Right: true, Cell: func(k int) render.Cell {
-			return render.If(!files[k].Missing && files[k].Err == nil, render.Int(files[k].DataOffset))
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, k int) {
+			if !files[k].Missing {
+				c.Bytes(uint64(files[k].Size))
+			}
+		}},
+		{Title: "DATA AT", Right: true, Cell: func(c *render.Cell, k int) {
+			if !files[k].Missing && files[k].Err == nil {
+				c.Int(files[k].DataOffset)
+			}
 		}},
 	}.Table(func(yield func(int) bool) {
 		for k := range files {

@@ -153,18 +153,27 @@ type tensorRow struct {
 // table has a row a tensor, for pipes and programs.
 func (l *listing) table() *render.Table {
 	columns := render.Columns[*tensorRow]{
-		{Key: "checkpoint", Title: titleIf(len(l.Listings) > 1, "CHECKPOINT"), Cell: func(r *tensorRow) render.Cell { return r.checkpoint }},
-		{Key: "name", Title: "NAME", Cell: func(r *tensorRow) render.Cell { return render.Text(r.Name) }},
-		{Key: "dtype", Title: "DTYPE", Cell: func(r *tensorRow) render.Cell { return render.Some(r.DType) }},
-		{Key: "shape", Title: titleIf(!l.ggml, "SHAPE"), Cell: func(r *tensorRow) render.Cell { return render.Shape(r.Shape) }},
-		{Key: titleIf(l.ggml, "dims"), Title: titleIf(l.ggml, "DIMS"), Cell: func(r *tensorRow) render.Cell { return render.Shape(inspect.Dims(r.Shape)) }},
-		{Key: "elements", Cell: func(r *tensorRow) render.Cell {
-			n, ok := r.Elements()
-			return render.If(ok, render.Uint(n))
+		{Key: "checkpoint", Title: titleIf(len(l.Listings) > 1, "CHECKPOINT"), Cell: func(c *render.Cell, r *tensorRow) { *c = r.checkpoint }},
+		{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r *tensorRow) { c.Text(r.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.DType) }},
+		{Key: "shape", Title: titleIf(!l.ggml, "SHAPE"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(r.Shape) }},
+		{Key: titleIf(l.ggml, "dims"), Title: titleIf(l.ggml, "DIMS"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(inspect.Dims(r.Shape)) }},
+		{Key: "elements", Cell: func(c *render.Cell, r *tensorRow) {
+			if n, ok := r.Elements(); ok {
+				c.Uint(n)
+			}
 		}},
-		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(r *tensorRow) render.Cell { return render.If(r.BytesKnown, render.Bytes(r.Bytes)) }},
-		{Key: "file", Title: titleIf(l.verbose, "FILE"), Cell: func(r *tensorRow) render.Cell { return render.Some(r.listing.FileName(r.File)) }},
-		{Key: "offset", Title: titleIf(l.verbose, "OFFSET"), Right: true, Cell: func(r *tensorRow) render.Cell { return render.If(r.Offset >= 0, render.Int(r.Offset)) }},
+		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+			if r.BytesKnown {
+				c.Bytes(r.Bytes)
+			}
+		}},
+		{Key: "file", Title: titleIf(l.verbose, "FILE"), Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.listing.FileName(r.File)) }},
+		{Key: "offset", Title: titleIf(l.verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+			if r.Offset >= 0 {
+				c.Int(r.Offset)
+			}
+		}},
 	}
 	return columns.Table(func(yield func(*tensorRow) bool) {
 		row := new(tensorRow)
@@ -259,17 +268,20 @@ func sumText(s inspect.Sum, unit string, f func(uint64) string) string {
 	return f(s.N) + unit
 }
 
-// sumCell is a sum as f has it, null when it left 64 bits.
-func sumCell(s inspect.Sum, f func(uint64) render.Cell) render.Cell {
-	return render.If(!s.Overflow, f(s.N))
+// setSum sets a cell to a sum, unless it left 64 bits.
+func setSum(s inspect.Sum, set func(uint64)) {
+	if !s.Overflow {
+		set(s.N)
+	}
 }
 
 // shapeCell has a shape, or the dimensions in ggml's order.
-func (l *listing) shapeCell(t *checkpoint.Tensor) render.Cell {
+func (l *listing) shapeCell(c *render.Cell, t *checkpoint.Tensor) {
 	if l.ggml {
-		return render.Shape(inspect.Dims(t.Shape))
+		c.Shape(inspect.Dims(t.Shape))
+	} else {
+		c.Shape(t.Shape)
 	}
-	return render.Shape(t.Shape)
 }
 
 func (l *listing) shapeTitle() string {
@@ -284,19 +296,29 @@ func (l *listing) groupTable(of *inspect.Listing) *render.Table {
 	groups, n := of.Groups(l.options.flat)
 	type group = *inspect.Group
 	columns := render.Columns[group]{
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(g group) render.Cell { return render.Text(g.Name) }},
-		{Title: "DTYPE", Cell: func(g group) render.Cell { return render.Some(g.First.DType).In(render.Cyan) }},
-		{Title: l.shapeTitle(), Cell: func(g group) render.Cell { return l.shapeCell(&g.First) }},
-		{Title: titleIf(n < of.Len(), "COUNT"), Right: true, Cell: func(g group) render.Cell { return render.Text("x" + strconv.Itoa(len(g.Members))) }},
-		{Title: "SIZE", Right: true, Cell: func(g group) render.Cell { return render.If(g.First.BytesKnown, sumCell(g.Bytes, render.Bytes)) }},
-		{Title: titleIf(l.verbose, "FILE"), Cut: render.CutMiddle, Cell: func(g group) render.Cell {
-			if g.Files > 1 {
-				return render.Text(counted(g.Files, "file"))
-			}
-			return render.Some(of.FileName(g.First.File))
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
+		{Title: "DTYPE", Cell: func(c *render.Cell, g group) {
+			c.Some(g.First.DType)
+			c.Color(render.Cyan)
 		}},
-		{Title: titleIf(l.verbose, "OFFSET"), Right: true, Cell: func(g group) render.Cell {
-			return render.If(len(g.Members) == 1 && g.First.Offset >= 0, render.Int(g.First.Offset))
+		{Title: l.shapeTitle(), Cell: func(c *render.Cell, g group) { l.shapeCell(c, &g.First) }},
+		{Title: titleIf(n < of.Len(), "COUNT"), Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, g group) {
+			if g.First.BytesKnown {
+				setSum(g.Bytes, c.Bytes)
+			}
+		}},
+		{Title: titleIf(l.verbose, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) {
+			if g.Files > 1 {
+				c.Text(counted(g.Files, "file"))
+				return
+			}
+			c.Some(of.FileName(g.First.File))
+		}},
+		{Title: titleIf(l.verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, g group) {
+			if len(g.Members) == 1 && g.First.Offset >= 0 {
+				c.Int(g.First.Offset)
+			}
 		}},
 	}
 	return columns.Table(func(yield func(group) bool) {
@@ -318,20 +340,28 @@ type treeRow struct {
 // treeTable has the names as a tree of their dotted segments; every node has the
 // totals of what is below it.
 func (l *listing) treeTable(of *inspect.Listing) *render.Table {
-	ofLeaf := func(cell func(r *treeRow) render.Cell) func(r *treeRow) render.Cell {
-		return func(r *treeRow) render.Cell {
+	ofLeaf := func(cell func(c *render.Cell, r *treeRow)) func(c *render.Cell, r *treeRow) {
+		return func(c *render.Cell, r *treeRow) {
 			if r.Leaf < 0 {
-				return render.Text(" ")
+				c.Text(" ")
+			} else {
+				cell(c, r)
 			}
-			return cell(r)
 		}
 	}
 	columns := render.Columns[*treeRow]{
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(r *treeRow) render.Cell { return render.Text(r.line) }},
-		{Title: "DTYPE", Cell: ofLeaf(func(r *treeRow) render.Cell { return render.Some(r.leaf.DType).In(render.Cyan) })},
-		{Title: l.shapeTitle(), Cell: ofLeaf(func(r *treeRow) render.Cell { return l.shapeCell(&r.leaf) })},
-		{Title: "COUNT", Right: true, Cell: func(r *treeRow) render.Cell { return render.Text("x" + strconv.FormatUint(r.Tensors, 10)) }},
-		{Title: "SIZE", Right: true, Cell: func(r *treeRow) render.Cell { return render.If(!r.Unknown, sumCell(r.Bytes, render.Bytes)) }},
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
+		{Title: "DTYPE", Cell: ofLeaf(func(c *render.Cell, r *treeRow) {
+			c.Some(r.leaf.DType)
+			c.Color(render.Cyan)
+		})},
+		{Title: l.shapeTitle(), Cell: ofLeaf(func(c *render.Cell, r *treeRow) { l.shapeCell(c, &r.leaf) })},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r *treeRow) { c.Text("x" + strconv.FormatUint(r.Tensors, 10)) }},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *treeRow) {
+			if !r.Unknown {
+				setSum(r.Bytes, c.Bytes)
+			}
+		}},
 	}
 	row := new(treeRow)
 	var walk func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool

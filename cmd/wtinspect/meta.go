@@ -135,11 +135,14 @@ func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []str
 	// nobody will see need not be written out.
 	whole := len(keys) > 0 && !terminal
 	columns := render.Columns[*inspect.Entry]{
-		{Title: titleIf(!m.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(e *inspect.Entry) render.Cell { return render.Text(e.File) }},
-		{Title: "KEY", Cut: render.CutMiddle, Cell: func(e *inspect.Entry) render.Cell { return render.Text(e.Key).In(render.Cyan) }},
+		{Title: titleIf(!m.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
+		{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) {
+			c.Text(e.Key)
+			c.Color(render.Cyan)
+		}},
 		// In safetensors every value is a string.
-		{Title: titleIf(format != checkpoint.Safetensors, "TYPE"), Cell: func(e *inspect.Entry) render.Cell { return render.Text(e.Type()) }},
-		{Title: "VALUE", Cut: render.CutEnd, Cell: func(e *inspect.Entry) render.Cell { return render.Text(e.Text(whole)) }},
+		{Title: titleIf(format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Type()) }},
+		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Text(whole)) }},
 	}
 	for range m.Entries(keys...) {
 		return columns.Table(func(yield func(*inspect.Entry) bool) {
@@ -157,15 +160,16 @@ func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []str
 func entryTable(in *inputs, m *inspect.MetadataResult, keys []string) *render.Table {
 	checkpoints := checkpointCells(in.Checkpoints)
 	return render.Columns[inspect.Entry]{
-		{Key: "checkpoint", Cell: func(e inspect.Entry) render.Cell { return checkpoints[e.Checkpoint] }},
-		{Key: "file", Cell: func(e inspect.Entry) render.Cell { return render.Text(e.File) }},
-		{Key: "key", Cell: func(e inspect.Entry) render.Cell { return render.Text(e.Key) }},
-		{Key: "type", Cell: func(e inspect.Entry) render.Cell { return render.Text(e.Type()) }},
-		{Key: "value", Cell: func(e inspect.Entry) render.Cell {
+		{Key: "checkpoint", Cell: func(c *render.Cell, e inspect.Entry) { *c = checkpoints[e.Checkpoint] }},
+		{Key: "file", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.File) }},
+		{Key: "key", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.Key) }},
+		{Key: "type", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.Type()) }},
+		{Key: "value", Cell: func(c *render.Cell, e inspect.Entry) {
 			if s, ok := e.String(); ok {
-				return render.Text(s)
+				c.Text(s)
+				return
 			}
-			return render.Value(e.Text(len(keys) > 0), string(e.JSON()))
+			c.Value(e.Text(len(keys) > 0), string(e.JSON()))
 		}},
 	}.Table(m.Metadata)
 }

@@ -203,51 +203,65 @@ func (m *measuring) table(k int, terminal bool) *render.Table {
 	columns := render.Columns[row]{
 		{
 			Key: "checkpoint", Title: titleIf(people && !terminal && len(m.Checkpoints) > 1, "CHECKPOINT"),
-			Cell: func(t row) render.Cell { return checkpoints[t.Checkpoint] },
+			Cell: func(c *render.Cell, t row) { *c = checkpoints[t.Checkpoint] },
 		},
-		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(t row) render.Cell { return render.Text(t.Name) }},
-		{Key: "dtype", Title: "DTYPE", Cell: func(t row) render.Cell { return render.Some(t.DType).In(render.Cyan) }},
-		{Key: "shape", Title: titleIf(m.verbose, "SHAPE"), Cell: func(t row) render.Cell { return render.Shape(t.Shape) }},
-		{Key: "file", Cell: func(t row) render.Cell { return render.Some(t.FileName) }},
-		{Key: "bytes", Cell: func(t row) render.Cell { return render.If(t.BytesKnown, render.Uint(t.Bytes)) }},
-		{Key: "read", Title: titleIf(m.Sample != nil && m.verbose, "READ"), Right: true, Cell: func(t row) render.Cell { return render.If(t.Figures != nil, render.Int(t.Read)) }},
-	}
-	add := func(key, title string, shown bool, cell func(f *inspect.Figures) render.Cell) {
-		columns = append(columns, render.Col[row]{Key: key, Title: titleIf(shown, title), Right: true, Cell: func(t row) render.Cell {
-			if t.Figures == nil { // of what was not read
-				return render.Null()
+		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, t row) {
+			c.Some(t.DType)
+			c.Color(render.Cyan)
+		}},
+		{Key: "shape", Title: titleIf(m.verbose, "SHAPE"), Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
+		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
+		{Key: "bytes", Cell: func(c *render.Cell, t row) {
+			if t.BytesKnown {
+				c.Uint(t.Bytes)
 			}
-			return cell(t.Figures)
+		}},
+		{Key: "read", Title: titleIf(m.Sample != nil && m.verbose, "READ"), Right: true, Cell: func(c *render.Cell, t row) {
+			if t.Figures != nil {
+				c.Int(t.Read)
+			}
+		}},
+	}
+	add := func(key, title string, shown bool, cell func(c *render.Cell, f *inspect.Figures)) {
+		columns = append(columns, render.Col[row]{Key: key, Title: titleIf(shown, title), Right: true, Cell: func(c *render.Cell, t row) {
+			if t.Figures != nil {
+				cell(c, t.Figures)
+			}
 		}})
 	}
 	all := m.verbose
-	add("count", "COUNT", all, func(f *inspect.Figures) render.Cell { return render.Uint(f.Count) })
-	add("min", "MIN", true, func(f *inspect.Figures) render.Cell { return render.Figure(f.Min) })
-	add("max", "MAX", true, func(f *inspect.Figures) render.Cell { return render.Figure(f.Max) })
-	add("mean", "MEAN", true, func(f *inspect.Figures) render.Cell { return render.Figure(f.Mean) })
-	add("std", "STD", true, func(f *inspect.Figures) render.Cell { return render.Figure(f.Std) })
-	add("abs_max", "ABSMAX", all, func(f *inspect.Figures) render.Cell { return render.Figure(f.AbsMax) })
-	add("l2", "L2", all, func(f *inspect.Figures) render.Cell { return render.Figure(f.L2) })
-	add("zeros", "ZEROS", true, func(f *inspect.Figures) render.Cell { return render.Uint(f.Zeros) })
-	add("denormals", "SUBNORMAL", all, func(f *inspect.Figures) render.Cell { return render.Uint(f.Denormals) })
-	add("nan", "NAN", true, func(f *inspect.Figures) render.Cell { return badCell(f.NaN) })
-	add("pos_inf", "+INF", all, func(f *inspect.Figures) render.Cell { return badCell(f.PosInf) })
-	add("neg_inf", "-INF", all, func(f *inspect.Figures) render.Cell { return badCell(f.NegInf) })
-	add("", "INF", !all, func(f *inspect.Figures) render.Cell { return badCell(f.PosInf + f.NegInf) })
-	add("distinct", "DISTINCT", all, func(f *inspect.Figures) render.Cell { return render.If(f.Distinct >= 0, render.Int(f.Distinct)) })
+	add("count", "COUNT", all, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Count) })
+	add("min", "MIN", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Min) })
+	add("max", "MAX", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Max) })
+	add("mean", "MEAN", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Mean) })
+	add("std", "STD", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Std) })
+	add("abs_max", "ABSMAX", all, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.AbsMax) })
+	add("l2", "L2", all, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.L2) })
+	add("zeros", "ZEROS", true, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Zeros) })
+	add("denormals", "SUBNORMAL", all, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Denormals) })
+	add("nan", "NAN", true, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.NaN) })
+	add("pos_inf", "+INF", all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.PosInf) })
+	add("neg_inf", "-INF", all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.NegInf) })
+	add("", "INF", !all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.PosInf+f.NegInf) })
+	add("distinct", "DISTINCT", all, func(c *render.Cell, f *inspect.Figures) {
+		if f.Distinct >= 0 {
+			c.Int(f.Distinct)
+		}
+	})
 	for i, p := range inspect.Percents() {
-		add(fmt.Sprintf("p%d", p), fmt.Sprintf("%d%%", p), m.options.quantiles, func(f *inspect.Figures) render.Cell { return render.Figure(f.Quantiles[i]) })
+		add(fmt.Sprintf("p%d", p), fmt.Sprintf("%d%%", p), m.options.quantiles, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Quantiles[i]) })
 	}
-	add("quantile_error", "", false, func(f *inspect.Figures) render.Cell { return render.Float(f.QuantileError) })
-	add("fingerprint", "", false, func(f *inspect.Figures) render.Cell { return render.Some(f.Fingerprint) })
+	add("quantile_error", "", false, func(c *render.Cell, f *inspect.Figures) { c.Float(f.QuantileError) })
+	add("fingerprint", "", false, func(c *render.Cell, f *inspect.Figures) { c.Some(f.Fingerprint) })
 	columns = append(columns,
-		render.Col[row]{Key: "histogram", Title: titleIf(m.options.histogram, "HISTOGRAM"), Cell: func(t row) render.Cell {
+		render.Col[row]{Key: "histogram", Title: titleIf(m.options.histogram, "HISTOGRAM"), Cell: func(c *render.Cell, t row) {
 			if t.Figures == nil || t.Figures.Histogram == nil {
-				return render.Null()
+				return
 			}
-			return render.Value(bars(t.Figures.Histogram), jsonNumbers(t.Figures.Histogram))
+			c.Value(bars(t.Figures.Histogram), jsonNumbers(t.Figures.Histogram))
 		}},
-		render.Col[row]{Key: "error", Cell: func(t row) render.Cell { return render.Error(t.Err) }},
+		render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }},
 	)
 	return columns.Table(func(yield func(row) bool) {
 		for t := range pointers(m.Tensors) {
@@ -259,11 +273,11 @@ func (m *measuring) table(k int, terminal bool) *render.Table {
 }
 
 // badCell is a count of what should not be there.
-func badCell(n uint64) render.Cell {
+func badCell(c *render.Cell, n uint64) {
+	c.Uint(n)
 	if n > 0 {
-		return render.Uint(n).In(render.Red)
+		c.Color(render.Red)
 	}
-	return render.Uint(n)
 }
 
 func jsonNumbers(list []uint64) string {
@@ -313,33 +327,41 @@ func (m *measuring) layerTable(layers *inspect.LayersResult) *render.Table {
 	type row = inspect.LayerRow
 	checkpoints := checkpointCells(m.in.Checkpoints)
 	return render.Columns[row]{
-		{Key: "checkpoint", Cell: func(l row) render.Cell { return checkpoints[l.Checkpoint] }},
-		{Key: "template", Cell: func(l row) render.Cell { return render.Text(l.Template) }},
-		{Key: "layer", Cell: func(l row) render.Cell { return render.If(l.Number >= 0, render.Int(int64(l.Number))) }},
-		{Key: "tensors", Cell: func(l row) render.Cell { return render.Int(int64(l.Tensors)) }},
-		{Key: "count", Cell: func(l row) render.Cell { return render.Uint(l.Count) }},
-		{Key: "min", Cell: func(l row) render.Cell { return render.Figure(l.Min) }},
-		{Key: "max", Cell: func(l row) render.Cell { return render.Figure(l.Max) }},
-		{Key: "mean", Cell: func(l row) render.Cell { return render.Figure(l.Mean) }},
-		{Key: "std", Cell: func(l row) render.Cell { return render.Figure(l.Std) }},
-		{Key: "abs_max", Cell: func(l row) render.Cell { return render.Figure(l.AbsMax) }},
-		{Key: "zeros", Cell: func(l row) render.Cell { return render.Uint(l.Zeros) }},
-		{Key: "nan", Cell: func(l row) render.Cell { return render.Uint(l.NaN) }},
-		{Key: "inf", Cell: func(l row) render.Cell { return render.Uint(l.Inf) }},
-		{Key: "odd", Cell: func(l row) render.Cell { return render.Some(l.OddText()) }},
+		{Key: "checkpoint", Cell: func(c *render.Cell, l row) { *c = checkpoints[l.Checkpoint] }},
+		{Key: "template", Cell: func(c *render.Cell, l row) { c.Text(l.Template) }},
+		{Key: "layer", Cell: func(c *render.Cell, l row) {
+			if l.Number >= 0 {
+				c.Int(int64(l.Number))
+			}
+		}},
+		{Key: "tensors", Cell: func(c *render.Cell, l row) { c.Int(int64(l.Tensors)) }},
+		{Key: "count", Cell: func(c *render.Cell, l row) { c.Uint(l.Count) }},
+		{Key: "min", Cell: func(c *render.Cell, l row) { c.Figure(l.Min) }},
+		{Key: "max", Cell: func(c *render.Cell, l row) { c.Figure(l.Max) }},
+		{Key: "mean", Cell: func(c *render.Cell, l row) { c.Figure(l.Mean) }},
+		{Key: "std", Cell: func(c *render.Cell, l row) { c.Figure(l.Std) }},
+		{Key: "abs_max", Cell: func(c *render.Cell, l row) { c.Figure(l.AbsMax) }},
+		{Key: "zeros", Cell: func(c *render.Cell, l row) { c.Uint(l.Zeros) }},
+		{Key: "nan", Cell: func(c *render.Cell, l row) { c.Uint(l.NaN) }},
+		{Key: "inf", Cell: func(c *render.Cell, l row) { c.Uint(l.Inf) }},
+		{Key: "odd", Cell: func(c *render.Cell, l row) { c.Some(l.OddText()) }},
 	}.Table(layers.Layers)
 }
 
 var templateColumns = render.Columns[*inspect.StatsTemplate]{
-	{Title: "NAME", Cut: render.CutMiddle, Cell: func(t *inspect.StatsTemplate) render.Cell { return render.Text(t.Name) }},
-	{Title: "LAYERS", Right: true, Cell: func(t *inspect.StatsTemplate) render.Cell { return render.Int(int64(len(t.Layers))) }},
-	{Title: "STD", Right: true, Cell: func(t *inspect.StatsTemplate) render.Cell {
-		return render.If(!math.IsNaN(t.MedianStd), render.Text(digits4(t.MedianStd)))
+	{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Text(t.Name) }},
+	{Title: "LAYERS", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Int(int64(len(t.Layers))) }},
+	{Title: "STD", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
+		if !math.IsNaN(t.MedianStd) {
+			c.Text(digits4(t.MedianStd))
+		}
 	}},
-	{Title: "ABSMAX", Right: true, Cell: func(t *inspect.StatsTemplate) render.Cell {
-		return render.If(!math.IsNaN(t.MedianAbsMax), render.Text(digits4(t.MedianAbsMax)))
+	{Title: "ABSMAX", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
+		if !math.IsNaN(t.MedianAbsMax) {
+			c.Text(digits4(t.MedianAbsMax))
+		}
 	}},
-	{Title: "STD BY LAYER", Cut: render.CutEnd, Cell: func(t *inspect.StatsTemplate) render.Cell { return render.Some(sparkline(t)) }},
+	{Title: "STD BY LAYER", Cut: render.CutEnd, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Some(sparkline(t)) }},
 }
 
 // writeTemplates writes a line a template, and below it the odd layers.

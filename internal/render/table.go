@@ -36,9 +36,9 @@ type Col[R any] struct {
 	Right bool
 	// Cut says what may be taken out of a cell that is too wide for the terminal.
 	Cut Cut
-	// Cell returns what the column says of a row. It is called only for the
-	// columns that a form shows.
-	Cell func(R) Cell
+	// Cell sets the cell, which is null, to what the column says of a row. It is
+	// called only for the columns that a form shows.
+	Cell func(c *Cell, r R)
 }
 
 // Table returns the table of rows. They are walked once each time it is
@@ -49,14 +49,16 @@ func (c Columns[R]) Table(rows func(yield func(R) bool)) *Table {
 		t.Columns[i] = Column{Key: c[i].Key, Title: c[i].Title, Right: c[i].Right, Cut: c[i].Cut}
 	}
 	t.cells = func(shown []int) iter.Seq[[]Cell] {
-		row, cell := make([]Cell, len(shown)), make([]func(R) Cell, len(shown))
+		row, cell := make([]Cell, len(shown)), make([]func(*Cell, R), len(shown))
 		for k, i := range shown {
 			cell[k] = c[i].Cell
 		}
 		return func(yield func([]Cell) bool) {
 			for r := range rows {
-				for k, f := range cell {
-					row[k] = f(r)
+				for k := range row {
+					c := &row[k]
+					c.kind, c.color = null, Plain
+					cell[k](c, r)
 				}
 				if !yield(row) {
 					return
