@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -95,7 +96,7 @@ func (t Tensor) MarshalJSON() ([]byte, error) {
 	if t.Offset >= 0 {
 		j.Offset = &t.Offset
 	}
-	return json.Marshal(j)
+	return render.Marshal(j)
 }
 
 func some(s string) *string {

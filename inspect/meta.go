@@ -143,7 +143,7 @@ type Entry struct {
 
 // MarshalJSON implements [json.Marshaler].
 func (e Entry) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
+	return render.Marshal(struct {
 		Checkpoint int             `json:"checkpoint"`
 		File       string          `json:"file"`
 		Key        string          `json:"key"`

@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -206,7 +205,7 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 	if f.Tensor != "" {
 		j.Tensor, j.TensorBase64 = &f.Tensor, notUTF8(f.Tensor)
 	}
-	return json.Marshal(j)
+	return render.Marshal(j)
 }
 
 type jsonFault struct {

@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/stats"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
@@ -124,7 +124,7 @@ func (t TensorStats) MarshalJSON() ([]byte, error) {
 type object []byte
 
 func (o *object) add(key string, v any) {
-	data, err := json.Marshal(v)
+	data, err := render.Marshal(v)
 	if err != nil {
 		panic(err) // members are numbers and text
 	}

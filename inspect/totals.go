@@ -2,13 +2,13 @@ package inspect
 
 import (
 	"cmp"
-	"encoding/json"
 	"iter"
 	"math/bits"
 	"slices"
 	"strconv"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/render"
 )
 
 // Totals add up tensors. Elements and Bytes leave out the Unknown tensors, whose
@@ -44,7 +44,7 @@ func (d DTypes) MarshalJSON() ([]byte, error) {
 		}
 		out[d[i].DType] = j
 	}
-	return json.Marshal(out)
+	return render.Marshal(out)
 }
 
 type jsonDType struct {
