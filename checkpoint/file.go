@@ -287,8 +287,7 @@ func (f safetensorsFile) hasName(i int, name string) bool {
 }
 
 func (f safetensorsFile) fill(i int, out *Tensor) {
-	var t safetensors.Tensor
-	f.Get(i, &t)
+	t := f.At(i)
 	out.Name, out.DType, out.Shape = t.Name, string(t.DType), t.Shape
 	if out.Shape == nil {
 		out.Shape = scalar

@@ -99,7 +99,6 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	if o.workers < 0 {
 		return fmt.Errorf("-j %d: the number of files to open at once cannot be negative", o.workers)
 	}
-	p.listen()
 	out := &mending{path: path}
 	var err error
 	switch {

@@ -84,9 +84,6 @@ func (o *writing) options() *rewrite.Options {
 // open opens the one checkpoint that path names. When it is to be changed in
 // place, and an earlier change was interrupted, that one is ended first.
 func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *checkpoint.Checkpoint, error) {
-	if o.writes() {
-		p.listen()
-	}
 	if o.inPlace && o.writes() {
 		if err := p.recoverFirst(ctx, path); err != nil {
 			return nil, nil, err
