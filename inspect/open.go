@@ -85,7 +85,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers})
 		if ctx.Err() != nil {
 			if err == nil {
-				err = rel.Close()
+				s.Releases = append(s.Releases, rel)
 			}
 			return nil, errors.Join(ctx.Err(), s.closeReleases())
 		}

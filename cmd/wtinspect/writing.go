@@ -321,21 +321,17 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 	if len(files) >= manyFiles && !verbose {
 		files = nil
 	}
-	t := &render.Table{
-		Headings: render.Always,
-		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "STEP"}, {Title: "TENSORS", Right: true}, {Title: "PROOF"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, f := range files {
-				row := []render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Null(), render.Text(fileProof(&f))}
-				if f.Proof.Tensors > 0 {
-					row[2] = render.Uint(uint64(f.Proof.Tensors))
-				}
-				if !yield(row) {
-					return
-				}
+	t := render.Columns[*rewrite.FileReport]{
+		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(f.Name) }},
+		{Title: "STEP", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(string(f.Step)) }},
+		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, f *rewrite.FileReport) {
+			if f.Proof.Tensors > 0 {
+				c.Uint(uint64(f.Proof.Tensors))
 			}
-		},
-	}
+		}},
+		{Title: "PROOF", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(fileProof(f)) }},
+	}.Table(pointers(files))
+	t.Headings = render.Always
 	if len(files) > 0 {
 		fmt.Fprintln(w)
 		if err := t.Write(w, render.TableFormat, s); err != nil {
