@@ -90,6 +90,7 @@ type Checkpoint struct {
 	namesOnly   bool
 	fileOfShard func(shard string) int // of a checkpoint of names only
 	unreadable  atomic.Pointer[Fault]  // the index
+	indexRead   atomic.Bool            // and it could be
 	indexOnce   sync.Once
 	index       *safetensors.Index
 	indexErr    error
@@ -135,6 +136,7 @@ func (c *Checkpoint) settle(ctx context.Context) {
 // setIndex keeps an index that discovery had to read.
 func (c *Checkpoint) setIndex(ix *safetensors.Index) {
 	c.indexOnce.Do(func() { c.index = ix })
+	c.indexRead.Store(true)
 }
 
 // setUnreadable notes why the index could not be read.
@@ -144,13 +146,24 @@ func (c *Checkpoint) setUnreadable(err error) {
 }
 
 // IndexFault says why the index could not be read: the files are then those
-// that their numbering makes a set. It is nil for an index that could be read
-// and for one that has not been, as a large one is by [Checkpoint.Validate].
-func (c *Checkpoint) IndexFault() *Fault { return c.unreadable.Load() }
+// that their numbering makes a set. It is nil for an index that could be read. An
+// index that Open left to [Checkpoint.Validate] is read for it, unless that has
+// been.
+func (c *Checkpoint) IndexFault() *Fault {
+	if c.Index != "" && c.unreadable.Load() == nil && !c.indexRead.Load() {
+		if _, err := c.readIndex(context.Background()); err != nil {
+			c.setUnreadable(err)
+		}
+	}
+	return c.unreadable.Load()
+}
 
 // readIndex returns the checkpoint's index, and reads it the first time.
 func (c *Checkpoint) readIndex(ctx context.Context) (*safetensors.Index, error) {
-	c.indexOnce.Do(func() { c.index, c.indexErr = readIndex(ctx, c.Index) })
+	c.indexOnce.Do(func() {
+		c.index, c.indexErr = readIndex(ctx, c.Index)
+		c.indexRead.Store(c.indexErr == nil)
+	})
 	return c.index, c.indexErr
 }
 

@@ -480,12 +480,12 @@ func readIndex(ctx context.Context, path string) (*safetensors.Index, error) {
 	return parseIndex(ctx, path, safetensors.ReadIndex)
 }
 
-// sumIndex reads one without keeping its entries.
-func sumIndex(ctx context.Context, path string) (*safetensors.Index, error) {
-	return parseIndex(ctx, path, safetensors.SumIndex)
+// summarizeIndex reads one without keeping its entries.
+func summarizeIndex(ctx context.Context, path string) (*safetensors.IndexSummary, error) {
+	return parseIndex(ctx, path, safetensors.SummarizeIndex)
 }
 
-func parseIndex(ctx context.Context, path string, parse func(io.Reader) (*safetensors.Index, error)) (*safetensors.Index, error) {
+func parseIndex[T any](ctx context.Context, path string, parse func(io.Reader) (*T, error)) (*T, error) {
 	src, err := source.Open(ctx, path)
 	if err != nil {
 		return nil, err

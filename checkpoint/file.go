@@ -157,7 +157,7 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
 		out.Detail = "neither a safetensors nor a GGUF file"
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
-		out.Detail = fmt.Sprintf("ends before its header does, at %d bytes: the download was cut short, or this is no safetensors file; compare the size with the original's", src.Size())
+		out.Detail = fmt.Sprintf("ends before its header does, at %d bytes: the download was cut short, or this is not a safetensors file; compare the size with the original's", src.Size())
 	}
 	return out
 }
@@ -287,8 +287,7 @@ func (f safetensorsFile) hasName(i int, name string) bool {
 }
 
 func (f safetensorsFile) fill(i int, out *Tensor) {
-	var t safetensors.Tensor
-	f.Get(i, &t)
+	t := f.At(i)
 	out.Name, out.DType, out.Shape = t.Name, string(t.DType), t.Shape
 	if out.Shape == nil {
 		out.Shape = scalar

@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"hash/maphash"
-	"slices"
 
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -77,26 +76,10 @@ func (c *Checkpoint) lookup(name string) (int, bool) {
 
 // agrees reports whether the index places the tensors where the files hold
 // them, each name once. No entry is looked up for it.
-func (c *Checkpoint) agrees(ix *safetensors.Index) bool {
-	placed := make([]safetensors.NameSum, len(c.Files))
-	fileOfShard := c.shardFiles()
-	sums := ix.NameSums()
-	for i, shard := range ix.Shards() {
-		file := fileOfShard(shard)
-		if file < 0 {
-			return false
-		}
-		placed[file] = placed[file].Plus(sums[i])
+func (c *Checkpoint) agrees(ix *safetensors.IndexSummary) bool {
+	files := make([]*safetensors.File, len(c.Files))
+	for i, f := range c.Files {
+		files[i] = f.Safetensors()
 	}
-	for file, f := range c.Files {
-		var held safetensors.NameSum
-		if st := f.Safetensors(); st != nil {
-			held = st.NameSum()
-		}
-		if placed[file] != held {
-			return false
-		}
-	}
-	failed := func(f safetensors.Fault) bool { return f.Severity == safetensors.Error }
-	return !ix.Repeats() && !slices.ContainsFunc(ix.Faults(), failed)
+	return ix.Places(files, c.shardFiles())
 }

@@ -24,37 +24,43 @@ const maxFaults = 10_000
 // agree on, names in two files, totals that are wrong. It reads the index,
 // when there is one, and no tensor data.
 func (c *Checkpoint) Validate() []Fault {
-	var ix *safetensors.Index
+	var ix *safetensors.Index // nil when no more than the summary is needed
+	var summary *safetensors.IndexSummary
 	var ixErr error
 	var g sync.WaitGroup
 	if c.Index != "" {
 		g.Go(func() {
 			switch {
-			case c.IndexFault() != nil:
+			case c.unreadable.Load() != nil:
 			case c.namesOnly:
 				ix, ixErr = c.readIndex(context.Background())
 			default:
-				ix, ixErr = sumIndex(context.Background(), c.Index)
+				summary, ixErr = summarizeIndex(context.Background(), c.Index)
 			}
 		})
 	}
 	perFile := c.validateFiles()
 	g.Wait()
 	// Almost every index says what the files say, and no more is to be found then.
-	agree := ix != nil && !c.namesOnly && c.agrees(ix)
-	if ix != nil && !agree {
+	agree := summary != nil && c.agrees(summary)
+	if summary != nil && !agree {
 		ix, ixErr = c.readIndex(context.Background())
+	}
+	if ix != nil {
+		summary = &ix.IndexSummary
 	}
 
 	l := faultList{faults: perFile}
 	if ixErr != nil && !c.namesOnly {
 		c.setUnreadable(ixErr)
 	}
-	if fault := c.IndexFault(); fault != nil {
+	if fault := c.unreadable.Load(); fault != nil {
+		summary = nil
 		l.add(*fault)
 	}
-	if ix != nil {
-		for _, f := range ix.Faults() {
+	if summary != nil {
+		c.indexRead.Store(true)
+		for _, f := range summary.Faults() {
 			out := safetensorsFault(f)
 			out.File = c.Index
 			l.faults = append(l.faults, out)
@@ -66,9 +72,9 @@ func (c *Checkpoint) Validate() []Fault {
 		c.tableOnce.Do(c.buildTable)
 		c.validateDuplicates(&l)
 	}
-	if ix != nil && !c.namesOnly {
-		c.validateIndex(&l, ix, agree)
-		c.validateTotal(&l, ix, perFile)
+	if summary != nil && !c.namesOnly {
+		c.validateIndex(&l, summary, ix)
+		c.validateTotal(&l, summary, perFile)
 	}
 	c.validateMissing(&l, ix)
 	return l.done()
@@ -256,15 +262,15 @@ func (c *Checkpoint) lookupAll(ix *safetensors.Index) []int32 {
 }
 
 // validateIndex finds what the index and the shards do not agree on. When their
-// placements agree, only shards without tensors are left to look at.
-func (c *Checkpoint) validateIndex(l *faultList, ix *safetensors.Index, agree bool) {
+// placements agree, ix is nil, and only shards without tensors are left to look at.
+func (c *Checkpoint) validateIndex(l *faultList, summary *safetensors.IndexSummary, ix *safetensors.Index) {
 	fileOfShard := c.shardFiles()
 	var named []bool // the tensors that the index names; nil when that is all
-	if !agree {
+	if ix != nil {
 		named = c.validateEntries(l, ix, fileOfShard)
 	}
 	indexed := make([]bool, len(c.Files))
-	for _, shard := range ix.Shards() {
+	for _, shard := range summary.Shards() {
 		if file := fileOfShard(shard); file < 0 {
 			c.strangeShard(l, shard)
 		} else {
@@ -357,7 +363,7 @@ func (c *Checkpoint) strangeShard(l *faultList, shard string) {
 // validateTotal compares total_size with what is there. Transformers and
 // huggingface_hub write the sum of the tensors' bytes; other scripts the sum
 // of the files' sizes, with or without the headers.
-func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.Index, fileFaults []Fault) {
+func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.IndexSummary, fileFaults []Fault) {
 	total, ok := ix.TotalSize()
 	if !ok {
 		return

@@ -154,23 +154,14 @@ func (f *Finding) Place() string {
 	return f.Path()
 }
 
-// optional is nil for the zero value.
-func optional[T comparable](v T) *T {
-	var zero T
-	if v == zero {
-		return nil
-	}
-	return &v
-}
-
 func newFindings(list []check.Finding) []Finding {
 	out := make([]Finding, len(list))
 	for i := range list {
 		f := &list[i]
 		out[i] = Finding{
 			Rule: f.Rule.ID, Name: f.Rule.Name, Severity: f.Severity,
-			Checkpoint: optional(f.Checkpoint), File: optional(f.File), Line: optional(f.Line), Column: optional(f.Column),
-			Tensor: optional(f.Tensor), Count: f.Count, Message: f.Message, Fixable: f.Fixable, Fingerprint: f.Fingerprint(),
+			Checkpoint: some(f.Checkpoint), File: some(f.File), Line: some(f.Line), Column: some(f.Column),
+			Tensor: some(f.Tensor), Count: f.Count, Message: f.Message, Fixable: f.Fixable, Fingerprint: f.Fingerprint(),
 		}
 		if f.Offset >= 0 {
 			out[i].Offset = &f.Offset

@@ -164,7 +164,7 @@ func (l *linter) order() {
 		case within(j, i):
 			shadowed[j] = true
 			l.add(codeShadowed, Warning, j, "move it up, or take it out",
-				"%s never decides: %s (%s) takes all its names", m.Rules[j].From[0], m.Rules[i].From[0], m.ruleAt(i))
+				"%s never decides: %s (%s) matches all its names", m.Rules[j].From[0], m.Rules[i].From[0], m.ruleAt(i))
 		case !within(i, j):
 			l.add(codeOverlap, Note, j, "the earlier rule decides",
 				"%s and %s (%s) may match the same name", m.Rules[j].From[0], m.Rules[i].From[0], m.ruleAt(i))

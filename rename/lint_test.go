@@ -20,11 +20,11 @@ func TestLint(t *testing.T) {
 		{"nothing to say", "rename: {'h.{n}.a': 'l.{n}.a', b: c}", ""},
 		{
 			"shadowed", "rename: {'h.{n}.{x...}': 'l.{n}.{x}', 'h.{i}.w': 'k.{i}'}",
-			"map.yaml:1:39: warning: h.{i}.w never decides: h.{n}.{x...} (map.yaml:1:10) takes all its names; move it up, or take it out [shadowed]\n",
+			"map.yaml:1:39: warning: h.{i}.w never decides: h.{n}.{x...} (map.yaml:1:10) matches all its names; move it up, or take it out [shadowed]\n",
 		},
 		{
 			"the same name twice", "rules: [{from: a, to: b}, {from: a, to: c}]",
-			"map.yaml:1:27: warning: a never decides: a (map.yaml:1:9) takes all its names; move it up, or take it out [shadowed]\n",
+			"map.yaml:1:27: warning: a never decides: a (map.yaml:1:9) matches all its names; move it up, or take it out [shadowed]\n",
 		},
 		{"special before general is how it is done", "rename: {h.0.w: first, 'h.{n}.w': 'l.{n}.w'}", ""},
 		{

@@ -142,7 +142,7 @@ func (p *parser) pairs(n *yaml.Node, what string) [][2]*yaml.Node {
 			continue
 		}
 		if first := seen[key.Value]; first != nil {
-			p.errorf(key, "", "key %q is repeated; it first stands in line %d", key.Value, first.Line)
+			p.errorf(key, "", "key %q is repeated; it first appears in line %d", key.Value, first.Line)
 			continue
 		}
 		seen[key.Value] = key

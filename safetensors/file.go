@@ -71,7 +71,7 @@ type File struct {
 
 	objectStart, objectEnd int // of the JSON object in buf
 
-	names NameSum
+	names nameSum
 	// What repeats, found while reading: the first maxFaults, and how many.
 	repeatedNames, repeatedKeys repeats
 }
@@ -252,12 +252,6 @@ func (f *File) Len() int { return len(f.records) }
 
 // At returns a tensor by its place in the header, from 0 to Len()-1.
 func (f *File) At(i int) (t Tensor) {
-	f.Get(i, &t)
-	return t
-}
-
-// Get sets t to what [File.At] returns, which copies less.
-func (f *File) Get(i int, t *Tensor) {
 	rec := &f.records[i]
 	t.Name = f.name(i)
 	if rec.dtype != otherDType {
@@ -268,6 +262,7 @@ func (f *File) Get(i int, t *Tensor) {
 	}
 	t.Shape = f.shape(i, nil)
 	t.Begin, t.End = rec.begin, rec.end
+	return t
 }
 
 // shape returns a tensor's shape, in long if it is not kept and long has room.

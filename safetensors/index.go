@@ -28,9 +28,16 @@ const (
 //
 // Its methods may be called concurrently.
 type Index struct {
-	entries   []*[entryChunk]indexEntry
-	count     int
-	names     nameStore
+	IndexSummary
+
+	entries []*[entryChunk]indexEntry
+	count   int
+	names   nameStore
+}
+
+// An IndexSummary is what a shard index says beside its entries, and where it
+// places which set of names. Its methods may be called concurrently.
+type IndexSummary struct {
 	spellings []spelling
 	shards    []string
 	members   []Member
@@ -38,7 +45,7 @@ type Index struct {
 
 	totalSize, totalParameters *uint64
 
-	repeats bool
+	repeats bool // by hashes: false is right
 }
 
 // usualEntry is less than the bytes that an entry of the weight map takes in
@@ -62,7 +69,7 @@ type indexEntry struct {
 type spelling struct {
 	raw   string // without its quotes
 	shard int    // in Index.shards
-	names NameSum
+	names nameSum
 	// The first entry that has it.
 	tensor string
 	value  uint32 // as in indexEntry
@@ -104,10 +111,16 @@ func (n *nameStore) at(at uint32) string {
 // index cannot be understood, and otherwise the error of r.
 func ReadIndex(r io.Reader) (*Index, error) { return readIndex(r, false) }
 
-// SumIndex reads a shard index as [ReadIndex] does, but keeps no entry of the
-// weight map, only what [Index.NameSums] and [Index.Repeats] tell. Its faults say
-// nothing of names that are mapped twice.
-func SumIndex(r io.Reader) (*Index, error) { return readIndex(r, true) }
+// SummarizeIndex reads a shard index as [ReadIndex] does, and keeps no entry of
+// the weight map, which takes less memory and time. The faults say nothing of
+// names that are mapped twice: [IndexSummary.Places] is false then.
+func SummarizeIndex(r io.Reader) (*IndexSummary, error) {
+	x, err := readIndex(r, true)
+	if err != nil {
+		return nil, err
+	}
+	return &x.IndexSummary, nil
+}
 
 func readIndex(r io.Reader, sumsOnly bool) (*Index, error) {
 	p := &indexParser{
@@ -174,19 +187,19 @@ func (x *Index) entry(i int) *indexEntry {
 // Shards returns the shard paths of the weight map, each once, in the order of
 // their first use. They are as the file has them: [CheckShardPath] says whether
 // one may be opened. The slice must not be modified.
-func (x *Index) Shards() []string { return x.shards }
+func (x *IndexSummary) Shards() []string { return x.shards }
 
 // Metadata returns the members of the index's metadata in file order. The slice
 // must not be modified.
-func (x *Index) Metadata() []Member { return x.members }
+func (x *IndexSummary) Metadata() []Member { return x.members }
 
 // TotalSize returns the total_size of the metadata, whether it is written as an
 // integer, a float or a string. Transformers and huggingface_hub mean the sum
 // of the tensors' bytes, other writers the sum of the files' sizes.
-func (x *Index) TotalSize() (n uint64, ok bool) { return optional(x.totalSize) }
+func (x *IndexSummary) TotalSize() (n uint64, ok bool) { return optional(x.totalSize) }
 
 // TotalParameters returns the total_parameters of the metadata, as TotalSize.
-func (x *Index) TotalParameters() (n uint64, ok bool) { return optional(x.totalParameters) }
+func (x *IndexSummary) TotalParameters() (n uint64, ok bool) { return optional(x.totalParameters) }
 
 func optional(p *uint64) (uint64, bool) {
 	if p == nil {
@@ -197,12 +210,7 @@ func optional(p *uint64) (uint64, bool) {
 
 // Faults returns what is wrong with the index itself or worth knowing, under
 // the limit that [File.Validate] describes. The slice must not be modified.
-func (x *Index) Faults() []Fault { return x.faults }
-
-// Repeats reports whether the weight map has a name twice. After [SumIndex] it
-// goes by hashes: false is right, and true may be an accident, about once in a
-// thousand times for 100,000 names.
-func (x *Index) Repeats() bool { return x.repeats }
+func (x *IndexSummary) Faults() []Fault { return x.faults }
 
 // judge completes the faults of the index.
 func (p *indexParser) judge() {

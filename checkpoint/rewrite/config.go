@@ -191,12 +191,12 @@ func (f *follower) decide(s string) verdict {
 			continue
 		}
 		if m.parted {
-			return verdict{reason: fmt.Sprintf("stands in %q, which is taken apart or joined with others", strings.Join(m.from, "."))}
+			return verdict{reason: fmt.Sprintf("is in %q, which is taken apart or joined with others", strings.Join(m.from, "."))}
 		}
 		to, ok := m.counterpart(int(p.segment), int(p.segment)+len(segs))
 		switch {
 		case !ok:
-			return verdict{reason: fmt.Sprintf("stands in %q, which becomes %q, where it has no clear counterpart",
+			return verdict{reason: fmt.Sprintf("is in %q, which becomes %q, where it has no clear counterpart",
 				strings.Join(m.from, "."), strings.Join(m.to, "."))}
 		case found && to != v.to:
 			return verdict{reason: fmt.Sprintf("would become %q for some tensors and %q for others", v.to, to)}

@@ -75,7 +75,7 @@ rows, copies, and scales. 'wtinspect rules' lists the rules and 'wtinspect expla
 one; 'wtinspect fix' fixes what can be fixed mechanically.
 
 A file .wtinspect.yaml in the release's directory or above it chooses rules, a
-profile, severities and exceptions. Where wtinspect.lock.json stands beside the
+profile, severities and exceptions. Where wtinspect.lock.json is beside the
 weights, the release is held to it.`,
 		Annotations: exitStatus(
 			"1  a finding is at or above --fail-on",
@@ -121,7 +121,6 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 	if len(args) == 0 {
 		args = []string{"."}
 	}
-	p.listen()
 	bar := o.jobMeter(p, "values")
 	opts := &inspect.CheckOptions{
 		RuleChoice: o.choice(p), Recursive: o.recursive, Values: o.values, Against: o.against,

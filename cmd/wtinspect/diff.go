@@ -2,20 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -45,7 +44,7 @@ func newDiff(p *program) *cobra.Command {
 		Short: "What two checkpoints have in common, and where they differ",
 		Long: `Diff pairs the tensors of two checkpoints by name, then by content, then by
 what they are for, and says which are renamed, changed, of another dtype or
-shape, or in one of them only. Renames are told as the rules of a map, which
+shape, or in one of them only. Renames are reported as the rules of a map, which
 --write-map writes when contents prove them.
 
 Values are compared byte by byte; where they differ, all of both is read again
@@ -55,7 +54,7 @@ for the greatest difference, the relative root mean square and the cosine.
 Two checkpoints of different formats, or of conventions that keep the same weights
 in different ways, are compared as --map auto does: A's names are mapped to B's
 convention, what the conventions do to the bytes is undone,
-and a quantised tensor's error stands beside what its type is expected to cost.`,
+and a quantised tensor's error is beside what its type is expected to cost.`,
 		Annotations: exitStatus("0  they are the same", "1  they differ"),
 		Example: `  wtinspect diff before/ after/
   wtinspect diff --write-map yi-to-llama.yaml yi/ llama/
@@ -84,8 +83,7 @@ and a quantised tensor's error stands beside what its type is expected to cost.`
 }
 
 func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) error {
-	selected, err := o.compile()
-	if err != nil {
+	if _, err := o.compile(); err != nil {
 		return err
 	}
 	if o.writeMap != "" && o.headers {
@@ -94,11 +92,13 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 	if (o.stat || o.nameOnly) && (o.Format() != render.TableFormat || o.stat && o.nameOnly) {
 		return errors.New("--stat and --name-only are each a form of the table")
 	}
-	opt := compare.Options{
-		Headers: o.headers, Chosen: selected, WeightsOnly: o.weightsOnly, Workers: o.workers,
+	opts := inspect.DiffOptions{
+		Select: o.Selection, Headers: o.headers, Auto: o.mapName == autoMap, WeightsOnly: o.weightsOnly, All: p.verbose, Workers: o.workers,
+		One: o.writeMap != "",
 	}
 	if o.mapName != "" && o.mapName != autoMap {
-		if opt.Map, err = loadMap(ctx, o.mapName); err != nil {
+		var err error
+		if opts.Map, err = loadMap(ctx, o.mapName); err != nil {
 			return err
 		}
 	}
@@ -106,27 +106,38 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer in.Close()
 	if in.failed {
 		return &exitError{exitFailed}
 	}
-	d, err := pairCheckpoints(in, o)
+	var stage string
+	bar := &jobMeter{start: func(total int64) *meter { return o.meter(p, stage, total) }}
+	opts.Progress = func(what string, done, total int64) {
+		if done == 0 {
+			stage = what
+		}
+		bar.update(done, total)
+	}
+	res, err := inspect.Diff(ctx, in.Set, &opts)
+	bar.end()
 	if err != nil {
 		return err
 	}
-	in.validate()
-	for _, pair := range d.pairs {
-		if err := pair.compare(ctx, p, in, opt); err != nil {
-			return err
+	d := &differences{DiffResult: res, options: o}
+	for _, c := range res.Comparisons {
+		d.pairs = append(d.pairs, &difference{Comparison: c, options: o, verbose: p.verbose})
+		for _, note := range c.Notes {
+			p.note("%s", note)
 		}
 	}
+	in.say(p, res.Errors())
 	if o.writeMap != "" {
-		if err := d.pairs[0].writeMap(p, in.paths()); err != nil {
+		if err := d.pairs[0].writeMap(p, in.Paths()); err != nil {
 			return err
 		}
 	}
-	err = o.write(p, in.paths(), d.write)
-	if err = in.finish(p, err); err == nil && d.differs() {
+	err = o.write(p, in.Paths(), d.write)
+	if err = in.finish(p, err); err == nil && res.Differs() {
 		return &exitError{exitFindings}
 	}
 	return err
@@ -134,82 +145,29 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 
 // A differences is the answer of diff: one for each pair of checkpoints.
 type differences struct {
-	in      *inputs
+	*inspect.DiffResult
 	options *diffOptions
 	pairs   []*difference
-	// onlyA and onlyB are checkpoints without a counterpart.
-	onlyA, onlyB []*checkpoint.Checkpoint
-}
-
-// pairCheckpoints pairs the checkpoints of two paths: the only one of each, or
-// those that have the same place in both.
-func pairCheckpoints(in *inputs, o *diffOptions) (*differences, error) {
-	d := &differences{in: in, options: o}
-	a, b := in.releases[0], in.releases[1]
-	if len(a.Checkpoints) == 1 && len(b.Checkpoints) == 1 {
-		d.pairs = []*difference{{a: a.Checkpoints[0], b: b.Checkpoints[0], options: o}}
-		return d, nil
-	}
-	inB := make(map[string]*checkpoint.Checkpoint)
-	for _, c := range b.Checkpoints {
-		inB[place(b, c)] = c
-	}
-	for _, c := range a.Checkpoints {
-		name := place(a, c)
-		if other := inB[name]; other != nil {
-			d.pairs = append(d.pairs, &difference{a: c, b: other, name: name, options: o})
-			delete(inB, name)
-		} else {
-			d.onlyA = append(d.onlyA, c)
-		}
-	}
-	for _, c := range b.Checkpoints {
-		if inB[place(b, c)] != nil {
-			d.onlyB = append(d.onlyB, c)
-		}
-	}
-	switch {
-	case len(d.pairs) == 0:
-		var paths []string
-		for _, c := range in.checkpoints {
-			paths = append(paths, c.Path)
-		}
-		return nil, fmt.Errorf("%s, %s: no two checkpoints have the same place in both; name two of %s", a.Path, b.Path, strings.Join(paths, ", "))
-	case o.writeMap != "" && len(d.pairs) > 1:
-		return nil, fmt.Errorf("%s, %s: a map is of one checkpoint; name two", a.Path, b.Path)
-	}
-	return d, nil
-}
-
-// place is where a checkpoint is in its release.
-func place(r *checkpoint.Release, c *checkpoint.Checkpoint) string {
-	rel, err := filepath.Rel(r.Dir, c.Path)
-	if err != nil {
-		return c.Path
-	}
-	return filepath.ToSlash(rel)
-}
-
-func (d *differences) differs() bool {
-	return len(d.onlyA)+len(d.onlyB) > 0 || slices.ContainsFunc(d.pairs, func(p *difference) bool { return p.res.Differs() })
 }
 
 func (d *differences) write(w io.Writer, s render.Style) error {
 	f := d.options.Format()
 	if f == render.JSON {
-		return d.writeJSON(w)
+		doc := render.NewDocument(w)
+		render.List(doc, "comparisons", d.Comparisons)
+		doc.Field("only_a", d.OnlyA)
+		doc.Field("only_b", d.OnlyB)
+		doc.Rows("tensors", d.table())
+		render.Each(doc, "faults", d.Faults)
+		return doc.Close()
 	}
 	if f != render.TableFormat {
-		return d.table(f == render.JSONL).Write(w, f, s)
+		return d.table().Write(w, f, s)
 	}
-	several := len(d.pairs)+len(d.onlyA)+len(d.onlyB) > 1
+	several := len(d.pairs)+len(d.OnlyA)+len(d.OnlyB) > 1
 	for i, p := range d.pairs {
 		if several && !d.options.nameOnly {
-			between := ""
-			if i > 0 {
-				between = "\n"
-			}
-			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(p.name)+":")); err != nil {
+			if err := writeHeading(w, s, i, p.Place); err != nil {
 				return err
 			}
 		}
@@ -218,11 +176,11 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 		}
 	}
 	for _, side := range []struct {
-		word string
-		list []*checkpoint.Checkpoint
-	}{{statusWord(compare.OnlyA), d.onlyA}, {statusWord(compare.OnlyB), d.onlyB}} {
-		for _, c := range side.list {
-			if _, err := fmt.Fprintf(w, "%s  %s\n", s.Paint(render.Red, side.word), render.Escape(c.Path)); err != nil {
+		status inspect.DiffStatus
+		paths  []string
+	}{{inspect.OnlyA, d.OnlyA}, {inspect.OnlyB, d.OnlyB}} {
+		for _, path := range side.paths {
+			if _, err := fmt.Fprintf(w, "%s  %s\n", s.Paint(render.Red, statusWord(side.status)), render.Escape(path)); err != nil {
 				return err
 			}
 		}
@@ -230,135 +188,22 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 	return nil
 }
 
-// compare compares the pair.
-func (d *difference) compare(ctx context.Context, p *program, in *inputs, opt compare.Options) error {
-	o := d.options
-	d.verbose = p.verbose
-	opt.Auto = o.mapName == autoMap || o.mapName == "" && d.a.Format != d.b.Format
-	bar := &meter{stop: func() {}}
-	opt.Stage = func(what string, bytes int64) func(int64) {
-		bar.end()
-		bar = o.meter(p, what, bytes)
-		return bar.add
-	}
-	res, err := compare.Compare(ctx, d.a, d.b, opt)
-	bar.end()
-	if err != nil {
-		return err
-	}
-	d.res = res
-	d.sum()
-	for _, note := range res.Notes {
-		p.note("%s", note)
-	}
-	for i := range res.Rows {
-		if r := &res.Rows[i]; r.Err != nil {
-			in.failed = true
-			p.say("%v", r.Err)
-		}
-	}
-	return nil
-}
-
-// A difference is how two checkpoints differ.
+// A difference is how two checkpoints differ, and how that is shown.
 type difference struct {
-	a, b    *checkpoint.Checkpoint
-	name    string // their place, where there are several
-	res     *compare.Result
+	*inspect.Comparison
 	options *diffOptions
 	verbose bool
-	counts  jsonDiffSummary
-}
-
-// A jsonDiffSummary counts tensors. Renamed ones are counted under what else they
-// are, too.
-type jsonDiffSummary struct {
-	Same    int `json:"same"`
-	Agree   int `json:"agree"`
-	Changed int `json:"changed"`
-	DType   int `json:"dtype"`
-	Shape   int `json:"shape"`
-	OnlyA   int `json:"only_a"`
-	OnlyB   int `json:"only_b"`
-	Error   int `json:"error"`
-	// Renamed tensors have another name in B, Moved ones of them a name that in
-	// A is another tensor's.
-	Renamed  int `json:"renamed"`
-	Moved    int `json:"moved"`
-	Rules    int `json:"rules"`
-	Metadata int `json:"metadata"`
-	Config   int `json:"config"`
-}
-
-func (d *difference) sum() {
-	n := &d.counts
-	for i := range d.res.Rows {
-		r := &d.res.Rows[i]
-		switch r.Status {
-		case compare.Same:
-			n.Same++
-		case compare.Agree:
-			n.Agree++
-		case compare.Changed:
-			n.Changed++
-		case compare.DTypeChanged:
-			n.DType++
-		case compare.ShapeChanged:
-			n.Shape++
-		case compare.OnlyA:
-			n.OnlyA++
-		case compare.OnlyB:
-			n.OnlyB++
-		case compare.Unread:
-			n.Error++
-		}
-		if r.Renamed() {
-			n.Renamed++
-			if d.moved(r) {
-				n.Moved++
-			}
-		}
-	}
-	n.Rules, n.Metadata, n.Config = len(d.res.Rules), len(d.res.Metadata), len(d.res.Config)
-}
-
-// moved reports whether B has the tensor under a name that in A is another's.
-func (d *difference) moved(r *compare.Row) bool {
-	if !r.Renamed() {
-		return false
-	}
-	_, ok := d.a.Lookup(r.NameB)
-	return ok && r.By == compare.ByContent
 }
 
 // writeMap writes the map that explains the renamed tensors, when their contents
 // prove every rule of it.
 func (d *difference) writeMap(p *program, inputs []string) error {
-	m := d.res.Map
-	if m == nil {
-		m = &rename.Map{}
-	}
-	out := *m
-	out.Rules = nil
-	tensors, unproven := 0, 0
-	for i := range m.Rules {
-		if r := d.res.Rules[i]; r.Proven == 0 && r.To != "" {
-			unproven++
-			continue
-		}
-		tensors += d.res.Rules[i].Tensors
-		out.Rules = append(out.Rules, m.Rules[i])
-	}
-	proven := 0
-	for _, r := range d.res.Rules {
-		proven += r.Proven
-	}
-	out.Description = fmt.Sprintf("%s to %s: %s, %s proven by content", filepath.Base(d.a.Path), filepath.Base(d.b.Path), counted(tensors, "tensor"), render.Grouped(uint64(proven)))
+	m, unproven := d.Map()
 	if unproven > 0 {
 		p.say("%s: %s left out: no tensor has the same contents under both names", d.options.writeMap, counted(unproven, "rule"))
 	}
 	var b bytes.Buffer
-	if err := rename.Write(&b, &out); err != nil {
+	if err := rename.Write(&b, m); err != nil {
 		return fmt.Errorf("%s: %w", d.options.writeMap, err)
 	}
 	to := output{path: d.options.writeMap}
@@ -375,16 +220,11 @@ func (d *difference) write(w io.Writer, s render.Style) error {
 	return d.writeTable(w, s)
 }
 
-// interesting reports whether a row says more than that a tensor is the same.
-func interesting(r *compare.Row) bool {
-	return r.Status != compare.Same && r.Status != compare.Agree || r.Renamed()
-}
-
 func (d *difference) writeNames(w io.Writer) error {
 	var b bytes.Buffer
-	for i := range d.res.Rows {
-		r := &d.res.Rows[i]
-		if !interesting(r) {
+	for i := range d.Rows {
+		r := &d.Rows[i]
+		if !r.Interesting() {
 			continue
 		}
 		name := r.NameB
@@ -398,22 +238,22 @@ func (d *difference) writeNames(w io.Writer) error {
 }
 
 // colors of what became of tensors.
-func statusColor(s compare.Status) render.Color {
+func statusColor(s inspect.DiffStatus) render.Color {
 	switch s {
-	case compare.Same, compare.Agree:
+	case inspect.Same, inspect.Agree:
 		return render.Green
-	case compare.Changed, compare.DTypeChanged:
+	case inspect.Changed, inspect.DTypeChanged:
 		return render.Yellow
 	}
 	return render.Red
 }
 
 // statusWord is a status as people read it.
-func statusWord(s compare.Status) string {
+func statusWord(s inspect.DiffStatus) string {
 	switch s {
-	case compare.OnlyA:
+	case inspect.OnlyA:
 		return "only A"
-	case compare.OnlyB:
+	case inspect.OnlyB:
 		return "only B"
 	}
 	return string(s)
@@ -441,47 +281,31 @@ func (d *difference) writeTable(w io.Writer, s render.Style) error {
 // terminal that is too narrow, since a name that is cut is no rule.
 func (d *difference) writeRules(w io.Writer, s render.Style) error {
 	const fixed = len("renamed    ->   x12345  by name and shape alone")
-	narrow := s.Width > 0 && slices.ContainsFunc(d.res.Rules, func(r compare.Rule) bool {
+	narrow := s.Width > 0 && slices.ContainsFunc(d.Rules, func(r inspect.DiffRule) bool {
 		return fixed+len(r.From)+len(r.To) > s.Width
 	})
-	t := &render.Table{
-		Headings: render.Never,
-		Columns: []render.Column{
-			{Title: "KIND", Right: true}, {Title: "RULE", Cut: render.CutMiddle}, {Title: "TENSORS", Right: true}, {Title: "PROOF"},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, r := range d.res.Rules {
-				kind, rule, proof := "renamed", r.From+" -> "+r.To, "same contents"
-				switch {
-				case r.To == "":
-					kind, rule, proof = "dropped", r.From, "another tensor takes its name"
-				case d.options.headers:
-					proof = "by name and shape alone"
-				case r.Proven == 0:
-					proof = "contents differ"
-				case r.Proven < r.Tensors:
-					proof = fmt.Sprintf("same contents in %d", r.Proven)
-				}
-				second := narrow && r.To != ""
-				if second {
-					rule = r.From
-				}
-				if !yield([]render.Cell{
-					render.Text(kind).In(render.Cyan),
-					render.Text(rule),
-					render.Text("x" + strconv.Itoa(r.Tensors)),
-					render.Text(proof),
-				}) {
-					return
-				}
-				if second && !yield([]render.Cell{
-					render.Text("->").In(render.Cyan), render.Text(r.To), render.Text(" "), render.Text(" "),
-				}) {
-					return
-				}
-			}
-		},
+	var lines []ruleLine
+	for _, r := range d.Rules {
+		l := ruleLine{"renamed", r.From + " -> " + r.To, "x" + strconv.Itoa(r.Tensors), "same contents"}
+		switch {
+		case r.To == "":
+			l.kind, l.rule, l.proof = "dropped", r.From, "another tensor takes its name"
+		case d.options.headers:
+			l.proof = "by name and shape alone"
+		case r.Proven == 0:
+			l.proof = "contents differ"
+		case r.Proven < r.Tensors:
+			l.proof = fmt.Sprintf("same contents in %d", r.Proven)
+		}
+		if narrow && r.To != "" {
+			l.rule = r.From
+			lines = append(lines, l, ruleLine{"->", r.To, " ", " "})
+		} else {
+			lines = append(lines, l)
+		}
 	}
+	t := ruleColumns.Table(slices.Values(lines))
+	t.Headings = render.Never
 	var b bytes.Buffer
 	if err := t.Write(&b, render.TableFormat, s); err != nil {
 		return err
@@ -494,32 +318,45 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 	return nil
 }
 
+// A ruleLine is a line about a rule.
+type ruleLine struct{ kind, rule, tensors, proof string }
+
+var ruleColumns = render.Columns[ruleLine]{
+	{Title: "KIND", Right: true, Cell: func(c *render.Cell, l ruleLine) {
+		c.Text(l.kind)
+		c.Color(render.Cyan)
+	}},
+	{Title: "RULE", Cut: render.CutMiddle, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.rule) }},
+	{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.tensors) }},
+	{Title: "PROOF", Cell: func(c *render.Cell, l ruleLine) { c.Text(l.proof) }},
+}
+
 // A rowGroup is rows that are one line.
 type rowGroup struct {
 	name string
-	rows []*compare.Row
+	rows []*inspect.DiffRow
 }
 
 // groups folds the rows worth a line, or does not. What is only renamed is told
 // by its rule.
 func (d *difference) groups(fold bool) []rowGroup {
-	var rows []*compare.Row
-	for i := range d.res.Rows {
-		r := &d.res.Rows[i]
-		if d.moved(r) || r.Status != compare.Same && r.Status != compare.Agree || d.verbose {
+	var rows []*inspect.DiffRow
+	for i := range d.Rows {
+		r := &d.Rows[i]
+		if r.Moved || r.Status != inspect.Same && r.Status != inspect.Agree || d.verbose {
 			rows = append(rows, r)
 		}
 	}
 	var out []rowGroup
 	if !fold {
 		for _, r := range rows {
-			out = append(out, rowGroup{d.rowName(r), []*compare.Row{r}})
+			out = append(out, rowGroup{r.Name(), []*inspect.DiffRow{r}})
 		}
 		return out
 	}
 	for _, g := range template.Fold(len(rows), func(i int) (string, string) {
 		r := rows[i]
-		return d.rowName(r), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, d.moved(r), r.Holds >= 0, rounded(r), r.Layout, r.Stored, r.Reordered)
+		return r.Name(), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, r.Moved, r.SameBytesAs != nil, rounded(r), r.Layout, r.AsStored, r.Reordered)
 	}) {
 		group := rowGroup{name: g.Name}
 		for _, i := range g.Members {
@@ -530,82 +367,63 @@ func (d *difference) groups(fold bool) []rowGroup {
 	return out
 }
 
-// rowName is the name in B, or in A where B does not have the tensor.
-func (d *difference) rowName(r *compare.Row) string {
-	if r.B >= 0 {
-		return r.NameB
-	}
-	return r.Mapped
-}
-
 // groupTable has a line a group, with the worst of its figures.
 func (d *difference) groupTable(groups []rowGroup) *render.Table {
 	folded := slices.ContainsFunc(groups, func(g rowGroup) bool { return len(g.rows) > 1 })
-	figures := slices.ContainsFunc(groups, func(g rowGroup) bool {
-		return slices.ContainsFunc(g.rows, func(r *compare.Row) bool { return r.Difference != nil })
+	measured := slices.ContainsFunc(groups, func(g rowGroup) bool {
+		return slices.ContainsFunc(g.rows, func(r *inspect.DiffRow) bool { return r.Figures != nil })
 	})
-	columns := []render.Column{
-		{Title: "WHAT"},
-		{Title: "NAME", Cut: render.CutMiddle},
-		{Title: "DTYPE"},
-		{Title: "SHAPE"},
-		{},
-		{},
-		{},
-		{},
-		{Title: "NOTE", Cut: render.CutEnd},
-	}
-	if folded {
-		columns[4] = render.Column{Title: "COUNT", Right: true}
-	}
-	if figures {
-		columns[5] = render.Column{Title: "MAX ABS", Right: true}
-		columns[6] = render.Column{Title: "REL RMS", Right: true}
-		columns[7] = render.Column{Title: "COSINE", Right: true}
-	}
-	if !slices.ContainsFunc(groups, func(g rowGroup) bool { return d.remark(g.rows) != "" }) {
-		columns[8] = render.Column{}
-	}
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for _, g := range groups {
-			r := g.rows[0]
-			word := statusWord(r.Status)
-			if d.moved(r) {
-				word = "moved"
-			}
-			var maxAbs, relRMS, cosine render.Cell
+	noted := slices.ContainsFunc(groups, func(g rowGroup) bool { return d.remark(g.rows) != "" })
+	figure := func(of func(c *render.Cell, f figures)) func(c *render.Cell, g rowGroup) {
+		return func(c *render.Cell, g rowGroup) {
 			if f, ok := worst(g.rows); ok {
-				maxAbs, relRMS = render.Text(digits4(f.maxAbs)), render.Text(digits4(f.relRMS))
-				if !math.IsNaN(f.cosine) {
-					cosine = render.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
-				}
-			}
-			if !yield([]render.Cell{
-				render.Text(word).In(statusColor(r.Status)),
-				render.Text(g.name),
-				pairCell(r.DTypeA, r.DTypeB, r),
-				pairCell(dimensions(r.ShapeA), dimensions(r.ShapeB), r),
-				render.Text("x" + strconv.Itoa(len(g.rows))),
-				maxAbs, relRMS, cosine,
-				textOrNull(d.remark(g.rows)),
-			}) {
-				return
+				of(c, f)
 			}
 		}
-	}}
+	}
+	return render.Columns[rowGroup]{
+		{Title: "WHAT", Cell: func(c *render.Cell, g rowGroup) {
+			r := g.rows[0]
+			word := statusWord(r.Status)
+			if r.Moved {
+				word = "moved"
+			}
+			c.Text(word)
+			c.Color(statusColor(r.Status))
+		}},
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g rowGroup) { c.Text(g.name) }},
+		{Title: "DTYPE", Cell: func(c *render.Cell, g rowGroup) {
+			r := g.rows[0]
+			pairCell(c, r.DTypeA, r.DTypeB, r)
+		}},
+		{Title: "SHAPE", Cell: func(c *render.Cell, g rowGroup) {
+			r := g.rows[0]
+			pairCell(c, dimensions(r.ShapeA), dimensions(r.ShapeB), r)
+		}},
+		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(c *render.Cell, g rowGroup) { c.Text("x" + strconv.Itoa(len(g.rows))) }},
+		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(c *render.Cell, f figures) { c.Text(digits4(f.maxAbs)) })},
+		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(c *render.Cell, f figures) { c.Text(digits4(f.relRMS)) })},
+		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(c *render.Cell, f figures) {
+			if !math.IsNaN(f.cosine) {
+				c.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
+			}
+		})},
+		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(c *render.Cell, g rowGroup) { c.Some(d.remark(g.rows)) }},
+	}.Table(slices.Values(groups))
 }
 
 func digits4(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
 
 // pairCell shows what both have once, and otherwise as "A -> B".
-func pairCell(a, b string, r *compare.Row) render.Cell {
+func pairCell(c *render.Cell, a, b string, r *inspect.DiffRow) {
 	switch {
 	case r.A < 0:
-		return textOrNull(b)
+		c.Some(b)
 	case r.B < 0 || a == b:
-		return textOrNull(a)
+		c.Some(a)
+	default:
+		c.Text(a + " -> " + b)
 	}
-	return render.Text(a + " -> " + b)
 }
 
 // dimensions is shapeText of a shape that may be unknown.
@@ -619,10 +437,10 @@ func dimensions(shape []uint64) string {
 type figures struct{ maxAbs, relRMS, cosine float64 }
 
 // worst returns the worst of the figures of several rows.
-func worst(rows []*compare.Row) (figures, bool) {
+func worst(rows []*inspect.DiffRow) (figures, bool) {
 	f, found := figures{cosine: math.NaN()}, false
 	for _, r := range rows {
-		diff := r.Difference
+		diff := r.Figures
 		if diff == nil {
 			continue
 		}
@@ -635,63 +453,61 @@ func worst(rows []*compare.Row) (figures, bool) {
 	return f, found
 }
 
-// The ways in which the values of two dtypes agree.
-const (
-	equalValues = "equal values"
-	roundedB    = "B is A rounded"
-	roundedA    = "A is B rounded"
-)
-
 // rounded says which of two tensors of different dtypes is the other, rounded or
 // with equal values; "" when neither is.
-func rounded(r *compare.Row) string {
-	switch diff := r.Difference; {
-	case diff == nil || r.Status != compare.DTypeChanged:
+func rounded(r *inspect.DiffRow) string {
+	switch f := r.Figures; {
+	case f == nil || r.Status != inspect.DTypeChanged:
 		return ""
-	case diff.BRoundsA:
-		return roundedB
-	case diff.ARoundsB:
-		return roundedA
+	case f.BRoundsA:
+		return inspect.RoundedB
+	case f.ARoundsB:
+		return inspect.RoundedA
 	}
 	return ""
 }
 
 // rounding is rounded for rows that agree in it, and tells equal values apart.
-func rounding(rows ...*compare.Row) string {
-	if !slices.ContainsFunc(rows, func(r *compare.Row) bool {
-		return r.Status != compare.DTypeChanged || r.Difference == nil || r.Difference.Differ > 0
+func rounding(rows ...*inspect.DiffRow) string {
+	if !slices.ContainsFunc(rows, func(r *inspect.DiffRow) bool {
+		return r.Status != inspect.DTypeChanged || r.Figures == nil || r.Figures.Differ > 0
 	}) {
-		return equalValues
+		return inspect.EqualValues
 	}
 	return rounded(rows[0])
 }
 
 // remark says what rows have in common beyond their figures.
-func (d *difference) remark(rows []*compare.Row) string {
+func (d *difference) remark(rows []*inspect.DiffRow) string {
 	r := rows[0]
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if s := rounding(rows...); s != "" {
-		add("%s", s)
+	switch rounding(rows...) {
+	case inspect.EqualValues:
+		add("equal values")
+	case inspect.RoundedB:
+		add("B is A rounded")
+	case inspect.RoundedA:
+		add("A is B rounded")
 	}
-	if d.moved(r) && len(rows) == 1 {
+	if r.Moved && len(rows) == 1 {
 		add("holds A's %s", render.Escape(r.NameA))
-	} else if d.moved(r) {
+	} else if r.Moved {
 		add("hold other tensors of A")
-	} else if r.Status == compare.OnlyA && r.Mapped != r.NameA && len(rows) == 1 {
+	} else if r.Status == inspect.OnlyA && r.Mapped != r.NameA && len(rows) == 1 {
 		add("A's %s", render.Escape(r.NameA))
-	} else if r.Renamed() && r.Status != compare.Same && r.Status != compare.Agree && len(rows) == 1 {
+	} else if r.Renamed() && r.Status != inspect.Same && r.Status != inspect.Agree && len(rows) == 1 {
 		add("A's %s", render.Escape(r.NameA))
 	}
-	if r.Holds >= 0 && len(rows) == 1 {
-		add("the same bytes as A's %s", render.Escape(d.a.At(r.Holds).Name))
-	} else if r.Holds >= 0 {
+	if r.SameBytesAs != nil && len(rows) == 1 {
+		add("the same bytes as A's %s", render.Escape(*r.SameBytesAs))
+	} else if r.SameBytesAs != nil {
 		add("the same bytes as other tensors of A")
 	}
 	nan := uint64(0)
 	for _, r := range rows {
-		if r.Difference != nil {
-			nan += r.Difference.NaN
+		if r.Figures != nil {
+			nan += r.Figures.NaN
 		}
 	}
 	if nan > 0 {
@@ -700,12 +516,12 @@ func (d *difference) remark(rows []*compare.Row) string {
 	if r.Reordered {
 		add("the same numbers in another order")
 	}
-	if r.Stored {
+	if r.AsStored {
 		add("A's rows as they are stored: their layout was not converted")
-	} else if e, ok := r.Expected(); ok && rounding(rows...) == "" {
-		add("%s is expected to cost %.2g", r.DTypeB, e)
+	} else if r.ExpectedRMS != nil && rounding(rows...) == "" {
+		add("%s is expected to cost %.2g", r.DTypeB, *r.ExpectedRMS)
 	}
-	if len(r.Layout) > 0 && (d.verbose || r.Status != compare.DTypeChanged) {
+	if len(r.Layout) > 0 && (d.verbose || r.Status != inspect.DTypeChanged) {
 		add("%s undone", strings.Join(r.Layout, ", "))
 	}
 	return strings.Join(out, "; ")
@@ -713,42 +529,44 @@ func (d *difference) remark(rows []*compare.Row) string {
 
 // writeChanges writes what differs beside the tensors.
 func (d *difference) writeChanges(w io.Writer, s render.Style) error {
-	t := &render.Table{
-		Headings: render.Never,
-		Columns:  []render.Column{{Title: "WHAT"}, {Title: "KEY", Cut: render.CutMiddle}, {Title: "CHANGE", Cut: render.CutEnd}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, list := range []struct {
-				what    string
-				changes []compare.Change
-			}{{"metadata", d.res.Metadata}, {"config", d.res.Config}} {
-				for _, c := range list.changes {
-					key := c.Key
-					if list.what == "config" && key == "" {
-						key = "config.json"
-					}
-					var change string
-					switch {
-					case !c.InB:
-						change = strings.TrimSpace("only A " + c.A)
-					case !c.InA:
-						change = strings.TrimSpace("only B " + c.B)
-					default:
-						change = c.A + " -> " + c.B
-					}
-					if !yield([]render.Cell{render.Text(list.what).In(render.Yellow), render.Text(key), render.Text(change)}) {
-						return
-					}
-				}
-			}
-		},
+	var lines []changeLine
+	for _, c := range d.Metadata {
+		lines = append(lines, changeLine{"metadata", c.Key, changeText(c)})
 	}
+	for _, c := range d.Config {
+		lines = append(lines, changeLine{"config", cmp.Or(c.Key, "config.json"), changeText(c)})
+	}
+	t := changeColumns.Table(slices.Values(lines))
+	t.Headings = render.Never
 	return t.Write(w, render.TableFormat, s)
+}
+
+// A changeLine is a line about what differs beside the tensors.
+type changeLine struct{ what, key, change string }
+
+var changeColumns = render.Columns[changeLine]{
+	{Title: "WHAT", Cell: func(c *render.Cell, l changeLine) {
+		c.Text(l.what)
+		c.Color(render.Yellow)
+	}},
+	{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, l changeLine) { c.Text(l.key) }},
+	{Title: "CHANGE", Cut: render.CutEnd, Cell: func(c *render.Cell, l changeLine) { c.Text(l.change) }},
+}
+
+func changeText(c inspect.Change) string {
+	switch {
+	case c.B == nil:
+		return strings.TrimSpace("only A " + textOf(c.A))
+	case c.A == nil:
+		return strings.TrimSpace("only B " + textOf(c.B))
+	}
+	return *c.A + " -> " + *c.B
 }
 
 // summary sums up in a line: "120 tensors renamed by 2 rules, 423 the same, 0
 // changed".
 func (d *difference) summary() string {
-	n := &d.counts
+	n := &d.Summary
 	var out []string
 	add := func(count int, format string) {
 		out = append(out, fmt.Sprintf(format, render.Grouped(uint64(count))))
@@ -757,15 +575,15 @@ func (d *difference) summary() string {
 		out = append(out, fmt.Sprintf("%s renamed by %s", counted(n.Renamed, "tensor"), counted(n.Rules, "rule")))
 	}
 	same, agree := 0, 0
-	for i := range d.res.Rows {
-		r := &d.res.Rows[i]
+	for i := range d.Rows {
+		r := &d.Rows[i]
 		if r.Renamed() {
 			continue
 		}
 		switch r.Status {
-		case compare.Same:
+		case inspect.Same:
 			same++
-		case compare.Agree:
+		case inspect.Agree:
 			agree++
 		}
 	}
@@ -797,11 +615,11 @@ func (d *difference) summary() string {
 // agreement says how many tensors of different dtypes have values that agree.
 func (d *difference) agreement() string {
 	equal, near := 0, 0
-	for i := range d.res.Rows {
-		switch r := &d.res.Rows[i]; rounding(r) {
-		case equalValues:
+	for i := range d.Rows {
+		switch r := &d.Rows[i]; rounding(r) {
+		case inspect.EqualValues:
 			equal++
-		case roundedA, roundedB:
+		case inspect.RoundedA, inspect.RoundedB:
 			near++
 		}
 	}
@@ -818,183 +636,71 @@ func (d *difference) agreement() string {
 	return " (" + strings.Join(out, ", ") + ")"
 }
 
-// A jsonDiffSide is one of the checkpoints.
-type jsonDiffSide struct {
-	Path    string            `json:"path"`
-	Format  checkpoint.Format `json:"format"`
-	Tensors int               `json:"tensors"`
-	// Convention is the one that names were mapped from or to, null without.
-	Convention *string `json:"convention"`
-}
-
-// A jsonDiffRule explains renamed tensors; To is "" of one that is dropped.
-type jsonDiffRule struct {
-	From    string `json:"from"`
-	To      string `json:"to"`
-	Tensors int    `json:"tensors"`
-	Proven  int    `json:"proven"`
-}
-
-// A jsonChange is an entry of metadata or configuration, null where there is
-// none.
-type jsonChange struct {
-	Key string  `json:"key"`
-	A   *string `json:"a"`
-	B   *string `json:"b"`
-}
-
-func jsonChanges(list []compare.Change) []jsonChange {
-	out := []jsonChange{}
-	for i := range list {
-		c := &list[i]
-		j := jsonChange{Key: c.Key}
-		if c.InA {
-			j.A = &c.A
-		}
-		if c.InB {
-			j.B = &c.B
-		}
-		out = append(out, j)
+// table has a row a tensor, for programs.
+func (d *differences) table() *render.Table {
+	type row = *inspect.DiffRow
+	comparisons := make([]render.Cell, len(d.Comparisons))
+	for k, c := range d.Comparisons {
+		comparisons[k] = render.Value(c.A.Path, strconv.Itoa(k))
 	}
-	return out
-}
-
-// A jsonDiff is an element of "comparisons". Metadata and Config are null when
-// they were not compared.
-type jsonDiff struct {
-	A           jsonDiffSide    `json:"a"`
-	B           jsonDiffSide    `json:"b"`
-	HeadersOnly bool            `json:"headers_only"`
-	Summary     jsonDiffSummary `json:"summary"`
-	Rules       []jsonDiffRule  `json:"rules"`
-	Metadata    []jsonChange    `json:"metadata"`
-	Config      []jsonChange    `json:"config"`
-}
-
-func (d *difference) json() jsonDiff {
-	side := func(c *checkpoint.Checkpoint, convention string) jsonDiffSide {
-		j := jsonDiffSide{Path: c.Path, Format: c.Format, Tensors: c.Len()}
-		if convention != "" {
-			j.Convention = &convention
-		}
-		return j
-	}
-	out := jsonDiff{
-		A: side(d.a, d.res.From), B: side(d.b, d.res.To),
-		HeadersOnly: d.options.headers, Summary: d.counts, Rules: []jsonDiffRule{},
-	}
-	for _, r := range d.res.Rules {
-		out.Rules = append(out.Rules, jsonDiffRule(r))
-	}
-	if d.res.MetadataCompared {
-		out.Metadata, out.Config = jsonChanges(d.res.Metadata), jsonChanges(d.res.Config)
-	}
-	return out
-}
-
-func (d *differences) writeJSON(w io.Writer) error {
-	doc := render.NewDocument(w)
-	list := make([]jsonDiff, len(d.pairs))
-	for i, p := range d.pairs {
-		list[i] = p.json()
-	}
-	paths := func(list []*checkpoint.Checkpoint) []string {
-		out := []string{}
-		for _, c := range list {
-			out = append(out, c.Path)
-		}
-		return out
-	}
-	render.List(doc, "comparisons", list)
-	doc.Field("only_a", paths(d.onlyA))
-	doc.Field("only_b", paths(d.onlyB))
-	doc.Rows("tensors", d.table(true))
-	render.List(doc, "faults", d.in.jsonFaults())
-	return doc.Close()
-}
-
-// programRows are the rows for programs: those that differ, with -v all.
-func (d *difference) programRows() []*compare.Row {
-	var out []*compare.Row
-	for i := range d.res.Rows {
-		if r := &d.res.Rows[i]; d.verbose || interesting(r) {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-// table has a row a tensor. A program that reads numbered rows is told the
-// comparison by its index, others by the path of A.
-func (d *differences) table(numbered bool) *render.Table {
-	keys := []string{
-		"comparison", "status", "moved", "paired_by", "name_a", "name_b", "dtype_a", "dtype_b", "shape_a", "shape_b", "layout",
-		"max_abs", "max_abs_at", "rel_rms", "cosine", "differ", "nan", "rounded", "expected_rms", "as_stored", "reordered", "first_byte", "same_bytes_as", "error",
-	}
-	columns := make([]render.Column, len(keys))
-	for i, k := range keys {
-		columns[i].Key = k
-	}
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for i, p := range d.pairs {
-			first := render.Text(p.a.Path)
-			if numbered {
-				first = render.Uint(uint64(i))
-			}
-			for _, r := range p.programRows() {
-				if !yield(append([]render.Cell{first}, p.row(r)...)) {
-					return
-				}
+	figure := func(of func(c *render.Cell, f *inspect.DiffFigures)) func(c *render.Cell, r row) {
+		return func(c *render.Cell, r row) {
+			if r.Figures != nil {
+				of(c, r.Figures)
 			}
 		}
-	}}
-}
-
-// row has the cells of table from the status on.
-func (d *difference) row(r *compare.Row) []render.Cell {
-	var maxAbs, maxAt, relRMS, cosine, differ, nan, rounded, expected, first, holds render.Cell
-	if f := r.Difference; f != nil {
-		maxAbs, maxAt, relRMS = render.Float(f.MaxAbs), render.Uint(f.MaxAt), render.Float(f.RelRMS)
-		cosine, differ, nan = number(f.Cosine, false), render.Uint(f.Differ), render.Uint(f.NaN)
-		switch {
-		case f.Differ == 0:
-			rounded = render.Text("equal")
-		case f.BRoundsA:
-			rounded = render.Text("b")
-		case f.ARoundsB:
-			rounded = render.Text("a")
+	}
+	return render.Columns[row]{
+		{Key: "comparison", Cell: func(c *render.Cell, r row) { *c = comparisons[r.Comparison] }},
+		{Key: "status", Cell: func(c *render.Cell, r row) { c.Text(strings.ReplaceAll(string(r.Status), "-", "_")) }},
+		{Key: "moved", Cell: func(c *render.Cell, r row) { c.Bool(r.Moved) }},
+		{Key: "paired_by", Cell: func(c *render.Cell, r row) { c.Some(r.By) }},
+		// A name may be empty.
+		{Key: "name_a", Cell: func(c *render.Cell, r row) {
+			if r.A >= 0 {
+				c.Text(r.NameA)
+			}
+		}},
+		{Key: "name_b", Cell: func(c *render.Cell, r row) {
+			if r.B >= 0 {
+				c.Text(r.NameB)
+			}
+		}},
+		{Key: "dtype_a", Cell: func(c *render.Cell, r row) { c.Some(r.DTypeA) }},
+		{Key: "dtype_b", Cell: func(c *render.Cell, r row) { c.Some(r.DTypeB) }},
+		{Key: "shape_a", Cell: func(c *render.Cell, r row) { c.Shape(r.ShapeA) }},
+		{Key: "shape_b", Cell: func(c *render.Cell, r row) { c.Shape(r.ShapeB) }},
+		{Key: "layout", Cell: func(c *render.Cell, r row) { c.Some(strings.Join(r.Layout, ", ")) }},
+		{Key: "max_abs", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Float(f.MaxAbs) })},
+		{Key: "max_abs_at", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.MaxAt) })},
+		{Key: "rel_rms", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Float(f.RelRMS) })},
+		{Key: "cosine", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Figure(f.Cosine) })},
+		{Key: "differ", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.Differ) })},
+		{Key: "nan", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.NaN) })},
+		{Key: "rounded", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Some(f.Rounded()) })},
+		{Key: "expected_rms", Cell: func(c *render.Cell, r row) {
+			if r.ExpectedRMS != nil {
+				c.Float(*r.ExpectedRMS)
+			}
+		}},
+		{Key: "as_stored", Cell: func(c *render.Cell, r row) { c.Bool(r.AsStored) }},
+		{Key: "reordered", Cell: func(c *render.Cell, r row) { c.Bool(r.Reordered) }},
+		{Key: "first_byte", Cell: func(c *render.Cell, r row) {
+			if r.First >= 0 {
+				c.Int(r.First)
+			}
+		}},
+		{Key: "same_bytes_as", Cell: func(c *render.Cell, r row) {
+			if r.SameBytesAs != nil {
+				c.Text(*r.SameBytesAs)
+			}
+		}},
+		{Key: "error", Cell: func(c *render.Cell, r row) { c.Error(r.Err) }},
+	}.Table(func(yield func(row) bool) {
+		for r := range d.Tensors {
+			if !yield(&r) {
+				return
+			}
 		}
-	}
-	if e, ok := r.Expected(); ok {
-		expected = render.Float(e)
-	}
-	if r.First >= 0 {
-		first = render.Int(r.First)
-	}
-	if r.Holds >= 0 {
-		holds = render.Text(d.a.At(r.Holds).Name)
-	}
-	nameA, nameB := render.Null(), render.Null() // a name may be empty
-	if r.A >= 0 {
-		nameA = render.Text(r.NameA)
-	}
-	if r.B >= 0 {
-		nameB = render.Text(r.NameB)
-	}
-	return []render.Cell{
-		render.Text(strings.ReplaceAll(string(r.Status), "-", "_")),
-		render.Bool(d.moved(r)),
-		textOrNull(string(r.By)),
-		nameA, nameB,
-		textOrNull(r.DTypeA),
-		textOrNull(r.DTypeB),
-		render.Shape(r.ShapeA),
-		render.Shape(r.ShapeB),
-		textOrNull(strings.Join(r.Layout, ", ")),
-		maxAbs, maxAt, relRMS, cosine, differ, nan, rounded, expected,
-		render.Bool(r.Stored),
-		render.Bool(r.Reordered),
-		first, holds,
-		errorCell(r.Err),
-	}
+	})
 }

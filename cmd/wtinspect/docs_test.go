@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -20,12 +21,10 @@ func TestKeysAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, object := range []any{
-		jsonCheckpoint{},
-		jsonFile{},
-		jsonTotals{},
-		jsonDType{},
-		jsonFault{},
-		jsonInfo{},
+		inspect.Checkpoint{},
+		inspect.File{},
+		inspect.Totals{},
+		inspect.CheckpointInfo{},
 		rename.Summary{},
 		rename.Use{},
 		rename.Problem{},

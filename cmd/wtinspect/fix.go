@@ -34,7 +34,7 @@ func newFix(p *program) *cobra.Command {
 		Short: "Fix what check found, where that is mechanical",
 		Long: `Fix fixes the findings of check that are marked [fix]: it rebuilds the index or
 corrects its totals, renames tensors, drops buffers and a head that is the
-embedding once more, sets format: pt, writes spaces over NUL padding, and moves
+embedding again, sets format: pt, writes spaces over NUL padding, and moves
 stale files aside. Each fix is named after its rule: 'wtinspect explain RULE'.
 
 Without a destination it prints the plan and writes nothing. --in-place changes
@@ -85,7 +85,6 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	if o.workers < 0 {
 		return fmt.Errorf("-j %d: the number of files to open at once cannot be negative", o.workers)
 	}
-	p.listen()
 	bar := o.jobMeter(p, "fixing")
 	opts := &inspect.FixOptions{RuleChoice: o.choice(p), Force: o.force, Workers: o.workers, Progress: bar.update, Guard: p.winding}
 	if !o.dryRun && !o.check {

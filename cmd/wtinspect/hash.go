@@ -2,32 +2,20 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"path"
-	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/internal/values"
 )
 
-// The algorithms of digests, as manifests spell them, and what stands for both.
-const (
-	algorithmSHA256 = "sha256"
-	algorithmXXH64  = "xxh64"
-	algorithmAll    = "all"
-	// contentLine begins the line of a manifest that has the content id.
-	contentLine = "content"
-)
+// allAlgorithms is the value of --algorithm for every one.
+const allAlgorithms = "all"
 
 type hashOptions struct {
 	reading
@@ -71,7 +59,7 @@ by its name alone.`,
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
 	f := cmd.Flags()
-	words := []string{algorithmSHA256, algorithmXXH64, algorithmAll}
+	words := []string{inspect.SHA256, inspect.XXH64, allAlgorithms}
 	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast; no proof against intent) or all")
 	complete(cmd, "algorithm", words...)
 	f.BoolVar(&o.contentID, "content-id", false, "print the content id of each checkpoint alone")
@@ -79,23 +67,20 @@ by its name alone.`,
 	return cmd
 }
 
-// addWorkFlags is addFlags for commands that read all of the data.
-func (r *reading) addWorkFlags(cmd *cobra.Command) {
-	r.addFlags(cmd)
-	cmd.Flags().Lookup("jobs").Usage = "work on `N` tensors at once (default: as many as there are processors)"
-}
-
 func runHash(ctx context.Context, p *program, o *hashOptions, args []string) error {
-	selected, err := o.compile()
-	if err != nil {
+	if _, err := o.compile(); err != nil {
 		return err
 	}
-	if o.contentID && (o.algorithm == algorithmXXH64 || o.check != "" || selected != nil) {
+	if o.contentID && (o.algorithm == inspect.XXH64 || o.check != "" || !o.All()) {
 		return errors.New("--content-id is of all tensors and their SHA-256; it goes with no --algorithm, --check or choice of tensors")
 	}
-	var m *manifest
+	opts := inspect.HashOptions{Select: o.Selection, Algorithms: []string{o.algorithm}, Workers: o.workers}
+	if o.algorithm == allAlgorithms {
+		opts.Algorithms = []string{inspect.SHA256, inspect.XXH64}
+	}
 	if o.check != "" {
-		if m, err = readManifest(ctx, o.check); err != nil {
+		var err error
+		if opts.Manifest, err = inspect.ReadManifest(ctx, o.check); err != nil {
 			return err
 		}
 	}
@@ -103,33 +88,25 @@ func runHash(ctx context.Context, p *program, o *hashOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
-
-	h := hashing{in: in, sha256: o.algorithm != algorithmXXH64, xxh64: o.algorithm != algorithmSHA256}
-	if m != nil {
-		h.sha256, h.xxh64 = m.has(algorithmSHA256) || m.has(contentLine), m.has(algorithmXXH64)
-	}
-	h.choose(selected)
-	if m != nil {
-		h.addWholes(m)
-	}
-	if err := h.run(ctx, p, o); err != nil {
+	defer in.Close()
+	bar := o.jobMeter(p, "hash")
+	opts.Progress = bar.update
+	hashes, err := inspect.Hash(ctx, in.Set, &opts)
+	bar.end()
+	if err != nil {
 		return err
 	}
+	in.say(p, hashes.Errors())
+	h := hashing{HashResult: hashes, in: in, options: o}
 	write := h.write
-	var check *manifestCheck
-	if m != nil {
-		check = h.compare(m, selected)
-		write = check.write
+	var check *inspect.ManifestResult
+	if opts.Manifest != nil {
+		check = hashes.Check()
+		write = func(w io.Writer, s render.Style) error { return writeCheck(w, s, check, o.Format(), p.verbose) }
 	}
-	err = o.write(p, append(in.paths(), o.check), func(w io.Writer, s render.Style) error {
-		return write(w, s, o, p)
-	})
-	if selected != nil && len(h.tensors) == 0 && err == nil {
-		p.note("no tensor is chosen by the names given")
-	}
-	if err = in.finish(p, err); err == nil && check != nil && check.failed() {
+	err = o.write(p, append(in.Paths(), o.check), write)
+	o.noteNone(p, len(hashes.Tensors), err)
+	if err = in.finish(p, err); err == nil && check != nil && !check.OK() {
 		return &exitError{exitFindings}
 	}
 	return err
@@ -137,332 +114,161 @@ func runHash(ctx context.Context, p *program, o *hashOptions, args []string) err
 
 // A hashing is the digests of the tensors that were asked for.
 type hashing struct {
-	in            *inputs
-	sha256, xxh64 bool
-	tensors       []hashed
-	// wholes are files as a whole: their tensors one after the other.
-	wholes []hashed
-	ids    []string // the content ids of the checkpoints, "" where there is none
+	*inspect.HashResult
+	in      *inputs
+	options *hashOptions
 }
 
-// hashed is a tensor with its digests.
-type hashed struct {
-	checkpoint int
-	file       string            // its name, "" where it is not known
-	tensor     checkpoint.Tensor // of a whole file, its place alone
-	section    values.Section
-	err        error
-	sha256     [32]byte
-	xxh64      uint64
-}
-
-// digest returns the digest in hexadecimal, "" where it was not computed.
-func (t *hashed) digest(h *hashing, algorithm string) string {
+func (h *hashing) write(w io.Writer, s render.Style) error {
+	f, idsOnly := h.options.Format(), h.options.contentID
 	switch {
-	case t.err != nil:
-	case algorithm == algorithmSHA256 && h.sha256:
-		return hex.EncodeToString(t.sha256[:])
-	case algorithm == algorithmXXH64 && h.xxh64:
-		return fmt.Sprintf("%016x", t.xxh64)
-	}
-	return ""
-}
-
-func (h *hashing) algorithms() []string {
-	var out []string
-	if h.sha256 {
-		out = append(out, algorithmSHA256)
-	}
-	if h.xxh64 {
-		out = append(out, algorithmXXH64)
-	}
-	return out
-}
-
-// choose takes the tensors in.
-func (h *hashing) choose(selected func(string) bool) {
-	for k, c := range h.in.checkpoints {
-		for i, t := range c.All() {
-			if selected != nil && !selected(t.Name) {
-				continue
-			}
-			one := hashed{checkpoint: k, tensor: t}
-			if t.File >= 0 {
-				one.file = c.Files[t.File].Name
-			}
-			// A digest is of the bytes, whatever they are.
-			data, err := c.Data(i)
-			one.section, one.err = values.Section{Name: t.Name, Data: data}, err
-			h.tensors = append(h.tensors, one)
-		}
-	}
-}
-
-// addWholes takes in the files that a manifest has a digest of as a whole.
-func (h *hashing) addWholes(m *manifest) {
-	for k, c := range h.in.checkpoints {
-		parts := make([][]values.Section, len(c.Files))
-		for i, t := range c.All() {
-			if t.File < 0 {
-				continue
-			}
-			if data, err := c.Data(i); err == nil {
-				parts[t.File] = append(parts[t.File], values.Section{Name: t.Name, Data: data})
-			}
-		}
-		for i, f := range c.Files {
-			if m.hasWhole(f.Name) && f.Err == nil && !f.Missing {
-				h.wholes = append(h.wholes, hashed{
-					checkpoint: k, file: f.Name, tensor: checkpoint.Tensor{File: i},
-					section: compare.Join(f.Name, parts[i]),
-				})
-			}
-		}
-	}
-}
-
-// run reads everything once.
-func (h *hashing) run(ctx context.Context, p *program, o *hashOptions) error {
-	var (
-		sections []values.Section
-		of       []*hashed
-		total    int64
-	)
-	for _, list := range [][]hashed{h.tensors, h.wholes} {
-		for i := range list {
-			if t := &list[i]; t.err == nil {
-				sections, of = append(sections, t.section), append(of, t)
-				total += t.section.Data.Size()
-			}
-		}
-	}
-	bar := o.meter(p, "hash", total)
-	defer bar.end()
-	opt := values.Options{Workers: o.workers, SHA256: h.sha256, XXH64: h.xxh64, Progress: bar.add}
-	err := values.Run(ctx, sections, opt, func(i int, r *values.Result) error {
-		t := of[i]
-		t.err = inFile(h.in.checkpoints[t.checkpoint], t.tensor.File, r.Err)
-		t.sha256, t.xxh64 = r.SHA256, r.XXH64
-		return nil
-	})
-	bar.end()
-	if err != nil {
-		return err
-	}
-	for _, list := range [][]hashed{h.tensors, h.wholes} {
-		for i := range list {
-			if t := &list[i]; t.err != nil {
-				h.in.failed = true
-				p.say("%v", t.err)
-			}
-		}
-	}
-	h.contentIDs()
-	return nil
-}
-
-// contentIDs computes the id of every checkpoint of which all is known.
-func (h *hashing) contentIDs() {
-	h.ids = make([]string, len(h.in.checkpoints))
-	if !h.sha256 {
-		return
-	}
-	digests := make([][]values.TensorDigest, len(h.in.checkpoints))
-	for i := range h.tensors {
-		t := &h.tensors[i]
-		if t.err == nil {
-			digests[t.checkpoint] = append(digests[t.checkpoint], values.TensorDigest{DType: t.tensor.DType, Shape: t.tensor.Shape, SHA256: t.sha256})
-		}
-	}
-	for k, c := range h.in.checkpoints {
-		if len(digests[k]) == c.Len() && allThere(c) {
-			id := values.ContentID(digests[k])
-			h.ids[k] = hex.EncodeToString(id[:])
-		}
-	}
-}
-
-// allThere reports whether every file of a checkpoint could be read.
-func allThere(c *checkpoint.Checkpoint) bool {
-	for _, f := range c.Files {
-		if f.Missing || f.Err != nil {
-			return false
-		}
-	}
-	return true
-}
-
-func (h *hashing) write(w io.Writer, s render.Style, o *hashOptions, p *program) error {
-	switch f := o.Format(); {
-	case o.contentID && f == render.TableFormat:
+	case f == render.TableFormat && idsOnly:
 		return h.writeIDs(w)
 	case f == render.TableFormat:
-		return h.writeManifest(w)
+		return h.WriteManifest(w)
 	case f == render.JSON:
-		return h.writeJSON(w, o.contentID)
-	case o.contentID:
-		return h.idTable().Write(w, f, s)
+		d := render.NewDocument(w)
+		render.List(d, "checkpoints", h.Checkpoints)
+		if !idsOnly {
+			d.Rows("tensors", h.table())
+		}
+		render.Each(d, "faults", h.Faults)
+		return d.Close()
+	case idsOnly:
+		return idColumns.Table(slices.Values(h.Checkpoints)).Write(w, f, s)
 	default:
-		return h.table(f == render.JSONL).Write(w, f, s)
+		return h.table().Write(w, f, s)
 	}
-}
-
-// writeManifest writes lines as llama-gguf-hash does: the algorithm, the digest,
-// the file and the tensor. The content id is a line of its own kind, which that
-// program passes over.
-func (h *hashing) writeManifest(w io.Writer) error {
-	b := bufio.NewWriter(w)
-	next := 0
-	for k, c := range h.in.checkpoints {
-		for ; next < len(h.tensors) && h.tensors[next].checkpoint == k; next++ {
-			t := &h.tensors[next]
-			for _, a := range h.algorithms() {
-				if d := t.digest(h, a); d != "" {
-					fmt.Fprintf(b, "%-8s  %s  %s:%s\n", a, d, render.Escape(manifestFile(c, t.file)), render.Escape(t.tensor.Name))
-				}
-			}
-		}
-		if h.ids[k] != "" {
-			fmt.Fprintf(b, "%-8s  %s  %s\n", contentLine, h.ids[k], render.Escape(c.Path))
-		}
-	}
-	return b.Flush()
-}
-
-// manifestFile is what a manifest calls a file: the path that the user gave
-// where it is that file's, as llama-gguf-hash has it, and otherwise the name
-// within the set.
-func manifestFile(c *checkpoint.Checkpoint, name string) string {
-	if sameFile(c.Path, name) {
-		return c.Path
-	}
-	return name
 }
 
 func (h *hashing) writeIDs(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	for k, c := range h.in.checkpoints {
-		if h.ids[k] != "" {
-			fmt.Fprintf(b, "%s  %s\n", h.ids[k], render.Escape(c.Path))
+	for _, c := range h.Checkpoints {
+		if c.ContentID != nil {
+			fmt.Fprintf(b, "%s  %s\n", *c.ContentID, render.Escape(c.Path))
 		}
 	}
 	return b.Flush()
 }
 
-// A jsonHashedCheckpoint is an element of hash's "checkpoints".
-type jsonHashedCheckpoint struct {
-	Path   string            `json:"path"`
-	Format checkpoint.Format `json:"format"`
-	// ContentID is null when not every tensor was read, or no SHA-256 computed.
-	ContentID *string `json:"content_id"`
-}
-
-func (h *hashing) jsonCheckpoints() []jsonHashedCheckpoint {
-	var out []jsonHashedCheckpoint
-	for k, c := range h.in.checkpoints {
-		j := jsonHashedCheckpoint{Path: c.Path, Format: c.Format}
-		if h.ids[k] != "" {
-			j.ContentID = &h.ids[k]
-		}
-		out = append(out, j)
-	}
-	return out
-}
-
-func (h *hashing) writeJSON(w io.Writer, idsOnly bool) error {
-	d := render.NewDocument(w)
-	render.List(d, "checkpoints", h.jsonCheckpoints())
-	if !idsOnly {
-		d.Rows("tensors", h.table(true))
-	}
-	render.List(d, "faults", h.in.jsonFaults())
-	return d.Close()
-}
-
-func (h *hashing) idTable() *render.Table {
-	return &render.Table{
-		Columns: []render.Column{{Key: "path"}, {Key: "content_id"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for k, c := range h.in.checkpoints {
-				if !yield([]render.Cell{render.Text(c.Path), textOrNull(h.ids[k])}) {
-					return
-				}
-			}
-		},
-	}
+var idColumns = render.Columns[inspect.HashedCheckpoint]{
+	{Key: "path", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Text(h.Path) }},
+	{Key: "content_id", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Some(textOf(h.ContentID)) }},
 }
 
 // table has a row a tensor.
-func (h *hashing) table(numbered bool) *render.Table {
-	columns := []render.Column{
-		{Key: "checkpoint"},
-		{Key: "name"},
-		{Key: "dtype"},
-		{Key: "shape"},
-		{Key: "bytes"},
-		{Key: "file"},
+func (h *hashing) table() *render.Table {
+	type row = *inspect.TensorHash
+	checkpoints := checkpointCells(h.in.Checkpoints)
+	columns := render.Columns[row]{
+		{Key: "checkpoint", Cell: func(c *render.Cell, t row) { *c = checkpoints[t.Checkpoint] }},
+		{Key: "name", Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "dtype", Cell: func(c *render.Cell, t row) { c.Some(t.DType) }},
+		{Key: "shape", Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
+		{Key: "bytes", Cell: func(c *render.Cell, t row) {
+			if t.BytesKnown {
+				c.Uint(t.Bytes)
+			}
+		}},
+		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
 	}
-	for _, a := range h.algorithms() {
-		columns = append(columns, render.Column{Key: a})
+	for _, a := range h.Algorithms {
+		columns = append(columns, render.Col[row]{Key: a, Cell: func(c *render.Cell, t row) { c.Some(t.Digest(a)) }})
 	}
-	columns = append(columns, render.Column{Key: "error"})
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for i := range h.tensors {
-			t := &h.tensors[i]
-			row := []render.Cell{
-				checkpointCell(h.in, t.checkpoint, numbered),
-				render.Text(t.tensor.Name),
-				dtypeCell(&t.tensor),
-				render.Shape(t.tensor.Shape),
-				render.Null(),
-				textOrNull(t.file),
-			}
-			if t.tensor.BytesKnown {
-				row[4] = render.Uint(t.tensor.Bytes)
-			}
-			for _, a := range h.algorithms() {
-				row = append(row, textOrNull(t.digest(h, a)))
-			}
-			if !yield(append(row, errorCell(t.err))) {
+	columns = append(columns, render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }})
+	return columns.Table(pointers(h.Tensors))
+}
+
+// pointers yields where the elements of a list are.
+func pointers[T any](list []T) func(yield func(*T) bool) {
+	return func(yield func(*T) bool) {
+		for i := range list {
+			if !yield(&list[i]) {
 				return
 			}
 		}
-	}}
+	}
 }
 
-// checkpointCell names a checkpoint: by its number where rows stand beside the
-// list of them, otherwise by its path.
-func checkpointCell(in *inputs, k int, numbered bool) render.Cell {
-	if numbered {
-		return render.Uint(uint64(k))
+// writeCheck writes what became of the entries of a manifest: for people those
+// that are not right, with -v all.
+func writeCheck(w io.Writer, s render.Style, c *inspect.ManifestResult, f render.Format, verbose bool) error {
+	table := entryColumns.Table(pointers(c.Entries))
+	table.Headings = render.Never
+	switch f {
+	case render.TableFormat:
+		if !verbose {
+			table = entryColumns.Table(func(yield func(*inspect.ManifestEntry) bool) {
+				for e := range pointers(c.Entries) {
+					if e.Status != inspect.ManifestOK && !yield(e) {
+						return
+					}
+				}
+			})
+			table.Headings = render.Never
+		}
+		if err := table.Write(w, f, s); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(w, checkSummary(c))
+		return err
+	case render.JSON:
+		d := render.NewDocument(w)
+		d.Field("manifest", c.Manifest)
+		render.List(d, "checkpoints", c.Checkpoints)
+		d.Field("summary", c.Summary)
+		d.Rows("entries", table)
+		render.Each(d, "faults", c.Faults)
+		return d.Close()
+	default:
+		return table.Write(w, f, s)
 	}
-	return render.Text(in.checkpoints[k].Path)
 }
 
-func textOrNull(s string) render.Cell {
-	if s == "" {
-		return render.Null()
+// checkSummary sums up in a line: "290 ok, 1 differs".
+func checkSummary(c *inspect.ManifestResult) string {
+	n := c.Summary
+	s := render.Grouped(uint64(n.OK)) + " " + inspect.ManifestOK
+	for _, of := range []struct {
+		status string
+		n      int
+	}{{inspect.ManifestDiffers, n.Differs}, {inspect.ManifestMissing, n.Missing}, {inspect.ManifestUnlisted, n.Unlisted}} {
+		if of.n > 0 {
+			s += fmt.Sprintf(", %s %s", render.Grouped(uint64(of.n)), of.status)
+		}
 	}
-	return render.Text(s)
+	for _, a := range []string{"sha1", "xxh3", "uuid"} {
+		if n := c.Unchecked[a]; n > 0 {
+			s += fmt.Sprintf(", %s of %s not checked", render.Grouped(uint64(n)), a)
+		}
+	}
+	return s
 }
 
-func errorCell(err error) render.Cell {
-	if err == nil {
-		return render.Null()
-	}
-	return render.Text(err.Error())
+var manifestColors = map[string]render.Color{
+	inspect.ManifestOK: render.Green, inspect.ManifestDiffers: render.Red, inspect.ManifestMissing: render.Red, inspect.ManifestUnlisted: render.Yellow,
 }
 
-// sameFile reports whether a manifest and a checkpoint may mean the same file:
-// both are named from wherever the program was run.
-func sameFile(a, b string) bool { return baseName(a) == baseName(b) }
+var entryColumns = render.Columns[*inspect.ManifestEntry]{
+	{Key: "status", Title: "STATUS", Cell: func(c *render.Cell, e *inspect.ManifestEntry) {
+		c.Text(e.Status)
+		c.Color(manifestColors[e.Status])
+	}},
+	{Key: "algorithm", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Algorithm) }},
+	{Key: "file", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Text(e.File) }},
+	{Key: "tensor", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Tensor) }},
+	{Title: "NAME", Cell: func(c *render.Cell, e *inspect.ManifestEntry) {
+		switch {
+		case e.Algorithm == inspect.ContentID:
+			c.Text("content id of " + e.File)
+			return
 
-func baseName(file string) string { return path.Base(filepath.ToSlash(file)) }
-
-func readManifest(ctx context.Context, name string) (*manifest, error) {
-	text, err := source.ReadNamed(ctx, name, source.Manifest)
-	if err != nil {
-		return nil, plain(err)
-	}
-	return parseManifest(name, bytes.NewReader(text))
+		case e.Tensor != "":
+			c.Text(e.File + ":" + e.Tensor)
+			return
+		}
+		c.Text(e.File)
+	}},
+	{Key: "expected", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Expected) }},
+	{Key: "actual", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Actual) }},
 }

@@ -29,13 +29,13 @@ func newIdentify(p *program) *cobra.Command {
 		Short: "Tell which naming convention a checkpoint follows",
 		Long: `Identify says of every checkpoint under the paths, the current directory when
 there is none, which project's names its tensors have and of which models, what
-stands before the names, what is missing or does not belong, and which convention
+precedes the names, what is missing or does not belong, and which convention
 is the nearest and how many templates (names without their numbers) away.
 
 It goes by names and shapes, of which an index gives enough, and claims no more
 than they show: models that share all names are listed together, and what fits
 nothing is unknown. --why explains one name, also one that a loader has asked for
-in vain: what it is for, and why it is not where the loader looks.`,
+without finding it: what it is for, and why it is not where the loader looks.`,
 		Annotations: exitStatus("2  also when something cannot be read; the rest is identified"),
 		Example: `  wtinspect identify ~/models/yi
   wtinspect identify -f json . | jq -r '.results[] | .convention'
@@ -57,24 +57,23 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
+	defer in.Close()
 	var list []*inspect.IdentifyResult
-	for _, c := range in.checkpoints {
+	for _, c := range in.Checkpoints {
 		r, err := inspect.Identify(ctx, c, &inspect.IdentifyOptions{Why: o.why})
 		if err != nil {
 			return err
 		}
 		list = append(list, r)
 	}
-	err = o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
+	err = o.write(p, in.Paths(), func(w io.Writer, s render.Style) error {
 		switch f := o.Format(); f {
 		case render.TableFormat:
 			for k := range list {
 				if k > 0 {
 					fmt.Fprintln(w)
 				}
-				if err := writeIdentity(w, s, list[k], fixText(ctx, in.checkpoints[k], list[k].Result), p.verbose); err != nil {
+				if err := writeIdentity(w, s, list[k], fixText(ctx, in.Checkpoints[k], list[k].Result), p.verbose); err != nil {
 					return err
 				}
 			}
@@ -82,7 +81,7 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 		case render.JSON:
 			d := render.NewDocument(w)
 			render.List(d, "results", list)
-			render.List(d, "faults", in.jsonFaults())
+			render.Each(d, "faults", in.Faults())
 			return d.Close()
 		case render.JSONL:
 			return render.Lines(w, list)

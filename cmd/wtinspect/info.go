@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -11,11 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 type infoOptions struct {
@@ -56,227 +52,78 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
-	err = o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
-		infos := make([]*info, len(in.checkpoints))
-		for i, c := range in.checkpoints {
-			r, err := inspect.Identify(ctx, c, nil)
-			if err != nil {
-				return err
-			}
-			infos[i] = newInfoOf(c, r.Result)
-		}
+	defer in.Close()
+	infos, err := inspect.Info(ctx, in.Set, nil)
+	if err != nil {
+		return err
+	}
+	err = o.write(p, in.Paths(), func(w io.Writer, s render.Style) error {
 		switch f := o.Format(); f {
 		case render.TableFormat:
-			return writeInfos(w, s, infos, p.verbose)
+			return writeInfos(w, s, infos.Checkpoints, p.verbose)
 		case render.JSON:
 			d := render.NewDocument(w)
-			render.List(d, "checkpoints", jsonInfos(infos))
-			render.List(d, "faults", in.jsonFaults())
+			render.List(d, "checkpoints", infos.Checkpoints)
+			render.Each(d, "faults", infos.Faults)
 			return d.Close()
 		case render.JSONL:
-			return render.Lines(w, jsonInfos(infos))
+			return render.Lines(w, infos.Checkpoints)
 		default:
-			return infoTable(infos).Write(w, f, s)
+			return infoColumns.Table(slices.Values(infos.Checkpoints)).Write(w, f, s)
 		}
 	})
 	return in.finish(p, err)
 }
 
-// info is what there is to say of a checkpoint as a whole.
-type info struct {
-	*checkpoint.Checkpoint
-	totals
-	perFile      []totals // as Files
-	elements     []sum    // as dtypes
-	parameters   *uint64  // nil: no shape is known
-	note         string   // about parameters
-	architecture string
-	convention   *identify.Result
-	name         string
-	quantization string
-	largest      *checkpoint.Tensor
-	first        *gguf.File // the first readable GGUF part
+// info prints what there is to say of a checkpoint as a whole.
+type info struct{ *inspect.CheckpointInfo }
+
+// infoColumns has one row a checkpoint.
+var infoColumns = render.Columns[*inspect.CheckpointInfo]{
+	{Key: "checkpoint", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Path) }},
+	{Key: "format", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Container()) }},
+	{Key: "architecture", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Architecture)) }},
+	{Key: "name", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Name)) }},
+	{Key: "quantization", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Quantization)) }},
+	{Key: "files", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(len(i.Files))) }},
+	{Key: "tensors", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Tensors)) }},
+	{Key: "elements", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Elements, c.Uint) }},
+	{Key: "parameters", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) {
+		if i.Parameters != nil {
+			c.Uint(*i.Parameters)
+		}
+	}},
+	{Key: "bytes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Bytes, c.Bytes) }},
+	{Key: "unknown", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Unknown)) }},
+	{Key: "dtypes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(dtypeWords(i.Totals.DTypes)) }},
+	{Key: "convention", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(textOf(i.Convention)) }},
 }
 
-func newInfoOf(c *checkpoint.Checkpoint, identity *identify.Result) *info {
-	out := &info{Checkpoint: c, perFile: make([]totals, len(c.Files))}
-	for _, t := range c.All() {
-		i := out.totals.add(&t)
-		if t.File >= 0 {
-			out.perFile[t.File].add(&t)
-		}
-		if i >= 0 {
-			if i == len(out.elements) {
-				out.elements = append(out.elements, sum{})
-			}
-			if n, ok := t.Elements(); ok {
-				out.elements[i].add(n)
-			}
-		}
-		if t.BytesKnown && (out.largest == nil || t.Bytes > out.largest.Bytes) {
-			largest := t // t itself would be made anew for every tensor
-			out.largest = &largest
-		}
+// textOf is text that may not be known, "" then.
+func textOf(s *string) string {
+	if s == nil {
+		return ""
 	}
-	if !c.NamesOnly() {
-		n, note := c.Parameters(c.Config)
-		out.parameters, out.note = &n, note
-	}
-	for _, f := range c.Files {
-		if g := f.GGUF(); g != nil {
-			out.first = g
-			break
-		}
-	}
-	out.architecture, out.quantization = c.Architecture(c.Config), c.Quantization(c.Config)
-	out.convention = identity
-	if out.first != nil {
-		v, _ := out.first.Lookup("general.name")
-		out.name, _ = v.Text()
-	}
-	return out
-}
-
-// format returns the container with its version: "GGUF v3, big-endian,
-// alignment 64".
-func (i *info) format() string {
-	if i.first == nil {
-		return string(i.Format)
-	}
-	s := fmt.Sprintf("GGUF v%d", i.first.Version)
-	if i.first.ByteOrder == binary.BigEndian {
-		s += ", big-endian"
-	}
-	const usual = 32
-	if i.first.Alignment != usual {
-		s += fmt.Sprintf(", alignment %d", i.first.Alignment)
-	}
-	return s
-}
-
-// A jsonInfo is an element of the "checkpoints" of info.
-type jsonInfo struct {
-	jsonCheckpoint
-	Version        *uint32 `json:"version"`    // GGUF
-	ByteOrder      *string `json:"byte_order"` // little or big
-	Alignment      *int64  `json:"alignment"`  // GGUF
-	Parameters     *uint64 `json:"parameters"`
-	ParametersNote string  `json:"parameters_note,omitempty"`
-	Architecture   *string `json:"architecture"`
-	Convention     *string `json:"convention"`
-	Name           *string `json:"name"`
-	Quantization   *string `json:"quantization"`
-}
-
-func jsonInfos(infos []*info) []jsonInfo {
-	list := make([]jsonInfo, len(infos))
-	for i := range infos {
-		list[i] = infos[i].json()
-	}
-	return list
-}
-
-func (i *info) json() jsonInfo {
-	some := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
-	out := jsonInfo{
-		jsonCheckpoint: newJSONCheckpoint(i.Checkpoint, &i.totals),
-		Parameters:     i.parameters,
-		ParametersNote: i.note,
-		Architecture:   some(i.architecture),
-		Convention:     some(i.convention.Convention),
-		Name:           some(i.name),
-		Quantization:   some(i.quantization),
-	}
-	if g := i.first; g != nil {
-		out.Version, out.Alignment = &g.Version, &g.Alignment
-		out.ByteOrder = some("little")
-		if g.ByteOrder == binary.BigEndian {
-			out.ByteOrder = some("big")
-		}
-	}
-	return out
-}
-
-// infoTable has one row a checkpoint.
-func infoTable(infos []*info) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{
-			{Key: "checkpoint"},
-			{Key: "format"},
-			{Key: "architecture"},
-			{Key: "name"},
-			{Key: "quantization"},
-			{Key: "files"},
-			{Key: "tensors"},
-			{Key: "elements"},
-			{Key: "parameters"},
-			{Key: "bytes"},
-			{Key: "unknown"},
-			{Key: "dtypes"},
-			{Key: "convention"},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, i := range infos {
-				row := []render.Cell{
-					render.Text(i.Path),
-					render.Text(i.format()),
-					render.Text(i.architecture),
-					render.Text(i.name),
-					render.Text(i.quantization),
-					render.Uint(uint64(len(i.Files))),
-					render.Uint(uint64(i.tensors)),
-					i.totals.elements.cell(render.Uint),
-					render.Null(),
-					i.totals.bytes.cell(render.Bytes),
-					render.Uint(uint64(i.unknown)),
-					render.Text(i.dtypeWords()),
-					render.Text(i.convention.Convention),
-				}
-				if i.parameters != nil {
-					row[8] = render.Uint(*i.parameters)
-				}
-				if !yield(row) {
-					return
-				}
-			}
-		},
-	}
+	return *s
 }
 
 // dtypeWords lists the dtypes and their tensors: "BF16 x543".
-func (i *info) dtypeWords() string {
+func dtypeWords(dtypes inspect.DTypes) string {
 	var words []string
-	for _, d := range i.byBytes() {
-		words = append(words, fmt.Sprintf("%s x%d", i.dtypes[d].dtype, i.dtypes[d].tensors))
+	for _, d := range dtypes.ByBytes() {
+		words = append(words, fmt.Sprintf("%s x%d", d.DType, d.Tensors))
 	}
 	return strings.Join(words, ", ")
 }
 
-// byBytes returns the indices of the dtypes, the one with most bytes first.
-func (i *info) byBytes() []int {
-	order := make([]int, len(i.dtypes))
-	for k := range order {
-		order[k] = k
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(i.dtypes[b].bytes.n, i.dtypes[a].bytes.n) })
-	return order
-}
-
-func writeInfos(w io.Writer, s render.Style, infos []*info, verbose bool) error {
+func writeInfos(w io.Writer, s render.Style, infos []*inspect.CheckpointInfo, verbose bool) error {
 	for k, i := range infos {
 		if k > 0 {
 			if _, err := fmt.Fprintln(w); err != nil {
 				return err
 			}
 		}
-		if err := i.write(w, s, verbose); err != nil {
+		if err := (info{i}).write(w, s, verbose); err != nil {
 			return err
 		}
 	}
@@ -286,20 +133,21 @@ func writeInfos(w io.Writer, s render.Style, infos []*info, verbose bool) error 
 // manyFiles is from where on the files of a set are listed only when asked for.
 const manyFiles = 16
 
-func (i *info) write(w io.Writer, s render.Style, verbose bool) error {
-	sections := []*render.Table{i.facts(s), i.dtypeSection(s)}
+func (i info) write(w io.Writer, s render.Style, verbose bool) error {
+	sections := []*render.Table{i.facts(s)}
+	if len(i.Totals.DTypes) > 0 {
+		t := dtypeColumns.Table(slices.Values(i.Totals.DTypes.ByBytes()))
+		t.Headings = render.Always
+		sections = append(sections, t)
+	}
 	if len(i.Files) > 1 && (verbose || len(i.Files) < manyFiles) {
 		sections = append(sections, i.fileSection())
 	}
-	m := newMetadata(i.Checkpoint)
-	if table := m.table(i.Checkpoint, nil, s.Terminal); table != nil {
+	if table := metadataTable(inspect.MetadataOf(i.Source), i.Format, nil, s.Terminal); table != nil {
 		table.Headings = render.Always
 		sections = append(sections, table)
 	}
 	for k, t := range sections {
-		if t == nil {
-			continue
-		}
 		if k > 0 {
 			if _, err := fmt.Fprintln(w); err != nil {
 				return err
@@ -313,25 +161,25 @@ func (i *info) write(w io.Writer, s render.Style, verbose bool) error {
 }
 
 // facts are the lines of a word and what there is to say about it.
-func (i *info) facts(s render.Style) *render.Table {
-	var rows [][]render.Cell
-	fact := func(word, text string) {
+func (i info) facts(s render.Style) *render.Table {
+	var facts []fact
+	add := func(word, text string) {
 		if text != "" {
-			rows = append(rows, []render.Cell{render.Text(word).In(render.Bold), render.Text(text)})
+			facts = append(facts, fact{word, text})
 		}
 	}
-	size := func(n sum) string {
+	size := func(n inspect.Sum) string {
 		if s.Terminal {
-			return n.text("", render.Size) + " (" + n.text(" bytes", render.Grouped) + ")"
+			return sumText(n, "", render.Size) + " (" + sumText(n, " bytes", render.Grouped) + ")"
 		}
-		return n.text(" bytes", render.Grouped)
+		return sumText(n, " bytes", render.Grouped)
 	}
-	fact("checkpoint", i.Path)
-	fact("format", i.format())
-	fact("index", i.Index)
+	add("checkpoint", i.Path)
+	add("format", i.Container())
+	add("index", i.Source.Index)
 	if len(i.Files) > 1 {
 		missing, broken := 0, 0
-		for _, f := range i.Files {
+		for _, f := range i.Source.Files {
 			switch {
 			case f.Missing:
 				missing++
@@ -346,100 +194,114 @@ func (i *info) facts(s render.Style) *render.Table {
 		if broken > 0 {
 			files += fmt.Sprintf(", %d broken", broken)
 		}
-		fact("files", files)
+		add("files", files)
 	}
-	architecture := i.architecture
-	if model, ok := i.Config.Text("model_type"); ok && i.first == nil && model != architecture {
+	architecture := textOf(i.Architecture)
+	if model, ok := i.Source.Config.Text("model_type"); ok && i.Version == nil && model != architecture {
 		architecture += " (" + model + ")"
 	}
-	fact("architecture", architecture)
-	if i.convention.Convention != "" {
-		names := conventionText(i.convention)
-		if near := nearestText(i.convention); near != "" {
+	add("architecture", architecture)
+	if i.Convention != nil {
+		names := conventionText(i.Identity)
+		if near := nearestText(i.Identity); near != "" {
 			names += "; nearest " + near
 		}
-		fact("convention", names)
+		add("convention", names)
 	}
-	fact("name", i.name)
-	fact("quantisation", i.quantization)
-	if i.parameters != nil && i.tensors > 0 {
-		parameters := render.Grouped(*i.parameters)
-		if *i.parameters >= 1000 {
-			parameters += " (" + render.Count(*i.parameters) + ")"
+	add("name", textOf(i.Name))
+	add("quantisation", textOf(i.Quantization))
+	if i.Parameters != nil && i.Totals.Tensors > 0 {
+		parameters := render.Grouped(*i.Parameters)
+		if *i.Parameters >= 1000 {
+			parameters += " (" + render.Count(*i.Parameters) + ")"
 		}
-		if i.note != "" {
-			parameters += "; " + i.note
+		if i.ParametersNote != "" {
+			parameters += "; " + i.ParametersNote
 		}
-		fact("parameters", parameters)
+		add("parameters", parameters)
 	}
-	tensors := render.Grouped(uint64(i.tensors))
-	if i.unknown > 0 {
-		tensors += fmt.Sprintf(", %s of unknown size", render.Grouped(uint64(i.unknown)))
+	tensors := render.Grouped(uint64(i.Totals.Tensors))
+	if i.Totals.Unknown > 0 {
+		tensors += fmt.Sprintf(", %s of unknown size", render.Grouped(uint64(i.Totals.Unknown)))
 	}
-	fact("tensors", tensors)
-	if i.unknown < i.tensors {
-		fact("tensor data", size(i.totals.bytes))
-		fact("largest", fmt.Sprintf("%s %s", cmp.Or(i.largest.Name, `""`), shapeText(i.largest.Shape)))
+	add("tensors", tensors)
+	if i.Totals.Unknown < i.Totals.Tensors {
+		add("tensor data", size(i.Totals.Bytes))
+		add("largest", fmt.Sprintf("%s %s", cmp.Or(i.Largest.Name, `""`), shapeText(i.Largest.Shape)))
 	}
-	return &render.Table{
-		Headings: render.Never,
-		Columns:  []render.Column{{Title: "FACT"}, {Title: "VALUE", Cut: render.CutEnd}},
-		Rows:     slices.Values(rows),
-	}
+	return factsTable(facts)
+}
+
+// A fact is a line of a word and what there is to say about it.
+type fact struct{ word, text string }
+
+func factsTable(facts []fact) *render.Table {
+	t := render.Columns[fact]{
+		{Title: "FACT", Cell: func(c *render.Cell, f fact) {
+			c.Text(f.word)
+			c.Color(render.Bold)
+		}},
+		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
+	}.Table(slices.Values(facts))
+	t.Headings = render.Never
+	return t
 }
 
 func shapeText(dims []uint64) string {
 	return strings.ReplaceAll(fmt.Sprint(dims), " ", ",")
 }
 
-func (i *info) dtypeSection(s render.Style) *render.Table {
-	if len(i.dtypes) == 0 {
-		return nil
-	}
-	number := render.Uint
-	if s.Terminal {
-		number = func(n uint64) render.Cell { return render.Text(render.Grouped(n)) }
-	}
-	return &render.Table{
-		Headings: render.Always,
-		Columns:  []render.Column{{Title: "DTYPE"}, {Title: "TENSORS", Right: true}, {Title: "ELEMENTS", Right: true}, {Title: "SIZE", Right: true}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, k := range i.byBytes() {
-				d := &i.dtypes[k]
-				row := []render.Cell{
-					render.Text(d.dtype).In(render.Cyan),
-					number(uint64(d.tensors)),
-					i.elements[k].cell(number),
-					d.bytes.cell(render.Bytes),
-				}
-				if d.unknown == d.tensors {
-					row[3] = render.Null()
-				}
-				if !yield(row) {
-					return
-				}
-			}
-		},
-	}
+type dtypeTotals = inspect.DTypeTotals
+
+var dtypeColumns = render.Columns[dtypeTotals]{
+	{Title: "DTYPE", Cell: func(c *render.Cell, d dtypeTotals) {
+		c.Text(d.DType)
+		c.Color(render.Cyan)
+	}},
+	{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, d dtypeTotals) { c.Number(uint64(d.Tensors)) }},
+	{Title: "ELEMENTS", Right: true, Cell: func(c *render.Cell, d dtypeTotals) { setSum(d.Elements, c.Number) }},
+	{Title: "SIZE", Right: true, Cell: func(c *render.Cell, d dtypeTotals) {
+		if d.Unknown < d.Tensors {
+			setSum(d.Bytes, c.Bytes)
+		}
+	}},
 }
 
-func (i *info) fileSection() *render.Table {
-	return &render.Table{
-		Headings: render.Always,
-		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "TENSORS", Right: true}, {Title: "SIZE", Right: true}, {Title: "DATA AT", Right: true}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for k, f := range i.Files {
-				row := []render.Cell{render.Text(f.Name), render.Text("missing").In(render.Red), render.Null(), render.Null()}
-				switch {
-				case f.Err != nil:
-					row[1], row[2] = render.Text("broken").In(render.Red), render.Bytes(uint64(f.Size))
-				case !f.Missing:
-					row[1], row[2], row[3] = render.Uint(uint64(i.perFile[k].tensors)), render.Bytes(uint64(f.Size)), render.Int(f.DataOffset)
-				}
-				if !yield(row) {
-					return
-				}
+func (i info) fileSection() *render.Table {
+	files := i.Source.Files
+	t := render.Columns[int]{
+		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, k int) { c.Text(files[k].Name) }},
+		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, k int) {
+			switch {
+			case files[k].Err != nil:
+				c.Text("broken")
+				c.Color(render.Red)
+				return
+
+			case files[k].Missing:
+				c.Text("missing")
+				c.Color(render.Red)
+				return
 			}
-		},
-	}
+			c.Int(int64(i.PerFile[k].Tensors))
+		}},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, k int) {
+			if !files[k].Missing {
+				c.Bytes(uint64(files[k].Size))
+			}
+		}},
+		{Title: "DATA AT", Right: true, Cell: func(c *render.Cell, k int) {
+			if !files[k].Missing && files[k].Err == nil {
+				c.Int(files[k].DataOffset)
+			}
+		}},
+	}.Table(func(yield func(int) bool) {
+		for k := range files {
+			if !yield(k) {
+				return
+			}
+		}
+	})
+	t.Headings = render.Always
+	return t
 }

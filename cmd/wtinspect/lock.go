@@ -25,7 +25,7 @@ func newLock(p *program) *cobra.Command {
 		Use:   "lock [PATH]",
 		Short: "Write the contract that a later release is held to",
 		Long: `Lock writes the names, dtypes and shapes of a release's tensors, and with --digests
-the SHA-256 of their data, as JSON with a line a tensor. Put it beside the weights as
+the SHA-256 of their data, as JSON with one line per tensor. Put it beside the weights as
 wtinspect.lock.json, or give it to 'wtinspect check --against'.
 
 It goes to stdout unless -o names a file. The other formats than json list the
@@ -59,7 +59,6 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 		return fmt.Errorf("-o %s: check reads a lock as JSON; write it with -f json", o.output.path)
 	}
 	p.warnPending(path)
-	p.listen()
 	bar := o.jobMeter(p, "hashing")
 	lock, err := inspect.Lock(ctx, path, &inspect.LockOptions{Recursive: o.recursive, Digests: o.digests, Workers: o.workers, Progress: bar.update})
 	bar.end()

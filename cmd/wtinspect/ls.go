@@ -1,20 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"iter"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 type lsOptions struct {
@@ -61,7 +58,7 @@ fault of the files on stderr.`,
 	o.selection.addFlags(cmd, p)
 	o.reading.addFlags(cmd)
 	f := cmd.Flags()
-	keys := []string{"file", "name", "offset", "bytes", "elements", "dtype"}
+	keys := inspect.Sorts()
 	f.Var(newChoice(&o.sort, keys...), "sort", "order, smallest first: name (2 before 10), offset, bytes, elements, dtype, or file: as stored")
 	complete(cmd, "sort", keys...)
 	f.BoolVar(&o.reverse, "reverse", false, "turn the order round")
@@ -77,8 +74,7 @@ fault of the files on stderr.`,
 }
 
 func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
-	selected, err := o.compile()
-	if err != nil {
+	if _, err := o.compile(); err != nil {
 		return err
 	}
 	if o.tree && o.Format() != render.TableFormat {
@@ -88,258 +84,125 @@ func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
-
-	l := listing{in: in, selected: selected, options: o, verbose: p.verbose}
-	for _, c := range in.checkpoints {
-		l.views = append(l.views, newView(c))
-	}
+	defer in.Close()
+	opts := inspect.ListOptions{Select: o.Selection, Sort: o.sort, Reverse: o.reverse, Dims: o.dims == "ggml"}
 	if o.to != "" {
-		if err := l.convertAll(ctx, p); err != nil {
+		if opts.Views, err = o.convertAll(ctx, p, in); err != nil {
 			return in.finish(p, err)
 		}
 	}
-	err = o.write(p, in.paths(), l.write)
-	if selected != nil && l.chosen == 0 && err == nil {
-		p.note("no tensor is chosen by the names given")
+	list, err := inspect.List(ctx, in.Set, &opts)
+	if err != nil {
+		return err
 	}
+	l := listing{ListResult: list, options: o, verbose: p.verbose, ggml: opts.Dims}
+	err = o.write(p, in.Paths(), l.write)
+	o.noteNone(p, list.Len(), err)
 	return in.finish(p, err)
 }
 
-// A listing is the tensors that ls was asked for.
+// A listing is the tensors that ls was asked for, and how it shows them.
 type listing struct {
-	in       *inputs
-	selected func(name string) bool // nil: all
-	options  *lsOptions
-	verbose  bool
-
-	views  []*view // of in.checkpoints
-	chosen int     // tensors, once written
+	*inspect.ListResult
+	options       *lsOptions
+	verbose, ggml bool
 }
 
 func (l *listing) write(w io.Writer, s render.Style) error {
-	switch f := l.options.Format(); f {
-	case render.TableFormat:
-		if l.options.tree {
-			return l.writeCheckpoints(w, s, l.writeTree)
-		}
-		if s.Terminal {
-			return l.writeCheckpoints(w, s, l.writeTable)
-		}
-		return l.table(false).Write(w, f, s)
-	case render.JSON:
-		return l.writeJSON(w)
+	switch f := l.options.Format(); {
+	case f == render.JSON:
+		d := render.NewDocument(w)
+		render.Each(d, "checkpoints", l.Checkpoints)
+		d.Rows("tensors", l.table())
+		render.Each(d, "faults", l.Faults)
+		return d.Close()
+	case f == render.TableFormat && l.options.tree:
+		return l.writeCheckpoints(w, s, l.treeTable)
+	case f == render.TableFormat && s.Terminal:
+		return l.writeCheckpoints(w, s, l.groupTable)
 	default:
-		return l.table(f == render.JSONL).Write(w, f, s)
+		return l.table().Write(w, f, s)
 	}
 }
 
-func (l *listing) writeJSON(w io.Writer) error {
-	checkpoints := make([]jsonCheckpoint, len(l.views))
-	for i, v := range l.views {
-		checkpoints[i] = newJSONCheckpoint(v.checkpoint, v.Totals())
+// checkpointCells name checkpoints: by their index in the rows of JSON, otherwise
+// by their paths.
+func checkpointCells(list []*checkpoint.Checkpoint) []render.Cell {
+	cells := make([]render.Cell, len(list))
+	for k, c := range list {
+		cells[k] = render.Value(c.Path, strconv.Itoa(k))
 	}
-	d := render.NewDocument(w)
-	render.List(d, "checkpoints", checkpoints)
-	d.Rows("tensors", l.table(true))
-	render.List(d, "faults", l.in.jsonFaults())
-	return d.Close()
+	return cells
 }
 
-// indices returns the chosen tensors of v in order.
-func (l *listing) indices(v *view) []int {
-	out := make([]int, 0, v.Len())
-	for i, t := range v.All() {
-		if l.selected == nil || l.selected(t.Name) {
-			out = append(out, i)
-		}
+// titleIf is a column's heading where it is shown.
+func titleIf(shown bool, title string) string {
+	if !shown {
+		return ""
 	}
-	if order := l.order(v); order != nil {
-		slices.SortFunc(out, func(a, b int) int { return cmp.Or(order(a, b), cmp.Compare(a, b)) })
-	}
-	if l.options.reverse {
-		slices.Reverse(out)
-	}
-	return out
+	return title
 }
 
-// order returns how two tensors of v compare, nil for as they are stored.
-// What is unknown comes first.
-func (l *listing) order(v *view) func(i, j int) int {
-	known := func(n uint64, ok bool) [2]uint64 {
-		if !ok {
-			return [2]uint64{}
-		}
-		return [2]uint64{1, n}
-	}
-	pairs := func(a, b [2]uint64) int { return slices.Compare(a[:], b[:]) }
-	switch l.options.sort {
-	case "name":
-		return byKey(v, func(t *checkpoint.Tensor) string { return t.Name }, template.Compare)
-	case "dtype":
-		return byKey(v, func(t *checkpoint.Tensor) string { return t.DType }, strings.Compare)
-	case "offset":
-		return byKey(v, func(t *checkpoint.Tensor) [2]int64 { return [2]int64{int64(t.File), t.Offset} },
-			func(a, b [2]int64) int { return slices.Compare(a[:], b[:]) })
-	case "bytes":
-		return byKey(v, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Bytes, t.BytesKnown) }, pairs)
-	case "elements":
-		return byKey(v, func(t *checkpoint.Tensor) [2]uint64 { return known(t.Elements()) }, pairs)
-	}
-	return nil
+// A tensorRow is a tensor as ls prints it, in the same place for all.
+type tensorRow struct {
+	checkpoint render.Cell
+	listing    *inspect.Listing
+	checkpoint.Tensor
 }
 
-// byKey compares tensors by something that is taken from each of them once.
-func byKey[K any](v *view, key func(t *checkpoint.Tensor) K, compare func(a, b K) int) func(i, j int) int {
-	keys := make([]K, v.Len())
-	var t checkpoint.Tensor // one for all, since key could keep it
-	for i, tensor := range v.All() {
-		t = tensor
-		keys[i] = key(&t)
-	}
-	return func(i, j int) int { return compare(keys[i], keys[j]) }
-}
-
-// table returns one row a tensor, for pipes and programs. A program that reads
-// numbered rows is told the checkpoint by its index, others by its path.
-func (l *listing) table(numbered bool) *render.Table {
-	dims := l.options.dims == "ggml"
-	columns := []render.Column{
-		{Key: "checkpoint"},
-		{Key: "name", Title: "NAME"},
-		{Key: "dtype", Title: "DTYPE"},
-		{Key: "shape", Title: "SHAPE"},
-		{Key: "dims", Title: "DIMS"},
-		{Key: "elements"},
-		{Key: "bytes", Title: "SIZE", Right: true},
-		{Key: "file"},
-		{Key: "offset"},
-	}
-	const (
-		columnCheckpoint, columnShape, columnDims, columnFile, columnOffset = 0, 3, 4, 7, 8
-	)
-	if len(l.views) > 1 {
-		columns[columnCheckpoint].Title = "CHECKPOINT"
-	}
-	if l.verbose {
-		columns[columnFile].Title = "FILE"
-		columns[columnOffset].Title, columns[columnOffset].Right = "OFFSET", true
-	}
-	if dims {
-		columns[columnShape].Title = ""
-	} else {
-		columns[columnDims] = render.Column{}
-	}
-
-	// An order or a choice is found once, not once a walk.
-	var indices [][]int
-	if l.selected != nil || l.options.reverse || l.options.sort != "file" {
-		for _, v := range l.views {
-			indices = append(indices, l.indices(v))
-		}
-	}
-	row := make([]render.Cell, len(columns))
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		l.chosen = 0
-		for k, v := range l.views {
-			row[columnCheckpoint] = render.Text(v.checkpoint.Path)
-			if numbered {
-				row[columnCheckpoint] = render.Uint(uint64(k))
+// table has a row a tensor, for pipes and programs.
+func (l *listing) table() *render.Table {
+	columns := render.Columns[*tensorRow]{
+		{Key: "checkpoint", Title: titleIf(len(l.Listings) > 1, "CHECKPOINT"), Cell: func(c *render.Cell, r *tensorRow) { *c = r.checkpoint }},
+		{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r *tensorRow) { c.Text(r.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.DType) }},
+		{Key: "shape", Title: titleIf(!l.ggml, "SHAPE"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(r.Shape) }},
+		{Key: titleIf(l.ggml, "dims"), Title: titleIf(l.ggml, "DIMS"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(inspect.Dims(r.Shape)) }},
+		{Key: "elements", Cell: func(c *render.Cell, r *tensorRow) {
+			if n, ok := r.Elements(); ok {
+				c.Uint(n)
 			}
-			one := func(t *checkpoint.Tensor) bool {
-				l.chosen++
-				l.fillRow(row[1:], v, t)
-				return yield(row)
+		}},
+		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+			if r.BytesKnown {
+				c.Bytes(r.Bytes)
 			}
-			if indices == nil {
-				for _, t := range v.All() {
-					if !one(&t) {
-						return
-					}
-				}
-				continue
+		}},
+		{Key: "file", Title: titleIf(l.verbose, "FILE"), Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.listing.FileName(r.File)) }},
+		{Key: "offset", Title: titleIf(l.verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+			if r.Offset >= 0 {
+				c.Int(r.Offset)
 			}
-			for _, i := range indices[k] {
-				t := v.At(i)
-				if !one(&t) {
+		}},
+	}
+	return columns.Table(func(yield func(*tensorRow) bool) {
+		row := new(tensorRow)
+		for k, of := range l.Listings {
+			row.checkpoint = render.Value(of.Checkpoint.Path, strconv.Itoa(k))
+			row.listing = of
+			for _, row.Tensor = range of.All() {
+				if !yield(row) {
 					return
 				}
 			}
 		}
-	}}
-}
-
-// fillRow sets the cells from the name on. A table that does not show the last
-// of them is spared the work.
-func (l *listing) fillRow(row []render.Cell, v *view, t *checkpoint.Tensor) {
-	row[0].ResetText(t.Name)
-	if t.DType == "" {
-		row[1] = render.Null()
-	} else {
-		row[1].ResetText(t.DType)
-	}
-	row[2].ResetShape(t.Shape)
-	if l.options.dims == "ggml" {
-		row[3] = dimsCell(t)
-	}
-	if t.BytesKnown {
-		row[5].ResetBytes(t.Bytes)
-	} else {
-		row[5] = render.Null()
-	}
-	if l.options.Format() == render.TableFormat && !l.verbose {
-		return
-	}
-	row[4], row[6], row[7] = render.Null(), render.Null(), render.Null()
-	if n, ok := t.Elements(); ok {
-		row[4] = render.Uint(n)
-	}
-	if t.File >= 0 {
-		row[6] = render.Text(v.checkpoint.Files[t.File].Name)
-	}
-	if t.Offset >= 0 {
-		row[7] = render.Int(t.Offset)
-	}
-}
-
-func dtypeCell(t *checkpoint.Tensor) render.Cell {
-	if t.DType == "" {
-		return render.Null()
-	}
-	return render.Text(t.DType)
-}
-
-// dimsCell has the dimensions in the order of ggml, the fastest first.
-func dimsCell(t *checkpoint.Tensor) render.Cell {
-	if t.Shape == nil {
-		return render.Null()
-	}
-	dims := slices.Clone(t.Shape)
-	slices.Reverse(dims)
-	return render.Shape(dims)
+	})
 }
 
 // writeCheckpoints writes one checkpoint after the other, with headings where
 // there are several, and their totals on a terminal.
-func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Writer, s render.Style, v *view, indices []int) error) error {
-	for k, v := range l.views {
-		indices := l.indices(v)
-		l.chosen += len(indices)
-		if len(l.views) > 1 {
-			between := ""
-			if k > 0 {
-				between = "\n"
-			}
-			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(v.checkpoint.Path)+":")); err != nil {
+func (l *listing) writeCheckpoints(w io.Writer, s render.Style, table func(of *inspect.Listing) *render.Table) error {
+	for k, of := range l.Listings {
+		if len(l.Listings) > 1 {
+			if err := writeHeading(w, s, k, of.Checkpoint.Path); err != nil {
 				return err
 			}
 		}
-		if err := one(w, s, v, indices); err != nil {
+		if err := table(of).Write(w, render.TableFormat, s); err != nil {
 			return err
 		}
 		if s.Terminal {
-			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, l.totalsLine(v, indices))); err != nil {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, l.totalsLine(of))); err != nil {
 				return err
 			}
 		}
@@ -347,147 +210,182 @@ func (l *listing) writeCheckpoints(w io.Writer, s render.Style, one func(w io.Wr
 	return nil
 }
 
-// totalsLine sums up the chosen tensors of v: "543 tensors, 34,388,917,248
-// elements, 64.1 GiB BF16".
-func (l *listing) totalsLine(v *view, indices []int) string {
-	var t totals
-	for _, i := range indices {
-		tensor := v.At(i)
-		t.add(&tensor)
+// writeHeading writes what stands above the answer about the k-th of several.
+func writeHeading(w io.Writer, s render.Style, k int, name string) error {
+	between := ""
+	if k > 0 {
+		between = "\n"
 	}
+	_, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(name)+":"))
+	return err
+}
+
+// totalsLine sums up the tensors of a checkpoint that are listed: "543 tensors,
+// 34,388,917,248 elements, 64.1 GiB BF16".
+func (l *listing) totalsLine(of *inspect.Listing) string {
+	t := inspect.TotalsOf(of.All())
 	var b strings.Builder
-	b.WriteString(counted(t.tensors, "tensor"))
-	if l.selected != nil {
-		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(v.Len())))
+	b.WriteString(counted(t.Tensors, "tensor"))
+	if !l.options.All() {
+		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(of.View.Len())))
 	}
-	if t.unknown < t.tensors {
+	if t.Unknown < t.Tensors {
 		elements := " elements"
-		if t.elements.n == 1 {
+		if t.Elements.N == 1 {
 			elements = " element"
 		}
-		fmt.Fprintf(&b, ", %s, %s", t.elements.text(elements, render.Grouped), t.bytes.text("", render.Size))
+		fmt.Fprintf(&b, ", %s, %s", sumText(t.Elements, elements, render.Grouped), sumText(t.Bytes, "", render.Size))
 	}
-	slices.SortStableFunc(t.dtypes, func(a, b dtypeTotals) int { return cmp.Compare(b.bytes.n, a.bytes.n) })
+	dtypes := t.DTypes.ByBytes()
 	const most = 4
 	switch {
-	case len(t.dtypes) == 1:
-		b.WriteString(" " + render.Escape(t.dtypes[0].dtype))
-	case len(t.dtypes) > 1:
+	case len(dtypes) == 1:
+		b.WriteString(" " + render.Escape(dtypes[0].DType))
+	case len(dtypes) > 1:
 		b.WriteString(" (")
-		for i, d := range t.dtypes[:min(most, len(t.dtypes))] {
+		for i, d := range dtypes[:min(most, len(dtypes))] {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			fmt.Fprintf(&b, "%s %s", render.Escape(d.dtype), d.bytes.text("", render.Size))
+			fmt.Fprintf(&b, "%s %s", render.Escape(d.DType), sumText(d.Bytes, "", render.Size))
 		}
-		if len(t.dtypes) > most {
+		if len(dtypes) > most {
 			b.WriteString(", …")
 		}
 		b.WriteString(")")
 	}
-	if t.unknown > 0 {
-		fmt.Fprintf(&b, ", %s of unknown size", render.Grouped(uint64(t.unknown)))
+	if t.Unknown > 0 {
+		fmt.Fprintf(&b, ", %s of unknown size", render.Grouped(uint64(t.Unknown)))
 	}
 	return b.String()
 }
 
-// maxFolded bounds the memory that folding takes. The largest release known,
-// Kimi-K3, has 497,000 tensors.
-const maxFolded = 1 << 19
-
-// groups folds the chosen tensors, or does not, and returns how many groups there
-// are. The members of one are valid until the next.
-func (l *listing) groups(v *view, indices []int) (groups iter.Seq[template.Group], n int) {
-	if l.options.flat || len(indices) > maxFolded {
-		return func(yield func(template.Group) bool) {
-			member := make([]int, 1)
-			for k, i := range indices {
-				member[0] = k
-				if !yield(template.Group{Name: v.At(i).Name, Members: member}) {
-					return
-				}
-			}
-		}, len(indices)
+// sumText writes a sum with f, followed by unit.
+func sumText(s inspect.Sum, unit string, f func(uint64) string) string {
+	if s.Overflow {
+		return "more than 2^64" + unit
 	}
-	var key []byte
-	folded := template.Fold(len(indices), func(k int) (string, string) {
-		t := v.At(indices[k])
-		key = append(key[:0], t.DType...)
-		if t.Shape != nil {
-			key = append(key, ' ')
-			for _, d := range t.Shape {
-				key = append(strconv.AppendUint(key, d, 10), ',')
-			}
-		}
-		if t.BytesKnown {
-			key = strconv.AppendUint(append(key, ' '), t.Bytes, 10)
-		}
-		return t.Name, string(key)
-	})
-	return slices.Values(folded), len(folded)
+	return f(s.N) + unit
 }
 
-// writeTable writes the table for a terminal, with layers folded.
-func (l *listing) writeTable(w io.Writer, s render.Style, v *view, indices []int) error {
-	groups, n := l.groups(v, indices)
-	columns := []render.Column{
-		{Title: "NAME", Cut: render.CutMiddle},
-		{Title: "DTYPE"},
-		{Title: "SHAPE"},
-		{Title: "COUNT", Right: true},
-		{Title: "SIZE", Right: true},
-		{},
-		{},
+// setSum sets a cell to a sum, unless it left 64 bits.
+func setSum(s inspect.Sum, set func(uint64)) {
+	if !s.Overflow {
+		set(s.N)
 	}
-	if n == len(indices) {
-		columns[3].Title = ""
+}
+
+// shapeCell has a shape, or the dimensions in ggml's order.
+func (l *listing) shapeCell(c *render.Cell, t *checkpoint.Tensor) {
+	if l.ggml {
+		c.Shape(inspect.Dims(t.Shape))
+	} else {
+		c.Shape(t.Shape)
 	}
-	if l.options.dims == "ggml" {
-		columns[2].Title = "DIMS"
+}
+
+func (l *listing) shapeTitle() string {
+	if l.ggml {
+		return "DIMS"
 	}
-	if l.verbose {
-		columns[5] = render.Column{Title: "FILE", Cut: render.CutMiddle}
-		columns[6] = render.Column{Title: "OFFSET", Right: true}
+	return "SHAPE"
+}
+
+// groupTable is the table for a terminal, with layers folded.
+func (l *listing) groupTable(of *inspect.Listing) *render.Table {
+	groups, n := of.Groups(l.options.flat)
+	type group = *inspect.Group
+	columns := render.Columns[group]{
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
+		{Title: "DTYPE", Cell: func(c *render.Cell, g group) {
+			c.Some(g.First.DType)
+			c.Color(render.Cyan)
+		}},
+		{Title: l.shapeTitle(), Cell: func(c *render.Cell, g group) { l.shapeCell(c, &g.First) }},
+		{Title: titleIf(n < of.Len(), "COUNT"), Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, g group) {
+			if g.First.BytesKnown {
+				setSum(g.Bytes, c.Bytes)
+			}
+		}},
+		{Title: titleIf(l.verbose, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) {
+			if g.Files > 1 {
+				c.Text(counted(g.Files, "file"))
+				return
+			}
+			c.Some(of.FileName(g.First.File))
+		}},
+		{Title: titleIf(l.verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, g group) {
+			if len(g.Members) == 1 && g.First.Offset >= 0 {
+				c.Int(g.First.Offset)
+			}
+		}},
 	}
-	row := make([]render.Cell, len(columns))
-	table := &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
+	return columns.Table(func(yield func(group) bool) {
 		for g := range groups {
-			l.fillGroup(row, v, indices, &g)
-			if !yield(row) {
+			if !yield(&g) {
 				return
 			}
 		}
-	}}
-	return table.Write(w, render.TableFormat, s)
+	})
 }
 
-func (l *listing) fillGroup(row []render.Cell, v *view, indices []int, g *template.Group) {
-	t := v.At(indices[g.Members[0]])
-	row[0] = render.Text(g.Name)
-	row[1] = dtypeCell(&t).In(render.Cyan)
-	row[2] = render.Shape(t.Shape)
-	if l.options.dims == "ggml" {
-		row[2] = dimsCell(&t)
+// A treeRow is a line of the tree.
+type treeRow struct {
+	*inspect.Node
+	line string
+	leaf checkpoint.Tensor
+}
+
+// treeTable has the names as a tree of their dotted segments; every node has the
+// totals of what is below it.
+func (l *listing) treeTable(of *inspect.Listing) *render.Table {
+	ofLeaf := func(cell func(c *render.Cell, r *treeRow)) func(c *render.Cell, r *treeRow) {
+		return func(c *render.Cell, r *treeRow) {
+			if r.Leaf < 0 {
+				c.Text(" ")
+			} else {
+				cell(c, r)
+			}
+		}
 	}
-	row[3] = render.Text("x" + strconv.Itoa(len(g.Members)))
-	row[4], row[5], row[6] = render.Null(), render.Null(), render.Null()
-	var bytes sum
-	files := make(map[int]bool)
-	for _, m := range g.Members {
-		t := v.At(indices[m])
-		bytes.add(t.Bytes)
-		files[t.File] = true
+	columns := render.Columns[*treeRow]{
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
+		{Title: "DTYPE", Cell: ofLeaf(func(c *render.Cell, r *treeRow) {
+			c.Some(r.leaf.DType)
+			c.Color(render.Cyan)
+		})},
+		{Title: l.shapeTitle(), Cell: ofLeaf(func(c *render.Cell, r *treeRow) { l.shapeCell(c, &r.leaf) })},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r *treeRow) { c.Text("x" + strconv.FormatUint(r.Tensors, 10)) }},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *treeRow) {
+			if !r.Unknown {
+				setSum(r.Bytes, c.Bytes)
+			}
+		}},
 	}
-	if t.BytesKnown && !bytes.overflow {
-		row[4] = render.Bytes(bytes.n)
+	row := new(treeRow)
+	var walk func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool
+	walk = func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool {
+		children := n.Children()
+		for i, c := range children {
+			branch, below := "├─ ", "│  "
+			if i == len(children)-1 {
+				branch, below = "└─ ", "   "
+			}
+			if top {
+				branch, below = "", ""
+			}
+			row.Node, row.line = c, indent+branch+c.Segment
+			if c.Leaf >= 0 {
+				row.leaf = of.At(int(c.Leaf))
+			}
+			if !yield(row) || !walk(c, indent+below, false, yield) {
+				return false
+			}
+		}
+		return true
 	}
-	switch {
-	case len(files) > 1:
-		row[5] = render.Text(counted(len(files), "file"))
-	case t.File >= 0:
-		row[5] = render.Text(v.checkpoint.Files[t.File].Name)
-	}
-	if len(g.Members) == 1 && t.Offset >= 0 {
-		row[6] = render.Int(t.Offset)
-	}
+	t := columns.Table(func(yield func(*treeRow) bool) { walk(of.Tree(l.options.flat), "", true, yield) })
+	t.Headings = render.Always
+	return t
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -19,10 +18,6 @@ func main() {
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// patience is how long a run that writes no file is left to the default action
-// of signals. To listen for them takes a tenth of the time that a small file does.
-const patience = 20 * time.Millisecond
-
 // grace is how long the program may take to end by itself after a signal.
 const grace = 800 * time.Millisecond
 
@@ -31,8 +26,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p := newProgram(stdin, stdout, stderr, os.Getenv)
-	p.listen = sync.OnceFunc(func() { p.obey(ctx, cancel) })
-	defer time.AfterFunc(patience, p.listen).Stop()
+	p.obey(ctx, cancel)
 	return p.run(ctx, args)
 }
 

@@ -160,8 +160,8 @@ func newMapLint(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "lint MAP...",
-		Short: "Look for what is allowed in a map and hardly ever meant",
-		Long: `Lint looks for what is allowed in maps and hardly ever meant: rules that can
+		Short: "Look for what is allowed in a map and rarely meant",
+		Long: `Lint looks for what is allowed in maps and rarely meant: rules that can
 never take effect, rules that take names from each other, a weight that leaves
 its bias behind. Faults that keep a map from being read are all shown at once,
 with their line, and are exit code 2.`,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -77,66 +77,49 @@ func runMetaShow(ctx context.Context, p *program, o *metaShowOptions, args []str
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
-	return in.finish(p, showMetadata(p, o, in, keys))
+	defer in.Close()
+	return in.finish(p, showMetadata(ctx, p, o, in, keys))
 }
 
-func showMetadata(p *program, o *metaShowOptions, in *inputs, keys []string) error {
-	all := make([]metadata, len(in.checkpoints))
-	for i, c := range in.checkpoints {
-		all[i] = newMetadata(c)
+func showMetadata(ctx context.Context, p *program, o *metaShowOptions, in *inputs, keys []string) error {
+	m, err := inspect.Metadata(ctx, in.Set, &inspect.MetadataOptions{Keys: keys})
+	if e, ok := errors.AsType[*inspect.NoKeyError](err); ok && len(e.Near) == 0 {
+		return fmt.Errorf("%w; without a key all are shown", err)
 	}
-	for _, key := range keys {
-		if len(all) > 0 && !slices.ContainsFunc(all, func(m metadata) bool { return m.has(key) }) {
-			return fmt.Errorf("no metadata has the key %q%s", key, cmp.Or(nearestKeys(all, key), "; without a key all are shown"))
-		}
+	if err != nil {
+		return err
 	}
 	if len(keys) == 1 && !o.formatted {
-		e, err := theEntry(in, all, keys[0])
+		e, err := m.Value(keys[0])
 		if err != nil {
 			return err
 		}
-		return o.write(p, in.paths(), func(w io.Writer, s render.Style) error { return writeRaw(w, s, e) })
+		return o.write(p, in.Paths(), func(w io.Writer, s render.Style) error { return writeRaw(w, s, e) })
 	}
-	return o.write(p, in.paths(), func(w io.Writer, s render.Style) error {
-		f := o.Format()
-		if f == render.TableFormat {
-			return writeMetadataTables(w, s, in, all, keys)
+	return o.write(p, in.Paths(), func(w io.Writer, s render.Style) error {
+		switch f := o.Format(); f {
+		case render.TableFormat:
+			return writeMetadataTables(w, s, in, m, keys)
+		case render.JSON:
+			d := render.NewDocument(w)
+			render.Each(d, "checkpoints", m.Checkpoints)
+			d.Rows("metadata", entryTable(in, m, keys))
+			render.Each(d, "faults", m.Faults)
+			return d.Close()
+		default:
+			return entryTable(in, m, keys).Write(w, f, s)
 		}
-		numbered := f == render.JSON || f == render.JSONL
-		table := metadataRows(in, all, keys, numbered)
-		if f != render.JSON {
-			return table.Write(w, f, s)
-		}
-		checkpoints := make([]jsonCheckpoint, len(in.checkpoints))
-		for i, c := range in.checkpoints {
-			var t totals
-			for _, tensor := range c.All() {
-				t.add(&tensor)
-			}
-			checkpoints[i] = newJSONCheckpoint(c, &t)
-		}
-		d := render.NewDocument(w)
-		render.List(d, "checkpoints", checkpoints)
-		d.Rows("metadata", table)
-		render.List(d, "faults", in.jsonFaults())
-		return d.Close()
 	})
 }
 
-func writeMetadataTables(w io.Writer, s render.Style, in *inputs, all []metadata, keys []string) error {
-	for i, c := range in.checkpoints {
-		if len(all) > 1 {
-			between := ""
-			if i > 0 {
-				between = "\n"
-			}
-			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(c.Path)+":")); err != nil {
+func writeMetadataTables(w io.Writer, s render.Style, in *inputs, m *inspect.MetadataResult, keys []string) error {
+	for k, c := range in.Checkpoints {
+		if len(in.Checkpoints) > 1 {
+			if err := writeHeading(w, s, k, c.Path); err != nil {
 				return err
 			}
 		}
-		if t := all[i].table(c, keys, s.Terminal); t != nil {
+		if t := metadataTable(m.Files[k], c.Format, keys, s.Terminal); t != nil {
 			if err := t.Write(w, render.TableFormat, s); err != nil {
 				return err
 			}
@@ -145,103 +128,56 @@ func writeMetadataTables(w io.Writer, s render.Style, in *inputs, all []metadata
 	return nil
 }
 
-// table returns the entries as rows of key, type and value, with their file
-// where the files disagree; nil when there are none.
-func (m *metadata) table(c *checkpoint.Checkpoint, keys []string, terminal bool) *render.Table {
-	columns := []render.Column{
-		{Title: "FILE", Cut: render.CutMiddle},
-		{Title: "KEY", Cut: render.CutMiddle},
-		{Title: "TYPE"},
-		{Title: "VALUE", Cut: render.CutEnd},
+// metadataTable has the entries of a checkpoint for people, with their file where
+// the files disagree; nil when there are none.
+func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []string, terminal bool) *render.Table {
+	// A name, a token, a template of any length is cut to fit; elements that
+	// nobody will see need not be written out.
+	whole := len(keys) > 0 && !terminal
+	columns := render.Columns[*inspect.Entry]{
+		{Title: titleIf(!m.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
+		{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) {
+			c.Text(e.Key)
+			c.Color(render.Cyan)
+		}},
+		// In safetensors every value is a string.
+		{Title: titleIf(format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Type()) }},
+		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Text(whole)) }},
 	}
-	if m.agree {
-		columns[0].Title = ""
-	}
-	if c.Format == checkpoint.Safetensors {
-		columns[2].Title = "" // every value is a string
-	}
-	t := &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		row := make([]render.Cell, len(columns))
-		for file, e := range m.entries(keys) {
-			row[0] = render.Text(c.Files[file].Name)
-			row[1] = render.Text(e.key).In(render.Cyan)
-			row[2] = render.Text(typeName(e))
-			// A name, a token, a template of any length is cut to fit; elements
-			// that nobody will see need not be written out.
-			row[3] = render.Text(valueText(e, len(keys) > 0 && !terminal))
-			if !yield(row) {
-				return
+	for range m.Entries(keys...) {
+		return columns.Table(func(yield func(*inspect.Entry) bool) {
+			for _, e := range m.Entries(keys...) {
+				if !yield(e) {
+					return
+				}
 			}
-		}
-	}}
-	for range t.Rows {
-		return t
+		})
 	}
 	return nil
 }
 
-// metadataRows returns all entries for programs.
-func metadataRows(in *inputs, all []metadata, keys []string, numbered bool) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{{Key: "checkpoint"}, {Key: "file"}, {Key: "key"}, {Key: "type"}, {Key: "value"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			row := make([]render.Cell, 5)
-			for i, c := range in.checkpoints {
-				row[0] = render.Text(c.Path)
-				if numbered {
-					row[0] = render.Uint(uint64(i))
-				}
-				for file, e := range all[i].entries(keys) {
-					row[1] = render.Text(c.Files[file].Name)
-					row[2] = render.Text(e.key)
-					row[3] = render.Text(typeName(e))
-					row[4] = render.Text(e.text)
-					if e.value != nil {
-						row[4] = render.Value(valueText(e, len(keys) > 0), string(appendJSONValue(nil, *e.value, len(keys) > 0)))
-						if s, ok := e.value.Text(); ok {
-							row[4] = render.Text(s)
-						}
-					}
-					if !yield(row) {
-						return
-					}
-				}
+// entryTable has all entries, for programs.
+func entryTable(in *inputs, m *inspect.MetadataResult, keys []string) *render.Table {
+	checkpoints := checkpointCells(in.Checkpoints)
+	return render.Columns[inspect.Entry]{
+		{Key: "checkpoint", Cell: func(c *render.Cell, e inspect.Entry) { *c = checkpoints[e.Checkpoint] }},
+		{Key: "file", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.File) }},
+		{Key: "key", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.Key) }},
+		{Key: "type", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.Type()) }},
+		{Key: "value", Cell: func(c *render.Cell, e inspect.Entry) {
+			if s, ok := e.String(); ok {
+				c.Text(s)
+				return
 			}
-		},
-	}
-}
-
-// theEntry finds the one value that key has.
-func theEntry(in *inputs, all []metadata, key string) (*entry, error) {
-	var (
-		found *entry
-		where string
-	)
-	for i, c := range in.checkpoints {
-		for file, e := range all[i].entries([]string{key}) {
-			place := c.Files[file].Path
-			if found != nil && !sameValue(found, e) {
-				return nil, fmt.Errorf("%q has one value in %s and another in %s; name one of them, or a format with -f", key, where, place)
-			}
-			if found == nil {
-				found, where = e, place
-			}
-		}
-	}
-	return found, nil
-}
-
-func sameValue(a, b *entry) bool {
-	return typeName(a) == typeName(b) && valueText(a, true) == valueText(b, true)
+			c.Value(e.Text(len(keys) > 0), string(e.JSON()))
+		}},
+	}.Table(m.Metadata)
 }
 
 // writeRaw writes a value as it is, or, on a terminal, as much so as is safe.
-func writeRaw(w io.Writer, s render.Style, e *entry) error {
+func writeRaw(w io.Writer, s render.Style, e *inspect.Entry) error {
 	out := bufio.NewWriter(w)
-	text, isText := e.text, true
-	if e.value != nil {
-		text, isText = e.value.Text()
-	}
+	text, isText := e.String()
 	switch {
 	case isText && s.Terminal:
 		for line := range strings.SplitSeq(text, "\n") {
@@ -252,44 +188,22 @@ func writeRaw(w io.Writer, s render.Style, e *entry) error {
 		}
 	case isText:
 		out.WriteString(text)
-	default:
-		if a, ok := e.value.Array(); ok {
-			lines := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`)
-			for _, v := range a.All() {
-				text := elementText(v)
-				if s.Terminal {
-					text = render.Escape(text)
-				} else {
-					text = lines.Replace(text)
-				}
-				out.WriteString(text)
-				out.WriteByte('\n')
+	case e.IsArray():
+		lines := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`)
+		for text := range e.Elements() {
+			if s.Terminal {
+				text = render.Escape(text)
+			} else {
+				text = lines.Replace(text)
 			}
-			break
+			out.WriteString(text)
+			out.WriteByte('\n')
 		}
-		out.WriteString(scalarText(*e.value))
+	default:
+		out.WriteString(e.Text(true))
 		out.WriteByte('\n')
 	}
 	return out.Flush()
-}
-
-// nearestKeys names the keys that contain a part of key, or that it contains.
-func nearestKeys(all []metadata, key string) string {
-	var near []string
-	last := key[strings.LastIndexByte(key, '.')+1:]
-	for i := range all {
-		for _, e := range all[i].entries(nil) {
-			if strings.HasSuffix(e.key, "."+last) || strings.EqualFold(e.key, key) || last != "" && strings.Contains(e.key, last) {
-				near = append(near, fmt.Sprintf("%q", e.key))
-			}
-		}
-	}
-	near = slices.Compact(near)
-	const most = 3
-	if len(near) == 0 || len(near) > 2*most {
-		return ""
-	}
-	return "; did you mean " + strings.Join(near[:min(most, len(near))], " or ") + "?"
 }
 
 // completeKeys completes a path, then keys in it.
@@ -304,10 +218,9 @@ func (p *program) completeKeys(cmd *cobra.Command, args []string, toComplete str
 	defer rel.Close()
 	var keys []string
 	for _, c := range rel.Checkpoints {
-		m := newMetadata(c)
-		for _, e := range m.entries(nil) {
-			if strings.HasPrefix(e.key, toComplete) && !slices.Contains(args[1:], e.key) && render.Escape(e.key) == e.key {
-				keys = append(keys, e.key)
+		for _, e := range inspect.MetadataOf(c).Entries() {
+			if strings.HasPrefix(e.Key, toComplete) && !slices.Contains(args[1:], e.Key) && render.Escape(e.Key) == e.Key {
+				keys = append(keys, e.Key)
 			}
 		}
 	}

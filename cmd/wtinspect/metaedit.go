@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -135,15 +136,15 @@ func runMetaEdit(ctx context.Context, p *program, o *writing, path string, edits
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer in.Close()
 	return in.finish(p, editMetadata(ctx, p, o, in, c, edits))
 }
 
 func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *checkpoint.Checkpoint, edits []rewrite.Metadata) error {
-	old := newMetadata(c)
+	old := inspect.MetadataOf(c)
 	for _, e := range edits {
-		if e.Unset && !old.has(e.Key) {
-			return fmt.Errorf("no metadata has the key %q%s", e.Key, nearestKeys([]metadata{old}, e.Key))
+		if e.Unset && !old.Has(e.Key) {
+			return &inspect.NoKeyError{Key: e.Key, Near: inspect.NearKeys(e.Key, old)}
 		}
 	}
 	r := &rewriting{options: o}
@@ -160,7 +161,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 		return err
 	}
 	f := render.Format(o.format)
-	edited := editsTable(c, &old, edits, p.terminal)
+	edited := editsTable(c, old, edits, p.terminal)
 	if f == render.TableFormat {
 		// A reader that goes away does not keep the work from being done.
 		if err := written(edited.Write(p.stdout, f, p.style())); err != nil {
@@ -205,45 +206,54 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 	return nil
 }
 
-// editsTable has a row for every value that an edit concerns, old and new.
-func editsTable(c *checkpoint.Checkpoint, old *metadata, edits []rewrite.Metadata, terminal bool) *render.Table {
-	columns := []render.Column{
-		{Key: "file", Title: "FILE", Cut: render.CutMiddle},
-		{Key: "key", Title: "KEY", Cut: render.CutMiddle},
-		{Key: "type", Title: "TYPE"},
-		{Key: "old", Title: "OLD", Cut: render.CutEnd},
-		{Key: "new", Title: "NEW", Cut: render.CutEnd},
-	}
-	if old.agree {
-		columns[0].Title = ""
-	}
-	if c.Format == checkpoint.Safetensors {
-		columns[2].Title = ""
-	}
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for i := range edits {
-			e := &edits[i]
-			after := render.Null()
-			if !e.Unset {
-				after = render.Text(e.Value).In(render.Green)
+// An editRow is a value that an edit concerns, old and new.
+type editRow struct {
+	*rewrite.Metadata
+	was *inspect.Entry // nil where there is none
+}
+
+// editsTable has a row for every value that an edit concerns.
+func editsTable(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.Metadata, terminal bool) *render.Table {
+	return render.Columns[editRow]{
+		{Key: "file", Title: titleIf(!old.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, r editRow) {
+			if r.was != nil {
+				c.Text(r.was.File)
 			}
-			newType := cmp.Or(e.Type, "string")
-			row := []render.Cell{render.Null(), render.Text(e.Key).In(render.Cyan), render.Text(newType), render.Null(), after}
+		}},
+		{Key: "key", Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, r editRow) {
+			c.Text(r.Key)
+			c.Color(render.Cyan)
+		}},
+		{Key: "type", Title: titleIf(c.Format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, r editRow) {
+			if r.Type == "" && r.was != nil {
+				c.Text(r.was.Type())
+			} else {
+				c.Text(cmp.Or(r.Type, "string"))
+			}
+		}},
+		{Key: "old", Title: "OLD", Cut: render.CutEnd, Cell: func(c *render.Cell, r editRow) {
+			if r.was != nil {
+				c.Text(r.was.Text(!terminal))
+			}
+		}},
+		{Key: "new", Title: "NEW", Cut: render.CutEnd, Cell: func(c *render.Cell, r editRow) {
+			if !r.Unset {
+				c.Text(r.Value)
+				c.Color(render.Green)
+			}
+		}},
+	}.Table(func(yield func(editRow) bool) {
+		for e := range pointers(edits) {
 			found := false
-			for file, was := range old.entries([]string{e.Key}) {
+			for _, was := range old.Entries(e.Key) {
 				found = true
-				row[0] = render.Text(c.Files[file].Name)
-				row[3] = render.Text(valueText(was, !terminal))
-				if e.Type == "" {
-					row[2] = render.Text(typeName(was))
-				}
-				if !yield(row) {
+				if !yield(editRow{e, was}) {
 					return
 				}
 			}
-			if !found && !yield(row) {
+			if !found && !yield(editRow{e, nil}) {
 				return
 			}
 		}
-	}}
+	})
 }

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -26,25 +26,24 @@ func (r *reading) addFlags(cmd *cobra.Command) {
 	cmd.Flags().IntVarP(&r.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
 }
 
-// inputs are the checkpoints that a command was given, judged in the
-// background while they are printed.
+// addWorkFlags is addFlags for commands that read all of the data.
+func (r *reading) addWorkFlags(cmd *cobra.Command) {
+	r.addFlags(cmd)
+	cmd.Flags().Lookup("jobs").Usage = "work on `N` tensors at once (default: as many as there are processors)"
+}
+
+// inputs are the checkpoints that a command was given.
 type inputs struct {
-	releases    []*checkpoint.Release
-	checkpoints []*checkpoint.Checkpoint
+	*inspect.Set
 	// failed says that something could not be read: a path, a file of a set.
 	failed bool
-	// unopened says why paths could not be opened.
-	unopened []checkpoint.Fault
-
-	validated sync.WaitGroup
-	faults    [][]checkpoint.Fault // of each checkpoint
 }
 
 // open opens every path it can and says what it cannot. It fails when it can
 // open none.
 func (r *reading) open(ctx context.Context, p *program, paths []string) (*inputs, error) {
 	in, err := r.openAny(ctx, p, paths)
-	if err == nil && len(in.releases) == 0 {
+	if err == nil && len(in.Releases) == 0 {
 		return nil, &exitError{exitFailed}
 	}
 	return in, err
@@ -63,79 +62,35 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
-	if len(paths) == 0 {
-		paths = []string{"."}
+	set, err := inspect.Open(ctx, paths, &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers})
+	if err != nil {
+		return nil, err
 	}
-	in := &inputs{}
-	for _, path := range paths {
-		p.warnPending(path)
-		rel, err := checkpoint.Open(ctx, path, &checkpoint.Options{Recursive: r.recursive, Workers: r.workers})
-		if ctx.Err() != nil {
-			in.close()
-			return nil, ctx.Err()
-		}
-		if err != nil {
-			p.say("%v", plain(err))
-			in.failed = true
-			in.unopened = append(in.unopened, notOpened(path, err))
-			continue
-		}
-		in.releases = append(in.releases, rel)
-		in.checkpoints = append(in.checkpoints, rel.Checkpoints...)
+	for _, at := range set.Pending {
+		p.notePending(at.Ref, at.Dir)
 	}
+	in := &inputs{Set: set, failed: len(set.Errors) > 0}
+	in.say(p, set.Errors)
 	return in, nil
 }
 
-// notOpened gives the error of opening a path the form of a fault.
-func notOpened(path string, err error) checkpoint.Fault {
-	if f, ok := errors.AsType[*checkpoint.Fault](err); ok {
-		return *f
+// say says what could not be read.
+func (in *inputs) say(p *program, errs []error) {
+	for _, err := range errs {
+		in.failed = true
+		p.say("%v", err)
 	}
-	return checkpoint.Fault{
-		File: path, Code: checkpoint.CodeNotOpened, Severity: checkpoint.Error, Offset: -1,
-		Detail: strings.TrimPrefix(plain(err).Error(), path+": "),
-	}
-}
-
-func (in *inputs) close() {
-	for _, r := range in.releases {
-		r.Close()
-	}
-}
-
-// validate begins to judge every checkpoint.
-func (in *inputs) validate() {
-	in.faults = make([][]checkpoint.Fault, len(in.checkpoints))
-	in.validated.Go(func() {
-		for i, c := range in.checkpoints {
-			in.faults[i] = c.Validate()
-		}
-	})
-}
-
-// paths lists the files of the inputs.
-func (in *inputs) paths() []string {
-	var out []string
-	for _, c := range in.checkpoints {
-		if c.Index != "" {
-			out = append(out, c.Index)
-		}
-		for _, f := range c.Files {
-			out = append(out, f.Path)
-		}
-	}
-	return out
 }
 
 // finish ends a command whose answer is written, or was not because of err. It
-// says on stderr what validate found: what could not be read one by one, the
-// rest in one line a checkpoint, and with -v everything.
+// says on stderr what is wrong with the files: what could not be read one by one,
+// the rest in one line a checkpoint, and with -v everything.
 func (in *inputs) finish(p *program, err error) error {
-	in.validated.Wait()
+	in.Wait()
 	if err := written(err); err != nil {
 		return err
 	}
-	for _, r := range in.releases {
+	for _, r := range in.Releases {
 		for _, f := range r.Faults {
 			switch {
 			case p.verbose:
@@ -145,8 +100,8 @@ func (in *inputs) finish(p *program, err error) error {
 			}
 		}
 	}
-	for i, c := range in.checkpoints {
-		in.reportCheckpoint(p, c, in.faults[i])
+	for k := range in.Checkpoints {
+		in.report(p, k)
 	}
 	if in.failed {
 		return &exitError{exitFailed}
@@ -154,33 +109,25 @@ func (in *inputs) finish(p *program, err error) error {
 	return nil
 }
 
-func (in *inputs) reportCheckpoint(p *program, c *checkpoint.Checkpoint, faults []checkpoint.Fault) {
+// report says what is wrong with checkpoint k.
+func (in *inputs) report(p *program, k int) {
 	said := make(map[string]bool)
-	if f := c.IndexFault(); f != nil {
-		in.failed, said[f.File] = true, true
-		p.say("%v", f)
-	}
-	for _, f := range c.Files {
-		switch {
-		case f.Err != nil:
-			in.failed, said[f.Path] = true, true
-			p.say("%v", plain(f.Err))
-		case f.Missing && !c.NamesOnly():
-			in.failed, said[f.Path] = true, true
-			p.say("%s: the file is missing; the rest of the set is read without it", f.Path)
-		}
+	for _, gap := range in.Gaps(k) {
+		said[gap.File] = true
+		in.say(p, []error{gap.Err})
 	}
 	var (
 		errs, warnings int
 		unlisted       bool
 		first          *checkpoint.Fault
 	)
+	faults := in.Validated(k)
 	for i := range faults {
 		f := &faults[i]
 		if said[f.File] || !p.verbose && f.Code == unsafePath {
 			continue
 		}
-		if f.Code == checkpoint.CodeMissingShard && !c.NamesOnly() {
+		if f.Code == checkpoint.CodeMissingShard && !in.Checkpoints[k].NamesOnly() {
 			in.failed = true // a shard that only the index speaks of
 		}
 		if p.verbose {

@@ -262,7 +262,7 @@ func compareFates(t *testing.T, what string, before []*oracle.File, beforePath, 
 	}
 }
 
-// metadataText is the metadata without what only takes up room, and without the
+// metadataText is the metadata without what only takes space, and without the
 // number of tensors where some are dropped.
 func metadataText(f *oracle.File, drops bool) []string {
 	var out []string

@@ -46,7 +46,6 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
 		return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)
 	}
-	p.listen()
 	err := txn.WriteFile(o.path, func(w io.Writer) error { return f(w, render.Style{Color: p.color == "always"}) })
 	if e, ok := errors.AsType[*txn.CreateError](err); ok {
 		return fmt.Errorf("%s: cannot be written: %w", o.path, e.Err)

@@ -39,10 +39,6 @@ type program struct {
 	quiet, verbose bool
 	color          string
 
-	// listen has signals end the context of the run, from the call on. What
-	// leaves something behind when it is killed calls it first.
-	listen func()
-
 	// whole is held for reading while files are changed, and for writing by what
 	// ends the process.
 	whole sync.RWMutex
@@ -53,7 +49,7 @@ type program struct {
 }
 
 func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *program {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv, listen: func() {}}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.terminal, p.width = true, 80
 		if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {
@@ -96,7 +92,6 @@ func (p *program) run(ctx context.Context, args []string) int {
 // whether it puts back what it did or finishes it. It is not for calls within
 // each other.
 func (p *program) winding(f func() error) error {
-	p.listen()
 	p.whole.RLock()
 	defer p.whole.RUnlock()
 	return f()

@@ -32,7 +32,6 @@ type meter struct {
 
 // meter begins a piece of work of so many bytes. Its end must be called.
 func (o *progress) meter(p *program, what string, total int64) *meter {
-	p.listen() // what has a meter may be long
 	m := &meter{stop: func() {}}
 	if o.when == "never" || o.when == "auto" && (!p.errTerminal || p.quiet) || total <= 0 {
 		return m

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,8 +54,8 @@ the files themselves, all of them or, whatever happens, none: an interrupted
 rename is ended by the next one, or by --recover. -o writes a copy and leaves the
 source alone. Both then prove that no tensor's data changed, and say how.
 
-A map that would lose a tensor, merge two, or make a name that the format has no
-room for is refused with every reason. MAP is a file when it has a separator or
+A map that would lose a tensor, merge two, or make a name that does not
+fit the format is refused with every reason. MAP is a file when it has a separator or
 ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 		Annotations: exitStatus(
 			"1  with --check, something would change",
@@ -144,8 +145,8 @@ func runRecover(ctx context.Context, p *program, o *writing, path string) error 
 	switch f := render.Format(o.format); f {
 	case render.TableFormat:
 		says := map[rewrite.Outcome]string{
-			rewrite.Undone:   ": the release is what it was before",
-			rewrite.Finished: ": the release is what it was to become",
+			rewrite.Undone:   ": the release is unchanged",
+			rewrite.Finished: ": the release is the new one",
 		}
 		_, err := fmt.Fprintf(p.stdout, "%s: %s%s\n", render.Escape(path), outcome, says[outcome])
 		return err
@@ -174,7 +175,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
-	defer in.close()
+	defer in.Close()
 	model, err := o.model(ctx, c)
 	if err != nil {
 		return err
@@ -350,7 +351,7 @@ func (r *renaming) writeRules(w io.Writer, verbose bool) {
 		case u.Unused():
 			what = "matches nothing"
 		case u.Shadow:
-			what = fmt.Sprintf("comes too late: %s takes what it matches", r.Plan.Uses[u.LostTo].Where)
+			what = fmt.Sprintf("comes too late: %s matches the same names", r.Plan.Uses[u.LostTo].Where)
 		}
 		switch {
 		case verbose && what == "":
@@ -383,27 +384,24 @@ func (r *renaming) writeKept(w io.Writer) {
 
 // changesTable has what the plan changes, with layers folded.
 func changesTable(plan *rename.Plan) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{
-			{Title: "NAME", Cut: render.CutMiddle},
-			{Title: "BECOMES", Cut: render.CutMiddle},
-			{Title: "COUNT", Right: true},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, c := range plan.Changes() {
-				to := render.Text(c.To).In(render.Green)
-				switch c.Action {
-				case rename.Drop:
-					to = render.Text("(dropped: " + c.Reason + ")").In(render.Yellow)
-				case rename.Change:
-					to = render.Text(c.To + " (" + strings.Join(c.Operations, ", ") + ")").In(render.Cyan)
-				}
-				if !yield([]render.Cell{render.Text(c.From), to, render.Text(fmt.Sprintf("x%d", c.Count))}) {
-					return
-				}
+	type row = rename.FoldedChange
+	return render.Columns[row]{
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
+		{Title: "BECOMES", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) {
+			switch r.Action {
+			case rename.Drop:
+				c.Text("(dropped: " + r.Reason + ")")
+				c.Color(render.Yellow)
+			case rename.Change:
+				c.Text(r.To + " (" + strings.Join(r.Operations, ", ") + ")")
+				c.Color(render.Cyan)
+			default:
+				c.Text(r.To)
+				c.Color(render.Green)
 			}
-		},
-	}
+		}},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r row) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
+	}.Table(slices.Values(plan.Changes()))
 }
 
 // writeRows writes the plan, and what was done, for programs.
@@ -422,16 +420,9 @@ func (r *renaming) writeRows(w io.Writer, s render.Style) error {
 	d.Field("summary", r.Plan.Summary())
 	render.List(d, "rules", r.Plan.Uses)
 	d.Rows("tensors", t)
-	d.Rows("unmatched", &render.Table{
-		Columns: []render.Column{{Key: "name"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for name := range r.Plan.Unmatched() {
-				if !yield([]render.Cell{render.Text(name)}) {
-					return
-				}
-			}
-		},
-	})
+	d.Rows("unmatched", render.Columns[string]{
+		{Key: "name", Cell: func(c *render.Cell, name string) { c.Text(name) }},
+	}.Table(r.Plan.Unmatched()))
 	render.List(d, "transforms", r.Plan.Transforms)
 	render.List(d, "problems", r.Plan.Problems)
 	render.List(d, "left_behind", r.Plan.LeftBehind())
@@ -449,28 +440,22 @@ func nullable(s string) any {
 
 // rowsTable has one row for every tensor that does not stay as it is.
 func rowsTable(plan *rename.Plan) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{{Key: "from"}, {Key: "to"}, {Key: "action"}, {Key: "rule"}, {Key: "reason"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for i := range plan.Rows {
-				row := &plan.Rows[i]
-				if row.Action == rename.Keep {
-					continue
-				}
-				cells := []render.Cell{render.Text(row.From), render.Null(), render.Text(row.Action.String()), render.Null(), render.Null()}
-				if row.To != "" {
-					cells[1] = render.Text(row.To)
-				}
-				if row.Rule >= 0 {
-					cells[3] = render.Text(plan.Uses[row.Rule].Where)
-				}
-				if row.Reason != "" {
-					cells[4] = render.Text(row.Reason)
-				}
-				if !yield(cells) {
-					return
-				}
+	type row = *rename.Row
+	return render.Columns[row]{
+		{Key: "from", Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
+		{Key: "to", Cell: func(c *render.Cell, r row) { c.Some(r.To) }},
+		{Key: "action", Cell: func(c *render.Cell, r row) { c.Text(r.Action.String()) }},
+		{Key: "rule", Cell: func(c *render.Cell, r row) {
+			if r.Rule >= 0 {
+				c.Text(plan.Uses[r.Rule].Where)
 			}
-		},
-	}
+		}},
+		{Key: "reason", Cell: func(c *render.Cell, r row) { c.Some(r.Reason) }},
+	}.Table(func(yield func(row) bool) {
+		for r := range pointers(plan.Rows) {
+			if r.Action != rename.Keep && !yield(r) {
+				return
+			}
+		}
+	})
 }

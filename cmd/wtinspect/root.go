@@ -39,8 +39,9 @@ const completionName = "completion"
 // newRoot returns the whole command tree.
 func newRoot(p *program) *cobra.Command { return newTree(p, "") }
 
-// rootFor returns as much of the tree as args need: making every command, with
-// its flags, is what a short run would spend much of its time on.
+// rootFor returns as much of the tree as args need: to make every command, with
+// its flags, takes 15 % of an ls of a small file. A command must not look at the
+// others; TestHelp compares what it is by itself with what it is among them.
 func rootFor(p *program, args []string) *cobra.Command {
 	if len(args) > 0 && args[0] != completionName {
 		for _, c := range commands {
@@ -177,7 +178,7 @@ func (c *choice) Type() string { return "WORD" }
 
 func (c *choice) Set(s string) error {
 	if !slices.Contains(c.values, s) {
-		return fmt.Errorf("it is none of %s", strings.Join(c.values, ", "))
+		return fmt.Errorf("it must be one of: %s", strings.Join(c.values, ", "))
 	}
 	*c.value = s
 	return nil

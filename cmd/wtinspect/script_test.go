@@ -155,6 +155,12 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%v --help does not end with the exit status:\n%s", path, &out)
 		}
 		root := newRoot(p)
+		var whole bytes.Buffer
+		root.SetArgs(append(path[1:len(path):len(path)], "--help"))
+		root.SetOut(&whole)
+		if err := root.Execute(); err != nil || whole.String() != out.String() {
+			t.Errorf("%v --help says in the whole tree of commands, %v:\n%s\nand by itself:\n%s", path, err, &whole, &out)
+		}
 		cmd, _, err := root.Find(path[1:])
 		if err != nil {
 			t.Fatal(err)

@@ -109,7 +109,7 @@ func TestSignalWhileBlocked(t *testing.T) {
 				defer c.Close()
 			}
 			// In its first moments the signal itself ends it, which is no less right.
-			time.Sleep(10 * patience)
+			time.Sleep(200 * time.Millisecond)
 			if err := cmd.Process.Signal(s); err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +136,7 @@ func TestSignalWhileWinding(t *testing.T) {
 	if os.Getenv(windingVariable) != "" {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := newProgram(nil, os.Stdout, os.Stderr, os.Getenv)
-		p.listen = func() { p.obey(ctx, cancel) }
+		p.obey(ctx, cancel)
 		err := p.winding(func() error {
 			os.Stdout.WriteString("begun\n")
 			<-ctx.Done()

@@ -13,11 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/internal/stats"
-	"github.com/wtinspect/wtinspect/internal/values"
 )
 
 type statsOptions struct {
@@ -86,8 +83,7 @@ func (o *statsOptions) part() (float64, error) {
 }
 
 func runStats(ctx context.Context, p *program, o *statsOptions, args []string) error {
-	selected, err := o.compile()
-	if err != nil {
+	if _, err := o.compile(); err != nil {
 		return err
 	}
 	part, err := o.part()
@@ -101,150 +97,65 @@ func runStats(ctx context.Context, p *program, o *statsOptions, args []string) e
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	in.validate()
-
-	m := measuring{in: in, options: o, part: part, verbose: p.verbose}
-	if err := m.run(ctx, p, selected); err != nil {
-		return err
+	defer in.Close()
+	bar := o.jobMeter(p, "stats")
+	opts := inspect.StatsOptions{Select: o.Selection, Workers: o.workers, Quantiles: o.quantiles, Sample: part, Progress: bar.update}
+	if o.histogram {
+		opts.Bins = bins
 	}
-	err = o.write(p, in.paths(), m.write)
-	if selected != nil && len(m.tensors) == 0 && err == nil {
-		p.note("no tensor is chosen by the names given")
-	}
-	return in.finish(p, err)
-}
-
-// A measuring is the figures of the tensors that were asked for.
-type measuring struct {
-	in      *inputs
-	options *statsOptions
-	part    float64 // of each tensor; 0 is all
-	verbose bool
-	tensors []measured
-}
-
-type measured struct {
-	checkpoint int
-	tensor     checkpoint.Tensor
-	err        error
-	read       int64
-	stats      *values.Stats
-}
-
-func (m *measuring) run(ctx context.Context, p *program, selected func(string) bool) error {
-	var (
-		sections []values.Section
-		of       []int
-		total    float64
-	)
-	for k, c := range m.in.checkpoints {
-		for i, t := range c.All() {
-			if selected != nil && !selected(t.Name) {
-				continue
-			}
-			one := measured{checkpoint: k, tensor: t}
-			s, err := compare.Section(c, i)
-			switch {
-			case err != nil:
-				one.err = err
-			case s.Type == nil:
-				one.err = inFile(c, t.File, fmt.Errorf("tensor %q: this version does not know the numbers of %s", t.Name, t.DType))
-			default:
-				sections, of = append(sections, s), append(of, len(m.tensors))
-				total += float64(s.Data.Size())
-			}
-			m.tensors = append(m.tensors, one)
-		}
-	}
-	if m.part > 0 {
-		total *= m.part
-	}
-	bar := m.options.meter(p, "stats", int64(min(total, math.MaxInt64/2)))
-	defer bar.end()
-	opt := &values.StatsOptions{BlockQuantiles: m.options.quantiles || m.options.histogram}
-	if m.options.histogram {
-		opt.Bins = bins
-	}
-	err := values.Run(ctx, sections, values.Options{
-		Workers: m.options.workers, Stats: opt, Sample: m.part, Progress: bar.add,
-	}, func(i int, r *values.Result) error {
-		t := &m.tensors[of[i]]
-		t.err = inFile(m.in.checkpoints[t.checkpoint], t.tensor.File, r.Err)
-		t.read, t.stats = r.Read, r.Stats
-		return nil
-	})
+	stats, err := inspect.Stats(ctx, in.Set, &opts)
 	bar.end()
 	if err != nil {
 		return err
 	}
-	for i := range m.tensors {
-		if t := &m.tensors[i]; t.err != nil {
-			m.in.failed = true
-			p.say("%v", t.err)
-		}
+	in.say(p, stats.Errors())
+	m := measuring{StatsResult: stats, in: in, options: o, verbose: p.verbose}
+	write := m.write
+	if o.byLayer {
+		layers := stats.ByLayer()
+		write = func(w io.Writer, s render.Style) error { return m.writeLayers(w, s, layers) }
 	}
-	return nil
+	err = o.write(p, in.Paths(), write)
+	o.noteNone(p, len(stats.Tensors), err)
+	return in.finish(p, err)
 }
 
-// inFile adds the path of a tensor's file to an error that lacks it.
-func inFile(c *checkpoint.Checkpoint, file int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", c.Files[file].Path, err)
+// A measuring is the figures of the tensors that were asked for, and how they are
+// shown.
+type measuring struct {
+	*inspect.StatsResult
+	in      *inputs
+	options *statsOptions
+	verbose bool
 }
 
 func (m *measuring) write(w io.Writer, s render.Style) error {
-	f := m.options.Format()
-	if m.options.byLayer {
-		return m.writeLayers(w, s)
-	}
-	switch f {
+	switch f := m.options.Format(); f {
 	case render.TableFormat:
-		return m.writeTable(w, s, func(k int) error {
-			return m.table(k, s.Terminal, false).Write(w, f, s)
-		})
+		return m.writeTable(w, s, func(k int) error { return m.table(k, s.Terminal).Write(w, f, s) })
 	case render.JSON:
-		d := render.NewDocument(w)
-		m.writeHead(d)
-		d.Rows("tensors", m.table(-1, false, true))
-		render.List(d, "faults", m.in.jsonFaults())
+		d := m.document(w)
+		d.Rows("tensors", m.table(-1, false))
+		render.Each(d, "faults", m.Faults)
 		return d.Close()
 	default:
-		return m.table(-1, false, f == render.JSONL).Write(w, f, s)
+		return m.table(-1, false).Write(w, f, s)
 	}
 }
 
-// A jsonMeasuredCheckpoint is an element of the "checkpoints" of stats.
-type jsonMeasuredCheckpoint struct {
-	Path   string            `json:"path"`
-	Format checkpoint.Format `json:"format"`
-}
-
-func (m *measuring) writeHead(d *render.Document) {
-	var list []jsonMeasuredCheckpoint
-	for _, c := range m.in.checkpoints {
-		list = append(list, jsonMeasuredCheckpoint{c.Path, c.Format})
-	}
-	render.List(d, "checkpoints", list)
-	if m.part > 0 {
-		d.Field("sample", m.part)
-	} else {
-		d.Field("sample", nil)
-	}
+func (m *measuring) document(w io.Writer) *render.Document {
+	d := render.NewDocument(w)
+	render.List(d, "checkpoints", m.Checkpoints)
+	d.Field("sample", m.Sample)
+	return d
 }
 
 // writeTable writes one checkpoint after the other, with headings where there
 // are several, and says of a sample that it is one.
 func (m *measuring) writeTable(w io.Writer, s render.Style, one func(k int) error) error {
-	for k, c := range m.in.checkpoints {
-		if len(m.in.checkpoints) > 1 && s.Terminal {
-			between := ""
-			if k > 0 {
-				between = "\n"
-			}
-			if _, err := fmt.Fprintf(w, "%s%s\n", between, s.Paint(render.Bold, render.Escape(c.Path)+":")); err != nil {
+	for k, c := range m.Checkpoints {
+		if len(m.Checkpoints) > 1 && s.Terminal {
+			if err := writeHeading(w, s, k, c.Path); err != nil {
 				return err
 			}
 		}
@@ -257,8 +168,8 @@ func (m *measuring) writeTable(w io.Writer, s render.Style, one func(k int) erro
 			}
 		}
 	}
-	if m.part > 0 && s.Terminal {
-		_, err := fmt.Fprintln(w, s.Paint(render.Dim, fmt.Sprintf("of %.4g %% of each tensor, in blocks spread evenly over it", m.part*100)))
+	if m.Sample != nil && s.Terminal {
+		_, err := fmt.Fprintln(w, s.Paint(render.Dim, fmt.Sprintf("of %.4g %% of each tensor, in blocks spread evenly over it", *m.Sample*100)))
 		return err
 	}
 	return nil
@@ -267,182 +178,106 @@ func (m *measuring) writeTable(w io.Writer, s render.Style, one func(k int) erro
 // totalsLine sums up a checkpoint: what is hardly ever meant, and how much there
 // is of it.
 func (m *measuring) totalsLine(k int) string {
-	var (
-		tensors, withNaN, withInf, zero, constant int
-		numbers, nan, inf                         uint64
-	)
-	for i := range m.tensors {
-		t := &m.tensors[i]
-		if t.checkpoint != k || t.stats == nil {
-			continue
-		}
-		s := t.stats
-		tensors++
-		numbers += s.Count
-		nan += s.NaN
-		inf += s.PosInf + s.NegInf
-		if s.NaN > 0 {
-			withNaN++
-		}
-		if s.PosInf+s.NegInf > 0 {
-			withInf++
-		}
-		switch {
-		case s.Finite() < 2 || s.Min != s.Max:
-		case s.Min == 0:
-			zero++
-		default:
-			constant++
-		}
+	t := m.Summary(k)
+	out := []string{counted(t.Tensors, "tensor"), counted(t.Numbers, "number")}
+	if t.NaN > 0 {
+		out = append(out, fmt.Sprintf("%s NaN in %s", render.Grouped(t.NaN), counted(t.WithNaN, "tensor")))
 	}
-	out := []string{counted(tensors, "tensor"), counted(numbers, "number")}
-	if nan > 0 {
-		out = append(out, fmt.Sprintf("%s NaN in %s", render.Grouped(nan), counted(withNaN, "tensor")))
+	if t.Inf > 0 {
+		out = append(out, fmt.Sprintf("%s infinite in %s", render.Grouped(t.Inf), counted(t.WithInf, "tensor")))
 	}
-	if inf > 0 {
-		out = append(out, fmt.Sprintf("%s infinite in %s", render.Grouped(inf), counted(withInf, "tensor")))
+	if t.Zero > 0 {
+		out = append(out, fmt.Sprintf("%s all zero", render.Grouped(uint64(t.Zero))))
 	}
-	if zero > 0 {
-		out = append(out, fmt.Sprintf("%s all zero", render.Grouped(uint64(zero))))
-	}
-	if constant > 0 {
-		out = append(out, fmt.Sprintf("%s of one value", render.Grouped(uint64(constant))))
+	if t.Constant > 0 {
+		out = append(out, fmt.Sprintf("%s of one value", render.Grouped(uint64(t.Constant))))
 	}
 	return strings.Join(out, ", ")
 }
 
-// number is a cell for a figure: a few digits on a terminal, elsewhere all.
-func number(f float64, terminal bool) render.Cell {
-	switch {
-	case math.IsNaN(f):
-		return render.Null()
-	case terminal:
-		return render.Text(strconv.FormatFloat(f, 'g', 4, 64))
-	}
-	return render.Float(f)
-}
-
 // table has a row a tensor of checkpoint k, or of all where k is -1.
-func (m *measuring) table(k int, terminal, numbered bool) *render.Table {
+func (m *measuring) table(k int, terminal bool) *render.Table {
+	type row = *inspect.TensorStats
 	people := m.options.Format() == render.TableFormat
-	var columns []render.Column
-	add := func(key, title string, shown bool, c render.Column) {
-		c.Key = key
-		if shown {
-			c.Title = title
-		}
-		columns = append(columns, c)
+	checkpoints := checkpointCells(m.in.Checkpoints)
+	columns := render.Columns[row]{
+		{
+			Key: "checkpoint", Title: titleIf(people && !terminal && len(m.Checkpoints) > 1, "CHECKPOINT"),
+			Cell: func(c *render.Cell, t row) { *c = checkpoints[t.Checkpoint] },
+		},
+		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, t row) {
+			c.Some(t.DType)
+			c.Color(render.Cyan)
+		}},
+		{Key: "shape", Title: titleIf(m.verbose, "SHAPE"), Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
+		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
+		{Key: "bytes", Cell: func(c *render.Cell, t row) {
+			if t.BytesKnown {
+				c.Uint(t.Bytes)
+			}
+		}},
+		{Key: "read", Title: titleIf(m.Sample != nil && m.verbose, "READ"), Right: true, Cell: func(c *render.Cell, t row) {
+			if t.Figures != nil {
+				c.Int(t.Read)
+			}
+		}},
 	}
-	right := render.Column{Right: true}
+	add := func(key, title string, shown bool, cell func(c *render.Cell, f *inspect.Figures)) {
+		columns = append(columns, render.Col[row]{Key: key, Title: titleIf(shown, title), Right: true, Cell: func(c *render.Cell, t row) {
+			if t.Figures != nil {
+				cell(c, t.Figures)
+			}
+		}})
+	}
 	all := m.verbose
-	add("checkpoint", "CHECKPOINT", people && !terminal && len(m.in.checkpoints) > 1, render.Column{})
-	add("name", "NAME", true, render.Column{Cut: render.CutMiddle})
-	add("dtype", "DTYPE", true, render.Column{})
-	add("shape", "SHAPE", all, render.Column{})
-	add("file", "FILE", false, render.Column{})
-	add("bytes", "BYTES", false, right)
-	add("read", "READ", m.part > 0 && all, right)
-	add("count", "COUNT", all, right)
-	add("min", "MIN", true, right)
-	add("max", "MAX", true, right)
-	add("mean", "MEAN", true, right)
-	add("std", "STD", true, right)
-	add("abs_max", "ABSMAX", all, right)
-	add("l2", "L2", all, right)
-	add("zeros", "ZEROS", true, right)
-	add("denormals", "SUBNORMAL", all, right)
-	add("nan", "NAN", true, right)
-	add("pos_inf", "+INF", all, right)
-	add("neg_inf", "-INF", all, right)
-	add("", "INF", !all, right)
-	add("distinct", "DISTINCT", all, right)
-	for _, p := range values.Percents() {
-		add(fmt.Sprintf("p%d", p), fmt.Sprintf("%d%%", p), m.options.quantiles, right)
+	add("count", "COUNT", all, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Count) })
+	add("min", "MIN", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Min) })
+	add("max", "MAX", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Max) })
+	add("mean", "MEAN", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Mean) })
+	add("std", "STD", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Std) })
+	add("abs_max", "ABSMAX", all, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.AbsMax) })
+	add("l2", "L2", all, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.L2) })
+	add("zeros", "ZEROS", true, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Zeros) })
+	add("denormals", "SUBNORMAL", all, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Denormals) })
+	add("nan", "NAN", true, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.NaN) })
+	add("pos_inf", "+INF", all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.PosInf) })
+	add("neg_inf", "-INF", all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.NegInf) })
+	add("", "INF", !all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.PosInf+f.NegInf) })
+	add("distinct", "DISTINCT", all, func(c *render.Cell, f *inspect.Figures) {
+		if f.Distinct >= 0 {
+			c.Int(f.Distinct)
+		}
+	})
+	for i, p := range inspect.Percents() {
+		add(fmt.Sprintf("p%d", p), fmt.Sprintf("%d%%", p), m.options.quantiles, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Quantiles[i]) })
 	}
-	add("quantile_error", "", false, right)
-	add("fingerprint", "FINGERPRINT", false, render.Column{})
-	add("histogram", "HISTOGRAM", m.options.histogram, render.Column{})
-	add("error", "", false, render.Column{})
-
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for i := range m.tensors {
-			t := &m.tensors[i]
-			if k >= 0 && t.checkpoint != k {
-				continue
+	add("quantile_error", "", false, func(c *render.Cell, f *inspect.Figures) { c.Float(f.QuantileError) })
+	add("fingerprint", "", false, func(c *render.Cell, f *inspect.Figures) { c.Some(f.Fingerprint) })
+	columns = append(columns,
+		render.Col[row]{Key: "histogram", Title: titleIf(m.options.histogram, "HISTOGRAM"), Cell: func(c *render.Cell, t row) {
+			if t.Figures == nil || t.Figures.Histogram == nil {
+				return
 			}
-			row := m.row(t, terminal, numbered)
-			for len(row) < len(columns)-1 {
-				row = append(row, render.Null()) // figures of what was not read
-			}
-			if !yield(append(row, errorCell(t.err))) {
+			c.Value(bars(t.Figures.Histogram), jsonNumbers(t.Figures.Histogram))
+		}},
+		render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }},
+	)
+	return columns.Table(func(yield func(row) bool) {
+		for t := range pointers(m.Tensors) {
+			if (k < 0 || t.Checkpoint == k) && !yield(t) {
 				return
 			}
 		}
-	}}
+	})
 }
 
-// row returns the cells in the order of the columns of table, but for the last
-// one, and without figures where there are none.
-func (m *measuring) row(t *measured, terminal, numbered bool) []render.Cell {
-	file, bytes := render.Null(), render.Null()
-	if t.tensor.File >= 0 {
-		file = render.Text(m.in.checkpoints[t.checkpoint].Files[t.tensor.File].Name)
+// badCell is a count of what should not be there.
+func badCell(c *render.Cell, n uint64) {
+	c.Uint(n)
+	if n > 0 {
+		c.Color(render.Red)
 	}
-	if t.tensor.BytesKnown {
-		bytes = render.Uint(t.tensor.Bytes)
-	}
-	row := []render.Cell{
-		checkpointCell(m.in, t.checkpoint, numbered),
-		render.Text(t.tensor.Name),
-		dtypeCell(&t.tensor).In(render.Cyan),
-		render.Shape(t.tensor.Shape),
-		file,
-		bytes,
-	}
-	s := t.stats
-	if s == nil {
-		return row
-	}
-	bad := func(n uint64) render.Cell {
-		if n > 0 {
-			return render.Uint(n).In(render.Red)
-		}
-		return render.Uint(n)
-	}
-	distinct := render.Null()
-	if s.Distinct >= 0 {
-		distinct = render.Int(s.Distinct)
-	}
-	row = append(
-		row,
-		render.Int(t.read),
-		render.Uint(s.Count),
-		number(s.Min, terminal),
-		number(s.Max, terminal),
-		number(s.Mean, terminal),
-		number(s.Std, terminal),
-		number(s.AbsMax, terminal),
-		number(s.L2, terminal),
-		render.Uint(s.Zeros),
-		render.Uint(s.Denormals),
-		bad(s.NaN),
-		bad(s.PosInf),
-		bad(s.NegInf),
-		bad(s.PosInf+s.NegInf),
-		distinct,
-	)
-	for _, q := range s.Quantiles {
-		row = append(row, number(q, terminal))
-	}
-	fingerprint := render.Null()
-	if !s.Fingerprint.IsZero() {
-		fingerprint = render.Text(s.Fingerprint.String())
-	}
-	histogram := render.Null()
-	if s.Histogram != nil {
-		histogram = render.Value(bars(s.Histogram), jsonNumbers(s.Histogram))
-	}
-	return append(row, render.Float(s.QuantileError), fingerprint, histogram)
 }
 
 func jsonNumbers(list []uint64) string {
@@ -472,113 +307,67 @@ func bars(list []uint64) string {
 	return b.String()
 }
 
-// layers puts the tensors of checkpoint k together.
-func (m *measuring) layers(k int) []stats.Template {
-	var c stats.Collector
-	for i := range m.tensors {
-		if t := &m.tensors[i]; t.checkpoint == k && t.stats != nil {
-			c.Add(t.tensor.Name, t.stats)
-		}
-	}
-	return c.Templates()
-}
-
 // writeLayers writes the roll-up: for people a line a template, for programs a
 // row a template and layer.
-func (m *measuring) writeLayers(w io.Writer, s render.Style) error {
+func (m *measuring) writeLayers(w io.Writer, s render.Style, layers *inspect.LayersResult) error {
 	switch f := m.options.Format(); f {
 	case render.TableFormat:
-		return m.writeTable(w, s, func(k int) error { return m.writeTemplates(w, s, m.layers(k)) })
+		return m.writeTable(w, s, func(k int) error { return writeTemplates(w, s, layers.Templates[k]) })
 	case render.JSON:
-		d := render.NewDocument(w)
-		m.writeHead(d)
-		d.Rows("layers", m.layerTable(true))
-		render.List(d, "faults", m.in.jsonFaults())
+		d := m.document(w)
+		d.Rows("layers", m.layerTable(layers))
+		render.Each(d, "faults", layers.Faults)
 		return d.Close()
 	default:
-		return m.layerTable(f == render.JSONL).Write(w, f, s)
+		return m.layerTable(layers).Write(w, f, s)
 	}
 }
 
-func (m *measuring) layerTable(numbered bool) *render.Table {
-	columns := []render.Column{
-		{Key: "checkpoint"},
-		{Key: "template"},
-		{Key: "layer"},
-		{Key: "tensors"},
-		{Key: "count"},
-		{Key: "min"},
-		{Key: "max"},
-		{Key: "mean"},
-		{Key: "std"},
-		{Key: "abs_max"},
-		{Key: "zeros"},
-		{Key: "nan"},
-		{Key: "inf"},
-		{Key: "odd"},
-	}
-	return &render.Table{Columns: columns, Rows: func(yield func([]render.Cell) bool) {
-		for k := range m.in.checkpoints {
-			for _, t := range m.layers(k) {
-				for i := range t.Layers {
-					l := &t.Layers[i]
-					row := []render.Cell{
-						checkpointCell(m.in, k, numbered),
-						render.Text(t.Name),
-						render.Null(),
-						render.Int(int64(l.Tensors)),
-						render.Uint(l.Count),
-						number(l.Min, false),
-						number(l.Max, false),
-						number(l.Mean, false),
-						number(l.Std, false),
-						number(l.AbsMax, false),
-						render.Uint(l.Zeros),
-						render.Uint(l.NaN),
-						render.Uint(l.Inf),
-						textOrNull(strings.Join(l.Odd, "; ")),
-					}
-					if l.Number >= 0 {
-						row[2] = render.Int(int64(l.Number))
-					}
-					if !yield(row) {
-						return
-					}
-				}
+func (m *measuring) layerTable(layers *inspect.LayersResult) *render.Table {
+	type row = inspect.LayerRow
+	checkpoints := checkpointCells(m.in.Checkpoints)
+	return render.Columns[row]{
+		{Key: "checkpoint", Cell: func(c *render.Cell, l row) { *c = checkpoints[l.Checkpoint] }},
+		{Key: "template", Cell: func(c *render.Cell, l row) { c.Text(l.Template) }},
+		{Key: "layer", Cell: func(c *render.Cell, l row) {
+			if l.Number >= 0 {
+				c.Int(int64(l.Number))
 			}
+		}},
+		{Key: "tensors", Cell: func(c *render.Cell, l row) { c.Int(int64(l.Tensors)) }},
+		{Key: "count", Cell: func(c *render.Cell, l row) { c.Uint(l.Count) }},
+		{Key: "min", Cell: func(c *render.Cell, l row) { c.Figure(l.Min) }},
+		{Key: "max", Cell: func(c *render.Cell, l row) { c.Figure(l.Max) }},
+		{Key: "mean", Cell: func(c *render.Cell, l row) { c.Figure(l.Mean) }},
+		{Key: "std", Cell: func(c *render.Cell, l row) { c.Figure(l.Std) }},
+		{Key: "abs_max", Cell: func(c *render.Cell, l row) { c.Figure(l.AbsMax) }},
+		{Key: "zeros", Cell: func(c *render.Cell, l row) { c.Uint(l.Zeros) }},
+		{Key: "nan", Cell: func(c *render.Cell, l row) { c.Uint(l.NaN) }},
+		{Key: "inf", Cell: func(c *render.Cell, l row) { c.Uint(l.Inf) }},
+		{Key: "odd", Cell: func(c *render.Cell, l row) { c.Some(l.OddText()) }},
+	}.Table(layers.Layers)
+}
+
+var templateColumns = render.Columns[*inspect.StatsTemplate]{
+	{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Text(t.Name) }},
+	{Title: "LAYERS", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Int(int64(len(t.Layers))) }},
+	{Title: "STD", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
+		if !math.IsNaN(t.MedianStd) {
+			c.Text(digits4(t.MedianStd))
 		}
-	}}
+	}},
+	{Title: "ABSMAX", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
+		if !math.IsNaN(t.MedianAbsMax) {
+			c.Text(digits4(t.MedianAbsMax))
+		}
+	}},
+	{Title: "STD BY LAYER", Cut: render.CutEnd, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Some(sparkline(t)) }},
 }
 
 // writeTemplates writes a line a template, and below it the odd layers.
-func (m *measuring) writeTemplates(w io.Writer, s render.Style, templates []stats.Template) error {
-	var row []render.Cell
-	table := &render.Table{
-		Headings: render.Always,
-		Columns: []render.Column{
-			{Title: "NAME", Cut: render.CutMiddle},
-			{Title: "LAYERS", Right: true},
-			{Title: "STD", Right: true},
-			{Title: "ABSMAX", Right: true},
-			{Title: "STD BY LAYER", Cut: render.CutEnd},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for i := range templates {
-				t := &templates[i]
-				row = append(
-					row[:0],
-					render.Text(t.Name),
-					render.Int(int64(len(t.Layers))),
-					number(t.MedianStd, true),
-					number(t.MedianAbsMax, true),
-					textOrNull(sparkline(t)),
-				)
-				if !yield(row) {
-					return
-				}
-			}
-		},
-	}
+func writeTemplates(w io.Writer, s render.Style, templates []inspect.StatsTemplate) error {
+	table := templateColumns.Table(pointers(templates))
+	table.Headings = render.Always
 	if err := table.Write(w, render.TableFormat, s); err != nil {
 		return err
 	}
@@ -602,7 +391,7 @@ func (m *measuring) writeTemplates(w io.Writer, s render.Style, templates []stat
 
 // sparkline draws the deviations from the first layer to the last, from the
 // least to the greatest. All the same is a flat line in the middle.
-func sparkline(t *stats.Template) string {
+func sparkline(t *inspect.StatsTemplate) string {
 	steps := []rune("▁▂▃▄▅▆▇█")
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for i := range t.Layers {

@@ -84,9 +84,6 @@ func (o *writing) options() *rewrite.Options {
 // open opens the one checkpoint that path names. When it is to be changed in
 // place, and an earlier change was interrupted, that one is ended first.
 func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *checkpoint.Checkpoint, error) {
-	if o.writes() {
-		p.listen()
-	}
 	if o.inPlace && o.writes() {
 		if err := p.recoverFirst(ctx, path); err != nil {
 			return nil, nil, err
@@ -98,10 +95,9 @@ func (o *writing) open(ctx context.Context, p *program, path string) (*inputs, *
 	}
 	c, err := o.theCheckpoint(ctx, p, in, path)
 	if err != nil {
-		in.close()
+		in.Close()
 		return nil, nil, err
 	}
-	in.validate()
 	return in, c, nil
 }
 
@@ -115,14 +111,14 @@ func (p *program) recover(ctx context.Context, path string, force bool) (outcome
 }
 
 func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, path string) (*checkpoint.Checkpoint, error) {
-	if len(in.checkpoints) != 1 {
+	if len(in.Checkpoints) != 1 {
 		var b strings.Builder
-		for _, c := range in.checkpoints {
+		for _, c := range in.Checkpoints {
 			fmt.Fprintf(&b, "\n  %s", c.Path)
 		}
-		return nil, fmt.Errorf("%s holds %s, and one at a time is changed; name one:%s", path, counted(len(in.checkpoints), "checkpoint"), &b)
+		return nil, fmt.Errorf("%s holds %s, and one at a time is changed; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), &b)
 	}
-	c := in.checkpoints[0]
+	c := in.Checkpoints[0]
 	set, err := c.Set(ctx)
 	if err != nil {
 		return nil, err
@@ -184,7 +180,7 @@ func (r *rewriting) refused(p *program) bool {
 
 // carryOut runs the job, with a bar.
 func (r *rewriting) carryOut(ctx context.Context, p *program, in *inputs) error {
-	in.validated.Wait() // the files are read until then
+	in.Wait() // the files are read until then
 	m := &jobMeter{start: func(total int64) *meter { return r.options.meter(p, "rewriting", total) }}
 	err := p.winding(func() error { return r.run(ctx, m.update) })
 	m.end()
@@ -268,7 +264,7 @@ func (r *rewriting) writePlan(w io.Writer, verbose bool) {
 		fmt.Fprintf(w, "replaces %s\n", render.Escape(path))
 	}
 	if filled > 0 {
-		fmt.Fprintf(w, "%s: a key that readers ignore takes up room in %s\n", gguf.FillerKey, counted(filled, "file"))
+		fmt.Fprintf(w, "%s: a key that readers ignore takes space in %s\n", gguf.FillerKey, counted(filled, "file"))
 	}
 	for _, d := range j.Documents {
 		switch {
@@ -312,21 +308,17 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 	if len(files) >= manyFiles && !verbose {
 		files = nil
 	}
-	t := &render.Table{
-		Headings: render.Always,
-		Columns:  []render.Column{{Title: "FILE", Cut: render.CutMiddle}, {Title: "STEP"}, {Title: "TENSORS", Right: true}, {Title: "PROOF"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, f := range files {
-				row := []render.Cell{render.Text(f.Name), render.Text(string(f.Step)), render.Null(), render.Text(fileProof(&f))}
-				if f.Proof.Tensors > 0 {
-					row[2] = render.Uint(uint64(f.Proof.Tensors))
-				}
-				if !yield(row) {
-					return
-				}
+	t := render.Columns[*rewrite.FileReport]{
+		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(f.Name) }},
+		{Title: "STEP", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(string(f.Step)) }},
+		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, f *rewrite.FileReport) {
+			if f.Proof.Tensors > 0 {
+				c.Uint(uint64(f.Proof.Tensors))
 			}
-		},
-	}
+		}},
+		{Title: "PROOF", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(fileProof(f)) }},
+	}.Table(pointers(files))
+	t.Headings = render.Always
 	if len(files) > 0 {
 		fmt.Fprintln(w)
 		if err := t.Write(w, render.TableFormat, s); err != nil {
@@ -451,11 +443,16 @@ func (p *program) recoverFirst(ctx context.Context, path string) error {
 	return err
 }
 
-// warnPending warns that what is read at path may be part old and part new.
+// warnPending warns where a rewrite of what is at path is not complete.
 func (p *program) warnPending(path string) {
 	if dir, pending := rewrite.Pending(path); pending {
-		p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(dir))
+		p.notePending(path, dir)
 	}
+}
+
+// notePending warns that what is read at path may be part old and part new.
+func (p *program) notePending(path, dir string) {
+	p.note("warning: %s: a rewrite is under way or was interrupted; what is read may be part old, part new\n%s", path, pendingAdvice(dir))
 }
 
 func pendingAdvice(path string) string {

@@ -65,7 +65,7 @@ architectures, and a difference a warning.`,
 		ID: "WT307", Name: "missing-head", Severity: checkpoint.Error, run: runMissingHead,
 		Title: "the output head is absent and config.json says that it is not tied",
 		Doc: `Without lm_head the loader initialises a random one, and every answer is noise. Either
-the weights lack a tensor or tie_word_embeddings must be true. Nothing is said where
+the weights lack a tensor or tie_word_embeddings must be true. Nothing is reported where
 config.json does not say either: it depends on the architecture then.`,
 		Bad: `"tie_word_embeddings": false, no lm_head.weight`, Good: "lm_head.weight, or true",
 	},

@@ -39,7 +39,7 @@ compressed-tensors weight_packed, weight_scale and weight_shape.`,
 	},
 	{
 		ID: "WT505", Name: "quantised-leftover", Severity: checkpoint.Warning, run: runLeftover,
-		Title: "a companion of quantisation stands beside a plain weight",
+		Title: "a companion of quantisation is beside a plain weight",
 		Doc: `The weight was dequantised and its scales were left behind. Converters stop at them
 with “can not map tensor”.`,
 		Bad: "q_proj.weight F16 with q_proj.SCB", Good: "q_proj.weight F16 alone",

@@ -29,7 +29,7 @@ name. Loaders do not know such names; PEFT loads zeros with a warning.`,
 	},
 	{
 		ID: "WT403", Name: "doubled-prefix", Severity: checkpoint.Warning, run: runDoubled,
-		Title: "a prefix stands twice in the names",
+		Title: "a prefix appears twice in the names",
 		Doc: `Saving a model that was loaded under a prefix puts the prefix in front again. Nothing
 else can load model.model.layers or language_model.language_model.`,
 		Bad: "model.model.layers.0.mlp.up_proj.weight", Good: "model.layers.0.mlp.up_proj.weight",
@@ -283,7 +283,7 @@ func runWrappers(p *Pass) {
 			if clean == t.first {
 				return "", ""
 			}
-			return "a wrapper (" + wrapperOf(t.first) + ") stands in the name", clean
+			return "a wrapper (" + wrapperOf(t.first) + ") is in the name", clean
 		})
 	}
 }
@@ -383,7 +383,7 @@ func runDoubled(p *Pass) {
 				return "", ""
 			}
 			first, _, _ := strings.Cut(t.first, ".")
-			return "the prefix " + first + " stands twice in the name", clean
+			return "the prefix " + first + " appears twice in the name", clean
 		})
 	}
 }
@@ -513,7 +513,7 @@ func runAdapterName(p *Pass) {
 	for _, m := range p.models {
 		p.renames(m, func(t *family) (what, name string) {
 			if clean := anonymous(t.first); clean != t.first {
-				return "the adapter's name stands in the key", clean
+				return "the adapter's name is in the key", clean
 			}
 			return "", ""
 		})

@@ -26,7 +26,7 @@ reported again tensor by tensor.`,
 	{
 		ID: "WT202", Name: "missing-tensor", Severity: checkpoint.Error, run: runFaults,
 		Title: "the index names a tensor that no shard holds",
-		Doc: `Loaders that trust the index look for it in vain, or leave the weight uninitialised.
+		Doc: `Loaders that trust the index look for it without finding it, or leave the weight uninitialised.
 The index is older or newer than the shards: rebuild it, or upload the right shards.`,
 		Bad: "mtp.fc.weight in the index, in no shard", Good: "an index that names what the shards hold",
 		Fix: rebuildIndex,
@@ -94,7 +94,7 @@ lead out of the directory, other than into the blobs of the hub cache it belongs
 	{
 		ID: "WT211", Name: "stale-shards", Severity: checkpoint.Error, run: runStaleShards,
 		Title: "a second set of shards holds the same tensors",
-		Doc: `A set that no index names stands beside one that holds the same tensors: left over
+		Doc: `A set that no index names is beside one that holds the same tensors: left over
 from an earlier save. Loaders that take every *.safetensors file merge the two, and
 shapes of one version meet code for the other.`,
 		Bad:  "model-0000N-of-00002 beside the indexed model-0000N-of-00004",

@@ -29,7 +29,7 @@ is executed or unpacked here.`,
 	},
 	{
 		ID: "WT903", Name: "pickles", Severity: checkpoint.Warning, run: runPickles,
-		Title: "pickled weights stand beside safetensors",
+		Title: "pickled weights are beside safetensors",
 		Doc: `Loading a pickle can run code. Beside safetensors it is only a second copy, which may
 be of another version; scanners mark the whole repository for it.`,
 		Bad: "pytorch_model.bin beside model.safetensors", Good: "model.safetensors alone",

@@ -60,7 +60,7 @@ normalisations begin with ones, and so are the scales of quantised weights.`,
 a twentieth of the rows may be so, for tokens that are reserved and for padding to a round
 number; more say that the vocabulary was enlarged and not trained, or that the embedding
 was loaded in part.`,
-		Bad: "embed_tokens.weight with 4000 of 32000 rows of zeros", Good: "rows that differ, but for some reserved ones",
+		Bad: "embed_tokens.weight with 4000 of 32000 rows of zeros", Good: "rows that differ, except some reserved ones",
 	},
 	{
 		ID: "WT556", Name: "repeated-layer", Severity: checkpoint.Warning, run: runRepeatedLayer, Values: true,

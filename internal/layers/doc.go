@@ -4,7 +4,8 @@
 //
 //	cmd/wtinspect
 //	internal/report
-//	inspect  internal/render
+//	inspect
+//	internal/render
 //	internal/fix
 //	internal/policy
 //	internal/check  internal/compare  internal/stats

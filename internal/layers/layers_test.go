@@ -21,7 +21,8 @@ const module = "github.com/wtinspect/wtinspect"
 var rows = [][]string{
 	{"cmd/wtinspect"},
 	{"internal/report"},
-	{"inspect", "internal/render"},
+	{"inspect"},
+	{"internal/render"},
 	{"internal/fix"},
 	{"internal/policy"},
 	{"internal/check", "internal/compare", "internal/stats"},

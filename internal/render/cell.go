@@ -14,7 +14,6 @@ type Cell struct {
 	color Color
 	n     uint64
 	s     string
-	raw   string
 	list  []uint64
 }
 
@@ -27,7 +26,9 @@ const (
 	unsigned
 	signed
 	size
+	grouped
 	float
+	figure
 	boolean
 	shape
 )
@@ -39,7 +40,7 @@ func Null() Cell { return Cell{} }
 func Text(s string) Cell { return Cell{kind: text, s: s} }
 
 // Value is text for every form but JSON, which has the JSON value raw instead.
-func Value(s, raw string) Cell { return Cell{kind: value, s: s, raw: raw} }
+func Value(s, raw string) Cell { return Cell{kind: value, s: s + raw, n: uint64(len(s))} }
 
 // Uint is an unsigned integer.
 func Uint(n uint64) Cell { return Cell{kind: unsigned, n: n} }
@@ -71,18 +72,70 @@ func Shape(dims []uint64) Cell {
 	return Cell{kind: shape, list: dims}
 }
 
-// ResetText makes c what [Text] returns, in the colour it has. A row that is
-// filled a hundred thousand times is filled sooner in place.
-func (c *Cell) ResetText(s string) { c.kind, c.s = text, s }
+// A column sets its cell by one of the methods below, or leaves it as it is:
+// null. To set it in place is quicker than to return one, and a table may have
+// a hundred thousand.
 
-// ResetBytes makes c what [Bytes] returns, in the colour it has.
-func (c *Cell) ResetBytes(n uint64) { c.kind, c.n = size, n }
+// Text sets [Text].
+func (c *Cell) Text(s string) { c.kind, c.s = text, s }
 
-// ResetShape makes c what [Shape] returns, in the colour it has.
-func (c *Cell) ResetShape(dims []uint64) {
-	if c.kind, c.list = shape, dims; dims == nil {
-		c.kind = null
+// Some sets text that is not known when it is empty.
+func (c *Cell) Some(s string) {
+	if s != "" {
+		c.kind, c.s = text, s
 	}
+}
+
+// Value sets [Value].
+func (c *Cell) Value(s, raw string) { c.set(Value(s, raw)) }
+
+// Error sets the text of an error, if there is one.
+func (c *Cell) Error(err error) {
+	if err != nil {
+		c.Text(err.Error())
+	}
+}
+
+// Uint sets [Uint].
+func (c *Cell) Uint(n uint64) { c.kind, c.n = unsigned, n }
+
+// Int sets [Int].
+func (c *Cell) Int(n int64) { c.kind, c.n = signed, uint64(n) }
+
+// Bytes sets [Bytes].
+func (c *Cell) Bytes(n uint64) { c.kind, c.n = size, n }
+
+// Number sets an unsigned integer with its digits in groups on a terminal.
+func (c *Cell) Number(n uint64) { c.kind, c.n = grouped, n }
+
+// Float sets [Float].
+func (c *Cell) Float(f float64) { c.kind, c.n = float, math.Float64bits(f) }
+
+// Figure sets a measured number, if it is not NaN: with a few digits on a
+// terminal, otherwise as [Float].
+func (c *Cell) Figure(f float64) {
+	if !math.IsNaN(f) {
+		c.kind, c.n = figure, math.Float64bits(f)
+	}
+}
+
+// Bool sets [Bool].
+func (c *Cell) Bool(b bool) { c.set(Bool(b)) }
+
+// Shape sets [Shape].
+func (c *Cell) Shape(dims []uint64) {
+	if dims != nil {
+		c.kind, c.list = shape, dims
+	}
+}
+
+// Color gives the cell a colour.
+func (c *Cell) Color(color Color) { c.color = color }
+
+// set sets the cell, and keeps its colour.
+func (c *Cell) set(to Cell) {
+	to.color = c.color
+	*c = to
 }
 
 // In returns c in a colour.
@@ -91,9 +144,27 @@ func (c Cell) In(color Color) Cell {
 	return c
 }
 
-// isPlainText reports whether the cell is text that people read as it is.
-func (c *Cell) isPlainText() bool {
-	return (c.kind == text || c.kind == value) && c.s != "" && plain(c.s)
+// words returns the text of a text or value cell.
+func (c *Cell) words() (string, bool) {
+	switch c.kind {
+	case text:
+		return c.s, true
+	case value:
+		return c.s[:c.n], true
+	}
+	return "", false
+}
+
+// plainText returns the text that people read as it is, "" of other cells.
+func (c *Cell) plainText() string {
+	s := c.s
+	if c.kind != text {
+		s, _ = c.words()
+	}
+	if s == "" || !plain(s) {
+		return ""
+	}
+	return s
 }
 
 // appendHuman appends the cell as people read it, and reports whether that is
@@ -103,10 +174,17 @@ func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 	case null:
 		return append(dst, '-'), true
 	case text, value:
-		return appendEscaped(dst, c.s), false
-	case size:
-		if terminal {
+		s, _ := c.words()
+		return appendEscaped(dst, s), false
+	}
+	if terminal {
+		switch c.kind {
+		case size:
 			return appendSize(dst, c.n), true
+		case grouped:
+			return append(dst, Grouped(c.n)...), true
+		case figure:
+			return strconv.AppendFloat(dst, math.Float64frombits(c.n), 'g', 4, 64), true
 		}
 	}
 	return c.appendPlain(dst), true
@@ -116,12 +194,13 @@ func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 func (c *Cell) appendPlain(dst []byte) []byte {
 	switch c.kind {
 	case text, value:
-		return append(dst, c.s...)
-	case unsigned, size:
+		s, _ := c.words()
+		return append(dst, s...)
+	case unsigned, size, grouped:
 		return strconv.AppendUint(dst, c.n, 10)
 	case signed:
 		return strconv.AppendInt(dst, int64(c.n), 10)
-	case float:
+	case float, figure:
 		return appendFloat(dst, math.Float64frombits(c.n))
 	case boolean:
 		return strconv.AppendBool(dst, c.n != 0)
@@ -158,8 +237,8 @@ func (c *Cell) appendMember(dst []byte, key string) []byte {
 	case null:
 		return append(dst, "null"...)
 	case value:
-		return append(dst, c.raw...)
-	case float:
+		return append(dst, c.s[c.n:]...)
+	case float, figure:
 		f := math.Float64frombits(c.n)
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			dst = append(dst, '"')
@@ -181,24 +260,26 @@ func (c *Cell) appendMember(dst []byte, key string) []byte {
 }
 
 func (c *Cell) appendCSV(dst []byte) []byte {
+	s, ok := c.words()
 	switch {
 	case c.kind == shape && len(c.list) > 1:
 		dst = append(dst, '"')
 		return append(c.appendPlain(dst), '"')
-	case (c.kind == text || c.kind == value) && strings.ContainsAny(c.s, "\",\r\n"):
+	case ok && strings.ContainsAny(s, "\",\r\n"):
 		dst = append(dst, '"')
-		dst = append(dst, strings.ReplaceAll(c.s, `"`, `""`)...)
+		dst = append(dst, strings.ReplaceAll(s, `"`, `""`)...)
 		return append(dst, '"')
 	}
 	return c.appendPlain(dst)
 }
 
 func (c *Cell) appendTSV(dst []byte) []byte {
-	if c.kind != text && c.kind != value || !strings.ContainsAny(c.s, "\\\t\r\n") {
+	s, ok := c.words()
+	if !ok || !strings.ContainsAny(s, "\\\t\r\n") {
 		return c.appendPlain(dst)
 	}
-	for i := range len(c.s) {
-		switch b := c.s[i]; b {
+	for i := range len(s) {
+		switch b := s[i]; b {
 		case '\\':
 			dst = append(dst, `\\`...)
 		case '\t':
@@ -214,20 +295,23 @@ func (c *Cell) appendTSV(dst []byte) []byte {
 	return dst
 }
 
-// isHidden reports whether the cell is text that a terminal would act on, or
-// that cannot be told from such when it is escaped.
-func (c *Cell) isHidden() bool { return (c.kind == text || c.kind == value) && !plain(c.s) }
+// hidden returns text that a terminal would act on, or that cannot be told from
+// such when it is escaped.
+func (c *Cell) hidden() (string, bool) {
+	s, ok := c.words()
+	return s, ok && !plain(s)
+}
 
 func (c *Cell) appendCSVEscaped(dst []byte) []byte {
-	if c.isHidden() {
-		c = &Cell{kind: text, s: Escape(c.s)}
+	if s, ok := c.hidden(); ok {
+		c = &Cell{kind: text, s: Escape(s)}
 	}
 	return c.appendCSV(dst)
 }
 
 func (c *Cell) appendTSVEscaped(dst []byte) []byte {
-	if c.isHidden() {
-		return appendEscaped(dst, c.s)
+	if s, ok := c.hidden(); ok {
+		return appendEscaped(dst, s)
 	}
 	return c.appendTSV(dst)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -102,13 +103,18 @@ func (d *Document) Field(key string, v any) {
 }
 
 // List writes a member that is an array, each element as it comes.
-func List[T any](d *Document, key string, items []T) {
+func List[T any](d *Document, key string, items []T) { Each(d, key, slices.Values(items)) }
+
+// Each is List for what is made while it is walked over.
+func Each[T any](d *Document, key string, items func(yield func(T) bool)) {
 	d.key(key)
 	d.buf = append(d.buf, '[')
-	for i, v := range items {
-		if i > 0 {
+	first := true
+	for v := range items {
+		if !first {
 			d.buf = append(d.buf, ',')
 		}
+		first = false
 		d.buf = append(d.buf, "\n  "...)
 		d.value(v)
 		d.flush(flushAt)
@@ -132,10 +138,11 @@ func Lines[T any](w io.Writer, items []T) error {
 
 // Rows writes a member that is the array of t's rows.
 func (d *Document) Rows(key string, t *Table) {
+	columns, walk := t.shown(hasKey)
 	d.key(key)
 	d.buf = append(d.buf, '[')
 	first := true
-	for row := range t.Rows {
+	for row := range walk {
 		if d.err != nil {
 			return
 		}
@@ -144,7 +151,7 @@ func (d *Document) Rows(key string, t *Table) {
 		}
 		first = false
 		d.buf = append(d.buf, "\n  "...)
-		d.buf = t.appendObject(d.buf, row)
+		d.buf = appendObject(d.buf, columns, row)
 		d.flush(flushAt)
 	}
 	d.buf = append(d.buf, ']')

@@ -22,10 +22,9 @@ const (
 
 // A layout writes a table for people.
 type layout struct {
-	*Table
-	style  Style
-	shown  []int // columns
-	widths []int // of the shown columns, as wide as their cells want to be
+	columns []Column
+	style   Style
+	widths  []int // of the columns, as wide as their cells want to be
 
 	text   []byte  // cells that are not as their strings are, one after the other
 	pieces []piece // of the block, one a cell, row by row
@@ -47,15 +46,11 @@ type piece struct {
 }
 
 func (t *Table) writeText(w io.Writer, s Style) error {
-	l := &layout{Table: t, style: s, out: make([]byte, 0, flushAt+flushAt/4)}
-	for i, c := range t.Columns {
-		if c.Title != "" {
-			l.shown = append(l.shown, i)
-		}
-	}
-	l.widths = make([]int, len(l.shown))
-	l.places = make([]int, len(l.shown))
-	even := !s.Terminal && !s.Color && len(l.shown) > 0
+	columns, walk := t.shown(func(c *Column) bool { return c.Title != "" })
+	l := &layout{columns: columns, style: s, out: make([]byte, 0, flushAt+flushAt/4)}
+	l.widths = make([]int, len(columns))
+	l.places = make([]int, len(columns))
+	even := !s.Terminal && !s.Color && len(columns) > 0
 	rows := 0
 	one := func(row []Cell) error {
 		if even && !l.put(row) {
@@ -71,15 +66,15 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 		return nil
 	}
 	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
-		titles := make([]Cell, len(t.Columns))
-		for i, c := range t.Columns {
+		titles := make([]Cell, len(columns))
+		for i, c := range columns {
 			titles[i] = Text(c.Title).In(Bold)
 		}
 		if err := one(titles); err != nil {
 			return err
 		}
 	}
-	for row := range t.Rows {
+	for row := range walk {
 		if err := one(row); err != nil {
 			return err
 		}
@@ -97,12 +92,12 @@ func (l *layout) put(row []Cell) bool {
 	begin := len(l.out)
 	l.out = append(l.out, l.line...)
 	end := begin
-	for k, i := range l.shown {
-		c := &row[i]
-		own := c.isPlainText()
-		width := len(c.s)
+	for k := range l.columns {
+		c := &row[k]
+		own := c.plainText()
+		width := len(own)
 		var text []byte
-		if !own {
+		if own == "" {
 			var even bool
 			if text, even = l.memo.human(c); !even {
 				l.out = l.out[:begin]
@@ -119,11 +114,11 @@ func (l *layout) put(row []Cell) bool {
 			return l.put(row)
 		}
 		place := begin + l.places[k]
-		if l.Columns[i].Right {
+		if l.columns[k].Right {
 			place += l.widths[k] - width
 		}
-		if end = place + width; own {
-			copy(l.out[place:], c.s)
+		if end = place + width; own != "" {
+			copy(l.out[place:], own)
 		} else {
 			copy(l.out[place:], text)
 		}
@@ -136,11 +131,11 @@ func (l *layout) put(row []Cell) bool {
 // widen makes a column wider, in the rows of the block too.
 func (l *layout) widen(column, width int) {
 	at := l.places[column]
-	right := l.Columns[l.shown[column]].Right
+	right := l.columns[column].Right
 	if !right {
 		at += l.widths[column]
 	}
-	if right || column < len(l.shown)-1 {
+	if right || column < len(l.columns)-1 {
 		rows := string(l.out[l.block:])
 		l.out = l.out[:l.block]
 		for line := range strings.Lines(rows) {
@@ -173,11 +168,11 @@ func (l *layout) takeApart() {
 
 // add adds the cells of a row to the block.
 func (l *layout) add(row []Cell) {
-	for k, i := range l.shown {
-		c := &row[i]
+	for k := range l.columns {
+		c := &row[k]
 		p := piece{color: c.color, end: len(l.text)}
-		if c.isPlainText() {
-			p.own, p.width = c.s, len(c.s)
+		if own := c.plainText(); own != "" {
+			p.own, p.width = own, len(own)
 		} else {
 			text, plain := c.appendHuman(l.text, l.style.Terminal)
 			if p.width = len(text) - p.end; !plain {
@@ -206,8 +201,8 @@ func (l *layout) flush(w io.Writer) error {
 			text = others[start:p.end]
 			start = p.end
 		}
-		right := l.Columns[l.shown[column]].Right
-		last := column == len(l.shown)-1
+		right := l.columns[column].Right
+		last := column == len(l.columns)-1
 		if p.width > widths[column] && l.style.Terminal && l.style.Width > 0 {
 			text, p.width = l.cut(column, text, widths[column])
 		}
@@ -244,7 +239,7 @@ func (l *layout) send(w io.Writer) error {
 
 // cut shortens a text to its column, on a terminal.
 func (l *layout) cut(column int, text string, width int) (string, int) {
-	if l.Columns[l.shown[column]].Cut == CutMiddle {
+	if l.columns[column].Cut == CutMiddle {
 		text = cutMiddle(text, width)
 	} else {
 		text = cutEnd(text, width)
@@ -268,7 +263,7 @@ func (l *layout) fit() []int {
 	for _, n := range widths {
 		total += n
 	}
-	cuttable := func(k int) bool { return l.Columns[l.shown[k]].Cut != NoCut }
+	cuttable := func(k int) bool { return l.columns[k].Cut != NoCut }
 	for total > l.style.Width {
 		widest := -1
 		for k, n := range widths {

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
@@ -213,6 +214,63 @@ checkpoint|name|dtype|shape|bytes|mean|flag|delta|value
 				t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
 			}
 		})
+	}
+}
+
+// Typed rows are written as others are, and a form computes the columns that it
+// shows, and no other.
+func TestTypedRows(t *testing.T) {
+	var called []string
+	column := func(key, title string, cell func(c *Cell, n int)) Col[int] {
+		return Col[int]{Key: key, Title: title, Cell: func(c *Cell, n int) {
+			called = append(called, cmp.Or(key, title))
+			cell(c, n)
+		}}
+	}
+	table := Columns[int]{
+		column("n", "N", func(c *Cell, n int) { c.Int(int64(n)) }),
+		column("odd", "", func(c *Cell, n int) {
+			if n%2 == 1 {
+				c.Text("odd")
+				c.Color(Red)
+			}
+		}),
+		column("", "HALF", func(c *Cell, n int) { c.Figure(float64(n) / 2) }),
+		{},
+		column("size", "SIZE", func(c *Cell, n int) { c.Number(uint64(1000 * n)) }),
+		column("nan", "", func(c *Cell, _ int) { c.Figure(math.NaN()) }),
+		column("value", "", func(c *Cell, n int) { c.Value("v", strconv.Itoa(n)) }),
+		column("error", "", func(c *Cell, n int) {
+			if n == 2 {
+				c.Error(errors.New("broken"))
+			}
+		}),
+	}.Table(slices.Values([]int{1, 2}))
+	for _, tt := range []struct {
+		format         Format
+		terminal       bool
+		want, computed string
+	}{
+		{TableFormat, false, "1  0.5  1000\n2  1    2000\n", "n HALF size"},
+		{TableFormat, true, "N  HALF  SIZE\n1  0.5   1,000\n2  1     2,000\n", "n HALF size"},
+		{CSV, false, "n,odd,size,nan,value,error\n1,odd,1000,,v,\n2,,2000,,v,broken\n", "n odd size nan value error"},
+		{
+			JSONL, false,
+			`{"n":1,"odd":"odd","size":1000,"nan":null,"value":1,"error":null}` + "\n" + `{"n":2,"odd":null,"size":2000,"nan":null,"value":2,"error":"broken"}` + "\n",
+			"n odd size nan value error",
+		},
+	} {
+		called = nil
+		var b strings.Builder
+		if err := table.Write(&b, tt.format, Style{Terminal: tt.terminal}); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != tt.want {
+			t.Errorf("%s, terminal %v: got:\n%s\nwant:\n%s", tt.format, tt.terminal, b.String(), tt.want)
+		}
+		if got := strings.Join(called[:len(called)/2], " "); got != tt.computed {
+			t.Errorf("%s computed %s, want %s", tt.format, got, tt.computed)
+		}
 	}
 }
 

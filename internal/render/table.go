@@ -21,8 +21,12 @@ const (
 // Formats lists the formats that every command has.
 func Formats() []Format { return []Format{TableFormat, JSON, JSONL, CSV, TSV} }
 
-// A Column describes the cells at one place of every row.
-type Column struct {
+// Columns declares the rows of one type: what each form calls a column, how
+// it is shown, and what it says of a row. The order is that of every form.
+type Columns[R any] []Col[R]
+
+// A Col is a column of rows of one type.
+type Col[R any] struct {
 	// Key names the column in JSON, CSV and TSV, which leave out a column
 	// without one.
 	Key string
@@ -32,6 +36,44 @@ type Column struct {
 	Right bool
 	// Cut says what may be taken out of a cell that is too wide for the terminal.
 	Cut Cut
+	// Cell sets the cell, which is null, to what the column says of a row. It is
+	// called only for the columns that a form shows.
+	Cell func(c *Cell, r R)
+}
+
+// Table returns the table of rows. They are walked once each time it is
+// written, and a row may be reused for the next.
+func (c Columns[R]) Table(rows func(yield func(R) bool)) *Table {
+	t := &Table{Columns: make([]Column, len(c))}
+	for i := range c {
+		t.Columns[i] = Column{Key: c[i].Key, Title: c[i].Title, Right: c[i].Right, Cut: c[i].Cut}
+	}
+	t.cells = func(shown []int) iter.Seq[[]Cell] {
+		row, cell := make([]Cell, len(shown)), make([]func(*Cell, R), len(shown))
+		for k, i := range shown {
+			cell[k] = c[i].Cell
+		}
+		return func(yield func([]Cell) bool) {
+			for r := range rows {
+				for k := range row {
+					c := &row[k]
+					c.kind, c.color = null, Plain
+					cell[k](c, r)
+				}
+				if !yield(row) {
+					return
+				}
+			}
+		}
+	}
+	return t
+}
+
+// A Column describes the cells at one place of every row, as [Col] does.
+type Column struct {
+	Key, Title string
+	Right      bool
+	Cut        Cut
 }
 
 // A Cut is what may be taken out of a text that is too wide.
@@ -85,14 +127,45 @@ const (
 	Never
 )
 
-// A Table is columns and rows.
+// A Table is columns and rows. [Columns.Table] makes one of typed rows.
 type Table struct {
 	Columns  []Column
 	Headings Headings
-	// Rows yields a row at a time, in the order of Columns. A row is valid until
-	// the next. Writing walks over them once.
+	// Rows yields a row at a time, in the order of Columns, of a table that is
+	// not made of typed rows. A row is valid until the next.
 	Rows iter.Seq[[]Cell]
+
+	cells func(shown []int) iter.Seq[[]Cell]
 }
+
+// shown returns the columns that a form shows, and the rows of their cells.
+func (t *Table) shown(in func(*Column) bool) ([]Column, iter.Seq[[]Cell]) {
+	var (
+		columns []Column
+		places  []int
+	)
+	for i := range t.Columns {
+		if in(&t.Columns[i]) {
+			columns, places = append(columns, t.Columns[i]), append(places, i)
+		}
+	}
+	if t.cells != nil {
+		return columns, t.cells(places)
+	}
+	row := make([]Cell, len(places))
+	return columns, func(yield func([]Cell) bool) {
+		for all := range t.Rows {
+			for k, i := range places {
+				row[k] = all[i]
+			}
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+func hasKey(c *Column) bool { return c.Key != "" }
 
 // Write writes the table in a format that rows alone make up: any but JSON,
 // which is a [Document].
@@ -105,23 +178,24 @@ func (t *Table) Write(w io.Writer, f Format, s Style) error {
 	case TableFormat:
 		return t.writeText(w, s)
 	case JSONL:
-		return t.writeLines(w, nil, t.appendObject)
+		return t.writeLines(w, nil, appendObject)
 	case CSV:
-		return t.writeLines(w, t.heading(','), func(dst []byte, row []Cell) []byte {
-			return t.appendSeparated(dst, row, ',', csv)
+		return t.writeLines(w, t.heading(','), func(dst []byte, _ []Column, row []Cell) []byte {
+			return appendSeparated(dst, row, ',', csv)
 		})
 	case TSV:
-		return t.writeLines(w, t.heading('\t'), func(dst []byte, row []Cell) []byte {
-			return t.appendSeparated(dst, row, '\t', tsv)
+		return t.writeLines(w, t.heading('\t'), func(dst []byte, _ []Column, row []Cell) []byte {
+			return appendSeparated(dst, row, '\t', tsv)
 		})
 	}
 	return fmt.Errorf("a table cannot be written as %q", f)
 }
 
-func (t *Table) writeLines(w io.Writer, heading []byte, line func([]byte, []Cell) []byte) error {
+func (t *Table) writeLines(w io.Writer, heading []byte, line func([]byte, []Column, []Cell) []byte) error {
 	buf := heading
-	for row := range t.Rows {
-		buf = append(line(buf, row), '\n')
+	columns, walk := t.shown(hasKey)
+	for row := range walk {
+		buf = append(line(buf, columns, row), '\n')
 		if len(buf) > flushAt {
 			if _, err := w.Write(buf); err != nil {
 				return err
@@ -147,33 +221,23 @@ func (t *Table) heading(sep byte) []byte {
 	return append(out, '\n')
 }
 
-func (t *Table) appendSeparated(dst []byte, row []Cell, sep byte, cell func(*Cell, []byte) []byte) []byte {
-	first := true
+func appendSeparated(dst []byte, row []Cell, sep byte, cell func(*Cell, []byte) []byte) []byte {
 	for i := range row {
-		if t.Columns[i].Key == "" {
-			continue
-		}
-		if !first {
+		if i > 0 {
 			dst = append(dst, sep)
 		}
-		first = false
 		dst = cell(&row[i], dst)
 	}
 	return dst
 }
 
-func (t *Table) appendObject(dst []byte, row []Cell) []byte {
+func appendObject(dst []byte, columns []Column, row []Cell) []byte {
 	dst = append(dst, '{')
-	first := true
 	for i := range row {
-		if t.Columns[i].Key == "" {
-			continue
-		}
-		if !first {
+		if i > 0 {
 			dst = append(dst, ',')
 		}
-		first = false
-		dst = row[i].appendMember(dst, t.Columns[i].Key)
+		dst = row[i].appendMember(dst, columns[i].Key)
 	}
 	return append(dst, '}')
 }

@@ -1,6 +1,9 @@
 package render
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Size returns n bytes for people: three digits and a binary unit, "98.0 MiB".
 func Size(n uint64) string { return string(appendSize(nil, n)) }
@@ -48,4 +51,15 @@ func Grouped(n uint64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// Counted returns a number with its noun: "1 tensor", "12 tensors".
+func Counted[N int | uint64](n N, noun string) string {
+	if n != 1 {
+		if strings.HasSuffix(noun, "y") {
+			noun = strings.TrimSuffix(noun, "y") + "ie"
+		}
+		noun += "s"
+	}
+	return Grouped(uint64(n)) + " " + noun
 }

@@ -139,7 +139,7 @@ func (d *osDir) Open(name string, flag int, perm fs.FileMode) (File, error) {
 	}
 	defer done()
 	if flag&os.O_CREATE != 0 {
-		f, err := dir.OpenFile(base, flag|os.O_EXCL, perm)
+		f, err := dir.OpenFile(base, flag|os.O_EXCL|largeFile, perm)
 		if err != nil {
 			return nil, at(d.join(name), err)
 		}
@@ -152,7 +152,7 @@ func (d *osDir) Open(name string, flag int, perm fs.FileMode) (File, error) {
 	if !named.Mode().IsRegular() {
 		return nil, notRegular(d.join(name), named.Mode())
 	}
-	f, err := dir.OpenFile(base, flag|nonblock, 0)
+	f, err := dir.OpenFile(base, flag|nonblock|largeFile, 0)
 	if err != nil {
 		return nil, at(d.join(name), err)
 	}

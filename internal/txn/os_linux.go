@@ -13,6 +13,10 @@ import (
 // PastCache is the flag that opens a file past the cache, 0 where there is none.
 const PastCache = unix.O_DIRECT
 
+// largeFile lets a 32-bit processor open files of 2 GiB and more, which os.Root
+// does not ask for.
+const largeFile = unix.O_LARGEFILE
+
 func (f osFile) fd() int { return int(f.Fd()) }
 
 func (f osFile) Sync() error { return f.fail("fsync", unix.Fsync(f.fd())) }

@@ -9,6 +9,8 @@ import "errors"
 // PastCache is the flag that opens a file past the cache, 0 where there is none.
 const PastCache = 0
 
+const largeFile = 0
+
 func (f osFile) Allocate(int64) error { return errors.ErrUnsupported }
 
 func (f osFile) Insert(int64, int64) error { return errors.ErrUnsupported }

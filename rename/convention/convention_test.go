@@ -111,7 +111,7 @@ func TestFileErrors(t *testing.T) {
 		{"name: a\ntensors: {layer.attn.z: \"x\"}\n", `convention "a": "layer.attn.z.weight" is not a role`},
 		{"name: a\ntensors: {final_norm: \"x.{layer}\", head: \"x.{end}\"}\n", `convention "a": patterns "x.{layer}.weight" and "x.{end}.weight" overlap`},
 		{"name: a\ntensors: {final_norm: \"x.{layer}y\"}\n", `convention "a": pattern "x.{layer}y.weight": the hole "layer" does not fill a segment`},
-		{"name: a\ntensors: {final_norm: \"x.{layer}.{layer}\"}\n", `convention "a": pattern "x.{layer}.{layer}.weight": the hole "layer" stands twice`},
+		{"name: a\ntensors: {final_norm: \"x.{layer}.{layer}\"}\n", `convention "a": pattern "x.{layer}.{layer}.weight": the hole "layer" appears twice`},
 		{"name: a\ntensors: {final_norm: \"x.{layer\"}\n", `convention "a": pattern "x.{layer.weight": a brace is not closed`},
 		{"name: a\nextends: b\n", `convention "b": it is not described`},
 		{"name: a\nextends: a\n", `convention "a": it is made of itself`},

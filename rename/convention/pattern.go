@@ -63,7 +63,7 @@ func compilePattern(text string) (Pattern, error) {
 			return p, fmt.Errorf("pattern %q: %q is not the name of a hole", text, name)
 		}
 		if slices.Contains(p.holes, name) {
-			return p, fmt.Errorf("pattern %q: the hole %q stands twice", text, name)
+			return p, fmt.Errorf("pattern %q: the hole %q appears twice", text, name)
 		}
 		marks = append(marks, mark{plain.Len(), len(p.holes), shift})
 		p.holes = append(p.holes, name)

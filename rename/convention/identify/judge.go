@@ -53,7 +53,7 @@ func (id *identification) slips() {
 	r := id.reg.examine(slices.Values(mended), id.model).res
 	if r.Convention != "" {
 		id.res.Nearest = Nearest{r.Convention, changed}
-		id.note("%d templates would be names of %s (%s) but for a slip: %s", changed, r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)
+		id.note("%d templates would be names of %s (%s) except for a slip: %s", changed, r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)
 	}
 }
 

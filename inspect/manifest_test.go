@@ -1,4 +1,4 @@
-package main
+package inspect
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ func FuzzManifest(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := parseManifest("m", strings.NewReader(text))
+		m, err := ParseManifest("m", strings.NewReader(text))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "m:") {
 				t.Errorf("the error does not begin with the file: %v", err)
@@ -37,7 +37,7 @@ func FuzzManifest(f *testing.F) {
 			}
 			fmt.Fprintf(&b, "%-8s  %s  %s\n", e.algorithm, e.digest, name)
 		}
-		again, err := parseManifest("m", strings.NewReader(b.String()))
+		again, err := ParseManifest("m", strings.NewReader(b.String()))
 		if err != nil {
 			t.Fatalf("%q is read, and %q is not: %v", text, &b, err)
 		}

@@ -1,0 +1,490 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+)
+
+// DiffOptions adjust [Diff]. Nil options are the defaults.
+type DiffOptions struct {
+	Select Selection
+	// Headers compares names, dtypes and shapes, and reads no values.
+	Headers bool
+	// Map is applied to A's names first.
+	Map *rename.Map
+	// Auto maps A's names to B's convention, and undoes what the two conventions
+	// do to the bytes. Checkpoints of different formats are always compared so,
+	// without a map.
+	Auto bool
+	// WeightsOnly leaves metadata and config.json out.
+	WeightsOnly bool
+	// All has the result list the tensors that are the same, too.
+	All bool
+	// One is for a result that is of one pair of checkpoints, such as a map: several
+	// are an error.
+	One bool
+	// Workers bounds how many tensors are worked on at once. 0 means GOMAXPROCS.
+	Workers int
+	// Progress is told of each stage how many bytes are done, by several goroutines
+	// at once. A stage begins with 0.
+	Progress func(stage string, done, total int64)
+}
+
+// A DiffResult is how the checkpoints of two releases differ.
+type DiffResult struct {
+	Comparisons []*Comparison `json:"comparisons"`
+	// OnlyA and OnlyB are the paths of checkpoints without a counterpart.
+	OnlyA   []string     `json:"only_a"`
+	OnlyB   []string     `json:"only_b"`
+	Tensors Seq[DiffRow] `json:"tensors"`
+	Faults  Seq[Fault]   `json:"faults"`
+}
+
+// A Comparison is how two checkpoints differ. Metadata and Config are nil when
+// they were not compared.
+type Comparison struct {
+	A           DiffSide    `json:"a"`
+	B           DiffSide    `json:"b"`
+	HeadersOnly bool        `json:"headers_only"`
+	Summary     DiffSummary `json:"summary"`
+	Rules       []DiffRule  `json:"rules"`
+	Metadata    []Change    `json:"metadata"`
+	Config      []Change    `json:"config"`
+
+	// Place is where the two are in their releases, "" where each has only one.
+	Place string `json:"-"`
+	// Rows are in the order of A's tensors, then those that only B has.
+	Rows []DiffRow `json:"-"`
+	// Notes say what the comparison rests on.
+	Notes []string `json:"-"`
+
+	a, b *checkpoint.Checkpoint
+	res  *compare.Result
+}
+
+// A DiffSide is one of the checkpoints.
+type DiffSide struct {
+	Path    string            `json:"path"`
+	Format  checkpoint.Format `json:"format"`
+	Tensors int               `json:"tensors"`
+	// Convention is the one that names were mapped from or to, nil without.
+	Convention *string `json:"convention"`
+}
+
+// A DiffSummary counts tensors. Renamed ones are counted under what else they
+// are, too.
+type DiffSummary struct {
+	Same    int `json:"same"`
+	Agree   int `json:"agree"`
+	Changed int `json:"changed"`
+	DType   int `json:"dtype"`
+	Shape   int `json:"shape"`
+	OnlyA   int `json:"only_a"`
+	OnlyB   int `json:"only_b"`
+	Error   int `json:"error"`
+	// Renamed tensors have another name in B, Moved ones of them a name that in
+	// A is another tensor's.
+	Renamed  int `json:"renamed"`
+	Moved    int `json:"moved"`
+	Rules    int `json:"rules"`
+	Metadata int `json:"metadata"`
+	Config   int `json:"config"`
+}
+
+// A DiffRule explains renamed tensors; To is "" of one that is dropped.
+type DiffRule struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Tensors int    `json:"tensors"`
+	// Proven counts those that are the same in both checkpoints.
+	Proven int `json:"proven"`
+}
+
+// A Change is an entry of metadata or configuration that differs, nil where there
+// is none.
+type Change struct {
+	// Key is the metadata key, or the JSON Pointer in config.json; "" for all of
+	// the document.
+	Key string  `json:"key"`
+	A   *string `json:"a"`
+	B   *string `json:"b"`
+}
+
+// A DiffStatus is what became of a tensor.
+type DiffStatus string
+
+const (
+	// Same tensors have the same dtype, shape and numbers.
+	Same = DiffStatus(compare.Same)
+	// Agree tensors have the same dtype and shape; their values were not read.
+	Agree = DiffStatus(compare.Agree)
+	// Changed tensors have the same dtype and shape, and other numbers.
+	Changed = DiffStatus(compare.Changed)
+	// DTypeChanged tensors have the same shape and another dtype.
+	DTypeChanged = DiffStatus(compare.DTypeChanged)
+	// ShapeChanged tensors have another shape.
+	ShapeChanged = DiffStatus(compare.ShapeChanged)
+	// OnlyA and OnlyB tensors are in one of the checkpoints.
+	OnlyA = DiffStatus(compare.OnlyA)
+	OnlyB = DiffStatus(compare.OnlyB)
+	// Unread tensors could not be compared; Err says why.
+	Unread = DiffStatus(compare.Unread)
+)
+
+// A DiffRow is a tensor of A, of B, or of both.
+type DiffRow struct {
+	// Comparison is the index in the result's Comparisons.
+	Comparison int
+	Status     DiffStatus
+	// Moved says that B has the tensor under a name that in A is another's.
+	Moved bool
+	// By is the evidence that takes the two for the same tensor: name, content,
+	// role, prefix or template; "" for one of a single checkpoint.
+	By string
+	// A and B are indices in the checkpoints, -1 where there is none.
+	A, B int
+	// NameA is A's own name, Mapped the one that the map or the conversion gave
+	// it, NameB the name in B.
+	NameA, Mapped, NameB string
+	DTypeA, DTypeB       string
+	ShapeA, ShapeB       []uint64
+	// Layout says what was undone to A's bytes before they were compared.
+	Layout []string
+	// Figures are how the numbers differ; nil when they were not compared.
+	Figures *DiffFigures
+	// ExpectedRMS is the relative error that B's dtype is expected to cost, nil
+	// when it is not known or the dtypes are the same.
+	ExpectedRMS *float64
+	// AsStored says that B's tensor has A's numbers as they are stored: the layout
+	// that was undone is not there to be undone.
+	AsStored bool
+	// Reordered says that both have the same numbers in another order.
+	Reordered bool
+	// First is the first byte that differs, -1 when that is unknown or none.
+	First int64
+	// SameBytesAs is the tensor of A whose bytes B's tensor has, where that is not
+	// the one it is compared with; nil without one.
+	SameBytesAs *string
+	Err         error
+}
+
+// DiffFigures are how the numbers of two tensors differ.
+type DiffFigures struct {
+	Differ uint64 // how many are not equal
+	NaN    uint64 // of them, those where one alone is NaN
+	// MaxAbs is the greatest |a-b|, and MaxAt the first number that has it.
+	MaxAbs float64
+	MaxAt  uint64
+	// RelRMS is √(Σ(a-b)²/Σa²).
+	RelRMS float64
+	// Cosine is Σab/√(Σa²·Σb²); NaN where either is all zeros.
+	Cosine float64
+	// BRoundsA says that every b is a rounded to B's dtype, or the same number;
+	// ARoundsB is the converse.
+	BRoundsA, ARoundsB bool
+}
+
+// Renamed reports whether both checkpoints have the tensor under different names,
+// after the map.
+func (r *DiffRow) Renamed() bool { return r.A >= 0 && r.B >= 0 && r.Mapped != r.NameB }
+
+// Interesting reports whether a row says more than that a tensor is the same.
+func (r *DiffRow) Interesting() bool { return r.Status != Same && r.Status != Agree || r.Renamed() }
+
+// Name is the name in B, or in A, after the map, where B lacks the tensor.
+func (r *DiffRow) Name() string {
+	if r.B >= 0 {
+		return r.NameB
+	}
+	return r.Mapped
+}
+
+// The ways in which the values of two dtypes agree.
+const (
+	EqualValues = "equal"
+	RoundedB    = "b" // B is A rounded
+	RoundedA    = "a" // A is B rounded
+)
+
+// Rounded says in which way the values of both agree, "" when they do not.
+func (f *DiffFigures) Rounded() string {
+	switch {
+	case f.Differ == 0:
+		return EqualValues
+	case f.BRoundsA:
+		return RoundedB
+	case f.ARoundsB:
+		return RoundedA
+	}
+	return ""
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (r DiffRow) MarshalJSON() ([]byte, error) {
+	o := object{'{'}
+	o.add("comparison", r.Comparison)
+	o.add("status", strings.ReplaceAll(string(r.Status), "-", "_"))
+	o.add("moved", r.Moved)
+	o.add("paired_by", some(r.By))
+	o.name("name_a", r.NameA, r.A >= 0)
+	o.name("name_b", r.NameB, r.B >= 0)
+	o.add("dtype_a", some(r.DTypeA))
+	o.add("dtype_b", some(r.DTypeB))
+	o.add("shape_a", r.ShapeA)
+	o.add("shape_b", r.ShapeB)
+	o.add("layout", some(strings.Join(r.Layout, ", ")))
+	f := r.Figures
+	known := f != nil
+	if !known {
+		f = new(DiffFigures)
+	}
+	o.number("max_abs", f.MaxAbs, known)
+	o.add("max_abs_at", optional(f.MaxAt, known))
+	o.number("rel_rms", f.RelRMS, known)
+	o.figure("cosine", f.Cosine, known)
+	o.add("differ", optional(f.Differ, known))
+	o.add("nan", optional(f.NaN, known))
+	o.add("rounded", optional(f.Rounded(), known && f.Rounded() != ""))
+	o.add("expected_rms", r.ExpectedRMS)
+	o.add("as_stored", r.AsStored)
+	o.add("reordered", r.Reordered)
+	o.add("first_byte", optional(r.First, r.First >= 0))
+	if r.SameBytesAs != nil {
+		o.name("same_bytes_as", *r.SameBytesAs, true)
+	} else {
+		o.add("same_bytes_as", nil)
+	}
+	o.err(r.Err)
+	return o.end()
+}
+
+// Diff compares the checkpoints of a set's two releases: the only one of each, or
+// those that have the same place in both. What is wrong with one tensor is in its
+// row; an error means that there is no comparison.
+func Diff(ctx context.Context, set *Set, opts *DiffOptions) (*DiffResult, error) {
+	if opts == nil {
+		opts = new(DiffOptions)
+	}
+	if len(set.Releases) != 2 {
+		return nil, errors.Join(append(set.Errors, fmt.Errorf("two releases are compared; %d could be opened", len(set.Releases)))...)
+	}
+	selected, err := opts.Select.Compile()
+	if err != nil {
+		return nil, err
+	}
+	r, err := pairUp(set)
+	if err != nil {
+		return nil, err
+	}
+	if opts.One && len(r.Comparisons) > 1 {
+		return nil, fmt.Errorf("%s, %s: a map is of one checkpoint; name two", set.Releases[0].Path, set.Releases[1].Path)
+	}
+	for k, c := range r.Comparisons {
+		if err := c.compare(ctx, k, opts, selected); err != nil {
+			return nil, err
+		}
+	}
+	r.Faults = set.Faults()
+	r.Tensors = func(yield func(DiffRow) bool) {
+		for _, c := range r.Comparisons {
+			for i := range c.Rows {
+				if row := &c.Rows[i]; (opts.All || row.Interesting()) && !yield(*row) {
+					return
+				}
+			}
+		}
+	}
+	return r, nil
+}
+
+// pairUp pairs the checkpoints of two releases.
+func pairUp(set *Set) (*DiffResult, error) {
+	r := &DiffResult{OnlyA: []string{}, OnlyB: []string{}}
+	a, b := set.Releases[0], set.Releases[1]
+	if len(a.Checkpoints) == 1 && len(b.Checkpoints) == 1 {
+		r.Comparisons = []*Comparison{{a: a.Checkpoints[0], b: b.Checkpoints[0]}}
+		return r, nil
+	}
+	inB := make(map[string]*checkpoint.Checkpoint)
+	for _, c := range b.Checkpoints {
+		inB[place(b, c)] = c
+	}
+	for _, c := range a.Checkpoints {
+		name := place(a, c)
+		if other := inB[name]; other != nil {
+			r.Comparisons = append(r.Comparisons, &Comparison{a: c, b: other, Place: name})
+			delete(inB, name)
+		} else {
+			r.OnlyA = append(r.OnlyA, c.Path)
+		}
+	}
+	for _, c := range b.Checkpoints {
+		if inB[place(b, c)] != nil {
+			r.OnlyB = append(r.OnlyB, c.Path)
+		}
+	}
+	if len(r.Comparisons) == 0 {
+		var paths []string
+		for _, c := range set.Checkpoints {
+			paths = append(paths, c.Path)
+		}
+		return nil, fmt.Errorf("%s, %s: no two checkpoints have the same place in both; name two of %s", a.Path, b.Path, strings.Join(paths, ", "))
+	}
+	return r, nil
+}
+
+// place is where a checkpoint is in its release.
+func place(r *checkpoint.Release, c *checkpoint.Checkpoint) string {
+	rel, err := filepath.Rel(r.Dir, c.Path)
+	if err != nil {
+		return c.Path
+	}
+	return filepath.ToSlash(rel)
+}
+
+// Differs reports whether anything differs.
+func (r *DiffResult) Differs() bool {
+	return len(r.OnlyA)+len(r.OnlyB) > 0 || slices.ContainsFunc(r.Comparisons, func(c *Comparison) bool { return c.res.Differs() })
+}
+
+// Errors returns what could not be compared.
+func (r *DiffResult) Errors() []error {
+	var out []error
+	for _, c := range r.Comparisons {
+		for i := range c.Rows {
+			if err := c.Rows[i].Err; err != nil {
+				out = append(out, err)
+			}
+		}
+	}
+	return out
+}
+
+func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, selected func(string) bool) error {
+	opt := compare.Options{
+		Headers: opts.Headers, Map: opts.Map, Auto: opts.Auto || opts.Map == nil && c.a.Format != c.b.Format,
+		Chosen: selected, WeightsOnly: opts.WeightsOnly, Workers: opts.Workers,
+	}
+	if opts.Progress != nil {
+		opt.Stage = func(what string, bytes int64) func(int64) {
+			return counter(func(done, total int64) { opts.Progress(what, done, total) }, bytes)
+		}
+	}
+	res, err := compare.Compare(ctx, c.a, c.b, opt)
+	if err != nil {
+		return err
+	}
+	side := func(c *checkpoint.Checkpoint, convention string) DiffSide {
+		return DiffSide{Path: c.Path, Format: c.Format, Tensors: c.Len(), Convention: some(convention)}
+	}
+	c.res, c.Notes, c.HeadersOnly = res, res.Notes, opts.Headers
+	c.A, c.B = side(c.a, res.From), side(c.b, res.To)
+	c.Rules = []DiffRule{}
+	for _, r := range res.Rules {
+		c.Rules = append(c.Rules, DiffRule(r))
+	}
+	if res.MetadataCompared {
+		c.Metadata, c.Config = changes(res.Metadata), changes(res.Config)
+	}
+	for i := range res.Rows {
+		c.Rows = append(c.Rows, c.row(k, &res.Rows[i]))
+		c.Summary.add(&c.Rows[i])
+	}
+	c.Summary.Rules, c.Summary.Metadata, c.Summary.Config = len(res.Rules), len(res.Metadata), len(res.Config)
+	return nil
+}
+
+func changes(list []compare.Change) []Change {
+	out := []Change{}
+	for i := range list {
+		from := &list[i]
+		out = append(out, Change{Key: from.Key, A: optional(from.A, from.InA), B: optional(from.B, from.InB)})
+	}
+	return out
+}
+
+func (c *Comparison) row(k int, r *compare.Row) DiffRow {
+	out := DiffRow{
+		Comparison: k, Status: DiffStatus(r.Status), By: string(r.By), A: r.A, B: r.B,
+		NameA: r.NameA, Mapped: r.Mapped, NameB: r.NameB, DTypeA: r.DTypeA, DTypeB: r.DTypeB, ShapeA: r.ShapeA, ShapeB: r.ShapeB,
+		Layout: r.Layout, AsStored: r.Stored, Reordered: r.Reordered, First: r.First, Err: r.Err,
+	}
+	if r.Renamed() && r.By == compare.ByContent {
+		_, out.Moved = c.a.Lookup(r.NameB)
+	}
+	if f := r.Difference; f != nil {
+		out.Figures = &DiffFigures{
+			Differ: f.Differ, NaN: f.NaN, MaxAbs: f.MaxAbs, MaxAt: f.MaxAt, RelRMS: f.RelRMS, Cosine: f.Cosine,
+			BRoundsA: f.BRoundsA, ARoundsB: f.ARoundsB,
+		}
+	}
+	if e, ok := r.Expected(); ok {
+		out.ExpectedRMS = &e
+	}
+	if r.Holds >= 0 {
+		name := c.a.At(r.Holds).Name
+		out.SameBytesAs = &name
+	}
+	return out
+}
+
+func (n *DiffSummary) add(r *DiffRow) {
+	switch r.Status {
+	case Same:
+		n.Same++
+	case Agree:
+		n.Agree++
+	case Changed:
+		n.Changed++
+	case DTypeChanged:
+		n.DType++
+	case ShapeChanged:
+		n.Shape++
+	case OnlyA:
+		n.OnlyA++
+	case OnlyB:
+		n.OnlyB++
+	case Unread:
+		n.Error++
+	}
+	if r.Renamed() {
+		n.Renamed++
+		if r.Moved {
+			n.Moved++
+		}
+	}
+}
+
+// Map returns the map that explains the renamed tensors, with the rules that the
+// contents of some tensor prove, and how many rules are left out because none
+// does.
+func (c *Comparison) Map() (m *rename.Map, unproven int) {
+	m = new(rename.Map)
+	if c.res.Map != nil {
+		*m = *c.res.Map
+	}
+	rules := m.Rules
+	m.Rules = nil
+	tensors, proven := 0, 0
+	for i, r := range c.res.Rules {
+		proven += r.Proven
+		if r.Proven == 0 && r.To != "" {
+			unproven++
+			continue
+		}
+		tensors += r.Tensors
+		m.Rules = append(m.Rules, rules[i])
+	}
+	m.Description = fmt.Sprintf("%s to %s: %s, %s proven by content",
+		filepath.Base(c.a.Path), filepath.Base(c.b.Path), render.Counted(tensors, "tensor"), render.Grouped(uint64(proven)))
+	return m, unproven
+}

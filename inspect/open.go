@@ -1,0 +1,268 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// A Seq is a list that is made while it is walked over. In JSON it is an array.
+type Seq[T any] iter.Seq[T]
+
+// MarshalJSON implements [json.Marshaler].
+func (s Seq[T]) MarshalJSON() ([]byte, error) {
+	out := []byte{'['}
+	for v := range s {
+		data, err := render.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, data...)
+	}
+	return append(out, ']'), nil
+}
+
+// OpenOptions adjust [Open]. Nil options are the defaults.
+type OpenOptions struct {
+	// Recursive descends into subdirectories.
+	Recursive bool
+	// Workers bounds how many files are opened at once. 0 means the larger of 4
+	// and the number of CPUs.
+	Workers int
+}
+
+// A Set is what references stand for: releases, and the checkpoints of all of
+// them. Its files are judged in the background from the moment it is open.
+type Set struct {
+	Releases    []*checkpoint.Release
+	Checkpoints []*checkpoint.Checkpoint
+	// Errors say which references could not be opened, and why.
+	Errors []error
+	// Pending are the references where a rewrite is under way or was interrupted:
+	// what is read there may be part old and part new.
+	Pending []Pending
+
+	unopened  []checkpoint.Fault
+	validated sync.WaitGroup
+	faults    [][]checkpoint.Fault // of each checkpoint
+}
+
+// A Pending is a reference where a rewrite is not complete.
+type Pending struct {
+	Ref string
+	// Dir is what [rewrite.Recover] makes whole.
+	Dir string
+}
+
+// Open opens every reference that it can, "." when there are none. What it
+// cannot open is in the set's Errors, and among its faults; an error means that
+// ctx ended.
+func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
+	if opts == nil {
+		opts = new(OpenOptions)
+	}
+	if len(refs) == 0 {
+		refs = []string{"."}
+	}
+	s := &Set{}
+	for _, ref := range refs {
+		if dir, pending := rewrite.Pending(ref); pending {
+			s.Pending = append(s.Pending, Pending{ref, dir})
+		}
+		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers})
+		if ctx.Err() != nil {
+			if err == nil {
+				s.Releases = append(s.Releases, rel)
+			}
+			return nil, errors.Join(ctx.Err(), s.closeReleases())
+		}
+		if err != nil {
+			s.Errors = append(s.Errors, plainError(err))
+			s.unopened = append(s.unopened, notOpened(ref, err))
+			continue
+		}
+		s.Releases = append(s.Releases, rel)
+		s.Checkpoints = append(s.Checkpoints, rel.Checkpoints...)
+	}
+	s.faults = make([][]checkpoint.Fault, len(s.Checkpoints))
+	s.validated.Go(func() {
+		for k, c := range s.Checkpoints {
+			s.faults[k] = c.Validate()
+		}
+	})
+	return s, nil
+}
+
+// notOpened gives the error of opening a reference the form of a fault.
+func notOpened(ref string, err error) checkpoint.Fault {
+	if f, ok := errors.AsType[*checkpoint.Fault](err); ok {
+		return *f
+	}
+	return checkpoint.Fault{
+		File: ref, Code: checkpoint.CodeNotOpened, Severity: checkpoint.Error, Offset: -1,
+		Detail: strings.TrimPrefix(plainError(err).Error(), ref+": "),
+	}
+}
+
+// plainError is an error of the file system as other errors are: the path first,
+// and not the system call.
+func plainError(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("%s: %w", e.Path, e.Err)
+	}
+	return err
+}
+
+// Close closes the files, once they are judged.
+func (s *Set) Close() error {
+	s.validated.Wait()
+	return s.closeReleases()
+}
+
+func (s *Set) closeReleases() error {
+	var errs []error
+	for _, r := range s.Releases {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Wait waits until the files are judged, and not read for it any more.
+func (s *Set) Wait() { s.validated.Wait() }
+
+// Paths lists the files of the set.
+func (s *Set) Paths() []string {
+	var out []string
+	for _, c := range s.Checkpoints {
+		if c.Index != "" {
+			out = append(out, c.Index)
+		}
+		for _, f := range c.Files {
+			out = append(out, f.Path)
+		}
+	}
+	return out
+}
+
+// A Gap is a file of a checkpoint that could not be read, or is missing.
+type Gap struct {
+	File string
+	Err  error
+}
+
+// Gaps returns what of checkpoint k was not read: its tensors are not listed, or
+// not where they belong.
+func (s *Set) Gaps(k int) []Gap {
+	var out []Gap
+	c := s.Checkpoints[k]
+	if f := c.IndexFault(); f != nil {
+		out = append(out, Gap{f.File, f})
+	}
+	for _, f := range c.Files {
+		switch {
+		case f.Err != nil:
+			out = append(out, Gap{f.Path, plainError(f.Err)})
+		case f.Missing && !c.NamesOnly():
+			out = append(out, Gap{f.Path, fmt.Errorf("%s: the file is missing; the rest of the set is read without it", f.Path)})
+		}
+	}
+	return out
+}
+
+// Validated returns what is wrong with checkpoint k, once it is known.
+func (s *Set) Validated(k int) []checkpoint.Fault {
+	s.validated.Wait()
+	return s.faults[k]
+}
+
+// A Fault is a fault of the set, as the commands report it.
+type Fault struct {
+	// Checkpoint is the index in the set's Checkpoints, nil for a fault of a
+	// release and of a reference that could not be opened.
+	Checkpoint *int
+	checkpoint.Fault
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (f Fault) MarshalJSON() ([]byte, error) {
+	j := jsonFault{Checkpoint: f.Checkpoint, File: f.File, Code: f.Code, Severity: f.Severity.String(), Detail: f.Detail}
+	if f.Offset >= 0 {
+		j.Offset = &f.Offset
+	}
+	if f.Tensor != "" {
+		j.Tensor, j.TensorBase64 = &f.Tensor, notUTF8(f.Tensor)
+	}
+	return render.Marshal(j)
+}
+
+type jsonFault struct {
+	Checkpoint   *int    `json:"checkpoint"`
+	File         string  `json:"file"`
+	Code         string  `json:"code"`
+	Severity     string  `json:"severity"`
+	Offset       *int64  `json:"offset"`
+	Tensor       *string `json:"tensor"`
+	TensorBase64 []byte  `json:"tensor_base64,omitempty"`
+	Detail       string  `json:"detail"`
+}
+
+// notUTF8 returns the bytes of text that JSON cannot hold, nil of other text.
+func notUTF8(s string) []byte {
+	if utf8.ValidString(s) {
+		return nil
+	}
+	return []byte(s)
+}
+
+// Faults returns what could not be opened, and what is wrong with what could. It
+// waits until that is known.
+func (s *Set) Faults() Seq[Fault] {
+	return func(yield func(Fault) bool) {
+		s.validated.Wait()
+		each := func(k *int, list []checkpoint.Fault) bool {
+			for _, f := range list {
+				if !yield(Fault{k, f}) {
+					return false
+				}
+			}
+			return true
+		}
+		if !each(nil, s.unopened) {
+			return
+		}
+		for _, r := range s.Releases {
+			if !each(nil, r.Faults) {
+				return
+			}
+		}
+		for k := range s.faults {
+			if !each(&k, s.faults[k]) {
+				return
+			}
+		}
+	}
+}
+
+// counter returns a function that adds to what is done, and tells it to
+// progress, which may be nil.
+func counter(progress func(done, total int64), total int64) func(n int64) {
+	if progress == nil {
+		return nil
+	}
+	progress(0, total)
+	var done atomic.Int64
+	return func(n int64) { progress(done.Add(n), total) }
+}
