@@ -67,8 +67,9 @@ type Comparison struct {
 	// Notes say what the comparison rests on.
 	Notes []string `json:"-"`
 
-	a, b *checkpoint.Checkpoint
-	res  *compare.Result
+	a, b    *checkpoint.Checkpoint
+	res     *compare.Result // without its rows
+	differs bool
 }
 
 // A DiffSide is one of the checkpoints.
@@ -353,7 +354,7 @@ func place(r *checkpoint.Release, c *checkpoint.Checkpoint) string {
 
 // Differs reports whether anything differs.
 func (r *DiffResult) Differs() bool {
-	return len(r.OnlyA)+len(r.OnlyB) > 0 || slices.ContainsFunc(r.Comparisons, func(c *Comparison) bool { return c.res.Differs() })
+	return len(r.OnlyA)+len(r.OnlyB) > 0 || slices.ContainsFunc(r.Comparisons, func(c *Comparison) bool { return c.differs })
 }
 
 // Errors returns what could not be compared.
@@ -395,10 +396,13 @@ func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, sele
 	if res.MetadataCompared {
 		c.Metadata, c.Config = changes(res.Metadata), changes(res.Config)
 	}
+	c.differs = res.Differs()
+	c.Rows = make([]DiffRow, len(res.Rows))
 	for i := range res.Rows {
-		c.Rows = append(c.Rows, c.row(k, &res.Rows[i]))
+		c.setRow(&c.Rows[i], k, &res.Rows[i])
 		c.Summary.add(&c.Rows[i])
 	}
+	res.Rows = nil // c.Rows has them
 	c.Summary.Rules, c.Summary.Metadata, c.Summary.Config = len(res.Rules), len(res.Metadata), len(res.Config)
 	return nil
 }
@@ -412,8 +416,8 @@ func changes(list []compare.Change) []Change {
 	return out
 }
 
-func (c *Comparison) row(k int, r *compare.Row) DiffRow {
-	out := DiffRow{
+func (c *Comparison) setRow(out *DiffRow, k int, r *compare.Row) {
+	*out = DiffRow{
 		Comparison: k, Status: DiffStatus(r.Status), By: string(r.By), A: r.A, B: r.B,
 		NameA: r.NameA, Mapped: r.Mapped, NameB: r.NameB, DTypeA: r.DTypeA, DTypeB: r.DTypeB, ShapeA: r.ShapeA, ShapeB: r.ShapeB,
 		Layout: r.Layout, AsStored: r.Stored, Reordered: r.Reordered, First: r.First, Err: r.Err,
@@ -434,7 +438,6 @@ func (c *Comparison) row(k int, r *compare.Row) DiffRow {
 		name := c.a.At(r.Holds).Name
 		out.SameBytesAs = &name
 	}
-	return out
 }
 
 func (n *DiffSummary) add(r *DiffRow) {

@@ -6,7 +6,7 @@ import (
 )
 
 // gcPercent has garbage collected when there is twice as much as what is in use.
-// At Go's own 100 a diff of 92,000 names takes 16 % longer; at more, nothing is
+// At Go's own 100 a diff of 92,000 names takes a quarter longer; at more, nothing is
 // quicker that could be measured.
 const gcPercent = 200
 
