@@ -104,7 +104,7 @@ random: ## compare commands on random and huge files with an independent reader
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...
 
-golden: ## rewrite the golden output of the command-line scripts
+golden: ## rewrite the golden output of scripts and documents
 	$(GO) test ./cmd/wtinspect -args -update
 
 interop: ## let independent readers read what was written (npm, network)

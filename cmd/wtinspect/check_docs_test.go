@@ -32,7 +32,7 @@ func rulesPage() string {
 	var b strings.Builder
 	b.WriteString(`# Rules
 
-The rules by which [check](check.md) judges. An ID is never given to another rule.
+The rules by which [check](check.md) judges a release. An ID is never reused.
 This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one of them.
 
 | block | about |
@@ -42,8 +42,8 @@ This page is made from the rules; ` + "`wtinspect explain RULE`" + ` prints one 
 | WT2 | shards and index |
 | WT3 | agreement with config.json and related files; GGUF keys with tensors |
 | WT4 | names |
-| WT5 | companions of quantised and adapted weights; from WT550 on values, which are read with ` + "`--values`" + ` |
-| WT6 | change against an earlier release or a lock |
+| WT5 | companions of quantised and adapted weights; from WT550 on, values, which are read with ` + "`--values`" + ` |
+| WT6 | changes since an earlier release or a lock |
 | WT9 | surroundings |
 
 | rule | severity | fix | finds |

@@ -354,7 +354,7 @@ func (sh *shell) command(words []string, out *bytes.Buffer) error {
 
 // pageOf gives the page of a command that has none of its own name.
 var pageOf = map[string]string{
-	"explain": "docs/check.md", "lock": "docs/check.md", "rules": "docs/check.md", "completion": "README.md", "version": "README.md",
+	"help": "README.md", "explain": "docs/check.md", "lock": "docs/check.md", "rules": "docs/check.md", "completion": "README.md", "version": "README.md",
 }
 
 // commandsByPage returns the commands that each page is about.
@@ -389,7 +389,13 @@ func TestPageFlags(t *testing.T) {
 	for _, cmds := range about {
 		all = append(all, cmds...)
 	}
-	for name, text := range pages(t) {
+	texts := pages(t)
+	for name, cmds := range about {
+		if texts[name] == "" {
+			t.Errorf("%s has no page %s", cmds[0].CommandPath(), name)
+		}
+	}
+	for name, text := range texts {
 		named := map[string]bool{}
 		for _, code := range codeOf(text) {
 			cmds := about[name]
@@ -490,7 +496,7 @@ func codeOf(page string) []string {
 }
 
 // TestPageLinks follows the links of pages to files and headings, and looks up the
-// rules that they name.
+// rules that they name. The README links to every page.
 func TestPageLinks(t *testing.T) {
 	all := pages(t)
 	headings := map[string]map[string]bool{}
@@ -501,6 +507,7 @@ func TestPageLinks(t *testing.T) {
 			headings[name][strings.ReplaceAll(slug, " ", "-")] = true
 		}
 	}
+	linked := map[string]bool{"README.md": true}
 	for name, text := range all {
 		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
 			file, heading, _ := strings.Cut(m[1], "#")
@@ -511,6 +518,7 @@ func TestPageLinks(t *testing.T) {
 			if file != "" {
 				target = path.Join(path.Dir(name), file)
 			}
+			linked[target] = linked[target] || name == "README.md"
 			if _, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(target))); err != nil {
 				t.Errorf("%s: the link %s leads nowhere", name, m[1])
 			}
@@ -522,6 +530,11 @@ func TestPageLinks(t *testing.T) {
 			if _, ok := check.Lookup(id); !ok {
 				t.Errorf("%s: there is no rule %s", name, id)
 			}
+		}
+	}
+	for name := range all {
+		if !linked[name] {
+			t.Errorf("README.md has no link to %s", name)
 		}
 	}
 }
