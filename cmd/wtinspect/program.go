@@ -11,8 +11,10 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -71,10 +73,18 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	return p.end(ctx, cmd, err)
+}
+
+// end says what a command has failed with, and returns the exit code.
+func (p *program) end(ctx context.Context, cmd *cobra.Command, err error) int {
 	switch {
 	case written(err) == nil:
 		return exitOK
 	case ctx.Err() != nil:
+		if e, ok := errors.AsType[*rewrite.RecoveryError](err); ok {
+			p.sayError(e) // what was interrupted is not whole
+		}
 		p.say("interrupted")
 		return exitInterrupted
 	}
@@ -126,15 +136,20 @@ func (p *program) say(format string, args ...any) {
 	}
 }
 
-// sayError says an error, or each of several that were joined.
+// sayError says an error, or each of several that were joined line by line; one
+// that wraps several within its text is one.
 func (p *program) sayError(err error) {
-	if several, ok := err.(interface{ Unwrap() []error }); ok { // not what a single one wraps
-		for _, e := range several.Unwrap() {
-			p.sayError(e)
+	text := err.Error()
+	if e, ok := err.(interface{ Unwrap() []error }); ok {
+		several := e.Unwrap()
+		if first := several[0].Error(); text == first && len(several) == 1 || strings.HasPrefix(text, first+"\n") {
+			for _, e := range several {
+				p.sayError(e)
+			}
+			return
 		}
-		return
 	}
-	p.say("%v", err)
+	p.say("%s", text)
 }
 
 // note is say for what -q silences.

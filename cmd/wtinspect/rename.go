@@ -103,7 +103,7 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	o.selection.addFlags(cmd, p)
 	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
 	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")
-	f.BoolVar(&o.recover, "recover", false, "end an interrupted rename or metadata edit of PATH, and do nothing else")
+	f.BoolVar(&o.recover, "recover", false, "end an interrupted rename or metadata edit of PATH, and do nothing else; with --force, also after the release was copied")
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -205,5 +206,40 @@ func TestInterrupted(t *testing.T) {
 	}
 	if out.Len() > 0 {
 		t.Errorf("output %q", &out)
+	}
+}
+
+// A signal does not hide that something is left to recover.
+func TestInterruptedHalfWay(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs bytes.Buffer
+	p := newProgram(strings.NewReader(""), &errs, &errs, os.Getenv)
+	err := fmt.Errorf("undoing m: %w", &rewrite.RecoveryError{Dir: "m", Err: errors.New("m: the disk is gone; recover again")})
+	if code := p.end(ctx, nil, err); code != exitInterrupted {
+		t.Errorf("exit %d", code)
+	}
+	if want := "wtinspect: m: the disk is gone; recover again\nwtinspect: interrupted\n"; errs.String() != want {
+		t.Errorf("it says %q, want %q", &errs, want)
+	}
+}
+
+func TestSayError(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b\nof two lines")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{a, "a|"},
+		{errors.Join(a), "a|"},
+		{errors.Join(b, errors.Join(b, a)), "b|  of two lines|b|  of two lines|a|"},
+		{fmt.Errorf("it failed: %w; and so did undoing it: %w", a, a), "it failed: a; and so did undoing it: a|"},
+		{&rewrite.RecoveryError{Err: b}, "b|  of two lines|"},
+	} {
+		var errs bytes.Buffer
+		newProgram(strings.NewReader(""), &errs, &errs, os.Getenv).sayError(c.err)
+		if got := strings.ReplaceAll(strings.ReplaceAll(errs.String(), "wtinspect: ", ""), "\n", "|"); got != c.want {
+			t.Errorf("%#v is said as %q, want %q", c.err, got, c.want)
+		}
 	}
 }
