@@ -172,7 +172,22 @@ func Target(goal string, from *convention.Convention, model *convention.Model) (
 	case dialect:
 		return nil, &RefusalError{From: from.Name, To: goal, Reason: "no convention of that project is of " + strings.Join(from.Families, ", ")}
 	}
-	return nil, &RefusalError{From: from.Name, To: goal, Reason: "there is no convention or project of that name"}
+	reason := "there is no convention or project of that name"
+	if goals := goals(from); len(goals) > 0 {
+		reason += "; the same models are in " + strings.Join(goals, ", ")
+	}
+	return nil, &RefusalError{From: from.Name, To: goal, Reason: reason}
+}
+
+// goals lists the other conventions of the models that one is for.
+func goals(from *convention.Convention) []string {
+	var out []string
+	for _, c := range convention.All() {
+		if c != from && !c.Frame && c.VariantOf == "" && slices.ContainsFunc(from.Families, c.HasFamily) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
 }
 
 // compareGoals orders the better goal first: one that can be converted to, that
