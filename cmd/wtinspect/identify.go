@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -86,7 +87,7 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 		case render.JSONL:
 			return render.Lines(w, list)
 		default:
-			return identifyTable(list).Write(w, f, s)
+			return identityColumns.Table(slices.Values(list)).Write(w, f, s)
 		}
 	})
 	return in.finish(p, err)
@@ -117,14 +118,10 @@ func nearestText(r *identify.Result) string {
 // writeIdentity writes what there is to say for people.
 func writeIdentity(w io.Writer, s render.Style, r *inspect.IdentifyResult, fix string, verbose bool) error {
 	const most = 12
-	var rows [][]render.Cell
+	var lines []fact
 	fact := func(word, text string) {
 		if text != "" {
-			head := render.Text(word).In(render.Bold)
-			if word == "" {
-				head = render.Null()
-			}
-			rows = append(rows, []render.Cell{head, render.Text(text)})
+			lines = append(lines, fact{word, text})
 		}
 	}
 	facts := func(word string, list []string) {
@@ -169,18 +166,7 @@ func writeIdentity(w io.Writer, s render.Style, r *inspect.IdentifyResult, fix s
 		facts("", r.Why.Reasons)
 		fact("known to", familiesText(r.Why.Known, verbose))
 	}
-	t := &render.Table{
-		Headings: render.Never,
-		Columns:  []render.Column{{Title: "WHAT"}, {Title: "VALUE"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, row := range rows {
-				if !yield(row) {
-					return
-				}
-			}
-		},
-	}
-	return t.Write(w, render.TableFormat, s)
+	return factsTable(lines, render.NoCut).Write(w, render.TableFormat, s)
 }
 
 // fixText says how the names become those of the nearest convention, where they
@@ -237,52 +223,22 @@ func layersText(layers []int) string {
 	return strings.Join(names, ", ")
 }
 
-// identifyTable has one row a checkpoint.
-func identifyTable(list []*inspect.IdentifyResult) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{
-			{Key: "path"},
-			{Key: "convention"},
-			{Key: "dialect"},
-			{Key: "families"},
-			{Key: "wrappers"},
-			{Key: "coverage"},
-			{Key: "missing"},
-			{Key: "extra"},
-			{Key: "nearest"},
-			{Key: "templates_away"},
-			{Key: "tensors"},
-			{Key: "templates"},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			text := func(s string) render.Cell {
-				if s == "" {
-					return render.Null()
-				}
-				return render.Text(s)
-			}
-			for _, r := range list {
-				away := render.Null()
-				if r.Nearest.Convention != "" {
-					away = render.Int(int64(r.Nearest.TemplatesAway))
-				}
-				if !yield([]render.Cell{
-					render.Text(r.Path),
-					text(r.Convention),
-					text(strings.Join(r.Dialects, " ")),
-					text(strings.Join(r.Families, " ")),
-					text(strings.Join(r.Wrappers, " ")),
-					render.Float(r.Coverage),
-					text(strings.Join(r.Missing, " ")),
-					text(strings.Join(r.Extra, " ")),
-					text(r.Nearest.Convention),
-					away,
-					render.Int(int64(r.Tensors)),
-					render.Int(int64(r.Templates)),
-				}) {
-					return
-				}
-			}
-		},
-	}
+// identityColumns has one row a checkpoint.
+var identityColumns = render.Columns[*inspect.IdentifyResult]{
+	{Key: "path", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Text(r.Path) }},
+	{Key: "convention", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(r.Convention) }},
+	{Key: "dialect", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Dialects, " ")) }},
+	{Key: "families", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Families, " ")) }},
+	{Key: "wrappers", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Wrappers, " ")) }},
+	{Key: "coverage", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Float(r.Coverage) }},
+	{Key: "missing", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Missing, " ")) }},
+	{Key: "extra", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Extra, " ")) }},
+	{Key: "nearest", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(r.Nearest.Convention) }},
+	{Key: "templates_away", Cell: func(c *render.Cell, r *inspect.IdentifyResult) {
+		if r.Nearest.Convention != "" {
+			c.Int(int64(r.Nearest.TemplatesAway))
+		}
+	}},
+	{Key: "tensors", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Int(int64(r.Tensors)) }},
+	{Key: "templates", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Int(int64(r.Templates)) }},
 }

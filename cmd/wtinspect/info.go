@@ -229,19 +229,19 @@ func (i info) facts(s render.Style) *render.Table {
 		add("tensor data", size(i.Totals.Bytes))
 		add("largest", fmt.Sprintf("%s %s", cmp.Or(i.Largest.Name, `""`), shapeText(i.Largest.Shape)))
 	}
-	return factsTable(facts)
+	return factsTable(facts, render.CutEnd)
 }
 
 // A fact is a line of a word and what there is to say about it.
 type fact struct{ word, text string }
 
-func factsTable(facts []fact) *render.Table {
+func factsTable(facts []fact, cut render.Cut) *render.Table {
 	t := render.Columns[fact]{
 		{Title: "FACT", Cell: func(c *render.Cell, f fact) {
-			c.Text(f.word)
+			c.Some(f.word)
 			c.Color(render.Bold)
 		}},
-		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
+		{Title: "VALUE", Cut: cut, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
 	}.Table(slices.Values(facts))
 	t.Headings = render.Never
 	return t

@@ -82,27 +82,23 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 
 // lockTable has a row a tensor, for people and for other programs than check.
 func lockTable(lock *inspect.LockResult) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{
-			{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.CutMiddle},
-			{Key: "name", Title: "NAME", Cut: render.CutMiddle},
-			{Key: "dtype", Title: "DTYPE"},
-			{Key: "shape", Title: "SHAPE"},
-			{Key: "sha256", Title: "SHA256"},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, c := range lock.Checkpoints {
-				for i := range c.Tensors {
-					t := &c.Tensors[i]
-					sum := render.Null()
-					if t.SHA256 != "" {
-						sum = render.Text(t.SHA256)
-					}
-					if !yield([]render.Cell{render.Text(c.Path), render.Text(t.Name), render.Text(t.DType), render.Shape(t.Shape), sum}) {
-						return
-					}
+	type row struct {
+		checkpoint string
+		*inspect.LockedTensor
+	}
+	return render.Columns[row]{
+		{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.checkpoint) }},
+		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r row) { c.Text(r.DType) }},
+		{Key: "shape", Title: "SHAPE", Cell: func(c *render.Cell, r row) { c.Shape(r.Shape) }},
+		{Key: "sha256", Title: "SHA256", Cell: func(c *render.Cell, r row) { c.Some(r.SHA256) }},
+	}.Table(func(yield func(row) bool) {
+		for _, checkpoint := range lock.Checkpoints {
+			for t := range pointers(checkpoint.Tensors) {
+				if !yield(row{checkpoint.Path, t}) {
+					return
 				}
 			}
-		},
-	}
+		}
+	})
 }

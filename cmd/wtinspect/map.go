@@ -183,6 +183,14 @@ with their line, and are exit code 2.`,
 	return cmd
 }
 
+var findingColumns = render.Columns[*rename.Finding]{
+	{Key: "where", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Where) }},
+	{Key: "level", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(string(f.Level)) }},
+	{Key: "code", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Code) }},
+	{Key: "message", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Message) }},
+	{Key: "hint", Cell: func(c *render.Cell, f *rename.Finding) { c.Some(f.Hint) }},
+}
+
 func runMapLint(ctx context.Context, p *program, o *output, failOn string, args []string) error {
 	var findings []rename.Finding
 	failed := false
@@ -196,31 +204,7 @@ func runMapLint(ctx context.Context, p *program, o *output, failOn string, args 
 		findings = append(findings, rename.Lint(m)...)
 	}
 	err := o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
-		t := &render.Table{
-			Headings: render.Never,
-			Columns: []render.Column{
-				{Key: "where", Title: "WHERE"},
-				{Key: "level", Title: "LEVEL"},
-				{Key: "code", Title: "CODE"},
-				{Key: "message", Title: "MESSAGE"},
-				{Key: "hint"},
-			},
-			Rows: func(yield func([]render.Cell) bool) {
-				for _, f := range findings {
-					hint, color := render.Null(), render.Plain
-					if f.Hint != "" {
-						hint = render.Text(f.Hint)
-					}
-					if f.Level == rename.Warning {
-						color = render.Yellow
-					}
-					row := []render.Cell{render.Text(f.Where), render.Text(string(f.Level)).In(color), render.Text(f.Code), render.Text(f.Message), hint}
-					if !yield(row) {
-						return
-					}
-				}
-			},
-		}
+		t := findingColumns.Table(pointers(findings))
 		switch o.Format() {
 		case render.TableFormat:
 			// A finding is a sentence, which a table would cut.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/inspect"
@@ -26,66 +27,56 @@ func convertsTo(c *inspect.Convertible) string {
 	return strings.Join(groups, "; ")
 }
 
+var (
+	mapColumns = render.Columns[*inspect.BuiltinMap]{
+		{Key: "name", Title: "NAME", Cell: func(c *render.Cell, m *inspect.BuiltinMap) {
+			c.Text(m.Name)
+			c.Color(render.Cyan)
+		}},
+		{Key: "description", Title: "DESCRIPTION", Cut: render.CutEnd, Cell: func(c *render.Cell, m *inspect.BuiltinMap) { c.Text(m.Description) }},
+	}
+	conventionColumns = render.Columns[*inspect.Convertible]{
+		{Title: "CONVENTION", Cell: func(c *render.Cell, v *inspect.Convertible) {
+			c.Text(v.Name)
+			c.Color(render.Cyan)
+		}},
+		{Title: "DIALECT", Cell: func(c *render.Cell, v *inspect.Convertible) { c.Text(strings.Join(v.Dialects, ", ")) }},
+		{Title: "CONVERTS TO", Cut: render.CutEnd, Cell: func(c *render.Cell, v *inspect.Convertible) { c.Some(convertsTo(v)) }},
+	}
+)
+
+// A namedMap is a map, or a convention to map to, in one table of both.
+type namedMap struct{ name, kind, description, to string }
+
+var namedMapColumns = render.Columns[namedMap]{
+	{Key: "name", Cell: func(c *render.Cell, m namedMap) { c.Text(m.name) }},
+	{Key: "kind", Cell: func(c *render.Cell, m namedMap) { c.Text(m.kind) }},
+	{Key: "description", Cell: func(c *render.Cell, m namedMap) { c.Text(m.description) }},
+	{Key: "to", Cell: func(c *render.Cell, m namedMap) { c.Some(m.to) }},
+}
+
 func writeMapList(w io.Writer, o *output, s render.Style, list *inspect.MapsResult) error {
-	maps := &render.Table{
-		Columns: []render.Column{{Key: "name", Title: "NAME"}, {Key: "description", Title: "DESCRIPTION", Cut: render.CutEnd}},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, m := range list.Maps {
-				if !yield([]render.Cell{render.Text(m.Name).In(render.Cyan), render.Text(m.Description)}) {
-					return
-				}
-			}
-		},
-	}
-	conventions := &render.Table{
-		Columns: []render.Column{
-			{Key: "name", Title: "CONVENTION"},
-			{Key: "dialects", Title: "DIALECT"},
-			{Key: "to", Title: "CONVERTS TO", Cut: render.CutEnd},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, c := range list.Conventions {
-				to := render.Null()
-				if text := convertsTo(&c); text != "" {
-					to = render.Text(text)
-				}
-				if !yield([]render.Cell{render.Text(c.Name).In(render.Cyan), render.Text(strings.Join(c.Dialects, ", ")), to}) {
-					return
-				}
-			}
-		},
-	}
+	maps := mapColumns.Table(pointers(list.Maps))
 	switch f := o.Format(); f {
 	case render.TableFormat:
 		if err := maps.Write(w, f, s); err != nil {
 			return err
 		}
 		fmt.Fprintln(w)
-		return conventions.Write(w, f, s)
+		return conventionColumns.Table(pointers(list.Conventions)).Write(w, f, s)
 	case render.JSON:
 		d := render.NewDocument(w)
 		d.Rows("maps", maps)
 		render.List(d, "conventions", list.Conventions)
 		return d.Close()
 	default:
-		// One table: a map converts to nothing that is known.
-		all := &render.Table{
-			Columns: []render.Column{{Key: "name"}, {Key: "kind"}, {Key: "description"}, {Key: "to"}},
-			Rows: func(yield func([]render.Cell) bool) {
-				for row := range maps.Rows {
-					if !yield([]render.Cell{row[0], render.Text("map"), row[1], render.Null()}) {
-						return
-					}
-				}
-				at := 0
-				for row := range conventions.Rows {
-					if !yield([]render.Cell{row[0], render.Text("convention"), render.Text(list.Conventions[at].Description), row[2]}) {
-						return
-					}
-					at++
-				}
-			},
+		var all []namedMap
+		for _, m := range list.Maps { // which convert to nothing that is known
+			all = append(all, namedMap{m.Name, "map", m.Description, ""})
 		}
-		return all.Write(w, f, s)
+		for c := range pointers(list.Conventions) {
+			all = append(all, namedMap{c.Name, "convention", c.Description, convertsTo(c)})
+		}
+		return namedMapColumns.Table(slices.Values(all)).Write(w, f, s)
 	}
 }

@@ -135,13 +135,6 @@ func runRecover(ctx context.Context, p *program, o *writing, path string) error 
 	if err != nil {
 		return err
 	}
-	t := &render.Table{
-		Headings: render.Never,
-		Columns:  []render.Column{{Key: "path", Title: "PATH"}, {Key: "outcome", Title: "OUTCOME"}},
-		Rows: func(yield func([]render.Cell) bool) {
-			yield([]render.Cell{render.Text(path), render.Text(string(outcome))})
-		},
-	}
 	switch f := render.Format(o.format); f {
 	case render.TableFormat:
 		says := map[rewrite.Outcome]string{
@@ -156,7 +149,10 @@ func runRecover(ctx context.Context, p *program, o *writing, path string) error 
 		d.Field("outcome", outcome)
 		return d.Close()
 	default:
-		return t.Write(p.stdout, f, p.style())
+		return render.Columns[rewrite.Outcome]{
+			{Key: "path", Cell: func(c *render.Cell, _ rewrite.Outcome) { c.Text(path) }},
+			{Key: "outcome", Cell: func(c *render.Cell, o rewrite.Outcome) { c.Text(string(o)) }},
+		}.Table(slices.Values([]rewrite.Outcome{outcome})).Write(p.stdout, f, p.style())
 	}
 }
 

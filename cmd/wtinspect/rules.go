@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +34,7 @@ func newRules(p *program) *cobra.Command {
 					render.List(d, "rules", rules)
 					return d.Close()
 				}
-				return rulesTable(rules).Write(w, o.Format(), s)
+				return checkRuleColumns.Table(slices.Values(rules)).Write(w, o.Format(), s)
 			})
 		}),
 	}
@@ -41,32 +42,26 @@ func newRules(p *program) *cobra.Command {
 	return cmd
 }
 
-func rulesTable(rules []inspect.Rule) *render.Table {
-	return &render.Table{
-		Columns: []render.Column{
-			{Key: "id", Title: "RULE"},
-			{Key: "severity", Title: "SEVERITY"},
-			{Key: "reads", Title: "READS"},
-			{Key: "fix", Title: "FIX"},
-			{Key: "name", Title: "NAME"},
-			{Key: "title", Title: "FINDS", Cut: render.CutEnd},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for _, r := range rules {
-				reads := "headers"
-				if r.Values {
-					reads = "values"
-				}
-				fix := render.Null()
-				if r.Fix != nil {
-					fix = render.Text("fix")
-				}
-				if !yield([]render.Cell{render.Text(r.ID).In(render.Bold), render.Text(r.Severity.String()), render.Text(reads), fix, render.Text(r.Name), render.Text(r.Title)}) {
-					return
-				}
-			}
-		},
-	}
+var checkRuleColumns = render.Columns[inspect.Rule]{
+	{Key: "id", Title: "RULE", Cell: func(c *render.Cell, r inspect.Rule) {
+		c.Text(r.ID)
+		c.Color(render.Bold)
+	}},
+	{Key: "severity", Title: "SEVERITY", Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Severity.String()) }},
+	{Key: "reads", Title: "READS", Cell: func(c *render.Cell, r inspect.Rule) {
+		if r.Values {
+			c.Text("values")
+		} else {
+			c.Text("headers")
+		}
+	}},
+	{Key: "fix", Title: "FIX", Cell: func(c *render.Cell, r inspect.Rule) {
+		if r.Fix != nil {
+			c.Text("fix")
+		}
+	}},
+	{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Name) }},
+	{Key: "title", Title: "FINDS", Cut: render.CutEnd, Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Title) }},
 }
 
 func newExplain(p *program) *cobra.Command {

@@ -294,17 +294,27 @@ func jsonNumbers(list []uint64) string {
 // bars draws numbers by their share of the greatest. Nothing is a dot, and
 // however little is a line.
 func bars(list []uint64) string {
-	steps := []rune("▁▂▃▄▅▆▇█")
 	most := slices.Max(list)
-	var b strings.Builder
-	for _, n := range list {
-		if n == 0 {
-			b.WriteRune('·')
-			continue
+	return levels(len(list), func(i int) float64 {
+		if list[i] == 0 {
+			return math.NaN()
 		}
-		b.WriteRune(steps[min(int(float64(n)/float64(most)*float64(len(steps))), len(steps)-1)])
+		return float64(list[i]) / float64(most)
+	})
+}
+
+// levels draws n numbers from 0 to 1 as blocks, and NaN as a dot.
+func levels(n int, at func(i int) float64) string {
+	steps := []rune("▁▂▃▄▅▆▇█")
+	out := make([]rune, n)
+	for i := range out {
+		if v := at(i); math.IsNaN(v) {
+			out[i] = '·'
+		} else {
+			out[i] = steps[min(int(v*float64(len(steps))), len(steps)-1)]
+		}
 	}
-	return b.String()
+	return string(out)
 }
 
 // writeLayers writes the roll-up: for people a line a template, for programs a
@@ -392,26 +402,20 @@ func writeTemplates(w io.Writer, s render.Style, templates []inspect.StatsTempla
 // sparkline draws the deviations from the first layer to the last, from the
 // least to the greatest. All the same is a flat line in the middle.
 func sparkline(t *inspect.StatsTemplate) string {
-	steps := []rune("▁▂▃▄▅▆▇█")
+	if len(t.Layers) < 2 {
+		return ""
+	}
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for i := range t.Layers {
 		if v := t.Layers[i].Std; !math.IsNaN(v) {
 			lo, hi = min(lo, v), max(hi, v)
 		}
 	}
-	if len(t.Layers) < 2 {
-		return ""
-	}
-	var b strings.Builder
-	for i := range t.Layers {
-		switch v := t.Layers[i].Std; {
-		case math.IsNaN(v):
-			b.WriteRune('·')
-		case hi == lo:
-			b.WriteRune(steps[3])
-		default:
-			b.WriteRune(steps[min(int((v-lo)/(hi-lo)*float64(len(steps))), len(steps)-1)])
+	return levels(len(t.Layers), func(i int) float64 {
+		v := t.Layers[i].Std
+		if v == lo && v == hi {
+			return 0.4
 		}
-	}
-	return b.String()
+		return (v - lo) / (hi - lo)
+	})
 }

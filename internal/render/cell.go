@@ -33,61 +33,29 @@ const (
 	shape
 )
 
-// Null is what is not known: null in JSON, empty in CSV and TSV, "-" for people.
-func Null() Cell { return Cell{} }
-
-// Text is text that came from anywhere: a name, a message.
-func Text(s string) Cell { return Cell{kind: text, s: s} }
-
-// Value is text for every form but JSON, which has the JSON value raw instead.
-func Value(s, raw string) Cell { return Cell{kind: value, s: s + raw, n: uint64(len(s))} }
-
-// Uint is an unsigned integer.
-func Uint(n uint64) Cell { return Cell{kind: unsigned, n: n} }
-
-// Int is a signed integer.
-func Int(n int64) Cell { return Cell{kind: signed, n: uint64(n)} }
-
-// Bytes is a number of bytes: with a binary unit on a terminal, otherwise exact.
-func Bytes(n uint64) Cell { return Cell{kind: size, n: n} }
-
-// Float is a floating-point number, in the fewest digits that give it back.
-func Float(f float64) Cell { return Cell{kind: float, n: math.Float64bits(f)} }
-
-// Bool is true or false.
-func Bool(b bool) Cell {
-	c := Cell{kind: boolean}
-	if b {
-		c.n = 1
-	}
-	return c
-}
-
-// Shape is a tensor's dimensions, kept and not copied. A nil shape is unknown,
-// an empty one is a scalar's.
-func Shape(dims []uint64) Cell {
-	if dims == nil {
-		return Null()
-	}
-	return Cell{kind: shape, list: dims}
-}
-
 // A column sets its cell by one of the methods below, or leaves it as it is:
-// null. To set it in place is quicker than to return one, and a table may have
+// null, which is what is not known: null in JSON, empty in CSV and TSV, "-" for
+// people. To set it in place is quicker than to return one, and a table may have
 // a hundred thousand.
 
-// Text sets [Text].
+// Text sets text that came from anywhere: a name, a message.
 func (c *Cell) Text(s string) { c.kind, c.s = text, s }
 
 // Some sets text that is not known when it is empty.
 func (c *Cell) Some(s string) {
 	if s != "" {
-		c.kind, c.s = text, s
+		c.Text(s)
 	}
 }
 
-// Value sets [Value].
-func (c *Cell) Value(s, raw string) { c.set(Value(s, raw)) }
+// Value sets text for every form but JSON, which has the JSON value raw instead.
+func (c *Cell) Value(s, raw string) { c.kind, c.s, c.n = value, s+raw, uint64(len(s)) }
+
+// Value is a cell for [Cell.Value] that many rows share.
+func Value(s, raw string) (c Cell) {
+	c.Value(s, raw)
+	return c
+}
 
 // Error sets the text of an error, if there is one.
 func (c *Cell) Error(err error) {
@@ -96,33 +64,39 @@ func (c *Cell) Error(err error) {
 	}
 }
 
-// Uint sets [Uint].
+// Uint sets an unsigned integer.
 func (c *Cell) Uint(n uint64) { c.kind, c.n = unsigned, n }
 
-// Int sets [Int].
+// Int sets a signed integer.
 func (c *Cell) Int(n int64) { c.kind, c.n = signed, uint64(n) }
 
-// Bytes sets [Bytes].
+// Bytes sets a number of bytes: with a binary unit on a terminal, otherwise exact.
 func (c *Cell) Bytes(n uint64) { c.kind, c.n = size, n }
 
 // Number sets an unsigned integer with its digits in groups on a terminal.
 func (c *Cell) Number(n uint64) { c.kind, c.n = grouped, n }
 
-// Float sets [Float].
+// Float sets a floating-point number, in the fewest digits that give it back.
 func (c *Cell) Float(f float64) { c.kind, c.n = float, math.Float64bits(f) }
 
 // Figure sets a measured number, if it is not NaN: with a few digits on a
-// terminal, otherwise as [Float].
+// terminal, otherwise as [Cell.Float].
 func (c *Cell) Figure(f float64) {
 	if !math.IsNaN(f) {
 		c.kind, c.n = figure, math.Float64bits(f)
 	}
 }
 
-// Bool sets [Bool].
-func (c *Cell) Bool(b bool) { c.set(Bool(b)) }
+// Bool sets true or false.
+func (c *Cell) Bool(b bool) {
+	c.kind, c.n = boolean, 0
+	if b {
+		c.n = 1
+	}
+}
 
-// Shape sets [Shape].
+// Shape sets a tensor's dimensions, kept and not copied. A nil shape is unknown,
+// an empty one is a scalar's.
 func (c *Cell) Shape(dims []uint64) {
 	if dims != nil {
 		c.kind, c.list = shape, dims
@@ -131,18 +105,6 @@ func (c *Cell) Shape(dims []uint64) {
 
 // Color gives the cell a colour.
 func (c *Cell) Color(color Color) { c.color = color }
-
-// set sets the cell, and keeps its colour.
-func (c *Cell) set(to Cell) {
-	to.color = c.color
-	*c = to
-}
-
-// In returns c in a colour.
-func (c Cell) In(color Color) Cell {
-	c.color = color
-	return c
-}
 
 // words returns the text of a text or value cell.
 func (c *Cell) words() (string, bool) {

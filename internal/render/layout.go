@@ -68,7 +68,8 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
 		titles := make([]Cell, len(columns))
 		for i, c := range columns {
-			titles[i] = Text(c.Title).In(Bold)
+			titles[i].Text(c.Title)
+			titles[i].Color(Bold)
 		}
 		if err := one(titles); err != nil {
 			return err

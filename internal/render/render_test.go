@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -130,26 +131,24 @@ func TestUnits(t *testing.T) {
 }
 
 func sample() *Table {
-	return &Table{
-		Columns: []Column{
-			{Key: "checkpoint"},
-			{Key: "name", Title: "NAME", Cut: CutMiddle},
-			{Key: "dtype", Title: "DTYPE"},
-			{Key: "shape", Title: "SHAPE"},
-			{Key: "bytes", Title: "SIZE", Right: true},
-			{Key: "mean"},
-			{Key: "flag"},
-			{Key: "delta"},
-			{Title: "COUNT", Right: true},
-			{Key: "value", Title: "VALUE", Cut: CutEnd},
-		},
-		Rows: slices.Values([][]Cell{
+	return tableOf(OnTerminal, []Column{
+		{Key: "checkpoint"},
+		{Key: "name", Title: "NAME", Cut: CutMiddle},
+		{Key: "dtype", Title: "DTYPE"},
+		{Key: "shape", Title: "SHAPE"},
+		{Key: "bytes", Title: "SIZE", Right: true},
+		{Key: "mean"},
+		{Key: "flag"},
+		{Key: "delta"},
+		{Title: "COUNT", Right: true},
+		{Key: "value", Title: "VALUE", Cut: CutEnd},
+	},
+		slices.Values([][]Cell{
 			{Uint(0), Text("model.norm.weight").In(Red), Text("BF16"), Shape([]uint64{7168}), Bytes(14336), Float(0.5), Bool(true), Int(-3), Text("x1"), Value("v", `{"k":1}`)},
 			{Uint(1), Text("a\t\xff\"\x1b"), Null(), Shape(nil), Null(), Float(math.NaN()), Bool(false), Int(4), Text("x60"), Text("two\nlines, and more")},
 			{Uint(math.MaxUint64), Text("model.layers.0.漢字.weight"), Text("F32"), Shape([]uint64{2, 3}), Bytes(24), Float(math.Inf(-1)), Null(), Null(), Text(""), Text("")},
 			{Null(), Text("s"), Text("F32"), Shape([]uint64{}), Bytes(4), Float(1e300), Null(), Null(), Null(), Null()},
-		}),
-	}
+		}))
 }
 
 func TestTable(t *testing.T) {
@@ -277,7 +276,7 @@ func TestTypedRows(t *testing.T) {
 // A long table is laid out in blocks: the columns grow, and no row is lost.
 func TestBlocks(t *testing.T) {
 	const rows, wide = 3*blockRows + 7, 2 * blockRows
-	table := &Table{Columns: []Column{{Title: "N"}, {Title: "M", Right: true}}, Rows: func(yield func([]Cell) bool) {
+	table := tableOf(OnTerminal, []Column{{Title: "N"}, {Title: "M", Right: true}}, func(yield func([]Cell) bool) {
 		for i := range uint64(rows) {
 			name := Text("n")
 			if i == wide {
@@ -287,7 +286,7 @@ func TestBlocks(t *testing.T) {
 				return
 			}
 		}
-	}}
+	})
 	var b strings.Builder
 	if err := table.Write(&b, TableFormat, Style{}); err != nil {
 		t.Fatal(err)
@@ -339,7 +338,7 @@ func TestEvenRows(t *testing.T) {
 				rows[len(rows)-1][rapid.IntRange(0, len(columns)-1).Draw(t, "column")] = odd.Draw(t, "cell")
 			}
 		}
-		table := &Table{Columns: columns, Rows: slices.Values(rows), Headings: Never}
+		table := tableOf(Never, columns, slices.Values(rows))
 		var even, general strings.Builder
 		if err := table.Write(&even, TableFormat, Style{}); err != nil {
 			t.Fatal(err)
@@ -356,14 +355,14 @@ func TestEvenRows(t *testing.T) {
 // One cell that is far too wide does not make all rows so.
 func TestWideCell(t *testing.T) {
 	name := strings.Repeat("n", 1<<20)
-	table := &Table{Columns: []Column{{Title: "N", Cut: CutMiddle}, {Title: "M"}}, Rows: func(yield func([]Cell) bool) {
+	table := tableOf(OnTerminal, []Column{{Title: "N", Cut: CutMiddle}, {Title: "M"}}, func(yield func([]Cell) bool) {
 		for range 1000 {
 			if !yield([]Cell{Text("a"), Uint(1)}) {
 				return
 			}
 		}
 		yield([]Cell{Text(name), Uint(2)})
-	}}
+	})
 	for _, s := range []Style{{}, {Terminal: true}, {Terminal: true, Width: 80}} {
 		var b strings.Builder
 		if err := table.Write(&b, TableFormat, s); err != nil {
@@ -379,7 +378,7 @@ func TestWideCell(t *testing.T) {
 }
 
 func TestColors(t *testing.T) {
-	table := &Table{Columns: []Column{{Title: "A"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x").In(Red), Null()}})}
+	table := tableOf(OnTerminal, []Column{{Title: "A"}, {Title: "B"}}, slices.Values([][]Cell{{Text("x").In(Red), Null()}}))
 	var b strings.Builder
 	if err := table.Write(&b, TableFormat, Style{Terminal: true, Color: true}); err != nil {
 		t.Fatal(err)
@@ -401,7 +400,7 @@ func TestHeadings(t *testing.T) {
 		{Always, Style{}, "TITLE  B\nx      y\n"},
 		{Never, Style{Terminal: true, Width: 80}, "x  y\n"},
 	} {
-		table := &Table{Headings: tt.headings, Columns: []Column{{Title: "TITLE"}, {Title: "B"}}, Rows: slices.Values([][]Cell{{Text("x"), Text("y")}})}
+		table := tableOf(tt.headings, []Column{{Title: "TITLE"}, {Title: "B"}}, slices.Values([][]Cell{{Text("x"), Text("y")}}))
 		var b strings.Builder
 		if err := table.Write(&b, TableFormat, tt.style); err != nil {
 			t.Fatal(err)
@@ -420,8 +419,8 @@ func TestDocument(t *testing.T) {
 	}{3})
 	List(d, "faults", []string{"<a>", "\u202e"})
 	List(d, "none", []string(nil))
-	d.Rows("tensors", &Table{Columns: []Column{{Key: "n"}, {Title: "N"}}, Rows: slices.Values([][]Cell{{Uint(1), Uint(2)}, {Null(), Null()}})})
-	d.Rows("empty", &Table{Rows: slices.Values([][]Cell(nil))})
+	d.Rows("tensors", tableOf(OnTerminal, []Column{{Key: "n"}, {Title: "N"}}, slices.Values([][]Cell{{Uint(1), Uint(2)}, {Null(), Null()}})))
+	d.Rows("empty", tableOf(OnTerminal, nil, slices.Values([][]Cell(nil))))
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -447,10 +446,8 @@ func TestFormatsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name, note := anyText().Draw(t, "name"), anyText().Draw(t, "note")
 		n := rapid.Uint64().Draw(t, "n")
-		table := &Table{
-			Columns: []Column{{Key: "name", Title: "NAME", Cut: CutMiddle}, {Key: "n", Title: "N"}, {Key: "note", Title: "NOTE", Cut: CutEnd}},
-			Rows:    slices.Values([][]Cell{{Text(name), Bytes(n), Text(note)}}),
-		}
+		table := tableOf(OnTerminal, []Column{{Key: "name", Title: "NAME", Cut: CutMiddle}, {Key: "n", Title: "N"}, {Key: "note", Title: "NOTE", Cut: CutEnd}},
+			slices.Values([][]Cell{{Text(name), Bytes(n), Text(note)}}))
 		write := func(f Format, s Style) string {
 			var b strings.Builder
 			if err := table.Write(&b, f, s); err != nil {
@@ -518,7 +515,7 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 func TestWriteErrorStopsTheRows(t *testing.T) {
 	for _, f := range []Format{TableFormat, CSV, JSONL, JSON} {
 		walked := 0
-		table := &Table{Columns: []Column{{Key: "n", Title: "N"}}, Rows: func(yield func([]Cell) bool) {
+		table := tableOf(OnTerminal, []Column{{Key: "n", Title: "N"}}, func(yield func([]Cell) bool) {
 			walked = 0
 			for i := range uint64(1e6) {
 				walked++
@@ -526,7 +523,7 @@ func TestWriteErrorStopsTheRows(t *testing.T) {
 					return
 				}
 			}
-		}}
+		})
 		var err error
 		if f == JSON {
 			d := NewDocument(&brokenPipe{})
@@ -551,17 +548,15 @@ func BenchmarkTable(b *testing.B) {
 	}
 	row := make([]Cell, 4)
 	dims := []uint64{7168, 2048}
-	table := &Table{
-		Columns: []Column{{Key: "name", Title: "NAME"}, {Key: "dtype", Title: "DTYPE"}, {Key: "shape", Title: "SHAPE"}, {Key: "bytes", Title: "SIZE", Right: true}},
-		Rows: func(yield func([]Cell) bool) {
+	table := tableOf(OnTerminal, []Column{{Key: "name", Title: "NAME"}, {Key: "dtype", Title: "DTYPE"}, {Key: "shape", Title: "SHAPE"}, {Key: "bytes", Title: "SIZE", Right: true}},
+		func(yield func([]Cell) bool) {
 			for _, n := range names {
 				row[0], row[1], row[2], row[3] = Text(n), Text("F8_E4M3"), Shape(dims), Bytes(14680064)
 				if !yield(row) {
 					return
 				}
 			}
-		},
-	}
+		})
 	for _, f := range []Format{TableFormat, JSONL, CSV, TSV} {
 		b.Run(string(f), func(b *testing.B) {
 			var out bytes.Buffer
@@ -575,3 +570,29 @@ func BenchmarkTable(b *testing.B) {
 		})
 	}
 }
+
+// tableOf is a table of rows that have their cells already.
+func tableOf(h Headings, columns []Column, rows iter.Seq[[]Cell]) *Table {
+	typed := make(Columns[[]Cell], len(columns))
+	for i, c := range columns {
+		typed[i] = Col[[]Cell]{Key: c.Key, Title: c.Title, Right: c.Right, Cut: c.Cut, Cell: func(c *Cell, row []Cell) { *c = row[i] }}
+	}
+	t := typed.Table(rows)
+	t.Headings = h
+	return t
+}
+
+func cell[T any](set func(*Cell, T), v T) (c Cell) {
+	set(&c, v)
+	return c
+}
+
+func Null() Cell                { return Cell{} }
+func Text(s string) Cell        { return cell((*Cell).Text, s) }
+func Uint(n uint64) Cell        { return cell((*Cell).Uint, n) }
+func Int(n int64) Cell          { return cell((*Cell).Int, n) }
+func Bytes(n uint64) Cell       { return cell((*Cell).Bytes, n) }
+func Float(f float64) Cell      { return cell((*Cell).Float, f) }
+func Bool(b bool) Cell          { return cell((*Cell).Bool, b) }
+func Shape(dims []uint64) Cell  { return cell((*Cell).Shape, dims) }
+func (c Cell) In(to Color) Cell { c.Color(to); return c }

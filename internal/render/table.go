@@ -44,9 +44,9 @@ type Col[R any] struct {
 // Table returns the table of rows. They are walked once each time it is
 // written, and a row may be reused for the next.
 func (c Columns[R]) Table(rows func(yield func(R) bool)) *Table {
-	t := &Table{Columns: make([]Column, len(c))}
+	t := &Table{columns: make([]Column, len(c))}
 	for i := range c {
-		t.Columns[i] = Column{Key: c[i].Key, Title: c[i].Title, Right: c[i].Right, Cut: c[i].Cut}
+		t.columns[i] = Column{Key: c[i].Key, Title: c[i].Title, Right: c[i].Right, Cut: c[i].Cut}
 	}
 	t.cells = func(shown []int) iter.Seq[[]Cell] {
 		row, cell := make([]Cell, len(shown)), make([]func(*Cell, R), len(shown))
@@ -127,14 +127,13 @@ const (
 	Never
 )
 
-// A Table is columns and rows. [Columns.Table] makes one of typed rows.
+// A Table is columns and rows, which [Columns.Table] makes.
 type Table struct {
-	Columns  []Column
 	Headings Headings
-	// Rows yields a row at a time, in the order of Columns, of a table that is
-	// not made of typed rows. A row is valid until the next.
-	Rows iter.Seq[[]Cell]
 
+	columns []Column
+	// cells yields the cells of a row at a time, of the columns at some places. A
+	// row is valid until the next.
 	cells func(shown []int) iter.Seq[[]Cell]
 }
 
@@ -144,25 +143,12 @@ func (t *Table) shown(in func(*Column) bool) ([]Column, iter.Seq[[]Cell]) {
 		columns []Column
 		places  []int
 	)
-	for i := range t.Columns {
-		if in(&t.Columns[i]) {
-			columns, places = append(columns, t.Columns[i]), append(places, i)
+	for i := range t.columns {
+		if in(&t.columns[i]) {
+			columns, places = append(columns, t.columns[i]), append(places, i)
 		}
 	}
-	if t.cells != nil {
-		return columns, t.cells(places)
-	}
-	row := make([]Cell, len(places))
-	return columns, func(yield func([]Cell) bool) {
-		for all := range t.Rows {
-			for k, i := range places {
-				row[k] = all[i]
-			}
-			if !yield(row) {
-				return
-			}
-		}
-	}
+	return columns, t.cells(places)
 }
 
 func hasKey(c *Column) bool { return c.Key != "" }
@@ -209,7 +195,7 @@ func (t *Table) writeLines(w io.Writer, heading []byte, line func([]byte, []Colu
 
 func (t *Table) heading(sep byte) []byte {
 	var out []byte
-	for _, c := range t.Columns {
+	for _, c := range t.columns {
 		if c.Key == "" {
 			continue
 		}

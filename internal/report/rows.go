@@ -22,53 +22,39 @@ func rows(form render.Format) printer {
 		if form == render.JSONL {
 			return render.Lines(w, r.Findings)
 		}
-		return findings(r.Findings).Write(w, form, o.Style)
-	}
-}
-
-// findings are the columns of a finding.
-func findings(list []inspect.Finding) *render.Table {
-	words := func(s *string) render.Cell {
-		if s == nil {
-			return render.Null()
-		}
-		return render.Text(*s)
-	}
-	number := func(n *int) render.Cell {
-		if n == nil {
-			return render.Null()
-		}
-		return render.Int(int64(*n))
-	}
-	return &render.Table{
-		Columns: []render.Column{
-			{Key: "rule", Title: "RULE"},
-			{Key: "name", Title: "NAME"},
-			{Key: "severity", Title: "SEVERITY"},
-			{Key: "file", Title: "FILE", Cut: render.CutMiddle},
-			{Key: "line", Title: "LINE", Right: true},
-			{Key: "column", Title: "COLUMN", Right: true},
-			{Key: "offset", Title: "OFFSET", Right: true},
-			{Key: "tensor", Title: "TENSOR", Cut: render.CutMiddle},
-			{Key: "count", Title: "COUNT", Right: true},
-			{Key: "fixable", Title: "FIX"},
-			{Key: "message", Title: "FINDING", Cut: render.CutEnd},
-		},
-		Rows: func(yield func([]render.Cell) bool) {
-			for i := range list {
-				f := &list[i]
-				offset := render.Null()
-				if f.Offset != nil {
-					offset = render.Int(*f.Offset)
-				}
-				row := []render.Cell{
-					render.Text(f.Rule).In(render.Bold), render.Text(f.Name), render.Text(f.Severity.String()), words(f.File), number(f.Line), number(f.Column),
-					offset, words(f.Tensor), render.Int(int64(f.Count)), render.Bool(f.Fixable), render.Text(f.Message),
-				}
-				if !yield(row) {
+		return columns.Table(func(yield func(*inspect.Finding) bool) {
+			for i := range r.Findings {
+				if !yield(&r.Findings[i]) {
 					return
 				}
 			}
-		},
+		}).Write(w, form, o.Style)
 	}
 }
+
+// columns are those of a finding.
+var columns = render.Columns[*inspect.Finding]{
+	{Key: "rule", Title: "RULE", Cell: func(c *render.Cell, f *inspect.Finding) {
+		c.Text(f.Rule)
+		c.Color(render.Bold)
+	}},
+	{Key: "name", Title: "NAME", Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Name) }},
+	{Key: "severity", Title: "SEVERITY", Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Severity.String()) }},
+	{Key: "file", Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Text, f.File) }},
+	{Key: "line", Title: "LINE", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { known(count(c), f.Line) }},
+	{Key: "column", Title: "COLUMN", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { known(count(c), f.Column) }},
+	{Key: "offset", Title: "OFFSET", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Int, f.Offset) }},
+	{Key: "tensor", Title: "TENSOR", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Text, f.Tensor) }},
+	{Key: "count", Title: "COUNT", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { c.Int(int64(f.Count)) }},
+	{Key: "fixable", Title: "FIX", Cell: func(c *render.Cell, f *inspect.Finding) { c.Bool(f.Fixable) }},
+	{Key: "message", Title: "FINDING", Cut: render.CutEnd, Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Message) }},
+}
+
+// known sets a cell to what there is to say.
+func known[T any](set func(T), v *T) {
+	if v != nil {
+		set(*v)
+	}
+}
+
+func count(c *render.Cell) func(int) { return func(n int) { c.Int(int64(n)) } }
