@@ -454,6 +454,39 @@ func TestCopyTree(t *testing.T) {
 	}
 }
 
+// meddler is a system in which another program writes to a file that is read.
+type meddler struct{ OS }
+
+func (m meddler) Read(path string, flag int) (File, error) {
+	f, err := m.OS.Read(path, flag)
+	return &meddled{f, path}, err
+}
+
+type meddled struct {
+	File
+	path string
+}
+
+func (m *meddled) ReadAt(p []byte, off int64) (int, error) {
+	n, err := m.File.ReadAt(p, off)
+	f, openErr := os.OpenFile(m.path, os.O_WRONLY|os.O_APPEND, 0)
+	if openErr != nil {
+		return n, openErr
+	}
+	defer f.Close()
+	_, writeErr := f.WriteString("more")
+	return n, errors.Join(err, writeErr)
+}
+
+// A file that is written to while it is copied is not taken for whole.
+func TestCopyOfAMovingFile(t *testing.T) {
+	from := filepath.Join(t.TempDir(), "a")
+	must(t, os.WriteFile(from, []byte("text"), 0o644))
+	if err := CopyFile(context.Background(), meddler{}, from, openDir(t, t.TempDir()), "b"); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), from) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 // A journal decides only about files of its owner, unless it is this user's or
 // the system's.
 func TestJournalOfAnotherUser(t *testing.T) {

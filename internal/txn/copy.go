@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"slices"
@@ -37,6 +38,14 @@ func CopyFile(ctx context.Context, sys System, from string, dir Dir, name string
 		if err := copyData(ctx, dst, src, st); err != nil {
 			return err
 		}
+	}
+	// What was copied must be one file, not the halves of two.
+	now, err := src.Stat()
+	if err == nil && !now.Same(st) {
+		err = fmt.Errorf("%s: %w", from, ErrChanged)
+	}
+	if err != nil {
+		return err
 	}
 	if err := Retry(func() error { return dst.Adopt(src) }); err != nil {
 		return err
