@@ -1,0 +1,119 @@
+package check
+
+import (
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
+
+var adapterRules = []*Rule{
+	{
+		ID: "WT314", Name: "lora-targets", Severity: checkpoint.Error, run: runLoRATargets,
+		Title: "adapter_config.json and the adapter's tensors do not agree",
+		Doc: `A module that target_modules names has no tensors, tensors belong to a module that it
+does not name, or the rank differs from r. Loaders ignore what they do not expect, and
+the base model answers in the adapter's place.`,
+		Bad: `"r": 8, lora_A of 16 rows`, Good: `"r": 16`,
+	},
+	{
+		ID: "WT315", Name: "adapter-prefix", Severity: checkpoint.Error, run: runAdapterPrefix,
+		Title: "the adapter's tensors do not have the prefix that PEFT loads",
+		Doc: `PEFT looks for base_model.model.… and gives a warning at most for what it does not
+find: the adapter is loaded as zeros.`,
+		Bad: "model.layers.0.self_attn.q_proj.lora_A.weight", Good: "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+	},
+}
+
+// adapters yields the adapters that have an adapter_config.json.
+func (p *Pass) adapters(yield func(m *model, doc *checkpoint.Config) bool) {
+	for _, m := range p.models {
+		if m.Format != checkpoint.Safetensors {
+			continue
+		}
+		doc := p.document(m.Dir, "adapter_config.json")
+		if doc != nil && !yield(m, doc) {
+			return
+		}
+	}
+}
+
+// loraModule returns the module that a PEFT tensor changes and which half it
+// is, A or B.
+func loraModule(name string) (module, half string, ok bool) {
+	for _, h := range []string{"lora_A", "lora_B"} {
+		if i := strings.Index(name, "."+h); i >= 0 {
+			return name[:i], h, true
+		}
+	}
+	return "", "", false
+}
+
+func runLoRATargets(p *Pass) {
+	for m, doc := range p.adapters {
+		if kind, _ := doc.Text("peft_type"); kind != "" && !strings.EqualFold(kind, "LORA") {
+			continue
+		}
+		r, rv, _, okR := number(doc, "r")
+		targets, _ := doc.Find("target_modules")
+		wanted := doc.Texts("target_modules")
+		_, isPattern := targets.Text()
+		// Parameters that are targets by themselves have tensors too.
+		listed := len(wanted) > 0 && !isPattern && !doc.Has("target_parameters")
+		plainRank := !hasMembers(doc, "rank_pattern")
+		found := make(map[string]bool, len(wanted))
+		for _, w := range wanted {
+			found[w] = false
+		}
+		for _, t := range m.families() {
+			for _, i := range t.members {
+				tensor := m.At(int(i))
+				module, half, ok := loraModule(tensor.Name)
+				if before, _, embedding := strings.Cut(tensor.Name, ".lora_embedding_"); embedding {
+					module, ok = before, true
+				}
+				if !ok {
+					continue
+				}
+				matched := false
+				for end, more := module, true; more; _, end, more = strings.Cut(end, ".") {
+					if _, ok := found[end]; ok {
+						found[end], matched = true, true
+					}
+				}
+				if !matched && listed {
+					p.report(m.finding(int(i), "changes a module that target_modules of adapter_config.json does not name"))
+				}
+				if okR && plainRank && half == "lora_A" && len(tensor.Shape) == 2 && tensor.Shape[0] != uint64(r) {
+					p.report(m.finding(int(i), "a rank of %d, where adapter_config.json has r %d (%s)", tensor.Shape[0], r, position(rv)))
+				}
+			}
+		}
+		if isPattern {
+			continue // of names
+		}
+		for _, w := range wanted {
+			if !found[w] && !m.partial() {
+				p.report(at(m.Path, doc, targets, "target_modules names %q, and no tensor changes it", w))
+			}
+		}
+	}
+}
+
+func runAdapterPrefix(p *Pass) {
+	for m, doc := range p.adapters {
+		if kind, _ := doc.Text("peft_type"); kind == "" {
+			continue
+		}
+		for _, t := range m.families() {
+			if strings.HasPrefix(t.first, "base_model.model.") {
+				continue
+			}
+			if _, _, ok := loraModule(t.first); !ok {
+				continue
+			}
+			for _, i := range t.members {
+				p.report(m.finding(int(i), "does not begin with base_model.model., so that PEFT does not load it"))
+			}
+		}
+	}
+}
