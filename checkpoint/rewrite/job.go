@@ -163,6 +163,28 @@ type Proof struct {
 	Restored int `json:"restored,omitempty"`
 }
 
+// Proofs adds up the proofs of the files that were written, the strongest method
+// first. Files whose data was not compared are in none.
+func (r *Report) Proofs() []Proof {
+	var sums []Proof
+	for _, method := range []string{"digests", "extents", "samples"} {
+		sum, found := Proof{Method: method}, false
+		for _, f := range r.Files {
+			if f.Step != Unchanged && f.Proof.Method == method {
+				found = true
+				sum.Tensors += f.Proof.Tensors
+				sum.Samples += f.Proof.Samples
+				sum.Bytes += f.Proof.Bytes
+				sum.Restored += f.Proof.Restored
+			}
+		}
+		if found {
+			sums = append(sums, sum)
+		}
+	}
+	return sums
+}
+
 func (p proof) public(tensors int) Proof {
 	out := Proof{Method: "none", Samples: p.samples, Bytes: p.bytes, Restored: p.restored}
 	switch {

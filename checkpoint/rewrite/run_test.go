@@ -375,3 +375,17 @@ func TestFaultThenCrash(t *testing.T) {
 		})
 	}
 }
+
+func TestProofs(t *testing.T) {
+	r := Report{Files: []FileReport{
+		{Step: Copy, Proof: Proof{Method: "samples", Tensors: 1, Samples: 2, Bytes: 3}},
+		{Step: Unchanged, Proof: Proof{Method: "digests", Tensors: 9, Bytes: 9}},
+		{Step: Copy, Proof: Proof{Method: "digests", Tensors: 4, Bytes: 5, Restored: 6}},
+		{Step: Copy, Proof: Proof{Method: "none"}},
+		{Step: Reflink, Proof: Proof{Method: "samples", Tensors: 10, Samples: 20, Bytes: 30}},
+	}}
+	want := []Proof{{Method: "digests", Tensors: 4, Bytes: 5, Restored: 6}, {Method: "samples", Tensors: 11, Samples: 22, Bytes: 33}}
+	if got := r.Proofs(); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

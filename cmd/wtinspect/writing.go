@@ -325,9 +325,18 @@ func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error
 			return err
 		}
 	}
-	if text := r.proven(); text != "" {
-		says := "the data is the same"
-		if made, restored := r.operated(); made > 0 {
+	if proofs := r.report.Proofs(); len(proofs) > 0 {
+		says, made, restored := "the data is the same", 0, 0
+		texts := make([]string, len(proofs))
+		for i, sum := range proofs {
+			texts[i] = proofText(sum)
+			restored += sum.Restored
+		}
+		for _, f := range r.job.Files {
+			made += f.Made
+		}
+		text := strings.Join(texts, "; ")
+		if made > 0 {
 			says = fmt.Sprintf("%s made by operations; the data is what was to be written", counted(made, "tensor"))
 			if restored > 0 {
 				text += fmt.Sprintf("; %s restored by the inverse operations", counted(restored, "tensor"))
@@ -364,41 +373,6 @@ func fileProof(f *rewrite.FileReport) string {
 		return counted(f.Proof.Samples, "block")
 	}
 	return "not compared"
-}
-
-// operated counts the tensors that operations made, and those that the inverse
-// operations gave back.
-func (r *rewriting) operated() (made, restored int) {
-	for i, f := range r.job.Files {
-		made += f.Made
-		restored += r.report.Files[i].Proof.Restored
-	}
-	return made, restored
-}
-
-// proven adds up the proofs of the files.
-func (r *rewriting) proven() string {
-	sums := make(map[string]*rewrite.Proof)
-	for _, f := range r.report.Files {
-		if f.Step == rewrite.Unchanged {
-			continue
-		}
-		sum := sums[f.Proof.Method]
-		if sum == nil {
-			sum = &rewrite.Proof{Method: f.Proof.Method}
-			sums[f.Proof.Method] = sum
-		}
-		sum.Tensors += f.Proof.Tensors
-		sum.Samples += f.Proof.Samples
-		sum.Bytes += f.Proof.Bytes
-	}
-	var texts []string
-	for _, method := range []string{"digests", "extents", "samples"} {
-		if sum := sums[method]; sum != nil {
-			texts = append(texts, proofText(*sum))
-		}
-	}
-	return strings.Join(texts, "; ")
 }
 
 // proofText says how it is known that no data changed.
