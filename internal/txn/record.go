@@ -578,15 +578,21 @@ func (e *foreignError) Error() string {
 
 func (e *foreignError) Is(target error) bool { return target == ErrChanged }
 
+// open opens the file, and loads the headers if the journal has them.
+func (s *Shift) open(sc *scene) (*Shift, File, error) {
+	s, err := s.load(sc.journal)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := Open(sc.dir, s.Name, os.O_RDWR, 0)
+	return s, f, err
+}
+
 // undo puts the old header back, after taking out the room that was made for
 // the new one. The room may be found anywhere in the file: making it, and
 // taking it out, moves one extent after the other.
 func (s *Shift) undo(sc *scene) error {
-	s, err := s.load(sc.journal)
-	if err != nil {
-		return err
-	}
-	f, err := Open(sc.dir, s.Name, os.O_RDWR, 0)
+	s, f, err := s.open(sc)
 	if err != nil {
 		return err
 	}
@@ -667,11 +673,7 @@ func (s *Shift) close(f File) error {
 
 // finish makes sure of the new header, which was durable before the mark.
 func (s *Shift) finish(sc *scene) error {
-	s, err := s.load(sc.journal)
-	if err != nil {
-		return err
-	}
-	f, err := Open(sc.dir, s.Name, os.O_RDWR, 0)
+	s, f, err := s.open(sc)
 	if err != nil {
 		return err
 	}
