@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/testdata"
 )
 
@@ -463,7 +463,7 @@ func TestBuiltinsComeBack(t *testing.T) {
 }
 
 func BenchmarkPlan(b *testing.B) {
-	names := deepSeekNames(100_000)
+	names := fixture.DeepSeekNames()
 	for _, rules := range []int{1, 50, 500} {
 		var body strings.Builder
 		body.WriteString("rename:\n")
@@ -526,7 +526,7 @@ func TestRealReleases(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.builtin, func(t *testing.T) {
-			names := realNames(t, testdata.Path(t, "names/"+tt.list+".tsv"))
+			names := fixture.ListedNames(t, testdata.Path(t, "names/"+tt.list+".tsv"))
 			p := NewPlan(must(Builtin(tt.builtin)), names, Safetensors())
 			if err := p.Err(); err != nil {
 				t.Fatal(err)
@@ -545,40 +545,5 @@ func TestRealReleases(t *testing.T) {
 				t.Errorf("the inverse does not bring the names back: %v", back.Err())
 			}
 		})
-	}
-}
-
-// realNames reads the first column of a list of tensors.
-func realNames(t testing.TB, file string) []string {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for line := range bytes.Lines(data) {
-		name, _, _ := strings.Cut(strings.TrimRight(string(line), "\n"), "\t")
-		if name != "" && name != "name" && name[0] != '#' {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// deepSeekNames returns n names in the shape of the largest releases: 58
-// layers of 256 experts.
-func deepSeekNames(n int) []string {
-	var names []string
-	for l := 3; ; l++ {
-		for e := range 256 {
-			for _, p := range []string{"gate_proj", "up_proj", "down_proj"} {
-				for _, s := range []string{"weight", "weight_scale_inv"} {
-					if len(names) == n {
-						return names
-					}
-					names = append(names, fmt.Sprintf("model.layers.%d.mlp.experts.%d.%s.%s", l, e, p, s))
-				}
-			}
-		}
 	}
 }

@@ -107,15 +107,7 @@ func TestCommandsAgree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			list, err := os.ReadFile(strings.TrimSuffix(path, ".config.json") + ".tsv")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var names []string
-			for line := range strings.Lines(string(list)) {
-				name, _, _ := strings.Cut(line, "\t")
-				names = append(names, name)
-			}
+			names := fixture.ListedNames(t, strings.TrimSuffix(path, ".config.json")+".tsv")
 			t.Run(filepath.Base(path), func(t *testing.T) { agree(t, names, string(config)) })
 		}
 	})

@@ -1,9 +1,6 @@
 package template
 
 import (
-	"bytes"
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/testdata"
 )
 
@@ -187,7 +185,7 @@ func TestFoldRealNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		names := realNames(t, file)
+		names := fixture.ListedNames(t, file)
 		var expanded []string
 		for _, g := range FoldNames(names) {
 			if len(g.Members) == 1 {
@@ -204,43 +202,8 @@ func TestFoldRealNames(t *testing.T) {
 	}
 }
 
-// realNames reads the first column of a list of tensors.
-func realNames(t testing.TB, file string) []string {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for line := range bytes.Lines(data) {
-		name, _, _ := strings.Cut(strings.TrimRight(string(line), "\n"), "\t")
-		if name != "" && name != "name" && name[0] != '#' {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// deepSeekNames returns n names in the shape of the largest releases: 58
-// layers of 256 experts.
-func deepSeekNames(n int) []string {
-	var names []string
-	for l := 3; ; l++ {
-		for e := range 256 {
-			for _, p := range []string{"gate_proj", "up_proj", "down_proj"} {
-				for _, s := range []string{"weight", "weight_scale_inv"} {
-					if len(names) == n {
-						return names
-					}
-					names = append(names, fmt.Sprintf("model.layers.%d.mlp.experts.%d.%s.%s", l, e, p, s))
-				}
-			}
-		}
-	}
-}
-
 func BenchmarkFold(b *testing.B) {
-	names := deepSeekNames(92_000)
+	names := fixture.DeepSeekNames()
 	for b.Loop() {
 		FoldNames(names)
 	}

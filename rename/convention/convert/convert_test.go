@@ -770,7 +770,7 @@ func TestConvertScales(t *testing.T) {
 func BenchmarkConvert(b *testing.B) {
 	var names []convention.Named
 	for _, n := range fixture.DeepSeekNames() {
-		names = append(names, convention.Named{Name: n.Name})
+		names = append(names, convention.Named{Name: n})
 	}
 	from, to := mustLookup(b, "deepseek_v3-hf"), mustLookup(b, "deepseek_v3-deepseek")
 	b.ReportMetric(float64(len(names)), "names")

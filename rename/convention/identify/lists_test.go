@@ -348,7 +348,10 @@ func TestIdentifyReports(t *testing.T) {
 
 func BenchmarkIdentify(b *testing.B) {
 	reg := builtin()
-	names := named(fixture.DeepSeekNames())
+	var names []convention.Named
+	for _, n := range fixture.DeepSeekNames() {
+		names = append(names, convention.Named{Name: n})
+	}
 	b.ReportMetric(float64(len(names)), "names")
 	for b.Loop() {
 		if r := reg.identify(slices.Values(names), nil); r.Convention != "deepseek_v3-hf" {
