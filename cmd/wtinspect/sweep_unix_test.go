@@ -33,24 +33,18 @@ var hostileFile = strings.ReplaceAll(hostile, "/", "")
 // are given of them, by name.
 func hostileRelease(t *testing.T) map[string]string {
 	t.Helper()
+	const anyName = "names of any bytes"
 	root := filepath.Join(t.TempDir(), hostileFile)
 	write := func(name, text string) string {
 		t.Helper()
 		name = filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-			t.Skip(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
-			t.Skip(err) // a system that refuses such names
-		}
+		needs(t, anyName, errors.Join(os.MkdirAll(filepath.Dir(name), 0o777), os.WriteFile(name, []byte(text), 0o666)))
 		return name
 	}
 	build := func(name, text string) string {
 		t.Helper()
 		name = filepath.Join(root, name)
-		if err := fixture.Write(name, text); err != nil {
-			t.Skip(err)
-		}
+		needs(t, anyName, fixture.Write(name, text))
 		return name
 	}
 	q := strconv.Quote(hostile)
