@@ -49,7 +49,8 @@ type ConvertResult struct {
 }
 
 // Convert works out how a checkpoint goes from one convention to another. It
-// writes nothing. The error is an [UnknownConventionError], an [UnidentifiedError],
+// writes nothing. Tensors without a place in the other convention are aside. The
+// error is an [UnknownConventionError], an [UnidentifiedError],
 // or a [convert.RefusalError], which says at which tensor the conversion fails and
 // what it needs.
 func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions) (*ConvertResult, error) {
@@ -72,6 +73,9 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 		return nil, err
 	}
 	conv, err := convert.Between(from, to, adapt.Tensors(c), m)
+	if err == nil {
+		err = conv.Refusal()
+	}
 	if err != nil {
 		return nil, err
 	}

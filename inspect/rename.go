@@ -77,6 +77,9 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		if r.Conversion, err = Convert(ctx, c, &ConvertOptions{To: opts.To, From: opts.From, Model: model}); err != nil {
 			return nil, err
 		}
+		if a := r.Conversion.Aside; len(a) > 0 {
+			return nil, &convert.RefusalError{From: r.Conversion.From, To: r.Conversion.To, Tensor: a[0].Name, Reason: a[0].Reason}
+		}
 		if m, err = r.Conversion.Map(); err != nil {
 			return nil, err
 		}

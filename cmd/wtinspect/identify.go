@@ -177,7 +177,7 @@ func fixText(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result) 
 		return ""
 	}
 	conv, err := inspect.Convert(ctx, c, &inspect.ConvertOptions{From: r.Convention, To: to})
-	if err != nil {
+	if err != nil || len(conv.Aside) > 0 {
 		return ""
 	}
 	renamed := 0

@@ -25,6 +25,9 @@ func (o *converting) convertAll(ctx context.Context, p *program, in *inputs) ([]
 		if n := len(conv.Dropped); n > 0 {
 			p.note("%s: without a place in %s: %s", c.Path, conv.To, counted(n, "tensor"))
 		}
+		if n := len(conv.Aside); n > 0 {
+			p.note("%s: not in %s, and listed under their old names (%s): %s", c.Path, conv.To, counted(n, "tensor"), shortAsides(conv.Aside))
+		}
 		if n := len(conv.Unmapped); n > 0 {
 			p.note("%s: names that %s does not know stay (%s): %s", c.Path, conv.From, counted(n, "tensor"), shortList(conv.Unmapped))
 		}

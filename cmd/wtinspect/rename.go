@@ -17,6 +17,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -208,6 +209,15 @@ func (r *renaming) noteConversion(p *program) {
 	if to, ok := convention.Lookup(conv.To); ok && to.HasDialect("gguf") != (c.Format == checkpoint.GGUF) {
 		p.note("note: the files stay %s; only names and tensors are converted, not the format", c.Format)
 	}
+}
+
+// shortAsides joins the first names of what is aside, folded.
+func shortAsides(list []convert.Aside) string {
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Name
+	}
+	return shortList(names)
 }
 
 // shortList joins the first of some names, folded.

@@ -16,12 +16,14 @@ import (
 
 func quote(s string) string { return strconv.Quote(s) }
 
-// Between derives how every tensor of a checkpoint in one convention becomes a
-// tensor of another. Parameters that names do not show, as the number of heads,
-// come from the model and the shapes; where they are needed and not
-// known the conversion is refused. Wrappers are taken off on the way.
+// Between derives how the tensors of a checkpoint in one convention become those
+// of another. Parameters that names do not show, as the number of heads, come from
+// the model and the shapes. Wrappers are taken off on the way. What cannot be
+// converted is aside, and the rest is converted without it; Refusal says whether
+// that may be written.
 //
-// The error is a *RefusalError.
+// The error is a *RefusalError: no conversion is known between the two, or a
+// number that every checkpoint's tensors need is not known.
 func Between(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model) (*Conversion, error) {
 	cv, err := newConverter(from, to, model)
 	if err != nil {
@@ -57,12 +59,37 @@ func newConverter(from, to *convention.Convention, model *convention.Model) (*co
 func (cv *converter) run(list []convention.Named, at []identify.Place) (*Conversion, error) {
 	cv.gather(list, at)
 	for _, g := range cv.groups {
-		if err := cv.convert(g); err != nil {
-			return nil, err
+		moves, gave := len(cv.out.Moves), len(cv.gave)
+		err := cv.convert(g)
+		if err == nil {
+			continue
 		}
+		refusal := err.(*RefusalError)
+		if refusal.Needs != "" && slices.ContainsFunc(g.members, func(m member) bool { t, ok := cv.from.Role(m.role); return ok && !t.Optional }) {
+			return nil, refusal
+		}
+		cv.out.Moves, cv.gave = cv.out.Moves[:moves], cv.gave[:gave]
+		cv.aside(g, refusal)
 	}
 	cv.finish()
 	return cv.out, nil
+}
+
+// aside puts a group aside.
+func (cv *converter) aside(g *convGroup, why *RefusalError) {
+	blocks := len(cv.targets(g.role)) > 0
+	add := func(name, role string) {
+		cv.out.Aside = append(cv.out.Aside, Aside{Name: name, Role: role, Reason: why.Reason, Needs: why.Needs, Blocks: blocks})
+	}
+	for i := range g.members {
+		m := &g.members[i]
+		if m.name != "" {
+			add(m.name, m.role)
+		}
+		for _, c := range m.companions {
+			add(c.name, m.role)
+		}
+	}
 }
 
 type converter struct {
@@ -70,7 +97,7 @@ type converter struct {
 	model    *convention.Model
 	out      *Conversion
 	groups   []*convGroup
-	made     map[string]bool // roles of the target that something gives
+	gave     []string // roles of the target that something gives
 	// body and above stand before the target's names: its base and nothing, or
 	// the prefixes of the language model in a multimodal checkpoint.
 	body, above string
@@ -305,19 +332,20 @@ func (cv *converter) convert(g *convGroup) error {
 		}
 		return nil
 	}
-	for i := range g.members {
-		m := &g.members[i]
+	g.members = slices.DeleteFunc(g.members, func(m member) bool {
 		if m.buffer {
 			cv.out.Dropped = append(cv.out.Dropped, Dropped{m.name, bufferReason})
-			continue
 		}
+		return m.buffer
+	})
+	if len(g.members) == 0 {
+		return nil
+	}
+	for i := range g.members {
+		m := &g.members[i]
 		if why := cv.opaque(m.role); why != "" {
 			return cv.refuse(m.name, "%s", why)
 		}
-	}
-	g.members = slices.DeleteFunc(g.members, func(m member) bool { return m.buffer })
-	if len(g.members) == 0 {
-		return nil
 	}
 	if len(g.members) == 1 {
 		if done, err := cv.single(&g.members[0]); done || err != nil {
@@ -471,12 +499,7 @@ func done(k tensorop.Kind) string {
 	return "changed"
 }
 
-func (cv *converter) give(role string) {
-	if cv.made == nil {
-		cv.made = make(map[string]bool)
-	}
-	cv.made[role] = true
-}
+func (cv *converter) give(role string) { cv.gave = append(cv.gave, role) }
 
 // single converts a tensor that keeps its role but not its bytes, other than a
 // fused one.
@@ -548,9 +571,12 @@ func (cv *converter) targets(role string) []string {
 // finish checks that the target is complete.
 func (cv *converter) finish() {
 	seen := make(map[string]bool)
+	for _, role := range cv.gave {
+		seen[role] = true
+	}
 	for i := range cv.to.Tensors() {
 		t := &cv.to.Tensors()[i]
-		if !t.Optional && !cv.made[t.Role] && !seen[t.Role] {
+		if !t.Optional && !seen[t.Role] {
 			seen[t.Role] = true
 			cv.out.Missing = append(cv.out.Missing, t.Role)
 		}

@@ -639,9 +639,81 @@ func TestConvertRefuses(t *testing.T) {
 			if !ok1 || !ok2 {
 				t.Fatal("no such convention")
 			}
-			_, err := Between(from, to, slices.Values(tt.tensors), tt.model)
+			cv, err := Between(from, to, slices.Values(tt.tensors), tt.model)
+			if err == nil {
+				err = cv.Refusal()
+			}
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// What cannot be converted is aside with its reason, and the rest is converted.
+// Only what the target has a place for keeps the conversion from being written.
+func TestConvertAside(t *testing.T) {
+	named := func(names ...string) []convention.Named {
+		var out []convention.Named
+		for _, n := range names {
+			out = append(out, convention.Named{Name: n})
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name, from, to string
+		tensors        []convention.Named
+		moves          []string
+		aside          []Aside
+		refusal        string
+	}{
+		{
+			// llama.cpp has no names for cross-attention in BERT: gguf-py/gguf/constants.py.
+			"no place", "bert-hf", "bert-gguf",
+			named("bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.crossattention.self.query.weight", "bert.encoder.layer.0.crossattention.self.query.bias"),
+			[]string{"token_embd.weight"},
+			[]Aside{
+				{Name: "bert.encoder.layer.0.crossattention.self.query.weight", Role: "layer.cross.q.weight", Reason: "bert-gguf has no tensor for layer.cross.q.weight"},
+				{Name: "bert.encoder.layer.0.crossattention.self.query.bias", Role: "layer.cross.q.bias", Reason: "bert-gguf has no tensor for layer.cross.q.bias"},
+			},
+			"",
+		},
+		{
+			"packed", "llama-hf", "llama-meta",
+			named("model.embed_tokens.weight", "model.layers.0.self_attn.q_proj.qweight", "model.layers.0.self_attn.q_proj.scales"),
+			[]string{"tok_embeddings.weight"},
+			[]Aside{
+				{Name: "model.layers.0.self_attn.q_proj.qweight", Role: "layer.attn.q.weight", Reason: "its weight is packed or has scales, and its rows would have to move", Blocks: true},
+				{Name: "model.layers.0.self_attn.q_proj.scales", Role: "layer.attn.q.weight", Reason: "its weight is packed or has scales, and its rows would have to move", Blocks: true},
+			},
+			"its weight is packed",
+		},
+		{
+			// A group that fails half way leaves nothing behind.
+			"half of a whole", "llama-hf", "llama-megatron",
+			named("model.norm.weight", "model.layers.0.mlp.up_proj.weight"),
+			[]string{"decoder.final_layernorm.weight"},
+			[]Aside{{Name: "model.layers.0.mlp.up_proj.weight", Role: "layer.mlp.up.weight", Reason: "llama-megatron joins it with layer.mlp.gate, which is not there", Blocks: true}},
+			"joins it with",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cv, err := Between(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(tt.tensors), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var moves []string
+			for _, m := range cv.Moves {
+				moves = append(moves, m.To...)
+			}
+			if d := gocmp.Diff(tt.moves, moves); d != "" {
+				t.Errorf("moves (-want +got)\n%s", d)
+			}
+			if d := gocmp.Diff(tt.aside, cv.Aside); d != "" {
+				t.Errorf("aside (-want +got)\n%s", d)
+			}
+			if err := cv.Refusal(); (err != nil) != (tt.refusal != "") || err != nil && !strings.Contains(err.Error(), tt.refusal) {
+				t.Errorf("refusal %v, want %q in it", err, tt.refusal)
 			}
 		})
 	}

@@ -115,9 +115,16 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 				at[i].Index = id.Index
 			}
 			cv, err := c.run(sample, at)
+			refused := ""
 			var refusal *RefusalError
-			if errors.As(err, &refusal) {
-				rule := DerivedRule{Refuse: refusal.Reason, Optional: true}
+			switch {
+			case errors.As(err, &refusal):
+				refused = refusal.Reason
+			case len(cv.Aside) > 0:
+				refused = cv.Aside[0].Reason
+			}
+			if refused != "" {
+				rule := DerivedRule{Refuse: refused, Optional: true}
 				for i, n := range sample {
 					rule.From = append(rule.From, pattern[n.Name])
 					rule.Optional = rule.Optional && at[i].Tensor.Optional

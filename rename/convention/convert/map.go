@@ -86,7 +86,7 @@ func (c *Conversion) agrees(m *rename.Map) bool {
 	for _, d := range c.Dropped {
 		names = append(names, d.Name)
 	}
-	for _, n := range c.Unmapped {
+	for _, n := range c.unconverted() {
 		names = append(names, n)
 		want[n] = n
 	}

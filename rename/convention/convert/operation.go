@@ -1,6 +1,10 @@
 package convert
 
-import "github.com/wtinspect/wtinspect/rename/tensorop"
+import (
+	"slices"
+
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
 
 // A Move says how some tensors of a checkpoint become others. Without
 // operations it is a rename: one name, one new name, the same bytes.
@@ -13,18 +17,34 @@ type Move struct {
 // MovesBytes reports whether names alone cannot carry the move out.
 func (m *Move) MovesBytes() bool { return len(m.Ops) > 0 }
 
-// A Dropped tensor has no place in the target.
+// A Dropped tensor has no place in the target, and nothing is lost without it.
 type Dropped struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
 }
 
-// A Conversion takes a checkpoint from one convention to another.
+// An Aside is a tensor that the source convention knows and that does not become
+// one of the target: the target has none of its role, or its bytes cannot be
+// brought into the target's form.
+type Aside struct {
+	Name   string `json:"name"`
+	Role   string `json:"role"`
+	Reason string `json:"reason"`
+	// Needs is the configuration key with which it could be converted.
+	Needs string `json:"needs,omitempty"`
+	// Blocks is set when the target has tensors of that role. A model without
+	// this one, or with its old name, is not whole.
+	Blocks bool `json:"blocks,omitempty"`
+}
+
+// A Conversion takes a checkpoint from one convention to another. Each tensor is
+// in one of Moves, Dropped, Aside and Unmapped.
 type Conversion struct {
 	From    string    `json:"from"`
 	To      string    `json:"to"`
 	Moves   []Move    `json:"moves"`
 	Dropped []Dropped `json:"dropped,omitempty"`
+	Aside   []Aside   `json:"aside,omitempty"`
 	// Unmapped are tensors that the source convention does not know. They keep
 	// their names.
 	Unmapped []string `json:"unmapped,omitempty"`
@@ -32,6 +52,28 @@ type Conversion struct {
 	Missing []string `json:"missing,omitempty"`
 	// Notes say what a conversion of names and bytes leaves to do.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Refusal says why the conversion makes no whole model of the target: a tensor
+// is aside for which the target has a place. Others may be dropped, or keep their
+// names.
+func (c *Conversion) Refusal() error {
+	for i := range c.Aside {
+		if a := &c.Aside[i]; a.Blocks {
+			return &RefusalError{From: c.From, To: c.To, Tensor: a.Name, Reason: a.Reason, Needs: a.Needs}
+		}
+	}
+	return nil
+}
+
+// unconverted lists the tensors that keep their names because nothing else is
+// known of them.
+func (c *Conversion) unconverted() []string {
+	names := slices.Clone(c.Unmapped)
+	for i := range c.Aside {
+		names = append(names, c.Aside[i].Name)
+	}
+	return names
 }
 
 // MovesBytes reports whether some move does.
@@ -44,7 +86,7 @@ func (c *Conversion) MovesBytes() bool {
 	return false
 }
 
-// A RefusalError says why a conversion cannot be derived.
+// A RefusalError says why a conversion is not possible.
 type RefusalError struct {
 	From, To string
 	// Tensor is the name at which it failed, "" when it is the whole.
