@@ -292,6 +292,14 @@ func (o *Operation) inverse() (inv Operation, why string) {
 		if inv.Kind = tensorop.Stack; o.Over != "" || o.Operand < 0 {
 			inv.Count = Number{}
 		}
+	case tensorop.Copy:
+		if inv.Kind = tensorop.Merge; o.Operand < 0 {
+			inv.Count = Number{}
+		}
+	case tensorop.Merge:
+		if inv.Kind = tensorop.Copy; !o.Count.isSet() {
+			return inv, "it does not say how many tensors it merges"
+		}
 	case tensorop.Swap:
 	case tensorop.Flatten:
 		if inv.Kind = tensorop.Unflatten; !o.Groups.isSet() {
@@ -313,7 +321,11 @@ func (o *Operation) inverse() (inv Operation, why string) {
 			return inv, "it does not say what the shape was"
 		}
 	case tensorop.Offset:
-		if inv.Add = -o.Add; o.Round {
+		if inv.Value = -o.Value; o.Round {
+			return inv, "it rounds, and nothing brings the values back"
+		}
+	case tensorop.Scale:
+		if inv.Value = 1 / o.Value; o.Round || 1/inv.Value != o.Value {
 			return inv, "it rounds, and nothing brings the values back"
 		}
 	default:

@@ -75,18 +75,26 @@ func TestInvert(t *testing.T) {
 				"      - offset: {add: -1}\n      - permute: {operand: 1, heads: h, from: adjacent, to: half}\n      - concat: {axis: 0, heads: h, layout: per-head}\n      - transpose: {axes: [2, 0, 1]}\n    to: a.{n}\notherwise: error\n",
 		},
 		{
+			"copies",
+			"rules: [{from: 'a.{n}', steps: [scale: {by: 4}, copy: {count: 3}], to: ['q.{n}', 'k.{n}', 'v.{n}']}]\notherwise: error",
+			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from:\n      - q.{n}\n      - k.{n}\n      - v.{n}\n    steps:\n" +
+				"      - merge: {}\n      - scale: {by: 0.25}\n    to: a.{n}\notherwise: error\n",
+		},
+		{
 			"experts",
 			"rules: [{from: 'a.{n}', unstack: {over: e, count: experts}, to: 'a.{n}.{e}'}]\notherwise: error",
 			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from: a.{n}.{e}\n    stack: {over: e}\n    to: a.{n}\notherwise: error\n",
 		},
 		{
 			"bytes, with less than the inverse needs",
-			"rules: [{from: 'a.{n}', offset: {add: 1, round: true}, to: 'b.{n}'}, {from: 'c.{n}', stack: {over: n}, to: c}, {from: 'd.{n}', reshape: {shape: [4]}, to: 'e.{n}'}, {from: 'f.{n}', transpose: {}, to: f}, {from: 'g.{n}', transpose: {}, to: 'g.{n+1}'}]",
+			"rules: [{from: 'a.{n}', offset: {add: 1, round: true}, to: 'b.{n}'}, {from: 'c.{n}', stack: {over: n}, to: c}, {from: 'd.{n}', reshape: {shape: [4]}, to: 'e.{n}'}, {from: 'f.{n}', transpose: {}, to: f}, {from: 'g.{n}', transpose: {}, to: 'g.{n+1}'}, {from: s, scale: {by: 49}, to: s}, {from: [t, u], merge: {}, to: t}]",
 			"map.yaml:1:9: offset of a.{n} -> b.{n}: it rounds, and nothing brings the values back; the inverse of a plan may know: rename --write-inverse\n" +
 				"map.yaml:1:70: stack of c.{n} -> c: it does not say how many tensors it stacks; the inverse of a plan may know: rename --write-inverse\n" +
 				"map.yaml:1:112: reshape of d.{n} -> e.{n}: it does not say what the shape was; the inverse of a plan may know: rename --write-inverse\n" +
 				"map.yaml:1:165: f does not have {n}, and no new name says what it was\n" +
-				"map.yaml:1:204: g.{n+1} shifts a number, which no inverse of operations undoes",
+				"map.yaml:1:204: g.{n+1} shifts a number, which no inverse of operations undoes\n" +
+				"map.yaml:1:251: scale of s -> s: it rounds, and nothing brings the values back; the inverse of a plan may know: rename --write-inverse\n" +
+				"map.yaml:1:286: merge of t + u -> t: it does not say how many tensors it merges; the inverse of a plan may know: rename --write-inverse",
 		},
 	}
 	for _, tt := range tests {

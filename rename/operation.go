@@ -64,15 +64,15 @@ type Operation struct {
 	Layout         string
 	Groups         Number
 	// Over is the hole whose numbers stack and unstack run over. Count is how
-	// many tensors unstack makes, or how many a stack without a hole takes, from
-	// Operand on.
+	// many tensors unstack and copy make, or how many a merge or a stack without a
+	// hole takes, from Operand on.
 	Over  string
 	Count Number
 
 	Axes       []int
 	From, To   string
 	Rotary     Number
-	Add        float64
+	Value      float64 // what offset adds and scale multiplies with
 	Round      bool
 	Shape, Was []Number
 }
@@ -111,7 +111,7 @@ func (s *simulation) step(o *Operation) error {
 		}
 		s.apply(op, first, o.partCount())
 		return nil
-	case tensorop.Stack:
+	case tensorop.Stack, tensorop.Merge:
 		if o.Over == "" {
 			first, count := max(0, o.Operand), n
 			if o.Operand >= 0 {
@@ -120,7 +120,7 @@ func (s *simulation) step(o *Operation) error {
 					return err
 				}
 				if k > int64(n-first) {
-					return fmt.Errorf("stack takes %d tensors from %d on, and there are %d at this point", k, first, n)
+					return fmt.Errorf("%s takes %d tensors from %d on, and there are %d at this point", o.Kind, k, first, n)
 				}
 				count = int(k)
 			}
@@ -199,7 +199,7 @@ func (s *simulation) results(op *tensorop.Op, run int) []int {
 
 // resolve looks the parameters up.
 func (s *simulation) resolve(o *Operation) (tensorop.Op, error) {
-	op := tensorop.Op{Kind: o.Kind, Axis: o.Axis, From: o.From, To: o.To, Value: o.Add, Round: o.Round, Axes: o.Axes}
+	op := tensorop.Op{Kind: o.Kind, Axis: o.Axis, From: o.From, To: o.To, Value: o.Value, Round: o.Round, Axes: o.Axes}
 	var failure error
 	get := func(n Number) int64 {
 		v, err := s.value(n)
@@ -233,13 +233,13 @@ func (s *simulation) resolve(o *Operation) (tensorop.Op, error) {
 		if op.Layout != tensorop.PerHead && op.Layout != tensorop.Grouped {
 			op.Groups = 0
 		}
-	case tensorop.Unstack:
+	case tensorop.Unstack, tensorop.Copy:
 		n := int64(1)
 		if o.Count.isSet() {
 			n = get(o.Count)
 		}
 		if failure == nil && n > maxOperands {
-			return op, fmt.Errorf("unstack makes %d tensors, which no model has", n)
+			return op, fmt.Errorf("%s makes %d tensors, which no model has", o.Kind, n)
 		}
 		op.Sizes = slices.Repeat([]int64{1}, int(n))
 	case tensorop.Permute:

@@ -13,8 +13,13 @@ import (
 
 // opKinds are the operations that maps can ask for.
 var opKinds = []tensorop.Kind{
-	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Transpose, tensorop.Permute,
-	tensorop.Reshape, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack, tensorop.Offset, tensorop.NegativeExp,
+	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Transpose, tensorop.Permute,
+	tensorop.Reshape, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp,
+}
+
+// joins are the operations that join or part tensors.
+var joins = []tensorop.Kind{
+	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Repack,
 }
 
 var layouts = []string{tensorop.Contiguous, tensorop.PerHead, tensorop.Grouped, tensorop.Interleaved}
@@ -27,6 +32,8 @@ var opParams = map[tensorop.Kind][]string{
 	tensorop.Stack:       {"operand", "over", "count"},
 	tensorop.Unstack:     {"operand", "over", "count"},
 	tensorop.Swap:        {"operand"},
+	tensorop.Copy:        {"operand", "count"},
+	tensorop.Merge:       {"operand", "count"},
 	tensorop.Transpose:   {"operand", "axes"},
 	tensorop.Permute:     {"operand", "axis", "heads", "rotary", "from", "to"},
 	tensorop.Reshape:     {"operand", "shape", "was"},
@@ -34,6 +41,7 @@ var opParams = map[tensorop.Kind][]string{
 	tensorop.Unflatten:   {"operand", "groups"},
 	tensorop.Repack:      {"from", "to"},
 	tensorop.Offset:      {"operand", "add", "round"},
+	tensorop.Scale:       {"operand", "by", "round"},
 	tensorop.NegativeExp: {"operand", "round"},
 }
 
@@ -43,6 +51,8 @@ var opExample = map[tensorop.Kind]string{
 	tensorop.Stack:       "{over: expert}",
 	tensorop.Unstack:     "{over: expert, count: num_local_experts}",
 	tensorop.Swap:        "{operand: 0}",
+	tensorop.Copy:        "{count: 3}",
+	tensorop.Merge:       "{}",
 	tensorop.Transpose:   "{}",
 	tensorop.Permute:     "{heads: num_attention_heads, from: half, to: adjacent}",
 	tensorop.Reshape:     "{shape: [num_attention_heads, 128, 512]}",
@@ -50,6 +60,7 @@ var opExample = map[tensorop.Kind]string{
 	tensorop.Unflatten:   "{groups: num_local_experts}",
 	tensorop.Repack:      "{from: mxfp4-blocks, to: mxfp4-ggml}",
 	tensorop.Offset:      "{add: 1}",
+	tensorop.Scale:       "{by: 0.5}",
 	tensorop.NegativeExp: "{round: true}",
 }
 
@@ -128,12 +139,16 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 			} else {
 				o.To = to
 			}
-		case "add":
+		case "add", "by":
 			v, err := strconv.ParseFloat(value.Value, 64)
 			if value.Kind != yaml.ScalarNode || err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v == 0 {
-				p.errorf(value, "", "what is added must be a number other than 0")
+				what := "added"
+				if name == "by" {
+					what = "multiplied with"
+				}
+				p.errorf(value, "", "what is %s must be a number other than 0", what)
 			}
-			o.Add = v
+			o.Value = v
 		case "round":
 			if value.Kind != yaml.ScalarNode || value.Tag != "!!bool" {
 				p.errorf(value, "", "round must be true or false")
@@ -160,7 +175,9 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		} else if seen["groups"] {
 			p.errorf(n, "write layout: grouped", "groups is of the layouts %s and %s", tensorop.PerHead, tensorop.Grouped)
 		}
-	case tensorop.Stack:
+	case tensorop.Copy:
+		need(seen["count"], "to know how many: count")
+	case tensorop.Merge, tensorop.Stack:
 		need(seen["operand"] == seen["count"], "operand and count, or none of them")
 		if seen["over"] && seen["count"] {
 			p.errorf(n, "", "stack runs over a hole or takes a count of tensors, not both")
@@ -183,6 +200,8 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		}
 	case tensorop.Offset:
 		need(seen["add"], "what to add")
+	case tensorop.Scale:
+		need(seen["by"], "what to multiply with: by")
 	case tensorop.NegativeExp:
 		need(o.Round, "round: true, since no result of it can be undone exactly")
 	}
@@ -311,22 +330,22 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 	fault := func(o *Operation, hint, format string, args ...any) {
 		p.errorAt(o.Pos.Line, o.Pos.Column, hint, format, args...)
 	}
-	joins, spread := false, false
+	joined, spread := false, false
 	for i := range r.Ops {
 		o := &r.Ops[i]
-		joining := o.Kind == tensorop.Split || o.Kind == tensorop.Concat || o.Kind == tensorop.Stack || o.Kind == tensorop.Unstack || o.Kind == tensorop.Swap || o.Kind == tensorop.Repack
+		joining := slices.Contains(joins, o.Kind)
 		switch {
-		case o.Kind == tensorop.Stack && o.Over != "" && joins:
+		case o.Kind == tensorop.Stack && o.Over != "" && joined:
 			fault(o, "stack first, then join or part the stacks", "stack over {%s} comes behind an operation that joins or parts tensors", o.Over)
 			return
 		case spread && (joining || o.Operand >= 0):
 			fault(o, "put it before the unstack", "%s comes behind an unstack over {%s}, where the number of tensors is not known", o.Kind, over)
 			return
-		case stack != "" && !joins && o.Operand >= 0:
+		case stack != "" && !joined && o.Operand >= 0:
 			fault(o, "put it behind the stack", "%s of one tensor comes before the stack, where the number of tensors is not known", o.Kind)
 			return
 		}
-		joins = joins || joining
+		joined = joined || joining
 		spread = spread || o.Kind == tensorop.Unstack && o.Over != ""
 	}
 	s := simulation{nextID: len(r.From), value: func(Number) (int64, error) { return 1, nil }}

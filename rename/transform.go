@@ -214,10 +214,10 @@ func Steps(ops []tensorop.Op, n int) []Operation {
 		case o.Index != 0:
 		case o.Count == n:
 			op.Operand = -1
-			if o.Kind == tensorop.Stack {
+			if o.Kind == tensorop.Stack || o.Kind == tensorop.Merge {
 				op.Count = Number{}
 			}
-		case o.Count == 1 && o.Kind != tensorop.Concat && o.Kind != tensorop.Stack && o.Kind != tensorop.Repack && o.Kind != tensorop.Swap:
+		case o.Count == 1 && o.Kind != tensorop.Concat && o.Kind != tensorop.Stack && o.Kind != tensorop.Merge && o.Kind != tensorop.Repack && o.Kind != tensorop.Swap:
 			// The same for each operand is said once.
 			k := 1
 			for k < n && i+k < len(ops) && sameButIndex(o, &ops[i+k]) && ops[i+k].Index == k*made {
@@ -254,7 +254,7 @@ func operation(o *tensorop.Op) Operation {
 	op := Operation{
 		Kind: o.Kind, Operand: o.Index, Axis: o.Axis, Layout: o.Layout, Axes: o.Axes, From: o.From, To: o.To,
 		Heads: Number{Value: o.Heads}, Rotary: Number{Value: o.Rotary}, Groups: Number{Value: o.Groups},
-		Add: o.Value, Round: o.Round, Shape: numbers(o.Shape), Was: numbers(o.Was),
+		Value: o.Value, Round: o.Round, Shape: numbers(o.Shape), Was: numbers(o.Was),
 	}
 	switch o.Kind {
 	case tensorop.Split, tensorop.Concat:
@@ -262,9 +262,9 @@ func operation(o *tensorop.Op) Operation {
 		if op.Parts == nil {
 			op.Parts = numbers(slices.Repeat([]int64{1}, max(o.Count, o.Results())))
 		}
-	case tensorop.Unstack:
+	case tensorop.Unstack, tensorop.Copy:
 		op.Count = Number{Value: int64(len(o.Sizes))}
-	case tensorop.Stack:
+	case tensorop.Stack, tensorop.Merge:
 		op.Count = Number{Value: int64(o.Count)}
 	case tensorop.Repack:
 		op.Operand = -1

@@ -177,8 +177,8 @@ func (o *Operation) String() string {
 			text(key, o.From)
 		case "to":
 			text(key, o.To)
-		case "add":
-			add(key, strconv.FormatFloat(o.Add, 'g', -1, 64))
+		case "add", "by":
+			add(key, strconv.FormatFloat(o.Value, 'g', -1, 64))
 		case "round":
 			if o.Round {
 				add(key, "true")

@@ -1,6 +1,7 @@
 package arrays
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -124,8 +125,8 @@ func (a *Array) withAxis(axis int, length int64) []int64 {
 
 // Operate carries an operation out on its operands, whatever its Index and Count
 // are. done is the operation with everything that the operands showed, so that
-// it can be undone. Nothing is read but by an offset whose results may not
-// round.
+// it can be undone. Nothing is read but by what may not round, and by a merge,
+// whose operands must be equal.
 func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done tensorop.Op, err error) {
 	done = op
 	a := in[0]
@@ -138,6 +139,10 @@ func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done ten
 		out, err = stack(in)
 	case tensorop.Unstack:
 		out, err = unstack(a, len(op.Sizes))
+	case tensorop.Copy:
+		out = slices.Repeat([]*Array{a}, len(op.Sizes))
+	case tensorop.Merge:
+		out, err = merge(in)
 	case tensorop.Permute:
 		out, err = permute(a, &op)
 	case tensorop.Transpose:
@@ -160,7 +165,7 @@ func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done ten
 	case tensorop.Reshape:
 		done.Was = slices.Clone(a.Shape)
 		out, err = reshape(a, op.Shape)
-	case tensorop.Offset, tensorop.NegativeExp, tensorop.LogNegative:
+	case tensorop.Offset, tensorop.Scale, tensorop.NegativeExp, tensorop.LogNegative:
 		out, err = compute(a, &op)
 	case tensorop.Repack:
 		out, err = repack(in, &op)
@@ -315,6 +320,28 @@ func unstack(a *Array, n int) ([]*Array, error) {
 		out[i] = a.like(a.Shape[1:], &strided{a.Data, int64(i) * size, size, size})
 	}
 	return out, nil
+}
+
+// merge gives the first of equal tensors.
+func merge(in []*Array) ([]*Array, error) {
+	a := in[0]
+	const step = 64 << 10
+	x, y := make([]byte, step), make([]byte, step)
+	for i, b := range in[1:] {
+		if !slices.Equal(a.Shape, b.Shape) || a.Elem != b.Elem {
+			return nil, fmt.Errorf("%s %v and %s %v cannot be equal", a.Elem.DType, a.Shape, b.Elem.DType, b.Shape)
+		}
+		for off, size := int64(0), a.Size(); off < size; off += step {
+			n := min(step, size-off)
+			if err := errors.Join(source.ReadFull(a.Data, x[:n], off), source.ReadFull(b.Data, y[:n], off)); err != nil {
+				return nil, err
+			}
+			if !bytes.Equal(x[:n], y[:n]) {
+				return nil, fmt.Errorf("tensor %d of %d differs from the first, and equal tensors alone become one", i+2, len(in))
+			}
+		}
+	}
+	return in[:1], nil
 }
 
 func permute(a *Array, op *tensorop.Op) ([]*Array, error) {

@@ -529,6 +529,37 @@ func TestCompute(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+	// 2^-133 is the least number of BF16, so that half of it is none.
+	_, _, err = w.Operate(tensorop.Op{Kind: tensorop.Scale, Count: 1, Value: 0.5}, []*Array{encode("BF16", false, 3, 0x1p-133)})
+	want = "1 of its 2 values do not survive multiplying with 0.5 in BF16 and dividing again, the first being 9.183549615799121e-41; write round: true to allow that"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	three := encode("F16", true, 3, -0.25, 1.5)
+	for _, op := range []tensorop.Op{{Kind: tensorop.Scale, Count: 1, Value: 0.5}, {Kind: tensorop.Copy, Count: 1, Sizes: []int64{1, 1}}} {
+		out, done, err := w.Operate(op, []*Array{three})
+		if err != nil {
+			t.Fatal(err)
+		}
+		factor := map[tensorop.Kind]float64{tensorop.Scale: 0.5, tensorop.Copy: 1}[op.Kind]
+		for _, made := range out {
+			got, _ := io.ReadAll(io.NewSectionReader(made.Data, 0, made.Size()))
+			want, _ := io.ReadAll(io.NewSectionReader(encode("F16", true, 3*factor, -0.25*factor, 1.5*factor).Data, 0, made.Size()))
+			if !bytes.Equal(got, want) {
+				t.Errorf("%s: % x, want % x", op.Kind, got, want)
+			}
+		}
+		inverse, ok := done.Inverse()
+		back, _, err := w.Operate(inverse, out)
+		if !ok || err != nil {
+			t.Fatalf("%s: no inverse, %v", op.Kind, err)
+		}
+		got, _ := io.ReadAll(io.NewSectionReader(back[0].Data, 0, three.Size()))
+		want, _ := io.ReadAll(io.NewSectionReader(three.Data, 0, three.Size()))
+		if len(back) != 1 || !bytes.Equal(got, want) {
+			t.Errorf("%s is not undone: % x", op.Kind, got)
+		}
+	}
 	for _, tt := range []struct {
 		kind     tensorop.Kind
 		in, want []float64
@@ -660,6 +691,9 @@ func TestOperationsThatCannotBe(t *testing.T) {
 		{tensorop.Op{Kind: tensorop.Concat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "shapes [6 4] and [6 5] cannot be joined along axis 0"},
 		{tensorop.Op{Kind: tensorop.Concat, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 32), mk(q4, 6, 32)}, "BF16 and Q4_0 cannot be joined"},
 		{tensorop.Op{Kind: tensorop.Stack}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
+		{tensorop.Op{Kind: tensorop.Merge}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be equal"},
+		{tensorop.Op{Kind: tensorop.Merge}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 4), {[]int64{6, 4}, bf16, counter{2}}}, "tensor 3 of 3 differs from the first, and equal tensors alone become one"},
+		{tensorop.Op{Kind: tensorop.Scale, Value: 2}, []*Array{mk(q4, 32)}, "scale is done with F64, F32, F16 and BF16, and not with Q4_0"},
 		{tensorop.Op{Kind: tensorop.Unstack, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
 		{tensorop.Op{Kind: tensorop.Unstack, Sizes: []int64{1, 1}}, []*Array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},
 		{tensorop.Op{Kind: tensorop.Permute, Heads: 4, From: tensorop.Half, To: tensorop.Adjacent}, []*Array{mk(bf16, 6, 4)}, "axis 0 has a length of 6, which does not divide among 4 heads"},

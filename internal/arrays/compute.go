@@ -91,7 +91,7 @@ type computed struct {
 	undo  func(float64) float64
 }
 
-// compute adds a constant, or takes -exp(x) or log(-x). Where results may not
+// compute adds a constant or multiplies with one, or takes -exp(x) or log(-x). Where results may not
 // round, all of the tensor is read here: such tensors are norms, which are small.
 func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	f, ok := floats[a.Elem.DType]
@@ -106,6 +106,9 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	case tensorop.Offset:
 		c.do = func(v float64) float64 { return v + op.Value }
 		c.undo = func(v float64) float64 { return v - op.Value }
+	case tensorop.Scale:
+		c.do = func(v float64) float64 { return v * op.Value }
+		c.undo = func(v float64) float64 { return v / op.Value }
 	case tensorop.NegativeExp:
 		c.do = func(v float64) float64 { return -math.Exp(v) }
 	default:
@@ -122,8 +125,12 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 		return nil, err
 	}
 	if lost > 0 {
-		return nil, fmt.Errorf("%d of its %d values do not survive adding %v in %s and taking it off again, the first being %v; write round: true to allow that",
-			lost, a.Size()/f.bytes, op.Value, a.Elem.DType, first)
+		how := fmt.Sprintf("adding %v in %s and taking it off again", op.Value, a.Elem.DType)
+		if op.Kind == tensorop.Scale {
+			how = fmt.Sprintf("multiplying with %v in %s and dividing again", op.Value, a.Elem.DType)
+		}
+		return nil, fmt.Errorf("%d of its %d values do not survive %s, the first being %v; write round: true to allow that",
+			lost, a.Size()/f.bytes, how, first)
 	}
 	return []*Array{a.like(a.Shape, c)}, nil
 }

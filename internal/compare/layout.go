@@ -328,6 +328,8 @@ func describe(op *tensorop.Op) string {
 		}
 	case tensorop.Offset:
 		return fmt.Sprintf("offset %+g", op.Value)
+	case tensorop.Scale:
+		return fmt.Sprintf("scale %g", op.Value)
 	}
 	return string(op.Kind)
 }
@@ -338,7 +340,7 @@ func changesElements(k tensorop.Kind) bool { return k == tensorop.Transpose || c
 
 func computes(k tensorop.Kind) bool {
 	switch k {
-	case tensorop.Offset, tensorop.NegativeExp, tensorop.LogNegative:
+	case tensorop.Offset, tensorop.Scale, tensorop.NegativeExp, tensorop.LogNegative:
 		return true
 	}
 	return false

@@ -5,7 +5,7 @@ import "slices"
 // A Kind names an operation, as maps write it.
 type Kind string
 
-// The operations. All but the last three rearrange what is there and are undone
+// The operations. All but the last four rearrange what is there and are undone
 // exactly.
 const (
 	Split     Kind = "split"     // one tensor into several along an axis
@@ -13,6 +13,8 @@ const (
 	Stack     Kind = "stack"     // several tensors into one with a new first axis
 	Unstack   Kind = "unstack"   // the inverse of stack
 	Swap      Kind = "swap"      // exchange two tensors that follow one another
+	Copy      Kind = "copy"      // one tensor several times
+	Merge     Kind = "merge"     // several equal tensors into one, the inverse of copy
 	Transpose Kind = "transpose" // exchange axes
 	Permute   Kind = "permute"   // reorder the rows that rotary embedding pairs
 	Reshape   Kind = "reshape"   // the same bytes under another shape
@@ -21,6 +23,8 @@ const (
 	Repack    Kind = "repack"    // another layout of quantised blocks
 	// Offset adds a constant. It is undone exactly unless it rounds.
 	Offset Kind = "offset"
+	// Scale multiplies with a constant. It is undone exactly unless it rounds.
+	Scale Kind = "scale"
 	// NegativeExp is -exp(x), rounded.
 	NegativeExp Kind = "negative-exp"
 	// LogNegative is log(-x), the inverse of NegativeExp but for rounding.
@@ -70,7 +74,7 @@ type Op struct {
 	Axis int `json:"axis"`
 	// Sizes are, of split and concat, the sizes of the parts along the axis,
 	// over all groups, or numbers in proportion to them; two equal parts where
-	// there are none. An unstack has one for each result.
+	// there are none. An unstack and a copy have one for each result.
 	Sizes []int64 `json:"sizes,omitempty"`
 	// Layout says how the parts of split and concat lie, Contiguous when empty.
 	// Groups is how many runs PerHead and Grouped cut the axis into. It is also
@@ -89,9 +93,9 @@ type Op struct {
 	// Axes are of transpose: axis i of the result is axis Axes[i] of the
 	// operand. Where there are none, the last two are exchanged.
 	Axes []int `json:"axes,omitempty"`
-	// Value is what offset adds.
+	// Value is what offset adds and what scale multiplies with.
 	Value float64 `json:"value,omitempty"`
-	// Round allows offset and negative-exp results that the operation cannot be
+	// Round allows offset, scale and negative-exp results that the operation cannot be
 	// undone from.
 	Round bool `json:"round,omitempty"`
 	// Shape is of reshape. Was, where known, is the shape before.
@@ -104,7 +108,7 @@ func (o *Op) Results() int {
 	switch {
 	case o.Kind == Swap:
 		return 2
-	case o.Kind == Unstack:
+	case o.Kind == Unstack, o.Kind == Copy:
 		return len(o.Sizes)
 	case o.Kind == Split && len(o.Sizes) == 0:
 		return 2
@@ -132,6 +136,10 @@ func (o *Op) Inverse() (Op, bool) {
 	case Unstack:
 		inv.Kind, inv.Sizes = Stack, nil
 	case Swap:
+	case Copy:
+		inv.Kind, inv.Sizes = Merge, nil
+	case Merge:
+		inv.Kind, inv.Sizes = Copy, slices.Repeat([]int64{1}, o.Count)
 	case Flatten:
 		inv.Kind = Unflatten
 		return inv, o.Groups > 0
@@ -158,6 +166,10 @@ func (o *Op) Inverse() (Op, bool) {
 	case Offset:
 		inv.Value = -o.Value
 		return inv, !o.Round
+	case Scale:
+		// The inverse of a number is not always one: only powers of two come back.
+		inv.Value = 1 / o.Value
+		return inv, !o.Round && 1/inv.Value == o.Value
 	default:
 		return Op{}, false
 	}

@@ -88,6 +88,14 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 			return nil, err
 		}
 		return slices.Repeat([][]uint64{a[1:]}, len(o.Sizes)), nil
+	case Copy:
+		return slices.Repeat([][]uint64{a}, len(o.Sizes)), nil
+	case Merge:
+		for _, b := range in {
+			if !slices.Equal(a, b) {
+				return nil, fmt.Errorf("%v and %v cannot be equal", a, b)
+			}
+		}
 	case Swap:
 		if len(in) != 2 {
 			return nil, fmt.Errorf("two tensors are exchanged, not %d", len(in))

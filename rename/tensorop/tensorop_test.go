@@ -43,6 +43,11 @@ func TestShapes(t *testing.T) {
 			"a stack", "[[3 2] [3 2] [3 2] [3 2] [3 2] [3 2] [3 2]]",
 			[][]uint64{{6, 7}},
 		},
+		{
+			[]Op{{Kind: Copy, Count: 1, Sizes: []int64{1, 1, 1}}, {Kind: Merge, Index: 1, Count: 2}, {Kind: Scale, Count: 1, Value: 0.5}},
+			"copies", "[[6 2] [6 2]]",
+			[][]uint64{{6, 2}},
+		},
 		{[]Op{{Kind: Reshape, Count: 1, Shape: []int64{2, 3}, Was: []int64{6}}}, "a row", "[[2 3]]", [][]uint64{{6}}},
 		{[]Op{{Kind: Split, Count: 1}}, "two halves", "[[3] [3]]", [][]uint64{{6}}},
 		{[]Op{{Kind: Concat, Count: 3}}, "three thirds", "[[6]]", [][]uint64{{2}, {2}, {2}}},
@@ -92,6 +97,8 @@ func TestNoInverse(t *testing.T) {
 		{Kind: Repack, Count: 2, From: MXFP4Blocks, To: MXFP4GGML},
 		{Kind: Offset, Count: 1, Value: 1, Round: true},
 		{Kind: NegativeExp, Count: 1, Round: true},
+		{Kind: Scale, Count: 1, Value: 0.5, Round: true},
+		{Kind: Scale, Count: 1, Value: 49},
 		{Kind: Transpose, Count: 1, Axes: []int{0, 2}},
 	} {
 		if inv, ok := o.Inverse(); ok {
