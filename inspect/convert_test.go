@@ -59,6 +59,9 @@ func TestIdentify(t *testing.T) {
 	if r.Convention != "yi-hf" || r.Families[0] != "Yi" || r.Why.Role != "layer.attn.norm.weight" {
 		t.Errorf("%s %v, %+v", r.Convention, r.Families, r.Why)
 	}
+	if want := (inspect.Migration{To: "llama-hf", Renamed: 4}); r.Migration == nil || *r.Migration != want {
+		t.Errorf("migration %+v, want %+v", r.Migration, want)
+	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -70,9 +73,16 @@ func TestIdentify(t *testing.T) {
 	if !strings.HasPrefix(string(b), `{"path":`) || keys["path"] != c.Path || keys["why"] == nil || keys["convention"] != "yi-hf" {
 		t.Errorf("%s", b)
 	}
-	r.Why = nil
-	if b, _ = json.Marshal(r); strings.Contains(string(b), "why") || !json.Valid(b) {
+	if !strings.HasSuffix(string(b), `,"migration":{"to":"llama-hf","renamed":4,"moves_bytes":false}}`) {
 		t.Errorf("%s", b)
+	}
+	r.Why, r.Migration = nil, nil
+	if b, _ = json.Marshal(r); strings.Contains(string(b), "why") || strings.Contains(string(b), "migration") || !json.Valid(b) {
+		t.Errorf("%s", b)
+	}
+	current, err := inspect.Identify(t.Context(), openModel(t, strings.NewReplacer("ln1", "input_layernorm", "ln2", "post_attention_layernorm").Replace(yi), ""), nil)
+	if err != nil || current.Convention != "llama-hf" || current.Migration != nil {
+		t.Errorf("%+v, %v", current, err)
 	}
 }
 

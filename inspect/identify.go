@@ -8,6 +8,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
@@ -23,13 +24,24 @@ type IdentifyResult struct {
 	*identify.Result
 	// Why explains the name that was asked for, nil when none was.
 	Why *identify.Explanation
+	// Migration is how the names become those of the nearest convention, where they
+	// follow one that has been given up; nil otherwise.
+	Migration *Migration
+}
+
+// A Migration says what [Rename] to another convention does.
+type Migration struct {
+	To string `json:"to"`
+	// Renamed counts the tensors that get another name and nothing else.
+	Renamed    int  `json:"renamed"`
+	MovesBytes bool `json:"moves_bytes"`
 }
 
 // Identify tells which naming convention the tensors of a checkpoint follow. It
 // goes by names and shapes; what stands beside the weights only chooses between
 // conventions that these allow.
 func Identify(ctx context.Context, c *checkpoint.Checkpoint, opts *IdentifyOptions) (*IdentifyResult, error) {
-	m, _ := adapt.Model(ctx, c) // a document that cannot be read says nothing
+	m, unread := adapt.Model(ctx, c) // a document that cannot be read says nothing
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -37,11 +49,33 @@ func Identify(ctx context.Context, c *checkpoint.Checkpoint, opts *IdentifyOptio
 	if opts != nil && opts.Why != "" {
 		r.Why = identify.Why(opts.Why, adapt.Tensors(c), m)
 	}
-	return r, nil
+	if unread == nil {
+		r.Migration = migration(ctx, c, r.Result, m)
+	}
+	return r, ctx.Err()
+}
+
+// migration returns how the names become those of the nearest convention.
+func migration(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result, m *convention.Model) *Migration {
+	to := r.Nearest.Convention
+	if r.Convention == "" || to == "" || r.Convention == to {
+		return nil
+	}
+	conv, err := Convert(ctx, c, &ConvertOptions{From: r.Convention, To: to, Model: m})
+	if err != nil || len(conv.Aside) > 0 {
+		return nil
+	}
+	out := &Migration{To: to, MovesBytes: conv.MovesBytes()}
+	for _, m := range conv.Moves {
+		if !m.MovesBytes() && m.From[0] != m.To[0] {
+			out.Renamed++
+		}
+	}
+	return out
 }
 
 // MarshalJSON implements [json.Marshaler]: the members of the result stand between
-// path and why.
+// path and the others.
 func (r *IdentifyResult) MarshalJSON() ([]byte, error) {
 	var members [3][]byte
 	for i, v := range []any{
@@ -50,8 +84,9 @@ func (r *IdentifyResult) MarshalJSON() ([]byte, error) {
 		}{r.Path},
 		r.Result,
 		struct {
-			Why *identify.Explanation `json:"why,omitempty"`
-		}{r.Why},
+			Why       *identify.Explanation `json:"why,omitempty"`
+			Migration *Migration            `json:"migration,omitempty"`
+		}{r.Why, r.Migration},
 	} {
 		object, err := json.Marshal(v)
 		if err != nil {
