@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/inspect"
-	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/answer"
 )
 
 // allAlgorithms is the value of --algorithm for every one.
@@ -97,178 +94,19 @@ func runHash(ctx context.Context, p *program, o *hashOptions, args []string) err
 		return err
 	}
 	in.say(p, hashes.Errors())
-	h := hashing{HashResult: hashes, in: in, options: o}
-	write := h.write
 	var check *inspect.ManifestResult
 	if opts.Manifest != nil {
 		check = hashes.Check()
-		write = func(w io.Writer, s render.Style) error { return writeCheck(w, s, check, o.Format(), p.verbose) }
 	}
-	err = o.write(p, append(in.Paths(), o.check), write)
+	err = o.answer(p, append(in.Paths(), o.check), func(w io.Writer, a answer.Options) error {
+		if check != nil {
+			return answer.Manifest(w, check, a)
+		}
+		return answer.Hash(w, hashes, o.contentID, a)
+	})
 	o.noteNone(p, len(hashes.Tensors), err)
 	if err = in.finish(p, err); err == nil && check != nil && !check.OK() {
 		return &exitError{exitFindings}
 	}
 	return err
-}
-
-// A hashing is the digests of the tensors that were asked for.
-type hashing struct {
-	*inspect.HashResult
-	in      *inputs
-	options *hashOptions
-}
-
-func (h *hashing) write(w io.Writer, s render.Style) error {
-	f, idsOnly := h.options.Format(), h.options.contentID
-	switch {
-	case f == render.TableFormat && idsOnly:
-		return h.writeIDs(w)
-	case f == render.TableFormat:
-		return h.WriteManifest(w)
-	case f == render.JSON:
-		d := render.NewDocument(w)
-		render.List(d, "checkpoints", h.Checkpoints)
-		if !idsOnly {
-			d.Rows("tensors", h.table())
-		}
-		render.Each(d, "faults", h.Faults)
-		return d.Close()
-	case idsOnly:
-		return idColumns.Table(slices.Values(h.Checkpoints)).Write(w, f, s)
-	default:
-		return h.table().Write(w, f, s)
-	}
-}
-
-func (h *hashing) writeIDs(w io.Writer) error {
-	b := bufio.NewWriter(w)
-	for _, c := range h.Checkpoints {
-		if c.ContentID != nil {
-			fmt.Fprintf(b, "%s  %s\n", *c.ContentID, render.Escape(c.Path))
-		}
-	}
-	return b.Flush()
-}
-
-var idColumns = render.Columns[inspect.HashedCheckpoint]{
-	{Key: "path", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Text(h.Path) }},
-	{Key: "content_id", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Some(textOf(h.ContentID)) }},
-}
-
-// table has a row a tensor.
-func (h *hashing) table() *render.Table {
-	type row = *inspect.TensorHash
-	checkpoints := checkpointCells(h.in.Checkpoints)
-	columns := render.Columns[row]{
-		{Key: "checkpoint", Cell: func(c *render.Cell, t row) { *c = checkpoints[t.Checkpoint] }},
-		{Key: "name", Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
-		{Key: "dtype", Cell: func(c *render.Cell, t row) { c.Some(t.DType) }},
-		{Key: "shape", Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
-		{Key: "bytes", Cell: func(c *render.Cell, t row) {
-			if t.BytesKnown {
-				c.Uint(t.Bytes)
-			}
-		}},
-		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
-	}
-	for _, a := range h.Algorithms {
-		columns = append(columns, render.Col[row]{Key: a, Cell: func(c *render.Cell, t row) { c.Some(t.Digest(a)) }})
-	}
-	columns = append(columns, render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }})
-	return columns.Table(pointers(h.Tensors))
-}
-
-// pointers yields where the elements of a list are.
-func pointers[T any](list []T) func(yield func(*T) bool) {
-	return func(yield func(*T) bool) {
-		for i := range list {
-			if !yield(&list[i]) {
-				return
-			}
-		}
-	}
-}
-
-// writeCheck writes what became of the entries of a manifest: for people those
-// that are not right, with -v all.
-func writeCheck(w io.Writer, s render.Style, c *inspect.ManifestResult, f render.Format, verbose bool) error {
-	table := entryColumns.Table(pointers(c.Entries))
-	table.Headings = render.Never
-	switch f {
-	case render.TableFormat:
-		if !verbose {
-			table = entryColumns.Table(func(yield func(*inspect.ManifestEntry) bool) {
-				for e := range pointers(c.Entries) {
-					if e.Status != inspect.ManifestOK && !yield(e) {
-						return
-					}
-				}
-			})
-			table.Headings = render.Never
-		}
-		if err := table.Write(w, f, s); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(w, checkSummary(c))
-		return err
-	case render.JSON:
-		d := render.NewDocument(w)
-		d.Field("manifest", c.Manifest)
-		render.List(d, "checkpoints", c.Checkpoints)
-		d.Field("summary", c.Summary)
-		d.Rows("entries", table)
-		render.Each(d, "faults", c.Faults)
-		return d.Close()
-	default:
-		return table.Write(w, f, s)
-	}
-}
-
-// checkSummary sums up in a line: "290 ok, 1 differs".
-func checkSummary(c *inspect.ManifestResult) string {
-	n := c.Summary
-	s := render.Grouped(uint64(n.OK)) + " " + inspect.ManifestOK
-	for _, of := range []struct {
-		status string
-		n      int
-	}{{inspect.ManifestDiffers, n.Differs}, {inspect.ManifestMissing, n.Missing}, {inspect.ManifestUnlisted, n.Unlisted}} {
-		if of.n > 0 {
-			s += fmt.Sprintf(", %s %s", render.Grouped(uint64(of.n)), of.status)
-		}
-	}
-	for _, a := range []string{"sha1", "xxh3", "uuid"} {
-		if n := c.Unchecked[a]; n > 0 {
-			s += fmt.Sprintf(", %s of %s not checked", render.Grouped(uint64(n)), a)
-		}
-	}
-	return s
-}
-
-var manifestColors = map[string]render.Color{
-	inspect.ManifestOK: render.Green, inspect.ManifestDiffers: render.Red, inspect.ManifestMissing: render.Red, inspect.ManifestUnlisted: render.Yellow,
-}
-
-var entryColumns = render.Columns[*inspect.ManifestEntry]{
-	{Key: "status", Title: "STATUS", Cell: func(c *render.Cell, e *inspect.ManifestEntry) {
-		c.Text(e.Status)
-		c.Color(manifestColors[e.Status])
-	}},
-	{Key: "algorithm", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Algorithm) }},
-	{Key: "file", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Text(e.File) }},
-	{Key: "tensor", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Tensor) }},
-	{Title: "NAME", Cell: func(c *render.Cell, e *inspect.ManifestEntry) {
-		switch {
-		case e.Algorithm == inspect.ContentID:
-			c.Text("content id of " + e.File)
-			return
-
-		case e.Tensor != "":
-			c.Text(e.File + ":" + e.Tensor)
-			return
-		}
-		c.Text(e.File)
-	}},
-	{Key: "expected", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Expected) }},
-	{Key: "actual", Cell: func(c *render.Cell, e *inspect.ManifestEntry) { c.Some(e.Actual) }},
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -65,12 +66,7 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	err = o.output.write(p, lock.Files, func(w io.Writer, s render.Style) error {
-		if o.output.Format() == render.JSON {
-			return lock.Write(w)
-		}
-		return lockTable(lock).Write(w, o.output.Format(), s)
-	})
+	err = o.output.answer(p, lock.Files, func(w io.Writer, a answer.Options) error { return answer.Lock(w, lock, a) })
 	if err != nil {
 		return written(err)
 	}
@@ -78,27 +74,4 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 		p.note("%s: %s of %s; check holds the release to it from now on", o.output.path, counted(lock.Tensors(), "tensor"), counted(len(lock.Checkpoints), "checkpoint"))
 	}
 	return nil
-}
-
-// lockTable has a row a tensor, for people and for other programs than check.
-func lockTable(lock *inspect.LockResult) *render.Table {
-	type row struct {
-		checkpoint string
-		*inspect.LockedTensor
-	}
-	return render.Columns[row]{
-		{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.checkpoint) }},
-		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.Name) }},
-		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r row) { c.Text(r.DType) }},
-		{Key: "shape", Title: "SHAPE", Cell: func(c *render.Cell, r row) { c.Shape(r.Shape) }},
-		{Key: "sha256", Title: "SHA256", Cell: func(c *render.Cell, r row) { c.Some(r.SHA256) }},
-	}.Table(func(yield func(row) bool) {
-		for _, checkpoint := range lock.Checkpoints {
-			for t := range pointers(checkpoint.Tensors) {
-				if !yield(row{checkpoint.Path, t}) {
-					return
-				}
-			}
-		}
-	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
 )
@@ -90,9 +91,7 @@ of them in its name, its projects or its models.`,
 			if err != nil {
 				return err
 			}
-			return o.write(p, nil, func(w io.Writer, s render.Style) error {
-				return writeMapList(w, &o, s, list)
-			})
+			return o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Maps(w, list, a) })
 		}),
 	}
 	o.addFlags(cmd)
@@ -183,14 +182,6 @@ with their line, and are exit code 2.`,
 	return cmd
 }
 
-var findingColumns = render.Columns[*rename.Finding]{
-	{Key: "where", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Where) }},
-	{Key: "level", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(string(f.Level)) }},
-	{Key: "code", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Code) }},
-	{Key: "message", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Message) }},
-	{Key: "hint", Cell: func(c *render.Cell, f *rename.Finding) { c.Some(f.Hint) }},
-}
-
 func runMapLint(ctx context.Context, p *program, o *output, failOn string, args []string) error {
 	var findings []rename.Finding
 	failed := false
@@ -203,24 +194,7 @@ func runMapLint(ctx context.Context, p *program, o *output, failOn string, args 
 		}
 		findings = append(findings, rename.Lint(m)...)
 	}
-	err := o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
-		t := findingColumns.Table(pointers(findings))
-		switch o.Format() {
-		case render.TableFormat:
-			// A finding is a sentence, which a table would cut.
-			for _, f := range findings {
-				if _, err := fmt.Fprintln(w, render.EscapeMessage(f.String())); err != nil {
-					return err
-				}
-			}
-			return nil
-		case render.JSON:
-			d := render.NewDocument(w)
-			d.Rows("findings", t)
-			return d.Close()
-		}
-		return t.Write(w, o.Format(), s)
-	})
+	err := o.answer(p, mapFiles(args), func(w io.Writer, a answer.Options) error { return answer.Lint(w, findings, a) })
 	if err != nil {
 		return err
 	}

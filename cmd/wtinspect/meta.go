@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -94,116 +94,11 @@ func showMetadata(ctx context.Context, p *program, o *metaShowOptions, in *input
 		if err != nil {
 			return err
 		}
-		return o.write(p, in.Paths(), func(w io.Writer, s render.Style) error { return writeRaw(w, s, e) })
+		return o.write(p, in.Paths(), func(w io.Writer, s render.Style) error { return answer.Value(w, e, s) })
 	}
-	return o.write(p, in.Paths(), func(w io.Writer, s render.Style) error {
-		switch f := o.Format(); f {
-		case render.TableFormat:
-			return writeMetadataTables(w, s, in, m, keys)
-		case render.JSON:
-			d := render.NewDocument(w)
-			render.Each(d, "checkpoints", m.Checkpoints)
-			d.Rows("metadata", entryTable(in, m, keys))
-			render.Each(d, "faults", m.Faults)
-			return d.Close()
-		default:
-			return entryTable(in, m, keys).Write(w, f, s)
-		}
+	return o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error {
+		return answer.Metadata(w, in.Set, m, keys, a)
 	})
-}
-
-func writeMetadataTables(w io.Writer, s render.Style, in *inputs, m *inspect.MetadataResult, keys []string) error {
-	for k, c := range in.Checkpoints {
-		if len(in.Checkpoints) > 1 {
-			if err := writeHeading(w, s, k, c.Path); err != nil {
-				return err
-			}
-		}
-		if t := metadataTable(m.Files[k], c.Format, keys, s.Terminal); t != nil {
-			if err := t.Write(w, render.TableFormat, s); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// metadataTable has the entries of a checkpoint for people, with their file where
-// the files disagree; nil when there are none.
-func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []string, terminal bool) *render.Table {
-	// A name, a token, a template of any length is cut to fit; elements that
-	// nobody will see need not be written out.
-	whole := len(keys) > 0 && !terminal
-	columns := render.Columns[*inspect.Entry]{
-		{Title: titleIf(!m.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
-		{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) {
-			c.Text(e.Key)
-			c.Color(render.Cyan)
-		}},
-		// In safetensors every value is a string.
-		{Title: titleIf(format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Type()) }},
-		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Text(whole)) }},
-	}
-	for range m.Entries(keys...) {
-		return columns.Table(func(yield func(*inspect.Entry) bool) {
-			for _, e := range m.Entries(keys...) {
-				if !yield(e) {
-					return
-				}
-			}
-		})
-	}
-	return nil
-}
-
-// entryTable has all entries, for programs.
-func entryTable(in *inputs, m *inspect.MetadataResult, keys []string) *render.Table {
-	checkpoints := checkpointCells(in.Checkpoints)
-	return render.Columns[inspect.Entry]{
-		{Key: "checkpoint", Cell: func(c *render.Cell, e inspect.Entry) { *c = checkpoints[e.Checkpoint] }},
-		{Key: "file", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.File) }},
-		{Key: "key", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.Key) }},
-		{Key: "type", Cell: func(c *render.Cell, e inspect.Entry) { c.Text(e.Type()) }},
-		{Key: "value", Cell: func(c *render.Cell, e inspect.Entry) {
-			if s, ok := e.String(); ok {
-				c.Text(s)
-				return
-			}
-			c.Value(e.Text(len(keys) > 0), string(e.JSON()))
-		}},
-	}.Table(m.Metadata)
-}
-
-// writeRaw writes a value as it is, or, on a terminal, as much so as is safe.
-func writeRaw(w io.Writer, s render.Style, e *inspect.Entry) error {
-	out := bufio.NewWriter(w)
-	text, isText := e.String()
-	switch {
-	case isText && s.Terminal:
-		for line := range strings.SplitSeq(text, "\n") {
-			if line != "" {
-				out.WriteString(render.EscapeMessage(line))
-			}
-			out.WriteByte('\n')
-		}
-	case isText:
-		out.WriteString(text)
-	case e.IsArray():
-		lines := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`)
-		for text := range e.Elements() {
-			if s.Terminal {
-				text = render.Escape(text)
-			} else {
-				text = lines.Replace(text)
-			}
-			out.WriteString(text)
-			out.WriteByte('\n')
-		}
-	default:
-		out.WriteString(e.Text(true))
-		out.WriteByte('\n')
-	}
-	return out.Flush()
 }
 
 // completeKeys completes a path, then keys in it.

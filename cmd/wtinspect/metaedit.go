@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -161,13 +161,13 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 		return err
 	}
 	f := render.Format(o.format)
-	edited := editsTable(c, old, edits, p.terminal)
+	edited := answer.Edits(c, old, edits, p.terminal)
 	if f == render.TableFormat {
 		// A reader that goes away does not keep the work from being done.
 		if err := written(edited.Write(p.stdout, f, p.style())); err != nil {
 			return err
 		}
-		r.writePlan(p.stdout, p.verbose)
+		answer.RewritePlan(p.stdout, job, p.verbose)
 	}
 	refused := r.refused(p)
 	var failure error
@@ -180,12 +180,13 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 		d.Field("source", c.Path)
 		d.Field("format", c.Format)
 		d.Rows("metadata", edited)
-		r.writeJSON(d)
+		d.Field("rewrite", r.job)
+		d.Field("report", r.report)
 		err = d.Close()
 	case f != render.TableFormat:
 		err = edited.Write(p.stdout, f, p.style())
 	case r.report != nil:
-		err = r.writeReport(p.stdout, p.style(), p.verbose)
+		err = r.writeReport(p)
 	}
 	if err := written(err); err != nil {
 		return errors.Join(failure, err)
@@ -204,56 +205,4 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 		r.hint(p)
 	}
 	return nil
-}
-
-// An editRow is a value that an edit concerns, old and new.
-type editRow struct {
-	*rewrite.Metadata
-	was *inspect.Entry // nil where there is none
-}
-
-// editsTable has a row for every value that an edit concerns.
-func editsTable(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.Metadata, terminal bool) *render.Table {
-	return render.Columns[editRow]{
-		{Key: "file", Title: titleIf(!old.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, r editRow) {
-			if r.was != nil {
-				c.Text(r.was.File)
-			}
-		}},
-		{Key: "key", Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, r editRow) {
-			c.Text(r.Key)
-			c.Color(render.Cyan)
-		}},
-		{Key: "type", Title: titleIf(c.Format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, r editRow) {
-			if r.Type == "" && r.was != nil {
-				c.Text(r.was.Type())
-			} else {
-				c.Text(cmp.Or(r.Type, "string"))
-			}
-		}},
-		{Key: "old", Title: "OLD", Cut: render.CutEnd, Cell: func(c *render.Cell, r editRow) {
-			if r.was != nil {
-				c.Text(r.was.Text(!terminal))
-			}
-		}},
-		{Key: "new", Title: "NEW", Cut: render.CutEnd, Cell: func(c *render.Cell, r editRow) {
-			if !r.Unset {
-				c.Text(r.Value)
-				c.Color(render.Green)
-			}
-		}},
-	}.Table(func(yield func(editRow) bool) {
-		for e := range pointers(edits) {
-			found := false
-			for _, was := range old.Entries(e.Key) {
-				found = true
-				if !yield(editRow{e, was}) {
-					return
-				}
-			}
-			if !found && !yield(editRow{e, nil}) {
-				return
-			}
-		}
-	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
@@ -35,6 +36,13 @@ func (o *output) addFlagsFrom(cmd *cobra.Command, first render.Format) {
 
 // Format returns the chosen format.
 func (o *output) Format() render.Format { return render.Format(o.format) }
+
+// answer is write for the answers of a command.
+func (o *output) answer(p *program, inputs []string, f func(w io.Writer, a answer.Options) error) error {
+	return o.write(p, inputs, func(w io.Writer, s render.Style) error {
+		return f(w, answer.Options{Format: o.Format(), Style: s, Verbose: p.verbose})
+	})
+}
 
 // write calls f with the destination and the style for it. A file appears
 // under its name only when f succeeds, and never takes the place of one of the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
@@ -246,7 +246,7 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	failure := o.unprepared(p, r.Checkpoint, r.Err)
 	if table {
 		// A reader that goes away does not keep the work from being done.
-		if err := written(r.writeTable(p.stdout, p.style(), p.verbose)); err != nil {
+		if err := written(answer.Plan(p.stdout, r.Renaming, o.mapName, o.answer(p))); err != nil {
 			return err
 		}
 	}
@@ -265,11 +265,11 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	}
 	switch {
 	case !table:
-		if err := written(r.writeRows(p.stdout, p.style())); err != nil {
+		if err := written(answer.Rename(p.stdout, r.Renaming, o.mapName, o.answer(p))); err != nil {
 			return errors.Join(failure, err)
 		}
 	case r.report != nil:
-		if err := written(r.writeReport(p.stdout, p.style(), p.verbose)); err != nil {
+		if err := written(r.writeReport(p)); err != nil {
 			return err
 		}
 	}
@@ -308,160 +308,4 @@ func (r *renaming) sayProblems(p *program) {
 		}
 		p.note("--to %s moves the bytes as well; --allow-layout-mismatch renames all the same%s", v.To, unless)
 	}
-}
-
-// writeTable writes the plan for people.
-func (r *renaming) writeTable(w io.Writer, s render.Style, verbose bool) error {
-	sum := r.Plan.Summary()
-	if sum.Kept < sum.Tensors {
-		if err := changesTable(r.Plan).Write(w, render.TableFormat, s); err != nil {
-			return err
-		}
-	}
-	words := []string{fmt.Sprintf("%s of %s renamed", render.Grouped(uint64(sum.Moved)), counted(sum.Tensors, "tensor"))}
-	if sum.Dropped > 0 {
-		words = append(words, fmt.Sprintf("%s dropped", render.Grouped(uint64(sum.Dropped))))
-	}
-	if sum.Changed > 0 {
-		made := 0
-		for i := range r.Plan.Transforms {
-			made += len(r.Plan.Transforms[i].To)
-		}
-		words = append(words, fmt.Sprintf("%s changed into %s", render.Grouped(uint64(sum.Changed)), render.Grouped(uint64(made))))
-	}
-	kept := fmt.Sprintf("%s kept", render.Grouped(uint64(sum.Kept)))
-	if 0 < sum.Unmatched && sum.Unmatched < sum.Kept {
-		kept += fmt.Sprintf(" (%s without a rule)", render.Grouped(uint64(sum.Unmatched)))
-	}
-	words = append(words, kept)
-	if _, err := fmt.Fprintln(w, strings.Join(words, ", ")); err != nil {
-		return err
-	}
-	if verbose {
-		r.writeKept(w)
-	}
-	r.writeRules(w, verbose)
-	r.writePlan(w, verbose)
-	return nil
-}
-
-// writeRules says which rules have no effect. A map that is built in serves
-// many checkpoints, and has some for each.
-func (r *renaming) writeRules(w io.Writer, verbose bool) {
-	const most = 8
-	said, more := 0, 0
-	for i := range r.Plan.Uses {
-		u := &r.Plan.Uses[i]
-		var what string
-		switch {
-		case u.Unused():
-			what = "matches nothing"
-		case u.Shadow:
-			what = fmt.Sprintf("comes too late: %s matches the same names", r.Plan.Uses[u.LostTo].Where)
-		}
-		switch {
-		case verbose && what == "":
-			what = "decides " + counted(u.Tensors, "tensor")
-		case verbose:
-		case what == "" || !inspect.IsMapFile(r.options.mapName):
-			continue
-		case said == most:
-			more++
-			continue
-		}
-		said++
-		fmt.Fprintln(w, render.EscapeMessage(fmt.Sprintf("%s: %s %s", u.Where, u.Rule, what)))
-	}
-	if more > 0 {
-		fmt.Fprintf(w, "and %s more without effect (-v shows all)\n", counted(more, "rule"))
-	}
-}
-
-// writeKept lists the tensors that no rule matches, folded.
-func (r *renaming) writeKept(w io.Writer) {
-	var names []string
-	for name := range r.Plan.Unmatched() {
-		names = append(names, name)
-	}
-	for _, g := range template.FoldNames(names) {
-		fmt.Fprintf(w, "  no rule: %s  x%d\n", render.Escape(g.Name), len(g.Members))
-	}
-}
-
-// changesTable has what the plan changes, with layers folded.
-func changesTable(plan *rename.Plan) *render.Table {
-	type row = rename.FoldedChange
-	return render.Columns[row]{
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
-		{Title: "BECOMES", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) {
-			switch r.Action {
-			case rename.Drop:
-				c.Text("(dropped: " + r.Reason + ")")
-				c.Color(render.Yellow)
-			case rename.Change:
-				c.Text(r.To + " (" + strings.Join(r.Operations, ", ") + ")")
-				c.Color(render.Cyan)
-			default:
-				c.Text(r.To)
-				c.Color(render.Green)
-			}
-		}},
-		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r row) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
-	}.Table(slices.Values(plan.Changes()))
-}
-
-// writeRows writes the plan, and what was done, for programs.
-func (r *renaming) writeRows(w io.Writer, s render.Style) error {
-	f := render.Format(r.options.format)
-	t := rowsTable(r.Plan)
-	if f != render.JSON {
-		return t.Write(w, f, s)
-	}
-	d := render.NewDocument(w)
-	d.Field("source", r.Checkpoint.Path)
-	d.Field("format", r.Checkpoint.Format)
-	d.Field("map", nullable(r.options.mapName))
-	d.Field("from", nullable(r.Plan.Map.From))
-	d.Field("to", nullable(r.Plan.Map.To))
-	d.Field("summary", r.Plan.Summary())
-	render.List(d, "rules", r.Plan.Uses)
-	d.Rows("tensors", t)
-	d.Rows("unmatched", render.Columns[string]{
-		{Key: "name", Cell: func(c *render.Cell, name string) { c.Text(name) }},
-	}.Table(r.Plan.Unmatched()))
-	render.List(d, "transforms", r.Plan.Transforms)
-	render.List(d, "problems", r.Plan.Problems)
-	render.List(d, "left_behind", r.Plan.LeftBehind())
-	r.writeJSON(d)
-	return d.Close()
-}
-
-// nullable is a text, or nil when there is none.
-func nullable(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
-}
-
-// rowsTable has one row for every tensor that does not stay as it is.
-func rowsTable(plan *rename.Plan) *render.Table {
-	type row = *rename.Row
-	return render.Columns[row]{
-		{Key: "from", Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
-		{Key: "to", Cell: func(c *render.Cell, r row) { c.Some(r.To) }},
-		{Key: "action", Cell: func(c *render.Cell, r row) { c.Text(r.Action.String()) }},
-		{Key: "rule", Cell: func(c *render.Cell, r row) {
-			if r.Rule >= 0 {
-				c.Text(plan.Uses[r.Rule].Where)
-			}
-		}},
-		{Key: "reason", Cell: func(c *render.Cell, r row) { c.Some(r.Reason) }},
-	}.Table(func(yield func(row) bool) {
-		for r := range pointers(plan.Rows) {
-			if r.Action != rename.Keep && !yield(r) {
-				return
-			}
-		}
-	})
 }

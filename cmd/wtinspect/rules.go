@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -28,40 +28,11 @@ func newRules(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.write(p, nil, func(w io.Writer, s render.Style) error {
-				if o.Format() == render.JSON {
-					d := render.NewDocument(w)
-					render.List(d, "rules", rules)
-					return d.Close()
-				}
-				return checkRuleColumns.Table(slices.Values(rules)).Write(w, o.Format(), s)
-			})
+			return o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Rules(w, rules, a) })
 		}),
 	}
 	o.addFlags(cmd)
 	return cmd
-}
-
-var checkRuleColumns = render.Columns[inspect.Rule]{
-	{Key: "id", Title: "RULE", Cell: func(c *render.Cell, r inspect.Rule) {
-		c.Text(r.ID)
-		c.Color(render.Bold)
-	}},
-	{Key: "severity", Title: "SEVERITY", Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Severity.String()) }},
-	{Key: "reads", Title: "READS", Cell: func(c *render.Cell, r inspect.Rule) {
-		if r.Values {
-			c.Text("values")
-		} else {
-			c.Text("headers")
-		}
-	}},
-	{Key: "fix", Title: "FIX", Cell: func(c *render.Cell, r inspect.Rule) {
-		if r.Fix != nil {
-			c.Text("fix")
-		}
-	}},
-	{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Name) }},
-	{Key: "title", Title: "FINDS", Cut: render.CutEnd, Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Title) }},
 }
 
 func newExplain(p *program) *cobra.Command {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
@@ -12,7 +11,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
-	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -65,6 +64,11 @@ func (o *writing) usage() error {
 		return fmt.Errorf("-j %d: the number of files to work on at once cannot be negative", o.workers)
 	}
 	return nil
+}
+
+// answer is how the answer is printed.
+func (o *writing) answer(p *program) answer.Options {
+	return answer.Options{Format: render.Format(o.format), Style: p.style(), Verbose: p.verbose}
 }
 
 // destined reports whether the user has said where the result is to go.
@@ -225,65 +229,6 @@ func (j *jobMeter) end() {
 	}
 }
 
-// writePlan says how the files would get, or get, their new content.
-func (r *rewriting) writePlan(w io.Writer, verbose bool) {
-	j := r.job
-	if j == nil {
-		return
-	}
-	var steps []rewrite.Step
-	files, filled := make(map[rewrite.Step]int), 0
-	for _, f := range j.Files {
-		if f.Filler {
-			filled++
-		}
-		if files[f.Step] == 0 {
-			steps = append(steps, f.Step)
-		}
-		files[f.Step]++
-	}
-	words := make([]string, len(steps))
-	for i, s := range steps {
-		words[i] = fmt.Sprintf("%s (%s)", s, counted(files[s], "file"))
-	}
-	where := "in place"
-	if j.Output != "" {
-		where = "to " + render.Escape(j.Output)
-	}
-	fmt.Fprintf(w, "%s: %s", where, strings.Join(words, ", "))
-	if files[rewrite.Copy] > 0 && j.Free >= 0 {
-		fmt.Fprintf(w, "; needs %s of %s free", render.Size(uint64(j.Need)), render.Size(uint64(j.Free)))
-	}
-	fmt.Fprintln(w)
-	const few = 20
-	for i, path := range j.Replaces {
-		if i == few && !verbose {
-			fmt.Fprintf(w, "and %d more files are replaced (-v lists them)\n", len(j.Replaces)-few)
-			break
-		}
-		fmt.Fprintf(w, "replaces %s\n", render.Escape(path))
-	}
-	if filled > 0 {
-		fmt.Fprintf(w, "%s: a key that readers ignore takes space in %s\n", gguf.FillerKey, counted(filled, "file"))
-	}
-	for _, d := range j.Documents {
-		switch {
-		case d.Names > 0:
-			fmt.Fprintf(w, "%s: %s follow\n", render.Escape(d.Name), counted(d.Names, "name"))
-		default:
-			fmt.Fprintf(w, "%s: %s\n", render.Escape(d.Name), counted(len(d.Edits), "edit"))
-			const most = 8
-			for i, e := range d.Edits {
-				if i == most && !verbose {
-					fmt.Fprintf(w, "  and %d more\n", len(d.Edits)-most)
-					break
-				}
-				fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), render.Escape(e.To))
-			}
-		}
-	}
-}
-
 // warnUnfollowed says which texts may mean renamed tensors and stay as they are.
 func (r *rewriting) warnUnfollowed(p *program) {
 	if r.job == nil {
@@ -302,91 +247,9 @@ func (r *rewriting) warnUnfollowed(p *program) {
 	}
 }
 
-// writeReport says what was done, and how it is known that no data changed.
-func (r *rewriting) writeReport(w io.Writer, s render.Style, verbose bool) error {
-	files := r.report.Files
-	if len(files) >= manyFiles && !verbose {
-		files = nil
-	}
-	t := render.Columns[*rewrite.FileReport]{
-		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(f.Name) }},
-		{Title: "STEP", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(string(f.Step)) }},
-		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, f *rewrite.FileReport) {
-			if f.Proof.Tensors > 0 {
-				c.Uint(uint64(f.Proof.Tensors))
-			}
-		}},
-		{Title: "PROOF", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(fileProof(f)) }},
-	}.Table(pointers(files))
-	t.Headings = render.Always
-	if len(files) > 0 {
-		fmt.Fprintln(w)
-		if err := t.Write(w, render.TableFormat, s); err != nil {
-			return err
-		}
-	}
-	if proofs := r.report.Proofs(); len(proofs) > 0 {
-		says, made, restored := "the data is the same", 0, 0
-		texts := make([]string, len(proofs))
-		for i, sum := range proofs {
-			texts[i] = proofText(sum)
-			restored += sum.Restored
-		}
-		for _, f := range r.job.Files {
-			made += f.Made
-		}
-		text := strings.Join(texts, "; ")
-		if made > 0 {
-			says = fmt.Sprintf("%s made by operations; the data is what was to be written", counted(made, "tensor"))
-			if restored > 0 {
-				text += fmt.Sprintf("; %s restored by the inverse operations", counted(restored, "tensor"))
-			}
-		}
-		fmt.Fprintf(w, "%s: %s\n", says, text)
-	} else if r.options.verify == string(rewrite.VerifyNone) {
-		fmt.Fprintln(w, "the data was not compared")
-	}
-	if r.job.Output == "" {
-		_, err := fmt.Fprintf(w, "done: %s\n", render.Escape(r.report.Output))
-		return err
-	}
-	_, err := fmt.Fprintf(w, "done: %s", render.Escape(r.report.Output))
-	if n := len(r.report.Copied); n > 0 && err == nil {
-		_, err = fmt.Fprintf(w, ", with %s", counted(n, "other file"))
-	}
-	if err == nil {
-		_, err = fmt.Fprintln(w)
-	}
-	return err
-}
-
-// fileProof says in few words how it is known that a file's data is the same.
-func fileProof(f *rewrite.FileReport) string {
-	switch {
-	case f.Step == rewrite.Unchanged:
-		return "not touched"
-	case f.Proof.Method == "digests":
-		return "SHA-256"
-	case f.Proof.Method == "extents":
-		return "in place, " + counted(f.Proof.Samples, "block")
-	case f.Proof.Method == "samples":
-		return counted(f.Proof.Samples, "block")
-	}
-	return "not compared"
-}
-
-// proofText says how it is known that no data changed.
-func proofText(p rewrite.Proof) string {
-	tensors, size := counted(p.Tensors, "tensor"), render.Size(uint64(p.Bytes))
-	switch p.Method {
-	case "digests":
-		return fmt.Sprintf("%s by SHA-256 (%s)", tensors, size)
-	case "extents":
-		return fmt.Sprintf("%s where they were, %s compared (%s)", tensors, counted(p.Samples, "block"), size)
-	case "samples":
-		return fmt.Sprintf("%s copied, %s compared (%s)", tensors, counted(p.Samples, "block"), size)
-	}
-	return ""
+// writeReport says what was done.
+func (r *rewriting) writeReport(p *program) error {
+	return answer.RewriteReport(p.stdout, r.job, r.report, r.options.options().Verify, r.options.answer(p))
 }
 
 // hint ends a plan that was only shown.
@@ -396,12 +259,6 @@ func (r *rewriting) hint(p *program) {
 	} else {
 		p.note("nothing was written")
 	}
-}
-
-// writeJSON writes the members that every command which writes has.
-func (r *rewriting) writeJSON(d *render.Document) {
-	d.Field("rewrite", r.job)
-	d.Field("report", r.report)
 }
 
 // recoverFirst ends a rewrite of what is at path that was interrupted, if there

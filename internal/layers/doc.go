@@ -3,7 +3,7 @@
 // Imports point down only. From top to bottom:
 //
 //	cmd/wtinspect
-//	internal/report
+//	internal/answer  internal/report
 //	inspect
 //	internal/render
 //	internal/fix

@@ -69,6 +69,14 @@ func (c Columns[R]) Table(rows func(yield func(R) bool)) *Table {
 	return t
 }
 
+// TitleIf is a column's heading where it is shown.
+func TitleIf(shown bool, title string) string {
+	if !shown {
+		return ""
+	}
+	return title
+}
+
 // A Column describes the cells at one place of every row, as [Col] does.
 type Column struct {
 	Key, Title string

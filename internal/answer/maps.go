@@ -1,4 +1,4 @@
-package main
+package answer
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // convertsTo lists what a convention converts to, by names first.
@@ -55,9 +56,11 @@ var namedMapColumns = render.Columns[namedMap]{
 	{Key: "to", Cell: func(c *render.Cell, m namedMap) { c.Some(m.to) }},
 }
 
-func writeMapList(w io.Writer, o *output, s render.Style, list *inspect.MapsResult) error {
+// Maps prints the maps that are built in and the conventions.
+func Maps(w io.Writer, list *inspect.MapsResult, o Options) error {
+	s := o.Style
 	maps := mapColumns.Table(pointers(list.Maps))
-	switch f := o.Format(); f {
+	switch f := o.Format; f {
 	case render.TableFormat:
 		if err := maps.Write(w, f, s); err != nil {
 			return err
@@ -79,4 +82,32 @@ func writeMapList(w io.Writer, o *output, s render.Style, list *inspect.MapsResu
 		}
 		return namedMapColumns.Table(slices.Values(all)).Write(w, f, s)
 	}
+}
+
+// Lint prints what Lint of package rename finds in maps.
+func Lint(w io.Writer, findings []rename.Finding, o Options) error {
+	t := findingColumns.Table(pointers(findings))
+	switch o.Format {
+	case render.TableFormat:
+		// A finding is a sentence, which a table would cut.
+		for _, f := range findings {
+			if _, err := fmt.Fprintln(w, render.EscapeMessage(f.String())); err != nil {
+				return err
+			}
+		}
+		return nil
+	case render.JSON:
+		d := render.NewDocument(w)
+		d.Rows("findings", t)
+		return d.Close()
+	}
+	return t.Write(w, o.Format, o.Style)
+}
+
+var findingColumns = render.Columns[*rename.Finding]{
+	{Key: "where", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Where) }},
+	{Key: "level", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(string(f.Level)) }},
+	{Key: "code", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Code) }},
+	{Key: "message", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Message) }},
+	{Key: "hint", Cell: func(c *render.Cell, f *rename.Finding) { c.Some(f.Hint) }},
 }

@@ -1,0 +1,172 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// conventionText names the convention, or says that there is none.
+func conventionText(r *identify.Result) string {
+	switch {
+	case r.Convention == "" && r.Adapter:
+		return "unknown (an adapter)"
+	case r.Convention == "":
+		return "unknown"
+	case r.Adapter:
+		return r.Convention + " (an adapter of it)"
+	}
+	return r.Convention
+}
+
+// nearestText says how far the nearest convention is, "" when it is the one.
+func nearestText(r *identify.Result) string {
+	n := r.Nearest
+	if n.Convention == "" || n.Convention == r.Convention && n.TemplatesAway == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s, %s away", n.Convention, render.Counted(n.TemplatesAway, "template"))
+}
+
+// Identify prints which conventions checkpoints follow.
+func Identify(w io.Writer, list []*inspect.IdentifyResult, faults inspect.Seq[inspect.Fault], o Options) error {
+	switch o.Format {
+	case render.TableFormat:
+		for k, r := range list {
+			if k > 0 {
+				fmt.Fprintln(w)
+			}
+			if err := writeIdentity(w, r, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	case render.JSON:
+		d := render.NewDocument(w)
+		render.List(d, "results", list)
+		render.Each(d, "faults", faults)
+		return d.Close()
+	case render.JSONL:
+		return render.Lines(w, list)
+	default:
+		return identityColumns.Table(slices.Values(list)).Write(w, o.Format, o.Style)
+	}
+}
+
+// writeIdentity writes what there is to say for people.
+func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
+	const most = 12
+	var lines []fact
+	fact := func(word, text string) {
+		if text != "" {
+			lines = append(lines, fact{word, text})
+		}
+	}
+	facts := func(word string, list []string) {
+		for k, text := range list {
+			if k == most && !o.Verbose {
+				fact(word, fmt.Sprintf("and %d more (-v shows all)", len(list)-most))
+				return
+			}
+			fact(word, text)
+			word = ""
+		}
+	}
+	fact("checkpoint", r.Path)
+	fact("convention", conventionText(r.Result))
+	fact("dialect", strings.Join(r.Dialects, ", "))
+	fact("families", familiesText(r.Families, o.Verbose))
+	fact("wrappers", strings.Join(r.Wrappers, " "))
+	fact("quantisation", strings.Join(r.Quantisation, ", "))
+	fact("names", fmt.Sprintf("%s in %s, %s known", render.Counted(r.Tensors, "tensor"), render.Counted(r.Templates, "template"), percent(r.Coverage)))
+	fact("nearest", nearestText(r.Result))
+	if m := r.Migration; m != nil {
+		how := "names only"
+		if m.MovesBytes {
+			how = "bytes move, too"
+		}
+		fact("fix", fmt.Sprintf("'wtinspect rename --to %s' renames %s (%s)", m.To, render.Counted(m.Renamed, "tensor"), how))
+	}
+	facts("missing", r.Missing)
+	facts("extra", r.Extra)
+	var gaps []string
+	for _, g := range r.Gaps {
+		what := g.Role
+		if what == "" {
+			what = "all tensors"
+		}
+		gaps = append(gaps, what+" of layers "+layersText(g.Layers))
+	}
+	facts("gaps", gaps)
+	var parts []string
+	for _, part := range r.Parts {
+		parts = append(parts, fmt.Sprintf("%s: %s (%s)", part.Prefix, part.Convention, render.Counted(part.Templates, "template")))
+	}
+	facts("parts", parts)
+	facts("evidence", r.Evidence)
+	if r.Why != nil {
+		fact("why", r.Why.Name)
+		fact("role", r.Why.Role)
+		facts("", r.Why.Reasons)
+		fact("known to", familiesText(r.Why.Known, o.Verbose))
+	}
+	return factsTable(lines, render.NoCut).Write(w, render.TableFormat, o.Style)
+}
+
+// fixText says how the names become those of the nearest convention, where they
+// familiesText joins the first of the models that share the names.
+func familiesText(families []string, verbose bool) string {
+	const most = 10
+	if len(families) > most && !verbose {
+		return strings.Join(families[:most], ", ") + fmt.Sprintf(" and %d more", len(families)-most)
+	}
+	return strings.Join(families, ", ")
+}
+
+func percent(share float64) string {
+	// What is not all of them is not said to be.
+	if share < 1 && share > 0.995 {
+		return strconv.FormatFloat(float64(int(share*1000))/10, 'f', 1, 64) + " %"
+	}
+	return strconv.FormatFloat(100*share, 'f', 0, 64) + " %"
+}
+
+// layersText writes runs of numbers.
+func layersText(layers []int) string {
+	names := make([]string, len(layers))
+	for i, n := range layers {
+		names[i] = strconv.Itoa(n)
+	}
+	g := template.FoldNames(names)
+	if len(g) == 1 {
+		return strings.Trim(g[0].Name, "{}")
+	}
+	return strings.Join(names, ", ")
+}
+
+// identityColumns has one row a checkpoint.
+var identityColumns = render.Columns[*inspect.IdentifyResult]{
+	{Key: "path", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Text(r.Path) }},
+	{Key: "convention", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(r.Convention) }},
+	{Key: "dialect", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Dialects, " ")) }},
+	{Key: "families", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Families, " ")) }},
+	{Key: "wrappers", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Wrappers, " ")) }},
+	{Key: "coverage", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Float(r.Coverage) }},
+	{Key: "missing", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Missing, " ")) }},
+	{Key: "extra", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(strings.Join(r.Extra, " ")) }},
+	{Key: "nearest", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(r.Nearest.Convention) }},
+	{Key: "templates_away", Cell: func(c *render.Cell, r *inspect.IdentifyResult) {
+		if r.Nearest.Convention != "" {
+			c.Int(int64(r.Nearest.TemplatesAway))
+		}
+	}},
+	{Key: "tensors", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Int(int64(r.Tensors)) }},
+	{Key: "templates", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Int(int64(r.Templates)) }},
+}

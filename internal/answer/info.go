@@ -1,0 +1,226 @@
+package answer
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// Info prints what checkpoints are.
+func Info(w io.Writer, r *inspect.InfoResult, o Options) error {
+	switch o.Format {
+	case render.TableFormat:
+		for k, i := range r.Checkpoints {
+			if k > 0 {
+				if _, err := fmt.Fprintln(w); err != nil {
+					return err
+				}
+			}
+			if err := (info{i}).write(w, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	case render.JSON:
+		d := render.NewDocument(w)
+		render.List(d, "checkpoints", r.Checkpoints)
+		render.Each(d, "faults", r.Faults)
+		return d.Close()
+	case render.JSONL:
+		return render.Lines(w, r.Checkpoints)
+	default:
+		return infoColumns.Table(slices.Values(r.Checkpoints)).Write(w, o.Format, o.Style)
+	}
+}
+
+// An info is a checkpoint for people.
+type info struct{ *inspect.CheckpointInfo }
+
+// infoColumns has one row a checkpoint.
+var infoColumns = render.Columns[*inspect.CheckpointInfo]{
+	{Key: "checkpoint", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Path) }},
+	{Key: "format", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Container()) }},
+	{Key: "architecture", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Architecture)) }},
+	{Key: "name", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Name)) }},
+	{Key: "quantization", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Quantization)) }},
+	{Key: "files", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(len(i.Files))) }},
+	{Key: "tensors", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Tensors)) }},
+	{Key: "elements", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Elements, c.Uint) }},
+	{Key: "parameters", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) {
+		if i.Parameters != nil {
+			c.Uint(*i.Parameters)
+		}
+	}},
+	{Key: "bytes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Bytes, c.Bytes) }},
+	{Key: "unknown", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Unknown)) }},
+	{Key: "dtypes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(dtypeWords(i.Totals.DTypes)) }},
+	{Key: "convention", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Convention)) }},
+}
+
+// dtypeWords lists the dtypes and their tensors: "BF16 x543".
+func dtypeWords(dtypes inspect.DTypes) string {
+	var words []string
+	for _, d := range dtypes.ByBytes() {
+		words = append(words, fmt.Sprintf("%s x%d", d.DType, d.Tensors))
+	}
+	return strings.Join(words, ", ")
+}
+
+// manyFiles is from where on the files of a set are listed only when asked for.
+const manyFiles = 16
+
+func (i info) write(w io.Writer, o Options) error {
+	s := o.Style
+	sections := []*render.Table{i.facts(s)}
+	if len(i.Totals.DTypes) > 0 {
+		t := dtypeColumns.Table(slices.Values(i.Totals.DTypes.ByBytes()))
+		t.Headings = render.Always
+		sections = append(sections, t)
+	}
+	if len(i.Files) > 1 && (o.Verbose || len(i.Files) < manyFiles) {
+		sections = append(sections, i.fileSection())
+	}
+	if table := metadataTable(inspect.MetadataOf(i.Source), i.Format, nil, s.Terminal); table != nil {
+		table.Headings = render.Always
+		sections = append(sections, table)
+	}
+	for k, t := range sections {
+		if k > 0 {
+			if _, err := fmt.Fprintln(w); err != nil {
+				return err
+			}
+		}
+		if err := t.Write(w, render.TableFormat, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// facts are the lines of a word and what there is to say about it.
+func (i info) facts(s render.Style) *render.Table {
+	var facts []fact
+	add := func(word, text string) {
+		if text != "" {
+			facts = append(facts, fact{word, text})
+		}
+	}
+	size := func(n inspect.Sum) string {
+		if s.Terminal {
+			return sumText(n, "", render.Size) + " (" + sumText(n, " bytes", render.Grouped) + ")"
+		}
+		return sumText(n, " bytes", render.Grouped)
+	}
+	add("checkpoint", i.Path)
+	add("format", i.Container())
+	add("index", i.Source.Index)
+	if len(i.Files) > 1 {
+		missing, broken := 0, 0
+		for _, f := range i.Source.Files {
+			switch {
+			case f.Missing:
+				missing++
+			case f.Err != nil:
+				broken++
+			}
+		}
+		files := render.Grouped(uint64(len(i.Files)))
+		if missing > 0 {
+			files += fmt.Sprintf(", %d missing", missing)
+		}
+		if broken > 0 {
+			files += fmt.Sprintf(", %d broken", broken)
+		}
+		add("files", files)
+	}
+	architecture := TextOf(i.Architecture)
+	if model, ok := i.Source.Config.Text("model_type"); ok && i.Version == nil && model != architecture {
+		architecture += " (" + model + ")"
+	}
+	add("architecture", architecture)
+	if i.Convention != nil {
+		names := conventionText(i.Identity)
+		if near := nearestText(i.Identity); near != "" {
+			names += "; nearest " + near
+		}
+		add("convention", names)
+	}
+	add("name", TextOf(i.Name))
+	add("quantisation", TextOf(i.Quantization))
+	if i.Parameters != nil && i.Totals.Tensors > 0 {
+		parameters := render.Grouped(*i.Parameters)
+		if *i.Parameters >= 1000 {
+			parameters += " (" + render.Count(*i.Parameters) + ")"
+		}
+		if i.ParametersNote != "" {
+			parameters += "; " + i.ParametersNote
+		}
+		add("parameters", parameters)
+	}
+	tensors := render.Grouped(uint64(i.Totals.Tensors))
+	if i.Totals.Unknown > 0 {
+		tensors += fmt.Sprintf(", %s of unknown size", render.Grouped(uint64(i.Totals.Unknown)))
+	}
+	add("tensors", tensors)
+	if i.Totals.Unknown < i.Totals.Tensors {
+		add("tensor data", size(i.Totals.Bytes))
+		add("largest", fmt.Sprintf("%s %s", cmp.Or(i.Largest.Name, `""`), ShapeText(i.Largest.Shape)))
+	}
+	return factsTable(facts, render.CutEnd)
+}
+
+var dtypeColumns = render.Columns[inspect.DTypeTotals]{
+	{Title: "DTYPE", Cell: func(c *render.Cell, d inspect.DTypeTotals) {
+		c.Text(d.DType)
+		c.Color(render.Cyan)
+	}},
+	{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, d inspect.DTypeTotals) { c.Number(uint64(d.Tensors)) }},
+	{Title: "ELEMENTS", Right: true, Cell: func(c *render.Cell, d inspect.DTypeTotals) { setSum(d.Elements, c.Number) }},
+	{Title: "SIZE", Right: true, Cell: func(c *render.Cell, d inspect.DTypeTotals) {
+		if d.Unknown < d.Tensors {
+			setSum(d.Bytes, c.Bytes)
+		}
+	}},
+}
+
+func (i info) fileSection() *render.Table {
+	files := i.Source.Files
+	t := render.Columns[int]{
+		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, k int) { c.Text(files[k].Name) }},
+		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, k int) {
+			switch {
+			case files[k].Err != nil:
+				c.Text("broken")
+				c.Color(render.Red)
+			case files[k].Missing:
+				c.Text("missing")
+				c.Color(render.Red)
+			default:
+				c.Int(int64(i.PerFile[k].Tensors))
+			}
+		}},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, k int) {
+			if !files[k].Missing {
+				c.Bytes(uint64(files[k].Size))
+			}
+		}},
+		{Title: "DATA AT", Right: true, Cell: func(c *render.Cell, k int) {
+			if !files[k].Missing && files[k].Err == nil {
+				c.Int(files[k].DataOffset)
+			}
+		}},
+	}.Table(func(yield func(int) bool) {
+		for k := range files {
+			if !yield(k) {
+				return
+			}
+		}
+	})
+	t.Headings = render.Always
+	return t
+}

@@ -1,0 +1,272 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// ListOptions adjust [List].
+type ListOptions struct {
+	Options
+	// Tree shows the names as a tree, and Flat folds no layers.
+	Tree, Flat bool
+	// Dims shows dimensions as GGUF stores them, the fastest first.
+	Dims bool
+	// Chosen says that not all tensors were asked for.
+	Chosen bool
+}
+
+// A listing is the tensors that ls was asked for, and how it shows them.
+type listing struct {
+	*inspect.ListResult
+	ListOptions
+}
+
+// List prints tensors: on a terminal a table for each checkpoint, with layers
+// folded, otherwise a row a tensor.
+func List(w io.Writer, r *inspect.ListResult, o ListOptions) error {
+	l := &listing{r, o}
+	switch f := o.Format; {
+	case f == render.JSON:
+		d := render.NewDocument(w)
+		render.Each(d, "checkpoints", l.Checkpoints)
+		d.Rows("tensors", l.table())
+		render.Each(d, "faults", l.Faults)
+		return d.Close()
+	case f == render.TableFormat && o.Tree:
+		return l.writeCheckpoints(w, l.treeTable)
+	case f == render.TableFormat && o.Style.Terminal:
+		return l.writeCheckpoints(w, l.groupTable)
+	default:
+		return l.table().Write(w, f, o.Style)
+	}
+}
+
+// A tensorRow is a tensor as ls prints it, in the same place for all.
+type tensorRow struct {
+	checkpoint render.Cell
+	listing    *inspect.Listing
+	checkpoint.Tensor
+}
+
+// table has a row a tensor, for pipes and programs.
+func (l *listing) table() *render.Table {
+	columns := render.Columns[*tensorRow]{
+		{Key: "checkpoint", Title: render.TitleIf(len(l.Listings) > 1, "CHECKPOINT"), Cell: func(c *render.Cell, r *tensorRow) { *c = r.checkpoint }},
+		{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r *tensorRow) { c.Text(r.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.DType) }},
+		{Key: "shape", Title: render.TitleIf(!l.Dims, "SHAPE"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(r.Shape) }},
+		{Key: render.TitleIf(l.Dims, "dims"), Title: render.TitleIf(l.Dims, "DIMS"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(inspect.Dims(r.Shape)) }},
+		{Key: "elements", Cell: func(c *render.Cell, r *tensorRow) {
+			if n, ok := r.Elements(); ok {
+				c.Uint(n)
+			}
+		}},
+		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+			if r.BytesKnown {
+				c.Bytes(r.Bytes)
+			}
+		}},
+		{Key: "file", Title: render.TitleIf(l.Verbose, "FILE"), Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.listing.FileName(r.File)) }},
+		{Key: "offset", Title: render.TitleIf(l.Verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+			if r.Offset >= 0 {
+				c.Int(r.Offset)
+			}
+		}},
+	}
+	return columns.Table(func(yield func(*tensorRow) bool) {
+		row := new(tensorRow)
+		for k, of := range l.Listings {
+			row.checkpoint = checkpointCell(of.Checkpoint.Path, k)
+			row.listing = of
+			for _, row.Tensor = range of.All() {
+				if !yield(row) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// writeCheckpoints writes one checkpoint after the other, with headings where
+// there are several, and their totals on a terminal.
+func (l *listing) writeCheckpoints(w io.Writer, table func(of *inspect.Listing) *render.Table) error {
+	s := l.Style
+	for k, of := range l.Listings {
+		if len(l.Listings) > 1 {
+			if err := Heading(w, s, k, of.Checkpoint.Path); err != nil {
+				return err
+			}
+		}
+		if err := table(of).Write(w, render.TableFormat, s); err != nil {
+			return err
+		}
+		if s.Terminal {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, l.totalsLine(of))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// totalsLine sums up the tensors of a checkpoint that are listed: "543 tensors,
+// 34,388,917,248 elements, 64.1 GiB BF16".
+func (l *listing) totalsLine(of *inspect.Listing) string {
+	t := inspect.TotalsOf(of.All())
+	var b strings.Builder
+	b.WriteString(render.Counted(t.Tensors, "tensor"))
+	if l.Chosen {
+		fmt.Fprintf(&b, " of %s", render.Grouped(uint64(of.View.Len())))
+	}
+	if t.Unknown < t.Tensors {
+		elements := " elements"
+		if t.Elements.N == 1 {
+			elements = " element"
+		}
+		fmt.Fprintf(&b, ", %s, %s", sumText(t.Elements, elements, render.Grouped), sumText(t.Bytes, "", render.Size))
+	}
+	dtypes := t.DTypes.ByBytes()
+	const most = 4
+	switch {
+	case len(dtypes) == 1:
+		b.WriteString(" " + render.Escape(dtypes[0].DType))
+	case len(dtypes) > 1:
+		b.WriteString(" (")
+		for i, d := range dtypes[:min(most, len(dtypes))] {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%s %s", render.Escape(d.DType), sumText(d.Bytes, "", render.Size))
+		}
+		if len(dtypes) > most {
+			b.WriteString(", …")
+		}
+		b.WriteString(")")
+	}
+	if t.Unknown > 0 {
+		fmt.Fprintf(&b, ", %s of unknown size", render.Grouped(uint64(t.Unknown)))
+	}
+	return b.String()
+}
+
+// shapeCell has a shape, or the dimensions in ggml's order.
+func (l *listing) shapeCell(c *render.Cell, t *checkpoint.Tensor) {
+	if l.Dims {
+		c.Shape(inspect.Dims(t.Shape))
+	} else {
+		c.Shape(t.Shape)
+	}
+}
+
+func (l *listing) shapeTitle() string {
+	if l.Dims {
+		return "DIMS"
+	}
+	return "SHAPE"
+}
+
+// groupTable is the table for a terminal, with layers folded.
+func (l *listing) groupTable(of *inspect.Listing) *render.Table {
+	groups, n := of.Groups(l.Flat)
+	type group = *inspect.Group
+	columns := render.Columns[group]{
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
+		{Title: "DTYPE", Cell: func(c *render.Cell, g group) {
+			c.Some(g.First.DType)
+			c.Color(render.Cyan)
+		}},
+		{Title: l.shapeTitle(), Cell: func(c *render.Cell, g group) { l.shapeCell(c, &g.First) }},
+		{Title: render.TitleIf(n < of.Len(), "COUNT"), Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, g group) {
+			if g.First.BytesKnown {
+				setSum(g.Bytes, c.Bytes)
+			}
+		}},
+		{Title: render.TitleIf(l.Verbose, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) {
+			if g.Files > 1 {
+				c.Text(render.Counted(g.Files, "file"))
+				return
+			}
+			c.Some(of.FileName(g.First.File))
+		}},
+		{Title: render.TitleIf(l.Verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, g group) {
+			if len(g.Members) == 1 && g.First.Offset >= 0 {
+				c.Int(g.First.Offset)
+			}
+		}},
+	}
+	return columns.Table(func(yield func(group) bool) {
+		for g := range groups {
+			if !yield(&g) {
+				return
+			}
+		}
+	})
+}
+
+// A treeRow is a line of the tree.
+type treeRow struct {
+	*inspect.Node
+	line string
+	leaf checkpoint.Tensor
+}
+
+// treeTable has the names as a tree of their dotted segments; every node has the
+// totals of what is below it.
+func (l *listing) treeTable(of *inspect.Listing) *render.Table {
+	ofLeaf := func(cell func(c *render.Cell, r *treeRow)) func(c *render.Cell, r *treeRow) {
+		return func(c *render.Cell, r *treeRow) {
+			if r.Leaf < 0 {
+				c.Text(" ")
+			} else {
+				cell(c, r)
+			}
+		}
+	}
+	columns := render.Columns[*treeRow]{
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
+		{Title: "DTYPE", Cell: ofLeaf(func(c *render.Cell, r *treeRow) {
+			c.Some(r.leaf.DType)
+			c.Color(render.Cyan)
+		})},
+		{Title: l.shapeTitle(), Cell: ofLeaf(func(c *render.Cell, r *treeRow) { l.shapeCell(c, &r.leaf) })},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r *treeRow) { c.Text("x" + strconv.FormatUint(r.Tensors, 10)) }},
+		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *treeRow) {
+			if !r.Unknown {
+				setSum(r.Bytes, c.Bytes)
+			}
+		}},
+	}
+	row := new(treeRow)
+	var walk func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool
+	walk = func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool {
+		children := n.Children()
+		for i, c := range children {
+			branch, below := "├─ ", "│  "
+			if i == len(children)-1 {
+				branch, below = "└─ ", "   "
+			}
+			if top {
+				branch, below = "", ""
+			}
+			row.Node, row.line = c, indent+branch+c.Segment
+			if c.Leaf >= 0 {
+				row.leaf = of.At(int(c.Leaf))
+			}
+			if !yield(row) || !walk(c, indent+below, false, yield) {
+				return false
+			}
+		}
+		return true
+	}
+	t := columns.Table(func(yield func(*treeRow) bool) { walk(of.Tree(l.Flat), "", true, yield) })
+	t.Headings = render.Always
+	return t
+}

@@ -1,0 +1,34 @@
+package answer
+
+import (
+	"io"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// Lock prints the tensors of a lock, for people and for other programs than check.
+func Lock(w io.Writer, lock *inspect.LockResult, o Options) error {
+	if o.Format == render.JSON {
+		return lock.Write(w)
+	}
+	type row struct {
+		checkpoint string
+		*inspect.LockedTensor
+	}
+	return render.Columns[row]{
+		{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.checkpoint) }},
+		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r row) { c.Text(r.DType) }},
+		{Key: "shape", Title: "SHAPE", Cell: func(c *render.Cell, r row) { c.Shape(r.Shape) }},
+		{Key: "sha256", Title: "SHA256", Cell: func(c *render.Cell, r row) { c.Some(r.SHA256) }},
+	}.Table(func(yield func(row) bool) {
+		for _, checkpoint := range lock.Checkpoints {
+			for t := range pointers(checkpoint.Tensors) {
+				if !yield(row{checkpoint.Path, t}) {
+					return
+				}
+			}
+		}
+	}).Write(w, o.Format, o.Style)
+}

@@ -1,0 +1,170 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// Plan prints for people what a rename does. mapName is the map that was given, ""
+// where it was derived.
+func Plan(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
+	sum := r.Plan.Summary()
+	if sum.Kept < sum.Tensors {
+		if err := changesTable(r.Plan).Write(w, render.TableFormat, o.Style); err != nil {
+			return err
+		}
+	}
+	words := []string{fmt.Sprintf("%s of %s renamed", render.Grouped(uint64(sum.Moved)), render.Counted(sum.Tensors, "tensor"))}
+	if sum.Dropped > 0 {
+		words = append(words, fmt.Sprintf("%s dropped", render.Grouped(uint64(sum.Dropped))))
+	}
+	if sum.Changed > 0 {
+		made := 0
+		for i := range r.Plan.Transforms {
+			made += len(r.Plan.Transforms[i].To)
+		}
+		words = append(words, fmt.Sprintf("%s changed into %s", render.Grouped(uint64(sum.Changed)), render.Grouped(uint64(made))))
+	}
+	kept := fmt.Sprintf("%s kept", render.Grouped(uint64(sum.Kept)))
+	if 0 < sum.Unmatched && sum.Unmatched < sum.Kept {
+		kept += fmt.Sprintf(" (%s without a rule)", render.Grouped(uint64(sum.Unmatched)))
+	}
+	words = append(words, kept)
+	if _, err := fmt.Fprintln(w, strings.Join(words, ", ")); err != nil {
+		return err
+	}
+	if o.Verbose {
+		writeKept(w, r.Plan)
+	}
+	writeRules(w, r.Plan, inspect.IsMapFile(mapName), o.Verbose)
+	RewritePlan(w, r.Job, o.Verbose)
+	return nil
+}
+
+// writeRules says which rules have no effect. A map that is built in serves
+// many checkpoints, and has some for each: of one's own they are shown.
+func writeRules(w io.Writer, plan *rename.Plan, own, verbose bool) {
+	const most = 8
+	said, more := 0, 0
+	for i := range plan.Uses {
+		u := &plan.Uses[i]
+		var what string
+		switch {
+		case u.Unused():
+			what = "matches nothing"
+		case u.Shadow:
+			what = fmt.Sprintf("comes too late: %s matches the same names", plan.Uses[u.LostTo].Where)
+		}
+		switch {
+		case verbose && what == "":
+			what = "decides " + render.Counted(u.Tensors, "tensor")
+		case verbose:
+		case what == "" || !own:
+			continue
+		case said == most:
+			more++
+			continue
+		}
+		said++
+		fmt.Fprintln(w, render.EscapeMessage(fmt.Sprintf("%s: %s %s", u.Where, u.Rule, what)))
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "and %s more without effect (-v shows all)\n", render.Counted(more, "rule"))
+	}
+}
+
+// writeKept lists the tensors that no rule matches, folded.
+func writeKept(w io.Writer, plan *rename.Plan) {
+	var names []string
+	for name := range plan.Unmatched() {
+		names = append(names, name)
+	}
+	for _, g := range template.FoldNames(names) {
+		fmt.Fprintf(w, "  no rule: %s  x%d\n", render.Escape(g.Name), len(g.Members))
+	}
+}
+
+// changesTable has what the plan changes, with layers folded.
+func changesTable(plan *rename.Plan) *render.Table {
+	type row = rename.FoldedChange
+	return render.Columns[row]{
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
+		{Title: "BECOMES", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) {
+			switch r.Action {
+			case rename.Drop:
+				c.Text("(dropped: " + r.Reason + ")")
+				c.Color(render.Yellow)
+			case rename.Change:
+				c.Text(r.To + " (" + strings.Join(r.Operations, ", ") + ")")
+				c.Color(render.Cyan)
+			default:
+				c.Text(r.To)
+				c.Color(render.Green)
+			}
+		}},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r row) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
+	}.Table(slices.Values(plan.Changes()))
+}
+
+// Rename prints the plan, and what was done, for programs.
+func Rename(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
+	t := rowsTable(r.Plan)
+	if o.Format != render.JSON {
+		return t.Write(w, o.Format, o.Style)
+	}
+	d := render.NewDocument(w)
+	d.Field("source", r.Checkpoint.Path)
+	d.Field("format", r.Checkpoint.Format)
+	d.Field("map", nullable(mapName))
+	d.Field("from", nullable(r.Plan.Map.From))
+	d.Field("to", nullable(r.Plan.Map.To))
+	d.Field("summary", r.Plan.Summary())
+	render.List(d, "rules", r.Plan.Uses)
+	d.Rows("tensors", t)
+	d.Rows("unmatched", render.Columns[string]{
+		{Key: "name", Cell: func(c *render.Cell, name string) { c.Text(name) }},
+	}.Table(r.Plan.Unmatched()))
+	render.List(d, "transforms", r.Plan.Transforms)
+	render.List(d, "problems", r.Plan.Problems)
+	render.List(d, "left_behind", r.Plan.LeftBehind())
+	d.Field("rewrite", r.Job)
+	d.Field("report", r.Report)
+	return d.Close()
+}
+
+// nullable is a text, or nil when there is none.
+func nullable(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// rowsTable has one row for every tensor that does not stay as it is.
+func rowsTable(plan *rename.Plan) *render.Table {
+	type row = *rename.Row
+	return render.Columns[row]{
+		{Key: "from", Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
+		{Key: "to", Cell: func(c *render.Cell, r row) { c.Some(r.To) }},
+		{Key: "action", Cell: func(c *render.Cell, r row) { c.Text(r.Action.String()) }},
+		{Key: "rule", Cell: func(c *render.Cell, r row) {
+			if r.Rule >= 0 {
+				c.Text(plan.Uses[r.Rule].Where)
+			}
+		}},
+		{Key: "reason", Cell: func(c *render.Cell, r row) { c.Some(r.Reason) }},
+	}.Table(func(yield func(row) bool) {
+		for r := range pointers(plan.Rows) {
+			if r.Action != rename.Keep && !yield(r) {
+				return
+			}
+		}
+	})
+}

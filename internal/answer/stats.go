@@ -1,0 +1,324 @@
+package answer
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+// StatsOptions adjust [Stats].
+type StatsOptions struct {
+	Options
+	// Quantiles and Histogram add them to tables.
+	Quantiles, Histogram bool
+}
+
+// A measuring is the figures of the tensors that were asked for, and how they are
+// shown.
+type measuring struct {
+	*inspect.StatsResult
+	StatsOptions
+}
+
+// Stats prints the figures of tensors.
+func Stats(w io.Writer, r *inspect.StatsResult, o StatsOptions) error {
+	m := &measuring{r, o}
+	switch o.Format {
+	case render.TableFormat:
+		return m.writeTable(w, func(k int) error { return m.table(k).Write(w, o.Format, o.Style) })
+	case render.JSON:
+		d := m.document(w)
+		d.Rows("tensors", m.table(-1))
+		render.Each(d, "faults", m.Faults)
+		return d.Close()
+	default:
+		return m.table(-1).Write(w, o.Format, o.Style)
+	}
+}
+
+func (m *measuring) document(w io.Writer) *render.Document {
+	d := render.NewDocument(w)
+	render.List(d, "checkpoints", m.Checkpoints)
+	d.Field("sample", m.Sample)
+	return d
+}
+
+// checkpoint is the cell of checkpoint k.
+func (m *measuring) checkpoint(k int) render.Cell { return checkpointCell(m.Checkpoints[k].Path, k) }
+
+// writeTable writes one checkpoint after the other, with headings where there
+// are several, and says of a sample that it is one.
+func (m *measuring) writeTable(w io.Writer, one func(k int) error) error {
+	s := m.Style
+	for k, c := range m.Checkpoints {
+		if len(m.Checkpoints) > 1 && s.Terminal {
+			if err := Heading(w, s, k, c.Path); err != nil {
+				return err
+			}
+		}
+		if err := one(k); err != nil {
+			return err
+		}
+		if s.Terminal {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, m.totalsLine(k))); err != nil {
+				return err
+			}
+		}
+	}
+	if m.Sample != nil && s.Terminal {
+		_, err := fmt.Fprintln(w, s.Paint(render.Dim, fmt.Sprintf("of %.4g %% of each tensor, in blocks spread evenly over it", *m.Sample*100)))
+		return err
+	}
+	return nil
+}
+
+// totalsLine sums up a checkpoint: what is hardly ever meant, and how much there
+// is of it.
+func (m *measuring) totalsLine(k int) string {
+	t := m.Summary(k)
+	out := []string{render.Counted(t.Tensors, "tensor"), render.Counted(t.Numbers, "number")}
+	if t.NaN > 0 {
+		out = append(out, fmt.Sprintf("%s NaN in %s", render.Grouped(t.NaN), render.Counted(t.WithNaN, "tensor")))
+	}
+	if t.Inf > 0 {
+		out = append(out, fmt.Sprintf("%s infinite in %s", render.Grouped(t.Inf), render.Counted(t.WithInf, "tensor")))
+	}
+	if t.Zero > 0 {
+		out = append(out, fmt.Sprintf("%s all zero", render.Grouped(uint64(t.Zero))))
+	}
+	if t.Constant > 0 {
+		out = append(out, fmt.Sprintf("%s of one value", render.Grouped(uint64(t.Constant))))
+	}
+	return strings.Join(out, ", ")
+}
+
+// table has a row a tensor of checkpoint k, or of all where k is -1.
+func (m *measuring) table(k int) *render.Table {
+	type row = *inspect.TensorStats
+	people := m.Format == render.TableFormat
+	columns := render.Columns[row]{
+		{
+			Key: "checkpoint", Title: render.TitleIf(people && !m.Style.Terminal && len(m.Checkpoints) > 1, "CHECKPOINT"),
+			Cell: func(c *render.Cell, t row) { *c = m.checkpoint(t.Checkpoint) },
+		},
+		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, t row) {
+			c.Some(t.DType)
+			c.Color(render.Cyan)
+		}},
+		{Key: "shape", Title: render.TitleIf(m.Verbose, "SHAPE"), Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
+		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
+		{Key: "bytes", Cell: func(c *render.Cell, t row) {
+			if t.BytesKnown {
+				c.Uint(t.Bytes)
+			}
+		}},
+		{Key: "read", Title: render.TitleIf(m.Sample != nil && m.Verbose, "READ"), Right: true, Cell: func(c *render.Cell, t row) {
+			if t.Figures != nil {
+				c.Int(t.Read)
+			}
+		}},
+	}
+	add := func(key, title string, shown bool, cell func(c *render.Cell, f *inspect.Figures)) {
+		columns = append(columns, render.Col[row]{Key: key, Title: render.TitleIf(shown, title), Right: true, Cell: func(c *render.Cell, t row) {
+			if t.Figures != nil {
+				cell(c, t.Figures)
+			}
+		}})
+	}
+	all := m.Verbose
+	add("count", "COUNT", all, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Count) })
+	add("min", "MIN", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Min) })
+	add("max", "MAX", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Max) })
+	add("mean", "MEAN", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Mean) })
+	add("std", "STD", true, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Std) })
+	add("abs_max", "ABSMAX", all, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.AbsMax) })
+	add("l2", "L2", all, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.L2) })
+	add("zeros", "ZEROS", true, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Zeros) })
+	add("denormals", "SUBNORMAL", all, func(c *render.Cell, f *inspect.Figures) { c.Uint(f.Denormals) })
+	add("nan", "NAN", true, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.NaN) })
+	add("pos_inf", "+INF", all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.PosInf) })
+	add("neg_inf", "-INF", all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.NegInf) })
+	add("", "INF", !all, func(c *render.Cell, f *inspect.Figures) { badCell(c, f.PosInf+f.NegInf) })
+	add("distinct", "DISTINCT", all, func(c *render.Cell, f *inspect.Figures) {
+		if f.Distinct >= 0 {
+			c.Int(f.Distinct)
+		}
+	})
+	for i, p := range inspect.Percents() {
+		add(fmt.Sprintf("p%d", p), fmt.Sprintf("%d%%", p), m.Quantiles, func(c *render.Cell, f *inspect.Figures) { c.Figure(f.Quantiles[i]) })
+	}
+	add("quantile_error", "", false, func(c *render.Cell, f *inspect.Figures) { c.Float(f.QuantileError) })
+	add("fingerprint", "", false, func(c *render.Cell, f *inspect.Figures) { c.Some(f.Fingerprint) })
+	columns = append(columns,
+		render.Col[row]{Key: "histogram", Title: render.TitleIf(m.Histogram, "HISTOGRAM"), Cell: func(c *render.Cell, t row) {
+			if t.Figures == nil || t.Figures.Histogram == nil {
+				return
+			}
+			c.Value(bars(t.Figures.Histogram), jsonNumbers(t.Figures.Histogram))
+		}},
+		render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }},
+	)
+	return columns.Table(func(yield func(row) bool) {
+		for t := range pointers(m.Tensors) {
+			if (k < 0 || t.Checkpoint == k) && !yield(t) {
+				return
+			}
+		}
+	})
+}
+
+// badCell is a count of what should not be there.
+func badCell(c *render.Cell, n uint64) {
+	c.Uint(n)
+	if n > 0 {
+		c.Color(render.Red)
+	}
+}
+
+func jsonNumbers(list []uint64) string {
+	b := []byte{'['}
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, n, 10)
+	}
+	return string(append(b, ']'))
+}
+
+// bars draws numbers by their share of the greatest. Nothing is a dot, and
+// however little is a line.
+func bars(list []uint64) string {
+	most := slices.Max(list)
+	return levels(len(list), func(i int) float64 {
+		if list[i] == 0 {
+			return math.NaN()
+		}
+		return float64(list[i]) / float64(most)
+	})
+}
+
+// levels draws n numbers from 0 to 1 as blocks, and NaN as a dot.
+func levels(n int, at func(i int) float64) string {
+	steps := []rune("▁▂▃▄▅▆▇█")
+	out := make([]rune, n)
+	for i := range out {
+		if v := at(i); math.IsNaN(v) {
+			out[i] = '·'
+		} else {
+			out[i] = steps[min(int(v*float64(len(steps))), len(steps)-1)]
+		}
+	}
+	return string(out)
+}
+
+// Layers prints the figures put together by template and layer: for people a line
+// a template, for programs a row a template and layer.
+func Layers(w io.Writer, r *inspect.StatsResult, o StatsOptions) error {
+	m, layers := &measuring{r, o}, r.ByLayer()
+	switch o.Format {
+	case render.TableFormat:
+		return m.writeTable(w, func(k int) error { return writeTemplates(w, o.Style, layers.Templates[k]) })
+	case render.JSON:
+		d := m.document(w)
+		d.Rows("layers", m.layerTable(layers))
+		render.Each(d, "faults", layers.Faults)
+		return d.Close()
+	default:
+		return m.layerTable(layers).Write(w, o.Format, o.Style)
+	}
+}
+
+func (m *measuring) layerTable(layers *inspect.LayersResult) *render.Table {
+	type row = inspect.LayerRow
+	return render.Columns[row]{
+		{Key: "checkpoint", Cell: func(c *render.Cell, l row) { *c = m.checkpoint(l.Checkpoint) }},
+		{Key: "template", Cell: func(c *render.Cell, l row) { c.Text(l.Template) }},
+		{Key: "layer", Cell: func(c *render.Cell, l row) {
+			if l.Number >= 0 {
+				c.Int(int64(l.Number))
+			}
+		}},
+		{Key: "tensors", Cell: func(c *render.Cell, l row) { c.Int(int64(l.Tensors)) }},
+		{Key: "count", Cell: func(c *render.Cell, l row) { c.Uint(l.Count) }},
+		{Key: "min", Cell: func(c *render.Cell, l row) { c.Figure(l.Min) }},
+		{Key: "max", Cell: func(c *render.Cell, l row) { c.Figure(l.Max) }},
+		{Key: "mean", Cell: func(c *render.Cell, l row) { c.Figure(l.Mean) }},
+		{Key: "std", Cell: func(c *render.Cell, l row) { c.Figure(l.Std) }},
+		{Key: "abs_max", Cell: func(c *render.Cell, l row) { c.Figure(l.AbsMax) }},
+		{Key: "zeros", Cell: func(c *render.Cell, l row) { c.Uint(l.Zeros) }},
+		{Key: "nan", Cell: func(c *render.Cell, l row) { c.Uint(l.NaN) }},
+		{Key: "inf", Cell: func(c *render.Cell, l row) { c.Uint(l.Inf) }},
+		{Key: "odd", Cell: func(c *render.Cell, l row) { c.Some(l.OddText()) }},
+	}.Table(layers.Layers)
+}
+
+var templateColumns = render.Columns[*inspect.StatsTemplate]{
+	{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Text(t.Name) }},
+	{Title: "LAYERS", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Int(int64(len(t.Layers))) }},
+	{Title: "STD", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
+		if !math.IsNaN(t.MedianStd) {
+			c.Text(strconv.FormatFloat(t.MedianStd, 'g', 4, 64))
+		}
+	}},
+	{Title: "ABSMAX", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
+		if !math.IsNaN(t.MedianAbsMax) {
+			c.Text(strconv.FormatFloat(t.MedianAbsMax, 'g', 4, 64))
+		}
+	}},
+	{Title: "STD BY LAYER", Cut: render.CutEnd, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Some(sparkline(t)) }},
+}
+
+// writeTemplates writes a line a template, and below it the odd layers.
+func writeTemplates(w io.Writer, s render.Style, templates []inspect.StatsTemplate) error {
+	table := templateColumns.Table(pointers(templates))
+	table.Headings = render.Always
+	if err := table.Write(w, render.TableFormat, s); err != nil {
+		return err
+	}
+	b := bufio.NewWriter(w)
+	for i := range templates {
+		t := &templates[i]
+		for k := range t.Layers {
+			l := &t.Layers[k]
+			if len(l.Odd) == 0 {
+				continue
+			}
+			name := t.Name
+			if l.Number >= 0 {
+				name = strings.Replace(name, "{layer}", strconv.Itoa(l.Number), 1)
+			}
+			fmt.Fprintf(b, "%s %s: %s\n", s.Paint(render.Yellow, "odd:"), render.Escape(name), strings.Join(l.Odd, ", "))
+		}
+	}
+	return b.Flush()
+}
+
+// sparkline draws the deviations from the first layer to the last, from the
+// least to the greatest. All the same is a flat line in the middle.
+func sparkline(t *inspect.StatsTemplate) string {
+	if len(t.Layers) < 2 {
+		return ""
+	}
+	lo, hi := math.Inf(1), math.Inf(-1)
+	for i := range t.Layers {
+		if v := t.Layers[i].Std; !math.IsNaN(v) {
+			lo, hi = min(lo, v), max(hi, v)
+		}
+	}
+	return levels(len(t.Layers), func(i int) float64 {
+		v := t.Layers[i].Std
+		if v == lo && v == hi {
+			return 0.4
+		}
+		return (v - lo) / (hi - lo)
+	})
+}
