@@ -437,7 +437,7 @@ func storageOf(c *convention.Convention, module, leaf string) storage {
 	switch {
 	case module == "layer.ssm.a" || module == "layer.linear_attn.a_log":
 		s.decay = cmp.Or(c.Layout.Decay, "log")
-	case module == "layer.ssm.conv" || module == "layer.linear_attn.conv":
+	case module == "layer.ssm.conv" || module == "layer.linear_attn.conv" || module == "layer.conv.conv":
 		s.conv = cmp.Or(c.Layout.Conv, "c1k")
 	}
 	return s
@@ -501,8 +501,8 @@ func done(k tensorop.Kind) string {
 
 func (cv *converter) give(role string) { cv.gave = append(cv.gave, role) }
 
-// single converts a tensor that keeps its role but not its bytes, other than a
-// fused one.
+// single converts a tensor that keeps its role but not its bytes, unless rows or
+// experts move.
 func (cv *converter) single(m *member) (bool, error) {
 	module, leaf := cutLeaf(m.role)
 	if _, ok := cv.to.Role(m.role); !ok {
@@ -513,11 +513,10 @@ func (cv *converter) single(m *member) (bool, error) {
 		}
 		return true, cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
 	}
-	_, stacked := oneModule(module)
-	if len(parts(module)) > 0 || needsRope(module) || stacked {
-		return false, nil
-	}
 	a, b := storageOf(cv.from, module, leaf), storageOf(cv.to, module, leaf)
+	if a.fused != b.fused || a.rope != b.rope || a.flat != b.flat {
+		return false, nil // rows or experts move
+	}
 	var ops []tensorop.Op
 	if a.transposed != b.transposed {
 		ops = append(ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
