@@ -6,6 +6,13 @@
 #   Go   gpustack/gguf-parser-go               what GPUStack reads GGUF with
 #   Go   nlpodyssey/safetensors                a port of the reference reader
 #
+# Then a converter that shares nothing with wtinspect, that of
+#
+#   Go   ollama/ollama
+#
+# converts a small checkpoint of every architecture it knows, and wtinspect has to
+# say what both are, that they have the same weights, and make the same itself.
+#
 # They are installed into a temporary directory. Where npm, or the network, is
 # missing their checks are skipped, and said to be.
 set -eu
@@ -106,6 +113,17 @@ check() {
 
 check safetensors "$root/testdata/yi-tiny" yi-tiny "$root/testdata/llama.yaml"
 check gguf "$root/testdata/llama-tiny.gguf" tiny.gguf "$here/layers.yaml"
+
+if (cd "$here/go" && go build -o "$tmp/oracle" ./oracle) 2>"$tmp/log"; then
+	mkdir "$tmp/pairs"
+	if "$tmp/oracle" "$wt" "$tmp/pairs"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+else
+	echo "SKIP: the other converter could not be built: $(tail -n 1 "$tmp/log")"
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
