@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -271,7 +270,7 @@ func (c *checking) judge(ctx context.Context, ref string) error {
 		return err
 	}
 	if c.opts.Values {
-		how.Progress = counting(c.opts.Progress, dataBytes(rel))
+		how.Progress = counter(c.opts.Progress, dataBytes(rel))
 	}
 	report, err := judge(ctx, rel, how)
 	if err != nil {
@@ -297,7 +296,7 @@ func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *p
 	r.Summary.Baseline += known
 	r.Summary.Tensors += report.Tensors
 	r.Checkpoints = append(r.Checkpoints, report.Checkpoints...)
-	r.Files = append(r.Files, filesOf(rel)...)
+	r.Files = append(r.Files, filesOf(rel.Checkpoints)...)
 	c.found = append(c.found, report.Findings...)
 	if c.rules == nil {
 		c.rules = make(map[*check.Rule]bool)
@@ -437,10 +436,10 @@ func pendingIn(path string, rel *checkpoint.Release) []string {
 	return out
 }
 
-// filesOf lists the files of a release.
-func filesOf(rel *checkpoint.Release) []string {
+// filesOf lists the files of checkpoints.
+func filesOf(list []*checkpoint.Checkpoint) []string {
 	var out []string
-	for _, c := range rel.Checkpoints {
+	for _, c := range list {
 		if c.Index != "" {
 			out = append(out, c.Index)
 		}
@@ -462,15 +461,4 @@ func dataBytes(rel *checkpoint.Release) int64 {
 		}
 	}
 	return total
-}
-
-// counting adds up the bytes that work says it has done, for a progress function
-// that wants the sum. It is nil when there is none.
-func counting(progress func(done, total int64), total int64) func(n int64) {
-	if progress == nil {
-		return nil
-	}
-	progress(0, total)
-	var done atomic.Int64
-	return func(n int64) { progress(done.Add(n), total) }
 }

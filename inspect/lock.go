@@ -80,13 +80,13 @@ func Lock(ctx context.Context, ref string, opts *LockOptions) (*LockResult, erro
 	}
 	var progress func(n int64)
 	if opts.Digests {
-		progress = counting(opts.Progress, dataBytes(rel))
+		progress = counter(opts.Progress, dataBytes(rel))
 	}
 	lock, err := check.NewLock(ctx, rel, opts.Digests, progress)
 	if err != nil {
 		return nil, err
 	}
-	out := &LockResult{Version: lock.Version, Files: filesOf(rel), lock: lock}
+	out := &LockResult{Version: lock.Version, Files: filesOf(rel.Checkpoints), lock: lock}
 	for _, c := range lock.Checkpoints {
 		tensors := make([]LockedTensor, len(c.Tensors))
 		for i, t := range c.Tensors {

@@ -144,18 +144,7 @@ func (s *Set) closeReleases() error {
 func (s *Set) Wait() { s.validated.Wait() }
 
 // Paths lists the files of the set.
-func (s *Set) Paths() []string {
-	var out []string
-	for _, c := range s.Checkpoints {
-		if c.Index != "" {
-			out = append(out, c.Index)
-		}
-		for _, f := range c.Files {
-			out = append(out, f.Path)
-		}
-	}
-	return out
-}
+func (s *Set) Paths() []string { return filesOf(s.Checkpoints) }
 
 // A Gap is a file of a checkpoint that could not be read, or is missing.
 type Gap struct {

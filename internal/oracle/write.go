@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf16"
-	"unicode/utf8"
 )
 
 // A Layout is one of the ways in which the same tensors can be written. The zero
@@ -383,9 +382,4 @@ func CopyTree(dst, src string) error {
 			return os.WriteFile(to, raw, 0o644)
 		}
 	})
-}
-
-// Valid reports whether every name of the model is UTF-8.
-func (m *Model) Valid() bool {
-	return !slices.ContainsFunc(m.Tensors, func(t Stored) bool { return !utf8.ValidString(t.Name) })
 }
