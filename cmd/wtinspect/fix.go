@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -110,11 +109,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 			return err
 		}
 	}
-	if o.form == "json" {
-		err = writeFixJSON(p.stdout, r)
-	} else {
-		err = writeFixText(p.stdout, p.style(), path, r)
-	}
+	err = report.Fix(p.stdout, o.form, path, r, p.style())
 	if written(err) != nil {
 		return err
 	}
@@ -122,54 +117,4 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 		return &exitError{exitFindings}
 	}
 	return nil
-}
-
-func writeFixJSON(w io.Writer, r *inspect.FixResult) error {
-	d := render.NewDocument(w)
-	render.List(d, "mends", r.Fixes)
-	render.List(d, "declined", r.Declined)
-	d.Field("written", r.Written)
-	render.List(d, "findings", r.Findings)
-	return d.Close()
-}
-
-func writeFixText(w io.Writer, s render.Style, path string, r *inspect.FixResult) error {
-	var b strings.Builder
-	for _, x := range r.Fixes {
-		fmt.Fprintf(&b, "%s: %s\n", s.Paint(render.Bold, strings.Join(x.Rules, " ")), render.EscapeMessage(x.What))
-		for _, c := range x.Changes {
-			to := render.Escape(c.To)
-			if c.To == "" {
-				to = "dropped: " + render.EscapeMessage(c.Reason)
-			}
-			fmt.Fprintf(&b, "  %s -> %s", render.Escape(c.From), to)
-			if c.Count > 1 {
-				fmt.Fprintf(&b, " (x%d)", c.Count)
-			}
-			b.WriteByte('\n')
-		}
-	}
-	for _, x := range r.Declined {
-		fmt.Fprintf(&b, "%s: left alone: %s\n", x.Rule, render.EscapeMessage(x.Reason))
-	}
-	if r.Written != nil {
-		path = *r.Written
-	}
-	switch {
-	case len(r.Fixes) == 0:
-		fmt.Fprintf(&b, "nothing to fix in %s\n", render.EscapeMessage(path))
-	case r.Written == nil:
-		fmt.Fprintf(&b, "%s planned, nothing written; --in-place or -o DST writes\n", fixes(len(r.Fixes)))
-	default:
-		fmt.Fprintf(&b, "%s made in %s; left: %s\n", fixes(len(r.Fixes)), render.EscapeMessage(path), report.Summary(r.Left))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func fixes(n int) string {
-	if n == 1 {
-		return "1 fix"
-	}
-	return fmt.Sprintf("%d fixes", n)
 }

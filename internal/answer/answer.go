@@ -1,6 +1,6 @@
 // Package answer prints the results of package inspect in the forms that every
 // command has: tables for people, and JSON, JSON lines, CSV and TSV for programs.
-// It has one file per command. Package report prints what check and fix find.
+// It has one file per command. Package report prints what check finds and fix does.
 package answer
 
 import (

@@ -1,5 +1,5 @@
-// Package report writes what a check found in the forms that people and the hosts
-// of repositories read: one file a form. [Forms] lists them.
+// Package report writes what check found, in the forms that people and the hosts
+// of repositories read, one file a form, and what fix did. [Forms] lists the forms.
 package report
 
 import (
