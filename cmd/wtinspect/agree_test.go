@@ -15,6 +15,7 @@ import (
 // identify, info, diff and ls --as see the same convention of every list of names
 // with a configuration.
 func TestCommandsAgree(t *testing.T) {
+	t.Parallel()
 	agree := func(t *testing.T, names []string, config string) (known bool) {
 		t.Helper()
 		dir := t.TempDir()

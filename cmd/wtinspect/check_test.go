@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,16 +10,6 @@ import (
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/report"
 )
-
-// runIn runs the program in a directory and returns its exit code and output.
-func runIn(t *testing.T, dir string, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	t.Chdir(dir)
-	var out, errs bytes.Buffer
-	p := newProgram(strings.NewReader(""), &out, &errs, func(string) string { return "" })
-	code = p.run(t.Context(), args)
-	return code, out.String(), errs.String()
-}
 
 // checkReleases makes releases by the worst of what is found in them, and by
 // what keeps check from judging.
@@ -62,6 +51,7 @@ func checkReleases(t *testing.T) string {
 // The exit code follows from what is found, --fail-on and what kept check from
 // judging, in every form the same.
 func TestCheckExitCodes(t *testing.T) {
+	t.Parallel()
 	root := checkReleases(t)
 	worst := map[string]int{"none": -1, "info": 0, "warning": 1, "error": 2, "oneBroken": 2}
 	failOns := []string{"info", "warning", "error"}
@@ -104,6 +94,7 @@ func TestCheckExitCodes(t *testing.T) {
 // Ten thousand findings stay readable: what is alike is one finding, and a
 // form for people is cut.
 func TestManyFindings(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var text strings.Builder
 	text.WriteString("meta format pt\ndata sparse\n")

@@ -59,6 +59,7 @@ func cells(t *testing.T, path string) map[string]func(index ...int) uint16 {
 // Conversions of whole models are compared, element by element, with where each
 // project's own code takes it from: 4 heads, 2 key/value heads of 8, width 6.
 func TestConvertedValues(t *testing.T) {
+	t.Parallel()
 	const llamaRest = `
 tensor model.tok_embeddings.weight BF16 [8,6]
 tensor model.layers.{0..1}.attention_norm.weight BF16 [6]

@@ -18,6 +18,7 @@ import (
 // What -f json prints is what the result of package inspect is in JSON, and its
 // keys are documented.
 func TestJSONIsTheResult(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	odd := filepath.Join(dir, "odd")
 	if err := fixture.Sharded(odd, `meta format pt

@@ -126,6 +126,7 @@ func output0(t *testing.T, args ...string) []byte {
 
 // What ls --as shows, in every form, is what rename --to writes.
 func TestLsAs(t *testing.T) {
+	t.Parallel()
 	for _, tt := range conversions {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -19,6 +19,7 @@ import (
 // and back by the inverse that was written. An independent reader and matcher
 // say what must come of it.
 func TestRandomMaps(t *testing.T) {
+	t.Parallel()
 	first := randomSeed(t)
 	done, refusals := 0, 0
 	for seed := first; seed < first+2*uint64(randomCount(t, 40)); seed++ {

@@ -137,6 +137,7 @@ func readWanted(t *testing.T, path string) map[string]*wanted {
 // TestRandomFiles compares what commands say of random checkpoints with what an
 // independent reader finds in them.
 func TestRandomFiles(t *testing.T) {
+	t.Parallel()
 	first := randomSeed(t)
 	for seed := first; seed < first+uint64(randomCount(t, 40)); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -72,12 +71,14 @@ func pages(t *testing.T) map[string]string {
 //
 // A ```go block after a comment "<!-- func NAME of FILE -->" is that function.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range pages(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "wtinspect")
 			data := os.DirFS(filepath.Join(root, "testdata"))
 			if name == "README.md" {
@@ -87,9 +88,8 @@ func TestPages(t *testing.T) {
 			} else if err := os.Mkdir(dir, 0o777); err != nil {
 				t.Fatal(err)
 			}
-			t.Chdir(dir)
 			before := tree(t, dir)
-			got := runPage(t, root, text)
+			got := runPage(t, root, dir, text)
 			if name == "README.md" && tree(t, dir) != before {
 				t.Errorf("the commands of README.md change the clone:\n%s\nbefore:\n%s", tree(t, dir), before)
 			}
@@ -130,11 +130,12 @@ func tree(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// runPage returns the page with the output that its commands have now.
-func runPage(t *testing.T, root, text string) string {
+// runPage returns the page with the output that its commands have now, beginning in a
+// directory.
+func runPage(t *testing.T, root, dir, text string) string {
 	t.Helper()
 	var out, setup strings.Builder
-	sh := &shell{}
+	sh := &shell{dir: dir}
 	block := "" // how the comment or code block begins that the line is in
 	gap := ""   // what comes between the last command of the block and the next
 	code := ""  // the function that the next block of Go shows
@@ -174,7 +175,7 @@ func runPage(t *testing.T, root, text string) string {
 		case block == consoleBegin:
 			continue
 		case block != "" && isCommand:
-			t.Errorf("%q: a transcript stands in a ```console block", line)
+			t.Errorf("%q: a transcript is in a ```console block", line)
 		}
 		out.WriteString(line)
 	}
@@ -213,12 +214,24 @@ func function(t *testing.T, file, name string) string {
 	return ""
 }
 
-// A shell runs the few commands that pages use, and wtinspect in this process.
-type shell struct{ code int }
+// A shell runs the few commands that pages use, and wtinspect in a worker.
+type shell struct {
+	dir  string
+	code int
+}
+
+// path is what a word means as a path.
+func (sh *shell) path(word string) string {
+	if filepath.IsAbs(word) {
+		return word
+	}
+	return filepath.Join(sh.dir, filepath.FromSlash(word))
+}
 
 func (sh *shell) setup(archive *txtar.Archive) error {
 	for _, f := range archive.Files {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(f.Name), 0o777), os.WriteFile(f.Name, f.Data, 0o666)); err != nil {
+		name := sh.path(f.Name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o777), os.WriteFile(name, f.Data, 0o666)); err != nil {
 			return err
 		}
 	}
@@ -291,30 +304,26 @@ func (sh *shell) command(words []string, out *bytes.Buffer) error {
 	code := 0
 	switch args := words[1:]; {
 	case words[0] == "wtinspect":
-		stdout := out
-		if dst != "" {
-			stdout = new(bytes.Buffer)
+		t := task{Dir: sh.dir, Args: args, Env: map[string]string{"NO_COLOR": "1", "SOURCE_DATE_EPOCH": "1788220800"}, Joined: dst == ""}
+		if terminal {
+			t.Terminal = 120
 		}
-		p := newProgram(strings.NewReader(""), stdout, out, func(key string) string {
-			return map[string]string{"NO_COLOR": "1", "SOURCE_DATE_EPOCH": "1788220800"}[key]
-		})
-		p.terminal, p.width = terminal, 120
-		code = p.run(context.Background(), args)
-		if text := freeSpace.ReplaceAll(out.Bytes(), []byte("of 412 GiB free")); !bytes.Equal(text, out.Bytes()) {
-			out.Reset()
-			out.Write(text)
-		}
-		if dst != "" {
-			if err := os.WriteFile(dst, stdout.Bytes(), 0o666); err != nil {
-				return err
-			}
-		}
-	case words[0] == "cd" && len(args) == 1:
-		if err := os.Chdir(args[0]); err != nil {
+		a, err := ask(t)
+		if err != nil {
 			return err
 		}
+		code = a.Code
+		if dst != "" {
+			if err := os.WriteFile(sh.path(dst), a.Stdout, 0o666); err != nil {
+				return err
+			}
+			a.Stdout = a.Stderr
+		}
+		out.Write(freeSpace.ReplaceAll(a.Stdout, []byte("of 412 GiB free")))
+	case words[0] == "cd" && len(args) == 1:
+		sh.dir = sh.path(args[0])
 	case words[0] == "cat" && len(args) == 1:
-		text, err := os.ReadFile(args[0])
+		text, err := os.ReadFile(sh.path(args[0]))
 		if err != nil {
 			return err
 		}
@@ -322,15 +331,15 @@ func (sh *shell) command(words []string, out *bytes.Buffer) error {
 	case words[0] == "echo" && len(args) == 1:
 		out.WriteString(strings.ReplaceAll(args[0], "$?", strconv.Itoa(sh.code)) + "\n")
 	case words[0] == "cp" && len(args) == 3 && args[0] == "-r":
-		if err := os.CopyFS(args[2], os.DirFS(args[1])); err != nil {
+		if err := os.CopyFS(sh.path(args[2]), os.DirFS(sh.path(args[1]))); err != nil {
 			return err
 		}
 	case words[0] == "fixture" && len(args) == 2:
-		text, err := os.ReadFile(args[1])
+		text, err := os.ReadFile(sh.path(args[1]))
 		if err != nil {
 			return err
 		}
-		if err := writeFixture(args[0], string(text)); err != nil {
+		if err := writeFixture(sh.path(args[0]), string(text)); err != nil {
 			return err
 		}
 	case words[0] == "truncate" && len(args) == 3 && args[0] == "-s":
@@ -338,11 +347,11 @@ func (sh *shell) command(words []string, out *bytes.Buffer) error {
 		if err != nil {
 			return err
 		}
-		if err := os.Truncate(args[2], n); err != nil {
+		if err := os.Truncate(sh.path(args[2]), n); err != nil {
 			return err
 		}
 	case words[0] == "mv" && len(args) == 2:
-		if err := os.Rename(args[0], args[1]); err != nil {
+		if err := os.Rename(sh.path(args[0]), sh.path(args[1])); err != nil {
 			return err
 		}
 	default:

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,8 +25,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
 
-// TestScripts runs testdata/script/*.txtar, one a behaviour. They have three
-// commands of their own:
+// TestScripts runs testdata/script/*.txtar, one script per behaviour, several at a
+// time. They have three commands of their own:
 //
 //	wtinspect ARG...          runs the program. The variable TERMINAL says how
 //	                          wide a terminal stdout is; without it stdout is a pipe.
@@ -39,23 +40,25 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 // A run that exits 0 succeeds; "! wtinspect" expects any other code.
 func TestScripts(t *testing.T) {
-	dir, err := os.Getwd()
+	t.Parallel()
+	shared, err := filepath.Abs(filepath.Join("..", "..", "testdata"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.RunT(serial{t}, testscript.Params{
-		Dir:           filepath.Join(dir, "testdata", "script"),
+	growing := sync.OnceValues(func() (bool, error) { return grows(t) })
+	testscript.Run(t, testscript.Params{
+		Dir:           filepath.Join("testdata", "script"),
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
-			env.Setenv("TESTDATA", filepath.Join(dir, "..", "..", "testdata"))
+			env.Setenv("TESTDATA", shared)
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
 			if name != "grows" {
 				return false, fmt.Errorf("unknown condition %q", name)
 			}
-			return grows(t)
+			return growing()
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"wtinspect": runProgram,
@@ -63,37 +66,27 @@ func TestScripts(t *testing.T) {
 			"fixture":   buildFixture,
 		},
 	})
-	if err := os.Chdir(dir); err != nil {
-		t.Fatal(err)
-	}
 }
-
-// serial runs scripts one after the other: the program under test is this
-// process, which has one working directory.
-type serial struct{ *testing.T }
-
-func (serial) Parallel() {}
-
-func (t serial) Run(name string, f func(t testscript.T)) {
-	t.T.Run(name, func(t *testing.T) { f(serial{t}) })
-}
-
-func (serial) Verbose() bool { return testing.Verbose() }
 
 const codeVariable = "EXIT_CODE"
 
 func runProgram(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Check(os.Chdir(ts.MkAbs(".")))
-	p := newProgram(strings.NewReader(""), ts.Stdout(), ts.Stderr(), ts.Getenv)
+	t := task{Dir: ts.MkAbs("."), Args: args, Env: map[string]string{}}
+	for _, name := range variables {
+		t.Env[name] = ts.Getenv(name)
+	}
 	if w := ts.Getenv("TERMINAL"); w != "" {
 		n, err := strconv.Atoi(w)
 		ts.Check(err)
-		p.terminal, p.width = true, n
+		t.Terminal = n
 	}
-	code := p.run(context.Background(), args)
-	ts.Setenv(codeVariable, strconv.Itoa(code))
-	if (code == 0) == neg {
-		ts.Fatalf("exit code %d", code)
+	a, err := ask(t)
+	ts.Check(err)
+	ts.Stdout().Write(a.Stdout)
+	ts.Stderr().Write(a.Stderr)
+	ts.Setenv(codeVariable, strconv.Itoa(a.Code))
+	if (a.Code == 0) == neg {
+		ts.Fatalf("exit code %d", a.Code)
 	}
 }
 

@@ -231,6 +231,7 @@ func forHumans(text []byte, allowed string) error {
 // Nothing that a file says acts on who reads the output, in any form of any
 // command.
 func TestNothingHostileIsPrinted(t *testing.T) {
+	t.Parallel()
 	names := hostileRelease(t)
 	var keys []string
 	for k := range names {
