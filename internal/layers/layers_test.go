@@ -202,6 +202,50 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// readers find and measure: they leave every change of a file to rows above them,
+// and must not reach what changes files, by no way.
+var readers = []string{"internal/check", "internal/compare", "internal/stats", "internal/policy", "internal/adapt", "checkpoint"}
+
+// writers change files.
+var writers = []string{"internal/txn", "checkpoint/rewrite", "internal/fix"}
+
+func TestReadersWriteNothing(t *testing.T) {
+	_, list := sources(t)
+	imports := map[string][]string{}
+	for _, src := range list {
+		for _, spec := range src.file.Imports {
+			to, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if to, ok := strings.CutPrefix(to, module+"/"); ok && !src.test {
+				imports[src.pkg] = append(imports[src.pkg], to)
+			}
+		}
+	}
+	var reach func(way []string)
+	reach = func(way []string) {
+		for _, to := range imports[way[len(way)-1]] {
+			way := append(slices.Clip(way), to)
+			if slices.Contains(writers, to) {
+				t.Errorf("%s changes files: %s", way[0], strings.Join(way, " imports "))
+			}
+			reach(way)
+		}
+	}
+	for _, pkg := range readers {
+		if len(imports[pkg]) == 0 {
+			t.Errorf("there is no package %s", pkg)
+		}
+		reach([]string{pkg})
+	}
+	for _, pkg := range writers {
+		if len(imports[pkg]) == 0 {
+			t.Errorf("there is no package %s", pkg)
+		}
+	}
+}
+
 // fileCalls are the functions that open, list or look at files for reading,
 // which only internal/source calls: it refuses what could hold the program up,
 // and bounds what is read.
