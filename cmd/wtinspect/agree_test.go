@@ -99,11 +99,7 @@ func TestCommandsAgree(t *testing.T) {
 		t.Errorf("only %d lists are known", known)
 	}
 	t.Run("published", func(t *testing.T) {
-		paths, err := filepath.Glob(filepath.Join(testdata.Path(t, "names"), "*.config.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range paths {
+		for _, path := range testdata.Glob(t, "names/*.config.json") {
 			config, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)

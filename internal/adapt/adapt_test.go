@@ -238,12 +238,7 @@ func TestModelBroken(t *testing.T) {
 // The configurations of public checkpoints, read by this package and by
 // encoding/json.
 func TestModelOfLists(t *testing.T) {
-	dir := testdata.Path(t, "names")
-	paths, err := filepath.Glob(filepath.Join(dir, "*.config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
+	for _, path := range testdata.Glob(t, "names/*.config.json") {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".config.json"), func(t *testing.T) {
 			b, err := os.ReadFile(path)
 			if err != nil {

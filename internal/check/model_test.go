@@ -23,11 +23,7 @@ func TestNumbersAgree(t *testing.T) {
 		numbersAgree(t, name, []byte(text))
 	}
 	t.Run("published", func(t *testing.T) {
-		paths, err := filepath.Glob(filepath.Join(testdata.Path(t, "names"), "*.config.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range paths {
+		for _, path := range testdata.Glob(t, "names/*.config.json") {
 			b, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)

@@ -9,6 +9,7 @@ package testdata
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -16,6 +17,21 @@ import (
 
 // Env names the environment variable that says where the optional files are.
 const Env = "WTINSPECT_TESTDATA"
+
+// Glob returns the optional files that match a pattern below the test data directory,
+// at least one. It skips the test when their directory does not exist.
+func Glob(t testing.TB, pattern string) []string {
+	t.Helper()
+	dir, name := path.Split(pattern)
+	list, err := filepath.Glob(filepath.Join(Path(t, dir), name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) == 0 {
+		t.Fatalf("no optional file matches %q", pattern)
+	}
+	return list
+}
 
 // Path returns the path of an optional file or directory, given by its
 // slash-separated path below the test data directory. It skips the test when

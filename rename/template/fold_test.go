@@ -179,12 +179,7 @@ func TestFoldLosesNothing(t *testing.T) {
 }
 
 func TestFoldRealNames(t *testing.T) {
-	dir := testdata.Path(t, "names")
-	files, err := filepath.Glob(filepath.Join(dir, "*.tsv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
+	for _, file := range testdata.Glob(t, "names/*.tsv") {
 		names := fixture.ListedNames(t, file)
 		var expanded []string
 		for _, g := range FoldNames(names) {
