@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // RenameOptions say what tensors become, and where the result goes.
@@ -23,6 +24,8 @@ type RenameOptions struct {
 	// identified.
 	Map      *rename.Map
 	To, From string
+	// Unknown says what becomes of tensors for which To has no name.
+	Unknown UnknownTensors
 	// Model is what is known of the model, nil for what stands beside the weights.
 	Model *convention.Model
 	// Select chooses tensors by name, nil for all. Others keep their names.
@@ -39,6 +42,20 @@ type RenameOptions struct {
 	Rewrite rewrite.Options
 }
 
+// UnknownTensors says what a conversion does with tensors that do not become any
+// of the other convention.
+type UnknownTensors uint8
+
+const (
+	// RefuseUnknown refuses the plan. It lets tensors be that neither of two
+	// conventions of one project knows: they keep their names.
+	RefuseUnknown UnknownTensors = iota
+	// DropUnknown leaves them out.
+	DropUnknown
+	// KeepUnknown keeps their names.
+	KeepUnknown
+)
+
 // A Renaming is a plan for the tensors of a checkpoint, and the rewrite that
 // carries it out. Nothing has been changed before [Renaming.Run].
 type Renaming struct {
@@ -47,6 +64,9 @@ type Renaming struct {
 	Conversion *ConvertResult
 	// Plan has what happens to every tensor. Its Problems are reasons not to run.
 	Plan *rename.Plan
+	// Unknown are the tensors that do not become any of the other convention, and
+	// keep their names unless they are dropped.
+	Unknown []convert.Aside
 	// Mismatch is what a loader would read wrongly under the new names, nil when
 	// nothing. It is among the problems.
 	Mismatch *convert.Verdict
@@ -77,8 +97,9 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		if r.Conversion, err = Convert(ctx, c, &ConvertOptions{To: opts.To, From: opts.From, Model: model}); err != nil {
 			return nil, err
 		}
-		if a := r.Conversion.Aside; len(a) > 0 {
-			return nil, &convert.RefusalError{From: r.Conversion.From, To: r.Conversion.To, Tensor: a[0].Name, Reason: a[0].Reason}
+		r.Unknown = slices.DeleteFunc(r.Conversion.Unknown(), func(a convert.Aside) bool { return opts.Select != nil && !opts.Select(a.Name) })
+		if opts.Unknown == DropUnknown {
+			r.Conversion.DropUnknown()
 		}
 		if m, err = r.Conversion.Map(); err != nil {
 			return nil, err
@@ -94,6 +115,9 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		names[i] = t.Name
 	}
 	r.Plan = rename.NewSelectedPlan(m, names, opts.Select, limits)
+	if opts.Unknown == RefuseUnknown {
+		r.refuseUnknown()
+	}
 	// A map that moves bytes knows where they go.
 	if !opts.AllowLayoutMismatch && len(r.Plan.Transforms)+len(r.Plan.Problems) == 0 && r.Plan.Summary().Moved > 0 {
 		r.Mismatch = Review(r.Plan, model)
@@ -104,6 +128,34 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
 	}
 	return r, ctx.Err()
+}
+
+// refuseUnknown adds to the problems of the plan the tensors that would have no
+// name in the other convention, one problem for each template and reason.
+func (r *Renaming) refuseUnknown() {
+	if len(r.Unknown) == 0 {
+		return
+	}
+	unknown := r.Unknown
+	if r.Conversion.SameProject() {
+		unknown = slices.DeleteFunc(slices.Clone(unknown), func(a convert.Aside) bool { return a.Role == "" })
+	}
+	for _, g := range template.FoldPairs(len(unknown), func(i int) (string, string, string) {
+		return unknown[i].Name, unknown[i].Name, unknown[i].Reason
+	}) {
+		p := rename.Problem{Kind: rename.NoPlace, Rule: -1}
+		for _, i := range g.Members {
+			p.From = append(p.From, unknown[i].Name)
+		}
+		p.Message = fmt.Sprintf("%q (%s): %s", g.Name, counted(len(g.Members), "tensor"), unknown[g.Members[0]].Reason)
+		r.Plan.Problems = append(r.Plan.Problems, p)
+	}
+}
+
+// WithoutPlace reports whether the plan is refused because tensors have no name in
+// the other convention.
+func (r *Renaming) WithoutPlace() bool {
+	return slices.ContainsFunc(r.Plan.Problems, func(p rename.Problem) bool { return p.Kind == rename.NoPlace })
 }
 
 // Close releases what the renaming holds.

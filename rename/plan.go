@@ -129,6 +129,8 @@ const (
 	Incomplete ProblemKind = "incomplete"
 	// NoNumber is a parameter of an operation that the configuration lacks.
 	NoNumber ProblemKind = "no-number"
+	// NoPlace is a tensor that the convention to convert to has no name for.
+	NoPlace ProblemKind = "no-place"
 	// GaveUp is a name on which a pattern ran out of steps.
 	GaveUp ProblemKind = "gave-up"
 )

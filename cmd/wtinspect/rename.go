@@ -28,9 +28,11 @@ type renameOptions struct {
 	mapName string
 	strict  bool
 	// mismatch allows renames that Review objects to.
-	mismatch bool
-	inverse  string
-	recover  bool
+	mismatch    bool
+	dropUnknown bool
+	keepUnknown bool
+	inverse     string
+	recover     bool
 }
 
 func newRename(p *program) *cobra.Command {
@@ -46,7 +48,8 @@ index of the shards and the names in config.json and adapter_config.json follow.
 meta, gguf, megatron …; 'wtinspect map list' shows all). Where projects keep the
 same weights in another way (fused, permuted, transposed, stacked), their bytes
 are moved, by a copy; the numbers that takes come from config.json, GGUF keys, or
---config. Maps may say so, too. Files stay in their format. Renames after which
+--config. Maps may say so, too. Tensors that the other project has no name for are
+refused, unless --drop-unknown or --keep-unknown. Files stay in their format. Renames after which
 a loader would read the bytes in another way than they lie are refused, unless
 --allow-layout-mismatch.
 
@@ -94,6 +97,8 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give")
 	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
 	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
+	f.BoolVar(&o.dropUnknown, "drop-unknown", false, "with --to, leave out tensors that the other convention has no name for")
+	f.BoolVar(&o.keepUnknown, "keep-unknown", false, "with --to, keep the old names of tensors that the other convention has no name for")
 	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow new names under which bytes mean something else")
 	for _, flag := range []string{"to", "from"} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, completeConventions); err != nil {
@@ -124,6 +129,10 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 		return errors.New("--map and --to exclude each other")
 	case o.from != "" && o.to == "":
 		return errors.New("--from goes with --to")
+	case (o.dropUnknown || o.keepUnknown) && o.to == "":
+		return errors.New("--drop-unknown and --keep-unknown go with --to; a map has its own drop and otherwise")
+	case o.dropUnknown && o.keepUnknown:
+		return errors.New("--drop-unknown and --keep-unknown exclude each other")
 	}
 	return o.writing.usage()
 }
@@ -177,8 +186,15 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
+	unknown := inspect.RefuseUnknown
+	switch {
+	case o.dropUnknown:
+		unknown = inspect.DropUnknown
+	case o.keepUnknown:
+		unknown = inspect.KeepUnknown
+	}
 	opts := &inspect.RenameOptions{
-		Map: m, To: o.to, From: o.from, Model: model, Select: selected, Strict: o.strict,
+		Unknown: unknown, Map: m, To: o.to, From: o.from, Model: model, Select: selected, Strict: o.strict,
 		AllowLayoutMismatch: o.mismatch, Inverse: o.inverse, Rewrite: *o.options(),
 	}
 	plan, err := inspect.Rename(ctx, c, opts)
@@ -199,9 +215,6 @@ func (r *renaming) noteConversion(p *program) {
 	}
 	for _, note := range conv.Notes {
 		p.note("note: %s", note)
-	}
-	if names := conv.Unmapped; len(names) > 0 {
-		p.note("names that %s does not know stay (%s): %s", conv.From, counted(len(names), "tensor"), shortList(names))
 	}
 	if len(conv.Missing) > 0 {
 		p.note("%s has more than the checkpoint gives: %s", conv.To, shortList(conv.Missing))
@@ -300,6 +313,9 @@ func (r *renaming) sayProblems(p *program) {
 			break
 		}
 		p.say("refused: %s", f.Message)
+	}
+	if r.WithoutPlace() {
+		p.note("--drop-unknown leaves these tensors out; --keep-unknown keeps their names")
 	}
 	if v := r.Mismatch; v != nil {
 		unless := ""

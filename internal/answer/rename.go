@@ -9,6 +9,7 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -40,6 +41,7 @@ func Plan(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
 	if _, err := fmt.Fprintln(w, strings.Join(words, ", ")); err != nil {
 		return err
 	}
+	writeUnknown(w, r)
 	if o.Verbose {
 		writeKept(w, r.Plan)
 	}
@@ -77,6 +79,24 @@ func writeRules(w io.Writer, plan *rename.Plan, own, verbose bool) {
 	}
 	if more > 0 {
 		fmt.Fprintf(w, "and %s more without effect (-v shows all)\n", render.Counted(more, "rule"))
+	}
+}
+
+// writeUnknown lists the tensors that keep their names because the convention that
+// the others go to has none for them.
+func writeUnknown(w io.Writer, r *inspect.Renaming) {
+	if r.WithoutPlace() {
+		return // the refusal lists them
+	}
+	dropped := make(map[string]bool)
+	for i := range r.Plan.Rows {
+		if r.Plan.Rows[i].Action == rename.Drop {
+			dropped[r.Plan.Rows[i].From] = true
+		}
+	}
+	kept := slices.DeleteFunc(slices.Clone(r.Unknown), func(a convert.Aside) bool { return dropped[a.Name] })
+	for _, g := range template.FoldPairs(len(kept), func(i int) (string, string, string) { return kept[i].Name, kept[i].Name, kept[i].Reason }) {
+		fmt.Fprintf(w, "  keeps its name: %s  x%d (%s)\n", render.Escape(g.Name), len(g.Members), render.Escape(kept[g.Members[0]].Reason))
 	}
 }
 
@@ -132,6 +152,7 @@ func Rename(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
 		{Key: "name", Cell: func(c *render.Cell, name string) { c.Text(name) }},
 	}.Table(r.Plan.Unmatched()))
 	render.List(d, "transforms", r.Plan.Transforms)
+	render.List(d, "unknown", r.Unknown)
 	render.List(d, "problems", r.Plan.Problems)
 	render.List(d, "left_behind", r.Plan.LeftBehind())
 	d.Field("rewrite", r.Job)

@@ -86,9 +86,9 @@ func (c *Conversion) agrees(m *rename.Map) bool {
 	for _, d := range c.Dropped {
 		names = append(names, d.Name)
 	}
-	for _, n := range c.unconverted() {
-		names = append(names, n)
-		want[n] = n
+	for _, a := range c.Unknown() {
+		names = append(names, a.Name)
+		want[a.Name] = a.Name
 	}
 	p := rename.NewPlan(m, names, rename.Limits{})
 	for i := range p.Rows {

@@ -3,6 +3,7 @@ package convert
 import (
 	"slices"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -45,8 +46,8 @@ type Conversion struct {
 	Moves   []Move    `json:"moves"`
 	Dropped []Dropped `json:"dropped,omitempty"`
 	Aside   []Aside   `json:"aside,omitempty"`
-	// Unmapped are tensors that the source convention does not know. They keep
-	// their names.
+	// Unmapped are tensors that the source convention does not know. They and those
+	// aside keep their names.
 	Unmapped []string `json:"unmapped,omitempty"`
 	// Missing are the roles that the target requires and nothing gives.
 	Missing []string `json:"missing,omitempty"`
@@ -66,14 +67,31 @@ func (c *Conversion) Refusal() error {
 	return nil
 }
 
-// unconverted lists the tensors that keep their names because nothing else is
-// known of them.
-func (c *Conversion) unconverted() []string {
-	names := slices.Clone(c.Unmapped)
-	for i := range c.Aside {
-		names = append(names, c.Aside[i].Name)
+// Unknown lists the tensors that do not become any of the target: those aside, and
+// those that the source convention does not know.
+func (c *Conversion) Unknown() []Aside {
+	list := slices.Clone(c.Aside)
+	for _, name := range c.Unmapped {
+		list = append(list, Aside{Name: name, Reason: c.From + " does not know it"})
 	}
-	return names
+	return list
+}
+
+// DropUnknown drops what is unknown, with its reason, instead of keeping its names.
+func (c *Conversion) DropUnknown() {
+	for _, a := range c.Unknown() {
+		c.Dropped = append(c.Dropped, Dropped{a.Name, a.Reason})
+	}
+	c.Aside, c.Unmapped = nil, nil
+}
+
+// SameProject reports whether one project spells both conventions. What neither
+// knows has its right name already: a tower beside the language model that is
+// renamed.
+func (c *Conversion) SameProject() bool {
+	from, ok1 := convention.Lookup(c.From)
+	to, ok2 := convention.Lookup(c.To)
+	return ok1 && ok2 && slices.ContainsFunc(from.Dialects, to.HasDialect)
 }
 
 // MovesBytes reports whether some move does.
