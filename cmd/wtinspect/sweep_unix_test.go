@@ -19,6 +19,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
 
@@ -191,6 +193,28 @@ var hostileCommands = [][]string{
 	{"help", "KEY"},
 	{"ls", "--KEY"},
 	{"completion", "KEY"},
+	{"version"},
+}
+
+// Every command is among those that print nothing hostile.
+func TestHostileCommandsAreComplete(t *testing.T) {
+	root := newRoot(newProgram(nil, nil, nil, func(string) string { return "" }))
+	tried := map[*cobra.Command]bool{}
+	for _, args := range hostileCommands {
+		if cmd, _, err := root.Find(args); err == nil {
+			tried[cmd] = true
+		}
+	}
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if cmd != root && cmd.Runnable() && !cmd.HasSubCommands() && !tried[cmd] {
+			t.Errorf("hostileCommands lacks %s", cmd.CommandPath())
+		}
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+	}
+	visit(root)
 }
 
 // formatsOf returns the values of a command's -f, "" for none.
