@@ -314,6 +314,14 @@ func (o *Operation) inverse() (inv Operation, why string) {
 			}
 			inv.Axes[a] = i
 		}
+	case tensorop.Squeeze:
+		inv.Kind = tensorop.Unsqueeze
+	case tensorop.Unsqueeze:
+		inv.Kind = tensorop.Squeeze
+	case tensorop.Cast:
+		if inv.From, inv.To = o.To, o.From; o.From == "" {
+			return inv, "it does not say what the dtype was: from"
+		}
 	case tensorop.Permute, tensorop.Repack:
 		inv.From, inv.To = o.To, o.From
 	case tensorop.Reshape:

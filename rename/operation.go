@@ -244,6 +244,9 @@ func (s *simulation) resolve(o *Operation) (tensorop.Op, error) {
 		op.Sizes = slices.Repeat([]int64{1}, int(n))
 	case tensorop.Permute:
 		op.Heads, op.Rotary = get(o.Heads), get(o.Rotary)
+		if o.Groups.isSet() {
+			op.Groups = get(o.Groups)
+		}
 	case tensorop.Flatten, tensorop.Unflatten:
 		op.Groups = get(o.Groups)
 	case tensorop.Reshape:

@@ -14,7 +14,8 @@ import (
 // opKinds are the operations that maps can ask for.
 var opKinds = []tensorop.Kind{
 	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Transpose, tensorop.Permute,
-	tensorop.Reshape, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp,
+	tensorop.Reshape, tensorop.Squeeze, tensorop.Unsqueeze, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack,
+	tensorop.Cast, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp,
 }
 
 // joins are the operations that join or part tensors.
@@ -35,11 +36,14 @@ var opParams = map[tensorop.Kind][]string{
 	tensorop.Copy:        {"operand", "count"},
 	tensorop.Merge:       {"operand", "count"},
 	tensorop.Transpose:   {"operand", "axes"},
-	tensorop.Permute:     {"operand", "axis", "heads", "rotary", "from", "to"},
+	tensorop.Permute:     {"operand", "axis", "heads", "groups", "rotary", "from", "to"},
 	tensorop.Reshape:     {"operand", "shape", "was"},
+	tensorop.Squeeze:     {"operand", "axis"},
+	tensorop.Unsqueeze:   {"operand", "axis"},
 	tensorop.Flatten:     {"operand", "groups"},
 	tensorop.Unflatten:   {"operand", "groups"},
 	tensorop.Repack:      {"from", "to"},
+	tensorop.Cast:        {"operand", "from", "to"},
 	tensorop.Offset:      {"operand", "add", "round"},
 	tensorop.Scale:       {"operand", "by", "round"},
 	tensorop.NegativeExp: {"operand", "round"},
@@ -56,9 +60,12 @@ var opExample = map[tensorop.Kind]string{
 	tensorop.Transpose:   "{}",
 	tensorop.Permute:     "{heads: num_attention_heads, from: half, to: adjacent}",
 	tensorop.Reshape:     "{shape: [num_attention_heads, 128, 512]}",
+	tensorop.Squeeze:     "{axis: 1}",
+	tensorop.Unsqueeze:   "{axis: 1}",
 	tensorop.Flatten:     "{}",
 	tensorop.Unflatten:   "{groups: num_local_experts}",
 	tensorop.Repack:      "{from: mxfp4-blocks, to: mxfp4-ggml}",
+	tensorop.Cast:        "{to: F32}",
 	tensorop.Offset:      "{add: 1}",
 	tensorop.Scale:       "{by: 0.5}",
 	tensorop.NegativeExp: "{round: true}",
@@ -130,11 +137,14 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		case "axes":
 			o.Axes = p.axes(value)
 		case "from", "to":
-			names := []string{tensorop.Half, tensorop.Adjacent}
-			if o.Kind == tensorop.Repack {
+			what, names := "order", []string{tensorop.Half, tensorop.Adjacent, tensorop.Grouped, tensorop.Tiled}
+			switch o.Kind {
+			case tensorop.Repack:
 				names = []string{tensorop.MXFP4Blocks, tensorop.MXFP4GGML}
+			case tensorop.Cast:
+				what, names = "dtype", []string{"F32", "F16", "BF16"}
 			}
-			if to := p.choice(value, "order", names); name == "from" {
+			if to := p.choice(value, what, names); name == "from" {
 				o.From = to
 			} else {
 				o.To = to
@@ -186,11 +196,22 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		need(!seen["over"] || seen["count"], "to know how many there are: count")
 	case tensorop.Permute:
 		need(seen["heads"] && seen["from"] && seen["to"], "heads, and the orders from and to")
+		pairs := o.From == tensorop.Half || o.From == tensorop.Adjacent
+		if o.From != "" && o.To != "" && pairs != (o.To == tensorop.Half || o.To == tensorop.Adjacent) {
+			p.errorf(n, "half and adjacent are orders of rows, grouped and tiled of heads", "permute from %s to %s cannot be", o.From, o.To)
+		}
+		if o.From != "" && pairs == seen["groups"] {
+			p.errorf(n, "groups says how many key/value heads the heads belong to", "permute has groups where it goes between %s and %s, and not otherwise", tensorop.Grouped, tensorop.Tiled)
+		}
 		if o.From != "" && o.From == o.To {
 			p.errorf(n, "", "permute from %s to %s changes nothing", o.From, o.To)
 		}
 	case tensorop.Unflatten:
 		need(seen["groups"], "to know how many parts: groups")
+	case tensorop.Squeeze, tensorop.Unsqueeze:
+		need(seen["axis"], "an axis")
+	case tensorop.Cast:
+		need(seen["to"], "the dtype: to")
 	case tensorop.Reshape:
 		need(seen["shape"], "a shape")
 	case tensorop.Repack:

@@ -162,9 +162,22 @@ func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done ten
 			return nil, done, fmt.Errorf("its shape %v does not begin with a multiple of %d", a.Shape, op.Groups)
 		}
 		out, err = reshape(a, append([]int64{op.Groups, a.Shape[0] / op.Groups}, a.Shape[1:]...))
+	case tensorop.Squeeze:
+		if err := a.axis(op.Axis); err != nil || a.Shape[op.Axis] != 1 {
+			return nil, done, cmp.Or(err, fmt.Errorf("axis %d of its shape %v is not of length 1", op.Axis, a.Shape))
+		}
+		out, err = reshape(a, slices.Delete(slices.Clone(a.Shape), op.Axis, op.Axis+1))
+	case tensorop.Unsqueeze:
+		if op.Axis < 0 || op.Axis > len(a.Shape) {
+			return nil, done, fmt.Errorf("its shape %v has no place for an axis %d", a.Shape, op.Axis)
+		}
+		out, err = reshape(a, slices.Insert(slices.Clone(a.Shape), op.Axis, 1))
 	case tensorop.Reshape:
 		done.Was = slices.Clone(a.Shape)
 		out, err = reshape(a, op.Shape)
+	case tensorop.Cast:
+		done.From = a.Elem.DType
+		out, err = cast(a, op.To)
 	case tensorop.Offset, tensorop.Scale, tensorop.NegativeExp, tensorop.LogNegative:
 		out, err = compute(a, &op)
 	case tensorop.Repack:
@@ -353,6 +366,9 @@ func permute(a *Array, op *tensorop.Op) ([]*Array, error) {
 		return nil, fmt.Errorf("axis %d has a length of %d, which does not divide among %d heads", op.Axis, n, op.Heads)
 	}
 	d := n / op.Heads
+	if op.From == tensorop.Grouped || op.To == tensorop.Grouped {
+		return reorderHeads(a, op, d)
+	}
 	rotary := cmp.Or(op.Rotary, d)
 	switch {
 	case rotary < 0 || rotary > d || rotary%2 != 0:
@@ -368,6 +384,25 @@ func permute(a *Array, op *tensorop.Op) ([]*Array, error) {
 		return nil, fmt.Errorf("rows cannot go from %q to %q", op.From, op.To)
 	}
 	return []*Array{a.like(a.Shape, p)}, nil
+}
+
+// reorderHeads moves whole heads of d rows between the two orders of groups.
+func reorderHeads(a *Array, op *tensorop.Op, d int64) ([]*Array, error) {
+	if op.Groups <= 0 || op.Heads%op.Groups != 0 {
+		return nil, fmt.Errorf("%d heads do not divide among %d groups", op.Heads, op.Groups)
+	}
+	run, err := a.inBlocks(op.Axis, d)
+	if err != nil {
+		return nil, err
+	}
+	h := &headOrder{src: a.Data, run: run, heads: op.Heads, step: op.Groups}
+	switch {
+	case op.From == tensorop.Tiled && op.To == tensorop.Grouped:
+		h.step = op.Heads / op.Groups
+	case op.From != tensorop.Grouped || op.To != tensorop.Tiled:
+		return nil, fmt.Errorf("heads cannot go from %q to %q", op.From, op.To)
+	}
+	return []*Array{a.like(a.Shape, h)}, nil
 }
 
 func reshape(a *Array, shape []int64) ([]*Array, error) {
@@ -473,5 +508,23 @@ func (s *permuted) ReadAt(p []byte, off int64) (int, error) {
 			from = j%s.half*2 + j/s.half
 		}
 		return s.src, (row-j+from)*s.row + in, n
+	})
+}
+
+// headOrder is runs of bytes, one a head, as a matrix of them turned round: what
+// has step columns after it.
+type headOrder struct {
+	src   io.ReaderAt
+	run   int64
+	heads int64
+	step  int64
+}
+
+func (h *headOrder) ReadAt(p []byte, off int64) (int, error) {
+	return readPieces(p, off, func(off int64) (io.ReaderAt, int64, int64) {
+		i, in := off/h.run, off%h.run
+		head := i % h.heads
+		from := head%h.step*(h.heads/h.step) + head/h.step
+		return h.src, (i-head+from)*h.run + in, h.run - in
 	})
 }

@@ -490,10 +490,7 @@ func TestCompute(t *testing.T) {
 		var b []byte
 		f := floats[dtype]
 		for _, v := range values {
-			c := computed{float: f, order: binary.LittleEndian}
-			if big {
-				c.order = binary.BigEndian
-			}
+			c := codecOf(Element{BigEndian: big}, f)
 			cell := make([]byte, f.bytes)
 			c.put(cell, f.to(v))
 			b = append(b, cell...)
@@ -579,6 +576,135 @@ func TestCompute(t *testing.T) {
 		want, _ := io.ReadAll(io.NewSectionReader(encode("F32", false, tt.want...).Data, 0, in.Size()))
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s: % x, want % x", tt.kind, got, want)
+		}
+	}
+}
+
+// Every number of a 16-bit dtype is one of F32, bit by bit, NaNs too, and comes
+// back; one of F32 that the narrower dtype does not have is an error.
+func TestCast(t *testing.T) {
+	w := &Workspace{}
+	for _, dtype := range []string{"F16", "BF16"} {
+		for _, big := range []bool{false, true} {
+			elem := Element{dtype, 1, 2, big}
+			c := codecOf(elem, floats[dtype])
+			b := make([]byte, 2<<16)
+			for i := range 1 << 16 {
+				c.put(b[2*i:], uint64(i))
+			}
+			in := &Array{[]int64{256, 256}, elem, bytes.NewReader(b)}
+			wide, done, err := w.Operate(tensorop.Op{Kind: tensorop.Cast, Count: 1, To: "F32"}, []*Array{in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := wide[0]; a.Elem != (Element{"F32", 1, 4, big}) || a.Size() != 2*in.Size() {
+				t.Errorf("%s becomes %+v", dtype, a)
+			}
+			cell := make([]byte, 4)
+			for i := range int64(1 << 16) {
+				if err := source.ReadFull(wide[0].Data, cell, 4*i); err != nil {
+					t.Fatal(err)
+				}
+				got, want := math.Float32frombits(uint32(codecOf(wide[0].Elem, floats["F32"]).get(cell))), floats[dtype].from(uint64(i))
+				if float64(got) != want && !(math.IsNaN(want) && got != got) {
+					t.Fatalf("%s %#04x is %v, want %v", dtype, i, got, want)
+				}
+			}
+			undo, ok := done.Inverse()
+			if !ok || undo.To != dtype {
+				t.Fatalf("undone by %+v, %v", undo, ok)
+			}
+			back, _, err := w.Operate(undo, wide)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(b))
+			for i := 0; i < len(got); i += 3 { // across elements
+				if err := source.ReadFull(back[0].Data, got[i:min(i+3, len(got))], int64(i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(got, b) {
+				t.Errorf("%s does not come back", dtype)
+			}
+		}
+	}
+	f32 := func(values ...float32) *Array {
+		var b []byte
+		for _, v := range values {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+		}
+		return &Array{[]int64{int64(len(values))}, Element{"F32", 1, 4, false}, bytes.NewReader(b)}
+	}
+	for _, tt := range []struct {
+		to   string
+		v    float32
+		want string
+	}{
+		{"BF16", 1.00390625, "element 1, 1.0039062, is not a number of BF16"},
+		{"F16", 65520, "element 1, 65520, is not a number of F16"},
+		{"F16", 1e-9, "element 1, 1e-09, is not a number of F16"},
+	} {
+		out, _, err := w.Operate(tensorop.Op{Kind: tensorop.Cast, Count: 1, To: tt.to}, []*Array{f32(1, tt.v)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := source.ReadFull(out[0].Data, make([]byte, 4), 0); err == nil || err.Error() != tt.want {
+			t.Errorf("%v, want %s", err, tt.want)
+		}
+	}
+	if _, _, err := w.Operate(tensorop.Op{Kind: tensorop.Cast, Count: 1, To: "I8"}, []*Array{f32(1)}); err == nil {
+		t.Error("F32 becomes I8")
+	}
+}
+
+// convert_hf_to_gguf.py _LinearAttentionVReorderBase._reorder_v_heads, in numpy's
+// words: reshape(groups, heads/groups, d).swap(0, 1).
+func TestHeadOrder(t *testing.T) {
+	const groups, r, d, cols = 3, 2, 4, 5
+	b := make([]byte, groups*r*d*cols)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	w := &Workspace{}
+	for _, axis := range []int{0, 1} {
+		shape := []int64{groups * r * d, cols}
+		if axis == 1 {
+			shape = []int64{cols, groups * r * d}
+		}
+		in := &Array{shape, Element{"U8", 1, 1, false}, bytes.NewReader(b)}
+		op := tensorop.Op{Kind: tensorop.Permute, Count: 1, Axis: axis, Heads: groups * r, Groups: groups, From: tensorop.Grouped, To: tensorop.Tiled}
+		out, done, err := w.Operate(op, []*Array{in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(b))
+		if err := source.ReadFull(out[0].Data, got, 0); err != nil {
+			t.Fatal(err)
+		}
+		for g := range groups {
+			for j := range r {
+				for i := range d {
+					for c := range cols {
+						to, from := (j*groups+g)*d+i, (g*r+j)*d+i
+						x, y := to*cols+c, from*cols+c
+						if axis == 1 {
+							x, y = c*groups*r*d+to, c*groups*r*d+from
+						}
+						if got[x] != b[y] {
+							t.Fatalf("axis %d: head %d of group %d is not where it should be", axis, j, g)
+						}
+					}
+				}
+			}
+		}
+		undo, _ := done.Inverse()
+		back, _, err := w.Operate(undo, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := source.ReadFull(back[0].Data, got, 0); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("axis %d does not come back: %v", axis, err)
 		}
 	}
 }

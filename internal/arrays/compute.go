@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
@@ -82,11 +83,134 @@ func roundF16(v float64) uint64 {
 	return sign | uint64(e+14)<<10 | uint64(math.Ldexp(f, 11))&1023
 }
 
+// A RoundsError says that an operation would round values, and was not allowed to.
+type RoundsError struct {
+	Lost, Of int64
+	Text     string // what happens to them
+}
+
+func (e *RoundsError) Error() string {
+	return fmt.Sprintf("%d of its %d values %s; write round: true to allow that", e.Lost, e.Of, e.Text)
+}
+
+// widen gives the bits of a number of a narrower dtype, or of F32, as F32. Every
+// one has such bits, NaN with its payload.
+var widen = map[string]func(bits uint64) uint32{
+	"F32":  func(b uint64) uint32 { return uint32(b) },
+	"BF16": func(b uint64) uint32 { return uint32(b) << 16 },
+	"F16": func(b uint64) uint32 {
+		if b&0x7c00 == 0x7c00 {
+			return uint32(b&0x8000)<<16 | 0xff<<23 | uint32(b&0x3ff)<<13
+		}
+		return math.Float32bits(float32(fromF16(b)))
+	},
+}
+
+// narrow is the inverse of widen for the bits that it gives, and some bits for
+// others.
+func narrow(dtype string, bits uint32) uint64 {
+	switch {
+	case dtype == "F32":
+		return uint64(bits)
+	case dtype == "BF16":
+		return uint64(bits) >> 16
+	case bits&(0xff<<23) == 0xff<<23:
+		return uint64(bits>>16&0x8000 | 0x7c00 | bits>>13&0x3ff)
+	}
+	return roundF16(float64(math.Float32frombits(bits)))
+}
+
+// recast is every element of an array in another dtype.
+type recast struct {
+	src      io.ReaderAt
+	from, to codec
+	dtype    string // of to
+	widen    func(bits uint64) uint32
+	back     func(bits uint64) uint32
+}
+
+// cast gives every element another dtype. Reading fails at a value that the dtype
+// does not have.
+func cast(a *Array, to string) ([]*Array, error) {
+	r := &recast{src: a.Data, dtype: to, widen: widen[a.Elem.DType], back: widen[to]}
+	if r.widen == nil || r.back == nil {
+		return nil, fmt.Errorf("a cast is between F32, F16 and BF16, and this is from %s to %s", a.Elem.DType, to)
+	}
+	r.from = codecOf(a.Elem, floats[a.Elem.DType])
+	r.to = codec{floats[to].bytes, r.from.order}
+	out, err := newArray(slices.Clone(a.Shape), Element{DType: to, Elems: 1, Bytes: r.to.bytes, BigEndian: a.Elem.BigEndian}, r)
+	return []*Array{out}, err
+}
+
+func (r *recast) ReadAt(p []byte, off int64) (int, error) {
+	const most = 16 << 10 // elements at a time
+	n, m := r.from.bytes, r.to.bytes
+	var buf []byte
+	for done := 0; done < len(p); {
+		at := off + int64(done)
+		first, skip := at/m, at%m
+		count := min((skip+int64(len(p)-done)+m-1)/m, most)
+		if buf == nil {
+			buf = make([]byte, count*n)
+		}
+		buf = buf[:count*n]
+		if err := source.ReadFull(r.src, buf, first*n); err != nil {
+			return done, err
+		}
+		for i := range count {
+			wide := r.widen(r.from.get(buf[i*n:]))
+			bits := narrow(r.dtype, wide)
+			if r.back(bits) != wide {
+				return done, fmt.Errorf("element %d, %v, is not a number of %s", first+i, math.Float32frombits(wide), r.dtype)
+			}
+			var one [4]byte
+			r.to.put(one[:], bits)
+			done += copy(p[done:], one[skip:m])
+			skip = 0
+		}
+	}
+	return len(p), nil
+}
+
+// A codec is how the bits of an element are stored.
+type codec struct {
+	bytes int64
+	order binary.ByteOrder
+}
+
+func codecOf(e Element, f float) codec {
+	if e.BigEndian {
+		return codec{f.bytes, binary.BigEndian}
+	}
+	return codec{f.bytes, binary.LittleEndian}
+}
+
+func (c codec) get(b []byte) uint64 {
+	switch c.bytes {
+	case 2:
+		return uint64(c.order.Uint16(b))
+	case 4:
+		return uint64(c.order.Uint32(b))
+	}
+	return c.order.Uint64(b)
+}
+
+func (c codec) put(b []byte, v uint64) {
+	switch c.bytes {
+	case 2:
+		c.order.PutUint16(b, uint16(v))
+	case 4:
+		c.order.PutUint32(b, uint32(v))
+	default:
+		c.order.PutUint64(b, v)
+	}
+}
+
 // computed is every element of an array with something done to it.
 type computed struct {
+	codec
 	src   io.ReaderAt
 	float float
-	order binary.ByteOrder
 	do    func(float64) float64
 	undo  func(float64) float64
 }
@@ -98,17 +222,18 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.Elem.DType)
 	}
-	c := &computed{src: a.Data, float: f, order: binary.LittleEndian}
-	if a.Elem.BigEndian {
-		c.order = binary.BigEndian
+	c := &computed{codec: codecOf(a.Elem, f), src: a.Data, float: f}
+	by := op.Value
+	if a.Elem.DType != "F64" {
+		by = float64(float32(by)) // as torch adds a number to such a tensor, or multiplies with it
 	}
 	switch op.Kind {
 	case tensorop.Offset:
-		c.do = func(v float64) float64 { return v + op.Value }
-		c.undo = func(v float64) float64 { return v - op.Value }
+		c.do = func(v float64) float64 { return v + by }
+		c.undo = func(v float64) float64 { return v - by }
 	case tensorop.Scale:
-		c.do = func(v float64) float64 { return v * op.Value }
-		c.undo = func(v float64) float64 { return v / op.Value }
+		c.do = func(v float64) float64 { return v * by }
+		c.undo = func(v float64) float64 { return v / by }
 	case tensorop.NegativeExp:
 		c.do = func(v float64) float64 { return -math.Exp(v) }
 	default:
@@ -129,8 +254,7 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 		if op.Kind == tensorop.Scale {
 			how = fmt.Sprintf("multiplying with %v in %s and dividing again", op.Value, a.Elem.DType)
 		}
-		return nil, fmt.Errorf("%d of its %d values do not survive %s, the first being %v; write round: true to allow that",
-			lost, a.Size()/f.bytes, how, first)
+		return nil, &RoundsError{lost, a.Size() / f.bytes, fmt.Sprintf("do not survive %s, the first being %v", how, first)}
 	}
 	return []*Array{a.like(a.Shape, c)}, nil
 }
@@ -157,29 +281,8 @@ func (c *computed) lost(size int64) (n int64, first float64, err error) {
 	return n, first, nil
 }
 
-func (c *computed) get(b []byte) uint64 {
-	switch c.float.bytes {
-	case 2:
-		return uint64(c.order.Uint16(b))
-	case 4:
-		return uint64(c.order.Uint32(b))
-	}
-	return c.order.Uint64(b)
-}
-
-func (c *computed) put(b []byte, v uint64) {
-	switch c.float.bytes {
-	case 2:
-		c.order.PutUint16(b, uint16(v))
-	case 4:
-		c.order.PutUint32(b, uint32(v))
-	default:
-		c.order.PutUint64(b, v)
-	}
-}
-
 func (c *computed) ReadAt(p []byte, off int64) (int, error) {
-	n := c.float.bytes
+	n := c.bytes
 	if off%n != 0 || int64(len(p))%n != 0 {
 		// The ends of the range cut elements.
 		from, to := off/n*n, (off+int64(len(p))+n-1)/n*n

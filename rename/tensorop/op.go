@@ -16,11 +16,16 @@ const (
 	Copy      Kind = "copy"      // one tensor several times
 	Merge     Kind = "merge"     // several equal tensors into one, the inverse of copy
 	Transpose Kind = "transpose" // exchange axes
-	Permute   Kind = "permute"   // reorder the rows that rotary embedding pairs
+	Permute   Kind = "permute"   // reorder the rows that rotary embedding pairs, or heads
 	Reshape   Kind = "reshape"   // the same bytes under another shape
+	Squeeze   Kind = "squeeze"   // take an axis of length 1 out
+	Unsqueeze Kind = "unsqueeze" // put one in
 	Flatten   Kind = "flatten"   // the first two axes into one
 	Unflatten Kind = "unflatten" // the first axis into groups, a new first axis
 	Repack    Kind = "repack"    // another layout of quantised blocks
+	// Cast gives every value another dtype. It fails where a value does not
+	// survive, so that it is always undone exactly.
+	Cast Kind = "cast"
 	// Offset adds a constant. It is undone exactly unless it rounds.
 	Offset Kind = "offset"
 	// Scale multiplies with a constant. It is undone exactly unless it rounds.
@@ -54,6 +59,10 @@ const (
 	Adjacent = "adjacent"
 )
 
+// The orders of heads that belong to groups: those of one key/value head, say.
+// One is Grouped, the heads of a group side by side.
+const Tiled = "tiled" // the first head of each group, then the second of each
+
 // The layouts of MXFP4 weights that Repack knows.
 const (
 	// MXFP4Blocks is the blocks of GPT-OSS: 16 bytes hold 32 values in their
@@ -70,7 +79,7 @@ type Op struct {
 	Kind  Kind `json:"op"`
 	Index int  `json:"index"`
 	Count int  `json:"count"`
-	// Axis is of split, concat and permute, from 0, the slowest.
+	// Axis is of split, concat, permute, squeeze and unsqueeze, from 0, the slowest.
 	Axis int `json:"axis"`
 	// Sizes are, of split and concat, the sizes of the parts along the axis,
 	// over all groups, or numbers in proportion to them; two equal parts where
@@ -78,14 +87,16 @@ type Op struct {
 	Sizes []int64 `json:"sizes,omitempty"`
 	// Layout says how the parts of split and concat lie, Contiguous when empty.
 	// Groups is how many runs PerHead and Grouped cut the axis into. It is also
-	// what unflatten makes of the first axis, and, where it is known, what the
-	// first axis of a flatten is.
+	// what unflatten makes of the first axis, where it is known what the first
+	// axis of a flatten is, and how many groups of heads a permute reorders.
 	Layout string `json:"layout,omitempty"`
 	Groups int64  `json:"groups,omitempty"`
 	// Heads, From and To are of permute, which cuts the axis into as many runs
 	// as there are heads: row 2i+j of a run of d rows in the adjacent order is
 	// row i+j*d/2 in the half order. Rotary, when not 0, is how many rows of
-	// each head take part, from its first. From and To are also of repack.
+	// each head take part, from its first. Between Grouped and Tiled whole heads
+	// change places. From and To are also of repack and cast: the dtypes, of which
+	// a cast needs only To.
 	Heads  int64  `json:"heads,omitempty"`
 	Rotary int64  `json:"rotary,omitempty"`
 	From   string `json:"from,omitempty"`
@@ -155,6 +166,13 @@ func (o *Op) Inverse() (Op, bool) {
 				inv.Axes[a] = i
 			}
 		}
+	case Squeeze:
+		inv.Kind = Unsqueeze
+	case Unsqueeze:
+		inv.Kind = Squeeze
+	case Cast:
+		inv.From, inv.To = o.To, o.From
+		return inv, o.From != ""
 	case Permute, Repack:
 		inv.From, inv.To = o.To, o.From
 		if o.Kind == Repack {

@@ -135,6 +135,19 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 			return nil, fmt.Errorf("the shape %v does not begin with a multiple of %d", a, o.Groups)
 		}
 		return [][]uint64{append([]uint64{uint64(o.Groups), a[0] / uint64(o.Groups)}, a[1:]...)}, nil
+	case Squeeze:
+		if err := rank(o.Axis + 1); err != nil {
+			return nil, err
+		}
+		if a[o.Axis] != 1 {
+			return nil, fmt.Errorf("axis %d of %v is not of length 1", o.Axis, a)
+		}
+		return [][]uint64{slices.Delete(slices.Clone(a), o.Axis, o.Axis+1)}, nil
+	case Unsqueeze:
+		if err := rank(o.Axis); err != nil {
+			return nil, err
+		}
+		return [][]uint64{slices.Insert(slices.Clone(a), o.Axis, 1)}, nil
 	case Reshape:
 		out := make([]uint64, len(o.Shape))
 		for i, d := range o.Shape {

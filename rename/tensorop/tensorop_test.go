@@ -49,6 +49,17 @@ func TestShapes(t *testing.T) {
 			[][]uint64{{6, 2}},
 		},
 		{[]Op{{Kind: Reshape, Count: 1, Shape: []int64{2, 3}, Was: []int64{6}}}, "a row", "[[2 3]]", [][]uint64{{6}}},
+		{
+			[]Op{
+				{Kind: Cast, Count: 1, From: "BF16", To: "F32"},
+				{Kind: Squeeze, Count: 1, Axis: 1},
+				{Kind: Permute, Count: 1, Heads: 4, Groups: 2, From: Grouped, To: Tiled},
+				{Kind: Unsqueeze, Count: 1},
+				{Kind: Unsqueeze, Count: 1, Axis: 3},
+			},
+			"a convolution", "[[1 8 3 1]]",
+			[][]uint64{{8, 1, 3}},
+		},
 		{[]Op{{Kind: Split, Count: 1}}, "two halves", "[[3] [3]]", [][]uint64{{6}}},
 		{[]Op{{Kind: Concat, Count: 3}}, "three thirds", "[[6]]", [][]uint64{{2}, {2}, {2}}},
 	}
@@ -80,6 +91,9 @@ func TestRefusedShapes(t *testing.T) {
 		{Kind: Transpose, Count: 1},
 		{Kind: Transpose, Count: 1, Axes: []int{0, 1}},
 		{Kind: Flatten, Count: 1},
+		{Kind: Squeeze, Count: 1},
+		{Kind: Squeeze, Count: 1, Axis: 1},
+		{Kind: Unsqueeze, Count: 1, Axis: 2},
 		{Kind: Unflatten, Count: 1, Groups: 4},
 		{Kind: Repack, Count: 1},
 		{Kind: Swap, Count: 1},
@@ -93,6 +107,7 @@ func TestRefusedShapes(t *testing.T) {
 func TestNoInverse(t *testing.T) {
 	for _, o := range []Op{
 		{Kind: Flatten, Count: 1},
+		{Kind: Cast, Count: 1, To: "F32"},
 		{Kind: Reshape, Count: 1, Shape: []int64{6}},
 		{Kind: Repack, Count: 2, From: MXFP4Blocks, To: MXFP4GGML},
 		{Kind: Offset, Count: 1, Value: 1, Round: true},
