@@ -90,6 +90,8 @@ type Tensor struct {
 	Absolute bool
 	// Below is the pattern below the base. It is Pattern for an absolute tensor.
 	Below *Pattern
+	// Without is a module: the name is used where the same block lacks it.
+	Without string
 }
 
 // Named is a tensor as conventions look at it.
@@ -217,7 +219,7 @@ func (c *Convention) compile(cache patternCache) error {
 		for _, l := range s.leaves {
 			t := Tensor{
 				Role: s.module + "." + l.role, Module: s.module,
-				Optional: s.optional || l.optional, Buffer: s.buffer, Absolute: s.absolute,
+				Optional: s.optional || l.optional, Buffer: s.buffer, Absolute: s.absolute, Without: s.without,
 			}
 			text := s.stem + l.suffix
 			var err error
@@ -266,11 +268,11 @@ func (c *Convention) check() error {
 // their templates are equal.
 func overlap(a, b *Pattern) bool {
 	for i := range a.parts {
-		x, y := a.parts[i], b.parts[i]
-		if x.literal && y.literal && x.value != y.value {
-			return false
+		x, y := &a.parts[i], &b.parts[i]
+		if !x.literal {
+			x, y = y, x
 		}
-		if x.literal && !y.literal && x.value < y.value || y.literal && !x.literal && y.value < x.value {
+		if _, _, ok := y.indices(x.value); x.literal && !ok {
 			return false
 		}
 	}

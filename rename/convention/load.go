@@ -87,6 +87,16 @@ type Layout struct {
 	Scale string `yaml:"scale" json:"scale,omitempty"`
 	// Conv is the shape of a depthwise convolution: "c1k" or "ck".
 	Conv string `yaml:"conv" json:"conv,omitempty"`
+	// Parts are, by the last word of a fused module's role, how long its parts are
+	// in proportion, one after the other, where that is the same for every model.
+	Parts map[string][]int64 `yaml:"parts" json:"parts,omitempty"`
+	// Swapped lists the modules whose two halves lie the other way round than in
+	// other projects: of a modulation, scale before shift. One may be written
+	// "MODULE without OTHER": of the blocks that lack the other.
+	Swapped []string `yaml:"swapped" json:"swapped,omitempty"`
+	// Pointwise lists the modules stored as convolutions whose kernel is one pixel,
+	// [out, in, 1, 1].
+	Pointwise []string `yaml:"pointwise" json:"pointwise,omitempty"`
 	// Notes says what else differs, for people.
 	Notes []string `yaml:"notes" json:"notes,omitempty"`
 }
@@ -344,6 +354,15 @@ func inherit(l, parent Layout) Layout {
 	l.Conv = cmp.Or(l.Conv, parent.Conv)
 	l.Blocks = cmp.Or(l.Blocks, parent.Blocks)
 	l.Scale = cmp.Or(l.Scale, parent.Scale)
+	if l.Parts == nil {
+		l.Parts = parent.Parts
+	}
+	if l.Swapped == nil {
+		l.Swapped = parent.Swapped
+	}
+	if l.Pointwise == nil {
+		l.Pointwise = parent.Pointwise
+	}
 	if l.Notes == nil {
 		l.Notes = parent.Notes
 	}
@@ -358,6 +377,7 @@ type spec struct {
 	leaves   []leaf
 	optional bool
 	buffer   bool
+	without  string
 }
 
 type leaf struct {
@@ -380,6 +400,9 @@ func (c *Convention) at(in include) []spec {
 				s.module = in.Space + "." + module
 			default:
 				s.module = in.Space + "." + s.module
+			}
+			if s.without != "" {
+				s.without = in.Space + "." + s.without
 			}
 		}
 		switch {
@@ -424,43 +447,49 @@ func parseTensors(n *yaml.Node) ([]spec, error) {
 // behind it when the module may be absent and "~" when it is a buffer.
 // Alternatives <a|b> in the role go with those in the pattern.
 func parseSpec(role, text string) ([]spec, error) {
-	stem, leaves, optional, buffer, err := parsePatternText(text)
+	line, err := parseLine(text)
 	if err != nil {
 		return nil, err
 	}
-	roles, stems := expand(role), expand(stem)
+	roles, stems := expand(role), expand(line.stem)
 	if len(roles) != len(stems) {
-		return nil, fmt.Errorf("role %q has %d alternatives, its pattern %q has %d", role, len(roles), stem, len(stems))
+		return nil, fmt.Errorf("role %q has %d alternatives, its pattern %q has %d", role, len(roles), line.stem, len(stems))
 	}
 	specs := make([]spec, len(roles))
 	for i := range roles {
-		stem, absolute := strings.CutPrefix(stems[i], "/")
-		specs[i] = spec{module: roles[i], stem: stem, absolute: absolute, leaves: leaves, optional: optional, buffer: buffer}
+		specs[i] = line
+		specs[i].module = roles[i]
+		specs[i].stem, specs[i].absolute = strings.CutPrefix(stems[i], "/")
 	}
 	return specs, nil
 }
 
 func parseOwn(text string) ([]spec, error) {
-	stem, leaves, optional, buffer, err := parsePatternText(text)
+	line, err := parseLine(text)
 	if err != nil {
 		return nil, err
 	}
 	var specs []spec
-	for _, s := range expand(stem) {
-		s, absolute := strings.CutPrefix(s, "/")
-		specs = append(specs, spec{module: ownPrefix + s, stem: s, absolute: absolute, leaves: leaves, optional: optional, buffer: buffer})
+	for _, stem := range expand(line.stem) {
+		s := line
+		s.stem, s.absolute = strings.CutPrefix(stem, "/")
+		s.module = ownPrefix + s.stem
+		specs = append(specs, s)
 	}
 	return specs, nil
 }
 
-func parsePatternText(text string) (stem string, leaves []leaf, optional, buffer bool, err error) {
-	text, buffer = strings.CutSuffix(text, "~")
-	text, optional = strings.CutSuffix(text, "?")
-	leaves = []leaf{{role: "weight", suffix: ".weight"}}
+// parseLine reads a pattern and what is behind it.
+func parseLine(text string) (s spec, err error) {
+	text, s.without, _ = strings.Cut(text, " without ")
+	text, s.buffer = strings.CutSuffix(text, "~")
+	text, s.optional = strings.CutSuffix(text, "?")
+	s.optional = s.optional || s.buffer
+	leaves := []leaf{{role: "weight", suffix: ".weight"}}
 	if open := strings.IndexByte(text, '['); open >= 0 {
 		list, ok := strings.CutSuffix(strings.TrimSpace(text[open+1:]), "]")
 		if !ok {
-			return "", nil, false, false, fmt.Errorf("pattern %q: the list of leaves is not closed", text)
+			return s, fmt.Errorf("pattern %q: the list of leaves is not closed", text)
 		}
 		text = text[:open]
 		leaves = nil
@@ -480,11 +509,11 @@ func parsePatternText(text string) (stem string, leaves []leaf, optional, buffer
 			leaves = append(leaves, l)
 		}
 	}
-	stem = strings.TrimSpace(text)
-	if stem == "" || len(leaves) == 0 {
-		return "", nil, false, false, fmt.Errorf("pattern %q: nothing to match", text)
+	s.stem, s.leaves = strings.TrimSpace(text), leaves
+	if s.stem == "" || len(leaves) == 0 {
+		return s, fmt.Errorf("pattern %q: nothing to match", text)
 	}
-	return stem, leaves, optional || buffer, buffer, nil
+	return s, nil
 }
 
 // expand writes out the alternatives <a|b> of a text.

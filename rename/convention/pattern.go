@@ -13,7 +13,9 @@ import (
 // A Pattern is how one convention spells one tensor: literal text and holes,
 // "model.layers.{layer}.self_attn.q_proj.weight". A hole matches an index. It
 // may be written with a shift: "layers.{layer+1}.ln.weight" is what a project
-// writes that numbers its layers from one.
+// writes that numbers its layers from one. {block*3+slot+1} is two indices in one
+// number, of which the second is less than 3, and {3-block} counts four blocks
+// from the last one.
 type Pattern struct {
 	text     string
 	template string // of the names that it matches
@@ -26,11 +28,69 @@ type Pattern struct {
 
 const maxHoles = 8
 
-// A patternPart is the meaning of one index of the template.
+// A patternPart is the meaning of one index of the template. Of a hole it is
+// times*hole + low + value.
 type patternPart struct {
 	literal bool
 	value   int32 // of a literal, or the shift of a hole
-	hole    int   // in order of appearance
+	times   int32
+	hole    int // in order of appearance
+	low     int // the hole that counts within times, or -1
+}
+
+// number is the inverse of indices.
+func (p *patternPart) number(hole, low int) (int32, bool) {
+	if p.low >= 0 && low >= int(p.times) {
+		return 0, false
+	}
+	n := int(p.times)*hole + low + int(p.value)
+	return int32(n), n >= 0 && n <= 999999999
+}
+
+// indices takes a number apart.
+func (p *patternPart) indices(n int32) (hole, low int, ok bool) {
+	if p.literal {
+		return 0, 0, n == p.value
+	}
+	rest := int(n) - int(p.value)
+	if p.times < 0 {
+		return -rest, 0, rest <= 0
+	}
+	hole, low = rest/int(p.times), rest%int(p.times)
+	return hole, low, rest >= 0 && (p.low >= 0 || low == 0)
+}
+
+// computed reports whether the number is more than an index and a shift.
+func (p *patternPart) computed() bool { return !p.literal && p.times != 1 }
+
+// parseHole reads what is between braces.
+func parseHole(text string) (part patternPart, hole, low string, ok bool) {
+	part = patternPart{times: 1, low: -1}
+	number := func(s string, max int) int32 {
+		n, err := strconv.Atoi(s)
+		ok = ok && err == nil && n >= -max && n <= max
+		return int32(n)
+	}
+	ok = true
+	if last, name, reversed := strings.Cut(text, "-"); reversed && strings.Trim(last, "0123456789") == "" {
+		part.value, part.times = number(last, 99), -1
+		return part, name, "", ok && isHoleName(name)
+	}
+	hole = text
+	if i := strings.LastIndexAny(hole, "+-"); i >= 0 && strings.Trim(hole[i+1:], "0123456789") == "" {
+		part.value, hole = number(hole[i:], 99), hole[:i]
+	}
+	if name, times, multiplied := strings.Cut(hole, "*"); multiplied {
+		hole = name
+		times, low, _ = strings.Cut(times, "+")
+		part.times = number(times, 99)
+		ok = ok && part.times > 1 && (low == "" || isHoleName(low))
+	}
+	return part, hole, low, ok && isHoleName(hole)
+}
+
+func isHoleName(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
 func compilePattern(text string) (Pattern, error) {
@@ -38,7 +98,10 @@ func compilePattern(text string) (Pattern, error) {
 	// With an index in place of every hole, the pattern's text has the template
 	// of the names that it matches. Literal indices are told apart by their place.
 	var plain strings.Builder
-	type mark struct{ at, hole, shift int }
+	type mark struct {
+		at   int
+		part patternPart
+	}
 	var marks []mark
 	for rest := text; rest != ""; {
 		open := strings.IndexByte(rest, '{')
@@ -51,22 +114,24 @@ func compilePattern(text string) (Pattern, error) {
 			return p, fmt.Errorf("pattern %q: a brace is not closed", text)
 		}
 		plain.WriteString(rest[:open])
-		name, shift := rest[open+1:shut], 0
-		if i := strings.IndexAny(name, "+-"); i >= 0 {
-			n, err := strconv.Atoi(name[i:])
-			if err != nil || n < -99 || n > 99 {
-				return p, fmt.Errorf("pattern %q: the shift %q is not a small number", text, name[i:])
+		part, hole, low, ok := parseHole(rest[open+1 : shut])
+		if !ok {
+			return p, fmt.Errorf("pattern %q: %q is not a hole", text, rest[open+1:shut])
+		}
+		for _, name := range []string{hole, low} {
+			switch {
+			case name == "":
+				continue
+			case slices.Contains(p.holes, name):
+				return p, fmt.Errorf("pattern %q: the hole %q appears twice", text, name)
+			case name == hole:
+				part.hole = len(p.holes)
+			default:
+				part.low = len(p.holes)
 			}
-			name, shift = name[:i], n
+			p.holes = append(p.holes, name)
 		}
-		if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
-			return p, fmt.Errorf("pattern %q: %q is not the name of a hole", text, name)
-		}
-		if slices.Contains(p.holes, name) {
-			return p, fmt.Errorf("pattern %q: the hole %q appears twice", text, name)
-		}
-		marks = append(marks, mark{plain.Len(), len(p.holes), shift})
-		p.holes = append(p.holes, name)
+		marks = append(marks, mark{plain.Len(), part})
 		plain.WriteByte('0')
 		rest = rest[shut+1:]
 	}
@@ -74,15 +139,15 @@ func compilePattern(text string) (Pattern, error) {
 	p.template = string(form)
 	p.parts = make([]patternPart, 0, len(nums))
 	for at := range template.Words.Indices(plain.String()) {
-		part := patternPart{literal: true, value: nums[len(p.parts)]}
+		part := patternPart{literal: true, value: nums[len(p.parts)], low: -1}
 		if len(marks) > 0 && marks[0].at == at {
-			part = patternPart{hole: marks[0].hole, value: int32(marks[0].shift)}
+			part = marks[0].part
 			marks = marks[1:]
 		}
 		p.parts = append(p.parts, part)
 	}
 	if len(marks) > 0 {
-		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].hole])
+		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].part.hole])
 	}
 	if len(p.holes) > maxHoles {
 		return p, fmt.Errorf("pattern %q: more than %d holes", text, maxHoles)
@@ -130,18 +195,18 @@ func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
 	}
 	nums = nums[len(nums)-len(p.parts):]
 	var at [maxHoles]int
-	for i, part := range p.parts {
-		if part.literal {
-			if nums[i] != part.value {
-				return nil, false
-			}
-			continue
-		}
-		n := int(nums[i]) - int(part.value)
-		if n < 0 {
+	for i := range p.parts {
+		part := &p.parts[i]
+		hole, low, ok := part.indices(nums[i])
+		if !ok {
 			return nil, false
 		}
-		at[part.hole] = n
+		if !part.literal {
+			at[part.hole] = hole
+		}
+		if part.low >= 0 {
+			at[part.low] = low
+		}
 	}
 	if len(p.holes) == 0 {
 		return nil, true
@@ -159,8 +224,8 @@ func (p *Pattern) Agrees(nums []int32) bool {
 		return false
 	}
 	nums = nums[len(nums)-len(p.parts):]
-	for i, part := range p.parts {
-		if part.literal && nums[i] != part.value || !part.literal && nums[i] < part.value {
+	for i := range p.parts {
+		if _, _, ok := p.parts[i].indices(nums[i]); !ok {
 			return false
 		}
 	}
@@ -172,19 +237,74 @@ func (p *Pattern) Format(index []int) (string, bool) {
 	if len(index) != len(p.holes) {
 		return "", false
 	}
+	nums, ok := p.fill(index)
+	if !ok {
+		return "", false
+	}
+	return template.Words.Fill(p.template, nums), true
+}
+
+// fill gives the indices of the name.
+func (p *Pattern) fill(index []int) ([]int32, bool) {
 	nums := make([]int32, len(p.parts))
-	for i, part := range p.parts {
+	for i := range p.parts {
+		part := &p.parts[i]
 		if part.literal {
 			nums[i] = part.value
 			continue
 		}
-		n := index[slices.Index(p.order, part.hole)] + int(part.value)
-		if n < 0 || n > 999999999 {
-			return "", false
+		low := 0
+		if part.low >= 0 {
+			low = index[slices.Index(p.order, part.low)]
 		}
-		nums[i] = int32(n)
+		var ok bool
+		if nums[i], ok = part.number(index[slices.Index(p.order, part.hole)], low); !ok {
+			return nil, false
+		}
 	}
-	return template.Words.Fill(p.template, nums), true
+	return nums, true
+}
+
+// Computed lists the holes whose index is not in the name as it is, or with a
+// shift.
+func (p *Pattern) Computed() []string {
+	var out []string
+	for i := range p.parts {
+		if part := &p.parts[i]; part.computed() {
+			out = append(out, p.holes[part.hole])
+			if part.low >= 0 {
+				out = append(out, p.holes[part.low])
+			}
+		}
+	}
+	return out
+}
+
+// Fix writes the pattern with some of its holes filled.
+func (p *Pattern) Fix(index []int, holes []string) (string, bool) {
+	if len(index) != len(p.holes) {
+		return "", false
+	}
+	nums, ok := p.fill(index)
+	if !ok {
+		return "", false
+	}
+	text, rest := "", p.text
+	for i := range p.parts {
+		part := &p.parts[i]
+		if part.literal {
+			continue
+		}
+		open, shut := strings.IndexByte(rest, '{'), strings.IndexByte(rest, '}')
+		text += rest[:open]
+		if slices.Contains(holes, p.holes[part.hole]) {
+			text += strconv.Itoa(int(nums[i]))
+		} else {
+			text += rest[open : shut+1]
+		}
+		rest = rest[shut+1:]
+	}
+	return text + rest, true
 }
 
 // String returns the pattern as its file writes it.
@@ -196,6 +316,9 @@ func (p *Pattern) Template() string { return p.template }
 // Holes returns the names of the holes in order of appearance, which must not be
 // modified.
 func (p *Pattern) Holes() []string { return p.holes }
+
+// HoleOf names an index of an ID.
+func (p *Pattern) HoleOf(index int) string { return p.holes[p.order[index]] }
 
 // Counts names the last index of an ID, "" of a pattern without holes.
 func (p *Pattern) Counts() string {

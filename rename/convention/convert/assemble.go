@@ -96,7 +96,7 @@ func (cv *converter) assemble(g *convGroup) error {
 func partRank(role string) int {
 	module, _ := cutLeaf(role)
 	last := module[strings.LastIndexByte(module, '.')+1:]
-	return slices.Index([]string{"qkv", "gate_up", "q", "kv", "k", "v", "gate", "up"}, last)
+	return slices.Index([]string{"qkv_mlp", "qkv", "gate_up", "q", "kv", "k", "v", "gate", "up"}, last)
 }
 
 // axis is the output axis of an operand.
@@ -131,22 +131,41 @@ func (a *assembly) split() error {
 		out := make([]operand, len(names))
 		for j, n := range names {
 			out[j] = operand{module: n, number: o.number, transposed: o.transposed, experts: o.experts, name: o.name}
-			switch {
-			case op.Sizes != nil:
-				out[j].rows = op.Sizes[j]
-			case o.rows > 0:
-				out[j].rows = o.rows / int64(len(names))
-			}
+			out[j].rows = share(&op, o.rows, j, len(names))
 		}
 		a.operands = slices.Replace(a.operands, i, i+1, out...)
 	}
 	return nil
 }
 
+// share gives the length of a part of so many rows, 0 where that is not known.
+func share(op *tensorop.Op, rows int64, part, parts int) int64 {
+	if op.Sizes == nil {
+		return rows / int64(parts)
+	}
+	return rows / sum(op.Sizes) * op.Sizes[part]
+}
+
+func sum(list []int64) int64 {
+	total := int64(0)
+	for _, v := range list {
+		total += v
+	}
+	return total
+}
+
 // fusion fills in how a fused tensor is put together.
 func (cv *converter) fusion(op *tensorop.Op, c *convention.Convention, o operand, n int) error {
 	s := storageOf(c, o.module, "weight")
 	op.Layout = s.fused
+	last := o.module[strings.LastIndexByte(o.module, '.')+1:]
+	if sizes := c.Layout.Parts[last]; len(sizes) == n {
+		op.Sizes = sizes
+		if o.rows%sum(sizes) != 0 {
+			return cv.refuse(o.name, "its %d rows are not %v in proportion", o.rows, sizes)
+		}
+		return nil
+	}
 	if n == 2 && strings.HasSuffix(o.module, "gate_up") {
 		return nil // equal parts
 	}
@@ -158,11 +177,7 @@ func (cv *converter) fusion(op *tensorop.Op, c *convention.Convention, o operand
 	if n == 2 {
 		sizes = sizes[1:]
 	}
-	total := int64(0)
-	for _, v := range sizes {
-		total += v
-	}
-	if o.rows > 0 && o.rows != total {
+	if total := sum(sizes); o.rows > 0 && o.rows != total {
 		return cv.refuse(o.name, "it has %d rows; %d heads and %d key/value heads of %d make %d", o.rows, heads, kv, dim, total)
 	}
 	op.Sizes = sizes
@@ -307,6 +322,11 @@ func (a *assembly) join() error {
 		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
 			return err
 		}
+		if n := len(names); n == 2 && i+1 < len(a.operands) && o.module == names[1] && a.operands[i+1].module == names[0] {
+			// They were split from a tensor that has them the other way round.
+			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Swap, Index: i, Count: 2})
+			a.operands[i], a.operands[i+1] = a.operands[i+1], a.operands[i]
+		}
 		for j, n := range names {
 			if i+j >= len(a.operands) || a.operands[i+j].module != n || a.operands[i+j].number != o.number {
 				missing := n
@@ -314,6 +334,9 @@ func (a *assembly) join() error {
 					missing = names[0]
 				}
 				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, missing)
+			}
+			if op.Sizes != nil && op.Sizes[0]*a.operands[i+j].rows != op.Sizes[j]*a.operands[i].rows {
+				return cv.refuse(a.operands[i+j].name, "it has %d rows beside %d of %s; %s wants them in the proportion %d to %d", a.operands[i+j].rows, a.operands[i].rows, names[0], cv.to.Name, op.Sizes[j], op.Sizes[0])
 			}
 		}
 		if op.Layout == convention.UpFirst {
@@ -391,11 +414,12 @@ func (a *assembly) reaches(module string) bool {
 
 // wholeOf finds the fused module that a module is a part of.
 func wholeOf(module string, has func(string) bool) (whole string, names []string) {
-	stem := module[:strings.LastIndexByte(module, '.')+1]
-	for _, last := range []string{"qkv", "kv", "gate_up"} {
-		w := stem + last
-		if p := parts(w); slices.Contains(p, module) && has(w) {
-			return w, p
+	for _, f := range fusions {
+		for _, p := range f.parts {
+			stem, ok := cutModule(module, p)
+			if w := stem + f.whole; ok && has(w) {
+				return w, parts(w)
+			}
 		}
 	}
 	return "", nil

@@ -37,6 +37,7 @@ func Between(from, to *convention.Convention, tensors iter.Seq[convention.Named]
 	if err := cv.settle(at); err != nil {
 		return nil, err
 	}
+	cv.present = make(map[string]bool)
 	return cv.run(list, at.Places)
 }
 
@@ -97,7 +98,8 @@ type converter struct {
 	model    *convention.Model
 	out      *Conversion
 	groups   []*convGroup
-	gave     []string // roles of the target that something gives
+	gave     []string        // roles of the target that something gives
+	present  map[string]bool // by block; nil when only a sample of the tensors is known
 	// body and above stand before the target's names: its base and nothing, or
 	// the prefixes of the language model in a multimodal checkpoint.
 	body, above string
@@ -162,11 +164,49 @@ func (cv *converter) format(role string, index []int) (string, bool) {
 	if !ok {
 		return "", false
 	}
+	if t.Without != "" {
+		tensors := cv.to.Tensors()
+		i := slices.IndexFunc(tensors, func(t convention.Tensor) bool {
+			return t.Role == role && (t.Without == "" || !cv.has(t.Without, index))
+		})
+		if i < 0 {
+			return "", false
+		}
+		t = &tensors[i]
+	}
 	name, ok := t.Below.Format(index)
 	if t.Absolute {
 		return cv.wrapper + cv.above + name, ok
 	}
 	return cv.wrapper + cv.body + name, ok
+}
+
+// has reports whether a module is there in the block that indices are of. A
+// module that ends in a number says the block itself.
+func (cv *converter) has(module string, index []int) bool {
+	return cv.present[blockKey(module, index)]
+}
+
+func blockKey(module string, index []int) string {
+	if len(index) == 0 {
+		return module
+	}
+	return module + "." + strconv.Itoa(index[0])
+}
+
+// depends reports whether the target's name or bytes of a role depend on what
+// else is in its block.
+func (cv *converter) depends(role string) bool {
+	for i := range cv.to.Tensors() {
+		if t := &cv.to.Tensors()[i]; t.Role == role && t.Without != "" {
+			return true
+		}
+	}
+	module, _ := cutLeaf(role)
+	return slices.ContainsFunc(slices.Concat(cv.from.Layout.Swapped, cv.to.Layout.Swapped), func(s string) bool {
+		m, _, conditional := strings.Cut(s, " without ")
+		return conditional && m == module
+	})
 }
 
 // gather brings the tensors of one place together.
@@ -194,6 +234,9 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 			gi = len(cv.groups)
 			groups[key] = gi
 			cv.groups = append(cv.groups, &convGroup{role: whole})
+		}
+		if cv.present != nil {
+			cv.present[blockKey(l.Tensor.Module, l.Index)] = true
 		}
 		g := cv.groups[gi]
 		mkey := placeKey(l.Tensor.Role, l.Index)
@@ -224,24 +267,39 @@ func placeKey(role string, index []int) string {
 
 const bufferReason = "a buffer, derivable from the configuration"
 
+// fusions are the modules that hold several, by the ends of their roles: the
+// longest first.
+var fusions = []struct {
+	whole string
+	parts []string
+}{
+	{"single.layer.attn.qkv_mlp", []string{"single.layer.attn.q", "single.layer.attn.k", "single.layer.attn.v", "single.layer.mlp.up"}},
+	{"layer.attn.qkv", []string{"layer.attn.q", "layer.attn.k", "layer.attn.v"}},
+	{"layer.attn.kv", []string{"layer.attn.k", "layer.attn.v"}},
+	{"layer.cross.kv", []string{"layer.cross.k", "layer.cross.v"}},
+	{"gate_up", []string{"gate", "up"}},
+}
+
 // parts says what a fused module is made of.
 func parts(module string) []string {
-	for suffix, names := range map[string][]string{
-		"attn.qkv": {"q", "k", "v"},
-		"attn.kv":  {"k", "v"},
-	} {
-		if stem, ok := strings.CutSuffix(module, suffix); ok && !strings.HasSuffix(stem, "linear_") && !strings.HasSuffix(stem, "vision.") {
-			out := make([]string, len(names))
-			for i, n := range names {
-				out[i] = stem + "attn." + n
-			}
-			return out
+	for _, f := range fusions {
+		stem, ok := cutModule(module, f.whole)
+		if !ok {
+			continue
 		}
-	}
-	if stem, ok := strings.CutSuffix(module, "gate_up"); ok {
-		return []string{stem + "gate", stem + "up"}
+		out := make([]string, len(f.parts))
+		for i, p := range f.parts {
+			out[i] = stem + p
+		}
+		return out
 	}
 	return nil
+}
+
+// cutModule takes whole words off the end of a module.
+func cutModule(module, end string) (stem string, ok bool) {
+	stem, ok = strings.CutSuffix(module, end)
+	return stem, ok && (stem == "" || strings.HasSuffix(stem, "."))
 }
 
 // numbered pairs the modules that hold many tensors as one with those that
@@ -297,21 +355,23 @@ func cutLeaf(role string) (module, leaf string) {
 func groupOf(role string) string {
 	module, leaf := cutLeaf(role)
 	module = stackedModule(module)
-	for _, p := range []struct{ suffix, whole string }{
-		{".attn.q", ".attn.qkv"},
-		{".attn.k", ".attn.qkv"},
-		{".attn.v", ".attn.qkv"},
-		{".attn.kv", ".attn.qkv"},
-		{".gate", ".gate_up"},
-		{".up", ".gate_up"},
-		{".attn.k_b", ".attn.kv_b"},
-		{".attn.v_b", ".attn.kv_b"},
+	for _, p := range []struct{ part, whole string }{
+		{"layer.attn.kv", "layer.attn.qkv"},
+		{"attn.k_b", "attn.kv_b"},
+		{"attn.v_b", "attn.kv_b"},
 	} {
-		stem, ok := strings.CutSuffix(module, p.suffix)
-		if !ok || strings.HasSuffix(p.whole, "gate_up") && !strings.HasSuffix(stem, "mlp") && !strings.HasSuffix(stem, "experts") && !strings.HasSuffix(stem, "shared") {
-			continue
+		if stem, ok := cutModule(module, p.part); ok {
+			return stem + p.whole + "." + leaf
 		}
-		return stem + p.whole + "." + leaf
+	}
+	for _, f := range fusions {
+		for _, p := range f.parts {
+			stem, ok := cutModule(module, p)
+			if !ok || f.whole == "gate_up" && !strings.HasSuffix(stem, "mlp.") && !strings.HasSuffix(stem, "experts.") && !strings.HasSuffix(stem, "shared.") {
+				continue
+			}
+			return stem + f.whole + "." + leaf
+		}
 	}
 	return module + "." + leaf
 }
@@ -320,6 +380,9 @@ func groupOf(role string) string {
 func (cv *converter) convert(g *convGroup) error {
 	direct := true
 	for i := range g.members {
+		if cv.present == nil && cv.depends(g.members[i].role) {
+			return cv.refuse(g.members[i].name, "it depends on what else its block has, which only a checkpoint shows")
+		}
 		if !cv.isDirect(&g.members[i]) {
 			direct = false
 		}
@@ -357,15 +420,14 @@ func (cv *converter) convert(g *convGroup) error {
 
 // isDirect reports whether a tensor needs no more than a new name.
 func (cv *converter) isDirect(m *member) bool {
-	module, leaf := cutLeaf(m.role)
 	if _, ok := cv.to.Role(m.role); !ok || cv.opaque(m.role) != "" {
 		return false
 	}
-	from, to := storageOf(cv.from, module, leaf), storageOf(cv.to, module, leaf)
+	from, to := cv.storage(cv.from, m), cv.storage(cv.to, m)
 	if m.isBlocks() && cv.from.Layout.Blocks != "" && cv.to.Layout.Blocks != "" {
 		from.transposed, to.transposed = false, false
 	}
-	return leaf == "bias" && !needsRope(module) && len(parts(module)) == 0 || from == to
+	return from == to
 }
 
 // isBlocks reports whether only MXFP4 blocks and their scales are there.
@@ -406,7 +468,21 @@ func isNorm(module string) bool {
 type storage struct {
 	rope, fused, decay, conv string
 	transposed, flat         bool
+	swapped, pointwise       bool
 	offset                   int
+}
+
+// storage describes a tensor's bytes, which may depend on what else is in its
+// block.
+func (cv *converter) storage(c *convention.Convention, m *member) storage {
+	module, leaf := cutLeaf(m.role)
+	s := storageOf(c, module, leaf)
+	for _, text := range c.Layout.Swapped {
+		if of, other, ok := strings.Cut(text, " without "); ok && of == module {
+			s.swapped = !cv.has(other, m.index)
+		}
+	}
+	return s
 }
 
 // storageOf describes a module's bytes.
@@ -418,14 +494,18 @@ func storageOf(c *convention.Convention, module, leaf string) storage {
 	switch {
 	case strings.HasSuffix(module, "attn.qkv"):
 		s.fused = cmp.Or(c.Layout.QKV, tensorop.Contiguous)
+	case strings.HasSuffix(module, "attn.qkv_mlp"), strings.HasSuffix(module, "cross.kv"):
+		s.fused = tensorop.Contiguous
 	case strings.HasSuffix(module, "gate_up"):
 		s.fused = cmp.Or(c.Layout.GateUp, tensorop.Contiguous)
 	case strings.HasSuffix(module, "attn.kv"):
 		s.fused = tensorop.PerHead
 	}
+	s.swapped = slices.Contains(c.Layout.Swapped, module)
 	if leaf != "weight" {
 		return s
 	}
+	s.pointwise = slices.ContainsFunc(c.Layout.Pointwise, func(g string) bool { return template.Glob(g).Match(module) })
 	s.transposed = c.Transposes(module)
 	if strings.Contains(module, ".experts.") {
 		s.flat = c.Layout.Experts == convention.Flat
@@ -504,7 +584,7 @@ func (cv *converter) give(role string) { cv.gave = append(cv.gave, role) }
 // single converts a tensor that keeps its role but not its bytes, unless rows or
 // experts move.
 func (cv *converter) single(m *member) (bool, error) {
-	module, leaf := cutLeaf(m.role)
+	_, leaf := cutLeaf(m.role)
 	if _, ok := cv.to.Role(m.role); !ok {
 		if leaf == "weight" || leaf == "bias" {
 			if len(cv.targets(m.role)) > 0 {
@@ -513,11 +593,26 @@ func (cv *converter) single(m *member) (bool, error) {
 		}
 		return true, cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
 	}
-	a, b := storageOf(cv.from, module, leaf), storageOf(cv.to, module, leaf)
+	a, b := cv.storage(cv.from, m), cv.storage(cv.to, m)
 	if a.fused != b.fused || a.rope != b.rope || a.flat != b.flat {
 		return false, nil // rows or experts move
 	}
 	var ops []tensorop.Op
+	if a.swapped != b.swapped {
+		ops = append(ops,
+			tensorop.Op{Kind: tensorop.Split, Count: 1},
+			tensorop.Op{Kind: tensorop.Swap, Count: 2},
+			tensorop.Op{Kind: tensorop.Concat, Count: 2})
+	}
+	if a.pointwise != b.pointwise {
+		shape, err := cv.pixelShape(m, b.pointwise)
+		if err != nil {
+			return true, err
+		}
+		if shape != nil {
+			ops = append(ops, tensorop.Op{Kind: tensorop.Reshape, Count: 1, Shape: shape})
+		}
+	}
 	if a.transposed != b.transposed {
 		ops = append(ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
 	}
@@ -553,6 +648,26 @@ func (cv *converter) convShape(m *member, form string) ([]int64, error) {
 		return nil, cv.refuse(m.name, "its shape is not known")
 	}
 	return nil, cv.refuse(m.name, "its shape %v is not that of a depthwise convolution", m.shape)
+}
+
+// pixelShape gives the shape of a matrix as a convolution of one pixel or without
+// its kernel, nil where it has that shape.
+func (cv *converter) pixelShape(m *member, kernel bool) ([]int64, error) {
+	rest := m.shape
+	if len(rest) > 2 {
+		rest = rest[2:]
+	}
+	switch {
+	case m.shape == nil:
+		return nil, cv.refuse(m.name, "its shape is not known")
+	case len(m.shape) == 2 && kernel:
+		return []int64{int64(m.shape[0]), int64(m.shape[1]), 1, 1}, nil
+	case len(m.shape) == 2 || len(m.shape) == 4 && kernel:
+		return nil, nil
+	case len(m.shape) > 4 || len(m.shape) < 2 || slices.ContainsFunc(rest, func(n uint64) bool { return n != 1 }):
+		return nil, cv.refuse(m.name, "its shape %v is not that of a convolution of one pixel", m.shape)
+	}
+	return []int64{int64(m.shape[0]), int64(m.shape[1])}, nil
 }
 
 // targets are the roles of the target that take part in a role's group.

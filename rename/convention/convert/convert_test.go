@@ -55,6 +55,12 @@ func partRows(o tensorop.Op, length int64) [][]int64 {
 	if len(sizes) == 0 {
 		sizes = []int64{length / 2, length / 2}
 	}
+	if total := sum(sizes); total != length { // in proportion
+		sizes = slices.Clone(sizes)
+		for i := range sizes {
+			sizes[i] *= length / total
+		}
+	}
 	out := make([][]int64, len(sizes))
 	switch o.Layout {
 	case tensorop.Interleaved:
@@ -630,7 +636,7 @@ func TestConvertRefuses(t *testing.T) {
 		{"another convention", "llama-hf", "llama-meta", named("h.0.ln_1.weight"), nil, "no tensor has a name of llama-hf"},
 		{"a gap among experts", "qwen3_moe-hf", "qwen3moe-gguf", named("model.layers.0.mlp.experts.0.up_proj.weight", "model.layers.0.mlp.experts.0.gate_proj.weight", "model.layers.0.mlp.experts.2.up_proj.weight", "model.layers.0.mlp.experts.2.gate_proj.weight"), nil, "the experts are not numbered from 0 without a gap"},
 		{"half of a whole", "llama-hf", "llama-megatron", named("model.norm.weight", "model.layers.0.mlp.up_proj.weight"), nil, "llama-megatron joins it with layer.mlp.gate, which is not there"},
-		{"refused", "sd3-original", "sd3-diffusers", named("model.diffusion_model.pos_embed"), nil, "the last adaptive normalisation swaps scale and shift"},
+		{"refused", "whisper-mlx", "whisper-hf", named("decoder.ln.weight"), nil, "its convolutions are stored [out, kernel, in]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

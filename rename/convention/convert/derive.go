@@ -3,6 +3,7 @@ package convert
 import (
 	"cmp"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 
@@ -82,23 +83,31 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 		if first, _ := from.Role(t.Role); first != t {
 			continue
 		}
-		name, ok := t.Pattern.Format(make([]int, len(t.Pattern.Holes())))
-		if !ok {
-			continue
-		}
-		pattern[name] = t.Pattern.String()
 		whole := groupOf(t.Role)
 		if byWhole[whole] == nil {
 			wholes = append(wholes, whole)
 		}
-		n := convention.Named{Name: name}
-		switch storageOf(from, t.Module, "weight").conv {
-		case "c1k":
-			n.Shape = []uint64{8, 1, 4}
-		case "ck":
-			n.Shape = []uint64{8, 4}
+		s := storageOf(from, t.Module, "weight")
+		computed := computedHoles(t, to)
+		for index := range samples(t.Pattern, computed) {
+			name, ok := t.Pattern.Format(index)
+			if !ok || len(computed) > 0 && !hasName(to, t.Role, index) {
+				continue
+			}
+			pattern[name], _ = t.Pattern.Fix(index, computed)
+			n := convention.Named{Name: name}
+			switch {
+			case s.conv == "c1k":
+				n.Shape = []uint64{8, 1, 4}
+			case s.conv == "ck":
+				n.Shape = []uint64{8, 4}
+			case s.pointwise:
+				n.Shape = []uint64{8, 8, 1, 1}
+			case storageOf(to, t.Module, "weight").pointwise:
+				n.Shape = []uint64{8, 8}
+			}
+			byWhole[whole] = append(byWhole[whole], n)
 		}
-		byWhole[whole] = append(byWhole[whole], n)
 	}
 	for _, whole := range wholes {
 		// A convention that knows a whole and its parts stores one or the
@@ -127,7 +136,7 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 				rule := DerivedRule{Refuse: refused, Optional: true}
 				for i, n := range sample {
 					rule.From = append(rule.From, pattern[n.Name])
-					rule.Optional = rule.Optional && at[i].Tensor.Optional
+					rule.Optional = rule.Optional && (at[i].Tensor.Optional || c.depends(at[i].Tensor.Role))
 				}
 				d.Rules = append(d.Rules, rule)
 				continue
@@ -141,10 +150,15 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 					rule.From = append(rule.From, pattern[n])
 				}
 				for _, n := range m.To {
-					rule.To = append(rule.To, patternOf(to, n))
+					rule.To = append(rule.To, patternOf(to, n, from))
 				}
 				for _, o := range m.Ops {
 					rule.Ops = append(rule.Ops, o.Kind)
+					if o.Kind == tensorop.Reshape && slices.ContainsFunc(at, func(p identify.Place) bool {
+						return storageOf(from, p.Tensor.Module, "weight").pointwise != storageOf(to, p.Tensor.Module, "weight").pointwise
+					}) {
+						rule.Refuse, rule.Optional = "it gets or loses a kernel of one pixel, and a rule would have to know its shape; convert a checkpoint", true
+					}
 					if _, err := step(o); err != nil {
 						rule.Refuse = err.Error()
 					}
@@ -185,10 +199,57 @@ func alternatives(c *convention.Convention, names []convention.Named) [][]conven
 	return slices.DeleteFunc([][]convention.Named{apart, fused, stacked}, func(s []convention.Named) bool { return len(s) == 0 })
 }
 
-// patternOf gives the pattern of one of the convention's names.
-func patternOf(c *convention.Convention, name string) string {
-	if t, _, ok := c.Match(name); ok {
-		return t.Pattern.String()
+// patternOf gives the pattern of one of the convention's names, with the numbers
+// that the other convention does not have as they are.
+func patternOf(c *convention.Convention, name string, other *convention.Convention) string {
+	t, index, ok := c.Match(name)
+	if !ok {
+		return name
 	}
-	return name
+	text, _ := t.Pattern.Fix(index, computedHoles(t, other))
+	return text
+}
+
+// computedHoles lists the holes of a tensor that are not the same number, or one
+// with a shift, in both conventions. A rule for each of their values is written.
+func computedHoles(t *convention.Tensor, other *convention.Convention) []string {
+	holes := t.Pattern.Computed()
+	if o, ok := other.Role(t.Role); ok {
+		holes = append(holes, o.Pattern.Computed()...)
+	}
+	return holes
+}
+
+// hasName reports whether a convention that has a role has it at an index.
+func hasName(c *convention.Convention, role string, index []int) bool {
+	t, ok := c.Role(role)
+	if !ok {
+		return true
+	}
+	_, ok = t.Pattern.Format(index)
+	return ok
+}
+
+// samples gives the indices of a pattern that are written: 0, and of computed
+// holes those of a UNet or an autoencoder of four blocks.
+func samples(p *convention.Pattern, computed []string) iter.Seq[[]int] {
+	return func(yield func([]int) bool) {
+		index := make([]int, len(p.Holes()))
+		for {
+			if !yield(slices.Clone(index)) {
+				return
+			}
+			at := len(index) - 1
+			for ; at >= 0; at-- {
+				if slices.Contains(computed, p.HoleOf(at)) && index[at] < 3 {
+					index[at]++
+					break
+				}
+				index[at] = 0
+			}
+			if at < 0 {
+				return
+			}
+		}
+	}
 }
