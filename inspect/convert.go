@@ -49,8 +49,8 @@ type ConvertResult struct {
 }
 
 // Convert works out how a checkpoint goes from one convention to another. It
-// writes nothing. Tensors without a place in the other convention are aside. The
-// error is an [UnknownConventionError], an [UnidentifiedError],
+// writes nothing. Tensors without a place in the other convention are aside. A result
+// that would not be identified as the other convention is refused. The error is an [UnknownConventionError], an [UnidentifiedError],
 // or a [convert.RefusalError], which says at which tensor the conversion fails and
 // what it needs.
 func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions) (*ConvertResult, error) {
@@ -79,7 +79,54 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	if err != nil {
 		return nil, err
 	}
-	return &ConvertResult{conv, c}, nil
+	r := &ConvertResult{conv, c}
+	if err := r.follows(to, m); err != nil && identify.Tensors(adapt.Tensors(c), m).IsOf(from.Name) {
+		return nil, err
+	}
+	return r, nil
+}
+
+// follows refuses a conversion whose result would not be taken for the convention
+// that was asked for, or for one that shares all its names: nothing that reads the
+// convention would find its tensors in it.
+func (r *ConvertResult) follows(to *convention.Convention, m *convention.Model) error {
+	tensors, err := r.Tensors()
+	if err != nil {
+		return err
+	}
+	got := identify.Tensors(func(yield func(convention.Named) bool) {
+		for i := range tensors {
+			if !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape}) {
+				return
+			}
+		}
+	}, m)
+	refuse := func(format string, args ...any) error {
+		return &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}
+	}
+	gguf := to.HasDialect("gguf")
+	switch {
+	case !got.IsOf(to.Name) && got.Convention != "":
+		return refuse("the result would be %s%s", got.Convention, lacks(r.Missing, to))
+	case !got.IsOf(to.Name):
+		return refuse("the result would follow no known convention%s", lacks(r.Missing, to))
+	case gguf && len(got.Wrappers) > 0:
+		return refuse("the names would stay below %q, and no GGUF file has names below a prefix", strings.Join(got.Wrappers, ""))
+	case gguf && got.Adapter && !slices.Contains(got.Dialects, "gguf"):
+		return refuse("the names of the adapter would be those of %s", strings.Join(got.Dialects, " and "))
+	}
+	return nil
+}
+
+// lacks names the first of the tensors that every layer of a convention has and that
+// nothing gives.
+func lacks(missing []string, to *convention.Convention) string {
+	for _, role := range missing {
+		if t, ok := to.Role(role); ok && slices.Contains(t.Pattern.Holes(), "layer") {
+			return fmt.Sprintf("; %s has %s, which nothing gives", to.Name, t.Pattern)
+		}
+	}
+	return ""
 }
 
 // sourceOf is the convention that a checkpoint follows.

@@ -60,6 +60,13 @@ type Result struct {
 	Templates int
 }
 
+// IsOf reports whether the names are those of a convention: it is the one found, or
+// fits as well as that one.
+func (r *Result) IsOf(convention string) bool {
+	return r.Convention != "" && (r.Convention == convention ||
+		slices.ContainsFunc(r.Candidates, func(c Candidate) bool { return c.Convention == convention }))
+}
+
 // Nearest is a convention and its distance.
 type Nearest struct {
 	Convention string `json:"convention"`
