@@ -143,7 +143,7 @@ type Convertible struct {
 }
 
 // A ConversionTarget is another convention, and by what it is reached: "names",
-// "bytes", or "refused".
+// "bytes", "partly" or "refused", as [convert.Derivation.By] says.
 type ConversionTarget struct {
 	Convention string `json:"convention"`
 	By         string `json:"by"`

@@ -11,10 +11,11 @@ import (
 	"github.com/wtinspect/wtinspect/rename"
 )
 
-// convertsTo lists what a convention converts to, by names first.
+// convertsTo lists what a convention converts to, by names first, and last where
+// some tensors are left out.
 func convertsTo(c *inspect.Convertible) string {
 	var groups []string
-	for _, by := range []string{"names", "bytes"} {
+	for _, by := range []string{"names", "bytes", "partly"} {
 		var to []string
 		for _, t := range c.To {
 			if t.By == by {

@@ -42,11 +42,15 @@ type Convention struct {
 	// a multimodal model stand around.
 	Language bool
 
-	specs   []spec
-	opaque  []opaqueRole
-	tensors []Tensor
-	index   func() *tensorIndex
-	vocab   *vocabulary
+	specs  []spec
+	opaque []reason
+	// drop and dropLayers are roles that the project's converter leaves out, and
+	// roles of which the whole layer is left out; towers are names of what it keeps
+	// in a file of its own.
+	drop, dropLayers, towers []reason
+	tensors                  []Tensor
+	index                    func() *tensorIndex
+	vocab                    *vocabulary
 }
 
 // A tensorIndex finds the tensors of a convention. Identification reads hundreds
@@ -67,11 +71,20 @@ func (c *Convention) makeIndex() *tensorIndex {
 	return x
 }
 
-// An opaqueRole is a role whose bytes no operation here takes to another
-// project's form.
-type opaqueRole struct {
-	glob   template.Glob
-	reason string
+// A reason says why something is done with what a glob matches: roles, or names.
+type reason struct {
+	glob template.Glob
+	text string
+}
+
+// reasonFor returns the first of some reasons for a role or a name, "" without one.
+func reasonFor(list []reason, text string) string {
+	for i := range list {
+		if list[i].glob.Match(text) {
+			return list[i].text
+		}
+	}
+	return ""
 }
 
 // A Tensor is one kind of tensor of a convention.
@@ -169,14 +182,23 @@ func (c *Convention) Format(id ID) (string, bool) {
 
 // Opaque says why the bytes of a role cannot be taken to another project's
 // form, "" when they can.
-func (c *Convention) Opaque(role string) string {
-	for _, o := range c.opaque {
-		if o.glob.Match(role) {
-			return o.reason
-		}
-	}
-	return ""
-}
+func (c *Convention) Opaque(role string) string { return reasonFor(c.opaque, role) }
+
+// Drops says why the project's converter leaves out a role, or a name that the
+// source convention does not know, "" when it does not.
+func (c *Convention) Drops(role string) string { return reasonFor(c.drop, role) }
+
+// DropsLayer says why the project's converter leaves out a layer that has a tensor
+// of a role: one that predicts further tokens.
+func (c *Convention) DropsLayer(role string) string { return reasonFor(c.dropLayers, role) }
+
+// Towers reports whether the project keeps the towers of a multimodal model in a
+// file of their own, beside that of the language model.
+func (c *Convention) Towers() bool { return len(c.towers) > 0 }
+
+// Tower says where the project keeps a tensor of that name in its source, when
+// that is not the file of the language model.
+func (c *Convention) Tower(name string) string { return reasonFor(c.towers, name) }
 
 // Transposes reports whether the convention stores a module [in, out].
 func (c *Convention) Transposes(module string) bool {

@@ -37,6 +37,9 @@ type ggufArchitecture struct {
 	Pref     bool              `yaml:"preferred"`
 	Roles    map[string]string `yaml:"roles"`
 	Own      bool              `yaml:"own"` // no role of its names has a counterpart
+
+	Drop       yaml.Node `yaml:"drop"`
+	DropLayers yaml.Node `yaml:"drop_layers"`
 }
 
 // linearRoles are the roles of the state-space names in architectures that
@@ -63,6 +66,9 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 	var doc struct {
 		Names         yaml.Node                   `yaml:"names"`
 		Optional      []string                    `yaml:"optional"`
+		Drop          yaml.Node                   `yaml:"drop"`
+		Tower         string                      `yaml:"tower"`
+		Towers        []string                    `yaml:"towers"`
 		Architectures map[string]ggufArchitecture `yaml:"architectures"`
 	}
 	if err := yaml.Load(ggufYAML, &doc, yaml.WithKnownFields()); err != nil {
@@ -79,6 +85,11 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		for _, s := range list {
 			specs[s.stem] = s
 		}
+	}
+	drop := readReasons(&doc.Drop)
+	var towers []reason
+	for _, glob := range doc.Towers {
+		towers = append(towers, reason{template.Glob(glob), doc.Tower})
 	}
 	var out []*Convention
 	for line := range strings.Lines(ggufArch) {
@@ -98,6 +109,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		if c.Families == nil {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
 		}
+		c.drop, c.dropLayers, c.towers = slices.Concat(readReasons(&a.Drop), drop), readReasons(&a.DropLayers), towers
 		if a.Own {
 			c.Refuse = "which of its names a tower has depends on the tower"
 		}

@@ -39,6 +39,8 @@ type document struct {
 	Own         []string  `yaml:"own"`
 	Refuse      string    `yaml:"refuse"`
 	Opaque      yaml.Node `yaml:"opaque"`
+	Drop        yaml.Node `yaml:"drop"`
+	DropLayers  yaml.Node `yaml:"drop_layers"`
 	Abstract    bool      `yaml:"abstract"`
 	Preferred   bool      `yaml:"preferred"`
 	Frame       bool      `yaml:"frame"`
@@ -278,6 +280,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		}
 		c.Base = parent.Base
 		c.opaque = slices.Clone(parent.opaque)
+		c.drop, c.dropLayers = slices.Clone(parent.drop), slices.Clone(parent.dropLayers)
 		c.Layout = inherit(d.Layout, parent.Layout)
 	}
 	if d.Base != nil {
@@ -327,15 +330,31 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 			return nil, fmt.Errorf("convention %q: require: it has no role %q", name, r)
 		}
 	}
-	for i := 0; i+1 < len(d.Opaque.Content); i += 2 {
-		c.opaque = append(c.opaque, opaqueRole{template.Glob(d.Opaque.Content[i].Value), d.Opaque.Content[i+1].Value})
-	}
+	c.opaque = append(c.opaque, readReasons(&d.Opaque)...)
+	c.drop = append(c.drop, readReasons(&d.Drop)...)
+	c.dropLayers = append(c.dropLayers, readReasons(&d.DropLayers)...)
 	c.specs = specs
 	if err := c.compile(l.cache); err != nil {
 		return nil, fmt.Errorf("convention %q: %w", name, err)
 	}
 	l.done[name] = c
 	return c, nil
+}
+
+// readReasons reads a mapping from globs to reasons.
+func readReasons(n *yaml.Node) []reason {
+	at := func(n *yaml.Node) *yaml.Node {
+		if n.Kind == yaml.AliasNode {
+			return n.Alias
+		}
+		return n
+	}
+	var list []reason
+	content := at(n).Content
+	for i := 0; i+1 < len(content); i += 2 {
+		list = append(list, reason{template.Glob(content[i].Value), at(content[i+1]).Value})
+	}
+	return list
 }
 
 func inherit(l, parent Layout) Layout {

@@ -80,7 +80,11 @@ func (cv *converter) run(list []convention.Named, at []identify.Place) (*Convers
 func (cv *converter) aside(g *convGroup, why *RefusalError) {
 	blocks := len(cv.targets(g.role)) > 0
 	add := func(name, role string) {
-		cv.out.Aside = append(cv.out.Aside, Aside{Name: name, Role: role, Reason: why.Reason, Needs: why.Needs, Blocks: blocks})
+		a := Aside{Name: name, Role: role, Reason: why.Reason, Needs: why.Needs, Blocks: blocks}
+		if tower := cv.to.Tower(name); tower != "" && !blocks && !cv.sameProject() {
+			a.Reason = tower
+		}
+		cv.out.Aside = append(cv.out.Aside, a)
 	}
 	for i := range g.members {
 		m := &g.members[i]
@@ -140,7 +144,8 @@ func (cv *converter) settle(at *identify.Location) error {
 	if at.Adapter && slices.Contains(at.Wrappers, adapterWrapper) {
 		cv.wrapper = adapterWrapper
 	}
-	if !slices.ContainsFunc(at.Places, func(p identify.Place) bool { return p.Tensor == nil && !p.Buffer }) {
+	apart := cv.to.Towers() && !cv.sameProject() // other parts go elsewhere
+	if apart || !slices.ContainsFunc(at.Places, func(p identify.Place) bool { return p.Tensor == nil && !p.Buffer }) {
 		return nil
 	}
 	rest, ok := cv.from.CutBase(at.Prefix)
@@ -214,14 +219,28 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 	type place struct{ group, member int }
 	groups := make(map[string]int)
 	places := make(map[string]place)
+	drops := cv.dropper(at)
 	for i, n := range tensors {
 		l := at[i]
 		switch {
 		case l.Tensor == nil && l.Buffer:
 			cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, bufferReason})
 			continue
-		case l.Tensor == nil:
+		case l.Tensor == nil && cv.sameProject():
 			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
+			continue
+		case l.Tensor == nil:
+			if why := cv.to.Drops(n.Name); why != "" {
+				cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, why})
+			} else if why := cv.to.Tower(n.Name); why != "" {
+				cv.out.Aside = append(cv.out.Aside, Aside{Name: n.Name, Reason: why})
+			} else {
+				cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
+			}
+			continue
+		}
+		if why := drops(&l); why != "" {
+			cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, why})
 			continue
 		}
 		whole, common := groupOf(l.Tensor.Role), l.Index
@@ -252,6 +271,30 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 		} else {
 			m.companions = append(m.companions, companionName{n.Name, l.Suffix, l.Leaf})
 		}
+	}
+}
+
+// dropper returns a function that says why the target's project leaves a tensor
+// out, "" when it does not.
+func (cv *converter) dropper(at []identify.Place) func(*identify.Place) string {
+	if cv.sameProject() {
+		return func(*identify.Place) string { return "" }
+	}
+	// Layers go whole, by a tensor that only such layers have.
+	layers := make(map[int]string)
+	ofLayer := func(l *identify.Place) bool { return len(l.Index) > 0 && strings.HasPrefix(l.Tensor.Role, "layer.") }
+	for i := range at {
+		if l := &at[i]; l.Tensor != nil && ofLayer(l) {
+			if why := cv.to.DropsLayer(l.Tensor.Role); why != "" {
+				layers[l.Index[0]] = why
+			}
+		}
+	}
+	return func(l *identify.Place) string {
+		if why := cv.to.Drops(l.Tensor.Role); why != "" || !ofLayer(l) {
+			return why
+		}
+		return layers[l.Index[0]]
 	}
 }
 
@@ -438,6 +481,11 @@ func (m *member) isBlocks() bool {
 func (c *companionName) isBlocks() bool {
 	leaf := strings.TrimPrefix(c.leaf, "_")
 	return leaf == "blocks" || leaf == "scales"
+}
+
+// sameProject reports whether one project spells both conventions.
+func (cv *converter) sameProject() bool {
+	return slices.ContainsFunc(cv.from.Dialects, cv.to.HasDialect)
 }
 
 // opaque says why a role's bytes are not described well enough to be moved

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
@@ -720,6 +721,136 @@ func TestConvertAside(t *testing.T) {
 			}
 			if err := cv.Refusal(); (err != nil) != (tt.refusal != "") || err != nil && !strings.Contains(err.Error(), tt.refusal) {
 				t.Errorf("refusal %v, want %q in it", err, tt.refusal)
+			}
+		})
+	}
+}
+
+// What llama.cpp's converter leaves out is dropped with the reason, and the language
+// model of a multimodal release gets its names whatever stands before them.
+func TestConvertDrops(t *testing.T) {
+	const buffer, alone = "a buffer, derivable from the configuration", "llama.cpp uses the encoder alone"
+	const predicts, tower = "llama.cpp does not predict further tokens with this model", "tower: llama.cpp keeps it in a file of its own (mmproj)"
+	language := []string{"embed_tokens.weight", "layers.0.input_layernorm.weight", "norm.weight"}
+	converted := []string{"token_embd.weight", "blk.0.attn_norm.weight", "output_norm.weight"}
+	below := func(prefix string, more ...string) []string {
+		var names []string
+		for _, n := range language {
+			names = append(names, prefix+n)
+		}
+		return append(names, more...)
+	}
+	for _, tt := range []struct {
+		name, from, to string
+		tensors, moves []string
+		dropped, aside map[string]string
+	}{
+		{
+			// conversion/bert.py BertModel.filter_tensors
+			"BERT", "bert-hf", "bert-gguf",
+			[]string{
+				"bert.embeddings.word_embeddings.weight", "bert.embeddings.position_ids", "bert.pooler.dense.weight",
+				"cls.predictions.bias", "cls.predictions.transform.dense.weight", "cls.seq_relationship.weight", "classifier.weight",
+			},
+			[]string{"token_embd.weight", "cls.output.weight"},
+			map[string]string{
+				"bert.embeddings.position_ids": buffer, "bert.pooler.dense.weight": alone, "cls.predictions.bias": alone,
+				"cls.predictions.transform.dense.weight": alone, "cls.seq_relationship.weight": alone,
+			},
+			nil,
+		},
+		{
+			// conversion/deepseek.py DeepseekV2Model: layers from num_hidden_layers on are skipped
+			"DeepSeek V3", "deepseek_v3-hf", "deepseek2-gguf",
+			[]string{"model.layers.60.input_layernorm.weight", "model.layers.61.input_layernorm.weight", "model.layers.61.eh_proj.weight", "model.layers.61.mlp.experts.0.down_proj.weight"},
+			[]string{"blk.60.attn_norm.weight"},
+			map[string]string{"model.layers.61.input_layernorm.weight": predicts, "model.layers.61.eh_proj.weight": predicts, "model.layers.61.mlp.experts.0.down_proj.weight": predicts},
+			nil,
+		},
+		{
+			// conversion/glm.py Glm4MoeModel: block_count counts them
+			"GLM 4.5", "glm4_moe-hf", "glm4moe-gguf",
+			[]string{"model.layers.45.input_layernorm.weight", "model.layers.46.input_layernorm.weight", "model.layers.46.eh_proj.weight"},
+			[]string{"blk.45.attn_norm.weight", "blk.46.attn_norm.weight", "blk.46.nextn.eh_proj.weight"},
+			nil, nil,
+		},
+		{
+			// conversion/base.py prepare_tensors skips .rotary_emb.inv_freq, of whatever name
+			"inverse frequencies", "llama-hf", "llama-gguf",
+			[]string{"model.embed_tokens.weight", "model.layers.0.self_attn.rotary_emb.inv_freq"},
+			[]string{"token_embd.weight"},
+			map[string]string{"model.layers.0.self_attn.rotary_emb.inv_freq": buffer},
+			nil,
+		},
+		{
+			"rope factors", "llama-gguf", "llama-hf",
+			[]string{"token_embd.weight", "rope_freqs.weight"},
+			[]string{"model.embed_tokens.weight"},
+			map[string]string{"rope_freqs.weight": buffer},
+			nil,
+		},
+		{
+			// conversion/gemma.py: lm_head is skipped
+			"a tied head", "gemma-hf", "gemma-gguf",
+			[]string{"model.embed_tokens.weight", "lm_head.weight"},
+			[]string{"token_embd.weight"},
+			map[string]string{"lm_head.weight": "tied: the head is the token embedding"},
+			nil,
+		},
+		{
+			// conversion/base.py TextModel.filter_tensors
+			"a tower, old prefixes", "llama-hf", "llama-gguf",
+			below("language_model.model.", "language_model.lm_head.weight", "vision_tower.blocks.0.weight", "multi_modal_projector.linear_1.weight"),
+			append(slices.Clone(converted), "output.weight"),
+			nil,
+			map[string]string{"vision_tower.blocks.0.weight": tower, "multi_modal_projector.linear_1.weight": tower},
+		},
+		{
+			"a tower, current prefixes", "llama-hf", "llama-gguf",
+			below("model.language_model.", "lm_head.weight", "model.visual.blocks.0.weight"),
+			append(slices.Clone(converted), "output.weight"),
+			nil,
+			map[string]string{"model.visual.blocks.0.weight": tower},
+		},
+		{
+			"a tower beside bare names", "llama-hf", "llama-gguf",
+			below("model.", "lm_head.weight", "visual.blocks.0.weight"),
+			append(slices.Clone(converted), "output.weight"),
+			nil,
+			map[string]string{"visual.blocks.0.weight": tower},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var list []convention.Named
+			for _, n := range tt.tensors {
+				list = append(list, convention.Named{Name: n})
+			}
+			cv, err := Between(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(list), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var moves []string
+			for _, m := range cv.Moves {
+				moves = append(moves, m.To...)
+			}
+			if d := gocmp.Diff(tt.moves, moves); d != "" {
+				t.Errorf("moves (-want +got)\n%s", d)
+			}
+			dropped, aside := map[string]string{}, map[string]string{}
+			for _, d := range cv.Dropped {
+				dropped[d.Name] = d.Reason
+			}
+			for _, a := range cv.Aside {
+				aside[a.Name] = a.Reason
+			}
+			if d := gocmp.Diff(tt.dropped, dropped, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("dropped (-want +got)\n%s", d)
+			}
+			if d := gocmp.Diff(tt.aside, aside, cmpopts.EquateEmpty()); d != "" {
+				t.Errorf("aside (-want +got)\n%s", d)
+			}
+			if cv.Refusal() != nil || len(cv.Unmapped) > 0 {
+				t.Errorf("refused: %v; unmapped: %v", cv.Refusal(), cv.Unmapped)
 			}
 		})
 	}

@@ -21,6 +21,9 @@ type DerivedRule struct {
 	Ops    []tensorop.Kind `json:"ops,omitempty"`
 	Drop   string          `json:"drop,omitempty"`
 	Refuse string          `json:"refuse,omitempty"`
+	// Blocks is set of a refusal when the target has tensors of that role, so that
+	// they cannot be left out.
+	Blocks bool `json:"blocks,omitempty"`
 	// Optional is set when a checkpoint may lack the tensors.
 	Optional bool `json:"optional,omitempty"`
 
@@ -35,17 +38,29 @@ type Derivation struct {
 	Rules []DerivedRule `json:"rules"`
 }
 
-// By says what the conversion takes: "names", "bytes", or "refused" when that of
-// a tensor that every checkpoint has cannot be derived.
+// By says what the conversion takes: "names", or "bytes"; "partly" when tensors
+// that every checkpoint has become none of the target's and are left out; "refused"
+// when such tensors have a place in the target and cannot be brought there, or when
+// nothing is converted.
 func (d *Derivation) By() string {
-	by := "names"
+	by, partly, moves := "names", false, false
 	for i := range d.Rules {
-		switch r := &d.Rules[i]; {
-		case r.Refuse != "" && !r.Optional:
+		r := &d.Rules[i]
+		moves = moves || r.Refuse == "" && len(r.To) > 0
+		switch {
+		case r.Refuse != "" && !r.Optional && r.Blocks:
 			return "refused"
+		case r.Refuse != "" && !r.Optional:
+			partly = true
 		case len(r.Ops) > 0:
 			by = "bytes"
 		}
+	}
+	switch {
+	case !moves:
+		return "refused"
+	case partly:
+		return "partly"
 	}
 	return by
 }
@@ -124,16 +139,15 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 				at[i].Index = id.Index
 			}
 			cv, err := c.run(sample, at)
-			refused := ""
+			rule := DerivedRule{Optional: true}
 			var refusal *RefusalError
 			switch {
 			case errors.As(err, &refusal):
-				refused = refusal.Reason
+				rule.Refuse, rule.Blocks = refusal.Reason, true
 			case len(cv.Aside) > 0:
-				refused = cv.Aside[0].Reason
+				rule.Refuse, rule.Blocks = cv.Aside[0].Reason, cv.Aside[0].Blocks
 			}
-			if refused != "" {
-				rule := DerivedRule{Refuse: refused, Optional: true}
+			if rule.Refuse != "" {
 				for i, n := range sample {
 					rule.From = append(rule.From, pattern[n.Name])
 					rule.Optional = rule.Optional && (at[i].Tensor.Optional || c.depends(at[i].Tensor.Role))
@@ -160,7 +174,7 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 						rule.Refuse, rule.Optional = "it gets or loses a kernel of one pixel, and a rule would have to know its shape; convert a checkpoint", true
 					}
 					if _, err := step(o); err != nil {
-						rule.Refuse = err.Error()
+						rule.Refuse, rule.Blocks = err.Error(), true
 					}
 				}
 				d.Rules = append(d.Rules, rule)
