@@ -33,7 +33,7 @@ func BenchmarkDeepSeekV3(b *testing.B) {
 			b.StopTimer()
 			r := open(b)
 			b.StartTimer()
-			if faults := r.Checkpoints[0].Validate(); len(faults) > 0 {
+			if faults := r.Checkpoints[0].Validate(b.Context()); len(faults) > 0 {
 				b.Fatal(faults[0])
 			}
 			r.Close()

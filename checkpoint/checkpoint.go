@@ -149,9 +149,9 @@ func (c *Checkpoint) setUnreadable(err error) {
 // that their numbering makes a set. It is nil for an index that could be read. An
 // index that Open left to [Checkpoint.Validate] is read for it, unless that has
 // been.
-func (c *Checkpoint) IndexFault() *Fault {
+func (c *Checkpoint) IndexFault(ctx context.Context) *Fault {
 	if c.Index != "" && c.unreadable.Load() == nil && !c.indexRead.Load() {
-		if _, err := c.readIndex(context.Background()); err != nil {
+		if _, err := c.readIndex(ctx); err != nil {
 			c.setUnreadable(err)
 		}
 	}

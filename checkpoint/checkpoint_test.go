@@ -241,13 +241,13 @@ func TestLargeIndex(t *testing.T) {
 		}
 	}
 	write("")
-	if c := open(t, dir).Checkpoints[0]; c.Index != index || len(c.Files) != 2 || len(c.Validate()) != 0 {
-		t.Errorf("index %q, %d files, faults %v", c.Index, len(c.Files), c.Validate())
+	if c := open(t, dir).Checkpoints[0]; c.Index != index || len(c.Files) != 2 || len(c.Validate(t.Context())) != 0 {
+		t.Errorf("index %q, %d files, faults %v", c.Index, len(c.Files), c.Validate(t.Context()))
 	}
 	write(`,"x":"sub/x.safetensors","y":"gone.safetensors","z":"../z.safetensors"`)
 	var got []string
 	c := open(t, dir).Checkpoints[0]
-	for _, f := range c.Validate() {
+	for _, f := range c.Validate(t.Context()) {
 		got = append(got, f.Code)
 	}
 	want := []string{"unsafe_shard_path", checkpoint.CodeMissingShard, checkpoint.CodeMissingShard}
@@ -275,7 +275,7 @@ func TestFaultsAreBounded(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), []byte(index.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	faults := open(t, dir).Checkpoints[0].Validate()
+	faults := open(t, dir).Checkpoints[0].Validate(t.Context())
 	last := faults[len(faults)-1]
 	if len(faults) != 10_001 || last.Hint != safetensors.HintMore || last.Detail != "10000 more faults of this kind" {
 		t.Errorf("%d faults, the last: %v", len(faults), last)
@@ -319,7 +319,7 @@ func TestMemory(t *testing.T) {
 	if n := after.Mallocs - before.Mallocs; n > uint64(c.Len()/4) {
 		t.Errorf("%d allocations for %d tensors", n, c.Len())
 	}
-	if faults := c.Validate(); len(faults) > 0 {
+	if faults := c.Validate(t.Context()); len(faults) > 0 {
 		t.Errorf("%d faults, the first: %v", len(faults), faults[0])
 	}
 	runtime.KeepAlive(r)
@@ -344,7 +344,7 @@ func TestRealFiles(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		for _, f := range c.Validate() {
+		for _, f := range c.Validate(t.Context()) {
 			if f.Severity == checkpoint.Error && f.Code != explained[filepath.Base(f.File)] {
 				t.Error(f)
 			}
@@ -373,7 +373,7 @@ func TestRealFiles(t *testing.T) {
 		if layers, ok := r.Config.Int("num_hidden_layers"); !ok || layers < 1 || n == 0 || note != "" {
 			t.Errorf("%s: %d layers, %d parameters %q", name, layers, n, note)
 		}
-		if faults := r.Checkpoints[0].Validate(); len(faults) > 0 {
+		if faults := r.Checkpoints[0].Validate(t.Context()); len(faults) > 0 {
 			t.Errorf("%s: %v", name, faults)
 		}
 	}

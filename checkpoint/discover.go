@@ -36,12 +36,12 @@ type finder struct {
 
 // find decides what kind of thing ref is.
 func (d *finder) find(ref string) error {
-	fi, err := source.Stat(ref)
+	fi, err := source.Stat(d.ctx, ref)
 	if errors.Is(err, fs.ErrNotExist) {
 		if strings.Contains(filepath.Base(ref), "*-of-") {
 			return d.pattern(ref)
 		}
-		return notFound(ref, err)
+		return d.notFound(ref, err)
 	}
 	if err != nil {
 		return err
@@ -56,13 +56,13 @@ func (d *finder) find(ref string) error {
 		}
 		return nil
 	}
-	d.release.Dir = filepath.Dir(ref)
+	d.release.Dir = source.Dir(ref)
 	base := filepath.Base(ref)
 	if strings.HasSuffix(strings.ToLower(base), ".json") {
 		return d.index(ref)
 	}
 	if prefix, _, of, ok := gguf.ParseSplitName(base); ok {
-		l, err := list(d.release.Dir)
+		l, err := list(d.ctx, d.release.Dir)
 		if err != nil {
 			return err
 		}
@@ -79,12 +79,12 @@ func (d *finder) find(ref string) error {
 	return nil
 }
 
-func notFound(ref string, err error) error {
+func (d *finder) notFound(ref string, err error) error {
 	if perr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = fmt.Errorf("%s: %w", ref, perr.Err)
 	}
 	dir, base := filepath.Split(ref)
-	l, lerr := list(cmp.Or(dir, "."))
+	l, lerr := list(d.ctx, cmp.Or(dir, "."))
 	switch {
 	case lerr != nil:
 	case len(l.indexes) > 0 && strings.HasSuffix(base, ".safetensors"):
@@ -119,7 +119,7 @@ func (d *finder) dir(dir string, depth int) error {
 	if err := d.ctx.Err(); err != nil {
 		return err
 	}
-	l, err := list(dir)
+	l, err := list(d.ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -135,13 +135,13 @@ func (d *finder) dir(dir string, depth int) error {
 	}
 	slices.SortStableFunc(found, func(a, b *Checkpoint) int { return strings.Compare(a.Path, b.Path) })
 	for _, name := range l.pickles {
-		d.release.Pickles = append(d.release.Pickles, filepath.Join(dir, name))
+		d.release.Pickles = append(d.release.Pickles, source.Join(dir, name))
 	}
 	if !descend || depth == maxDescent {
 		return nil
 	}
 	for _, name := range l.subdirs {
-		sub := filepath.Join(dir, name)
+		sub := source.Join(dir, name)
 		err := d.dir(sub, depth+1)
 		if d.ctx.Err() != nil {
 			return d.ctx.Err()
@@ -159,13 +159,13 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w: only pickles (%s), which can run code when loaded and are never opened; convert them to safetensors",
 			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.release.Pickles)), ", "))
 	}
-	l, err := list(dir)
+	l, err := list(d.ctx, dir)
 	if err != nil {
 		return err
 	}
 	var below []string
 	for _, name := range l.subdirs {
-		sub, err := list(filepath.Join(dir, name))
+		sub, err := list(d.ctx, source.Join(dir, name))
 		if err == nil && len(sub.safetensors)+len(sub.gguf)+len(sub.indexes) > 0 {
 			below = append(below, name)
 		}
@@ -174,9 +174,10 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w here; there are some below it, in %s: name that directory, or descend with -R",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
-	if revisions, err := source.ReadDir(filepath.Join(dir, "snapshots")); err == nil && len(revisions) > 0 {
+	snapshots := source.Join(dir, "snapshots")
+	if revisions, err := source.ReadDir(d.ctx, snapshots); err == nil && len(revisions) > 0 {
 		return fmt.Errorf("%s: %w here; the hub's cache keeps each revision in a directory, such as %s",
-			dir, ErrNoWeights, filepath.Join(dir, "snapshots", revisions[0].Name()))
+			dir, ErrNoWeights, source.Join(snapshots, revisions[0].Name()))
 	}
 	return fmt.Errorf("%s: %w: no .safetensors or .gguf file and no shard index", dir, ErrNoWeights)
 }
@@ -193,11 +194,11 @@ func (d *finder) sets(dir string, l *listing) error {
 
 	groups, singles := groupNames(l.safetensors, safetensors.ParseShardName)
 	if len(l.indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
-		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) && isLarge(filepath.Join(dir, l.indexes[0])) {
+		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) && d.isLarge(source.Join(dir, l.indexes[0])) {
 		// The names say which files the index means, so that it need not be
 		// read before Validate.
 		c := d.group(dir, groups[0], Safetensors)
-		c.Index = filepath.Join(dir, l.indexes[0])
+		c.Index = source.Join(dir, l.indexes[0])
 		c.Path = c.Index
 		return nil
 	}
@@ -231,15 +232,15 @@ func (d *finder) sets(dir string, l *listing) error {
 
 // isLarge reports that reading an index would cost more than the headers of
 // its shards: from 1 MiB on, which is some 10,000 tensors.
-func isLarge(index string) bool {
-	fi, err := source.Stat(index)
+func (d *finder) isLarge(index string) bool {
+	fi, err := source.Stat(d.ctx, index)
 	return err == nil && fi.Size() >= 1<<20
 }
 
 // pattern opens the set that a pattern names.
 func (d *finder) pattern(ref string) error {
-	dir, base := filepath.Dir(ref), filepath.Base(ref)
-	l, err := list(dir)
+	dir, base := source.Dir(ref), filepath.Base(ref)
+	l, err := list(d.ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -267,14 +268,14 @@ func (d *finder) checkpoint(dir string, format Format) *Checkpoint {
 
 func (d *finder) single(dir, name string, format Format) {
 	c := d.checkpoint(dir, format)
-	c.Path = filepath.Join(dir, name)
+	c.Path = source.Join(dir, name)
 	c.Files = []*File{c.entry(name)}
 }
 
 // entry returns the file of a name that stands in the directory, or differs
 // from one that does in its number.
 func (c *Checkpoint) entry(name string) *File {
-	return &File{Path: filepath.Join(c.Dir, name), Name: name}
+	return &File{Path: source.Join(c.Dir, name), Name: name}
 }
 
 // file returns the file that an index names. One that would leave the directory
@@ -287,16 +288,16 @@ func (c *Checkpoint) file(name string) *File {
 			Detail: fmt.Sprintf("shard %.100q is not a path below the index's directory; it is not opened", name),
 		}}
 	}
-	return &File{Path: filepath.Join(c.Dir, local), Name: path.Clean(name)}
+	return &File{Path: source.Join(c.Dir, local), Name: path.Clean(name)}
 }
 
 // group makes a checkpoint of the numbered files of a set, those that are
 // missing included.
 func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
 	c := d.checkpoint(dir, format)
-	c.Path = filepath.Join(dir, pattern(g.names[0]))
+	c.Path = source.Join(dir, pattern(g.names[0]))
 	if format == GGUF {
-		c.Path = filepath.Join(dir, g.names[0])
+		c.Path = source.Join(dir, g.names[0])
 	}
 	for i, name := range g.names {
 		c.Files = append(c.Files, c.entry(name))
@@ -348,7 +349,7 @@ func (d *finder) mixedTotals(dir string, groups []*group, claimed map[string]boo
 			counts = append(counts, fmt.Sprintf("%d of %d", len(s.names), s.of))
 		}
 		d.release.Faults = append(d.release.Faults, Fault{
-			File: filepath.Join(dir, same[0].names[0]), Code: CodeMixedTotals, Severity: Error, Offset: -1,
+			File: source.Join(dir, same[0].names[0]), Code: CodeMixedTotals, Severity: Error, Offset: -1,
 			Detail: fmt.Sprintf("shards of the same name claim different totals, and no set is complete: there are %s", strings.Join(counts, ", ")),
 		})
 	}
@@ -356,8 +357,7 @@ func (d *finder) mixedTotals(dir string, groups []*group, claimed map[string]boo
 
 // index opens a .json file that was named.
 func (d *finder) index(ref string) error {
-	dir, base := filepath.Split(ref)
-	dir = filepath.Clean(cmp.Or(dir, "."))
+	dir, base := source.Dir(ref), filepath.Base(ref)
 	if strings.Contains(strings.ToLower(base), ".bin.index.") {
 		return d.pickleIndex(dir, base)
 	}
@@ -365,7 +365,7 @@ func (d *finder) index(ref string) error {
 	if err != nil {
 		return indexError(ref, base, err)
 	}
-	l, err := list(dir)
+	l, err := list(d.ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -386,7 +386,7 @@ func indexError(ref, base string, err error) error {
 // indexed adds the checkpoint of an index in a directory. An index that
 // cannot be read leaves the shards of its name to their numbering.
 func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]bool) error {
-	path := filepath.Join(dir, name)
+	path := source.Join(dir, name)
 	ix, err := readIndex(d.ctx, path)
 	if err == nil {
 		d.indexedBy(dir, name, ix, groups, claimed)
@@ -415,7 +415,7 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 // in claimed.
 func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*group, claimed map[string]bool) *Checkpoint {
 	c := d.checkpoint(dir, Safetensors)
-	c.Index = filepath.Join(dir, name)
+	c.Index = source.Join(dir, name)
 	c.Path = c.Index
 	c.setIndex(ix)
 	type key struct {
@@ -453,7 +453,7 @@ func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*gr
 // pickleIndex adds the names of a pytorch_model.bin.index.json. Its shards
 // are pickles and are not opened.
 func (d *finder) pickleIndex(dir, name string) error {
-	path := filepath.Join(dir, name)
+	path := source.Join(dir, name)
 	ix, err := readIndex(d.ctx, path)
 	if err != nil {
 		return err
@@ -463,7 +463,7 @@ func (d *finder) pickleIndex(dir, name string) error {
 	c.setIndex(ix)
 	for _, shard := range ix.Shards() {
 		f := c.file(shard)
-		if fi, err := source.Stat(f.Path); f.refused {
+		if fi, err := source.Stat(d.ctx, f.Path); f.refused {
 		} else if err != nil {
 			f.Missing = true
 		} else {
@@ -503,7 +503,7 @@ func (d *finder) config(dir string) *Config {
 	if c, ok := d.configs[dir]; ok {
 		return c
 	}
-	path := filepath.Join(dir, "config.json")
+	path := source.Join(dir, "config.json")
 	c, err := readConfig(d.ctx, path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.release.Faults = append(d.release.Faults, documentFault(path, err))
@@ -519,20 +519,20 @@ func (c *Checkpoint) Set(ctx context.Context) (string, error) {
 	if c.Format != Safetensors || c.Index != "" || len(c.Files) != 1 {
 		return "", nil
 	}
-	l, err := list(c.Dir)
+	l, err := list(ctx, c.Dir)
 	if err != nil {
 		return "", err
 	}
 	base := c.Files[0].Name
 	for _, name := range l.indexes {
-		index := filepath.Join(c.Dir, name)
+		index := source.Join(c.Dir, name)
 		ix, err := readIndex(ctx, index)
 		if err == nil && slices.Contains(ix.Shards(), base) {
 			return index, nil
 		}
 	}
 	if _, _, of, ok := safetensors.ParseShardName(base); ok && of > 1 {
-		return filepath.Join(c.Dir, pattern(base)), nil
+		return source.Join(c.Dir, pattern(base)), nil
 	}
 	return "", nil
 }

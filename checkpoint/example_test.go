@@ -38,7 +38,7 @@ tensor model.norm.weight BF16 [8]
 		for _, t := range c.All() {
 			fmt.Println(t.Name, t.DType, t.Shape, t.Bytes, c.Files[t.File].Name)
 		}
-		for _, f := range c.Validate() {
+		for _, f := range c.Validate(context.Background()) {
 			fmt.Println(f.Severity, f.Code, f)
 		}
 	}
@@ -69,7 +69,7 @@ weight mtp.fc.weight model-00001-of-00001.safetensors
 		log.Fatal(err)
 	}
 	defer release.Close()
-	for _, f := range release.Checkpoints[0].Validate() {
+	for _, f := range release.Checkpoints[0].Validate(context.Background()) {
 		fmt.Println(f.Severity, f.Code, f.Tensor)
 	}
 	// Output:

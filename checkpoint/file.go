@@ -234,11 +234,11 @@ func within(root, path string) bool {
 }
 
 // isLink reports whether any part of the path below dir is a symbolic link.
-func isLink(dir, name string) bool {
+func isLink(ctx context.Context, dir, name string) bool {
 	path := dir
 	for part := range strings.SplitSeq(name, "/") {
-		path = filepath.Join(path, part)
-		if fi, err := source.Lstat(path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
+		path = source.Join(path, part)
+		if fi, err := source.Lstat(ctx, path); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 			return true
 		}
 	}

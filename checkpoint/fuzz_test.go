@@ -54,7 +54,7 @@ func FuzzIndex(f *testing.F) {
 						t.Fatalf("%q is outside", file.Path)
 					}
 				}
-				c.Validate()
+				c.Validate(t.Context())
 				c.Parameters(r.Config)
 				c.Metadata()
 				for i, tensor := range c.All() {

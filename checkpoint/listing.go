@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -23,8 +24,8 @@ type listing struct {
 
 // list reads a directory. Hidden files are passed over, and reported when
 // their names are those of weights.
-func list(dir string) (*listing, error) {
-	entries, err := source.ReadDir(dir)
+func list(ctx context.Context, dir string) (*listing, error) {
+	entries, err := source.ReadDir(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func list(dir string) (*listing, error) {
 		}
 		if why != "" {
 			l.ignored = append(l.ignored, Fault{
-				File: filepath.Join(dir, name), Code: CodeIgnored, Severity: Info, Offset: -1,
+				File: source.Join(dir, name), Code: CodeIgnored, Severity: Info, Offset: -1,
 				Detail: "passed over: " + why,
 			})
 		}

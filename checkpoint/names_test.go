@@ -33,7 +33,7 @@ tensor w F32 [1]
 	}
 	defer r.Close()
 	codes := make(map[string]int)
-	for _, f := range r.Checkpoints[0].Validate() {
+	for _, f := range r.Checkpoints[0].Validate(t.Context()) {
 		codes[f.Code]++
 	}
 	if codes["duplicate_name"] != 1 || codes[CodeDuplicateTensor] != 1 {

@@ -72,10 +72,6 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 	if ref == "" {
 		return nil, errors.New("the path is empty")
 	}
-	if source.Scheme(ref) != "" {
-		_, err := source.Open(ctx, ref)
-		return nil, err
-	}
 	r := &Release{Path: ref}
 	d := &finder{ctx: ctx, opts: *opts, release: r, configs: make(map[string]*Config)}
 	if err := d.find(ref); err != nil {
@@ -149,7 +145,7 @@ func (r *Release) Document(ctx context.Context, name string) (*Config, error) {
 	if !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("%s: not a name in the directory of the release", name)
 	}
-	return readConfig(ctx, filepath.Join(r.Dir, name))
+	return readConfig(ctx, source.Join(r.Dir, name))
 }
 
 // Document is [Release.Document] for the directory of the checkpoint.

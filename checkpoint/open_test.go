@@ -1,9 +1,13 @@
 package checkpoint_test
 
 import (
+	"bytes"
+	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 var update = flag.Bool("update", false, "rewrite the want files of testdata/open")
@@ -51,7 +56,7 @@ func TestOpen(t *testing.T) {
 			commands := build(t, string(a.Comment), a.Files[:len(a.Files)-1])
 			var got strings.Builder
 			for _, words := range commands {
-				report(t, &got, words)
+				report(t.Context(), t, &got, words)
 			}
 			if *update {
 				want.Data = []byte(got.String())
@@ -62,9 +67,50 @@ func TestOpen(t *testing.T) {
 			if diff := cmp.Diff(string(want.Data), got.String()); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
+			if strings.Contains(string(a.Comment), "\nlink ") || strings.HasPrefix(string(a.Comment), "link ") {
+				return // elsewhere there are none
+			}
+			var elsewhere strings.Builder
+			ctx := source.With(t.Context(), "tree", tree{os.DirFS(".")})
+			for _, words := range commands {
+				words = slices.Clone(words)
+				words[0] = "tree://" + words[0]
+				report(ctx, t, &elsewhere, words)
+			}
+			// Only a path can be a repository's name by mistake.
+			local := strings.ReplaceAll(got.String(), "; if it is a repository's name, download the repository and name its directory", "")
+			if diff := cmp.Diff(local, strings.ReplaceAll(elsewhere.String(), "tree://", "")); diff != "" {
+				t.Errorf("in another place (-local +there)\n%s", diff)
+			}
 		})
 	}
 }
+
+// A tree is a place that knows nothing of this machine's paths, as a server does.
+type tree struct{ fs.FS }
+
+func (p tree) name(ref string) string { return path.Clean(strings.TrimPrefix(ref, "tree://")) }
+
+func (p tree) Stat(_ context.Context, ref string) (fs.FileInfo, error) {
+	return fs.Stat(p.FS, p.name(ref))
+}
+
+func (p tree) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
+	return fs.ReadDir(p.FS, p.name(ref))
+}
+
+func (p tree) Open(_ context.Context, ref string) (source.Source, error) {
+	data, err := fs.ReadFile(p.FS, p.name(ref))
+	return &bytesSource{bytes.NewReader(data), ref}, err
+}
+
+type bytesSource struct {
+	*bytes.Reader
+	ref string
+}
+
+func (s *bytesSource) Name() string { return s.ref }
+func (s *bytesSource) Close() error { return nil }
 
 // build writes the files of an archive into the current directory, and
 // returns its open lines.
@@ -112,13 +158,13 @@ func build(t *testing.T, comment string, files []txtar.File) (commands [][]strin
 	return commands
 }
 
-func report(t *testing.T, w *strings.Builder, words []string) {
+func report(ctx context.Context, t *testing.T, w *strings.Builder, words []string) {
 	t.Helper()
 	fmt.Fprintf(w, "open %s\n", strings.Join(words, " "))
 	opts := &checkpoint.Options{
 		Recursive: len(words) > 1 && words[1] == "-R", AllowLinks: len(words) > 1 && words[1] == "-L",
 	}
-	r, err := checkpoint.Open(t.Context(), words[0], opts)
+	r, err := checkpoint.Open(ctx, words[0], opts)
 	if err != nil {
 		fmt.Fprintf(w, "  error: %s\n", slash(err.Error()))
 		return
@@ -134,7 +180,7 @@ func report(t *testing.T, w *strings.Builder, words []string) {
 		if c.Index != "" {
 			fmt.Fprintf(w, ", index %s", slash(c.Index))
 		}
-		if c.IndexFault() != nil {
+		if c.IndexFault(ctx) != nil {
 			fmt.Fprint(w, " not read")
 		}
 		if c.NamesOnly() {
@@ -159,7 +205,7 @@ func report(t *testing.T, w *strings.Builder, words []string) {
 				t.Errorf("All and At(%d) differ: %s", i, diff)
 			}
 		}
-		printFaults(w, c.Validate())
+		printFaults(w, c.Validate(ctx))
 	}
 }
 

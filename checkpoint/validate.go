@@ -23,7 +23,7 @@ const maxFaults = 10_000
 // set they form: missing files, tensors that the index and the shards do not
 // agree on, names in two files, totals that are wrong. It reads the index,
 // when there is one, and no tensor data.
-func (c *Checkpoint) Validate() []Fault {
+func (c *Checkpoint) Validate(ctx context.Context) []Fault {
 	var ix *safetensors.Index // nil when no more than the summary is needed
 	var summary *safetensors.IndexSummary
 	var ixErr error
@@ -33,18 +33,18 @@ func (c *Checkpoint) Validate() []Fault {
 			switch {
 			case c.unreadable.Load() != nil:
 			case c.namesOnly:
-				ix, ixErr = c.readIndex(context.Background())
+				ix, ixErr = c.readIndex(ctx)
 			default:
-				summary, ixErr = summarizeIndex(context.Background(), c.Index)
+				summary, ixErr = summarizeIndex(ctx, c.Index)
 			}
 		})
 	}
-	perFile := c.validateFiles()
+	perFile := c.validateFiles(ctx)
 	g.Wait()
 	// Almost every index says what the files say, and no more is to be found then.
 	agree := summary != nil && c.agrees(summary)
 	if summary != nil && !agree {
-		ix, ixErr = c.readIndex(context.Background())
+		ix, ixErr = c.readIndex(ctx)
 	}
 	if ix != nil {
 		summary = &ix.IndexSummary
@@ -73,17 +73,17 @@ func (c *Checkpoint) Validate() []Fault {
 		c.validateDuplicates(&l)
 	}
 	if summary != nil && !c.namesOnly {
-		c.validateIndex(&l, summary, ix)
+		c.validateIndex(ctx, &l, summary, ix)
 		c.validateTotal(&l, summary, perFile)
 	}
-	c.validateMissing(&l, ix)
+	c.validateMissing(ctx, &l, ix)
 	return l.done()
 }
 
 // validateFiles reports the faults of each file by itself.
-func (c *Checkpoint) validateFiles() []Fault {
+func (c *Checkpoint) validateFiles(ctx context.Context) []Fault {
 	perFile := make([][]Fault, len(c.Files))
-	eachFile(c.Files, runtime.NumCPU(), func(i int, f *File) { perFile[i] = c.validateFile(f) })
+	eachFile(c.Files, runtime.NumCPU(), func(i int, f *File) { perFile[i] = c.validateFile(ctx, f) })
 	faults := slices.Clone(c.found)
 	for _, list := range perFile {
 		faults = append(faults, list...)
@@ -133,9 +133,9 @@ func (l *faultList) done() []Fault {
 	return append(l.faults, rest...)
 }
 
-func (c *Checkpoint) validateFile(f *File) []Fault {
+func (c *Checkpoint) validateFile(ctx context.Context, f *File) []Fault {
 	var list []Fault
-	if !c.allowLinks && f.Path != "" && f.Path != c.Path && isLink(c.Dir, f.Name) {
+	if !c.allowLinks && f.Path != "" && f.Path != c.Path && isLink(ctx, c.Dir, f.Name) {
 		if target, leaves := leavesDir(c.Dir, f.Path); leaves {
 			list = append(list, Fault{
 				File: f.Path, Code: CodeSymlinkEscape, Severity: Error, Offset: -1,
@@ -160,7 +160,7 @@ func (c *Checkpoint) validateFile(f *File) []Fault {
 
 // validateMissing reports the files that are not there. What depends on them
 // is not reported again for every tensor.
-func (c *Checkpoint) validateMissing(l *faultList, ix *safetensors.Index) {
+func (c *Checkpoint) validateMissing(ctx context.Context, l *faultList, ix *safetensors.Index) {
 	there := 0
 	for _, f := range c.Files {
 		if !f.Missing {
@@ -195,7 +195,7 @@ func (c *Checkpoint) validateMissing(l *faultList, ix *safetensors.Index) {
 			tensors = c.countIndexed(ix)
 		}
 		detail := "the file is missing"
-		if _, err := source.Lstat(f.Path); err == nil {
+		if _, err := source.Lstat(ctx, f.Path); err == nil {
 			detail = "a symbolic link to a file that is missing"
 		}
 		if n := tensors[i]; n > 0 {
@@ -263,7 +263,7 @@ func (c *Checkpoint) lookupAll(ix *safetensors.Index) []int32 {
 
 // validateIndex finds what the index and the shards do not agree on. When their
 // placements agree, ix is nil, and only shards without tensors are left to look at.
-func (c *Checkpoint) validateIndex(l *faultList, summary *safetensors.IndexSummary, ix *safetensors.Index) {
+func (c *Checkpoint) validateIndex(ctx context.Context, l *faultList, summary *safetensors.IndexSummary, ix *safetensors.Index) {
 	fileOfShard := c.shardFiles()
 	var named []bool // the tensors that the index names; nil when that is all
 	if ix != nil {
@@ -272,7 +272,7 @@ func (c *Checkpoint) validateIndex(l *faultList, summary *safetensors.IndexSumma
 	indexed := make([]bool, len(c.Files))
 	for _, shard := range summary.Shards() {
 		if file := fileOfShard(shard); file < 0 {
-			c.strangeShard(l, shard)
+			c.strangeShard(ctx, l, shard)
 		} else {
 			indexed[file] = true
 		}
@@ -345,7 +345,7 @@ func (c *Checkpoint) validateEntries(l *faultList, ix *safetensors.Index, fileOf
 
 // strangeShard reports a shard that the index names and Open did not look
 // for, since the numbering of the others was complete without it.
-func (c *Checkpoint) strangeShard(l *faultList, shard string) {
+func (c *Checkpoint) strangeShard(ctx context.Context, l *faultList, shard string) {
 	f := c.file(shard)
 	if f.refused {
 		return // the index's own faults say so
@@ -354,7 +354,7 @@ func (c *Checkpoint) strangeShard(l *faultList, shard string) {
 		File: c.Index, Code: CodeMissingShard, Severity: Error, Offset: -1,
 		Detail: fmt.Sprintf("names the shard %.100q, which is missing", shard),
 	}
-	if source.Exists(f.Path) {
+	if source.Exists(ctx, f.Path) {
 		out.Detail = fmt.Sprintf("names the shard %.100q, which the names of the others do not lead to; open the index by its own path", shard)
 	}
 	l.add(out)

@@ -192,7 +192,7 @@ func (f *fixing) copy(ctx context.Context, ref string) error {
 		return fmt.Errorf("%s: a rewrite is under way or was interrupted, and a copy would be part old, part new: %w", ref, &rewrite.RecoveryError{Dir: dir, Err: rewrite.ErrPending})
 	}
 	dir := ref
-	if !source.IsDir(ref) {
+	if !source.IsDir(ctx, ref) {
 		dir = filepath.Dir(ref)
 	}
 	var err error

@@ -45,7 +45,7 @@ func MapText(ctx context.Context, ref string) ([]byte, error) {
 			return derivedText(from, to)
 		}
 		msg := fmt.Sprintf("there is no built-in map %q", ref)
-		if source.Exists(ref) {
+		if source.Exists(ctx, ref) {
 			return nil, fmt.Errorf("%s; write ./%s for the file", msg, ref)
 		}
 		return nil, errors.New(msg + nearBuiltins(ref))

@@ -100,7 +100,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 	s.faults = make([][]checkpoint.Fault, len(s.Checkpoints))
 	s.validated.Go(func() {
 		for k, c := range s.Checkpoints {
-			s.faults[k] = c.Validate()
+			s.faults[k] = c.Validate(ctx)
 		}
 	})
 	return s, nil
@@ -154,10 +154,10 @@ type Gap struct {
 
 // Gaps returns what of checkpoint k was not read: its tensors are not listed, or
 // not where they belong.
-func (s *Set) Gaps(k int) []Gap {
+func (s *Set) Gaps(ctx context.Context, k int) []Gap {
 	var out []Gap
 	c := s.Checkpoints[k]
-	if f := c.IndexFault(); f != nil {
+	if f := c.IndexFault(ctx); f != nil {
 		out = append(out, Gap{f.File, f})
 	}
 	for _, f := range c.Files {

@@ -38,7 +38,7 @@ func TestOpen(t *testing.T) {
 		t.Fatalf("%d releases, %d checkpoints, errors %v", len(set.Releases), len(set.Checkpoints), set.Errors)
 	}
 	var gaps []string
-	for _, g := range set.Gaps(0) {
+	for _, g := range set.Gaps(t.Context(), 0) {
 		gaps = append(gaps, filepath.Base(g.File))
 		if !strings.HasPrefix(g.Err.Error(), g.File) {
 			t.Errorf("%v does not begin with its file", g.Err)

@@ -211,7 +211,7 @@ func (r *Renaming) newInverse(ctx context.Context) (*txn.NewFile, error) {
 func (r *Renaming) inverseFree(ctx context.Context) error {
 	name := r.opts.Inverse
 	notMap := fmt.Errorf("%s is not a map, and is not replaced by the inverse; name another file", name)
-	fi, err := source.Lstat(name)
+	fi, err := source.Lstat(ctx, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

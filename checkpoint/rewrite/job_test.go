@@ -109,7 +109,7 @@ func tensorsOf(t testing.TB, ref string) []string {
 		}
 		out = append(out, fmt.Sprintf("%s %s %v %x", tensor.Name, tensor.DType, tensor.Shape, data))
 	}
-	for _, f := range c.Validate() {
+	for _, f := range c.Validate(t.Context()) {
 		if f.Severity == checkpoint.Error {
 			t.Errorf("%s: %v", ref, f)
 		}

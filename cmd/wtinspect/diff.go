@@ -137,7 +137,7 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		}
 	}
 	err = o.write(p, in.Paths(), d.write)
-	if err = in.finish(p, err); err == nil && res.Differs() {
+	if err = in.finish(ctx, p, err); err == nil && res.Differs() {
 		return &exitError{exitFindings}
 	}
 	return err

@@ -105,7 +105,7 @@ func runHash(ctx context.Context, p *program, o *hashOptions, args []string) err
 		return answer.Hash(w, hashes, o.contentID, a)
 	})
 	o.noteNone(p, len(hashes.Tensors), err)
-	if err = in.finish(p, err); err == nil && check != nil && !check.OK() {
+	if err = in.finish(ctx, p, err); err == nil && check != nil && !check.OK() {
 		return &exitError{exitFindings}
 	}
 	return err

@@ -63,5 +63,5 @@ func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []str
 	err = o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error {
 		return answer.Identify(w, list, in.Faults(), a)
 	})
-	return in.finish(p, err)
+	return in.finish(ctx, p, err)
 }

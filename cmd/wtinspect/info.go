@@ -54,5 +54,5 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) err
 		return err
 	}
 	err = o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error { return answer.Info(w, infos, a) })
-	return in.finish(p, err)
+	return in.finish(ctx, p, err)
 }

@@ -86,7 +86,7 @@ func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
 	opts := inspect.ListOptions{Select: o.Selection, Sort: o.sort, Reverse: o.reverse, Dims: o.dims == "ggml"}
 	if o.to != "" {
 		if opts.Views, err = o.convertAll(ctx, p, in); err != nil {
-			return in.finish(p, err)
+			return in.finish(ctx, p, err)
 		}
 	}
 	list, err := inspect.List(ctx, in.Set, &opts)
@@ -97,5 +97,5 @@ func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
 		return answer.List(w, list, answer.ListOptions{Options: a, Tree: o.tree, Flat: o.flat, Dims: opts.Dims, Chosen: !o.All()})
 	})
 	o.noteNone(p, list.Len(), err)
-	return in.finish(p, err)
+	return in.finish(ctx, p, err)
 }

@@ -78,7 +78,7 @@ func runMetaShow(ctx context.Context, p *program, o *metaShowOptions, args []str
 		return err
 	}
 	defer in.Close()
-	return in.finish(p, showMetadata(ctx, p, o, in, keys))
+	return in.finish(ctx, p, showMetadata(ctx, p, o, in, keys))
 }
 
 func showMetadata(ctx context.Context, p *program, o *metaShowOptions, in *inputs, keys []string) error {

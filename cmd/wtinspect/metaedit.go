@@ -137,7 +137,7 @@ func runMetaEdit(ctx context.Context, p *program, o *writing, path string, edits
 		return err
 	}
 	defer in.Close()
-	return in.finish(p, editMetadata(ctx, p, o, in, c, edits))
+	return in.finish(ctx, p, editMetadata(ctx, p, o, in, c, edits))
 }
 
 func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *checkpoint.Checkpoint, edits []rewrite.Metadata) error {

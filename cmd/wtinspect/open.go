@@ -85,7 +85,7 @@ func (in *inputs) say(p *program, errs []error) {
 // finish ends a command whose answer is written, or was not because of err. It
 // says on stderr what is wrong with the files: what could not be read one by one,
 // the rest in one line a checkpoint, and with -v everything.
-func (in *inputs) finish(p *program, err error) error {
+func (in *inputs) finish(ctx context.Context, p *program, err error) error {
 	in.Wait()
 	if err := written(err); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (in *inputs) finish(p *program, err error) error {
 		}
 	}
 	for k := range in.Checkpoints {
-		in.report(p, k)
+		in.report(ctx, p, k)
 	}
 	if in.failed {
 		return &exitError{exitFailed}
@@ -110,9 +110,9 @@ func (in *inputs) finish(p *program, err error) error {
 }
 
 // report says what is wrong with checkpoint k.
-func (in *inputs) report(p *program, k int) {
+func (in *inputs) report(ctx context.Context, p *program, k int) {
 	said := make(map[string]bool)
-	for _, gap := range in.Gaps(k) {
+	for _, gap := range in.Gaps(ctx, k) {
 		said[gap.File] = true
 		in.say(p, []error{gap.Err})
 	}

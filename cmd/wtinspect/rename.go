@@ -138,7 +138,7 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 }
 
 func runRecover(ctx context.Context, p *program, o *writing, path string) error {
-	if _, err := source.Stat(path); err != nil {
+	if _, err := source.Stat(ctx, path); err != nil {
 		return err
 	}
 	outcome, err := p.recover(ctx, path, o.force)
@@ -199,12 +199,12 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	}
 	plan, err := inspect.Rename(ctx, c, opts)
 	if err != nil {
-		return in.finish(p, conversionError(err))
+		return in.finish(ctx, p, conversionError(err))
 	}
 	defer plan.Close()
 	r := &renaming{plan, o, &rewriting{options: &o.writing, job: plan.Job, run: plan.Run}}
 	r.noteConversion(p)
-	return in.finish(p, r.do(ctx, p, in))
+	return in.finish(ctx, p, r.do(ctx, p, in))
 }
 
 // noteConversion says what a conversion leaves to do.

@@ -114,5 +114,5 @@ func runStats(ctx context.Context, p *program, o *statsOptions, args []string) e
 		return print(w, stats, answer.StatsOptions{Options: a, Quantiles: o.quantiles, Histogram: o.histogram})
 	})
 	o.noteNone(p, len(stats.Tensors), err)
-	return in.finish(p, err)
+	return in.finish(ctx, p, err)
 }

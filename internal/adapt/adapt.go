@@ -88,7 +88,7 @@ func ggufKeys(c *checkpoint.Checkpoint, architecture string) func(key string) (i
 // ReadConfig reads a configuration that the user names: a JSON file, or a directory
 // with a config.json or params.json.
 func ReadConfig(ctx context.Context, path string) (*checkpoint.Config, error) {
-	if source.IsDir(path) {
+	if source.IsDir(ctx, path) {
 		dir := &checkpoint.Release{Dir: path}
 		for _, name := range []string{"config.json", paramsName} {
 			doc, err := dir.Document(ctx, name)

@@ -129,7 +129,7 @@ func runDocuments(p *Pass) {
 	}
 	for _, dir := range dirs {
 		for _, name := range documents {
-			p.readDocument(filepath.Join(dir, name))
+			p.readDocument(source.Join(dir, name))
 		}
 	}
 }

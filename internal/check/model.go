@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -67,7 +66,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 	s := &subject{ctx: ctx, release: rel, docs: make(map[string]*checkpoint.Config), against: opts.Against}
 	for _, c := range rel.Checkpoints {
 		m := &model{Checkpoint: c, doc: c.Config}
-		m.faults = sync.OnceValue(c.Validate)
+		m.faults = sync.OnceValue(func() []checkpoint.Fault { return c.Validate(ctx) })
 		m.families = sync.OnceValue(m.findFamilies)
 		m.names = sync.OnceValue(func() *naming { return m.identify(ctx) })
 		m.common = sync.OnceValue(m.commonPrefix)
@@ -82,7 +81,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 // document returns a JSON document of a directory, nil when there is none that
 // can be read. Those that are not valid are found by WT301.
 func (s *subject) document(dir, name string) *checkpoint.Config {
-	path := filepath.Join(dir, name)
+	path := source.Join(dir, name)
 	if doc, ok := s.docs[path]; ok {
 		return doc
 	}

@@ -149,7 +149,7 @@ func runModelCard(p *Pass) {
 	if filepath.Clean(p.release.Path) != filepath.Clean(p.release.Dir) {
 		return // one file of a directory, and not a release
 	}
-	path := filepath.Join(p.release.Dir, "README.md")
+	path := source.Join(p.release.Dir, "README.md")
 	data, err := source.ReadFile(p.ctx, path, source.Card)
 	if err != nil {
 		return
@@ -173,7 +173,7 @@ func runNoConfig(p *Pass) {
 		if m.Format != checkpoint.Safetensors || m.Index == "" || m.doc != nil || !strings.HasPrefix(filepath.Base(m.Index), "model.safetensors") {
 			continue
 		}
-		if name := filepath.Join(m.Dir, "config.json"); source.Exists(name) && !source.IsDir(name) {
+		if name := source.Join(m.Dir, "config.json"); source.Exists(p.ctx, name) && !source.IsDir(p.ctx, name) {
 			continue // it is there and broken, which WT301 says
 		}
 		p.report(m.whole("no config.json beside %s", filepath.Base(m.Index)))
@@ -197,7 +197,7 @@ func runRemoteCode(p *Pass) {
 			if !ok || strings.ContainsAny(module, `/\:`) || module == "" {
 				continue
 			}
-			if source.Exists(filepath.Join(m.Dir, module+".py")) {
+			if source.Exists(p.ctx, source.Join(m.Dir, module+".py")) {
 				continue
 			}
 			p.report(at(m.Path, m.doc, v, "auto_map gives %s.py for %s, and the file is not in the release", module, class))

@@ -80,7 +80,7 @@ func Plan(ctx context.Context, rel *checkpoint.Release, report *check.Report) ([
 		}
 		// Nothing is renamed beside an index that cannot be read, and any other
 		// follows the names.
-		unreadable := c.IndexFault() != nil
+		unreadable := c.IndexFault(ctx) != nil
 		if unreadable {
 			p.index(c)
 		}

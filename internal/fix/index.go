@@ -24,7 +24,7 @@ import (
 // opened before other fixes changed names and files.
 func rewriteIndex(ctx context.Context, old *checkpoint.Checkpoint, path string, totalsOnly bool) error {
 	ref := old.Path
-	if old.IndexFault() != nil {
+	if old.IndexFault(ctx) != nil {
 		ref = filepath.Join(old.Dir, setPattern(old.Files[0].Name))
 	}
 	rel, err := checkpoint.Open(ctx, ref, nil)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // A Kind is what a file that is read whole is for. It bounds the file's size.
@@ -104,7 +103,7 @@ func ReadFile(ctx context.Context, path string, k Kind) ([]byte, error) {
 // pipe or a device: /dev/stdin, or what <(…) of a shell stands for. It waits for
 // the writer of a pipe until ctx ends.
 func ReadNamed(ctx context.Context, path string, k Kind) ([]byte, error) {
-	fi, err := os.Stat(path)
+	fi, err := Stat(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -148,27 +147,3 @@ func read(ctx context.Context, name string, k Kind, open func() (io.ReadCloser, 
 		return r.data, r.err
 	}
 }
-
-// Stat describes what a path leads to.
-func Stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
-
-// Lstat describes a path itself, which may be a symbolic link.
-func Lstat(path string) (fs.FileInfo, error) { return os.Lstat(path) }
-
-// Exists reports whether a path leads to something.
-func Exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// IsDir reports whether a path leads to a directory.
-func IsDir(path string) bool {
-	fi, err := os.Stat(path)
-	return err == nil && fi.IsDir()
-}
-
-// ReadDir lists a directory in the order of the names.
-func ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
-
-// Resolve returns the path without symbolic links.
-func Resolve(path string) (string, error) { return filepath.EvalSymlinks(path) }

@@ -1,6 +1,6 @@
-// Package source reads files. It turns a reference to bytes (a path, later a
-// URL) into something to read at any offset, and is the only package that opens,
-// lists or looks at files for reading.
+// Package source reads files. It lists and looks at what lies in a [Place], turns
+// a reference to bytes (a path or a URL) into something to read at any offset, and
+// is the only package that opens files for reading.
 //
 // A directory may come from anybody, and change while it is read. What lies
 // beside weights is read only if it is a regular file and no larger than its
@@ -49,16 +49,14 @@ func Scheme(ref string) string {
 	return scheme
 }
 
-// Open opens a local file, following symbolic links. It refuses anything but
-// a regular file, since a pipe would block and a device has no size. A URL is
-// refused with an [*UnsupportedError].
-func Open(ctx context.Context, ref string) (Source, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if s := Scheme(ref); s != "" {
-		return nil, &UnsupportedError{Ref: ref, Scheme: s}
-	}
+// local is the file system of this machine.
+type local struct{}
+
+func (local) Stat(_ context.Context, ref string) (fs.FileInfo, error) { return os.Stat(ref) }
+
+func (local) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) { return os.ReadDir(ref) }
+
+func (local) Open(ctx context.Context, ref string) (Source, error) {
 	// Whoever writes the directory may put another file in the place of the one
 	// that was looked at. A program that saves a file does so once.
 	const attempts = 3

@@ -1,0 +1,133 @@
+package source
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// A Place is a tree of files that a release may lie in: the file system of this
+// machine, or what a server has. References are those that the user wrote, and
+// what [Join] makes of them. What is not there is [fs.ErrNotExist].
+type Place interface {
+	// Stat describes what a reference leads to.
+	Stat(ctx context.Context, ref string) (fs.FileInfo, error)
+	// ReadDir lists a directory in the order of the names.
+	ReadDir(ctx context.Context, ref string) ([]fs.DirEntry, error)
+	// Open opens a regular file to be read at any offset.
+	Open(ctx context.Context, ref string) (Source, error)
+}
+
+type placeKey struct{ scheme string }
+
+// With returns a context under which references of a scheme are read in a place.
+// A context has it and not a release, so that whoever reads a file beside the
+// weights reads it where they are.
+func With(ctx context.Context, scheme string, p Place) context.Context {
+	return context.WithValue(ctx, placeKey{scheme}, p)
+}
+
+// placeOf returns the place of a reference. Those without a scheme are local.
+func placeOf(ctx context.Context, ref string) (Place, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	scheme := Scheme(ref)
+	if scheme == "" {
+		return local{}, nil
+	}
+	if p, ok := ctx.Value(placeKey{scheme}).(Place); ok {
+		return p, nil
+	}
+	return nil, &UnsupportedError{Ref: ref, Scheme: scheme}
+}
+
+// Open opens a file. A local one may be a symbolic link to a file; anything but a
+// regular file is refused, since a pipe would block and a device has no size. A
+// scheme without a place is an [*UnsupportedError].
+func Open(ctx context.Context, ref string) (Source, error) {
+	p, err := placeOf(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return p.Open(ctx, ref)
+}
+
+// Stat describes what a reference leads to.
+func Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
+	p, err := placeOf(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return p.Stat(ctx, ref)
+}
+
+// ReadDir lists a directory in the order of the names.
+func ReadDir(ctx context.Context, ref string) ([]fs.DirEntry, error) {
+	p, err := placeOf(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return p.ReadDir(ctx, ref)
+}
+
+// Exists reports whether a reference leads to something.
+func Exists(ctx context.Context, ref string) bool {
+	_, err := Stat(ctx, ref)
+	return err == nil
+}
+
+// IsDir reports whether a reference leads to a directory.
+func IsDir(ctx context.Context, ref string) bool {
+	fi, err := Stat(ctx, ref)
+	return err == nil && fi.IsDir()
+}
+
+// Lstat describes a reference itself, which may be a symbolic link. Only local
+// ones are.
+func Lstat(ctx context.Context, ref string) (fs.FileInfo, error) {
+	if Scheme(ref) != "" {
+		return Stat(ctx, ref)
+	}
+	return os.Lstat(ref)
+}
+
+// Resolve returns a local path without symbolic links, and other references as
+// they are.
+func Resolve(ref string) (string, error) {
+	if Scheme(ref) != "" {
+		return ref, nil
+	}
+	return filepath.EvalSymlinks(ref)
+}
+
+// Join returns the reference of a file below a directory. Name has slashes, or
+// what the system has in their place.
+func Join(dir, name string) string {
+	scheme, rest, ok := cutScheme(dir)
+	if !ok {
+		return filepath.Join(dir, name)
+	}
+	return scheme + path.Join(rest, filepath.ToSlash(name))
+}
+
+// Dir returns the directory that a reference stands in.
+func Dir(ref string) string {
+	scheme, rest, ok := cutScheme(ref)
+	if !ok {
+		return filepath.Dir(ref)
+	}
+	return scheme + path.Dir(rest)
+}
+
+// cutScheme takes "hf://" off the beginning of a reference.
+func cutScheme(ref string) (scheme, rest string, ok bool) {
+	if Scheme(ref) == "" {
+		return "", ref, false
+	}
+	n := strings.Index(ref, "://") + len("://")
+	return ref[:n], ref[n:], true
+}
