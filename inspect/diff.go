@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -27,6 +26,9 @@ type DiffOptions struct {
 	Auto bool
 	// WeightsOnly leaves metadata and config.json out.
 	WeightsOnly bool
+	// Tolerance is the relative root mean square error that is faithful, whatever the
+	// dtypes; 0 is what the dtypes cost.
+	Tolerance float64
 	// All has the result list the tensors that are the same, too.
 	All bool
 	// One is for a result that is of one pair of checkpoints, such as a map: several
@@ -59,6 +61,8 @@ type Comparison struct {
 	Rules       []DiffRule  `json:"rules"`
 	Metadata    []Change    `json:"metadata"`
 	Config      []Change    `json:"config"`
+	// Verdict is what the differences come to.
+	Verdict DiffVerdict `json:"verdict"`
 
 	// Place is where the two are in their releases, "" where each has only one.
 	Place string `json:"-"`
@@ -67,9 +71,10 @@ type Comparison struct {
 	// Notes say what the comparison rests on.
 	Notes []string `json:"-"`
 
-	a, b    *checkpoint.Checkpoint
-	res     *compare.Result // without its rows
-	differs bool
+	a, b *checkpoint.Checkpoint
+	res  *compare.Result // without its rows
+
+	tolerance float64
 }
 
 // A DiffSide is one of the checkpoints.
@@ -99,6 +104,58 @@ type DiffSummary struct {
 	Rules    int `json:"rules"`
 	Metadata int `json:"metadata"`
 	Config   int `json:"config"`
+	// Equal and Rounded tensors have another dtype, and equal numbers or the one's
+	// rounded to the other's. Offending ones make the verdict, Excused ones are in one
+	// checkpoint only and no difference.
+	Equal     int `json:"equal"`
+	Rounded   int `json:"rounded"`
+	Offending int `json:"offending"`
+	Excused   int `json:"excused"`
+
+	// kept and agreed are the same and agree under the same name.
+	kept, agreed int
+	headers      bool
+}
+
+// String sums up in a line: "120 tensors renamed by 2 rules, 423 the same, 0 changed".
+func (n *DiffSummary) String() string {
+	var out []string
+	add := func(count int, of string) { out = append(out, render.Grouped(uint64(count))+" "+of) }
+	if n.Renamed > 0 {
+		out = append(out, fmt.Sprintf("%s renamed by %s", render.Counted(n.Renamed, "tensor"), render.Counted(n.Rules, "rule")))
+	}
+	if n.headers || n.Agree > 0 {
+		add(n.agreed, "agree in name, dtype and shape (values not read)")
+	} else {
+		add(n.kept, "the same")
+		add(n.Changed, "changed")
+	}
+	dtype := "of another dtype"
+	switch {
+	case n.Equal > 0 && n.Rounded > 0:
+		dtype += fmt.Sprintf(" (%s with equal values, %s rounded)", render.Grouped(uint64(n.Equal)), render.Grouped(uint64(n.Rounded)))
+	case n.Equal > 0:
+		dtype += fmt.Sprintf(" (%s with equal values)", render.Grouped(uint64(n.Equal)))
+	case n.Rounded > 0:
+		dtype += fmt.Sprintf(" (%s rounded)", render.Grouped(uint64(n.Rounded)))
+	}
+	for _, c := range []struct {
+		n  int
+		of string
+	}{
+		{n.DType, dtype},
+		{n.Shape, "of another shape"},
+		{n.OnlyA, "only in A"},
+		{n.OnlyB, "only in B"},
+		{n.Error, "not compared"},
+		{n.Metadata, "of the metadata"},
+		{n.Config, "of config.json"},
+	} {
+		if c.n > 0 {
+			add(c.n, c.of)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // A DiffRule explains renamed tensors; To is "" of one that is dropped.
@@ -175,7 +232,11 @@ type DiffRow struct {
 	// SameBytesAs is the tensor of A whose bytes B's tensor has, where that is not
 	// the one it is compared with; nil without one.
 	SameBytesAs *string
-	Err         error
+	// Reason says why a tensor of one checkpoint only is no difference; "" where it is.
+	Reason string
+	// Verdict is what the tensor's difference comes to.
+	Verdict DiffVerdict
+	Err     error
 }
 
 // DiffFigures are how the numbers of two tensors differ.
@@ -192,6 +253,13 @@ type DiffFigures struct {
 	// BRoundsA says that every b is a rounded to B's dtype, or the same number;
 	// ARoundsB is the converse.
 	BRoundsA, ARoundsB bool
+	// Apart is √(Σ(a-b)²/max(Σa²,Σb²)), which a tolerance bounds.
+	Apart float64
+	// Beyond counts the numbers of tensors of different dtypes that differ by more than
+	// rounding explains, and BeyondAt is the first of them.
+	Beyond, BeyondAt uint64
+	// BlockApart is Apart of the worst block, less what rounding explains.
+	BlockApart float64
 }
 
 // Renamed reports whether both checkpoints have the tensor under different names,
@@ -229,6 +297,15 @@ func (f *DiffFigures) Rounded() string {
 	return ""
 }
 
+// Rounded says in which way the values of two dtypes agree, "" where they do not or
+// the dtypes are the same.
+func (r *DiffRow) Rounded() string {
+	if r.Status != DTypeChanged || r.Figures == nil {
+		return ""
+	}
+	return r.Figures.Rounded()
+}
+
 // MarshalJSON implements [json.Marshaler].
 func (r DiffRow) MarshalJSON() ([]byte, error) {
 	o := object{'{'}
@@ -255,6 +332,7 @@ func (r DiffRow) MarshalJSON() ([]byte, error) {
 	o.add("differ", optional(f.Differ, known))
 	o.add("nan", optional(f.NaN, known))
 	o.add("rounded", optional(f.Rounded(), known && f.Rounded() != ""))
+	o.add("beyond", optional(f.Beyond, known))
 	o.add("expected_rms", r.ExpectedRMS)
 	o.add("as_stored", r.AsStored)
 	o.add("reordered", r.Reordered)
@@ -264,6 +342,8 @@ func (r DiffRow) MarshalJSON() ([]byte, error) {
 	} else {
 		o.add("same_bytes_as", nil)
 	}
+	o.add("reason", some(r.Reason))
+	o.add("verdict", r.Verdict)
 	o.err(r.Err)
 	return o.end()
 }
@@ -352,11 +432,6 @@ func place(r *checkpoint.Release, c *checkpoint.Checkpoint) string {
 	return filepath.ToSlash(rel)
 }
 
-// Differs reports whether anything differs.
-func (r *DiffResult) Differs() bool {
-	return len(r.OnlyA)+len(r.OnlyB) > 0 || slices.ContainsFunc(r.Comparisons, func(c *Comparison) bool { return c.differs })
-}
-
 // Errors returns what could not be compared.
 func (r *DiffResult) Errors() []error {
 	var out []error
@@ -373,7 +448,7 @@ func (r *DiffResult) Errors() []error {
 func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, selected func(string) bool) error {
 	opt := compare.Options{
 		Headers: opts.Headers, Map: opts.Map, Auto: opts.Auto || opts.Map == nil && c.a.Format != c.b.Format,
-		Chosen: selected, WeightsOnly: opts.WeightsOnly, Workers: opts.Workers,
+		Chosen: selected, WeightsOnly: opts.WeightsOnly, Tolerance: opts.Tolerance, Workers: opts.Workers,
 	}
 	if opts.Progress != nil {
 		opt.Stage = func(what string, bytes int64) func(int64) {
@@ -396,7 +471,7 @@ func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, sele
 	if res.MetadataCompared {
 		c.Metadata, c.Config = changes(res.Metadata), changes(res.Config)
 	}
-	c.differs = res.Differs()
+	c.Verdict, c.Summary.headers, c.tolerance = DiffVerdict(res.Verdict), opts.Headers, opts.Tolerance
 	c.Rows = make([]DiffRow, len(res.Rows))
 	for i := range res.Rows {
 		c.setRow(&c.Rows[i], k, &res.Rows[i])
@@ -420,7 +495,8 @@ func (c *Comparison) setRow(out *DiffRow, k int, r *compare.Row) {
 	*out = DiffRow{
 		Comparison: k, Status: DiffStatus(r.Status), By: string(r.By), A: r.A, B: r.B,
 		NameA: r.NameA, Mapped: r.Mapped, NameB: r.NameB, DTypeA: r.DTypeA, DTypeB: r.DTypeB, ShapeA: r.ShapeA, ShapeB: r.ShapeB,
-		Layout: r.Layout, AsStored: r.Stored, Reordered: r.Reordered, First: r.First, Err: r.Err,
+		Layout: r.Layout, AsStored: r.Stored, Reordered: r.Reordered, First: r.First,
+		Reason: r.Reason, Verdict: DiffVerdict(r.Verdict), Err: r.Err,
 	}
 	if r.Renamed() && r.By == compare.ByContent {
 		_, out.Moved = c.a.Lookup(r.NameB)
@@ -428,7 +504,7 @@ func (c *Comparison) setRow(out *DiffRow, k int, r *compare.Row) {
 	if f := r.Difference; f != nil {
 		out.Figures = &DiffFigures{
 			Differ: f.Differ, NaN: f.NaN, MaxAbs: f.MaxAbs, MaxAt: f.MaxAt, RelRMS: f.RelRMS, Cosine: f.Cosine,
-			BRoundsA: f.BRoundsA, ARoundsB: f.ARoundsB,
+			BRoundsA: f.BRoundsA, ARoundsB: f.ARoundsB, Apart: f.Apart, Beyond: f.Beyond, BeyondAt: f.BeyondAt, BlockApart: f.BlockApart,
 		}
 	}
 	if e, ok := r.Expected(); ok {
@@ -459,11 +535,27 @@ func (n *DiffSummary) add(r *DiffRow) {
 	case Unread:
 		n.Error++
 	}
-	if r.Renamed() {
+	switch {
+	case r.Renamed():
 		n.Renamed++
 		if r.Moved {
 			n.Moved++
 		}
+	case r.Status == Same:
+		n.kept++
+	case r.Status == Agree:
+		n.agreed++
+	}
+	switch r.Rounded() {
+	case EqualValues:
+		n.Equal++
+	case RoundedA, RoundedB:
+		n.Rounded++
+	}
+	if r.Reason != "" {
+		n.Excused++
+	} else if r.Offends() {
+		n.Offending++
 	}
 }
 

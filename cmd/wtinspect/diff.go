@@ -32,6 +32,8 @@ type diffOptions struct {
 	nameOnly    bool
 	weightsOnly bool
 	flat        bool
+	tolerance   float64
+	strict      bool
 }
 
 // autoMap is the value of --map that stands for the conventions of both.
@@ -51,11 +53,15 @@ Values are compared byte by byte; where they differ, all of both is read again
 for the greatest difference, the relative root mean square and the cosine.
 --headers reads no values.
 
+The last line is the verdict: same bytes, same values in another dtype or container,
+faithful (no number differs by more than its dtype costs), changed, or other: not the
+same model. The tensors that make the verdict come first.
+
 Two checkpoints of different formats, or of conventions that keep the same weights
 in different ways, are compared as --map auto does: A's names are mapped to B's
 convention, what the conventions do to the bytes is undone,
 and a quantised tensor's error is beside what its type is expected to cost.`,
-		Annotations: exitStatus("0  they are the same", "1  they differ"),
+		Annotations: exitStatus("0  same, same values or faithful; with --strict, same", "1  they differ"),
 		Example: `  wtinspect diff before/ after/
   wtinspect diff --write-map yi-to-llama.yaml yi/ llama/
   wtinspect diff --headers a.safetensors b.safetensors
@@ -75,7 +81,9 @@ and a quantised tensor's error is beside what its type is expected to cost.`,
 	f.BoolVar(&o.headers, "headers", false, "compare names, dtypes and shapes; read no values")
 	f.StringVar(&o.mapName, "map", "", "map A's names first: a `FILE`, a built-in map, or auto for the conventions of both")
 	f.StringVar(&o.writeMap, "write-map", "", "write the map that explains the renamed tensors to `FILE`")
-	f.BoolVar(&o.stat, "stat", false, "print the counts alone")
+	f.BoolVar(&o.stat, "stat", false, "print the counts, how alike matrices are, and the verdict")
+	f.Float64Var(&o.tolerance, "tolerance", 0, "call tensors faithful up to this relative error `X`, whatever their dtypes")
+	f.BoolVar(&o.strict, "strict", false, "exit with 1 unless every tensor has the same bytes")
 	f.BoolVar(&o.nameOnly, "name-only", false, "print the names of the tensors that differ alone")
 	f.BoolVar(&o.weightsOnly, "weights-only", false, "leave metadata and config.json out")
 	f.BoolVar(&o.flat, "flat", false, "do not fold layers")
@@ -92,9 +100,12 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 	if (o.stat || o.nameOnly) && (o.Format() != render.TableFormat || o.stat && o.nameOnly) {
 		return errors.New("--stat and --name-only are each a form of the table")
 	}
+	if !(o.tolerance >= 0) || math.IsInf(o.tolerance, 0) {
+		return fmt.Errorf("--tolerance %g: it must be a number of at least 0", o.tolerance)
+	}
 	opts := inspect.DiffOptions{
 		Select: o.Selection, Headers: o.headers, Auto: o.mapName == autoMap, WeightsOnly: o.weightsOnly, All: p.verbose, Workers: o.workers,
-		One: o.writeMap != "",
+		One: o.writeMap != "", Tolerance: o.tolerance,
 	}
 	if o.mapName != "" && o.mapName != autoMap {
 		var err error
@@ -137,7 +148,8 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		}
 	}
 	err = o.write(p, in.Paths(), d.write)
-	if err = in.finish(ctx, p, err); err == nil && res.Differs() {
+	verdict := res.Verdict()
+	if err = in.finish(ctx, p, err); err == nil && (verdict.Differs() || o.strict && verdict != inspect.VerdictSame) {
 		return &exitError{exitFindings}
 	}
 	return err
@@ -157,6 +169,7 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 		render.List(doc, "comparisons", d.Comparisons)
 		doc.Field("only_a", d.OnlyA)
 		doc.Field("only_b", d.OnlyB)
+		doc.Field("verdict", d.Verdict())
 		doc.Rows("tensors", d.table())
 		render.Each(doc, "faults", d.Faults)
 		return doc.Close()
@@ -185,7 +198,21 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 			}
 		}
 	}
+	if several && !d.options.nameOnly {
+		_, err := fmt.Fprintf(w, "all: %s\n", s.Paint(verdictColor(d.Verdict()), cmp.Or(string(d.Verdict()), "undecided")))
+		return err
+	}
 	return nil
+}
+
+func verdictColor(v inspect.DiffVerdict) render.Color {
+	switch {
+	case !v.Differs():
+		return render.Green
+	case v == "":
+		return render.Yellow
+	}
+	return render.Red
 }
 
 // A difference is how two checkpoints differ, and how that is shown.
@@ -273,7 +300,15 @@ func (d *difference) writeTable(w io.Writer, s render.Style) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(w, d.summary())
+	if _, err := fmt.Fprintln(w, d.Summary.String()); err != nil {
+		return err
+	}
+	if relRMS, cosine, n := d.Likeness(); d.options.stat && n > 0 {
+		if _, err := fmt.Fprintf(w, "matrices: %s, median relative RMS %.3g, median cosine %.6f\n", render.Grouped(uint64(n)), relRMS, cosine); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(w, s.Paint(verdictColor(d.Verdict), d.Sentence()))
 	return err
 }
 
@@ -337,16 +372,27 @@ type rowGroup struct {
 	rows []*inspect.DiffRow
 }
 
-// groups folds the rows worth a line, or does not. What is only renamed is told
-// by its rule.
+// mostUnfolded is how many tensors that make the verdict are listed one by one.
+const mostUnfolded = 40
+
+// groups returns the rows worth a line, those that make the verdict first, and the others
+// folded, or not. What is only renamed is told by its rule.
 func (d *difference) groups(fold bool) []rowGroup {
-	var rows []*inspect.DiffRow
+	var bad, rows []*inspect.DiffRow
 	for i := range d.Rows {
 		r := &d.Rows[i]
-		if r.Moved || r.Status != inspect.Same && r.Status != inspect.Agree || d.verbose {
+		switch plain := (r.Status == inspect.Same || r.Status == inspect.Agree) && !r.Moved; {
+		case plain && !d.verbose:
+		case !plain && r.Offends():
+			bad = append(bad, r)
+		default:
 			rows = append(rows, r)
 		}
 	}
+	return append(foldRows(bad, fold && len(bad) > mostUnfolded), foldRows(rows, fold)...)
+}
+
+func foldRows(rows []*inspect.DiffRow, fold bool) []rowGroup {
 	var out []rowGroup
 	if !fold {
 		for _, r := range rows {
@@ -356,7 +402,7 @@ func (d *difference) groups(fold bool) []rowGroup {
 	}
 	for _, g := range template.Fold(len(rows), func(i int) (string, string) {
 		r := rows[i]
-		return r.Name(), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, r.Moved, r.SameBytesAs != nil, rounded(r), r.Layout, r.AsStored, r.Reordered)
+		return r.Name(), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, r.Moved, r.SameBytesAs != nil, r.Rounded(), r.Layout, r.AsStored, r.Reordered, r.Reason)
 	}) {
 		group := rowGroup{name: g.Name}
 		for _, i := range g.Members {
@@ -374,9 +420,9 @@ func (d *difference) groupTable(groups []rowGroup) *render.Table {
 		return slices.ContainsFunc(g.rows, func(r *inspect.DiffRow) bool { return r.Figures != nil })
 	})
 	noted := slices.ContainsFunc(groups, func(g rowGroup) bool { return d.remark(g.rows) != "" })
-	figure := func(of func(c *render.Cell, f figures)) func(c *render.Cell, g rowGroup) {
+	figure := func(of func(c *render.Cell, f *inspect.DiffFigures)) func(c *render.Cell, g rowGroup) {
 		return func(c *render.Cell, g rowGroup) {
-			if f, ok := worst(g.rows); ok {
+			if f := inspect.WorstFigures(g.rows); f != nil {
 				of(c, f)
 			}
 		}
@@ -401,11 +447,11 @@ func (d *difference) groupTable(groups []rowGroup) *render.Table {
 			pairCell(c, dimensions(r.ShapeA), dimensions(r.ShapeB), r)
 		}},
 		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(c *render.Cell, g rowGroup) { c.Text("x" + strconv.Itoa(len(g.rows))) }},
-		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(c *render.Cell, f figures) { c.Text(digits4(f.maxAbs)) })},
-		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(c *render.Cell, f figures) { c.Text(digits4(f.relRMS)) })},
-		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(c *render.Cell, f figures) {
-			if !math.IsNaN(f.cosine) {
-				c.Text(strconv.FormatFloat(f.cosine, 'f', 6, 64))
+		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.MaxAbs)) })},
+		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.RelRMS)) })},
+		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) {
+			if !math.IsNaN(f.Cosine) {
+				c.Text(strconv.FormatFloat(f.Cosine, 'f', 6, 64))
 			}
 		})},
 		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(c *render.Cell, g rowGroup) { c.Some(d.remark(g.rows)) }},
@@ -434,55 +480,12 @@ func dimensions(shape []uint64) string {
 	return shapeText(shape)
 }
 
-type figures struct{ maxAbs, relRMS, cosine float64 }
-
-// worst returns the worst of the figures of several rows.
-func worst(rows []*inspect.DiffRow) (figures, bool) {
-	f, found := figures{cosine: math.NaN()}, false
-	for _, r := range rows {
-		diff := r.Figures
-		if diff == nil {
-			continue
-		}
-		found = true
-		f.maxAbs, f.relRMS = max(f.maxAbs, diff.MaxAbs), max(f.relRMS, diff.RelRMS)
-		if math.IsNaN(f.cosine) || diff.Cosine < f.cosine {
-			f.cosine = diff.Cosine
-		}
-	}
-	return f, found
-}
-
-// rounded says which of two tensors of different dtypes is the other, rounded or
-// with equal values; "" when neither is.
-func rounded(r *inspect.DiffRow) string {
-	switch f := r.Figures; {
-	case f == nil || r.Status != inspect.DTypeChanged:
-		return ""
-	case f.BRoundsA:
-		return inspect.RoundedB
-	case f.ARoundsB:
-		return inspect.RoundedA
-	}
-	return ""
-}
-
-// rounding is rounded for rows that agree in it, and tells equal values apart.
-func rounding(rows ...*inspect.DiffRow) string {
-	if !slices.ContainsFunc(rows, func(r *inspect.DiffRow) bool {
-		return r.Status != inspect.DTypeChanged || r.Figures == nil || r.Figures.Differ > 0
-	}) {
-		return inspect.EqualValues
-	}
-	return rounded(rows[0])
-}
-
 // remark says what rows have in common beyond their figures.
 func (d *difference) remark(rows []*inspect.DiffRow) string {
 	r := rows[0]
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	switch rounding(rows...) {
+	switch r.Rounded() {
 	case inspect.EqualValues:
 		add("equal values")
 	case inspect.RoundedB:
@@ -504,21 +507,26 @@ func (d *difference) remark(rows []*inspect.DiffRow) string {
 	} else if r.SameBytesAs != nil {
 		add("the same bytes as other tensors of A")
 	}
-	nan := uint64(0)
-	for _, r := range rows {
-		if r.Figures != nil {
-			nan += r.Figures.NaN
-		}
+	if r.Reason != "" {
+		add("%s", r.Reason)
 	}
-	if nan > 0 {
-		add("%s NaN on one side", render.Grouped(nan))
+	f := inspect.WorstFigures(rows)
+	if f != nil && f.NaN > 0 {
+		add("%s NaN on one side", render.Grouped(f.NaN))
+	}
+	switch {
+	case f == nil || !r.Offends() || r.Status != inspect.DTypeChanged:
+	case math.IsInf(f.MaxAbs, 0):
+		add("infinite on one side")
+	case f.Beyond > 0:
+		add("%s beyond what rounding explains", counted(f.Beyond, "number"))
 	}
 	if r.Reordered {
 		add("the same numbers in another order")
 	}
 	if r.AsStored {
 		add("A's rows as they are stored: their layout was not converted")
-	} else if r.ExpectedRMS != nil && rounding(rows...) == "" {
+	} else if r.ExpectedRMS != nil && r.Rounded() == "" {
 		add("%s is expected to cost %.2g", r.DTypeB, *r.ExpectedRMS)
 	}
 	if len(r.Layout) > 0 && (d.verbose || r.Status != inspect.DTypeChanged) {
@@ -563,79 +571,6 @@ func changeText(c inspect.Change) string {
 	return *c.A + " -> " + *c.B
 }
 
-// summary sums up in a line: "120 tensors renamed by 2 rules, 423 the same, 0
-// changed".
-func (d *difference) summary() string {
-	n := &d.Summary
-	var out []string
-	add := func(count int, format string) {
-		out = append(out, fmt.Sprintf(format, render.Grouped(uint64(count))))
-	}
-	if n.Renamed > 0 {
-		out = append(out, fmt.Sprintf("%s renamed by %s", counted(n.Renamed, "tensor"), counted(n.Rules, "rule")))
-	}
-	same, agree := 0, 0
-	for i := range d.Rows {
-		r := &d.Rows[i]
-		if r.Renamed() {
-			continue
-		}
-		switch r.Status {
-		case inspect.Same:
-			same++
-		case inspect.Agree:
-			agree++
-		}
-	}
-	if d.options.headers || n.Agree > 0 {
-		add(agree, "%s agree in name, dtype and shape (values not read)")
-	} else {
-		add(same, "%s the same")
-		add(n.Changed, "%s changed")
-	}
-	for _, c := range []struct {
-		n      int
-		format string
-	}{
-		{n.DType, "%s of another dtype" + d.agreement()},
-		{n.Shape, "%s of another shape"},
-		{n.OnlyA, "%s only in A"},
-		{n.OnlyB, "%s only in B"},
-		{n.Error, "%s not compared"},
-		{n.Metadata, "%s of the metadata"},
-		{n.Config, "%s of config.json"},
-	} {
-		if c.n > 0 {
-			add(c.n, c.format)
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-// agreement says how many tensors of different dtypes have values that agree.
-func (d *difference) agreement() string {
-	equal, near := 0, 0
-	for i := range d.Rows {
-		switch r := &d.Rows[i]; rounding(r) {
-		case inspect.EqualValues:
-			equal++
-		case inspect.RoundedA, inspect.RoundedB:
-			near++
-		}
-	}
-	var out []string
-	if equal > 0 {
-		out = append(out, fmt.Sprintf("%s with equal values", render.Grouped(uint64(equal))))
-	}
-	if near > 0 {
-		out = append(out, fmt.Sprintf("%s rounded", render.Grouped(uint64(near))))
-	}
-	if out == nil {
-		return ""
-	}
-	return " (" + strings.Join(out, ", ") + ")"
-}
-
 // table has a row a tensor, for programs.
 func (d *differences) table() *render.Table {
 	type row = *inspect.DiffRow
@@ -678,6 +613,7 @@ func (d *differences) table() *render.Table {
 		{Key: "differ", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.Differ) })},
 		{Key: "nan", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.NaN) })},
 		{Key: "rounded", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Some(f.Rounded()) })},
+		{Key: "beyond", Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Uint(f.Beyond) })},
 		{Key: "expected_rms", Cell: func(c *render.Cell, r row) {
 			if r.ExpectedRMS != nil {
 				c.Float(*r.ExpectedRMS)
@@ -695,6 +631,8 @@ func (d *differences) table() *render.Table {
 				c.Text(*r.SameBytesAs)
 			}
 		}},
+		{Key: "reason", Cell: func(c *render.Cell, r row) { c.Some(r.Reason) }},
+		{Key: "verdict", Cell: func(c *render.Cell, r row) { c.Some(string(r.Verdict)) }},
 		{Key: "error", Cell: func(c *render.Cell, r row) { c.Error(r.Err) }},
 	}.Table(func(yield func(row) bool) {
 		for r := range d.Tensors {

@@ -29,7 +29,10 @@ type Options struct {
 	Chosen func(name string) bool
 	// WeightsOnly leaves metadata and configuration out.
 	WeightsOnly bool
-	Workers     int // 0 stands for one a processor
+	// Tolerance is the relative error, of the larger tensor's norm, that is faithful
+	// whatever the dtypes; 0 is what the dtypes cost.
+	Tolerance float64
+	Workers   int // 0 stands for one a processor
 	// Stage is told when a stage of reading begins and how many bytes it may
 	// read, and returns what is told how many more were read, from several
 	// goroutines. It may be nil, and return nil.
@@ -97,6 +100,12 @@ type Row struct {
 	// one it is compared with: an index, or -1.
 	Holds int
 	Err   error
+	// Reason says why a tensor of one checkpoint only is no difference; "" where it is.
+	Reason  string
+	Verdict Verdict
+
+	exact    bool // the same bytes
+	computed bool // an operation on numbers was undone
 }
 
 // Renamed reports whether both checkpoints have the tensor under different
@@ -106,10 +115,8 @@ func (r *Row) Renamed() bool { return r.A >= 0 && r.B >= 0 && r.Mapped != r.Name
 // Expected returns the relative error that B's dtype is expected to cost, and
 // false when it is not known or the dtypes are the same.
 func (r *Row) Expected() (float64, bool) {
-	if r.Status != DTypeChanged {
-		return 0, false
-	}
-	return ExpectedError(r.DTypeB)
+	e := costs[r.DTypeB].Normal
+	return e, r.Status == DTypeChanged && e > 0
 }
 
 // A Result is how two checkpoints differ.
@@ -126,17 +133,8 @@ type Result struct {
 	// From and To are the conventions of the conversion that Auto found.
 	From, To string
 	// Notes say what the comparison rests on.
-	Notes []string
-}
-
-// Differs reports whether anything differs.
-func (r *Result) Differs() bool {
-	if len(r.Metadata)+len(r.Config) > 0 {
-		return true
-	}
-	return slices.ContainsFunc(r.Rows, func(row Row) bool {
-		return row.Status != Same && row.Status != Agree || row.Renamed()
-	})
+	Notes   []string
+	Verdict Verdict
 }
 
 // Compare compares two checkpoints. What is wrong with one tensor is in its row;
@@ -169,6 +167,7 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	if !opt.WeightsOnly {
 		c.documents()
 	}
+	c.decide()
 	return c.out, nil
 }
 
@@ -181,7 +180,9 @@ type tensor struct {
 	dtype   string
 	shape   []uint64
 	layout  []string
-	section values.Section
+	// computed says that the layout's numbers are computed, not looked up.
+	computed bool
+	section  values.Section
 	// build makes the section where that takes memory; nil where it is there. What
 	// it makes is for one goroutine at a time.
 	build  func(context.Context) (values.Section, error)
@@ -204,6 +205,7 @@ type pair struct {
 	stored bool
 	// reordered: the same numbers in another order
 	reordered bool
+	exact     bool
 	holds     int
 	err       error
 }
@@ -369,7 +371,7 @@ func (p *pair) setComparison(r *values.Comparison) {
 	case r.Err != nil:
 		p.err = r.Err
 	case r.Equal:
-		p.status = Same
+		p.status, p.exact = Same, true
 	}
 	p.first = r.First
 	if r.Difference == nil {
@@ -543,6 +545,7 @@ func (c *comparison) rows() {
 			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
 			row.Layout, row.First, row.Difference, row.Holds, row.Err = t.layout, p.first, p.diff, p.holds, p.err
 			row.Stored, row.Reordered = p.stored, p.reordered
+			row.exact, row.computed = p.exact, t.computed
 			switch {
 			case row.Err != nil:
 				row.Status = Unread

@@ -235,7 +235,7 @@ func TestRenamesAreFound(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if again.Differs() {
+		if again.Verdict.differs() {
 			rt.Fatalf("the map %v does not explain %v", res.Rules, lines(again))
 		}
 	})
@@ -498,7 +498,7 @@ func TestRealModels(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Differs() {
+		if res.Verdict.differs() {
 			t.Errorf("%s: %v", name, lines(res))
 		}
 	}
@@ -548,7 +548,7 @@ func BenchmarkEqual(b *testing.B) {
 	})
 	run("compare", func() error {
 		res, err := Compare(b.Context(), x, y, Options{Workers: 1})
-		if err == nil && res.Differs() {
+		if err == nil && res.Verdict.differs() {
 			err = errors.New("they differ")
 		}
 		return err

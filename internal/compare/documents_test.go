@@ -34,7 +34,7 @@ func TestMetadata(t *testing.T) {
 	if res.Rows[0].Status != Same {
 		t.Errorf("%+v", res.Rows[0])
 	}
-	if res = compareTexts(t, a, b, Options{WeightsOnly: true}); res.Differs() || res.MetadataCompared {
+	if res = compareTexts(t, a, b, Options{WeightsOnly: true}); res.Verdict.differs() || res.MetadataCompared {
 		t.Errorf("weights only: %+v", res)
 	}
 }
@@ -77,8 +77,8 @@ func TestConfig(t *testing.T) {
 		if d := cmp.Diff(tt.want, res.Config); d != "" {
 			t.Errorf("%s: %s", tt.name, d)
 		}
-		if res.Differs() != (len(tt.want) > 0) {
-			t.Errorf("%s: differs: %v", tt.name, res.Differs())
+		if res.Verdict.differs() != (len(tt.want) > 0) {
+			t.Errorf("%s: differs: %v", tt.name, res.Verdict.differs())
 		}
 	}
 }

@@ -271,7 +271,7 @@ func carryOut(m *convert.Move, byName map[string]*tensor) ([]*tensor, error) {
 	made, problem := run(m, from, &arrays.Workspace{}, asStored)
 	out := make([]*tensor, len(m.To))
 	for i, name := range m.To {
-		t := &tensor{index: from[0].index, own: from[0].own, name: name, dtype: from[0].dtype, layout: layout, err: problem}
+		t := &tensor{index: from[0].index, own: from[0].own, name: name, dtype: from[0].dtype, layout: layout, err: problem, computed: slices.ContainsFunc(m.Ops, func(op tensorop.Op) bool { return computes(op.Kind) })}
 		if len(from) > 1 {
 			for _, f := range from {
 				t.sources = append(t.sources, f.index)

@@ -185,7 +185,7 @@ func (c *comparison) match(groups map[content]*group) {
 			continue
 		}
 		p := c.link(t, b, ByContent)
-		p.status = Same
+		p.status, p.exact = Same, true
 	}
 	// What has the bytes of another tensor, and is not paired with it, says so.
 	for _, g := range list {

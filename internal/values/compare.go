@@ -60,6 +60,16 @@ type Difference struct {
 	// infinities, NaN or the largest number. ARoundsB is the converse.
 	BRoundsA bool
 	ARoundsB bool
+	// Apart is √(Σ(a-b)²/max(Σa²,Σb²)): the same for both orders.
+	Apart float64
+	// Beyond counts the numbers of different types that differ by more than rounding to
+	// either type explains, and BeyondAt is the first of them. Types that round numbers in
+	// groups (IQ1 to IQ3, Q1_0) have none.
+	Beyond, BeyondAt uint64
+	// BlockApart is the greatest of any block's √Σe²/max(Σa²,Σb²), where e is what
+	// rounding does not explain of a difference: infinite where one block is all zeros and
+	// the other is not. 0 where the types are the same.
+	BlockApart float64
 }
 
 // RunPairs compares pairs of tensors with several workers, and calls yield with
@@ -129,6 +139,7 @@ type comparer struct {
 	bufs  [2][chunkBytes]byte
 	nums  [2][compareNumbers]float64
 	state *pairState
+	judge *judge // of the pair
 }
 
 // compareNumbers is how many numbers are decoded at once: the least multiple of
@@ -159,7 +170,10 @@ func (w *comparer) begin(j *job[Comparison]) {
 		st.errs[0] = p.check()
 		j.state = st
 	}
-	w.state = st
+	w.state, w.judge = st, nil
+	if st.values {
+		w.judge = newJudge(p)
+	}
 }
 
 func (w *comparer) do(ctx context.Context, j *job[Comparison], part, from, to int64) {
@@ -275,6 +289,9 @@ func (w *comparer) compare(p *Pair, a, b []byte, at uint64, d *differ) {
 			if ta.wideInt() || tb.wideInt() {
 				d.unrounded(p, x, w.nums[1][:n], a, b, at)
 			}
+			if w.judge != nil {
+				w.judge.add(d, x, w.nums[1][:n], a, b, at)
+			}
 			b = b[n/tb.numbers()*tb.BlockBytes:]
 		}
 		a = a[step:]
@@ -321,6 +338,8 @@ type differ struct {
 	products
 	roundB, roundA     func(float64, float64) bool
 	bRoundsA, aRoundsB bool
+	beyond, beyondAt   uint64
+	blockApart         float64
 }
 
 func newDiffer(p *Pair) differ {
@@ -455,6 +474,11 @@ func (d *differ) merge(o *differ) {
 	if o.maxAbs > d.maxAbs {
 		d.maxAbs, d.maxAt = o.maxAbs, o.maxAt
 	}
+	if d.beyond == 0 {
+		d.beyondAt = o.beyondAt
+	}
+	d.beyond += o.beyond
+	d.blockApart = max(d.blockApart, o.blockApart)
 	d.diff2 += o.diff2
 	d.a2 += o.a2
 	d.b2 += o.b2
@@ -468,9 +492,11 @@ func (d *differ) difference() Difference {
 		Count: d.count, Differ: d.differ, NaN: d.nan, MaxAbs: d.maxAbs, MaxAt: d.maxAt,
 		Cosine:   max(-1, min(d.ab/(math.Sqrt(d.a2)*math.Sqrt(d.b2)), 1)),
 		BRoundsA: d.bRoundsA, ARoundsB: d.aRoundsB,
+		Beyond: d.beyond, BeyondAt: d.beyondAt, BlockApart: d.blockApart,
 	}
 	if d.diff2 != 0 {
 		r.RelRMS = math.Sqrt(d.diff2 / d.a2)
+		r.Apart = math.Sqrt(d.diff2 / max(d.a2, d.b2))
 	}
 	return r
 }

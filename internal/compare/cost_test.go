@@ -1,0 +1,402 @@
+package compare
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/x448/float16"
+
+	"github.com/wtinspect/wtinspect/internal/testdata"
+	"github.com/wtinspect/wtinspect/internal/values"
+)
+
+// half appends a number as F16.
+func half(b []byte, v float64) []byte {
+	return binary.LittleEndian.AppendUint16(b, float16.Fromfloat32(float32(v)).Bits())
+}
+
+// halved is a number as it comes back from F16.
+func halved(v float64) float64 { return float64(float16.Fromfloat32(float32(v)).Float32()) }
+
+func nearest(v, least, most float64) float64 { return max(least, min(math.RoundToEven(v), most)) }
+
+// over is x/d, or 0 where d is.
+func over(x, d float64) float64 {
+	if d == 0 {
+		return 0
+	}
+	return x / d
+}
+
+// farthest returns the number of the greatest magnitude, with its sign.
+func farthest(x []float64) float64 {
+	m := x[0]
+	for _, v := range x {
+		if math.Abs(v) > math.Abs(m) {
+			m = v
+		}
+	}
+	return m
+}
+
+func extent(x []float64) (least, most float64) {
+	least, most = x[0], x[0]
+	for _, v := range x {
+		least, most = min(least, v), max(most, v)
+	}
+	return least, most
+}
+
+// quantisers quantise one block by the rules of ggml-quants.c: quantize_row_*_ref, with
+// the scales of K-quants as make_qkx2_quants and make_qx_quants begin with them, before
+// they search better ones.
+var quantisers = map[string]func(x []float64) []byte{
+	"BF16": func(x []float64) []byte {
+		bits := math.Float32bits(float32(x[0]))
+		return binary.LittleEndian.AppendUint16(nil, uint16((bits+0x7fff+bits>>16&1)>>16))
+	},
+	"F16": func(x []float64) []byte { return half(nil, x[0]) },
+	"Q8_0": func(x []float64) []byte {
+		d := math.Abs(farthest(x)) / 127
+		b := half(nil, d)
+		for _, v := range x {
+			b = append(b, byte(int8(math.Round(over(v, d)))))
+		}
+		return b
+	},
+	"Q4_0": func(x []float64) []byte {
+		d := farthest(x) / -8
+		b := half(nil, d)
+		q := func(v float64) byte { return byte(min(15, math.Floor(over(v, d)+8.5))) }
+		for i := range 16 {
+			b = append(b, q(x[i])|q(x[i+16])<<4)
+		}
+		return b
+	},
+	"Q4_1": func(x []float64) []byte {
+		least, most := extent(x)
+		d := (most - least) / 15
+		b := half(half(nil, d), least)
+		q := func(v float64) byte { return byte(min(15, math.Floor(over(v-least, d)+0.5))) }
+		for i := range 16 {
+			b = append(b, q(x[i])|q(x[i+16])<<4)
+		}
+		return b
+	},
+	"Q5_0": func(x []float64) []byte {
+		d := farthest(x) / -16
+		return fives(half(nil, d), x, func(v float64) uint32 { return uint32(min(31, math.Floor(over(v, d)+16.5))) })
+	},
+	"Q5_1": func(x []float64) []byte {
+		least, most := extent(x)
+		d := (most - least) / 31
+		return fives(half(half(nil, d), least), x, func(v float64) uint32 { return uint32(min(31, math.Floor(over(v-least, d)+0.5))) })
+	},
+	"Q2_K": func(x []float64) []byte {
+		d, dmin, scales, mins := affine(x, 16, 3, 15)
+		b := make([]byte, 16, 84)
+		codes := make([]byte, 64)
+		for k := range 16 {
+			b[k] = byte(scales[k]) | byte(mins[k])<<4
+			for i := range 16 {
+				q := byte(nearest(over(x[16*k+i]+dmin*mins[k], d*scales[k]), 0, 3))
+				codes[k/8*32+k%2*16+i] |= q << (k % 8 / 2 * 2)
+			}
+		}
+		return half(half(append(b, codes...), d), dmin)
+	},
+	"Q4_K": func(x []float64) []byte {
+		d, dmin, scales, mins := affine(x, 32, 15, 63)
+		b := append(half(half(nil, d), dmin), sixes(scales, mins)...)
+		for k := 0; k < 8; k += 2 {
+			for i := range 32 {
+				q := func(k int) byte {
+					return byte(nearest(over(x[32*k+i]+dmin*mins[k], d*scales[k]), 0, 15))
+				}
+				b = append(b, q(k)|q(k+1)<<4)
+			}
+		}
+		return b
+	},
+	"Q6_K": func(x []float64) []byte {
+		scales := make([]float64, 16)
+		for k := range scales {
+			scales[k] = farthest(x[16*k:16*k+16]) / -32
+		}
+		d := halved(farthest(scales) / -128)
+		low, high, sc := make([]byte, 128), make([]byte, 64), make([]byte, 16)
+		for k, s := range scales {
+			s = nearest(over(s, d), -128, 127)
+			sc[k] = byte(int8(s))
+			for i := range 16 {
+				at := 16*k + i
+				q := byte(nearest(over(x[at], d*s), -32, 31) + 32)
+				n, l := at/128, at%128
+				low[64*n+l%64] |= q & 15 << (l / 64 * 4)
+				high[32*n+l%32] |= q >> 4 << (l / 32 * 2)
+			}
+		}
+		return half(append(append(low, high...), sc...), d)
+	},
+	"MXFP4": func(x []float64) []byte {
+		most := math.Abs(farthest(x))
+		e := 0.0
+		if most > 0 {
+			e = math.Floor(math.Log2(most)) - 2
+		}
+		q := func(v float64) byte {
+			best := 0
+			list := []float64{0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6}
+			for i, c := range list {
+				if math.Abs(v-math.Ldexp(c, int(e))) < math.Abs(v-math.Ldexp(list[best], int(e))) {
+					best = i
+				}
+			}
+			return byte(best)
+		}
+		b := []byte{byte(e + 127)}
+		for i := range 16 {
+			b = append(b, q(x[i])|q(x[i+16])<<4)
+		}
+		return b
+	},
+	"TQ2_0": func(x []float64) []byte {
+		d := math.Abs(farthest(x))
+		b := make([]byte, 64)
+		for at, v := range x {
+			b[at/128*32+at%32] |= byte(math.Round(over(v, d))+1) << (at % 128 / 32 * 2)
+		}
+		return half(b, d)
+	},
+}
+
+// fives appends 32 codes of 5 bits: the high bits first.
+func fives(b []byte, x []float64, q func(float64) uint32) []byte {
+	var high uint32
+	var low []byte
+	for i := range 16 {
+		l, h := q(x[i]), q(x[i+16])
+		high |= l>>4<<i | h>>4<<(i+16)
+		low = append(low, byte(l&15|h&15<<4))
+	}
+	return append(binary.LittleEndian.AppendUint32(b, high), low...)
+}
+
+// sixes packs 6-bit scales and minima: get_scale_min_k4.
+func sixes(scales, mins []float64) []byte {
+	b := make([]byte, 12)
+	for k := range 8 {
+		s, m := byte(scales[k]), byte(mins[k])
+		if k < 4 {
+			b[k] |= s
+			b[k+4] |= m
+			continue
+		}
+		b[k+4] |= s&15 | m&15<<4
+		b[k-4] |= s >> 4 << 6
+		b[k] |= m >> 4 << 6
+	}
+	return b
+}
+
+// affine chooses the scales and minima of the parts of a block, and those of the block
+// that they are rounded to.
+func affine(x []float64, part int, codes, levels float64) (d, dmin float64, scales, mins []float64) {
+	for at := 0; at < len(x); at += part {
+		least, most := extent(x[at : at+part])
+		least = min(least, 0)
+		scales, mins = append(scales, (most-least)/codes), append(mins, -least)
+	}
+	_, most := extent(scales)
+	_, deepest := extent(mins)
+	d, dmin = halved(most/levels), halved(deepest/levels)
+	for k := range scales {
+		scales[k], mins[k] = nearest(over(scales[k], d), 0, levels), nearest(over(mins[k], dmin), 0, levels)
+	}
+	return d, dmin, scales, mins
+}
+
+func quantise(dtype string, x []float64) []byte {
+	typ, _ := values.Lookup(dtype)
+	var b []byte
+	for i := 0; i < len(x); i += typ.BlockElems {
+		b = append(b, quantisers[dtype](x[i:i+typ.BlockElems])...)
+	}
+	return b
+}
+
+func sectionOfBytes(dtype string, b []byte) values.Section {
+	typ, _ := values.Lookup(dtype)
+	return values.Section{Name: dtype, Type: typ, Data: io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))}
+}
+
+func measure(t *testing.T, a, b values.Section) *values.Difference {
+	t.Helper()
+	var out *values.Difference
+	err := values.RunPairs(t.Context(), []values.Pair{{A: a, B: b}}, values.PairOptions{Values: true}, func(_ int, c *values.Comparison) error {
+		out = c.Difference
+		return c.Err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// samples are numbers as weights may be distributed, in F32.
+func samples(n int) map[string][]float64 {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	make1 := func(f func(i int) float64) []float64 {
+		x := make([]float64, n)
+		for i := range x {
+			x[i] = float64(float32(f(i)))
+		}
+		return x
+	}
+	laplace := func() float64 { return rnd.ExpFloat64() * float64(2*rnd.IntN(2)-1) }
+	return map[string][]float64{
+		"normal":   make1(func(int) float64 { return 0.02 * rnd.NormFloat64() }),
+		"laplace":  make1(func(int) float64 { return 0.02 * laplace() }),
+		"cubed":    make1(func(int) float64 { v := rnd.NormFloat64(); return v * v * v }),
+		"uniform":  make1(func(int) float64 { return rnd.Float64() - 0.5 }),
+		"offset":   make1(func(int) float64 { return -1 + 0.01*rnd.NormFloat64() }),
+		"outliers": make1(func(i int) float64 { return rnd.NormFloat64() * (1 + 50*float64(max(0, 1-i%97))) }),
+		"zeros":    make1(func(int) float64 { return 0 }),
+		"tiny":     make1(func(int) float64 { return 1e-9 * rnd.NormFloat64() }),
+	}
+}
+
+func asF32(x []float64) values.Section {
+	var b []byte
+	for _, v := range x {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(v)))
+	}
+	return sectionOfBytes("F32", b)
+}
+
+// What a quantiser makes of any numbers is faithful, in both orders, and against what
+// another made of them; a spoiled block, and numbers that moved, are not.
+func TestCosts(t *testing.T) {
+	testCosts(t, samples(1<<12))
+}
+
+// Trained matrices, too.
+func TestTrainedCosts(t *testing.T) {
+	c := open(t, testdata.Path(t, "tinyllama/A0/model.safetensors"))
+	all := make(map[string][]float64)
+	for _, name := range []string{"model.layers.3.mlp.up_proj.weight", "model.layers.0.self_attn.k_proj.weight"} {
+		i, _ := c.Lookup(name)
+		s, err := Section(c, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(s.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = make([]float64, len(b)/2)
+		s.Type.Decode64(all[name], b)
+	}
+	testCosts(t, all)
+}
+
+func testCosts(t *testing.T, all map[string][]float64) {
+	for dtype := range quantisers {
+		for name, x := range all {
+			b := quantise(dtype, x)
+			a := asF32(x)
+			good := sectionOfBytes(dtype, b)
+			d := measure(t, a, good)
+			if !Within(d, "F32", dtype) || !Within(measure(t, good, a), dtype, "F32") {
+				t.Errorf("%s of %s numbers is not faithful: %+v", dtype, name, d)
+			}
+			if want := costs[dtype].Normal; name == "normal" && math.Abs(d.RelRMS-want) > 0.15*want {
+				t.Errorf("%s costs normal numbers %.5f, expected is %.5f", dtype, d.RelRMS, want)
+			}
+			for other := range quantisers {
+				if other == dtype {
+					continue
+				}
+				if d := measure(t, good, sectionOfBytes(other, quantise(other, x))); !Within(d, dtype, other) {
+					t.Errorf("%s of %s numbers is not faithful to %s: %+v", dtype, name, other, d)
+				}
+			}
+			if name == "zeros" || name == "tiny" {
+				continue
+			}
+			spoilt := map[string]func(b []byte){
+				"zeroed bytes":     func(b []byte) { clear(b[len(b)/2-200 : len(b)/2+200]) },
+				"blocks of others": func(b []byte) { copy(b[len(b)/2:], b[:len(b)/2]) },
+				"inverted bits": func(b []byte) {
+					for i := range b[:400] {
+						b[i] ^= 0x55
+					}
+				},
+			}
+			for what, spoil := range spoilt {
+				if name == "offset" && what == "blocks of others" {
+					continue // one block is as good as another where all numbers are alike
+				}
+				bad := bytes.Clone(b)
+				spoil(bad)
+				if d := measure(t, a, sectionOfBytes(dtype, bad)); Within(d, "F32", dtype) {
+					t.Errorf("%s of %s numbers with %s is faithful: %+v", dtype, name, what, d)
+				}
+			}
+		}
+	}
+}
+
+// Types that round numbers in groups are judged by their blocks.
+func TestGroupCosts(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	for dtype, cost := range costs {
+		if cost.Most == 0 {
+			continue
+		}
+		typ, _ := values.Lookup(dtype)
+		b := make([]byte, 64*typ.BlockBytes)
+		for i := range b {
+			b[i] = byte(rnd.IntN(256))
+		}
+		for i := 0; i < len(b); i += typ.BlockBytes {
+			half(b[i:i], 0.01)
+			if dtype == "IQ1_M" { // its scale is spread over the high bits
+				for k := 49; k < 56; k += 2 {
+					b[i+k] = b[i+k]&0x0f | 0x10
+				}
+			}
+		}
+		x := make([]float64, 64*typ.BlockElems)
+		typ.Decode64(x, b)
+		for i := range x {
+			x[i] += x[i] * cost.Normal * rnd.NormFloat64() * 0.9
+		}
+		a := asF32(x)
+		if d := measure(t, a, sectionOfBytes(dtype, b)); !Within(d, "F32", dtype) {
+			t.Errorf("%s: %+v", dtype, d)
+		}
+		bad := bytes.Clone(b)
+		clear(bad[10*typ.BlockBytes : 11*typ.BlockBytes])
+		if d := measure(t, a, sectionOfBytes(dtype, bad)); Within(d, "F32", dtype) {
+			t.Errorf("%s with a block of zeros: %+v", dtype, d)
+		}
+		bad = append(bytes.Clone(b[len(b)/2:]), b[:len(b)/2]...)
+		if d := measure(t, a, sectionOfBytes(dtype, bad)); Within(d, "F32", dtype) {
+			t.Errorf("%s with others' blocks: %+v", dtype, d)
+		}
+	}
+}
+
+// The table knows the types that are decoded.
+func TestCostsOfAllTypes(t *testing.T) {
+	for name := range costs {
+		if _, ok := values.Lookup(name); !ok {
+			t.Errorf("there is no type %s", name)
+		}
+	}
+}
