@@ -45,8 +45,11 @@ type DiffOptions struct {
 type DiffResult struct {
 	Comparisons []*Comparison `json:"comparisons"`
 	// OnlyA and OnlyB are the paths of checkpoints without a counterpart.
-	OnlyA   []string     `json:"only_a"`
-	OnlyB   []string     `json:"only_b"`
+	OnlyA []string `json:"only_a"`
+	OnlyB []string `json:"only_b"`
+	// Verdict is the worst of the comparisons' verdicts. A checkpoint without a
+	// counterpart is changed.
+	Verdict DiffVerdict  `json:"verdict"`
 	Tensors Seq[DiffRow] `json:"tensors"`
 	Faults  Seq[Fault]   `json:"faults"`
 }
@@ -374,6 +377,7 @@ func Diff(ctx context.Context, set *Set, opts *DiffOptions) (*DiffResult, error)
 			return nil, err
 		}
 	}
+	r.Verdict = r.worst()
 	r.Faults = set.Faults()
 	r.Tensors = func(yield func(DiffRow) bool) {
 		for _, c := range r.Comparisons {

@@ -41,9 +41,7 @@ func (v DiffVerdict) Differs() bool {
 // Offends reports whether the tensor makes two checkpoints differ.
 func (r *DiffRow) Offends() bool { return r.Verdict.Differs() }
 
-// Verdict is the worst of the comparisons' verdicts. A checkpoint without a
-// counterpart is changed.
-func (r *DiffResult) Verdict() DiffVerdict {
+func (r *DiffResult) worst() DiffVerdict {
 	v := compare.Identical
 	if len(r.OnlyA)+len(r.OnlyB) > 0 {
 		v = compare.Altered

@@ -58,9 +58,9 @@ faithful (no number differs by more than its dtype costs), changed, or other: no
 same model. The tensors that make the verdict come first.
 
 Two checkpoints of different formats, or of conventions that keep the same weights
-in different ways, are compared as --map auto does: A's names are mapped to B's
-convention, what the conventions do to the bytes is undone,
-and a quantised tensor's error is beside what its type is expected to cost.`,
+in different ways, are compared as --map auto does: one is compared as if it were
+converted to the convention of the other, whichever is given first. A tensor that the
+other project has no place for is listed with the reason, and is no difference.`,
 		Annotations: exitStatus("0  same, same values or faithful; with --strict, same", "1  they differ"),
 		Example: `  wtinspect diff before/ after/
   wtinspect diff --write-map yi-to-llama.yaml yi/ llama/
@@ -148,7 +148,7 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		}
 	}
 	err = o.write(p, in.Paths(), d.write)
-	verdict := res.Verdict()
+	verdict := res.Verdict
 	if err = in.finish(ctx, p, err); err == nil && (verdict.Differs() || o.strict && verdict != inspect.VerdictSame) {
 		return &exitError{exitFindings}
 	}
@@ -169,7 +169,7 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 		render.List(doc, "comparisons", d.Comparisons)
 		doc.Field("only_a", d.OnlyA)
 		doc.Field("only_b", d.OnlyB)
-		doc.Field("verdict", d.Verdict())
+		doc.Field("verdict", d.Verdict)
 		doc.Rows("tensors", d.table())
 		render.Each(doc, "faults", d.Faults)
 		return doc.Close()
@@ -199,7 +199,7 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 		}
 	}
 	if several && !d.options.nameOnly {
-		_, err := fmt.Fprintf(w, "all: %s\n", s.Paint(verdictColor(d.Verdict()), cmp.Or(string(d.Verdict()), "undecided")))
+		_, err := fmt.Fprintf(w, "all: %s\n", s.Paint(verdictColor(d.Verdict), cmp.Or(string(d.Verdict), "undecided")))
 		return err
 	}
 	return nil
@@ -525,7 +525,7 @@ func (d *difference) remark(rows []*inspect.DiffRow) string {
 		add("the same numbers in another order")
 	}
 	if r.AsStored {
-		add("A's rows as they are stored: their layout was not converted")
+		add("the rows as they are stored: their layout was not converted")
 	} else if r.ExpectedRMS != nil && r.Rounded() == "" {
 		add("%s is expected to cost %.2g", r.DTypeB, *r.ExpectedRMS)
 	}

@@ -162,8 +162,12 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 			return nil, err
 		}
 	}
+	if err := c.excuseLoose(ctx); err != nil {
+		return nil, err
+	}
 	c.rows()
 	c.explain()
+	c.restore()
 	if !opt.WeightsOnly {
 		c.documents()
 	}
@@ -182,6 +186,7 @@ type tensor struct {
 	layout  []string
 	// computed says that the layout's numbers are computed, not looked up.
 	computed bool
+	reason   string // why it is no difference where the other side lacks it
 	section  values.Section
 	// build makes the section where that takes memory; nil where it is there. What
 	// it makes is for one goroutine at a time.
@@ -215,6 +220,17 @@ type comparison struct {
 	a, b   *checkpoint.Checkpoint
 	as, bs []*tensor
 	out    *Result
+	// swapped says that a conversion is of the checkpoint that was given second: a and b
+	// are exchanged until the answer is put together.
+	swapped bool
+}
+
+// pairOf is two tensors in the order that they were given in.
+func (c *comparison) pairOf(a, b values.Section) values.Pair {
+	if c.swapped {
+		a, b = b, a
+	}
+	return values.Pair{A: a, B: b}
 }
 
 func (c *comparison) stage(what string, bytes int64) func(int64) {
@@ -346,7 +362,7 @@ func (c *comparison) readEqual(ctx context.Context) error {
 		if p == nil || p.settled() || p.status != "" || !p.comparable() || t.build != nil {
 			continue
 		}
-		pairs = append(pairs, values.Pair{A: t.section, B: p.b.section})
+		pairs = append(pairs, c.pairOf(t.section, p.b.section))
 		of = append(of, p)
 		total = addBytes(total, t.section.Data.Size(), p.b.section.Data.Size())
 	}
@@ -407,7 +423,7 @@ func (c *comparison) readFigures(ctx context.Context) error {
 			}
 			continue
 		}
-		pairs = append(pairs, values.Pair{A: t.section, B: p.b.section})
+		pairs = append(pairs, c.pairOf(t.section, p.b.section))
 		of = append(of, p)
 		total = addBytes(total, t.section.Data.Size(), p.b.section.Data.Size())
 	}
@@ -437,7 +453,7 @@ func (c *comparison) readFigures(ctx context.Context) error {
 			p.err = err
 			continue
 		}
-		err = values.RunPairs(ctx, []values.Pair{{A: s, B: p.b.section}}, opt, func(_ int, r *values.Comparison) error {
+		err = values.RunPairs(ctx, []values.Pair{c.pairOf(s, p.b.section)}, opt, func(_ int, r *values.Comparison) error {
 			p.setComparison(r)
 			return nil
 		})
@@ -462,7 +478,7 @@ func (c *comparison) readStored(ctx context.Context) error {
 	)
 	for _, t := range c.as {
 		if p := t.pair; p != nil && t.stored != nil && p.diff != nil && p.diff.Cosine < alike {
-			pairs, of = append(pairs, values.Pair{A: *t.stored, B: p.b.section}), append(of, p)
+			pairs, of = append(pairs, c.pairOf(*t.stored, p.b.section)), append(of, p)
 			total = addBytes(total, t.stored.Data.Size(), p.b.section.Data.Size())
 		}
 	}
@@ -537,10 +553,12 @@ func (c *comparison) rows() {
 		}
 		row := Row{Status: OnlyA, A: t.index, B: -1, NameA: t.own, Mapped: t.name, DTypeA: t.dtype, ShapeA: t.shape, First: -1, Holds: -1}
 		row.Sources = t.sources
+		row.Reason = t.reason
 		if t.unread {
 			row.Err = t.err
 		}
 		if p := t.pair; p != nil {
+			row.Reason = ""
 			row.Status, row.By, row.B, row.NameB = p.status, p.by, p.b.index, p.b.name
 			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
 			row.Layout, row.First, row.Difference, row.Holds, row.Err = t.layout, p.first, p.diff, p.holds, p.err
@@ -559,7 +577,7 @@ func (c *comparison) rows() {
 		if t.pair != nil || !t.chosen {
 			continue
 		}
-		row := Row{Status: OnlyB, A: -1, B: t.index, NameB: t.name, DTypeB: t.dtype, ShapeB: t.shape, First: -1, Holds: -1}
+		row := Row{Status: OnlyB, A: -1, B: t.index, NameB: t.name, DTypeB: t.dtype, ShapeB: t.shape, First: -1, Holds: -1, Reason: t.reason}
 		if t.unread {
 			row.Err = t.err
 		}
@@ -568,4 +586,40 @@ func (c *comparison) rows() {
 		}
 		c.out.Rows = append(c.out.Rows, row)
 	}
+}
+
+// restore puts the sides and the rows into the order that the checkpoints were given in.
+func (c *comparison) restore() {
+	if !c.swapped {
+		return
+	}
+	c.a, c.b = c.b, c.a
+	for i := range c.out.Rows {
+		r := &c.out.Rows[i]
+		renamed := r.Renamed()
+		r.A, r.B = r.B, r.A
+		r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB = r.DTypeB, r.DTypeA, r.ShapeB, r.ShapeA
+		r.NameA, r.NameB = r.NameB, r.NameA
+		r.Holds = -1
+		switch {
+		case r.A < 0:
+			r.Status, r.Mapped = OnlyB, ""
+		case r.B < 0:
+			r.Status, r.Mapped = OnlyA, r.NameA
+		case !renamed:
+			r.Mapped = r.NameB
+		default:
+			r.Mapped = r.NameA
+		}
+		if r.Err != nil && r.Status != OnlyA && r.Status != OnlyB {
+			r.Status = Unread
+		}
+	}
+	place := func(r *Row) int {
+		if r.A < 0 {
+			return len(c.bs) + r.B
+		}
+		return r.A
+	}
+	slices.SortStableFunc(c.out.Rows, func(x, y Row) int { return place(&x) - place(&y) })
 }

@@ -396,8 +396,9 @@ func TestConversion(t *testing.T) {
 	})
 	t.Run("unknown names", func(t *testing.T) {
 		a, b := open(t, fixture.File(t, "a.safetensors", "tensor x.y F32 [2]")), open(t, fixture.File(t, "b.gguf", keys+gg))
-		if _, err := Compare(t.Context(), a, b, Options{Auto: true}); err == nil || !strings.Contains(err.Error(), "no convention that is known") {
-			t.Errorf("error %v", err)
+		res, err := Compare(t.Context(), a, b, Options{Auto: true})
+		if err != nil || res.Verdict != Other || !strings.Contains(strings.Join(res.Notes, "\n"), "no convention that is known") {
+			t.Errorf("error %v, %+v", err, res)
 		}
 	})
 	// Without a conversion, what is left is paired by role.

@@ -1,225 +1,27 @@
 package compare
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"slices"
-	"strings"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
-	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
-	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
-// A naming is what is known of the names of a side.
-type naming struct {
-	// conventions are those that it may follow, the likeliest first.
-	conventions []*convention.Convention
-	// sure says that the first of them is not a guess: a GGUF file names its
-	// architecture.
-	sure bool
-	// absent is the prefix that the convention has and the side lacks.
-	absent string
-}
-
-// modelOf is what is known of a side's model. A document that cannot be read says
-// nothing, as one that is absent.
-func modelOf(ctx context.Context, c *checkpoint.Checkpoint) *convention.Model {
-	m, _ := adapt.Model(ctx, c)
-	return m
-}
-
-func namingOf(ctx context.Context, list []*tensor, of *checkpoint.Checkpoint) (*naming, error) {
-	m := modelOf(ctx, of)
-	r := identify.Tensors(named(list), m)
-	n := &naming{absent: r.BaseAbsent}
-	if conv, ok := convention.Lookup(m.Architecture + "-gguf"); ok {
-		n.conventions, n.sure = append(n.conventions, conv), true
-	}
-	var names []string
-	if r.Convention != "" {
-		names = append(names, r.Convention)
-		for _, c := range r.Candidates {
-			names = append(names, c.Convention)
-		}
-	}
-	for _, name := range names {
-		if conv, ok := convention.Lookup(name); ok && !slices.Contains(n.conventions, conv) {
-			n.conventions = append(n.conventions, conv)
-		}
-	}
-	if n.conventions == nil {
-		return nil, fmt.Errorf("%s: the names follow no convention that is known, so that they cannot be mapped; give a map instead", of.Path)
-	}
-	return n, nil
-}
-
-// beside returns the conventions that the other side may follow when this one is
-// sure: those that its names allow, and those of the same families, which share
-// their names with others and are not always told from them.
-func (n *naming) beside(other *naming) []*convention.Convention {
-	out := other.conventions
-	if !n.sure || other.sure {
-		return out
-	}
-	for _, c := range convention.All() {
-		if !slices.Contains(out, c) && !c.HasDialect("gguf") && slices.ContainsFunc(n.conventions[0].Families, c.HasFamily) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// namings is what is known of the names of both sides.
-func (c *comparison) namings(ctx context.Context) (a, b *naming, err error) {
-	if a, err = namingOf(ctx, c.as, c.a); err != nil {
-		return nil, nil, err
-	}
-	b, err = namingOf(ctx, c.bs, c.b)
-	return a, b, err
-}
-
-// pairs lists the conventions that a conversion may be between.
-func pairs(a, b *naming) (froms, tos []*convention.Convention) {
-	froms, tos = b.beside(a), a.beside(b)
-	if a.sure {
-		froms = froms[:1]
-	}
-	if b.sure {
-		tos = tos[:1]
-	}
-	return froms, tos
-}
-
-// derive finds the conversion that gives the most names that B has, between
-// conventions that the names allow, and where a side is sure of its own, with
-// that one. It returns how many names those are.
-func (c *comparison) derive(ctx context.Context, a, b *naming) (best *convert.Conversion, most int, err error) {
-	inB := make(map[string]bool, len(c.bs))
-	for _, t := range c.bs {
-		inB[t.own] = true
-	}
-	both := modelOf(ctx, c.a).Or(modelOf(ctx, c.b))
-	most = -1
-	froms, tos := pairs(a, b)
-	for _, from := range froms {
-		for _, to := range tos {
-			conv, failed := convert.Between(from, to, named(c.as), both)
-			if failed != nil {
-				err = cmp.Or(err, failed)
-				continue
-			}
-			hits := 0
-			for i := range conv.Moves {
-				for k, name := range conv.Moves[i].To {
-					// A save of the bare model lacks the base's prefix.
-					name = strings.TrimPrefix(name, b.absent)
-					conv.Moves[i].To[k] = name
-					if inB[name] {
-						hits++
-					}
-				}
-			}
-			if hits > most {
-				best, most = conv, hits
-			}
-		}
-	}
-	if best == nil {
-		return nil, 0, err
-	}
-	return best, most, nil
-}
-
-// convert puts in the place of A's tensors what they become in B's convention.
-func (c *comparison) convert(ctx context.Context) error {
-	a, b, err := c.namings(ctx)
-	if err != nil {
-		return err
-	}
-	if a.conventions[0] == b.conventions[0] {
-		c.out.From, c.out.To = a.conventions[0].Name, a.conventions[0].Name
-		return nil
-	}
-	conv, _, err := c.derive(ctx, a, b)
-	if err != nil {
-		return err
-	}
-	return c.apply(conv)
-}
-
-// convertMoved is convert for sides whose names and bytes differ as those of two
-// conventions do. All others are left as they are: a rename is to be told.
-func (c *comparison) convertMoved(ctx context.Context) error {
-	inA := make(map[string]bool, len(c.as))
-	for _, t := range c.as {
-		inA[t.own] = true
-	}
-	common := 0
-	for _, t := range c.bs {
-		if inA[t.own] {
-			common++
-		}
-	}
-	if common == len(c.as) || common == len(c.bs) {
-		return nil
-	}
-	a, b, err := c.namings(ctx)
-	if err != nil || a.conventions[0] == b.conventions[0] {
-		return nil // what has no convention is paired in other ways
-	}
-	moves := false
-	froms, tos := pairs(a, b)
-	for _, from := range froms {
-		for _, to := range tos {
-			d, err := convert.Derive(from, to)
-			moves = moves || err == nil && d.By() != "names"
-		}
-	}
-	if !moves {
-		return nil
-	}
-	conv, hits, err := c.derive(ctx, a, b)
-	if refused, ok := errors.AsType[*convert.RefusalError](err); ok && refused.Needs != "" {
-		c.out.Notes = append(c.out.Notes, fmt.Sprintf("tensors are compared as they are stored: %v", refused))
-	}
-	if err != nil || !conv.MovesBytes() || hits <= common {
-		return nil
-	}
-	c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s and %s keep the same weights in different ways: A is compared as %s", conv.From, conv.To, conv.To))
-	return c.apply(conv)
-}
-
 // apply carries a conversion out.
 func (c *comparison) apply(conv *convert.Conversion) error {
-	c.out.From, c.out.To = conv.From, conv.To
-	if conv.From == conv.To {
-		return nil
-	}
-	c.out.Notes = append(c.out.Notes, conv.Notes...)
-	for _, d := range conv.Dropped {
-		c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s has no place in %s: %s", d.Name, conv.To, d.Reason))
-	}
 	byName := make(map[string]*tensor, len(c.as))
 	for _, t := range c.as {
 		byName[t.own] = t
 	}
 	var out []*tensor
-	dropped := make(map[string]bool)
-	for _, d := range conv.Dropped {
-		dropped[d.Name] = true
-	}
 	done := make(map[string]bool)
 	for i := range conv.Moves {
 		m := &conv.Moves[i]
@@ -233,7 +35,7 @@ func (c *comparison) apply(conv *convert.Conversion) error {
 		}
 	}
 	for _, t := range c.as {
-		if !done[t.own] && !dropped[t.own] {
+		if !done[t.own] {
 			out = append(out, t)
 		}
 	}

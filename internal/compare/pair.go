@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -317,7 +318,8 @@ func (c *comparison) pairByRole(ctx context.Context) {
 		return
 	}
 	roles := func(list []*tensor, all []*tensor, of *checkpoint.Checkpoint) map[string]*tensor {
-		r := identify.Tensors(named(all), modelOf(ctx, of))
+		m, _ := adapt.Model(ctx, of)
+		r := identify.Tensors(named(all), m)
 		conv, ok := convention.Lookup(r.Convention)
 		if !ok {
 			return nil

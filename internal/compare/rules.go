@@ -32,16 +32,25 @@ type renaming struct {
 // is told name by name.
 func (c *comparison) explain() {
 	var renamed []renaming
-	want := make(map[string]string, len(c.as)) // of A's names that B has
-	names := make([]string, 0, len(c.as))
-	for _, t := range c.as {
+	list := c.as
+	if c.swapped {
+		list = c.bs
+	}
+	want := make(map[string]string, len(list)) // of A's names that B has
+	names := make([]string, 0, len(list))
+	for _, t := range list {
 		names = append(names, t.name)
-		if t.pair == nil {
+		p := t.pair
+		if p == nil {
 			continue
 		}
-		want[t.name] = t.pair.b.name
-		if t.name != t.pair.b.name {
-			renamed = append(renamed, renaming{t.name, t.pair.b.name, t.pair.status == Same && t.pair.err == nil})
+		other := p.b
+		if c.swapped {
+			other = p.a
+		}
+		want[t.name] = other.name
+		if t.name != other.name {
+			renamed = append(renamed, renaming{t.name, other.name, p.status == Same && p.err == nil})
 		}
 	}
 	if len(renamed) == 0 {

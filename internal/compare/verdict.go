@@ -1,6 +1,12 @@
 package compare
 
-import "path"
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
 
 // A Verdict is what the differences of a tensor, or of two checkpoints, come to.
 type Verdict string
@@ -103,7 +109,7 @@ func (c *comparison) decide() {
 			}
 		}
 	}
-	if len(c.out.Metadata) > 0 {
+	if slices.ContainsFunc(c.out.Metadata, func(m Change) bool { return c.a.Format == checkpoint.GGUF && describesModel(m.Key) }) {
 		verdict = verdict.Worse(Altered)
 	}
 	for _, change := range c.out.Config {
@@ -118,6 +124,17 @@ func (c *comparison) decide() {
 		verdict = Other
 	}
 	c.out.Verdict = verdict
+}
+
+// describesModel reports whether a GGUF key says how the model computes, not what the
+// file is called, how it was quantised or how it is split.
+func describesModel(key string) bool {
+	for _, about := range []string{"general.", "quantize.", "split."} {
+		if strings.HasPrefix(key, about) {
+			return key == "general.architecture"
+		}
+	}
+	return true
 }
 
 // differs reports whether a verdict is not of the same weights.
