@@ -30,6 +30,9 @@ type Convention struct {
 	// Frame conventions are what a multimodal model adds to a language model
 	// and its towers; its families are those of the whole.
 	Frame bool
+	// Kind is the part of an image or video model that it is: Denoiser, "autoencoder",
+	// "control", or "".
+	Kind string
 	// With names the conventions one of which must stand beside a frame for
 	// its families to be claimed.
 	With   []string
@@ -52,6 +55,9 @@ type Convention struct {
 	index                    func() *tensorIndex
 	vocab                    *vocabulary
 }
+
+// Denoiser is the kind of a UNet or a diffusion transformer.
+const Denoiser = "denoiser"
 
 // A tensorIndex finds the tensors of a convention. Identification reads hundreds
 // of conventions and looks up in few, so it is made when it is first asked for.

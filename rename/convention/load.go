@@ -45,6 +45,7 @@ type document struct {
 	Preferred   bool      `yaml:"preferred"`
 	Frame       bool      `yaml:"frame"`
 	With        []string  `yaml:"with"`
+	Kind        string    `yaml:"kind"`
 
 	file string
 }
@@ -266,7 +267,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	trail = append(trail, name)
 	c := &Convention{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Preferred: d.Preferred, Frame: d.Frame, With: d.With, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Frame: d.Frame, With: d.With, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
 	}
 	var specs []spec
 	if d.Extends != "" {
@@ -279,6 +280,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 			c.Dialects = parent.Dialects
 		}
 		c.Base = parent.Base
+		c.Kind = cmp.Or(d.Kind, parent.Kind)
 		c.opaque = slices.Clone(parent.opaque)
 		c.drop, c.dropLayers = slices.Clone(parent.drop), slices.Clone(parent.dropLayers)
 		c.Layout = inherit(d.Layout, parent.Layout)

@@ -81,7 +81,7 @@ func sides(facts []fact) (old, want map[string]tensorValue) {
 		if v.shape[0] == 0 {
 			v.shape[0] = 2
 		}
-		if strings.HasSuffix(name, ".bias") {
+		if strings.HasSuffix(name, "bias") {
 			v.shape = v.shape[:1]
 		}
 		if pixel[name] {

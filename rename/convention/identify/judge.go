@@ -318,6 +318,12 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 	return 10*id.res.Coverage >= 7 || len(parts) > 0 && len(e.missing) == 0 && id.inside(e, extra) == 0
 }
 
+// isDenoiser reports whether a fit is to what makes an image, and not inside
+// another model's layers.
+func (id *identification) isDenoiser(e *evaluation) bool {
+	return id.reg.list[e.conv].Kind == convention.Denoiser && template.Words.Count(e.prefix) == 0
+}
+
 // inside counts the extra templates in the trunk.
 func (id *identification) inside(e *evaluation, extra []int32) int {
 	trunk := id.trunk(e)
@@ -395,9 +401,10 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 		id.note("the names stand below %q, which is not where %s has them", e.prefix, c.Name)
 		return false
 	}
-	if len(parts) > 0 && c.Layout.Rope == "" && !slices.ContainsFunc(parts, func(p *evaluation) bool { return id.reg.list[p.conv].Frame }) {
-		// A language model beside a tower is what it is by itself; an encoder
-		// or a decoder that needs one is a part of something else.
+	if len(parts) > 0 && c.Layout.Rope == "" && !id.isDenoiser(e) && !slices.ContainsFunc(parts, func(p *evaluation) bool { return id.reg.list[p.conv].Frame }) {
+		// A language model beside a tower is what it is by itself, and so is what
+		// makes an image; an encoder or a decoder that needs one is a part of
+		// something else.
 		return false
 	}
 	if 10*id.res.Coverage < 7 {
@@ -459,7 +466,7 @@ func (id *identification) atHome(e *evaluation) bool {
 	segments := strings.Split(strings.TrimSuffix(e.prefix, "."), ".")
 	switch segments[len(segments)-1] {
 	case "model", "language_model", "text_model", "lang_model", "llm", "lm", "auto_model", "backbone", "text_encoder", "base_model",
-		"encoder", "transformer", "thinker", "vision_model", "vision_tower", "vision_encoder", "visual":
+		"encoder", "transformer", "diffusion_model", "unet", "control_model", "first_stage_model", "vae", "thinker", "vision_model", "vision_tower", "vision_encoder", "visual":
 		return true
 	}
 	return false
@@ -576,9 +583,16 @@ func spaceOf(c *convention.Convention, tensor int32) string {
 // nothing when one convention is all there is.
 func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) {
 	taken := make([]bool, len(id.subjects))
-	main, ties = id.part(taken, true)
-	if main == nil {
-		main, ties = id.part(taken, false)
+	// What makes an image is the model, whatever else is in its file; then what
+	// reads or writes text.
+	for _, of := range []func(*convention.Convention) bool{
+		func(c *convention.Convention) bool { return c.Kind == convention.Denoiser },
+		func(c *convention.Convention) bool { return c.Language },
+		anyConvention,
+	} {
+		if main, ties = id.part(taken, of); main != nil {
+			break
+		}
 	}
 	if main == nil {
 		return nil, nil, nil
@@ -591,7 +605,7 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 				}
 			}
 		}
-		p, same := id.part(taken, false)
+		p, same := id.part(taken, anyConvention)
 		if p == nil {
 			break
 		}
@@ -604,12 +618,14 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 	return main, ties, parts
 }
 
+func anyConvention(*convention.Convention) bool { return true }
+
 // part finds the convention that explains the most of what is not taken, with
 // none of its layers' tensors missing, and those that explain as much.
-func (id *identification) part(taken []bool, language bool) (best *evaluation, ties []*evaluation) {
+func (id *identification) part(taken []bool, of func(*convention.Convention) bool) (best *evaluation, ties []*evaluation) {
 	for _, e := range id.fits(taken) {
 		c := id.reg.list[e.conv]
-		if e.unshaped || language && !c.Language || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
+		if e.unshaped || !of(c) || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
 			continue
 		}
 		switch {
