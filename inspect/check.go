@@ -60,6 +60,9 @@ type CheckOptions struct {
 	// Against is what the releases are held to: the path of an earlier release
 	// or of a lock. "" means the lock beside each release.
 	Against string
+	// Base is the path of the model that adapters are for: what they change must be
+	// in it. "" asks nothing of them.
+	Base string
 	// Baseline is a file with findings to leave out. "" means that of the
 	// settings, unless NoBaseline is set.
 	Baseline   string
@@ -77,12 +80,24 @@ type CheckResult struct {
 	// Findings are sorted by severity, the worst first, and then by rule.
 	Findings []Finding    `json:"findings"`
 	Summary  CheckSummary `json:"summary"`
+	// Fits say how adapters fit the base that was given.
+	Fits []Fit `json:"fits,omitempty"`
 	// Rules are those that ran.
 	Rules []Rule `json:"-"`
 	// Problems say why paths could not be judged.
 	Problems []error `json:"-"`
 	// Files are the paths of the files that were read.
 	Files []string `json:"-"`
+}
+
+// A Fit says how an adapter fits a model.
+type Fit struct {
+	Checkpoint string `json:"checkpoint"`
+	Base       string `json:"base"`
+	// Modules is how many the adapter changes, and Targets how many of them the base
+	// has.
+	Modules int `json:"modules"`
+	Targets int `json:"targets"`
 }
 
 // A CheckSummary counts what a check found.
@@ -202,6 +217,14 @@ func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult
 			return c.result, err
 		}
 	}
+	if opts.Base != "" {
+		base, err := checkpoint.Open(ctx, opts.Base, &checkpoint.Options{Recursive: true, Workers: opts.Workers})
+		if err != nil {
+			return c.result, err
+		}
+		defer base.Close()
+		c.base = base
+	}
 	for _, ref := range refs {
 		if err := c.judge(ctx, ref); err != nil {
 			return c.result, err
@@ -217,6 +240,7 @@ const never = "never"
 type checking struct {
 	opts    *CheckOptions
 	against *check.Lock
+	base    *checkpoint.Release
 	result  *CheckResult
 	found   []check.Finding
 	rules   map[*check.Rule]bool
@@ -259,6 +283,7 @@ func (c *checking) judge(ctx context.Context, ref string) error {
 		return err
 	}
 	how.Values, how.Workers, how.Against = c.opts.Values, c.opts.Workers, c.against
+	how.Base = c.base
 	lenient, err := c.lenient(ctx, set)
 	if err == nil && how.Against == nil {
 		how.Against, err = policy.OpenLock(ctx, filepath.Join(rel.Dir, LockName))
@@ -275,6 +300,9 @@ func (c *checking) judge(ctx context.Context, ref string) error {
 	report, err := judge(ctx, rel, how)
 	if err != nil {
 		return err
+	}
+	for _, f := range report.Fits() {
+		c.result.Fits = append(c.result.Fits, Fit(f))
 	}
 	c.add(rel, report, lenient)
 	return nil

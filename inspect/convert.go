@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -64,6 +65,16 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	var named *convention.Convention
+	if opts.From != "" {
+		var err error
+		if named, err = lookup(opts.From); err != nil {
+			return nil, err
+		}
+	}
+	if a := identify.ReadAdapter(slices.Collect(adapt.Tensors(c)), m, named); a != nil {
+		return convertAdapter(ctx, c, a, opts, m)
+	}
 	from, err := sourceOf(c, opts.From, m)
 	if err != nil {
 		return nil, err
@@ -86,6 +97,44 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	return r, nil
 }
 
+// convertAdapter is Convert for what changes a model.
+func convertAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify.Adapter, opts *ConvertOptions, m *convention.Model) (*ConvertResult, error) {
+	settings, err := adapt.Adapter(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	model := *m
+	model.Adapter = settings
+	conv, err := convert.Adapter(a, opts.To, &model)
+	if err == nil {
+		err = conv.Refusal()
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &ConvertResult{conv, c}
+	tensors, err := r.Tensors()
+	if err != nil {
+		return nil, err
+	}
+	got := identify.Tensors(namedTensors(tensors), m)
+	if !slices.Contains(got.Dialects, conv.Dialect) || conv.Modules != "" && !got.IsOf(conv.Modules) {
+		return nil, &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf("the result would be taken for %s in the spelling of %s", cmp.Or(got.Convention, "an adapter of no known model"), strings.Join(got.Dialects, ", "))}
+	}
+	return r, nil
+}
+
+// namedTensors yields tensors as conventions look at them.
+func namedTensors(tensors []checkpoint.Tensor) iter.Seq[convention.Named] {
+	return func(yield func(convention.Named) bool) {
+		for i := range tensors {
+			if !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape}) {
+				return
+			}
+		}
+	}
+}
+
 // follows refuses a conversion whose result would not be taken for the convention
 // that was asked for, or for one that shares all its names: nothing that reads the
 // convention would find its tensors in it.
@@ -94,13 +143,7 @@ func (r *ConvertResult) follows(to *convention.Convention, m *convention.Model) 
 	if err != nil {
 		return err
 	}
-	got := identify.Tensors(func(yield func(convention.Named) bool) {
-		for i := range tensors {
-			if !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape}) {
-				return
-			}
-		}
-	}, m)
+	got := identify.Tensors(namedTensors(tensors), m)
 	refuse := func(format string, args ...any) error {
 		return &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}
 	}
@@ -112,8 +155,6 @@ func (r *ConvertResult) follows(to *convention.Convention, m *convention.Model) 
 		return refuse("the result would follow no known convention%s", lacks(r.Missing, to))
 	case gguf && len(got.Wrappers) > 0:
 		return refuse("the names would stay below %q, and no GGUF file has names below a prefix", strings.Join(got.Wrappers, ""))
-	case gguf && got.Adapter && !slices.Contains(got.Dialects, "gguf"):
-		return refuse("the names of the adapter would be those of %s", strings.Join(got.Dialects, " and "))
 	}
 	return nil
 }

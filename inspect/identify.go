@@ -46,6 +46,12 @@ func Identify(ctx context.Context, c *checkpoint.Checkpoint, opts *IdentifyOptio
 		return nil, err
 	}
 	r := &IdentifyResult{Path: c.Path, Result: identify.Tensors(adapt.Tensors(c), m)}
+	if r.Changes != nil {
+		// Documents and alphas that cannot be read say nothing either.
+		if s, err := adapt.Adapter(ctx, c); err == nil {
+			r.Changes.Alphas, r.Changes.Scale, r.Changes.Base = s.Values(), s.Scale, s.Base
+		}
+	}
 	if opts != nil && opts.Why != "" {
 		r.Why = identify.Why(opts.Why, adapt.Tensors(c), m)
 	}

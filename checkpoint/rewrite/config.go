@@ -251,6 +251,12 @@ func (m move) counterpart(i, j int) (string, bool) {
 	case precedes && i+(j-i) <= k:
 		return strings.Join(m.to[i:j], "."), true
 	}
+	// What stands in both means the same in both.
+	for at := range k - (j - i) + 1 {
+		if slices.Equal(m.to[at:at+j-i], m.from[i:j]) {
+			return strings.Join(m.from[i:j], "."), true
+		}
+	}
 	return "", false
 }
 

@@ -55,7 +55,7 @@ type checkOptions struct {
 	output
 	progress
 	values                  bool
-	failOn, against         string
+	failOn, against, base   string
 	baseline, writeBaseline string
 	reports                 []string
 	max                     int
@@ -86,6 +86,7 @@ weights, the release is held to it.`,
   wtinspect check --select WT2 -f json .
   wtinspect check --report sarif=wtinspect.sarif --report markdown=summary.md .
   wtinspect check --against ../v1 .
+  wtinspect check --base flux1-dev.safetensors lora.safetensors
   wtinspect check --values -j 4 .`,
 		ValidArgsFunction: completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
@@ -98,6 +99,7 @@ weights, the release is held to it.`,
 	complete(cmd, "fail-on", "error", "warning", "info")
 	flags.BoolVar(&o.values, "values", false, "also go by the rules that read values, which takes as long as reading all data")
 	flags.StringVar(&o.against, "against", "", "hold the release to `OLD`: an earlier release, or a lock")
+	flags.StringVar(&o.base, "base", "", "hold adapters to `MODEL`: it must have the modules that they change")
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
 	flags.VarP(newChoice(&o.format, report.Forms()...), "format", "f", "form of the output: "+strings.Join(report.Forms(), ", "))
@@ -123,7 +125,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 	}
 	bar := o.jobMeter(p, "values")
 	opts := &inspect.CheckOptions{
-		RuleChoice: o.choice(p), Recursive: o.recursive, Values: o.values, Against: o.against,
+		RuleChoice: o.choice(p), Recursive: o.recursive, Values: o.values, Against: o.against, Base: o.base,
 		Baseline: o.baseline, Workers: o.workers, Progress: bar.update,
 	}
 	if o.said("fail-on") {
@@ -139,6 +141,12 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 	}
 	if err != nil {
 		return err
+	}
+	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {
+		return errors.New("--base is of adapters, and none of the checkpoints is one")
+	}
+	for _, f := range r.Fits {
+		p.note("%d of the %s that %s changes are in %s", f.Targets, counted(f.Modules, "module"), f.Checkpoint, f.Base)
 	}
 	if o.writeBaseline != "" {
 		out := output{path: o.writeBaseline}

@@ -12,6 +12,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
 
 // converting is how a command is told between which conventions to convert.
@@ -61,4 +62,16 @@ func completeConventions(_ *cobra.Command, _ []string, toComplete string) ([]str
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeGoals completes what a conversion may be to: conventions and projects,
+// and the dialects of adapters.
+func completeGoals(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	names, directive := completeConventions(cmd, args, toComplete)
+	for _, d := range adapter.All() {
+		if strings.HasPrefix(d.Name, toComplete) && !slices.Contains(names, d.Name) {
+			names = append(names, d.Name)
+		}
+	}
+	return names, directive
 }

@@ -49,7 +49,9 @@ meta, gguf, megatron …; 'wtinspect map list' shows all). Where projects keep t
 same weights in another way (fused, permuted, transposed, stacked), their bytes
 are moved, by a copy; the numbers that takes come from config.json, GGUF keys, or
 --config. Maps may say so, too. Tensors that the other project has no name for are
-refused, unless --drop-unknown or --keep-unknown. Files stay in their format. Renames after which
+refused, unless --drop-unknown or --keep-unknown. An adapter goes to another
+spelling (kohya, peft, diffusers, comfy, mlx, gguf …), or to the names of another
+convention; what becomes of alpha is reported. Files stay in their format. Renames after which
 a loader would read the bytes in another way than they lie are refused, unless
 --allow-layout-mismatch.
 
@@ -94,14 +96,14 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	if err := cmd.RegisterFlagCompletionFunc("map", completeMaps); err != nil {
 		panic(err) // the flag does not exist
 	}
-	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give")
+	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give, or the spelling of an adapter (kohya, peft …)")
 	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
 	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
 	f.BoolVar(&o.dropUnknown, "drop-unknown", false, "with --to, leave out tensors that the other convention has no name for")
 	f.BoolVar(&o.keepUnknown, "keep-unknown", false, "with --to, keep the old names of tensors that the other convention has no name for")
 	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow new names under which bytes mean something else")
-	for _, flag := range []string{"to", "from"} {
-		if err := cmd.RegisterFlagCompletionFunc(flag, completeConventions); err != nil {
+	for flag, complete := range map[string]cobra.CompletionFunc{"to": completeGoals, "from": completeConventions} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // the flag does not exist
 		}
 	}

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -83,6 +84,7 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 	fact("convention", conventionText(r.Result))
 	fact("dialect", strings.Join(r.Dialects, ", "))
 	fact("families", familiesText(r.Families, o.Verbose))
+	fact("adapter", changesText(r.Changes))
 	fact("wrappers", strings.Join(r.Wrappers, " "))
 	fact("quantisation", strings.Join(r.Quantisation, ", "))
 	fact("names", fmt.Sprintf("%s in %s, %s known", render.Counted(r.Tensors, "tensor"), render.Counted(r.Templates, "template"), percent(r.Coverage)))
@@ -121,6 +123,29 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 }
 
 // fixText says how the names become those of the nearest convention, where they
+// changesText says what an adapter changes, and how.
+func changesText(c *identify.Changes) string {
+	if c == nil {
+		return ""
+	}
+	words := []string{cmp.Or(strings.Join(c.Kinds, " + "), "of no kind that is known")}
+	list := func(word string, numbers string) {
+		if numbers = strings.Trim(numbers, "[]"); numbers != "" {
+			words = append(words, word+" "+strings.ReplaceAll(numbers, " ", ", "))
+		}
+	}
+	list("rank", fmt.Sprint(c.Ranks))
+	list("alpha", fmt.Sprint(c.Alphas))
+	if c.Scale != 0 {
+		list("scale", fmt.Sprint(c.Scale))
+	}
+	words = append(words, render.Counted(c.Modules, "module"))
+	if c.Base != "" {
+		words = append(words, "for "+c.Base)
+	}
+	return strings.Join(words, ", ")
+}
+
 // familiesText joins the first of the models that share the names.
 func familiesText(families []string, verbose bool) string {
 	const most = 10

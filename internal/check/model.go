@@ -42,6 +42,8 @@ type model struct {
 	// partial says that tensors of the set are not here: what seems to be
 	// absent may only be elsewhere.
 	partial func() bool
+	// fit is how an adapter fits its base; nil when there is nothing to say.
+	fit func() *fit
 }
 
 // A family is the tensors whose names have one template.
@@ -73,6 +75,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
+		m.fit = sync.OnceValue(func() *fit { return m.fitTo(ctx, opts.Base) })
 		s.models = append(s.models, m)
 	}
 	return s

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite the findings expected in testda
 // with good have no error, no warning and nothing of the rule, and the findings
 // of the others are in the file want. Values are read for the rules that do. The
 // files of a release are those of [fixture.Release], and its file options has
-// options of the run: "profile X", "against DIR", "digests DIR", "ignore RULE". The
+// options of the run: "profile X", "against DIR", "digests DIR", "base DIR", "ignore RULE". The
 // rules about settings are tested where settings are known, in package policy.
 func TestRules(t *testing.T) {
 	for _, r := range Rules() {
@@ -117,6 +117,14 @@ func options(t *testing.T, root, text string) *Options {
 			out.Profile = Profile(value)
 		case "ignore":
 			out.Ignore = append(out.Ignore, value)
+		case "base":
+			rel, err := checkpoint.Open(t.Context(), filepath.Join(root, value), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { rel.Close() })
+			rel.Path = value
+			out.Base = rel
 		case "against", "digests":
 			rel, err := checkpoint.Open(t.Context(), filepath.Join(root, value), &checkpoint.Options{Recursive: true})
 			if err != nil {

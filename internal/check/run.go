@@ -20,6 +20,9 @@ type Options struct {
 	Severities map[string]checkpoint.Severity
 	// Against is what the release is held to, nil for nothing.
 	Against *Lock
+	// Base is the model that adapters are for, nil when it is not given. It is open
+	// while the run lasts.
+	Base *checkpoint.Release
 	// Values has the rules run that read values. They read all data once.
 	Values bool
 	// Workers bounds how many tensors are read at once; 0 means

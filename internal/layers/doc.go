@@ -13,7 +13,7 @@
 //	rename/convention/identify  internal/adapt
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint
-//	internal/source  internal/jsondoc  safetensors  gguf  rename
+//	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter
 //	rename/template  rename/tensorop
 //
 // A package may import packages of lower rows, never one of its own row or

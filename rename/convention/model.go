@@ -1,6 +1,10 @@
 package convention
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
+)
 
 // A Model is what is known of a model beside its tensors. A nil Model knows
 // nothing.
@@ -13,6 +17,8 @@ type Model struct {
 	// Documents give integers by the names that config.json has for them. They are
 	// asked in order.
 	Documents []func(key string) (int64, bool)
+	// Adapter is what is known of the tensors' factors, where they change a model.
+	Adapter *adapter.Settings
 }
 
 // Number returns a number by any of its spellings: "num_attention_heads". The

@@ -30,6 +30,9 @@ func Between(from, to *convention.Convention, tensors iter.Seq[convention.Named]
 		return nil, err
 	}
 	list := slices.Collect(tensors)
+	if a := identify.ReadAdapter(list, model, from); a != nil {
+		return between(a, to, cmp.Or(model, new(convention.Model)))
+	}
 	at, err := identify.Locate(from, list)
 	if err != nil {
 		return nil, cv.refuse("", "%v", err)
@@ -107,7 +110,6 @@ type converter struct {
 	// body and above stand before the target's names: its base and nothing, or
 	// the prefixes of the language model in a multimodal checkpoint.
 	body, above string
-	wrapper     string // of an adapter, which keeps it
 }
 
 // A convGroup is the tensors of one place that a conversion may have to take
@@ -139,11 +141,8 @@ func (cv *converter) refuse(tensor, format string, args ...any) *RefusalError {
 
 // settle decides what stands before the new names. Wrappers come off. The
 // prefix of a language model beside other parts stays, because the parts keep
-// theirs, and an adapter keeps the prefix that its format wants.
+// theirs.
 func (cv *converter) settle(at *identify.Location) error {
-	if at.Adapter && slices.Contains(at.Wrappers, adapterWrapper) {
-		cv.wrapper = adapterWrapper
-	}
 	apart := cv.to.Towers() && !cv.sameProject() // other parts go elsewhere
 	if apart || !slices.ContainsFunc(at.Places, func(p identify.Place) bool { return p.Tensor == nil && !p.Buffer }) {
 		return nil
@@ -160,8 +159,6 @@ func (cv *converter) settle(at *identify.Location) error {
 	}
 	return nil
 }
-
-const adapterWrapper = "base_model.model."
 
 // format writes the target's name for a place.
 func (cv *converter) format(role string, index []int) (string, bool) {
@@ -181,9 +178,9 @@ func (cv *converter) format(role string, index []int) (string, bool) {
 	}
 	name, ok := t.Below.Format(index)
 	if t.Absolute {
-		return cv.wrapper + cv.above + name, ok
+		return cv.above + name, ok
 	}
-	return cv.wrapper + cv.body + name, ok
+	return cv.body + name, ok
 }
 
 // has reports whether a module is there in the block that indices are of. A

@@ -41,8 +41,12 @@ type Aside struct {
 // A Conversion takes a checkpoint from one convention to another. Each tensor is
 // in one of Moves, Dropped, Aside and Unmapped.
 type Conversion struct {
-	From    string    `json:"from"`
-	To      string    `json:"to"`
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Dialect and Modules are, of an adapter, the spelling that it gets, and the
+	// convention whose names its modules get, "" when that is not known.
+	Dialect string    `json:"dialect,omitempty"`
+	Modules string    `json:"modules,omitempty"`
 	Moves   []Move    `json:"moves"`
 	Dropped []Dropped `json:"dropped,omitempty"`
 	Aside   []Aside   `json:"aside,omitempty"`

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
 
 //go:embed companions.yaml
@@ -19,7 +21,6 @@ type companions struct {
 	debris   []string
 	anywhere map[string]bool
 	leading  []string
-	process  [3]string
 	slips    *strings.Replacer
 }
 
@@ -50,16 +51,11 @@ type companionSuffix struct {
 
 var loadCompanions = sync.OnceValue(func() *companions {
 	var doc struct {
-		Quantisation []quantScheme `yaml:"quantisation"`
-		Adapters     []struct {
-			Dialect string   `yaml:"dialect"`
-			Leaves  []string `yaml:"leaves"`
-		} `yaml:"adapters"`
-		Processor []string          `yaml:"processor"`
-		Legacy    map[string]string `yaml:"legacy"`
-		Debris    []string          `yaml:"debris"`
-		Slips     [][2]string       `yaml:"slips"`
-		Wrappers  struct {
+		Quantisation []quantScheme     `yaml:"quantisation"`
+		Legacy       map[string]string `yaml:"legacy"`
+		Debris       []string          `yaml:"debris"`
+		Slips        [][2]string       `yaml:"slips"`
+		Wrappers     struct {
 			Anywhere []string `yaml:"anywhere"`
 			Leading  []string `yaml:"leading"`
 		} `yaml:"wrappers"`
@@ -68,7 +64,6 @@ var loadCompanions = sync.OnceValue(func() *companions {
 		panic("convention: companions.yaml: " + err.Error())
 	}
 	c := &companions{quant: doc.Quantisation, debris: doc.Debris, leading: doc.Wrappers.Leading, anywhere: make(map[string]bool)}
-	copy(c.process[:], doc.Processor)
 	var slips []string
 	for _, s := range doc.Slips {
 		slips = append(slips, s[0], s[1])
@@ -97,10 +92,8 @@ var loadCompanions = sync.OnceValue(func() *companions {
 			add(l, companionSuffix{kind: quantCompanion})
 		}
 	}
-	for _, a := range doc.Adapters {
-		for _, l := range a.Leaves {
-			add(l, companionSuffix{kind: adapterPart, dialect: a.Dialect})
-		}
+	for _, l := range adapter.Leaves() {
+		add(l.Text, companionSuffix{kind: adapterPart, dialect: l.Dialect})
 	}
 	for l, means := range doc.Legacy {
 		add(l, companionSuffix{kind: legacyLeaf, means: means})
@@ -135,11 +128,6 @@ func (r *registry) clean(normal string) cleaning {
 		}
 	}
 	if r.knows(out.normal) {
-		return out
-	}
-	if stem, ok := c.processor(out.normal); ok {
-		out.normal = stem + ".weight"
-		out.companion = companionSuffix{kind: adapterPart, dialect: "diffusers", leaf: "lora.weight"}
 		return out
 	}
 	for _, s := range c.suffixes {
@@ -200,20 +188,4 @@ func (c *companions) unwrap(name string) (string, []string) {
 		return more, append(found, outer...)
 	}
 	return name, found
-}
-
-// processor reads the oldest diffusers spelling of an adapter.
-func (c *companions) processor(normal string) (stem string, ok bool) {
-	for _, suffix := range c.process[1:] {
-		if rest, cut := strings.CutSuffix(normal, suffix); cut {
-			if i := strings.LastIndex(rest, c.process[0]); i >= 0 {
-				leaf := rest[i+len(c.process[0]):]
-				if leaf == "to_out" {
-					leaf = "to_out.0" // the linear layer of a sequence with a dropout
-				}
-				return rest[:i] + leaf, true
-			}
-		}
-	}
-	return "", false
 }

@@ -44,8 +44,10 @@ type Result struct {
 	Gaps []Gap
 	// Quantisation names the schemes whose companions were found.
 	Quantisation []string
-	// Adapter is set when the tensors are changes to a model, not a model.
+	// Adapter is set when the tensors are changes to a model, not a model, and
+	// Changes says which, where they could be read.
 	Adapter bool
+	Changes *Changes
 	// Parts are the conventions found below further prefixes: the towers of a
 	// multimodal model.
 	Parts []Part
@@ -133,6 +135,7 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 		Gaps         []Gap       `json:"gaps,omitempty"`
 		Quantisation []string    `json:"quantisation,omitempty"`
 		Adapter      bool        `json:"adapter,omitempty"`
+		Changes      *Changes    `json:"changes,omitempty"`
 		Parts        []Part      `json:"parts,omitempty"`
 		Candidates   []Candidate `json:"candidates,omitempty"`
 		Evidence     []string    `json:"evidence,omitempty"`
@@ -140,7 +143,7 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 		Templates    int         `json:"templates"`
 	}{
 		orNull(r.Convention), r.Dialects, families, orEmpty(r.Wrappers), r.BaseAbsent, r.Coverage,
-		orEmpty(r.Missing), orEmpty(r.Extra), nearest, r.Gaps, r.Quantisation, r.Adapter, r.Parts,
+		orEmpty(r.Missing), orEmpty(r.Extra), nearest, r.Gaps, r.Quantisation, r.Adapter, r.Changes, r.Parts,
 		r.Candidates, r.Evidence, r.Tensors, r.Templates,
 	})
 }
@@ -208,6 +211,12 @@ func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention
 		id.note("there are more than %d templates; no model has so many", maxTemplates)
 		return id
 	}
+	if res.Adapter {
+		if a := r.readAdapter(slices.Collect(tensors), model, nil); a != nil {
+			id.adapter(a)
+			return id
+		}
+	}
 	id.look()
 	id.judge()
 	return id
@@ -246,7 +255,7 @@ type identification struct {
 	subjects []*subject
 	byConv   map[int32][]hit
 	byNormal map[string][]int32 // subjects
-	flat     bool               // names are kohya's
+	flat     bool               // names are paths with '_' for dots
 
 	best *evaluation // the convention chosen, also where it is not claimed
 	tied []*evaluation
@@ -255,9 +264,7 @@ type identification struct {
 // survey notes what the names show before any convention is looked at.
 func (id *identification) survey(templates []*tensorKind) {
 	wrappers := make(map[string]bool)
-	adapters := make(map[string]int)
 	leaves := make(map[string]bool)
-	adapted := 0
 	for _, t := range templates {
 		for _, w := range t.wrappers {
 			if !wrappers[w] {
@@ -266,20 +273,13 @@ func (id *identification) survey(templates []*tensorKind) {
 			}
 		}
 		switch t.companion.kind {
-		case adapterPart:
-			adapters[t.companion.dialect]++
-			adapted++
 		case quantWeight, quantCompanion:
 			leaves[t.companion.leaf] = true
 		}
 	}
 	id.res.Quantisation = schemes(leaves)
 	id.towers()
-	if adapted > 0 && 2*adapted >= len(templates) {
-		id.res.Adapter = true
-		best := slices.MaxFunc(slices.Sorted(maps.Keys(adapters)), func(a, b string) int { return cmp.Compare(adapters[a], adapters[b]) })
-		id.res.Dialects = []string{best}
-	}
+	id.res.Adapter = isAdapter(templates)
 }
 
 // towers sets the towers that share a GGUF file with a language model aside:
@@ -343,9 +343,8 @@ func (id *identification) look() {
 				id.byConv[rf.conv] = append(id.byConv[rf.conv], hit{int32(i), rf.tensor, prefix})
 			}
 		}
-		if prefix, rest, ok := cutFlat(s.normal); ok {
-			id.flat = true
-			add(id.reg.flat[rest], prefix)
+		if id.flat {
+			add(id.reg.flat[strings.TrimSuffix(s.normal, ".weight")], "")
 			continue
 		}
 		suffixes(s.normal, func(start int) bool {
@@ -353,16 +352,6 @@ func (id *identification) look() {
 			return true
 		})
 	}
-}
-
-// cutFlat splits kohya's names.
-func cutFlat(normal string) (prefix, rest string, ok bool) {
-	for _, p := range []string{"lora_unet_", "lora_te1_", "lora_te2_", "lora_te3_", "lora_te_", "lora_transformer_"} {
-		if rest, ok := strings.CutPrefix(normal, p); ok {
-			return p, strings.TrimSuffix(rest, ".weight"), true
-		}
-	}
-	return "", "", false
 }
 
 // evaluate fits a convention to the subjects that are not taken.
@@ -418,7 +407,7 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 		t := &c.Tensors()[h.tensor]
 		switch {
 		case c.Base == "" || !t.Absolute:
-			if h.prefix != prefix && !(id.flat && strings.HasPrefix(h.prefix, "lora_")) {
+			if h.prefix != prefix {
 				continue
 			}
 		case !strings.HasPrefix(prefix, h.prefix):

@@ -297,7 +297,7 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 	case len(extra) == 0 && len(e.missing) == 0:
 		return true
 	case id.res.Adapter:
-		return len(extra) == 0
+		return !slices.ContainsFunc(extra, func(i int32) bool { return !isTaskHead(id.subjects[i].normal) })
 	}
 	if layers := id.layerRoles(c, e.missing); layers > 0 {
 		id.note("%d of the tensors that every layer of %s has are missing", layers, c.Name)

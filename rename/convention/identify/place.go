@@ -29,8 +29,6 @@ type Location struct {
 	Prefix string
 	// Wrappers are the prefixes and segments that were taken out.
 	Wrappers []string
-	// Adapter is set when the tensors are changes to a model.
-	Adapter bool
 }
 
 // Locate finds the role of every tensor in a convention.
@@ -47,7 +45,7 @@ func Locate(c *convention.Convention, tensors []convention.Named) (*Location, er
 	if e == nil || e.covered == 0 {
 		return nil, fmt.Errorf("no tensor has a name of %s", c.Name)
 	}
-	return &Location{Places: id.places(e, tensors), Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers, Adapter: id.res.Adapter}, nil
+	return &Location{Places: id.places(e, tensors), Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers}, nil
 }
 
 // places says what each of the tensors that were examined is in a convention.
@@ -105,8 +103,7 @@ func Read(tensors []convention.Named, model *convention.Model) *Reading {
 	return r
 }
 
-// Places says what every tensor is in the convention chosen or in a tied one. It is
-// nil when there is neither.
+// Places says what every tensor is in the convention chosen or in a tied one.
 func (r *Reading) Places(c *convention.Convention) []Place {
 	e := r.id.best
 	for _, tied := range r.id.tied {
@@ -115,7 +112,7 @@ func (r *Reading) Places(c *convention.Convention) []Place {
 		}
 	}
 	if e == nil {
-		return nil
+		return make([]Place, len(r.tensors))
 	}
 	return r.id.places(e, r.tensors)
 }

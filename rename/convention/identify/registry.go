@@ -48,6 +48,9 @@ func newRegistry(list []*convention.Convention) *registry {
 			if whole, ok := strings.CutSuffix(t.Pattern.Template(), ".weight"); ok && !c.HasDialect("gguf") {
 				key := strings.ReplaceAll(whole, ".", "_")
 				r.flat[key] = append(r.flat[key], ref{int32(i), int32(j)})
+				if m := t.Pattern.Literals(); m != 0 {
+					r.literals[key] |= m
+				}
 			}
 		}
 	}

@@ -1,0 +1,464 @@
+package convert_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
+
+// lines reads names with their shapes, "NAME [4,16]".
+func lines(t testing.TB, text string) []convention.Named {
+	t.Helper()
+	var out []convention.Named
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		name, dims, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n := convention.Named{Name: name, Shape: []uint64{}}
+		for d := range strings.SplitSeq(strings.Trim(dims, "[]"), ",") {
+			var v uint64
+			if _, err := fmt.Sscan(d, &v); err == nil {
+				n.Shape = append(n.Shape, v)
+			}
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// told writes what becomes of each tensor, one per line.
+func told(c *convert.Conversion) string {
+	var out []string
+	for _, m := range c.Moves {
+		line := strings.Join(m.From, " + ") + " -> " + strings.Join(m.To, " + ")
+		for _, o := range m.Ops {
+			line += " " + string(o.Kind)
+			switch o.Kind {
+			case tensorop.Scale:
+				line += fmt.Sprintf("(%g)", o.Value)
+			case tensorop.Reshape:
+				line += strings.ReplaceAll(fmt.Sprint(o.Shape), " ", ",")
+			case tensorop.Split, tensorop.Concat, tensorop.Permute:
+				line += fmt.Sprintf("@%d", o.Axis)
+			}
+		}
+		out = append(out, line)
+	}
+	for _, d := range c.Dropped {
+		out = append(out, d.Name+" dropped: "+d.Reason)
+	}
+	for _, a := range c.Aside {
+		out = append(out, a.Name+" aside: "+a.Reason)
+	}
+	return strings.Join(out, "\n")
+}
+
+func convertAdapter(t testing.TB, tensors []convention.Named, from, goal string, m *convention.Model) (*convert.Conversion, error) {
+	t.Helper()
+	var c *convention.Convention
+	if from != "" {
+		c, _ = convention.Lookup(from)
+	}
+	a := identify.ReadAdapter(tensors, m, c)
+	if a == nil {
+		t.Fatalf("%s … is no adapter", tensors[0].Name)
+	}
+	return convert.Adapter(a, goal, m)
+}
+
+// The names on both sides are those that other projects write and read, so that a
+// mistake that undoes itself is seen.
+func TestPublishedAdapters(t *testing.T) {
+	llama := &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) {
+		n, ok := map[string]int64{"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16}[key]
+		return n, ok
+	}}}
+	for _, tt := range []struct {
+		name, source, from, to string
+		model                  *convention.Model
+		tensors, want          string
+	}{
+		{
+			"Flux, kohya to ComfyUI", "sd-scripts: networks/convert_flux_lora.py; OneTrainer: LoRASaverMixin.py _save_comfy", "", "comfy", nil,
+			`lora_unet_double_blocks_0_img_attn_proj.alpha []
+			lora_unet_double_blocks_0_img_attn_proj.lora_down.weight [4,16]
+			lora_unet_double_blocks_0_img_attn_proj.lora_up.weight [16,4]
+			lora_unet_double_blocks_0_img_mlp_2.lora_down.weight [4,64]
+			lora_unet_double_blocks_0_img_mlp_2.lora_up.weight [16,4]
+			lora_unet_single_blocks_0_modulation_lin.lora_down.weight [4,16]
+			lora_unet_single_blocks_0_modulation_lin.lora_up.weight [48,4]
+			lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight [4,16]
+			lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight [16,4]`,
+			`lora_unet_double_blocks_0_img_attn_proj.alpha -> diffusion_model.double_blocks.0.img_attn.proj.alpha
+lora_unet_double_blocks_0_img_attn_proj.lora_down.weight -> diffusion_model.double_blocks.0.img_attn.proj.lora_A.weight
+lora_unet_double_blocks_0_img_attn_proj.lora_up.weight -> diffusion_model.double_blocks.0.img_attn.proj.lora_B.weight
+lora_unet_double_blocks_0_img_mlp_2.lora_down.weight -> diffusion_model.double_blocks.0.img_mlp.2.lora_A.weight
+lora_unet_double_blocks_0_img_mlp_2.lora_up.weight -> diffusion_model.double_blocks.0.img_mlp.2.lora_B.weight
+lora_unet_single_blocks_0_modulation_lin.lora_down.weight -> diffusion_model.single_blocks.0.modulation.lin.lora_A.weight
+lora_unet_single_blocks_0_modulation_lin.lora_up.weight -> diffusion_model.single_blocks.0.modulation.lin.lora_B.weight
+lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight -> text_encoders.clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight
+lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight -> text_encoders.clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj.lora_B.weight`,
+		},
+		{
+			"Flux, XLabs to kohya", "diffusers: _convert_xlabs_flux_lora_to_diffusers; x-flux: DoubleStreamBlockLoraProcessor", "", "kohya", nil,
+			`double_blocks.0.processor.proj_lora1.down.weight [4,16]
+			double_blocks.0.processor.proj_lora1.up.weight [16,4]
+			double_blocks.0.processor.qkv_lora2.down.weight [4,16]
+			double_blocks.0.processor.qkv_lora2.up.weight [48,4]`,
+			`double_blocks.0.processor.proj_lora1.down.weight -> lora_unet_double_blocks_0_img_attn_proj.lora_down.weight
+double_blocks.0.processor.proj_lora1.up.weight -> lora_unet_double_blocks_0_img_attn_proj.lora_up.weight
+double_blocks.0.processor.qkv_lora2.down.weight -> lora_unet_double_blocks_0_txt_attn_qkv.lora_down.weight
+double_blocks.0.processor.qkv_lora2.up.weight -> lora_unet_double_blocks_0_txt_attn_qkv.lora_up.weight`,
+		},
+		{
+			"SD 1.5, kohya to diffusers", "diffusers: _convert_non_diffusers_lora_to_diffusers, _get_alpha_name", "", "diffusers",
+			&convention.Model{Adapter: &adapter.Settings{Alphas: map[string]float64{"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.alpha": 1}}},
+			`lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_down.weight [4,16]
+			lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_up.weight [16,4]
+			lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.alpha []
+			lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj.lora_down.weight [4,16]
+			lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj.lora_up.weight [128,4]
+			lora_te_text_model_encoder_layers_3_mlp_fc1.lora_down.weight [4,16]
+			lora_te_text_model_encoder_layers_3_mlp_fc1.lora_up.weight [64,4]`,
+			`lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_down.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0.lora_A.weight
+lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_up.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0.lora_B.weight scale(0.25)
+lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj.lora_down.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj.lora_A.weight
+lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj.lora_up.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj.lora_B.weight
+lora_te_text_model_encoder_layers_3_mlp_fc1.lora_down.weight -> text_encoder.text_model.encoder.layers.3.mlp.fc1.lora_A.weight
+lora_te_text_model_encoder_layers_3_mlp_fc1.lora_up.weight -> text_encoder.text_model.encoder.layers.3.mlp.fc1.lora_B.weight
+lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.alpha dropped: alpha / rank, 0.25, is multiplied into up`,
+		},
+		{
+			"SD 1.5, diffusers' processors to kohya", "diffusers: models/attention_processor.py; utils/state_dict_utils.py DIFFUSERS_OLD_TO_PEFT", "", "kohya", nil,
+			`unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight [4,16]
+			unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight [16,4]
+			unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight [4,16]
+			unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.up.weight [16,4]
+			text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.down.weight [4,16]
+			text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.up.weight [16,4]`,
+			`unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight -> lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight
+unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight -> lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight
+unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight -> lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_down.weight
+unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.up.weight -> lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0.lora_up.weight
+text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.down.weight -> lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight
+text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.up.weight -> lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight`,
+		},
+		{
+			"LLaMA, PEFT to llama.cpp", "llama.cpp: convert_lora_to_gguf.py; conversion of LlamaModel permutes the rows of q and k", "", "gguf", llama,
+			`base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight [4,16]
+			base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight [16,4]
+			base_model.model.model.layers.1.mlp.down_proj.lora_A.weight [4,64]
+			base_model.model.model.layers.1.mlp.down_proj.lora_B.weight [16,4]`,
+			`base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight -> blk.1.attn_q.weight.lora_a
+base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight -> blk.1.attn_q.weight.lora_b permute@0
+base_model.model.model.layers.1.mlp.down_proj.lora_A.weight -> blk.1.ffn_down.weight.lora_a
+base_model.model.model.layers.1.mlp.down_proj.lora_B.weight -> blk.1.ffn_down.weight.lora_b`,
+		},
+		{
+			"LLaMA, llama.cpp to MLX", "mlx-lm: tuner/lora.py (lora_a is [in, rank], lora_b [rank, out]); conversion of LlamaModel", "", "mlx", llama,
+			`blk.1.attn_k.weight.lora_a [4,16]
+			blk.1.attn_k.weight.lora_b [8,4]
+			blk.1.ffn_up.weight.lora_a [4,16]
+			blk.1.ffn_up.weight.lora_b [64,4]`,
+			`blk.1.attn_k.weight.lora_a -> model.layers.1.self_attn.k_proj.lora_a transpose
+blk.1.attn_k.weight.lora_b -> model.layers.1.self_attn.k_proj.lora_b permute@0 transpose
+blk.1.ffn_up.weight.lora_a -> model.layers.1.mlp.up_proj.lora_a transpose
+blk.1.ffn_up.weight.lora_b -> model.layers.1.mlp.up_proj.lora_b transpose`,
+		},
+		{
+			"DoRA, PEFT to MLX", "mlx-lm: tuner/dora.py (m); peft: tuners/lora/dora.py", "", "mlx", nil,
+			`base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight [4,16]
+			base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight [8,4]
+			base_model.model.model.layers.0.self_attn.v_proj.lora_magnitude_vector [8]`,
+			`base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight -> model.layers.0.self_attn.v_proj.lora_a transpose
+base_model.model.model.layers.0.self_attn.v_proj.lora_magnitude_vector -> model.layers.0.self_attn.v_proj.m
+base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight -> model.layers.0.self_attn.v_proj.lora_b transpose`,
+		},
+		{
+			"DoRA, kohya to diffusers", "LyCORIS: modules/locon.py (dora_scale is [out, 1]); diffusers: _convert_non_diffusers_lora_to_diffusers", "", "diffusers", nil,
+			`lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight [4,16]
+			lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight [8,4]
+			lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.dora_scale [8,1]`,
+			`lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight
+lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.dora_scale -> unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_magnitude_vector reshape[8]
+lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.weight`,
+		},
+		{
+			"GPT-2, PEFT to llama.cpp", "peft: tuners/lora/layer.py get_delta_weight (fan_in_fan_out): the halves are those of y = x W, stored or not [in, out]", "", "gguf", nil,
+			`base_model.model.transformer.h.0.mlp.c_fc.lora_A.weight [4,16]
+			base_model.model.transformer.h.0.mlp.c_fc.lora_B.weight [64,4]`,
+			`base_model.model.transformer.h.0.mlp.c_fc.lora_A.weight -> blk.0.ffn_up.weight.lora_a
+base_model.model.transformer.h.0.mlp.c_fc.lora_B.weight -> blk.0.ffn_up.weight.lora_b`,
+		},
+		{
+			"a fused projection, to its parts", "llama.cpp: LoraTorchTensor.split; diffusers: _convert_to_ai_toolkit_cat copies lora_down and splits lora_up", "llama-vllm", "llama-hf", llama,
+			`base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight [4,16]
+			base_model.model.model.layers.0.self_attn.qkv_proj.lora_B.weight [32,4]`,
+			`base_model.model.model.layers.0.self_attn.qkv_proj.lora_A.weight -> base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight + base_model.model.model.layers.0.self_attn.k_proj.lora_A.weight + base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight copy
+base_model.model.model.layers.0.self_attn.qkv_proj.lora_B.weight -> base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight + base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight + base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight split@0`,
+		},
+		{
+			"LoKr, LyCORIS to kohya", "LyCORIS: modules/lokr.py, wrapper.py", "", "kohya", nil,
+			`lycoris_blocks_0_self_attn_q.lokr_w1 [4,4]
+			lycoris_blocks_0_self_attn_q.lokr_w2 [4,4]
+			lycoris_blocks_0_self_attn_q.alpha []
+			lycoris_blocks_0_ffn_0.lokr_w1 [4,4]
+			lycoris_blocks_0_ffn_0.lokr_w2_a [4,2]
+			lycoris_blocks_0_ffn_0.lokr_w2_b [2,4]`,
+			`lycoris_blocks_0_self_attn_q.alpha -> lora_unet_blocks_0_self_attn_q.alpha
+lycoris_blocks_0_self_attn_q.lokr_w1 -> lora_unet_blocks_0_self_attn_q.lokr_w1
+lycoris_blocks_0_self_attn_q.lokr_w2 -> lora_unet_blocks_0_self_attn_q.lokr_w2
+lycoris_blocks_0_ffn_0.lokr_w1 -> lora_unet_blocks_0_ffn_0.lokr_w1
+lycoris_blocks_0_ffn_0.lokr_w2_a -> lora_unet_blocks_0_ffn_0.lokr_w2_a
+lycoris_blocks_0_ffn_0.lokr_w2_b -> lora_unet_blocks_0_ffn_0.lokr_w2_b`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conv, err := convertAdapter(t, lines(t, tt.tensors), tt.from, tt.to, tt.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sorted := func(s string) []string {
+				l := strings.Split(s, "\n")
+				slices.Sort(l)
+				return l
+			}
+			if diff := gocmp.Diff(sorted(tt.want), sorted(told(conv))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.source, diff)
+			}
+			if _, err := conv.Map(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// pipelines are the modules of some models, by the convention that they are of:
+// of a part of a pipeline, a path, the outputs and the inputs.
+var pipelines = []struct {
+	name    string
+	modules []string
+}{
+	{"Flux", []string{"denoiser double_blocks.0.img_attn.qkv 48 16", "denoiser double_blocks.11.txt_mlp.0 64 16", "denoiser double_blocks.11.txt_mlp.2 16 64", "denoiser single_blocks.3.linear1 112 16", "denoiser final_layer.linear 16 16", "clip_l text_model.encoder.layers.0.mlp.fc1 64 16"}},
+	{"Flux in diffusers", []string{"denoiser transformer_blocks.0.attn.to_q 16 16", "denoiser transformer_blocks.10.ff_context.net.0.proj 64 16", "denoiser transformer_blocks.10.ff_context.net.2 16 64", "denoiser single_transformer_blocks.3.proj_out 16 80", "clip_l text_model.encoder.layers.0.self_attn.out_proj 16 16", "t5 encoder.block.0.layer.0.SelfAttention.q 16 16"}},
+	{"SD 1.5", []string{"denoiser down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q 16 16", "denoiser up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj 128 16", "denoiser up_blocks.1.attentions.0.transformer_blocks.0.ff.net.2 16 64", "denoiser mid_block.attentions.0.proj_in 16 16", "denoiser time_embedding.linear_1 16 16", "denoiser time_embedding.linear_2 16 16", "clip_l text_model.encoder.layers.0.mlp.fc1 64 16"}},
+	{"SDXL", []string{"denoiser input_blocks.4.1.transformer_blocks.0.attn1.to_q 16 16", "denoiser input_blocks.4.1.transformer_blocks.1.attn2.to_out.0 16 16", "denoiser middle_block.1.proj_out 16 16", "denoiser output_blocks.5.1.transformer_blocks.0.ff.net.0.proj 128 16", "denoiser output_blocks.5.1.transformer_blocks.0.ff.net.2 16 64", "clip_g text_model.encoder.layers.0.mlp.fc1 64 16"}},
+	{"Wan", []string{"denoiser blocks.0.self_attn.q 16 16", "denoiser blocks.12.cross_attn.o 16 16", "denoiser blocks.0.ffn.0 64 16", "denoiser blocks.0.ffn.2 16 64"}},
+	{"SD3", []string{"denoiser joint_blocks.0.x_block.attn.qkv 48 16", "denoiser joint_blocks.2.context_block.mlp.fc1 64 16", "denoiser joint_blocks.2.context_block.adaLN_modulation.1 96 16"}},
+	{"Qwen-Image", []string{"denoiser transformer_blocks.0.attn.add_q_proj 16 16", "denoiser transformer_blocks.0.img_mlp.net.0.proj 64 16", "denoiser transformer_blocks.30.txt_mod.1 96 16", "denoiser transformer_blocks.30.attn.to_out.0 16 16"}},
+	{"Flux, attention alone", []string{"denoiser double_blocks.0.img_attn.qkv 48 16", "denoiser double_blocks.12.txt_attn.proj 16 16"}},
+	{"LLaMA", []string{"any model.layers.0.self_attn.q_proj 16 16", "any model.layers.0.self_attn.k_proj 8 16", "any model.layers.21.mlp.down_proj 16 64"}},
+	{"GPT-2", []string{"any transformer.h.0.mlp.c_fc 64 16", "any transformer.h.0.attn.c_proj 16 16"}},
+}
+
+// kinds are the parts of each kind, with their shapes of a module of o outputs and i
+// inputs.
+var kindsOfChange = map[string]func(o, i uint64) map[string][]uint64{
+	"LoRA": func(o, i uint64) map[string][]uint64 { return map[string][]uint64{"down": {4, i}, "up": {o, 4}} },
+	"alpha": func(o, i uint64) map[string][]uint64 {
+		return map[string][]uint64{"down": {4, i}, "up": {o, 4}, "alpha": {}}
+	},
+	"DoRA": func(o, i uint64) map[string][]uint64 {
+		return map[string][]uint64{"down": {4, i}, "up": {o, 4}, "magnitude": {o}}
+	},
+	"LoHa": func(o, i uint64) map[string][]uint64 {
+		return map[string][]uint64{"hada_w1_a": {o, 4}, "hada_w1_b": {4, i}, "hada_w2_a": {o, 4}, "hada_w2_b": {4, i}, "alpha": {}}
+	},
+	"LoKr": func(_, _ uint64) map[string][]uint64 {
+		return map[string][]uint64{"lokr_w1": {4, 4}, "lokr_w2_a": {4, 2}, "lokr_w2_b": {2, 4}, "alpha": {}}
+	},
+	"full": func(o, i uint64) map[string][]uint64 { return map[string][]uint64{"diff": {o, i}, "bias": {o}} },
+}
+
+// write spells a pipeline's changes in a dialect, or says that it cannot.
+func writeAdapter(d *adapter.Dialect, modules []string, kind string, family func(string) bool) ([]convention.Named, *adapter.Settings, bool) {
+	s := &adapter.Settings{Alphas: map[string]float64{}, Where: "adapter_config.json", Alpha: 2, Rank: 4, Scale: 0.5}
+	var out []convention.Named
+	for _, text := range modules {
+		var of, path string
+		var o, i uint64
+		fmt.Sscan(text, &of, &path, &o, &i)
+		prefix, ok1 := d.PrefixOf(of, family)
+		spelled, ok2 := d.Spell(path)
+		if !ok1 || !ok2 {
+			return nil, nil, false
+		}
+		for part, shape := range kindsOfChange[kind](o, i) {
+			leaf, ok := d.Leaf(part)
+			if !ok {
+				return nil, nil, false
+			}
+			if slices.Contains(d.Transposed, part) {
+				slices.Reverse(shape)
+			}
+			if slices.Contains(d.Column, part) {
+				shape = append(shape, 1)
+			}
+			name := prefix + spelled + leaf
+			if part == "alpha" {
+				s.Alphas[name] = 2
+			}
+			out = append(out, convention.Named{Name: name, Shape: shape})
+		}
+	}
+	slices.SortFunc(out, func(a, b convention.Named) int { return strings.Compare(a.Name, b.Name) })
+	return out, s, true
+}
+
+// what a conversion makes, with the shapes.
+func carriedOut(t *testing.T, c *convert.Conversion, tensors []convention.Named) []convention.Named {
+	t.Helper()
+	shapes := make(map[string][]uint64)
+	for _, n := range tensors {
+		shapes[n.Name] = n.Shape
+	}
+	var out []convention.Named
+	for _, m := range c.Moves {
+		var in [][]uint64
+		for _, name := range m.From {
+			in = append(in, shapes[name])
+		}
+		made, err := tensorop.Shapes(m.Ops, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, name := range m.To {
+			out = append(out, convention.Named{Name: name, Shape: made[k]})
+		}
+	}
+	slices.SortFunc(out, func(a, b convention.Named) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// Of what a conversion writes, identify says the dialect that was asked for and the
+// convention of the modules, and converting back gives the names and shapes that
+// were there.
+func TestAdaptersThereAndBack(t *testing.T) {
+	tried := make(map[string]int)
+	for _, p := range pipelines {
+		for kind := range kindsOfChange {
+			for _, from := range adapter.All() {
+				all := func(string) bool { return true }
+				tensors, settings, ok := writeAdapter(from, p.modules, kind, all)
+				if !ok {
+					continue
+				}
+				if of := identify.ReadAdapter(tensors, nil, nil); of != nil {
+					tensors, settings, _ = writeAdapter(from, p.modules, kind, of.Components[0].HasFamily)
+				}
+				m := &convention.Model{Adapter: settings}
+				a := identify.ReadAdapter(tensors, m, nil)
+				if a == nil {
+					t.Fatalf("%s, %s in %s: no adapter", p.name, kind, from.Name)
+				}
+				base := a.Components[0].Convention
+				if base == nil || a.Dialect != from {
+					continue // another dialect's spelling
+				}
+				same, err := convert.Adapter(a, from.Name, m)
+				if err != nil || same.Refusal() != nil || len(same.Dropped) > 0 || slices.ContainsFunc(same.Moves, func(m convert.Move) bool { return m.From[0] != m.To[0] }) {
+					continue // the dialect does not take these modules
+				}
+				for _, to := range adapter.All() {
+					conv, err := convert.Adapter(a, to.Name, m)
+					if err != nil {
+						continue
+					}
+					if conv.Refusal() != nil {
+						continue
+					}
+					tried[from.Name+" to "+to.Name]++
+					what := fmt.Sprintf("%s, %s from %s to %s", p.name, kind, from.Name, to.Name)
+					made := carriedOut(t, conv, tensors)
+					res := identify.Tensors(slices.Values(made), nil)
+					if !res.Adapter || !slices.Equal(res.Dialects, []string{to.Name}) {
+						t.Errorf("%s: identify says %v of %s …", what, res.Dialects, made[0].Name)
+						continue
+					}
+					if !slices.ContainsFunc(res.Candidates, func(c identify.Candidate) bool {
+						got, _ := convention.Lookup(c.Convention)
+						return slices.ContainsFunc(got.Families, base.HasFamily)
+					}) {
+						t.Errorf("%s: identify says %q, of %s", what, res.Convention, base.Name)
+						continue
+					}
+					// The documents that the notes ask for.
+					back := &convention.Model{Adapter: &adapter.Settings{Where: "adapter_config.json", Alpha: 2, Rank: 4, Scale: 0.5}}
+					if slices.ContainsFunc(conv.Moves, func(m convert.Move) bool {
+						return slices.ContainsFunc(m.Ops, func(o tensorop.Op) bool { return o.Kind == tensorop.Scale })
+					}) {
+						back.Adapter.Alpha, back.Adapter.Scale = 4, 1
+					}
+					back.Adapter.Alphas = map[string]float64{}
+					for _, n := range made {
+						back.Adapter.Alphas[n.Name] = 2
+					}
+					modules := base
+					if c, ok := convention.Lookup(conv.To); ok {
+						modules = c
+					}
+					again, err := convert.Adapter(identify.ReadAdapter(made, back, modules), from.Name, back)
+					if err != nil {
+						t.Errorf("%s and back: %v", what, err)
+						continue
+					}
+					result := carriedOut(t, again, made)
+					if c, ok := convention.Lookup(again.Modules); ok && c != base {
+						// The dialect takes the names of either convention.
+						for _, n := range result {
+							back.Adapter.Alphas[n.Name] = 2
+						}
+						if again, err = convert.Adapter(identify.ReadAdapter(result, back, c), base.Name, back); err != nil {
+							t.Errorf("%s, back and to %s: %v", what, base.Name, err)
+							continue
+						}
+						result = carriedOut(t, again, result)
+					}
+					want := slices.DeleteFunc(slices.Clone(tensors), func(n convention.Named) bool {
+						return slices.ContainsFunc(conv.Dropped, func(d convert.Dropped) bool { return d.Name == n.Name })
+					})
+					if diff := gocmp.Diff(want, result); diff != "" {
+						t.Errorf("%s and back (-want +got):\n%s", what, diff)
+					}
+				}
+			}
+		}
+	}
+	for _, pair := range []string{"kohya to comfy", "comfy to kohya", "peft to mlx", "mlx to peft", "diffusers to kohya", "kohya to diffusers", "lycoris to kohya", "onetrainer to diffusers", "peft to gguf", "xlabs to kohya"} {
+		if tried[pair] == 0 {
+			t.Errorf("%s was not tried", pair)
+		}
+	}
+}
+
+func TestRefusedAdapters(t *testing.T) {
+	kohya := `lora_unet_double_blocks_0_img_attn_proj.lora_down.weight [4,16]
+		lora_unet_double_blocks_0_img_attn_proj.lora_up.weight [16,4]
+		lora_unet_double_blocks_0_img_attn_proj.alpha []`
+	for _, tt := range []struct{ tensors, from, to, want string }{
+		{kohya, "", "gguf", "kohya to gguf: gguf does not take the names of flux-original, and no other convention is known of flux"},
+		{kohya, "", "kohia", "flux-original to kohia: there is no convention or project of that name"},
+		{kohya, "", "peft", `kohya to peft: tensor "lora_unet_double_blocks_0_img_attn_proj.alpha": the value of alpha is not known`},
+		{"lora_unet_some_thing.lora_down.weight [4,16]\nlora_unet_some_thing.lora_up.weight [16,4]", "", "comfy", `kohya to comfy: tensor "lora_unet_some_thing.lora_down.weight": no convention that is known has a module that is "some_thing" with '_' for dots, so that the dots cannot be told`},
+		{"base_model.model.a.b.lora_A.weight [4,16]\nbase_model.model.a.b.lora_B.weight [16,4]", "", "llama-gguf", "peft to peft: the model that it changes is not known; name its convention with --from"},
+		{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight [4,16]\nbase_model.model.model.layers.0.self_attn.q_proj.lora_B.weight [16,4]", "", "comfy", "peft to comfy: comfy has no names for the modules of a model that is no part of a pipeline"},
+		{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight [4,16]\nbase_model.model.model.layers.0.self_attn.q_proj.lora_B.weight [16,4]", "", "gguf", `llama-hf to llama-gguf: tensor "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": the number of attention heads is not known; give num_attention_heads with the configuration`},
+		{"double_blocks.0.processor.qkv_lora1.down.weight [4,16]\ndouble_blocks.0.processor.qkv_lora1.up.weight [48,4]\nsingle_blocks.0.processor.qkv_lora.down.weight [4,16]\nsingle_blocks.0.processor.qkv_lora.up.weight [48,4]", "", "kohya", `xlabs to kohya: tensor "single_blocks.0.processor.qkv_lora.down.weight": it changes only the rows of query, key and value`},
+	} {
+		conv, err := convertAdapter(t, lines(t, tt.tensors), tt.from, tt.to, nil)
+		if err == nil {
+			err = conv.Refusal()
+		}
+		if _, ok := errors.AsType[*convert.RefusalError](err); !ok || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("--to %s: %v, want %s", tt.to, err, tt.want)
+		}
+	}
+}

@@ -1,0 +1,348 @@
+package identify
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// An Adapter is what is known of tensors that change a model.
+type Adapter struct {
+	*adapter.File
+	Tensors    []convention.Named
+	Components []*Component // of a denoiser first, then those that change the most
+}
+
+// A Component is the changes of one part of a pipeline, and which modules of what
+// model they are of.
+type Component struct {
+	*adapter.Component
+	// Of is the part: denoiser, clip_l, clip_g, t5, or any.
+	Of string
+	// Convention is whose names the modules have, nil when it is not known.
+	Convention *convention.Convention
+	// Places are those of the modules, and behind them of what was saved beside
+	// them. Tensor is nil where the convention knows none.
+	Places []Place
+
+	flat  bool
+	named []convention.Named // the modules' weights, and what was saved
+	cut   int                // how much of each name was added
+	*identification
+}
+
+// containers are what a denoiser's names stand below in files that hold more
+// than it, and adapters leave out.
+var containers = []string{"", "model.diffusion_model."}
+
+// ReadAdapter reads tensors that change a model. It is nil where most of them do
+// not. from is the convention of the main component, nil for the one identified.
+func ReadAdapter(tensors []convention.Named, model *convention.Model, from *convention.Convention) *Adapter {
+	r := builtin()
+	kinds, _ := r.fold(slices.Values(tensors))
+	if !isAdapter(kinds) || len(kinds) > maxTemplates {
+		return nil
+	}
+	return r.readAdapter(tensors, model, from)
+}
+
+// isAdapter reports whether most of the names end as parts of a change do.
+func isAdapter(templates []*tensorKind) bool {
+	n := 0
+	for _, t := range templates {
+		if t.companion.kind == adapterPart {
+			n++
+		}
+	}
+	return n > 0 && 2*n >= len(templates)
+}
+
+func (r *registry) readAdapter(tensors []convention.Named, model *convention.Model, from *convention.Convention) *Adapter {
+	names := make([]string, len(tensors))
+	for i, t := range tensors {
+		names[i] = t.Name
+	}
+	var best *Adapter
+	known := func(a *Adapter) (n int) {
+		for _, c := range a.Components {
+			for i := range c.Modules {
+				if c.Places[i].Tensor != nil {
+					n += len(c.Modules[i].Parts)
+				}
+			}
+		}
+		return n
+	}
+	for i, f := range adapter.Readings(names) {
+		if i == 4 {
+			break
+		}
+		a := r.adapter(f, tensors, model, from)
+		if best == nil || known(a) > known(best) {
+			best = a
+		}
+	}
+	return best
+}
+
+func (r *registry) adapter(f *adapter.File, tensors []convention.Named, model *convention.Model, from *convention.Convention) *Adapter {
+	a := &Adapter{File: f, Tensors: tensors}
+	for _, c := range f.Components {
+		a.Components = append(a.Components, &Component{Component: c, Of: c.Prefix.Of, flat: f.Flat})
+	}
+	slices.SortStableFunc(a.Components, func(x, y *Component) int {
+		return cmp.Or(compareBool(x.Of == "denoiser", y.Of == "denoiser"), cmp.Compare(len(y.Modules), len(x.Modules)))
+	})
+	for i, c := range a.Components {
+		as := from
+		if i > 0 {
+			as = nil
+		}
+		r.locate(a, c, model, as)
+	}
+	main := a.Components[0]
+	for _, c := range a.Components[1:] {
+		// A text encoder is what its names say, whatever its number.
+		if named := f.PartNamed(c.Prefix.Text, main.HasFamily); named != "" {
+			c.Of = named
+		}
+		if c.Convention != nil && c.Convention.HasFamily("t5") {
+			c.Of = "t5"
+		}
+	}
+	return a
+}
+
+// Path is that of a module as its convention spells it, below the component's
+// prefix and without wrappers, and whether the dots in it are known.
+func (c *Component) Path(i int) (string, bool) {
+	if !c.flat {
+		path, _ := loadCompanions().unwrap(c.Modules[i].Path)
+		return path, true
+	}
+	p := c.Places[i]
+	if p.Tensor == nil {
+		return c.Modules[i].Path, false
+	}
+	name, ok := p.Tensor.Pattern.Format(p.Index)
+	return WithoutContainer(strings.TrimSuffix(name, ".weight")), ok
+}
+
+// WithoutContainer takes off what a denoiser's names stand below in files that hold
+// more than it.
+func WithoutContainer(name string) string {
+	for _, c := range containers[1:] {
+		if rest, ok := strings.CutPrefix(name, c); ok {
+			return rest
+		}
+	}
+	return name
+}
+
+// HasFamily reports whether the component's convention is of a family.
+func (c *Component) HasFamily(family string) bool {
+	return c.Convention != nil && c.Convention.HasFamily(family)
+}
+
+// locate finds the convention of a component's modules.
+func (r *registry) locate(a *Adapter, c *Component, model *convention.Model, from *convention.Convention) {
+	for _, container := range containers {
+		if container != "" && (c.Of != "denoiser" && c.Of != "any" || c.Convention != nil) {
+			break
+		}
+		prefix := container
+		if c.flat {
+			prefix = strings.ReplaceAll(container, ".", "_")
+		}
+		named := make([]convention.Named, 0, len(c.Modules)+len(c.Saved))
+		for _, m := range c.Modules {
+			name := prefix + m.Path
+			if !c.flat {
+				name += ".weight"
+			}
+			named = append(named, convention.Named{Name: name, Shape: a.ModuleShape(m)})
+		}
+		for _, s := range c.Saved {
+			named = append(named, convention.Named{Name: prefix + s.Name, Shape: a.Tensors[s.Tensor].Shape})
+		}
+		reg := r
+		if from != nil {
+			reg = newRegistry([]*convention.Convention{from})
+		}
+		id := reg.modules(named, c.flat, encoderModel(c.Of, model))
+		if c.identification != nil && (id.best == nil || c.best != nil && id.best.covered <= c.best.covered) {
+			continue
+		}
+		c.identification, c.named, c.cut = id, named, len(prefix)
+		if id.best != nil && (id.res.Convention != "" || from != nil) {
+			c.Convention = reg.list[id.best.conv]
+		}
+	}
+	c.Places = make([]Place, len(c.named))
+	if c.best != nil {
+		c.Places = c.identification.places(c.best, c.named)
+	}
+}
+
+// encoderModel is what the number of a text encoder says of it: its names are those
+// of other encoders, too.
+func encoderModel(of string, model *convention.Model) *convention.Model {
+	switch of {
+	case "clip_l", "clip_g":
+		return &convention.Model{Type: "clip_text_model"}
+	case "t5":
+		return &convention.Model{Type: "t5"}
+	}
+	return model
+}
+
+// ModuleShape is the shape of the weight that a change is of, nil when it does
+// not show.
+func (a *Adapter) ModuleShape(m *adapter.Change) []uint64 {
+	axis := func(part string, axis int) (uint64, bool) {
+		i, ok := m.Parts[part]
+		if !ok || axis < 0 {
+			return 0, false
+		}
+		s := a.Tensors[i].Shape
+		if len(s) != 2 {
+			return 0, false
+		}
+		if slices.Contains(a.Transposed, part) {
+			axis = 1 - axis
+		}
+		return s[axis], true
+	}
+	for _, pair := range [][2]string{{"up", "down"}, {"hada_w1_a", "hada_w1_b"}, {"diff", "diff"}} {
+		out, ok1 := axis(pair[0], adapter.PartOf(pair[0]).Out)
+		in, ok2 := axis(pair[1], adapter.PartOf(pair[1]).In)
+		if ok1 && ok2 && m.Rows == "" {
+			return []uint64{out, in}
+		}
+	}
+	return nil
+}
+
+// modules identifies the modules that an adapter changes.
+func (r *registry) modules(named []convention.Named, flat bool, model *convention.Model) *identification {
+	if model == nil {
+		model = new(convention.Model)
+	}
+	templates, total := r.fold(slices.Values(named))
+	id := &identification{
+		reg: r, model: model, flat: flat, subjects: gather(templates),
+		res: &Result{Tensors: total, Templates: len(templates)},
+	}
+	id.survey(templates)
+	id.res.Adapter = true
+	id.look()
+	id.judge()
+	return id
+}
+
+// adapter writes what is known of an adapter into the result.
+func (id *identification) adapter(a *Adapter) {
+	res, main := id.res, a.Components[0]
+	res.Adapter = true
+	res.Dialects = []string{a.Name}
+	res.Wrappers = nil
+	known, all := 0.0, 0
+	texts := make(map[string]bool)
+	extra := func(text string) {
+		if !texts[text] {
+			texts[text] = true
+			res.Extra = append(res.Extra, text)
+		}
+	}
+	for i, c := range a.Components {
+		part := c.res
+		all += part.Templates
+		known += part.Coverage * float64(part.Templates)
+		for _, text := range part.Extra {
+			if c.flat {
+				text = strings.TrimSuffix(text, ".weight")
+			}
+			extra(c.Prefix.Text + text[min(c.cut, len(text)):])
+		}
+		if i == 0 || part.Convention == "" {
+			continue
+		}
+		res.Parts = append(res.Parts, Part{c.Prefix.Text, part.Convention, part.Families, part.Templates})
+	}
+	for _, i := range a.Unread {
+		all++
+		extra(writeRaw(a.Tensors[i].Name))
+	}
+	if all > 0 {
+		res.Coverage = known / float64(all)
+	}
+	m := main.res
+	if len(res.Extra) == 0 || m.Convention != "" && len(a.Unread) == 0 {
+		res.Convention = m.Convention
+	}
+	if res.Convention != "" {
+		res.Families, res.BaseAbsent, res.Nearest = m.Families, m.BaseAbsent, m.Nearest
+	}
+	if main.Prefix.Text != "" {
+		res.Wrappers = []string{main.Prefix.Text}
+	}
+	for _, w := range m.Wrappers {
+		if !slices.Contains(containers, w) {
+			res.Wrappers = append(res.Wrappers, w)
+		}
+	}
+	res.Parts = append(m.Parts, res.Parts...)
+	res.Candidates, res.Evidence = m.Candidates, append(res.Evidence, m.Evidence...)
+	res.Changes = a.changes()
+}
+
+func writeRaw(name string) string {
+	raw, nums := template.Words.Scan(nil, nil, name)
+	return writeTemplate(string(raw), nums, 0)
+}
+
+// Changes says what the changes of an adapter are.
+type Changes struct {
+	// Kinds are those of the modules' changes, LoRA, DoRA, LoHa, …, the commonest
+	// first, and Ranks their ranks, the lowest first.
+	Kinds   []string `json:"kinds"`
+	Ranks   []uint64 `json:"ranks"`
+	Modules int      `json:"modules"`
+	// Alphas and Scale are what beside the names says of their factors, and Base
+	// what the file says that it was made for. Names do not show them.
+	Alphas []float64 `json:"alphas,omitempty"`
+	Scale  float64   `json:"scale,omitempty"`
+	Base   string    `json:"base,omitempty"`
+}
+
+func (a *Adapter) changes() *Changes {
+	out := &Changes{Kinds: []string{}, Ranks: []uint64{}}
+	count := make(map[string]int)
+	for _, c := range a.Components {
+		for _, m := range c.Modules {
+			out.Modules++
+			kind := m.Kind()
+			if _, dora := m.Parts["magnitude"]; dora && kind == "LoRA" {
+				kind = "DoRA"
+			} else if dora {
+				kind += " with magnitudes"
+			}
+			if kind != "" {
+				if count[kind]++; count[kind] == 1 {
+					out.Kinds = append(out.Kinds, kind)
+				}
+			}
+			rank := m.Rank(func(i int) []uint64 { return a.Tensors[i].Shape }, a.Dialect)
+			if rank > 0 && !slices.Contains(out.Ranks, rank) {
+				out.Ranks = append(out.Ranks, rank)
+			}
+		}
+	}
+	slices.SortFunc(out.Kinds, func(x, y string) int { return cmp.Or(cmp.Compare(count[y], count[x]), strings.Compare(x, y)) })
+	slices.Sort(out.Ranks)
+	return out
+}
