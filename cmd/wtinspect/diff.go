@@ -17,7 +17,6 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
-	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 type diffOptions struct {
@@ -291,7 +290,7 @@ func (d *difference) writeTable(w io.Writer, s render.Style) error {
 		if err := d.writeRules(w, s); err != nil {
 			return err
 		}
-		if groups := d.groups(s.Terminal && !d.options.flat); len(groups) > 0 {
+		if groups := d.Groups(s.Terminal && !d.options.flat, d.verbose); len(groups) > 0 {
 			if err := d.groupTable(groups).Write(w, render.TableFormat, s); err != nil {
 				return err
 			}
@@ -366,70 +365,23 @@ var ruleColumns = render.Columns[ruleLine]{
 	{Title: "PROOF", Cell: func(c *render.Cell, l ruleLine) { c.Text(l.proof) }},
 }
 
-// A rowGroup is rows that are one line.
-type rowGroup struct {
-	name string
-	rows []*inspect.DiffRow
-}
-
-// mostUnfolded is how many tensors that make the verdict are listed one by one.
-const mostUnfolded = 40
-
-// groups returns the rows worth a line, those that make the verdict first, and the others
-// folded, or not. What is only renamed is told by its rule.
-func (d *difference) groups(fold bool) []rowGroup {
-	var bad, rows []*inspect.DiffRow
-	for i := range d.Rows {
-		r := &d.Rows[i]
-		switch plain := (r.Status == inspect.Same || r.Status == inspect.Agree) && !r.Moved; {
-		case plain && !d.verbose:
-		case !plain && r.Offends():
-			bad = append(bad, r)
-		default:
-			rows = append(rows, r)
-		}
-	}
-	return append(foldRows(bad, fold && len(bad) > mostUnfolded), foldRows(rows, fold)...)
-}
-
-func foldRows(rows []*inspect.DiffRow, fold bool) []rowGroup {
-	var out []rowGroup
-	if !fold {
-		for _, r := range rows {
-			out = append(out, rowGroup{r.Name(), []*inspect.DiffRow{r}})
-		}
-		return out
-	}
-	for _, g := range template.Fold(len(rows), func(i int) (string, string) {
-		r := rows[i]
-		return r.Name(), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, r.Moved, r.SameBytesAs != nil, r.Rounded(), r.Layout, r.AsStored, r.Reordered, r.Reason)
-	}) {
-		group := rowGroup{name: g.Name}
-		for _, i := range g.Members {
-			group.rows = append(group.rows, rows[i])
-		}
-		out = append(out, group)
-	}
-	return out
-}
-
 // groupTable has a line a group, with the worst of its figures.
-func (d *difference) groupTable(groups []rowGroup) *render.Table {
-	folded := slices.ContainsFunc(groups, func(g rowGroup) bool { return len(g.rows) > 1 })
-	measured := slices.ContainsFunc(groups, func(g rowGroup) bool {
-		return slices.ContainsFunc(g.rows, func(r *inspect.DiffRow) bool { return r.Figures != nil })
+func (d *difference) groupTable(groups []inspect.DiffGroup) *render.Table {
+	folded := slices.ContainsFunc(groups, func(g inspect.DiffGroup) bool { return len(g.Rows) > 1 })
+	measured := slices.ContainsFunc(groups, func(g inspect.DiffGroup) bool {
+		return slices.ContainsFunc(g.Rows, func(r *inspect.DiffRow) bool { return r.Figures != nil })
 	})
-	noted := slices.ContainsFunc(groups, func(g rowGroup) bool { return d.remark(g.rows) != "" })
-	figure := func(of func(c *render.Cell, f *inspect.DiffFigures)) func(c *render.Cell, g rowGroup) {
-		return func(c *render.Cell, g rowGroup) {
-			if f := inspect.WorstFigures(g.rows); f != nil {
+	noted := slices.ContainsFunc(groups, func(g inspect.DiffGroup) bool { return g.Remark(d.verbose) != "" })
+	figure := func(of func(c *render.Cell, f *inspect.DiffFigures)) func(c *render.Cell, g inspect.DiffGroup) {
+		return func(c *render.Cell, g inspect.DiffGroup) {
+			if f := inspect.WorstFigures(g.Rows); f != nil {
 				of(c, f)
 			}
 		}
 	}
-	return render.Columns[rowGroup]{
-		{Title: "WHAT", Cell: func(c *render.Cell, g rowGroup) {
-			r := g.rows[0]
+	return render.Columns[inspect.DiffGroup]{
+		{Title: "WHAT", Cell: func(c *render.Cell, g inspect.DiffGroup) {
+			r := g.Rows[0]
 			word := statusWord(r.Status)
 			if r.Moved {
 				word = "moved"
@@ -437,16 +389,16 @@ func (d *difference) groupTable(groups []rowGroup) *render.Table {
 			c.Text(word)
 			c.Color(statusColor(r.Status))
 		}},
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g rowGroup) { c.Text(g.name) }},
-		{Title: "DTYPE", Cell: func(c *render.Cell, g rowGroup) {
-			r := g.rows[0]
+		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text(g.Name) }},
+		{Title: "DTYPE", Cell: func(c *render.Cell, g inspect.DiffGroup) {
+			r := g.Rows[0]
 			pairCell(c, r.DTypeA, r.DTypeB, r)
 		}},
-		{Title: "SHAPE", Cell: func(c *render.Cell, g rowGroup) {
-			r := g.rows[0]
+		{Title: "SHAPE", Cell: func(c *render.Cell, g inspect.DiffGroup) {
+			r := g.Rows[0]
 			pairCell(c, dimensions(r.ShapeA), dimensions(r.ShapeB), r)
 		}},
-		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(c *render.Cell, g rowGroup) { c.Text("x" + strconv.Itoa(len(g.rows))) }},
+		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text("x" + strconv.Itoa(len(g.Rows))) }},
 		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.MaxAbs)) })},
 		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.RelRMS)) })},
 		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) {
@@ -454,7 +406,7 @@ func (d *difference) groupTable(groups []rowGroup) *render.Table {
 				c.Text(strconv.FormatFloat(f.Cosine, 'f', 6, 64))
 			}
 		})},
-		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(c *render.Cell, g rowGroup) { c.Some(d.remark(g.rows)) }},
+		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Some(g.Remark(d.verbose)) }},
 	}.Table(slices.Values(groups))
 }
 
@@ -478,61 +430,6 @@ func dimensions(shape []uint64) string {
 		return "?"
 	}
 	return shapeText(shape)
-}
-
-// remark says what rows have in common beyond their figures.
-func (d *difference) remark(rows []*inspect.DiffRow) string {
-	r := rows[0]
-	var out []string
-	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	switch r.Rounded() {
-	case inspect.EqualValues:
-		add("equal values")
-	case inspect.RoundedB:
-		add("B is A rounded")
-	case inspect.RoundedA:
-		add("A is B rounded")
-	}
-	if r.Moved && len(rows) == 1 {
-		add("holds A's %s", render.Escape(r.NameA))
-	} else if r.Moved {
-		add("hold other tensors of A")
-	} else if r.Status == inspect.OnlyA && r.Mapped != r.NameA && len(rows) == 1 {
-		add("A's %s", render.Escape(r.NameA))
-	} else if r.Renamed() && r.Status != inspect.Same && r.Status != inspect.Agree && len(rows) == 1 {
-		add("A's %s", render.Escape(r.NameA))
-	}
-	if r.SameBytesAs != nil && len(rows) == 1 {
-		add("the same bytes as A's %s", render.Escape(*r.SameBytesAs))
-	} else if r.SameBytesAs != nil {
-		add("the same bytes as other tensors of A")
-	}
-	if r.Reason != "" {
-		add("%s", r.Reason)
-	}
-	f := inspect.WorstFigures(rows)
-	if f != nil && f.NaN > 0 {
-		add("%s NaN on one side", render.Grouped(f.NaN))
-	}
-	switch {
-	case f == nil || !r.Offends() || r.Status != inspect.DTypeChanged:
-	case math.IsInf(f.MaxAbs, 0):
-		add("infinite on one side")
-	case f.Beyond > 0:
-		add("%s beyond what rounding explains", counted(f.Beyond, "number"))
-	}
-	if r.Reordered {
-		add("the same numbers in another order")
-	}
-	if r.AsStored {
-		add("the rows as they are stored: their layout was not converted")
-	} else if r.ExpectedRMS != nil && r.Rounded() == "" {
-		add("%s is expected to cost %.2g", r.DTypeB, *r.ExpectedRMS)
-	}
-	if len(r.Layout) > 0 && (d.verbose || r.Status != inspect.DTypeChanged) {
-		add("%s undone", strings.Join(r.Layout, ", "))
-	}
-	return strings.Join(out, "; ")
 }
 
 // writeChanges writes what differs beside the tensors.
