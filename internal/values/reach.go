@@ -132,7 +132,7 @@ func (r *reacher) reach(dst, nums []float64, src []byte) {
 func (r *reacher) blocks(dst, nums []float64, src []byte) {
 	s, t := r.steps, r.typ
 	if r.lo == nil {
-		r.lo, r.hi = make([]float64, len(nums)), make([]float64, len(nums))
+		r.lo, r.hi = make([]float64, compareNumbers), make([]float64, compareNumbers)
 	}
 	lo, hi := r.lo[:len(nums)], r.hi[:len(nums)]
 	src = src[:len(nums)/t.BlockElems*t.BlockBytes]
@@ -190,10 +190,11 @@ func (r *reacher) block(dst, nums, lo, hi []float64) {
 
 // A judge tells what rounding explains from what it does not.
 type judge struct {
-	a, b  *reacher
-	each  bool // both types hold numbers one by one
-	block int  // the numbers that are judged as a whole
-	reach []float64
+	a, b   *reacher
+	each   bool // both types hold numbers one by one
+	block  int  // the numbers that are judged as a whole
+	reach  []float64
+	halves []float64 // by sixteen numbers
 }
 
 // newJudge returns nil where nothing was rounded.
@@ -201,7 +202,7 @@ func newJudge(p *Pair) *judge {
 	if !p.typed() || p.A.Type == p.B.Type {
 		return nil
 	}
-	j := &judge{a: newReacher(p.A.Type), b: newReacher(p.B.Type), reach: make([]float64, compareNumbers)}
+	j := &judge{a: newReacher(p.A.Type), b: newReacher(p.B.Type), reach: make([]float64, compareNumbers), halves: make([]float64, compareNumbers/16)}
 	j.each = (p.A.Type.kind != kindBlock || j.a.steps != nil) && (p.B.Type.kind != kindBlock || j.b.steps != nil)
 	if j.block = max(p.A.Type.BlockElems, p.B.Type.BlockElems); p.A.Type.kind != kindBlock && p.B.Type.kind != kindBlock {
 		j.block = 256
@@ -209,32 +210,110 @@ func newJudge(p *Pair) *judge {
 	return j
 }
 
-// add looks at numbers that differ. a and b are what they were decoded from.
+// add looks at numbers that differ. a and b are what they were decoded from. Most are
+// within half a step, which is cheap to find out; the others are looked at in full.
 func (j *judge) add(d *differ, x, y []float64, a, b []byte, at uint64) {
+	if d.bRoundsA || d.aRoundsB {
+		return // each is the other, rounded
+	}
+	halves := j.halves[:(len(x)+15)/16]
+	clear(halves)
+	cheap := j.a.halves(halves, a) && j.b.halves(halves, b)
+	for from := 0; from < len(x); from += j.block {
+		to := min(from+j.block, len(x))
+		if !cheap || !within(x[from:to], y[from:to], halves[from/16:]) {
+			j.look(d, x[from:to], y[from:to], j.a.bytes(a, from, to), j.b.bytes(b, from, to), at+uint64(from))
+		}
+	}
+}
+
+// within reports whether numbers differ by no more than half a step, of which there is
+// one for every sixteen, and the rounding of a scale to F16.
+func within(x, y, halves []float64) bool {
+	for i := 0; i < len(x); i += 16 {
+		half := halves[i/16]
+		n := min(16, len(x)-i)
+		u, v := x[i:i+n], y[i:i+n]
+		for k := range u {
+			if !(math.Abs(u[k]-v[k]) <= half+math.Abs(v[k])*0x1p-11) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r *reacher) bytes(src []byte, from, to int) []byte {
+	t := r.typ
+	return src[from/t.BlockElems*t.BlockBytes : to/t.BlockElems*t.BlockBytes]
+}
+
+// halves adds half the step of every sixteen numbers to dst, nothing where every number
+// has its own, and reports whether that is worth the while.
+func (r *reacher) halves(dst []float64, src []byte) bool {
+	t := r.typ
+	if t.kind != kindBlock {
+		return true
+	}
+	if r.steps == nil || r.steps.gaps != nil {
+		return false
+	}
+	every := t.BlockElems / 16
+	for k := 0; k < len(dst); k += every {
+		block := src[k/every*t.BlockBytes:][:t.BlockBytes]
+		d, out := 0.0, dst[k:k+every]
+		switch t.Name {
+		case "Q2_K":
+			d = float64(half(block[80:]))
+			for i := range out {
+				out[i] += math.Abs(d) / 2 * float64(block[i]&15)
+			}
+		case "Q4_K", "Q5_K":
+			d = float64(half(block))
+			scales, _ := scales6((*[12]byte)(block[4:]))
+			for i := range out {
+				out[i] += math.Abs(d) / 2 * float64(scales[i/2])
+			}
+		case "Q6_K":
+			d = float64(half(block[208:]))
+			for i := range out {
+				out[i] += math.Abs(d*float64(int8(block[192+i]))) / 2
+			}
+		case "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1":
+			d = float64(half(block))
+			for i := range out {
+				out[i] += math.Abs(d) / 2
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// look is add for numbers of which some are not within half a step.
+func (j *judge) look(d *differ, x, y []float64, a, b []byte, at uint64) {
 	reach := j.reach[:len(x)]
 	clear(reach)
 	j.a.reach(reach, x, a)
 	j.b.reach(reach, y, b)
-	for from := 0; from < len(x); from += j.block {
-		to := min(from+j.block, len(x))
-		over := 0.0
-		for i := from; i < to; i++ {
-			e := math.Abs(x[i] - y[i])
-			if e <= reach[i] || x[i] == y[i] || e != e {
-				continue
-			}
-			over += (e - reach[i]) * (e - reach[i])
-			if !j.each {
-				continue
-			}
-			if d.beyond == 0 {
-				d.beyondAt = at + uint64(i)
-			}
-			d.beyond++
+	over := 0.0
+	for i := range x {
+		e := math.Abs(x[i] - y[i])
+		if e <= reach[i] || x[i] == y[i] || e != e {
+			continue
 		}
-		if over > 0 {
-			d.blockApart = max(d.blockApart, apart(over, x[from:to], y[from:to]))
+		over += (e - reach[i]) * (e - reach[i])
+		if !j.each {
+			continue
 		}
+		if d.beyond == 0 {
+			d.beyondAt = at + uint64(i)
+		}
+		d.beyond++
+	}
+	if over > 0 {
+		d.blockApart = max(d.blockApart, apart(over, x, y))
 	}
 }
 
