@@ -302,6 +302,11 @@ func (r *ConvertResult) made(first checkpoint.Tensor, m *convert.Move) ([]checkp
 	for k, name := range m.To {
 		t := checkpoint.Tensor{Name: name, DType: first.DType, Shape: shapes[k], File: first.File, Offset: -1}
 		n, ok := t.Elements()
+		if m.Constant(k) {
+			t.DType, t.Bytes, t.BytesKnown = "F32", 4*n, ok
+			out[k] = t
+			continue
+		}
 		if ok && counted && first.BytesKnown && elements > 0 && n < 1<<40 && first.Bytes < 1<<40 && first.Bytes/elements*elements == first.Bytes {
 			t.Bytes, t.BytesKnown = n*(first.Bytes/elements), true
 		}

@@ -300,6 +300,10 @@ func (o *Operation) inverse() (inv Operation, why string) {
 		if inv.Kind = tensorop.Copy; !o.Count.isSet() {
 			return inv, "it does not say how many tensors it merges"
 		}
+	case tensorop.Create:
+		inv.Kind = tensorop.Discard
+	case tensorop.Discard:
+		inv.Kind = tensorop.Create
 	case tensorop.Swap:
 	case tensorop.Flatten:
 		if inv.Kind = tensorop.Unflatten; !o.Groups.isSet() {

@@ -72,7 +72,8 @@ type Operation struct {
 	Axes       []int
 	From, To   string
 	Rotary     Number
-	Value      float64 // what offset adds and scale multiplies with
+	Values     []float32 // of create and discard
+	Value      float64   // what offset adds and scale multiplies with
 	Round      bool
 	Shape, Was []Number
 }
@@ -135,10 +136,10 @@ func (s *simulation) step(o *Operation) error {
 			s.apply(op, i, k)
 		}
 		return nil
-	case tensorop.Swap:
+	case tensorop.Swap, tensorop.Discard:
 		first := max(0, o.Operand)
 		if first+2 > n || o.Operand < 0 && n != 2 {
-			return fmt.Errorf("swap exchanges two tensors, and there are %d at this point", n-first)
+			return fmt.Errorf("%s takes two tensors, and there are %d at this point", o.Kind, n-first)
 		}
 		s.apply(op, first, 2)
 		return nil
@@ -199,7 +200,7 @@ func (s *simulation) results(op *tensorop.Op, run int) []int {
 
 // resolve looks the parameters up.
 func (s *simulation) resolve(o *Operation) (tensorop.Op, error) {
-	op := tensorop.Op{Kind: o.Kind, Axis: o.Axis, From: o.From, To: o.To, Value: o.Value, Round: o.Round, Axes: o.Axes}
+	op := tensorop.Op{Kind: o.Kind, Axis: o.Axis, From: o.From, To: o.To, Value: o.Value, Values: o.Values, Round: o.Round, Axes: o.Axes}
 	var failure error
 	get := func(n Number) int64 {
 		v, err := s.value(n)

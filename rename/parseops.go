@@ -13,14 +13,14 @@ import (
 
 // opKinds are the operations that maps can ask for.
 var opKinds = []tensorop.Kind{
-	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Transpose, tensorop.Permute,
+	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Create, tensorop.Discard, tensorop.Transpose, tensorop.Permute,
 	tensorop.Reshape, tensorop.Squeeze, tensorop.Unsqueeze, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack,
 	tensorop.Cast, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp,
 }
 
 // joins are the operations that join or part tensors.
 var joins = []tensorop.Kind{
-	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Repack,
+	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Create, tensorop.Discard, tensorop.Repack,
 }
 
 var layouts = []string{tensorop.Contiguous, tensorop.PerHead, tensorop.Grouped, tensorop.Interleaved}
@@ -35,6 +35,8 @@ var opParams = map[tensorop.Kind][]string{
 	tensorop.Swap:        {"operand"},
 	tensorop.Copy:        {"operand", "count"},
 	tensorop.Merge:       {"operand", "count"},
+	tensorop.Create:      {"operand", "values"},
+	tensorop.Discard:     {"operand", "values"},
 	tensorop.Transpose:   {"operand", "axes"},
 	tensorop.Permute:     {"operand", "axis", "heads", "groups", "rotary", "from", "to"},
 	tensorop.Reshape:     {"operand", "shape", "was"},
@@ -57,6 +59,8 @@ var opExample = map[tensorop.Kind]string{
 	tensorop.Swap:        "{operand: 0}",
 	tensorop.Copy:        "{count: 3}",
 	tensorop.Merge:       "{}",
+	tensorop.Create:      "{values: [1, 8]}",
+	tensorop.Discard:     "{values: [1, 8]}",
 	tensorop.Transpose:   "{}",
 	tensorop.Permute:     "{heads: num_attention_heads, from: half, to: adjacent}",
 	tensorop.Reshape:     "{shape: [num_attention_heads, 128, 512]}",
@@ -149,6 +153,8 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 			} else {
 				o.To = to
 			}
+		case "values":
+			o.Values = p.values(value)
 		case "add", "by":
 			v, err := strconv.ParseFloat(value.Value, 64)
 			if value.Kind != yaml.ScalarNode || err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v == 0 {
@@ -187,6 +193,8 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		}
 	case tensorop.Copy:
 		need(seen["count"], "to know how many: count")
+	case tensorop.Create, tensorop.Discard:
+		need(seen["values"], "the numbers: values")
 	case tensorop.Merge, tensorop.Stack:
 		need(seen["operand"] == seen["count"], "operand and count, or none of them")
 		if seen["over"] && seen["count"] {
@@ -227,6 +235,26 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		need(o.Round, "round: true, since no result of it can be undone exactly")
 	}
 	return o
+}
+
+// values reads a list of numbers.
+func (p *parser) values(n *yaml.Node) []float32 {
+	if !p.kind(n, yaml.SequenceNode, "values", "a list") {
+		return nil
+	}
+	if len(n.Content) == 0 || len(n.Content) > maxOperands {
+		p.errorf(n, "", "values has %d numbers, and has at least 1 and at most %d", len(n.Content), maxOperands)
+		return nil
+	}
+	out := make([]float32, len(n.Content))
+	for i, item := range n.Content {
+		v, err := strconv.ParseFloat(item.Value, 32)
+		if item.Kind != yaml.ScalarNode || err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+			p.errorf(item, "", "a value must be a number that F32 holds")
+		}
+		out[i] = float32(v)
+	}
+	return out
 }
 
 func (p *parser) choice(n *yaml.Node, what string, names []string) string {

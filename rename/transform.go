@@ -217,7 +217,7 @@ func Steps(ops []tensorop.Op, n int) []Operation {
 			if o.Kind == tensorop.Stack || o.Kind == tensorop.Merge {
 				op.Count = Number{}
 			}
-		case o.Count == 1 && o.Kind != tensorop.Concat && o.Kind != tensorop.Stack && o.Kind != tensorop.Merge && o.Kind != tensorop.Repack && o.Kind != tensorop.Swap:
+		case o.Count == 1 && o.Kind != tensorop.Concat && o.Kind != tensorop.Stack && o.Kind != tensorop.Merge && o.Kind != tensorop.Repack && o.Kind != tensorop.Swap && o.Kind != tensorop.Discard:
 			// The same for each operand is said once.
 			k := 1
 			for k < n && i+k < len(ops) && sameButIndex(o, &ops[i+k]) && ops[i+k].Index == k*made {
@@ -254,7 +254,7 @@ func operation(o *tensorop.Op) Operation {
 	op := Operation{
 		Kind: o.Kind, Operand: o.Index, Axis: o.Axis, Layout: o.Layout, Axes: o.Axes, From: o.From, To: o.To,
 		Heads: Number{Value: o.Heads}, Rotary: Number{Value: o.Rotary}, Groups: Number{Value: o.Groups},
-		Value: o.Value, Round: o.Round, Shape: numbers(o.Shape), Was: numbers(o.Was),
+		Value: o.Value, Values: o.Values, Round: o.Round, Shape: numbers(o.Shape), Was: numbers(o.Was),
 	}
 	switch o.Kind {
 	case tensorop.Split, tensorop.Concat:

@@ -177,6 +177,12 @@ func (o *Operation) String() string {
 			text(key, o.From)
 		case "to":
 			text(key, o.To)
+		case "values":
+			texts := make([]string, len(o.Values))
+			for i, v := range o.Values {
+				texts[i] = strconv.FormatFloat(float64(v), 'g', -1, 32)
+			}
+			add(key, "["+strings.Join(texts, ", ")+"]")
 		case "add", "by":
 			add(key, strconv.FormatFloat(o.Value, 'g', -1, 64))
 		case "round":

@@ -10,14 +10,16 @@ import (
 
 // An indexChange is what becomes of the names in a shard index.
 type indexChange struct {
-	names         map[string]string   // old to new, those that change only
-	dropped       map[string]bool     // or taken by operations
-	made          map[string][]string // what stands in the place of the first that operations take
-	lostBytes     uint64              // of the dropped tensors
-	lostElements  uint64
-	totalBytes    uint64 // of all tensors, before
-	totalElements uint64
-	held          func(name string) bool // a shard holds the tensor
+	names          map[string]string   // old to new, those that change only
+	dropped        map[string]bool     // or taken by operations
+	made           map[string][]string // what stands in the place of the first that operations take
+	lostBytes      uint64              // of the tensors that are dropped or taken by operations
+	lostElements   uint64
+	gainedBytes    uint64 // of those that operations make
+	gainedElements uint64
+	totalBytes     uint64 // of all tensors, before
+	totalElements  uint64
+	held           func(name string) bool // a shard holds the tensor
 }
 
 // An indexEdit is what comes of a change.
@@ -64,11 +66,11 @@ func editIndex(text []byte, c indexChange) (*indexEdit, error) {
 	if m, ok := lookup(text, root, "metadata"); ok && len(c.dropped) > 0 {
 		fields, _ := members(text, m.start)
 		for _, total := range []struct {
-			name      string
-			was, lost uint64
+			name              string
+			was, lost, gained uint64
 		}{
-			{"total_size", c.totalBytes, c.lostBytes},
-			{"total_parameters", c.totalElements, c.lostElements},
+			{"total_size", c.totalBytes, c.lostBytes, c.gainedBytes},
+			{"total_parameters", c.totalElements, c.lostElements, c.gainedElements},
 		} {
 			f, ok := lookup(text, fields, total.name)
 			if !ok {
@@ -76,7 +78,7 @@ func editIndex(text []byte, c indexChange) (*indexEdit, error) {
 			}
 			// A total that was something else before (some writers add up the
 			// sizes of the files) cannot be made right by a subtraction.
-			to, ok := number(text[f.start:f.end], func(n uint64) (uint64, bool) { return n - total.lost, n == total.was })
+			to, ok := number(text[f.start:f.end], func(n uint64) (uint64, bool) { return n - total.lost + total.gained, n == total.was })
 			if !ok {
 				out.notes = append(out.notes, fmt.Sprintf("metadata.%s was not the sum of the tensors, so it was left as it is", total.name))
 				continue

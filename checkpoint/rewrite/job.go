@@ -578,6 +578,18 @@ func (j *Job) prepareIndex(plan *rename.Plan) error {
 		}
 		ch.made[t.From[0]] = t.To
 	}
+	for _, e := range j.edits {
+		for _, t := range e.transforms {
+			for _, from := range t.from {
+				ch.lostBytes += uint64(from.Size())
+				ch.lostElements += from.Elements()
+			}
+			for _, m := range t.made {
+				ch.gainedBytes += uint64(m.Size())
+				ch.gainedElements += m.Elements()
+			}
+		}
+	}
 	if len(ch.names)+len(ch.dropped) == 0 {
 		return nil
 	}

@@ -252,5 +252,11 @@ func (m *made) ggufTensor(like gguf.Tensor) gguf.Tensor {
 	if len(dims) == 0 {
 		dims = []uint64{1}
 	}
-	return gguf.Tensor{Name: m.name, Type: like.Type, Dims: dims, Bytes: uint64(m.Size()), BytesKnown: true}
+	typ := like.Type
+	for t := range gguf.TensorType(64) {
+		if _, _, known := t.Block(); known && t.String() == m.Elem.DType {
+			typ = t
+		}
+	}
+	return gguf.Tensor{Name: m.name, Type: typ, Dims: dims, Bytes: uint64(m.Size()), BytesKnown: true}
 }

@@ -53,11 +53,69 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 			return doc.Int(path...)
 		})
 	}
+	if doc != nil {
+		m.Rope = ropeOf(doc)
+	}
 	if c.Format == checkpoint.GGUF {
 		m.Architecture = c.Architecture(nil)
 		m.Documents = append(m.Documents, ggufKeys(c, m.Architecture))
 	}
 	return m
+}
+
+// ropeOf reads how rotary embedding is scaled. transformers 5 calls rope_parameters,
+// with rope_theta among them, what was rope_scaling; where layers differ, that of
+// full attention counts, as for llama.cpp's converter (TextModel.__init__).
+func ropeOf(doc *checkpoint.Config) *convention.Rope {
+	language, _ := doc.LanguageModel()
+	find := func(path ...string) (checkpoint.ConfigValue, bool) {
+		if v, ok := language.Find(path...); ok {
+			return v, true
+		}
+		return doc.Find(path...)
+	}
+	scaling, ok := find("rope_parameters")
+	if !ok {
+		scaling, ok = find("rope_scaling")
+	}
+	if full, layered := scaling.Find("full_attention"); ok && layered {
+		scaling = full
+	}
+	if !ok {
+		return nil
+	}
+	float := func(key string) float64 {
+		if v, ok := scaling.Find(key); ok {
+			f, _ := v.Float()
+			return f
+		}
+		v, _ := find(key)
+		f, _ := v.Float()
+		return f
+	}
+	floats := func(key string) []float64 {
+		v, _ := scaling.Find(key)
+		var list []float64
+		for _, e := range v.Elements() {
+			f, ok := e.Float()
+			if !ok {
+				return nil
+			}
+			list = append(list, f)
+		}
+		return list
+	}
+	r := &convention.Rope{
+		Theta: float("rope_theta"), Factor: float("factor"), LowFreqFactor: float("low_freq_factor"), HighFreqFactor: float("high_freq_factor"),
+		OriginalMaxPositionEmbeddings: float("original_max_position_embeddings"),
+		LongFactor:                    floats("long_factor"), ShortFactor: floats("short_factor"),
+	}
+	for _, key := range []string{"type", "rope_type"} {
+		if v, ok := scaling.Find(key); ok {
+			r.Type, _ = v.Text()
+		}
+	}
+	return r
 }
 
 // ggufKeys finds integers among the key/values of a GGUF checkpoint, by their

@@ -3,6 +3,7 @@ package arrays
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,15 @@ func (a *Array) Dims() []uint64 {
 	return out
 }
 
+// Elements is the number of elements.
+func (a *Array) Elements() uint64 {
+	n := uint64(1)
+	for _, d := range a.Shape {
+		n *= uint64(d)
+	}
+	return n
+}
+
 // Size is the number of bytes.
 func (a *Array) Size() int64 {
 	n := a.Elem.Bytes
@@ -143,6 +153,17 @@ func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done ten
 		out = slices.Repeat([]*Array{a}, len(op.Sizes))
 	case tensorop.Merge:
 		out, err = merge(in)
+	case tensorop.Create:
+		out = []*Array{a, constant(op.Values, a.Elem.BigEndian)}
+	case tensorop.Discard:
+		// What is left out must be what create would make again.
+		if len(in) != 2 {
+			return nil, done, fmt.Errorf("one of two tensors is left out, and there are %d", len(in))
+		}
+		if _, err = merge([]*Array{constant(op.Values, in[1].Elem.BigEndian), in[1]}); err != nil {
+			return nil, done, fmt.Errorf("it has other numbers than the %d to be left out: %w", len(op.Values), err)
+		}
+		out = in[:1]
 	case tensorop.Permute:
 		out, err = permute(a, &op)
 	case tensorop.Transpose:
@@ -333,6 +354,19 @@ func unstack(a *Array, n int) ([]*Array, error) {
 		out[i] = a.like(a.Shape[1:], &strided{a.Data, int64(i) * size, size, size})
 	}
 	return out, nil
+}
+
+// constant is a tensor of given numbers.
+func constant(values []float32, bigEndian bool) *Array {
+	var order binary.AppendByteOrder = binary.LittleEndian
+	if bigEndian {
+		order = binary.BigEndian
+	}
+	data := make([]byte, 0, 4*len(values))
+	for _, v := range values {
+		data = order.AppendUint32(data, math.Float32bits(v))
+	}
+	return &Array{[]int64{int64(len(values))}, Element{"F32", 1, 4, bigEndian}, bytes.NewReader(data)}
 }
 
 // merge gives the first of equal tensors.

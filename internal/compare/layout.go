@@ -87,6 +87,9 @@ func carryOut(m *convert.Move, byName map[string]*tensor) ([]*tensor, error) {
 			return nil, fmt.Errorf("the conversion of %q makes %d tensors, not %d", from[0].own, len(made), len(m.To))
 		}
 		t.shape = made[i].Dims()
+		if m.Constant(i) {
+			t.dtype = made[i].Elem.DType
+		}
 		t.section = sectionOf(from[0], made[i])
 		if !heavy {
 			if len(from) == 1 && len(m.To) == 1 && slices.Equal(from[0].shape, t.shape) {

@@ -14,11 +14,24 @@ type Model struct {
 	Type, TextType string
 	// Architecture is general.architecture of a GGUF file.
 	Architecture string
+	// Rope is how the configuration scales rotary embedding, nil when it does not.
+	Rope *Rope
 	// Documents give integers by the names that config.json has for them. They are
 	// asked in order.
 	Documents []func(key string) (int64, bool)
 	// Adapter is what is known of the tensors' factors, where they change a model.
 	Adapter *adapter.Settings
+}
+
+// A Rope is what rope_scaling, or rope_parameters, of config.json says of scaled
+// rotary embedding (transformers: modeling_rope_utils.py). What it does not say
+// is zero.
+type Rope struct {
+	Type                                  string // rope_type: "llama3", "longrope"
+	Theta                                 float64
+	Factor, LowFreqFactor, HighFreqFactor float64
+	OriginalMaxPositionEmbeddings         float64
+	LongFactor, ShortFactor               []float64
 }
 
 // Number returns a number by any of its spellings: "num_attention_heads". The
@@ -50,6 +63,9 @@ func (m *Model) Number(key string) (int64, bool) {
 // know, m decides.
 func (m *Model) Or(other *Model) *Model {
 	both := *m
+	if both.Rope == nil {
+		both.Rope = other.Rope
+	}
 	both.Documents = slices.Concat(m.Documents, other.Documents)
 	return &both
 }

@@ -15,6 +15,8 @@ const (
 	Swap      Kind = "swap"      // exchange two tensors that follow one another
 	Copy      Kind = "copy"      // one tensor several times
 	Merge     Kind = "merge"     // several equal tensors into one, the inverse of copy
+	Create    Kind = "create"    // a tensor of given numbers behind another
+	Discard   Kind = "discard"   // the inverse: a tensor of exactly those numbers goes
 	Transpose Kind = "transpose" // exchange axes
 	Permute   Kind = "permute"   // reorder the rows that rotary embedding pairs, or heads
 	Reshape   Kind = "reshape"   // the same bytes under another shape
@@ -104,6 +106,9 @@ type Op struct {
 	// Axes are of transpose: axis i of the result is axis Axes[i] of the
 	// operand. Where there are none, the last two are exchanged.
 	Axes []int `json:"axes,omitempty"`
+	// Values are the elements of what create makes, in F32, and of what discard
+	// leaves out.
+	Values []float32 `json:"values,omitempty"`
 	// Value is what offset adds and what scale multiplies with.
 	Value float64 `json:"value,omitempty"`
 	// Round allows offset, scale and negative-exp results that the operation cannot be
@@ -117,7 +122,7 @@ type Op struct {
 // Results is how many operands the operation makes.
 func (o *Op) Results() int {
 	switch {
-	case o.Kind == Swap:
+	case o.Kind == Swap, o.Kind == Create:
 		return 2
 	case o.Kind == Unstack, o.Kind == Copy:
 		return len(o.Sizes)
@@ -149,6 +154,10 @@ func (o *Op) Inverse() (Op, bool) {
 	case Swap:
 	case Copy:
 		inv.Kind, inv.Sizes = Merge, nil
+	case Create:
+		inv.Kind = Discard
+	case Discard:
+		inv.Kind = Create
 	case Merge:
 		inv.Kind, inv.Sizes = Copy, slices.Repeat([]int64{1}, o.Count)
 	case Flatten:

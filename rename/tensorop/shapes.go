@@ -90,6 +90,12 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 		return slices.Repeat([][]uint64{a[1:]}, len(o.Sizes)), nil
 	case Copy:
 		return slices.Repeat([][]uint64{a}, len(o.Sizes)), nil
+	case Create:
+		return [][]uint64{a, {uint64(len(o.Values))}}, nil
+	case Discard:
+		if len(in) != 2 || !slices.Equal(in[1], []uint64{uint64(len(o.Values))}) {
+			return nil, fmt.Errorf("%v is not the %d numbers to leave out", in[len(in)-1], len(o.Values))
+		}
 	case Merge:
 		for _, b := range in {
 			if !slices.Equal(a, b) {

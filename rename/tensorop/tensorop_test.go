@@ -48,6 +48,8 @@ func TestShapes(t *testing.T) {
 			"copies", "[[6 2] [6 2]]",
 			[][]uint64{{6, 2}},
 		},
+		{[]Op{{Kind: Create, Count: 1, Values: []float32{1, 8}}}, "a constant", "[[6] [2]]", [][]uint64{{6}}},
+		{[]Op{{Kind: Create, Count: 1, Values: []float32{1, 8}}, {Kind: Discard, Count: 2, Values: []float32{1, 8}}}, "and without it", "[[6]]", [][]uint64{{6}}},
 		{[]Op{{Kind: Reshape, Count: 1, Shape: []int64{2, 3}, Was: []int64{6}}}, "a row", "[[2 3]]", [][]uint64{{6}}},
 		{
 			[]Op{

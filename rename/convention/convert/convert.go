@@ -75,6 +75,7 @@ func (cv *converter) run(list []convention.Named, at []identify.Place) (*Convers
 		cv.out.Moves, cv.gave = cv.out.Moves[:moves], cv.gave[:gave]
 		cv.aside(g, refusal)
 	}
+	cv.create()
 	cv.finish()
 	return cv.out, nil
 }

@@ -18,6 +18,21 @@ type Move struct {
 // MovesBytes reports whether names alone cannot carry the move out.
 func (m *Move) MovesBytes() bool { return len(m.Ops) > 0 }
 
+// Constant reports whether the k-th tensor that the move makes is one of given
+// numbers, in F32, and not made of the move's tensors.
+func (m *Move) Constant(k int) bool {
+	made := make([]bool, len(m.From))
+	for i := range m.Ops {
+		o := &m.Ops[i]
+		results := slices.Repeat(made[o.Index:o.Index+1], o.Results())
+		if o.Kind == tensorop.Create {
+			results[1] = true
+		}
+		made = slices.Replace(made, o.Index, o.Index+o.Count, results...)
+	}
+	return k < len(made) && made[k]
+}
+
 // A Dropped tensor has no place in the target, and nothing is lost without it.
 type Dropped struct {
 	Name   string `json:"name"`
