@@ -1,10 +1,14 @@
 package check
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 var companionRules = []*Rule{
@@ -47,8 +51,9 @@ with “can not map tensor”.`,
 	{
 		ID: "WT506", Name: "lora-pair", Severity: checkpoint.Error, run: runLoRAPair,
 		Title: "the halves of a low-rank adapter do not fit together",
-		Doc:   `lora_A is [rank, in] and lora_B [out, rank]; both have to be there, with the same rank.`,
-		Bad:   "lora_A.weight [8,64] without lora_B.weight", Good: "lora_A [8,64] and lora_B [64,8]",
+		Doc: `lora_A is [rank, in] and lora_B [out, rank]; both have to be there, with the same rank. So it
+is with lora_down and lora_up, and with the factors of LoHa and LoKr.`,
+		Bad: "lora_A.weight [8,64] without lora_B.weight", Good: "lora_A [8,64] and lora_B [64,8]",
 	},
 }
 
@@ -288,9 +293,47 @@ func runLeftover(p *Pass) {
 	}
 }
 
+// halves finds parts of changes that lack their other half, or have another rank
+// than it, in the spelling of any project.
+func (p *Pass) halves(m *model, a *identify.Adapter) {
+	for _, c := range a.Components {
+		for _, change := range c.Modules {
+			_, t1 := change.Parts["hada_t1"]
+			_, t2 := change.Parts["lokr_t2"]
+			tucker := t1 || t2 // whose factors have other axes
+			for _, part := range slices.Sorted(maps.Keys(change.Parts)) {
+				i, with := change.Parts[part], adapter.PartOf(part).With
+				if with == "" {
+					continue
+				}
+				t := a.Tensors[i]
+				name := a.Beside(t.Name, part, with)
+				other, ok := change.Parts[with]
+				if !ok {
+					p.report(m.finding(i, "without its other half %s", name))
+					continue
+				}
+				x, y := a.RankOf(part, t.Shape), a.RankOf(with, a.Tensors[other].Shape)
+				if part < with && x != y && !tucker && len(t.Shape) >= 2 && len(a.Tensors[other].Shape) >= 2 {
+					p.report(m.finding(i, "a rank of %d, and %s of %d", x, a.Tensors[other].Name, y))
+				}
+			}
+		}
+	}
+}
+
 func runLoRAPair(p *Pass) {
 	for _, m := range p.models {
-		if m.Format != checkpoint.Safetensors || m.partial() {
+		if m.partial() {
+			continue
+		}
+		if m.names().Adapter {
+			if a := identify.ReadAdapter(slices.Collect(adapt.Tensors(m.Checkpoint)), nil, nil); a != nil {
+				p.halves(m, a)
+				continue
+			}
+		}
+		if m.Format != checkpoint.Safetensors {
 			continue
 		}
 		for _, t := range m.families() {

@@ -102,6 +102,8 @@ type Part struct {
 	// Out, In and Rank are the axes over the module's outputs and inputs, and
 	// over the rank; -1 where there is none.
 	Out, In, Rank int
+	// With is the part without which it means nothing, "" when there is none.
+	With string
 	// Opaque parts depend on outputs or inputs in another way.
 	Opaque bool
 }
@@ -112,10 +114,11 @@ func loadKinds() (map[string]Part, []string) {
 	var docs []struct {
 		Kind  string `yaml:"kind"`
 		Parts map[string]struct {
-			Out    *int `yaml:"out"`
-			In     *int `yaml:"in"`
-			Rank   *int `yaml:"rank"`
-			Opaque bool `yaml:"opaque"`
+			Out    *int   `yaml:"out"`
+			In     *int   `yaml:"in"`
+			Rank   *int   `yaml:"rank"`
+			With   string `yaml:"with"`
+			Opaque bool   `yaml:"opaque"`
 		} `yaml:"parts"`
 	}
 	if err := yaml.Load(kindsYAML, &docs, yaml.WithKnownFields()); err != nil {
@@ -134,7 +137,7 @@ func loadKinds() (map[string]Part, []string) {
 			order = append(order, d.Kind)
 		}
 		for name, p := range d.Parts {
-			all[name] = Part{d.Kind, axis(p.Out), axis(p.In), axis(p.Rank), p.Opaque}
+			all[name] = Part{d.Kind, axis(p.Out), axis(p.In), axis(p.Rank), p.With, p.Opaque}
 		}
 	}
 	return all, order
@@ -252,6 +255,24 @@ func (d *Dialect) Leaf(part string) (string, bool) {
 		return "." + part, true
 	}
 	return "", false
+}
+
+// Beside is the name of another part beside that of one.
+func (d *Dialect) Beside(name, part, other string) string {
+	for _, s := range d.spellings {
+		stem, ok := strings.CutSuffix(name, s.text)
+		if !ok || s.part != part {
+			continue
+		}
+		leaf, _ := d.Leaf(other)
+		if i := slices.Index(d.Reads[part], strings.TrimPrefix(s.text, ".")); i >= 0 && i < len(d.Reads[other]) {
+			if leaf = d.Reads[other][i]; !strings.HasPrefix(leaf, "_") {
+				leaf = "." + leaf
+			}
+		}
+		return stem + leaf
+	}
+	return ""
 }
 
 // PrefixOf is what the dialect writes before the paths of a part of a pipeline

@@ -56,21 +56,26 @@ func (c *Change) Kind() string {
 // Rank is the rank of the change by the shapes of its tensors, 0 where it has
 // none or they do not say.
 func (c *Change) Rank(shape func(tensor int) []uint64, d *Dialect) uint64 {
-	for _, name := range []string{"down", "embedding_down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "up"} {
-		i, ok := c.Parts[name]
-		if !ok {
-			continue
-		}
-		s := shape(i)
-		axis := parts[name].Rank
-		if slices.Contains(d.Transposed, name) {
-			axis = len(s) - 1 - axis
-		}
-		if axis >= 0 && axis < len(s) {
-			return s[axis]
+	for _, part := range []string{"down", "embedding_down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "up"} {
+		if i, ok := c.Parts[part]; ok {
+			if rank := d.RankOf(part, shape(i)); rank > 0 {
+				return rank
+			}
 		}
 	}
 	return 0
+}
+
+// RankOf is the rank that the shape of a part shows, 0 where it shows none.
+func (d *Dialect) RankOf(part string, shape []uint64) uint64 {
+	axis := parts[part].Rank
+	if slices.Contains(d.Transposed, part) && axis >= 0 {
+		axis = len(shape) - 1 - axis
+	}
+	if axis < 0 || axis >= len(shape) {
+		return 0
+	}
+	return shape[axis]
 }
 
 // Read takes the names of tensors apart as the dialect does.
