@@ -137,12 +137,18 @@ func namedTensors(tensors []checkpoint.Tensor) iter.Seq[convention.Named] {
 
 // follows refuses a conversion whose result would not be taken for the convention
 // that was asked for, or for one that shares all its names: nothing that reads the
-// convention would find its tensors in it.
+// convention would find its tensors in it. What is aside does not count: it is the
+// user who keeps it or drops it.
 func (r *ConvertResult) follows(to *convention.Convention, m *convention.Model) error {
 	tensors, err := r.Tensors()
 	if err != nil {
 		return err
 	}
+	aside := make(map[string]bool, len(r.Aside))
+	for i := range r.Aside {
+		aside[r.Aside[i].Name] = true
+	}
+	tensors = slices.DeleteFunc(slices.Clone(tensors), func(t checkpoint.Tensor) bool { return aside[t.Name] })
 	got := identify.Tensors(namedTensors(tensors), m)
 	refuse := func(format string, args ...any) error {
 		return &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}

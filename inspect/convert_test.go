@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 )
 
@@ -137,6 +138,26 @@ func TestConvert(t *testing.T) {
 }
 
 // Names that would be read as others are problems of the plan.
+// A tensor without a place in the other convention, as the text that stands for none
+// in Sana's release, is for the user to keep or to drop; the rest is what was asked for.
+func TestConvertAside(t *testing.T) {
+	var tensors strings.Builder
+	from, _ := convention.Lookup("sana-original")
+	for _, x := range from.Tensors() {
+		name, ok := x.Pattern.Format(make([]int, len(x.Pattern.Holes())))
+		if ok && (!x.Optional || x.Role == "own.y_embedder.y_embedding.weight") {
+			tensors.WriteString("tensor " + name + " F32 [12,2]\n") // in three or in two
+		}
+	}
+	r, err := inspect.Convert(t.Context(), openModel(t, tensors.String(), ""), &inspect.ConvertOptions{To: "sana-diffusers"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Aside) != 1 || r.Aside[0].Name != "y_embedder.y_embedding" {
+		t.Errorf("aside: %v", r.Aside)
+	}
+}
+
 func TestReview(t *testing.T) {
 	c := openModel(t, strings.NewReplacer("ln1", "input_layernorm", "ln2", "post_attention_layernorm").Replace(yi), `{"model_type": "llama"}`)
 	m, err := inspect.Model(t.Context(), c, "")
