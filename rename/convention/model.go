@@ -34,6 +34,17 @@ type Rope struct {
 	LongFactor, ShortFactor               []float64
 }
 
+// A Rope is what rope_scaling, or rope_parameters, of config.json says of scaled
+// rotary embedding (transformers: modeling_rope_utils.py). What it does not say
+// is zero.
+type Rope struct {
+	Type                                  string // rope_type: "llama3", "longrope"
+	Theta                                 float64
+	Factor, LowFreqFactor, HighFreqFactor float64
+	OriginalMaxPositionEmbeddings         float64
+	LongFactor, ShortFactor               []float64
+}
+
 // Number returns a number by any of its spellings: "num_attention_heads". The
 // first document that has it under one of them decides. A model that does not
 // say otherwise has as many key/value heads as attention heads.
