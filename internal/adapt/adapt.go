@@ -55,6 +55,9 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 	}
 	if doc != nil {
 		m.Rope = ropeOf(doc)
+		if list := doc.Texts("architectures"); len(list) > 0 {
+			m.Class = list[0]
+		}
 	}
 	if c.Format == checkpoint.GGUF {
 		m.Architecture = c.Architecture(nil)

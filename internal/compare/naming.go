@@ -155,8 +155,11 @@ func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conve
 		m := &conv.Moves[i]
 		found := 0
 		for k, name := range m.To {
-			// A save of the bare model lacks the base's prefix.
+			// A save of the bare model lacks the base's prefix, and need not.
 			m.To[k] = strings.TrimPrefix(name, to.read.BaseAbsent)
+			if !there[name] && there[y.Base+name] {
+				m.To[k] = y.Base + name
+			}
 			if there[m.To[k]] {
 				found++
 			}

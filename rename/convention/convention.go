@@ -27,6 +27,8 @@ type Convention struct {
 	VariantOf string
 	// Preferred conventions are named first where names alone cannot tell.
 	Preferred bool
+	// Bare conventions are of models whose releases without a head lack the base.
+	Bare bool
 	// Frame conventions are what a multimodal model adds to a language model
 	// and its towers; its families are those of the whole.
 	Frame bool

@@ -43,6 +43,7 @@ type document struct {
 	DropLayers  yaml.Node `yaml:"drop_layers"`
 	Abstract    bool      `yaml:"abstract"`
 	Preferred   bool      `yaml:"preferred"`
+	Bare        bool      `yaml:"bare"`
 	Frame       bool      `yaml:"frame"`
 	With        []string  `yaml:"with"`
 	Kind        string    `yaml:"kind"`
@@ -267,7 +268,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	trail = append(trail, name)
 	c := &Convention{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Preferred: d.Preferred, Frame: d.Frame, With: d.With, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, With: d.With, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
 	}
 	var specs []spec
 	if d.Extends != "" {

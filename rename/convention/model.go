@@ -2,6 +2,7 @@ package convention
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
@@ -14,6 +15,8 @@ type Model struct {
 	Type, TextType string
 	// Architecture is general.architecture of a GGUF file.
 	Architecture string
+	// Class is the class that config.json says wrote the release, "BertModel".
+	Class string
 	// Rope is how the configuration scales rotary embedding, nil when it does not.
 	Rope *Rope
 	// Documents give integers by the names that config.json has for them. They are
@@ -34,15 +37,15 @@ type Rope struct {
 	LongFactor, ShortFactor               []float64
 }
 
-// A Rope is what rope_scaling, or rope_parameters, of config.json says of scaled
-// rotary embedding (transformers: modeling_rope_utils.py). What it does not say
-// is zero.
-type Rope struct {
-	Type                                  string // rope_type: "llama3", "longrope"
-	Theta                                 float64
-	Factor, LowFreqFactor, HighFreqFactor float64
-	OriginalMaxPositionEmbeddings         float64
-	LongFactor, ShortFactor               []float64
+// Bare reports whether the class is one without a head, whose releases lack the
+// base in their names: transformers calls it BertModel, and those with a head
+// BertForMaskedLM or GPT2LMHeadModel (modeling_utils.py save_pretrained). ok is false
+// when no class is known.
+func (m *Model) Bare() (bare, ok bool) {
+	if m == nil || m.Class == "" {
+		return false, false
+	}
+	return strings.HasSuffix(m.Class, "Model") && !strings.HasSuffix(m.Class, "HeadModel") && !strings.HasSuffix(m.Class, "HeadsModel"), true
 }
 
 // Number returns a number by any of its spellings: "num_attention_heads". The
@@ -74,6 +77,9 @@ func (m *Model) Number(key string) (int64, bool) {
 // know, m decides.
 func (m *Model) Or(other *Model) *Model {
 	both := *m
+	if both.Class == "" {
+		both.Class = other.Class
+	}
 	if both.Rope == nil {
 		both.Rope = other.Rope
 	}

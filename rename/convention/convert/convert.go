@@ -144,6 +144,7 @@ func (cv *converter) refuse(tensor, format string, args ...any) *RefusalError {
 // prefix of a language model beside other parts stays, because the parts keep
 // theirs.
 func (cv *converter) settle(at *identify.Location) error {
+	cv.bare(at)
 	apart := cv.to.Towers() && !cv.sameProject() // other parts go elsewhere
 	if apart || !slices.ContainsFunc(at.Places, func(p identify.Place) bool { return p.Tensor == nil && !p.Buffer }) {
 		return nil
@@ -159,6 +160,26 @@ func (cv *converter) settle(at *identify.Location) error {
 		return cv.refuse("", "the names stand below %q beside other parts, where %s has %q", at.Prefix, cv.from.Name, cv.from.Base)
 	}
 	return nil
+}
+
+// bare leaves the base out of transformers' names where its releases do: the class
+// in the configuration is one without a head, or, where no class is known, none of
+// the tensors is of a head, and the releases of such models are embedders.
+func (cv *converter) bare(at *identify.Location) {
+	if cv.sameProject() || !cv.to.HasDialect("hf") {
+		return
+	}
+	for _, p := range at.Places {
+		if p.Tensor == nil {
+			continue
+		}
+		if t, ok := cv.to.Role(p.Tensor.Role); ok && t.Absolute {
+			return
+		}
+	}
+	if bare, ok := cv.model.Bare(); bare || !ok && cv.to.Bare {
+		cv.body = ""
+	}
 }
 
 // format writes the target's name for a place.

@@ -951,6 +951,51 @@ func TestConvertKeepsPlace(t *testing.T) {
 	}
 }
 
+// Names come back without the base where releases lack it: the class in the
+// configuration says so (transformers: modeling_utils.py save_pretrained of a base
+// model), or the model is an embedder, as sentence-transformers/all-MiniLM-L6-v2 is.
+func TestConvertBare(t *testing.T) {
+	for _, tt := range []struct {
+		from, to, class string
+		tensors, want   []string
+	}{
+		{"bert-gguf", "bert-hf", "", []string{"token_embd.weight", "blk.0.attn_q.weight"}, []string{"embeddings.word_embeddings.weight", "encoder.layer.0.attention.self.query.weight"}},
+		{"bert-gguf", "bert-hf", "", []string{"token_embd.weight", "cls.output.weight"}, []string{"bert.embeddings.word_embeddings.weight", "classifier.weight"}},
+		{"bert-gguf", "bert-hf", "BertForMaskedLM", []string{"token_embd.weight"}, []string{"bert.embeddings.word_embeddings.weight"}},
+		{"bert-gguf", "bert-hf", "BertModel", []string{"token_embd.weight"}, []string{"embeddings.word_embeddings.weight"}},
+		{"llama-gguf", "llama-hf", "", []string{"token_embd.weight"}, []string{"model.embed_tokens.weight"}},
+		{"llama-gguf", "llama-hf", "LlamaModel", []string{"token_embd.weight"}, []string{"embed_tokens.weight"}},
+		{"llama-gguf", "llama-hf", "LlamaModel", []string{"token_embd.weight", "output.weight"}, []string{"model.embed_tokens.weight", "lm_head.weight"}},
+		{"gpt2-gguf", "gpt2-hf", "GPT2LMHeadModel", []string{"token_embd.weight"}, []string{"transformer.wte.weight"}},
+		{"gpt2-gguf", "gpt2-hf", "GPT2Model", []string{"token_embd.weight"}, []string{"wte.weight"}},
+	} {
+		var list []convention.Named
+		for _, n := range tt.tensors {
+			list = append(list, convention.Named{Name: n})
+		}
+		cv, err := Between(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(list), &convention.Model{Class: tt.class})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range cv.Moves {
+			got = append(got, m.To...)
+		}
+		if d := gocmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s to %s, class %q (-want +got)\n%s", tt.from, tt.to, tt.class, d)
+		}
+	}
+}
+
+// The first of the configuration's model types that a project has a convention for
+// decides, whatever the order of families in the conventions.
+func TestTargetByModelType(t *testing.T) {
+	got, err := Target("gguf", mustLookup(t, "gemma3-hf"), &convention.Model{Type: "gemma3", TextType: "gemma3_text"})
+	if err != nil || got.Name != "gemma3-gguf" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestConvertScales(t *testing.T) {
 	hf := []string{"model.norm.weight", "model.layers.3.self_attn.kv_b_proj.weight", "model.layers.3.self_attn.kv_b_proj.weight_scale_inv"}
 	own := []string{"norm.weight", "layers.3.attn.wkv_b.weight", "layers.3.attn.wkv_b.scale"}

@@ -195,12 +195,14 @@ func goals(from *convention.Convention) []string {
 // foremost of), that is preferred, that has the most in common.
 func compareGoals(a, b, from *convention.Convention, model *convention.Model) int {
 	rank := func(c *convention.Convention) int {
-		for _, name := range []string{model.Type, model.TextType, from.Families[0]} {
+		const many = 1 << 10 // more than a convention has families
+		names := []string{model.Type, model.TextType, from.Families[0]}
+		for k, name := range names {
 			if i := slices.IndexFunc(c.Families, func(f string) bool { return convention.SameFamily(f, name) }); i >= 0 && name != "" {
-				return i
+				return k*many + i
 			}
 		}
-		return len(c.Families)
+		return len(names) * many
 	}
 	return cmp.Or(
 		cmp.Compare(b2i(b.Refuse == ""), b2i(a.Refuse == "")),
