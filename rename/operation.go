@@ -32,7 +32,8 @@ func (g *Transform) inverse() ([]tensorop.Op, bool) {
 }
 
 // A Number is a parameter of an Operation: a number, or the key under which
-// the model's configuration has it, such as num_attention_heads.
+// the model's configuration has it, such as num_attention_heads, or the product of
+// several, joined by asterisks.
 type Number struct {
 	Value int64
 	Key   string

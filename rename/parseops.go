@@ -281,7 +281,11 @@ func (p *parser) numberOrKey(n *yaml.Node, what string) Number {
 	return Number{Value: int64(v)}
 }
 
+// isKey reports whether a text is a key of a configuration, or a product of them.
 func isKey(s string) bool {
+	if key, rest, ok := strings.Cut(s, "*"); ok {
+		return isKey(key) && isKey(rest)
+	}
 	for i := range len(s) {
 		if !isLetter(s[i]) && (i == 0 || !isDigit(s[i]) && s[i] != '.') {
 			return false

@@ -3,6 +3,8 @@ package rename
 import (
 	"errors"
 	"fmt"
+	"math"
+	"math/bits"
 	"reflect"
 	"slices"
 	"strconv"
@@ -97,15 +99,26 @@ func (b *planner) number(n Number) (int64, error) {
 	if n.Key == "" {
 		return n.Value, nil
 	}
-	if b.limits.Number != nil {
-		if v, ok := b.limits.Number(n.Key); ok {
-			if v <= 0 {
-				return 0, fmt.Errorf("%s is %d in the configuration", n.Key, v)
-			}
-			return v, nil
+	product := int64(1)
+	for key := range strings.SplitSeq(n.Key, "*") {
+		var v int64
+		known := b.limits.Number != nil
+		if known {
+			v, known = b.limits.Number(key)
 		}
+		switch {
+		case !known:
+			return 0, fmt.Errorf("%s is not known: %w; write a number in its place", key, errNoNumber)
+		case v <= 0:
+			return 0, fmt.Errorf("%s is %d in the configuration", key, v)
+		}
+		hi, lo := bits.Mul64(uint64(product), uint64(v))
+		if hi != 0 || lo > math.MaxInt64 {
+			return 0, fmt.Errorf("%s is too large to compute with", n.Key)
+		}
+		product = int64(lo)
 	}
-	return 0, fmt.Errorf("%s is not known: %w; write a number in its place", n.Key, errNoNumber)
+	return product, nil
 }
 
 func (b *planner) transformSet(s *set) (Transform, error) {

@@ -46,11 +46,12 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 			path := strings.Split(key, ".")
 			// What stands outside may be of the whole.
 			if v, ok := language.Find(path...); ok {
-				if n, ok := v.Int(); ok {
+				if n, ok := number(v); ok {
 					return n, true
 				}
 			}
-			return doc.Int(path...)
+			v, _ := doc.Find(path...)
+			return number(v)
 		})
 	}
 	if doc != nil {
@@ -119,6 +120,17 @@ func ropeOf(doc *checkpoint.Config) *convention.Rope {
 		}
 	}
 	return r
+}
+
+// number is an integer, or 1 or 0 for true or false.
+func number(v checkpoint.ConfigValue) (int64, bool) {
+	if b, ok := v.Bool(); ok {
+		if b {
+			return 1, true
+		}
+		return 0, true
+	}
+	return v.Int()
 }
 
 // ggufKeys finds integers among the key/values of a GGUF checkpoint, by their

@@ -73,6 +73,24 @@ func TestModel(t *testing.T) {
 			want: map[string]int64{"num_attention_heads": 112, "num_key_value_heads": 112, "hidden_size": 14336, "num_hidden_layers": 70},
 		},
 		{
+			name: "one key and value head for all, whatever number is beside it",
+			files: map[string]string{
+				"model.safetensors": oneTensor,
+				"config.json":       `{"model_type": "falcon", "num_attention_heads": 71, "num_kv_heads": 71, "multi_query": true, "new_decoder_architecture": false}`,
+			},
+			typ:  "falcon",
+			want: map[string]int64{"num_key_value_heads": 1, "n_head_kv": 1, "multi_query": 1, "new_decoder_architecture": 0},
+		},
+		{
+			name: "Falcon 40B",
+			files: map[string]string{
+				"model.safetensors": oneTensor,
+				"config.json":       `{"model_type": "falcon", "num_attention_heads": 128, "num_kv_heads": 8, "multi_query": true, "new_decoder_architecture": true}`,
+			},
+			typ:  "falcon",
+			want: map[string]int64{"num_key_value_heads": 8},
+		},
+		{
 			name: "a multimodal model",
 			files: map[string]string{
 				"model.safetensors": oneTensor,

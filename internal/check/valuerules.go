@@ -182,7 +182,7 @@ func matrix(t checkpoint.Tensor) bool {
 // plainNorm reports whether a vector is the weight of a normalisation
 // that is multiplied as it is stored.
 func (m *model) plainNorm(t checkpoint.Tensor) bool {
-	if n := m.names(); len(t.Shape) != 1 || isInteger(t.DType) || isBias(t.Name) || n.conv == nil || n.conv.Layout.NormOffset != 0 {
+	if n := m.names(); len(t.Shape) != 1 || isInteger(t.DType) || isBias(t.Name) || n.conv == nil || n.conv.Layout.OffsetsNorms() {
 		return false
 	}
 	return strings.HasSuffix(t.Name, "norm.weight")

@@ -142,13 +142,14 @@ func firstError(list ...error) error {
 // convertNames converts a side's tensors to a convention of the other, and counts the
 // tensors of both that find each other.
 func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conversion, int, error) {
-	conv, err := convert.Between(x, y, slices.Values(from.list), from.model.Or(to.model))
-	if err != nil {
-		return nil, -1, err
-	}
 	there := make(map[string]bool, len(to.list))
 	for _, t := range to.list {
 		there[t.Name] = true
+	}
+	exists := func(name string) bool { return there[strings.TrimPrefix(name, to.read.BaseAbsent)] }
+	conv, err := convert.BetweenLike(x, y, slices.Values(from.list), from.model.Or(to.model), exists)
+	if err != nil {
+		return nil, -1, err
 	}
 	hits := 0
 	for i := range conv.Moves {

@@ -18,7 +18,7 @@ type Convention struct {
 	// cannot tell them apart, as mlx from hf.
 	Dialects []string
 	// Families are the models that use it, each spelled as its model_type in
-	// transformers, or as its class where it has none.
+	// transunwrittens, or as its class where it has none.
 	Families []string
 	// Base is the prefix that a save of the bare model drops, "model.".
 	Base string
@@ -82,14 +82,19 @@ func (c *Convention) makeIndex() *tensorIndex {
 // A reason says why something is done with what a glob matches: roles, or names.
 type reason struct {
 	glob template.Glob
+	when string // the key of the configuration that has to be set, "" for always
 	text string
 }
 
 // reasonFor returns the first of some reasons for a role or a name, "" without one.
-func reasonFor(list []reason, text string) string {
+func reasonFor(list []reason, text string, m *Model) string {
 	for i := range list {
-		if list[i].glob.Match(text) {
-			return list[i].text
+		r := &list[i]
+		if !r.glob.Match(text) {
+			continue
+		}
+		if set, _ := m.Number(r.when); r.when == "" || set != 0 {
+			return r.text
 		}
 	}
 	return ""
@@ -103,6 +108,9 @@ type Tensor struct {
 	Module string
 	// Optional tensors may be absent: models without biases, tied heads.
 	Optional bool
+	// Unwritten tensors are in some files, and the project's own converter does not
+	// write them: any more, or unless it is asked to.
+	Unwritten bool
 	// Buffer tensors follow from the configuration and are dropped when
 	// another convention does not know them.
 	Buffer bool
@@ -190,15 +198,15 @@ func (c *Convention) Format(id ID) (string, bool) {
 
 // Opaque says why the bytes of a role cannot be taken to another project's
 // form, "" when they can.
-func (c *Convention) Opaque(role string) string { return reasonFor(c.opaque, role) }
+func (c *Convention) Opaque(role string, m *Model) string { return reasonFor(c.opaque, role, m) }
 
 // Drops says why the project's converter leaves out a role, or a name that the
 // source convention does not know, "" when it does not.
-func (c *Convention) Drops(role string) string { return reasonFor(c.drop, role) }
+func (c *Convention) Drops(role string) string { return reasonFor(c.drop, role, nil) }
 
 // DropsLayer says why the project's converter leaves out a layer that has a tensor
 // of a role: one that predicts further tokens.
-func (c *Convention) DropsLayer(role string) string { return reasonFor(c.dropLayers, role) }
+func (c *Convention) DropsLayer(role string) string { return reasonFor(c.dropLayers, role, nil) }
 
 // Towers reports whether the project keeps the towers of a multimodal model in a
 // file of their own, beside that of the language model.
@@ -206,7 +214,32 @@ func (c *Convention) Towers() bool { return len(c.towers) > 0 }
 
 // Tower says where the project keeps a tensor of that name in its source, when
 // that is not the file of the language model.
-func (c *Convention) Tower(name string) string { return reasonFor(c.towers, name) }
+func (c *Convention) Tower(name string) string { return reasonFor(c.towers, name, nil) }
+
+// NormOffset is what the model adds to the stored weight of a normalisation.
+func (c *Convention) NormOffset(module string) float64 {
+	if v, ok := longest(c.Layout.NormOffsets, module); ok {
+		return v
+	}
+	return c.Layout.NormOffset
+}
+
+// Shape is the form in which a module is stored, "" when it says nothing.
+func (c *Convention) Shape(module string) string {
+	form, _ := longest(c.Layout.Shapes, module)
+	return form
+}
+
+// longest returns the value of the longest glob that matches.
+func longest[T any](globs map[string]T, module string) (value T, ok bool) {
+	best := -1
+	for g, v := range globs {
+		if len(g) > best && template.Glob(g).Match(module) {
+			value, ok, best = v, true, len(g)
+		}
+	}
+	return value, ok
+}
 
 // Transposes reports whether the convention stores a module [in, out].
 func (c *Convention) Transposes(module string) bool {
@@ -249,7 +282,7 @@ func (c *Convention) compile(cache patternCache) error {
 		for _, l := range s.leaves {
 			t := Tensor{
 				Role: s.module + "." + l.role, Module: s.module,
-				Optional: s.optional || l.optional, Buffer: s.buffer, Absolute: s.absolute, Without: s.without,
+				Optional: s.optional || l.optional, Unwritten: s.unwritten, Buffer: s.buffer, Absolute: s.absolute, Without: s.without,
 			}
 			text := s.stem + l.suffix
 			var err error

@@ -24,19 +24,25 @@ var (
 
 // A ggufArchitecture is what gguf.yaml adds to an architecture's names.
 type ggufArchitecture struct {
-	Rope     string            `yaml:"rope"`
-	QKV      string            `yaml:"qkv"`
-	Offset   bool              `yaml:"offset"`
-	Linear   bool              `yaml:"linear"`
-	MoE      bool              `yaml:"moe"`   // a layer has an MLP or experts
-	Dense    bool              `yaml:"dense"` // a whole model may do without experts
-	Bias     []string          `yaml:"bias"`
-	Families []string          `yaml:"families"`
-	Optional []string          `yaml:"optional"`
-	Require  []string          `yaml:"require"`
-	Pref     bool              `yaml:"preferred"`
-	Roles    map[string]string `yaml:"roles"`
-	Own      bool              `yaml:"own"` // no role of its names has a counterpart
+	Rope      string            `yaml:"rope"`
+	QKV       string            `yaml:"qkv"`
+	Norms     bool              `yaml:"rope_norms"`
+	Queries   string            `yaml:"query_heads"`
+	Values    string            `yaml:"value_heads"`
+	Shapes    map[string]string `yaml:"shapes"`
+	Written   []string          `yaml:"written"`
+	Unwritten []string          `yaml:"unwritten"`
+	Linear    bool              `yaml:"linear"`
+	MoE       bool              `yaml:"moe"`   // a layer has an MLP or experts
+	Dense     bool              `yaml:"dense"` // a whole model may do without experts
+	Bias      []string          `yaml:"bias"`
+	Families  []string          `yaml:"families"`
+	Optional  []string          `yaml:"optional"`
+	Require   []string          `yaml:"require"`
+	Pref      bool              `yaml:"preferred"`
+	Roles     map[string]string `yaml:"roles"`
+	Opaque    yaml.Node         `yaml:"opaque"`
+	Own       bool              `yaml:"own"` // no role of its names has a counterpart
 
 	Drop       yaml.Node `yaml:"drop"`
 	DropLayers yaml.Node `yaml:"drop_layers"`
@@ -69,6 +75,8 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		Drop          yaml.Node                   `yaml:"drop"`
 		Tower         string                      `yaml:"tower"`
 		Towers        []string                    `yaml:"towers"`
+		Unwritten     []string                    `yaml:"unwritten"`
+		Shapes        map[string]string           `yaml:"shapes"`
 		Architectures map[string]ggufArchitecture `yaml:"architectures"`
 	}
 	if err := yaml.Load(ggufYAML, &doc, yaml.WithKnownFields()); err != nil {
@@ -89,7 +97,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 	drop := readReasons(&doc.Drop)
 	var towers []reason
 	for _, glob := range doc.Towers {
-		towers = append(towers, reason{template.Glob(glob), doc.Tower})
+		towers = append(towers, reason{glob: template.Glob(glob), text: doc.Tower})
 	}
 	var out []*Convention
 	for line := range strings.Lines(ggufArch) {
@@ -104,12 +112,16 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		c := &Convention{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
-			Layout: Layout{Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), Decay: "negative", Conv: "ck"},
+			Layout: Layout{
+				Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryHeads: a.Queries, ValueHeads: a.Values,
+				Decay: "negative", Shapes: over(a.Shapes, doc.Shapes),
+			},
 		}
 		if c.Families == nil {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
 		}
 		c.drop, c.dropLayers, c.towers = slices.Concat(readReasons(&a.Drop), drop), readReasons(&a.DropLayers), towers
+		c.opaque = readReasons(&a.Opaque)
 		if a.Own {
 			c.Refuse = "which of its names a tower has depends on the tower"
 		}
@@ -136,6 +148,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			if slices.Contains(a.Require, name) {
 				s.optional = false
 			}
+			s.unwritten = slices.Contains(slices.Concat(doc.Unwritten, a.Unwritten), name) && !slices.Contains(a.Written, name)
 			if slices.Contains(a.Bias, name) {
 				s.leaves = []leaf{{"weight", ".weight", false}, {"bias", ".bias", false}}
 			}

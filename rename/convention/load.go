@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type document struct {
 	Include     []include `yaml:"include"`
 	Remove      []string  `yaml:"remove"`
 	Require     []string  `yaml:"require"`
+	Unwritten   []string  `yaml:"unwritten"`
 	Tensors     yaml.Node `yaml:"tensors"`
 	Own         []string  `yaml:"own"`
 	Refuse      string    `yaml:"refuse"`
@@ -76,10 +78,18 @@ type Layout struct {
 	Experts string `yaml:"experts" json:"experts,omitempty"`
 	// Transposed lists the modules stored [in, out].
 	Transposed []string `yaml:"transposed" json:"transposed,omitempty"`
-	// NormOffset is what the model adds to a stored normalisation weight.
-	NormOffset int `yaml:"norm_offset" json:"norm_offset,omitempty"`
-	// NormOffsetExcept lists the normalisations without that offset.
-	NormOffsetExcept []string `yaml:"norm_offset_except" json:"norm_offset_except,omitempty"`
+	// RopeNorms is set where the weights of the normalisations of queries and keys
+	// are in the order of their rows.
+	RopeNorms bool `yaml:"rope_norms" json:"rope_norms,omitempty"`
+	// QueryHeads and ValueHeads are the orders of the heads that share a key head,
+	// in attention and in gated linear attention: tensorop.Grouped, tensorop.Tiled,
+	// or "" where none of the conventions of a family differ.
+	QueryHeads string `yaml:"query_heads" json:"query_heads,omitempty"`
+	ValueHeads string `yaml:"value_heads" json:"value_heads,omitempty"`
+	// NormOffset is what the model adds to a stored normalisation weight, and
+	// NormOffsets what it adds to some, by globs of their modules.
+	NormOffset  float64            `yaml:"norm_offset" json:"norm_offset,omitempty"`
+	NormOffsets map[string]float64 `yaml:"norm_offsets" json:"norm_offsets,omitempty"`
 	// Decay is how state-space decay is stored: "log" for A_log, "negative"
 	// for -exp(A_log).
 	Decay string `yaml:"decay" json:"decay,omitempty"`
@@ -89,8 +99,10 @@ type Layout struct {
 	Blocks string `yaml:"blocks" json:"blocks,omitempty"`
 	// Scale is the leaf of the scales of FP8 blocks; "" is "weight_scale_inv".
 	Scale string `yaml:"scale" json:"scale,omitempty"`
-	// Conv is the shape of a depthwise convolution: "c1k" or "ck".
-	Conv string `yaml:"conv" json:"conv,omitempty"`
+	// Shapes are the shapes of modules, by globs, where another project has the
+	// same bytes in another: a letter for each axis, or 1. "c1k" is a depthwise
+	// convolution of torch, "gn" a vector by groups.
+	Shapes map[string]string `yaml:"shapes" json:"shapes,omitempty"`
 	// Parts are, by the last word of a fused module's role, how long its parts are
 	// in proportion, one after the other, where that is the same for every model.
 	Parts map[string][]int64 `yaml:"parts" json:"parts,omitempty"`
@@ -103,6 +115,11 @@ type Layout struct {
 	Pointwise []string `yaml:"pointwise" json:"pointwise,omitempty"`
 	// Notes says what else differs, for people.
 	Notes []string `yaml:"notes" json:"notes,omitempty"`
+}
+
+// OffsetsNorms reports whether the model adds something to stored normalisations.
+func (l *Layout) OffsetsNorms() bool {
+	return l.NormOffset != 0 || slices.ContainsFunc(slices.Collect(maps.Values(l.NormOffsets)), func(v float64) bool { return v != 0 })
 }
 
 // Values of Layout fields beside those of package tensorop.
@@ -333,6 +350,11 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 			return nil, fmt.Errorf("convention %q: require: it has no role %q", name, r)
 		}
 	}
+	for _, r := range d.Unwritten {
+		for i := range specs {
+			specs[i].unwritten = specs[i].unwritten || template.Glob(r).Match(specs[i].module)
+		}
+	}
 	c.opaque = append(c.opaque, readReasons(&d.Opaque)...)
 	c.drop = append(c.drop, readReasons(&d.Drop)...)
 	c.dropLayers = append(c.dropLayers, readReasons(&d.DropLayers)...)
@@ -355,7 +377,20 @@ func readReasons(n *yaml.Node) []reason {
 	var list []reason
 	content := at(n).Content
 	for i := 0; i+1 < len(content); i += 2 {
-		list = append(list, reason{template.Glob(content[i].Value), at(content[i+1]).Value})
+		r := reason{glob: template.Glob(content[i].Value)}
+		switch why := at(content[i+1]); why.Kind {
+		case yaml.MappingNode: // {when: KEY, why: TEXT}
+			for k := 0; k+1 < len(why.Content); k += 2 {
+				if text := why.Content[k+1].Value; why.Content[k].Value == "when" {
+					r.when = text
+				} else {
+					r.text = text
+				}
+			}
+		default:
+			r.text = why.Value
+		}
+		list = append(list, r)
 	}
 	return list
 }
@@ -368,12 +403,13 @@ func inherit(l, parent Layout) Layout {
 	if l.Transposed == nil {
 		l.Transposed = parent.Transposed
 	}
+	l.RopeNorms = l.RopeNorms || parent.RopeNorms
+	l.QueryHeads = cmp.Or(l.QueryHeads, parent.QueryHeads)
+	l.ValueHeads = cmp.Or(l.ValueHeads, parent.ValueHeads)
 	l.NormOffset = cmp.Or(l.NormOffset, parent.NormOffset)
-	if l.NormOffsetExcept == nil {
-		l.NormOffsetExcept = parent.NormOffsetExcept
-	}
+	l.NormOffsets = over(l.NormOffsets, parent.NormOffsets)
 	l.Decay = cmp.Or(l.Decay, parent.Decay)
-	l.Conv = cmp.Or(l.Conv, parent.Conv)
+	l.Shapes = over(l.Shapes, parent.Shapes)
 	l.Blocks = cmp.Or(l.Blocks, parent.Blocks)
 	l.Scale = cmp.Or(l.Scale, parent.Scale)
 	if l.Parts == nil {
@@ -391,15 +427,29 @@ func inherit(l, parent Layout) Layout {
 	return l
 }
 
+// over returns the entries of two maps, those of a where both have one.
+func over[T any](a, b map[string]T) map[string]T {
+	if len(a) == 0 {
+		return b
+	}
+	out := maps.Clone(b)
+	if out == nil {
+		out = make(map[string]T, len(a))
+	}
+	maps.Copy(out, a)
+	return out
+}
+
 // A spec is one module of a convention: its role and name, and its leaves.
 type spec struct {
-	module   string
-	stem     string
-	absolute bool // the stem does not stand below the base
-	leaves   []leaf
-	optional bool
-	buffer   bool
-	without  string
+	module    string
+	stem      string
+	absolute  bool // the stem does not stand below the base
+	leaves    []leaf
+	optional  bool
+	unwritten bool
+	buffer    bool
+	without   string
 }
 
 type leaf struct {

@@ -19,8 +19,8 @@ type Model struct {
 	Class string
 	// Rope is how the configuration scales rotary embedding, nil when it does not.
 	Rope *Rope
-	// Documents give integers by the names that config.json has for them. They are
-	// asked in order.
+	// Documents give integers by the names that config.json has for them, and 1 or 0
+	// for what is true or false. They are asked in order.
 	Documents []func(key string) (int64, bool)
 	// Adapter is what is known of the tensors' factors, where they change a model.
 	Adapter *adapter.Settings
@@ -60,14 +60,21 @@ func (m *Model) Number(key string) (int64, bool) {
 	if number != nil {
 		names = append(names, number.spellings()...)
 	}
+	kv := number != nil && number.name == "num_key_value_heads"
 	for _, document := range m.Documents {
+		// transformers: FalconAttention, GPTBigCodeAttention; Refact: one head for all,
+		// whatever number stands beside it.
+		multi, _ := document("multi_query")
+		if grouped, _ := document("new_decoder_architecture"); kv && multi != 0 && grouped == 0 {
+			return 1, true
+		}
 		for _, name := range names {
 			if n, ok := document(name); ok {
 				return n, true
 			}
 		}
 	}
-	if number != nil && number.name == "num_key_value_heads" {
+	if kv {
 		return m.Number("num_attention_heads")
 	}
 	return 0, false
@@ -140,6 +147,14 @@ var numbers = []number{
 	{"kv_lora_rank", "transformers: DeepseekV3Config", nil, "attention.kv_lora_rank"},
 	{"v_head_dim", "transformers: DeepseekV3Config", nil, "attention.value_length_mla"},
 	{"qk_nope_head_dim", "transformers: DeepseekV3Config", nil, ""},
+	{"n_groups", "transformers: Mamba2Config, NemotronHConfig", []spelling{
+		{"mamba_n_groups", "transformers: FalconH1Config, GraniteMoeHybridConfig"},
+	}, "ssm.group_count"},
+	// convert_hf_to_gguf.py Qwen3NextModel writes these keys of state-space models.
+	{"linear_num_key_heads", "transformers: Qwen3NextConfig", nil, "ssm.group_count"},
+	{"linear_num_value_heads", "transformers: Qwen3NextConfig", nil, "ssm.time_step_rank"},
+	{"linear_key_head_dim", "transformers: Qwen3NextConfig", nil, "ssm.state_size"},
+	{"linear_value_head_dim", "transformers: Qwen3NextConfig", nil, ""},
 }
 
 // spellings lists the names of the number, transformers' first.

@@ -12,12 +12,12 @@ import (
 // An operand is what the operations of a move work on: a tensor of the
 // checkpoint at first, parts and stacks of them later.
 type operand struct {
-	module     string
-	number     int // of a numbered module; -1 otherwise
-	transposed bool
-	rows       int64 // along the output axis; 0 when unknown
-	experts    int64 // in a stack; 0 when unknown
-	name       string
+	module  string
+	number  int // of a numbered module; -1 otherwise
+	storage storage
+	rows    int64 // along the output axis; 0 when unknown
+	experts int64 // in a stack; 0 when unknown
+	name    string
 }
 
 // An assembly builds the moves of one group.
@@ -34,8 +34,11 @@ type assembly struct {
 // assemble takes a group apart into single projections and puts them together
 // as the target has them.
 func (cv *converter) assemble(g *convGroup) error {
-	if strings.Contains(g.role, ".attn.kv_b.") {
+	switch {
+	case strings.Contains(g.role, ".attn.kv_b."):
 		return cv.latent(g)
+	case strings.HasSuffix(g.role, linearAttention+"qkvz.weight"):
+		return cv.delta(g)
 	}
 	first := &g.members[0]
 	for i := range g.members {
@@ -60,11 +63,11 @@ func (cv *converter) assemble(g *convGroup) error {
 	for i := range g.members {
 		m := &g.members[i]
 		module, leaf := cutLeaf(m.role)
-		o := operand{module: module, number: -1, name: m.name, transposed: storageOf(cv.from, module, leaf).transposed && leaf == "weight"}
+		o := operand{module: module, number: -1, name: m.name, storage: storageOf(cv.from, module, leaf)}
 		if isNumbered(m.role) {
 			o.number = m.index[len(m.index)-1]
 		}
-		flat := leaf == "weight" && storageOf(cv.from, module, leaf).flat
+		flat := o.storage.flat
 		if _, stacked := oneModule(module); stacked && len(m.shape) > 0 && !flat {
 			o.experts = int64(m.shape[0])
 		}
@@ -105,7 +108,7 @@ func (a *assembly) axis(o operand) int {
 	if _, stacked := oneModule(o.module); stacked {
 		axis = 1
 	}
-	if o.transposed {
+	if o.storage.transposed {
 		axis++
 	}
 	return axis
@@ -130,7 +133,7 @@ func (a *assembly) split() error {
 		a.ops = append(a.ops, op)
 		out := make([]operand, len(names))
 		for j, n := range names {
-			out[j] = operand{module: n, number: o.number, transposed: o.transposed, experts: o.experts, name: o.name}
+			out[j] = operand{module: n, number: o.number, storage: o.storage, experts: o.experts, name: o.name}
 			out[j].rows = share(&op, o.rows, j, len(names))
 		}
 		a.operands = slices.Replace(a.operands, i, i+1, out...)
@@ -318,7 +321,7 @@ func (a *assembly) join() error {
 			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
 		}
 		op := tensorop.Op{Kind: tensorop.Concat, Index: i, Count: len(names), Axis: a.axis(o)}
-		w := operand{module: whole, number: o.number, transposed: o.transposed, experts: o.experts, name: o.name}
+		w := operand{module: whole, number: o.number, storage: o.storage, experts: o.experts, name: o.name}
 		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
 			return err
 		}
@@ -364,7 +367,7 @@ func (a *assembly) unstack() error {
 		a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Unstack, Index: i, Count: 1, Sizes: ones(n)})
 		out := make([]operand, n)
 		for e := range out {
-			out[e] = operand{module: one, number: e, transposed: o.transposed, name: o.name}
+			out[e] = operand{module: one, number: e, storage: o.storage, name: o.name}
 		}
 		a.operands = slices.Replace(a.operands, i, i+1, out...)
 		i += n - 1
@@ -378,11 +381,14 @@ func (a *assembly) name() error {
 	cv := a.cv
 	move := Move{From: a.from}
 	for i, o := range a.operands {
-		want := storageOf(cv.to, o.module, a.leaf).transposed && a.leaf == "weight"
-		if want != o.transposed {
-			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Transpose, Index: i, Count: 1})
+		want := storageOf(cv.to, o.module, a.leaf)
+		f := form{cv: cv, module: o.module, name: o.name, index: i}
+		ops, err := f.change(o.storage, want)
+		if err != nil {
+			return err
 		}
-		if a.leaf == "weight" && storageOf(cv.to, o.module, a.leaf).flat {
+		a.ops = append(a.ops, ops...)
+		if want.flat {
 			a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Flatten, Index: i, Count: 1})
 		}
 		index := a.index
@@ -530,29 +536,26 @@ func lastIndexName(c *convention.Convention, role string) string {
 // llama.cpp keeps in two parts, the first of them transposed head by head.
 func (cv *converter) latent(g *convGroup) error {
 	first := &g.members[0]
-	need := func(key string) (int64, error) {
-		v, ok := cv.model.Number(key)
-		if !ok || v <= 0 || v > 1<<24 {
-			e := cv.refuse(first.name, "%s is not known", key)
-			e.Needs = key
-			return 0, e
-		}
-		return v, nil
+	if len(g.members) == 2 && first.role != strings.Replace(g.role, "kv_b", "k_b", 1) {
+		g.members[0], g.members[1] = g.members[1], g.members[0]
 	}
 	var dims [4]int64
-	for i, key := range []string{"num_attention_heads", "qk_nope_head_dim", "v_head_dim", "kv_lora_rank"} {
-		v, err := need(key)
-		if err != nil {
-			return err
+	if k, v := g.members[0].shape, g.members[len(g.members)-1].shape; len(g.members) == 2 && len(k) == 3 && len(v) == 3 && k[0] == v[0] && k[1] == v[2] {
+		dims = [4]int64{int64(k[0]), int64(k[2]), int64(v[1]), int64(k[1])}
+	} else {
+		for i, key := range []string{"num_attention_heads", "qk_nope_head_dim", "v_head_dim", "kv_lora_rank"} {
+			var err error
+			if dims[i], err = cv.number(first.name, key); err != nil {
+				return err
+			}
 		}
-		dims[i] = v
 	}
 	heads, nope, value, rank := dims[0], dims[1], dims[2], dims[3]
 	join := tensorop.Op{Index: 0, Sizes: []int64{heads * nope, heads * value}, Layout: tensorop.PerHead, Groups: heads}
 	role := func(m string) string { return strings.Replace(g.role, "kv_b", m, 1) }
 	if len(g.members) == 1 && first.role == g.role {
 		join.Kind, join.Count = tensorop.Split, 1
-		return cv.finishLatent(g, []string{first.name}, []string{role("k_b"), role("v_b")}, []tensorop.Op{
+		return cv.finishGroup(g, []string{first.name}, []string{role("k_b"), role("v_b")}, []tensorop.Op{
 			join,
 			{Kind: tensorop.Reshape, Index: 0, Count: 1, Shape: []int64{heads, nope, rank}},
 			{Kind: tensorop.Transpose, Index: 0, Count: 1},
@@ -562,11 +565,8 @@ func (cv *converter) latent(g *convGroup) error {
 	if len(g.members) != 2 {
 		return cv.refuse(first.name, "its other half is not there")
 	}
-	if first.role != role("k_b") {
-		g.members[0], g.members[1] = g.members[1], g.members[0]
-	}
 	join.Kind, join.Count = tensorop.Concat, 2
-	return cv.finishLatent(g, []string{g.members[0].name, g.members[1].name}, []string{g.role}, []tensorop.Op{
+	return cv.finishGroup(g, []string{g.members[0].name, g.members[1].name}, []string{g.role}, []tensorop.Op{
 		{Kind: tensorop.Transpose, Index: 0, Count: 1},
 		{Kind: tensorop.Reshape, Index: 0, Count: 1, Shape: []int64{heads * nope, rank}},
 		{Kind: tensorop.Reshape, Index: 1, Count: 1, Shape: []int64{heads * value, rank}},
@@ -574,7 +574,50 @@ func (cv *converter) latent(g *convGroup) error {
 	})
 }
 
-func (cv *converter) finishLatent(g *convGroup, from, roles []string, ops []tensorop.Op) error {
+// delta converts the input projection of gated linear attention, which
+// transformers keeps by key head, a piece of each part, and llama.cpp in two: all
+// queries, all keys and all values, and the gates.
+func (cv *converter) delta(g *convGroup) error {
+	role := func(m string) string { return strings.Replace(g.role, "qkvz", m, 1) }
+	slices.SortFunc(g.members, func(a, b member) int { return strings.Compare(a.role, b.role) })
+	first, last := &g.members[0], &g.members[len(g.members)-1]
+	n, err := cv.deltaHeads(first.name)
+	if err != nil {
+		return err
+	}
+	dk, err := cv.number(first.name, "linear_key_head_dim")
+	if err != nil {
+		return err
+	}
+	dv, ok := cv.model.Number("linear_value_head_dim")
+	if rows := last.shape; !ok && last.role == role("z") && len(rows) > 0 {
+		dv, ok = int64(rows[0])/n.values, true
+	}
+	if !ok || dv <= 0 || dv > 1<<24 {
+		_, err := cv.number(first.name, "linear_value_head_dim")
+		return err
+	}
+	keys, values := n.keys*dk, n.values*dv
+	apart := tensorop.Op{Sizes: []int64{keys, keys, values, values}, Layout: tensorop.PerHead, Groups: n.keys}
+	joined := tensorop.Op{Sizes: []int64{keys, keys, values}, Layout: tensorop.Contiguous}
+	switch {
+	case len(g.members) == 1 && first.role == g.role:
+		apart.Kind, apart.Count, joined.Kind, joined.Count = tensorop.Split, 1, tensorop.Concat, 3
+		return cv.finishGroup(g, []string{first.name}, []string{role("qkv"), role("z")}, []tensorop.Op{apart, joined})
+	case len(g.members) == 2 && first.role == role("qkv") && last.role == role("z"):
+		apart.Kind, apart.Count, joined.Kind, joined.Count = tensorop.Concat, 4, tensorop.Split, 1
+		return cv.finishGroup(g, []string{first.name, last.name}, []string{g.role}, []tensorop.Op{joined, apart})
+	}
+	return cv.refuse(first.name, "its other half is not there")
+}
+
+// finishGroup adds the move of a group, unless its weights are packed.
+func (cv *converter) finishGroup(g *convGroup, from, roles []string, ops []tensorop.Op) error {
+	for i := range g.members {
+		if m := &g.members[i]; m.name == "" || len(m.companions) > 0 {
+			return cv.refuse(cmp.Or(m.name, m.companions[0].name), "its weight is packed or has scales, and would have to be %s", done(ops[0].Kind))
+		}
+	}
 	m := Move{From: from, Ops: ops}
 	for _, r := range roles {
 		name, ok := cv.format(r, g.members[0].index)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
-	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -25,10 +24,18 @@ func quote(s string) string { return strconv.Quote(s) }
 // The error is a *RefusalError: no conversion is known between the two, or a
 // number that every checkpoint's tensors need is not known.
 func Between(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model) (*Conversion, error) {
+	return BetweenLike(from, to, tensors, model, nil)
+}
+
+// BetweenLike is Between where another checkpoint of the target is there to be
+// compared with: exists reports whether it has a tensor. What older files of the
+// target hold in another form is converted to that form if this one does.
+func BetweenLike(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model, exists func(name string) bool) (*Conversion, error) {
 	cv, err := newConverter(from, to, model)
 	if err != nil {
 		return nil, err
 	}
+	cv.exists = exists
 	list := slices.Collect(tensors)
 	if a := identify.ReadAdapter(list, model, from); a != nil {
 		return between(a, to, cmp.Or(model, new(convention.Model)))
@@ -62,7 +69,7 @@ func newConverter(from, to *convention.Convention, model *convention.Model) (*co
 // run converts tensors whose places are known.
 func (cv *converter) run(list []convention.Named, at []identify.Place) (*Conversion, error) {
 	cv.gather(list, at)
-	for _, g := range cv.groups {
+	for _, g := range cv.apart() {
 		moves, gave := len(cv.out.Moves), len(cv.gave)
 		err := cv.convert(g)
 		if err == nil {
@@ -78,6 +85,22 @@ func (cv *converter) run(list []convention.Named, at []identify.Place) (*Convers
 	cv.create()
 	cv.finish()
 	return cv.out, nil
+}
+
+// apart gives each tensor of a group that needs no other a group of its own, so
+// that what befalls one does not befall all.
+func (cv *converter) apart() []*convGroup {
+	out := make([]*convGroup, 0, len(cv.groups))
+	for _, g := range cv.groups {
+		if len(g.members) == 1 || slices.ContainsFunc(g.members, cv.regroups) {
+			out = append(out, g)
+			continue
+		}
+		for i := range g.members {
+			out = append(out, &convGroup{role: g.members[i].role, members: g.members[i : i+1 : i+1]})
+		}
+	}
+	return out
 }
 
 // aside puts a group aside.
@@ -106,8 +129,9 @@ type converter struct {
 	model    *convention.Model
 	out      *Conversion
 	groups   []*convGroup
-	gave     []string        // roles of the target that something gives
-	present  map[string]bool // by block; nil when only a sample of the tensors is known
+	exists   func(name string) bool // whether what it is compared with has a tensor, or nil
+	gave     []string               // roles of the target that something gives
+	present  map[string]bool        // by block; nil when only a sample of the tensors is known
 	// body and above stand before the target's names: its base and nothing, or
 	// the prefixes of the language model in a multimodal checkpoint.
 	body, above string
@@ -200,9 +224,21 @@ func (cv *converter) format(role string, index []int) (string, bool) {
 	}
 	name, ok := t.Below.Format(index)
 	if t.Absolute {
-		return cv.above + name, ok
+		name = cv.above + name
+	} else {
+		name = cv.body + name
 	}
-	return cv.body + name, ok
+	return name, ok && (!t.Unwritten || cv.exists != nil && cv.exists(name))
+}
+
+// writes reports whether the target has a tensor of a role, and its project, or
+// what it is compared with, still has it.
+func (cv *converter) writes(m *member) bool {
+	t, ok := cv.to.Role(m.role)
+	if ok && t.Unwritten {
+		_, ok = cv.format(m.role, m.index)
+	}
+	return ok
 }
 
 // has reports whether a module is there in the block that indices are of. A
@@ -368,6 +404,7 @@ func cutModule(module, end string) (stem string, ok bool) {
 // number them.
 var numbered = []struct{ stacked, one string }{
 	{"mlp.experts.", "mlp.expert."},
+	{"mlp.chunk.", "mlp.chunk_expert."},
 	{"layer.attn.q_norm", "layer.attn.q_head_norm"},
 	{"layer.attn.k_norm", "layer.attn.k_head_norm"},
 	{"altup.proj", "altup.proj_one"},
@@ -421,6 +458,8 @@ func groupOf(role string) string {
 		{"layer.attn.kv", "layer.attn.qkv"},
 		{"attn.k_b", "attn.kv_b"},
 		{"attn.v_b", "attn.kv_b"},
+		{"linear_attn.qkv", "linear_attn.qkvz"},
+		{"linear_attn.z", "linear_attn.qkvz"},
 	} {
 		if stem, ok := cutModule(module, p.part); ok {
 			return stem + p.whole + "." + leaf
@@ -472,17 +511,30 @@ func (cv *converter) convert(g *convGroup) error {
 			return cv.refuse(m.name, "%s", why)
 		}
 	}
-	if len(g.members) == 1 {
-		if done, err := cv.single(&g.members[0]); done || err != nil {
-			return err
+	if !slices.ContainsFunc(g.members, cv.regroups) {
+		for i := range g.members {
+			if err := cv.single(&g.members[i]); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
 	return cv.assemble(g)
 }
 
+// regroups reports whether a tensor becomes one of another role, or has to be taken
+// apart or joined to become one of its own.
+func (cv *converter) regroups(m member) bool {
+	_, leaf := cutLeaf(m.role)
+	if !cv.writes(&m) {
+		return (leaf == "weight" || leaf == "bias") && len(cv.targets(m.role)) > 0
+	}
+	return regroups(cv.storage(cv.from, &m), cv.storage(cv.to, &m))
+}
+
 // isDirect reports whether a tensor needs no more than a new name.
 func (cv *converter) isDirect(m *member) bool {
-	if _, ok := cv.to.Role(m.role); !ok || cv.opaque(m.role) != "" {
+	if !cv.writes(m) || cv.opaque(m.role) != "" {
 		return false
 	}
 	from, to := cv.storage(cv.from, m), cv.storage(cv.to, m)
@@ -514,80 +566,11 @@ func (cv *converter) opaque(role string) string {
 		return ""
 	}
 	for _, c := range []*convention.Convention{cv.from, cv.to} {
-		if why := c.Opaque(role); why != "" {
+		if why := c.Opaque(role, cv.model); why != "" {
 			return why
 		}
 	}
 	return ""
-}
-
-func needsRope(module string) bool {
-	return strings.HasSuffix(module, "layer.attn.q") || strings.HasSuffix(module, "layer.attn.k") || strings.HasSuffix(module, "layer.attn.qkv")
-}
-
-func isNorm(module string) bool {
-	last := module[strings.LastIndexByte(module, '.')+1:]
-	return last == "norm" || strings.HasSuffix(last, "_norm") || strings.HasPrefix(last, "norm_") || strings.Contains(last, "_norm_")
-}
-
-// A storage is how a convention keeps the bytes of a module. Equal storages
-// need no operation.
-type storage struct {
-	rope, fused, decay, conv string
-	transposed, flat         bool
-	swapped, pointwise       bool
-	offset                   int
-}
-
-// storage describes a tensor's bytes, which may depend on what else is in its
-// block.
-func (cv *converter) storage(c *convention.Convention, m *member) storage {
-	module, leaf := cutLeaf(m.role)
-	s := storageOf(c, module, leaf)
-	for _, text := range c.Layout.Swapped {
-		if of, other, ok := strings.Cut(text, " without "); ok && of == module {
-			s.swapped = !cv.has(other, m.index)
-		}
-	}
-	return s
-}
-
-// storageOf describes a module's bytes.
-func storageOf(c *convention.Convention, module, leaf string) storage {
-	var s storage
-	if needsRope(module) && !strings.HasPrefix(module, "vision.") && !strings.HasPrefix(module, "encoder.") {
-		s.rope = c.Layout.Rope
-	}
-	switch {
-	case strings.HasSuffix(module, "attn.qkv"):
-		s.fused = cmp.Or(c.Layout.QKV, tensorop.Contiguous)
-	case strings.HasSuffix(module, "attn.qkv_mlp"), strings.HasSuffix(module, "cross.kv"):
-		s.fused = tensorop.Contiguous
-	case strings.HasSuffix(module, "gate_up"):
-		s.fused = cmp.Or(c.Layout.GateUp, tensorop.Contiguous)
-	case strings.HasSuffix(module, "attn.kv"):
-		s.fused = tensorop.PerHead
-	}
-	s.swapped = slices.Contains(c.Layout.Swapped, module)
-	if leaf != "weight" {
-		return s
-	}
-	s.pointwise = slices.ContainsFunc(c.Layout.Pointwise, func(g string) bool { return template.Glob(g).Match(module) })
-	s.transposed = c.Transposes(module)
-	if strings.Contains(module, ".experts.") {
-		s.flat = c.Layout.Experts == convention.Flat
-		s.transposed = c.Layout.Experts == convention.InOut || s.flat && strings.HasSuffix(module, ".down")
-	}
-	if isNorm(module) && !slices.ContainsFunc(c.Layout.NormOffsetExcept, func(g string) bool { return template.Glob(g).Match(module) }) {
-		s.offset = c.Layout.NormOffset
-	}
-	switch {
-	case module == "layer.ssm.a" || module == "layer.linear_attn.a_log":
-		s.decay = cmp.Or(c.Layout.Decay, "log")
-	case module == "layer.ssm.conv" || module == "layer.linear_attn.conv" || module == "layer.conv.conv":
-		s.conv = cmp.Or(c.Layout.Conv, "c1k")
-	}
-	return s
 }
 
 // rename adds a move of one tensor, and those of its companions.
@@ -648,93 +631,18 @@ func done(k tensorop.Kind) string {
 
 func (cv *converter) give(role string) { cv.gave = append(cv.gave, role) }
 
-// single converts a tensor that keeps its role but not its bytes, unless rows or
-// experts move.
-func (cv *converter) single(m *member) (bool, error) {
-	_, leaf := cutLeaf(m.role)
-	if _, ok := cv.to.Role(m.role); !ok {
-		if leaf == "weight" || leaf == "bias" {
-			if len(cv.targets(m.role)) > 0 {
-				return false, nil
-			}
-		}
-		return true, cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
+// single converts a tensor that keeps its role.
+func (cv *converter) single(m *member) error {
+	module, _ := cutLeaf(m.role)
+	if !cv.writes(m) {
+		return cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
 	}
-	a, b := cv.storage(cv.from, m), cv.storage(cv.to, m)
-	if a.fused != b.fused || a.rope != b.rope || a.flat != b.flat {
-		return false, nil // rows or experts move
+	f := form{cv: cv, module: module, name: m.name, shape: m.shape}
+	ops, err := f.change(cv.storage(cv.from, m), cv.storage(cv.to, m))
+	if err != nil {
+		return err
 	}
-	var ops []tensorop.Op
-	if a.swapped != b.swapped {
-		ops = append(ops,
-			tensorop.Op{Kind: tensorop.Split, Count: 1},
-			tensorop.Op{Kind: tensorop.Swap, Count: 2},
-			tensorop.Op{Kind: tensorop.Concat, Count: 2})
-	}
-	if a.pointwise != b.pointwise {
-		shape, err := cv.pixelShape(m, b.pointwise)
-		if err != nil {
-			return true, err
-		}
-		if shape != nil {
-			ops = append(ops, tensorop.Op{Kind: tensorop.Reshape, Count: 1, Shape: shape})
-		}
-	}
-	if a.transposed != b.transposed {
-		ops = append(ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
-	}
-	if a.offset != b.offset {
-		ops = append(ops, tensorop.Op{Kind: tensorop.Offset, Count: 1, Value: float64(a.offset - b.offset)})
-	}
-	if a.decay != b.decay {
-		kind := tensorop.NegativeExp
-		if b.decay == "log" {
-			kind = tensorop.LogNegative
-		}
-		ops = append(ops, tensorop.Op{Kind: kind, Count: 1})
-	}
-	if a.conv != b.conv {
-		shape, err := cv.convShape(m, b.conv)
-		if err != nil {
-			return true, err
-		}
-		ops = append(ops, tensorop.Op{Kind: tensorop.Reshape, Count: 1, Shape: shape})
-	}
-	return true, cv.rename(m, ops)
-}
-
-// convShape gives the shape of a depthwise convolution with or without its
-// middle dimension of one.
-func (cv *converter) convShape(m *member, form string) ([]int64, error) {
-	switch {
-	case len(m.shape) == 3 && m.shape[1] == 1 && form == "ck":
-		return []int64{int64(m.shape[0]), int64(m.shape[2])}, nil
-	case len(m.shape) == 2 && form == "c1k":
-		return []int64{int64(m.shape[0]), 1, int64(m.shape[1])}, nil
-	case m.shape == nil:
-		return nil, cv.refuse(m.name, "its shape is not known")
-	}
-	return nil, cv.refuse(m.name, "its shape %v is not that of a depthwise convolution", m.shape)
-}
-
-// pixelShape gives the shape of a matrix as a convolution of one pixel or without
-// its kernel, nil where it has that shape.
-func (cv *converter) pixelShape(m *member, kernel bool) ([]int64, error) {
-	rest := m.shape
-	if len(rest) > 2 {
-		rest = rest[2:]
-	}
-	switch {
-	case m.shape == nil:
-		return nil, cv.refuse(m.name, "its shape is not known")
-	case len(m.shape) == 2 && kernel:
-		return []int64{int64(m.shape[0]), int64(m.shape[1]), 1, 1}, nil
-	case len(m.shape) == 2 || len(m.shape) == 4 && kernel:
-		return nil, nil
-	case len(m.shape) > 4 || len(m.shape) < 2 || slices.ContainsFunc(rest, func(n uint64) bool { return n != 1 }):
-		return nil, cv.refuse(m.name, "its shape %v is not that of a convolution of one pixel", m.shape)
-	}
-	return []int64{int64(m.shape[0]), int64(m.shape[1])}, nil
+	return cv.rename(m, ops)
 }
 
 // targets are the roles of the target that take part in a role's group.
@@ -742,8 +650,8 @@ func (cv *converter) targets(role string) []string {
 	whole := groupOf(role)
 	var out []string
 	for i := range cv.to.Tensors() {
-		if r := cv.to.Tensors()[i].Role; groupOf(r) == whole && !slices.Contains(out, r) {
-			out = append(out, r)
+		if t := &cv.to.Tensors()[i]; !t.Unwritten && groupOf(t.Role) == whole && !slices.Contains(out, t.Role) {
+			out = append(out, t.Role)
 		}
 	}
 	return out

@@ -155,9 +155,32 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				}
 			}
 			out = []tensorValue{w}
+		case tensorop.Squeeze:
+			if v.shape[o.Axis] != 1 {
+				t.Fatalf("squeeze axis %d of %v", o.Axis, v.shape)
+			}
+			out = []tensorValue{{slices.Delete(slices.Clone(v.shape), o.Axis, o.Axis+1), v.data}}
+		case tensorop.Unsqueeze:
+			out = []tensorValue{{slices.Insert(slices.Clone(v.shape), o.Axis, 1), v.data}}
+		case tensorop.Cast:
+			out = []tensorValue{v}
 		case tensorop.Permute:
 			d := v.shape[o.Axis] / o.Heads
 			order := make([]int64, 0, v.shape[o.Axis])
+			if o.Groups > 0 { // heads, of which Groups share each key head or are shared
+				r := o.Heads / o.Groups
+				for i := range o.Heads {
+					head := i%o.Groups*r + i/o.Groups
+					if o.From == tensorop.Tiled {
+						head = i%r*o.Groups + i/r
+					}
+					for k := range d {
+						order = append(order, head*d+k)
+					}
+				}
+				out = []tensorValue{v.rows(o.Axis, order)}
+				break
+			}
 			for h := range o.Heads {
 				rows := make([]int64, d)
 				for i := range d / 2 {
@@ -341,7 +364,7 @@ func TestConvertThereAndBack(t *testing.T) {
 		{"llama-hf", []string{"llama-meta", "llama-gguf", "llama-megatron", "llama-megatron-local", "llama-litgpt", "llama-litgpt-old", "llama-vllm", "yi-hf"}},
 		{"llama-meta", []string{"llama-gguf", "llama-megatron", "llama-hf"}},
 		{"mixtral-hf", []string{"mixtral-mistral", "llama-gguf", "mixtral-mlx", "mixtral-litgpt", "mixtral-megatron", "mixtral-megatron-sequential", "mixtral-first"}},
-		{"qwen3_moe-hf", []string{"qwen3_moe-stacked-hf", "qwen3_moe-mlx", "qwen3moe-gguf"}},
+		{"qwen3_moe-hf", []string{"qwen3_moe-fused-hf", "qwen3_moe-mlx", "qwen3moe-gguf"}},
 		{"qwen2-hf", []string{"qwen2-gguf", "llama-megatron", "llama-litgpt"}},
 		{"gemma-hf", []string{"gemma-google", "gemma-gguf"}},
 		{"mixtral-mistral", []string{"mixtral-megatron", "mixtral-mlx"}},
@@ -471,16 +494,16 @@ func TestConvertFormulas(t *testing.T) {
 			}
 		}
 	})
-	t.Run("experts in numeric order, transposed", func(t *testing.T) {
+	t.Run("experts in numeric order, gate above up", func(t *testing.T) {
 		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1, experts: 11}
 		source := m.moe("mlp.gate.weight", "mlp.experts.%d.", [3]string{"gate_proj.weight", "up_proj.weight", "down_proj.weight"})
 		next := 1e7
 		for _, n := range []string{"q", "k"} {
 			source["model.layers.0.self_attn."+n+"_norm.weight"] = fillTensor(&next, dim)
 		}
-		got := convertValues(t, "qwen3_moe-hf", "qwen3_moe-stacked-hf", source, model)
+		got := convertValues(t, "qwen3_moe-hf", "qwen3_moe-fused-hf", source, model)
 		gu := got["model.layers.0.mlp.experts.gate_up_proj"]
-		if d := gocmp.Diff([]int64{11, hidden, 8}, gu.shape); d != "" {
+		if d := gocmp.Diff([]int64{11, 8, hidden}, gu.shape); d != "" {
 			t.Fatal(d)
 		}
 		for e := range int64(11) {
@@ -488,7 +511,7 @@ func TestConvertFormulas(t *testing.T) {
 				for h := range int64(hidden) {
 					gate := source[fmt.Sprintf("model.layers.0.mlp.experts.%d.gate_proj.weight", e)].data[i*hidden+h]
 					up := source[fmt.Sprintf("model.layers.0.mlp.experts.%d.up_proj.weight", e)].data[i*hidden+h]
-					if gu.data[(e*hidden+h)*8+i] != gate || gu.data[(e*hidden+h)*8+4+i] != up {
+					if gu.data[(e*8+i)*hidden+h] != gate || gu.data[(e*8+4+i)*hidden+h] != up {
 						t.Fatalf("expert %d, row %d, column %d", e, i, h)
 					}
 				}

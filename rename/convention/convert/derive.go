@@ -71,10 +71,15 @@ func (d *Derivation) By() string {
 var sampleNumbers = map[string]int64{
 	"num_attention_heads": sampleHeads, "num_key_value_heads": sampleKV, "head_dim": sampleDim,
 	"hidden_size": sampleHeads * sampleDim, "num_local_experts": 1,
-	"qk_nope_head_dim": sampleNope, "v_head_dim": sampleValue, "kv_lora_rank": sampleRank,
+	"qk_nope_head_dim": sampleNope, "v_head_dim": sampleValue, "kv_lora_rank": sampleRank, "n_groups": sampleGroups,
+	"linear_num_key_heads": sampleKeys, "linear_num_value_heads": sampleValues, "linear_key_head_dim": sampleKeyDim, "linear_value_head_dim": sampleValueDim,
 }
 
-const sampleHeads, sampleKV, sampleDim, sampleNope, sampleValue, sampleRank = 14, 7, 10, 22, 26, 34
+const (
+	sampleHeads, sampleKV, sampleDim, sampleNope, sampleValue, sampleRank, sampleGroups = 14, 7, 10, 22, 26, 34, 3
+
+	sampleKeys, sampleValues, sampleKeyDim, sampleValueDim = 6, 12, 16, 18
+)
 
 // Derive works out the rules from one convention to another. The error is a
 // *RefusalError when there is no conversion at all.
@@ -112,10 +117,6 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 			pattern[name], _ = t.Pattern.Fix(index, computed)
 			n := convention.Named{Name: name}
 			switch {
-			case s.conv == "c1k":
-				n.Shape = []uint64{8, 1, 4}
-			case s.conv == "ck":
-				n.Shape = []uint64{8, 4}
 			case s.pointwise:
 				n.Shape = []uint64{8, 8, 1, 1}
 			case storageOf(to, t.Module, "weight").pointwise:

@@ -31,9 +31,6 @@ func step(r tensorop.Op) (tensorop.Op, error) {
 	case tensorop.LogNegative:
 		return r, fmt.Errorf("log(-x) would not give back the bits that -exp(x) was made of")
 	}
-	if r.Kind != tensorop.Split && r.Kind != tensorop.Concat && r.Kind != tensorop.Permute {
-		r.Axis = 0
-	}
 	return r, nil
 }
 
@@ -672,9 +669,13 @@ func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
 			}
 			*s, stacked = rename.Operation{Kind: s.Kind, Operand: -1, Over: over, Count: rename.Number{Key: "num_local_experts"}}, true
 		case tensorop.Unflatten:
-			s.Groups = rename.Number{Key: "num_local_experts"}
+			if s.Groups.Value == sampleGroups {
+				s.Groups = sampleKey(s.Groups)
+			} else {
+				s.Groups = rename.Number{Key: "num_local_experts"}
+			}
 		case tensorop.Permute:
-			s.Heads = sampleKey(s.Heads)
+			s.Heads, s.Groups = sampleKey(s.Heads), sampleKey(s.Groups)
 		case tensorop.Split, tensorop.Concat:
 			symbolicParts(s)
 		case tensorop.Reshape:
@@ -709,9 +710,11 @@ func symbolicParts(s *rename.Operation) {
 		for _, v := range sizes {
 			equal = equal && v == sizes[0]
 		}
-		if equal {
-			for i := range s.Parts {
+		for i := range s.Parts {
+			if equal {
 				s.Parts[i] = rename.Number{Value: 1}
+			} else {
+				s.Parts[i] = sampleKey(s.Parts[i])
 			}
 		}
 		s.Groups = sampleKey(s.Groups)
@@ -725,6 +728,16 @@ func sampleKey(n rename.Number) rename.Number {
 		return rename.Number{Key: "num_attention_heads"}
 	case sampleKV:
 		return rename.Number{Key: "num_key_value_heads"}
+	case sampleGroups:
+		return rename.Number{Key: "n_groups"}
+	case sampleKeys:
+		return rename.Number{Key: "linear_num_key_heads"}
+	case sampleValues:
+		return rename.Number{Key: "linear_num_value_heads"}
+	case sampleKeys * sampleKeyDim:
+		return rename.Number{Key: "linear_num_key_heads*linear_key_head_dim"}
+	case sampleValues * sampleValueDim:
+		return rename.Number{Key: "linear_num_value_heads*linear_value_head_dim"}
 	}
 	return n
 }

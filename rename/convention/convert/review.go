@@ -96,19 +96,23 @@ func compareRoles(a, b *convention.Convention, from, to string) (Conflict, bool)
 	}
 	module, leaf := cutLeaf(from)
 	x, y := storageOf(a, module, leaf), storageOf(b, module, leaf)
-	if x == y || leaf == "bias" && x.fused == y.fused && x.rope == y.rope {
+	if x == y {
 		return Conflict{}, false
 	}
 	c := Conflict{Role: from}
 	switch {
+	case x.heads != y.heads && x.heads != "" && y.heads != "":
+		c.Reason = "its heads are " + x.heads + " in " + a.Name + " and " + y.heads + " in " + b.Name
 	case x.rope != y.rope && x.rope != "" && y.rope != "":
 		c.Reason = "its rows are in " + x.rope + " order for rotary embedding in " + a.Name + " and in " + y.rope + " order in " + b.Name
 	case x.fused != y.fused:
 		c.Reason = "its parts lie " + x.fused + " in " + a.Name + " and " + y.fused + " in " + b.Name
 	case x.transposed != y.transposed:
 		c.Reason = "it is stored [in, out] in one of " + a.Name + " and " + b.Name + ", and [out, in] in the other"
-	case x.offset != y.offset:
+	case x.offset-y.offset == 1 || y.offset-x.offset == 1:
 		c.Reason = a.Name + " and " + b.Name + " differ in whether the model adds one to it"
+	case x.offset != y.offset:
+		c.Reason = a.Name + " and " + b.Name + " differ in what the model adds to it"
 	case x.decay != y.decay:
 		c.Reason = "one of " + a.Name + " and " + b.Name + " stores its logarithm"
 	default:

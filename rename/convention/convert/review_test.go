@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
-	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // namesOf makes the names of a small checkpoint in a convention: every tensor
@@ -189,34 +188,5 @@ func TestDerive(t *testing.T) {
 	}
 	if d := gocmp.Diff(want, changed, cmpopts.IgnoreUnexported(DerivedRule{})); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
-	}
-}
-
-// The converter permutes the rows of queries and keys for these architectures
-// (permute in LlamaModel and in the models that call it), and for no others.
-var ggufPermuted = []string{
-	"llama", "granite", "granitemoe", "granitehybrid", "smollm3", "arcee", "minicpm", "internlm2", "baichuan", "xverse", "olmo",
-	"deepseek", "deci", "llada", "arctic", "chameleon", "bailingmoe", "mistral3",
-}
-
-func TestGGUFRope(t *testing.T) {
-	for _, g := range convention.All() {
-		arch, ok := strings.CutSuffix(g.Name, "-gguf")
-		if !ok {
-			continue
-		}
-		for _, h := range convention.All() {
-			if !h.HasDialect("hf") || h.Frame || h.Refuse != "" || !slices.ContainsFunc(g.Families, h.HasFamily) {
-				continue
-			}
-			d, err := Derive(h, g)
-			if err != nil {
-				continue
-			}
-			permutes := slices.ContainsFunc(d.Rules, func(r DerivedRule) bool { return slices.Contains(r.Ops, tensorop.Permute) })
-			if want := slices.Contains(ggufPermuted, arch); permutes != want {
-				t.Errorf("%s to %s: permutes %v, want %v", h.Name, g.Name, permutes, want)
-			}
-		}
 	}
 }
