@@ -12,6 +12,9 @@ func document(w io.Writer, r *inspect.CheckResult, _ Options) error {
 	d := render.NewDocument(w)
 	render.List(d, "checkpoints", r.Checkpoints)
 	render.List(d, "findings", r.Findings)
+	if len(r.Fits) > 0 {
+		render.List(d, "fits", r.Fits)
+	}
 	d.Field("summary", r.Summary)
 	return d.Close()
 }
