@@ -54,6 +54,14 @@ func (c *Config) Bytes() []byte {
 	return c.doc.Bytes()
 }
 
+// Root returns the whole document.
+func (c *Config) Root() ConfigValue {
+	if c == nil {
+		return ConfigValue{}
+	}
+	return ConfigValue{c.doc.Root()}
+}
+
 // languageModels are the members under which the configuration of a
 // multimodal model holds that of its language model. Source: the config
 // classes of transformers (get_text_config) and remote code seen on the Hub.

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/quant"
 )
 
 // Parameters counts the parameters of the model. It differs from the number
@@ -25,9 +27,18 @@ func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) {
 		return 0, "no shapes are known"
 	}
 	p := newPacking(c, cfg)
+	p.modules = make(map[int]*quant.Module)
+	list := c.quantised().Modules
+	for i := range list {
+		if m := &list[i]; m.Scheme != nil && len(m.Scheme.Parts) > 0 {
+			for _, t := range m.Tensors {
+				p.modules[t.Index] = m
+			}
+		}
+	}
 	unknown, overflow := 0, false
-	for _, t := range c.All() {
-		count, ok := p.count(t)
+	for i, t := range c.All() {
+		count, ok := p.count(i, t)
 		if !ok {
 			unknown++
 			continue
@@ -65,6 +76,8 @@ type packing struct {
 	groups    []configGroup
 	fp4Expert bool
 	bnb4      bool
+
+	modules map[int]*quant.Module // by the place of each of their tensors
 
 	packed, skipped int
 	seen            string // the scheme of the first tensor recognised
@@ -159,7 +172,7 @@ var bnbWords = []string{
 }
 
 // count returns how many parameters a tensor holds, false when it cannot be told.
-func (p *packing) count(t Tensor) (uint64, bool) {
+func (p *packing) count(at int, t Tensor) (uint64, bool) {
 	if p.c.Format == GGUF {
 		return t.Elements()
 	}
@@ -206,7 +219,28 @@ func (p *packing) count(t Tensor) (uint64, bool) {
 	if p.fp4Expert && strings.Contains(t.Name, ".experts.") && (t.DType == "I8" || t.DType == "U8") {
 		return p.times(t, 8, 4, "fp4 experts")
 	}
+	if m := p.modules[at]; m != nil {
+		if m.Tensors[m.WeightAt()].Index != at {
+			return p.skip(m.Scheme.Name)
+		}
+		stored, _ := t.Elements()
+		if hi, n := bits.Mul64(m.Out, m.In); hi == 0 && n > stored && len(t.Shape) == 2 {
+			p.recognise(m.Scheme.Name)
+			return n, true
+		}
+	}
 	return t.Elements()
+}
+
+// quantised says how the tensors are stored, as far as they show it.
+func (c *Checkpoint) quantised() *quant.Report {
+	s := quant.NewSurvey()
+	if c.Format == Safetensors {
+		for _, t := range c.All() {
+			s.Add(t.Name, t.DType, t.Shape)
+		}
+	}
+	return s.Report(nil)
 }
 
 func (p *packing) bitsandbytes(t Tensor, owner, last string) (n uint64, ok, done bool) {
@@ -371,8 +405,8 @@ func (p *packing) groupBits(module string) uint64 {
 }
 
 // Quantization describes how the weights are quantised in a few words, such as
-// "gptq 4-bit, groups of 128" or, for GGUF, "Q4_K_M"; "" when they are not or
-// when nothing says so.
+// "gptq 4-bit, groups of 128" or, for GGUF, "Q4_K_M"; "" when they are not. Where
+// cfg is silent, the dtypes and shapes of the tensors say it.
 func (c *Checkpoint) Quantization(cfg *Config) string {
 	for _, f := range c.Files {
 		if g := f.GGUF(); g != nil {
@@ -386,7 +420,18 @@ func (c *Checkpoint) Quantization(cfg *Config) string {
 	}
 	p := newPacking(c, cfg)
 	if p.method == "" && p.bits == 0 {
-		return ""
+		var words []string
+		for _, u := range c.quantised().Uses {
+			word := u.Scheme
+			if u.Bits > 0 {
+				word += fmt.Sprintf(" %d-bit", u.Bits)
+			}
+			if u.Group > 0 {
+				word += fmt.Sprintf(", groups of %d", u.Group)
+			}
+			words = append(words, word)
+		}
+		return strings.Join(words, "; ")
 	}
 	s := p.method
 	if s == "" {

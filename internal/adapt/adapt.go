@@ -182,7 +182,7 @@ func ReadConfig(ctx context.Context, path string) (*checkpoint.Config, error) {
 func Tensors(c *checkpoint.Checkpoint) iter.Seq[convention.Named] {
 	return func(yield func(convention.Named) bool) {
 		for _, t := range c.All() {
-			if !yield(convention.Named{Name: t.Name, Shape: t.Shape}) {
+			if !yield(convention.Named{Name: t.Name, Shape: t.Shape, DType: t.DType}) {
 				return
 			}
 		}

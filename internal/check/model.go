@@ -9,6 +9,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -34,6 +35,7 @@ type model struct {
 	faults   func() []checkpoint.Fault
 	families func() []*family
 	names    func() *naming
+	quant    func() *quant.Report
 	common   func() string // what every name begins with
 	stacks   func() []*stack
 	// measures are of the tensors' values, which are read when they are first
@@ -71,6 +73,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.faults = sync.OnceValue(func() []checkpoint.Fault { return c.Validate(ctx) })
 		m.families = sync.OnceValue(m.findFamilies)
 		m.names = sync.OnceValue(func() *naming { return m.identify(ctx) })
+		m.quant = sync.OnceValue(m.quantisation)
 		m.common = sync.OnceValue(m.commonPrefix)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })

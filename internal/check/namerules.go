@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -202,7 +203,7 @@ func (m *model) differences(c *convention.Convention) (extra []*family, missing 
 	found := make(map[string]bool)
 	for _, t := range m.families() {
 		id, ok := c.Parse(t.first)
-		if leaf, _ := companionOf(t.first); !ok && leaf == "" && !isBuffer(t.first) {
+		if packed, beside := quant.Leaf(t.first); !ok && !packed && !beside && !isBuffer(t.first) {
 			extra = append(extra, t)
 		}
 		found[id.Role] = true

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -151,10 +152,8 @@ func isMask(name string) bool {
 
 // isScale reports whether a name is that of a scale of quantised weights.
 func isScale(name string) bool {
-	if leaf, _ := companionOf(name); leaf != "" {
-		return leaf != "qweight" && leaf != "weight_packed"
-	}
-	return slices.Contains([]string{"input_scale", "scale_inv", "k_scale", "v_scale"}, name[strings.LastIndexByte(name, '.')+1:]) || strings.HasSuffix(name, "_scales")
+	_, beside := quant.Leaf(name)
+	return beside || strings.HasSuffix(name, "_scales")
 }
 
 // isBias reports whether a name is that of an additive vector or matrix, which

@@ -14,7 +14,7 @@
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter
-//	rename/template  rename/tensorop
+//	rename/template  rename/tensorop  internal/quant
 //
 // A package may import packages of lower rows, never one of its own row or
 // above. The leaf libraries safetensors, gguf, rename/template and

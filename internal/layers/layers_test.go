@@ -31,7 +31,7 @@ var rows = [][]string{
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/convention/adapter"},
-	{"rename/template", "rename/tensorop"},
+	{"rename/template", "rename/tensorop", "internal/quant"},
 }
 
 // testOnly are the packages that only tests and generators may import.
@@ -45,7 +45,7 @@ var rooms = map[string][]string{
 	"github.com/x448/float16":                  {"internal/values"},
 	"github.com/cespare/xxhash/v2":             {"internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
-	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "rename/convention/adapter", "rename/convention/identify", "internal/policy"},
+	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/stats"},

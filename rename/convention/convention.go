@@ -127,6 +127,7 @@ type Tensor struct {
 type Named struct {
 	Name  string
 	Shape []uint64 // the slowest dimension first; nil when unknown
+	DType string   // "" when unknown
 }
 
 // An ID is what a tensor is for: its role and its indices, the layer first,

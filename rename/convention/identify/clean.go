@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
 
@@ -16,19 +17,11 @@ var companionsYAML []byte
 
 // companions is what companions.yaml says, arranged for look-up.
 type companions struct {
-	quant    []quantScheme
 	suffixes []companionSuffix // the longest first
 	debris   []string
 	anywhere map[string]bool
 	leading  []string
 	slips    *strings.Replacer
-}
-
-type quantScheme struct {
-	Scheme string   `yaml:"scheme"`
-	Weight string   `yaml:"weight"`
-	Leaves []string `yaml:"leaves"`
-	Sign   string   `yaml:"sign"` // the leaf without which it is another scheme
 }
 
 type companionKind uint8
@@ -51,11 +44,10 @@ type companionSuffix struct {
 
 var loadCompanions = sync.OnceValue(func() *companions {
 	var doc struct {
-		Quantisation []quantScheme     `yaml:"quantisation"`
-		Legacy       map[string]string `yaml:"legacy"`
-		Debris       []string          `yaml:"debris"`
-		Slips        [][2]string       `yaml:"slips"`
-		Wrappers     struct {
+		Legacy   map[string]string `yaml:"legacy"`
+		Debris   []string          `yaml:"debris"`
+		Slips    [][2]string       `yaml:"slips"`
+		Wrappers struct {
 			Anywhere []string `yaml:"anywhere"`
 			Leading  []string `yaml:"leading"`
 		} `yaml:"wrappers"`
@@ -63,7 +55,7 @@ var loadCompanions = sync.OnceValue(func() *companions {
 	if err := yaml.Load(companionsYAML, &doc, yaml.WithKnownFields()); err != nil {
 		panic("convention: companions.yaml: " + err.Error())
 	}
-	c := &companions{quant: doc.Quantisation, debris: doc.Debris, leading: doc.Wrappers.Leading, anywhere: make(map[string]bool)}
+	c := &companions{debris: append(doc.Debris, quant.Markers()...), leading: doc.Wrappers.Leading, anywhere: make(map[string]bool)}
 	var slips []string
 	for _, s := range doc.Slips {
 		slips = append(slips, s[0], s[1])
@@ -84,13 +76,12 @@ var loadCompanions = sync.OnceValue(func() *companions {
 		}
 		c.suffixes = append(c.suffixes, s)
 	}
-	for _, q := range doc.Quantisation {
-		if q.Weight != "" {
-			add(q.Weight, companionSuffix{kind: quantWeight})
+	for leaf, weight := range quant.Leaves {
+		kind := quantCompanion
+		if weight {
+			kind = quantWeight
 		}
-		for _, l := range q.Leaves {
-			add(l, companionSuffix{kind: quantCompanion})
-		}
+		add(leaf, companionSuffix{kind: kind})
 	}
 	for _, l := range adapter.Leaves() {
 		add(l.Text, companionSuffix{kind: adapterPart, dialect: l.Dialect})

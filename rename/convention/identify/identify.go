@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -42,7 +43,7 @@ type Result struct {
 	Nearest Nearest
 	// Gaps are the layers that some or all tensors lack.
 	Gaps []Gap
-	// Quantisation names the schemes whose companions were found.
+	// Quantisation names the schemes that weights are stored in, the commonest first.
 	Quantisation []string
 	// Adapter is set when the tensors are changes to a model, not a model, and
 	// Changes says which, where they could be read.
@@ -202,11 +203,22 @@ func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention
 	if model == nil {
 		model = new(convention.Model)
 	}
-	templates, total := r.fold(tensors)
-	res := &Result{Tensors: total, Templates: len(templates)}
+	quantised := quant.NewSurvey()
+	templates, total := r.fold(func(yield func(convention.Named) bool) {
+		for t := range tensors {
+			quantised.Add(t.Name, t.DType, t.Shape)
+			if !yield(t) {
+				return
+			}
+		}
+	})
+	res := &Result{Tensors: total, Templates: len(templates), Quantisation: quantised.Report(nil).Names()}
 	subjects := gather(templates)
 	id := &identification{reg: r, model: model, res: res, subjects: subjects}
 	id.survey(templates)
+	if slices.Contains(res.Quantisation, quant.Cast) {
+		id.note("F8 weights have no scale: a plain cast, or the scales were lost")
+	}
 	if len(subjects) > maxTemplates {
 		id.note("there are more than %d templates; no model has so many", maxTemplates)
 		return id
@@ -264,7 +276,6 @@ type identification struct {
 // survey notes what the names show before any convention is looked at.
 func (id *identification) survey(templates []*tensorKind) {
 	wrappers := make(map[string]bool)
-	leaves := make(map[string]bool)
 	for _, t := range templates {
 		for _, w := range t.wrappers {
 			if !wrappers[w] {
@@ -272,12 +283,7 @@ func (id *identification) survey(templates []*tensorKind) {
 				id.res.Wrappers = append(id.res.Wrappers, w)
 			}
 		}
-		switch t.companion.kind {
-		case quantWeight, quantCompanion:
-			leaves[t.companion.leaf] = true
-		}
 	}
-	id.res.Quantisation = schemes(leaves)
 	id.towers()
 	id.res.Adapter = isAdapter(templates)
 }
@@ -300,31 +306,6 @@ func (id *identification) towers() {
 	if n > 0 {
 		id.note("%d templates are those of towers beside the language model (v., a., mm.)", n)
 	}
-}
-
-// schemes names the quantisation schemes that leaves belong to.
-func schemes(leaves map[string]bool) []string {
-	if len(leaves) == 0 {
-		return nil
-	}
-	left := maps.Clone(leaves)
-	var out []string
-	for _, q := range loadCompanions().quant {
-		if q.Weight != "" && !leaves[q.Weight] || q.Sign != "" && !leaves[q.Sign] {
-			continue
-		}
-		n := 0
-		for _, l := range append([]string{q.Weight}, q.Leaves...) {
-			if l != "" && left[l] {
-				delete(left, l)
-				n++
-			}
-		}
-		if n > 0 {
-			out = append(out, q.Scheme)
-		}
-	}
-	return out
 }
 
 // look finds every convention that knows the end of a subject's name.

@@ -177,7 +177,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 				}
 			}
 		}
-		if slices.Contains(res.Quantisation, "mlx") && slices.Contains(res.Dialects, "mlx") {
+		if slices.ContainsFunc(res.Quantisation, func(s string) bool { return strings.HasPrefix(s, "mlx") }) && slices.Contains(res.Dialects, "mlx") {
 			res.Dialects = []string{"mlx"} // nobody else packs weights so
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -58,7 +59,7 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	}
 	switch clean.companion.kind {
 	case quantWeight, quantCompanion:
-		say("%q belongs to the quantised weight %s: of scheme %s", clean.companion.leaf, template.Words.Fill(clean.normal, nums), strings.Join(schemesWith(clean.companion.leaf), " or "))
+		say("%q belongs to the quantised weight %s: of scheme %s", clean.companion.leaf, template.Words.Fill(clean.normal, nums), strings.Join(quant.With(clean.companion.leaf), " or "))
 	case adapterPart:
 		say("%q is a part of an adapter (%s) for %s", clean.companion.leaf, clean.companion.dialect, template.Words.Fill(clean.normal, nums))
 	case legacyLeaf:
@@ -133,16 +134,6 @@ func (r *registry) knownTo(normal string, nums []int32) []string {
 		return true
 	})
 	slices.Sort(out)
-	return out
-}
-
-func schemesWith(leaf string) []string {
-	var out []string
-	for _, q := range loadCompanions().quant {
-		if (q.Weight == leaf || slices.Contains(q.Leaves, leaf)) && !slices.Contains(out, q.Scheme) {
-			out = append(out, q.Scheme)
-		}
-	}
 	return out
 }
 

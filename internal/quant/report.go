@@ -1,0 +1,314 @@
+package quant
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A Report says which schemes the modules of a checkpoint follow.
+type Report struct {
+	// Modules are those with a weight of a scheme, or a part of one.
+	Modules []Module
+	// Uses are the schemes found, the commonest first.
+	Uses []Use
+	// Faults are what modules lack, or have wrong, of their scheme.
+	Faults []Fault
+	// Markers are the tensors that only say that the file is quantised.
+	Markers []string
+}
+
+// A Use is a scheme and how many modules follow it.
+type Use struct {
+	Scheme      string
+	Modules     int
+	Bits, Group uint64 // of most modules; 0 where not known
+}
+
+// Cast is the scheme of weights that are F8 and have no scale.
+const Cast = "fp8-cast"
+
+// A Kind of fault.
+type Kind uint8
+
+// The kinds.
+const (
+	Lost     Kind = iota // a part that the others have, or that the scheme needs
+	Misfit               // a part of another dtype or shape than the weight asks for
+	Orphan               // a part without its weight
+	Unneeded             // a part beside a weight that is not quantised
+)
+
+// A Fault is what is wrong with a module.
+type Fault struct {
+	Kind   Kind
+	Module *Module
+	Scheme string
+	Tensor *Tensor // the one concerned: the weight where a part is lost
+	Weight *Tensor // nil of an orphan
+	Leaf   string  // of the part
+	Want   string  // the shape of a misfit
+	Like   string  // of a lost part: a module that has it, "" where only the scheme says so
+}
+
+// Names lists the schemes found, the commonest first.
+func (r *Report) Names() []string {
+	var out []string
+	for _, u := range r.Uses {
+		out = append(out, u.Scheme)
+	}
+	return out
+}
+
+// Report judges what was added. The options may be nil.
+func (s *Survey) Report(o *Options) *Report {
+	if o == nil {
+		o = new(Options)
+	}
+	r := &Report{Markers: s.markers}
+	fits := make([]*fit, len(s.modules)) // the best, of modules that fit none
+	uses := make(map[string]*usage)
+	for i := range s.modules {
+		m := &s.modules[i]
+		f := s.classify(m, o)
+		if f == nil || f.faults() > 0 {
+			fits[i] = f
+			continue
+		}
+		m.Scheme = f.scheme
+		m.Bits, m.Group = f.vars[width], f.groupSize()
+		m.Out, m.In, m.Groups = f.vars[outputs], f.vars[inputs], f.vars[groups]
+		if w := m.weight(); m.In == 0 && len(w.Shape) > 0 && strings.HasSuffix(w.DType, "32") {
+			m.Row = w.Shape[len(w.Shape)-1] * 32 // fits, as the bytes of the tensor do
+		}
+		u := uses[f.scheme.Name]
+		if u == nil {
+			u = &usage{leaves: make(map[string]int), sizes: make(map[[2]uint64]int), first: m}
+			uses[f.scheme.Name] = u
+		}
+		u.modules++
+		u.sizes[[2]uint64{m.Bits, m.Group}]++
+		for _, t := range m.Tensors {
+			u.leaves[t.Leaf]++
+		}
+	}
+	r.findFaults(s, o, fits, uses)
+	for i := range s.modules {
+		if m := &s.modules[i]; m.Scheme != nil || len(m.Tensors) > 1 {
+			r.Modules = append(r.Modules, *m)
+		}
+	}
+	for name, u := range uses {
+		if u.modules -= u.lost; u.modules > 0 {
+			size := slices.MaxFunc(slices.SortedFunc(maps.Keys(u.sizes), func(a, b [2]uint64) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) }),
+				func(a, b [2]uint64) int { return cmp.Compare(u.sizes[a], u.sizes[b]) })
+			r.Uses = append(r.Uses, Use{name, u.modules, size[0], size[1]})
+		}
+	}
+	if len(r.Uses) == 0 {
+		r.Uses = nearest(fits)
+	}
+	slices.SortFunc(r.Uses, func(a, b Use) int {
+		return cmp.Or(cmp.Compare(b.Modules, a.Modules), strings.Compare(a.Scheme, b.Scheme))
+	})
+	return r
+}
+
+// nearest counts the schemes that modules come nearest to, where none fits any.
+func nearest(fits []*fit) []Use {
+	modules := make(map[string]int)
+	for _, f := range fits {
+		if f != nil {
+			modules[f.scheme.Name]++
+		}
+	}
+	var list []Use
+	for name, n := range modules {
+		list = append(list, Use{Scheme: name, Modules: n})
+	}
+	return list
+}
+
+// usage is what is common to the modules of a scheme.
+type usage struct {
+	modules, lost int
+	leaves        map[string]int
+	sizes         map[[2]uint64]int // bits and group
+	first         *Module
+}
+
+// classify returns the first scheme that a module fits, or else the one that it comes nearest to.
+func (s *Survey) classify(m *Module, o *Options) *fit {
+	var best *fit
+	for _, t := range m.Tensors {
+		for _, scheme := range s.k.byWeight[t.Leaf] {
+			f := scheme.fit(m, o)
+			if f == nil {
+				continue
+			}
+			if f.faults() == 0 {
+				return f
+			}
+			if f.found > 0 && (best == nil || f.score() < best.score()) {
+				best = f
+			}
+		}
+	}
+	return best
+}
+
+// scope is what is before the first number of a name: the layers of one model.
+func scope(name string) string {
+	for at := 0; at < len(name); {
+		end := strings.IndexByte(name[at:], '.')
+		if end < 0 {
+			end = len(name) - at
+		}
+		if _, err := strconv.ParseUint(name[at:at+end], 10, 32); err == nil {
+			return name[:at]
+		}
+		at += end + 1
+	}
+	return ""
+}
+
+func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]*usage) {
+	// Where scaled F8 weights are, those without a scale have lost it.
+	scaled := make(map[string]*Module)
+	plain := make(map[string]int)
+	for i := range s.modules {
+		m := &s.modules[i]
+		switch {
+		case m.Scheme == nil:
+		case m.Scheme.Name == Cast:
+			plain[scope(m.Name)]++
+		case is8Bit(m.weight().DType) && scaled[scope(m.Name)] == nil:
+			scaled[scope(m.Name)] = m
+		}
+	}
+	for i := range s.modules {
+		m := &s.modules[i]
+		w := m.weight()
+		switch {
+		case m.Scheme != nil && m.Scheme.Name == Cast && w.DType != "":
+			like := scaled[scope(m.Name)]
+			if like == nil && scope(m.Name) == "" && len(plain) == 1 {
+				for _, name := range slices.Sorted(maps.Keys(scaled)) {
+					like = scaled[name]
+				}
+			}
+			if like != nil {
+				uses[Cast].lost++
+				r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: like.Scheme.Name, Tensor: w, Weight: w, Leaf: like.Tensors[like.scale()].Leaf, Like: like.Name})
+			}
+		case m.Scheme != nil:
+			u := uses[m.Scheme.Name]
+			for _, p := range m.Scheme.Parts {
+				leaf := p.Leaf
+				for _, l := range p.Or {
+					if u.leaves[l] > u.leaves[leaf] {
+						leaf = l
+					}
+				}
+				// What nine in ten have, and this one lacks.
+				if n := u.leaves[leaf]; m.tensor(&p) == nil && n < u.modules && n >= 9*u.modules/10 && n > 1 {
+					r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: m.Scheme.Name, Tensor: w, Weight: w, Leaf: leaf, Like: u.first.Name})
+				}
+			}
+		case w == nil:
+			for j := range m.Tensors {
+				if t := &m.Tensors[j]; telling(t.Leaf) && known().leaves[t.Leaf] == partLeaf && strings.Contains(t.Leaf, "weight") || t.Leaf == "SCB" || t.Leaf == "comfy_quant" {
+					r.Faults = append(r.Faults, Fault{Kind: Orphan, Module: m, Tensor: t, Leaf: t.Leaf})
+				}
+			}
+		case fits[i] == nil:
+			if w.DType == "F16" || w.DType == "BF16" || w.DType == "F32" {
+				for j := range m.Tensors {
+					if t := &m.Tensors[j]; telling(t.Leaf) && known().leaves[t.Leaf] == partLeaf {
+						r.Faults = append(r.Faults, Fault{Kind: Unneeded, Module: m, Tensor: t, Weight: w, Leaf: t.Leaf})
+					}
+				}
+			}
+		default:
+			r.explain(s, m, w, o, fits[i], uses)
+		}
+	}
+}
+
+// explain says what a module lacks of the scheme that it comes nearest to, and of two
+// equally near of the one that other modules follow.
+func (r *Report) explain(s *Survey, m *Module, w *Tensor, o *Options, best *fit, uses map[string]*usage) {
+	for _, scheme := range s.k.byWeight[w.Leaf] {
+		f := scheme.fit(m, o)
+		if f == nil || f.faults() == 0 {
+			continue
+		}
+		a, b := uses[scheme.Name], uses[best.scheme.Name]
+		if a != nil && b == nil || a != nil && a.modules > b.modules {
+			best = f
+		}
+	}
+	like := ""
+	if u := uses[best.scheme.Name]; u != nil {
+		like = u.first.Name
+	}
+	for _, p := range best.missing {
+		r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: best.scheme.Name, Tensor: w, Weight: w, Leaf: p.Leaf, Like: like})
+	}
+	for _, x := range best.wrong {
+		r.Faults = append(r.Faults, Fault{Kind: Misfit, Module: m, Scheme: best.scheme.Name, Tensor: x.tensor, Weight: w, Leaf: x.tensor.Leaf, Want: best.text(x.part)})
+	}
+}
+
+// weight returns the tensor that a scheme would have for the weight, nil for none.
+func (m *Module) weight() *Tensor {
+	if m.Scheme != nil {
+		return m.tensor(&m.Scheme.Weight)
+	}
+	for i := range m.Tensors {
+		if kind := known().leaves[m.Tensors[i].Leaf]; kind == weightLeaf || m.Tensors[i].Leaf == "" {
+			return &m.Tensors[i]
+		}
+	}
+	return nil
+}
+
+// WeightAt returns the place of the weight among the tensors of a module with a scheme.
+func (m *Module) WeightAt() int {
+	return slices.IndexFunc(m.Tensors, func(t Tensor) bool { return t.Leaf == m.Scheme.Weight.Leaf })
+}
+
+// scale returns the place of a module's scale.
+func (m *Module) scale() int {
+	for i, t := range m.Tensors {
+		if slices.Contains(m.Scheme.Parts[0].leaves(), t.Leaf) || t.Leaf == "weight_scale" {
+			return i
+		}
+	}
+	return 0
+}
+
+// telling reports whether a leaf belongs to a quantised weight and to nothing else.
+func telling(leaf string) bool {
+	if kind := known().leaves[leaf]; kind != partLeaf && kind != looseLeaf {
+		return false
+	}
+	return strings.Contains(leaf, "weight") || strings.HasSuffix(leaf, "_scale") || slices.Contains(unmistakable, leaf)
+}
+
+// unmistakable leaves do not say that they belong to a weight or are scales.
+var unmistakable = []string{"scales", "qzeros", "g_idx", "SCB", "comfy_quant", "scale_input", "scale_inv", "_scale_inv", "wscales", "wzeros"}
+
+// Leaf reports whether a name is that of a quantised weight, packed under a name of its
+// own, or that of a tensor beside one. Weights that keep their name are neither.
+func Leaf(name string) (packed, beside bool) {
+	_, leaf, kind := known().split(name)
+	return kind == weightLeaf && leaf != "weight" && !slices.Contains(ambiguous, leaf), telling(leaf)
+}
+
+// ambiguous leaves are those of other things, too.
+var ambiguous = []string{"B", "codes", "indices", "blocks"}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }
