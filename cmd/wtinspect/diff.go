@@ -56,9 +56,10 @@ The last line is the verdict: same bytes, same values in another dtype or contai
 faithful (no number differs by more than its dtype costs), changed, or other: not the
 same model. The tensors that make the verdict come first.
 
-Two checkpoints of different formats, or of conventions that keep the same weights
-in different ways, are compared as --map auto does: one is compared as if it were
-converted to the convention of the other, whichever is given first. A tensor that the
+Two checkpoints of different formats, of different projects' conventions, or of
+conventions that keep the same weights in different ways, are compared as --map auto
+does: one is compared as if it were converted to the convention of the other,
+whichever is given first. Within one project, another name is a difference. A tensor that the
 other project has no place for is listed with the reason, and is no difference.`,
 		Annotations: exitStatus("0  same, same values or faithful; with --strict, same", "1  they differ"),
 		Example: `  wtinspect diff before/ after/

@@ -242,9 +242,10 @@ func (c *comparison) stage(what string, bytes int64) func(int64) {
 
 // take lists the tensors of both sides, A's under their new names.
 func (c *comparison) take(ctx context.Context) error {
-	// A conversion needs the types, values or not.
-	sections := !c.opt.Headers || c.opt.Auto
-	c.as, c.bs = list(c.a, sections), list(c.b, sections)
+	c.as, c.bs = list(c.a), list(c.b)
+	if !c.opt.Headers || c.opt.Auto {
+		c.takeSections()
+	}
 	switch {
 	case c.opt.Auto && c.opt.Map != nil:
 		return errors.New("a map and a conversion cannot both be applied")
@@ -256,7 +257,7 @@ func (c *comparison) take(ctx context.Context) error {
 		if err := c.mapNames(); err != nil {
 			return err
 		}
-	case !c.opt.Headers:
+	default:
 		if err := c.convertMoved(ctx); err != nil {
 			return err
 		}
@@ -269,19 +270,29 @@ func (c *comparison) take(ctx context.Context) error {
 	return nil
 }
 
-// list returns the tensors of a side, with their sections where those are wanted.
-func list(c *checkpoint.Checkpoint, sections bool) []*tensor {
+// list returns the tensors of a side, without their sections.
+func list(c *checkpoint.Checkpoint) []*tensor {
 	out := make([]*tensor, c.Len())
 	all := make([]tensor, c.Len())
 	for i, t := range c.All() {
 		one := &all[i]
 		*one = tensor{index: i, own: t.Name, name: t.Name, dtype: t.DType, shape: t.Shape}
-		if sections {
-			one.section, one.err = Section(c, i)
-		}
 		out[i] = one
 	}
 	return out
+}
+
+// takeSections finds the tensors' data, which a conversion needs, too: their types, where
+// values are not read.
+func (c *comparison) takeSections() {
+	for _, side := range []struct {
+		list []*tensor
+		of   *checkpoint.Checkpoint
+	}{{c.as, c.a}, {c.bs, c.b}} {
+		for _, t := range side.list {
+			t.section, t.err = Section(side.of, t.index)
+		}
+	}
 }
 
 // mapNames gives A's tensors their new names, and leaves out what the map drops.

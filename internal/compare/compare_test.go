@@ -401,15 +401,79 @@ func TestConversion(t *testing.T) {
 			t.Errorf("error %v, %+v", err, res)
 		}
 	})
-	// Without a conversion, what is left is paired by role.
-	t.Run("roles", func(t *testing.T) {
+	t.Run("headers", func(t *testing.T) {
 		res := compareTexts(t, hf, keys+gg, Options{Headers: true})
+		if res.From != "llama-hf" || res.To != "llama-gguf" || res.Verdict.differs() && res.Verdict != Undecided {
+			t.Errorf("%s to %s: %q", res.From, res.To, res.Verdict)
+		}
+	})
+	// Within a project, what is left is paired by role, and is a rename.
+	t.Run("roles", func(t *testing.T) {
+		yi := strings.NewReplacer("input_layernorm", "ln1", "post_attention_layernorm", "ln2").Replace(hf)
+		res := compareTexts(t, yi, hf, Options{Headers: true})
 		for i := range res.Rows {
-			if r := &res.Rows[i]; r.By != ByRole {
+			if r := &res.Rows[i]; r.Renamed() != strings.Contains(r.NameA, ".ln") || r.Renamed() && r.By != ByRole {
 				t.Errorf("%s > %s by %q", r.NameA, r.NameB, r.By)
 			}
 		}
+		if res.Verdict != Altered {
+			t.Errorf("verdict %q", res.Verdict)
+		}
 	})
+}
+
+// Names of two projects for the same tensors are no difference, even where no byte moves.
+// Source: DeepSeek-V3, inference/convert.py (mapping).
+func TestProjects(t *testing.T) {
+	var hf, own strings.Builder
+	for i, n := range [][2]string{
+		{"model.embed_tokens", "embed"},
+		{"model.layers.0.self_attn.q_a_proj", "layers.0.attn.wq_a"},
+		{"model.layers.0.self_attn.q_a_layernorm", "layers.0.attn.q_norm"},
+		{"model.layers.0.self_attn.q_b_proj", "layers.0.attn.wq_b"},
+		{"model.layers.0.self_attn.kv_a_proj_with_mqa", "layers.0.attn.wkv_a"},
+		{"model.layers.0.self_attn.kv_a_layernorm", "layers.0.attn.kv_norm"},
+		{"model.layers.0.self_attn.kv_b_proj", "layers.0.attn.wkv_b"},
+		{"model.layers.0.self_attn.o_proj", "layers.0.attn.wo"},
+		{"model.layers.0.mlp.gate_proj", "layers.0.ffn.w1"},
+		{"model.layers.0.mlp.down_proj", "layers.0.ffn.w2"},
+		{"model.layers.0.mlp.up_proj", "layers.0.ffn.w3"},
+		{"model.layers.0.input_layernorm", "layers.0.attn_norm"},
+		{"model.layers.0.post_attention_layernorm", "layers.0.ffn_norm"},
+		{"model.layers.1.self_attn.q_a_proj", "layers.1.attn.wq_a"},
+		{"model.layers.1.self_attn.q_a_layernorm", "layers.1.attn.q_norm"},
+		{"model.layers.1.self_attn.q_b_proj", "layers.1.attn.wq_b"},
+		{"model.layers.1.self_attn.kv_a_proj_with_mqa", "layers.1.attn.wkv_a"},
+		{"model.layers.1.self_attn.kv_a_layernorm", "layers.1.attn.kv_norm"},
+		{"model.layers.1.self_attn.kv_b_proj", "layers.1.attn.wkv_b"},
+		{"model.layers.1.self_attn.o_proj", "layers.1.attn.wo"},
+		{"model.layers.1.mlp.gate", "layers.1.ffn.gate"},
+		{"model.layers.1.mlp.experts.0.gate_proj", "layers.1.ffn.experts.0.w1"},
+		{"model.layers.1.mlp.experts.0.down_proj", "layers.1.ffn.experts.0.w2"},
+		{"model.layers.1.mlp.experts.0.up_proj", "layers.1.ffn.experts.0.w3"},
+		{"model.layers.1.mlp.shared_experts.gate_proj", "layers.1.ffn.shared_experts.w1"},
+		{"model.layers.1.mlp.shared_experts.down_proj", "layers.1.ffn.shared_experts.w2"},
+		{"model.layers.1.mlp.shared_experts.up_proj", "layers.1.ffn.shared_experts.w3"},
+		{"model.layers.1.input_layernorm", "layers.1.attn_norm"},
+		{"model.layers.1.post_attention_layernorm", "layers.1.ffn_norm"},
+		{"model.norm", "norm"},
+		{"lm_head", "head"},
+	} {
+		fmt.Fprintf(&hf, "tensor %s.weight F32 [2] values=%d,1\n", n[0], i)
+		fmt.Fprintf(&own, "tensor %s.weight F32 [2] values=%d,1\n", n[1], i)
+	}
+	for _, headers := range []bool{false, true} {
+		for _, way := range [][2]string{{hf.String(), own.String()}, {own.String(), hf.String()}} {
+			res := compareTexts(t, way[0], way[1], Options{Headers: headers})
+			if res.Verdict != Identical || len(res.Rows) != 31 || len(res.Rules) != 0 {
+				t.Errorf("headers %v: %q, %q", headers, res.Verdict, lines(res))
+			}
+		}
+	}
+	spoilt := strings.Replace(own.String(), "values=3,1", "values=4,1", 1)
+	if res := compareTexts(t, hf.String(), spoilt, Options{}); res.Verdict != Altered {
+		t.Errorf("a changed tensor: %q", res.Verdict)
+	}
 }
 
 func TestInterrupted(t *testing.T) {

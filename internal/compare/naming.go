@@ -219,8 +219,9 @@ func (c *comparison) convert(ctx context.Context) error {
 	return c.follow(r)
 }
 
-// convertMoved is convert for sides whose names and bytes differ as those of two
-// conventions do. All others are left as they are: a rename is to be told.
+// convertMoved is convert for sides whose names are those of two projects, or whose bytes
+// differ as those of two conventions do. All others are left as they are: within a
+// project, a rename is to be told.
 func (c *comparison) convertMoved(ctx context.Context) error {
 	inA := make(map[string]bool, len(c.as))
 	for _, t := range c.as {
@@ -242,6 +243,7 @@ func (c *comparison) convertMoved(ctx context.Context) error {
 	moves := false
 	for _, x := range a.conventions {
 		for _, y := range b.conventions {
+			moves = moves || !sharesProject(x, y)
 			for _, way := range [][2]*convention.Convention{{x, y}, {y, x}} {
 				d, err := convert.Derive(way[0], way[1])
 				moves = moves || err == nil && d.By() != "names"
@@ -262,10 +264,19 @@ func (c *comparison) convertMoved(ctx context.Context) error {
 	if r.reversed() {
 		conv = r.back
 	}
-	if !conv.MovesBytes() {
+	from, _ := convention.Lookup(conv.From)
+	if to, ok := convention.Lookup(conv.To); !conv.MovesBytes() && ok && sharesProject(from, to) {
 		return nil
 	}
+	if c.opt.Headers {
+		c.takeSections()
+	}
 	return c.follow(r)
+}
+
+// sharesProject reports whether two conventions are spellings of one project.
+func sharesProject(x, y *convention.Convention) bool {
+	return slices.ContainsFunc(x.Dialects, y.HasDialect)
 }
 
 func (c *comparison) note(format string, args ...any) {
