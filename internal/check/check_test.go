@@ -20,23 +20,17 @@ func TestNames(t *testing.T) {
 		f         func(string) string
 		name, out string
 	}{
-		{"unwrapped", unwrapped, "module.model.w", "model.w"},
-		{"unwrapped", unwrapped, "module.module.model.w", "model.w"},
-		{"unwrapped", unwrapped, "a._orig_mod.b._fsdp_wrapped_module.w", "a.b.w"},
-		{"unwrapped", unwrapped, "_orig_mod.w", "w"},
-		{"unwrapped", unwrapped, "module.w", "module.w"}, // a model's own module
-		{"unwrapped", unwrapped, "a.module.w", "a.module.w"},
-		{"unwrapped", unwrapped, "a._orig_module.w", "a._orig_module.w"},
-		{"undoubled", undoubled, "model.model.layers.0.w", "model.layers.0.w"},
-		{"undoubled", undoubled, "a.a.a.w", "a.w"},
-		{"undoubled", undoubled, "model.modelx.w", "model.modelx.w"},
-		{"undoubled", undoubled, "a.b.b.w", "a.b.b.w"},
 		{"modernLeaf", modernLeaf, "bert.LayerNorm.gamma", "bert.LayerNorm.weight"},
 		{"modernLeaf", modernLeaf, "bert.LayerNorm.beta", "bert.LayerNorm.bias"},
 		{"modernLeaf", modernLeaf, "convnext.layer_scale.gamma", "convnext.layer_scale.gamma"},
 		{"anonymous", anonymous, "q.lora_A.default.weight", "q.lora_A.weight"},
 		{"anonymous", anonymous, "q.lora_B.my_task.weight", "q.lora_B.weight"},
 		{"anonymous", anonymous, "q.lora_A.weight", "q.lora_A.weight"},
+		{"anonymous", anonymous, "q.lora_A.default_0.default.weight", "q.lora_A.weight"},
+		{"anonymous", anonymous, "q.lora_magnitude_vector.default.weight", "q.lora_magnitude_vector.weight"},
+		{"anonymous", anonymous, "e.lora_embedding_A.default", "e.lora_embedding_A"},
+		{"anonymous", anonymous, "e.lora_embedding_A", "e.lora_embedding_A"},
+		{"anonymous", anonymous, "q.base_layer.weight", "q.base_layer.weight"},
 		{"generic", generic, "model.layers.11.w1.weight", "model.layers.{n}.w1.weight"},
 		{"generic", generic, "a", "a"},
 	} {

@@ -37,7 +37,9 @@ type model struct {
 	names    func() *naming
 	quant    func() *quant.Report
 	common   func() string // what every name begins with
-	stacks   func() []*stack
+	// unwrapped counts the names with wrappers by what they are without.
+	unwrapped func() map[string]int
+	stacks    func() []*stack
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
 	measures func() *measures
@@ -57,11 +59,12 @@ type family struct {
 
 // naming is what the names of a model say.
 type naming struct {
-	*identify.Result
+	*identify.Reading
 	conv *convention.Convention // nil when the convention is not known
 	// prefix stands before the names of the language model, and base is what
 	// the convention has and they lack.
 	prefix, base string
+	repeated     string // the prefix that stands twice at the beginning of names
 	byRole       map[string][]*family
 	ids          map[*family]convention.ID // of the first member
 }
@@ -75,6 +78,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.names = sync.OnceValue(func() *naming { return m.identify(ctx) })
 		m.quant = sync.OnceValue(m.quantisation)
 		m.common = sync.OnceValue(m.commonPrefix)
+		m.unwrapped = sync.OnceValue(m.countUnwrapped)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
@@ -127,16 +131,19 @@ func (m *model) findFamilies() []*family {
 // identify says which convention the names follow. It goes by the names alone:
 // shapes that contradict the configuration are what other rules look for.
 func (m *model) identify(ctx context.Context) *naming {
-	named := func(yield func(convention.Named) bool) {
-		for _, t := range m.All() {
-			if !yield(convention.Named{Name: t.Name}) {
-				return
-			}
-		}
+	named := make([]convention.Named, 0, m.Len())
+	for _, t := range m.All() {
+		named = append(named, convention.Named{Name: t.Name})
 	}
 	beside, _ := adapt.Model(ctx, m.Checkpoint) // a document that cannot be read says nothing
 	n := &naming{byRole: make(map[string][]*family), ids: make(map[*family]convention.ID)}
-	n.Result = identify.Tensors(named, beside)
+	n.Reading = identify.Read(named, beside)
+	for _, t := range m.families() {
+		if w, ok := n.Unwrap(t.first); ok && strings.HasPrefix(t.first, w.Repeated+w.Repeated) {
+			n.repeated = w.Repeated
+			break
+		}
+	}
 	if n.conv, _ = convention.Lookup(n.Convention); n.conv == nil {
 		return n
 	}
@@ -162,11 +169,12 @@ func (n *naming) findPrefix(families []*family) {
 		if strings.ContainsAny(t.template, "0123456789") {
 			continue
 		}
-		for start := 0; start >= 0; start = nextSegment(t.first, start) {
+		name := n.bare(t.first)
+		for start := 0; start >= 0; start = nextSegment(name, start) {
 			for _, base := range bases {
-				id, ok := n.conv.Parse(base + t.first[start:])
+				id, ok := n.conv.Parse(base + name[start:])
 				if ok && id.Role == "embed.tokens.weight" && (!found || start < len(n.prefix)) {
-					n.prefix, n.base, found = t.first[:start], base, true
+					n.prefix, n.base, found = name[:start], base, true
 				}
 			}
 		}
@@ -182,8 +190,21 @@ func nextSegment(name string, start int) int {
 	return start + i + 1
 }
 
+// bare returns a name without wrappers.
+func (n *naming) bare(name string) string {
+	if w, ok := n.Unwrap(name); ok {
+		return w.Name
+	}
+	return name
+}
+
 // parse returns what a tensor of the language model is for.
-func (n *naming) parse(name string) (convention.ID, bool) {
+func (n *naming) parse(name string) (convention.ID, bool) { return n.parseBare(n.bare(name)) }
+
+func (n *naming) parseBare(name string) (convention.ID, bool) {
+	if n.conv == nil {
+		return convention.ID{}, false
+	}
 	rest, ok := strings.CutPrefix(name, n.prefix)
 	if !ok {
 		return convention.ID{}, false

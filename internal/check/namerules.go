@@ -8,6 +8,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 var nameRules = []*Rule{
@@ -23,16 +24,26 @@ Where the tool knows what each of the tensors is for, fix renames them.`,
 	{
 		ID: "WT402", Name: "wrapper-prefix", Severity: checkpoint.Error, run: runWrappers,
 		Title: "a training framework's wrapper is left in the names",
-		Doc: `torch.compile, DDP, FSDP, DeepSpeed and others put a segment of their own into every
-name. Loaders do not know such names; PEFT loads zeros with a warning.`,
+		Doc: `torch.compile, DDP, FSDP, DeepSpeed, PEFT and others put segments of their own into
+names, of all tensors or of some. Loaders do not know such names; PEFT loads zeros with a
+warning. A segment of nobody's that is left out of the names of a known model is one, too.
+Where the name without it belongs to another tensor, or an adapter that is not merged is
+in the file, nothing is renamed.`,
 		Bad: "_orig_mod.model.norm.weight", Good: "model.norm.weight",
-		Fix: &Fix{Kind: FixNames, Doc: "takes the wrappers out of the names", clean: (*model).unwrap},
+		Fix: &Fix{
+			Kind: FixNames, Doc: "takes the wrappers out of the names", clean: (*model).unwrap,
+			because: "it has no data, and a tensor with a wrapper gets its name",
+			drop: func(m *model, name string) bool {
+				i, ok := m.Lookup(name)
+				return ok && m.stub(i)
+			},
+		},
 	},
 	{
 		ID: "WT403", Name: "doubled-prefix", Severity: checkpoint.Warning, run: runDoubled,
 		Title: "a prefix appears twice in the names",
-		Doc: `Saving a model that was loaded under a prefix puts the prefix in front again. Nothing
-else can load model.model.layers or language_model.language_model.`,
+		Doc: `Saving a model that was loaded under a prefix puts the prefix there again. Nothing
+else can load model.model.layers or model.language_model.language_model.layers.`,
 		Bad: "model.model.layers.0.mlp.up_proj.weight", Good: "model.layers.0.mlp.up_proj.weight",
 		Fix: &Fix{Kind: FixNames, Doc: "takes the second prefix out of the names", clean: (*model).single},
 	},
@@ -75,8 +86,9 @@ Stored, they are unexpected tensors, and stale when the configuration changes.`,
 		ID: "WT409", Name: "long-name", Severity: checkpoint.Info, run: runLongNames,
 		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Warning},
 		Title:    "a name of 64 bytes or more cannot become a GGUF name as it is",
-		Doc: `Converters that keep the names of safetensors files write GGUF files that llama.cpp
-refuses, or whose names others cut.`,
+		Doc: `Converters that keep the names that they do not know write GGUF files that llama.cpp
+refuses, or whose names others cut. Only models that llama.cpp has are looked at, and of
+them the names that their convention does not have.`,
 		Bad: "a name of 70 bytes", Good: "names of at most 63 bytes",
 	},
 	{
@@ -202,8 +214,9 @@ func (p *Pass) slips(m *model) {
 func (m *model) differences(c *convention.Convention) (extra []*family, missing []string) {
 	found := make(map[string]bool)
 	for _, t := range m.families() {
-		id, ok := c.Parse(t.first)
-		if packed, beside := quant.Leaf(t.first); !ok && !packed && !beside && !isBuffer(t.first) {
+		name := m.names().bare(t.first)
+		id, ok := c.Parse(name)
+		if packed, beside := quant.Leaf(name); !ok && !packed && !beside && !isBuffer(name) {
 			extra = append(extra, t)
 		}
 		found[id.Role] = true
@@ -236,156 +249,6 @@ func (p *Pass) nearMisses(m *model, n *naming, to *convention.Convention) {
 			f.Fixable = true
 			p.report(f)
 		}
-	}
-}
-
-// wrapperSegments are what frameworks put into names, anywhere; those of the
-// second list only at the beginning, where they also may be a model's own.
-var (
-	wrapperSegments = []string{"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_flat_param"}
-	wrapperPrefixes = []string{"module.", "state_dict.", "model_state_dict."}
-)
-
-// unwrapped returns a name without wrappers.
-func unwrapped(name string) string {
-	for again := true; again; {
-		again = false
-		for _, prefix := range wrapperPrefixes {
-			if rest, ok := strings.CutPrefix(name, prefix); ok && strings.Contains(rest, ".") {
-				name, again = rest, true
-			}
-		}
-	}
-	if !strings.Contains(name, "_") {
-		return name
-	}
-	segments := strings.Split(name, ".")
-	kept := slices.DeleteFunc(segments, func(s string) bool { return slices.Contains(wrapperSegments, s) })
-	return strings.Join(kept, ".")
-}
-
-// unwrap returns a name of the model without wrappers.
-func (m *model) unwrap(name string) string {
-	clean := unwrapped(name)
-	if clean == "" {
-		return name
-	}
-	// A prefix at the beginning is a wrapper only when every name has it.
-	if prefix, ok := strings.CutSuffix(name, clean); ok && !strings.HasPrefix(m.common(), prefix) && !hasSegment(name) {
-		return name
-	}
-	return clean
-}
-
-func runWrappers(p *Pass) {
-	for _, m := range p.models {
-		p.renames(m, func(t *family) (what, name string) {
-			clean := m.unwrap(t.first)
-			if clean == t.first {
-				return "", ""
-			}
-			return "a wrapper (" + wrapperOf(t.first) + ") is in the name", clean
-		})
-	}
-}
-
-// renames reports the templates that say gives another name to: one finding
-// for all to which the same happens.
-func (p *Pass) renames(m *model, say func(t *family) (what, name string)) {
-	byWhat := make(map[string]*Finding)
-	var order []*Finding
-	for _, t := range m.families() {
-		what, name := say(t)
-		if what == "" {
-			continue
-		}
-		f := byWhat[what]
-		if f == nil {
-			first := m.finding(int(t.members[0]), "%s, which is %s without it", what, name)
-			first.Count, first.Fixable = 0, true
-			f = &first
-			byWhat[what] = f
-			order = append(order, f)
-		}
-		f.Count += len(t.members)
-	}
-	for _, f := range order {
-		p.report(*f)
-	}
-}
-
-// wrapperOf returns the wrapper in a name.
-func wrapperOf(name string) string {
-	for _, prefix := range wrapperPrefixes {
-		if strings.HasPrefix(name, prefix) {
-			return strings.TrimSuffix(prefix, ".")
-		}
-	}
-	for s := range strings.SplitSeq(name, ".") {
-		if slices.Contains(wrapperSegments, s) {
-			return s
-		}
-	}
-	return ""
-}
-
-// commonPrefix returns what every name begins with.
-func (m *model) commonPrefix() string {
-	prefix := ""
-	for i, t := range m.families() {
-		if i == 0 {
-			prefix = t.first
-		}
-		for !strings.HasPrefix(t.first, prefix) {
-			prefix = prefix[:strings.LastIndexByte(strings.TrimSuffix(prefix, "."), '.')+1]
-		}
-	}
-	return prefix
-}
-
-func hasSegment(name string) bool {
-	return slices.ContainsFunc(strings.Split(name, "."), func(s string) bool { return slices.Contains(wrapperSegments, s) })
-}
-
-// undoubled returns a name in which no dotted segment at the beginning stands
-// twice in a row.
-func undoubled(name string) string {
-	for {
-		first, rest, ok := strings.Cut(name, ".")
-		if !ok || !strings.HasPrefix(rest, first+".") {
-			return name
-		}
-		name = rest
-	}
-}
-
-// doublable are the prefixes that saving twice has been seen to double. The
-// encoder of an encoder is not among them: models of two models have it.
-var doublable = []string{"model", "language_model", "transformer", "visual", "backbone", "base_model", "text_model", "unet"}
-
-// single returns a name of the model with its first prefix once.
-func (m *model) single(name string) string {
-	if first, _, _ := strings.Cut(name, "."); !slices.Contains(doublable, first) {
-		return name
-	}
-	if c := m.names().conv; c != nil {
-		if _, ok := c.Parse(name); ok {
-			return name // a convention that spells it so
-		}
-	}
-	return undoubled(name)
-}
-
-func runDoubled(p *Pass) {
-	for _, m := range p.models {
-		p.renames(m, func(t *family) (what, name string) {
-			clean := m.single(t.first)
-			if clean == t.first {
-				return "", ""
-			}
-			first, _, _ := strings.Cut(t.first, ".")
-			return "the prefix " + first + " appears twice in the name", clean
-		})
 	}
 }
 
@@ -423,13 +286,13 @@ const maxGGUFName = 63
 
 func runLongNames(p *Pass) {
 	for _, m := range p.models {
-		if m.Format == checkpoint.GGUF {
+		if m.Format == checkpoint.GGUF || m.isAdapter() {
 			continue
 		}
 		longest, count := 0, 0
 		for _, t := range m.families() {
 			// Names that a converter translates become shorter.
-			if _, known := m.names().ids[t]; known {
+			if len(t.first) <= maxGGUFName-maxLonger || m.names().Convention != "" && !slices.Contains(m.names().Extra, templateText(t.first)) {
 				continue
 			}
 			for _, i := range t.members {
@@ -442,11 +305,34 @@ func runLongNames(p *Pass) {
 				}
 			}
 		}
-		if count > 0 {
+		if count > 0 && m.becomesGGUF() {
 			f := m.finding(longest, "%d bytes, where a GGUF name has room for %d; it is the longest of %s", len(m.At(longest).Name), maxGGUFName, counted(count, "such name"))
 			p.report(f)
 		}
 	}
+}
+
+// maxLonger is how much longer than the first of its template a name may be:
+// by the digits of its numbers.
+const maxLonger = 16
+
+// templateText writes a template as identify does.
+func templateText(name string) string {
+	return template.Words.Replace(name, func(int, string) string { return "{}" })
+}
+
+// becomesGGUF reports whether llama.cpp has the architecture of a model.
+func (m *model) becomesGGUF() bool {
+	families := slices.Clone(m.names().Families)
+	if kind, ok := m.doc.Text("model_type"); ok {
+		families = append(families, kind)
+	}
+	for _, c := range convention.All() {
+		if c.HasDialect("gguf") && slices.ContainsFunc(families, c.HasFamily) {
+			return true
+		}
+	}
+	return false
 }
 
 // modernLeaf returns a name with the leaf's current spelling.
@@ -495,28 +381,5 @@ func runTrainingState(p *Pass) {
 				p.report(m.finding(int(i), "belongs to an optimizer, not to the model"))
 			}
 		}
-	}
-}
-
-// anonymous returns a PEFT name without the adapter's name.
-func anonymous(name string) string {
-	for _, half := range []string{".lora_A.", ".lora_B."} {
-		if before, after, ok := strings.Cut(name, half); ok {
-			if _, leaf, ok := strings.Cut(after, "."); ok && leaf == "weight" {
-				return before + half + leaf
-			}
-		}
-	}
-	return name
-}
-
-func runAdapterName(p *Pass) {
-	for _, m := range p.models {
-		p.renames(m, func(t *family) (what, name string) {
-			if clean := anonymous(t.first); clean != t.first {
-				return "the adapter's name is in the key", clean
-			}
-			return "", ""
-		})
 	}
 }

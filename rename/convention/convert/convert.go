@@ -321,9 +321,12 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 			g.members = append(g.members, member{role: l.Tensor.Role, index: l.Index, buffer: l.Tensor.Buffer})
 		}
 		m := &g.members[p.member]
-		if l.Leaf == "" {
+		switch {
+		case l.Leaf == "" && m.name != "": // the same place again, under a wrapper
+			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
+		case l.Leaf == "":
 			m.name, m.shape = n.Name, n.Shape
-		} else {
+		default:
 			m.companions = append(m.companions, companionName{n.Name, l.Suffix, l.Leaf})
 		}
 	}

@@ -19,8 +19,9 @@ var companionsYAML []byte
 type companions struct {
 	suffixes []companionSuffix // the longest first
 	debris   []string
-	anywhere map[string]bool
+	anywhere map[string][][]string // segments, by the first of them
 	leading  []string
+	doubled  map[string]bool
 	slips    *strings.Replacer
 }
 
@@ -50,19 +51,24 @@ var loadCompanions = sync.OnceValue(func() *companions {
 		Wrappers struct {
 			Anywhere []string `yaml:"anywhere"`
 			Leading  []string `yaml:"leading"`
+			Doubled  []string `yaml:"doubled"`
 		} `yaml:"wrappers"`
 	}
 	if err := yaml.Load(companionsYAML, &doc, yaml.WithKnownFields()); err != nil {
 		panic("convention: companions.yaml: " + err.Error())
 	}
-	c := &companions{debris: append(doc.Debris, quant.Markers()...), leading: doc.Wrappers.Leading, anywhere: make(map[string]bool)}
+	c := &companions{debris: append(doc.Debris, quant.Markers()...), leading: doc.Wrappers.Leading, anywhere: make(map[string][][]string), doubled: make(map[string]bool)}
 	var slips []string
 	for _, s := range doc.Slips {
 		slips = append(slips, s[0], s[1])
 	}
 	c.slips = strings.NewReplacer(slips...)
 	for _, w := range doc.Wrappers.Anywhere {
-		c.anywhere[w] = true
+		run := strings.Split(w, ".")
+		c.anywhere[run[0]] = append(c.anywhere[run[0]], run)
+	}
+	for _, w := range doc.Wrappers.Doubled {
+		c.doubled[w] = true
 	}
 	seen := make(map[string]bool)
 	add := func(leaf string, s companionSuffix) {
@@ -101,7 +107,10 @@ var loadCompanions = sync.OnceValue(func() *companions {
 // A cleaning is what stands between a name and what a convention calls it.
 type cleaning struct {
 	normal    string   // the template to look up
+	bare      string   // the template without wrappers; a companion's ends as it did
 	wrappers  []string // taken out, outermost first
+	leading   bool     // all of them stood before the name
+	repeated  string   // the prefix that stood there twice
 	companion companionSuffix
 	debris    bool
 }
@@ -111,7 +120,12 @@ type cleaning struct {
 func (r *registry) clean(normal string) cleaning {
 	c := loadCompanions()
 	out := cleaning{normal: normal}
-	out.normal, out.wrappers = c.unwrap(normal)
+	out.bare, out.wrappers, out.leading = c.unwrap(normal)
+	if once, twice := r.single(out.bare); twice != "" {
+		out.bare, out.repeated = once, twice
+		out.wrappers = append(out.wrappers, twice)
+	}
+	out.normal = out.bare
 	for _, d := range c.debris {
 		if out.normal == d || strings.HasSuffix(out.normal, d) && out.normal[len(out.normal)-len(d)-1] == '.' {
 			out.debris = true
@@ -140,43 +154,4 @@ func (r *registry) clean(normal string) cleaning {
 		return out
 	}
 	return out
-}
-
-// unwrap takes out the segments and prefixes that frameworks add.
-func (c *companions) unwrap(name string) (string, []string) {
-	var found []string
-	for {
-		before := name
-		for _, p := range c.leading {
-			if rest, ok := strings.CutPrefix(name, p); ok && rest != "" && rest != "weight" && rest != "bias" {
-				name = rest
-				found = append(found, p)
-			}
-		}
-		if name == before {
-			break
-		}
-	}
-	if !strings.Contains(name, "_") && !strings.Contains(name, "base_layer") {
-		return name, found
-	}
-	segments := strings.Split(name, ".")
-	kept := segments[:0]
-	for i, s := range segments {
-		if c.anywhere[s] && i+1 < len(segments) {
-			if w := s + "."; !slices.Contains(found, w) {
-				found = append(found, w)
-			}
-			continue
-		}
-		kept = append(kept, s)
-	}
-	if len(kept) == len(segments) {
-		return name, found
-	}
-	name = strings.Join(kept, ".")
-	if more, outer := c.unwrap(name); len(outer) > 0 {
-		return more, append(found, outer...)
-	}
-	return name, found
 }

@@ -13,6 +13,9 @@ func (id *identification) judge() {
 	res := id.res
 	taken := make([]bool, len(id.subjects))
 	list := id.fits(taken)
+	if !res.Adapter && len(list) > 0 && len(list[0].extra) > 0 && id.leftover(list) {
+		list = id.fits(taken)
+	}
 	id.nearest(list)
 	if len(list) == 0 {
 		id.note("no convention knows any of the %d templates", len(id.subjects))
@@ -460,7 +463,7 @@ func isTaskHead(normal string) bool {
 // family's prefix they are that family's.
 func (id *identification) atHome(e *evaluation) bool {
 	c := id.reg.list[e.conv]
-	if _, ok := c.CutBase(e.prefix); ok || e.prefix == "" {
+	if _, ok := c.CutBase(e.prefix); ok || e.prefix == "" || id.flat {
 		return true
 	}
 	segments := strings.Split(strings.TrimSuffix(e.prefix, "."), ".")

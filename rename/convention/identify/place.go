@@ -3,6 +3,7 @@ package identify
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -91,12 +92,13 @@ type Reading struct {
 
 	id      *identification
 	tensors []convention.Named
+	wrapped func() map[string]*cleaning // by the template of the name as it is
 }
 
 // Read identifies tensors, and keeps what each of them is for.
 func Read(tensors []convention.Named, model *convention.Model) *Reading {
 	id := builtin().examine(slices.Values(tensors), model)
-	r := &Reading{Result: id.res, id: id, tensors: tensors}
+	r := &Reading{Result: id.res, id: id, tensors: tensors, wrapped: sync.OnceValue(id.wrappedKinds)}
 	for _, e := range id.tied {
 		r.Tied = append(r.Tied, id.reg.list[e.conv])
 	}

@@ -1,0 +1,252 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+)
+
+// peftPrefix is right in an adapter and wrong in a model.
+const peftPrefix = "base_model.model."
+
+// wrapping returns what has to come out of a name, and false when it is nothing.
+func (m *model) wrapping(name string) (*identify.Wrapping, bool) {
+	n := m.names()
+	w, ok := n.Unwrap(name)
+	if !ok {
+		return n.repeatedHead(name)
+	}
+	if strings.HasPrefix(name, peftPrefix) && m.isAdapter() {
+		inner := slices.DeleteFunc(slices.Clone(w.Wrappers), func(s string) bool { return s == peftPrefix })
+		if len(inner) == 0 {
+			return nil, false
+		}
+		w.Name, w.Wrappers = peftPrefix+w.Name, inner
+	}
+	if w.Repeated != "" && (n.conv == nil || !n.conv.Language) && m.doc == nil && strings.HasPrefix(m.common(), w.Repeated+w.Repeated) {
+		return nil, false // ComfyUI's files of some image models have model.model. (model_detection.py unet_prefix_from_state_dict)
+	}
+	// A prefix may be a model's own, unless every name has it or it is known
+	// that a name is without it.
+	if prefix := strings.TrimSuffix(name, w.Name); w.Leading && w.Repeated == "" {
+		_, known := n.parseBare(w.Name)
+		if !strings.Contains(w.Name, ".") || !strings.HasPrefix(m.common(), prefix) && (!known || n.Adapter) {
+			return nil, false
+		}
+	}
+	return w, true
+}
+
+// repeatedHead takes the prefix that other names have twice out of a name that
+// has it once and is to have none: model.lm_head beside model.model.layers.
+func (n *naming) repeatedHead(name string) (*identify.Wrapping, bool) {
+	rest, ok := strings.CutPrefix(name, n.repeated)
+	if n.repeated == "" || !ok || n.conv == nil {
+		return nil, false
+	}
+	if t, _, ok := n.conv.Match(rest); !ok || !t.Absolute {
+		return nil, false
+	}
+	return &identify.Wrapping{Name: rest, Wrappers: []string{n.repeated}, Leading: true, Repeated: n.repeated}, true
+}
+
+// unwrap returns a name of the model without wrappers, and as it is where that
+// is another tensor's name.
+func (m *model) unwrap(name string) string {
+	if w, ok := m.wrapping(name); ok && m.free(w.Name) {
+		return w.Name
+	}
+	return name
+}
+
+// single returns a name of the model with its prefix once, where that is all
+// that is wrong with it.
+func (m *model) single(name string) string {
+	if w, ok := m.wrapping(name); ok && w.Repeated != "" && len(w.Wrappers) == 1 {
+		return m.unwrap(name)
+	}
+	return name
+}
+
+// free reports whether one tensor alone would have a name if wrappers came out.
+func (m *model) free(clean string) bool {
+	i, taken := m.Lookup(clean)
+	return (!taken || m.stub(i)) && m.unwrapped()[clean] < 2
+}
+
+// stub reports whether a tensor has no data and is in the place of one that a
+// wrapper hides. A file with a dtype that is not known is not written again.
+func (m *model) stub(i int) bool {
+	t := m.At(i)
+	return t.DType != "" && t.BytesKnown && t.Bytes == 0 && m.unwrapped()[t.Name] == 1
+}
+
+// countUnwrapped counts the names with wrappers by what they are without them.
+func (m *model) countUnwrapped() map[string]int {
+	out := make(map[string]int)
+	for _, t := range m.All() {
+		if w, ok := m.wrapping(t.Name); ok {
+			out[w.Name]++
+		}
+	}
+	return out
+}
+
+// unmerged reports whether an adapter is among the tensors of a model that is
+// to have none.
+func (m *model) unmerged() bool {
+	if m.ownAdapters() || m.isAdapter() {
+		return false
+	}
+	return slices.ContainsFunc(m.families(), func(t *family) bool { return isAdapterPart(t.first) })
+}
+
+// isAdapter reports whether the tensors are changes to a model, whatever the
+// adapter is called in their names.
+func (m *model) isAdapter() bool {
+	n := 0
+	for _, t := range m.families() {
+		if isAdapterPart(t.first) {
+			n++
+		}
+	}
+	return m.names().Adapter || n > 0 && 2*n >= len(m.families())
+}
+
+// ownAdapters reports whether a model has adapters by design, as phi4mm has one
+// for speech and one for images.
+func (m *model) ownAdapters() bool { return m.doc.Has("speech_lora") || m.doc.Has("vision_lora") }
+
+func isAdapterPart(name string) bool {
+	return strings.Contains(name, ".lora_A.") || strings.Contains(name, ".lora_B.") || strings.Contains(name, ".lora_embedding_")
+}
+
+func runWrappers(p *Pass) {
+	for _, m := range p.models {
+		if m.ownAdapters() {
+			continue
+		}
+		p.renames(m, func(name string) (what, clean string) {
+			w, ok := m.wrapping(name)
+			if !ok || w.Repeated != "" && len(w.Wrappers) == 1 {
+				return "", ""
+			}
+			list := make([]string, len(w.Wrappers))
+			for i, s := range w.Wrappers {
+				list[i] = strings.TrimSuffix(s, ".")
+			}
+			if len(list) == 1 {
+				return "a wrapper (" + list[0] + ") is in the name", w.Name
+			}
+			return "wrappers (" + strings.Join(list, ", ") + ") are in the name", w.Name
+		})
+	}
+}
+
+func runDoubled(p *Pass) {
+	for _, m := range p.models {
+		p.renames(m, func(name string) (what, clean string) {
+			w, ok := m.wrapping(name)
+			if !ok || w.Repeated == "" || len(w.Wrappers) > 1 {
+				return "", ""
+			}
+			times := "twice"
+			if n := (len(name)-len(w.Name))/len(w.Repeated) + 1; n > 2 {
+				times = fmt.Sprintf("%d times", n)
+			}
+			return "the prefix " + strings.TrimSuffix(w.Repeated, ".") + " appears " + times + " in the name", w.Name
+		})
+	}
+}
+
+// renames reports the tensors that say gives another name to: one finding for
+// all to which the same happens.
+func (p *Pass) renames(m *model, say func(name string) (what, clean string)) {
+	byWhat := make(map[string]*Finding)
+	var order []*Finding
+	for _, t := range m.families() {
+		if what, _ := say(t.first); what == "" {
+			continue
+		}
+		for _, i := range t.members {
+			name := m.At(int(i)).Name
+			what, clean := say(name)
+			if what == "" {
+				continue
+			}
+			unfixed, note := "", ""
+			twin, taken := m.Lookup(clean)
+			switch {
+			case m.unmerged():
+				unfixed = "; the file holds a model and an adapter that is not merged into it: merge it first"
+			case !taken && !m.free(clean):
+				unfixed = "; another tensor with a wrapper would get that name, too"
+			case taken && !m.free(clean) && m.At(twin).Bytes > 0:
+				unfixed = "; a tensor of that name is there, too"
+			case taken && !m.free(clean):
+				unfixed = "; a tensor of that name is there without its data " + shapeText(m.At(twin).Shape) + ": drop it first, or export again"
+			case taken:
+				note = "; the tensor of that name has no data " + shapeText(m.At(twin).Shape)
+			}
+			key := what + unfixed + note
+			f := byWhat[key]
+			if f == nil {
+				first := m.finding(int(i), "%s, which is %s without it%s%s", what, clean, unfixed, note)
+				first.Count, first.Fixable = 0, unfixed == ""
+				f = &first
+				byWhat[key] = f
+				order = append(order, f)
+			}
+			f.Count++
+		}
+	}
+	for _, f := range order {
+		p.report(*f)
+	}
+}
+
+// commonPrefix returns what every name begins with.
+func (m *model) commonPrefix() string {
+	prefix := ""
+	for i, t := range m.families() {
+		if i == 0 {
+			prefix = t.first
+		}
+		for !strings.HasPrefix(t.first, prefix) {
+			prefix = prefix[:strings.LastIndexByte(strings.TrimSuffix(prefix, "."), '.')+1]
+		}
+	}
+	return prefix
+}
+
+// anonymous returns a PEFT name without the adapter's name, which may be of
+// several segments: default_0.default.
+func anonymous(name string) string {
+	for _, half := range []string{".lora_A.", ".lora_B.", ".lora_magnitude_vector."} {
+		if before, after, ok := strings.Cut(name, half); ok && strings.HasSuffix(after, ".weight") {
+			return before + half + "weight"
+		}
+	}
+	for _, half := range []string{".lora_embedding_A.", ".lora_embedding_B."} {
+		if before, after, ok := strings.Cut(name, half); ok && after != "" {
+			return before + strings.TrimSuffix(half, ".")
+		}
+	}
+	return name
+}
+
+func runAdapterName(p *Pass) {
+	for _, m := range p.models {
+		if m.ownAdapters() {
+			continue
+		}
+		p.renames(m, func(name string) (what, clean string) {
+			if clean := anonymous(name); clean != name {
+				return "the adapter's name is in the key", clean
+			}
+			return "", ""
+		})
+	}
+}
