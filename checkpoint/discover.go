@@ -192,7 +192,7 @@ func (d *finder) sets(dir string, l *listing) error {
 		d.single(dir, name, GGUF)
 	}
 
-	groups, singles := groupNames(l.safetensors, safetensors.ParseShardName)
+	groups, singles := groupShards(l.safetensors)
 	if len(l.indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
 		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) && d.isLarge(source.Join(dir, l.indexes[0])) {
 		// The names say which files the index means, so that it need not be
@@ -247,7 +247,7 @@ func (d *finder) pattern(ref string) error {
 	d.release.Dir = dir
 	groups, format := groupSplits(l.gguf), GGUF
 	if formatOf(base) == Safetensors {
-		groups, _ = groupNames(l.safetensors, safetensors.ParseShardName)
+		groups, _ = groupShards(l.safetensors)
 		format = Safetensors
 	}
 	for _, g := range groups {
@@ -307,6 +307,9 @@ func (d *finder) group(dir string, g *group, format Format) *Checkpoint {
 				Detail: fmt.Sprintf("numbered %d in a set of %d", n, g.of),
 			})
 		}
+	}
+	for _, name := range g.named {
+		c.Files = append(c.Files, c.entry(name))
 	}
 	if g.of > maxShards {
 		c.oversized = true
@@ -369,7 +372,7 @@ func (d *finder) index(ref string) error {
 	if err != nil {
 		return err
 	}
-	groups, _ := groupNames(l.safetensors, safetensors.ParseShardName)
+	groups, _ := groupShards(l.safetensors)
 	d.indexedBy(dir, base, ix, groups, make(map[string]bool)).Path = ref
 	return nil
 }
@@ -400,7 +403,7 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 			c := d.group(dir, g, Safetensors)
 			c.Path, c.Index = path, path
 			c.setUnreadable(err)
-			for _, shard := range g.names {
+			for _, shard := range slices.Concat(g.names, g.named) {
 				claimed[shard] = true
 			}
 			return nil
@@ -439,7 +442,7 @@ func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*gr
 		if !own[key{g.prefix, g.of}] {
 			continue
 		}
-		for _, shard := range g.names {
+		for _, shard := range slices.Concat(g.names, g.named) {
 			claimed[shard] = true
 			if !seen[shard] {
 				c.Files = append(c.Files, c.entry(shard))
@@ -529,6 +532,12 @@ func (c *Checkpoint) Set(ctx context.Context) (string, error) {
 		ix, err := readIndex(ctx, index)
 		if err == nil && slices.Contains(ix.Shards(), base) {
 			return index, nil
+		}
+	}
+	groups, _ := groupShards(l.safetensors)
+	for _, g := range groups {
+		if slices.Contains(g.named, base) {
+			return source.Join(c.Dir, pattern(g.names[0])), nil
 		}
 	}
 	if _, _, of, ok := safetensors.ParseShardName(base); ok && of > 1 {

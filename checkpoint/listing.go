@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // A listing is the names in a directory that have to do with weights.
@@ -105,6 +107,7 @@ type group struct {
 	of      int
 	names   []string // sorted
 	numbers []int    // of each name
+	named   []string // those that have a word for a number
 }
 
 // missing returns the numbers from 1 to of that no name has.
@@ -122,12 +125,12 @@ func (g *group) missing() []int {
 			list = append(list, n)
 		}
 	}
-	return list
+	return list[:max(0, len(list)-len(g.named))]
 }
 
 // complete reports whether the names are numbered 1 to of, each once.
 func (g *group) complete() bool {
-	if len(g.numbers) != g.of {
+	if len(g.numbers)+len(g.named) != g.of {
 		return false
 	}
 	for i, n := range g.numbers {
@@ -166,6 +169,22 @@ func groupNames(names []string, parse parseName) (groups []*group, singles []str
 	return groups, singles
 }
 
+// groupShards is groupNames for safetensors files. A shard that is named instead
+// of numbered belongs to the numbered ones beside it.
+func groupShards(names []string) (groups []*group, singles []string) {
+	groups, rest := groupNames(names, safetensors.ParseShardName)
+	for _, name := range rest {
+		prefix, of, ok := safetensors.ParseNamedShard(name)
+		i := slices.IndexFunc(groups, func(g *group) bool { return g.prefix == prefix && g.of == of })
+		if !ok || i < 0 {
+			singles = append(singles, name)
+			continue
+		}
+		groups[i].named = append(groups[i].named, name)
+	}
+	return groups, singles
+}
+
 func groupSplits(names []string) []*group {
 	groups, _ := groupNames(names, gguf.ParseSplitName)
 	return groups
@@ -177,6 +196,11 @@ func (g *group) without(names map[string]bool) *group {
 		if !names[name] {
 			out.names = append(out.names, name)
 			out.numbers = append(out.numbers, g.numbers[i])
+		}
+	}
+	for _, name := range g.named {
+		if !names[name] {
+			out.named = append(out.named, name)
 		}
 	}
 	return out

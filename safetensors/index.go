@@ -249,6 +249,11 @@ func (x *Index) listRepeats(l *faultList, repeated *repeats) {
 func (x *Index) judgeShards(l *faultList) {
 	sets := make(map[string]int) // how many shards the first of a prefix says there are
 	numbers := make(map[string]map[int]bool)
+	type namedSet struct {
+		prefix string
+		of     int
+	}
+	named := make(map[namedSet]map[string]bool)
 	for _, s := range x.spellings {
 		shard := x.shards[s.shard]
 		add := func(code Code, severity Severity, format string, args ...any) {
@@ -266,6 +271,13 @@ func (x *Index) judgeShards(l *faultList) {
 		}
 		prefix, no, of, ok := ParseShardName(shard)
 		if !ok {
+			if prefix, of, ok := ParseNamedShard(shard); ok {
+				key := namedSet{prefix, of}
+				if named[key] == nil {
+					named[key] = make(map[string]bool)
+				}
+				named[key][shard] = true
+			}
 			continue
 		}
 		if no == 0 || no > of {
@@ -290,7 +302,7 @@ func (x *Index) judgeShards(l *faultList) {
 				missing--
 			}
 		}
-		if missing == 0 {
+		if missing <= len(named[namedSet{prefix, of}]) {
 			continue
 		}
 		first := 1
@@ -356,6 +368,23 @@ func ParseShardName(name string) (prefix string, no, of int, ok bool) {
 		return "", 0, 0, false
 	}
 	return stem[:cut], no, of, true
+}
+
+// ParseNamedShard takes a shard's name apart that has a word where its siblings
+// have a number: model-mtp-of-00005.safetensors is one of 5 with the prefix model.
+// Qwen 3.5 keeps its layers for multi-token prediction so.
+func ParseNamedShard(name string) (prefix string, of int, ok bool) {
+	stem, ok := strings.CutSuffix(name, ".safetensors")
+	at := strings.LastIndex(stem, "-of-")
+	if !ok || at < 0 {
+		return "", 0, false
+	}
+	of, ok = shardNumber(stem[at+len("-of-"):])
+	cut := strings.LastIndexAny(stem[:at], "-_")
+	if !ok || cut <= 0 || cut+1 == at || strings.ContainsFunc(stem[cut+1:at], func(r rune) bool { return r >= '0' && r <= '9' }) {
+		return "", 0, false
+	}
+	return stem[:cut], of, true
 }
 
 func shardNumber(s string) (n int, ok bool) {

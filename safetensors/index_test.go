@@ -109,6 +109,29 @@ func TestParseShardName(t *testing.T) {
 	}
 }
 
+func TestParseNamedShard(t *testing.T) {
+	for name, want := range map[string]string{
+		"model-mtp-of-00005.safetensors":         "model 5",
+		"a/model_mtp-of-00005.safetensors":       "a/model 5",
+		"model-00001-of-00005.safetensors":       "",
+		"model-0001-of-00005.safetensors":        "", // a number of another length
+		"model-mtp-of-5.safetensors":             "",
+		"model--of-00005.safetensors":            "",
+		"mtp-of-00005.safetensors":               "",
+		"model-mtp-of-00005.bin":                 "",
+		"model-mtp.safetensors":                  "",
+		"model-of-the-year-of-000a5.safetensors": "",
+	} {
+		got := ""
+		if prefix, of, ok := ParseNamedShard(name); ok {
+			got = fmt.Sprint(prefix, " ", of)
+		}
+		if got != want {
+			t.Errorf("%s is taken apart as %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestCheckShardPath(t *testing.T) {
 	for _, name := range []string{"a", "a/b.safetensors", "./a", "a..b", "...", "a:b/c"} {
 		if err := CheckShardPath(name); err != nil && name != "a:b/c" {
