@@ -199,6 +199,10 @@ func (p *Pass) configured(yield func(m *model, n *naming) bool) {
 		if encDec, _ := m.doc.Bool("is_encoder_decoder"); encDec {
 			continue
 		}
+		// Beside an image model is often the configuration of something else.
+		if kind, ok := m.doc.Text("model_type"); ok && !m.names().conv.Language && !m.names().conv.HasFamily(kind) {
+			continue
+		}
 		if !yield(m, m.names()) {
 			return
 		}
@@ -512,6 +516,9 @@ func runDType(p *Pass) {
 func runArchitecture(p *Pass) {
 	for m, n := range p.configured {
 		model, ok := m.doc.Text("model_type")
+		if fit := m.held(); fit != nil && len(fit.Missing) > 0 {
+			continue // WT318's
+		}
 		if !ok || n.Convention == "" || len(n.Families) == 0 || len(n.Parts) > 0 {
 			continue
 		}

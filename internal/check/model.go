@@ -40,6 +40,7 @@ type model struct {
 	// unwrapped counts the names with wrappers by what they are without.
 	unwrapped func() map[string]int
 	stacks    func() []*stack
+	held      func() *identify.Fit // to the convention of the model type in config.json
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
 	measures func() *measures
@@ -79,6 +80,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.quant = sync.OnceValue(m.quantisation)
 		m.common = sync.OnceValue(m.commonPrefix)
 		m.unwrapped = sync.OnceValue(m.countUnwrapped)
+		m.held = sync.OnceValue(func() *identify.Fit { return s.hold(m) })
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })

@@ -363,7 +363,8 @@ func runLegacy(p *Pass) {
 
 func runBareModel(p *Pass) {
 	for _, m := range p.models {
-		if n := m.names(); n.BaseAbsent != "" && n.prefix == "" && n.Convention != "" && !n.Adapter {
+		// A part of a model below a prefix of its own is no bare model.
+		if n := m.names(); n.BaseAbsent != "" && n.prefix == "" && n.Convention != "" && !n.Adapter && len(n.Wrappers) == 0 && !m.partial() {
 			p.report(m.whole("the names lack the prefix %s of %s", n.BaseAbsent, n.Convention))
 		}
 	}

@@ -92,6 +92,36 @@ func TestNoFalseAlarmOnNames(t *testing.T) {
 	}
 }
 
+// What a model type requires is never too much for a published model of it.
+func TestRequiredOfLists(t *testing.T) {
+	for _, l := range fixture.NameLists(t, "../../rename/convention/testdata/lists") {
+		if l.ModelType == "" {
+			continue
+		}
+		config := map[string]any{"model_type": l.ModelType}
+		if l.TextModelType != "" {
+			config["text_config"] = map[string]any{"model_type": l.TextModelType}
+		}
+		index := make(map[string]string)
+		for _, n := range l.Tensors {
+			index[n.Name] = "model-00001-of-00001.safetensors"
+		}
+		dir := t.TempDir()
+		for name, doc := range map[string]any{"config.json": config, "model.safetensors.index.json": map[string]any{"metadata": map[string]any{"total_size": 0}, "weight_map": index}} {
+			data, err := json.Marshal(doc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, f := range findings(t, dir, &Options{Select: []string{"WT318", "WT319", "WT402", "WT403"}}) {
+			t.Errorf("%s: %s", l.ID, f)
+		}
+	}
+}
+
 // writeList makes a release of a list: name, dtype and shape.
 func writeList(t *testing.T, dir, list string) {
 	t.Helper()
@@ -120,6 +150,8 @@ func writeList(t *testing.T, dir, list string) {
 			continue
 		}
 		switch named, isTorch := torchDTypes[dtype]; {
+		case dtype == "" && (strings.HasSuffix(name, "_blocks") || strings.HasSuffix(name, "_scales")):
+			dtype = "U8" // MXFP4
 		case dtype == "":
 			dtype = "BF16"
 		case isTorch:

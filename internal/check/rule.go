@@ -49,7 +49,7 @@ func Profiles() []Profile { return []Profile{Transformers, LlamaCpp, VLLM, MLX} 
 
 // Rules returns every rule in the order of the IDs.
 func Rules() []*Rule {
-	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, adapterRules, tokenRules, quantRules, baseRules, ggufRules, nameRules, companionRules, valueRules, changeRules, surroundingRules)
+	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, adapterRules, tokenRules, requiredRules, quantRules, baseRules, ggufRules, nameRules, companionRules, valueRules, changeRules, surroundingRules)
 }
 
 // Lookup returns the rule of an ID, in any case.

@@ -121,7 +121,7 @@ func (r *registry) adapter(f *adapter.File, tensors []convention.Named, model *c
 // prefix and without wrappers, and whether the dots in it are known.
 func (c *Component) Path(i int) (string, bool) {
 	if !c.flat {
-		path, _ := loadCompanions().unwrap(c.Modules[i].Path)
+		path, _, _ := loadCompanions().unwrap(c.Modules[i].Path)
 		return path, true
 	}
 	p := c.Places[i]

@@ -1,0 +1,537 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+)
+
+var requiredRules = []*Rule{
+	{
+		ID: "WT318", Name: "required-tensors", Severity: checkpoint.Error, run: runRequired,
+		Title: "tensors that the model_type of config.json requires are not there",
+		Doc: `What a model type requires is in its naming convention. A kind of tensor that no layer
+has, a layer that lacks one, names that are another model's or nobody's, and a file
+without any tensor: loaders make up what they do not find, or fail. What a class or a
+switch of config.json leaves out (heads, biases, layers of another kind) is not asked for.`,
+		Bad:  `"model_type": "qwen3" without self_attn.q_norm.weight in any layer`,
+		Good: "q_norm and k_norm in every layer",
+	},
+	{
+		ID: "WT319", Name: "odd-dimensions", Severity: checkpoint.Error, run: runDimensions,
+		Title: "a tensor does not have the dimensions that config.json asks for",
+		Doc: `A weight without any element, as a ZeRO-3 save of one rank leaves it, a matrix that is
+flat, a normalisation or a projection of another width than hidden_size: the weights are
+not in the file, or only a part of each is. Export again from all ranks.`,
+		Bad:  "down_proj.weight [0], hidden_size 8, intermediate_size 16",
+		Good: "down_proj.weight [8,16]",
+	},
+}
+
+// hold finds the convention of the model type that the tensors fit best, nil
+// when the type is not known or the tensors are not a whole language model.
+func (s *subject) hold(m *model) *identify.Fit {
+	kind, ok := m.doc.Text("model_type")
+	if !ok || m.Format == checkpoint.GGUF || m.partial() || m.isAdapter() || m.Len() == 0 {
+		return nil
+	}
+	if encDec, _ := m.doc.Bool("is_encoder_decoder"); encDec || m.Index == "" && s.indexed(m.Dir) {
+		return nil
+	}
+	text := ""
+	if nested, ok := m.doc.LanguageModel(); ok {
+		v, _ := nested.Find("model_type")
+		text, _ = v.Text()
+	}
+	of := func(c *convention.Convention) bool { return c.HasFamily(kind) || text != "" && c.HasFamily(text) }
+	var best *identify.Fit
+	for _, c := range convention.All() {
+		// A spelling that was given up is as good as the one that took its place.
+		current := func(old *convention.Convention) bool { return old.VariantOf == c.Name && of(old) }
+		if !c.Language || c.HasDialect("gguf") || !of(c) && !slices.ContainsFunc(convention.All(), current) {
+			continue
+		}
+		if slices.ContainsFunc(c.Tensors(), func(t convention.Tensor) bool { return strings.HasPrefix(t.Role, "decoder.") }) {
+			return nil // an encoder and a decoder, of which classes have one or both
+		}
+		fit, ok := m.names().Fit(c)
+		if !ok {
+			continue
+		}
+		fit.Missing = m.wanted(fit)
+		if best == nil || compareFits(fit, best) < 0 {
+			best = fit
+		}
+	}
+	if best == nil || 2*best.Found < best.Found+len(best.Missing) && !m.isMain(kind) {
+		return nil
+	}
+	return best
+}
+
+// indexed reports whether a directory has a set with an index, beside which
+// other files are parts or extras.
+func (s *subject) indexed(dir string) bool {
+	return slices.ContainsFunc(s.models, func(m *model) bool { return m.Dir == dir && m.Index != "" && m.Len() > 0 })
+}
+
+// compareFits orders the better fit first: what explains the greater part, and
+// where all explain little, the names that most loaders know.
+func compareFits(a, b *identify.Fit) int {
+	explained := func(f *identify.Fit) float64 {
+		if f.Found < len(f.Missing) {
+			return 0
+		}
+		return float64(f.Found) / float64(f.Found+len(f.Missing))
+	}
+	rank := func(f *identify.Fit) int {
+		switch {
+		case !f.Convention.HasDialect("hf") || f.Convention.VariantOf != "":
+			return 2
+		case !f.Convention.Preferred:
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(explained(b), explained(a)), cmp.Compare(rank(a), rank(b)), cmp.Compare(b.Found, a.Found), strings.Compare(a.Convention.Name, b.Convention.Name))
+}
+
+// isMain reports whether a checkpoint is surely meant to be the model that
+// config.json describes, whatever its names are: not one of several files, nor a
+// model of code that comes with it or of parts that are named otherwise.
+func (m *model) isMain(kind string) bool {
+	if m.doc.Has("auto_map") || len(m.Files) == 0 {
+		return false
+	}
+	if _, nested := m.doc.LanguageModel(); nested && !slices.ContainsFunc(convention.All(), func(c *convention.Convention) bool { return c.Language && c.HasFamily(kind) }) {
+		return false
+	}
+	name := filepath.Base(m.Files[0].Name)
+	return m.Index != "" || strings.HasPrefix(name, "model") || strings.HasPrefix(name, "pytorch_model")
+}
+
+// wanted returns what a fit lacks of the tensors that every model of the
+// configuration has.
+func (m *model) wanted(fit *identify.Fit) []*convention.Tensor {
+	layers := m.layersOf(fit)
+	return slices.DeleteFunc(slices.Clone(fit.Missing), func(t *convention.Tensor) bool {
+		_, module, leaf := convention.SplitRole(t.Role)
+		switch {
+		case strings.HasPrefix(module, "head") || strings.HasPrefix(module, "pool") || strings.HasPrefix(module, "classifier") || t.Buffer:
+			return true // of one class and not of another; WT307 asks for the head
+		case leaf == "bias" && m.switchedOff("bias"), strings.HasSuffix(module, "_norm") && m.switchedOff("qk_norm", "qk_layernorm", "q_norm"):
+			return true
+		}
+		// All layers have something else in its place.
+		return layers.count > 0 && len(layers.without(t)) == 0
+	})
+}
+
+// switchedOff reports whether config.json has a switch about something that
+// leaves it out: attention_bias, use_qk_norm, no_bias.
+func (m *model) switchedOff(what ...string) bool {
+	whole, _ := m.doc.Find()
+	nested, _ := m.doc.LanguageModel()
+	for _, doc := range []checkpoint.ConfigValue{whole, nested} {
+		for key, v := range doc.Members() {
+			on, isBool := v.Bool()
+			if isBool && on == strings.HasPrefix(key, "no_") && slices.ContainsFunc(what, func(w string) bool { return strings.Contains(key, w) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fittedLayers is what the layers of a fit have.
+type fittedLayers struct {
+	count int // of those that have anything, up to what config.json says
+	roles map[string]map[int]bool
+	kinds map[string]map[int]bool // by block and what fills it
+	any   map[int]bool
+}
+
+func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
+	l := &fittedLayers{roles: make(map[string]map[int]bool), kinds: make(map[string]map[int]bool), any: make(map[int]bool)}
+	depth, _, _, known := number(m.doc, depthKeys...)
+	add := func(in map[string]map[int]bool, key string, layer int) {
+		if in[key] == nil {
+			in[key] = make(map[int]bool)
+		}
+		in[key][layer] = true
+	}
+	for _, p := range fit.Places {
+		if p.Tensor == nil || !inLayer(p.Tensor) || len(p.Index) == 0 || known && int64(p.Index[0]) >= depth {
+			continue
+		}
+		layer := p.Index[0]
+		add(l.roles, p.Tensor.Role, layer)
+		l.any[layer] = true
+		if kind := fills(p.Tensor.Module); kind != "" {
+			add(l.kinds, kind, layer)
+		}
+	}
+	l.count = len(l.any)
+	return l
+}
+
+func inLayer(t *convention.Tensor) bool {
+	space, module, _ := convention.SplitRole(t.Role)
+	return space == "" && strings.HasPrefix(module, "layer.") && len(t.Pattern.Holes()) > 0 && t.Pattern.Holes()[0] == "layer"
+}
+
+// fills says which of the two halves of a layer a module belongs to and what
+// fills that half there: attention, linear attention, a dense MLP, experts. It
+// is "" for what stands around both, as a normalisation.
+func fills(module string) string {
+	rest, ok := strings.CutPrefix(module, "layer.")
+	part, leaf, _ := strings.Cut(rest, ".")
+	switch {
+	case !ok || leaf == "" || strings.HasSuffix(leaf, "norm") && !strings.HasPrefix(leaf, "q_") && !strings.HasPrefix(leaf, "k_") && part != "linear_attn" && part != "ssm":
+		return ""
+	case part == "mlp" && (leaf == "gate" || leaf == "up" || leaf == "down" || leaf == "gate_up"):
+		return "mlp dense"
+	case part == "mlp" || part == "moe":
+		return "mlp experts"
+	}
+	return "mix " + part
+}
+
+// without returns the layers that lack a tensor and have nothing else in the
+// place of what it belongs to.
+func (l *fittedLayers) without(t *convention.Tensor) []int {
+	kind := fills(t.Module)
+	half, _, _ := strings.Cut(kind, " ")
+	var out []int
+	for layer := range l.any {
+		if l.roles[t.Role][layer] {
+			continue
+		}
+		other := false
+		for k, layers := range l.kinds {
+			h, _, _ := strings.Cut(k, " ")
+			other = other || kind != "" && h == half && k != kind && layers[layer] && !l.kinds[kind][layer]
+		}
+		if !other {
+			out = append(out, layer)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func runRequired(p *Pass) {
+	for _, m := range p.models {
+		if p.noTensors(m) {
+			continue
+		}
+		fit := m.held()
+		if fit == nil {
+			continue
+		}
+		kind, _ := m.doc.Text("model_type")
+		v, _ := m.doc.Find("model_type")
+		if n := len(fit.Missing); n > 0 {
+			verb := "is one of them"
+			if n == 1 {
+				verb = "is that"
+			}
+			f := at(m.Path, m.doc, v, "model_type %q requires %s (%s), and no tensor %s", kind, listed(fit, fit.Missing), fit.Convention.Name, verb)
+			if 2*fit.Found < fit.Found+n {
+				f.Message += "; the names are " + m.sample()
+			}
+			f.Count = n
+			p.report(f)
+			continue
+		}
+		p.lackingLayers(m, fit, kind)
+	}
+}
+
+// noTensors reports a file that is empty where config.json describes a model.
+func (p *Pass) noTensors(m *model) bool {
+	if m.Len() > 0 || m.NamesOnly() || m.Format != checkpoint.Safetensors || m.partial() || m.faulty() {
+		return false
+	}
+	layers, v, key, ok := number(m.doc, depthKeys...)
+	if !ok || layers < 1 || slices.ContainsFunc(p.models, func(o *model) bool { return o.Dir == m.Dir && o.Len() > 0 }) {
+		return m.doc != nil
+	}
+	p.report(m.whole("no tensor is in the file, and %s is %d (%s:%s)", key, layers, filepath.Base(m.doc.Path()), position(v)))
+	return true
+}
+
+// faulty reports whether a file cannot be read, which other rules say.
+func (m *model) faulty() bool {
+	return slices.ContainsFunc(m.Files, func(f *checkpoint.File) bool { return f.Err != nil })
+}
+
+// listed writes the first few of some tensors as the checkpoint would name them.
+func listed(fit *identify.Fit, tensors []*convention.Tensor) string {
+	const few = 4
+	var words []string
+	for i, t := range tensors {
+		if i == few && len(tensors) > few+1 {
+			words = append(words, fmt.Sprintf("%d other kinds of tensors", len(tensors)-few))
+			break
+		}
+		name := t.Pattern.String()
+		if !t.Absolute && fit.Found > 0 {
+			name = fit.Prefix + t.Below.String()
+		}
+		words = append(words, name)
+	}
+	if len(words) == 1 {
+		return words[0]
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
+}
+
+// sample writes the first few names of a model.
+func (m *model) sample() string {
+	const few = 2
+	var words []string
+	for i, t := range m.families() {
+		if i == few {
+			words = append(words, "…")
+			break
+		}
+		words = append(words, generic(t.first))
+	}
+	return strings.Join(words, ", ")
+}
+
+// everyLayer yields the tensors that the model type has in each layer.
+func (m *model) everyLayer(fit *identify.Fit) iter.Seq[*convention.Tensor] {
+	// Layers that share their keys and values, or are each built otherwise.
+	shared := m.says("num_kv_shared_layers", "cla_share_factor", "use_cla")
+	own := m.says("block_configs", "num_hidden_groups") ||
+		slices.ContainsFunc(fit.Convention.Tensors(), func(t convention.Tensor) bool { return slices.Contains(t.Pattern.Holes(), "end") }) // the head is numbered as a layer
+	return func(yield func(*convention.Tensor) bool) {
+		for i := range fit.Convention.Tensors() {
+			t := &fit.Convention.Tensors()[i]
+			if own || t.Optional || !inLayer(t) || len(t.Pattern.Holes()) != 1 {
+				continue
+			}
+			_, module, leaf := convention.SplitRole(t.Role)
+			part, isAttention := strings.CutPrefix(module, "layer.attn.")
+			if shared && isAttention && strings.ContainsAny(part, "kv") || leaf == "bias" && m.switchedOff("bias") {
+				continue
+			}
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// lacks reports whether a layer has nothing of what a tensor is for, where the
+// model type requires it.
+func (m *model) lacks(name string, layer int) bool {
+	fit := m.held()
+	if fit == nil || len(fit.Missing) > 0 {
+		return false
+	}
+	i, _ := m.Lookup(name)
+	for t := range m.everyLayer(fit) {
+		if p := fit.Places[i]; p.Tensor != nil && p.Tensor.Role == t.Role {
+			return slices.Contains(m.layersOf(fit).without(t), layer)
+		}
+	}
+	return false
+}
+
+// lackingLayers reports the layers that lack a tensor which the model type has
+// in each of them.
+func (p *Pass) lackingLayers(m *model, fit *identify.Fit, kind string) {
+	l := m.layersOf(fit)
+	for t := range m.everyLayer(fit) {
+		if l.roles[t.Role] == nil {
+			continue // one of several spellings
+		}
+		for _, layer := range l.without(t) {
+			name, _ := t.Below.Format([]int{layer})
+			f := m.whole("absent, and model_type %q has it in each of the %d layers (%s)", kind, l.count, fit.Convention.Name)
+			f.Tensor = fit.Prefix + name
+			p.report(f)
+		}
+	}
+}
+
+// says reports whether config.json has one of several keys, with a value other
+// than 0, false and null.
+func (m *model) says(keys ...string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool {
+		v, ok := find(m.doc, key)
+		n, isInt := v.Int()
+		on, isBool := v.Bool()
+		return ok && (!isInt || n != 0) && (!isBool || on)
+	})
+}
+
+// A dimension is a number of config.json and what it makes.
+type dimension struct {
+	size uint64 // 0 when config.json does not say
+	text string
+}
+
+// dimensionsOf returns what config.json says of the dimensions of a role, nil
+// when no formula for it is known. Those of vocabularies and heads may be padded
+// and are left to other rules.
+func (m *model) dimensionsOf(role string, transposed bool) []dimension {
+	num := func(keys []string) dimension {
+		n, _, key, ok := number(m.doc, keys...)
+		if !ok || n < 1 || n > 1<<40 {
+			return dimension{}
+		}
+		return dimension{uint64(n), fmt.Sprintf("%s %d", key, n)}
+	}
+	hidden, inner := num(hiddenKeys), num(intermediateKeys)
+	times := func(a, b dimension) dimension {
+		if a.size == 0 || b.size == 0 || a.size > 1<<20 || b.size > 1<<20 {
+			return dimension{}
+		}
+		return dimension{a.size * b.size, a.text + ", " + b.text}
+	}
+	heads, size := num(headKeys), num(headSizeKeys)
+	if size.size == 0 && heads.size > 0 && hidden.size%heads.size == 0 {
+		size = dimension{hidden.size / heads.size, hidden.text}
+	}
+	var out []dimension
+	switch role {
+	case "embed.tokens.weight", "head.weight":
+		out = []dimension{num(vocabularyKeys), hidden}
+	case "layer.attn.q.weight":
+		out = []dimension{times(heads, size), hidden}
+	case "layer.attn.k.weight", "layer.attn.v.weight":
+		out = []dimension{times(num(keyValueKeys), size), hidden}
+	case "layer.attn.o.weight":
+		out = []dimension{hidden, times(heads, size)}
+	case "layer.mlp.gate.weight", "layer.mlp.up.weight":
+		out = []dimension{inner, hidden}
+	case "layer.mlp.down.weight":
+		out = []dimension{hidden, inner}
+	case "layer.attn.norm.weight", "layer.mlp.norm.weight", "final_norm.weight":
+		return []dimension{hidden}
+	}
+	if transposed {
+		slices.Reverse(out)
+	}
+	return out
+}
+
+func runDimensions(p *Pass) {
+	for _, m := range p.models {
+		if m.Format == checkpoint.GGUF || m.NamesOnly() || m.isAdapter() {
+			continue
+		}
+		n := m.names()
+		for _, t := range m.families() {
+			id := n.ids[t]
+			var want []dimension
+			if m.doc != nil && n.conv != nil && id.Role != "" {
+				want = m.dimensionsOf(id.Role, n.conv.Transposes(strings.TrimSuffix(id.Role, ".weight")))
+			}
+			asked := askedFor(want)
+			odd := make([]bool, len(t.members))
+			few := 0
+			for i, member := range t.members {
+				odd[i] = m.oddWidth(int(member), want)
+				if odd[i] {
+					few++
+				}
+			}
+			for i, member := range t.members {
+				tensor := m.At(int(member))
+				elements, known := tensor.Elements()
+				switch {
+				case known && elements == 0 && m.isWeight(tensor.Name) && !m.replaced(tensor.Name):
+					p.report(m.finding(int(member), "%s has no element%s; the weights are not in the file: export again", shapeText(tensor.Shape), asked))
+				case !known || !plain(tensor.DType) || asked == "" || elements == 0:
+				case len(tensor.Shape) != len(want):
+					p.report(m.finding(int(member), "%s%s", shapeText(tensor.Shape), asked))
+				case odd[i] && 2*few > len(t.members): // a layer or two are WT406's
+					p.report(m.finding(int(member), "%s%s", shapeText(tensor.Shape), asked))
+				}
+			}
+		}
+	}
+}
+
+// askedFor writes dimensions and what they are made of.
+func askedFor(want []dimension) string {
+	if len(want) == 0 {
+		return ""
+	}
+	var sizes, why []string
+	for _, d := range want {
+		text := "?"
+		if d.size > 0 {
+			text = fmt.Sprint(d.size)
+			for w := range strings.SplitSeq(d.text, ", ") {
+				if !slices.Contains(why, w) {
+					why = append(why, w)
+				}
+			}
+		}
+		sizes = append(sizes, text)
+	}
+	if len(why) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", where config.json asks for [%s] (%s)", strings.Join(sizes, ","), strings.Join(why, ", "))
+}
+
+// oddWidth reports whether a tensor joins the layers at another width than
+// hidden_size. The other dimensions have rules of their own.
+func (m *model) oddWidth(i int, want []dimension) bool {
+	hidden, _, _, ok := number(m.doc, hiddenKeys...)
+	// Models whose embedding is narrower than the layers, or whose streams are wider.
+	if _, columns, _, known := m.embedding(); known && columns != uint64(max(0, hidden)) {
+		return false // WT303's
+	}
+	if !ok || m.says("embedding_size", "word_embed_proj_dim", "altup_num_inputs", "hidden_sizes") {
+		return false
+	}
+	t := m.At(i)
+	if len(t.Shape) != len(want) || !plain(t.DType) || slices.Contains(t.Shape, uint64(hidden)) {
+		return false
+	}
+	return slices.ContainsFunc(want, func(d dimension) bool { return d.size == uint64(hidden) })
+}
+
+// isWeight reports whether a tensor is a module's own, not a buffer or what a
+// library keeps beside it.
+func (m *model) isWeight(name string) bool {
+	return strings.HasSuffix(name, ".weight") || strings.HasSuffix(name, ".bias") || m.known(name)
+}
+
+func (m *model) known(name string) bool {
+	id, ok := m.names().parse(name)
+	return ok && id.Role != ""
+}
+
+// replaced reports whether something else holds what a tensor without elements
+// stands for: packed weights, or the same tensor with a wrapper.
+func (m *model) replaced(name string) bool {
+	stem, ok := strings.CutSuffix(name, ".weight")
+	if !ok {
+		return false
+	}
+	for _, leaf := range packedLeaves {
+		if _, ok := m.Lookup(stem + "." + leaf); ok {
+			return true
+		}
+	}
+	return m.unwrapped()[name] > 0
+}
+
+// packedLeaves are what packed weights are called in the place of "weight".
+var packedLeaves = []string{"qweight", "weight_packed", "q_weight", "W_q", "blocks", "trellis", "codes"}
