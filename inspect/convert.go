@@ -51,7 +51,8 @@ type ConvertResult struct {
 
 // Convert works out how a checkpoint goes from one convention to another. It
 // writes nothing. Tensors without a place in the other convention are aside. A result
-// that would not be identified as the other convention is refused. The error is an [UnknownConventionError], an [UnidentifiedError],
+// that would not be identified as the other convention is refused. The error is an
+// [UnknownConventionError], an [UnidentifiedError],
 // or a [convert.RefusalError], which says at which tensor the conversion fails and
 // what it needs.
 func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions) (*ConvertResult, error) {
@@ -148,18 +149,17 @@ func (r *ConvertResult) follows(to *convention.Convention, m *convention.Model) 
 	for i := range r.Aside {
 		aside[r.Aside[i].Name] = true
 	}
-	tensors = slices.DeleteFunc(slices.Clone(tensors), func(t checkpoint.Tensor) bool { return aside[t.Name] })
+	tensors = slices.DeleteFunc(tensors, func(t checkpoint.Tensor) bool { return aside[t.Name] })
 	got := identify.Tensors(namedTensors(tensors), m)
 	refuse := func(format string, args ...any) error {
 		return &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}
 	}
-	gguf := to.HasDialect("gguf")
 	switch {
 	case !got.IsOf(to.Name) && got.Convention != "":
 		return refuse("the result would be %s%s", got.Convention, lacks(r.Missing, to))
 	case !got.IsOf(to.Name):
 		return refuse("the result would follow no known convention%s", lacks(r.Missing, to))
-	case gguf && len(got.Wrappers) > 0:
+	case to.HasDialect("gguf") && len(got.Wrappers) > 0:
 		return refuse("the names would stay below %q, and no GGUF file has names below a prefix", strings.Join(got.Wrappers, ""))
 	}
 	return nil

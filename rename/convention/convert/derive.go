@@ -3,6 +3,7 @@ package convert
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -24,7 +25,8 @@ type DerivedRule struct {
 	// Blocks is set of a refusal when the target has tensors of that role, so that
 	// they cannot be left out.
 	Blocks bool `json:"blocks,omitempty"`
-	// Optional is set when a checkpoint may lack the tensors.
+	// Optional is set when a checkpoint may lack the tensors, in both conventions where
+	// they are refused.
 	Optional bool `json:"optional,omitempty"`
 
 	ops []tensorop.Op // with the sample numbers
@@ -125,6 +127,9 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 			byWhole[whole] = append(byWhole[whole], n)
 		}
 	}
+	given := make(map[string]bool)     // roles
+	open := make(map[string]bool)      // groups of which only a checkpoint shows what becomes
+	refusals := make(map[string][]int) // rules, by group
 	for _, whole := range wholes {
 		// A convention that knows a whole and its parts stores one or the
 		// other; both are shown.
@@ -153,6 +158,10 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 					rule.From = append(rule.From, pattern[n.Name])
 					rule.Optional = rule.Optional && (at[i].Tensor.Optional || c.depends(at[i].Tensor.Role))
 				}
+				if slices.ContainsFunc(at, func(p identify.Place) bool { return c.depends(p.Tensor.Role) }) {
+					open[whole] = true
+				}
+				refusals[whole] = append(refusals[whole], len(d.Rules))
 				d.Rules = append(d.Rules, rule)
 				continue
 			}
@@ -178,11 +187,38 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 						rule.Refuse, rule.Blocks = err.Error(), true
 					}
 				}
+				for _, n := range m.To {
+					if t, _, ok := to.Match(n); ok {
+						given[t.Role] = true
+					}
+				}
 				d.Rules = append(d.Rules, rule)
 			}
 		}
 	}
+	if err := d.reaches(to, given, open, refusals); err != nil {
+		return nil, err
+	}
 	return d, nil
+}
+
+// reaches looks for the tensors that every checkpoint of the target has. Where one is
+// refused, every checkpoint is, whether or not all of the source have the tensor; where
+// there is no rule for one, no model is of both conventions.
+func (d *Derivation) reaches(to *convention.Convention, given, open map[string]bool, refusals map[string][]int) error {
+	for i := range to.Tensors() {
+		t := &to.Tensors()[i]
+		refused := refusals[groupOf(t.Role)]
+		switch {
+		case t.Optional || given[t.Role] || open[groupOf(t.Role)]:
+		case len(refused) > 0:
+			d.Rules[refused[0]].Optional = false
+		case t.Module != "embed.tokens" && t.Module != "head" && t.Module != "final_norm": // which a save may lack
+			return &RefusalError{From: d.From, To: d.To, Reason: fmt.Sprintf(
+				"no model is known to use both; every %s has %s, for which %s has nothing", d.To, t.Pattern, d.From)}
+		}
+	}
+	return nil
 }
 
 func cloneWith(m map[string]int64, key string, value int64) map[string]int64 {

@@ -1,0 +1,178 @@
+package inspect_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+)
+
+// offered yields the conversions that map list offers.
+func offered(t *testing.T, yield func(from, to *convention.Convention)) {
+	list, err := inspect.Maps(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list.Conventions {
+		from, _ := convention.Lookup(c.Name)
+		for _, target := range c.To {
+			if to, _ := convention.Lookup(target.Convention); target.By != "refused" {
+				yield(from, to)
+			}
+		}
+	}
+}
+
+// sampleOf writes a small checkpoint in a convention's names that a model of the
+// other convention could be.
+func sampleOf(t *testing.T, dir string, from, to *convention.Convention) *checkpoint.Checkpoint {
+	t.Helper()
+	d, err := convert.Derive(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	required := make(map[string]bool)
+	for _, tensor := range to.Tensors() {
+		required[tensor.Pattern.String()] = !tensor.Optional
+	}
+	wanted, given := make(map[string]bool), make(map[string]bool)
+	for _, r := range d.Rules {
+		if !slices.ContainsFunc(r.To, func(p string) bool { return required[p] && !given[p] }) {
+			continue
+		}
+		for _, p := range r.To {
+			given[p] = true
+		}
+		for _, p := range r.From {
+			wanted[p] = true
+		}
+	}
+	var text strings.Builder
+	path := filepath.Join(dir, "model.safetensors")
+	for _, n := range sample(from, to, func(t *convention.Tensor) bool { return wanted[t.Pattern.String()] }) {
+		// Numbers to which one can be added, and which BF16 has.
+		fmt.Fprintf(&text, "tensor %s F32 %s values=0.5,-0.25,1.5,0.75,-1,2,0.125,-0.5,1.25,3,-2\n", n.Name, strings.ReplaceAll(fmt.Sprint(n.Shape), " ", ","))
+	}
+	of := slices.IndexFunc(from.Families, to.HasFamily)
+	numbers := map[string]any{"model_type": from.Families[of]}
+	for key, n := range sampleNumbers {
+		numbers[key] = n
+	}
+	config, err := json.Marshal(numbers)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666)
+	}
+	if err := errors.Join(err, fixture.Write(path, text.String())); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, path)
+}
+
+func open(t *testing.T, path string) *checkpoint.Checkpoint {
+	t.Helper()
+	rel, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rel.Close() })
+	return rel.Checkpoints[0]
+}
+
+// What a conversion that is offered makes of a model that both conventions can
+// hold is of the other convention.
+func TestConversions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many conversions")
+	}
+	tried := make(map[string]int)
+	offered(t, func(from, to *convention.Convention) {
+		tried[to.Name]++
+		dir := t.TempDir()
+		c := sampleOf(t, dir, from, to)
+		_, err := inspect.Convert(t.Context(), c, &inspect.ConvertOptions{From: from.Name, To: to.Name})
+		if err != nil {
+			t.Errorf("%s to %s: %v", from.Name, to.Name, err)
+		}
+	})
+	if len(tried) < 200 {
+		t.Errorf("only %d conventions are converted to", len(tried))
+	}
+}
+
+var (
+	_ = os.Stat
+	_ rewrite.Options
+)
+
+// What is written of some of the conversions is identified as the other
+// convention, has no errors, and has the same weights in either order.
+func TestWrittenConversions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many files")
+	}
+	n := 0
+	offered(t, func(from, to *convention.Convention) {
+		if n++; n%13 != 0 {
+			return
+		}
+		t.Run(from.Name+" to "+to.Name, func(t *testing.T) {
+			dir := t.TempDir()
+			c := sampleOf(t, dir, from, to)
+			out := filepath.Join(dir, "converted"+filepath.Ext(c.Path))
+			r, err := inspect.Rename(t.Context(), c, &inspect.RenameOptions{
+				From: from.Name, To: to.Name, Unknown: inspect.DropUnknown, Rewrite: rewrite.Options{Output: out},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if err := r.Run(t.Context(), nil); err != nil {
+				if strings.Contains(err.Error(), "write round: true") {
+					t.Skip(err) // it depends on the numbers
+				}
+				t.Fatal(err)
+			}
+			written, err := inspect.Identify(t.Context(), open(t, out), nil)
+			if err != nil || !written.IsOf(to.Name) {
+				t.Errorf("it is identified as %q, %v: %v", written.Convention, written.Evidence, err)
+			}
+			checked, err := inspect.Check(t.Context(), []string{out}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range checked.Findings {
+				if f.Severity == checkpoint.Error {
+					t.Errorf("check: %+v", f)
+				}
+			}
+			if len(r.Unknown) > 0 || slices.ContainsFunc(from.Dialects, to.HasDialect) {
+				return // what is left out, or has another name in the same project, is a difference
+			}
+			for _, pair := range [][]string{{c.Path, out}, {out, c.Path}} {
+				set, err := inspect.Open(t.Context(), pair, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer set.Close()
+				diff, err := inspect.Diff(t.Context(), set, &inspect.DiffOptions{Auto: true})
+				if err != nil {
+					t.Fatalf("%v: %v", pair, err)
+				}
+				if diff.Verdict.Differs() {
+					t.Errorf("diff %s %s: %s", filepath.Base(pair[0]), filepath.Base(pair[1]), diff.Comparisons[0].Sentence())
+				}
+			}
+		})
+	})
+}
