@@ -13,9 +13,9 @@ type model struct {
 	// that is not the checkpoint's. {0-3} is each of the numbers.
 	tensors string
 	// hf and gguf are the conventions of the checkpoint and of its GGUF file, "" for
-	// what the names alone do not say. from is the one to convert from where the
-	// first is not known, to the one to convert to where that is not the second.
-	hf, gguf, from, to string
+	// what the names do not say. to is the one to convert to where that is not the
+	// second.
+	hf, gguf, to string
 	// faults are where ollama's converter does something else than the published
 	// formula, or has names of its own.
 	faults []fault
@@ -290,6 +290,8 @@ var tower = []fault{{
 
 var ssmDT = fault{tensors: "blk.*.ssm_dt", rename: "blk.*.ssm_dt.bias", reason: "in llama.cpp it is ssm_dt.bias (Qwen3NextModel.modify_tensors)"}
 
+// models has every architecture of ollama's converter but NomicBert, of which it reads
+// names that no release has.
 var models = []model{
 	{
 		name: "llama", hf: "llama-hf", gguf: "llama-gguf",
@@ -550,15 +552,6 @@ var models = []model{
 		tensors: bertEmbed + below("encoder.layer.{0-1}.", bertLayer) + "pooler.dense.weight 64 64\npooler.dense.bias 64\nembeddings.position_ids 1 128 I64\n",
 	},
 	{
-		name: "nomic-bert", beside: sentenceTransformer, gguf: "nomic-bert-gguf",
-		config: config("NomicBertModel", "nomic_bert", common+`, "layer_norm_eps": 1e-12`),
-		tensors: nomicEmbed + below("encoder.layer.{0-1}.", nomicAttention+`
-			mlp.up.weight 96 64
-			mlp.down.weight 64 96
-		`),
-		faults: []fault{{tensors: "*", reason: "names of ollama's own making: nomic-ai's checkpoint says emb_ln, attn.Wqkv, norm1, mlp.fc11"}},
-	},
-	{
 		name: "command-r", hf: "command-r-hf", gguf: "command-r-gguf",
 		config:  config("CohereForCausalLM", "cohere", common+`, "layer_norm_eps": 1e-5, "logit_scale": 0.0625`),
 		tensors: below("model.", embedAndNorm) + below("model.layers.{0-1}.", "input_layernorm.weight 64\n"+attention+mlp),
@@ -679,7 +672,6 @@ var models = []model{
 		`),
 		faults: []fault{
 			{tensors: "blk.*.attn_kv_b.weight blk.*.attn_?_b.weight", reason: wholeKVB},
-			{tensors: "blk.2.ffn_*_exps.weight", drop: true, reason: "ollama leaves out the layers of MTP, not their experts where it merges them"},
 		},
 	},
 	{
@@ -810,13 +802,13 @@ var models = []model{
 			`),
 	},
 	{
-		name: "llama LoRA", hf: "llama-hf", gguf: "llama-gguf", base: "llama",
+		name: "llama LoRA", beside: map[string]string{"config.json": "{" + config("LlamaForCausalLM", "llama", common) + "}"}, hf: "llama-hf", gguf: "llama-gguf", base: "llama",
 		config:  `"lora_alpha": 16, "r": 4, "peft_type": "LORA", "target_modules": ["q_proj", "v_proj", "down_proj"]`,
 		tensors: loraOf("self_attn.q_proj", "64", "64") + loraOf("self_attn.v_proj", "32", "64") + loraOf("mlp.down_proj", "64", "96"),
 		faults:  []fault{{tensors: "blk.*.attn_q.weight.lora_?", reason: "ollama permutes lora_a; the rows of q are those of lora_b (convert_lora_to_gguf.py)"}},
 	},
 	{
-		name: "gemma2 LoRA", from: "gemma2-hf", gguf: "gemma2-gguf", base: "gemma2",
+		name: "gemma2 LoRA", beside: map[string]string{"config.json": "{" + config("Gemma2ForCausalLM", "gemma2", common) + "}"}, hf: "gemma2-hf", gguf: "gemma2-gguf", base: "gemma2",
 		config:  `"lora_alpha": 16, "r": 4, "peft_type": "LORA", "target_modules": ["q_proj", "down_proj"]`,
 		tensors: loraOf("self_attn.q_proj", "64", "64") + loraOf("mlp.down_proj", "64", "96"),
 	},
@@ -839,20 +831,6 @@ var (
 		linear_attn.in_proj_z.weight 32 64
 		linear_attn.in_proj_a.weight 4 64
 		linear_attn.in_proj_b.weight 4 64
-	`
-	nomicEmbed = `
-		embeddings.word_embeddings.weight 48 64
-		embeddings.token_type_embeddings.weight 2 64
-		embeddings.LayerNorm.weight 64
-		embeddings.LayerNorm.bias 64
-	`
-	nomicAttention = `
-		attention.self.qkv.weight 192 64
-		attention.output.dense.weight 64 64
-		attention.output.LayerNorm.weight 64
-		attention.output.LayerNorm.bias 64
-		output.LayerNorm.weight 64
-		output.LayerNorm.bias 64
 	`
 	mllamaVision = `
 		input_layernorm.weight 32
