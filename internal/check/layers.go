@@ -59,8 +59,11 @@ func depthOf(stacks []*stack) map[string]map[int]bool {
 }
 
 // isLayers reports whether numbers below a prefix are layers rather than the
-// modules of a sequence, in which those without weights have no tensors.
-func isLayers(before string) bool { return template.Counts(before) == "layer" }
+// modules of a sequence, in which those without weights have no tensors. The levels
+// of a UNet or an autoencoder are such a sequence.
+func isLayers(before string) bool {
+	return template.Counts(before) == "layer" && !strings.HasSuffix(before, "up_blocks.") && !strings.HasSuffix(before, "down_blocks.")
+}
 
 // minKinds is how many tensors the layers of a model have at least. The modules
 // of a sequence have two, and between them stand modules that have none.

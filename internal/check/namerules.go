@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -212,17 +211,14 @@ func (p *Pass) slips(m *model) {
 // differences returns the templates that a convention does not know, and how it
 // would name those that it needs and the model lacks.
 func (m *model) differences(c *convention.Convention) (extra []*family, missing []string) {
-	found := make(map[string]bool)
+	fit, _ := m.names().Fit(c)
 	for _, t := range m.families() {
-		name := m.names().bare(t.first)
-		id, ok := c.Parse(name)
-		if packed, beside := quant.Leaf(name); !ok && !packed && !beside && !isBuffer(name) {
+		if p := fit.Places[t.members[0]]; p.Tensor == nil && !p.Buffer && !isBuffer(t.first) {
 			extra = append(extra, t)
 		}
-		found[id.Role] = true
 	}
-	for _, t := range c.Tensors() {
-		if !t.Optional && !t.Buffer && !found[t.Role] {
+	for _, t := range fit.Missing {
+		if !t.Buffer {
 			missing = append(missing, t.Pattern.String())
 		}
 	}
@@ -364,7 +360,7 @@ func runLegacy(p *Pass) {
 func runBareModel(p *Pass) {
 	for _, m := range p.models {
 		// A part of a model below a prefix of its own is no bare model.
-		if n := m.names(); n.BaseAbsent != "" && n.prefix == "" && n.Convention != "" && !n.Adapter && len(n.Wrappers) == 0 && !m.partial() {
+		if n := m.names(); n.BaseAbsent != "" && n.prefix == "" && n.conv != nil && n.conv.HasDialect("hf") && !n.Adapter && len(n.Wrappers) == 0 && !m.partial() {
 			p.report(m.whole("the names lack the prefix %s of %s", n.BaseAbsent, n.Convention))
 		}
 	}

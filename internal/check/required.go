@@ -33,6 +33,53 @@ not in the file, or only a part of each is. Export again from all ranks.`,
 		Bad:  "down_proj.weight [0], hidden_size 8, intermediate_size 16",
 		Good: "down_proj.weight [8,16]",
 	},
+	{
+		ID: "WT320", Name: "absent-part", Severity: checkpoint.Warning, run: runParts,
+		Title: "a part that config.json describes has no tensors",
+		Doc: `A class with a vision tower whose tower was left out computes noise for images. Layers
+for multi-token prediction are often left out on purpose, which is only worth knowing:
+llama.cpp counts them among the blocks, and then misses their tensors.`,
+		Bad:  `"mtp_num_hidden_layers": 1, no mtp. tensor`,
+		Good: `"mtp_num_hidden_layers": 0`,
+	},
+}
+
+// partKeys are what config.json calls the number of layers for multi-token
+// prediction (transformers: DeepseekV3Config, Qwen3_5TextConfig, MiMoConfig).
+var partKeys = []string{"num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers"}
+
+func runParts(p *Pass) {
+	for _, m := range p.models {
+		fit := m.held()
+		if fit == nil || len(fit.Missing) > 0 {
+			continue
+		}
+		depth, _, _, known := number(m.doc, depthKeys...)
+		predicts, sees := false, false
+		for i, place := range fit.Places {
+			name := m.At(i).Name
+			predicts = predicts || strings.Contains(name, "mtp") || strings.Contains(name, "nextn")
+			if place.Tensor == nil {
+				sees = sees || !place.Buffer
+				continue
+			}
+			space, module, _ := convention.SplitRole(place.Tensor.Role)
+			predicts = predicts || space == "" && known && len(place.Index) > 0 && int64(place.Index[0]) >= depth
+			sees = sees || space == "vision." || convention.IsOwn(module)
+		}
+		if n, v, key, ok := number(m.doc, partKeys...); ok && n > 0 && known && !predicts {
+			severity := checkpoint.Info
+			if p.opts.Profile == LlamaCpp {
+				severity = checkpoint.Warning
+			}
+			p.grade(severity, at(m.Path, m.doc, v, "%s is %d, and no tensor is of a layer for multi-token prediction; converters and loaders that count it look for one", key, n))
+		}
+		tower, ok := m.doc.Find("vision_config")
+		whole := slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool { return strings.HasSuffix(a, "ForConditionalGeneration") })
+		if ok && whole && !sees {
+			p.report(at(m.Path, m.doc, tower, "vision_config describes a vision tower, and no tensor is of one; loaders make it up"))
+		}
+	}
 }
 
 // hold finds the convention of the model type that the tensors fit best, nil
@@ -521,16 +568,14 @@ func (m *model) known(name string) bool {
 // replaced reports whether something else holds what a tensor without elements
 // stands for: packed weights, or the same tensor with a wrapper.
 func (m *model) replaced(name string) bool {
+	if m.unwrapped()[name] > 0 {
+		return true
+	}
 	stem, ok := strings.CutSuffix(name, ".weight")
-	if !ok {
-		return false
-	}
-	for _, leaf := range packedLeaves {
-		if _, ok := m.Lookup(stem + "." + leaf); ok {
-			return true
-		}
-	}
-	return m.unwrapped()[name] > 0
+	return ok && slices.ContainsFunc(packedLeaves, func(leaf string) bool {
+		_, packed := m.Lookup(stem + "." + leaf)
+		return packed
+	})
 }
 
 // packedLeaves are what packed weights are called in the place of "weight".

@@ -18,6 +18,10 @@ func (id *identification) judge() {
 	}
 	id.nearest(list)
 	if len(list) == 0 {
+		if len(id.subjects) == 0 {
+			id.note("there are no tensors")
+			return
+		}
 		id.note("no convention knows any of the %d templates", len(id.subjects))
 		id.slips()
 		for _, s := range id.subjects {
