@@ -56,7 +56,7 @@ func runParts(p *Pass) {
 		}
 		depth, _, _, known := number(m.doc, depthKeys...)
 		predicts, sees := false, false
-		for i, place := range fit.Places {
+		for i, place := range fit.Places() {
 			name := m.At(i).Name
 			predicts = predicts || strings.Contains(name, "mtp") || strings.Contains(name, "nextn")
 			if place.Tensor == nil {
@@ -167,7 +167,11 @@ func (m *model) isMain(kind string) bool {
 // wanted returns what a fit lacks of the tensors that every model of the
 // configuration has.
 func (m *model) wanted(fit *identify.Fit) []*convention.Tensor {
-	layers := m.layersOf(fit)
+	// What explains little needs no second look.
+	layers := new(fittedLayers)
+	if len(fit.Missing) > 0 && fit.Found >= len(fit.Missing) {
+		layers = m.layersOf(fit)
+	}
 	return slices.DeleteFunc(slices.Clone(fit.Missing), func(t *convention.Tensor) bool {
 		_, module, leaf := convention.SplitRole(t.Role)
 		switch {
@@ -214,7 +218,7 @@ func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
 		}
 		in[key][layer] = true
 	}
-	for _, p := range fit.Places {
+	for _, p := range fit.Places() {
 		if p.Tensor == nil || !inLayer(p.Tensor) || len(p.Index) == 0 || known && int64(p.Index[0]) >= depth {
 			continue
 		}
@@ -388,7 +392,7 @@ func (m *model) lacks(name string, layer int) bool {
 	}
 	i, _ := m.Lookup(name)
 	for t := range m.everyLayer(fit) {
-		if p := fit.Places[i]; p.Tensor != nil && p.Tensor.Role == t.Role {
+		if p := fit.Places()[i]; p.Tensor != nil && p.Tensor.Role == t.Role {
 			return slices.Contains(m.layersOf(fit).without(t), layer)
 		}
 	}
@@ -479,7 +483,7 @@ func runDimensions(p *Pass) {
 		if m.Format == checkpoint.GGUF || m.NamesOnly() || m.isAdapter() {
 			continue
 		}
-		n := m.names()
+		n, width := m.names(), m.width()
 		for _, t := range m.families() {
 			id := n.ids[t]
 			var want []dimension
@@ -490,7 +494,7 @@ func runDimensions(p *Pass) {
 			odd := make([]bool, len(t.members))
 			few := 0
 			for i, member := range t.members {
-				odd[i] = m.oddWidth(int(member), want)
+				odd[i] = oddWidth(m.At(int(member)), want, width)
 				if odd[i] {
 					few++
 				}
@@ -536,22 +540,28 @@ func askedFor(want []dimension) string {
 	return fmt.Sprintf(", where config.json asks for [%s] (%s)", strings.Join(sizes, ","), strings.Join(why, ", "))
 }
 
-// oddWidth reports whether a tensor joins the layers at another width than
-// hidden_size. The other dimensions have rules of their own.
-func (m *model) oddWidth(i int, want []dimension) bool {
+// width returns the hidden size that every tensor joins the layers at, 0 where
+// config.json does not say, or says that not all of them do.
+func (m *model) width() uint64 {
 	hidden, _, _, ok := number(m.doc, hiddenKeys...)
+	_, columns, _, known := m.embedding()
 	// Models whose embedding is narrower than the layers, or whose streams are wider.
-	if _, columns, _, known := m.embedding(); known && columns != uint64(max(0, hidden)) {
-		return false // WT303's
+	if !ok || hidden < 1 || m.says("embedding_size", "word_embed_proj_dim", "altup_num_inputs", "hidden_sizes") {
+		return 0
 	}
-	if !ok || m.says("embedding_size", "word_embed_proj_dim", "altup_num_inputs", "hidden_sizes") {
+	if known && columns != uint64(hidden) {
+		return 0 // WT303's
+	}
+	return uint64(hidden)
+}
+
+// oddWidth reports whether a tensor joins the layers at another width. The other
+// dimensions have rules of their own.
+func oddWidth(t checkpoint.Tensor, want []dimension, width uint64) bool {
+	if width == 0 || len(t.Shape) != len(want) || !plain(t.DType) || slices.Contains(t.Shape, width) {
 		return false
 	}
-	t := m.At(i)
-	if len(t.Shape) != len(want) || !plain(t.DType) || slices.Contains(t.Shape, uint64(hidden)) {
-		return false
-	}
-	return slices.ContainsFunc(want, func(d dimension) bool { return d.size == uint64(hidden) })
+	return slices.ContainsFunc(want, func(d dimension) bool { return d.size == width })
 }
 
 // isWeight reports whether a tensor is a module's own, not a buffer or what a

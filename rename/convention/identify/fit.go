@@ -1,6 +1,10 @@
 package identify
 
-import "github.com/wtinspect/wtinspect/rename/convention"
+import (
+	"sync"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
 
 // A Fit is how tensors fit a convention that they are to follow, whether or not
 // they are taken for it.
@@ -13,8 +17,8 @@ type Fit struct {
 	Found int
 	// Prefix stands before the names, the convention's base included.
 	Prefix string
-	// Places are those of the tensors.
-	Places []Place
+	// Places are those of the tensors, found when they are first asked for.
+	Places func() []Place
 }
 
 // Fit holds the tensors to a convention. It reports false for one that is not
@@ -38,12 +42,13 @@ func (id *identification) hold(conv int32, tensors []convention.Named) *Fit {
 				out.Missing = append(out.Missing, t)
 			}
 		}
-		out.Places = make([]Place, len(tensors))
+		out.Places = func() []Place { return make([]Place, len(tensors)) }
 		return out
 	}
 	for _, i := range e.missing {
 		out.Missing = append(out.Missing, &c.Tensors()[i])
 	}
-	out.Found, out.Prefix, out.Places = e.required, id.spell(e.prefix, e), id.places(e, tensors)
+	out.Found, out.Prefix = e.required, id.spell(e.prefix, e)
+	out.Places = sync.OnceValue(func() []Place { return id.places(e, tensors) })
 	return out
 }
