@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // Model returns what is known of a checkpoint's model beside its tensors: what
@@ -84,7 +85,7 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	if err != nil {
 		return nil, err
 	}
-	conv, err := convert.Between(from, to, adapt.Tensors(c), m)
+	conv, err := convert.BetweenWith(from, to, adapt.Tensors(c), m, convert.Options{Named: opts.To == to.Name})
 	if err == nil {
 		err = conv.Refusal()
 	}
@@ -304,16 +305,21 @@ func (r *ConvertResult) made(first checkpoint.Tensor, m *convert.Move) ([]checkp
 		shapes = make([][]uint64, len(m.To))
 	}
 	elements, counted := first.Elements()
+	dtype := m.DType(first.DType)
 	out := make([]checkpoint.Tensor, len(m.To))
 	for k, name := range m.To {
-		t := checkpoint.Tensor{Name: name, DType: first.DType, Shape: shapes[k], File: first.File, Offset: -1}
+		t := checkpoint.Tensor{Name: name, DType: dtype, Shape: shapes[k], File: first.File, Offset: -1}
 		n, ok := t.Elements()
 		if m.Constant(k) {
 			t.DType, t.Bytes, t.BytesKnown = "F32", 4*n, ok
 			out[k] = t
 			continue
 		}
-		if ok && counted && first.BytesKnown && elements > 0 && n < 1<<40 && first.Bytes < 1<<40 && first.Bytes/elements*elements == first.Bytes {
+		switch bits, known := safetensors.DType(dtype).Bits(); {
+		case !ok || n >= 1<<40:
+		case dtype != first.DType:
+			t.Bytes, t.BytesKnown = n*uint64(bits)/8, known
+		case counted && first.BytesKnown && elements > 0 && first.Bytes < 1<<40 && first.Bytes/elements*elements == first.Bytes:
 			t.Bytes, t.BytesKnown = n*(first.Bytes/elements), true
 		}
 		out[k] = t

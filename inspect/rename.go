@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
@@ -126,6 +127,15 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		rewriting := opts.Rewrite
 		rewriting.Strict = opts.Strict
 		r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
+		if _, rounds := errors.AsType[*arrays.RoundsError](r.Err); rounds && opts.Map == nil {
+			r.Conversion.AllowRounding()
+			m, err := r.Conversion.Map()
+			if err != nil {
+				return nil, err
+			}
+			r.Plan = rename.NewSelectedPlan(m, names, opts.Select, limits)
+			r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
+		}
 	}
 	return r, ctx.Err()
 }

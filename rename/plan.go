@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // Limits are what the format of a checkpoint, and the caller, allow, and what
@@ -591,7 +592,11 @@ func (p *Plan) Changes() []FoldedChange {
 		case first.Action == Change:
 			rule := &p.Map.Rules[first.Rule]
 			for k := range rule.Ops {
-				if op := string(rule.Ops[k].Kind); !slices.Contains(c.Operations, op) {
+				op := string(rule.Ops[k].Kind)
+				if to := rule.Ops[k].To; rule.Ops[k].Kind == tensorop.Cast {
+					op += " to " + to
+				}
+				if !slices.Contains(c.Operations, op) {
 					c.Operations = append(c.Operations, op)
 				}
 			}

@@ -32,10 +32,11 @@ func (s *slot) piece(dataOffset int64, src io.ReaderAt) piece {
 // that are kept stay in their order; those that are made go where the first of
 // what they are made of was. A file that the reference implementation could
 // have written, which orders by dtype and name, remains one when tensors are
-// taken apart or joined, so that there and back again gives the same file.
+// taken apart or joined, so that there and back again gives the same file; and any
+// becomes one when a tensor gets another dtype.
 func layout(f *safetensors.File, c change) []slot {
 	var slots []slot
-	regular := false
+	regular, recast := false, false
 	for i, t := range f.All() {
 		if tr := c.made[i]; tr != nil {
 			for k := range tr.made {
@@ -43,6 +44,7 @@ func layout(f *safetensors.File, c change) []slot {
 				slots = append(slots, slot{name: m.name, dtype: m.Elem.DType, shape: m.Dims(), from: i, made: m, alone: tr.single(), size: m.Size()})
 			}
 			regular = regular || !tr.single()
+			recast = recast || slices.ContainsFunc(tr.made, func(m made) bool { return m.Elem.DType != string(t.DType) })
 			continue
 		}
 		if name, keep := c.name(i); keep {
@@ -55,7 +57,8 @@ func layout(f *safetensors.File, c change) []slot {
 		}
 		return slots
 	}
-	if regular && isRegular(f) {
+	// The order by dtype also has every element at a multiple of its size.
+	if recast || regular && isRegular(f) {
 		sortSlots(slots)
 		at := int64(0)
 		for i := range slots {
@@ -180,6 +183,9 @@ func (s *slot) member(f *safetensors.File, text []byte, m member) []byte {
 	}
 	if v, ok := lookup(text, fields, "shape"); ok && s.made != nil {
 		splices = append(splices, splice{v.start, v.end, shape})
+	}
+	if v, ok := lookup(text, fields, "dtype"); ok && s.dtype != string(f.At(s.from).DType) {
+		splices = append(splices, splice{v.start, v.end, quote(s.dtype)})
 	}
 	slices.SortFunc(splices, func(a, b splice) int { return cmp.Compare(a.start, b.start) })
 	for i := range splices {

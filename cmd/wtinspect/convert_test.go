@@ -19,8 +19,8 @@ type cell struct {
 	index  []int
 }
 
-// cells reads a checkpoint into its elements, which are 16 bits.
-func cells(t *testing.T, path string) map[string]func(index ...int) uint16 {
+// cells reads a checkpoint into its elements, BF16 as the F32 that they are.
+func cells(t *testing.T, path string) map[string]func(index ...int) uint32 {
 	t.Helper()
 	r, err := checkpoint.Open(context.Background(), path, nil)
 	if err != nil {
@@ -28,7 +28,7 @@ func cells(t *testing.T, path string) map[string]func(index ...int) uint16 {
 	}
 	t.Cleanup(func() { r.Close() })
 	c := r.Checkpoints[0]
-	out := make(map[string]func(index ...int) uint16)
+	out := make(map[string]func(index ...int) uint32)
 	for i, tensor := range c.All() {
 		data, err := c.Data(i)
 		if err != nil {
@@ -39,7 +39,7 @@ func cells(t *testing.T, path string) map[string]func(index ...int) uint16 {
 			t.Fatal(err)
 		}
 		shape, name := tensor.Shape, tensor.Name
-		out[name] = func(index ...int) uint16 {
+		out[name] = func(index ...int) uint32 {
 			at := 0
 			if len(index) != len(shape) {
 				t.Fatalf("%s has shape %v, and index %v is asked for", name, shape, index)
@@ -50,7 +50,10 @@ func cells(t *testing.T, path string) map[string]func(index ...int) uint16 {
 				}
 				at = at*int(shape[k]) + v
 			}
-			return binary.LittleEndian.Uint16(b[2*at:])
+			if tensor.DType == "F32" {
+				return binary.LittleEndian.Uint32(b[4*at:])
+			}
+			return uint32(binary.LittleEndian.Uint16(b[2*at:])) << 16 // BF16
 		}
 	}
 	return out

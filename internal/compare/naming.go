@@ -147,7 +147,7 @@ func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conve
 		there[t.Name] = true
 	}
 	exists := func(name string) bool { return there[strings.TrimPrefix(name, to.read.BaseAbsent)] }
-	conv, err := convert.BetweenLike(x, y, slices.Values(from.list), from.model.Or(to.model), exists)
+	conv, err := convert.BetweenWith(x, y, slices.Values(from.list), from.model.Or(to.model), convert.Options{Has: exists})
 	if err != nil {
 		return nil, -1, err
 	}

@@ -111,6 +111,9 @@ type Tensor struct {
 	// Unwritten tensors are in some files, and the project's own converter does not
 	// write them: any more, or unless it is asked to.
 	Unwritten bool
+	// DType is the dtype that the project's converter gives the tensor whatever it
+	// was, "" for none. See also Layout.Vectors.
+	DType string
 	// Buffer tensors follow from the configuration and are dropped when
 	// another convention does not know them.
 	Buffer bool
@@ -242,6 +245,18 @@ func longest[T any](globs map[string]T, module string) (value T, ok bool) {
 	return value, ok
 }
 
+// Stores is the dtype that the project's converter gives a tensor, "" when it stays
+// as it is. The rank is -1 where it is unknown, and the tensor nil.
+func (c *Convention) Stores(t *Tensor, rank int) string {
+	if t != nil && t.DType != "" {
+		return t.DType
+	}
+	if rank == 0 || rank == 1 {
+		return c.Layout.Vectors
+	}
+	return ""
+}
+
 // Transposes reports whether the convention stores a module [in, out].
 func (c *Convention) Transposes(module string) bool {
 	return slices.ContainsFunc(c.Layout.Transposed, func(g string) bool {
@@ -286,6 +301,9 @@ func (c *Convention) compile(cache patternCache) error {
 				Optional: s.optional || l.optional, Unwritten: s.unwritten, Buffer: s.buffer, Absolute: s.absolute, Without: s.without,
 			}
 			text := s.stem + l.suffix
+			if s.dtype != nil {
+				t.DType = s.dtype(text)
+			}
 			var err error
 			if t.Below, err = cache.compile(text); err != nil {
 				return err

@@ -32,6 +32,7 @@ type ggufArchitecture struct {
 	Shapes    map[string]string `yaml:"shapes"`
 	Written   []string          `yaml:"written"`
 	Unwritten []string          `yaml:"unwritten"`
+	Any       []string          `yaml:"any_dtype"`
 	Linear    bool              `yaml:"linear"`
 	MoE       bool              `yaml:"moe"`   // a layer has an MLP or experts
 	Dense     bool              `yaml:"dense"` // a whole model may do without experts
@@ -76,6 +77,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		Tower         string                      `yaml:"tower"`
 		Towers        []string                    `yaml:"towers"`
 		Unwritten     []string                    `yaml:"unwritten"`
+		F32           []string                    `yaml:"f32"`
 		Shapes        map[string]string           `yaml:"shapes"`
 		Architectures map[string]ggufArchitecture `yaml:"architectures"`
 	}
@@ -114,7 +116,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
 			Layout: Layout{
 				Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryHeads: a.Queries, ValueHeads: a.Values,
-				Decay: "negative", Shapes: over(a.Shapes, doc.Shapes),
+				Decay: "negative", Shapes: over(a.Shapes, doc.Shapes), Vectors: "F32",
 			},
 		}
 		if c.Families == nil {
@@ -153,6 +155,9 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 				s.leaves = []leaf{{"weight", ".weight", false}, {"bias", ".bias", false}}
 			}
 			s.stem = ggufStem(name)
+			if !slices.Contains(a.Any, name) {
+				s.dtype = f32(doc.F32)
+			}
 			c.specs = append(c.specs, s)
 		}
 		if err := c.compile(cache); err != nil {

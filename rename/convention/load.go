@@ -37,6 +37,7 @@ type document struct {
 	Remove      []string  `yaml:"remove"`
 	Require     []string  `yaml:"require"`
 	Unwritten   []string  `yaml:"unwritten"`
+	F32         []string  `yaml:"f32"`
 	Tensors     yaml.Node `yaml:"tensors"`
 	Own         []string  `yaml:"own"`
 	Refuse      string    `yaml:"refuse"`
@@ -113,6 +114,9 @@ type Layout struct {
 	// Pointwise lists the modules stored as convolutions whose kernel is one pixel,
 	// [out, in, 1, 1].
 	Pointwise []string `yaml:"pointwise" json:"pointwise,omitempty"`
+	// Vectors is the dtype of tensors of one axis, whatever they were; "" where they
+	// stay as they are.
+	Vectors string `yaml:"vectors" json:"vectors,omitempty"`
 	// Notes says what else differs, for people.
 	Notes []string `yaml:"notes" json:"notes,omitempty"`
 }
@@ -358,6 +362,11 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 	c.opaque = append(c.opaque, readReasons(&d.Opaque)...)
 	c.drop = append(c.drop, readReasons(&d.Drop)...)
 	c.dropLayers = append(c.dropLayers, readReasons(&d.DropLayers)...)
+	if len(d.F32) > 0 {
+		for i := range specs {
+			specs[i].dtype = f32(d.F32)
+		}
+	}
 	c.specs = specs
 	if err := c.compile(l.cache); err != nil {
 		return nil, fmt.Errorf("convention %q: %w", name, err)
@@ -421,6 +430,7 @@ func inherit(l, parent Layout) Layout {
 	if l.Pointwise == nil {
 		l.Pointwise = parent.Pointwise
 	}
+	l.Vectors = cmp.Or(l.Vectors, parent.Vectors)
 	if l.Notes == nil {
 		l.Notes = parent.Notes
 	}
@@ -448,6 +458,7 @@ type spec struct {
 	leaves    []leaf
 	optional  bool
 	unwritten bool
+	dtype     func(name string) string // of a name, nil for none
 	buffer    bool
 	without   string
 }
@@ -513,6 +524,16 @@ func parseTensors(n *yaml.Node) ([]spec, error) {
 		}
 	}
 	return specs, nil
+}
+
+// f32 is the dtype of names: F32 of those that a glob matches.
+func f32(globs []string) func(name string) string {
+	return func(name string) string {
+		if slices.ContainsFunc(globs, func(g string) bool { return template.Glob(g).Match(name) }) {
+			return "F32"
+		}
+		return ""
+	}
 }
 
 // parseSpec reads one line: a module role and "pattern [leaves]" with "?"

@@ -24,18 +24,31 @@ func quote(s string) string { return strconv.Quote(s) }
 // The error is a *RefusalError: no conversion is known between the two, or a
 // number that every checkpoint's tensors need is not known.
 func Between(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model) (*Conversion, error) {
-	return BetweenLike(from, to, tensors, model, nil)
+	return BetweenWith(from, to, tensors, model, Options{})
 }
 
-// BetweenLike is Between where another checkpoint of the target is there to be
-// compared with: exists reports whether it has a tensor. What older files of the
-// target hold in another form is converted to that form if this one does.
-func BetweenLike(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model, exists func(name string) bool) (*Conversion, error) {
+// Options adjust a conversion.
+type Options struct {
+	// Has reports whether a checkpoint to compare with has a tensor, nil when there
+	// is none. What some files of the target hold in another form than its project
+	// writes is converted to that form if this one does.
+	Has func(name string) bool
+	// Named is set when a person names the target. It need then be of no model that
+	// the source is known to be of, if it gets all that it requires and nothing is left.
+	Named bool
+}
+
+// BetweenWith is Between with options.
+func BetweenWith(from, to *convention.Convention, tensors iter.Seq[convention.Named], model *convention.Model, opts Options) (*Conversion, error) {
 	cv, err := newConverter(from, to, model)
 	if err != nil {
 		return nil, err
 	}
-	cv.exists = exists
+	stranger := cv.stranger()
+	if stranger != nil && !opts.Named && !cv.configured() {
+		return nil, stranger
+	}
+	cv.exists = opts.Has
 	list := slices.Collect(tensors)
 	if a := identify.ReadAdapter(list, model, from); a != nil {
 		return between(a, to, cmp.Or(model, new(convention.Model)))
@@ -48,7 +61,31 @@ func BetweenLike(from, to *convention.Convention, tensors iter.Seq[convention.Na
 		return nil, err
 	}
 	cv.present = make(map[string]bool)
-	return cv.run(list, at.Places)
+	out, err := cv.run(list, at.Places)
+	if err == nil && stranger != nil {
+		missing := slices.ContainsFunc(out.Missing, func(role string) bool {
+			return role != "head.weight" && !(cv.configured() && strings.HasSuffix(role, ".bias"))
+		})
+		if missing || len(out.Moves) == 0 || len(out.Aside)+len(out.Unmapped) > 0 {
+			return nil, stranger
+		}
+	}
+	return out, err
+}
+
+// configured reports whether the configuration says that the model is of the target.
+func (cv *converter) configured() bool {
+	return cv.model != nil && (cv.to.HasFamily(cv.model.Type) || cv.to.HasFamily(cv.model.TextType))
+}
+
+// stranger refuses two conventions that no model is known to use both of.
+func (cv *converter) stranger() error {
+	from, to := cv.from, cv.to
+	if slices.ContainsFunc(from.Families, to.HasFamily) {
+		return nil
+	}
+	return cv.refuse("", "no model is known to use both; %s is of %s, %s of %s",
+		from.Name, strings.Join(from.Families, ", "), to.Name, strings.Join(to.Families, ", "))
 }
 
 // newConverter refuses what cannot be converted whatever the tensors.
@@ -58,10 +95,6 @@ func newConverter(from, to *convention.Convention, model *convention.Model) (*co
 		if c.Refuse != "" && from != to {
 			return nil, cv.refuse("", "%s: %s", c.Name, c.Refuse)
 		}
-	}
-	if !slices.ContainsFunc(from.Families, to.HasFamily) {
-		return nil, cv.refuse("", "no model is known to use both; %s is of %s, %s of %s",
-			from.Name, strings.Join(from.Families, ", "), to.Name, strings.Join(to.Families, ", "))
 	}
 	return cv, nil
 }
@@ -82,6 +115,7 @@ func (cv *converter) run(list []convention.Named, at []identify.Place) (*Convers
 		cv.out.Moves, cv.gave = cv.out.Moves[:moves], cv.gave[:gave]
 		cv.aside(g, refusal)
 	}
+	cv.cast(list)
 	cv.create()
 	cv.finish()
 	return cv.out, nil

@@ -19,9 +19,11 @@ type DerivedRule struct {
 	From []string `json:"from"`
 	To   []string `json:"to,omitempty"`
 	// Ops are the operations by kind; their parameters come from a checkpoint.
-	Ops    []tensorop.Kind `json:"ops,omitempty"`
-	Drop   string          `json:"drop,omitempty"`
-	Refuse string          `json:"refuse,omitempty"`
+	Ops []tensorop.Kind `json:"ops,omitempty"`
+	// DType is what the target's project makes of every dtype, "" when it stays.
+	DType  string `json:"dtype,omitempty"`
+	Drop   string `json:"drop,omitempty"`
+	Refuse string `json:"refuse,omitempty"`
 	// Blocks is set of a refusal when the target has tensors of that role, so that
 	// they cannot be left out.
 	Blocks bool `json:"blocks,omitempty"`
@@ -91,7 +93,11 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 		numbers = cloneWith(sampleNumbers, "num_key_value_heads", sampleHeads)
 	}
 	model := &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}}
-	if _, err := newConverter(from, to, model); err != nil {
+	cv, err := newConverter(from, to, model)
+	if err == nil {
+		err = cv.stranger()
+	}
+	if err != nil {
 		return nil, err
 	}
 	d := &Derivation{From: from.Name, To: to.Name}
@@ -175,6 +181,9 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 				}
 				for _, n := range m.To {
 					rule.To = append(rule.To, patternOf(to, n, from))
+					if t, _, ok := to.Match(n); ok {
+						rule.DType = to.Stores(t, -1)
+					}
 				}
 				for _, o := range m.Ops {
 					rule.Ops = append(rule.Ops, o.Kind)

@@ -159,7 +159,7 @@ func (m *sampleModel) tensor(t *convention.Tensor) tensorValue {
 		shape = []int64{fHeads, fDim}
 	case leaf == "bias" && (last == "q_norm" || last == "k_norm") && m.c.Layout.RopeNorms:
 		shape = []int64{fHeads, fDim}
-	case isNorm(module), last == "a_log", last == "dt" && leaf == "bias", leaf == "bias" && !stacked:
+	case isNorm(module), last == "a_log", last == "sinks", last == "dt" && leaf == "bias", leaf == "bias" && !stacked:
 		shape = []int64{rows}
 	case module == "layer.ssm.a":
 		shape = []int64{fChannels, fStates}
@@ -447,7 +447,7 @@ func (m *sampleModel) check(t *testing.T, to *convention.Convention, s *factSect
 				continue
 			}
 			values[name] = m.tensor(tensor)
-			n := convention.Named{Name: name}
+			n := convention.Named{Name: name, DType: "BF16"}
 			for _, d := range values[name].shape {
 				n.Shape = append(n.Shape, uint64(d))
 			}
@@ -507,6 +507,13 @@ func (m *sampleModel) checkGroup(t *testing.T, to *convention.Convention, s *fac
 			in = append(in, values[n])
 		}
 		for _, name := range move.To {
+			dtype := "BF16"
+			if writtenF32(s.arch, name, len(got[name].shape)) {
+				dtype = "F32"
+			}
+			if d := move.DType("BF16"); d != dtype {
+				t.Errorf("%s to %s: %s %v is %s, want %s", from.Name, to.Name, name, got[name].shape, d, dtype)
+			}
 			f := s.fact(withoutBlock(name))
 			formulas := []string{"copied"}
 			if f != nil {
@@ -580,6 +587,22 @@ func (m *sampleModel) checkBack(t *testing.T, to *convention.Convention, out *Co
 	}
 }
 
+// writtenF32 is what convert_hf_to_gguf.py decides: ModelBase.prepare_tensors, and
+// DbrxModel.tensor_force_quant. Ollama's converter does the same in other places.
+func writtenF32(arch, name string, rank int) bool {
+	if rank <= 1 || strings.HasSuffix(name, "_norm.weight") {
+		return true
+	}
+	if arch == "dbrx" {
+		return false
+	}
+	stem, weight := strings.CutSuffix(withoutBlock(name), ".weight")
+	return !weight || slices.Contains([]string{
+		"ffn_gate_inp", "ffn_gate_inp_shexp", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv", "time_mix_first", "time_mix_w1", "time_mix_w2",
+		"time_mix_decay_w1", "time_mix_decay_w2", "time_mix_lerp_fused", "altup_correct_coef", "altup_predict_coef", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v",
+	}, stem)
+}
+
 // withoutBlock cuts the block off a name or pattern.
 func withoutBlock(name string) string {
 	for _, p := range []string{"enc.blk.", "dec.blk.", "blk."} {
@@ -598,5 +621,46 @@ func TestShortConvolutionOfMLX(t *testing.T) {
 	there := convertValues(t, "lfm2-hf", "lfm2-gguf", source, nil)
 	if v := there["blk.0.shortconv.conv.weight"]; !slices.Equal(v.shape, []int64{64, 3}) {
 		t.Errorf("the shape is %v", v.shape)
+	}
+}
+
+// A goal that is named, or that the configuration says, wins over what the names
+// are mostly of: openPangu's are Qwen 2's, or LLaMA's with biases.
+func TestTargetOfTheConfiguration(t *testing.T) {
+	qwen2, pangu := mustLookup(t, "qwen2-hf"), mustLookup(t, "pangu-embedded-gguf")
+	var names []convention.Named
+	for _, tensor := range qwen2.Tensors() {
+		if name, ok := tensor.Pattern.Format(make([]int, len(tensor.Pattern.Holes()))); ok && !tensor.Buffer {
+			names = append(names, convention.Named{Name: name})
+		}
+	}
+	for _, tt := range []struct {
+		goal, modelType string
+		named           bool
+		want            string
+	}{
+		{"pangu-embedded-gguf", "", true, "pangu-embedded-gguf"},
+		{"pangu-embedded-gguf", "PanguEmbedded", false, "pangu-embedded-gguf"},
+		{"pangu-embedded-gguf", "", false, ""},
+		{"gguf", "PanguEmbedded", false, "pangu-embedded-gguf"},
+		{"gguf", "qwen2", false, "qwen2-gguf"},
+		{"bert-gguf", "", true, ""},
+	} {
+		model := &convention.Model{Type: tt.modelType}
+		to, err := Target(tt.goal, qwen2, model)
+		var got string
+		if err == nil {
+			var cv *Conversion
+			if cv, err = BetweenWith(qwen2, to, slices.Values(names), model, Options{Named: tt.named}); err == nil {
+				got = cv.To
+			}
+		}
+		if got != tt.want {
+			t.Errorf("--to %s of %q: %q, %v; want %q", tt.goal, tt.modelType, got, err, tt.want)
+		}
+	}
+	// The same for a dialect where both are of the source.
+	if to, err := Target("gguf", mustLookup(t, "llama-bias-hf"), &convention.Model{Type: "PanguEmbedded"}); err != nil || to != pangu {
+		t.Errorf("gguf of PanguEmbedded is %v, %v", to, err)
 	}
 }

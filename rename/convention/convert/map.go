@@ -555,7 +555,7 @@ func (d *Derivation) Map() (*rename.Map, error) {
 			continue
 		}
 		from, to := unshift(r.From, r.To)
-		if len(r.ops) == 0 && from[0] == to[0] {
+		if len(r.ops) == 0 && r.DType == "" && from[0] == to[0] {
 			continue
 		}
 		steps, err := symbolic(r, from, to)
@@ -626,7 +626,11 @@ func unshift(from, to []string) (f, t []string) {
 // symbolic writes the operations of a rule with keys in the place of the sample
 // numbers.
 func symbolic(r *DerivedRule, from, to []string) ([]rename.Operation, error) {
-	ops, err := (&Move{Ops: r.ops}).Steps()
+	move := &Move{From: from, Ops: r.ops}
+	if r.DType != "" {
+		move.cast("", r.DType)
+	}
+	ops, err := move.Steps()
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,16 @@ type Move struct {
 	Ops  []tensorop.Op `json:"ops,omitempty"`
 }
 
+// DType is the dtype of what the move makes of tensors of a dtype.
+func (m *Move) DType(from string) string {
+	for i := range m.Ops {
+		if m.Ops[i].Kind == tensorop.Cast {
+			from = m.Ops[i].To
+		}
+	}
+	return from
+}
+
 // MovesBytes reports whether names alone cannot carry the move out.
 func (m *Move) MovesBytes() bool { return len(m.Ops) > 0 }
 

@@ -50,7 +50,7 @@ func TestConvertPairs(t *testing.T) {
 			has := func(name string) bool {
 				return slices.ContainsFunc(byID[tt.gguf].Tensors, func(l fixture.NamedTensor) bool { return l.Name == name })
 			}
-			cv, err := BetweenLike(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(names), modelOf(numbers), has)
+			cv, err := BetweenWith(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(names), modelOf(numbers), Options{Has: has})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -163,7 +163,7 @@ func Target(goal string, from *convention.Convention, model *convention.Model) (
 			continue
 		}
 		dialect = true
-		if !slices.ContainsFunc(from.Families, c.HasFamily) {
+		if !slices.ContainsFunc(from.Families, c.HasFamily) && !c.HasFamily(model.Type) {
 			continue
 		}
 		if best == nil || compareGoals(c, best, from, model) < 0 {
