@@ -177,6 +177,11 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 		out.Checkpoint, out.Fixable = m.Path, out.Fixable || !m.partial()
 	}
 	s := f.Severity
+	// Programs for images and video store patch embeddings of five dimensions, and read
+	// them back (ComfyUI-GGUF, tools/fix_5d_tensors.py).
+	if f.Code == string(gguf.CodeTooManyDims) && p.opts.Profile != LlamaCpp {
+		return
+	}
 	if m != nil && f.Code == string(gguf.CodeDuplicateKey) && repeatsValue(m, f) {
 		s = checkpoint.Warning
 	}

@@ -2,12 +2,14 @@ package check
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -77,6 +79,45 @@ key_length the head size is embedding_length / head_count.`,
 		Title: "a special token's number is beyond the tokens",
 		Doc:   `bos_token_id and its like are indexes into tokenizer.ggml.tokens.`,
 		Bad:   "eos_token_id 32000 of 32000 tokens", Good: "eos_token_id 2",
+	},
+	{
+		ID: "WT341", Name: "gguf-near-name", Severity: checkpoint.Error, run: runGGUFNearName,
+		Title: "a name that the architecture has in another spelling",
+		Doc: `llama.cpp asks for every tensor by its whole name: blk.1.exp_probs_b.bias is another
+tensor than blk.1.exp_probs_b, and which of them an architecture has depends on it.`,
+		Bad: "blk.1.exp_probs_b in a file of deepseek2", Good: "blk.1.exp_probs_b.bias",
+		Fix: &Fix{Kind: FixNames, Doc: "gives the name that the architecture has", clean: (*model).ggufName},
+	},
+	{
+		ID: "WT342", Name: "gguf-architecture-names", Severity: checkpoint.Warning, run: runGGUFArchitectureNames,
+		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Error},
+		Title:    "general.architecture is not that of the names",
+		Doc: `Loaders choose the code by general.architecture, and refuse those that they do not
+know. For models of images and video the names are those that ComfyUI-GGUF knows.`,
+		Bad: "general.architecture pig over Wan's names", Good: "general.architecture wan",
+	},
+	{
+		ID: "WT343", Name: "gguf-prediction-blocks", Severity: checkpoint.Error, run: runGGUFPrediction,
+		Title: "nextn_predict_layers counts blocks that have no tensors",
+		Doc: `Blocks for multi-token prediction are the last of block_count, and have nextn tensors.
+Where they were left out, block_count has to be lower and nextn_predict_layers 0.`,
+		Bad: "nextn_predict_layers 1, no blk.46.nextn.eh_proj.weight", Good: "no nextn_predict_layers",
+	},
+	{
+		ID: "WT344", Name: "gguf-towers", Severity: checkpoint.Info, run: runGGUFTowers,
+		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Warning},
+		Title:    "towers are in the file of the language model",
+		Doc: `Ollama writes vision and audio towers beside the language model. llama.cpp reads them
+from a second file (mmproj), and refuses tensors that it did not ask for. Reported for
+--profile llama.cpp.`,
+		Bad: "v.blk.0.attn_q.weight beside blk.0.attn_q.weight", Good: "the towers in mmproj.gguf",
+	},
+	{
+		ID: "WT345", Name: "gguf-token-types", Severity: checkpoint.Error, run: runGGUFTokenTypes,
+		Title: "an array of the tokenizer has elements of another type",
+		Doc: `tokens and merges are strings, scores f32, token_type i32. Readers take the bytes as
+they expect them.`,
+		Bad: "tokenizer.ggml.scores of f64", Good: "tokenizer.ggml.scores of f32",
 	},
 }
 
@@ -152,17 +193,7 @@ func runGGUFDepth(p *Pass) {
 		if !ok || m.partial() {
 			continue
 		}
-		blocks := uint64(0)
-		for _, t := range m.families() {
-			if !strings.HasPrefix(t.first, "blk.") {
-				continue
-			}
-			for _, i := range t.members {
-				if _, n, _, ok := template.Layer(m.At(int(i)).Name); ok {
-					blocks = max(blocks, uint64(n)+1)
-				}
-			}
-		}
+		blocks, _ := m.blocksOf()
 		if blocks == 0 || blocks == want {
 			continue
 		}
@@ -353,6 +384,179 @@ func runGGUFSpecial(p *Pass) {
 			const none = 1<<32 - 1 // -1 as u32
 			if id, ok := kv.Value.Uint(); ok && id >= tokens && id != none {
 				p.report(k.key(m, kv.Key, "%s is %d, and there are %d tokens", kv.Key, id, tokens))
+			}
+		}
+	}
+}
+
+// ggufConvention returns what llama.cpp calls the tensors of the file's architecture, nil
+// where that is not known.
+func (m *model) ggufConvention() *convention.Convention {
+	if m.Format != checkpoint.GGUF {
+		return nil
+	}
+	c, _ := convention.Lookup(m.Architecture(nil) + "-gguf")
+	return c
+}
+
+// ggufName returns the name that the file's architecture has for a tensor which has another
+// leaf than it asks for, and otherwise the name as it is.
+func (m *model) ggufName(name string) string {
+	c := m.ggufConvention()
+	if c == nil {
+		return name
+	}
+	if _, ok := c.Parse(name); ok {
+		return name
+	}
+	stem := strings.TrimSuffix(strings.TrimSuffix(name, ".weight"), ".bias")
+	for _, leaf := range []string{"", ".weight", ".bias"} {
+		if _, ok := c.Parse(stem + leaf); !ok || stem+leaf == name {
+			continue
+		}
+		if _, taken := m.Lookup(stem + leaf); !taken {
+			return stem + leaf
+		}
+	}
+	return name
+}
+
+func runGGUFNearName(p *Pass) {
+	for m := range p.ggufs {
+		for i, t := range m.All() {
+			// A bias beside a weight is one that the table does not list.
+			if _, hasWeight := m.Lookup(strings.TrimSuffix(t.Name, ".bias") + ".weight"); hasWeight && strings.HasSuffix(t.Name, ".bias") {
+				continue
+			}
+			if name := m.ggufName(t.Name); name != t.Name {
+				f := m.finding(i, "is %s in files of %s", generic(name), m.Architecture(nil))
+				f.Fixable = true
+				p.report(f)
+			}
+		}
+	}
+}
+
+// imageArchitectures are what ComfyUI-GGUF calls the models of a convention (loader.py:
+// IMG_ARCH_LIST; tools/convert.py). The first is what its converter writes.
+var imageArchitectures = map[string][]string{
+	"flux": {"flux"}, "chroma": {"flux", "chroma"}, "flux2": {"flux", "flux2"}, "sd3": {"sd3"}, "wan": {"wan"}, "hunyuan_video": {"hyvid"},
+	"ltx": {"ltxv"}, "qwenimage": {"qwen_image"}, "lumina2": {"lumina2"}, "z_image": {"lumina2", "z_image"}, "auraflow": {"aura"}, "hidream": {"hidream"},
+}
+
+func runGGUFArchitectureNames(p *Pass) {
+	for m, k := range p.ggufs {
+		n := m.names()
+		if k.arch == "" || n.Convention == "" || n.Adapter || m.partial() {
+			continue
+		}
+		family, original := strings.CutSuffix(n.Convention, "-original")
+		if want := imageArchitectures[family]; original && want != nil && n.Coverage == 1 && !slices.Contains(want, k.arch) {
+			p.report(k.key(m, "general.architecture", "general.architecture is %q, and the names are those of %s, which is %q", k.arch, n.Convention, want[0]))
+			continue
+		}
+		own := m.ggufConvention()
+		if own == nil || own.Name == n.Convention || !strings.HasSuffix(n.Convention, "-gguf") || n.Coverage < 1 || len(n.Parts) > 0 {
+			continue
+		}
+		// Names that the architecture does not have in any spelling.
+		for i, t := range m.All() {
+			if _, ok := own.Parse(t.Name); !ok && !strings.HasSuffix(t.Name, ".bias") && m.ggufName(t.Name) == t.Name {
+				p.report(k.key(m, "general.architecture", "general.architecture is %q, and %s is a name of %s", k.arch, m.At(i).Name, n.Convention))
+				break
+			}
+		}
+	}
+}
+
+// blocksOf returns how many blocks have tensors, and whether any is of multi-token
+// prediction.
+func (m *model) blocksOf() (blocks uint64, prediction bool) {
+	for _, t := range m.families() {
+		if !strings.HasPrefix(t.first, "blk.") {
+			continue
+		}
+		prediction = prediction || strings.Contains(t.first, ".nextn.")
+		for _, i := range t.members {
+			if _, n, _, ok := template.Layer(m.At(int(i)).Name); ok {
+				blocks = max(blocks, uint64(n)+1)
+			}
+		}
+	}
+	return blocks, prediction
+}
+
+func runGGUFPrediction(p *Pass) {
+	for m, k := range p.ggufs {
+		n, ok := k.number("nextn_predict_layers")
+		blocks, prediction := m.blocksOf()
+		if !ok || n == 0 || prediction || blocks == 0 || m.partial() {
+			continue
+		}
+		what := "take the key out"
+		if depth, ok := k.number("block_count"); ok && depth == blocks+n {
+			what = fmt.Sprintf("set block_count to %d and take the key out", blocks)
+		}
+		p.report(k.key(m, k.arch+".nextn_predict_layers", "%s.nextn_predict_layers is %d, and no tensor is blk.N.nextn.*; %s", k.arch, n, what))
+	}
+}
+
+func runGGUFTowers(p *Pass) {
+	if p.opts.Profile != LlamaCpp {
+		return
+	}
+	for m := range p.ggufs {
+		if _, ok := m.Lookup("token_embd.weight"); !ok {
+			continue
+		}
+		counts, first := make(map[string]int), -1
+		for i, t := range m.All() {
+			for _, tower := range []string{"v.", "a.", "mm."} {
+				if strings.HasPrefix(t.Name, tower) {
+					counts[tower]++
+					if first < 0 {
+						first = i
+					}
+				}
+			}
+		}
+		if first < 0 {
+			continue
+		}
+		var words []string
+		for _, tower := range slices.Sorted(maps.Keys(counts)) {
+			words = append(words, fmt.Sprintf("%d below %s", counts[tower], tower))
+		}
+		f := m.finding(first, "tensors of towers beside the language model (%s); llama.cpp reads them from a second file", strings.Join(words, ", "))
+		f.Tensor = ""
+		p.report(f)
+	}
+}
+
+// tokenTypes are the types of the tokenizer's arrays (llama.cpp, src/llama-vocab.cpp: load).
+var tokenTypes = []struct {
+	key  string
+	want gguf.ValueType
+}{
+	{"tokenizer.ggml.tokens", gguf.TypeString},
+	{"tokenizer.ggml.merges", gguf.TypeString},
+	{"tokenizer.ggml.scores", gguf.TypeFloat32},
+	{"tokenizer.ggml.token_type", gguf.TypeInt32},
+}
+
+func runGGUFTokenTypes(p *Pass) {
+	for m, k := range p.ggufs {
+		for _, t := range tokenTypes {
+			v, ok := k.Lookup(t.key)
+			if !ok {
+				continue
+			}
+			a, isArray := v.Array()
+			switch {
+			case !isArray:
+				p.report(k.key(m, t.key, "%s is a %s, and readers want an array of %s", t.key, v.Type(), t.want))
+			case a.Type() != t.want:
+				p.report(k.key(m, t.key, "%s has elements of %s, and readers want %s", t.key, a.Type(), t.want))
 			}
 		}
 	}

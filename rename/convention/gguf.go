@@ -4,6 +4,7 @@ import (
 	"cmp"
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -44,6 +45,10 @@ type ggufArchitecture struct {
 	Roles     map[string]string `yaml:"roles"`
 	Opaque    yaml.Node         `yaml:"opaque"`
 	Own       bool              `yaml:"own"` // no role of its names has a counterpart
+	// Newer than the table: further names, and an architecture that has the names of another.
+	Add  []string `yaml:"add"`
+	Like string   `yaml:"like"`
+	Bare []string `yaml:"bare"` // names without a leaf
 
 	Drop       yaml.Node `yaml:"drop"`
 	DropLayers yaml.Node `yaml:"drop_layers"`
@@ -102,15 +107,23 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		towers = append(towers, reason{glob: template.Glob(glob), text: doc.Tower})
 	}
 	var out []*Convention
+	table := make(map[string]string)
 	for line := range strings.Lines(ggufArch) {
-		arch, names, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		if !ok || strings.HasPrefix(line, "#") {
-			continue
+		if arch, names, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && !strings.HasPrefix(line, "#") {
+			table[arch] = names
 		}
+	}
+	for arch, a := range doc.Architectures {
+		if a.Like != "" {
+			table[arch] = table[a.Like]
+		}
+	}
+	for _, arch := range slices.Sorted(maps.Keys(table)) {
 		a, ok := doc.Architectures[arch]
 		if !ok {
 			return nil, fmt.Errorf("gguf.yaml: architecture %q is not described", arch)
 		}
+		names := append(strings.Fields(table[arch]), a.Add...)
 		c := &Convention{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
@@ -127,7 +140,10 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		if a.Own {
 			c.Refuse = "which of its names a tower has depends on the tower"
 		}
-		for _, name := range strings.Fields(names) {
+		if a.Like != "" {
+			c.Refuse = "what llama.cpp's converter does to its weights is not known here"
+		}
+		for _, name := range names {
 			if a.Own {
 				stem := strings.ReplaceAll(name, "{bid}", "{layer}")
 				c.specs = append(c.specs, spec{module: ownPrefix + stem, stem: stem, optional: true, leaves: towerLeaves})
@@ -153,6 +169,9 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			s.unwritten = slices.Contains(slices.Concat(doc.Unwritten, a.Unwritten), name) && !slices.Contains(a.Written, name)
 			if slices.Contains(a.Bias, name) {
 				s.leaves = []leaf{{"weight", ".weight", false}, {"bias", ".bias", false}}
+			}
+			if slices.Contains(a.Bare, name) {
+				s.leaves = []leaf{{"bias", "", false}}
 			}
 			s.stem = ggufStem(name)
 			if !slices.Contains(a.Any, name) {

@@ -196,6 +196,11 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	if clear {
 		id.families(ties, parts, !slices.ContainsFunc(extra, func(i int32) bool { return !isTaskHead(id.subjects[i].normal) }))
 	}
+	// A file that says what it is may be of no model that shares its names.
+	if a := id.model.Architecture; a != "" && strings.HasSuffix(res.Convention, "-gguf") && res.Convention != a+"-gguf" {
+		res.Families = nil
+		id.note("general.architecture is %q, and the names are those of %s", a, res.Convention)
+	}
 }
 
 // families lists the models of every tied convention; those that the
