@@ -34,6 +34,7 @@ type ggufArchitecture struct {
 	Written   []string          `yaml:"written"`
 	Unwritten []string          `yaml:"unwritten"`
 	Any       []string          `yaml:"any_dtype"`
+	Without   []string          `yaml:"without"` // names of llama.cpp's table that it never loads
 	Linear    bool              `yaml:"linear"`
 	MoE       bool              `yaml:"moe"`   // a layer has an MLP or experts
 	Dense     bool              `yaml:"dense"` // a whole model may do without experts
@@ -147,6 +148,9 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			if a.Own {
 				stem := strings.ReplaceAll(name, "{bid}", "{layer}")
 				c.specs = append(c.specs, spec{module: ownPrefix + stem, stem: stem, optional: true, leaves: towerLeaves})
+				continue
+			}
+			if slices.Contains(a.Without, name) {
 				continue
 			}
 			s, ok := specs[name]
