@@ -24,13 +24,18 @@ type naming struct {
 	// file names its architecture, and has that one alone.
 	conventions []*convention.Convention
 	sure        bool
+	adapter     *identify.Adapter // nil of a model
 }
 
 // namingOf identifies a side. A document that cannot be read says nothing, as one that
 // is absent.
 func namingOf(ctx context.Context, list []*tensor, of *checkpoint.Checkpoint) *naming {
 	m, _ := adapt.Model(ctx, of)
-	return newNaming(list, m)
+	n := newNaming(list, m)
+	if n.adapter = identify.ReadAdapter(n.list, m, nil); n.adapter != nil {
+		n.model.Adapter, _ = adapt.Adapter(ctx, of)
+	}
+	return n
 }
 
 func newNaming(list []*tensor, m *convention.Model) *naming {
@@ -49,6 +54,14 @@ func newNaming(list []*tensor, m *convention.Model) *naming {
 		}
 	}
 	return n
+}
+
+// alike reports whether both sides spell their names in one way.
+func (n *naming) alike(other *naming) bool {
+	if n.adapter != nil && other.adapter != nil && n.adapter.Dialect != other.adapter.Dialect {
+		return false
+	}
+	return n.conventions[0] == other.conventions[0]
 }
 
 // beside adds the conventions of the other side's families that know as many of the
@@ -93,6 +106,16 @@ type route struct {
 // routeBetween finds the conventions of two sides between which most tensors find their
 // counterparts. It does not depend on which is A: exchanged sides exchange the route.
 func routeBetween(a, b *naming) (*route, error) {
+	if a.adapter != nil && b.adapter != nil {
+		r := new(route)
+		var err, back error
+		r.there, r.thereHits, err = convertAdapter(a, b)
+		r.back, r.backHits, back = convertAdapter(b, a)
+		if err != nil && back != nil {
+			return nil, firstError(err, back)
+		}
+		return r, nil
+	}
 	a.beside(b)
 	b.beside(a)
 	var (
@@ -142,26 +165,50 @@ func firstError(list ...error) error {
 // convertNames converts a side's tensors to a convention of the other, and counts the
 // tensors of both that find each other.
 func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conversion, int, error) {
-	there := make(map[string]bool, len(to.list))
-	for _, t := range to.list {
-		there[t.Name] = true
-	}
+	there := to.names()
 	exists := func(name string) bool { return there[strings.TrimPrefix(name, to.read.BaseAbsent)] }
 	conv, err := convert.BetweenWith(x, y, slices.Values(from.list), from.model.Or(to.model), convert.Options{Has: exists})
 	if err != nil {
 		return nil, -1, err
 	}
-	hits := 0
 	for i := range conv.Moves {
 		m := &conv.Moves[i]
-		found := 0
 		for k, name := range m.To {
 			// A save of the bare model lacks the base's prefix, and need not.
 			m.To[k] = strings.TrimPrefix(name, to.read.BaseAbsent)
 			if !there[name] && there[y.Base+name] {
 				m.To[k] = y.Base + name
 			}
-			if there[m.To[k]] {
+		}
+	}
+	return conv, countHits(conv, there), nil
+}
+
+// convertAdapter converts a side's adapter to the spelling of the other's.
+func convertAdapter(from, to *naming) (*convert.Conversion, int, error) {
+	conv, err := convert.AdapterAs(from.adapter, to.adapter, from.model)
+	if err != nil {
+		return nil, -1, err
+	}
+	return conv, countHits(conv, to.names()), nil
+}
+
+func (n *naming) names() map[string]bool {
+	there := make(map[string]bool, len(n.list))
+	for _, t := range n.list {
+		there[t.Name] = true
+	}
+	return there
+}
+
+// countHits counts the tensors of both sides that find each other.
+func countHits(conv *convert.Conversion, there map[string]bool) int {
+	hits := 0
+	for i := range conv.Moves {
+		m := &conv.Moves[i]
+		found := 0
+		for _, name := range m.To {
+			if there[name] {
 				found++
 			}
 		}
@@ -169,12 +216,12 @@ func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conve
 			hits += len(m.From)
 		}
 	}
-	return conv, hits, nil
+	return hits
 }
 
 // reversed says which conversion is carried out: the one by which more tensors find
-// their counterparts, then the one to GGUF, which its converters go, then that to the
-// convention whose name is last.
+// their counterparts, then the one to GGUF, which its converters go, then the one that
+// drops more, then that to the convention whose name is last.
 func (r *route) reversed() bool {
 	switch {
 	case r.there == nil || r.back == nil:
@@ -188,6 +235,10 @@ func (r *route) reversed() bool {
 	}
 	if x, y := gguf(r.there), gguf(r.back); x != y {
 		return y
+	}
+	// What a conversion drops, such as the alpha of a change, it has taken into account.
+	if x, y := len(r.there.Dropped), len(r.back.Dropped); x != y {
+		return y > x
 	}
 	return r.back.To > r.there.To
 }
@@ -205,7 +256,7 @@ func (c *comparison) convert(ctx context.Context) error {
 			return nil
 		}
 	}
-	if a.conventions[0] == b.conventions[0] {
+	if a.alike(b) {
 		c.out.From, c.out.To = a.conventions[0].Name, a.conventions[0].Name
 		return nil
 	}
@@ -237,10 +288,10 @@ func (c *comparison) convertMoved(ctx context.Context) error {
 		return nil
 	}
 	a, b := namingOf(ctx, c.as, c.a), namingOf(ctx, c.bs, c.b)
-	if len(a.conventions) == 0 || len(b.conventions) == 0 || a.conventions[0] == b.conventions[0] {
+	if len(a.conventions) == 0 || len(b.conventions) == 0 || a.alike(b) {
 		return nil // what has no convention is paired in other ways
 	}
-	moves := false
+	moves := a.adapter != nil && b.adapter != nil
 	for _, x := range a.conventions {
 		for _, y := range b.conventions {
 			moves = moves || !sharesProject(x, y)
@@ -264,9 +315,10 @@ func (c *comparison) convertMoved(ctx context.Context) error {
 	if r.reversed() {
 		conv = r.back
 	}
-	from, _ := convention.Lookup(conv.From)
-	if to, ok := convention.Lookup(conv.To); !conv.MovesBytes() && ok && sharesProject(from, to) {
-		return nil
+	if from, ok := convention.Lookup(conv.From); ok && a.adapter == nil && !conv.MovesBytes() {
+		if to, ok := convention.Lookup(conv.To); ok && sharesProject(from, to) {
+			return nil
+		}
 	}
 	if c.opt.Headers {
 		c.takeSections()

@@ -61,9 +61,10 @@ const (
 	Adjacent = "adjacent"
 )
 
-// The orders of heads that belong to groups: those of one key/value head, say.
-// One is Grouped, the heads of a group side by side.
-const Tiled = "tiled" // the first head of each group, then the second of each
+// Tiled is an order of heads that belong to groups, those of one key/value head,
+// say: the first head of each group, then the second of each. The other order is
+// Grouped, the heads of a group side by side.
+const Tiled = "tiled"
 
 // The layouts of MXFP4 weights that Repack knows.
 const (

@@ -47,6 +47,9 @@ func (s *Settings) Factor(d *Dialect, alpha string, rank uint64) (factor float64
 		if rank == 0 { // a full matrix is not scaled: LyCORIS' modules/lokr.py
 			return 1, true
 		}
+		if ok && a == 0 { // stands for the rank: sd-scripts' networks/lora.py LoRAModule
+			return 1, true
+		}
 		return a / float64(rank), ok
 	}
 	if d.Alpha == Tensor || d.Alpha == Fold && (s == nil || !s.Embedded) || rank == 0 {

@@ -58,6 +58,17 @@ func between(a *identify.Adapter, to *convention.Convention, model *convention.M
 	return cv.run()
 }
 
+// AdapterAs derives how the tensors of an adapter become what another one has: the same
+// changes in the other's dialect, to modules of the other's names. The error is a
+// *RefusalError.
+func AdapterAs(a, other *identify.Adapter, model *convention.Model) (*Conversion, error) {
+	if model == nil {
+		model = new(convention.Model)
+	}
+	cv := &adapterConverter{Adapter: a, model: model, dialect: other.Dialect, base: other.Components[0].Convention}
+	return cv.run()
+}
+
 func dialectNames() []string {
 	var out []string
 	for _, d := range adapter.All() {
