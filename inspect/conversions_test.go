@@ -110,11 +110,6 @@ func TestConversions(t *testing.T) {
 	}
 }
 
-var (
-	_ = os.Stat
-	_ rewrite.Options
-)
-
 // What is written of some of the conversions is identified as the other
 // convention, has no errors, and has the same weights in either order.
 func TestWrittenConversions(t *testing.T) {

@@ -119,8 +119,8 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 	if opts.Unknown == RefuseUnknown {
 		r.refuseUnknown()
 	}
-	// A map that moves bytes knows where they go.
-	if !opts.AllowLayoutMismatch && len(r.Plan.Transforms)+len(r.Plan.Problems) == 0 && r.Plan.Summary().Moved > 0 {
+	// A map that moves bytes knows where they go, and so does a conversion.
+	if opts.Map != nil && !opts.AllowLayoutMismatch && len(r.Plan.Transforms)+len(r.Plan.Problems) == 0 && r.Plan.Summary().Moved > 0 {
 		r.Mismatch = Review(r.Plan, model)
 	}
 	if len(r.Plan.Problems) == 0 {
