@@ -114,6 +114,9 @@ func numbersOf(list []fixture.NamedTensor) func(string) (int64, bool) {
 // names and every convention that it can be converted to; and a conversion, as another
 // project would have written it, is the same model.
 func TestMirrored(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many pairs of lists")
+	}
 	pairs, same := 0, 0
 	seenPair := make(map[[2]string]bool)
 	for _, l := range fixture.NameLists(t, "../../rename/convention/testdata/lists") {
