@@ -206,7 +206,7 @@ type DiffRow struct {
 	// Comparison is the index in the result's Comparisons.
 	Comparison int
 	Status     DiffStatus
-	// Moved says that B has the tensor under a name that in A is another's.
+	// Moved says that B gives the tensor a name that belongs to another tensor in A.
 	Moved bool
 	// By is the evidence that takes the two for the same tensor: name, content,
 	// role, prefix or template; "" for one of a single checkpoint.

@@ -32,7 +32,7 @@ type Options struct {
 	// Tolerance is the relative error, of the larger tensor's norm, that is faithful
 	// whatever the dtypes; 0 is what the dtypes cost.
 	Tolerance float64
-	Workers   int // 0 stands for one a processor
+	Workers   int // 0 means GOMAXPROCS
 	// Stage is told when a stage of reading begins and how many bytes it may
 	// read, and returns what is told how many more were read, from several
 	// goroutines. It may be nil, and return nil.

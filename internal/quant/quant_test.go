@@ -147,3 +147,12 @@ func TestFaults(t *testing.T) {
 		}
 	}
 }
+
+// Modules are judged alike only where their tensors are, whatever a file calls its dtypes.
+func TestForms(t *testing.T) {
+	apart := Module{Tensors: []Tensor{{Leaf: "weight", DType: "F32", Shape: []uint64{2}}, {Leaf: "scales", DType: "F16"}}}
+	made := Module{Tensors: []Tensor{{Leaf: "weight", DType: "F32" + "2,\nscales 3 F16"}}}
+	if a, b := apart.appendForm(nil), made.appendForm(nil); string(a) == string(b) {
+		t.Errorf("both are %q", a)
+	}
+}

@@ -70,9 +70,20 @@ func (s *Survey) Report(o *Options) *Report {
 	r := &Report{Markers: s.markers}
 	fits := make([]*fit, len(s.modules)) // the best, of modules that fit none
 	uses := make(map[string]*usage)
+	// The layers of a model are alike: most modules have the leaves, dtypes and shapes
+	// of one that is judged already.
+	judged := make(map[string]*fit)
+	var form []byte
 	for i := range s.modules {
 		m := &s.modules[i]
-		f := s.classify(m, o)
+		form = m.appendForm(form[:0])
+		f, ok := judged[string(form)]
+		if !ok {
+			// What is wrong is told of the module's own tensors.
+			if f = s.classify(m, o); f == nil || f.faults() == 0 {
+				judged[string(form)] = f
+			}
+		}
 		if f == nil || f.faults() > 0 {
 			fits[i] = f
 			continue
@@ -137,6 +148,21 @@ type usage struct {
 	leaves        map[string]int
 	sizes         map[[2]uint64]int // bits and group
 	first         *Module
+}
+
+// appendForm appends what a module is judged by: all but its name.
+func (m *Module) appendForm(b []byte) []byte {
+	for i := range m.Tensors {
+		t := &m.Tensors[i]
+		b = append(append(b, t.Leaf...), ' ')
+		// The length keeps a dtype that a file made up from reading like the rest.
+		b = append(append(strconv.AppendInt(b, int64(len(t.DType)), 10), ' '), t.DType...)
+		for _, d := range t.Shape {
+			b = append(strconv.AppendUint(b, d, 10), ',')
+		}
+		b = append(b, '\n')
+	}
+	return b
 }
 
 // classify returns the first scheme that a module fits, or else the one that it comes nearest to.

@@ -17,7 +17,7 @@ type Pair struct{ A, B Section }
 
 // PairOptions say what [RunPairs] finds out.
 type PairOptions struct {
-	Workers int // 0 stands for one a processor
+	Workers int // 0 means GOMAXPROCS
 	// Values also compares the numbers; otherwise a pair is read up to the first
 	// byte that differs.
 	Values bool

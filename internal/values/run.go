@@ -56,7 +56,7 @@ func (e *ReadError) Unwrap() error { return e.Err }
 
 // Options say what [Run] finds out.
 type Options struct {
-	Workers int           // 0 stands for one a processor
+	Workers int           // 0 means GOMAXPROCS
 	Stats   *StatsOptions // nil: no statistics
 	SHA256  bool
 	XXH64   bool
