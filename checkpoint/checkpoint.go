@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -94,6 +95,9 @@ type Checkpoint struct {
 	indexOnce   sync.Once
 	index       *safetensors.Index
 	indexErr    error
+
+	quantOnce sync.Once
+	quant     *quant.Report // what quantised found
 
 	tableOnce  sync.Once
 	table      nameTable

@@ -234,13 +234,16 @@ func (p *packing) count(at int, t Tensor) (uint64, bool) {
 
 // quantised says how the tensors are stored, as far as they show it.
 func (c *Checkpoint) quantised() *quant.Report {
-	s := quant.NewSurvey()
-	if c.Format == Safetensors {
-		for _, t := range c.All() {
-			s.Add(t.Name, t.DType, t.Shape)
+	c.quantOnce.Do(func() {
+		s := quant.NewSurvey()
+		if c.Format == Safetensors {
+			for _, t := range c.All() {
+				s.Add(t.Name, t.DType, t.Shape)
+			}
 		}
-	}
-	return s.Report(nil)
+		c.quant = s.Report(nil)
+	})
+	return c.quant
 }
 
 func (p *packing) bitsandbytes(t Tensor, owner, last string) (n uint64, ok, done bool) {
