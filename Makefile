@@ -23,7 +23,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench golden vuln interop clean
+.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln interop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -103,6 +103,11 @@ random: ## compare commands on random and huge files with an independent reader
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...
+
+generate: ## write what is made of the conventions' files
+	$(GO) generate ./rename/convention
+	$(GO) test ./rename/convention/internal/compile -run='^Test(Text|RolesPage)$$' -update
+	$(GO) test ./rename/convention -run=TestDocs -update
 
 golden: ## rewrite the golden output of scripts and documents
 	$(GO) test ./cmd/wtinspect -args -update

@@ -2,9 +2,9 @@ package convention
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -18,7 +18,7 @@ type Convention struct {
 	// cannot tell them apart, as mlx from hf.
 	Dialects []string
 	// Families are the models that use it, each spelled as its model_type in
-	// transunwrittens, or as its class where it has none.
+	// transformers, or as its class where it has none.
 	Families []string
 	// Base is the prefix that a save of the bare model drops, "model.".
 	Base string
@@ -47,15 +47,14 @@ type Convention struct {
 	// a multimodal model stand around.
 	Language bool
 
-	specs  []spec
 	opaque []reason
 	// drop and dropLayers are roles that the project's converter leaves out, and
 	// roles of which the whole layer is left out; towers are names of what it keeps
 	// in a file of its own.
 	drop, dropLayers, towers []reason
-	tensors                  []Tensor
+	kinds                    []int32 // its tensors in the set
+	tensors                  func() []Tensor
 	index                    func() *tensorIndex
-	vocab                    *vocabulary
 }
 
 // Denoiser is the kind of a UNet or a diffusion transformer.
@@ -69,8 +68,9 @@ type tensorIndex struct {
 }
 
 func (c *Convention) makeIndex() *tensorIndex {
-	x := &tensorIndex{make(map[string]int, len(c.tensors)), make(map[string][]int, len(c.tensors))}
-	for i, t := range c.tensors {
+	tensors := c.tensors()
+	x := &tensorIndex{make(map[string]int, len(tensors)), make(map[string][]int, len(tensors))}
+	for i, t := range tensors {
 		if _, ok := x.byRole[t.Role]; !ok {
 			x.byRole[t.Role] = i
 		}
@@ -81,20 +81,20 @@ func (c *Convention) makeIndex() *tensorIndex {
 
 // A reason says why something is done with what a glob matches: roles, or names.
 type reason struct {
-	glob template.Glob
-	when string // the key of the configuration that has to be set, "" for always
-	text string
+	Glob template.Glob
+	When string // the key of the configuration that has to be set, "" for always
+	Text string
 }
 
 // reasonFor returns the first of some reasons for a role or a name, "" without one.
 func reasonFor(list []reason, text string, m *Model) string {
 	for i := range list {
 		r := &list[i]
-		if !r.glob.Match(text) {
+		if !r.Glob.Match(text) {
 			continue
 		}
-		if set, _ := m.Number(r.when); r.when == "" || set != 0 {
-			return r.text
+		if set, _ := m.Number(r.When); r.When == "" || set != 0 {
+			return r.Text
 		}
 	}
 	return ""
@@ -158,13 +158,37 @@ func All() []*Convention { return slices.Clone(builtin().list) }
 
 // Tensors returns the kinds of tensors of the convention, which must not be
 // modified.
-func (c *Convention) Tensors() []Tensor { return c.tensors }
+func (c *Convention) Tensors() []Tensor { return c.tensors() }
+
+// Below yields, for each of the convention's tensors, the number of the template that
+// its pattern has below the base, and which of its indices are text: see
+// [TemplateNumber] and [Pattern.Literals]. It does not make the tensors.
+func (c *Convention) Below() iter.Seq2[int, uint64] {
+	kinds := builtin().kinds
+	return func(yield func(int, uint64) bool) {
+		for _, n := range c.kinds {
+			if k := &kinds[n]; !yield(int(k.template), k.literals) {
+				return
+			}
+		}
+	}
+}
+
+// Templates counts the templates that patterns have below their bases, and
+// TemplateNumber numbers them from zero.
+func Templates() int { return len(builtin().templates) }
+
+// TemplateNumber returns the number of a template.
+func TemplateNumber(template string) (int, bool) {
+	n, ok := builtin().numbers()[template]
+	return int(n), ok
+}
 
 // Role returns the convention's tensor of a role, the first of several
 // spellings.
 func (c *Convention) Role(role string) (*Tensor, bool) {
 	if i, ok := c.index().byRole[role]; ok {
-		return &c.tensors[i], true
+		return &c.tensors()[i], true
 	}
 	return nil, false
 }
@@ -174,8 +198,9 @@ func (c *Convention) Role(role string) (*Tensor, bool) {
 func (c *Convention) Match(name string) (t *Tensor, index []int, ok bool) {
 	text, nums := template.Words.Scan(make([]byte, 0, 128), make([]int32, 0, 8), name)
 	for _, i := range c.index().byTemplate[string(text)] {
-		if index, ok := c.tensors[i].Pattern.Match(nums); ok {
-			return &c.tensors[i], index, true
+		t := &c.tensors()[i]
+		if index, ok := t.Pattern.Match(nums); ok {
+			return t, index, true
 		}
 	}
 	return nil, nil, false
@@ -285,78 +310,3 @@ func SameFamily(a, b string) bool {
 }
 
 var familySeparators = strings.NewReplacer("-", "", "_", "")
-
-// compile turns the modules into tensors and checks them.
-func (c *Convention) compile(cache patternCache) error {
-	c.index = sync.OnceValue(c.makeIndex)
-	n := 0
-	for i := range c.specs {
-		n += len(c.specs[i].leaves)
-	}
-	c.tensors = make([]Tensor, 0, n)
-	for _, s := range c.specs {
-		for _, l := range s.leaves {
-			t := Tensor{
-				Role: s.module + "." + l.role, Module: s.module,
-				Optional: s.optional || l.optional, Unwritten: s.unwritten, Buffer: s.buffer, Absolute: s.absolute, Without: s.without,
-			}
-			text := s.stem + l.suffix
-			if s.dtype != nil {
-				t.DType = s.dtype(text)
-			}
-			var err error
-			if t.Below, err = cache.compile(text); err != nil {
-				return err
-			}
-			t.Pattern = t.Below
-			if !s.absolute && c.Base != "" {
-				if t.Pattern, err = cache.compile(c.Base + text); err != nil {
-					return err
-				}
-			}
-			if !c.vocab.known(t.Role) {
-				return fmt.Errorf("%q is not a role", t.Role)
-			}
-			c.tensors = append(c.tensors, t)
-		}
-	}
-	if len(c.tensors) == 0 {
-		return fmt.Errorf("it has no tensors")
-	}
-	has := func(roles ...string) bool {
-		return slices.ContainsFunc(c.tensors, func(t Tensor) bool { return slices.Contains(roles, t.Role) })
-	}
-	c.Language = has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
-		has("layer.attn.o.weight", "decoder.layer.attn.o.weight", "layer.ssm.out.weight", "layer.time_mix.o.weight")
-	return nil
-}
-
-// check finds names that two patterns match. The data is built in, so it is the
-// tests that ask.
-func (c *Convention) check() error {
-	for _, same := range c.index().byTemplate {
-		for n, i := range same {
-			for _, j := range same[:n] {
-				if a, b := c.tensors[j].Pattern, c.tensors[i].Pattern; overlap(a, b) {
-					return fmt.Errorf("convention %q: patterns %q and %q overlap", c.Name, a.text, b.text)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// overlap reports whether a name exists that both patterns match, given that
-// their templates are equal.
-func overlap(a, b *Pattern) bool {
-	for i := range a.parts {
-		x, y := &a.parts[i], &b.parts[i]
-		if !x.literal {
-			x, y = y, x
-		}
-		if _, _, ok := y.indices(x.value); x.literal && !ok {
-			return false
-		}
-	}
-	return true
-}

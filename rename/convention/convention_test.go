@@ -1,6 +1,7 @@
 package convention
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -46,35 +47,9 @@ func TestConventions(t *testing.T) {
 			}
 		}
 		for _, g := range slices.Concat(c.Layout.Transposed, slices.Collect(maps.Keys(c.Layout.NormOffsets))) {
-			if g != "*" && !slices.ContainsFunc(c.tensors, func(m Tensor) bool { return template.Glob(g).Match(m.Module) }) {
+			if g != "*" && !slices.ContainsFunc(c.tensors(), func(m Tensor) bool { return template.Glob(g).Match(m.Module) }) {
 				t.Errorf("%s: its layout speaks of %q, which it does not have", c.Name, g)
 			}
-		}
-	}
-}
-
-// A convention is in the file of its family: the one with the longest name that
-// its own begins with, where "-" and "_" are alike.
-func TestFiles(t *testing.T) {
-	entries, err := dataFS.ReadDir("data")
-	if err != nil {
-		t.Fatal(err)
-	}
-	docs, err := readFiles(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dashes := strings.NewReplacer("_", "-")
-	for _, d := range docs {
-		want := ""
-		for _, e := range entries {
-			family := strings.TrimSuffix(e.Name(), ".yaml")
-			if name := dashes.Replace(d.Name) + "-"; strings.HasPrefix(name, dashes.Replace(family)+"-") && len(family) > len(want) {
-				want = family
-			}
-		}
-		if d.file != want+".yaml" {
-			t.Errorf("%s is in %s, and belongs into %s.yaml", d.Name, d.file, want)
 		}
 	}
 }
@@ -83,8 +58,8 @@ func TestParseFormat(t *testing.T) {
 	all := All()
 	rapid.Check(t, func(t *rapid.T) {
 		c := rapid.SampledFrom(all).Draw(t, "convention")
-		tensor := rapid.SampledFrom(c.tensors).Draw(t, "tensor")
-		index := make([]int, len(tensor.Pattern.holes))
+		tensor := rapid.SampledFrom(c.Tensors()).Draw(t, "tensor")
+		index := make([]int, len(tensor.Pattern.Holes()))
 		for i := range index {
 			index[i] = rapid.IntRange(0, 200).Draw(t, "index")
 			if len(tensor.Pattern.Computed()) > 0 {
@@ -110,37 +85,6 @@ func TestParseFormat(t *testing.T) {
 			t.Fatalf("%s: %q parses as %v, want %v", c.Name, again, back, id)
 		}
 	})
-}
-
-func TestFileErrors(t *testing.T) {
-	tests := []struct{ file, want string }{
-		{"name: a\ntensors: {layer.attn.z: \"x\"}\n", `convention "a": "layer.attn.z.weight" is not a role`},
-		{"name: a\ntensors: {final_norm: \"x.{layer}\", head: \"x.{end}\"}\n", `convention "a": patterns "x.{layer}.weight" and "x.{end}.weight" overlap`},
-		{"name: a\ntensors: {final_norm: \"x.{layer}y\"}\n", `convention "a": pattern "x.{layer}y.weight": the hole "layer" does not fill a segment`},
-		{"name: a\ntensors: {final_norm: \"x.{layer}.{layer}\"}\n", `convention "a": pattern "x.{layer}.{layer}.weight": the hole "layer" appears twice`},
-		{"name: a\ntensors: {final_norm: \"x.{layer\"}\n", `convention "a": pattern "x.{layer.weight": a brace is not closed`},
-		{"name: a\nextends: b\n", `convention "b": it is not described`},
-		{"name: a\nextends: a\n", `convention "a": it is made of itself`},
-		{"name: a\ntensors: {\"layer.attn.<q|k>\": \"x\"}\n", `role "layer.attn.<q|k>" has 2 alternatives, its pattern "x" has 1`},
-		{"name: a\nremove: [head]\ntensors: {final_norm: x}\n", `remove: nothing it inherits has the role "head"`},
-		{"name: a\ncolour: red\n", `colour`},
-	}
-	for _, tt := range tests {
-		l := newLoader()
-		docs, err := readDocuments([]byte(tt.file))
-		if err == nil {
-			err = l.add(docs[0])
-		}
-		if err == nil {
-			var c *Convention
-			if c, err = l.convention("a", nil); err == nil {
-				err = c.check()
-			}
-		}
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%q: error %v, want %q in it", tt.file, err, tt.want)
-		}
-	}
 }
 
 // accepted reads the names that llama.cpp accepts: GGUF name -> architecture
@@ -180,7 +124,7 @@ func TestGGUFAgreement(t *testing.T) {
 	pairs := 0
 	for _, g := range All() {
 		arch, ok := strings.CutSuffix(g.Name, "-gguf")
-		if !ok || g.Sources[0] != ggufSource || arch == "clip" {
+		if !ok || g.Sources[0] != "llama.cpp: gguf-py/gguf/constants.py, tensor_mapping.py; src/llama-model.cpp" || arch == "clip" {
 			continue // clip is the towers of any model
 		}
 		archs++
@@ -190,7 +134,7 @@ func TestGGUFAgreement(t *testing.T) {
 				continue
 			}
 			paired = true
-			for _, gt := range g.tensors {
+			for _, gt := range g.tensors() {
 				if ggufException(h.Name, gt.Role) {
 					continue
 				}
@@ -209,7 +153,7 @@ func TestGGUFAgreement(t *testing.T) {
 				if role := strings.Replace(gt.Role, ".experts.", ".expert.", 1); role != gt.Role {
 					roles = append(roles, role)
 				}
-				for _, ht := range h.tensors {
+				for _, ht := range h.tensors() {
 					if !slices.Contains(roles, ht.Role) {
 						continue
 					}
@@ -266,11 +210,65 @@ var ggufAlone = []string{
 	"llama-embed", "maincoder", "mistral4", "paddleocr", "rwkv6qwen2", "wavtokenizer-dec",
 }
 
+// check finds names that two patterns match.
+func (c *Convention) check() error {
+	for _, same := range c.index().byTemplate {
+		for n, i := range same {
+			for _, j := range same[:n] {
+				if a, b := c.tensors()[j].Pattern, c.tensors()[i].Pattern; overlap(a, b) {
+					return fmt.Errorf("convention %q: patterns %q and %q overlap", c.Name, a.text, b.text)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// overlap reports whether a name exists that both patterns match, given that
+// their templates are equal.
+func overlap(a, b *Pattern) bool {
+	for i := range a.parsed().parts {
+		x, y := &a.parsed().parts[i], &b.parsed().parts[i]
+		if !x.literal {
+			x, y = y, x
+		}
+		if _, _, ok := y.indices(x.value); x.literal && !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // BenchmarkLoad is what the first use pays for reading every convention.
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
-		if _, err := loadSet(); err != nil {
-			b.Fatal(err)
+		for _, c := range readSet().list {
+			c.tensors()
+		}
+	}
+}
+
+// What overlap finds, so that the built-in conventions are known to be held to it.
+func TestOverlap(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"x.{layer}.weight", "x.{end}.weight", true},
+		{"x.{layer}.weight", "x.3.weight", true},
+		{"ln_1.weight", "ln_2.weight", false},
+		{"x.{layer+1}.weight", "x.0.weight", false},
+	} {
+		a, err := ParsePattern(tt.a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := ParsePattern(tt.b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := overlap(a, b); got != tt.want {
+			t.Errorf("%s and %s: %v, want %v", tt.a, tt.b, got, tt.want)
 		}
 	}
 }

@@ -11,6 +11,9 @@
 // to the other.
 //
 // Conventions are data: the files under data/, and gguf.yaml with llama.cpp's own
-// table gguf_arch.txt. docs/conventions.md says how to write one. They are read
-// when they are first needed.
+// table gguf_arch.txt. docs/conventions.md says how to write one. Package
+// internal/compile makes conventions.txt of them, which is read when a convention is
+// first needed.
 package convention
+
+//go:generate go run gen_gguf.go

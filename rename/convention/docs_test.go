@@ -4,41 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write docs/roles.md and the list in docs/conventions.md")
-
-// rolesPage writes docs/roles.md.
-func rolesPage() string {
-	var b strings.Builder
-	b.WriteString(`# Roles
-
-A role says what a tensor is for, whatever a project calls it. It is written
-` + "`[space.]module.leaf`" + `: ` + "`layer.attn.q.weight`" + ` is the query projection of a layer,
-` + "`vision.layer.mlp.up.bias`" + ` a bias in the vision tower. The indices stand beside
-the role: the layer, then the expert, then whatever else a convention counts.
-
-A role that begins with ` + "`own.`" + ` belongs to one convention only and is made of its
-name there: such a tensor has no counterpart elsewhere.
-
-This page is made from the vocabulary in ` + "`rename/convention/roles.yaml`" + `; the tests
-keep it so.
-`)
-	v := loadVocabulary()
-	for _, part := range []struct {
-		title string
-		docs  []roleDoc
-	}{{"Spaces", v.spaceDocs}, {"Leaves", v.leafDocs}, {"Modules", v.moduleDocs}} {
-		fmt.Fprintf(&b, "\n## %s\n\n| %s | what it is |\n|---|---|\n", part.title, strings.ToLower(strings.TrimSuffix(part.title, "s")))
-		for _, d := range part.docs {
-			fmt.Fprintf(&b, "| `%s` | %s |\n", d.name, d.doc)
-		}
-	}
-	return b.String()
-}
+var update = flag.Bool("update", false, "write the lists in docs/conventions.md")
 
 // numbersTable writes the table of what projects call the numbers of a model.
 func numbersTable() string {
@@ -95,11 +65,9 @@ func TestDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != want {
-			t.Errorf("%s is not up to date; run go test ./rename/convention -run TestDocs -update", path)
+			t.Errorf("%s is not up to date; run make generate", path)
 		}
 	}
-	check("../../docs/roles.md", rolesPage())
-
 	const path = "../../docs/conventions.md"
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -132,27 +100,6 @@ func TestNumbers(t *testing.T) {
 				t.Errorf("%s is two numbers", s.name)
 			}
 			seen[s.name] = true
-		}
-	}
-}
-
-// Every module of the vocabulary is used.
-func TestVocabulary(t *testing.T) {
-	used := make(map[string]bool)
-	v := loadVocabulary()
-	for _, c := range All() {
-		for _, m := range c.tensors {
-			space, module, leaf := SplitRole(m.Role)
-			used[module] = true
-			used[leaf] = true
-			for s := range strings.SplitSeq(space, ".") {
-				used[s] = true
-			}
-		}
-	}
-	for _, d := range slices.Concat(v.spaceDocs, v.moduleDocs, v.leafDocs) {
-		if !used[d.name] {
-			t.Errorf("no convention uses %q", d.name)
 		}
 	}
 }

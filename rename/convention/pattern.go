@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -16,10 +17,18 @@ import (
 // writes that numbers its layers from one. {block*3+slot+1} is two indices in one
 // number, of which the second is less than 3, and {3-block} counts four blocks
 // from the last one.
+//
+// Most patterns are only looked up by their template, so that the rest is found when
+// it is first asked for.
 type Pattern struct {
 	text     string
 	template string // of the names that it matches
-	parts    []patternPart
+	once     sync.Once
+	form     patternForm
+}
+
+type patternForm struct {
+	parts []patternPart
 	// order[i] is the place among the pattern's holes of the i-th index of an
 	// ID: layer first, then expert, then the other holes by name.
 	order []int
@@ -93,8 +102,26 @@ func isHoleName(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
-func compilePattern(text string) (Pattern, error) {
-	p := Pattern{text: text}
+// ParsePattern reads a pattern.
+func ParsePattern(text string) (*Pattern, error) {
+	p := &Pattern{text: text}
+	var err error
+	p.once.Do(func() { p.template, p.form, err = parsePattern(text) })
+	return p, err
+}
+
+// parsed returns the form of the pattern. Those that are built in are well formed.
+func (p *Pattern) parsed() *patternForm {
+	p.once.Do(func() {
+		var err error
+		if _, p.form, err = parsePattern(p.text); err != nil {
+			panic("convention: " + err.Error())
+		}
+	})
+	return &p.form
+}
+
+func parsePattern(text string) (form string, p patternForm, err error) {
 	// With an index in place of every hole, the pattern's text has the template
 	// of the names that it matches. Literal indices are told apart by their place.
 	var plain strings.Builder
@@ -111,19 +138,19 @@ func compilePattern(text string) (Pattern, error) {
 		}
 		shut := strings.IndexByte(rest, '}')
 		if shut < open {
-			return p, fmt.Errorf("pattern %q: a brace is not closed", text)
+			return "", p, fmt.Errorf("pattern %q: a brace is not closed", text)
 		}
 		plain.WriteString(rest[:open])
 		part, hole, low, ok := parseHole(rest[open+1 : shut])
 		if !ok {
-			return p, fmt.Errorf("pattern %q: %q is not a hole", text, rest[open+1:shut])
+			return "", p, fmt.Errorf("pattern %q: %q is not a hole", text, rest[open+1:shut])
 		}
 		for _, name := range []string{hole, low} {
 			switch {
 			case name == "":
 				continue
 			case slices.Contains(p.holes, name):
-				return p, fmt.Errorf("pattern %q: the hole %q appears twice", text, name)
+				return "", p, fmt.Errorf("pattern %q: the hole %q appears twice", text, name)
 			case name == hole:
 				part.hole = len(p.holes)
 			default:
@@ -135,8 +162,8 @@ func compilePattern(text string) (Pattern, error) {
 		plain.WriteByte('0')
 		rest = rest[shut+1:]
 	}
-	form, nums := template.Words.Scan(make([]byte, 0, plain.Len()), make([]int32, 0, 4), plain.String())
-	p.template = string(form)
+	scanned, nums := template.Words.Scan(make([]byte, 0, plain.Len()), make([]int32, 0, 4), plain.String())
+	form = string(scanned)
 	p.parts = make([]patternPart, 0, len(nums))
 	for at := range template.Words.Indices(plain.String()) {
 		part := patternPart{literal: true, value: nums[len(p.parts)], low: -1}
@@ -147,10 +174,10 @@ func compilePattern(text string) (Pattern, error) {
 		p.parts = append(p.parts, part)
 	}
 	if len(marks) > 0 {
-		return p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].part.hole])
+		return "", p, fmt.Errorf("pattern %q: the hole %q does not fill a segment", text, p.holes[marks[0].part.hole])
 	}
 	if len(p.holes) > maxHoles {
-		return p, fmt.Errorf("pattern %q: more than %d holes", text, maxHoles)
+		return "", p, fmt.Errorf("pattern %q: more than %d holes", text, maxHoles)
 	}
 	p.order = make([]int, len(p.holes))
 	for i := range p.order {
@@ -159,7 +186,7 @@ func compilePattern(text string) (Pattern, error) {
 	slices.SortFunc(p.order, func(a, b int) int {
 		return cmp.Or(cmp.Compare(holeRank(p.holes[a]), holeRank(p.holes[b])), strings.Compare(p.holes[a], p.holes[b]))
 	})
-	return p, nil
+	return form, p, nil
 }
 
 func holeRank(name string) int {
@@ -172,31 +199,17 @@ func holeRank(name string) int {
 	return 2
 }
 
-// A patternCache keeps compiled patterns: conventions share most of theirs.
-type patternCache map[string]*Pattern
-
-func (c patternCache) compile(text string) (*Pattern, error) {
-	if p, ok := c[text]; ok {
-		return p, nil
-	}
-	p, err := compilePattern(text)
-	if err != nil {
-		return nil, err
-	}
-	c[text] = &p
-	return &p, nil
-}
-
 // Match reports the indices of a name that ends in the pattern's template, whose
 // last numbers are nums.
 func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
-	if len(nums) < len(p.parts) {
+	f := p.parsed()
+	if len(nums) < len(f.parts) {
 		return nil, false
 	}
-	nums = nums[len(nums)-len(p.parts):]
+	nums = nums[len(nums)-len(f.parts):]
 	var at [maxHoles]int
-	for i := range p.parts {
-		part := &p.parts[i]
+	for i := range f.parts {
+		part := &f.parts[i]
 		hole, low, ok := part.indices(nums[i])
 		if !ok {
 			return nil, false
@@ -208,11 +221,11 @@ func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
 			at[part.low] = low
 		}
 	}
-	if len(p.holes) == 0 {
+	if len(f.holes) == 0 {
 		return nil, true
 	}
-	index = make([]int, len(p.order))
-	for i, h := range p.order {
+	index = make([]int, len(f.order))
+	for i, h := range f.order {
 		index[i] = at[h]
 	}
 	return index, true
@@ -220,12 +233,13 @@ func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
 
 // Agrees reports whether Match finds indices.
 func (p *Pattern) Agrees(nums []int32) bool {
-	if len(nums) < len(p.parts) {
+	f := p.parsed()
+	if len(nums) < len(f.parts) {
 		return false
 	}
-	nums = nums[len(nums)-len(p.parts):]
-	for i := range p.parts {
-		if _, _, ok := p.parts[i].indices(nums[i]); !ok {
+	nums = nums[len(nums)-len(f.parts):]
+	for i := range f.parts {
+		if _, _, ok := f.parts[i].indices(nums[i]); !ok {
 			return false
 		}
 	}
@@ -234,7 +248,8 @@ func (p *Pattern) Agrees(nums []int32) bool {
 
 // Format writes the name with the given indices.
 func (p *Pattern) Format(index []int) (string, bool) {
-	if len(index) != len(p.holes) {
+	f := p.parsed()
+	if len(index) != len(f.holes) {
 		return "", false
 	}
 	nums, ok := p.fill(index)
@@ -246,19 +261,20 @@ func (p *Pattern) Format(index []int) (string, bool) {
 
 // fill gives the indices of the name.
 func (p *Pattern) fill(index []int) ([]int32, bool) {
-	nums := make([]int32, len(p.parts))
-	for i := range p.parts {
-		part := &p.parts[i]
+	f := p.parsed()
+	nums := make([]int32, len(f.parts))
+	for i := range f.parts {
+		part := &f.parts[i]
 		if part.literal {
 			nums[i] = part.value
 			continue
 		}
 		low := 0
 		if part.low >= 0 {
-			low = index[slices.Index(p.order, part.low)]
+			low = index[slices.Index(f.order, part.low)]
 		}
 		var ok bool
-		if nums[i], ok = part.number(index[slices.Index(p.order, part.hole)], low); !ok {
+		if nums[i], ok = part.number(index[slices.Index(f.order, part.hole)], low); !ok {
 			return nil, false
 		}
 	}
@@ -268,12 +284,13 @@ func (p *Pattern) fill(index []int) ([]int32, bool) {
 // Computed lists the holes whose index is not in the name as it is, or with a
 // shift.
 func (p *Pattern) Computed() []string {
+	f := p.parsed()
 	var out []string
-	for i := range p.parts {
-		if part := &p.parts[i]; part.computed() {
-			out = append(out, p.holes[part.hole])
+	for i := range f.parts {
+		if part := &f.parts[i]; part.computed() {
+			out = append(out, f.holes[part.hole])
 			if part.low >= 0 {
-				out = append(out, p.holes[part.low])
+				out = append(out, f.holes[part.low])
 			}
 		}
 	}
@@ -282,7 +299,8 @@ func (p *Pattern) Computed() []string {
 
 // Fix writes the pattern with some of its holes filled.
 func (p *Pattern) Fix(index []int, holes []string) (string, bool) {
-	if len(index) != len(p.holes) {
+	f := p.parsed()
+	if len(index) != len(f.holes) {
 		return "", false
 	}
 	nums, ok := p.fill(index)
@@ -290,14 +308,14 @@ func (p *Pattern) Fix(index []int, holes []string) (string, bool) {
 		return "", false
 	}
 	text, rest := "", p.text
-	for i := range p.parts {
-		part := &p.parts[i]
+	for i := range f.parts {
+		part := &f.parts[i]
 		if part.literal {
 			continue
 		}
 		open, shut := strings.IndexByte(rest, '{'), strings.IndexByte(rest, '}')
 		text += rest[:open]
-		if slices.Contains(holes, p.holes[part.hole]) {
+		if slices.Contains(holes, f.holes[part.hole]) {
 			text += strconv.Itoa(int(nums[i]))
 		} else {
 			text += rest[open : shut+1]
@@ -315,26 +333,31 @@ func (p *Pattern) Template() string { return p.template }
 
 // Holes returns the names of the holes in order of appearance, which must not be
 // modified.
-func (p *Pattern) Holes() []string { return p.holes }
+func (p *Pattern) Holes() []string { return p.parsed().holes }
 
 // HoleOf names an index of an ID.
-func (p *Pattern) HoleOf(index int) string { return p.holes[p.order[index]] }
+func (p *Pattern) HoleOf(index int) string {
+	f := p.parsed()
+	return f.holes[f.order[index]]
+}
 
 // Counts names the last index of an ID, "" of a pattern without holes.
 func (p *Pattern) Counts() string {
-	if len(p.order) == 0 {
+	f := p.parsed()
+	if len(f.order) == 0 {
 		return ""
 	}
-	return p.holes[p.order[len(p.order)-1]]
+	return f.holes[f.order[len(f.order)-1]]
 }
 
 // Literals says which indices of the template are text: the 1 of "ln_1" tells it
 // from "ln_2", and no layer is meant. Bit i is the i-th index from the right.
 func (p *Pattern) Literals() uint64 {
+	f := p.parsed()
 	var m uint64
-	for i, part := range p.parts {
+	for i, part := range f.parts {
 		if part.literal {
-			m |= 1 << (len(p.parts) - 1 - i)
+			m |= 1 << (len(f.parts) - 1 - i)
 		}
 	}
 	return m

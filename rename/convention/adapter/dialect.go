@@ -108,9 +108,9 @@ type Part struct {
 	Opaque bool
 }
 
-var parts, kindOrder = loadKinds()
-
-func loadKinds() (map[string]Part, []string) {
+// kinds returns the parts by their names, and the kinds in the order in which one that
+// has parts of several is told.
+var kinds = sync.OnceValues(func() (parts map[string]Part, order []string) {
 	var docs []struct {
 		Kind  string `yaml:"kind"`
 		Parts map[string]struct {
@@ -130,21 +130,23 @@ func loadKinds() (map[string]Part, []string) {
 		}
 		return *p
 	}
-	all := make(map[string]Part)
-	var order []string
+	parts = make(map[string]Part)
 	for _, d := range docs {
 		if !slices.Contains(order, d.Kind) {
 			order = append(order, d.Kind)
 		}
 		for name, p := range d.Parts {
-			all[name] = Part{d.Kind, axis(p.Out), axis(p.In), axis(p.Rank), p.With, p.Opaque}
+			parts[name] = Part{d.Kind, axis(p.Out), axis(p.In), axis(p.Rank), p.With, p.Opaque}
 		}
 	}
-	return all, order
-}
+	return parts, order
+})
 
 // PartOf returns what is known of a part: "down", "hada_w1_a", "alpha".
-func PartOf(name string) Part { return parts[name] }
+func PartOf(name string) Part {
+	parts, _ := kinds()
+	return parts[name]
+}
 
 var load = sync.OnceValue(func() []*Dialect {
 	entries, err := data.ReadDir("data")
@@ -196,7 +198,7 @@ func (d *Dialect) extend(of *Dialect) {
 
 func (d *Dialect) compile() {
 	add := func(text, part string) {
-		if parts[part] == (Part{}) {
+		if PartOf(part) == (Part{}) {
 			panic(fmt.Sprintf("adapter: dialect %s: %q is not a part", d.Name, part))
 		}
 		if !strings.HasPrefix(text, "_") {
@@ -204,6 +206,7 @@ func (d *Dialect) compile() {
 		}
 		d.spellings = append(d.spellings, spelling{text, part})
 	}
+	parts, _ := kinds()
 	for part, p := range parts {
 		if p.Kind != "" && slices.Contains(d.Kinds, p.Kind) && d.Leaves[part] == "" {
 			add(part, part)
@@ -251,7 +254,7 @@ func (d *Dialect) Leaf(part string) (string, bool) {
 	if text, ok := d.Leaves[part]; ok {
 		return "." + text, true
 	}
-	if p := parts[part]; p.Kind != "" && slices.Contains(d.Kinds, p.Kind) {
+	if p := PartOf(part); p.Kind != "" && slices.Contains(d.Kinds, p.Kind) {
 		return "." + part, true
 	}
 	return "", false

@@ -44,9 +44,10 @@ type Saved struct {
 // Kind is that of the change: LoRA, LoHa, …, "" where it has no part that says it.
 func (c *Change) Kind() string {
 	best := ""
-	rank := len(kindOrder)
+	parts, order := kinds()
+	rank := len(order)
 	for part := range c.Parts {
-		if i := slices.Index(kindOrder, parts[part].Kind); i < rank && parts[part].Kind != "" {
+		if i := slices.Index(order, parts[part].Kind); i < rank && parts[part].Kind != "" {
 			best, rank = parts[part].Kind, i
 		}
 	}
@@ -68,7 +69,7 @@ func (c *Change) Rank(shape func(tensor int) []uint64, d *Dialect) uint64 {
 
 // RankOf is the rank that the shape of a part shows, 0 where it shows none.
 func (d *Dialect) RankOf(part string, shape []uint64) uint64 {
-	axis := parts[part].Rank
+	axis := PartOf(part).Rank
 	if slices.Contains(d.Transposed, part) && axis >= 0 {
 		axis = len(shape) - 1 - axis
 	}

@@ -325,11 +325,13 @@ func (id *identification) look() {
 			}
 		}
 		if id.flat {
-			add(id.reg.flat[strings.TrimSuffix(s.normal, ".weight")], "")
+			if e := id.reg.flat()[strings.TrimSuffix(s.normal, ".weight")]; e != nil {
+				add(e.refs, "")
+			}
 			continue
 		}
 		suffixes(s.normal, func(start int) bool {
-			add(id.reg.refs[s.normal[start:]], s.normal[:start])
+			add(id.reg.refsOf(s.normal[start:]), s.normal[:start])
 			return true
 		})
 	}

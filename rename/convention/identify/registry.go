@@ -11,18 +11,20 @@ import (
 // their part of it begins.
 type registry struct {
 	list []*convention.Convention
-	refs map[string][]ref
-	// literals says which indices of a template are text in some pattern:
-	// the 1 of "ln_1" tells it from "ln_2", and no layer is meant. Bit i is
-	// the i-th index from the right.
-	literals map[string]uint64
-	// flat finds modules whose dots were written as underscores, without their
-	// leaf: the spelling of kohya's adapters.
-	flat map[string][]ref
+	refs []entry // by the number of the template
+	flat func() map[string]*entry
 }
 
-// A ref is a tensor of a convention; its key is the template of the
-// pattern below the convention's base.
+// An entry is what is known of a template.
+type entry struct {
+	refs []ref
+	// literals says which indices are text in some pattern: the 1 of "ln_1" tells it
+	// from "ln_2", and no layer is meant. Bit i is the i-th index from the right.
+	literals uint64
+}
+
+// A ref is a tensor of a convention: one whose pattern below the convention's base has
+// the template.
 type ref struct {
 	conv   int32
 	tensor int32
@@ -31,30 +33,73 @@ type ref struct {
 var builtin = sync.OnceValue(func() *registry { return newRegistry(convention.All()) })
 
 func newRegistry(list []*convention.Convention) *registry {
-	r := &registry{
-		list:     list,
-		refs:     make(map[string][]ref, 8192),
-		literals: make(map[string]uint64, 8192),
-		flat:     make(map[string][]ref, 1024),
-	}
-	for i, c := range list {
-		for j := range c.Tensors() {
-			t := &c.Tensors()[j]
-			text := t.Below.Template()
-			r.refs[text] = append(r.refs[text], ref{int32(i), int32(j)})
-			if m := t.Below.Literals(); m != 0 {
-				r.literals[text] |= m
-			}
-			if whole, ok := strings.CutSuffix(t.Pattern.Template(), ".weight"); ok && !c.HasDialect("gguf") {
-				key := strings.ReplaceAll(whole, ".", "_")
-				r.flat[key] = append(r.flat[key], ref{int32(i), int32(j)})
-				if m := t.Pattern.Literals(); m != 0 {
-					r.literals[key] |= m
-				}
-			}
+	r := &registry{list: list, refs: make([]entry, convention.Templates())}
+	count := make([]int32, len(r.refs))
+	total := 0
+	for _, c := range list {
+		for template := range c.Below() {
+			count[template]++
+			total++
 		}
 	}
+	all := make([]ref, total) // one piece for all of them
+	for i, n := range count {
+		r.refs[i].refs, all = all[:0:n], all[n:]
+	}
+	for i, c := range list {
+		j := int32(0)
+		for template, literals := range c.Below() {
+			e := &r.refs[template]
+			e.refs = append(e.refs, ref{int32(i), j})
+			e.literals |= literals
+			j++
+		}
+	}
+	r.flat = sync.OnceValue(r.flatten)
 	return r
+}
+
+// flatten finds modules whose dots were written as underscores, without their leaf: the
+// spelling of kohya's adapters.
+func (r *registry) flatten() map[string]*entry {
+	flat := make(map[string]*entry, 1024)
+	for i, c := range r.list {
+		if c.HasDialect("gguf") {
+			continue
+		}
+		for j := range c.Tensors() {
+			p := c.Tensors()[j].Pattern
+			whole, ok := strings.CutSuffix(p.Template(), ".weight")
+			if !ok {
+				continue
+			}
+			key := strings.ReplaceAll(whole, ".", "_")
+			e := flat[key]
+			if e == nil {
+				e = new(entry)
+				flat[key] = e
+			}
+			e.refs = append(e.refs, ref{int32(i), int32(j)})
+			e.literals |= p.Literals()
+		}
+	}
+	return flat
+}
+
+// find returns what is known of a template that stands below a base, nil for nothing.
+func (r *registry) find(template string) *entry {
+	if n, ok := convention.TemplateNumber(template); ok && len(r.refs[n].refs) > 0 {
+		return &r.refs[n]
+	}
+	return nil
+}
+
+// refsOf returns the tensors whose names end in a template.
+func (r *registry) refsOf(template string) []ref {
+	if e := r.find(template); e != nil {
+		return e.refs
+	}
+	return nil
 }
 
 // suffixes calls yield with the start of every suffix of a template that
@@ -92,9 +137,16 @@ func tailStart(normal string) int {
 func (r *registry) literalsOf(normal string) uint64 {
 	var m uint64
 	suffixes(normal, func(start int) bool {
-		m |= r.literals[normal[start:]]
+		if e := r.find(normal[start:]); e != nil {
+			m |= e.literals
+		}
 		return true
 	})
+	if !strings.Contains(normal, ".") {
+		if e := r.flat()[normal]; e != nil {
+			m |= e.literals
+		}
+	}
 	return m
 }
 
@@ -107,7 +159,7 @@ func (r *registry) knows(normal string) bool {
 		if start > 0 && strings.Count(rest, ".") < 2 {
 			return false
 		}
-		_, found = r.refs[rest]
+		found = r.find(rest) != nil
 		return !found
 	})
 	return found

@@ -125,7 +125,7 @@ func (r *registry) knownTo(normal string, nums []int32) []string {
 		if start > 0 && strings.Count(normal[start:], ".") < 2 {
 			return false
 		}
-		for _, known := range r.refs[normal[start:]] {
+		for _, known := range r.refsOf(normal[start:]) {
 			c := r.list[known.conv]
 			if c.Tensors()[known.tensor].Below.Agrees(nums) && !slices.Contains(out, c.Name) {
 				out = append(out, c.Name)

@@ -98,7 +98,7 @@ func (r *registry) single(name string) (once, twice string) {
 func (r *registry) spells(normal string) bool {
 	found := false
 	suffixes(normal, func(start int) bool {
-		found = slices.ContainsFunc(r.refs[normal[start:]], func(rf ref) bool {
+		found = slices.ContainsFunc(r.refsOf(normal[start:]), func(rf ref) bool {
 			return r.list[rf.conv].Tensors()[rf.tensor].Pattern.Template() == normal
 		})
 		return !found

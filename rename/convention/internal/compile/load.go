@@ -1,55 +1,52 @@
-package convention
+package compile
 
 import (
 	"bytes"
 	"cmp"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
-	"sync"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
-
-//go:embed data
-var dataFS embed.FS
 
 // A document is one convention as its file describes it; docs/conventions.md
 // says what each key means.
 type document struct {
-	Name        string    `yaml:"name"`
-	Description string    `yaml:"description"`
-	Dialects    []string  `yaml:"dialects"`
-	Families    []string  `yaml:"families"`
-	Extends     string    `yaml:"extends"`
-	VariantOf   string    `yaml:"variant_of"`
-	Base        *string   `yaml:"base"`
-	Sources     []string  `yaml:"sources"`
-	Layout      Layout    `yaml:"layout"`
-	Include     []include `yaml:"include"`
-	Remove      []string  `yaml:"remove"`
-	Require     []string  `yaml:"require"`
-	Unwritten   []string  `yaml:"unwritten"`
-	F32         []string  `yaml:"f32"`
-	Tensors     yaml.Node `yaml:"tensors"`
-	Own         []string  `yaml:"own"`
-	Refuse      string    `yaml:"refuse"`
-	Opaque      yaml.Node `yaml:"opaque"`
-	Drop        yaml.Node `yaml:"drop"`
-	DropLayers  yaml.Node `yaml:"drop_layers"`
-	Abstract    bool      `yaml:"abstract"`
-	Preferred   bool      `yaml:"preferred"`
-	Bare        bool      `yaml:"bare"`
-	Frame       bool      `yaml:"frame"`
-	With        []string  `yaml:"with"`
-	Kind        string    `yaml:"kind"`
+	Name        string            `yaml:"name"`
+	Description string            `yaml:"description"`
+	Dialects    []string          `yaml:"dialects"`
+	Families    []string          `yaml:"families"`
+	Extends     string            `yaml:"extends"`
+	VariantOf   string            `yaml:"variant_of"`
+	Base        *string           `yaml:"base"`
+	Sources     []string          `yaml:"sources"`
+	Layout      convention.Layout `yaml:"layout"`
+	Include     []include         `yaml:"include"`
+	Remove      []string          `yaml:"remove"`
+	Require     []string          `yaml:"require"`
+	Unwritten   []string          `yaml:"unwritten"`
+	F32         []string          `yaml:"f32"`
+	Tensors     yaml.Node         `yaml:"tensors"`
+	Own         []string          `yaml:"own"`
+	Refuse      string            `yaml:"refuse"`
+	Opaque      yaml.Node         `yaml:"opaque"`
+	Drop        yaml.Node         `yaml:"drop"`
+	DropLayers  yaml.Node         `yaml:"drop_layers"`
+	Abstract    bool              `yaml:"abstract"`
+	Preferred   bool              `yaml:"preferred"`
+	Bare        bool              `yaml:"bare"`
+	Frame       bool              `yaml:"frame"`
+	With        []string          `yaml:"with"`
+	Kind        string            `yaml:"kind"`
 
 	file string
 }
@@ -63,183 +60,110 @@ type include struct {
 	Remove     []string `yaml:"remove"`
 }
 
-// A Layout says how a convention's bytes lie where they differ from the plain
-// layout: one tensor for each projection, [out, in], experts one by one. The
-// zero value of each field is the plain layout.
-type Layout struct {
-	// Rope is the order of the rows of the query and key projections that
-	// rotary embedding pairs: tensorop.Half, tensorop.Adjacent, or "" without rotary
-	// embedding.
-	Rope string `yaml:"rope" json:"rope,omitempty"`
-	// QKV is how a fused query, key and value projection is put together.
-	QKV string `yaml:"qkv" json:"qkv,omitempty"`
-	// GateUp is how a fused gate and up projection is put together.
-	GateUp string `yaml:"gate_up" json:"gate_up,omitempty"`
-	// Experts is the orientation of stacked experts: "out-in", "in-out" or "flat".
-	Experts string `yaml:"experts" json:"experts,omitempty"`
-	// Transposed lists the modules stored [in, out].
-	Transposed []string `yaml:"transposed" json:"transposed,omitempty"`
-	// RopeNorms is set where the weights of the normalisations of queries and keys
-	// are in the order of their rows.
-	RopeNorms bool `yaml:"rope_norms" json:"rope_norms,omitempty"`
-	// QueryHeads and ValueHeads are the orders of the heads that share a key head,
-	// in attention and in gated linear attention: tensorop.Grouped, tensorop.Tiled,
-	// or "" where none of the conventions of a family differ.
-	QueryHeads string `yaml:"query_heads" json:"query_heads,omitempty"`
-	ValueHeads string `yaml:"value_heads" json:"value_heads,omitempty"`
-	// NormOffset is what the model adds to a stored normalisation weight, and
-	// NormOffsets what it adds to some, by globs of their modules.
-	NormOffset  float64            `yaml:"norm_offset" json:"norm_offset,omitempty"`
-	NormOffsets map[string]float64 `yaml:"norm_offsets" json:"norm_offsets,omitempty"`
-	// Decay is how state-space decay is stored: "log" for A_log, "negative"
-	// for -exp(A_log).
-	Decay string `yaml:"decay" json:"decay,omitempty"`
-	// Blocks is what stands before "blocks" and "scales" in the names of MXFP4
-	// experts, "_" or "."; their bytes are the same in every convention that
-	// names them so, whatever the orientation of unpacked experts.
-	Blocks string `yaml:"blocks" json:"blocks,omitempty"`
-	// Scale is the leaf of the scales of FP8 blocks; "" is "weight_scale_inv".
-	Scale string `yaml:"scale" json:"scale,omitempty"`
-	// Shapes are the shapes of modules, by globs, where another project has the
-	// same bytes in another: a letter for each axis, or 1. "c1k" is a depthwise
-	// convolution of torch, "gn" a vector by groups.
-	Shapes map[string]string `yaml:"shapes" json:"shapes,omitempty"`
-	// Parts are, by the last word of a fused module's role, how long its parts are
-	// in proportion, one after the other, where that is the same for every model.
-	Parts map[string][]int64 `yaml:"parts" json:"parts,omitempty"`
-	// Swapped lists the modules whose two halves lie the other way round than in
-	// other projects: of a modulation, scale before shift. One may be written
-	// "MODULE without OTHER": of the blocks that lack the other.
-	Swapped []string `yaml:"swapped" json:"swapped,omitempty"`
-	// Pointwise lists the modules stored as convolutions whose kernel is one pixel,
-	// [out, in, 1, 1].
-	Pointwise []string `yaml:"pointwise" json:"pointwise,omitempty"`
-	// Vectors is the dtype of tensors of one axis, whatever they were; "" where they
-	// stay as they are.
-	Vectors string `yaml:"vectors" json:"vectors,omitempty"`
-	// Notes says what else differs, for people.
-	Notes []string `yaml:"notes" json:"notes,omitempty"`
+// A Description is one convention as all that its files say of it comes to.
+type Description struct {
+	Name, Description  string
+	Dialects, Families []string
+	Base, VariantOf    string
+	Kind, Refuse       string
+	Preferred          bool
+	Bare, Frame        bool
+	Language           bool
+	With, Sources      []string
+	Layout             convention.Layout
+	Opaque, Drop       []Reason
+	DropLayers, Towers []Reason
+	Tensors            []Tensor
+
+	specs []spec
 }
 
-// OffsetsNorms reports whether the model adds something to stored normalisations.
-func (l *Layout) OffsetsNorms() bool {
-	return l.NormOffset != 0 || slices.ContainsFunc(slices.Collect(maps.Values(l.NormOffsets)), func(v float64) bool { return v != 0 })
+// A Tensor is one kind of tensor of a convention; see [convention.Tensor].
+type Tensor struct {
+	Role, Stem                            string // the stem stands below the base, unless it is absolute
+	Optional, Unwritten, Buffer, Absolute bool
+	DType, Without                        string
 }
 
-// Values of Layout fields beside those of package tensorop.
-const (
-	UpFirst = "up-first" // GateUp: contiguous, up before gate
+// A Reason says why something is done with what a glob matches. It counts where a key
+// of the configuration is set, or always.
+type Reason struct{ Glob, When, Text string }
 
-	InOut = "in-out" // Experts
-	// Flat experts lie one below the other in a matrix of experts x
-	// intermediate rows, the down projection turned round to have them.
-	Flat = "flat"
-)
-
-// A set is every built-in convention.
-type set struct {
-	list   []*Convention
-	byName map[string]*Convention
-}
-
-var builtin = sync.OnceValue(func() *set {
-	s, err := loadSet()
-	if err != nil {
-		panic("convention: " + err.Error()) // the tests read the same files
-	}
-	return s
-})
-
-func loadSet() (*set, error) {
-	entries, err := dataFS.ReadDir("data")
+// Load reads the conventions that files describe: those of the directory data, and
+// one of each architecture of gguf.yaml. They come by name.
+func Load(files fs.FS) ([]*Description, error) {
+	v, err := loadVocabulary(files)
 	if err != nil {
 		return nil, err
 	}
-	l := newLoader()
-	// A third of the time is YAML's, and a reader of it for each of so many small
-	// files is dear: some are read as one.
-	batches := slices.Collect(slices.Chunk(entries, 48))
-	docs, errs := make([][]*document, len(batches)), make([]error, len(batches))
-	var wg sync.WaitGroup
-	for i, batch := range batches {
-		wg.Go(func() { docs[i], errs[i] = readFiles(batch) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	docs, err := readFiles(files)
+	if err != nil {
 		return nil, err
 	}
-	for _, d := range slices.Concat(docs...) {
+	l := newLoader(v)
+	for _, d := range docs {
 		if err := l.add(d); err != nil {
 			return nil, err
 		}
 	}
-	s := &set{byName: make(map[string]*Convention)}
+	var list []*Description
+	names := make(map[string]bool)
 	for _, name := range l.order {
 		c, err := l.convention(name, nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", l.docs[name].file, err)
 		}
-		if l.docs[name].Abstract {
-			continue
+		if !l.docs[name].Abstract {
+			list, names[name] = append(list, c), true
 		}
-		s.list = append(s.list, c)
-		s.byName[name] = c
 	}
-	gg, err := loadGGUF(l.vocab, l.cache)
+	gg, err := loadGGUF(files, v)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range gg {
-		if s.byName[c.Name] != nil {
+		if names[c.Name] {
 			return nil, fmt.Errorf("convention %q is described twice", c.Name)
 		}
-		s.list = append(s.list, c)
-		s.byName[c.Name] = c
+		list = append(list, c)
 	}
-	slices.SortFunc(s.list, func(a, b *Convention) int { return strings.Compare(a.Name, b.Name) })
-	return s, nil
+	slices.SortFunc(list, func(a, b *Description) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
 }
 
 type loader struct {
 	docs  map[string]*document
 	order []string
-	done  map[string]*Convention
+	done  map[string]*Description
 	vocab *vocabulary
-	cache patternCache
 }
 
-func newLoader() *loader {
-	return &loader{docs: map[string]*document{}, done: map[string]*Convention{}, vocab: loadVocabulary(), cache: patternCache{}}
+func newLoader(v *vocabulary) *loader {
+	return &loader{docs: map[string]*document{}, done: map[string]*Description{}, vocab: v}
 }
 
-// readFiles reads the documents of some files.
-func readFiles(entries []fs.DirEntry) ([]*document, error) {
-	var all []byte
-	var files []string // of each document
-	for _, e := range entries {
-		b, err := dataFS.ReadFile("data/" + e.Name())
+// readFiles reads every document.
+func readFiles(files fs.FS) ([]*document, error) {
+	names, err := fs.Glob(files, "data/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var all []*document
+	for _, name := range names {
+		b, err := fs.ReadFile(files, name)
 		if err != nil {
 			return nil, err
 		}
-		for range bytes.Count(b, []byte("\n---\n")) + 1 {
-			files = append(files, e.Name())
+		docs, err := readDocuments(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		all = append(append(all, b...), "---\n"...)
-	}
-	docs, err := readDocuments(bytes.TrimSuffix(all, []byte("---\n")))
-	if err != nil {
-		for _, e := range entries { // the line counts in one of them
-			b, _ := dataFS.ReadFile("data/" + e.Name())
-			if _, err := readDocuments(b); err != nil {
-				return nil, fmt.Errorf("%s: %w", e.Name(), err)
-			}
+		for _, d := range docs {
+			d.file = path.Base(name)
 		}
-		return nil, err
+		all = append(all, docs...)
 	}
-	for i, d := range docs {
-		d.file = files[i]
-	}
-	return docs, nil
+	return all, nil
 }
 
 func readDocuments(b []byte) ([]*document, error) {
@@ -275,7 +199,7 @@ func (l *loader) add(d *document) error {
 
 // convention builds a convention and those it is made of. The path of names
 // leads to it, to find circles.
-func (l *loader) convention(name string, trail []string) (*Convention, error) {
+func (l *loader) convention(name string, trail []string) (*Description, error) {
 	if c := l.done[name]; c != nil {
 		return c, nil
 	}
@@ -287,9 +211,9 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		return nil, fmt.Errorf("convention %q: it is made of itself", name)
 	}
 	trail = append(trail, name)
-	c := &Convention{
+	c := &Description{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, With: d.With, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse, vocab: l.vocab,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, With: d.With, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse,
 	}
 	var specs []spec
 	if d.Extends != "" {
@@ -303,8 +227,8 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		}
 		c.Base = parent.Base
 		c.Kind = cmp.Or(d.Kind, parent.Kind)
-		c.opaque = slices.Clone(parent.opaque)
-		c.drop, c.dropLayers = slices.Clone(parent.drop), slices.Clone(parent.dropLayers)
+		c.Opaque = slices.Clone(parent.Opaque)
+		c.Drop, c.DropLayers = slices.Clone(parent.Drop), slices.Clone(parent.DropLayers)
 		c.Layout = inherit(d.Layout, parent.Layout)
 	}
 	if d.Base != nil {
@@ -315,7 +239,7 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 		if err != nil {
 			return nil, err
 		}
-		specs = append(specs, part.at(in)...)
+		specs = append(specs, l.at(part, in)...)
 		if in.Space == "" && c.Layout.Rope == "" {
 			c.Layout = inherit(c.Layout, part.Layout)
 		}
@@ -359,16 +283,16 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 			specs[i].unwritten = specs[i].unwritten || template.Glob(r).Match(specs[i].module)
 		}
 	}
-	c.opaque = append(c.opaque, readReasons(&d.Opaque)...)
-	c.drop = append(c.drop, readReasons(&d.Drop)...)
-	c.dropLayers = append(c.dropLayers, readReasons(&d.DropLayers)...)
+	c.Opaque = append(c.Opaque, readReasons(&d.Opaque)...)
+	c.Drop = append(c.Drop, readReasons(&d.Drop)...)
+	c.DropLayers = append(c.DropLayers, readReasons(&d.DropLayers)...)
 	if len(d.F32) > 0 {
 		for i := range specs {
 			specs[i].dtype = f32(d.F32)
 		}
 	}
 	c.specs = specs
-	if err := c.compile(l.cache); err != nil {
+	if err := c.compile(l.vocab); err != nil {
 		return nil, fmt.Errorf("convention %q: %w", name, err)
 	}
 	l.done[name] = c
@@ -376,35 +300,35 @@ func (l *loader) convention(name string, trail []string) (*Convention, error) {
 }
 
 // readReasons reads a mapping from globs to reasons.
-func readReasons(n *yaml.Node) []reason {
+func readReasons(n *yaml.Node) []Reason {
 	at := func(n *yaml.Node) *yaml.Node {
 		if n.Kind == yaml.AliasNode {
 			return n.Alias
 		}
 		return n
 	}
-	var list []reason
+	var list []Reason
 	content := at(n).Content
 	for i := 0; i+1 < len(content); i += 2 {
-		r := reason{glob: template.Glob(content[i].Value)}
+		r := Reason{Glob: content[i].Value}
 		switch why := at(content[i+1]); why.Kind {
 		case yaml.MappingNode: // {when: KEY, why: TEXT}
 			for k := 0; k+1 < len(why.Content); k += 2 {
 				if text := why.Content[k+1].Value; why.Content[k].Value == "when" {
-					r.when = text
+					r.When = text
 				} else {
-					r.text = text
+					r.Text = text
 				}
 			}
 		default:
-			r.text = why.Value
+			r.Text = why.Value
 		}
 		list = append(list, r)
 	}
 	return list
 }
 
-func inherit(l, parent Layout) Layout {
+func inherit(l, parent convention.Layout) convention.Layout {
 	l.Rope = cmp.Or(l.Rope, parent.Rope)
 	l.QKV = cmp.Or(l.QKV, parent.QKV)
 	l.GateUp = cmp.Or(l.GateUp, parent.GateUp)
@@ -470,14 +394,14 @@ type leaf struct {
 }
 
 // at returns a part's modules as they stand below a prefix.
-func (c *Convention) at(in include) []spec {
+func (l *loader) at(c *Description, in include) []spec {
 	var specs []spec
 	for _, s := range c.specs {
 		if slices.ContainsFunc(in.Remove, func(r string) bool { return template.Glob(r).Match(s.module) }) {
 			continue
 		}
 		if in.Space != "" && !strings.HasPrefix(s.module, ownPrefix) {
-			space, module, _ := c.vocab.split(s.module + ".weight")
+			space, module, _ := l.vocab.spaces.Split(s.module + ".weight")
 			switch space {
 			case "", in.Space:
 				s.module = in.Space + "." + module
@@ -626,4 +550,35 @@ func expand(text string) []string {
 		}
 	}
 	return out
+}
+
+// compile turns the modules into tensors and checks them.
+func (c *Description) compile(v *vocabulary) error {
+	for _, s := range c.specs {
+		for _, l := range s.leaves {
+			t := Tensor{
+				Role: s.module + "." + l.role, Stem: s.stem + l.suffix,
+				Optional: s.optional || l.optional, Unwritten: s.unwritten, Buffer: s.buffer, Absolute: s.absolute, Without: s.without,
+			}
+			if s.dtype != nil {
+				t.DType = s.dtype(t.Stem)
+			}
+			if _, err := convention.ParsePattern(t.Stem); err != nil {
+				return err
+			}
+			if !v.known(t.Role) {
+				return fmt.Errorf("%q is not a role", t.Role)
+			}
+			c.Tensors = append(c.Tensors, t)
+		}
+	}
+	if len(c.Tensors) == 0 {
+		return fmt.Errorf("it has no tensors")
+	}
+	has := func(roles ...string) bool {
+		return slices.ContainsFunc(c.Tensors, func(t Tensor) bool { return slices.Contains(roles, t.Role) })
+	}
+	c.Language = has("embed.tokens.weight", "decoder.embed.tokens.weight") &&
+		has("layer.attn.o.weight", "decoder.layer.attn.o.weight", "layer.ssm.out.weight", "layer.time_mix.o.weight")
+	return nil
 }

@@ -1,26 +1,18 @@
-package convention
+package compile
 
 import (
 	"cmp"
-	_ "embed"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
-)
-
-//go:generate go run gen_gguf.go
-
-var (
-	//go:embed gguf.yaml
-	ggufYAML []byte
-	//go:embed gguf_arch.txt
-	ggufArch string
 )
 
 // A ggufArchitecture is what gguf.yaml adds to an architecture's names.
@@ -75,7 +67,15 @@ const ggufSource = "llama.cpp: gguf-py/gguf/constants.py, tensor_mapping.py; src
 
 // loadGGUF makes one convention of each architecture: llama-gguf,
 // qwen3moe-gguf and so on.
-func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
+func loadGGUF(files fs.FS, vocab *vocabulary) ([]*Description, error) {
+	ggufYAML, err := fs.ReadFile(files, "gguf.yaml")
+	if err != nil {
+		return nil, err
+	}
+	ggufArch, err := fs.ReadFile(files, "gguf_arch.txt")
+	if err != nil {
+		return nil, err
+	}
 	var doc struct {
 		Names         yaml.Node                   `yaml:"names"`
 		Optional      []string                    `yaml:"optional"`
@@ -103,13 +103,13 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		}
 	}
 	drop := readReasons(&doc.Drop)
-	var towers []reason
+	var towers []Reason
 	for _, glob := range doc.Towers {
-		towers = append(towers, reason{glob: template.Glob(glob), text: doc.Tower})
+		towers = append(towers, Reason{Glob: glob, Text: doc.Tower})
 	}
-	var out []*Convention
+	var out []*Description
 	table := make(map[string]string)
-	for line := range strings.Lines(ggufArch) {
+	for line := range strings.Lines(string(ggufArch)) {
 		if arch, names, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && !strings.HasPrefix(line, "#") {
 			table[arch] = names
 		}
@@ -125,10 +125,10 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			return nil, fmt.Errorf("gguf.yaml: architecture %q is not described", arch)
 		}
 		names := append(strings.Fields(table[arch]), a.Add...)
-		c := &Convention{
+		c := &Description{
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
-			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref, vocab: vocab,
-			Layout: Layout{
+			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref,
+			Layout: convention.Layout{
 				Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryHeads: a.Queries, ValueHeads: a.Values,
 				Decay: "negative", Shapes: over(a.Shapes, doc.Shapes), Vectors: "F32",
 			},
@@ -136,8 +136,8 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 		if c.Families == nil {
 			c.Families = []string{strings.ReplaceAll(arch, "-", "_")}
 		}
-		c.drop, c.dropLayers, c.towers = slices.Concat(readReasons(&a.Drop), drop), readReasons(&a.DropLayers), towers
-		c.opaque = readReasons(&a.Opaque)
+		c.Drop, c.DropLayers, c.Towers = slices.Concat(readReasons(&a.Drop), drop), readReasons(&a.DropLayers), towers
+		c.Opaque = readReasons(&a.Opaque)
 		if a.Own {
 			c.Refuse = "which of its names a tower has depends on the tower"
 		}
@@ -183,7 +183,7 @@ func loadGGUF(vocab *vocabulary, cache patternCache) ([]*Convention, error) {
 			}
 			c.specs = append(c.specs, s)
 		}
-		if err := c.compile(cache); err != nil {
+		if err := c.compile(vocab); err != nil {
 			return nil, fmt.Errorf("architecture %q: %w", arch, err)
 		}
 		out = append(out, c)
