@@ -56,6 +56,13 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 	}
 	if doc != nil {
 		m.Rope = ropeOf(doc)
+		scaling, _ := ropeParameters(doc)
+		_, m.Sections = scaling.Find("mrope_section")
+		share, ok := scaling.Find("partial_rotary_factor")
+		if !ok {
+			share, _ = findConfig(doc, "partial_rotary_factor")
+		}
+		m.Rotary, _ = share.Float()
 		if list := doc.Texts("architectures"); len(list) > 0 {
 			m.Class = list[0]
 		}
@@ -63,28 +70,38 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 	if c.Format == checkpoint.GGUF {
 		m.Architecture = c.Architecture(nil)
 		m.Documents = append(m.Documents, ggufKeys(c, m.Architecture))
+		ggufRotary(c, m)
 	}
 	return m
 }
 
-// ropeOf reads how rotary embedding is scaled. transformers 5 calls rope_parameters,
-// with rope_theta among them, what was rope_scaling; where layers differ, that of
-// full attention counts, as for llama.cpp's converter (TextModel.__init__).
-func ropeOf(doc *checkpoint.Config) *convention.Rope {
+// findConfig finds a value of the language model, or of the whole.
+func findConfig(doc *checkpoint.Config, path ...string) (checkpoint.ConfigValue, bool) {
 	language, _ := doc.LanguageModel()
-	find := func(path ...string) (checkpoint.ConfigValue, bool) {
-		if v, ok := language.Find(path...); ok {
-			return v, true
-		}
-		return doc.Find(path...)
+	if v, ok := language.Find(path...); ok {
+		return v, true
 	}
-	scaling, ok := find("rope_parameters")
+	return doc.Find(path...)
+}
+
+// ropeParameters finds what is said of rotary embedding. transformers 5 calls
+// rope_parameters, with rope_theta among them, what was rope_scaling; where layers
+// differ, that of full attention counts, as for llama.cpp's converter
+// (TextModel.__init__).
+func ropeParameters(doc *checkpoint.Config) (checkpoint.ConfigValue, bool) {
+	scaling, ok := findConfig(doc, "rope_parameters")
 	if !ok {
-		scaling, ok = find("rope_scaling")
+		scaling, ok = findConfig(doc, "rope_scaling")
 	}
 	if full, layered := scaling.Find("full_attention"); ok && layered {
 		scaling = full
 	}
+	return scaling, ok
+}
+
+// ropeOf reads how rotary embedding is scaled.
+func ropeOf(doc *checkpoint.Config) *convention.Rope {
+	scaling, ok := ropeParameters(doc)
 	if !ok {
 		return nil
 	}
@@ -93,7 +110,7 @@ func ropeOf(doc *checkpoint.Config) *convention.Rope {
 			f, _ := v.Float()
 			return f
 		}
-		v, _ := find(key)
+		v, _ := findConfig(doc, key)
 		f, _ := v.Float()
 		return f
 	}
@@ -120,6 +137,27 @@ func ropeOf(doc *checkpoint.Config) *convention.Rope {
 		}
 	}
 	return r
+}
+
+// ggufRotary reads what is turned of a head: llama.cpp writes the number of rows and
+// the sections (gguf-py/gguf/constants.py), ollama the share (convert_glmocr.go).
+func ggufRotary(c *checkpoint.Checkpoint, m *convention.Model) {
+	for _, kv := range c.Metadata() {
+		if kv.Value == nil {
+			continue
+		}
+		switch strings.TrimPrefix(kv.Key, m.Architecture+".rope.") {
+		case "dimension_sections", "mrope_section":
+			m.Sections = true
+		case "partial_rotary_factor":
+			m.Rotary, _ = kv.Value.Float()
+		case "dimension_count":
+			n, _ := kv.Value.Uint()
+			if dim, ok := m.Number("head_dim"); ok && dim > 0 {
+				m.Rotary = float64(n) / float64(dim)
+			}
+		}
+	}
 }
 
 // number is an integer, or 1 or 0 for true or false.

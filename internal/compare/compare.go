@@ -243,6 +243,7 @@ func (c *comparison) stage(what string, bytes int64) func(int64) {
 // take lists the tensors of both sides, A's under their new names.
 func (c *comparison) take(ctx context.Context) error {
 	c.as, c.bs = list(c.a), list(c.b)
+	c.joinBlocks()
 	if !c.opt.Headers || c.opt.Auto {
 		c.takeSections()
 	}
@@ -290,7 +291,9 @@ func (c *comparison) takeSections() {
 		of   *checkpoint.Checkpoint
 	}{{c.as, c.a}, {c.bs, c.b}} {
 		for _, t := range side.list {
-			t.section, t.err = Section(side.of, t.index)
+			if t.sources == nil {
+				t.section, t.err = Section(side.of, t.index)
+			}
 		}
 	}
 }

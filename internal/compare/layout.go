@@ -74,8 +74,11 @@ func carryOut(m *convert.Move, byName map[string]*tensor) ([]*tensor, error) {
 	out := make([]*tensor, len(m.To))
 	for i, name := range m.To {
 		t := &tensor{index: from[0].index, own: from[0].own, name: name, dtype: from[0].dtype, layout: layout, err: problem, computed: slices.ContainsFunc(m.Ops, func(op tensorop.Op) bool { return computes(op.Kind) })}
-		if len(from) > 1 {
-			for _, f := range from {
+		for _, f := range from {
+			switch {
+			case f.sources != nil:
+				t.sources = append(t.sources, f.sources...)
+			case len(from) > 1:
 				t.sources = append(t.sources, f.index)
 			}
 		}

@@ -41,12 +41,17 @@ func namingOf(ctx context.Context, list []*tensor, of *checkpoint.Checkpoint) *n
 func newNaming(list []*tensor, m *convention.Model) *naming {
 	n := &naming{list: slices.Collect(named(list)), model: m}
 	n.read = identify.Read(n.list, m)
+	identified, known := convention.Lookup(n.read.Convention)
 	if conv, ok := convention.Lookup(m.Architecture + "-gguf"); ok {
+		// A converter may write a model under the architecture of its successor.
+		if known && identified.HasDialect("gguf") && n.knows(identified) > n.knows(conv) {
+			conv = identified
+		}
 		n.conventions, n.sure = []*convention.Convention{conv}, true
 		return n
 	}
-	if conv, ok := convention.Lookup(n.read.Convention); ok {
-		n.conventions = append(n.conventions, conv)
+	if known {
+		n.conventions = append(n.conventions, identified)
 	}
 	for _, conv := range n.read.Tied {
 		if !slices.Contains(n.conventions, conv) {

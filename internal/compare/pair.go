@@ -289,11 +289,16 @@ func (m *matching) close() {
 	}
 }
 
-// named lists tensors as package convention wants them.
+// named lists tensors as package convention wants them. Their dtypes are what is
+// compared, not what is converted, but for blocks that lie as nothing else does.
 func named(list []*tensor) func(yield func(convention.Named) bool) {
 	return func(yield func(convention.Named) bool) {
 		for _, t := range list {
-			if !yield(convention.Named{Name: t.name, Shape: t.shape}) {
+			n := convention.Named{Name: t.name, Shape: t.shape}
+			if t.dtype == mxfp4 {
+				n.DType = mxfp4
+			}
+			if !yield(n) {
 				return
 			}
 		}

@@ -48,7 +48,7 @@ func conventionList() string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", c.Name, strings.Join(c.Dialects, ", "), strings.Join(c.Families, ", "), c.Description)
 	}
-	fmt.Fprintf(&b, "\nFor GGUF there is one convention for each of %d architectures of llama.cpp, `ARCHITECTURE-gguf`.\n", gguf)
+	fmt.Fprintf(&b, "\nFor GGUF there is one convention for each of %d architectures of llama.cpp and ollama, `ARCHITECTURE-gguf`.\n", gguf)
 	return b.String()
 }
 

@@ -13,6 +13,12 @@ type Layout struct {
 	// rotary embedding pairs: tensorop.Half, tensorop.Adjacent, or "" without rotary
 	// embedding.
 	Rope string `yaml:"rope" json:"rope,omitempty"`
+	// RopeCross is the order of those of cross attention, which nothing turns, where
+	// a project moves them all the same.
+	RopeCross string `yaml:"rope_cross" json:"rope_cross,omitempty"`
+	// RopeSections is the order where the model turns sections of a head by different
+	// positions (M-RoPE), if that is another. Rows that nothing turns keep their places.
+	RopeSections string `yaml:"rope_sections" json:"rope_sections,omitempty"`
 	// QKV is how a fused query, key and value projection is put together.
 	QKV string `yaml:"qkv" json:"qkv,omitempty"`
 	// GateUp is how a fused gate and up projection is put together.

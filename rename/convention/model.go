@@ -1,6 +1,7 @@
 package convention
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -19,6 +20,10 @@ type Model struct {
 	Class string
 	// Rope is how the configuration scales rotary embedding, nil when it does not.
 	Rope *Rope
+	// Sections says that sections of a head are turned by different positions (M-RoPE),
+	// and Rotary is the share of a head that is turned, 0 where nothing says it.
+	Sections bool
+	Rotary   float64
 	// Documents give integers by the names that config.json has for them, and 1 or 0
 	// for what is true or false. They are asked in order.
 	Documents []func(key string) (int64, bool)
@@ -90,6 +95,8 @@ func (m *Model) Or(other *Model) *Model {
 	if both.Rope == nil {
 		both.Rope = other.Rope
 	}
+	both.Sections = m.Sections || other.Sections
+	both.Rotary = cmp.Or(m.Rotary, other.Rotary)
 	both.Documents = slices.Concat(m.Documents, other.Documents)
 	return &both
 }

@@ -18,6 +18,7 @@ type operand struct {
 	rows    int64 // along the output axis; 0 when unknown
 	experts int64 // in a stack; 0 when unknown
 	name    string
+	packed  bool
 }
 
 // An assembly builds the moves of one group.
@@ -63,7 +64,8 @@ func (cv *converter) assemble(g *convGroup) error {
 	for i := range g.members {
 		m := &g.members[i]
 		module, leaf := cutLeaf(m.role)
-		o := operand{module: module, number: -1, name: m.name, storage: storageOf(cv.from, module, leaf)}
+		o := operand{module: module, number: -1, name: m.name, storage: storageOf(cv.from, module, leaf), packed: m.packed}
+		o.storage.pack(cv.from, m.packed)
 		if isNumbered(m.role) {
 			o.number = m.index[len(m.index)-1]
 		}
@@ -133,7 +135,7 @@ func (a *assembly) split() error {
 		a.ops = append(a.ops, op)
 		out := make([]operand, len(names))
 		for j, n := range names {
-			out[j] = operand{module: n, number: o.number, storage: o.storage, experts: o.experts, name: o.name}
+			out[j] = operand{module: n, number: o.number, storage: o.storage, experts: o.experts, name: o.name, packed: o.packed}
 			out[j].rows = share(&op, o.rows, j, len(names))
 		}
 		a.operands = slices.Replace(a.operands, i, i+1, out...)
@@ -284,11 +286,11 @@ func (a *assembly) stack() error {
 // rope reorders the rows of queries and keys.
 func (a *assembly) rope() error {
 	for i, o := range a.operands {
-		from, to := storageOf(a.cv.from, o.module, a.leaf).rope, storageOf(a.cv.to, o.module, a.leaf).rope
+		from, to := a.rowOrder(a.cv.from, o.module), a.rowOrder(a.cv.to, o.module)
 		if from == to || from == "" || to == "" {
 			continue
 		}
-		heads, kv, _, err := a.cv.heads(o.name)
+		heads, kv, dim, err := a.cv.heads(o.name)
 		if err != nil {
 			return err
 		}
@@ -298,9 +300,41 @@ func (a *assembly) rope() error {
 		if o.rows > 0 && (o.rows%heads != 0 || o.rows/heads%2 != 0) {
 			return a.cv.refuse(o.name, "its %d rows do not divide into %d heads of an even size", o.rows, heads)
 		}
-		a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Permute, Index: i, Count: 1, Axis: a.axis(o), Heads: heads, From: from, To: to})
+		turn := tensorop.Op{Kind: tensorop.Permute, Index: i, Count: 1, Axis: a.axis(o), Heads: heads, From: from, To: to}
+		turned, err := a.cv.turned(o.name, dim)
+		if err != nil {
+			return err
+		}
+		if turned < dim {
+			turn.Rotary = turned
+		}
+		a.ops = append(a.ops, turn)
 	}
 	return nil
+}
+
+func (a *assembly) rowOrder(c *convention.Convention, module string) string {
+	s := storageOf(c, module, a.leaf)
+	s.turn(c, module, a.cv.model)
+	return s.rope
+}
+
+// turned is how many rows of a head rotary embedding turns. Those of a model without
+// sections are all moved.
+func (cv *converter) turned(tensor string, dim int64) (int64, error) {
+	if !cv.model.Sections {
+		return dim, nil
+	}
+	n := int64(cv.model.Rotary * float64(dim))
+	switch {
+	case cv.model.Rotary == 0:
+		e := cv.refuse(tensor, "how much of a head is turned is not known")
+		e.Needs = "partial_rotary_factor"
+		return 0, e
+	case n <= 0 || n > dim || n%2 != 0:
+		return 0, cv.refuse(tensor, "%g of heads of size %d cannot be turned", cv.model.Rotary, dim)
+	}
+	return n, nil
 }
 
 // join puts together what the target fuses.
@@ -321,7 +355,7 @@ func (a *assembly) join() error {
 			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
 		}
 		op := tensorop.Op{Kind: tensorop.Concat, Index: i, Count: len(names), Axis: a.axis(o)}
-		w := operand{module: whole, number: o.number, storage: o.storage, experts: o.experts, name: o.name}
+		w := operand{module: whole, number: o.number, storage: o.storage, experts: o.experts, name: o.name, packed: o.packed}
 		if err := cv.fusion(&op, cv.to, w, len(names)); err != nil {
 			return err
 		}
@@ -367,7 +401,7 @@ func (a *assembly) unstack() error {
 		a.ops = append(a.ops, tensorop.Op{Kind: tensorop.Unstack, Index: i, Count: 1, Sizes: ones(n)})
 		out := make([]operand, n)
 		for e := range out {
-			out[e] = operand{module: one, number: e, storage: o.storage, name: o.name}
+			out[e] = operand{module: one, number: e, storage: o.storage, name: o.name, packed: o.packed}
 		}
 		a.operands = slices.Replace(a.operands, i, i+1, out...)
 		i += n - 1
@@ -382,6 +416,7 @@ func (a *assembly) name() error {
 	move := Move{From: a.from}
 	for i, o := range a.operands {
 		want := storageOf(cv.to, o.module, a.leaf)
+		want.pack(cv.to, o.packed)
 		f := form{cv: cv, module: o.module, name: o.name, index: i}
 		ops, err := f.change(o.storage, want)
 		if err != nil {

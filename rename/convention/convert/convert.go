@@ -185,6 +185,7 @@ type member struct {
 	name   string
 	shape  []uint64
 	buffer bool
+	packed bool // MXFP4 blocks and scales as one tensor, which comparisons make
 	// companions are the names that follow, and what they add to the stem.
 	companions []companionName
 }
@@ -359,7 +360,7 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 		case l.Leaf == "" && m.name != "": // the same place again, under a wrapper
 			cv.out.Unmapped = append(cv.out.Unmapped, n.Name)
 		case l.Leaf == "":
-			m.name, m.shape = n.Name, n.Shape
+			m.name, m.shape, m.packed = n.Name, n.Shape, n.DType == "MXFP4" && cv.exists != nil
 		default:
 			m.companions = append(m.companions, companionName{n.Name, l.Suffix, l.Leaf})
 		}
@@ -518,6 +519,9 @@ func groupOf(role string) string {
 func (cv *converter) convert(g *convGroup) error {
 	direct := true
 	for i := range g.members {
+		if m := &g.members[i]; len(m.companions) > 0 && m.isBlocks() && cv.from.Layout.Blocks != "" && cv.to.Layout.Vectors != "" {
+			return cv.refuse(m.companions[0].name, "GGUF has the blocks and scales of MXFP4 in one tensor of a type that no .safetensors file has")
+		}
 		if cv.present == nil && cv.depends(g.members[i].role) {
 			return cv.refuse(g.members[i].name, "it depends on what else its block has, which only a checkpoint shows")
 		}

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -183,9 +184,13 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 			}
 			for h := range o.Heads {
 				rows := make([]int64, d)
-				for i := range d / 2 {
+				turned := cmp.Or(o.Rotary, d)
+				for i := turned; i < d; i++ {
+					rows[i] = h*d + i
+				}
+				for i := range turned / 2 {
 					for j := range int64(2) {
-						adjacent, half := 2*i+j, i+j*d/2
+						adjacent, half := 2*i+j, i+j*turned/2
 						if o.From == tensorop.Adjacent {
 							rows[half] = h*d + adjacent
 						} else {

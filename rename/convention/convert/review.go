@@ -62,7 +62,7 @@ func Review(renames iter.Seq2[string, string], model *convention.Model) *Verdict
 	}
 	fromRoles, toRoles := roles(from.Places(a)), roles(to.Places(b))
 	for i := range olds {
-		if c, ok := compareRoles(a, b, fromRoles[i], toRoles[i]); ok {
+		if c, ok := compareRoles(a, b, fromRoles[i], toRoles[i], model); ok {
 			c.From, c.To = olds[i].Name, news[i].Name
 			v.Conflicts = append(v.Conflicts, c)
 		}
@@ -87,7 +87,7 @@ func roles(places []identify.Place) []string {
 
 // compareRoles says what is wrong with giving a tensor of one role another's
 // name.
-func compareRoles(a, b *convention.Convention, from, to string) (Conflict, bool) {
+func compareRoles(a, b *convention.Convention, from, to string, model *convention.Model) (Conflict, bool) {
 	if from == "" || to == "" {
 		return Conflict{}, false
 	}
@@ -96,6 +96,8 @@ func compareRoles(a, b *convention.Convention, from, to string) (Conflict, bool)
 	}
 	module, leaf := cutLeaf(from)
 	x, y := storageOf(a, module, leaf), storageOf(b, module, leaf)
+	x.turn(a, module, model)
+	y.turn(b, module, model)
 	if x == y {
 		return Conflict{}, false
 	}
@@ -133,7 +135,7 @@ func unless(from, to []*convention.Convention, fromRoles, toRoles []string) []st
 			}
 			wrong := false
 			for k := range fromRoles {
-				if _, bad := compareRoles(a, b, fromRoles[k], toRoles[k]); bad {
+				if _, bad := compareRoles(a, b, fromRoles[k], toRoles[k], nil); bad {
 					wrong = true
 					break
 				}

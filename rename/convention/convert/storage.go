@@ -29,12 +29,29 @@ type storage struct {
 func (cv *converter) storage(c *convention.Convention, m *member) storage {
 	module, leaf := cutLeaf(m.role)
 	s := storageOf(c, module, leaf)
+	s.pack(c, m.packed)
+	s.turn(c, module, cv.model)
 	for _, text := range c.Layout.Swapped {
 		if of, other, ok := strings.Cut(text, " without "); ok && of == module {
 			s.swapped = !cv.has(other, m.index)
 		}
 	}
 	return s
+}
+
+// pack takes back what MXFP4 blocks do not do: their rows are those of the weight,
+// whatever the orientation of unpacked experts.
+func (s *storage) pack(c *convention.Convention, packed bool) {
+	if packed && c.Layout.Blocks != "" {
+		s.transposed = false
+	}
+}
+
+// turn is of models that turn sections of a head by different positions.
+func (s *storage) turn(c *convention.Convention, module string, model *convention.Model) {
+	if model != nil && model.Sections && needsRope(module) {
+		s.rope = cmp.Or(c.Layout.RopeSections, s.rope)
+	}
 }
 
 // storageOf describes a module's bytes, as the data of the convention says.
@@ -45,6 +62,8 @@ func storageOf(c *convention.Convention, module, leaf string) storage {
 	case strings.HasPrefix(module, "vision.") || strings.HasPrefix(module, "encoder."):
 	case needsRope(module):
 		s.rope = l.Rope
+	case module == "layer.cross.q" || module == "layer.cross.k":
+		s.rope = l.RopeCross
 	case l.RopeNorms && (module == "layer.attn.q_norm" || module == "layer.attn.k_norm"):
 		s.rope, s.inRows = l.Rope, true
 	}

@@ -18,6 +18,7 @@ import (
 // A ggufArchitecture is what gguf.yaml adds to an architecture's names.
 type ggufArchitecture struct {
 	Rope      string            `yaml:"rope"`
+	Sections  string            `yaml:"rope_sections"`
 	QKV       string            `yaml:"qkv"`
 	Norms     bool              `yaml:"rope_norms"`
 	Queries   string            `yaml:"query_heads"`
@@ -129,7 +130,7 @@ func loadGGUF(files fs.FS, vocab *vocabulary) ([]*Description, error) {
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref,
 			Layout: convention.Layout{
-				Rope: a.Rope, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryHeads: a.Queries, ValueHeads: a.Values,
+				Rope: a.Rope, RopeSections: a.Sections, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryHeads: a.Queries, ValueHeads: a.Values,
 				Decay: "negative", Shapes: over(a.Shapes, doc.Shapes), Vectors: "F32",
 			},
 		}
@@ -173,6 +174,10 @@ func loadGGUF(files fs.FS, vocab *vocabulary) ([]*Description, error) {
 			s.unwritten = slices.Contains(slices.Concat(doc.Unwritten, a.Unwritten), name) && !slices.Contains(a.Written, name)
 			if slices.Contains(a.Bias, name) {
 				s.leaves = []leaf{{"weight", ".weight", false}, {"bias", ".bias", false}}
+			}
+			if a.Linear && name == "blk.ssm_dt" {
+				// ollama: convert/convert_qwen3next.go writes it without a leaf.
+				s.leaves = []leaf{{"weight", ".weight", true}, {"bias", ".bias", false}, {"bias", "", true}}
 			}
 			if slices.Contains(a.Bare, name) {
 				s.leaves = []leaf{{"bias", "", false}}

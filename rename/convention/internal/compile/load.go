@@ -121,6 +121,11 @@ func Load(files fs.FS) ([]*Description, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range list {
+		if slices.Contains(c.Dialects, "gguf") {
+			c.Towers = gg[0].Towers // the format's, whatever the names
+		}
+	}
 	for _, c := range gg {
 		if names[c.Name] {
 			return nil, fmt.Errorf("convention %q is described twice", c.Name)
@@ -330,6 +335,8 @@ func readReasons(n *yaml.Node) []Reason {
 
 func inherit(l, parent convention.Layout) convention.Layout {
 	l.Rope = cmp.Or(l.Rope, parent.Rope)
+	l.RopeCross = cmp.Or(l.RopeCross, parent.RopeCross)
+	l.RopeSections = cmp.Or(l.RopeSections, parent.RopeSections)
 	l.QKV = cmp.Or(l.QKV, parent.QKV)
 	l.GateUp = cmp.Or(l.GateUp, parent.GateUp)
 	l.Experts = cmp.Or(l.Experts, parent.Experts)
