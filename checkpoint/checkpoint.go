@@ -180,6 +180,9 @@ func (c *Checkpoint) Len() int {
 	if c.namesOnly {
 		return c.index.Len()
 	}
+	if len(c.Files) == 0 {
+		return 0
+	}
 	return c.starts[len(c.Files)]
 }
 

@@ -27,10 +27,9 @@ func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) {
 		return 0, "no shapes are known"
 	}
 	p := newPacking(c, cfg)
-	p.modules = make(map[int]*quant.Module)
-	list := c.quantised().Modules
-	for i := range list {
-		if m := &list[i]; m.Scheme != nil && len(m.Scheme.Parts) > 0 {
+	p.modules = make([]*quant.Module, c.Len())
+	for _, m := range c.quantised().Modules {
+		if m.Scheme != nil && len(m.Scheme.Parts) > 0 {
 			for _, t := range m.Tensors {
 				p.modules[t.Index] = m
 			}
@@ -77,7 +76,7 @@ type packing struct {
 	fp4Expert bool
 	bnb4      bool
 
-	modules map[int]*quant.Module // by the place of each of their tensors
+	modules []*quant.Module // by the place of each of their tensors
 
 	packed, skipped int
 	seen            string // the scheme of the first tensor recognised
@@ -235,7 +234,7 @@ func (p *packing) count(at int, t Tensor) (uint64, bool) {
 // quantised says how the tensors are stored, as far as they show it.
 func (c *Checkpoint) quantised() *quant.Report {
 	c.quantOnce.Do(func() {
-		s := quant.NewSurvey()
+		s := quant.NewSurvey(c.Len())
 		if c.Format == Safetensors {
 			for _, t := range c.All() {
 				s.Add(t.Name, t.DType, t.Shape)

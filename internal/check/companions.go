@@ -66,7 +66,7 @@ is with lora_down and lora_up, and with the factors of LoHa and LoKr.`,
 
 // quantisation says how the weights are quantised, as far as the tensors show.
 func (m *model) quantisation() *quant.Report {
-	s := quant.NewSurvey()
+	s := quant.NewSurvey(m.Len())
 	if m.Format == checkpoint.Safetensors {
 		for _, t := range m.All() {
 			dtype := t.DType

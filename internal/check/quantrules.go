@@ -331,7 +331,7 @@ func runQuantNumbers(p *Pass) {
 			if order && mod.Scheme.Name == "gptq" && !slices.ContainsFunc(mod.Tensors, func(t quant.Tensor) bool { return t.Leaf == "g_idx" }) {
 				p.report(m.finding(mod.Tensors[0].Index, "packed without a g_idx, and desc_act is true (%s)", c.place("desc_act")))
 			}
-			if len(list) == 0 || slices.ContainsFunc(list, func(pk packing) bool { return pk.agrees(&mod) }) {
+			if len(list) == 0 || slices.ContainsFunc(list, func(pk packing) bool { return pk.agrees(mod) }) {
 				continue
 			}
 			if mod.Bits == 0 {

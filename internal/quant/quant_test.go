@@ -11,7 +11,7 @@ import (
 // survey reads tensors from lines: NAME DTYPE SHAPE, or a name alone.
 func survey(t *testing.T, text string) *Survey {
 	t.Helper()
-	s := NewSurvey()
+	s := NewSurvey(0)
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		switch len(f) {

@@ -11,7 +11,7 @@ import (
 // A Report says which schemes the modules of a checkpoint follow.
 type Report struct {
 	// Modules are those with a weight of a scheme, or a part of one.
-	Modules []Module
+	Modules []*Module
 	// Uses are the schemes found, the commonest first.
 	Uses []Use
 	// Faults are what modules lack, or have wrong, of their scheme.
@@ -106,9 +106,10 @@ func (s *Survey) Report(o *Options) *Report {
 		}
 	}
 	r.findFaults(s, o, fits, uses)
+	r.Modules = make([]*Module, 0, len(s.modules))
 	for i := range s.modules {
 		if m := &s.modules[i]; m.Scheme != nil || len(m.Tensors) > 1 {
-			r.Modules = append(r.Modules, *m)
+			r.Modules = append(r.Modules, m)
 		}
 	}
 	for name, u := range uses {

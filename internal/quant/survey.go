@@ -14,6 +14,8 @@ type Survey struct {
 	modules []Module
 	markers []string
 	n       int
+	last    int32    // the module of the tensor before, whose parts mostly follow each other
+	room    []Tensor // for modules of two
 }
 
 // A Module is a weight and what is beside it, or either alone.
@@ -39,9 +41,11 @@ type Tensor struct {
 	Shape []uint64
 }
 
-// NewSurvey returns an empty survey.
-func NewSurvey() *Survey {
-	return &Survey{k: known(), index: make(map[string]int32)}
+// NewSurvey returns an empty survey of about so many tensors, 0 when that is not known.
+func NewSurvey(tensors int) *Survey {
+	const most = 1 << 17 // what a release has, whatever a file says
+	n := min(tensors/2, most)
+	return &Survey{k: known(), index: make(map[string]int32, n), modules: make([]Module, 0, n)}
 }
 
 // Add adds a tensor. The dtype is "" when dtype and shape are not known.
@@ -58,14 +62,28 @@ func (s *Survey) Add(name, dtype string, shape []uint64) {
 			return
 		}
 	}
-	i, ok := s.index[module]
-	if !ok {
-		i = int32(len(s.modules))
-		s.index[module] = i
-		s.modules = append(s.modules, Module{Name: module})
+	i := s.last
+	if int(i) >= len(s.modules) || s.modules[i].Name != module {
+		var ok bool
+		if i, ok = s.index[module]; !ok {
+			i = int32(len(s.modules))
+			s.index[module] = i
+			s.modules = append(s.modules, Module{Name: module, Tensors: s.pair()})
+		}
+		s.last = i
 	}
 	m := &s.modules[i]
 	m.Tensors = append(m.Tensors, Tensor{leaf, at, dtype, shape})
+}
+
+// pair returns room for a weight and its scale. Most quantised modules have no more.
+func (s *Survey) pair() []Tensor {
+	if len(s.room) < 2 {
+		s.room = make([]Tensor, min(2*len(s.modules)+16, 1024))
+	}
+	pair := s.room[:0:2]
+	s.room = s.room[2:]
+	return pair
 }
 
 // split cuts a name into its module and the leaf, the longest that is known.
@@ -73,7 +91,7 @@ func (k *knowledge) split(name string) (module, leaf string, kind leafKind) {
 	module = name
 	// No leaf has more than three segments.
 	for at, n := len(name), 0; n < 3; n++ {
-		if at = strings.LastIndexAny(name[:at], ".:"); at < 0 {
+		if at = lastJoint(name[:at]); at < 0 {
 			break
 		}
 		rest := name[at+1:]
@@ -90,6 +108,16 @@ func (k *knowledge) split(name string) (module, leaf string, kind leafKind) {
 		}
 	}
 	return name, "", noLeaf
+}
+
+// lastJoint returns the place of the last byte that may be before a leaf, -1 for none.
+func lastJoint(name string) int {
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] == '.' || name[i] == ':' {
+			return i
+		}
+	}
+	return -1
 }
 
 // Split cuts a name into its module and the leaf of a scheme, and ok is false where

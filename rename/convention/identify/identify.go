@@ -203,7 +203,7 @@ func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention
 	if model == nil {
 		model = new(convention.Model)
 	}
-	quantised := quant.NewSurvey()
+	quantised := quant.NewSurvey(0)
 	templates, total := r.fold(func(yield func(convention.Named) bool) {
 		for t := range tensors {
 			quantised.Add(t.Name, t.DType, t.Shape)
