@@ -50,6 +50,9 @@ func loraModule(name string) (module, half string, ok bool) {
 
 func runLoRATargets(p *Pass) {
 	for m, doc := range p.adapters {
+		if c := m.names().conv; c != nil && c.HasDialect("gguf") {
+			continue // the modules have other names than in adapter_config.json
+		}
 		if kind, _ := doc.Text("peft_type"); kind != "" && !strings.EqualFold(kind, "LORA") {
 			continue
 		}

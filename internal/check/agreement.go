@@ -299,6 +299,7 @@ func runHeads(p *Pass) {
 		size, _, _, okSize := number(m.doc, headSizeKeys...)
 		// A gate on the attention output doubles the query's rows.
 		gated, _ := m.doc.Bool("attn_output_gate")
+		gated = gated || n.conv.Layout.QueryGate
 		severity := p.rule.severity(p.opts.Profile)
 		// Latent attention has head sizes of its own kinds.
 		if !ok || heads < 1 || heads > 1<<20 || n.conv.Transposes("layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {

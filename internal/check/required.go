@@ -76,7 +76,7 @@ func runParts(p *Pass) {
 		}
 		tower, ok := m.doc.Find("vision_config")
 		whole := slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool { return strings.HasSuffix(a, "ForConditionalGeneration") })
-		if ok && whole && !sees {
+		if ok && whole && !sees && !fit.Convention.Towers() {
 			p.report(at(m.Path, m.doc, tower, "vision_config describes a vision tower, and no tensor is of one; loaders make it up"))
 		}
 	}
@@ -102,7 +102,7 @@ func (s *subject) hold(m *model) *identify.Fit {
 	for _, c := range convention.All() {
 		// A spelling that was given up is as good as the one that took its place.
 		current := func(old *convention.Convention) bool { return old.VariantOf == c.Name && of(old) }
-		if !c.Language || c.HasDialect("gguf") || !of(c) && !slices.ContainsFunc(convention.All(), current) {
+		if !c.Language || !of(c) && !slices.ContainsFunc(convention.All(), current) {
 			continue
 		}
 		if slices.ContainsFunc(c.Tensors(), func(t convention.Tensor) bool { return strings.HasPrefix(t.Role, "decoder.") }) {
@@ -113,6 +113,9 @@ func (s *subject) hold(m *model) *identify.Fit {
 			continue
 		}
 		fit.Missing = m.wanted(fit)
+		if c.HasDialect("gguf") && fit.Found < len(fit.Missing) {
+			continue // not its names: those of the model type itself are asked for
+		}
 		if best == nil || compareFits(fit, best) < 0 {
 			best = fit
 		}
@@ -204,9 +207,12 @@ func (m *model) switchedOff(what ...string) bool {
 // fittedLayers is what the layers of a fit have.
 type fittedLayers struct {
 	count int // of those that have anything, up to what config.json says
-	roles map[string]map[int]bool
-	kinds map[string]map[int]bool // by block and what fills it
-	any   map[int]bool
+	// single says that each layer has one kind of thing: Nemotron-H's are attention, a
+	// state space or an MLP.
+	single bool
+	roles  map[string]map[int]bool
+	kinds  map[string]map[int]bool // by block and what fills it
+	any    map[int]bool
 }
 
 func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
@@ -230,6 +236,12 @@ func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
 		}
 	}
 	l.count = len(l.any)
+	filled, halves := 0, make(map[string]bool)
+	for kind, layers := range l.kinds {
+		half, _, _ := strings.Cut(kind, " ")
+		filled, halves[half] = filled+len(layers), true
+	}
+	l.single = filled == l.count && len(halves) > 1
 	return l
 }
 
@@ -268,7 +280,7 @@ func (l *fittedLayers) without(t *convention.Tensor) []int {
 		other := false
 		for k, layers := range l.kinds {
 			h, _, _ := strings.Cut(k, " ")
-			other = other || kind != "" && h == half && k != kind && layers[layer] && !l.kinds[kind][layer]
+			other = other || kind != "" && (h == half || l.single) && k != kind && layers[layer] && !l.kinds[kind][layer]
 		}
 		if !other {
 			out = append(out, layer)
@@ -402,6 +414,9 @@ func (m *model) lacks(name string, layer int) bool {
 // lackingLayers reports the layers that lack a tensor which the model type has
 // in each of them.
 func (p *Pass) lackingLayers(m *model, fit *identify.Fit, kind string) {
+	if fit.Convention.HasDialect("gguf") {
+		return // what GGUF requires, a model has somewhere
+	}
 	l := m.layersOf(fit)
 	for t := range m.everyLayer(fit) {
 		if l.roles[t.Role] == nil {

@@ -30,6 +30,9 @@ type Layout struct {
 	// RopeNorms is set where the weights of the normalisations of queries and keys
 	// are in the order of their rows.
 	RopeNorms bool `yaml:"rope_norms" json:"rope_norms,omitempty"`
+	// QueryGate is set where the query projection has the rows of a gate of the
+	// attention's output behind those of each head.
+	QueryGate bool `yaml:"query_gate" json:"query_gate,omitempty"`
 	// QueryHeads and ValueHeads are the orders of the heads that share a key head,
 	// in attention and in gated linear attention: tensorop.Grouped, tensorop.Tiled,
 	// or "" where none of the conventions of a family differ.

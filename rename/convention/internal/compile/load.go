@@ -344,6 +344,7 @@ func inherit(l, parent convention.Layout) convention.Layout {
 		l.Transposed = parent.Transposed
 	}
 	l.RopeNorms = l.RopeNorms || parent.RopeNorms
+	l.QueryGate = l.QueryGate || parent.QueryGate
 	l.QueryHeads = cmp.Or(l.QueryHeads, parent.QueryHeads)
 	l.ValueHeads = cmp.Or(l.ValueHeads, parent.ValueHeads)
 	l.NormOffset = cmp.Or(l.NormOffset, parent.NormOffset)
