@@ -304,6 +304,10 @@ func (o *Operation) inverse() (inv Operation, why string) {
 		inv.Kind = tensorop.Discard
 	case tensorop.Discard:
 		inv.Kind = tensorop.Create
+	case tensorop.Pad:
+		inv.Kind = tensorop.Trim
+	case tensorop.Trim:
+		inv.Kind = tensorop.Pad
 	case tensorop.Swap:
 	case tensorop.Flatten:
 		if inv.Kind = tensorop.Unflatten; !o.Groups.isSet() {

@@ -64,6 +64,8 @@ type Operation struct {
 	Heads, KVHeads Number // Heads is also of permute
 	Layout         string
 	Groups         Number
+	// Zeros are how many a pad puts before and after, and a trim leaves out.
+	Zeros []int64
 	// Over is the hole whose numbers stack and unstack run over. Count is how
 	// many tensors unstack and copy make, or how many a merge or a stack without a
 	// hole takes, from Operand on.
@@ -235,6 +237,8 @@ func (s *simulation) resolve(o *Operation) (tensorop.Op, error) {
 		if op.Layout != tensorop.PerHead && op.Layout != tensorop.Grouped {
 			op.Groups = 0
 		}
+	case tensorop.Pad, tensorop.Trim:
+		op.Sizes = o.Zeros
 	case tensorop.Unstack, tensorop.Copy:
 		n := int64(1)
 		if o.Count.isSet() {

@@ -13,7 +13,7 @@ import (
 
 // opKinds are the operations that maps can ask for.
 var opKinds = []tensorop.Kind{
-	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Create, tensorop.Discard, tensorop.Transpose, tensorop.Permute,
+	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Create, tensorop.Discard, tensorop.Pad, tensorop.Trim, tensorop.Transpose, tensorop.Permute,
 	tensorop.Reshape, tensorop.Squeeze, tensorop.Unsqueeze, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack,
 	tensorop.Cast, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp,
 }
@@ -37,6 +37,8 @@ var opParams = map[tensorop.Kind][]string{
 	tensorop.Merge:       {"operand", "count"},
 	tensorop.Create:      {"operand", "values"},
 	tensorop.Discard:     {"operand", "values"},
+	tensorop.Pad:         {"operand", "axis", "zeros"},
+	tensorop.Trim:        {"operand", "axis", "zeros"},
 	tensorop.Transpose:   {"operand", "axes"},
 	tensorop.Permute:     {"operand", "axis", "heads", "groups", "rotary", "from", "to"},
 	tensorop.Reshape:     {"operand", "shape", "was"},
@@ -61,6 +63,8 @@ var opExample = map[tensorop.Kind]string{
 	tensorop.Merge:       "{}",
 	tensorop.Create:      "{values: [1, 8]}",
 	tensorop.Discard:     "{values: [1, 8]}",
+	tensorop.Pad:         "{axis: 0, zeros: [0, 64]}",
+	tensorop.Trim:        "{axis: 0, zeros: [0, 64]}",
 	tensorop.Transpose:   "{}",
 	tensorop.Permute:     "{heads: num_attention_heads, from: half, to: adjacent}",
 	tensorop.Reshape:     "{shape: [num_attention_heads, 128, 512]}",
@@ -155,6 +159,8 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 			}
 		case "values":
 			o.Values = p.values(value)
+		case "zeros":
+			o.Zeros = p.zeros(value)
 		case "add", "by":
 			v, err := strconv.ParseFloat(value.Value, 64)
 			if value.Kind != yaml.ScalarNode || err != nil || math.IsNaN(v) || math.IsInf(v, 0) || v == 0 {
@@ -195,6 +201,8 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 		need(seen["count"], "to know how many: count")
 	case tensorop.Create, tensorop.Discard:
 		need(seen["values"], "the numbers: values")
+	case tensorop.Pad, tensorop.Trim:
+		need(seen["axis"] && seen["zeros"], "an axis and zeros, how many before and after")
 	case tensorop.Merge, tensorop.Stack:
 		need(seen["operand"] == seen["count"], "operand and count, or none of them")
 		if seen["over"] && seen["count"] {
@@ -253,6 +261,22 @@ func (p *parser) values(n *yaml.Node) []float32 {
 			p.errorf(item, "", "a value must be a number that F32 holds")
 		}
 		out[i] = float32(v)
+	}
+	return out
+}
+
+// zeros reads how many there are before and after.
+func (p *parser) zeros(n *yaml.Node) []int64 {
+	if !p.kind(n, yaml.SequenceNode, "zeros", "a list of two numbers") {
+		return nil
+	}
+	out := make([]int64, 0, 2)
+	for _, item := range n.Content {
+		v, _ := p.number(item, "a number of zeros", 62)
+		out = append(out, int64(v))
+	}
+	if len(out) != 2 || out[0] == 0 && out[1] == 0 {
+		p.errorf(n, "zeros: [0, 64] is 64 after", "zeros must be two numbers, and not both 0")
 	}
 	return out
 }

@@ -279,6 +279,8 @@ func operation(o *tensorop.Op) Operation {
 		op.Count = Number{Value: int64(len(o.Sizes))}
 	case tensorop.Stack, tensorop.Merge:
 		op.Count = Number{Value: int64(o.Count)}
+	case tensorop.Pad, tensorop.Trim:
+		op.Zeros = o.Sizes
 	case tensorop.Repack:
 		op.Operand = -1
 	}

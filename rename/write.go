@@ -183,6 +183,8 @@ func (o *Operation) String() string {
 				texts[i] = strconv.FormatFloat(float64(v), 'g', -1, 32)
 			}
 			add(key, "["+strings.Join(texts, ", ")+"]")
+		case "zeros":
+			add(key, strings.ReplaceAll(fmt.Sprint(o.Zeros), " ", ", "))
 		case "add", "by":
 			add(key, strconv.FormatFloat(o.Value, 'g', -1, 64))
 		case "round":

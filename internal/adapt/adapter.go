@@ -20,6 +20,7 @@ const maxAlphas = 1 << 16
 // of its alphas, and what adapter_config.json or the metadata says.
 func Adapter(ctx context.Context, c *checkpoint.Checkpoint) (*adapter.Settings, error) {
 	s := &reader{&adapter.Settings{Alphas: make(map[string]float64)}, c}
+	s.Read = func(name string) []float64 { return elements(c, name) }
 	for i, t := range c.All() {
 		if n, ok := t.Elements(); !ok || n != 1 || !strings.HasSuffix(t.Name, "alpha") || len(s.Alphas) == maxAlphas {
 			continue
@@ -78,23 +79,57 @@ func (s *reader) document(doc *checkpoint.Config, prefix string) {
 
 // scalar reads a tensor of one number.
 func scalar(c *checkpoint.Checkpoint, i int) (float64, error) {
-	section, err := values.SectionOf(c, i)
+	v, err := decode(c, i, 1)
 	if err != nil {
 		return 0, err
 	}
-	if section.Type == nil || section.Type.BlockElems != 1 || section.Type.Parts != 1 {
+	if v == nil {
 		return 0, fmt.Errorf("alpha of %s is not a number", c.At(i).DType)
 	}
-	raw := make([]byte, section.Type.BlockBytes)
+	return v[0], nil
+}
+
+// maxElements bounds what is read of one half; those of the widest modules have a tenth.
+const maxElements = 1 << 26
+
+// elements reads a tensor of plain numbers, nil when it cannot.
+func elements(c *checkpoint.Checkpoint, name string) []float64 {
+	i, ok := c.Lookup(name)
+	if !ok {
+		return nil
+	}
+	n, ok := c.At(i).Elements()
+	if !ok || n > maxElements {
+		return nil
+	}
+	v, err := decode(c, i, int(n))
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// decode reads the first n elements of a tensor, nil of one whose elements are not plain
+// numbers.
+func decode(c *checkpoint.Checkpoint, i, n int) ([]float64, error) {
+	section, err := values.SectionOf(c, i)
+	if err != nil || section.Type == nil || section.Type.BlockElems != 1 || section.Type.Parts != 1 {
+		return nil, err
+	}
+	size := int64(n) * int64(section.Type.BlockBytes)
+	if size > section.Data.Size() {
+		return nil, fmt.Errorf("it has %d bytes, and should have %d", section.Data.Size(), size)
+	}
+	raw := make([]byte, size)
 	if err := source.ReadFull(section.Data, raw, 0); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if section.BigEndian {
 		section.Type.Swap(raw)
 	}
-	var v [1]float64
-	section.Type.Decode64(v[:], raw)
-	return v[0], nil
+	v := make([]float64, n)
+	section.Type.Decode64(v, raw)
+	return v, nil
 }
 
 // baseKeys are where metadata says what model an adapter is for, the surest first

@@ -135,8 +135,8 @@ func (a *Array) withAxis(axis int, length int64) []int64 {
 
 // Operate carries an operation out on its operands, whatever its Index and Count
 // are. done is the operation with everything that the operands showed, so that
-// it can be undone. Nothing is read but by what may not round, and by a merge,
-// whose operands must be equal.
+// it can be undone. Nothing is read but by what may not round, by a merge,
+// whose operands must be equal, and by what leaves out what it knows.
 func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done tensorop.Op, err error) {
 	done = op
 	a := in[0]
@@ -164,6 +164,10 @@ func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done ten
 			return nil, done, fmt.Errorf("it has other numbers than the %d to be left out: %w", len(op.Values), err)
 		}
 		out = in[:1]
+	case tensorop.Pad:
+		out, err = pad(a, &op)
+	case tensorop.Trim:
+		out, err = trim(a, &op)
 	case tensorop.Permute:
 		out, err = permute(a, &op)
 	case tensorop.Transpose:
@@ -389,6 +393,85 @@ func merge(in []*Array) ([]*Array, error) {
 		}
 	}
 	return in[:1], nil
+}
+
+// zeros reads as zeros without an end.
+type zeros struct{}
+
+func (zeros) ReadAt(p []byte, _ int64) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// padding checks what a pad or a trim says of an axis, and gives its two lengths.
+func padding(a *Array, op *tensorop.Op) (before, after int64, err error) {
+	if err := a.axis(op.Axis); err != nil {
+		return 0, 0, err
+	}
+	if _, ok := floats[a.Elem.DType]; !ok {
+		return 0, 0, notFloats(a, op)
+	}
+	if len(op.Sizes) != 2 || op.Sizes[0] < 0 || op.Sizes[1] < 0 || op.Sizes[0] > math.MaxInt64/4 || op.Sizes[1] > math.MaxInt64/4 {
+		return 0, 0, fmt.Errorf("zeros of %v cannot be", op.Sizes)
+	}
+	return op.Sizes[0], op.Sizes[1], nil
+}
+
+func pad(a *Array, op *tensorop.Op) ([]*Array, error) {
+	before, after, err := padding(a, op)
+	if err != nil {
+		return nil, err
+	}
+	length := a.Shape[op.Axis]
+	if length > math.MaxInt64/4 {
+		return nil, tooLarge(a.Shape)
+	}
+	w := &weave{}
+	padded, err := newArray(a.withAxis(op.Axis, before+length+after), a.Elem, w)
+	if err != nil {
+		return nil, err
+	}
+	inner := a.inner(op.Axis)
+	w.add(zeros{}, before*inner)
+	w.add(a.Data, length*inner)
+	w.add(zeros{}, after*inner)
+	return []*Array{padded}, nil
+}
+
+func trim(a *Array, op *tensorop.Op) ([]*Array, error) {
+	before, after, err := padding(a, op)
+	if err != nil {
+		return nil, err
+	}
+	length, inner := a.Shape[op.Axis], a.inner(op.Axis)
+	kept := length - before - after
+	if kept < 0 {
+		return nil, fmt.Errorf("axis %d has a length of %d, of which %d and %d cannot go", op.Axis, length, before, after)
+	}
+	start, end, stride := before*inner, (before+kept)*inner, length*inner
+	buf := make([]byte, 64<<10)
+	for off, size := int64(0), a.Size(); off < size; {
+		p := buf[:min(int64(len(buf)), size-off)]
+		if err := source.ReadFull(a.Data, p, off); err != nil {
+			return nil, err
+		}
+		for len(p) > 0 {
+			in := off % stride
+			next, goes := stride, true // where what goes or stays ends
+			switch {
+			case in < start:
+				next = start
+			case in < end:
+				next, goes = end, false
+			}
+			n := min(next-in, int64(len(p)))
+			if goes && len(bytes.TrimLeft(p[:n], "\x00")) > 0 {
+				return nil, fmt.Errorf("what is before %d and from %d on along axis %d must be zeros, and is not", before, before+kept, op.Axis)
+			}
+			p, off = p[n:], off+n
+		}
+	}
+	return []*Array{a.like(a.withAxis(op.Axis, kept), &strided{a.Data, start, end - start, stride})}, nil
 }
 
 func permute(a *Array, op *tensorop.Op) ([]*Array, error) {

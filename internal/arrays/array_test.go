@@ -798,6 +798,64 @@ func TestRepack(t *testing.T) {
 	}
 }
 
+// A matrix of blocks is its blocks among zeros, and its blocks are taken out of it.
+func TestBlocks(t *testing.T) {
+	f32 := Element{"F32", 1, 4, false}
+	matrix := func(shape []int64, values ...float32) *Array {
+		b := make([]byte, 0, 4*len(values))
+		for _, v := range values {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+		}
+		return &Array{shape, f32, bytes.NewReader(b)}
+	}
+	in := []*Array{matrix([]int64{2, 2}, 1, 2, 3, 4), matrix([]int64{1, 1}, 5)}
+	want := matrix([]int64{4, 3}, 1, 2, 0, 3, 4, 0, 0, 0, 5, 0, 0, 0)
+	ops := []tensorop.Op{
+		{Kind: tensorop.Pad, Index: 0, Count: 1, Axis: 1, Sizes: []int64{0, 1}},
+		{Kind: tensorop.Pad, Index: 1, Count: 1, Axis: 1, Sizes: []int64{2, 0}},
+		{Kind: tensorop.Pad, Index: 1, Count: 1, Axis: 0, Sizes: []int64{0, 1}},
+		{Kind: tensorop.Concat, Index: 0, Count: 2, Sizes: []int64{2, 2}},
+	}
+	w := &Workspace{}
+	read := func(a *Array) []byte {
+		b := make([]byte, a.Size())
+		for i := 0; i < len(b); i += 3 {
+			if err := source.ReadFull(a.Data, b[i:min(i+3, len(b))], int64(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b
+	}
+	now := slices.Clone(in)
+	for i := range ops {
+		o := &ops[i]
+		out, _, err := w.Operate(*o, now[o.Index:o.Index+o.Count])
+		if err != nil {
+			t.Fatal(err)
+		}
+		now = slices.Replace(now, o.Index, o.Index+o.Count, out...)
+	}
+	if !slices.Equal(now[0].Shape, want.Shape) || !bytes.Equal(read(now[0]), read(want)) {
+		t.Errorf("%v % x, want % x", now[0].Shape, read(now[0]), read(want))
+	}
+	for i := range slices.Backward(ops) {
+		inv, ok := ops[i].Inverse()
+		if !ok {
+			t.Fatalf("%s has no inverse", ops[i].Kind)
+		}
+		out, _, err := w.Operate(inv, now[inv.Index:inv.Index+inv.Count])
+		if err != nil {
+			t.Fatal(err)
+		}
+		now = slices.Replace(now, inv.Index, inv.Index+inv.Count, out...)
+	}
+	for i := range in {
+		if !slices.Equal(now[i].Shape, in[i].Shape) || !bytes.Equal(read(now[i]), read(in[i])) {
+			t.Errorf("block %d is %v % x", i, now[i].Shape, read(now[i]))
+		}
+	}
+}
+
 func TestOperationsThatCannotBe(t *testing.T) {
 	bf16, q4 := Element{"BF16", 1, 2, false}, Element{"Q4_0", 32, 18, false}
 	mk := func(e Element, shape ...int64) *Array { return &Array{shape, e, counter{1}} }
@@ -819,6 +877,11 @@ func TestOperationsThatCannotBe(t *testing.T) {
 		{tensorop.Op{Kind: tensorop.Stack}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be stacked"},
 		{tensorop.Op{Kind: tensorop.Merge}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 5)}, "BF16 [6 4] and BF16 [6 5] cannot be equal"},
 		{tensorop.Op{Kind: tensorop.Merge}, []*Array{mk(bf16, 6, 4), mk(bf16, 6, 4), {[]int64{6, 4}, bf16, counter{2}}}, "tensor 3 of 3 differs from the first, and equal tensors alone become one"},
+		{tensorop.Op{Kind: tensorop.Pad, Sizes: []int64{1, 1}}, []*Array{mk(q4, 6, 64)}, "pad is done with F64, F32, F16 and BF16, and not with Q4_0"},
+		{tensorop.Op{Kind: tensorop.Pad, Sizes: []int64{math.MaxInt64, 1}}, []*Array{mk(bf16, 6)}, "zeros of [9223372036854775807 1] cannot be"},
+		{tensorop.Op{Kind: tensorop.Pad, Sizes: []int64{1 << 60, 1 << 60}}, []*Array{mk(bf16, 6, 1<<10)}, "its shape [2305843009213693958 1024] is too large to compute with"},
+		{tensorop.Op{Kind: tensorop.Trim, Axis: 1, Sizes: []int64{3, 2}}, []*Array{mk(bf16, 6, 4)}, "axis 1 has a length of 4, of which 3 and 2 cannot go"},
+		{tensorop.Op{Kind: tensorop.Trim, Axis: 1, Sizes: []int64{0, 2}}, []*Array{mk(bf16, 6, 4)}, "what is before 0 and from 2 on along axis 1 must be zeros, and is not"},
 		{tensorop.Op{Kind: tensorop.Scale, Value: 2}, []*Array{mk(q4, 32)}, "scale is done with F64, F32, F16 and BF16, and not with Q4_0"},
 		{tensorop.Op{Kind: tensorop.Unstack, Sizes: []int64{1, 1}}, []*Array{mk(bf16, 6, 4)}, "its shape [6 4] does not begin with the 2 that it is to be taken apart into"},
 		{tensorop.Op{Kind: tensorop.Unstack, Sizes: []int64{1, 1}}, []*Array{mk(q4, 2)}, "its shape [2] does not begin with the 2 that it is to be taken apart into"},

@@ -215,12 +215,16 @@ type computed struct {
 	undo  func(float64) float64
 }
 
+func notFloats(a *Array, op *tensorop.Op) error {
+	return fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.Elem.DType)
+}
+
 // compute adds a constant or multiplies with one, or takes -exp(x) or log(-x). Where results may not
 // round, all of the tensor is read here: such tensors are norms, which are small.
 func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	f, ok := floats[a.Elem.DType]
 	if !ok {
-		return nil, fmt.Errorf("%s is done with F64, F32, F16 and BF16, and not with %s", op.Kind, a.Elem.DType)
+		return nil, notFloats(a, op)
 	}
 	c := &computed{codec: codecOf(a.Elem, f), src: a.Data, float: f}
 	by := op.Value

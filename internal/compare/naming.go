@@ -191,7 +191,7 @@ func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conve
 
 // convertAdapter converts a side's adapter to the spelling of the other's.
 func convertAdapter(from, to *naming) (*convert.Conversion, int, error) {
-	conv, err := convert.AdapterAs(from.adapter, to.adapter, from.model)
+	conv, err := convert.AdapterAs(from.adapter, to.adapter, from.model, to.model.Adapter)
 	if err != nil {
 		return nil, -1, err
 	}

@@ -17,6 +17,8 @@ const (
 	Merge     Kind = "merge"     // several equal tensors into one, the inverse of copy
 	Create    Kind = "create"    // a tensor of given numbers behind another
 	Discard   Kind = "discard"   // the inverse: a tensor of exactly those numbers goes
+	Pad       Kind = "pad"       // zeros before and after along an axis
+	Trim      Kind = "trim"      // the inverse: what goes must be zeros
 	Transpose Kind = "transpose" // exchange axes
 	Permute   Kind = "permute"   // reorder the rows that rotary embedding pairs, or heads
 	Reshape   Kind = "reshape"   // the same bytes under another shape
@@ -82,11 +84,12 @@ type Op struct {
 	Kind  Kind `json:"op"`
 	Index int  `json:"index"`
 	Count int  `json:"count"`
-	// Axis is of split, concat, permute, squeeze and unsqueeze, from 0, the slowest.
+	// Axis is of split, concat, pad, trim, permute, squeeze and unsqueeze, from 0, the slowest.
 	Axis int `json:"axis"`
 	// Sizes are, of split and concat, the sizes of the parts along the axis,
 	// over all groups, or numbers in proportion to them; two equal parts where
-	// there are none. An unstack and a copy have one for each result.
+	// there are none. An unstack and a copy have one for each result, a pad and a trim
+	// the lengths before and after.
 	Sizes []int64 `json:"sizes,omitempty"`
 	// Layout says how the parts of split and concat lie, Contiguous when empty.
 	// Groups is how many runs PerHead and Grouped cut the axis into. It is also
@@ -159,6 +162,10 @@ func (o *Op) Inverse() (Op, bool) {
 		inv.Kind = Discard
 	case Discard:
 		inv.Kind = Create
+	case Pad:
+		inv.Kind = Trim
+	case Trim:
+		inv.Kind = Pad
 	case Merge:
 		inv.Kind, inv.Sizes = Copy, slices.Repeat([]int64{1}, o.Count)
 	case Flatten:

@@ -96,6 +96,24 @@ func (o *Op) shapes(in [][]uint64) ([][]uint64, error) {
 		if len(in) != 2 || !slices.Equal(in[1], []uint64{uint64(len(o.Values))}) {
 			return nil, fmt.Errorf("%v is not the %d numbers to leave out", in[len(in)-1], len(o.Values))
 		}
+	case Pad, Trim:
+		if err := rank(o.Axis + 1); err != nil {
+			return nil, err
+		}
+		if len(o.Sizes) != 2 || o.Sizes[0] < 0 || o.Sizes[1] < 0 {
+			return nil, fmt.Errorf("%v are not two lengths", o.Sizes)
+		}
+		zeros, length := uint64(o.Sizes[0])+uint64(o.Sizes[1]), a[o.Axis]
+		if o.Kind == Trim {
+			if zeros > length {
+				return nil, fmt.Errorf("axis %d of %v has less than %d to leave out", o.Axis, a, zeros)
+			}
+			return [][]uint64{with(o.Axis, length-zeros)}, nil
+		}
+		if zeros+length < length {
+			return nil, fmt.Errorf("the shape %v is too large", a)
+		}
+		return [][]uint64{with(o.Axis, length+zeros)}, nil
 	case Merge:
 		for _, b := range in {
 			if !slices.Equal(a, b) {

@@ -62,6 +62,16 @@ func TestShapes(t *testing.T) {
 			"a convolution", "[[1 8 3 1]]",
 			[][]uint64{{8, 1, 3}},
 		},
+		{
+			[]Op{
+				{Kind: Pad, Count: 1, Axis: 1, Sizes: []int64{0, 2}},
+				{Kind: Pad, Index: 1, Count: 1, Axis: 1, Sizes: []int64{2, 0}},
+				{Kind: Concat, Count: 2, Sizes: []int64{3, 5}},
+				{Kind: Trim, Count: 1, Sizes: []int64{1, 0}},
+			},
+			"blocks of a matrix", "[[7 4]]",
+			[][]uint64{{3, 2}, {5, 2}},
+		},
 		{[]Op{{Kind: Split, Count: 1}}, "two halves", "[[3] [3]]", [][]uint64{{6}}},
 		{[]Op{{Kind: Concat, Count: 3}}, "three thirds", "[[6]]", [][]uint64{{2}, {2}, {2}}},
 	}
@@ -99,6 +109,9 @@ func TestRefusedShapes(t *testing.T) {
 		{Kind: Unflatten, Count: 1, Groups: 4},
 		{Kind: Repack, Count: 1},
 		{Kind: Swap, Count: 1},
+		{Kind: Pad, Count: 1, Axis: 1, Sizes: []int64{1, 1}},
+		{Kind: Pad, Count: 1, Sizes: []int64{1}},
+		{Kind: Trim, Count: 1, Sizes: []int64{5, 2}},
 	} {
 		if out, err := Shapes([]Op{o}, [][]uint64{{6}}); err == nil {
 			t.Errorf("%+v of [6] gives %v", o, out)

@@ -22,6 +22,9 @@ type Settings struct {
 	Embedded bool
 	// Patterns is set where some modules have an alpha of their own there.
 	Patterns bool
+	// Read returns the elements of a tensor, nil where they cannot be had. It is nil where
+	// names and shapes are all that is known.
+	Read func(tensor string) []float64
 	// Base is the model that the adapter says it is for, "" when it does not.
 	Base string
 }

@@ -59,13 +59,13 @@ func between(a *identify.Adapter, to *convention.Convention, model *convention.M
 }
 
 // AdapterAs derives how the tensors of an adapter become what another one has: the same
-// changes in the other's dialect, to modules of the other's names. The error is a
-// *RefusalError.
-func AdapterAs(a, other *identify.Adapter, model *convention.Model) (*Conversion, error) {
+// changes in the other's dialect, to modules of the other's names. there is what is known
+// of the other's factors. The error is a *RefusalError.
+func AdapterAs(a, other *identify.Adapter, model *convention.Model, there *adapter.Settings) (*Conversion, error) {
 	if model == nil {
 		model = new(convention.Model)
 	}
-	cv := &adapterConverter{Adapter: a, model: model, dialect: other.Dialect, base: other.Components[0].Convention}
+	cv := &adapterConverter{Adapter: a, model: model, dialect: other.Dialect, base: other.Components[0].Convention, there: there}
 	return cv.run()
 }
 
@@ -143,6 +143,8 @@ type adapterConverter struct {
 	turned  bool // the modules at hand are stored [in, out]
 	folded  int
 	merges  bool
+	summed  int               // modules whose rank is the sum of several
+	there   *adapter.Settings // of the adapter that it is compared with, or nil
 }
 
 func (cv *adapterConverter) refuse(tensor, format string, args ...any) *RefusalError {
@@ -181,6 +183,9 @@ func (cv *adapterConverter) run() (*Conversion, error) {
 	}
 	if cv.folded > 0 {
 		cv.out.Notes = append(cv.out.Notes, fmt.Sprintf("alpha / rank is multiplied into the weights, and rounded (x%d)", cv.folded))
+	}
+	if cv.summed > 0 {
+		cv.out.Notes = append(cv.out.Notes, fmt.Sprintf("modules are joined whose halves differ: the rank of the whole is the sum of theirs (x%d)", cv.summed))
 	}
 	if cv.merges {
 		cv.out.Notes = append(cv.out.Notes, "halves are joined where their modules are: they must be equal, since the rank of the whole would otherwise be the sum of theirs")
@@ -382,6 +387,7 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 	changes := make(map[string]*adapter.Change)
 	turned := make(map[string]bool)
 	saved := make(map[string]int)
+	shapes := make(map[string][]uint64)
 	for i, p := range c.Places {
 		name, ok := canonical(p)
 		tensor := -1
@@ -411,11 +417,13 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 				turned[name] = true
 			}
 			named = append(named, convention.Named{Name: name, Shape: shape})
+			shapes[name] = shape
 		default:
 			saved[name] = tensor + 1
 			named = append(named, convention.Named{Name: name, Shape: cv.Tensors[tensor].Shape})
 		}
 	}
+	absent := cv.complete(c, to, &named, shapes)
 	conv, err := Between(c.Convention, to, slices.Values(named), cv.model)
 	if err != nil {
 		if refusal := err.(*RefusalError); changes[refusal.Tensor] != nil {
@@ -429,6 +437,9 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 			continue
 		}
 		reason := a.Reason
+		if absent[a.Name] {
+			continue
+		}
 		for _, i := range sortedParts(changes[a.Name]) {
 			cv.aside(i, a.Role, reason)
 			cv.out.Aside[len(cv.out.Aside)-1].Needs = a.Needs
@@ -446,7 +457,7 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 		}
 		var from []*adapter.Change
 		for _, name := range mv.From {
-			if changes[name] == nil {
+			if changes[name] == nil && !absent[name] {
 				return cv.refuse(cv.Tensors[saved[name]-1].Name, "it is no change, and is joined with others")
 			}
 			from = append(from, changes[name])
@@ -497,6 +508,9 @@ func (cv *adapterConverter) move(from []*adapter.Change, to []string, prefix str
 	moves, dropped, why := cv.changes(from, to, prefix, ops)
 	if why != "" {
 		for _, m := range from {
+			if m == nil {
+				continue
+			}
 			for _, i := range sortedParts(m) {
 				cv.aside(i, "", why)
 			}
@@ -512,11 +526,23 @@ var foldInto = []string{"up", "embedding_up", "hada_w1_a", "lokr_w1", "lokr_w1_a
 
 // changes are the moves of the parts of changes, or why there are none.
 func (cv *adapterConverter) changes(from []*adapter.Change, to []string, prefix string, ops []tensorop.Op) (moves []Move, dropped []Dropped, why string) {
+	b := cv.blocksOf(from, ops)
+	if b == nil && slices.Contains(from, nil) {
+		return nil, nil, cv.dialect.Name + " joins it with modules that do not change, and it is no block of their change"
+	}
+	from = slices.DeleteFunc(slices.Clone(from), func(m *adapter.Change) bool { return m == nil })
 	first := from[0]
 	for _, m := range from[1:] {
 		if len(m.Parts) != len(first.Parts) {
 			return nil, nil, "the changes of the modules that are joined do not have the same parts"
 		}
+	}
+	if b != nil && !b.join {
+		var kept []string
+		for _, p := range b.parts {
+			kept = append(kept, to[p.part])
+		}
+		to = kept
 	}
 	paths := make([]string, len(to))
 	for k, path := range to {
@@ -526,17 +552,14 @@ func (cv *adapterConverter) changes(from []*adapter.Change, to []string, prefix 
 		}
 		paths[k] = prefix + paths[k]
 	}
-	factor := 1.0
-	if cv.fold {
-		factor, _ = cv.model.Adapter.Factor(cv.Dialect, cv.alphaOf(first), cv.rank(first))
-		for _, m := range from[1:] {
-			if f, _ := cv.model.Adapter.Factor(cv.Dialect, cv.alphaOf(m), cv.rank(m)); f != factor {
-				return nil, nil, "the modules that are joined have other factors"
-			}
+	factor, known := cv.model.Adapter.Factor(cv.Dialect, cv.alphaOf(first), cv.rank(first))
+	for _, m := range from[1:] {
+		if f, _ := cv.model.Adapter.Factor(cv.Dialect, cv.alphaOf(m), cv.rank(m)); f != factor && (cv.fold || b != nil) {
+			return nil, nil, "the modules that are joined have other factors"
 		}
-		if factor == 0 { // no document says what it is
-			factor = 1
-		}
+	}
+	if !cv.fold || !known {
+		factor = 1 // it stays where it is, or no document says what it is
 	}
 	names := make([]string, 0, len(first.Parts))
 	for part := range first.Parts {
@@ -548,6 +571,11 @@ func (cv *adapterConverter) changes(from []*adapter.Change, to []string, prefix 
 		if _, ok := first.Parts[p]; ok && into == "" {
 			into = p
 		}
+	}
+	scales := map[string]float64{into: factor}
+	if into == "up" {
+		scales["down"] = cv.balance(from, paths, factor)
+		scales["up"] /= scales["down"]
 	}
 	for _, part := range names {
 		mv := Move{}
@@ -571,7 +599,7 @@ func (cv *adapterConverter) changes(from []*adapter.Change, to []string, prefix 
 			}
 			continue
 		}
-		partOps, why := cv.partOps(part, from, ops)
+		partOps, why := cv.partOps(part, from, ops, b)
 		if why != "" {
 			return nil, nil, why
 		}
@@ -579,12 +607,14 @@ func (cv *adapterConverter) changes(from []*adapter.Change, to []string, prefix 
 		if !ok {
 			return nil, nil, fmt.Sprintf("%s has no part %s of a %s change", cv.dialect.Name, part, cmp.Or(first.Kind(), "module's"))
 		}
-		for _, p := range paths {
+		for k, p := range paths {
 			mv.To = append(mv.To, p+leaf)
-		}
-		if part == into && factor != 1 {
-			for k := range mv.To {
-				partOps = append(partOps, tensorop.Op{Kind: tensorop.Scale, Index: k, Count: 1, Value: factor, Round: true})
+			by := cmp.Or(scales[part], 1)
+			if part == into && b != nil {
+				by *= cv.rerank(b, k)
+			}
+			if by != 1 {
+				partOps = append(partOps, tensorop.Op{Kind: tensorop.Scale, Index: k, Count: 1, Value: by, Round: true})
 			}
 		}
 		mv.Ops = partOps
@@ -593,59 +623,75 @@ func (cv *adapterConverter) changes(from []*adapter.Change, to []string, prefix 
 	if factor != 1 {
 		cv.folded += len(from)
 	}
+	if b != nil && b.join {
+		cv.summed++
+	}
 	return moves, dropped, ""
+}
+
+// rerank is what a change of another rank is multiplied with where a loader divides a
+// common alpha by the rank of each.
+func (cv *adapterConverter) rerank(b *blocks, k int) float64 {
+	if cv.dialect.Alpha != adapter.Config && (cv.dialect.Alpha != adapter.Key || cv.fold) {
+		return 1
+	}
+	if b.join {
+		return float64(b.rank) / float64(b.parts[0].rank)
+	}
+	return float64(b.parts[k].rank) / float64(b.rank)
+}
+
+// balance is what the down half is multiplied with, and the up half divided by, for the
+// halves to be those of the adapter that it is compared with: projects differ in how they
+// share a factor out (diffusers: loaders/lora_conversion_utils.py scale_down, scale_up).
+// It is 1 where that is not the factor, or its root, times a power of two.
+func (cv *adapterConverter) balance(from []*adapter.Change, paths []string, factor float64) float64 {
+	if cv.there == nil || cv.there.Read == nil {
+		return 1
+	}
+	largest := func(values []float64) (most float64) {
+		for _, v := range values {
+			most = max(most, math.Abs(v))
+		}
+		return most
+	}
+	ours, theirs := 0.0, 0.0
+	for _, m := range from {
+		ours = max(ours, largest(cv.elements(m, "down")))
+	}
+	leaf, _ := cv.dialect.Leaf("down")
+	for _, p := range paths {
+		theirs = max(theirs, largest(cv.there.Read(p+leaf)))
+	}
+	ratio := theirs / ours
+	if !(ratio > 0) || math.IsInf(ratio, 0) {
+		return 1
+	}
+	for _, f := range []float64{1, factor, math.Sqrt(factor)} {
+		by := f * math.Exp2(math.Round(math.Log2(ratio/f)))
+		if math.Abs(ratio/by-1) < 0.01 {
+			return by
+		}
+	}
+	return 1
 }
 
 // partOps turns what is done to modules into what is done to one part of their
 // changes.
-func (cv *adapterConverter) partOps(name string, from []*adapter.Change, ops []tensorop.Op) (out []tensorop.Op, why string) {
-	p := adapter.PartOf(name)
-	shape := cv.Tensors[from[0].Parts[name]].Shape
+func (cv *adapterConverter) partOps(name string, from []*adapter.Change, ops []tensorop.Op, b *blocks) (out []tensorop.Op, why string) {
 	n := len(from)
-	turned := cv.turned
-	for i := range ops {
-		o := ops[i]
-		n += o.Results() - o.Count
-		if p.Opaque {
-			return nil, fmt.Sprintf("its %s cannot be %s as the module is", name, done(o.Kind))
+	if b != nil {
+		var ok bool
+		if out, ok = b.ops(name); !ok {
+			return nil, "its " + name + " is not known of the modules that it is joined with"
 		}
-		weight := p.Out >= 0 && p.In >= 0 // a part that is stored as the weight is
-		axis := [2]int{p.Out, p.In}
-		if turned && !weight {
-			axis = [2]int{p.In, p.Out}
+		if n = 1; !b.join {
+			n = len(b.parts)
 		}
-		switch o.Kind {
-		case tensorop.Transpose:
-			if len(o.Axes) > 0 && !slices.Equal(o.Axes, []int{1, 0}) {
-				return nil, "the module's axes change their order"
-			}
-			if turned = !turned; !weight {
-				continue
-			}
-		case tensorop.Split, tensorop.Concat, tensorop.Permute:
-			if o.Axis > 1 {
-				return nil, "the module is no matrix"
-			}
-			switch at := axis[o.Axis]; {
-			case at >= 0:
-				o.Axis = at
-			case o.Kind == tensorop.Permute:
-				continue
-			case o.Kind == tensorop.Split:
-				o = tensorop.Op{Kind: tensorop.Copy, Index: o.Index, Count: 1, Sizes: slices.Repeat([]int64{1}, o.Results())}
-			default:
-				o = tensorop.Op{Kind: tensorop.Merge, Index: o.Index, Count: o.Count}
-				cv.merges = cv.merges || len(from) > 1
-			}
-		case tensorop.Swap:
-		default:
-			return nil, fmt.Sprintf("the module is %s, which is not done to a change of it", done(o.Kind))
-		}
-		out = append(out, o)
+	} else if out, n, why = cv.translate(name, n, ops); why != "" {
+		return nil, why
 	}
-	if len(from) == 1 && n == 1 && !slices.ContainsFunc(out, func(o tensorop.Op) bool { return !copies(o.Kind) }) {
-		out = nil // copies of one tensor that become one again
-	}
+	shape := cv.Tensors[from[0].Parts[name]].Shape
 	before, after := slices.Contains(cv.Transposed, name), slices.Contains(cv.dialect.Transposed, name)
 	if before && after && len(out) == 0 {
 		before, after = false, false
@@ -667,6 +713,58 @@ func (cv *adapterConverter) partOps(name string, from []*adapter.Change, ops []t
 	}
 	why = cv.column(name, from[0], n, &out)
 	return out, why
+}
+
+// translate turns operations on n modules into those on one part of changes that share
+// their down half, and counts what they make.
+func (cv *adapterConverter) translate(name string, n int, ops []tensorop.Op) (out []tensorop.Op, made int, why string) {
+	p := adapter.PartOf(name)
+	turned := cv.turned
+	made = n
+	for i := range ops {
+		o := ops[i]
+		made += o.Results() - o.Count
+		if p.Opaque {
+			return nil, 0, fmt.Sprintf("its %s cannot be %s as the module is", name, done(o.Kind))
+		}
+		weight := p.Out >= 0 && p.In >= 0 // a part that is stored as the weight is
+		axis := [2]int{p.Out, p.In}
+		if turned && !weight {
+			axis = [2]int{p.In, p.Out}
+		}
+		switch o.Kind {
+		case tensorop.Transpose:
+			if len(o.Axes) > 0 && !slices.Equal(o.Axes, []int{1, 0}) {
+				return nil, 0, "the module's axes change their order"
+			}
+			if turned = !turned; !weight {
+				continue
+			}
+		case tensorop.Split, tensorop.Concat, tensorop.Permute:
+			if o.Axis > 1 {
+				return nil, 0, "the module is no matrix"
+			}
+			switch at := axis[o.Axis]; {
+			case at >= 0:
+				o.Axis = at
+			case o.Kind == tensorop.Permute:
+				continue
+			case o.Kind == tensorop.Split:
+				o = tensorop.Op{Kind: tensorop.Copy, Index: o.Index, Count: 1, Sizes: slices.Repeat([]int64{1}, o.Results())}
+			default:
+				o = tensorop.Op{Kind: tensorop.Merge, Index: o.Index, Count: o.Count}
+				cv.merges = cv.merges || n > 1 && (cv.model.Adapter == nil || cv.model.Adapter.Read == nil)
+			}
+		case tensorop.Swap:
+		default:
+			return nil, 0, fmt.Sprintf("the module is %s, which is not done to a change of it", done(o.Kind))
+		}
+		out = append(out, o)
+	}
+	if n == 1 && made == 1 && !slices.ContainsFunc(out, func(o tensorop.Op) bool { return !copies(o.Kind) }) {
+		out = nil // copies of one tensor that become one again
+	}
+	return out, made, ""
 }
 
 // copies reports whether an operation makes no other tensors than it takes.

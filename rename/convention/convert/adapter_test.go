@@ -1,17 +1,18 @@
-package convert_test
+package convert
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
-	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -35,7 +36,7 @@ func lines(t testing.TB, text string) []convention.Named {
 }
 
 // told writes what becomes of each tensor, one per line.
-func told(c *convert.Conversion) string {
+func told(c *Conversion) string {
 	var out []string
 	for _, m := range c.Moves {
 		line := strings.Join(m.From, " + ") + " -> " + strings.Join(m.To, " + ")
@@ -48,6 +49,8 @@ func told(c *convert.Conversion) string {
 				line += strings.ReplaceAll(fmt.Sprint(o.Shape), " ", ",")
 			case tensorop.Split, tensorop.Concat, tensorop.Permute:
 				line += fmt.Sprintf("@%d", o.Axis)
+			case tensorop.Pad:
+				line += fmt.Sprintf("@%d%v", o.Axis, o.Sizes)
 			}
 		}
 		out = append(out, line)
@@ -61,7 +64,7 @@ func told(c *convert.Conversion) string {
 	return strings.Join(out, "\n")
 }
 
-func convertAdapter(t testing.TB, tensors []convention.Named, from, goal string, m *convention.Model) (*convert.Conversion, error) {
+func convertAdapter(t testing.TB, tensors []convention.Named, from, goal string, m *convention.Model) (*Conversion, error) {
 	t.Helper()
 	var c *convention.Convention
 	if from != "" {
@@ -71,7 +74,7 @@ func convertAdapter(t testing.TB, tensors []convention.Named, from, goal string,
 	if a == nil {
 		t.Fatalf("%s … is no adapter", tensors[0].Name)
 	}
-	return convert.Adapter(a, goal, m)
+	return Adapter(a, goal, m)
 }
 
 // The names on both sides are those that other projects write and read, so that a
@@ -206,6 +209,19 @@ base_model.model.transformer.h.0.mlp.c_fc.lora_B.weight -> blk.0.ffn_up.weight.l
 base_model.model.model.layers.0.self_attn.qkv_proj.lora_B.weight -> base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight + base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight + base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight split@0`,
 		},
 		{
+			"Flux, some parts of a fused projection", "sd-scripts: networks/convert_flux_lora.py convert_to_sd_scripts_cat (the ranks add up, and zeros are between)", "", "kohya", nil,
+			`transformer.transformer_blocks.1.attn.to_q.lora_A.weight [4,16]
+			transformer.transformer_blocks.1.attn.to_q.lora_B.weight [16,4]
+			transformer.transformer_blocks.1.attn.to_v.lora_A.weight [2,16]
+			transformer.transformer_blocks.1.attn.to_v.lora_B.weight [16,2]
+			transformer.single_transformer_blocks.2.proj_mlp.lora_A.weight [4,16]
+			transformer.single_transformer_blocks.2.proj_mlp.lora_B.weight [64,4]`,
+			`transformer.single_transformer_blocks.2.proj_mlp.lora_A.weight -> lora_unet_single_blocks_2_linear1.lora_down.weight
+transformer.single_transformer_blocks.2.proj_mlp.lora_B.weight -> lora_unet_single_blocks_2_linear1.lora_up.weight pad@0[48 0]
+transformer.transformer_blocks.1.attn.to_q.lora_A.weight + transformer.transformer_blocks.1.attn.to_v.lora_A.weight -> lora_unet_double_blocks_1_img_attn_qkv.lora_down.weight concat@0
+transformer.transformer_blocks.1.attn.to_q.lora_B.weight + transformer.transformer_blocks.1.attn.to_v.lora_B.weight -> lora_unet_double_blocks_1_img_attn_qkv.lora_up.weight pad@1[0 2] pad@0[0 16] pad@1[4 0] concat@0`,
+		},
+		{
 			"LoKr, LyCORIS to kohya", "LyCORIS: modules/lokr.py, wrapper.py", "", "kohya", nil,
 			`lycoris_blocks_0_self_attn_q.lokr_w1 [4,4]
 			lycoris_blocks_0_self_attn_q.lokr_w2 [4,4]
@@ -249,6 +265,7 @@ var pipelines = []struct {
 }{
 	{"Flux", []string{"denoiser double_blocks.0.img_attn.qkv 48 16", "denoiser double_blocks.11.txt_mlp.0 64 16", "denoiser double_blocks.11.txt_mlp.2 16 64", "denoiser single_blocks.3.linear1 112 16", "denoiser final_layer.linear 16 16", "clip_l text_model.encoder.layers.0.mlp.fc1 64 16"}},
 	{"Flux in diffusers", []string{"denoiser transformer_blocks.0.attn.to_q 16 16", "denoiser transformer_blocks.10.ff_context.net.0.proj 64 16", "denoiser transformer_blocks.10.ff_context.net.2 16 64", "denoiser single_transformer_blocks.3.proj_out 16 80", "clip_l text_model.encoder.layers.0.self_attn.out_proj 16 16", "t5 encoder.block.0.layer.0.SelfAttention.q 16 16"}},
+	{"Flux in diffusers, all of attention", []string{"denoiser transformer_blocks.0.attn.to_q 16 16", "denoiser transformer_blocks.0.attn.to_k 16 16", "denoiser transformer_blocks.0.attn.to_v 16 16", "denoiser transformer_blocks.0.attn.add_k_proj 16 16", "denoiser single_transformer_blocks.3.attn.to_k 16 16", "denoiser single_transformer_blocks.3.proj_mlp 64 16"}},
 	{"SD 1.5", []string{"denoiser down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q 16 16", "denoiser up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj 128 16", "denoiser up_blocks.1.attentions.0.transformer_blocks.0.ff.net.2 16 64", "denoiser mid_block.attentions.0.proj_in 16 16", "denoiser time_embedding.linear_1 16 16", "denoiser time_embedding.linear_2 16 16", "clip_l text_model.encoder.layers.0.mlp.fc1 64 16"}},
 	{"SDXL", []string{"denoiser input_blocks.4.1.transformer_blocks.0.attn1.to_q 16 16", "denoiser input_blocks.4.1.transformer_blocks.1.attn2.to_out.0 16 16", "denoiser middle_block.1.proj_out 16 16", "denoiser output_blocks.5.1.transformer_blocks.0.ff.net.0.proj 128 16", "denoiser output_blocks.5.1.transformer_blocks.0.ff.net.2 16 64", "clip_g text_model.encoder.layers.0.mlp.fc1 64 16"}},
 	{"Wan", []string{"denoiser blocks.0.self_attn.q 16 16", "denoiser blocks.12.cross_attn.o 16 16", "denoiser blocks.0.ffn.0 64 16", "denoiser blocks.0.ffn.2 16 64"}},
@@ -313,29 +330,49 @@ func writeAdapter(d *adapter.Dialect, modules []string, kind string, family func
 	return out, s, true
 }
 
-// what a conversion makes, with the shapes.
-func carriedOut(t *testing.T, c *convert.Conversion, tensors []convention.Named) []convention.Named {
-	t.Helper()
-	shapes := make(map[string][]uint64)
+// numbersOf gives each tensor numbers of its own, and alphas one.
+func numbersOf(tensors []convention.Named, alpha float64) map[string]tensorValue {
+	out, next := make(map[string]tensorValue), 0.0
 	for _, n := range tensors {
-		shapes[n.Name] = n.Shape
+		shape := make([]int64, len(n.Shape))
+		for i, d := range n.Shape {
+			shape[i] = int64(d)
+		}
+		if out[n.Name] = fillTensor(&next, shape...); len(shape) == 0 {
+			out[n.Name] = tensorValue{shape, []float64{alpha}}
+		}
+	}
+	return out
+}
+
+// reading is what a file shows of such tensors.
+func reading(s adapter.Settings, values map[string]tensorValue) *convention.Model {
+	s.Alphas = make(map[string]float64)
+	for name, v := range values {
+		if len(v.shape) == 0 {
+			s.Alphas[name] = v.data[0]
+		}
+	}
+	s.Read = func(name string) []float64 { return values[name].data }
+	return &convention.Model{Adapter: &s}
+}
+
+// carriedOut is what a conversion makes of tensors.
+func carriedOut(t *testing.T, c *Conversion, values map[string]tensorValue) ([]convention.Named, map[string]tensorValue) {
+	t.Helper()
+	made := make(map[string]tensorValue)
+	for _, m := range c.Moves {
+		maps.Copy(made, run(t, m, values))
 	}
 	var out []convention.Named
-	for _, m := range c.Moves {
-		var in [][]uint64
-		for _, name := range m.From {
-			in = append(in, shapes[name])
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		n := convention.Named{Name: name, Shape: []uint64{}}
+		for _, d := range made[name].shape {
+			n.Shape = append(n.Shape, uint64(d))
 		}
-		made, err := tensorop.Shapes(m.Ops, in)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for k, name := range m.To {
-			out = append(out, convention.Named{Name: name, Shape: made[k]})
-		}
+		out = append(out, n)
 	}
-	slices.SortFunc(out, func(a, b convention.Named) int { return strings.Compare(a.Name, b.Name) })
-	return out
+	return out, made
 }
 
 // Of what a conversion writes, identify says the dialect that was asked for and the
@@ -354,7 +391,8 @@ func TestAdaptersThereAndBack(t *testing.T) {
 				if of := identify.ReadAdapter(tensors, nil, nil); of != nil {
 					tensors, settings, _ = writeAdapter(from, p.modules, kind, of.Components[0].HasFamily)
 				}
-				m := &convention.Model{Adapter: settings}
+				values := numbersOf(tensors, 2)
+				m := reading(*settings, values)
 				a := identify.ReadAdapter(tensors, m, nil)
 				if a == nil {
 					t.Fatalf("%s, %s in %s: no adapter", p.name, kind, from.Name)
@@ -363,12 +401,12 @@ func TestAdaptersThereAndBack(t *testing.T) {
 				if base == nil || a.Dialect != from {
 					continue // another dialect's spelling
 				}
-				same, err := convert.Adapter(a, from.Name, m)
-				if err != nil || same.Refusal() != nil || len(same.Dropped) > 0 || slices.ContainsFunc(same.Moves, func(m convert.Move) bool { return m.From[0] != m.To[0] }) {
+				same, err := Adapter(a, from.Name, m)
+				if err != nil || same.Refusal() != nil || len(same.Dropped) > 0 || slices.ContainsFunc(same.Moves, func(m Move) bool { return m.From[0] != m.To[0] }) {
 					continue // the dialect does not take these modules
 				}
 				for _, to := range adapter.All() {
-					conv, err := convert.Adapter(a, to.Name, m)
+					conv, err := Adapter(a, to.Name, m)
 					if err != nil {
 						continue
 					}
@@ -377,7 +415,7 @@ func TestAdaptersThereAndBack(t *testing.T) {
 					}
 					tried[from.Name+" to "+to.Name]++
 					what := fmt.Sprintf("%s, %s from %s to %s", p.name, kind, from.Name, to.Name)
-					made := carriedOut(t, conv, tensors)
+					made, madeValues := carriedOut(t, conv, values)
 					res := identify.Tensors(slices.Values(made), nil)
 					if !res.Adapter || !slices.Equal(res.Dialects, []string{to.Name}) {
 						t.Errorf("%s: identify says %v of %s …", what, res.Dialects, made[0].Name)
@@ -391,42 +429,46 @@ func TestAdaptersThereAndBack(t *testing.T) {
 						continue
 					}
 					// The documents that the notes ask for.
-					back := &convention.Model{Adapter: &adapter.Settings{Where: "adapter_config.json", Alpha: 2, Rank: 4, Scale: 0.5}}
-					if slices.ContainsFunc(conv.Moves, func(m convert.Move) bool {
-						return slices.ContainsFunc(m.Ops, func(o tensorop.Op) bool { return o.Kind == tensorop.Scale })
-					}) {
-						back.Adapter.Alpha, back.Adapter.Scale = 4, 1
-					}
-					back.Adapter.Alphas = map[string]float64{}
-					for _, n := range made {
-						back.Adapter.Alphas[n.Name] = 2
+					back := reading(adapter.Settings{Where: "adapter_config.json", Alpha: 2, Rank: 4, Scale: 0.5}, madeValues)
+					for _, note := range conv.Notes {
+						s, r := back.Adapter, 0.0
+						fmt.Sscanf(note, "adapter_config.json must have r %g and lora_alpha %g", &r, &s.Alpha)
+						fmt.Sscanf(note, "adapter_config.json must have lora_parameters with rank %g and scale %g", &r, &s.Scale)
+						fmt.Sscanf(note, "in a GGUF file adapter.lora.alpha must be %g", &s.Alpha)
 					}
 					modules := base
 					if c, ok := convention.Lookup(conv.To); ok {
 						modules = c
 					}
-					again, err := convert.Adapter(identify.ReadAdapter(made, back, modules), from.Name, back)
+					again, err := Adapter(identify.ReadAdapter(made, back, modules), from.Name, back)
 					if err != nil {
 						t.Errorf("%s and back: %v", what, err)
 						continue
 					}
-					result := carriedOut(t, again, made)
+					result, resultValues := carriedOut(t, again, madeValues)
 					if c, ok := convention.Lookup(again.Modules); ok && c != base {
 						// The dialect takes the names of either convention.
-						for _, n := range result {
-							back.Adapter.Alphas[n.Name] = 2
-						}
-						if again, err = convert.Adapter(identify.ReadAdapter(result, back, c), base.Name, back); err != nil {
+						back = reading(*back.Adapter, resultValues)
+						if again, err = Adapter(identify.ReadAdapter(result, back, c), base.Name, back); err != nil {
 							t.Errorf("%s, back and to %s: %v", what, base.Name, err)
 							continue
 						}
-						result = carriedOut(t, again, result)
+						result, resultValues = carriedOut(t, again, resultValues)
 					}
 					want := slices.DeleteFunc(slices.Clone(tensors), func(n convention.Named) bool {
-						return slices.ContainsFunc(conv.Dropped, func(d convert.Dropped) bool { return d.Name == n.Name })
+						return slices.ContainsFunc(conv.Dropped, func(d Dropped) bool { return d.Name == n.Name })
 					})
 					if diff := gocmp.Diff(want, result); diff != "" {
 						t.Errorf("%s and back (-want +got):\n%s", what, diff)
+						continue
+					}
+					if slices.ContainsFunc(slices.Concat(conv.Notes, again.Notes), func(n string) bool { return strings.Contains(n, "is multiplied into") }) {
+						continue // and the halves are others
+					}
+					for _, n := range want {
+						if !gocmp.Equal(values[n.Name].data, resultValues[n.Name].data, cmpopts.EquateApprox(1e-12, 0)) {
+							t.Errorf("%s and back: %s has other values", what, n.Name)
+						}
 					}
 				}
 			}
@@ -435,6 +477,63 @@ func TestAdaptersThereAndBack(t *testing.T) {
 	for _, pair := range []string{"kohya to comfy", "comfy to kohya", "peft to mlx", "mlx to peft", "diffusers to kohya", "kohya to diffusers", "lycoris to kohya", "onetrainer to diffusers", "peft to gguf", "xlabs to kohya"} {
 		if tried[pair] == 0 {
 			t.Errorf("%s was not tried", pair)
+		}
+	}
+}
+
+// What sd-scripts makes of the halves of three modules, networks/convert_flux_lora.py
+// convert_to_sd_scripts_cat, and of blocks again, convert_to_ai_toolkit_cat.
+func TestBlocksOfAdapters(t *testing.T) {
+	const modules = "transformer.transformer_blocks.0.attn."
+	parts := map[string]tensorValue{
+		modules + "to_q.lora_A.weight": {[]int64{1, 2}, []float64{1, 2}},
+		modules + "to_q.lora_B.weight": {[]int64{2, 1}, []float64{3, 4}},
+		modules + "to_k.lora_A.weight": {[]int64{1, 2}, []float64{5, 6}},
+		modules + "to_k.lora_B.weight": {[]int64{2, 1}, []float64{7, 8}},
+		modules + "to_v.lora_A.weight": {[]int64{1, 2}, []float64{9, 10}},
+		modules + "to_v.lora_B.weight": {[]int64{2, 1}, []float64{11, 12}},
+	}
+	const whole = "lora_unet_double_blocks_0_img_attn_qkv."
+	joined := map[string]tensorValue{
+		whole + "lora_down.weight": {[]int64{3, 2}, []float64{1, 2, 5, 6, 9, 10}},
+		whole + "lora_up.weight":   {[]int64{6, 3}, []float64{3, 0, 0, 4, 0, 0, 0, 7, 0, 0, 8, 0, 0, 0, 11, 0, 0, 12}},
+	}
+	// A half that the parts share goes on to each of them, as in diffusers' converter.
+	dense := map[string]tensorValue{
+		whole + "lora_down.weight": {[]int64{3, 2}, []float64{1, 2, 5, 6, 9, 10}},
+		whole + "lora_up.weight":   {[]int64{6, 3}, []float64{3, 0, 1, 4, 0, 0, 0, 7, 0, 0, 8, 0, 0, 0, 11, 0, 0, 12}},
+	}
+	for _, tt := range []struct {
+		from map[string]tensorValue
+		to   string
+		want map[string]tensorValue // nil for three modules of the same rank
+	}{
+		{parts, "kohya", joined},
+		{joined, "diffusers", parts},
+		{dense, "diffusers", nil},
+	} {
+		var tensors []convention.Named
+		for _, name := range slices.Sorted(maps.Keys(tt.from)) {
+			s := tt.from[name].shape
+			tensors = append(tensors, convention.Named{Name: name, Shape: []uint64{uint64(s[0]), uint64(s[1])}})
+		}
+		m := reading(adapter.Settings{}, tt.from)
+		conv, err := Adapter(identify.ReadAdapter(tensors, m, nil), tt.to, m)
+		if err == nil {
+			err = conv.Refusal()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, made := carriedOut(t, conv, tt.from)
+		for name, v := range made {
+			want := tt.want[name]
+			if tt.want == nil && len(v.data) != 6 || tt.want != nil && (!slices.Equal(v.shape, want.shape) || !slices.Equal(v.data, want.data)) {
+				t.Errorf("%s is %v %v, want %v %v", name, v.shape, v.data, want.shape, want.data)
+			}
+		}
+		if tt.want != nil && len(made) != len(tt.want) {
+			t.Errorf("%d tensors, want %d", len(made), len(tt.want))
 		}
 	}
 }
@@ -457,7 +556,7 @@ func TestRefusedAdapters(t *testing.T) {
 		if err == nil {
 			err = conv.Refusal()
 		}
-		if _, ok := errors.AsType[*convert.RefusalError](err); !ok || !strings.HasPrefix(err.Error(), tt.want) {
+		if _, ok := errors.AsType[*RefusalError](err); !ok || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("--to %s: %v, want %s", tt.to, err, tt.want)
 		}
 	}

@@ -212,6 +212,39 @@ func run(t interface{ Fatalf(string, ...any) }, m Move, source map[string]tensor
 				t.Fatalf("reshape %v to %v", v.shape, o.Shape)
 			}
 			out = []tensorValue{{o.Shape, v.data}}
+		case tensorop.Copy:
+			out = slices.Repeat([]tensorValue{v}, len(o.Sizes))
+		case tensorop.Merge:
+			for _, w := range in {
+				if !slices.Equal(w.shape, v.shape) || !slices.Equal(w.data, v.data) {
+					t.Fatalf("merge of what is not equal: %v", m)
+				}
+			}
+			out = []tensorValue{v}
+		case tensorop.Pad:
+			w := tensorValue{shape: slices.Clone(v.shape)}
+			outer, length, inner := v.cut(o.Axis)
+			w.shape[o.Axis] += o.Sizes[0] + o.Sizes[1]
+			w.data = make([]float64, size(w.shape))
+			for k := range outer {
+				copy(w.data[(k*w.shape[o.Axis]+o.Sizes[0])*inner:], v.data[k*length*inner:(k+1)*length*inner])
+			}
+			out = []tensorValue{w}
+		case tensorop.Trim:
+			var keep, rest []int64
+			for i := range v.shape[o.Axis] {
+				if i < o.Sizes[0] || i >= v.shape[o.Axis]-o.Sizes[1] {
+					rest = append(rest, i)
+				} else {
+					keep = append(keep, i)
+				}
+			}
+			if slices.ContainsFunc(v.rows(o.Axis, rest).data, func(x float64) bool { return x != 0 }) {
+				t.Fatalf("trim of what is not zero: %v", m)
+			}
+			out = []tensorValue{v.rows(o.Axis, keep)}
+		case tensorop.Scale:
+			out = []tensorValue{v.each(func(x float64) float64 { return x * o.Value })}
 		case tensorop.Offset, tensorop.NegativeExp, tensorop.LogNegative:
 			w := tensorValue{v.shape, slices.Clone(v.data)}
 			for i, x := range w.data {
