@@ -138,22 +138,22 @@ func TestConvert(t *testing.T) {
 }
 
 // Names that would be read as others are problems of the plan.
-// A tensor without a place in the other convention, as the text that stands for none
-// in Sana's release, is for the user to keep or to drop; the rest is what was asked for.
+// A tensor without a place in the other convention, as the classifier of a spectrogram
+// transformer, is for the user to keep or to drop; the rest is what was asked for.
 func TestConvertAside(t *testing.T) {
 	var tensors strings.Builder
-	from, _ := convention.Lookup("sana-original")
+	from, _ := convention.Lookup("ast-hf")
 	for _, x := range from.Tensors() {
 		name, ok := x.Pattern.Format(make([]int, len(x.Pattern.Holes())))
-		if ok && (!x.Optional || x.Role == "own.y_embedder.y_embedding.weight") {
+		if ok && (!x.Optional || x.Role == "own.classifier.dense.weight") {
 			tensors.WriteString("tensor " + name + " F32 [12,2]\n") // in three or in two
 		}
 	}
-	r, err := inspect.Convert(t.Context(), openModel(t, tensors.String(), ""), &inspect.ConvertOptions{To: "sana-diffusers"})
+	r, err := inspect.Convert(t.Context(), openModel(t, tensors.String(), ""), &inspect.ConvertOptions{To: "vit-hf"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Aside) != 1 || r.Aside[0].Name != "y_embedder.y_embedding" {
+	if len(r.Aside) != 1 || r.Aside[0].Name != "classifier.dense.weight" {
 		t.Errorf("aside: %v", r.Aside)
 	}
 }

@@ -89,6 +89,11 @@ func sampleShape(c, other *convention.Convention, t *convention.Tensor) []uint64
 			return sized(axes)
 		}
 	}
+	for _, glob := range c.Layout.Pointwise {
+		if leaf == "weight" && template.Glob(glob).Match(module) {
+			return []uint64{hidden, hidden, 1, 1}
+		}
+	}
 	// Some conventions say how long the parts of a fused projection are.
 	proportions := []uint64{1, 1, 1, 2}
 	for _, parts := range []map[string][]int64{c.Layout.Parts, other.Layout.Parts} {
