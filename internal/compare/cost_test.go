@@ -122,15 +122,89 @@ var quantisers = map[string]func(x []float64) []byte{
 		}
 		return b
 	},
-	"Q6_K": func(x []float64) []byte {
-		scales := make([]float64, 16)
-		for k := range scales {
-			scales[k] = farthest(x[16*k:16*k+16]) / -32
+	"Q3_K": func(x []float64) []byte {
+		d, scales := signedScales(x, 16, 4, 32)
+		high, low, sc := make([]byte, 32), make([]byte, 64), make([]byte, 12)
+		for k, s := range scales {
+			six := byte(s + 32)
+			sc[k%8] |= six & 15 << (k / 8 * 4)
+			sc[8+k%4] |= six >> 4 << (k / 4 * 2)
+			for i := range 16 {
+				q := byte(nearest(over(x[16*k+i], d*s), -4, 3) + 4)
+				low[k/8*32+k%2*16+i] |= q & 3 << (k % 8 / 2 * 2)
+				high[k%2*16+i] |= q >> 2 << (k / 2)
+			}
 		}
-		d := halved(farthest(scales) / -128)
+		return half(append(append(high, low...), sc...), d)
+	},
+	"Q5_K": func(x []float64) []byte {
+		d, dmin, scales, mins := affine(x, 32, 31, 63)
+		high, low := make([]byte, 32), make([]byte, 128)
+		for at, v := range x {
+			k, i := at/32, at%32
+			q := byte(nearest(over(v+dmin*mins[k], d*scales[k]), 0, 31))
+			high[i] |= q >> 4 << k
+			low[k/2*32+i] |= q & 15 << (k % 2 * 4)
+		}
+		return append(append(append(half(half(nil, d), dmin), sixes(scales, mins)...), high...), low...)
+	},
+	"IQ4_NL": func(x []float64) []byte {
+		d := halved(farthest(x) / -127)
+		return append(half(nil, d), nibbles(x, levelsNL, d)...)
+	},
+	"IQ4_XS": func(x []float64) []byte {
+		d, scales := signedScales(x, 32, 127, 32)
+		var high uint16
+		low, codes := make([]byte, 4), []byte(nil)
+		for k, s := range scales {
+			six := uint16(s + 32)
+			low[k/2] |= byte(six&15) << (k % 2 * 4)
+			high |= six >> 4 << (2 * k)
+			codes = append(codes, nibbles(x[32*k:32*k+32], levelsNL, d*s)...)
+		}
+		return append(append(binary.LittleEndian.AppendUint16(half(nil, d), high), low...), codes...)
+	},
+	"NVFP4": func(x []float64) []byte {
+		var scales, codes []byte
+		for at := 0; at < len(x); at += 16 {
+			want, best := math.Abs(farthest(x[at:at+16]))/6, 0
+			for c := range 0x7f { // E4M3 without a sign, the last of which is NaN
+				if math.Abs(e4m3(c)-want) < math.Abs(e4m3(best)-want) {
+					best = c
+				}
+			}
+			scales, codes = append(scales, byte(best)), append(codes, nibbles(x[at:at+16], levelsFP4, e4m3(best))...)
+		}
+		return append(scales, codes...)
+	},
+	"TQ1_0": func(x []float64) []byte {
+		d := math.Abs(farthest(x))
+		pack := func(at, apart, n int) byte { // base 3, the first digit of five the highest
+			q := 0
+			for i := range 5 {
+				q *= 3
+				if i < n {
+					q += int(math.Round(over(x[at+i*apart], d))) + 1
+				}
+			}
+			return byte((q*256 + 242) / 243)
+		}
+		var b []byte
+		for i := range 32 {
+			b = append(b, pack(i, 32, 5))
+		}
+		for i := range 16 {
+			b = append(b, pack(160+i, 16, 5))
+		}
+		for i := range 4 {
+			b = append(b, pack(240+i, 4, 4))
+		}
+		return half(b, d)
+	},
+	"Q6_K": func(x []float64) []byte {
+		d, scales := signedScales(x, 16, 32, 128)
 		low, high, sc := make([]byte, 128), make([]byte, 64), make([]byte, 16)
 		for k, s := range scales {
-			s = nearest(over(s, d), -128, 127)
 			sc[k] = byte(int8(s))
 			for i := range 16 {
 				at := 16*k + i
@@ -143,26 +217,11 @@ var quantisers = map[string]func(x []float64) []byte{
 		return half(append(append(low, high...), sc...), d)
 	},
 	"MXFP4": func(x []float64) []byte {
-		most := math.Abs(farthest(x))
-		e := 0.0
-		if most > 0 {
-			e = math.Floor(math.Log2(most)) - 2
+		e := -127.0
+		if most := math.Abs(farthest(x)); most > 0 {
+			e = max(e, math.Floor(math.Log2(most))-2)
 		}
-		q := func(v float64) byte {
-			best := 0
-			list := []float64{0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6}
-			for i, c := range list {
-				if math.Abs(v-math.Ldexp(c, int(e))) < math.Abs(v-math.Ldexp(list[best], int(e))) {
-					best = i
-				}
-			}
-			return byte(best)
-		}
-		b := []byte{byte(e + 127)}
-		for i := range 16 {
-			b = append(b, q(x[i])|q(x[i+16])<<4)
-		}
-		return b
+		return append([]byte{byte(e + 127)}, nibbles(x, levelsFP4, math.Ldexp(1, int(e)))...)
 	},
 	"TQ2_0": func(x []float64) []byte {
 		d := math.Abs(farthest(x))
@@ -172,6 +231,53 @@ var quantisers = map[string]func(x []float64) []byte{
 		}
 		return half(b, d)
 	},
+}
+
+// levelsNL and levelsFP4 are the numbers of IQ4_NL (ggml-common.h kvalues_iq4nl) and of
+// E2M1.
+var (
+	levelsNL  = []float64{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+	levelsFP4 = []float64{0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6}
+)
+
+// nibbles packs the nearest of 16 levels for each number: the first half in the low
+// halves of bytes.
+func nibbles(x, levels []float64, d float64) []byte {
+	nearest := func(v float64) byte {
+		best := 0
+		for i, c := range levels {
+			if math.Abs(v-d*c) < math.Abs(v-d*levels[best]) {
+				best = i
+			}
+		}
+		return byte(best)
+	}
+	var b []byte
+	for i := range len(x) / 2 {
+		b = append(b, nearest(x[i])|nearest(x[i+len(x)/2])<<4)
+	}
+	return b
+}
+
+// e4m3 is a number without a sign.
+func e4m3(code int) float64 {
+	if code < 8 {
+		return math.Ldexp(float64(code), -9)
+	}
+	return math.Ldexp(1+float64(code%8)/8, code/8-7)
+}
+
+// signedScales chooses the scales of the parts of a block that put the farthest number of
+// each at -levels, and that of the block that they are rounded to.
+func signedScales(x []float64, part int, levels, most float64) (d float64, scales []float64) {
+	for at := 0; at < len(x); at += part {
+		scales = append(scales, farthest(x[at:at+part])/-levels)
+	}
+	d = halved(farthest(scales) / -most)
+	for k, s := range scales {
+		scales[k] = nearest(over(s, d), -most, most-1)
+	}
+	return d, scales
 }
 
 // fives appends 32 codes of 5 bits: the high bits first.
