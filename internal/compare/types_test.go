@@ -16,11 +16,11 @@ import (
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
-// searched are types whose blocks name entries of a grid, and others without a quantiser
-// here, and where their scale is: ggml looks for entries by tables of neighbours, and this by trying. The scale of
+// searched are the types whose blocks name entries of a grid, or signs, and where their
+// scale is: ggml looks for entries by tables of neighbours, and this by trying. The scale of
 // IQ1_M lies in the high halves of four bytes.
 var searched = map[string][]int{
-	"IQ1_S": {0, 1}, "IQ1_M": {49, 51, 53, 55}, "IQ2_XXS": {0, 1}, "IQ2_XS": {0, 1}, "IQ2_S": {0, 1}, "IQ3_XXS": {0, 1}, "IQ3_S": {0, 1}, "Q1_0": {0, 1}, "Q2_0": {0, 1},
+	"IQ1_S": {0, 1}, "IQ1_M": {49, 51, 53, 55}, "IQ2_XXS": {0, 1}, "IQ2_XS": {0, 1}, "IQ2_S": {0, 1}, "IQ3_XXS": {0, 1}, "IQ3_S": {0, 1}, "Q1_0": {0, 1},
 }
 
 // search finds a block that decodes to nearly x: a scale with which any codes have the
@@ -94,10 +94,31 @@ func ggmlTypes() []string {
 	return append(list, "F16", "BF16")
 }
 
+// quantiseQ2 rounds to -1, 0 and 1 times the greatest magnitude of 64 numbers: Q2_0, whose
+// fourth level is 2.
+func quantiseQ2(x []float64) (b []byte) {
+	for part := range slices.Chunk(x, 64) {
+		d := math.Abs(farthest(part))
+		b = half(b, d)
+		for four := range slices.Chunk(part, 4) {
+			var q byte
+			for i, v := range four {
+				q |= byte(math.Round(over(v, d))+1) << (2 * i)
+			}
+			b = append(b, q)
+		}
+	}
+	return b
+}
+
 // rowsOf quantises rows of 256 numbers.
 func rowsOf(dtype string, patterns [][]float64) [][]byte {
 	var out [][]byte
 	for _, x := range patterns {
+		if dtype == "Q2_0" {
+			out = append(out, quantiseQ2(x))
+			continue
+		}
 		if _, ok := searched[dtype]; !ok {
 			out = append(out, quantise(dtype, x))
 			continue
