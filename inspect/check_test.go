@@ -137,12 +137,12 @@ func TestCheckOptionsAndSettings(t *testing.T) {
 func TestCheckRefuses(t *testing.T) {
 	path := fixture.File(t, "model.safetensors", "tensor a F32 [2]")
 	for want, opts := range map[string]inspect.CheckOptions{
-		`"WT7" is no rule`:     {RuleChoice: inspect.RuleChoice{Select: []string{"WT7"}}},
-		"must be one of: tran": {RuleChoice: inspect.RuleChoice{Profile: "torch"}},
-		"missing: ":            {RuleChoice: inspect.RuleChoice{Settings: "missing"}},
-		"must be one of: erro": {FailOn: "fatal"},
-		"absent: ":             {Baseline: "absent"},
-		"gone":                 {Against: "gone"},
+		`there is no rule "WT7"`: {RuleChoice: inspect.RuleChoice{Select: []string{"WT7"}}},
+		"must be one of: tran":   {RuleChoice: inspect.RuleChoice{Profile: "torch"}},
+		"missing: ":              {RuleChoice: inspect.RuleChoice{Settings: "missing"}},
+		"must be one of: erro":   {FailOn: "fatal"},
+		"absent: ":               {Baseline: "absent"},
+		"gone":                   {Against: "gone"},
 	} {
 		r, err := inspect.Check(t.Context(), []string{path}, &opts)
 		if err == nil || !strings.Contains(err.Error(), want) || r == nil {

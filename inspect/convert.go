@@ -193,36 +193,18 @@ func lookup(name string) (*convention.Convention, error) {
 	if c, ok := convention.Lookup(name); ok {
 		return c, nil
 	}
-	return nil, &UnknownConventionError{name, near(name)}
+	return nil, &UnknownConventionError{name}
 }
 
 // An UnknownConventionError names a convention that does not exist.
-type UnknownConventionError struct {
-	Name string
-	Near []string // those that share a word with it
-}
+type UnknownConventionError struct{ Name string }
 
 func (e *UnknownConventionError) Error() string {
-	s := fmt.Sprintf("there is no convention %q", e.Name)
-	if len(e.Near) > 0 {
-		s += "; near are " + strings.Join(e.Near, ", ")
-	}
-	return s
-}
-
-// near returns the conventions that share a word with a name, if they are few.
-func near(name string) []string {
-	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return r == '-' || r == '_' || r == ' ' })
-	var list []string
+	var names []string
 	for _, c := range convention.All() {
-		if slices.ContainsFunc(strings.Split(c.Name, "-"), func(w string) bool { return slices.Contains(words, w) }) {
-			list = append(list, c.Name)
-		}
+		names = append(names, c.Name)
 	}
-	if len(list) > 12 {
-		return nil
-	}
-	return list
+	return fmt.Sprintf("there is no convention %q", e.Name) + template.DidYouMean(e.Name, names)
 }
 
 // An UnidentifiedError says that a checkpoint follows no known convention.

@@ -110,7 +110,7 @@ func TestConvert(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	_, err = inspect.Convert(t.Context(), c, &inspect.ConvertOptions{From: "yi", To: "meta"})
-	if unknown, ok := errors.AsType[*inspect.UnknownConventionError](err); !ok || !slices.Contains(unknown.Near, "yi-hf") {
+	if unknown, ok := errors.AsType[*inspect.UnknownConventionError](err); !ok || !strings.Contains(unknown.Error(), `did you mean "yi-hf"`) {
 		t.Errorf("error %v", err)
 	}
 	odd := openModel(t, "tensor a.b F32 [2]\n", "")
@@ -216,7 +216,7 @@ func TestMaps(t *testing.T) {
 	if _, err := inspect.ReadMap(t.Context(), "yi-hf..llama-hf"); err != nil {
 		t.Error(err)
 	}
-	if _, err := inspect.ReadMap(t.Context(), "yi-to-lama"); err == nil || !strings.Contains(err.Error(), "built in are --map") {
+	if _, err := inspect.ReadMap(t.Context(), "yi-to-lama"); err == nil || !strings.Contains(err.Error(), `did you mean "yi-to-llama"`) {
 		t.Errorf("error %v", err)
 	}
 }

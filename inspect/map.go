@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // IsMapFile reports whether a reference to a map is that to a file, rather than
@@ -94,24 +95,14 @@ func derivedText(a, b string) ([]byte, error) {
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// nearBuiltins names the built-in maps that share a word with a reference.
+// nearBuiltins asks for the built-in map that a reference was meant to be.
 func nearBuiltins(ref string) string {
 	base := filepath.Base(ref)
 	base = strings.TrimSuffix(strings.TrimSuffix(base, ".yaml"), ".yml")
-	split := func(s string) []string {
-		return strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return r == '-' || r == '_' || r == '.' || r == ' ' })
+	if meant := template.DidYouMean(base, rename.Builtins()); meant != "" {
+		return meant
 	}
-	words := split(base)
-	var near []string
-	for _, name := range rename.Builtins() {
-		if slices.ContainsFunc(split(name), func(w string) bool { return w != "to" && w != "strip" && slices.Contains(words, w) }) {
-			near = append(near, "--map "+name)
-		}
-	}
-	if len(near) == 0 {
-		return "; 'wtinspect map list' shows the built-in maps"
-	}
-	return "; built in are " + strings.Join(near, " and ")
+	return "; 'wtinspect map list' shows the built-in maps"
 }
 
 // MapsOptions adjust [Maps]. Nil options are the defaults.

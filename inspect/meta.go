@@ -8,11 +8,11 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // MetadataOptions adjust [Metadata]. Nil options are the defaults.
@@ -43,7 +43,7 @@ func Metadata(_ context.Context, set *Set, opts *MetadataOptions) (*MetadataResu
 	}
 	for _, key := range opts.Keys {
 		if len(r.Files) > 0 && !slices.ContainsFunc(r.Files, func(m *FileMetadata) bool { return m.Has(key) }) {
-			return nil, &NoKeyError{key, NearKeys(key, r.Files...)}
+			return nil, NewNoKeyError(key, r.Files...)
 		}
 	}
 	r.Checkpoints = func(yield func(Checkpoint) bool) {
@@ -91,39 +91,25 @@ func (r *MetadataResult) Value(key string) (*Entry, error) {
 // A NoKeyError says that no metadata has a key.
 type NoKeyError struct {
 	Key string
-	// Near are keys that resemble it.
-	Near []string
+	// Meant asks whether a key that resembles it was meant, "" where none does.
+	Meant string
 }
 
 func (e *NoKeyError) Error() string {
-	msg := fmt.Sprintf("no metadata has the key %q", e.Key)
-	if len(e.Near) == 0 {
-		return msg
-	}
-	quoted := make([]string, len(e.Near))
-	for i, key := range e.Near {
-		quoted[i] = strconv.Quote(key)
-	}
-	return msg + "; did you mean " + strings.Join(quoted, " or ") + "?"
+	return fmt.Sprintf("no metadata has the key %q", e.Key) + e.Meant
 }
 
-// NearKeys returns a few keys that contain a part of key, or that it contains.
-func NearKeys(key string, all ...*FileMetadata) []string {
-	var near []string
-	last := key[strings.LastIndexByte(key, '.')+1:]
+// NewNoKeyError returns the error for a key that some metadata lacks.
+func NewNoKeyError(key string, all ...*FileMetadata) *NoKeyError {
+	var keys []string
 	for _, m := range all {
 		for _, e := range m.Entries() {
-			if strings.HasSuffix(e.Key, "."+last) || strings.EqualFold(e.Key, key) || last != "" && strings.Contains(e.Key, last) {
-				near = append(near, e.Key)
+			if !slices.Contains(keys, e.Key) {
+				keys = append(keys, e.Key)
 			}
 		}
 	}
-	near = slices.Compact(near)
-	const most = 3
-	if len(near) > 2*most {
-		return nil
-	}
-	return near[:min(most, len(near))]
+	return &NoKeyError{key, template.DidYouMean(key, keys)}
 }
 
 // An Entry is one entry of a file's metadata: text in safetensors, a typed value

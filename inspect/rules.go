@@ -30,8 +30,8 @@ type Rule struct {
 	Values bool `json:"values"`
 }
 
-// Rules returns the rules that some selectors mean, each an ID or the beginning
-// of several ("WT2"), and all rules without any, in the order of the IDs.
+// Rules returns the rules that some selectors mean, each an ID, the beginning of
+// several ("WT2") or a name, and all rules without any, in the order of the IDs.
 func Rules(selectors ...string) ([]Rule, error) {
 	opts := &check.Options{Select: selectors, Values: true}
 	if err := opts.Check(); err != nil {

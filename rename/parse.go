@@ -13,6 +13,8 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/wtinspect/wtinspect/rename/tensorop"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // Parse reads a map. The file's name is only used in messages. JSON is read
@@ -200,8 +202,8 @@ func (p *parser) number(n *yaml.Node, what string, bits int) (uint64, bool) {
 
 func (p *parser) unknownKey(key *yaml.Node, known []string) {
 	hint := "the keys here are " + strings.Join(known, ", ")
-	if near := nearest(key.Value, known); near != "" {
-		hint = "did you mean " + strconv.Quote(near) + "?"
+	if meant := template.DidYouMean(key.Value, known); meant != "" {
+		hint = strings.TrimPrefix(meant, "; ")
 	}
 	p.errorf(key, hint, "unknown key %q", key.Value)
 }

@@ -507,8 +507,8 @@ func holeHint(name string, holes []hole) string {
 	if len(names) == 0 {
 		return "it has none; write {{ and }} for literal braces"
 	}
-	if near := nearest(name, names); near != "" {
-		return "did you mean {" + near + "}?"
+	if near := template.Near(name, names); len(near) > 0 {
+		return "did you mean {" + strings.Join(near, "} or {") + "}?"
 	}
 	return "it has {" + strings.Join(names, "}, {") + "}"
 }

@@ -30,7 +30,7 @@ type judging struct {
 func (o *judging) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	o.said = flags.Changed
-	flags.StringSliceVar(&o.selects, "select", nil, "go by these `RULES` only: an ID, or the beginning of several (WT2)")
+	flags.StringSliceVar(&o.selects, "select", nil, "go by these `RULES` only: an ID, the beginning of several (WT2), or a name")
 	flags.StringSliceVar(&o.ignores, "ignore", nil, "leave out these `RULES`")
 	profiles := inspect.Profiles()
 	flags.Var(newChoice(&o.profile, append([]string{""}, profiles...)...), "profile", "demands of a loader: "+strings.Join(profiles, ", "))
@@ -102,8 +102,7 @@ weights, the release is held to it.`,
 	flags.StringVar(&o.base, "base", "", "hold adapters to `MODEL`: it must have the modules that they change")
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
-	flags.VarP(newChoice(&o.format, report.Forms()...), "format", "f", "form of the output: "+strings.Join(report.Forms(), ", "))
-	complete(cmd, "format", report.Forms()...)
+	addFormat(cmd, &o.format, "form of the output: "+strings.Join(report.Forms(), ", "), report.Forms()...)
 	flags.StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
 	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
 	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")

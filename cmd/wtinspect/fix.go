@@ -73,8 +73,7 @@ worth knowing (info) is fixed when --select asks for it.`,
 	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would be fixed")
 	f.BoolVar(&o.force, "force", false, "allow a link in place; never the loss of a tensor")
 	f.StringVar(&o.inverse, "write-inverse", "", "write the map that takes the renames back to `FILE`, for 'wtinspect rename --map'")
-	f.VarP(newChoice(&o.form, "table", "json"), "format", "f", "form of the answer: table or json")
-	complete(cmd, "format", "table", "json")
+	addFormat(cmd, &o.form, "form of the answer: table or json", "table", "json")
 	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
 	o.progress.addFlags(cmd)
 	return cmd

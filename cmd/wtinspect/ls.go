@@ -57,7 +57,9 @@ fault of the files on stderr.`,
 	o.reading.addFlags(cmd)
 	f := cmd.Flags()
 	keys := inspect.Sorts()
-	f.Var(newChoice(&o.sort, keys...), "sort", "order, smallest first: name (2 before 10), offset, bytes, elements, dtype, or file: as stored")
+	sort := newChoice(&o.sort, keys...)
+	sort.also = map[string]string{"size": "bytes"}
+	f.Var(sort, "sort", "order, smallest first: name (2 before 10), offset, bytes, elements, dtype, or file: as stored")
 	complete(cmd, "sort", keys...)
 	f.BoolVar(&o.reverse, "reverse", false, "turn the order round")
 	f.BoolVar(&o.tree, "tree", false, "show the names as a tree, with totals")

@@ -83,7 +83,7 @@ func runMetaShow(ctx context.Context, p *program, o *metaShowOptions, args []str
 
 func showMetadata(ctx context.Context, p *program, o *metaShowOptions, in *inputs, keys []string) error {
 	m, err := inspect.Metadata(ctx, in.Set, &inspect.MetadataOptions{Keys: keys})
-	if e, ok := errors.AsType[*inspect.NoKeyError](err); ok && len(e.Near) == 0 {
+	if e, ok := errors.AsType[*inspect.NoKeyError](err); ok && e.Meant == "" {
 		return fmt.Errorf("%w; without a key all are shown", err)
 	}
 	if err != nil {

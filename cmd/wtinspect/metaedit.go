@@ -144,7 +144,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 	old := inspect.MetadataOf(c)
 	for _, e := range edits {
 		if e.Unset && !old.Has(e.Key) {
-			return &inspect.NoKeyError{Key: e.Key, Near: inspect.NearKeys(e.Key, old)}
+			return inspect.NewNoKeyError(e.Key, old)
 		}
 	}
 	r := &rewriting{options: o}

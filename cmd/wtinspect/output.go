@@ -29,9 +29,19 @@ func (o *output) addFlagsFrom(cmd *cobra.Command, first render.Format) {
 			formats = append(formats, string(f))
 		}
 	}
-	cmd.Flags().VarP(newChoice(&o.format, formats...), "format", "f", "form of the output: table, json, jsonl, csv or tsv")
-	complete(cmd, "format", formats...)
+	addFormat(cmd, &o.format, "form of the output: table, json, jsonl, csv or tsv", formats...)
 	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
+}
+
+// addFormat adds the flag for one of some forms, and --json, which other tools have.
+func addFormat(cmd *cobra.Command, format *string, usage string, forms ...string) {
+	flags := cmd.Flags()
+	flags.VarP(newChoice(format, forms...), "format", "f", usage)
+	complete(cmd, "format", forms...)
+	flags.BoolFunc("json", "the same as -f json", func(string) error { return flags.Set("format", "json") })
+	if err := flags.MarkHidden("json"); err != nil {
+		panic(err) // the flag does not exist
+	}
 }
 
 // Format returns the chosen format.

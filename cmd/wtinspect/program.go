@@ -16,6 +16,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // The exit codes of every command; docs/exit-codes.md says more.
@@ -67,6 +68,7 @@ func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) s
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
+	args = implied(ctx, args)
 	root := rootFor(p, args)
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
@@ -74,6 +76,14 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetErr(p.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	return p.end(ctx, cmd, err)
+}
+
+// implied puts info before a path that stands where a command is expected.
+func implied(ctx context.Context, args []string) []string {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || isCommand(args[0]) || !source.Exists(ctx, args[0]) {
+		return args
+	}
+	return append([]string{infoName}, args...)
 }
 
 // end says what a command has failed with, and returns the exit code.

@@ -9,32 +9,41 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // commands are all commands, in the order of their making.
 var commands = [...]struct {
 	name string
 	make func(*program) *cobra.Command
+	// also are what other tools call what the command does.
+	also []string
 }{
-	{"ls", newLs},
-	{"info", newInfo},
-	{"identify", newIdentify},
-	{"meta", newMeta},
-	{"stats", newStats},
-	{"hash", newHash},
-	{"diff", newDiff},
-	{"rename", newRename},
-	{"map", newMap},
-	{"check", newCheck},
-	{"rules", newRules},
-	{"explain", newExplain},
-	{"lock", newLock},
-	{"fix", newFix},
-	{"version", newVersion},
-	{completionName, newCompletion},
+	{"ls", newLs, []string{"list", "tensors", "names", "tree"}},
+	{infoName, newInfo, []string{"header", "head", "inspect", "show", "summary", "describe"}},
+	{"identify", newIdentify, []string{"file", "detect", "guess", "which"}},
+	{"meta", newMeta, []string{"metadata", "kv"}},
+	{"stats", newStats, []string{"statistics", "values", "histogram"}},
+	{"hash", newHash, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
+	{"diff", newDiff, []string{"compare", "cmp"}},
+	{"rename", newRename, []string{"mv", "remap", "convert", "merge"}},
+	{"map", newMap, []string{"maps", "conventions", "mapping"}},
+	{"check", newCheck, []string{"validate", "lint", "verify", "test"}},
+	{"rules", newRules, nil},
+	{"explain", newExplain, []string{"why", "rule"}},
+	{"lock", newLock, []string{"freeze", "pin", "manifest"}},
+	{"fix", newFix, []string{"repair"}},
+	{"version", newVersion, nil},
+	{completionName, newCompletion, []string{"completions"}},
 }
 
-const completionName = "completion"
+const (
+	completionName = "completion"
+	infoName       = "info"
+)
 
 // newRoot returns the whole command tree.
 func newRoot(p *program) *cobra.Command { return newTree(p, "") }
@@ -51,6 +60,19 @@ func rootFor(p *program, args []string) *cobra.Command {
 		}
 	}
 	return newRoot(p)
+}
+
+// isCommand reports whether a word is a command, cobra's own included.
+func isCommand(word string) bool {
+	if word == "help" || word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd {
+		return true
+	}
+	for _, c := range commands {
+		if c.name == word {
+			return true
+		}
+	}
+	return false
 }
 
 // newTree returns the root with the one command named only, or with all.
@@ -73,17 +95,18 @@ of a GGUF split means the whole split.`,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	var version bool
 	root.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
+		switch {
+		case version:
+			return p.printVersion(&output{format: string(render.TableFormat)})
+		case len(args) == 0:
 			return errors.New("a command is needed")
 		}
-		msg := fmt.Sprintf("unknown command %q", args[0])
-		if s := root.SuggestionsFor(args[0]); len(s) > 0 {
-			msg += fmt.Sprintf("; did you mean %s?", strings.Join(s, " or "))
-		}
-		return errors.New(msg)
+		return unknownCommand(args[0])
 	}
-	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(flagError)
+	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
 	flags.BoolVarP(&p.quiet, "quiet", "q", false, "leave out notes and warnings on stderr")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "say more")
@@ -134,6 +157,37 @@ func exitStatus(own ...string) map[string]string {
 	return map[string]string{exitStatusKey: "  " + strings.Join(lines, "\n  ")}
 }
 
+// unknownCommand says what may have been meant by a command that does not exist.
+func unknownCommand(name string) error {
+	if strings.ContainsAny(name, `./\`) {
+		return fmt.Errorf("%s: there is no such file, and no command of that name", name)
+	}
+	var names []string
+	for _, c := range commands {
+		if slices.Contains(c.also, strings.ToLower(name)) {
+			return fmt.Errorf("unknown command %q; did you mean %q?", name, c.name)
+		}
+		names = append(names, c.name)
+	}
+	return fmt.Errorf("unknown command %q%s", name, template.DidYouMean(name, names))
+}
+
+// flagError adds to the error of a flag what may have been meant.
+func flagError(cmd *cobra.Command, err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || unknown.GetSpecifiedShortnames() != "" {
+		return err
+	}
+	var names []string
+	add := func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	}
+	cmd.Flags().VisitAll(add)
+	return fmt.Errorf("%w%s", err, template.DidYouMean("--"+unknown.GetSpecifiedName(), names))
+}
+
 // help is the help command. Cobra's own takes an unknown command for a success.
 func (p *program) help(cmd *cobra.Command, args []string) error {
 	about, rest, err := cmd.Root().Find(args)
@@ -164,12 +218,13 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 type choice struct {
 	value  *string
 	values []string
+	also   map[string]string // other words for some of them
 }
 
 // newChoice returns a flag value whose default is the first word.
 func newChoice(value *string, values ...string) *choice {
 	*value = values[0]
-	return &choice{value, values}
+	return &choice{value: value, values: values}
 }
 
 func (c *choice) String() string { return *c.value }
@@ -177,8 +232,12 @@ func (c *choice) String() string { return *c.value }
 func (c *choice) Type() string { return "WORD" }
 
 func (c *choice) Set(s string) error {
+	if word, ok := c.also[s]; ok {
+		s = word
+	}
 	if !slices.Contains(c.values, s) {
-		return fmt.Errorf("it must be one of: %s", strings.Join(c.values, ", "))
+		words := slices.DeleteFunc(slices.Clone(c.values), func(v string) bool { return v == "" })
+		return fmt.Errorf("it must be one of: %s", strings.Join(words, ", "))
 	}
 	*c.value = s
 	return nil

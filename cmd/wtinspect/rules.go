@@ -15,9 +15,10 @@ import (
 func newRules(p *program) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use:         "rules [RULE...]",
-		Short:       "List the rules of check",
-		Long:        `Rules lists the rules by which check judges, or those that RULE means: an ID, or the beginning of several (WT2).`,
+		Use:   "rules [RULE...]",
+		Short: "List the rules of check",
+		Long: `Rules lists the rules by which check judges, or those that RULE means: an ID, the beginning
+of several (WT2), or a name.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect rules
   wtinspect rules WT2 WT904
@@ -42,6 +43,7 @@ func newExplain(p *program) *cobra.Command {
 		Long:        `Explain says what a rule finds, why it matters, and what fixes it, with an example that it finds and one that it does not.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect explain WT202
+  wtinspect explain missing-tensor
   wtinspect explain WT2`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeRules,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,12 @@ func (s *selection) compile() (func(name string) bool, error) {
 // noteNone says that the flags choose none of the tensors.
 func (s *selection) noteNone(p *program, chosen int, err error) {
 	if !s.All() && chosen == 0 && err == nil {
+		for _, glob := range s.Match {
+			if !strings.Contains(glob, "*") {
+				p.note("no tensor is called %q; --match '*%s*' chooses those whose names contain it", glob, glob)
+				return
+			}
+		}
 		p.note("no tensor is chosen by the names given")
 	}
 }

@@ -2,32 +2,76 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/render"
 )
 
 func newVersion(p *program) *cobra.Command {
-	return &cobra.Command{
+	var o output
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Long: `Version prints the version of wtinspect, the commit it was built from and the
 Go release that built it. It asks no server for a newer one.`,
 		Annotations: exitStatus(),
-		Example:     `  wtinspect version`,
+		Example: `  wtinspect version
+  wtinspect version -f json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf("version takes no argument, such as %q", args[0])
 			}
 			return nil
 		},
-		RunE: p.work(func(*cobra.Command, []string) error {
-			info, _ := debug.ReadBuildInfo()
-			_, err := fmt.Fprintln(p.stdout, versionLine(info))
-			return err
-		}),
+		RunE: p.work(func(*cobra.Command, []string) error { return p.printVersion(&o) }),
 	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+// A build is what a program was made from.
+type build struct {
+	version, commit, platform string
+	modified                  bool
+}
+
+func (p *program) printVersion(o *output) error {
+	info, _ := debug.ReadBuildInfo()
+	b := newBuild(info)
+	return o.answer(p, nil, func(w io.Writer, a answer.Options) error {
+		switch a.Format {
+		case render.TableFormat:
+			_, err := fmt.Fprintln(w, b)
+			return err
+		case render.JSON:
+			d := render.NewDocument(w)
+			d.Field("version", b.version)
+			var commit *string
+			if b.commit != "" {
+				commit = &b.commit
+			}
+			d.Field("commit", commit)
+			d.Field("modified", b.modified)
+			d.Field("go", runtime.Version())
+			d.Field("platform", b.platform)
+			return d.Close()
+		}
+		return buildColumns.Table(slices.Values([]build{b})).Write(w, a.Format, a.Style)
+	})
+}
+
+var buildColumns = render.Columns[build]{
+	{Key: "version", Cell: func(c *render.Cell, b build) { c.Text(b.version) }},
+	{Key: "commit", Cell: func(c *render.Cell, b build) { c.Some(b.commit) }},
+	{Key: "modified", Cell: func(c *render.Cell, b build) { c.Bool(b.modified) }},
+	{Key: "go", Cell: func(c *render.Cell, _ build) { c.Text(runtime.Version()) }},
+	{Key: "platform", Cell: func(c *render.Cell, b build) { c.Text(b.platform) }},
 }
 
 // version returns the version that was built, "unknown" outside of a module.
@@ -38,19 +82,29 @@ func version(info *debug.BuildInfo) string {
 	return "unknown"
 }
 
-func versionLine(info *debug.BuildInfo) string {
-	commit := ""
-	if info != nil {
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				commit = ", commit " + s.Value[:min(12, len(s.Value))]
-			case "vcs.modified":
-				if s.Value == "true" {
-					commit += " (modified)"
-				}
-			}
+func newBuild(info *debug.BuildInfo) build {
+	b := build{version: version(info), platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info == nil {
+		return b
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.commit = s.Value
+		case "vcs.modified":
+			b.modified = s.Value == "true"
 		}
 	}
-	return fmt.Sprintf("wtinspect %s%s, %s %s/%s", version(info), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return b
+}
+
+func (b build) String() string {
+	s := "wtinspect " + b.version
+	if b.commit != "" {
+		s += ", commit " + b.commit[:min(12, len(b.commit))]
+	}
+	if b.modified {
+		s += " (modified)"
+	}
+	return fmt.Sprintf("%s, %s %s", s, runtime.Version(), b.platform)
 }

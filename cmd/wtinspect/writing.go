@@ -36,8 +36,7 @@ func (o *writing) addFlags(cmd *cobra.Command) {
 		formats = append(formats, string(f))
 	}
 	f := cmd.Flags()
-	f.VarP(newChoice(&o.format, formats...), "format", "f", "form of the answer: table, json, jsonl, csv or tsv")
-	complete(cmd, "format", formats...)
+	addFormat(cmd, &o.format, "form of the answer: table, json, jsonl, csv or tsv", formats...)
 	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")

@@ -115,8 +115,8 @@ func TestSelectors(t *testing.T) {
 		{Options{Select: []string{"WT1"}, Ignore: []string{"WT101"}}, "WT101", false},
 		{Options{Ignore: []string{"WT1"}}, "WT101", false},
 	} {
-		r, ok := Lookup(tt.id)
-		if !ok || tt.opts.Runs(r) != tt.want {
+		r, err := Lookup(tt.id)
+		if err != nil || tt.opts.Runs(r) != tt.want {
 			t.Errorf("%+v runs %s: %v", tt.opts, tt.id, !tt.want)
 		}
 	}
@@ -128,7 +128,7 @@ func TestSelectors(t *testing.T) {
 	if err := (&Options{Select: []string{"WT1"}, Ignore: []string{"wt904"}}).Check(); err != nil {
 		t.Error(err)
 	}
-	if _, ok := Lookup("WT999"); ok {
+	if _, err := Lookup("WT999"); err == nil {
 		t.Error("WT999 is found")
 	}
 }

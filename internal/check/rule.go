@@ -1,10 +1,12 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Rule is one thing that a release can get wrong.
@@ -52,14 +54,26 @@ func Rules() []*Rule {
 	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, adapterRules, tokenRules, requiredRules, quantRules, baseRules, ggufRules, nameRules, companionRules, valueRules, changeRules, surroundingRules)
 }
 
-// Lookup returns the rule of an ID, in any case.
-func Lookup(id string) (*Rule, bool) {
+// Lookup returns the rule of an ID or a name, in any case.
+func Lookup(name string) (*Rule, error) {
 	for _, r := range Rules() {
-		if strings.EqualFold(r.ID, id) {
-			return r, true
+		if strings.EqualFold(r.ID, name) || strings.EqualFold(r.Name, name) {
+			return r, nil
 		}
 	}
-	return nil, false
+	return nil, noRule(name)
+}
+
+// noRule says what may have been meant by the name of a rule that does not exist.
+func noRule(name string) error {
+	var words []string
+	for _, r := range Rules() {
+		words = append(words, r.ID, r.Name)
+	}
+	if meant := template.DidYouMean(name, words); meant != "" {
+		return fmt.Errorf("there is no rule %q%s", name, meant)
+	}
+	return fmt.Errorf("there is no rule %q; `wtinspect rules` lists them", name)
 }
 
 // severity returns the severity of the rule's findings under a profile.
@@ -70,13 +84,17 @@ func (r *Rule) severity(p Profile) checkpoint.Severity {
 	return r.Severity
 }
 
-// Matches reports whether a selector means the rule: an ID, or the beginning
-// of several ("WT2").
+// Matches reports whether a selector means the rule: its ID, the beginning of several
+// ("WT2"), or its name.
 func (r *Rule) Matches(selector string) bool {
-	return len(selector) <= len(r.ID) && strings.EqualFold(r.ID[:len(selector)], selector)
+	return len(selector) <= len(r.ID) && strings.EqualFold(r.ID[:len(selector)], selector) || strings.EqualFold(r.Name, selector)
 }
 
-// Known reports whether a selector means any rule.
-func Known(selector string) bool {
-	return selector != "" && slices.ContainsFunc(Rules(), func(r *Rule) bool { return r.Matches(selector) })
+// Known returns nil for a selector that means a rule, and otherwise an error that says
+// what may have been meant.
+func Known(selector string) error {
+	if selector != "" && slices.ContainsFunc(Rules(), func(r *Rule) bool { return r.Matches(selector) }) {
+		return nil
+	}
+	return noRule(selector)
 }

@@ -37,7 +37,7 @@ func TestRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if id := strings.TrimSuffix(filepath.Base(f), ".txtar"); !Known(id) || len(id) != len("WT000") {
+		if id := strings.TrimSuffix(filepath.Base(f), ".txtar"); Known(id) != nil || len(id) != len("WT000") {
 			t.Errorf("%s belongs to no rule", f)
 		}
 	}
@@ -173,12 +173,12 @@ func TestRulesAreWellFormed(t *testing.T) {
 		}
 	}
 	for code, id := range byCode {
-		if _, ok := Lookup(id); !ok {
+		if _, err := Lookup(id); err != nil {
 			t.Errorf("code %s: no rule %s", code, id)
 		}
 	}
 	for hint, id := range byHint {
-		if _, ok := Lookup(id); !ok {
+		if _, err := Lookup(id); err != nil {
 			t.Errorf("hint %s: no rule %s", hint, id)
 		}
 	}

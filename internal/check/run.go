@@ -164,8 +164,8 @@ func (o *Options) Runs(r *Rule) bool {
 func (o *Options) Check() error {
 	for _, list := range [][]string{o.Select, o.Ignore} {
 		for _, s := range list {
-			if !Known(s) {
-				return fmt.Errorf("%q is no rule and no block of rules; `wtinspect rules` lists them", s)
+			if err := Known(s); err != nil {
+				return err
 			}
 		}
 	}

@@ -161,8 +161,10 @@ func (p *settingsParser) elements(n *yaml.Node, what string, f func(*yaml.Node))
 // rules reads a selector of rules.
 func (p *settingsParser) rules(n *yaml.Node) string {
 	s := p.text(n, "a rule")
-	if s != "" && !check.Known(s) {
-		p.fail(n, "%q is no rule and no block of rules; `wtinspect rules` lists them", s)
+	if s != "" {
+		if err := check.Known(s); err != nil {
+			p.fail(n, "%s", err)
+		}
 	}
 	return s
 }
@@ -188,9 +190,9 @@ func (p *settingsParser) settings(n *yaml.Node) {
 		case "severity":
 			p.out.Severities = make(map[string]checkpoint.Severity)
 			p.members(value, "severity", func(rule, severity *yaml.Node) {
-				r, ok := check.Lookup(rule.Value)
-				if !ok {
-					p.fail(rule, "%q is no rule", rule.Value)
+				r, err := check.Lookup(rule.Value)
+				if err != nil {
+					p.fail(rule, "%s", err)
 					return
 				}
 				s, ok := checkpoint.ParseSeverity(severity.Value)

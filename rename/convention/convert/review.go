@@ -8,6 +8,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Conflict is a rename that loads and computes nonsense: the two names mean
@@ -179,7 +180,20 @@ func Target(goal string, from *convention.Convention, model *convention.Model) (
 		return nil, &RefusalError{From: from.Name, To: goal, Reason: "no convention of that project is of " + strings.Join(from.Families, ", ")}
 	}
 	reason := "there is no convention or project of that name"
-	if goals := goals(from); len(goals) > 0 {
+	goals := goals(from)
+	var words []string
+	for _, name := range goals {
+		c, _ := convention.Lookup(name)
+		words = append(words, name)
+		for _, d := range c.Dialects {
+			if !slices.Contains(words, d) {
+				words = append(words, d)
+			}
+		}
+	}
+	if meant := template.DidYouMean(goal, words); meant != "" {
+		reason += meant
+	} else if len(goals) > 0 {
 		reason += "; the same models are in " + strings.Join(goals, ", ")
 	}
 	return nil, &RefusalError{From: from.Name, To: goal, Reason: reason}

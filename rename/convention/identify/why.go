@@ -150,32 +150,9 @@ func nearestTemplate(c *convention.Convention, normal string) string {
 	best, text := len(normal)/3+1, ""
 	for i := range c.Tensors() {
 		p := c.Tensors()[i].Pattern
-		if d := distance(normal, p.Template(), best); d < best {
+		if d := template.Distance(normal, p.Template(), best); d < best {
 			best, text = d, p.String()
 		}
 	}
 	return text
-}
-
-// distance is Levenshtein's, up to a limit.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit || len(a) > 512 {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], d
-		}
-	}
-	return min(row[len(b)], limit)
 }
