@@ -428,6 +428,27 @@ func TestTransposeInStrips(t *testing.T) {
 	}
 }
 
+// Many small matrices share a strip: kernels of convolutions are such.
+func TestTransposeSmallMatrices(t *testing.T) {
+	const matrices = 2000
+	a := &Array{Shape: []int64{matrices, 9, 4}, Elem: Element{"I", 1, 2, false}, Data: counter{2}}
+	buf := make([]byte, 1000)
+	allocs := testing.AllocsPerRun(1, func() {
+		out, err := new(Workspace).transpose(a, []int{0, 2, 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for off := int64(0); off < a.Size(); off += int64(len(buf)) {
+			if err := source.ReadFull(out[0].Data, buf, off); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if allocs > matrices/10 {
+		t.Errorf("%v allocations for %d matrices", allocs, matrices)
+	}
+}
+
 // A counter is the numbers from 0.
 type counter struct{ bytes int64 }
 

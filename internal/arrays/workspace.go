@@ -229,17 +229,17 @@ func (t *transposed) fill(s *strip, off int64) error {
 	}
 	s.busy = true
 	defer func() { s.busy = false }()
-	if cap(s.data) < stripSize {
-		s.data = make([]byte, 0, min(stripSize, t.size))
+	room := int64(stripSize)
+	if all := min(room, t.size); int64(cap(s.data)) < all {
+		s.data = make([]byte, all)
 	}
-	room := int64(cap(s.data))
 	matrix, column := t.rows*t.cols*t.cell, t.rows*t.cell
 	m, in := off/matrix, off%matrix
 	c := in / column
-	r, nr, nc := int64(0), t.rows, int64(1)
+	r, nr, nc, nm := int64(0), t.rows, int64(1), int64(1)
 	switch {
 	case matrix <= room:
-		c, nc = 0, t.cols
+		c, nc, nm = 0, t.cols, min(room, t.size-m*matrix)/matrix
 	case column <= room:
 		nc = min(room/column, t.cols-c)
 	default:
@@ -247,7 +247,7 @@ func (t *transposed) fill(s *strip, off int64) error {
 		nr = min(room/t.cell, t.rows-r)
 	}
 	s.off = m*matrix + c*column + r*t.cell
-	s.data = s.data[:nr*nc*t.cell]
+	s.data = s.data[:nm*nr*nc*t.cell]
 	// Rows are read several at a time, so that the columns are written in runs.
 	line := nc * t.cell
 	const most = 64
@@ -261,21 +261,24 @@ func (t *transposed) fill(s *strip, off int64) error {
 		// Windows would read what lies between the pieces, too.
 		src = &strided{l.src, l.off, t.size, t.size}
 	}
-	for done := int64(0); done < nr; done += batch {
-		n := min(batch, nr-done)
-		first := ((m*t.rows+r+done)*t.cols + c) * t.cell
-		if nc == t.cols {
-			if err := source.ReadFull(t.src, buf[:n*line], first); err != nil {
-				return err
-			}
-		} else {
-			for i := range n {
-				if err := source.ReadFull(src, buf[i*line:(i+1)*line], first+i*t.cols*t.cell); err != nil {
+	for i := range nm {
+		matrix := s.data[i*nr*nc*t.cell:]
+		for done := int64(0); done < nr; done += batch {
+			n := min(batch, nr-done)
+			first := (((m+i)*t.rows+r+done)*t.cols + c) * t.cell
+			if nc == t.cols {
+				if err := source.ReadFull(t.src, buf[:n*line], first); err != nil {
 					return err
 				}
+			} else {
+				for k := range n {
+					if err := source.ReadFull(src, buf[k*line:(k+1)*line], first+k*t.cols*t.cell); err != nil {
+						return err
+					}
+				}
 			}
+			putColumns(matrix[done*t.cell:], buf, int(n), int(nc), int(nr), int(t.cell))
 		}
-		putColumns(s.data[done*t.cell:], buf, int(n), int(nc), int(nr), int(t.cell))
 	}
 	return nil
 }
