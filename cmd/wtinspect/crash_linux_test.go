@@ -358,21 +358,6 @@ func many(name string) int {
 	return n
 }
 
-// builtBinary builds the program once for all of these tests.
-var builtBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "wtinspect-crash")
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "wtinspect")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
-	}
-	return bin, os.Chmod(dir, 0o755)
-})
-
 // chosen picks some of all that could be tried: so many, or few without a number.
 func chosen(rng *rand.Rand, want, of, few int) bool {
 	if want == 0 {
@@ -381,13 +366,14 @@ func chosen(rng *rand.Rand, want, of, few int) bool {
 	return rng.IntN(of) < want
 }
 
+// theBinary returns the program. It is not built for the race detector, so that -short,
+// which runs under it, leaves out all that is done with it.
 func theBinary(t testing.TB) string {
 	t.Helper()
-	bin, err := builtBinary()
-	if err != nil {
-		t.Fatal(err)
+	if testing.Short() {
+		t.Skip("the program is interrupted without -short")
 	}
-	return bin
+	return buildBinary(t)
 }
 
 // fileSystems calls f for file systems of these kinds, or, without any, for that
@@ -421,6 +407,7 @@ func on(n int, kinds ...string) []string {
 // TestKillAtEveryCall kills the program before every call that changes files and
 // half-way through it, and its recovery now and then.
 func TestKillAtEveryCall(t *testing.T) {
+	t.Parallel()
 	kills := many("WTINSPECT_KILLS")
 	var counts tally
 	defer counts.report(t)
@@ -605,6 +592,7 @@ func (s *stage) powerless(t *testing.T, m *crashtest.Mount, rng *rand.Rand, n in
 // machine down, at every call that changes files. It ends, with everything or
 // nothing done, and nothing left beside it.
 func TestSignalAtEveryCall(t *testing.T) {
+	t.Parallel()
 	var counts tally
 	defer counts.report(t)
 	all := many("WTINSPECT_SIGNALS")

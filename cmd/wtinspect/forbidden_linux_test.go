@@ -43,6 +43,7 @@ func attr(t testing.TB, flag, path string) {
 // TestForbidden tries to change what must not be changed. It is refused, with the
 // reason, and nothing changes, nor is anything left; a copy can still be had.
 func TestForbidden(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("other users, mounts and attributes take root")
 	}
@@ -163,6 +164,7 @@ func plant(s *stage, text string, owner int, mode uint32) error {
 // TestForcedLinks changes a release of links and hard links by force: they become
 // files of their own, and what they led to stays as it was.
 func TestForcedLinks(t *testing.T) {
+	t.Parallel()
 	const first, sub = "m/model-00001-of-00002.safetensors", "m/sub/model-00002-of-00002.safetensors"
 	for _, d := range deeds(t) {
 		if d.name != "pad" && d.name != "grow" {

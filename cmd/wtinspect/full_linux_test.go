@@ -46,6 +46,7 @@ func fill(name string, leave int64) error {
 // old one or the new one, and nothing else is left, once there is room again at
 // the latest.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	runs := many("WTINSPECT_FULL")
 	kinds := on(runs, "ext4", "xfs", "btrfs", "tmpfs")
 	if runs == 0 {

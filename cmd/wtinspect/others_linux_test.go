@@ -53,6 +53,7 @@ var meddlings = map[string]func(path string) error{
 // What it wrote is kept, and the other files are all old or all new; where that
 // takes a recovery, the recovery ends once its file is out of the way.
 func TestOtherProgram(t *testing.T) {
+	t.Parallel()
 	all := many("WTINSPECT_MEDDLINGS")
 	var counts tally
 	defer counts.report(t)
@@ -284,6 +285,7 @@ func (f *duel) judge(firstCode, secondCode int, first, second string) (string, e
 // TestTwoProcesses runs a second command at every call of a first one, and both at
 // once. What comes of it is what one after the other makes, or one of them alone.
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	rounds := many("WTINSPECT_ROUNDS")
 	var counts tally
 	defer counts.report(t)
@@ -352,6 +354,7 @@ func TestTwoProcesses(t *testing.T) {
 // replaced: it goes on seeing what it mapped. A change in place it sees, which is
 // why only the header changes there.
 func TestMappedReader(t *testing.T) {
+	t.Parallel()
 	for _, d := range deeds(t) {
 		if d.args[0] == "fix" && d.name != "fix padding" {
 			continue
@@ -404,6 +407,7 @@ func stride() int {
 // TestClock sets the clock back and forth: what files say of their time decides
 // whether a journal is theirs, and force decides where it cannot tell.
 func TestClock(t *testing.T) {
+	t.Parallel()
 	for _, d := range deeds(t) {
 		if d.out != "" {
 			continue
@@ -451,6 +455,7 @@ func TestClock(t *testing.T) {
 // TestCopiedInTheMiddle copies a release that was interrupted to another place:
 // the copy is refused, and recovered by force; the original is not concerned.
 func TestCopiedInTheMiddle(t *testing.T) {
+	t.Parallel()
 	for _, d := range deeds(t) {
 		if d.out != "" {
 			continue

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
@@ -163,17 +165,37 @@ func peakMemory(b *testing.B, name string, args ...string) (peak int64) {
 	return peak
 }
 
-// buildBinary builds the program as a user gets it.
-func buildBinary(tb testing.TB) string {
-	tb.Helper()
-	bin := filepath.Join(tb.TempDir(), "wtinspect")
+// builtBinary is the program, built once for all tests. TestMain removes it.
+var builtBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "wtinspect-test")
+	if err != nil {
+		return "", err
+	}
+	binaryDir = dir
+	if err := os.Chmod(dir, 0o755); err != nil { // other users run it, too
+		return "", err
+	}
+	bin := filepath.Join(dir, "wtinspect")
 	if runtime.GOOS == "windows" {
 		bin += ".exe"
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
+	cmd := exec.Command("go", "build", "-o", bin, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("%v\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// binaryDir is where builtBinary put the program, "" before.
+var binaryDir string
+
+// buildBinary returns the program as a user gets it.
+func buildBinary(tb testing.TB) string {
+	tb.Helper()
+	bin, err := builtBinary()
+	if err != nil {
+		tb.Fatal(err)
 	}
 	return bin
 }

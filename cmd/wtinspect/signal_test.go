@@ -21,6 +21,7 @@ import (
 // A signal ends long work with the exit code of an interruption and a message,
 // and what is written to a file is gone.
 func TestSignal(t *testing.T) {
+	t.Parallel()
 	bin := buildBinary(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "model.safetensors")
@@ -64,6 +65,7 @@ func TestSignal(t *testing.T) {
 
 // A signal ends a command that waits in a system call, whatever for.
 func TestSignalWhileBlocked(t *testing.T) {
+	t.Parallel()
 	bin := buildBinary(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "model.safetensors")
@@ -131,6 +133,7 @@ const windingVariable = "WTINSPECT_TEST_WINDING"
 
 // What changes files is waited for, unless a second signal comes.
 func TestSignalWhileWinding(t *testing.T) {
+	t.Parallel()
 	if os.Getenv(windingVariable) != "" {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := newProgram(nil, os.Stdout, os.Stderr, os.Getenv)

@@ -47,7 +47,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(workerVariable) != "" {
 		work()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if binaryDir != "" {
+		os.RemoveAll(binaryDir)
+	}
+	os.Exit(code)
 }
 
 // work carries out the tasks of stdin until it ends, as it does when the tests end,
