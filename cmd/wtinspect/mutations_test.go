@@ -383,7 +383,11 @@ func (w *workshop) found(commands []string) []recipe {
 // showed faults, and at random, each by a seed of its own. WTINSPECT_MUTATIONS
 // is how many, and WTINSPECT_SEED the first of them.
 func TestMutations(t *testing.T) {
-	count, first := countFrom(t, "WTINSPECT_MUTATIONS", 200), countFrom(t, "WTINSPECT_SEED", 0)
+	most := 200
+	if testing.Short() {
+		most = 40
+	}
+	count, first := countFrom(t, "WTINSPECT_MUTATIONS", most), countFrom(t, "WTINSPECT_SEED", 0)
 	w := newWorkshop(t)
 	commands := slices.Concat(readCommands(), writeCommands())
 	for i, r := range w.found(commands) {
@@ -406,6 +410,9 @@ func FuzzReading(f *testing.F) { fuzzCommands(f, readCommands()) }
 func FuzzWriting(f *testing.F) { fuzzCommands(f, writeCommands()) }
 
 func fuzzCommands(f *testing.F, commands []string) {
+	if testing.Short() {
+		f.Skip("TestMutations runs the same commands")
+	}
 	w := newWorkshop(f)
 	for c := range commands {
 		f.Add([]byte{byte(c % len(w.bases)), byte(c)})

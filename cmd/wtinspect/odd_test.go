@@ -17,6 +17,9 @@ import (
 // info, hash, stats, diff and check say of each with the transcript there. What
 // the independent reader reads is compared with it, too.
 func TestOddFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many files")
+	}
 	t.Parallel()
 	const golden = "testdata/odd.txtar"
 	ar, err := txtar.ParseFile(golden)

@@ -19,7 +19,10 @@ import (
 // WTINSPECT_RANDOM says (make random).
 func randomCount(t *testing.T, few int) int {
 	s := os.Getenv("WTINSPECT_RANDOM")
-	if s == "" {
+	switch {
+	case s == "" && testing.Short():
+		return few / 5
+	case s == "":
 		return few
 	}
 	n, err := strconv.Atoi(s)

@@ -255,6 +255,9 @@ func forHumans(text []byte, allowed string) error {
 // Nothing that a file says acts on who reads the output, in any form of any
 // command.
 func TestNothingHostileIsPrinted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("every command in every form")
+	}
 	t.Parallel()
 	names := hostileRelease(t)
 	var keys []string

@@ -94,6 +94,9 @@ func TestNoFalseAlarmOnNames(t *testing.T) {
 
 // What a model type requires is never too much for a published model of it.
 func TestRequiredOfLists(t *testing.T) {
+	if testing.Short() {
+		t.Skip("every list of names")
+	}
 	for _, l := range fixture.NameLists(t, "../../rename/convention/testdata/lists") {
 		if l.ModelType == "" {
 			continue

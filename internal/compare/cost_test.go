@@ -387,11 +387,17 @@ func asF32(x []float64) values.Section {
 // What a quantiser makes of any numbers is faithful, in both orders, and against what
 // another made of them; a spoiled block, and numbers that moved, are not.
 func TestCosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantises much")
+	}
 	testCosts(t, samples(1<<12))
 }
 
 // Trained matrices, too.
 func TestTrainedCosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantises much")
+	}
 	c := open(t, testdata.Path(t, "tinyllama/A0/model.safetensors"))
 	all := make(map[string][]float64)
 	for _, name := range []string{"model.layers.3.mlp.up_proj.weight", "model.layers.0.self_attn.k_proj.weight"} {

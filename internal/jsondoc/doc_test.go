@@ -52,6 +52,9 @@ func TestAll(t *testing.T) {
 // Places in a long document are right, and to ask for all of them does not take
 // the square of its length: this would be minutes.
 func TestPositions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a long document")
+	}
 	const values = 400_000
 	var b strings.Builder
 	b.WriteByte('[')
@@ -81,6 +84,9 @@ func TestPositions(t *testing.T) {
 // Members of a large object are found without a look at all of them: this would
 // be minutes.
 func TestLookupMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a large object")
+	}
 	const members = 200_000
 	var b strings.Builder
 	b.WriteString(`{"o":{"\u006b":1`)

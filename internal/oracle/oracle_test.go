@@ -10,6 +10,9 @@ import (
 
 // What is written is what is read, in every layout.
 func TestRoundTrip(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many checkpoints")
+	}
 	for seed := range uint64(300) {
 		m := Random(seed, seed%2 == 1)
 		l := RandomLayout(seed, m.GGUF)

@@ -150,6 +150,9 @@ func TestOdd(t *testing.T) {
 // Layers are as many as the names of a file say: to judge them does not take the
 // square of that, which would be minutes.
 func TestManyLayers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many layers")
+	}
 	var c Collector
 	const layers = 100_000
 	for i := range layers {

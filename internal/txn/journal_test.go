@@ -276,6 +276,9 @@ func TestHostileJournal(t *testing.T) {
 // A journal costs no more than the files that it names: this one says a million
 // times that nothing becomes of nothing.
 func TestJournalCost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("journals of a million names")
+	}
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	for _, name := range []string{"one name", "many names"} {
 		dir := t.TempDir()

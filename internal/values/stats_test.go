@@ -175,6 +175,9 @@ func benchConstant(v byte, n int) []byte {
 }
 
 func TestStatsAgainstBruteForce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("exact sums of many numbers")
+	}
 	for _, name := range typeNames() {
 		typ := mustLookup(t, name)
 		for corpus, src := range corpora(typ) {

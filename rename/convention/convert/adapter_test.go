@@ -382,6 +382,9 @@ func TestAdaptersThereAndBack(t *testing.T) {
 	tried := make(map[string]int)
 	for _, p := range pipelines {
 		for kind := range kindsOfChange {
+			if testing.Short() && kind != "LoRA" && kind != "alpha" {
+				continue
+			}
 			for _, from := range adapter.All() {
 				all := func(string) bool { return true }
 				tensors, settings, ok := writeAdapter(from, p.modules, kind, all)
