@@ -14,16 +14,14 @@ COUNT     ?= 1
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null)
 ifeq ($(CC_FOUND),)
 RACE :=
-RACE_NOTE := no C compiler found: the tests run without the race detector
 else
-RACE := -race
-RACE_NOTE := the tests run with the race detector
+RACE := race
 export CGO_ENABLED := 1
 endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln interop clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln interop clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,10 +30,18 @@ build: ## build bin/wtinspect
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
 
 test: ## run the tests, shuffled
-	@echo "$(RACE_NOTE)"
-	$(GO) test $(RACE) -shuffle=on ./...
+	$(GO) test -shuffle=on ./...
 
-check: fmt vet tidy test32 cross test fuzz-short ## everything CI checks
+# -short leaves out what the race detector has nothing to find in: long sweeps of one
+# goroutine, and the tests of the installed program, which is built without it. What
+# runs in several goroutines must not look at -short, or do less of the same.
+race: ## run the tests under the race detector, without long sweeps
+	$(GO) test -race -short -shuffle=on ./...
+
+check: fmt vet tidy test32 cross test $(RACE) fuzz-short ## everything CI checks
+ifeq ($(RACE),)
+	@echo "no C compiler found: nothing ran under the race detector"
+endif
 
 fmt: ## fail when a file is not gofumpt-formatted
 	@out=$$($(GO) run $(GOFUMPT) -l .) || exit 1; \
@@ -45,7 +51,7 @@ vet: ## go vet and staticcheck, on Linux and for Windows and macOS
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
-	GOOS=darwin CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
 
 tidy: ## fail when go.mod or go.sum is not tidy
 	$(GO) mod tidy -diff
@@ -61,13 +67,21 @@ cross: ## build for the other platforms
 		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/wtinspect || exit 1; \
 	done
 
+# A package with targets is built once. As many targets as there are processors run at
+# a time, each with one worker; the output of one that fails is printed.
+FUZZJOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+
 fuzz: ## run every fuzz target for FUZZTIME (10s)
-	@for pkg in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "fuzz $$pkg $$f"; \
-			$(GO) test -run='^$$' -fuzz="^$$f\$$" -fuzztime=$(FUZZTIME) $$pkg || exit 1; \
-		done; \
-	done
+	@mkdir -p bin/fuzz && cache=$$($(GO) env GOCACHE)/fuzz && \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		bin=$(CURDIR)/bin/fuzz/$$(echo $${dir#./} | tr / -).test; \
+		$(GO) test -c -fuzz=. -o $$bin $$dir || exit 1; \
+		for f in $$($$bin -test.list='^Fuzz'); do echo $$dir $$bin $$f; done; \
+	done >bin/fuzz/targets && \
+	xargs -n 3 -P $(FUZZJOBS) sh -c 'cd $$0 && \
+		if out=$$($$1 -test.run="^$$" -test.fuzz="^$$2$$" -test.fuzztime=$(FUZZTIME) -test.parallel=1 -test.fuzzcachedir='$$cache'/$$0/$$2 2>&1); \
+		then echo "fuzz $$0 $$2: ok"; \
+		else echo "fuzz $$0 $$2: failed"; echo "$$out"; exit 1; fi' <bin/fuzz/targets
 
 fuzz-short: ## run every fuzz target for 3 seconds
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
