@@ -104,6 +104,7 @@ func TestCheckRulesOfSeveral(t *testing.T) {
 func TestCheckOptionsAndSettings(t *testing.T) {
 	dir := t.TempDir()
 	path := weights(t, filepath.Join(dir, "model.safetensors"), "tensor \"a \" F32 [2]")
+	writeFile(t, filepath.Join(dir, "config.json"), "{}")
 	writeFile(t, filepath.Join(dir, inspect.SettingsName), "profile: transformers\nselect: [WT9]\nfail-on: info\nbaseline: base.json")
 	writeFile(t, filepath.Join(dir, "other.yaml"), "select: [WT1]")
 	none := check(t, &inspect.CheckOptions{NoBaseline: true}, path)

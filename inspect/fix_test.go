@@ -19,6 +19,7 @@ import (
 // and something that cannot be fixed.
 func wrapped(t *testing.T, dir string) string {
 	t.Helper()
+	writeFile(t, filepath.Join(dir, "config.json"), "{}")
 	path := weights(t, filepath.Join(dir, "model.safetensors"), "tensor _orig_mod.a.w F32 [2]\ntensor _orig_mod.b.w F32 [2]\ntensor \"_orig_mod.c \" F32 [2]")
 	return path
 }

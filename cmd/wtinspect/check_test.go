@@ -33,6 +33,7 @@ func checkReleases(t *testing.T) string {
 	for name, text := range map[string]string{
 		"empty/README.md":          "no weights",
 		"settings/.wtinspect.yaml": "unknown: 1",
+		"info/config.json":         "{}",
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

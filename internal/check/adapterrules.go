@@ -1,6 +1,7 @@
 package check
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -10,8 +11,8 @@ var adapterRules = []*Rule{
 	{
 		ID: "WT314", Name: "lora-targets", Severity: checkpoint.Error, run: runLoRATargets,
 		Title: "adapter_config.json and the adapter's tensors do not agree",
-		Doc: `A module that target_modules names has no tensors, tensors belong to a module that it
-does not name, or the rank differs from r. Loaders ignore what they do not expect, and
+		Doc: `A module that target_modules or modules_to_save names has no tensors, tensors belong to a
+module that neither names, or the rank differs from r. Loaders ignore what they do not expect, and
 the base model answers in the adapter's place.`,
 		Bad: `"r": 8, lora_A of 16 rows`, Good: `"r": 16`,
 	},
@@ -91,6 +92,7 @@ func runLoRATargets(p *Pass) {
 				}
 			}
 		}
+		p.savedModules(m, doc)
 		if isPattern {
 			continue // of names
 		}
@@ -102,17 +104,41 @@ func runLoRATargets(p *Pass) {
 	}
 }
 
+// savedModules looks for the modules that were trained whole.
+func (p *Pass) savedModules(m *model, doc *checkpoint.Config) {
+	saved, _ := doc.Find("modules_to_save")
+	if m.partial() {
+		return
+	}
+	has := func(module string) bool {
+		return slices.ContainsFunc(m.families(), func(t *family) bool {
+			return strings.Contains("."+t.first, "."+module+".")
+		})
+	}
+	// PEFT lists both heads that classifiers have (peft_model.py, classifier_module_names).
+	heads := []string{"classifier", "score"}
+	for _, module := range doc.Texts("modules_to_save") {
+		if module == "" || has(module) || slices.Contains(heads, module) && slices.ContainsFunc(heads, has) {
+			continue
+		}
+		p.report(at(m.Path, doc, saved, "modules_to_save names %q, and no tensor is of it", module))
+	}
+}
+
 func runAdapterPrefix(p *Pass) {
 	for m, doc := range p.adapters {
 		if kind, _ := doc.Text("peft_type"); kind == "" {
 			continue
 		}
 		for _, t := range m.families() {
-			if strings.HasPrefix(t.first, "base_model.model.") {
+			if strings.HasPrefix(t.first, peftPrefix) {
 				continue
 			}
 			if _, _, ok := loraModule(t.first); !ok {
 				continue
+			}
+			if w, ok := m.wrapping(t.first); ok && strings.HasPrefix(w.Name, peftPrefix) {
+				continue // WT402's
 			}
 			for _, i := range t.members {
 				p.report(m.finding(int(i), "does not begin with base_model.model., so that PEFT does not load it"))

@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 var agreementRules = []*Rule{
@@ -66,7 +67,8 @@ architectures, and a difference a warning.`,
 		Title: "the output head is absent and config.json says that it is not tied",
 		Doc: `Without lm_head the loader initialises a random one, and every answer is noise. Either
 the weights lack a tensor or tie_word_embeddings must be true. Nothing is reported where
-config.json does not say either: it depends on the architecture then.`,
+config.json does not say either: it depends on the architecture then. So it is with the
+head of a class for classification or question answering.`,
 		Bad: `"tie_word_embeddings": false, no lm_head.weight`, Good: "lm_head.weight, or true",
 	},
 	{
@@ -448,7 +450,31 @@ func (p *Pass) headed(yield func(m *model, v checkpoint.ConfigValue) bool) {
 	}
 }
 
+// heads are what the heads of classes for a task are called.
+var heads = []string{"score", "classifier", "classifiers", "classification_head", "qa_outputs", "regression_head", "logits_proj", "cls", "head", "heads", "out_proj", "v_head", "value_head", "reward_head", "rm_head"}
+
+// missingTaskHead reports a model for a task without what decides it.
+func (p *Pass) missingTaskHead(m *model) {
+	i := slices.IndexFunc(m.doc.Texts("architectures"), func(a string) bool {
+		return slices.ContainsFunc([]string{"ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"}, func(task string) bool {
+			return strings.HasSuffix(a, task)
+		})
+	})
+	if i < 0 || m.partial() || m.unmerged() || slices.ContainsFunc(m.families(), func(t *family) bool {
+		return slices.ContainsFunc(strings.Split(t.first, "."), func(s string) bool { return slices.Contains(heads, s) })
+	}) {
+		return
+	}
+	v, _ := m.doc.Find("architectures")
+	p.report(at(m.Path, m.doc, v, "the class is %s, and no tensor is of its head (score, classifier, qa_outputs); loaders make up a random one", m.doc.Texts("architectures")[i]))
+}
+
 func runMissingHead(p *Pass) {
+	for m := range p.configured {
+		if m.names().conv.Language {
+			p.missingTaskHead(m)
+		}
+	}
 	for m, v := range p.headed {
 		if tied, _ := v.Bool(); tied {
 			continue
@@ -488,6 +514,9 @@ func runDType(p *Pass) {
 		if m.doc == nil || m.Format != checkpoint.Safetensors || m.NamesOnly() || m.doc.Has("quantization_config") || m.doc.Has("quantization") || m.names().Adapter {
 			continue
 		}
+		if slices.ContainsFunc(m.families(), func(t *family) bool { return ofOptimizer(t.first) }) {
+			continue // WT412's
+		}
 		v, ok := m.doc.Find("torch_dtype")
 		if !ok {
 			v, ok = m.doc.Find("dtype")
@@ -517,15 +546,21 @@ func runDType(p *Pass) {
 func runArchitecture(p *Pass) {
 	for m, n := range p.configured {
 		model, ok := m.doc.Text("model_type")
-		if fit := m.held(); fit != nil && len(fit.Missing) > 0 {
-			continue // WT318's
+		if fit := m.held(); fit != nil && (len(fit.Missing) > 0 || m.onlyHeadMore(fit)) {
+			continue // WT318's, and WT308's
 		}
 		if !ok || n.Convention == "" || len(n.Families) == 0 || len(n.Parts) > 0 {
 			continue
 		}
 		// A type that no convention knows says nothing, and one that is known for
 		// a spelling that was given up for this one is served.
-		known, serves := false, slices.ContainsFunc(n.Families, func(f string) bool { return sameType(f, model) })
+		nested, _ := m.doc.LanguageModel()
+		inner, _ := nested.Find("model_type")
+		text, _ := inner.Text()
+		known, serves := false, slices.ContainsFunc(n.Families, func(f string) bool {
+			// The text model of a multimodal one has a type of its own.
+			return sameType(f, model) || sameType(f, model+"_text") || text != "" && sameType(f, text)
+		})
 		for _, c := range convention.All() {
 			if c.HasFamily(model) {
 				known = true
@@ -538,6 +573,20 @@ func runArchitecture(p *Pass) {
 		v, _ := m.doc.Find("model_type")
 		p.report(at(m.Path, m.doc, v, "model_type is %q, and the names are those of %s (%s)", model, n.Convention, strings.Join(n.Families[:min(4, len(n.Families))], ", ")))
 	}
+}
+
+// onlyHeadMore reports whether a fit lacks nothing, and nothing but an output head is
+// there that its convention does not have.
+func (m *model) onlyHeadMore(fit *identify.Fit) bool {
+	more := false
+	for i, place := range fit.Places() {
+		if place.Tensor == nil && !place.Buffer {
+			if more = true; !strings.HasSuffix(m.At(i).Name, "lm_head.weight") {
+				return false
+			}
+		}
+	}
+	return more && len(fit.Missing) == 0
 }
 
 // sameType compares two spellings of a model type.

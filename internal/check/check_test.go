@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
 
 func TestNames(t *testing.T) {
@@ -23,14 +24,14 @@ func TestNames(t *testing.T) {
 		{"modernLeaf", modernLeaf, "bert.LayerNorm.gamma", "bert.LayerNorm.weight"},
 		{"modernLeaf", modernLeaf, "bert.LayerNorm.beta", "bert.LayerNorm.bias"},
 		{"modernLeaf", modernLeaf, "convnext.layer_scale.gamma", "convnext.layer_scale.gamma"},
-		{"anonymous", anonymous, "q.lora_A.default.weight", "q.lora_A.weight"},
-		{"anonymous", anonymous, "q.lora_B.my_task.weight", "q.lora_B.weight"},
-		{"anonymous", anonymous, "q.lora_A.weight", "q.lora_A.weight"},
-		{"anonymous", anonymous, "q.lora_A.default_0.default.weight", "q.lora_A.weight"},
-		{"anonymous", anonymous, "q.lora_magnitude_vector.default.weight", "q.lora_magnitude_vector.weight"},
-		{"anonymous", anonymous, "e.lora_embedding_A.default", "e.lora_embedding_A"},
-		{"anonymous", anonymous, "e.lora_embedding_A", "e.lora_embedding_A"},
-		{"anonymous", anonymous, "q.base_layer.weight", "q.base_layer.weight"},
+		{"Anonymous", adapter.Anonymous, "q.lora_A.default.weight", "q.lora_A.weight"},
+		{"Anonymous", adapter.Anonymous, "q.lora_B.my_task.weight", "q.lora_B.weight"},
+		{"Anonymous", adapter.Anonymous, "q.lora_A.weight", "q.lora_A.weight"},
+		{"Anonymous", adapter.Anonymous, "q.lora_A.default_0.default.weight", "q.lora_A.weight"},
+		{"Anonymous", adapter.Anonymous, "q.lora_magnitude_vector.default.weight", "q.lora_magnitude_vector.weight"},
+		{"Anonymous", adapter.Anonymous, "e.lora_embedding_A.default", "e.lora_embedding_A"},
+		{"Anonymous", adapter.Anonymous, "e.lora_embedding_A", "e.lora_embedding_A"},
+		{"Anonymous", adapter.Anonymous, "q.base_layer.weight", "q.base_layer.weight"},
 		{"generic", generic, "model.layers.11.w1.weight", "model.layers.{n}.w1.weight"},
 		{"generic", generic, "a", "a"},
 	} {
@@ -136,7 +137,7 @@ func TestSelectors(t *testing.T) {
 // A severity given for a rule goes before the profile's and the rule's own.
 func TestSeverities(t *testing.T) {
 	dir := t.TempDir()
-	fixture.Release(t, dir, map[string]string{"model.safetensors.fixture": "tensor a F32 [2]"})
+	fixture.Release(t, dir, map[string]string{"model.safetensors.fixture": "tensor a F32 [2]", "config.json": "{}"})
 	for _, tt := range []struct {
 		opts Options
 		want checkpoint.Severity

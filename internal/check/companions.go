@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -61,6 +60,13 @@ with “can not map tensor”.`,
 		Doc: `lora_A is [rank, in] and lora_B [out, rank]; both have to be there, with the same rank. So it
 is with lora_down and lora_up, and with the factors of LoHa and LoKr.`,
 		Bad: "lora_A.weight [8,64] without lora_B.weight", Good: "lora_A [8,64] and lora_B [64,8]",
+	},
+	{
+		ID: "WT507", Name: "cast-or-lost", Severity: checkpoint.Info, run: runCast,
+		Title: "no F8 weight has a scale",
+		Doc: `A plain cast to FP8 needs none. One whose scales were lost looks the same, and computes
+noise: 'wtinspect check --values' tells them apart by the numbers (WT559).`,
+		Bad: "every weight F8_E4M3, no weight_scale", Good: "a weight_scale beside each",
 	},
 }
 
@@ -139,6 +145,30 @@ func (p *Pass) lost(packed bool) {
 
 func runNoScale(p *Pass) { p.lost(false) }
 
+func runCast(p *Pass) {
+	for _, m := range p.models {
+		list := m.castWeights()
+		// WT311 reports those of which the configuration says more, and WT501 those that
+		// alone have no scale.
+		if len(list) == 0 || m.NamesOnly() || m.isAdapter() || p.claim(m) != nil || slices.ContainsFunc(m.quant().Faults, func(f quant.Fault) bool { return f.Kind == quant.Lost }) {
+			continue
+		}
+		f := m.finding(list[0], "an F8 weight without a scale: a plain cast, or the scales were lost")
+		f.Count = len(list)
+		p.report(f)
+	}
+}
+
+// castWeights returns the F8 weights that have nothing beside them.
+func (m *model) castWeights() (list []int) {
+	for _, mod := range m.quant().Modules {
+		if mod.Scheme != nil && mod.Scheme.Name == quant.Cast {
+			list = append(list, mod.Tensors[mod.WeightAt()].Index)
+		}
+	}
+	return list
+}
+
 func runIncompletePacking(p *Pass) { p.lost(true) }
 
 func runNoWeight(p *Pass) {
@@ -199,11 +229,9 @@ func runLoRAPair(p *Pass) {
 		if m.partial() {
 			continue
 		}
-		if m.names().Adapter {
-			if a := identify.ReadAdapter(slices.Collect(adapt.Tensors(m.Checkpoint)), nil, nil); a != nil {
-				p.halves(m, a)
-				continue
-			}
+		if a := m.adapter(); a != nil {
+			p.halves(m, a)
+			continue
 		}
 		if m.Format != checkpoint.Safetensors {
 			continue

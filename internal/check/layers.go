@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -132,6 +133,7 @@ func runIncompleteLayer(p *Pass) {
 		if m.partial() || m.names().Adapter {
 			continue
 		}
+		p.missingExperts(m)
 		stacks := m.stacks()
 		depth := depthOf(stacks)
 		for _, s := range stacks {
@@ -160,6 +162,73 @@ func runIncompleteLayer(p *Pass) {
 				f := m.finding(s.byLayer[s.top], "absent, and %d of %d layers have it", len(s.byLayer), len(layers))
 				f.Tensor = fmt.Sprintf("%s%d%s", s.before, layer, s.after)
 				p.report(f)
+			}
+		}
+	}
+}
+
+// missingExperts reports the experts that a layer lacks, where most layers have as
+// many as there are.
+func (p *Pass) missingExperts(m *model) {
+	have := make(map[string]map[int]map[int]string) // by kind of module, layer and expert
+	for _, t := range m.families() {
+		if !strings.Contains(t.first, "experts.") {
+			continue
+		}
+		layers, experts := make(map[int]bool), 0
+		for _, i := range t.members {
+			_, layer, _, _ := template.Layer(m.At(int(i)).Name)
+			e, ok := expertIndex(m.At(int(i)).Name)
+			if !ok {
+				break
+			}
+			layers[layer], experts = true, max(experts, e+1)
+		}
+		if len(t.members) == len(layers)*experts {
+			continue
+		}
+		// An expert may be quantised in one layer and not in another.
+		for _, i := range t.members {
+			module, _, _ := quant.Split(m.At(int(i)).Name)
+			_, layer, _, ok := template.Layer(module)
+			e, numbered := expertIndex(module + ".")
+			if !ok || !numbered {
+				continue
+			}
+			kind := string(template.Words.Append(nil, module))
+			if have[kind] == nil {
+				have[kind] = make(map[int]map[int]string)
+			}
+			if have[kind][layer] == nil {
+				have[kind][layer] = make(map[int]string)
+			}
+			have[kind][layer][e] = module
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(have)) {
+		layers, most, whole := have[kind], 0, 0
+		for _, experts := range layers {
+			most = max(most, slices.Max(slices.Collect(maps.Keys(experts)))+1)
+		}
+		for _, experts := range layers {
+			if len(experts) == most {
+				whole++
+			}
+		}
+		if 2*whole <= len(layers) {
+			continue
+		}
+		for _, layer := range slices.Sorted(maps.Keys(layers)) {
+			experts := layers[layer]
+			some := experts[slices.Min(slices.Collect(maps.Keys(experts)))]
+			at := strings.LastIndex(some, "experts.") + len("experts.")
+			_, rest, _ := strings.Cut(some[at:], ".")
+			for e := range most {
+				if experts[e] == "" {
+					f := m.whole("absent, and the other layers have %d experts", most)
+					f.Tensor = fmt.Sprintf("%s%d.%s", some[:at], e, rest)
+					p.grade(checkpoint.Error, f)
+				}
 			}
 		}
 	}

@@ -37,6 +37,8 @@ type model struct {
 	names    func() *naming
 	quant    func() *quant.Report
 	common   func() string // what every name begins with
+	// foreign precedes every name and is not the class's that config.json names.
+	foreign func() string
 	// unwrapped counts the names with wrappers by what they are without.
 	unwrapped func() map[string]int
 	stacks    func() []*stack
@@ -49,6 +51,8 @@ type model struct {
 	partial func() bool
 	// fit is how an adapter fits its base; nil when there is nothing to say.
 	fit func() *fit
+	// adapter is what the tensors change; nil where they are no adapter.
+	adapter func() *identify.Adapter
 }
 
 // A family is the tensors whose names have one template.
@@ -81,9 +85,16 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.common = sync.OnceValue(m.commonPrefix)
 		m.unwrapped = sync.OnceValue(m.countUnwrapped)
 		m.held = sync.OnceValue(func() *identify.Fit { return s.hold(m) })
+		m.foreign = sync.OnceValue(m.foreignPrefix)
 		m.stacks = sync.OnceValue(m.findStacks)
 		m.measures = sync.OnceValue(func() *measures { return m.measure(ctx, opts) })
 		m.partial = sync.OnceValue(func() bool { return m.isPartial(ctx) })
+		m.adapter = sync.OnceValue(func() *identify.Adapter {
+			if !m.names().Adapter {
+				return nil
+			}
+			return identify.ReadAdapter(slices.Collect(adapt.Tensors(c)), nil, nil)
+		})
 		m.fit = sync.OnceValue(func() *fit { return m.fitTo(ctx, opts.Base) })
 		s.models = append(s.models, m)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -56,7 +57,7 @@ else can load model.model.layers or model.language_model.language_model.layers.`
 		ID: "WT405", Name: "incomplete-layer", Severity: checkpoint.Warning, run: runIncompleteLayer,
 		Title: "a layer lacks a tensor that the layers around it have",
 		Doc: `All but at most two layers have the tensor, and the first and the last are not the
-exceptions that many architectures make.`,
+exceptions that many architectures make. An expert that one layer lacks is an error.`,
 		Bad: "mlp.down_proj.weight in layers 0 to 9 and 11 to 31", Good: "in layers 0 to 31",
 	},
 	{
@@ -117,7 +118,20 @@ then leave every weight unloaded.`,
 		Doc: `In memory PEFT's keys have the name of the adapter, lora_A.default.weight; on disk
 they do not, and what has it is not loaded.`,
 		Bad: "base_model.model.q_proj.lora_A.default.weight", Good: "base_model.model.q_proj.lora_A.weight",
-		Fix: &Fix{Kind: FixNames, Doc: "takes the adapter's name out of the names", clean: func(_ *model, name string) string { return anonymous(name) }},
+		Fix: &Fix{Kind: FixNames, Doc: "takes the adapter's name out of the names", clean: func(_ *model, name string) string { return adapter.Anonymous(name) }},
+	},
+	{
+		ID: "WT414", Name: "half-flattened", Severity: checkpoint.Error, run: runHalfFlat,
+		Title: "dots are left in adapter names that have underscores for them",
+		Doc: `Loaders of kohya's spelling look for the whole path of a module with an underscore for
+every dot. What has some of its dots left is reported as “lora key not loaded” at most.`,
+		Bad: "lora_unet_blocks_0.self_attn.k.lora_down.weight", Good: "lora_unet_blocks_0_self_attn_k.lora_down.weight",
+		Fix: &Fix{Kind: FixNames, Doc: "writes underscores for the dots", clean: func(m *model, name string) string {
+			if a := m.adapter(); a != nil {
+				return a.Flattened(name)
+			}
+			return name
+		}},
 	},
 }
 
@@ -366,12 +380,17 @@ func runBareModel(p *Pass) {
 	}
 }
 
+// ofOptimizer reports whether a name is that of an optimizer's state.
+func ofOptimizer(name string) bool {
+	first, _, _ := strings.Cut(name, ".")
+	leaf := name[strings.LastIndexByte(name, '.')+1:]
+	return first == "optimizer" || first == "optimizer_state" || leaf == "exp_avg" || leaf == "exp_avg_sq" || leaf == "max_exp_avg_sq"
+}
+
 func runTrainingState(p *Pass) {
 	for _, m := range p.models {
 		for _, t := range m.families() {
-			first, _, _ := strings.Cut(t.first, ".")
-			leaf := t.first[strings.LastIndexByte(t.first, '.')+1:]
-			if first != "optimizer" && first != "optimizer_state" && leaf != "exp_avg" && leaf != "exp_avg_sq" && leaf != "max_exp_avg_sq" {
+			if !ofOptimizer(t.first) {
 				continue
 			}
 			for _, i := range t.members {

@@ -151,17 +151,20 @@ func runQuantConfig(p *Pass) {
 			continue
 		}
 		// A layout that no scheme describes is not plain.
-		packed, cast := false, false
+		packed, cast, beside := false, false, false
 		for _, t := range m.All() {
-			isPacked, beside := quant.Leaf(t.Name)
-			is := len(t.Shape) > 1 && slices.Contains(packedDTypes, t.DType) || m.NamesOnly() && (isPacked || beside)
+			isPacked, isBeside := quant.Leaf(t.Name)
+			is := len(t.Shape) > 1 && slices.Contains(packedDTypes, t.DType) || m.NamesOnly() && (isPacked || isBeside)
 			packed = packed || is
 			cast = cast || is && strings.HasPrefix(t.DType, "F8")
+			beside = beside || isBeside || isPacked || is && !strings.HasSuffix(t.Name, ".weight")
 		}
 		switch {
 		case len(r.Faults) > 0:
 		case cast:
 			p.report(c.says(m, "quant_method", "quant_method is %q, and no F8 weight has a scale", c.method))
+		case packed && !beside:
+			p.report(c.says(m, "quant_method", "quant_method is %q, and the packed weights have nothing beside them: no scale and no state", c.method))
 		case !packed:
 			p.report(c.says(m, "quant_method", "quant_method is %q, and no weight is quantised", c.method))
 		}
@@ -183,6 +186,16 @@ func runQuantTensors(p *Pass) {
 			f.Count = m.quant().Uses[0].Modules
 			p.report(f)
 			break
+		}
+		if len(m.quant().Names()) > 0 {
+			continue
+		}
+		for _, t := range m.families() {
+			if strings.HasSuffix(t.first, ".k_scale") || strings.HasSuffix(t.first, ".v_scale") || strings.HasSuffix(t.first, ".kv_scale") {
+				f := m.finding(int(t.members[0]), "a scale of the key/value cache, and config.json has no quantization_config")
+				f.Count = len(t.members)
+				p.report(f)
+			}
 		}
 	}
 }
@@ -241,8 +254,43 @@ func runQuantScheme(p *Pass) {
 				p.report(c.says(m, key, "%s is %q, and the weights are %s", key, said, strings.Join(have, " and ")))
 			}
 		}
+		p.strategies(m, c, have)
 		if c.method == "bitsandbytes" {
 			p.bitsandbytesScheme(m, c)
+		}
+	}
+}
+
+// strategies holds what compressed-tensors says of the scales against them, and the name
+// of block scales against what readers of fp8 ask for.
+func (p *Pass) strategies(m *model, c *quantClaim, have []string) {
+	var said []string
+	for _, g := range c.find("config_groups").Members() {
+		v, _ := g.Find("weights", "strategy")
+		if s, _ := v.Text(); s != "" {
+			said = append(said, s)
+		}
+	}
+	for _, scheme := range have {
+		kind, strategy, ok := strings.Cut(scheme, "-")
+		// A row of one group is a channel.
+		if !ok || kind != "fp8" && kind != "int8" || len(said) == 0 || slices.Contains(said, strategy) || strategy == "channel" && slices.Contains(said, "group") && slices.Contains(have, kind+"-group") {
+			continue
+		}
+		p.report(c.says(m, "config_groups", "the strategy of the weights is %s, and they are %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(said))), " and "), scheme))
+	}
+	if c.method != "fp8" || c.find("weight_block_size").Kind() != "array" {
+		return
+	}
+	// transformers: integrations/finegrained_fp8.py; vLLM: quantization/fp8.py, create_weights.
+	for _, mod := range m.quant().Modules {
+		if mod.Scheme == nil || mod.Scheme.Name != "fp8-block" {
+			continue
+		}
+		for _, t := range mod.Tensors {
+			if t.Leaf == "weight_scale" {
+				p.report(m.finding(t.Index, "a scale for blocks, which quant_method %q calls weight_scale_inv (%s)", c.method, c.place("quant_method")))
+			}
 		}
 	}
 }
@@ -272,6 +320,10 @@ func (p *Pass) bitsandbytesScheme(m *model, c *quantClaim) {
 // mlx-lm's per module, Quark.
 var exceptions = []string{"dynamic", "extra_config", "layer_quant_config", "quantized_layers"}
 
+// leftOut begins the patterns of GPTQModel's dynamic that leave modules out
+// (quantization/config.py, dynamic_get).
+const leftOut = "-:"
+
 // A packing is what a configuration says of the numbers of a group of modules.
 type packing struct {
 	bits, group int64 // 0 when not said; a group of -1 is a whole row
@@ -280,7 +332,14 @@ type packing struct {
 
 // packings returns the numbers that modules may have, nil when it cannot be told.
 func (c *quantClaim) packings() []packing {
-	if slices.ContainsFunc(exceptions, func(key string) bool { return c.find(key).Kind() == "object" }) {
+	if slices.ContainsFunc(exceptions, func(key string) bool {
+		for pattern := range c.find(key).Members() {
+			if key != "dynamic" || !strings.HasPrefix(pattern, leftOut) {
+				return true
+			}
+		}
+		return false
+	}) {
 		return nil
 	}
 	first := func(keys ...string) int64 {
@@ -396,7 +455,7 @@ type ignored struct {
 	kind byte // 0 a name, 'r' a regular expression, 'g' a glob
 }
 
-// ignores reads the lists. It is not ok when an entry cannot be understood.
+// ignores reads the lists, and the patterns of dynamic. It is not ok when an entry cannot be understood.
 func (c *quantClaim) ignores() (list []ignored, ok bool) {
 	for _, key := range ignoreKeys {
 		for _, v := range c.find(key).Elements() {
@@ -421,6 +480,17 @@ func (c *quantClaim) ignores() (list []ignored, ok bool) {
 			}
 			list = append(list, e)
 		}
+	}
+	for pattern, v := range c.find("dynamic").Members() {
+		expr, out := strings.CutPrefix(pattern, leftOut)
+		if !out {
+			continue
+		}
+		re, err := regexp.Compile(`^(?:` + expr + `)`)
+		if err != nil {
+			return nil, false
+		}
+		list = append(list, ignored{text: pattern, at: v, re: re, kind: 'r'})
 	}
 	return list, true
 }
@@ -545,7 +615,7 @@ func unjudgedName(module string) bool {
 // linearTarget reports whether the configuration quantises every linear layer: it has no
 // targets, or Linear among them.
 func (c *quantClaim) linearTarget() bool {
-	for _, key := range []string{"modules_in_block_to_quantize", "modules_to_quantize", "quantized_layers", "dynamic", "extra_config", "block_name_to_quantize", "layer_quant_config"} {
+	for _, key := range []string{"modules_in_block_to_quantize", "modules_to_quantize", "quantized_layers", "extra_config", "block_name_to_quantize", "layer_quant_config"} {
 		if k := c.find(key).Kind(); k == "object" || k == "array" || k == "string" {
 			return false
 		}

@@ -101,7 +101,7 @@ func TestRequiredOfLists(t *testing.T) {
 		if l.ModelType == "" {
 			continue
 		}
-		config := map[string]any{"model_type": l.ModelType}
+		config := map[string]any{"model_type": l.ModelType, "architectures": []string{"SomeForCausalLM"}}
 		if l.TextModelType != "" {
 			config["text_config"] = map[string]any{"model_type": l.TextModelType}
 		}
@@ -119,7 +119,7 @@ func TestRequiredOfLists(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, f := range findings(t, dir, &Options{Select: []string{"WT318", "WT319", "WT402", "WT403"}}) {
+		for _, f := range findings(t, dir, &Options{Select: []string{"WT310", "WT318", "WT319", "WT346", "WT347", "WT348", "WT402", "WT403"}}) {
 			t.Errorf("%s: %s", l.ID, f)
 		}
 	}

@@ -29,16 +29,18 @@ switch of config.json leaves out (heads, biases, layers of another kind) is not 
 		Title: "a tensor does not have the dimensions that config.json asks for",
 		Doc: `A weight without any element, as a ZeRO-3 save of one rank leaves it, a matrix that is
 flat, a normalisation or a projection of another width than hidden_size: the weights are
-not in the file, or only a part of each is. Export again from all ranks.`,
+not in the file, or only a part of each is. Export again from all ranks. A matrix of the
+right dimensions in the wrong order was transposed by a converter.`,
 		Bad:  "down_proj.weight [0], hidden_size 8, intermediate_size 16",
 		Good: "down_proj.weight [8,16]",
 	},
 	{
 		ID: "WT320", Name: "absent-part", Severity: checkpoint.Warning, run: runParts,
 		Title: "a part that config.json describes has no tensors",
-		Doc: `A class with a vision tower whose tower was left out computes noise for images. Layers
-for multi-token prediction are often left out on purpose, which is only worth knowing:
-llama.cpp counts them among the blocks, and then misses their tensors.`,
+		Doc: `A class with a vision tower whose tower was left out, in whole or in part, or without what
+joins it to the language model, computes noise for images. Layers for multi-token
+prediction are often left out on purpose, which is only worth knowing: llama.cpp counts
+them among the blocks, and then misses their tensors.`,
 		Bad:  `"mtp_num_hidden_layers": 1, no mtp. tensor`,
 		Good: `"mtp_num_hidden_layers": 0`,
 	},
@@ -50,22 +52,21 @@ var partKeys = []string{"num_nextn_predict_layers", "mtp_num_hidden_layers", "mt
 
 func runParts(p *Pass) {
 	for _, m := range p.models {
+		p.towers(m)
 		fit := m.held()
 		if fit == nil || len(fit.Missing) > 0 {
 			continue
 		}
 		depth, _, _, known := number(m.doc, depthKeys...)
-		predicts, sees := false, false
+		predicts := false
 		for i, place := range fit.Places() {
 			name := m.At(i).Name
 			predicts = predicts || strings.Contains(name, "mtp") || strings.Contains(name, "nextn")
 			if place.Tensor == nil {
-				sees = sees || !place.Buffer
 				continue
 			}
-			space, module, _ := convention.SplitRole(place.Tensor.Role)
+			space, _, _ := convention.SplitRole(place.Tensor.Role)
 			predicts = predicts || space == "" && known && len(place.Index) > 0 && int64(place.Index[0]) >= depth
-			sees = sees || space == "vision." || convention.IsOwn(module)
 		}
 		if n, v, key, ok := number(m.doc, partKeys...); ok && n > 0 && known && !predicts {
 			severity := checkpoint.Info
@@ -74,11 +75,75 @@ func runParts(p *Pass) {
 			}
 			p.grade(severity, at(m.Path, m.doc, v, "%s is %d, and no tensor is of a layer for multi-token prediction; converters and loaders that count it look for one", key, n))
 		}
-		tower, ok := m.doc.Find("vision_config")
-		whole := slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool { return strings.HasSuffix(a, "ForConditionalGeneration") })
-		if ok && whole && !sees && !fit.Convention.Towers() {
-			p.report(at(m.Path, m.doc, tower, "vision_config describes a vision tower, and no tensor is of one; loaders make it up"))
+	}
+}
+
+// towers holds vision_config to the tensors: whether a tower is there, how many layers
+// it has, and what joins it to the language model.
+func (p *Pass) towers(m *model) {
+	tower, ok := m.doc.Find("vision_config")
+	whole := slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool { return strings.HasSuffix(a, "ForConditionalGeneration") })
+	n := m.names()
+	if !ok || !whole || tower.Kind() != "object" || m.partial() || m.isAdapter() || n.Convention == "" || !n.conv.Language || n.conv.Towers() || m.Format == checkpoint.GGUF {
+		return
+	}
+	fit, _ := n.Fit(n.conv)
+	sees := len(n.Parts) > 0
+	for _, place := range fit.Places() {
+		if place.Tensor == nil {
+			sees = sees || !place.Buffer
+			continue
 		}
+		space, module, _ := convention.SplitRole(place.Tensor.Role)
+		sees = sees || space == "vision." || convention.IsOwn(module)
+	}
+	if !sees {
+		p.report(at(m.Path, m.doc, tower, "vision_config describes a vision tower, and no tensor is of one; loaders make it up"))
+		return
+	}
+	kind, _ := m.doc.Text("model_type")
+	isTower := func(part identify.Part) bool {
+		c, ok := convention.Lookup(part.Convention)
+		return ok && slices.ContainsFunc(c.Tensors(), func(t convention.Tensor) bool { return strings.HasPrefix(t.Role, "vision.layer.") })
+	}
+	at0 := slices.IndexFunc(n.Parts, isTower)
+	if at0 < 0 || n.Coverage < 1 {
+		return
+	}
+	p.towerDepth(m, tower, n.Parts[at0].Prefix)
+	// What joins the tower to the language model has names of its own.
+	for _, c := range convention.All() {
+		if !c.Frame || !c.HasFamily(kind) || !slices.Contains(c.With, n.Parts[at0].Convention) {
+			continue
+		}
+		if slices.ContainsFunc(n.Parts, func(part identify.Part) bool { return part.Convention == c.Name }) {
+			return
+		}
+		if joint, ok := n.Fit(c); ok && joint.Found == 0 && len(joint.Missing) > 0 {
+			p.report(at(m.Path, m.doc, tower, "a vision tower and a language model, and no tensor joins them: %s (%s)", listed(joint, joint.Missing), c.Name))
+			return
+		}
+	}
+}
+
+// towerDepth holds the number of layers of a tower against its tensors.
+func (p *Pass) towerDepth(m *model, tower checkpoint.ConfigValue, prefix string) {
+	layers := 0
+	for _, s := range m.stacks() {
+		if strings.HasPrefix(s.before, prefix) && isLayers(s.before) {
+			layers = max(layers, s.top+1)
+		}
+	}
+	for _, key := range append([]string{"depth"}, depthKeys...) {
+		v, ok := tower.Find(key)
+		want, isInt := v.Int()
+		if !ok || !isInt || want < 1 || layers == 0 {
+			continue
+		}
+		if int64(layers) < want {
+			p.report(at(m.Path, m.doc, v, "%s of vision_config is %d, and the tower below %s has %s (0 to %d)", key, want, strings.TrimSuffix(prefix, "."), counted(layers, "layer"), layers-1))
+		}
+		return
 	}
 }
 
@@ -495,7 +560,15 @@ func (m *model) dimensionsOf(role string, transposed bool) []dimension {
 
 func runDimensions(p *Pass) {
 	for _, m := range p.models {
-		if m.Format == checkpoint.GGUF || m.NamesOnly() || m.isAdapter() {
+		if m.Format == checkpoint.GGUF || m.NamesOnly() {
+			continue
+		}
+		if m.isAdapter() {
+			for i, t := range m.All() {
+				if elements, known := t.Elements(); known && elements == 0 {
+					p.report(m.finding(i, "%s has no element; the changes are not in the file: export again", shapeText(t.Shape)))
+				}
+			}
 			continue
 		}
 		n, width := m.names(), m.width()
@@ -523,12 +596,19 @@ func runDimensions(p *Pass) {
 				case !known || !plain(tensor.DType) || asked == "" || elements == 0:
 				case len(tensor.Shape) != len(want):
 					p.report(m.finding(int(member), "%s%s", shapeText(tensor.Shape), asked))
+				case n.conv.Language && isTransposed(tensor.Shape, want):
+					p.report(m.finding(int(member), "%s is transposed%s", shapeText(tensor.Shape), asked))
 				case odd[i] && 2*few > len(t.members): // a layer or two are WT406's
 					p.report(m.finding(int(member), "%s%s", shapeText(tensor.Shape), asked))
 				}
 			}
 		}
 	}
+}
+
+// isTransposed reports whether a matrix has the dimensions asked for in the other order.
+func isTransposed(shape []uint64, want []dimension) bool {
+	return len(shape) == 2 && want[0].size > 0 && want[0].size != want[1].size && shape[0] == want[1].size && shape[1] == want[0].size
 }
 
 // askedFor writes dimensions and what they are made of.

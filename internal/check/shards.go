@@ -229,7 +229,7 @@ func overlap(a, b *model) int {
 }
 
 // rivals yields the checkpoints without an index beside an indexed one that
-// hold mostly the same tensors. An index without its shards holds none: what
+// hold most of the same tensors. An index without its shards holds none: what
 // stands beside it is all there is.
 func (p *Pass) rivals(single bool, report func(stale, main *model, same int)) {
 	for _, main := range p.models {
@@ -243,7 +243,8 @@ func (p *Pass) rivals(single bool, report func(stale, main *model, same int)) {
 			if _, _, of, numbered := safetensors.ParseShardName(m.Files[0].Name); single == (numbered && of > 1) {
 				continue
 			}
-			if same := overlap(m, main); 2*same >= m.Len() {
+			// A quantised copy has other tensors besides.
+			if same := overlap(m, main); 2*same >= min(m.Len(), main.Len()) {
 				report(m, main, same)
 			}
 		}

@@ -39,7 +39,8 @@ be of another version; scanners mark the whole repository for it.`,
 		Profiles: map[Profile]checkpoint.Severity{Transformers: checkpoint.Error, VLLM: checkpoint.Warning},
 		Title:    "the metadata of a safetensors file lacks format: pt",
 		Doc: `Transformers refused files without it for years and still refuses other values than
-pt, tf, flax and mlx. Tools that write a file again tend to lose it.`,
+pt, tf, flax and mlx. Tools that write a file again tend to lose it. Without a profile,
+files without a configuration beside them, which other programs read, are left alone.`,
 		Bad: "no __metadata__", Good: `"__metadata__": {"format": "pt"}`,
 		Fix: &Fix{Kind: FixFormat, Doc: "sets format to pt"},
 	},
@@ -107,6 +108,9 @@ func runFormatPT(p *Pass) {
 	for _, m := range p.models {
 		// What is alike in many files is one finding.
 		lacks := make(map[string]*Finding)
+		if m.doc == nil && p.opts.Profile == "" && p.document(m.Dir, "adapter_config.json") == nil && p.document(m.Dir, "model_index.json") == nil {
+			continue // a file for other programs
+		}
 		for _, f := range m.Files {
 			st := f.Safetensors()
 			if st == nil {

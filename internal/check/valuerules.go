@@ -89,6 +89,14 @@ and a negative one turns its sign. Scales of single rows and blocks may be zero,
 rows of zeros are, and the scales of MLX and of integer packings may be negative.`,
 		Bad: "q_proj.weight_scale_inv with a least value of -0.5", Good: "scales above zero",
 	},
+	{
+		ID: "WT559", Name: "scale-lost", Severity: checkpoint.Error, run: runFullRange, Values: true,
+		Title: "F8 weights without a scale fill the range of their type",
+		Doc: `Quantisers divide a weight by its greatest number, so that the result reaches the end of
+the type: 448 for F8_E4M3. The weights of a model are far below, and so are those of a
+plain cast. Where they are not, the scales were left out, and every weight is wrong.`,
+		Bad: "to_q.weight F8_E4M3 from -448 to 448, no scale", Good: "from -0.6 to 0.5",
+	},
 }
 
 // measured calls yield with the tensors whose values are known.
@@ -436,4 +444,32 @@ func runScaleValues(p *Pass) {
 			p.report(m.finding(i, "a scale is negative: the least of %d is %.6g", v.count, v.min))
 		}
 	})
+}
+
+// fullRange is the greatest number of the types with eight bits (OCP 8-bit floating point
+// specification, table 1; the FNUZ types have no infinity).
+var fullRange = map[string]float64{"F8_E4M3": 448, "F8_E5M2": 57344, "F8_E4M3FNUZ": 240, "F8_E5M2FNUZ": 57344}
+
+func runFullRange(p *Pass) {
+	for _, m := range p.models {
+		var full []int
+		known := 0
+		for _, i := range m.castWeights() {
+			v, most := &m.measures().tensors[i], fullRange[m.At(i).DType]
+			if v.finite() == 0 || most == 0 {
+				continue
+			}
+			if known++; max(-v.min, v.max) == most {
+				full = append(full, i)
+			}
+		}
+		// A weight or two may reach it by themselves.
+		if 2*len(full) <= known {
+			continue
+		}
+		v := &m.measures().tensors[full[0]]
+		f := m.finding(full[0], "from %.6g to %.6g, the whole range of %s: what it was divided by is lost", v.min, v.max, m.At(full[0]).DType)
+		f.Count = len(full)
+		p.report(f)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
@@ -16,14 +17,22 @@ func (m *model) wrapping(name string) (*identify.Wrapping, bool) {
 	n := m.names()
 	w, ok := n.Unwrap(name)
 	if !ok {
+		if rest, found := strings.CutPrefix(name, m.foreign()); found && m.foreign() != "" {
+			return &identify.Wrapping{Name: rest, Wrappers: []string{m.foreign()}, Leading: true}, true
+		}
 		return n.repeatedHead(name)
 	}
-	if strings.HasPrefix(name, peftPrefix) && m.isAdapter() {
+	if slices.Contains(w.Wrappers, peftPrefix) && m.isAdapter() {
 		inner := slices.DeleteFunc(slices.Clone(w.Wrappers), func(s string) bool { return s == peftPrefix })
-		if len(inner) == 0 {
+		switch twice := len(w.Wrappers)-len(inner) > 1; {
+		case len(inner) == 0 && !twice:
 			return nil, false
+		case len(inner) == 0:
+			w.Wrappers, w.Repeated = []string{peftPrefix}, peftPrefix
+		default:
+			w.Wrappers = inner
 		}
-		w.Name, w.Wrappers = peftPrefix+w.Name, inner
+		w.Name = peftPrefix + w.Name
 	}
 	if w.Repeated != "" && (n.conv == nil || !n.conv.Language) && m.doc == nil && strings.HasPrefix(m.common(), w.Repeated+w.Repeated) {
 		return nil, false // ComfyUI's files of some image models have model.model. (model_detection.py unet_prefix_from_state_dict)
@@ -37,6 +46,24 @@ func (m *model) wrapping(name string) (*identify.Wrapping, bool) {
 		}
 	}
 	return w, true
+}
+
+// foreignPrefix returns what precedes every name and is not the class's that config.json
+// names, "" where nothing does.
+func (m *model) foreignPrefix() string {
+	fit := m.held()
+	kind, _ := m.doc.Text("model_type")
+	if fit == nil || len(fit.Missing) > 0 || !fit.Convention.HasFamily(kind) || !m.isMain(kind) || m.multimodal() ||
+		!slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool {
+			return strings.HasSuffix(a, "ForCausalLM") || strings.HasSuffix(a, "LMHeadModel")
+		}) {
+		return ""
+	}
+	prefix, _ := fit.Convention.CutBase(fit.Prefix)
+	if prefix == "" || strings.Contains(prefix, "language_model.") || !strings.HasPrefix(m.common(), prefix) {
+		return ""
+	}
+	return prefix
 }
 
 // repeatedHead takes the prefix that other names have twice out of a name that
@@ -128,7 +155,7 @@ func runWrappers(p *Pass) {
 		if m.ownAdapters() {
 			continue
 		}
-		p.renames(m, func(name string) (what, clean string) {
+		p.renames(m, "without it", func(name string) (what, clean string) {
 			w, ok := m.wrapping(name)
 			if !ok || w.Repeated != "" && len(w.Wrappers) == 1 {
 				return "", ""
@@ -147,7 +174,7 @@ func runWrappers(p *Pass) {
 
 func runDoubled(p *Pass) {
 	for _, m := range p.models {
-		p.renames(m, func(name string) (what, clean string) {
+		p.renames(m, "without it", func(name string) (what, clean string) {
 			w, ok := m.wrapping(name)
 			if !ok || w.Repeated == "" || len(w.Wrappers) > 1 {
 				return "", ""
@@ -161,9 +188,9 @@ func runDoubled(p *Pass) {
 	}
 }
 
-// renames reports the tensors that say gives another name to: one finding for
-// all to which the same happens.
-func (p *Pass) renames(m *model, say func(name string) (what, clean string)) {
+// renames reports the tensors that say gives another name to, and how: one finding
+// for all to which the same happens.
+func (p *Pass) renames(m *model, how string, say func(name string) (what, clean string)) {
 	byWhat := make(map[string]*Finding)
 	var order []*Finding
 	for _, t := range m.families() {
@@ -193,7 +220,7 @@ func (p *Pass) renames(m *model, say func(name string) (what, clean string)) {
 			key := what + unfixed + note
 			f := byWhat[key]
 			if f == nil {
-				first := m.finding(int(i), "%s, which is %s without it%s%s", what, clean, unfixed, note)
+				first := m.finding(int(i), "%s, which is %s %s%s%s", what, clean, how, unfixed, note)
 				first.Count, first.Fixable = 0, unfixed == ""
 				f = &first
 				byWhat[key] = f
@@ -221,20 +248,19 @@ func (m *model) commonPrefix() string {
 	return prefix
 }
 
-// anonymous returns a PEFT name without the adapter's name, which may be of
-// several segments: default_0.default.
-func anonymous(name string) string {
-	for _, half := range []string{".lora_A.", ".lora_B.", ".lora_magnitude_vector."} {
-		if before, after, ok := strings.Cut(name, half); ok && strings.HasSuffix(after, ".weight") {
-			return before + half + "weight"
+func runHalfFlat(p *Pass) {
+	for _, m := range p.models {
+		a := m.adapter()
+		if a == nil || !a.Flat {
+			continue
 		}
+		p.renames(m, "with "+a.Name+"'s underscores", func(name string) (what, clean string) {
+			if flat := a.Flattened(name); flat != name {
+				return "dots are left in the path of the module", flat
+			}
+			return "", ""
+		})
 	}
-	for _, half := range []string{".lora_embedding_A.", ".lora_embedding_B."} {
-		if before, after, ok := strings.Cut(name, half); ok && after != "" {
-			return before + strings.TrimSuffix(half, ".")
-		}
-	}
-	return name
 }
 
 func runAdapterName(p *Pass) {
@@ -242,8 +268,8 @@ func runAdapterName(p *Pass) {
 		if m.ownAdapters() {
 			continue
 		}
-		p.renames(m, func(name string) (what, clean string) {
-			if clean := anonymous(name); clean != name {
+		p.renames(m, "without it", func(name string) (what, clean string) {
+			if clean := adapter.Anonymous(name); clean != name {
 				return "the adapter's name is in the key", clean
 			}
 			return "", ""

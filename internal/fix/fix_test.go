@@ -281,6 +281,7 @@ func TestAsideKeepsWhatIsThere(t *testing.T) {
 func TestPartsAreLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	fixture.Release(t, dir, map[string]string{
+		"config.json": "{}",
 		"set.fixture": "file model-00001-of-00003.safetensors\ntensor _orig_mod.a.w F32 [2]\nfile model-00002-of-00003.safetensors missing\ntensor _orig_mod.b.w F32 [2]\nfile model-00003-of-00003.safetensors\ntensor _orig_mod.c.w F32 [3]",
 	})
 	for _, path := range []string{dir, filepath.Join(dir, "model-00001-of-00003.safetensors")} {

@@ -275,6 +275,11 @@ func (d *Dialect) Beside(name, part, other string) string {
 		}
 		return stem + leaf
 	}
+	if bare := Anonymous(name); bare != name {
+		const end = "weight"
+		called := name[len(bare)-len(end) : len(name)-len(end)]
+		return strings.TrimSuffix(d.Beside(bare, part, other), end) + called + end
+	}
 	return ""
 }
 

@@ -90,6 +90,12 @@ func (d *Dialect) Read(names []string) *File {
 			continue
 		}
 		path, part, rows, ok := d.cutLeaf(rest)
+		if !ok {
+			path, part, rows, ok = d.cutLeaf(Anonymous(rest))
+		}
+		if flattened := d.Flattened(name); !ok && flattened != name {
+			path, part, rows, ok = d.cutLeaf(flattened[len(prefix.Text):])
+		}
 		if !ok && (d.Flat || d.Only) {
 			f.Unread = append(f.Unread, i)
 			continue
@@ -117,6 +123,21 @@ func (d *Dialect) Read(names []string) *File {
 		m.Parts[part] = i
 	}
 	return f
+}
+
+// Flattened returns a name with '_' for the dots that are left in the path of its
+// module, where the dialect has none, and other names as they are.
+func (d *Dialect) Flattened(name string) string {
+	prefix, rest, ok := d.cutPrefix(name)
+	if !d.Flat || !ok || prefix.Text == "" {
+		return name
+	}
+	for _, s := range d.spellings {
+		if path, ok := strings.CutSuffix(rest, s.text); ok && path != "" {
+			return prefix.Text + strings.ReplaceAll(path, ".", "_") + s.text
+		}
+	}
+	return name
 }
 
 func (d *Dialect) cutPrefix(name string) (Prefix, string, bool) {
@@ -148,6 +169,29 @@ func (d *Dialect) cutLeaf(rest string) (path, part, rows string, ok bool) {
 		return path, s.part, "", !d.Only
 	}
 	return "", "", "", false
+}
+
+// Anonymous returns a name of PEFT without the adapter's name, which keys have in
+// memory and some saves keep. It may be of several segments: default_0.default.
+func Anonymous(name string) string {
+	for _, half := range []string{".lora_A.", ".lora_B.", ".lora_magnitude_vector."} {
+		before, after, ok := strings.Cut(name, half)
+		if !ok {
+			continue
+		}
+		if strings.HasSuffix(after, ".weight") {
+			return before + half + "weight"
+		}
+		if strings.HasSuffix(after, ".bias") {
+			return before + half + "bias"
+		}
+	}
+	for _, half := range []string{".lora_embedding_A.", ".lora_embedding_B."} {
+		if before, after, ok := strings.Cut(name, half); ok && after != "" {
+			return before + strings.TrimSuffix(half, ".")
+		}
+	}
+	return name
 }
 
 // Readings reads names in every dialect that has some of them, the one that fits

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 //go:embed companions.yaml
@@ -76,9 +77,11 @@ var loadCompanions = sync.OnceValue(func() *companions {
 			return
 		}
 		seen[leaf] = true
-		s.leaf, s.text = leaf, "."+leaf
+		// They are looked for in templates, where numbers are left out: weight_scale_2.
+		raw, _ := template.Words.Scan(nil, nil, leaf)
+		s.leaf, s.text = leaf, "."+string(raw)
 		if strings.HasPrefix(leaf, "_") {
-			s.text = leaf
+			s.text = string(raw)
 		}
 		c.suffixes = append(c.suffixes, s)
 	}
@@ -135,6 +138,7 @@ func (r *registry) clean(normal string) cleaning {
 	if r.knows(out.normal) {
 		return out
 	}
+	out.normal = adapter.Anonymous(out.normal)
 	for _, s := range c.suffixes {
 		stem, ok := strings.CutSuffix(out.normal, s.text)
 		if !ok || stem == "" {

@@ -483,6 +483,14 @@ func (id *identification) fits(taken []bool) []*evaluation {
 			list = append(list, e)
 		}
 	}
+	// Shapes decide between layouts. Where they agree with none, the model that the
+	// configuration names has the wrong ones.
+	whole := func(e *evaluation) bool { return len(e.missing) == 0 && len(e.extra) == 0 }
+	if !slices.ContainsFunc(list, func(e *evaluation) bool { return whole(e) && !e.unshaped }) {
+		for _, e := range list {
+			e.unshaped = e.unshaped && !(whole(e) && id.confirmed(id.reg.list[e.conv]))
+		}
+	}
 	slices.SortFunc(list, func(a, b *evaluation) int {
 		ca, cb := id.reg.list[a.conv], id.reg.list[b.conv]
 		return cmp.Or(
