@@ -15,7 +15,7 @@ var classRules = []*Rule{
 	{
 		ID: "WT346", Name: "other-project", Severity: checkpoint.Warning, run: runOtherProject,
 		Profiles: map[Profile]checkpoint.Severity{Transformers: checkpoint.Error, VLLM: checkpoint.Error},
-		Title: "the names are another project's than config.json's",
+		Title:    "the names are another project's than config.json's",
 		Doc: `A config.json with architectures is transformers'. Under the names of Meta, vLLM or
 Megatron nothing in the file is loaded; 'wtinspect rename --to' gives the names of
 transformers.`,
