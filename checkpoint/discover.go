@@ -155,9 +155,15 @@ func (d *finder) dir(dir string, depth int) error {
 
 // noWeights is the error for a directory without a checkpoint.
 func (d *finder) noWeights(dir string) error {
+	if what := foreignDirectory(d.ctx, dir, trainingEntries); what != "" {
+		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
+	}
 	if len(d.release.Pickles) > 0 {
 		return fmt.Errorf("%s: %w: only pickles (%s), which can run code when loaded and are never opened; convert them to safetensors",
 			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.release.Pickles)), ", "))
+	}
+	if what := foreignDirectory(d.ctx, dir, foreignEntries); what != "" {
+		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
 	}
 	l, err := list(d.ctx, dir)
 	if err != nil {

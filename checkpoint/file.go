@@ -143,9 +143,12 @@ var lookalikes = map[string]string{
 func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	out := safetensorsFault(*fault)
 	ext := strings.ToLower(filepath.Ext(src.Name()))
+	foreign := foreignFile(src)
 	switch detail := lookalikes[fault.Hint]; {
 	case src.Size() == 0:
 		out.Detail = "the file is empty: the download or the copy did not happen; fetch it again"
+	case foreign != "" && ext != ".gguf":
+		out.Detail = foreign
 	case detail != "":
 		out.Detail = detail
 	case ext == ".gguf":

@@ -1,0 +1,58 @@
+package checkpoint_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
+
+// Weights in a format that is not read are called by its name, with the way to go.
+func TestForeignFormats(t *testing.T) {
+	tar := strings.Repeat("\x00", 257) + "ustar\x00"
+	for name, tt := range map[string]struct {
+		files map[string]string
+		open  string // "" for the directory
+		want  string
+	}{
+		"hdf5":       {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "m.h5", "HDF5"},
+		"hdf5 dir":   {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "", "Keras"},
+		"npz":        {map[string]string{"w.npz": "PK\x03\x04" + tar}, "w.npz", "NumPy"},
+		"torch":      {map[string]string{"w.pt": "PK\x03\x04" + tar}, "w.pt", "torch.save"},
+		"tflite":     {map[string]string{"w.tflite": "\x1c\x00\x00\x00TFL3" + tar}, "w.tflite", "TensorFlow Lite"},
+		"onnx":       {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch" + tar}, "w.onnx", "ONNX"},
+		"onnx dir":   {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch"}, "", "ONNX"},
+		"old ggml":   {map[string]string{"ggml-model.bin": "tjgg\x03\x00\x00\x00" + tar}, "ggml-model.bin", "convert_llama_ggml_to_gguf.py"},
+		"nemo":       {map[string]string{"w.nemo": tar}, "w.nemo", "NeMo"},
+		"core ml":    {map[string]string{"w.mlmodel": "\x08\x05" + tar}, "w.mlmodel", "Core ML"},
+		"dcp":        {map[string]string{".metadata": "\x80\x04", "__0_0.distcp": "PK\x03\x04"}, "", "dcp_to_torch"},
+		"orbax":      {map[string]string{"manifest.ocdbt": "\x00"}, "", "Orbax"},
+		"savedmodel": {map[string]string{"saved_model.pb": "\x08"}, "", "TensorFlow"},
+		"deepspeed":  {map[string]string{"zero_to_fp32.py": "#", "mp_rank_00_model_states.pt": "PK\x03\x04"}, "", "zero_to_fp32.py"},
+		"pickles":    {map[string]string{"pytorch_model.bin": "PK\x03\x04", "w.onnx": "\x08"}, "", "only pickles"},
+	} {
+		dir := t.TempDir()
+		for file, text := range tt.files {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := checkpoint.Open(t.Context(), filepath.Join(dir, tt.open), nil)
+		if err == nil {
+			for _, f := range r.Faults {
+				err = &f
+			}
+			for _, c := range r.Checkpoints {
+				for _, f := range c.Files {
+					err = f.Err
+				}
+			}
+			r.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q in it", name, err, tt.want)
+		}
+	}
+}
