@@ -44,7 +44,7 @@ func headers(t *testing.T, as, bs []*tensor, a, b *convention.Model) *Result {
 	if len(x.conventions) > 0 && len(y.conventions) > 0 && x.conventions[0] != y.conventions[0] {
 		r, err := routeBetween(x, y)
 		if r != nil {
-			err = c.follow(r)
+			err = c.follow(r, nil)
 		}
 		if err != nil {
 			t.Log(err)

@@ -272,7 +272,7 @@ func (c *comparison) convert(ctx context.Context) error {
 		}
 		return nil
 	}
-	return c.follow(r)
+	return c.follow(r, a.model.Or(b.model))
 }
 
 // convertMoved is convert for sides whose names are those of two projects, or whose bytes
@@ -328,7 +328,7 @@ func (c *comparison) convertMoved(ctx context.Context) error {
 	if c.opt.Headers {
 		c.takeSections()
 	}
-	return c.follow(r)
+	return c.follow(r, a.model.Or(b.model))
 }
 
 // sharesProject reports whether two conventions are spellings of one project.
@@ -342,7 +342,7 @@ func (c *comparison) note(format string, args ...any) {
 
 // follow carries out the route's conversion. Where that is B's, the sides are exchanged
 // until the answer is put together.
-func (c *comparison) follow(r *route) error {
+func (c *comparison) follow(r *route, model *convention.Model) error {
 	conv, other := r.there, r.back
 	if r.reversed() {
 		conv, other = other, conv
@@ -364,6 +364,7 @@ func (c *comparison) follow(r *route) error {
 	if other != nil {
 		excuse(c.bs, other)
 	}
+	c.towers(conv, model)
 	return c.apply(conv)
 }
 

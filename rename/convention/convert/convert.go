@@ -257,13 +257,30 @@ func (cv *converter) format(role string, index []int) (string, bool) {
 		}
 		t = &tensors[i]
 	}
+	name, ok := cv.spell(t, index)
+	if cv.exists == nil {
+		return name, ok && !t.Unwritten
+	}
+	if ok && !cv.exists(name) {
+		// What it is compared with may have another spelling of the role.
+		for i := range cv.to.Tensors() {
+			if other := &cv.to.Tensors()[i]; other != t && other.Role == role && other.Without == "" {
+				if n, ok := cv.spell(other, index); ok && cv.exists(n) {
+					return n, true
+				}
+			}
+		}
+	}
+	return name, ok && (!t.Unwritten || cv.exists(name))
+}
+
+// spell writes a tensor's name below the prefixes of the target.
+func (cv *converter) spell(t *convention.Tensor, index []int) (string, bool) {
 	name, ok := t.Below.Format(index)
 	if t.Absolute {
-		name = cv.above + name
-	} else {
-		name = cv.body + name
+		return cv.above + name, ok
 	}
-	return name, ok && (!t.Unwritten || cv.exists != nil && cv.exists(name))
+	return cv.body + name, ok
 }
 
 // writes reports whether the target has a tensor of a role, and its project, or

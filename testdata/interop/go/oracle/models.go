@@ -19,6 +19,8 @@ type model struct {
 	// faults are where ollama's converter does something else than the published
 	// formula, or has names of its own.
 	faults []fault
+	// refused is what rename --to says that cannot convert the checkpoint, "" where it can.
+	refused string
 	// base is the architecture of an adapter's base model, "" for a model.
 	base string
 }
@@ -31,6 +33,8 @@ type fault struct {
 	rename string
 	// drop takes the tensor out before the comparison.
 	drop bool
+	// converted is of what rename --to makes; diff pairs the tensors all the same.
+	converted bool
 }
 
 // common is what most configurations have.
@@ -275,9 +279,9 @@ var (
 
 // What ollama's converter gets wrong, or names as nobody else.
 const (
+	inBlocks = "GGUF has the blocks and scales of MXFP4 in one tensor of a type that no .safetensors file has"
 	biasRows = "ollama permutes the rows of weights, not of biases; llama.cpp permutes both (LlamaModel.modify_tensors)"
 	ownTower = "ollama keeps the tower in the file of the language model, below names of its own; llama.cpp writes a file of its own (mmproj)"
-	glmNames = "a name of ollama's own; llama.cpp has attn_output, post_attention_norm and post_ffw_norm (tensor_mapping.py)"
 	wholeKVB = "ollama keeps kv_b whole, as llama.cpp did before it split it into attn_k_b and attn_v_b (DeepseekV2Model.modify_tensors)"
 	zeroLen  = "ollama writes rope factors of length 0 for a model without scaling"
 )
@@ -285,10 +289,10 @@ const (
 var tower = []fault{{
 	tensors: "v.* mm.* s.* vision_model.* vision_tower.* visual.* multi_modal_projector.* model.visual.* model.vision_tower.* model.multi_modal_projector.* " +
 		"model.vision_model.* model.sam_model.* model.projector.* model.image_newline model.view_seperator",
-	reason: ownTower,
+	reason: ownTower, converted: true,
 }}
 
-var ssmDT = fault{tensors: "blk.*.ssm_dt", rename: "blk.*.ssm_dt.bias", reason: "in llama.cpp it is ssm_dt.bias (Qwen3NextModel.modify_tensors)"}
+var ssmDT = fault{tensors: "blk.*.ssm_dt blk.*.ssm_dt.bias", converted: true, reason: "in llama.cpp it is ssm_dt.bias (Qwen3NextModel.modify_tensors)"}
 
 // models has every architecture of ollama's converter but NomicBert, of which it reads
 // names that no release has.
@@ -329,7 +333,7 @@ var models = []model{
 		faults: []fault{{tensors: "blk.*.self_attn.rotary_emb.inv_freq", drop: true, reason: "ollama passes the buffer through; llama.cpp leaves it out"}},
 	},
 	{
-		name: "mllama", hf: "mllama-text-hf",
+		name: "mllama", hf: "mllama-text-hf", gguf: "mllama-gguf",
 		config: `"architectures": ["MllamaForConditionalGeneration"], "model_type": "mllama", "text_config": {"model_type": "mllama_text_model", "cross_attention_layers": [1], ` + common + `}` + vision,
 		tensors: below("language_model.model.", embedAndNorm) + "language_model." + head + below("language_model.model.layers.0.", llamaLayer) +
 			below("language_model.model.layers.1.", preNorms+mlp+`
@@ -562,7 +566,7 @@ var models = []model{
 		tensors: below("model.", embedAndNorm) + below("model.layers.{0-1}.", "input_layernorm.weight 64\n"+attention+mlp+"self_attn.q_norm.weight 4 16\nself_attn.k_norm.weight 2 16\n"),
 	},
 	{
-		name: "gpt-oss", hf: "gpt_oss-hf", gguf: "gptoss-gguf",
+		name: "gpt-oss", hf: "gpt_oss-hf", gguf: "gptoss-gguf", refused: inBlocks,
 		config: config("GptOssForCausalLM", "gpt_oss", common+`, "head_dim": 16, "num_local_experts": 3, "experts_per_token": 2, "sliding_window": 64`),
 		tensors: below("model.", embedAndNorm) + head + below("model.layers.{0-1}.", preNorms+attention+attentionBias+`
 			self_attn.o_proj.bias 64
@@ -578,7 +582,7 @@ var models = []model{
 		`),
 	},
 	{
-		name: "gpt-oss original", hf: "gpt_oss-openai", gguf: "gptoss-gguf",
+		name: "gpt-oss original", hf: "gpt_oss-openai", gguf: "gptoss-gguf", refused: inBlocks,
 		config: `"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "vocab_size": 48, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
 			"num_key_value_heads": 2, "intermediate_size": 96, "head_dim": 16, "num_experts": 3, "experts_per_token": 2, "initial_context_length": 64, "rope_scaling_factor": 2.0`,
 		tensors: "embedding.weight 48 64\nnorm.scale 64\nunembedding.weight 48 64\n" + below("block.{0-1}.", `
@@ -679,7 +683,7 @@ var models = []model{
 		config: config("Glm4MoeLiteForCausalLM", "glm4_moe_lite", latentConfig), tensors: deepseek,
 	},
 	{
-		name: "glm_ocr", hf: "glm4-hf", to: "glm4-gguf", beside: preprocessor,
+		name: "glm_ocr", hf: "glm4-hf", gguf: "glmocr-gguf", beside: preprocessor,
 		config: `"architectures": ["GlmOcrForConditionalGeneration"], "model_type": "glm_ocr", "text_config": {"model_type": "glm_ocr_text", "head_dim": 16,
 			"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0, "partial_rotary_factor": 1.0}, ` + common + `}` + vision,
 		tensors: below("model.language_model.", embedAndNorm) + head + below("model.language_model.layers.{0-1}.", preNorms+attention+`
@@ -715,12 +719,7 @@ var models = []model{
 			mlp.down_proj.weight 32 48
 			mlp.down_proj.bias 32
 		`),
-		faults: append([]fault{
-			{tensors: "blk.*.attn_out.weight", rename: "blk.*.attn_output.weight", reason: glmNames},
-			{tensors: "blk.*.post_attn_norm.weight", rename: "blk.*.post_attention_norm.weight", reason: glmNames},
-			{tensors: "blk.*.post_ffn_norm.weight", rename: "blk.*.post_ffw_norm.weight", reason: glmNames},
-			{tensors: "blk.*.ffn_gate.weight blk.*.ffn_up.weight *.mlp.gate_up_proj.weight", reason: "ollama splits the fused projection, which llama.cpp keeps as ffn_up (Glm4Model)"},
-		}, tower...),
+		faults: tower,
 	},
 	{
 		name: "lfm2", hf: "lfm2-hf", gguf: "lfm2-gguf",
