@@ -141,7 +141,7 @@ func (r *registry) clean(normal string) cleaning {
 	out.normal = adapter.Anonymous(out.normal)
 	for _, s := range c.suffixes {
 		stem, ok := strings.CutSuffix(out.normal, s.text)
-		if !ok || stem == "" {
+		if !ok || stem == "" || r.has(out.normal, len(stem)) {
 			continue
 		}
 		out.companion = s

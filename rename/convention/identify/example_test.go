@@ -43,11 +43,11 @@ func ExampleTensors() {
 }
 
 func ExampleResult_json() {
-	r := identify.Tensors(slices.Values(names("layer.0.weight", "layer.1.weight")), nil)
+	r := identify.Tensors(slices.Values(names("a.0.weight", "a.1.weight")), nil)
 	b, _ := json.Marshal(r)
 	fmt.Println(string(b))
 	// Output:
-	// {"convention":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["layer.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
+	// {"convention":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["a.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
 }
 
 func ExampleWhy() {

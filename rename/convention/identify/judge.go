@@ -22,21 +22,62 @@ func (id *identification) judge() {
 			id.note("there are no tensors")
 			return
 		}
-		id.note("no convention knows any of the %d templates", len(id.subjects))
-		id.slips()
-		for _, s := range id.subjects {
-			res.Extra = append(res.Extra, s.text())
-		}
+		id.strange(nil)
 		return
 	}
 	best := list[0]
 	if len(best.extra) > 0 {
-		if main, ties, parts := id.parts(); main != nil {
+		// What one convention explains better than several is not taken apart.
+		if main, ties, parts := id.parts(); main != nil && (best.unshaped || len(best.missing) > 0 || covered(main, parts) > best.covered) {
 			id.settle(main, ties, parts)
 			return
 		}
 	}
+	if !id.near(best) && !id.confirmed(id.reg.list[best.conv]) {
+		id.best = best
+		id.strange(best)
+		return
+	}
 	id.settle(best, id.ties(list, best), nil)
+}
+
+// near reports whether a convention explains half of the names, and more than it
+// misses. What it misses of any other says nothing about the names.
+func (id *identification) near(e *evaluation) bool {
+	return 2*e.covered >= id.counted() && e.covered > len(e.missing)
+}
+
+// counted is how many subjects say something about the convention.
+func (id *identification) counted() int {
+	n := 0
+	for _, s := range id.subjects {
+		if !s.debris {
+			n++
+		}
+	}
+	return n
+}
+
+// strange says that the names are those of no convention, nil where none of them is.
+func (id *identification) strange(best *evaluation) {
+	if best == nil {
+		id.note("no convention knows any of the %d templates", len(id.subjects))
+	} else {
+		id.note("no convention knows more than %d of the %d templates, of the %d that it has", best.covered, id.counted(), best.covered+len(best.missing))
+	}
+	id.slips()
+	for _, s := range id.subjects {
+		id.res.Extra = append(id.res.Extra, s.text())
+	}
+}
+
+// covered counts the subjects that a model and its parts explain.
+func covered(main *evaluation, parts []*evaluation) int {
+	n := main.covered
+	for _, p := range parts {
+		n += p.covered
+	}
+	return n
 }
 
 // slips looks for mistakes that are known from released files, to say what was
@@ -105,7 +146,7 @@ func (id *identification) nearest(list []*evaluation) {
 	var near *evaluation
 	for _, e := range list {
 		c := id.reg.list[e.conv]
-		if c.VariantOf != "" {
+		if c.VariantOf != "" || !id.near(e) {
 			continue
 		}
 		switch {
@@ -125,12 +166,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	res := id.res
 	id.best, id.tied = best, ties
 	c := id.reg.list[best.conv]
-	counted := 0
-	for _, s := range id.subjects {
-		if !s.debris {
-			counted++
-		}
-	}
+	counted := id.counted()
 	covered := best.covered
 	extra := best.extra
 	for _, p := range parts {
@@ -326,8 +362,9 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 		id.note("%d templates that %s does not know are other conventions': this is another architecture", n, c.Name)
 		return false
 	}
-	// A language model that is whole is one whatever stands beside it.
-	return 10*id.res.Coverage >= 7 || len(parts) > 0 && len(e.missing) == 0 && id.inside(e, extra) == 0
+	// A language model that is whole is one whatever stands beside it; a tower is
+	// part of something else.
+	return 10*id.res.Coverage >= 7 || len(parts) > 0 && (c.Language || id.isDenoiser(e)) && len(e.missing) == 0 && id.inside(e, extra) == 0
 }
 
 // isDenoiser reports whether a fit is to what makes an image, and not inside
@@ -422,6 +459,10 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	if 10*id.res.Coverage < 7 {
 		return false
 	}
+	if slices.ContainsFunc(parts, func(p *evaluation) bool { return p.conv == e.conv }) {
+		id.note("there are several models with the names of %s, which are parts of another", c.Name)
+		return false
+	}
 	if len(parts) > 0 && 2*len(extra) > e.covered {
 		id.note("%d templates belong to no part that is known", len(extra))
 		return false
@@ -504,6 +545,7 @@ func (id *identification) gaps(e *evaluation) {
 		return // its head is numbered as a layer
 	}
 	byHoles := make(map[string]bitset)
+	spaceOf := spaces(c)
 	for i, t := range e.tensor {
 		if t < 0 {
 			continue
@@ -512,7 +554,7 @@ func (id *identification) gaps(e *evaluation) {
 		if len(p.Holes()) == 0 || p.Holes()[0] != "layer" {
 			continue
 		}
-		space := spaceOf(c, t)
+		space := spaceOf(t)
 		u := byHoles[space]
 		u.union(id.subjects[i].layers)
 		byHoles[space] = u
@@ -533,7 +575,7 @@ func (id *identification) gaps(e *evaluation) {
 		if len(p.Holes()) != 1 || p.Holes()[0] != "layer" {
 			continue
 		}
-		all := byHoles[spaceOf(c, t)]
+		all := byHoles[spaceOf(t)]
 		var missing []int
 		for l := range all.max() + 1 {
 			if all.has(l) && !id.subjects[i].layers.has(l) && !id.alternative(e, int32(i), l) {
@@ -581,13 +623,32 @@ func blockOf(module string) string {
 	return "mix"
 }
 
-func spaceOf(c *convention.Convention, tensor int32) string {
-	space, module, _ := convention.SplitRole(c.Tensors()[tensor].Role)
-	if convention.IsOwn(module) {
-		module, _, _ = strings.Cut(module, "{")
+// spaces returns the function that names the layers that a convention's tensor is of.
+// A tensor of its own is of the layers that other tensors are of below the same text.
+func spaces(c *convention.Convention) func(tensor int32) string {
+	below := func(t *convention.Tensor) string {
+		text, _, _ := strings.Cut(t.Below.String(), "{")
+		return text
+	}
+	known := make(map[string]string)
+	for i := range c.Tensors() {
+		if t := &c.Tensors()[i]; !convention.IsOwn(t.Role) {
+			space, _, _ := convention.SplitRole(t.Role)
+			known[below(t)] = space
+		}
+	}
+	return func(tensor int32) string {
+		t := &c.Tensors()[tensor]
+		if !convention.IsOwn(t.Role) {
+			space, _, _ := convention.SplitRole(t.Role)
+			return space
+		}
+		if space, ok := known[below(t)]; ok {
+			return space
+		}
+		module, _, _ := strings.Cut(t.Module, "{")
 		return module
 	}
-	return space
 }
 
 // parts takes a multimodal checkpoint apart: a language model, its towers and
@@ -597,10 +658,12 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 	taken := make([]bool, len(id.subjects))
 	// What makes an image is the model, whatever else is in its file; then what
 	// reads or writes text.
-	for _, of := range []func(*convention.Convention) bool{
-		func(c *convention.Convention) bool { return c.Kind == convention.Denoiser },
-		func(c *convention.Convention) bool { return c.Language },
-		anyConvention,
+	for _, of := range []func(*evaluation) bool{
+		func(e *evaluation) bool { return id.reg.list[e.conv].Kind == convention.Denoiser },
+		// The layers of a tower may be those of some language model, too.
+		func(e *evaluation) bool { return id.reg.list[e.conv].Language && id.atHome(e) },
+		func(e *evaluation) bool { return id.reg.list[e.conv].Language },
+		anyFit,
 	} {
 		if main, ties = id.part(taken, of); main != nil {
 			break
@@ -617,7 +680,7 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 				}
 			}
 		}
-		p, same := id.part(taken, anyConvention)
+		p, same := id.part(taken, anyFit)
 		if p == nil {
 			break
 		}
@@ -630,14 +693,14 @@ func (id *identification) parts() (main *evaluation, ties, parts []*evaluation) 
 	return main, ties, parts
 }
 
-func anyConvention(*convention.Convention) bool { return true }
+func anyFit(*evaluation) bool { return true }
 
 // part finds the convention that explains the most of what is not taken, with
 // none of its layers' tensors missing, and those that explain as much.
-func (id *identification) part(taken []bool, of func(*convention.Convention) bool) (best *evaluation, ties []*evaluation) {
+func (id *identification) part(taken []bool, of func(*evaluation) bool) (best *evaluation, ties []*evaluation) {
 	for _, e := range id.fits(taken) {
 		c := id.reg.list[e.conv]
-		if e.unshaped || !of(c) || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
+		if e.unshaped || !of(e) || id.layerRoles(c, e.missing) > 0 || e.covered <= 2*len(e.missing) || e.covered < 2 && !(c.Frame && len(e.missing) == 0) {
 			continue
 		}
 		switch {

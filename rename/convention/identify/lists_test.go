@@ -499,6 +499,41 @@ func TestIdentifyBeside(t *testing.T) {
 	}
 }
 
+// Names of which no convention knows the half, or which it would miss more than it
+// knows, are those of none, and nothing is said of what is missing.
+func TestIdentifyStrange(t *testing.T) {
+	for what, names := range map[string][]string{
+		"a few names of a large model": {"layer.0.weight", "layer.1.weight"},
+		"a model with some other's layers": {
+			"stem.conv.weight", "stem.bn.weight", "stem.bn.bias", "blocks.0.mix.a.weight", "blocks.0.mix.b.weight",
+			"blocks.0.mix.c.weight", "blocks.0.gru.weight", "blocks.0.norm1.weight", "blocks.0.norm1.bias", "tail.weight",
+		},
+	} {
+		var list []convention.Named
+		for _, n := range names {
+			list = append(list, convention.Named{Name: n})
+		}
+		r := Tensors(slices.Values(list), nil)
+		if r.Convention != "" || len(r.Missing)+len(r.Candidates)+len(r.Dialects) > 0 || r.Nearest.Convention != "" || r.Coverage != 0 || len(r.Extra) != r.Templates {
+			t.Errorf("%s: %+v", what, r)
+		}
+	}
+}
+
+// Two models of one kind in a file are parts of another, whose family their names do
+// not say.
+func TestIdentifySeveral(t *testing.T) {
+	var list []convention.Named
+	for _, prefix := range []string{"first.model.", "second.model."} {
+		for _, n := range namesOf(mustLookup(t, "llama-hf")) {
+			list = append(list, convention.Named{Name: prefix + strings.TrimPrefix(n, "model.")})
+		}
+	}
+	if r := Tensors(slices.Values(list), nil); len(r.Families) > 0 {
+		t.Errorf("%s %v", r.Convention, r.Families)
+	}
+}
+
 func trim(names []string, prefix string) []string {
 	var out []string
 	for _, n := range names {
@@ -531,6 +566,8 @@ func FuzzIdentify(f *testing.F) {
 	f.Add("lora_unet_down_blocks_0_attentions_0_proj_in.alpha\nblk.0.attn_q.weight.lora_a")
 	f.Add("\x00\n.\n..\n#\n#.#.weight\nmodule.\n_orig_mod.\n999999999.999999999.weight12")
 	f.Add("layers.0.wte.weight\nlayers.1.ln.weight\nlayers.33.linear.weight")
+	f.Add("lora_unet_down_blocks_0_attentions_0_proj_in.alpha")
+	f.Add("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight\nlora_unet_mid_block_attentions_0_proj_in.lora_up.weight\nx")
 	f.Fuzz(func(t *testing.T, names string) {
 		var list []convention.Named
 		for n := range strings.SplitSeq(names, "\n") {
@@ -544,7 +581,12 @@ func FuzzIdentify(f *testing.F) {
 			return
 		}
 		c := mustLookup(t, r.Convention)
-		if _, err := Locate(c, list); err != nil {
+		// The names of an adapter are not a convention's, and those of its modules are.
+		if a := ReadAdapter(list, nil, c); a != nil {
+			if !slices.ContainsFunc(a.Components[0].Places, func(p Place) bool { return p.Tensor != nil }) {
+				t.Errorf("%s: no module has a name of it", c.Name)
+			}
+		} else if _, err := Locate(c, list); err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 		}
 		Why(list[0].Name, slices.Values(list), nil)

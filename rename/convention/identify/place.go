@@ -32,7 +32,8 @@ type Location struct {
 	Wrappers []string
 }
 
-// Locate finds the role of every tensor in a convention.
+// Locate finds the role of every tensor of a model in a convention. Tensors that change
+// a model are for [ReadAdapter].
 func Locate(c *convention.Convention, tensors []convention.Named) (*Location, error) {
 	r := newRegistry([]*convention.Convention{c})
 	kinds, _ := r.fold(slices.Values(tensors))

@@ -164,3 +164,14 @@ func (r *registry) knows(normal string) bool {
 	})
 	return found
 }
+
+// has reports whether some convention has a name, however short, that ends a template
+// and begins before a place in it: "logit_scale" is the scale of no weight.
+func (r *registry) has(normal string, before int) bool {
+	found := false
+	suffixes(normal, func(start int) bool {
+		found = start < before && r.find(normal[start:]) != nil
+		return !found && start < before
+	})
+	return found
+}

@@ -78,7 +78,8 @@ func (r *registry) single(name string) (once, twice string) {
 		changed = false
 		for size := len(before) / 2; size > 0 && !changed; size-- {
 			for at := 0; at+2*size <= len(before); at++ {
-				if slices.Equal(before[at:at+size], before[at+size:at+2*size]) {
+				if slices.Equal(before[at:at+size], before[at+size:at+2*size]) &&
+					r.find(strings.Join(slices.Concat(before[at:], segments[end:]), ".")) == nil {
 					twice = strings.Join(before[at:at+size], ".") + "."
 					before = slices.Delete(slices.Clone(before), at, at+size)
 					changed = true
