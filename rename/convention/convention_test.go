@@ -207,7 +207,7 @@ func ggufException(hf, role string) bool {
 
 // A GGUF architecture of which no transformers convention is described.
 var ggufAlone = []string{
-	"llama-embed", "maincoder", "mistral4", "paddleocr", "rwkv6qwen2", "wavtokenizer-dec",
+	"llama-embed", "maincoder", "paddleocr", "rwkv6qwen2", "wavtokenizer-dec",
 }
 
 // check finds names that two patterns match.
