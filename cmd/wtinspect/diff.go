@@ -361,7 +361,7 @@ var ruleColumns = render.Columns[ruleLine]{
 		c.Text(l.kind)
 		c.Color(render.Cyan)
 	}},
-	{Title: "RULE", Cut: render.CutMiddle, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.rule) }},
+	{Title: "RULE", Cut: render.Whole, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.rule) }},
 	{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, l ruleLine) { c.Text(l.tensors) }},
 	{Title: "PROOF", Cell: func(c *render.Cell, l ruleLine) { c.Text(l.proof) }},
 }
@@ -390,7 +390,7 @@ func (d *difference) groupTable(groups []inspect.DiffGroup) *render.Table {
 			c.Text(word)
 			c.Color(statusColor(r.Status))
 		}},
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text(g.Name) }},
+		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text(g.Name) }},
 		{Title: "DTYPE", Cell: func(c *render.Cell, g inspect.DiffGroup) {
 			r := g.Rows[0]
 			pairCell(c, r.DTypeA, r.DTypeB, r)
@@ -407,7 +407,7 @@ func (d *difference) groupTable(groups []inspect.DiffGroup) *render.Table {
 				c.Text(strconv.FormatFloat(f.Cosine, 'f', 6, 64))
 			}
 		})},
-		{Title: titleIf(noted, "NOTE"), Cut: render.CutEnd, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Some(g.Remark(d.verbose)) }},
+		{Title: titleIf(noted, "NOTE"), Cut: render.Sentence, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Some(g.Remark(d.verbose)) }},
 	}.Table(slices.Values(groups))
 }
 
@@ -455,8 +455,8 @@ var changeColumns = render.Columns[changeLine]{
 		c.Text(l.what)
 		c.Color(render.Yellow)
 	}},
-	{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, l changeLine) { c.Text(l.key) }},
-	{Title: "CHANGE", Cut: render.CutEnd, Cell: func(c *render.Cell, l changeLine) { c.Text(l.change) }},
+	{Title: "KEY", Cut: render.Whole, Cell: func(c *render.Cell, l changeLine) { c.Text(l.key) }},
+	{Title: "CHANGE", Cut: render.Sentence, Cell: func(c *render.Cell, l changeLine) { c.Text(l.change) }},
 }
 
 func changeText(c inspect.Change) string {

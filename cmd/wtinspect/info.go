@@ -13,6 +13,7 @@ import (
 type infoOptions struct {
 	reading
 	output
+	long bool
 }
 
 func newInfo(p *program) *cobra.Command {
@@ -22,7 +23,8 @@ func newInfo(p *program) *cobra.Command {
 		Short: "Tell what a checkpoint is: format, totals, dtypes, shards, metadata",
 		Long: `Info sums up every checkpoint under the paths, the current directory when there
 is none: format and version, files, tensors, parameters, sizes by dtype,
-architecture, quantisation, and the metadata.
+architecture, quantisation, and the metadata. Several checkpoints are a line
+each; --long says all of every one.
 
 Parameters are those of the model: packed weights count what they unpack to,
 and scales and zero points are not counted. Long arrays in the metadata are
@@ -40,6 +42,7 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
 	}
 	o.output.addFlags(cmd)
 	o.reading.addFlags(cmd)
+	cmd.Flags().BoolVar(&o.long, "long", false, "say all of each of several checkpoints, which are a line each without it")
 	return cmd
 }
 
@@ -53,6 +56,8 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) err
 	if err != nil {
 		return err
 	}
-	err = o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error { return answer.Info(w, infos, a) })
+	err = o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error {
+		return answer.Info(w, infos, answer.InfoOptions{Options: a, Long: o.long})
+	})
 	return in.finish(ctx, p, err)
 }

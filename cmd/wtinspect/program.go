@@ -40,6 +40,7 @@ type program struct {
 	errTerminal bool
 
 	quiet, verbose bool
+	wide           bool
 	color          string
 
 	// whole is held for reading while files are changed, and for writing by what
@@ -172,7 +173,7 @@ func (p *program) note(format string, args ...any) {
 // style returns the style for what is written to stdout.
 func (p *program) style() render.Style {
 	s := render.Style{Terminal: p.terminal, Color: p.colors(p.terminal)}
-	if p.terminal {
+	if p.terminal && !p.wide {
 		s.Width = p.width
 	}
 	return s

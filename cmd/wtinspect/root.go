@@ -110,6 +110,7 @@ of a GGUF split means the whole split.`,
 	flags := root.PersistentFlags()
 	flags.BoolVarP(&p.quiet, "quiet", "q", false, "leave out notes and warnings on stderr")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "say more")
+	flags.BoolVar(&p.wide, "wide", false, "let the rows of tables be wider than the terminal")
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
 

@@ -11,30 +11,64 @@ import (
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
+// InfoOptions adjust [Info].
+type InfoOptions struct {
+	Options
+	// Long says all of each checkpoint where there are several, which are a line each
+	// without it.
+	Long bool
+}
+
 // Info prints what checkpoints are.
-func Info(w io.Writer, r *inspect.InfoResult, o Options) error {
-	switch o.Format {
-	case render.TableFormat:
+func Info(w io.Writer, r *inspect.InfoResult, o InfoOptions) error {
+	switch {
+	case o.Format == render.TableFormat && (o.Long || len(r.Checkpoints) < 2):
 		for k, i := range r.Checkpoints {
 			if k > 0 {
 				if _, err := fmt.Fprintln(w); err != nil {
 					return err
 				}
 			}
-			if err := (info{i}).write(w, o); err != nil {
+			if err := (info{i}).write(w, o.Options); err != nil {
 				return err
 			}
 		}
 		return nil
-	case render.JSON:
+	case o.Format == render.JSON:
 		d := render.NewDocument(w)
 		render.List(d, "checkpoints", r.Checkpoints)
 		render.Each(d, "faults", r.Faults)
 		return d.Close()
-	case render.JSONL:
+	case o.Format == render.JSONL:
 		return render.Lines(w, r.Checkpoints)
 	default:
-		return infoColumns.Table(slices.Values(r.Checkpoints)).Write(w, o.Format, o.Style)
+		rows := make([]infoRow, len(r.Checkpoints))
+		for k, i := range r.Checkpoints {
+			rows[k] = infoRow{i.Path, i}
+		}
+		if o.Format == render.TableFormat && o.Style.Terminal {
+			shorten(rows)
+		}
+		return infoColumns.Table(slices.Values(rows)).Write(w, o.Format, o.Style)
+	}
+}
+
+// An infoRow is a checkpoint in a list of several.
+type infoRow struct {
+	path string
+	*inspect.CheckpointInfo
+}
+
+// shorten takes the directory that all paths are in off them.
+func shorten(rows []infoRow) {
+	common := rows[0].path[:strings.LastIndexByte(rows[0].path, '/')+1]
+	for _, r := range rows {
+		for !strings.HasPrefix(r.path, common) {
+			common = common[:strings.LastIndexByte(common[:len(common)-1], '/')+1]
+		}
+	}
+	for i := range rows {
+		rows[i].path = rows[i].path[len(common):]
 	}
 }
 
@@ -42,24 +76,33 @@ func Info(w io.Writer, r *inspect.InfoResult, o Options) error {
 type info struct{ *inspect.CheckpointInfo }
 
 // infoColumns has one row a checkpoint.
-var infoColumns = render.Columns[*inspect.CheckpointInfo]{
-	{Key: "checkpoint", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Path) }},
-	{Key: "format", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(i.Container()) }},
-	{Key: "architecture", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Architecture)) }},
-	{Key: "name", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Name)) }},
-	{Key: "quantization", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Quantization)) }},
-	{Key: "files", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(len(i.Files))) }},
-	{Key: "tensors", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Tensors)) }},
-	{Key: "elements", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Elements, c.Uint) }},
-	{Key: "parameters", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) {
+var infoColumns = render.Columns[infoRow]{
+	{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.Whole, Cell: func(c *render.Cell, i infoRow) { c.Text(i.path) }},
+	{Key: "format", Cell: func(c *render.Cell, i infoRow) { c.Text(i.Container()) }},
+	{Key: "architecture", Title: "ARCHITECTURE", Cell: func(c *render.Cell, i infoRow) { c.Some(TextOf(i.Architecture)) }},
+	{Key: "name", Cell: func(c *render.Cell, i infoRow) { c.Text(TextOf(i.Name)) }},
+	{Key: "quantization", Cell: func(c *render.Cell, i infoRow) { c.Some(TextOf(i.Quantization)) }},
+	{Title: "WEIGHTS", Cell: func(c *render.Cell, i infoRow) { c.Some(i.weights()) }},
+	{Key: "files", Cell: func(c *render.Cell, i infoRow) { c.Int(int64(len(i.Files))) }},
+	{Key: "tensors", Cell: func(c *render.Cell, i infoRow) { c.Int(int64(i.Totals.Tensors)) }},
+	{Key: "elements", Cell: func(c *render.Cell, i infoRow) { setSum(i.Totals.Elements, c.Uint) }},
+	{Key: "parameters", Title: "PARAMETERS", Right: true, Cell: func(c *render.Cell, i infoRow) {
 		if i.Parameters != nil {
-			c.Uint(*i.Parameters)
+			c.Number(*i.Parameters)
 		}
 	}},
-	{Key: "bytes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { setSum(i.Totals.Bytes, c.Bytes) }},
-	{Key: "unknown", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Int(int64(i.Totals.Unknown)) }},
-	{Key: "dtypes", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(dtypeWords(i.Totals.DTypes)) }},
-	{Key: "convention", Cell: func(c *render.Cell, i *inspect.CheckpointInfo) { c.Text(TextOf(i.Convention)) }},
+	{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, i infoRow) { setSum(i.Totals.Bytes, c.Bytes) }},
+	{Key: "unknown", Cell: func(c *render.Cell, i infoRow) { c.Int(int64(i.Totals.Unknown)) }},
+	{Key: "dtypes", Cell: func(c *render.Cell, i infoRow) { c.Text(dtypeWords(i.Totals.DTypes)) }},
+	{Key: "convention", Cell: func(c *render.Cell, i infoRow) { c.Text(TextOf(i.Convention)) }},
+}
+
+// weights says how the weights are quantised, or which dtype most of them have.
+func (i infoRow) weights() string {
+	if q := TextOf(i.Quantization); q != "" || len(i.Totals.DTypes) == 0 {
+		return q
+	}
+	return i.Totals.DTypes.ByBytes()[0].DType
 }
 
 // dtypeWords lists the dtypes and their tensors: "BF16 x543".
@@ -191,7 +234,7 @@ var dtypeColumns = render.Columns[inspect.DTypeTotals]{
 func (i info) fileSection() *render.Table {
 	files := i.Source.Files
 	t := render.Columns[int]{
-		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, k int) { c.Text(files[k].Name) }},
+		{Title: "FILE", Cut: render.Whole, Cell: func(c *render.Cell, k int) { c.Text(files[k].Name) }},
 		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, k int) {
 			switch {
 			case files[k].Err != nil:

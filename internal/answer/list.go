@@ -177,7 +177,7 @@ func (l *listing) groupTable(of *inspect.Listing) *render.Table {
 	groups, n := of.Groups(l.Flat)
 	type group = *inspect.Group
 	columns := render.Columns[group]{
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
+		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
 		{Title: "DTYPE", Cell: func(c *render.Cell, g group) {
 			c.Some(g.First.DType)
 			c.Color(render.Cyan)
@@ -189,7 +189,7 @@ func (l *listing) groupTable(of *inspect.Listing) *render.Table {
 				setSum(g.Bytes, c.Bytes)
 			}
 		}},
-		{Title: render.TitleIf(l.Verbose, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, g group) {
+		{Title: render.TitleIf(l.Verbose, "FILE"), Cut: render.Whole, Cell: func(c *render.Cell, g group) {
 			if g.Files > 1 {
 				c.Text(render.Counted(g.Files, "file"))
 				return
@@ -231,7 +231,7 @@ func (l *listing) treeTable(of *inspect.Listing) *render.Table {
 		}
 	}
 	columns := render.Columns[*treeRow]{
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
+		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
 		{Title: "DTYPE", Cell: ofLeaf(func(c *render.Cell, r *treeRow) {
 			c.Some(r.leaf.DType)
 			c.Color(render.Cyan)

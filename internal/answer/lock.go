@@ -17,8 +17,8 @@ func Lock(w io.Writer, lock *inspect.LockResult, o Options) error {
 		*inspect.LockedTensor
 	}
 	return render.Columns[row]{
-		{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.checkpoint) }},
-		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.Name) }},
+		{Key: "checkpoint", Title: "CHECKPOINT", Cut: render.Whole, Cell: func(c *render.Cell, r row) { c.Text(r.checkpoint) }},
+		{Key: "name", Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r row) { c.Text(r.Name) }},
 		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r row) { c.Text(r.DType) }},
 		{Key: "shape", Title: "SHAPE", Cell: func(c *render.Cell, r row) { c.Shape(r.Shape) }},
 		{Key: "sha256", Title: "SHA256", Cell: func(c *render.Cell, r row) { c.Some(r.SHA256) }},

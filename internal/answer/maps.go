@@ -35,7 +35,7 @@ var (
 			c.Text(m.Name)
 			c.Color(render.Cyan)
 		}},
-		{Key: "description", Title: "DESCRIPTION", Cut: render.CutEnd, Cell: func(c *render.Cell, m *inspect.BuiltinMap) { c.Text(m.Description) }},
+		{Key: "description", Title: "DESCRIPTION", Cut: render.Sentence, Cell: func(c *render.Cell, m *inspect.BuiltinMap) { c.Text(m.Description) }},
 	}
 	conventionColumns = render.Columns[*inspect.Convertible]{
 		{Title: "CONVENTION", Cell: func(c *render.Cell, v *inspect.Convertible) {

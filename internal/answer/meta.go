@@ -52,8 +52,8 @@ func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []str
 	// nobody will see need not be written out.
 	whole := len(keys) > 0 && !terminal
 	columns := render.Columns[*inspect.Entry]{
-		{Title: render.TitleIf(!m.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
-		{Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, e *inspect.Entry) {
+		{Title: render.TitleIf(!m.Agree, "FILE"), Cut: render.Whole, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
+		{Title: "KEY", Cut: render.Whole, Cell: func(c *render.Cell, e *inspect.Entry) {
 			c.Text(e.Key)
 			c.Color(render.Cyan)
 		}},
@@ -133,12 +133,12 @@ type editRow struct {
 // Edits has a row for every value that an edit concerns.
 func Edits(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.Metadata, terminal bool) *render.Table {
 	return render.Columns[editRow]{
-		{Key: "file", Title: render.TitleIf(!old.Agree, "FILE"), Cut: render.CutMiddle, Cell: func(c *render.Cell, r editRow) {
+		{Key: "file", Title: render.TitleIf(!old.Agree, "FILE"), Cut: render.Whole, Cell: func(c *render.Cell, r editRow) {
 			if r.was != nil {
 				c.Text(r.was.File)
 			}
 		}},
-		{Key: "key", Title: "KEY", Cut: render.CutMiddle, Cell: func(c *render.Cell, r editRow) {
+		{Key: "key", Title: "KEY", Cut: render.Whole, Cell: func(c *render.Cell, r editRow) {
 			c.Text(r.Key)
 			c.Color(render.Cyan)
 		}},

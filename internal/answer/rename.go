@@ -115,8 +115,9 @@ func writeKept(w io.Writer, plan *rename.Plan) {
 func changesTable(plan *rename.Plan) *render.Table {
 	type row = rename.FoldedChange
 	return render.Columns[row]{
-		{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
-		{Title: "BECOMES", Cut: render.CutMiddle, Cell: func(c *render.Cell, r row) {
+		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r row) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
+		{Title: "BECOMES", Cut: render.Whole, Cell: func(c *render.Cell, r row) {
 			switch r.Action {
 			case rename.Drop:
 				c.Text("(dropped: " + r.Reason + ")")
@@ -129,7 +130,6 @@ func changesTable(plan *rename.Plan) *render.Table {
 				c.Color(render.Green)
 			}
 		}},
-		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r row) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
 	}.Table(slices.Values(plan.Changes()))
 }
 

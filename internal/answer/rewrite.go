@@ -75,7 +75,7 @@ func RewriteReport(w io.Writer, j *rewrite.Job, report *rewrite.Report, verify r
 		files = nil
 	}
 	t := render.Columns[*rewrite.FileReport]{
-		{Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(f.Name) }},
+		{Title: "FILE", Cut: render.Whole, Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(f.Name) }},
 		{Title: "STEP", Cell: func(c *render.Cell, f *rewrite.FileReport) { c.Text(string(f.Step)) }},
 		{Title: "TENSORS", Right: true, Cell: func(c *render.Cell, f *rewrite.FileReport) {
 			if f.Proof.Tensors > 0 {

@@ -37,5 +37,5 @@ var ruleColumns = render.Columns[inspect.Rule]{
 		}
 	}},
 	{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Name) }},
-	{Key: "title", Title: "FINDS", Cut: render.CutEnd, Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Title) }},
+	{Key: "title", Title: "FINDS", Cut: render.Sentence, Cell: func(c *render.Cell, r inspect.Rule) { c.Text(r.Title) }},
 }

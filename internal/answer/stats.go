@@ -108,7 +108,7 @@ func (m *measuring) table(k int) *render.Table {
 			Key: "checkpoint", Title: render.TitleIf(people && !m.Style.Terminal && len(m.Checkpoints) > 1, "CHECKPOINT"),
 			Cell: func(c *render.Cell, t row) { *c = m.checkpoint(t.Checkpoint) },
 		},
-		{Key: "name", Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "name", Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
 		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, t row) {
 			c.Some(t.DType)
 			c.Color(render.Cyan)
@@ -262,7 +262,7 @@ func (m *measuring) layerTable(layers *inspect.LayersResult) *render.Table {
 }
 
 var templateColumns = render.Columns[*inspect.StatsTemplate]{
-	{Title: "NAME", Cut: render.CutMiddle, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Text(t.Name) }},
+	{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Text(t.Name) }},
 	{Title: "LAYERS", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Int(int64(len(t.Layers))) }},
 	{Title: "STD", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
 		if !math.IsNaN(t.MedianStd) {

@@ -1,15 +1,22 @@
 package render
 
 import (
+	"bytes"
 	"io"
 	"strings"
 )
 
 const (
-	gap = 2 // columns between two cells
-	// leastWidth is what a cut leaves of a column: on a narrower terminal the
+	gap   = 2 // columns between two cells
+	below = 8 // how far sentences that have no room in their row are indented
+	// fairWidth is what is left of a text before names have to give way.
+	fairWidth = 20
+	// leastWidth is what a narrow terminal leaves of a column: on a narrower one the
 	// lines wrap.
 	leastWidth = 12
+	// mostLines is how many lines of a terminal a name may take: nobody reads one of a
+	// megabyte.
+	mostLines = 8
 	// mostAligned is the widest that a column is made by one of its cells. A
 	// wider cell sticks out: or a file with one name of a megabyte would pad
 	// a hundred thousand others to it.
@@ -195,8 +202,8 @@ func (l *layout) flush(w io.Writer) error {
 		widths = l.fit()
 	}
 	others := string(l.text)
-	start, column := 0, 0
-	for _, p := range l.pieces {
+	start, column, place := 0, 0, 0 // the place of the column in its line
+	for i, p := range l.pieces {
 		text := p.own
 		if text == "" {
 			text = others[start:p.end]
@@ -204,8 +211,20 @@ func (l *layout) flush(w io.Writer) error {
 		}
 		right := l.columns[column].Right
 		last := column == len(l.columns)-1
+		whole := false // wider than its column, and not to be cut
 		if p.width > widths[column] && l.style.Terminal && l.style.Width > 0 {
-			text, p.width = l.cut(column, text, widths[column])
+			switch most := mostLines * l.style.Width; l.columns[column].Cut {
+			case Whole:
+				if whole = true; p.width > most {
+					text = cutMiddle(text, most)
+				}
+			case Sentence:
+				l.out = bytes.TrimRight(l.out, " ")
+				text = wrap(cutEnd(text, most), l.style.Width-below)
+			case CutEnd:
+				text = cutEnd(text, widths[column])
+				p.width = displayWidth(text)
+			}
 		}
 		room := max(0, widths[column]-p.width)
 		if right {
@@ -215,13 +234,25 @@ func (l *layout) flush(w io.Writer) error {
 		switch {
 		case last:
 			l.out = append(l.out, '\n')
-			column = -1
+			column, place = -1, -gap
+		case whole: // what is behind it goes below its headings, if there is room
+			rest := -gap
+			for k := range len(l.columns) - 1 - column {
+				if l.columns[column+1+k].Cut != Sentence {
+					rest += gap + min(l.pieces[i+1+k].width, widths[column+1+k])
+				}
+			}
+			l.out = append(l.out, '\n')
+			l.out = appendSpaces(l.out, max(gap, min(place+widths[column]+gap, l.style.Width-rest)))
 		case right:
 			l.out = appendSpaces(l.out, gap)
 		default:
 			l.out = appendSpaces(l.out, room+gap)
 		}
-		column++
+		if column >= 0 {
+			place += widths[column]
+		}
+		column, place = column+1, place+gap
 	}
 	l.text, l.pieces = l.text[:0], l.pieces[:0]
 	if l.block = len(l.out); l.style.Terminal || l.block > flushAt {
@@ -238,14 +269,22 @@ func (l *layout) send(w io.Writer) error {
 	return err
 }
 
-// cut shortens a text to its column, on a terminal.
-func (l *layout) cut(column int, text string, width int) (string, int) {
-	if l.columns[column].Cut == CutMiddle {
-		text = cutMiddle(text, width)
-	} else {
-		text = cutEnd(text, width)
+// wrap sets a text below its row, in lines of a width.
+func wrap(text string, width int) string {
+	var b strings.Builder
+	line := 0
+	for word := range strings.FieldsSeq(text) {
+		n := displayWidth(word)
+		if line == 0 || line+1+n > width {
+			b.WriteString("\n" + strings.Repeat(" ", below))
+			line = n
+		} else {
+			b.WriteByte(' ')
+			line += 1 + n
+		}
+		b.WriteString(word)
 	}
-	return text, displayWidth(text)
+	return b.String()
 }
 
 func appendSpaces(dst []byte, n int) []byte {
@@ -256,19 +295,41 @@ func appendSpaces(dst []byte, n int) []byte {
 	return append(dst, spaces[:n]...)
 }
 
-// fit returns the widths on the terminal: the columns that may be cut are
-// narrowed, the widest first, until the row fits or nothing more can be cut.
+// fit returns the widths on the terminal. Columns are narrowed, the widest first, until
+// the row fits or nothing more can be: that of sentences, which stand below where they
+// have no room, long texts, then names, which lose nothing by it, and then texts again.
 func (l *layout) fit() []int {
 	widths := append([]int(nil), l.widths...)
 	total := gap * (len(widths) - 1)
 	for _, n := range widths {
 		total += n
 	}
-	cuttable := func(k int) bool { return l.columns[k].Cut != NoCut }
+	if total <= l.style.Width {
+		return widths
+	}
+	last := len(widths) - 1
+	if l.columns[last].Cut == Sentence {
+		title := displayWidth(l.columns[last].Title)
+		total -= widths[last] - title // it takes what the others leave
+		widths[last] = title
+	}
+	total = l.narrow(widths, total, CutEnd, fairWidth)
+	total = l.narrow(widths, total, Whole, leastWidth)
+	total = l.narrow(widths, total, CutEnd, leastWidth)
+	if l.columns[last].Cut == Sentence {
+		widths[last] += max(0, l.style.Width-total)
+	}
+	return widths
+}
+
+// narrow narrows the columns of one kind down to a least width, and returns the width of
+// the row.
+func (l *layout) narrow(widths []int, total int, kind Cut, least int) int {
+	cuttable := func(k int) bool { return l.columns[k].Cut == kind }
 	for total > l.style.Width {
 		widest := -1
 		for k, n := range widths {
-			if cuttable(k) && n > leastWidth && (widest < 0 || n > widths[widest]) {
+			if cuttable(k) && n > least && (widest < 0 || n > widths[widest]) {
 				widest = k
 			}
 		}
@@ -276,7 +337,7 @@ func (l *layout) fit() []int {
 			break
 		}
 		// Down to the next widest; from there on both give way in turn.
-		next := leastWidth
+		next := least
 		for k, n := range widths {
 			if cuttable(k) && k != widest {
 				next = max(next, n)
@@ -286,5 +347,5 @@ func (l *layout) fit() []int {
 		widths[widest] -= less
 		total -= less
 	}
-	return widths
+	return total
 }

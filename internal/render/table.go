@@ -34,7 +34,7 @@ type Col[R any] struct {
 	Title string
 	// Right aligns to the right, as numbers want it.
 	Right bool
-	// Cut says what may be taken out of a cell that is too wide for the terminal.
+	// Cut says what becomes of a cell that is too wide for the terminal.
 	Cut Cut
 	// Cell sets the cell, which is null, to what the column says of a row. It is
 	// called only for the columns that a form shows.
@@ -84,13 +84,19 @@ type Column struct {
 	Cut        Cut
 }
 
-// A Cut is what may be taken out of a text that is too wide.
+// A Cut says what becomes of a text that is too wide for the terminal.
 type Cut uint8
 
 // The cuts.
 const (
+	// NoCut texts are short, and their columns as wide as they are.
 	NoCut Cut = iota
-	CutMiddle
+	// Whole texts are names: two that are cut may read alike. What is behind one that is
+	// too wide goes to the next line.
+	Whole
+	// Sentences are the last of a row. One that is too wide stands below the row, whole.
+	Sentence
+	// CutEnd texts lose their ends.
 	CutEnd
 )
 

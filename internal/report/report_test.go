@@ -19,8 +19,10 @@ func bad(t *testing.T) *inspect.CheckResult {
 	if err := fixture.Write(filepath.Join("sub dir", "model.safetensors"), "tensor a.0.w F32 [2]\ntensor a.1.w F32 [2] begin=0 end=8\ntensor \"b\\x1b\\u202e|%,:<x>\" F32 [1]"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join("sub dir", "config.json"), []byte("{\n \"a\": 1,\n}"), 0o644); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{"config.json": "{}", "generation_config.json": "{\n \"a\": 1,\n}"} {
+		if err := os.WriteFile(filepath.Join("sub dir", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return judged(t, "sub dir")
 }

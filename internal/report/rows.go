@@ -43,14 +43,14 @@ var columns = render.Columns[*inspect.Finding]{
 	}},
 	{Key: "name", Title: "NAME", Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Name) }},
 	{Key: "severity", Title: "SEVERITY", Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Severity.String()) }},
-	{Key: "file", Title: "FILE", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Text, f.File) }},
+	{Key: "file", Title: "FILE", Cut: render.Whole, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Text, f.File) }},
 	{Key: "line", Title: "LINE", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { known(count(c), f.Line) }},
 	{Key: "column", Title: "COLUMN", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { known(count(c), f.Column) }},
 	{Key: "offset", Title: "OFFSET", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Int, f.Offset) }},
-	{Key: "tensor", Title: "TENSOR", Cut: render.CutMiddle, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Text, f.Tensor) }},
+	{Key: "tensor", Title: "TENSOR", Cut: render.Whole, Cell: func(c *render.Cell, f *inspect.Finding) { known(c.Text, f.Tensor) }},
 	{Key: "count", Title: "COUNT", Right: true, Cell: func(c *render.Cell, f *inspect.Finding) { c.Int(int64(f.Count)) }},
 	{Key: "fixable", Title: "FIX", Cell: func(c *render.Cell, f *inspect.Finding) { c.Bool(f.Fixable) }},
-	{Key: "message", Title: "FINDING", Cut: render.CutEnd, Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Message) }},
+	{Key: "message", Title: "FINDING", Cut: render.Sentence, Cell: func(c *render.Cell, f *inspect.Finding) { c.Text(f.Message) }},
 }
 
 // known sets a cell to what there is to say.
