@@ -1,8 +1,12 @@
 package compare
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +15,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/testdata"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
@@ -110,79 +115,140 @@ func numbersOf(list []fixture.NamedTensor) func(string) (int64, bool) {
 	return func(key string) (int64, bool) { v, ok := n[key]; return v, ok }
 }
 
-// The answer for two checkpoints is that for the same two exchanged, for every list of
-// names and every convention that it can be converted to; and a conversion, as another
-// project would have written it, is the same model.
+// A mirror compares lists of names with what they are converted to, in both orders.
+type mirror struct {
+	// once has a pair of conventions tried for one list alone.
+	once        bool
+	tried       map[[2]string]bool
+	pairs, same int
+}
+
+// try converts a list to every convention that it can be converted to. The answer for two
+// checkpoints is that for the same two exchanged.
+func (m *mirror) try(t *testing.T, id string, list []fixture.NamedTensor, model *convention.Model) {
+	t.Helper()
+	if len(list) == 0 || slices.ContainsFunc(list, func(n fixture.NamedTensor) bool { return n.Shape == nil }) {
+		return
+	}
+	as := listed(list, "BF16")
+	from := newNaming(as, model)
+	if len(from.conventions) == 0 {
+		return
+	}
+	for _, to := range convention.All() {
+		pair := [2]string{from.conventions[0].Name, to.Name}
+		if to == from.conventions[0] || m.once && m.tried[pair] {
+			continue
+		}
+		if m.tried == nil {
+			m.tried = make(map[[2]string]bool)
+		}
+		m.tried[pair] = true
+		conv, err := convert.Between(from.conventions[0], to, slices.Values(from.list), model)
+		if err != nil || len(conv.Moves) == 0 {
+			continue
+		}
+		c := &comparison{as: clones(as), out: new(Result)}
+		if err := c.apply(conv); err != nil {
+			t.Errorf("%s to %s: %v", id, to.Name, err)
+			continue
+		}
+		made := make(map[string]bool)
+		for i := range conv.Moves {
+			for _, name := range conv.Moves[i].To {
+				made[name] = true
+			}
+		}
+		var names []fixture.NamedTensor
+		failed := false
+		for _, n := range c.as {
+			failed = failed || n.err != nil
+			if made[n.name] {
+				names = append(names, fixture.NamedTensor{Name: n.name, Shape: n.shape})
+			}
+		}
+		if failed {
+			continue
+		}
+		other := &convention.Model{Type: model.Type, TextType: model.TextType, Documents: model.Documents}
+		if arch, ok := strings.CutSuffix(to.Name, "-gguf"); ok {
+			other = &convention.Model{Architecture: arch, Documents: model.Documents}
+		}
+		bs := listed(names, "BF16")
+		x, y := headers(t, as, bs, model, other), headers(t, bs, as, other, model)
+		if d := cmp.Diff(seen(x, false), seen(y, true)); d != "" {
+			t.Errorf("%s and %s are not mirrored:\n%s", id, to.Name, d)
+		}
+		m.pairs++
+		if x.Verdict == Identical {
+			m.same++
+			continue
+		}
+		n := 0
+		for i := range x.Rows {
+			if r := &x.Rows[i]; r.Verdict.differs() && n < 3 {
+				n++
+				t.Logf("%s to %s: %s: %q %q %s %v %v (%s > %s)", id, to.Name, x.Verdict, r.NameA, r.NameB, r.Status, r.ShapeA, r.ShapeB, x.From, x.To)
+			}
+		}
+	}
+}
+
+// Every pair of conventions, with a list of one model.
 func TestMirrored(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many pairs of lists")
 	}
-	pairs, same := 0, 0
-	seenPair := make(map[[2]string]bool)
+	m := mirror{once: true}
 	for _, l := range fixture.NameLists(t, "../../rename/convention/testdata/lists") {
-		if len(l.Tensors) == 0 || slices.ContainsFunc(l.Tensors, func(n fixture.NamedTensor) bool { return n.Shape == nil }) {
-			continue
-		}
-		as := listed(l.Tensors, "BF16")
 		numbers := []func(string) (int64, bool){numbersOf(l.Tensors)}
-		model := &convention.Model{Type: l.ModelType, TextType: l.TextModelType, Documents: numbers}
-		from := newNaming(as, model)
-		if len(from.conventions) == 0 {
+		m.try(t, l.ID, l.Tensors, &convention.Model{Type: l.ModelType, TextType: l.TextModelType, Documents: numbers})
+	}
+	t.Logf("%d of %d pairs are the same model", m.same, m.pairs)
+}
+
+// Every list of a real model, with its own configuration where that is known, and every
+// convention.
+func TestMirroredLists(t *testing.T) {
+	var m mirror
+	for i, path := range testdata.Glob(t, "names/*__*.tsv") {
+		if testing.Short() && i%10 != 0 {
 			continue
 		}
-		for _, to := range convention.All() {
-			if pair := [2]string{from.conventions[0].Name, to.Name}; to == from.conventions[0] || seenPair[pair] {
-				continue
-			} else {
-				seenPair[pair] = true
-			}
-			conv, err := convert.Between(from.conventions[0], to, slices.Values(from.list), model)
-			if err != nil || len(conv.Moves) == 0 {
-				continue
-			}
-			c := &comparison{as: clones(as), out: new(Result)}
-			if err := c.apply(conv); err != nil {
-				t.Errorf("%s to %s: %v", l.ID, to.Name, err)
-				continue
-			}
-			made := make(map[string]bool)
-			for i := range conv.Moves {
-				for _, name := range conv.Moves[i].To {
-					made[name] = true
-				}
-			}
-			var names []fixture.NamedTensor
-			failed := false
-			for _, n := range c.as {
-				failed = failed || n.err != nil
-				if made[n.name] {
-					names = append(names, fixture.NamedTensor{Name: n.name, Shape: n.shape})
-				}
-			}
-			if failed {
-				continue
-			}
-			bs, other := listed(names, "BF16"), &convention.Model{Type: l.ModelType, TextType: l.TextModelType, Documents: numbers}
-			if arch, ok := strings.CutSuffix(to.Name, "-gguf"); ok {
-				other = &convention.Model{Architecture: arch, Documents: numbers}
-			}
-			x, y := headers(t, as, bs, model, other), headers(t, bs, as, other, model)
-			if d := cmp.Diff(seen(x, false), seen(y, true)); d != "" {
-				t.Errorf("%s and %s are not mirrored:\n%s", l.ID, to.Name, d)
-			}
-			pairs++
-			if x.Verdict == Identical {
-				same++
-				continue
-			}
-			n := 0
-			for i := range x.Rows {
-				if r := &x.Rows[i]; r.Verdict.differs() && n < 3 {
-					n++
-					t.Logf("%s to %s: %s: %q %q %s %v %v (%s > %s)", l.ID, to.Name, x.Verdict, r.NameA, r.NameB, r.Status, r.ShapeA, r.ShapeB, x.From, x.To)
-				}
+		id := strings.TrimSuffix(filepath.Base(path), ".tsv")
+		list := fixture.ListedTensors(t, path)
+		model := new(convention.Model)
+		if _, arch, ok := strings.Cut(id, "__gguf-"); ok {
+			model.Architecture, _, _ = strings.Cut(arch, ".")
+			for i := range list { // ggml's order of dimensions
+				slices.Reverse(list[i].Shape)
 			}
 		}
+		numbers := numbersOf(list)
+		if text, err := os.ReadFile(strings.TrimSuffix(path, ".tsv") + ".config.json"); err == nil {
+			var config struct {
+				Type string `json:"model_type"`
+				Text struct {
+					Type string `json:"model_type"`
+				} `json:"text_config"`
+			}
+			var doc map[string]any
+			if err := errors.Join(json.Unmarshal(text, &config), json.Unmarshal(text, &doc)); err != nil {
+				t.Fatal(err)
+			}
+			model.Type, model.TextType = config.Type, config.Text.Type
+			numbers = func(key string) (int64, bool) {
+				text, _ := doc["text_config"].(map[string]any)
+				for _, d := range []map[string]any{doc, text} {
+					if n, ok := d[key].(float64); ok {
+						return int64(n), true
+					}
+				}
+				return 0, false
+			}
+		}
+		model.Documents = []func(string) (int64, bool){numbers}
+		m.try(t, id, list, model)
 	}
-	t.Logf("%d of %d pairs are the same model", same, pairs)
+	t.Logf("%d of %d pairs are the same model", m.same, m.pairs)
 }

@@ -418,24 +418,30 @@ func (c *comparison) pairByTemplate() {
 // templates groups tensors by template, each sorted by its numbers, and the
 // templates by the numbers and shapes of their tensors.
 func templates(list []*tensor) map[string][][]*tensor {
-	byTemplate := make(map[string][]*tensor)
+	type numbered struct {
+		*tensor
+		numbers []string
+	}
+	byTemplate := make(map[string][]numbered)
 	for _, t := range list {
 		form := template.Segments.Of(t.name)
-		byTemplate[form] = append(byTemplate[form], t)
+		byTemplate[form] = append(byTemplate[form], numbered{t, numbers(t.name)})
 	}
 	out := make(map[string][][]*tensor)
 	for _, group := range byTemplate {
-		slices.SortStableFunc(group, func(x, y *tensor) int { return slices.Compare(numbers(x.name), numbers(y.name)) })
+		slices.SortStableFunc(group, func(x, y numbered) int { return slices.Compare(x.numbers, y.numbers) })
 		var b strings.Builder
-		for _, t := range group {
-			n := numbers(t.name)
+		tensors := make([]*tensor, len(group))
+		for i, t := range group {
+			n := t.numbers
 			if len(n) == 0 {
 				// A shape alone says little: the last segment is to agree, too.
 				n = []string{t.name[strings.LastIndexByte(t.name, '.')+1:]}
 			}
 			fmt.Fprintln(&b, n, t.shape)
+			tensors[i] = t.tensor
 		}
-		out[b.String()] = append(out[b.String()], group)
+		out[b.String()] = append(out[b.String()], tensors)
 	}
 	return out
 }

@@ -151,10 +151,13 @@ func TestVerdictOfEveryType(t *testing.T) {
 		heads    int // of a head's rows, which transformers has in another order
 	}
 	list := []matrix{
-		{"model.embed_tokens", "token_embd", 8, 0}, {"lm_head", "output", 8, 0},
-		{"model.layers.0.self_attn.q_proj", "blk.0.attn_q", heads * dim, heads}, {"model.layers.0.self_attn.k_proj", "blk.0.attn_k", dim, 1},
+		{"model.embed_tokens", "token_embd", 8, 0},
+		{"lm_head", "output", 8, 0},
+		{"model.layers.0.self_attn.q_proj", "blk.0.attn_q", heads * dim, heads},
+		{"model.layers.0.self_attn.k_proj", "blk.0.attn_k", dim, 1},
 		{"model.layers.0.self_attn.v_proj", "blk.0.attn_v", dim, 0},
-		{"model.layers.0.mlp.gate_proj", "blk.0.ffn_gate", 16, 0}, {"model.layers.0.mlp.up_proj", "blk.0.ffn_up", 16, 0},
+		{"model.layers.0.mlp.gate_proj", "blk.0.ffn_gate", 16, 0},
+		{"model.layers.0.mlp.up_proj", "blk.0.ffn_up", 16, 0},
 	}
 	// What is not of rows of 256 is F32 in both.
 	const rest = "tensor %s F32 [256]\ntensor %s F32 [256]\ntensor %s F32 [256]\ntensor %s F32 [256,64]\ntensor %s F32 [256,16]\n"
