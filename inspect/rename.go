@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
 // RenameOptions say what tensors become, and where the result goes.
@@ -127,8 +128,13 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		rewriting := opts.Rewrite
 		rewriting.Strict = opts.Strict
 		r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
-		if _, rounds := errors.AsType[*arrays.RoundsError](r.Err); rounds && opts.Map == nil {
-			r.Conversion.AllowRounding()
+		for allowed := tensorop.Kind(""); opts.Map == nil; {
+			rounds, ok := errors.AsType[*arrays.RoundsError](r.Err)
+			if !ok || rounds.Kind == allowed {
+				break
+			}
+			allowed = rounds.Kind
+			r.Conversion.AllowRounding(allowed)
 			m, err := r.Conversion.Map()
 			if err != nil {
 				return nil, err

@@ -15,7 +15,7 @@ import (
 var opKinds = []tensorop.Kind{
 	tensorop.Split, tensorop.Concat, tensorop.Stack, tensorop.Unstack, tensorop.Swap, tensorop.Copy, tensorop.Merge, tensorop.Create, tensorop.Discard, tensorop.Pad, tensorop.Trim, tensorop.Transpose, tensorop.Permute,
 	tensorop.Reshape, tensorop.Squeeze, tensorop.Unsqueeze, tensorop.Flatten, tensorop.Unflatten, tensorop.Repack,
-	tensorop.Cast, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp,
+	tensorop.Cast, tensorop.Offset, tensorop.Scale, tensorop.NegativeExp, tensorop.LogNegative,
 }
 
 // joins are the operations that join or part tensors.
@@ -51,6 +51,7 @@ var opParams = map[tensorop.Kind][]string{
 	tensorop.Offset:      {"operand", "add", "round"},
 	tensorop.Scale:       {"operand", "by", "round"},
 	tensorop.NegativeExp: {"operand", "round"},
+	tensorop.LogNegative: {"operand", "round"},
 }
 
 var opExample = map[tensorop.Kind]string{
@@ -77,6 +78,7 @@ var opExample = map[tensorop.Kind]string{
 	tensorop.Offset:      "{add: 1}",
 	tensorop.Scale:       "{by: 0.5}",
 	tensorop.NegativeExp: "{round: true}",
+	tensorop.LogNegative: "{}",
 }
 
 // parseSteps reads a list of operations, each a mapping of one key.

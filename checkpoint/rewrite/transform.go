@@ -150,10 +150,6 @@ func (t *transform) operate(w *arrays.Workspace, tr *rename.Transform) error {
 		if op.Index < 0 || op.Count < 1 || op.Index+op.Count > len(operands) {
 			return fmt.Errorf("%s cannot take %d tensors from %d on of %d", op.Kind, op.Count, op.Index, len(operands))
 		}
-		if op.Kind == tensorop.LogNegative {
-			// It can be, but what it gives is not what there was before -exp(x).
-			return fmt.Errorf("%s of %s: it cannot be carried out", op.Kind, t.taken())
-		}
 		out, done, err := w.Operate(*op, operands[op.Index:op.Index+op.Count])
 		if err != nil {
 			return fmt.Errorf("%s of %s: %w", op.Kind, t.taken(), err)

@@ -349,18 +349,21 @@ rules:
 	}
 }
 
-// What gives other bits back than there were is no transform, whoever made the plan.
-func TestTransformRefusesLogNegative(t *testing.T) {
-	dir := t.TempDir()
-	ref := filepath.Join(dir, "model.safetensors")
-	must(t, fixture.Write(ref, "tensor a F32 [2] values=-1,-2\n"))
-	c := openOne(t, ref)
-	plan := planFor(t, c, parseMap(t, "rules: [{from: a, negative-exp: {round: true}, to: b}]"))
-	plan.Transforms[0].Ops[0].Kind = tensorop.LogNegative
-	_, err := Prepare(context.Background(), c, plan, nil)
-	want := `model.safetensors: log-negative of "a": it cannot be carried out`
-	if err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
+// A logarithm that is not -exp of what it gives is refused, and so is that of a number
+// that has none.
+func TestTransformLogNegative(t *testing.T) {
+	for values, want := range map[string]string{
+		"-1,-2":   "",
+		"-1,-50":  `model.safetensors: log-negative of "a": 1 of its 2 values are -exp(x) of no F32, the first being -50; write round: true to allow that`,
+		"0.5,-50": `model.safetensors: log-negative of "a": 2 of its 2 values are -exp(x) of no number, the first being 0.5`,
+	} {
+		ref := filepath.Join(t.TempDir(), "model.safetensors")
+		must(t, fixture.Write(ref, "tensor a F32 [2] values="+values+"\n"))
+		c := openOne(t, ref)
+		_, err := Prepare(context.Background(), c, planFor(t, c, parseMap(t, "rules: [{from: a, log-negative: {}, to: b}]")), nil)
+		if text := fmt.Sprint(err); err == nil && want != "" || err != nil && text != want {
+			t.Errorf("%s: %v, want %s", values, err, want)
+		}
 	}
 }
 

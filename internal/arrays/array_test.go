@@ -924,7 +924,7 @@ func TestOperationsThatCannotBe(t *testing.T) {
 		{tensorop.Op{Kind: tensorop.Reshape, Shape: []int64{1 << 40, 1 << 40}}, []*Array{mk(bf16, 6)}, "its shape [1099511627776 1099511627776] is too large to compute with"},
 		{tensorop.Op{Kind: tensorop.Offset, Value: 1}, []*Array{mk(q4, 32)}, "offset is done with F64, F32, F16 and BF16, and not with Q4_0"},
 		{tensorop.Op{Kind: tensorop.NegativeExp}, []*Array{mk(bf16, 32)}, "negative-exp rounds, and its results cannot be undone exactly"},
-		{tensorop.Op{Kind: tensorop.LogNegative}, []*Array{mk(bf16, 32)}, "log-negative rounds, and its results cannot be undone exactly"},
+		{tensorop.Op{Kind: tensorop.LogNegative}, []*Array{mk(bf16, 32)}, "32 of its 32 values are -exp(x) of no number, the first being 2.350988701644575e-38"},
 		{tensorop.Op{Kind: "paint"}, []*Array{mk(bf16, 32)}, "it cannot be carried out"},
 		{tensorop.Op{Kind: tensorop.Repack, From: tensorop.MXFP4Blocks, To: tensorop.MXFP4GGML}, []*Array{mk(bf16, 16), mk(bf16, 1)}, "MXFP4 is repacked as bytes, and this is BF16"},
 	}
@@ -956,5 +956,37 @@ func TestTensorCannotBeRead(t *testing.T) {
 		if err := source.ReadFull(r, make([]byte, n), 100); !errors.Is(err, syscall.EIO) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
+	}
+}
+
+// log-negative gives what -exp was made of, where that has the bits of BF16.
+func TestLogNegative(t *testing.T) {
+	var data, want []byte
+	for bits := range uint32(1 << 16) {
+		v := math.Float32frombits(bits << 16)
+		if a := math.Abs(float64(v)); a > 1e-3 && a < 20 {
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(float32(-math.Exp(float64(v)))))
+			want = binary.LittleEndian.AppendUint32(want, bits<<16)
+		}
+	}
+	a, err := New([]uint64{uint64(len(data) / 4)}, Element{DType: "F32", Elems: 1, Bytes: 4}, bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, op, err := new(Workspace).Operate(tensorop.Op{Kind: tensorop.LogNegative, Count: 1}, []*Array{a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if err := source.ReadFull(out[0].Data, got, 0); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(want); i += 4 {
+		if x, y := binary.LittleEndian.Uint32(got[i:]), binary.LittleEndian.Uint32(want[i:]); x != y {
+			t.Errorf("%v comes back as %v", math.Float32frombits(y), math.Float32frombits(x))
+		}
+	}
+	if inverse, ok := op.Inverse(); !ok || inverse.Kind != tensorop.NegativeExp || !inverse.Round {
+		t.Errorf("the inverse is %+v, %v", inverse, ok)
 	}
 }

@@ -85,6 +85,7 @@ func roundF16(v float64) uint64 {
 
 // A RoundsError says that an operation would round values, and was not allowed to.
 type RoundsError struct {
+	Kind     tensorop.Kind // the operation
 	Lost, Of int64
 	Text     string // what happens to them
 }
@@ -241,7 +242,7 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	case tensorop.NegativeExp:
 		c.do = func(v float64) float64 { return -math.Exp(v) }
 	default:
-		c.do = func(v float64) float64 { return math.Log(-v) }
+		c.do, c.undo = c.logNegative, func(v float64) float64 { return -math.Exp(v) }
 	}
 	if op.Round {
 		return []*Array{a.like(a.Shape, c)}, nil
@@ -254,16 +255,43 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 		return nil, err
 	}
 	if lost > 0 {
+		if op.Kind == tensorop.LogNegative {
+			if !(first < 0) {
+				return nil, fmt.Errorf("%d of its %d values are -exp(x) of no number, the first being %v", lost, a.Size()/f.bytes, first)
+			}
+			return nil, &RoundsError{op.Kind, lost, a.Size() / f.bytes, fmt.Sprintf("are -exp(x) of no %s, the first being %v", a.Elem.DType, first)}
+		}
 		how := fmt.Sprintf("adding %v in %s and taking it off again", op.Value, a.Elem.DType)
 		if op.Kind == tensorop.Scale {
 			how = fmt.Sprintf("multiplying with %v in %s and dividing again", op.Value, a.Elem.DType)
 		}
-		return nil, &RoundsError{lost, a.Size() / f.bytes, fmt.Sprintf("do not survive %s, the first being %v", how, first)}
+		return nil, &RoundsError{op.Kind, lost, a.Size() / f.bytes, fmt.Sprintf("do not survive %s, the first being %v", how, first)}
 	}
 	return []*Array{a.like(a.Shape, c)}, nil
 }
 
-// lost counts the elements that undoing does not bring back.
+// logNegative is the number with the fewest bits whose -exp is v, so that what was
+// computed of a BF16 number comes back as it was; log(-v) where there is none.
+func (c *computed) logNegative(v float64) float64 {
+	y, want := math.Log(-v), c.float.to(v)
+	is := func(bits uint64) bool { return c.float.to(-math.Exp(c.float.from(bits))) == want }
+	for significand := 8; significand <= 53; significand++ {
+		if bits := c.float.to(roundTo(y, significand, -1074)); is(bits) {
+			return c.float.from(bits)
+		}
+	}
+	for near := uint64(1); near <= 4; near++ {
+		for _, bits := range []uint64{c.float.to(y) - near, c.float.to(y) + near} {
+			if is(bits) {
+				return c.float.from(bits)
+			}
+		}
+	}
+	return y
+}
+
+// lost counts the elements that undoing does not bring back. The first is one that is
+// not negative, where a logarithm wants that.
 func (c *computed) lost(size int64) (n int64, first float64, err error) {
 	buf := make([]byte, 64<<10)
 	for off := int64(0); off < size; off += int64(len(buf)) {
@@ -275,7 +303,7 @@ func (c *computed) lost(size int64) (n int64, first float64, err error) {
 			was := c.get(buf)
 			v := c.float.from(was)
 			if c.float.to(c.undo(c.float.from(c.float.to(c.do(v))))) != was {
-				if n == 0 {
+				if n == 0 || first < 0 && !(v < 0) {
 					first = v
 				}
 				n++

@@ -43,12 +43,16 @@ func newNaming(list []*tensor, m *convention.Model) *naming {
 	n.read = identify.Read(n.list, m)
 	identified, known := convention.Lookup(n.read.Convention)
 	if conv, ok := convention.Lookup(m.Architecture + "-gguf"); ok {
-		// A converter may write a model under the architecture of its successor.
-		if known && identified.HasDialect("gguf") && n.knows(identified) > n.knows(conv) {
+		// A converter may write a model under the architecture of its successor, and a
+		// file may have got the names of another project.
+		byNames := known && n.knows(identified) > n.knows(conv)
+		if byNames && identified.HasDialect("gguf") {
 			conv = identified
 		}
-		n.conventions, n.sure = []*convention.Convention{conv}, true
-		return n
+		if !byNames || conv == identified {
+			n.conventions, n.sure = []*convention.Convention{conv}, true
+			return n
+		}
 	}
 	if known {
 		n.conventions = append(n.conventions, identified)
@@ -61,12 +65,13 @@ func newNaming(list []*tensor, m *convention.Model) *naming {
 	return n
 }
 
-// alike reports whether both sides spell their names in one way.
+// alike reports whether both sides spell their names in one way: what one of them is, by
+// its configuration, the other may be by its names.
 func (n *naming) alike(other *naming) bool {
 	if n.adapter != nil && other.adapter != nil && n.adapter.Dialect != other.adapter.Dialect {
 		return false
 	}
-	return n.conventions[0] == other.conventions[0]
+	return slices.Contains(n.conventions, other.conventions[0]) || slices.Contains(other.conventions, n.conventions[0])
 }
 
 // beside adds the conventions of the other side's families that know as many of the

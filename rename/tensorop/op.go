@@ -36,8 +36,8 @@ const (
 	Scale Kind = "scale"
 	// NegativeExp is -exp(x), rounded.
 	NegativeExp Kind = "negative-exp"
-	// LogNegative is log(-x), the inverse of NegativeExp but for rounding.
-	// Maps cannot ask for it: what it gives is not what there was.
+	// LogNegative is log(-x), the number with the fewest bits of which NegativeExp makes
+	// x. It is undone exactly unless it rounds.
 	LogNegative Kind = "log-negative"
 )
 
@@ -115,7 +115,7 @@ type Op struct {
 	Values []float32 `json:"values,omitempty"`
 	// Value is what offset adds and what scale multiplies with.
 	Value float64 `json:"value,omitempty"`
-	// Round allows offset, scale and negative-exp results that the operation cannot be
+	// Round allows offset, scale, negative-exp and log-negative results that the operation cannot be
 	// undone from.
 	Round bool `json:"round,omitempty"`
 	// Shape is of reshape. Was, where known, is the shape before.
@@ -205,6 +205,9 @@ func (o *Op) Inverse() (Op, bool) {
 		// The inverse of a number is not always one: only powers of two come back.
 		inv.Value = 1 / o.Value
 		return inv, !o.Round && 1/inv.Value == o.Value
+	case LogNegative:
+		inv.Kind, inv.Round = NegativeExp, true
+		return inv, !o.Round
 	default:
 		return Op{}, false
 	}

@@ -88,15 +88,20 @@ func (cv *converter) noteWide(list []convention.Named) {
 	}
 }
 
-// AllowRounding lets the offsets of the conversion round, as other converters do:
-// 1 + w has fewer bits for a small w than w has.
-func (c *Conversion) AllowRounding() {
+// AllowRounding lets an operation of the conversion round, as other converters do:
+// 1 + w has fewer bits for a small w than w has, and -exp(x) in their libraries is not
+// always the nearest number.
+func (c *Conversion) AllowRounding(kind tensorop.Kind) {
 	for i := range c.Moves {
 		for k := range c.Moves[i].Ops {
-			if o := &c.Moves[i].Ops[k]; o.Kind == tensorop.Offset {
+			if o := &c.Moves[i].Ops[k]; o.Kind == kind {
 				o.Round = true
 			}
 		}
+	}
+	if kind == tensorop.LogNegative {
+		c.Notes = append(c.Notes, "some values of the state-space decay are -exp(x) of no number, and get the nearest; the way back gives others")
+		return
 	}
 	c.Notes = append(c.Notes, "what is added to normalisations rounds some of their values, which are small; the way back gives others")
 }
