@@ -471,26 +471,24 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 	return nil
 }
 
-// unsure reports whether another convention's name or bytes of a module depend on
-// modules of its block that the adapter does not change.
+// unsure reports whether another convention's name or bytes of a module depend on a
+// module of its block of which the adapter shows nothing. An adapter that changes it in
+// other blocks changes it wherever it is: modules are chosen by their kind.
 func unsure(c *identify.Component, to *convention.Convention, p identify.Place) bool {
 	var without []string
-	for _, conv := range []*convention.Convention{c.Convention, to} {
-		for i := range conv.Tensors() {
-			if t := &conv.Tensors()[i]; t.Role == p.Tensor.Role && t.Without != "" {
-				without = append(without, t.Without)
-			}
+	for i := range to.Tensors() {
+		if t := &to.Tensors()[i]; t.Role == p.Tensor.Role && t.Without != "" {
+			without = append(without, t.Without)
 		}
-		for _, s := range conv.Layout.Swapped {
-			if module, other, conditional := strings.Cut(s, " without "); conditional && module == p.Tensor.Module {
-				without = append(without, other)
-			}
+	}
+	for _, s := range slices.Concat(c.Convention.Layout.Swapped, to.Layout.Swapped) {
+		if module, other, conditional := strings.Cut(s, " without "); conditional && module == p.Tensor.Module {
+			without = append(without, other)
 		}
 	}
 	return slices.ContainsFunc(without, func(module string) bool {
-		return !slices.ContainsFunc(c.Places, func(o identify.Place) bool {
-			return o.Tensor != nil && o.Tensor.Module == module && (len(o.Index) == 0 || len(p.Index) == 0 || o.Index[0] == p.Index[0])
-		})
+		kind := strings.TrimRight(module, ".0123456789")
+		return !slices.ContainsFunc(c.Places, func(o identify.Place) bool { return o.Tensor != nil && o.Tensor.Module == kind })
 	})
 }
 

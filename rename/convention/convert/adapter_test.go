@@ -140,6 +140,29 @@ lora_te_text_model_encoder_layers_3_mlp_fc1.lora_up.weight -> text_encoder.text_
 lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.alpha dropped: alpha / rank, 0.25, is multiplied into up`,
 		},
 		{
+			"SDXL, kohya to diffusers", "diffusers: lora_conversion_utils.py _maybe_map_sgm_blocks_to_diffusers, _convert_unet_lora_key (label_emb, op)", "", "diffusers", nil,
+			`lora_unet_input_blocks_3_0_op.lora_down.weight [4,16,3,3]
+			lora_unet_input_blocks_3_0_op.lora_up.weight [16,4,1,1]
+			lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.lora_down.weight [4,16]
+			lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.lora_up.weight [16,4]
+			lora_unet_output_blocks_5_1_transformer_blocks_1_attn1_to_q.lora_down.weight [4,16]
+			lora_unet_output_blocks_5_1_transformer_blocks_1_attn1_to_q.lora_up.weight [16,4]
+			lora_unet_output_blocks_5_2_conv.lora_down.weight [4,16,3,3]
+			lora_unet_output_blocks_5_2_conv.lora_up.weight [16,4,1,1]
+			lora_unet_label_emb_0_0.lora_down.weight [4,16]
+			lora_unet_label_emb_0_0.lora_up.weight [16,4]`,
+			`lora_unet_input_blocks_3_0_op.lora_down.weight -> unet.down_blocks.0.downsamplers.0.conv.lora_A.weight
+lora_unet_input_blocks_3_0_op.lora_up.weight -> unet.down_blocks.0.downsamplers.0.conv.lora_B.weight
+lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.lora_down.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q.lora_A.weight
+lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.lora_up.weight -> unet.down_blocks.1.attentions.0.transformer_blocks.1.attn1.to_q.lora_B.weight
+lora_unet_output_blocks_5_1_transformer_blocks_1_attn1_to_q.lora_down.weight -> unet.up_blocks.1.attentions.2.transformer_blocks.1.attn1.to_q.lora_A.weight
+lora_unet_output_blocks_5_1_transformer_blocks_1_attn1_to_q.lora_up.weight -> unet.up_blocks.1.attentions.2.transformer_blocks.1.attn1.to_q.lora_B.weight
+lora_unet_output_blocks_5_2_conv.lora_down.weight -> unet.up_blocks.1.upsamplers.0.conv.lora_A.weight
+lora_unet_output_blocks_5_2_conv.lora_up.weight -> unet.up_blocks.1.upsamplers.0.conv.lora_B.weight
+lora_unet_label_emb_0_0.lora_down.weight -> unet.add_embedding.linear_1.lora_A.weight
+lora_unet_label_emb_0_0.lora_up.weight -> unet.add_embedding.linear_1.lora_B.weight`,
+		},
+		{
 			"SD 1.5, diffusers' processors to kohya", "diffusers: models/attention_processor.py; utils/state_dict_utils.py DIFFUSERS_OLD_TO_PEFT", "", "kohya", nil,
 			`unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight [4,16]
 			unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight [16,4]
