@@ -129,7 +129,9 @@ func sampleShape(c, other *convention.Convention, t *convention.Tensor) []uint64
 	case strings.HasSuffix(module, "attn.kv"):
 		shape = []uint64{2 * heads * dim, hidden}
 	case strings.HasSuffix(module, "attn.o"):
-		shape = []uint64{hidden, heads * dim}
+		shape = []uint64{hidden, rows(0)}
+	case strings.HasSuffix(module, "attn.o_mlp"):
+		shape = []uint64{hidden, rows(0, 3)}
 	case last == "router":
 		shape = []uint64{experts, hidden}
 	case last == "kv_b":

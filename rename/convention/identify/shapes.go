@@ -1,6 +1,10 @@
 package identify
 
-import "github.com/wtinspect/wtinspect/rename/convention"
+import (
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
 
 // shapesAgree compares the shapes that decide between layouts that share their
 // names: a projection must join the hidden width that the normalisations show,
@@ -23,6 +27,9 @@ func (id *identification) shapesAgree(c *convention.Convention, e *evaluation) b
 	if len(shapes) == 0 {
 		return true
 	}
+	if !partsAgree(c, shapes) {
+		return false
+	}
 	for _, space := range []string{"", "text.", "vision.", "audio.", "encoder.", "decoder."} {
 		hidden := hiddenWidth(shapes, space)
 		if hidden == 0 {
@@ -35,6 +42,37 @@ func (id *identification) shapesAgree(c *convention.Convention, e *evaluation) b
 		}
 		for _, module := range []string{"layer.attn.o", "layer.mlp.down"} {
 			if !joins(shapes[space+module+".weight"], hidden, !c.Transposes(space+module)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// partsAgree compares how long the parts of a fused projection are, where the convention
+// says so, with what the output projection of the same block takes: as many columns as
+// there are queries, and the MLP's beside them.
+func partsAgree(c *convention.Convention, shapes map[string][]uint64) bool {
+	for fused, sizes := range c.Layout.Parts {
+		out, taken := "o", sizes[0]
+		switch fused {
+		case "qkv":
+		case "qkv_mlp":
+			out, taken = "o_mlp", sizes[0]+sizes[len(sizes)-1]
+		default:
+			continue
+		}
+		total := int64(0)
+		for _, n := range sizes {
+			total += n
+		}
+		for role, shape := range shapes {
+			block, ok := strings.CutSuffix(role, "attn."+fused+".weight")
+			o := shapes[block+"attn."+out+".weight"]
+			if !ok || len(shape) != 2 || len(o) != 2 {
+				continue
+			}
+			if shape[0]%uint64(total) != 0 || shape[0]/uint64(total)*uint64(taken) != o[1] {
 				return false
 			}
 		}
