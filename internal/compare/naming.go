@@ -117,6 +117,7 @@ type route struct {
 // counterparts. It does not depend on which is A: exchanged sides exchange the route.
 func routeBetween(a, b *naming) (*route, error) {
 	if a.adapter != nil && b.adapter != nil {
+		a.adapter, b.adapter = related(a.adapter, b.adapter)
 		r := new(route)
 		var err, back error
 		r.there, r.thereHits, err = convertAdapter(a, b)
@@ -192,6 +193,19 @@ func convertNames(from, to *naming, x, y *convention.Convention) (*convert.Conve
 		}
 	}
 	return conv, countHits(conv, there), nil
+}
+
+// related reads the modules of two adapters as those of one model, where names that fit
+// several allow it.
+func related(a, b *identify.Adapter) (x, y *identify.Adapter) {
+	for _, p := range a.Components[0].Tied() {
+		for _, q := range b.Components[0].Tied() {
+			if p == q || slices.ContainsFunc(p.Families, q.HasFamily) {
+				return a.As(p), b.As(q)
+			}
+		}
+	}
+	return a, b
 }
 
 // convertAdapter converts a side's adapter to the spelling of the other's.

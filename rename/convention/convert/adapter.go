@@ -25,6 +25,80 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 	if model == nil {
 		model = new(convention.Model)
 	}
+	tied := likeliest(a.Components[0].Tied(), model.Adapter)
+	if len(tied) == 0 {
+		return adapterTo(a, goal, model)
+	}
+	out, err := adapterTo(a.As(tied[0]), goal, model)
+	if err != nil || out.Refusal() != nil || tied[0].Kind != convention.Denoiser {
+		return out, err
+	}
+	for _, c := range tied[1:] {
+		if c.Kind != tied[0].Kind {
+			continue
+		}
+		other, err := adapterTo(a.As(c), goal, model)
+		if err == nil && other.Refusal() == nil && !sameMoves(out.Moves, other.Moves) {
+			if !tied[0].Preferred {
+				return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s, which become different ones; name the convention with --from", tied[0].Name, c.Name)}
+			}
+			out.Notes = append(out.Notes, fmt.Sprintf("its modules are taken for those of %s; were they those of %s, they would become different ones, and --from says so", tied[0].Name, c.Name))
+			break
+		}
+	}
+	return out, nil
+}
+
+// likeliest are those of some conventions that are of the model that an adapter says it
+// is for, or all of them where it names none of theirs.
+func likeliest(tied []*convention.Convention, s *adapter.Settings) []*convention.Convention {
+	if s == nil || s.Base == "" {
+		return tied
+	}
+	letters := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+				return r
+			}
+			return -1
+		}, strings.ToLower(s))
+	}
+	base, most := letters(s.Base), 0
+	var out []*convention.Convention
+	for _, c := range tied {
+		longest := 0
+		for _, f := range c.Families {
+			if f = letters(f); strings.Contains(base, f) {
+				longest = max(longest, len(f))
+			}
+		}
+		if longest > most {
+			out, most = nil, longest
+		}
+		if longest == most {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// sameMoves reports whether moves give the same tensors.
+func sameMoves(a, b []Move) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	by := make(map[string]*Move, len(a))
+	for i := range a {
+		by[a[i].From[0]] = &a[i]
+	}
+	return !slices.ContainsFunc(b, func(m Move) bool {
+		other := by[m.From[0]]
+		return other == nil || !slices.Equal(other.From, m.From) || !slices.Equal(other.To, m.To) || len(other.Ops) != len(m.Ops)
+	})
+}
+
+// adapterTo is Adapter for modules whose convention is known.
+func adapterTo(a *identify.Adapter, goal string, model *convention.Model) (*Conversion, error) {
 	base := a.Components[0].Convention
 	cv := &adapterConverter{Adapter: a, model: model, dialect: a.Dialect, base: base}
 	if d, ok := adapter.Lookup(goal); ok {
@@ -52,7 +126,7 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 // where that takes them and otherwise in that of the convention's project.
 func between(a *identify.Adapter, to *convention.Convention, model *convention.Model) (*Conversion, error) {
 	cv := &adapterConverter{Adapter: a, model: model, dialect: a.Dialect, base: to}
-	if !takes(cv.dialect, to) {
+	if !identify.Takes(cv.dialect, to) {
 		cv.dialect = homeOf(to)
 	}
 	return cv.run()
@@ -88,30 +162,11 @@ func homeOf(c *convention.Convention) *adapter.Dialect {
 	return d
 }
 
-// takes reports whether a dialect has the names of a convention's modules.
-func takes(d *adapter.Dialect, c *convention.Convention) bool {
-	if !d.Takes(c.Dialects) {
-		return false
-	}
-	return !d.Original || !c.HasDialect("diffusers") || slices.ContainsFunc(d.Unless, c.HasFamily) || len(originals(c)) == 0
-}
-
-// originals are the conventions of a denoiser's own release.
-func originals(of *convention.Convention) []*convention.Convention {
-	var out []*convention.Convention
-	for _, c := range convention.All() {
-		if !c.HasDialect("diffusers") && !c.HasDialect("gguf") && !c.Frame && c.VariantOf == "" && slices.ContainsFunc(of.Families, c.HasFamily) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
 // baseFor chooses the convention of the modules in a dialect: the one they have,
 // where the dialect takes it.
 func baseFor(a *identify.Adapter, d *adapter.Dialect, model *convention.Model) (*convention.Convention, error) {
 	base := a.Components[0].Convention
-	if base == nil || takes(d, base) {
+	if base == nil || identify.Takes(d, base) {
 		return base, nil
 	}
 	var candidates []*convention.Convention
@@ -122,7 +177,7 @@ func baseFor(a *identify.Adapter, d *adapter.Dialect, model *convention.Model) (
 	}
 	if d.Bases == nil {
 		if base.HasDialect("diffusers") {
-			candidates = originals(base)
+			candidates = identify.Originals(base)
 		} else if c, err := Target("hf", base, model); err == nil {
 			candidates = append(candidates, c)
 		}
@@ -447,12 +502,12 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 	}
 	for i := range conv.Moves {
 		mv := &conv.Moves[i]
-		to := make([]string, len(mv.To))
+		names := make([]string, len(mv.To))
 		for k, name := range mv.To {
-			to[k] = identify.WithoutContainer(name)
+			names[k] = identify.WithoutContainer(to, name)
 		}
 		if tensor := saved[mv.From[0]]; tensor > 0 && len(mv.From) == 1 && len(mv.To) == 1 && !cv.dialect.Flat {
-			cv.out.Moves = append(cv.out.Moves, Move{From: []string{cv.Tensors[tensor-1].Name}, To: []string{prefix + to[0]}, Ops: mv.Ops})
+			cv.out.Moves = append(cv.out.Moves, Move{From: []string{cv.Tensors[tensor-1].Name}, To: []string{prefix + names[0]}, Ops: mv.Ops})
 			continue
 		}
 		var from []*adapter.Change
@@ -462,11 +517,11 @@ func (cv *adapterConverter) rebase(c *identify.Component, to *convention.Convent
 			}
 			from = append(from, changes[name])
 		}
-		for k := range to {
-			to[k] = strings.TrimSuffix(to[k], ".weight")
+		for k := range names {
+			names[k] = strings.TrimSuffix(names[k], ".weight")
 		}
 		cv.turned = turned[mv.From[0]]
-		cv.move(from, to, prefix, mv.Ops)
+		cv.move(from, names, prefix, mv.Ops)
 	}
 	return nil
 }

@@ -564,6 +564,41 @@ func TestBlocksOfAdapters(t *testing.T) {
 	}
 }
 
+// Names that several models share are those of the model that the file is for, of one
+// that the dialect takes, or of the one that most adapters are of, and then it is said.
+func TestAdaptersOfSeveralModels(t *testing.T) {
+	attention := func(prefix, path, down, up string) string {
+		return prefix + path + down + " [4,16]\n" + prefix + path + up + " [16,4]"
+	}
+	const comfy, kohya = "diffusion_model.", "lora_unet_"
+	diffusers := attention("transformer.", "transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight")
+	const shared = "its modules are taken for those of ltx-diffusers; were they those of "
+	for _, tt := range []struct{ tensors, base, to, modules, name, note string }{
+		{attention(comfy, "transformer_blocks.0.attn1.to_q", ".lora_A.weight", ".lora_B.weight"), "", "diffusers", "ltx-diffusers", "transformer.transformer_blocks.0.attn1.to_q.lora_A.weight", ""},
+		{attention(kohya, "transformer_blocks_0_attn1_to_q", ".lora_down.weight", ".lora_up.weight"), "", "comfy", "ltx-original", "diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight", ""},
+		{attention(kohya, "double_layers_0_attn_w2q", ".lora_down.weight", ".lora_up.weight"), "", "diffusers", "auraflow-diffusers", "transformer.joint_transformer_blocks.0.attn.to_q.lora_A.weight", ""},
+		{diffusers, "", "comfy", "ltx-original", "diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight", shared},
+		{diffusers, "PixArt-alpha/PixArt-XL-2-1024-MS", "comfy", "pixart-original", "diffusion_model.blocks.0.attn.qkv.lora_A.weight", ""},
+		{diffusers, "NVIDIA/Sana_1600M", "kohya", "sana-original", "lora_unet_blocks_0_attn_qkv.lora_down.weight", ""},
+	} {
+		m := &convention.Model{Adapter: &adapter.Settings{Base: tt.base}}
+		conv, err := Adapter(identify.ReadAdapter(lines(t, tt.tensors), m, nil), tt.to, m)
+		if err != nil {
+			t.Errorf("%s to %s: %v", tt.tensors, tt.to, err)
+			continue
+		}
+		if conv.Modules != tt.modules || !slices.ContainsFunc(conv.Moves, func(m Move) bool { return m.To[0] == tt.name }) || slices.ContainsFunc(conv.Notes, func(n string) bool { return strings.HasPrefix(n, shared) }) != (tt.note != "") {
+			t.Errorf("%s for %q to %s: modules of %s, %s %v", tt.tensors, tt.base, tt.to, conv.Modules, told(conv), conv.Notes)
+		}
+	}
+	// Where none is the likeliest, they are not guessed at.
+	text := diffusers + "\n" + attention("transformer.", "transformer_blocks.0.norm1.linear", ".lora_A.weight", ".lora_B.weight")
+	_, err := convertAdapter(t, lines(t, text), "", "comfy", nil)
+	if err == nil || !strings.Contains(err.Error(), "its modules may be those of ") || !strings.Contains(err.Error(), "name the convention with --from") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestRefusedAdapters(t *testing.T) {
 	kohya := `lora_unet_double_blocks_0_img_attn_proj.lora_down.weight [4,16]
 		lora_unet_double_blocks_0_img_attn_proj.lora_up.weight [16,4]

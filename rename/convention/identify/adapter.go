@@ -31,13 +31,8 @@ type Component struct {
 
 	flat  bool
 	named []convention.Named // the modules' weights, and what was saved
-	cut   int                // how much of each name was added
 	*identification
 }
-
-// containers are what a denoiser's names stand below in files that hold more
-// than it, and adapters leave out.
-var containers = []string{"", "model.diffusion_model."}
 
 // ReadAdapter reads tensors that change a model. It is nil where most of them do
 // not. from is the convention of the main component, nil for the one identified.
@@ -105,6 +100,9 @@ func (r *registry) adapter(f *adapter.File, tensors []convention.Named, model *c
 		r.locate(a, c, model, as)
 	}
 	main := a.Components[0]
+	if from == nil {
+		main.spelledBy(f.Dialect)
+	}
 	for _, c := range a.Components[1:] {
 		// A text encoder is what its names say, whatever its number.
 		if named := f.PartNamed(c.Prefix.Text, main.HasFamily); named != "" {
@@ -115,6 +113,103 @@ func (r *registry) adapter(f *adapter.File, tensors []convention.Named, model *c
 		}
 	}
 	return a
+}
+
+// Tied are the conventions that the names of the modules fit equally well, the one chosen
+// first.
+func (c *Component) Tied() []*convention.Convention {
+	var out []*convention.Convention
+	if c.Convention != nil {
+		out = append(out, c.Convention)
+		for _, e := range c.tied {
+			if conv := c.reg.list[e.conv]; conv != c.Convention {
+				out = append(out, conv)
+			}
+		}
+	}
+	return out
+}
+
+// As is the adapter with its modules read as those of another of the tied conventions.
+func (a *Adapter) As(conv *convention.Convention) *Adapter {
+	main := *a.Components[0]
+	for _, e := range main.tied {
+		if main.reg.list[e.conv] == conv && conv != main.Convention {
+			main.Convention, main.Places = conv, main.identification.places(e, main.named)
+			out := *a
+			out.Components = append([]*Component{&main}, a.Components[1:]...)
+			return &out
+		}
+	}
+	return a
+}
+
+// spelledBy leaves out of what the names fit the conventions that the dialect does not
+// take, and those that the shapes of fused projections speak against, if any are left.
+func (c *Component) spelledBy(d *adapter.Dialect) {
+	tied := c.Tied()
+	taken := tied
+	for _, not := range []func(conv *convention.Convention) bool{
+		func(conv *convention.Convention) bool { return !Takes(d, conv) },
+		func(conv *convention.Convention) bool {
+			i := slices.IndexFunc(c.identification.tied, func(e *evaluation) bool { return c.reg.list[e.conv] == conv })
+			return i >= 0 && !c.partsAgree(conv, c.identification.tied[i])
+		},
+	} {
+		if left := slices.DeleteFunc(slices.Clone(taken), not); len(left) > 0 {
+			taken = left
+		}
+	}
+	if len(taken) == len(tied) {
+		return
+	}
+	slices.SortStableFunc(taken, func(x, y *convention.Convention) int { return compareBool(x.Preferred, y.Preferred) })
+	var ties []*evaluation
+	for _, e := range c.tied {
+		switch conv := c.reg.list[e.conv]; {
+		case conv == taken[0]:
+			c.Convention, c.best, c.Places = conv, e, c.identification.places(e, c.named)
+			ties = append(ties, e)
+		case slices.Contains(taken, conv):
+			ties = append(ties, e)
+		}
+	}
+	c.tied = ties
+	if c.res.Convention == "" {
+		return
+	}
+	c.res.Convention = taken[0].Name
+	var families []string
+	for _, conv := range taken {
+		for _, f := range c.res.Families {
+			if conv.HasFamily(f) && !slices.Contains(families, f) {
+				families = append(families, f)
+			}
+		}
+	}
+	c.res.Families = families
+	c.res.Candidates = slices.DeleteFunc(c.res.Candidates, func(k Candidate) bool {
+		return !slices.ContainsFunc(taken, func(conv *convention.Convention) bool { return conv.Name == k.Convention })
+	})
+}
+
+// Takes reports whether a dialect has the names of a convention's modules.
+func Takes(d *adapter.Dialect, c *convention.Convention) bool {
+	if !d.Takes(c.Dialects) {
+		return false
+	}
+	return !d.Original || !c.HasDialect("diffusers") || slices.ContainsFunc(d.Unless, c.HasFamily) || len(Originals(c)) == 0
+}
+
+// Originals are the conventions of the own release of a denoiser.
+func Originals(of *convention.Convention) []*convention.Convention {
+	var out []*convention.Convention
+	for _, c := range convention.All() {
+		if !c.HasDialect("diffusers") && !c.HasDialect("gguf") && !c.Frame && c.VariantOf == "" && slices.ContainsFunc(of.Families, c.HasFamily) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // Path is that of a module as its convention spells it, below the component's
@@ -129,16 +224,14 @@ func (c *Component) Path(i int) (string, bool) {
 		return c.Modules[i].Path, false
 	}
 	name, ok := p.Tensor.Pattern.Format(p.Index)
-	return WithoutContainer(strings.TrimSuffix(name, ".weight")), ok
+	return WithoutContainer(c.Convention, strings.TrimSuffix(name, ".weight")), ok
 }
 
-// WithoutContainer takes off what a denoiser's names stand below in files that hold
-// more than it.
-func WithoutContainer(name string) string {
-	for _, c := range containers[1:] {
-		if rest, ok := strings.CutPrefix(name, c); ok {
-			return rest
-		}
+// WithoutContainer takes off what the names of a denoiser's convention have before them in
+// files that hold more than it, and adapters leave out.
+func WithoutContainer(c *convention.Convention, name string) string {
+	if c.Kind == convention.Denoiser {
+		return strings.TrimPrefix(name, c.Base)
 	}
 	return name
 }
@@ -150,37 +243,24 @@ func (c *Component) HasFamily(family string) bool {
 
 // locate finds the convention of a component's modules.
 func (r *registry) locate(a *Adapter, c *Component, model *convention.Model, from *convention.Convention) {
-	for _, container := range containers {
-		if container != "" && (c.Of != "denoiser" && c.Of != "any" || c.Convention != nil) {
-			break
+	for _, m := range c.Modules {
+		name := m.Path
+		if !c.flat {
+			name += ".weight"
 		}
-		prefix := container
-		if c.flat {
-			prefix = strings.ReplaceAll(container, ".", "_")
-		}
-		named := make([]convention.Named, 0, len(c.Modules)+len(c.Saved))
-		for _, m := range c.Modules {
-			name := prefix + m.Path
-			if !c.flat {
-				name += ".weight"
-			}
-			named = append(named, convention.Named{Name: name, Shape: a.ModuleShape(m)})
-		}
-		for _, s := range c.Saved {
-			named = append(named, convention.Named{Name: prefix + s.Name, Shape: a.Tensors[s.Tensor].Shape})
-		}
-		reg := r
-		if from != nil {
-			reg = newRegistry([]*convention.Convention{from})
-		}
-		id := reg.modules(named, c.flat, encoderModel(c.Of, model))
-		if c.identification != nil && (id.best == nil || c.best != nil && id.best.covered <= c.best.covered) {
-			continue
-		}
-		c.identification, c.named, c.cut = id, named, len(prefix)
-		if id.best != nil && (id.res.Convention != "" || from != nil) {
-			c.Convention = reg.list[id.best.conv]
-		}
+		c.named = append(c.named, convention.Named{Name: name, Shape: a.ModuleShape(m)})
+	}
+	for _, s := range c.Saved {
+		c.named = append(c.named, convention.Named{Name: s.Name, Shape: a.Tensors[s.Tensor].Shape})
+	}
+	reg := r
+	if from != nil {
+		reg = newRegistry([]*convention.Convention{from})
+	}
+	id := reg.modules(c.named, c.flat, encoderModel(c.Of, model))
+	c.identification = id
+	if id.best != nil && (id.res.Convention != "" || from != nil) {
+		c.Convention = reg.list[id.best.conv]
 	}
 	c.Places = make([]Place, len(c.named))
 	if c.best != nil {
@@ -266,7 +346,7 @@ func (id *identification) adapter(a *Adapter) {
 			if c.flat {
 				text = strings.TrimSuffix(text, ".weight")
 			}
-			extra(c.Prefix.Text + text[min(c.cut, len(text)):])
+			extra(c.Prefix.Text + text)
 		}
 		if i == 0 || part.Convention == "" {
 			continue
@@ -290,11 +370,7 @@ func (id *identification) adapter(a *Adapter) {
 	if main.Prefix.Text != "" {
 		res.Wrappers = []string{main.Prefix.Text}
 	}
-	for _, w := range m.Wrappers {
-		if !slices.Contains(containers, w) {
-			res.Wrappers = append(res.Wrappers, w)
-		}
-	}
+	res.Wrappers = append(res.Wrappers, m.Wrappers...)
 	res.Parts = append(m.Parts, res.Parts...)
 	res.Candidates, res.Evidence = m.Candidates, append(res.Evidence, m.Evidence...)
 	res.Changes = a.changes()

@@ -68,7 +68,13 @@ func (r *registry) flatten() map[string]*entry {
 			continue
 		}
 		for j := range c.Tensors() {
-			p := c.Tensors()[j].Pattern
+			// Adapters leave out what a file with more than a denoiser in it has before
+			// the denoiser's names.
+			t := &c.Tensors()[j]
+			p := t.Pattern
+			if c.Kind == convention.Denoiser {
+				p = t.Below
+			}
 			whole, ok := strings.CutSuffix(p.Template(), ".weight")
 			if !ok {
 				continue

@@ -14,21 +14,9 @@ func (id *identification) shapesAgree(c *convention.Convention, e *evaluation) b
 	if c.HasDialect("gguf") {
 		return true // no two architectures differ in orientation alone
 	}
-	shapes := make(map[string][]uint64)
-	for i, t := range e.tensor {
-		if t < 0 {
-			continue
-		}
-		s := id.subjects[i]
-		if len(s.members) == 1 && s.members[0].companion.kind == noCompanion && s.members[0].shape != nil {
-			shapes[c.Tensors()[t].Role] = s.members[0].shape
-		}
-	}
+	shapes := id.shapesByRole(c, e)
 	if len(shapes) == 0 {
 		return true
-	}
-	if !partsAgree(c, shapes) {
-		return false
 	}
 	for _, space := range []string{"", "text.", "vision.", "audio.", "encoder.", "decoder."} {
 		hidden := hiddenWidth(shapes, space)
@@ -49,10 +37,26 @@ func (id *identification) shapesAgree(c *convention.Convention, e *evaluation) b
 	return true
 }
 
+// shapesByRole are the shapes of the tensors that the names show once.
+func (id *identification) shapesByRole(c *convention.Convention, e *evaluation) map[string][]uint64 {
+	shapes := make(map[string][]uint64)
+	for i, t := range e.tensor {
+		if t < 0 {
+			continue
+		}
+		s := id.subjects[i]
+		if len(s.members) == 1 && s.members[0].companion.kind == noCompanion && s.members[0].shape != nil {
+			shapes[c.Tensors()[t].Role] = s.members[0].shape
+		}
+	}
+	return shapes
+}
+
 // partsAgree compares how long the parts of a fused projection are, where the convention
 // says so, with what the output projection of the same block takes: as many columns as
 // there are queries, and the MLP's beside them.
-func partsAgree(c *convention.Convention, shapes map[string][]uint64) bool {
+func (id *identification) partsAgree(c *convention.Convention, e *evaluation) bool {
+	shapes := id.shapesByRole(c, e)
 	for fused, sizes := range c.Layout.Parts {
 		out, taken := "o", sizes[0]
 		switch fused {
