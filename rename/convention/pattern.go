@@ -72,6 +72,18 @@ func (p *patternPart) indices(n int32) (hole, low int, ok bool) {
 // computed reports whether the number is more than an index and a shift.
 func (p *patternPart) computed() bool { return !p.literal && p.times != 1 }
 
+// CountsBack returns which index of an ID the pattern counts from the last block, and how
+// many blocks it takes a model to have; 0 where it counts none so.
+func (p *Pattern) CountsBack() (index, blocks int) {
+	f := p.parsed()
+	for i := range f.parts {
+		if part := &f.parts[i]; !part.literal && part.times < 0 {
+			return slices.Index(f.order, part.hole), int(part.value) + 1
+		}
+	}
+	return 0, 0
+}
+
 // parseHole reads what is between braces.
 func parseHole(text string) (part patternPart, hole, low string, ok bool) {
 	part = patternPart{times: 1, low: -1}

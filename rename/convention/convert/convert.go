@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,6 +102,7 @@ func newConverter(from, to *convention.Convention, model *convention.Model) (*co
 
 // run converts tensors whose places are known.
 func (cv *converter) run(list []convention.Named, at []identify.Place) (*Conversion, error) {
+	cv.recount(at)
 	cv.gather(list, at)
 	for _, g := range cv.apart() {
 		moves, gave := len(cv.out.Moves), len(cv.gave)
@@ -119,6 +121,50 @@ func (cv *converter) run(list []convention.Named, at []identify.Place) (*Convers
 	cv.create()
 	cv.finish()
 	return cv.out, nil
+}
+
+// recount numbers blocks that one side counts from the last as a model with fewer blocks
+// has them: an autoencoder with three levels, where the pattern takes it to have four.
+func (cv *converter) recount(at []identify.Place) {
+	type counted struct {
+		place *identify.Place
+		index int
+	}
+	least, most, blocks := math.MaxInt, -1, 0
+	back := false // the source counts so
+	var places []counted
+	for i := range at {
+		p := &at[i]
+		if p.Tensor == nil {
+			continue
+		}
+		t, ok := cv.to.Role(p.Tensor.Role)
+		if !ok {
+			continue
+		}
+		k, n := p.Tensor.Pattern.CountsBack()
+		j, m := t.Pattern.CountsBack()
+		if (n == 0) == (m == 0) {
+			continue
+		}
+		back = n > 0
+		if blocks = max(n, m); !back {
+			k = j
+		}
+		least, most = min(least, p.Index[k]), max(most, p.Index[k])
+		places = append(places, counted{p, k})
+	}
+	by := blocks - 1 - most
+	if back {
+		by = -least
+	}
+	if by == 0 || most >= blocks {
+		return
+	}
+	for _, c := range places {
+		c.place.Index = slices.Clone(c.place.Index)
+		c.place.Index[c.index] += by
+	}
 }
 
 // apart gives each tensor of a group that needs no other a group of its own, so

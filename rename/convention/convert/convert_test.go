@@ -394,6 +394,29 @@ func (m smallModel) moe(router, expert string, names [3]string) map[string]tenso
 }
 
 // There and back is the identity, through every other convention of a family.
+// The blocks of an autoencoder's decoder are counted from the last, however many there
+// are (diffusers: loaders/single_file_utils.py convert_ldm_vae_checkpoint, num_up_blocks - 1 - i).
+func TestConvertFewerLevels(t *testing.T) {
+	for levels := int64(2); levels <= 4; levels++ {
+		ldm, diffusers := make(map[string]tensorValue), make(map[string]tensorValue)
+		next := 0.0
+		for i := range levels {
+			v := fillTensor(&next, 2)
+			ldm[fmt.Sprintf("decoder.up.%d.block.1.norm1.weight", levels-1-i)] = v
+			diffusers[fmt.Sprintf("decoder.up_blocks.%d.resnets.1.norm1.weight", i)] = v
+		}
+		for _, tt := range []struct {
+			from, to     string
+			source, want map[string]tensorValue
+		}{{"vae-ldm", "vae-diffusers", ldm, diffusers}, {"vae-diffusers", "vae-ldm", diffusers, ldm}} {
+			got := convertValues(t, tt.from, tt.to, tt.source, nil)
+			if d := gocmp.Diff(tt.want, got, gocmp.AllowUnexported(tensorValue{})); d != "" {
+				t.Errorf("%d levels, %s to %s (-want +got)\n%s", levels, tt.from, tt.to, d)
+			}
+		}
+	}
+}
+
 func TestConvertThereAndBack(t *testing.T) {
 	through := []struct {
 		from string
