@@ -58,7 +58,8 @@ with “can not map tensor”.`,
 		ID: "WT506", Name: "lora-pair", Severity: checkpoint.Error, run: runLoRAPair,
 		Title: "the halves of a low-rank adapter do not fit together",
 		Doc: `lora_A is [rank, in] and lora_B [out, rank]; both have to be there, with the same rank. So it
-is with lora_down and lora_up, and with the factors of LoHa and LoKr.`,
+is with lora_down and lora_up, and with the factors of LoHa and LoKr. Where most modules have an alpha,
+or the magnitude of a DoRA, one without it is not scaled as it was trained.`,
 		Bad: "lora_A.weight [8,64] without lora_B.weight", Good: "lora_A [8,64] and lora_B [64,8]",
 	},
 	{
@@ -196,13 +197,35 @@ func runLeftover(p *Pass) {
 }
 
 // halves finds parts of changes that lack their other half, or have another rank
-// than it, in the spelling of any project.
+// than it, in the spelling of any project, and changes that lack what most have.
 func (p *Pass) halves(m *model, a *identify.Adapter) {
+	for _, part := range []string{"alpha", "magnitude"} {
+		p.lacking(m, a, part)
+	}
 	for _, c := range a.Components {
 		for _, change := range c.Modules {
 			_, t1 := change.Parts["hada_t1"]
 			_, t2 := change.Parts["lokr_t2"]
 			tucker := t1 || t2 // whose factors have other axes
+			for _, factor := range []struct{ has, not string }{{"lokr_w1", "lokr_w2"}, {"lokr_w2", "lokr_w1"}} {
+				_, whole := change.Parts[factor.not]
+				_, split := change.Parts[factor.not+"_a"]
+				if i, ok := change.Parts[factor.has]; ok && !whole && !split {
+					p.report(m.finding(i, "without its other half %s", a.Beside(a.Tensors[i].Name, factor.has, factor.not)))
+				}
+			}
+			if i, ok := change.Parts["magnitude"]; ok {
+				n, axes := uint64(1), 0
+				for _, d := range a.Tensors[i].Shape {
+					if d != 1 {
+						n, axes = d, axes+1
+					}
+				}
+				// One for each output; LyCORIS also has one for each input (wd_on_out).
+				if s := a.ModuleShape(change); s != nil && (axes > 1 || n != s[0] && n != s[1]) {
+					p.report(m.finding(i, "magnitudes of the shape %s, of a module of %d outputs", shapeText(a.Tensors[i].Shape), s[0]))
+				}
+			}
 			for _, part := range slices.Sorted(maps.Keys(change.Parts)) {
 				i, with := change.Parts[part], adapter.PartOf(part).With
 				if with == "" {
@@ -219,6 +242,30 @@ func (p *Pass) halves(m *model, a *identify.Adapter) {
 				if part < with && x != y && !tucker && len(t.Shape) >= 2 && len(a.Tensors[other].Shape) >= 2 {
 					p.report(m.finding(i, "a rank of %d, and %s of %d", x, a.Tensors[other].Name, y))
 				}
+			}
+		}
+	}
+}
+
+// lacking finds changes without a part that most others of their kind have.
+func (p *Pass) lacking(m *model, a *identify.Adapter, part string) {
+	for _, c := range a.Components {
+		with, without := make(map[string]int), make(map[string][]*adapter.Change)
+		for _, change := range c.Modules {
+			if _, ok := change.Parts[part]; ok {
+				with[change.Kind()]++
+			} else {
+				without[change.Kind()] = append(without[change.Kind()], change)
+			}
+		}
+		for _, kind := range slices.Sorted(maps.Keys(without)) {
+			if len(without[kind]) >= with[kind] {
+				continue
+			}
+			for _, change := range without[kind] {
+				first := slices.MinFunc(slices.Sorted(maps.Keys(change.Parts)), func(x, y string) int { return cmp.Compare(change.Parts[x], change.Parts[y]) })
+				i := change.Parts[first]
+				p.report(m.finding(i, "without %s, which most modules of the adapter have", a.Beside(a.Tensors[i].Name, first, part)))
 			}
 		}
 	}
