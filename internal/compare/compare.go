@@ -165,6 +165,7 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	if err := c.excuseLoose(ctx); err != nil {
 		return nil, err
 	}
+	c.noteScales()
 	c.rows()
 	c.explain()
 	c.restore()

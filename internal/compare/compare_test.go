@@ -637,3 +637,24 @@ func BenchmarkExplain(b *testing.B) {
 		}
 	}
 }
+
+// Weights of 8 bits without their scales are not the weights, and the answer says so; with
+// scales on both sides, or with none, it has nothing to say.
+func TestScalesAreNoted(t *testing.T) {
+	const (
+		scaled = "tensor a.weight F8_E4M3 [2] hex=3840\ntensor a.weight_scale F32 [1] values=2\n"
+		plain  = "tensor a.weight BF16 [2] values=2,4\n"
+		cast   = "tensor a.weight F8_E4M3 [2] hex=3840\n"
+	)
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{{scaled, plain, true}, {plain, scaled, true}, {scaled, scaled, false}, {cast, plain, false}, {scaled, cast, false}} {
+		noted := slices.ContainsFunc(compareTexts(t, tt.a, tt.b, Options{}).Notes, func(n string) bool {
+			return strings.HasSuffix(n, ": weights that are FP8 with scales beside them (x1) are compared as they are stored, without the scales")
+		})
+		if noted != tt.want {
+			t.Errorf("%s against %s: noted %v", tt.a, tt.b, noted)
+		}
+	}
+}

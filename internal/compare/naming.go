@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
@@ -400,6 +401,36 @@ func excuse(list []*tensor, conv *convert.Conversion) {
 	}
 	for _, t := range list {
 		t.reason = reasons[t.own]
+	}
+}
+
+// noteScales says that weights of 8 bits are compared without the scales beside them,
+// where the other side has the weights themselves.
+func (c *comparison) noteScales() {
+	for _, side := range []struct {
+		list []*tensor
+		of   *checkpoint.Checkpoint
+	}{{c.as, c.a}, {c.bs, c.b}} {
+		scaled := make(map[string]bool)
+		for _, t := range side.list {
+			if _, beside := quant.Leaf(t.own); beside && t.pair == nil {
+				module, _, _ := quant.Split(t.own)
+				scaled[module] = true
+			}
+		}
+		n := 0
+		for _, t := range side.list {
+			module, _, _ := quant.Split(t.own)
+			if t.pair == nil || !scaled[module] || !strings.HasPrefix(t.dtype, "F8_") {
+				continue
+			}
+			if other := t.pair.a; other != t && !strings.HasPrefix(other.dtype, "F8_") || other == t && !strings.HasPrefix(t.pair.b.dtype, "F8_") {
+				n++
+			}
+		}
+		if n > 0 {
+			c.note("%s: weights that are FP8 with scales beside them (x%d) are compared as they are stored, without the scales", side.of.Path, n)
+		}
 	}
 }
 
