@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/quant"
 )
 
 // A Level says how much a Finding matters.
@@ -181,18 +184,15 @@ func (l *linter) order() {
 	}
 }
 
-// companions are the tensors that belong to a linear layer's or a norm's
-// weight: what they are called in place of "weight". They are the suffix sets
-// of GPTQ, AWQ, bitsandbytes, FP8, compressed-tensors, ModelOpt, MXFP4, EXL2 and
-// MLX.
-var companions = []string{
-	"bias", "biases", "scale", "scales", "zeros", "qweight", "qzeros", "g_idx", "SCB",
-	"weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map",
-	"weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4",
-	"weight_scale_inv", "weight_scale", "weight_scale_2", "input_scale", "k_scale", "v_scale", "kv_scale",
-	"weight_packed", "weight_shape", "weight_zero_point", "weight_g_idx",
-	"q_weight", "q_scale", "q_scale_max", "q_groups", "q_invperm", "q_perm",
-}
+// companions are what a tensor is called that belongs to the weight of a linear layer or a
+// norm, in place of "weight": its bias, and what quantisation puts there.
+var companions = sync.OnceValue(func() map[string]bool {
+	leaves := map[string]bool{"bias": true}
+	for leaf := range quant.Leaves {
+		leaves[leaf] = true
+	}
+	return leaves
+})
 
 // weightOnly remarks on rules for the weight that leave out the bias and what
 // quantisation puts beside it.
@@ -270,7 +270,7 @@ func (p *Plan) LeftBehind() []Finding {
 func splitOwner(name string) (owner, leaf string) {
 	for at := strings.LastIndexByte(name, '.'); at > 0; at = strings.LastIndexByte(name[:at], '.') {
 		leaf := name[at+1:]
-		if leaf == "weight" || slices.Contains(companions, leaf) {
+		if leaf == "weight" || companions()[leaf] {
 			return name[:at], leaf
 		}
 		if strings.Count(leaf, ".") == 2 {

@@ -83,10 +83,10 @@ func TestLint(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	m := mustParse(t, "rename: {'h.{n}.q.weight': 'l.{n}.q.weight', 'h.{n}.norm.{x...}': 'l.{n}.norm.{x}', 'm.{n}.weight': 'm.{n}.w'}")
 	p := NewPlan(m, strings.Fields(`h.0.q.weight h.1.q.weight h.0.q.bias h.1.q.bias h.0.q.weight_scale_inv
-		h.0.q.weight.absmax h.0.q.weight.quant_state.bitsandbytes__nf4 h.0.q.other h.0.norm.weight h.0.norm.bias h.2.q.bias
+		h.0.q.wscales h.0.q.weight.quant_state.bitsandbytes__nf4 h.0.q.other h.0.norm.weight h.0.norm.bias h.2.q.bias
 		m.0.weight m.0.bias`), Limits{})
 	want := "map.yaml:1:10: warning: h.{n}.q.weight -> l.{n}.q.weight leaves behind " +
-		`"h.{0..1}.q.bias", "h.0.q.weight_scale_inv", "h.0.q.weight.absmax" and "h.0.q.weight.quant_state.bitsandbytes__nf4" (5 tensors)` +
+		`"h.{0..1}.q.bias", "h.0.q.weight_scale_inv", "h.0.q.wscales" and "h.0.q.weight.quant_state.bitsandbytes__nf4" (5 tensors)` +
 		"; add rules for them, or end both sides in {leaf...} [companion]\n"
 	if diff := cmp.Diff(want, findingLines(p.LeftBehind())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
