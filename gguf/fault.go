@@ -86,7 +86,8 @@ const (
 	CodePathLikeName    Code = "path_like_name"
 
 	CodeNoDims         Code = "no_dims"       // a scalar
-	CodeTooManyDims    Code = "too_many_dims" // more than 4
+	CodeManyDims       Code = "many_dims"     // 5 to 8, which ggml does not have
+	CodeTooManyDims    Code = "too_many_dims" // more than 8
 	CodeBadDim         Code = "bad_dim"       // negative as a signed 64-bit number
 	CodeDimsOverflow   Code = "dims_overflow" // more elements or bytes than 64 bits can count
 	CodeZeroElements   Code = "zero_elements"
@@ -146,6 +147,8 @@ var codes = map[Code]struct {
 	CodeLongName:     {severity: Warning},
 	CodePathLikeName: {severity: Warning, llamaAccepts: true},
 	CodeNoDims:       {severity: Warning, llamaAccepts: true},
+	// Programs for video store patch embeddings so (ComfyUI-GGUF, tools/fix_5d_tensors.py).
+	CodeManyDims:     {severity: Info},
 	CodeZeroElements: {severity: Warning, llamaAccepts: true},
 
 	CodeOutOfOrder:     {severity: Warning},

@@ -104,7 +104,7 @@ func hostiles() []hostile {
 		},
 		{id: "gg-056", file: tensor("\x1b[31mw\n", F32, 0, 8), codes: []Code{CodeControlChars}},
 		{id: "gg-057", file: tensor("../../x", F32, 0, 8), codes: []Code{CodePathLikeName}},
-		{id: "gg-059", file: tensor("w", F32, 0, 8, 1, 1, 1, 1), codes: []Code{CodeTooManyDims}},
+		{id: "gg-059", file: tensor("w", F32, 0, 8, 1, 1, 1, 1), codes: []Code{CodeManyDims}},
 		{id: "gg-060", file: le(head(1, 0), str("w"), uint32(math.MaxUint32), zeros(64)), open: CodeTooManyDims},
 		{id: "gg-061", file: tensor("w", F32, 0), codes: []Code{CodeNoDims}},
 		{id: "gg-062", file: tensor("w", F32, 0, huge), codes: []Code{CodeBadDim}},
@@ -513,6 +513,7 @@ key_style warning accepted
 key_too_long warning accepted
 limit error accepted
 long_name warning refused
+many_dims info refused
 nested_array warning refused
 no_dims warning accepted
 nonstandard_magic warning refused

@@ -324,7 +324,7 @@ func (v *validator) validateShape(t *Tensor) {
 	case n == 0:
 		v.report(CodeNoDims, t.InfoOffset, t.Name, "it has no dimensions, and counts as one element")
 	case n > maxDims:
-		v.report(CodeTooManyDims, t.InfoOffset, t.Name, "it has %d dimensions, and at most %d are allowed", n, maxDims)
+		v.report(CodeManyDims, t.InfoOffset, t.Name, "it has %d dimensions, and ggml reads at most %d", n, maxDims)
 	}
 
 	n, ok := t.Elements()

@@ -30,6 +30,7 @@ var byCode = map[string]string{
 	string(safetensors.CodeOffset):     "WT107",
 	string(gguf.CodeBadDim):            "WT107",
 	string(gguf.CodeDimsOverflow):      "WT107",
+	string(gguf.CodeManyDims):          "WT107",
 	string(gguf.CodeTooManyDims):       "WT107",
 	string(gguf.CodeNoDims):            "WT107",
 	string(gguf.CodeZeroElements):      "WT107",
@@ -177,9 +178,7 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 		out.Checkpoint, out.Fixable = m.Path, out.Fixable || !m.partial()
 	}
 	s := f.Severity
-	// Programs for images and video store patch embeddings of five dimensions, and read
-	// them back (ComfyUI-GGUF, tools/fix_5d_tensors.py).
-	if f.Code == string(gguf.CodeTooManyDims) && p.opts.Profile != LlamaCpp {
+	if f.Code == string(gguf.CodeManyDims) && p.opts.Profile != LlamaCpp {
 		return
 	}
 	if m != nil && f.Code == string(gguf.CodeDuplicateKey) && repeatsValue(m, f) {
