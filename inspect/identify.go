@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -51,6 +52,9 @@ func Identify(ctx context.Context, c *checkpoint.Checkpoint, opts *IdentifyOptio
 		if s, err := adapt.Adapter(ctx, c); err == nil {
 			r.Changes.Alphas, r.Changes.Scale, r.Changes.Base = s.Values(), s.Scale, s.Base
 		}
+	}
+	if a := adapt.Declared(c); a != "" && r.Changes == nil {
+		r.Evidence = append(r.Evidence, fmt.Sprintf("the metadata says %q (modelspec.architecture)", a))
 	}
 	if opts != nil && opts.Why != "" {
 		r.Why = identify.Why(opts.Why, adapt.Tensors(c), m)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -138,17 +139,31 @@ var baseKeys = []string{"modelspec.architecture", "ss_base_model_version", "ss_s
 
 func (r *reader) base() {
 	for _, key := range baseKeys {
-		for _, kv := range r.checkpoint.Metadata() {
-			text := kv.Text
-			if kv.Value != nil {
-				text, _ = kv.Value.Text()
-			}
-			if kv.Key == key && text != "" {
-				r.Base = text
-				return
-			}
+		if r.Base = text(r.checkpoint, key); r.Base != "" {
+			return
 		}
 	}
+}
+
+// Declared is the architecture that the metadata of an image model says, "" where it says
+// none (Stability's ModelSpec).
+func Declared(c *checkpoint.Checkpoint) string { return text(c, "modelspec.architecture") }
+
+// text is the text of a key of the metadata, "" without one.
+func text(c *checkpoint.Checkpoint, key string) string {
+	for _, kv := range c.Metadata() {
+		if kv.Key != key {
+			continue
+		}
+		text := kv.Text
+		if kv.Value != nil {
+			text, _ = kv.Value.Text()
+		}
+		if text != "" {
+			return text
+		}
+	}
+	return ""
 }
 
 // metadata takes the numbers from the files themselves.
@@ -158,6 +173,11 @@ func (r *reader) metadata() {
 		case kv.Key == "adapter.lora.alpha" && kv.Value != nil: // llama.cpp: convert_lora_to_gguf.py
 			r.Alpha, _ = kv.Value.Float()
 			r.Where = "the metadata"
+		// Beside tensors that say it, it is what their training began with.
+		case kv.Key == "ss_network_alpha" && len(r.Alphas) == 0: // sd-scripts: train_network.py
+			if v, err := strconv.ParseFloat(kv.Text, 64); err == nil {
+				r.Alpha = v
+			}
 		case kv.Key == "lora_adapter_metadata": // diffusers: loaders/lora_base.py LORA_ADAPTER_METADATA_KEY
 			doc, err := checkpoint.ParseConfig(kv.Key, []byte(kv.Text))
 			if err != nil {

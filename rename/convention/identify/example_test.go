@@ -53,8 +53,11 @@ func ExampleResult_json() {
 func ExampleWhy() {
 	x := identify.Why("model.layers.0.mlp.up_proj.g_idx", slices.Values(yi), nil)
 	fmt.Println(x.Role)
-	fmt.Println(x.Reasons[0])
+	for _, reason := range x.Reasons {
+		fmt.Println(reason)
+	}
 	// Output:
 	// layer.mlp.up.weight
+	// no tensor of the checkpoint has this name
 	// "g_idx" belongs to the quantised weight model.layers.0.mlp.up_proj.weight: of scheme gptq
 }

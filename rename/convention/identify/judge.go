@@ -561,8 +561,9 @@ func (id *identification) gaps(e *evaluation) {
 	}
 	for space, u := range byHoles {
 		if missing := u.missing(u.max()); len(missing) > 0 && u.len() > 1 {
-			// Files that count from one lack only layer 0.
-			if len(missing) > 1 || missing[0] != 0 {
+			// Files that count from one lack only layer 0. What a model numbers and has no
+			// role may be steps of which some have no weight.
+			if (len(missing) > 1 || missing[0] != 0) && (!convention.IsOwn(space) || 8*len(missing) <= u.len()) {
 				id.res.Gaps = append(id.res.Gaps, Gap{Role: strings.TrimSuffix(space, "."), Layers: missing})
 			}
 		}

@@ -48,7 +48,12 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 			x.Role = role
 		}
 	}
+	if !present {
+		say("no tensor of the checkpoint has this name")
+	}
 	switch {
+	case c == nil && id.res.Nearest.Convention == "":
+		say("the checkpoint follows no convention that is known")
 	case c == nil:
 		say("the checkpoint follows no convention that is known; the nearest is %s, %d templates away", id.res.Nearest.Convention, id.res.Nearest.TemplatesAway)
 	case x.Role != "" && clean.companion.kind == noCompanion && len(clean.wrappers) == 0:
@@ -76,8 +81,8 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 				say("it is not stored where the head is tied to the token embedding")
 			}
 		}
-		if t, ok := c.Role(x.Role); ok && !present && !t.Optional {
-			say("%s requires it, and the checkpoint lacks it", c.Name)
+		if t, ok := c.Role(x.Role); ok && !present && !t.Optional && clean.companion.kind == noCompanion && len(clean.wrappers) == 0 {
+			say("%s requires it", c.Name)
 		}
 	}
 	x.Known = r.knownTo(clean.normal, nums)
@@ -89,7 +94,7 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 			say("the nearest name of %s is %s", c.Name, near)
 		}
 	}
-	if len(x.Reasons) == 0 {
+	if len(x.Known) == 0 && x.Role == "" && !clean.debris && clean.companion.kind == noCompanion {
 		say("no convention knows it")
 	}
 	return x

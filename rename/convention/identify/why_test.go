@@ -63,5 +63,9 @@ func TestWhy(t *testing.T) {
 		if x.Role != tt.role || !slices.ContainsFunc(x.Reasons, func(r string) bool { return strings.Contains(r, tt.want) }) {
 			t.Errorf("%s: role %q, reasons %q; want %q and %q", tt.name, x.Role, x.Reasons, tt.role, tt.want)
 		}
+		present := slices.ContainsFunc(llama, func(n convention.Named) bool { return n.Name == tt.name })
+		if absent := slices.Contains(x.Reasons, "no tensor of the checkpoint has this name"); absent == present {
+			t.Errorf("%s: reasons %q, and it is there: %v", tt.name, x.Reasons, present)
+		}
 	}
 }
