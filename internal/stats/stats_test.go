@@ -155,8 +155,12 @@ func TestManyLayers(t *testing.T) {
 	}
 	var c Collector
 	const layers = 100_000
+	var kinds [7]*values.Stats
+	for i := range kinds {
+		kinds[i] = figures(1, float32(2+i))
+	}
 	for i := range layers {
-		c.Add(fmt.Sprintf("layers.%d.w", i), figures(1, float32(2+i%7)))
+		c.Add(fmt.Sprintf("layers.%d.w", i), kinds[i%len(kinds)])
 	}
 	c.Add("layers.77.w", figures(1e6))
 	got := c.Templates()
