@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -181,8 +180,8 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 	if f.Code == string(gguf.CodeManyDims) && p.opts.Profile != LlamaCpp {
 		return
 	}
-	if m != nil && f.Code == string(gguf.CodeDuplicateKey) && repeatsValue(m, f) {
-		s = checkpoint.Warning
+	if m != nil && m.Format == checkpoint.GGUF && slices.Contains(refusedByGGML, gguf.Code(f.Code)) {
+		s = checkpoint.Error
 	}
 	if own, ok := p.rule.Profiles[p.opts.Profile]; ok {
 		s = own
@@ -193,26 +192,9 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 	p.grade(s, out)
 }
 
-// repeatsValue reports whether a GGUF key that is given twice has the same value
-// both times, so that readers cannot differ in it: llama.cpp alone refuses it.
-func repeatsValue(m *model, f checkpoint.Fault) bool {
-	i := slices.IndexFunc(m.Files, func(file *checkpoint.File) bool { return file.Path == f.File })
-	if i < 0 || m.Files[i].GGUF() == nil {
-		return false
-	}
-	g := m.Files[i].GGUF()
-	header, err := g.Header()
-	if err != nil {
-		return false
-	}
-	again := slices.IndexFunc(g.KVs, func(kv gguf.KV) bool { return kv.Offset == f.Offset })
-	if again < 0 {
-		return false
-	}
-	first := slices.IndexFunc(g.KVs, func(kv gguf.KV) bool { return kv.Key == g.KVs[again].Key })
-	record := func(i int) []byte { return header[g.KVs[i].Offset:g.KVs[i].End] }
-	return bytes.Equal(record(first), record(again))
-}
+// refusedByGGML are what the reference reader refuses and others read
+// (ggml/src/gguf.cpp, gguf_init_from_reader).
+var refusedByGGML = []gguf.Code{gguf.CodeDuplicateKey, gguf.CodeNestedArray, gguf.CodeLongName, gguf.CodeOutOfOrder, gguf.CodeGap}
 
 var containerRules = []*Rule{
 	{
@@ -251,8 +233,8 @@ not look, which makes it a warning there.`,
 	{
 		ID: "WT105", Name: "gap-between-tensors", Severity: checkpoint.Error, run: runFaults,
 		Title: "bytes between two tensors belong to none",
-		Doc: `The reference reader of safetensors refuses holes, because they can hide data. In
-GGUF only llama.cpp refuses them: a warning, and an error with --profile llama.cpp.`,
+		Doc: `The reference readers of both formats refuse holes, because they can hide data. In GGUF
+data that are not in the order of the tensors are one, too.`,
 		Bad:  "a at [0,16] and b at [24,40]",
 		Good: "a at [0,16] and b at [16,32]",
 	},
@@ -302,8 +284,7 @@ data_offsets are allowed or tolerated, and refused or copied slowly by some read
 		Doc: `Keys given twice, empty or too long; GGUF keys that are not lower_snake_case, booleans
 that are neither 0 nor 1, arrays in arrays, an architecture that is not a word, a
 file type that llama.cpp never had, byte tokens that are not <0x00> to <0xFF>. A GGUF
-key that is given twice is an error where the values differ; with the same value it
-is one for --profile llama.cpp, whose reader refuses it.`,
+key that is given twice, and arrays in arrays, are errors: ggml refuses the file.`,
 		Bad: "format given twice in __metadata__", Good: "every key once",
 	},
 	{
@@ -329,9 +310,9 @@ of it.`,
 		Bad: "general.alignment = 24", Good: "general.alignment = 32",
 	},
 	{
-		ID: "WT115", Name: "gguf-order", Severity: checkpoint.Warning, run: runFaults,
+		ID: "WT115", Name: "gguf-order", Severity: checkpoint.Error, run: runFaults,
 		Title: "GGUF data is not in the order of the tensor infos",
-		Doc:   `llama.cpp refuses the file; --profile llama.cpp makes it an error.`,
+		Doc:   `ggml asks for each tensor's data where those before it end, and refuses the file.`,
 		Bad:   "the second tensor's data before the first's", Good: "data in the order of the infos",
 	},
 	{

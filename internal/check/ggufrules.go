@@ -310,41 +310,44 @@ func runGGUFHeads(p *Pass) {
 		if _, latent := k.number("attention.kv_lora_rank"); latent {
 			continue
 		}
-		heads, okHeads := k.number("attention.head_count")
+		heads, okHeads := k.perBlock("attention.head_count", 0)
 		hidden, okHidden := k.number("embedding_length")
 		size, okSize := k.number("attention.key_length")
-		if !okSize && okHeads && okHidden && heads > 0 && hidden%heads == 0 {
+		if k.has("attention.key_length_swa") && !k.scalar("attention.head_count_kv") {
+			continue // heads of another size in some blocks
+		}
+		if !okSize && okHeads && k.scalar("attention.head_count") && okHidden && heads > 0 && hidden%heads == 0 {
 			size, okSize = hidden/heads, true
 		}
 		if !okHeads || !okSize || heads == 0 || heads > 1<<20 || size == 0 || size > 1<<20 {
 			continue
 		}
-		kv, okKV := k.number("attention.head_count_kv")
-		if _, isArray := k.Lookup(k.arch + ".attention.head_count_kv"); !okKV && !isArray {
-			kv, okKV = heads, true
+		kvKey := "attention.head_count_kv"
+		if !k.has(kvKey) {
+			kvKey = "attention.head_count"
 		}
-		for _, q := range []struct {
-			leaf  string
-			heads uint64
-			ok    bool
-			key   string
-		}{{"attn_q.weight", heads, true, "head_count"}, {"attn_k.weight", kv, okKV && kv < 1<<20, "head_count_kv"}} {
+		for _, q := range []struct{ leaf, key string }{{"attn_q.weight", "attention.head_count"}, {"attn_k.weight", kvKey}} {
 			for _, t := range m.families() {
-				if !q.ok || t.template != "blk.0."+q.leaf {
+				if t.template != "blk.0."+q.leaf {
 					continue
 				}
-				want := q.heads * size
-				odd := make([]int, 0, len(t.members))
+				var odd []int
 				for _, i := range t.members {
-					if s := m.At(int(i)).Shape; len(s) == 2 && s[0] != want && s[0] != 2*want {
+					_, block, _, _ := template.Layer(m.At(int(i)).Name)
+					n, ok := k.perBlock(q.key, block)
+					if s := m.At(int(i)).Shape; ok && n > 0 && n < 1<<20 && len(s) == 2 && s[0] != n*size && s[0] != 2*n*size {
 						odd = append(odd, int(i))
 					}
 				}
-				if 2*len(odd) < len(t.members) {
+				// Where one number is for all, and some blocks agree, the architecture mixes
+				// kinds of attention.
+				if k.scalar(q.key) && 2*len(odd) < len(t.members) {
 					continue
 				}
 				for _, i := range odd {
-					p.report(m.finding(i, "%d rows, where %s %d and a head size of %d make %d", m.At(i).Shape[0], q.key, q.heads, size, want))
+					_, block, _, _ := template.Layer(m.At(i).Name)
+					n, _ := k.perBlock(q.key, block)
+					p.report(m.finding(i, "%d rows, where %s %d and a head size of %d make %d", m.At(i).Shape[0], strings.TrimPrefix(q.key, "attention."), n, size, n*size))
 				}
 			}
 		}
@@ -456,6 +459,10 @@ func runGGUFArchitectureNames(p *Pass) {
 			continue
 		}
 		own := m.ggufConvention()
+		if own != nil && own.Language && n.conv != nil && n.conv.Language && !n.conv.HasDialect("gguf") && n.Coverage == 1 {
+			p.report(k.key(m, "general.architecture", "general.architecture is %q, and the names are those of %s, not llama.cpp's; 'wtinspect rename --to %s'", k.arch, n.Convention, own.Name))
+			continue
+		}
 		if own == nil || own.Name == n.Convention || !strings.HasSuffix(n.Convention, "-gguf") || n.Coverage < 1 || len(n.Parts) > 0 {
 			continue
 		}
@@ -501,6 +508,9 @@ func runGGUFPrediction(p *Pass) {
 	}
 }
 
+// towers are what the names of towers begin with (llama.cpp, tools/mtmd/clip-impl.h).
+var towers = []string{"v.", "a.", "mm."}
+
 func runGGUFTowers(p *Pass) {
 	if p.opts.Profile != LlamaCpp {
 		return
@@ -511,7 +521,7 @@ func runGGUFTowers(p *Pass) {
 		}
 		counts, first := make(map[string]int), -1
 		for i, t := range m.All() {
-			for _, tower := range []string{"v.", "a.", "mm."} {
+			for _, tower := range towers {
 				if strings.HasPrefix(t.Name, tower) {
 					counts[tower]++
 					if first < 0 {

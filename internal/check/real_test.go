@@ -194,6 +194,8 @@ func TestNoFalseAlarmOnModels(t *testing.T) {
 			}
 			for _, l := range findings(t, filepath.Join(dir, e.Name()), &Options{Values: true}) {
 				switch {
+				case strings.HasPrefix(e.Name(), "iree-") && strings.HasPrefix(l, "WT111 "):
+					// IREE's file has a key twice, which ggml refuses.
 				case strings.Contains(l, " error "):
 					t.Errorf("%s: %s", e.Name(), l)
 				case strings.HasPrefix(l, "WT55"):

@@ -58,7 +58,7 @@ func runParts(p *Pass) {
 			continue
 		}
 		depth, _, _, known := number(m.doc, depthKeys...)
-		predicts := false
+		predicts := len(p.outside(m)) > 0 // WT217's
 		for i, place := range fit.Places() {
 			name := m.At(i).Name
 			predicts = predicts || strings.Contains(name, "mtp") || strings.Contains(name, "nextn")

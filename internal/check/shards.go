@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -141,6 +142,14 @@ downloads do not belong in a release.`,
 refuse the directory without it.`,
 		Bad: "model-0000N-of-00002 alone", Good: "the shards with model.safetensors.index.json",
 		Fix: &Fix{Kind: FixIndex, Doc: "writes the index from the shards"},
+	},
+	{
+		ID: "WT217", Name: "file-outside-index", Severity: checkpoint.Warning, run: runOutsideIndex,
+		Title: "a part of the model is in a file that the index does not name",
+		Doc: `Layers for multi-token prediction, or a tower, in a file of their own beside an index that
+names the other files: loaders that go by the index leave them out, those that take every
+file load them.`,
+		Bad: "mtp.safetensors beside an index that does not name it", Good: "an index that names every file",
 	},
 }
 
@@ -299,4 +308,32 @@ func runNoIndex(p *Pass) {
 func IndexName(shard string) string {
 	prefix, _, _, _ := safetensors.ParseShardName(shard)
 	return prefix + ".safetensors.index.json"
+}
+
+// partPrefixes are what the names of parts begin with that some projects store in a file
+// of their own (Qwen3.5's mtp, the towers of Qwen-VL and LLaVA).
+var partPrefixes = []string{"mtp.", "model.mtp.", "visual.", "model.visual.", "vision_tower.", "model.vision_tower.", "audio_tower."}
+
+// outside returns the files of parts beside an indexed model that its index does not name.
+func (p *Pass) outside(main *model) (list []*model) {
+	if main.Index == "" || main.NamesOnly() || main.Format != checkpoint.Safetensors {
+		return nil
+	}
+	for _, m := range p.models {
+		if m == main || m.Dir != main.Dir || m.Index != "" || m.Format != checkpoint.Safetensors || m.Len() == 0 || len(m.Files) != 1 || overlap(m, main) > 0 {
+			continue
+		}
+		if slices.ContainsFunc(partPrefixes, func(prefix string) bool { return strings.HasPrefix(m.common(), prefix) }) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func runOutsideIndex(p *Pass) {
+	for _, main := range p.models {
+		for _, m := range p.outside(main) {
+			p.report(m.whole("%s below %s, and %s does not name the file; loaders that go by the index leave them out", counted(m.Len(), "tensor"), strings.TrimSuffix(m.common(), "."), filepath.Base(main.Index)))
+		}
+	}
 }

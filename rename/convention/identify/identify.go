@@ -288,6 +288,9 @@ func (id *identification) survey(templates []*tensorKind) {
 	id.res.Adapter = isAdapter(templates)
 }
 
+// towerPrefixes are those of towers in GGUF (llama.cpp, tools/mtmd/clip-impl.h).
+var towerPrefixes = []string{"v.", "a.", "mm."}
+
 // towers sets the towers that share a GGUF file with a language model aside:
 // each writer has names of its own for them, below the same three prefixes.
 func (id *identification) towers() {
@@ -296,7 +299,7 @@ func (id *identification) towers() {
 	}
 	n := 0
 	for _, s := range id.subjects {
-		for _, p := range []string{"v.", "a.", "mm."} {
+		for _, p := range towerPrefixes {
 			if strings.HasPrefix(s.normal, p) {
 				s.debris = true
 				n++

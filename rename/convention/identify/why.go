@@ -51,7 +51,20 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	if !present {
 		say("no tensor of the checkpoint has this name")
 	}
+	if c != nil && x.Role == "" && id.res.BaseAbsent != "" {
+		if bare, ok := strings.CutPrefix(clean.normal, id.res.BaseAbsent); ok {
+			if x.Role, ok = roleIn(c, id.best.prefix, bare, nums); ok {
+				say("in %s it is %s, and the names of the checkpoint lack the prefix %s", c.Name, x.Role, id.res.BaseAbsent)
+				x.Known = r.knownTo(clean.normal, nums)
+				return x
+			}
+		}
+	}
+	tower := c != nil && c.HasDialect("gguf") && slices.ContainsFunc(towerPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 	switch {
+	case tower:
+		say("names below %s are of a tower, which llama.cpp reads from a second file (mmproj)", name[:strings.IndexByte(name, '.')+1])
+		return x
 	case c == nil && id.res.Nearest.Convention == "":
 		say("the checkpoint follows no convention that is known")
 	case c == nil:
@@ -81,15 +94,32 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 				say("it is not stored where the head is tied to the token embedding")
 			}
 		}
-		if t, ok := c.Role(x.Role); ok && !present && !t.Optional && clean.companion.kind == noCompanion && len(clean.wrappers) == 0 {
+		switch t, ok := c.Role(x.Role); {
+		case !ok || present || clean.companion.kind != noCompanion || len(clean.wrappers) > 0:
+		case t.Optional:
+			say("%s does not require it", c.Name)
+		default:
 			say("%s requires it", c.Name)
 		}
 	}
 	x.Known = r.knownTo(clean.normal, nums)
-	if x.Role == "" && len(x.Known) > 0 && !clean.debris {
-		say("it is a name of %s", summary(x.Known))
+	named := ""
+	for _, o := range r.list {
+		if o.VariantOf == "" && id.confirmed(o) && slices.Contains(x.Known, o.Name) && (named == "" || len(o.Name) < len(named)) {
+			named = o.Name
+		}
 	}
-	if x.Role == "" && c != nil {
+	switch {
+	case x.Role != "":
+	case named != "":
+		say("it is a name of %s, the convention of the model that the configuration names", named)
+	default:
+		if len(x.Known) > 0 && !clean.debris {
+			say("it is a name of %s", summary(x.Known))
+		}
+		if c == nil {
+			break
+		}
 		if near := nearestTemplate(c, clean.normal); near != "" {
 			say("the nearest name of %s is %s", c.Name, near)
 		}

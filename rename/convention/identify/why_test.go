@@ -69,3 +69,44 @@ func TestWhy(t *testing.T) {
 		}
 	}
 }
+
+// A name that is not there is said to be so, and where another spelling of it is.
+func TestWhyAbsent(t *testing.T) {
+	names := func(convention string, cut string, optional ...string) (out []string) {
+		for _, n := range namesOf(mustLookup(t, convention), optional...) {
+			out = append(out, strings.TrimPrefix(n, cut))
+		}
+		return out
+	}
+	const absent = "no tensor of the checkpoint has this name"
+	for _, tt := range []struct {
+		what   string
+		have   []string
+		kind   string
+		name   string
+		want   []string
+		unsaid string
+	}{
+		{"bare model", names("qwen3-hf", "model."), "qwen3", "model.embed_tokens.weight", []string{"lack the prefix model.", absent}, "nearest"},
+		{"another model's", names("llama-hf", ""), "qwen3", "model.layers.0.self_attn.q_norm.weight", []string{"it is a name of qwen3-hf, the convention of the model that the configuration names", absent}, "afmoe"},
+		{"optional", names("glm4moe-gguf", ""), "", "blk.1.nextn.embed_tokens.weight", []string{"glm4moe-gguf does not require it", absent}, "nearest"},
+		{"tower", names("gemma4-gguf", ""), "", "v.blk.0.attn_q.weight", []string{"names below v. are of a tower", absent}, "afmoe"},
+		{"nobody's", names("llama-hf", ""), "", "foo.bar", []string{"no convention knows it", absent}, "nearest"},
+		{"there", names("llama-hf", ""), "", "model.norm.weight", []string{"final_norm.weight"}, absent},
+	} {
+		var tensors []convention.Named
+		for _, n := range tt.have {
+			tensors = append(tensors, convention.Named{Name: n})
+		}
+		x := Why(tt.name, slices.Values(tensors), &convention.Model{Type: tt.kind})
+		said := strings.Join(x.Reasons, "\n")
+		for _, want := range tt.want {
+			if !strings.Contains(said, want) {
+				t.Errorf("%s: %q is not in\n%s", tt.what, want, said)
+			}
+		}
+		if strings.Contains(said, tt.unsaid) {
+			t.Errorf("%s: %q is in\n%s", tt.what, tt.unsaid, said)
+		}
+	}
+}
