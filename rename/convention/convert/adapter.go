@@ -30,6 +30,9 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 		return adapterTo(a, goal, model)
 	}
 	out, err := adapterTo(a.As(tied[0]), goal, model)
+	if err != nil && len(tied) > 1 && tied[0].Kind == convention.Denoiser && !tied[0].Preferred {
+		return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s; name the convention with --from", tied[0].Name, tied[1].Name)}
+	}
 	if err != nil || out.Refusal() != nil || tied[0].Kind != convention.Denoiser {
 		return out, err
 	}
