@@ -112,6 +112,26 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
+// Tensors that are plain follow no scheme.
+func TestPlain(t *testing.T) {
+	for _, l := range layers {
+		all := true
+		for line := range strings.Lines(l.tensors) {
+			f := append(strings.Fields(line), "")
+			all = all && Plain(f[0], f[1])
+		}
+		if all && l.want != "" {
+			t.Errorf("%s\nis plain, and %s", l.tensors, l.want)
+		}
+	}
+	for name, want := range map[string]bool{"m.weight BF16": true, "m.bias F32": true, "blk.0.q.weight IQ2_XXS": true, "m.weight F8_E4M3": false, "m.scales F16": false, "m.weight ": false, "m.weight I8": false} {
+		n, dtype, _ := strings.Cut(name, " ")
+		if Plain(n, dtype) != want {
+			t.Errorf("%s: plain is %v", name, !want)
+		}
+	}
+}
+
 func TestFaults(t *testing.T) {
 	two := func(text string) string { return strings.ReplaceAll(text, "m.", "l.0.m.") }
 	fp8 := "m.weight F8_E4M3 [256,128]\nm.weight_scale F32 []\nm.input_scale F32 []\n"

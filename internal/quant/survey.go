@@ -48,6 +48,19 @@ func NewSurvey(tensors int) *Survey {
 	return &Survey{k: known(), index: make(map[string]int32, n), modules: make([]Module, 0, n)}
 }
 
+// Plain reports whether a tensor is a weight or a bias of floating point, or of ggml's
+// blocks. Where all are, no scheme of this package is followed.
+func Plain(name, dtype string) bool {
+	if !strings.HasSuffix(name, ".weight") && !strings.HasSuffix(name, ".bias") {
+		return false
+	}
+	switch dtype {
+	case "F64", "F32", "F16", "BF16":
+		return true
+	}
+	return strings.HasPrefix(dtype, "Q") || strings.HasPrefix(dtype, "IQ") || strings.HasPrefix(dtype, "TQ")
+}
+
 // Add adds a tensor. The dtype is "" when dtype and shape are not known.
 func (s *Survey) Add(name, dtype string, shape []uint64) {
 	at := s.n

@@ -23,25 +23,25 @@ type set struct {
 	spaces    Spaces
 	templates []string
 	numbers   func() map[string]int32 // of the templates
-	kinds     []kind
+	kinds     kinds
 	list      []*Convention // by name
 	byName    map[string]*Convention
 }
 
-// A kind is a tensor of one or more conventions.
-type kind struct {
-	role, stem     string // the stem stands below the base, unless it is absolute
-	template       int32
-	literals       uint64
-	flags          string
-	dtype, without string
+// kinds are the tensors of conventions, each once. Most are never looked at but by the
+// number of their template, so that their lines are read when they are asked for.
+type kinds struct {
+	templates []int32
+	literals  map[int32]uint64
+	places    []int32
+	text      string
 }
 
 var builtin = sync.OnceValue(readSet)
 
 func readSet() *set {
 	parts := strings.Split(conventionsText, "\n\n")
-	if len(parts) != 7 {
+	if len(parts) != 8 {
 		panic("convention: conventions.txt: " + strconv.Itoa(len(parts)) + " parts")
 	}
 	lines := func(i int) []string { return strings.Split(strings.TrimSuffix(parts[i], "\n"), "\n") }
@@ -58,15 +58,14 @@ func readSet() *set {
 	})
 	layouts := readJSON[Layout](lines(2))
 	reasons := readJSON[[]reason](lines(3))
-	text := lines(5)
-	s.kinds = make([]kind, len(text))
-	for i, line := range text {
-		f := fieldReader(line)
-		s.kinds[i] = kind{
-			role: f.next(), stem: f.next(), template: int32(f.number()), literals: f.hex(), flags: f.next(), dtype: f.next(), without: f.next(),
-		}
+	index := lines(5)
+	s.kinds = kinds{templates: readRuns(index[0]), literals: make(map[int32]uint64), places: readRuns(index[2]), text: parts[6]}
+	for pair := range strings.FieldsSeq(index[1]) {
+		n, mask, _ := strings.Cut(pair, ":")
+		number, _ := strconv.Atoi(n)
+		s.kinds.literals[int32(number)], _ = strconv.ParseUint(mask, 16, 64)
 	}
-	text = lines(6)
+	text := lines(7)
 	conventions := make([]Convention, len(text))
 	s.list = make([]*Convention, len(text))
 	for i, line := range text {
@@ -95,16 +94,18 @@ func (s *set) tensors(c *Convention) []Tensor {
 	}
 	list := make([]Tensor, len(c.kinds))
 	for i, n := range c.kinds {
-		k := &s.kinds[n]
-		below[i].text, below[i].template = k.stem, s.templates[k.template]
+		line, _, _ := strings.Cut(s.kinds.text[s.kinds.places[n]:], "\n")
+		f := fieldReader(line)
+		role, stem, flags := f.next(), f.next(), f.next()
+		below[i].text, below[i].template = stem, s.templates[s.kinds.templates[n]]
 		t := Tensor{
-			Role: k.role, Module: k.role[:strings.LastIndexByte(k.role, '.')], Below: &below[i], Pattern: &below[i], DType: k.dtype, Without: k.without,
-			Optional: strings.Contains(k.flags, "o"), Unwritten: strings.Contains(k.flags, "u"),
-			Buffer: strings.Contains(k.flags, "b"), Absolute: strings.Contains(k.flags, "a"),
+			Role: role, Module: role[:strings.LastIndexByte(role, '.')], Below: &below[i], Pattern: &below[i], DType: f.next(), Without: f.next(),
+			Optional: strings.Contains(flags, "o"), Unwritten: strings.Contains(flags, "u"),
+			Buffer: strings.Contains(flags, "b"), Absolute: strings.Contains(flags, "a"),
 		}
 		if !t.Absolute && whole != nil {
 			t.Pattern = &whole[i]
-			whole[i].text, whole[i].template = c.Base+k.stem, base+below[i].template
+			whole[i].text, whole[i].template = c.Base+stem, base+below[i].template
 		}
 		list[i] = t
 	}
@@ -134,11 +135,6 @@ func (f *fieldReader) next() string {
 
 func (f *fieldReader) number() int {
 	n, _ := strconv.Atoi(f.next())
-	return n
-}
-
-func (f *fieldReader) hex() uint64 {
-	n, _ := strconv.ParseUint(f.next(), 16, 64)
 	return n
 }
 

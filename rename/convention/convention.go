@@ -164,10 +164,10 @@ func (c *Convention) Tensors() []Tensor { return c.tensors() }
 // its pattern has below the base, and which of its indices are text: see
 // [TemplateNumber] and [Pattern.Literals]. It does not make the tensors.
 func (c *Convention) Below() iter.Seq2[int, uint64] {
-	kinds := builtin().kinds
+	kinds := &builtin().kinds
 	return func(yield func(int, uint64) bool) {
 		for _, n := range c.kinds {
-			if k := &kinds[n]; !yield(int(k.template), k.literals) {
+			if !yield(int(kinds.templates[n]), kinds.literals[n]) {
 				return
 			}
 		}

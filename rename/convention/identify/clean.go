@@ -18,8 +18,8 @@ var companionsYAML []byte
 
 // companions is what companions.yaml says, arranged for look-up.
 type companions struct {
-	suffixes []companionSuffix // the longest first
 	debris   []string
+	legacy   map[string]string     // leaves, and what they mean now
 	anywhere map[string][][]string // segments, by the first of them
 	leading  []string
 	doubled  map[string]bool
@@ -58,7 +58,7 @@ var loadCompanions = sync.OnceValue(func() *companions {
 	if err := yaml.Load(companionsYAML, &doc, yaml.WithKnownFields()); err != nil {
 		panic("convention: companions.yaml: " + err.Error())
 	}
-	c := &companions{debris: append(doc.Debris, quant.Markers()...), leading: doc.Wrappers.Leading, anywhere: make(map[string][][]string), doubled: make(map[string]bool)}
+	c := &companions{debris: doc.Debris, leading: doc.Wrappers.Leading, anywhere: make(map[string][][]string), doubled: make(map[string]bool)}
 	var slips []string
 	for _, s := range doc.Slips {
 		slips = append(slips, s[0], s[1])
@@ -71,6 +71,14 @@ var loadCompanions = sync.OnceValue(func() *companions {
 	for _, w := range doc.Wrappers.Doubled {
 		c.doubled[w] = true
 	}
+	c.legacy = doc.Legacy
+	return c
+})
+
+// companionSuffixes are what the names of companions end in, the longest first. Most
+// checkpoints need none of them, and they come from three packages' files.
+var companionSuffixes = sync.OnceValue(func() []companionSuffix {
+	var suffixes []companionSuffix
 	seen := make(map[string]bool)
 	add := func(leaf string, s companionSuffix) {
 		if seen[leaf] {
@@ -83,7 +91,7 @@ var loadCompanions = sync.OnceValue(func() *companions {
 		if strings.HasPrefix(leaf, "_") {
 			s.text = string(raw)
 		}
-		c.suffixes = append(c.suffixes, s)
+		suffixes = append(suffixes, s)
 	}
 	for leaf, weight := range quant.Leaves {
 		kind := quantCompanion
@@ -95,16 +103,16 @@ var loadCompanions = sync.OnceValue(func() *companions {
 	for _, l := range adapter.Leaves() {
 		add(l.Text, companionSuffix{kind: adapterPart, dialect: l.Dialect})
 	}
-	for l, means := range doc.Legacy {
+	for l, means := range loadCompanions().legacy {
 		add(l, companionSuffix{kind: legacyLeaf, means: means})
 	}
-	slices.SortFunc(c.suffixes, func(a, b companionSuffix) int {
+	slices.SortFunc(suffixes, func(a, b companionSuffix) int {
 		if len(a.text) != len(b.text) {
 			return len(b.text) - len(a.text)
 		}
 		return strings.Compare(a.text, b.text)
 	})
-	return c
+	return suffixes
 })
 
 // A cleaning is what stands between a name and what a convention calls it.
@@ -129,17 +137,18 @@ func (r *registry) clean(normal string) cleaning {
 		out.wrappers = append(out.wrappers, twice)
 	}
 	out.normal = out.bare
-	for _, d := range c.debris {
-		if out.normal == d || strings.HasSuffix(out.normal, d) && out.normal[len(out.normal)-len(d)-1] == '.' {
-			out.debris = true
-			break
-		}
+	isOf := func(list []string) bool {
+		return slices.ContainsFunc(list, func(d string) bool {
+			return out.normal == d || strings.HasSuffix(out.normal, d) && out.normal[len(out.normal)-len(d)-1] == '.'
+		})
 	}
-	if r.knows(out.normal) {
+	out.debris = isOf(c.debris)
+	if r.knows(out.normal) || r.spells(out.normal) {
 		return out
 	}
+	out.debris = out.debris || isOf(quant.Markers())
 	out.normal = adapter.Anonymous(out.normal)
-	for _, s := range c.suffixes {
+	for _, s := range companionSuffixes() {
 		stem, ok := strings.CutSuffix(out.normal, s.text)
 		if !ok || stem == "" || r.has(out.normal, len(stem)) {
 			continue

@@ -203,16 +203,23 @@ func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention
 	if model == nil {
 		model = new(convention.Model)
 	}
-	quantised := quant.NewSurvey(0)
+	plain := true
 	templates, total := r.fold(func(yield func(convention.Named) bool) {
 		for t := range tensors {
-			quantised.Add(t.Name, t.DType, t.Shape)
+			plain = plain && quant.Plain(t.Name, t.DType)
 			if !yield(t) {
 				return
 			}
 		}
 	})
-	res := &Result{Tensors: total, Templates: len(templates), Quantisation: quantised.Report(nil).Names()}
+	res := &Result{Tensors: total, Templates: len(templates)}
+	if !plain {
+		quantised := quant.NewSurvey(total)
+		for t := range tensors {
+			quantised.Add(t.Name, t.DType, t.Shape)
+		}
+		res.Quantisation = quantised.Report(nil).Names()
+	}
 	subjects := gather(templates)
 	id := &identification{reg: r, model: model, res: res, subjects: subjects}
 	id.survey(templates)

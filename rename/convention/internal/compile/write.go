@@ -28,6 +28,8 @@ func Text(files fs.FS) ([]byte, error) {
 		return nil, err
 	}
 	var layouts, reasons, templates, tensors, conventions part
+	var of []int // the template of each tensor
+	var literals []string
 	// Layouts and lists of reasons are JSON; most conventions have the same few.
 	number := func(p *part, value any) string {
 		b, _ := json.Marshal(value) // of strings and numbers
@@ -40,8 +42,15 @@ func Text(files fs.FS) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			own = append(own, tensors.at(fields(t.Role, t.Stem, templates.number(p.Template()), strconv.FormatUint(p.Literals(), 16), letters(
-				"o", t.Optional, "u", t.Unwritten, "b", t.Buffer, "a", t.Absolute), t.DType, t.Without)))
+			n := tensors.at(fields(t.Role, t.Stem, letters("o", t.Optional, "u", t.Unwritten, "b", t.Buffer, "a", t.Absolute), t.DType, t.Without))
+			own = append(own, n)
+			if n < len(of) {
+				continue
+			}
+			of = append(of, templates.at(p.Template()))
+			if m := p.Literals(); m != 0 {
+				literals = append(literals, fmt.Sprintf("%d:%x", n, m))
+			}
 		}
 		conventions.number(fields(
 			c.Name, c.Description, join(c.Dialects), join(c.Families), c.Base, c.VariantOf, c.Kind, letters(
@@ -51,7 +60,9 @@ func Text(files fs.FS) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n%s\n", header, v.spaceNames())
-	for _, p := range []part{layouts, reasons, templates, tensors, conventions} {
+	// What is needed of every tensor comes first, and where its line is: few are read.
+	index := part{lines: []string{runs(of), strings.Join(literals, " "), runs(tensors.places())}}
+	for _, p := range []part{layouts, reasons, templates, index, tensors, conventions} {
 		b.WriteString("\n" + strings.Join(p.lines, "\n") + "\n")
 	}
 	return b.Bytes(), nil
@@ -59,19 +70,30 @@ func Text(files fs.FS) ([]byte, error) {
 
 // A part is the lines of one kind of thing, each of them once.
 type part struct {
-	lines  []string
-	places map[string]int
+	lines []string
+	known map[string]int
+}
+
+// places says where each line begins.
+func (p *part) places() []int {
+	list := make([]int, len(p.lines))
+	at := 0
+	for i, line := range p.lines {
+		list[i] = at
+		at += len(line) + 1
+	}
+	return list
 }
 
 // at returns the place of a line, a new one at the end.
 func (p *part) at(line string) int {
-	i, ok := p.places[line]
+	i, ok := p.known[line]
 	if !ok {
-		if p.places == nil {
-			p.places = make(map[string]int)
+		if p.known == nil {
+			p.known = make(map[string]int)
 		}
 		i = len(p.lines)
-		p.lines, p.places[line] = append(p.lines, line), i
+		p.lines, p.known[line] = append(p.lines, line), i
 	}
 	return i
 }
