@@ -123,11 +123,18 @@ func TestNamesOfAnotherArchitecture(t *testing.T) {
 // whatever its architecture is.
 func TestNamesOfAnotherProject(t *testing.T) {
 	hf, _ := texts(layered(2, []stored{
-		{"model.embed_tokens.weight", "", []int{8, 8}, ""}, {"model.norm.weight", "", []int{8}, ""}, {"lm_head.weight", "", []int{8, 8}, ""},
-		{"model.layers.{l}.input_layernorm.weight", "", []int{8}, ""}, {"model.layers.{l}.post_attention_layernorm.weight", "", []int{8}, ""},
-		{"model.layers.{l}.self_attn.q_proj.weight", "", []int{8, 8}, ""}, {"model.layers.{l}.self_attn.k_proj.weight", "", []int{4, 8}, ""},
-		{"model.layers.{l}.self_attn.v_proj.weight", "", []int{4, 8}, ""}, {"model.layers.{l}.self_attn.o_proj.weight", "", []int{8, 8}, ""},
-		{"model.layers.{l}.mlp.gate_proj.weight", "", []int{16, 8}, ""}, {"model.layers.{l}.mlp.up_proj.weight", "", []int{16, 8}, ""}, {"model.layers.{l}.mlp.down_proj.weight", "", []int{8, 16}, ""},
+		{"model.embed_tokens.weight", "", []int{8, 8}, ""},
+		{"model.norm.weight", "", []int{8}, ""},
+		{"lm_head.weight", "", []int{8, 8}, ""},
+		{"model.layers.{l}.input_layernorm.weight", "", []int{8}, ""},
+		{"model.layers.{l}.post_attention_layernorm.weight", "", []int{8}, ""},
+		{"model.layers.{l}.self_attn.q_proj.weight", "", []int{8, 8}, ""},
+		{"model.layers.{l}.self_attn.k_proj.weight", "", []int{4, 8}, ""},
+		{"model.layers.{l}.self_attn.v_proj.weight", "", []int{4, 8}, ""},
+		{"model.layers.{l}.self_attn.o_proj.weight", "", []int{8, 8}, ""},
+		{"model.layers.{l}.mlp.gate_proj.weight", "", []int{16, 8}, ""},
+		{"model.layers.{l}.mlp.up_proj.weight", "", []int{16, 8}, ""},
+		{"model.layers.{l}.mlp.down_proj.weight", "", []int{8, 16}, ""},
 	}), 0)
 	for _, arch := range []string{"llama", "gemma"} {
 		gguf := "format gguf\nkv general.architecture str " + arch + "\nkv " + arch + ".attention.head_count u32 2\nkv " + arch + ".attention.head_count_kv u32 1\n" + hf
