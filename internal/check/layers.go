@@ -172,7 +172,7 @@ func runIncompleteLayer(p *Pass) {
 func (p *Pass) missingExperts(m *model) {
 	have := make(map[string]map[int]map[int]string) // by kind of module, layer and expert
 	for _, t := range m.families() {
-		// A scale that an expert lacks is WT501's.
+		// The scale that an expert lacks is reported by WT501.
 		if _, beside := quant.Leaf(t.first); beside || !strings.Contains(t.first, "experts.") {
 			continue
 		}
