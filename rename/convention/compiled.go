@@ -32,7 +32,7 @@ type set struct {
 // number of their template, so that their lines are read when they are asked for.
 type kinds struct {
 	templates []int32
-	literals  map[int32]uint64
+	literals  map[int32]uint64 // of those whose patterns do not take any index
 	places    []int32
 	text      string
 }

@@ -174,6 +174,13 @@ func (c *Convention) Below() iter.Seq2[int, uint64] {
 	}
 }
 
+// TakesAny reports whether the pattern of a tensor agrees with any indices: see
+// [Pattern.Any]. It does not make the tensors.
+func (c *Convention) TakesAny(tensor int) bool {
+	_, odd := builtin().kinds.literals[c.kinds[tensor]]
+	return !odd
+}
+
 // Templates counts the templates that patterns have below their bases, and
 // TemplateNumber numbers them from zero.
 func Templates() int { return len(builtin().templates) }

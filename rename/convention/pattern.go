@@ -258,6 +258,14 @@ func (p *Pattern) Agrees(nums []int32) bool {
 	return true
 }
 
+// Any reports whether every number of the template is an index as it is: [Pattern.Agrees]
+// with any.
+func (p *Pattern) Any() bool {
+	return !slices.ContainsFunc(p.parsed().parts, func(part patternPart) bool {
+		return part.literal || part.computed() || part.value != 0
+	})
+}
+
 // Format writes the name with the given indices.
 func (p *Pattern) Format(index []int) (string, bool) {
 	f := p.parsed()

@@ -327,8 +327,8 @@ func (id *identification) look() {
 		numbered := template.Words.Count(s.normal) == len(s.nums)
 		add := func(refs []ref, prefix string) {
 			for _, rf := range refs {
-				t := &id.reg.list[rf.conv].Tensors()[rf.tensor]
-				if numbered && !t.Below.Agrees(s.nums) {
+				c := id.reg.list[rf.conv]
+				if numbered && !c.TakesAny(int(rf.tensor)) && !c.Tensors()[rf.tensor].Below.Agrees(s.nums) {
 					continue
 				}
 				id.byConv[rf.conv] = append(id.byConv[rf.conv], hit{int32(i), rf.tensor, prefix})
@@ -487,8 +487,44 @@ func (id *identification) cost(c *convention.Convention, e *evaluation) int {
 
 // fits evaluates every convention that has hits, the best first.
 func (id *identification) fits(taken []bool) []*evaluation {
+	return id.rank(slices.Collect(maps.Keys(id.byConv)), taken)
+}
+
+// wholeFits are those of the conventions that explain everything, if one of them has
+// nothing that is missing: then no other is better, or as good. Where a spelling that was
+// given up is best, the current one is told beside it, and all have to be looked at.
+func (id *identification) wholeFits(taken []bool) []*evaluation {
+	all := 0
+	for _, s := range id.subjects {
+		if !s.debris {
+			all++
+		}
+	}
+	var full []int32
+	seen := make([]int32, len(id.subjects))
+	for conv, hits := range id.byConv {
+		n := 0
+		for _, h := range hits {
+			if seen[h.subject] != conv+1 && !id.subjects[h.subject].debris {
+				seen[h.subject] = conv + 1
+				n++
+			}
+		}
+		if n == all {
+			full = append(full, conv)
+		}
+	}
+	list := id.rank(full, taken)
+	if len(list) > 0 && !list[0].unshaped && len(list[0].missing) == 0 && len(list[0].extra) == 0 && id.reg.list[list[0].conv].VariantOf == "" {
+		return list
+	}
+	return nil
+}
+
+// rank evaluates conventions, the best first.
+func (id *identification) rank(conventions []int32, taken []bool) []*evaluation {
 	var list []*evaluation
-	for conv := range id.byConv {
+	for _, conv := range conventions {
 		if e := id.evaluate(conv, taken); e != nil && e.covered > 0 {
 			list = append(list, e)
 		}

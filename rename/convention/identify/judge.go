@@ -12,7 +12,10 @@ import (
 func (id *identification) judge() {
 	res := id.res
 	taken := make([]bool, len(id.subjects))
-	list := id.fits(taken)
+	list := id.wholeFits(taken)
+	if list == nil {
+		list = id.fits(taken)
+	}
 	if !res.Adapter && len(list) > 0 && len(list[0].extra) > 0 && id.leftover(list) {
 		list = id.fits(taken)
 	}

@@ -48,8 +48,8 @@ func Text(files fs.FS) ([]byte, error) {
 				continue
 			}
 			of = append(of, templates.at(p.Template()))
-			if m := p.Literals(); m != 0 {
-				literals = append(literals, fmt.Sprintf("%d:%x", n, m))
+			if !p.Any() {
+				literals = append(literals, fmt.Sprintf("%d:%x", n, p.Literals()))
 			}
 		}
 		conventions.number(fields(
