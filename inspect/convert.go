@@ -77,7 +77,7 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	if a := identify.ReadAdapter(slices.Collect(adapt.Tensors(c)), m, named); a != nil {
 		return convertAdapter(ctx, c, a, opts, m)
 	}
-	from, err := sourceOf(c, opts.From, m)
+	from, tied, err := sourceOf(c, opts.From, m)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,17 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	if err != nil {
 		return nil, err
 	}
-	conv, err := convert.BetweenWith(from, to, adapt.Tensors(c), m, convert.Options{Named: opts.To == to.Name})
+	between := func(from *convention.Convention) (*convert.Conversion, error) {
+		to, err := convert.Target(opts.To, from, m)
+		if err != nil {
+			return nil, err
+		}
+		return convert.BetweenWith(from, to, adapt.Tensors(c), m, convert.Options{Named: opts.To == to.Name})
+	}
+	conv, err := between(from)
+	if rival := convert.Rival(conv, err, tied, m, between); rival != nil {
+		return nil, &convert.RefusalError{From: from.Name, To: to.Name, Reason: fmt.Sprintf("the names may be those of %s or of %s, which become different tensors; give the configuration with --config, or name the convention with --from", from.Name, rival.Name)}
+	}
 	if err == nil {
 		err = conv.Refusal()
 	}
@@ -177,16 +187,19 @@ func lacks(missing []string, to *convention.Convention) string {
 	return ""
 }
 
-// sourceOf is the convention that a checkpoint follows.
-func sourceOf(c *checkpoint.Checkpoint, name string, m *convention.Model) (*convention.Convention, error) {
+// sourceOf is the convention that a checkpoint follows, and if it is not named, first
+// among those that the names fit equally well.
+func sourceOf(c *checkpoint.Checkpoint, name string, m *convention.Model) (*convention.Convention, []*convention.Convention, error) {
 	if name != "" {
-		return lookup(name)
+		from, err := lookup(name)
+		return from, nil, err
 	}
-	r := identify.Tensors(adapt.Tensors(c), m)
+	r := identify.Read(slices.Collect(adapt.Tensors(c)), m)
 	if from, ok := convention.Lookup(r.Convention); ok {
-		return from, nil
+		tied := slices.DeleteFunc(slices.Clone(r.Tied), func(c *convention.Convention) bool { return c == from })
+		return from, append([]*convention.Convention{from}, tied...), nil
 	}
-	return nil, &UnidentifiedError{c.Path, r.Nearest}
+	return nil, nil, &UnidentifiedError{c.Path, r.Nearest}
 }
 
 func lookup(name string) (*convention.Convention, error) {

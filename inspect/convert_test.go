@@ -137,6 +137,36 @@ func TestConvert(t *testing.T) {
 	}
 }
 
+// Names that are those of several models are of one by its configuration or by --from:
+// LLaMA's rows are permuted in GGUF, and those of ERNIE 4.5 are not.
+func TestConvertSharedNames(t *testing.T) {
+	llama := strings.NewReplacer("ln1", "input_layernorm", "ln2", "post_attention_layernorm").Replace(yi)
+	const numbers = `"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16`
+	for _, tt := range []struct {
+		config, from, to string
+		refused, moves   bool
+	}{
+		{"", "", "gguf", true, false},
+		{"{" + numbers + "}", "", "gguf", true, false},
+		{"{" + numbers + "}", "llama-hf", "gguf", false, true},
+		{"{" + numbers + "}", "ernie4_5-hf", "gguf", false, false},
+		{`{"model_type": "mistral", ` + numbers + "}", "", "gguf", false, true},
+		{`{"model_type": "ernie4_5", ` + numbers + "}", "", "gguf", false, false},
+	} {
+		conv, err := inspect.Convert(t.Context(), openModel(t, llama, tt.config), &inspect.ConvertOptions{To: tt.to, From: tt.from})
+		switch {
+		case tt.refused:
+			if _, ok := errors.AsType[*convert.RefusalError](err); !ok || !strings.Contains(err.Error(), "name the convention with --from") {
+				t.Errorf("%s: %v", tt.config, err)
+			}
+		case err != nil:
+			t.Errorf("%s from %q: %v", tt.config, tt.from, err)
+		case conv.MovesBytes() != tt.moves:
+			t.Errorf("%s from %q: bytes move %v", tt.config, tt.from, conv.MovesBytes())
+		}
+	}
+}
+
 // Names that would be read as others are problems of the plan.
 // A tensor without a place in the other convention, as the classifier of a spectrogram
 // transformer, is for the user to keep or to drop; the rest is what was asked for.

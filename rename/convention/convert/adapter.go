@@ -29,75 +29,20 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 	if len(tied) == 0 {
 		return adapterTo(a, goal, model)
 	}
-	out, err := adapterTo(a.As(tied[0]), goal, model)
+	as := func(c *convention.Convention) (*Conversion, error) { return adapterTo(a.As(c), goal, model) }
+	out, err := as(tied[0])
 	if err != nil && len(tied) > 1 && tied[0].Kind == convention.Denoiser && !tied[0].Preferred {
 		return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s; name the convention with --from", tied[0].Name, tied[1].Name)}
 	}
-	if err != nil || out.Refusal() != nil || tied[0].Kind != convention.Denoiser {
+	rival := Rival(out, err, tied, model, as)
+	switch {
+	case rival == nil:
 		return out, err
+	case tied[0].Kind == convention.Denoiser && tied[0].Preferred:
+		out.Notes = append(out.Notes, fmt.Sprintf("its modules are taken for those of %s; were they those of %s, they would become different ones, and --from says so", tied[0].Name, rival.Name))
+		return out, nil
 	}
-	for _, c := range tied[1:] {
-		if c.Kind != tied[0].Kind {
-			continue
-		}
-		other, err := adapterTo(a.As(c), goal, model)
-		if err == nil && other.Refusal() == nil && !sameMoves(out.Moves, other.Moves) {
-			if !tied[0].Preferred {
-				return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s, which become different ones; name the convention with --from", tied[0].Name, c.Name)}
-			}
-			out.Notes = append(out.Notes, fmt.Sprintf("its modules are taken for those of %s; were they those of %s, they would become different ones, and --from says so", tied[0].Name, c.Name))
-			break
-		}
-	}
-	return out, nil
-}
-
-// likeliest are those of some conventions that are of the model that an adapter says it
-// is for, or all of them where it names none of theirs.
-func likeliest(tied []*convention.Convention, s *adapter.Settings) []*convention.Convention {
-	if s == nil || s.Base == "" {
-		return tied
-	}
-	letters := func(s string) string {
-		return strings.Map(func(r rune) rune {
-			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-				return r
-			}
-			return -1
-		}, strings.ToLower(s))
-	}
-	base, most := letters(s.Base), 0
-	var out []*convention.Convention
-	for _, c := range tied {
-		longest := 0
-		for _, f := range c.Families {
-			if f = letters(f); strings.Contains(base, f) {
-				longest = max(longest, len(f))
-			}
-		}
-		if longest > most {
-			out, most = nil, longest
-		}
-		if longest == most {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// sameMoves reports whether moves give the same tensors.
-func sameMoves(a, b []Move) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	by := make(map[string]*Move, len(a))
-	for i := range a {
-		by[a[i].From[0]] = &a[i]
-	}
-	return !slices.ContainsFunc(b, func(m Move) bool {
-		other := by[m.From[0]]
-		return other == nil || !slices.Equal(other.From, m.From) || !slices.Equal(other.To, m.To) || len(other.Ops) != len(m.Ops)
-	})
+	return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s, which become different ones; name the convention with --from", tied[0].Name, rival.Name)}
 }
 
 // adapterTo is Adapter for modules whose convention is known.

@@ -178,7 +178,7 @@ text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.down.weight -> lora
 text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.up.weight -> lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight`,
 		},
 		{
-			"LLaMA, PEFT to llama.cpp", "llama.cpp: convert_lora_to_gguf.py; conversion of LlamaModel permutes the rows of q and k", "", "gguf", llama,
+			"LLaMA, PEFT to llama.cpp", "llama.cpp: convert_lora_to_gguf.py; conversion of LlamaModel permutes the rows of q and k", "llama-hf", "gguf", llama,
 			`base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight [4,16]
 			base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight [16,4]
 			base_model.model.model.layers.1.mlp.down_proj.lora_A.weight [4,64]
@@ -189,7 +189,7 @@ base_model.model.model.layers.1.mlp.down_proj.lora_A.weight -> blk.1.ffn_down.we
 base_model.model.model.layers.1.mlp.down_proj.lora_B.weight -> blk.1.ffn_down.weight.lora_b`,
 		},
 		{
-			"LLaMA, llama.cpp to MLX", "mlx-lm: tuner/lora.py (lora_a is [in, rank], lora_b [rank, out]); conversion of LlamaModel", "", "mlx", llama,
+			"LLaMA, llama.cpp to MLX", "mlx-lm: tuner/lora.py (lora_a is [in, rank], lora_b [rank, out]); conversion of LlamaModel", "llama-gguf", "mlx", llama,
 			`blk.1.attn_k.weight.lora_a [4,16]
 			blk.1.attn_k.weight.lora_b [8,4]
 			blk.1.ffn_up.weight.lora_a [4,16]
@@ -599,6 +599,47 @@ func TestAdaptersOfSeveralModels(t *testing.T) {
 	}
 }
 
+// llama.cpp permutes the rows of LLaMA's query and key projections, and not those of the
+// models that share its names: convert_hf_to_gguf.py, LlamaModel.undo_permute. Which of
+// them an adapter is for is never guessed.
+func TestAdaptersOfLanguageModels(t *testing.T) {
+	module := func(path string) string {
+		return "base_model.model.model.layers.0." + path + ".lora_A.weight [4,16]\nbase_model.model.model.layers.0." + path + ".lora_B.weight [16,4]\n"
+	}
+	for _, tt := range []struct {
+		module, base, config string
+		refused, permutes    bool
+	}{
+		{"self_attn.q_proj", "", "", true, false},
+		{"self_attn.k_proj", "/data/models/final", "", true, false},
+		{"self_attn.q_proj", "Qwen/Qwen2.5-7B-Instruct", "", false, false},
+		{"self_attn.q_proj", "Qwen/Qwen2-7B", "", false, false},
+		{"self_attn.q_proj", "meta-llama/Llama-2-7b-hf", "", false, true},
+		{"self_attn.q_proj", "TinyLlama/TinyLlama-1.1B", "", false, true},
+		{"self_attn.q_proj", "mistralai/Mistral-7B-v0.1", "", false, true},
+		{"self_attn.q_proj", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "", true, false},
+		{"self_attn.q_proj", "deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "", false, true},
+		{"self_attn.q_proj", "mistralai/codemodel", "", true, false},
+		{"self_attn.q_proj", "", "qwen2", false, false},
+		{"self_attn.q_proj", "", "mistral", false, true},
+		{"self_attn.v_proj", "", "", false, false}, // no model permutes its rows
+	} {
+		m := modelOf(map[string]int64{"num_attention_heads": 4, "num_key_value_heads": 4, "hidden_size": 16})
+		m.Type, m.Adapter = tt.config, &adapter.Settings{Base: tt.base}
+		conv, err := convertAdapter(t, lines(t, module(tt.module)), "", "gguf", m)
+		switch {
+		case tt.refused:
+			if err == nil || !strings.Contains(err.Error(), "name the convention with --from") {
+				t.Errorf("%s for %q: %v", tt.module, tt.base, err)
+			}
+		case err != nil:
+			t.Errorf("%s for %q: %v", tt.module, tt.base, err)
+		case strings.Contains(told(conv), "permute") != tt.permutes:
+			t.Errorf("%s for %q, model type %q: %s", tt.module, tt.base, tt.config, told(conv))
+		}
+	}
+}
+
 func TestRefusedAdapters(t *testing.T) {
 	kohya := `lora_unet_double_blocks_0_img_attn_proj.lora_down.weight [4,16]
 		lora_unet_double_blocks_0_img_attn_proj.lora_up.weight [16,4]
@@ -610,7 +651,7 @@ func TestRefusedAdapters(t *testing.T) {
 		{"lora_unet_some_thing.lora_down.weight [4,16]\nlora_unet_some_thing.lora_up.weight [16,4]", "", "comfy", `kohya to comfy: tensor "lora_unet_some_thing.lora_down.weight": no convention that is known has a module that is "some_thing" with '_' for dots, so that the dots cannot be told`},
 		{"base_model.model.a.b.lora_A.weight [4,16]\nbase_model.model.a.b.lora_B.weight [16,4]", "", "llama-gguf", "peft to peft: the model that it changes is not known; name its convention with --from"},
 		{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight [4,16]\nbase_model.model.model.layers.0.self_attn.q_proj.lora_B.weight [16,4]", "", "comfy", "peft to comfy: comfy has no names for the modules of a model that is no part of a pipeline"},
-		{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight [4,16]\nbase_model.model.model.layers.0.self_attn.q_proj.lora_B.weight [16,4]", "", "gguf", `llama-hf to llama-gguf: tensor "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": the number of attention heads is not known; give num_attention_heads with the configuration`},
+		{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight [4,16]\nbase_model.model.model.layers.0.self_attn.q_proj.lora_B.weight [16,4]", "llama-hf", "gguf", `llama-hf to llama-gguf: tensor "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": the number of attention heads is not known; give num_attention_heads with the configuration`},
 		{"double_blocks.0.processor.qkv_lora1.down.weight [4,16]\ndouble_blocks.0.processor.qkv_lora1.up.weight [48,4]\nsingle_blocks.0.processor.qkv_lora.down.weight [4,16]\nsingle_blocks.0.processor.qkv_lora.up.weight [48,4]", "", "kohya", `xlabs to kohya: tensor "single_blocks.0.processor.qkv_lora.down.weight": it changes only the rows of query, key and value`},
 	} {
 		conv, err := convertAdapter(t, lines(t, tt.tensors), tt.from, tt.to, nil)

@@ -46,7 +46,7 @@ func BetweenWith(from, to *convention.Convention, tensors iter.Seq[convention.Na
 		return nil, err
 	}
 	stranger := cv.stranger()
-	if stranger != nil && !opts.Named && !cv.configured() {
+	if stranger != nil && !opts.Named && !configured(cv.to, cv.model) {
 		return nil, stranger
 	}
 	cv.exists = opts.Has
@@ -65,18 +65,13 @@ func BetweenWith(from, to *convention.Convention, tensors iter.Seq[convention.Na
 	out, err := cv.run(list, at.Places)
 	if err == nil && stranger != nil {
 		missing := slices.ContainsFunc(out.Missing, func(role string) bool {
-			return role != "head.weight" && !(cv.configured() && strings.HasSuffix(role, ".bias"))
+			return role != "head.weight" && !(configured(cv.to, cv.model) && strings.HasSuffix(role, ".bias"))
 		})
 		if missing || len(out.Moves) == 0 || len(out.Aside)+len(out.Unmapped) > 0 {
 			return nil, stranger
 		}
 	}
 	return out, err
-}
-
-// configured reports whether the configuration says that the model is of the target.
-func (cv *converter) configured() bool {
-	return cv.model != nil && (cv.to.HasFamily(cv.model.Type) || cv.to.HasFamily(cv.model.TextType))
 }
 
 // stranger refuses two conventions that no model is known to use both of.
