@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/x448/float16"
@@ -223,6 +225,19 @@ var quantisers = map[string]func(x []float64) []byte{
 		}
 		return append([]byte{byte(e + 127)}, nibbles(x, levelsFP4, math.Ldexp(1, int(e)))...)
 	},
+	// Its fourth level, 2, is not used.
+	"Q2_0": func(x []float64) []byte {
+		d := math.Abs(farthest(x))
+		b := half(nil, d)
+		for four := range slices.Chunk(x, 4) {
+			var q byte
+			for i, v := range four {
+				q |= byte(math.Round(over(v, d))+1) << (2 * i)
+			}
+			b = append(b, q)
+		}
+		return b
+	},
 	"TQ2_0": func(x []float64) []byte {
 		d := math.Abs(farthest(x))
 		b := make([]byte, 64)
@@ -384,6 +399,63 @@ func asF32(x []float64) values.Section {
 	return sectionOfBytes("F32", b)
 }
 
+// scalesAt are the places of the F16 scales of a block, and of its minima: ggml-common.h.
+var scalesAt = map[string][]int{
+	"Q8_0": {0}, "Q4_0": {0}, "Q4_1": {0, 2}, "Q5_0": {0}, "Q5_1": {0, 2}, "Q2_0": {0},
+	"Q2_K": {80, 82}, "Q3_K": {108}, "Q4_K": {0, 2}, "Q5_K": {0, 2}, "Q6_K": {208},
+	"IQ4_NL": {0}, "IQ4_XS": {0}, "TQ1_0": {52}, "TQ2_0": {64},
+	"IQ1_S": {0}, "IQ2_XXS": {0}, "IQ2_XS": {0}, "IQ2_S": {0}, "IQ3_XXS": {0}, "IQ3_S": {0}, "Q1_0": {0},
+}
+
+// spoilScales are ways to spoil every scale of a type's blocks.
+func spoilScales(dtype string) map[string]func(b []byte) {
+	typ, _ := values.Lookup(dtype)
+	each := func(spoil func(block []byte)) func(b []byte) {
+		return func(b []byte) {
+			for block := range slices.Chunk(b, typ.BlockBytes) {
+				spoil(block)
+			}
+		}
+	}
+	halves := func(change func(bits uint16) uint16) func(b []byte) {
+		return each(func(block []byte) {
+			for _, at := range scalesAt[dtype] {
+				binary.LittleEndian.PutUint16(block[at:], change(binary.LittleEndian.Uint16(block[at:])))
+			}
+		})
+	}
+	times := func(exponent uint16) func(bits uint16) uint16 {
+		return func(bits uint16) uint16 {
+			return float16.Fromfloat32(float32(math.Ldexp(float64(float16.Frombits(bits).Float32()), int(exponent)))).Bits()
+		}
+	}
+	switch dtype {
+	case "F16", "BF16":
+		return nil
+	case "MXFP4": // exponents, without signs
+		return map[string]func(b []byte){
+			"doubled scales": each(func(block []byte) { block[0]++ }),
+			"huge scales":    each(func(block []byte) { block[0] += 10 }),
+		}
+	case "NVFP4": // UE4M3
+		return map[string]func(b []byte){"doubled scales": each(func(block []byte) {
+			for i, c := range block[:4] {
+				block[i] = min(c+8, 0x7e)
+			}
+		})}
+	case "IQ1_M": // the scale is spread over high bits
+		return map[string]func(b []byte){
+			"doubled scales": each(func(block []byte) { block[53] += 0x40 }),
+			"flipped scales": each(func(block []byte) { block[55] ^= 0x80 }),
+		}
+	}
+	return map[string]func(b []byte){
+		"doubled scales": halves(times(1)),
+		"huge scales":    halves(times(10)),
+		"flipped scales": halves(func(bits uint16) uint16 { return bits ^ 0x8000 }),
+	}
+}
+
 // What a quantiser makes of any numbers is faithful, in both orders, and against what
 // another made of them; a spoiled block, and numbers that moved, are not.
 func TestCosts(t *testing.T) {
@@ -444,11 +516,12 @@ func testCosts(t *testing.T, all map[string][]float64) {
 				"zeroed bytes":     func(b []byte) { clear(b[len(b)/2-200 : len(b)/2+200]) },
 				"blocks of others": func(b []byte) { copy(b[len(b)/2:], b[:len(b)/2]) },
 				"inverted bits": func(b []byte) {
-					for i := range b[:400] {
+					for i := range b[:min(400, len(b))] {
 						b[i] ^= 0x55
 					}
 				},
 			}
+			maps.Copy(spoilt, spoilScales(dtype))
 			for what, spoil := range spoilt {
 				if name == "offset" && what == "blocks of others" {
 					continue // one block is as good as another where all numbers are alike
@@ -496,6 +569,16 @@ func TestGroupCosts(t *testing.T) {
 		clear(bad[10*typ.BlockBytes : 11*typ.BlockBytes])
 		if d := measure(t, a, sectionOfBytes(dtype, bad)); Within(d, "F32", dtype) {
 			t.Errorf("%s with a block of zeros: %+v", dtype, d)
+		}
+		for what, spoil := range spoilScales(dtype) {
+			bad := bytes.Clone(b)
+			spoil(bad)
+			if d := measure(t, a, sectionOfBytes(dtype, bad)); Within(d, "F32", dtype) {
+				t.Errorf("%s with %s: %+v", dtype, what, d)
+			}
+			if d := measure(t, sectionOfBytes(dtype, bad), a); Within(d, dtype, "F32") {
+				t.Errorf("%s with %s, exchanged: %+v", dtype, what, d)
+			}
 		}
 		bad = append(bytes.Clone(b[len(b)/2:]), b[:len(b)/2]...)
 		if d := measure(t, a, sectionOfBytes(dtype, bad)); Within(d, "F32", dtype) {

@@ -94,31 +94,10 @@ func ggmlTypes() []string {
 	return append(list, "F16", "BF16")
 }
 
-// quantiseQ2 rounds to -1, 0 and 1 times the greatest magnitude of 64 numbers: Q2_0, whose
-// fourth level is 2.
-func quantiseQ2(x []float64) (b []byte) {
-	for part := range slices.Chunk(x, 64) {
-		d := math.Abs(farthest(part))
-		b = half(b, d)
-		for four := range slices.Chunk(part, 4) {
-			var q byte
-			for i, v := range four {
-				q |= byte(math.Round(over(v, d))+1) << (2 * i)
-			}
-			b = append(b, q)
-		}
-	}
-	return b
-}
-
 // rowsOf quantises rows of 256 numbers.
 func rowsOf(dtype string, patterns [][]float64) [][]byte {
 	var out [][]byte
 	for _, x := range patterns {
-		if dtype == "Q2_0" {
-			out = append(out, quantiseQ2(x))
-			continue
-		}
 		if _, ok := searched[dtype]; !ok {
 			out = append(out, quantise(dtype, x))
 			continue

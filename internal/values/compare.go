@@ -62,6 +62,8 @@ type Difference struct {
 	ARoundsB bool
 	// Apart is √(Σ(a-b)²/max(Σa²,Σb²)): the same for both orders.
 	Apart float64
+	// Length is √(Σb²/Σa²), how much longer B is than A; NaN where both are all zeros.
+	Length float64
 	// Beyond counts the numbers of different types that differ by more than rounding to
 	// either type explains, and BeyondAt is the first of them. Types that round numbers in
 	// groups (IQ1 to IQ3, Q1_0) have none.
@@ -491,6 +493,7 @@ func (d *differ) difference() Difference {
 	r := Difference{
 		Count: d.count, Differ: d.differ, NaN: d.nan, MaxAbs: d.maxAbs, MaxAt: d.maxAt,
 		Cosine:   max(-1, min(d.ab/(math.Sqrt(d.a2)*math.Sqrt(d.b2)), 1)),
+		Length:   math.Sqrt(d.b2 / d.a2),
 		BRoundsA: d.bRoundsA, ARoundsB: d.aRoundsB,
 		Beyond: d.beyond, BeyondAt: d.beyondAt, BlockApart: d.blockApart,
 	}

@@ -7,7 +7,9 @@ import "math"
 // numbers that the block can hold, the one next to what is rounded. So a faithful copy is
 // within half a step of its original, whatever the distribution of the weights and
 // whether or not an importance matrix chose the scales. Only the codes at the ends of a
-// block's range stand for numbers beyond it.
+// block's range stand for numbers beyond it, each on its own side: the least for smaller
+// numbers, the greatest for larger ones. A scale that is too large puts numbers between
+// the codes and not beyond them.
 //
 // The codebooks of IQ1 to IQ3 are of groups, and Q1_0 keeps signs: there a number may be
 // far from its original, and a block is judged as a whole, by [Difference.BlockApart].
@@ -65,20 +67,21 @@ var (
 const refitted = 0.1
 
 var blockSteps = map[string]steps{
-	"Q8_0":   {from: 2, to: 34, count: 1, least: 127 * halfLeast},
-	"Q8_K":   {from: 4, to: 260, count: 1},
-	"Q4_0":   {from: 2, to: 18, count: 15, open: true, refit: refitted, least: 8 * halfLeast},
-	"Q4_1":   {from: 4, to: 20, count: 15, open: true, refit: refitted, least: 16 * halfLeast},
-	"Q5_0":   {from: 2, to: 22, count: 31, open: true, refit: refitted, least: 16 * halfLeast},
-	"Q5_1":   {from: 4, to: 24, count: 31, open: true, refit: refitted, least: 32 * halfLeast},
-	"Q2_K":   {from: 16, to: 80, count: 3, open: true, scales: 15, least: 4 * 15 * halfLeast},
-	"Q3_K":   {from: 0, to: 96, count: 7, open: true, scales: 31, least: 4 * 31 * halfLeast},
-	"Q4_K":   {from: 16, to: 144, count: 15, open: true, scales: 63, least: 16 * 63 * halfLeast},
-	"Q5_K":   {from: 16, to: 176, count: 31, open: true, scales: 63, least: 32 * 63 * halfLeast},
-	"Q6_K":   {from: 0, to: 192, count: 63, open: true, scales: 127, least: 32 * 127 * halfLeast},
-	"Q2_0":   {from: 2, to: 18, count: 3, open: true, least: halfLeast},
-	"TQ1_0":  {from: 0, to: 52, count: 2, open: true, least: halfLeast},
-	"TQ2_0":  {from: 0, to: 64, count: 3, open: true, least: halfLeast},
+	"Q8_0": {from: 2, to: 34, count: 1, least: 127 * halfLeast},
+	"Q8_K": {from: 4, to: 260, count: 1},
+	"Q4_0": {from: 2, to: 18, count: 15, open: true, refit: refitted, least: 8 * halfLeast},
+	"Q4_1": {from: 4, to: 20, count: 15, open: true, refit: refitted, least: 16 * halfLeast},
+	"Q5_0": {from: 2, to: 22, count: 31, open: true, refit: refitted, least: 16 * halfLeast},
+	"Q5_1": {from: 4, to: 24, count: 31, open: true, refit: refitted, least: 32 * halfLeast},
+	"Q2_K": {from: 16, to: 80, count: 3, open: true, scales: 15, least: 4 * 15 * halfLeast},
+	"Q3_K": {from: 0, to: 96, count: 7, open: true, scales: 31, least: 4 * 31 * halfLeast},
+	"Q4_K": {from: 16, to: 144, count: 15, open: true, scales: 63, least: 16 * 63 * halfLeast},
+	"Q5_K": {from: 16, to: 176, count: 31, open: true, scales: 63, least: 32 * 63 * halfLeast},
+	"Q6_K": {from: 0, to: 192, count: 63, open: true, scales: 127, least: 32 * 127 * halfLeast},
+	// Their scale is the greatest magnitude, and nothing is beyond it.
+	"Q2_0":   {from: 2, to: 18, count: 3, least: halfLeast},
+	"TQ1_0":  {from: 0, to: 52, count: 2, least: halfLeast},
+	"TQ2_0":  {from: 0, to: 64, count: 3, least: halfLeast},
 	"IQ4_NL": {from: 2, to: 18, gaps: nlGaps, last: 113, open: true, least: 127 * halfLeast},
 	"IQ4_XS": {from: 8, to: 136, gaps: nlGaps, last: 113, open: true, scales: 31, least: 127 * 31 * halfLeast},
 	"MXFP4":  {from: 1, to: 17, gaps: fp4Gaps, last: -12, open: true, least: 0x1p-124},
@@ -109,27 +112,30 @@ func newReacher(t *Type) *reacher {
 	return r
 }
 
-// reach adds to dst how far each number may be from what it was rounded from. nums are
-// the numbers that src decodes to.
-func (r *reacher) reach(dst, nums []float64, src []byte) {
+// reach adds to below and above how far the number that each was rounded from may be on
+// either side of it. nums are the numbers that src decodes to.
+func (r *reacher) reach(below, above, nums []float64, src []byte) {
 	switch {
 	case r.float:
 		const exponent = 0x7ff << 52
 		for i, v := range nums {
 			if e := max(math.Float64bits(v)&exponent, r.lowest); e != exponent {
-				dst[i] += math.Float64frombits(e) * r.half
+				half := math.Float64frombits(e) * r.half
+				below[i] += half
+				above[i] += half
 			}
 		}
 	case r.steps != nil:
-		r.blocks(dst, nums, src)
+		r.blocks(below, above, nums, src)
 	case r.typ.kind == kindBlock:
 		for i := range nums {
-			dst[i] += groupsLeast
+			below[i] += groupsLeast
+			above[i] += groupsLeast
 		}
 	}
 }
 
-func (r *reacher) blocks(dst, nums []float64, src []byte) {
+func (r *reacher) blocks(below, above, nums []float64, src []byte) {
 	s, t := r.steps, r.typ
 	if r.lo == nil {
 		r.lo, r.hi = make([]float64, compareNumbers), make([]float64, compareNumbers)
@@ -150,13 +156,14 @@ func (r *reacher) blocks(dst, nums []float64, src []byte) {
 		t.Decode64(end.out, r.codes)
 	}
 	for at := 0; at < len(nums); at += t.BlockElems {
-		r.block(dst[at:at+t.BlockElems], nums[at:at+t.BlockElems], lo[at:at+t.BlockElems], hi[at:at+t.BlockElems])
+		end := at + t.BlockElems
+		r.block(below[at:end], above[at:end], nums[at:end], lo[at:end], hi[at:end])
 	}
 }
 
 // block is reach of one block. lo and hi are its numbers if no bit of the codes were
 // set, and all.
-func (r *reacher) block(dst, nums, lo, hi []float64) {
+func (r *reacher) block(below, above, nums, lo, hi []float64) {
 	s := r.steps
 	ends := 0.0 // what the rounding of a part's scales may cost at its ends
 	if s.scales > 0 {
@@ -181,20 +188,32 @@ func (r *reacher) block(dst, nums, lo, hi []float64) {
 		}
 		// Scales are rounded to F16 after the codes were chosen.
 		most := step*0.501 + (math.Abs(v)+math.Abs(lo[i]))*0x1p-11 + math.Abs(v)*s.refit + s.least
-		if atEnd {
-			most += step + ends
+		below[i] += most
+		above[i] += most
+		if !atEnd {
+			continue
 		}
-		dst[i] += most
+		middle := (lo[i] + hi[i]) / 2
+		if s.gaps != nil && lo[i] == 0 {
+			middle = 0 // of codes with a sign
+		}
+		if v <= middle {
+			below[i] += step + ends
+		}
+		if v >= middle {
+			above[i] += step + ends
+		}
 	}
 }
 
 // A judge tells what rounding explains from what it does not.
 type judge struct {
-	a, b   *reacher
-	each   bool // both types hold numbers one by one
-	block  int  // the numbers that are judged as a whole
-	reach  []float64
-	halves []float64 // by sixteen numbers
+	a, b  *reacher
+	each  bool // both types hold numbers one by one
+	block int  // the numbers that are judged as a whole
+	// aBelow, … are the reaches of the numbers of either side.
+	aBelow, aAbove, bBelow, bAbove []float64
+	halves                         []float64 // by sixteen numbers
 }
 
 // newJudge returns nil where nothing was rounded.
@@ -202,7 +221,10 @@ func newJudge(p *Pair) *judge {
 	if !p.typed() || p.A.Type == p.B.Type {
 		return nil
 	}
-	j := &judge{a: newReacher(p.A.Type), b: newReacher(p.B.Type), reach: make([]float64, compareNumbers), halves: make([]float64, compareNumbers/16)}
+	j := &judge{a: newReacher(p.A.Type), b: newReacher(p.B.Type), halves: make([]float64, compareNumbers/16)}
+	for _, side := range []*[]float64{&j.aBelow, &j.aAbove, &j.bBelow, &j.bAbove} {
+		*side = make([]float64, compareNumbers)
+	}
 	j.each = (p.A.Type.kind != kindBlock || j.a.steps != nil) && (p.B.Type.kind != kindBlock || j.b.steps != nil)
 	if j.block = max(p.A.Type.BlockElems, p.B.Type.BlockElems); p.A.Type.kind != kindBlock && p.B.Type.kind != kindBlock {
 		j.block = 256
@@ -293,17 +315,21 @@ func (r *reacher) halves(dst []float64, src []byte) bool {
 
 // look is add for numbers of which some are not within half a step.
 func (j *judge) look(d *differ, x, y []float64, a, b []byte, at uint64) {
-	reach := j.reach[:len(x)]
-	clear(reach)
-	j.a.reach(reach, x, a)
-	j.b.reach(reach, y, b)
+	for _, side := range [][]float64{j.aBelow, j.aAbove, j.bBelow, j.bAbove} {
+		clear(side[:len(x)])
+	}
+	j.a.reach(j.aBelow, j.aAbove, x, a)
+	j.b.reach(j.bBelow, j.bAbove, y, b)
 	over := 0.0
 	for i := range x {
-		e := math.Abs(x[i] - y[i])
-		if e <= reach[i] || x[i] == y[i] || e != e {
+		e, reach := x[i]-y[i], j.aBelow[i]+j.bAbove[i]
+		if e < 0 {
+			e, reach = -e, j.aAbove[i]+j.bBelow[i]
+		}
+		if e <= reach || x[i] == y[i] || e != e {
 			continue
 		}
-		over += (e - reach[i]) * (e - reach[i])
+		over += (e - reach) * (e - reach)
 		if !j.each {
 			continue
 		}

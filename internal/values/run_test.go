@@ -402,7 +402,7 @@ func TestDifferenceByHand(t *testing.T) {
 	d := *comparePairs(t, []Pair{p}, PairOptions{Values: true})[0].Difference
 	want := Difference{
 		Count: 9, Differ: 5, NaN: 1, MaxAbs: inf, MaxAt: 6,
-		RelRMS: math.Sqrt(8.0 / 14), Apart: math.Sqrt(8.0 / 18), Cosine: 12 / math.Sqrt(14*18),
+		RelRMS: math.Sqrt(8.0 / 14), Apart: math.Sqrt(8.0 / 18), Length: math.Sqrt(18.0 / 14), Cosine: 12 / math.Sqrt(14*18),
 	}
 	if math.Abs(d.Cosine-want.Cosine) < 1e-15 {
 		d.Cosine = want.Cosine
