@@ -106,6 +106,7 @@ type Row struct {
 
 	exact    bool // the same bytes
 	computed bool // an operation on numbers was undone
+	framed   bool // its names differ by the prefix of a language model's frame
 }
 
 // Renamed reports whether both checkpoints have the tensor under different
@@ -165,6 +166,7 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	if err := c.excuseLoose(ctx); err != nil {
 		return nil, err
 	}
+	c.reframe(ctx)
 	c.noteScales()
 	c.rows()
 	c.explain()
@@ -212,6 +214,7 @@ type pair struct {
 	// reordered: the same numbers in another order
 	reordered bool
 	exact     bool
+	framed    bool // the names are of one tensor, below a prefix in one of them
 	holds     int
 	err       error
 }
@@ -578,7 +581,7 @@ func (c *comparison) rows() {
 			row.DTypeB, row.ShapeB = p.b.dtype, p.b.shape
 			row.Layout, row.First, row.Difference, row.Holds, row.Err = t.layout, p.first, p.diff, p.holds, p.err
 			row.Stored, row.Reordered = p.stored, p.reordered
-			row.exact, row.computed = p.exact, t.computed
+			row.exact, row.computed, row.framed = p.exact, t.computed, p.framed
 			switch {
 			case row.Err != nil:
 				row.Status = Unread

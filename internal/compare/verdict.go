@@ -62,9 +62,9 @@ func (r *Row) judge(tolerance float64, exact bool) Verdict {
 	switch {
 	case r.Excused():
 		return Identical
-	case r.Err != nil, r.Status == ShapeChanged, r.Status == OnlyA, r.Status == OnlyB, r.Renamed():
+	case r.Err != nil, r.Status == ShapeChanged, r.Status == OnlyA, r.Status == OnlyB, r.Renamed() && !r.framed:
 		return Altered
-	case r.Status == Same && exact && len(r.Layout) == 0, r.Status == Agree:
+	case r.Status == Same && exact && len(r.Layout) == 0 && !r.Renamed(), r.Status == Agree:
 		return Identical
 	case r.Status == Same, d != nil && d.Differ == 0:
 		return SameValues
