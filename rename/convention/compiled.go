@@ -77,7 +77,7 @@ func readSet() *set {
 		c.Frame, c.Language = strings.Contains(flags, "f"), strings.Contains(flags, "l")
 		c.With, c.Layout = f.list(), layouts[f.number()]
 		c.opaque, c.drop, c.dropLayers, c.towers = reasons[f.number()], reasons[f.number()], reasons[f.number()], reasons[f.number()]
-		c.Refuse, c.Sources, c.kinds = f.next(), f.list(), readRuns(f.next())
+		c.Refuse, c.Text, c.Sources, c.kinds = f.next(), f.next(), f.list(), readRuns(f.next())
 		c.tensors = sync.OnceValue(func() []Tensor { return s.tensors(c) })
 		c.index = sync.OnceValue(c.makeIndex)
 		s.list[i], s.byName[c.Name] = c, c

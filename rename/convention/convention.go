@@ -37,7 +37,10 @@ type Convention struct {
 	Kind string
 	// With names the conventions one of which must stand beside a frame for
 	// its families to be claimed.
-	With   []string
+	With []string
+	// Text is the prefix of the layers of the language model in the releases that have a
+	// frame, "" where it is that of the language model alone, or not known.
+	Text   string
 	Layout Layout
 	// Refuse says why no conversion is derived from or to this convention.
 	Refuse  string

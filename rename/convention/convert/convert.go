@@ -63,6 +63,9 @@ func BetweenWith(from, to *convention.Convention, tensors iter.Seq[convention.Na
 	}
 	cv.present = make(map[string]bool)
 	out, err := cv.run(list, at.Places)
+	if err == nil {
+		cv.noteFrame()
+	}
 	if err == nil && stranger != nil {
 		missing := slices.ContainsFunc(out.Missing, func(role string) bool {
 			return role != "head.weight" && !(configured(cv.to, cv.model) && strings.HasSuffix(role, ".bias"))
@@ -72,6 +75,20 @@ func BetweenWith(from, to *convention.Convention, tensors iter.Seq[convention.Na
 		}
 	}
 	return out, err
+}
+
+// noteFrame says which prefix the names have in a multimodal release, of whose language
+// model alone a GGUF file is.
+func (cv *converter) noteFrame() {
+	if !cv.from.HasDialect("gguf") || !cv.to.HasDialect("hf") {
+		return
+	}
+	for _, c := range convention.All() {
+		if i := slices.IndexFunc(cv.from.Families, c.HasFamily); i >= 0 && c.Text != "" && c.Text != cv.to.Base {
+			cv.out.Notes = append(cv.out.Notes, fmt.Sprintf("these are the names of the language model alone: multimodal releases of %s have %s where they have %s", cv.from.Families[i], c.Text, cv.to.Base))
+			return
+		}
+	}
 }
 
 // stranger refuses two conventions that no model is known to use both of.

@@ -1119,3 +1119,29 @@ func BenchmarkConvert(b *testing.B) {
 		}
 	}
 }
+
+// A GGUF file is of a language model alone, and the releases of multimodal models have a
+// prefix before it.
+func TestConvertNotesFrames(t *testing.T) {
+	for _, tt := range []struct{ from, to, want string }{
+		{"qwen3vl-gguf", "qwen3-hf", "multimodal releases of qwen3_vl have model.language_model. where they have model."},
+		{"gemma3-gguf", "gemma3-hf", "multimodal releases of gemma3 have language_model.model. where they have model."},
+		{"llama4-gguf", "llama4-hf", "multimodal releases of llama4 have language_model.model. where they have model."},
+		{"qwen3-gguf", "qwen3-hf", ""},
+		{"qwen3-hf", "qwen3vl-gguf", ""},
+	} {
+		from, _ := convention.Lookup(tt.from)
+		to, _ := convention.Lookup(tt.to)
+		norm, _ := from.Role("final_norm.weight")
+		name, _ := norm.Pattern.Format(nil)
+		conv, err := Between(from, to, slices.Values([]convention.Named{{Name: name, Shape: []uint64{4}}}), nil)
+		if err != nil {
+			t.Errorf("%s to %s: %v", tt.from, tt.to, err)
+			continue
+		}
+		i := slices.IndexFunc(conv.Notes, func(n string) bool { return strings.Contains(n, "multimodal releases of") })
+		if i < 0 != (tt.want == "") || i >= 0 && !strings.HasSuffix(conv.Notes[i], tt.want) {
+			t.Errorf("%s to %s: %q", tt.from, tt.to, conv.Notes)
+		}
+	}
+}

@@ -46,6 +46,7 @@ type document struct {
 	Bare        bool              `yaml:"bare"`
 	Frame       bool              `yaml:"frame"`
 	With        []string          `yaml:"with"`
+	Text        string            `yaml:"text"`
 	Kind        string            `yaml:"kind"`
 
 	file string
@@ -65,7 +66,7 @@ type Description struct {
 	Name, Description  string
 	Dialects, Families []string
 	Base, VariantOf    string
-	Kind, Refuse       string
+	Kind, Refuse, Text string
 	Preferred          bool
 	Bare, Frame        bool
 	Language           bool
@@ -218,7 +219,7 @@ func (l *loader) convention(name string, trail []string) (*Description, error) {
 	trail = append(trail, name)
 	c := &Description{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, With: d.With, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, With: d.With, Text: d.Text, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse,
 	}
 	var specs []spec
 	if d.Extends != "" {

@@ -56,7 +56,7 @@ func Text(files fs.FS) ([]byte, error) {
 			c.Name, c.Description, join(c.Dialects), join(c.Families), c.Base, c.VariantOf, c.Kind, letters(
 				"p", c.Preferred, "b", c.Bare, "f", c.Frame, "l", c.Language),
 			join(c.With), number(&layouts, c.Layout), number(&reasons, c.Opaque), number(&reasons, c.Drop), number(&reasons, c.DropLayers),
-			number(&reasons, c.Towers), c.Refuse, join(c.Sources), runs(own)))
+			number(&reasons, c.Towers), c.Refuse, c.Text, join(c.Sources), runs(own)))
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n%s\n", header, v.spaceNames())
