@@ -59,8 +59,9 @@ architectures, and a difference a warning.`,
 	{
 		ID: "WT306", Name: "experts", Severity: checkpoint.Error, run: runExperts,
 		Title: "config.json gives another number of experts than the tensors have",
-		Doc:   `A router of more experts than there are sends tokens to weights that do not exist.`,
-		Bad:   "num_experts 128, experts 0 to 63", Good: "num_experts 64, experts 0 to 63",
+		Doc: `A router of more experts than there are sends tokens to weights that do not exist.
+Experts that config.json counts apart (zero_expert_num) are allowed for.`,
+		Bad: "num_experts 128, experts 0 to 63", Good: "num_experts 64, experts 0 to 63",
 	},
 	{
 		ID: "WT307", Name: "missing-head", Severity: checkpoint.Error, run: runMissingHead,
@@ -165,10 +166,31 @@ func find(doc *checkpoint.Config, key string) (checkpoint.ConfigValue, bool) {
 	return doc.Find(key)
 }
 
+// settings yields the members of config.json and of the language model's
+// configuration in it.
+func (m *model) settings(yield func(key string, v checkpoint.ConfigValue) bool) {
+	whole, _ := m.doc.Find()
+	nested, _ := m.doc.LanguageModel()
+	for _, doc := range []checkpoint.ConfigValue{whole, nested} {
+		for key, v := range doc.Members() {
+			if !yield(key, v) {
+				return
+			}
+		}
+	}
+}
+
 // number returns the first of several keys that config.json has: what one
-// figure is called in different models.
+// figure is called in different models. Where the nested configuration has the
+// heads, the head size beside it is of something else: MusicFlamingo's rotates
+// time (transformers: MusicFlamingoConfig).
 func number(doc *checkpoint.Config, keys ...string) (n int64, v checkpoint.ConfigValue, key string, ok bool) {
+	nested, _ := doc.LanguageModel()
+	has := func(key string) bool { _, ok := nested.Find(key); return ok }
 	for _, key := range keys {
+		if slices.Contains(headSizeKeys, key) && !has(key) && slices.ContainsFunc(headKeys, has) {
+			continue
+		}
 		if v, found := find(doc, key); found {
 			if n, ok := v.Int(); ok {
 				return n, v, key, true
@@ -241,6 +263,10 @@ func runDepth(p *Pass) {
 		switch have := int64(layers); {
 		case have == 0, have >= want && have-want <= max(extra, 0):
 		case have < want && m.partial():
+		case want%have == 0 && slices.ContainsFunc(depthKeys, func(key string) bool {
+			n, _, _, ok := number(m.doc, key)
+			return ok && n == have
+		}): // num_layers of layers that hold several (transformers: LongcatFlashConfig)
 		default:
 			p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, counted(layers, "layer"), layers-1))
 		}
@@ -260,15 +286,28 @@ func runHidden(p *Pass) {
 	for m := range p.configured {
 		want, v, key, ok := number(m.doc, hiddenKeys...)
 		_, have, i, known := m.embedding()
-		// Models whose embedding is narrower than the layers say so.
-		_, _, _, narrow := number(m.doc, "embedding_size", "word_embed_proj_dim")
-		if !ok || !known || narrow || want < 0 || uint64(want) == have {
+		if !ok || !known || want < 0 || uint64(want) == have || m.embedsOtherwise(have) {
 			continue
 		}
 		t := m.At(i)
 		f := at(m.Path, m.doc, v, "%s is %d, and %s has %d columns %s", key, want, t.Name, have, shapeText(t.Shape))
 		p.report(f)
 	}
+}
+
+// embedsOtherwise reports whether config.json gives the embedding a width of its own, or
+// has its columns under a name of embeddings: embedding_size (ALBERT), word_embed_proj_dim
+// (OPT), input_embedding_size (RemBERT), d_embed (Transformer-XL).
+func (m *model) embedsOtherwise(columns uint64) bool {
+	if m.says("embedding_size", "word_embed_proj_dim") {
+		return true
+	}
+	for key, v := range m.settings {
+		if n, ok := v.Int(); ok && n > 0 && uint64(n) == columns && strings.Contains(key, "emb") && !strings.Contains(key, "position") {
+			return true
+		}
+	}
+	return false
 }
 
 func runVocabulary(p *Pass) {
@@ -333,8 +372,9 @@ func runHeads(p *Pass) {
 				odd := m.oddRows(t, func(rows uint64) bool {
 					return rows == want || gated && q.heads == heads && rows == 2*want
 				})
-				// Where some layers agree, the architecture mixes kinds of attention.
-				if len(odd) == 0 || 2*len(odd) < len(t.members) {
+				// Where some layers agree, the architecture mixes kinds of attention: most of
+				// them if config.json says so, and at least half otherwise.
+				if len(odd) == 0 || 2*len(odd) < len(t.members) || len(odd) < len(t.members) && m.mixes() {
 					continue
 				}
 				for _, i := range odd {
@@ -344,6 +384,31 @@ func runHeads(p *Pass) {
 			}
 		}
 	}
+}
+
+// mixes reports whether config.json gives the layers several kinds: layer_types, or
+// hybrid_layer_pattern (MiMo-V2-Flash), with an entry for each layer that are not all equal.
+func (m *model) mixes() bool {
+	depth, _, _, ok := number(m.doc, depthKeys...)
+	if !ok {
+		return false
+	}
+	for _, v := range m.settings {
+		layers, kinds := int64(0), make(map[string]bool)
+		for _, e := range v.Elements() {
+			text, isText := e.Text()
+			if n, ok := e.Int(); ok {
+				text = fmt.Sprint(n)
+			} else if !isText {
+				break
+			}
+			kinds[text], layers = true, layers+1
+		}
+		if layers == depth && len(kinds) > 1 && int64(len(kinds)) < layers {
+			return true
+		}
+	}
+	return false
 }
 
 func position(v checkpoint.ConfigValue) string {
@@ -381,17 +446,41 @@ func runExperts(p *Pass) {
 						}
 					}
 				case role == "layer.mlp.router.weight":
-					if s := m.At(int(t.members[0])); len(s.Shape) == 2 && plain(s.DType) {
+					// Some are stored with the outputs last (ERNIE 4.5).
+					if s := m.At(int(t.members[0])); len(s.Shape) == 2 && plain(s.DType) && !slices.Contains(s.Shape, uint64(want)) {
 						have = max(have, s.Shape[0])
 					}
 				}
 			}
 		}
-		if have == 0 || have == uint64(want) {
+		if have == 0 || m.countsExperts(have, uint64(want)) {
 			continue
 		}
 		p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %d experts", key, want, have))
 	}
+}
+
+// countsExperts reports whether a model has as many experts as config.json gives, or as
+// many for each of several sizes, of text and of images (transformers:
+// Ernie4_5_VLMoeTextConfig), or besides those that it counts apart: zero_expert_num
+// (LongcatFlashConfig), n_shared_experts (Inkling).
+func (m *model) countsExperts(have, want uint64) bool {
+	kinds := uint64(0)
+	sizes, _ := find(m.doc, "moe_intermediate_size")
+	for range sizes.Elements() {
+		kinds++
+	}
+	if have == want || kinds > 0 && have%kinds == 0 && have/kinds == want {
+		return true
+	}
+	for key, v := range m.settings {
+		n, ok := v.Int()
+		apart := strings.Contains(key, "zero_expert") || strings.Contains(key, "shared_expert") && !strings.Contains(key, "size")
+		if ok && apart && n > 0 && have > want && have-want == uint64(n) {
+			return true
+		}
+	}
+	return false
 }
 
 // expertIndex returns the number behind the segment "experts".
@@ -482,8 +571,8 @@ func runMissingHead(p *Pass) {
 		if _, ok := m.hasHead(); ok {
 			continue
 		}
-		if _, _, ok := m.one("embed.tokens.weight"); !ok {
-			continue
+		if _, _, ok := m.one("embed.tokens.weight"); !ok || slices.ContainsFunc(m.families(), func(t *family) bool { return strings.Contains(t.first, "lm_head.") }) {
+			continue // or a head for something else than text, audio_lm_head
 		}
 		name, _ := m.names().conv.Format(convention.ID{Role: "head.weight"})
 		p.report(at(m.Path, m.doc, v, "tie_word_embeddings is false, and no tensor is %s; loaders make up a random head", name))

@@ -95,7 +95,7 @@ func runLayerGaps(p *Pass) {
 			}
 			var gaps []string
 			for layer := range top {
-				if !layers[layer] {
+				if !layers[layer] && m.alike(before, layer, top) {
 					gaps = append(gaps, fmt.Sprint(layer))
 				}
 			}
@@ -107,6 +107,32 @@ func runLayerGaps(p *Pass) {
 			p.report(f)
 		}
 	}
+}
+
+// alike reports whether the layers around a gap have a tensor of one kind, as layers do
+// and the modules of a sequence, of which some have no weights, need not.
+func (m *model) alike(before string, gap, top int) bool {
+	around := func(layer, step int) map[string]bool {
+		for ; layer >= 0 && layer <= top; layer += step {
+			kinds := make(map[string]bool)
+			for _, s := range m.stacks() {
+				if _, ok := s.byLayer[layer]; ok && s.before == before {
+					kinds[s.after] = true
+				}
+			}
+			if len(kinds) > 0 {
+				return kinds
+			}
+		}
+		return nil
+	}
+	behind := around(gap+1, 1)
+	for kind := range around(gap-1, -1) {
+		if behind[kind] {
+			return true
+		}
+	}
+	return false
 }
 
 // shorten joins words, the first few of many.

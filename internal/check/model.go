@@ -160,7 +160,7 @@ func (m *model) identify(ctx context.Context) *naming {
 	if n.conv, _ = convention.Lookup(n.Convention); n.conv == nil {
 		return n
 	}
-	n.findPrefix(m.families())
+	n.findPrefix(m.families(), m.stem())
 	for _, t := range m.families() {
 		if id, ok := n.parse(t.first); ok {
 			n.ids[t] = id
@@ -170,9 +170,21 @@ func (m *model) identify(ctx context.Context) *naming {
 	return n
 }
 
+// stem returns what config.json calls the one of several models that has the language
+// model: "thinker", where thinker_config nests text_config.
+func (m *model) stem() string {
+	whole, _ := m.doc.Find()
+	for key, v := range whole.Members() {
+		if _, nests := v.Find("text_config"); nests {
+			return strings.TrimSuffix(key, "_config")
+		}
+	}
+	return ""
+}
+
 // findPrefix finds what stands before the language model's names, by its token
-// embedding.
-func (n *naming) findPrefix(families []*family) {
+// embedding. Of several it is the one below stem, or the shortest.
+func (n *naming) findPrefix(families []*family, stem string) {
 	bases := []string{""}
 	if n.conv.Base != "" {
 		bases = append(bases, n.conv.Base)
@@ -186,7 +198,12 @@ func (n *naming) findPrefix(families []*family) {
 		for start := 0; start >= 0; start = nextSegment(name, start) {
 			for _, base := range bases {
 				id, ok := n.conv.Parse(base + name[start:])
-				if ok && id.Role == "embed.tokens.weight" && (!found || start < len(n.prefix)) {
+				if !ok || id.Role != "embed.tokens.weight" {
+					continue
+				}
+				below := func(prefix string) bool { return stem != "" && strings.HasPrefix(prefix, stem+".") }
+				old, this := below(n.prefix), below(name[:start])
+				if !found || this && !old || this == old && start < len(n.prefix) {
 					n.prefix, n.base, found = name[:start], base, true
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math/bits"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -256,14 +257,10 @@ func (m *model) wanted(fit *identify.Fit) []*convention.Tensor {
 // switchedOff reports whether config.json has a switch about something that
 // leaves it out: attention_bias, use_qk_norm, no_bias.
 func (m *model) switchedOff(what ...string) bool {
-	whole, _ := m.doc.Find()
-	nested, _ := m.doc.LanguageModel()
-	for _, doc := range []checkpoint.ConfigValue{whole, nested} {
-		for key, v := range doc.Members() {
-			on, isBool := v.Bool()
-			if isBool && on == strings.HasPrefix(key, "no_") && slices.ContainsFunc(what, func(w string) bool { return strings.Contains(key, w) }) {
-				return true
-			}
+	for key, v := range m.settings {
+		on, isBool := v.Bool()
+		if isBool && on == strings.HasPrefix(key, "no_") && slices.ContainsFunc(what, func(w string) bool { return strings.Contains(key, w) }) {
+			return true
 		}
 	}
 	return false
@@ -276,12 +273,13 @@ type fittedLayers struct {
 	// state space or an MLP.
 	single bool
 	roles  map[string]map[int]bool
+	own    map[string]map[int]bool // by role, what no other model has
 	kinds  map[string]map[int]bool // by block and what fills it
 	any    map[int]bool
 }
 
 func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
-	l := &fittedLayers{roles: make(map[string]map[int]bool), kinds: make(map[string]map[int]bool), any: make(map[int]bool)}
+	l := &fittedLayers{roles: make(map[string]map[int]bool), own: make(map[string]map[int]bool), kinds: make(map[string]map[int]bool), any: make(map[int]bool)}
 	depth, _, _, known := number(m.doc, depthKeys...)
 	add := func(in map[string]map[int]bool, key string, layer int) {
 		if in[key] == nil {
@@ -290,10 +288,16 @@ func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
 		in[key][layer] = true
 	}
 	for _, p := range fit.Places() {
-		if p.Tensor == nil || !inLayer(p.Tensor) || len(p.Index) == 0 || known && int64(p.Index[0]) >= depth {
+		if p.Tensor == nil || len(p.Index) == 0 || known && int64(p.Index[0]) >= depth {
 			continue
 		}
 		layer := p.Index[0]
+		if _, module, _ := convention.SplitRole(p.Tensor.Role); convention.IsOwn(module) && len(p.Index) == 1 && !p.Tensor.Optional {
+			add(l.own, p.Tensor.Role, layer)
+		}
+		if !inLayer(p.Tensor) {
+			continue
+		}
 		add(l.roles, p.Tensor.Role, layer)
 		l.any[layer] = true
 		if kind := fills(p.Tensor.Module); kind != "" {
@@ -347,12 +351,26 @@ func (l *fittedLayers) without(t *convention.Tensor) []int {
 			h, _, _ := strings.Cut(k, " ")
 			other = other || kind != "" && (h == half || l.single) && k != kind && layers[layer] && !l.kinds[kind][layer]
 		}
+		// Something of the model's own fills the layers of another kind: RecurrentGemma's
+		// are attention or a recurrent block.
+		for _, layers := range l.own {
+			other = other || kind != "" && layers[layer] && disjoint(layers, l.kinds[kind])
+		}
 		if !other {
 			out = append(out, layer)
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+func disjoint(a, b map[int]bool) bool {
+	for layer := range a {
+		if b[layer] {
+			return false
+		}
+	}
+	return true
 }
 
 func runRequired(p *Pass) {
@@ -591,9 +609,10 @@ func runDimensions(p *Pass) {
 				tensor := m.At(int(member))
 				elements, known := tensor.Elements()
 				switch {
-				case known && elements == 0 && m.isWeight(tensor.Name) && !m.replaced(tensor.Name):
+				case known && elements == 0 && m.isWeight(tensor.Name) && !m.replaced(tensor.Name) && (asked != "" || !m.countsNone(tensor)):
 					p.report(m.finding(int(member), "%s has no element%s; the weights are not in the file: export again", shapeText(tensor.Shape), asked))
 				case !known || !plain(tensor.DType) || asked == "" || elements == 0:
+				case len(tensor.Shape) > len(want) && splits(tensor.Shape, want):
 				case len(tensor.Shape) != len(want):
 					p.report(m.finding(int(member), "%s%s", shapeText(tensor.Shape), asked))
 				case n.conv.Language && isTransposed(tensor.Shape, want):
@@ -604,6 +623,32 @@ func runDimensions(p *Pass) {
 			}
 		}
 	}
+}
+
+// countsNone reports whether a tensor without elements may be of something that a model
+// has none of: [1,0,384] of no register tokens, [0,256] and its bias of no points. What a
+// save of one rank leaves is flat (torch: FlatParameter; DeepSpeed: ZeRO-3).
+func (m *model) countsNone(t checkpoint.Tensor) bool {
+	if stem, ok := strings.CutSuffix(t.Name, ".bias"); ok && len(t.Shape) == 1 {
+		i, ok := m.Lookup(stem + ".weight")
+		return ok && len(m.At(i).Shape) > 1 && m.At(i).Shape[0] == 0
+	}
+	return len(t.Shape) > 1
+}
+
+// splits reports whether a shape of more dimensions may be the one asked for with one
+// of them in two: heads and head size (transformers: XLNetRelativeAttention).
+func splits(shape []uint64, want []dimension) bool {
+	for i := range len(shape) - 1 {
+		high, product := bits.Mul64(shape[i], shape[i+1])
+		joined := slices.Concat(shape[:i], []uint64{product}, shape[i+2:])
+		if high == 0 && len(joined) == len(want) && !slices.ContainsFunc(want, func(d dimension) bool {
+			return d.size != 0 && !slices.Contains(joined, d.size)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // isTransposed reports whether a matrix has the dimensions asked for in the other order.
@@ -641,7 +686,7 @@ func (m *model) width() uint64 {
 	hidden, _, _, ok := number(m.doc, hiddenKeys...)
 	_, columns, _, known := m.embedding()
 	// Models whose embedding is narrower than the layers, or whose streams are wider.
-	if !ok || hidden < 1 || m.says("embedding_size", "word_embed_proj_dim", "altup_num_inputs", "hidden_sizes") {
+	if !ok || hidden < 1 || m.embedsOtherwise(0) || m.says("altup_num_inputs", "hidden_sizes") {
 		return 0
 	}
 	if known && columns != uint64(hidden) {

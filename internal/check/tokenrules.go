@@ -1,6 +1,11 @@
 package check
 
-import "github.com/wtinspect/wtinspect/checkpoint"
+import (
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+)
 
 var tokenRules = []*Rule{
 	{
@@ -14,8 +19,10 @@ and tokenizer_config.json are read.`,
 	{
 		ID: "WT317", Name: "special-token-beyond-vocabulary", Severity: checkpoint.Error, run: runSpecialTokens,
 		Title: "a special token of config.json or generation_config.json is beyond the vocabulary",
-		Doc:   `bos_token_id, eos_token_id and pad_token_id have to be rows of the embedding. Negative numbers stand for none.`,
-		Bad:   "eos_token_id 32000, vocab_size 32000", Good: "eos_token_id 2",
+		Doc: `bos_token_id, eos_token_id and pad_token_id have to be rows of the embedding. Negative
+numbers stand for none. Of several vocabularies (text_vocab_size) the largest counts, and
+models that are not language models are left alone: their token ids are defaults of a class.`,
+		Bad: "eos_token_id 32000, vocab_size 32000", Good: "eos_token_id 2",
 	},
 }
 
@@ -78,10 +85,19 @@ func runTokens(p *Pass) {
 }
 
 func runSpecialTokens(p *Pass) {
-	for m := range p.configured {
+	for m, n := range p.configured {
+		if !n.conv.Language {
+			continue // what reads an image or scores text makes no tokens
+		}
 		size, _, _, ok := number(m.doc, vocabularyKeys...)
 		if rows, _, _, known := m.embedding(); known && rows < 1<<62 {
 			size, ok = int64(rows), true
+		}
+		// Of several vocabularies the greatest: text_vocab_size beside the one of sound (CSM).
+		for key, v := range m.settings {
+			if n, isInt := v.Int(); isInt && strings.HasSuffix(key, "_vocab_size") && !slices.Contains(vocabularyKeys, key) {
+				size = max(size, n)
+			}
 		}
 		if !ok {
 			continue

@@ -63,6 +63,10 @@ func (m *model) foreignPrefix() string {
 	if prefix == "" || strings.Contains(prefix, "language_model.") || !strings.HasPrefix(m.common(), prefix) {
 		return ""
 	}
+	// The text model alone of a multimodal one: model. for model.language_model. (Gemma3nForCausalLM).
+	if strings.HasPrefix(fit.Convention.Base, prefix) {
+		return ""
+	}
 	return prefix
 }
 
