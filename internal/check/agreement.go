@@ -374,7 +374,7 @@ func runHeads(p *Pass) {
 				})
 				// Where some layers agree, the architecture mixes kinds of attention: most of
 				// them if config.json says so, and at least half otherwise.
-				if len(odd) == 0 || 2*len(odd) < len(t.members) || len(odd) < len(t.members) && m.mixes() {
+				if len(odd) == 0 || 2*len(odd) < len(t.members) || len(odd) < len(t.members) && m.mixesLayers() {
 					continue
 				}
 				for _, i := range odd {
@@ -384,31 +384,6 @@ func runHeads(p *Pass) {
 			}
 		}
 	}
-}
-
-// mixes reports whether config.json gives the layers several kinds: layer_types, or
-// hybrid_layer_pattern (MiMo-V2-Flash), with an entry for each layer that are not all equal.
-func (m *model) mixes() bool {
-	depth, _, _, ok := number(m.doc, depthKeys...)
-	if !ok {
-		return false
-	}
-	for _, v := range m.settings {
-		layers, kinds := int64(0), make(map[string]bool)
-		for _, e := range v.Elements() {
-			text, isText := e.Text()
-			if n, ok := e.Int(); ok {
-				text = fmt.Sprint(n)
-			} else if !isText {
-				break
-			}
-			kinds[text], layers = true, layers+1
-		}
-		if layers == depth && len(kinds) > 1 && int64(len(kinds)) < layers {
-			return true
-		}
-	}
-	return false
 }
 
 func position(v checkpoint.ConfigValue) string {

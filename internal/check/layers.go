@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -147,6 +148,68 @@ func shorten(words []string) string {
 	return "{" + strings.Join(words, ",") + "}"
 }
 
+// findLayerKinds returns what the lists of config.json say of each layer: those with an
+// entry for each (layer_types, hybrid_layer_pattern) and those of the numbers of some
+// (cross_attention_layers).
+func (m *model) findLayerKinds() []string {
+	const most = 1 << 12
+	depth, _, _, ok := number(m.doc, depthKeys...)
+	if !ok || depth < 1 || depth > most {
+		return nil
+	}
+	kinds := make([]string, depth)
+	for key, v := range m.settings {
+		var entries []string
+		var numbers []int64
+		for _, e := range v.Elements() {
+			if text, ok := e.Text(); ok {
+				entries = append(entries, text)
+			} else if n, ok := e.Int(); ok {
+				entries, numbers = append(entries, fmt.Sprint(n)), append(numbers, n)
+			}
+		}
+		switch {
+		case int64(len(entries)) == depth:
+			for layer, text := range entries {
+				kinds[layer] += " " + text
+			}
+		case len(numbers) == len(entries) && strings.Contains(key, "layer"):
+			for _, n := range numbers {
+				if n >= 0 && n < depth {
+					kinds[n] += " " + key
+				}
+			}
+		}
+	}
+	return kinds
+}
+
+// kindOfLayer returns what config.json says of a layer, "" where that is nothing.
+func (m *model) kindOfLayer(layer int) string {
+	if kinds := m.layerKinds(); layer < len(kinds) {
+		return kinds[layer]
+	}
+	return ""
+}
+
+// mixesLayers reports whether config.json says that the layers are not all of one kind.
+func (m *model) mixesLayers() bool { return len(slices.Compact(slices.Clone(m.layerKinds()))) > 1 }
+
+// byDesign reports whether config.json says that some layers are of a kind that none of
+// the others is of.
+func (m *model) byDesign(odd []int, layers iter.Seq[int]) bool {
+	kinds := make(map[string]bool)
+	for _, layer := range odd {
+		kinds[m.kindOfLayer(layer)] = true
+	}
+	for layer := range layers {
+		if !slices.Contains(odd, layer) && kinds[m.kindOfLayer(layer)] {
+			return false
+		}
+	}
+	return true
+}
+
 // maxOdd is in how many layers at most something differs by mistake. What
 // differs in more of them differs by design.
 const maxOdd = 2
@@ -178,7 +241,7 @@ func runIncompleteLayer(p *Pass) {
 				}
 			}
 			slices.Sort(lacks)
-			if len(lacks) == 0 || len(lacks) > maxOdd || lacks[0] <= first || slices.Contains(lacks, last) || lacks[0] == first+1 {
+			if len(lacks) == 0 || len(lacks) > maxOdd || lacks[0] <= first || slices.Contains(lacks, last) || lacks[0] == first+1 || m.byDesign(lacks, maps.Keys(layers)) {
 				continue
 			}
 			for _, layer := range lacks {
@@ -289,16 +352,16 @@ func (p *Pass) oddLayers(say func(t checkpoint.Tensor) string, yield func(m *mod
 			edge := false
 			for layer, i := range s.byLayer {
 				if say(m.At(i)) != usual {
-					odd = append(odd, i)
+					odd = append(odd, layer)
 					edge = edge || layer == 0 || layer == s.top || layer == 1
 				}
 			}
-			if edge {
+			if edge || m.byDesign(odd, maps.Keys(s.byLayer)) {
 				continue
 			}
 			slices.Sort(odd)
-			for _, i := range odd {
-				yield(m, i, usual)
+			for _, layer := range odd {
+				yield(m, s.byLayer[layer], usual)
 			}
 		}
 	}

@@ -42,7 +42,9 @@ type model struct {
 	// unwrapped counts the names with wrappers by what they are without.
 	unwrapped func() map[string]int
 	stacks    func() []*stack
-	held      func() *identify.Fit // to the convention of the model type in config.json
+	// layerKinds are of the layers that config.json counts.
+	layerKinds func() []string
+	held       func() *identify.Fit // to the convention of the model type in config.json
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
 	measures func() *measures
@@ -84,6 +86,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.quant = sync.OnceValue(m.quantisation)
 		m.common = sync.OnceValue(m.commonPrefix)
 		m.unwrapped = sync.OnceValue(m.countUnwrapped)
+		m.layerKinds = sync.OnceValue(m.findLayerKinds)
 		m.held = sync.OnceValue(func() *identify.Fit { return s.hold(m) })
 		m.foreign = sync.OnceValue(m.foreignPrefix)
 		m.stacks = sync.OnceValue(m.findStacks)
