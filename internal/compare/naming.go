@@ -411,6 +411,10 @@ func (c *comparison) noteScales() {
 		list []*tensor
 		of   *checkpoint.Checkpoint
 	}{{c.as, c.a}, {c.bs, c.b}} {
+		is8Bit := func(t *tensor) bool { return strings.HasPrefix(t.dtype, "F8_") }
+		if !slices.ContainsFunc(side.list, func(t *tensor) bool { return t.pair != nil && is8Bit(t.pair.a) != is8Bit(t.pair.b) }) {
+			continue
+		}
 		scaled := make(map[string]bool)
 		for _, t := range side.list {
 			if _, beside := quant.Leaf(t.own); beside && t.pair == nil {
@@ -421,10 +425,7 @@ func (c *comparison) noteScales() {
 		n := 0
 		for _, t := range side.list {
 			module, _, _ := quant.Split(t.own)
-			if t.pair == nil || !scaled[module] || !strings.HasPrefix(t.dtype, "F8_") {
-				continue
-			}
-			if other := t.pair.a; other != t && !strings.HasPrefix(other.dtype, "F8_") || other == t && !strings.HasPrefix(t.pair.b.dtype, "F8_") {
+			if t.pair != nil && scaled[module] && is8Bit(t) && is8Bit(t.pair.a) != is8Bit(t.pair.b) {
 				n++
 			}
 		}
