@@ -481,6 +481,9 @@ func (m *model) hasHead() (f *family, ok bool) {
 	}
 	stem := strings.TrimSuffix(strings.TrimPrefix(name, n.base), ".weight")
 	for _, t := range m.families() {
+		if strings.HasSuffix(t.first, ".bias") {
+			continue // beside a tied weight, too (transformers: XLMPredLayer, CTRLLMHeadModel)
+		}
 		if strings.HasPrefix(t.first, n.prefix+stem+".") || strings.HasPrefix(t.first, stem+".") || strings.Contains(t.first, "."+stem+".") {
 			return t, true
 		}

@@ -310,7 +310,9 @@ func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
 		half, _, _ := strings.Cut(kind, " ")
 		filled, halves[half] = filled+len(layers), true
 	}
-	l.single = filled == l.count && len(halves) > 1
+	// What has a normalisation for each half has both halves.
+	both := l.roles["layer.attn.norm.weight"] != nil && l.roles["layer.mlp.norm.weight"] != nil
+	l.single = filled == l.count && len(halves) > 1 && !both
 	return l
 }
 
