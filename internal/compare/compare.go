@@ -148,6 +148,9 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	}
 	c.pairByName()
 	if !opt.Headers {
+		c.applyScales()
+	}
+	if !opt.Headers {
 		if err := c.readEqual(ctx); err != nil {
 			return nil, err
 		}

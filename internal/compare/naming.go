@@ -417,7 +417,7 @@ func (c *comparison) noteScales() {
 		}
 		scaled := make(map[string]bool)
 		for _, t := range side.list {
-			if _, beside := quant.Leaf(t.own); beside && t.pair == nil {
+			if _, beside := quant.Leaf(t.own); beside && t.pair == nil && t.reason == "" {
 				module, _, _ := quant.Split(t.own)
 				scaled[module] = true
 			}

@@ -96,14 +96,18 @@ type reacher struct {
 	codes  []byte
 	lo, hi []float64
 	float  bool
-	half   float64 // of float: half a step, in units of the exponent
-	lowest uint64  // of float: the exponent of what is subnormal, as float64 has it
+	half   float64  // of float: half a step, in units of the exponent
+	lowest uint64   // of float: the exponent of what is subnormal, as float64 has it
+	scaled *reacher // of elements without their scales
 }
 
 func newReacher(t *Type) *reacher {
 	r := &reacher{typ: t}
 	if s, ok := blockSteps[t.Name]; ok {
 		r.steps = &s
+	}
+	if t.scaled != nil {
+		r.scaled = newReacher(t.scaled)
 	}
 	if t.kind == kindFloat && t.float.special != exponent {
 		r.float, r.half = true, math.Ldexp(0.5, -t.float.mant)
@@ -116,6 +120,18 @@ func newReacher(t *Type) *reacher {
 // either side of it. nums are the numbers that src decodes to.
 func (r *reacher) reach(below, above, nums []float64, src []byte) {
 	switch {
+	case r.scaled != nil:
+		size := r.typ.BlockBytes
+		for i := range nums {
+			var bare, half, same [1]float64
+			one := src[i*size : (i+1)*size]
+			r.scaled.typ.Decode64(bare[:], one[ScaledBytes:])
+			r.scaled.reach(half[:], same[:], bare[:], nil)
+			// Quantisers divide in F32, and may round the scale afterwards.
+			apart := half[0]*math.Abs(scaleOf(one)) + math.Abs(nums[i])*0x1p-11
+			below[i] += apart
+			above[i] += apart
+		}
 	case r.float:
 		const exponent = 0x7ff << 52
 		for i, v := range nums {

@@ -28,6 +28,7 @@ type Type struct {
 
 	kind     kind
 	float    floatFormat // kindFloat only
+	scaled   *Type       // what has scales before it
 	decode   func(dst []float32, src []byte)
 	decode64 func(dst []float64, src []byte) // nil: through float32, exactly
 	swap     []field

@@ -1,0 +1,86 @@
+package compare
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// FP8 weights with their scales are faithful to what they were rounded from, whatever part
+// of the weight a scale is of, and with another scale they are not. The numbers are divided
+// by amax / 448 and rounded to the nearest of E4M3's: DeepSeek-V3 inference/kernel.py
+// act_quant, vLLM scaled_fp8_quant.
+func TestScaledWeights(t *testing.T) {
+	const rows, cols = 150, 200 // of blocks of 128, the last are ragged
+	nearest := func(v float64) byte {
+		best, sign := 0, byte(0)
+		if v < 0 {
+			v, sign = -v, 0x80
+		}
+		for c := range 0x7f { // 0x7f is NaN
+			if math.Abs(e4m3(c)-v) < math.Abs(e4m3(best)-v) {
+				best = c
+			}
+		}
+		return byte(best) | sign
+	}
+	rnd := rand.New(rand.NewPCG(9, 10))
+	x := make([]float64, rows*cols)
+	for i := range x {
+		// Rows and columns differ by more than E4M3 spans, so that the wrong scale shows.
+		x[i] = float64(math.Float32frombits(math.Float32bits(float32(rnd.NormFloat64()*math.Ldexp(0.01, i/cols/40)*float64(1+i%cols/128))) &^ 0xffff))
+	}
+	for _, tt := range []struct {
+		leaf, shape string
+		high, wide  int
+	}{
+		{"weight_scale", "[]", rows, cols},
+		{"scale_weight", "[1]", rows, cols},
+		{"weight_scale", "[150]", 1, cols},
+		{"weight_scale", "[150,1]", 1, cols},
+		{"weight_scale_inv", "[2,2]", 128, 128},
+	} {
+		across := (cols + tt.wide - 1) / tt.wide
+		scales := make([]float64, (rows+tt.high-1)/tt.high*across)
+		block := func(i int) int { return i/cols/tt.high*across + i%cols/tt.wide }
+		for i, v := range x {
+			scales[block(i)] = max(scales[block(i)], float64(float32(math.Abs(v)/448)))
+		}
+		var codes, whole, given, twice []byte
+		for i, v := range x {
+			codes = append(codes, nearest(v/scales[block(i)]))
+			whole = binary.LittleEndian.AppendUint16(whole, uint16(math.Float32bits(float32(v))>>16))
+		}
+		for k, s := range scales {
+			given = binary.LittleEndian.AppendUint32(given, math.Float32bits(float32(s)))
+			if k == len(scales)-1 {
+				s *= 2
+			}
+			twice = binary.LittleEndian.AppendUint32(twice, math.Float32bits(float32(s)))
+		}
+		file := func(scales []byte) string {
+			return fixture.File(t, "f8.safetensors", fmt.Sprintf("tensor m.weight F8_E4M3 [%d,%d] hex=%x\ntensor m.%s F32 %s hex=%x\ntensor m.input_scale F32 [1] values=1\n", rows, cols, codes, tt.leaf, tt.shape, scales))
+		}
+		original := open(t, fixture.File(t, "bf16.safetensors", fmt.Sprintf("tensor m.weight BF16 [%d,%d] hex=%x\n", rows, cols, whole)))
+		for _, copied := range []struct {
+			scales []byte
+			want   Verdict
+		}{{given, Faithful}, {twice, Altered}} {
+			a, b := open(t, file(copied.scales)), original
+			for range 2 {
+				r, err := Compare(t.Context(), a, b, Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Verdict != copied.want || len(r.Notes) > 0 {
+					t.Errorf("%s %s: %q, want %q: %+v, %q", tt.leaf, tt.shape, r.Verdict, copied.want, r.Rows[0].Difference, r.Notes)
+				}
+				a, b = b, a
+			}
+		}
+	}
+}
