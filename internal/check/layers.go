@@ -95,9 +95,16 @@ func runLayerGaps(p *Pass) {
 				continue
 			}
 			var gaps []string
-			for layer := range top {
-				if !layers[layer] && m.alike(before, layer, top) {
-					gaps = append(gaps, fmt.Sprint(layer))
+			present := slices.Sorted(maps.Keys(layers))
+			if len(present) == top+1 {
+				continue
+			}
+			have := kindsBelow(m.stacks(), before)
+			for i, layer := range present[1:] {
+				if last := present[i]; layer > last+1 && alike(have[last], have[layer]) {
+					for gap := last + 1; gap < layer; gap++ {
+						gaps = append(gaps, fmt.Sprint(gap))
+					}
 				}
 			}
 			if len(gaps) == 0 {
@@ -110,26 +117,28 @@ func runLayerGaps(p *Pass) {
 	}
 }
 
+// kindsBelow returns the kinds of tensors of each layer below a prefix.
+func kindsBelow(stacks []*stack, before string) map[int]map[string]bool {
+	kinds := make(map[int]map[string]bool)
+	for _, s := range stacks {
+		if s.before != before {
+			continue
+		}
+		for layer := range s.byLayer {
+			if kinds[layer] == nil {
+				kinds[layer] = make(map[string]bool)
+			}
+			kinds[layer][s.after] = true
+		}
+	}
+	return kinds
+}
+
 // alike reports whether the layers around a gap have a tensor of one kind, as layers do
 // and the modules of a sequence, of which some have no weights, need not.
-func (m *model) alike(before string, gap, top int) bool {
-	around := func(layer, step int) map[string]bool {
-		for ; layer >= 0 && layer <= top; layer += step {
-			kinds := make(map[string]bool)
-			for _, s := range m.stacks() {
-				if _, ok := s.byLayer[layer]; ok && s.before == before {
-					kinds[s.after] = true
-				}
-			}
-			if len(kinds) > 0 {
-				return kinds
-			}
-		}
-		return nil
-	}
-	behind := around(gap+1, 1)
-	for kind := range around(gap-1, -1) {
-		if behind[kind] {
+func alike(a, b map[string]bool) bool {
+	for kind := range a {
+		if b[kind] {
 			return true
 		}
 	}
