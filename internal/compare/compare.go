@@ -148,9 +148,6 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	}
 	c.pairByName()
 	if !opt.Headers {
-		c.applyScales()
-	}
-	if !opt.Headers {
 		if err := c.readEqual(ctx); err != nil {
 			return nil, err
 		}
@@ -162,6 +159,7 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	c.pairByPrefix()
 	c.pairByTemplate()
 	if !opt.Headers {
+		c.applyScales()
 		if err := c.readFigures(ctx); err != nil {
 			return nil, err
 		}

@@ -66,6 +66,11 @@ func TestScaledWeights(t *testing.T) {
 			return fixture.File(t, "f8.safetensors", fmt.Sprintf("tensor m.weight F8_E4M3 [%d,%d] hex=%x\ntensor m.%s F32 %s hex=%x\ntensor m.input_scale F32 [1] values=1\n", rows, cols, codes, tt.leaf, tt.shape, scales))
 		}
 		original := open(t, fixture.File(t, "bf16.safetensors", fmt.Sprintf("tensor m.weight BF16 [%d,%d] hex=%x\n", rows, cols, whole)))
+		// Whatever the names are paired by.
+		prefixed := open(t, fixture.File(t, "bf16.safetensors", fmt.Sprintf("tensor model.m.weight BF16 [%d,%d] hex=%x\n", rows, cols, whole)))
+		if r, err := Compare(t.Context(), open(t, file(given)), prefixed, Options{}); err != nil || len(r.Notes) > 0 || r.Rows[0].By != ByPrefix || !Within(r.Rows[0].Difference, "F8_E4M3", "BF16") {
+			t.Errorf("%s %s below a prefix: %+v, %v", tt.leaf, tt.shape, r, err)
+		}
 		for _, copied := range []struct {
 			scales []byte
 			want   Verdict
