@@ -77,8 +77,9 @@ func runLayerGaps(p *Pass) {
 			continue
 		}
 		byPrefix := depthOf(m.stacks())
-		kinds := make(map[string]int)
+		kinds, below := make(map[string]int), make(map[string][]*stack)
 		for _, s := range m.stacks() {
+			below[s.before] = append(below[s.before], s)
 			if 2*len(s.byLayer) > len(byPrefix[s.before]) {
 				kinds[s.before]++
 			}
@@ -99,7 +100,7 @@ func runLayerGaps(p *Pass) {
 			if len(present) == top+1 {
 				continue
 			}
-			have := kindsBelow(m.stacks(), before)
+			have := kindsByLayer(below[before])
 			for i, layer := range present[1:] {
 				if last := present[i]; layer > last+1 && alike(have[last], have[layer]) {
 					for gap := last + 1; gap < layer; gap++ {
@@ -117,13 +118,10 @@ func runLayerGaps(p *Pass) {
 	}
 }
 
-// kindsBelow returns the kinds of tensors of each layer below a prefix.
-func kindsBelow(stacks []*stack, before string) map[int]map[string]bool {
+// kindsByLayer returns the kinds of tensors that each layer has.
+func kindsByLayer(stacks []*stack) map[int]map[string]bool {
 	kinds := make(map[int]map[string]bool)
 	for _, s := range stacks {
-		if s.before != before {
-			continue
-		}
 		for layer := range s.byLayer {
 			if kinds[layer] == nil {
 				kinds[layer] = make(map[string]bool)
