@@ -34,8 +34,10 @@ type CheckpointInfo struct {
 	ParametersNote string  `json:"parameters_note,omitempty"`
 	Architecture   *string `json:"architecture"`
 	Convention     *string `json:"convention"`
-	Name           *string `json:"name"`
-	Quantization   *string `json:"quantization"`
+	// Kind is one of the Kind constants of package identify: "language model", "VAE".
+	Kind         *string `json:"kind"`
+	Name         *string `json:"name"`
+	Quantization *string `json:"quantization"`
 
 	// Source is the checkpoint itself.
 	Source *checkpoint.Checkpoint `json:"-"`
@@ -88,7 +90,7 @@ func summarize(ctx context.Context, c *checkpoint.Checkpoint) *CheckpointInfo {
 	out.Architecture, out.Quantization = some(c.Architecture(c.Config)), some(c.Quantization(c.Config))
 	m, _ := adapt.Model(ctx, c) // a document that cannot be read says nothing
 	out.Identity = identify.Tensors(adapt.Tensors(c), m)
-	out.Convention = some(out.Identity.Convention)
+	out.Convention, out.Kind = some(out.Identity.Convention), some(out.Identity.Kind)
 	if g := out.first; g != nil {
 		out.Version, out.Alignment, out.ByteOrder = &g.Version, &g.Alignment, some("little")
 		if g.ByteOrder == binary.BigEndian {

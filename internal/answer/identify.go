@@ -82,6 +82,7 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 	}
 	fact("checkpoint", r.Path)
 	fact("convention", conventionText(r.Result))
+	fact("kind", kindText(r.Result))
 	fact("dialect", strings.Join(r.Dialects, ", "))
 	fact("families", familiesText(r.Families, o.Verbose))
 	fact("adapter", changesText(r.Changes))
@@ -120,6 +121,20 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 		fact("known to", familiesText(r.Why.Known, o.Verbose))
 	}
 	return factsTable(lines, render.NoCut).Write(w, render.TableFormat, o.Style)
+}
+
+// kindText says what a checkpoint is, and of which parts one is that is all in one.
+func kindText(r *identify.Result) string {
+	var parts []string
+	for _, p := range r.Parts {
+		if p.Kind != "" && !slices.Contains(parts, p.Kind) {
+			parts = append(parts, p.Kind)
+		}
+	}
+	if len(parts) == 0 || r.Adapter {
+		return r.Kind
+	}
+	return r.Kind + " (with " + strings.Join(parts, ", ") + ")"
 }
 
 // fixText says how the names become those of the nearest convention, where they
@@ -194,4 +209,5 @@ var identityColumns = render.Columns[*inspect.IdentifyResult]{
 	}},
 	{Key: "tensors", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Int(int64(r.Tensors)) }},
 	{Key: "templates", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Int(int64(r.Templates)) }},
+	{Key: "kind", Cell: func(c *render.Cell, r *inspect.IdentifyResult) { c.Some(r.Kind) }},
 }

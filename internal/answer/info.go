@@ -95,6 +95,7 @@ var infoColumns = render.Columns[infoRow]{
 	{Key: "unknown", Cell: func(c *render.Cell, i infoRow) { c.Int(int64(i.Totals.Unknown)) }},
 	{Key: "dtypes", Cell: func(c *render.Cell, i infoRow) { c.Text(dtypeWords(i.Totals.DTypes)) }},
 	{Key: "convention", Cell: func(c *render.Cell, i infoRow) { c.Text(TextOf(i.Convention)) }},
+	{Key: "kind", Cell: func(c *render.Cell, i infoRow) { c.Some(TextOf(i.Kind)) }},
 }
 
 // weights says how the weights are quantised, or which dtype most of them have.
@@ -186,6 +187,7 @@ func (i info) facts(s render.Style) *render.Table {
 		architecture += " (" + model + ")"
 	}
 	add("architecture", architecture)
+	add("kind", kindText(i.Identity))
 	if i.Convention != nil {
 		names := conventionText(i.Identity)
 		if near := nearestText(i.Identity); near != "" {

@@ -351,7 +351,7 @@ func (id *identification) adapter(a *Adapter) {
 		if i == 0 || part.Convention == "" {
 			continue
 		}
-		res.Parts = append(res.Parts, Part{c.Prefix.Text, part.Convention, part.Families, part.Templates})
+		res.Parts = append(res.Parts, Part{c.Prefix.Text, part.Convention, part.Families, part.Templates, kindOf(c.Convention)})
 	}
 	for _, i := range a.Unread {
 		all++
@@ -373,7 +373,7 @@ func (id *identification) adapter(a *Adapter) {
 	res.Wrappers = append(res.Wrappers, m.Wrappers...)
 	res.Parts = append(m.Parts, res.Parts...)
 	res.Candidates, res.Evidence = m.Candidates, append(res.Evidence, m.Evidence...)
-	res.Changes = a.changes()
+	res.Changes, res.Kind = a.changes(), KindAdapter
 }
 
 func writeRaw(name string) string {

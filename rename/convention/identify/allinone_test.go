@@ -54,6 +54,9 @@ func TestIdentifyAllInOne(t *testing.T) {
 				}
 			}
 			r := Tensors(slices.Values(names), nil)
+			if r.Kind != KindAllInOne {
+				t.Errorf("it is %q", r.Kind)
+			}
 			if r.Convention != tt.parts[0].Convention || !slices.Contains(r.Families, tt.family) || r.Coverage < 1 {
 				t.Errorf("convention %q, families %v, coverage %v: %v", r.Convention, r.Families, r.Coverage, r.Evidence)
 			}
@@ -71,5 +74,28 @@ func TestIdentifyAllInOne(t *testing.T) {
 				t.Errorf("parts (-want +got)\n%s", d)
 			}
 		})
+	}
+}
+
+// What a part of a model is, by itself.
+func TestKinds(t *testing.T) {
+	for name, want := range map[string]string{
+		"llama-hf": KindLanguageModel, "bert-hf": KindLanguageModel, "llama-gguf": KindLanguageModel,
+		"flux-diffusers": KindTransformer, "flux-original": KindTransformer, "unet-diffusers": KindUNet, "sd-single-file": KindUNet,
+		"vae-ldm": KindVAE, "wan_vae-original": KindVAE, "clip-text-hf": KindTextEncoder, "t5-encoder-hf": KindTextEncoder,
+		"vit-hf": KindVisionEncoder, "siglip-hf": KindTwoTowers, "controlnet-diffusers": KindControlNet,
+	} {
+		if got := kindOf(mustLookup(t, name)); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	lora := func(module string) []convention.Named {
+		return []convention.Named{{Name: module + ".lora_A.weight", Shape: []uint64{4, 64}}, {Name: module + ".lora_B.weight", Shape: []uint64{64, 4}}}
+	}
+	if r := Tensors(slices.Values(lora("base_model.model.model.layers.0.self_attn.q_proj")), nil); r.Kind != KindAdapter {
+		t.Errorf("an adapter is %q", r.Kind)
+	}
+	if r := Tensors(slices.Values([]convention.Named{{Name: "what.ever"}}), nil); r.Kind != "" {
+		t.Errorf("nothing that is known is %q", r.Kind)
 	}
 }

@@ -47,7 +47,7 @@ func ExampleResult_json() {
 	b, _ := json.Marshal(r)
 	fmt.Println(string(b))
 	// Output:
-	// {"convention":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["a.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
+	// {"convention":null,"kind":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["a.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
 }
 
 func ExampleWhy() {

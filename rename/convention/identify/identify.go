@@ -20,6 +20,9 @@ import (
 type Result struct {
 	// Convention is the one that the names follow, "" when unknown.
 	Convention string
+	// Kind says what the checkpoint is: a whole model or which part of one. It is one of
+	// the Kind constants, "" when unknown.
+	Kind string
 	// Dialects are the projects that spell names so.
 	Dialects []string
 	// Families are the models, as transformers' model_type, that could bear
@@ -90,6 +93,7 @@ type Part struct {
 	Convention string   `json:"convention"`
 	Families   []string `json:"families"`
 	Templates  int      `json:"templates"`
+	Kind       string   `json:"kind,omitempty"`
 }
 
 // A Candidate is a convention and how it fits.
@@ -125,6 +129,7 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(struct {
 		Convention   *string     `json:"convention"`
+		Kind         *string     `json:"kind"`
 		Dialects     []string    `json:"dialect"`
 		Families     []string    `json:"families"`
 		Wrappers     []string    `json:"wrappers"`
@@ -143,7 +148,7 @@ func (r *Result) MarshalJSON() ([]byte, error) {
 		Tensors      int         `json:"tensors"`
 		Templates    int         `json:"templates"`
 	}{
-		orNull(r.Convention), r.Dialects, families, orEmpty(r.Wrappers), r.BaseAbsent, r.Coverage,
+		orNull(r.Convention), orNull(r.Kind), r.Dialects, families, orEmpty(r.Wrappers), r.BaseAbsent, r.Coverage,
 		orEmpty(r.Missing), orEmpty(r.Extra), nearest, r.Gaps, r.Quantisation, r.Adapter, r.Changes, r.Parts,
 		r.Candidates, r.Evidence, r.Tensors, r.Templates,
 	})

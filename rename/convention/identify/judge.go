@@ -230,8 +230,9 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	id.prefix(c, best)
 	for _, p := range parts {
 		pc := id.reg.list[p.conv]
-		res.Parts = append(res.Parts, Part{id.spell(p.prefix, p), pc.Name, pc.Families, p.covered})
+		res.Parts = append(res.Parts, Part{id.spell(p.prefix, p), pc.Name, pc.Families, p.covered, kindOf(pc)})
 	}
+	res.Kind = res.what(c)
 	if clear {
 		id.families(ties, parts, !slices.ContainsFunc(extra, func(i int32) bool { return !isTaskHead(id.subjects[i].normal) }))
 	}
