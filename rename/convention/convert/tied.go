@@ -51,7 +51,11 @@ func outcome(out *Conversion, err error) (needs string, ok bool) {
 
 // configured reports whether the configuration says that the model is of a convention.
 func configured(c *convention.Convention, m *convention.Model) bool {
-	return m != nil && (c.HasFamily(m.Type) || c.HasFamily(m.TextType) || m.Architecture != "" && c.Name == m.Architecture+"-gguf")
+	if m == nil || c.HasFamily(m.Type) || c.HasFamily(m.TextType) {
+		return m != nil
+	}
+	of, ok := convention.Lookup(m.Architecture + "-gguf")
+	return ok && (c == of || slices.ContainsFunc(of.Families, c.HasFamily))
 }
 
 // sameMoves reports whether moves give the same tensors.
