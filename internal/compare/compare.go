@@ -158,8 +158,8 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 	c.pairByRole(ctx)
 	c.pairByPrefix()
 	c.pairByTemplate()
+	c.applyScales()
 	if !opt.Headers {
-		c.applyScales()
 		if err := c.readFigures(ctx); err != nil {
 			return nil, err
 		}
@@ -168,7 +168,6 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 		return nil, err
 	}
 	c.reframe(ctx)
-	c.noteScales()
 	c.rows()
 	c.explain()
 	c.restore()

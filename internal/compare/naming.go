@@ -9,7 +9,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
-	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
@@ -401,37 +400,6 @@ func excuse(list []*tensor, conv *convert.Conversion) {
 	}
 	for _, t := range list {
 		t.reason = reasons[t.own]
-	}
-}
-
-// noteScales says that weights of 8 bits are compared without the scales beside them,
-// where the other side has the weights themselves.
-func (c *comparison) noteScales() {
-	for _, side := range []struct {
-		list []*tensor
-		of   *checkpoint.Checkpoint
-	}{{c.as, c.a}, {c.bs, c.b}} {
-		is8Bit := func(t *tensor) bool { return strings.HasPrefix(t.dtype, "F8_") }
-		if !slices.ContainsFunc(side.list, func(t *tensor) bool { return t.pair != nil && is8Bit(t.pair.a) != is8Bit(t.pair.b) }) {
-			continue
-		}
-		scaled := make(map[string]bool)
-		for _, t := range side.list {
-			if _, beside := quant.Leaf(t.own); beside && t.pair == nil && t.reason == "" {
-				module, _, _ := quant.Split(t.own)
-				scaled[module] = true
-			}
-		}
-		n := 0
-		for _, t := range side.list {
-			module, _, _ := quant.Split(t.own)
-			if t.pair != nil && scaled[module] && is8Bit(t) && is8Bit(t.pair.a) != is8Bit(t.pair.b) {
-				n++
-			}
-		}
-		if n > 0 {
-			c.note("%s: weights that are FP8 with scales beside them (x%d) are compared as they are stored, without the scales", side.of.Path, n)
-		}
 	}
 }
 

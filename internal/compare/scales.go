@@ -7,70 +7,75 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
-// scaleLeaves are the names of what FP8 weights are multiplied with. Sources: DeepSeek-V3
-// inference/kernel.py weight_dequant (weight_scale_inv, of blocks of 128 by 128, is not an
-// inverse), compressed-tensors (weight_scale), ComfyUI comfy/ops.py fp8_linear (scale_weight).
-var scaleLeaves = []string{".weight_scale_inv", ".weight_scale", ".scale_weight"}
-
 // scaleBlock is the side of the blocks that have a scale.
 const scaleBlock = 128
 
-// applyScales has FP8 weights compared with others as the numbers that they stand for.
-func (c *comparison) applyScales() {
-	for _, list := range [][]*tensor{c.as, c.bs} {
-		byName := make(map[string]*tensor)
-		for _, t := range list {
-			byName[t.own] = t
-		}
-		applied := false
-		for _, t := range list {
-			if t.pair == nil || !isF8(t.dtype) || isF8(t.pair.a.dtype) == isF8(t.pair.b.dtype) ||
-				t.err != nil || t.build != nil || t.sources != nil || len(t.layout) > 0 || t.section.Type == nil {
-				continue
-			}
-			module, _, ok := quant.Split(t.own)
-			if !ok {
-				continue
-			}
-			for _, leaf := range scaleLeaves {
-				s := byName[module+leaf]
-				if s == nil || s.pair != nil || s.err != nil || s.section.Type == nil {
-					continue
-				}
-				section, ok := scaledSection(t, s)
-				if !ok {
-					continue
-				}
-				t.section, s.reason, applied = section, "multiplied into the weight", true
-				for _, leaf := range []string{".input_scale", ".scale_input"} {
-					if a := byName[module+leaf]; a != nil && a.pair == nil {
-						a.reason = "of the activations, which the other side does not quantise"
-					}
-				}
-				break
-			}
-		}
-		for _, name := range quant.Markers() {
-			if m := byName[name]; applied && m != nil && m.pair == nil {
-				m.reason = "says only that the file is quantised"
-			}
-		}
-	}
+// halfF8 reports whether a tensor is compared with one of which only one is FP8.
+func (t *tensor) halfF8() bool {
+	return t.pair != nil && quant.Is8Bit(t.pair.a.dtype) != quant.Is8Bit(t.pair.b.dtype)
 }
 
-func isF8(dtype string) bool {
-	return strings.HasPrefix(dtype, "F8_E4M3") || strings.HasPrefix(dtype, "F8_E5M2")
+// applyScales has FP8 weights compared with others as the numbers that they stand for: every
+// scheme of package quant multiplies them with its scale. What it cannot apply, or is not to
+// since values are not read, is noted.
+func (c *comparison) applyScales() {
+	for _, side := range []struct {
+		list []*tensor
+		of   *checkpoint.Checkpoint
+	}{{c.as, c.a}, {c.bs, c.b}} {
+		if !slices.ContainsFunc(side.list, (*tensor).halfF8) {
+			continue
+		}
+		survey := quant.NewSurvey(len(side.list))
+		for _, t := range side.list {
+			survey.Add(t.own, t.dtype, t.shape)
+		}
+		report := survey.Report(nil)
+		left, applied := 0, false
+		for _, m := range report.Modules {
+			if m.Scheme == nil || m.Scale() == nil {
+				continue
+			}
+			w, s := side.list[m.Tensors[m.WeightAt()].Index], side.list[m.Scale().Index]
+			if !quant.Is8Bit(w.dtype) || !w.halfF8() || s.pair != nil {
+				continue
+			}
+			section, ok := scaledSection(w, s)
+			if !ok || c.opt.Headers {
+				left++
+				continue
+			}
+			w.section, s.reason, applied = section, "multiplied into the weight", true
+			for i := range m.Tensors {
+				if t := side.list[m.Tensors[i].Index]; t.pair == nil && t != s {
+					t.reason = "of an FP8 weight, which the other side does not have"
+				}
+			}
+		}
+		for _, t := range side.list {
+			if applied && t.pair == nil && slices.Contains(report.Markers, t.own) {
+				t.reason = "says only that the file is quantised"
+			}
+		}
+		if left > 0 {
+			c.note("%s: weights that are FP8 with scales beside them (x%d) are compared as they are stored, without the scales", side.of.Path, left)
+		}
+	}
 }
 
 // scaledSection is a weight's elements with the scale of each, and false where the scales
 // are of no tensor, row or block of it.
 func scaledSection(w, s *tensor) (values.Section, bool) {
 	n := len(w.shape)
-	if n < 2 || slices.Contains(w.shape, 0) {
+	usable := func(t *tensor) bool {
+		return t.err == nil && t.build == nil && t.sources == nil && t.section.Type != nil
+	}
+	if n < 2 || slices.Contains(w.shape, 0) || !usable(w) || len(w.layout) > 0 || !usable(s) || !strings.HasPrefix(s.dtype, "F") && s.dtype != "BF16" {
 		return values.Section{}, false
 	}
 	r := &scaledElements{codes: w.section.Data, size: int64(w.section.Type.BlockBytes), rows: int64(w.shape[n-2]), cols: int64(w.shape[n-1])}

@@ -35,14 +35,15 @@ func TestScaledWeights(t *testing.T) {
 		x[i] = float64(math.Float32frombits(math.Float32bits(float32(rnd.NormFloat64()*math.Ldexp(0.01, i/cols/40)*float64(1+i%cols/128))) &^ 0xffff))
 	}
 	for _, tt := range []struct {
-		leaf, shape string
-		high, wide  int
+		leaf, input, shape string // input is the scale of the activations beside it
+		high, wide         int
 	}{
-		{"weight_scale", "[]", rows, cols},
-		{"scale_weight", "[1]", rows, cols},
-		{"weight_scale", "[150]", 1, cols},
-		{"weight_scale", "[150,1]", 1, cols},
-		{"weight_scale_inv", "[2,2]", 128, 128},
+		{"weight_scale", "input_scale", "[]", rows, cols},
+		{"scale_weight", "scale_input", "[1]", rows, cols},
+		{"qscale_weight", "qscale_act", "[]", rows, cols},
+		{"weight_scale", "input_scale", "[150]", 1, cols},
+		{"weight_scale", "input_scale", "[150,1]", 1, cols},
+		{"weight_scale_inv", "input_scale", "[2,2]", 128, 128},
 	} {
 		across := (cols + tt.wide - 1) / tt.wide
 		scales := make([]float64, (rows+tt.high-1)/tt.high*across)
@@ -63,7 +64,7 @@ func TestScaledWeights(t *testing.T) {
 			twice = binary.LittleEndian.AppendUint32(twice, math.Float32bits(float32(s)))
 		}
 		file := func(scales []byte) string {
-			return fixture.File(t, "f8.safetensors", fmt.Sprintf("tensor m.weight F8_E4M3 [%d,%d] hex=%x\ntensor m.%s F32 %s hex=%x\ntensor m.input_scale F32 [1] values=1\n", rows, cols, codes, tt.leaf, tt.shape, scales))
+			return fixture.File(t, "f8.safetensors", fmt.Sprintf("tensor m.weight F8_E4M3 [%d,%d] hex=%x\ntensor m.%s F32 %s hex=%x\ntensor m.%s F32 [1] values=1\n", rows, cols, codes, tt.leaf, tt.shape, scales, tt.input))
 		}
 		original := open(t, fixture.File(t, "bf16.safetensors", fmt.Sprintf("tensor m.weight BF16 [%d,%d] hex=%x\n", rows, cols, whole)))
 		// Whatever the names are paired by.

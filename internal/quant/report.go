@@ -211,7 +211,7 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 		case m.Scheme == nil:
 		case m.Scheme.Name == Cast:
 			plain[scope(m.Name)]++
-		case is8Bit(m.weight().DType) && scaled[scope(m.Name)] == nil:
+		case Is8Bit(m.weight().DType) && scaled[scope(m.Name)] == nil:
 			scaled[scope(m.Name)] = m
 		}
 	}
@@ -226,9 +226,9 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 					like = scaled[name]
 				}
 			}
-			if like != nil {
+			if like != nil && like.Scale() != nil {
 				uses[Cast].lost++
-				r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: like.Scheme.Name, Tensor: w, Weight: w, Leaf: like.Tensors[like.scale()].Leaf, Like: like.Name})
+				r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: like.Scheme.Name, Tensor: w, Weight: w, Leaf: like.Scale().Leaf, Like: like.Name})
 			}
 		case m.Scheme != nil:
 			u := uses[m.Scheme.Name]
@@ -307,14 +307,15 @@ func (m *Module) WeightAt() int {
 	return slices.IndexFunc(m.Tensors, func(t Tensor) bool { return t.Leaf == m.Scheme.Weight.Leaf })
 }
 
-// scale returns the place of a module's scale.
-func (m *Module) scale() int {
-	for i, t := range m.Tensors {
-		if slices.Contains(m.Scheme.Parts[0].leaves(), t.Leaf) || t.Leaf == "weight_scale" {
-			return i
+// Scale returns the tensor that a weight is multiplied with, nil of a scheme without one.
+func (m *Module) Scale() *Tensor {
+	for i := range m.Tensors {
+		t := &m.Tensors[i]
+		if t.Leaf == "weight_scale" || len(m.Scheme.Parts) > 0 && slices.Contains(m.Scheme.Parts[0].leaves(), t.Leaf) {
+			return t
 		}
 	}
-	return 0
+	return nil
 }
 
 // telling reports whether a leaf belongs to a quantised weight and to nothing else.

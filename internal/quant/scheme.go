@@ -204,7 +204,7 @@ func (p *Part) allows(dtype string) bool {
 		case "float":
 			return dtype == "F32" || dtype == "BF16" || dtype == "F16" || dtype == "F64"
 		case "f8":
-			return is8Bit(dtype)
+			return Is8Bit(dtype)
 		case "e8m0":
 			return dtype == "F8_E8M0" || dtype == "U8"
 		}
@@ -212,7 +212,8 @@ func (p *Part) allows(dtype string) bool {
 	})
 }
 
-func is8Bit(dtype string) bool {
+// Is8Bit reports whether a dtype is one of the 8-bit floating-point types of weights.
+func Is8Bit(dtype string) bool {
 	return strings.HasPrefix(dtype, "F8_E4M3") || strings.HasPrefix(dtype, "F8_E5M2")
 }
 

@@ -67,7 +67,7 @@ func (s *Survey) Add(name, dtype string, shape []uint64) {
 	s.n++
 	module, leaf, kind := s.k.split(name)
 	if kind == noLeaf {
-		if dtype != "" && !is8Bit(dtype) && dtype != "U8" {
+		if dtype != "" && !Is8Bit(dtype) && dtype != "U8" {
 			return
 		}
 		if slices.ContainsFunc(s.k.markers, func(m string) bool { return name == m || strings.HasSuffix(name, "."+m) }) {
