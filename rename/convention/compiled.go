@@ -97,6 +97,9 @@ func (s *set) tensors(c *Convention) []Tensor {
 		line, _, _ := strings.Cut(s.kinds.text[s.kinds.places[n]:], "\n")
 		f := fieldReader(line)
 		role, stem, flags := f.next(), f.next(), f.next()
+		if role == "" {
+			role = ownPrefix + stem
+		}
 		below[i].text, below[i].template = stem, s.templates[s.kinds.templates[n]]
 		t := Tensor{
 			Role: role, Module: role[:strings.LastIndexByte(role, '.')], Below: &below[i], Pattern: &below[i], DType: f.next(), Without: f.next(),

@@ -29,4 +29,6 @@ func SplitRole(role string) (space, module, leaf string) { return builtin().spac
 
 // IsOwn reports whether a role, or a module, belongs to one convention only: its
 // project's tensors have no counterpart elsewhere, and the role is made of their name.
-func IsOwn(role string) bool { return strings.HasPrefix(role, "own.") }
+func IsOwn(role string) bool { return strings.HasPrefix(role, ownPrefix) }
+
+const ownPrefix = "own."

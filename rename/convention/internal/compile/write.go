@@ -42,7 +42,11 @@ func Text(files fs.FS) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			n := tensors.at(fields(t.Role, t.Stem, letters("o", t.Optional, "u", t.Unwritten, "b", t.Buffer, "a", t.Absolute), t.DType, t.Without))
+			role := t.Role
+			if role == ownPrefix+t.Stem {
+				role = "" // most roles of one convention only are its name
+			}
+			n := tensors.at(fields(role, t.Stem, letters("o", t.Optional, "u", t.Unwritten, "b", t.Buffer, "a", t.Absolute), t.DType, t.Without))
 			own = append(own, n)
 			if n < len(of) {
 				continue
