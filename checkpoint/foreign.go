@@ -28,7 +28,7 @@ const (
 var foreignFiles = []foreign{
 	{magic: "\x89HDF\r\n\x1a\n", what: "an HDF5 file, as Keras writes" + tensors},
 	{magic: "\x93NUMPY", what: "an array of NumPy" + tensors},
-	{magic: "PK\x03\x04", ends: []string{".npz"}, what: "arrays of NumPy" + tensors},
+	{magic: "PK\x03\x04", ends: []string{".npz"}, what: "an archive of NumPy's arrays" + tensors},
 	{magic: "PK\x03\x04", ends: []string{".keras"}, what: "a Keras model" + tensors},
 	{magic: "PK\x03\x04", ends: []string{".mar"}, what: "a TorchServe archive, which is a zip archive; unpack it"},
 	{at: 4, magic: "TFL3", what: "a TensorFlow Lite model, made for devices" + exported},
@@ -80,7 +80,7 @@ var foreignEntries = []entry{
 	{"rank0.engine", "an engine of TensorRT-LLM" + exported},
 	{"*.h5", "a Keras model" + tensors},
 	{"*.keras", "a Keras model" + tensors},
-	{"*.npz", "arrays of NumPy" + tensors},
+	{"*.npz", "an archive of NumPy's arrays" + tensors},
 	{"*.msgpack", "a Flax checkpoint" + tensors},
 	{"*.tflite", "a TensorFlow Lite model, made for devices" + exported},
 	{"*.nemo", "a NeMo archive, which is a tar archive; unpack it"},

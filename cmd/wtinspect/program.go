@@ -84,6 +84,10 @@ func implied(ctx context.Context, args []string) []string {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") || isCommand(args[0]) || !source.Exists(ctx, args[0]) {
 		return args
 	}
+	switch args[0] {
+	case "help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd: // cobra's own
+		return args
+	}
 	return append([]string{infoName}, args...)
 }
 

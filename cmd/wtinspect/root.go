@@ -15,13 +15,15 @@ import (
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
-// commands are all commands, in the order of their making.
-var commands = [...]struct {
+type command struct {
 	name string
 	make func(*program) *cobra.Command
 	// also are what other tools call what the command does.
 	also []string
-}{
+}
+
+// commands are all commands, in the order of their making.
+var commands = [...]command{
 	{"ls", newLs, []string{"list", "tensors", "names", "tree"}},
 	{infoName, newInfo, []string{"header", "head", "inspect", "show", "summary", "describe"}},
 	{"identify", newIdentify, []string{"file", "detect", "guess", "which"}},
@@ -52,27 +54,14 @@ func newRoot(p *program) *cobra.Command { return newTree(p, "") }
 // its flags, takes 15 % of an ls of a small file. A command must not look at the
 // others; TestHelp compares what it is by itself with what it is among them.
 func rootFor(p *program, args []string) *cobra.Command {
-	if len(args) > 0 && args[0] != completionName {
-		for _, c := range commands {
-			if c.name == args[0] {
-				return newTree(p, c.name)
-			}
-		}
+	if len(args) > 0 && args[0] != completionName && isCommand(args[0]) {
+		return newTree(p, args[0])
 	}
 	return newRoot(p)
 }
 
-// isCommand reports whether a word is a command, cobra's own included.
 func isCommand(word string) bool {
-	if word == "help" || word == cobra.ShellCompRequestCmd || word == cobra.ShellCompNoDescRequestCmd {
-		return true
-	}
-	for _, c := range commands {
-		if c.name == word {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(commands[:], func(c command) bool { return c.name == word })
 }
 
 // newTree returns the root with the one command named only, or with all.
