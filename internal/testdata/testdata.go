@@ -5,6 +5,8 @@
 // The tests pass without them. They are looked for in the directory named by
 // the environment variable WTINSPECT_TESTDATA, and otherwise in
 // ../shared/data beside the repository.
+//
+// It also keeps the files up to date that are made of others of the repository.
 package testdata
 
 import (
@@ -51,4 +53,23 @@ func Path(t testing.TB, elem string) string {
 		t.Skipf("optional test data %q is not present (set %s to its directory)", elem, Env)
 	}
 	return p
+}
+
+// UpToDate fails unless a file has the text that is made for it. With update it writes the
+// file instead.
+func UpToDate(t testing.TB, name, text string, update bool) {
+	t.Helper()
+	if update {
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != text {
+		t.Errorf("%s is out of date; write it with -update, or make generate, and read the diff", name)
+	}
 }

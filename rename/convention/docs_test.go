@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/testdata"
 )
 
 var update = flag.Bool("update", false, "write the lists in docs/conventions.md")
@@ -53,21 +55,6 @@ func conventionList() string {
 }
 
 func TestDocs(t *testing.T) {
-	check := func(path, want string) {
-		if *update {
-			if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
-		got, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(got) != want {
-			t.Errorf("%s is not up to date; run make generate", path)
-		}
-	}
 	const path = "../../docs/conventions.md"
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -85,7 +72,7 @@ func TestDocs(t *testing.T) {
 		}
 		text = head + part.begin + part.made + part.end + tail
 	}
-	check(path, text)
+	testdata.UpToDate(t, path, text, *update)
 }
 
 // Every name of a number has a source, and no name is two numbers'.

@@ -3,11 +3,11 @@ package convert
 import (
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/internal/testdata"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
@@ -63,18 +63,5 @@ This page is made by `+"`go test ./rename/convention/convert -run TestRefused -u
 
 // docs/refused-conversions.md is what conversions are.
 func TestRefusedConversions(t *testing.T) {
-	const name = "../../../docs/refused-conversions.md"
-	want := refusedPage()
-	if *update {
-		if err := os.WriteFile(name, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Error("docs/refused-conversions.md is out of date; write it with -update and read the diff")
-	}
+	testdata.UpToDate(t, "../../../docs/refused-conversions.md", refusedPage(), *update)
 }

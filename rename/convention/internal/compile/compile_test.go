@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/internal/testdata"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -24,7 +25,7 @@ func TestText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upToDate(t, "../../conventions.txt", string(text))
+	testdata.UpToDate(t, "../../conventions.txt", string(text), *update)
 }
 
 func TestRolesPage(t *testing.T) {
@@ -32,24 +33,7 @@ func TestRolesPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upToDate(t, "../../../../docs/roles.md", rolesPage(v))
-}
-
-func upToDate(t *testing.T, path, want string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("%s is not up to date; run make generate", path)
-	}
+	testdata.UpToDate(t, "../../../../docs/roles.md", rolesPage(v), *update)
 }
 
 // What the program reads is what was described.
