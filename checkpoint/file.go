@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -93,6 +94,21 @@ func (f *File) open(ctx context.Context) {
 	}
 	f.src, f.format = src, format
 	f.DataOffset = format.dataOffset()
+}
+
+// DetectBytes is how many bytes DetectFormat looks at.
+const DetectBytes = 9
+
+// DetectFormat returns the format of the files that begin with head, "" when it is
+// none that is read here.
+func DetectFormat(head []byte) Format {
+	switch {
+	case len(head) >= 4 && isGGUF(head[:4]):
+		return GGUF
+	case len(head) >= DetectBytes && head[8] == '{' && binary.LittleEndian.Uint64(head) <= safetensors.MaxHeader:
+		return Safetensors
+	}
+	return ""
 }
 
 // isGGUF tells the formats apart by their first bytes. FUGG begins big-endian

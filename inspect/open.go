@@ -67,14 +67,13 @@ type Pending struct {
 	Dir string
 }
 
-// Open opens every reference that it can, "." when there are none. What it
-// cannot open is in the set's Errors, and among its faults; an error means that
-// ctx ended.
+// Open opens every reference that it can, "." when refs is nil. What it cannot
+// open is in the set's Errors, and among its faults; an error means that ctx ended.
 func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 	if opts == nil {
 		opts = new(OpenOptions)
 	}
-	if len(refs) == 0 {
+	if refs == nil {
 		refs = []string{"."}
 	}
 	s := &Set{}

@@ -51,6 +51,7 @@ func (o *judging) choice(p *program) inspect.RuleChoice {
 }
 
 type checkOptions struct {
+	pathList
 	judging
 	output
 	progress
@@ -89,12 +90,13 @@ weights, the release is held to it.`,
   wtinspect check --base flux1-dev.safetensors lora.safetensors
   wtinspect check --values -j 4 .`,
 		ValidArgsFunction: completePaths,
-		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			return runCheck(cmd.Context(), p, &o, args)
+		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
+			return runCheck(cmd.Context(), p, &o, paths)
 		}),
 	}
 	flags := cmd.Flags()
 	o.judging.addFlags(cmd)
+	o.pathList.addFlags(cmd)
 	flags.Var(newChoice(&o.failOn, "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
 	complete(cmd, "fail-on", "error", "warning", "info")
 	flags.BoolVar(&o.values, "values", false, "also go by the rules that read values, which takes as long as reading all data")
@@ -111,16 +113,13 @@ weights, the release is held to it.`,
 	return cmd
 }
 
-func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) error {
+func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) error {
 	reports, err := parseReports(o.reports)
 	if err != nil {
 		return err
 	}
 	if o.workers < 0 || o.max < 0 {
 		return errors.New("-j and --max cannot be negative")
-	}
-	if len(args) == 0 {
-		args = []string{"."}
 	}
 	bar := o.jobMeter(p, "values")
 	opts := &inspect.CheckOptions{
@@ -133,7 +132,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, args []string) e
 	if o.writeBaseline != "" {
 		opts.FailOn, opts.NoBaseline = "never", true
 	}
-	r, err := inspect.Check(ctx, args, opts)
+	r, err := inspect.Check(ctx, paths, opts)
 	bar.end()
 	for _, problem := range r.Problems {
 		p.say("%v", problem)

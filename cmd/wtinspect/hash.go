@@ -15,6 +15,7 @@ import (
 const allAlgorithms = "all"
 
 type hashOptions struct {
+	pathList
 	reading
 	selection
 	output
@@ -47,10 +48,11 @@ by its name alone.`,
   wtinspect hash --content-id before/ after/
   wtinspect hash --algorithm xxh64 -f json model.safetensors`,
 		ValidArgsFunction: completePaths,
-		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			return runHash(cmd.Context(), p, &o, args)
+		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
+			return runHash(cmd.Context(), p, &o, paths)
 		}),
 	}
+	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd)
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
@@ -64,7 +66,7 @@ by its name alone.`,
 	return cmd
 }
 
-func runHash(ctx context.Context, p *program, o *hashOptions, args []string) error {
+func runHash(ctx context.Context, p *program, o *hashOptions, paths []string) error {
 	if _, err := o.compile(); err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func runHash(ctx context.Context, p *program, o *hashOptions, args []string) err
 			return err
 		}
 	}
-	in, err := o.open(ctx, p, args)
+	in, err := o.open(ctx, p, paths)
 	if err != nil {
 		return err
 	}

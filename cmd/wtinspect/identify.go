@@ -11,6 +11,7 @@ import (
 )
 
 type identifyOptions struct {
+	pathList
 	reading
 	output
 	why string
@@ -36,18 +37,19 @@ without finding it: what it is for, and why it is not where the loader looks.`,
   wtinspect identify --why model.layers.0.ln1.weight ~/models/yi
   wtinspect identify --why blk.0.attn_q.weight model.safetensors.index.json`,
 		ValidArgsFunction: completePaths,
-		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			return runIdentify(cmd.Context(), p, &o, args)
+		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
+			return runIdentify(cmd.Context(), p, &o, paths)
 		}),
 	}
+	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd)
 	o.reading.addFlags(cmd)
 	cmd.Flags().StringVar(&o.why, "why", "", "explain the tensor `NAME`, whether it is there or not")
 	return cmd
 }
 
-func runIdentify(ctx context.Context, p *program, o *identifyOptions, args []string) error {
-	in, err := o.openFor(ctx, p, args, o.Format())
+func runIdentify(ctx context.Context, p *program, o *identifyOptions, paths []string) error {
+	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err
 	}

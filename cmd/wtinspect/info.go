@@ -11,6 +11,7 @@ import (
 )
 
 type infoOptions struct {
+	pathList
 	reading
 	output
 	long bool
@@ -36,18 +37,19 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
   wtinspect info -f csv models/*.gguf
   wtinspect info -f json . | jq '.checkpoints[].parameters'`,
 		ValidArgsFunction: completePaths,
-		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			return runInfo(cmd.Context(), p, &o, args)
+		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
+			return runInfo(cmd.Context(), p, &o, paths)
 		}),
 	}
+	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd)
 	o.reading.addFlags(cmd)
 	cmd.Flags().BoolVar(&o.long, "long", false, "say all of each of several checkpoints, which are a line each without it")
 	return cmd
 }
 
-func runInfo(ctx context.Context, p *program, o *infoOptions, args []string) error {
-	in, err := o.openFor(ctx, p, args, o.Format())
+func runInfo(ctx context.Context, p *program, o *infoOptions, paths []string) error {
+	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 )
 
 type lsOptions struct {
+	pathList
 	reading
 	selection
 	output
@@ -48,10 +49,11 @@ fault of the files on stderr.`,
   wtinspect ls --as gguf ~/models/llama
   wtinspect ls -f json -o tensors.json model.safetensors.index.json`,
 		ValidArgsFunction: completePaths,
-		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			return runLs(cmd.Context(), p, &o, args)
+		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
+			return runLs(cmd.Context(), p, &o, paths)
 		}),
 	}
+	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd)
 	o.selection.addFlags(cmd, p)
 	o.reading.addFlags(cmd)
@@ -73,14 +75,14 @@ fault of the files on stderr.`,
 	return cmd
 }
 
-func runLs(ctx context.Context, p *program, o *lsOptions, args []string) error {
+func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error {
 	if _, err := o.compile(); err != nil {
 		return err
 	}
 	if o.tree && o.Format() != render.TableFormat {
 		return fmt.Errorf("--tree is a table; it has no %s form", o.format)
 	}
-	in, err := o.openFor(ctx, p, args, o.Format())
+	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err
 	}

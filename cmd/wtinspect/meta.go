@@ -72,7 +72,10 @@ lines. On a terminal control characters are escaped.`,
 }
 
 func runMetaShow(ctx context.Context, p *program, o *metaShowOptions, args []string) error {
-	paths, keys := args[:min(1, len(args))], args[min(1, len(args)):]
+	var paths, keys []string // no path is the current directory
+	if len(args) > 0 {
+		paths, keys = args[:1], args[1:]
+	}
 	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err

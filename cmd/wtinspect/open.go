@@ -39,11 +39,11 @@ type inputs struct {
 	failed bool
 }
 
-// open opens every path it can and says what it cannot. It fails when it can
-// open none.
+// open opens every path it can and says what it cannot. It fails when it
+// can open none of them.
 func (r *reading) open(ctx context.Context, p *program, paths []string) (*inputs, error) {
 	in, err := r.openAny(ctx, p, paths)
-	if err == nil && len(in.Releases) == 0 {
+	if err == nil && len(in.Releases) == 0 && in.failed {
 		return nil, &exitError{exitFailed}
 	}
 	return in, err

@@ -94,6 +94,7 @@ of a GGUF split means the whole split.`,
 		}
 		return unknownCommand(args[0])
 	}
+	root.PersistentPreRunE = refuseStdin
 	root.SetFlagErrorFunc(flagError)
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()

@@ -30,6 +30,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	wtinspect ARG...          runs the program. The variable TERMINAL says how
 //	                          wide a terminal stdout is; without it stdout is a pipe.
+//	                          STDIN is the file that stdin reads.
 //	code N                    the exit code of the last run
 //	fixture DST SRC           builds a checkpoint from the text in SRC: a file, or
 //	                          a directory when the text has file lines
@@ -74,6 +75,9 @@ func runProgram(ts *testscript.TestScript, neg bool, args []string) {
 	t := task{Dir: ts.MkAbs("."), Args: args, Env: map[string]string{}}
 	for _, name := range variables {
 		t.Env[name] = ts.Getenv(name)
+	}
+	if file := ts.Getenv("STDIN"); file != "" {
+		t.Stdin = ts.ReadFile(file)
 	}
 	if w := ts.Getenv("TERMINAL"); w != "" {
 		n, err := strconv.Atoi(w)

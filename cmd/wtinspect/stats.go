@@ -15,6 +15,7 @@ import (
 )
 
 type statsOptions struct {
+	pathList
 	reading
 	selection
 	output
@@ -47,10 +48,11 @@ that are not like the others.`,
   wtinspect stats --sample 5% --histogram --match '*.mlp.*' model.gguf
   wtinspect stats -f jsonl . | jq -r 'select(.nan > 0).name'`,
 		ValidArgsFunction: completePaths,
-		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			return runStats(cmd.Context(), p, &o, args)
+		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
+			return runStats(cmd.Context(), p, &o, paths)
 		}),
 	}
+	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd)
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
@@ -79,7 +81,7 @@ func (o *statsOptions) part() (float64, error) {
 	return n / 100, nil
 }
 
-func runStats(ctx context.Context, p *program, o *statsOptions, args []string) error {
+func runStats(ctx context.Context, p *program, o *statsOptions, paths []string) error {
 	if _, err := o.compile(); err != nil {
 		return err
 	}
@@ -90,7 +92,7 @@ func runStats(ctx context.Context, p *program, o *statsOptions, args []string) e
 	if o.byLayer && (o.quantiles || o.histogram) {
 		return errors.New("--by-layer has neither --quantiles nor --histogram: they cannot be put together from those of several tensors")
 	}
-	in, err := o.open(ctx, p, args)
+	in, err := o.open(ctx, p, paths)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,10 @@ import (
 //
 // A task is one run of the program.
 type task struct {
-	Dir  string
-	Args []string
-	Env  map[string]string
+	Dir   string
+	Args  []string
+	Env   map[string]string
+	Stdin string
 	// Terminal is how wide a terminal stdout is; at 0 it is a pipe.
 	Terminal int
 	// Joined has stderr in Stdout, in the order of the writes.
@@ -87,7 +88,7 @@ func (t task) run() outcome {
 	if t.Joined {
 		stderr = &out
 	}
-	p := newProgram(strings.NewReader(""), &out, stderr, func(name string) string {
+	p := newProgram(strings.NewReader(t.Stdin), &out, stderr, func(name string) string {
 		if !slices.Contains(variables, name) {
 			panic("the tests' list of variables lacks " + name)
 		}

@@ -32,6 +32,8 @@ const (
 	Map
 	// Value is a value of metadata.
 	Value
+	// PathList is a list of what a command is about, a path per line.
+	PathList
 )
 
 // kinds has what messages call a kind, and how many bytes it may have. The
@@ -49,6 +51,7 @@ var kinds = [...]struct {
 	Manifest: {"a manifest", 512 << 20},
 	Map:      {"a map", 256 << 20},
 	Value:    {"a value of metadata", 64 << 20},
+	PathList: {"a list of paths", 64 << 20},
 }
 
 // Limit returns how many bytes a file of the kind may have.
