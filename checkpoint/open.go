@@ -36,7 +36,8 @@ type Options struct {
 // A Release is what a path stands for: one or more checkpoints and the
 // documents beside them.
 type Release struct {
-	// Path is the reference as it was given to Open.
+	// Path is the reference that was given to Open, a URL in the form that its
+	// place writes it in.
 	Path string
 	// Dir is the directory of the release: Path, or the directory that holds it.
 	Dir string
@@ -71,6 +72,10 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 	}
 	if ref == "" {
 		return nil, errors.New("the path is empty")
+	}
+	ref, err := source.Normalize(ctx, ref)
+	if err != nil {
+		return nil, err
 	}
 	r := &Release{Path: ref}
 	d := &finder{ctx: ctx, opts: *opts, release: r, configs: make(map[string]*Config)}

@@ -10,7 +10,7 @@
 //	internal/policy
 //	internal/check  internal/compare  internal/stats
 //	checkpoint/rewrite  rename/convention/convert
-//	rename/convention/identify  internal/adapt  rename/convention/internal/compile
+//	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter

@@ -21,6 +21,32 @@ type Place interface {
 	Open(ctx context.Context, ref string) (Source, error)
 }
 
+// A Normalizer is a place that gives the references users write the form that
+// [Join] and [Dir] work on, which may be of another scheme.
+type Normalizer interface {
+	Normalize(ref string) (string, error)
+}
+
+// Normalize returns a reference as the place of its scheme writes it. A scheme may
+// lack its slashes (ollama:llama3), unless a local file has that name.
+func Normalize(ctx context.Context, ref string) (string, error) {
+	scheme := Scheme(ref)
+	if scheme == "" {
+		before, _, ok := strings.Cut(ref, ":")
+		if !ok {
+			return ref, nil
+		}
+		if _, err := os.Lstat(ref); err == nil {
+			return ref, nil
+		}
+		scheme = strings.ToLower(before)
+	}
+	if n, ok := ctx.Value(placeKey{scheme}).(Normalizer); ok {
+		return n.Normalize(ref)
+	}
+	return ref, nil
+}
+
 type placeKey struct{ scheme string }
 
 // With returns a context under which references of a scheme are read in a place.

@@ -37,13 +37,15 @@ type UnsupportedError struct {
 }
 
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%s: reading %s:// references is not supported yet; download the files and name their directory", e.Ref, e.Scheme)
+	return fmt.Sprintf("%s: %s:// references are not read; download the files and name their directory", e.Ref, e.Scheme)
 }
 
-// Scheme returns the scheme of a URL ("https", "hf"), and "" for a local path.
+// Scheme returns the scheme of a URL in lower case ("https", "hf"), and "" for a
+// local path.
 func Scheme(ref string) string {
 	scheme, _, ok := strings.Cut(ref, "://")
-	if !ok || strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
+	scheme = strings.ToLower(scheme)
+	if !ok || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
 		return ""
 	}
 	return scheme

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -48,7 +49,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"directory", t.Context(), dir, "a directory, where a regular file"},
 		{"device", t.Context(), os.DevNull, "where a regular file"},
 		{"https", t.Context(), "https://host/m.safetensors", "download the files"},
-		{"hub", t.Context(), "hf://org/name", "reading hf:// references"},
+		{"hub", t.Context(), "hf://org/name", "hf:// references are not read"},
 		{"cancelled", done, dir, "context canceled"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -108,10 +109,42 @@ func TestReadStream(t *testing.T) {
 
 func TestScheme(t *testing.T) {
 	for ref, want := range map[string]string{
-		"hf://a/b": "hf", "HTTPS://a": "HTTPS", "a": "", `C:\m`: "", "/a/b://c": "", "a b://c": "",
+		"hf://a/b": "hf", "HTTPS://a": "https", "a": "", `C:\m`: "", "/a/b://c": "", "a b://c": "",
 	} {
 		if got := source.Scheme(ref); got != want {
 			t.Errorf("Scheme(%q) = %q, want %q", ref, got, want)
 		}
+	}
+}
+
+// shouting writes what it is asked for in capitals.
+type shouting struct{ source.Place }
+
+func (shouting) Normalize(ref string) (string, error) {
+	if ref == "shout://" {
+		return "", errors.New("what?")
+	}
+	return strings.ToUpper(ref), nil
+}
+
+func TestNormalize(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("shout:file", nil, 0o644); err != nil && runtime.GOOS != "windows" {
+		t.Fatal(err)
+	}
+	ctx := source.With(t.Context(), "shout", shouting{})
+	for ref, want := range map[string]string{
+		"shout://a/b": "SHOUT://A/B", "Shout://a": "SHOUT://A", "shout:a:b": "SHOUT:A:B", "shout:file": "shout:file",
+		"other://a": "other://a", "a/b": "a/b", `c:\m`: `c:\m`, "": "",
+	} {
+		if runtime.GOOS == "windows" && ref == "shout:file" {
+			continue // a colon makes a stream of another file
+		}
+		if got, err := source.Normalize(ctx, ref); err != nil || got != want {
+			t.Errorf("Normalize(%q) = %q, %v; want %q", ref, got, err, want)
+		}
+	}
+	if _, err := source.Normalize(ctx, "shout://"); err == nil {
+		t.Error("no error")
 	}
 }
