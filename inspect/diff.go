@@ -309,46 +309,60 @@ func (r *DiffRow) Rounded() string {
 	return r.Figures.Rounded()
 }
 
+type jsonDiffRow struct {
+	Comparison  int        `json:"comparison"`
+	Status      DiffStatus `json:"status"`
+	Moved       bool       `json:"moved"`
+	By          *string    `json:"paired_by"`
+	NameA       *string    `json:"name_a"`
+	NameABase64 []byte     `json:"name_a_base64,omitempty"`
+	NameB       *string    `json:"name_b"`
+	NameBBase64 []byte     `json:"name_b_base64,omitempty"`
+	DTypeA      *string    `json:"dtype_a"`
+	DTypeB      *string    `json:"dtype_b"`
+	ShapeA      []uint64   `json:"shape_a"`
+	ShapeB      []uint64   `json:"shape_b"`
+	Layout      *string    `json:"layout"`
+	MaxAbs      *figure    `json:"max_abs"`
+	MaxAt       *uint64    `json:"max_abs_at"`
+	RelRMS      *figure    `json:"rel_rms"`
+	Cosine      *figure    `json:"cosine"`
+	Differ      *uint64    `json:"differ"`
+	NaN         *uint64    `json:"nan"`
+	// Rounded says which tensor's numbers are the other's, rounded to its dtype.
+	Rounded     *string     `json:"rounded"`
+	Beyond      *uint64     `json:"beyond"`
+	ExpectedRMS *float64    `json:"expected_rms"`
+	AsStored    bool        `json:"as_stored"`
+	Reordered   bool        `json:"reordered"`
+	First       *int64      `json:"first_byte"`
+	SameBytesAs *string     `json:"same_bytes_as"`
+	SameBase64  []byte      `json:"same_bytes_as_base64,omitempty"`
+	Reason      *string     `json:"reason"`
+	Verdict     DiffVerdict `json:"verdict"`
+	// Error says why the tensor could not be compared.
+	Error       *string `json:"error"`
+	ErrorBase64 []byte  `json:"error_base64,omitempty"`
+}
+
 // MarshalJSON implements [json.Marshaler].
 func (r DiffRow) MarshalJSON() ([]byte, error) {
-	o := object{'{'}
-	o.add("comparison", r.Comparison)
-	o.add("status", strings.ReplaceAll(string(r.Status), "-", "_"))
-	o.add("moved", r.Moved)
-	o.add("paired_by", some(r.By))
-	o.name("name_a", r.NameA, r.A >= 0)
-	o.name("name_b", r.NameB, r.B >= 0)
-	o.add("dtype_a", some(r.DTypeA))
-	o.add("dtype_b", some(r.DTypeB))
-	o.add("shape_a", r.ShapeA)
-	o.add("shape_b", r.ShapeB)
-	o.add("layout", some(strings.Join(r.Layout, ", ")))
-	f := r.Figures
-	known := f != nil
-	if !known {
-		f = new(DiffFigures)
+	j := jsonDiffRow{
+		Comparison: r.Comparison, Status: DiffStatus(strings.ReplaceAll(string(r.Status), "-", "_")), Moved: r.Moved, By: some(r.By),
+		NameA: optional(r.NameA, r.A >= 0), NameABase64: notUTF8(r.NameA), NameB: optional(r.NameB, r.B >= 0), NameBBase64: notUTF8(r.NameB),
+		DTypeA: some(r.DTypeA), DTypeB: some(r.DTypeB), ShapeA: r.ShapeA, ShapeB: r.ShapeB, Layout: some(strings.Join(r.Layout, ", ")),
+		ExpectedRMS: r.ExpectedRMS, AsStored: r.AsStored, Reordered: r.Reordered, First: optional(r.First, r.First >= 0),
+		SameBytesAs: r.SameBytesAs, Reason: some(r.Reason), Verdict: r.Verdict,
 	}
-	o.number("max_abs", f.MaxAbs, known)
-	o.add("max_abs_at", optional(f.MaxAt, known))
-	o.number("rel_rms", f.RelRMS, known)
-	o.figure("cosine", f.Cosine, known)
-	o.add("differ", optional(f.Differ, known))
-	o.add("nan", optional(f.NaN, known))
-	o.add("rounded", optional(f.Rounded(), known && f.Rounded() != ""))
-	o.add("beyond", optional(f.Beyond, known))
-	o.add("expected_rms", r.ExpectedRMS)
-	o.add("as_stored", r.AsStored)
-	o.add("reordered", r.Reordered)
-	o.add("first_byte", optional(r.First, r.First >= 0))
 	if r.SameBytesAs != nil {
-		o.name("same_bytes_as", *r.SameBytesAs, true)
-	} else {
-		o.add("same_bytes_as", nil)
+		j.SameBase64 = notUTF8(*r.SameBytesAs)
 	}
-	o.add("reason", some(r.Reason))
-	o.add("verdict", r.Verdict)
-	o.err(r.Err)
-	return o.end()
+	if f := r.Figures; f != nil {
+		j.MaxAbs, j.MaxAt, j.RelRMS, j.Cosine = (*figure)(&f.MaxAbs), &f.MaxAt, (*figure)(&f.RelRMS), known(f.Cosine)
+		j.Differ, j.NaN, j.Rounded, j.Beyond = &f.Differ, &f.NaN, some(f.Rounded()), &f.Beyond
+	}
+	j.Error, j.ErrorBase64 = errorText(r.Err)
+	return render.Marshal(j)
 }
 
 // Diff compares the checkpoints of a set's two releases: the only one of each, or

@@ -3,10 +3,12 @@ package inspect
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
@@ -73,17 +75,39 @@ func (t *TensorHash) Digest(algorithm string) string {
 	return ""
 }
 
+type jsonHash struct {
+	jsonName
+	Bytes      *uint64 `json:"bytes"`
+	File       *string `json:"file"`
+	FileBase64 []byte  `json:"file_base64,omitempty"`
+	// SHA256 and XXH64 are the digests that were asked for, in hexadecimal.
+	SHA256 *digest `json:"sha256,omitempty"`
+	XXH64  *digest `json:"xxh64,omitempty"`
+	// Error says why there are none.
+	Error       *string `json:"error"`
+	ErrorBase64 []byte  `json:"error_base64,omitempty"`
+}
+
+// A digest is null where it was asked for and not found.
+type digest string
+
+// MarshalJSON implements [json.Marshaler].
+func (d digest) MarshalJSON() ([]byte, error) { return json.Marshal(some(string(d))) }
+
 // MarshalJSON implements [json.Marshaler].
 func (t TensorHash) MarshalJSON() ([]byte, error) {
-	o := object{'{'}
-	o.tensor(&t.Tensor)
-	o.add("bytes", optional(t.Bytes, t.BytesKnown))
-	o.text("file", t.FileName)
+	j := jsonHash{jsonName: t.jsonName(), Bytes: optional(t.Bytes, t.BytesKnown), File: some(t.FileName), FileBase64: notUTF8(t.FileName)}
 	for _, a := range t.algorithms {
-		o.text(a, t.Digest(a))
+		d := digest(t.Digest(a))
+		switch a {
+		case SHA256:
+			j.SHA256 = &d
+		case XXH64:
+			j.XXH64 = &d
+		}
 	}
-	o.err(t.Err)
-	return o.end()
+	j.Error, j.ErrorBase64 = errorText(t.Err)
+	return render.Marshal(j)
 }
 
 // Hash reads the bytes of tensors and finds their digests. What is wrong with one

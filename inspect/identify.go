@@ -1,11 +1,9 @@
 package inspect
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
@@ -84,29 +82,45 @@ func migration(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result
 	return out
 }
 
-// MarshalJSON implements [json.Marshaler]: the members of the result stand between
-// path and the others.
+type jsonIdentity struct {
+	Path         string                `json:"path"`
+	Convention   *string               `json:"convention"`
+	Kind         *string               `json:"kind"`
+	Dialects     []string              `json:"dialect"`
+	Families     []string              `json:"families"`
+	Wrappers     []string              `json:"wrappers"`
+	BaseAbsent   string                `json:"base_absent,omitempty"`
+	Coverage     float64               `json:"coverage"`
+	Missing      []string              `json:"missing"`
+	Extra        []string              `json:"extra"`
+	Nearest      *identify.Nearest     `json:"nearest"`
+	Gaps         []identify.Gap        `json:"gaps,omitempty"`
+	Quantisation []string              `json:"quantisation,omitempty"`
+	Adapter      bool                  `json:"adapter,omitempty"`
+	Changes      *identify.Changes     `json:"changes,omitempty"`
+	Parts        []identify.Part       `json:"parts,omitempty"`
+	Candidates   []identify.Candidate  `json:"candidates,omitempty"`
+	Evidence     []string              `json:"evidence,omitempty"`
+	Tensors      int                   `json:"tensors"`
+	Templates    int                   `json:"templates"`
+	Why          *identify.Explanation `json:"why,omitempty"`
+	Migration    *Migration            `json:"migration,omitempty"`
+}
+
+// MarshalJSON implements [json.Marshaler].
 func (r *IdentifyResult) MarshalJSON() ([]byte, error) {
-	var members [3][]byte
-	for i, v := range []any{
-		struct {
-			Path string `json:"path"`
-		}{r.Path},
-		r.Result,
-		struct {
-			Why       *identify.Explanation `json:"why,omitempty"`
-			Migration *Migration            `json:"migration,omitempty"`
-		}{r.Why, r.Migration},
-	} {
-		object, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		members[i] = object[1 : len(object)-1]
+	list := func(s []string) []string { return append([]string{}, s...) }
+	j := jsonIdentity{
+		Path: r.Path, Convention: some(r.Convention), Kind: some(r.Kind), Dialects: r.Dialects, Wrappers: list(r.Wrappers),
+		BaseAbsent: r.BaseAbsent, Coverage: r.Coverage, Missing: list(r.Missing), Extra: list(r.Extra), Gaps: r.Gaps,
+		Quantisation: r.Quantisation, Adapter: r.Adapter, Changes: r.Changes, Parts: r.Parts, Candidates: r.Candidates,
+		Evidence: r.Evidence, Tensors: r.Tensors, Templates: r.Templates, Why: r.Why, Migration: r.Migration,
 	}
-	list := members[:]
-	if len(members[2]) == 0 {
-		list = list[:2]
+	if len(r.Families) > 0 {
+		j.Families = r.Families
 	}
-	return slices.Concat([]byte{'{'}, bytes.Join(list, []byte{','}), []byte{'}'}), nil
+	if r.Nearest.Convention != "" {
+		j.Nearest = &r.Nearest
+	}
+	return json.Marshal(j)
 }

@@ -64,12 +64,21 @@ type Tensor struct {
 	withDims bool
 }
 
+// jsonName is how every row of a tensor begins.
+type jsonName struct {
+	Checkpoint int      `json:"checkpoint"`
+	Name       string   `json:"name"`
+	NameBase64 []byte   `json:"name_base64,omitempty"`
+	DType      *string  `json:"dtype"`
+	Shape      []uint64 `json:"shape"`
+}
+
+func (t *Tensor) jsonName() jsonName {
+	return jsonName{Checkpoint: t.Checkpoint, Name: t.Name, NameBase64: notUTF8(t.Name), DType: some(t.DType), Shape: t.Shape}
+}
+
 type jsonTensor struct {
-	Checkpoint int       `json:"checkpoint"`
-	Name       string    `json:"name"`
-	NameBase64 []byte    `json:"name_base64,omitempty"`
-	DType      *string   `json:"dtype"`
-	Shape      []uint64  `json:"shape"`
+	jsonName
 	Dims       *[]uint64 `json:"dims,omitempty"`
 	Elements   *uint64   `json:"elements"`
 	Bytes      *uint64   `json:"bytes"`
@@ -81,8 +90,8 @@ type jsonTensor struct {
 // MarshalJSON implements [json.Marshaler].
 func (t Tensor) MarshalJSON() ([]byte, error) {
 	j := jsonTensor{
-		Checkpoint: t.Checkpoint, Name: t.Name, NameBase64: notUTF8(t.Name), DType: some(t.DType), Shape: t.Shape,
-		File: some(t.FileName), FileBase64: notUTF8(t.FileName),
+		jsonName: t.jsonName(), Bytes: optional(t.Bytes, t.BytesKnown), File: some(t.FileName), FileBase64: notUTF8(t.FileName),
+		Offset: optional(t.Offset, t.Offset >= 0),
 	}
 	if t.withDims {
 		j.Dims = &t.Dims
@@ -90,21 +99,7 @@ func (t Tensor) MarshalJSON() ([]byte, error) {
 	if n, ok := t.Elements(); ok {
 		j.Elements = &n
 	}
-	if t.BytesKnown {
-		j.Bytes = &t.Bytes
-	}
-	if t.Offset >= 0 {
-		j.Offset = &t.Offset
-	}
 	return render.Marshal(j)
-}
-
-func some[T comparable](v T) *T {
-	var zero T
-	if v == zero {
-		return nil
-	}
-	return &v
 }
 
 // List lists tensors.

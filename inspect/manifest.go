@@ -258,16 +258,18 @@ type ManifestEntry struct {
 	Expected, Actual string
 }
 
+type jsonManifestEntry struct {
+	Status    string  `json:"status"`
+	Algorithm *string `json:"algorithm"`
+	File      string  `json:"file"`
+	Tensor    *string `json:"tensor"`
+	Expected  *string `json:"expected"`
+	Actual    *string `json:"actual"`
+}
+
 // MarshalJSON implements [json.Marshaler].
 func (e ManifestEntry) MarshalJSON() ([]byte, error) {
-	o := object{'{'}
-	o.add("status", e.Status)
-	o.add("algorithm", some(e.Algorithm))
-	o.name("file", e.File, true)
-	o.text("tensor", e.Tensor)
-	o.add("expected", some(e.Expected))
-	o.add("actual", some(e.Actual))
-	return o.end()
+	return render.Marshal(jsonManifestEntry{e.Status, some(e.Algorithm), e.File, some(e.Tensor), some(e.Expected), some(e.Actual)})
 }
 
 // OK reports whether every digest was found and is the same.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
@@ -205,14 +204,6 @@ type jsonFault struct {
 	Tensor       *string `json:"tensor"`
 	TensorBase64 []byte  `json:"tensor_base64,omitempty"`
 	Detail       string  `json:"detail"`
-}
-
-// notUTF8 returns the bytes of text that JSON cannot hold, nil of other text.
-func notUTF8(s string) []byte {
-	if utf8.ValidString(s) {
-		return nil
-	}
-	return []byte(s)
 }
 
 // Faults returns what could not be opened, and what is wrong with what could. It

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -84,119 +83,57 @@ func Percents() []int { return values.Percents() }
 // Finite returns how many numbers are neither infinite nor NaN.
 func (f *Figures) Finite() uint64 { return f.Count - f.NaN - f.PosInf - f.NegInf }
 
+type jsonStats struct {
+	jsonName
+	File       *string `json:"file"`
+	FileBase64 []byte  `json:"file_base64,omitempty"`
+	Bytes      *uint64 `json:"bytes"`
+	Read       *int64  `json:"read"`
+	Count      *uint64 `json:"count"`
+	Min        *figure `json:"min"`
+	Max        *figure `json:"max"`
+	Mean       *figure `json:"mean"`
+	Std        *figure `json:"std"`
+	AbsMax     *figure `json:"abs_max"`
+	L2         *figure `json:"l2"`
+	Zeros      *uint64 `json:"zeros"`
+	Denormals  *uint64 `json:"denormals"`
+	NaN        *uint64 `json:"nan"`
+	PosInf     *uint64 `json:"pos_inf"`
+	NegInf     *uint64 `json:"neg_inf"`
+	Distinct   *int64  `json:"distinct"`
+	// P1 to P99 are the values that so many percent of the finite numbers do not exceed.
+	P1            *figure  `json:"p1"`
+	P5            *figure  `json:"p5"`
+	P25           *figure  `json:"p25"`
+	P50           *figure  `json:"p50"`
+	P75           *figure  `json:"p75"`
+	P95           *figure  `json:"p95"`
+	P99           *figure  `json:"p99"`
+	QuantileError *figure  `json:"quantile_error"`
+	Fingerprint   *string  `json:"fingerprint"`
+	Histogram     []uint64 `json:"histogram"`
+	// Error says why there are no figures.
+	Error       *string `json:"error"`
+	ErrorBase64 []byte  `json:"error_base64,omitempty"`
+}
+
 // MarshalJSON implements [json.Marshaler].
 func (t TensorStats) MarshalJSON() ([]byte, error) {
-	o := object{'{'}
-	o.tensor(&t.Tensor)
-	o.text("file", t.FileName)
-	o.add("bytes", optional(t.Bytes, t.BytesKnown))
-	f := t.Figures
-	known := f != nil
-	if !known {
-		f = &Figures{Distinct: -1, Quantiles: make([]float64, len(Percents()))}
+	j := jsonStats{
+		jsonName: t.jsonName(), File: some(t.FileName), FileBase64: notUTF8(t.FileName), Bytes: optional(t.Bytes, t.BytesKnown),
 	}
-	o.add("read", optional(t.Read, known))
-	o.add("count", optional(f.Count, known))
-	for _, m := range []struct {
-		key   string
-		value float64
-	}{{"min", f.Min}, {"max", f.Max}, {"mean", f.Mean}, {"std", f.Std}, {"abs_max", f.AbsMax}, {"l2", f.L2}} {
-		o.figure(m.key, m.value, known)
+	j.Error, j.ErrorBase64 = errorText(t.Err)
+	if f := t.Figures; f != nil {
+		j.Read, j.Count, j.Zeros, j.Denormals = &t.Read, &f.Count, &f.Zeros, &f.Denormals
+		j.NaN, j.PosInf, j.NegInf, j.Distinct = &f.NaN, &f.PosInf, &f.NegInf, optional(f.Distinct, f.Distinct >= 0)
+		j.Min, j.Max, j.Mean, j.Std, j.AbsMax, j.L2 = known(f.Min), known(f.Max), known(f.Mean), known(f.Std), known(f.AbsMax), known(f.L2)
+		for i, p := range []**figure{&j.P1, &j.P5, &j.P25, &j.P50, &j.P75, &j.P95, &j.P99} {
+			*p = known(f.Quantiles[i])
+		}
+		j.QuantileError, j.Fingerprint, j.Histogram = (*figure)(&f.QuantileError), some(f.Fingerprint), f.Histogram
 	}
-	o.add("zeros", optional(f.Zeros, known))
-	o.add("denormals", optional(f.Denormals, known))
-	o.add("nan", optional(f.NaN, known))
-	o.add("pos_inf", optional(f.PosInf, known))
-	o.add("neg_inf", optional(f.NegInf, known))
-	o.add("distinct", optional(f.Distinct, f.Distinct >= 0))
-	for i, p := range Percents() {
-		o.figure("p"+strconv.Itoa(p), f.Quantiles[i], known)
-	}
-	o.number("quantile_error", f.QuantileError, known)
-	o.add("fingerprint", some(f.Fingerprint))
-	o.add("histogram", f.Histogram)
-	o.err(t.Err)
-	return o.end()
-}
-
-// An object is a JSON object in the making, of rows whose members depend on what
-// was asked for.
-type object []byte
-
-func (o *object) add(key string, v any) {
-	data, err := render.Marshal(v)
-	if err != nil {
-		panic(err) // members are numbers and text
-	}
-	if len(*o) > 1 {
-		*o = append(*o, ',')
-	}
-	*o = append(append(strconv.AppendQuote(*o, key), ':'), data...)
-}
-
-// text adds text, null when it is empty, with its bytes when JSON cannot hold it.
-func (o *object) text(key, s string) {
-	o.add(key, some(s))
-	if raw := notUTF8(s); raw != nil {
-		o.add(key+"_base64", raw)
-	}
-}
-
-// tensor adds what is the same in every row of a tensor.
-func (o *object) tensor(t *Tensor) {
-	o.add("checkpoint", t.Checkpoint)
-	o.name("name", t.Name, true)
-	o.add("dtype", some(t.DType))
-	o.add("shape", t.Shape)
-}
-
-// name adds text that may be empty.
-func (o *object) name(key, s string, known bool) {
-	if s != "" || !known {
-		o.text(key, s)
-		return
-	}
-	o.add(key, s)
-}
-
-// figure adds a number: null when it is unknown or NaN, text when it is infinite.
-func (o *object) figure(key string, f float64, known bool) {
-	switch {
-	case !known || math.IsNaN(f):
-		o.add(key, nil)
-	case math.IsInf(f, 1):
-		o.add(key, "Infinity")
-	case math.IsInf(f, -1):
-		o.add(key, "-Infinity")
-	default:
-		*o = append(append(strconv.AppendQuote(append(*o, ','), key), ':'), strconv.FormatFloat(f, 'g', -1, 64)...)
-	}
-}
-
-// number is figure for what is NaN only where that is its value.
-func (o *object) number(key string, f float64, known bool) {
-	if known && math.IsNaN(f) {
-		o.add(key, "NaN")
-		return
-	}
-	o.figure(key, f, known)
-}
-
-func (o *object) err(err error) {
-	if err == nil {
-		o.add("error", nil)
-		return
-	}
-	o.text("error", err.Error())
-}
-
-func (o *object) end() ([]byte, error) { return append(*o, '}'), nil }
-
-func optional[T any](v T, known bool) *T {
-	if !known {
-		return nil
-	}
-	return &v
+	return render.Marshal(j)
 }
 
 // Stats reads the values of tensors and finds their figures. What is wrong with
@@ -345,24 +282,32 @@ type LayerRow struct {
 	Layer
 }
 
+type jsonLayer struct {
+	Checkpoint     int    `json:"checkpoint"`
+	Template       string `json:"template"`
+	TemplateBase64 []byte `json:"template_base64,omitempty"`
+	// Layer is its number, nil where there is none.
+	Layer   *int    `json:"layer"`
+	Tensors int     `json:"tensors"`
+	Count   uint64  `json:"count"`
+	Min     *figure `json:"min"`
+	Max     *figure `json:"max"`
+	Mean    *figure `json:"mean"`
+	Std     *figure `json:"std"`
+	AbsMax  *figure `json:"abs_max"`
+	Zeros   uint64  `json:"zeros"`
+	NaN     uint64  `json:"nan"`
+	Inf     uint64  `json:"inf"`
+	Odd     *string `json:"odd"`
+}
+
 // MarshalJSON implements [json.Marshaler].
 func (r LayerRow) MarshalJSON() ([]byte, error) {
-	o := object{'{'}
-	o.add("checkpoint", r.Checkpoint)
-	o.name("template", r.Template, true)
-	o.add("layer", optional(r.Number, r.Number >= 0))
-	o.add("tensors", r.Tensors)
-	o.add("count", r.Count)
-	o.figure("min", r.Min, true)
-	o.figure("max", r.Max, true)
-	o.figure("mean", r.Mean, true)
-	o.figure("std", r.Std, true)
-	o.figure("abs_max", r.AbsMax, true)
-	o.add("zeros", r.Zeros)
-	o.add("nan", r.NaN)
-	o.add("inf", r.Inf)
-	o.add("odd", some(r.OddText()))
-	return o.end()
+	return render.Marshal(jsonLayer{
+		Checkpoint: r.Checkpoint, Template: r.Template, TemplateBase64: notUTF8(r.Template), Layer: optional(r.Number, r.Number >= 0),
+		Tensors: r.Tensors, Count: r.Count, Min: known(r.Min), Max: known(r.Max), Mean: known(r.Mean), Std: known(r.Std),
+		AbsMax: known(r.AbsMax), Zeros: r.Zeros, NaN: r.NaN, Inf: r.Inf, Odd: some(r.OddText()),
+	})
 }
 
 // OddText says in what the layer is not like the others, "" when it is.

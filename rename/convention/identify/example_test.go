@@ -1,7 +1,6 @@
 package identify_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -40,14 +39,6 @@ func ExampleTensors() {
 	// Output:
 	// yi-hf [Yi llama]
 	// 2 templates away from llama-hf
-}
-
-func ExampleResult_json() {
-	r := identify.Tensors(slices.Values(names("a.0.weight", "a.1.weight")), nil)
-	b, _ := json.Marshal(r)
-	fmt.Println(string(b))
-	// Output:
-	// {"convention":null,"kind":null,"dialect":null,"families":null,"wrappers":[],"coverage":0,"missing":[],"extra":["a.{}.weight"],"nearest":null,"evidence":["no convention knows any of the 1 templates"],"tensors":2,"templates":1}
 }
 
 func ExampleWhy() {

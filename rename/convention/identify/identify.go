@@ -2,7 +2,6 @@ package identify
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -103,55 +102,6 @@ type Candidate struct {
 	Coverage   float64 `json:"coverage"`
 	Missing    int     `json:"missing"`
 	Extra      int     `json:"extra"`
-}
-
-// MarshalJSON writes what is unknown as null.
-func (r *Result) MarshalJSON() ([]byte, error) {
-	orNull := func(s string) *string {
-		if s == "" {
-			return nil
-		}
-		return &s
-	}
-	orEmpty := func(s []string) []string {
-		if s == nil {
-			return []string{}
-		}
-		return s
-	}
-	var families []string
-	if len(r.Families) > 0 {
-		families = r.Families
-	}
-	var nearest *Nearest
-	if r.Nearest.Convention != "" {
-		nearest = &r.Nearest
-	}
-	return json.Marshal(struct {
-		Convention   *string     `json:"convention"`
-		Kind         *string     `json:"kind"`
-		Dialects     []string    `json:"dialect"`
-		Families     []string    `json:"families"`
-		Wrappers     []string    `json:"wrappers"`
-		BaseAbsent   string      `json:"base_absent,omitempty"`
-		Coverage     float64     `json:"coverage"`
-		Missing      []string    `json:"missing"`
-		Extra        []string    `json:"extra"`
-		Nearest      *Nearest    `json:"nearest"`
-		Gaps         []Gap       `json:"gaps,omitempty"`
-		Quantisation []string    `json:"quantisation,omitempty"`
-		Adapter      bool        `json:"adapter,omitempty"`
-		Changes      *Changes    `json:"changes,omitempty"`
-		Parts        []Part      `json:"parts,omitempty"`
-		Candidates   []Candidate `json:"candidates,omitempty"`
-		Evidence     []string    `json:"evidence,omitempty"`
-		Tensors      int         `json:"tensors"`
-		Templates    int         `json:"templates"`
-	}{
-		orNull(r.Convention), orNull(r.Kind), r.Dialects, families, orEmpty(r.Wrappers), r.BaseAbsent, r.Coverage,
-		orEmpty(r.Missing), orEmpty(r.Extra), nearest, r.Gaps, r.Quantisation, r.Adapter, r.Changes, r.Parts,
-		r.Candidates, r.Evidence, r.Tensors, r.Templates,
-	})
 }
 
 // Tensors says which convention tensors follow. The model may be nil: names
