@@ -25,6 +25,6 @@
 // Only internal/source opens, lists and looks at files for reading, and only
 // internal/txn writes, replaces and removes them.
 //
-// internal/fixture, internal/oracle, internal/testdata and
+// internal/fixture, internal/hubtest, internal/oracle, internal/testdata and
 // internal/txn/{disktest,crashtest} serve tests only.
 package layers

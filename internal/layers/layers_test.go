@@ -35,7 +35,7 @@ var rows = [][]string{
 }
 
 // testOnly are the packages that only tests and generators may import.
-var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/txn/disktest", "internal/txn/crashtest", "internal/layers"}
+var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/hubtest", "internal/txn/disktest", "internal/txn/crashtest", "internal/layers"}
 
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{
