@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -153,10 +152,9 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 		}
 		p.note("%s: %s; later runs with --baseline leave them out", o.writeBaseline, counted(len(r.Findings), "finding"))
 	}
-	build, _ := debug.ReadBuildInfo()
 	print := func(out output) error {
 		return out.write(p, r.Files, func(w io.Writer, s render.Style) error {
-			return report.Check(w, out.format, r, report.Options{Max: o.max, Style: s, Version: version(build)})
+			return report.Check(w, out.format, r, report.Options{Max: o.max, Style: s, Version: thisBuild().version})
 		})
 	}
 	for _, out := range reports {

@@ -363,7 +363,7 @@ func (sh *shell) command(words []string, out *bytes.Buffer) error {
 
 // pageOf gives the page of a command that has none of its own name.
 var pageOf = map[string]string{
-	"help": "README.md", "explain": "docs/check.md", "lock": "docs/check.md", "rules": "docs/check.md", "completion": "README.md", "version": "README.md",
+	"help": "README.md", "explain": "docs/check.md", "lock": "docs/check.md", "rules": "docs/check.md", "completion": "README.md", "version": "README.md", "man": "README.md",
 }
 
 // commandsByPage returns the commands that each page is about.

@@ -40,11 +40,13 @@ var commands = [...]command{
 	{"fix", newFix, []string{"repair"}},
 	{"version", newVersion, nil},
 	{completionName, newCompletion, []string{"completions"}},
+	{manName, newMan, []string{"manual", "manpage"}},
 }
 
 const (
 	completionName = "completion"
 	infoName       = "info"
+	manName        = "man"
 )
 
 // newRoot returns the whole command tree.
@@ -54,7 +56,7 @@ func newRoot(p *program) *cobra.Command { return newTree(p, "") }
 // its flags, takes 15 % of an ls of a small file. A command must not look at the
 // others; TestHelp compares what it is by itself with what it is among them.
 func rootFor(p *program, args []string) *cobra.Command {
-	if len(args) > 0 && args[0] != completionName && isCommand(args[0]) {
+	if len(args) > 0 && args[0] != completionName && args[0] != manName && isCommand(args[0]) {
 		return newTree(p, args[0])
 	}
 	return newRoot(p)

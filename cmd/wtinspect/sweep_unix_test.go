@@ -193,6 +193,7 @@ var hostileCommands = [][]string{
 	{"help", "KEY"},
 	{"ls", "--KEY"},
 	{"completion", "KEY"},
+	{"man", "KEY"},
 	{"version"},
 }
 

@@ -42,8 +42,7 @@ type build struct {
 }
 
 func (p *program) printVersion(o *output) error {
-	info, _ := debug.ReadBuildInfo()
-	b := newBuild(info)
+	b := thisBuild()
 	return o.answer(p, nil, func(w io.Writer, a answer.Options) error {
 		switch a.Format {
 		case render.TableFormat:
@@ -74,18 +73,28 @@ var buildColumns = render.Columns[build]{
 	{Key: "platform", Cell: func(c *render.Cell, b build) { c.Text(b.platform) }},
 }
 
-// version returns the version that was built, "unknown" outside of a module.
-func version(info *debug.BuildInfo) string {
-	if info != nil && info.Main.Version != "" {
-		return info.Main.Version
+// The linker sets these in a release, which is built without version control, so
+// that a source archive gives the same program.
+var releaseVersion, releaseCommit string
+
+// thisBuild is what this program was made from.
+func thisBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	b := newBuild(info)
+	if releaseVersion != "" {
+		b.version, b.commit, b.modified = releaseVersion, releaseCommit, false
 	}
-	return "unknown"
+	return b
 }
 
+// newBuild returns what Go says of a program; its version is "unknown" outside of a module.
 func newBuild(info *debug.BuildInfo) build {
-	b := build{version: version(info), platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := build{version: "unknown", platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info == nil {
 		return b
+	}
+	if info.Main.Version != "" {
+		b.version = info.Main.Version
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
