@@ -12,7 +12,7 @@
 //	checkpoint/rewrite  rename/convention/convert
 //	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn
-//	checkpoint
+//	checkpoint  internal/stores
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
 //

@@ -9,6 +9,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,27 @@ func Scheme(ref string) string {
 	}
 	return scheme
 }
+
+// Bytes returns a source of bytes in memory, which must not be modified.
+func Bytes(name string, data []byte) Source { return &memory{*bytes.NewReader(data), name} }
+
+type memory struct {
+	bytes.Reader
+	name string
+}
+
+func (m *memory) Name() string { return m.name }
+func (m *memory) Close() error { return nil }
+
+// Named returns a source under another name: that by which users know it.
+func Named(src Source, name string) Source { return &named{src, name} }
+
+type named struct {
+	Source
+	name string
+}
+
+func (n *named) Name() string { return n.name }
 
 // local is the file system of this machine.
 type local struct{}

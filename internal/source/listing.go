@@ -1,0 +1,148 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An Entry is a file of a [Listing], and what is known of it before it is read.
+type Entry struct {
+	// Path has slashes and is relative to the root.
+	Path string
+	Size int64
+	// SHA256 is that of the file, in hexadecimal, "" where it is not known.
+	SHA256 string
+}
+
+// A Listing is all files of a place that gives them at once. Its methods are what
+// a [Place] needs, with paths relative to the root, which is "". The Sys of a
+// file's [fs.FileInfo] is its *[Entry].
+type Listing struct {
+	// Refused are the paths that are left out: they are not below the root on
+	// every system, or contradict another.
+	Refused []string
+
+	files map[string]*Entry
+	dirs  map[string][]fs.DirEntry // sorted
+}
+
+// NewListing makes a listing of entries, whoever wrote them.
+func NewListing(entries []Entry) *Listing {
+	l := &Listing{files: make(map[string]*Entry, len(entries)), dirs: map[string][]fs.DirEntry{"": nil}}
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	for i := range entries {
+		e := &entries[i]
+		if !isBelow(e.Path) || l.files[e.Path] != nil || l.belowFile(e.Path) {
+			l.Refused = append(l.Refused, e.Path)
+			continue
+		}
+		l.files[e.Path] = e
+		l.add(e.Path, entryInfo{name: path.Base(e.Path), entry: e})
+	}
+	for _, list := range l.dirs {
+		slices.SortFunc(list, func(a, b fs.DirEntry) int { return cmp.Compare(a.Name(), b.Name()) })
+	}
+	return l
+}
+
+// belowFile reports whether a part of the path is a file. Of a file and what is
+// below it, the file sorts first.
+func (l *Listing) belowFile(p string) bool {
+	for p = parent(p); p != ""; p = parent(p) {
+		if l.files[p] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// isBelow reports whether a path stays below its root on every system.
+func isBelow(p string) bool {
+	return fs.ValidPath(p) && p != "." && !strings.ContainsAny(p, "\\\x00") && !(len(p) > 1 && p[1] == ':')
+}
+
+func (l *Listing) add(p string, info entryInfo) {
+	for {
+		dir := parent(p)
+		_, known := l.dirs[dir]
+		l.dirs[dir] = append(l.dirs[dir], info)
+		if known {
+			return
+		}
+		p, info = dir, entryInfo{name: path.Base(dir)}
+	}
+}
+
+func parent(p string) string {
+	if dir := path.Dir(p); dir != "." {
+		return dir
+	}
+	return ""
+}
+
+// File returns the entry of a file, nil where there is none.
+func (l *Listing) File(p string) *Entry { return l.files[p] }
+
+// Len returns the number of files.
+func (l *Listing) Len() int { return len(l.files) }
+
+// Stat describes a file or a directory.
+func (l *Listing) Stat(p string) (fs.FileInfo, error) {
+	if e := l.files[p]; e != nil {
+		return entryInfo{name: path.Base(p), entry: e}, nil
+	}
+	if _, ok := l.dirs[p]; ok {
+		return entryInfo{name: path.Base(p)}, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+// ReadDir lists a directory in the order of the names.
+func (l *Listing) ReadDir(p string) ([]fs.DirEntry, error) {
+	if list, ok := l.dirs[p]; ok {
+		return list, nil
+	}
+	if l.files[p] != nil {
+		return nil, fmt.Errorf("a file, not a directory")
+	}
+	return nil, fs.ErrNotExist
+}
+
+// entryInfo describes a file, or a directory when entry is nil.
+type entryInfo struct {
+	name  string
+	entry *Entry
+}
+
+func (i entryInfo) Name() string               { return i.name }
+func (i entryInfo) IsDir() bool                { return i.entry == nil }
+func (i entryInfo) ModTime() time.Time         { return time.Time{} }
+func (i entryInfo) Info() (fs.FileInfo, error) { return i, nil }
+func (i entryInfo) Type() fs.FileMode          { return i.Mode().Type() }
+
+func (i entryInfo) Size() int64 {
+	if i.entry == nil {
+		return 0
+	}
+	return i.entry.Size
+}
+
+func (i entryInfo) Mode() fs.FileMode {
+	if i.entry == nil {
+		return fs.ModeDir | 0o555
+	}
+	return 0o444
+}
+
+func (i entryInfo) Sys() any {
+	if i.entry == nil {
+		return nil
+	}
+	return i.entry
+}
