@@ -165,27 +165,25 @@ func (d *finder) noWeights(dir string) error {
 	if what := foreignDirectory(d.ctx, dir, foreignEntries); what != "" {
 		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
 	}
-	l, err := list(d.ctx, dir)
-	if err != nil {
-		return err
-	}
-	var below []string
-	for _, name := range l.subdirs {
-		sub, err := list(d.ctx, source.Join(dir, name))
-		if err == nil && len(sub.safetensors)+len(sub.gguf)+len(sub.indexes) > 0 {
-			below = append(below, name)
-		}
-	}
-	if len(below) > 0 {
+	if below := d.below(dir); len(below) > 0 {
 		return fmt.Errorf("%s: %w here; there are some below it, in %s: name that directory, or descend with -R",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
-	snapshots := source.Join(dir, "snapshots")
-	if revisions, err := source.ReadDir(d.ctx, snapshots); err == nil && len(revisions) > 0 {
-		return fmt.Errorf("%s: %w here; the hub's cache keeps each revision in a directory, such as %s",
-			dir, ErrNoWeights, source.Join(snapshots, revisions[0].Name()))
-	}
 	return fmt.Errorf("%s: %w: no .safetensors or .gguf file and no shard index", dir, ErrNoWeights)
+}
+
+// below returns the releases below a directory, as seen from it.
+func (d *finder) below(dir string) []string {
+	var out []string
+	const few = 10_000 // so that a whole disk is not looked at for a message
+	w := walker{ctx: d.ctx, left: few, found: func(release string) bool {
+		if rel, err := filepath.Rel(dir, release); err == nil {
+			out = append(out, rel)
+		}
+		return true
+	}}
+	w.dir(dir, 0, false)
+	return out
 }
 
 // sets finds the checkpoints among the names of one directory.

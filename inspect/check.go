@@ -49,8 +49,13 @@ type RuleChoice struct {
 // CheckOptions adjust [Check].
 type CheckOptions struct {
 	RuleChoice
-	// Recursive descends into subdirectories.
+	// Recursive judges every release at and below the paths, each by itself. A tree
+	// that is held to one lock, Against or the one beside it, is one release.
 	Recursive bool
+	// Changed says that the paths are those of files that have changed, below the
+	// working directory: what is judged are the releases that they belong to, if any.
+	// Settings concern every release below them.
+	Changed bool
 	// Values also goes by the rules that read values, which takes as long as
 	// reading all data.
 	Values bool
@@ -77,6 +82,8 @@ type CheckOptions struct {
 type CheckResult struct {
 	// Checkpoints are the paths of the checkpoints judged.
 	Checkpoints []string `json:"checkpoints"`
+	// Releases are those that were judged.
+	Releases []JudgedRelease `json:"releases"`
 	// Findings are sorted by severity, the worst first, and then by rule.
 	Findings []Finding    `json:"findings"`
 	Summary  CheckSummary `json:"summary"`
@@ -100,6 +107,16 @@ type Fit struct {
 	Targets int `json:"targets"`
 }
 
+// A JudgedRelease counts what a check found in one release.
+type JudgedRelease struct {
+	Path     string `json:"path"`
+	Errors   int    `json:"errors"`
+	Warnings int    `json:"warnings"`
+	Infos    int    `json:"infos"`
+	// Failed says that a finding is at or above what the release fails on.
+	Failed bool `json:"failed"`
+}
+
 // A CheckSummary counts what a check found.
 type CheckSummary struct {
 	Errors   int `json:"errors"`
@@ -111,10 +128,11 @@ type CheckSummary struct {
 	Baseline int `json:"baseline"`
 	Tensors  int `json:"tensors"`
 	// Unjudged counts the paths that hold nothing that can be judged.
-	Unjudged int    `json:"unjudged"`
-	Rules    int    `json:"rules"`
-	FailOn   string `json:"fail_on"`
-	// Failed says that a finding is at or above FailOn.
+	Unjudged int `json:"unjudged"`
+	Rules    int `json:"rules"`
+	// FailOn is what the releases fail on, by their settings the lowest of several.
+	FailOn string `json:"fail_on"`
+	// Failed says that a release has failed.
 	Failed bool `json:"failed"`
 }
 
@@ -207,7 +225,7 @@ func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult
 	if opts == nil {
 		opts = new(CheckOptions)
 	}
-	c := &checking{opts: opts, result: &CheckResult{Checkpoints: []string{}, Summary: CheckSummary{FailOn: cmp.Or(opts.FailOn, checkpoint.Error.String())}}}
+	c := &checking{opts: opts, result: &CheckResult{Checkpoints: []string{}, Releases: []JudgedRelease{}, Summary: CheckSummary{FailOn: cmp.Or(opts.FailOn, checkpoint.Error.String())}}}
 	if _, ok := checkpoint.ParseSeverity(c.result.Summary.FailOn); !ok && opts.FailOn != never {
 		return c.result, fmt.Errorf("fail on %q: must be one of: error, warning, info, never", opts.FailOn)
 	}
@@ -225,8 +243,12 @@ func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult
 		defer base.Close()
 		c.base = base
 	}
-	for _, ref := range refs {
-		if err := c.judge(ctx, ref); err != nil {
+	scopes, err := c.scopes(ctx, refs)
+	if err != nil {
+		return c.result, err
+	}
+	for _, s := range scopes {
+		if err := c.judge(ctx, s); err != nil {
 			return c.result, err
 		}
 	}
@@ -257,8 +279,9 @@ func open(ctx context.Context, ref string, recursive bool, workers int) (*checkp
 	return rel, err
 }
 
-func (c *checking) judge(ctx context.Context, ref string) error {
-	rel, err := open(ctx, ref, c.opts.Recursive, c.opts.Workers)
+func (c *checking) judge(ctx context.Context, s scope) error {
+	ref := s.ref
+	rel, err := open(ctx, ref, s.tree, c.opts.Workers)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -285,6 +308,7 @@ func (c *checking) judge(ctx context.Context, ref string) error {
 	how.Values, how.Workers, how.Against = c.opts.Values, c.opts.Workers, c.against
 	how.Base = c.base
 	lenient, err := c.lenient(ctx, set)
+	failOn := cmp.Or(c.opts.FailOn, set.FailOn, checkpoint.Error.String())
 	if err == nil && how.Against == nil {
 		how.Against, err = policy.OpenLock(ctx, filepath.Join(rel.Dir, LockName))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -304,7 +328,7 @@ func (c *checking) judge(ctx context.Context, ref string) error {
 	for _, f := range report.Fits() {
 		c.result.Fits = append(c.result.Fits, Fit(f))
 	}
-	c.add(rel, report, lenient)
+	c.add(rel, report, lenient, failOn)
 	return nil
 }
 
@@ -317,9 +341,31 @@ func judge(ctx context.Context, rel *checkpoint.Release, how *check.Options) (*c
 }
 
 // add adds what was found in a release to the result.
-func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *policy.Leniency) {
+func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *policy.Leniency, failOn string) {
 	r := c.result
 	accepted, known := lenient.Apply(report)
+	judged := JudgedRelease{Path: rel.Path}
+	limit, fails := checkpoint.ParseSeverity(failOn)
+	for i := range report.Findings {
+		severity := report.Findings[i].Severity
+		switch severity {
+		case checkpoint.Error:
+			judged.Errors++
+		case checkpoint.Warning:
+			judged.Warnings++
+		case checkpoint.Info:
+			judged.Infos++
+		}
+		judged.Failed = judged.Failed || fails && severity >= limit
+	}
+	r.Summary.Errors += judged.Errors
+	r.Summary.Warnings += judged.Warnings
+	r.Summary.Infos += judged.Infos
+	if lowest, ok := checkpoint.ParseSeverity(r.Summary.FailOn); len(r.Releases) == 0 || ok && fails && limit < lowest {
+		r.Summary.FailOn = failOn
+	}
+	r.Releases = append(r.Releases, judged)
+	r.Summary.Failed = r.Summary.Failed || judged.Failed
 	r.Summary.Accepted += accepted
 	r.Summary.Baseline += known
 	r.Summary.Tensors += report.Tensors
@@ -344,18 +390,6 @@ func (c *checking) finish() {
 	}
 	r.Summary.Rules = len(r.Rules)
 	r.Findings = newFindings(c.found)
-	failOn, fails := checkpoint.ParseSeverity(r.Summary.FailOn)
-	for i := range r.Findings {
-		switch s := r.Findings[i].Severity; s {
-		case checkpoint.Error:
-			r.Summary.Errors++
-		case checkpoint.Warning:
-			r.Summary.Warnings++
-		case checkpoint.Info:
-			r.Summary.Infos++
-		}
-		r.Summary.Failed = r.Summary.Failed || fails && r.Findings[i].Severity >= failOn
-	}
 }
 
 // rules joins the choice and the settings for a release in a directory.
@@ -397,12 +431,8 @@ func (o *RuleChoice) leniency(set *policy.Settings) *policy.Leniency {
 	return l
 }
 
-// lenient returns which findings do not count, and takes note of the severity
-// that the settings fail on.
+// lenient returns which findings do not count.
 func (c *checking) lenient(ctx context.Context, set *policy.Settings) (*policy.Leniency, error) {
-	if set.FailOn != "" && c.opts.FailOn == "" {
-		c.result.Summary.FailOn = set.FailOn
-	}
 	l := c.opts.leniency(set)
 	name := cmp.Or(c.opts.Baseline, set.Baseline)
 	if name == "" || c.opts.NoBaseline {

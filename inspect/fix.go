@@ -152,7 +152,7 @@ func (f *fixing) plan(ctx context.Context, ref string) ([]*fix.Fix, error) {
 		return nil, err
 	}
 	left := &checking{opts: &CheckOptions{}, result: &CheckResult{Checkpoints: []string{}, Summary: CheckSummary{FailOn: checkpoint.Error.String()}}}
-	left.add(rel, report, f.opts.leniency(f.settings))
+	left.add(rel, report, f.opts.leniency(f.settings), checkpoint.Error.String())
 	left.finish()
 	f.result.Left, f.result.Findings = left.result, left.result.Findings
 	wanted := *report

@@ -54,7 +54,7 @@ type checkOptions struct {
 	judging
 	output
 	progress
-	values                  bool
+	values, changed         bool
 	failOn, against, base   string
 	baseline, writeBaseline string
 	reports                 []string
@@ -76,7 +76,12 @@ one; 'wtinspect fix' fixes what can be fixed mechanically.
 
 A file .wtinspect.yaml in the release's directory or above it chooses rules, a
 profile, severities and exceptions. Where wtinspect.lock.json is beside the
-weights, the release is held to it.`,
+weights, the release is held to it.
+
+Of a directory it judges the release that the directory is; with -R every release at and
+below it, each by its own settings and lock. With --changed the paths are those of files
+that have changed, such as git tells: of the releases that they belong to each is judged
+as a whole, and it is no error if there is none.`,
 		Annotations: exitStatus(
 			"1  a finding is at or above --fail-on",
 			"2  also when a path holds no checkpoint that can be read",
@@ -86,9 +91,17 @@ weights, the release is held to it.`,
   wtinspect check --select WT2 -f json .
   wtinspect check --report sarif=wtinspect.sarif --report markdown=summary.md .
   wtinspect check --against ../v1 .
+  wtinspect check -R --config /dev/null ~/.cache/huggingface/hub
+  git diff --name-only main... | wtinspect check --changed -
   wtinspect check --base flux1-dev.safetensors lora.safetensors
   wtinspect check --values -j 4 .`,
 		ValidArgsFunction: completePaths,
+		Args: func(_ *cobra.Command, args []string) error {
+			if o.changed && len(args) == 0 && o.from == "" {
+				return errors.New("--changed: name the files that have changed, or give a list of them with --files-from")
+			}
+			return nil
+		},
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runCheck(cmd.Context(), p, &o, paths)
 		}),
@@ -99,6 +112,7 @@ weights, the release is held to it.`,
 	flags.Var(newChoice(&o.failOn, "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
 	complete(cmd, "fail-on", "error", "warning", "info")
 	flags.BoolVar(&o.values, "values", false, "also go by the rules that read values, which takes as long as reading all data")
+	flags.BoolVar(&o.changed, "changed", false, "judge the releases that changed files belong to: the paths are those of the files")
 	flags.StringVar(&o.against, "against", "", "hold the release to `OLD`: an earlier release, or a lock")
 	flags.StringVar(&o.base, "base", "", "hold adapters to `MODEL`: it must have the modules that they change")
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
@@ -108,6 +122,7 @@ weights, the release is held to it.`,
 	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
 	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")
 	o.reading.addFlags(cmd)
+	flags.Lookup("recursive").Usage = "judge every release at and below the paths, each by itself"
 	o.progress.addFlags(cmd)
 	return cmd
 }
@@ -122,7 +137,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	}
 	bar := o.jobMeter(p, "values")
 	opts := &inspect.CheckOptions{
-		RuleChoice: o.choice(p), Recursive: o.recursive, Values: o.values, Against: o.against, Base: o.base,
+		RuleChoice: o.choice(p), Recursive: o.recursive, Changed: o.changed, Values: o.values, Against: o.against, Base: o.base,
 		Baseline: o.baseline, Workers: o.workers, Progress: bar.update,
 	}
 	if o.said("fail-on") {
@@ -141,6 +156,9 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	}
 	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {
 		return errors.New("--base is of adapters, and none of the checkpoints is one")
+	}
+	if o.changed && len(r.Releases) == 0 && len(r.Problems) == 0 {
+		p.note("none of the changed files belongs to a release")
 	}
 	for _, f := range r.Fits {
 		p.note("%d of the %s that %s changes are in %s", f.Targets, counted(f.Modules, "module"), f.Checkpoint, f.Base)

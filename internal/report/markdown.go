@@ -18,6 +18,19 @@ func EscapeMarkdown(s string) string { return markdownText.Replace(s) }
 func markdown(w io.Writer, r *inspect.CheckResult, o Options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### wtinspect: %s\n\n", Summary(r))
+	releases, more := worst(r, o)
+	if len(releases) > 0 {
+		b.WriteString("| release | findings |\n| --- | --- |\n")
+	}
+	for _, j := range releases {
+		fmt.Fprintf(&b, "| %s | %s |\n", EscapeMarkdown(render.EscapeMessage(j.Path)), severities(j.Errors, j.Warnings, j.Infos))
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "\n%s not shown.\n", render.Counted(more, "more release"))
+	}
+	if len(releases) > 0 {
+		b.WriteByte('\n')
+	}
 	list, more := shown(r, o)
 	if len(list) > 0 {
 		b.WriteString("| severity | rule | place | finding |\n| --- | --- | --- | --- |\n")

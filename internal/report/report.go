@@ -91,22 +91,18 @@ func sentence(f *inspect.Finding) string {
 	return b.String()
 }
 
-// Summary counts the findings of a check in one line.
+// Summary is what a check found, counted in one line.
 func Summary(r *inspect.CheckResult) string {
 	s := &r.Summary
-	var words []string
-	for _, c := range []struct {
-		n    int
-		noun string
-	}{{s.Errors, "error"}, {s.Warnings, "warning"}, {s.Infos, "note"}} {
-		if c.n > 0 {
-			words = append(words, render.Counted(c.n, c.noun))
-		}
+	out := severities(s.Errors, s.Warnings, s.Infos)
+	switch {
+	case out == "" && len(r.Releases) == 0 && s.Unjudged == 0:
+		return "nothing to judge"
+	case out == "" && len(r.Releases) == 0:
+		return render.Counted(s.Unjudged, "path") + " could not be judged"
+	case out == "":
+		out = "no findings"
 	}
-	if len(words) == 0 {
-		words = append(words, "no findings")
-	}
-	out := strings.Join(words, ", ")
 	out += fmt.Sprintf(" in %s of %s by %s", render.Counted(len(r.Checkpoints), "checkpoint"), render.Counted(s.Tensors, "tensor"), render.Counted(s.Rules, "rule"))
 	if s.Accepted > 0 {
 		out += fmt.Sprintf("; %d accepted by exceptions", s.Accepted)
@@ -114,10 +110,48 @@ func Summary(r *inspect.CheckResult) string {
 	if s.Baseline > 0 {
 		out += fmt.Sprintf("; %d in the baseline", s.Baseline)
 	}
+	switch n, bad := len(r.Releases), len(failed(r)); {
+	case n > 1 && bad == 0:
+		out += fmt.Sprintf("; all %d releases passed", n)
+	case n > 1:
+		out += fmt.Sprintf("; %d of %d releases failed", bad, n)
+	}
 	if s.Unjudged > 0 {
 		out += "; " + render.Counted(s.Unjudged, "path") + " could not be judged"
 	}
 	return out
+}
+
+// severities counts findings: "1 error, 2 warnings".
+func severities(errors, warnings, infos int) string {
+	var words []string
+	for _, c := range []struct {
+		n    int
+		noun string
+	}{{errors, "error"}, {warnings, "warning"}, {infos, "note"}} {
+		if c.n > 0 {
+			words = append(words, render.Counted(c.n, c.noun))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// failed returns the releases that have failed.
+func failed(r *inspect.CheckResult) []inspect.JudgedRelease {
+	return slices.DeleteFunc(slices.Clone(r.Releases), func(j inspect.JudgedRelease) bool { return !j.Failed })
+}
+
+// worst returns the releases that have failed where several were judged and the
+// findings alone do not list them, and how many more there are than are shown.
+func worst(r *inspect.CheckResult, o Options) ([]inspect.JudgedRelease, int) {
+	list := failed(r)
+	switch {
+	case len(r.Releases) < 2 || len(list) == len(r.Findings):
+		return nil, 0
+	case o.Max > 0 && len(list) > o.Max:
+		return list[:o.Max], len(list) - o.Max
+	}
+	return list, 0
 }
 
 // repositoryPath writes the path of a finding as hosts of repositories want it:

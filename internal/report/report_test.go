@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
@@ -88,7 +90,16 @@ func TestMax(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	for want, r := range map[string]*inspect.CheckResult{
-		"no findings in 0 checkpoints of 0 tensors by 0 rules": {},
+		"nothing to judge":            {},
+		"2 paths could not be judged": {Summary: inspect.CheckSummary{Unjudged: 2}},
+		"no findings in 2 checkpoints of 3 tensors by 4 rules; all 2 releases passed": {
+			Checkpoints: []string{"a", "b"}, Releases: make([]inspect.JudgedRelease, 2),
+			Summary: inspect.CheckSummary{Tensors: 3, Rules: 4},
+		},
+		"1 error in 2 checkpoints of 3 tensors by 4 rules; 1 of 2 releases failed": {
+			Checkpoints: []string{"a", "b"}, Releases: []inspect.JudgedRelease{{}, {Failed: true}},
+			Summary: inspect.CheckSummary{Errors: 1, Tensors: 3, Rules: 4},
+		},
 		"1 error, 2 warnings, 3 notes in 2 checkpoints of 1,000 tensors by 1 rule; 4 accepted by exceptions; 5 in the baseline; 1 path could not be judged": {
 			Checkpoints: []string{"a", "b"},
 			Summary:     inspect.CheckSummary{Errors: 1, Warnings: 2, Infos: 3, Tensors: 1000, Rules: 1, Accepted: 4, Baseline: 5, Unjudged: 1},
@@ -97,6 +108,34 @@ func TestSummary(t *testing.T) {
 		if got := Summary(r); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
+	}
+}
+
+// The releases that failed are listed where the findings alone do not do it, as many as
+// are shown.
+func TestReleases(t *testing.T) {
+	file := "a/model.safetensors"
+	r := &inspect.CheckResult{
+		Checkpoints: []string{"a", "b", "c"},
+		Findings:    slices.Repeat([]inspect.Finding{{Rule: "WT106", Severity: checkpoint.Error, File: &file, Count: 1}}, 3),
+		Releases:    []inspect.JudgedRelease{{Path: "a", Errors: 2, Warnings: 1, Failed: true}, {Path: "b"}, {Path: "c\n|", Errors: 1, Failed: true}},
+	}
+	for _, c := range []struct {
+		form, want string
+		max        int
+	}{
+		{"text", "2 of 3 releases failed\n  a: 2 errors, 1 warning\n  c\\n|: 1 error\n", 0},
+		{"text", "  a: 2 errors, 1 warning\n  and 1 more; --max 0 shows all\n", 1},
+		{"markdown", "| a | 2 errors, 1 warning |\n| c\\\\n\\| | 1 error |\n\n", 0},
+		{"markdown", "| a | 2 errors, 1 warning |\n\n1 more release not shown.\n", 1},
+	} {
+		if got := written(t, c.form, r, Options{Max: c.max}); !strings.Contains(got, c.want) {
+			t.Errorf("%s, at most %d: %q has no %q", c.form, c.max, got, c.want)
+		}
+	}
+	r.Findings = r.Findings[:2]
+	if got := written(t, "text", r, Options{}); strings.Contains(got, "a: 2 errors") {
+		t.Errorf("a finding of each release lists them: %s", got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 func document(w io.Writer, r *inspect.CheckResult, _ Options) error {
 	d := render.NewDocument(w)
 	render.List(d, "checkpoints", r.Checkpoints)
+	render.List(d, "releases", r.Releases)
 	render.List(d, "findings", r.Findings)
 	if len(r.Fits) > 0 {
 		render.List(d, "fits", r.Fits)

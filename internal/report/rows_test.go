@@ -21,7 +21,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(written(t, "json", r, Options{})), &got); err != nil {
 		t.Fatal(err)
 	}
-	want := inspect.CheckResult{Checkpoints: r.Checkpoints, Findings: r.Findings, Summary: r.Summary}
+	want := inspect.CheckResult{Checkpoints: r.Checkpoints, Releases: r.Releases, Findings: r.Findings, Summary: r.Summary}
 	if diff := cmp.Diff(want, got.CheckResult); diff != "" || got.Version != 1 {
 		t.Errorf("version %d (-want +got):\n%s", got.Version, diff)
 	}

@@ -29,6 +29,13 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 		fmt.Fprintf(&b, "%s not shown; --max 0 shows all\n", render.Counted(more, "more finding"))
 	}
 	fmt.Fprintln(&b, Summary(r))
+	releases, more := worst(r, o)
+	for _, j := range releases {
+		fmt.Fprintf(&b, "  %s: %s\n", s.Paint(render.Bold, render.EscapeMessage(j.Path)), severities(j.Errors, j.Warnings, j.Infos))
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "  and %d more; --max 0 shows all\n", more)
+	}
 	fixable := 0
 	for i := range r.Findings {
 		if r.Findings[i].Fixable {
