@@ -243,7 +243,12 @@ func prepare(ctx context.Context, sys txn.System, c *checkpoint.Checkpoint, plan
 	if j.opts.Headroom < 0 {
 		return nil, fmt.Errorf("a headroom of %d bytes is not possible", j.opts.Headroom)
 	}
-	if dir := txn.Pending(sys, j.dir); dir != "" {
+	if isElsewhere(j.dir) {
+		if j.Output == "" {
+			return nil, fmt.Errorf("%s: %w", c.Path, ErrElsewhere)
+		}
+		j.sys = elsewhere{sys, ctx}
+	} else if dir := txn.Pending(sys, j.dir); dir != "" {
 		return nil, &RecoveryError{dir, fmt.Errorf("%s: %w; recover it first", dir, ErrPending)}
 	}
 	defer func() {
@@ -504,7 +509,7 @@ func (j *Job) prepareDocuments(plan *rename.Plan) error {
 	}
 	moves := sync.OnceValue(func() []move { return movesOf(rows) })
 	for _, name := range txn.Documents {
-		path := filepath.Join(j.dir, name)
+		path := j.at(name)
 		text, st, err := j.readDocument(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -646,6 +651,9 @@ func (j *Job) addDocument(name, path string, st txn.Stat, old, text []byte) erro
 	return j.inspect(e, path)
 }
 
+// at returns where a file of the release is.
+func (j *Job) at(name string) string { return source.Join(j.dir, filepath.FromSlash(name)) }
+
 // place finds out where the result goes, and what is in its way.
 func (j *Job) place() error {
 	if j.Output == "" {
@@ -768,8 +776,7 @@ func (j *Job) runInPlace(ctx context.Context, tell func(int64)) (*Report, error)
 }
 
 func (j *Job) runner(tell func(int64)) *runner {
-	path := func(name string) string { return filepath.Join(j.dir, filepath.FromSlash(name)) }
-	return &runner{sys: j.sys, path: path, edits: j.edits, verify: j.opts.Verify, workers: j.opts.Workers, progress: tell}
+	return &runner{sys: j.sys, path: j.at, edits: j.edits, verify: j.opts.Verify, workers: j.opts.Workers, progress: tell}
 }
 
 // refresh takes note of the times that undoing has left, so that the job can be

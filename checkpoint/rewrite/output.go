@@ -30,8 +30,12 @@ func (j *Job) placeOutput() error {
 	j.features = parent.Probe()
 	j.FileSystem = j.features.Kind
 	j.Leftovers = txn.Leftovers(j.sys, out)
+	far := isElsewhere(j.dir)
+	if far {
+		j.features.Clone, j.features.Insert = false, false // there is nothing to share
+	}
 	if j.directory {
-		if txn.Contains(j.dir, out) || txn.Contains(out, j.dir) {
+		if !far && (txn.Contains(j.dir, out) || txn.Contains(out, j.dir)) {
 			return fmt.Errorf("%s: the destination and the source %s contain each other; name a directory beside it", j.Output, j.dir)
 		}
 		if err := j.listOthers(); err != nil {
@@ -58,7 +62,7 @@ func (j *Job) placeOutput() error {
 		refuse(false, "is a file, and a release is written as a directory")
 	case !j.directory && st.Mode.IsDir():
 		refuse(false, "is a directory; name the file to write")
-	case !j.directory && (txn.Resolve(out) == txn.Resolve(j.checkpoint.Files[0].Path) || st.Ino != 0 && st.Ino == source.Ino && st.Dev == source.Dev):
+	case !far && !j.directory && (txn.Resolve(out) == txn.Resolve(j.checkpoint.Files[0].Path) || st.Ino != 0 && st.Ino == source.Ino && st.Dev == source.Dev):
 		refuse(false, "is the source itself; rewrite it in place")
 	case !j.directory && !j.opts.Force:
 		refuse(true, "already exists")
@@ -171,7 +175,7 @@ func (j *Job) listOthers() error {
 
 // addLink adds the file that a link leads to.
 func (j *Job) addLink(name string) {
-	full := filepath.Join(j.dir, filepath.FromSlash(name))
+	full := j.at(name)
 	f, err := txn.Read(j.sys, full, 0)
 	if err != nil {
 		return // it leads nowhere, or to what is no file

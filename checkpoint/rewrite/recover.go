@@ -58,6 +58,9 @@ const (
 // journal says so: that of ref, or one above it. What is read of the release
 // meanwhile may be part old and part new.
 func Pending(ref string) (dir string, pending bool) {
+	if isElsewhere(ref) {
+		return "", false
+	}
 	dir = txn.Pending(txn.OS{}, ref)
 	return dir, dir != ""
 }
@@ -71,6 +74,9 @@ func Pending(ref string) (dir string, pending bool) {
 // followed all the same, where names, sizes and contents fit: for a release
 // that was moved to another file system after it was interrupted.
 func Recover(ctx context.Context, ref string, force bool) (Outcome, error) {
+	if isElsewhere(ref) {
+		return Nothing, nil
+	}
 	out, err := txn.Recover(ctx, txn.OS{}, ref, force)
 	return Outcome(out), public(err)
 }

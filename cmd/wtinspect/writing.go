@@ -154,7 +154,7 @@ func (o *writing) unprepared(p *program, c *checkpoint.Checkpoint, err error) er
 		return err
 	case c.NamesOnly():
 		return nil
-	case errors.Is(err, rewrite.ErrPending):
+	case errors.Is(err, rewrite.ErrPending), errors.Is(err, rewrite.ErrElsewhere):
 		p.note("it could not be done in place: %v", err)
 		return nil
 	}
