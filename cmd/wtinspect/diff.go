@@ -177,6 +177,10 @@ func (d *differences) write(w io.Writer, s render.Style) error {
 	if f != render.TableFormat {
 		return d.table().Write(w, f, s)
 	}
+	return s.Wrap(w, func(w io.Writer) error { return d.writeTables(w, s) })
+}
+
+func (d *differences) writeTables(w io.Writer, s render.Style) error {
 	several := len(d.pairs)+len(d.OnlyA)+len(d.OnlyB) > 1
 	for i, p := range d.pairs {
 		if several && !d.options.nameOnly {

@@ -53,16 +53,18 @@ func newExplain(p *program) *cobra.Command {
 				return err
 			}
 			s := p.style()
-			for i, r := range rules {
-				if i > 0 {
-					fmt.Fprintln(p.stdout)
+			return s.WrapText(p.stdout, func(w io.Writer) error {
+				for i, r := range rules {
+					if i > 0 {
+						fmt.Fprintln(w)
+					}
+					_, text, _ := strings.Cut(r.Explain(), " ")
+					if _, err := fmt.Fprintf(w, "%s %s\n", s.Paint(render.Bold, r.ID), text); err != nil {
+						return err
+					}
 				}
-				_, text, _ := strings.Cut(r.Explain(), " ")
-				if _, err := fmt.Fprintf(p.stdout, "%s %s\n", s.Paint(render.Bold, r.ID), text); err != nil {
-					return err
-				}
-			}
-			return nil
+				return nil
+			})
 		}),
 	}
 }

@@ -78,13 +78,13 @@ func ShapeText(dims []uint64) string {
 // A fact is a line of a word and what there is to say about it.
 type fact struct{ word, text string }
 
-func factsTable(facts []fact, cut render.Cut) *render.Table {
+func factsTable(facts []fact) *render.Table {
 	t := render.Columns[fact]{
 		{Title: "FACT", Cell: func(c *render.Cell, f fact) {
 			c.Some(f.word)
 			c.Color(render.Bold)
 		}},
-		{Title: "VALUE", Cut: cut, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
+		{Title: "VALUE", Cut: render.Sentence, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
 	}.Table(slices.Values(facts))
 	t.Headings = render.Never
 	return t

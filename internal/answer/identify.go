@@ -120,7 +120,7 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 		facts("", r.Why.Reasons)
 		fact("known to", familiesText(r.Why.Known, o.Verbose))
 	}
-	return factsTable(lines, render.NoCut).Write(w, render.TableFormat, o.Style)
+	return factsTable(lines).Write(w, render.TableFormat, o.Style)
 }
 
 // kindText says what a checkpoint is, and of which parts one is that is all in one.

@@ -216,7 +216,7 @@ func (i info) facts(s render.Style) *render.Table {
 		add("tensor data", size(i.Totals.Bytes))
 		add("largest", fmt.Sprintf("%s %s", cmp.Or(i.Largest.Name, `""`), ShapeText(i.Largest.Shape)))
 	}
-	return factsTable(facts, render.CutEnd)
+	return factsTable(facts)
 }
 
 var dtypeColumns = render.Columns[inspect.DTypeTotals]{

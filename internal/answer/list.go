@@ -40,9 +40,9 @@ func List(w io.Writer, r *inspect.ListResult, o ListOptions) error {
 		render.Each(d, "faults", l.Faults)
 		return d.Close()
 	case f == render.TableFormat && o.Tree:
-		return l.writeCheckpoints(w, l.treeTable)
+		return o.Style.Wrap(w, func(w io.Writer) error { return l.writeCheckpoints(w, l.treeTable) })
 	case f == render.TableFormat && o.Style.Terminal:
-		return l.writeCheckpoints(w, l.groupTable)
+		return o.Style.Wrap(w, func(w io.Writer) error { return l.writeCheckpoints(w, l.groupTable) })
 	default:
 		return l.table().Write(w, f, o.Style)
 	}

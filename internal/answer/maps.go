@@ -63,10 +63,19 @@ func Maps(w io.Writer, list *inspect.MapsResult, o Options) error {
 	maps := mapColumns.Table(pointers(list.Maps))
 	switch f := o.Format; f {
 	case render.TableFormat:
-		if err := maps.Write(w, f, s); err != nil {
-			return err
+		if len(list.Maps) > 0 {
+			if err := maps.Write(w, f, s); err != nil {
+				return err
+			}
 		}
-		fmt.Fprintln(w)
+		if len(list.Conventions) == 0 {
+			return nil
+		}
+		if len(list.Maps) > 0 {
+			if _, err := fmt.Fprintln(w); err != nil {
+				return err
+			}
+		}
 		return conventionColumns.Table(pointers(list.Conventions)).Write(w, f, s)
 	case render.JSON:
 		d := render.NewDocument(w)
@@ -91,12 +100,14 @@ func Lint(w io.Writer, findings []rename.Finding, o Options) error {
 	switch o.Format {
 	case render.TableFormat:
 		// A finding is a sentence, which a table would cut.
-		for _, f := range findings {
-			if _, err := fmt.Fprintln(w, render.EscapeMessage(f.String())); err != nil {
-				return err
+		return o.Style.Wrap(w, func(w io.Writer) error {
+			for _, f := range findings {
+				if _, err := fmt.Fprintln(w, render.EscapeMessage(f.String())); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	case render.JSON:
 		d := render.NewDocument(w)
 		d.Rows("findings", t)

@@ -16,6 +16,10 @@ import (
 // Plan prints for people what a rename does. mapName is the map that was given, ""
 // where it was derived.
 func Plan(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
+	return o.Style.Wrap(w, func(w io.Writer) error { return writePlan(w, r, mapName, o) })
+}
+
+func writePlan(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
 	sum := r.Plan.Summary()
 	if sum.Kept < sum.Tensors {
 		if err := changesTable(r.Plan).Write(w, render.TableFormat, o.Style); err != nil {

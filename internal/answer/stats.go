@@ -32,7 +32,7 @@ func Stats(w io.Writer, r *inspect.StatsResult, o StatsOptions) error {
 	m := &measuring{r, o}
 	switch o.Format {
 	case render.TableFormat:
-		return m.writeTable(w, func(k int) error { return m.table(k).Write(w, o.Format, o.Style) })
+		return m.writeTable(w, func(w io.Writer, k int) error { return m.table(k).Write(w, o.Format, o.Style) })
 	case render.JSON:
 		d := m.document(w)
 		d.Rows("tensors", m.table(-1))
@@ -55,7 +55,11 @@ func (m *measuring) checkpoint(k int) render.Cell { return checkpointCell(m.Chec
 
 // writeTable writes one checkpoint after the other, with headings where there
 // are several, and says of a sample that it is one.
-func (m *measuring) writeTable(w io.Writer, one func(k int) error) error {
+func (m *measuring) writeTable(w io.Writer, one func(w io.Writer, k int) error) error {
+	return m.Style.Wrap(w, func(w io.Writer) error { return m.writeTables(w, one) })
+}
+
+func (m *measuring) writeTables(w io.Writer, one func(w io.Writer, k int) error) error {
 	s := m.Style
 	for k, c := range m.Checkpoints {
 		if len(m.Checkpoints) > 1 && s.Terminal {
@@ -63,7 +67,7 @@ func (m *measuring) writeTable(w io.Writer, one func(k int) error) error {
 				return err
 			}
 		}
-		if err := one(k); err != nil {
+		if err := one(w, k); err != nil {
 			return err
 		}
 		if s.Terminal {
@@ -226,7 +230,7 @@ func Layers(w io.Writer, r *inspect.StatsResult, o StatsOptions) error {
 	m, layers := &measuring{r, o}, r.ByLayer()
 	switch o.Format {
 	case render.TableFormat:
-		return m.writeTable(w, func(k int) error { return writeTemplates(w, o.Style, layers.Templates[k]) })
+		return m.writeTable(w, func(w io.Writer, k int) error { return writeTemplates(w, o.Style, layers.Templates[k]) })
 	case render.JSON:
 		d := m.document(w)
 		d.Rows("layers", m.layerTable(layers))

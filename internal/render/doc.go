@@ -7,7 +7,7 @@
 // # For people
 //
 // On a terminal a table has headings, sizes with binary units, and fits the
-// width: what is too long is cut, and shows that it is. In a pipe or a file it
+// width: a row takes several lines where it has to, and a name is never cut. In a pipe or a file it
 // has no headings, integers are exact, nothing is cut, and every row is one
 // line. In both, whatever comes from a file is escaped ([Escape]), so that a
 // name cannot move the cursor or hide text.

@@ -3,18 +3,22 @@ package render
 import (
 	"bytes"
 	"io"
+	"math"
+	"slices"
 	"strings"
 )
 
 const (
-	gap   = 2 // columns between two cells
-	below = 8 // how far sentences that have no room in their row are indented
+	gap    = 2 // columns between two cells
+	indent = 4 // of the second and further lines of a row
+	hang   = 2 // of the second and further lines of a name
 	// fairWidth is what is left of a text before names have to give way.
 	fairWidth = 20
-	// leastWidth is what a narrow terminal leaves of a column: on a narrower one the
-	// lines wrap.
+	// leastWidth is what a narrow terminal leaves of a column.
 	leastWidth = 12
-	// mostLines is how many lines of a terminal a name may take: nobody reads one of a
+	// hangWidth is the room in which a sentence is wrapped: with less it goes below its row.
+	hangWidth = 40
+	// mostLines is how many lines of a terminal a cell may take: nobody reads one of a
 	// megabyte.
 	mostLines = 8
 	// mostAligned is the widest that a column is made by one of its cells. A
@@ -32,9 +36,13 @@ type layout struct {
 	columns []Column
 	style   Style
 	widths  []int // of the columns, as wide as their cells want to be
+	titled  bool
+	begun   bool
+	lines   []int // of the rows before, and their headings
 
 	text   []byte  // cells that are not as their strings are, one after the other
 	pieces []piece // of the block, one a cell, row by row
+	folds  int     // names of the block that are cut into lines
 	out    []byte
 
 	// Of the block while it is even.
@@ -50,6 +58,7 @@ type piece struct {
 	end   int
 	width int
 	color Color
+	none  bool // a cell that has nothing to say
 }
 
 func (t *Table) writeText(w io.Writer, s Style) error {
@@ -72,7 +81,7 @@ func (t *Table) writeText(w io.Writer, s Style) error {
 		}
 		return nil
 	}
-	if t.Headings == Always || t.Headings == OnTerminal && s.Terminal {
+	if l.titled = t.Headings == Always || t.Headings == OnTerminal && s.Terminal; l.titled {
 		titles := make([]Cell, len(columns))
 		for i, c := range columns {
 			titles[i].Text(c.Title)
@@ -178,7 +187,7 @@ func (l *layout) takeApart() {
 func (l *layout) add(row []Cell) {
 	for k := range l.columns {
 		c := &row[k]
-		p := piece{color: c.color, end: len(l.text)}
+		p := piece{color: c.color, end: len(l.text), none: c.kind == null}
 		if own := c.plainText(); own != "" {
 			p.own, p.width = own, len(own)
 		} else {
@@ -197,68 +206,112 @@ func (l *layout) add(row []Cell) {
 
 // flush lays out the block, and writes when there is enough.
 func (l *layout) flush(w io.Writer) error {
-	widths := l.widths
-	if l.style.Terminal && l.style.Width > 0 {
-		widths = l.fit()
+	others, start := string(l.text), 0
+	for i := range l.pieces {
+		if p := &l.pieces[i]; p.own == "" {
+			p.own, start = others[start:p.end], p.end
+		}
 	}
-	others := string(l.text)
-	start, column, place := 0, 0, 0 // the place of the column in its line
-	for i, p := range l.pieces {
-		text := p.own
-		if text == "" {
-			text = others[start:p.end]
-			start = p.end
+	a := arrangement{widths: l.widths}
+	if l.style.Terminal && l.style.Width > 0 {
+		a = l.arrange()
+	}
+	if l.titled && l.begun && !slices.Equal(l.lines, a.lines) {
+		titles := make([]piece, len(l.columns))
+		for k, c := range l.columns {
+			titles[k] = piece{own: c.Title, width: displayWidth(c.Title), color: Bold}
 		}
-		right := l.columns[column].Right
-		last := column == len(l.columns)-1
-		whole := false // wider than its column, and not to be cut
-		if p.width > widths[column] && l.style.Terminal && l.style.Width > 0 {
-			switch most := mostLines * l.style.Width; l.columns[column].Cut {
-			case Whole:
-				if whole = true; p.width > most {
-					text = cutMiddle(text, most)
-				}
-			case Sentence:
-				l.out = bytes.TrimRight(l.out, " ")
-				text = wrap(cutEnd(text, most), l.style.Width-below)
-			case CutEnd:
-				text = cutEnd(text, widths[column])
-				p.width = displayWidth(text)
-			}
-		}
-		room := max(0, widths[column]-p.width)
-		if right {
-			l.out = appendSpaces(l.out, room)
-		}
-		l.out = append(l.out, l.style.Paint(p.color, text)...)
-		switch {
-		case last:
-			l.out = append(l.out, '\n')
-			column, place = -1, -gap
-		case whole: // what is behind it goes below its headings, if there is room
-			rest := -gap
-			for k := range len(l.columns) - 1 - column {
-				if l.columns[column+1+k].Cut != Sentence {
-					rest += gap + min(l.pieces[i+1+k].width, widths[column+1+k])
-				}
-			}
-			l.out = append(l.out, '\n')
-			l.out = appendSpaces(l.out, max(gap, min(place+widths[column]+gap, l.style.Width-rest)))
-		case right:
-			l.out = appendSpaces(l.out, gap)
-		default:
-			l.out = appendSpaces(l.out, room+gap)
-		}
-		if column >= 0 {
-			place += widths[column]
-		}
-		column, place = column+1, place+gap
+		l.appendRow(titles, a)
+	}
+	l.begun, l.lines = true, a.lines
+	for row := range slices.Chunk(l.pieces, max(1, len(l.columns))) {
+		l.appendRow(row, a)
 	}
 	l.text, l.pieces = l.text[:0], l.pieces[:0]
 	if l.block = len(l.out); l.style.Terminal || l.block > flushAt {
 		return l.send(w)
 	}
 	return nil
+}
+
+// appendRow sets a row. What precedes a cell in its line is pending until the cell is
+// set, so that no line ends with spaces.
+func (l *layout) appendRow(row []piece, a arrangement) {
+	lines := a.lines
+	place, pending := 0, 0
+	for k, p := range row {
+		switch {
+		case len(lines) > 0 && lines[0] == k:
+			if lines = lines[1:]; p.none && l.columns[k].Cut == Sentence {
+				continue
+			}
+			l.newLine(indent)
+			place, pending = indent, 0
+		case k > 0:
+			place, pending = place+gap, pending+gap
+		}
+		room := max(0, a.widths[k]-p.width)
+		if p.width > a.widths[k] && a.lines != nil {
+			lastInLine := k == len(row)-1 || len(lines) > 0 && lines[0] == k+1
+			pending = l.appendWide(p, l.columns[k].Cut, place, a.widths[k], pending, lastInLine)
+		} else {
+			if l.columns[k].Right {
+				pending, room = pending+room, 0
+			}
+			l.out = appendSpaces(l.out, pending)
+			l.out = append(l.out, l.style.Paint(p.color, p.own)...)
+			pending = room
+		}
+		place += a.widths[k]
+	}
+	l.out = append(l.out, '\n')
+}
+
+// appendWide sets a cell that is wider than its column, and returns how many spaces are
+// pending.
+func (l *layout) appendWide(p piece, cut Cut, place, width, pending int, lastInLine bool) int {
+	if cut == CutEnd {
+		text := cutEnd(p.own, width)
+		l.out = appendSpaces(l.out, pending)
+		l.out = append(l.out, l.style.Paint(p.color, text)...)
+		return width - displayWidth(text)
+	}
+	if cut == Sentence && width < hangWidth && place > indent {
+		place, pending = indent, 0
+		l.newLine(indent)
+	}
+	l.out = appendSpaces(l.out, pending)
+	room := l.style.Width - place
+	var lines []string
+	further := 0
+	if cut == Sentence {
+		lines = wrapText(cutEnd(p.own, mostLines*room), room)
+	} else {
+		lines = fold(cutMiddle(p.own, mostLines*(room-hang)), room, room-hang)
+		if len(lines) > 1 {
+			further = hang
+			l.folds++
+		}
+	}
+	for i, line := range lines {
+		if i > 0 {
+			l.newLine(place + further)
+		}
+		l.out = append(l.out, l.style.Paint(p.color, line)...)
+	}
+	if end := further + displayWidth(lines[len(lines)-1]); end <= width {
+		return width - end
+	}
+	if !lastInLine {
+		l.newLine(place + width)
+	}
+	return 0
+}
+
+// newLine ends a line, and begins another.
+func (l *layout) newLine(indent int) {
+	l.out = append(l.out, '\n')
+	l.out = appendSpaces(l.out, indent)
 }
 
 // send writes what is laid out: on a terminal at once, in a pipe, whose reader
@@ -269,24 +322,6 @@ func (l *layout) send(w io.Writer) error {
 	return err
 }
 
-// wrap sets a text below its row, in lines of a width.
-func wrap(text string, width int) string {
-	var b strings.Builder
-	line := 0
-	for word := range strings.FieldsSeq(text) {
-		n := displayWidth(word)
-		if line == 0 || line+1+n > width {
-			b.WriteString("\n" + strings.Repeat(" ", below))
-			line = n
-		} else {
-			b.WriteByte(' ')
-			line += 1 + n
-		}
-		b.WriteString(word)
-	}
-	return b.String()
-}
-
 func appendSpaces(dst []byte, n int) []byte {
 	const spaces = "                                                                "
 	for ; n > len(spaces); n -= len(spaces) {
@@ -295,57 +330,121 @@ func appendSpaces(dst []byte, n int) []byte {
 	return append(dst, spaces[:n]...)
 }
 
-// fit returns the widths on the terminal. Columns are narrowed, the widest first, until
-// the row fits or nothing more can be: that of sentences, which stand below where they
-// have no room, long texts, then names, which lose nothing by it, and then texts again.
-func (l *layout) fit() []int {
-	widths := append([]int(nil), l.widths...)
-	total := gap * (len(widths) - 1)
-	for _, n := range widths {
-		total += n
-	}
-	if total <= l.style.Width {
-		return widths
-	}
-	last := len(widths) - 1
-	if l.columns[last].Cut == Sentence {
-		title := displayWidth(l.columns[last].Title)
-		total -= widths[last] - title // it takes what the others leave
-		widths[last] = title
-	}
-	total = l.narrow(widths, total, CutEnd, fairWidth)
-	total = l.narrow(widths, total, Whole, leastWidth)
-	total = l.narrow(widths, total, CutEnd, leastWidth)
-	if l.columns[last].Cut == Sentence {
-		widths[last] += max(0, l.style.Width-total)
-	}
-	return widths
+// An arrangement is how the rows of a block are set on a terminal.
+type arrangement struct {
+	widths []int
+	// lines are the columns with which the second line of a row begins, and further ones;
+	// nil where no terminal limits the lines.
+	lines []int
 }
 
-// narrow narrows the columns of one kind down to a least width, and returns the width of
-// the row.
-func (l *layout) narrow(widths []int, total int, kind Cut, least int) int {
-	cuttable := func(k int) bool { return l.columns[k].Cut == kind }
-	for total > l.style.Width {
-		widest := -1
-		for k, n := range widths {
-			if cuttable(k) && n > least && (widest < 0 || n > widths[widest]) {
-				widest = k
+// arrange chooses how the block takes the fewest lines, where a name that has to be cut into
+// several costs one more. None is wider than the terminal: every cell in one line, but for a sentence, which may be below; names above the
+// other cells of their row where they are too wide; or as many cells in a line as fit.
+func (l *layout) arrange() arrangement {
+	var best arrangement
+	least := math.MaxInt
+	for names := -1; names < len(l.columns); names++ {
+		if names >= 0 && l.columns[names].Cut != Whole {
+			continue
+		}
+		for _, below := range []bool{false, true} {
+			if a, ok := l.narrowed(names, below); ok {
+				if n := l.height(a); n < least {
+					best, least = a, n
+				}
 			}
 		}
-		if widest < 0 {
-			break
-		}
-		// Down to the next widest; from there on both give way in turn.
-		next := least
-		for k, n := range widths {
-			if cuttable(k) && k != widest {
-				next = max(next, n)
-			}
-		}
-		less := max(1, min(total-l.style.Width, widths[widest]-next))
-		widths[widest] -= less
-		total -= less
 	}
-	return total
+	if a := l.stacked(); l.height(a) < least {
+		best = a
+	}
+	return best
+}
+
+// height returns how many lines the block takes, and how many names it cuts.
+func (l *layout) height(a arrangement) int {
+	begin := len(l.out)
+	l.folds = 0
+	for row := range slices.Chunk(l.pieces, len(l.columns)) {
+		l.appendRow(row, a)
+	}
+	n := bytes.Count(l.out[begin:], []byte{'\n'})
+	l.out = l.out[:begin]
+	return n + l.folds
+}
+
+// narrowed has the cells in one line, and reports whether they fit when texts are cut and
+// the column names, unless it is -1, is narrowed. below has the sentence in a line of its own.
+func (l *layout) narrowed(names int, below bool) (arrangement, bool) {
+	a := arrangement{widths: slices.Clone(l.widths), lines: []int{}}
+	last := len(a.widths) - 1
+	sentence := l.columns[last].Cut == Sentence
+	if below {
+		if !sentence || last == 0 {
+			return a, false
+		}
+		a.lines = []int{last}
+		a.widths[last] = -gap
+	} else if sentence {
+		a.widths[last] = min(a.widths[last], displayWidth(l.columns[last].Title))
+	}
+	over := gap*last - l.style.Width
+	for _, n := range a.widths {
+		over += n
+	}
+	narrow := func(k, by, least int) {
+		by = min(by, a.widths[k]-least)
+		if over > 0 && by > 0 {
+			a.widths[k] -= by
+			over -= by
+		}
+	}
+	cut := func(least int) { // texts, which give way in turn
+		for over > 0 {
+			widest := -1
+			for k, n := range a.widths {
+				if l.columns[k].Cut == CutEnd && n > least && (widest < 0 || n > a.widths[widest]) {
+					widest = k
+				}
+			}
+			if widest < 0 {
+				return
+			}
+			narrow(widest, 1, least)
+		}
+	}
+	cut(fairWidth)
+	if names >= 0 {
+		narrow(names, over, leastWidth)
+	}
+	cut(leastWidth)
+	switch {
+	case below:
+		a.widths[last] = l.style.Width - indent
+	case sentence:
+		a.widths[last] = min(l.widths[last], a.widths[last]-over) // it takes what the others leave
+	}
+	return a, over <= 0
+}
+
+// stacked has as many cells in a line as fit. Half a line is room for a name of any
+// length, which then takes several.
+func (l *layout) stacked() arrangement {
+	a := arrangement{widths: slices.Clone(l.widths), lines: []int{}}
+	place := 0
+	for k, c := range l.columns {
+		if k > 0 {
+			place += gap
+		}
+		room := l.style.Width - place
+		folded := c.Cut == Whole && room >= l.style.Width/2
+		if k > 0 && (a.widths[k] > room && !folded || c.Cut == Sentence) {
+			a.lines = append(a.lines, k)
+			place, room = indent, l.style.Width-indent
+		}
+		a.widths[k] = min(a.widths[k], room)
+		place += a.widths[k]
+	}
+	return a
 }

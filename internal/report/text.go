@@ -45,6 +45,8 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 	if fixable > 0 {
 		fmt.Fprintf(&b, "'wtinspect fix' can fix %d of them\n", fixable)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return s.Wrap(w, func(w io.Writer) error {
+		_, err := io.WriteString(w, b.String())
+		return err
+	})
 }
