@@ -21,7 +21,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln interop clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln interop site clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -128,6 +128,10 @@ golden: ## rewrite the golden output of scripts and documents
 
 interop: ## let independent readers read what was written (npm, network)
 	sh testdata/interop/run.sh
+
+site: build ## make the documentation site in dist/site; fails on a dead link
+	rm -rf dist/site
+	$(GO) run ./internal/site -program bin/wtinspect -o dist/site
 
 vuln: ## look for known vulnerabilities (needs the vulnerability database)
 	$(GO) run $(GOVULNCHECK) ./...

@@ -53,6 +53,7 @@ var rooms = map[string][]string{
 	"github.com/google/go-cmp":                 nil,
 	"pgregory.net/rapid":                       nil,
 	"github.com/santhosh-tekuri/jsonschema/v6": nil,
+	"github.com/yuin/goldmark":                 nil,
 }
 
 // public are the packages whose exported names are an API.
