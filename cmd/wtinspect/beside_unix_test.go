@@ -103,6 +103,31 @@ func TestStrangeFilesBesideWeights(t *testing.T) {
 	}
 }
 
+// The file of a user's defaults does not hold a command up either.
+func TestStrangeUserFile(t *testing.T) {
+	path := fixture.File(t, "model.safetensors", "tensor w F32 [2]")
+	xdg := t.TempDir()
+	file := filepath.Join(xdg, "wtinspect", "config.yaml")
+	if err := os.Mkdir(filepath.Dir(file), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	try := func(want string) {
+		t.Helper()
+		var out, errs bytes.Buffer
+		p := newProgram(strings.NewReader(""), &out, &errs, func(name string) string { return map[string]string{"XDG_CONFIG_HOME": xdg}[name] })
+		if code := p.run(t.Context(), []string{"ls", path}); code != exitFailed || !strings.Contains(errs.String(), file+": "+want) {
+			t.Errorf("exit %d, want %q:\n%s", code, want, &errs)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	needs(t, "pipes", syscall.Mkfifo(file, 0o666))
+	try("a pipe, where a regular file is needed")
+	needs(t, "a large sparse file", errors.Join(os.WriteFile(file, nil, 0o666), os.Truncate(file, 20<<30)))
+	try("the size is 21474836480 bytes, and a settings file may have 1048576")
+}
+
 // The numbers of a model are in params.json where there is no config.json. One
 // that cannot be read is said, not passed over.
 func TestStrangeParams(t *testing.T) {

@@ -244,7 +244,7 @@ func (sh *shell) setup(archive *txtar.Archive) error {
 }
 
 // run returns what a terminal shows of a line: commands of words and quoted words,
-// each of which may end in "| cat" or "> FILE", joined by "&&" or "||".
+// each of which may begin with VARIABLE=VALUE and end in "| cat" or "> FILE", joined by "&&" or "||".
 func (sh *shell) run(line string) (string, error) {
 	words, err := fields(line)
 	if err != nil {
@@ -302,9 +302,17 @@ func (sh *shell) command(words []string, out *bytes.Buffer) error {
 		return nil
 	}
 	code := 0
+	env := map[string]string{"NO_COLOR": "1", "SOURCE_DATE_EPOCH": "1788220800"}
+	for len(words) > 1 {
+		name, value, ok := strings.Cut(words[0], "=")
+		if !ok {
+			break
+		}
+		env[name], words = value, words[1:]
+	}
 	switch args := words[1:]; {
 	case words[0] == "wtinspect":
-		t := task{Dir: sh.dir, Args: args, Env: map[string]string{"NO_COLOR": "1", "SOURCE_DATE_EPOCH": "1788220800"}, Joined: dst == ""}
+		t := task{Dir: sh.dir, Args: args, Env: env, Joined: dst == ""}
 		if terminal {
 			t.Terminal = 120
 		}

@@ -85,7 +85,7 @@ func implied(ctx context.Context, args []string) []string {
 		return args
 	}
 	switch args[0] {
-	case "help", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd: // cobra's own
+	case helpName, cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd: // cobra's own
 		return args
 	}
 	return append([]string{infoName}, args...)

@@ -45,6 +45,7 @@ var commands = [...]command{
 
 const (
 	completionName = "completion"
+	helpName       = "help"
 	infoName       = "info"
 	manName        = "man"
 )
@@ -96,7 +97,12 @@ of a GGUF split means the whole split.`,
 		}
 		return unknownCommand(args[0])
 	}
-	root.PersistentPreRunE = refuseStdin
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
+		if err := refuseStdin(cmd, args); err != nil {
+			return err
+		}
+		return p.setDefaults(cmd)
+	}
 	root.SetFlagErrorFunc(flagError)
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
@@ -113,7 +119,7 @@ of a GGUF split means the whole split.`,
 	}
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
-		if cmd.Name() == "help" {
+		if cmd.Name() == helpName {
 			cmd.Long = "Help shows how a command is used: 'wtinspect help ls'."
 			cmd.Annotations = exitStatus()
 			cmd.Run, cmd.RunE = nil, p.help
@@ -230,7 +236,7 @@ func (c *choice) Set(s string) error {
 	}
 	if !slices.Contains(c.values, s) {
 		words := slices.DeleteFunc(slices.Clone(c.values), func(v string) bool { return v == "" })
-		return fmt.Errorf("it must be one of: %s", strings.Join(words, ", "))
+		return fmt.Errorf("it must be one of: %s%s", strings.Join(words, ", "), template.DidYouMean(s, words))
 	}
 	*c.value = s
 	return nil

@@ -39,12 +39,26 @@ type outcome struct {
 }
 
 // variables are all that the program reads of the environment.
-var variables = []string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}
+var variables = append([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}, settingVariables()...)
+
+// settingVariables are those with which users set defaults. Tests run without them, so
+// that it makes no difference whose they are.
+func settingVariables() []string {
+	out := []string{userFileVariable, "XDG_CONFIG_HOME", "HOME", "AppData"}
+	for _, s := range settings() {
+		out = append(out, s.variable())
+	}
+	return out
+}
 
 // workerVariable makes a process of this test binary a worker.
 const workerVariable = "WTINSPECT_TEST_WORKER"
 
 func TestMain(m *testing.M) {
+	for _, s := range settings() {
+		os.Unsetenv(s.variable())
+	}
+	os.Setenv(userFileVariable, "none")
 	if os.Getenv(workerVariable) != "" {
 		work()
 	}

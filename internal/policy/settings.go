@@ -84,20 +84,59 @@ func FindSettings(ctx context.Context, dir string) (*Settings, error) {
 // joined when there are several.
 func ParseSettings(file string, data []byte) (*Settings, error) {
 	p := settingsParser{file: file, out: &Settings{Path: file}}
+	n, err := load(file, data)
+	if err != nil {
+		return nil, err
+	}
+	if n != nil {
+		p.settings(n)
+	}
+	return p.out, errors.Join(p.errs...)
+}
+
+// ParseTexts reads a settings file of another kind, one that gives texts to keys. lookup
+// returns what takes the text of a key, or says what is wrong with the key. Errors are as
+// those of [ParseSettings].
+func ParseTexts(file string, data []byte, lookup func(key string) (take func(text string) error, err error)) error {
+	n, err := load(file, data)
+	if n == nil || err != nil {
+		return err
+	}
+	p := settingsParser{file: file}
+	p.members(n, "a settings file", func(key, value *yaml.Node) {
+		take, err := lookup(key.Value)
+		if err != nil {
+			p.fail(key, "%v", err)
+			return
+		}
+		failed := len(p.errs)
+		text := p.text(value, key.Value)
+		if len(p.errs) > failed {
+			return
+		}
+		if err := take(text); err != nil {
+			p.fail(value, "%v", err)
+		}
+	})
+	return errors.Join(p.errs...)
+}
+
+// load returns the one node of a document, nil when it is empty.
+func load(file string, data []byte) (*yaml.Node, error) {
 	var doc yaml.Node
 	if err := yaml.Load(data, &doc); err != nil {
 		if isEmpty(data) {
-			return p.out, nil
+			return nil, nil
 		}
 		if le, ok := errors.AsType[*yaml.LoadError](err); ok {
 			return nil, &SettingsError{file, max(le.Mark.Line, 1), max(le.Mark.Column, 1), le.Message}
 		}
 		return nil, &SettingsError{file, 1, 1, err.Error()}
 	}
-	if len(doc.Content) == 1 {
-		p.settings(doc.Content[0])
+	if len(doc.Content) != 1 {
+		return nil, nil
 	}
-	return p.out, errors.Join(p.errs...)
+	return doc.Content[0], nil
 }
 
 // isEmpty reports whether there is nothing but comments, which the parser takes
@@ -210,7 +249,7 @@ func (p *settingsParser) settings(n *yaml.Node) {
 		case "baseline":
 			p.out.Baseline = filepath.Join(filepath.Dir(p.file), filepath.FromSlash(p.text(value, "baseline")))
 		default:
-			p.fail(key, "unknown key %q; there are %s", key.Value, strings.Join(settingKeys, ", "))
+			p.fail(key, "unknown key %q; there are %s%s", key.Value, strings.Join(settingKeys, ", "), template.DidYouMean(key.Value, settingKeys))
 		}
 	})
 }
