@@ -43,7 +43,7 @@ func (o *converting) convert(ctx context.Context, c *checkpoint.Checkpoint, m *c
 // conversionError adds to the error of a conversion which flag helps.
 func conversionError(err error) error {
 	if _, ok := errors.AsType[*inspect.UnknownConventionError](err); ok {
-		return fmt.Errorf("--from: %w; 'wtinspect map list' shows all", err)
+		return fmt.Errorf("--from: %w ('wtinspect map list' shows all)", err)
 	}
 	if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok {
 		return fmt.Errorf("%w; name one with --from", err)

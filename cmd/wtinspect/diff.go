@@ -135,7 +135,9 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		return err
 	}
 	d := &differences{DiffResult: res, options: o}
+	compared := 0
 	for _, c := range res.Comparisons {
+		compared += len(c.Rows)
 		d.pairs = append(d.pairs, &difference{Comparison: c, options: o, verbose: p.verbose})
 		for _, note := range c.Notes {
 			p.note("%s", note)
@@ -148,6 +150,7 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		}
 	}
 	err = o.write(p, in.Paths(), d.write)
+	o.noteNone(p, compared, err)
 	verdict := res.Verdict
 	if err = in.finish(ctx, p, err); err == nil && (verdict.Differs() || o.strict && verdict != inspect.VerdictSame) {
 		return &exitError{exitFindings}

@@ -21,7 +21,7 @@ import (
 func mapText(ctx context.Context, arg string) ([]byte, error) {
 	text, err := inspect.MapText(ctx, arg)
 	if _, ok := errors.AsType[*inspect.UnknownConventionError](err); ok {
-		return nil, fmt.Errorf("%w; 'wtinspect map list' shows all", err)
+		return nil, fmt.Errorf("%w ('wtinspect map list' shows all)", err)
 	}
 	return text, plain(err)
 }
@@ -49,7 +49,7 @@ func completeMaps(_ *cobra.Command, _ []string, toComplete string) ([]string, co
 }
 
 func newMap(p *program) *cobra.Command {
-	cmd := &cobra.Command{
+	return branch(&cobra.Command{
 		Use:   "map",
 		Short: "Work with maps: what tensors are to be called",
 		Long: `Map works with the maps that rename carries out: those that are built in, and
@@ -60,17 +60,7 @@ language.`,
 		Example: `  wtinspect map list
   wtinspect map show yi-to-llama > llama.yaml
   wtinspect map lint llama.yaml`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			const there = "list, show, lint, invert, compose"
-			if len(args) == 0 {
-				return errors.New("map needs a subcommand: " + there)
-			}
-			return fmt.Errorf("unknown subcommand %q of map; there are %s", args[0], there)
-		},
-	}
-	cmd.AddCommand(newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p))
-	return cmd
+	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p))
 }
 
 func newMapList(p *program) *cobra.Command {

@@ -17,7 +17,7 @@ import (
 )
 
 func newMeta(p *program) *cobra.Command {
-	cmd := &cobra.Command{
+	return branch(&cobra.Command{
 		Use:   "meta",
 		Short: "Work with metadata",
 		Long: `Meta works with the metadata of a checkpoint: the __metadata__ of safetensors,
@@ -25,16 +25,7 @@ the keys and values of GGUF.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect meta show model.gguf
   wtinspect meta set --in-place model.gguf general.name=Mine`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("meta needs a subcommand: show, set, unset")
-			}
-			return fmt.Errorf("unknown subcommand %q of meta; there are show, set, unset", args[0])
-		},
-	}
-	cmd.AddCommand(newMetaShow(p), newMetaSet(p), newMetaUnset(p))
-	return cmd
+	}, newMetaShow(p), newMetaSet(p), newMetaUnset(p))
 }
 
 type metaShowOptions struct {

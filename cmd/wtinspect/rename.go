@@ -206,6 +206,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	defer plan.Close()
 	r := &renaming{plan, o, &rewriting{options: &o.writing, job: plan.Job, run: plan.Run}}
 	r.noteConversion(p)
+	o.noteNone(p, o.count(selected, c), nil)
 	return in.finish(ctx, p, r.do(ctx, p, in))
 }
 

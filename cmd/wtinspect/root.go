@@ -31,7 +31,7 @@ var commands = [...]command{
 	{"stats", newStats, []string{"statistics", "values", "histogram"}},
 	{"hash", newHash, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
 	{"diff", newDiff, []string{"compare", "cmp"}},
-	{"rename", newRename, []string{"mv", "remap", "convert", "merge"}},
+	{"rename", newRename, []string{"mv", "remap"}},
 	{"map", newMap, []string{"maps", "conventions", "mapping"}},
 	{"check", newCheck, []string{"validate", "lint", "verify", "test"}},
 	{"rules", newRules, nil},
@@ -156,8 +156,23 @@ func exitStatus(own ...string) map[string]string {
 	return map[string]string{exitStatusKey: "  " + strings.Join(lines, "\n  ")}
 }
 
+// undone are words for what other tools do and this one does not, with what there is.
+var undone = []struct {
+	words []string
+	says  string
+}{
+	{[]string{"cat", "dump", "print"}, "does not print the numbers of tensors; 'wtinspect stats' measures them, and 'wtinspect ls' lists the tensors"},
+	{[]string{"convert", "merge", "split", "extract", "quantize"}, "does not put tensors into other files or formats; 'wtinspect rename --to CONVENTION' converts their names, and how their bytes lie"},
+	{[]string{"pull", "download", "fetch"}, "fetches nothing; download the files and name their directory"},
+}
+
 // unknownCommand says what may have been meant by a command that does not exist.
 func unknownCommand(name string) error {
+	for _, u := range undone {
+		if slices.Contains(u.words, strings.ToLower(name)) {
+			return fmt.Errorf("there is no command %q: wtinspect %s", name, u.says)
+		}
+	}
 	if strings.ContainsAny(name, `./\`) {
 		return fmt.Errorf("%s: there is no such file, and no command of that name", name)
 	}
@@ -169,6 +184,24 @@ func unknownCommand(name string) error {
 		names = append(names, c.name)
 	}
 	return fmt.Errorf("unknown command %q%s", name, template.DidYouMean(name, names))
+}
+
+// branch makes a command that has subcommands alone.
+func branch(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
+	var names []string
+	for _, sub := range subs {
+		names = append(names, sub.Name())
+	}
+	there := strings.Join(names, ", ")
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s needs a subcommand: %s", cmd.Name(), there)
+		}
+		return fmt.Errorf("unknown subcommand %q of %s; there are %s%s", args[0], cmd.Name(), there, template.DidYouMean(args[0], names))
+	}
+	cmd.AddCommand(subs...)
+	return cmd
 }
 
 // flagError adds to the error of a flag what may have been meant.

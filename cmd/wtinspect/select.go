@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 )
 
@@ -32,6 +33,17 @@ func (s *selection) compile() (func(name string) bool, error) {
 		return nil, fmt.Errorf("--%w", err)
 	}
 	return chosen, nil
+}
+
+// count returns how many tensors of a checkpoint pass the test of the flags.
+func (s *selection) count(chosen func(name string) bool, c *checkpoint.Checkpoint) int {
+	n := 0
+	for _, t := range c.All() {
+		if chosen == nil || chosen(t.Name) {
+			n++
+		}
+	}
+	return n
 }
 
 // noteNone says that the flags choose none of the tensors.

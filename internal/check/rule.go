@@ -73,7 +73,7 @@ func noRule(name string) error {
 	if meant := template.DidYouMean(name, words); meant != "" {
 		return fmt.Errorf("there is no rule %q%s", name, meant)
 	}
-	return fmt.Errorf("there is no rule %q; `wtinspect rules` lists them", name)
+	return fmt.Errorf("there is no rule %q; 'wtinspect rules' lists them", name)
 }
 
 // severity returns the severity of the rule's findings under a profile.

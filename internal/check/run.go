@@ -171,7 +171,7 @@ func (o *Options) Check() error {
 	}
 	chosen := func(r *Rule) bool { return slices.ContainsFunc(o.Select, r.Matches) }
 	if !o.Values && len(o.Select) > 0 && !slices.ContainsFunc(Rules(), func(r *Rule) bool { return chosen(r) && !r.Values }) {
-		return fmt.Errorf("%s: only rules that read values, which `wtinspect check --values` does", strings.Join(o.Select, ","))
+		return fmt.Errorf("%s: only rules that read values, which 'wtinspect check --values' does", strings.Join(o.Select, ","))
 	}
 	return nil
 }

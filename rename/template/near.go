@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
+// most is how many words are offered for one.
+const most = 4
+
 // Near returns what a word that is none of some candidates was likely meant to be: the
 // least misspelt of them, with at most a third of the letters wrong, or else the few that
 // have a word of it, or of which it is a part. The order is that of the candidates.
 func Near(word string, candidates []string) []string {
-	const most = 4
 	var near []string
 	best := max(1, len(word)/3)
 	for _, c := range candidates {
@@ -63,7 +65,11 @@ func DidYouMean(word string, candidates []string) string {
 	for i := range near {
 		near[i] = strconv.Quote(near[i])
 	}
-	return "; did you mean " + strings.Join(near, " or ") + "?"
+	if len(near) > most {
+		return "; did you mean one of " + strings.Join(near[:most], ", ") + ", …?"
+	}
+	last := len(near) - 1
+	return "; did you mean " + strings.TrimPrefix(strings.Join(near[:last], ", ")+" or "+near[last], " or ") + "?"
 }
 
 // Distance counts the insertions, deletions, replacements and swaps of neighbours ("form"
