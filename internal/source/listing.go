@@ -17,6 +17,8 @@ type Entry struct {
 	Size int64
 	// SHA256 is that of the file, in hexadecimal, "" where it is not known.
 	SHA256 string
+	// LFSSize is the size in git's pointer to the file, 0 where there is none.
+	LFSSize int64
 }
 
 // A Listing is all files of a place that gives them at once. Its methods are what

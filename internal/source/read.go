@@ -34,6 +34,8 @@ const (
 	Value
 	// PathList is a list of what a command is about, a path per line.
 	PathList
+	// Headers are what was kept of a repository.
+	Headers
 )
 
 // kinds has what messages call a kind, and how many bytes it may have. The
@@ -51,6 +53,7 @@ var kinds = [...]struct {
 	Manifest: {"a manifest", 512 << 20},
 	Map:      {"a map", 256 << 20},
 	Value:    {"a value of metadata", 64 << 20},
+	Headers:  {"a cache of headers", 128 << 20},
 	PathList: {"a list of paths", 64 << 20},
 }
 

@@ -57,6 +57,15 @@ func (env Environment) HubHome() string {
 	return filepath.Join(env.home(), ".cache", "huggingface")
 }
 
+// HubToken returns the file in which `hf auth login` keeps the token. Source:
+// constants.py (HF_TOKEN_PATH).
+func (env Environment) HubToken() string {
+	if path := env("HF_TOKEN_PATH"); path != "" {
+		return env.expand(path)
+	}
+	return filepath.Join(env.HubHome(), "token")
+}
+
 // HubCache returns the cache of huggingface_hub. Source: constants.py (HF_HUB_CACHE).
 func (env Environment) HubCache() *HubCache {
 	if dir := env.first("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"); dir != "" {

@@ -1,0 +1,346 @@
+package remote
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+const (
+	// connectTimeout is how long a connection may take to be made, and quiet how
+	// long a server may say nothing once it is: an answer, or the next bytes of one.
+	connectTimeout = 10 * time.Second
+	quiet          = 30 * time.Second
+
+	// maxRedirects is what browsers follow at most.
+	maxRedirects = 10
+
+	// maxConnections are as many as @huggingface/hub opens at once for the headers
+	// of shards.
+	maxConnections = 20
+)
+
+// Options adjust a [Client].
+type Options struct {
+	Settings *Settings
+	// UserAgent names the program to servers.
+	UserAgent string
+	// InsecureHTTP allows http:// to other machines.
+	InsecureHTTP bool
+	// NoCache neither reads nor writes what earlier runs have kept.
+	NoCache bool
+	// Note is told what somebody who waits should know, Trace of every request.
+	// Either may be nil. Neither is told a secret.
+	Note, Trace func(format string, args ...any)
+}
+
+// A Client asks servers. It has what one command knows of them: its places are
+// put into the context of the command, which then reads one commit of a
+// repository.
+type Client struct {
+	opts     Options
+	endpoint *url.URL
+	http     http.RoundTripper
+	// pause waits, or fails when ctx ends.
+	pause func(ctx context.Context, d time.Duration) error
+	kept  budget
+	hub   *HubPlace
+	urls  *urls
+	cache *headerCache
+}
+
+// NewClient returns a client. Close writes what the next run can use.
+func NewClient(opts Options) (*Client, error) {
+	endpoint, err := url.Parse(opts.Settings.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("HF_ENDPOINT: not a URL")
+	}
+	c := &Client{opts: opts, endpoint: endpoint, pause: sleep}
+	if c.opts.Note == nil {
+		c.opts.Note = func(string, ...any) {}
+	}
+	if c.opts.Trace == nil {
+		c.opts.Trace = func(string, ...any) {}
+	}
+	c.http = &retrier{client: c, next: newTransport(), rates: newGovernor()}
+	c.hub = &HubPlace{client: c, repos: make(map[string]*repo)}
+	c.urls = &urls{client: c, files: make(map[string]*file), absent: make(map[string]error), queries: make(map[string]string)}
+	if !opts.NoCache && opts.Settings.CacheHome != "" {
+		c.cache = &headerCache{home: opts.Settings.CacheHome}
+	}
+	return c, nil
+}
+
+// Places returns a context in which references are read where they lead to.
+func (c *Client) Places(ctx context.Context) context.Context {
+	ctx = source.With(ctx, "hf", c.hub)
+	ctx = source.With(ctx, "https", c.urls)
+	return source.With(ctx, "http", c.urls)
+}
+
+// Hub returns the hub as a place.
+func (c *Client) Hub() *HubPlace { return c.hub }
+
+// Normal returns the form of a reference that the places and [source.Join] work
+// on. The query of a URL, which may be a signature, stays with the client.
+func (c *Client) Normal(ref string) (string, error) {
+	r, err := Parse(ref, c.opts.Settings.Endpoint)
+	if err != nil {
+		return "", err
+	}
+	if r.Kind == URL && r.Query != "" {
+		c.urls.mu.Lock()
+		c.urls.queries[r.String()] = r.Query
+		c.urls.mu.Unlock()
+	}
+	return r.String(), nil
+}
+
+// Close keeps what was read of commits, which do not change, for the next run.
+func (c *Client) Close() {
+	if c.cache != nil {
+		c.cache.save(c.hub)
+	}
+	if t, ok := c.http.(*retrier).next.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+func newTransport() *http.Transport {
+	dialer := &net.Dialer{Timeout: connectTimeout}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   connectTimeout,
+		ResponseHeaderTimeout: quiet,
+		IdleConnTimeout:       quiet,
+		MaxIdleConnsPerHost:   maxConnections,
+		// Go would inflate without a bound, and lose the length.
+		DisableCompression: true,
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// A request is a GET.
+type request struct {
+	url *url.URL
+	// ref is what errors call it.
+	ref string
+	// The bytes [start, end) are asked for; all of them when end is 0.
+	start, end int64
+	// gzip says that the answer may be compressed.
+	gzip bool
+}
+
+// An answer is a response that is no redirect. Its Body ends when the server
+// says nothing for too long.
+type answer struct {
+	*http.Response
+	url *url.URL
+	// way are the headers of the redirects that led to it.
+	way []http.Header
+	rq  request
+}
+
+// header returns a header of the first answer on the way that has it. Those that
+// say what a file is are on the hub's redirect, and not behind it.
+func (a *answer) header(name string) string {
+	for _, h := range a.way {
+		if v := h.Get(name); v != "" {
+			return v
+		}
+	}
+	return a.Header.Get(name)
+}
+
+// get asks, and follows redirects. The token is for the endpoint alone.
+func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	out := &answer{rq: rq}
+	var from *url.URL
+	for u := rq.url; ; {
+		err := c.allowed(from, u)
+		if err == nil && sameOrigin(u, c.endpoint) {
+			err = c.offline(rq.ref)
+		}
+		if err != nil {
+			cancel(nil)
+			return nil, fmt.Errorf("%s: %w", rq.ref, err)
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		if err != nil {
+			cancel(nil)
+			return nil, fmt.Errorf("%s: the address is not valid", rq.ref) // the error would show it
+		}
+		req.Header.Set("User-Agent", c.opts.UserAgent)
+		req.Header.Set("Accept-Encoding", "identity")
+		if rq.gzip {
+			req.Header.Set("Accept-Encoding", "gzip")
+		}
+		if rq.end > 0 {
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", rq.start, rq.end-1))
+		}
+		if c.opts.Settings.token != "" && sameOrigin(u, c.endpoint) && (u.Scheme == "https" || isLoopback(u)) {
+			req.Header.Set("Authorization", "Bearer "+c.opts.Settings.token)
+		}
+		resp, err := c.http.RoundTrip(req)
+		if err != nil {
+			cancel(nil)
+			return nil, fmt.Errorf("%s: %w", rq.ref, plainNetError(ctx, u, err))
+		}
+		location := resp.Header.Get("Location")
+		if !isRedirect(resp.StatusCode) || location == "" {
+			out.Response, out.url = resp, u
+			out.Body = &watched{body: resp.Body, cancel: cancel}
+			return out, nil
+		}
+		discard(resp)
+		if out.way = append(out.way, resp.Header); len(out.way) > maxRedirects {
+			cancel(nil)
+			return nil, fmt.Errorf("%s: %s redirects in circles, more than %d times", rq.ref, u.Host, maxRedirects)
+		}
+		from = u
+		if u, err = u.Parse(c.mirrored(location)); err != nil {
+			cancel(nil)
+			return nil, fmt.Errorf("%s: %s redirects to what is not a URL", rq.ref, from.Host)
+		}
+	}
+}
+
+// offline fails when the environment forbids to ask the hub.
+func (c *Client) offline(ref string) error {
+	v := c.opts.Settings.Offline
+	if v == "" {
+		return nil
+	}
+	r, _ := Parse(ref, c.opts.Settings.Endpoint)
+	return fmt.Errorf("%s is set, so the hub is not asked, and this is in no cache; unset it, or download it first with `hf download %s`", v, r.ID)
+}
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// mirrored has a mirror asked for what it says is at the hub itself. Source:
+// huggingface_hub, file_download.py.
+func (c *Client) mirrored(location string) string {
+	rest, ok := strings.CutPrefix(location, defaultEndpoint)
+	if ok && (rest == "" || strings.ContainsAny(rest[:1], "/?#")) {
+		return c.opts.Settings.Endpoint + rest
+	}
+	return location
+}
+
+// allowed refuses addresses that are not asked.
+func (c *Client) allowed(from, to *url.URL) error {
+	switch {
+	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
+		return fmt.Errorf("a redirect to %q, which is not an address of HTTP", to.Scheme+":")
+	case to.User != nil:
+		return errors.New("an address with a user's name in it")
+	case from != nil && isLoopback(to) && !isLoopback(from):
+		return fmt.Errorf("%s redirects to this machine (%s), which is refused", from.Host, to.Host)
+	case to.Scheme == "http" && !isLoopback(to) && !c.opts.InsecureHTTP:
+		return fmt.Errorf("http://%s is not encrypted, and anybody on the way could change what is read; use https, or allow it with --insecure-http", to.Host)
+	}
+	return nil
+}
+
+// isLoopback reports that an address is this machine. Names below localhost are,
+// by RFC 6761.
+func isLoopback(u *url.URL) bool {
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback() || ip.IsUnspecified()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// shown is an address as messages have it: without its query, which may be signed.
+func shown(u *url.URL) string {
+	s := u.Scheme + "://" + u.Host + u.EscapedPath()
+	if u.RawQuery != "" {
+		s += "?…"
+	}
+	return s
+}
+
+// plainNetError says what became of a connection. The error of net/http has the
+// whole address.
+func plainNetError(ctx context.Context, u *url.URL, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
+		return fmt.Errorf("there is no host %s; check the name and the network", u.Hostname())
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s refuses the connection", u.Host)
+	}
+	if isCertificate(err) {
+		return fmt.Errorf("%s cannot show that it is %s: %w", u.Host, u.Hostname(), err)
+	}
+	return fmt.Errorf("%s: %w", u.Host, err)
+}
+
+func isCertificate(err error) bool {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, host := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	return unknown || host || invalid
+}
+
+// discard ends an answer that nobody reads. A short one is read to its end, so
+// that the connection serves again.
+func discard(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+	resp.Body.Close()
+}
+
+// errQuiet says that a server began an answer and does not go on.
+var errQuiet = fmt.Errorf("the server has said nothing for %d seconds", int(quiet.Seconds()))
+
+// watched is a body that ends when the server says nothing for too long.
+type watched struct {
+	body   io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	t := time.AfterFunc(quiet, func() { w.cancel(errQuiet) })
+	defer t.Stop()
+	return w.body.Read(p)
+}
+
+func (w *watched) Close() error {
+	w.cancel(nil)
+	return w.body.Close()
+}

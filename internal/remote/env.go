@@ -1,0 +1,86 @@
+package remote
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/stores"
+)
+
+// defaultEndpoint is the hub where HF_ENDPOINT names no other.
+const defaultEndpoint = "https://huggingface.co"
+
+// Settings are what the environment says of the hub. Source: huggingface_hub,
+// constants.py and utils/_auth.py.
+type Settings struct {
+	// Endpoint is the hub's URL, without a slash at its end.
+	Endpoint string
+	// Offline is the variable that forbids requests to the hub, "" when they are
+	// allowed.
+	Offline string
+	// CacheHome is where programs keep what they can make again, "" when there is
+	// no home.
+	CacheHome string
+
+	token string
+	// tokenFrom is where the token comes from, or why there is none.
+	tokenFrom string
+}
+
+// ReadSettings reads the environment, and the file that has the token.
+func ReadSettings(ctx context.Context, env stores.Environment) (*Settings, error) {
+	s := &Settings{
+		Endpoint:  strings.TrimRight(cmp.Or(env("HF_ENDPOINT"), defaultEndpoint), "/"),
+		Offline:   env.Offline(),
+		CacheHome: env("XDG_CACHE_HOME"),
+	}
+	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
+		return nil, errors.New("HF_ENDPOINT: not the URL of a hub, such as " + defaultEndpoint)
+	}
+	if home := cmp.Or(env("HOME"), env("USERPROFILE")); !filepath.IsAbs(s.CacheHome) {
+		s.CacheHome = ""
+		if home != "" {
+			s.CacheHome = filepath.Join(home, ".cache")
+		}
+	}
+	return s, s.readToken(ctx, env)
+}
+
+// readToken takes the token from the first place that has one.
+func (s *Settings) readToken(ctx context.Context, env stores.Environment) error {
+	if env.IsTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+		s.tokenFrom = "HF_HUB_DISABLE_IMPLICIT_TOKEN is set, so no token is sent"
+		return nil
+	}
+	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
+		if s.token = strings.TrimSpace(env(name)); s.token != "" {
+			s.tokenFrom = name
+			return s.checkToken()
+		}
+	}
+	path := env.HubToken()
+	text, err := source.ReadFile(ctx, path, source.Settings)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the hub's token: %w", err)
+	}
+	s.token, s.tokenFrom = strings.TrimSpace(string(text)), path
+	return s.checkToken()
+}
+
+// checkToken refuses what cannot be in a header. The token is in no message.
+func (s *Settings) checkToken() error {
+	if strings.ContainsFunc(s.token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return fmt.Errorf("%s: the hub's token has a space or another character that no token has", s.tokenFrom)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package remote
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+)
+
+// An Error is an answer that is not what was asked for.
+type Error struct {
+	// Ref is what was asked for.
+	Ref string
+	// Status is that of HTTP, and RequestID what the operators of the server find
+	// the request by.
+	Status    int
+	RequestID string
+	// Text says what is wrong and what to do.
+	Text string
+	// Missing says that the server knows the place and has no such file there.
+	Missing bool
+}
+
+func (e *Error) Error() string { return e.Ref + ": " + e.Text }
+
+// Is reports a file that is not there as others are.
+func (e *Error) Is(target error) bool { return target == fs.ErrNotExist && e.Missing }
+
+// maxErrorBody is how much of an answer that is an error is read.
+const maxErrorBody = 16 << 10
+
+// failure returns the error of an answer without the bytes that were asked for,
+// and ends it.
+func (c *Client) failure(a *answer) *Error {
+	body, _ := io.ReadAll(io.LimitReader(a.Body, maxErrorBody))
+	a.Body.Close()
+	e := &Error{Ref: a.rq.ref, Status: a.StatusCode, RequestID: requestID(a.Header)}
+	if onHub := sameOrigin(a.rq.url, c.endpoint); onHub && sameOrigin(a.url, c.endpoint) {
+		c.hubFailure(e, a, body)
+	}
+	if e.Text == "" {
+		plainFailure(e, a)
+	}
+	return e
+}
+
+// hubFailure says what an error of the hub means. Source: huggingface_hub,
+// utils/_http.py (hf_raise_for_status).
+func (c *Client) hubFailure(e *Error, a *answer, body []byte) {
+	code, message := a.Header.Get("X-Error-Code"), a.Header.Get("X-Error-Message")
+	if message == "" {
+		var said struct{ Error string }
+		if json.Unmarshal(body, &said) == nil {
+			message = said.Error
+		}
+	}
+	host := c.endpoint.Host
+	ref, _ := Parse(a.rq.ref, c.opts.Settings.Endpoint)
+	page := c.opts.Settings.Endpoint + "/" + c.hub.name(ref)
+	token := c.opts.Settings.token != ""
+	switch {
+	case a.StatusCode == http.StatusUnauthorized && message == "Invalid credentials in Authorization header":
+		e.Text = fmt.Sprintf("%s does not accept the token of %s; log in again with `hf auth login`, or set HF_TOKEN", host, c.opts.Settings.tokenFrom)
+	case code == "GatedRepo" && a.StatusCode == http.StatusUnauthorized:
+		e.Text = fmt.Sprintf("gated: accept its terms at %s, and set HF_TOKEN or log in with `hf auth login`", page)
+	case code == "GatedRepo":
+		e.Text = fmt.Sprintf("gated: the account of the token (%s) has no access; ask for it at %s, or wait until it is granted", c.opts.Settings.tokenFrom, page)
+	case message == "Access to this resource is disabled.":
+		e.Text = host + " has taken it down"
+	case code == "RevisionNotFound":
+		e.Text = fmt.Sprintf("there is no revision %q; %s/tree/main lists branches and tags", ref.Rev, page)
+	case code == "EntryNotFound":
+		e.Text, e.Missing = "there is no such file in the repository", true
+	case code == "RepoNotFound" || a.StatusCode == http.StatusUnauthorized:
+		e.Text = fmt.Sprintf("not found on %s, or private; check the name", host)
+		switch {
+		case token:
+			e.Text += fmt.Sprintf(", and that the token of %s may see it", c.opts.Settings.tokenFrom)
+		case c.opts.Settings.tokenFrom != "":
+			e.Text += fmt.Sprintf(" (%s)", c.opts.Settings.tokenFrom)
+		default:
+			e.Text += "; for a private repository set HF_TOKEN or log in with `hf auth login`"
+		}
+	case a.StatusCode == http.StatusForbidden:
+		e.Text = fmt.Sprintf("%s forbids it", host)
+		if token {
+			e.Text += fmt.Sprintf(": the token of %s lacks a permission, such as reading gated repositories", c.opts.Settings.tokenFrom)
+		}
+	}
+}
+
+// plainFailure says what an answer of any server means.
+func plainFailure(e *Error, a *answer) {
+	host := a.url.Host
+	switch s := a.StatusCode; {
+	case s == http.StatusNotFound || s == http.StatusGone:
+		e.Text, e.Missing = fmt.Sprintf("%s has no such file", host), true
+	case s == http.StatusUnauthorized || s == http.StatusForbidden:
+		e.Text = fmt.Sprintf("%s forbids it (%s); check the address, and that it has not expired", host, a.Status)
+	case s == http.StatusTooManyRequests:
+		e.Text = fmt.Sprintf("%s limits how often it is asked", host)
+		if after := a.Header.Get("Retry-After"); after != "" && len(after) < 40 {
+			e.Text += "; it says to wait " + after + " seconds"
+		} else if _, t, ok := rateLimit(a.Header.Get("RateLimit")); ok {
+			e.Text += fmt.Sprintf("; it says to wait %d seconds", t+1)
+		} else {
+			e.Text += "; try again later"
+		}
+	case s >= 500:
+		e.Text = fmt.Sprintf("%s fails (%s); try again later", host, a.Status)
+	case isRedirect(s):
+		e.Text = fmt.Sprintf("%s redirects without saying where (%s)", host, a.Status)
+	default:
+		e.Text = fmt.Sprintf("%s answers %s", host, strings.TrimSpace(a.Status))
+	}
+}

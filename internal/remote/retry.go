@@ -1,0 +1,240 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// attempts is how often a request is made, and firstPause how long the first
+	// wait is; each is twice the one before.
+	attempts   = 6
+	firstPause = 500 * time.Millisecond
+	// longestWait is a little more than a window of the hub's rate limit.
+	longestWait = 330 * time.Second
+)
+
+// A retrier makes a request again that failed for a reason that passes, and does
+// not make it before the server's rate allows. Source: huggingface_hub,
+// utils/_http.py (http_backoff), and the hub's documentation of its rate limits.
+type retrier struct {
+	client *Client
+	next   http.RoundTripper
+	rates  *governor
+}
+
+func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	c := r.client
+	for attempt := 1; ; attempt++ {
+		if wait, told := r.rates.wait(req.URL); wait > 0 {
+			if told {
+				c.opts.Note("%s limits how often it is asked: waiting %s", req.URL.Host, seconds(wait))
+			}
+			if err := c.pause(ctx, wait); err != nil {
+				return nil, err
+			}
+		}
+		began := time.Now()
+		resp, err := r.next.RoundTrip(req)
+		c.trace(req, resp, err, time.Since(began))
+		if ctx.Err() != nil {
+			if err == nil {
+				resp.Body.Close()
+			}
+			return nil, context.Cause(ctx)
+		}
+		var asked time.Duration
+		if err == nil {
+			asked = r.rates.learn(req.URL, resp)
+		}
+		if attempt == attempts || !passes(resp, err) || asked > longestWait {
+			return resp, err
+		}
+		wait := asked
+		why := "does not answer"
+		if err == nil {
+			discard(resp)
+			why = "answers " + resp.Status
+		}
+		if wait == 0 {
+			wait = firstPause << (attempt - 1)
+		} else if resp.StatusCode == http.StatusTooManyRequests {
+			continue // the governor waits for everybody
+		}
+		if attempt > 1 {
+			c.opts.Note("%s %s; asking again in %s", req.URL.Host, why, seconds(wait))
+		}
+		if err := c.pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// passes reports that what went wrong may be right the next time.
+func passes(resp *http.Response, err error) bool {
+	if err != nil {
+		e, isDNS := errors.AsType[*net.DNSError](err)
+		return !(isDNS && e.IsNotFound) && !errors.Is(err, syscall.ECONNREFUSED) && !isCertificate(err) && !strings.Contains(err.Error(), "HTTP response to HTTPS client")
+	}
+	switch resp.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// trace tells of a request, without what is secret in it.
+func (c *Client) trace(req *http.Request, resp *http.Response, err error, took time.Duration) {
+	what := "GET " + shown(req.URL)
+	if r := req.Header.Get("Range"); r != "" {
+		what += " " + r
+	}
+	if err != nil {
+		c.opts.Trace("%s: %v", what, plainNetError(req.Context(), req.URL, err))
+		return
+	}
+	id := ""
+	if resp.StatusCode >= 400 {
+		if id = requestID(resp.Header); id != "" {
+			id = ", request " + id
+		}
+	}
+	c.opts.Trace("%s: %s, %d ms%s", what, resp.Status, took.Milliseconds(), id)
+}
+
+// requestID returns what the operators of a hub find a request by.
+func requestID(h http.Header) string {
+	for _, name := range []string{"X-Request-Id", "X-Amzn-Trace-Id", "X-Amz-Cf-Id"} {
+		if id := h.Get(name); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10) + " s"
+}
+
+// A governor knows what servers say of their rates, and slows down before
+// nothing is left. The hub counts in fixed windows, one for its API and one for
+// files.
+type governor struct {
+	now     func() time.Time
+	mu      sync.Mutex
+	buckets map[string]*bucket
+}
+
+type bucket struct {
+	// until is when the next request may be made at all, next when at the pace that
+	// lasts to the end of the window.
+	until, next, reset time.Time
+	remaining, quota   int64
+	told               bool
+}
+
+func newGovernor() *governor {
+	return &governor{now: time.Now, buckets: make(map[string]*bucket)}
+}
+
+// bucketOf returns the bucket that a request counts in.
+func bucketOf(u *url.URL) string {
+	kind := "files"
+	if strings.Contains(u.Path, "/api/") && !strings.Contains(u.Path, "/api/resolve-cache/") {
+		kind = "api"
+	}
+	return origin(u) + " " + kind
+}
+
+// wait returns how long a request has to wait, and whether that is to be told.
+func (g *governor) wait(u *url.URL) (d time.Duration, told bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.buckets[bucketOf(u)]
+	if b == nil {
+		return 0, false
+	}
+	now := g.now()
+	at := now
+	switch {
+	case now.Before(b.until):
+		at = b.until
+	case b.quota > 0 && b.remaining < b.quota/10 && now.Before(b.reset):
+		at = b.next
+		if at.Before(now) {
+			at = now
+		}
+		b.next = at.Add(b.reset.Sub(now) / time.Duration(b.remaining+1))
+		b.remaining = max(0, b.remaining-1)
+	}
+	d = at.Sub(now)
+	told = d > 2*time.Second && !b.told
+	b.told = b.told || told
+	return d, told
+}
+
+// learn reads what an answer says of the rate. It returns how long the server
+// wants to be left alone, 0 when it does not say.
+func (g *governor) learn(u *url.URL, resp *http.Response) time.Duration {
+	remaining, reset, ok := rateLimit(resp.Header.Get("RateLimit"))
+	limited := resp.StatusCode == http.StatusTooManyRequests
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.buckets[bucketOf(u)]
+	if b == nil {
+		b = &bucket{}
+		g.buckets[bucketOf(u)] = b
+	}
+	now := g.now()
+	if ok {
+		b.remaining, b.reset = remaining, now.Add(time.Duration(reset)*time.Second)
+		b.quota = quotaOf(resp.Header.Get("RateLimit-Policy"))
+	}
+	var wait time.Duration
+	switch after, err := strconv.ParseInt(strings.TrimSpace(resp.Header.Get("Retry-After")), 10, 32); {
+	case limited && ok && remaining == 0:
+		wait = time.Duration(reset+1) * time.Second
+	case err == nil && after >= 0 && (limited || resp.StatusCode == http.StatusServiceUnavailable):
+		wait = time.Duration(after) * time.Second
+	}
+	if limited && wait > 0 {
+		b.until, b.told = now.Add(wait), false
+	}
+	return wait
+}
+
+// rateLimit reads `"api";r=499;t=300`.
+func rateLimit(s string) (remaining, reset int64, ok bool) {
+	remaining, okR := parameter(s, "r")
+	reset, okT := parameter(s, "t")
+	return remaining, reset, okR && okT
+}
+
+// quotaOf reads the quota of `"fixed window";"api";q=500;w=300`.
+func quotaOf(s string) int64 {
+	n, _ := parameter(s, "q")
+	return n
+}
+
+func parameter(s, name string) (int64, bool) {
+	for part := range strings.SplitSeq(s, ";") {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(part), name+"="); ok {
+			n, err := strconv.ParseInt(v, 10, 32)
+			return n, err == nil && n >= 0
+		}
+	}
+	return 0, false
+}
