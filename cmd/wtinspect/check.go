@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/report"
 )
@@ -118,6 +119,7 @@ as a whole, and it is no error if there is none.`,
 	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
 	addFormat(cmd, &o.format, "form of the output: "+strings.Join(report.Forms(), ", "), report.Forms()...)
+	o.columnList.addFlag(cmd, p, &o.format, func(answer.Options) []render.Column { return report.Columns() })
 	flags.StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
 	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
 	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")

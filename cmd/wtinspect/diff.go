@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
 )
@@ -73,7 +74,7 @@ other project has no place for is listed with the reason, and is no difference.`
 			return runDiff(cmd.Context(), p, &o, args)
 		}),
 	}
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, diffColumns)
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
@@ -347,6 +348,7 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 		}
 	}
 	t := ruleColumns.Table(slices.Values(lines))
+	s.Columns = nil // which are of the table of tensors
 	t.Headings = render.Never
 	var b bytes.Buffer
 	if err := t.Write(&b, render.TableFormat, s); err != nil {
@@ -380,6 +382,18 @@ func (d *difference) groupTable(groups []inspect.DiffGroup) *render.Table {
 		return slices.ContainsFunc(g.Rows, func(r *inspect.DiffRow) bool { return r.Figures != nil })
 	})
 	noted := slices.ContainsFunc(groups, func(g inspect.DiffGroup) bool { return g.Remark(d.verbose) != "" })
+	return d.groupColumns(folded, measured, noted).Table(slices.Values(groups))
+}
+
+// diffColumns describes the columns of the answer.
+func diffColumns(o answer.Options) []render.Column {
+	if o.Format == render.TableFormat {
+		return (&difference{}).groupColumns(true, true, true).Heads()
+	}
+	return (&differences{DiffResult: &inspect.DiffResult{}}).columns().Heads()
+}
+
+func (d *difference) groupColumns(folded, measured, noted bool) render.Columns[inspect.DiffGroup] {
 	figure := func(of func(c *render.Cell, f *inspect.DiffFigures)) func(c *render.Cell, g inspect.DiffGroup) {
 		return func(c *render.Cell, g inspect.DiffGroup) {
 			if f := inspect.WorstFigures(g.Rows); f != nil {
@@ -406,16 +420,16 @@ func (d *difference) groupTable(groups []inspect.DiffGroup) *render.Table {
 			r := g.Rows[0]
 			pairCell(c, dimensions(r.ShapeA), dimensions(r.ShapeB), r)
 		}},
-		{Title: titleIf(folded, "COUNT"), Right: true, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text("x" + strconv.Itoa(len(g.Rows))) }},
-		{Title: titleIf(measured, "MAX ABS"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.MaxAbs)) })},
-		{Title: titleIf(measured, "REL RMS"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.RelRMS)) })},
-		{Title: titleIf(measured, "COSINE"), Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) {
+		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text("x" + strconv.Itoa(len(g.Rows))) }},
+		{Title: "MAX ABS", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.MaxAbs)) })},
+		{Title: "REL RMS", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.RelRMS)) })},
+		{Title: "COSINE", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) {
 			if !math.IsNaN(f.Cosine) {
 				c.Text(strconv.FormatFloat(f.Cosine, 'f', 6, 64))
 			}
 		})},
-		{Title: titleIf(noted, "NOTE"), Cut: render.Sentence, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Some(g.Remark(d.verbose)) }},
-	}.Table(slices.Values(groups))
+		{Title: "NOTE", Hide: !noted, Cut: render.Sentence, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Some(g.Remark(d.verbose)) }},
+	}
 }
 
 func digits4(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
@@ -450,6 +464,7 @@ func (d *difference) writeChanges(w io.Writer, s render.Style) error {
 		lines = append(lines, changeLine{"config", cmp.Or(c.Key, "config.json"), changeText(c)})
 	}
 	t := changeColumns.Table(slices.Values(lines))
+	s.Columns = nil
 	t.Headings = render.Never
 	return t.Write(w, render.TableFormat, s)
 }
@@ -478,6 +493,16 @@ func changeText(c inspect.Change) string {
 
 // table has a row a tensor, for programs.
 func (d *differences) table() *render.Table {
+	return d.columns().Table(func(yield func(*inspect.DiffRow) bool) {
+		for r := range d.Tensors {
+			if !yield(&r) {
+				return
+			}
+		}
+	})
+}
+
+func (d *differences) columns() render.Columns[*inspect.DiffRow] {
 	type row = *inspect.DiffRow
 	comparisons := make([]render.Cell, len(d.Comparisons))
 	for k, c := range d.Comparisons {
@@ -539,11 +564,5 @@ func (d *differences) table() *render.Table {
 		{Key: "reason", Cell: func(c *render.Cell, r row) { c.Some(r.Reason) }},
 		{Key: "verdict", Cell: func(c *render.Cell, r row) { c.Some(string(r.Verdict)) }},
 		{Key: "error", Cell: func(c *render.Cell, r row) { c.Error(r.Err) }},
-	}.Table(func(yield func(row) bool) {
-		for r := range d.Tensors {
-			if !yield(&r) {
-				return
-			}
-		}
-	})
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/render"
 )
 
 // allAlgorithms is the value of --algorithm for every one.
@@ -53,7 +54,7 @@ by its name alone.`,
 		}),
 	}
 	o.pathList.addFlags(cmd)
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, o.heads)
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
@@ -66,6 +67,21 @@ by its name alone.`,
 	return cmd
 }
 
+// heads describes the columns of the table that is asked for.
+func (o *hashOptions) heads(answer.Options) []render.Column {
+	if o.check != "" {
+		return answer.ManifestColumns()
+	}
+	return answer.HashColumns(o.contentID, o.algorithms()...)
+}
+
+func (o *hashOptions) algorithms() []string {
+	if o.algorithm == allAlgorithms {
+		return []string{inspect.SHA256, inspect.XXH64}
+	}
+	return []string{o.algorithm}
+}
+
 func runHash(ctx context.Context, p *program, o *hashOptions, paths []string) error {
 	if _, err := o.compile(); err != nil {
 		return err
@@ -73,10 +89,7 @@ func runHash(ctx context.Context, p *program, o *hashOptions, paths []string) er
 	if o.contentID && (o.algorithm == inspect.XXH64 || o.check != "" || !o.All()) {
 		return errors.New("--content-id is of all tensors and their SHA-256; it goes with no --algorithm, --check or choice of tensors")
 	}
-	opts := inspect.HashOptions{Select: o.Selection, Algorithms: []string{o.algorithm}, Workers: o.workers}
-	if o.algorithm == allAlgorithms {
-		opts.Algorithms = []string{inspect.SHA256, inspect.XXH64}
-	}
+	opts := inspect.HashOptions{Select: o.Selection, Algorithms: o.algorithms(), Workers: o.workers}
 	if o.check != "" {
 		var err error
 		if opts.Manifest, err = inspect.ReadManifest(ctx, o.check); err != nil {

@@ -42,7 +42,7 @@ without finding it: what it is for, and why it is not where the loader looks.`,
 		}),
 	}
 	o.pathList.addFlags(cmd)
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, answer.IdentifyColumns)
 	o.reading.addFlags(cmd)
 	cmd.Flags().StringVar(&o.why, "why", "", "explain the tensor `NAME`, whether it is there or not")
 	return cmd

@@ -42,7 +42,7 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
 		}),
 	}
 	o.pathList.addFlags(cmd)
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, answer.InfoColumns)
 	o.reading.addFlags(cmd)
 	cmd.Flags().BoolVar(&o.long, "long", false, "say all of each of several checkpoints, which are a line each without it")
 	return cmd

@@ -42,6 +42,7 @@ tensors, and are no lock.`,
 	}
 	cmd.Flags().BoolVar(&o.digests, "digests", false, "read all data and write its digests")
 	o.output.addFlagsFrom(cmd, render.JSON)
+	o.output.columnList.addFlag(cmd, p, &o.output.format, answer.LockColumns)
 	o.reading.addFlags(cmd)
 	o.progress.addFlags(cmd)
 	return cmd

@@ -54,7 +54,9 @@ fault of the files on stderr.`,
 		}),
 	}
 	o.pathList.addFlags(cmd)
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, func(a answer.Options) []render.Column {
+		return answer.ListColumns(answer.ListOptions{Options: a, Tree: o.tree, Dims: o.dims == "ggml"})
+	})
 	o.selection.addFlags(cmd, p)
 	o.reading.addFlags(cmd)
 	f := cmd.Flags()

@@ -84,7 +84,7 @@ of them in its name, its projects or its models.`,
 			return o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Maps(w, list, a) })
 		}),
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, p, answer.MapsColumns)
 	return cmd
 }
 
@@ -165,7 +165,7 @@ with their line, and are exit code 2.`,
 			return runMapLint(cmd.Context(), p, &o, failOn, args)
 		}),
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, p, answer.LintColumns)
 	levels := []string{string(rename.Warning), string(rename.Note), "never"}
 	cmd.Flags().Var(newChoice(&failOn, levels...), "fail-on", "the mildest finding that is exit code 1: warning, note, or never")
 	complete(cmd, "fail-on", levels...)

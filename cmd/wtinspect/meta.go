@@ -57,7 +57,7 @@ lines. On a terminal control characters are escaped.`,
 			return runMetaShow(cmd.Context(), p, &o, args)
 		}),
 	}
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, answer.MetadataColumns)
 	o.reading.addFlags(cmd)
 	return cmd
 }

@@ -54,7 +54,7 @@ Keys that say where the tensors are (general.alignment, split.*) cannot be set.`
 			})(cmd, args)
 		},
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, p, answer.EditsColumns)
 	return cmd
 }
 
@@ -84,7 +84,7 @@ what would be removed, and writes nothing.`,
 			})(cmd, args)
 		},
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, p, answer.EditsColumns)
 	return cmd
 }
 
@@ -164,7 +164,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 	edited := answer.Edits(c, old, edits, p.terminal)
 	if f == render.TableFormat {
 		// A reader that goes away does not keep the work from being done.
-		if err := written(edited.Write(p.stdout, f, p.style())); err != nil {
+		if err := written(edited.Write(p.stdout, f, o.of(p.style()))); err != nil {
 			return err
 		}
 		answer.RewritePlan(p.stdout, job, p.verbose)
@@ -184,7 +184,7 @@ func editMetadata(ctx context.Context, p *program, o *writing, in *inputs, c *ch
 		d.Field("report", r.report)
 		err = d.Close()
 	case f != render.TableFormat:
-		err = edited.Write(p.stdout, f, p.style())
+		err = edited.Write(p.stdout, f, o.of(p.style()))
 	case r.report != nil:
 		err = r.writeReport(p)
 	}

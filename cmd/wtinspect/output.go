@@ -17,9 +17,13 @@ import (
 type output struct {
 	format string
 	path   string
+	columnList
 }
 
-func (o *output) addFlags(cmd *cobra.Command) { o.addFlagsFrom(cmd, render.TableFormat) }
+func (o *output) addFlags(cmd *cobra.Command, p *program, heads func(o answer.Options) []render.Column) {
+	o.addFlagsFrom(cmd, render.TableFormat)
+	o.columnList.addFlag(cmd, p, &o.format, heads)
+}
 
 // addFlagsFrom adds the flags with another format as the default.
 func (o *output) addFlagsFrom(cmd *cobra.Command, first render.Format) {
@@ -59,12 +63,12 @@ func (o *output) answer(p *program, inputs []string, f func(w io.Writer, a answe
 // inputs.
 func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render.Style) error) error {
 	if o.path == "" || o.path == "-" {
-		return f(p.stdout, p.style())
+		return f(p.stdout, o.of(p.style()))
 	}
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
 		return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)
 	}
-	err := txn.WriteFile(o.path, func(w io.Writer) error { return f(w, render.Style{Color: p.color == "always"}) })
+	err := txn.WriteFile(o.path, func(w io.Writer) error { return f(w, o.of(render.Style{Color: p.color == "always"})) })
 	if e, ok := errors.AsType[*txn.CreateError](err); ok {
 		return fmt.Errorf("%s: cannot be written: %w", o.path, e.Err)
 	}

@@ -107,7 +107,7 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 			panic(err) // the flag does not exist
 		}
 	}
-	o.writing.addFlags(cmd)
+	o.writing.addFlags(cmd, p, answer.RenameColumns)
 	o.selection.addFlags(cmd, p)
 	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
 	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")

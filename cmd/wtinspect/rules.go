@@ -32,7 +32,7 @@ of several (WT2), or a name.`,
 			return o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Rules(w, rules, a) })
 		}),
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, p, answer.RulesColumns)
 	return cmd
 }
 

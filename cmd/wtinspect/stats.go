@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/render"
 )
 
 type statsOptions struct {
@@ -53,7 +54,7 @@ that are not like the others.`,
 		}),
 	}
 	o.pathList.addFlags(cmd)
-	o.output.addFlags(cmd)
+	o.output.addFlags(cmd, p, o.heads)
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
@@ -63,6 +64,14 @@ that are not like the others.`,
 	f.BoolVar(&o.byLayer, "by-layer", false, "one line for the tensors that have the same part in every layer")
 	f.StringVar(&o.sample, "sample", "", "read `N%` of each tensor, in blocks spread evenly over it")
 	return cmd
+}
+
+// heads describes the columns of the table that is asked for.
+func (o *statsOptions) heads(a answer.Options) []render.Column {
+	if o.byLayer {
+		return answer.LayersColumns(a)
+	}
+	return answer.StatsColumns(a)
 }
 
 // bins is the number of intervals of a histogram: enough for a shape, few

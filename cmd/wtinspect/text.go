@@ -10,7 +10,6 @@ func counted[N int | uint64](n N, noun string) string { return render.Counted(n,
 
 // What diff prints as other commands do.
 var (
-	titleIf      = render.TitleIf
 	writeHeading = answer.Heading
 	textOf       = answer.TextOf
 	shapeText    = answer.ShapeText

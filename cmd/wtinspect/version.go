@@ -31,7 +31,7 @@ Go release that built it. It asks no server for a newer one.`,
 		},
 		RunE: p.work(func(*cobra.Command, []string) error { return p.printVersion(&o) }),
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, p, func(answer.Options) []render.Column { return buildColumns.Heads() })
 	return cmd
 }
 
@@ -44,11 +44,11 @@ type build struct {
 func (p *program) printVersion(o *output) error {
 	b := thisBuild()
 	return o.answer(p, nil, func(w io.Writer, a answer.Options) error {
-		switch a.Format {
-		case render.TableFormat:
+		switch {
+		case a.Format == render.TableFormat && a.Style.Columns == nil:
 			_, err := fmt.Fprintln(w, b)
 			return err
-		case render.JSON:
+		case a.Format == render.JSON:
 			d := render.NewDocument(w)
 			d.Field("version", b.version)
 			var commit *string

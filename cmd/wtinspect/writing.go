@@ -18,6 +18,7 @@ import (
 // A writing is how a command that changes checkpoints does so, and where the
 // result goes. Without a destination it says what it would do.
 type writing struct {
+	columnList
 	format   string
 	output   string
 	inPlace  bool
@@ -30,13 +31,14 @@ type writing struct {
 	progress
 }
 
-func (o *writing) addFlags(cmd *cobra.Command) {
+func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.Options) []render.Column) {
 	var formats []string
 	for _, f := range render.Formats() {
 		formats = append(formats, string(f))
 	}
 	f := cmd.Flags()
 	addFormat(cmd, &o.format, "form of the answer: table, json, jsonl, csv or tsv", formats...)
+	o.columnList.addFlag(cmd, p, &o.format, heads)
 	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
@@ -67,7 +69,7 @@ func (o *writing) usage() error {
 
 // answer is how the answer is printed.
 func (o *writing) answer(p *program) answer.Options {
-	return answer.Options{Format: render.Format(o.format), Style: p.style(), Verbose: p.verbose}
+	return answer.Options{Format: render.Format(o.format), Style: o.of(p.style()), Verbose: p.verbose}
 }
 
 // destined reports whether the user has said where the result is to go.
@@ -248,7 +250,9 @@ func (r *rewriting) warnUnfollowed(p *program) {
 
 // writeReport says what was done.
 func (r *rewriting) writeReport(p *program) error {
-	return answer.RewriteReport(p.stdout, r.job, r.report, r.options.options().Verify, r.options.answer(p))
+	a := r.options.answer(p)
+	a.Style.Columns = nil // which are the plan's
+	return answer.RewriteReport(p.stdout, r.job, r.report, r.options.options().Verify, a)
 }
 
 // hint ends a plan that was only shown.

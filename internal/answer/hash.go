@@ -14,9 +14,9 @@ import (
 func Hash(w io.Writer, h *inspect.HashResult, idsOnly bool, o Options) error {
 	f, s := o.Format, o.Style
 	switch {
-	case f == render.TableFormat && idsOnly:
+	case f == render.TableFormat && idsOnly && s.Columns == nil:
 		return writeIDs(w, h)
-	case f == render.TableFormat:
+	case f == render.TableFormat && s.Columns == nil:
 		return h.WriteManifest(w)
 	case f == render.JSON:
 		d := render.NewDocument(w)
@@ -48,12 +48,25 @@ var idColumns = render.Columns[inspect.HashedCheckpoint]{
 	{Key: "content_id", Cell: func(c *render.Cell, h inspect.HashedCheckpoint) { c.Some(TextOf(h.ContentID)) }},
 }
 
+// HashColumns describes the columns of [Hash], by what it is asked for.
+func HashColumns(idsOnly bool, algorithms ...string) []render.Column {
+	if idsOnly {
+		return idColumns.Heads()
+	}
+	return hashColumns(&inspect.HashResult{Algorithms: algorithms}).Heads()
+}
+
+// ManifestColumns describes the columns of [Manifest].
+func ManifestColumns() []render.Column { return manifestColumns.Heads() }
+
 // hashTable has a row a tensor.
-func hashTable(h *inspect.HashResult) *render.Table {
+func hashTable(h *inspect.HashResult) *render.Table { return hashColumns(h).Table(pointers(h.Tensors)) }
+
+func hashColumns(h *inspect.HashResult) render.Columns[*inspect.TensorHash] {
 	type row = *inspect.TensorHash
 	columns := render.Columns[row]{
 		{Key: "checkpoint", Cell: func(c *render.Cell, t row) { *c = checkpointCell(h.Checkpoints[t.Checkpoint].Path, t.Checkpoint) }},
-		{Key: "name", Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
+		{Key: "name", Cut: render.Whole, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
 		{Key: "dtype", Cell: func(c *render.Cell, t row) { c.Some(t.DType) }},
 		{Key: "shape", Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
 		{Key: "bytes", Cell: func(c *render.Cell, t row) {
@@ -66,8 +79,7 @@ func hashTable(h *inspect.HashResult) *render.Table {
 	for _, a := range h.Algorithms {
 		columns = append(columns, render.Col[row]{Key: a, Cell: func(c *render.Cell, t row) { c.Some(t.Digest(a)) }})
 	}
-	columns = append(columns, render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }})
-	return columns.Table(pointers(h.Tensors))
+	return append(columns, render.Col[row]{Key: "error", Cut: render.Sentence, Cell: func(c *render.Cell, t row) { c.Error(t.Err) }})
 }
 
 // Manifest prints what became of the entries of a manifest: for people those that

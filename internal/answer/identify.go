@@ -38,8 +38,8 @@ func nearestText(r *identify.Result) string {
 
 // Identify prints which conventions checkpoints follow.
 func Identify(w io.Writer, list []*inspect.IdentifyResult, faults inspect.Seq[inspect.Fault], o Options) error {
-	switch o.Format {
-	case render.TableFormat:
+	switch {
+	case o.Format == render.TableFormat && o.Style.Columns == nil:
 		for k, r := range list {
 			if k > 0 {
 				fmt.Fprintln(w)
@@ -49,12 +49,12 @@ func Identify(w io.Writer, list []*inspect.IdentifyResult, faults inspect.Seq[in
 			}
 		}
 		return nil
-	case render.JSON:
+	case o.Format == render.JSON:
 		d := render.NewDocument(w)
 		render.List(d, "results", list)
 		render.Each(d, "faults", faults)
 		return d.Close()
-	case render.JSONL:
+	case o.Format == render.JSONL:
 		return render.Lines(w, list)
 	default:
 		return identityColumns.Table(slices.Values(list)).Write(w, o.Format, o.Style)
@@ -190,6 +190,9 @@ func layersText(layers []int) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// IdentifyColumns describes the columns of [Identify].
+func IdentifyColumns(Options) []render.Column { return identityColumns.Heads() }
 
 // identityColumns has one row a checkpoint.
 var identityColumns = render.Columns[*inspect.IdentifyResult]{

@@ -22,7 +22,7 @@ type InfoOptions struct {
 // Info prints what checkpoints are.
 func Info(w io.Writer, r *inspect.InfoResult, o InfoOptions) error {
 	switch {
-	case o.Format == render.TableFormat && (o.Long || len(r.Checkpoints) < 2):
+	case o.Format == render.TableFormat && o.Style.Columns == nil && (o.Long || len(r.Checkpoints) < 2):
 		for k, i := range r.Checkpoints {
 			if k > 0 {
 				if _, err := fmt.Fprintln(w); err != nil {
@@ -46,12 +46,15 @@ func Info(w io.Writer, r *inspect.InfoResult, o InfoOptions) error {
 		for k, i := range r.Checkpoints {
 			rows[k] = infoRow{i.Path, i}
 		}
-		if o.Format == render.TableFormat && o.Style.Terminal {
+		if o.Format == render.TableFormat && o.Style.Terminal && len(rows) > 1 {
 			shorten(rows)
 		}
 		return infoColumns.Table(slices.Values(rows)).Write(w, o.Format, o.Style)
 	}
 }
+
+// InfoColumns describes the columns of [Info].
+func InfoColumns(Options) []render.Column { return infoColumns.Heads() }
 
 // An infoRow is a checkpoint in a list of several.
 type infoRow struct {

@@ -3,6 +3,7 @@ package answer
 import (
 	"fmt"
 	"io"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -55,14 +56,26 @@ type tensorRow struct {
 	checkpoint.Tensor
 }
 
-// table has a row a tensor, for pipes and programs.
-func (l *listing) table() *render.Table {
-	columns := render.Columns[*tensorRow]{
-		{Key: "checkpoint", Title: render.TitleIf(len(l.Listings) > 1, "CHECKPOINT"), Cell: func(c *render.Cell, r *tensorRow) { *c = r.checkpoint }},
+// ListColumns describes the columns of [List].
+func ListColumns(o ListOptions) []render.Column {
+	l := &listing{&inspect.ListResult{}, o}
+	switch {
+	case o.Tree:
+		return l.treeColumns().Heads()
+	case o.Format == render.TableFormat && o.Style.Terminal:
+		return l.groupColumns(&inspect.Listing{}, true).Heads()
+	}
+	return l.columns().Heads()
+}
+
+// columns are those of a row per tensor, for pipes and programs.
+func (l *listing) columns() render.Columns[*tensorRow] {
+	return render.Columns[*tensorRow]{
+		{Key: "checkpoint", Title: "CHECKPOINT", Hide: len(l.Listings) <= 1, Cell: func(c *render.Cell, r *tensorRow) { *c = r.checkpoint }},
 		{Key: "name", Title: "NAME", Cell: func(c *render.Cell, r *tensorRow) { c.Text(r.Name) }},
 		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.DType) }},
-		{Key: "shape", Title: render.TitleIf(!l.Dims, "SHAPE"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(r.Shape) }},
-		{Key: render.TitleIf(l.Dims, "dims"), Title: render.TitleIf(l.Dims, "DIMS"), Cell: func(c *render.Cell, r *tensorRow) { c.Shape(inspect.Dims(r.Shape)) }},
+		{Key: "shape", Title: "SHAPE", Hide: l.Dims, Cell: func(c *render.Cell, r *tensorRow) { c.Shape(r.Shape) }},
+		{Key: l.dimsKey(), Title: "DIMS", Hide: !l.Dims, Cell: func(c *render.Cell, r *tensorRow) { c.Shape(inspect.Dims(r.Shape)) }},
 		{Key: "elements", Cell: func(c *render.Cell, r *tensorRow) {
 			if n, ok := r.Elements(); ok {
 				c.Uint(n)
@@ -73,14 +86,17 @@ func (l *listing) table() *render.Table {
 				c.Bytes(r.Bytes)
 			}
 		}},
-		{Key: "file", Title: render.TitleIf(l.Verbose, "FILE"), Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.listing.FileName(r.File)) }},
-		{Key: "offset", Title: render.TitleIf(l.Verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, r *tensorRow) {
+		{Key: "file", Title: "FILE", Hide: !l.Verbose, Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.listing.FileName(r.File)) }},
+		{Key: "offset", Title: "OFFSET", Hide: !l.Verbose, Right: true, Cell: func(c *render.Cell, r *tensorRow) {
 			if r.Offset >= 0 {
 				c.Int(r.Offset)
 			}
 		}},
 	}
-	return columns.Table(func(yield func(*tensorRow) bool) {
+}
+
+func (l *listing) table() *render.Table {
+	return l.columns().Table(func(yield func(*tensorRow) bool) {
 		row := new(tensorRow)
 		for k, of := range l.Listings {
 			row.checkpoint = checkpointCell(of.Checkpoint.Path, k)
@@ -165,6 +181,14 @@ func (l *listing) shapeCell(c *render.Cell, t *checkpoint.Tensor) {
 	}
 }
 
+// dimsKey names the dimensions for programs, which have them only when asked for.
+func (l *listing) dimsKey() string {
+	if !l.Dims {
+		return ""
+	}
+	return "dims"
+}
+
 func (l *listing) shapeTitle() string {
 	if l.Dims {
 		return "DIMS"
@@ -172,37 +196,48 @@ func (l *listing) shapeTitle() string {
 	return "SHAPE"
 }
 
-// groupTable is the table for a terminal, with layers folded.
-func (l *listing) groupTable(of *inspect.Listing) *render.Table {
-	groups, n := of.Groups(l.Flat)
+// groupColumns are those of the table for a terminal, with layers folded.
+func (l *listing) groupColumns(of *inspect.Listing, folded bool) render.Columns[*inspect.Group] {
 	type group = *inspect.Group
-	columns := render.Columns[group]{
-		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
-		{Title: "DTYPE", Cell: func(c *render.Cell, g group) {
+	return render.Columns[group]{
+		{Key: "checkpoint", Cut: render.Whole, Cell: func(c *render.Cell, _ group) { c.Text(of.Checkpoint.Path) }},
+		{Key: "name", Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, g group) { c.Text(g.Name) }},
+		{Key: "dtype", Title: "DTYPE", Cell: func(c *render.Cell, g group) {
 			c.Some(g.First.DType)
 			c.Color(render.Cyan)
 		}},
 		{Title: l.shapeTitle(), Cell: func(c *render.Cell, g group) { l.shapeCell(c, &g.First) }},
-		{Title: render.TitleIf(n < of.Len(), "COUNT"), Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
-		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, g group) {
+		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
+		{Key: "elements", Right: true, Cell: func(c *render.Cell, g group) {
+			n, ok := g.First.Elements()
+			if high, sum := bits.Mul64(n, uint64(len(g.Members))); ok && high == 0 {
+				c.Number(sum)
+			}
+		}},
+		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, g group) {
 			if g.First.BytesKnown {
 				setSum(g.Bytes, c.Bytes)
 			}
 		}},
-		{Title: render.TitleIf(l.Verbose, "FILE"), Cut: render.Whole, Cell: func(c *render.Cell, g group) {
+		{Key: "file", Title: "FILE", Hide: !l.Verbose, Cut: render.Whole, Cell: func(c *render.Cell, g group) {
 			if g.Files > 1 {
 				c.Text(render.Counted(g.Files, "file"))
 				return
 			}
 			c.Some(of.FileName(g.First.File))
 		}},
-		{Title: render.TitleIf(l.Verbose, "OFFSET"), Right: true, Cell: func(c *render.Cell, g group) {
+		{Key: "offset", Title: "OFFSET", Hide: !l.Verbose, Right: true, Cell: func(c *render.Cell, g group) {
 			if len(g.Members) == 1 && g.First.Offset >= 0 {
 				c.Int(g.First.Offset)
 			}
 		}},
 	}
-	return columns.Table(func(yield func(group) bool) {
+}
+
+// groupTable is the table for a terminal.
+func (l *listing) groupTable(of *inspect.Listing) *render.Table {
+	groups, n := of.Groups(l.Flat)
+	return l.groupColumns(of, n < of.Len()).Table(func(yield func(*inspect.Group) bool) {
 		for g := range groups {
 			if !yield(&g) {
 				return
@@ -218,9 +253,7 @@ type treeRow struct {
 	leaf checkpoint.Tensor
 }
 
-// treeTable has the names as a tree of their dotted segments; every node has the
-// totals of what is below it.
-func (l *listing) treeTable(of *inspect.Listing) *render.Table {
+func (l *listing) treeColumns() render.Columns[*treeRow] {
 	ofLeaf := func(cell func(c *render.Cell, r *treeRow)) func(c *render.Cell, r *treeRow) {
 		return func(c *render.Cell, r *treeRow) {
 			if r.Leaf < 0 {
@@ -230,20 +263,25 @@ func (l *listing) treeTable(of *inspect.Listing) *render.Table {
 			}
 		}
 	}
-	columns := render.Columns[*treeRow]{
-		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
-		{Title: "DTYPE", Cell: ofLeaf(func(c *render.Cell, r *treeRow) {
+	return render.Columns[*treeRow]{
+		{Key: "name", Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r *treeRow) { c.Text(r.line) }},
+		{Key: "dtype", Title: "DTYPE", Cell: ofLeaf(func(c *render.Cell, r *treeRow) {
 			c.Some(r.leaf.DType)
 			c.Color(render.Cyan)
 		})},
 		{Title: l.shapeTitle(), Cell: ofLeaf(func(c *render.Cell, r *treeRow) { l.shapeCell(c, &r.leaf) })},
 		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r *treeRow) { c.Text("x" + strconv.FormatUint(r.Tensors, 10)) }},
-		{Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *treeRow) {
+		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *treeRow) {
 			if !r.Unknown {
 				setSum(r.Bytes, c.Bytes)
 			}
 		}},
 	}
+}
+
+// treeTable has the names as a tree of their dotted segments; every node has the
+// totals of what is below it.
+func (l *listing) treeTable(of *inspect.Listing) *render.Table {
 	row := new(treeRow)
 	var walk func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool
 	walk = func(n *inspect.Node, indent string, top bool, yield func(*treeRow) bool) bool {
@@ -266,7 +304,7 @@ func (l *listing) treeTable(of *inspect.Listing) *render.Table {
 		}
 		return true
 	}
-	t := columns.Table(func(yield func(*treeRow) bool) { walk(of.Tree(l.Flat), "", true, yield) })
+	t := l.treeColumns().Table(func(yield func(*treeRow) bool) { walk(of.Tree(l.Flat), "", true, yield) })
 	t.Headings = render.Always
 	return t
 }

@@ -53,16 +53,19 @@ type namedMap struct{ name, kind, description, to string }
 var namedMapColumns = render.Columns[namedMap]{
 	{Key: "name", Cell: func(c *render.Cell, m namedMap) { c.Text(m.name) }},
 	{Key: "kind", Cell: func(c *render.Cell, m namedMap) { c.Text(m.kind) }},
-	{Key: "description", Cell: func(c *render.Cell, m namedMap) { c.Text(m.description) }},
-	{Key: "to", Cell: func(c *render.Cell, m namedMap) { c.Some(m.to) }},
+	{Key: "description", Cut: render.Sentence, Cell: func(c *render.Cell, m namedMap) { c.Text(m.description) }},
+	{Key: "to", Cut: render.Sentence, Cell: func(c *render.Cell, m namedMap) { c.Some(m.to) }},
 }
+
+// MapsColumns describes the columns of [Maps].
+func MapsColumns(Options) []render.Column { return namedMapColumns.Heads() }
 
 // Maps prints the maps that are built in and the conventions.
 func Maps(w io.Writer, list *inspect.MapsResult, o Options) error {
 	s := o.Style
 	maps := mapColumns.Table(pointers(list.Maps))
-	switch f := o.Format; f {
-	case render.TableFormat:
+	switch f := o.Format; {
+	case f == render.TableFormat && s.Columns == nil:
 		if len(list.Maps) > 0 {
 			if err := maps.Write(w, f, s); err != nil {
 				return err
@@ -77,7 +80,7 @@ func Maps(w io.Writer, list *inspect.MapsResult, o Options) error {
 			}
 		}
 		return conventionColumns.Table(pointers(list.Conventions)).Write(w, f, s)
-	case render.JSON:
+	case f == render.JSON:
 		d := render.NewDocument(w)
 		d.Rows("maps", maps)
 		render.List(d, "conventions", list.Conventions)
@@ -97,8 +100,8 @@ func Maps(w io.Writer, list *inspect.MapsResult, o Options) error {
 // Lint prints what Lint of package rename finds in maps.
 func Lint(w io.Writer, findings []rename.Finding, o Options) error {
 	t := findingColumns.Table(pointers(findings))
-	switch o.Format {
-	case render.TableFormat:
+	switch {
+	case o.Format == render.TableFormat && o.Style.Columns == nil:
 		// A finding is a sentence, which a table would cut.
 		return o.Style.Wrap(w, func(w io.Writer) error {
 			for _, f := range findings {
@@ -108,7 +111,7 @@ func Lint(w io.Writer, findings []rename.Finding, o Options) error {
 			}
 			return nil
 		})
-	case render.JSON:
+	case o.Format == render.JSON:
 		d := render.NewDocument(w)
 		d.Rows("findings", t)
 		return d.Close()
@@ -116,10 +119,13 @@ func Lint(w io.Writer, findings []rename.Finding, o Options) error {
 	return t.Write(w, o.Format, o.Style)
 }
 
+// LintColumns describes the columns of [Lint].
+func LintColumns(Options) []render.Column { return findingColumns.Heads() }
+
 var findingColumns = render.Columns[*rename.Finding]{
 	{Key: "where", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Where) }},
 	{Key: "level", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(string(f.Level)) }},
 	{Key: "code", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Code) }},
-	{Key: "message", Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Message) }},
-	{Key: "hint", Cell: func(c *render.Cell, f *rename.Finding) { c.Some(f.Hint) }},
+	{Key: "message", Cut: render.Sentence, Cell: func(c *render.Cell, f *rename.Finding) { c.Text(f.Message) }},
+	{Key: "hint", Cut: render.Sentence, Cell: func(c *render.Cell, f *rename.Finding) { c.Some(f.Hint) }},
 }

@@ -51,16 +51,7 @@ func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []str
 	// A name, a token, a template of any length is cut to fit; elements that
 	// nobody will see need not be written out.
 	whole := len(keys) > 0 && !terminal
-	columns := render.Columns[*inspect.Entry]{
-		{Title: render.TitleIf(!m.Agree, "FILE"), Cut: render.Whole, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
-		{Title: "KEY", Cut: render.Whole, Cell: func(c *render.Cell, e *inspect.Entry) {
-			c.Text(e.Key)
-			c.Color(render.Cyan)
-		}},
-		// In safetensors every value is a string.
-		{Title: render.TitleIf(format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Type()) }},
-		{Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Text(whole)) }},
-	}
+	columns := metadataColumns(m.Agree, format, whole)
 	for range m.Entries(keys...) {
 		return columns.Table(func(yield func(*inspect.Entry) bool) {
 			for _, e := range m.Entries(keys...) {
@@ -73,8 +64,33 @@ func metadataTable(m *inspect.FileMetadata, format checkpoint.Format, keys []str
 	return nil
 }
 
+// MetadataColumns describes the columns of [Metadata].
+func MetadataColumns(o Options) []render.Column {
+	if o.Format == render.TableFormat {
+		return metadataColumns(false, "", false).Heads()
+	}
+	return entryColumns(nil, false).Heads()
+}
+
+func metadataColumns(agree bool, format checkpoint.Format, whole bool) render.Columns[*inspect.Entry] {
+	return render.Columns[*inspect.Entry]{
+		{Key: "file", Title: "FILE", Hide: agree, Cut: render.Whole, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.File) }},
+		{Key: "key", Title: "KEY", Cut: render.Whole, Cell: func(c *render.Cell, e *inspect.Entry) {
+			c.Text(e.Key)
+			c.Color(render.Cyan)
+		}},
+		// In safetensors every value is a string.
+		{Key: "type", Title: "TYPE", Hide: format == checkpoint.Safetensors, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Type()) }},
+		{Key: "value", Title: "VALUE", Cut: render.CutEnd, Cell: func(c *render.Cell, e *inspect.Entry) { c.Text(e.Text(whole)) }},
+	}
+}
+
 // entryTable has all entries, for programs.
 func entryTable(set *inspect.Set, m *inspect.MetadataResult, keys []string) *render.Table {
+	return entryColumns(set, len(keys) > 0).Table(m.Metadata)
+}
+
+func entryColumns(set *inspect.Set, whole bool) render.Columns[inspect.Entry] {
 	return render.Columns[inspect.Entry]{
 		{Key: "checkpoint", Cell: func(c *render.Cell, e inspect.Entry) {
 			*c = checkpointCell(set.Checkpoints[e.Checkpoint].Path, e.Checkpoint)
@@ -87,9 +103,9 @@ func entryTable(set *inspect.Set, m *inspect.MetadataResult, keys []string) *ren
 				c.Text(s)
 				return
 			}
-			c.Value(e.Text(len(keys) > 0), string(e.JSON()))
+			c.Value(e.Text(whole), string(e.JSON()))
 		}},
-	}.Table(m.Metadata)
+	}
 }
 
 // Value prints a value as it is, or, on a terminal, as much so as is safe.
@@ -130,10 +146,14 @@ type editRow struct {
 	was *inspect.Entry // nil where there is none
 }
 
-// Edits has a row for every value that an edit concerns.
-func Edits(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.Metadata, terminal bool) *render.Table {
+// EditsColumns describes the columns of [Edits].
+func EditsColumns(o Options) []render.Column {
+	return editColumns(&checkpoint.Checkpoint{}, &inspect.FileMetadata{}, o.Style.Terminal).Heads()
+}
+
+func editColumns(c *checkpoint.Checkpoint, old *inspect.FileMetadata, terminal bool) render.Columns[editRow] {
 	return render.Columns[editRow]{
-		{Key: "file", Title: render.TitleIf(!old.Agree, "FILE"), Cut: render.Whole, Cell: func(c *render.Cell, r editRow) {
+		{Key: "file", Title: "FILE", Hide: old.Agree, Cut: render.Whole, Cell: func(c *render.Cell, r editRow) {
 			if r.was != nil {
 				c.Text(r.was.File)
 			}
@@ -142,7 +162,7 @@ func Edits(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.
 			c.Text(r.Key)
 			c.Color(render.Cyan)
 		}},
-		{Key: "type", Title: render.TitleIf(c.Format != checkpoint.Safetensors, "TYPE"), Cell: func(c *render.Cell, r editRow) {
+		{Key: "type", Title: "TYPE", Hide: c.Format == checkpoint.Safetensors, Cell: func(c *render.Cell, r editRow) {
 			if r.Type == "" && r.was != nil {
 				c.Text(r.was.Type())
 			} else {
@@ -160,7 +180,12 @@ func Edits(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.
 				c.Color(render.Green)
 			}
 		}},
-	}.Table(func(yield func(editRow) bool) {
+	}
+}
+
+// Edits has a row for every value that an edit concerns.
+func Edits(c *checkpoint.Checkpoint, old *inspect.FileMetadata, edits []rewrite.Metadata, terminal bool) *render.Table {
+	return editColumns(c, old, terminal).Table(func(yield func(editRow) bool) {
 		for e := range pointers(edits) {
 			found := false
 			for _, was := range old.Entries(e.Key) {

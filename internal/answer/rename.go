@@ -115,26 +115,35 @@ func writeKept(w io.Writer, plan *rename.Plan) {
 	}
 }
 
+// RenameColumns describes the columns of [Plan] and [Rename].
+func RenameColumns(o Options) []render.Column {
+	if o.Format == render.TableFormat {
+		return changeColumns.Heads()
+	}
+	return rowColumns(nil).Heads()
+}
+
 // changesTable has what the plan changes, with layers folded.
 func changesTable(plan *rename.Plan) *render.Table {
-	type row = rename.FoldedChange
-	return render.Columns[row]{
-		{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
-		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r row) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
-		{Title: "BECOMES", Cut: render.Whole, Cell: func(c *render.Cell, r row) {
-			switch r.Action {
-			case rename.Drop:
-				c.Text("(dropped: " + r.Reason + ")")
-				c.Color(render.Yellow)
-			case rename.Change:
-				c.Text(r.To + " (" + strings.Join(r.Operations, ", ") + ")")
-				c.Color(render.Cyan)
-			default:
-				c.Text(r.To)
-				c.Color(render.Green)
-			}
-		}},
-	}.Table(slices.Values(plan.Changes()))
+	return changeColumns.Table(slices.Values(plan.Changes()))
+}
+
+var changeColumns = render.Columns[rename.FoldedChange]{
+	{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, r rename.FoldedChange) { c.Text(r.From) }},
+	{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r rename.FoldedChange) { c.Text(fmt.Sprintf("x%d", r.Count)) }},
+	{Title: "BECOMES", Cut: render.Whole, Cell: func(c *render.Cell, r rename.FoldedChange) {
+		switch r.Action {
+		case rename.Drop:
+			c.Text("(dropped: " + r.Reason + ")")
+			c.Color(render.Yellow)
+		case rename.Change:
+			c.Text(r.To + " (" + strings.Join(r.Operations, ", ") + ")")
+			c.Color(render.Cyan)
+		default:
+			c.Text(r.To)
+			c.Color(render.Green)
+		}
+	}},
 }
 
 // Rename prints the plan, and what was done, for programs.
@@ -174,6 +183,16 @@ func nullable(s string) any {
 
 // rowsTable has one row for every tensor that does not stay as it is.
 func rowsTable(plan *rename.Plan) *render.Table {
+	return rowColumns(plan).Table(func(yield func(*rename.Row) bool) {
+		for r := range pointers(plan.Rows) {
+			if r.Action != rename.Keep && !yield(r) {
+				return
+			}
+		}
+	})
+}
+
+func rowColumns(plan *rename.Plan) render.Columns[*rename.Row] {
 	type row = *rename.Row
 	return render.Columns[row]{
 		{Key: "from", Cell: func(c *render.Cell, r row) { c.Text(r.From) }},
@@ -185,11 +204,5 @@ func rowsTable(plan *rename.Plan) *render.Table {
 			}
 		}},
 		{Key: "reason", Cell: func(c *render.Cell, r row) { c.Some(r.Reason) }},
-	}.Table(func(yield func(row) bool) {
-		for r := range pointers(plan.Rows) {
-			if r.Action != rename.Keep && !yield(r) {
-				return
-			}
-		}
-	})
+	}
 }

@@ -18,6 +18,9 @@ func Rules(w io.Writer, rules []inspect.Rule, o Options) error {
 	return ruleColumns.Table(slices.Values(rules)).Write(w, o.Format, o.Style)
 }
 
+// RulesColumns describes the columns of [Rules].
+func RulesColumns(Options) []render.Column { return ruleColumns.Heads() }
+
 var ruleColumns = render.Columns[inspect.Rule]{
 	{Key: "id", Title: "RULE", Cell: func(c *render.Cell, r inspect.Rule) {
 		c.Text(r.ID)

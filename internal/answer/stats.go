@@ -103,13 +103,36 @@ func (m *measuring) totalsLine(k int) string {
 	return strings.Join(out, ", ")
 }
 
+// StatsColumns describes the columns of [Stats].
+func StatsColumns(o Options) []render.Column {
+	return (&measuring{&inspect.StatsResult{}, StatsOptions{Options: o}}).columns().Heads()
+}
+
+// LayersColumns describes the columns of [Layers].
+func LayersColumns(o Options) []render.Column {
+	if o.Format == render.TableFormat {
+		return templateColumns.Heads()
+	}
+	return (&measuring{}).layerColumns().Heads()
+}
+
 // table has a row a tensor of checkpoint k, or of all where k is -1.
 func (m *measuring) table(k int) *render.Table {
+	return m.columns().Table(func(yield func(*inspect.TensorStats) bool) {
+		for t := range pointers(m.Tensors) {
+			if (k < 0 || t.Checkpoint == k) && !yield(t) {
+				return
+			}
+		}
+	})
+}
+
+func (m *measuring) columns() render.Columns[*inspect.TensorStats] {
 	type row = *inspect.TensorStats
 	people := m.Format == render.TableFormat
 	columns := render.Columns[row]{
 		{
-			Key: "checkpoint", Title: render.TitleIf(people && !m.Style.Terminal && len(m.Checkpoints) > 1, "CHECKPOINT"),
+			Key: "checkpoint", Title: "CHECKPOINT", Hide: !(people && !m.Style.Terminal && len(m.Checkpoints) > 1),
 			Cell: func(c *render.Cell, t row) { *c = m.checkpoint(t.Checkpoint) },
 		},
 		{Key: "name", Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, t row) { c.Text(t.Name) }},
@@ -117,21 +140,21 @@ func (m *measuring) table(k int) *render.Table {
 			c.Some(t.DType)
 			c.Color(render.Cyan)
 		}},
-		{Key: "shape", Title: render.TitleIf(m.Verbose, "SHAPE"), Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
+		{Key: "shape", Title: "SHAPE", Hide: !m.Verbose, Cell: func(c *render.Cell, t row) { c.Shape(t.Shape) }},
 		{Key: "file", Cell: func(c *render.Cell, t row) { c.Some(t.FileName) }},
 		{Key: "bytes", Cell: func(c *render.Cell, t row) {
 			if t.BytesKnown {
 				c.Uint(t.Bytes)
 			}
 		}},
-		{Key: "read", Title: render.TitleIf(m.Sample != nil && m.Verbose, "READ"), Right: true, Cell: func(c *render.Cell, t row) {
+		{Key: "read", Title: "READ", Hide: !(m.Sample != nil && m.Verbose), Right: true, Cell: func(c *render.Cell, t row) {
 			if t.Figures != nil {
 				c.Int(t.Read)
 			}
 		}},
 	}
 	add := func(key, title string, shown bool, cell func(c *render.Cell, f *inspect.Figures)) {
-		columns = append(columns, render.Col[row]{Key: key, Title: render.TitleIf(shown, title), Right: true, Cell: func(c *render.Cell, t row) {
+		columns = append(columns, render.Col[row]{Key: key, Title: title, Hide: !shown, Right: true, Cell: func(c *render.Cell, t row) {
 			if t.Figures != nil {
 				cell(c, t.Figures)
 			}
@@ -161,8 +184,8 @@ func (m *measuring) table(k int) *render.Table {
 	}
 	add("quantile_error", "", false, func(c *render.Cell, f *inspect.Figures) { c.Float(f.QuantileError) })
 	add("fingerprint", "", false, func(c *render.Cell, f *inspect.Figures) { c.Some(f.Fingerprint) })
-	columns = append(columns,
-		render.Col[row]{Key: "histogram", Title: render.TitleIf(m.Histogram, "HISTOGRAM"), Cell: func(c *render.Cell, t row) {
+	return append(columns,
+		render.Col[row]{Key: "histogram", Title: "HISTOGRAM", Hide: !m.Histogram, Cell: func(c *render.Cell, t row) {
 			if t.Figures == nil || t.Figures.Histogram == nil {
 				return
 			}
@@ -170,13 +193,6 @@ func (m *measuring) table(k int) *render.Table {
 		}},
 		render.Col[row]{Key: "error", Cell: func(c *render.Cell, t row) { c.Error(t.Err) }},
 	)
-	return columns.Table(func(yield func(row) bool) {
-		for t := range pointers(m.Tensors) {
-			if (k < 0 || t.Checkpoint == k) && !yield(t) {
-				return
-			}
-		}
-	})
 }
 
 // badCell is a count of what should not be there.
@@ -242,6 +258,10 @@ func Layers(w io.Writer, r *inspect.StatsResult, o StatsOptions) error {
 }
 
 func (m *measuring) layerTable(layers *inspect.LayersResult) *render.Table {
+	return m.layerColumns().Table(layers.Layers)
+}
+
+func (m *measuring) layerColumns() render.Columns[inspect.LayerRow] {
 	type row = inspect.LayerRow
 	return render.Columns[row]{
 		{Key: "checkpoint", Cell: func(c *render.Cell, l row) { *c = m.checkpoint(l.Checkpoint) }},
@@ -262,7 +282,7 @@ func (m *measuring) layerTable(layers *inspect.LayersResult) *render.Table {
 		{Key: "nan", Cell: func(c *render.Cell, l row) { c.Uint(l.NaN) }},
 		{Key: "inf", Cell: func(c *render.Cell, l row) { c.Uint(l.Inf) }},
 		{Key: "odd", Cell: func(c *render.Cell, l row) { c.Some(l.OddText()) }},
-	}.Table(layers.Layers)
+	}
 }
 
 var templateColumns = render.Columns[*inspect.StatsTemplate]{

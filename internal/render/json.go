@@ -138,7 +138,7 @@ func Lines[T any](w io.Writer, items []T) error {
 
 // Rows writes a member that is the array of t's rows.
 func (d *Document) Rows(key string, t *Table) {
-	columns, walk := t.shown(hasKey)
+	columns, walk, _ := t.shown(JSON, nil) // its own, which it has
 	d.key(key)
 	d.buf = append(d.buf, '[')
 	first := true

@@ -62,7 +62,10 @@ type piece struct {
 }
 
 func (t *Table) writeText(w io.Writer, s Style) error {
-	columns, walk := t.shown(func(c *Column) bool { return c.Title != "" })
+	columns, walk, err := t.shown(TableFormat, s.Columns)
+	if err != nil {
+		return err
+	}
 	l := &layout{columns: columns, style: s, out: make([]byte, 0, flushAt+flushAt/4)}
 	l.widths = make([]int, len(columns))
 	l.places = make([]int, len(columns))

@@ -1,9 +1,14 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A Format is a form of output.
@@ -30,8 +35,11 @@ type Col[R any] struct {
 	// Key names the column in JSON, CSV and TSV, which leave out a column
 	// without one.
 	Key string
-	// Title is the heading in a table, which leaves out a column without one.
+	// Title is the heading in a table, which leaves out a column without one, unless it is
+	// asked for by its name.
 	Title string
+	// Hide leaves the column out of tables, as if it had no title.
+	Hide bool
 	// Right aligns to the right, as numbers want it.
 	Right bool
 	// Cut says what becomes of a cell that is too wide for the terminal.
@@ -44,10 +52,7 @@ type Col[R any] struct {
 // Table returns the table of rows. They are walked once each time it is
 // written, and a row may be reused for the next.
 func (c Columns[R]) Table(rows func(yield func(R) bool)) *Table {
-	t := &Table{columns: make([]Column, len(c))}
-	for i := range c {
-		t.columns[i] = Column{Key: c[i].Key, Title: c[i].Title, Right: c[i].Right, Cut: c[i].Cut}
-	}
+	t := &Table{columns: c.Heads()}
 	t.cells = func(shown []int) iter.Seq[[]Cell] {
 		row, cell := make([]Cell, len(shown)), make([]func(*Cell, R), len(shown))
 		for k, i := range shown {
@@ -69,19 +74,60 @@ func (c Columns[R]) Table(rows func(yield func(R) bool)) *Table {
 	return t
 }
 
-// TitleIf is a column's heading where it is shown.
-func TitleIf(shown bool, title string) string {
-	if !shown {
-		return ""
+// Heads describes the columns.
+func (c Columns[R]) Heads() []Column {
+	heads := make([]Column, len(c))
+	for i := range c {
+		heads[i] = Column{Key: c[i].Key, Title: c[i].Title, Hide: c[i].Hide, Right: c[i].Right, Cut: c[i].Cut}
 	}
-	return title
+	return heads
 }
 
 // A Column describes the cells at one place of every row, as [Col] does.
 type Column struct {
-	Key, Title string
-	Right      bool
-	Cut        Cut
+	Key, Title  string
+	Hide, Right bool
+	Cut         Cut
+}
+
+// Name is what a column is asked for by: its key, or its heading in small letters.
+func (c *Column) Name() string { return cmp.Or(c.Key, columnName(c.Title)) }
+
+// columnName is a heading as a name: "MAX ABS" is max_abs.
+func columnName(title string) string { return strings.ReplaceAll(strings.ToLower(title), " ", "_") }
+
+// heading is what is above the column.
+func (c *Column) heading() string {
+	return cmp.Or(c.Title, strings.ToUpper(strings.ReplaceAll(c.Key, "_", " ")))
+}
+
+// in reports whether a format can show the column.
+func (c *Column) in(f Format) bool { return c.Key != "" || f == TableFormat && c.Title != "" }
+
+// Choose returns the places of the columns that are asked for by their names or headings,
+// in that order.
+func Choose(columns []Column, f Format, names []string) ([]int, error) {
+	places := make([]int, len(names))
+	for i, name := range names {
+		asked := columnName(strings.TrimSpace(name))
+		is := func(c Column) bool { return c.in(f) && (asked == c.Name() || asked == columnName(c.Title)) }
+		if places[i] = slices.IndexFunc(columns, is); places[i] < 0 || asked == "" {
+			all := Names(columns, f)
+			return nil, fmt.Errorf("there is no column %q%s; the columns are: %s", name, template.DidYouMean(asked, all), strings.Join(all, ", "))
+		}
+	}
+	return places, nil
+}
+
+// Names lists the columns that a format can show.
+func Names(columns []Column, f Format) []string {
+	var names []string
+	for i := range columns {
+		if columns[i].in(f) {
+			names = append(names, columns[i].Name())
+		}
+	}
+	return names
 }
 
 // A Cut says what becomes of a text that is too wide for the terminal.
@@ -106,6 +152,9 @@ type Style struct {
 	// Width is the terminal's, in columns; 0 does not cut.
 	Width int
 	Color bool
+	// Columns are the names of the columns that tables show, in this order; nil leaves the
+	// choice to the table. JSON and JSON lines have all.
+	Columns []string
 }
 
 // A Color is an SGR parameter of ECMA-48, or 0 for none.
@@ -151,21 +200,29 @@ type Table struct {
 	cells func(shown []int) iter.Seq[[]Cell]
 }
 
-// shown returns the columns that a form shows, and the rows of their cells.
-func (t *Table) shown(in func(*Column) bool) ([]Column, iter.Seq[[]Cell]) {
-	var (
-		columns []Column
-		places  []int
-	)
-	for i := range t.columns {
-		if in(&t.columns[i]) {
-			columns, places = append(columns, t.columns[i]), append(places, i)
+// shown returns the columns that a form shows, those that are asked for or otherwise its
+// own, and the rows of their cells.
+func (t *Table) shown(f Format, asked []string) ([]Column, iter.Seq[[]Cell], error) {
+	var places []int
+	if asked != nil {
+		var err error
+		if places, err = Choose(t.columns, f, asked); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		for i, c := range t.columns {
+			if f == TableFormat && c.Title != "" && !c.Hide || f != TableFormat && c.Key != "" {
+				places = append(places, i)
+			}
 		}
 	}
-	return columns, t.cells(places)
+	columns := make([]Column, len(places))
+	for k, i := range places {
+		columns[k] = t.columns[i]
+		columns[k].Title = columns[k].heading()
+	}
+	return columns, t.cells(places), nil
 }
-
-func hasKey(c *Column) bool { return c.Key != "" }
 
 // Write writes the table in a format that rows alone make up: any but JSON,
 // which is a [Document].
@@ -178,22 +235,29 @@ func (t *Table) Write(w io.Writer, f Format, s Style) error {
 	case TableFormat:
 		return t.writeText(w, s)
 	case JSONL:
-		return t.writeLines(w, nil, appendObject)
+		return t.writeLines(w, f, nil, 0, appendObject)
 	case CSV:
-		return t.writeLines(w, t.heading(','), func(dst []byte, _ []Column, row []Cell) []byte {
+		return t.writeLines(w, f, s.Columns, ',', func(dst []byte, _ []Column, row []Cell) []byte {
 			return appendSeparated(dst, row, ',', csv)
 		})
 	case TSV:
-		return t.writeLines(w, t.heading('\t'), func(dst []byte, _ []Column, row []Cell) []byte {
+		return t.writeLines(w, f, s.Columns, '\t', func(dst []byte, _ []Column, row []Cell) []byte {
 			return appendSeparated(dst, row, '\t', tsv)
 		})
 	}
 	return fmt.Errorf("a table cannot be written as %q", f)
 }
 
-func (t *Table) writeLines(w io.Writer, heading []byte, line func([]byte, []Column, []Cell) []byte) error {
-	buf := heading
-	columns, walk := t.shown(hasKey)
+// writeLines writes the rows, below a heading when there is a separator.
+func (t *Table) writeLines(w io.Writer, f Format, asked []string, separator byte, line func([]byte, []Column, []Cell) []byte) error {
+	columns, walk, err := t.shown(f, asked)
+	if err != nil {
+		return err
+	}
+	var buf []byte
+	if separator != 0 {
+		buf = heading(columns, separator)
+	}
 	for row := range walk {
 		buf = append(line(buf, columns, row), '\n')
 		if len(buf) > flushAt {
@@ -203,17 +267,14 @@ func (t *Table) writeLines(w io.Writer, heading []byte, line func([]byte, []Colu
 			buf = buf[:0]
 		}
 	}
-	_, err := w.Write(buf)
+	_, err = w.Write(buf)
 	return err
 }
 
-func (t *Table) heading(sep byte) []byte {
+func heading(columns []Column, sep byte) []byte {
 	var out []byte
-	for _, c := range t.columns {
-		if c.Key == "" {
-			continue
-		}
-		if len(out) > 0 {
+	for i, c := range columns {
+		if i > 0 {
 			out = append(out, sep)
 		}
 		out = append(out, c.Key...)

@@ -32,9 +32,12 @@ type form struct {
 	print printer
 }
 
+// Text is the form for people, a line or so per finding.
+const Text = "text"
+
 // forms are all forms, the default first.
 var forms = []form{
-	{"text", text},
+	{Text, text},
 	{"json", document},
 	{"github", gitHub},
 	{"markdown", markdown},

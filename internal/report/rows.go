@@ -36,6 +36,9 @@ func rows(form render.Format) printer {
 	}
 }
 
+// Columns describes the columns of a check in the forms that are tables.
+func Columns() []render.Column { return columns.Heads() }
+
 // columns are those of a finding.
 var columns = render.Columns[*inspect.Finding]{
 	{Key: "rule", Title: "RULE", Cell: func(c *render.Cell, f *inspect.Finding) {
