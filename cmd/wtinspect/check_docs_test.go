@@ -191,12 +191,12 @@ func TestIntegrations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, want := range map[string]bool{"m/model.safetensors": true, "config.json": true, "model.safetensors.index.json": true, "a.gguf": true, ".wtinspect.yaml": true, "myconfig.json": false, "README.md": false} {
+		for name, want := range map[string]bool{"m/model.safetensors": true, "config.json": true, "model.safetensors.index.json": true, "a.gguf": true, ".wtinspect.yaml": true, "a/tokenizer.json": true, "myconfig.json": false, "README.md": false} {
 			if files.MatchString(name) != want {
 				t.Errorf("the hook %s takes %s: %v", h.ID, name, !want)
 			}
 		}
-		if h.Entry != "wtinspect check" || !strings.Contains(page, "`"+h.ID+"`") {
+		if h.Entry != "wtinspect check --changed" || !strings.Contains(page, "`"+h.ID+"`") {
 			t.Errorf("the hook %s runs %q, or is not documented", h.ID, h.Entry)
 		}
 	}

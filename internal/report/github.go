@@ -21,6 +21,11 @@ var (
 // gitHub writes annotations as workflow commands of GitHub Actions.
 func gitHub(w io.Writer, r *inspect.CheckResult, o Options) error {
 	commands := names{checkpoint.Error: "error", checkpoint.Warning: "warning", checkpoint.Info: "notice"}
+	for _, problem := range r.Problems {
+		if _, err := fmt.Fprintf(w, "::error title=not judged::%s\n", gitHubData.Replace(render.EscapeMessage(problem.Error()))); err != nil {
+			return err
+		}
+	}
 	list, more := shown(r, o)
 	for i := range list {
 		f := &list[i]

@@ -1,9 +1,12 @@
 package report
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/wtinspect/wtinspect/inspect"
 )
 
 // GitHub: what a file says can neither end a command nor begin one.
@@ -14,6 +17,19 @@ func TestGitHubIsEscaped(t *testing.T) {
 	for _, l := range lines[:len(lines)-1] {
 		if !command.MatchString(l) || strings.ContainsAny(l, "\x1b\u202e") {
 			t.Errorf("%q", l)
+		}
+	}
+}
+
+// What could not be judged is an annotation, too, and an item of the summary.
+func TestProblems(t *testing.T) {
+	r := &inspect.CheckResult{Problems: []error{errors.New("a|b: no weights\n::stop-commands::x")}, Summary: inspect.CheckSummary{Unjudged: 1}}
+	for form, want := range map[string]string{
+		"github":   "::error title=not judged::a|b: no weights\\n::stop-commands::x\n1 path could not be judged\n",
+		"markdown": "### wtinspect: 1 path could not be judged\n\n* not judged: a\\|b: no weights\\\\n::stop-commands::x\n\n",
+	} {
+		if got := written(t, form, r, Options{}); got != want {
+			t.Errorf("%s: %q, want %q", form, got, want)
 		}
 	}
 }

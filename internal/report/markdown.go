@@ -18,6 +18,12 @@ func EscapeMarkdown(s string) string { return markdownText.Replace(s) }
 func markdown(w io.Writer, r *inspect.CheckResult, o Options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### wtinspect: %s\n\n", Summary(r))
+	for _, problem := range r.Problems {
+		fmt.Fprintf(&b, "* not judged: %s\n", EscapeMarkdown(render.EscapeMessage(problem.Error())))
+	}
+	if len(r.Problems) > 0 {
+		b.WriteByte('\n')
+	}
 	releases, more := worst(r, o)
 	if len(releases) > 0 {
 		b.WriteString("| release | findings |\n| --- | --- |\n")
