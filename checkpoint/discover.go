@@ -507,7 +507,7 @@ func parseIndex[T any](ctx context.Context, path string, parse func(io.Reader) (
 
 // config reads config.json of a directory, once.
 func (d *finder) config(dir string) *Config {
-	if c, ok := d.configs[dir]; ok {
+	if c, ok := d.configs[dir]; ok || d.opts.NoConfig {
 		return c
 	}
 	path := source.Join(dir, "config.json")

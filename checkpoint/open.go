@@ -31,6 +31,8 @@ type Options struct {
 	// AllowLinks says that a symbolic link out of the directory is no fault.
 	// One into the blobs of the hub cache that the directory belongs to never is.
 	AllowLinks bool
+	// NoConfig leaves config.json alone: Config is nil. To list tensors takes none.
+	NoConfig bool
 }
 
 // A Release is what a path stands for: one or more checkpoints and the
@@ -95,7 +97,7 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 // openFiles reads the headers of all files of all checkpoints.
 func (r *Release) openFiles(ctx context.Context, workers int) error {
 	if workers <= 0 {
-		workers = max(4, runtime.NumCPU())
+		workers = max(4, runtime.NumCPU(), source.Opens(ctx, r.Path))
 	}
 	var files []*File
 	for _, c := range r.Checkpoints {

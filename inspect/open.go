@@ -41,6 +41,8 @@ type OpenOptions struct {
 	// Workers bounds how many files are opened at once. 0 means the larger of 4
 	// and the number of CPUs.
 	Workers int
+	// NoConfig leaves config.json alone: to list tensors takes none.
+	NoConfig bool
 }
 
 // A Set is what references stand for: releases, and the checkpoints of all of
@@ -80,7 +82,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		if dir, pending := rewrite.Pending(ref); pending {
 			s.Pending = append(s.Pending, Pending{ref, dir})
 		}
-		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers})
+		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, NoConfig: opts.NoConfig})
 		if ctx.Err() != nil {
 			if err == nil {
 				s.Releases = append(s.Releases, rel)

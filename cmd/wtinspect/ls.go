@@ -84,6 +84,7 @@ func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error 
 	if o.tree && o.Format() != render.TableFormat {
 		return fmt.Errorf("--tree is a table; it has no %s form", o.format)
 	}
+	o.noConfig = o.to == ""
 	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err

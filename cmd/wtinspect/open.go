@@ -19,6 +19,7 @@ import (
 type reading struct {
 	recursive bool
 	workers   int
+	noConfig  bool
 }
 
 func (r *reading) addFlags(cmd *cobra.Command) {
@@ -62,7 +63,7 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
-	set, err := inspect.Open(ctx, paths, &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers})
+	set, err := inspect.Open(ctx, paths, &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, NoConfig: r.noConfig})
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func (w *world) set(knobs ...string) {
 // open opens a reference as every command does.
 func (w *world) open(ref string) (*checkpoint.Release, error) {
 	w.t.Helper()
-	rel, err := checkpoint.Open(w.Places(w.t.Context()), ref, nil)
+	rel, err := checkpoint.Open(w.Places(w.t.Context()), ref, &checkpoint.Options{NoConfig: true})
 	if err == nil {
 		w.t.Cleanup(func() { rel.Close() })
 		for _, c := range rel.Checkpoints {
@@ -149,9 +149,10 @@ func TestRequestCounts(t *testing.T) {
 		hub, cdn        int
 		again, againCDN int
 	}{
-		{"hf://org/one/model.safetensors", 3, 1, 1, 1},
-		{"hf://org/one", 3, 1, 1, 0},
-		{"hf://org/one@" + sha, 3, 1, 0, 0},
+		{"hf://org/one/model.safetensors", 1, 1, 1, 1}, // no listing is needed
+		{"hf://org/one@" + sha + "/model.safetensors", 1, 1, 0, 0},
+		{"hf://org/one", 2, 1, 1, 0},
+		{"hf://org/one@" + sha, 2, 1, 0, 0},
 	} {
 		w.cache = t.TempDir()
 		w.restart()

@@ -100,6 +100,16 @@ func ReadDir(ctx context.Context, ref string) ([]fs.DirEntry, error) {
 	return p.ReadDir(ctx, ref)
 }
 
+// Opens returns how many files of the place of a reference are worth opening at
+// once, because each is waited for; 0 where that depends on this machine.
+func Opens(ctx context.Context, ref string) int {
+	p, err := placeOf(ctx, ref)
+	if p, ok := p.(interface{ Opens() int }); ok && err == nil {
+		return p.Opens()
+	}
+	return 0
+}
+
 // Exists reports whether a reference leads to something.
 func Exists(ctx context.Context, ref string) bool {
 	_, err := Stat(ctx, ref)
