@@ -281,7 +281,7 @@ func (r *Repo) commit(all map[string]*file) string {
 
 // hashed is how much of a file its digest is made of: those of hundreds of
 // gigabytes are holes, which nobody waits for.
-const hashed = 64 << 20
+const hashed = 8 << 20
 
 func newFile(name string, size int64, content io.ReaderAt) *file {
 	sum := sha256.New()
@@ -315,11 +315,6 @@ func pointer(f *file) []byte {
 // logged keeps what a host was asked and answered.
 func (h *Hub) logged(host string, serve http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		k := h.behaviour()
-		select {
-		case <-time.After(k.Latency):
-		case <-r.Context().Done():
-		}
 		out := &counter{ResponseWriter: w, status: http.StatusOK}
 		i := -1
 		defer func() {
@@ -334,7 +329,12 @@ func (h *Hub) logged(host string, serve http.HandlerFunc) http.Handler {
 		h.log = append(h.log, Request{Host: host, Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone()})
 		h.issued++
 		w.Header().Set("X-Request-Id", fmt.Sprintf("Root=1-%08x", h.issued))
+		latency := h.knobs.Latency
 		h.mu.Unlock()
+		select {
+		case <-time.After(latency):
+		case <-r.Context().Done():
+		}
 		serve(out, r)
 	})
 }

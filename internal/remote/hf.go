@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"path"
 	"regexp"
@@ -380,11 +381,8 @@ func (r *repo) ask(ctx context.Context) (*Listing, error) {
 		} `json:"siblings"`
 		Facts
 	}
-	a, err := r.client.get(ctx, request{url: u, ref: r.ref.String()})
+	a, err := r.document(ctx, u, &said)
 	if err != nil {
-		return nil, err
-	}
-	if err := r.decode(a, &said); err != nil {
 		e, ok := errors.AsType[*Error](err)
 		if !ok || !e.Missing {
 			return nil, err
@@ -433,10 +431,6 @@ func (r *repo) tree(ctx context.Context, out *Listing) error {
 		return err
 	}
 	for pages := 1; u != nil; pages++ {
-		a, err := r.client.get(ctx, request{url: u, ref: r.ref.String()})
-		if err != nil {
-			return err
-		}
 		var page []struct {
 			Type string `json:"type"`
 			Path string `json:"path"`
@@ -446,7 +440,8 @@ func (r *repo) tree(ctx context.Context, out *Listing) error {
 				Size int64  `json:"size"`
 			} `json:"lfs"`
 		}
-		if err := r.decode(a, &page); err != nil {
+		a, err := r.document(ctx, u, &page)
+		if err != nil {
 			return err
 		}
 		r.pin(a.header("X-Repo-Commit"))
@@ -489,23 +484,36 @@ func (r *repo) next(a *answer) (*url.URL, error) {
 	return nil, nil
 }
 
-// decode reads a document of the API, and ends the answer.
-func (r *repo) decode(a *answer, v any) error {
-	if a.StatusCode != 200 {
-		return r.client.failure(a)
+// document asks for a document of the API, and for all of it again when it breaks
+// off.
+func (r *repo) document(ctx context.Context, u *url.URL, v any) (*answer, error) {
+	for attempt := 1; ; attempt++ {
+		a, err := r.client.get(ctx, request{url: u, ref: r.ref.String()})
+		if err != nil {
+			return nil, err
+		}
+		if a.StatusCode != http.StatusOK {
+			return nil, r.client.failure(a)
+		}
+		text, err := io.ReadAll(io.LimitReader(a.Body, maxListing+1))
+		a.Body.Close()
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil && attempt < attempts:
+			if err := r.client.pause(ctx, firstPause<<(attempt-1)); err != nil {
+				return nil, err
+			}
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("%s: the listing: %w", r.ref, errBroken)
+		case len(text) > maxListing:
+			return nil, fmt.Errorf("%s: %s sends a listing of more than %d MiB", r.ref, a.url.Host, maxListing>>20)
+		case json.Unmarshal(text, v) != nil:
+			return nil, fmt.Errorf("%s: %s answers with what is not the hub's listing; is there a hub at %s, and nothing before it that asks to log in?", r.ref, a.url.Host, r.client.opts.Settings.Endpoint)
+		}
+		return a, nil
 	}
-	defer a.Body.Close()
-	host := a.url.Host
-	text, err := io.ReadAll(io.LimitReader(a.Body, maxListing+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: the listing breaks off; try again", r.ref)
-	case len(text) > maxListing:
-		return fmt.Errorf("%s: %s sends a listing of more than %d MiB", r.ref, host, maxListing>>20)
-	case json.Unmarshal(text, v) != nil:
-		return fmt.Errorf("%s: %s answers with what is not the hub's listing; is there a hub at %s, and nothing before it that asks to log in?", r.ref, host, r.client.opts.Settings.Endpoint)
-	}
-	return nil
 }
 
 // add adds a file. Viewers without a right to them are shown no digests.

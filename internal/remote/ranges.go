@@ -102,7 +102,7 @@ func (f *file) first() int64 {
 	case ".safetensors":
 		if reach := f.hint.reach.Load(); reach > 0 {
 			const page = 4 << 10
-			return max(4*page, min((reach+reach/16+page)/page*page, 2*firstSafetensors))
+			return max(4*page, min((reach+reach/4)/page*page, 2*firstSafetensors))
 		}
 		return firstSafetensors
 	}
@@ -139,7 +139,7 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if _, err := f.open(ctx); err != nil {
 		return 0, err
 	}
-	if off <= 8 { // the length of a safetensors header, or what follows it
+	if off == 8 { // behind the length of a safetensors header: all of the header
 		f.hint.note(min(off+int64(len(p)), f.size))
 	}
 	f.mu.Lock()
@@ -351,23 +351,19 @@ func (f *file) ask(ctx context.Context, out *block, end int64) error {
 		return f.ask(ctx, out, end)
 	}
 	whole := false
-	first, total := rq.start, int64(-1)
+	total := int64(-1)
 	switch a.StatusCode {
 	case http.StatusPartialContent:
-		if first, total, err = contentRange(a); err != nil {
+		if total, err = contentRange(a); err != nil {
 			return f.wrong("%v", err)
-		}
-		if first != rq.start {
-			return f.wrong("%s sends the bytes from %d on, where those from %d were asked for", a.url.Host, first, rq.start)
 		}
 	case http.StatusOK:
 		whole = true
-		first = 0
 		if a.Header.Get("Content-Encoding") == "" {
 			total = a.ContentLength
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
-		_, total, err = contentRange(a)
+		total, err = contentRange(a)
 		if err == nil && total == 0 && rq.start == 0 {
 			return f.learn(a, 0)
 		}
@@ -478,38 +474,40 @@ func broken(err error) error {
 	return fmt.Errorf("%w (%w)", errBroken, err)
 }
 
-// contentRange reads bytes A-B/TOTAL or bytes */TOTAL. Total is -1 when it is not
-// said. Mirrors leave the header out; then the range is the one asked for.
-func contentRange(a *answer) (start, total int64, err error) {
+// contentRange reads bytes A-B/TOTAL or bytes */TOTAL, and compares it with what
+// was asked for. Total is -1 when it is not said. Mirrors leave the header out.
+func contentRange(a *answer) (total int64, err error) {
 	s := a.Header.Get("Content-Range")
 	if s == "" {
-		return a.rq.start, -1, nil
+		return -1, nil
 	}
 	bad := fmt.Errorf("%s sends a Content-Range that is none: %.60q", a.url.Host, s)
 	s, ok := strings.CutPrefix(s, "bytes ")
 	span, all, cut := strings.Cut(s, "/")
 	if !ok || !cut {
-		return 0, 0, bad
+		return 0, bad
 	}
 	total = -1
 	if all != "*" {
 		if total, err = strconv.ParseInt(all, 10, 64); err != nil || total < 0 {
-			return 0, 0, bad
+			return 0, bad
 		}
 	}
 	if span == "*" {
-		return 0, total, nil
+		return total, nil
 	}
 	first, last, cut := strings.Cut(span, "-")
 	start, err1 := strconv.ParseInt(first, 10, 64)
 	end, err2 := strconv.ParseInt(last, 10, 64)
 	switch {
 	case !cut || err1 != nil || err2 != nil || start < 0 || end < start || end == math.MaxInt64 || total >= 0 && end >= total:
-		return 0, 0, bad
+		return 0, bad
+	case start != a.rq.start:
+		return 0, fmt.Errorf("%s sends the bytes from %d on, where those from %d were asked for", a.url.Host, start, a.rq.start)
 	case a.rq.end > 0 && end >= a.rq.end:
-		return 0, 0, fmt.Errorf("%s sends more than the bytes asked for: %.60q", a.url.Host, s)
+		return 0, fmt.Errorf("%s sends more than the bytes asked for: %.60q", a.url.Host, s)
 	}
-	return start, total, nil
+	return total, nil
 }
 
 func (f *file) wrong(format string, args ...any) error {

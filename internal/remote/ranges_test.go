@@ -26,7 +26,7 @@ func noise(n int) []byte {
 // Whatever a reader asks for, from however many goroutines, it gets what the file
 // has there.
 func TestReadAnywhere(t *testing.T) {
-	data := noise(3<<20 + 17)
+	data := noise(1<<20 + 17)
 	for _, knobs := range []string{
 		"", "no-content-range", "no-length", "no-range", "no-linked", "uses=3", "cut=100000", "flaky=1", "gzip", "relative",
 		"no-content-range no-linked no-commit", "cut=70000 uses=2 flaky=1", "mirror-links relative", "no-range no-length cut=5",
@@ -50,12 +50,12 @@ func TestReadAnywhere(t *testing.T) {
 				t.Errorf("%s, %s: %d bytes", knobs, name, src.Size())
 			}
 			var g sync.WaitGroup
-			for i := range 8 {
+			for i := range 4 {
 				g.Go(func() {
 					r := rand.New(rand.NewPCG(uint64(i), 0))
-					for range 20 {
+					for range 10 {
 						off := r.IntN(len(data))
-						p := make([]byte, r.IntN(300_000))
+						p := make([]byte, r.IntN(200_000))
 						n, err := src.ReadAt(p, int64(off))
 						if want := data[off:min(len(data), off+len(p))]; n != len(want) || !bytes.Equal(p[:n], want) || n < len(p) != (err == io.EOF) || err != nil && err != io.EOF {
 							t.Errorf("%s, %s: %d bytes at %d: %d, %v", knobs, name, len(p), off, n, err)
@@ -91,11 +91,7 @@ func TestLies(t *testing.T) {
 		{"html", "not the hub's listing"},
 		{"flaky=100", "fails (503 Service Unavailable); try again later"},
 		{"flaky=100 status=429 retry-after=0", "limits how often it is asked"},
-		{"stall cut=0", ""},
 	} {
-		if tt.want == "" {
-			continue
-		}
 		w := newWorld(t)
 		w.Repo("a/b").Commit(map[string][]byte{"model.safetensors": data})
 		w.set(strings.Fields(tt.knobs)...)
