@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -181,7 +182,7 @@ func (c *Checkpoint) validateMissing(ctx context.Context, l *faultList, ix *safe
 	case c.namesOnly && there == 0:
 		l.add(Fault{
 			File: c.Index, Code: CodeMissingShard, Severity: Error, Offset: -1,
-			Detail: fmt.Sprintf("none of the %s that the index names is here; only the names in the index are known", count(len(c.Files), "shard")),
+			Detail: fmt.Sprintf("none of the %s that the index names is here; only the names in the index are known", plural.Of(len(c.Files), "shard")),
 		})
 		return
 	}
@@ -199,7 +200,7 @@ func (c *Checkpoint) validateMissing(ctx context.Context, l *faultList, ix *safe
 			detail = "a symbolic link to a file that is missing"
 		}
 		if n := tensors[i]; n > 0 {
-			detail += fmt.Sprintf(", and with it %s that the index places there", count(n, "tensor"))
+			detail += fmt.Sprintf(", and with it %s that the index places there", plural.Of(n, "tensor"))
 		}
 		l.add(Fault{File: f.Path, Code: CodeMissingShard, Severity: Error, Offset: -1, Detail: detail})
 	}
@@ -229,14 +230,6 @@ func (c *Checkpoint) validateDuplicates(l *faultList) {
 			Detail: fmt.Sprintf("%s holds a tensor of this name too", c.Files[first.File].Name),
 		})
 	}
-}
-
-// count returns "1 tensor", "2 tensors".
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // lookupAll returns the tensor of each entry of the index, -1 where there is
@@ -284,7 +277,7 @@ func (c *Checkpoint) validateIndex(ctx context.Context, l *faultList, summary *s
 		if !indexed[file] {
 			l.add(Fault{
 				File: f.Path, Code: CodeOrphanShard, Severity: Error, Offset: -1,
-				Detail: fmt.Sprintf("the index does not name this shard, though its name numbers it among the set; it holds %s", count(f.len(), "tensor")),
+				Detail: fmt.Sprintf("the index does not name this shard, though its name numbers it among the set; it holds %s", plural.Of(f.len(), "tensor")),
 			})
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
@@ -229,16 +230,9 @@ type UnidentifiedError struct {
 func (e *UnidentifiedError) Error() string {
 	s := e.Path + " follows no convention that is known"
 	if e.Nearest.Convention != "" {
-		s += fmt.Sprintf("; the nearest is %s, %s away", e.Nearest.Convention, counted(e.Nearest.TemplatesAway, "template"))
+		s += fmt.Sprintf("; the nearest is %s, %s away", e.Nearest.Convention, plural.Of(e.Nearest.TemplatesAway, "template"))
 	}
 	return s
-}
-
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // Tensors returns the tensors as the conversion would have them, each in the
@@ -350,7 +344,7 @@ func Review(plan *rename.Plan, m *convention.Model) *convert.Verdict {
 		for _, m := range g.Members {
 			p.From = append(p.From, v.Conflicts[m].From)
 		}
-		p.Message = fmt.Sprintf("%q would be called %q (%s), and %s", g.Name, to, counted(len(g.Members), "tensor"), first.Reason)
+		p.Message = fmt.Sprintf("%q would be called %q (%s), and %s", g.Name, to, plural.Of(len(g.Members), "tensor"), first.Reason)
 		plan.Problems = append(plan.Problems, p)
 	}
 	return v

@@ -10,6 +10,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/arrays"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
@@ -163,7 +164,7 @@ func (r *Renaming) refuseUnknown() {
 		for _, i := range g.Members {
 			p.From = append(p.From, unknown[i].Name)
 		}
-		p.Message = fmt.Sprintf("%q (%s): %s", g.Name, counted(len(g.Members), "tensor"), unknown[g.Members[0]].Reason)
+		p.Message = fmt.Sprintf("%q (%s): %s", g.Name, plural.Of(len(g.Members), "tensor"), unknown[g.Members[0]].Reason)
 		r.Plan.Problems = append(r.Plan.Problems, p)
 	}
 }

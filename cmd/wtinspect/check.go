@@ -36,6 +36,7 @@ func (o *judging) addFlags(cmd *cobra.Command) {
 	flags.Var(newChoice(&o.profile, append([]string{""}, profiles...)...), "profile", "demands of a loader: "+strings.Join(profiles, ", "))
 	complete(cmd, "profile", profiles...)
 	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+inspect.SettingsName)
+	group(flags, "Choosing rules", "select", "ignore", "profile", "config")
 }
 
 // choice is what the flags say about the rules.
@@ -120,9 +121,10 @@ as a whole, and it is no error if there is none.`,
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
 	addFormat(cmd, &o.format, "form of the output: "+strings.Join(report.Forms(), ", "), report.Forms()...)
 	o.columnList.addFlag(cmd, p, &o.format, func(answer.Options) []render.Column { return report.Columns() })
-	flags.StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
+	o.addPath(cmd)
 	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
 	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")
+	group(flags, "Output", "report", "max")
 	o.reading.addFlags(cmd)
 	flags.Lookup("recursive").Usage = "judge every release at and below the paths, each by itself"
 	o.progress.addFlags(cmd)

@@ -21,6 +21,7 @@ func (l *columnList) addFlag(cmd *cobra.Command, p *program, format *string, hea
 	const flag = "columns"
 	cmd.Flags().StringSliceVar(&l.columns, flag, nil, "show these columns of the table, in this order: `LIST` is, for example, "+
 		example(heads(answer.Options{Format: render.TableFormat})))
+	group(cmd.Flags(), "Output", flag)
 	options := func() answer.Options {
 		return answer.Options{Format: render.Format(*format), Style: p.style(), Verbose: p.verbose}
 	}

@@ -20,7 +20,7 @@ the tensors in the files already on the command line. Bash needs its package
 bash-completion, loaded before the script.`,
 		Annotations: exitStatus(),
 		Example: `  source <(wtinspect completion bash)
-  wtinspect completion zsh > "${fpath[1]}/_wtinspect"
+  wtinspect completion zsh > ~/.zfunc/_wtinspect
   wtinspect completion fish > ~/.config/fish/completions/wtinspect.fish`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {

@@ -43,7 +43,7 @@ func newDiff(p *program) *cobra.Command {
 	var o diffOptions
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "What two checkpoints have in common, and where they differ",
+		Short: "Compare two checkpoints: what differs, and what is only renamed",
 		Long: `Diff pairs the tensors of two checkpoints by name, then by content, then by
 what they are for, and says which are renamed, changed, of another dtype or
 shape, or in one of them only. Renames are reported as the rules of a map, which

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/report"
 	"github.com/wtinspect/wtinspect/rename"
@@ -67,14 +68,16 @@ worth knowing (info) is fixed when --select asks for it.`,
 	}
 	f := cmd.Flags()
 	o.judging.addFlags(cmd)
-	f.StringVarP(&o.destination, "output", "o", "", "write a fixed copy to `DST`, a directory or, for one file, a file")
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
+	f.StringVarP(&o.destination, "output", "o", "", "write a fixed copy to `DST`, a directory or, for one file, a file")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
 	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would be fixed")
 	f.BoolVar(&o.force, "force", false, "allow a link in place; never the loss of a tensor")
 	f.StringVar(&o.inverse, "write-inverse", "", "write the map that takes the renames back to `FILE`, for 'wtinspect rename --map'")
+	group(f, "Writing", "in-place", "output", "dry-run", "check", "force", "write-inverse")
 	addFormat(cmd, &o.form, "form of the answer: table or json", "table", "json")
 	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
+	group(f, "Reading", "jobs")
 	o.progress.addFlags(cmd)
 	return cmd
 }
@@ -108,7 +111,11 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 			return err
 		}
 	}
-	err = report.Fix(p.stdout, o.form, path, r, p.style())
+	left := ""
+	if r.Left != nil {
+		left = report.Summary(r.Left)
+	}
+	err = answer.Fix(p.stdout, path, r, left, answer.Options{Format: render.Format(o.form), Style: p.style()})
 	if written(err) != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func newHash(p *program) *cobra.Command {
 	var o hashOptions
 	cmd := &cobra.Command{
 		Use:   "hash [PATH...]",
-		Short: "Digests of the tensors' bytes; check a manifest of them",
+		Short: "Print digests of the tensors' bytes, or check a manifest of them",
 		Long: `Hash prints a digest of every tensor's bytes, as they are in the file, in the
 format of llama.cpp's llama-gguf-hash, and a content id of every checkpoint.
 

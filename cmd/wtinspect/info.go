@@ -21,7 +21,7 @@ func newInfo(p *program) *cobra.Command {
 	var o infoOptions
 	cmd := &cobra.Command{
 		Use:   "info [PATH...]",
-		Short: "Tell what a checkpoint is: format, totals, dtypes, shards, metadata",
+		Short: "Tell what a checkpoint is: format, sizes, dtypes, shards, metadata",
 		Long: `Info sums up every checkpoint under the paths, the current directory when there
 is none: format and version, files, tensors, parameters, sizes by dtype,
 architecture, quantisation, and the metadata. Several checkpoints are a line

@@ -51,7 +51,7 @@ func completeMaps(_ *cobra.Command, _ []string, toComplete string) ([]string, co
 func newMap(p *program) *cobra.Command {
 	return branch(&cobra.Command{
 		Use:   "map",
-		Short: "Work with maps: what tensors are to be called",
+		Short: "List, show, check, invert and compose maps of names",
 		Long: `Map works with the maps that rename carries out: those that are built in, and
 files. A MAP is a file when it has a separator or ends in .yaml or .yml, and
 otherwise the name of one that is built in. docs/map-language.md describes the
@@ -75,7 +75,7 @@ of them in its name, its projects or its models.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect map list
   wtinspect map list llama hf
-  wtinspect map list -f json | jq '.conventions[] | select(.name == "llama-hf").to'`,
+  wtinspect map list -f json llama | jq '.conventions[] | .name'`,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			list, err := inspect.Maps(cmd.Context(), &inspect.MapsOptions{Words: args})
 			if err != nil {
@@ -86,11 +86,6 @@ of them in its name, its projects or its models.`,
 	}
 	o.addFlags(cmd, p, answer.MapsColumns)
 	return cmd
-}
-
-// destination is -o of commands whose answer has one form.
-func (o *output) addPath(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
 }
 
 func newMapShow(p *program) *cobra.Command {
@@ -157,7 +152,7 @@ with their line, and are exit code 2.`,
 		Annotations: exitStatus(
 			"1  there are findings at or above --fail-on",
 			"2  also when a map cannot be read"),
-		Example: `  wtinspect map lint llama.yaml
+		Example: `  wtinspect map lint there.yaml
   wtinspect map lint --fail-on note -f json maps/*.yaml`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeMaps,

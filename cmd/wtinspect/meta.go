@@ -19,7 +19,7 @@ import (
 func newMeta(p *program) *cobra.Command {
 	return branch(&cobra.Command{
 		Use:   "meta",
-		Short: "Work with metadata",
+		Short: "Show, set and remove metadata",
 		Long: `Meta works with the metadata of a checkpoint: the __metadata__ of safetensors,
 the keys and values of GGUF.`,
 		Annotations: exitStatus(),
@@ -49,7 +49,7 @@ element, in which \t \n \r and \\ stand for the characters that would break
 lines. On a terminal control characters are escaped.`,
 		Annotations: exitStatus("2  also when there is no such key, or the files disagree on its value"),
 		Example: `  wtinspect meta show model.safetensors
-  wtinspect meta show -f json model.gguf general.architecture tokenizer.ggml.tokens
+  wtinspect meta show -f json model.gguf tokenizer.ggml.tokens
   wtinspect meta show model.gguf tokenizer.chat_template > template.jinja`,
 		ValidArgsFunction: p.completeKeys,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {

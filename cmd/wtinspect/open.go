@@ -24,6 +24,7 @@ type reading struct {
 
 func (r *reading) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&r.recursive, "recursive", "R", false, "descend into subdirectories")
+	defer group(cmd.Flags(), "Reading", "recursive", "jobs")
 	cmd.Flags().IntVarP(&r.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
 }
 

@@ -34,7 +34,13 @@ func (o *output) addFlagsFrom(cmd *cobra.Command, first render.Format) {
 		}
 	}
 	addFormat(cmd, &o.format, "form of the output: table, json, jsonl, csv or tsv", formats...)
+	o.addPath(cmd)
+}
+
+// addPath adds the flag for the destination.
+func (o *output) addPath(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
+	group(cmd.Flags(), "Output", "output")
 }
 
 // addFormat adds the flag for one of some forms, and --json, which other tools have.
@@ -42,6 +48,7 @@ func addFormat(cmd *cobra.Command, format *string, usage string, forms ...string
 	flags := cmd.Flags()
 	flags.VarP(newChoice(format, forms...), "format", "f", usage)
 	complete(cmd, "format", forms...)
+	group(flags, "Output", "format")
 	flags.BoolFunc("json", "the same as -f json", func(string) error { return flags.Set("format", "json") })
 	if err := flags.MarkHidden("json"); err != nil {
 		panic(err) // the flag does not exist

@@ -33,6 +33,7 @@ func (l *pathList) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&l.from, "files-from", "", "read PATHs from `FILE`, one per line; - is stdin, and so is a PATH that is -")
 	f.BoolVarP(&l.null, "null", "0", false, "lists of PATHs are separated by NUL bytes, as find -print0 and git -z write them")
+	group(f, "Reading", "files-from", "null")
 }
 
 // work is [program.work] for what a command does with its PATHs.

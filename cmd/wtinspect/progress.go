@@ -17,6 +17,7 @@ func (o *progress) addFlags(cmd *cobra.Command) {
 	words := []string{"auto", "always", "never"}
 	cmd.Flags().Var(newChoice(&o.when, words...), "progress", "show a bar on stderr: auto (on a terminal, when the work is long), always or never")
 	complete(cmd, "progress", words...)
+	group(cmd.Flags(), "Output", "progress")
 }
 
 // progressDelay is how long work goes on without a bar where one is not asked

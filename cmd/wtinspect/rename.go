@@ -66,10 +66,10 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 		Annotations: exitStatus(
 			"1  with --check, something would change",
 			"2  also when the plan or the rewrite is refused"),
-		Example: `  wtinspect rename --map yi-to-llama
-  wtinspect rename --map llama.yaml --in-place --write-inverse back.yaml ~/models/yi
+		Example: `  wtinspect rename --map yi-to-llama ~/models/yi
+  wtinspect rename --map yi-to-llama --in-place --write-inverse back.yaml yi/
   wtinspect rename --map strip-wrappers -o clean.safetensors model.safetensors
-  wtinspect rename --map strip-wrappers --check .
+  wtinspect rename --map strip-wrappers --check ~/models/llama
   wtinspect rename --to llama-hf --in-place ~/models/yi
   wtinspect rename --to meta -o llama-meta.safetensors model.safetensors
   wtinspect rename --recover ~/models/yi`,
@@ -111,6 +111,7 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	o.selection.addFlags(cmd, p)
 	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
 	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")
+	group(f, "Writing", "write-inverse")
 	f.BoolVar(&o.recover, "recover", false, "end an interrupted rename or metadata edit of PATH, and do nothing else; with --force, also after the release was copied")
 	return cmd
 }

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,29 +16,31 @@ import (
 type command struct {
 	name string
 	make func(*program) *cobra.Command
+	// group is where the help lists the command.
+	group string
 	// also are what other tools call what the command does.
 	also []string
 }
 
 // commands are all commands, in the order of their making.
 var commands = [...]command{
-	{"ls", newLs, []string{"list", "tensors", "names", "tree"}},
-	{infoName, newInfo, []string{"header", "head", "inspect", "show", "summary", "describe"}},
-	{"identify", newIdentify, []string{"file", "detect", "guess", "which"}},
-	{"meta", newMeta, []string{"metadata", "kv"}},
-	{"stats", newStats, []string{"statistics", "values", "histogram"}},
-	{"hash", newHash, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
-	{"diff", newDiff, []string{"compare", "cmp"}},
-	{"rename", newRename, []string{"mv", "remap"}},
-	{"map", newMap, []string{"maps", "conventions", "mapping"}},
-	{"check", newCheck, []string{"validate", "lint", "verify", "test"}},
-	{"rules", newRules, nil},
-	{"explain", newExplain, []string{"why", "rule"}},
-	{"lock", newLock, []string{"freeze", "pin", "manifest"}},
-	{"fix", newFix, []string{"repair"}},
-	{"version", newVersion, nil},
-	{completionName, newCompletion, []string{"completions"}},
-	{manName, newMan, []string{"manual", "manpage"}},
+	{"ls", newLs, looking, []string{"list", "tensors", "names", "tree"}},
+	{infoName, newInfo, looking, []string{"header", "head", "inspect", "show", "summary", "describe"}},
+	{"identify", newIdentify, looking, []string{"file", "detect", "guess", "which"}},
+	{"meta", newMeta, looking, []string{"metadata", "kv"}},
+	{"stats", newStats, looking, []string{"statistics", "values", "histogram"}},
+	{"hash", newHash, looking, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
+	{"diff", newDiff, looking, []string{"compare", "cmp"}},
+	{"rename", newRename, changing, []string{"mv", "remap"}},
+	{"map", newMap, mapping, []string{"maps", "conventions", "mapping"}},
+	{"check", newCheck, releases, []string{"validate", "lint", "verify", "test"}},
+	{"rules", newRules, releases, nil},
+	{"explain", newExplain, releases, []string{"why", "rule"}},
+	{"lock", newLock, releases, []string{"freeze", "pin", "manifest"}},
+	{"fix", newFix, changing, []string{"repair"}},
+	{"version", newVersion, aside, nil},
+	{completionName, newCompletion, aside, []string{"completions"}},
+	{manName, newMan, aside, []string{"manual", "manpage"}},
 }
 
 const (
@@ -112,11 +112,18 @@ of a GGUF split means the whole split.`,
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
 
+	group(flags, globalFlags, "quiet", "verbose", "wide", "color")
+	group(root.Flags(), globalFlags, "version")
+
+	root.AddGroup(commandGroups()...)
 	for _, c := range commands {
 		if only == "" || only == c.name {
-			root.AddCommand(c.make(p))
+			cmd := c.make(p)
+			cmd.GroupID = c.group
+			root.AddCommand(cmd)
 		}
 	}
+	root.SetHelpCommandGroupID(aside)
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == helpName {
@@ -126,34 +133,12 @@ of a GGUF split means the whole split.`,
 		}
 	}
 	root.Annotations = exitStatus("1  a command that looks for findings or differences has found some")
-	root.SetHelpTemplate(root.HelpTemplate() + `{{with index .Annotations "` + exitStatusKey + `"}}
-Exit status:
-{{.}}
-{{end}}`)
-	return root
-}
-
-const exitStatusKey = "exit status"
-
-// exitStatus returns the annotation with which the help of every command ends:
-// the codes that all have, and a command's own lines, each of which begins with
-// its code.
-func exitStatus(own ...string) map[string]string {
-	lines := append([]string{
-		"0  the work is done",
-		"2  it could not be done: wrong usage, missing or unreadable input",
-		"130  interrupted",
-	}, own...)
-	code := func(line string) int {
-		first, _, _ := strings.Cut(line, " ")
-		n, err := strconv.Atoi(first)
-		if err != nil {
-			panic("an exit status without its code: " + line)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		if err := writeHelp(cmd.OutOrStdout(), cmd); written(err) != nil {
+			p.sayError(err)
 		}
-		return n
-	}
-	slices.SortStableFunc(lines, func(a, b string) int { return cmp.Compare(code(a), code(b)) })
-	return map[string]string{exitStatusKey: "  " + strings.Join(lines, "\n  ")}
+	})
+	return root
 }
 
 // undone are words for what other tools do and this one does not, with what there is.

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
@@ -137,60 +135,6 @@ func writeFixture(dst, text string) error {
 		return fixture.Sharded(dst, text)
 	}
 	return fixture.Write(dst, text)
-}
-
-// The help of every command shows examples and says what its exit codes mean.
-func TestHelp(t *testing.T) {
-	var visit func(path []string)
-	visit = func(path []string) {
-		var out bytes.Buffer
-		p := newProgram(strings.NewReader(""), &out, &out, func(string) string { return "" })
-		if code := p.run(t.Context(), append(path[1:len(path):len(path)], "--help")); code != exitOK {
-			t.Errorf("%v --help: exit %d", path, code)
-		}
-		_, status, ok := strings.Cut(out.String(), "\nExit status:\n  0  ")
-		if !ok || !strings.Contains(status, "\n  2  it could not be done") || !strings.HasSuffix(status, "\n  130  interrupted\n") {
-			t.Errorf("%v --help does not end with the exit status:\n%s", path, &out)
-		}
-		root := newRoot(p)
-		var whole bytes.Buffer
-		root.SetArgs(append(path[1:len(path):len(path)], "--help"))
-		root.SetOut(&whole)
-		if err := root.Execute(); err != nil || whole.String() != out.String() {
-			t.Errorf("%v --help says in the whole tree of commands, %v:\n%s\nand by itself:\n%s", path, err, &whole, &out)
-		}
-		cmd, _, err := root.Find(path[1:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if cmd.Example == "" && cmd.Name() != "help" {
-			t.Errorf("%v has no example", path)
-		}
-		for line := range strings.Lines(cmd.Example) {
-			checkExample(t, newRoot(p), line)
-		}
-		for _, c := range cmd.Commands() {
-			visit(append(path[:len(path):len(path)], c.Name()))
-		}
-	}
-	visit([]string{"wtinspect"})
-}
-
-// checkExample parses the flags of an example, a line of shell.
-func checkExample(t *testing.T, root *cobra.Command, line string) {
-	t.Helper()
-	_, line, _ = strings.Cut(line, "wtinspect ")
-	line = regexp.MustCompile(`[|>)].*`).ReplaceAllString(line, "")
-	cmd, rest, err := root.Find(strings.Fields(strings.ReplaceAll(line, "'", "")))
-	if err == nil {
-		err = cmd.ParseFlags(rest)
-	}
-	if err == nil {
-		err = cmd.ValidateArgs(cmd.Flags().Args())
-	}
-	if err != nil || cmd == root {
-		t.Errorf("example %q: %v", line, err)
-	}
 }
 
 func TestInterrupted(t *testing.T) {

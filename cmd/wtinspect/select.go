@@ -18,6 +18,7 @@ func (s *selection) addFlags(cmd *cobra.Command, p *program) {
 	f.StringArrayVar(&s.Match, "match", nil, "choose tensors whose whole name matches `GLOB`; * crosses dots (repeatable)")
 	f.StringArrayVar(&s.Regex, "regex", nil, "choose tensors whose name contains a match of `RE` (repeatable)")
 	f.StringArrayVar(&s.Exclude, "exclude", nil, "leave out tensors whose whole name matches `GLOB` (repeatable)")
+	group(f, "Choosing tensors", "match", "regex", "exclude")
 	for _, flag := range []string{"match", "exclude"} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, p.completeTensors); err != nil {
 			panic(err) // the flag does not exist

@@ -31,7 +31,7 @@ func newStats(p *program) *cobra.Command {
 	var o statsOptions
 	cmd := &cobra.Command{
 		Use:   "stats [PATH...]",
-		Short: "Figures of the tensors' values: range, mean, spread, NaN, quantiles",
+		Short: "Measure the tensors' values: range, mean, spread, NaN, quantiles",
 		Long: `Stats reads the values of every tensor and says how many there are, their
 range, mean, standard deviation, norm, quantiles, and how many are zero,
 subnormal, infinite or not a number. All but the quantiles of F32 and of 64-bit
@@ -46,7 +46,7 @@ that are not like the others.`,
 		Annotations: exitStatus("2  also when a tensor cannot be read or its type has no numbers; the rest is printed"),
 		Example: `  wtinspect stats model.safetensors
   wtinspect stats --by-layer .
-  wtinspect stats --sample 5% --histogram --match '*.mlp.*' model.gguf
+  wtinspect stats --sample 5% --histogram --match '*.ffn_*' model.gguf
   wtinspect stats -f jsonl . | jq -r 'select(.nan > 0).name'`,
 		ValidArgsFunction: completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {

@@ -39,8 +39,8 @@ func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.O
 	f := cmd.Flags()
 	addFormat(cmd, &o.format, "form of the answer: table, json, jsonl, csv or tsv", formats...)
 	o.columnList.addFlag(cmd, p, &o.format, heads)
-	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
+	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
 	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would change")
 	f.BoolVar(&o.force, "force", false, "allow an existing destination, a link in place, one member of a set; never the loss of a tensor")
@@ -49,6 +49,7 @@ func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.O
 	complete(cmd, "verify", verify...)
 	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes for later renames between header and data")
 	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: chosen by the processors)")
+	group(f, "Writing", "in-place", "output", "dry-run", "check", "force", "verify", "headroom", "jobs")
 	o.progress.addFlags(cmd)
 }
 

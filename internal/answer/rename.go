@@ -22,7 +22,7 @@ func Plan(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
 func writePlan(w io.Writer, r *inspect.Renaming, mapName string, o Options) error {
 	sum := r.Plan.Summary()
 	if sum.Kept < sum.Tensors {
-		if err := changesTable(r.Plan).Write(w, render.TableFormat, o.Style); err != nil {
+		if err := changesTable(r.Plan.Changes()).Write(w, render.TableFormat, o.Style); err != nil {
 			return err
 		}
 	}
@@ -123,9 +123,9 @@ func RenameColumns(o Options) []render.Column {
 	return rowColumns(nil).Heads()
 }
 
-// changesTable has what the plan changes, with layers folded.
-func changesTable(plan *rename.Plan) *render.Table {
-	return changeColumns.Table(slices.Values(plan.Changes()))
+// changesTable has what a plan changes, with layers folded.
+func changesTable(changes []rename.FoldedChange) *render.Table {
+	return changeColumns.Table(slices.Values(changes))
 }
 
 var changeColumns = render.Columns[rename.FoldedChange]{

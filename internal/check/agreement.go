@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -268,7 +269,7 @@ func runDepth(p *Pass) {
 			return ok && n == have
 		}): // num_layers of layers that hold several (transformers: LongcatFlashConfig)
 		default:
-			p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, counted(layers, "layer"), layers-1))
+			p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, plural.Of(layers, "layer"), layers-1))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 var changeRules = []*Rule{
@@ -185,7 +186,7 @@ func runCheckpointChanged(p *Pass) {
 	for i := range p.against.Checkpoints {
 		l := &p.against.Checkpoints[i]
 		if p.unlocked(l) == nil {
-			p.report(Finding{File: p.release.Dir, Offset: -1, Message: fmt.Sprintf("%s is gone, and %s has it with %s", l.Path, p.against.Path, counted(len(l.Tensors), "tensor"))})
+			p.report(Finding{File: p.release.Dir, Offset: -1, Message: fmt.Sprintf("%s is gone, and %s has it with %s", l.Path, p.against.Path, plural.Of(len(l.Tensors), "tensor"))})
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
@@ -383,7 +384,7 @@ func runGGUFProjector(p *Pass) {
 			}
 		}
 		if n, ok := k.number("vision.block_count"); ok && known && n != uint64(top)+1 {
-			p.report(k.key(m, "clip.vision.block_count", "clip.vision.block_count is %d, and the tensors have %s (v.blk.0 to v.blk.%d)", n, counted(top+1, "block"), top))
+			p.report(k.key(m, "clip.vision.block_count", "clip.vision.block_count is %d, and the tensors have %s (v.blk.0 to v.blk.%d)", n, plural.Of(top+1, "block"), top))
 		}
 		n, ok := k.number("vision.embedding_length")
 		if t, i, found := m.tensor("v.blk.0.ln1.weight"); ok && found && len(t.Shape) == 1 && t.Shape[0] != n {

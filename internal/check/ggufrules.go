@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -182,7 +183,7 @@ func runGGUFArchitecture(p *Pass) {
 		}
 		// Only what looks like a language model is meant for llama.cpp.
 		if _, _, ok := m.tensor("token_embd.weight"); ok || p.opts.Profile == LlamaCpp {
-			p.report(m.whole("%s and no general.architecture", counted(m.Len(), "tensor")))
+			p.report(m.whole("%s and no general.architecture", plural.Of(m.Len(), "tensor")))
 		}
 	}
 }
@@ -197,7 +198,7 @@ func runGGUFDepth(p *Pass) {
 		if blocks == 0 || blocks == want {
 			continue
 		}
-		p.report(k.key(m, k.arch+".block_count", "%s.block_count is %d, and the tensors have %s (blk.0 to blk.%d)", k.arch, want, counted(int(blocks), "block"), blocks-1))
+		p.report(k.key(m, k.arch+".block_count", "%s.block_count is %d, and the tensors have %s (blk.0 to blk.%d)", k.arch, want, plural.Of(int(blocks), "block"), blocks-1))
 	}
 }
 

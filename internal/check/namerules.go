@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -255,7 +256,7 @@ func (p *Pass) nearMisses(m *model, n *naming, to *convention.Convention) {
 	}
 	for _, r := range list {
 		for _, i := range r.t.members {
-			f := m.finding(int(i), "is %s in %s, which these names miss by %s", generic(r.to), to.Name, counted(len(list), "template"))
+			f := m.finding(int(i), "is %s in %s, which these names miss by %s", generic(r.to), to.Name, plural.Of(len(list), "template"))
 			f.Fixable = true
 			p.report(f)
 		}
@@ -316,7 +317,7 @@ func runLongNames(p *Pass) {
 			}
 		}
 		if count > 0 && m.becomesGGUF() {
-			f := m.finding(longest, "%d bytes, where a GGUF name has room for %d; it is the longest of %s", len(m.At(longest).Name), maxGGUFName, counted(count, "such name"))
+			f := m.finding(longest, "%d bytes, where a GGUF name has room for %d; it is the longest of %s", len(m.At(longest).Name), maxGGUFName, plural.Of(count, "such name"))
 			p.report(f)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -394,7 +395,7 @@ func runQuantNumbers(p *Pass) {
 				continue
 			}
 			if mod.Bits == 0 {
-				p.report(m.finding(mod.Tensors[0].Index, "packed in %d × 32 bits with %s, and %s says %s", mod.Row/32, counted(int(mod.Groups), "scale"), c.place(list[0].key), list[0]))
+				p.report(m.finding(mod.Tensors[0].Index, "packed in %d × 32 bits with %s, and %s says %s", mod.Row/32, plural.Of(int(mod.Groups), "scale"), c.place(list[0].key), list[0]))
 				continue
 			}
 			p.report(m.finding(mod.Tensors[0].Index, "packed with %d bits in groups of %d, and %s says %s", mod.Bits, mod.Group, c.place(list[0].key), list[0]))
@@ -729,7 +730,7 @@ func runStaticScales(p *Pass) {
 				}
 			}
 			if key != "" {
-				p.report(c.says(m, key, "%s has fixed scales for activations, and none of the %s has an input_scale", key, counted(n, "quantised weight")))
+				p.report(c.says(m, key, "%s has fixed scales for activations, and none of the %s has an input_scale", key, plural.Of(n, "quantised weight")))
 			}
 		}
 		if v := c.find("kv_cache_scheme"); v.Kind() == "object" {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
@@ -142,7 +143,7 @@ func (p *Pass) towerDepth(m *model, tower checkpoint.ConfigValue, prefix string)
 			continue
 		}
 		if int64(layers) < want {
-			p.report(at(m.Path, m.doc, v, "%s of vision_config is %d, and the tower below %s has %s (0 to %d)", key, want, strings.TrimSuffix(prefix, "."), counted(layers, "layer"), layers-1))
+			p.report(at(m.Path, m.doc, v, "%s of vision_config is %d, and the tower below %s has %s (0 to %d)", key, want, strings.TrimSuffix(prefix, "."), plural.Of(layers, "layer"), layers-1))
 		}
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -333,7 +334,7 @@ func (p *Pass) outside(main *model) (list []*model) {
 func runOutsideIndex(p *Pass) {
 	for _, main := range p.models {
 		for _, m := range p.outside(main) {
-			p.report(m.whole("%s below %s, and %s does not name the file; loaders that go by the index leave them out", counted(m.Len(), "tensor"), strings.TrimSuffix(m.common(), "."), filepath.Base(main.Index)))
+			p.report(m.whole("%s below %s, and %s does not name the file; loaders that go by the index leave them out", plural.Of(m.Len(), "tensor"), strings.TrimSuffix(m.common(), "."), filepath.Base(main.Index)))
 		}
 	}
 }

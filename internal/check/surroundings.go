@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
 
@@ -88,17 +89,9 @@ func runPickles(p *Pass) {
 		seen[m.Dir] = true
 		p.report(Finding{
 			File: list[0], Offset: -1, Count: len(list),
-			Message: fmt.Sprintf("%s beside safetensors, as a second copy that can run code when it is loaded", counted(len(list), "pickle")),
+			Message: fmt.Sprintf("%s beside safetensors, as a second copy that can run code when it is loaded", plural.Of(len(list), "pickle")),
 		})
 	}
-}
-
-// counted returns "1 tensor", "2 tensors".
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // formats are the values of the metadata key format that transformers takes

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -18,11 +20,14 @@ func Copy(ctx context.Context, path, dest string, change func(draft string) erro
 	source, dirErr := sys.OpenDir(path)
 	if dirErr == nil {
 		defer source.Close()
+		dest = filepath.Clean(dest) // clean/ is the directory clean
 		if txn.Contains(path, dest) {
 			return fmt.Errorf("%s: the copy would lie in its source; name a directory beside it", dest)
 		}
 	} else if strings.HasSuffix(strings.ToLower(path), ".json") {
 		return fmt.Errorf("%s: name the directory of the release for a copy of it", path)
+	} else if dest != "" && os.IsPathSeparator(dest[len(dest)-1]) {
+		return fmt.Errorf("%s: the copy of one file is a file; name it, as in -o %s", dest, filepath.Join(dest, filepath.Base(path)))
 	}
 	draft, err := txn.NewDraft(sys, dest)
 	if err != nil {

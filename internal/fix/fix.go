@@ -18,6 +18,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/check"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 )
@@ -134,13 +135,6 @@ func ids(rules []*check.Rule) []string {
 	return out
 }
 
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
-
 // shardless declines what is found at indexes without any of their shards, and
 // at those that say nothing: there is no file to change or to make an index of.
 // Another fix may put a whole index in their place.
@@ -204,7 +198,7 @@ func (p *planner) aside(c *checkpoint.Checkpoint) {
 	}
 	p.fixes = append(p.fixes, &Fix{
 		Rules: ids(rules), Checkpoint: c.Path, Count: len(c.Files),
-		What: fmt.Sprintf("move %s into %s", counted(len(c.Files), "file"), filepath.Join(c.Dir, txn.AsideName)),
+		What: fmt.Sprintf("move %s into %s", plural.Of(len(c.Files), "file"), filepath.Join(c.Dir, txn.AsideName)),
 		run:  func(ctx context.Context, _ *Options) error { return putAside(ctx, c) },
 	})
 }
@@ -272,10 +266,10 @@ func (p *planner) names(ctx context.Context, c *checkpoint.Checkpoint) error {
 	}
 	var what []string
 	if moved > 0 {
-		what = append(what, "rename "+counted(moved, "tensor"))
+		what = append(what, "rename "+plural.Of(moved, "tensor"))
 	}
 	if dropped > 0 {
-		what = append(what, "drop "+counted(dropped, "tensor"))
+		what = append(what, "drop "+plural.Of(dropped, "tensor"))
 	}
 	p.fixes = append(p.fixes, &Fix{
 		Rules: ids(rules), Checkpoint: c.Path, What: strings.Join(what, " and "), Count: moved + dropped, Plan: plan,
@@ -306,7 +300,7 @@ func (p *planner) format(c *checkpoint.Checkpoint) {
 	}
 	p.fixes = append(p.fixes, &Fix{
 		Rules: ids(rules), Checkpoint: c.Path, Count: len(c.Files),
-		What: "set the metadata key format to pt in " + counted(len(c.Files), "file"),
+		What: "set the metadata key format to pt in " + plural.Of(len(c.Files), "file"),
 		run: func(ctx context.Context, opts *Options) error {
 			job, err := rewrite.PrepareMetadata(ctx, c, []rewrite.Metadata{{Key: "format", Value: "pt"}}, &rewrite.Options{Force: opts.Force})
 			return runJob(ctx, job, err, opts)

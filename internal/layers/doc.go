@@ -15,10 +15,11 @@
 //	checkpoint  internal/stores
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
+//	internal/plural
 //
 // A package may import packages of lower rows, never one of its own row or
 // above. The leaf libraries safetensors, gguf, rename/template and
-// rename/tensorop import the standard library alone. Each third-party module
+// rename/tensorop import the standard library and internal/plural alone. Each third-party module
 // has the rooms it may be used in, and no exported name of a public package
 // mentions an internal type.
 //

@@ -32,6 +32,7 @@ var rows = [][]string{
 	{"checkpoint", "internal/stores"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/convention/adapter"},
 	{"rename/template", "rename/tensorop", "internal/quant"},
+	{"internal/plural"},
 }
 
 // testOnly are the packages that only tests and generators may import.

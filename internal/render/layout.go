@@ -288,7 +288,7 @@ func (l *layout) appendWide(p piece, cut Cut, place, width, pending int, lastInL
 	var lines []string
 	further := 0
 	if cut == Sentence {
-		lines = wrapText(cutEnd(p.own, mostLines*room), room)
+		lines = Wrap(cutEnd(p.own, mostLines*room), room)
 	} else {
 		lines = fold(cutMiddle(p.own, mostLines*(room-hang)), room, room-hang)
 		if len(lines) > 1 {

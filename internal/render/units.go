@@ -2,7 +2,8 @@ package render
 
 import (
 	"strconv"
-	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // Size returns n bytes for people: three digits and a binary unit, "98.0 MiB".
@@ -55,11 +56,5 @@ func Grouped(n uint64) string {
 
 // Counted returns a number with its noun: "1 tensor", "12 tensors".
 func Counted[N int | uint64](n N, noun string) string {
-	if n != 1 {
-		if strings.HasSuffix(noun, "y") {
-			noun = strings.TrimSuffix(noun, "y") + "ie"
-		}
-		noun += "s"
-	}
-	return Grouped(uint64(n)) + " " + noun
+	return Grouped(uint64(n)) + " " + plural.Noun(n, noun)
 }

@@ -93,8 +93,8 @@ func shownWidth(s string) int {
 	}
 }
 
-// wrapText cuts a text into lines of a width, between words.
-func wrapText(text string, width int) []string {
+// Wrap cuts a text into lines of a width, between words.
+func Wrap(text string, width int) []string {
 	var lines []string
 	line, used := "", 0
 	for word := range strings.FieldsSeq(text) {

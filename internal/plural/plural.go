@@ -1,0 +1,45 @@
+// Package plural puts numbers before nouns, the same way in every message.
+package plural
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Of returns a number with its noun: "1 tensor", "12 tensors".
+func Of[N int | int64 | uint64](n N, noun string) string {
+	return strconv.FormatUint(uint64(n), 10) + " " + Noun(n, noun)
+}
+
+// Noun returns a noun as it stands behind a number.
+func Noun[N int | int64 | uint64](n N, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "matrix"); ok {
+		return stem + "matrices"
+	}
+	if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(stem, "e") { // key, keys
+		return stem + "ies"
+	}
+	for _, end := range []string{"s", "x", "ch", "sh"} {
+		if strings.HasSuffix(noun, end) {
+			return noun + "es"
+		}
+	}
+	return noun + "s"
+}
+
+// Verb returns a verb as it stands behind a number of things: "1 name follows", "2 names
+// follow". It is given as of several.
+func Verb[N int | int64 | uint64](n N, verb string) string {
+	switch {
+	case n != 1:
+		return verb
+	case verb == "are":
+		return "is"
+	case verb == "have":
+		return "has"
+	}
+	return verb + "s"
+}
