@@ -10,7 +10,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/internal/report"
 )
 
 // A columnList is the flag that chooses the columns of a command's table.
@@ -30,12 +29,12 @@ func (l *columnList) addFlag(cmd *cobra.Command, p *program, format *string, hea
 			return nil
 		}
 		o := options()
-		switch o.Format {
-		case render.TableFormat, render.CSV, render.TSV:
-		case report.Text:
+		switch {
+		case o.Format == render.TableFormat, o.Format == render.CSV, o.Format == render.TSV:
+		case !cmd.Flags().Changed("format"):
 			*format, o.Format = string(render.TableFormat), render.TableFormat
 		default:
-			return fmt.Errorf("--columns chooses the columns of -f table, csv or tsv; -f %s has them all", o.Format)
+			return fmt.Errorf("--columns chooses the columns of -f table, csv or tsv, and has no meaning for -f %s", o.Format)
 		}
 		if len(l.columns) == 0 {
 			return errors.New("--columns names no column")

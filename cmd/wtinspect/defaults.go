@@ -26,8 +26,11 @@ import (
 // a command finds: that is for the settings of a release, which everybody has who judges it.
 type setting struct {
 	name   string
-	values []string
+	values []string // nil allows any
 }
+
+// pagerSetting is the one that has no flag for people, who have --no-pager.
+const pagerSetting = "pager"
 
 // settings lists the settings.
 func settings() []setting {
@@ -41,6 +44,7 @@ func settings() []setting {
 	return []setting{
 		{"color", when},
 		{"format", formats},
+		{pagerSetting, nil},
 		{"progress", when},
 		{"wide", []string{"true", "false"}},
 	}
@@ -49,7 +53,7 @@ func settings() []setting {
 func (s setting) variable() string { return "WTINSPECT_" + strings.ToUpper(s.name) }
 
 func (s setting) check(value string) error {
-	if slices.Contains(s.values, value) {
+	if s.values == nil || slices.Contains(s.values, value) {
 		return nil
 	}
 	return fmt.Errorf("%q must be one of: %s%s", value, strings.Join(s.values, ", "), template.DidYouMean(value, s.values))

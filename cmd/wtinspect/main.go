@@ -35,13 +35,19 @@ func (p *program) obey(ctx context.Context, cancel func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		select {
-		case <-signals:
-			signal.Stop(signals) // a second one kills
-			cancel()
-			p.exitAfter(grace)
-		case <-ctx.Done():
-			signal.Stop(signals)
+		for {
+			select {
+			case s := <-signals:
+				if s == os.Interrupt && p.pager.Load().reading() {
+					continue // it is for the pager
+				}
+				signal.Stop(signals) // a second one kills
+				cancel()
+				p.exitAfter(grace)
+			case <-ctx.Done():
+				signal.Stop(signals)
+				return
+			}
 		}
 	}()
 }
@@ -55,6 +61,7 @@ func (p *program) exitAfter(d time.Duration) {
 		p.whole.Lock()
 		time.Sleep(d) // what became of it is yet to be said
 	}
+	p.pager.Load().end() // or two programs read the terminal
 	// Nobody may be reading stderr either.
 	time.AfterFunc(d/10, func() { os.Exit(exitInterrupted) })
 	p.say("interrupted")

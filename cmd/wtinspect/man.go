@@ -64,6 +64,7 @@ func documented(cmd *cobra.Command) []*cobra.Command {
 var manEnvironment = [][2]string{
 	{"NO_COLOR", "If it is set, nothing is coloured."},
 	{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
+	{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},
 	{"COLUMNS", "The width of the terminal, instead of what the terminal says."},
 	{"TERM", "If it is dumb, nothing is coloured."},
 	{"SOURCE_DATE_EPOCH", "The time by which check judges whether an exception has expired, in seconds since 1970."},

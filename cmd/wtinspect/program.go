@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,11 @@ type program struct {
 	// terminal says that stdout is a terminal, and width how wide it is.
 	terminal bool
 	width    int
+	// paging says that a person may page through stdout, with pagerCommand where that is
+	// set. pager is set while one does.
+	paging, noPager bool
+	pagerCommand    string
+	pager           atomic.Pointer[pager]
 	// errTerminal says that stderr is a terminal.
 	errTerminal bool
 
@@ -55,7 +61,7 @@ type program struct {
 func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *program {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.terminal, p.width = true, 80
+		p.terminal, p.paging, p.width = true, true, 80
 		if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {
 			p.width = n
 		} else if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
@@ -76,7 +82,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return p.end(ctx, cmd, err)
+	code := p.end(ctx, cmd, err)
+	p.pager.Load().end()
+	return code
 }
 
 // implied puts info before a path that stands where a command is expected.
@@ -140,6 +148,10 @@ func written(err error) error {
 // nothing that a file put into it acts on the terminal. What follows a newline
 // is indented, so that a name that has one cannot begin a message of its own.
 func (p *program) say(format string, args ...any) {
+	w := p.stderr
+	if g := p.pager.Load(); p.errTerminal && g.showing() {
+		w = g // which has the terminal
+	}
 	first := true
 	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
 		indent := "  "
@@ -147,7 +159,7 @@ func (p *program) say(format string, args ...any) {
 			indent = ""
 		}
 		first = false
-		fmt.Fprintf(p.stderr, "wtinspect: %s%s\n", indent, render.EscapeMessage(strings.TrimSuffix(line, "\n")))
+		fmt.Fprintf(w, "wtinspect: %s%s\n", indent, render.EscapeMessage(strings.TrimSuffix(line, "\n")))
 	}
 }
 

@@ -101,7 +101,11 @@ of a GGUF split means the whole split.`,
 		if err := refuseStdin(cmd, args); err != nil {
 			return err
 		}
-		return p.setDefaults(cmd)
+		if err := p.setDefaults(cmd); err != nil {
+			return err
+		}
+		p.page(cmd)
+		return nil
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
@@ -109,6 +113,11 @@ of a GGUF split means the whole split.`,
 	flags.BoolVarP(&p.quiet, "quiet", "q", false, "leave out notes and warnings on stderr")
 	flags.BoolVarP(&p.verbose, "verbose", "v", false, "say more")
 	flags.BoolVar(&p.wide, "wide", false, "let the rows of tables be wider than the terminal")
+	flags.BoolVar(&p.noPager, "no-pager", false, "do not show long answers on a terminal with a pager")
+	flags.StringVar(&p.pagerCommand, pagerSetting, "", "the pager")
+	if err := flags.MarkHidden(pagerSetting); err != nil {
+		panic(err) // the flag does not exist
+	}
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
 

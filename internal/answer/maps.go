@@ -43,7 +43,7 @@ var (
 			c.Color(render.Cyan)
 		}},
 		{Title: "DIALECT", Cell: func(c *render.Cell, v *inspect.Convertible) { c.Text(strings.Join(v.Dialects, ", ")) }},
-		{Title: "CONVERTS TO", Cut: render.CutEnd, Cell: func(c *render.Cell, v *inspect.Convertible) { c.Some(convertsTo(v)) }},
+		{Title: "CONVERTS TO", Cut: render.Sentence, Cell: func(c *render.Cell, v *inspect.Convertible) { c.Some(convertsTo(v)) }},
 	}
 )
 

@@ -32,12 +32,9 @@ type form struct {
 	print printer
 }
 
-// Text is the form for people, a line or so per finding.
-const Text = "text"
-
 // forms are all forms, the default first.
 var forms = []form{
-	{Text, text},
+	{"text", text},
 	{"json", document},
 	{"github", gitHub},
 	{"markdown", markdown},
