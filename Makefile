@@ -4,6 +4,7 @@ GO          ?= go
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+APIDIFF     := golang.org/x/exp/cmd/apidiff@v0.0.0-20261113113407-e3970619a1a4
 
 FUZZTIME  ?= 10s
 BENCH     ?= .
@@ -21,7 +22,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln interop site clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln api interop site clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -118,10 +119,11 @@ random: ## compare commands on random and huge files with an independent reader
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...
 
-generate: ## write what is made of the conventions' files
+generate: ## write what is made of the conventions' files and of the types of answers
 	$(GO) generate ./rename/convention
 	$(GO) test ./rename/convention/internal/compile -run='^Test(Text|RolesPage)$$' -update
 	$(GO) test ./rename/convention -run=TestDocs -update
+	$(GO) test ./inspect -run='^TestSchemas$$' -update
 
 golden: ## rewrite the golden output of scripts and documents
 	$(GO) test ./cmd/wtinspect -args -update
@@ -132,6 +134,15 @@ interop: ## let independent readers read what was written (npm, network)
 site: build ## make the documentation site in dist/site; fails on a dead link
 	rm -rf dist/site
 	$(GO) run ./internal/site -program bin/wtinspect -o dist/site
+
+# What docs/stability.md says of the Go API is held to by reading this before a release.
+BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+
+api: ## list what changed in the Go API since BASE (the latest version)
+	@test -n "$(BASE)" || { echo "no version has been released; make api BASE=COMMIT"; exit 1; }
+	@old=$$(mktemp -d) && trap 'rm -rf $$old' EXIT && git archive $(BASE) | tar -x -C $$old && \
+	(cd $$old && $(GO) run $(APIDIFF) -m -w $$old/api github.com/wtinspect/wtinspect) && \
+	$(GO) run $(APIDIFF) -m $$old/api github.com/wtinspect/wtinspect
 
 vuln: ## look for known vulnerabilities (needs the vulnerability database)
 	$(GO) run $(GOVULNCHECK) ./...

@@ -49,21 +49,25 @@ type DiffResult struct {
 	OnlyB []string `json:"only_b"`
 	// Verdict is the worst of the comparisons' verdicts. A checkpoint without a
 	// counterpart is changed.
-	Verdict DiffVerdict  `json:"verdict"`
+	Verdict DiffVerdict `json:"verdict"`
+	// Tensors are those that differ in something.
 	Tensors Seq[DiffRow] `json:"tensors"`
 	Faults  Seq[Fault]   `json:"faults"`
 }
 
-// A Comparison is how two checkpoints differ. Metadata and Config are nil when
-// they were not compared.
+// A Comparison is how two checkpoints differ.
 type Comparison struct {
-	A           DiffSide    `json:"a"`
-	B           DiffSide    `json:"b"`
+	A DiffSide `json:"a"`
+	B DiffSide `json:"b"`
+	// HeadersOnly says that no values were read.
 	HeadersOnly bool        `json:"headers_only"`
 	Summary     DiffSummary `json:"summary"`
-	Rules       []DiffRule  `json:"rules"`
-	Metadata    []Change    `json:"metadata"`
-	Config      []Change    `json:"config"`
+	// Rules explain the renamed tensors.
+	Rules []DiffRule `json:"rules"`
+	// Metadata and Config are what differs beside the tensors, nil when that was not
+	// compared.
+	Metadata []Change `json:"metadata"`
+	Config   []Change `json:"config"`
 	// Verdict is what the differences come to.
 	Verdict DiffVerdict `json:"verdict"`
 
@@ -170,14 +174,14 @@ type DiffRule struct {
 	Proven int `json:"proven"`
 }
 
-// A Change is an entry of metadata or configuration that differs, nil where there
-// is none.
+// A Change is an entry of metadata or configuration that differs.
 type Change struct {
 	// Key is the metadata key, or the JSON Pointer in config.json; "" for all of
 	// the document.
-	Key string  `json:"key"`
-	A   *string `json:"a"`
-	B   *string `json:"b"`
+	Key string `json:"key"`
+	// A and B are the entries of both, nil where there is none.
+	A *string `json:"a"`
+	B *string `json:"b"`
 }
 
 // A DiffStatus is what became of a tensor.
@@ -310,36 +314,60 @@ func (r *DiffRow) Rounded() string {
 }
 
 type jsonDiffRow struct {
-	Comparison  int        `json:"comparison"`
-	Status      DiffStatus `json:"status"`
-	Moved       bool       `json:"moved"`
-	By          *string    `json:"paired_by"`
-	NameA       *string    `json:"name_a"`
-	NameABase64 []byte     `json:"name_a_base64,omitempty"`
-	NameB       *string    `json:"name_b"`
-	NameBBase64 []byte     `json:"name_b_base64,omitempty"`
-	DTypeA      *string    `json:"dtype_a"`
-	DTypeB      *string    `json:"dtype_b"`
-	ShapeA      []uint64   `json:"shape_a"`
-	ShapeB      []uint64   `json:"shape_b"`
-	Layout      *string    `json:"layout"`
-	MaxAbs      *figure    `json:"max_abs"`
-	MaxAt       *uint64    `json:"max_abs_at"`
-	RelRMS      *figure    `json:"rel_rms"`
-	Cosine      *figure    `json:"cosine"`
-	Differ      *uint64    `json:"differ"`
-	NaN         *uint64    `json:"nan"`
-	// Rounded says which tensor's numbers are the other's, rounded to its dtype.
-	Rounded     *string     `json:"rounded"`
-	Beyond      *uint64     `json:"beyond"`
-	ExpectedRMS *float64    `json:"expected_rms"`
-	AsStored    bool        `json:"as_stored"`
-	Reordered   bool        `json:"reordered"`
-	First       *int64      `json:"first_byte"`
-	SameBytesAs *string     `json:"same_bytes_as"`
-	SameBase64  []byte      `json:"same_bytes_as_base64,omitempty"`
-	Reason      *string     `json:"reason"`
-	Verdict     DiffVerdict `json:"verdict"`
+	// Comparison is the index in comparisons.
+	Comparison int `json:"comparison"`
+	// Status is what became of the tensor: agree where values were not read, error where
+	// they could not be.
+	Status DiffStatus `json:"status"`
+	// Moved says that B gives the tensor a name that belongs to another tensor in A.
+	Moved bool `json:"moved"`
+	// By is the evidence that takes the two for the same tensor, nil for one of a single
+	// checkpoint.
+	By *string `json:"paired_by"`
+	// NameA and NameB are the names in A and in B, nil where there is no such tensor.
+	NameA       *string  `json:"name_a"`
+	NameABase64 []byte   `json:"name_a_base64,omitempty"`
+	NameB       *string  `json:"name_b"`
+	NameBBase64 []byte   `json:"name_b_base64,omitempty"`
+	DTypeA      *string  `json:"dtype_a"`
+	DTypeB      *string  `json:"dtype_b"`
+	ShapeA      []uint64 `json:"shape_a"`
+	ShapeB      []uint64 `json:"shape_b"`
+	// Layout says what was undone to A's bytes before they were compared.
+	Layout *string `json:"layout"`
+	// MaxAbs is the greatest |a-b|, and MaxAt the index of the first number that has it.
+	MaxAbs *figure `json:"max_abs"`
+	MaxAt  *uint64 `json:"max_abs_at"`
+	// RelRMS is √(Σ(a-b)²/Σa²).
+	RelRMS *figure `json:"rel_rms"`
+	// Cosine is Σab/√(Σa²·Σb²), nil where either is all zeros.
+	Cosine *figure `json:"cosine"`
+	// Differ counts the numbers that are not equal.
+	Differ *uint64 `json:"differ"`
+	// NaN counts, of those that differ, the ones where one side alone is NaN.
+	NaN *uint64 `json:"nan"`
+	// Rounded is equal where all numbers are, b where B's are A's rounded to its dtype, and
+	// a for the converse.
+	Rounded *string `json:"rounded"`
+	// Beyond counts the numbers that differ by more than rounding explains.
+	Beyond *uint64 `json:"beyond"`
+	// ExpectedRMS is the relative error that B's dtype is expected to cost.
+	ExpectedRMS *float64 `json:"expected_rms"`
+	// AsStored says that B's tensor has A's numbers as they are stored: the layout that was
+	// undone is not there to be undone.
+	AsStored bool `json:"as_stored"`
+	// Reordered says that both have the same numbers in another order.
+	Reordered bool `json:"reordered"`
+	// First is the first byte that differs.
+	First *int64 `json:"first_byte"`
+	// SameBytesAs is the tensor of A whose bytes B's tensor has, where that is not the one
+	// that it is compared with.
+	SameBytesAs *string `json:"same_bytes_as"`
+	SameBase64  []byte  `json:"same_bytes_as_base64,omitempty"`
+	// Reason is why a tensor of one checkpoint only is no difference, nil where it is one.
+	Reason *string `json:"reason"`
+	// Verdict is what the tensor's difference comes to.
+	Verdict DiffVerdict `json:"verdict"`
 	// Error says why the tensor could not be compared.
 	Error       *string `json:"error"`
 	ErrorBase64 []byte  `json:"error_base64,omitempty"`

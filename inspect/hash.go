@@ -77,7 +77,8 @@ func (t *TensorHash) Digest(algorithm string) string {
 
 type jsonHash struct {
 	jsonName
-	Bytes      *uint64 `json:"bytes"`
+	Bytes *uint64 `json:"bytes"`
+	// File is relative to the directory of the checkpoint.
 	File       *string `json:"file"`
 	FileBase64 []byte  `json:"file_base64,omitempty"`
 	// SHA256 and XXH64 are the digests that were asked for, in hexadecimal.

@@ -83,28 +83,50 @@ func migration(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result
 }
 
 type jsonIdentity struct {
-	Path         string                `json:"path"`
-	Convention   *string               `json:"convention"`
-	Kind         *string               `json:"kind"`
-	Dialects     []string              `json:"dialect"`
-	Families     []string              `json:"families"`
-	Wrappers     []string              `json:"wrappers"`
-	BaseAbsent   string                `json:"base_absent,omitempty"`
-	Coverage     float64               `json:"coverage"`
-	Missing      []string              `json:"missing"`
-	Extra        []string              `json:"extra"`
-	Nearest      *identify.Nearest     `json:"nearest"`
-	Gaps         []identify.Gap        `json:"gaps,omitempty"`
-	Quantisation []string              `json:"quantisation,omitempty"`
-	Adapter      bool                  `json:"adapter,omitempty"`
-	Changes      *identify.Changes     `json:"changes,omitempty"`
-	Parts        []identify.Part       `json:"parts,omitempty"`
-	Candidates   []identify.Candidate  `json:"candidates,omitempty"`
-	Evidence     []string              `json:"evidence,omitempty"`
-	Tensors      int                   `json:"tensors"`
-	Templates    int                   `json:"templates"`
-	Why          *identify.Explanation `json:"why,omitempty"`
-	Migration    *Migration            `json:"migration,omitempty"`
+	// Path is the checkpoint.
+	Path string `json:"path"`
+	// Convention is the naming convention, nil when it is unknown.
+	Convention *string `json:"convention"`
+	// Kind is what the checkpoint is.
+	Kind *string `json:"kind"`
+	// Dialects are the projects that spell names this way.
+	Dialects []string `json:"dialect"`
+	// Families are the models that have these names, as transformers' model_type.
+	Families []string `json:"families"`
+	// Wrappers are what precedes the names, outermost first.
+	Wrappers []string `json:"wrappers"`
+	// BaseAbsent is the prefix of the convention that the checkpoint lacks.
+	BaseAbsent string `json:"base_absent,omitempty"`
+	// Coverage is the share of templates that the convention explains, from 0 to 1.
+	Coverage float64 `json:"coverage"`
+	// Missing are the roles that the convention requires and the checkpoint lacks.
+	Missing []string `json:"missing"`
+	// Extra are the templates that the convention does not know.
+	Extra []string `json:"extra"`
+	// Nearest is the nearest convention in current use that knows half of the names.
+	Nearest *identify.Nearest `json:"nearest"`
+	// Gaps are the layers that some or all tensors lack.
+	Gaps []identify.Gap `json:"gaps,omitempty"`
+	// Quantisation are the schemes that weights are stored in, the commonest first.
+	Quantisation []string `json:"quantisation,omitempty"`
+	// Adapter says that the tensors are changes to a model.
+	Adapter bool `json:"adapter,omitempty"`
+	// Changes are of an adapter.
+	Changes *identify.Changes `json:"changes,omitempty"`
+	// Parts are the conventions below further prefixes, of a multimodal model.
+	Parts []identify.Part `json:"parts,omitempty"`
+	// Candidates are the conventions that fit best.
+	Candidates []identify.Candidate `json:"candidates,omitempty"`
+	// Evidence says in sentences what the judgement rests on.
+	Evidence []string `json:"evidence,omitempty"`
+	Tensors  int      `json:"tensors"`
+	// Templates is how many names there are when numbers are left out.
+	Templates int `json:"templates"`
+	// Why explains the name that --why asks about.
+	Why *identify.Explanation `json:"why,omitempty"`
+	// Migration is how the names become those of Nearest, where the convention is no longer
+	// in use.
+	Migration *Migration `json:"migration,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].

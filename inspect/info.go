@@ -34,7 +34,7 @@ type CheckpointInfo struct {
 	ParametersNote string  `json:"parameters_note,omitempty"`
 	Architecture   *string `json:"architecture"`
 	Convention     *string `json:"convention"`
-	// Kind is one of the Kind constants of package identify: "language model", "VAE".
+	// Kind is what the checkpoint is, by one of the Kind constants of package identify.
 	Kind         *string `json:"kind"`
 	Name         *string `json:"name"`
 	Quantization *string `json:"quantization"`
@@ -50,6 +50,12 @@ type CheckpointInfo struct {
 
 	first *gguf.File // the first readable GGUF part
 }
+
+// The byte orders of GGUF.
+const (
+	littleEndian = "little"
+	bigEndian    = "big"
+)
 
 // Info tells what the checkpoints of a set are.
 func Info(ctx context.Context, set *Set, _ *InfoOptions) (*InfoResult, error) {
@@ -92,9 +98,9 @@ func summarize(ctx context.Context, c *checkpoint.Checkpoint) *CheckpointInfo {
 	out.Identity = identify.Tensors(adapt.Tensors(c), m)
 	out.Convention, out.Kind = some(out.Identity.Convention), some(out.Identity.Kind)
 	if g := out.first; g != nil {
-		out.Version, out.Alignment, out.ByteOrder = &g.Version, &g.Alignment, some("little")
+		out.Version, out.Alignment, out.ByteOrder = &g.Version, &g.Alignment, some(littleEndian)
 		if g.ByteOrder == binary.BigEndian {
-			out.ByteOrder = some("big")
+			out.ByteOrder = some(bigEndian)
 		}
 		v, _ := g.Lookup("general.name")
 		name, _ := v.Text()

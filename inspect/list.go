@@ -66,11 +66,14 @@ type Tensor struct {
 
 // jsonName is how every row of a tensor begins.
 type jsonName struct {
-	Checkpoint int      `json:"checkpoint"`
-	Name       string   `json:"name"`
-	NameBase64 []byte   `json:"name_base64,omitempty"`
-	DType      *string  `json:"dtype"`
-	Shape      []uint64 `json:"shape"`
+	// Checkpoint is the index in checkpoints.
+	Checkpoint int    `json:"checkpoint"`
+	Name       string `json:"name"`
+	NameBase64 []byte `json:"name_base64,omitempty"`
+	// DType is as the format spells it: BF16, Q4_K.
+	DType *string `json:"dtype"`
+	// Shape has the slowest dimension first, in both formats. It is empty for a scalar.
+	Shape []uint64 `json:"shape"`
 }
 
 func (t *Tensor) jsonName() jsonName {
@@ -79,12 +82,15 @@ func (t *Tensor) jsonName() jsonName {
 
 type jsonTensor struct {
 	jsonName
-	Dims       *[]uint64 `json:"dims,omitempty"`
-	Elements   *uint64   `json:"elements"`
-	Bytes      *uint64   `json:"bytes"`
-	File       *string   `json:"file"`
-	FileBase64 []byte    `json:"file_base64,omitempty"`
-	Offset     *int64    `json:"offset"`
+	// Dims are, with --dims ggml, the dimensions with the fastest first.
+	Dims     *[]uint64 `json:"dims,omitempty"`
+	Elements *uint64   `json:"elements"`
+	Bytes    *uint64   `json:"bytes"`
+	// File is relative to the directory of the checkpoint.
+	File       *string `json:"file"`
+	FileBase64 []byte  `json:"file_base64,omitempty"`
+	// Offset is where the data begins, from the start of the file.
+	Offset *int64 `json:"offset"`
 }
 
 // MarshalJSON implements [json.Marshaler].
@@ -332,25 +338,31 @@ func (l *Listing) group(of *template.Group) Group {
 type Checkpoint struct {
 	Path   string            `json:"path"`
 	Format checkpoint.Format `json:"format"`
-	// Index and the paths of Files are relative to the directory of the
-	// checkpoint. Index is nil without one.
+	// Index is the shard index, relative to the directory of the checkpoint, nil without
+	// one.
 	Index *string `json:"index"`
 	Files []File  `json:"files"`
 	// Metadata is an object of what the files agree on, null where they do not:
-	// then each of Files has its own. MetadataTypes are the types of GGUF.
-	Metadata      json.RawMessage `json:"metadata"`
+	// then each of Files has its own.
+	Metadata json.RawMessage `json:"metadata"`
+	// MetadataTypes are the types of the values in GGUF: u32, array[string].
 	MetadataTypes json.RawMessage `json:"metadata_types,omitempty"`
-	Totals        Totals          `json:"totals"`
+	// Totals are of the whole checkpoint, whatever was chosen.
+	Totals Totals `json:"totals"`
 }
 
 // A File is a file of a [Checkpoint]. What is not known is nil.
 type File struct {
-	Path       string          `json:"path"`
-	Bytes      *int64          `json:"bytes"`
-	DataOffset *int64          `json:"data_offset"`
-	Missing    bool            `json:"missing,omitempty"`
-	Error      string          `json:"error,omitempty"`
-	Metadata   json.RawMessage `json:"metadata,omitempty"`
+	// Path is relative to the directory of the checkpoint.
+	Path  string `json:"path"`
+	Bytes *int64 `json:"bytes"`
+	// DataOffset is where the data of the tensors begins.
+	DataOffset *int64 `json:"data_offset"`
+	Missing    bool   `json:"missing,omitempty"`
+	// Error says why the file cannot be read.
+	Error string `json:"error,omitempty"`
+	// Metadata is the file's own, where the files disagree.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
 func newCheckpoint(c *checkpoint.Checkpoint, t *Totals) Checkpoint {

@@ -259,12 +259,16 @@ type ManifestEntry struct {
 }
 
 type jsonManifestEntry struct {
+	// Status is unlisted for a tensor that the manifest has no entry for.
 	Status    string  `json:"status"`
 	Algorithm *string `json:"algorithm"`
-	File      string  `json:"file"`
-	Tensor    *string `json:"tensor"`
-	Expected  *string `json:"expected"`
-	Actual    *string `json:"actual"`
+	// File and Tensor are escaped, as manifests write them. Tensor is nil for a file as a
+	// whole and for a content id.
+	File   string  `json:"file"`
+	Tensor *string `json:"tensor"`
+	// Expected is the manifest's digest, Actual the tensor's.
+	Expected *string `json:"expected"`
+	Actual   *string `json:"actual"`
 }
 
 // MarshalJSON implements [json.Marshaler].

@@ -133,11 +133,12 @@ type Convertible struct {
 	To          []ConversionTarget `json:"to"`
 }
 
-// A ConversionTarget is another convention, and by what it is reached: "names",
-// "bytes", "partly" or "refused", as [convert.Derivation.By] says.
+// A ConversionTarget is another convention, and by what it is reached.
 type ConversionTarget struct {
 	Convention string `json:"convention"`
-	By         string `json:"by"`
+	// By is "names" or "bytes"; "partly" when some tensors that every checkpoint has are
+	// left out; "refused" when some that have a place cannot be brought there.
+	By string `json:"by"`
 }
 
 // Maps lists the maps that are built in, and the conventions with what each

@@ -127,17 +127,22 @@ type Entry struct {
 	whole bool
 }
 
+type jsonEntry struct {
+	Checkpoint int    `json:"checkpoint"`
+	File       string `json:"file"`
+	Key        string `json:"key"`
+	KeyBase64  []byte `json:"key_base64,omitempty"`
+	// Type is that of GGUF, u32 or array[string], and string in safetensors.
+	Type string `json:"type"`
+	// Value is a string, a number, a boolean or an array; of a long array that was not
+	// asked for by its key an object with its type, count and first elements.
+	Value       json.RawMessage `json:"value"`
+	ValueBase64 []byte          `json:"value_base64,omitempty"`
+}
+
 // MarshalJSON implements [json.Marshaler].
 func (e Entry) MarshalJSON() ([]byte, error) {
-	return render.Marshal(struct {
-		Checkpoint int             `json:"checkpoint"`
-		File       string          `json:"file"`
-		Key        string          `json:"key"`
-		KeyBase64  []byte          `json:"key_base64,omitempty"`
-		Type       string          `json:"type"`
-		Value      json.RawMessage `json:"value"`
-		Base64     []byte          `json:"value_base64,omitempty"`
-	}{e.Checkpoint, e.File, e.Key, notUTF8(e.Key), e.Type(), e.JSON(), e.notUTF8()})
+	return render.Marshal(jsonEntry{e.Checkpoint, e.File, e.Key, notUTF8(e.Key), e.Type(), e.JSON(), e.notUTF8()})
 }
 
 // notUTF8 returns the bytes of a value that JSON cannot hold, nil of others.

@@ -198,14 +198,22 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 }
 
 type jsonFault struct {
-	Checkpoint   *int    `json:"checkpoint"`
-	File         string  `json:"file"`
-	Code         string  `json:"code"`
-	Severity     string  `json:"severity"`
-	Offset       *int64  `json:"offset"`
+	// Checkpoint is the index in checkpoints, nil for a fault of the release and of a path
+	// that could not be opened.
+	Checkpoint *int `json:"checkpoint"`
+	// File is the path of the file that the fault is in.
+	File string `json:"file"`
+	// Code is the kind of fault. Codes are stable.
+	Code string `json:"code"`
+	// Severity is error where strict readers refuse the file.
+	Severity string `json:"severity"`
+	// Offset is a byte of the file, nil where the fault has no single place.
+	Offset *int64 `json:"offset"`
+	// Tensor is the tensor, or the GGUF key, concerned.
 	Tensor       *string `json:"tensor"`
 	TensorBase64 []byte  `json:"tensor_base64,omitempty"`
-	Detail       string  `json:"detail"`
+	// Detail is for people; the text may change.
+	Detail string `json:"detail"`
 }
 
 // Faults returns what could not be opened, and what is wrong with what could. It

@@ -85,34 +85,48 @@ func (f *Figures) Finite() uint64 { return f.Count - f.NaN - f.PosInf - f.NegInf
 
 type jsonStats struct {
 	jsonName
+	// File is relative to the directory of the checkpoint.
 	File       *string `json:"file"`
 	FileBase64 []byte  `json:"file_base64,omitempty"`
 	Bytes      *uint64 `json:"bytes"`
-	Read       *int64  `json:"read"`
-	Count      *uint64 `json:"count"`
-	Min        *figure `json:"min"`
-	Max        *figure `json:"max"`
-	Mean       *figure `json:"mean"`
-	Std        *figure `json:"std"`
-	AbsMax     *figure `json:"abs_max"`
-	L2         *figure `json:"l2"`
-	Zeros      *uint64 `json:"zeros"`
-	Denormals  *uint64 `json:"denormals"`
-	NaN        *uint64 `json:"nan"`
-	PosInf     *uint64 `json:"pos_inf"`
-	NegInf     *uint64 `json:"neg_inf"`
-	Distinct   *int64  `json:"distinct"`
-	// P1 to P99 are the values that so many percent of the finite numbers do not exceed.
-	P1            *figure  `json:"p1"`
-	P5            *figure  `json:"p5"`
-	P25           *figure  `json:"p25"`
-	P50           *figure  `json:"p50"`
-	P75           *figure  `json:"p75"`
-	P95           *figure  `json:"p95"`
-	P99           *figure  `json:"p99"`
-	QuantileError *figure  `json:"quantile_error"`
-	Fingerprint   *string  `json:"fingerprint"`
-	Histogram     []uint64 `json:"histogram"`
+	// Read is how many bytes were read.
+	Read *int64 `json:"read"`
+	// Count is how many numbers there are, or were read.
+	Count *uint64 `json:"count"`
+	// Min, Max, Mean, Std, AbsMax and L2 are of the finite numbers, nil where there are none.
+	Min  *figure `json:"min"`
+	Max  *figure `json:"max"`
+	Mean *figure `json:"mean"`
+	// Std is the standard deviation of the population.
+	Std    *figure `json:"std"`
+	AbsMax *figure `json:"abs_max"`
+	// L2 is the root of the sum of the squares.
+	L2 *figure `json:"l2"`
+	// Zeros counts 0 and -0.
+	Zeros *uint64 `json:"zeros"`
+	// Denormals counts the numbers that are subnormal in the tensor's own type.
+	Denormals *uint64 `json:"denormals"`
+	NaN       *uint64 `json:"nan"`
+	PosInf    *uint64 `json:"pos_inf"`
+	NegInf    *uint64 `json:"neg_inf"`
+	// Distinct counts different finite numbers.
+	Distinct *int64 `json:"distinct"`
+	// P1, P5, P25, P50, P75, P95 and P99 are the least numbers that at least 1 % to 99 % of
+	// the finite numbers do not exceed.
+	P1  *figure `json:"p1"`
+	P5  *figure `json:"p5"`
+	P25 *figure `json:"p25"`
+	P50 *figure `json:"p50"`
+	P75 *figure `json:"p75"`
+	P95 *figure `json:"p95"`
+	P99 *figure `json:"p99"`
+	// QuantileError is how far P1 to P99 may be off, relative to them; 0 says that they
+	// are exact.
+	QuantileError *figure `json:"quantile_error"`
+	// Fingerprint is of the numbers in whatever order.
+	Fingerprint *string `json:"fingerprint"`
+	// Histogram counts, with --histogram, the numbers in equal intervals from Min to Max.
+	Histogram []uint64 `json:"histogram"`
 	// Error says why there are no figures.
 	Error       *string `json:"error"`
 	ErrorBase64 []byte  `json:"error_base64,omitempty"`
@@ -283,22 +297,27 @@ type LayerRow struct {
 }
 
 type jsonLayer struct {
-	Checkpoint     int    `json:"checkpoint"`
+	// Checkpoint is the index in checkpoints.
+	Checkpoint int `json:"checkpoint"`
+	// Template has {layer} for the layer's number and * for other numbers.
 	Template       string `json:"template"`
 	TemplateBase64 []byte `json:"template_base64,omitempty"`
 	// Layer is its number, nil where there is none.
-	Layer   *int    `json:"layer"`
-	Tensors int     `json:"tensors"`
-	Count   uint64  `json:"count"`
-	Min     *figure `json:"min"`
-	Max     *figure `json:"max"`
-	Mean    *figure `json:"mean"`
-	Std     *figure `json:"std"`
-	AbsMax  *figure `json:"abs_max"`
-	Zeros   uint64  `json:"zeros"`
-	NaN     uint64  `json:"nan"`
-	Inf     uint64  `json:"inf"`
-	Odd     *string `json:"odd"`
+	Layer *int `json:"layer"`
+	// Tensors is how many are put together.
+	Tensors int    `json:"tensors"`
+	Count   uint64 `json:"count"`
+	// Min, Max, Mean, Std and AbsMax are of the finite numbers, nil where there are none.
+	Min    *figure `json:"min"`
+	Max    *figure `json:"max"`
+	Mean   *figure `json:"mean"`
+	Std    *figure `json:"std"`
+	AbsMax *figure `json:"abs_max"`
+	Zeros  uint64  `json:"zeros"`
+	NaN    uint64  `json:"nan"`
+	Inf    uint64  `json:"inf"`
+	// Odd says in what the layer is not like the others, nil when it is.
+	Odd *string `json:"odd"`
 }
 
 // MarshalJSON implements [json.Marshaler].

@@ -23,7 +23,7 @@ const (
 type Finding struct {
 	Code    string `json:"code"`
 	Level   Level  `json:"level"`
-	Rule    int    `json:"rule"`  // of the map
+	Rule    int    `json:"rule"`  // its index in the map
 	Where   string `json:"where"` // file:line:col
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`

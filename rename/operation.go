@@ -14,7 +14,7 @@ type Transform struct {
 	From []string      `json:"from"`
 	To   []string      `json:"to"`
 	Ops  []tensorop.Op `json:"ops"`
-	Rule int           `json:"rule"` // of the map
+	Rule int           `json:"rule"` // its index in the map
 	Rows []int         `json:"-"`    // of the plan, one for each of From
 }
 

@@ -139,9 +139,9 @@ const (
 // A Problem is a reason to refuse a plan.
 type Problem struct {
 	Kind    ProblemKind `json:"kind"`
-	To      string      `json:"to,omitempty"` // the name in question
+	To      string      `json:"to,omitempty"` // the new name that is in question
 	From    []string    `json:"from,omitempty"`
-	Rule    int         `json:"rule"` // of the map, or -1
+	Rule    int         `json:"rule"` // its index in the map, or -1
 	Message string      `json:"message"`
 }
 

@@ -118,7 +118,7 @@ type Document struct {
 type Refusal struct {
 	File   string `json:"file,omitempty"`
 	Reason string `json:"reason"`
-	// Forcible says that Options.Force lifts the refusal.
+	// Forcible says that --force, or Options.Force, lifts the refusal.
 	Forcible bool `json:"forcible"`
 }
 
@@ -145,6 +145,14 @@ type FileReport struct {
 	Proof Proof  `json:"proof"`
 }
 
+// The methods of a [Proof], strongest first.
+const (
+	ProofDigests = "digests"
+	ProofExtents = "extents"
+	ProofSamples = "samples"
+	ProofNone    = "none"
+)
+
 // A Proof says how the data of a file was shown to be what it was before.
 type Proof struct {
 	// Method is "digests" when the SHA-256 of every tensor was compared;
@@ -167,7 +175,7 @@ type Proof struct {
 // first. Files whose data was not compared are in none.
 func (r *Report) Proofs() []Proof {
 	var sums []Proof
-	for _, method := range []string{"digests", "extents", "samples"} {
+	for _, method := range []string{ProofDigests, ProofExtents, ProofSamples} {
 		sum, found := Proof{Method: method}, false
 		for _, f := range r.Files {
 			if f.Step != Unchanged && f.Proof.Method == method {
@@ -186,14 +194,14 @@ func (r *Report) Proofs() []Proof {
 }
 
 func (p proof) public(tensors int) Proof {
-	out := Proof{Method: "none", Samples: p.samples, Bytes: p.bytes, Restored: p.restored}
+	out := Proof{Method: ProofNone, Samples: p.samples, Bytes: p.bytes, Restored: p.restored}
 	switch {
 	case p.digests > 0:
-		out.Method = "digests"
+		out.Method = ProofDigests
 	case p.stayed:
-		out.Method = "extents"
+		out.Method = ProofExtents
 	case p.samples > 0:
-		out.Method = "samples"
+		out.Method = ProofSamples
 	default:
 		return out
 	}

@@ -38,6 +38,7 @@ var commands = [...]command{
 	{"explain", newExplain, releases, []string{"why", "rule"}},
 	{"lock", newLock, releases, []string{"freeze", "pin", "manifest"}},
 	{"fix", newFix, changing, []string{"repair"}},
+	{"schema", newSchema, aside, []string{"schemas", "jsonschema"}},
 	{"version", newVersion, aside, nil},
 	{completionName, newCompletion, aside, []string{"completions"}},
 	{manName, newMan, aside, []string{"manual", "manpage"}},

@@ -58,8 +58,8 @@ var screens = []screen{
 	{"fix", "fix llama"},
 }
 
-// noScreen are the commands that print scripts, manual pages, or what differs from build to build.
-var noScreen = []string{"completion", "help", "man", "version"}
+// noScreen are the commands that print scripts, schemas, manual pages, or what differs from build to build.
+var noScreen = []string{"completion", "help", "man", "schema", "version"}
 
 // widths are those of an old terminal, of half a screen and of a whole one.
 var widths = []int{80, 120, 200}

@@ -194,6 +194,7 @@ var hostileCommands = [][]string{
 	{"ls", "--KEY"},
 	{"completion", "KEY"},
 	{"man", "KEY"},
+	{"schema", "KEY"},
 	{"version"},
 }
 

@@ -170,7 +170,10 @@ func ask(t task) (a outcome, err error) {
 	if a.Err != "" {
 		return a, fmt.Errorf("%v: %s", t.Args, a.Err)
 	}
-	return a, nil
+	if t.Joined {
+		return a, nil
+	}
+	return a, conforms(t.Args, a.Stdout)
 }
 
 // runIn runs the program in a directory and returns its exit code and output.

@@ -9,13 +9,14 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 )
 
 // convertsTo lists what a convention converts to, by names first, and last where
 // some tensors are left out.
 func convertsTo(c *inspect.Convertible) string {
 	var groups []string
-	for _, by := range []string{"names", "bytes", "partly"} {
+	for _, by := range []string{convert.ByNames, convert.ByBytes, convert.ByPartly} {
 		var to []string
 		for _, t := range c.To {
 			if t.By == by {

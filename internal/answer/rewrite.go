@@ -131,11 +131,11 @@ func fileProof(f *rewrite.FileReport) string {
 	switch {
 	case f.Step == rewrite.Unchanged:
 		return "not touched"
-	case f.Proof.Method == "digests":
+	case f.Proof.Method == rewrite.ProofDigests:
 		return "SHA-256"
-	case f.Proof.Method == "extents":
+	case f.Proof.Method == rewrite.ProofExtents:
 		return "in place, " + render.Counted(f.Proof.Samples, "block")
-	case f.Proof.Method == "samples":
+	case f.Proof.Method == rewrite.ProofSamples:
 		return render.Counted(f.Proof.Samples, "block")
 	}
 	return "not compared"
@@ -145,11 +145,11 @@ func fileProof(f *rewrite.FileReport) string {
 func proofText(p rewrite.Proof) string {
 	tensors, size := render.Counted(p.Tensors, "tensor"), render.Size(uint64(p.Bytes))
 	switch p.Method {
-	case "digests":
+	case rewrite.ProofDigests:
 		return fmt.Sprintf("%s by SHA-256 (%s)", tensors, size)
-	case "extents":
+	case rewrite.ProofExtents:
 		return fmt.Sprintf("%s where they were, %s compared (%s)", tensors, render.Counted(p.Samples, "block"), size)
-	case "samples":
+	case rewrite.ProofSamples:
 		return fmt.Sprintf("%s copied, %s compared (%s)", tensors, render.Counted(p.Samples, "block"), size)
 	}
 	return ""

@@ -31,7 +31,7 @@ var rows = [][]string{
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint", "internal/stores"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/convention/adapter"},
-	{"rename/template", "rename/tensorop", "internal/quant"},
+	{"rename/template", "rename/tensorop", "internal/quant", "docs/schema"},
 	{"internal/plural"},
 }
 
@@ -55,12 +55,13 @@ var rooms = map[string][]string{
 	"pgregory.net/rapid":                       nil,
 	"github.com/santhosh-tekuri/jsonschema/v6": nil,
 	"github.com/yuin/goldmark":                 nil,
+	"github.com/google/jsonschema-go":          nil,
 }
 
 // public are the packages whose exported names are an API.
 var public = []string{
 	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop",
-	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert",
+	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "docs/schema",
 }
 
 func row(pkg string) int {

@@ -42,29 +42,38 @@ type Derivation struct {
 	Rules []DerivedRule `json:"rules"`
 }
 
-// By says what the conversion takes: "names", or "bytes"; "partly" when tensors
-// that every checkpoint has become none of the target's and are left out; "refused"
-// when such tensors have a place in the target and cannot be brought there, or when
-// nothing is converted.
+// What a conversion takes.
+const (
+	ByNames = "names"
+	ByBytes = "bytes"
+	// ByPartly: tensors that every checkpoint has become none of the target's and are
+	// left out.
+	ByPartly = "partly"
+	// ByRefused: such tensors have a place in the target and cannot be brought there, or
+	// nothing is converted.
+	ByRefused = "refused"
+)
+
+// By says what the conversion takes, by one of the constants.
 func (d *Derivation) By() string {
-	by, partly, moves := "names", false, false
+	by, partly, moves := ByNames, false, false
 	for i := range d.Rules {
 		r := &d.Rules[i]
 		moves = moves || r.Refuse == "" && len(r.To) > 0
 		switch {
 		case r.Refuse != "" && !r.Optional && r.Blocks:
-			return "refused"
+			return ByRefused
 		case r.Refuse != "" && !r.Optional:
 			partly = true
 		case len(r.Ops) > 0:
-			by = "bytes"
+			by = ByBytes
 		}
 	}
 	switch {
 	case !moves:
-		return "refused"
+		return ByRefused
 	case partly:
-		return "partly"
+		return ByPartly
 	}
 	return by
 }
