@@ -124,6 +124,12 @@ func TestTraps(t *testing.T) {
 			want:  "model.language_model.norm model.visual.x lm_head.weight",
 		},
 		{
+			name:  "the VAE of an all-in-one file, below either prefix",
+			body:  string(must(BuiltinSource("take-vae"))),
+			names: "first_stage_model.quant_conv.weight vae.decoder.conv_in.bias model.diffusion_model.vae.x cond_stage_model.first_stage_model.y",
+			want:  "quant_conv.weight decoder.conv_in.bias - -",
+		},
+		{
 			name:  "two tensors to one name",
 			body:  "rename: {'h.{n}.ln1': norm, b: c, a: c}",
 			names: "h.0.ln1 h.1.ln1 a b",
