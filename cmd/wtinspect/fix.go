@@ -24,6 +24,7 @@ type fixOptions struct {
 	force         bool
 	form          string
 	inverse       string
+	columnList
 	progress
 }
 
@@ -76,6 +77,7 @@ worth knowing (info) is fixed when --select asks for it.`,
 	f.StringVar(&o.inverse, "write-inverse", "", "write the map that takes the renames back to `FILE`, for 'wtinspect rename --map'")
 	group(f, "Writing", "in-place", "output", "dry-run", "check", "force", "write-inverse")
 	addFormat(cmd, &o.form, "form of the answer: table or json", "table", "json")
+	o.columnList.addFlag(cmd, p, &o.form, answer.RenameColumns)
 	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
 	group(f, "Reading", "jobs")
 	o.progress.addFlags(cmd)
@@ -115,7 +117,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	if r.Left != nil {
 		left = report.Summary(r.Left)
 	}
-	err = answer.Fix(p.stdout, path, r, left, answer.Options{Format: render.Format(o.form), Style: p.style()})
+	err = answer.Fix(p.stdout, path, r, left, answer.Options{Format: render.Format(o.form), Style: o.of(p.style())})
 	if written(err) != nil {
 		return err
 	}

@@ -39,7 +39,9 @@ func (g *Group) Segments() []string {
 }
 
 // Fold shortens a list of n rows by putting rows together whose keys are equal
-// and whose names have the same template, by Words.
+// and whose names have the same template, by Counters. A number behind a word, as in
+// layer1, counts where there are three, or two that begin with 0: two alone may be the two
+// halves of a block.
 //
 // Nothing is summarised away: writing out all combinations of the sets in all
 // the groups' names gives back exactly the names of the rows. A layer that
@@ -63,7 +65,7 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 		if strings.IndexByte(name, '{') >= 0 || strings.IndexByte(name, '}') >= 0 {
 			form = append(form, name...)
 		} else {
-			form, index = Words.Scan(form, index, name)
+			form, index = Counters.Scan(form, index, name)
 		}
 		binary.LittleEndian.PutUint32(form, uint32(len(form)))
 		form = append(form, key...)
@@ -78,7 +80,9 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 	}
 	var groups []Group
 	for i := range families {
-		groups = families[i].appendGroups(groups, row)
+		for _, f := range families[i].apart() {
+			groups = f.appendGroups(groups, row)
+		}
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return a.Members[0] - b.Members[0] })
 	return groups
@@ -130,6 +134,57 @@ type family struct {
 
 func (f *family) at(row, hole int) int32 { return f.index[row*f.holes+hole] }
 
+// apart returns the family, or several where numbers behind words tell parts apart.
+func (f *family) apart() []family {
+	var parts []int // the holes of such numbers
+	hole := 0
+	for start, end := range Counters.Indices(f.name) {
+		behind := start > 0 && !Counters.separates(f.name[start-1]) && !Words.fills(f.name, start, end)
+		if f.holes > 0 && behind && !f.counts(hole) {
+			parts = append(parts, hole)
+		}
+		hole++
+	}
+	if parts == nil {
+		return []family{*f}
+	}
+	var (
+		families []family
+		byParts  = make(map[string]int)
+		key      []byte
+	)
+	for i, r := range f.rows {
+		key = key[:0]
+		for _, hole := range parts {
+			key = binary.LittleEndian.AppendUint32(key, uint32(f.at(i, hole)))
+		}
+		k, ok := byParts[string(key)]
+		if !ok {
+			k = len(families)
+			byParts[string(key)] = k
+			families = append(families, family{name: f.name, holes: f.holes})
+		}
+		families[k].rows = append(families[k].rows, r)
+		families[k].index = append(families[k].index, f.index[i*f.holes:(i+1)*f.holes]...)
+	}
+	return families
+}
+
+// counts reports whether the numbers of a hole count something.
+func (f *family) counts(hole int) bool {
+	first, other := f.at(0, hole), int32(-1)
+	for i := range f.rows {
+		switch v := f.at(i, hole); {
+		case v == first || v == other:
+		case other >= 0:
+			return true // a third
+		default:
+			other = v
+		}
+	}
+	return other < 0 || min(first, other) == 0
+}
+
 // appendGroups covers the family with products of index sets.
 func (f *family) appendGroups(groups []Group, row func(i int) (name, key string)) []Group {
 	if f.holes == 0 {
@@ -162,7 +217,7 @@ func (f *family) appendGroups(groups []Group, row func(i int) (name, key string)
 		slices.Sort(g.Members)
 		name, _ := row(g.Members[0])
 		if len(p.rows) > 1 {
-			name = Words.Replace(name, func(i int, _ string) string { return p.sets[i] })
+			name = Counters.Replace(name, func(i int, _ string) string { return p.sets[i] })
 		}
 		g.Name = name
 		groups = append(groups, g)

@@ -87,6 +87,31 @@ func TestFold(t *testing.T) {
 			[]string{"l.0.fc1.weight{0..1} 2", "l.0.fc1.weight0.x 1", "l.0.fc1.weight1.x 1"},
 		},
 		{
+			"numbers behind a word that counts",
+			[]string{"blk0.w", "blk1.w", "layer4_attn.w", "layer5_attn.w", "layer7_attn.w", "h0.attn", "h1.attn", "te:0:down", "te:1:down", "moe.expert0", "moe.expert1"},
+			[]string{"blk{0..1}.w 2", "layer{4..5,7}_attn.w 3", "h{0..1}.attn 2", "te:{0..1}:down 2", "moe.expert{0..1} 2"},
+		},
+		{
+			"and those of parts, which do not count",
+			[]string{"conv1.w", "conv2.w", "conv3.w", "fc0", "fc1", "w1", "w2", "w3", "q4", "q5", "q6", "h264.a", "ph0", "ph1", "linear_layer1.w", "linear_layer2.w"},
+			[]string{"conv1.w 1", "conv2.w 1", "conv3.w 1", "fc0 1", "fc1 1", "w1 1", "w2 1", "w3 1", "q4 1", "q5 1", "q6 1", "h264.a 1", "ph0 1", "ph1 1", "linear_layer1.w 1", "linear_layer2.w 1"},
+		},
+		{
+			"both in one name",
+			[]string{"block0.layer1.w", "block0.layer2.w", "block1.layer1.w", "block1.layer2.w", "block2.layer1.w", "block2.layer2.w"},
+			[]string{"block{0..2}.layer1.w 3", "block{0..2}.layer2.w 3"},
+		},
+		{
+			"a number and more of the word",
+			[]string{"layer0norm.w", "layer1norm.w", "block2x2", "block3x3", "block4x4"},
+			[]string{"layer0norm.w 1", "layer1norm.w 1", "block2x2 1", "block3x3 1", "block4x4 1"},
+		},
+		{
+			"kohya's names",
+			[]string{"lora_unet_down_blocks_0_attentions_0_proj.alpha", "lora_unet_down_blocks_0_attentions_1_proj.alpha", "lora_te1_x.alpha", "lora_te2_x.alpha"},
+			[]string{"lora_unet_down_blocks_0_attentions_{0..1}_proj.alpha 2", "lora_te1_x.alpha 1", "lora_te2_x.alpha 1"},
+		},
+		{
 			"numbers too long to count with",
 			[]string{"h.9999999999", "h.9999999998", "h.999999999", "h.999999998"},
 			[]string{"h.9999999999 1", "h.9999999998 1", "h.{999999998..999999999} 2"},
@@ -133,11 +158,11 @@ func expand(name string) []string {
 }
 
 func TestFoldLosesNothing(t *testing.T) {
-	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1", "weight", "weight1", "\x00"})
+	segment := rapid.SampledFrom([]string{"0", "1", "2", "3", "7", "10", "00", "a", "w1", "weight", "weight1", "blk0", "blk1", "blk2", "layer1", "layer2", "\x00"})
 	row := rapid.Custom(func(t *rapid.T) string {
 		name := segment.Draw(t, "segment")
 		for range rapid.IntRange(0, 3).Draw(t, "more") {
-			name += rapid.SampledFrom([]string{".", "_", "-", "/"}).Draw(t, "separator")
+			name += rapid.SampledFrom([]string{".", "_", "-", "/", ":"}).Draw(t, "separator")
 			name += segment.Draw(t, "segment")
 		}
 		return name

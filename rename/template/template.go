@@ -16,6 +16,10 @@ const (
 	// at the very end that follows ".weight" or ".bias" is one too:
 	// Megatron-core numbers grouped experts so, "linear_fc1.weight12".
 	Words
+	// Counters is Words, where a colon is between words, too, and the numbers that follow a
+	// word that counts: those of blk0, layer12_attn and h0. It is for people to read: which
+	// of them are the numbers of layers, and which tell two parts apart, [Fold] finds out.
+	Counters
 	// Runs is every run of digits: the 11 and both 1. Here a number may have
 	// leading zeros, and any length.
 	Runs
@@ -46,11 +50,12 @@ func (g Grain) fills(name string, start, end int) bool {
 		return false
 	}
 	return start == 0 || g.separates(name[start-1]) ||
-		g == Words && end == len(name) && (strings.HasSuffix(name[:start], ".weight") || strings.HasSuffix(name[:start], ".bias"))
+		g != Segments && end == len(name) && (strings.HasSuffix(name[:start], ".weight") || strings.HasSuffix(name[:start], ".bias")) ||
+		g == Counters && Counts(name[:start]) != ""
 }
 
 func (g Grain) separates(c byte) bool {
-	return c == '.' || g == Words && (c == '_' || c == '/' || c == '-')
+	return c == '.' || g != Segments && (c == '_' || c == '/' || c == '-') || g == Counters && c == ':'
 }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }
@@ -173,8 +178,8 @@ func Layer(name string) (before string, layer int, after string, ok bool) {
 // Counts says what an index counts, by the text before it: "layer", "expert",
 // or "" for what no common word tells.
 func Counts(before string) string {
-	word := strings.TrimRight(before, "._/-")
-	word = word[strings.LastIndexAny(word, "._/-")+1:]
+	word := strings.TrimRight(before, "._/-:")
+	word = word[strings.LastIndexAny(word, "._/-:")+1:]
 	if word == "h" {
 		return "layer"
 	}
