@@ -281,7 +281,7 @@ func (r *Repo) commit(all map[string]*file) string {
 
 // hashed is how much of a file its digest is made of: those of hundreds of
 // gigabytes are holes, which nobody waits for.
-const hashed = 8 << 20
+const hashed = 1 << 20
 
 func newFile(name string, size int64, content io.ReaderAt) *file {
 	sum := sha256.New()

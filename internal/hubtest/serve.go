@@ -71,8 +71,11 @@ func (h *Hub) fails(w http.ResponseWriter, r *http.Request, k Knobs) bool {
 		bucket = "api"
 	}
 	if k.RetryAfter == 0 {
-		quota := cmp.Or(k.Rate, 500)
-		w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, max(0, quota-total), cmp.Or(k.Wait, 300)))
+		quota, left := 3000, 2999
+		if k.Rate > 0 {
+			quota, left = k.Rate, max(0, k.Rate-total)
+		}
+		w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, left, cmp.Or(k.Wait, 300)))
 		w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"fixed window";"%s";q=%d;w=300`, bucket, quota))
 	}
 	switch {

@@ -206,8 +206,9 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 		}
 		resp, err := c.http.RoundTrip(req)
 		if err != nil {
+			err = fmt.Errorf("%s: %w", rq.ref, plainNetError(ctx, u, err))
 			cancel(nil)
-			return nil, fmt.Errorf("%s: %w", rq.ref, plainNetError(ctx, u, err))
+			return nil, err
 		}
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {

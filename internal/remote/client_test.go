@@ -44,6 +44,11 @@ func (w *world) restart(env ...string) {
 		name, value, _ := strings.Cut(v, "=")
 		vars[name] = value
 	}
+	w.begin(vars)
+}
+
+func (w *world) begin(vars map[string]string) {
+	w.t.Helper()
 	s, err := ReadSettings(w.t.Context(), func(name string) string { return vars[name] })
 	if err != nil {
 		w.t.Fatal(err)

@@ -18,6 +18,9 @@ const (
 	// wait is; each is twice the one before.
 	attempts   = 6
 	firstPause = 500 * time.Millisecond
+	// Requests are spread over the rest of a window when so small a part of it is
+	// left: before, who asks for little would wait for nothing.
+	scarce = 50
 	// longestWait is a little more than a window of the hub's rate limit.
 	longestWait = 330 * time.Second
 )
@@ -172,7 +175,7 @@ func (g *governor) wait(u *url.URL) (d time.Duration, told bool) {
 	switch {
 	case now.Before(b.until):
 		at = b.until
-	case b.quota > 0 && b.remaining < b.quota/10 && now.Before(b.reset):
+	case b.remaining < b.quota/scarce && now.Before(b.reset):
 		at = b.next
 		if at.Before(now) {
 			at = now
