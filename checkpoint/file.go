@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -176,7 +177,7 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
 		out.Detail = "neither a safetensors nor a GGUF file"
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
-		out.Detail = fmt.Sprintf("ends before its header does, at %d bytes: the download was cut short, or this is not a safetensors file; compare the size with the original's", src.Size())
+		out.Detail = fmt.Sprintf("ends before its header does, at %s: the download was cut short, or this is not a safetensors file; compare the size with the original's", plural.Of(src.Size(), "byte"))
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 )
 
@@ -51,7 +52,7 @@ func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) {
 		notes = append(notes, fmt.Sprintf("%s: %d packed", p.scheme(), p.packed))
 	}
 	if p.skipped > 0 {
-		s := fmt.Sprintf("%d scales and the like left out", p.skipped)
+		s := plural.Of(p.skipped, "tensor") + " of scales and the like left out"
 		if p.packed == 0 {
 			s = p.scheme() + ": " + s
 		}

@@ -32,43 +32,43 @@ func TestParameters(t *testing.T) {
 		{
 			"gptq 4-bit", `{"quantization_config":{"quant_method":"gptq","bits":4,"group_size":128}}`,
 			plain + "tensor l.qweight I32 [32,128]\ntensor l.qzeros I32 [2,16]\ntensor l.scales F16 [2,128]\ntensor l.g_idx I32 [256]",
-			linear + rest, "gptq: 1 packed, 3 scales and the like left out",
+			linear + rest, "gptq: 1 packed, 3 tensors of scales and the like left out",
 		},
 		{
 			"gptq 3-bit", `{"quantization_config":{"quant_method":"gptq","bits":3}}`,
 			plain + "tensor l.qweight I32 [24,128]\ntensor l.qzeros I32 [2,12]\ntensor l.scales F16 [2,128]",
-			linear + rest, "gptq: 1 packed, 2 scales and the like left out",
+			linear + rest, "gptq: 1 packed, 2 tensors of scales and the like left out",
 		},
 		{
 			"gptq 8-bit without config", ``,
 			plain + "tensor l.qweight I32 [64,128]\ntensor l.qzeros I32 [2,32]\ntensor l.scales F16 [2,128]",
-			linear + rest, "gptq or awq: 1 packed, 2 scales and the like left out",
+			linear + rest, "gptq or awq: 1 packed, 2 tensors of scales and the like left out",
 		},
 		{
 			"awq", `{"quantization_config":{"quant_method":"awq","w_bit":4}}`,
 			plain + "tensor l.qweight I32 [256,16]\ntensor l.qzeros I32 [2,16]\ntensor l.scales F16 [2,128]",
-			linear + rest, "awq: 1 packed, 2 scales and the like left out",
+			linear + rest, "awq: 1 packed, 2 tensors of scales and the like left out",
 		},
 		{
 			"bitsandbytes nf4", `{"quantization_config":{"quant_method":"bitsandbytes","load_in_4bit":true}}`,
 			plain + "tensor l.weight U8 [16384,1]\ntensor l.weight.absmax U8 [512]\ntensor l.weight.quant_map F32 [16]\n" +
 				"tensor l.weight.nested_absmax F32 [2]\ntensor l.weight.nested_quant_map F32 [256]\ntensor l.weight.quant_state.bitsandbytes__nf4 U8 [82]",
-			linear + rest, "bitsandbytes: 1 packed, 5 scales and the like left out",
+			linear + rest, "bitsandbytes: 1 packed, 5 tensors of scales and the like left out",
 		},
 		{
 			"bitsandbytes without config", ``,
 			plain + "tensor l.weight U8 [16384,1]\ntensor l.weight.absmax F32 [512]\ntensor l.weight.quant_map F32 [16]\ntensor l.weight.quant_state.bitsandbytes__nf4 U8 [82]",
-			linear + rest, "bitsandbytes: 1 packed, 3 scales and the like left out",
+			linear + rest, "bitsandbytes: 1 packed, 3 tensors of scales and the like left out",
 		},
 		{
 			"bitsandbytes 8-bit", `{"quantization_config":{"quant_method":"bitsandbytes","load_in_8bit":true}}`,
 			plain + "tensor l.weight I8 [128,256]\ntensor l.SCB F32 [128]\ntensor l.weight_format U8 []",
-			linear + rest, "bitsandbytes: 2 scales and the like left out",
+			linear + rest, "bitsandbytes: 2 tensors of scales and the like left out",
 		},
 		{
 			"bitsandbytes 8-bit, no config", `{}`,
 			plain + "tensor l.weight I8 [128,256]\ntensor l.SCB F32 [128]\ntensor l.weight_format U8 []",
-			linear + rest, "bitsandbytes: 2 scales and the like left out",
+			linear + rest, "bitsandbytes: 2 tensors of scales and the like left out",
 		},
 		{
 			"compressed-tensors", `{"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized",
@@ -77,52 +77,52 @@ func TestParameters(t *testing.T) {
 			plain + "tensor m.up.weight_packed I32 [128,32]\ntensor m.up.weight_scale BF16 [128,2]\ntensor m.up.weight_shape I64 [2]\n" +
 				"tensor m.down.weight_packed I32 [128,64]\ntensor m.down.weight_scale BF16 [128,2]\n" +
 				"tensor m.exact.weight_packed I32 [128,16]\ntensor m.exact.weight_g_idx I32 [256]",
-			3*linear + rest, "compressed-tensors: 3 packed, 4 scales and the like left out",
+			3*linear + rest, "compressed-tensors: 3 packed, 4 tensors of scales and the like left out",
 		},
 		{
 			"compressed-tensors nvfp4", `{"quantization_config":{"quant_method":"compressed-tensors","config_groups":{"group_0":{"targets":["Linear"],"weights":{"num_bits":4}}}}}`,
 			plain + "tensor l.weight_packed U8 [128,128]\ntensor l.weight_scale F8_E4M3 [128,16]\ntensor l.weight_global_scale F32 [1]\ntensor l.input_global_scale F32 [1]",
-			linear + rest, "compressed-tensors: 1 packed, 3 scales and the like left out",
+			linear + rest, "compressed-tensors: 1 packed, 3 tensors of scales and the like left out",
 		},
 		{
 			"modelopt nvfp4", `{"quantization_config":{"quant_method":"modelopt","quant_algo":"NVFP4"}}`,
 			plain + "tensor l.weight U8 [128,128]\ntensor l.weight_scale F8_E4M3 [128,16]\ntensor l.weight_scale_2 F32 []\ntensor l.input_scale F32 []",
-			linear + rest, "modelopt: 1 packed, 3 scales and the like left out",
+			linear + rest, "modelopt: 1 packed, 3 tensors of scales and the like left out",
 		},
 		{
 			"mxfp4", `{"quantization_config":{"quant_method":"mxfp4"}}`,
 			plain + "tensor e.gate_up_proj_blocks U8 [4,16,16,16]\ntensor e.gate_up_proj_scales U8 [4,16,16]\ntensor e.gate_up_proj_bias BF16 [4,16]",
-			4*16*16*32 + 4*16 + rest, "mxfp4: 1 packed, 1 scales and the like left out",
+			4*16*16*32 + 4*16 + rest, "mxfp4: 1 packed, 1 tensor of scales and the like left out",
 		},
 		{
 			"mxfp4, first release", `{}`,
 			plain + "tensor e.mlp1_weight.blocks U8 [4,16,16,16]\ntensor e.mlp1_weight.scales U8 [4,16,16]\ntensor e.mlp1_bias BF16 [4,16]",
-			4*16*16*32 + 4*16 + rest, "mxfp4: 1 packed, 1 scales and the like left out",
+			4*16*16*32 + 4*16 + rest, "mxfp4: 1 packed, 1 tensor of scales and the like left out",
 		},
 		{
 			"E8M0", `{}`, plain + "tensor l.weight F8_E4M3 [128,256]\ntensor l.weight_s F8_E8M0 [128,8]",
-			linear + rest, "mx: 1 scales and the like left out",
+			linear + rest, "mx: 1 tensor of scales and the like left out",
 		},
 		{
 			"fp8 blocks", `{"quantization_config":{"quant_method":"fp8","fmt":"e4m3"}}`,
 			plain + "tensor l.weight F8_E4M3 [128,256]\ntensor l.weight_scale_inv F32 [1,2]",
-			linear + rest, "fp8: 1 scales and the like left out",
+			linear + rest, "fp8: 1 tensor of scales and the like left out",
 		},
 		{
 			"fp8 without config", ``,
 			plain + "tensor l.weight F8_E4M3 [128,256]\ntensor l.weight_scale F32 [1]\ntensor l.input_scale F32 [1]",
-			linear + rest, "scaled: 2 scales and the like left out",
+			linear + rest, "scaled: 2 tensors of scales and the like left out",
 		},
 		{
 			"fp8 with fp4 experts", `{"expert_dtype":"fp4","quantization_config":{"quant_method":"fp8"}}`,
 			plain + "tensor l.experts.0.w1.weight I8 [128,128]\ntensor l.experts.0.w1.scale F8_E8M0 [128,8]\ntensor l.weight F8_E4M3 [128,256]",
-			2*linear + rest, "fp8: 1 packed, 1 scales and the like left out",
+			2*linear + rest, "fp8: 1 packed, 1 tensor of scales and the like left out",
 		},
 		{
 			"mlx", `{"quantization":{"group_size":64,"bits":4}}`,
 			plain + "tensor l.weight U32 [128,32]\ntensor l.scales F16 [128,4]\ntensor l.biases F16 [128,4]\n" +
 				"tensor wide.weight U32 [128,64]\ntensor wide.scales F16 [128,4]\ntensor wide.biases F16 [128,4]",
-			2*linear + rest, "mlx: 2 packed, 4 scales and the like left out",
+			2*linear + rest, "mlx: 2 packed, 4 tensors of scales and the like left out",
 		},
 		{
 			"a learned scale is a parameter", `{}`,
@@ -133,7 +133,7 @@ func TestParameters(t *testing.T) {
 		{
 			"nested config", `{"text_config":{"quantization_config":{"quant_method":"gptq","bits":8}}}`,
 			plain + "tensor l.qweight I32 [64,128]\ntensor l.scales F16 [2,128]",
-			linear + rest, "gptq: 1 packed, 1 scales and the like left out",
+			linear + rest, "gptq: 1 packed, 1 tensor of scales and the like left out",
 		},
 		{
 			"hostile width", `{"quantization_config":{"quant_method":"gptq","bits":0}}`,

@@ -126,7 +126,7 @@ func (l *faultList) done() []Fault {
 		if n := m.count - maxFaults; n > 0 {
 			rest = append(rest, Fault{
 				File: m.last.File, Code: code, Severity: m.last.Severity, Offset: -1, Hint: safetensors.HintMore,
-				Detail: fmt.Sprintf("%d more faults of this kind", n),
+				Detail: plural.Of(n, "more fault") + " of this kind",
 			})
 		}
 	}
@@ -392,10 +392,10 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.IndexSummary, f
 		return
 	case files, data:
 		out.Code, out.Severity = CodeTotalSizeFiles, Info
-		out.Detail = fmt.Sprintf("total_size %d is the size of the files, where %d bytes of tensors are meant", total, tensors)
+		out.Detail = fmt.Sprintf("total_size %d is the size of the files, where %s of tensors are meant", total, plural.Of(tensors, "byte"))
 	default:
 		out.Code = CodeTotalSize
-		out.Detail = fmt.Sprintf("total_size is %d, and the tensors have %d bytes (the files %d)", total, tensors, files)
+		out.Detail = fmt.Sprintf("total_size is %d, and the tensors have %s (the files %d)", total, plural.Of(tensors, "byte"), files)
 	}
 	l.add(out)
 }

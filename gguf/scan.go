@@ -6,6 +6,8 @@ import (
 	"io"
 	"math/bits"
 	"slices"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 const (
@@ -71,7 +73,7 @@ func (s *scanner) need(n int) ([]byte, error) {
 
 func (s *scanner) fill(n int) error {
 	if uint64(n) > s.remaining() {
-		return newFault(CodeTruncated, s.size, "", "the file ends inside its header, at least %d bytes short: fetch it again", uint64(n)-s.remaining())
+		return newFault(CodeTruncated, s.size, "", "the file ends inside its header, at least %s short: fetch it again", plural.Of(uint64(n)-s.remaining(), "byte"))
 	}
 	if s.offset()+int64(n) > maxHeader {
 		return headerLimit(s.offset())
@@ -172,7 +174,7 @@ func (s *scanner) stringLength(what string) (uint64, error) {
 	at := s.offset()
 	n, err := s.length()
 	if err == nil && n > s.remaining() {
-		err = newFault(CodeStringTooLong, at, "", "%s: its length is %d bytes, and %d are left in the file", what, n, s.remaining())
+		err = newFault(CodeStringTooLong, at, "", "%s: its length is %s, and %d are left in the file", what, plural.Of(n, "byte"), s.remaining())
 	}
 	return n, err
 }
@@ -255,7 +257,7 @@ func (s *scanner) array(depth int, what string) error {
 	}
 	hi, total := bits.Mul64(n, uint64(least))
 	if hi != 0 || total > s.remaining() {
-		return newFault(CodeArrayTooLong, at, "", "%s: %d elements of type %s need at least %d bytes each, and %d bytes are left in the file", what, n, t, least, s.remaining())
+		return newFault(CodeArrayTooLong, at, "", "%s: %s of type %s, of at least %s, and %d are left in the file", what, plural.Of(n, "element"), t, plural.Of(least, "byte"), s.remaining())
 	}
 	switch t {
 	case TypeString:
@@ -316,7 +318,7 @@ func (s *scanner) preamble(f *File) error {
 // count checks a number of records against the bytes that are left for them.
 func (s *scanner) count(n uint64, at int64, least, limit uint64, what string) error {
 	if most := s.remaining() / least; n > most {
-		return newFault(CodeCountOutOfRange, at, "", "the header announces %d %s, and the %d bytes left in the file hold at most %d", n, what, s.remaining(), most)
+		return newFault(CodeCountOutOfRange, at, "", "the header announces %d %s, and the %s left in the file %s at most %d", n, what, plural.Of(s.remaining(), "byte"), plural.Verb(s.remaining(), "hold"), most)
 	}
 	if n > limit {
 		return newFault(CodeLimit, at, "", "the header announces %d %s; at most %d are read", n, what, limit)

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // The keys of a split: a model in several files (tools/gguf-split in llama.cpp).
@@ -35,7 +37,7 @@ func (f *File) Split() (Split, bool, error) {
 	}
 	if !ok {
 		return Split{}, false, newFault(CodeMissingSplit, f.keyOffset(keySplitCount), "",
-			"key %q says that this is one of %d parts, but there is no key %q to say which", keySplitCount, count, keySplitNo)
+			"key %q says that this is one of %s, but there is no key %q to say which", keySplitCount, plural.Of(count, "part"), keySplitNo)
 	}
 	if no >= count {
 		return Split{}, false, newFault(CodeSplitInconsistent, f.keyOffset(keySplitNo), "",
@@ -49,7 +51,7 @@ func (f *File) Split() (Split, bool, error) {
 		tensors = -1
 	} else if tensors < int64(len(f.Tensors)) {
 		return Split{}, false, newFault(CodeSplitInconsistent, f.keyOffset(keySplitTensors), "",
-			"key %q is %d, but this part alone has %d tensors", keySplitTensors, tensors, len(f.Tensors))
+			"key %q is %d, but this part alone has %s", keySplitTensors, tensors, plural.Of(len(f.Tensors), "tensor"))
 	}
 	return Split{No: int(no), Count: int(count), Tensors: tensors}, true, nil
 }
@@ -113,7 +115,7 @@ func ValidateSplit(parts []*File) []SplitFault {
 			}
 			if s.Count != len(parts) {
 				report(i, newFault(CodeSplitInconsistent, f.keyOffset(keySplitCount), "",
-					"key %q is %d, and there are %d parts", keySplitCount, s.Count, len(parts)))
+					"key %q is %d, and there %s %s", keySplitCount, s.Count, plural.Verb(len(parts), "are"), plural.Of(len(parts), "part")))
 			}
 			if announced < 0 {
 				announced = s.Tensors
@@ -134,7 +136,7 @@ func ValidateSplit(parts []*File) []SplitFault {
 	}
 	if complete && announced >= 0 && total != announced {
 		report(0, newFault(CodeSplitInconsistent, parts[0].keyOffset(keySplitTensors), "",
-			"the parts have %d tensors, and key %q says %d", total, keySplitTensors, announced))
+			"the parts have %s, and key %q says %d", plural.Of(total, "tensor"), keySplitTensors, announced))
 	}
 	return faults
 }

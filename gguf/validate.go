@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 const (
@@ -35,7 +37,7 @@ func (f *File) Validate() []Fault {
 		flt := &v.faults[i]
 		if n := v.counts[flt.Code]; n > maxFaults {
 			v.counts[flt.Code] = 0
-			v.faults = append(v.faults, *newFault(flt.Code, -1, "", "%d more faults of this kind", n-maxFaults))
+			v.faults = append(v.faults, *newFault(flt.Code, -1, "", "%s of this kind", plural.Of(n-maxFaults, "more fault")))
 		}
 	}
 	return v.faults
@@ -345,7 +347,7 @@ func (v *validator) validateShape(t *Tensor) {
 	case !known:
 		v.report(CodeUnknownType, t.InfoOffset, t.Name, "the type %d is unknown: it is newer than this program or of a fork of ggml, such as ik_llama.cpp", uint32(t.Type))
 	case t.row()%uint64(elems) != 0:
-		v.report(CodeRowNotMultiple, t.InfoOffset, t.Name, "a row has %d elements, not a multiple of the %d in a block of %s", t.row(), elems, t.Type)
+		v.report(CodeRowNotMultiple, t.InfoOffset, t.Name, "a row has %s, not a multiple of the %d in a block of %s", plural.Of(t.row(), "element"), elems, t.Type)
 	case ok && !t.BytesKnown:
 		v.report(CodeDimsOverflow, t.InfoOffset, t.Name, "the dimensions %d make more than 2^63-1 bytes of %s", t.Dims, t.Type)
 	}
@@ -399,7 +401,7 @@ func (v *validator) validateLayout() {
 			}
 		case !known:
 		case t.Offset > next:
-			v.report(CodeGap, t.InfoOffset, t.Name, "%d bytes before its data, from offset %d on, belong to no tensor; llama.cpp allows none", t.Offset-next, next)
+			v.report(CodeGap, t.InfoOffset, t.Name, "%s before its data, from offset %d on, %s to no tensor; llama.cpp allows none", plural.Of(t.Offset-next, "byte"), next, plural.Verb(t.Offset-next, "belong"))
 		case t.Offset <= room:
 			v.validatePadding(v.DataOffset+int64(end), v.DataOffset+int64(t.Offset), t.Name)
 		}
@@ -418,11 +420,11 @@ func (v *validator) validateLayout() {
 	switch next := pad(end, align); {
 	case next < room:
 		v.validatePadding(v.DataOffset+int64(end), v.DataOffset+int64(next), "")
-		v.report(CodeTrailingData, v.DataOffset+int64(next), "", "%d bytes at the end of the file belong to no tensor", room-next)
+		v.report(CodeTrailingData, v.DataOffset+int64(next), "", "%s at the end of the file %s to no tensor", plural.Of(room-next, "byte"), plural.Verb(room-next, "belong"))
 	default:
 		v.validatePadding(v.DataOffset+int64(end), v.Size, "")
 		if next > room {
-			v.report(CodeUnpaddedEnd, v.Size, "", "the file ends with its last tensor, without the %d bytes of padding that writers add", next-room)
+			v.report(CodeUnpaddedEnd, v.Size, "", "the file ends with its last tensor, without the %s of padding that writers add", plural.Of(next-room, "byte"))
 		}
 	}
 }

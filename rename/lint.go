@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 )
 
@@ -218,7 +219,7 @@ func (l *linter) weightOnly() {
 	if len(alone) > 0 {
 		others := ""
 		if len(alone) > 1 {
-			others = fmt.Sprintf(" (and so for %d rules more)", len(alone)-1)
+			others = fmt.Sprintf(" (and so for %s)", plural.Of(len(alone)-1, "more rule"))
 		}
 		l.add(codeWeightOnly, Note, alone[0], "end both sides in {leaf...} to take them along",
 			"a bias, scales or zeros beside %s stay behind, where there are any%s", l.m.Rules[alone[0]].From[0], others)

@@ -66,7 +66,7 @@ func TestLint(t *testing.T) {
 		},
 		{
 			"weights alone, several", "rename: {a.weight: b.weight, c.weight: d.weight, e.weight: f.weight}",
-			"map.yaml:1:10: note: a bias, scales or zeros beside a.weight stay behind, where there are any (and so for 2 rules more); " +
+			"map.yaml:1:10: note: a bias, scales or zeros beside a.weight stay behind, where there are any (and so for 2 more rules); " +
 				"end both sides in {leaf...} to take them along [weight-only]\n",
 		},
 		{"rules that move bytes", "rules: [{from: 'a.{n}', unstack: {}, to: ['b.{n}', 'c.{n}']}]", ""},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -111,7 +112,7 @@ func (s *simulation) step(o *Operation) error {
 	case tensorop.Concat:
 		first := max(0, o.Operand)
 		if o.Operand < 0 && n != o.partCount() || first+o.partCount() > n {
-			return fmt.Errorf("concat has %d parts, and there are %d tensors at this point", o.partCount(), n-first)
+			return fmt.Errorf("concat has %s, and there %s %s at this point", plural.Of(o.partCount(), "part"), plural.Verb(n-first, "are"), plural.Of(n-first, "tensor"))
 		}
 		s.apply(op, first, o.partCount())
 		return nil
@@ -124,7 +125,7 @@ func (s *simulation) step(o *Operation) error {
 					return err
 				}
 				if k > int64(n-first) {
-					return fmt.Errorf("%s takes %d tensors from %d on, and there are %d at this point", o.Kind, k, first, n)
+					return fmt.Errorf("%s takes %s from %d on of the %d at this point", o.Kind, plural.Of(k, "tensor"), first, n)
 				}
 				count = int(k)
 			}
@@ -148,7 +149,7 @@ func (s *simulation) step(o *Operation) error {
 		return nil
 	case tensorop.Repack:
 		if n != 2 && o.To == tensorop.MXFP4GGML {
-			return fmt.Errorf("repack joins blocks and scales, and there are %d tensors at this point", n)
+			return fmt.Errorf("repack joins blocks and scales, and there %s %s at this point", plural.Verb(n, "are"), plural.Of(n, "tensor"))
 		}
 		s.apply(op, 0, n)
 		return nil

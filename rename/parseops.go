@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -449,9 +450,9 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 	}
 	if n := len(s.runs); n != len(r.To) {
 		if last := &r.Ops[len(r.Ops)-1]; len(r.Ops) == 1 && last.Kind == tensorop.Split {
-			fault(last, "", "split has %d parts for %d new names", n, len(r.To))
+			fault(last, "", "split has %s for %s", plural.Of(n, "part"), plural.Of(len(r.To), "new name"))
 			return
 		}
-		p.errorf(to, "", "the operations leave %d tensors, and there are %d new names", n, len(r.To))
+		p.errorf(to, "", "the operations leave %s for %s", plural.Of(n, "tensor"), plural.Of(len(r.To), "new name"))
 	}
 }

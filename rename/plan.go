@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -159,7 +160,7 @@ func (e *planError) Error() string {
 			b.WriteByte('\n')
 		}
 		if i == shown {
-			fmt.Fprintf(&b, "and %d more problems", len(e.Problems)-shown)
+			fmt.Fprintf(&b, "and %s", plural.Of(len(e.Problems)-shown, "more problem"))
 			break
 		}
 		b.WriteString(p.Message)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -174,7 +175,7 @@ func (b *planner) transformSet(s *set) (Transform, error) {
 		at += n
 	}
 	if at != len(sim.runs) {
-		return t, fmt.Errorf("the operations leave %d tensors, and there are %d new names", len(sim.runs), at)
+		return t, fmt.Errorf("the operations leave %s for %s", plural.Of(len(sim.runs), "tensor"), plural.Of(at, "new name"))
 	}
 	return t, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // ErrUnsupported is matched, with [errors.Is], by faults of files that may be
@@ -231,7 +233,7 @@ func (l *faultList) list() []Fault {
 		if k.n > maxFaults {
 			l.faults = append(l.faults, Fault{
 				Code: k.code, Severity: k.severity, Offset: -1, Hint: HintMore,
-				Detail: fmt.Sprintf("%d more faults %s, not listed", k.n-maxFaults, k.code),
+				Detail: fmt.Sprintf("%s %s, not listed", plural.Of(k.n-maxFaults, "more fault"), k.code),
 			})
 		}
 	}

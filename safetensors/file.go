@@ -8,6 +8,8 @@ import (
 	"math/bits"
 	"os"
 	"unsafe"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 const (
@@ -206,7 +208,7 @@ func (f *File) readHeader() (*Fault, error) {
 	if f.size < lengthSize {
 		return &Fault{
 			Code: CodeHeaderTooSmall, Severity: Error,
-			Detail: fmt.Sprintf("file of %d bytes is too short for a header's length", max(f.size, 0)),
+			Detail: fmt.Sprintf("file of %s is too short for a header's length", plural.Of(max(f.size, 0), "byte")),
 		}, nil
 	}
 	var length [lengthSize]byte
@@ -223,7 +225,7 @@ func (f *File) readHeader() (*Fault, error) {
 	case int64(n) > f.size-lengthSize:
 		return &Fault{
 			Code: CodeHeaderLength, Severity: Error,
-			Detail: fmt.Sprintf("header of %d bytes runs past the end of a file of %d bytes", n, f.size),
+			Detail: fmt.Sprintf("header of %s runs past the end of a file of %s", plural.Of(n, "byte"), plural.Of(f.size, "byte")),
 		}, nil
 	}
 	f.headerLen = int(n)
@@ -351,7 +353,7 @@ func (f *File) extentFault(i int) *Fault {
 	case rec.end > f.dataSize():
 		return &Fault{
 			Code: CodeIncomplete, Severity: Error, Offset: f.offsetsAt(i), Tensor: f.name(i), Hint: HintTruncated,
-			Detail: fmt.Sprintf("data_offsets [%d,%d] run past the %d bytes of data in the file", rec.begin, rec.end, f.dataSize()),
+			Detail: fmt.Sprintf("data_offsets [%d,%d] run past the %s of data in the file", rec.begin, rec.end, plural.Of(f.dataSize(), "byte")),
 		}
 	}
 	return nil

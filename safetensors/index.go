@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // The limits of huggingface.js (parse-safetensors-index.ts), except for the
@@ -311,7 +313,7 @@ func (x *Index) judgeShards(l *faultList) {
 		}
 		l.add(Fault{
 			Code: CodeMissingOrdinal, Severity: Warning, Offset: -1,
-			Detail: fmt.Sprintf("no tensor is in %d of the %d shards of %s, the first of them number %d", missing, of, quote(prefix), first),
+			Detail: fmt.Sprintf("no tensor is in %d of the %s of %s, the first of them number %d", missing, plural.Of(of, "shard"), quote(prefix), first),
 		})
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // maxDim is the largest dimension that the format's JSON schema allows
@@ -44,7 +46,7 @@ func (f *File) checkSpacing(l *faultList) {
 	if f.objectStart > 0 {
 		l.add(Fault{
 			Code: CodeLeadingSpace, Severity: Warning, Offset: lengthSize,
-			Detail: fmt.Sprintf("%d bytes of white space before the header's object, which some readers refuse", f.objectStart),
+			Detail: fmt.Sprintf("%s of white space before the header's object, which some readers refuse", plural.Of(f.objectStart, "byte")),
 		})
 	}
 	tail := f.Header()[f.objectEnd:]
@@ -135,12 +137,12 @@ func (f *File) checkTensor(l *faultList, i int, long []uint64) {
 		return
 	case size%8 != 0:
 		l.addTensor(f, i, CodeMisaligned, Error, func(t Tensor, at objectFields) (int, string, string) {
-			return at.shapePos, fmt.Sprintf("shape %s of %s is %d bits, not a whole number of bytes", shapeText(t.Shape), t.DType, size), ""
+			return at.shapePos, fmt.Sprintf("shape %s of %s is %s, not a whole number of bytes", shapeText(t.Shape), t.DType, plural.Of(size, "bit")), ""
 		})
 	case rec.begin <= rec.end && rec.end-rec.begin != size/8:
 		l.addTensor(f, i, CodeTensorInfo, Error, func(t Tensor, at objectFields) (int, string, string) {
-			return at.offsetsPos, fmt.Sprintf("data_offsets [%d,%d] span %d bytes, but shape %s of %s needs %d",
-				t.Begin, t.End, t.End-t.Begin, shapeText(t.Shape), t.DType, size/8), ""
+			return at.offsetsPos, fmt.Sprintf("data_offsets [%d,%d] span %s, but shape %s of %s needs %d",
+				t.Begin, t.End, plural.Of(t.End-t.Begin, "byte"), shapeText(t.Shape), t.DType, size/8), ""
 		})
 	}
 	for _, dim := range t.Shape {
@@ -333,8 +335,8 @@ func (f *File) checkLayout(l *faultList) {
 			continue
 		case rec.begin > cursor:
 			l.addTensor(f, i, CodeOffset, Error, func(t Tensor, at objectFields) (int, string, string) {
-				return at.offsetsPos, fmt.Sprintf("data_offsets [%d,%d] leave a hole of %d bytes from %d that belongs to no tensor",
-					t.Begin, t.End, t.Begin-cursor, cursor), HintHole
+				return at.offsetsPos, fmt.Sprintf("data_offsets [%d,%d] leave a hole of %s from %d that belongs to no tensor",
+					t.Begin, t.End, plural.Of(t.Begin-cursor, "byte"), cursor), HintHole
 			})
 		case rec.begin < cursor:
 			l.addTensor(f, i, CodeOffset, Error, func(t Tensor, at objectFields) (int, string, string) {
@@ -353,12 +355,12 @@ func (f *File) checkLayout(l *faultList) {
 	case cursor > size:
 		l.add(Fault{
 			Code: CodeIncomplete, Severity: Error, Offset: f.size, Tensor: f.name(beyond), Hint: HintTruncated,
-			Detail: fmt.Sprintf("file ends %d bytes short, and this is the first tensor it cuts; download or copy the file again", cursor-size),
+			Detail: fmt.Sprintf("file ends %s short, and this is the first tensor it cuts; download or copy the file again", plural.Of(cursor-size, "byte")),
 		})
 	case cursor < size:
 		l.add(Fault{
 			Code: CodeIncomplete, Severity: Error, Offset: f.DataOffset() + int64(cursor), Hint: HintTrailing,
-			Detail: fmt.Sprintf("%d bytes after the last tensor belong to none", size-cursor),
+			Detail: fmt.Sprintf("%s after the last tensor %s to none", plural.Of(size-cursor, "byte"), plural.Verb(size-cursor, "belong")),
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/safetensors"
@@ -152,7 +153,7 @@ func checkSafetensors(old *safetensors.File, c change, header []byte, size int64
 	}
 	want := layout(old, c)
 	if f.Len() != len(want) {
-		return fmt.Errorf("it has %d tensors and should have %d", f.Len(), len(want))
+		return fmt.Errorf("it has %s and should have %d", plural.Of(f.Len(), "tensor"), len(want))
 	}
 	for i, w := range want {
 		n := f.At(i)
@@ -179,7 +180,7 @@ func checkGGUF(want []gguf.Tensor, version uint32, alignment int64, kvs int, hea
 		return fmt.Errorf("it has %d metadata entries and should have %d", n, kvs)
 	}
 	if len(f.Tensors) != len(want) {
-		return fmt.Errorf("it has %d tensors and should have %d", len(f.Tensors), len(want))
+		return fmt.Errorf("it has %s and should have %d", plural.Of(len(f.Tensors), "tensor"), len(want))
 	}
 	for i, t := range want {
 		n := f.Tensors[i]

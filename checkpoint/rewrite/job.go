@@ -19,6 +19,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
@@ -218,7 +219,7 @@ func Prepare(ctx context.Context, c *checkpoint.Checkpoint, plan *rename.Plan, o
 		return nil, err
 	}
 	if len(plan.Rows) != c.Len() {
-		return nil, fmt.Errorf("the plan is for %d tensors, and %s has %d", len(plan.Rows), c.Path, c.Len())
+		return nil, fmt.Errorf("the plan is for %s, and %s has %d", plural.Of(len(plan.Rows), "tensor"), c.Path, c.Len())
 	}
 	for i, t := range c.All() {
 		if plan.Rows[i].From != t.Name {
@@ -540,7 +541,7 @@ func (j *Job) prepareDocuments(plan *rename.Plan) error {
 		}
 	}
 	if j.opts.Strict && len(j.Unfollowed) > 0 {
-		j.standing = append(j.standing, Refusal{Reason: fmt.Sprintf("%d places in documents may mean renamed tensors and are not followed, which strict refuses: %v", len(j.Unfollowed), j.Unfollowed[0])})
+		j.standing = append(j.standing, Refusal{Reason: fmt.Sprintf("%s in documents may mean renamed tensors and %s not followed, which strict refuses: %v", plural.Of(len(j.Unfollowed), "place"), plural.Verb(len(j.Unfollowed), "are"), j.Unfollowed[0])})
 	}
 	return nil
 }

@@ -60,8 +60,24 @@ func documented(cmd *cobra.Command) []*cobra.Command {
 	return list
 }
 
+// settingVariables are the variables of the settings.
+func settingVariables() [][2]string {
+	var out [][2]string
+	for _, s := range settings() {
+		what := "The default of --" + s.name + "."
+		if s.name == pagerSetting {
+			what = "The pager for long answers, instead of that of PAGER; cat or none for no pager."
+		}
+		out = append(out, [2]string{s.variable(), what})
+	}
+	return append(out, [2]string{userFileVariable, "The file of the user's defaults, instead of the one below; none for no file."})
+}
+
 // manEnvironment and manFiles are what every command goes by, apart from its arguments.
 var manEnvironment = [][2]string{
+	{"XDG_CONFIG_HOME", "Where the file of the user's defaults is, instead of ~/.config."},
+	{"LESS", "The options of less, instead of FRX."},
+	{"LV", "The options of lv, instead of -c."},
 	{"NO_COLOR", "If it is set, nothing is coloured."},
 	{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
 	{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},
@@ -75,6 +91,7 @@ var manEnvironment = [][2]string{
 }
 
 var manFiles = [][2]string{
+	{"$XDG_CONFIG_HOME/wtinspect/config.yaml", "The user's defaults: color, format, pager, progress and wide."},
 	{".wtinspect.yaml", "Settings of check, lock and fix, for the releases in its directory and below."},
 	{"wtinspect.lock.json", "The contract that check holds a release to, as lock writes it."},
 }
@@ -108,10 +125,11 @@ func manPage(cmd *cobra.Command) string {
 		}
 	}
 	fmt.Fprintln(&b, ".SH OPTIONS")
-	writeFlags(&b, cmd.LocalFlags())
-	if inherited := cmd.InheritedFlags(); inherited.HasAvailableFlags() {
-		fmt.Fprintln(&b, ".SS Global options")
-		writeFlags(&b, inherited)
+	for _, g := range groupedFlags(cmd) {
+		if g.heading != ownFlags {
+			fmt.Fprintf(&b, ".SS %s\n", g.heading)
+		}
+		writeFlags(&b, g.flags)
 	}
 	fmt.Fprintln(&b, ".SH EXIT STATUS")
 	last := ""
@@ -126,7 +144,7 @@ func manPage(cmd *cobra.Command) string {
 		last = code
 	}
 	if !cmd.HasParent() {
-		writeTerms(&b, "ENVIRONMENT", manEnvironment)
+		writeTerms(&b, "ENVIRONMENT", append(settingVariables(), manEnvironment...))
 		writeTerms(&b, "FILES", manFiles)
 	}
 	if cmd.Example != "" {

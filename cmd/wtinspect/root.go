@@ -122,7 +122,7 @@ of a GGUF split means the whole split.`,
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
 
-	group(flags, globalFlags, "quiet", "verbose", "wide", "no-pager", "color")
+	flags.VisitAll(func(f *pflag.Flag) { group(flags, globalFlags, f.Name) })
 	group(root.Flags(), globalFlags, "version")
 
 	root.AddGroup(commandGroups()...)

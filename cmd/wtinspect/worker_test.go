@@ -39,11 +39,11 @@ type outcome struct {
 }
 
 // variables are all that the program reads of the environment.
-var variables = append([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}, settingVariables()...)
+var variables = append([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}, environmentOfSettings()...)
 
-// settingVariables are those with which users set defaults. Tests run without them, so
+// environmentOfSettings are those with which users set defaults. Tests run without them, so
 // that it makes no difference whose they are.
-func settingVariables() []string {
+func environmentOfSettings() []string {
 	out := []string{userFileVariable, "XDG_CONFIG_HOME", "HOME", "AppData"}
 	for _, s := range settings() {
 		out = append(out, s.variable())

@@ -242,7 +242,7 @@ func (r *rewriting) warnUnfollowed(p *program) {
 	const most = 8
 	for i, u := range r.job.Unfollowed {
 		if i == most && !p.verbose {
-			p.note("and %d more places (-v shows all)", len(r.job.Unfollowed)-most)
+			p.note("and %s (-v shows all)", counted(len(r.job.Unfollowed)-most, "more place"))
 			return
 		}
 		p.note("left as it is: %v", u)

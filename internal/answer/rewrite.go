@@ -7,6 +7,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -42,7 +43,8 @@ func RewritePlan(w io.Writer, j *rewrite.Job, verbose bool) {
 	const few = 20
 	for i, path := range j.Replaces {
 		if i == few && !verbose {
-			fmt.Fprintf(w, "and %d more files are replaced (-v lists them)\n", len(j.Replaces)-few)
+			more := len(j.Replaces) - few
+			fmt.Fprintf(w, "and %s %s replaced (-v lists all)\n", plural.Of(more, "more file"), plural.Verb(more, "are"))
 			break
 		}
 		fmt.Fprintf(w, "replaces %s\n", render.Escape(path))
@@ -53,7 +55,7 @@ func RewritePlan(w io.Writer, j *rewrite.Job, verbose bool) {
 	for _, d := range j.Documents {
 		switch {
 		case d.Names > 0:
-			fmt.Fprintf(w, "%s: %s follow\n", render.Escape(d.Name), render.Counted(d.Names, "name"))
+			fmt.Fprintf(w, "%s: %s %s\n", render.Escape(d.Name), render.Counted(d.Names, "name"), plural.Verb(d.Names, "follow"))
 		default:
 			fmt.Fprintf(w, "%s: %s\n", render.Escape(d.Name), render.Counted(len(d.Edits), "edit"))
 			const most = 8

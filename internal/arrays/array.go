@@ -11,6 +11,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -221,7 +222,7 @@ func parts(op *tensorop.Op, count int, length int64) (sizes []int64, groups int6
 		ratio = slices.Repeat([]int64{1}, count)
 	}
 	if len(ratio) != count {
-		return nil, 0, fmt.Errorf("%d sizes are given for %d parts", len(ratio), count)
+		return nil, 0, fmt.Errorf("%s are given for %s", plural.Of(len(ratio), "size"), plural.Of(count, "part"))
 	}
 	sum := int64(0)
 	for _, r := range ratio {
@@ -251,7 +252,7 @@ func parts(op *tensorop.Op, count int, length int64) (sizes []int64, groups int6
 		groups = op.Groups
 		for _, s := range sizes {
 			if groups <= 0 || s%groups != 0 {
-				return nil, 0, fmt.Errorf("parts of %v do not divide among %d groups", sizes, groups)
+				return nil, 0, fmt.Errorf("parts of %v do not divide among %s", sizes, plural.Of(groups, "group"))
 			}
 		}
 	default:
@@ -480,7 +481,7 @@ func permute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	}
 	n := a.Shape[op.Axis]
 	if op.Heads <= 0 || n%op.Heads != 0 {
-		return nil, fmt.Errorf("axis %d has a length of %d, which does not divide among %d heads", op.Axis, n, op.Heads)
+		return nil, fmt.Errorf("axis %d has a length of %d, which does not divide among %s", op.Axis, n, plural.Of(op.Heads, "head"))
 	}
 	d := n / op.Heads
 	if op.From == tensorop.Grouped || op.To == tensorop.Grouped {
@@ -506,7 +507,7 @@ func permute(a *Array, op *tensorop.Op) ([]*Array, error) {
 // reorderHeads moves whole heads of d rows between the two orders of groups.
 func reorderHeads(a *Array, op *tensorop.Op, d int64) ([]*Array, error) {
 	if op.Groups <= 0 || op.Heads%op.Groups != 0 {
-		return nil, fmt.Errorf("%d heads do not divide among %d groups", op.Heads, op.Groups)
+		return nil, fmt.Errorf("%s do not divide among %s", plural.Of(op.Heads, "head"), plural.Of(op.Groups, "group"))
 	}
 	run, err := a.inBlocks(op.Axis, d)
 	if err != nil {

@@ -291,7 +291,7 @@ func runHidden(p *Pass) {
 			continue
 		}
 		t := m.At(i)
-		f := at(m.Path, m.doc, v, "%s is %d, and %s has %d columns %s", key, want, t.Name, have, shapeText(t.Shape))
+		f := at(m.Path, m.doc, v, "%s is %d, and %s has %s %s", key, want, t.Name, plural.Of(have, "column"), shapeText(t.Shape))
 		p.report(f)
 	}
 }
@@ -322,7 +322,7 @@ func runVocabulary(p *Pass) {
 			if !known || len(t.Shape) != 2 || !plain(t.DType) || t.Shape[0] == uint64(want) {
 				continue
 			}
-			f := at(m.Path, m.doc, v, "%s is %d, and %s has %d rows %s", key, want, t.Name, t.Shape[0], shapeText(t.Shape))
+			f := at(m.Path, m.doc, v, "%s is %d, and %s has %s %s", key, want, t.Name, plural.Of(t.Shape[0], "row"), shapeText(t.Shape))
 			// Padding to a multiple of 512 at most is a habit, not a lie.
 			const padding = 512
 			if t.Shape[0] > uint64(want) && t.Shape[0]-uint64(want) < padding {
@@ -379,7 +379,7 @@ func runHeads(p *Pass) {
 					continue
 				}
 				for _, i := range odd {
-					f := m.finding(i, "%d rows, where %s %d and a head size of %d make %d (%s:%s)", m.At(i).Shape[0], q.what, q.heads, size, want, filepath.Base(m.doc.Path()), position(v))
+					f := m.finding(i, "%s, where %s %d and a head size of %d make %d (%s:%s)", plural.Of(m.At(i).Shape[0], "row"), q.what, q.heads, size, want, filepath.Base(m.doc.Path()), position(v))
 					p.grade(severity, f)
 				}
 			}
@@ -432,7 +432,7 @@ func runExperts(p *Pass) {
 		if have == 0 || m.countsExperts(have, uint64(want)) {
 			continue
 		}
-		p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %d experts", key, want, have))
+		p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s", key, want, plural.Of(have, "expert")))
 	}
 }
 
@@ -681,7 +681,7 @@ func runIntermediate(p *Pass) {
 					continue
 				}
 				for _, i := range odd {
-					p.report(m.finding(i, "%d rows, where %s is %d (%s:%s)", m.At(i).Shape[0], key, want, filepath.Base(m.doc.Path()), position(v)))
+					p.report(m.finding(i, "%s, where %s is %d (%s:%s)", plural.Of(m.At(i).Shape[0], "row"), key, want, filepath.Base(m.doc.Path()), position(v)))
 				}
 			}
 		}

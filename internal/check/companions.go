@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -223,7 +224,7 @@ func (p *Pass) halves(m *model, a *identify.Adapter) {
 				}
 				// One for each output; LyCORIS also has one for each input (wd_on_out).
 				if s := a.ModuleShape(change); s != nil && (axes > 1 || n != s[0] && n != s[1]) {
-					p.report(m.finding(i, "magnitudes of the shape %s, of a module of %d outputs", shapeText(a.Tensors[i].Shape), s[0]))
+					p.report(m.finding(i, "magnitudes of the shape %s, of a module of %s", shapeText(a.Tensors[i].Shape), plural.Of(s[0], "output")))
 				}
 			}
 			for _, part := range slices.Sorted(maps.Keys(change.Parts)) {

@@ -120,7 +120,7 @@ func runGGUFDimensions(p *Pass) {
 		}
 		if head, i, ok := m.tensor("output.weight"); ok {
 			if embed, _, known := m.tensor("token_embd.weight"); known && len(embed.Shape) == 2 && len(head.Shape) == 2 && head.Shape[0] != embed.Shape[0] {
-				p.report(m.finding(i, "%s, where token_embd.weight has %d rows", shapeText(head.Shape), embed.Shape[0]))
+				p.report(m.finding(i, "%s, where token_embd.weight has %s", shapeText(head.Shape), plural.Of(embed.Shape[0], "row")))
 			}
 		}
 	}
@@ -197,7 +197,7 @@ func (k ggufKeys) dimension(role string, block int, hidden uint64, shape []uint6
 			return ""
 		}
 		if shape[0] != kv*size {
-			return fmt.Sprintf("head_count_kv %d and value_length %d make %d rows", kv, size, kv*size)
+			return fmt.Sprintf("head_count_kv %d and value_length %d make %s", kv, size, plural.Of(kv*size, "row"))
 		}
 	}
 	return ""
@@ -227,7 +227,7 @@ func runGGUFNumbers(p *Pass) {
 		for _, key := range perLayer {
 			if v, ok := k.Lookup(k.arch + "." + key); ok && okBlocks {
 				if a, isArray := v.Array(); isArray && a.Len() != blocks {
-					bad(key, "has %d elements, and block_count is %d", a.Len(), blocks)
+					bad(key, "has %s, and block_count is %d", plural.Of(a.Len(), "element"), blocks)
 				}
 			}
 		}
@@ -253,7 +253,7 @@ func runGGUFNumbers(p *Pass) {
 		k.experts(m, bad)
 		if n, ok := k.number("vocab_size"); ok {
 			if t, _, known := m.tensor("token_embd.weight"); known && len(t.Shape) == 2 && t.Shape[0] != n {
-				p.grade(checkpoint.Warning, k.key(m, k.arch+".vocab_size", "%s.vocab_size is %d, and token_embd.weight has %d rows", k.arch, n, t.Shape[0]))
+				p.grade(checkpoint.Warning, k.key(m, k.arch+".vocab_size", "%s.vocab_size is %d, and token_embd.weight has %s", k.arch, n, plural.Of(t.Shape[0], "row")))
 			}
 		}
 	}

@@ -230,7 +230,7 @@ func runGGUFTokens(p *Pass) {
 		}
 		for _, key := range []string{"tokenizer.ggml.scores", "tokenizer.ggml.token_type"} {
 			if n, ok := k.length(key); ok && n != tokens {
-				p.report(k.key(m, key, "%s has %d elements, and tokenizer.ggml.tokens %d", key, n, tokens))
+				p.report(k.key(m, key, "%s has %s, and tokenizer.ggml.tokens %d", key, plural.Of(n, "element"), tokens))
 			}
 		}
 	}
@@ -243,7 +243,7 @@ func runGGUFVocabulary(p *Pass) {
 		if !ok || !known || len(t.Shape) != 2 || t.Shape[0] == tokens {
 			continue
 		}
-		f := m.finding(i, "%d rows, and tokenizer.ggml.tokens has %d tokens", t.Shape[0], tokens)
+		f := m.finding(i, "%s, and tokenizer.ggml.tokens has %s", plural.Of(t.Shape[0], "row"), plural.Of(tokens, "token"))
 		if t.Shape[0] > tokens {
 			p.grade(checkpoint.Warning, f)
 			continue
@@ -348,7 +348,7 @@ func runGGUFHeads(p *Pass) {
 				for _, i := range odd {
 					_, block, _, _ := template.Layer(m.At(i).Name)
 					n, _ := k.perBlock(q.key, block)
-					p.report(m.finding(i, "%d rows, where %s %d and a head size of %d make %d", m.At(i).Shape[0], strings.TrimPrefix(q.key, "attention."), n, size, n*size))
+					p.report(m.finding(i, "%s, where %s %d and a head size of %d make %d", plural.Of(m.At(i).Shape[0], "row"), strings.TrimPrefix(q.key, "attention."), n, size, n*size))
 				}
 			}
 		}
@@ -368,7 +368,7 @@ func runGGUFExperts(p *Pass) {
 			}
 			for _, i := range t.members {
 				if s := m.At(int(i)).Shape; len(s) >= 2 && s[0] != want {
-					p.report(m.finding(int(i), "%d experts, where %s.expert_count is %d", s[0], k.arch, want))
+					p.report(m.finding(int(i), "%s, where %s.expert_count is %d", plural.Of(s[0], "expert"), k.arch, want))
 				}
 			}
 		}
@@ -387,7 +387,7 @@ func runGGUFSpecial(p *Pass) {
 			}
 			const none = 1<<32 - 1 // -1 as u32
 			if id, ok := kv.Value.Uint(); ok && id >= tokens && id != none {
-				p.report(k.key(m, kv.Key, "%s is %d, and there are %d tokens", kv.Key, id, tokens))
+				p.report(k.key(m, kv.Key, "%s is %d, and there %s %s", kv.Key, id, plural.Verb(tokens, "are"), plural.Of(tokens, "token")))
 			}
 		}
 	}

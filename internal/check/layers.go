@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -255,7 +256,7 @@ func runIncompleteLayer(p *Pass) {
 				if m.lacks(m.At(s.byLayer[s.top]).Name, layer) {
 					continue // WT318's
 				}
-				f := m.finding(s.byLayer[s.top], "absent, and %d of %d layers have it", len(s.byLayer), len(layers))
+				f := m.finding(s.byLayer[s.top], "absent, and %d of %s %s it", len(s.byLayer), plural.Of(len(layers), "layer"), plural.Verb(len(s.byLayer), "have"))
 				f.Tensor = fmt.Sprintf("%s%d%s", s.before, layer, s.after)
 				p.report(f)
 			}
@@ -322,7 +323,7 @@ func (p *Pass) missingExperts(m *model) {
 			_, rest, _ := strings.Cut(some[at:], ".")
 			for e := range most {
 				if experts[e] == "" {
-					f := m.whole("absent, and the other layers have %d experts", most)
+					f := m.whole("absent, and the other layers have %s", plural.Of(most, "expert"))
 					f.Tensor = fmt.Sprintf("%s%d.%s", some[:at], e, rest)
 					p.grade(checkpoint.Error, f)
 				}

@@ -398,7 +398,7 @@ func runQuantNumbers(p *Pass) {
 				p.report(m.finding(mod.Tensors[0].Index, "packed in %d × 32 bits with %s, and %s says %s", mod.Row/32, plural.Of(int(mod.Groups), "scale"), c.place(list[0].key), list[0]))
 				continue
 			}
-			p.report(m.finding(mod.Tensors[0].Index, "packed with %d bits in groups of %d, and %s says %s", mod.Bits, mod.Group, c.place(list[0].key), list[0]))
+			p.report(m.finding(mod.Tensors[0].Index, "packed with %s in groups of %d, and %s says %s", plural.Of(mod.Bits, "bit"), mod.Group, c.place(list[0].key), list[0]))
 		}
 	}
 }
@@ -427,11 +427,11 @@ func (pk packing) agrees(m *quant.Module) bool {
 func (pk packing) String() string {
 	switch {
 	case pk.group < 0:
-		return fmt.Sprintf("%d bits and one group", pk.bits)
+		return fmt.Sprintf("%s and one group", plural.Of(pk.bits, "bit"))
 	case pk.group == 0:
-		return fmt.Sprintf("%d bits", pk.bits)
+		return plural.Of(pk.bits, "bit")
 	}
-	return fmt.Sprintf("%d bits in groups of %d", pk.bits, pk.group)
+	return fmt.Sprintf("%s in groups of %d", plural.Of(pk.bits, "bit"), pk.group)
 }
 
 // place says where a field is.

@@ -510,7 +510,7 @@ func (p *Pass) lackingLayers(m *model, fit *identify.Fit, kind string) {
 		}
 		for _, layer := range l.without(t) {
 			name, _ := t.Below.Format([]int{layer})
-			f := m.whole("absent, and model_type %q has it in each of the %d layers (%s)", kind, l.count, fit.Convention.Name)
+			f := m.whole("absent, and model_type %q has it in each of the %s (%s)", kind, plural.Of(l.count, "layer"), fit.Convention.Name)
 			f.Tensor = fit.Prefix + name
 			p.report(f)
 		}

@@ -212,7 +212,7 @@ func runTotalParameters(p *Pass) {
 		if near(claimed, counted) || near(claimed, elements) {
 			continue
 		}
-		f := m.whole("total_parameters is %d, and the tensors have %d parameters", claimed, counted)
+		f := m.whole("total_parameters is %d, and the tensors have %s", claimed, plural.Of(counted, "parameter"))
 		if note != "" {
 			f.Message += " (" + note + ")"
 		}
@@ -263,7 +263,7 @@ func (p *Pass) rivals(single bool, report func(stale, main *model, same int)) {
 
 func runStaleShards(p *Pass) {
 	p.rivals(false, func(m, main *model, same int) {
-		f := m.whole("%d of its %d tensors are in the files that %s names; this set is left over from another save", same, m.Len(), filepath.Base(main.Index))
+		f := m.whole("%d of its %s %s in the files that %s names; this set is left over from another save", same, plural.Of(m.Len(), "tensor"), plural.Verb(same, "are"), filepath.Base(main.Index))
 		f.Fixable, f.Count = !main.partial(), len(m.Files)
 		p.report(f)
 	})
@@ -272,7 +272,7 @@ func runStaleShards(p *Pass) {
 func runStrayWeights(p *Pass) {
 	p.rivals(true, func(m, main *model, same int) {
 		name := m.Files[0].Name
-		f := m.whole("%d of its %d tensors are in the files that %s names; loaders take one or the other, or merge them", same, m.Len(), filepath.Base(main.Index))
+		f := m.whole("%d of its %s %s in the files that %s names; loaders take one or the other, or merge them", same, plural.Of(m.Len(), "tensor"), plural.Verb(same, "are"), filepath.Base(main.Index))
 		f.Fixable = !main.partial() // what is missing there may be here
 		switch stem := strings.TrimSuffix(name, ".safetensors"); {
 		case strings.HasPrefix(stem, "consolidated"):

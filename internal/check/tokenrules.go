@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 var tokenRules = []*Rule{
@@ -39,7 +40,7 @@ func runTokens(p *Pass) {
 			if id < 0 || uint64(id) < rows {
 				return
 			}
-			p.report(at(m.Path, doc, v, "token %.60q has the number %d, and %s has %d rows", token, id, m.At(i).Name, rows))
+			p.report(at(m.Path, doc, v, "token %.60q has the number %d, and %s has %s", token, id, m.At(i).Name, plural.Of(rows, "row")))
 		}
 		if doc := p.document(m.Dir, "tokenizer.json"); doc != nil {
 			// Of tokens in a row beyond the end the first is enough.
@@ -110,7 +111,7 @@ func runSpecialTokens(p *Pass) {
 				}
 				check := func(v checkpoint.ConfigValue) {
 					if id, ok := v.Int(); ok && id >= size {
-						p.report(at(m.Path, doc, v, "%s is %d, and the vocabulary has %d tokens", key, id, size))
+						p.report(at(m.Path, doc, v, "%s is %d, and the vocabulary has %s", key, id, plural.Of(size, "token")))
 					}
 				}
 				check(v)

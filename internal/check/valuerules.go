@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -282,8 +283,8 @@ func runRepeatedLayer(p *Pass) {
 		}
 		for _, k := range order {
 			of := repeats[k]
-			f := m.finding(of[0], "layer %d repeats layer %d: the same bytes in %d of its %d matrices",
-				k.repeat.number, k.first.number, len(of), matrices[k.repeat])
+			f := m.finding(of[0], "layer %d repeats layer %d: the same bytes in %d of its %s",
+				k.repeat.number, k.first.number, len(of), plural.Of(matrices[k.repeat], "matrix"))
 			f.Count = len(of)
 			p.report(f)
 		}

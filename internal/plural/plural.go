@@ -2,17 +2,21 @@
 package plural
 
 import (
-	"strconv"
+	"fmt"
 	"strings"
 )
 
+type integer interface {
+	~int | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64
+}
+
 // Of returns a number with its noun: "1 tensor", "12 tensors".
-func Of[N int | int64 | uint64](n N, noun string) string {
-	return strconv.FormatUint(uint64(n), 10) + " " + Noun(n, noun)
+func Of[N integer](n N, noun string) string {
+	return fmt.Sprintf("%d %s", n, Noun(n, noun))
 }
 
 // Noun returns a noun as it stands behind a number.
-func Noun[N int | int64 | uint64](n N, noun string) string {
+func Noun[N integer](n N, noun string) string {
 	if n == 1 {
 		return noun
 	}
@@ -32,7 +36,7 @@ func Noun[N int | int64 | uint64](n N, noun string) string {
 
 // Verb returns a verb as it stands behind a number of things: "1 name follows", "2 names
 // follow". It is given as of several.
-func Verb[N int | int64 | uint64](n N, verb string) string {
+func Verb[N integer](n N, verb string) string {
 	switch {
 	case n != 1:
 		return verb

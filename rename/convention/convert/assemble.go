@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -167,7 +168,7 @@ func (cv *converter) fusion(op *tensorop.Op, c *convention.Convention, o operand
 	if sizes := c.Layout.Parts[last]; len(sizes) == n {
 		op.Sizes = sizes
 		if o.rows%sum(sizes) != 0 {
-			return cv.refuse(o.name, "its %d rows are not %v in proportion", o.rows, sizes)
+			return cv.refuse(o.name, "its %s are not %v in proportion", plural.Of(o.rows, "row"), sizes)
 		}
 		return nil
 	}
@@ -183,18 +184,18 @@ func (cv *converter) fusion(op *tensorop.Op, c *convention.Convention, o operand
 		sizes = sizes[1:]
 	}
 	if total := sum(sizes); o.rows > 0 && o.rows != total {
-		return cv.refuse(o.name, "it has %d rows; %d heads and %d key/value heads of %d make %d", o.rows, heads, kv, dim, total)
+		return cv.refuse(o.name, "it has %s; %s and %s of %d make %d", plural.Of(o.rows, "row"), plural.Of(heads, "head"), plural.Of(kv, "key/value head"), dim, total)
 	}
 	op.Sizes = sizes
 	switch op.Layout {
 	case tensorop.PerHead:
 		if kv != heads && n == 3 {
-			return cv.refuse(o.name, "its parts lie head by head, but there are %d heads and %d key/value heads", heads, kv)
+			return cv.refuse(o.name, "its parts lie head by head, but there are %s and %s", plural.Of(heads, "head"), plural.Of(kv, "key/value head"))
 		}
 		op.Groups = kv
 	case tensorop.Grouped:
 		if heads%kv != 0 {
-			return cv.refuse(o.name, "%d heads do not divide among %d key/value heads", heads, kv)
+			return cv.refuse(o.name, "%s do not divide among %s", plural.Of(heads, "head"), plural.Of(kv, "key/value head"))
 		}
 		op.Groups = kv
 	}
@@ -223,7 +224,7 @@ func (cv *converter) heads(tensor string) (heads, kv, dim int64, err error) {
 	}
 	const limit = 1 << 24
 	if heads <= 0 || kv <= 0 || dim <= 0 || heads > limit || kv > limit || dim > limit {
-		return 0, 0, 0, cv.refuse(tensor, "%d heads, %d key/value heads of size %d cannot be", heads, kv, dim)
+		return 0, 0, 0, cv.refuse(tensor, "%s and %s of size %d cannot be", plural.Of(heads, "head"), plural.Of(kv, "key/value head"), dim)
 	}
 	return heads, kv, dim, nil
 }
@@ -298,7 +299,7 @@ func (a *assembly) rope() error {
 			heads = kv
 		}
 		if o.rows > 0 && (o.rows%heads != 0 || o.rows/heads%2 != 0) {
-			return a.cv.refuse(o.name, "its %d rows do not divide into %d heads of an even size", o.rows, heads)
+			return a.cv.refuse(o.name, "its %s do not divide into %s of an even size", plural.Of(o.rows, "row"), plural.Of(heads, "head"))
 		}
 		turn := tensorop.Op{Kind: tensorop.Permute, Index: i, Count: 1, Axis: a.axis(o), Heads: heads, From: from, To: to}
 		turned, err := a.cv.turned(o.name, dim)
@@ -373,7 +374,7 @@ func (a *assembly) join() error {
 				return cv.refuse(o.name, "%s joins it with %s, which is not there", cv.to.Name, missing)
 			}
 			if op.Sizes != nil && op.Sizes[0]*a.operands[i+j].rows != op.Sizes[j]*a.operands[i].rows {
-				return cv.refuse(a.operands[i+j].name, "it has %d rows beside %d of %s; %s wants them in the proportion %d to %d", a.operands[i+j].rows, a.operands[i].rows, names[0], cv.to.Name, op.Sizes[j], op.Sizes[0])
+				return cv.refuse(a.operands[i+j].name, "it has %s beside %d of %s; %s wants them in the proportion %d to %d", plural.Of(a.operands[i+j].rows, "row"), a.operands[i].rows, names[0], cv.to.Name, op.Sizes[j], op.Sizes[0])
 			}
 		}
 		if op.Layout == convention.UpFirst {

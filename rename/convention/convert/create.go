@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -124,7 +125,7 @@ func listedFactors(list []float64, r *convention.Rope) ([]float32, error) {
 		return nil, nil
 	}
 	if len(r.LongFactor) != len(r.ShortFactor) || len(list) > maxRotary {
-		return nil, fmt.Errorf("rope_scaling has %d numbers in long_factor and %d in short_factor", len(r.LongFactor), len(r.ShortFactor))
+		return nil, fmt.Errorf("rope_scaling has %s in long_factor and %d in short_factor", plural.Of(len(r.LongFactor), "number"), len(r.ShortFactor))
 	}
 	out := make([]float32, len(list))
 	for i, v := range list {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
@@ -340,7 +341,7 @@ func (cv *converter) deltaHeads(tensor string) (n deltaHeads, err error) {
 		n.values, err = cv.number(tensor, "linear_num_value_heads")
 	}
 	if err == nil && n.values%n.keys != 0 {
-		err = cv.refuse(tensor, "%d value heads do not divide among %d key heads", n.values, n.keys)
+		err = cv.refuse(tensor, "%s do not divide among %s", plural.Of(n.values, "value head"), plural.Of(n.keys, "key head"))
 	}
 	return n, err
 }

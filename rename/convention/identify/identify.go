@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -269,7 +270,7 @@ func (id *identification) towers() {
 		}
 	}
 	if n > 0 {
-		id.note("%d templates are those of towers beside the language model (v., a., mm.)", n)
+		id.note("%s %s of towers beside the language model (v., a., mm.)", plural.Of(n, "template"), plural.Verb(n, "are"))
 	}
 }
 

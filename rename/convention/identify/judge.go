@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -64,7 +65,7 @@ func (id *identification) counted() int {
 // strange says that the names are those of no convention, nil where none of them is.
 func (id *identification) strange(best *evaluation) {
 	if best == nil {
-		id.note("no convention knows any of the %d templates", len(id.subjects))
+		id.note("no convention knows any of its names: %s", plural.Of(len(id.subjects), "template"))
 	} else {
 		id.note("no convention knows more than %d of the %d templates, of the %d that it has", best.covered, id.counted(), best.covered+len(best.missing))
 	}
@@ -104,7 +105,7 @@ func (id *identification) slips() {
 	r := id.reg.examine(slices.Values(mended), id.model).res
 	if r.Convention != "" {
 		id.res.Nearest = Nearest{r.Convention, changed}
-		id.note("%d templates would be names of %s (%s) except for a slip: %s", changed, r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)
+		id.note("%s would be of %s (%s) except for a slip: %s", plural.Of(changed, "template"), r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)
 	}
 }
 
@@ -326,7 +327,7 @@ func (id *identification) displaced(parts []*evaluation) int {
 		c := id.reg.list[p.conv]
 		if _, ok := c.CutBase(p.prefix); !ok && c.Frame {
 			n += p.covered
-			id.note("%d templates of %s stand below %q, where it has %q", p.covered, c.Name, p.prefix, c.Base)
+			id.note("%s of %s %s below %q, where it has %q", plural.Of(p.covered, "template"), c.Name, plural.Verb(p.covered, "are"), p.prefix, c.Base)
 		}
 	}
 	return n
@@ -363,7 +364,7 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 		return e.required > 0
 	}
 	if n := id.borrowed(e, extra); n > 0 {
-		id.note("%d templates that %s does not know are other conventions': this is another architecture", n, c.Name)
+		id.note("%s that %s does not know %s of other conventions: this is another architecture", plural.Of(n, "template"), c.Name, plural.Verb(n, "are"))
 		return false
 	}
 	// A language model that is whole is one whatever stands beside it; a tower is
@@ -468,7 +469,7 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 		return false
 	}
 	if len(parts) > 0 && 2*len(extra) > e.covered {
-		id.note("%d templates belong to no part that is known", len(extra))
+		id.note("%s %s to no part that is known", plural.Of(len(extra), "template"), plural.Verb(len(extra), "belong"))
 		return false
 	}
 	inside := id.inside(e, extra)
@@ -483,7 +484,7 @@ func (id *identification) familyClear(e *evaluation, extra []int32, parts []*eva
 	if inside == 0 {
 		return true
 	}
-	id.note("%d templates are not known to %s; the model may be another that borrows its names", inside, c.Name)
+	id.note("%s %s not known to %s; the model may be another that borrows its names", plural.Of(inside, "template"), plural.Verb(inside, "are"), c.Name)
 	return false
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -68,7 +69,7 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	case c == nil && id.res.Nearest.Convention == "":
 		say("the checkpoint follows no convention that is known")
 	case c == nil:
-		say("the checkpoint follows no convention that is known; the nearest is %s, %d templates away", id.res.Nearest.Convention, id.res.Nearest.TemplatesAway)
+		say("the checkpoint follows no convention that is known; the nearest is %s, %s away", id.res.Nearest.Convention, plural.Of(id.res.Nearest.TemplatesAway, "template"))
 	case x.Role != "" && clean.companion.kind == noCompanion && len(clean.wrappers) == 0:
 		say("in %s it is %s", c.Name, x.Role)
 	}
