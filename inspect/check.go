@@ -274,7 +274,7 @@ type checking struct {
 func open(ctx context.Context, ref string, recursive bool, workers int) (*checkpoint.Release, error) {
 	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: recursive, Workers: workers})
 	if fault, ok := errors.AsType[*checkpoint.Fault](err); ok {
-		rel = &checkpoint.Release{Path: ref, Dir: filepath.Dir(ref), Faults: []checkpoint.Fault{*fault}}
+		rel = &checkpoint.Release{Path: ref, Dir: source.Dir(ref), Faults: []checkpoint.Fault{*fault}}
 	}
 	return rel, err
 }
@@ -310,7 +310,7 @@ func (c *checking) judge(ctx context.Context, s scope) error {
 	lenient, err := c.lenient(ctx, set)
 	failOn := cmp.Or(c.opts.FailOn, set.FailOn, checkpoint.Error.String())
 	if err == nil && how.Against == nil {
-		how.Against, err = policy.OpenLock(ctx, filepath.Join(rel.Dir, LockName))
+		how.Against, err = policy.OpenLock(ctx, source.Join(rel.Dir, LockName))
 		if errors.Is(err, fs.ErrNotExist) {
 			how.Against, err = nil, nil
 		}

@@ -43,6 +43,9 @@ func (c *checking) below(ctx context.Context, refs []string) ([]scope, error) {
 	trees := make(trees)
 	var out []scope
 	for _, ref := range refs {
+		if normal, err := source.Normalize(ctx, ref); err == nil {
+			ref = normal
+		}
 		found, err := c.releases(ctx, ref)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -145,7 +148,7 @@ type trees map[string]bool
 // a lock that is of the whole tree, or the release itself.
 func (t trees) scope(ctx context.Context, release, root string) (scope, error) {
 	out := scope{ref: release}
-	for dir := release; ; dir = filepath.Dir(dir) {
+	for dir := release; ; dir = source.Dir(dir) {
 		tree, err := t.locked(ctx, dir)
 		if err != nil {
 			return out, err
@@ -153,7 +156,7 @@ func (t trees) scope(ctx context.Context, release, root string) (scope, error) {
 		if tree {
 			out = scope{dir, true}
 		}
-		if filepath.Clean(dir) == filepath.Clean(root) || dir == filepath.Dir(dir) {
+		if filepath.Clean(dir) == filepath.Clean(root) || dir == source.Dir(dir) {
 			return out, nil
 		}
 	}
@@ -163,7 +166,7 @@ func (t trees) locked(ctx context.Context, dir string) (bool, error) {
 	if known, ok := t[dir]; ok {
 		return known, nil
 	}
-	lock, err := policy.OpenLock(ctx, filepath.Join(dir, LockName))
+	lock, err := policy.OpenLock(ctx, source.Join(dir, LockName))
 	if err != nil {
 		t[dir] = false
 		if errors.Is(err, fs.ErrNotExist) || !source.IsDir(ctx, dir) {
@@ -172,7 +175,7 @@ func (t trees) locked(ctx context.Context, dir string) (bool, error) {
 		return false, err
 	}
 	for _, c := range lock.Checkpoints {
-		if strings.Contains(c.Path, "/") || c.Path != "." && source.IsDir(ctx, filepath.Join(dir, filepath.FromSlash(c.Path))) {
+		if strings.Contains(c.Path, "/") || c.Path != "." && source.IsDir(ctx, source.Join(dir, c.Path)) {
 			t[dir] = true
 		}
 	}

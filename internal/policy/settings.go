@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,6 +56,9 @@ const maxExceptions = 1000
 // FindSettings looks for a settings file in a directory and in those above it.
 // Settings without a path mean that there is none.
 func FindSettings(ctx context.Context, dir string) (*Settings, error) {
+	if source.Scheme(dir) != "" {
+		return findListed(ctx, dir)
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -77,6 +81,31 @@ func FindSettings(ctx context.Context, dir string) (*Settings, error) {
 		if filepath.Dir(up) == up {
 			return new(Settings), nil
 		}
+	}
+}
+
+// findListed is FindSettings where the directories are not this machine's: as far up
+// as they are listed.
+func findListed(ctx context.Context, dir string) (*Settings, error) {
+	named := func(name string) func(fs.DirEntry) bool {
+		return func(e fs.DirEntry) bool { return e.Name() == name }
+	}
+	for {
+		entries, err := source.ReadDir(ctx, dir)
+		if err == nil && slices.ContainsFunc(entries, named(SettingsName)) {
+			path := source.Join(dir, SettingsName)
+			data, err := source.ReadFile(ctx, path, source.Settings)
+			if err != nil {
+				return nil, err
+			}
+			return ParseSettings(path, data)
+		}
+		up := source.Dir(dir)
+		above, err := source.ReadDir(ctx, up)
+		if err != nil || !slices.ContainsFunc(above, named(path.Base(dir))) {
+			return new(Settings), ctx.Err()
+		}
+		dir = up
 	}
 }
 
@@ -247,7 +276,7 @@ func (p *settingsParser) settings(n *yaml.Node) {
 				p.fail(value, "%q must be one of: error, warning, info", p.out.FailOn)
 			}
 		case "baseline":
-			p.out.Baseline = filepath.Join(filepath.Dir(p.file), filepath.FromSlash(p.text(value, "baseline")))
+			p.out.Baseline = source.Join(source.Dir(p.file), p.text(value, "baseline"))
 		default:
 			p.fail(key, "unknown key %q; there are %s%s", key.Value, strings.Join(settingKeys, ", "), template.DidYouMean(key.Value, settingKeys))
 		}

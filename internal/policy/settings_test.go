@@ -2,7 +2,9 @@ package policy
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +111,51 @@ func TestFindSettings(t *testing.T) {
 	}
 	if _, err := OpenLock(t.Context(), root); err == nil {
 		t.Error("a directory is taken for a lock")
+	}
+}
+
+// A hub lists its directories, and everything above a repository is another's.
+type hub struct{ *source.Listing }
+
+func (h hub) path(ref string) (string, bool) {
+	p, ok := strings.CutPrefix(ref, "hub://a/b")
+	return strings.TrimPrefix(p, "/"), ok
+}
+
+func (h hub) Stat(_ context.Context, ref string) (fs.FileInfo, error) {
+	p, _ := h.path(ref)
+	return h.Listing.Stat(p)
+}
+
+func (h hub) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
+	p, ok := h.path(ref)
+	if !ok {
+		return nil, errors.New("not a repository")
+	}
+	return h.Listing.ReadDir(p)
+}
+
+func (h hub) Open(_ context.Context, ref string) (source.Source, error) {
+	if p, _ := h.path(ref); h.File(p) == nil {
+		return nil, errors.New("a file was asked for that is not listed")
+	}
+	return source.Bytes(ref, []byte("fail-on: info\nbaseline: known.json")), nil
+}
+
+func TestFindSettingsElsewhere(t *testing.T) {
+	for dir, want := range map[string]string{
+		"hub://a/b": "hub://a/b/.wtinspect.yaml", "hub://a/b/c/d": "hub://a/b/c/.wtinspect.yaml", "hub://a/b/e": "hub://a/b/.wtinspect.yaml", "hub://a": "",
+	} {
+		ctx := source.With(t.Context(), "hub", hub{source.NewListing([]source.Entry{
+			{Path: ".wtinspect.yaml"}, {Path: "c/.wtinspect.yaml"}, {Path: "c/d/m.gguf"}, {Path: "e/m.gguf"},
+		})})
+		set, err := FindSettings(ctx, dir)
+		if err != nil || set.Path != want {
+			t.Errorf("%s: %+v, %v; want %q", dir, set, err, want)
+		}
+		if want != "" && set.Baseline != source.Join(source.Dir(want), "known.json") {
+			t.Errorf("%s: the baseline is %s", dir, set.Baseline)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // Options are what some forms need to know beside the result.
@@ -158,6 +159,9 @@ func worst(r *inspect.CheckResult, o Options) ([]inspect.JudgedRelease, int) {
 // relative to the working directory, with slashes.
 func repositoryPath(f *inspect.Finding) string {
 	path := f.Path()
+	if source.Scheme(path) != "" {
+		return path
+	}
 	if filepath.IsAbs(path) {
 		if wd, err := os.Getwd(); err == nil {
 			if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {

@@ -10,6 +10,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // The parts of SARIF 2.1.0 that are written
@@ -148,7 +149,7 @@ func sarif(w io.Writer, r *inspect.CheckResult, o Options) error {
 			region.ByteOffset = f.Offset
 		}
 		loc := sarifLocation{PhysicalLocation: sarifPhysical{
-			ArtifactLocation: sarifArtifact{URI: (&url.URL{Path: repositoryPath(f)}).EscapedPath(), URIBaseID: "%SRCROOT%"},
+			ArtifactLocation: artifact(repositoryPath(f)),
 			Region:           region,
 		}}
 		if f.Tensor != nil {
@@ -164,6 +165,14 @@ func sarif(w io.Writer, r *inspect.CheckResult, o Options) error {
 		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
 		Version: "2.1.0", Runs: []sarifRun{run},
 	})
+}
+
+// artifact says where a file is: in the repository, or where its URI leads.
+func artifact(path string) sarifArtifact {
+	if source.Scheme(path) != "" {
+		return sarifArtifact{URI: strings.ReplaceAll(path, " ", "%20")}
+	}
+	return sarifArtifact{URI: (&url.URL{Path: path}).EscapedPath(), URIBaseID: "%SRCROOT%"}
 }
 
 func newSARIFRule(r *inspect.Rule) sarifRule {
