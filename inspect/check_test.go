@@ -138,7 +138,7 @@ func TestCheckOptionsAndSettings(t *testing.T) {
 func TestCheckRefuses(t *testing.T) {
 	path := fixture.File(t, "model.safetensors", "tensor a F32 [2]")
 	for want, opts := range map[string]inspect.CheckOptions{
-		`there is no rule "WT7"`: {RuleChoice: inspect.RuleChoice{Select: []string{"WT7"}}},
+		`there is no rule "WT8"`: {RuleChoice: inspect.RuleChoice{Select: []string{"WT8"}}},
 		"must be one of: tran":   {RuleChoice: inspect.RuleChoice{Profile: "torch"}},
 		"missing: ":              {RuleChoice: inspect.RuleChoice{Settings: "missing"}},
 		"must be one of: erro":   {FailOn: "fatal"},
@@ -208,8 +208,8 @@ func TestRules(t *testing.T) {
 	if err != nil || len(some) != 9 || some[8].ID != "WT904" {
 		t.Errorf("%d rules, %v", len(some), err)
 	}
-	if _, err := inspect.Rules("WT7"); err == nil {
-		t.Error("WT7 is a rule")
+	if _, err := inspect.Rules("WT8"); err == nil {
+		t.Error("WT8 is a rule")
 	}
 	text, err := json.Marshal(some[8])
 	if err != nil || !strings.Contains(string(text), `"severity":"info","profiles":{"transformers":"error","vllm":"warning"},"fix":"sets format to pt","values":false`) {

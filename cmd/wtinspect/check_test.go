@@ -77,7 +77,7 @@ func TestCheckExitCodes(t *testing.T) {
 		for _, args := range [][]string{
 			{"hostile/a.safetensors"},
 			{"settings"},
-			{"--select", "WT7", "none"},
+			{"--select", "WT8", "none"},
 			{"--against", "missing", "none"},
 			{"--baseline", "missing", "none"},
 			{"--config", "missing", "none"},

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -47,7 +48,9 @@ type program struct {
 
 	quiet, verbose bool
 	wide           bool
-	color          string
+	// noCache and insecureHTTP are of what is read over HTTP.
+	noCache, insecureHTTP bool
+	color                 string
 
 	// whole is held for reading while files are changed, and for writing by what
 	// ends the process.
@@ -89,7 +92,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 
 // implied puts info before a path that stands where a command is expected.
 func implied(ctx context.Context, args []string) []string {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") || isCommand(args[0]) || !source.Exists(ctx, args[0]) {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || isCommand(args[0]) || !inspect.IsReference(args[0]) && !source.Exists(ctx, args[0]) {
 		return args
 	}
 	switch args[0] {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -79,9 +81,11 @@ file as if it were hostile, and never runs what is in one.
 
 A PATH is a .safetensors or .gguf file, a *.index.json, or a directory. A
 shard's path means that file; an index or a directory means the set; any part
-of a GGUF split means the whole split.`,
+of a GGUF split means the whole split. A PATH can also be where models are:
+hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 		Example: `  wtinspect ls model.safetensors
   wtinspect info ~/models/llama
+  wtinspect ls hf://01-ai/Yi-34B
   wtinspect ls -f jsonl . | jq -r .name`,
 		Args:              cobra.ArbitraryArgs,
 		SilenceErrors:     true,
@@ -121,6 +125,8 @@ of a GGUF split means the whole split.`,
 	}
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
+	flags.BoolVar(&p.noCache, "no-cache", false, "neither read nor keep the headers of remote files that earlier runs have kept")
+	flags.BoolVar(&p.insecureHTTP, "insecure-http", false, "read http:// from other machines, which anybody on the way can change")
 
 	flags.VisitAll(func(f *pflag.Flag) { group(flags, globalFlags, f.Name) })
 	group(root.Flags(), globalFlags, "version")
@@ -229,8 +235,20 @@ func (p *program) help(cmd *cobra.Command, args []string) error {
 func (p *program) work(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p.started = true
+		ctx, done := p.places(cmd.Context())
+		defer done()
+		cmd.SetContext(ctx)
 		return f(cmd, args)
 	}
+}
+
+// places returns a context in which references are read where they lead to.
+func (p *program) places(ctx context.Context) (_ context.Context, done func()) {
+	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, Note: p.note}
+	if p.verbose {
+		opts.Trace = p.say
+	}
+	return inspect.WithPlaces(ctx, opts)
 }
 
 // complete offers the values of a flag to the shell.

@@ -24,12 +24,18 @@ import (
 var update = flag.Bool("update", false, "rewrite the expected output in testdata/script")
 
 // TestScripts runs testdata/script/*.txtar, one script per behaviour, several at a
-// time. They have three commands of their own:
+// time. They have commands of their own:
 //
 //	wtinspect ARG...          runs the program. The variable TERMINAL says how
 //	                          wide a terminal stdout is; without it stdout is a pipe.
 //	                          STDIN is the file that stdin reads.
 //	code N                    the exit code of the last run
+//	hub ID DIR [FACTS]        serves a directory as a repository of a hub, which begins
+//	                          with the first: HF_ENDPOINT is its address, CDN that of
+//	                          its second host, and COMMIT the commit. FACTS is a file
+//	                          of JSON with what the hub says of the repository
+//	hub-set WORD...           has the hub misbehave, each WORD a knob of hubtest
+//	requests                  prints what was asked of the hub since the last time
 //	fixture DST SRC           builds a checkpoint from the text in SRC: a file, or
 //	                          a directory when the text has file lines
 //
@@ -51,6 +57,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("TESTDATA", shared)
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache"))
+			setHub(env)
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
@@ -63,6 +71,9 @@ func TestScripts(t *testing.T) {
 			"wtinspect": runProgram,
 			"code":      checkCode,
 			"fixture":   buildFixture,
+			"hub":       serveHub,
+			"hub-set":   breakHub,
+			"requests":  printRequests,
 		},
 	})
 }

@@ -39,7 +39,7 @@ type outcome struct {
 }
 
 // variables are all that the program reads of the environment.
-var variables = append([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}, environmentOfSettings()...)
+var variables = slices.Concat([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}, environmentOfSettings(), hubVariables)
 
 // environmentOfSettings are those with which users set defaults. Tests run without them, so
 // that it makes no difference whose they are.

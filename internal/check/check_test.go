@@ -121,7 +121,7 @@ func TestSelectors(t *testing.T) {
 			t.Errorf("%+v runs %s: %v", tt.opts, tt.id, !tt.want)
 		}
 	}
-	for _, bad := range []string{"", "WT7", "WT1011", "X"} {
+	for _, bad := range []string{"", "WT8", "WT1011", "X"} {
 		if err := (&Options{Select: []string{bad}}).Check(); err == nil {
 			t.Errorf("%q is taken for a rule", bad)
 		}

@@ -21,7 +21,12 @@ import (
 // findings judges what is at a path and returns the findings as lines.
 func findings(t *testing.T, path string, opts *Options) []string {
 	t.Helper()
-	rel, err := checkpoint.Open(t.Context(), path, &checkpoint.Options{Recursive: true})
+	return findingsIn(t.Context(), t, path, opts)
+}
+
+func findingsIn(ctx context.Context, t *testing.T, path string, opts *Options) []string {
+	t.Helper()
+	rel, err := checkpoint.Open(ctx, path, &checkpoint.Options{Recursive: true})
 	if err != nil {
 		fault, ok := errors.AsType[*checkpoint.Fault](err)
 		if !ok {
@@ -30,7 +35,7 @@ func findings(t *testing.T, path string, opts *Options) []string {
 		rel = &checkpoint.Release{Path: path, Dir: filepath.Dir(path), Faults: []checkpoint.Fault{*fault}}
 	}
 	defer rel.Close()
-	report, err := Run(context.Background(), rel, opts)
+	report, err := Run(ctx, rel, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/hubtest"
+	"github.com/wtinspect/wtinspect/internal/remote"
 )
 
 var update = flag.Bool("update", false, "rewrite the findings expected in testdata/rules")
@@ -24,8 +28,10 @@ var update = flag.Bool("update", false, "rewrite the findings expected in testda
 // with good have no error, no warning and nothing of the rule, and the findings
 // of the others are in the file want. Values are read for the rules that do. The
 // files of a release are those of [fixture.Release], and its file options has
-// options of the run: "profile X", "against DIR", "digests DIR", "base DIR", "ignore RULE". The
-// rules about settings are tested where settings are known, in package policy.
+// options of the run: "profile X", "against DIR", "digests DIR", "base DIR", "ignore RULE". A
+// file hub has the release served and judged there, as org/NAME: it holds "facts", what the
+// hub says of the repository, and "knobs", how it is broken. The rules about settings are
+// tested where settings are known, in package policy.
 func TestRules(t *testing.T) {
 	for _, r := range Rules() {
 		if r.run != nil {
@@ -67,13 +73,23 @@ func testRule(t *testing.T, r *Rule) {
 	}
 	var got strings.Builder
 	bad, good := false, false
+	hubs := make(map[string]string)
 	for _, dir := range order {
+		if text, ok := releases[dir]["hub"]; ok {
+			hubs[dir] = text
+			delete(releases[dir], "hub")
+		}
 		fixture.Release(t, filepath.Join(root, dir), releases[dir])
 	}
 	for _, dir := range order {
 		opts := options(t, root, releases[dir]["options"])
 		opts.Values = r.Values
-		lines := findings(t, filepath.Join(root, dir), opts)
+		var lines []string
+		if text, ok := hubs[dir]; ok {
+			lines = findingsIn(published(t, filepath.Join(root, dir), text), t, "hf://org/"+dir, opts)
+		} else {
+			lines = findings(t, filepath.Join(root, dir), opts)
+		}
 		if strings.HasPrefix(dir, "good") {
 			good = true
 			for _, l := range lines {
@@ -106,6 +122,39 @@ func testRule(t *testing.T, r *Rule) {
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
 	}
+}
+
+// published serves a directory as a repository, and returns a context in which it is
+// read.
+func published(t *testing.T, dir, text string) context.Context {
+	t.Helper()
+	var how struct {
+		Facts map[string]any
+		Knobs []string
+	}
+	if err := json.Unmarshal([]byte(text), &how); err != nil {
+		t.Fatal(err)
+	}
+	hub := hubtest.New(t)
+	repo := hub.Repo("org/" + filepath.Base(dir))
+	repo.Facts = how.Facts
+	if _, err := repo.CommitDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Set(how.Knobs...); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"HF_ENDPOINT": hub.URL, "HOME": t.TempDir()}
+	settings, err := remote.ReadSettings(t.Context(), func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := remote.NewClient(remote.Options{Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client.Places(t.Context())
 }
 
 func options(t *testing.T, root, text string) *Options {

@@ -68,6 +68,15 @@ other programs do not need it.`,
 Without the file the model does not load, or code of another repository is fetched.`,
 		Bad: `"AutoModel": "modeling_x.XModel" without modeling_x.py`, Good: "modeling_x.py beside config.json",
 	},
+	{
+		ID: "WT908", Name: "card-contradicted", Severity: checkpoint.Warning, run: runCardContradicted,
+		Title: "the model card says what the files are not",
+		Doc: `The front matter of README.md calls the release an adapter (library_name: peft, or
+base_model_relation: adapter), and it holds whole models alone; or it names the repository
+as its own base_model. Pages of models, and programs that look for adapters of a base, go
+by what the card says.`,
+		Bad: "library_name: peft, and no adapter_config.json", Good: "library_name: transformers",
+	},
 }
 
 func runPickles(p *Pass) {
@@ -143,16 +152,22 @@ func frontMatter(text string) string {
 	return matter + "\n"
 }
 
-func runModelCard(p *Pass) {
+// card returns the front matter of the release's card, false where there is no card,
+// and for one file of a directory, which is not a release.
+func (p *Pass) card() (path, matter string, ok bool) {
+	path = source.Join(p.release.Dir, "README.md")
 	if filepath.Clean(p.release.Path) != filepath.Clean(p.release.Dir) {
-		return // one file of a directory, and not a release
+		return path, "", false
 	}
-	path := source.Join(p.release.Dir, "README.md")
 	data, err := source.ReadFile(p.ctx, path, source.Card)
-	if err != nil {
+	return path, "\n" + frontMatter(string(data)), err == nil
+}
+
+func runModelCard(p *Pass) {
+	path, matter, ok := p.card()
+	if !ok {
 		return
 	}
-	matter := "\n" + frontMatter(string(data))
 	has := func(key string) bool { return strings.Contains(matter, "\n"+key+":") }
 	var lacks []string
 	if !has("license") && !has("license_name") {
@@ -163,6 +178,55 @@ func runModelCard(p *Pass) {
 	}
 	if len(lacks) > 0 {
 		p.report(Finding{File: path, Line: 1, Column: 1, Offset: -1, Message: "the front matter has no " + strings.Join(lacks, " and no ")})
+	}
+}
+
+// cardValues returns what the front matter has under a key at its outermost level: a
+// word, or a list of them with one per line.
+func cardValues(matter, key string) []string {
+	_, rest, ok := strings.Cut(matter, "\n"+key+":")
+	if !ok {
+		return nil
+	}
+	word := func(s string) string {
+		s, _, _ = strings.Cut(s, " #")
+		return strings.Trim(strings.TrimSpace(s), `"'`)
+	}
+	first, rest, _ := strings.Cut(rest, "\n")
+	if one := word(first); one != "" {
+		return strings.FieldsFunc(strings.Trim(one, "[]"), func(r rune) bool { return strings.ContainsRune(`, "'`, r) })
+	}
+	var list []string
+	for line := range strings.Lines(rest) {
+		item, ok := strings.CutPrefix(strings.TrimSpace(line), "- ")
+		if !ok {
+			break
+		}
+		list = append(list, word(item))
+	}
+	return list
+}
+
+func runCardContradicted(p *Pass) {
+	path, matter, ok := p.card()
+	if !ok {
+		return
+	}
+	report := func(format string, args ...any) {
+		p.report(Finding{File: path, Line: 1, Column: 1, Offset: -1, Message: fmt.Sprintf(format, args...)})
+	}
+	adapter := slices.ContainsFunc(p.models, func(m *model) bool { return m.names().Adapter || m.partial() || m.NamesOnly() }) ||
+		p.document(p.release.Dir, "adapter_config.json") != nil || len(p.models) == 0
+	for _, claim := range [][2]string{{"library_name", "peft"}, {"base_model_relation", "adapter"}} {
+		if !adapter && slices.Contains(cardValues(matter, claim[0]), claim[1]) {
+			report("%s is %s, and no checkpoint of the release is an adapter", claim[0], claim[1])
+		}
+	}
+	pub := p.published()
+	for _, base := range cardValues(matter, "base_model") {
+		if pub != nil && pub.ID != "" && strings.EqualFold(base, pub.ID) {
+			report("base_model is %s, which is this repository", base)
+		}
 	}
 }
 

@@ -128,6 +128,13 @@ func (h *Hub) Reset() {
 	clear(h.seen)
 }
 
+// ClearLog forgets what was asked.
+func (h *Hub) ClearLog() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.log = nil
+}
+
 // Requests returns what was asked since the start, or the last Reset.
 func (h *Hub) Requests() []Request {
 	h.mu.Lock()

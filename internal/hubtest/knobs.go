@@ -44,8 +44,9 @@ type Knobs struct {
 	Absolute string
 
 	// ListedSize and LinkedSize are added to the sizes of listings and of
-	// X-Linked-Size; RangeTotal to the total of Content-Range.
-	ListedSize, LinkedSize, RangeTotal int
+	// X-Linked-Size; RangeTotal to the total of Content-Range; PointerSize to what
+	// listings have of git's pointers.
+	ListedSize, LinkedSize, RangeTotal, PointerSize int
 	// WrongRange shifts where Content-Range says that a range begins.
 	WrongRange int
 	// ShortRange takes bytes off the end of every range; LongRange adds some.

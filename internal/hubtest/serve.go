@@ -205,7 +205,7 @@ func (h *Hub) info(w http.ResponseWriter, r *http.Request, k Knobs, repo *Repo, 
 		if isTrue(r.URL.Query().Get("blobs")) && !k.PlainSiblings {
 			s["size"], s["blobId"] = f.size+int64(k.ListedSize), f.sha1
 			if f.lfs {
-				s["lfs"] = map[string]any{"sha256": f.sha256, "size": f.size + int64(k.ListedSize), "pointerSize": len(pointer(f))}
+				s["lfs"] = map[string]any{"sha256": f.sha256, "size": f.size + int64(k.ListedSize+k.PointerSize), "pointerSize": len(pointer(f))}
 			}
 		}
 		siblings = append(siblings, s)
@@ -255,7 +255,7 @@ func (h *Hub) tree(w http.ResponseWriter, r *http.Request, k Knobs, sha string, 
 		}
 		e := entry{"type": "file", "path": name, "size": f.size + int64(k.ListedSize), "oid": f.sha1}
 		if f.lfs {
-			e["lfs"] = entry{"oid": f.sha256, "size": f.size + int64(k.ListedSize), "pointerSize": len(pointer(f))}
+			e["lfs"] = entry{"oid": f.sha256, "size": f.size + int64(k.ListedSize+k.PointerSize), "pointerSize": len(pointer(f))}
 			e["xetHash"] = f.sha256
 			if k.BadXet {
 				e["xetHash"] = "[redacted]"
@@ -375,8 +375,9 @@ func (h *Hub) serveCDN(w http.ResponseWriter, r *http.Request) {
 	signature := r.URL.Query().Get("X-Amz-Signature")
 	h.mu.Lock()
 	s, ok := h.signed[signature]
-	s.uses++
-	h.signed[signature] = s
+	if s.uses++; ok {
+		h.signed[signature] = s
+	}
 	h.mu.Unlock()
 	if !ok || k.Uses > 0 && s.uses > k.Uses {
 		w.Header().Set("Content-Type", "application/xml")

@@ -49,7 +49,7 @@ ignore:
 		"version: 1\nversion: 1":         {"f:2:1: version is given twice"},
 		"profile: x\nfail-on: y":         {"f:1:10: \"x\" must be one of: transformers", "f:2:10: \"y\" must be one of: error, warning, info"},
 		"select: WT1":                    {"f:1:9: select is a list"},
-		"select: [WT7]":                  {"f:1:10: there is no rule \"WT7\""},
+		"select: [WT8]":                  {"f:1:10: there is no rule \"WT8\""},
 		"select: [[]]":                   {"f:1:10: a rule is text"},
 		"severity: [a]":                  {"f:1:11: severity is a mapping"},
 		"severity: {WT999: info}":        {"f:1:12: there is no rule \"WT999\""},

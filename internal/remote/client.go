@@ -12,8 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 const (
@@ -52,11 +50,12 @@ type Client struct {
 	endpoint *url.URL
 	http     http.RoundTripper
 	// pause waits, or fails when ctx ends.
-	pause func(ctx context.Context, d time.Duration) error
-	kept  budget
-	hub   *HubPlace
-	urls  *urls
-	cache *headerCache
+	pause  func(ctx context.Context, d time.Duration) error
+	kept   budget
+	hub    *HubPlace
+	urls   *urls
+	ollama *ollamaPlace
+	cache  *headerCache
 }
 
 // NewClient returns a client. Close writes what the next run can use.
@@ -75,35 +74,11 @@ func NewClient(opts Options) (*Client, error) {
 	c.http = &retrier{client: c, next: newTransport(), rates: newGovernor()}
 	c.hub = &HubPlace{client: c, repos: make(map[string]*repo)}
 	c.urls = &urls{client: c, files: make(map[string]*file), absent: make(map[string]error), queries: make(map[string]string)}
+	c.ollama = newOllama(opts.Settings.Ollama)
 	if !opts.NoCache && opts.Settings.CacheHome != "" {
 		c.cache = &headerCache{home: opts.Settings.CacheHome}
 	}
 	return c, nil
-}
-
-// Places returns a context in which references are read where they lead to.
-func (c *Client) Places(ctx context.Context) context.Context {
-	ctx = source.With(ctx, "hf", c.hub)
-	ctx = source.With(ctx, "https", c.urls)
-	return source.With(ctx, "http", c.urls)
-}
-
-// Hub returns the hub as a place.
-func (c *Client) Hub() *HubPlace { return c.hub }
-
-// Normal returns the form of a reference that the places and [source.Join] work
-// on. The query of a URL, which may be a signature, stays with the client.
-func (c *Client) Normal(ref string) (string, error) {
-	r, err := Parse(ref, c.opts.Settings.Endpoint)
-	if err != nil {
-		return "", err
-	}
-	if r.Kind == URL && r.Query != "" {
-		c.urls.mu.Lock()
-		c.urls.queries[r.String()] = r.Query
-		c.urls.mu.Unlock()
-	}
-	return r.String(), nil
 }
 
 // Close keeps what was read of commits, which do not change, for the next run.

@@ -25,6 +25,10 @@ type Settings struct {
 	// Offline is the variable that forbids requests to the hub, "" when they are
 	// allowed.
 	Offline string
+	// HubCache has what other programs downloaded from the hub, and Ollama the models
+	// of that program.
+	HubCache *stores.HubCache
+	Ollama   *stores.Ollama
 	// CacheHome is where programs keep what they can make again, "" when there is
 	// no home.
 	CacheHome string
@@ -39,6 +43,8 @@ func ReadSettings(ctx context.Context, env stores.Environment) (*Settings, error
 	s := &Settings{
 		Endpoint:  strings.TrimRight(cmp.Or(env("HF_ENDPOINT"), defaultEndpoint), "/"),
 		Offline:   env.Offline(),
+		HubCache:  env.HubCache(),
+		Ollama:    env.Ollama(),
 		CacheHome: env("XDG_CACHE_HOME"),
 	}
 	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {

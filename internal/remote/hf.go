@@ -145,17 +145,6 @@ func (h *HubPlace) Commit(ctx context.Context, ref string) (string, error) {
 	return r.commit, nil
 }
 
-// Read returns the commit that was read of a reference, "" before anything was.
-func (h *HubPlace) Read(ref string) string {
-	r, _, err := h.repo(ref)
-	if err != nil {
-		return ""
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.commit
-}
-
 // Stat implements [source.Place].
 func (h *HubPlace) Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
 	r, name, err := h.repo(ref)
@@ -164,7 +153,7 @@ func (h *HubPlace) Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.list == nil && isWeights(name) {
+	if r.list == nil && isWeights(name) && !r.isDownloaded(ctx) {
 		// It is most likely there, and then the listing need not be read.
 		f, err := r.open(ctx, ref, name)
 		if err != nil {
@@ -201,7 +190,7 @@ func (h *HubPlace) Open(ctx context.Context, ref string) (source.Source, error) 
 		return nil, err
 	}
 	r.mu.Lock()
-	if r.list == nil && !isWeights(name) {
+	if r.list == nil && (!isWeights(name) || r.isDownloaded(ctx)) {
 		// What stands beside the weights may well not be there: one request answers
 		// for all of it.
 		err = r.load(ctx)
@@ -211,11 +200,21 @@ func (h *HubPlace) Open(ctx context.Context, ref string) (source.Source, error) 
 			err = fmt.Errorf("%s: a directory, where a regular file is needed", ref)
 		}
 	}
-	var f *reader
+	var out source.Source
 	if err == nil {
-		f, err = r.open(ctx, ref, name)
+		out, err = r.source(ctx, ref, name)
 	}
 	r.mu.Unlock()
+	return out, err
+}
+
+// source opens a file, from the cache of huggingface_hub where that has it.
+func (r *repo) source(ctx context.Context, ref, name string) (source.Source, error) {
+	src, err := r.downloaded(ctx, ref, name)
+	if src != nil || err != nil {
+		return src, err
+	}
+	f, err := r.open(ctx, ref, name)
 	if err != nil {
 		return nil, err
 	}
@@ -343,11 +342,13 @@ func (r *repo) load(ctx context.Context) error {
 	if r.list != nil || r.err != nil {
 		return r.err
 	}
-	r.restore()
-	if r.list = r.cached.listing(); r.list != nil {
+	list, err := r.known(ctx)
+	if r.list = list; list != nil {
 		return nil
 	}
-	list, err := r.ask(ctx)
+	if err == nil {
+		list, err = r.ask(ctx)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			r.err = err

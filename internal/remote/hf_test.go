@@ -77,7 +77,7 @@ func TestListings(t *testing.T) {
 		if got := w.names("hf://a/b"); got != "t0 t1 t2 t3 t4" {
 			t.Errorf("%s: %s", knobs, got)
 		}
-		l, err := w.Client.Hub().Listing(t.Context(), "hf://a/b")
+		l, err := w.Client.hub.Listing(t.Context(), "hf://a/b")
 		if err != nil || l.Len() != 7 || stripped(l.File("sub/x/y.json")) != "sub/x/y.json 2 " || len(l.File("model-00001-of-00005.safetensors").SHA256) != 64 {
 			t.Errorf("%s: %v, %+v", knobs, err, l)
 		}
@@ -106,7 +106,7 @@ func TestOneCommit(t *testing.T) {
 	if got := w.names("hf://a/b"); got != "old1 old2" {
 		t.Error(got)
 	}
-	if got := w.Client.Hub().Read("hf://a/b/2.safetensors"); got != old {
+	if got := w.Client.hub.Revision("hf://a/b/2.safetensors"); got != old {
 		t.Errorf("read at %s, want %s", got, old)
 	}
 	if got := w.names("hf://a/b@" + moved); got != "new1 new2" {
@@ -118,7 +118,7 @@ func TestOneCommit(t *testing.T) {
 	}
 	w.restart()
 	w.set("no-commit")
-	if got := w.names("hf://a/b/2.safetensors"); got != "new2" || w.Client.Hub().Read("hf://a/b") != "" {
+	if got := w.names("hf://a/b/2.safetensors"); got != "new2" || w.Client.hub.Revision("hf://a/b") != "" {
 		t.Error(got)
 	}
 }

@@ -74,14 +74,14 @@ func TestSignedURL(t *testing.T) {
 		}
 		http.ServeContent(rw, r, "", fixedTime, strings.NewReader(string(data)))
 	})
-	ref, err := w.Normal(base + "/m.safetensors?X-Signature=secret")
+	ref, err := w.Client.Normalize(base + "/m.safetensors?X-Signature=secret")
 	if err != nil || strings.Contains(ref, "secret") {
 		t.Fatalf("%q, %v", ref, err)
 	}
 	if got := w.names(ref); got != "a" {
 		t.Error(got)
 	}
-	bad, err := w.Normal(base + "/other.safetensors?X-Signature=secret2")
+	bad, err := w.Client.Normalize(base + "/other.safetensors?X-Signature=secret2")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,24 @@ func parent(p string) string {
 // File returns the entry of a file, nil where there is none.
 func (l *Listing) File(p string) *Entry { return l.files[p] }
 
+// Below returns the files below a directory, with their paths below it, in the order
+// of the paths.
+func (l *Listing) Below(dir string) []Entry {
+	if dir != "" {
+		dir += "/"
+	}
+	var list []Entry
+	for _, e := range l.files {
+		if rest, ok := strings.CutPrefix(e.Path, dir); ok {
+			below := *e
+			below.Path = rest
+			list = append(list, below)
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	return list
+}
+
 // Len returns the number of files.
 func (l *Listing) Len() int { return len(l.files) }
 

@@ -47,6 +47,54 @@ func Normalize(ctx context.Context, ref string) (string, error) {
 	return ref, nil
 }
 
+// A Publication is what a hub says of a release before a byte of it is read.
+type Publication struct {
+	// ID is what the repository is called, and Commit its state, "" where the hub
+	// does not say it.
+	ID, Commit string
+	// Files are those of the repository below the reference, by their paths below
+	// it, in order.
+	Files []Entry
+	// Refused are paths that the hub lists and that lead out of the repository.
+	Refused []string
+	// Parameters counts the elements of the safetensors files by dtype, nil where
+	// the hub did not.
+	Parameters map[string]uint64
+}
+
+// A Publisher is a place that knows what it publishes.
+type Publisher interface {
+	Publication(ctx context.Context, ref string) (*Publication, error)
+}
+
+// Published returns what the place of a directory says of it, nil where the place
+// knows no more than the files.
+func Published(ctx context.Context, dir string) (*Publication, error) {
+	p, err := placeOf(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := p.(Publisher); ok {
+		return p.Publication(ctx, dir)
+	}
+	return nil, nil
+}
+
+// A Versioned place has states that do not change, and names for them.
+type Versioned interface {
+	// Revision returns the commit at which something was read, "" for nothing.
+	Revision(ref string) string
+}
+
+// Revision returns the commit at which a reference was read, "" where there are
+// none, or where the place does not know it.
+func Revision(ctx context.Context, ref string) string {
+	if p, ok := ctx.Value(placeKey{Scheme(ref)}).(Versioned); ok {
+		return p.Revision(ref)
+	}
+	return ""
+}
+
 type placeKey struct{ scheme string }
 
 // With returns a context under which references of a scheme are read in a place.

@@ -1,0 +1,145 @@
+package inspect
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/remote"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+// PlacesOptions adjust [WithPlaces]. Nil options are the defaults.
+type PlacesOptions struct {
+	// Getenv returns a variable of the environment; nil means [os.Getenv]. Those of
+	// huggingface_hub and of Ollama count.
+	Getenv func(name string) string
+	// UserAgent names the program to servers.
+	UserAgent string
+	// InsecureHTTP allows http:// to other machines than this.
+	InsecureHTTP bool
+	// NoCache neither reads nor writes what earlier calls have kept of headers.
+	NoCache bool
+	// Note is told what somebody who waits should know, and Trace of every request.
+	// Either may be nil. Neither is told a secret.
+	Note, Trace func(format string, args ...any)
+}
+
+// WithPlaces returns a context in which references may also lead to a repository of
+// the hub (hf://NAMESPACE/NAME[@REV][/PATH], or the address of its page), to a URL, and
+// to a model of Ollama (ollama:NAME[:TAG]). Nothing is asked and read before the first
+// of them is. What is read of a repository in the context is of one commit.
+//
+// Close ends the connections, and keeps the headers of commits for the next time.
+func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, close func()) {
+	if opts == nil {
+		opts = new(PlacesOptions)
+	}
+	var client *remote.Client
+	open := sync.OnceValues(func() (*remote.Client, error) {
+		getenv := opts.Getenv
+		if getenv == nil {
+			getenv = os.Getenv
+		}
+		settings, err := remote.ReadSettings(ctx, getenv)
+		if err != nil {
+			return nil, err
+		}
+		client, err = remote.NewClient(remote.Options{
+			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Note: opts.Note, Trace: opts.Trace,
+		})
+		return client, err
+	})
+	for _, scheme := range remote.Schemes() {
+		ctx = source.With(ctx, scheme, &lazyPlace{scheme, open})
+	}
+	return ctx, func() {
+		if client != nil {
+			client.Close()
+		}
+	}
+}
+
+// IsReference reports whether text is a reference to a place that [WithPlaces] knows,
+// and not a path.
+func IsReference(text string) bool {
+	scheme, _, ok := strings.Cut(text, ":")
+	return ok && slices.Contains(remote.Schemes(), strings.ToLower(scheme))
+}
+
+// A lazyPlace is one of a client that is made when it is first needed.
+type lazyPlace struct {
+	scheme string
+	open   func() (*remote.Client, error)
+}
+
+func (p *lazyPlace) place() (source.Place, error) {
+	c, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	return c.Place(p.scheme), nil
+}
+
+func (p *lazyPlace) Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
+	to, err := p.place()
+	if err != nil {
+		return nil, err
+	}
+	return to.Stat(ctx, ref)
+}
+
+func (p *lazyPlace) ReadDir(ctx context.Context, ref string) ([]fs.DirEntry, error) {
+	to, err := p.place()
+	if err != nil {
+		return nil, err
+	}
+	return to.ReadDir(ctx, ref)
+}
+
+func (p *lazyPlace) Open(ctx context.Context, ref string) (source.Source, error) {
+	to, err := p.place()
+	if err != nil {
+		return nil, err
+	}
+	return to.Open(ctx, ref)
+}
+
+// Normalize implements [source.Normalizer].
+func (p *lazyPlace) Normalize(ref string) (string, error) {
+	c, err := p.open()
+	if err != nil {
+		return "", err
+	}
+	return c.Normalize(ref)
+}
+
+// Publication implements [source.Publisher].
+func (p *lazyPlace) Publication(ctx context.Context, ref string) (*source.Publication, error) {
+	to, err := p.place()
+	if to, ok := to.(source.Publisher); ok {
+		return to.Publication(ctx, ref)
+	}
+	return nil, err
+}
+
+// Revision implements [source.Versioned].
+func (p *lazyPlace) Revision(ref string) string {
+	to, _ := p.place()
+	if to, ok := to.(source.Versioned); ok {
+		return to.Revision(ref)
+	}
+	return ""
+}
+
+// Opens says how many files are worth opening at once.
+func (p *lazyPlace) Opens() int {
+	to, _ := p.place()
+	if to, ok := to.(interface{ Opens() int }); ok {
+		return to.Opens()
+	}
+	return 0
+}

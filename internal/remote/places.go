@@ -1,0 +1,94 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+// Schemes are those of the references that a client reads.
+func Schemes() []string { return []string{"hf", "https", "http", "ollama"} }
+
+// Place returns the place of a scheme.
+func (c *Client) Place(scheme string) source.Place {
+	switch scheme {
+	case "hf":
+		return c.hub
+	case "ollama":
+		return c.ollama
+	}
+	return c.urls
+}
+
+// Places returns a context in which references are read where they lead to.
+func (c *Client) Places(ctx context.Context) context.Context {
+	for _, scheme := range Schemes() {
+		ctx = source.With(ctx, scheme, c.Place(scheme))
+	}
+	return ctx
+}
+
+// Normalize returns the form of a reference that the places and [source.Join] work
+// on. The query of a URL, which may be a signature, stays with the client: URLs that
+// differ in it alone are told apart by a number in the place of a fragment, which no
+// server is told.
+func (c *Client) Normalize(ref string) (string, error) {
+	r, err := Parse(ref, c.opts.Settings.Endpoint)
+	if err != nil {
+		return "", err
+	}
+	if r.Kind != URL || r.Query == "" {
+		return r.String(), nil
+	}
+	c.urls.mu.Lock()
+	defer c.urls.mu.Unlock()
+	for n := 1; ; n++ {
+		normal := r.String()
+		if n > 1 {
+			normal += fmt.Sprintf("#%d", n)
+		}
+		if query, ok := c.urls.queries[normal]; !ok || query == r.Query {
+			c.urls.queries[normal] = r.Query
+			return normal, nil
+		}
+	}
+}
+
+// Normalize implements [source.Normalizer].
+func (h *HubPlace) Normalize(ref string) (string, error) { return h.client.Normalize(ref) }
+
+// Normalize implements [source.Normalizer]. A page of the hub is what it shows.
+func (u *urls) Normalize(ref string) (string, error) { return u.client.Normalize(ref) }
+
+// Revision implements [source.Versioned].
+func (h *HubPlace) Revision(ref string) string {
+	r, _, err := h.repo(ref)
+	if err != nil {
+		return ""
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.commit
+}
+
+// Publication implements [source.Publisher].
+func (h *HubPlace) Publication(ctx context.Context, ref string) (*source.Publication, error) {
+	r, dir, err := h.repo(ref)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	out := &source.Publication{ID: r.list.ID, Commit: r.list.Commit, Files: r.list.Below(dir)}
+	if dir == "" {
+		out.Refused = r.list.Refused
+		if counted := r.list.Facts.Safetensors; counted != nil {
+			out.Parameters = counted.Parameters
+		}
+	}
+	return out, nil
+}
