@@ -236,6 +236,7 @@ func (elements) RegisterFuncs(reg renderer.NodeRendererFuncRegisterer) {
 	reg.Register(ast.KindHeading, renderHeading)
 	reg.Register(ast.KindCodeBlock, renderCode)
 	reg.Register(ast.KindFencedCodeBlock, renderCode)
+	reg.Register(ast.KindCodeSpan, renderCodeSpan)
 	reg.Register(ast.KindHTMLBlock, renderHTMLBlock)
 	reg.Register(ast.KindRawHTML, renderRawHTML)
 	reg.Register(east.KindTable, renderTable)
@@ -296,6 +297,25 @@ func writeCode(w util.BufWriter, language, code string) {
 		_, _ = w.WriteString(html.EscapeString(line))
 	}
 	_, _ = w.WriteString("</code></pre>\n")
+}
+
+// renderCodeSpan keeps a short word in one line: browsers break --flags after the dashes.
+func renderCodeSpan(w util.BufWriter, source []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
+	if !entering {
+		return ast.WalkContinue, nil
+	}
+	var text strings.Builder
+	for n := node.FirstChild(); n != nil; n = n.NextSibling() {
+		if t, ok := n.(*ast.Text); ok {
+			text.WriteString(strings.ReplaceAll(string(t.Value(source)), "\n", " "))
+		}
+	}
+	tag := "<code>"
+	if code := text.String(); len(code) <= 24 && !strings.Contains(code, " ") {
+		tag = `<code class="word">`
+	}
+	fmt.Fprintf(w, "%s%s</code>", tag, html.EscapeString(text.String()))
+	return ast.WalkSkipChildren, nil
 }
 
 func renderTable(w util.BufWriter, _ []byte, _ ast.Node, entering bool) (ast.WalkStatus, error) {

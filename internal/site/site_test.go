@@ -215,6 +215,14 @@ func TestReferences(t *testing.T) {
 	}
 }
 
+func TestCodeSpans(t *testing.T) {
+	got := made(t, "`--values` and `a b` and `a\nb` and `\\*<b>` and `"+strings.Repeat("x", 25)+"`\n")["page.html"]
+	want := `<p><code class="word">--values</code> and <code>a b</code> and <code>a b</code> and <code class="word">\*&lt;b&gt;</code> and <code>xxx`
+	if !strings.Contains(got, want) {
+		t.Errorf("the page has no %s:\n%s", want, got)
+	}
+}
+
 func TestSidebar(t *testing.T) {
 	_, page, _ := strings.Cut(made(t, "")["ls.html"], `<nav id="menu"`)
 	at := -1
