@@ -29,8 +29,8 @@ type PlacesOptions struct {
 }
 
 // WithPlaces returns a context in which references may also lead to a repository of
-// the hub (hf://NAMESPACE/NAME[@REV][/PATH], or the address of its page), to a URL, and
-// to a model of Ollama (ollama:NAME[:TAG]). Nothing is asked and read before the first
+// the hub (hf://NAMESPACE/NAME[@REV][/PATH], or the address of its page) or of
+// ModelScope (modelscope://…), to a URL, and to a model of Ollama (ollama:NAME[:TAG]). Nothing is asked and read before the first
 // of them is. What is read of a repository in the context is of one commit.
 //
 // Close ends the connections, and keeps the headers of commits for the next time.

@@ -63,6 +63,8 @@ type Knobs struct {
 	BadXet bool
 	// ChangeTag gives every answer another ETag.
 	ChangeTag bool
+	// Warning is what the hub has to say, "topic; text", with every answer.
+	Warning string
 	// HTML answers with a page and 200, as some proxies do.
 	HTML bool
 

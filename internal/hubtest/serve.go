@@ -19,6 +19,9 @@ import (
 // serveHub answers what huggingface.co answers.
 func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
 	k := h.behaviour()
+	if k.Warning != "" {
+		w.Header().Set("X-HF-Warning", k.Warning)
+	}
 	if h.fails(w, r, k) {
 		return
 	}
@@ -34,6 +37,8 @@ func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case len(segments) > 6 && segments[0] == "api" && segments[1] == "resolve-cache":
 		h.cached(w, r, k, segments[2:])
+	case len(segments) >= 6 && segments[0] == "api" && segments[1] == "v1":
+		h.modelscope(w, r, k, segments[2:])
 	case len(segments) >= 4 && segments[0] == "api":
 		h.api(w, r, k, segments[1:])
 	default:
@@ -323,11 +328,6 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, k Knobs, repo *Rep
 	case k.Absolute != "":
 		http.Redirect(w, r, k.Absolute, http.StatusFound)
 	case f.lfs:
-		h.mu.Lock()
-		h.issued++
-		signature := fmt.Sprintf("secret%d", h.issued)
-		h.signed[signature] = signed{file: f}
-		h.mu.Unlock()
 		if !k.NoLinked {
 			w.Header().Set("X-Linked-Size", strconv.FormatInt(f.size+int64(k.LinkedSize), 10))
 			w.Header().Set("X-Linked-ETag", `"`+etag+`"`)
@@ -335,7 +335,7 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, k Knobs, repo *Rep
 		w.Header().Set("X-Xet-Hash", f.sha256)
 		w.Header().Set("Accept-Ranges", "bytes")
 		w.Header().Set("ETag", `"`+etag+`"`)
-		location := cmp.Or(k.CDN, h.CDN) + "/xet-bridge-us/" + f.sha256 + "?X-Amz-Expires=3600&X-Amz-Signature=" + signature
+		location := h.sign(k, f)
 		w.Header().Set("Location", location)
 		w.WriteHeader(http.StatusFound)
 		fmt.Fprintf(w, "Found. Redirecting to %s", location)
@@ -350,6 +350,16 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, k Knobs, repo *Rep
 	default:
 		h.file(w, r, k, f, etag)
 	}
+}
+
+// sign returns a link to the second host.
+func (h *Hub) sign(k Knobs, f *file) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.issued++
+	signature := fmt.Sprintf("secret%d", h.issued)
+	h.signed[signature] = signed{file: f}
+	return cmp.Or(k.CDN, h.CDN) + "/xet-bridge-us/" + f.sha256 + "?X-Amz-Expires=3600&X-Amz-Signature=" + signature
 }
 
 // cached answers where a relative redirect leads. Without the query it does not

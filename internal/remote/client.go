@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -55,6 +56,8 @@ type Client struct {
 	hub    *HubPlace
 	urls   *urls
 	ollama *ollamaPlace
+	// warned are the topics of which the hub has warned.
+	warned sync.Map
 	cache  *headerCache
 }
 
@@ -176,15 +179,14 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 		if rq.end > 0 {
 			req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", rq.start, rq.end-1))
 		}
-		if c.opts.Settings.token != "" && sameOrigin(u, c.endpoint) && (u.Scheme == "https" || isLoopback(u)) {
-			req.Header.Set("Authorization", "Bearer "+c.opts.Settings.token)
-		}
+		c.authorize(req)
 		resp, err := c.http.RoundTrip(req)
 		if err != nil {
 			err = fmt.Errorf("%s: %w", rq.ref, plainNetError(ctx, u, err))
 			cancel(nil)
 			return nil, err
 		}
+		c.passOn(u, resp)
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
 			out.Response, out.url = resp, u
@@ -212,6 +214,36 @@ func (c *Client) offline(ref string) error {
 	}
 	r, _ := Parse(ref, c.opts.Settings.Endpoint)
 	return fmt.Errorf("%s is set, so the hub is not asked, and this is in no cache; unset it, or download it first with `hf download %s`", v, r.ID)
+}
+
+// passOn tells what the hub wants its users to know, once. Source: huggingface_hub,
+// utils/_http.py (X-HF-Warning: topic; text).
+func (c *Client) passOn(u *url.URL, resp *http.Response) {
+	if !sameOrigin(u, c.endpoint) {
+		return
+	}
+	for _, v := range resp.Header.Values("X-HF-Warning") {
+		topic, text, ok := strings.Cut(v, ";")
+		if _, told := c.warned.LoadOrStore(strings.TrimSpace(topic), true); ok && !told {
+			c.opts.Note("%s says: %.500s", u.Host, strings.TrimSpace(text))
+		}
+	}
+}
+
+// authorize adds the token of the host that is asked, if it is one that there is a
+// token for. In the clear a token leaves this machine for none.
+func (c *Client) authorize(req *http.Request) {
+	u, s := req.URL, c.opts.Settings
+	if u.Scheme != "https" && !isLoopback(u) {
+		return
+	}
+	if s.token != "" && sameOrigin(u, c.endpoint) {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	// Source: modelscope, hub/api.py (get_cookies).
+	if s.scopeToken != "" && origin(u) == s.ScopeEndpoint {
+		req.AddCookie(&http.Cookie{Name: "m_session_id", Value: s.scopeToken})
+	}
 }
 
 func isRedirect(status int) bool {

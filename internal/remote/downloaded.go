@@ -17,12 +17,15 @@ func (r *repo) stored() stores.HubRepo {
 // isDownloaded reports that some of the repository may be in the cache: then it is
 // worth asking which commit the revision is.
 func (r *repo) isDownloaded(ctx context.Context) bool {
-	return r.client.opts.Settings.Offline != "" || r.client.opts.Settings.HubCache.Has(ctx, r.stored())
+	return r.ref.Kind == Hub && (r.client.opts.Settings.Offline != "" || r.client.opts.Settings.HubCache.Has(ctx, r.stored()))
 }
 
 // known returns the listing as far as it is known without asking the hub, nil where it
 // has to be asked. Offline that is an error.
 func (r *repo) known(ctx context.Context) (*Listing, error) {
+	if r.ref.Kind != Hub {
+		return nil, nil
+	}
 	s := r.client.opts.Settings
 	if s.Offline != "" && r.commit == "" {
 		// What the revision was when it was last downloaded is as good as it gets.
@@ -62,7 +65,7 @@ func (r *repo) notDownloaded() error {
 
 // downloaded opens a file in the cache, nil where it is not there.
 func (r *repo) downloaded(ctx context.Context, ref, name string) (source.Source, error) {
-	if r.list == nil || r.commit == "" {
+	if r.list == nil || r.commit == "" || r.ref.Kind != Hub {
 		return nil, nil
 	}
 	s := r.client.opts.Settings

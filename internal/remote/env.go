@@ -33,7 +33,12 @@ type Settings struct {
 	// no home.
 	CacheHome string
 
-	token string
+	// ScopeEndpoint is the URL of ModelScope.
+	ScopeEndpoint string
+
+	// scopeToken is for ModelScope alone.
+	scopeToken string
+	token      string
 	// tokenFrom is where the token comes from, or why there is none.
 	tokenFrom string
 }
@@ -49,6 +54,19 @@ func ReadSettings(ctx context.Context, env stores.Environment) (*Settings, error
 	}
 	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
 		return nil, errors.New("HF_ENDPOINT: not the URL of a hub, such as " + defaultEndpoint)
+	}
+	scope := cmp.Or(env("MODELSCOPE_DOMAIN"), defaultScope)
+	if !strings.Contains(scope, "://") {
+		scope = "https://" + scope
+	}
+	u, err := url.Parse(scope)
+	if err != nil || u.Host == "" || u.User != nil {
+		return nil, errors.New("MODELSCOPE_DOMAIN: not a host, such as www.modelscope.cn")
+	}
+	s.ScopeEndpoint = origin(u)
+	s.scopeToken = strings.TrimSpace(env("MODELSCOPE_API_TOKEN"))
+	if !isToken(s.scopeToken) {
+		return nil, errors.New("MODELSCOPE_API_TOKEN: it has a character that no token has")
 	}
 	if home := cmp.Or(env("HOME"), env("USERPROFILE")); !filepath.IsAbs(s.CacheHome) {
 		s.CacheHome = ""
@@ -85,8 +103,12 @@ func (s *Settings) readToken(ctx context.Context, env stores.Environment) error 
 
 // checkToken refuses what cannot be in a header. The token is in no message.
 func (s *Settings) checkToken() error {
-	if strings.ContainsFunc(s.token, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+	if !isToken(s.token) {
 		return fmt.Errorf("%s: the hub's token has a space or another character that no token has", s.tokenFrom)
 	}
 	return nil
+}
+
+func isToken(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ';' || r == '"' })
 }

@@ -70,7 +70,7 @@ func (c *headerCache) path(r *repo) string {
 // restore reads what is kept of the commit, the first time that it is known.
 func (r *repo) restore() {
 	c := r.client.cache
-	if c == nil || r.cached != nil || !stores.IsCommit(r.commit) {
+	if c == nil || r.cached != nil || r.ref.Kind != Hub || !stores.IsCommit(r.commit) {
 		return
 	}
 	r.cached = &cachedRepo{}
@@ -229,7 +229,7 @@ func (c *headerCache) shrink() {
 func (r *repo) toCache() []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !stores.IsCommit(r.commit) {
+	if r.ref.Kind != Hub || !stores.IsCommit(r.commit) {
 		return nil
 	}
 	r.restore()

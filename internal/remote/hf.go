@@ -89,8 +89,8 @@ func (h *HubPlace) repo(ref string) (*repo, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if r.Kind != Hub {
-		return nil, "", fmt.Errorf("%s: not in a repository of the hub", ref)
+	if r.Kind != Hub && r.Kind != ModelScope {
+		return nil, "", fmt.Errorf("%s: not in a repository of a hub", ref)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -303,12 +303,17 @@ func (r *repo) rev() string {
 		return r.commit
 	case r.ref.Rev != "":
 		return r.ref.Rev
+	case r.ref.Kind == ModelScope:
+		return "master"
 	}
 	return "main"
 }
 
 // url returns the address of a file.
 func (r *repo) url(name string) (*url.URL, error) {
+	if r.ref.Kind == ModelScope {
+		return r.scopeURL(name)
+	}
 	kind := ""
 	if r.ref.Dataset {
 		kind = "datasets/"
@@ -355,7 +360,7 @@ func (r *repo) load(ctx context.Context) error {
 		}
 		return err
 	}
-	if list.Commit == "" {
+	if list.Commit == "" && r.ref.Kind == Hub {
 		r.client.opts.Note("%s: %s does not say which commit it is at; what is read may be of several", r.ref, r.client.endpoint.Host)
 	}
 	r.list = list
@@ -365,6 +370,9 @@ func (r *repo) load(ctx context.Context) error {
 // ask asks for the commit of the revision, with the names, sizes and digests of
 // its files: one request, unless there are many files or a mirror says less.
 func (r *repo) ask(ctx context.Context) (*Listing, error) {
+	if r.ref.Kind == ModelScope {
+		return r.askScope(ctx)
+	}
 	u, err := r.api("revision", "blobs=true")
 	if err != nil {
 		return nil, err

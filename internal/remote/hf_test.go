@@ -254,3 +254,13 @@ func BenchmarkManyShards(b *testing.B) {
 	}
 	b.ReportMetric(1.5, "goal-s/op")
 }
+
+func TestWarning(t *testing.T) {
+	w := newWorld(t)
+	w.Repo("a/b").Commit(map[string][]byte{"m.safetensors": tiny(t), "n.safetensors": tiny(t)})
+	w.set("warning=move; the hub moves on Friday")
+	w.names("hf://a/b")
+	if got := strings.Join(w.notes, "|"); !strings.HasSuffix(got, " says: the hub moves on Friday") || len(w.notes) != 1 {
+		t.Errorf("notes %q", got)
+	}
+}

@@ -8,12 +8,12 @@ import (
 )
 
 // Schemes are those of the references that a client reads.
-func Schemes() []string { return []string{"hf", "https", "http", "ollama"} }
+func Schemes() []string { return []string{"hf", "modelscope", "https", "http", "ollama"} }
 
 // Place returns the place of a scheme.
 func (c *Client) Place(scheme string) source.Place {
 	switch scheme {
-	case "hf":
+	case "hf", "modelscope":
 		return c.hub
 	case "ollama":
 		return c.ollama
