@@ -166,7 +166,7 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
 	}
 	if below := d.below(dir); len(below) > 0 {
-		return fmt.Errorf("%s: %w here; there are some below it, in %s: name that directory, or descend with -R",
+		return fmt.Errorf("%s: %w here; there are some below it, in %s: name one of them, or have check, info or ls descend with -R",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
 	return fmt.Errorf("%s: %w: no .safetensors or .gguf file and no shard index", dir, ErrNoWeights)

@@ -133,6 +133,10 @@ func TestReleases(t *testing.T) {
 			t.Errorf("%s, at most %d: %q has no %q", c.form, c.max, got, c.want)
 		}
 	}
+	r.Findings[0].Fixable = true
+	if got := written(t, "text", r, Options{}); !strings.HasSuffix(got, "\n'wtinspect fix RELEASE' can fix 1 of them\n") {
+		t.Errorf("fix takes one release: %s", got)
+	}
 	r.Findings = r.Findings[:2]
 	if got := written(t, "text", r, Options{}); strings.Contains(got, "a: 2 errors") {
 		t.Errorf("a finding of each release lists them: %s", got)

@@ -42,7 +42,10 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 			fixable++
 		}
 	}
-	if fixable > 0 {
+	switch {
+	case fixable > 0 && len(r.Releases) > 1:
+		fmt.Fprintf(&b, "'wtinspect fix RELEASE' can fix %d of them\n", fixable)
+	case fixable > 0:
 		fmt.Fprintf(&b, "'wtinspect fix' can fix %d of them\n", fixable)
 	}
 	return s.Wrap(w, func(w io.Writer) error {
