@@ -4,6 +4,7 @@
 package answer
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -81,7 +82,7 @@ type fact struct{ word, text string }
 func factsTable(facts []fact) *render.Table {
 	t := render.Columns[fact]{
 		{Title: "FACT", Cell: func(c *render.Cell, f fact) {
-			c.Some(f.word)
+			c.Text(cmp.Or(f.word, " ")) // the same as above
 			c.Color(render.Bold)
 		}},
 		{Title: "VALUE", Cut: render.Sentence, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},

@@ -96,7 +96,7 @@ var infoColumns = render.Columns[infoRow]{
 	}},
 	{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, i infoRow) { setSum(i.Totals.Bytes, c.Bytes) }},
 	{Key: "unknown", Cell: func(c *render.Cell, i infoRow) { c.Int(int64(i.Totals.Unknown)) }},
-	{Key: "dtypes", Cell: func(c *render.Cell, i infoRow) { c.Text(dtypeWords(i.Totals.DTypes)) }},
+	{Key: "dtypes", Cut: render.Sentence, Cell: func(c *render.Cell, i infoRow) { c.Text(dtypeWords(i.Totals.DTypes)) }},
 	{Key: "convention", Cell: func(c *render.Cell, i infoRow) { c.Text(TextOf(i.Convention)) }},
 	{Key: "kind", Cell: func(c *render.Cell, i infoRow) { c.Some(TextOf(i.Kind)) }},
 }

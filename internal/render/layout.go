@@ -359,8 +359,11 @@ func (l *layout) arrange() arrangement {
 			}
 		}
 	}
-	if a := l.stacked(); l.height(a) < least {
-		best = a
+	for _, apart := range []bool{true, false} {
+		a := l.stacked(apart)
+		if n := l.height(a); n < least {
+			best, least = a, n
+		}
 	}
 	return best
 }
@@ -432,8 +435,9 @@ func (l *layout) narrowed(names int, below bool) (arrangement, bool) {
 }
 
 // stacked has as many cells in a line as fit. Half a line is room for a name of any
-// length, which then takes several.
-func (l *layout) stacked() arrangement {
+// length, which then takes several. apart keeps what follows the names together, in lines
+// of their own.
+func (l *layout) stacked(apart bool) arrangement {
 	a := arrangement{widths: slices.Clone(l.widths), lines: []int{}}
 	place := 0
 	for k, c := range l.columns {
@@ -442,7 +446,8 @@ func (l *layout) stacked() arrangement {
 		}
 		room := l.style.Width - place
 		folded := c.Cut == Whole && room >= l.style.Width/2
-		if k > 0 && (a.widths[k] > room && !folded || c.Cut == Sentence) {
+		afterNames := apart && k > 0 && len(a.lines) == 0 && l.columns[k-1].Cut == Whole
+		if k > 0 && (a.widths[k] > room && !folded || c.Cut == Sentence || afterNames) {
 			a.lines = append(a.lines, k)
 			place, room = indent, l.style.Width-indent
 		}
