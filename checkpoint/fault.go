@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A Severity grades a [Fault].
+// A Severity is how bad a [Fault] is.
 type Severity uint8
 
 // The severities, mildest first. Strict readers refuse what is an Error.

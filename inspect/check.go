@@ -139,12 +139,14 @@ type CheckSummary struct {
 // A Finding is what a rule has to say about a place. What it has no value for is
 // nil.
 type Finding struct {
+	// Rule is the ID of the rule, and Name its name.
 	Rule     string              `json:"rule"`
 	Name     string              `json:"name"`
 	Severity checkpoint.Severity `json:"severity"`
-	// Checkpoint and File are paths, File that of the first of several.
+	// Checkpoint is the path of the checkpoint.
 	Checkpoint *string `json:"checkpoint"`
-	File       *string `json:"file"`
+	// File is the path of the file, of several the first.
+	File *string `json:"file"`
 	// Line and Column are a place in a text, from 1, and Offset is a byte of File.
 	Line   *int   `json:"line"`
 	Column *int   `json:"column"`
@@ -155,9 +157,10 @@ type Finding struct {
 	// TensorBase64 has the bytes of a name that is not UTF-8.
 	TensorBase64 []byte `json:"tensor_base64,omitempty"`
 	// Count is how many tensors or places the finding stands for.
-	Count   int    `json:"count"`
+	Count int `json:"count"`
+	// Message is for people; the text may change.
 	Message string `json:"message"`
-	// Fixable says that [Fix] takes it away.
+	// Fixable says that 'wtinspect fix', or [Fix], takes it away.
 	Fixable bool `json:"fixable"`
 	// Fingerprint identifies the finding from one run to the next.
 	Fingerprint string `json:"fingerprint"`

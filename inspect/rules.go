@@ -14,17 +14,20 @@ type Rule struct {
 	ID string `json:"id"`
 	// Name says the rule in a few words with hyphens.
 	Name string `json:"name"`
-	// Title is one line, a statement of what is wrong; Doc says why it matters
-	// and what to do.
+	// Title is one line, a statement of what is wrong.
 	Title string `json:"title"`
-	Doc   string `json:"doc"`
-	// Bad and Good are an example that the rule finds and one that it does not.
-	Bad      string              `json:"bad"`
-	Good     string              `json:"good"`
+	// Doc says why it matters and what to do.
+	Doc string `json:"doc"`
+	// Bad is an example that the rule finds.
+	Bad string `json:"bad"`
+	// Good is an example that it does not find.
+	Good string `json:"good"`
+	// Severity is that of the rule's findings, where neither a profile nor settings say
+	// otherwise.
 	Severity checkpoint.Severity `json:"severity"`
 	// Profiles are the loaders for which the severity is another.
 	Profiles map[string]checkpoint.Severity `json:"profiles,omitempty"`
-	// Fix says what Fix does about it, nil when nothing mechanical can be done.
+	// Fix is what 'wtinspect fix' does about it, nil when nothing mechanical can be done.
 	Fix *string `json:"fix"`
 	// Values says that the rule reads the tensors' data.
 	Values bool `json:"values"`

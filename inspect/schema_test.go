@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"go/ast"
 	"go/constant"
-	"go/importer"
 	"go/parser"
 	"go/token"
 	"go/types"
@@ -18,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -426,7 +426,8 @@ func description(name, text string, keys map[string]string) string {
 	if text == "" {
 		return ""
 	}
-	return strings.ToUpper(text[:1]) + strings.TrimSuffix(text[1:], ".") + "."
+	_, n := utf8.DecodeRuneInString(text)
+	return strings.ToUpper(text[:n]) + strings.TrimSuffix(text[n:], ".") + "."
 }
 
 // packageDocs are the comments of a package's types, and its constants.
@@ -478,7 +479,7 @@ func (s *schemas) source(t reflect.Type) *packageDocs {
 		})
 	}
 	// Constants that are made of those of other packages are left out.
-	conf := types.Config{Importer: importer.Default(), Error: func(error) {}}
+	conf := types.Config{Importer: noImports{}, Error: func(error) {}}
 	pkg, _ := conf.Check(path.Base(p), fset, files, nil)
 	for _, name := range pkg.Scope().Names() {
 		if c, ok := pkg.Scope().Lookup(name).(*types.Const); ok && c.Val().Kind() == constant.String {
@@ -487,6 +488,12 @@ func (s *schemas) source(t reflect.Type) *packageDocs {
 	}
 	slices.SortFunc(out.constants, func(a, b *types.Const) int { return int(a.Pos() - b.Pos()) })
 	return out
+}
+
+type noImports struct{}
+
+func (noImports) Import(path string) (*types.Package, error) {
+	return nil, fmt.Errorf("%s is not looked into", path)
 }
 
 // add takes in the comments of a struct. A comment that names several fields is that of

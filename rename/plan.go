@@ -93,8 +93,8 @@ type Row struct {
 type Use struct {
 	Rule    string `json:"rule"`             // as written
 	Where   string `json:"where"`            // file:line:col
-	Tensors int    `json:"tensors"`          // that the rule decided
-	Lost    int    `json:"lost,omitempty"`   // that it matches, but an earlier rule decided
+	Tensors int    `json:"tensors"`          // how many the rule decided
+	Lost    int    `json:"lost,omitempty"`   // how many it matches, but an earlier rule decided
 	LostTo  int    `json:"lost_to"`          // the earlier rule of the first of them, or -1
 	Shadow  bool   `json:"shadow,omitempty"` // all that it matches are lost
 }
@@ -564,7 +564,7 @@ type FoldedChange struct {
 	// combinations of sets, it is what the rule says, or has {n} for indices.
 	To         string   `json:"to,omitempty"`
 	Action     Action   `json:"-"`
-	Reason     string   `json:"reason,omitempty"` // of a drop
+	Reason     string   `json:"reason,omitempty"` // why it is dropped
 	Operations []string `json:"-"`                // of a change
 	Count      int      `json:"count"`
 }

@@ -50,28 +50,29 @@ type Options struct {
 // A Job is a rewrite that has been prepared and can be looked at. Nothing has
 // been changed yet.
 type Job struct {
-	// Source is the checkpoint and Output what is to be written, "" in place.
+	// Source is the checkpoint.
 	Source string `json:"source"`
+	// Output is what is to be written, "" in place.
 	Output string `json:"output,omitempty"`
 	Files  []File `json:"files"`
 	// Documents are the texts beside the weights that follow the new names.
 	Documents []Document `json:"documents"`
 	// Unfollowed is what may mean renamed tensors and is left as it is.
 	Unfollowed []Unfollowed `json:"unfollowed"`
-	// Refusals are reasons why Run will not run.
+	// Refusals are the reasons why the rewrite is refused: Run will not run.
 	Refusals []Refusal `json:"refusals"`
-	// Need is the room the rewrite needs while old and new exist together, and
-	// Free the room there is, in bytes; Free is -1 when unknown.
+	// Need is how many bytes the rewrite needs while old and new exist together.
 	Need int64 `json:"need"`
+	// Free is how many bytes are free, -1 when unknown.
 	Free int64 `json:"free"`
-	// Replaces are the files that the result takes the place of, where Force
+	// Replaces are the files that the result takes the place of, where --force, or Force,
 	// allows that: files at Output by their full paths, and in place links, and
 	// files with other names, by theirs.
 	Replaces []string `json:"replaces"`
 	// Leftovers are hidden directories beside Output that other runs left when
 	// they were killed, or are writing now. They are not touched.
 	Leftovers []string `json:"leftovers,omitempty"`
-	// FileSystem is the kind of the destination's ("ext4"), "" when unknown.
+	// FileSystem is that of the destination: "ext4".
 	FileSystem string `json:"file_system,omitempty"`
 
 	opts       Options
@@ -135,7 +136,7 @@ type Report struct {
 	// Output is what was written, the source in place.
 	Output    string       `json:"output"`
 	Files     []FileReport `json:"files"`
-	Documents []string     `json:"documents"` // edited
+	Documents []string     `json:"documents"` // those that were edited
 	Copied    []string     `json:"copied"`    // other files of the release
 }
 

@@ -137,7 +137,7 @@ func conforms(args []string, stdout []byte) error {
 	}
 	for _, doc := range docs {
 		if err := s.Validate(doc); err != nil {
-			return fmt.Errorf("%v: %w", args, err)
+			return fmt.Errorf("%v: %w\n(make generate writes the schemas from the types of package inspect)", args, err)
 		}
 	}
 	return nil
@@ -464,6 +464,19 @@ func holdsTo(t *testing.T, command string, lines bool, doc any) {
 			t.Fatal(err)
 		}
 	}
+	object := doc.(map[string]any)
+	object["unheard_of"] = true
+	strict, err := closedSchema(command, lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strict.Validate(doc) == nil {
+		t.Errorf("%s: what is printed may have a key that is not documented", command)
+	}
+	if !valid() {
+		t.Errorf("%s: a key that is added later is refused", command)
+	}
+	delete(object, "unheard_of")
 	mutate(t, command, of, doc, valid)
 	if !valid() {
 		t.Errorf("%s: the document is not what it was", command)

@@ -28,7 +28,7 @@ func readPackages(root fs.FS) ([]*page, error) {
 		switch base := path.Base(name); {
 		case err != nil:
 			return err
-		case d.IsDir() && name != "." && (slices.Contains([]string{"internal", "cmd", "testdata", "docs", "bin", "dist"}, base) || base[0] == '.' || base[0] == '_'):
+		case d.IsDir() && name != "." && (slices.Contains([]string{"internal", "cmd", "testdata", "bin", "dist"}, base) || base[0] == '.' || base[0] == '_'):
 			return fs.SkipDir
 		case d.IsDir() && name != ".":
 			if _, err := fs.Stat(root, name+"/go.mod"); err == nil {

@@ -141,7 +141,7 @@ func read(root fs.FS) (texts map[string]string, files map[string][]byte, err err
 		err = errors.Join(err, add(name))
 	}
 	return texts, files, errors.Join(err, fs.WalkDir(root, "docs", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil || !d.Type().IsRegular() || path.Ext(name) == ".go" { // a package has its own page
 			return err
 		}
 		return add(name)

@@ -25,6 +25,7 @@ func smallSite(text string) fstest.MapFS {
 		"docs/ls.md":      "# wtinspect ls\n\nLists.\n\n## Flags\n\nMany.\n",
 		"docs/ci/hub.md":  "# Hub\n\n[ls](../ls.md#flags)\n",
 		"docs/a.json":     "{}\n",
+		"docs/a/a.go":     "// Package a has a.json.\npackage a\n",
 		"docs/page.md":    "# Page\n\n" + text,
 		"lib/lib.go":      "// Package lib opens. See [File.Name] and [github.com/wtinspect/wtinspect/lib/sub].\npackage lib\n\n// A File is <open>.\ntype File struct {\n\t// Name is its name.\n\tName string\n\tsecret int\n}\n\n// Open opens.\nfunc Open(name string) *File { return nil }\n\n// Close closes.\nfunc (f *File) Close() {}\n",
 		"lib/lib_test.go": "package lib\n\nfunc Tested() {}\n",
@@ -71,7 +72,7 @@ func made(t *testing.T, text string) map[string]string {
 
 func TestFiles(t *testing.T) {
 	want := []string{
-		"a.json", "api/lib.html", "api/lib/sub.html", "changelog.html", "ci/hub.html", "commands.html", "contributing.html", "icon.svg",
+		"a.json", "api/docs/a.html", "api/lib.html", "api/lib/sub.html", "changelog.html", "ci/hub.html", "commands.html", "contributing.html", "icon.svg",
 		"index.html", "ls.html", "page.html", "search-index.js", "security.html", "site.js", "style.css", "theme.js",
 	}
 	if got := slices.Sorted(maps.Keys(made(t, ""))); !slices.Equal(got, want) {
