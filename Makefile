@@ -22,7 +22,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln api interop site clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln api interop site compare clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -130,6 +130,13 @@ golden: ## rewrite the golden output of scripts and documents
 
 interop: ## let independent readers read what was written (npm, network)
 	sh testdata/interop/run.sh
+
+# So many turns for each table. Other work on the machine shows in the figures.
+TURNS ?= 9
+
+compare: build ## measure other programs on the same files, and write docs/compare.md (Python with NumPy, npm, network)
+	$(GO) build -o bin/peers ./internal/peers
+	bin/peers -program bin/wtinspect -runs $(TURNS) -o docs/compare.md
 
 site: build ## make the documentation site in dist/site; fails on a dead link
 	rm -rf dist/site
