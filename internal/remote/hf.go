@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -63,8 +62,6 @@ const (
 	// Source: huggingface_hub, _snapshot_download.py (VERY_LARGE_REPO_THRESHOLD).
 	manySiblings = 50_000
 )
-
-var isSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString
 
 // A repo is a repository at one revision.
 type repo struct {
@@ -527,7 +524,7 @@ func (r *repo) document(ctx context.Context, u *url.URL, v any) (*answer, error)
 
 // add adds a file. Viewers without a right to them are shown no digests.
 func (l *Listing) add(f source.Entry) {
-	if !isSHA256(f.SHA256) {
+	if !stores.IsSHA256(f.SHA256) {
 		f.SHA256 = ""
 	}
 	if f.Size >= 0 {

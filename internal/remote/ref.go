@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -62,11 +63,21 @@ var types = []struct{ name, not string }{
 
 // special are the revisions that hold a slash and are written with it. Source:
 // huggingface_hub, utils/_hf_uris.py (_SPECIAL_REFS_REVISION_REGEX).
-var special = regexp.MustCompile(`^refs/(?:convert/[\w.-]+|pr/[0-9]+)`)
+var special = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^refs/(?:convert/[\w.-]+|pr/[0-9]+)`) })
 
-// repoID is what a repository may be called. Source: huggingface_hub,
+// isRepoID recognises what a repository may be called. Source: huggingface_hub,
 // utils/_validators.py (REPO_ID_REGEX).
-var repoID = regexp.MustCompile(`^[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?$`)
+func isRepoID(s string) bool {
+	const longest = 96
+	return isName(s, longest) && strings.IndexByte(".-", s[len(s)-1]) < 0
+}
+
+// isName reports whether a part of a name has letters, digits, _, . and - alone, the
+// last two not at the beginning.
+func isName(s string, longest int) bool {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
+	return s != "" && len(s) <= longest && strings.IndexByte(".-", s[0]) < 0 && strings.Trim(s, letters+".-") == ""
+}
 
 // Parse takes a reference apart. Endpoint is the hub's URL, whose own pages are
 // recognised, too.
@@ -175,7 +186,7 @@ func parseRepo(s, before string) (Ref, error) {
 	}
 	rest = rest[n:]
 	if rev, ok := strings.CutPrefix(rest, "@"); ok {
-		if r.Rev = special.FindString(rev); r.Rev != "" {
+		if r.Rev = special().FindString(rev); r.Rev != "" {
 			rest = rev[len(r.Rev):]
 		} else {
 			n := strings.IndexByte(rev+"/", '/')
@@ -203,7 +214,7 @@ func parseRepo(s, before string) (Ref, error) {
 
 func checkID(id string) error {
 	for part := range strings.SplitSeq(id, "/") {
-		if !repoID.MatchString(part) || strings.Contains(part, "..") || strings.Contains(part, "--") {
+		if !isRepoID(part) || strings.Contains(part, "..") || strings.Contains(part, "--") {
 			return fmt.Errorf("%q cannot be in a repository's name: it has letters, digits, _, . and -, at most 96 of them, no -- and no ..", part)
 		}
 	}
@@ -263,11 +274,12 @@ func parseOllama(s string) (Ref, error) {
 		return Ref{}, errors.New("a model of Ollama is [[HOST/]NAMESPACE/]MODEL[:TAG]")
 	}
 	for i, part := range append(strings.Split(r.ID, "/"), r.Rev) {
-		allowed := ollamaPart
-		if last == 2 && i == 0 {
-			allowed = ollamaHost
+		name := part
+		if host, _, _ := strings.Cut(part, ":"); last == 2 && i == 0 && (host == part || isPort(part)) {
+			name = host
 		}
-		if !allowed.MatchString(part) || strings.Contains(part, "..") {
+		const longest = 128
+		if !isName(name, longest) || strings.Contains(part, "..") {
 			return Ref{}, fmt.Errorf("%q cannot be in the name of a model of Ollama: ollama:[[HOST/]NAMESPACE/]MODEL[:TAG]", part)
 		}
 	}
@@ -277,16 +289,11 @@ func parseOllama(s string) (Ref, error) {
 	return r, checkPath(r.Path)
 }
 
-var (
-	ollamaPart = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	ollamaHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(?::[0-9]{1,5})?$`)
-)
-
 func hasColon(s string) bool { return strings.Contains(s, ":") }
 
 func isPort(host string) bool {
 	_, port, _ := strings.Cut(host, ":")
-	return port != "" && strings.Trim(port, "0123456789") == ""
+	return port != "" && len(port) <= 5 && strings.Trim(port, "0123456789") == ""
 }
 
 // parseURL parses a page of the hub as what it shows, and another URL as a file.
@@ -369,7 +376,7 @@ func parsePage(path string) (Ref, error) {
 		return r, nil
 	}
 	parts = parts[3:]
-	if rev := special.FindString(strings.Join(parts, "/")); rev != "" && parts[0] == "refs" {
+	if rev := special().FindString(strings.Join(parts, "/")); rev != "" && parts[0] == "refs" {
 		r.Rev, parts = rev, parts[3:]
 	} else {
 		r.Rev, parts = parts[0], parts[1:]

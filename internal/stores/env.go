@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // An Environment says what a variable is set to, "" for one that is not set.
@@ -19,7 +20,7 @@ func (env Environment) home() string {
 	return ""
 }
 
-var variable = regexp.MustCompile(`\$(?:\w+|\{[^}]*\})`)
+var variable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\$(?:\w+|\{[^}]*\})`) })
 
 // expand replaces ~ at the beginning and $NAME anywhere, as Python's expanduser and
 // expandvars do: a variable that is not set stays.
@@ -27,7 +28,7 @@ func (env Environment) expand(path string) string {
 	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/' || rest[0] == filepath.Separator) {
 		path = env.home() + rest
 	}
-	return variable.ReplaceAllStringFunc(path, func(s string) string {
+	return variable().ReplaceAllStringFunc(path, func(s string) string {
 		if v := env(strings.Trim(s[1:], "{}")); v != "" {
 			return v
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,12 +30,16 @@ func (r HubRepo) folder() string {
 	return kind + strings.ReplaceAll(r.ID, "/", "--")
 }
 
-// A Commit is the 40 hexadecimal digits by which a hub knows a state of a repository
-// that never changes.
-var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
+// IsCommit reports whether a revision is a commit, the 40 hexadecimal digits by which
+// a hub knows a state of a repository that never changes, and not a name for one.
+func IsCommit(rev string) bool { return isHex(rev, 40) }
 
-// IsCommit reports whether a revision is a commit and not a name for one.
-func IsCommit(rev string) bool { return commit.MatchString(rev) }
+// IsSHA256 reports whether text is a SHA-256 as hubs write it.
+func IsSHA256(text string) bool { return isHex(text, 64) }
+
+// isHex does without a regular expression, which takes longer to compile than all
+// of a small file to list.
+func isHex(s string, n int) bool { return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" }
 
 func (c *HubCache) path(r HubRepo, elem ...string) string {
 	return filepath.Join(append([]string{c.Dir, r.folder()}, elem...)...)

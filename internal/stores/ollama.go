@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -99,7 +98,7 @@ func (o *Ollama) Model(ctx context.Context, name OllamaName) (*OllamaModel, erro
 	taken := make(map[string]int)
 	indexed := make(map[string]map[string]string) // by directory: tensor -> file
 	for _, l := range doc.Layers {
-		if !digest.MatchString(l.Digest) {
+		if sum, ok := strings.CutPrefix(l.Digest, "sha256:"); !ok || !IsSHA256(sum) {
 			continue
 		}
 		file := ollamaFiles[l.MediaType]
@@ -135,8 +134,6 @@ func (o *Ollama) Model(ctx context.Context, name OllamaName) (*OllamaModel, erro
 	m.Listing = source.NewListing(entries)
 	return m, nil
 }
-
-var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 // blob returns the path of a blob. Older versions wrote sha256:HEX.
 func (o *Ollama) blob(ctx context.Context, hex string) string {
