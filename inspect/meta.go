@@ -385,7 +385,7 @@ func (e *Entry) Text(whole bool) string {
 		return e.text
 	}
 	if s, _ := e.Value.Text(); !whole && s != "" && (&gguf.KV{Key: e.Key, Value: *e.Value}).IsFiller() {
-		return fmt.Sprintf("(%s that take up room)", render.Counted(len(s), "space"))
+		return fmt.Sprintf("(filler: %s)", render.Counted(len(s), "space"))
 	}
 	a, ok := e.Value.Array()
 	if !ok {

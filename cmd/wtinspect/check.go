@@ -13,6 +13,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/report"
 )
@@ -33,7 +34,7 @@ func (o *judging) addFlags(cmd *cobra.Command) {
 	flags.StringSliceVar(&o.selects, "select", nil, "go by these `RULES` only: an ID, the beginning of several (WT2), or a name")
 	flags.StringSliceVar(&o.ignores, "ignore", nil, "leave out these `RULES`")
 	profiles := inspect.Profiles()
-	flags.Var(newChoice(&o.profile, append([]string{""}, profiles...)...), "profile", "demands of a loader: "+strings.Join(profiles, ", "))
+	flags.Var(newChoice(&o.profile, append([]string{""}, profiles...)...), "profile", "also demand what a loader demands: "+strings.Join(profiles, ", "))
 	complete(cmd, "profile", profiles...)
 	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+inspect.SettingsName)
 	group(flags, "Choosing rules", "select", "ignore", "profile", "config")
@@ -159,13 +160,13 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 		return err
 	}
 	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {
-		return errors.New("--base is of adapters, and none of the checkpoints is one")
+		return errors.New("--base is for adapters, and none of the checkpoints is one")
 	}
 	if o.changed && len(r.Releases) == 0 && len(r.Problems) == 0 {
 		p.note("none of the changed files belongs to a release")
 	}
 	for _, f := range r.Fits {
-		p.note("%d of the %s that %s changes are in %s", f.Targets, counted(f.Modules, "module"), f.Checkpoint, f.Base)
+		p.note("%d of the %s that %s changes %s in %s", f.Targets, counted(f.Modules, "module"), f.Checkpoint, plural.Verb(f.Targets, "are"), f.Base)
 	}
 	if o.writeBaseline != "" {
 		out := output{path: o.writeBaseline}

@@ -85,7 +85,7 @@ other project has no place for is listed with the reason, and is no difference.`
 	f.BoolVar(&o.stat, "stat", false, "print the counts, how alike matrices are, and the verdict")
 	f.Float64Var(&o.tolerance, "tolerance", 0, "call tensors faithful up to this relative error `X`, whatever their dtypes")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 unless every tensor has the same bytes")
-	f.BoolVar(&o.nameOnly, "name-only", false, "print the names of the tensors that differ alone")
+	f.BoolVar(&o.nameOnly, "name-only", false, "print only the names of the tensors that differ")
 	f.BoolVar(&o.weightsOnly, "weights-only", false, "leave metadata and config.json out")
 	f.BoolVar(&o.flat, "flat", false, "do not fold layers")
 	return cmd
@@ -99,7 +99,7 @@ func runDiff(ctx context.Context, p *program, o *diffOptions, args []string) err
 		return errors.New("--write-map proves the map by what the tensors hold; leave out --headers")
 	}
 	if (o.stat || o.nameOnly) && (o.Format() != render.TableFormat || o.stat && o.nameOnly) {
-		return errors.New("--stat and --name-only are each a form of the table")
+		return errors.New("--stat and --name-only are forms of the table: choose one of them, without -f")
 	}
 	if !(o.tolerance >= 0) || math.IsInf(o.tolerance, 0) {
 		return fmt.Errorf("--tolerance %g: it must be a number of at least 0", o.tolerance)

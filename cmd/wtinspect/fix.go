@@ -32,7 +32,7 @@ func newFix(p *program) *cobra.Command {
 	var o fixOptions
 	cmd := &cobra.Command{
 		Use:   "fix [PATH]",
-		Short: "Fix what check found, where that is mechanical",
+		Short: "Fix what check finds, where the fix is mechanical",
 		Long: `Fix fixes the findings of check that are marked [fix]: it rebuilds the index or
 corrects its totals, renames tensors, drops buffers and a head that is the
 embedding again, sets format: pt, writes spaces over NUL padding, and moves
@@ -54,7 +54,7 @@ worth knowing (info) is fixed when --select asks for it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case o.inPlace && o.destination != "":
-				return errors.New("-o and --in-place exclude each other")
+				return errors.New("-o and --in-place cannot be used together")
 			case o.destination == "-":
 				return errors.New("-o -: a release is written to a directory, not to stdout")
 			}

@@ -62,7 +62,7 @@ by its name alone.`,
 	words := []string{inspect.SHA256, inspect.XXH64, allAlgorithms}
 	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast; no proof against intent) or all")
 	complete(cmd, "algorithm", words...)
-	f.BoolVar(&o.contentID, "content-id", false, "print the content id of each checkpoint alone")
+	f.BoolVar(&o.contentID, "content-id", false, "print only the content id of each checkpoint")
 	f.StringVar(&o.check, "check", "", "compare with the digests in `MANIFEST`")
 	return cmd
 }

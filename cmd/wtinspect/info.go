@@ -21,11 +21,11 @@ func newInfo(p *program) *cobra.Command {
 	var o infoOptions
 	cmd := &cobra.Command{
 		Use:   "info [PATH...]",
-		Short: "Tell what a checkpoint is: format, sizes, dtypes, shards, metadata",
+		Short: "Sum up a checkpoint: format, sizes, dtypes, shards, metadata",
 		Long: `Info sums up every checkpoint under the paths, the current directory when there
 is none: format and version, files, tensors, parameters, sizes by dtype,
 architecture, quantisation, and the metadata. Several checkpoints are a line
-each; --long says all of every one.
+each; --long prints each in full.
 
 Parameters are those of the model: packed weights count what they unpack to,
 and scales and zero points are not counted. Long arrays in the metadata are
@@ -44,7 +44,7 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
 	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd, p, answer.InfoColumns)
 	o.reading.addFlags(cmd)
-	cmd.Flags().BoolVar(&o.long, "long", false, "say all of each of several checkpoints, which are a line each without it")
+	cmd.Flags().BoolVar(&o.long, "long", false, "print every checkpoint in full; several are a line each without it")
 	return cmd
 }
 

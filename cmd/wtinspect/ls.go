@@ -65,7 +65,7 @@ fault of the files on stderr.`,
 	sort.also = map[string]string{"size": "bytes"}
 	f.Var(sort, "sort", "order, smallest first: name (2 before 10), offset, bytes, elements, dtype, or file: as stored")
 	complete(cmd, "sort", keys...)
-	f.BoolVar(&o.reverse, "reverse", false, "turn the order round")
+	f.BoolVar(&o.reverse, "reverse", false, "reverse the order")
 	f.BoolVar(&o.tree, "tree", false, "show the names as a tree, with totals")
 	f.StringVar(&o.to, "as", "", "show the tensors as another `CONVENTION`, or project, would have them")
 	if err := cmd.RegisterFlagCompletionFunc("as", completeConventions); err != nil {

@@ -75,9 +75,6 @@ func settingVariables() [][2]string {
 
 // manEnvironment and manFiles are what every command goes by, apart from its arguments.
 var manEnvironment = [][2]string{
-	{"XDG_CONFIG_HOME", "Where the file of the user's defaults is, instead of ~/.config."},
-	{"LESS", "The options of less, instead of FRX."},
-	{"LV", "The options of lv, instead of -c."},
 	{"NO_COLOR", "If it is set, nothing is coloured."},
 	{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
 	{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},

@@ -144,7 +144,7 @@ func newMapLint(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "lint MAP...",
-		Short: "Look for what is allowed in a map and rarely meant",
+		Short: "Find likely mistakes in maps",
 		Long: `Lint looks for what is allowed in maps and rarely meant: rules that can
 never take effect, rules that take names from each other, a weight that leaves
 its bias behind. Faults that keep a map from being read are all shown at once,
@@ -162,7 +162,7 @@ with their line, and are exit code 2.`,
 	}
 	o.addFlags(cmd, p, answer.LintColumns)
 	levels := []string{string(rename.Warning), string(rename.Note), "never"}
-	cmd.Flags().Var(newChoice(&failOn, levels...), "fail-on", "the mildest finding that is exit code 1: warning, note, or never")
+	cmd.Flags().Var(newChoice(&failOn, levels...), "fail-on", "exit 1 from this level on: warning, note, or never")
 	complete(cmd, "fail-on", levels...)
 	return cmd
 }
@@ -228,7 +228,7 @@ func newMapCompose(p *program) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "compose MAP MAP...",
-		Short: "Print the one map that does what several do in turn",
+		Short: "Print one map that does what several do in turn",
 		Long: `Compose prints the map that does what the MAPs do one after the other, or
 refuses and names the rules for which one map cannot say it.`,
 		Annotations:       exitStatus("2  also when one map cannot say it"),

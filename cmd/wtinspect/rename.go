@@ -101,7 +101,7 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
 	f.BoolVar(&o.dropUnknown, "drop-unknown", false, "with --to, leave out tensors that the other convention has no name for")
 	f.BoolVar(&o.keepUnknown, "keep-unknown", false, "with --to, keep the old names of tensors that the other convention has no name for")
-	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow new names under which bytes mean something else")
+	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow names under which a loader reads the bytes in another way")
 	for flag, complete := range map[string]cobra.CompletionFunc{"to": completeGoals, "from": completeConventions} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // the flag does not exist
@@ -129,13 +129,13 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 	case o.mapName == "" && o.to == "":
 		return errors.New("new names are needed: --map FILE, --map NAME or --to CONVENTION; 'wtinspect map list' shows the names")
 	case o.mapName != "" && o.to != "":
-		return errors.New("--map and --to exclude each other")
+		return errors.New("--map and --to cannot be used together")
 	case o.from != "" && o.to == "":
 		return errors.New("--from goes with --to")
 	case (o.dropUnknown || o.keepUnknown) && o.to == "":
 		return errors.New("--drop-unknown and --keep-unknown go with --to; a map has its own drop and otherwise")
 	case o.dropUnknown && o.keepUnknown:
-		return errors.New("--drop-unknown and --keep-unknown exclude each other")
+		return errors.New("--drop-unknown and --keep-unknown cannot be used together")
 	}
 	return o.writing.usage()
 }

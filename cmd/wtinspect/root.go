@@ -164,7 +164,7 @@ var undone = []struct {
 }{
 	{[]string{"cat", "dump", "print"}, "does not print the numbers of tensors; 'wtinspect stats' measures them, and 'wtinspect ls' lists the tensors"},
 	{[]string{"convert", "merge", "split", "extract", "quantize"}, "does not put tensors into other files or formats; 'wtinspect rename --to CONVENTION' converts their names, and how their bytes lie"},
-	{[]string{"pull", "download", "fetch"}, "fetches nothing; download the files and name their directory"},
+	{[]string{"pull", "download", "fetch"}, "keeps no copies of files; 'wtinspect info hf://ORG/NAME' reads what is on the hub where it is"},
 }
 
 // unknownCommand says what may have been meant by a command that does not exist.

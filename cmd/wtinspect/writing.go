@@ -48,7 +48,7 @@ func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.O
 	f.Var(newChoice(&o.verify, verify...), "verify", "compare the data before and after: full (every tensor's digest), sampled, none, or auto: full where data is copied")
 	complete(cmd, "verify", verify...)
 	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes for later renames between header and data")
-	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: chosen by the processors)")
+	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: by the number of processors)")
 	group(f, "Writing", "in-place", "output", "dry-run", "check", "force", "verify", "headroom", "jobs")
 	o.progress.addFlags(cmd)
 }
@@ -57,7 +57,7 @@ func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.O
 func (o *writing) usage() error {
 	switch {
 	case o.inPlace && o.output != "":
-		return errors.New("-o and --in-place exclude each other")
+		return errors.New("-o and --in-place cannot be used together")
 	case o.output == "-":
 		return errors.New("-o -: a checkpoint is written to a file, not to stdout")
 	case o.headroom < 0:

@@ -9,12 +9,14 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
-// conventionText names the convention, or says that there is none.
+// conventionText names the convention, and says how far the names are from it, or that
+// there is none.
 func conventionText(r *identify.Result) string {
 	switch {
 	case r.Convention == "" && r.Adapter:
@@ -23,14 +25,18 @@ func conventionText(r *identify.Result) string {
 		return "unknown"
 	case r.Adapter:
 		return r.Convention + " (an adapter of it)"
+	case r.Nearest.Convention == r.Convention && r.Nearest.TemplatesAway > 0:
+		n := r.Nearest.TemplatesAway
+		return fmt.Sprintf("%s (%s %s)", r.Convention, render.Counted(n, "template"), plural.Verb(n, "differ"))
 	}
 	return r.Convention
 }
 
-// nearestText says how far the nearest convention is, "" when it is the one.
+// nearestText says how far the nearest other convention is, "" where none is nearer than
+// the one that the names follow.
 func nearestText(r *identify.Result) string {
 	n := r.Nearest
-	if n.Convention == "" || n.Convention == r.Convention && n.TemplatesAway == 0 {
+	if n.Convention == "" || n.Convention == r.Convention {
 		return ""
 	}
 	return fmt.Sprintf("%s, %s away", n.Convention, render.Counted(n.TemplatesAway, "template"))
@@ -137,7 +143,6 @@ func kindText(r *identify.Result) string {
 	return r.Kind + " (with " + strings.Join(parts, ", ") + ")"
 }
 
-// fixText says how the names become those of the nearest convention, where they
 // changesText says what an adapter changes, and how.
 func changesText(c *identify.Changes) string {
 	if c == nil {

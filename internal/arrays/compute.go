@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
@@ -257,7 +258,7 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	if lost > 0 {
 		if op.Kind == tensorop.LogNegative {
 			if !(first < 0) {
-				return nil, fmt.Errorf("%d of its %d values are -exp(x) of no number, the first being %v", lost, a.Size()/f.bytes, first)
+				return nil, fmt.Errorf("%d of its %s %s -exp(x) of no number, the first being %v", lost, plural.Of(a.Size()/f.bytes, "value"), plural.Verb(lost, "are"), first)
 			}
 			return nil, &RoundsError{op.Kind, lost, a.Size() / f.bytes, fmt.Sprintf("are -exp(x) of no %s, the first being %v", a.Elem.DType, first)}
 		}

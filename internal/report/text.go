@@ -42,11 +42,18 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 			fixable++
 		}
 	}
-	switch {
-	case fixable > 0 && len(r.Releases) > 1:
-		fmt.Fprintf(&b, "'wtinspect fix RELEASE' can fix %d of them\n", fixable)
-	case fixable > 0:
-		fmt.Fprintf(&b, "'wtinspect fix' can fix %d of them\n", fixable)
+	if fixable > 0 {
+		command, which := "wtinspect fix", fmt.Sprintf("%d of them", fixable)
+		if len(r.Releases) > 1 {
+			command += " RELEASE"
+		}
+		if fixable == len(r.Findings) {
+			which = "all of them"
+		}
+		if len(r.Findings) == 1 {
+			which = "it"
+		}
+		fmt.Fprintf(&b, "'%s' can fix %s\n", command, which)
 	}
 	return s.Wrap(w, func(w io.Writer) error {
 		_, err := io.WriteString(w, b.String())

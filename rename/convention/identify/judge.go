@@ -353,7 +353,7 @@ func (id *identification) claimable(e *evaluation, extra []int32, parts []*evalu
 		return !slices.ContainsFunc(extra, func(i int32) bool { return !isTaskHead(id.subjects[i].normal) })
 	}
 	if layers := id.layerRoles(c, e.missing); layers > 0 {
-		id.note("%d of the tensors that every layer of %s has are missing", layers, c.Name)
+		id.note("%d of the tensors that every layer of %s has %s missing", layers, c.Name, plural.Verb(layers, "are"))
 		return false
 	}
 	if n := id.structural(c, e.missing); n > 2 {
