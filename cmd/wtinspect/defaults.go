@@ -62,7 +62,7 @@ func (s setting) check(value string) error {
 // setDefaults gives the flags that the command line leaves out the values of the
 // environment and, after that, of the user's file.
 func (p *program) setDefaults(cmd *cobra.Command) error {
-	if !cmd.HasParent() || cmd.Name() == completionName || cmd.Name() == helpName {
+	if !cmd.HasParent() || cmd.Name() == completionName || cmd.Name() == helpName || cmd.Name() == manName {
 		return nil // they have none, and work where the file does not
 	}
 	p.started = true // what is wrong is not the command line

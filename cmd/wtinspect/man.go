@@ -60,35 +60,33 @@ func documented(cmd *cobra.Command) []*cobra.Command {
 	return list
 }
 
-// settingVariables are the variables of the settings.
-func settingVariables() [][2]string {
-	var out [][2]string
-	for _, s := range settings() {
-		what := "The default of --" + s.name + "."
-		if s.name == pagerSetting {
-			what = "The pager for long answers, instead of that of PAGER; cat or none for no pager."
-		}
-		out = append(out, [2]string{s.variable(), what})
-	}
-	return append(out, [2]string{userFileVariable, "The file of the user's defaults, instead of the one below; none for no file."})
-}
-
 // manEnvironment and manFiles are what every command goes by, apart from its arguments.
-var manEnvironment = [][2]string{
-	{"NO_COLOR", "If it is set, nothing is coloured."},
-	{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
-	{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},
-	{"LESS", "The options of less; FRX unless it is set."},
-	{"LV", "The options of lv; -c unless it is set."},
-	{"XDG_CONFIG_HOME", "The directory that has wtinspect/config.yaml, the user's defaults."},
-	{"COLUMNS", "The width of the terminal, instead of what the terminal says."},
-	{"TERM", "If it is dumb, nothing is coloured."},
-	{"SOURCE_DATE_EPOCH", "The time by which check judges whether an exception has expired, in seconds since 1970."},
-	{"GOGC", "How much memory may be used before it is collected, as in every Go program."},
+func manEnvironment() [][2]string {
+	var list [][2]string
+	for _, s := range settings() {
+		meaning := "The default of --" + s.name + ": " + strings.Join(s.values, ", ") + "."
+		if s.name == pagerSetting {
+			meaning = "The pager for long answers, instead of that of PAGER; cat or none for no pager."
+		}
+		list = append(list, [2]string{s.variable(), meaning})
+	}
+	return append(list, [][2]string{
+		{userFileVariable, "The file of the user's defaults, instead of the one below; none for no file."},
+		{"XDG_CONFIG_HOME", "Where the file of the user's defaults is, instead of ~/.config."},
+		{"NO_COLOR", "If it is set, nothing is coloured."},
+		{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
+		{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},
+		{"LESS", "The options of less; FRX unless it is set."},
+		{"LV", "The options of lv; -c unless it is set."},
+		{"COLUMNS", "The width of the terminal, instead of what the terminal says."},
+		{"TERM", "If it is dumb, nothing is coloured."},
+		{"SOURCE_DATE_EPOCH", "The time by which check judges whether an exception has expired, in seconds since 1970."},
+		{"GOGC", "How much memory may be used before it is collected, as in every Go program."},
+	}...)
 }
 
 var manFiles = [][2]string{
-	{"$XDG_CONFIG_HOME/wtinspect/config.yaml", "The user's defaults: color, format, pager, progress and wide."},
+	{"~/.config/wtinspect/config.yaml", "The user's defaults: color, format, pager, progress and wide."},
 	{".wtinspect.yaml", "Settings of check, lock and fix, for the releases in its directory and below."},
 	{"wtinspect.lock.json", "The contract that check holds a release to, as lock writes it."},
 }
@@ -97,34 +95,45 @@ var manFiles = [][2]string{
 // pages show a switch as --quiet[=false], have no exit status, and take the text for
 // Markdown, in which the stars of globs vanish.
 func manPage(cmd *cobra.Command) string {
-	cmd.InitDefaultHelpFlag()
 	var b strings.Builder
 	name := pageName(cmd)
-	short := strings.ToLower(cmd.Short[:1]) + cmd.Short[1:]
+	short := cmd.Short
+	if len(short) > 1 && strings.ToUpper(short[1:2]) != short[1:2] { // a word, not JSON
+		short = strings.ToLower(short[:1]) + short[1:]
+	}
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"wtinspect %s\" \"User Commands\"\n", roff(strings.ToUpper(name)), roff(thisBuild().version))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(name), roff(short))
 
-	fmt.Fprintf(&b, ".SH SYNOPSIS\n")
-	if cmd.HasParent() {
-		synopsis(&b, cmd.CommandPath(), strings.TrimPrefix(cmd.UseLine(), cmd.CommandPath()))
-	} else {
-		synopsis(&b, cmd.Name(), " COMMAND [ARGUMENT...] [flags]")
-		fmt.Fprintln(&b, ".br")
-		synopsis(&b, cmd.Name(), " PATH")
+	fmt.Fprintln(&b, ".SH SYNOPSIS")
+	for i, line := range usageLines(cmd) {
+		if i > 0 {
+			fmt.Fprintln(&b, ".br")
+		}
+		fmt.Fprintf(&b, "\\fB%s\\fR%s\n", roff(cmd.CommandPath()), roff(strings.TrimPrefix(line, cmd.CommandPath())))
 	}
-	fmt.Fprintf(&b, ".SH DESCRIPTION\n")
+	fmt.Fprintln(&b, ".SH DESCRIPTION")
 	writeProse(&b, cmd.Long)
 
 	if list := documented(cmd); len(list) > 0 {
 		fmt.Fprintln(&b, ".SH COMMANDS")
-		for _, c := range list {
-			fmt.Fprintf(&b, ".TP\n\\fB%s\\fR(1)\n%s\n", roff(pageName(c)), roff(c.Short))
+		for _, g := range append([]*cobra.Group{{}}, cmd.Groups()...) {
+			heading := g.Title
+			for _, c := range list {
+				if c.GroupID != g.ID {
+					continue
+				}
+				if heading != "" {
+					fmt.Fprintf(&b, ".SS %s\n", roff(strings.TrimSuffix(heading, ":")))
+					heading = ""
+				}
+				fmt.Fprintf(&b, ".TP\n\\fB%s\\fR(1)\n%s\n", roff(pageName(c)), roff(c.Short))
+			}
 		}
 	}
 	fmt.Fprintln(&b, ".SH OPTIONS")
 	for _, g := range groupedFlags(cmd) {
 		if g.heading != ownFlags {
-			fmt.Fprintf(&b, ".SS %s\n", g.heading)
+			fmt.Fprintf(&b, ".SS %s\n", roff(g.heading))
 		}
 		writeFlags(&b, g.flags)
 	}
@@ -141,7 +150,7 @@ func manPage(cmd *cobra.Command) string {
 		last = code
 	}
 	if !cmd.HasParent() {
-		writeTerms(&b, "ENVIRONMENT", append(settingVariables(), manEnvironment...))
+		writeTerms(&b, "ENVIRONMENT", manEnvironment())
 		writeTerms(&b, "FILES", manFiles)
 	}
 	if cmd.Example != "" {
@@ -165,10 +174,6 @@ func manPage(cmd *cobra.Command) string {
 
 // pageName is what man finds a command's page by: wtinspect-map-list.
 func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
-
-func synopsis(b *strings.Builder, command, arguments string) {
-	fmt.Fprintf(b, "\\fB%s\\fR%s\n", roff(command), roff(arguments))
-}
 
 func writeTerms(b *strings.Builder, heading string, terms [][2]string) {
 	fmt.Fprintf(b, ".SH %s\n", heading)

@@ -127,7 +127,7 @@ func TestManPageHasEnvironment(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range read.FindAllStringSubmatch(string(text), -1) {
-			if !slices.ContainsFunc(manEnvironment, func(e [2]string) bool { return e[0] == m[1] }) {
+			if !slices.ContainsFunc(manEnvironment(), func(e [2]string) bool { return e[0] == m[1] }) {
 				t.Errorf("%s reads %s, which no manual page has", name, m[1])
 			}
 		}
