@@ -22,7 +22,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln api interop site compare clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln api interop site compare release release-test deb-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -150,6 +150,20 @@ api: ## list what changed in the Go API since BASE (the latest version)
 	@old=$$(mktemp -d) && trap 'rm -rf $$old' EXIT && git archive $(BASE) | tar -x -C $$old && \
 	(cd $$old && $(GO) run $(APIDIFF) -m -w $$old/api github.com/wtinspect/wtinspect) && \
 	$(GO) run $(APIDIFF) -m $$old/api github.com/wtinspect/wtinspect
+
+# The version of a release begins with v: make release VERSION=v0.1.0.
+VERSION ?=
+
+release: ## build the files of a release, VERSION, into dist/ (needs a clean checkout)
+	$(GO) run ./internal/release -version "$(VERSION)" -o dist
+
+# With caches of its own, under another umask, time zone and language, from another
+# directory: several minutes.
+release-test: ## build a release twice in different surroundings, and compare
+	WTINSPECT_RELEASE=1 $(GO) test -v -timeout=60m -run='^TestTwice$$' ./internal/release
+
+deb-test: ## install the package in dist/ in a fresh Debian, use it, and remove it (root, debootstrap, network)
+	sh internal/release/deb-test.sh dist/wtinspect_*_$$(dpkg --print-architecture).deb
 
 vuln: ## look for known vulnerabilities (needs the vulnerability database)
 	$(GO) run $(GOVULNCHECK) ./...

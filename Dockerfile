@@ -1,0 +1,6 @@
+# syntax=docker/dockerfile:1
+FROM golang:1.26 AS build
+RUN --mount=type=bind,target=/src CGO_ENABLED=0 go build -C /src -trimpath -ldflags="-s -w" -o /wtinspect ./cmd/wtinspect
+FROM scratch
+COPY --from=build /wtinspect /wtinspect
+ENTRYPOINT ["/wtinspect"]
