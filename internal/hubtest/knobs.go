@@ -19,9 +19,6 @@ type Knobs struct {
 	// PlainSiblings leaves out the sizes of /revision, as mirrors do that know no
 	// blobs=true.
 	PlainSiblings bool
-	// ManySiblings cuts the list of /revision off, as the hub does in large
-	// repositories; the number is how many are left.
-	ManySiblings int
 
 	// Relative answers small files with a relative redirect that has a query.
 	Relative bool

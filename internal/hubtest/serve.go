@@ -215,9 +215,6 @@ func (h *Hub) info(w http.ResponseWriter, r *http.Request, k Knobs, repo *Repo, 
 		}
 		siblings = append(siblings, s)
 	}
-	if k.ManySiblings > 0 {
-		siblings = siblings[:min(k.ManySiblings, len(siblings))]
-	}
 	answer := map[string]any{
 		"_id": "0", "id": repo.id, "modelId": repo.id, "sha": sha, "siblings": siblings,
 		"private": repo.Private, "gated": repo.Gated, "disabled": repo.Disabled, "tags": []string{},

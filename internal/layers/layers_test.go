@@ -284,6 +284,29 @@ var (
 	writeCallers = []string{"internal/txn"}
 )
 
+// TestNothingIsCompiledAtStart looks for regular expressions that are compiled
+// whenever the program starts, whatever it is to do: those of a few names took a
+// third of the time of an ls of a small file.
+func TestNothingIsCompiledAtStart(t *testing.T) {
+	fset, list := sources(t)
+	for _, src := range list {
+		if src.test || row(src.pkg) < 0 {
+			continue
+		}
+		for _, d := range src.file.Decls {
+			if d, ok := d.(*ast.GenDecl); ok && d.Tok == token.VAR {
+				ast.Inspect(d, func(n ast.Node) bool {
+					if sel, ok := n.(*ast.SelectorExpr); ok && strings.HasPrefix(sel.Sel.Name, "MustCompile") {
+						t.Errorf("%s: wrap it in sync.OnceValue, or do without", fset.Position(n.Pos()))
+					}
+					_, later := n.(*ast.FuncLit)
+					return !later
+				})
+			}
+		}
+	}
+}
+
 // callsFiles returns the calls in a file of some functions, as name and position.
 func callsFiles(f *ast.File, fileCalls map[string][]string) map[token.Pos]string {
 	imported := map[string][]string{}

@@ -16,10 +16,8 @@ import (
 )
 
 const (
-	// connectTimeout is how long a connection may take to be made, and quiet how
-	// long a server may say nothing once it is: an answer, or the next bytes of one.
+	// connectTimeout is how long a connection may take to be made.
 	connectTimeout = 10 * time.Second
-	quiet          = 30 * time.Second
 
 	// maxRedirects is what browsers follow at most.
 	maxRedirects = 10
@@ -74,7 +72,7 @@ func NewClient(opts Options) (*Client, error) {
 	if c.opts.Trace == nil {
 		c.opts.Trace = func(string, ...any) {}
 	}
-	c.http = &retrier{client: c, next: newTransport(), rates: newGovernor()}
+	c.http = &retrier{client: c, next: newTransport(opts.Settings.Patience), rates: newGovernor()}
 	c.hub = &HubPlace{client: c, repos: make(map[string]*repo)}
 	c.urls = &urls{client: c, files: make(map[string]*file), absent: make(map[string]error), queries: make(map[string]string)}
 	c.ollama = newOllama(opts.Settings.Ollama)
@@ -94,15 +92,15 @@ func (c *Client) Close() {
 	}
 }
 
-func newTransport() *http.Transport {
+func newTransport(patience time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           dialer.DialContext,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   connectTimeout,
-		ResponseHeaderTimeout: quiet,
-		IdleConnTimeout:       quiet,
+		ResponseHeaderTimeout: patience,
+		IdleConnTimeout:       30 * time.Second,
 		MaxIdleConnsPerHost:   maxConnections,
 		// Go would inflate without a bound, and lose the length.
 		DisableCompression: true,
@@ -190,7 +188,7 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
 			out.Response, out.url = resp, u
-			out.Body = &watched{body: resp.Body, cancel: cancel}
+			out.Body = &watched{body: resp.Body, cancel: cancel, patience: c.opts.Settings.Patience}
 			return out, nil
 		}
 		discard(resp)
@@ -333,17 +331,15 @@ func discard(resp *http.Response) {
 	resp.Body.Close()
 }
 
-// errQuiet says that a server began an answer and does not go on.
-var errQuiet = fmt.Errorf("the server has said nothing for %d seconds", int(quiet.Seconds()))
-
 // watched is a body that ends when the server says nothing for too long.
 type watched struct {
-	body   io.ReadCloser
-	cancel context.CancelCauseFunc
+	body     io.ReadCloser
+	cancel   context.CancelCauseFunc
+	patience time.Duration
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	t := time.AfterFunc(quiet, func() { w.cancel(errQuiet) })
+	t := time.AfterFunc(w.patience, func() { w.cancel(context.DeadlineExceeded) })
 	defer t.Stop()
 	return w.body.Read(p)
 }

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/stores"
@@ -33,6 +35,9 @@ type Settings struct {
 	// no home.
 	CacheHome string
 
+	// Patience is how long a server may say nothing when an answer, or the next bytes
+	// of one, are waited for.
+	Patience time.Duration
 	// ScopeEndpoint is the URL of ModelScope.
 	ScopeEndpoint string
 
@@ -51,6 +56,11 @@ func ReadSettings(ctx context.Context, env stores.Environment) (*Settings, error
 		HubCache:  env.HubCache(),
 		Ollama:    env.Ollama(),
 		CacheHome: env("XDG_CACHE_HOME"),
+		Patience:  30 * time.Second,
+	}
+	const longest = 24 * 60 * 60
+	if n, err := strconv.Atoi(env("HF_HUB_DOWNLOAD_TIMEOUT")); err == nil && n > 0 && n <= longest {
+		s.Patience = time.Duration(n) * time.Second
 	}
 	if u, err := url.Parse(s.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
 		return nil, errors.New("HF_ENDPOINT: not the URL of a hub, such as " + defaultEndpoint)
@@ -93,6 +103,9 @@ func (s *Settings) readToken(ctx context.Context, env stores.Environment) error 
 	text, err := source.ReadFile(ctx, path, source.Settings)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if env("HF_OIDC_RESOURCE") != "" {
+			s.tokenFrom = "HF_OIDC_RESOURCE is set, and no token is asked for by it; set HF_TOKEN"
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("the hub's token: %w", err)

@@ -310,6 +310,8 @@ func (f *file) read(ctx context.Context, start, end int64) (*block, error) {
 			return nil, err
 		case len(out.data) > had:
 			failed = 0
+		case failed == attempts-1 && len(out.data) > 0:
+			return out, nil // it may be all that the reader needs
 		case failed == attempts-1:
 			return nil, fmt.Errorf("%s: byte %d: %w", f.ref, out.end(), errBroken)
 		}

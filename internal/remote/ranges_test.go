@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -135,6 +136,31 @@ func TestWithoutRanges(t *testing.T) {
 	w.set("endless", "no-range", "no-linked", "plain-siblings")
 	if _, err := source.Open(ctx, "hf://a/b/small.safetensors"); err == nil || !strings.Contains(err.Error(), "sends more than 32 MiB") {
 		t.Errorf("an endless body: %v", err)
+	}
+}
+
+// A server that stops half way is asked for the rest, and given up when it never
+// goes on.
+func TestStall(t *testing.T) {
+	data := noise(300_000)
+	w := newWorld(t)
+	w.Repo("a/b").Commit(map[string][]byte{"m.safetensors": data})
+	w.set("stall")
+	w.opts.Settings.Patience = 50 * time.Millisecond
+	src, err := source.Open(w.Places(t.Context()), "hf://a/b/m.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each answer brings half of what is asked for.
+	p := make([]byte, 1000)
+	if _, err := src.ReadAt(p, 0); err != nil || !bytes.Equal(p, data[:1000]) {
+		t.Errorf("the first bytes: %v", err)
+	}
+	if _, err := src.ReadAt(make([]byte, len(data)), 0); err == nil || !strings.Contains(err.Error(), "breaks off, again and again") {
+		t.Errorf("all of it: %v", err)
+	}
+	if n := len(w.waits); n < 5 {
+		t.Errorf("%d times asked again", n)
 	}
 }
 
