@@ -232,7 +232,7 @@ func (c *Client) passOn(u *url.URL, resp *http.Response) {
 // token for. In the clear a token leaves this machine for none.
 func (c *Client) authorize(req *http.Request) {
 	u, s := req.URL, c.opts.Settings
-	if u.Scheme != "https" && !isLoopback(u) {
+	if !isPrivate(u) {
 		return
 	}
 	if s.token != "" && sameOrigin(u, c.endpoint) {
@@ -271,7 +271,7 @@ func (c *Client) allowed(from, to *url.URL) error {
 		return errors.New("an address with a user's name in it")
 	case from != nil && isLoopback(to) && !isLoopback(from):
 		return fmt.Errorf("%s redirects to this machine (%s), which is refused", from.Host, to.Host)
-	case to.Scheme == "http" && !isLoopback(to) && !c.opts.InsecureHTTP:
+	case !isPrivate(to) && !c.opts.InsecureHTTP:
 		return fmt.Errorf("http://%s is not encrypted, and anybody on the way could change what is read; use https, or allow it with --insecure-http", to.Host)
 	}
 	return nil
@@ -286,6 +286,9 @@ func isLoopback(u *url.URL) bool {
 	}
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
+
+// isPrivate reports that nobody on the way sees what is sent to an address.
+func isPrivate(u *url.URL) bool { return u.Scheme == "https" || isLoopback(u) }
 
 // shown is an address as messages have it: without its query, which may be signed.
 func shown(u *url.URL) string {

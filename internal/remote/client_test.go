@@ -253,3 +253,26 @@ func TestAllowed(t *testing.T) {
 }
 
 func (c *Client) transport() *http.Transport { return c.http.(*retrier).next.(*http.Transport) }
+
+// In the clear a token is not sent, and the error says so.
+func TestTokenNotInTheClear(t *testing.T) {
+	w := newWorld(t)
+	repo := w.Repo("a/b")
+	repo.Private = true
+	repo.Commit(map[string][]byte{"model.safetensors": tiny(t)})
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(w.Hub.URL, "http://"))
+	w.restart("HF_ENDPOINT=http://hub.test:"+port, "HF_TOKEN=hf_test")
+	w.opts.InsecureHTTP = true
+	if _, err := w.open("hf://a/b"); err == nil || !strings.Contains(err.Error(), "the token of HF_TOKEN is not sent over http://") {
+		t.Error(err)
+	}
+	for _, r := range w.Requests() {
+		if auth := r.Header.Get("Authorization"); auth != "" {
+			t.Errorf("sent %q", auth)
+		}
+	}
+	w.opts.InsecureHTTP = false
+	if _, err := w.open("hf://a/c"); err == nil || !strings.Contains(err.Error(), "--insecure-http") {
+		t.Error(err)
+	}
+}

@@ -76,6 +76,8 @@ func (c *Client) hubFailure(e *Error, a *answer, body []byte) {
 	case code == "RepoNotFound" || a.StatusCode == http.StatusUnauthorized:
 		e.Text = fmt.Sprintf("not found on %s, or private; check the name", host)
 		switch {
+		case token && !isPrivate(c.endpoint):
+			e.Text += fmt.Sprintf(" (the token of %s is not sent over http://)", c.opts.Settings.tokenFrom)
 		case token:
 			e.Text += fmt.Sprintf(", and that the token of %s may see it", c.opts.Settings.tokenFrom)
 		case c.opts.Settings.tokenFrom != "":

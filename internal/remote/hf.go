@@ -111,37 +111,6 @@ func (h *HubPlace) name(r Ref) string {
 	return r.ID
 }
 
-// Listing returns what the hub says of the repository of a reference.
-func (h *HubPlace) Listing(ctx context.Context, ref string) (*Listing, error) {
-	r, _, err := h.repo(ref)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.load(ctx); err != nil {
-		return nil, err
-	}
-	return r.list, nil
-}
-
-// Commit returns the commit that a reference is read at: of a branch, the one
-// that it had when it was first asked for. It is "" where a mirror does not say.
-func (h *HubPlace) Commit(ctx context.Context, ref string) (string, error) {
-	r, _, err := h.repo(ref)
-	if err != nil {
-		return "", err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.commit == "" {
-		if err := r.load(ctx); err != nil {
-			return "", err
-		}
-	}
-	return r.commit, nil
-}
-
 // Stat implements [source.Place].
 func (h *HubPlace) Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
 	r, name, err := h.repo(ref)

@@ -78,9 +78,13 @@ func TestListings(t *testing.T) {
 		if got := w.names("hf://a/b"); got != "t0 t1 t2 t3 t4" {
 			t.Errorf("%s: %s", knobs, got)
 		}
-		l, err := w.Client.hub.Listing(t.Context(), "hf://a/b")
-		if err != nil || l.Len() != 7 || stripped(l.File("sub/x/y.json")) != "sub/x/y.json 2 " || len(l.File("model-00001-of-00005.safetensors").SHA256) != 64 {
-			t.Errorf("%s: %v, %+v", knobs, err, l)
+		r, _, err := w.Client.hub.repo("hf://a/b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := r.list
+		if l.Len() != 7 || stripped(l.File("sub/x/y.json")) != "sub/x/y.json 2 " || len(l.File("model-00001-of-00005.safetensors").SHA256) != 64 {
+			t.Errorf("%s: %+v", knobs, l)
 		}
 		if evil := strings.Contains(knobs, "evil"); evil != (len(l.Refused) > 5) || evil != slices.ContainsFunc(w.notes, func(s string) bool { return strings.Contains(s, "not those of files below a directory") }) {
 			t.Errorf("%s: refused %q, notes %q", knobs, l.Refused, w.notes)
