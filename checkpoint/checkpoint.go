@@ -82,6 +82,8 @@ type Checkpoint struct {
 	Files []*File
 	// Config is config.json in Dir, nil when it is absent or not valid JSON.
 	Config *Config
+	// Revision is the commit of a repository that the files are of, "" elsewhere.
+	Revision string
 
 	starts     []int   // the index of each file's first tensor, and the end of the last
 	found      []Fault // before the files were opened

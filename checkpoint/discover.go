@@ -93,7 +93,7 @@ func (d *finder) notFound(ref string, err error) error {
 		return fmt.Errorf("%w; its directory has %s", err, strings.Join(firstFew(append(l.safetensors, l.gguf...)), ", "))
 	}
 	if strings.Count(ref, "/") == 1 && !strings.HasPrefix(ref, ".") && dir != "/" && path.Ext(base) == "" {
-		return fmt.Errorf("%w; if it is a repository's name, download the repository and name its directory", err)
+		return fmt.Errorf("%w; if it is a repository of the hub, write hf://%s", err, ref)
 	}
 	return err
 }

@@ -192,6 +192,8 @@ func (f *File) fault(err error) error {
 		out = safetensorsFault(*st)
 	} else if g, ok := errors.AsType[*gguf.Fault](err); ok {
 		out = ggufFault(g)
+	} else if strings.HasPrefix(err.Error(), f.Path+": ") { // what is read elsewhere says which file it is
+		return err
 	} else {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}

@@ -112,6 +112,7 @@ func (r *Release) openFiles(ctx context.Context, workers int) error {
 		return err
 	}
 	for _, c := range r.Checkpoints {
+		c.Revision = source.Revision(ctx, c.Dir)
 		c.settle(ctx)
 	}
 	return nil

@@ -78,7 +78,7 @@ func TestOpen(t *testing.T) {
 				report(ctx, t, &elsewhere, words)
 			}
 			// Only a path can be a repository's name by mistake.
-			local := strings.ReplaceAll(got.String(), "; if it is a repository's name, download the repository and name its directory", "")
+			local := strings.ReplaceAll(got.String(), "; if it is a repository of the hub, write hf://org/name", "")
 			if diff := cmp.Diff(local, strings.ReplaceAll(elsewhere.String(), "tree://", "")); diff != "" {
 				t.Errorf("in another place (-local +there)\n%s", diff)
 			}

@@ -322,6 +322,9 @@ func (c *checking) judge(ctx context.Context, s scope) error {
 		return err
 	}
 	if c.opts.Values {
+		if err := reachOf(ctx, rel).allow(); err != nil {
+			return err
+		}
 		how.Progress = counter(c.opts.Progress, dataBytes(rel))
 	}
 	report, err := judge(ctx, rel, how)
@@ -509,6 +512,15 @@ func filesOf(list []*checkpoint.Checkpoint) []string {
 		}
 	}
 	return out
+}
+
+// reachOf is what there is to read of a release's values on other machines.
+func reachOf(ctx context.Context, rel *checkpoint.Release) *reach {
+	r := newReach(ctx)
+	for _, c := range rel.Checkpoints {
+		r.addAll(c, nil)
+	}
+	return r
 }
 
 // dataBytes is how much data a release has, as far as an int64 goes.

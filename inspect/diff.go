@@ -86,9 +86,11 @@ type Comparison struct {
 
 // A DiffSide is one of the checkpoints.
 type DiffSide struct {
-	Path    string            `json:"path"`
-	Format  checkpoint.Format `json:"format"`
-	Tensors int               `json:"tensors"`
+	Path   string            `json:"path"`
+	Format checkpoint.Format `json:"format"`
+	// Revision is the commit of a repository that was read, absent elsewhere.
+	Revision *string `json:"revision,omitempty"`
+	Tensors  int     `json:"tensors"`
 	// Convention is the one that names were mapped from or to, nil without.
 	Convention *string `json:"convention"`
 }
@@ -414,6 +416,16 @@ func Diff(ctx context.Context, set *Set, opts *DiffOptions) (*DiffResult, error)
 	if opts.One && len(r.Comparisons) > 1 {
 		return nil, fmt.Errorf("%s, %s: a map is of one checkpoint; name two", set.Releases[0].Path, set.Releases[1].Path)
 	}
+	if !opts.Headers {
+		reach := newReach(ctx)
+		for _, c := range r.Comparisons {
+			reach.addAll(c.a, selected)
+			reach.addAll(c.b, selected)
+		}
+		if err := reach.allow(); err != nil {
+			return nil, err
+		}
+	}
 	for k, c := range r.Comparisons {
 		if err := c.compare(ctx, k, opts, selected); err != nil {
 			return nil, err
@@ -506,7 +518,7 @@ func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, sele
 		return err
 	}
 	side := func(c *checkpoint.Checkpoint, convention string) DiffSide {
-		return DiffSide{Path: c.Path, Format: c.Format, Tensors: c.Len(), Convention: some(convention)}
+		return DiffSide{Path: c.Path, Format: c.Format, Revision: some(c.Revision), Tensors: c.Len(), Convention: some(convention)}
 	}
 	c.res, c.Notes, c.HeadersOnly = res, res.Notes, opts.Headers
 	c.A, c.B = side(c.a, res.From), side(c.b, res.To)

@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/fix"
 	"github.com/wtinspect/wtinspect/internal/policy"
+	"github.com/wtinspect/wtinspect/internal/remote"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
@@ -84,8 +85,13 @@ func Fix(ctx context.Context, ref string, opts *FixOptions) (*FixResult, error) 
 		opts = new(FixOptions)
 	}
 	f := &fixing{opts: opts, result: &FixResult{}}
-	var err error
+	ref, err := source.Normalize(ctx, ref)
+	if err != nil {
+		return f.result, err
+	}
 	switch {
+	case source.Scheme(ref) != "" && (opts.InPlace || opts.Output != ""):
+		return f.result, fmt.Errorf("%s: %w: fix a copy on this machine (%s)", ref, rewrite.ErrElsewhere, remote.Download(ref))
 	case opts.InPlace && opts.Output != "":
 		return f.result, errors.New("a release is fixed in place or written elsewhere, not both")
 	case opts.InPlace:

@@ -45,6 +45,8 @@ type HashResult struct {
 type HashedCheckpoint struct {
 	Path   string            `json:"path"`
 	Format checkpoint.Format `json:"format"`
+	// Revision is the commit of a repository that was read, absent elsewhere.
+	Revision *string `json:"revision,omitempty"`
 	// ContentID is nil when not every tensor was read, or no SHA-256 computed.
 	ContentID *string `json:"content_id"`
 }
@@ -205,6 +207,13 @@ func (r *HashResult) read(ctx context.Context, set *Set, run values.Options, pro
 			total += t.section.Data.Size()
 		}
 	}
+	reach := newReach(ctx)
+	for _, t := range of {
+		reach.add(set.Checkpoints[t.Checkpoint], &t.Tensor.Tensor, 1)
+	}
+	if err := reach.allow(); err != nil {
+		return err
+	}
 	run.Progress = counter(progress, total)
 	return values.Run(ctx, sections, run, func(i int, res *values.Result) error {
 		t := of[i]
@@ -249,7 +258,7 @@ func (r *HashResult) identify(set *Set, known bool) {
 	}
 	r.Checkpoints = []HashedCheckpoint{}
 	for k, c := range set.Checkpoints {
-		one := HashedCheckpoint{Path: c.Path, Format: c.Format}
+		one := HashedCheckpoint{Path: c.Path, Format: c.Format, Revision: some(c.Revision)}
 		if known && len(digests[k]) == c.Len() && whole(c) {
 			sum := values.ContentID(digests[k])
 			one.ContentID = some(hex.EncodeToString(sum[:]))

@@ -338,6 +338,8 @@ func (l *Listing) group(of *template.Group) Group {
 type Checkpoint struct {
 	Path   string            `json:"path"`
 	Format checkpoint.Format `json:"format"`
+	// Revision is the commit of a repository that was read, absent elsewhere.
+	Revision *string `json:"revision,omitempty"`
 	// Index is the shard index, relative to the directory of the checkpoint, nil without
 	// one.
 	Index *string `json:"index"`
@@ -366,7 +368,7 @@ type File struct {
 }
 
 func newCheckpoint(c *checkpoint.Checkpoint, t *Totals) Checkpoint {
-	out := Checkpoint{Path: c.Path, Format: c.Format, Files: []File{}, Totals: *t}
+	out := Checkpoint{Path: c.Path, Format: c.Format, Revision: some(c.Revision), Files: []File{}, Totals: *t}
 	if c.Index != "" {
 		index := c.Index
 		if rel, err := filepath.Rel(c.Dir, c.Index); err == nil {
@@ -397,12 +399,14 @@ func newCheckpoint(c *checkpoint.Checkpoint, t *Totals) Checkpoint {
 type CheckpointName struct {
 	Path   string            `json:"path"`
 	Format checkpoint.Format `json:"format"`
+	// Revision is the commit of a repository that was read, absent elsewhere.
+	Revision *string `json:"revision,omitempty"`
 }
 
 func names(list []*checkpoint.Checkpoint) []CheckpointName {
 	out := []CheckpointName{}
 	for _, c := range list {
-		out = append(out, CheckpointName{c.Path, c.Format})
+		out = append(out, CheckpointName{c.Path, c.Format, some(c.Revision)})
 	}
 	return out
 }

@@ -80,6 +80,9 @@ func Lock(ctx context.Context, ref string, opts *LockOptions) (*LockResult, erro
 	}
 	var progress func(n int64)
 	if opts.Digests {
+		if err := reachOf(ctx, rel).allow(); err != nil {
+			return nil, err
+		}
 		progress = counter(opts.Progress, dataBytes(rel))
 	}
 	lock, err := check.NewLock(ctx, rel, opts.Digests, progress)

@@ -1,14 +1,19 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/remote"
+	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
 
@@ -23,6 +28,9 @@ type PlacesOptions struct {
 	InsecureHTTP bool
 	// NoCache neither reads nor writes what earlier calls have kept of headers.
 	NoCache bool
+	// MaxBytes bounds how much of the values of files on other machines one command
+	// reads; 0 means 1 GiB, and less than 0 that there is no bound.
+	MaxBytes int64
 	// Note is told what somebody who waits should know, and Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
@@ -53,6 +61,7 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 		})
 		return client, err
 	})
+	ctx = context.WithValue(ctx, reachKey{}, opts)
 	for _, scheme := range remote.Schemes() {
 		ctx = source.With(ctx, scheme, &lazyPlace{scheme, open})
 	}
@@ -68,6 +77,82 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 func IsReference(text string) bool {
 	scheme, _, ok := strings.Cut(text, ":")
 	return ok && slices.Contains(remote.Schemes(), strings.ToLower(scheme))
+}
+
+// defaultMaxBytes is what somebody who does not say so has most likely not meant to
+// read of another machine.
+const defaultMaxBytes = 1 << 30
+
+// A ReadLimitError says that more of the values of files on other machines is to be
+// read than the context allows.
+type ReadLimitError struct {
+	// Path is the first of the checkpoints.
+	Path       string
+	Bytes, Max int64
+}
+
+func (e *ReadLimitError) Error() string {
+	return fmt.Sprintf("%s: %s bytes of values are to be read from another machine, and %s are allowed",
+		e.Path, render.Grouped(uint64(e.Bytes)), render.Grouped(uint64(e.Max)))
+}
+
+type reachKey struct{}
+
+// A reach adds up what is to be read of other machines.
+type reach struct {
+	ctx   context.Context
+	away  map[*checkpoint.File]bool
+	path  string
+	bytes float64
+}
+
+func newReach(ctx context.Context) *reach {
+	return &reach{ctx: ctx, away: make(map[*checkpoint.File]bool)}
+}
+
+// add adds a part of a tensor's bytes.
+func (r *reach) add(c *checkpoint.Checkpoint, t *checkpoint.Tensor, part float64) {
+	if t.File < 0 {
+		return
+	}
+	f := c.Files[t.File]
+	away, known := r.away[f]
+	if !known {
+		away = source.Away(r.ctx, f.Path)
+		r.away[f] = away
+	}
+	if away {
+		r.bytes += float64(t.Bytes) * part
+		if r.path == "" {
+			r.path = c.Path
+		}
+	}
+}
+
+// addAll adds the tensors of a checkpoint that are chosen.
+func (r *reach) addAll(c *checkpoint.Checkpoint, selected func(name string) bool) {
+	for _, t := range c.All() {
+		if selected == nil || selected(t.Name) {
+			r.add(c, &t, 1)
+		}
+	}
+}
+
+// allow says how much is to be read of other machines, and fails when that is more
+// than the context allows.
+func (r *reach) allow() error {
+	opts, ok := r.ctx.Value(reachKey{}).(*PlacesOptions)
+	if !ok || r.bytes == 0 {
+		return nil
+	}
+	n := int64(min(r.bytes, math.MaxInt64/2))
+	if limit := cmp.Or(opts.MaxBytes, defaultMaxBytes); limit > 0 && n > limit {
+		return &ReadLimitError{Path: r.path, Bytes: n, Max: limit}
+	}
+	if opts.Note != nil {
+		opts.Note("%s: reading %s of values from another machine", r.path, render.Size(uint64(n)))
+	}
+	return nil
 }
 
 // A lazyPlace is one of a client that is made when it is first needed.
@@ -133,6 +218,13 @@ func (p *lazyPlace) Revision(ref string) string {
 		return to.Revision(ref)
 	}
 	return ""
+}
+
+// Away reports whether a file is read from another machine.
+func (p *lazyPlace) Away(ref string) bool {
+	to, _ := p.place()
+	away, ok := to.(interface{ Away(ref string) bool })
+	return ok && away.Away(ref)
 }
 
 // Opens says how many files are worth opening at once.

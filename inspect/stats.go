@@ -182,6 +182,18 @@ func Stats(ctx context.Context, set *Set, opts *StatsOptions) (*StatsResult, err
 		}
 		r.Tensors = append(r.Tensors, one)
 	}
+	part := 1.0
+	if opts.Sample > 0 {
+		part = opts.Sample
+	}
+	reach := newReach(ctx)
+	for _, i := range of {
+		t := &r.Tensors[i].Tensor
+		reach.add(set.Checkpoints[t.Checkpoint], &t.Tensor, part)
+	}
+	if err := reach.allow(); err != nil {
+		return nil, err
+	}
 	if opts.Sample > 0 {
 		total *= opts.Sample
 		r.Sample = &opts.Sample

@@ -3,18 +3,25 @@ package rewrite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
+	"github.com/wtinspect/wtinspect/internal/remote"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // ErrElsewhere is matched by the error of a rewrite in place of what is not on this
 // machine's file system, and can be read alone.
-var ErrElsewhere = errors.New("it is read where it is, and cannot be changed there; write a new release with -o, or download it and name its directory")
+var ErrElsewhere = errors.New("it is read where it is, and cannot be changed there")
 
 // isElsewhere reports that a reference is not a path on this machine.
 func isElsewhere(ref string) bool { return source.Scheme(ref) != "" }
+
+// refuseElsewhere is the error, with the two ways that there are.
+func refuseElsewhere(ref string) error {
+	return fmt.Errorf("%s: %w; write a new release with -o, or change a copy on this machine: %s", ref, ErrElsewhere, remote.Download(ref))
+}
 
 // elsewhere is a system whose references with a scheme are read where they are.
 // Everything else is as it was.

@@ -255,7 +255,7 @@ func prepare(ctx context.Context, sys txn.System, c *checkpoint.Checkpoint, plan
 	}
 	if isElsewhere(j.dir) {
 		if j.Output == "" {
-			return nil, fmt.Errorf("%s: %w", c.Path, ErrElsewhere)
+			return nil, refuseElsewhere(c.Path)
 		}
 		j.sys = elsewhere{sys, ctx}
 	} else if dir := txn.Pending(sys, j.dir); dir != "" {

@@ -129,6 +129,7 @@ as a whole, and it is no error if there is none.`,
 	o.reading.addFlags(cmd)
 	flags.Lookup("recursive").Usage = "judge every release at and below the paths, each by itself"
 	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
 	return cmd
 }
 

@@ -78,6 +78,7 @@ other project has no place for is listed with the reason, and is no difference.`
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.headers, "headers", false, "compare names, dtypes and shapes; read no values")
 	f.StringVar(&o.mapName, "map", "", "map A's names first: a `FILE`, a built-in map, or auto for the conventions of both")

@@ -58,6 +58,7 @@ by its name alone.`,
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
 	f := cmd.Flags()
 	words := []string{inspect.SHA256, inspect.XXH64, allAlgorithms}
 	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast; no proof against intent) or all")

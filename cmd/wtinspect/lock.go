@@ -45,6 +45,7 @@ tensors, and are no lock.`,
 	o.output.columnList.addFlag(cmd, p, &o.output.format, answer.LockColumns)
 	o.reading.addFlags(cmd)
 	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
 	return cmd
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -65,12 +66,20 @@ func (o *output) answer(p *program, inputs []string, f func(w io.Writer, a answe
 	})
 }
 
+// unwritable is the error for a destination that is not on this machine.
+func unwritable(ref string) error {
+	return fmt.Errorf("-o %s: files are written on this machine; name a path here, and upload what is there afterwards", ref)
+}
+
 // write calls f with the destination and the style for it. A file appears
 // under its name only when f succeeds, and never takes the place of one of the
 // inputs.
 func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render.Style) error) error {
 	if o.path == "" || o.path == "-" {
 		return f(p.stdout, o.of(p.style()))
+	}
+	if inspect.IsReference(o.path) {
+		return unwritable(o.path)
 	}
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
 		return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)

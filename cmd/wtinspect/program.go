@@ -50,7 +50,9 @@ type program struct {
 	wide           bool
 	// noCache and insecureHTTP are of what is read over HTTP.
 	noCache, insecureHTTP bool
-	color                 string
+	// maxBytes bounds what is read of the values of remote files.
+	maxBytes byteLimit
+	color    string
 
 	// whole is held for reading while files are changed, and for writing by what
 	// ends the process.
@@ -118,6 +120,7 @@ func (p *program) end(ctx context.Context, cmd *cobra.Command, err error) int {
 		return e.code
 	}
 	p.sayError(err)
+	p.tooMuch(err)
 	if !p.started {
 		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
 	}

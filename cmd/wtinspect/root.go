@@ -244,7 +244,7 @@ func (p *program) work(f func(cmd *cobra.Command, args []string) error) func(*co
 
 // places returns a context in which references are read where they lead to.
 func (p *program) places(ctx context.Context) (_ context.Context, done func()) {
-	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, Note: p.note}
+	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, MaxBytes: int64(p.maxBytes), Note: p.note}
 	if p.verbose {
 		opts.Trace = p.say
 	}

@@ -274,6 +274,14 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 	file("empty/model.safetensors.index.json", `{"metadata":{"total_size":0},"weight_map":{}}`)
 	file("yi/config.json", `{"model_type":"Yi","architectures":["YiForCausalLM"],"num_attention_heads":4,"num_key_value_heads":4,"hidden_size":16,"num_hidden_layers":3,"torch_dtype":"bfloat16","quantization_config":{"modules_to_not_convert":["model.layers.0.ln1"]}}`)
 	write("lora.safetensors", "meta ss_network_module networks.lora\ntensor lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight F16 [4,320]\ntensor lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight F16 [320,4]\ntensor lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.alpha F32 [] values=4\n")
+	const commit = "0123456789abcdef0123456789abcdef01234567"
+	for _, name := range []string{"refs", "snapshots/" + commit} {
+		if err := os.MkdirAll(filepath.Join(dir, "cache/models--org--name", filepath.FromSlash(name)), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file("cache/models--org--name/refs/main", commit)
+	write("cache/models--org--name/snapshots/"+commit+"/model.safetensors", "tensor a F32 [2]")
 	write("wrapped.safetensors", "tensor module.layers.{0..1}.w F32 [2]\ntensor module.x F32 [1]\n")
 	file("drop.yaml", "version: 1\nrules:\n  - from: model.layers.{i}.ln1.weight\n    drop: not needed\n  - from: model.layers.{i}.ln2.weight\n    to: model.layers.{i}.norm.weight\n  - from: model.layers.{j}.ln2.weight\n    to: model.layers.{j}.late.weight\n  - from: nothing\n    to: at.all\n")
 	file("collide.yaml", "version: 1\nrename:\n  model.layers.0.ln1.weight: model.norm.weight\n")
@@ -331,6 +339,12 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"fix", "empty"},
 		{"fix", "--select", "WT4", "wrapped.safetensors"},
 		{"version"},
+		{"ls", "hf://org/name"},
+		{"info", "hf://org/name"},
+		{"meta", "show", "hf://org/name"},
+		{"stats", "hf://org/name"},
+		{"hash", "hf://org/name"},
+		{"diff", "--headers", "hf://org/name", "a.safetensors"},
 	}
 	code, out, errs := runIn(t, dir, "hash", "--algorithm", "all", "a.safetensors")
 	if code != 0 {
@@ -357,7 +371,7 @@ func TestSchemasAreExact(t *testing.T) {
 			if args[0] == "fix" && form == "jsonl" {
 				continue
 			}
-			a, err := ask(task{Dir: dir, Args: args})
+			a, err := ask(task{Dir: dir, Args: args, Env: map[string]string{"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": filepath.Join(dir, "cache")}})
 			if err != nil {
 				t.Error(err)
 				continue

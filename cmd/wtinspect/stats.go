@@ -58,6 +58,7 @@ that are not like the others.`,
 	o.selection.addFlags(cmd, p)
 	o.addWorkFlags(cmd)
 	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.quantiles, "quantiles", false, "show the quantiles; find those of block-quantised tensors too, which takes several times as long")
 	f.BoolVar(&o.histogram, "histogram", false, "draw how the values are spread from the least to the greatest")

@@ -50,6 +50,7 @@ func (r *repo) known(ctx context.Context) (*Listing, error) {
 		if entries, err = s.HubCache.Snapshot(ctx, r.stored(), r.commit); err != nil || len(entries) == 0 {
 			return nil, r.notDownloaded()
 		}
+		out.partial = true
 		r.client.opts.Note("%s: cached files only, since %s is set: what nobody downloaded is missing here", r.ref, s.Offline)
 	}
 	for _, e := range entries {
@@ -80,6 +81,7 @@ func (r *repo) downloaded(ctx context.Context, ref, name string) (source.Source,
 		case err != nil:
 			return nil, of(ref, err)
 		case src.Size() == entry.Size || s.Offline != "":
+			r.here[name] = true
 			r.client.opts.Trace("%s: read from %s", ref, path)
 			return source.Named(src, ref), nil
 		}

@@ -139,6 +139,16 @@ func TestPartialSnapshot(t *testing.T) {
 			t.Errorf("listed %v: notes %q", listed, w.notes)
 		}
 		w.wants("offline", 0, 0)
+		if listed {
+			continue
+		}
+		// That nobody downloaded a file is not kept as if it were not in the repository.
+		w.Client.Close()
+		w.restart("HF_HUB_CACHE="+d.dir, "HF_HUB_OFFLINE=1")
+		d.file("model-00002-of-00002.safetensors", files["model-00002-of-00002.safetensors"])
+		if got := w.names("hf://org/two"); got != "a.weight b.weight" {
+			t.Errorf("after the rest was downloaded: %s", got)
+		}
 	}
 }
 

@@ -234,7 +234,7 @@ func (r *repo) toCache() []byte {
 	}
 	r.restore()
 	out := &cachedRepo{Endpoint: r.client.opts.Settings.Endpoint, Repo: r.client.hub.name(r.ref), Commit: r.commit, ID: r.cached.ID, Facts: r.cached.Facts, Entries: r.cached.Entries}
-	fresh := out.Entries == nil && r.list != nil && len(r.list.entries) > 0
+	fresh := out.Entries == nil && r.list != nil && !r.list.partial && len(r.list.entries) > 0
 	if fresh {
 		out.ID, out.Facts, out.Entries = r.list.ID, r.list.Facts, r.list.entries
 	}

@@ -35,6 +35,8 @@ type Listing struct {
 	Facts      Facts
 
 	entries []source.Entry
+	// partial says that there may be more files than are known.
+	partial bool
 }
 
 // Facts are what the hub has found out about a model, or its card says.
@@ -78,6 +80,8 @@ type repo struct {
 	// absent are files that were asked for without a listing.
 	absent map[string]error
 	cached *cachedRepo
+	// here are the files that were read from the cache of huggingface_hub.
+	here map[string]bool
 }
 
 // repo returns the repository of a reference.
@@ -94,7 +98,7 @@ func (h *HubPlace) repo(ref string) (*repo, string, error) {
 	key := r.Repo().String()
 	got := h.repos[key]
 	if got == nil {
-		got = &repo{client: h.client, ref: r.Repo(), id: r.ID, files: make(map[string]*file), absent: make(map[string]error)}
+		got = &repo{client: h.client, ref: r.Repo(), id: r.ID, files: make(map[string]*file), absent: make(map[string]error), here: make(map[string]bool)}
 		if stores.IsCommit(r.Rev) {
 			got.commit = r.Rev
 		}

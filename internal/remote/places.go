@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -27,6 +28,22 @@ func (c *Client) Places(ctx context.Context) context.Context {
 		ctx = source.With(ctx, scheme, c.Place(scheme))
 	}
 	return ctx
+}
+
+// Download says how what a reference leads to comes to this machine.
+func Download(ref string) string {
+	r, err := Parse(ref, "")
+	if err != nil || r.Kind != Hub {
+		return "download it"
+	}
+	how := "`hf download " + r.ID
+	if r.Dataset {
+		how += " --repo-type dataset"
+	}
+	if r.Rev != "" {
+		how += " --revision " + r.Rev
+	}
+	return how + " --local-dir " + r.ID[strings.IndexByte(r.ID, '/')+1:] + "` downloads it"
 }
 
 // Normalize returns the form of a reference that the places and [source.Join] work
@@ -71,6 +88,20 @@ func (h *HubPlace) Revision(ref string) string {
 	defer r.mu.Unlock()
 	return r.commit
 }
+
+// Away reports whether a file is read from the hub, and not from a cache here.
+func (h *HubPlace) Away(ref string) bool {
+	r, name, err := h.repo(ref)
+	if err != nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.here[name]
+}
+
+// Away reports that every URL leads to another machine.
+func (u *urls) Away(string) bool { return true }
 
 // Publication implements [source.Publisher].
 func (h *HubPlace) Publication(ctx context.Context, ref string) (*source.Publication, error) {

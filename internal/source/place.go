@@ -95,6 +95,12 @@ func Revision(ctx context.Context, ref string) string {
 	return ""
 }
 
+// Away reports whether the bytes of a file are read from another machine.
+func Away(ctx context.Context, ref string) bool {
+	p, ok := ctx.Value(placeKey{Scheme(ref)}).(interface{ Away(ref string) bool })
+	return ok && p.Away(ref)
+}
+
 type placeKey struct{ scheme string }
 
 // With returns a context under which references of a scheme are read in a place.

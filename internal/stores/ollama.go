@@ -96,7 +96,7 @@ func (o *Ollama) Model(ctx context.Context, name OllamaName) (*OllamaModel, erro
 		m.blobs[name] = o.blob(ctx, hex)
 	}
 	taken := make(map[string]int)
-	indexed := make(map[string]map[string]string) // by directory: tensor -> file
+	indexed := make(map[string]*ollamaIndex) // by directory
 	for _, l := range doc.Layers {
 		if sum, ok := strings.CutPrefix(l.Digest, "sha256:"); !ok || !IsSHA256(sum) {
 			continue
@@ -120,8 +120,8 @@ func (o *Ollama) Model(ctx context.Context, name OllamaName) (*OllamaModel, erro
 			}
 		}
 	}
-	for dir, weights := range indexed {
-		text, err := json.Marshal(map[string]any{"weight_map": weights})
+	for dir, ix := range indexed {
+		text, err := json.Marshal(ix)
 		if err != nil {
 			return nil, err
 		}
@@ -144,29 +144,41 @@ func (o *Ollama) blob(ctx context.Context, hex string) string {
 	return path
 }
 
+// An ollamaIndex is the index of a model that is kept tensor by tensor.
+type ollamaIndex struct {
+	Metadata struct {
+		TotalSize uint64 `json:"total_size"`
+	} `json:"metadata"`
+	Weights map[string]string `json:"weight_map"`
+}
+
 // addNames notes which tensors a layer has: Ollama keeps a tensor, or a few that belong
 // together, in a safetensors file, and what makes one model of them is the manifest.
-func addNames(ctx context.Context, indexed map[string]map[string]string, file, blob string) error {
+func addNames(ctx context.Context, indexed map[string]*ollamaIndex, file, blob string) error {
 	dir, base := path.Split(file)
 	if indexed[dir] == nil {
-		indexed[dir] = make(map[string]string)
+		indexed[dir] = &ollamaIndex{Weights: make(map[string]string)}
 	}
+	ix := indexed[dir]
 	src, err := source.Open(ctx, blob)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		indexed[dir][strings.TrimSuffix(base, ".safetensors")] = base
+		ix.Weights[strings.TrimSuffix(base, ".safetensors")] = base
 		return nil
 	}
 	defer src.Close()
 	f, err := safetensors.NewFile(src, src.Size())
 	if err != nil { // whoever opens the file says it
-		indexed[dir][strings.TrimSuffix(base, ".safetensors")] = base
+		ix.Weights[strings.TrimSuffix(base, ".safetensors")] = base
 		return nil
 	}
-	for i := range f.Len() {
-		indexed[dir][f.At(i).Name] = base
+	for _, t := range f.All() {
+		ix.Weights[t.Name] = base
+		if t.End >= t.Begin {
+			ix.Metadata.TotalSize += t.End - t.Begin
+		}
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func TestOllamaTensors(t *testing.T) {
 	if err := source.ReadFull(src, text, 0); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"weight_map":{"model.a.weight":"model.a.weight.safetensors","model.a.weight.scale":"model.a.weight.safetensors","model.b.weight":"model.b.weight.safetensors"}}`
+	want := `{"metadata":{"total_size":20},"weight_map":{"model.a.weight":"model.a.weight.safetensors","model.a.weight.scale":"model.a.weight.safetensors","model.b.weight":"model.b.weight.safetensors"}}`
 	if string(text) != want {
 		t.Errorf("got %s", text)
 	}
