@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/remote"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/stores"
 )
 
 // PlacesOptions adjust [WithPlaces]. Nil options are the defaults.
@@ -77,6 +79,47 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 func IsReference(text string) bool {
 	scheme, _, ok := strings.Cut(text, ":")
 	return ok && slices.Contains(remote.Schemes(), strings.ToLower(scheme))
+}
+
+// CompleteReference returns the references that begin with text, as far as this
+// machine knows them: the repositories of the hub and their revisions of which
+// something was downloaded, and the models of Ollama. It is nil where text does not
+// begin one. Nothing is asked of other machines.
+func CompleteReference(ctx context.Context, getenv func(name string) string, text string) []string {
+	env := stores.Environment(getenv)
+	var known []string
+	switch scheme, rest, begun := strings.Cut(text, ":"); {
+	case !begun && len(text) > 1: // one letter may as well begin a file's name
+		known = []string{"hf://", "https://", "modelscope://", "ollama:"}
+	case scheme == "hf" && !strings.HasPrefix(rest, "//"):
+		known = []string{"hf://"}
+	case scheme == "hf":
+		cache := env.HubCache()
+		for _, repo := range cache.Repos(ctx) {
+			name := "hf://" + repo.ID
+			if repo.Dataset {
+				name = "hf://datasets/" + repo.ID
+			}
+			if !strings.HasPrefix(text, name+"@") {
+				known = append(known, name)
+				continue
+			}
+			for _, rev := range cache.Revisions(ctx, repo) {
+				known = append(known, name+"@"+url.PathEscape(rev))
+			}
+		}
+	case scheme == "ollama":
+		for _, name := range env.Ollama().Names(ctx) {
+			known = append(known, "ollama:"+name.String())
+		}
+	}
+	var out []string
+	for _, one := range known {
+		if strings.HasPrefix(one, text) {
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // defaultMaxBytes is what somebody who does not say so has most likely not meant to

@@ -98,7 +98,7 @@ as a whole, and it is no error if there is none.`,
   git diff --name-only main... | wtinspect check --changed -
   wtinspect check --base flux1-dev.safetensors lora.safetensors
   wtinspect check --values -j 4 .`,
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		Args: func(_ *cobra.Command, args []string) error {
 			if o.changed && len(args) == 0 && o.from == "" {
 				return errors.New("--changed: name the files that have changed, or give a list of them with --files-from")

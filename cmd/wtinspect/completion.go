@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
 )
 
 func newCompletion(p *program) *cobra.Command {
@@ -15,8 +16,9 @@ func newCompletion(p *program) *cobra.Command {
 		Use:   "completion {bash|zsh|fish|powershell}",
 		Short: "Print a script that completes commands in a shell",
 		Long: `Completion prints the script that makes a shell complete wtinspect's commands,
-flags, file names (of checkpoints and indexes) and, after --match, the names of
-the tensors in the files already on the command line. Bash needs its package
+flags, file names (of checkpoints and indexes), what hf:// and ollama: have on
+this machine and, after --match, the names of the tensors in the files already
+on the command line. Bash needs its package
 bash-completion, loaded before the script.`,
 		Annotations: exitStatus(),
 		Example: `  source <(wtinspect completion bash)
@@ -47,8 +49,11 @@ bash-completion, loaded before the script.`,
 }
 
 // completePaths completes the names of files that a command can read, and of
-// directories.
-func completePaths(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// directories; and references, as far as this machine knows them.
+func (p *program) completePaths(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if list := inspect.CompleteReference(cmd.Context(), p.getenv, toComplete); list != nil {
+		return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
 	return []string{"safetensors", "gguf", "json"}, cobra.ShellCompDirectiveFilterFileExt
 }
 

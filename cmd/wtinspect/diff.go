@@ -69,7 +69,7 @@ other project has no place for is listed with the reason, and is no difference.`
   wtinspect diff model/ model-q8_0.gguf
   wtinspect diff --stat --weights-only base/ tuned/`,
 		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			return runDiff(cmd.Context(), p, &o, args)
 		}),

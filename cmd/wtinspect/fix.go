@@ -50,7 +50,7 @@ worth knowing (info) is fixed when --select asks for it.`,
   wtinspect fix --in-place release/
   wtinspect fix --select WT402,WT408 -o clean/ release/`,
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case o.inPlace && o.destination != "":

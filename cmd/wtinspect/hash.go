@@ -48,7 +48,7 @@ by its name alone.`,
   wtinspect hash --check model.manifest model.gguf
   wtinspect hash --content-id before/ after/
   wtinspect hash --algorithm xxh64 -f json model.safetensors`,
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runHash(cmd.Context(), p, &o, paths)
 		}),

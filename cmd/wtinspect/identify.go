@@ -36,7 +36,7 @@ without finding it: what it is for, and why it is not where the loader looks.`,
   wtinspect identify -f json . | jq -r '.results[] | .convention'
   wtinspect identify --why model.layers.0.ln1.weight ~/models/yi
   wtinspect identify --why blk.0.attn_q.weight model.safetensors.index.json`,
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runIdentify(cmd.Context(), p, &o, paths)
 		}),

@@ -36,7 +36,7 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
   wtinspect info model.gguf
   wtinspect info -f csv models/*.gguf
   wtinspect info -f json . | jq '.checkpoints[].parameters'`,
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runInfo(cmd.Context(), p, &o, paths)
 		}),

@@ -35,7 +35,7 @@ tensors, and are no lock.`,
 		Example: `  wtinspect lock -o wtinspect.lock.json
   wtinspect lock --digests release > v1.json`,
 		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			return runLock(cmd.Context(), p, &o, args)
 		}),

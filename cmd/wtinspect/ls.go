@@ -48,7 +48,7 @@ fault of the files on stderr.`,
   wtinspect ls --tree ~/models/llama
   wtinspect ls --as gguf ~/models/llama
   wtinspect ls -f json -o tensors.json model.safetensors.index.json`,
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runLs(cmd.Context(), p, &o, paths)
 		}),

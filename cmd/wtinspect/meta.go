@@ -98,7 +98,7 @@ func showMetadata(ctx context.Context, p *program, o *metaShowOptions, in *input
 // completeKeys completes a path, then keys in it.
 func (p *program) completeKeys(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
-		return completePaths(cmd, args, toComplete)
+		return p.completePaths(cmd, args, toComplete)
 	}
 	rel, err := checkpoint.Open(cmd.Context(), args[0], nil)
 	if err != nil {

@@ -48,7 +48,7 @@ that are not like the others.`,
   wtinspect stats --by-layer .
   wtinspect stats --sample 5% --histogram --match '*.ffn_*' model.gguf
   wtinspect stats -f jsonl . | jq -r 'select(.nan > 0).name'`,
-		ValidArgsFunction: completePaths,
+		ValidArgsFunction: p.completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runStats(cmd.Context(), p, &o, paths)
 		}),
