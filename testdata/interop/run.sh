@@ -13,6 +13,9 @@
 # converts a small checkpoint of every architecture it knows, and wtinspect has to
 # say what both are, that they have the same weights, and make the same itself.
 #
+# And what the npm packages read of a hub over HTTP, that of the tests, is what
+# `wtinspect ls hf://` reads of it.
+#
 # They are installed into a temporary directory. Where npm, or the network, is
 # missing their checks are skipped, and said to be.
 set -eu
@@ -33,7 +36,7 @@ else
 fi
 if ! command -v npm >/dev/null || ! command -v node >/dev/null; then
 	echo "SKIP: npm or node is missing"
-elif cp "$here/package.json" "$here/read.mjs" "$tmp" &&
+elif cp "$here/package.json" "$here/read.mjs" "$here/remote.mjs" "$tmp" &&
 	(cd "$tmp" && npm install --no-audit --no-fund --ignore-scripts --silent) >"$tmp/log" 2>&1; then
 	readers="$readers npm"
 else
@@ -124,6 +127,49 @@ if (cd "$here/go" && go build -o "$tmp/oracle" ./oracle) 2>"$tmp/log"; then
 else
 	echo "SKIP: the other converter could not be built: $(tail -n 1 "$tmp/log")"
 fi
+
+# remote WHAT FILE FILE: both readers found the same, and something.
+remote() {
+	if [ -s "$2" ] && diff "$2" "$3"; then
+		passed=$((passed + 1))
+	else
+		echo "FAIL: $1, read of a hub"
+		failed=$((failed + 1))
+	fi
+}
+
+case $readers in
+*npm*)
+	mkdir "$tmp/gguf"
+	cp "$root/testdata/llama-tiny.gguf" "$tmp/gguf/tiny.gguf"
+	(cd "$root" && go build -o "$tmp/hub" ./testdata/interop/hub)
+	mkfifo "$tmp/stop" "$tmp/address"
+	"$tmp/hub" "local/yi=$root/testdata/yi-tiny" "local/gguf=$tmp/gguf" <"$tmp/stop" >"$tmp/address" &
+	exec 3>"$tmp/stop"
+	read -r hub <"$tmp/address"
+	# ls COLUMNS REF: what wtinspect lists.
+	list() {
+		HF_ENDPOINT=$hub HF_HOME=$tmp/none "$wt" ls --no-cache -f tsv --columns "$1" "hf://$2" | tail -n +2 | LC_ALL=C sort
+	}
+	node "$tmp/remote.mjs" safetensors "$hub" local/yi | LC_ALL=C sort >"$tmp/want"
+	list name,dtype,shape local/yi >"$tmp/got"
+	remote "tensors of shards" "$tmp/want" "$tmp/got"
+	node "$tmp/remote.mjs" gguf "$hub" local/gguf tiny.gguf | LC_ALL=C sort >"$tmp/want"
+	HF_ENDPOINT=$hub HF_HOME=$tmp/none "$wt" ls --no-cache -f tsv --dims ggml --columns name,dtype,dims hf://local/gguf/tiny.gguf |
+		tail -n +2 | LC_ALL=C sort >"$tmp/got"
+	remote "tensors of GGUF" "$tmp/want" "$tmp/got"
+	node "$tmp/remote.mjs" files "$hub" local/yi | LC_ALL=C sort >"$tmp/got"
+	(cd "$root/testdata/yi-tiny" && find . -type f | while read -r f; do
+		case $f in
+		*.safetensors) sum=$(sha256sum "$f" | cut -d ' ' -f 1) ;;
+		*) sum= ;;
+		esac
+		printf '%s\t%s\t%s\n' "${f#./}" "$(wc -c <"$f" | tr -d ' ')" "$sum"
+	done) | LC_ALL=C sort >"$tmp/want"
+	remote "files" "$tmp/want" "$tmp/got"
+	exec 3>&-
+	;;
+esac
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
