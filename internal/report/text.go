@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -36,27 +37,51 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 	if more > 0 {
 		fmt.Fprintf(&b, "  and %d more; --max 0 shows all\n", more)
 	}
-	fixable := 0
-	for i := range r.Findings {
-		if r.Findings[i].Fixable {
-			fixable++
-		}
-	}
-	if fixable > 0 {
-		command, which := "wtinspect fix", fmt.Sprintf("%d of them", fixable)
-		if len(r.Releases) > 1 {
-			command += " RELEASE"
-		}
-		if fixable == len(r.Findings) {
-			which = "all of them"
-		}
-		if len(r.Findings) == 1 {
-			which = "it"
-		}
-		fmt.Fprintf(&b, "'%s' can fix %s\n", command, which)
-	}
+	b.WriteString(fixes(r))
 	return s.Wrap(w, func(w io.Writer) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	})
+}
+
+// fixes says what 'wtinspect fix' can fix of the findings, and which of them only when
+// its --select asks for them: what is no more than worth knowing.
+func fixes(r *inspect.CheckResult) string {
+	var fixed, asked int
+	var rules []string
+	for i := range r.Findings {
+		switch f := &r.Findings[i]; {
+		case !f.Fixable:
+		case f.Severity == checkpoint.Info:
+			asked++
+			if !slices.Contains(rules, f.Rule) {
+				rules = append(rules, f.Rule)
+			}
+		default:
+			fixed++
+		}
+	}
+	slices.Sort(rules)
+	command, release, choice := "wtinspect fix", "", " --select "+strings.Join(rules, ",")
+	if len(r.Releases) > 1 {
+		release = " RELEASE"
+	}
+	of := func(n int) string {
+		switch {
+		case len(r.Findings) == 1:
+			return "it"
+		case n == len(r.Findings):
+			return "all of them"
+		}
+		return fmt.Sprintf("%d of them", n)
+	}
+	switch {
+	case fixed == 0 && asked == 0:
+		return ""
+	case fixed == 0:
+		return fmt.Sprintf("'%s%s%s' can fix %s\n", command, choice, release, of(asked))
+	case asked == 0:
+		return fmt.Sprintf("'%s%s' can fix %s\n", command, release, of(fixed))
+	}
+	return fmt.Sprintf("'%s%s' can fix %s, and %d more with%s\n", command, release, of(fixed), asked, choice)
 }

@@ -13,7 +13,7 @@ func TestText(t *testing.T) {
 	r := bad(t)
 	out := written(t, "text", r, Options{})
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
-	if len(lines) != len(r.Findings)+2 || lines[len(lines)-2] != Summary(r) || lines[len(lines)-1] != "'wtinspect fix' can fix 1 of them" {
+	if len(lines) != len(r.Findings)+2 || lines[len(lines)-2] != Summary(r) || lines[len(lines)-1] != "'wtinspect fix --select WT904' can fix 1 of them" {
 		t.Errorf("%d findings:\n%s", len(r.Findings), out)
 	}
 	if strings.Contains(out, "\x1b[") {
