@@ -90,12 +90,23 @@ func (d *finder) notFound(ref string, err error) error {
 	case len(l.indexes) > 0 && strings.HasSuffix(base, ".safetensors"):
 		return fmt.Errorf("%w; its directory has %s: name that, or the directory", err, l.indexes[0])
 	case len(l.safetensors)+len(l.gguf) > 0 && path.Ext(base) != "":
-		return fmt.Errorf("%w; its directory has %s", err, strings.Join(firstFew(append(l.safetensors, l.gguf...)), ", "))
+		there := append(l.safetensors, l.gguf...)
+		slices.SortStableFunc(there, func(a, b string) int { return cmp.Compare(shared(b, base), shared(a, base)) })
+		return fmt.Errorf("%w; its directory has %s", err, strings.Join(firstFew(there), ", "))
 	}
 	if strings.Count(ref, "/") == 1 && !strings.HasPrefix(ref, ".") && dir != "/" && path.Ext(base) == "" {
 		return fmt.Errorf("%w; if it is a repository of the hub, write hf://%s", err, ref)
 	}
 	return err
+}
+
+// shared counts the bytes with which two names begin alike.
+func shared(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // firstFew cuts a list that goes into a message.

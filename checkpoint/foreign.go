@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -118,9 +119,13 @@ func foreignDirectory(ctx context.Context, dir string, known []entry) string {
 	if err != nil {
 		return ""
 	}
+	names := []string{filepath.Base(dir)} // some formats are directories: m.mlpackage
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
 	for _, f := range known {
-		for _, e := range entries {
-			if ok, _ := path.Match(f.glob, e.Name()); ok {
+		for _, name := range names {
+			if ok, _ := path.Match(f.glob, name); ok {
 				return f.what
 			}
 		}

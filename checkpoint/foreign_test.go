@@ -17,24 +17,28 @@ func TestForeignFormats(t *testing.T) {
 		open  string // "" for the directory
 		want  string
 	}{
-		"hdf5":       {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "m.h5", "HDF5"},
-		"hdf5 dir":   {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "", "Keras"},
-		"npz":        {map[string]string{"w.npz": "PK\x03\x04" + tar}, "w.npz", "NumPy"},
-		"torch":      {map[string]string{"w.pt": "PK\x03\x04" + tar}, "w.pt", "torch.save"},
-		"tflite":     {map[string]string{"w.tflite": "\x1c\x00\x00\x00TFL3" + tar}, "w.tflite", "TensorFlow Lite"},
-		"onnx":       {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch" + tar}, "w.onnx", "ONNX"},
-		"onnx dir":   {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch"}, "", "ONNX"},
-		"old ggml":   {map[string]string{"ggml-model.bin": "tjgg\x03\x00\x00\x00" + tar}, "ggml-model.bin", "convert_llama_ggml_to_gguf.py"},
-		"nemo":       {map[string]string{"w.nemo": tar}, "w.nemo", "NeMo"},
-		"core ml":    {map[string]string{"w.mlmodel": "\x08\x05" + tar}, "w.mlmodel", "Core ML"},
-		"dcp":        {map[string]string{".metadata": "\x80\x04", "__0_0.distcp": "PK\x03\x04"}, "", "dcp_to_torch"},
-		"orbax":      {map[string]string{"manifest.ocdbt": "\x00"}, "", "Orbax"},
-		"savedmodel": {map[string]string{"saved_model.pb": "\x08"}, "", "TensorFlow"},
-		"deepspeed":  {map[string]string{"zero_to_fp32.py": "#", "mp_rank_00_model_states.pt": "PK\x03\x04"}, "", "zero_to_fp32.py"},
-		"pickles":    {map[string]string{"pytorch_model.bin": "PK\x03\x04", "w.onnx": "\x08"}, "", "only pickles"},
+		"hdf5":        {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "m.h5", "HDF5"},
+		"hdf5 dir":    {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "", "Keras"},
+		"npz":         {map[string]string{"w.npz": "PK\x03\x04" + tar}, "w.npz", "NumPy"},
+		"torch":       {map[string]string{"w.pt": "PK\x03\x04" + tar}, "w.pt", "torch.save"},
+		"tflite":      {map[string]string{"w.tflite": "\x1c\x00\x00\x00TFL3" + tar}, "w.tflite", "TensorFlow Lite"},
+		"onnx":        {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch" + tar}, "w.onnx", "ONNX"},
+		"onnx dir":    {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch"}, "", "ONNX"},
+		"old ggml":    {map[string]string{"ggml-model.bin": "tjgg\x03\x00\x00\x00" + tar}, "ggml-model.bin", "convert_llama_ggml_to_gguf.py"},
+		"nemo":        {map[string]string{"w.nemo": tar}, "w.nemo", "NeMo"},
+		"core ml":     {map[string]string{"w.mlmodel": "\x08\x05" + tar}, "w.mlmodel", "Core ML"},
+		"core ml dir": {map[string]string{"m.mlpackage/Manifest.json": "{}"}, "m.mlpackage", "Core ML"},
+		"dcp":         {map[string]string{".metadata": "\x80\x04", "__0_0.distcp": "PK\x03\x04"}, "", "dcp_to_torch"},
+		"orbax":       {map[string]string{"manifest.ocdbt": "\x00"}, "", "Orbax"},
+		"savedmodel":  {map[string]string{"saved_model.pb": "\x08"}, "", "TensorFlow"},
+		"deepspeed":   {map[string]string{"zero_to_fp32.py": "#", "mp_rank_00_model_states.pt": "PK\x03\x04"}, "", "zero_to_fp32.py"},
+		"pickles":     {map[string]string{"pytorch_model.bin": "PK\x03\x04", "w.onnx": "\x08"}, "", "only pickles"},
 	} {
 		dir := t.TempDir()
 		for file, text := range tt.files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o777); err != nil {
+				t.Fatal(err)
+			}
 			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o666); err != nil {
 				t.Fatal(err)
 			}

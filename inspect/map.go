@@ -49,6 +49,9 @@ func MapText(ctx context.Context, ref string) ([]byte, error) {
 		if source.Exists(ctx, ref) {
 			return nil, fmt.Errorf("%s; write ./%s for the file", msg, ref)
 		}
+		if _, err := lookup(ref); err == nil {
+			return nil, fmt.Errorf("%s: it is a convention; 'wtinspect rename --to %s' gives its names, and A..%s is the map from a convention A to it", msg, ref, ref)
+		}
 		return nil, errors.New(msg + nearBuiltins(ref))
 	}
 	text, err := source.ReadNamed(ctx, ref, source.Map)

@@ -50,7 +50,7 @@ func Rules(selectors ...string) ([]Rule, error) {
 }
 
 func newRule(r *check.Rule) Rule {
-	out := Rule{ID: r.ID, Name: r.Name, Title: r.Title, Doc: r.Doc, Bad: r.Bad, Good: r.Good, Severity: r.Severity, Values: r.Values}
+	out := Rule{ID: r.ID, Name: r.Name, Title: r.Title, Doc: oneLine(r.Doc), Bad: r.Bad, Good: r.Good, Severity: r.Severity, Values: r.Values}
 	if r.Fix != nil {
 		out.Fix = &r.Fix.Doc
 	}

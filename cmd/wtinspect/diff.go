@@ -68,7 +68,7 @@ other project has no place for is listed with the reason, and is no difference.`
   wtinspect diff --headers a.safetensors b.safetensors
   wtinspect diff model/ model-q8_0.gguf
   wtinspect diff --stat --weights-only base/ tuned/`,
-		Args:              cobra.ExactArgs(2),
+		Args:              arguments(2, 2),
 		ValidArgsFunction: p.completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			return runDiff(cmd.Context(), p, &o, args)

@@ -49,7 +49,7 @@ worth knowing (info) is fixed when --select asks for it.`,
 		Example: `  wtinspect fix release/
   wtinspect fix --in-place release/
   wtinspect fix --select WT402,WT408 -o clean/ release/`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {

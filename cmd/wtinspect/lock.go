@@ -34,7 +34,7 @@ tensors, and are no lock.`,
 		Annotations: exitStatus("2  also when a file of the release is missing or broken"),
 		Example: `  wtinspect lock -o wtinspect.lock.json
   wtinspect lock --digests release > v1.json`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			return runLock(cmd.Context(), p, &o, args)

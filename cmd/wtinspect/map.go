@@ -99,7 +99,7 @@ or project, B. What it prints is a map that --map takes.`,
 		Annotations: exitStatus("2  also when there is no such map, or it cannot be read as one"),
 		Example: `  wtinspect map show yi-to-llama
   wtinspect map show llama-hf..meta`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1),
 		ValidArgsFunction: completeMaps,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			text, err := mapText(cmd.Context(), args[0])
@@ -154,7 +154,7 @@ with their line, and are exit code 2.`,
 			"2  also when a map cannot be read"),
 		Example: `  wtinspect map lint there.yaml
   wtinspect map lint --fail-on note -f json maps/*.yaml`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, unlimited),
 		ValidArgsFunction: completeMaps,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			return runMapLint(cmd.Context(), p, &o, failOn, args)
@@ -206,7 +206,7 @@ one rename, which always exists, is written by 'rename --write-inverse'.`,
 		Annotations: exitStatus("2  also when the map has no inverse"),
 		Example: `  wtinspect map invert yi-to-llama
   wtinspect map invert -o back.yaml there.yaml`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1),
 		ValidArgsFunction: completeMaps,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			m, err := loadMap(cmd.Context(), args[0])
@@ -233,7 +233,7 @@ func newMapCompose(p *program) *cobra.Command {
 refuses and names the rules for which one map cannot say it.`,
 		Annotations:       exitStatus("2  also when one map cannot say it"),
 		Example:           `  wtinspect map compose strip-module yi-to-llama > both.yaml`,
-		Args:              cobra.MinimumNArgs(2),
+		Args:              arguments(2, unlimited),
 		ValidArgsFunction: completeMaps,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			m, err := loadMap(cmd.Context(), args[0])

@@ -39,7 +39,7 @@ Keys that say where the tensors are (general.alignment, split.*) cannot be set.`
 		Example: `  wtinspect meta set model.safetensors license=apache-2.0
   wtinspect meta set --in-place model.gguf tokenizer.chat_template=@chat.jinja
   wtinspect meta set -o new.gguf model.gguf llama.context_length:u32=8192`,
-		Args:              cobra.MinimumNArgs(2),
+		Args:              arguments(2, unlimited),
 		ValidArgsFunction: p.completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.usage(); err != nil {
@@ -69,7 +69,7 @@ what would be removed, and writes nothing.`,
 			"1  with --check, something would change",
 			"2  also when there is no such key, or the rewrite is refused"),
 		Example:           `  wtinspect meta unset --in-place model.safetensors training_comment`,
-		Args:              cobra.MinimumNArgs(2),
+		Args:              arguments(2, unlimited),
 		ValidArgsFunction: p.completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.usage(); err != nil {

@@ -73,7 +73,7 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
   wtinspect rename --to llama-hf --in-place ~/models/yi
   wtinspect rename --to meta -o llama-meta.safetensors model.safetensors
   wtinspect rename --recover ~/models/yi`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completePaths,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.usage(cmd); err != nil {

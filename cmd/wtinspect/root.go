@@ -205,6 +205,24 @@ func branch(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// unlimited is the most arguments that a command takes where it takes any number.
+const unlimited = -1
+
+// arguments refuses fewer than least and more than most. Cobra's own messages count
+// them, and do not say which they are.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		usage := strings.TrimSuffix(cmd.UseLine(), " [flags]")
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("not enough arguments; usage: %s", usage)
+		case most != unlimited && len(args) > most:
+			return fmt.Errorf("%q is one argument too many; usage: %s", args[most], usage)
+		}
+		return nil
+	}
+}
+
 // flagError adds to the error of a flag what may have been meant.
 func flagError(cmd *cobra.Command, err error) error {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)

@@ -45,7 +45,7 @@ func newExplain(p *program) *cobra.Command {
 		Example: `  wtinspect explain WT202
   wtinspect explain missing-tensor
   wtinspect explain WT2`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, unlimited),
 		ValidArgsFunction: completeRules,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			rules, err := inspect.Rules(args...)
@@ -53,6 +53,9 @@ func newExplain(p *program) *cobra.Command {
 				return err
 			}
 			s := p.style()
+			if !s.Terminal { // somebody reads it in an editor or a pager
+				s.Terminal, s.Width = true, helpWidth
+			}
 			return s.WrapText(p.stdout, func(w io.Writer) error {
 				for i, r := range rules {
 					if i > 0 {

@@ -23,12 +23,7 @@ Go release that built it. It asks no server for a newer one.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect version
   wtinspect version -f json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("version takes no argument, such as %q", args[0])
-			}
-			return nil
-		},
+		Args: arguments(0, 0),
 		RunE: p.work(func(*cobra.Command, []string) error { return p.printVersion(&o) }),
 	}
 	o.addFlags(cmd, p, func(answer.Options) []render.Column { return buildColumns.Heads() })
