@@ -31,6 +31,9 @@ type Options struct {
 	// AllowLinks says that a symbolic link out of the directory is no fault.
 	// One into the blobs of the hub cache that the directory belongs to never is.
 	AllowLinks bool
+	// Progress is told, by several goroutines, how many of the files that are not
+	// on this machine have been opened. It may be nil.
+	Progress func(done, total int64)
 	// NoConfig leaves config.json alone: Config is nil. To list tensors takes none.
 	NoConfig bool
 }
@@ -85,7 +88,7 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 		return nil, err
 	}
 	r.Config = d.config(r.Dir)
-	if err := r.openFiles(ctx, opts.Workers); err != nil {
+	if err := r.openFiles(ctx, opts.Workers, opts.Progress); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	if c := r.Checkpoints[0]; len(r.Checkpoints) == 1 && len(c.Files) == 1 && c.Files[0].Err != nil && c.Path == c.Files[0].Path {
@@ -95,7 +98,7 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 }
 
 // openFiles reads the headers of all files of all checkpoints.
-func (r *Release) openFiles(ctx context.Context, workers int) error {
+func (r *Release) openFiles(ctx context.Context, workers int, progress func(done, total int64)) error {
 	if workers <= 0 {
 		workers = max(4, runtime.NumCPU(), source.Opens(ctx, r.Path))
 	}
@@ -103,9 +106,17 @@ func (r *Release) openFiles(ctx context.Context, workers int) error {
 	for _, c := range r.Checkpoints {
 		files = append(files, c.Files...)
 	}
+	opened := func() {}
+	if progress != nil && source.Scheme(r.Dir) != "" {
+		var done atomic.Int64
+		total := int64(len(files))
+		progress(0, total)
+		opened = func() { progress(done.Add(1), total) }
+	}
 	eachFile(files, workers, func(_ int, f *File) {
 		if ctx.Err() == nil {
 			f.open(ctx)
+			opened()
 		}
 	})
 	if err := ctx.Err(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,6 +84,29 @@ func TestOpen(t *testing.T) {
 				t.Errorf("in another place (-local +there)\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestProgress: files that are waited for are counted, and those on this machine are not.
+func TestProgress(t *testing.T) {
+	dir := t.TempDir()
+	if err := fixture.Sharded(dir, "file a-00001-of-00002.safetensors\ntensor a F32 [1]\nfile a-00002-of-00002.safetensors\ntensor b F32 [1]\n"); err != nil {
+		t.Fatal(err)
+	}
+	ctx := source.With(t.Context(), "tree", tree{os.DirFS(dir)})
+	for ref, want := range map[string]int64{dir: 0, "tree://.": 2} {
+		var last, of atomic.Int64
+		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Progress: func(done, total int64) {
+			of.Store(total)
+			last.Store(max(last.Load(), done))
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rel.Close()
+		if of.Load() != want || last.Load() > want {
+			t.Errorf("%s: %d of %d, want %d", ref, last.Load(), of.Load(), want)
+		}
 	}
 }
 

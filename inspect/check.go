@@ -109,10 +109,12 @@ type Fit struct {
 
 // A JudgedRelease counts what a check found in one release.
 type JudgedRelease struct {
-	Path     string `json:"path"`
-	Errors   int    `json:"errors"`
-	Warnings int    `json:"warnings"`
-	Infos    int    `json:"infos"`
+	Path string `json:"path"`
+	// Revision is the commit of a repository that was judged, absent elsewhere.
+	Revision *string `json:"revision,omitempty"`
+	Errors   int     `json:"errors"`
+	Warnings int     `json:"warnings"`
+	Infos    int     `json:"infos"`
 	// Failed says that a finding is at or above what the release fails on.
 	Failed bool `json:"failed"`
 }
@@ -351,6 +353,9 @@ func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *p
 	r := c.result
 	accepted, known := lenient.Apply(report)
 	judged := JudgedRelease{Path: rel.Path}
+	if len(rel.Checkpoints) > 0 {
+		judged.Revision = some(rel.Checkpoints[0].Revision)
+	}
 	limit, fails := checkpoint.ParseSeverity(failOn)
 	for i := range report.Findings {
 		severity := report.Findings[i].Severity
@@ -454,7 +459,10 @@ func (c *checking) lenient(ctx context.Context, set *policy.Settings) (*policy.L
 
 // readAgainst reads what the releases are held to: a lock, or a release.
 func (c *checking) readAgainst(ctx context.Context) (*check.Lock, error) {
-	ref := c.opts.Against
+	ref, err := source.Normalize(ctx, c.opts.Against)
+	if err != nil {
+		return nil, err
+	}
 	base := filepath.Base(ref)
 	if strings.HasSuffix(base, ".json") && !strings.Contains(base, ".index.") {
 		return policy.OpenLock(ctx, ref)

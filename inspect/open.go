@@ -41,6 +41,9 @@ type OpenOptions struct {
 	// Workers bounds how many files are opened at once. 0 means the larger of 4
 	// and the number of CPUs.
 	Workers int
+	// Progress is told, by several goroutines, how many files of a release that is
+	// not on this machine have been opened.
+	Progress func(done, total int64)
 	// NoConfig leaves config.json alone: to list tensors takes none.
 	NoConfig bool
 }
@@ -82,7 +85,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		if dir, pending := rewrite.Pending(ref); pending {
 			s.Pending = append(s.Pending, Pending{ref, dir})
 		}
-		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, NoConfig: opts.NoConfig})
+		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, NoConfig: opts.NoConfig})
 		if ctx.Err() != nil {
 			if err == nil {
 				s.Releases = append(s.Releases, rel)

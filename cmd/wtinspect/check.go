@@ -160,6 +160,11 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	if err != nil {
 		return err
 	}
+	for _, release := range r.Releases {
+		if release.Revision != nil {
+			p.sayRevision(release.Path, *release.Revision)
+		}
+	}
 	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {
 		return errors.New("--base is for adapters, and none of the checkpoints is one")
 	}

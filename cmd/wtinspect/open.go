@@ -64,7 +64,9 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
-	set, err := inspect.Open(ctx, paths, &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, NoConfig: r.noConfig})
+	bar := p.headers()
+	set, err := inspect.Open(ctx, paths, &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Progress: bar.update, NoConfig: r.noConfig})
+	bar.end()
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,11 @@ import (
 )
 
 // A progress is the flag that says when long work shows how far it is.
-type progress struct{ when string }
+type progress struct {
+	when string
+	// files says that files are counted, and not bytes.
+	files bool
+}
 
 func (o *progress) addFlags(cmd *cobra.Command) {
 	words := []string{"auto", "always", "never"}
@@ -45,11 +49,15 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 		_, _ = line.WriteTo(p.stderr)
 		line.Reset()
 	}
+	count := progressbar.OptionShowBytes(true)
+	if o.files {
+		count = progressbar.OptionShowCount()
+	}
 	drawn.Go(func() {
 		bar := progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(&line),
 			progressbar.OptionSetDescription(what),
-			progressbar.OptionShowBytes(true),
+			count,
 			progressbar.OptionUseIECUnits(true),
 			progressbar.OptionShowTotalBytes(true),
 			progressbar.OptionSetPredictTime(true),
@@ -85,6 +93,13 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 		drawn.Wait()
 	})
 	return m
+}
+
+// headers returns a meter for headers of files that are waited for, one file after
+// the other, which is shown when it takes long.
+func (p *program) headers() *jobMeter {
+	o := &progress{when: "auto", files: true}
+	return o.jobMeter(p, "headers")
 }
 
 // jobMeter returns a meter for work that says how much there is to do when it

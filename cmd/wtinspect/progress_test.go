@@ -33,6 +33,18 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// Headers are counted by file.
+func TestMeterOfFiles(t *testing.T) {
+	var errs bytes.Buffer
+	p := newProgram(nil, nil, &errs, func(string) string { return "" })
+	m := (&progress{when: "always", files: true}).meter(p, "headers", 163)
+	m.add(100)
+	m.end()
+	if got := errs.String(); !strings.Contains(got, "headers") || !strings.Contains(got, "/163") || strings.Contains(got, "B/") {
+		t.Errorf("%q", got)
+	}
+}
+
 // writes keeps each write to it.
 type writes []string
 

@@ -344,6 +344,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"meta", "show", "hf://org/name"},
 		{"stats", "hf://org/name"},
 		{"hash", "hf://org/name"},
+		{"check", "hf://org/name"},
 		{"diff", "--headers", "hf://org/name", "a.safetensors"},
 	}
 	code, out, errs := runIn(t, dir, "hash", "--algorithm", "all", "a.safetensors")

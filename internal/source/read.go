@@ -109,6 +109,10 @@ func ReadFile(ctx context.Context, path string, k Kind) ([]byte, error) {
 // pipe or a device: /dev/stdin, or what <(…) of a shell stands for. It waits for
 // the writer of a pipe until ctx ends.
 func ReadNamed(ctx context.Context, path string, k Kind) ([]byte, error) {
+	path, err := Normalize(ctx, path)
+	if err != nil {
+		return nil, err
+	}
 	fi, err := Stat(ctx, path)
 	if err != nil {
 		return nil, err
