@@ -124,7 +124,7 @@ func (f *file) open(ctx context.Context) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.size < 0 {
-		if err := f.fetch(ctx, 0, f.first()); err != nil {
+		if err := f.fetch(ctx, 0, f.first(), 1); err != nil {
 			return 0, err
 		}
 	}
@@ -140,7 +140,7 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if off == 8 { // behind the length of a safetensors header: all of the header
-		f.hint.note(min(off+int64(len(p)), f.size))
+		f.hint.note(min(8+int64(len(p)), f.size))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -154,8 +154,8 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 			n += copy(p[n:], b.data[at-b.off:])
 			continue
 		}
-		end := min(off+int64(len(p)), f.size)
-		if err := f.fetch(ctx, at, f.ahead(at, end)); err != nil {
+		end := at + min(int64(len(p)-n), f.size-at) // a size that lies may be near what an int64 holds
+		if err := f.fetch(ctx, at, f.ahead(at, end), end); err != nil {
 			return n, err
 		}
 	}
@@ -189,7 +189,7 @@ func (f *file) ahead(at, end int64) int64 {
 			}
 		}
 	}
-	end = min(max(end, at+n), at+mostAsked, f.size)
+	end = at + min(max(end-at, n), mostAsked, f.size-at)
 	for _, b := range f.blocks { // which need not be read again
 		if at < b.off && b.off < end {
 			end = b.off
@@ -198,9 +198,9 @@ func (f *file) ahead(at, end int64) int64 {
 	return end
 }
 
-// fetch reads the bytes [start, end), or waits for somebody who does. It is called
-// with the lock, and lets go of it meanwhile.
-func (f *file) fetch(ctx context.Context, start, end int64) error {
+// fetch reads the bytes [start, end), of which those up to need are needed, or waits
+// for somebody who does. It is called with the lock, and lets go of it meanwhile.
+func (f *file) fetch(ctx context.Context, start, end, need int64) error {
 	for _, other := range f.busy {
 		if other.start <= start && start < other.end {
 			f.mu.Unlock()
@@ -228,11 +228,13 @@ func (f *file) fetch(ctx context.Context, start, end int64) error {
 		}
 	}
 	close(mine.done)
-	if err != nil {
-		return err
+	if b != nil {
+		f.keep(b)
 	}
-	f.keep(b)
-	return nil
+	if err != nil && b != nil && b.end() >= need {
+		return nil
+	}
+	return err
 }
 
 // keep keeps a block, and lets go of old ones of any file when there are too many.
@@ -290,7 +292,7 @@ func (k *budget) add(f *file, b *block) (old []kept) {
 }
 
 // read asks for a range until it is complete. A body that ends early is gone on
-// with where it ended.
+// with where it ended. With an error there may be a part of the block.
 func (f *file) read(ctx context.Context, start, end int64) (*block, error) {
 	out := &block{off: start}
 	for failed := 0; ; failed++ {
@@ -308,12 +310,10 @@ func (f *file) read(ctx context.Context, start, end int64) (*block, error) {
 			return nil, context.Cause(ctx)
 		case err != nil && !errors.Is(err, errBroken):
 			return nil, err
-		case len(out.data) > had:
+		case len(out.data)-had >= leastBlock: // less than that could go on for ever
 			failed = 0
-		case failed == attempts-1 && len(out.data) > 0:
-			return out, nil // it may be all that the reader needs
 		case failed == attempts-1:
-			return nil, fmt.Errorf("%s: byte %d: %w", f.ref, out.end(), errBroken)
+			return out, fmt.Errorf("%s: byte %d: %w", f.ref, out.end(), errBroken)
 		}
 		if err := f.client.pause(ctx, firstPause<<failed); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -161,6 +162,26 @@ func TestStall(t *testing.T) {
 	}
 	if n := len(w.waits); n < 5 {
 		t.Errorf("%d times asked again", n)
+	}
+}
+
+// A server that gives a byte at a time is not asked for every one of them.
+func TestTrickle(t *testing.T) {
+	w := newWorld(t)
+	data := noise(200_000)
+	base, asked := serveFiles(t, nil, func(rw http.ResponseWriter, r *http.Request) {
+		var first int
+		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &first)
+		rw.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, first, len(data)))
+		rw.WriteHeader(http.StatusPartialContent)
+		rw.Write(data[first : first+1])
+	})
+	src, err := source.Open(w.Places(t.Context()), base+"/m.safetensors")
+	if err == nil {
+		_, err = src.ReadAt(make([]byte, 100_000), 0)
+	}
+	if n := len(*asked); n > 1000 {
+		t.Errorf("%d requests, %v", n, err)
 	}
 }
 
