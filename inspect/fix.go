@@ -42,7 +42,7 @@ type FixOptions struct {
 
 // A FixResult is what [Fix] did, or would do.
 type FixResult struct {
-	Fixes    []Fixed    `json:"mends"`
+	Fixes    []Fixed    `json:"fixes"`
 	Declined []Declined `json:"declined"`
 	// Written is where the fixes were made, nil when they are only planned.
 	Written *string `json:"written"`

@@ -113,6 +113,9 @@ func runHash(ctx context.Context, p *program, o *hashOptions, paths []string) er
 	var check *inspect.ManifestResult
 	if opts.Manifest != nil {
 		check = hashes.Check()
+		if check.Summary.OK == 0 && check.Summary.Missing > 0 {
+			p.note("%s: none of its tensors is here; the PATHs must be those that it was made of", o.check)
+		}
 	}
 	err = o.answer(p, append(in.Paths(), o.check), func(w io.Writer, a answer.Options) error {
 		if check != nil {

@@ -81,6 +81,9 @@ of them in its name, its projects or its models.`,
 			if err != nil {
 				return err
 			}
+			if len(list.Maps)+len(list.Conventions) == 0 {
+				p.note("no map and no convention has all of: %s", strings.Join(args, ", "))
+			}
 			return o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Maps(w, list, a) })
 		}),
 	}

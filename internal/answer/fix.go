@@ -16,7 +16,7 @@ func Fix(w io.Writer, path string, r *inspect.FixResult, left string, o Options)
 		return o.Style.Wrap(w, func(w io.Writer) error { return writeFixes(w, path, r, left, o.Style) })
 	}
 	d := render.NewDocument(w)
-	render.List(d, "mends", r.Fixes)
+	render.List(d, "fixes", r.Fixes)
 	render.List(d, "declined", r.Declined)
 	d.Field("written", r.Written)
 	render.List(d, "findings", r.Findings)
@@ -49,6 +49,9 @@ func writeFixes(w io.Writer, path string, r *inspect.FixResult, left string, s r
 		sum = "nothing to fix in " + path
 		if r.Written != nil && *r.Written != path {
 			sum += "; " + render.EscapeMessage(*r.Written) + " is a copy of it"
+		}
+		if len(r.Findings) > 0 {
+			sum += "; left: " + left
 		}
 	case r.Written == nil:
 		sum = fixes + " planned, nothing written; --in-place or -o DST writes"
