@@ -84,7 +84,7 @@ type (
 	}
 	sarifArtifact struct {
 		URI       string `json:"uri"`
-		URIBaseID string `json:"uriBaseId"`
+		URIBaseID string `json:"uriBaseId,omitempty"`
 	}
 	// sarifRegion always has a line, which GitHub needs to show a result.
 	sarifRegion struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // text writes a line a finding, for people.
@@ -75,13 +76,17 @@ func fixes(r *inspect.CheckResult) string {
 		}
 		return fmt.Sprintf("%d of them", n)
 	}
+	where := ""
+	if len(r.Releases) > 0 && source.Scheme(r.Releases[0].Path) != "" {
+		where = " in a copy on this machine" // what is elsewhere is read only
+	}
 	switch {
 	case fixed == 0 && asked == 0:
 		return ""
 	case fixed == 0:
-		return fmt.Sprintf("'%s%s%s' can fix %s\n", command, choice, release, of(asked))
+		return fmt.Sprintf("'%s%s%s' can fix %s%s\n", command, choice, release, of(asked), where)
 	case asked == 0:
-		return fmt.Sprintf("'%s%s' can fix %s\n", command, release, of(fixed))
+		return fmt.Sprintf("'%s%s' can fix %s%s\n", command, release, of(fixed), where)
 	}
-	return fmt.Sprintf("'%s%s' can fix %s, and %d more with%s\n", command, release, of(fixed), asked, choice)
+	return fmt.Sprintf("'%s%s' can fix %s%s, and %d more with%s\n", command, release, of(fixed), where, asked, choice)
 }
