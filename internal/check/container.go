@@ -176,6 +176,9 @@ func (p *Pass) fault(m *model, f checkpoint.Fault) {
 		// A new index is only made of shards that are all there.
 		out.Checkpoint, out.Fixable = m.Path, out.Fixable || !m.partial()
 	}
+	if f.Code == string(safetensors.CodeUnalignedTensor) {
+		out.cause = f.Code // one tensor of an odd size moves all that follow
+	}
 	s := f.Severity
 	if f.Code == string(gguf.CodeManyDims) && p.opts.Profile != LlamaCpp {
 		return

@@ -35,6 +35,8 @@ type Finding struct {
 	Fixable bool
 
 	dir string // of the release, which Fingerprint leaves out
+	// cause is not "" where one cause makes many findings in a file, which are one then.
+	cause string
 }
 
 // Fingerprint identifies a finding from one run to the next: by its rule, its
@@ -86,7 +88,7 @@ func (f *Finding) Place() string {
 }
 
 // tally folds the findings of one rule as they come: those that differ in
-// nothing but numbers are one, with a count.
+// nothing but numbers, or have one cause, are one, with a count.
 type tally struct {
 	order  []*bundle
 	byKey  map[string]*bundle
@@ -107,11 +109,16 @@ func (t *tally) add(f Finding) {
 	key = append(key, byte(f.Severity))
 	key = append(key, f.Checkpoint...)
 	key = append(key, 0)
-	if f.Tensor == "" {
+	switch {
+	case f.cause != "":
+		key = append(key, f.File...)
+		key = append(key, 0)
+		key = append(key, f.cause...)
+	case f.Tensor == "":
 		key = append(key, f.File...)
 		key = append(key, 0)
 		key = append(key, f.Message...)
-	} else {
+	default:
 		key = template.Words.Append(key, f.Tensor)
 		key = append(key, 0)
 		key = template.Runs.Append(key, f.Message)
