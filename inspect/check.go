@@ -93,6 +93,8 @@ type CheckResult struct {
 	Rules []Rule `json:"-"`
 	// Problems say why paths could not be judged.
 	Problems []error `json:"-"`
+	// Disregarded are settings files that came with what somebody else published.
+	Disregarded []string `json:"-"`
 	// Files are the paths of the files that were read.
 	Files []string `json:"-"`
 }
@@ -310,13 +312,21 @@ func (c *checking) judge(ctx context.Context, s scope) error {
 	if err != nil {
 		return err
 	}
+	if set.Disregarded != "" && !slices.Contains(c.result.Disregarded, set.Disregarded) {
+		c.result.Disregarded = append(c.result.Disregarded, set.Disregarded)
+	}
 	how.Values, how.Workers, how.Against = c.opts.Values, c.opts.Workers, c.against
 	how.Base = c.base
 	lenient, err := c.lenient(ctx, set)
 	failOn := cmp.Or(c.opts.FailOn, set.FailOn, checkpoint.Error.String())
 	if err == nil && how.Against == nil {
 		how.Against, err = policy.OpenLock(ctx, source.Join(rel.Dir, LockName))
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			how.Against, err = nil, nil
+		case err != nil && policy.IsPublished(rel.Dir):
+			// Whoever published it does not end the run for other releases.
+			c.result.Problems = append(c.result.Problems, err)
 			how.Against, err = nil, nil
 		}
 	}

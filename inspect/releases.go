@@ -166,6 +166,10 @@ func (t trees) locked(ctx context.Context, dir string) (bool, error) {
 	if known, ok := t[dir]; ok {
 		return known, nil
 	}
+	if policy.IsPublished(dir) { // its publisher does not decide what is judged as one
+		t[dir] = false
+		return false, nil
+	}
 	lock, err := policy.OpenLock(ctx, source.Join(dir, LockName))
 	if err != nil {
 		t[dir] = false

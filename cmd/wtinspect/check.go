@@ -94,7 +94,7 @@ as a whole, and it is no error if there is none.`,
   wtinspect check --select WT2 -f json .
   wtinspect check --report sarif=wtinspect.sarif --report markdown=summary.md .
   wtinspect check --against ../v1 .
-  wtinspect check -R --config /dev/null ~/.cache/huggingface/hub
+  wtinspect check -R ~/.cache/huggingface/hub
   git diff --name-only main... | wtinspect check --changed -
   wtinspect check --base flux1-dev.safetensors lora.safetensors
   wtinspect check --values -j 4 .`,
@@ -163,6 +163,11 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	for _, release := range r.Releases {
 		if release.Revision != nil {
 			p.sayRevision(release.Path, *release.Revision)
+		}
+	}
+	if p.verbose {
+		for _, file := range r.Disregarded {
+			p.say("%s: settings that came with the release are not read; --config names a file to read", file)
 		}
 	}
 	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/stores"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -28,11 +30,14 @@ const SettingsName = ".wtinspect.yaml"
 // it.
 type Settings struct {
 	// Path is the file, "" when there is none.
-	Path       string
-	Profile    check.Profile
-	Select     []string
-	Exceptions []Exception
-	Severities map[string]checkpoint.Severity
+	Path string
+	// Disregarded is a file that was found and not read, since it came with the release:
+	// what was published does not decide how it is judged.
+	Disregarded string
+	Profile     check.Profile
+	Select      []string
+	Exceptions  []Exception
+	Severities  map[string]checkpoint.Severity
 	// FailOn is "" when the file does not say.
 	FailOn string
 	// Baseline is the path of the baseline, joined to the file's directory.
@@ -53,8 +58,14 @@ func (e *SettingsError) Error() string {
 // maxExceptions bounds how often every finding is looked at.
 const maxExceptions = 1000
 
+// IsPublished reports whether the files of a directory are as somebody else published
+// them: it is elsewhere, or in the cache of huggingface_hub.
+func IsPublished(dir string) bool {
+	return source.Scheme(dir) != "" || stores.InSnapshot(dir)
+}
+
 // FindSettings looks for a settings file in a directory and in those above it.
-// Settings without a path mean that there is none.
+// Settings without a path mean that there is none of the user's own.
 func FindSettings(ctx context.Context, dir string) (*Settings, error) {
 	if source.Scheme(dir) != "" {
 		return findListed(ctx, dir)
@@ -63,29 +74,39 @@ func FindSettings(ctx context.Context, dir string) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	none := new(Settings)
 	for up := abs; ; up = filepath.Dir(up) {
 		path := filepath.Join(up, SettingsName)
 		data, err := source.ReadFile(ctx, path, source.Settings)
 		switch {
-		case err == nil:
-			// Messages call the file as the user would.
-			if wd, wdErr := os.Getwd(); wdErr == nil {
-				if rel, relErr := filepath.Rel(wd, path); relErr == nil && len(rel) < len(path) {
-					path = rel
-				}
-			}
-			return ParseSettings(path, data)
-		case !errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
+		case IsPublished(up):
+			none.Disregarded = cmp.Or(none.Disregarded, shown(path))
+		case err != nil:
 			return nil, err
+		default:
+			set, err := ParseSettings(shown(path), data)
+			set.Disregarded = none.Disregarded
+			return set, err
 		}
 		if filepath.Dir(up) == up {
-			return new(Settings), nil
+			return none, nil
 		}
 	}
 }
 
-// findListed is FindSettings where the directories are not this machine's: as far up
-// as they are listed.
+// shown calls a file as the user would.
+func shown(path string) string {
+	if wd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
+}
+
+// findListed is FindSettings where the directories are not this machine's. Nothing there
+// is the user's own.
 func findListed(ctx context.Context, dir string) (*Settings, error) {
 	named := func(name string) func(fs.DirEntry) bool {
 		return func(e fs.DirEntry) bool { return e.Name() == name }
@@ -93,12 +114,7 @@ func findListed(ctx context.Context, dir string) (*Settings, error) {
 	for {
 		entries, err := source.ReadDir(ctx, dir)
 		if err == nil && slices.ContainsFunc(entries, named(SettingsName)) {
-			path := source.Join(dir, SettingsName)
-			data, err := source.ReadFile(ctx, path, source.Settings)
-			if err != nil {
-				return nil, err
-			}
-			return ParseSettings(path, data)
+			return &Settings{Disregarded: source.Join(dir, SettingsName)}, nil
 		}
 		up := source.Dir(dir)
 		above, err := source.ReadDir(ctx, up)

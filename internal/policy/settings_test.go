@@ -136,13 +136,11 @@ func (h hub) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
 }
 
 func (h hub) Open(_ context.Context, ref string) (source.Source, error) {
-	if p, _ := h.path(ref); h.File(p) == nil {
-		return nil, errors.New("a file was asked for that is not listed")
-	}
-	return source.Bytes(ref, []byte("fail-on: info\nbaseline: known.json")), nil
+	return nil, errors.New("settings of somebody else are read")
 }
 
-func TestFindSettingsElsewhere(t *testing.T) {
+// What was published does not decide how it is judged, wherever it is.
+func TestFindPublishedSettings(t *testing.T) {
 	for dir, want := range map[string]string{
 		"hub://a/b": "hub://a/b/.wtinspect.yaml", "hub://a/b/c/d": "hub://a/b/c/.wtinspect.yaml", "hub://a/b/e": "hub://a/b/.wtinspect.yaml", "hub://a": "",
 	} {
@@ -150,11 +148,35 @@ func TestFindSettingsElsewhere(t *testing.T) {
 			{Path: ".wtinspect.yaml"}, {Path: "c/.wtinspect.yaml"}, {Path: "c/d/m.gguf"}, {Path: "e/m.gguf"},
 		})})
 		set, err := FindSettings(ctx, dir)
-		if err != nil || set.Path != want {
+		if err != nil || set.Path != "" || set.FailOn != "" || set.Disregarded != want {
 			t.Errorf("%s: %+v, %v; want %q", dir, set, err, want)
 		}
-		if want != "" && set.Baseline != source.Join(source.Dir(want), "known.json") {
-			t.Errorf("%s: the baseline is %s", dir, set.Baseline)
+	}
+
+	root := t.TempDir()
+	snapshot := filepath.Join(root, "models--org--name", "snapshots", strings.Repeat("a", 40))
+	if err := os.MkdirAll(filepath.Join(snapshot, "unet"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	theirs := filepath.Join(snapshot, SettingsName)
+	if err := os.WriteFile(theirs, []byte("not: settings"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dirs := []string{snapshot, filepath.Join(snapshot, "unet")}
+	if link := filepath.Join(root, "model"); os.Symlink(snapshot, link) == nil {
+		dirs = append(dirs, link)
+	}
+	for _, own := range []string{"", "info"} {
+		if own != "" { // above the cache, where nobody else writes
+			if err := os.WriteFile(filepath.Join(root, SettingsName), []byte("fail-on: "+own), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, dir := range dirs {
+			set, err := FindSettings(t.Context(), dir)
+			if err != nil || set.FailOn != own || filepath.Base(set.Disregarded) != SettingsName {
+				t.Errorf("%s: %+v, %v; want %q", dir, set, err, own)
+			}
 		}
 	}
 }

@@ -45,6 +45,23 @@ func (c *HubCache) path(r HubRepo, elem ...string) string {
 	return filepath.Join(append([]string{c.Dir, r.folder()}, elem...)...)
 }
 
+// InSnapshot reports whether a local directory is a snapshot of a repository, or below
+// one, in any cache of huggingface_hub, wherever that is.
+func InSnapshot(dir string) bool {
+	at, err := source.Resolve(dir)
+	if err == nil {
+		at, err = filepath.Abs(at)
+	}
+	for ; err == nil && filepath.Dir(at) != at; at = filepath.Dir(at) {
+		snapshots := filepath.Dir(at)
+		kind, _, ok := strings.Cut(filepath.Base(filepath.Dir(snapshots)), "--")
+		if ok && filepath.Base(snapshots) == "snapshots" && (kind == "models" || kind == "datasets") {
+			return true
+		}
+	}
+	return false
+}
+
 // local returns a name from a hub as a path below a directory, "" where it would
 // leave it.
 func local(dir, name string) string {

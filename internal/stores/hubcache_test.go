@@ -126,6 +126,14 @@ func TestHubCache(t *testing.T) {
 	if got := c.Revisions(ctx, stores.HubRepo{Dataset: true, ID: "org/data"}); !slices.Equal(got, []string{sha3}) {
 		t.Error(got)
 	}
+	for dir, want := range map[string]bool{
+		"models--org--name/snapshots/" + sha2: true, "models--org--name/snapshots/" + sha1 + "/sub": true, "datasets--org--data/snapshots/" + sha3: true,
+		"models--org--name/snapshots": false, "models--org--name": false, ".": false, "none": false,
+	} {
+		if got := stores.InSnapshot(filepath.Join(c.Dir, filepath.FromSlash(dir))); got != want {
+			t.Errorf("%s is in a snapshot: %v", dir, got)
+		}
+	}
 	if c.Has(ctx, stores.HubRepo{ID: "org/other"}) || !c.Has(ctx, repo) {
 		t.Error("Has")
 	}
