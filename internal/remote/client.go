@@ -22,6 +22,13 @@ const (
 	// maxRedirects is what browsers follow at most.
 	maxRedirects = 10
 
+	// maxHeaders is many times what any server says of a file.
+	maxHeaders = 256 << 10
+
+	// leastProgress is how much has to come in the time that a server may say nothing:
+	// who sends a byte now and then would keep a reader for ever.
+	leastProgress = 1 << 10
+
 	// maxConnections are as many as @huggingface/hub opens at once for the headers
 	// of shards.
 	maxConnections = 20
@@ -95,13 +102,14 @@ func (c *Client) Close() {
 func newTransport(patience time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: connectTimeout}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   connectTimeout,
-		ResponseHeaderTimeout: patience,
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConnsPerHost:   maxConnections,
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    connectTimeout,
+		ResponseHeaderTimeout:  patience,
+		MaxResponseHeaderBytes: maxHeaders,
+		IdleConnTimeout:        30 * time.Second,
+		MaxIdleConnsPerHost:    maxConnections,
 		// Go would inflate without a bound, and lose the length.
 		DisableCompression: true,
 	}
@@ -184,11 +192,17 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 			cancel(nil)
 			return nil, err
 		}
+		if resp.StatusCode < http.StatusOK { // the connection is of another protocol now, and has no end
+			resp.Body.Close()
+			cancel(nil)
+			return nil, fmt.Errorf("%s: %s answers %s, which is not an answer to a GET", rq.ref, u.Host, resp.Status)
+		}
 		c.passOn(u, resp)
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
 			out.Response, out.url = resp, u
-			out.Body = &watched{body: resp.Body, cancel: cancel, patience: c.opts.Settings.Patience}
+			patience := c.opts.Settings.Patience
+			out.Body = &watched{body: resp.Body, cancel: cancel, patience: patience, left: patience}
 			return out, nil
 		}
 		discard(resp)
@@ -308,6 +322,9 @@ func plainNetError(ctx context.Context, u *url.URL, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "proxyconnect" {
+		return fmt.Errorf("the proxy between here and %s: %w; check HTTPS_PROXY and HTTP_PROXY", u.Host, e.Err)
+	}
 	if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
 		return fmt.Errorf("there is no host %s; check the name and the network", u.Hostname())
 	}
@@ -334,17 +351,27 @@ func discard(resp *http.Response) {
 	resp.Body.Close()
 }
 
-// watched is a body that ends when the server says nothing for too long.
+// watched is a body that ends when the server says too little for too long. The time
+// that its reader takes does not count.
 type watched struct {
 	body     io.ReadCloser
 	cancel   context.CancelCauseFunc
 	patience time.Duration
+	// left is how long to wait for the rest of leastProgress, of which got has come.
+	left time.Duration
+	got  int
 }
 
 func (w *watched) Read(p []byte) (int, error) {
-	t := time.AfterFunc(w.patience, func() { w.cancel(context.DeadlineExceeded) })
+	began := time.Now()
+	t := time.AfterFunc(w.left, func() { w.cancel(context.DeadlineExceeded) })
 	defer t.Stop()
-	return w.body.Read(p)
+	n, err := w.body.Read(p)
+	w.left -= time.Since(began)
+	if w.got += n; w.got >= leastProgress {
+		w.left, w.got = w.patience, 0
+	}
+	return n, err
 }
 
 func (w *watched) Close() error {

@@ -85,6 +85,8 @@ func (c *Client) hubFailure(e *Error, a *answer, body []byte) {
 		default:
 			e.Text += "; for a private repository set HF_TOKEN or log in with `hf auth login`"
 		}
+	case a.StatusCode == http.StatusNotFound && ref.Path == "":
+		e.Text, e.Missing = fmt.Sprintf("not found on %s; check the name and the revision", host), true
 	case a.StatusCode == http.StatusForbidden:
 		e.Text = fmt.Sprintf("%s forbids it", host)
 		if token {

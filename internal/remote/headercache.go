@@ -8,10 +8,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -74,17 +75,27 @@ func (r *repo) restore() {
 		return
 	}
 	r.cached = &cachedRepo{}
-	ctx := context.Background()
-	if fi, err := source.Stat(ctx, c.dir()); err != nil || runtime.GOOS != "windows" && fi.Mode().Perm()&0o022 != 0 {
-		return // others could have written it
+	if !c.isOwn() {
+		return
 	}
-	text, err := source.ReadFile(ctx, c.path(r), source.Headers)
+	text, err := source.ReadFile(context.Background(), c.path(r), source.Headers)
 	if err != nil {
 		return
 	}
 	if got := parseCached(text); got != nil && got.Endpoint == r.client.opts.Settings.Endpoint && got.Repo == r.client.hub.name(r.ref) && got.Commit == r.commit {
 		r.cached = got
 	}
+}
+
+// isOwn reports that nobody else could have written what is in the directory.
+func (c *headerCache) isOwn() bool {
+	dir, err := txn.OS{}.OpenDir(c.dir())
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	st, err := dir.Lstat(".")
+	return err == nil && (st.UID < 0 || st.UID == os.Geteuid() && st.Mode.Perm()&0o022 == 0)
 }
 
 // parseCached returns the content of a file of the cache, nil unless all of it is
@@ -153,6 +164,9 @@ func (c *headerCache) save(h *HubPlace) {
 	for _, r := range h.repos {
 		if text := r.toCache(); text != nil {
 			err := c.prepare()
+			if err == nil && !c.isOwn() {
+				err = fmt.Errorf("%s: others can write there, and nothing is kept in it", c.dir())
+			}
 			if err == nil {
 				err = txn.WriteFile(c.path(r), func(w io.Writer) error {
 					_, err := w.Write(text)

@@ -368,8 +368,10 @@ func (r *repo) ask(ctx context.Context) (*Listing, error) {
 		}
 		// A mirror that has trees alone.
 		out := &Listing{ID: r.id}
-		if r.tree(ctx, out) != nil {
+		if treeErr := r.tree(ctx, out); errors.Is(treeErr, fs.ErrNotExist) {
 			return nil, err
+		} else if treeErr != nil {
+			return nil, treeErr
 		}
 		out.settle(r)
 		return out, nil

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,7 +87,11 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 func passes(resp *http.Response, err error) bool {
 	if err != nil {
 		e, isDNS := errors.AsType[*net.DNSError](err)
-		return !(isDNS && e.IsNotFound) && !errors.Is(err, syscall.ECONNREFUSED) && !isCertificate(err) && !strings.Contains(err.Error(), "HTTP response to HTTPS client")
+		if isDNS && e.IsNotFound || errors.Is(err, syscall.ECONNREFUSED) || isCertificate(err) {
+			return false
+		}
+		// Net/http has no types for what does not speak its protocol.
+		return !slices.ContainsFunc([]string{"HTTP response to HTTPS client", "malformed ", "response headers exceeded"}, func(s string) bool { return strings.Contains(err.Error(), s) })
 	}
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -179,6 +184,8 @@ func (g *governor) wait(u *url.URL) (d time.Duration, told bool) {
 		at = b.next
 		if at.Before(now) {
 			at = now
+		} else if at.After(b.reset) {
+			at = b.reset // the next window begins
 		}
 		b.next = at.Add(b.reset.Sub(now) / time.Duration(b.remaining+1))
 		b.remaining = max(0, b.remaining-1)
@@ -203,7 +210,7 @@ func (g *governor) learn(u *url.URL, resp *http.Response) time.Duration {
 	}
 	now := g.now()
 	if ok {
-		b.remaining, b.reset = remaining, now.Add(time.Duration(reset)*time.Second)
+		b.remaining, b.reset = remaining, now.Add(min(time.Duration(reset)*time.Second, longestWait))
 		b.quota = quotaOf(resp.Header.Get("RateLimit-Policy"))
 	}
 	var wait time.Duration

@@ -10,14 +10,15 @@ import (
 // An Environment says what a variable is set to, "" for one that is not set.
 type Environment func(name string) string
 
-// home returns the directory of the user, "" when it is not known.
+// home returns the directory of the user, the root when it is not known: in the working
+// directory anybody may have put a token or a model.
 func (env Environment) home() string {
 	for _, name := range []string{"HOME", "USERPROFILE"} {
 		if dir := env(name); dir != "" {
 			return dir
 		}
 	}
-	return ""
+	return string(filepath.Separator)
 }
 
 var variable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\$(?:\w+|\{[^}]*\})`) })
