@@ -33,10 +33,12 @@ func (c *Comparison) Groups(fold, all bool) []DiffGroup {
 			rows = append(rows, r)
 		}
 	}
-	return append(foldRows(bad, fold && len(bad) > mostUnfolded), foldRows(rows, fold)...)
+	return append(foldRows(bad, fold, len(bad) <= mostUnfolded), foldRows(rows, fold, false)...)
 }
 
-func foldRows(rows []*DiffRow, fold bool) []DiffGroup {
+// foldRows puts rows that are alike into groups; with apart, those alone that have neither
+// figures nor a remark of their own.
+func foldRows(rows []*DiffRow, fold, apart bool) []DiffGroup {
 	var out []DiffGroup
 	if !fold {
 		for _, r := range rows {
@@ -46,7 +48,11 @@ func foldRows(rows []*DiffRow, fold bool) []DiffGroup {
 	}
 	for _, g := range template.Fold(len(rows), func(i int) (string, string) {
 		r := rows[i]
-		return r.Name(), fmt.Sprint(r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, r.Moved, r.SameBytesAs != nil, r.Rounded(), r.Layout, r.AsStored, r.Reordered, r.Reason)
+		own := ""
+		if apart && (r.Figures != nil || r.Moved || r.SameBytesAs != nil || r.Renamed() || r.Mapped != r.NameA) {
+			own = r.Name()
+		}
+		return r.Name(), fmt.Sprint(own, r.Status, r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB, r.Moved, r.SameBytesAs != nil, r.Rounded(), r.Layout, r.AsStored, r.Reordered, r.Reason)
 	}) {
 		group := DiffGroup{Name: g.Name}
 		for _, i := range g.Members {
