@@ -114,6 +114,7 @@ func notOpened(ref string, err error) checkpoint.Fault {
 	if f, ok := errors.AsType[*checkpoint.Fault](err); ok {
 		return *f
 	}
+	ref = ShownReference(ref)
 	return checkpoint.Fault{
 		File: ref, Code: checkpoint.CodeNotOpened, Severity: checkpoint.Error, Offset: -1,
 		Detail: strings.TrimPrefix(plainError(err).Error(), ref+": "),

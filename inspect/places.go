@@ -19,6 +19,9 @@ import (
 	"github.com/wtinspect/wtinspect/internal/stores"
 )
 
+// TokenVariables are the variables of the environment that hold a token of a hub.
+func TokenVariables() []string { return remote.TokenVariables() }
+
 // PlacesOptions adjust [WithPlaces]. Nil options are the defaults.
 type PlacesOptions struct {
 	// Getenv returns a variable of the environment; nil means [os.Getenv]. Those of
@@ -80,6 +83,10 @@ func IsReference(text string) bool {
 	scheme, _, ok := strings.Cut(text, ":")
 	return ok && slices.Contains(remote.Schemes(), strings.ToLower(scheme))
 }
+
+// ShownReference returns a reference or a path as messages have it: without the query of a
+// URL, which may be a signature, and the user in it.
+func ShownReference(ref string) string { return remote.WithoutSecrets(ref) }
 
 // CompleteReference returns the references that begin with text, as far as this
 // machine knows them: the repositories of the hub and their revisions of which

@@ -117,7 +117,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	if r.Left != nil {
 		left = report.Summary(r.Left)
 	}
-	err = answer.Fix(p.stdout, path, r, left, answer.Options{Format: render.Format(o.form), Style: o.of(p.style())})
+	err = answer.Fix(p.stdout, inspect.ShownReference(path), r, left, answer.Options{Format: render.Format(o.form), Style: o.of(p.style())})
 	if written(err) != nil {
 		return err
 	}

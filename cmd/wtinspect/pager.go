@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/report"
 )
@@ -80,7 +81,7 @@ func (g *pager) start() {
 		return
 	}
 	cmd.Stdout, cmd.Stderr = g.out, g.errs
-	cmd.Env = os.Environ()
+	cmd.Env = withoutTokens(os.Environ())
 	// As git does: leave where all is on one screen, keep colours, and the screen.
 	if g.getenv("LESS") == "" {
 		cmd.Env = append(cmd.Env, "LESS=FRX")
@@ -96,6 +97,15 @@ func (g *pager) start() {
 		g.pipe, g.process = pipe, cmd
 		g.running.Store(true)
 	}
+}
+
+// withoutTokens leaves the tokens of hubs out of an environment: they are for those hubs
+// alone.
+func withoutTokens(env []string) []string {
+	return slices.DeleteFunc(env, func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(inspect.TokenVariables(), strings.ToUpper(name))
+	})
 }
 
 // pagerProcess is the process of a command, through a shell where it has more than words;

@@ -105,6 +105,7 @@ func TestPager(t *testing.T) {
 		{"PAGER", []string{"PAGER=" + mark}, []string{"ls", good}, 0, "PAGED FRX \nNAME  DTYPE"},
 		{"WTINSPECT_PAGER before PAGER", []string{"PAGER=false", "WTINSPECT_PAGER=" + mark + " -x"}, []string{"ls", good}, 0, "PAGED FRX -x\nNAME"},
 		{"LESS is kept", []string{"PAGER=" + mark, "LESS=S"}, []string{"rules", "WT101"}, 0, "PAGED S \nRULE"},
+		{"without tokens", []string{"HF_TOKEN=hf_x", "MODELSCOPE_API_TOKEN=y", "HOME=/h", "PAGER=" + script(t, `echo "<$HF_TOKEN$MODELSCOPE_API_TOKEN$HOME>"`)}, []string{"ls", good}, 0, "</h>"},
 		{"a command of the shell", []string{"PAGER=sed 's/^/> /' | head -1"}, []string{"ls", good}, 0, "> NAME"},
 		{"errors, too", []string{"PAGER=" + mark}, []string{"ls", good, "nowhere"}, 2, "wtinspect: nowhere: "},
 		{"the exit code", []string{"PAGER=" + mark}, []string{"check", bad}, 1, "PAGED FRX \n" + bad[:20]},

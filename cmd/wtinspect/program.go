@@ -58,6 +58,9 @@ type program struct {
 	// ends the process.
 	whole sync.RWMutex
 
+	// secrets takes out of messages what may be one in the arguments; nil means nothing.
+	secrets *strings.Replacer
+
 	// started is set when a command begins its work: an error before that is
 	// one of usage.
 	started bool
@@ -81,6 +84,7 @@ func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) s
 
 func (p *program) run(ctx context.Context, args []string) int {
 	args = implied(ctx, args)
+	p.secrets = secretsIn(args)
 	root := rootFor(p, args)
 	root.SetArgs(args)
 	root.SetIn(p.stdin)
@@ -90,6 +94,25 @@ func (p *program) run(ctx context.Context, args []string) int {
 	code := p.end(ctx, cmd, err)
 	p.pager.Load().end()
 	return code
+}
+
+// secretsIn returns what takes out of messages the queries and users of the URLs among the
+// arguments, also where one is in the place of something else.
+func secretsIn(args []string) *strings.Replacer {
+	var pairs []string
+	for _, arg := range args {
+		at := strings.Index(strings.ToLower(arg), "http")
+		if at < 0 || !strings.ContainsAny(arg[at:], "?@") {
+			continue
+		}
+		if shown := inspect.ShownReference(arg[at:]); shown != strings.TrimSuffix(arg[at:], "/") {
+			pairs = append(pairs, arg[at:], shown)
+		}
+	}
+	if pairs == nil {
+		return nil
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // implied puts info before a path that stands where a command is expected.
@@ -158,8 +181,12 @@ func (p *program) say(format string, args ...any) {
 	if g := p.pager.Load(); p.errTerminal && g.showing() {
 		w = g // which has the terminal
 	}
+	text := fmt.Sprintf(format, args...)
+	if p.secrets != nil {
+		text = p.secrets.Replace(text)
+	}
 	first := true
-	for line := range strings.Lines(fmt.Sprintf(format, args...)) {
+	for line := range strings.Lines(text) {
 		indent := "  "
 		if first || strings.HasPrefix(line, " ") {
 			indent = ""

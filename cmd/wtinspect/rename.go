@@ -148,6 +148,7 @@ func runRecover(ctx context.Context, p *program, o *writing, path string) error 
 	if err != nil {
 		return err
 	}
+	path = inspect.ShownReference(path)
 	switch f := render.Format(o.format); f {
 	case render.TableFormat:
 		says := map[rewrite.Outcome]string{

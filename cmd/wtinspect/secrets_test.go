@@ -28,13 +28,16 @@ func TestSecretsStay(t *testing.T) {
 	gated.Commit(map[string][]byte{"model.safetensors": {}})
 
 	const ref = "hf://org/name"
+	signed := hub.CDN + "/model.safetensors?X-Amz-Signature=secretquery"
 	commands := [][]string{
 		{"ls", ref}, {"ls", "-f", "json", ref}, {"info", ref}, {"info", "-f", "json", ref}, {"meta", "show", "-f", "json", ref}, {"identify", ref},
 		{"check", ref}, {"check", "-f", "sarif", ref}, {"stats", ref}, {"hash", ref}, {"diff", ref, ref + "/model.safetensors"},
 		{"map", "show", "yi-to-llama", "--for", ref}, {"lock", ref}, {"rename", "--to", "gguf", ref},
 		{"rename", "--in-place", "--to", "gguf", ref}, {"fix", ref}, {"ls", ref + "/none.safetensors"}, {"ls", ref + "@none"},
 		{"ls", "hf://org/gated"}, {"ls", "hf://org/none"}, {"ls", hub.URL + "/org/name/blob/main/model.safetensors"},
-		{"ls", hub.CDN + "/model.safetensors?X-Amz-Signature=secretquery"},
+		{"ls", signed}, {"ls", "-f", "json", signed}, {"info", "-f", "json", signed}, {"check", "-f", "json", signed}, {"fix", signed}, {"rename", "--recover", signed},
+		{"map", "lint", signed}, {"ls", "--files-from", signed}, {"explain", signed}, {"rename", "-o", "x", "--map=" + signed}, {"meta", "set", "--in-place", "a=b", signed},
+		{"info", "-f", "json", "https://user:secretquery@" + strings.TrimPrefix(hub.CDN, "http://") + "/model.safetensors"},
 	}
 	asked := map[string]int{}
 	for _, given := range []string{token, token + "wrong"} {

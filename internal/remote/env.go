@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,14 @@ import (
 
 // defaultEndpoint is the hub where HF_ENDPOINT names no other.
 const defaultEndpoint = "https://huggingface.co"
+
+// The variables with tokens, those of the hub in the order of huggingface_hub.
+var hubTokens = []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
+
+const scopeToken = "MODELSCOPE_API_TOKEN"
+
+// TokenVariables are the variables of the environment that hold a token.
+func TokenVariables() []string { return append(slices.Clone(hubTokens), scopeToken) }
 
 // Settings are what the environment says of the hub. Source: huggingface_hub,
 // constants.py and utils/_auth.py.
@@ -74,9 +83,9 @@ func ReadSettings(ctx context.Context, env stores.Environment) (*Settings, error
 		return nil, errors.New("MODELSCOPE_DOMAIN: not a host, such as www.modelscope.cn")
 	}
 	s.ScopeEndpoint = origin(u)
-	s.scopeToken = strings.TrimSpace(env("MODELSCOPE_API_TOKEN"))
+	s.scopeToken = strings.TrimSpace(env(scopeToken))
 	if !isToken(s.scopeToken) {
-		return nil, errors.New("MODELSCOPE_API_TOKEN: it has a character that no token has")
+		return nil, errors.New(scopeToken + ": it has a character that no token has")
 	}
 	if home := cmp.Or(env("HOME"), env("USERPROFILE")); !filepath.IsAbs(s.CacheHome) {
 		s.CacheHome = ""
@@ -93,7 +102,7 @@ func (s *Settings) readToken(ctx context.Context, env stores.Environment) error 
 		s.tokenFrom = "HF_HUB_DISABLE_IMPLICIT_TOKEN is set, so no token is sent"
 		return nil
 	}
-	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
+	for _, name := range hubTokens {
 		if s.token = strings.TrimSpace(env(name)); s.token != "" {
 			s.tokenFrom = name
 			return s.checkToken()

@@ -82,7 +82,7 @@ func isName(s string, longest int) bool {
 // Parse takes a reference apart. Endpoint is the hub's URL, whose own pages are
 // recognised, too.
 func Parse(ref, endpoint string) (Ref, error) {
-	shown := withoutSecrets(ref)
+	shown := WithoutSecrets(ref)
 	fail := func(err error) (Ref, error) { return Ref{}, fmt.Errorf("%s: %w", shown, err) }
 	if strings.ContainsFunc(ref, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return fail(errors.New("a reference cannot hold a control character"))
@@ -110,8 +110,12 @@ func Parse(ref, endpoint string) (Ref, error) {
 	return r, nil
 }
 
-// withoutSecrets leaves out what may be one: the query of a URL, and the user in it.
-func withoutSecrets(ref string) string {
+// WithoutSecrets returns a reference as messages have it, without what may be a secret: the
+// query of a URL, and the user in it. Local paths stay.
+func WithoutSecrets(ref string) string {
+	if source.Scheme(ref) == "" {
+		return ref
+	}
 	ref, _, _ = strings.Cut(ref, "?")
 	scheme, rest, ok := strings.Cut(ref, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
