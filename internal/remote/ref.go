@@ -219,7 +219,7 @@ func parseRepo(s, before string) (Ref, error) {
 func checkID(id string) error {
 	for part := range strings.SplitSeq(id, "/") {
 		if !isRepoID(part) || strings.Contains(part, "..") || strings.Contains(part, "--") {
-			return fmt.Errorf("%q cannot be in a repository's name: it has letters, digits, _, . and -, at most 96 of them, no -- and no ..", part)
+			return fmt.Errorf("%q cannot be in a repository's name: it has letters, digits, _, . and -, at most 96 of them, neither -- nor .. in it", part)
 		}
 	}
 	return nil

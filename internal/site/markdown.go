@@ -192,7 +192,7 @@ func (d *document) target(dest string, root fs.FS, outputs map[string]string) (s
 	case u.Scheme == "https" && u.Host != "", u.Scheme == "mailto":
 		return dest, nil
 	case u.Scheme != "" || u.Host != "" || u.RawQuery != "" || strings.HasPrefix(u.Path, "/"):
-		return "", errors.New("a link is a relative path, an anchor, or begins with https:// or mailto:")
+		return "", errors.New("a link is a relative path, an anchor, or an https or mailto address")
 	case u.Path == "":
 		return dest, nil
 	}
