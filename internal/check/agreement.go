@@ -143,8 +143,10 @@ func (p *Pass) readDocument(path string) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	f := Finding{File: path, Offset: -1, Message: fmt.Sprintf("cannot be read as a document: %v", err)}
-	if err == nil {
+	f := Finding{File: path, Offset: -1, Message: "cannot be read as a document"}
+	if err != nil {
+		f.Message += ": " + strings.TrimPrefix(err.Error(), path+": ")
+	} else {
 		doc, err := jsondoc.Parse(path, data)
 		if bad, ok := errors.AsType[*jsondoc.Error](err); ok {
 			f.Line, f.Column, f.Message = bad.Line, bad.Column, "not JSON: "+bad.Msg

@@ -192,3 +192,14 @@ func TestListingTooLarge(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An error has its reference once.
+func TestReferenceOnce(t *testing.T) {
+	w := newWorld(t)
+	w.Repo("a/b").Commit(map[string][]byte{"config.json": []byte(`{"model_type":"llama"}`)})
+	w.set("wrong-range=1")
+	_, err := source.ReadFile(w.Places(t.Context()), "hf://a/b/config.json", source.Document)
+	if err == nil || strings.Count(err.Error(), "config.json") != 1 {
+		t.Error(err)
+	}
+}

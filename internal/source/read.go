@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // A Kind is what a file that is read whole is for. It bounds the file's size.
@@ -100,6 +101,9 @@ func ReadFile(ctx context.Context, path string, k Kind) ([]byte, error) {
 	defer f.Close()
 	data := make([]byte, f.Size())
 	if err := ReadFull(f, data, 0); err != nil {
+		if strings.HasPrefix(err.Error(), path+": ") { // as those of other places do
+			return nil, err
+		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, nil
