@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -95,7 +96,9 @@ func (h *HubPlace) repo(ref string) (*repo, string, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := r.Repo().String()
+	of := r.Repo()
+	of.Rev = r.branch() // which one may leave out, and is then the same
+	key := of.String()
 	got := h.repos[key]
 	if got == nil {
 		got = &repo{client: h.client, ref: r.Repo(), id: r.ID, files: make(map[string]*file), absent: make(map[string]error), here: make(map[string]bool)}
@@ -268,15 +271,7 @@ func (r *repo) open(ctx context.Context, ref, name string) (*reader, error) {
 
 // rev is the revision that is asked for.
 func (r *repo) rev() string {
-	switch {
-	case r.commit != "":
-		return r.commit
-	case r.ref.Rev != "":
-		return r.ref.Rev
-	case r.ref.Kind == ModelScope:
-		return "master"
-	}
-	return "main"
+	return cmp.Or(r.commit, r.ref.branch())
 }
 
 // url returns the address of a file.

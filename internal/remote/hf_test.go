@@ -111,6 +111,9 @@ func TestOneCommit(t *testing.T) {
 	if got := w.names("hf://a/b"); got != "old1 old2" {
 		t.Error(got)
 	}
+	if got := w.names("hf://a/b@main"); got != "old1 old2" {
+		t.Error(got)
+	}
 	if got := w.Client.hub.Revision("hf://a/b/2.safetensors"); got != old {
 		t.Errorf("read at %s, want %s", got, old)
 	}

@@ -154,6 +154,14 @@ func (r Ref) Repo() Ref {
 	return r
 }
 
+// branch returns the revision of a repository, its default where none is named.
+func (r Ref) branch() string {
+	if r.Kind == ModelScope {
+		return cmp.Or(r.Rev, "master")
+	}
+	return cmp.Or(r.Rev, "main")
+}
+
 // parseHub parses what follows hf://.
 func parseHub(s string) (Ref, error) {
 	first, rest, _ := strings.Cut(s, "/")
