@@ -76,11 +76,15 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 		defer tick.Stop()
 		// What the bar says is for people to see; whether they do is not the
 		// work's concern, so errors of drawing are left alone.
-		for {
+		draw := func() {
 			bar.Set64(min(m.done.Load(), total))
 			flush()
+		}
+		for {
+			draw()
 			select {
 			case <-quit:
+				draw() // the work may be done before any of it was drawn
 				bar.Finish()
 				flush()
 				return
