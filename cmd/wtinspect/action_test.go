@@ -49,7 +49,7 @@ const (
 func newActionRunner(t *testing.T) *actionRunner {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("the release of this test is a shell script")
+		t.Skip("the release that this test installs is a shell script, which Windows does not run")
 	}
 	for _, name := range []string{"bash", "curl", "tar", "git"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -417,7 +417,7 @@ func snippet(t *testing.T, page, language string) string {
 func TestSnippetsRun(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("sha256sum"); err != nil {
-		t.Skip("the pages use sha256sum")
+		t.Skip("sha256sum, which the pages use, is not installed")
 	}
 	var gitLab struct {
 		Weights struct {
@@ -443,7 +443,7 @@ func TestSnippetsRun(t *testing.T) {
 			t.Parallel()
 			r := newActionRunner(t)
 			if _, err := exec.LookPath("make"); err != nil && c.name == "make" {
-				t.Skip("no make")
+				t.Skip("make is not installed")
 			}
 			tools := t.TempDir()
 			archive := filepath.Join(r.releases, "v"+actionVersion, actionArchive)

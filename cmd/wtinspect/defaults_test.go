@@ -8,7 +8,7 @@ import (
 
 func TestUserFilePath(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("the paths are those of Unix")
+		t.Skip("Windows has other paths: those of os.UserConfigDir")
 	}
 	below := ".config"
 	if runtime.GOOS == "darwin" {

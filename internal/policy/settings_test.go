@@ -114,7 +114,7 @@ func TestFindSettings(t *testing.T) {
 	}
 }
 
-// A hub lists its directories, and everything above a repository is another's.
+// A hub lists its directories, and everything above a repository belongs to somebody else.
 type hub struct{ *source.Listing }
 
 func (h hub) path(ref string) (string, bool) {

@@ -17,15 +17,15 @@ debootstrap --variant=minbase --include=man-db,bash-completion "${SUITE:-stable}
 	{ tail "$work/log" >&2; exit 1; }
 # Minimal systems leave out manual pages; a user's does not.
 rm -f "$root"/etc/dpkg/dpkg.cfg.d/docker "$root"/etc/dpkg/dpkg.cfg.d/excludes
-cp "$package" "$root/tmp/wtinspect.deb"
-cp -r "$here/testdata/yi-tiny" "$root/tmp/yi-tiny"
+cp "$package" "$root/srv/wtinspect.deb"
+cp -r "$here/testdata/yi-tiny" "$root/srv/yi-tiny"
 mount -t proc proc "$root/proc" # bash reads what its completions print through /dev/fd
-everything() { find "$root" -xdev \( -path "$root/tmp" -o -path "$root/var/lib/dpkg" -o -path "$root/var/cache" -o -path "$root/var/log" \) -prune -o -print | sort; }
+everything() { find "$root" -xdev \( -path "$root/srv" -o -path "$root/var/lib/dpkg" -o -path "$root/var/cache" -o -path "$root/var/log" \) -prune -o -print | sort; }
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"; }
 everything >"$work/before"
 
 echo "== dpkg -i"
-inside dpkg -i /tmp/wtinspect.deb
+inside dpkg -i /srv/wtinspect.deb
 inside dpkg --verify wtinspect
 inside dpkg -L wtinspect >"$work/files"
 wc -l <"$work/files"
@@ -40,7 +40,7 @@ inside man -f wtinspect-map-list 2>/dev/null || inside sh -c 'mandb -q && man -f
 
 echo "== wtinspect ch<TAB>, wtinspect check --prof<TAB>"
 # What readline does: load the completions of the command, call its function.
-cat >"$root/tmp/tab" <<'BASH'
+cat >"$root/srv/tab" <<'BASH'
 compopt() { :; } # is for readline
 . /usr/share/bash-completion/bash_completion
 tab() {
@@ -54,14 +54,14 @@ tab() {
 tab wtinspect ch
 tab wtinspect check --prof
 BASH
-inside bash /tmp/tab | tee "$work/tab"
+inside bash /srv/tab | tee "$work/tab"
 for word in check --profile; do
 	grep -q -- "^$word" "$work/tab" || { echo "$word is not completed" >&2; exit 1; }
 done
 
 echo "== wtinspect info, check"
-inside wtinspect info /tmp/yi-tiny
-inside wtinspect check /tmp/yi-tiny && code=0 || code=$?
+inside wtinspect info /srv/yi-tiny
+inside wtinspect check /srv/yi-tiny && code=0 || code=$?
 [ "$code" -le 1 ]
 
 echo "== dpkg -r"
