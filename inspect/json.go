@@ -7,7 +7,7 @@ import (
 )
 
 // What is unknown is null, and the struct that is marshalled has a pointer for it:
-// docs/schema is made from these structs.
+// The schemas are made from these structs.
 
 // some is a value that is not known when it is the zero value.
 func some[T comparable](v T) *T {

@@ -1,25 +1,26 @@
-// Package schema has the JSON Schemas of what the program answers with -f json and
-// -f jsonl. They are made from the types of package inspect, whose tests keep them up
-// to date.
-package schema
+package inspect
 
 import (
 	"embed"
+	"path"
 	"strings"
 )
 
-//go:embed v1/*.json
-var files embed.FS
+// schemaFiles are the JSON Schemas, made of the types of this package: a test writes them, and
+// holds them up to date.
+//
+//go:embed schema/v1/*.json
+var schemaFiles embed.FS
 
 const (
-	dir         = "v1/"
+	schemaDir   = "schema/v1"
 	documentEnd = ".json"
 	linesEnd    = ".lines.json"
 )
 
-// FileName is the name, in the directory of the schemas, of the schema of a command's
-// answer, "map list", or with lines of a line of it.
-func FileName(command string, lines bool) string {
+// SchemaName is the file name of the schema of a command's answer, such as
+// "map list", or with lines of a line of it.
+func SchemaName(command string, lines bool) string {
 	end := documentEnd
 	if lines {
 		end = linesEnd
@@ -27,17 +28,17 @@ func FileName(command string, lines bool) string {
 	return strings.ReplaceAll(command, " ", "-") + end
 }
 
-// Of returns the schema of what a command answers with -f json, or with lines the
-// schema of each line of -f jsonl. It is false for a command that has none.
-func Of(command string, lines bool) ([]byte, bool) {
-	data, err := files.ReadFile(dir + FileName(command, lines))
+// Schema returns the JSON Schema of what a command answers with -f json, or with
+// lines that of each line of -f jsonl. It is false for a command that has none.
+func Schema(command string, lines bool) ([]byte, bool) {
+	data, err := schemaFiles.ReadFile(path.Join(schemaDir, SchemaName(command, lines)))
 	return data, err == nil
 }
 
-// Commands lists the commands that have a schema, or with lines those that have one of
-// a line.
-func Commands(lines bool) []string {
-	entries, err := files.ReadDir(strings.TrimSuffix(dir, "/"))
+// SchemaCommands lists the commands that have a schema, or with lines those that have
+// one of a line.
+func SchemaCommands(lines bool) []string {
+	entries, err := schemaFiles.ReadDir(schemaDir)
 	if err != nil {
 		panic(err) // it is embedded
 	}

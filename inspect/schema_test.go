@@ -23,7 +23,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
-	"github.com/wtinspect/wtinspect/docs/schema"
 	"github.com/wtinspect/wtinspect/internal/compare"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/testdata"
@@ -34,7 +33,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/schema")
+var update = flag.Bool("update", false, "rewrite schema/")
 
 // What commands answer that no function of this package returns: they put it together
 // from the results, and the tests of cmd/wtinspect hold what they print to the schemas.
@@ -237,7 +236,7 @@ const (
 	hex64     = "^[0-9a-f]{64}$"
 	hex16     = "^[0-9a-f]{16}$"
 	ruleID    = "^WT[0-9]{3}$"
-	directory = "https://raw.githubusercontent.com/wtinspect/wtinspect/main/docs/schema/v%d/%s"
+	directory = "https://raw.githubusercontent.com/wtinspect/wtinspect/main/inspect/schema/v%d/%s"
 )
 
 // objects are members that are marshalled beforehand.
@@ -559,7 +558,7 @@ func (s *schemas) document(lines bool, alternatives []any) *jsonschema.Schema {
 // The schemas are those of the types that are marshalled.
 func TestSchemas(t *testing.T) {
 	s := newSchemas(t)
-	dir := filepath.Join("..", "docs", "schema", fmt.Sprintf("v%d", render.SchemaVersion))
+	dir := filepath.Join("schema", fmt.Sprintf("v%d", render.SchemaVersion))
 	var names []string
 	write := func(command string, lines bool, alternatives []any) {
 		if alternatives == nil {
@@ -575,9 +574,9 @@ func TestSchemas(t *testing.T) {
 		}
 		// What says which schema it is comes first.
 		text := fmt.Sprintf("{\n  \"$schema\": %q,\n  \"$id\": %q,\n  \"title\": %q,%s",
-			"https://json-schema.org/draft/2020-12/schema", fmt.Sprintf(directory, render.SchemaVersion, schema.FileName(command, lines)),
+			"https://json-schema.org/draft/2020-12/schema", fmt.Sprintf(directory, render.SchemaVersion, SchemaName(command, lines)),
 			fmt.Sprintf("wtinspect %s -f %s", command, form), body[1:])
-		name := filepath.Join(dir, schema.FileName(command, lines))
+		name := filepath.Join(dir, SchemaName(command, lines))
 		names = append(names, name)
 		testdata.UpToDate(t, name, text+"\n", *update)
 	}

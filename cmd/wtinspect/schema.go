@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/docs/schema"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -30,12 +30,12 @@ Keys are added over time, so a schema allows keys that it does not know.`,
   wtinspect schema check
   wtinspect schema --lines map list`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return nextWords(schema.Commands(lines), args), cobra.ShellCompDirectiveNoFileComp
+			return nextWords(inspect.SchemaCommands(lines), args), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: p.work(func(_ *cobra.Command, args []string) error {
-			all := schema.Commands(lines)
+			all := inspect.SchemaCommands(lines)
 			name := strings.Join(args, " ")
-			text, ok := schema.Of(name, lines)
+			text, ok := inspect.Schema(name, lines)
 			switch {
 			case name == "":
 				text = []byte(strings.Join(all, "\n") + "\n")

@@ -17,7 +17,6 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/spf13/cobra"
 
-	"github.com/wtinspect/wtinspect/docs/schema"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
@@ -27,7 +26,7 @@ import (
 
 // readSchema reads the schema of a command as JSON.
 func readSchema(command string, lines bool) (any, error) {
-	text, ok := schema.Of(command, lines)
+	text, ok := inspect.Schema(command, lines)
 	if !ok {
 		return nil, fmt.Errorf("there is no schema of %q, lines %v", command, lines)
 	}
@@ -71,7 +70,7 @@ var closed struct {
 func closedSchema(command string, lines bool) (*jsonschema.Schema, error) {
 	closed.Lock()
 	defer closed.Unlock()
-	name := schema.FileName(command, lines)
+	name := inspect.SchemaName(command, lines)
 	if s := closed.schemas[name]; s != nil {
 		return s, nil
 	}
@@ -166,7 +165,7 @@ func TestSchemaOfEveryCommand(t *testing.T) {
 	visit(newRoot(newProgram(strings.NewReader(""), io.Discard, io.Discard, func(string) string { return "" })))
 	for lines, names := range want {
 		slices.Sort(names)
-		if got := slices.Sorted(slices.Values(schema.Commands(lines))); !slices.Equal(got, names) {
+		if got := slices.Sorted(slices.Values(inspect.SchemaCommands(lines))); !slices.Equal(got, names) {
 			t.Errorf("lines %v: there are schemas of %v; these commands answer so: %v", lines, got, names)
 		}
 		for _, name := range names {
@@ -178,7 +177,7 @@ func TestSchemaOfEveryCommand(t *testing.T) {
 			if _, err := compileSchema(doc); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			if id := doc.(map[string]any)["$id"].(string); !strings.HasSuffix(id, "/docs/schema/v1/"+schema.FileName(name, lines)) {
+			if id := doc.(map[string]any)["$id"].(string); !strings.HasSuffix(id, "/inspect/schema/v1/"+inspect.SchemaName(name, lines)) {
 				t.Errorf("%s: $id %s", name, id)
 			}
 		}
@@ -382,7 +381,7 @@ func TestSchemasAreExact(t *testing.T) {
 				t.Errorf("%v: code %d, %d documents, %v\n%s", args, a.Code, len(docs), err, a.Stderr)
 				continue
 			}
-			name := schema.FileName(command, lines)
+			name := inspect.SchemaName(command, lines)
 			if seen[name] == nil {
 				seen[name] = make(map[string]bool)
 			}
@@ -395,12 +394,12 @@ func TestSchemasAreExact(t *testing.T) {
 		}
 	}
 	for _, lines := range []bool{false, true} {
-		for _, command := range schema.Commands(lines) {
+		for _, command := range inspect.SchemaCommands(lines) {
 			doc, err := readSchema(command, lines)
 			if err != nil {
 				t.Fatal(err)
 			}
-			name := schema.FileName(command, lines)
+			name := inspect.SchemaName(command, lines)
 			all := make(map[string]bool)
 			describedKeys(doc, "", all)
 			for _, key := range slices.Sorted(maps.Keys(all)) {

@@ -14,7 +14,7 @@
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint  internal/stores
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter
-//	rename/template  rename/tensorop  internal/quant  docs/schema
+//	rename/template  rename/tensorop  internal/quant
 //	internal/plural
 //
 // A package may import packages of lower rows, never one of its own row or

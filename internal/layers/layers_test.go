@@ -31,7 +31,7 @@ var rows = [][]string{
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint", "internal/stores"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/convention/adapter"},
-	{"rename/template", "rename/tensorop", "internal/quant", "docs/schema"},
+	{"rename/template", "rename/tensorop", "internal/quant"},
 	{"internal/plural"},
 }
 
@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 // public are the packages whose exported names are an API.
 var public = []string{
 	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop",
-	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "docs/schema",
+	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert",
 }
 
 func row(pkg string) int {
