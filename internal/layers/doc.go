@@ -9,6 +9,7 @@
 //	internal/fix
 //	internal/policy
 //	internal/check  internal/compare  internal/stats
+//	rename/infer
 //	checkpoint/rewrite  rename/convention/convert
 //	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn

@@ -26,6 +26,7 @@ var rows = [][]string{
 	{"internal/fix"},
 	{"internal/policy"},
 	{"internal/check", "internal/compare", "internal/stats"},
+	{"rename/infer"},
 	{"checkpoint/rewrite", "rename/convention/convert"},
 	{"rename/convention/identify", "internal/adapt", "internal/remote", "rename/convention/internal/compile"},
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
@@ -61,7 +62,7 @@ var rooms = map[string][]string{
 // public are the packages whose exported names are an API.
 var public = []string{
 	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop",
-	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert",
+	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "rename/infer",
 }
 
 func row(pkg string) int {

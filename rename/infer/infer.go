@@ -1,0 +1,124 @@
+package infer
+
+import (
+	"context"
+
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
+
+// An Inventory is what is known of a checkpoint beside its weights.
+type Inventory struct {
+	Tensors []convention.Named // in the order of the files
+	// Model has the numbers of its configuration. A nil Model knows nothing.
+	Model *convention.Model
+	// Ordered says that the order of Tensors is the writer's, not an alphabet's, so that
+	// it is evidence.
+	Ordered bool
+}
+
+// A Class is what a rule rests on.
+type Class string
+
+// The classes, the weakest first.
+const (
+	Guess    Class = "guess"    // the likeliest of several that fit
+	Named    Class = "named"    // the names say it
+	Forced   Class = "forced"   // nothing else fits
+	Measured Class = "measured" // the weights are alike
+	Proven   Class = "proven"   // the weights are equal
+)
+
+// A Rule is what is known of one rule of the map.
+type Rule struct {
+	Rule  int // its index in Map.Rules
+	Class Class
+	// Confidence is that of the assignment, from 0 to 1. That of a guess is at most 0.85.
+	Confidence float64
+	By         []string // what it rests on, in short phrases: "60 of 60 digests are equal"
+	Tensors    int      // of A that it takes
+}
+
+// A Question is modules that names, shapes and weights cannot tell apart.
+type Question struct {
+	Between, And []string // patterns of A and of B
+	Best         []string // And in the order of Between, as far as can be told
+	Confidence   float64
+	Settle       []string // what would settle it: "--ref WEIGHTS", "--assume 'w1=up'"
+}
+
+// A Contradiction is a name that says one thing and weights that say another.
+type Contradiction struct {
+	From    string // A's pattern
+	Name    string // what its name means in B
+	Content string // what its weights are in B
+	By      string
+}
+
+// A Result is the map that was found and what it rests on.
+type Result struct {
+	From, To string // the conventions, where they are known
+	// Map applies as it is when there are no questions.
+	Map            *rename.Map
+	Rules          []Rule // of the map, in its order
+	Questions      []Question
+	Contradictions []Contradiction
+	Missing        []string // templates of B without a source
+	Extra          []string // templates of A without a target
+	Read           int64    // bytes of weights read
+}
+
+// Options adjust an inference.
+type Options struct {
+	// Content compares weights. Without one, names and shapes are all there is.
+	Content Content
+	// Assume answers questions.
+	Assume []Assumption
+	// Unknown leaves conventions out: what names mean, only common words say.
+	Unknown bool
+	// Opaque leaves common words out as well: names say nothing.
+	Opaque bool
+}
+
+// An Assumption answers a question: what a module or a template becomes. Either side is
+// a pattern or the last words of one, "w1" and "up".
+type Assumption struct{ From, To string }
+
+// A Content compares weights of A with weights of B. Its methods take tensors by name.
+type Content interface {
+	// Alike measures each pair. A pair whose shapes are each other's transposed is
+	// compared so.
+	Alike(ctx context.Context, pairs []Pair) ([]Likeness, error)
+	// Layouts scores each way to make tensors of B of tensors of A: the share of probe
+	// rows that lie where the operations would put them.
+	Layouts(ctx context.Context, a, b []string, ways [][]tensorop.Op) ([]float64, error)
+	// Profile says what one tensor's numbers show without others to compare with. The side
+	// is 'A' or 'B'.
+	Profile(ctx context.Context, side byte, names []string) ([]Profile, error)
+	// Read counts the bytes read so far.
+	Read() int64
+}
+
+// A Pair is a tensor of A and one of B.
+type Pair struct{ A, B string }
+
+// A Likeness is how alike the tensors of a pair are.
+type Likeness struct {
+	// Equal is set when every byte is equal, or every value is after the coarser dtype's
+	// rounding.
+	Equal bool
+	// Informative tensors have at least 64 distinct values. Equal ones that are not prove
+	// nothing: normalisations begin as ones, and many biases stay zero.
+	Informative bool
+	Cosine      float64 // of the sampled rows; vectors are centred
+	Z           float64 // standard deviations from what unrelated weights give
+}
+
+// A Profile is figures of one tensor.
+type Profile struct {
+	Distinct int
+	// MeanRow is rows times the square of the mean row's length, over the mean square of
+	// the rows' lengths: near 1 where rows have no direction in common.
+	MeanRow float64
+}
