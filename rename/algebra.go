@@ -47,7 +47,7 @@ func (l ruleErrorList) Unwrap() []error {
 }
 
 // Invert returns the map that undoes m. It refuses, with a ruleErrorList, where
-// no map can: where m drops or strips tensors, where an operation rounds or does
+// no map can: where m asks something, where it drops or strips tensors, where an operation rounds or does
 // not say what its inverse needs to know, where two names could become one, where a new name does not say what the old one was, and where a
 // rule makes names so general that they cannot be told from names that m reads
 // ("module.{rest...}" to "{rest}"), so that the inverse would take hold of names
@@ -59,7 +59,7 @@ func (l ruleErrorList) Unwrap() []error {
 // inverse of a plan has no such condition.
 func Invert(m *Map) (*Map, error) {
 	inv := &Map{From: m.To, To: m.From, Description: "Undoes " + cmp.Or(m.File, "a map"), Otherwise: m.Otherwise}
-	var errs ruleErrorList
+	errs := m.asked()
 	refuse := func(rule int, hint, format string, args ...any) {
 		where := cmp.Or(m.File, "map")
 		if rule >= 0 {
@@ -419,9 +419,9 @@ func literalName(units []unit) (string, bool) {
 // Compose returns the map that does what a and then b would do. It refuses,
 // with a ruleErrorList, where the two cannot be said in one map: where b strips
 // what a has renamed, where a rule of b takes some of the names that a rule of a
-// makes and not others, or where one of them moves bytes.
+// makes and not others, or where one of them moves bytes or asks something.
 func Compose(a, b *Map) (*Map, error) {
-	c := composer{a: a, b: b, out: &Map{
+	c := composer{a: a, b: b, errs: append(a.asked(), b.asked()...), out: &Map{
 		From: a.From, To: b.To,
 		Description: "Does " + cmp.Or(a.File, "one map") + ", then " + cmp.Or(b.File, "another"),
 		Strip:       a.Strip,
@@ -453,7 +453,7 @@ func Compose(a, b *Map) (*Map, error) {
 	}
 	c.dropIdentities()
 	for i := range c.out.Rules {
-		c.out.Rules[i].Pos = Pos{}
+		c.out.Rules[i].Pos, c.out.Rules[i].Notes = Pos{}, nil
 	}
 	return c.out, nil
 }

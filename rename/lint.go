@@ -24,7 +24,7 @@ const (
 type Finding struct {
 	Code    string `json:"code"`
 	Level   Level  `json:"level"`
-	Rule    int    `json:"rule"`  // its index in the map
+	Rule    int    `json:"rule"`  // its index in the map, or -1
 	Where   string `json:"where"` // file:line:col
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
@@ -50,12 +50,14 @@ const (
 	codeReserved   = "reserved"    // the new name is kept for metadata
 	codeCompanion  = "companion"   // tensors that belong to a renamed one stay behind
 	codeWeightOnly = "weight-only" // only .weight is renamed
+	codeQuestion   = "question"    // the map asks something
 )
 
 // Lint looks for what is allowed in a map and hardly ever meant, without any
 // checkpoint. Plan.LeftBehind looks for more with one.
 func Lint(m *Map) []Finding {
 	l := linter{m: m}
+	l.questions()
 	for i := range m.Rules {
 		l.writing(i)
 		l.rightSide(i)
@@ -75,6 +77,14 @@ func (l *linter) add(code string, level Level, rule int, hint, format string, ar
 	l.findings = append(l.findings, Finding{
 		code, level, rule, l.m.ruleAt(rule), fmt.Sprintf(format, args...), hint,
 	})
+}
+
+// questions remarks on what the map asks.
+func (l *linter) questions() {
+	for i := range l.m.Ask {
+		q := &l.m.Ask[i]
+		l.findings = append(l.findings, Finding{codeQuestion, Warning, -1, l.m.askedAt(i), "the map asks " + q.ask(), q.toAnswer()})
+	}
 }
 
 // looksRegexp finds what regular expressions have and tensor names do not.

@@ -21,6 +21,9 @@ type Map struct {
 	// renames of a plan happen at once: a new name is never looked at again.
 	Rules     []Rule
 	Otherwise Otherwise
+	// Ask has what whoever inferred the map could not decide. Plans of a map with
+	// questions are refused.
+	Ask []Question
 }
 
 // A Pos is a place in a map's file. Lines and columns count from 1; the zero
@@ -41,6 +44,9 @@ type Rule struct {
 	// Ops are the operations on the tensor's bytes, in order. A rule without
 	// them is a pure rename, or a drop.
 	Ops []Operation
+	// Notes are lines that Write writes as comments above the rule. Parse does not
+	// read them.
+	Notes []string
 }
 
 // NewRule returns the rule that renames what the pattern from matches.
@@ -121,10 +127,15 @@ func (m *Map) ruleAt(i int) string {
 	if r.Pos.Line == 0 {
 		return fmt.Sprintf("rule %d (%s)", i+1, r)
 	}
+	return m.at(r.Pos)
+}
+
+// at writes a place in the map's file.
+func (m *Map) at(p Pos) string {
 	if m.File == "" {
-		return fmt.Sprintf("%d:%d", r.Pos.Line, r.Pos.Column)
+		return fmt.Sprintf("%d:%d", p.Line, p.Column)
 	}
-	return fmt.Sprintf("%s:%d:%d", m.File, r.Pos.Line, r.Pos.Column)
+	return fmt.Sprintf("%s:%d:%d", m.File, p.Line, p.Column)
 }
 
 // strip takes the map's segments out of the name.

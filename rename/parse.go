@@ -208,7 +208,7 @@ func (p *parser) unknownKey(key *yaml.Node, known []string) {
 	p.errorf(key, hint, "unknown key %q", key.Value)
 }
 
-var mapKeys = []string{"version", "description", "from", "to", "strip", "rename", "rules", "otherwise"}
+var mapKeys = []string{"version", "description", "from", "to", "strip", "rename", "rules", "otherwise", "ask"}
 
 func (p *parser) parseMap(root *yaml.Node, m *Map) {
 	var rename, rules *yaml.Node
@@ -240,6 +240,9 @@ func (p *parser) parseMap(root *yaml.Node, m *Map) {
 		case "otherwise":
 			does = true
 			p.parseOtherwise(value, m)
+		case "ask":
+			does = true
+			p.parseAsk(value, m)
 		default:
 			p.unknownKey(key, mapKeys)
 			does = true

@@ -135,6 +135,8 @@ const (
 	NoPlace ProblemKind = "no-place"
 	// GaveUp is a name on which a pattern ran out of steps.
 	GaveUp ProblemKind = "gave-up"
+	// OpenQuestion is what the map asks, and no rule answers.
+	OpenQuestion ProblemKind = "open-question"
 )
 
 // A Problem is a reason to refuse a plan.
@@ -197,6 +199,7 @@ func NewPlan(m *Map, names []string, limits Limits) *Plan {
 		p.Uses[i] = Use{Rule: m.Rules[i].String(), Where: m.ruleAt(i), LostTo: -1}
 	}
 	b := planner{Plan: p, limits: limits, byRule: make(map[problemKey]int)}
+	b.unanswered()
 	b.decide(names)
 	b.transform()
 	b.checkTargets()

@@ -20,7 +20,7 @@ import (
 const maxKey = 1000
 
 // Write writes a map as YAML that Parse reads back: in the short form where
-// all rules are renames, and otherwise in the long one. Comments and the
+// all rules are renames, and otherwise in the long one. The comments and the
 // spelling of a map that was read are not kept. It fails, before it writes,
 // on names that are not UTF-8, since YAML has no way to write them.
 func Write(w io.Writer, m *Map) error {
@@ -45,18 +45,20 @@ func Write(w io.Writer, m *Map) error {
 		seen[r.From[0].source] = true
 	}
 	switch {
-	case len(m.Rules) == 0 && len(m.Strip) == 0 && m.Otherwise.Action == OtherwiseKeep:
+	case len(m.Rules)+len(m.Strip)+len(m.Ask) == 0 && m.Otherwise.Action == OtherwiseKeep:
 		b.WriteString("rename: {}\n")
 	case len(m.Rules) == 0:
 	case short:
 		b.WriteString("rename:\n")
 		for i := range m.Rules {
 			r := &m.Rules[i]
+			writeNotes(b, r)
 			fmt.Fprintf(b, "  %s: %s\n", scalar(r.From[0].source), scalar(r.To[0].source))
 		}
 	default:
 		b.WriteString("rules:\n")
 		for i := range m.Rules {
+			writeNotes(b, &m.Rules[i])
 			writeRule(b, &m.Rules[i])
 		}
 	}
@@ -66,6 +68,7 @@ func Write(w io.Writer, m *Map) error {
 	case OtherwiseDrop:
 		fmt.Fprintf(b, "otherwise:\n  drop: %s\n", scalar(m.Otherwise.Reason))
 	}
+	writeAsk(b, m.Ask)
 	text := b.String()
 	if !utf8.ValidString(text) {
 		line, _, _ := strings.Cut(text[invalidAt(text):], "\n")
@@ -85,6 +88,13 @@ func invalidAt(s string) int {
 		}
 	}
 	return len(s)
+}
+
+// writeNotes writes the notes of a rule as comments above it.
+func writeNotes(b *strings.Builder, r *Rule) {
+	for _, note := range r.Notes {
+		fmt.Fprintf(b, "  # %s\n", printable(note))
+	}
 }
 
 func writeRule(b *strings.Builder, r *Rule) {
