@@ -1,15 +1,6 @@
 package compare
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-
-	"github.com/wtinspect/wtinspect/rename"
-	"github.com/wtinspect/wtinspect/rename/template"
-)
+import "github.com/wtinspect/wtinspect/rename"
 
 // A Rule is one of the rules that explain the renamed tensors.
 type Rule struct {
@@ -21,23 +12,16 @@ type Rule struct {
 	Tensors, Proven int
 }
 
-// A renaming is a tensor's two names.
-type renaming struct {
-	from, to string
-	proven   bool
-}
-
-// explain finds the rules that take A's names to B's. It promises nothing that
-// it has not tried: the map is applied to the names of A, and what it gets wrong
-// is told name by name.
+// explain finds the rules that take A's names to B's.
 func (c *comparison) explain() {
-	var renamed []renaming
 	list := c.as
 	if c.swapped {
 		list = c.bs
 	}
 	want := make(map[string]string, len(list)) // of A's names that B has
+	proven := make(map[string]bool)
 	names := make([]string, 0, len(list))
+	renamed := false
 	for _, t := range list {
 		names = append(names, t.name)
 		p := t.pair
@@ -50,19 +34,13 @@ func (c *comparison) explain() {
 		}
 		want[t.name] = other.name
 		if t.name != other.name {
-			renamed = append(renamed, renaming{t.name, other.name, p.status == Same && p.err == nil})
+			renamed, proven[t.name] = true, p.status == Same && p.err == nil
 		}
 	}
-	if len(renamed) == 0 {
+	if !renamed {
 		return
 	}
-	d := derivation{names: names, want: want}
-	d.derive(renamed)
-	proven := make(map[string]bool, len(renamed))
-	for _, r := range renamed {
-		proven[r.from] = r.proven
-	}
-	plan := rename.NewPlan(d.rules(), names, rename.Limits{})
+	plan := rename.NewPlan(rename.Generalise(names, want, nil), names, rename.Limits{})
 	rules := make([]Rule, len(plan.Map.Rules))
 	for i := range plan.Map.Rules {
 		r := &plan.Map.Rules[i]
@@ -81,311 +59,4 @@ func (c *comparison) explain() {
 	}
 	c.out.Map = plan.Map
 	c.out.Rules = rules
-}
-
-// A derivation is rules that are being found.
-type derivation struct {
-	names []string
-	want  map[string]string
-	parts []*part
-	// drops are tensors that B lacks and whose names others need.
-	drops []string
-}
-
-// A part is some renamings and the one rule that may stand for them.
-type part struct {
-	members []renaming
-	rule    *rename.Rule // nil: name by name
-	// within are the parts that the rule takes the place of.
-	within []*part
-}
-
-func (d *derivation) derive(renamed []renaming) {
-	// Numbers that words end with after an underscore are tried first: layers_11,
-	// and then taken for a part of the word: ln_1.
-	for _, p := range byTemplate(renamed, template.Words) {
-		if p.rule = templateRule(p.members); p.rule != nil {
-			d.parts = append(d.parts, p)
-			continue
-		}
-		for _, q := range byTemplate(p.members, template.Segments) {
-			q.rule = templateRule(q.members)
-			d.parts = append(d.parts, q)
-		}
-	}
-	d.joinPrefixes()
-	d.verify()
-}
-
-// byTemplate puts renamings together whose names have the same templates.
-func byTemplate(renamed []renaming, grain template.Grain) []*part {
-	var out []*part
-	of := make(map[[2]string]*part)
-	for _, r := range renamed {
-		k := [2]string{grain.Of(r.from), grain.Of(r.to)}
-		p := of[k]
-		if p == nil {
-			p = &part{}
-			of[k] = p
-			out = append(out, p)
-		}
-		p.members = append(p.members, r)
-	}
-	return out
-}
-
-// joinPrefixes puts one rule in the place of templates that only take another
-// prefix, such as "model." for "language_model.model.".
-func (d *derivation) joinPrefixes() {
-	type change struct{ from, to string }
-	byChange := make(map[change]*part)
-	var order []change
-	of := make(map[*part]change)
-	for _, p := range d.parts {
-		from, to := prefixes(p.members[0].from, p.members[0].to)
-		if template.Segments.Count(from)+template.Segments.Count(to) > 0 {
-			continue
-		}
-		k := change{from, to}
-		if byChange[k] == nil {
-			byChange[k] = &part{rule: prefixRule(from, to)}
-			order = append(order, k)
-		}
-		j := byChange[k]
-		j.within = append(j.within, p)
-		j.members = append(j.members, p.members...)
-		of[p] = k
-	}
-	d.parts = slices.DeleteFunc(d.parts, func(p *part) bool {
-		k, ok := of[p]
-		return ok && len(byChange[k].within) > 1 && byChange[k].rule != nil
-	})
-	// A prefix says less than a template, and so comes after those; of two, the
-	// longer one first.
-	slices.SortStableFunc(order, func(a, b change) int { return len(b.from) - len(a.from) })
-	for _, k := range order {
-		if j := byChange[k]; len(j.within) > 1 && j.rule != nil {
-			d.parts = append(d.parts, j)
-		}
-	}
-}
-
-// prefixes returns what is left of two names without the segments that both end
-// with.
-func prefixes(from, to string) (string, string) {
-	end := 0
-	for i := 1; i <= min(len(from), len(to)) && from[len(from)-i] == to[len(to)-i]; i++ {
-		switch {
-		case i == len(from) && (i == len(to) || to[len(to)-i-1] == '.'):
-			end = i
-		case i == len(to) && i < len(from) && from[len(from)-i-1] == '.':
-			end = i
-		case from[len(from)-i] == '.':
-			end = i - 1
-		}
-	}
-	return from[:len(from)-end], to[:len(to)-end]
-}
-
-func prefixRule(from, to string) *rename.Rule {
-	return newRule(rename.Escape(from)+"{rest...}", rename.Escape(to)+"{rest...}")
-}
-
-// newRule returns nil where a side is no pattern: an empty name.
-func newRule(from, to string) *rename.Rule {
-	r, err := rename.NewRule(from, to)
-	if err != nil {
-		return nil
-	}
-	return &r
-}
-
-// verify applies the rules and takes apart those that get a name wrong, until
-// none does.
-func (d *derivation) verify() {
-	for {
-		m := d.rules()
-		owner := d.owners()
-		plan := rename.NewPlan(m, d.names, rename.Limits{})
-		wrong := make(map[*part]bool)
-		ruleOf := make(map[string]int, len(plan.Rows))
-		var drops []string
-		for _, row := range plan.Rows {
-			ruleOf[row.From] = row.Rule
-			want, ok := d.want[row.From]
-			if ok && row.To != want {
-				if row.Rule < 0 {
-					continue
-				}
-				wrong[owner[row.Rule]] = true
-			}
-		}
-		for _, p := range plan.Problems {
-			if p.Rule >= 0 {
-				wrong[owner[p.Rule]] = true
-			}
-			// Of two that come to one name, the one that B does not have there.
-			for _, from := range p.From {
-				if _, ok := d.want[from]; ok {
-					continue
-				}
-				if rule := ruleOf[from]; rule >= 0 {
-					wrong[owner[rule]] = true
-				} else if !slices.Contains(d.drops, from) {
-					drops = append(drops, from)
-				}
-			}
-		}
-		again := len(drops) > 0
-		for _, name := range drops {
-			if !slices.Contains(d.drops, name) {
-				d.drops = append(d.drops, name)
-			}
-		}
-		var parts []*part
-		for _, p := range d.parts {
-			switch {
-			case !wrong[p] || p.rule == nil:
-				parts = append(parts, p)
-			case p.within != nil:
-				parts = append(p.within, parts...)
-				again = true
-			default:
-				p.rule = nil
-				parts = append(parts, p)
-				again = true
-			}
-		}
-		d.parts = parts
-		if !again {
-			return
-		}
-	}
-}
-
-// rules returns the map: names first, so that no rule stands in their way.
-func (d *derivation) rules() *rename.Map {
-	m := &rename.Map{}
-	d.each(func(_ *part, r *rename.Rule) { m.Rules = append(m.Rules, *r) })
-	return m
-}
-
-// owners returns the part that each rule of the map came from.
-func (d *derivation) owners() []*part {
-	var out []*part
-	d.each(func(p *part, _ *rename.Rule) { out = append(out, p) })
-	return out
-}
-
-func (d *derivation) each(f func(p *part, r *rename.Rule)) {
-	for _, name := range d.drops {
-		r := rename.DropRule(name, "another tensor takes its name")
-		f(nil, &r)
-	}
-	for _, p := range d.parts {
-		if p.rule != nil {
-			continue
-		}
-		for _, r := range p.members {
-			if rule := newRule(rename.Escape(r.from), rename.Escape(r.to)); rule != nil {
-				f(p, rule)
-			}
-		}
-	}
-	for _, p := range d.parts {
-		if p.rule != nil {
-			f(p, p.rule)
-		}
-	}
-}
-
-// templateRule returns the rule for names of one template each side, with holes
-// where the numbers vary; nil where B's numbers do not follow from A's.
-func templateRule(members []renaming) *rename.Rule {
-	from, fromNumbers := template.Runs.Split(members[0].from)
-	to, toNumbers := template.Runs.Split(members[0].to)
-	fromAll := [][]string{fromNumbers}
-	toAll := [][]string{toNumbers}
-	for _, r := range members[1:] {
-		_, f := template.Runs.Split(r.from)
-		_, t := template.Runs.Split(r.to)
-		fromAll, toAll = append(fromAll, f), append(toAll, t)
-	}
-	varies := func(all [][]string, i int) bool {
-		return slices.ContainsFunc(all, func(n []string) bool { return n[i] != all[0][i] })
-	}
-	holes := make([]string, len(fromNumbers)) // their names
-	taken := make(map[string]bool)
-	var b strings.Builder
-	for i, n := range fromNumbers {
-		b.WriteString(rename.Escape(from[i]))
-		if !varies(fromAll, i) {
-			b.WriteString(n)
-			continue
-		}
-		holes[i] = holeName(from[i], taken)
-		fmt.Fprintf(&b, "{%s}", holes[i])
-	}
-	b.WriteString(rename.Escape(from[len(from)-1]))
-	pattern := b.String()
-
-	b.Reset()
-	for j, n := range toNumbers {
-		b.WriteString(rename.Escape(to[j]))
-		if !varies(toAll, j) {
-			b.WriteString(n)
-			continue
-		}
-		hole := ""
-		for i, name := range holes {
-			shift, ok := shifted(fromAll, i, toAll, j)
-			if !ok || name == "" || hole != "" && shift != 0 {
-				continue
-			}
-			hole = name
-			if shift == 0 {
-				break
-			}
-			hole += fmt.Sprintf("%+d", shift)
-		}
-		if hole == "" {
-			return nil
-		}
-		fmt.Fprintf(&b, "{%s}", hole)
-	}
-	b.WriteString(rename.Escape(to[len(to)-1]))
-	return newRule(pattern, b.String())
-}
-
-// shifted reports whether B's number at j is always A's at i, or that and a
-// constant.
-func shifted(from [][]string, i int, to [][]string, j int) (shift int, ok bool) {
-	same := true
-	for k := range from {
-		f, err1 := strconv.Atoi(from[k][i])
-		t, err2 := strconv.Atoi(to[k][j])
-		same = same && from[k][i] == to[k][j]
-		if err1 != nil || err2 != nil {
-			return 0, same && k == len(from)-1
-		}
-		if k == 0 {
-			shift = t - f
-		}
-		if t-f != shift {
-			return 0, false
-		}
-	}
-	// Leading zeros cannot be shifted; verify finds out.
-	return shift, same || shift != 0
-}
-
-// holeName calls a number after what stands before it.
-func holeName(before string, taken map[string]bool) string {
-	base := cmp.Or(template.Counts(before), "n")
-	name := base
-	for i := 2; taken[name]; i++ {
-		name = base + strconv.Itoa(i)
-	}
-	taken[name] = true
-	return name
 }
