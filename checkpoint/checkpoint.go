@@ -106,27 +106,31 @@ type Checkpoint struct {
 	duplicates []duplicate
 }
 
-// settle is called when every file has been opened.
-func (c *Checkpoint) settle(ctx context.Context) {
-	c.starts = make([]int, 1, len(c.Files)+1)
-	missing := 0
-	for _, f := range c.Files {
-		if f.format != nil && f.format.kind() != c.Format {
-			if len(c.Files) == 1 {
-				c.Format = f.format.kind()
-			} else {
-				kind := f.format.kind()
-				f.format = nil
-				f.Err = &Fault{
-					File: f.Path, Code: CodeNotOpened, Severity: Error, Offset: -1,
-					Detail: fmt.Sprintf("a %s file among %s shards", kind, c.Format),
-				}
+// admit takes in a file that has been opened, as those before it have.
+func (c *Checkpoint) admit(file int) {
+	f := c.Files[file]
+	if f.format != nil && f.format.kind() != c.Format {
+		kind := f.format.kind()
+		if len(c.Files) == 1 {
+			c.Format = kind
+		} else {
+			f.format = nil
+			f.Err = &Fault{
+				File: f.Path, Code: CodeNotOpened, Severity: Error, Offset: -1,
+				Detail: fmt.Sprintf("a %s file among %s shards", kind, c.Format),
 			}
 		}
+	}
+	c.starts = append(c.starts, c.starts[file]+f.len())
+}
+
+// settle is called when every file has been taken in.
+func (c *Checkpoint) settle(ctx context.Context) {
+	missing := 0
+	for _, f := range c.Files {
 		if f.Missing || f.refused {
 			missing++
 		}
-		c.starts = append(c.starts, c.starts[len(c.starts)-1]+f.len())
 	}
 	if c.Index == "" || missing < len(c.Files) {
 		return
@@ -242,16 +246,25 @@ func (c *Checkpoint) All() iter.Seq2[int, Tensor] {
 			}
 			return
 		}
-		for file, f := range c.Files {
-			t := Tensor{File: file}
-			for i := range f.len() {
-				f.fill(i, &t)
-				if !yield(c.starts[file]+i, t) {
-					return
-				}
+		for file := range c.Files {
+			if !c.each(file, yield) {
+				return
 			}
 		}
 	}
+}
+
+// each calls yield for the tensors of a file, and reports whether it wants more.
+func (c *Checkpoint) each(file int, yield func(int, Tensor) bool) bool {
+	f := c.Files[file]
+	t := Tensor{File: file}
+	for i := range f.len() {
+		f.fill(i, &t)
+		if !yield(c.starts[file]+i, t) {
+			return false
+		}
+	}
+	return true
 }
 
 // name returns the name of tensor i.

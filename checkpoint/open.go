@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -34,6 +35,11 @@ type Options struct {
 	// Progress is told, by several goroutines, how many of the files that are not
 	// on this machine have been opened. It may be nil.
 	Progress func(done, total int64)
+	// Opened is told of the tensors of every file as soon as it and all before it are
+	// open, k being the place of c among the release's checkpoints; and then of the names
+	// of an index without any of its shards. All of c is known when Open returns. An error
+	// ends Open.
+	Opened func(k int, c *Checkpoint, tensors iter.Seq2[int, Tensor]) error
 	// NoConfig leaves config.json alone: Config is nil. To list tensors takes none.
 	NoConfig bool
 }
@@ -57,6 +63,8 @@ type Release struct {
 	// passed over, sets that exclude each other. Those of the checkpoints are
 	// had from [Checkpoint.Validate].
 	Faults []Fault
+
+	cancel context.CancelFunc // ends what still reads
 }
 
 // Open opens the checkpoints that ref stands for:
@@ -88,7 +96,7 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 		return nil, err
 	}
 	r.Config = d.config(r.Dir)
-	if err := r.openFiles(ctx, opts.Workers, opts.Progress); err != nil {
+	if err := r.openFiles(ctx, opts); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	if c := r.Checkpoints[0]; len(r.Checkpoints) == 1 && len(c.Files) == 1 && c.Files[0].Err != nil && c.Path == c.Files[0].Path {
@@ -98,7 +106,8 @@ func Open(ctx context.Context, ref string, opts *Options) (*Release, error) {
 }
 
 // openFiles reads the headers of all files of all checkpoints.
-func (r *Release) openFiles(ctx context.Context, workers int, progress func(done, total int64)) error {
+func (r *Release) openFiles(ctx context.Context, opts *Options) error {
+	workers := opts.Workers
 	if workers <= 0 {
 		workers = max(4, runtime.NumCPU(), source.Opens(ctx, r.Path))
 	}
@@ -107,26 +116,68 @@ func (r *Release) openFiles(ctx context.Context, workers int, progress func(done
 		files = append(files, c.Files...)
 	}
 	opened := func() {}
-	if progress != nil && source.Scheme(r.Dir) != "" {
+	if opts.Progress != nil && source.Scheme(r.Dir) != "" {
 		var done atomic.Int64
 		total := int64(len(files))
-		progress(0, total)
-		opened = func() { progress(done.Add(1), total) }
+		opts.Progress(0, total)
+		opened = func() { opts.Progress(done.Add(1), total) }
 	}
-	eachFile(files, workers, func(_ int, f *File) {
+	ctx, r.cancel = context.WithCancel(ctx)
+	open := func(_ int, f *File) {
 		if ctx.Err() == nil {
 			f.open(ctx)
 			opened()
 		}
-	})
-	if err := ctx.Err(); err != nil {
-		return err
 	}
-	for _, c := range r.Checkpoints {
+	if opts.Opened == nil {
+		eachFile(files, workers, open)
+		return r.settle(ctx, func(int) {}, func(int, *Checkpoint, iter.Seq2[int, Tensor]) error { return nil })
+	}
+	ready := make([]chan struct{}, len(files))
+	for i := range ready {
+		ready[i] = make(chan struct{})
+	}
+	var g sync.WaitGroup
+	g.Go(func() {
+		eachFile(files, workers, func(i int, f *File) {
+			open(i, f)
+			close(ready[i])
+		})
+	})
+	defer g.Wait()
+	err := r.settle(ctx, func(i int) { <-ready[i] }, opts.Opened)
+	if err != nil {
+		r.cancel() // the answer has no reader
+	}
+	return err
+}
+
+// settle takes in the files in their order, once wait returns for their number, and
+// tells opened of each.
+func (r *Release) settle(ctx context.Context, wait func(i int), opened func(k int, c *Checkpoint, tensors iter.Seq2[int, Tensor]) error) error {
+	i := 0
+	for k, c := range r.Checkpoints {
+		c.starts = make([]int, 1, len(c.Files)+1)
+		for file := range c.Files {
+			wait(i)
+			i++
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			c.admit(file)
+			if err := opened(k, c, func(yield func(int, Tensor) bool) { c.each(file, yield) }); err != nil {
+				return err
+			}
+		}
 		c.Revision = source.Revision(ctx, c.Dir)
 		c.settle(ctx)
+		if c.namesOnly {
+			if err := opened(k, c, c.All()); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // eachFile calls f for every file, by so many workers. Each takes one file after
@@ -150,6 +201,9 @@ func eachFile(files []*File, workers int, f func(i int, file *File)) {
 
 // Close closes the files of every checkpoint.
 func (r *Release) Close() error {
+	if r.cancel != nil { // nil in one that Open has not made
+		r.cancel()
+	}
 	var errs []error
 	for _, c := range r.Checkpoints {
 		errs = append(errs, c.close())

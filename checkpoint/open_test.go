@@ -3,9 +3,11 @@ package checkpoint_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -108,6 +110,65 @@ func TestProgress(t *testing.T) {
 			t.Errorf("%s: %d of %d, want %d", ref, last.Load(), of.Load(), want)
 		}
 	}
+}
+
+// TestOpened: tensors are told of in the order of the files, before the files behind them
+// are open, here and elsewhere; and an error ends the rest.
+func TestOpened(t *testing.T) {
+	dir := t.TempDir()
+	var release strings.Builder
+	for i := 1; i <= 3; i++ {
+		fmt.Fprintf(&release, "file a-0000%d-of-00003.safetensors\ntensor t%d F32 [1]\n", i, i)
+	}
+	if err := fixture.Sharded(dir, release.String()); err != nil {
+		t.Fatal(err)
+	}
+	place := &slow{tree: tree{os.DirFS(dir)}, name: "a-00002-of-00003.safetensors", wait: make(chan struct{})}
+	ctx := source.With(t.Context(), "tree", place)
+	var got []string
+	opts := &checkpoint.Options{Opened: func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error {
+		for i, t := range tensors {
+			got = append(got, fmt.Sprintf("%d %d %s %s", k, i, c.Files[t.File].Name, t.Name))
+		}
+		if len(got) == 1 {
+			close(place.wait) // the second file is opened when the first is told of
+		}
+		return nil
+	}}
+	rel, err := checkpoint.Open(ctx, "tree://.", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rel.Close()
+	want := []string{"0 0 a-00001-of-00003.safetensors t1", "0 1 a-00002-of-00003.safetensors t2", "0 2 a-00003-of-00003.safetensors t3"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+
+	place.wait = make(chan struct{}) // never
+	end := errors.New("nobody reads it")
+	opts.Opened = func(int, *checkpoint.Checkpoint, iter.Seq2[int, checkpoint.Tensor]) error { return end }
+	if _, err := checkpoint.Open(ctx, "tree://.", opts); !errors.Is(err, end) {
+		t.Errorf("%v, want %v", err, end)
+	}
+}
+
+// A slow place waits before it opens one of its files.
+type slow struct {
+	tree
+	name string
+	wait chan struct{}
+}
+
+func (p *slow) Open(ctx context.Context, ref string) (source.Source, error) {
+	if p.tree.name(ref) == p.name {
+		select {
+		case <-p.wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return p.tree.Open(ctx, ref)
 }
 
 // A tree is a place that knows nothing of this machine's paths, as a server does.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,10 @@ type OpenOptions struct {
 	// Progress is told, by several goroutines, how many files of a release that is
 	// not on this machine have been opened.
 	Progress func(done, total int64)
+	// Opened is told of the tensors of every file, in the order of the set, as soon as it
+	// and all before it are open. K is the place of c among the set's checkpoints. An error
+	// ends Open.
+	Opened func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error
 	// NoConfig leaves config.json alone: to list tensors takes none.
 	NoConfig bool
 }
@@ -72,7 +77,8 @@ type Pending struct {
 }
 
 // Open opens every reference that it can, "." when refs is nil. What it cannot
-// open is in the set's Errors, and among its faults; an error means that ctx ended.
+// open is in the set's Errors, and among its faults; an error means that ctx ended, or
+// is that of Opened.
 func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 	if opts == nil {
 		opts = new(OpenOptions)
@@ -85,12 +91,21 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		if dir, pending := rewrite.Pending(ref); pending {
 			s.Pending = append(s.Pending, Pending{ref, dir})
 		}
-		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, NoConfig: opts.NoConfig})
-		if ctx.Err() != nil {
+		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, NoConfig: opts.NoConfig}
+		var ended error
+		if opts.Opened != nil {
+			before := len(s.Checkpoints)
+			one.Opened = func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error {
+				ended = opts.Opened(before+k, c, tensors)
+				return ended
+			}
+		}
+		rel, err := checkpoint.Open(ctx, ref, one)
+		if ended = cmp.Or(ctx.Err(), ended); ended != nil {
 			if err == nil {
 				s.Releases = append(s.Releases, rel)
 			}
-			return nil, errors.Join(ctx.Err(), s.closeReleases())
+			return nil, errors.Join(ended, s.closeReleases())
 		}
 		if err != nil {
 			s.Errors = append(s.Errors, plainError(err))

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
@@ -78,18 +80,24 @@ fault of the files on stderr.`,
 }
 
 func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error {
-	if _, err := o.compile(); err != nil {
+	chosen, err := o.compile()
+	if err != nil {
 		return err
 	}
 	if o.tree && o.Format() != render.TableFormat {
 		return fmt.Errorf("--tree is a table; it has no %s form", o.format)
 	}
 	o.noConfig = o.to == ""
+	streamed := o.stream(p, chosen)
 	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	if streamed != nil {
+		o.noteNone(p, *streamed, nil)
+		return in.finish(ctx, p, nil)
+	}
 	opts := inspect.ListOptions{Select: o.Selection, Sort: o.sort, Reverse: o.reverse, Dims: o.dims == "ggml"}
 	if o.to != "" {
 		if opts.Views, err = o.convertAll(ctx, p, in); err != nil {
@@ -105,4 +113,30 @@ func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error 
 	})
 	o.noteNone(p, list.Len(), err)
 	return in.finish(ctx, p, err)
+}
+
+// stream has JSON lines written while files are being opened, and counts them. It returns
+// nil where all files are needed first: for an order, or a file that is written whole or
+// not at all.
+func (o *lsOptions) stream(p *program, chosen func(name string) bool) *int {
+	if o.Format() != render.JSONL || o.path != "" && o.path != "-" || o.to != "" || o.reverse || o.sort != "file" {
+		return nil
+	}
+	n := new(int)
+	o.opened = func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error {
+		some := func(yield func(int, checkpoint.Tensor) bool) {
+			for i, t := range tensors {
+				if chosen == nil || chosen(t.Name) {
+					*n++
+					if !yield(i, t) {
+						return
+					}
+				}
+			}
+		}
+		return o.answer(p, nil, func(w io.Writer, a answer.Options) error {
+			return answer.ListSome(w, k, c, some, answer.ListOptions{Options: a, Dims: o.dims == "ggml"})
+		})
+	}
+	return n
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,8 @@ type reading struct {
 	recursive bool
 	workers   int
 	noConfig  bool
+	// opened is told of tensors while the rest is being opened; see [inspect.OpenOptions].
+	opened func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error
 }
 
 func (r *reading) addFlags(cmd *cobra.Command) {
@@ -64,8 +67,12 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
+	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, NoConfig: r.noConfig}
 	bar := p.headers()
-	set, err := inspect.Open(ctx, paths, &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Progress: bar.update, NoConfig: r.noConfig})
+	if opts.Opened == nil || !p.terminal { // where rows show how far it is
+		opts.Progress = bar.update
+	}
+	set, err := inspect.Open(ctx, paths, opts)
 	bar.end()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package answer
 import (
 	"fmt"
 	"io"
+	"iter"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -97,17 +98,32 @@ func (l *listing) columns() render.Columns[*tensorRow] {
 
 func (l *listing) table() *render.Table {
 	return l.columns().Table(func(yield func(*tensorRow) bool) {
-		row := new(tensorRow)
 		for k, of := range l.Listings {
-			row.checkpoint = checkpointCell(of.Checkpoint.Path, k)
-			row.listing = of
-			for _, row.Tensor = range of.All() {
-				if !yield(row) {
-					return
-				}
+			if !eachRow(k, of, of.All(), yield) {
+				return
 			}
 		}
 	})
+}
+
+// eachRow calls yield for tensors of a listing, the one at k, and reports whether it wants
+// more.
+func eachRow(k int, of *inspect.Listing, tensors iter.Seq2[int, checkpoint.Tensor], yield func(*tensorRow) bool) bool {
+	row := &tensorRow{checkpoint: checkpointCell(of.Checkpoint.Path, k), listing: of}
+	for _, row.Tensor = range tensors {
+		if !yield(row) {
+			return false
+		}
+	}
+	return true
+}
+
+// ListSome prints the JSON lines of some tensors of a checkpoint, the one at k of a set:
+// what [List] prints, before the rest is known.
+func ListSome(w io.Writer, k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor], o ListOptions) error {
+	l := &listing{&inspect.ListResult{}, o}
+	rows := func(yield func(*tensorRow) bool) { eachRow(k, &inspect.Listing{Checkpoint: c}, tensors, yield) }
+	return l.columns().Table(rows).Write(w, render.JSONL, o.Style)
 }
 
 // writeCheckpoints writes one checkpoint after the other, with headings where
