@@ -3,5 +3,7 @@
 FROM golang:1.26 AS build
 RUN --mount=type=bind,target=/src CGO_ENABLED=0 go build -C /src -trimpath -ldflags="-s -w" -o /wtinspect ./cmd/wtinspect
 FROM scratch
+# Without them no hub is believed to be one.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /wtinspect /wtinspect
 ENTRYPOINT ["/wtinspect"]

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -79,7 +77,7 @@ func NewClient(opts Options) (*Client, error) {
 	if c.opts.Trace == nil {
 		c.opts.Trace = func(string, ...any) {}
 	}
-	c.http = &retrier{client: c, next: newTransport(opts.Settings.Patience), rates: newGovernor()}
+	c.http = &retrier{client: c, next: newTransport(opts.Settings.Patience, http.ProxyFromEnvironment), rates: newGovernor()}
 	c.hub = &HubPlace{client: c, repos: make(map[string]*repo)}
 	c.urls = &urls{client: c, files: make(map[string]*file), absent: make(map[string]error), queries: make(map[string]string)}
 	c.ollama = newOllama(opts.Settings.Ollama)
@@ -96,22 +94,6 @@ func (c *Client) Close() {
 	}
 	if t, ok := c.http.(*retrier).next.(*http.Transport); ok {
 		t.CloseIdleConnections()
-	}
-}
-
-func newTransport(patience time.Duration) *http.Transport {
-	dialer := &net.Dialer{Timeout: connectTimeout}
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dialer.DialContext,
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    connectTimeout,
-		ResponseHeaderTimeout:  patience,
-		MaxResponseHeaderBytes: maxHeaders,
-		IdleConnTimeout:        30 * time.Second,
-		MaxIdleConnsPerHost:    maxConnections,
-		// Go would inflate without a bound, and lose the length.
-		DisableCompression: true,
 	}
 }
 
@@ -158,11 +140,22 @@ func (a *answer) header(name string) string {
 	return a.Header.Get(name)
 }
 
+// encoding returns how a body is encoded, "" when it is not.
+func (a *answer) encoding() string {
+	if e := strings.ToLower(a.Header.Get("Content-Encoding")); e != "identity" {
+		return e
+	}
+	return ""
+}
+
 // get asks, and follows redirects. The token is for the endpoint alone.
 func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	out := &answer{rq: rq}
-	var from *url.URL
+	var (
+		from  *url.URL
+		local bool
+	)
 	for u := rq.url; ; {
 		err := c.allowed(from, u)
 		if err == nil && sameOrigin(u, c.endpoint) {
@@ -172,7 +165,8 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 			cancel(nil)
 			return nil, fmt.Errorf("%s: %w", rq.ref, err)
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+		h := &hop{from: from, guarded: from != nil && !local}
+		req, err := http.NewRequestWithContext(h.context(ctx), http.MethodGet, u.String(), nil)
 		if err != nil {
 			cancel(nil)
 			return nil, fmt.Errorf("%s: the address is not valid", rq.ref) // the error would show it
@@ -188,10 +182,11 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 		c.authorize(req)
 		resp, err := c.http.RoundTrip(req)
 		if err != nil {
-			err = fmt.Errorf("%s: %w", rq.ref, plainNetError(ctx, u, err))
+			err = fmt.Errorf("%s: %w", rq.ref, err)
 			cancel(nil)
 			return nil, err
 		}
+		local = local || h.local.Load()
 		if resp.StatusCode < http.StatusOK { // the connection is of another protocol now, and has no end
 			resp.Body.Close()
 			cancel(nil)
@@ -285,6 +280,8 @@ func (c *Client) allowed(from, to *url.URL) error {
 		return errors.New("an address with a user's name in it")
 	case from != nil && isLoopback(to) && !isLoopback(from):
 		return fmt.Errorf("%s redirects to this machine (%s), which is refused", from.Host, to.Host)
+	case !isPrivate(to) && !c.opts.InsecureHTTP && from != nil:
+		return fmt.Errorf("%s redirects to http://%s, which is not encrypted; does the network ask to log in? --insecure-http allows it", from.Host, to.Host)
 	case !isPrivate(to) && !c.opts.InsecureHTTP:
 		return fmt.Errorf("http://%s is not encrypted, and anybody on the way could change what is read; use https, or allow it with --insecure-http", to.Host)
 	}
@@ -311,37 +308,6 @@ func shown(u *url.URL) string {
 		s += "?…"
 	}
 	return s
-}
-
-// plainNetError says what became of a connection. The error of net/http has the
-// whole address.
-func plainNetError(ctx context.Context, u *url.URL, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
-	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "proxyconnect" {
-		return fmt.Errorf("the proxy between here and %s: %w; check HTTPS_PROXY and HTTP_PROXY", u.Host, e.Err)
-	}
-	if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
-		return fmt.Errorf("there is no host %s; check the name and the network", u.Hostname())
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%s refuses the connection", u.Host)
-	}
-	if isCertificate(err) {
-		return fmt.Errorf("%s cannot show that it is %s: %w", u.Host, u.Hostname(), err)
-	}
-	return fmt.Errorf("%s: %w", u.Host, err)
-}
-
-func isCertificate(err error) bool {
-	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
-	_, host := errors.AsType[x509.HostnameError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	return unknown || host || invalid
 }
 
 // discard ends an answer that nobody reads. A short one is read to its end, so

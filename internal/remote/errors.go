@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // An Error is an answer that is not what was asked for.
@@ -104,19 +105,33 @@ func plainFailure(e *Error, a *answer) {
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
 		e.Text = fmt.Sprintf("%s forbids it (%s); check the address, and that it has not expired", host, a.Status)
 	case s == http.StatusTooManyRequests:
-		e.Text = fmt.Sprintf("%s limits how often it is asked", host)
-		if after := a.Header.Get("Retry-After"); after != "" && len(after) < 40 {
-			e.Text += "; it says to wait " + after + " seconds"
-		} else if _, t, ok := rateLimit(a.Header.Get("RateLimit")); ok {
-			e.Text += fmt.Sprintf("; it says to wait %d seconds", t+1)
-		} else {
-			e.Text += "; try again later"
+		e.Text = fmt.Sprintf("%s limits how often it is asked; %s", host, later(a.Header))
+		if _, t, ok := rateLimit(a.Header.Get("RateLimit")); ok && a.Header.Get("Retry-After") == "" {
+			e.Text = fmt.Sprintf("%s limits how often it is asked; it says to wait %d seconds", host, t+1)
 		}
-	case s >= 500:
-		e.Text = fmt.Sprintf("%s fails (%s); try again later", host, a.Status)
+	case s == http.StatusProxyAuthRequired:
+		e.Text = fmt.Sprintf("the proxy between here and %s wants to know who asks (%s); put the name and the password into HTTP_PROXY, http://USER:PASSWORD@PROXY", host, a.Status)
+	case s == http.StatusNetworkAuthenticationRequired:
+		e.Text = fmt.Sprintf("the network asks to log in before %s can be reached; open a page in a browser", host)
+	case s == http.StatusBadRequest && a.url.Scheme == "http":
+		e.Text = fmt.Sprintf("%s answers %s; if it speaks TLS at this port, use https://", host, a.Status)
+	case s >= 500 && s < 600:
+		e.Text = fmt.Sprintf("%s fails (%s); %s", host, a.Status, later(a.Header))
 	case isRedirect(s):
 		e.Text = fmt.Sprintf("%s redirects without saying where (%s)", host, a.Status)
 	default:
 		e.Text = fmt.Sprintf("%s answers %s", host, strings.TrimSpace(a.Status))
 	}
+}
+
+// later says when to try again.
+func later(h http.Header) string {
+	after := h.Get("Retry-After")
+	if at, err := http.ParseTime(after); err == nil {
+		return "it says to wait until " + at.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	if d, ok := retryAfter(after, time.Time{}); ok {
+		return fmt.Sprintf("it says to wait %d seconds", int64(d/time.Second))
+	}
+	return "try again later"
 }

@@ -59,12 +59,12 @@ func TestHostileServers(t *testing.T) {
 		answer     func(w io.Writer, r *http.Request)
 		most       int32 // requests
 	}{
-		{"headers without end", "headers exceeded", func(w io.Writer, _ *http.Request) {
+		{"headers without end", "sends headers of more than 256 KiB", func(w io.Writer, _ *http.Request) {
 			for _, err := io.WriteString(w, "HTTP/1.1 200 OK\r\n"); err == nil; {
 				_, err = io.WriteString(w, "X-A: "+strings.Repeat("a", 1000)+"\r\n")
 			}
 		}, 1},
-		{"not HTTP", "malformed", func(w io.Writer, _ *http.Request) { io.WriteString(w, "SSH-2.0-OpenSSH\r\n") }, 1},
+		{"not HTTP", "answers with what is not HTTP", func(w io.Writer, _ *http.Request) { io.WriteString(w, "SSH-2.0-OpenSSH\r\n") }, 1},
 		{"another protocol", "answers 101 Switching Protocols", func(w io.Writer, _ *http.Request) {
 			io.WriteString(w, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 			time.Sleep(2 * time.Second)

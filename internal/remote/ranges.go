@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -361,7 +362,7 @@ func (f *file) ask(ctx context.Context, out *block, end int64) error {
 		}
 	case http.StatusOK:
 		whole = true
-		if a.Header.Get("Content-Encoding") == "" {
+		if a.encoding() == "" {
 			total = a.ContentLength
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -376,8 +377,8 @@ func (f *file) ask(ctx context.Context, out *block, end int64) error {
 		return e
 	}
 	body := io.Reader(a.Body)
-	switch encoding := a.Header.Get("Content-Encoding"); {
-	case encoding == "" || encoding == "identity":
+	switch encoding := a.encoding(); {
+	case encoding == "":
 	case encoding == "gzip" && rq.gzip && whole:
 		z, err := gzip.NewReader(body)
 		if err != nil {
@@ -393,13 +394,24 @@ func (f *file) ask(ctx context.Context, out *block, end int64) error {
 	f.mu.Lock()
 	size = f.size
 	f.mu.Unlock()
-	if whole {
-		return f.readWhole(a, body, out, end, size, rq.gzip)
+	switch {
+	case whole:
+		err = f.readWhole(a, body, out, end, size, rq.gzip)
+	case size < 0:
+		err = f.wrong("%s does not say how large it is", a.url.Host)
+	default:
+		err = fill(out, body, min(end, size), a)
 	}
-	if size < 0 {
-		return f.wrong("%s does not say how large it is", a.url.Host)
+	if rq.start == 0 && isPage(a, out.data) {
+		return f.wrong("%s sends a web page in its place; does the network, or the server, ask to log in?", a.url.Host)
 	}
-	return fill(out, body, min(end, size), a)
+	return err
+}
+
+// isPage reports whether an answer is for people: proxies, networks and servers that
+// want a login send a page with the status of success. No model begins like one.
+func isPage(a *answer, data []byte) bool {
+	return strings.Contains(strings.ToLower(a.Header.Get("Content-Type")), "html") && bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n\ufeff"), []byte("<"))
 }
 
 // readWhole takes what is needed of an answer that begins at the beginning,
@@ -559,7 +571,7 @@ func (f *file) learn(a *answer, total int64) error {
 		f.location, f.tag = a.url, ""
 	}
 	switch {
-	case a.Header.Get("Content-Encoding") != "": // the tag is that of the compressed form
+	case a.encoding() != "": // the tag is that of the compressed form
 	case f.tag == "":
 		f.tag = tag
 	case tag != "" && tag != f.tag:

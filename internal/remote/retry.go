@@ -2,15 +2,11 @@ package remote
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -48,26 +44,35 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 		}
 		began := time.Now()
-		resp, err := r.next.RoundTrip(req)
-		c.trace(req, resp, err, time.Since(began))
+		resp, err := hopOf(ctx).attempt(r.next, req, c.opts.Settings.Patience)
 		if ctx.Err() != nil {
 			if err == nil {
 				resp.Body.Close()
 			}
 			return nil, context.Cause(ctx)
 		}
+		most := attempts
+		if err != nil {
+			e := understand(req, err)
+			err, most = e, e.attempts
+		} else if !passes(resp.StatusCode) {
+			most = 1
+		}
+		c.trace(req, resp, err, time.Since(began))
 		var asked time.Duration
 		if err == nil {
 			asked = r.rates.learn(req.URL, resp)
 		}
-		if attempt == attempts || !passes(resp, err) || asked > longestWait {
+		if attempt >= most || asked > longestWait {
 			return resp, err
 		}
 		wait := asked
-		why := "does not answer"
+		why := ""
 		if err == nil {
 			discard(resp)
-			why = "answers " + resp.Status
+			why = req.URL.Host + " answers " + resp.Status
+		} else {
+			why = err.Error()
 		}
 		if wait == 0 {
 			wait = firstPause << (attempt - 1)
@@ -75,7 +80,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			continue // the governor waits for everybody
 		}
 		if attempt > 1 {
-			c.opts.Note("%s %s; asking again in %s", req.URL.Host, why, seconds(wait))
+			c.opts.Note("%s; asking again in %s", why, seconds(wait))
 		}
 		if err := c.pause(ctx, wait); err != nil {
 			return nil, err
@@ -83,17 +88,9 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// passes reports that what went wrong may be right the next time.
-func passes(resp *http.Response, err error) bool {
-	if err != nil {
-		e, isDNS := errors.AsType[*net.DNSError](err)
-		if isDNS && e.IsNotFound || errors.Is(err, syscall.ECONNREFUSED) || isCertificate(err) {
-			return false
-		}
-		// Net/http has no types for what does not speak its protocol.
-		return !slices.ContainsFunc([]string{"HTTP response to HTTPS client", "malformed ", "response headers exceeded"}, func(s string) bool { return strings.Contains(err.Error(), s) })
-	}
-	switch resp.StatusCode {
+// passes reports that what a server answers may be otherwise the next time.
+func passes(status int) bool {
+	switch status {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
@@ -108,7 +105,7 @@ func (c *Client) trace(req *http.Request, resp *http.Response, err error, took t
 		what += " " + r
 	}
 	if err != nil {
-		c.opts.Trace("%s: %v", what, plainNetError(req.Context(), req.URL, err))
+		c.opts.Trace("%s: %v", what, err)
 		return
 	}
 	id := ""
@@ -214,16 +211,26 @@ func (g *governor) learn(u *url.URL, resp *http.Response) time.Duration {
 		b.quota = quotaOf(resp.Header.Get("RateLimit-Policy"))
 	}
 	var wait time.Duration
-	switch after, err := strconv.ParseInt(strings.TrimSpace(resp.Header.Get("Retry-After")), 10, 32); {
+	switch after, said := retryAfter(resp.Header.Get("Retry-After"), now); {
 	case limited && ok && remaining == 0:
 		wait = time.Duration(reset+1) * time.Second
-	case err == nil && after >= 0 && (limited || resp.StatusCode == http.StatusServiceUnavailable):
-		wait = time.Duration(after) * time.Second
+	case said && (limited || resp.StatusCode == http.StatusServiceUnavailable):
+		wait = after
 	}
 	if limited && wait > 0 {
 		b.until, b.told = now.Add(wait), false
 	}
 	return wait
+}
+
+// retryAfter reads a number of seconds, or a date.
+func retryAfter(s string, now time.Time) (d time.Duration, ok bool) {
+	const century = 100 * 365 * 24 * 60 * 60
+	if n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 64); err == nil {
+		return time.Duration(min(n, century)) * time.Second, true
+	}
+	at, err := http.ParseTime(s)
+	return max(0, at.Sub(now)), err == nil
 }
 
 // rateLimit reads `"api";r=499;t=300`.
