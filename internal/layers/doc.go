@@ -8,7 +8,7 @@
 //	internal/render
 //	internal/fix
 //	internal/policy
-//	internal/check  internal/compare  internal/stats
+//	internal/check  internal/compare  internal/evidence  internal/stats
 //	rename/infer
 //	checkpoint/rewrite  rename/convention/convert
 //	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile

@@ -349,7 +349,7 @@ func newDiffer(p *Pair) differ {
 	if !p.typed() {
 		return d
 	}
-	d.roundA, d.roundB = p.A.Type.rounds(), p.B.Type.rounds()
+	d.roundA, d.roundB = p.A.Type.Rounds(), p.B.Type.Rounds()
 	d.bRoundsA, d.aRoundsB = d.roundB != nil, d.roundA != nil
 	return d
 }
@@ -504,9 +504,9 @@ func (d *differ) difference() Difference {
 	return r
 }
 
-// rounds returns what says whether b is a rounded to the type; nil for types
-// that numbers are not rounded to one by one.
-func (t *Type) rounds() func(a, b float64) bool {
+// Rounds returns what says whether b is a rounded to the type, to the nearest number and ties to
+// even; nil for types that numbers are not rounded to one by one.
+func (t *Type) Rounds() func(a, b float64) bool {
 	switch {
 	case t.kind != kindFloat || t.float.special == exponent:
 		return nil

@@ -113,6 +113,8 @@ type Likeness struct {
 	Informative bool
 	Cosine      float64 // of the sampled rows; vectors are centred
 	Z           float64 // standard deviations from what unrelated weights give
+	// Ops make B's numbers of A's exactly, where they differ and an operation does.
+	Ops []tensorop.Op
 }
 
 // A Profile is figures of one tensor.
@@ -121,4 +123,7 @@ type Profile struct {
 	// MeanRow is rows times the square of the mean row's length, over the mean square of
 	// the rows' lengths: near 1 where rows have no direction in common.
 	MeanRow float64
+	// Logs are the logarithms of the columns' lengths, over the rows that were read; of a
+	// vector, of its elements without their signs.
+	Logs []float64
 }

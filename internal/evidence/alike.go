@@ -1,0 +1,302 @@
+package evidence
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/rename/infer"
+)
+
+const (
+	// sampled is how many rows of a matrix are compared. Two matrices of 128 columns that are equal
+	// come 32 standard deviations apart from unrelated ones, of 4096 columns 181.
+	sampled = 8
+	// crossed is how many rows of each are read of matrices that may be each other's transposed.
+	// Where the rows of one meet those of the other there are 32 by 32 numbers.
+	crossed = 32
+	// shortRows is how many rows are read where they are turned.
+	shortRows = 4096
+	// mostKernelRows bounds the rows that those of a convolution become.
+	mostKernelRows = 128
+	// informative is how many distinct values a tensor must have to prove something: normalisations
+	// begin as ones and biases as zeros, in every model.
+	informative = 64
+	// fitted is how many it must have for an operation to be found that makes them: a normalisation
+	// of a small model in BF16 has no more than 30, and no other operation fits 16 by chance.
+	fitted = 16
+)
+
+// compared is which rows of a tensor are compared with others of its shape.
+func (v *view) compared() []span {
+	switch {
+	case v.vector:
+		return []span{{0, 1}}
+	case v.turned:
+		return []span{around(v.rows/2, shortRows, v.rows)}
+	case v.kernel > 1:
+		return []span{around(v.rows/2, max(1, min(sampled, mostKernelRows/v.kernel)), v.rows)}
+	}
+	return v.sample(sampled)
+}
+
+// across is which rows are compared with columns of another.
+func (v *view) across() []span {
+	n := int64(crossed)
+	if v.row <= narrow {
+		n = shortRows
+	}
+	return []span{around(v.rows/2, n, v.rows)}
+}
+
+// A comparison is a pair, and how it is compared.
+type comparison struct {
+	a, b   *tensor
+	across bool
+	as, bs []span
+}
+
+// compare plans how a pair is compared; nil where its shapes do not fit.
+func compare(a, b *tensor) *comparison {
+	matrix := func(t *tensor) bool { return t.rows > 0 && !t.vector && t.kernel == 1 }
+	switch {
+	case a.rows == 0 || b.rows == 0:
+		return nil
+	case a.view == b.view:
+		return &comparison{a, b, false, a.compared(), b.compared()}
+	case matrix(a) && matrix(b) && a.rows == b.row && a.row == b.rows:
+		return &comparison{a, b, true, a.across(), b.across()}
+	}
+	return nil
+}
+
+// Alike measures each pair. Tensors of other shapes are not alike.
+func (w *Weights) Alike(ctx context.Context, pairs []infer.Pair) ([]infer.Likeness, error) {
+	list := make([]*comparison, len(pairs))
+	var wants []want
+	for i, p := range pairs {
+		a, err := w.tensor(sideA, p.A)
+		if err != nil {
+			return nil, err
+		}
+		b, err := w.tensor(sideB, p.B)
+		if err != nil {
+			return nil, err
+		}
+		if c := compare(a, b); c != nil {
+			list[i] = c
+			wants = append(append(wants, a.wants(c.as)...), b.wants(c.bs)...)
+		}
+	}
+	if err := w.fetch(ctx, wants); err != nil {
+		return nil, err
+	}
+	out := make([]infer.Likeness, len(pairs))
+	skipped := make([]int64, len(pairs))
+	err := w.each(ctx, len(pairs), func(i int) {
+		if list[i] != nil {
+			out[i], skipped[i] = w.measure(list[i])
+		}
+	})
+	for _, n := range skipped {
+		w.skipped += n
+	}
+	return out, err
+}
+
+// measure compares what was read of a pair.
+func (w *Weights) measure(c *comparison) (infer.Likeness, int64) {
+	var a, b *block
+	if c.across {
+		a, b = meet(w.rowsOf(c.a, c.as), w.rowsOf(c.b, c.bs), c)
+	} else {
+		a, b = c.a.blockOf(w.rowsOf(c.a, c.as)), c.b.blockOf(w.rowsOf(c.b, c.bs))
+	}
+	a, b, skipped := finite(a, b)
+	if a.rows == 0 {
+		return infer.Likeness{}, skipped
+	}
+	var l infer.Likeness
+	values := min(distinct(a.v, informative), distinct(b.v, informative))
+	l.Informative = values >= informative
+	l.Equal = equal(a.v, b.v, c.a.sec.Type.Rounds(), c.b.sec.Type.Rounds())
+	l.Cosine = cosine(a.v, b.v, c.a.vector)
+	if !l.Equal && values >= fitted {
+		l.Ops = computed(a.v, b.v, &c.a.sec, &c.b.sec)
+	}
+	l.Z = likeness(standard(a), standard(b))
+	return l, skipped
+}
+
+// meet takes the numbers that rows of A and columns of A that are rows of B have in common.
+func meet(av, bv []float64, c *comparison) (a, b *block) {
+	ra, rb := c.as[0], c.bs[0]
+	a = &block{rows: int(ra.n), cols: int(rb.n), v: make([]float64, ra.n*rb.n)}
+	b = &block{rows: a.rows, cols: a.cols, v: make([]float64, len(a.v))}
+	for i := range ra.n {
+		for j := range rb.n {
+			a.v[i*rb.n+j] = av[i*c.a.row+rb.start+j]
+			b.v[i*rb.n+j] = bv[j*c.b.row+ra.start+i]
+		}
+	}
+	if a.cols < a.rows { // the longer axis has the columns
+		a, b = turn(a), turn(b)
+	}
+	return a, b
+}
+
+func turn(b *block) *block {
+	t := &block{rows: b.cols, cols: b.rows}
+	return t.take(b.v, t.cols)
+}
+
+// finite leaves out the rows that hold NaN or an infinity on either side.
+func finite(a, b *block) (x, y *block, skipped int64) {
+	bad := func(row []float64) bool {
+		return slices.ContainsFunc(row, func(v float64) bool { return v-v != 0 })
+	}
+	x, y = &block{cols: a.cols}, &block{cols: b.cols}
+	for i := range a.rows {
+		if bad(a.row(i)) || bad(b.row(i)) {
+			skipped++
+			continue
+		}
+		x.v, y.v = append(x.v, a.row(i)...), append(y.v, b.row(i)...)
+		x.rows, y.rows = x.rows+1, y.rows+1
+	}
+	return x, y, skipped
+}
+
+// distinct counts distinct numbers, up to a limit.
+func distinct(v []float64, limit int) int {
+	seen := make(map[float64]struct{}, min(limit, len(v)))
+	for _, x := range v {
+		if seen[x] = struct{}{}; len(seen) >= limit {
+			break
+		}
+	}
+	return len(seen)
+}
+
+// equal says whether all numbers are equal, or those of one side are those of the other as
+// its type rounds them.
+func equal(a, b []float64, roundA, roundB func(from, to float64) bool) bool {
+	same, ab, ba := true, roundB != nil, roundA != nil
+	for i := range a {
+		same = same && a[i] == b[i]
+		ab = ab && roundB(a[i], b[i])
+		ba = ba && roundA(b[i], a[i])
+		if !same && !ab && !ba {
+			return false
+		}
+	}
+	return true
+}
+
+// cosine is that of two lists of numbers, less their means if they are centred; 0 where one of
+// them is constant.
+func cosine(a, b []float64, centred bool) float64 {
+	ma, mb := 0.0, 0.0
+	if centred {
+		ma, mb = mean(a), mean(b)
+	}
+	var aa, bb, ab float64
+	for i := range a {
+		x, y := a[i]-ma, b[i]-mb
+		aa, bb, ab = aa+x*x, bb+y*y, ab+x*y
+	}
+	if aa == 0 || bb == 0 {
+		return 0
+	}
+	return ab / math.Sqrt(aa) / math.Sqrt(bb)
+}
+
+func mean(v []float64) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	return sum / float64(len(v))
+}
+
+// standard returns a block in which no row and no column is larger than another: a few channels
+// that are large in every model would otherwise make unrelated weights alike. Its rows have a
+// mean of 0, and the sum of its squares is 1. Of constant rows and columns zeros are left.
+func standard(b *block) *block {
+	s := &block{b.rows, b.cols, slices.Clone(b.v)}
+	s.rowsTo(true)
+	if s.rows > 1 {
+		t := turn(s)
+		t.rowsTo(true)
+		s = turn(t)
+		s.rowsTo(false)
+	}
+	scale(s.v)
+	return s
+}
+
+// rowsTo gives every row a mean of 0 and, if it is to, a length of 1.
+func (b *block) rowsTo(length bool) {
+	for i := range b.rows {
+		r := b.row(i)
+		m := mean(r)
+		most := 0.0
+		for j := range r {
+			most = max(most, math.Abs(r[j]))
+			r[j] -= m
+		}
+		for j := range r { // what is left of a constant is rounding
+			if math.Abs(r[j]) <= most*1e-12 {
+				r[j] = 0
+			}
+		}
+		if length {
+			scale(r)
+		}
+	}
+}
+
+// scale gives numbers a length of 1.
+func scale(v []float64) {
+	sum := 0.0
+	for _, x := range v {
+		sum += x * x
+	}
+	if sum == 0 {
+		return
+	}
+	f := 1 / math.Sqrt(sum)
+	for i := range v {
+		v[i] *= f
+	}
+}
+
+// likeness is how many standard deviations two standard blocks are from what unrelated weights
+// give. Training does not know the numbers of hidden channels: of two models that began
+// apart, every other order of the columns of one was as likely (Zhu et al., Independence Tests
+// for Language Models, arXiv 2502.12292). Over all orders the mean of S = Σ A∘B is 0 and its
+// variance is Σ (A·Aᵀ)∘(B·Bᵀ) / (columns - 1), exactly, so that nothing has to be drawn.
+func likeness(a, b *block) float64 {
+	s := 0.0
+	for i := range a.v {
+		s += a.v[i] * b.v[i]
+	}
+	dot := func(m *block, i, j int) float64 {
+		x, y, sum := m.row(i), m.row(j), 0.0
+		for k := range x {
+			sum += x[k] * y[k]
+		}
+		return sum
+	}
+	variance := 0.0
+	for i := range a.rows {
+		variance += dot(a, i, i) * dot(b, i, i)
+		for j := range i {
+			variance += 2 * dot(a, i, j) * dot(b, i, j)
+		}
+	}
+	if variance <= 0 || a.cols < 2 {
+		return 0
+	}
+	return s / math.Sqrt(variance/float64(a.cols-1))
+}
