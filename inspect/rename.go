@@ -27,6 +27,8 @@ type RenameOptions struct {
 	// identified.
 	Map      *rename.Map
 	To, From string
+	// Edit is a rename without a map, or what to do besides Map. It does not go with To.
+	Edit rename.Edit
 	// Unknown says what becomes of tensors for which To has no name.
 	Unknown UnknownTensors
 	// Model is what is known of the model, nil for what stands beside the weights.
@@ -70,6 +72,8 @@ type Renaming struct {
 	// Unknown are the tensors that do not become any of the other convention, and
 	// keep their names unless they are dropped.
 	Unknown []convert.Aside
+	// Unused says what of the edit does nothing to this checkpoint.
+	Unused []string
 	// Mismatch is what a loader would read wrongly under the new names, nil when
 	// nothing. It is among the problems.
 	Mismatch *convert.Verdict
@@ -88,6 +92,17 @@ type Renaming struct {
 // that there is no plan to speak of.
 func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) (*Renaming, error) {
 	r := &Renaming{Checkpoint: c, opts: *opts}
+	given := opts.Map
+	if !opts.Edit.IsZero() {
+		if opts.To != "" {
+			return nil, errors.New("a conversion finds the convention by all names, and does not go with an edit of names; rename first, then convert")
+		}
+		edited, err := opts.Edit.Map(opts.Map)
+		if err != nil {
+			return nil, err
+		}
+		opts, r.opts.Map = &r.opts, edited
+	}
 	m, model := opts.Map, opts.Model
 	if model == nil {
 		var err error
@@ -112,12 +127,15 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 	if c.Format == checkpoint.GGUF {
 		limits = rename.GGUF()
 	}
-	limits.Strict, limits.Number = opts.Strict, model.Number
+	limits.Strict, limits.Number = opts.Strict && opts.Edit.IsZero(), model.Number
 	names := make([]string, c.Len())
 	for i, t := range c.All() {
 		names[i] = t.Name
 	}
 	r.Plan = rename.NewSelectedPlan(m, names, opts.Select, limits)
+	if !opts.Edit.IsZero() {
+		r.findUnused(given, names)
+	}
 	if opts.Unknown == RefuseUnknown {
 		r.refuseUnknown()
 	}
@@ -145,6 +163,31 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		}
 	}
 	return r, ctx.Err()
+}
+
+// findUnused finds what of the edit does nothing. One rule that was given may be
+// several of the map that the edit makes, or none, so strictness looks at those that
+// were given.
+func (r *Renaming) findUnused(given *rename.Map, names []string) {
+	if r.opts.Select != nil {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !r.opts.Select(name) })
+	}
+	r.Unused = r.opts.Edit.Unused(given, names)
+	if !r.opts.Strict {
+		return
+	}
+	for _, text := range r.Unused {
+		r.Plan.Problems = append(r.Plan.Problems, rename.Problem{Kind: rename.UnusedRule, Rule: -1, Message: text})
+	}
+	if given == nil {
+		return
+	}
+	for _, p := range rename.NewPlan(given, names, rename.Limits{Strict: true}).Problems {
+		if p.Kind == rename.UnusedRule {
+			p.Rule = -1
+			r.Plan.Problems = append(r.Plan.Problems, p)
+		}
+	}
 }
 
 // refuseUnknown adds to the problems of the plan the tensors that would have no

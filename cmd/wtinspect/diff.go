@@ -17,7 +17,6 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
-	"github.com/wtinspect/wtinspect/rename"
 )
 
 type diffOptions struct {
@@ -238,15 +237,7 @@ func (d *difference) writeMap(p *program, inputs []string) error {
 	if unproven > 0 {
 		p.say("%s: %s left out: no tensor has the same contents under both names", d.options.writeMap, counted(unproven, "rule"))
 	}
-	var b bytes.Buffer
-	if err := rename.Write(&b, m); err != nil {
-		return fmt.Errorf("%s: %w", d.options.writeMap, err)
-	}
-	to := output{path: d.options.writeMap}
-	return to.write(p, inputs, func(w io.Writer, _ render.Style) error {
-		_, err := w.Write(b.Bytes())
-		return err
-	})
+	return writeMap(p, &output{path: d.options.writeMap}, m, inputs)
 }
 
 func (d *difference) write(w io.Writer, s render.Style) error {

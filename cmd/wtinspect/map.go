@@ -220,7 +220,7 @@ one rename, which always exists, is written by 'rename --write-inverse'.`,
 			if err != nil {
 				return err
 			}
-			return writeMap(p, &o, inverse, args)
+			return writeMap(p, &o, inverse, mapFiles(args))
 		}),
 	}
 	o.addPath(cmd)
@@ -252,19 +252,23 @@ refuses and names the rules for which one map cannot say it.`,
 					return err
 				}
 			}
-			return writeMap(p, &o, m, args)
+			return writeMap(p, &o, m, mapFiles(args))
 		}),
 	}
 	o.addPath(cmd)
 	return cmd
 }
 
-func writeMap(p *program, o *output, m *rename.Map, args []string) error {
+// writeMap writes a map that was made of the inputs.
+func writeMap(p *program, o *output, m *rename.Map, inputs []string) error {
 	var text bytes.Buffer
-	if err := rename.Write(&text, m); err != nil {
+	switch err := rename.Write(&text, m); {
+	case err != nil && o.path != "":
+		return fmt.Errorf("%s: %w", o.path, err)
+	case err != nil:
 		return err
 	}
-	return o.write(p, mapFiles(args), func(w io.Writer, s render.Style) error {
+	return o.write(p, inputs, func(w io.Writer, s render.Style) error {
 		out := text.Bytes()
 		if s.Terminal {
 			out = []byte(escapeLines(text.String()))

@@ -31,6 +31,8 @@ type renameOptions struct {
 	mismatch    bool
 	dropUnknown bool
 	keepUnknown bool
+	edit        rename.Edit
+	writeMap    string
 	inverse     string
 	recover     bool
 }
@@ -60,6 +62,12 @@ the files themselves, all of them or, whatever happens, none: an interrupted
 rename is ended by the next one, or by --recover. -o writes a copy and leaves the
 source alone. Both then prove that no tensor's data changed, and say how.
 
+--rule renames without a file, in the language of maps: the first that matches a
+name decides, all renames happen at once, and == is a = in a name. --strip-prefix
+and --add-prefix then work on the names that the rules make. With --map the rules
+come before those of the map, and the prefixes after it. They do not go with --to.
+--write-map writes the map that all of it is.
+
 A map that would lose a tensor, merge two, or make a name that does not
 fit the format is refused with every reason. MAP is a file when it has a separator or
 ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
@@ -72,6 +80,9 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
   wtinspect rename --map strip-wrappers --check ~/models/llama
   wtinspect rename --to llama-hf --in-place ~/models/yi
   wtinspect rename --to meta -o llama-meta.safetensors model.safetensors
+  wtinspect rename --rule 'h.{n}.ln_1.weight=h.{n}.norm.weight' gpt.safetensors
+  wtinspect rename --strip-prefix module. --in-place ~/models/llama
+  wtinspect rename --to meta --write-map llama-to-meta.yaml model.safetensors
   wtinspect rename --recover ~/models/yi`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completePaths,
@@ -96,6 +107,9 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	if err := cmd.RegisterFlagCompletionFunc("map", completeMaps); err != nil {
 		panic(err) // the flag does not exist
 	}
+	f.StringArrayVar(&o.edit.Rules, "rule", nil, "rename by the rule `OLD=NEW`, in the language of maps (repeatable)")
+	f.StringVar(&o.edit.StripPrefix, "strip-prefix", "", "take `TEXT` off the beginning of names; a dot is part of it")
+	f.StringVar(&o.edit.AddPrefix, "add-prefix", "", "put `TEXT` before every name; a dot is part of it")
 	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give, or the spelling of an adapter (kohya, peft …)")
 	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
 	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
@@ -111,14 +125,15 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 	o.selection.addFlags(cmd, p)
 	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
 	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")
-	group(f, "Writing", "write-inverse")
+	f.StringVar(&o.writeMap, "write-map", "", "write the map that the rename follows to `FILE`; with - print it instead of the plan")
+	group(f, "Writing", "write-inverse", "write-map")
 	f.BoolVar(&o.recover, "recover", false, "end an interrupted rename or metadata edit of PATH, and do nothing else; with --force, also after the release was copied")
 	return cmd
 }
 
 func (o *renameOptions) usage(cmd *cobra.Command) error {
 	if o.recover {
-		for _, flag := range []string{"map", "to", "from", "output", "in-place", "dry-run", "check", "write-inverse"} {
+		for _, flag := range []string{"map", "rule", "strip-prefix", "add-prefix", "to", "from", "output", "in-place", "dry-run", "check", "write-inverse", "write-map"} {
 			if cmd.Flags().Changed(flag) {
 				return fmt.Errorf("--recover ends an earlier rename, and does not go with --%s", flag)
 			}
@@ -126,10 +141,14 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 		return nil
 	}
 	switch {
-	case o.mapName == "" && o.to == "":
-		return errors.New("new names are needed: --map FILE, --map NAME or --to CONVENTION; 'wtinspect map list' shows the names")
+	case o.mapName == "" && o.to == "" && o.edit.IsZero():
+		return errors.New("new names are needed: --map FILE, --map NAME, --to CONVENTION, --rule OLD=NEW or a prefix; 'wtinspect map list' shows the names")
 	case o.mapName != "" && o.to != "":
 		return errors.New("--map and --to cannot be used together")
+	case o.to != "" && !o.edit.IsZero():
+		return errors.New("--to finds the convention by all names and moves bytes, and does not go with --rule, --strip-prefix or --add-prefix; rename first, then convert")
+	case o.writeMap == "-" && o.format != string(render.TableFormat):
+		return fmt.Errorf("--write-map - and -f %s both print to stdout; name a file for the map", o.format)
 	case o.from != "" && o.to == "":
 		return errors.New("--from goes with --to")
 	case (o.dropUnknown || o.keepUnknown) && o.to == "":
@@ -198,7 +217,7 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 		unknown = inspect.KeepUnknown
 	}
 	opts := &inspect.RenameOptions{
-		Unknown: unknown, Map: m, To: o.to, From: o.from, Model: model, Select: selected, Strict: o.strict,
+		Unknown: unknown, Map: m, Edit: o.edit, To: o.to, From: o.from, Model: model, Select: selected, Strict: o.strict,
 		AllowLayoutMismatch: o.mismatch, Inverse: o.inverse, Rewrite: *o.options(),
 	}
 	plan, err := inspect.Rename(ctx, c, opts)
@@ -208,8 +227,28 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	defer plan.Close()
 	r := &renaming{plan, o, &rewriting{options: &o.writing, job: plan.Job, run: plan.Run}}
 	r.noteConversion(p)
+	if !o.strict { // which refuses them
+		for _, text := range r.Unused {
+			p.note("%s", text)
+		}
+	}
+	if err := r.writeMap(p, in); err != nil {
+		return in.finish(ctx, p, err)
+	}
 	o.noteNone(p, o.count(selected, c), nil)
 	return in.finish(ctx, p, r.do(ctx, p, in))
+}
+
+// writeMap writes the map that the rename follows, where it is wanted.
+func (r *renaming) writeMap(p *program, in *inputs) error {
+	o := r.options
+	if o.writeMap == "" {
+		return nil
+	}
+	if !o.All() {
+		p.note("the map is for all tensors: what was chosen is not part of it")
+	}
+	return writeMap(p, &output{path: o.writeMap}, r.Plan.Map, append(in.Paths(), mapFiles([]string{o.mapName})...))
 }
 
 // noteConversion says what a conversion leaves to do.
@@ -259,12 +298,12 @@ type renaming struct {
 }
 
 func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
-	o, table := r.options, render.Format(r.options.format) == render.TableFormat
+	o, table := r.options, render.Format(r.options.format) == render.TableFormat && r.options.writeMap != "-"
 	refused := len(r.Plan.Problems) > 0
 	failure := o.unprepared(p, r.Checkpoint, r.Err)
 	if table {
 		// A reader that goes away does not keep the work from being done.
-		if err := written(answer.Plan(p.stdout, r.Renaming, o.mapName, o.answer(p))); err != nil {
+		if err := written(answer.Plan(p.stdout, r.Renaming, o.ownMap(), o.answer(p))); err != nil {
 			return err
 		}
 	}
@@ -282,6 +321,7 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 		r.report = r.Report
 	}
 	switch {
+	case o.writeMap == "-":
 	case !table:
 		if err := written(answer.Rename(p.stdout, r.Renaming, o.mapName, o.answer(p))); err != nil {
 			return errors.Join(failure, err)
@@ -301,12 +341,23 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	case o.check:
 		return &exitError{exitFindings}
 	case r.report == nil:
-		r.hint(p)
+		if o.writeMap == "" {
+			r.hint(p)
+		}
 		if o.inverse != "" {
 			p.note("%s is written when the names change", o.inverse)
 		}
 	}
 	return nil
+}
+
+// ownMap is the map that was given, "" where an edit has made another of it, whose
+// rules nobody wrote.
+func (o *renameOptions) ownMap() string {
+	if !o.edit.IsZero() {
+		return ""
+	}
+	return o.mapName
 }
 
 // sayProblems says why a plan is refused.
