@@ -20,6 +20,8 @@ type IdentifyOptions struct {
 // An IdentifyResult says which naming convention a checkpoint follows.
 type IdentifyResult struct {
 	Path string
+	// Revision is the commit of a repository that was read, "" elsewhere.
+	Revision string
 	*identify.Result
 	// Why explains the name that was asked for, nil when none was.
 	Why *identify.Explanation
@@ -44,7 +46,7 @@ func Identify(ctx context.Context, c *checkpoint.Checkpoint, opts *IdentifyOptio
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &IdentifyResult{Path: c.Path, Result: identify.Tensors(adapt.Tensors(c), m)}
+	r := &IdentifyResult{Path: c.Path, Revision: c.Revision, Result: identify.Tensors(adapt.Tensors(c), m)}
 	if r.Changes != nil {
 		// Documents and alphas that cannot be read say nothing either.
 		if s, err := adapt.Adapter(ctx, c); err == nil {
@@ -85,6 +87,8 @@ func migration(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result
 type jsonIdentity struct {
 	// Path is the checkpoint.
 	Path string `json:"path"`
+	// Revision is the commit of a repository that was read, absent elsewhere.
+	Revision *string `json:"revision,omitempty"`
 	// Convention is the naming convention, nil when it is unknown.
 	Convention *string `json:"convention"`
 	// Kind is what the checkpoint is.
@@ -133,7 +137,7 @@ type jsonIdentity struct {
 func (r *IdentifyResult) MarshalJSON() ([]byte, error) {
 	list := func(s []string) []string { return append([]string{}, s...) }
 	j := jsonIdentity{
-		Path: r.Path, Convention: some(r.Convention), Kind: some(r.Kind), Dialects: r.Dialects, Wrappers: list(r.Wrappers),
+		Path: r.Path, Revision: some(r.Revision), Convention: some(r.Convention), Kind: some(r.Kind), Dialects: r.Dialects, Wrappers: list(r.Wrappers),
 		BaseAbsent: r.BaseAbsent, Coverage: r.Coverage, Missing: list(r.Missing), Extra: list(r.Extra), Gaps: r.Gaps,
 		Quantisation: r.Quantisation, Adapter: r.Adapter, Changes: r.Changes, Parts: r.Parts, Candidates: r.Candidates,
 		Evidence: r.Evidence, Tensors: r.Tensors, Templates: r.Templates, Why: r.Why, Migration: r.Migration,

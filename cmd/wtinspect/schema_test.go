@@ -340,6 +340,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"version"},
 		{"ls", "hf://org/name"},
 		{"info", "hf://org/name"},
+		{"identify", "hf://org/name"},
 		{"meta", "show", "hf://org/name"},
 		{"stats", "hf://org/name"},
 		{"hash", "hf://org/name"},
