@@ -226,6 +226,9 @@ func parseReports(list []string) ([]output, error) {
 		if !ok || path == "" || !slices.Contains(report.Forms(), format) {
 			return nil, fmt.Errorf("--report %s: FORMAT=FILE is needed, with a format of %s", s, strings.Join(report.Forms(), ", "))
 		}
+		if err := destination("--report "+format+"=", path); err != nil {
+			return nil, err
+		}
 		out = append(out, output{format: format, path: path})
 	}
 	return out, nil

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
@@ -66,9 +69,23 @@ func (o *output) answer(p *program, inputs []string, f func(w io.Writer, a answe
 	})
 }
 
-// unwritable is the error for a destination that is not on this machine.
-func unwritable(ref string) error {
-	return fmt.Errorf("-o %s: files are written on this machine; name a path here, and upload what is there afterwards", ref)
+// refuseElsewhere refuses destinations that are not on this machine, before any work.
+func refuseElsewhere(cmd *cobra.Command) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Name == "output" || strings.HasPrefix(f.Name, "write-") {
+			err = cmp.Or(err, destination("--"+f.Name+" ", f.Value.String()))
+		}
+	})
+	return err
+}
+
+// destination refuses one that is not on this machine; flag is what precedes it.
+func destination(flag, path string) error {
+	if !inspect.IsReference(path) {
+		return nil
+	}
+	return fmt.Errorf("%s%s: files are written on this machine; name a path here, and upload what is there afterwards", flag, path)
 }
 
 // write calls f with the destination and the style for it. A file appears
@@ -77,9 +94,6 @@ func unwritable(ref string) error {
 func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render.Style) error) error {
 	if o.path == "" || o.path == "-" {
 		return f(p.stdout, o.of(p.style()))
-	}
-	if inspect.IsReference(o.path) {
-		return unwritable(o.path)
 	}
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
 		return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)

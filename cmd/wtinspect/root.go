@@ -109,6 +109,9 @@ hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 		if err := p.setDefaults(cmd); err != nil {
 			return err
 		}
+		if err := refuseElsewhere(cmd); err != nil {
+			return err
+		}
 		p.page(cmd)
 		return nil
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
-	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
@@ -59,8 +58,6 @@ func (o *writing) usage() error {
 	switch {
 	case o.inPlace && o.output != "":
 		return errors.New("-o and --in-place cannot be used together")
-	case inspect.IsReference(o.output):
-		return unwritable(o.output)
 	case o.output == "-":
 		return errors.New("-o -: a checkpoint is written to a file, not to stdout")
 	case o.headroom < 0:
