@@ -142,17 +142,32 @@ func openContainer(src source.Source) (container, error) {
 	return safetensorsFile{f}, nil
 }
 
-// lookalikes say what a file is that has the name of weights and is none, and
-// what to do about it, by the hint that package safetensors gives.
-var lookalikes = map[string]string{
-	safetensors.HintLFSPointer:  "a git-lfs pointer, not the weights it stands for; run `git lfs pull`",
-	safetensors.HintHTML:        "an HTML page, not weights: the server answered with an error or a login page; download the file again",
-	safetensors.HintXML:         "an XML document, not weights: the server answered with an error; download the file again",
-	safetensors.HintGzip:        "a gzip archive; decompress it",
-	safetensors.HintZeros:       "begins with zeros, as an interrupted download leaves it; download it again",
-	safetensors.HintAppleDouble: "an AppleDouble file, which macOS writes beside a file on foreign disks, not weights; delete it",
-	safetensors.HintZip:         "a zip archive, such as torch.save writes; it may hold pickles, so it is not opened: convert it with the program that made it",
-	safetensors.HintPickle:      "a Python pickle; loading one can run code, so it is not opened: convert it with the program that made it",
+// lookalikes say what a file is that has the name of weights and is none, by the hint that
+// package safetensors gives; and what to do about it, with a file that is here and with
+// one that somebody has published.
+var lookalikes = map[string]struct{ what, here, there string }{
+	safetensors.HintLFSPointer:  {"a git-lfs pointer, not the weights it stands for", "; run `git lfs pull`", "; its publisher has to upload them"},
+	safetensors.HintHTML:        {"an HTML page, not weights: the server answered with an error or a login page", "; download the file again", ""},
+	safetensors.HintXML:         {"an XML document, not weights: the server answered with an error", "; download the file again", ""},
+	safetensors.HintGzip:        {"a gzip archive", "; decompress it", "; download and decompress it"},
+	safetensors.HintZeros:       {"begins with zeros, as an interrupted download leaves it", "; download it again", uploadAgain},
+	safetensors.HintAppleDouble: {"an AppleDouble file, which macOS writes beside a file on foreign disks, not weights", "; delete it", "; its publisher can delete it"},
+	safetensors.HintZip: {
+		what: "a zip archive, such as torch.save writes; it may hold pickles, so it is not opened: convert it with the program that made it",
+	},
+	safetensors.HintPickle: {
+		what: "a Python pickle; loading one can run code, so it is not opened: convert it with the program that made it",
+	},
+}
+
+const uploadAgain = "; its publisher has to upload it again"
+
+// choose returns here for a file on this machine, or a download on it, and otherwise there.
+func choose(src source.Source, here, there string) string {
+	if source.Scheme(src.Name()) == "" {
+		return here
+	}
+	return there
 }
 
 // lookalike gives the fault of a file that is no safetensors file plainer
@@ -161,13 +176,13 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	out := safetensorsFault(*fault)
 	ext := strings.ToLower(filepath.Ext(src.Name()))
 	foreign := foreignFile(src)
-	switch detail := lookalikes[fault.Hint]; {
+	switch alike := lookalikes[fault.Hint]; {
 	case src.Size() == 0:
-		out.Detail = "the file is empty: the download or the copy did not happen; fetch it again"
+		out.Detail = "the file is empty" + choose(src, ": the download or the copy did not happen; fetch it again", uploadAgain)
 	case foreign != "" && ext != ".gguf":
 		out.Detail = foreign
-	case detail != "":
-		out.Detail = detail
+	case alike.what != "":
+		out.Detail = alike.what + choose(src, alike.here, alike.there)
 	case ext == ".gguf":
 		if _, err := gguf.NewFile(src, src.Size()); err != nil {
 			if g, ok := errors.AsType[*gguf.Fault](err); ok {
@@ -177,7 +192,8 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
 		out.Detail = "neither a safetensors nor a GGUF file"
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
-		out.Detail = fmt.Sprintf("ends before its header does, at %s: the download was cut short, or this is not a safetensors file; compare the size with the original's", plural.Of(src.Size(), "byte"))
+		out.Detail = fmt.Sprintf("ends before its header does, at %s: the %s was cut short, or this is not a safetensors file%s", plural.Of(src.Size(), "byte"),
+			choose(src, "download", "upload"), choose(src, "; compare the size with the original's", ""))
 	}
 	return out
 }

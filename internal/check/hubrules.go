@@ -37,10 +37,10 @@ alone.`,
 	},
 	{
 		ID: "WT704", Name: "hub-names", Severity: checkpoint.Error, run: runHubNames,
-		Title: "the hub lists a file whose name leads out of the repository",
-		Doc: `A name with “..” or a drive in it, or an absolute one, has no place in a repository.
-Programs that download the whole of it could write anywhere. Nothing of such a name is
-read here.`,
+		Title: "the hub lists a file whose name no file in the repository can have",
+		Doc: `A name with “..” or a drive in it, or an absolute one, leads out of the repository:
+programs that download the whole of it could write anywhere. Of two files of one name, or
+a file and another below it, one is lost. Nothing of such a name is read here.`,
 		Bad: "../../.bashrc in the list of files", Good: "names below the repository",
 	},
 }
@@ -159,8 +159,8 @@ func parameters(byDType map[string]uint64) string {
 
 func runHubNames(p *Pass) {
 	if pub := p.published(); pub != nil {
-		for _, name := range pub.Refused {
-			p.report(Finding{File: p.release.Dir, Offset: -1, Message: fmt.Sprintf("the hub lists the file %.100q, which leads out of the repository", name)})
+		for _, r := range pub.Refused {
+			p.report(Finding{File: p.release.Dir, Offset: -1, Message: fmt.Sprintf("the hub lists the file %.100q, which %s", r.Path, r.Why)})
 		}
 	}
 }

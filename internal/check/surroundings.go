@@ -16,9 +16,9 @@ var surroundingRules = []*Rule{
 	{
 		ID: "WT901", Name: "lfs-pointer", Severity: checkpoint.Error, run: runFaults,
 		Title: "a git-lfs pointer stands where the weights should be",
-		Doc: `The repository was cloned without its large files, and published so. Run
-'git lfs pull', or upload the file itself. In CI the checkout has to fetch them:
-'lfs: true' of actions/checkout, no GIT_LFS_SKIP_SMUDGE in GitLab.`,
+		Doc: `The repository was cloned without its large files. Run 'git lfs pull'; in CI the checkout
+has to fetch them: 'lfs: true' of actions/checkout, no GIT_LFS_SKIP_SMUDGE in GitLab. On a
+hub such a clone was published: its publisher has to upload the file itself.`,
 		Bad: "model.safetensors of 134 bytes that begins with “version https://git-lfs”", Good: "the weights",
 	},
 	{

@@ -507,6 +507,6 @@ func (l *Listing) settle(r *repo) {
 	l.Commit = r.commit
 	l.Listing = source.NewListing(l.entries)
 	if n := len(l.Refused); n > 0 {
-		r.client.opts.Note("%s: the listing has names that are not those of files below a directory, such as %.100q; they are left out (%d)", r.ref, l.Refused[0], n)
+		r.client.opts.Note("%s: the listing has names that are not those of files below a directory: %.100q %s; they are left out (%d)", r.ref, l.Refused[0].Path, l.Refused[0].Why, n)
 	}
 }

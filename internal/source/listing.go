@@ -25,13 +25,16 @@ type Entry struct {
 // a [Place] needs, with paths relative to the root, which is "". The Sys of a
 // file's [fs.FileInfo] is its *[Entry].
 type Listing struct {
-	// Refused are the paths that are left out: they are not below the root on
-	// every system, or contradict another.
-	Refused []string
+	// Refused are the paths that are left out.
+	Refused []Refusal
 
 	files map[string]*Entry
 	dirs  map[string][]fs.DirEntry // sorted
 }
+
+// A Refusal is a path that cannot be that of a file below a root, and why not: words to
+// follow the path.
+type Refusal struct{ Path, Why string }
 
 // NewListing makes a listing of entries, whoever wrote them.
 func NewListing(entries []Entry) *Listing {
@@ -40,8 +43,8 @@ func NewListing(entries []Entry) *Listing {
 	slices.SortStableFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
 	for i := range entries {
 		e := &entries[i]
-		if !isBelow(e.Path) || l.files[e.Path] != nil || l.belowFile(e.Path) {
-			l.Refused = append(l.Refused, e.Path)
+		if why := l.refuses(e.Path); why != "" {
+			l.Refused = append(l.Refused, Refusal{e.Path, why})
 			continue
 		}
 		l.files[e.Path] = e
@@ -53,20 +56,25 @@ func NewListing(entries []Entry) *Listing {
 	return l
 }
 
-// belowFile reports whether a part of the path is a file. Of a file and what is
-// below it, the file sorts first.
-func (l *Listing) belowFile(p string) bool {
-	for p = parent(p); p != ""; p = parent(p) {
-		if l.files[p] != nil {
-			return true
+// refuses says why a path is left out, "" where it is not: it does not stay below the root
+// on every system, or contradicts another.
+func (l *Listing) refuses(p string) string {
+	switch {
+	case p == "":
+		return "is no name"
+	case strings.HasPrefix(p, "/"), strings.ContainsAny(p, "\\\x00"), len(p) > 1 && p[1] == ':', slices.Contains(strings.Split(p, "/"), ".."):
+		return "leads out of the repository"
+	case !fs.ValidPath(p) || p == ".":
+		return "is not the path of a file"
+	case l.files[p] != nil:
+		return "is listed twice"
+	}
+	for dir := parent(p); dir != ""; dir = parent(dir) { // of a file and what is below it, the file sorts first
+		if l.files[dir] != nil {
+			return fmt.Sprintf("is below %.100q, which is a file", dir)
 		}
 	}
-	return false
-}
-
-// isBelow reports whether a path stays below its root on every system.
-func isBelow(p string) bool {
-	return fs.ValidPath(p) && p != "." && !strings.ContainsAny(p, "\\\x00") && !(len(p) > 1 && p[1] == ':')
+	return ""
 }
 
 func (l *Listing) add(p string, info entryInfo) {

@@ -47,15 +47,21 @@ func TestListing(t *testing.T) {
 // The names are those of CVE-2026-15717, a listing that wrote outside of the
 // directory it was downloaded to, for both kinds of systems.
 func TestListingRefuses(t *testing.T) {
-	for _, p := range []string{"", ".", "..", "../x", "a/../x", "/etc/passwd", `C:\x`, "C:x", `..\x`, `\\host\share`, "a//b", "a/", "a/./b", "x\x00"} {
-		l := source.NewListing([]source.Entry{{Path: "m.gguf"}, {Path: p}})
-		if l.Len() != 1 || !slices.Equal(l.Refused, []string{p}) {
-			t.Errorf("%q is taken", p)
+	for why, paths := range map[string][]string{
+		"leads out of the repository": {"..", "../x", "a/../x", "/etc/passwd", `C:\x`, "C:x", `..\x`, `\\host\share`, "x\x00"},
+		"is not the path of a file":   {".", "a//b", "a/", "a/./b"},
+		"is no name":                  {""},
+	} {
+		for _, p := range paths {
+			l := source.NewListing([]source.Entry{{Path: "m.gguf"}, {Path: p}})
+			if l.Len() != 1 || !slices.Equal(l.Refused, []source.Refusal{{Path: p, Why: why}}) {
+				t.Errorf("%q: %d are taken, refused %v", p, l.Len(), l.Refused)
+			}
 		}
 	}
-	for _, list := range [][]source.Entry{{{Path: "a"}, {Path: "a"}}, {{Path: "a"}, {Path: "a/b"}}, {{Path: "a/b/c"}, {Path: "a"}}} {
-		if l := source.NewListing(list); l.Len() != 1 || len(l.Refused) != 1 || l.File("a") == nil {
-			t.Errorf("%v: %d are taken", list, l.Len())
+	for path, list := range map[string][]source.Entry{"a is listed twice": {{Path: "a"}, {Path: "a"}}, `a/b is below "a", which is a file`: {{Path: "a"}, {Path: "a/b"}}, `a/b/c is below "a", which is a file`: {{Path: "a/b/c"}, {Path: "a"}}} {
+		if l := source.NewListing(list); l.Len() != 1 || len(l.Refused) != 1 || l.File("a") == nil || l.Refused[0].Path+" "+l.Refused[0].Why != path {
+			t.Errorf("%v: %d are taken, refused %v", list, l.Len(), l.Refused)
 		}
 	}
 }

@@ -55,8 +55,8 @@ type Publication struct {
 	// Files are those of the repository below the reference, by their paths below
 	// it, in order.
 	Files []Entry
-	// Refused are paths that the hub lists and that lead out of the repository.
-	Refused []string
+	// Refused are paths that the hub lists and that cannot be those of files in it.
+	Refused []Refusal
 	// Parameters counts the elements of the safetensors files by dtype, nil where
 	// the hub did not.
 	Parameters map[string]uint64
