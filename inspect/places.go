@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/remote"
@@ -39,6 +40,9 @@ type PlacesOptions struct {
 	// Note is told what somebody who waits should know, and Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
+	// Asked is told by close how much was asked of each host, and in which time. It may
+	// be nil.
+	Asked func(host string, requests int, bytes int64, took time.Duration)
 }
 
 // WithPlaces returns a context in which references may also lead to a repository of
@@ -62,7 +66,7 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 			return nil, err
 		}
 		client, err = remote.NewClient(remote.Options{
-			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Note: opts.Note, Trace: opts.Trace,
+			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Note: opts.Note, Trace: opts.Trace, Asked: opts.Asked,
 		})
 		return client, err
 	})

@@ -46,8 +46,9 @@ type program struct {
 	// errTerminal says that stderr is a terminal.
 	errTerminal bool
 
-	quiet, verbose bool
-	wide           bool
+	// traces says that requests are named.
+	quiet, verbose, traces bool
+	wide                   bool
 	// noCache and insecureHTTP are of what is read over HTTP.
 	noCache, insecureHTTP bool
 	// maxBytes bounds what is read of the values of remote files.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -119,7 +121,7 @@ hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
 	flags.BoolVarP(&p.quiet, "quiet", "q", false, "leave out notes and warnings on stderr")
-	flags.BoolVarP(&p.verbose, "verbose", "v", false, "say more")
+	flags.VarPF((*verbosity)(p), "verbose", "v", "say more; -vv names every request to a server, too").NoOptDefVal = "true"
 	flags.BoolVar(&p.wide, "wide", false, "let the rows of tables be wider than the terminal")
 	flags.BoolVar(&p.noPager, "no-pager", false, "do not show long answers on a terminal with a pager")
 	flags.StringVar(&p.pagerCommand, pagerSetting, "", "the pager")
@@ -267,9 +269,28 @@ func (p *program) work(f func(cmd *cobra.Command, args []string) error) func(*co
 func (p *program) places(ctx context.Context) (_ context.Context, done func()) {
 	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, MaxBytes: int64(p.maxBytes), Note: p.note}
 	if p.verbose {
+		opts.Asked = func(host string, requests int, bytes int64, took time.Duration) {
+			p.say("%s: %s, %s in %.1f s", host, counted(requests, "request"), render.Size(uint64(bytes)), took.Seconds())
+		}
+	}
+	if p.traces {
 		opts.Trace = p.say
 	}
 	return inspect.WithPlaces(ctx, opts)
+}
+
+// verbosity is the flag that has a program say more, and given twice name requests, too.
+type verbosity program
+
+func (v *verbosity) String() string   { return strconv.FormatBool(v.verbose) }
+func (v *verbosity) Type() string     { return "bool" }
+func (v *verbosity) IsBoolFlag() bool { return true }
+
+func (v *verbosity) Set(s string) error {
+	more, err := strconv.ParseBool(s)
+	v.traces = more && v.verbose
+	v.verbose = more
+	return err
 }
 
 // complete offers the values of a flag to the shell.

@@ -66,7 +66,7 @@ func TestSecretsStay(t *testing.T) {
 	}
 	asked := map[string]int{}
 	for _, given := range []string{token, token + "wrong"} {
-		for _, verbosity := range []string{"-q", "", "-v"} {
+		for _, verbosity := range []string{"-q", "", "-v", "-vv"} {
 			for _, args := range commands {
 				if verbosity != "" {
 					args = append([]string{args[0], verbosity}, args[1:]...)

@@ -44,6 +44,9 @@ type Options struct {
 	// Note is told what somebody who waits should know, Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
+	// Asked is told in the end how much was asked of each host, and in which time. It may
+	// be nil.
+	Asked func(host string, requests int, bytes int64, took time.Duration)
 }
 
 // A Client asks servers. It has what one command knows of them: its places are
@@ -62,6 +65,7 @@ type Client struct {
 	// warned are the topics of which the hub has warned.
 	warned sync.Map
 	cache  *headerCache
+	asked  tally
 }
 
 // NewClient returns a client. Close writes what the next run can use.
@@ -94,6 +98,9 @@ func (c *Client) Close() {
 	}
 	if t, ok := c.http.(*retrier).next.(*http.Transport); ok {
 		t.CloseIdleConnections()
+	}
+	if c.opts.Asked != nil {
+		c.asked.each(c.opts.Asked)
 	}
 }
 
@@ -197,7 +204,7 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 		if !isRedirect(resp.StatusCode) || location == "" {
 			out.Response, out.url = resp, u
 			patience := c.opts.Settings.Patience
-			out.Body = &watched{body: resp.Body, cancel: cancel, patience: patience, left: patience}
+			out.Body = &watched{body: resp.Body, cancel: cancel, patience: patience, left: patience, came: func(n int) { c.asked.came(u.Host, n) }}
 			return out, nil
 		}
 		discard(resp)
@@ -326,6 +333,8 @@ type watched struct {
 	// left is how long to wait for the rest of leastProgress, of which got has come.
 	left time.Duration
 	got  int
+	// came is told of what was read.
+	came func(n int)
 }
 
 func (w *watched) Read(p []byte) (int, error) {
@@ -334,6 +343,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	defer t.Stop()
 	n, err := w.body.Read(p)
 	w.left -= time.Since(began)
+	w.came(n)
 	if w.got += n; w.got >= leastProgress {
 		w.left, w.got = w.patience, 0
 	}

@@ -58,6 +58,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		} else if !passes(resp.StatusCode) {
 			most = 1
 		}
+		c.asked.request(req.URL.Host, began)
 		c.trace(req, resp, err, time.Since(began))
 		var asked time.Duration
 		if err == nil {
@@ -96,6 +97,59 @@ func passes(status int) bool {
 		return true
 	}
 	return false
+}
+
+// A tally adds up what was asked of hosts.
+type tally struct {
+	mu    sync.Mutex
+	hosts []*hostTally // in the order of the first requests
+}
+
+type hostTally struct {
+	host        string
+	requests    int
+	bytes       int64
+	first, last time.Time
+}
+
+// host returns the entry of a host. It is called with the lock.
+func (t *tally) host(name string) *hostTally {
+	for _, h := range t.hosts {
+		if h.host == name {
+			return h
+		}
+	}
+	h := &hostTally{host: name}
+	t.hosts = append(t.hosts, h)
+	return h
+}
+
+// request counts a request that was answered, or not.
+func (t *tally) request(host string, began time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.host(host)
+	if h.requests++; h.first.IsZero() || began.Before(h.first) {
+		h.first = began
+	}
+	h.last = time.Now()
+}
+
+// came counts bytes of a body.
+func (t *tally) came(host string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.host(host)
+	h.bytes += int64(n)
+	h.last = time.Now()
+}
+
+func (t *tally) each(f func(host string, requests int, bytes int64, took time.Duration)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.hosts {
+		f(h.host, h.requests, h.bytes, h.last.Sub(h.first))
+	}
 }
 
 // trace tells of a request, without what is secret in it.
