@@ -391,6 +391,10 @@ func (r *repo) ask(ctx context.Context) (*Listing, error) {
 		out.add(f)
 	}
 	if !sized {
+		r.restore()
+		if list := r.cached.listing(); list != nil { // which saves a request for every page
+			return list, nil
+		}
 		out.entries = nil
 		if err := r.tree(ctx, out); err != nil {
 			return nil, err

@@ -92,6 +92,29 @@ func TestListings(t *testing.T) {
 	}
 }
 
+// The listing of a repository with very many files comes in pages, once per commit.
+func TestManyFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("50,000 files take seconds to list")
+	}
+	w := newWorld(t)
+	files := map[string][]byte{"model.safetensors": fixture.Bytes(t, "tensor a F32 [2]")}
+	for i := range manySiblings {
+		files[fmt.Sprintf("log/%d/step-%d.json", i%100, i)] = nil
+	}
+	w.Repo("a/b").Commit(files)
+	for _, want := range []int{1 + 6 + 1, 1} { // 50,001 files and 101 directories
+		w.Reset()
+		w.set("pages=10000")
+		if got := w.names("hf://a/b"); got != "a" {
+			t.Error(got)
+		}
+		w.wants("a listing in pages", want, want/8)
+		w.Client.Close()
+		w.restart()
+	}
+}
+
 func stripped(e *source.Entry) string {
 	if e == nil {
 		return "none"

@@ -3,6 +3,8 @@ package stores
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,9 +93,9 @@ func (o *Ollama) Model(ctx context.Context, name OllamaName) (*OllamaModel, erro
 	m := &OllamaModel{blobs: make(map[string]string), texts: make(map[string][]byte)}
 	var entries []source.Entry
 	add := func(name string, l ollamaLayer) {
-		_, hex, _ := strings.Cut(l.Digest, ":")
-		entries = append(entries, source.Entry{Path: name, Size: max(0, l.Size), SHA256: hex})
-		m.blobs[name] = o.blob(ctx, hex)
+		_, sum, _ := strings.Cut(l.Digest, ":")
+		entries = append(entries, source.Entry{Path: name, Size: max(0, l.Size), SHA256: sum})
+		m.blobs[name] = o.blob(ctx, sum)
 	}
 	taken := make(map[string]int)
 	indexed := make(map[string]*ollamaIndex) // by directory
@@ -136,9 +138,9 @@ func (o *Ollama) Model(ctx context.Context, name OllamaName) (*OllamaModel, erro
 }
 
 // blob returns the path of a blob. Older versions wrote sha256:HEX.
-func (o *Ollama) blob(ctx context.Context, hex string) string {
-	path := filepath.Join(o.Dir, "blobs", "sha256-"+hex)
-	if old := filepath.Join(o.Dir, "blobs", "sha256:"+hex); !source.Exists(ctx, path) && source.Exists(ctx, old) {
+func (o *Ollama) blob(ctx context.Context, sum string) string {
+	path := filepath.Join(o.Dir, "blobs", "sha256-"+sum)
+	if old := filepath.Join(o.Dir, "blobs", "sha256:"+sum); !source.Exists(ctx, path) && source.Exists(ctx, old) {
 		return old
 	}
 	return path
@@ -188,10 +190,39 @@ func (m *OllamaModel) Open(ctx context.Context, name string) (source.Source, err
 	if text, ok := m.texts[name]; ok {
 		return source.Bytes(name, text), nil
 	}
-	if blob := m.blobs[name]; blob != "" && m.File(name) != nil {
-		return source.Open(ctx, blob)
+	blob, entry := m.blobs[name], m.File(name)
+	if blob == "" || entry == nil {
+		return nil, fs.ErrNotExist
 	}
-	return nil, fs.ErrNotExist
+	src, err := source.Open(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	if err := verify(src, entry); err != nil {
+		src.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+// verify compares a blob with what the manifest says of it: the size, and for a document,
+// which is read whole anyway, the digest.
+func verify(src source.Source, entry *source.Entry) error {
+	if src.Size() != entry.Size {
+		return fmt.Errorf("the manifest says that it has %d bytes, and the blob has %d; `ollama pull` repairs it", entry.Size, src.Size())
+	}
+	const most = 16 << 20
+	if path.Ext(entry.Path) != ".json" || entry.Size > most {
+		return nil
+	}
+	text := make([]byte, entry.Size)
+	if err := source.ReadFull(src, text, 0); err != nil {
+		return err
+	}
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != entry.SHA256 {
+		return fmt.Errorf("its SHA-256 is not the one in the manifest, sha256:%s; `ollama pull` repairs it", entry.SHA256)
+	}
+	return nil
 }
 
 // manifest returns the path of a model's manifest, "" when there is none.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,39 @@ func TestOllama(t *testing.T) {
 	}
 	if _, err := o.Model(ctx, stores.OllamaName{ID: "hf.co/org/name", Tag: "Q4_K_M"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A blob that is not what the manifest says is not read.
+func TestOllamaVerifies(t *testing.T) {
+	o, ctx := newOllama(t), t.Context()
+	good := o.layer("model", "", fixture.Bytes(t, "format gguf\ntensor a F32 [2]"))
+	short, config := good, o.layer("json", "config.json", []byte("{}"))
+	short.Size--
+	for _, tt := range []struct {
+		name, file, want string
+		layer            layer
+	}{
+		{"good", "model.gguf", "", good},
+		{"short", "model.gguf", fmt.Sprintf("the manifest says that it has %d bytes, and the blob has %d; `ollama pull`", good.Size-1, good.Size), short},
+		{"config", "config.json", "", config},
+		{"changed", "config.json", "its SHA-256 is not the one in the manifest", config},
+	} {
+		if tt.name == "changed" {
+			write(t, filepath.Join(o.Dir, "blobs", strings.Replace(config.Digest, ":", "-", 1)), "[]")
+		}
+		o.model("registry.ollama.ai/library/"+tt.name+"/latest", tt.layer)
+		m, err := o.Model(ctx, stores.OllamaName{ID: tt.name, Tag: "latest"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := m.Open(ctx, tt.file)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if err == nil {
+			src.Close()
+		}
 	}
 }
 
