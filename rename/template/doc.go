@@ -16,5 +16,7 @@
 // zeros: a hole, "layers.{}.ln_1.weight", or, where [Fold] has put many names
 // together, the set of the numbers, "layers.{0..59}.ln_1.weight".
 //
+// [Kinds] takes the list as a whole, and finds out which numbers count.
+//
 // A [Glob] chooses names, and [Compare] sorts them as people do.
 package template

@@ -1,0 +1,320 @@
+package template
+
+import (
+	"slices"
+	"strings"
+)
+
+// A Kind is names of one list that differ in their indices alone, where the list as a
+// whole says which numbers are indices.
+type Kind struct {
+	// Text is what the names have in common: before the first index, between two, and
+	// after the last.
+	Text []string
+	// Members are the rows of the names in the order of their indices, and Index the
+	// indices, those of one name after those of the other.
+	Members []int
+	Index   []int32
+	// First is, for each index, the least number that counts there in any name of the
+	// list: 1 where layers are numbered from 1.
+	First []int32
+}
+
+// Holes is how many indices each name has.
+func (k *Kind) Holes() int { return len(k.Text) - 1 }
+
+// String writes the template with {} for each index.
+func (k *Kind) String() string { return strings.Join(k.Text, "{}") }
+
+// Limits of a name that Kinds takes apart. The longest names of models have some 150
+// bytes and 6 numbers; without a limit the text before all numbers of one hostile name
+// would be quadratic in its length.
+const (
+	maxKindName    = 1 << 10
+	maxKindNumbers = 16
+)
+
+// A place is where numbers stand behind the same text, other numbers in it left out.
+type place struct {
+	before string // a template of Runs
+	values map[int32]*numbered
+	broken bool // some number there has a leading zero, or is none
+	alone  bool // every number there fills a word
+	counts bool // they are indices
+	first  int32
+}
+
+// numbered is what one number at a place stands before.
+type numbered struct {
+	forms []int32 // the numbers of the forms, ascending
+	apart bool    // it names a part of its own
+}
+
+// A form is the names of one template of Runs.
+type form struct {
+	name   string // of its first row
+	text   []string
+	places []*place
+	rows   []int
+	index  []int32 // of all rows
+}
+
+func (f *form) at(row, hole int) int32 { return f.index[row*len(f.places)+hole] }
+
+// Kinds puts names together that differ in their indices alone, in the order of their
+// first members. Which numbers are indices shows in the whole list:
+//
+//   - the numbers behind a word that counts, as in layers.11 or blk0;
+//   - numbers from 0 on, without gaps, of which there are two that fill a word, or three;
+//   - three that follow one another and fill a segment: a shard has layers 12 to 23.
+//
+// So the 1 of ln_1 and w1 tells it from ln_2 and w2. Up to four numbers whose names have
+// little in common are positions, not indices: layer.0 is the attention of T5 and layer.1
+// its MLP. The first or the last number is text where it stands before what no other has
+// and lacks most of what they have: layers.0.wte and layers.33.linear of Phi-2 stand
+// beside layers 1 to 32. A single number among several is text, too.
+func Kinds(n int, name func(i int) string) []Kind {
+	forms := formsOf(n, name)
+	places := placesOf(forms)
+	for _, p := range places {
+		p.judge()
+	}
+	var kinds []Kind
+	var text []byte
+	for _, f := range forms {
+		byNumbers := make(map[string]int)
+		start := len(kinds)
+		for r, row := range f.rows {
+			text = text[:0]
+			var numbers []string
+			for h, p := range f.places {
+				switch v := f.at(r, h); {
+				case p.index(v):
+				case v >= 0:
+					text = append(text, byte(h), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+				default:
+					if numbers == nil {
+						_, numbers = Runs.Split(name(row))
+					}
+					text = append(append(append(text, byte(h)), numbers[h]...), '.')
+				}
+			}
+			k, ok := byNumbers[string(text)]
+			if !ok {
+				k = len(kinds)
+				byNumbers[string(text)] = k
+				kinds = append(kinds, Kind{})
+			}
+			kinds[k].Members = append(kinds[k].Members, row)
+			kinds[k].Index = append(kinds[k].Index, f.index[r*len(f.places):(r+1)*len(f.places)]...)
+		}
+		for k := start; k < len(kinds); k++ {
+			kinds[k].finish(f, name)
+		}
+	}
+	slices.SortStableFunc(kinds, func(a, b Kind) int { return slices.Min(a.Members) - slices.Min(b.Members) })
+	return kinds
+}
+
+// formsOf puts names together by their templates of Runs.
+func formsOf(n int, name func(i int) string) []*form {
+	var forms []*form
+	var buf []byte
+	var nums []int32
+	byText := make(map[string]*form)
+	for i := range n {
+		s := name(i)
+		buf, nums = buf[:0], nums[:0]
+		if len(s) <= maxKindName {
+			buf, nums = Runs.Scan(buf, nums, s)
+		}
+		if len(nums) > maxKindNumbers || len(s) > maxKindName {
+			nums, buf = nums[:0], append(append(buf[:0], s...), 0) // as it is
+		}
+		f := byText[string(buf)]
+		if f == nil {
+			f = &form{name: s, text: []string{s}, places: make([]*place, len(nums))}
+			if len(nums) > 0 {
+				f.text, _ = Runs.Split(s)
+			}
+			byText[string(buf)] = f
+			forms = append(forms, f)
+		}
+		f.rows = append(f.rows, i)
+		f.index = append(f.index, nums...)
+	}
+	return forms
+}
+
+// placesOf gives every form its places, and every place its numbers.
+func placesOf(forms []*form) []*place {
+	var list []*place
+	byText := make(map[string]*place)
+	for n, f := range forms {
+		before := ""
+		for h := range f.places {
+			before += f.text[h]
+			p := byText[before]
+			if p == nil {
+				p = &place{before: before, values: make(map[int32]*numbered), alone: true}
+				byText[before] = p
+				list = append(list, p)
+			}
+			f.places[h] = p
+			after := f.text[h+1]
+			if before != "" && !Words.separates(before[len(before)-1]) || after != "" && !Words.separates(after[0]) {
+				p.alone = false
+			}
+			for r := range f.rows {
+				v := f.at(r, h)
+				p.broken = p.broken || v < 0
+				o := p.values[v]
+				if o == nil {
+					o = new(numbered)
+					p.values[v] = o
+				}
+				if len(o.forms) == 0 || o.forms[len(o.forms)-1] != int32(n) {
+					o.forms = append(o.forms, int32(n))
+				}
+			}
+			before += "0"
+		}
+	}
+	return list
+}
+
+// judge says which numbers of a place are indices.
+func (p *place) judge() {
+	if p.broken {
+		return
+	}
+	numbers := p.numbers()
+	first, last := numbers[0], numbers[len(numbers)-1]
+	closed := int(last-first) == len(numbers)-1
+	switch {
+	case Counts(p.before) != "" && (p.alone || closed):
+		p.counts = true
+	case !closed:
+	case first == 0:
+		p.counts = len(numbers) > 2 || len(numbers) == 2 && p.alone
+	default:
+		p.counts = len(numbers) > 2 && strings.HasSuffix(p.before, ".")
+	}
+	if !p.counts || len(numbers) == 1 {
+		p.first = first
+		return
+	}
+	common, owners := p.common()
+	if len(numbers) <= 4 && p.likeness(common) < 0.5 {
+		p.counts = false
+		return
+	}
+	for _, v := range []int32{first, last} {
+		o := p.values[v]
+		own, shared := false, 0
+		for _, f := range o.forms {
+			own = own || owners[f] == 1
+			if common[f] {
+				shared++
+			}
+		}
+		o.apart = own && 3*shared < len(common)
+	}
+	for _, v := range numbers {
+		if !p.values[v].apart {
+			p.first = v
+			break
+		}
+	}
+}
+
+func (p *place) numbers() []int32 {
+	list := make([]int32, 0, len(p.values))
+	for v := range p.values {
+		list = append(list, v)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// common are the forms that more than half of the numbers have; owners counts the
+// numbers of every form.
+func (p *place) common() (common map[int32]bool, owners map[int32]int) {
+	owners = make(map[int32]int)
+	for _, o := range p.values {
+		for _, f := range o.forms {
+			owners[f]++
+		}
+	}
+	common = make(map[int32]bool)
+	for f, n := range owners {
+		if 2*n > len(p.values) {
+			common[f] = true
+		}
+	}
+	return common, owners
+}
+
+// likeness is the mean share of the common forms in those of each number.
+func (p *place) likeness(common map[int32]bool) float64 {
+	sum := 0.0
+	for _, o := range p.values {
+		shared := 0
+		for _, f := range o.forms {
+			if common[f] {
+				shared++
+			}
+		}
+		sum += float64(shared) / float64(len(o.forms)+len(common)-shared)
+	}
+	return sum / float64(len(p.values))
+}
+
+// index reports whether a number of the place is an index.
+func (p *place) index(v int32) bool { return p.counts && !p.values[v].apart }
+
+// finish writes the text of a kind, and puts its members in order. Its Index still has
+// every number of the names.
+func (k *Kind) finish(f *form, name func(i int) string) {
+	holes := len(f.places)
+	row := func(i int) []int32 { return k.Index[i*holes : (i+1)*holes] }
+	var index []int
+	for h, p := range f.places {
+		if !p.index(row(0)[h]) {
+			continue
+		}
+		varies := false
+		for i := range k.Members {
+			varies = varies || row(i)[h] != row(0)[h]
+		}
+		if varies || len(p.values) == 1 {
+			index = append(index, h)
+			k.First = append(k.First, p.first)
+		}
+	}
+	_, numbers := Runs.Split(name(k.Members[0]))
+	text := f.text[0]
+	for h := range holes {
+		if len(k.Text) < len(index) && index[len(k.Text)] == h {
+			k.Text, text = append(k.Text, text), ""
+		} else {
+			text += numbers[h]
+		}
+		text += f.text[h+1]
+	}
+	k.Text = append(k.Text, text)
+
+	order := make([]int, len(k.Members))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return slices.Compare(row(a), row(b)) })
+	members, all := make([]int, 0, len(order)), make([]int32, 0, len(order)*len(index))
+	for _, i := range order {
+		members = append(members, k.Members[i])
+		for _, h := range index {
+			all = append(all, row(i)[h])
+		}
+	}
+	k.Members, k.Index = members, all
+}
