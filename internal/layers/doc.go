@@ -14,7 +14,7 @@
 //	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint  internal/stores
-//	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/convention/adapter
+//	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/match  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
 //	internal/plural
 //

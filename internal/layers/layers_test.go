@@ -31,7 +31,7 @@ var rows = [][]string{
 	{"rename/convention/identify", "internal/adapt", "internal/remote", "rename/convention/internal/compile"},
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint", "internal/stores"},
-	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/convention/adapter"},
+	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/match", "rename/convention/adapter"},
 	{"rename/template", "rename/tensorop", "internal/quant"},
 	{"internal/plural"},
 }
@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 
 // public are the packages whose exported names are an API.
 var public = []string{
-	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop",
+	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop", "rename/match",
 	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "rename/infer",
 }
 

@@ -1,0 +1,234 @@
+package infer
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/match"
+)
+
+// sizes are the numbers that the shapes of a language model are made of, 0 where they are
+// not known.
+type sizes struct {
+	vocab, hidden   uint64
+	query, kv, head uint64 // rows of the query and of the key projection, and of one head
+	inner           uint64 // rows of the MLP's up projection
+	experts, ofOne  uint64 // how many experts, and the rows of the up projection of one
+	shared          uint64 // rows of that of the shared expert
+	layers          int
+}
+
+// A shape of a role is the sizes of its axes, the slowest first; [out, in] of a matrix.
+// roleShapes has those of a decoder in the plain layout (docs/roles.md says what each role
+// is); other roles have shapes that these numbers do not give.
+var roleShapes = map[string]func(s *sizes) []uint64{
+	"embed.tokens": func(s *sizes) []uint64 { return []uint64{s.vocab, s.hidden} },
+	"head":         func(s *sizes) []uint64 { return []uint64{s.vocab, s.hidden} },
+	"embed.norm":   vector, "final_norm": vector,
+	"layer.attn.norm": vector, "layer.attn.norm_2": vector, "layer.attn.post_norm": vector, "layer.attn.out_norm": vector,
+	"layer.mlp.norm": vector, "layer.mlp.norm_2": vector, "layer.mlp.post_norm": vector, "layer.mlp.out_norm": vector,
+	"layer.attn.q":             func(s *sizes) []uint64 { return []uint64{s.query, s.hidden} },
+	"layer.attn.k":             func(s *sizes) []uint64 { return []uint64{s.kv, s.hidden} },
+	"layer.attn.v":             func(s *sizes) []uint64 { return []uint64{s.kv, s.hidden} },
+	"layer.attn.o":             func(s *sizes) []uint64 { return []uint64{s.hidden, s.query} },
+	"layer.attn.qkv":           func(s *sizes) []uint64 { return []uint64{sum(s.query, s.kv, s.kv), s.hidden} },
+	"layer.attn.kv":            func(s *sizes) []uint64 { return []uint64{sum(s.kv, s.kv), s.hidden} },
+	"layer.attn.q_head_norm":   func(s *sizes) []uint64 { return []uint64{s.head} },
+	"layer.attn.k_head_norm":   func(s *sizes) []uint64 { return []uint64{s.head} },
+	"layer.mlp.gate":           func(s *sizes) []uint64 { return []uint64{s.inner, s.hidden} },
+	"layer.mlp.up":             func(s *sizes) []uint64 { return []uint64{s.inner, s.hidden} },
+	"layer.mlp.down":           func(s *sizes) []uint64 { return []uint64{s.hidden, s.inner} },
+	"layer.mlp.gate_up":        func(s *sizes) []uint64 { return []uint64{sum(s.inner, s.inner), s.hidden} },
+	"layer.mlp.router":         func(s *sizes) []uint64 { return []uint64{s.experts, s.hidden} },
+	"layer.mlp.expert.gate":    func(s *sizes) []uint64 { return []uint64{s.ofOne, s.hidden} },
+	"layer.mlp.expert.up":      func(s *sizes) []uint64 { return []uint64{s.ofOne, s.hidden} },
+	"layer.mlp.expert.down":    func(s *sizes) []uint64 { return []uint64{s.hidden, s.ofOne} },
+	"layer.mlp.expert.gate_up": func(s *sizes) []uint64 { return []uint64{sum(s.ofOne, s.ofOne), s.hidden} },
+	"layer.mlp.shared.gate":    func(s *sizes) []uint64 { return []uint64{s.shared, s.hidden} },
+	"layer.mlp.shared.up":      func(s *sizes) []uint64 { return []uint64{s.shared, s.hidden} },
+	"layer.mlp.shared.down":    func(s *sizes) []uint64 { return []uint64{s.hidden, s.shared} },
+}
+
+func vector(s *sizes) []uint64 { return []uint64{s.hidden} }
+
+// sum is 0 where a part is not known.
+func sum(parts ...uint64) uint64 {
+	total := uint64(0)
+	for _, n := range parts {
+		if n == 0 {
+			return 0
+		}
+		total += n
+	}
+	return total
+}
+
+// shape is that of a role's tensor in a convention, nil where it is not known.
+func (s *sizes) shape(c *convention.Convention, t *convention.Tensor) []uint64 {
+	module, leaf := t.Module, t.Role[strings.LastIndexByte(t.Role, '.')+1:]
+	stacked := strings.HasPrefix(module, "layer.mlp.experts.")
+	of := strings.Replace(module, ".experts.", ".expert.", 1)
+	make, ok := roleShapes[of]
+	if !ok {
+		return nil
+	}
+	shape := make(s)
+	if leaf == "bias" {
+		shape = shape[:1]
+	} else if leaf != "weight" {
+		return nil
+	}
+	if slices.Contains(shape, 0) {
+		return nil
+	}
+	if len(shape) == 2 && c.Transposes(module) {
+		slices.Reverse(shape)
+	}
+	if !stacked {
+		return shape
+	}
+	switch {
+	case s.experts == 0:
+		return nil
+	case c.Layout.Experts == convention.Flat && len(shape) == 2:
+		if strings.HasSuffix(module, ".down") {
+			slices.Reverse(shape)
+		}
+		return []uint64{s.experts * shape[0], shape[1]}
+	case c.Layout.Experts == convention.InOut && len(shape) == 2:
+		slices.Reverse(shape)
+	}
+	return append([]uint64{s.experts}, shape...)
+}
+
+// sizesOf finds the numbers of a model: in its configuration, and otherwise in the shapes
+// of its modules, whatever they are called.
+func sizesOf(m *convention.Model, modules []*match.Module) *sizes {
+	s := new(sizes)
+	number := func(key string) uint64 {
+		n, _ := m.Number(key)
+		return uint64(max(n, 0))
+	}
+	s.hidden, s.vocab, s.inner = number("hidden_size"), number("vocab_size"), number("intermediate_size")
+	s.head, s.experts, s.layers = number("head_dim"), number("num_local_experts"), int(number("num_hidden_layers"))
+	s.ofOne = number("moe_intermediate_size")
+	heads, kv := number("num_attention_heads"), number("num_key_value_heads")
+	if s.head == 0 && heads > 0 && s.hidden%heads == 0 {
+		s.head = s.hidden / heads
+	}
+	const many = 1 << 20 // no model has so many heads, nor heads so long
+	if heads < many && kv < many && s.head < many {
+		s.query, s.kv = heads*s.head, kv*s.head
+	}
+	s.measure(modules)
+	return s
+}
+
+// measure fills in what no configuration says.
+func (s *sizes) measure(modules []*match.Module) {
+	blocks := blocksOf(modules)
+	if len(blocks) == 0 {
+		return
+	}
+	s.layers = cmp.Or(s.layers, blocks[0].Count)
+	// The hidden width is the length of the normalisations of a block.
+	vectors := make(map[uint64]int)
+	commonest := uint64(0)
+	for _, m := range blocks {
+		if len(m.Shape) == 1 {
+			n := m.Shape[0]
+			if vectors[n]++; vectors[n] > vectors[commonest] {
+				commonest = n
+			}
+		}
+	}
+	if s.hidden = cmp.Or(s.hidden, commonest); s.hidden == 0 {
+		return
+	}
+	var in, out []uint64 // the other axes of [x, hidden] and of [hidden, x]
+	square := false
+	for _, m := range blocks {
+		if len(m.Shape) != 2 || m.Packed {
+			continue
+		}
+		switch {
+		case m.Shape[0] == s.hidden && m.Shape[1] == s.hidden:
+			square = true
+		case m.Shape[1] == s.hidden:
+			in = append(in, m.Shape[0])
+		case m.Shape[0] == s.hidden:
+			out = append(out, m.Shape[1])
+		}
+	}
+	rows := uint64(0) // of the largest matrix outside the blocks
+	for _, m := range modules {
+		if m.Holes() == 0 && len(m.Shape) == 2 && m.Shape[1] == s.hidden && m.Shape[0] > rows {
+			rows = m.Shape[0]
+		}
+		// Experts are a second index, or a first axis.
+		switch {
+		case m.Holes() == 2 && len(m.Shape) == 2:
+			experts := 0
+			for i := 1; i < len(m.Index); i += 2 {
+				experts = max(experts, int(m.Index[i])+1)
+			}
+			s.experts = cmp.Or(s.experts, uint64(experts))
+			if m.Shape[0] == s.hidden {
+				s.ofOne = cmp.Or(s.ofOne, m.Shape[1])
+			}
+		case m.Holes() == 1 && len(m.Shape) == 3 && m.Shape[1] == s.hidden:
+			s.experts, s.ofOne = cmp.Or(s.experts, m.Shape[0]), cmp.Or(s.ofOne, m.Shape[2])
+		}
+	}
+	// Releases pad the vocabulary, and say what it was before.
+	s.vocab = cmp.Or(rows, s.vocab)
+	if s.experts > 0 && s.ofOne == 0 {
+		s.ofOne = s.inner
+	}
+	slices.Sort(out)
+	if !slices.Contains(out, s.inner) && s.experts == 0 && len(out) > 0 {
+		s.inner = out[len(out)-1] // Qwen 1 says twice as much in its configuration
+	}
+	if s.query == 0 {
+		for _, n := range out {
+			if n != s.inner {
+				s.query = n
+			}
+		}
+		if s.query == 0 && square {
+			s.query = s.hidden
+		}
+	}
+	if s.kv == 0 && s.query > 0 {
+		slices.Sort(in)
+		for _, n := range in {
+			switch {
+			case n < s.query && n != s.experts:
+				s.kv = cmp.Or(s.kv, n)
+			case n > s.query && n < 3*s.query && n != s.inner && n != 2*s.inner && (n-s.query)%2 == 0:
+				s.kv = cmp.Or(s.kv, (n-s.query)/2)
+			}
+		}
+		s.kv = cmp.Or(s.kv, s.query)
+	}
+}
+
+// blocksOf are the modules of the layers: those whose indices most modules have.
+func blocksOf(modules []*match.Module) []*match.Module {
+	by := make(map[string][]*match.Module)
+	best := ""
+	for _, m := range modules {
+		if m.Holes() != 1 {
+			continue
+		}
+		k := m.Stem[0]
+		if by[k] = append(by[k], m); len(by[k]) > len(by[best]) {
+			best = k
+		}
+	}
+	list := by[best]
+	slices.SortStableFunc(list, func(a, b *match.Module) int { return b.Count - a.Count })
+	return list
+}

@@ -1,0 +1,248 @@
+package match
+
+import (
+	_ "embed"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// A Meaning is what a name says of a module. What it does not say is empty.
+type Meaning struct {
+	Space string // the part of the model: "vision", "encoder"
+	Block string // "attn", "mlp", "embed", "final", "head"
+	Sub   string // of an MLP: "expert", "shared"
+	// Parts are what the module computes, "q" or "post_norm"; several of a fused one, in
+	// the order in which the name has them.
+	Parts []string
+	// Weak meanings rest on words of which projects mean different things.
+	Weak bool
+	// Exact meanings are those of a convention.
+	Exact bool
+}
+
+//go:embed lexicon.tsv
+var lexiconTSV string
+
+// An entry is a row of lexicon.tsv.
+type entry struct {
+	words  []string
+	slot   string
+	values []string
+	weak   bool
+}
+
+// lexicon has the entries by their first words, the longest first.
+var lexicon = sync.OnceValue(func() map[string][]entry {
+	m := make(map[string][]entry)
+	for line := range strings.Lines(lexiconTSV) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
+		e := entry{words: strings.Fields(f[0]), slot: f[1], values: strings.Fields(f[2]), weak: len(f) > 3}
+		m[e.words[0]] = append(m[e.words[0]], e)
+	}
+	for _, list := range m {
+		slices.SortStableFunc(list, func(a, b entry) int { return len(b.words) - len(a.words) })
+	}
+	return m
+})
+
+// words takes a name apart: at what is no letter or digit, and where a capital follows a
+// small letter. A digit goes to the word before it: ln_1 is ln1.
+func words(name string) []string {
+	var list []string
+	var b strings.Builder
+	end := func() {
+		w := strings.ToLower(b.String())
+		b.Reset()
+		switch {
+		case w == "":
+		case len(list) > 0 && len(w) == 1 && unicode.IsDigit(rune(w[0])):
+			list[len(list)-1] += w
+		default:
+			list = append(list, w)
+		}
+	}
+	last := ' '
+	for _, r := range name {
+		switch {
+		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
+			end()
+		case unicode.IsUpper(r) && unicode.IsLower(last):
+			end()
+			fallthrough
+		default:
+			b.WriteRune(r)
+		}
+		last = r
+	}
+	end()
+	return list
+}
+
+// A reading is what the words of one name say, before what is around it is known.
+type reading struct {
+	Meaning
+	marks map[string]bool
+}
+
+// read looks up words. Where a later segment says another block or part than an earlier
+// one, it counts: of self_attn.q_proj, q.
+func read(text string) *reading {
+	r := &reading{marks: make(map[string]bool)}
+	for segment := range strings.SplitSeq(text, ".") {
+		list := words(segment)
+		var parts []string
+		weak := false
+		if len(list) > 0 {
+			r.marks["norm"] = false // norm_attn_norm.attn is none (DBRX)
+		}
+		for i := 0; i < len(list); {
+			e := find(list[i:])
+			if e == nil {
+				i++
+				continue
+			}
+			i += len(e.words)
+			switch e.slot {
+			case "block":
+				if r.Block != "cross" {
+					r.Block = e.values[0]
+				}
+			case "sub":
+				if r.Sub != "shared" {
+					r.Sub = e.values[0]
+				}
+			case "space":
+				if r.Space == "" {
+					r.Space = e.values[0]
+				}
+			case "part":
+				parts, weak = append(parts, e.values...), weak || e.weak
+			case "mark":
+				for _, v := range e.values {
+					r.marks[v] = true
+				}
+			}
+		}
+		if parts != nil {
+			r.Parts, r.Weak = parts, weak
+		}
+	}
+	return r
+}
+
+func find(list []string) *entry {
+	entries := lexicon()[list[0]]
+	for i := range entries {
+		e := &entries[i]
+		if len(e.words) <= len(list) && slices.Equal(e.words, list[:len(e.words)]) {
+			return e
+		}
+	}
+	return nil
+}
+
+// block cuts a stem behind what counts its layers: "model.layers." and ".mlp.up_proj". Of
+// a module outside of them the first is "". The number may be text: layers.0 of a model
+// whose first layer is another than the rest.
+func (m *Module) block() (before, rest string) {
+	if m.Holes() > 0 {
+		return m.Stem[0], strings.Join(m.Stem[1:], ".")
+	}
+	if before, _, after, ok := template.Layer(m.Stem[0]); ok && template.Counts(before) == "layer" {
+		return before, after
+	}
+	return "", m.Stem[0]
+}
+
+// understand gives every module the meaning that its words have among the others.
+func understand(list []*Module) {
+	readings := make([]*reading, len(list))
+	type stack struct{ experts, mlpNorm bool }
+	stacks := make(map[string]*stack)
+	for i, m := range list {
+		before, rest := m.block()
+		r := read(rest)
+		if before != "" {
+			r.Space = read(before).Space
+		}
+		readings[i] = r
+		s := stacks[before]
+		if s == nil {
+			s = new(stack)
+			stacks[before] = s
+		}
+		s.experts = s.experts || r.Sub == "expert"
+		// What the words say is a normalisation of the MLP, whatever is before attention.
+		s.mlpNorm = s.mlpNorm || r.marks["norm"] && r.Block == "mlp"
+	}
+	for i, m := range list {
+		before, _ := m.block()
+		s := stacks[before]
+		m.Meaning = readings[i].meaning(m.Holes(), before != "", s.experts, s.mlpNorm)
+	}
+	// What every module is of tells none apart: the decoder that is the whole model.
+	if !severalSpaces(list) {
+		for _, m := range list {
+			m.Meaning.Space = ""
+		}
+	}
+}
+
+// meaning settles what a name says: in a block of layers or outside of them, with experts
+// or without, with another normalisation of the MLP or without.
+func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
+	m := r.Meaning
+	switch {
+	case r.marks["norm"] && !inBlock:
+		m.Parts, m.Block = []string{"norm"}, "final"
+		if r.marks["embed"] {
+			m.Block = "embed"
+		}
+	case r.marks["norm"] && len(m.Parts) == 1 && m.Block != "mlp":
+		m.Parts, m.Weak = []string{m.Parts[0] + "_norm"}, false
+	case r.marks["norm"]:
+		m.Parts, m.Weak = []string{"norm"}, false
+		switch {
+		case r.marks["post"] && m.Block == "attn" && !mlpNorm:
+			// "Behind attention" is before the MLP, unless that has one of its own (Gemma 2).
+			m.Block = "mlp"
+		case r.marks["post"] && m.Block != "":
+			m.Parts = []string{"post_norm"}
+		case m.Block == "" && r.marks["pre"]:
+			m.Block = "attn" // the input of the block
+		case m.Block == "" && r.marks["first"]:
+			m.Block, m.Weak = "attn", true
+		case m.Block == "" && r.marks["second"]:
+			m.Block, m.Weak = "mlp", true
+		case m.Block == "" && r.marks["final"]:
+			m.Block, m.Weak = "mlp", true // the last of a block, in fairseq
+		}
+	case len(m.Parts) == 1 && m.Parts[0] == "gate" && experts && m.Sub == "" && m.Block != "attn" && !r.marks["last"]:
+		m.Parts, m.Block = []string{"router"}, "mlp"
+	case len(m.Parts) > 0:
+	case !inBlock && r.marks["positions"]:
+		m.Block, m.Parts = "embed", []string{"positions"}
+	case !inBlock && (r.marks["head"] || r.marks["out"] && !r.marks["embed"]):
+		m.Block, m.Parts = "head", []string{"head"}
+	case holes == 0 && r.marks["embed"]:
+		m.Block, m.Parts = "embed", []string{"tokens"}
+	case (r.marks["out"] || r.marks["last"]) && (m.Block == "attn" || m.Block == "cross"):
+		m.Parts, m.Weak = []string{"o"}, !r.marks["out"]
+	case r.marks["out"] && m.Block == "mlp" || r.marks["last"] && m.Block == "mlp":
+		m.Parts, m.Weak = []string{"down"}, !r.marks["out"]
+	}
+	if slices.ContainsFunc(m.Parts, func(p string) bool { return len(p) == 1 }) && m.Block == "" {
+		m.Block = "attn"
+	}
+	if slices.ContainsFunc(m.Parts, func(p string) bool { return p == "gate" || p == "up" || p == "down" || p == "router" }) && m.Block == "" {
+		m.Block = "mlp"
+	}
+	return m
+}

@@ -1,0 +1,229 @@
+package match
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/quant"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// A Tensor is what is known of a tensor beside its bytes.
+type Tensor struct {
+	Name  string
+	Shape []uint64 // the slowest dimension first; nil when unknown
+	DType string   // "" when unknown
+}
+
+// A Module is the tensors that make one layer of a model, in every block that has it.
+type Module struct {
+	// Stem is the name without its leaf, cut at its indices: "model.layers.",
+	// ".mlp.up_proj".
+	Stem   []string
+	Leaves []Leaf // the main one first
+	// Index are the indices of the members, counted from the first of their axis.
+	Index []int32
+	Count int // of members
+	// Shape is that of the main leaf, nil where it is unknown. Where members differ in
+	// shape, it is that of the first, and Shapes has them all.
+	Shape  []uint64
+	Shapes [][]uint64
+	// Packed modules are stored in fewer elements than they have, so that the shape is not
+	// that of the weight.
+	Packed bool
+	// Optional modules need no counterpart.
+	Optional bool
+	// AnyLeaf modules may have leaves that are not listed: a bias.
+	AnyLeaf bool
+	Meaning Meaning
+	order   int // of its first tensor
+}
+
+// A Leaf is one tensor of a module.
+type Leaf struct {
+	// Name is what follows the stem, with what joins it: ".weight", "_scales".
+	Name string
+	// Tensors are the rows of the members in the inventory.
+	Tensors []int
+}
+
+// Holes is how many indices its names have.
+func (m *Module) Holes() int { return len(m.Stem) - 1 }
+
+// String writes the stem with {} for each index.
+func (m *Module) String() string { return strings.Join(m.Stem, "{}") }
+
+// Template writes the template of a leaf's names.
+func (m *Module) Template(leaf int) string { return m.String() + m.Leaves[leaf].Name }
+
+// Has reports whether the module has a leaf.
+func (m *Module) Has(leaf string) bool {
+	return slices.ContainsFunc(m.Leaves, func(l Leaf) bool { return l.Name == leaf })
+}
+
+// row is the index of a member.
+func (m *Module) row(i int) []int32 { return m.Index[i*m.Holes() : (i+1)*m.Holes()] }
+
+// Limits of an inventory. The largest model that is known has some 400 modules; with
+// every block under names of its own, a UNet has 700.
+const (
+	MaxModules = 2000
+	maxName    = 1 << 12
+)
+
+// Modules puts the tensors of a checkpoint together. It refuses what is no model.
+func Modules(tensors []Tensor) ([]*Module, error) {
+	for i := range tensors {
+		if len(tensors[i].Name) > maxName {
+			return nil, fmt.Errorf("a name has %d bytes, and no tensor's has more than %d: %.40q…", len(tensors[i].Name), maxName, tensors[i].Name)
+		}
+	}
+	kinds := template.Kinds(len(tensors), func(i int) string { return tensors[i].Name })
+	if len(kinds) > 4*MaxModules {
+		return nil, fmt.Errorf("there are %d templates of names, and no model has more than %d", len(kinds), 4*MaxModules)
+	}
+	ends := make(map[string]bool)
+	for i := range kinds {
+		ends[kinds[i].String()] = true
+	}
+	var list []*Module
+	byStem := make(map[string]*Module)
+	for i := range kinds {
+		k := &kinds[i]
+		stem, leaf := cutLeaf(k, ends)
+		index := make([]int32, len(k.Index))
+		for j, n := range k.Index {
+			index[j] = n - k.First[j%k.Holes()]
+		}
+		// A bias that other blocks have than the weight is a module of its own.
+		key := fmt.Sprint(strings.Join(stem, "{}"), "\x00", len(k.Members), hashOf(index))
+		m := byStem[key]
+		if m == nil {
+			m = &Module{Stem: stem, Index: index, Count: len(k.Members), order: slices.Min(k.Members)}
+			byStem[key] = m
+			list = append(list, m)
+		}
+		m.Leaves = append(m.Leaves, Leaf{leaf, k.Members})
+	}
+	if len(list) > MaxModules {
+		return nil, fmt.Errorf("there are %d modules, and no model has more than %d", len(list), MaxModules)
+	}
+	for _, m := range list {
+		m.settle(tensors)
+	}
+	// The order of the files is evidence only where it is the writer's.
+	slices.SortFunc(list, func(a, b *Module) int {
+		return cmp.Or(template.Compare(a.String(), b.String()), cmp.Compare(a.Count, b.Count), cmp.Compare(a.order, b.order))
+	})
+	understand(list)
+	return list, nil
+}
+
+// hashOf is FNV-1a over indices.
+func hashOf(index []int32) uint64 {
+	h := uint64(14695981039346656037)
+	for _, n := range index {
+		h = (h ^ uint64(uint32(n))) * 1099511628211
+	}
+	return h
+}
+
+// settle puts the main leaf first and takes the shape from it.
+func (m *Module) settle(tensors []Tensor) {
+	slices.SortStableFunc(m.Leaves, func(a, b Leaf) int { return leafRank(a.Name) - leafRank(b.Name) })
+	main := m.Leaves[0].Tensors
+	m.Packed = packedLeaves()[strings.TrimLeft(m.Leaves[0].Name, "._:")]
+	if m.Packed && m.Leaves[0].Name == ".weight" {
+		m.Packed = false
+	}
+	m.Shape = tensors[main[0]].Shape
+	for _, t := range main[1:] {
+		if !slices.Equal(tensors[t].Shape, m.Shape) {
+			for _, t := range main {
+				m.Shapes = append(m.Shapes, tensors[t].Shape)
+			}
+			break
+		}
+	}
+}
+
+// leafRank orders leaves: the weight is what the module is known by.
+func leafRank(leaf string) int {
+	switch {
+	case leaf == ".weight" || leaf == "":
+		return 0
+	case packedLeaves()[strings.TrimLeft(leaf, "._:")]:
+		return 1
+	case leaf == ".bias" || leaf == "_bias":
+		return 3
+	}
+	return 2
+}
+
+// packedLeaves are the leaves of quantised weights.
+var packedLeaves = sync.OnceValue(func() map[string]bool {
+	packed := make(map[string]bool)
+	for leaf, weight := range quant.Leaves {
+		if weight {
+			packed[strings.TrimLeft(leaf, "_:")] = true
+		}
+	}
+	return packed
+})
+
+// leaves are what the names of tensors end in, the longest first. Old names of
+// normalisations have gamma and beta (BERT as first released).
+var leaves = sync.OnceValue(func() []string {
+	list := []string{".weight", ".bias", ".gamma", ".beta", ".kernel"}
+	for leaf := range quant.Leaves {
+		if leaf[0] != '_' {
+			leaf = "." + leaf
+		}
+		list = append(list, leaf)
+	}
+	slices.SortFunc(list, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Compact(list)
+})
+
+// cutLeaf takes the leaf off the names of a kind. "_bias" is one where something else has
+// the same stem: gate_up_proj_bias beside gate_up_proj.
+func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string) {
+	stem = slices.Clone(k.Text)
+	last := len(stem) - 1
+	tail := stem[last]
+	if tail == "" && last > 0 { // Megatron-core: weight0, weight1
+		for _, l := range []string{".weight", ".bias"} {
+			if s, ok := strings.CutSuffix(stem[last-1], l); ok {
+				stem[last-1] = s
+				return stem, l
+			}
+		}
+	}
+	for _, l := range leaves() {
+		if s, ok := strings.CutSuffix(tail, l); ok && (s != "" || last > 0) {
+			stem[last] = s
+			return stem, l
+		}
+	}
+	if s, ok := strings.CutSuffix(tail, "_bias"); ok {
+		before := strings.Join(k.Text[:last], "{}")
+		if last > 0 {
+			before += "{}"
+		}
+		for _, l := range []string{"", "_blocks", ".weight"} {
+			if ends[before+s+l] {
+				stem[last] = s
+				return stem, "_bias"
+			}
+		}
+	}
+	return stem, ""
+}

@@ -1,0 +1,272 @@
+package match
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// A component is modules that may become each other, and nothing else. Assignments of
+// different components do not touch.
+type component struct {
+	rows, cols []int
+	cells      map[[2]int]*cell
+}
+
+// A search is the composites that are chosen, and assignments of the other modules.
+type search struct {
+	*problem
+	parts      []*component
+	ofA, ofB   []int // the component of a module
+	candidates []composite
+	byA, byB   map[int][]int // the candidates that need a module
+	chosen     []int         // candidates
+	solved     map[string]*solved
+}
+
+// solved is the assignment of what is left of a component.
+type solved struct {
+	*assignment
+	rows, cols []int
+}
+
+// A set is modules that composites have taken.
+type set struct{ a, b map[int]bool }
+
+func (s *search) taken(chosen []int) set {
+	t := set{make(map[int]bool), make(map[int]bool)}
+	for _, c := range chosen {
+		a, b := s.candidates[c].modules()
+		for _, i := range a {
+			t.a[i] = true
+		}
+		for _, j := range b {
+			t.b[j] = true
+		}
+	}
+	return t
+}
+
+// components finds the components, by joining whatever has a cell.
+func (s *search) components() error {
+	s.solved = make(map[string]*solved)
+	n := len(s.a)
+	root := make([]int, n+len(s.b))
+	for i := range root {
+		root[i] = i
+	}
+	var find func(i int) int
+	find = func(i int) int {
+		for root[i] != i {
+			root[i] = root[root[i]]
+			i = root[i]
+		}
+		return i
+	}
+	for i, list := range s.cells {
+		for _, c := range list {
+			root[find(n+c.j)] = find(i)
+		}
+	}
+	number := make(map[int]int)
+	of := func(i int) *component {
+		r := find(i)
+		k, ok := number[r]
+		if !ok {
+			k = len(s.parts)
+			number[r] = k
+			s.parts = append(s.parts, &component{cells: make(map[[2]int]*cell)})
+		}
+		return s.parts[k]
+	}
+	for i, list := range s.cells {
+		p := of(i)
+		p.rows = append(p.rows, i)
+		s.ofA = append(s.ofA, number[find(i)])
+		for k := range list {
+			p.cells[[2]int{i, list[k].j}] = &list[k]
+		}
+	}
+	for j := range s.b {
+		p := of(n + j)
+		p.cols = append(p.cols, j)
+		s.ofB = append(s.ofB, number[find(n+j)])
+	}
+	for _, p := range s.parts {
+		if k := max(len(p.rows), len(p.cols)); k > maxAlike {
+			return tooMany(k)
+		}
+	}
+	return nil
+}
+
+// assign solves what some composites leave of a component. Without weak evidence, order
+// and words that lie do not count.
+func (s *search) assign(k int, t set, weak bool) *solved {
+	p := s.parts[k]
+	key := []byte(strconv.Itoa(k))
+	var rows, cols []int
+	for _, i := range p.rows {
+		if !t.a[i] {
+			rows = append(rows, i)
+		} else {
+			key = strconv.AppendInt(append(key, 'a'), int64(i), 10)
+		}
+	}
+	for _, j := range p.cols {
+		if !t.b[j] {
+			cols = append(cols, j)
+		} else {
+			key = strconv.AppendInt(append(key, 'b'), int64(j), 10)
+		}
+	}
+	if weak {
+		key = append(key, 'w')
+	}
+	if known := s.solved[string(key)]; known != nil {
+		return known
+	}
+	var rankA, rankB []int
+	if weak && s.ordered && len(rows) == len(cols) {
+		rankA, rankB = ranks(s.a, rows), ranks(s.b, cols)
+	}
+	pair := func(x, y int) float64 {
+		c := p.cells[[2]int{rows[x], cols[y]}]
+		if c == nil {
+			return inf
+		}
+		cost := c.cost.strong
+		if weak {
+			cost += c.cost.weak
+		}
+		if rankA != nil {
+			cost += orderStep * math.Abs(float64(rankA[x]-rankB[y]))
+		}
+		return cost
+	}
+	single := func(m *Module) float64 {
+		if m.Optional {
+			return aloneOptional
+		}
+		return alone
+	}
+	out := &solved{rows: rows, cols: cols}
+	out.assignment = assign(len(rows), len(cols), pair,
+		func(x int) float64 { return single(s.a[rows[x]]) }, func(y int) float64 { return single(s.b[cols[y]]) })
+	s.solved[string(key)] = out
+	return out
+}
+
+// ranks orders modules by their places in the files.
+func ranks(side []*Module, list []int) []int {
+	sorted := slices.Clone(list)
+	slices.SortFunc(sorted, func(x, y int) int { return cmp.Compare(side[x].order, side[y].order) })
+	out := make([]int, len(list))
+	for i, m := range list {
+		out[i] = slices.Index(sorted, m)
+	}
+	return out
+}
+
+// cost is that of some composites and of the assignments that they leave.
+func (s *search) cost(chosen []int, weak bool) float64 {
+	t := s.taken(chosen)
+	sum := 0.0
+	for _, c := range chosen {
+		sum += s.candidates[c].cost.strong
+		if weak {
+			sum += s.candidates[c].cost.weak
+		}
+	}
+	for k := range s.parts {
+		sum += s.assign(k, t, weak).total
+	}
+	return sum
+}
+
+// conflicts reports whether two composites need the same module.
+func (s *search) conflicts(x, y int) bool {
+	xa, xb := s.candidates[x].modules()
+	ya, yb := s.candidates[y].modules()
+	in := func(list []int) func(int) bool {
+		return func(i int) bool { return slices.Contains(list, i) }
+	}
+	return slices.ContainsFunc(xa, in(ya)) || slices.ContainsFunc(xb, in(yb))
+}
+
+// with is what is chosen when one more composite is, in the place of those that need its
+// modules.
+func (s *search) with(chosen []int, c int) []int {
+	return append(slices.DeleteFunc(slices.Clone(chosen), func(x int) bool { return x == c || s.conflicts(x, c) }), c)
+}
+
+// rounds bounds the search for composites; each round makes the solution cheaper.
+const rounds = 100
+
+// choose takes composites as long as they make the solution cheaper, and then exchanges
+// them one for the other.
+func (s *search) choose() {
+	s.byA, s.byB = make(map[int][]int), make(map[int][]int)
+	for c := range s.candidates {
+		a, b := s.candidates[c].modules()
+		for _, i := range a {
+			s.byA[i] = append(s.byA[i], c)
+		}
+		for _, j := range b {
+			s.byB[j] = append(s.byB[j], c)
+		}
+	}
+	const least = 1e-9 // what rounding may be
+	now := s.cost(nil, true)
+	for range rounds {
+		best, next := now-least, []int(nil)
+		for c := range s.candidates {
+			if slices.Contains(s.chosen, c) {
+				continue
+			}
+			try := s.with(s.chosen, c)
+			if cost := s.cost(try, true); cost < best {
+				best, next = cost, try
+			}
+		}
+		if next == nil {
+			return
+		}
+		now, s.chosen = best, next
+	}
+}
+
+// solution says what was found and how sure it is.
+func (s *search) solution() *Solution {
+	out := new(Solution)
+	t := s.taken(s.chosen)
+	margins := newMargins(s, t)
+	for _, c := range s.chosen {
+		x := &s.candidates[c]
+		a, b := x.modules()
+		out.Matches = append(out.Matches, Match{A: a, B: b, Form: x.form, Rows: x.rows})
+		margins.composite(c)
+	}
+	for k, p := range s.parts {
+		solved := s.assign(k, t, true)
+		for y, x := range solved.ofCol[:len(solved.cols)] {
+			if x >= len(solved.rows) {
+				out.AloneB = append(out.AloneB, solved.cols[y])
+				continue
+			}
+			i, j := solved.rows[x], solved.cols[y]
+			out.Matches = append(out.Matches, Match{A: []int{i}, B: []int{j}, Form: p.cells[[2]int{i, j}].form, Same: s.sameNames(i, j)})
+			margins.pair(k, x, y)
+		}
+		for y := len(solved.cols); y < solved.n; y++ {
+			if x := solved.ofCol[y]; x < len(solved.rows) {
+				out.AloneA = append(out.AloneA, solved.rows[x])
+			}
+		}
+	}
+	margins.fill(out)
+	slices.Sort(out.AloneA)
+	slices.Sort(out.AloneB)
+	return out
+}

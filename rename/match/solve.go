@@ -1,0 +1,235 @@
+package match
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Options say what else is known.
+type Options struct {
+	// Opaque names say nothing.
+	Opaque bool
+	// Ordered says that modules of both sides are in the order of the code.
+	Ordered bool
+	// Extra is what more is known of a hypothesis, in log-odds: modules of A become
+	// modules of B. An infinite cost forbids it. It may be nil.
+	Extra func(a, b []int) float64
+}
+
+// A Match is modules of A that become modules of B.
+type Match struct {
+	A, B []int // one of each, or one and the parts that it holds, in their order
+	Form Form
+	Rows []uint64 // of the parts in the fused module
+	// Margin is what the best solution without this match costs more, and Confidence the
+	// probability that it stands for.
+	Margin, Confidence float64
+	// Only is set where nothing else has shapes that fit, on either side.
+	Only bool
+	// Same is set where the names are equal, or equal below prefixes that many have.
+	Same bool
+}
+
+// A Solution is the matches that are cheapest together.
+type Solution struct {
+	Matches []Match
+	// AloneA and AloneB are modules without a counterpart.
+	AloneA, AloneB []int
+	// Open are groups of matches whose modules would change places in the next best
+	// solution, and which are less than nine to one sure.
+	Open [][]int
+}
+
+// maxAlike is how many modules may have the same shape and the same indices: a UNet whose
+// names fold badly has 120. An assignment takes time in the third power of it.
+const maxAlike = 400
+
+type problem struct {
+	a, b   []*Module
+	opaque bool
+	// ordered says that modules of both sides are in the order of the code.
+	ordered bool
+	spaces  bool // both sides have several parts that names tell apart
+	know    func(a, b []int) float64
+	cells   [][]cell
+	same    map[[2]int]bool
+	letter  []map[string]bool // trigrams of A's modules, then B's
+}
+
+func (p *problem) extra(a, b []int) float64 {
+	if p.know == nil {
+		return 0
+	}
+	return p.know(a, b)
+}
+
+func (p *problem) sameNames(i, j int) bool { return p.same[[2]int{i, j}] }
+
+func (p *problem) alike(i, j int) float64 { return jaccard(p.letter[i], p.letter[len(p.a)+j]) }
+
+// Solve finds which modules of A are which of B.
+func Solve(a, b []*Module, opt Options) (*Solution, error) {
+	p := &problem{a: a, b: b, opaque: opt.Opaque, ordered: opt.Ordered, know: opt.Extra}
+	p.spaces = severalSpaces(a) && severalSpaces(b)
+	for _, m := range slices.Concat(a, b) {
+		p.letter = append(p.letter, trigrams(lastSegment(m)))
+	}
+	p.pair()
+	s := &search{problem: p}
+	if err := s.components(); err != nil {
+		return nil, err
+	}
+	s.candidates = p.composites()
+	s.choose()
+	return s.solution(), nil
+}
+
+func severalSpaces(list []*Module) bool {
+	return slices.ContainsFunc(list, func(m *Module) bool { return m.Meaning.Space != list[0].Meaning.Space })
+}
+
+// pair finds what every module of A may become.
+func (p *problem) pair() {
+	bySig, byOuter := make(map[signature][]int), make(map[signature][]int)
+	each := make([]int, len(p.b))
+	for j, m := range p.b {
+		bySig[m.signature()] = append(bySig[m.signature()], j)
+		if s, n := m.outer(); n > 0 {
+			byOuter[s] = append(byOuter[s], j)
+			each[j] = n
+		}
+	}
+	p.cells = make([][]cell, len(p.a))
+	for i, m := range p.a {
+		for _, j := range bySig[m.signature()] {
+			if f, ok := form(m, p.b[j]); ok {
+				p.cells[i] = append(p.cells[i], cell{j: j, form: f})
+			}
+		}
+		uniform := m.Shapes == nil && m.known()
+		for _, j := range byOuter[m.signature()] {
+			if o := p.b[j]; uniform && o.Shapes == nil && o.known() {
+				if f, ok := stackForm(o.Shape, m.Shape, each[j]); ok {
+					p.cells[i] = append(p.cells[i], cell{j: j, form: f})
+				}
+			}
+		}
+		if s, n := m.outer(); n > 0 && uniform {
+			for _, j := range bySig[s] {
+				if o := p.b[j]; o.Shapes == nil && o.known() {
+					if f, ok := stackForm(m.Shape, o.Shape, n); ok {
+						p.cells[i] = append(p.cells[i], cell{j: j, form: f})
+					}
+				}
+			}
+		}
+	}
+	p.findSame()
+	for i := range p.cells {
+		for k := range p.cells[i] {
+			c := &p.cells[i][k]
+			c.cost = p.nameCost(i, c.j)
+			c.cost.strong += biasCost(p.a[i], p.b[c.j]) + p.extra([]int{i}, []int{c.j})
+			switch c.form {
+			case Transposed:
+				c.cost.strong += transposed
+			case Stacked, Flat:
+				c.cost.strong += stacked
+			case StackedTurned, FlatTurned:
+				c.cost.strong += stacked + 1 // projects turn stacked experts often
+			}
+		}
+	}
+}
+
+// few is how many modules must have the same names below two prefixes before the
+// prefixes are taken for what differs.
+const few = 3
+
+// findSame finds names that are equal, or equal below prefixes that many have: a wrapper
+// that nobody knows.
+func (p *problem) findSame() {
+	type change struct{ from, to string }
+	pairs := make(map[change][][2]int)
+	var order []change
+	for i, m := range p.a {
+		for _, c := range p.cells[i] {
+			from, to, ok := prefixes(m.String(), p.b[c.j].String())
+			if c.form != Same || !ok || strings.Contains(from, "{}") || strings.Contains(to, "{}") {
+				continue
+			}
+			k := change{from, to}
+			if pairs[k] == nil {
+				order = append(order, k)
+			}
+			pairs[k] = append(pairs[k], [2]int{i, c.j})
+		}
+	}
+	// Equal prefixes first, then those of the most.
+	slices.SortStableFunc(order, func(x, y change) int {
+		if (x.from == x.to) != (y.from == y.to) {
+			if x.from == x.to {
+				return -1
+			}
+			return 1
+		}
+		return len(pairs[y]) - len(pairs[x])
+	})
+	p.same = make(map[[2]int]bool)
+	takenA, takenB := make(map[int]bool), make(map[int]bool)
+	for _, k := range order {
+		var fresh [][2]int
+		for _, pr := range pairs[k] {
+			if !takenA[pr[0]] && !takenB[pr[1]] {
+				fresh = append(fresh, pr)
+			}
+		}
+		if k.from != k.to && len(fresh) < few {
+			continue
+		}
+		for _, pr := range fresh {
+			takenA[pr[0]], takenB[pr[1]] = true, true
+			p.same[pr] = true
+		}
+	}
+}
+
+// prefixes returns what two stems have before the segments that both end with.
+func prefixes(a, b string) (from, to string, ok bool) {
+	n := 0
+	for n < len(a) && n < len(b) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	for n > 0 && (n < len(a) && a[len(a)-1-n] != '.' || n < len(b) && b[len(b)-1-n] != '.') {
+		n--
+	}
+	return a[:len(a)-n], b[:len(b)-n], n > 0
+}
+
+func trigrams(s string) map[string]bool {
+	s = "  " + s + " "
+	set := make(map[string]bool)
+	for i := range len(s) - 2 {
+		set[s[i:i+3]] = true
+	}
+	return set
+}
+
+// jaccard is the share that two sets have in common.
+func jaccard(x, y map[string]bool) float64 {
+	both := 0
+	for t := range x {
+		if y[t] {
+			both++
+		}
+	}
+	return float64(both) / float64(len(x)+len(y)-both)
+}
+
+func tooMany(n int) error {
+	return fmt.Errorf("%d modules have the same shapes and the same indices; no model has more than %d", n, maxAlike)
+}
+
+var inf = math.Inf(1)
