@@ -79,19 +79,20 @@ func derivedText(a, b string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var text bytes.Buffer
-	fmt.Fprintf(&text, "# Derived from what %s and %s call each tensor, and how they keep its bytes.\n", from.Name, to.Name)
+	note := func(format string, args ...any) { m.Notes = append(m.Notes, fmt.Sprintf(format, args...)) }
+	note("Derived from what %s and %s call each tensor, and how they keep its bytes.", from.Name, to.Name)
 	for _, c := range []*convention.Convention{from, to} {
 		for _, s := range c.Sources {
-			fmt.Fprintf(&text, "# Source for %s: %s\n", c.Name, oneLine(s))
+			note("Source for %s: %s", c.Name, oneLine(s))
 		}
 		for _, n := range c.Layout.Notes {
-			fmt.Fprintf(&text, "# Note: %s\n", oneLine(n))
+			note("Note: %s", oneLine(n))
 		}
 	}
 	for _, r := range d.Refused() {
-		fmt.Fprintf(&text, "# Not derived: %s: %s\n", strings.Join(r.From, " + "), oneLine(r.Refuse))
+		note("Not derived: %s: %s", strings.Join(r.From, " + "), oneLine(r.Refuse))
 	}
+	var text bytes.Buffer
 	err = rename.Write(&text, m)
 	return text.Bytes(), err
 }

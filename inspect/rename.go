@@ -123,25 +123,16 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 			return nil, err
 		}
 	}
-	limits := rename.Safetensors()
-	if c.Format == checkpoint.GGUF {
-		limits = rename.GGUF()
-	}
-	limits.Strict, limits.Number = opts.Strict && opts.Edit.IsZero(), model.Number
-	names := make([]string, c.Len())
-	for i, t := range c.All() {
-		names[i] = t.Name
-	}
-	r.Plan = rename.NewSelectedPlan(m, names, opts.Select, limits)
+	strict := opts.Strict && opts.Edit.IsZero()
+	r.Plan = plan(c, m, model, opts.Select, strict)
 	if !opts.Edit.IsZero() {
-		r.findUnused(given, names)
+		r.findUnused(given, namesOf(c))
 	}
 	if opts.Unknown == RefuseUnknown {
 		r.refuseUnknown()
 	}
-	// A map that moves bytes knows where they go, and so does a conversion.
-	if opts.Map != nil && !opts.AllowLayoutMismatch && len(r.Plan.Transforms)+len(r.Plan.Problems) == 0 && r.Plan.Summary().Moved > 0 {
-		r.Mismatch = Review(r.Plan, model)
+	if opts.Map != nil && !opts.AllowLayoutMismatch {
+		r.Mismatch = reviewNames(r.Plan, model)
 	}
 	if len(r.Plan.Problems) == 0 {
 		rewriting := opts.Rewrite
@@ -158,7 +149,7 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 			if err != nil {
 				return nil, err
 			}
-			r.Plan = rename.NewSelectedPlan(m, names, opts.Select, limits)
+			r.Plan = plan(c, m, model, opts.Select, strict)
 			r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
 		}
 	}
@@ -188,6 +179,34 @@ func (r *Renaming) findUnused(given *rename.Map, names []string) {
 			r.Plan.Problems = append(r.Plan.Problems, p)
 		}
 	}
+}
+
+// plan applies a map to the tensors of a checkpoint, within the limits of its format.
+func plan(c *checkpoint.Checkpoint, m *rename.Map, model *convention.Model, selected func(name string) bool, strict bool) *rename.Plan {
+	limits := rename.Safetensors()
+	if c.Format == checkpoint.GGUF {
+		limits = rename.GGUF()
+	}
+	limits.Strict, limits.Number = strict, model.Number
+	return rename.NewSelectedPlan(m, namesOf(c), selected, limits)
+}
+
+// namesOf lists the names of a checkpoint's tensors.
+func namesOf(c *checkpoint.Checkpoint) []string {
+	names := make([]string, c.Len())
+	for i, t := range c.All() {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// reviewNames is [Review] for the plan of a map that somebody wrote. A map that moves
+// bytes knows where they go.
+func reviewNames(p *rename.Plan, model *convention.Model) *convert.Verdict {
+	if len(p.Transforms)+len(p.Problems) > 0 || p.Summary().Moved == 0 {
+		return nil
+	}
+	return Review(p, model)
 }
 
 // refuseUnknown adds to the problems of the plan the tensors that would have no

@@ -149,6 +149,29 @@ type (
 		Hint    *string      `json:"hint"`
 	}
 
+	mapTestAnswer struct {
+		Tests []MapTest `json:"tests"`
+		// Faults are of what could not be read, or is broken.
+		Faults []Fault `json:"faults"`
+	}
+	mapTestLine struct {
+		// Map is the file or the name of the map.
+		Map string `json:"map"`
+		// Path is the checkpoint.
+		Path    string `json:"path"`
+		Tensors int    `json:"tensors"`
+		Moved   int    `json:"moved"`
+		Dropped int    `json:"dropped"`
+		Changed int    `json:"changed"`
+		Kept    int    `json:"kept"`
+		// Unmatched counts the tensors that neither a rule nor strip touches.
+		Unmatched int `json:"unmatched"`
+		// Problems counts the reasons for which the map is refused.
+		Problems int `json:"problems"`
+		// Refused is the first of them.
+		Refused *string `json:"refused"`
+	}
+
 	rulesAnswer struct {
 		Rules []Rule `json:"rules"`
 	}
@@ -201,6 +224,7 @@ var answers = []struct {
 	{"rename", list(renameAnswer{}, recoverAnswer{}), list(renameLine{}, recoverAnswer{})},
 	{"map list", list(MapsResult{}), list(mapListLine{})},
 	{"map lint", list(mapLintAnswer{}), list(mapLintLine{})},
+	{"map test", list(mapTestAnswer{}), list(mapTestLine{})},
 	{"check", list(CheckResult{}), list(Finding{})},
 	{"rules", list(rulesAnswer{}), list(rulesLine{})},
 	{"lock", list(LockResult{}), list(lockLine{})},

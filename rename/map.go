@@ -21,6 +21,9 @@ type Map struct {
 	// renames of a plan happen at once: a new name is never looked at again.
 	Rules     []Rule
 	Otherwise Otherwise
+	// Notes are lines that Write writes as comments above the map. Parse does not
+	// read them.
+	Notes []string
 	// Ask has what whoever inferred the map could not decide. Plans of a map with
 	// questions are refused.
 	Ask []Question

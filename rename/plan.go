@@ -133,6 +133,9 @@ const (
 	NoNumber ProblemKind = "no-number"
 	// NoPlace is a tensor that the convention to convert to has no name for.
 	NoPlace ProblemKind = "no-place"
+	// BadShape is tensors that an operation of a rule does not fit. A plan, which knows
+	// names alone, does not have it.
+	BadShape ProblemKind = "bad-shape"
 	// GaveUp is a name on which a pattern ran out of steps.
 	GaveUp ProblemKind = "gave-up"
 	// OpenQuestion is what the map asks, and no rule answers.

@@ -72,7 +72,7 @@ func TestWriteNotes(t *testing.T) {
 	drop := DropRule("c", "unused")
 	drop.Notes = []string{"extra"}
 	for want, m := range map[string]*Map{
-		"version: 1\nrename:\n  # proven: 60 of 60\n  # a\\nb\\x1b\\u2028\n  a: b\n": {Rules: []Rule{noted("a", "b")}},
+		"# from here\n# to there\nversion: 1\nrename:\n  # proven: 60 of 60\n  # a\\nb\\x1b\\u2028\n  a: b\n": {Notes: []string{"from here", "to there"}, Rules: []Rule{noted("a", "b")}},
 		"version: 1\nrules:\n  # proven: 60 of 60\n  # a\\nb\\x1b\\u2028\n  - from: a\n    to: b\n  # extra\n  - from: c\n    drop: unused\n": {
 			Rules: []Rule{noted("a", "b"), drop},
 		},

@@ -25,6 +25,7 @@ const maxKey = 1000
 // on names that are not UTF-8, since YAML has no way to write them.
 func Write(w io.Writer, m *Map) error {
 	b := new(strings.Builder)
+	writeNotes(b, "", m.Notes)
 	b.WriteString("version: 1\n")
 	for _, kv := range [][2]string{{"description", m.Description}, {"from", m.From}, {"to", m.To}} {
 		if kv[1] != "" {
@@ -52,13 +53,13 @@ func Write(w io.Writer, m *Map) error {
 		b.WriteString("rename:\n")
 		for i := range m.Rules {
 			r := &m.Rules[i]
-			writeNotes(b, r)
+			writeNotes(b, "  ", r.Notes)
 			fmt.Fprintf(b, "  %s: %s\n", scalar(r.From[0].source), scalar(r.To[0].source))
 		}
 	default:
 		b.WriteString("rules:\n")
 		for i := range m.Rules {
-			writeNotes(b, &m.Rules[i])
+			writeNotes(b, "  ", m.Rules[i].Notes)
 			writeRule(b, &m.Rules[i])
 		}
 	}
@@ -90,10 +91,10 @@ func invalidAt(s string) int {
 	return len(s)
 }
 
-// writeNotes writes the notes of a rule as comments above it.
-func writeNotes(b *strings.Builder, r *Rule) {
-	for _, note := range r.Notes {
-		fmt.Fprintf(b, "  # %s\n", printable(note))
+// writeNotes writes lines as comments.
+func writeNotes(b *strings.Builder, indent string, notes []string) {
+	for _, note := range notes {
+		fmt.Fprintf(b, "%s# %s\n", indent, printable(note))
 	}
 }
 

@@ -37,6 +37,8 @@ var readingCommands = [][]string{
 	{"lock", "m"},
 	{"rename", "--to", "meta", "m"},
 	{"rename", "--map", "strip-module", "m"},
+	{"map", "new", "m"},
+	{"map", "test", "strip-module", "m"},
 	{"fix", "m"},
 	{"ls", "m/model.safetensors"},
 	{"rename", "--to", "meta", "m/model.safetensors"},

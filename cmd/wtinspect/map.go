@@ -60,7 +60,7 @@ language.`,
 		Example: `  wtinspect map list
   wtinspect map show yi-to-llama > llama.yaml
   wtinspect map lint llama.yaml`,
-	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p))
+	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p), newMapNew(p), newMapTest(p))
 }
 
 func newMapList(p *program) *cobra.Command {

@@ -88,6 +88,19 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	return in, nil
 }
 
+// one returns the checkpoint at path, which is the only one there. does is what is done
+// to it.
+func (in *inputs) one(path, does string) (*checkpoint.Checkpoint, error) {
+	if len(in.Checkpoints) == 1 {
+		return in.Checkpoints[0], nil
+	}
+	var b strings.Builder
+	for _, c := range in.Checkpoints {
+		fmt.Fprintf(&b, "\n  %s", c.Path)
+	}
+	return nil, fmt.Errorf("%s holds %s, and one at a time is %s; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), does, &b)
+}
+
 // say says what could not be read.
 func (in *inputs) say(p *program, errs []error) {
 	for _, err := range errs {

@@ -330,6 +330,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"rename", "--recover", "yi"},
 		{"map", "list", "llama"},
 		{"map", "lint", "drop.yaml", "weight.yaml"},
+		{"map", "test", "collide.yaml", "biased.yaml", "yi", "odd", "biased.safetensors", "m.gguf", "nothing"},
 		{"check", "yi", "odd", "m.gguf"},
 		{"check", "--base", "yi", "adapter"},
 		{"rules"},

@@ -50,6 +50,8 @@ var screens = []screen{
 	{"map-invert", "map invert yi-to-llama"},
 	{"map-compose", "map compose strip-module yi-to-llama"},
 	{"map-lint", "map lint twice.yaml"},
+	{"map-new", "map new kimi"},
+	{"map-test", "map test twice.yaml strip-module kimi llama base.safetensors"},
 	{"check", "check kimi llama"},
 	{"check-table", "check -f table kimi"},
 	{"rules", "rules WT2"},

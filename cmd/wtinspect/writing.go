@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -117,14 +116,10 @@ func (p *program) recover(ctx context.Context, path string, force bool) (outcome
 }
 
 func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, path string) (*checkpoint.Checkpoint, error) {
-	if len(in.Checkpoints) != 1 {
-		var b strings.Builder
-		for _, c := range in.Checkpoints {
-			fmt.Fprintf(&b, "\n  %s", c.Path)
-		}
-		return nil, fmt.Errorf("%s holds %s, and one at a time is changed; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), &b)
+	c, err := in.one(path, "changed")
+	if err != nil {
+		return nil, err
 	}
-	c := in.Checkpoints[0]
 	set, err := c.Set(ctx)
 	if err != nil {
 		return nil, err

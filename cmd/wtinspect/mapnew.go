@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+// A mapOutput is where a map that nobody wants to lose goes: one that people write in.
+type mapOutput struct {
+	output
+	force bool
+}
+
+func (o *mapOutput) addFlags(cmd *cobra.Command) {
+	o.addPath(cmd)
+	cmd.Flags().BoolVar(&o.force, "force", false, "replace an existing file")
+	group(cmd.Flags(), "Output", "force")
+}
+
+func newMapNew(p *program) *cobra.Command {
+	var o mapOutput
+	cmd := &cobra.Command{
+		Use:   "new [PATH]",
+		Short: "Print a map to write new names into",
+		Long: `New prints a map for the tensors of one checkpoint, the one in the current
+directory when there is no PATH: a rule for each template, with its dtypes and
+shapes as comments. In it every tensor keeps its name. Whoever writes new names on
+the right has a map; 'wtinspect map test' tries it. Names that the checkpoint does
+not have are an error, so the map is not taken for one of another model.
+
+'wtinspect map infer' finds new names by itself.`,
+		Annotations: exitStatus("2  also when the file exists"),
+		Example: `  wtinspect map new model.safetensors
+  wtinspect map new -o names.yaml ~/models/yi`,
+		Args:              arguments(0, 1),
+		ValidArgsFunction: p.completePaths,
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			path := "."
+			if len(args) > 0 {
+				path = args[0]
+			}
+			in, err := new(reading).open(ctx, p, []string{path})
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			c, err := in.one(path, "mapped")
+			if err != nil {
+				return err
+			}
+			if o.path != "" && !o.force && source.Exists(ctx, o.path) {
+				return fmt.Errorf("%s already exists; name another file, or use --force", o.path)
+			}
+			m, err := inspect.NewMap(ctx, c)
+			if err != nil {
+				return err
+			}
+			return in.finish(ctx, p, writeMap(p, &o.output, m, in.Paths()))
+		}),
+	}
+	o.addFlags(cmd)
+	return cmd
+}

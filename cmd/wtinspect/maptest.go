@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+type mapTestOptions struct {
+	pathList
+	reading
+	output
+	strict bool
+}
+
+func newMapTest(p *program) *cobra.Command {
+	var o mapTestOptions
+	cmd := &cobra.Command{
+		Use:   "test MAP... PATH...",
+		Short: "Try maps on many checkpoints, and change none",
+		Long: `Test says what each MAP would do to each checkpoint under the PATHs: how many
+tensors it would rename, drop, change into others and keep, and why it would be
+refused, by the same rules as 'wtinspect rename'. It goes by names, and by shapes
+where there are any, so the index of a release is enough: a library of maps is
+tested with a directory of indexes and configurations.
+
+The first argument is a MAP, and so are those after it that end in .yaml or .yml,
+or are the name of a built-in map or A..B. Everything else is a PATH.`,
+		Annotations: exitStatus(
+			"1  a map would be refused",
+			"2  also when something cannot be read; the rest is tested"),
+		Example: `  wtinspect map test yi-to-llama ~/models/yi ~/models/llama
+  wtinspect map test --strict there.yaml model.safetensors
+  wtinspect map test maps/*.yaml -R ~/models -f csv`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("not enough arguments; usage: wtinspect map test MAP... PATH...")
+			}
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return completeMaps(cmd, args, toComplete)
+			}
+			return p.completePaths(cmd, args, toComplete)
+		},
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runMapTest(cmd.Context(), p, &o, args)
+		}),
+	}
+	o.pathList.addFlags(cmd)
+	o.output.addFlags(cmd, p, answer.MapTestsColumns)
+	o.reading.addFlags(cmd)
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse maps with rules that match nothing")
+	return cmd
+}
+
+// namesMap reports whether an argument that may be a path is a map.
+func namesMap(ctx context.Context, arg string) bool {
+	if strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") {
+		return true
+	}
+	if inspect.IsMapFile(arg) {
+		return false
+	}
+	if _, ok := rename.BuiltinSource(arg); ok {
+		return true
+	}
+	from, to, ok := strings.Cut(arg, "..")
+	return ok && from != "" && to != "" && !source.Exists(ctx, arg)
+}
+
+func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []string) error {
+	var maps []*rename.Map
+	var paths []string
+	for i, arg := range args {
+		if i > 0 && !namesMap(ctx, arg) {
+			paths = append(paths, arg)
+			continue
+		}
+		m, err := loadMap(ctx, arg)
+		if err != nil {
+			return err
+		}
+		maps = append(maps, m)
+	}
+	if len(paths) == 0 && o.from == "" {
+		return errors.New("there is nothing to test the map on: name releases, files or indexes")
+	}
+	paths, err := o.paths(ctx, p, paths)
+	if err != nil {
+		return err
+	}
+	var (
+		tests           []*inspect.MapTest
+		faults          []inspect.Fault
+		files           []string
+		failed, refused bool
+	)
+	for _, path := range paths {
+		in, err := o.openAny(ctx, p, []string{path})
+		if err != nil {
+			return err
+		}
+		if len(in.Checkpoints) == 0 && !inspect.IsReference(path) && !source.Exists(ctx, path) {
+			p.sayMeantMap(path)
+		}
+		for _, c := range in.Checkpoints {
+			for _, m := range maps {
+				t, err := inspect.TestMap(ctx, c, m, &inspect.MapTestOptions{Strict: o.strict})
+				if ctx.Err() != nil {
+					in.Close()
+					return ctx.Err()
+				}
+				if err != nil {
+					in.say(p, []error{plain(err)})
+					continue
+				}
+				refused = refused || t.Refused()
+				tests = append(tests, t)
+			}
+		}
+		for f := range in.Faults() {
+			f.Checkpoint = nil // there is no list of checkpoints
+			faults = append(faults, f)
+		}
+		files = append(files, in.Paths()...)
+		named := func(c *checkpoint.Checkpoint) bool { return !c.NamesOnly() } // that has no shards is as it should be
+		if slices.ContainsFunc(in.Checkpoints, named) && in.finish(ctx, p, nil) != nil || in.failed {
+			failed = true
+		}
+		if err := in.Close(); err != nil {
+			return err
+		}
+	}
+	p.noteUnused(maps, tests)
+	err = o.answer(p, append(files, mapFiles(args)...), func(w io.Writer, a answer.Options) error {
+		return answer.MapTests(w, tests, faults, a)
+	})
+	switch {
+	case written(err) != nil:
+		return err
+	case failed:
+		return &exitError{exitFailed}
+	case refused:
+		return &exitError{exitFindings}
+	}
+	return nil
+}
+
+// sayMeantMap asks whether what cannot be read as a path was to be a map.
+func (p *program) sayMeantMap(path string) {
+	if meant := template.DidYouMean(path, rename.Builtins()); meant != "" {
+		p.say("hint: there is no built-in map %q, either%s", path, meant)
+	}
+}
+
+// noteUnused says which rules of the maps match nothing in any of the checkpoints: of
+// those that are built in, which serve many, it is no wonder.
+func (p *program) noteUnused(maps []*rename.Map, tests []*inspect.MapTest) {
+	for _, m := range maps {
+		if !inspect.IsMapFile(m.File) {
+			continue
+		}
+		used := make([]bool, len(m.Rules))
+		var where []string
+		n := 0
+		for _, t := range tests {
+			if t.Map != m.File {
+				continue
+			}
+			n++
+			where = where[:0]
+			for i := range t.Rules {
+				used[i] = used[i] || !t.Rules[i].Unused()
+				where = append(where, fmt.Sprintf("%s: %s", t.Rules[i].Where, t.Rules[i].Rule))
+			}
+		}
+		for i, rule := range where {
+			if n > 1 && !used[i] {
+				p.note("%s matches nothing in any of the %d", rule, n)
+			}
+		}
+	}
+}
