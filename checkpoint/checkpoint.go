@@ -88,6 +88,7 @@ type Checkpoint struct {
 	starts     []int   // the index of each file's first tensor, and the end of the last
 	found      []Fault // before the files were opened
 	allowLinks bool
+	filesOnly  bool // none is opened
 	oversized  bool // the names speak of more files than maxShards
 
 	namesOnly   bool
@@ -160,7 +161,7 @@ func (c *Checkpoint) setUnreadable(err error) {
 // index that Open left to [Checkpoint.Validate] is read for it, unless that has
 // been.
 func (c *Checkpoint) IndexFault(ctx context.Context) *Fault {
-	if c.Index != "" && c.unreadable.Load() == nil && !c.indexRead.Load() {
+	if c.Index != "" && c.unreadable.Load() == nil && !c.indexRead.Load() && !c.filesOnly {
 		if _, err := c.readIndex(ctx); err != nil {
 			c.setUnreadable(err)
 		}

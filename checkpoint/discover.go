@@ -276,7 +276,7 @@ func (d *finder) pattern(ref string) error {
 
 // checkpoint adds a checkpoint to the release.
 func (d *finder) checkpoint(dir string, format Format) *Checkpoint {
-	c := &Checkpoint{Dir: dir, Format: format, Config: d.config(dir), allowLinks: d.opts.AllowLinks}
+	c := &Checkpoint{Dir: dir, Format: format, Config: d.config(dir), allowLinks: d.opts.AllowLinks, filesOnly: d.opts.FilesOnly}
 	d.release.Checkpoints = append(d.release.Checkpoints, c)
 	return c
 }

@@ -97,6 +97,22 @@ func (f *File) open(ctx context.Context) {
 	f.DataOffset = format.dataOffset()
 }
 
+// look finds the size of the file.
+func (f *File) look(ctx context.Context) {
+	if f.refused || f.Missing {
+		return
+	}
+	fi, err := source.Stat(ctx, f.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.Missing = true
+	case err != nil:
+		f.Err = err
+	default:
+		f.Size = fi.Size()
+	}
+}
+
 // DetectBytes is how many bytes DetectFormat looks at.
 const DetectBytes = 9
 

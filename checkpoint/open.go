@@ -40,6 +40,8 @@ type Options struct {
 	// of an index without any of its shards. All of c is known when Open returns. An error
 	// ends Open.
 	Opened func(k int, c *Checkpoint, tensors iter.Seq2[int, Tensor]) error
+	// FilesOnly finds the files and opens none: they have their sizes, and no tensors.
+	FilesOnly bool
 	// NoConfig leaves config.json alone: Config is nil. To list tensors takes none.
 	NoConfig bool
 }
@@ -129,7 +131,10 @@ func (r *Release) openFiles(ctx context.Context, opts *Options) error {
 			opened()
 		}
 	}
-	if opts.Opened == nil {
+	if opts.FilesOnly {
+		open = func(_ int, f *File) { f.look(ctx) }
+	}
+	if opts.Opened == nil || opts.FilesOnly {
 		eachFile(files, workers, open)
 		return r.settle(ctx, func(int) {}, func(int, *Checkpoint, iter.Seq2[int, Tensor]) error { return nil })
 	}
@@ -170,6 +175,9 @@ func (r *Release) settle(ctx context.Context, wait func(i int), opened func(k in
 			}
 		}
 		c.Revision = source.Revision(ctx, c.Dir)
+		if c.filesOnly {
+			continue
+		}
 		c.settle(ctx)
 		if c.namesOnly {
 			if err := opened(k, c, c.All()); err != nil {

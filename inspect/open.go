@@ -49,6 +49,8 @@ type OpenOptions struct {
 	// and all before it are open. K is the place of c among the set's checkpoints. An error
 	// ends Open.
 	Opened func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error
+	// FilesOnly finds the files and opens none: [HashFiles] takes no more.
+	FilesOnly bool
 	// NoConfig leaves config.json alone: to list tensors takes none.
 	NoConfig bool
 }
@@ -91,7 +93,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		if dir, pending := rewrite.Pending(ref); pending {
 			s.Pending = append(s.Pending, Pending{ref, dir})
 		}
-		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, NoConfig: opts.NoConfig}
+		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, FilesOnly: opts.FilesOnly, NoConfig: opts.NoConfig}
 		var ended error
 		if opts.Opened != nil {
 			before := len(s.Checkpoints)
@@ -116,6 +118,9 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		s.Checkpoints = append(s.Checkpoints, rel.Checkpoints...)
 	}
 	s.faults = make([][]checkpoint.Fault, len(s.Checkpoints))
+	if opts.FilesOnly {
+		return s, nil
+	}
 	s.validated.Go(func() {
 		for k, c := range s.Checkpoints {
 			s.faults[k] = c.Validate(ctx)

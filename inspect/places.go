@@ -169,14 +169,18 @@ func (r *reach) add(c *checkpoint.Checkpoint, t *checkpoint.Tensor, part float64
 	if t.File < 0 {
 		return
 	}
-	f := c.Files[t.File]
+	r.addFile(c, c.Files[t.File], float64(t.Bytes)*part)
+}
+
+// addFile adds bytes of a file.
+func (r *reach) addFile(c *checkpoint.Checkpoint, f *checkpoint.File, bytes float64) {
 	away, known := r.away[f]
 	if !known {
 		away = source.Away(r.ctx, f.Path)
 		r.away[f] = away
 	}
 	if away {
-		r.bytes += float64(t.Bytes) * part
+		r.bytes += bytes
 		if r.path == "" {
 			r.path = c.Path
 		}

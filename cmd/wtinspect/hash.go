@@ -23,6 +23,7 @@ type hashOptions struct {
 	progress
 	algorithm string
 	contentID bool
+	files     bool
 	check     string
 }
 
@@ -39,6 +40,9 @@ another order of tensors or other metadata, and different when one bit of one
 weight is. It is the SHA-256 of the tensors' sorted lines of dtype, shape and
 SHA-256; docs/hash.md has the recipe for sha256sum.
 
+With --files it prints the SHA-256 of the files of weights instead, as sha256sum
+does. Those that a hub lists are taken from there, and the files are not read.
+
 --check reads a manifest that was written by this command or by
 llama-gguf-hash and says which tensors differ, are missing or are not listed.
 A tensor is found by file and name, and where no file has that name any more,
@@ -47,7 +51,8 @@ by its name alone.`,
 		Example: `  wtinspect hash model.gguf > model.manifest
   wtinspect hash --check model.manifest model.gguf
   wtinspect hash --content-id before/ after/
-  wtinspect hash --algorithm xxh64 -f json model.safetensors`,
+  wtinspect hash --algorithm xxh64 -f json model.safetensors
+  wtinspect hash --files hf://org/name > SHA256SUMS`,
 		ValidArgsFunction: p.completePaths,
 		RunE: o.work(p, func(cmd *cobra.Command, paths []string) error {
 			return runHash(cmd.Context(), p, &o, paths)
@@ -64,14 +69,18 @@ by its name alone.`,
 	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast; no proof against intent) or all")
 	complete(cmd, "algorithm", words...)
 	f.BoolVar(&o.contentID, "content-id", false, "print only the content id of each checkpoint")
+	f.BoolVar(&o.files, "files", false, "print the SHA-256 of the files of weights, as sha256sum does, or as a hub lists them")
 	f.StringVar(&o.check, "check", "", "compare with the digests in `MANIFEST`")
 	return cmd
 }
 
 // heads describes the columns of the table that is asked for.
 func (o *hashOptions) heads(answer.Options) []render.Column {
-	if o.check != "" {
+	switch {
+	case o.check != "":
 		return answer.ManifestColumns()
+	case o.files:
+		return answer.FileColumns()
 	}
 	return answer.HashColumns(o.contentID, o.algorithms()...)
 }
@@ -89,6 +98,12 @@ func runHash(ctx context.Context, p *program, o *hashOptions, paths []string) er
 	}
 	if o.contentID && (o.algorithm == inspect.XXH64 || o.check != "" || !o.All()) {
 		return errors.New("--content-id is of all tensors and their SHA-256; it goes with no --algorithm, --check or choice of tensors")
+	}
+	if o.files {
+		if o.contentID || o.algorithm == inspect.XXH64 || o.algorithm == allAlgorithms || o.check != "" || !o.All() {
+			return errors.New("--files is of whole files and their SHA-256; it goes with no --algorithm, --content-id, --check or choice of tensors")
+		}
+		return runHashFiles(ctx, p, o, paths)
 	}
 	opts := inspect.HashOptions{Select: o.Selection, Algorithms: o.algorithms(), Workers: o.workers}
 	if o.check != "" {
@@ -128,4 +143,27 @@ func runHash(ctx context.Context, p *program, o *hashOptions, paths []string) er
 		return &exitError{exitFindings}
 	}
 	return err
+}
+
+func runHashFiles(ctx context.Context, p *program, o *hashOptions, paths []string) error {
+	o.filesOnly, o.noConfig = true, true
+	in, err := o.open(ctx, p, paths)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	bar := o.jobMeter(p, "hash")
+	hashes, err := inspect.HashFiles(ctx, in.Set, &inspect.HashFilesOptions{Workers: o.workers, Progress: bar.update})
+	bar.end()
+	if err != nil {
+		return err
+	}
+	in.say(p, hashes.Errors())
+	for k, c := range in.Checkpoints {
+		if n := hashes.Listed(k); n > 0 {
+			p.note("%s: digests as the hub lists them, without reading the files: %d", c.Path, n)
+		}
+	}
+	err = o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error { return answer.Files(w, hashes, a) })
+	return in.finish(ctx, p, err)
 }

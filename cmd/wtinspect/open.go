@@ -21,6 +21,7 @@ type reading struct {
 	recursive bool
 	workers   int
 	noConfig  bool
+	filesOnly bool
 	// opened is told of tensors while the rest is being opened; see [inspect.OpenOptions].
 	opened func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error
 }
@@ -67,7 +68,7 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
-	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, NoConfig: r.noConfig}
+	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, FilesOnly: r.filesOnly, NoConfig: r.noConfig}
 	bar := p.headers()
 	if opts.Opened == nil || !p.terminal { // where rows show how far it is
 		opts.Progress = bar.update

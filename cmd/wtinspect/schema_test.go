@@ -306,6 +306,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"stats", "--by-layer", "yi", "wrapped.safetensors"},
 		{"hash", "--algorithm", "all", "odd", "a.safetensors"},
 		{"hash", "--content-id", "a.safetensors"},
+		{"hash", "--files", "odd", "hf://org/name"},
 		{"hash", "--check", "manifest", "b.safetensors"},
 		{"diff", "-v", "a.safetensors", "b.safetensors"},
 		{"diff", "--headers", "a.safetensors", "b.safetensors"},

@@ -33,6 +33,60 @@ func Hash(w io.Writer, h *inspect.HashResult, idsOnly bool, o Options) error {
 	}
 }
 
+// Files prints digests of files, for people as sha256sum does.
+func Files(w io.Writer, r *inspect.FilesResult, o Options) error {
+	table := fileColumns(r).Table(pointers(r.Files))
+	switch {
+	case o.Format == render.TableFormat && o.Style.Columns == nil:
+		return writeSums(w, r)
+	case o.Format == render.JSON:
+		d := render.NewDocument(w)
+		render.List(d, "checkpoints", r.Checkpoints)
+		d.Rows("files", table)
+		render.Each(d, "faults", r.Faults)
+		return d.Close()
+	}
+	return table.Write(w, o.Format, o.Style)
+}
+
+// writeSums writes lines that sha256sum -c reads. A backslash before the digest says that
+// the name has escapes (GNU coreutils, manual of cksum): those of a backslash and a newline
+// are the same as here.
+func writeSums(w io.Writer, r *inspect.FilesResult) error {
+	b := bufio.NewWriter(w)
+	for i := range r.Files {
+		f := &r.Files[i]
+		if f.SHA256 == "" {
+			continue
+		}
+		mark, name := "", render.Escape(f.Path)
+		if name != f.Path {
+			mark = `\`
+		}
+		fmt.Fprintf(b, "%s%s  %s\n", mark, f.SHA256, name)
+	}
+	return b.Flush()
+}
+
+// FileColumns describes the columns of [Files].
+func FileColumns() []render.Column { return fileColumns(&inspect.FilesResult{}).Heads() }
+
+func fileColumns(r *inspect.FilesResult) render.Columns[*inspect.FileHash] {
+	type row = *inspect.FileHash
+	return render.Columns[row]{
+		{Key: "checkpoint", Cell: func(c *render.Cell, f row) { *c = checkpointCell(r.Checkpoints[f.Checkpoint].Path, f.Checkpoint) }},
+		{Key: "file", Cut: render.Whole, Cell: func(c *render.Cell, f row) { c.Text(f.Path) }},
+		{Key: "bytes", Cell: func(c *render.Cell, f row) {
+			if f.Err == nil {
+				c.Int(f.Bytes)
+			}
+		}},
+		{Key: "sha256", Cell: func(c *render.Cell, f row) { c.Some(f.SHA256) }},
+		{Key: "listed", Cell: func(c *render.Cell, f row) { c.Bool(f.Listed) }},
+		{Key: "error", Cut: render.Sentence, Cell: func(c *render.Cell, f row) { c.Error(f.Err) }},
+	}
+}
+
 func writeIDs(w io.Writer, h *inspect.HashResult) error {
 	b := bufio.NewWriter(w)
 	for _, c := range h.Checkpoints {

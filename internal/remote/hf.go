@@ -132,7 +132,7 @@ func (h *HubPlace) Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
 		if err != nil {
 			return nil, err
 		}
-		return source.NewListing([]source.Entry{{Path: path.Base(name), Size: f.Size()}}).Stat(path.Base(name))
+		return source.NewListing([]source.Entry{{Path: path.Base(name), Size: f.Size(), SHA256: f.sha256()}}).Stat(path.Base(name))
 	}
 	if err := r.load(ctx); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/wtinspect/wtinspect/internal/stores"
 )
 
 const (
@@ -578,6 +581,16 @@ func (f *file) learn(a *answer, total int64) error {
 		return f.wrong("it has changed while it was read; try again")
 	}
 	return nil
+}
+
+// sha256 is what the hub says of a large file, "" of another.
+func (f *file) sha256() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if tag := cmp.Or(f.digest, f.linked); stores.IsSHA256(tag) {
+		return tag
+	}
+	return ""
 }
 
 // cleanTag takes W/ and quotes off an ETag.
