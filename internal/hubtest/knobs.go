@@ -68,8 +68,11 @@ type Knobs struct {
 	// Flaky answers the first requests for every URL, so many, with 503; Status
 	// with another code.
 	Flaky, Status int
-	// Cut ends the first body of every URL after so many bytes.
-	Cut int
+	// Cut ends the first body of every URL after so many bytes; CutAll every body.
+	Cut    int
+	CutAll bool
+	// From has ChangeTag, Cut and Stall spare ranges that begin before this byte.
+	From int
 	// Rate is how many requests there are in a window; then comes 429. Wait is how
 	// many seconds it asks to wait.
 	Rate, Wait int

@@ -440,6 +440,10 @@ func parseRange(s string, size int64) (start, end int64, ok bool) {
 func (h *Hub) sendRange(w http.ResponseWriter, r *http.Request, k Knobs, typ, etag string, content io.ReaderAt, size int64) {
 	header := w.Header()
 	header.Set("Content-Type", typ)
+	start, end, isRange := parseRange(r.Header.Get("Range"), size)
+	if start < int64(k.From) {
+		k.ChangeTag, k.Cut, k.Stall = false, 0, false
+	}
 	if etag != "" {
 		if k.ChangeTag {
 			h.mu.Lock()
@@ -450,7 +454,6 @@ func (h *Hub) sendRange(w http.ResponseWriter, r *http.Request, k Knobs, typ, et
 		header.Set("ETag", `"`+etag+`"`)
 	}
 	header.Set("Accept-Ranges", "bytes")
-	start, end, isRange := parseRange(r.Header.Get("Range"), size)
 	if cond := r.Header.Get("If-Range"); cond != "" && cond != `"`+etag+`"` {
 		isRange = false
 	}
@@ -499,7 +502,7 @@ func (h *Hub) sendRange(w http.ResponseWriter, r *http.Request, k Knobs, typ, et
 	first := h.seen[key] == 1
 	h.mu.Unlock()
 	switch {
-	case k.Cut > 0 && first && int64(k.Cut) < n:
+	case k.Cut > 0 && (first || k.CutAll) && int64(k.Cut) < n:
 		io.Copy(w, io.NewSectionReader(content, start, int64(k.Cut)))
 		flush()
 		panic(http.ErrAbortHandler)
