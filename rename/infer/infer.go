@@ -67,6 +67,8 @@ type Result struct {
 	Missing        []string // templates of B without a source
 	Extra          []string // templates of A without a target
 	Read           int64    // bytes of weights read
+	// Refused says why there is no map at all: "3 of 291 tensors find a counterpart".
+	Refused string
 }
 
 // Options adjust an inference.

@@ -150,9 +150,9 @@ func biasCost(a, b *Module) float64 {
 // Confidence is the probability that a margin of log-odds stands for.
 func Confidence(margin float64) float64 { return 1 / (1 + math.Exp(-margin)) }
 
-// sure is the margin of nine to one. Evidence that does not come so far without words
-// that lie and without order is weak, and no more than weakCap sure.
+// Sure is the margin of nine to one. Evidence that does not come so far without words
+// that lie and without order is weak, and no surer than WeakCap.
 const (
-	sure    = 2.2
-	weakCap = 0.85
+	Sure    = 2.2
+	WeakCap = 0.85
 )

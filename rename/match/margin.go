@@ -134,8 +134,8 @@ func (m *margins) fill(out *Solution) {
 		x, o := &m.of[n], &out.Matches[n]
 		o.Margin, o.Only = x.full, x.only
 		o.Confidence = Confidence(x.full)
-		if x.strong < sure {
-			o.Confidence = min(o.Confidence, weakCap)
+		if x.strong < Sure {
+			o.Confidence = min(o.Confidence, WeakCap)
 		}
 	}
 	for n := range out.Matches {
@@ -168,4 +168,4 @@ func (m *margins) fill(out *Solution) {
 }
 
 // open reports whether the match is less than nine to one sure.
-func (m *Match) open() bool { return m.Confidence < Confidence(sure) }
+func (m *Match) open() bool { return m.Confidence < Confidence(Sure) }

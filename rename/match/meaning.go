@@ -20,8 +20,8 @@ type Meaning struct {
 	Parts []string
 	// Weak meanings rest on words of which projects mean different things.
 	Weak bool
-	// Exact meanings are those of a convention.
-	Exact bool
+	// Buffer is set of what follows from the configuration.
+	Buffer bool
 }
 
 //go:embed lexicon.tsv
@@ -122,6 +122,8 @@ func read(text string) *reading {
 				if r.Space == "" {
 					r.Space = e.values[0]
 				}
+			case "buffer":
+				r.Buffer = true
 			case "part":
 				parts, weak = append(parts, e.values...), weak || e.weak
 			case "mark":
@@ -186,6 +188,8 @@ func understand(list []*Module) {
 		before, _ := m.block()
 		s := stacks[before]
 		m.Meaning = readings[i].meaning(m.Holes(), before != "", s.experts, s.mlpNorm)
+		// The causal mask of GPT-2 and others is called a bias.
+		m.Meaning.Buffer = m.Meaning.Buffer || m.Leaves[0].Name == ".bias" && len(m.Shape) > 2
 	}
 	// What every module is of tells none apart: the decoder that is the whole model.
 	if !severalSpaces(list) {
@@ -199,6 +203,9 @@ func understand(list []*Module) {
 // or without, with another normalisation of the MLP or without.
 func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 	m := r.Meaning
+	if m.Buffer {
+		return m
+	}
 	switch {
 	case r.marks["norm"] && !inBlock:
 		m.Parts, m.Block = []string{"norm"}, "final"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -24,8 +25,9 @@ type Module struct {
 	// ".mlp.up_proj".
 	Stem   []string
 	Leaves []Leaf // the main one first
-	// Index are the indices of the members, counted from the first of their axis.
+	// Index are the indices of the members, counted from First, the least of their axis.
 	Index []int32
+	First []int32
 	Count int // of members
 	// Shape is that of the main leaf, nil where it is unknown. Where members differ in
 	// shape, it is that of the first, and Shapes has them all.
@@ -58,6 +60,18 @@ func (m *Module) String() string { return strings.Join(m.Stem, "{}") }
 
 // Template writes the template of a leaf's names.
 func (m *Module) Template(leaf int) string { return m.String() + m.Leaves[leaf].Name }
+
+// Name writes the name of a member's leaf.
+func (m *Module) Name(member int, leaf string) string {
+	var b strings.Builder
+	for h, text := range m.Stem {
+		b.WriteString(text)
+		if h < m.Holes() {
+			b.WriteString(strconv.Itoa(int(m.row(member)[h] + m.First[h])))
+		}
+	}
+	return b.String() + leaf
+}
 
 // Has reports whether the module has a leaf.
 func (m *Module) Has(leaf string) bool {
@@ -102,7 +116,7 @@ func Modules(tensors []Tensor) ([]*Module, error) {
 		key := fmt.Sprint(strings.Join(stem, "{}"), "\x00", len(k.Members), hashOf(index))
 		m := byStem[key]
 		if m == nil {
-			m = &Module{Stem: stem, Index: index, Count: len(k.Members), order: slices.Min(k.Members)}
+			m = &Module{Stem: stem, Index: index, First: k.First, Count: len(k.Members), order: slices.Min(k.Members)}
 			byStem[key] = m
 			list = append(list, m)
 		}

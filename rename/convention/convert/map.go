@@ -299,7 +299,10 @@ type ruleWriter struct {
 
 // parse reads the map that the rules make.
 func (w *ruleWriter) parse(from, to string) (*rename.Map, error) {
-	text := fmt.Sprintf("version: 1\ndescription: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+from+" as "+to), from, to)
+	text := "version: 1\n"
+	if from != "" && to != "" {
+		text += fmt.Sprintf("description: %s\nfrom: %s\nto: %s\n", strconv.Quote("The tensors of "+from+" as "+to), from, to)
+	}
 	if len(w.rules) == 0 {
 		text += "rename: {}\n"
 	} else {

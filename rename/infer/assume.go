@@ -1,0 +1,149 @@
+package infer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/match"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// A fix is an assumption that was understood: modules of A become modules of B.
+type fix struct{ a, b []int }
+
+// assume reads the assumptions. One that names no module, or several, is an error.
+func (x *inference) assume() error {
+	for _, as := range x.opt.Assume {
+		a, err := find(&x.a, as.From)
+		if err != nil {
+			return fmt.Errorf("--assume %s=%s: %w", as.From, as.To, err)
+		}
+		b, err := find(&x.b, as.To)
+		if err != nil {
+			return fmt.Errorf("--assume %s=%s: %w", as.From, as.To, err)
+		}
+		if len(a) > 1 && len(b) > 1 {
+			return fmt.Errorf("--assume %s=%s: one side has to be one module", as.From, as.To)
+		}
+		for _, f := range x.fixed {
+			if overlaps(f.a, a) || overlaps(f.b, b) {
+				return fmt.Errorf("--assume %s=%s: another assumption is about the same module", as.From, as.To)
+			}
+		}
+		x.fixed = append(x.fixed, fix{a, b})
+	}
+	return nil
+}
+
+func overlaps(a, b []int) bool {
+	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
+}
+
+// find finds the modules that an assumption names: by a pattern, a template, or the last
+// words of one, and several with "+" between them.
+func find(h *half, text string) ([]int, error) {
+	var out []int
+	for word := range strings.SplitSeq(text, "+") {
+		var exact, ends []int
+		var all []string
+		for i, m := range h.modules {
+			stem := m.String()
+			all = append(all, lastOf(stem))
+			names := []string{stem, pattern(m)}
+			for l := range m.Leaves {
+				names = append(names, m.Template(l), pattern(m)+m.Leaves[l].Name)
+			}
+			for _, n := range names {
+				if n == word {
+					exact = append(exact, i)
+					break
+				}
+				if strings.HasSuffix(n, word) && word != "" && (n[len(n)-len(word)-1] == '.' || n[len(n)-len(word)-1] == '_') {
+					ends = append(ends, i)
+					break
+				}
+			}
+		}
+		if exact == nil {
+			exact = ends
+		}
+		switch len(exact) {
+		case 1:
+			out = append(out, exact[0])
+		case 0:
+			slices.Sort(all)
+			return nil, fmt.Errorf("no module ends in %q%s", word, template.DidYouMean(word, slices.Compact(all)))
+		default:
+			return nil, fmt.Errorf("%q is the end of %s and of %s; write more of it", word, h.modules[exact[0]], h.modules[exact[1]])
+		}
+	}
+	return out, nil
+}
+
+func lastOf(stem string) string { return stem[strings.LastIndexByte(stem, '.')+1:] }
+
+// assumed is what assumptions add to the cost of a hypothesis: what contradicts one is
+// forbidden.
+func (x *inference) assumed(a, b []int) float64 {
+	for _, f := range x.fixed {
+		switch {
+		case sameSet(f.a, a) && sameSet(f.b, b):
+			return -certain
+		case overlaps(f.a, a) || overlaps(f.b, b):
+			return math.Inf(1)
+		}
+	}
+	return 0
+}
+
+func sameSet(a, b []int) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(i int) bool { return !slices.Contains(b, i) })
+}
+
+// isAssumed reports whether an assumption says a match.
+func (x *inference) isAssumed(a, b []int) bool {
+	return slices.ContainsFunc(x.fixed, func(f fix) bool { return sameSet(f.a, a) && sameSet(f.b, b) })
+}
+
+// arrangeAssumed puts the parts of assumed matches in the order in which they were given,
+// and reports assumptions that no match follows.
+func (x *inference) arrangeAssumed(sol *match.Solution) error {
+	for _, f := range x.fixed {
+		i := slices.IndexFunc(sol.Matches, func(m match.Match) bool { return sameSet(f.a, m.A) && sameSet(f.b, m.B) })
+		if i < 0 && len(f.a) == 1 && len(f.b) == 1 {
+			if _, ok := padding(x.a.modules[f.a[0]], x.b.modules[f.b[0]]); ok {
+				i = len(sol.Matches)
+				sol.Matches = append(sol.Matches, match.Match{A: f.a, B: f.b, Confidence: 1})
+				sol.AloneA = slices.DeleteFunc(sol.AloneA, func(k int) bool { return k == f.a[0] })
+				sol.AloneB = slices.DeleteFunc(sol.AloneB, func(k int) bool { return k == f.b[0] })
+			}
+		}
+		if i < 0 {
+			return fmt.Errorf("--assume: %s cannot become %s: their shapes or their numbers differ", x.named(&x.a, f.a), x.named(&x.b, f.b))
+		}
+		m := &sol.Matches[i]
+		m.A, m.B = f.a, f.b
+		if len(f.a)+len(f.b) > 2 {
+			parts, side := f.b, x.b.modules
+			if len(f.a) > 1 {
+				parts, side = f.a, x.a.modules
+			}
+			m.Rows = nil
+			for _, p := range parts {
+				s := side[p].Shape
+				m.Rows = append(m.Rows, s[len(s)-2])
+			}
+		}
+	}
+	return nil
+}
+
+func (x *inference) named(h *half, list []int) string {
+	var names []string
+	for _, i := range list {
+		names = append(names, h.modules[i].String())
+	}
+	return strings.Join(names, " + ")
+}

@@ -1,0 +1,270 @@
+package infer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/match"
+)
+
+// Infer finds the map from A to B. The error says why there can be none: names that are
+// hostile, an assumption that fits nothing, weights that cannot be read.
+func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
+	x, err := newInference(ctx, a, b, opt)
+	if err != nil {
+		return nil, err
+	}
+	if !opt.Unknown && !opt.Opaque {
+		res, err := x.known()
+		if res != nil || err != nil {
+			return res, err
+		}
+	}
+	return x.infer()
+}
+
+// ToConvention finds the map from A to the names that a convention has for a model of its
+// size.
+func ToConvention(ctx context.Context, a *Inventory, to *convention.Convention, opt Options) (*Result, error) {
+	x, err := newInference(ctx, a, new(Inventory), opt)
+	if err != nil {
+		return nil, err
+	}
+	if !opt.Unknown && !opt.Opaque {
+		res, err := x.knownTo(to)
+		if res != nil || err != nil {
+			return res, err
+		}
+	}
+	if err := x.aim(to); err != nil {
+		return nil, err
+	}
+	return x.infer()
+}
+
+// A half is one of the two checkpoints: its tensors, and the modules that they make.
+type half struct {
+	tensors []convention.Named
+	modules []*match.Module
+	model   *convention.Model
+	// of is the convention whose names they are, nil where it is not known.
+	of *convention.Convention
+	// virtual is set of names that a convention has for a model that nobody has saved.
+	virtual bool
+}
+
+// name is that of the main tensor of a member of a module.
+func (h *half) name(m, member int) string {
+	return h.tensors[h.modules[m].Leaves[0].Tensors[member]].Name
+}
+
+func newHalf(inv *Inventory) (half, error) {
+	h := half{tensors: inv.Tensors, model: inv.Model}
+	tensors := make([]match.Tensor, len(inv.Tensors))
+	seen := make(map[string]bool, len(inv.Tensors))
+	for i, t := range inv.Tensors {
+		if seen[t.Name] {
+			return h, fmt.Errorf("the name %q appears twice", t.Name)
+		}
+		seen[t.Name] = true
+		tensors[i] = match.Tensor{Name: t.Name, Shape: t.Shape, DType: t.DType}
+	}
+	var err error
+	h.modules, err = match.Modules(tensors)
+	return h, err
+}
+
+// An inference is what is known while a map is being found.
+type inference struct {
+	ctx     context.Context
+	opt     Options
+	a, b    half
+	ordered bool
+	fixed   []fix // what assumptions say
+}
+
+func newInference(ctx context.Context, a, b *Inventory, opt Options) (*inference, error) {
+	x := &inference{ctx: ctx, opt: opt, ordered: a.Ordered && b.Ordered}
+	var err error
+	if x.a, err = newHalf(a); err != nil {
+		return nil, err
+	}
+	if x.b, err = newHalf(b); err != nil {
+		return nil, err
+	}
+	return x, ctx.Err()
+}
+
+// infer weighs names, shapes and order, and weights where there are any.
+func (x *inference) infer() (*Result, error) {
+	if !x.opt.Unknown && !x.opt.Opaque {
+		x.interpret()
+	}
+	if err := x.assume(); err != nil {
+		return nil, err
+	}
+	sol, err := x.solve(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := x.arrangeAssumed(sol); err != nil {
+		return nil, err
+	}
+	found := x.judge(sol)
+	if !x.opt.Unknown && !x.opt.Opaque {
+		x.review(found)
+	}
+	return x.result(sol, found)
+}
+
+// certain is what an assumption is worth, in log-odds: more than all other evidence.
+const certain = 60
+
+// solve finds the matches. Extra is what more is known of a hypothesis, as match.Options
+// has it.
+func (x *inference) solve(extra func(a, b []int) float64) (*match.Solution, error) {
+	return match.Solve(x.a.modules, x.b.modules, match.Options{
+		Opaque: x.opt.Opaque, Ordered: x.ordered,
+		Extra: func(a, b []int) float64 {
+			cost := x.assumed(a, b)
+			if extra != nil && !math.IsInf(cost, 1) {
+				cost += extra(a, b)
+			}
+			return cost
+		},
+	})
+}
+
+// A finding is one match, and what is known of it.
+type finding struct {
+	*match.Match
+	class      Class
+	confidence float64
+	by         []string
+	// alone is set of what is asked whatever becomes of the others: how the parts lie in a
+	// fused tensor.
+	alone bool
+	moves *way
+}
+
+// judge says what each match rests on.
+func (x *inference) judge(sol *match.Solution) []finding {
+	out := make([]finding, len(sol.Matches))
+	for i := range sol.Matches {
+		m := &sol.Matches[i]
+		f := &out[i]
+		f.Match, f.confidence = m, m.Confidence
+		f.moves = x.plain(m)
+		fused := len(m.A)+len(m.B) > 2
+		switch {
+		case x.isAssumed(m.A, m.B):
+			f.class, f.confidence, f.by = Named, 1, []string{"assumed"}
+			continue
+		case m.Confidence < match.Confidence(match.Sure):
+			f.class, f.by = Guess, []string{"nothing tells it from others"}
+			f.confidence = min(f.confidence, match.WeakCap)
+			if m.Confidence > 0.5 {
+				f.by = []string{"only words of which projects mean different things, and order, tell it from others"}
+			}
+		case m.Same:
+			f.class, f.by = Named, []string{"the names are equal below a prefix"}
+			if x.a.modules[m.A[0]].String() == x.b.modules[m.B[0]].String() {
+				f.by = []string{"the names are equal"}
+			}
+		case m.Only:
+			f.class, f.by = Forced, []string{"nothing else has its shape"}
+		default:
+			f.class, f.by = Named, []string{"names mean the same"}
+		}
+		if fused && f.moves.assumed {
+			f.alone = true
+			f.class, f.confidence = Guess, min(f.confidence, match.WeakCap)
+			f.by = append(f.by, "names do not say how the parts lie in one tensor")
+		} else if f.moves.by != "" {
+			f.by = append(f.by, f.moves.by)
+		}
+	}
+	return out
+}
+
+// review looks for renames after which a model would compute nonsense, although names mean
+// the same: conventions that differ in the order of rows, or in what is added to a
+// normalisation.
+func (x *inference) review(found []finding) {
+	conflicts := make(map[string]*convert.Conflict)
+	renames := func(yield func(from, to string) bool) {
+		for i := range found {
+			for _, mv := range x.moves(found[i].Match, found[i].moves) {
+				if len(mv.Ops) == 0 && !yield(mv.From[0], mv.To[0]) {
+					return
+				}
+			}
+		}
+	}
+	v := convert.Review(renames, x.a.model)
+	for i := range v.Conflicts {
+		conflicts[v.Conflicts[i].From] = &v.Conflicts[i]
+	}
+	for i := range found {
+		f := &found[i]
+		for _, mv := range x.moves(f.Match, f.moves) {
+			if c := conflicts[mv.From[0]]; c != nil && len(mv.Ops) == 0 && !x.isAssumed(f.A, f.B) {
+				f.class, f.confidence, f.alone = Guess, 0.5, true
+				f.by = append(f.by, "but "+c.Reason)
+				break
+			}
+		}
+	}
+}
+
+// refusal says why matches are too few to be a map, "" where they are enough: a few
+// tensors that all models have make no two forms of one model.
+func (x *inference) refusal(found []finding) string {
+	count := func(h *half, list []int) int {
+		n := 0
+		for _, i := range list {
+			n += h.modules[i].Count
+		}
+		return n
+	}
+	a, b := 0, 0
+	for i := range found {
+		a, b = a+count(&x.a, found[i].A), b+count(&x.b, found[i].B)
+	}
+	all := func(h *half) int {
+		n := 0
+		for _, m := range h.modules {
+			if !m.Meaning.Buffer && !m.Optional {
+				n += m.Count
+			}
+		}
+		return n
+	}
+	needA, needB := all(&x.a), all(&x.b)
+	if 2*a >= needA && 2*b >= needB && a > 0 {
+		return ""
+	}
+	sa, sb := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)
+	why := fmt.Sprintf("%s of %d find a counterpart", plural.Of(a, "tensor"), needA)
+	switch {
+	case sa.layers != sb.layers && sa.layers > 0 && sb.layers > 0:
+		why += fmt.Sprintf("; one has %s and the other %d", plural.Of(sa.layers, "layer"), sb.layers)
+	case sa.hidden != sb.hidden && sa.hidden > 0 && sb.hidden > 0:
+		why += fmt.Sprintf("; the width of one is %d and of the other %d", sa.hidden, sb.hidden)
+	}
+	return why
+}
+
+// weakest is the class that says least.
+func weakest(a, b Class) Class {
+	order := []Class{Guess, Named, Forced, Measured, Proven}
+	return order[min(slices.Index(order, a), slices.Index(order, b))]
+}

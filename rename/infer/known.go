@@ -1,0 +1,297 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
+
+// mostTied is how many conventions of a side are tried. Names of LLaMA fit some twenty,
+// which differ in little that a conversion is about.
+const mostTied = 6
+
+// A reading is what conventions say of a side's names.
+type reading struct {
+	*identify.Reading
+	fits []*convention.Convention // those that fit equally well, the likeliest first
+}
+
+func read(h *half) *reading {
+	r := &reading{Reading: identify.Read(h.tensors, h.model)}
+	if c, ok := convention.Lookup(r.Convention); ok && !r.Adapter {
+		r.fits = append(r.fits, c)
+	}
+	for _, c := range r.Tied {
+		if !slices.Contains(r.fits, c) && len(r.fits) < mostTied && len(r.fits) > 0 {
+			r.fits = append(r.fits, c)
+		}
+	}
+	return r
+}
+
+// known finds the map between two sides whose conventions are known: a conversion that
+// makes exactly B's tensors of A's. It is nil where there is none.
+func (x *inference) known() (*Result, error) {
+	ra, rb := read(&x.a), read(&x.b)
+	if len(ra.fits) == 0 || len(rb.fits) == 0 {
+		return nil, nil
+	}
+	has := make(map[string]*convention.Named, len(x.b.tensors))
+	for i := range x.b.tensors {
+		has[x.b.tensors[i].Name] = &x.b.tensors[i]
+	}
+	model := x.a.model
+	if model == nil {
+		model = x.b.model
+	} else if x.b.model != nil {
+		model = model.Or(x.b.model)
+	}
+	opts := convert.Options{Named: true, Has: func(name string) bool { return has[name] != nil }}
+	var needs *convert.RefusalError
+	for _, from := range ra.fits {
+		for _, to := range rb.fits {
+			cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), model, opts)
+			if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && needs == nil {
+				needs = refusal
+			}
+			if err != nil || !x.makes(cv, has) {
+				continue
+			}
+			as := func(c *convention.Convention) (*convert.Conversion, error) {
+				return convert.BetweenWith(c, to, slices.Values(x.a.tensors), model, opts)
+			}
+			var rival *convert.Conversion
+			if other := convert.Rival(cv, nil, withFirst(ra.fits, from), model, as); other != nil {
+				if o, err := as(other); err == nil && x.makes(o, has) {
+					rival = o
+				}
+			}
+			return x.exact(cv, rival)
+		}
+	}
+	if needs != nil && len(x.b.tensors) > 0 {
+		return nil, needs
+	}
+	return nil, nil
+}
+
+func withFirst(list []*convention.Convention, first *convention.Convention) []*convention.Convention {
+	return append([]*convention.Convention{first}, slices.DeleteFunc(slices.Clone(list), func(c *convention.Convention) bool { return c == first })...)
+}
+
+// makes reports whether a conversion makes all of B, in its shapes, of all of A.
+func (x *inference) makes(cv *convert.Conversion, has map[string]*convention.Named) bool {
+	if len(cv.Unknown()) > 0 {
+		return false
+	}
+	shapes := make(map[string][]uint64, len(x.a.tensors))
+	for _, t := range x.a.tensors {
+		shapes[t.Name] = t.Shape
+	}
+	made := 0
+	for i := range cv.Moves {
+		mv := &cv.Moves[i]
+		var operands [][]uint64
+		unknown := false
+		for _, n := range mv.From {
+			unknown = unknown || shapes[n] == nil
+			operands = append(operands, shapes[n])
+		}
+		var got [][]uint64
+		if !unknown {
+			ops, err := mv.Steps()
+			if err != nil {
+				return false
+			}
+			if got, err = tensorop.Shapes(ops, operands); err != nil {
+				return false
+			}
+		}
+		for k, n := range mv.To {
+			t := has[n]
+			if t == nil || got != nil && t.Shape != nil && !slices.Equal(got[k], t.Shape) {
+				return false
+			}
+			made++
+		}
+	}
+	// What B has besides is a buffer, or a head that is tied.
+	rest := len(has) - made
+	for _, m := range x.b.modules {
+		if m.Meaning.Buffer || slices.Contains(m.Meaning.Parts, "head") {
+			rest -= m.Count * len(m.Leaves)
+		}
+	}
+	return rest <= 0
+}
+
+// knownTo finds the map to a convention from names whose convention is known.
+func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
+	r := read(&x.a)
+	for _, from := range r.fits {
+		cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), x.a.model, convert.Options{Named: true})
+		if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" {
+			return nil, refusal
+		}
+		if err != nil || len(cv.Unknown()) > 0 {
+			continue
+		}
+		as := func(c *convention.Convention) (*convert.Conversion, error) {
+			return convert.BetweenWith(c, to, slices.Values(x.a.tensors), x.a.model, convert.Options{Named: true})
+		}
+		var rival *convert.Conversion
+		if other := convert.Rival(cv, nil, withFirst(r.fits, from), x.a.model, as); other != nil {
+			rival, _ = as(other)
+		}
+		res, err := x.exact(cv, rival)
+		if err == nil {
+			res.Missing = cv.Missing
+		}
+		return res, err
+	}
+	return nil, nil
+}
+
+// exact is the result of a conversion between conventions. A rival is what another
+// convention of A's names would make of the tensors.
+func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
+	s := &script{from: cv.From, to: cv.To, names: x.names(), dropped: cv.Dropped}
+	by := fmt.Sprintf("the names are those of %s and %s", cv.From, cv.To)
+	s.notes = []note{{class: Named, confidence: 1, by: []string{by}}}
+	others := make(map[string]*convert.Move)
+	if rival != nil {
+		s.notes = append(s.notes, note{class: Guess, confidence: 0.5, by: []string{by, "by " + rival.From + ", whose names they are as well, these tensors become others"}, question: 1})
+		for i := range rival.Moves {
+			others[rival.Moves[i].From[0]] = &rival.Moves[i]
+		}
+	}
+	for i := range cv.Moves {
+		mv := &cv.Moves[i]
+		at := 0
+		if rival != nil && !reflect.DeepEqual(others[mv.From[0]], mv) {
+			at = 1
+		}
+		s.add(*mv, at)
+	}
+	res, err := s.result()
+	if err != nil {
+		return nil, err
+	}
+	if rival != nil {
+		q := Question{Confidence: 0.5, Settle: []string{"the model's configuration, which says whether it is of " + cv.From + " or of " + rival.From}}
+		for i := range res.Rules {
+			if r := &res.Map.Rules[i]; res.Rules[i].Class == Guess {
+				q.Between = append(q.Between, r.From[0].String())
+				for _, t := range r.To {
+					q.And = append(q.And, t.String())
+				}
+			}
+		}
+		res.Questions = append(res.Questions, q)
+	}
+	res.ask()
+	return res, nil
+}
+
+// names are those of A, in the order of its files.
+func (x *inference) names() []string {
+	names := make([]string, len(x.a.tensors))
+	for i := range x.a.tensors {
+		names[i] = x.a.tensors[i].Name
+	}
+	return names
+}
+
+// interpret takes from conventions what names mean, wherever they know them.
+func (x *inference) interpret() {
+	for _, h := range []*half{&x.a, &x.b} {
+		if h.virtual || len(h.tensors) == 0 {
+			continue
+		}
+		r := read(h)
+		if len(r.fits) > 0 && len(r.Extra) == 0 {
+			h.of = r.fits[0]
+			places := r.Places(h.of)
+			for _, m := range h.modules {
+				if p := &places[m.Leaves[0].Tensors[0]]; p.Tensor != nil {
+					m.Meaning = meaningOf(p.Tensor.Role)
+				}
+				m.Meaning.Buffer = m.Meaning.Buffer || places[m.Leaves[0].Tensors[0]].Buffer
+			}
+			continue
+		}
+		for _, m := range h.modules {
+			vocabulary().explain(m)
+		}
+	}
+}
+
+// aim makes B what a convention has for a model of A's size.
+func (x *inference) aim(to *convention.Convention) error {
+	sizes := sizesOf(x.a.model, x.a.modules)
+	if sizes.layers == 0 {
+		sizes.layers = 1
+	}
+	const mostLayers = 1000
+	if sizes.layers > mostLayers || sizes.experts > 1<<14 {
+		return fmt.Errorf("%s and %s are more than any model has", plural.Of(sizes.layers, "layer"), plural.Of(int(min(sizes.experts, 1<<30)), "expert"))
+	}
+	inv := &Inventory{Model: x.a.model}
+	optional := make(map[string]bool)
+	role := make(map[string]string)
+	have := make(map[string]bool)
+	for _, t := range to.Tensors() {
+		if t.Buffer || len(t.Role) > 5 && t.Role[len(t.Role)-5:] == ".bias" {
+			continue
+		}
+		for _, index := range sizes.indices(&t) {
+			name, ok := t.Pattern.Format(index)
+			if !ok || have[name] {
+				continue
+			}
+			have[name] = true
+			inv.Tensors = append(inv.Tensors, convention.Named{Name: name, Shape: sizes.shape(to, &t)})
+			optional[name], role[name] = t.Optional, t.Role
+		}
+	}
+	b, err := newHalf(inv)
+	if err != nil {
+		return err
+	}
+	b.of, b.virtual = to, true
+	for _, m := range b.modules {
+		first := b.tensors[m.Leaves[0].Tensors[0]].Name
+		m.Meaning = meaningOf(role[first])
+		m.Optional, m.AnyLeaf = optional[first], true
+	}
+	x.b = b
+	return nil
+}
+
+// indices are those of a role's tensors in a model of these sizes: none, the layers, or
+// the experts of every layer.
+func (s *sizes) indices(t *convention.Tensor) [][]int {
+	var out [][]int
+	switch holes := t.Pattern.Holes(); {
+	case len(holes) == 0:
+		return [][]int{nil}
+	case len(holes) == 1 && holes[0] == "layer":
+		for l := range s.layers {
+			out = append(out, []int{l})
+		}
+	case len(holes) == 2 && slices.Contains(holes, "layer") && slices.Contains(holes, "expert"):
+		for l := range s.layers {
+			for e := range s.experts {
+				out = append(out, []int{l, int(e)})
+			}
+		}
+	}
+	return out
+}

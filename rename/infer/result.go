@@ -1,0 +1,331 @@
+package infer
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/match"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// A note is what some moves rest on.
+type note struct {
+	class      Class
+	confidence float64
+	by         []string
+	question   int // the open group that they belong to, from 1; 0 is none
+}
+
+// A script is moves that are written as a map.
+type script struct {
+	from, to string
+	names    []string // of all tensors of A
+	moves    []convert.Move
+	noteOf   []int // of each move
+	notes    []note
+	dropped  []convert.Dropped
+}
+
+func (s *script) add(mv convert.Move, note int) {
+	s.moves, s.noteOf = append(s.moves, mv), append(s.noteOf, note)
+}
+
+// result writes the map: few rules, which are tried on the names before they are told.
+func (s *script) result() (*Result, error) {
+	want := make(map[string]string) // of names that change and of those that stay
+	noteOf := make(map[string]int)  // by A's names
+	bytes := &convert.Conversion{From: s.from, To: s.to, Dropped: s.dropped}
+	byBytes := make(map[string]bool)
+	for i := range s.moves {
+		mv := &s.moves[i]
+		for _, n := range mv.From {
+			noteOf[n] = s.noteOf[i]
+		}
+		if len(mv.Ops) == 0 {
+			want[mv.From[0]] = mv.To[0]
+			continue
+		}
+		bytes.Moves = append(bytes.Moves, *mv)
+		for _, n := range mv.From {
+			byBytes[n] = true
+		}
+	}
+	for _, d := range s.dropped {
+		byBytes[d.Name] = true
+	}
+	m, err := bytes.Map()
+	if err != nil {
+		return nil, err
+	}
+	names := slices.DeleteFunc(slices.Clone(s.names), func(n string) bool { return byBytes[n] })
+	// What is not known to be anything keeps its name.
+	for _, n := range names {
+		if _, ok := want[n]; !ok {
+			want[n] = n
+		}
+	}
+	renames := rename.Generalise(names, want, func(name string) int {
+		if n, ok := noteOf[name]; ok {
+			return s.notes[n].question
+		}
+		return 0
+	})
+	m.Rules = append(m.Rules, renames.Rules...)
+	m.File, m.From, m.To, m.Description = "", s.from, s.to, ""
+	plan := rename.NewPlan(m, s.names, rename.Limits{})
+	if err := plan.Err(); err != nil {
+		return nil, fmt.Errorf("no map can be written: %w", err)
+	}
+	for i := range plan.Rows {
+		r := &plan.Rows[i]
+		if to, ok := want[r.From]; ok && r.To != to {
+			return nil, fmt.Errorf("no map can be written: %s would become %s, not %s", r.From, r.To, to)
+		}
+	}
+	res := &Result{From: s.from, To: s.to, Map: m, Rules: make([]Rule, len(m.Rules))}
+	reasons := make([]map[string]int, len(m.Rules))
+	for i := range plan.Rows {
+		r := &plan.Rows[i]
+		if r.Rule < 0 {
+			continue
+		}
+		rule := &res.Rules[r.Rule]
+		n := note{class: Named, confidence: 1, by: []string{"follows from the configuration"}}
+		if at, ok := noteOf[r.From]; ok {
+			n = s.notes[at]
+		}
+		if rule.Tensors++; rule.Tensors == 1 {
+			rule.Rule, rule.Class, rule.Confidence = r.Rule, n.class, n.confidence
+			reasons[r.Rule] = make(map[string]int)
+		}
+		rule.Class, rule.Confidence = weakest(rule.Class, n.class), min(rule.Confidence, n.confidence)
+		for _, by := range n.by {
+			reasons[r.Rule][by]++
+		}
+	}
+	for i := range res.Rules {
+		rule := &res.Rules[i]
+		rule.By = slices.SortedFunc(maps.Keys(reasons[i]), func(a, b string) int {
+			if by := reasons[i][b] - reasons[i][a]; by != 0 {
+				return by
+			}
+			return strings.Compare(a, b)
+		})
+		m.Rules[i].Notes = []string{fmt.Sprintf("%s %.2f: %s", rule.Class, rule.Confidence, strings.Join(rule.By, "; "))}
+	}
+	return res, nil
+}
+
+// ask puts the questions into the map.
+func (r *Result) ask() {
+	for i := range r.Questions {
+		q := &r.Questions[i]
+		r.Map.Ask = append(r.Map.Ask, rename.Question{Between: q.Between, And: q.And, Best: q.Best, Confidence: q.Confidence, Settle: q.Settle})
+	}
+}
+
+// result writes what was found.
+func (x *inference) result(sol *match.Solution, found []finding) (*Result, error) {
+	res := &Result{Map: &rename.Map{}}
+	s := &script{names: x.names()}
+	if x.a.of != nil {
+		s.from = x.a.of.Name
+	}
+	if x.b.of != nil {
+		s.to = x.b.of.Name
+	}
+	if x.opt.Content != nil {
+		res.Read = x.opt.Content.Read()
+	}
+	if why := x.refusal(found); why != "" {
+		res.Refused = why
+		found = nil
+	}
+	inQuestion := make(map[int]int)
+	if res.Refused == "" {
+		res.Questions = x.questions(sol, found, inQuestion)
+	}
+	source, target := make(map[string]bool), make(map[string]bool)
+	for i := range found {
+		f := &found[i]
+		s.notes = append(s.notes, note{f.class, f.confidence, f.by, inQuestion[i]})
+		for _, mv := range x.moves(f.Match, f.moves) {
+			s.add(mv, len(s.notes)-1)
+			for _, n := range mv.From {
+				source[n] = true
+			}
+			for _, n := range mv.To {
+				target[n] = true
+			}
+		}
+	}
+	if res.Refused == "" {
+		s.dropped = x.buffers(sol.AloneA)
+		for _, d := range s.dropped {
+			source[d.Name] = true
+		}
+		written, err := s.result()
+		if err != nil {
+			return nil, err
+		}
+		res.Map, res.Rules = written.Map, written.Rules
+	}
+	res.From, res.To, res.Map.From, res.Map.To = s.from, s.to, s.from, s.to
+	res.Extra = left(&x.a, source, func(m *match.Module) bool { return false })
+	res.Missing = left(&x.b, target, func(m *match.Module) bool { return m.Optional || m.Meaning.Buffer })
+	res.ask()
+	return res, nil
+}
+
+// left lists the templates of the tensors that have no part in the map.
+func left(h *half, used map[string]bool, except func(*match.Module) bool) []string {
+	var out []string
+	for _, m := range h.modules {
+		if except(m) {
+			continue
+		}
+		for l := range m.Leaves {
+			if slices.ContainsFunc(m.Leaves[l].Tensors, func(t int) bool { return !used[h.tensors[t].Name] }) {
+				out = append(out, m.Template(l))
+			}
+		}
+	}
+	return out
+}
+
+// pattern writes the names of a module as maps do, with what its numbers count for holes.
+func pattern(m *match.Module) string {
+	var b strings.Builder
+	taken := make(map[string]bool)
+	for h, text := range m.Stem {
+		b.WriteString(rename.Escape(text))
+		if h == m.Holes() {
+			break
+		}
+		hole := template.Counts(text)
+		if hole == "" {
+			hole = "n"
+		}
+		name := hole
+		for k := 2; taken[name]; k++ {
+			name = hole + strconv.Itoa(k)
+		}
+		taken[name] = true
+		b.WriteString("{" + name + "}")
+	}
+	return b.String()
+}
+
+// questions are the groups of matches that nothing decides, and tensors whose layout is not
+// known. Of the matches it says which question they belong to.
+func (x *inference) questions(sol *match.Solution, found []finding, inQuestion map[int]int) []Question {
+	var out []Question
+	for _, group := range sol.Open {
+		q := Question{Confidence: 1}
+		var open []int
+		for _, i := range group {
+			if found[i].class == Guess {
+				open = append(open, i)
+			}
+		}
+		if len(open) == 0 {
+			continue
+		}
+		for _, i := range open {
+			f := &found[i]
+			inQuestion[i] = len(out) + 1
+			q.Confidence = min(q.Confidence, f.confidence)
+			x.askOf(&q, f)
+		}
+		q.Settle = x.ways(&q)
+		out = append(out, q)
+	}
+	for i := range found {
+		f := &found[i]
+		if !f.alone || inQuestion[i] != 0 {
+			continue
+		}
+		q := Question{Confidence: f.confidence}
+		x.askOf(&q, f)
+		inQuestion[i] = len(out) + 1
+		q.Settle = x.ways(&q)
+		out = append(out, q)
+	}
+	return append(out, x.padded(sol)...)
+}
+
+// askOf adds a match to a question.
+func (x *inference) askOf(q *Question, f *finding) {
+	for _, i := range f.A {
+		q.Between = append(q.Between, pattern(x.a.modules[i]))
+	}
+	for _, j := range f.B {
+		q.And = append(q.And, pattern(x.b.modules[j]))
+	}
+	if len(f.A) == 1 && len(f.B) == 1 && len(q.Best) == len(q.Between)-1 {
+		q.Best = append(q.Best, pattern(x.b.modules[f.B[0]]))
+	} else {
+		q.Best = nil
+	}
+}
+
+// ways says what would settle a question.
+func (x *inference) ways(q *Question) []string {
+	var out []string
+	if x.opt.Content == nil {
+		out = append(out, "--ref WEIGHTS")
+	}
+	short := func(list []string) string {
+		words := make([]string, len(list))
+		for i, p := range list {
+			words[i] = p[strings.LastIndexByte(p, '.')+1:]
+		}
+		return strings.Join(words, "+")
+	}
+	switch {
+	case len(q.Best) > 0:
+		out = append(out, fmt.Sprintf("--assume '%s=%s'", short(q.Between[:1]), short(q.Best[:1])))
+	case len(q.Between) == 1 || len(q.And) == 1:
+		out = append(out, fmt.Sprintf("--assume '%s=%s' if they lie one after the other", short(q.Between), short(q.And)))
+	}
+	return out
+}
+
+// padded asks about tables of which one has more rows: a vocabulary that was padded.
+func (x *inference) padded(sol *match.Solution) []Question {
+	var out []Question
+	for _, i := range sol.AloneA {
+		for _, j := range sol.AloneB {
+			a, b := x.a.modules[i], x.b.modules[j]
+			if rows, ok := padding(a, b); ok {
+				q := Question{Between: []string{pattern(a)}, And: []string{pattern(b)}, Best: []string{pattern(b)}, Confidence: 0.5}
+				what := "are added"
+				if rows < 0 {
+					rows, what = -rows, "of zeros are taken off"
+				}
+				q.Settle = []string{fmt.Sprintf("%s: %s %s", x.ways(&q)[len(x.ways(&q))-1], plural.Of(int(rows), "row"), what)}
+				out = append(out, q)
+			}
+		}
+	}
+	return out
+}
+
+// padding is how many rows one table has more than another whose names mean the same.
+func padding(a, b *match.Module) (rows int64, ok bool) {
+	if a.Holes()+b.Holes() > 0 || len(a.Shape) != 2 || len(b.Shape) != 2 || a.Shape[1] != b.Shape[1] || a.Shape[0] == b.Shape[0] ||
+		len(a.Meaning.Parts) == 0 || !slices.Equal(a.Meaning.Parts, b.Meaning.Parts) {
+		return 0, false
+	}
+	const mostRows = 1 << 24 // no vocabulary has as many
+	if max(a.Shape[0], b.Shape[0]) > mostRows {
+		return 0, false
+	}
+	return int64(b.Shape[0]) - int64(a.Shape[0]), true
+}

@@ -1,0 +1,79 @@
+package infer
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/match"
+)
+
+// A lexicon says what the ends of names mean in conventions. What they disagree on is nil.
+type lexicon map[string]*match.Meaning
+
+// vocabulary is the lexicon of all conventions, by one segment and by two:
+// "q_proj" and "self_attn.q_proj".
+var vocabulary = sync.OnceValue(func() lexicon {
+	l := make(lexicon)
+	for _, c := range convention.All() {
+		if !c.Language {
+			continue
+		}
+		for i := range c.Tensors() {
+			t := &c.Tensors()[i]
+			if !strings.HasSuffix(t.Role, ".weight") || convention.IsOwn(t.Role) {
+				continue
+			}
+			m := meaningOf(t.Role)
+			for _, end := range ends(strings.TrimSuffix(t.Pattern.String(), ".weight")) {
+				known, ok := l[end]
+				switch {
+				case !ok:
+					l[end] = &m
+				case known != nil && (known.Block != m.Block || known.Sub != m.Sub || !slices.Equal(known.Parts, m.Parts)):
+					l[end] = nil
+				}
+			}
+		}
+	}
+	return l
+})
+
+// ends are the last segment of a name, and the last two, behind the numbers.
+func ends(name string) []string {
+	s := strings.Split(name, ".")
+	for i := range s {
+		if strings.HasPrefix(s[i], "{") {
+			s[i] = "{}"
+		}
+	}
+	for len(s) > 0 && s[len(s)-1] == "{}" {
+		s = s[:len(s)-1]
+	}
+	if len(s) == 0 {
+		return nil
+	}
+	out := []string{s[len(s)-1]}
+	if len(s) > 1 && s[len(s)-2] != "{}" {
+		out = append(out, strings.Join(s[len(s)-2:], "."))
+	}
+	return out
+}
+
+// explain gives a module the meaning that its name has in all conventions that have it.
+// Common words that lie still count little: who calls a module w1 may mean either.
+func (l lexicon) explain(m *match.Module) {
+	list := ends(m.String())
+	for i, end := range slices.Backward(list) {
+		known := l[end]
+		if known == nil {
+			continue
+		}
+		weak := m.Meaning.Weak && i > 0 && l[list[0]] == nil
+		space, buffer := m.Meaning.Space, m.Meaning.Buffer
+		m.Meaning = *known
+		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Weak = space, buffer, weak
+		return
+	}
+}
