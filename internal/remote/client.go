@@ -124,7 +124,13 @@ type request struct {
 	start, end int64
 	// gzip says that the answer may be compressed.
 	gzip bool
+	// known is told the headers of the first redirect, and reports that it need not
+	// be followed; nil follows all.
+	known func(http.Header) bool
 }
+
+// errKnown is the end of a request whose answer is known before it comes.
+var errKnown = errors.New("known already")
 
 // An answer is a response that is no redirect. Its Body ends when the server
 // says nothing for too long.
@@ -208,6 +214,10 @@ func (c *Client) get(ctx context.Context, rq request) (*answer, error) {
 			return out, nil
 		}
 		discard(resp)
+		if from == nil && rq.known != nil && rq.known(resp.Header) {
+			cancel(nil)
+			return nil, errKnown
+		}
 		if out.way = append(out.way, resp.Header); len(out.way) > maxRedirects {
 			cancel(nil)
 			return nil, fmt.Errorf("%s: %s redirects in circles, more than %d times", rq.ref, u.Host, maxRedirects)

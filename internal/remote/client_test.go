@@ -154,7 +154,7 @@ func TestRequestCounts(t *testing.T) {
 		hub, cdn        int
 		again, againCDN int
 	}{
-		{"hf://org/one/model.safetensors", 1, 1, 1, 1}, // no listing is needed
+		{"hf://org/one/model.safetensors", 1, 1, 1, 0}, // no listing is needed
 		{"hf://org/one@" + sha + "/model.safetensors", 1, 1, 0, 0},
 		{"hf://org/one", 2, 1, 1, 0},
 		{"hf://org/one@" + sha, 2, 1, 0, 0},

@@ -250,8 +250,18 @@ func (r *repo) open(ctx context.Context, ref, name string) (*reader, error) {
 		}
 		r.restore()
 		r.cached.fill(f, name)
+		if r.commit == "" && r.ref.Kind == Hub {
+			f.recall = func(commit string) {
+				if r.pin(commit); r.commit != "" {
+					f.commit = r.commit
+					r.restore()
+					r.cached.fill(f, name)
+				}
+			}
+		}
 	}
 	out, err := f.source(ctx)
+	f.recall = nil
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.absent[name] = err
@@ -259,7 +269,7 @@ func (r *repo) open(ctx context.Context, ref, name string) (*reader, error) {
 	case err != nil:
 		return nil, err
 	}
-	if r.files[name] == nil && r.commit == "" {
+	if r.files[name] == nil {
 		r.pin(f.commit)
 		if f.url, err = r.url(name); err != nil {
 			return nil, err

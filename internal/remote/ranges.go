@@ -57,6 +57,9 @@ type file struct {
 	url *url.URL
 	// hint is how long the headers of the files beside it are.
 	hint *hint
+	// recall, when it is not nil, looks for what an earlier run kept of the file at a
+	// commit that is learnt on the way to it, and puts it in.
+	recall func(commit string)
 
 	mu sync.Mutex
 	// size is -1 until it is known, and digest is what a listing has of the file.
@@ -128,7 +131,7 @@ func (f *file) open(ctx context.Context) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.size < 0 {
-		if err := f.fetch(ctx, 0, f.first(), 1); err != nil {
+		if err := f.fetch(ctx, 0, f.first(), 1); err != nil && !errors.Is(err, errKnown) {
 			return 0, err
 		}
 	}
@@ -340,6 +343,14 @@ func (f *file) ask(ctx context.Context, out *block, end int64) error {
 	// The whole of a large document comes compressed. Ranges are of no use then.
 	if text && len(out.data) == 0 && out.off == 0 && end == size && size > leastBlock {
 		rq.gzip, rq.end = true, 0
+	}
+	if f.recall != nil && size < 0 {
+		rq.known = func(h http.Header) bool {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.recall(h.Get("X-Repo-Commit"))
+			return f.size >= 0
+		}
 	}
 	a, err := f.client.get(ctx, rq)
 	if err != nil {

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/internal/hubtest"
+)
+
+// hubCommands are the commands that read a reference, on a release of two shards with
+// an index and config.json, REF, which is also at the revision v1: their exit codes,
+// and how many requests go at most to the hub and to its second host, the first time and
+// when the same is asked again.
+var hubCommands = []struct {
+	args         string
+	code         int
+	first, again string
+}{
+	{"REF", 0, "5+2", "1+0"},
+	{"ls REF", 0, "4+2", "1+0"},
+	{"ls REF/model-00002-of-00002.safetensors", 0, "1+1", "1+0"},
+	{"ls REF@COMMIT", 0, "4+2", "0+0"},
+	{"ls -R REF", 0, "4+2", "1+0"},
+	{"ls --as gguf REF", 0, "5+2", "1+0"},
+	{"ls -f jsonl REF", 0, "4+2", "1+0"},
+	{"info REF", 0, "5+2", "1+0"},
+	{"identify REF", 0, "5+2", "1+0"},
+	{"meta show REF", 0, "5+2", "1+0"},
+	{"stats REF", 0, "5+4", "5+4"},
+	{"stats --match *.ln1.weight REF", 0, "5+4", "5+4"},
+	{"hash REF", 0, "5+4", "5+4"},
+	{"hash --files REF", 0, "2+0", "1+0"},
+	{"diff REF REF@v1", 0, "10+8", "10+8"},
+	{"diff --headers REF REF@v1", 0, "10+4", "2+0"},
+	{"check REF", 0, "5+2", "1+0"},
+	{"check --values REF", 1, "5+4", "5+4"},
+	{"check --against REF@v1 REF", 0, "10+4", "2+0"},
+	{"lock REF", 0, "5+2", "1+0"},
+	{"lock --digests REF", 0, "5+4", "5+4"},
+	{"map new REF", 0, "5+2", "1+0"},
+	{"map test yi-to-llama REF", 0, "5+2", "1+0"},
+	{"rename --to gguf REF", 0, "5+2", "1+0"},
+	{"rename -q --map yi-to-llama -o OUT REF", 0, "5+4", "5+4"},
+	{"meta set -o OUT REF a=b", 0, "5+4", "5+4"},
+	{"meta unset -o OUT REF format", 0, "5+4", "5+4"},
+	{"fix REF", 0, "5+2", "1+0"},
+	{"rename --in-place --map yi-to-llama REF", 2, "5+2", "1+0"},
+	{"meta set --in-place REF a=b", 2, "5+2", "1+0"},
+}
+
+// withoutReferences are the commands that read no release.
+var withoutReferences = []string{
+	"completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map show", "map lint", "map invert", "map compose",
+}
+
+// Every command that reads a release reads it on a hub, in a few requests.
+func TestCommandsOnHub(t *testing.T) {
+	t.Parallel()
+	root := newRoot(newProgram(nil, nil, nil, func(string) string { return "" }))
+	tried := map[*cobra.Command]bool{}
+	for _, tt := range hubCommands {
+		if cmd, _, err := root.Find(strings.Fields(tt.args)); err == nil {
+			tried[cmd] = true
+		}
+	}
+	for _, line := range withoutReferences {
+		cmd, _, err := root.Find(strings.Fields(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tried[cmd] = true
+	}
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if cmd.Runnable() && !cmd.HasSubCommands() && !tried[cmd] {
+			t.Errorf("hubCommands lacks %s", cmd.CommandPath())
+		}
+		for _, c := range cmd.Commands() {
+			visit(c)
+		}
+	}
+	visit(root)
+
+	hub := hubtest.New(t)
+	repo := hub.Repo("org/yi")
+	commit, err := repo.CommitDir(filepath.Join("..", "..", "testdata", "yi-tiny"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.Point("v1", commit)
+	for _, tt := range hubCommands {
+		home := t.TempDir()
+		for run, want := range []string{tt.first, tt.again} {
+			hub.Reset()
+			line := strings.NewReplacer("REF", "hf://org/yi", "COMMIT", commit, "OUT", fmt.Sprint("out", run)).Replace(tt.args)
+			a, err := ask(task{Dir: home, Args: strings.Fields(line), Env: map[string]string{"HF_ENDPOINT": hub.URL, "XDG_CACHE_HOME": home}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			atHub, atCDN, sent := hub.Counts()
+			var mostHub, mostCDN int
+			if _, err := fmt.Sscanf(want, "%d+%d", &mostHub, &mostCDN); err != nil {
+				t.Fatal(err)
+			}
+			if atHub > mostHub || atCDN > mostCDN || a.Code != tt.code {
+				t.Errorf("%s: run %d: exit %d, %d+%d requests, %d bytes; want %d, %s\n%s", tt.args, run+1, a.Code, atHub, atCDN, sent, tt.code, want, a.Stderr)
+			}
+		}
+	}
+}
