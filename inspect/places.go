@@ -85,7 +85,7 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 // and not a path.
 func IsReference(text string) bool {
 	scheme, _, ok := strings.Cut(text, ":")
-	return ok && slices.Contains(remote.Schemes(), strings.ToLower(scheme))
+	return ok && slices.Contains(remote.Schemes(), strings.ToLower(scheme)) || remote.IsPage(text)
 }
 
 // ShownReference returns a reference or a path as messages have it: without the query of a

@@ -79,6 +79,13 @@ func isName(s string, longest int) bool {
 	return s != "" && len(s) <= longest && strings.IndexByte(".-", s[0]) < 0 && strings.Trim(s, letters+".-") == ""
 }
 
+// IsPage reports that text is the address of a page of the Hugging Face Hub without its
+// scheme.
+func IsPage(text string) bool {
+	host, _, ok := strings.Cut(text, "/")
+	return ok && slices.Contains(hubHosts, strings.ToLower(host))
+}
+
 // Parse takes a reference apart. Endpoint is the hub's URL, whose own pages are
 // recognised, too.
 func Parse(ref, endpoint string) (Ref, error) {

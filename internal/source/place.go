@@ -27,17 +27,23 @@ type Normalizer interface {
 	Normalize(ref string) (string, error)
 }
 
-// Normalize returns a reference as the place of its scheme writes it. A scheme may
-// lack its slashes (ollama:llama3), unless a local file has that name.
+// Normalize returns a reference as the place of its scheme writes it. Unless a local file
+// has that name, a scheme may lack its slashes (ollama:llama3), and the address of a page of
+// a hub its scheme (hf.co/org/name).
 func Normalize(ctx context.Context, ref string) (string, error) {
 	scheme := Scheme(ref)
 	if scheme == "" {
 		before, _, ok := strings.Cut(ref, ":")
-		if !ok {
+		host, _, below := strings.Cut(ref, "/")
+		below = below && strings.Contains(strings.Trim(host, "."), ".")
+		if !ok && !below {
 			return ref, nil
 		}
 		if _, err := os.Lstat(ref); err == nil {
 			return ref, nil
+		}
+		if below {
+			return address(ctx, ref), nil
 		}
 		scheme = strings.ToLower(before)
 	}
@@ -45,6 +51,17 @@ func Normalize(ctx context.Context, ref string) (string, error) {
 		return n.Normalize(ref)
 	}
 	return ref, nil
+}
+
+// address returns the reference that an address without its scheme is of, where that is
+// the page of a hub.
+func address(ctx context.Context, text string) string {
+	if n, ok := ctx.Value(placeKey{"https"}).(Normalizer); ok {
+		if ref, err := n.Normalize("https://" + text); err == nil && Scheme(ref) != "https" {
+			return ref
+		}
+	}
+	return text
 }
 
 // A Publication is what a hub says of a release before a byte of it is read.
