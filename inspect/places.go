@@ -34,6 +34,8 @@ type PlacesOptions struct {
 	InsecureHTTP bool
 	// NoCache neither reads nor writes what earlier calls have kept of headers.
 	NoCache bool
+	// Silent asks no server for anything: of other machines there is what is in a cache.
+	Silent bool
 	// MaxBytes bounds how much of the values of files on other machines one command
 	// reads; 0 means 1 GiB, and less than 0 that there is no bound.
 	MaxBytes int64
@@ -66,7 +68,7 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 			return nil, err
 		}
 		client, err = remote.NewClient(remote.Options{
-			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Note: opts.Note, Trace: opts.Trace, Asked: opts.Asked,
+			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Silent: opts.Silent, Note: opts.Note, Trace: opts.Trace, Asked: opts.Asked,
 		})
 		return client, err
 	})

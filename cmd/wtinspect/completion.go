@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -18,8 +19,8 @@ func newCompletion(p *program) *cobra.Command {
 		Long: `Completion prints the script that makes a shell complete wtinspect's commands,
 flags, file names (of checkpoints and indexes), what hf:// and ollama: have on
 this machine and, after --match, the names of the tensors in the files already
-on the command line. Bash needs its package
-bash-completion, loaded before the script.`,
+on the command line. Of remote files it knows what a cache has: no server is asked.
+Bash needs its package bash-completion, loaded before the script.`,
 		Annotations: exitStatus(),
 		Example: `  source <(wtinspect completion bash)
   wtinspect completion zsh > ~/.zfunc/_wtinspect
@@ -57,17 +58,25 @@ func (p *program) completePaths(cmd *cobra.Command, _ []string, toComplete strin
 	return []string{"safetensors", "gguf", "json"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
+// caches returns a context in which what others have is read as far as a cache has it:
+// nobody wants a server asked for what a word may be, nor waits for it.
+func (p *program) caches(ctx context.Context) (_ context.Context, done func()) {
+	return inspect.WithPlaces(ctx, &inspect.PlacesOptions{Getenv: p.getenv, Silent: true})
+}
+
 // completeTensors completes the names of the tensors in the paths given so far,
 // a segment at a time while there are many.
 func (p *program) completeTensors(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	if len(args) == 0 {
 		args = []string{"."}
 	}
+	ctx, done := p.caches(cmd.Context())
+	defer done()
 	const many = 40
 	seen := make(map[string]bool)
 	var whole, heads []string
 	for _, path := range args {
-		rel, err := checkpoint.Open(cmd.Context(), path, nil)
+		rel, err := checkpoint.Open(ctx, path, &checkpoint.Options{NoConfig: true})
 		if err != nil {
 			continue
 		}

@@ -100,7 +100,9 @@ func (p *program) completeKeys(cmd *cobra.Command, args []string, toComplete str
 	if len(args) == 0 {
 		return p.completePaths(cmd, args, toComplete)
 	}
-	rel, err := checkpoint.Open(cmd.Context(), args[0], nil)
+	ctx, done := p.caches(cmd.Context())
+	defer done()
+	rel, err := checkpoint.Open(ctx, args[0], &checkpoint.Options{NoConfig: true})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -28,8 +29,8 @@ func (r *repo) known(ctx context.Context) (*Listing, error) {
 	}
 	s := r.client.opts.Settings
 	if s.Offline != "" && r.commit == "" {
-		// What the revision was when it was last downloaded is as good as it gets.
-		if r.commit = s.HubCache.Commit(ctx, r.stored(), r.rev()); r.commit == "" {
+		// What the revision was when it was last downloaded, or read, is as good as it gets.
+		if r.commit = cmp.Or(s.HubCache.Commit(ctx, r.stored(), r.rev()), r.client.cache.branch(r)); r.commit == "" {
 			return nil, r.notDownloaded()
 		}
 	}

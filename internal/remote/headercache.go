@@ -22,13 +22,15 @@ import (
 )
 
 // A headerCache keeps what was read of repositories at commits, which never
-// change: listings, headers and small documents, one file per commit. What is in
-// it counts only if it is whole and says itself what it is of.
+// change: listings, headers and small documents, one file per commit; and which commit a
+// branch was at, for when nobody is asked. What is in it counts only if it is whole and
+// says itself what it is of.
 type headerCache struct{ home string }
 
 const (
 	cacheMagic = "wtinspect headers 1\n"
 	cacheEnd   = ".headers"
+	branchEnd  = ".branch"
 	// mostCached is how large the cache may be, and mostOfRepo, mostOfHeader and
 	// mostOfText how much is kept of a commit, a header and a document.
 	mostCached   = 512 << 20
@@ -42,8 +44,10 @@ type cachedRepo struct {
 	Endpoint string `json:"endpoint"`
 	Repo     string `json:"repo"`
 	Commit   string `json:"commit"`
-	ID       string `json:"id"`
-	Facts    Facts  `json:"facts"`
+	// Branch is what was at the commit, in the files about branches alone.
+	Branch string `json:"branch,omitempty"`
+	ID     string `json:"id"`
+	Facts  Facts  `json:"facts"`
 	// Entries are those of the listing, nil when it was not read.
 	Entries []source.Entry `json:"entries"`
 	Files   []cachedFile   `json:"files"`
@@ -63,9 +67,38 @@ type cachedFile struct {
 
 func (c *headerCache) dir() string { return filepath.Join(c.home, "wtinspect") }
 
-func (c *headerCache) path(r *repo) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.client.opts.Settings.Endpoint, r.client.hub.name(r.ref), r.commit}, "\n")))
-	return filepath.Join(c.dir(), hex.EncodeToString(sum[:16])+cacheEnd)
+// path returns the file about a commit of a repository, or a branch, by its ending.
+func (c *headerCache) path(r *repo, rev, end string) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{r.client.opts.Settings.Endpoint, r.client.hub.name(r.ref), rev}, "\n")))
+	return filepath.Join(c.dir(), hex.EncodeToString(sum[:16])+end)
+}
+
+// read returns a file that is about the repository, nil where there is none.
+func (c *headerCache) read(r *repo, rev, end string) *cachedRepo {
+	if !c.isOwn() {
+		return nil
+	}
+	text, err := source.ReadFile(context.Background(), c.path(r, rev, end), source.Headers)
+	if err != nil {
+		return nil
+	}
+	if got := parseCached(text); got != nil && got.Endpoint == r.client.opts.Settings.Endpoint && got.Repo == r.client.hub.name(r.ref) {
+		return got
+	}
+	return nil
+}
+
+// branch returns the commit that the branch of a repository was last seen at, "" where it
+// was not.
+func (c *headerCache) branch(r *repo) string {
+	if c == nil || r.ref.Kind != Hub {
+		return ""
+	}
+	got := c.read(r, r.ref.branch(), branchEnd)
+	if got == nil || got.Branch != r.ref.branch() || !stores.IsCommit(got.Commit) {
+		return ""
+	}
+	return got.Commit
 }
 
 // restore reads what is kept of the commit, the first time that it is known.
@@ -75,14 +108,7 @@ func (r *repo) restore() {
 		return
 	}
 	r.cached = &cachedRepo{}
-	if !c.isOwn() {
-		return
-	}
-	text, err := source.ReadFile(context.Background(), c.path(r), source.Headers)
-	if err != nil {
-		return
-	}
-	if got := parseCached(text); got != nil && got.Endpoint == r.client.opts.Settings.Endpoint && got.Repo == r.client.hub.name(r.ref) && got.Commit == r.commit {
+	if got := c.read(r, r.commit, cacheEnd); got != nil && got.Commit == r.commit && got.Branch == "" {
 		r.cached = got
 	}
 }
@@ -162,13 +188,16 @@ func (c *headerCache) save(h *HubPlace) {
 	defer h.mu.Unlock()
 	wrote := false
 	for _, r := range h.repos {
-		if text := r.toCache(); text != nil {
+		for path, text := range map[string][]byte{c.path(r, r.commit, cacheEnd): r.toCache(), c.path(r, r.ref.branch(), branchEnd): r.branchToCache()} {
+			if text == nil {
+				continue
+			}
 			err := c.prepare()
 			if err == nil && !c.isOwn() {
 				err = fmt.Errorf("%s: others can write there, and nothing is kept in it", c.dir())
 			}
 			if err == nil {
-				err = txn.WriteFile(c.path(r), func(w io.Writer) error {
+				err = txn.WriteFile(path, func(w io.Writer) error {
 					_, err := w.Write(text)
 					return err
 				})
@@ -215,7 +244,7 @@ func (c *headerCache) shrink() {
 		total int64
 	)
 	for _, e := range entries {
-		if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() && strings.HasSuffix(fi.Name(), cacheEnd) {
+		if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() && (strings.HasSuffix(fi.Name(), cacheEnd) || strings.HasSuffix(fi.Name(), branchEnd)) {
 			list = append(list, fi)
 			total += fi.Size()
 		}
@@ -282,12 +311,28 @@ func (r *repo) toCache() []byte {
 	if !fresh {
 		return nil
 	}
-	meta, err := json.Marshal(out)
+	return out.encode(data.Bytes())
+}
+
+// branchToCache returns what to keep of a branch, nil where that is kept.
+func (r *repo) branchToCache() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.client.opts.Settings
+	if r.ref.Kind != Hub || r.ref.branch() == r.commit || !stores.IsCommit(r.commit) || s.Offline != "" || r.client.cache.branch(r) == r.commit {
+		return nil
+	}
+	return (&cachedRepo{Endpoint: s.Endpoint, Repo: r.client.hub.name(r.ref), Commit: r.commit, Branch: r.ref.branch()}).encode(nil)
+}
+
+// encode returns what a file of the cache has: parseCached reads it.
+func (k *cachedRepo) encode(data []byte) []byte {
+	meta, err := json.Marshal(k)
 	if err != nil {
 		return nil
 	}
 	body := binary.LittleEndian.AppendUint64(nil, uint64(len(meta)))
-	body = append(append(body, meta...), data.Bytes()...)
+	body = append(append(body, meta...), data...)
 	sum := sha256.Sum256(body)
 	return slices.Concat([]byte(cacheMagic), body, sum[:])
 }

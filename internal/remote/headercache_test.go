@@ -15,7 +15,7 @@ var fixedTime = time.Unix(1e9, 0)
 // cacheFiles returns the files of the cache.
 func (w *world) cacheFiles() []string {
 	w.t.Helper()
-	names, err := filepath.Glob(filepath.Join(w.cache, "wtinspect", "*"))
+	names, err := filepath.Glob(filepath.Join(w.cache, "wtinspect", "*"+cacheEnd))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -99,8 +99,8 @@ func TestCacheGrows(t *testing.T) {
 	}
 }
 
-// A branch is never kept.
-func TestCacheKeepsNoBranch(t *testing.T) {
+// What a branch was is kept for when nobody may be asked, and never believed otherwise.
+func TestCacheOfBranch(t *testing.T) {
 	w := newWorld(t)
 	repo := w.Repo("a/b")
 	repo.Commit(map[string][]byte{"m.safetensors": fixture.Bytes(t, "tensor old F32 [2]")})
@@ -114,6 +114,12 @@ func TestCacheKeepsNoBranch(t *testing.T) {
 		t.Error(got)
 	}
 	w.Client.Close()
+	w.restart("HF_HUB_OFFLINE=1")
+	w.Reset()
+	if got := w.names("hf://a/b"); got != "new" {
+		t.Error(got)
+	}
+	w.wants("offline", 0, 0)
 	w.restart()
 	w.set("no-commit", "plain-siblings")
 	w.Client.Close()
