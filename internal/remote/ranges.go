@@ -65,10 +65,10 @@ type file struct {
 	// size is -1 until it is known, and digest is what a listing has of the file.
 	size   int64
 	digest string
-	// location is where the hub's redirect led, and signs for; tag is what that
-	// server calls the state of the file, and linked what the hub does.
-	location    *url.URL
-	tag, linked string
+	// location is where the hub's redirect led, and signs for; tag and modified are
+	// what that server says of the state of the file, and linked what the hub does.
+	location              *url.URL
+	tag, modified, linked string
 	// commit is the one that the hub says the file is of.
 	commit string
 	blocks []*block
@@ -554,10 +554,7 @@ func (f *file) learn(a *answer, total int64) error {
 		linkedSize = n
 	}
 	linked := cleanTag(a.header("X-Linked-ETag"))
-	tag := a.Header.Get("ETag")
-	if tag == "" {
-		tag = a.Header.Get("Last-Modified")
-	}
+	tag, modified := cleanTag(a.Header.Get("ETag")), a.Header.Get("Last-Modified")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, n := range []int64{linkedSize, total} {
@@ -582,15 +579,17 @@ func (f *file) learn(a *answer, total int64) error {
 		f.commit = a.header("X-Repo-Commit")
 	}
 	if f.location == nil && !sameOrigin(a.url, f.url) {
-		f.location, f.tag = a.url, ""
+		f.location, f.tag, f.modified = a.url, "", ""
 	}
-	switch {
-	case a.encoding() != "": // the tag is that of the compressed form
-	case f.tag == "":
-		f.tag = tag
-	case tag != "" && tag != f.tag:
+	if a.encoding() != "" { // the tag is that of the compressed form
+		return nil
+	}
+	// Servers behind one name, and caches, do not all send both, or make one of them weak.
+	tagged := f.tag != "" && tag != ""
+	if tagged && f.tag != tag || !tagged && f.modified != "" && modified != "" && f.modified != modified {
 		return f.wrong("it has changed while it was read; try again")
 	}
+	f.tag, f.modified = cmp.Or(f.tag, tag), cmp.Or(f.modified, modified)
 	return nil
 }
 

@@ -25,6 +25,9 @@ const mostConnections = 10
 func newTransport(patience time.Duration, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
 	return &http.Transport{
 		Proxy: func(req *http.Request) (*url.URL, error) {
+			if isLoopback(req.URL) { // also by a name below localhost
+				return nil, nil
+			}
 			u, err := proxy(req)
 			if err != nil { // it has the address, which may have a password
 				return nil, errProxyAddress

@@ -341,3 +341,110 @@ func TestRetryAfterDate(t *testing.T) {
 		}
 	}
 }
+
+// However a hub redirects, its token stays with it.
+func TestTokenAtRedirects(t *testing.T) {
+	const secret = "hf_veryverysecret"
+	data := tiny(t)
+	var elsewhere atomic.Int32
+	other, _ := serveFiles(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		elsewhere.Add(1)
+		if len(r.Header["Authorization"])+len(r.Header["Cookie"])+len(r.Header["Referer"]) > 0 || strings.Contains(r.RequestURI, secret) {
+			t.Errorf("the other host is told %s %v", r.RequestURI, r.Header)
+		}
+		http.ServeContent(w, r, "", fixedTime, bytes.NewReader(data))
+	})
+	var (
+		status   int
+		location string
+	)
+	hub, _ := serveFiles(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+secret {
+			t.Errorf("the hub is told %q", r.Header.Get("Authorization"))
+		}
+		w.Header().Set("Location", location)
+		w.WriteHeader(status)
+	})
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(other, "http://"))
+	for _, status = range []int{301, 302, 303, 307, 308} {
+		for _, tt := range []struct {
+			location string
+			follows  bool
+		}{
+			{other + "/x", true},
+			{strings.TrimPrefix(other, "http:") + "/x", true}, // of the same protocol
+			{"http://localhost:" + port + "/x", true},
+			{"http://127.0.0.1:" + port + "/x#" + secret, true},
+			{"http://" + secret + "@127.0.0.1:" + port + "/x", false},
+			{"http:\\\\127.0.0.1:" + port + "\\x", false},
+			{"HTTP://127.0.0.1:" + port + "/x", true},
+			{"ftp://127.0.0.1:" + port + "/x", false},
+		} {
+			location = tt.location
+			elsewhere.Store(0)
+			w := newWorld(t)
+			w.restart("HF_ENDPOINT="+hub, "HF_TOKEN="+secret)
+			_, err := w.readAll("hf://a/b/m.safetensors")
+			if followed := elsewhere.Load() > 0; followed != tt.follows || followed != (err == nil) {
+				t.Errorf("%d to %s: %v, followed %v", status, tt.location, err, followed)
+			}
+			if said := fmt.Sprint(err, w.notes, w.traces); strings.Contains(said, secret) {
+				t.Errorf("%d to %s says %s", status, tt.location, said)
+			}
+		}
+	}
+}
+
+// A proxy is not asked for what is on this machine, under any name of it: a token is
+// sent there in the clear.
+func TestNoProxyForThisMachine(t *testing.T) {
+	addr, count := serveConns(t, listen(t), func(net.Conn) {})
+	transport := newTransport(time.Minute, http.ProxyURL(&url.URL{Scheme: "http", Host: addr}))
+	for _, at := range []string{"http://127.0.0.1:1/", "http://localhost:1/", "http://hub.localhost:1/", "http://[::1]:1/"} {
+		req, err := http.NewRequest(http.MethodGet, at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, err := transport.Proxy(req); u != nil || err != nil || count.Load() > 0 {
+			t.Errorf("%s: %v, %v", at, u, err)
+		}
+	}
+}
+
+// The state of a file is compared by what both answers say of it.
+func TestTags(t *testing.T) {
+	data := noise(1 << 20)
+	for _, tt := range []struct {
+		first, second string
+		changed       bool
+	}{
+		{`"a"|Mon, 02 Jan 2006 15:04:05 GMT`, `W/"a"|Tue, 03 Jan 2006 15:04:05 GMT`, false},
+		{`"a"|`, `|Tue, 03 Jan 2006 15:04:05 GMT`, false},
+		{`"a"|Mon, 02 Jan 2006 15:04:05 GMT`, `|Mon, 02 Jan 2006 15:04:05 GMT`, false},
+		{`"a"|Mon, 02 Jan 2006 15:04:05 GMT`, `"b"|Mon, 02 Jan 2006 15:04:05 GMT`, true},
+		{`|Mon, 02 Jan 2006 15:04:05 GMT`, `"b"|Tue, 03 Jan 2006 15:04:05 GMT`, true},
+	} {
+		n := 0
+		base, _ := serveFiles(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			n++
+			said := tt.second
+			if n == 1 {
+				said = tt.first
+			}
+			tag, modified, _ := strings.Cut(said, "|")
+			if tag != "" {
+				w.Header().Set("ETag", tag)
+			}
+			at, _ := http.ParseTime(modified)
+			http.ServeContent(w, r, "", at, bytes.NewReader(data))
+		})
+		w := newWorld(t)
+		src, err := source.Open(w.Places(t.Context()), base+"/m.safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := src.ReadAt(make([]byte, 10), 900_000); (err != nil) != tt.changed {
+			t.Errorf("%s, then %s: %v", tt.first, tt.second, err)
+		}
+	}
+}
