@@ -256,9 +256,12 @@ func (d *derivation) each(f func(p *part, r *Rule)) {
 			}
 		}
 	}
-	for _, p := range d.parts {
-		if p.rule != nil {
-			f(p, p.rule)
+	// A rule for one name comes before those with holes, which may match it as well.
+	for _, single := range []bool{true, false} {
+		for _, p := range d.parts {
+			if p.rule != nil && (len(p.rule.From[0].holes) == 0) == single {
+				f(p, p.rule)
+			}
 		}
 	}
 }

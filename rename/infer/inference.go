@@ -118,6 +118,7 @@ func (x *inference) infer() (*Result, error) {
 	if err := x.arrangeAssumed(sol); err != nil {
 		return nil, err
 	}
+	x.turnSquare(sol)
 	found := x.judge(sol)
 	if !x.opt.Unknown && !x.opt.Opaque {
 		x.review(found)
@@ -141,6 +142,33 @@ func (x *inference) solve(extra func(a, b []int) float64) (*match.Solution, erro
 			return cost
 		},
 	})
+}
+
+// turnSquare takes square matrices for transposed where all others of the blocks are: their
+// shapes do not say.
+func (x *inference) turnSquare(sol *match.Solution) {
+	var square []*match.Match
+	turned := 0
+	for i := range sol.Matches {
+		m := &sol.Matches[i]
+		a := x.a.modules[m.A[0]]
+		if before, _ := a.Block(); before == "" || len(a.Shape) != 2 {
+			continue
+		}
+		switch {
+		case a.Shape[0] == a.Shape[1] && len(m.A)+len(m.B) == 2 && m.Form == match.Same:
+			square = append(square, m)
+		case m.Form == match.Transposed:
+			turned++
+		default:
+			return
+		}
+	}
+	if turned > 0 {
+		for _, m := range square {
+			m.Form = match.Transposed
+		}
+	}
 }
 
 // A finding is one match, and what is known of it.
@@ -183,6 +211,9 @@ func (x *inference) judge(sol *match.Solution) []finding {
 			f.class, f.by = Forced, []string{"nothing else has its shape"}
 		default:
 			f.class, f.by = Named, []string{"names mean the same"}
+		}
+		if a := x.a.modules[m.A[0]]; m.Form == match.Transposed && a.Shape[0] == a.Shape[len(a.Shape)-1] {
+			f.by = append(f.by, "the other matrices are stored the other way round")
 		}
 		if fused && f.moves.assumed {
 			f.alone = true

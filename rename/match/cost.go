@@ -23,7 +23,9 @@ const (
 	weakly = 1.2
 	alike  = -3.0 // leaves of names with the same letters, by the share of trigrams
 
-	transposed   = 4.0
+	// A model may have all of its matrices the other way round (GPT-2), so that there is one
+	// question, and each module pays a part of it.
+	transposed   = 1.5
 	stacked      = 1.0
 	composed     = 1.0
 	biasMismatch = 2.5

@@ -314,8 +314,8 @@ func (p *problem) compositeCost(c *composite) evidence {
 		parts = append(parts, m.Parts...)
 		switch {
 		case len(w.Parts) == 0 || len(m.Parts) == 0:
-		case len(w.Parts) > 1 && overlap(w.Parts, m.Parts):
-			e.add(partEqual, false)
+		case len(w.Parts) > 1 && overlap(w.Parts, m.Parts) && !w.Weak:
+			e.strong += partEqual
 		case overlap(w.Parts, m.Parts): // dense_h_to_4h may hold gate and up
 		case w.Weak || m.Weak:
 			e.weak += weakly

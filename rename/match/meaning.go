@@ -150,10 +150,10 @@ func find(list []string) *entry {
 	return nil
 }
 
-// block cuts a stem behind what counts its layers: "model.layers." and ".mlp.up_proj". Of
+// Block cuts a stem behind what counts its layers: "model.layers." and ".mlp.up_proj". Of
 // a module outside of them the first is "". The number may be text: layers.0 of a model
 // whose first layer is another than the rest.
-func (m *Module) block() (before, rest string) {
+func (m *Module) Block() (before, rest string) {
 	if m.Holes() > 0 {
 		return m.Stem[0], strings.Join(m.Stem[1:], ".")
 	}
@@ -169,7 +169,7 @@ func understand(list []*Module) {
 	type stack struct{ experts, mlpNorm bool }
 	stacks := make(map[string]*stack)
 	for i, m := range list {
-		before, rest := m.block()
+		before, rest := m.Block()
 		r := read(rest)
 		if before != "" {
 			r.Space = read(before).Space
@@ -185,7 +185,7 @@ func understand(list []*Module) {
 		s.mlpNorm = s.mlpNorm || r.marks["norm"] && r.Block == "mlp"
 	}
 	for i, m := range list {
-		before, _ := m.block()
+		before, _ := m.Block()
 		s := stacks[before]
 		m.Meaning = readings[i].meaning(m.Holes(), before != "", s.experts, s.mlpNorm)
 		// The causal mask of GPT-2 and others is called a bias.

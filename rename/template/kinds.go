@@ -218,7 +218,7 @@ func (p *place) judge() {
 				shared++
 			}
 		}
-		o.apart = own && 3*shared < len(common)
+		o.apart = own && 2*shared < len(common)
 	}
 	for _, v := range numbers {
 		if !p.values[v].apart {
