@@ -93,38 +93,102 @@ func (w *Weights) Alike(ctx context.Context, pairs []infer.Pair) ([]infer.Likene
 	}
 	out := make([]infer.Likeness, len(pairs))
 	skipped := make([]int64, len(pairs))
-	err := w.each(ctx, len(pairs), func(i int) {
-		if list[i] != nil {
-			out[i], skipped[i] = w.measure(list[i])
+	looks, last := make(map[place]*look), make(map[place]int)
+	for i, c := range list {
+		if c != nil && !c.across {
+			last[c.a.place], last[c.b.place] = i, i
 		}
-	})
+	}
+	for from := 0; from < len(list); from += batch {
+		to := min(from+batch, len(list))
+		var fresh []*look
+		for _, c := range list[from:to] {
+			if c == nil || c.across {
+				continue
+			}
+			for _, l := range []*look{{t: c.a, spans: c.as}, {t: c.b, spans: c.bs}} {
+				if looks[l.t.place] == nil {
+					looks[l.t.place] = l
+					fresh = append(fresh, l)
+				}
+			}
+		}
+		if err := w.each(ctx, len(fresh), func(i int) { fresh[i].take(w) }); err != nil {
+			return nil, err
+		}
+		err := w.each(ctx, to-from, func(i int) {
+			if c := list[from+i]; c != nil {
+				out[from+i], skipped[from+i] = w.measure(c, looks)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		for p := range looks {
+			if last[p] < to {
+				delete(looks, p)
+			}
+		}
+	}
 	for _, n := range skipped {
 		w.skipped += n
 	}
-	return out, err
+	return out, nil
+}
+
+// batch is how many pairs are measured before what is not needed any more is let go of.
+const batch = 1024
+
+// A look is what is worked out of the sampled rows of one tensor, for all its pairs.
+type look struct {
+	t      *tensor
+	spans  []span
+	raw    *block
+	whole  bool // every number is finite
+	std    *block
+	gram   []float64
+	values int // distinct ones
+}
+
+func (l *look) take(w *Weights) {
+	l.raw = l.t.blockOf(w.rowsOf(l.t, l.spans))
+	l.whole = !slices.ContainsFunc(l.raw.v, func(v float64) bool { return v-v != 0 })
+	l.finish()
+}
+
+func (l *look) finish() {
+	l.values = distinct(l.raw.v, informative)
+	l.std = standard(l.raw)
+	l.gram = gram(l.std)
 }
 
 // measure compares what was read of a pair.
-func (w *Weights) measure(c *comparison) (infer.Likeness, int64) {
-	var a, b *block
+func (w *Weights) measure(c *comparison, looks map[place]*look) (infer.Likeness, int64) {
+	var a, b *look
+	skipped := int64(0)
 	if c.across {
-		a, b = meet(w.rowsOf(c.a, c.as), w.rowsOf(c.b, c.bs), c)
+		a, b = &look{t: c.a}, &look{t: c.b}
+		a.raw, b.raw = meet(w.rowsOf(c.a, c.as), w.rowsOf(c.b, c.bs), c)
 	} else {
-		a, b = c.a.blockOf(w.rowsOf(c.a, c.as)), c.b.blockOf(w.rowsOf(c.b, c.bs))
+		a, b = looks[c.a.place], looks[c.b.place]
 	}
-	a, b, skipped := finite(a, b)
-	if a.rows == 0 {
-		return infer.Likeness{}, skipped
+	if c.across || !a.whole || !b.whole {
+		a, b = &look{t: c.a, raw: a.raw}, &look{t: c.b, raw: b.raw}
+		if a.raw, b.raw, skipped = finite(a.raw, b.raw); a.raw.rows == 0 {
+			return infer.Likeness{}, skipped
+		}
+		a.finish()
+		b.finish()
 	}
 	var l infer.Likeness
-	values := min(distinct(a.v, informative), distinct(b.v, informative))
+	values := min(a.values, b.values)
 	l.Informative = values >= informative
-	l.Equal = equal(a.v, b.v, c.a.sec.Type.Rounds(), c.b.sec.Type.Rounds())
-	l.Cosine = cosine(a.v, b.v, c.a.vector)
+	l.Equal = equal(a.raw.v, b.raw.v, c.a.sec.Type.Rounds(), c.b.sec.Type.Rounds())
+	l.Cosine = cosine(a.raw.v, b.raw.v, c.a.vector)
 	if !l.Equal && values >= fitted {
-		l.Ops = computed(a.v, b.v, &c.a.sec, &c.b.sec)
+		l.Ops = computed(a.raw.v, b.raw.v, &c.a.sec, &c.b.sec)
 	}
-	l.Z = likeness(standard(a), standard(b))
+	l.Z = likeness(a, b)
 	return l, skipped
 }
 
@@ -276,27 +340,31 @@ func scale(v []float64) {
 // apart, every other order of the columns of one was as likely (Zhu et al., Independence Tests
 // for Language Models, arXiv 2502.12292). Over all orders the mean of S = Σ A∘B is 0 and its
 // variance is Σ (A·Aᵀ)∘(B·Bᵀ) / (columns - 1), exactly, so that nothing has to be drawn.
-func likeness(a, b *block) float64 {
-	s := 0.0
-	for i := range a.v {
-		s += a.v[i] * b.v[i]
+func likeness(a, b *look) float64 {
+	s, variance := 0.0, 0.0
+	for i := range a.std.v {
+		s += a.std.v[i] * b.std.v[i]
 	}
-	dot := func(m *block, i, j int) float64 {
-		x, y, sum := m.row(i), m.row(j), 0.0
-		for k := range x {
-			sum += x[k] * y[k]
-		}
-		return sum
+	for i := range a.gram {
+		variance += a.gram[i] * b.gram[i]
 	}
-	variance := 0.0
-	for i := range a.rows {
-		variance += dot(a, i, i) * dot(b, i, i)
-		for j := range i {
-			variance += 2 * dot(a, i, j) * dot(b, i, j)
-		}
-	}
-	if variance <= 0 || a.cols < 2 {
+	if variance <= 0 || a.std.cols < 2 {
 		return 0
 	}
-	return s / math.Sqrt(variance/float64(a.cols-1))
+	return s / math.Sqrt(variance/float64(a.std.cols-1))
+}
+
+// gram is the products of every two rows.
+func gram(b *block) []float64 {
+	out := make([]float64, b.rows*b.rows)
+	for i := range b.rows {
+		for j := range i + 1 {
+			x, y, sum := b.row(i), b.row(j), 0.0
+			for k := range x {
+				sum += x[k] * y[k]
+			}
+			out[i*b.rows+j], out[j*b.rows+i] = sum, sum
+		}
+	}
+	return out
 }

@@ -52,7 +52,7 @@ func (e *BudgetError) Error() string {
 type Weights struct {
 	sides   [2]*checkpoint.Checkpoint // the second may be nil
 	opt     Options
-	parts   map[part][]byte
+	chunks  map[place][]chunk
 	read    atomic.Int64
 	skipped int64
 }
@@ -70,7 +70,7 @@ func New(a, b *checkpoint.Checkpoint, opt Options) (*Weights, error) {
 	if opt.Workers <= 0 {
 		opt.Workers = runtime.GOMAXPROCS(0)
 	}
-	return &Weights{sides: [2]*checkpoint.Checkpoint{a, b}, opt: opt, parts: make(map[part][]byte)}, nil
+	return &Weights{sides: [2]*checkpoint.Checkpoint{a, b}, opt: opt, chunks: make(map[place][]chunk)}, nil
 }
 
 // Read counts the bytes read so far.
@@ -90,22 +90,28 @@ const (
 
 func (s side) String() string { return string(rune('A' + s)) }
 
-// A part is some rows of a tensor.
-type part struct {
+// A place is a tensor of a side.
+type place struct {
 	side  side
-	index int // of the tensor
+	index int
+}
+
+// A chunk is rows that were read. Those of a tensor do not overlap and are in order.
+type chunk struct {
 	span
+	data []byte
 }
 
 // A span is rows that follow one another.
 type span struct{ start, n int64 }
 
+func (s span) end() int64 { return s.start + s.n }
+
 // A tensor is one whose rows can be read.
 type tensor struct {
 	view
-	side  side
-	index int
-	sec   values.Section
+	place
+	sec values.Section
 }
 
 // tensor looks a tensor up by its name.
@@ -122,7 +128,7 @@ func (w *Weights) tensor(s side, name string) (*tensor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: tensor %q: %w", c.Path, name, err)
 	}
-	t := &tensor{side: s, index: i, sec: sec, view: viewOf(c.At(i).Shape)}
+	t := &tensor{place: place{s, i}, sec: sec, view: viewOf(c.At(i).Shape)}
 	if sec.Type == nil || sec.Type.Parts != 1 || t.row%int64(sec.Type.BlockElems) != 0 {
 		t.rows = 0 // its numbers are not known, or a row of it is not whole blocks
 	}
@@ -134,38 +140,67 @@ func (t *tensor) rowBytes() int64 {
 	return t.row / int64(t.sec.Type.BlockElems) * int64(t.sec.Type.BlockBytes)
 }
 
-// fetch reads parts of tensors that have not been read, each of them once.
-func (w *Weights) fetch(ctx context.Context, list []want) error {
-	var todo []want
-	need := w.Read()
-	for _, p := range list {
-		if _, ok := w.parts[p.part()]; !ok {
-			w.parts[p.part()] = nil
-			todo = append(todo, p)
-			need += p.n * p.t.rowBytes()
-		}
+// A want is rows of a tensor that are to be read.
+type want struct {
+	t *tensor
+	span
+}
+
+// wants are some rows of a tensor.
+func (t *tensor) wants(spans []span) []want {
+	list := make([]want, len(spans))
+	for i, s := range spans {
+		list[i] = want{t, s}
 	}
-	forget := func() {
-		for _, p := range todo {
-			if w.parts[p.part()] == nil {
-				delete(w.parts, p.part())
-			}
-		}
-	}
-	if w.opt.MaxBytes > 0 && need > w.opt.MaxBytes {
-		forget()
-		return &BudgetError{need, w.opt.MaxBytes}
-	}
+	return list
+}
+
+// missing returns what has not been read of some rows, each row once.
+func (w *Weights) missing(list []want) []want {
 	// In the order of the files, so that what a server sends beyond one part is of use for the next.
-	slices.SortStableFunc(todo, func(x, y want) int {
+	list = slices.SortedFunc(slices.Values(list), func(x, y want) int {
 		return cmp.Or(cmp.Compare(x.t.side, y.t.side), cmp.Compare(x.t.index, y.t.index), cmp.Compare(x.start, y.start))
 	})
+	var out []want
+	for _, p := range list {
+		if n := len(out); n > 0 && out[n-1].t.place == p.t.place && p.start < out[n-1].end() {
+			p.n, p.start = p.end()-out[n-1].end(), out[n-1].end()
+		}
+		for _, c := range w.chunks[p.t.place] {
+			if p.n <= 0 || c.start >= p.end() {
+				break
+			}
+			if c.end() <= p.start {
+				continue
+			}
+			if p.start < c.start {
+				out = append(out, want{p.t, span{p.start, c.start - p.start}})
+			}
+			p.n, p.start = p.end()-c.end(), c.end()
+		}
+		if p.n > 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// fetch reads the rows that are wanted and have not been read.
+func (w *Weights) fetch(ctx context.Context, list []want) error {
+	todo := w.missing(list)
+	need := w.Read()
+	for _, p := range todo {
+		need += p.n * p.t.rowBytes()
+	}
+	if w.opt.MaxBytes > 0 && need > w.opt.MaxBytes {
+		return &BudgetError{need, w.opt.MaxBytes}
+	}
 	data := make([][]byte, len(todo))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(w.opt.Workers)
 	for i, p := range todo {
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
+			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			size := p.t.rowBytes()
@@ -187,43 +222,36 @@ func (w *Weights) fetch(ctx context.Context, list []want) error {
 	err := g.Wait()
 	for i, p := range todo {
 		if data[i] != nil {
-			w.parts[p.part()] = data[i]
+			at := p.t.place
+			w.chunks[at] = append(w.chunks[at], chunk{p.span, data[i]})
+			slices.SortFunc(w.chunks[at], func(x, y chunk) int { return cmp.Compare(x.start, y.start) })
 		}
 	}
-	forget()
 	return err
-}
-
-// A want is rows of a tensor that are to be read.
-type want struct {
-	t *tensor
-	span
-}
-
-func (p *want) part() part { return part{p.t.side, p.t.index, p.span} }
-
-// wants are the parts of a tensor.
-func (t *tensor) wants(spans []span) []want {
-	list := make([]want, len(spans))
-	for i, s := range spans {
-		list[i] = want{t, s}
-	}
-	return list
 }
 
 // rowsOf decodes rows that were fetched, one after the other.
 func (w *Weights) rowsOf(t *tensor, spans []span) []float64 {
-	n := int64(0)
+	out := make([]float64, total(spans)*t.row)
+	to, size := out, t.rowBytes()
+	for _, s := range spans {
+		for _, c := range w.chunks[t.place] {
+			if c.end() <= s.start || s.n == 0 {
+				continue
+			}
+			n := min(s.end(), c.end()) - s.start
+			t.sec.Type.Decode64(to[:n*t.row], c.data[(s.start-c.start)*size:(s.start-c.start+n)*size])
+			to, s.start, s.n = to[n*t.row:], s.start+n, s.n-n
+		}
+	}
+	return out
+}
+
+func total(spans []span) (n int64) {
 	for _, s := range spans {
 		n += s.n
 	}
-	out := make([]float64, n*t.row)
-	at := int64(0)
-	for _, s := range spans {
-		t.sec.Type.Decode64(out[at:at+s.n*t.row], w.parts[part{t.side, t.index, s}])
-		at += s.n * t.row
-	}
-	return out
+	return n
 }
 
 // each calls a function for every number below n, on several goroutines.

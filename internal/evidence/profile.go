@@ -59,13 +59,6 @@ func (v *view) profiled() []span {
 	return v.spread(profiled, profileBlocks)
 }
 
-func total(spans []span) (n int64) {
-	for _, s := range spans {
-		n += s.n
-	}
-	return n
-}
-
 func profile(b *block, vector bool) (infer.Profile, int64) {
 	b, _, skipped := finite(b, b)
 	p := infer.Profile{Distinct: distinct(b.v, mostDistinct)}
