@@ -19,8 +19,11 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !opt.Unknown && !opt.Opaque {
+	if !opt.Unknown && !opt.Opaque && (opt.Content == nil || len(opt.Assume) == 0) {
 		res, err := x.known()
+		if err == nil && res != nil && opt.Content != nil {
+			err = x.compare(res)
+		}
 		if res != nil || err != nil {
 			return res, err
 		}
@@ -120,10 +123,16 @@ func (x *inference) infer() (*Result, error) {
 	}
 	x.turnSquare(sol)
 	found := x.judge(sol)
+	var disputed []Contradiction
+	if x.opt.Content != nil {
+		if sol, found, disputed, err = x.settle(sol, found); err != nil {
+			return nil, err
+		}
+	}
 	if !x.opt.Unknown && !x.opt.Opaque {
 		x.review(found)
 	}
-	return x.result(sol, found)
+	return x.result(sol, found, disputed)
 }
 
 // certain is what an assumption is worth, in log-odds: more than all other evidence.
@@ -181,6 +190,8 @@ type finding struct {
 	// fused tensor.
 	alone bool
 	moves *way
+	// weighed is set where weights of both sides say it, rows and values included.
+	weighed bool
 }
 
 // judge says what each match rests on.
@@ -247,7 +258,7 @@ func (x *inference) review(found []finding) {
 	for i := range found {
 		f := &found[i]
 		for _, mv := range x.moves(f.Match, f.moves) {
-			if c := conflicts[mv.From[0]]; c != nil && len(mv.Ops) == 0 && !x.isAssumed(f.A, f.B) {
+			if c := conflicts[mv.From[0]]; c != nil && len(mv.Ops) == 0 && !f.weighed && !x.isAssumed(f.A, f.B) {
 				f.class, f.confidence, f.alone = Guess, 0.5, true
 				f.by = append(f.by, "but "+c.Reason)
 				break

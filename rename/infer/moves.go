@@ -1,6 +1,8 @@
 package infer
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -12,17 +14,49 @@ import (
 
 // A way is how the tensors of a match become others, but for their names.
 type way struct {
-	layout string // how parts lie in a fused tensor, "" for one after the other
+	order  []int  // in which the parts lie in the fused tensor, nil for that of the match
+	layout string // how they lie in it, "" for one after the other
 	groups int64
+	turned bool // the fused or only tensor is transposed, beside what its shape says
+	// rope is of each part how many heads it has whose rows change order, 0 where they do not.
+	rope     []int64
+	from, to string
+	compute  []tensorop.Op // on the values of single tensors
 	// assumed is set where nothing but custom says how the parts lie, and by is what does.
 	assumed bool
 	by      string
-	// rope is the order of rows for rotary embedding on either side, and heads how many
-	// heads have them, where the orders differ.
-	rope  [2]string
-	heads int64
 	// pad is how many rows of zeros are put behind, or, less than 0, taken off.
 	pad int64
+	// score is the share of probe rows that it explains, and next that of the best other way.
+	score, next float64
+}
+
+func (r *way) String() string {
+	var list []string
+	if r.turned {
+		list = append(list, "a transposition")
+	}
+	if len(r.order) > 1 {
+		layout := cmp.Or(r.layout, tensorop.Contiguous)
+		if r.groups > 1 {
+			layout = fmt.Sprintf("%s parts in %d groups", layout, r.groups)
+		} else {
+			layout += " parts"
+		}
+		list = append(list, layout)
+	}
+	if r.from != "" {
+		list = append(list, fmt.Sprintf("rotary order %s to %s", r.from, r.to))
+	}
+	if list == nil {
+		return "the same order"
+	}
+	return strings.Join(list, ", ")
+}
+
+// plain reports whether a single tensor stays as it is.
+func (r *way) plain() bool {
+	return len(r.order) < 2 && !r.turned && r.from == "" && r.compute == nil && r.pad == 0
 }
 
 // plain is the way of a match without a look at the weights.
@@ -82,7 +116,7 @@ func (x *inference) turn(m *match.Match, w *way) {
 		if parts[0] == "k" {
 			key = "num_key_value_heads"
 		}
-		w.rope, w.heads = [2]string{x.a.of.Layout.Rope, to}, x.number(key)
+		w.rope, w.from, w.to = []int64{x.number(key)}, x.a.of.Layout.Rope, to
 	}
 }
 
@@ -118,36 +152,106 @@ func leafOf(from *match.Leaf, to *match.Module) (string, bool) {
 // moves writes a match out, tensor by tensor.
 func (x *inference) moves(m *match.Match, w *way) []convert.Move {
 	var out []convert.Move
-	first, target := x.a.modules[m.A[0]], x.b.modules[m.B[0]]
-	for l := range first.Leaves {
-		leaf := &first.Leaves[l]
-		to, ok := leafOf(leaf, target)
+	a, b := x.a.modules[m.A[0]], x.b.modules[m.B[0]]
+	single := len(m.A)+len(m.B) == 2 && a.Count == b.Count
+	var y *bundle
+	if !single {
+		var ok bool
+		if y, ok = x.bundle(m.A, m.B); !ok {
+			return nil
+		}
+	}
+	for l := range a.Leaves {
+		leaf := &a.Leaves[l]
+		to, ok := leafOf(leaf, b)
 		if !ok {
 			continue
 		}
-		matrix := len(first.Shape) > 1 && leaf.Name != ".bias" && leaf.Name != "_bias" && leaf.Name != ".beta"
-		switch {
-		case len(m.A)+len(m.B) > 2:
-			out = append(out, x.compositeMoves(m, w, l, to, matrix)...)
-		case m.Form.Stacks():
-			out = append(out, x.stackMoves(m, l, to, matrix)...)
-		default:
-			for k := range first.Count {
-				mv := convert.Move{From: []string{x.nameOf(&x.a, m.A[0], l, k)}, To: []string{x.target(m.B[0], to, k)}}
-				if m.Form == match.Transposed && matrix {
-					mv.Ops = []tensorop.Op{{Kind: tensorop.Transpose, Count: 1}}
+		matrix := len(a.Shape) > 1 && leaf.Name != ".bias" && leaf.Name != "_bias" && leaf.Name != ".beta"
+		if single {
+			ops := x.singleOps(m, w, l, matrix)
+			for k := range a.Count {
+				out = append(out, convert.Move{From: []string{x.nameOf(&x.a, m.A[0], l, k)}, To: []string{x.target(m.B[0], to, k)}, Ops: ops})
+			}
+			continue
+		}
+		out = append(out, x.bundleMoves(y, w, leaf, matrix)...)
+	}
+	return out
+}
+
+// singleOps are what is done to the tensors of a match of two single modules.
+func (x *inference) singleOps(m *match.Match, w *way, leaf int, matrix bool) []tensorop.Op {
+	var ops []tensorop.Op
+	add := func(o tensorop.Op) {
+		o.Count = 1
+		ops = append(ops, o)
+	}
+	if matrix && (m.Form == match.Transposed) != w.turned {
+		add(tensorop.Op{Kind: tensorop.Transpose})
+	}
+	if len(w.rope) == 1 && w.rope[0] > 0 && w.pad == 0 {
+		add(tensorop.Op{Kind: tensorop.Permute, Heads: w.rope[0], From: w.from, To: w.to})
+	}
+	if leaf > 0 {
+		return ops
+	}
+	switch {
+	case w.pad > 0:
+		add(tensorop.Op{Kind: tensorop.Pad, Sizes: []int64{0, w.pad}})
+	case w.pad < 0:
+		add(tensorop.Op{Kind: tensorop.Trim, Sizes: []int64{0, -w.pad}})
+	}
+	return append(ops, w.compute...)
+}
+
+// bundleMoves joins the tensors of one leaf, or takes them apart, block by block. It is empty
+// where a part lacks the leaf.
+func (x *inference) bundleMoves(y *bundle, w *way, leaf *match.Leaf, matrix bool) []convert.Move {
+	ops := y.ops(w, false)
+	if !matrix { // a bias has rows and no columns
+		ops = slices.DeleteFunc(ops, func(o tensorop.Op) bool { return o.Kind == tensorop.Transpose })
+	}
+	whole, side := &x.a, &x.b
+	if y.joins {
+		whole, side = side, whole
+	}
+	var out []convert.Move
+	for k := range whole.modules[y.fused].Count {
+		name := func(h *half, m, member int) (string, bool) {
+			mod := h.modules[m]
+			l := slices.IndexFunc(mod.Leaves, func(l match.Leaf) bool { return l.Name == leaf.Name })
+			if h == &x.a {
+				if l < 0 {
+					return "", false
 				}
-				switch {
-				case w.heads > 0 && w.pad == 0:
-					mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Permute, Count: 1, Heads: w.heads, From: w.rope[0], To: w.rope[1]})
-				case w.pad > 0 && l == 0:
-					mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Pad, Count: 1, Sizes: []int64{0, w.pad}})
-				case w.pad < 0 && l == 0:
-					mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Trim, Count: 1, Sizes: []int64{0, -w.pad}})
+				return x.nameOf(h, m, l, member), true
+			}
+			to, ok := leafOf(leaf, mod)
+			if !ok {
+				return "", false
+			}
+			return x.target(m, to, member), true
+		}
+		fused, ok := name(whole, y.fused, k)
+		if !ok {
+			return nil
+		}
+		var parts []string
+		for _, p := range y.parts {
+			for e := range y.experts {
+				part, ok := name(side, p, k*y.experts+e)
+				if !ok {
+					return nil
 				}
-				out = append(out, mv)
+				parts = append(parts, part)
 			}
 		}
+		mv := convert.Move{From: []string{fused}, To: parts, Ops: ops}
+		if y.joins {
+			mv.From, mv.To = parts, mv.From
+		}
+		out = append(out, mv)
 	}
 	return out
 }
@@ -166,127 +270,6 @@ func (x *inference) target(m int, leaf string, member int) string {
 		}
 	}
 	return mod.Name(member, leaf)
-}
-
-func ones(n int) []int64 { return slices.Repeat([]int64{1}, n) }
-
-// stackMoves puts experts into one tensor, or takes them out of it.
-func (x *inference) stackMoves(m *match.Match, leaf int, to string, matrix bool) []convert.Move {
-	var out []convert.Move
-	a, b := x.a.modules[m.A[0]], x.b.modules[m.B[0]]
-	turn := matrix && (m.Form == match.StackedTurned || m.Form == match.FlatTurned)
-	flat := m.Form == match.Flat || m.Form == match.FlatTurned
-	if a.Holes() > b.Holes() {
-		n := a.Count / b.Count
-		for k := range b.Count {
-			mv := convert.Move{To: []string{x.target(m.B[0], to, k)}, Ops: []tensorop.Op{{Kind: tensorop.Stack, Count: n}}}
-			for e := range n {
-				mv.From = append(mv.From, x.nameOf(&x.a, m.A[0], leaf, k*n+e))
-			}
-			if turn {
-				mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
-			}
-			if flat {
-				mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Flatten, Count: 1, Groups: int64(n)})
-			}
-			out = append(out, mv)
-		}
-		return out
-	}
-	n := b.Count / a.Count
-	for k := range a.Count {
-		mv := convert.Move{From: []string{x.nameOf(&x.a, m.A[0], leaf, k)}}
-		if flat {
-			mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Unflatten, Count: 1, Groups: int64(n)})
-		}
-		if turn {
-			mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
-		}
-		mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Unstack, Count: 1, Sizes: ones(n)})
-		for e := range n {
-			mv.To = append(mv.To, x.target(m.B[0], to, k*n+e))
-		}
-		out = append(out, mv)
-	}
-	return out
-}
-
-// compositeMoves joins parts, or takes them apart. Of a stack, the parts of each expert
-// are in one tensor.
-func (x *inference) compositeMoves(m *match.Match, w *way, leaf int, to string, matrix bool) []convert.Move {
-	var out []convert.Move
-	joins := len(m.A) > 1
-	whole, parts, side := x.a.modules[m.A[0]], m.B, x.b.modules
-	if joins {
-		whole, parts, side = x.b.modules[m.B[0]], m.A, x.a.modules
-	}
-	axis := 0
-	if matrix {
-		axis = len(whole.Shape) - 2
-	} else if m.Form.Stacks() || len(whole.Shape) > 2 {
-		axis = 1
-	}
-	fuse := tensorop.Op{Axis: axis, Layout: w.layout, Groups: w.groups}
-	for _, r := range m.Rows {
-		fuse.Sizes = append(fuse.Sizes, int64(r))
-	}
-	turn := matrix && (m.Form == match.Transposed || m.Form == match.StackedTurned)
-	n := 1
-	if m.Form.Stacks() {
-		n = side[parts[0]].Count / whole.Count
-	}
-	for k := range whole.Count {
-		var mv convert.Move
-		if joins {
-			for p, part := range parts {
-				l, ok := x.sameLeaf(&x.a, m.A[0], leaf, part)
-				if !ok {
-					return nil
-				}
-				for e := range n {
-					mv.From = append(mv.From, x.nameOf(&x.a, part, l, k*n+e))
-				}
-				if m.Form.Stacks() {
-					mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Stack, Index: p, Count: n})
-				}
-			}
-			fuse.Kind, fuse.Count = tensorop.Concat, len(parts)
-			mv.Ops = append(mv.Ops, fuse)
-			if turn {
-				mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
-			}
-			mv.To = []string{x.target(m.B[0], to, k)}
-			out = append(out, mv)
-			continue
-		}
-		mv.From = []string{x.nameOf(&x.a, m.A[0], leaf, k)}
-		if turn {
-			mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Transpose, Count: 1})
-		}
-		fuse.Kind, fuse.Count = tensorop.Split, 1
-		mv.Ops = append(mv.Ops, fuse)
-		for p, part := range parts {
-			l, ok := leafOf(&whole.Leaves[leaf], x.b.modules[part])
-			if !ok {
-				return nil
-			}
-			if m.Form.Stacks() {
-				mv.Ops = append(mv.Ops, tensorop.Op{Kind: tensorop.Unstack, Index: p * n, Count: 1, Sizes: ones(n)})
-			}
-			for e := range n {
-				mv.To = append(mv.To, x.target(part, l, k*n+e))
-			}
-		}
-		out = append(out, mv)
-	}
-	return out
-}
-
-// sameLeaf finds the leaf of one module that is what a leaf of another is.
-func (x *inference) sameLeaf(h *half, of, leaf, m int) (int, bool) {
-	name := h.modules[of].Leaves[leaf].Name
-	i := slices.IndexFunc(h.modules[m].Leaves, func(l match.Leaf) bool { return l.Name == name })
-	return i, i >= 0
 }
 
 // buffers are the modules of A that follow from the configuration and have no counterpart.

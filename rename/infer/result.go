@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,7 +41,7 @@ func (s *script) add(mv convert.Move, note int) {
 func (s *script) result() (*Result, error) {
 	want := make(map[string]string) // of names that change and of those that stay
 	noteOf := make(map[string]int)  // by A's names
-	bytes := &convert.Conversion{From: s.from, To: s.to, Dropped: s.dropped}
+	bytes := &convert.Conversion{From: cmp.Or(s.from, "A"), To: cmp.Or(s.to, "B"), Dropped: s.dropped}
 	byBytes := make(map[string]bool)
 	for i := range s.moves {
 		mv := &s.moves[i]
@@ -131,8 +132,8 @@ func (r *Result) ask() {
 }
 
 // result writes what was found.
-func (x *inference) result(sol *match.Solution, found []finding) (*Result, error) {
-	res := &Result{Map: &rename.Map{}}
+func (x *inference) result(sol *match.Solution, found []finding, disputed []Contradiction) (*Result, error) {
+	res := &Result{Map: &rename.Map{}, Contradictions: disputed}
 	s := &script{names: x.names()}
 	if x.a.of != nil {
 		s.from = x.a.of.Name
@@ -150,6 +151,14 @@ func (x *inference) result(sol *match.Solution, found []finding) (*Result, error
 	inQuestion := make(map[int]int)
 	if res.Refused == "" {
 		res.Questions = x.questions(sol, found, inQuestion)
+		for _, c := range disputed {
+			res.Questions = append(res.Questions, c.question())
+			for i := range found {
+				if pattern(x.a.modules[found[i].A[0]]) == c.From {
+					inQuestion[i] = len(res.Questions)
+				}
+			}
+		}
 	}
 	source, target := make(map[string]bool), make(map[string]bool)
 	for i := range found {

@@ -1,0 +1,300 @@
+package evidence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/infer"
+)
+
+func inventory(t *testing.T, c *checkpoint.Checkpoint) *infer.Inventory {
+	t.Helper()
+	inv := new(infer.Inventory)
+	for x := range adapt.Tensors(c) {
+		inv.Tensors = append(inv.Tensors, x)
+	}
+	m, err := adapt.Model(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv.Model = m
+	return inv
+}
+
+// inferred is a map between two checkpoints that is found with their weights.
+func inferred(t *testing.T, a, b *checkpoint.Checkpoint, opt infer.Options) *infer.Result {
+	t.Helper()
+	if opt.Content == nil {
+		opt.Content = beside(t, a, b)
+	}
+	res, err := infer.Infer(t.Context(), inventory(t, a), inventory(t, b), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// rewritten applies a plan to a checkpoint, into a new directory.
+func rewritten(t *testing.T, c *checkpoint.Checkpoint, plan *rename.Plan) *checkpoint.Checkpoint {
+	t.Helper()
+	if err := plan.Err(); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "model.safetensors")
+	job, err := rewrite.Prepare(t.Context(), c, plan, &rewrite.Options{Output: out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = job.Run(t.Context(), nil)
+	if err := errors.Join(err, job.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return openFile(t, out)
+}
+
+// differ says where two checkpoints are not equal, byte by byte.
+func differ(t *testing.T, got, want *checkpoint.Checkpoint) string {
+	t.Helper()
+	if got.Len() != want.Len() {
+		return fmt.Sprintf("%d tensors, want %d", got.Len(), want.Len())
+	}
+	for i, x := range want.All() {
+		k, ok := got.Lookup(x.Name)
+		if !ok {
+			return "no " + x.Name
+		}
+		if !slices.Equal(got.At(k).Shape, x.Shape) || !bytes.Equal(bytesOf(t, got, k), bytesOf(t, want, i)) {
+			return x.Name + " differs"
+		}
+	}
+	return ""
+}
+
+func bytesOf(t *testing.T, c *checkpoint.Checkpoint, i int) []byte {
+	t.Helper()
+	s, err := values.SectionOf(c, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, s.Data.Size())
+	if _, err := s.Data.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// thereAndBack fails unless the map makes truth of a, and its inverse a again, bit by bit.
+func thereAndBack(t *testing.T, about string, m *rename.Map, a, truth *checkpoint.Checkpoint) {
+	t.Helper()
+	plan := rename.NewPlan(m, namesOf(a), rename.Safetensors())
+	made := rewritten(t, a, plan)
+	if d := differ(t, made, truth); d != "" {
+		t.Errorf("%s: %s", about, d)
+		return
+	}
+	if d := differ(t, rewritten(t, made, rename.NewPlan(plan.Inverse(), namesOf(made), rename.Safetensors())), a); d != "" {
+		t.Errorf("%s, and back: %s", about, d)
+	}
+	if _, err := rename.Invert(m); err != nil {
+		t.Errorf("%s: %v", about, err)
+	}
+}
+
+func namesOf(c *checkpoint.Checkpoint) []string {
+	var out []string
+	for _, x := range c.All() {
+		out = append(out, x.Name)
+	}
+	return out
+}
+
+// Opaque names say nothing, and related weights everything: every form of a model is found in
+// every order of its tensors, nothing is asked, and what the map makes is the model, bit by bit.
+func TestInferRelated(t *testing.T) {
+	t.Parallel()
+	base := trained(1)
+	related := map[string]model{"copy": base, "tuned": base.tuned(0.97, 2), "trained on": base.tuned(0.8, 3)}
+	testRelated(t, base, related)
+}
+
+// The same of trained models.
+func TestInferRelatedTrained(t *testing.T) {
+	t.Parallel()
+	base := tinyModel(t, tiny(t, "A0"))
+	related := make(map[string]model)
+	for _, name := range []string{"A0", "sft", "lora", "cpt_s100"} {
+		related[name] = tinyModel(t, tiny(t, name))
+	}
+	testRelated(t, base, related)
+}
+
+func testRelated(t *testing.T, base model, related map[string]model) {
+	t.Helper()
+	truth := open(t, base.named(hf, 1)...)
+	for _, f := range forms {
+		m := f.make(base)
+		for name, other := range related {
+			if testing.Short() && name != "tuned" && name != "sft" {
+				continue
+			}
+			seed := uint64(len(f.name) + len(name))
+			a := open(t, m.named(opaque(seed, m.kinds()), seed)...)
+			b := open(t, other.named(hf, seed+1)...)
+			about := f.name + ", " + name
+			res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
+			if len(res.Questions) > 0 || len(res.Missing) > 0 || len(res.Extra) > 0 || len(res.Contradictions) > 0 {
+				t.Errorf("%s: asks %+v, misses %v, leaves %v, contradicts %+v", about, res.Questions, res.Missing, res.Extra, res.Contradictions)
+				continue
+			}
+			thereAndBack(t, about, res.Map, a, truth)
+		}
+	}
+}
+
+// What unrelated weights cannot tell is asked, and nothing is wrong that is not.
+func TestInferUnrelated(t *testing.T) {
+	t.Parallel()
+	testUnrelated(t, trained(1), trained(2))
+}
+
+func TestInferUnrelatedTrained(t *testing.T) {
+	t.Parallel()
+	testUnrelated(t, tinyModel(t, tiny(t, "A0")), tinyModel(t, tiny(t, "A1")))
+}
+
+func testUnrelated(t *testing.T, base, other model) {
+	t.Helper()
+	for _, f := range forms {
+		m := f.make(base)
+		if f.name == "turned" {
+			continue // shapes alone then take two of gate, up and down for the wrong ones
+		}
+		for seed := range uint64(5) {
+			if testing.Short() && seed > 0 {
+				break
+			}
+			naming := opaque(seed, m.kinds())
+			a, b := open(t, m.named(naming, seed)...), open(t, other.named(hf, seed+7)...)
+			res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
+			asked := 0
+			for _, kind := range m.kinds() {
+				if isAsked(res, strings.TrimSuffix(strings.ReplaceAll(naming[kind], "%s", "0"), ".weight")) {
+					asked++
+					continue
+				}
+				made := outcome(res, nameIn(naming, kind+layer0(naming[kind])), namesOf(a))
+				if want := nameIn(hf, kind+layer0(hf[kind])); len(m.kinds()) == len(base.kinds()) && made != "" && made != want {
+					t.Errorf("%s, order %d: %s becomes %s and not %s", f.name, seed, naming[kind], made, want)
+				}
+			}
+			if share := float64(asked) / float64(len(m.kinds())); share < 0.75 {
+				t.Errorf("%s, order %d: asks %.2f", f.name, seed, share)
+			}
+		}
+	}
+}
+
+func layer0(pattern string) string {
+	if strings.Contains(pattern, "%s") {
+		return " 0"
+	}
+	return ""
+}
+
+// isAsked reports whether a question is about a module.
+func isAsked(res *infer.Result, name string) bool {
+	for _, q := range res.Questions {
+		for _, p := range q.Between {
+			m := &rename.Map{}
+			r, err := rename.NewRule(p, p)
+			if err != nil {
+				continue
+			}
+			m.Rules = []rename.Rule{r}
+			for _, n := range []string{name, name + ".weight"} {
+				if rename.NewPlan(m, []string{n}, rename.Limits{}).Rows[0].Rule >= 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// outcome is what the map makes of a tensor, "" where it is nothing or several.
+func outcome(res *infer.Result, name string, names []string) string {
+	m := *res.Map
+	m.Ask = nil
+	for _, row := range rename.NewPlan(&m, names, rename.Limits{}).Rows {
+		if row.From == name && row.Rule >= 0 {
+			return row.To
+		}
+	}
+	return ""
+}
+
+// Right names over weights that are those of others are found out, and right files raise no
+// alarm.
+func TestInferContradictions(t *testing.T) {
+	t.Parallel()
+	base := trained(1)
+	testContradictions(t, base, map[string]model{"copy": base, "tuned": base.tuned(0.97, 2), "trained on": base.tuned(0.8, 3)}, trained(2))
+}
+
+func TestInferContradictionsTrained(t *testing.T) {
+	t.Parallel()
+	related := make(map[string]model)
+	for _, name := range []string{"A0", "sft", "cpt_s100"} {
+		related[name] = tinyModel(t, tiny(t, name))
+	}
+	testContradictions(t, tinyModel(t, tiny(t, "A0")), related, tinyModel(t, tiny(t, "A1")))
+}
+
+func testContradictions(t *testing.T, base model, related map[string]model, unrelated model) {
+	t.Helper()
+	for name, other := range related {
+		b := open(t, other.named(hf, 1)...)
+		if res := inferred(t, open(t, base.named(hf, 2)...), b, infer.Options{}); len(res.Contradictions) > 0 || len(res.Questions) > 0 {
+			t.Errorf("%s: %+v, %+v", name, res.Contradictions, res.Questions)
+		}
+		for _, swap := range [][2]string{{"q", "o"}, {"gate", "up"}, {"k", "v"}, {"ln1", "ln2"}} {
+			swapped := base.each(func(role string, w weight) weight {
+				r, l, ok := strings.Cut(role, " ")
+				if i := slices.Index(swap[:], r); ok && i >= 0 {
+					return base[swap[1-i]+" "+l]
+				}
+				return w
+			})
+			res := inferred(t, open(t, swapped.named(hf, 3)...), b, infer.Options{})
+			if len(res.Contradictions) != 2 {
+				t.Errorf("%s, %v: %+v", name, swap, res.Contradictions)
+				continue
+			}
+			for _, c := range res.Contradictions {
+				i := slices.IndexFunc(swap[:], func(r string) bool { return same(c.From, r) })
+				if i < 0 || !same(c.Content, swap[1-i]) || !same(c.Name, swap[i]) {
+					t.Errorf("%s, %v: %+v", name, swap, c)
+				}
+			}
+		}
+	}
+	if res := inferred(t, open(t, base.named(hf, 2)...), open(t, unrelated.named(hf, 1)...), infer.Options{}); len(res.Contradictions) > 0 {
+		t.Errorf("unrelated: %+v", res.Contradictions)
+	}
+}
+
+// same reports whether a pattern is that of a role.
+func same(pattern, role string) bool {
+	name := strings.TrimSuffix(fmt.Sprintf(hf[role], "0"), ".weight")
+	return strings.Contains(pattern, name[strings.LastIndex(name, ".")+1:])
+}
