@@ -15,6 +15,9 @@ import (
 // allAlgorithms is the value of --algorithm for every one.
 const allAlgorithms = "all"
 
+// wholeFiles is the flag that has files hashed, and not tensors.
+const wholeFiles = "files"
+
 type hashOptions struct {
 	pathList
 	reading
@@ -69,7 +72,7 @@ by its name alone.`,
 	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast; no proof against intent) or all")
 	complete(cmd, "algorithm", words...)
 	f.BoolVar(&o.contentID, "content-id", false, "print only the content id of each checkpoint")
-	f.BoolVar(&o.files, "files", false, "print the SHA-256 of the files of weights, as sha256sum does, or as a hub lists them")
+	f.BoolVar(&o.files, wholeFiles, false, "print the SHA-256 of the files of weights, as sha256sum does, or as a hub lists them")
 	f.StringVar(&o.check, "check", "", "compare with the digests in `MANIFEST`")
 	return cmd
 }

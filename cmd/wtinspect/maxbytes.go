@@ -58,11 +58,21 @@ func (p *program) addMaxBytes(cmd *cobra.Command) {
 	cmd.Flags().Var(&p.maxBytes, "max-bytes", "read at most `N` bytes of the values of remote files (K, M, G, T, or all)")
 }
 
-// tooMuch says how more is read than --max-bytes allows.
-func (p *program) tooMuch(err error) {
-	if e, ok := errors.AsType[*inspect.ReadLimitError](err); ok {
-		p.say("hint: --max-bytes %d reads them; --match and --exclude choose fewer tensors, and stats --sample reads a part of each", e.Bytes)
+// tooMuch says how more is read than --max-bytes allows, and how a command reads less.
+func (p *program) tooMuch(cmd *cobra.Command, err error) {
+	e, ok := errors.AsType[*inspect.ReadLimitError](err)
+	if !ok {
+		return
 	}
+	less := ""
+	for _, way := range []struct{ flag, does string }{
+		{"match", "--match and --exclude choose fewer tensors"}, {"sample", "--sample reads a part of each"}, {"headers", "--headers reads none"},
+	} {
+		if cmd.Flags().Lookup(way.flag) != nil && !cmd.Flags().Changed(wholeFiles) {
+			less += "; " + way.does
+		}
+	}
+	p.say("hint: --max-bytes %d reads them%s", e.Bytes, less)
 }
 
 // sayRevision says which commit of a repository was read.

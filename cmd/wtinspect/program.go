@@ -144,7 +144,7 @@ func (p *program) end(ctx context.Context, cmd *cobra.Command, err error) int {
 		return e.code
 	}
 	p.sayError(err)
-	p.tooMuch(err)
+	p.tooMuch(cmd, err)
 	if !p.started {
 		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
 	}
