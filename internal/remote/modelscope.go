@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,42 @@ import (
 
 // defaultScope is ModelScope where MODELSCOPE_DOMAIN names no other.
 const defaultScope = "https://www.modelscope.cn"
+
+// scopeHosts are the hosts whose pages are those of ModelScope. What is at modelscope.ai is
+// other repositories.
+var scopeHosts = []string{"modelscope.cn", "www.modelscope.cn"}
+
+// parseScopePage parses the path of a page of ModelScope: models/NAMESPACE/NAME, with a tab
+// of it, /resolve/REV/PATH, or /file/view/REV/PATH, where slashes of the path may be encoded.
+func parseScopePage(path string) (Ref, error) {
+	path, err := url.PathUnescape(strings.TrimSuffix(path, "/"))
+	if err != nil {
+		return Ref{}, fmt.Errorf("not a URL: %w", err)
+	}
+	parts := strings.Split(path, "/")
+	if len(parts) < 3 || parts[0] != "models" {
+		return Ref{}, errors.New("not the page of a model; name one: modelscope://NAMESPACE/NAME")
+	}
+	r := Ref{Kind: ModelScope, ID: parts[1] + "/" + parts[2]}
+	if err := checkID(r.ID); err != nil {
+		return Ref{}, err
+	}
+	switch parts = parts[3:]; {
+	case len(parts) > 1 && parts[0] == "resolve":
+		parts = parts[1:]
+	case len(parts) > 2 && parts[0] == "file" && parts[1] == "view":
+		parts = parts[2:]
+	case len(parts) > 1:
+		return Ref{}, fmt.Errorf("the page %q of a model shows no file; name the model, %s, or one of its files", strings.Join(parts, "/"), r)
+	default:
+		return r, nil
+	}
+	if r.Rev = parts[0]; len(parts) > 1 {
+		r.Path = strings.Join(parts[1:], "/")
+		err = checkPath(r.Path)
+	}
+	return r, cmp.Or(checkRev(r.Rev), err)
+}
 
 // scopeURL returns the address of a file of ModelScope, which redirects to the
 // host that has it. Source: modelscope, hub/file_download.py (get_file_download_url).

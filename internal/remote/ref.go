@@ -79,11 +79,12 @@ func isName(s string, longest int) bool {
 	return s != "" && len(s) <= longest && strings.IndexByte(".-", s[0]) < 0 && strings.Trim(s, letters+".-") == ""
 }
 
-// IsPage reports that text is the address of a page of the Hugging Face Hub without its
-// scheme.
+// IsPage reports that text is the address of a page of the Hugging Face Hub or of
+// ModelScope without its scheme.
 func IsPage(text string) bool {
 	host, _, ok := strings.Cut(text, "/")
-	return ok && slices.Contains(hubHosts, strings.ToLower(host))
+	host = strings.ToLower(host)
+	return ok && (slices.Contains(hubHosts, host) || slices.Contains(scopeHosts, host))
 }
 
 // Parse takes a reference apart. Endpoint is the hub's URL, whose own pages are
@@ -233,6 +234,10 @@ func parseRepo(s, before string) (Ref, error) {
 
 func checkID(id string) error {
 	for part := range strings.SplitSeq(id, "/") {
+		if repo, of, ok := strings.Cut(part, ":"); ok && isRepoID(repo) { // as llama.cpp and Ollama have it
+			id := strings.TrimSuffix(id, ":"+of)
+			return fmt.Errorf("a file is not chosen by %q but by its path, %s/FILE.gguf; the repository alone, %s, lists them", ":"+of, id, id)
+		}
 		if !isRepoID(part) || strings.Contains(part, "..") || strings.Contains(part, "--") {
 			return fmt.Errorf("%q cannot be in a repository's name: it has letters, digits, _, . and -, at most 96 of them, neither -- nor .. in it", part)
 		}
@@ -340,6 +345,9 @@ func parseURL(ref, endpoint string) (Ref, error) {
 		return parsePage(strings.TrimPrefix(u.EscapedPath(), "/"))
 	}
 	path := strings.TrimPrefix(u.EscapedPath(), "/")
+	if slices.Contains(scopeHosts, strings.ToLower(u.Hostname())) && !strings.HasPrefix(path, "api/") {
+		return parseScopePage(path)
+	}
 	if path == "" || strings.HasSuffix(path, "/") {
 		return Ref{}, errors.New("a URL of a directory, and a server does not list those; name a file, or an index and its shards are found beside it")
 	}

@@ -17,6 +17,7 @@ func TestParse(t *testing.T) {
 	hub := func(id, rev, path string) Ref { return Ref{ID: id, Rev: rev, Path: path} }
 	dataset := func(id, rev, path string) Ref { return Ref{Dataset: true, ID: id, Rev: rev, Path: path} }
 	ollama := func(id, tag, path string) Ref { return Ref{Kind: Ollama, ID: id, Rev: tag, Path: path} }
+	scope := func(rev, path string) Ref { return Ref{Kind: ModelScope, ID: "a/b", Rev: rev, Path: path} }
 	tests := []struct {
 		ref  string
 		want Ref
@@ -51,6 +52,11 @@ func TestParse(t *testing.T) {
 		{"https://Example.com:443/x%20y/m.gguf?sig=s3cret", Ref{Kind: URL, ID: "https://example.com", Path: "x%20y/m.gguf", Query: "sig=s3cret"}, "https://example.com/x%20y/m.gguf"},
 		{"http://localhost:80/m.gguf", Ref{Kind: URL, ID: "http://localhost", Path: "m.gguf"}, "http://localhost/m.gguf"},
 		{"modelscope://a/b@v1/m.gguf", Ref{Kind: ModelScope, ID: "a/b", Rev: "v1", Path: "m.gguf"}, "modelscope://a/b@v1/m.gguf"},
+		{"https://www.modelscope.cn/models/a/b", scope("", ""), "modelscope://a/b"},
+		{"https://modelscope.cn/models/a/b/files", scope("", ""), "modelscope://a/b"},
+		{"https://www.modelscope.cn/models/a/b/file/view/master/x%2Fm.gguf?status=2", scope("master", "x/m.gguf"), "modelscope://a/b@master/x/m.gguf"},
+		{"https://www.modelscope.cn/models/a/b/resolve/v1/m.gguf", scope("v1", "m.gguf"), "modelscope://a/b@v1/m.gguf"},
+		{"https://www.modelscope.cn/api/v1/models/a/b/repo?FilePath=m.gguf", Ref{Kind: URL, ID: "https://www.modelscope.cn", Path: "api/v1/models/a/b/repo", Query: "FilePath=m.gguf"}, "https://www.modelscope.cn/api/v1/models/a/b/repo"},
 		{"ollama:llama3", ollama("llama3", "latest", ""), "ollama://llama3:latest"},
 		{"ollama:llama3:8b", ollama("llama3", "8b", ""), "ollama://llama3:8b"},
 		{"ollama://llama3:8b/model.gguf", ollama("llama3", "8b", "model.gguf"), "ollama://llama3:8b/model.gguf"},
@@ -98,6 +104,13 @@ func TestParseRefuses(t *testing.T) {
 		{`hf://a/b/c\d`, "separated by /"},
 		{"hf://a--b/c", "cannot be in a repository's name"},
 		{"hf://../b/c", "cannot be in a repository's name"},
+		{"hf://a/b-GGUF:Q4_K_M", `a file is not chosen by ":Q4_K_M" but by its path, a/b-GGUF/FILE.gguf`},
+		{"https://hf.co/a/b:Q4_0", `a file is not chosen by ":Q4_0"`},
+		{"https://www.modelscope.cn/models/a", "modelscope://NAMESPACE/NAME"},
+		{"https://www.modelscope.cn/datasets/a/b", "modelscope://NAMESPACE/NAME"},
+		{"https://www.modelscope.cn/models/a/b/file/history/x", `the page "file/history/x" of a model`},
+		{"https://www.modelscope.cn/models/a/b/resolve/master/../x", `segment ".."`},
+		{"https://www.modelscope.cn/models/a/b/resolve/..%2fx/m", "git allows"},
 		{"hf://a/b\x1b", "control character"},
 		{"https://huggingface.co/gpt2", "hf://NAMESPACE/NAME"},
 		{"https://huggingface.co/", "hf://NAMESPACE/NAME"},
