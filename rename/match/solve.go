@@ -159,7 +159,10 @@ func (p *problem) pair() error {
 			case Stacked, Flat:
 				c.cost.strong += stacked
 			case StackedTurned, FlatTurned:
-				c.cost.strong += stacked + 1 // projects turn stacked experts often
+				c.cost.strong += stacked + transposed
+			}
+			if p.a[i].known() != p.b[c.j].known() {
+				c.cost.strong += unknownShape
 			}
 		}
 	}
