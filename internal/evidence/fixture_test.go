@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -108,4 +110,18 @@ func transposed(v []float64, r int) []float64 {
 		}
 	}
 	return out
+}
+
+// openWith is open for a release with a configuration.
+func openWith(t testing.TB, config string, list ...weight) *checkpoint.Checkpoint {
+	t.Helper()
+	name := "config.json"
+	if strings.Contains(config, "n_heads") {
+		name = "params.json"
+	}
+	path := open(t, list...).Path
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), name), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return openFile(t, path)
 }

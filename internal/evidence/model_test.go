@@ -173,9 +173,15 @@ type form struct {
 // forms are what is found in the wild, each written with loops.
 var forms = []form{
 	{"plain", func(m model) model { return m }},
-	{"qkv", fuse("qkv")}, {"kqv", fuse("kqv")}, {"qvk", fuse("qvk")},
-	{"grouped", fuse("grouped")}, {"qkv pairs", fuse("qkv pairs")}, {"grouped pairs", fuse("grouped pairs")},
-	{"gate-up", pack("gate", "up", false)}, {"up-gate", pack("up", "gate", false)}, {"gate-up rows", pack("gate", "up", true)},
+	{"qkv", fuse("qkv")},
+	{"kqv", fuse("kqv")},
+	{"qvk", fuse("qvk")},
+	{"grouped", fuse("grouped")},
+	{"qkv pairs", fuse("qkv pairs")},
+	{"grouped pairs", fuse("grouped pairs")},
+	{"gate-up", pack("gate", "up", false)},
+	{"up-gate", pack("up", "gate", false)},
+	{"gate-up rows", pack("gate", "up", true)},
 	{"turned", func(m model) model {
 		return m.each(func(role string, w weight) weight {
 			if len(w.shape) == 2 && strings.Contains(role, " ") {

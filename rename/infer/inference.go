@@ -22,7 +22,7 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 	if !opt.Unknown && !opt.Opaque && (opt.Content == nil || len(opt.Assume) == 0) {
 		res, err := x.known()
 		if err == nil && res != nil && opt.Content != nil {
-			err = x.compare(res)
+			res, err = x.compare(res)
 		}
 		if res != nil || err != nil {
 			return res, err

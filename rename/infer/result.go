@@ -118,9 +118,15 @@ func (s *script) result() (*Result, error) {
 			}
 			return strings.Compare(a, b)
 		})
-		m.Rules[i].Notes = []string{fmt.Sprintf("%s %.2f: %s", rule.Class, rule.Confidence, strings.Join(rule.By, "; "))}
+		res.note(i)
 	}
 	return res, nil
+}
+
+// note writes over a rule of the map what it rests on.
+func (r *Result) note(rule int) {
+	f := &r.Rules[rule]
+	r.Map.Rules[rule].Notes = []string{fmt.Sprintf("%s %.2f: %s", f.Class, f.Confidence, strings.Join(f.By, "; "))}
 }
 
 // ask puts the questions into the map.

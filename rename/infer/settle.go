@@ -83,11 +83,12 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 	return sol, found, w.contradictions(named), w.err
 }
 
-// compare says of a map that conventions make what the weights say.
-func (x *inference) compare(res *Result) error {
+// compare says of a map that conventions make what the weights say. Where a layout of the
+// conventions is not that of the weights, it returns another map in its place.
+func (x *inference) compare(res *Result) (*Result, error) {
 	w, err := x.weigh()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	module := make(map[string]int) // of the main tensors of B
 	for j, m := range x.b.modules {
@@ -95,15 +96,35 @@ func (x *inference) compare(res *Result) error {
 			module[x.b.name(j, k)] = j
 		}
 	}
-	made := make(map[string]string)
-	for _, row := range rename.NewPlan(res.Map, x.names(), rename.Limits{}).Rows {
-		made[row.From] = row.To
+	plan := rename.NewPlan(res.Map, x.names(), rename.Limits{})
+	made, rule := make(map[string]string), make(map[string]int)
+	for _, row := range plan.Rows {
+		made[row.From], rule[row.From] = row.To, row.Rule
 	}
 	named := make(map[int]int)
+	renames := make([][][2]int, len(res.Map.Rules)) // modules by rule
 	for i := range x.a.modules {
-		if j, ok := module[made[x.a.name(i, 0)]]; ok {
+		name := x.a.name(i, 0)
+		if j, ok := module[made[name]]; ok {
 			named[i] = j
+			if r := rule[name]; r >= 0 && !res.Map.Rules[r].MovesBytes() {
+				renames[r] = append(renames[r], [2]int{i, j})
+			}
 		}
+	}
+	for r, pairs := range renames {
+		w.confirm(res, r, pairs)
+	}
+	refuted, err := w.confirmLayouts(res, plan)
+	if err != nil {
+		return nil, err
+	}
+	if refuted != nil {
+		other, err := x.infer()
+		if err == nil && len(res.Questions) == 0 { // names fit these two conventions and no others
+			other.Contradictions = append(other.Contradictions, *refuted)
+		}
+		return other, err
 	}
 	res.Contradictions, res.Read = w.contradictions(named), x.opt.Content.Read()
 	for _, c := range res.Contradictions {
@@ -111,7 +132,102 @@ func (x *inference) compare(res *Result) error {
 	}
 	res.Map.Ask = nil
 	res.ask()
-	return w.err
+	return res, w.err
+}
+
+// confirm says of a rule what the weights of the modules that it renames say, where they agree.
+func (w *weighing) confirm(res *Result, rule int, pairs [][2]int) {
+	class, tensors := Proven, 0
+	for _, p := range pairs {
+		l := w.alike[p]
+		if !l.matches() {
+			return
+		}
+		if !l.proves() {
+			class = Measured
+		}
+		tensors += l.members
+	}
+	if tensors == 0 {
+		return
+	}
+	by := "the sampled rows of %s are equal"
+	if class == Measured {
+		by = "the sampled rows of %s are alike"
+	}
+	res.confirm(rule, class, fmt.Sprintf(by, plural.Of(tensors, "tensor")))
+}
+
+// confirmLayouts carries out what the rules do to bytes, in three blocks, and returns what
+// contradicts one of them. Where weights confirm all of them, no other convention is in question.
+func (w *weighing) confirmLayouts(res *Result, plan *rename.Plan) (*Contradiction, error) {
+	if len(w.ofA) == 0 {
+		return nil, nil
+	}
+	of := func(h *half) map[string]int {
+		out := make(map[string]int)
+		for i, m := range h.modules {
+			for k := range m.Count {
+				out[h.name(i, k)] = i
+			}
+		}
+		return out
+	}
+	ofA, ofB := of(&w.a), of(&w.b)
+	byRule := make([][]*rename.Transform, len(res.Map.Rules))
+	for i := range plan.Transforms {
+		t := &plan.Transforms[i]
+		if m, ok := ofA[t.From[0]]; ok && len(w.a.modules[m].Shape) > 1 {
+			byRule[t.Rule] = append(byRule[t.Rule], t)
+		}
+	}
+	modules := func(of map[string]int, names []string) []int {
+		var list []int
+		for _, n := range names {
+			if m, ok := of[n]; ok && !slices.Contains(list, m) {
+				list = append(list, m)
+			}
+		}
+		return list
+	}
+	all := true
+	for i, list := range byRule {
+		if len(list) == 0 {
+			continue
+		}
+		least, most := 1.0, 0.0
+		for _, k := range sampled(len(list)) {
+			scores, err := w.opt.Content.Layouts(w.ctx, list[k].From, list[k].To, [][]tensorop.Op{list[k].Ops})
+			if err != nil {
+				return nil, err
+			}
+			least, most = min(least, scores[0]), max(most, scores[0])
+		}
+		if least >= enough {
+			res.confirm(i, Measured, fmt.Sprintf("%.0f %% of the probe rows are where they should be", 100*least))
+			continue
+		}
+		all = false
+		a, b := modules(ofA, list[0].From), modules(ofB, list[0].To)
+		if most > enough-ahead || len(a) == 0 || len(b) == 0 {
+			continue
+		}
+		if r := w.way(a, b); r != nil {
+			rule := &res.Map.Rules[i]
+			return &Contradiction{From: rule.From[0].String(), Name: rule.String(), Content: r.String(), By: fmt.Sprintf("%.0f %% of the probe rows are where weights have them, and %.0f %% where names have them", 100*r.score, 100*most)}, w.err
+		}
+	}
+	if all && slices.ContainsFunc(byRule, func(list []*rename.Transform) bool { return list != nil }) {
+		res.Questions = nil // which of two conventions it is
+	}
+	return nil, w.err
+}
+
+// confirm adds what weights say to a rule.
+func (r *Result) confirm(rule int, class Class, by string) {
+	f := &r.Rules[rule]
+	f.Class, f.Confidence, f.By = class, 1, append(f.By, by)
+	r.note(rule)
 }
 
 // question asks whether to go by the name or by the weights.
@@ -241,37 +357,43 @@ func (w *weighing) extra(a, b []int) float64 {
 	return 0
 }
 
-// judge writes into a finding what the weights say of its match.
+// judge writes into a finding what the weights say of its match. Where they say how the rows lie,
+// names do not.
 func (w *weighing) judge(f *finding) {
-	say := func(class Class, format string, args ...any) {
-		f.class, f.confidence, f.alone, f.weighed = class, f.Confidence, false, true
+	say := func(class Class, how *way, format string, args ...any) {
+		how.pad = f.moves.pad
+		f.class, f.confidence, f.alone, f.weighed, f.moves = class, f.Confidence, false, true, how
 		f.by = []string{fmt.Sprintf(format, args...)}
 	}
 	l, ok := w.alike[[2]int{f.A[0], f.B[0]}]
-	if len(f.A)+len(f.B) == 2 && ok {
-		tensors := plural.Of(l.members, "tensor")
-		switch {
-		case l.proves():
-			say(Proven, "the sampled rows of %s are equal", tensors)
-			return
-		case l.ops != nil:
-			say(Proven, "%s makes the sampled rows of %s", kindOf(l.ops), tensors)
-			f.moves = &way{compute: l.ops, by: f.by[0]}
-			return
-		case l.matches():
-			say(Measured, "the sampled rows of %s have a cosine of %.2f, z = %.0f", tensors, l.cosine, l.z)
-		}
-		if l.vector || l.matches() && l.cosine > alikeEnough {
-			return
-		}
-		// Rows in another order, or a square matrix turned, are alike in a few rows or in none.
+	ok = ok && len(f.A)+len(f.B) == 2
+	tensors := plural.Of(l.members, "tensor")
+	alike := func(how *way) {
+		say(Measured, how, "the sampled rows of %s have a cosine of %.2f, z = %.0f", tensors, l.cosine, l.z)
 	}
-	r := w.way(f.A, f.B)
-	if r == nil || l.matches() && r.plain() {
+	switch {
+	case ok && l.proves():
+		say(Proven, new(way), "the sampled rows of %s are equal", tensors)
+		return
+	case ok && l.ops != nil:
+		say(Proven, &way{compute: l.ops}, "%s makes the sampled rows of %s", kindOf(l.ops), tensors)
+		return
+	case ok && l.matches() && (l.vector || l.cosine > alikeEnough):
+		alike(new(way))
+		return
+	case ok && l.vector:
 		return
 	}
-	say(Measured, "%.0f %% of the probe rows are where they are in %s, and %.0f %% where the next best way has them", 100*r.score, r, 100*r.next)
-	f.moves = w.arranged(f.Match, r)
+	// Rows in another order, or a square matrix turned, are alike in a few rows or in none.
+	switch r := w.way(f.A, f.B); {
+	case r == nil && ok && l.matches():
+		alike(f.moves)
+	case r == nil:
+	case ok && l.matches() && r.plain():
+		alike(new(way))
+	default:
+		say(Measured, w.arranged(f.Match, r), "%.0f %% of the probe rows are where they are in %s, and %.0f %% where the next best way has them", 100*r.score, r, 100*r.next)
+	}
 }
 
 // arranged puts the parts of a match in the order in which they lie, and returns the way for

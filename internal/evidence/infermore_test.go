@@ -1,0 +1,262 @@
+package evidence
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/infer"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
+
+// Values that one project stores otherwise are found out, and made exactly: GGUF has
+// Gemma's normalisations with 1 added, in F32, and Mamba's A as -exp(A_log).
+func TestInferComputed(t *testing.T) {
+	t.Parallel()
+	base := trained(1)
+	for l := range layers { // the state space of Mamba has rows of 16
+		base[fmt.Sprint("a ", l)] = weight{"", "F32", []int{inner, 16}, each(normal(uint64(70+l), inner*16), func(x float64) float64 { return float64(float32(math.Log(1 + math.Abs(100*x)))) })}
+	}
+	stored := base.each(func(role string, w weight) weight {
+		switch {
+		case len(w.shape) == 1:
+			w.dtype, w.v = "F32", each(w.v, func(x float64) float64 { return x + 1 })
+		case strings.HasPrefix(role, "a "):
+			w.v = each(w.v, func(x float64) float64 { return float64(float32(-math.Exp(x))) })
+		}
+		return w
+	})
+	names := map[string]string{"a": "model.layers.%s.mixer.A.weight"}
+	for k, v := range hf {
+		names[k] = v
+	}
+	a, b := open(t, base.named(opaque(5, base.kinds()), 5)...), open(t, stored.named(names, 6)...)
+	res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
+	if len(res.Questions) > 0 || len(res.Extra) > 0 || len(res.Missing) > 0 {
+		t.Fatalf("%+v %v %v", res.Questions, res.Extra, res.Missing)
+	}
+	made := rewritten(t, a, rename.NewPlan(res.Map, namesOf(a), rename.Safetensors()))
+	if d := differ(t, made, b); d != "" {
+		t.Error(d)
+	}
+	for i, r := range res.Rules {
+		if ops := res.Map.Rules[i].Ops; len(ops) > 0 && r.Class != infer.Proven {
+			t.Errorf("%s: %+v", &res.Map.Rules[i], r)
+		}
+	}
+}
+
+// Experts by themselves and in stacks, plain, fused and turned, become each other.
+func TestInferExperts(t *testing.T) {
+	t.Parallel()
+	const experts = 4
+	base := trained(1)
+	for l := range layers {
+		for _, r := range []string{"gate", "up", "down"} {
+			delete(base, fmt.Sprint(r, " ", l))
+		}
+		base[fmt.Sprint("router ", l)] = weight{"", "BF16", []int{experts, hidden}, normal(uint64(900+l), experts*hidden)}
+	}
+	type expert map[string][]float64
+	all := make([][]expert, layers)
+	for l := range layers {
+		for e := range experts {
+			seed := uint64(1000 + 100*l + 10*e)
+			all[l] = append(all[l], expert{"gate": normal(seed, inner*hidden), "up": normal(seed+1, inner*hidden), "down": normal(seed+2, inner*hidden)})
+		}
+	}
+	names := map[string]string{"router": "model.layers.%s.mlp.gate.weight"}
+	for k, v := range hf {
+		names[k] = v
+	}
+	single := func(naming map[string]string, prefix string) []weight {
+		out := base.named(naming, 3)
+		for l := range layers {
+			for e := range experts {
+				for _, r := range []string{"gate", "up", "down"} {
+					shape := []int{inner, hidden}
+					if r == "down" {
+						shape = []int{hidden, inner}
+					}
+					out = append(out, weight{fmt.Sprintf(prefix, l, e, r), "BF16", shape, all[l][e][r]})
+				}
+			}
+		}
+		return out
+	}
+	stacked := func(naming map[string]string, form string) []weight {
+		out := base.named(naming, 4)
+		for l := range layers {
+			stack := func(name string, rows, cols int, of func(e expert) []float64) {
+				var v []float64
+				for _, e := range all[l] {
+					v = append(v, of(e)...)
+				}
+				out = append(out, weight{fmt.Sprintf("model.layers.%d.%s", l, name), "BF16", []int{experts, rows, cols}, v})
+			}
+			switch form {
+			case "stacked":
+				for _, r := range []string{"gate", "up"} {
+					stack("x."+r, inner, hidden, func(e expert) []float64 { return e[r] })
+				}
+				stack("x.down", hidden, inner, func(e expert) []float64 { return e["down"] })
+			case "fused":
+				stack("x.all", 2*inner, hidden, func(e expert) []float64 { return slices.Concat(e["up"], e["gate"]) })
+				stack("x.down", hidden, inner, func(e expert) []float64 { return e["down"] })
+			case "turned":
+				stack("x.all", hidden, 2*inner, func(e expert) []float64 { return transposed(slices.Concat(e["gate"], e["up"]), 2*inner) })
+				stack("x.down", inner, hidden, func(e expert) []float64 { return transposed(e["down"], hidden) })
+			case "rows":
+				stack("x.all", 2*inner, hidden, func(e expert) []float64 {
+					order := make([]int, 2*inner)
+					for i := range order {
+						order[i] = i/2 + i%2*inner
+					}
+					return rowsIn(slices.Concat(e["gate"], e["up"]), hidden, order)
+				})
+				stack("x.down", hidden, inner, func(e expert) []float64 { return e["down"] })
+			}
+		}
+		return out
+	}
+	naming := opaque(8, base.kinds())
+	for _, form := range []string{"stacked", "fused", "turned", "rows"} {
+		a := open(t, single(naming, "h.%d.e.%d.t_%s.weight")...)
+		b := open(t, stacked(names, form)...)
+		res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
+		if len(res.Questions)+len(res.Extra)+len(res.Missing) > 0 {
+			t.Errorf("%s: %+v %v %v", form, res.Questions, res.Extra, res.Missing)
+			continue
+		}
+		thereAndBack(t, form, res.Map, a, b)
+		res = inferred(t, b, a, infer.Options{Unknown: true, Opaque: true})
+		if len(res.Questions)+len(res.Extra)+len(res.Missing) > 0 {
+			t.Errorf("from %s: %+v %v %v", form, res.Questions, res.Extra, res.Missing)
+			continue
+		}
+		thereAndBack(t, "from "+form, res.Map, b, a)
+	}
+}
+
+// knowing reads as weights do, and answers by the names, which are those of the truth: so the
+// reading of a whole inference is counted over files that are too large to fill.
+type knowing struct{ *Weights }
+
+func (k knowing) Alike(ctx context.Context, pairs []infer.Pair) ([]infer.Likeness, error) {
+	list, err := k.Weights.Alike(ctx, pairs)
+	for i, p := range pairs {
+		if err == nil && p.A == p.B {
+			list[i] = infer.Likeness{Equal: true, Informative: true, Cosine: 1, Z: 40}
+		}
+	}
+	return list, err
+}
+
+func (k knowing) Layouts(ctx context.Context, a, b []string, ways [][]tensorop.Op) ([]float64, error) {
+	scores, err := k.Weights.Layouts(ctx, a, b, ways)
+	of := func(name string) string { return name[strings.LastIndex(strings.TrimSuffix(name, ".weight"), ".")+1:] }
+	var parts []string
+	for _, n := range b {
+		parts = append(parts, strings.TrimSuffix(of(n), "_proj.weight"))
+	}
+	slices.Sort(parts)
+	if err == nil && (of(a[0]) == "qkv_proj.weight" && slices.Equal(parts, []string{"k", "q", "v"}) || of(a[0]) == "gate_up_proj.weight") {
+		scores[0] = 1
+	}
+	return scores, err
+}
+
+// Of a model of 7 billion parameters an inference reads less than 1 %, of the plain form and of the
+// fused one.
+func TestInferBudget(t *testing.T) {
+	t.Parallel()
+	plain, fused := large(t, t.TempDir())
+	for _, tt := range []struct {
+		a, b  string
+		share float64
+	}{{plain, plain, 1e-3}, {fused, plain, 1e-2}, {plain, fused, 1e-2}} {
+		a, b := openFile(t, tt.a), openFile(t, tt.b)
+		bytes := int64(0)
+		for _, x := range b.All() {
+			bytes += int64(x.Bytes)
+		}
+		w := beside(t, a, b)
+		var content infer.Content = knowing{w}
+		if tt.b == fused {
+			content = w // unrelated, for all that is known
+		}
+		res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true, Content: content})
+		if tt.b == plain && len(res.Questions) > 0 {
+			t.Errorf("%+v", res.Questions)
+		}
+		if res.Read != w.Read() || float64(res.Read) > tt.share*float64(bytes) {
+			t.Errorf("read %d of %d bytes", res.Read, bytes)
+		}
+		t.Logf("read %.1f MB of %.1f GB", float64(res.Read)/1e6, float64(bytes)/1e9)
+	}
+}
+
+// What is read does not depend on the order of the tensors, and neither does what is found.
+func TestInferOrder(t *testing.T) {
+	t.Parallel()
+	base := trained(1)
+	other := base.tuned(0.9, 4)
+	naming := opaque(3, base.kinds())
+	var first string
+	for seed := range uint64(3) {
+		res := inferred(t, open(t, base.named(naming, seed)...), open(t, other.named(hf, seed+10)...), infer.Options{Unknown: true, Opaque: true})
+		var list []string
+		for i := range res.Rules {
+			list = append(list, fmt.Sprint(&res.Map.Rules[i], res.Rules[i].Class, res.Rules[i].By))
+		}
+		slices.Sort(list)
+		text := fmt.Sprint(list, res.Read)
+		if first == "" {
+			first = text
+		} else if text != first {
+			t.Errorf("order %d: %s\nand not %s", seed, text, first)
+		}
+	}
+}
+
+// Between conventions that are known weights confirm the map, or say where it is wrong: Meta's
+// names over rows in the order of transformers.
+func TestInferKnownLayout(t *testing.T) {
+	t.Parallel()
+	meta := map[string]string{
+		"embed": "tok_embeddings.weight", "head": "output.weight", "norm": "norm.weight",
+		"ln1": "layers.%s.attention_norm.weight", "ln2": "layers.%s.ffn_norm.weight",
+		"q": "layers.%s.attention.wq.weight", "k": "layers.%s.attention.wk.weight", "v": "layers.%s.attention.wv.weight", "o": "layers.%s.attention.wo.weight",
+		"gate": "layers.%s.feed_forward.w1.weight", "up": "layers.%s.feed_forward.w3.weight", "down": "layers.%s.feed_forward.w2.weight",
+	}
+	base := trained(1)
+	pairs := forms[slices.IndexFunc(forms, func(f form) bool { return f.name == "pairs" })].make(base)
+	params := fmt.Sprintf(`{"dim": %d, "n_layers": %d, "n_heads": %d, "n_kv_heads": %d, "vocab_size": %d}`, hidden, layers, heads, kv, vocabulary)
+	config := fmt.Sprintf(`{"model_type": "llama", "hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": %d, "vocab_size": %d, "intermediate_size": %d}`, hidden, layers, heads, kv, vocabulary, inner)
+	b := openWith(t, config, base.tuned(0.9, 2).named(hf, 1)...)
+	truth := open(t, base.named(hf, 1)...)
+	for _, right := range []bool{true, false} {
+		m := pairs
+		if !right {
+			m = base
+		}
+		a := openWith(t, params, m.named(meta, 2)...)
+		res := inferred(t, a, b, infer.Options{})
+		if len(res.Questions) > 0 {
+			t.Errorf("right %v: %+v", right, res.Questions)
+		}
+		if (len(res.Contradictions) == 0) != right {
+			t.Errorf("right %v: %+v", right, res.Contradictions)
+		}
+		thereAndBack(t, fmt.Sprint("right ", right), res.Map, a, truth)
+		for i, r := range res.Rules {
+			if r.Class != infer.Measured && r.Class != infer.Proven {
+				t.Errorf("right %v: %s: %+v", right, &res.Map.Rules[i], r)
+			}
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
+)
+
+// told is a Content that is told which tensors of A are which of B.
+type told struct {
+	is    map[string]string
+	z     float64
+	equal bool
+	err   error
+	asked int
+}
+
+func (c *told) Alike(_ context.Context, pairs []Pair) ([]Likeness, error) {
+	out := make([]Likeness, len(pairs))
+	for i, p := range pairs {
+		if c.asked++; c.is[p.A] == p.B {
+			out[i] = Likeness{Equal: c.equal, Informative: true, Cosine: 0.95, Z: c.z}
+		}
+	}
+	return out, c.err
+}
+
+func (c *told) Layouts(_ context.Context, _, _ []string, ways [][]tensorop.Op) ([]float64, error) {
+	return make([]float64, len(ways)), c.err
+}
+
+func (c *told) Profile(_ context.Context, _ byte, names []string) ([]Profile, error) {
+	return make([]Profile, len(names)), c.err
+}
+
+func (c *told) Read() int64 { return int64(c.asked) }
+
+// squares is an inventory of blocks with the same modules, each a square matrix.
+func squares(prefix string, names ...string) *Inventory {
+	inv := new(Inventory)
+	for l := range 5 {
+		for _, n := range names {
+			inv.Tensors = append(inv.Tensors, convention.Named{Name: fmt.Sprintf("%s.%d.%s.weight", prefix, l, n), Shape: []uint64{64, 64}})
+		}
+	}
+	return inv
+}
+
+func truth(pairs ...string) map[string]string {
+	is := make(map[string]string)
+	for l := range 5 {
+		for i := 0; i < len(pairs); i += 2 {
+			is[fmt.Sprintf("h.%d.%s.weight", l, pairs[i])] = fmt.Sprintf("layers.%d.%s.weight", l, pairs[i+1])
+		}
+	}
+	return is
+}
+
+func TestSettle(t *testing.T) {
+	a, b := squares("h", "t1", "t2", "t3"), squares("layers", "q_proj", "k_proj", "v_proj")
+	is := truth("t1", "v_proj", "t2", "q_proj", "t3", "k_proj")
+	tests := []struct {
+		z     float64
+		equal bool
+		class Class
+		asked int // questions
+	}{{30, true, Proven, 0}, {12, false, Measured, 0}, {4, false, Guess, 1}}
+	for _, tt := range tests {
+		c := &told{is: is, z: tt.z, equal: tt.equal}
+		res, err := Infer(t.Context(), a, b, Options{Content: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Questions) != tt.asked || res.Read != c.Read() {
+			t.Errorf("z %.0f: %+v, read %d", tt.z, res.Questions, res.Read)
+		}
+		for i, r := range res.Rules {
+			if r.Class != tt.class {
+				t.Errorf("z %.0f: %s: %+v", tt.z, &res.Map.Rules[i], r)
+			}
+			from, to := res.Map.Rules[i].From[0].String(), res.Map.Rules[i].To[0].String()
+			for old, name := range is {
+				if strings.Contains(old, ".0.") && tt.asked == 0 && strings.HasSuffix(from, old[4:]) && !strings.HasSuffix(to, name[9:]) {
+					t.Errorf("z %.0f: %s becomes %s", tt.z, from, to)
+				}
+			}
+		}
+		if c.asked > 3*3*3 {
+			t.Errorf("%d pairs were compared; three blocks will do", c.asked)
+		}
+	}
+}
+
+// A name that says one thing over weights that are another's is reported and asked, and an
+// assumption answers.
+func TestSettleContradiction(t *testing.T) {
+	a, b := squares("h", "attn.q_proj", "attn.k_proj", "attn.v_proj"), squares("layers", "q_proj", "k_proj", "v_proj")
+	c := &told{is: truth("attn.q_proj", "q_proj", "attn.k_proj", "v_proj", "attn.v_proj", "k_proj"), z: 20}
+	res, err := Infer(t.Context(), a, b, Options{Content: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, x := range res.Contradictions {
+		got = append(got, x.From+" "+x.Name+" "+x.Content)
+	}
+	want := []string{
+		"h.{layer}.attn.k_proj layers.{layer}.k_proj layers.{layer}.v_proj",
+		"h.{layer}.attn.v_proj layers.{layer}.v_proj layers.{layer}.k_proj",
+	}
+	if !slices.Equal(got, want) || len(res.Questions) != 2 || len(res.Map.Ask) != 2 {
+		t.Errorf("%q, %+v", got, res.Questions)
+	}
+	for _, answer := range []string{"k_proj", "v_proj"} {
+		other := map[string]string{"k_proj": "v_proj", "v_proj": "k_proj"}[answer]
+		res, err := Infer(t.Context(), a, b, Options{Content: c, Assume: []Assumption{{"attn.k_proj", answer}, {"attn.v_proj", other}}})
+		if err != nil || len(res.Questions) > 0 || len(res.Contradictions) > 0 {
+			t.Errorf("%s: %+v, %v", answer, res, err)
+		}
+	}
+}
+
+// What keeps weights from being read is the error.
+func TestSettleFails(t *testing.T) {
+	a, b := squares("h", "t1", "t2", "t3"), squares("layers", "q_proj", "k_proj", "v_proj")
+	broken := errors.New("the disk is gone")
+	if _, err := Infer(t.Context(), a, b, Options{Content: &told{err: broken}}); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+}
