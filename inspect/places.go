@@ -42,6 +42,8 @@ type PlacesOptions struct {
 	// Note is told what somebody who waits should know, and Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
+	// Read is told by close at which commit each repository was read. It may be nil.
+	Read func(repo, commit string)
 	// Asked is told by close how much was asked of each host, and in which time. It may
 	// be nil.
 	Asked func(host string, requests int, bytes int64, took time.Duration)
@@ -68,7 +70,7 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 			return nil, err
 		}
 		client, err = remote.NewClient(remote.Options{
-			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Silent: opts.Silent, Note: opts.Note, Trace: opts.Trace, Asked: opts.Asked,
+			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Silent: opts.Silent, Note: opts.Note, Trace: opts.Trace, Read: opts.Read, Asked: opts.Asked,
 		})
 		return client, err
 	})

@@ -160,11 +160,6 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	if err != nil {
 		return err
 	}
-	for _, release := range r.Releases {
-		if release.Revision != nil {
-			p.sayRevision(release.Path, *release.Revision)
-		}
-	}
 	if p.verbose {
 		for _, file := range r.Disregarded {
 			p.say("%s: settings that came with the release are not read; --config names a file to read", file)

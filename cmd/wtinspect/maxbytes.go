@@ -74,10 +74,3 @@ func (p *program) tooMuch(cmd *cobra.Command, err error) {
 	}
 	p.say("hint: --max-bytes %d reads them%s", e.Bytes, less)
 }
-
-// sayRevision says which commit of a repository was read.
-func (p *program) sayRevision(path string, revision string) {
-	if p.verbose && revision != "" {
-		p.say("%s: commit %s", path, revision)
-	}
-}

@@ -81,9 +81,6 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	for _, at := range set.Pending {
 		p.notePending(at.Ref, at.Dir)
 	}
-	for _, r := range set.Releases {
-		p.sayRevision(r.Path, r.Checkpoints[0].Revision)
-	}
 	in := &inputs{Set: set, failed: len(set.Errors) > 0}
 	in.say(p, set.Errors)
 	return in, nil

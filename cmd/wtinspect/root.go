@@ -269,6 +269,7 @@ func (p *program) work(f func(cmd *cobra.Command, args []string) error) func(*co
 func (p *program) places(ctx context.Context) (_ context.Context, done func()) {
 	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, MaxBytes: int64(p.maxBytes), Note: p.note}
 	if p.verbose {
+		opts.Read = func(repo, commit string) { p.say("%s: commit %s", repo, commit) }
 		opts.Asked = func(host string, requests int, bytes int64, took time.Duration) {
 			p.say("%s: %s, %s in %.1f s", host, counted(requests, "request"), render.Size(uint64(bytes)), took.Seconds())
 		}

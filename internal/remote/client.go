@@ -47,6 +47,8 @@ type Options struct {
 	// Note is told what somebody who waits should know, Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
+	// Read is told in the end at which commit each repository was read. It may be nil.
+	Read func(repo, commit string)
 	// Asked is told in the end how much was asked of each host, and in which time. It may
 	// be nil.
 	Asked func(host string, requests int, bytes int64, took time.Duration)
@@ -106,6 +108,9 @@ func (c *Client) Close() {
 	}
 	if t, ok := c.http.(*retrier).next.(*http.Transport); ok {
 		t.CloseIdleConnections()
+	}
+	if c.opts.Read != nil {
+		c.hub.each(c.opts.Read)
 	}
 	if c.opts.Asked != nil {
 		c.asked.each(c.opts.Asked)

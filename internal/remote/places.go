@@ -3,6 +3,8 @@ package remote
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -87,6 +89,20 @@ func (h *HubPlace) Revision(ref string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.commit
+}
+
+// each calls f for the repositories of which something was read, with their commits.
+func (h *HubPlace) each(f func(repo, commit string)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(h.repos)) {
+		r := h.repos[key]
+		r.mu.Lock()
+		if commit := r.commit; commit != "" && (r.list != nil || len(r.files) > 0) {
+			f(r.ref.String(), commit)
+		}
+		r.mu.Unlock()
+	}
 }
 
 // Away reports whether a file is read from the hub, and not from a cache here.

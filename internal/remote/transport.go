@@ -33,7 +33,7 @@ func newTransport(patience time.Duration, proxy func(*http.Request) (*url.URL, e
 				return nil, errProxyAddress
 			}
 			if h := hopOf(req.Context()); h != nil && u != nil {
-				h.guarded = false // what is connected to is the proxy
+				h.guarded, h.proxied = false, true // it is what is connected to
 			}
 			return u, nil
 		},
@@ -63,7 +63,9 @@ type hop struct {
 	from *url.URL
 	// guarded says that the address must not lead to this machine.
 	guarded bool
-	// local says that it did.
+	// proxied says that there is a proxy on the way.
+	proxied bool
+	// local says that the address did.
 	local atomic.Bool
 	// handshake is why there is no TLS, nil as long as nothing is wrong with it.
 	handshake atomic.Pointer[error]
@@ -173,9 +175,12 @@ func understand(req *http.Request, err error) *netError {
 	out := func(attempts int, format string, args ...any) *netError {
 		return &netError{fmt.Sprintf(format, args...), attempts, err}
 	}
-	h := hopOf(req.Context())
+	h, who := hopOf(req.Context()), host
 	var handshake error
 	if h != nil {
+		if h.proxied {
+			who = "the proxy between here and " + host
+		}
 		if p := h.handshake.Load(); p != nil {
 			handshake = *p
 		}
@@ -198,6 +203,8 @@ func understand(req *http.Request, err error) *netError {
 			n = 2
 		}
 		return out(n, "the proxy between here and %s does not let it through (%s); check HTTPS_PROXY and NO_PROXY", host, proxy.status)
+	case isOp && op.Op == "proxyconnect" && errors.Is(err, syscall.ECONNREFUSED):
+		return out(1, "the proxy between here and %s refuses the connection; check HTTPS_PROXY and HTTP_PROXY", host)
 	case isOp && op.Op == "proxyconnect":
 		return out(1, "the proxy between here and %s: %v; check HTTPS_PROXY and HTTP_PROXY", host, op.Err)
 	case isDNS && dns.IsNotFound:
@@ -212,9 +219,9 @@ func understand(req *http.Request, err error) *netError {
 		}
 		return noTLS(host, handshake, out)
 	case isTimeout(err):
-		return out(attempts, "%s does not answer", host)
+		return out(attempts, "%s does not answer", who)
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE):
-		return out(attempts, "%s ends the connection without an answer", host)
+		return out(attempts, "%s ends the connection without an answer", who)
 	case isOp:
 		n := attempts
 		if _, bad := errors.AsType[*net.AddrError](err); bad {

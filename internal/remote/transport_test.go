@@ -280,10 +280,13 @@ func TestProxies(t *testing.T) {
 		{"407 Proxy Authentication Required", "the proxy between here and huggingface.test wants to know who asks (407 Proxy Authentication Required); put", 1},
 		{"403 Forbidden", "the proxy between here and huggingface.test does not let it through (403 Forbidden); check HTTPS_PROXY", 1},
 		{"502 Bad Gateway", "does not let it through (502 Bad Gateway)", 2},
+		{"", "the proxy between here and huggingface.test ends the connection without an answer", attempts},
 	} {
 		addr, count := serveConns(t, listen(t), func(conn net.Conn) {
 			_, _ = conn.Read(make([]byte, 4096))
-			fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", tt.status)
+			if tt.status != "" {
+				fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", tt.status)
+			}
 		})
 		w := newWorld(t)
 		w.http.(*retrier).next = newTransport(time.Minute, http.ProxyURL(&url.URL{Scheme: "http", Host: addr, User: url.UserPassword("me", "secret")}))

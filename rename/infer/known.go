@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/match"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -227,8 +229,9 @@ func (x *inference) interpret() {
 			}
 			continue
 		}
+		experts := slices.ContainsFunc(h.modules, func(m *match.Module) bool { return m.Meaning.Sub == "expert" })
 		for _, m := range h.modules {
-			vocabulary().explain(m)
+			vocabulary().explain(m, experts)
 		}
 	}
 }
@@ -248,7 +251,8 @@ func (x *inference) aim(to *convention.Convention) error {
 	role := make(map[string]string)
 	have := make(map[string]bool)
 	for _, t := range to.Tensors() {
-		if t.Buffer || len(t.Role) > 5 && t.Role[len(t.Role)-5:] == ".bias" {
+		_, weighted := to.Role(t.Module + ".weight")
+		if t.Buffer || weighted && strings.HasSuffix(t.Role, ".bias") || sizes.experts == 0 && ofExperts(t.Module) {
 			continue
 		}
 		for _, index := range sizes.indices(&t) {
@@ -275,22 +279,34 @@ func (x *inference) aim(to *convention.Convention) error {
 	return nil
 }
 
+// ofExperts reports whether only models with experts have a module.
+func ofExperts(module string) bool {
+	return strings.Contains(module, "expert") || strings.Contains(module, "mlp.shared") || strings.Contains(module, "mlp.router")
+}
+
 // indices are those of a role's tensors in a model of these sizes: none, the layers, or
-// the experts of every layer.
+// the experts of every layer. Where some layers have experts, the others are dense.
 func (s *sizes) indices(t *convention.Tensor) [][]int {
-	var out [][]int
-	switch holes := t.Pattern.Holes(); {
-	case len(holes) == 0:
+	holes := t.Pattern.Holes()
+	if len(holes) == 0 {
 		return [][]int{nil}
-	case len(holes) == 1 && holes[0] == "layer":
-		for l := range s.layers {
-			out = append(out, []int{l})
-		}
-	case len(holes) == 2 && slices.Contains(holes, "layer") && slices.Contains(holes, "expert"):
-		for l := range s.layers {
-			for e := range s.experts {
-				out = append(out, []int{l, int(e)})
+	}
+	if !slices.Contains(holes, "layer") || len(holes) > 2 || len(holes) == 2 && !slices.Contains(holes, "expert") {
+		return nil
+	}
+	var out [][]int
+	for l := range s.layers {
+		if len(s.withExperts) > 0 {
+			if experts := ofExperts(t.Module); experts != s.withExperts[l] && (experts || strings.HasPrefix(t.Module, "layer.mlp.") && !strings.HasSuffix(t.Module, "norm")) {
+				continue
 			}
+		}
+		if len(holes) == 1 {
+			out = append(out, []int{l})
+			continue
+		}
+		for e := range s.experts {
+			out = append(out, []int{l, int(e)})
 		}
 	}
 	return out

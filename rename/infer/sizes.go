@@ -2,6 +2,7 @@ package infer
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,6 +19,8 @@ type sizes struct {
 	experts, ofOne  uint64 // how many experts, and the rows of the up projection of one
 	shared          uint64 // rows of that of the shared expert
 	layers          int
+	// withExperts says which layers have experts, where not all do.
+	withExperts map[int]bool
 }
 
 // A shape of a role is the sizes of its axes, the slowest first; [out, in] of a matrix.
@@ -147,22 +150,24 @@ func (s *sizes) measure(modules []*match.Module) {
 	if s.hidden = cmp.Or(s.hidden, commonest); s.hidden == 0 {
 		return
 	}
-	var in, out []uint64 // the other axes of [x, hidden] and of [hidden, x]
-	square := false
+	in := make(map[uint64]int) // how many modules are [x, hidden]
+	var out []uint64           // the other axes of [hidden, x]
+	squares := 0
 	for _, m := range blocks {
 		if len(m.Shape) != 2 || m.Packed {
 			continue
 		}
 		switch {
 		case m.Shape[0] == s.hidden && m.Shape[1] == s.hidden:
-			square = true
+			squares++
 		case m.Shape[1] == s.hidden:
-			in = append(in, m.Shape[0])
+			in[m.Shape[0]]++
 		case m.Shape[0] == s.hidden:
 			out = append(out, m.Shape[1])
 		}
 	}
-	rows := uint64(0) // of the largest matrix outside the blocks
+	rows := uint64(0)  // of the largest matrix outside the blocks
+	dense := uint64(0) // columns of the largest of a layer that is unlike the others
 	for _, m := range modules {
 		if m.Holes() == 0 && len(m.Shape) == 2 && m.Shape[1] == s.hidden && m.Shape[0] > rows {
 			rows = m.Shape[0]
@@ -175,12 +180,22 @@ func (s *sizes) measure(modules []*match.Module) {
 				experts = max(experts, int(m.Index[i])+1)
 			}
 			s.experts = cmp.Or(s.experts, uint64(experts))
+			s.hasExperts(m)
 			if m.Shape[0] == s.hidden {
 				s.ofOne = cmp.Or(s.ofOne, m.Shape[1])
 			}
 		case m.Holes() == 1 && len(m.Shape) == 3 && m.Shape[1] == s.hidden:
 			s.experts, s.ofOne = cmp.Or(s.experts, m.Shape[0]), cmp.Or(s.ofOne, m.Shape[2])
+			s.hasExperts(m)
+		case m.Holes() == 0 && len(m.Shape) == 2 && m.Shape[0] == s.hidden:
+			// The first layers of a mixture of experts may be dense.
+			if before, _ := m.Block(); before == blocks[0].Stem[0] && m.Shape[1] > dense {
+				dense = m.Shape[1]
+			}
 		}
+	}
+	if s.experts > 0 {
+		s.inner = cmp.Or(dense, s.inner)
 	}
 	// Releases pad the vocabulary, and say what it was before.
 	s.vocab = cmp.Or(rows, s.vocab)
@@ -197,22 +212,40 @@ func (s *sizes) measure(modules []*match.Module) {
 				s.query = n
 			}
 		}
-		if s.query == 0 && square {
+		if s.query == 0 && squares > 0 {
 			s.query = s.hidden
 		}
 	}
 	if s.kv == 0 && s.query > 0 {
-		slices.Sort(in)
-		for _, n := range in {
-			switch {
-			case n < s.query && n != s.experts:
-				s.kv = cmp.Or(s.kv, n)
-			case n > s.query && n < 3*s.query && n != s.inner && n != 2*s.inner && (n-s.query)%2 == 0:
-				s.kv = cmp.Or(s.kv, (n-s.query)/2)
-			}
-		}
-		s.kv = cmp.Or(s.kv, s.query)
+		s.kv = s.keyRows(in, squares)
 	}
+}
+
+// hasExperts adds the layers of a module to those with experts.
+func (s *sizes) hasExperts(m *match.Module) {
+	if s.withExperts == nil {
+		s.withExperts = make(map[int]bool)
+	}
+	for i := 0; i < len(m.Index); i += m.Holes() {
+		s.withExperts[int(m.Index[i])] = true
+	}
+}
+
+// keyRows finds the rows of the key projection. Key and value have as many, so that what
+// one module alone has is both of them in one, or the query besides.
+func (s *sizes) keyRows(in map[uint64]int, squares int) uint64 {
+	for _, n := range slices.Sorted(maps.Keys(in)) {
+		switch {
+		case n == s.experts || n == s.inner || n == 2*s.inner || n == s.query:
+		case n < s.query && in[n] > 1:
+			return n
+		case n < s.query || n == 2*s.query && squares > 1:
+			return n / 2
+		case n > s.query && n < 3*s.query && (n-s.query)%2 == 0:
+			return (n - s.query) / 2
+		}
+	}
+	return s.query
 }
 
 // blocksOf are the modules of the layers: those whose indices most modules have.

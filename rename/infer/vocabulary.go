@@ -62,12 +62,13 @@ func ends(name string) []string {
 }
 
 // explain gives a module the meaning that its name has in all conventions that have it.
-// Common words that lie still count little: who calls a module w1 may mean either.
-func (l lexicon) explain(m *match.Module) {
+// Common words that lie still count little: who calls a module w1 may mean either. Without
+// experts, nothing is a router.
+func (l lexicon) explain(m *match.Module, experts bool) {
 	list := ends(m.String())
 	for i, end := range slices.Backward(list) {
 		known := l[end]
-		if known == nil {
+		if known == nil || !experts && slices.Equal(known.Parts, []string{"router"}) {
 			continue
 		}
 		weak := m.Meaning.Weak && i > 0 && l[list[0]] == nil

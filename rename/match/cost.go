@@ -29,6 +29,8 @@ const (
 	stacked      = 1.0
 	composed     = 1.0
 	biasMismatch = 2.5
+	// A shape that is known on one side only is no evidence, where others have it.
+	unknownShape = 2.5
 	// Of two modules with the same shape, one behind the other, exchanging them costs
 	// twice this: order alone is never surer than 0.83.
 	orderStep = 0.8

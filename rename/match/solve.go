@@ -76,7 +76,9 @@ func Solve(a, b []*Module, opt Options) (*Solution, error) {
 	for _, m := range slices.Concat(a, b) {
 		p.letter = append(p.letter, trigrams(lastSegment(m)))
 	}
-	p.pair()
+	if err := p.pair(); err != nil {
+		return nil, err
+	}
 	s := &search{problem: p}
 	if err := s.components(); err != nil {
 		return nil, err
@@ -90,8 +92,24 @@ func severalSpaces(list []*Module) bool {
 	return slices.ContainsFunc(list, func(m *Module) bool { return m.Meaning.Space != list[0].Meaning.Space })
 }
 
+// few refuses modules that may become more others than any model has.
+func (p *problem) few() error {
+	of := make([]int, len(p.b))
+	for _, list := range p.cells {
+		if len(list) > maxAlike {
+			return tooMany(len(list))
+		}
+		for _, c := range list {
+			if of[c.j]++; of[c.j] > maxAlike {
+				return tooMany(of[c.j])
+			}
+		}
+	}
+	return nil
+}
+
 // pair finds what every module of A may become.
-func (p *problem) pair() {
+func (p *problem) pair() error {
 	bySig, byOuter := make(map[signature][]int), make(map[signature][]int)
 	each := make([]int, len(p.b))
 	for j, m := range p.b {
@@ -126,6 +144,9 @@ func (p *problem) pair() {
 			}
 		}
 	}
+	if err := p.few(); err != nil {
+		return err
+	}
 	p.findSame()
 	for i := range p.cells {
 		for k := range p.cells[i] {
@@ -138,15 +159,19 @@ func (p *problem) pair() {
 			case Stacked, Flat:
 				c.cost.strong += stacked
 			case StackedTurned, FlatTurned:
-				c.cost.strong += stacked + 1 // projects turn stacked experts often
+				c.cost.strong += stacked + transposed
+			}
+			if p.a[i].known() != p.b[c.j].known() {
+				c.cost.strong += unknownShape
 			}
 		}
 	}
+	return nil
 }
 
-// few is how many modules must have the same names below two prefixes before the
+// wrapped is how many modules must have the same names below two prefixes before the
 // prefixes are taken for what differs.
-const few = 3
+const wrapped = 3
 
 // findSame finds names that are equal, or equal below prefixes that many have: a wrapper
 // that nobody knows.
@@ -186,7 +211,7 @@ func (p *problem) findSame() {
 				fresh = append(fresh, pr)
 			}
 		}
-		if k.from != k.to && len(fresh) < few {
+		if k.from != k.to && len(fresh) < wrapped {
 			continue
 		}
 		for _, pr := range fresh {
@@ -229,7 +254,7 @@ func jaccard(x, y map[string]bool) float64 {
 }
 
 func tooMany(n int) error {
-	return fmt.Errorf("%d modules have the same shapes and the same indices; no model has more than %d", n, maxAlike)
+	return fmt.Errorf("%d or more modules have the same shapes and the same indices; no model has more than %d", n, maxAlike)
 }
 
 var inf = math.Inf(1)

@@ -140,11 +140,11 @@ remote() {
 
 case $readers in
 *npm*)
-	mkdir "$tmp/gguf"
-	cp "$root/testdata/llama-tiny.gguf" "$tmp/gguf/tiny.gguf"
+	mkdir "$tmp/gguf-repo"
+	cp "$root/testdata/llama-tiny.gguf" "$tmp/gguf-repo/tiny.gguf"
 	(cd "$root" && go build -o "$tmp/hub" ./testdata/interop/hub)
 	mkfifo "$tmp/stop" "$tmp/address"
-	"$tmp/hub" "local/yi=$root/testdata/yi-tiny" "local/gguf=$tmp/gguf" <"$tmp/stop" >"$tmp/address" &
+	"$tmp/hub" "local/yi=$root/testdata/yi-tiny" "local/gguf=$tmp/gguf-repo" <"$tmp/stop" >"$tmp/address" &
 	exec 3>"$tmp/stop"
 	read -r hub <"$tmp/address"
 	# ls COLUMNS REF: what wtinspect lists.

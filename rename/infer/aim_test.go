@@ -1,0 +1,95 @@
+package infer
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// The names of a convention are made for a model whose names are not known, from the
+// shapes of its tensors alone. What is sure is right, and what is asked is no more than
+// between two checkpoints.
+func TestAim(t *testing.T) {
+	rules, guesses := 0, 0
+	for _, p := range pairs {
+		from, to := lookup(t, p.from), lookup(t, p.to)
+		a := modelIn(t, p.from, shallow(models[p.model]))
+		x, err := newInference(t.Context(), &Inventory{Tensors: a}, new(Inventory), Options{Unknown: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.aim(to); err != nil {
+			t.Fatal(err)
+		}
+		res, err := x.infer()
+		if err != nil {
+			t.Errorf("%v: %v", p, err)
+			continue
+		}
+		for i := range res.Rules {
+			rules++
+			if res.Rules[i].Class == Guess {
+				guesses++
+			}
+		}
+		for _, pair := range surePairs(t, res, a, x.b.tensors, false) {
+			name, got, _ := strings.Cut(pair, " ")
+			if had, has := partsOf(from, name), partsOf(to, got); !overlap(had, has) {
+				t.Errorf("%v: %s (%s) becomes %s for sure", p, name, had, got)
+			}
+		}
+	}
+	if guesses*10 > rules*3 {
+		t.Errorf("%d of %d rules are guesses", guesses, rules)
+	}
+}
+
+// A lab's own names, with a configuration or without one.
+func TestOwnNames(t *testing.T) {
+	a := listed(t, `net.tok.weight 320x64
+net.stack.{}.pre_attn_norm.weight [0-5] 64
+net.stack.{}.attention.<query|out>.weight [0-5] 64x64
+net.stack.{}.attention.<key|value>.weight [0-5] 16x64
+net.stack.{}.pre_ffn_norm.weight [0-5] 64
+net.stack.{}.ffn.<gate|up>.weight [0-5] 172x64
+net.stack.{}.ffn.down.weight [0-5] 64x172
+net.final_norm.weight 64
+net.unembed.weight 320x64`)
+	const want = `net.tok.weight -> model.embed_tokens.weight named
+net.final_norm.weight -> model.norm.weight forced
+net.unembed.weight -> lm_head.weight named
+net.stack.*.pre_attn_norm.weight -> model.layers.*.input_layernorm.weight named
+net.stack.*.attention.query.weight -> model.layers.*.self_attn.q_proj.weight named
+net.stack.*.attention.out.weight -> model.layers.*.self_attn.o_proj.weight named
+net.stack.*.attention.key.weight -> model.layers.*.self_attn.k_proj.weight named
+net.stack.*.attention.value.weight -> model.layers.*.self_attn.v_proj.weight named
+net.stack.*.pre_ffn_norm.weight -> model.layers.*.post_attention_layernorm.weight named
+net.stack.*.ffn.gate.weight -> model.layers.*.mlp.gate_proj.weight named
+net.stack.*.ffn.up.weight -> model.layers.*.mlp.up_proj.weight named
+net.stack.*.ffn.down.weight -> model.layers.*.mlp.down_proj.weight named
+`
+	for _, m := range []*convention.Model{nil, modelOf(map[string]int64{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2, "intermediate_size": 172, "num_hidden_layers": 6, "vocab_size": 320})} {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a, Model: m}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, brief(res)); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+// What a lab calls DeepSeek V2's tensors, of which the first layer is dense and has no
+// place among experts.
+func TestOwnNamesOfExperts(t *testing.T) {
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: moeNames(4, 8, 1, "core.", ownWords)}, lookup(t, "deepseek_v2-hf"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Questions)+len(res.Extra)+len(res.Missing) > 0 {
+		t.Error(brief(res))
+	}
+}
