@@ -19,7 +19,7 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !opt.Unknown && !opt.Opaque && (opt.Content == nil || len(opt.Assume) == 0) {
+	if !opt.Unknown && !opt.Opaque && len(opt.Assume) == 0 {
 		res, err := x.known()
 		if err == nil && res != nil && opt.Content != nil {
 			res, err = x.compare(res)
@@ -38,7 +38,7 @@ func ToConvention(ctx context.Context, a *Inventory, to *convention.Convention, 
 	if err != nil {
 		return nil, err
 	}
-	if !opt.Unknown && !opt.Opaque {
+	if !opt.Unknown && !opt.Opaque && len(opt.Assume) == 0 {
 		res, err := x.knownTo(to)
 		if res != nil || err != nil {
 			return res, err
@@ -291,7 +291,7 @@ func (x *inference) refusal(found []finding) string {
 		return n
 	}
 	needA, needB := all(&x.a), all(&x.b)
-	if 2*a >= needA && 2*b >= needB && a > 0 {
+	if 2*a >= needA && (2*b >= needB || x.b.virtual) && a > 0 {
 		return ""
 	}
 	sa, sb := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)

@@ -70,7 +70,7 @@ func (x *inference) known() (*Result, error) {
 				return convert.BetweenWith(c, to, slices.Values(x.a.tensors), model, opts)
 			}
 			var rival *convert.Conversion
-			if other := convert.Rival(cv, nil, withFirst(ra.fits, from), model, as); other != nil {
+			if other := convert.Rival(cv, nil, rivals(ra.fits, from, to), model, as); other != nil {
 				if o, err := as(other); err == nil && x.makes(o, has) {
 					rival = o
 				}
@@ -84,8 +84,17 @@ func (x *inference) known() (*Result, error) {
 	return nil, nil
 }
 
-func withFirst(list []*convention.Convention, first *convention.Convention) []*convention.Convention {
-	return append([]*convention.Convention{first}, slices.DeleteFunc(slices.Clone(list), func(c *convention.Convention) bool { return c == first })...)
+// rivals are the conventions that A's names may be of as well, behind the one that was
+// taken. Where that shares a model with B's, so must they.
+func rivals(fits []*convention.Convention, from, to *convention.Convention) []*convention.Convention {
+	related := func(c *convention.Convention) bool { return slices.ContainsFunc(c.Families, to.HasFamily) }
+	list := []*convention.Convention{from}
+	for _, c := range fits {
+		if c != from && (related(c) || !related(from)) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // makes reports whether a conversion makes all of B, in its shapes, of all of A.
@@ -149,7 +158,7 @@ func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
 			return convert.BetweenWith(c, to, slices.Values(x.a.tensors), x.a.model, convert.Options{Named: true})
 		}
 		var rival *convert.Conversion
-		if other := convert.Rival(cv, nil, withFirst(r.fits, from), x.a.model, as); other != nil {
+		if other := convert.Rival(cv, nil, rivals(r.fits, from, to), x.a.model, as); other != nil {
 			rival, _ = as(other)
 		}
 		res, err := x.exact(cv, rival)
@@ -273,7 +282,7 @@ func (x *inference) aim(to *convention.Convention) error {
 	for _, m := range b.modules {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
 		m.Meaning = meaningOf(role[first])
-		m.Optional, m.AnyLeaf = optional[first], true
+		m.Optional, m.AnyLeaf, m.Soft = optional[first], true, true
 	}
 	x.b = b
 	return nil

@@ -154,7 +154,7 @@ func (s *sizes) measure(modules []*match.Module) {
 	var out []uint64           // the other axes of [hidden, x]
 	squares := 0
 	for _, m := range blocks {
-		if len(m.Shape) != 2 || m.Packed {
+		if len(m.Shape) != 2 || m.Packed || m.Meaning.Sub != "" {
 			continue
 		}
 		switch {
@@ -207,8 +207,16 @@ func (s *sizes) measure(modules []*match.Module) {
 		s.inner = out[len(out)-1] // Qwen 1 says twice as much in its configuration
 	}
 	if s.query == 0 {
+		// The query projection has as many rows as the output has columns, or more where it
+		// holds key and value.
+		most := uint64(0)
+		for n := range in {
+			if n != s.inner && n != 2*s.inner {
+				most = max(most, n)
+			}
+		}
 		for _, n := range out {
-			if n != s.inner {
+			if n != s.inner && n <= most {
 				s.query = n
 			}
 		}

@@ -27,10 +27,11 @@ const (
 	// question, and each module pays a part of it.
 	transposed   = 1.5
 	stacked      = 1.0
-	composed     = 1.0
+	composed     = 2.0
 	biasMismatch = 2.5
 	// A shape that is known on one side only is no evidence, where others have it.
 	unknownShape = 2.5
+	softShape    = 5.0
 	// Of two modules with the same shape, one behind the other, exchanging them costs
 	// twice this: order alone is never surer than 0.83.
 	orderStep = 0.8
@@ -93,6 +94,8 @@ func meaningCost(a, b *Meaning) evidence {
 	switch {
 	case sameParts(a.Parts, b.Parts):
 		e.add(equal, weak && !norms)
+	case norms && (a.Parts[0] == "norm" || b.Parts[0] == "norm") && !ofHeads(a) && !ofHeads(b):
+		e.strong++ // a name seldom says whether it is before or behind
 	case overlap(a.Parts, b.Parts): // dense_h_to_4h may hold gate and up
 	default:
 		e.add(conflict, weak && !norms)
@@ -102,6 +105,12 @@ func meaningCost(a, b *Meaning) evidence {
 
 func isNorm(m *Meaning) bool {
 	return len(m.Parts) == 1 && strings.HasSuffix(m.Parts[0], "norm")
+}
+
+// ofHeads reports whether a normalisation is of queries, keys or what is between two
+// projections.
+func ofHeads(m *Meaning) bool {
+	return !slices.Contains([]string{"norm", "post_norm", "out_norm", "sub_norm"}, m.Parts[0])
 }
 
 func sameParts(a, b []string) bool {

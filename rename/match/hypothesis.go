@@ -94,7 +94,7 @@ func form(a, b *Module) (Form, bool) {
 	case slices.Equal(a.Shape, turned(b.Shape)):
 		return Transposed, true
 	}
-	return 0, false
+	return Same, (a.Soft || b.Soft) && len(a.Shape) == len(b.Shape)
 }
 
 // stackForm finds how [r, c] of n experts are in one tensor.
@@ -327,7 +327,9 @@ func (p *problem) compositeCost(c *composite) evidence {
 		e.strong += partConflict
 	}
 	if slices.ContainsFunc(fusions, func(f []string) bool { return sameParts(f, parts) }) {
-		e.add(partEqual, weak)
+		if len(w.Parts) < 2 || w.Weak {
+			e.add(partEqual, weak)
+		}
 	} else if len(parts) >= len(c.parts) && !weak {
 		e.strong += partConflict // nobody fuses these
 	}

@@ -36,6 +36,8 @@ type Module struct {
 	// Packed modules are stored in fewer elements than they have, so that the shape is not
 	// that of the weight.
 	Packed bool
+	// Soft shapes are worked out, not read: another one is unlikely, and not impossible.
+	Soft bool
 	// Optional modules need no counterpart.
 	Optional bool
 	// AnyLeaf modules may have leaves that are not listed: a bias.

@@ -161,8 +161,11 @@ func (p *problem) pair() error {
 			case StackedTurned, FlatTurned:
 				c.cost.strong += stacked + transposed
 			}
-			if p.a[i].known() != p.b[c.j].known() {
+			switch a, b := p.a[i], p.b[c.j]; {
+			case a.known() != b.known():
 				c.cost.strong += unknownShape
+			case c.form == Same && a.known() && !slices.Equal(a.Shape, b.Shape):
+				c.cost.strong += softShape
 			}
 		}
 	}
