@@ -124,6 +124,9 @@ const (
 	OtherwiseDrop
 )
 
+// Where names a rule as messages do: by its place where it has one.
+func (m *Map) Where(rule int) string { return m.ruleAt(rule) }
+
 // ruleAt names a rule in messages: by its place where it has one.
 func (m *Map) ruleAt(i int) string {
 	r := &m.Rules[i]

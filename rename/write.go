@@ -23,7 +23,10 @@ const maxKey = 1000
 // all rules are renames, and otherwise in the long one. The comments and the
 // spelling of a map that was read are not kept. It fails, before it writes,
 // on names that are not UTF-8, since YAML has no way to write them.
-func Write(w io.Writer, m *Map) error {
+func Write(w io.Writer, m *Map) error { return write(w, m, true) }
+
+// write writes a map, in the long form unless the short one is allowed and will do.
+func write(w io.Writer, m *Map, short bool) error {
 	b := new(strings.Builder)
 	writeNotes(b, "", m.Notes)
 	b.WriteString("version: 1\n")
@@ -38,7 +41,6 @@ func Write(w io.Writer, m *Map) error {
 			fmt.Fprintf(b, "  - %s\n", scalar(s))
 		}
 	}
-	short := true
 	seen := make(map[string]bool, len(m.Rules))
 	for i := range m.Rules {
 		r := &m.Rules[i]
@@ -47,7 +49,7 @@ func Write(w io.Writer, m *Map) error {
 	}
 	switch {
 	case len(m.Rules)+len(m.Strip)+len(m.Ask) == 0 && m.Otherwise.Action == OtherwiseKeep:
-		b.WriteString("rename: {}\n")
+		b.WriteString(map[bool]string{true: "rename: {}\n", false: "rules: []\n"}[short])
 	case len(m.Rules) == 0:
 	case short:
 		b.WriteString("rename:\n")

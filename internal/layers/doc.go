@@ -13,7 +13,7 @@
 //	checkpoint/rewrite  rename/convention/convert
 //	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn
-//	checkpoint  internal/stores
+//	checkpoint  internal/stores  rename/exchange
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/match  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
 //	internal/plural
@@ -27,6 +27,6 @@
 // Only internal/source opens, lists and looks at files for reading, and only
 // internal/txn writes, replaces and removes them.
 //
-// internal/fixture, internal/hubtest, internal/oracle, internal/testdata and
+// internal/fixture, internal/foreign, internal/hubtest, internal/oracle, internal/testdata and
 // internal/txn/{disktest,crashtest} serve tests only.
 package layers

@@ -30,14 +30,14 @@ var rows = [][]string{
 	{"checkpoint/rewrite", "rename/convention/convert"},
 	{"rename/convention/identify", "internal/adapt", "internal/remote", "rename/convention/internal/compile"},
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
-	{"checkpoint", "internal/stores"},
+	{"checkpoint", "internal/stores", "rename/exchange"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/match", "rename/convention/adapter"},
 	{"rename/template", "rename/tensorop", "internal/quant"},
 	{"internal/plural"},
 }
 
 // testOnly are the packages that only tests and generators may import.
-var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/hubtest", "internal/txn/disktest", "internal/txn/crashtest", "internal/layers"}
+var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/foreign", "internal/hubtest", "internal/txn/disktest", "internal/txn/crashtest", "internal/layers"}
 
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{
@@ -62,7 +62,7 @@ var rooms = map[string][]string{
 // public are the packages whose exported names are an API.
 var public = []string{
 	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop", "rename/match",
-	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "rename/infer",
+	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "rename/infer", "rename/exchange",
 }
 
 func row(pkg string) int {

@@ -1,0 +1,185 @@
+// Package foreign renames by the rules of other projects as those projects do, for tests
+// of what is exported to them. It was written from their sources alone, as shortly as
+// that goes, and knows nothing of maps.
+package foreign
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// members reads a JSON object of text and null, in its order.
+func members(data []byte) (out [][2]string, null map[string]bool, err error) {
+	null = make(map[string]bool)
+	d := json.NewDecoder(bytes.NewReader(data))
+	if _, err := d.Token(); err != nil {
+		return nil, nil, err
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil, nil, err
+		}
+		value, err := d.Token()
+		if err != nil {
+			return nil, nil, err
+		}
+		text, ok := value.(string)
+		null[key.(string)] = !ok
+		out = append(out, [2]string{key.(string), text})
+	}
+	return out, null, nil
+}
+
+// Transformers applies a key_mapping to names as transformers 5 does: WeightTransform.__init__,
+// process_target_pattern and rename_source_key of src/transformers/core_model_loading.py.
+// times is how often the text that matched is replaced: 1 since the first releases, -1,
+// everywhere, in them.
+func Transformers(data []byte, names []string, times int) ([]string, error) {
+	mapping, _, err := members(data)
+	if err != nil {
+		return nil, err
+	}
+	assertions := regexp.MustCompile(`\(\?.+?\)?\)`)
+	out := append([]string(nil), names...)
+	for _, kv := range mapping {
+		target := strings.TrimSuffix(strings.TrimPrefix(kv[1], "^"), "$")
+		target = strings.ReplaceAll(assertions.ReplaceAllString(target, ""), `\.`, ".")
+		pattern, err := regexp.Compile("(?P<g0>" + strings.ReplaceAll(kv[0], "*.", `.*\.`) + ")")
+		if err != nil {
+			return nil, err
+		}
+		for i, name := range out {
+			m := pattern.FindStringSubmatch(name)
+			if m == nil {
+				continue
+			}
+			text := target
+			if strings.Contains(text, `\1`) {
+				text = strings.ReplaceAll(text, `\1`, m[2])
+			}
+			out[i] = strings.Replace(name, m[0], text, times)
+		}
+	}
+	return out, nil
+}
+
+// VLLM applies the fields of a WeightsMapper to names as vLLM does: _map_name of
+// vllm/model_executor/models/utils.py. What it ignores becomes "".
+func VLLM(data []byte, names []string) ([]string, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, err
+	}
+	out := append([]string(nil), names...)
+	dropped := make([]bool, len(names))
+	for _, field := range []string{"orig_to_new_regex", "orig_to_new_substr", "orig_to_new_prefix", "orig_to_new_suffix"} {
+		if fields[field] == nil {
+			continue
+		}
+		entries, null, err := members(fields[field])
+		if err != nil {
+			return nil, err
+		}
+		for _, kv := range entries {
+			key, text := kv[0], kv[1]
+			var re *regexp.Regexp
+			if field == "orig_to_new_regex" {
+				if re, err = regexp.Compile(key); err != nil {
+					return nil, err
+				}
+			}
+			for i, name := range out {
+				matches, to := false, ""
+				switch field {
+				case "orig_to_new_regex":
+					matches, to = re.MatchString(name), re.ReplaceAllString(name, goReplacement(text))
+				case "orig_to_new_substr":
+					matches, to = strings.Contains(name, key), strings.Replace(name, key, text, 1)
+				case "orig_to_new_prefix":
+					matches, to = strings.HasPrefix(name, key), strings.Replace(name, key, text, 1)
+				case "orig_to_new_suffix":
+					matches, to = strings.HasSuffix(name, key), strings.TrimSuffix(name, key)+text
+				}
+				switch {
+				case dropped[i] || !matches:
+				case null[key]:
+					dropped[i] = true
+				default:
+					out[i] = to
+				}
+			}
+		}
+	}
+	for i := range out {
+		if dropped[i] {
+			out[i] = ""
+		}
+	}
+	return out, nil
+}
+
+var pythonReplacement = regexp.MustCompile(`\\g<(\d+)>|\\(\d\d?)|(\\\\)|(\$)`)
+
+// goReplacement writes what Python's re.sub takes as what Go's takes.
+func goReplacement(text string) string {
+	return pythonReplacement.ReplaceAllStringFunc(text, func(s string) string {
+		switch s {
+		case `\\`:
+			return `\`
+		case "$":
+			return "$$"
+		}
+		return "${" + strings.Trim(s, `\g<>`) + "}"
+	})
+}
+
+// Mergekit says what mergekit writes of a model with some names, by the names that it
+// had: all_weights of mergekit/architecture/base.py, _template_substitution of
+// json_definitions.py, LoadTensor._resolve_name of mergekit/io/tasks.py. layers is
+// num_hidden_layers of its configuration.
+func Mergekit(data []byte, names []string, layers int) (map[string]string, error) {
+	type weights []struct {
+		Name    string
+		Aliases []string
+	}
+	var a struct {
+		Pre    weights `json:"pre_weights"`
+		Layers struct {
+			Weights weights
+		} `json:"layer_templates"`
+		Post   weights `json:"post_weights"`
+		Number *int    `json:"override_num_layers"`
+	}
+	if err := json.Unmarshal(data, &a); err != nil {
+		return nil, err
+	}
+	if a.Number != nil {
+		layers = *a.Number
+	}
+	there := make(map[string]bool)
+	for _, name := range names {
+		there[name] = true
+	}
+	out := make(map[string]string)
+	resolve := func(ws weights, layer int) {
+		sub := strings.NewReplacer("${layer_index}", fmt.Sprint(layer), "${layer_index+1}", fmt.Sprint(layer+1), "${layer_index-1}", fmt.Sprint(layer-1))
+		for _, w := range ws {
+			for _, name := range append([]string{w.Name}, w.Aliases...) {
+				if name = sub.Replace(name); there[name] {
+					out[name] = sub.Replace(w.Name)
+					break
+				}
+			}
+		}
+	}
+	resolve(a.Pre, 0)
+	for i := range layers {
+		resolve(a.Layers.Weights, i)
+	}
+	resolve(a.Post, 0)
+	return out, nil
+}
