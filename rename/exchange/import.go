@@ -22,6 +22,9 @@ type ImportOptions struct {
 	FirstMatch bool
 }
 
+// maxEntries bounds the entries of a file. Tables of projects have a few dozen.
+const maxEntries = 10_000
+
 // maxComposed bounds the entries of which one renames what another has made.
 const maxComposed = 200
 
@@ -39,6 +42,12 @@ func Import(file string, data []byte, opts *ImportOptions) (*rename.Map, error) 
 	if form == "" {
 		if form, err = looksLike(doc.Root()); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	for n := range doc.All() {
+		if n.Len() > maxEntries {
+			line, column := n.Position()
+			return nil, fmt.Errorf("%s:%d:%d: %d entries, where %d are read", file, line, column, n.Len(), maxEntries)
 		}
 	}
 	in := importer{file: file, opts: opts}
