@@ -38,6 +38,7 @@ var readingCommands = [][]string{
 	{"rename", "--to", "meta", "m"},
 	{"rename", "--map", "strip-module", "m"},
 	{"map", "new", "m"},
+	{"map", "export", "-f", "mergekit", "--for", "m", "strip-module"},
 	{"map", "test", "strip-module", "m"},
 	{"fix", "m"},
 	{"ls", "m/model.safetensors"},

@@ -137,6 +137,10 @@ rename:
 version: 1
 rename:
   a.{n}.weight: b.{n}.weight
+-- work/keys.json --
+{"^visual": "model.visual", "^model(?!\\.(language_model|visual))": "model.language_model"}
+-- work/key_mapping.json --
+{"^language_model.model": "model.language_model", "^vision_tower": "model.vision_tower"}
 -- work/chat.jinja --
 {{ messages }}
 `

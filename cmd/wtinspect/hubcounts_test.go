@@ -42,6 +42,7 @@ var hubCommands = []struct {
 	{"lock REF", 0, "5+2", "1+0"},
 	{"lock --digests REF", 0, "5+4", "5+4"},
 	{"map new REF", 0, "5+2", "1+0"},
+	{"map export -f mergekit --for REF yi-hf..llama-hf", 0, "5+2", "1+0"},
 	{"map test yi-to-llama REF", 0, "5+2", "1+0"},
 	{"rename --to gguf REF", 0, "5+2", "1+0"},
 	{"rename -q --map yi-to-llama -o OUT REF", 0, "5+4", "5+4"},
@@ -54,7 +55,7 @@ var hubCommands = []struct {
 
 // withoutReferences are the commands that read no release.
 var withoutReferences = []string{
-	"completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map show", "map lint", "map invert", "map compose",
+	"completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map show", "map lint", "map invert", "map compose", "map import",
 }
 
 // Every command that reads a release reads it on a hub, in a few requests.

@@ -51,7 +51,7 @@ func completeMaps(_ *cobra.Command, _ []string, toComplete string) ([]string, co
 func newMap(p *program) *cobra.Command {
 	return branch(&cobra.Command{
 		Use:   "map",
-		Short: "List, show, check, invert and compose maps of names",
+		Short: "List, show, check, combine and exchange maps of names",
 		Long: `Map works with the maps that rename carries out: those that are built in, and
 files. A MAP is a file when it has a separator or ends in .yaml or .yml, and
 otherwise the name of one that is built in. docs/map-language.md describes the
@@ -60,7 +60,7 @@ language.`,
 		Example: `  wtinspect map list
   wtinspect map show yi-to-llama > llama.yaml
   wtinspect map lint llama.yaml`,
-	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p), newMapNew(p), newMapTest(p))
+	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p), newMapNew(p), newMapTest(p), newMapExport(p), newMapImport(p))
 }
 
 func newMapList(p *program) *cobra.Command {

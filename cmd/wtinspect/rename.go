@@ -80,7 +80,7 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
   wtinspect rename --map strip-wrappers --check ~/models/llama
   wtinspect rename --to llama-hf --in-place ~/models/yi
   wtinspect rename --to meta -o llama-meta.safetensors model.safetensors
-  wtinspect rename --rule 'h.{n}.ln_1.weight=h.{n}.norm.weight' gpt.safetensors
+  wtinspect rename --rule 'lm_head.{leaf:seg}=head.{leaf}' model.safetensors
   wtinspect rename --strip-prefix module. --in-place ~/models/llama
   wtinspect rename --to meta --write-map llama-to-meta.yaml model.safetensors
   wtinspect rename --recover ~/models/yi`,

@@ -127,7 +127,7 @@ func documents(args []string, stdout []byte) (command string, lines bool, docs [
 // conforms holds what a run printed to its schema. Every run of a worker is.
 func conforms(args []string, stdout []byte) error {
 	command, lines, docs, err := documents(args, stdout)
-	if err != nil || len(docs) == 0 {
+	if err != nil || len(docs) == 0 || slices.Contains(foreign, command) {
 		return err
 	}
 	s, err := closedSchema(command, lines)
@@ -141,6 +141,10 @@ func conforms(args []string, stdout []byte) error {
 	}
 	return nil
 }
+
+// foreign are the commands whose JSON is not an answer: what map export writes is a map,
+// or what another project reads.
+var foreign = []string{"map export"}
 
 // Every command that answers in JSON has a schema, and no other has one.
 func TestSchemaOfEveryCommand(t *testing.T) {
@@ -156,6 +160,9 @@ func TestSchemaOfEveryCommand(t *testing.T) {
 			return
 		}
 		_, name, _ := strings.Cut(cmd.CommandPath(), " ")
+		if slices.Contains(foreign, name) {
+			return
+		}
 		for form, lines := range map[string]bool{"json": false, "jsonl": true} {
 			if f.Value.Set(form) == nil {
 				want[lines] = append(want[lines], name)

@@ -49,6 +49,8 @@ var screens = []screen{
 	{"map-show", "map show yi-to-llama"},
 	{"map-invert", "map invert yi-to-llama"},
 	{"map-compose", "map compose strip-module yi-to-llama"},
+	{"map-export", "map export -f vllm vlm-prefix-to-new"},
+	{"map-import", "map import keys.json"},
 	{"map-lint", "map lint twice.yaml"},
 	{"map-new", "map new kimi"},
 	{"map-test", "map test twice.yaml strip-module kimi llama base.safetensors"},

@@ -102,6 +102,8 @@ func hostileRelease(t *testing.T) map[string]string {
 		"SUMS":    write(hostileFile+".sums", "sha256  "+strings.Repeat("0", 64)+"  "+strings.NewReplacer("\n", "", "\r", "").Replace(hostile)+":x\n"),
 		"JSONSUM": write(hostileFile+"sums.json", `{"tensors":[{"file":`+js(hostile)+`,"name":`+js(hostile)+`,"sha256":"`+strings.Repeat("0", 64)+`"}]}`),
 		"LOCK":    write(hostileFile+".json", `{"lock_version":1,"checkpoints":[{"path":`+js(hostile)+`,"format":"safetensors","tensors":[{"name":`+js(hostile+"was")+`,"dtype":`+js(hostile)+`,"shape":[1]}]}]}`),
+		"KEYS":    write(hostileFile+"keys.json", `{"^a\\.b$":`+js(strings.NewReplacer(`\`, "", "(", "", ")", "").Replace(hostile))+`}`),
+		"BADKEYS": write(hostileFile+"bad.json", `{`+js(hostile+"(")+`:`+js(hostile)+`,"x":`+js(hostile+`\9`)+`}`),
 		"KEY":     hostile,
 	}
 	return out
@@ -171,6 +173,13 @@ var hostileCommands = [][]string{
 	{"map", "list", "KEY"},
 	{"map", "new", "SINGLE"},
 	{"map", "new", "SET"},
+	{"map", "export", "-f", "vllm", "MAP"},
+	{"map", "export", "-f", "json", "MAP"},
+	{"map", "export", "-f", "mergekit", "--for", "SINGLE", "MAP"},
+	{"map", "export", "-f", "mergekit", "--for", "SET", "CLASH"},
+	{"map", "export", "-f", "transformers", "BADMAP"},
+	{"map", "import", "KEYS"},
+	{"map", "import", "--literal-dots", "BADKEYS"},
 	{"map", "test", "MAP", "CLASH", "SINGLE", "SET", "BROKEN", "NOWHERE"},
 	{"map", "test", "-v", "CLASH", "SINGLE"},
 	{"check", "SET"},

@@ -40,7 +40,7 @@ var groups = []group{
 		"docs/fix.md", "docs/diff.md", "docs/stats.md", "docs/hash.md", "docs/schema.md",
 	}},
 	{"Conventions", []string{
-		"docs/conventions.md", "docs/roles.md", "docs/adapters.md", "docs/near-misses.md", "docs/map-language.md", "docs/operations.md",
+		"docs/conventions.md", "docs/roles.md", "docs/adapters.md", "docs/near-misses.md", "docs/map-language.md", "docs/maps-elsewhere.md", "docs/operations.md",
 		"docs/refused-conversions.md",
 	}},
 	{"Rules", []string{"docs/rules.md"}},
