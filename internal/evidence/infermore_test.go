@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/internal/testdata"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/infer"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
@@ -125,6 +126,9 @@ func TestInferExperts(t *testing.T) {
 	}
 	naming := opaque(8, base.kinds())
 	for _, form := range []string{"stacked", "fused", "turned", "rows"} {
+		if testing.Short() && form != "turned" {
+			continue
+		}
 		a := open(t, single(naming, "h.%d.e.%d.t_%s.weight")...)
 		b := open(t, stacked(names, form)...)
 		res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
@@ -256,6 +260,52 @@ func TestInferKnownLayout(t *testing.T) {
 		for i, r := range res.Rules {
 			if r.Class != infer.Measured && r.Class != infer.Proven {
 				t.Errorf("right %v: %s: %+v", right, &res.Map.Rules[i], r)
+			}
+		}
+	}
+}
+
+// A quantised file of a real model, in the names and the order of rows of llama.cpp, is found to be
+// the weights of one in those of transformers, whether the conventions are known or not.
+func TestInferQuantised(t *testing.T) {
+	t.Parallel()
+	const heads, kv, dim, stories = 8, 4, 8, 5
+	m := storiesModel(t)
+	for l := range stories {
+		for role, n := range map[string]int{"q": heads, "k": kv} {
+			w := m[fmt.Sprint(role, " ", l)]
+			order := make([]int, n*dim)
+			for i := range order {
+				h, in := i/dim, i%dim
+				order[i] = h*dim + in%(dim/2)*2 + in/(dim/2)
+			}
+			w.v = rowsIn(w.v, w.shape[1], order)
+			m[fmt.Sprint(role, " ", l)] = w
+		}
+	}
+	config := `{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 512, "intermediate_size": 172}`
+	b := openWith(t, config, m.named(hf, 1)...)
+	for _, file := range []string{"v3", "Q8_0", "Q4_0", "big-endian"} {
+		a := openFile(t, testdata.Path(t, "models/stories260K-"+file+".gguf"))
+		for _, unknown := range []bool{false, true} {
+			res := inferred(t, a, b, infer.Options{Unknown: unknown, Opaque: unknown})
+			if len(res.Questions)+len(res.Contradictions)+len(res.Missing)+len(res.Extra) > 0 {
+				t.Errorf("%s, unknown %v: %+v %+v %v %v", file, unknown, res.Questions, res.Contradictions, res.Missing, res.Extra)
+			}
+			permuted := 0
+			for i := range res.Map.Rules {
+				r := &res.Map.Rules[i]
+				for _, op := range r.Ops {
+					if op.Kind == tensorop.Permute {
+						permuted++
+					}
+				}
+				if c := res.Rules[i].Class; c != infer.Measured && c != infer.Proven {
+					t.Errorf("%s, unknown %v: %s: %+v", file, unknown, r, res.Rules[i])
+				}
+			}
+			if permuted != 2 {
+				t.Errorf("%s, unknown %v: %d rules reorder rows", file, unknown, permuted)
 			}
 		}
 	}

@@ -34,7 +34,9 @@ type weighing struct {
 	ofA   map[int]bool // modules that are like one of the other side
 	ofB   map[int]bool
 	found map[string]*way // of hypotheses that are not of one module and one alike
-	err   error
+	// tried and turned count hypotheses for which nothing was found.
+	tried, turned int
+	err           error
 }
 
 // A likeness is what the sampled members of two modules say together.

@@ -19,8 +19,10 @@ const (
 	// hint is what a way must explain for its rows to be tried in other orders: the part that
 	// rotary embedding leaves alone, at least.
 	hint = 0.2
-	// mostArranged bounds how many sets of modules are tried.
-	mostArranged = 400
+	// mostTried bounds how many hypotheses of several modules are tried without finding how their
+	// tensors lie, and mostTurned those of two single modules whose weights are not alike as they
+	// are. Models that are related in one part alone have many; what is not tried is asked.
+	mostTried, mostTurned = 64, 16
 )
 
 // A bundle is the modules of a match, and how large their tensors are.
@@ -98,7 +100,7 @@ func (x *bundle) turns(w *weighing) bool {
 func (x *bundle) ops(r *way, sorted bool) []tensorop.Op {
 	order := r.order
 	if order == nil {
-		order = permutations(len(x.parts))[0]
+		order = plainOrder(len(x.parts))
 	}
 	n := len(order)
 	stacks := x.form == match.Stacked || x.form == match.StackedTurned
@@ -206,13 +208,23 @@ func (w *weighing) way(a, b []int) *way {
 	}
 	w.found[key] = nil
 	x, ok := w.bundle(a, b)
-	if w.err != nil || !ok || len(w.found) > mostArranged || len(w.alike) > 0 && len(w.ofA) == 0 {
+	if w.err != nil || !ok || len(w.alike) > 0 && len(w.ofA) == 0 {
 		return nil // unrelated models have no layout to find
+	}
+	failed, most := &w.tried, mostTried
+	if len(a)+len(b) == 2 && x.experts == 1 {
+		failed, most = &w.turned, mostTurned
+	}
+	if *failed >= most {
+		return nil
 	}
 	r, err := w.search(x)
 	if err != nil {
 		w.err = err
 		return nil
+	}
+	if r == nil {
+		*failed++
 	}
 	w.found[key] = r
 	return r
@@ -383,10 +395,23 @@ func (w *weighing) headDims() []uint64 {
 	return []uint64{128, 64, 80, 96, 112, 256, 192, 32, 16}
 }
 
-// permutations are the orders of n things, the plain one first.
+func plainOrder(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+// permutations are the orders of n things, the plain one first. Of more than projects put into one
+// tensor it is the only one.
 func permutations(n int) [][]int {
-	if n == 0 {
+	const mostParts = 4
+	switch {
+	case n == 0:
 		return [][]int{{}}
+	case n > mostParts:
+		return [][]int{plainOrder(n)}
 	}
 	var out [][]int
 	for _, p := range permutations(n - 1) {
