@@ -217,6 +217,28 @@ func (r *reach) allow() error {
 	return nil
 }
 
+// budget is how much of the values of checkpoints may be read, 0 for any number, where it
+// is not known before they are read how much that is.
+func (r *reach) budget(of ...*checkpoint.Checkpoint) int64 {
+	for _, c := range of {
+		if c != nil {
+			r.addAll(c, nil)
+		}
+	}
+	opts, ok := r.ctx.Value(reachKey{}).(*PlacesOptions)
+	if !ok || r.bytes == 0 {
+		return 0
+	}
+	limit := cmp.Or(opts.MaxBytes, defaultMaxBytes)
+	if limit < 0 {
+		limit = 0
+	}
+	if opts.Note != nil {
+		opts.Note("%s: reading a few of the %s of values from another machine", r.path, render.Size(uint64(min(r.bytes, math.MaxInt64/2))))
+	}
+	return limit
+}
+
 // A lazyPlace is one of a client that is made when it is first needed.
 type lazyPlace struct {
 	scheme string

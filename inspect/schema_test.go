@@ -30,6 +30,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/infer"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -224,6 +225,7 @@ var answers = []struct {
 	{"rename", list(renameAnswer{}, recoverAnswer{}), list(renameLine{}, recoverAnswer{})},
 	{"map list", list(MapsResult{}), list(mapListLine{})},
 	{"map lint", list(mapLintAnswer{}), list(mapLintLine{})},
+	{"map infer", list(InferMapResult{}), nil},
 	{"map test", list(mapTestAnswer{}), list(mapTestLine{})},
 	{"check", list(CheckResult{}), list(Finding{})},
 	{"rules", list(rulesAnswer{}), list(rulesLine{})},
@@ -329,6 +331,7 @@ func newSchemas(t *testing.T) *schemas {
 	enum(rename.Level(""), s.constants(rename.Level("")))
 	enum(tensorop.Kind(""), s.constants(tensorop.Kind("")))
 	enum(DiffStatus(""), statuses)
+	enum(infer.Class(""), s.constants(infer.Class("")))
 	s.known[reflect.TypeFor[DiffVerdict]()] = &jsonschema.Schema{Types: []string{"string", "null"}, Enum: append(verdicts, nil)}
 	s.known[reflect.TypeFor[[]byte]()] = &jsonschema.Schema{Type: "string", ContentEncoding: "base64", Description: "The bytes, which are not UTF-8."}
 	s.known[reflect.TypeFor[json.RawMessage]()] = &jsonschema.Schema{}

@@ -17,15 +17,16 @@ type Question struct {
 	// Between has patterns of old modules, And those of the new ones that they may
 	// become.
 	Between, And []string
-	// Best is what each of Between most likely becomes, in their order, as far as that
-	// can be told: "" becomes none of And.
+	// Best is what each of Between most likely becomes, in their order; nil where that
+	// cannot be told, or several become one.
 	Best []string
 	// Confidence is that in Best, from 0 to 1.
 	Confidence float64
 	// Settle has what would answer the question, in words.
 	Settle []string
-	// Answer is what each of Between becomes, as in Best, and nil while the question
-	// is open.
+	// Answer says what becomes of which, "OLD=NEW", with patterns of Between and of And;
+	// where several become one, or one several, they have + between them. It is nil while
+	// the question is open.
 	Answer []string
 }
 
@@ -137,21 +138,82 @@ func (p *parser) parseQuestion(n *yaml.Node) Question {
 		return q
 	}
 	if best != nil {
-		q.Best = p.choices(best, &q)
+		if q.Best = p.choices(best, &q); len(q.Best) < len(q.Between) && len(p.errs) == before {
+			p.errorf(best, "", "best has %d of the %d of between", len(q.Best), len(q.Between))
+		}
 	}
 	switch {
 	case answer == nil || answer.Kind == yaml.ScalarNode && answer.Tag == "!!null":
-	case answer.Kind == yaml.ScalarNode && answer.Value == "best" && len(q.Best) < len(q.Between):
-		p.errorf(answer, "list the new names in the order of between", "there is no best answer to all of it")
+	case answer.Kind == yaml.ScalarNode && answer.Value == "best" && q.Best == nil:
+		p.errorf(answer, "write OLD=NEW", "the question has no best answer")
 	case answer.Kind == yaml.ScalarNode && answer.Value == "best":
-		q.Answer = slices.Clone(q.Best)
+		q.answer(q.Best)
 	default:
-		before := len(p.errs)
-		if q.Answer = p.choices(answer, &q); len(p.errs) == before && len(q.Answer) < len(q.Between) {
-			p.errorf(answer, "write ~ for one that becomes none of them", "the answer has %d of %d", len(q.Answer), len(q.Between))
-		}
+		p.parseAnswer(answer, &q)
 	}
 	return q
+}
+
+// answer answers what each of Between becomes.
+func (q *Question) answer(becomes []string) {
+	for i, name := range becomes {
+		q.Answer = append(q.Answer, q.Between[i]+"="+name)
+	}
+}
+
+// parseAnswer reads a list of OLD=NEW, or of what each of between becomes, in their order.
+func (p *parser) parseAnswer(n *yaml.Node, q *Question) {
+	items := p.oneOrMore(n, "the answer")
+	if !slices.ContainsFunc(items, func(i *yaml.Node) bool { return strings.Contains(i.Value, "=") }) {
+		before := len(p.errs)
+		becomes := p.choices(n, q)
+		if len(p.errs) > before {
+			return
+		}
+		if len(becomes) < len(q.Between) {
+			p.errorf(n, "write OLD=NEW", "the answer has %d of the %d of between", len(becomes), len(q.Between))
+			return
+		}
+		q.answer(becomes)
+		return
+	}
+	for _, item := range items {
+		s, ok := p.text(item, "the answer")
+		if !ok {
+			continue
+		}
+		left, right, ok := strings.Cut(s, "=")
+		if !ok {
+			p.errorf(item, "write OLD=NEW", "%s does not say of what it is the new name", s)
+			continue
+		}
+		from, to := p.sum(item, left, q.Between), p.sum(item, right, q.And)
+		if from != "" && to != "" {
+			q.Answer = append(q.Answer, from+"="+to)
+		}
+	}
+}
+
+// sum reads one side of OLD=NEW.
+func (p *parser) sum(n *yaml.Node, text string, of []string) string {
+	var names []string
+	for word := range strings.SplitSeq(text, "+") {
+		word = strings.TrimSpace(word)
+		name, why := meant(word, of)
+		switch {
+		case word == "":
+			p.errorf(n, "write OLD=NEW", "a name is missing")
+			return ""
+		case why != "":
+			p.errorf(n, "choose from "+either(of), "%q %s", word, why)
+			return ""
+		case slices.Contains(names, name):
+			p.errorf(n, "", "%s is repeated", name)
+			return ""
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, "+")
 }
 
 // modules reads the patterns of modules.
@@ -163,6 +225,8 @@ func (p *parser) modules(n *yaml.Node, what string) []string {
 		case !ok || p.compile(item, source) == nil:
 		case slices.Contains(list, source):
 			p.errorf(item, "", "%s is repeated", source)
+		case strings.ContainsAny(source, "=+"):
+			p.errorf(item, "write a rule for it", "no answer can be written about a name with = or +")
 		default:
 			list = append(list, source)
 		}
@@ -171,22 +235,18 @@ func (p *parser) modules(n *yaml.Node, what string) []string {
 }
 
 // choices reads what each of between becomes, in their order: one of and, written
-// whole or as text that it alone has, or ~.
+// whole or as text that it alone has.
 func (p *parser) choices(n *yaml.Node, q *Question) []string {
 	var chosen []string
 	for _, item := range p.oneOrMore(n, "the answer") {
-		if item.Kind == yaml.ScalarNode && item.Tag == "!!null" {
-			chosen = append(chosen, "")
-			continue
-		}
 		s, ok := p.text(item, "the new name")
 		if !ok {
 			continue
 		}
-		name, why := q.meant(s)
+		name, why := meant(s, q.And)
 		switch {
 		case why != "":
-			p.errorf(item, "choose from "+either(q.And), "%s %s", s, why)
+			p.errorf(item, "choose from "+either(q.And), "%q %s", s, why)
 		case slices.Contains(chosen, name):
 			p.errorf(item, "", "%s is repeated", name)
 		case len(chosen) == len(q.Between):
@@ -198,12 +258,12 @@ func (p *parser) choices(n *yaml.Node, q *Question) []string {
 	return chosen
 }
 
-// meant returns the module of And that a text names, or what is wrong with it.
-func (q *Question) meant(s string) (module, why string) {
-	if slices.Contains(q.And, s) {
+// meant returns the module that a text names, or what is wrong with it.
+func meant(s string, modules []string) (module, why string) {
+	if slices.Contains(modules, s) {
 		return s, ""
 	}
-	for _, name := range q.And {
+	for _, name := range modules {
 		switch {
 		case !strings.Contains(name, s):
 		case module != "":
@@ -229,9 +289,7 @@ func writeAsk(b *strings.Builder, questions []Question) {
 		items := func(indent, key string, names []string) {
 			texts := make([]string, len(names))
 			for i, name := range names {
-				if texts[i] = "~"; name != "" {
-					texts[i] = scalar(name)
-				}
+				texts[i] = scalar(name)
 			}
 			writeList(b, indent, key, texts)
 		}
@@ -246,14 +304,13 @@ func writeAsk(b *strings.Builder, questions []Question) {
 		if q.Settle != nil {
 			items("    ", "settle", q.Settle)
 		}
-		if q.Answer == nil {
-			b.WriteString("    answer: # best, or a list in the order of between\n")
-			continue
+		switch {
+		case q.Answer != nil:
+			items("    ", "answer", q.Answer)
+		case q.Best != nil:
+			b.WriteString("    answer: # best, or OLD=NEW\n")
+		default:
+			b.WriteString("    answer: # OLD=NEW\n")
 		}
-		if slices.Equal(q.Answer, []string{""}) {
-			b.WriteString("    answer: [~]\n") // alone it would be open
-			continue
-		}
-		items("    ", "answer", q.Answer)
 	}
 }

@@ -37,6 +37,8 @@ var readingCommands = [][]string{
 	{"lock", "m"},
 	{"rename", "--to", "meta", "m"},
 	{"rename", "--map", "strip-module", "m"},
+	{"map", "infer", "m", "m"},
+	{"map", "infer", "m", "--to", "meta"},
 	{"map", "new", "m"},
 	{"map", "export", "-f", "mergekit", "--for", "m", "strip-module"},
 	{"map", "test", "strip-module", "m"},

@@ -129,6 +129,8 @@ tensor double_blocks.0.img_attn.qkv.weight F32 [12,4]
 tensor lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight F32 [2,4]
 tensor lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight F32 [12,2]
 tensor lora_unet_double_blocks_0_img_attn_qkv.alpha F32 []
+-- work/gpt.safetensors.txt --
+tensor h.{0..1}.ln_1.weight F32 [4]
 -- work/there.yaml --
 version: 1
 rename:

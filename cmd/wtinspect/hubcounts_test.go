@@ -41,6 +41,8 @@ var hubCommands = []struct {
 	{"check --against REF@v1 REF", 0, "10+4", "2+0"},
 	{"lock REF", 0, "5+2", "1+0"},
 	{"lock --digests REF", 0, "5+4", "5+4"},
+	{"map infer REF --to llama-hf", 0, "5+2", "1+0"},
+	{"map infer REF REF@v1", 0, "10+8", "10+8"},
 	{"map new REF", 0, "5+2", "1+0"},
 	{"map export -f mergekit --for REF yi-hf..llama-hf", 0, "5+2", "1+0"},
 	{"map test yi-to-llama REF", 0, "5+2", "1+0"},

@@ -60,7 +60,7 @@ language.`,
 		Example: `  wtinspect map list
   wtinspect map show yi-to-llama > llama.yaml
   wtinspect map lint llama.yaml`,
-	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p), newMapNew(p), newMapTest(p), newMapExport(p), newMapImport(p))
+	}, newMapList(p), newMapShow(p), newMapLint(p), newMapInvert(p), newMapCompose(p), newMapInfer(p), newMapNew(p), newMapTest(p), newMapExport(p), newMapImport(p))
 }
 
 func newMapList(p *program) *cobra.Command {
@@ -268,12 +268,16 @@ func writeMap(p *program, o *output, m *rename.Map, inputs []string) error {
 	case err != nil:
 		return err
 	}
+	return writeMapText(p, o, text.String(), inputs)
+}
+
+// writeMapText is writeMap for a map that is text already.
+func writeMapText(p *program, o *output, text string, inputs []string) error {
 	return o.write(p, inputs, func(w io.Writer, s render.Style) error {
-		out := text.Bytes()
 		if s.Terminal {
-			out = []byte(escapeLines(text.String()))
+			text = escapeLines(text)
 		}
-		_, err := w.Write(out)
+		_, err := io.WriteString(w, text)
 		return err
 	})
 }

@@ -22,7 +22,10 @@ func (o *mapOutput) addFlags(cmd *cobra.Command) {
 }
 
 func newMapNew(p *program) *cobra.Command {
-	var o mapOutput
+	var (
+		o    mapOutput
+		opts inspect.NewMapOptions
+	)
 	cmd := &cobra.Command{
 		Use:   "new [PATH]",
 		Short: "Print a map to write new names into",
@@ -32,10 +35,12 @@ shapes as comments. In it every tensor keeps its name. Whoever writes new names 
 the right has a map; 'wtinspect map test' tries it. Names that the checkpoint does
 not have are an error, so the map is not taken for one of another model.
 
-'wtinspect map infer' finds new names by itself.`,
+With --to it has the names of a convention, where 'wtinspect map infer' is sure of
+them. What it is not sure of is a comment, and left to you.`,
 		Annotations: exitStatus("2  also when the file exists"),
 		Example: `  wtinspect map new model.safetensors
-  wtinspect map new -o names.yaml ~/models/yi`,
+  wtinspect map new -o names.yaml ~/models/yi
+  wtinspect map new --to llama-hf ~/models/yi`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
@@ -56,12 +61,16 @@ not have are an error, so the map is not taken for one of another model.
 			if o.path != "" && !o.force && source.Exists(ctx, o.path) {
 				return fmt.Errorf("%s already exists; name another file, or use --force", o.path)
 			}
-			m, err := inspect.NewMap(ctx, c)
+			m, err := inspect.NewMap(ctx, c, &opts)
 			if err != nil {
 				return err
 			}
 			return in.finish(ctx, p, writeMap(p, &o.output, m, in.Paths()))
 		}),
+	}
+	cmd.Flags().StringVar(&opts.To, "to", "", "give the names of this `CONVENTION`, or of a project, where they are known")
+	if err := cmd.RegisterFlagCompletionFunc("to", completeConventions); err != nil {
+		panic(err) // the flag does not exist
 	}
 	o.addFlags(cmd)
 	return cmd

@@ -35,10 +35,13 @@ type meter struct {
 	stop func()
 }
 
+// unknownTotal is the total of work that shows how much there is of it as it is done.
+const unknownTotal = -1
+
 // meter begins a piece of work of so many bytes. Its end must be called.
 func (o *progress) meter(p *program, what string, total int64) *meter {
 	m := &meter{stop: func() {}}
-	if o.when == "never" || o.when == "auto" && (!p.errTerminal || p.quiet) || total <= 0 {
+	if o.when == "never" || o.when == "auto" && (!p.errTerminal || p.quiet) || total == 0 {
 		return m
 	}
 	quit := make(chan struct{})
@@ -77,7 +80,11 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 		// What the bar says is for people to see; whether they do is not the
 		// work's concern, so errors of drawing are left alone.
 		draw := func() {
-			bar.Set64(min(m.done.Load(), total))
+			done := m.done.Load()
+			if total != unknownTotal {
+				done = min(done, total)
+			}
+			bar.Set64(done)
 			flush()
 		}
 		for {

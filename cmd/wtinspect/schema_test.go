@@ -247,6 +247,23 @@ tensor LAYERS{0..2}.mlp.down_proj.weight BF16 [16,32]
 		return strings.ReplaceAll(layers+fmt.Sprintf("tensor LAYERS{0..2}.%s.weight BF16 [16]\ntensor LAYERS{0..2}.%s.weight BF16 [16]\n", one, two), "LAYERS", prefix+"layers.") +
 			fmt.Sprintf("tensor %sembed_tokens.weight BF16 [64,16]\ntensor %snorm.weight BF16 [16]\n%s", prefix, prefix, more)
 	}
+	// Gate and up are exchanged, as their weights show.
+	for name, mlp := range map[string]string{"model.safetensors": "gate_proj up_proj", "exchanged.safetensors": "up_proj gate_proj"} {
+		gate, up, _ := strings.Cut(mlp, " ")
+		write(name, fmt.Sprintf(`tensor model.embed_tokens.weight F32 [96,64] normal=e
+tensor model.layers.{0..2}.input_layernorm.weight F32 [64] normal=n1
+tensor model.layers.{0..2}.post_attention_layernorm.weight F32 [64] normal=n2
+tensor model.layers.{0..2}.self_attn.q_proj.weight F32 [64,64] normal=q
+tensor model.layers.{0..2}.self_attn.k_proj.weight F32 [32,64] normal=k
+tensor model.layers.{0..2}.self_attn.v_proj.weight F32 [32,64] normal=v
+tensor model.layers.{0..2}.self_attn.o_proj.weight F32 [64,64] normal=o
+tensor model.layers.{0..2}.mlp.%s.weight F32 [160,64] normal=g
+tensor model.layers.{0..2}.mlp.%s.weight F32 [160,64] normal=u
+tensor model.layers.{0..2}.mlp.down_proj.weight F32 [64,160] normal=d
+tensor model.norm.weight F32 [64] normal=n
+tensor lm_head.weight F32 [96,64] normal=h
+`, gate, up))
+	}
 	const hf1, hf2 = "input_layernorm", "post_attention_layernorm"
 	write("yi", "file model-00001-of-00002.safetensors\n"+llama("model.", "ln1", "ln2", "file model-00002-of-00002.safetensors\ntensor lm_head.weight BF16 [64,16]\n"))
 	write("bare.safetensors", llama("", hf1, hf2, "tensor layers.3.mlp.up_proj.weight BF16 [32,16]\n"))
@@ -338,6 +355,10 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"rename", "--recover", "yi"},
 		{"map", "list", "llama"},
 		{"map", "lint", "drop.yaml", "weight.yaml"},
+		{"map", "infer", "exchanged.safetensors", "model.safetensors"},
+		{"map", "infer", "yi", "--to", "llama-hf"},
+		{"map", "infer", "hf://org/name", "biased.safetensors"},
+		{"map", "infer", "biased.safetensors", "hf://org/name"},
 		{"map", "test", "collide.yaml", "biased.yaml", "yi", "odd", "biased.safetensors", "m.gguf", "nothing"},
 		{"check", "yi", "odd", "m.gguf"},
 		{"check", "--base", "yi", "adapter"},
@@ -378,7 +399,7 @@ func TestSchemasAreExact(t *testing.T) {
 	for _, args := range runs {
 		for _, form := range []string{"json", "jsonl"} {
 			args := append(slices.Clone(args), "-f", form)
-			if args[0] == "fix" && form == "jsonl" {
+			if (args[0] == "fix" || len(args) > 1 && args[1] == "infer") && form == "jsonl" {
 				continue
 			}
 			a, err := ask(task{Dir: dir, Args: args, Env: map[string]string{"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": filepath.Join(dir, "cache")}})

@@ -52,6 +52,8 @@ var screens = []screen{
 	{"map-export", "map export -f vllm vlm-prefix-to-new"},
 	{"map-import", "map import keys.json"},
 	{"map-lint", "map lint twice.yaml"},
+	{"map-infer", "map infer llama --to llama-meta --names-only"},
+	{"map-infer-table", "map infer -f table --names-only llama base.safetensors"},
 	{"map-new", "map new kimi"},
 	{"map-test", "map test twice.yaml strip-module kimi llama base.safetensors"},
 	{"check", "check kimi llama"},

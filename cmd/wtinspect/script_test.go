@@ -36,6 +36,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	                          of JSON with what the hub says of the repository
 //	hub-set WORD...           has the hub misbehave, each WORD a knob of hubtest
 //	requests                  prints what was asked of the hub since the last time
+//	answer MAP TEXT           answers the first open question of a map, as people do
 //	fixture DST SRC           builds a checkpoint from the text in SRC: a file, or
 //	                          a directory when the text has file lines
 //
@@ -70,6 +71,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"wtinspect": runProgram,
 			"code":      checkCode,
+			"answer":    answerQuestion,
 			"fixture":   buildFixture,
 			"hub":       serveHub,
 			"hub-set":   breakHub,
@@ -131,6 +133,19 @@ func grows(t *testing.T) (bool, error) {
 		return false, err
 	}
 	return report.Files[0].Step != rewrite.Copy, nil
+}
+
+// answerQuestion writes an answer into a map.
+func answerQuestion(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: answer MAP TEXT")
+	}
+	before, after, ok := strings.Cut(ts.ReadFile(args[0]), "answer: #")
+	if !ok {
+		ts.Fatalf("%s asks nothing", args[0])
+	}
+	_, after, _ = strings.Cut(after, "\n")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(before+"answer: "+args[1]+"\n"+after), 0o666))
 }
 
 func buildFixture(ts *testscript.TestScript, neg bool, args []string) {

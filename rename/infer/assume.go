@@ -41,16 +41,19 @@ func overlaps(a, b []int) bool {
 	return slices.ContainsFunc(a, func(i int) bool { return slices.Contains(b, i) })
 }
 
-// find finds the modules that an assumption names: by a pattern, a template, or the last
-// words of one, and several with "+" between them.
+// find finds the modules that an assumption names: by a pattern, a template, the last
+// words of one, or a word of its last segment, and several with "+" between them.
 func find(h *half, text string) ([]int, error) {
 	var out []int
 	for word := range strings.SplitSeq(text, "+") {
-		var exact, ends []int
+		var exact, ends, within []int
 		var all []string
 		for i, m := range h.modules {
 			stem := m.String()
 			all = append(all, lastOf(stem))
+			if slices.Contains(strings.FieldsFunc(lastOf(stem), func(r rune) bool { return r == '_' || r == '-' }), word) {
+				within = append(within, i)
+			}
 			names := []string{stem, pattern(m)}
 			for l := range m.Leaves {
 				names = append(names, m.Template(l), pattern(m)+m.Leaves[l].Name)
@@ -69,6 +72,9 @@ func find(h *half, text string) ([]int, error) {
 		if exact == nil {
 			exact = ends
 		}
+		if exact == nil {
+			exact = within
+		}
 		switch len(exact) {
 		case 1:
 			out = append(out, exact[0])
@@ -76,7 +82,7 @@ func find(h *half, text string) ([]int, error) {
 			slices.Sort(all)
 			return nil, fmt.Errorf("no module ends in %q%s", word, template.DidYouMean(word, slices.Compact(all)))
 		default:
-			return nil, fmt.Errorf("%q is the end of %s and of %s; write more of it", word, h.modules[exact[0]], h.modules[exact[1]])
+			return nil, fmt.Errorf("%q may be %s or %s; write more of it", word, h.modules[exact[0]], h.modules[exact[1]])
 		}
 	}
 	return out, nil

@@ -57,10 +57,11 @@ func (x *inference) known() (*Result, error) {
 	}
 	opts := convert.Options{Named: true, Has: func(name string) bool { return has[name] != nil }}
 	var needs *convert.RefusalError
-	for _, from := range ra.fits {
-		for _, to := range rb.fits {
+	for i, from := range ra.fits {
+		for j, to := range rb.fits {
 			cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), model, opts)
-			if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && needs == nil {
+			// What another convention of the same names would need is not needed.
+			if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && i+j == 0 {
 				needs = refusal
 			}
 			if err != nil || !x.makes(cv, has) {

@@ -293,23 +293,33 @@ func (x *inference) askOf(q *Question, f *finding) {
 // ways says what would settle a question.
 func (x *inference) ways(q *Question) []string {
 	var out []string
-	if x.opt.Content == nil {
+	if x.opt.Content == nil || x.b.virtual {
 		out = append(out, "--ref WEIGHTS")
 	}
-	short := func(list []string) string {
+	short := func(h *half, list []string) string {
 		words := make([]string, len(list))
 		for i, p := range list {
-			words[i] = p[strings.LastIndexByte(p, '.')+1:]
+			words[i] = lastWords(h, p)
 		}
 		return strings.Join(words, "+")
 	}
 	switch {
 	case len(q.Best) > 0:
-		out = append(out, fmt.Sprintf("--assume '%s=%s'", short(q.Between[:1]), short(q.Best[:1])))
+		out = append(out, fmt.Sprintf("--assume '%s=%s'", short(&x.a, q.Between[:1]), short(&x.b, q.Best[:1])))
 	case len(q.Between) == 1 || len(q.And) == 1:
-		out = append(out, fmt.Sprintf("--assume '%s=%s' if they lie one after the other", short(q.Between), short(q.And)))
+		out = append(out, fmt.Sprintf("--assume '%s=%s' if they lie one after the other", short(&x.a, q.Between), short(&x.b, q.And)))
 	}
 	return out
+}
+
+// lastWords is as much of the end of a pattern as no other module has.
+func lastWords(h *half, pattern string) string {
+	for at := strings.LastIndexByte(pattern, '.'); at > 0; at = strings.LastIndexByte(pattern[:at], '.') {
+		if found, err := find(h, pattern[at+1:]); err == nil && len(found) == 1 {
+			return pattern[at+1:]
+		}
+	}
+	return pattern
 }
 
 // padded asks about tables of which one has more rows: a vocabulary that was padded.
