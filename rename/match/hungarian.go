@@ -1,123 +1,144 @@
 package match
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // An assignment is the cheapest way to give rows columns, each at most once; what gets
 // none has a price of its own. It is kept with what the algorithm knows, so that the cost
-// without one of its pairs takes one more step, not another run (Kuhn, 1955; Munkres,
+// without one of its pairs takes two more steps, not another run (Kuhn, 1955; Munkres,
 // 1957; the shortest augmenting paths are those of Jonker and Volgenant, 1987).
-//
-// Every row also has a column of its own, to stay alone in, and every column a row, so
-// that the matrix is square and a solution always exists.
 type assignment struct {
-	n     int // rows, those of columns included
-	cost  func(i, j int) float64
-	u, v  []float64
-	ofCol []int // the row of a column
+	cost  func(i, j int) float64 // infinite where the two cannot be one
+	alone func(i int) float64    // of a row
+	left  float64                // what all columns cost without rows
+	u, v  []float64              // the duals of rows and of columns
+	ofRow []int                  // the column of a row, or -1
+	ofCol []int                  // the row of a column, or -1
 	total float64
 }
 
-// assign solves the problem of rows and columns with a cost for each pair, infinite where
-// they cannot be one, and the costs of staying alone.
+// assign solves the problem for some rows and columns, with a cost for each pair and the
+// costs of rows and columns that stay alone.
 func assign(rows, cols int, pair func(i, j int) float64, row, col func(i int) float64) *assignment {
-	a := &assignment{n: rows + cols}
-	a.cost = func(i, j int) float64 {
-		switch {
-		case i < rows && j < cols:
-			return pair(i, j)
-		case i < rows && j-cols == i:
-			return row(i)
-		case i >= rows && j == i-rows:
-			return col(j)
-		case i >= rows && j >= cols:
-			return 0
-		}
-		return math.Inf(1)
+	a := &assignment{alone: row, u: make([]float64, rows), v: make([]float64, cols), ofRow: slices.Repeat([]int{-1}, rows), ofCol: slices.Repeat([]int{-1}, cols)}
+	prices := make([]float64, cols)
+	for j := range cols {
+		prices[j] = col(j)
+		a.left += prices[j]
 	}
-	a.u, a.v = make([]float64, a.n), make([]float64, a.n)
-	a.ofCol = make([]int, a.n)
-	for j := range a.ofCol {
-		a.ofCol[j] = -1
-	}
-	for i := range a.n {
-		a.augment(i, -1, -1)
+	// A column that gets a row does not pay for being alone.
+	a.cost = func(i, j int) float64 { return pair(i, j) - prices[j] }
+	for i := range rows {
+		a.insertRow(i, -1)
 	}
 	a.sum()
 	return a
 }
 
 func (a *assignment) sum() {
-	a.total = 0
-	for j, i := range a.ofCol {
-		a.total += a.cost(i, j)
+	a.total = a.left
+	for i, j := range a.ofRow {
+		if j < 0 {
+			a.total += a.alone(i)
+		} else {
+			a.total += a.cost(i, j)
+		}
 	}
 }
 
-// augment gives row i a column, along the cheapest path of exchanges. The pair of row fi
-// and column fj is forbidden.
-func (a *assignment) augment(i, fi, fj int) bool {
-	n := a.n
-	dist, from, done := make([]float64, n), make([]int, n), make([]bool, n)
-	for j := range dist {
-		dist[j], from[j] = math.Inf(1), -1
+// insertRow gives a row a column, other than one that is forbidden, or leaves it or
+// another row alone.
+func (a *assignment) insertRow(i, forbidden int) {
+	cost := func(x, j int) float64 {
+		if x == i && j == forbidden {
+			return math.Inf(1)
+		}
+		return a.cost(x, j)
 	}
-	row, at, end := i, -1, -1
-	best := 0.0
+	insert(i, a.u, a.v, a.ofRow, a.ofCol, cost, a.alone)
+}
+
+// insertCol gives a column a row that wants it, other than one that is absent.
+func (a *assignment) insertCol(j, absent int) {
+	cost := func(y, i int) float64 {
+		if i == absent {
+			return math.Inf(1)
+		}
+		return a.cost(i, y)
+	}
+	insert(j, a.v, a.u, a.ofCol, a.ofRow, cost, func(int) float64 { return 0 })
+}
+
+// without is the cheapest assignment in which row i does not have column j. Without both
+// it is what it was; the column is put back, and then the row.
+func (a *assignment) without(i, j int) *assignment {
+	b := *a
+	b.u, b.v, b.ofRow, b.ofCol = slices.Clone(a.u), slices.Clone(a.v), slices.Clone(a.ofRow), slices.Clone(a.ofCol)
+	b.ofRow[i], b.ofCol[j], b.u[i], b.v[j] = -1, -1, 0, 0
+	b.insertCol(j, i)
+	b.insertRow(i, j)
+	b.sum()
+	return &b
+}
+
+// insert puts one more vertex of a side into a solution that is the cheapest without it:
+// it gets one of the other side, or some vertex of its side stays alone, at the end of the
+// cheapest path of exchanges.
+func insert(x int, own, other []float64, ofOwn, ofOther []int, cost func(x, y int) float64, alone func(x int) float64) {
+	n := len(other)
+	dist, from, done := make([]float64, n), make([]int, n), make([]bool, n)
+	for y := range dist {
+		dist[y], from[y] = math.Inf(1), -1
+	}
 	var scanned []int
-	for end < 0 {
+	// now was reached by at. The path ends in end, or in leaving that one alone which
+	// last has.
+	now, at, end, last := x, -1, -1, -1
+	best, give := 0.0, math.Inf(1)
+	for {
+		if d := best + alone(now) - own[now]; d < give {
+			give, last = d, at
+		}
 		next := -1
-		for j := range n {
-			if done[j] {
+		for y := range n {
+			if done[y] {
 				continue
 			}
-			c := a.cost(row, j)
-			if row == fi && j == fj {
-				c = math.Inf(1)
+			if d := best + cost(now, y) - own[now] - other[y]; d < dist[y] {
+				dist[y], from[y] = d, at
 			}
-			if d := best + c - a.u[row] - a.v[j]; d < dist[j] {
-				dist[j], from[j] = d, at
-			}
-			if next < 0 || dist[j] < dist[next] {
-				next = j
+			if next < 0 || dist[y] < dist[next] {
+				next = y
 			}
 		}
-		if next < 0 || math.IsInf(dist[next], 1) {
-			return false
+		if next < 0 || dist[next] > give || math.IsInf(dist[next], 1) {
+			best, end = give, last
+			break
 		}
 		best = dist[next]
-		if a.ofCol[next] < 0 {
+		if ofOther[next] < 0 {
 			end = next
 			break
 		}
 		done[next] = true
 		scanned = append(scanned, next)
-		row, at = a.ofCol[next], next
+		now, at = ofOther[next], next
 	}
-	a.u[i] += best
-	for _, j := range scanned {
-		a.u[a.ofCol[j]] += best - dist[j]
-		a.v[j] -= best - dist[j]
+	own[x] += best
+	for _, y := range scanned {
+		own[ofOther[y]] += best - dist[y]
+		other[y] -= best - dist[y]
 	}
-	for j := end; ; {
-		prev := from[j]
-		if prev < 0 {
-			a.ofCol[j] = i
-			return true
+	if last >= 0 && end == last {
+		ofOwn[ofOther[last]] = -1
+	}
+	for y := end; y >= 0; y = from[y] {
+		to := x
+		if from[y] >= 0 {
+			to = ofOther[from[y]]
 		}
-		a.ofCol[j] = a.ofCol[prev]
-		j = prev
+		ofOther[y], ofOwn[to] = to, y
 	}
-}
-
-// without is the cheapest assignment in which row i does not have column j.
-func (a *assignment) without(i, j int) *assignment {
-	b := *a
-	b.u, b.v, b.ofCol = append([]float64(nil), a.u...), append([]float64(nil), a.v...), append([]int(nil), a.ofCol...)
-	b.ofCol[j] = -1
-	if !b.augment(i, i, j) {
-		b.total = math.Inf(1)
-		return &b
-	}
-	b.sum()
-	return &b
 }

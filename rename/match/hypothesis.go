@@ -136,12 +136,16 @@ type composite struct {
 const (
 	mostParts  = 3
 	fewModules = 16
-	kept       = 60 // composites of one fused module, the cheapest
+	kept       = 60  // composites of one fused module, the cheapest
+	keptOfAll  = 500 // those of all, the cheapest
+	// steps bounds the sets that are tried: a block of ten matrices has some 200 for each.
+	steps = 1 << 18
 )
 
 // composites finds what modules of one side may be put together of.
 func (p *problem) composites() []composite {
 	var out []composite
+	p.steps = steps
 	for _, joins := range []bool{false, true} {
 		whole, others := p.a, p.b
 		if joins {
@@ -167,6 +171,10 @@ func (p *problem) composites() []composite {
 			slices.SortStableFunc(list, func(a, b composite) int { return cmp.Compare(a.cost.total(), b.cost.total()) })
 			out = append(out, list[:min(kept, len(list))]...)
 		}
+	}
+	if len(out) > keptOfAll {
+		slices.SortStableFunc(out, func(a, b composite) int { return cmp.Compare(a.cost.total(), b.cost.total()) })
+		out = out[:keptOfAll]
 	}
 	return out
 }
@@ -237,10 +245,9 @@ func (p *problem) subsets(fit []int, side []*Module, rows uint64, yield func([]i
 	for _, o := range fit {
 		byRows[rowsOf(o)] = append(byRows[rowsOf(o)], o)
 	}
-	budget := 1 << 16 // steps; a block of a hundred modules takes half as many
 	for x := range fit {
 		for y := x + 1; y < len(fit); y++ {
-			if budget--; budget < 0 {
+			if p.steps--; p.steps < 0 {
 				return
 			}
 			a, b := fit[x], fit[y]
@@ -255,7 +262,7 @@ func (p *problem) subsets(fit []int, side []*Module, rows uint64, yield func([]i
 				continue
 			}
 			for _, c := range byRows[rows-sum] {
-				if budget--; c > b && near(a, c) {
+				if p.steps--; p.steps > 0 && c > b && near(a, c) {
 					yield([]int{a, b, c})
 				}
 			}

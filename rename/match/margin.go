@@ -36,12 +36,10 @@ func (m *margins) pair(k, x, y int) {
 		if r == now.ofCol[c] {
 			continue
 		}
-		if r < len(now.rows) {
+		if r >= 0 {
 			out.rivalsA = append(out.rivalsA, now.rows[r])
 		}
-		if c < len(now.cols) {
-			out.rivalsB = append(out.rivalsB, now.cols[c])
-		}
+		out.rivalsB = append(out.rivalsB, now.cols[c])
 	}
 	// What weak evidence alone has chosen has no margin.
 	if strong := m.assign(k, m.taken, false); strong.ofCol[y] == x {
@@ -53,7 +51,7 @@ func (m *margins) pair(k, x, y int) {
 	}
 	rows := 0
 	for _, r := range m.parts[k].rows {
-		if m.parts[k].cells[[2]int{r, j}] != nil {
+		if m.cell(r, j) != nil {
 			rows++
 		}
 	}
@@ -78,8 +76,8 @@ func (m *margins) composite(c int) {
 		cells += len(m.cells[i])
 	}
 	for _, j := range b {
-		for i := range m.cells {
-			if m.parts[m.ofB[j]].cells[[2]int{i, j}] != nil {
+		for _, i := range m.parts[m.ofB[j]].rows {
+			if m.cell(i, j) != nil {
 				cells++
 			}
 		}

@@ -245,7 +245,7 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 	case r.marks["out"] && m.Block == "mlp" || r.marks["last"] && m.Block == "mlp":
 		m.Parts, m.Weak = []string{"down"}, !r.marks["out"]
 	}
-	if slices.ContainsFunc(m.Parts, func(p string) bool { return len(p) == 1 }) && m.Block == "" {
+	if slices.ContainsFunc(m.Parts, func(p string) bool { return len(p) == 1 || p == "q_norm" || p == "k_norm" }) && m.Block == "" {
 		m.Block = "attn"
 	}
 	if slices.ContainsFunc(m.Parts, func(p string) bool { return p == "gate" || p == "up" || p == "down" || p == "router" }) && m.Block == "" {

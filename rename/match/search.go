@@ -11,7 +11,7 @@ import (
 // different components do not touch.
 type component struct {
 	rows, cols []int
-	cells      map[[2]int]*cell
+	cells      []*cell // of a row and a column, by their places
 }
 
 // A search is the composites that are chosen, and assignments of the other modules.
@@ -19,6 +19,7 @@ type search struct {
 	*problem
 	parts      []*component
 	ofA, ofB   []int // the component of a module
+	atA, atB   []int // and its place there
 	candidates []composite
 	byA, byB   map[int][]int // the candidates that need a module
 	chosen     []int         // candidates
@@ -76,29 +77,42 @@ func (s *search) components() error {
 		if !ok {
 			k = len(s.parts)
 			number[r] = k
-			s.parts = append(s.parts, &component{cells: make(map[[2]int]*cell)})
+			s.parts = append(s.parts, new(component))
 		}
 		return s.parts[k]
 	}
-	for i, list := range s.cells {
+	for i := range s.a {
 		p := of(i)
+		s.ofA, s.atA = append(s.ofA, number[find(i)]), append(s.atA, len(p.rows))
 		p.rows = append(p.rows, i)
-		s.ofA = append(s.ofA, number[find(i)])
-		for k := range list {
-			p.cells[[2]int{i, list[k].j}] = &list[k]
-		}
 	}
 	for j := range s.b {
 		p := of(n + j)
+		s.ofB, s.atB = append(s.ofB, number[find(n+j)]), append(s.atB, len(p.cols))
 		p.cols = append(p.cols, j)
-		s.ofB = append(s.ofB, number[find(n+j)])
 	}
 	for _, p := range s.parts {
 		if k := max(len(p.rows), len(p.cols)); k > maxAlike {
 			return tooMany(k)
 		}
+		p.cells = make([]*cell, len(p.rows)*len(p.cols))
+	}
+	for i, list := range s.cells {
+		p := s.parts[s.ofA[i]]
+		for k := range list {
+			p.cells[s.atA[i]*len(p.cols)+s.atB[list[k].j]] = &list[k]
+		}
 	}
 	return nil
+}
+
+// cell is what a module of A may become as one of B, nil where it cannot.
+func (s *search) cell(i, j int) *cell {
+	p := s.parts[s.ofA[i]]
+	if s.ofB[j] != s.ofA[i] {
+		return nil
+	}
+	return p.cells[s.atA[i]*len(p.cols)+s.atB[j]]
 }
 
 // assign solves what some composites leave of a component. Without weak evidence, order
@@ -132,7 +146,7 @@ func (s *search) assign(k int, t set, weak bool) *solved {
 		rankA, rankB = ranks(s.a, rows), ranks(s.b, cols)
 	}
 	pair := func(x, y int) float64 {
-		c := p.cells[[2]int{rows[x], cols[y]}]
+		c := s.cell(rows[x], cols[y])
 		if c == nil {
 			return inf
 		}
@@ -201,8 +215,9 @@ func (s *search) with(chosen []int, c int) []int {
 	return append(slices.DeleteFunc(slices.Clone(chosen), func(x int) bool { return x == c || s.conflicts(x, c) }), c)
 }
 
-// rounds bounds the search for composites; each round makes the solution cheaper.
-const rounds = 100
+// tries bounds the search for composites. A block has some sixty, and one round for each
+// of the few that are chosen; what is chosen is kept when there are more.
+const tries = 5000
 
 // choose takes composites as long as they make the solution cheaper, and then exchanges
 // them one for the other.
@@ -219,7 +234,8 @@ func (s *search) choose() {
 	}
 	const least = 1e-9 // what rounding may be
 	now := s.cost(nil, true)
-	for range rounds {
+	for left := tries; left > 0; {
+		clear(s.solved) // of what was not chosen
 		best, next := now-least, []int(nil)
 		for c := range s.candidates {
 			if slices.Contains(s.chosen, c) {
@@ -228,6 +244,9 @@ func (s *search) choose() {
 			try := s.with(s.chosen, c)
 			if cost := s.cost(try, true); cost < best {
 				best, next = cost, try
+			}
+			if left--; left == 0 {
+				break
 			}
 		}
 		if next == nil {
@@ -248,20 +267,22 @@ func (s *search) solution() *Solution {
 		out.Matches = append(out.Matches, Match{A: a, B: b, Form: x.form, Rows: x.rows})
 		margins.composite(c)
 	}
-	for k, p := range s.parts {
+	for k := range s.parts {
 		solved := s.assign(k, t, true)
-		for y, x := range solved.ofCol[:len(solved.cols)] {
-			if x >= len(solved.rows) {
+		taken := make([]bool, len(solved.rows))
+		for y, x := range solved.ofCol {
+			if x < 0 {
 				out.AloneB = append(out.AloneB, solved.cols[y])
 				continue
 			}
 			i, j := solved.rows[x], solved.cols[y]
-			out.Matches = append(out.Matches, Match{A: []int{i}, B: []int{j}, Form: p.cells[[2]int{i, j}].form, Same: s.sameNames(i, j)})
+			taken[x] = true
+			out.Matches = append(out.Matches, Match{A: []int{i}, B: []int{j}, Form: s.cell(i, j).form, Same: s.sameNames(i, j)})
 			margins.pair(k, x, y)
 		}
-		for y := len(solved.cols); y < solved.n; y++ {
-			if x := solved.ofCol[y]; x < len(solved.rows) {
-				out.AloneA = append(out.AloneA, solved.rows[x])
+		for x, i := range solved.rows {
+			if !taken[x] {
+				out.AloneA = append(out.AloneA, i)
 			}
 		}
 	}

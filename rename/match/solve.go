@@ -51,6 +51,7 @@ type problem struct {
 	opaque bool
 	// ordered says that modules of both sides are in the order of the code.
 	ordered bool
+	steps   int  // that are left for composites
 	spaces  bool // both sides have several parts that names tell apart
 	know    func(a, b []int) float64
 	cells   [][]cell

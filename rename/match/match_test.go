@@ -1,0 +1,167 @@
+package match
+
+import (
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// The assignment is that which trying all of them finds, and without a pair it is the
+// best of those that lack it.
+func TestAssign(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rows, cols := rapid.IntRange(0, 4).Draw(t, "rows"), rapid.IntRange(0, 4).Draw(t, "cols")
+		cost := make([][]float64, rows)
+		for i := range cost {
+			cost[i] = make([]float64, cols)
+			for j := range cost[i] {
+				cost[i][j] = float64(rapid.IntRange(-9, 9).Draw(t, "cost"))
+				if rapid.IntRange(0, 3).Draw(t, "none") == 0 {
+					cost[i][j] = math.Inf(1)
+				}
+			}
+		}
+		price := func(what string, n int) []float64 {
+			list := make([]float64, n)
+			for i := range list {
+				list[i] = float64(rapid.IntRange(0, 5).Draw(t, what))
+			}
+			return list
+		}
+		row, col := price("row", rows), price("col", cols)
+		// best tries everything but one pair.
+		var best func(i int, taken []bool, fi, fj int) float64
+		best = func(i int, taken []bool, fi, fj int) float64 {
+			if i == rows {
+				sum := 0.0
+				for j := range cols {
+					if !taken[j] {
+						sum += col[j]
+					}
+				}
+				return sum
+			}
+			least := row[i] + best(i+1, taken, fi, fj)
+			for j := range cols {
+				if !taken[j] && (i != fi || j != fj) {
+					taken[j] = true
+					least = min(least, cost[i][j]+best(i+1, taken, fi, fj))
+					taken[j] = false
+				}
+			}
+			return least
+		}
+		a := assign(rows, cols, func(i, j int) float64 { return cost[i][j] }, func(i int) float64 { return row[i] }, func(j int) float64 { return col[j] })
+		if want := best(0, make([]bool, cols), -1, -1); math.Abs(a.total-want) > 1e-9 {
+			t.Fatalf("%v, want %v", a.total, want)
+		}
+		for j, i := range a.ofCol {
+			if i < 0 {
+				continue
+			}
+			if got, want := a.without(i, j).total, best(0, make([]bool, cols), i, j); math.Abs(got-want) > 1e-9 {
+				t.Fatalf("without %d %d: %v, want %v", i, j, got, want)
+			}
+		}
+	})
+}
+
+func TestWords(t *testing.T) {
+	for name, want := range map[string][]string{
+		"self_attn.q_proj":         {"self", "attn", "q", "proj"},
+		"ln_1":                     {"ln1"},
+		"SelfAttention":            {"self", "attention"},
+		"dense_4h_to_h":            {"dense", "4h", "to", "h"},
+		"W_pack":                   {"w", "pack"},
+		"output.LayerNorm":         {"output", "layer", "norm"},
+		"norm_attn_norm.attn.Wqkv": {"norm", "attn", "norm", "attn", "wqkv"},
+	} {
+		if d := cmp.Diff(want, words(name)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+// What names mean, in a block that has them all.
+func TestMeaning(t *testing.T) {
+	for _, tt := range []struct {
+		names []string
+		want  []Meaning
+	}{
+		{
+			[]string{"layers.0.input_layernorm.weight", "layers.0.post_attention_layernorm.weight", "layers.0.self_attn.o_proj.weight", "layers.1.self_attn.o_proj.weight", "layers.0.mlp.gate.weight"},
+			[]Meaning{{Block: "attn", Parts: []string{"norm"}}, {Block: "mlp", Parts: []string{"norm"}}, {Block: "attn", Parts: []string{"o"}}, {Block: "mlp", Parts: []string{"gate"}}},
+		},
+		{
+			[]string{"layers.0.post_attention_layernorm.weight", "layers.1.post_attention_layernorm.weight", "layers.0.pre_feedforward_layernorm.weight", "layers.0.q_norm.weight"},
+			[]Meaning{{Block: "attn", Parts: []string{"post_norm"}}, {Block: "mlp", Parts: []string{"norm"}}, {Block: "attn", Parts: []string{"q_norm"}}},
+		},
+		{
+			[]string{"h.0.moe.gate.weight", "h.1.moe.gate.weight", "h.0.moe.experts.0.gate_proj.weight", "h.1.moe.experts.0.gate_proj.weight", "h.1.moe.experts.1.gate_proj.weight"},
+			[]Meaning{{Block: "mlp", Parts: []string{"router"}}, {Block: "mlp", Sub: "expert", Parts: []string{"gate"}}},
+		},
+		{
+			[]string{"wte.weight", "wpe.weight", "ln_f.weight", "lm_head.weight", "rotary_emb.inv_freq"},
+			[]Meaning{{Block: "embed", Parts: []string{"tokens"}}, {Block: "embed", Parts: []string{"positions"}}, {Block: "final", Parts: []string{"norm"}}, {Block: "head", Parts: []string{"head"}}, {Buffer: true}},
+		},
+		{
+			[]string{"h.0.mlp.w1.weight", "h.1.mlp.w1.weight", "h.0.ln_1.weight", "h.0.attn.c_proj.weight", "h.0.attn.query_key_value.weight"},
+			[]Meaning{{Block: "mlp", Parts: []string{"gate"}, Weak: true}, {Block: "attn", Parts: []string{"norm"}, Weak: true}, {Block: "attn", Parts: []string{"o"}, Weak: true}, {Block: "attn", Parts: []string{"q", "k", "v"}}},
+		},
+	} {
+		var tensors []Tensor
+		for _, n := range tt.names {
+			tensors = append(tensors, Tensor{Name: n})
+		}
+		list, err := Modules(tensors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byOrder := make(map[int]Meaning)
+		for _, m := range list {
+			byOrder[m.order] = m.Meaning
+		}
+		var got []Meaning
+		for i := range tt.names {
+			if m, ok := byOrder[i]; ok {
+				got = append(got, m)
+			}
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%v: %s", tt.names, d)
+		}
+	}
+}
+
+// A weight, its bias and what quantisation puts beside it are one module.
+func TestModules(t *testing.T) {
+	names := []string{
+		"l.0.q.weight", "l.0.q.bias", "l.1.q.weight", "l.1.q.bias",
+		"l.0.k.qweight", "l.0.k.scales", "l.1.k.qweight", "l.1.k.scales",
+		"l.0.experts.gate_up_proj_blocks", "l.0.experts.gate_up_proj_scales", "l.0.experts.gate_up_proj_bias", "l.1.experts.gate_up_proj_blocks", "l.1.experts.gate_up_proj_scales", "l.1.experts.gate_up_proj_bias",
+		"norm.gamma", "norm.beta",
+	}
+	var tensors []Tensor
+	for _, n := range names {
+		tensors = append(tensors, Tensor{Name: n})
+	}
+	list, err := Modules(tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string][]string)
+	for _, m := range list {
+		for _, l := range m.Leaves {
+			got[m.String()] = append(got[m.String()], l.Name)
+		}
+	}
+	want := map[string][]string{
+		"l.{}.q": {".weight", ".bias"}, "l.{}.k": {".qweight", ".scales"},
+		"l.{}.experts.gate_up_proj": {"_blocks", "_scales", "_bias"}, "norm": {".gamma", ".beta"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
