@@ -21,6 +21,9 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 	}
 	if !opt.Unknown && !opt.Opaque && len(opt.Assume) == 0 {
 		res, err := x.known()
+		if err == nil && res == nil {
+			res, err = x.unwrapped()
+		}
 		if err == nil && res != nil && opt.Content != nil {
 			res, err = x.compare(res)
 		}
@@ -40,6 +43,9 @@ func ToConvention(ctx context.Context, a *Inventory, to *convention.Convention, 
 	}
 	if !opt.Unknown && !opt.Opaque && len(opt.Assume) == 0 {
 		res, err := x.knownTo(to)
+		if err == nil && res == nil {
+			res, err = x.unwrappedTo(to)
+		}
 		if res != nil || err != nil {
 			return res, err
 		}

@@ -214,13 +214,17 @@ func left(h *half, used map[string]bool, except func(*match.Module) bool) []stri
 	return out
 }
 
-// pattern writes the names of a module as maps do, with what its numbers count for holes.
-func pattern(m *match.Module) string {
+// pattern writes the names of a module as maps do.
+func pattern(m *match.Module) string { return withHoles(m.Stem) }
+
+// withHoles writes a pattern with a hole between each two texts, called after what the
+// numbers there count.
+func withHoles(texts []string) string {
 	var b strings.Builder
 	taken := make(map[string]bool)
-	for h, text := range m.Stem {
+	for h, text := range texts {
 		b.WriteString(rename.Escape(text))
-		if h == m.Holes() {
+		if h == len(texts)-1 {
 			break
 		}
 		hole := template.Counts(text)
