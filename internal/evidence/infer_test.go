@@ -152,22 +152,35 @@ func testRelated(t *testing.T, base model, related map[string]model) {
 			continue
 		}
 		m := f.make(base)
+		seed := uint64(len(f.name))
+		a := open(t, m.named(opaque(seed, m.kinds()), seed)...)
+		var done []string // the maps that were tried on the files
 		for name, other := range related {
 			if testing.Short() && name != "tuned" && name != "sft" {
 				continue
 			}
-			seed := uint64(len(f.name) + len(name))
-			a := open(t, m.named(opaque(seed, m.kinds()), seed)...)
-			b := open(t, other.named(hf, seed+1)...)
+			b := open(t, other.named(hf, uint64(len(name)))...)
 			about := f.name + ", " + name
 			res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
 			if len(res.Questions) > 0 || len(res.Missing) > 0 || len(res.Extra) > 0 || len(res.Contradictions) > 0 {
 				t.Errorf("%s: asks %+v, misses %v, leaves %v, contradicts %+v", about, res.Questions, res.Missing, res.Extra, res.Contradictions)
 				continue
 			}
-			thereAndBack(t, about, res.Map, a, truth)
+			if rules := rulesOf(res.Map); !slices.Contains(done, rules) {
+				done = append(done, rules)
+				thereAndBack(t, about, res.Map, a, truth)
+			}
 		}
 	}
+}
+
+func rulesOf(m *rename.Map) string {
+	var list []string
+	for i := range m.Rules {
+		list = append(list, fmt.Sprintf("%s %v", &m.Rules[i], m.Rules[i].Ops))
+	}
+	slices.Sort(list)
+	return strings.Join(list, "\n")
 }
 
 // What unrelated weights cannot tell is asked, and nothing is wrong that is not.
