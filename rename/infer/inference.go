@@ -95,6 +95,8 @@ type inference struct {
 	a, b    half
 	ordered bool
 	fixed   []fix // what assumptions say
+	// unrelated is set where weights of both sides were compared, and none are alike.
+	unrelated bool
 }
 
 func newInference(ctx context.Context, a, b *Inventory, opt Options) (*inference, error) {
@@ -200,6 +202,9 @@ type finding struct {
 	weighed bool
 }
 
+// silent reports whether a module's name says nothing.
+func silent(m *match.Module) bool { return len(m.Meaning.Parts) == 0 && m.Meaning.Block == "" }
+
 // judge says what each match rests on.
 func (x *inference) judge(sol *match.Solution) []finding {
 	out := make([]finding, len(sol.Matches))
@@ -226,6 +231,8 @@ func (x *inference) judge(sol *match.Solution) []finding {
 			}
 		case m.Only:
 			f.class, f.by = Forced, []string{"nothing else has its shape"}
+		case x.opt.Opaque || slices.ContainsFunc(m.A, func(i int) bool { return silent(x.a.modules[i]) }):
+			f.class, f.by = Forced, []string{"nothing else fits its shape as well"}
 		default:
 			f.class, f.by = Named, []string{"names mean the same"}
 		}

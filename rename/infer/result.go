@@ -157,10 +157,10 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 	inQuestion := make(map[int]int)
 	if res.Refused == "" {
 		res.Questions = x.questions(sol, found, inQuestion)
-		for _, c := range disputed {
-			res.Questions = append(res.Questions, c.question())
+		for _, q := range x.contradicted(disputed) {
+			res.Questions = append(res.Questions, q)
 			for i := range found {
-				if pattern(x.a.modules[found[i].A[0]]) == c.From {
+				if slices.Contains(q.Between, pattern(x.a.modules[found[i].A[0]])) {
 					inQuestion[i] = len(res.Questions)
 				}
 			}
@@ -297,8 +297,11 @@ func (x *inference) askOf(q *Question, f *finding) {
 // ways says what would settle a question.
 func (x *inference) ways(q *Question) []string {
 	var out []string
-	if x.opt.Content == nil || x.b.virtual {
+	switch {
+	case x.opt.Content == nil || x.b.virtual:
 		out = append(out, "--ref WEIGHTS")
+	case x.unrelated:
+		out = append(out, "--ref WEIGHTS of a related model, which these are not")
 	}
 	short := func(h *half, list []string) string {
 		words := make([]string, len(list))

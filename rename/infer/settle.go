@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
@@ -129,9 +128,7 @@ func (x *inference) compare(res *Result) (*Result, error) {
 		return other, err
 	}
 	res.Contradictions, res.Read = w.contradictions(named), x.opt.Content.Read()
-	for _, c := range res.Contradictions {
-		res.Questions = append(res.Questions, c.question())
-	}
+	res.Questions = append(res.Questions, x.contradicted(res.Contradictions)...)
 	res.Map.Ask = nil
 	res.ask()
 	return res, w.err
@@ -232,16 +229,28 @@ func (r *Result) confirm(rule int, class Class, by string) {
 	r.note(rule)
 }
 
-// question asks whether to go by the name or by the weights.
-func (c *Contradiction) question() Question {
-	short := func(p string) string { return p[strings.LastIndexByte(p, '.')+1:] }
-	return Question{
-		Between: []string{c.From}, And: []string{c.Name, c.Content}, Best: []string{c.Content}, Confidence: match.WeakCap,
-		Settle: []string{
-			fmt.Sprintf("--assume '%s=%s' goes by the weights", short(c.From), short(c.Content)),
-			fmt.Sprintf("--assume '%s=%s' goes by the name", short(c.From), short(c.Name)),
-		},
+// contradicted asks whether to go by names or by weights, of modules that have changed
+// places together.
+func (x *inference) contradicted(list []Contradiction) []Question {
+	var out []Question
+	for _, c := range list {
+		i := slices.IndexFunc(out, func(q Question) bool { return slices.Contains(q.And, c.Name) || slices.Contains(q.And, c.Content) })
+		if i < 0 {
+			i = len(out)
+			out = append(out, Question{Confidence: match.WeakCap, Settle: []string{
+				fmt.Sprintf("--assume '%s=%s' goes by the weights", lastWords(&x.a, c.From), lastWords(&x.b, c.Content)),
+				fmt.Sprintf("--assume '%s=%s' goes by the name", lastWords(&x.a, c.From), lastWords(&x.b, c.Name)),
+			}})
+		}
+		q := &out[i]
+		q.Between, q.Best = append(q.Between, c.From), append(q.Best, c.Content)
+		for _, p := range []string{c.Name, c.Content} {
+			if !slices.Contains(q.And, p) {
+				q.And = append(q.And, p)
+			}
+		}
 	}
+	return out
 }
 
 // again solves with more evidence.
@@ -301,6 +310,7 @@ func (x *inference) weigh() (*weighing, error) {
 			w.ofA[at[0]], w.ofB[at[1]] = true, true
 		}
 	}
+	x.unrelated = len(w.alike) > 0 && len(w.ofA) == 0
 	return w, nil
 }
 
@@ -364,6 +374,9 @@ func (w *weighing) extra(a, b []int) float64 {
 func (w *weighing) judge(f *finding) {
 	say := func(class Class, how *way, format string, args ...any) {
 		how.pad = f.moves.pad
+		if f.Form == match.Transposed && square(w.a.modules[f.A[0]]) { // what names and other shapes have made of it
+			how.turned = !how.turned
+		}
 		f.class, f.confidence, f.alone, f.weighed, f.moves = class, f.Confidence, false, true, how
 		f.by = []string{fmt.Sprintf(format, args...)}
 	}
@@ -396,6 +409,12 @@ func (w *weighing) judge(f *finding) {
 	default:
 		say(Measured, w.arranged(f.Match, r), "%.0f %% of the probe rows are where they are in %s, and %.0f %% where the next best way has them", 100*r.score, r, 100*r.next)
 	}
+}
+
+// square matrices do not show whether they are transposed.
+func square(m *match.Module) bool {
+	n := len(m.Shape)
+	return n > 1 && m.Shape[n-1] == m.Shape[n-2]
 }
 
 // arranged puts the parts of a match in the order in which they lie, and returns the way for

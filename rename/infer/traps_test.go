@@ -150,12 +150,12 @@ ask 2
 			want: `layers.0.wte.weight -> model.embed_tokens.weight named
 layers.5.ln.weight -> model.final_layernorm.weight forced
 layers.5.ln.bias -> model.final_layernorm.bias forced
-layers.5.linear.weight -> lm_head.weight named
-layers.5.linear.bias -> lm_head.bias named
+layers.5.linear.weight -> lm_head.weight forced
+layers.5.linear.bias -> lm_head.bias forced
 layers.*.ln.weight -> model.layers.{layer-1}.input_layernorm.weight forced
 layers.*.ln.bias -> model.layers.{layer-1}.input_layernorm.bias forced
 layers.*.mixer.Wqkv.weight -> model.layers.{layer-1}.self_attn.qkv.weight forced
-layers.*.mixer.out_proj.weight -> model.layers.{layer-1}.self_attn.dense.weight named
+layers.*.mixer.out_proj.weight -> model.layers.{layer-1}.self_attn.dense.weight forced
 layers.*.mlp.fc1.weight -> model.layers.{layer-1}.mlp.up.weight named
 layers.*.mlp.fc2.weight -> model.layers.{layer-1}.mlp.down.weight named
 `,

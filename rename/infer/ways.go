@@ -208,7 +208,7 @@ func (w *weighing) way(a, b []int) *way {
 	}
 	w.found[key] = nil
 	x, ok := w.bundle(a, b)
-	if w.err != nil || !ok || len(w.alike) > 0 && len(w.ofA) == 0 {
+	if w.err != nil || !ok || w.unrelated {
 		return nil // unrelated models have no layout to find
 	}
 	failed, most := &w.tried, mostTried
