@@ -58,14 +58,16 @@ type part struct {
 }
 
 func (d *derivation) derive(renamed []renaming) {
-	// Numbers that words end with after an underscore are tried first: layers_11,
-	// and then taken for a part of the word: ln_1.
-	for _, p := range byTemplate(renamed, template.Words) {
+	// The numbers that count in all names are tried first, those glued to a word among
+	// them, blk0, and what else a word ends with after an underscore, layers_11. Then
+	// numbers are taken for a part of their word: ln_1.
+	from, to := d.kinds(renamed)
+	for _, p := range byTemplate(renamed, from, to) {
 		if p.rule = templateRule(p.members); p.rule != nil {
 			d.parts = append(d.parts, p)
 			continue
 		}
-		for _, q := range byTemplate(p.members, template.Segments) {
+		for _, q := range byTemplate(p.members, template.Segments.Of, template.Segments.Of) {
 			q.rule = templateRule(q.members)
 			d.parts = append(d.parts, q)
 		}
@@ -74,8 +76,28 @@ func (d *derivation) derive(renamed []renaming) {
 	d.verify()
 }
 
+// kinds returns the templates of old names and of new ones, in which the numbers that
+// count in any name of a side are put aside.
+func (d *derivation) kinds(renamed []renaming) (from, to func(name string) string) {
+	news := make([]string, len(renamed))
+	for i, r := range renamed {
+		news[i] = r.to
+	}
+	of := func(names []string) func(string) string {
+		templates := make(map[string]string, len(names))
+		for _, k := range template.Kinds(len(names), func(i int) string { return names[i] }) {
+			t := template.Words.Of(strings.Join(k.Text, "0"))
+			for _, i := range k.Members {
+				templates[names[i]] = t
+			}
+		}
+		return func(name string) string { return templates[name] }
+	}
+	return of(d.names), of(news)
+}
+
 // byTemplate puts renamings together whose names have the same templates.
-func byTemplate(renamed []renaming, grain template.Grain) []*part {
+func byTemplate(renamed []renaming, fromOf, toOf func(name string) string) []*part {
 	var out []*part
 	type key struct {
 		from, to string
@@ -83,7 +105,7 @@ func byTemplate(renamed []renaming, grain template.Grain) []*part {
 	}
 	of := make(map[key]*part)
 	for _, r := range renamed {
-		k := key{grain.Of(r.from), grain.Of(r.to), r.part}
+		k := key{fromOf(r.from), toOf(r.to), r.part}
 		p := of[k]
 		if p == nil {
 			p = &part{}

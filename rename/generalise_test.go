@@ -33,3 +33,32 @@ func TestGeneraliseParts(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// Numbers that count are holes, also where they are glued to a word; those that tell parts
+// apart are not.
+func TestGeneraliseGlued(t *testing.T) {
+	var names []string
+	want := make(map[string]string)
+	put := func(from, to string) {
+		names = append(names, from)
+		want[from] = to
+	}
+	for l := range 12 {
+		put(fmt.Sprintf("trunk.b%d.n1.weight", l), fmt.Sprintf("model.layers.%d.input_layernorm.weight", l))
+		put(fmt.Sprintf("trunk.b%d.n2.weight", l), fmt.Sprintf("model.layers.%d.post_attention_layernorm.weight", l))
+		put(fmt.Sprintf("trunk.b%d.w1.weight", l), fmt.Sprintf("model.layers.%d.mlp.fc1.weight", l))
+		put(fmt.Sprintf("trunk.b%d.w2.weight", l), fmt.Sprintf("model.layers.%d.mlp.fc2.weight", l))
+	}
+	var got []string
+	for _, r := range Generalise(names, want, nil).Rules {
+		got = append(got, r.String())
+	}
+	if d := cmp.Diff([]string{
+		"trunk.b{n}.n1.weight -> model.layers.{n}.input_layernorm.weight",
+		"trunk.b{n}.n2.weight -> model.layers.{n}.post_attention_layernorm.weight",
+		"trunk.b{n}.w1.weight -> model.layers.{n}.mlp.fc1.weight",
+		"trunk.b{n}.w2.weight -> model.layers.{n}.mlp.fc2.weight",
+	}, got); d != "" {
+		t.Error(d)
+	}
+}
