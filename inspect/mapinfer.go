@@ -30,6 +30,8 @@ type InferMapOptions struct {
 	To string
 	// Ref has weights under the new names, for evidence: those of a relative of the model.
 	Ref *checkpoint.Checkpoint
+	// Model is what is known of A's model, nil for what stands beside the weights.
+	Model *convention.Model
 	// Assume answers questions.
 	Assume []Assumption
 	// NamesOnly reads no weights.
@@ -135,7 +137,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	if opts == nil {
 		opts = new(InferMapOptions)
 	}
-	from, err := inventory(ctx, a)
+	from, err := inventory(ctx, a, opts.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +170,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		res, err = infer.ToConvention(ctx, from, goal, how)
 	} else {
 		var names *infer.Inventory
-		if names, err = inventory(ctx, to); err != nil {
+		if names, err = inventory(ctx, to, nil); err != nil {
 			return nil, err
 		}
 		if got := identify.Read(names.Tensors, names.Model); goal != nil && !got.IsOf(goal.Name) {
@@ -195,11 +197,14 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	return r, r.fill(res, target, opts.Assume)
 }
 
-// inventory is what is known of a checkpoint beside its weights.
-func inventory(ctx context.Context, c *checkpoint.Checkpoint) (*infer.Inventory, error) {
-	model, err := adapt.Model(ctx, c)
-	if err != nil {
-		return nil, err
+// inventory is what is known of a checkpoint beside its weights. A nil model is what stands
+// beside them.
+func inventory(ctx context.Context, c *checkpoint.Checkpoint, model *convention.Model) (*infer.Inventory, error) {
+	if model == nil {
+		var err error
+		if model, err = adapt.Model(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	return &infer.Inventory{Tensors: slices.Collect(adapt.Tensors(c)), Model: model, Ordered: ordered(c)}, nil
 }

@@ -46,7 +46,7 @@ func conversionError(err error) error {
 		return fmt.Errorf("--from: %w ('wtinspect map list' shows all)", err)
 	}
 	if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok {
-		return fmt.Errorf("%w; name one with --from", err)
+		return fmt.Errorf("%w; name one with --from, or have 'wtinspect map infer' find the map", err)
 	}
 	return err
 }

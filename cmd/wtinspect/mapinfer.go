@@ -20,7 +20,8 @@ type mapInferOptions struct {
 	mapOutput
 	progress
 	reading
-	to, ref   string
+	converting
+	ref       string
 	assume    []string
 	namesOnly bool
 }
@@ -68,6 +69,7 @@ file that exists, unless --force.`,
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", "", "give A the names of this `CONVENTION`, or of a project, instead of those of B")
 	f.StringVar(&o.ref, "ref", "", "with --to, compare with `WEIGHTS` that have the new names")
+	f.StringVar(&o.config, "config", "", "the `FILE` with the numbers of A's heads and the like, instead of the config.json beside the weights")
 	f.StringArrayVar(&o.assume, "assume", nil, "answer a question: `OLD=NEW`, patterns of modules or their last words; repeatable")
 	f.BoolVar(&o.namesOnly, "names-only", false, "read no weights")
 	for flag, complete := range map[string]cobra.CompletionFunc{"to": completeConventions, "ref": p.completePaths, "assume": p.completeAssumptions(&o)} {
@@ -140,6 +142,10 @@ func runMapInfer(ctx context.Context, p *program, o *mapInferOptions, args []str
 				opts.Assume = append(opts.Assume, a)
 			}
 		}
+	}
+	var err error
+	if opts.Model, err = o.model(ctx, checkpoints[0]); err != nil {
+		return err
 	}
 	var b *checkpoint.Checkpoint
 	switch {
