@@ -194,10 +194,15 @@ func (d *derivation) verify() {
 		owner := d.owners()
 		plan := NewPlan(m, d.names, Limits{})
 		wrong := make(map[*part]bool)
-		ruleOf := make(map[string]int, len(plan.Rows))
 		var drops []string
+		var ruleOf map[string]int
+		if len(plan.Problems) > 0 {
+			ruleOf = make(map[string]int, len(plan.Rows))
+		}
 		for _, row := range plan.Rows {
-			ruleOf[row.From] = row.Rule
+			if ruleOf != nil {
+				ruleOf[row.From] = row.Rule
+			}
 			want, ok := d.want[row.From]
 			if ok && row.To != want {
 				if row.Rule < 0 {
@@ -293,22 +298,15 @@ func (d *derivation) each(f func(p *part, r *Rule)) {
 func templateRule(members []renaming) *Rule {
 	from, fromNumbers := template.Runs.Split(members[0].from)
 	to, toNumbers := template.Runs.Split(members[0].to)
-	fromAll := [][]string{fromNumbers}
-	toAll := [][]string{toNumbers}
-	for _, r := range members[1:] {
-		_, f := template.Runs.Split(r.from)
-		_, t := template.Runs.Split(r.to)
-		fromAll, toAll = append(fromAll, f), append(toAll, t)
-	}
-	varies := func(all [][]string, i int) bool {
-		return slices.ContainsFunc(all, func(n []string) bool { return n[i] != all[0][i] })
-	}
+	odd := make(map[string]int32)
+	fromAll := numbersOf(members, len(fromNumbers), odd, func(r *renaming) string { return r.from })
+	toAll := numbersOf(members, len(toNumbers), odd, func(r *renaming) string { return r.to })
 	holes := make([]string, len(fromNumbers)) // their names
 	taken := make(map[string]bool)
 	var b strings.Builder
 	for i, n := range fromNumbers {
 		b.WriteString(Escape(from[i]))
-		if !varies(fromAll, i) {
+		if !fromAll.varies(i) {
 			b.WriteString(n)
 			continue
 		}
@@ -321,7 +319,7 @@ func templateRule(members []renaming) *Rule {
 	b.Reset()
 	for j, n := range toNumbers {
 		b.WriteString(Escape(to[j]))
-		if !varies(toAll, j) {
+		if !toAll.varies(j) {
 			b.WriteString(n)
 			continue
 		}
@@ -346,26 +344,56 @@ func templateRule(members []renaming) *Rule {
 	return newRule(pattern, b.String())
 }
 
+// A numberTable has the numbers of names of one template, a row for each name.
+type numberTable struct {
+	width  int
+	values []int32
+}
+
+// numbersOf reads the numbers of the members. One that is longer than an index or has a
+// leading zero is a text, which odd numbers from -1 down.
+func numbersOf(members []renaming, width int, odd map[string]int32, name func(*renaming) string) numberTable {
+	t := numberTable{width, make([]int32, 0, width*len(members))}
+	var form []byte
+	for k := range members {
+		start := len(t.values)
+		form, t.values = template.Runs.Scan(form[:0], t.values, name(&members[k]))
+		if !slices.Contains(t.values[start:], -1) {
+			continue
+		}
+		_, texts := template.Runs.Split(name(&members[k]))
+		for i, text := range texts {
+			if t.values[start+i] < 0 {
+				if odd[text] == 0 {
+					odd[text] = int32(-1 - len(odd))
+				}
+				t.values[start+i] = odd[text]
+			}
+		}
+	}
+	return t
+}
+
+func (t numberTable) varies(i int) bool {
+	for k := i; k < len(t.values); k += t.width {
+		if t.values[k] != t.values[i] {
+			return true
+		}
+	}
+	return false
+}
+
 // shifted reports whether B's number at j is always A's at i, or that and a
 // constant.
-func shifted(from [][]string, i int, to [][]string, j int) (shift int, ok bool) {
-	same := true
-	for k := range from {
-		f, err1 := strconv.Atoi(from[k][i])
-		t, err2 := strconv.Atoi(to[k][j])
-		same = same && from[k][i] == to[k][j]
-		if err1 != nil || err2 != nil {
-			return 0, same && k == len(from)-1
-		}
-		if k == 0 {
-			shift = t - f
-		}
-		if t-f != shift {
+func shifted(from numberTable, i int, to numberTable, j int) (shift int, ok bool) {
+	shift = int(to.values[j]) - int(from.values[i])
+	for f, t := i, j; f < len(from.values); f, t = f+from.width, t+to.width {
+		x, y := from.values[f], to.values[t]
+		if int(y)-int(x) != shift || shift != 0 && (x < 0 || y < 0) {
 			return 0, false
 		}
 	}
-	// Leading zeros cannot be shifted; verify finds out.
-	return shift, same || shift != 0
+	return shift, true
 }
 
 // holeName calls a number after what stands before it.

@@ -2,6 +2,7 @@ package infer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,5 +86,79 @@ model.layers.{layer}.ln2.weight -> model.layers.{layer}.post_attention_layernorm
 	}
 	if len(res.Questions) > 0 || rulesOf(res) != strings.ReplaceAll(want, "forced", "named") {
 		t.Error(rulesOf(res))
+	}
+}
+
+// Models of two sizes are no two forms of one, and nothing of one is the other's.
+func TestOtherSize(t *testing.T) {
+	larger := &sizes{vocab: 32000, hidden: 5120, query: 5120, kv: 5120, head: 128, inner: 13824, layers: 40} // LLaMA 13B
+	for _, opt := range []Options{{}, {Unknown: true}, {Opaque: true}} {
+		res, err := Infer(t.Context(), &Inventory{Tensors: modelIn(t, "llama-meta", models["mha"])}, &Inventory{Tensors: modelIn(t, "llama-hf", larger)}, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Map.Rules)+len(res.Questions) > 0 || !strings.Contains(res.Refused, "one has 32 layers and the other 40") {
+			t.Error(rulesOf(res))
+		}
+	}
+}
+
+// Wrappers that training frameworks leave in names are one rule.
+func TestWrappers(t *testing.T) {
+	b := modelIn(t, "llama-hf", shallow(models["gqa"]))
+	for _, prefix := range []string{"_orig_mod.", "module._orig_mod.", "trainer.policy_net."} {
+		a := slices.Clone(b)
+		for i := range a {
+			a[i].Name = prefix + a[i].Name
+		}
+		want := prefix + "{rest...} -> {rest...} x" + fmt.Sprint(len(b)) + " named\n"
+		res, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, rulesOf(res)); d != "" {
+			t.Error(d)
+		}
+		if res, err = ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "llama-hf"), Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, rulesOf(res)); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+// What an assumption says wrongly is an error that names it, and so is one that fits
+// nothing.
+func TestAssumptions(t *testing.T) {
+	a, b := modelIn(t, "yi-hf", shallow(models["gqa"])), modelIn(t, "llama-hf", shallow(models["gqa"]))
+	for _, tt := range []struct {
+		assume []Assumption
+		want   string
+	}{
+		{[]Assumption{{From: "nothing", To: "up_proj"}}, `no module ends in "nothing"`},
+		{[]Assumption{{From: "ln1", To: "input_layernorms"}}, `did you mean "input_layernorm"`},
+		{[]Assumption{{From: "proj", To: "up_proj"}}, "write more of it"},
+		{[]Assumption{{From: "ln1", To: "up_proj"}}, "cannot become"},
+		{[]Assumption{{From: "ln1", To: "input_layernorm"}, {From: "ln1", To: "post_attention_layernorm"}}, "another assumption"},
+	} {
+		_, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{Assume: tt.assume})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: %v, want %q", tt.assume, err, tt.want)
+		}
+	}
+}
+
+// A configuration that says anything sizes nothing.
+func TestHostileNumbers(t *testing.T) {
+	a := listed(t, "net.h.{}.up.weight [0-3] 24x8")
+	for _, m := range []map[string]int64{
+		{"num_hidden_layers": 1 << 40}, {"num_hidden_layers": -5}, {"num_local_experts": 1 << 60},
+		{"num_hidden_layers": 1000, "num_local_experts": 1 << 20}, {"num_attention_heads": 1 << 62, "head_dim": 1 << 62, "hidden_size": 1 << 62},
+	} {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a, Model: modelOf(m)}, lookup(t, "mixtral-hf"), Options{})
+		if err == nil && len(res.Map.Rules) > 5 {
+			t.Errorf("%v: %s", m, rulesOf(res))
+		}
 	}
 }

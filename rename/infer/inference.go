@@ -307,15 +307,24 @@ func (x *inference) refusal(found []finding) string {
 	if 2*a >= needA && (2*b >= needB || x.b.virtual) && a > 0 {
 		return ""
 	}
-	sa, sb := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)
 	why := fmt.Sprintf("%s of %d find a counterpart", plural.Of(a, "tensor"), needA)
-	switch {
-	case sa.layers != sb.layers && sa.layers > 0 && sb.layers > 0:
-		why += fmt.Sprintf("; one has %s and the other %d", plural.Of(sa.layers, "layer"), sb.layers)
-	case sa.hidden != sb.hidden && sa.hidden > 0 && sb.hidden > 0:
-		why += fmt.Sprintf("; the width of one is %d and of the other %d", sa.hidden, sb.hidden)
+	if other := x.otherSize(); other != "" {
+		why += "; " + other
 	}
 	return why
+}
+
+// otherSize says in what the sizes of both models differ, "" where they do not or where
+// shapes do not say.
+func (x *inference) otherSize() string {
+	a, b := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)
+	switch {
+	case a.layers != b.layers && a.layers > 0 && b.layers > 0:
+		return fmt.Sprintf("one has %s and the other %d", plural.Of(a.layers, "layer"), b.layers)
+	case a.hidden != b.hidden && a.hidden > 0 && b.hidden > 0:
+		return fmt.Sprintf("the width of one is %d and of the other %d", a.hidden, b.hidden)
+	}
+	return ""
 }
 
 // weakest is the class that says least.

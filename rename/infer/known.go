@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -79,7 +78,7 @@ func (x *inference) known() (*Result, error) {
 			return x.exact(cv, rival)
 		}
 	}
-	if needs != nil && len(x.b.tensors) > 0 {
+	if needs != nil && x.otherSize() == "" {
 		return nil, needs
 	}
 	return nil, nil
@@ -252,9 +251,10 @@ func (x *inference) aim(to *convention.Convention) error {
 	if sizes.layers == 0 {
 		sizes.layers = 1
 	}
-	const mostLayers = 1000
-	if sizes.layers > mostLayers || sizes.experts > 1<<14 {
-		return fmt.Errorf("%s and %s are more than any model has", plural.Of(sizes.layers, "layer"), plural.Of(int(min(sizes.experts, 1<<30)), "expert"))
+	// Kimi K2 has 61 layers with 384 experts each; a configuration may say anything.
+	const mostLayers, mostExperts = 1000, 200000
+	if sizes.layers < 0 || sizes.layers > mostLayers || sizes.experts > mostExperts/uint64(sizes.layers) {
+		return fmt.Errorf("%d layers of %d experts are more than any model has", sizes.layers, sizes.experts)
 	}
 	inv := &Inventory{Model: x.a.model}
 	optional := make(map[string]bool)

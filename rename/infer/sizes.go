@@ -3,6 +3,7 @@ package infer
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -115,7 +116,7 @@ func sizesOf(m *convention.Model, modules []*match.Module) *sizes {
 		return uint64(max(n, 0))
 	}
 	s.hidden, s.vocab, s.inner = number("hidden_size"), number("vocab_size"), number("intermediate_size")
-	s.head, s.experts, s.layers = number("head_dim"), number("num_local_experts"), int(number("num_hidden_layers"))
+	s.head, s.experts, s.layers = number("head_dim"), number("num_local_experts"), int(min(number("num_hidden_layers"), math.MaxInt32))
 	s.ofOne = number("moe_intermediate_size")
 	heads, kv := number("num_attention_heads"), number("num_key_value_heads")
 	if s.head == 0 && heads > 0 && s.hidden%heads == 0 {
