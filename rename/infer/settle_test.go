@@ -16,6 +16,7 @@ import (
 type told struct {
 	is    map[string]string
 	z     float64
+	cross float64 // of all other pairs
 	equal bool
 	err   error
 	asked int
@@ -26,6 +27,8 @@ func (c *told) Alike(_ context.Context, pairs []Pair) ([]Likeness, error) {
 	for i, p := range pairs {
 		if c.asked++; c.is[p.A] == p.B {
 			out[i] = Likeness{Equal: c.equal, Informative: true, Cosine: 0.95, Z: c.z}
+		} else {
+			out[i].Z = c.cross
 		}
 	}
 	return out, c.err
@@ -66,19 +69,26 @@ func TestSettle(t *testing.T) {
 	a, b := squares("h", "t1", "t2", "t3"), squares("layers", "q_proj", "k_proj", "v_proj")
 	is := truth("t1", "v_proj", "t2", "q_proj", "t3", "k_proj")
 	tests := []struct {
-		z     float64
-		equal bool
-		class Class
-		asked int // questions
-	}{{30, true, Proven, 0}, {12, false, Measured, 0}, {4, false, Guess, 1}}
+		z, cross float64
+		equal    bool
+		class    Class
+		asked    int // questions
+	}{
+		{30, 0, true, Proven, 0},
+		{12, 0, false, Measured, 0},
+		{60, 33, false, Measured, 0}, // of a large model other modules are far from unrelated, too
+		{60, 50, false, Measured, 0},
+		{60, 60, false, Guess, 1}, // and may be as much alike
+		{4, 0, false, Guess, 1},
+	}
 	for _, tt := range tests {
-		c := &told{is: is, z: tt.z, equal: tt.equal}
+		c := &told{is: is, z: tt.z, cross: tt.cross, equal: tt.equal}
 		res, err := Infer(t.Context(), a, b, Options{Content: c})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(res.Questions) != tt.asked || res.Read != c.Read() {
-			t.Errorf("z %.0f: %+v, read %d", tt.z, res.Questions, res.Read)
+			t.Errorf("z %.0f and %.0f: %+v, read %d", tt.z, tt.cross, res.Questions, res.Read)
 		}
 		for i, r := range res.Rules {
 			if r.Class != tt.class {
@@ -101,7 +111,7 @@ func TestSettle(t *testing.T) {
 // assumption answers.
 func TestSettleContradiction(t *testing.T) {
 	a, b := squares("h", "attn.q_proj", "attn.k_proj", "attn.v_proj"), squares("layers", "q_proj", "k_proj", "v_proj")
-	c := &told{is: truth("attn.q_proj", "q_proj", "attn.k_proj", "v_proj", "attn.v_proj", "k_proj"), z: 20}
+	c := &told{is: truth("attn.q_proj", "q_proj", "attn.k_proj", "v_proj", "attn.v_proj", "k_proj"), z: 60, cross: 30}
 	res, err := Infer(t.Context(), a, b, Options{Content: c})
 	if err != nil {
 		t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 
 const (
 	// The share of probe rows that a way must explain, and how much less every other way must.
-	// Of 6 layouts of models that were trained on for up to 900 steps, the right way had 0.88 at
-	// least and the next best 0.75 at most; of unrelated models all had 0.03 at most.
+	// Of 6 layouts in 8 layers of a small model and three that were trained on from it, the right way
+	// had all probe rows and the next best 0.46 at most; of an unrelated model no way had any.
 	enough, ahead = 0.85, 0.15
 	// hint is what a way must explain for its rows to be tried in other orders: the part that
 	// rotary embedding leaves alone, at least.
