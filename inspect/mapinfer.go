@@ -141,6 +141,9 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	if err != nil {
 		return nil, err
 	}
+	if b == nil && identify.ReadAdapter(from.Tensors, from.Model, nil) != nil {
+		return nil, fmt.Errorf("%s holds changes to a model, and conventions are of models; 'wtinspect rename --to' gives adapters other names", a.Path)
+	}
 	r := &InferMapResult{A: inferSide(a)}
 	var goal *convention.Convention
 	to, target := b, opts.To
