@@ -162,3 +162,39 @@ func TestHostileNumbers(t *testing.T) {
 		}
 	}
 }
+
+// What converters of these projects do, read in their own code.
+func TestExactRules(t *testing.T) {
+	for _, tt := range []struct {
+		from, to, model string
+		want            []string
+	}{
+		// llama.cpp gguf-py/gguf/tensor_mapping.py: transformer.h.{bid}.mlp.w2 is FFN_GATE.
+		{"qwen-hf", "qwen2-hf", "mha", []string{
+			"transformer.h.{layer}.mlp.w2.weight -> model.layers.{layer}.mlp.gate_proj.weight",
+			"transformer.h.{layer}.mlp.w1.weight -> model.layers.{layer}.mlp.up_proj.weight",
+		}},
+		// llama.cpp convert_hf_to_gguf.py InternLM2Model: (kv heads, queries of one + 2, head size, hidden).
+		{"internlm2-hf", "llama-hf", "gqa", []string{"split: {axis: 0, parts: [4096, 1024, 1024], layout: grouped, groups: 8}"}},
+		// transformers convert_olmo_weights_to_hf.py: up, gate = torch.chunk(ff_proj, 2).
+		{"olmo-ai2", "llama-hf", "mha", []string{"ff_proj.weight -> model.layers.{layer}.mlp.up_proj.weight + model.layers.{layer}.mlp.gate_proj.weight"}},
+		// transformers convert_llama_weights_to_hf.py permute.
+		{"llama-meta", "llama-hf", "gqa", []string{
+			"layers.{layer}.attention.wq.weight -> model.layers.{layer}.self_attn.q_proj.weight x5 named, permute: {heads: 32, from: adjacent, to: half}",
+			"layers.{layer}.attention.wk.weight -> model.layers.{layer}.self_attn.k_proj.weight x5 named, permute: {heads: 8, from: adjacent, to: half}",
+			"layers.{layer}.feed_forward.w3.weight -> model.layers.{layer}.mlp.up_proj.weight",
+		}},
+	} {
+		s := shallow(models[tt.model])
+		m := withNumbers(lookup(t, tt.from), lookup(t, tt.to), s)
+		res, err := Infer(t.Context(), &Inventory{Tensors: modelIn(t, tt.from, s), Model: m}, &Inventory{Tensors: modelIn(t, tt.to, s), Model: m}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(rulesOf(res), want) {
+				t.Errorf("no %q in\n%s", want, rulesOf(res))
+			}
+		}
+	}
+}

@@ -134,7 +134,6 @@ type composite struct {
 // each other in the code; where there are more modules than a block of layers has, only
 // those of one parent are tried.
 const (
-	mostParts  = 3
 	fewModules = 16
 	kept       = 60  // composites of one fused module, the cheapest
 	keptOfAll  = 500 // those of all, the cheapest
@@ -258,7 +257,7 @@ func (p *problem) subsets(fit []int, side []*Module, rows uint64, yield func([]i
 			if sum == rows {
 				yield([]int{a, b})
 			}
-			if sum >= rows || mostParts < 3 {
+			if sum >= rows {
 				continue
 			}
 			for _, c := range byRows[rows-sum] {
