@@ -223,6 +223,7 @@ var answers = []struct {
 	{"hash", list(HashResult{}, ManifestResult{}, contentIDAnswer{}, FilesResult{}), list(TensorHash{}, ManifestEntry{}, contentIDLine{}, FileHash{})},
 	{"diff", list(DiffResult{}), list(DiffRow{})},
 	{"rename", list(renameAnswer{}, recoverAnswer{}), list(renameLine{}, recoverAnswer{})},
+	{"map show", list(ConventionResult{}), list(ConventionTensor{})},
 	{"map list", list(MapsResult{}), list(mapListLine{})},
 	{"map lint", list(mapLintAnswer{}), list(mapLintLine{})},
 	{"map infer", list(InferMapResult{}), nil},
@@ -255,6 +256,7 @@ var wires = [][2]any{
 
 // nullable are the lists that are null where they are not known.
 var nullable = []string{
+	"ConventionTensor.Axes", "ConventionTensor.Shape",
 	"jsonName.Shape", "jsonStats.Histogram", "jsonDiffRow.ShapeA", "jsonDiffRow.ShapeB",
 	"Comparison.Metadata", "Comparison.Config", "jsonIdentity.Dialects", "jsonIdentity.Families", "Part.Families",
 }

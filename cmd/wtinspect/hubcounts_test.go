@@ -44,6 +44,7 @@ var hubCommands = []struct {
 	{"map infer REF --to llama-hf", 0, "5+2", "1+0"},
 	{"map infer REF REF@v1", 0, "10+8", "10+8"},
 	{"map new REF", 0, "5+2", "1+0"},
+	{"map show --for REF yi-hf", 0, "5+2", "1+0"},
 	{"map export -f mergekit --for REF yi-hf..llama-hf", 0, "5+2", "1+0"},
 	{"map test yi-to-llama REF", 0, "5+2", "1+0"},
 	{"rename --to gguf REF", 0, "5+2", "1+0"},
@@ -57,7 +58,7 @@ var hubCommands = []struct {
 
 // withoutReferences are the commands that read no release.
 var withoutReferences = []string{
-	"completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map show", "map lint", "map invert", "map compose", "map import",
+	"completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map lint", "map invert", "map compose", "map import",
 }
 
 // Every command that reads a release reads it on a hub, in a few requests.

@@ -15,6 +15,8 @@ import (
 	"github.com/wtinspect/wtinspect/internal/answer"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // mapText reads the text of a map.
@@ -92,20 +94,43 @@ of them in its name, its projects or its models.`,
 }
 
 func newMapShow(p *program) *cobra.Command {
-	var o output
+	var (
+		o     output
+		model string
+	)
 	cmd := &cobra.Command{
-		Use:   "show MAP",
-		Short: "Print a map as it is written",
+		Use:   "show MAP|CONVENTION",
+		Short: "Print a map as it is written, or the names of a convention",
 		Long: `Show prints a map as it is written, with its comments: for those that are built
 in, the sources of their facts. A..B is the map from convention A to convention,
-or project, B. What it prints is a map that --map takes.`,
-		Annotations: exitStatus("2  also when there is no such map, or it cannot be read as one"),
+or project, B. What it prints is a map that --map takes.
+
+Of a CONVENTION it prints what the project calls each tensor, what the tensor is
+for, its shape, whether it may be absent, and how its bytes lie where that is not
+plain. Shapes are in the names of a model's numbers, and with --for in the
+numbers that the configuration of a release has.`,
+		Annotations: exitStatus("2  also when there is no such map or convention, or it cannot be read as one"),
 		Example: `  wtinspect map show yi-to-llama
-  wtinspect map show llama-hf..meta`,
+  wtinspect map show llama-hf..meta
+  wtinspect map show llama-hf
+  wtinspect map show --for ~/models/yi -f json yi-hf | jq .tensors`,
 		Args:              arguments(1, 1),
-		ValidArgsFunction: completeMaps,
+		ValidArgsFunction: completeShown,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
-			text, err := mapText(cmd.Context(), args[0])
+			ctx := cmd.Context()
+			if isConvention(args[0]) {
+				return runShowConvention(ctx, p, &o, args[0], model)
+			}
+			switch {
+			case model != "":
+				return fmt.Errorf("--for goes with a convention, and %s is a map", args[0])
+			case cmd.Flags().Changed("format") && o.Format() != render.TableFormat || len(o.columns) > 0:
+				return fmt.Errorf("%s is a map, which is printed as it is written; 'wtinspect map export -f json' writes it as JSON", args[0])
+			}
+			text, err := mapText(ctx, args[0])
+			if near := nearShown(args[0]); err != nil && near != "" {
+				return fmt.Errorf("there is no map and no convention %q%s", args[0], near)
+			}
 			if err != nil {
 				return err
 			}
@@ -121,8 +146,79 @@ or project, B. What it prints is a map that --map takes.`,
 			})
 		}),
 	}
-	o.addPath(cmd)
+	o.addFlags(cmd, p, answer.ConventionColumns)
+	cmd.Flags().StringVar(&model, "for", "", "of a convention, the shapes in the numbers of the release at `PATH`")
+	if err := cmd.RegisterFlagCompletionFunc("for", p.completePaths); err != nil {
+		panic(err) // the flag does not exist
+	}
 	return cmd
+}
+
+// isConvention reports whether a name is that of a convention, and of no map.
+func isConvention(name string) bool {
+	_, builtin := rename.BuiltinSource(name)
+	_, ok := convention.Lookup(name)
+	return ok && !builtin && !inspect.IsMapFile(name)
+}
+
+// nearShown asks for the map or the convention that a name was meant to be, "" where no
+// convention is like it: then the error for maps says more.
+func nearShown(name string) string {
+	var conventions []string
+	for _, c := range convention.All() {
+		conventions = append(conventions, c.Name)
+	}
+	near := template.DidYouMean(name, append(rename.Builtins(), conventions...))
+	if inspect.IsMapFile(name) || strings.Contains(name, "..") || near == template.DidYouMean(name, rename.Builtins()) {
+		return ""
+	}
+	return near
+}
+
+// completeShown completes the names of maps and of conventions.
+func completeShown(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	names, directive := completeMaps(cmd, args, toComplete)
+	if directive != cobra.ShellCompDirectiveDefault {
+		names = nil
+	}
+	found := len(names) > 0
+	for _, c := range convention.All() {
+		if strings.HasPrefix(c.Name, toComplete) {
+			names, found = append(names, c.Name), true
+		}
+	}
+	if found {
+		return names, cobra.ShellCompDirectiveDefault
+	}
+	return completeMaps(cmd, args, toComplete)
+}
+
+func runShowConvention(ctx context.Context, p *program, o *output, name, model string) error {
+	var known *convention.Model
+	var inputs []string
+	if model != "" {
+		in, err := new(reading).open(ctx, p, []string{model})
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		c, err := in.one(model, "described")
+		if err != nil {
+			return err
+		}
+		if known, err = inspect.Model(ctx, c, ""); err != nil {
+			return plain(err)
+		}
+		inputs = in.Paths()
+	}
+	shown, err := inspect.ShowConvention(name, known)
+	if err != nil {
+		return err
+	}
+	if model != "" && len(shown.Sizes) == 0 {
+		p.note("%s has no configuration with the numbers of a model", model)
+	}
+	return o.answer(p, inputs, func(w io.Writer, a answer.Options) error { return answer.Convention(w, shown, a) })
 }
 
 func mapFiles(args []string) []string {

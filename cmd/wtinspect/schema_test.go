@@ -354,6 +354,12 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"rename", "--map", "yi-to-llama", "-o", "renamed", "--force", "yi"},
 		{"rename", "--recover", "yi"},
 		{"map", "list", "llama"},
+		// Between them these have everything that a layout can say.
+		{"map", "show", "gemma2-hf"}, {"map", "show", "chameleon-gguf"}, {"map", "show", "clip-openai"},
+		{"map", "show", "deepseek_v4-deepseek"}, {"map", "show", "auraflow-diffusers"}, {"map", "show", "baichuan-hf"},
+		{"map", "show", "glm4-gguf"}, {"map", "show", "gpt_oss-hf"}, {"map", "show", "mllama-gguf"},
+		{"map", "show", "plamo-gguf"}, {"map", "show", "vae-ldm"},
+		{"map", "show", "--for", "yi", "qwen3_5_moe-hf"},
 		{"map", "lint", "drop.yaml", "weight.yaml"},
 		{"map", "infer", "exchanged.safetensors", "model.safetensors"},
 		{"map", "infer", "yi", "--to", "llama-hf"},

@@ -47,6 +47,7 @@ var screens = []screen{
 	{"rename-to", "rename --to gguf -n llama"},
 	{"map-list", "map list kimi"},
 	{"map-show", "map show yi-to-llama"},
+	{"map-show-convention", "map show --for kimi deepseek_v3-hf"},
 	{"map-invert", "map invert yi-to-llama"},
 	{"map-compose", "map compose strip-module yi-to-llama"},
 	{"map-export", "map export -f vllm vlm-prefix-to-new"},

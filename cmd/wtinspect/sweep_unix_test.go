@@ -168,6 +168,8 @@ var hostileCommands = [][]string{
 	{"rename", "--recover", "SET"},
 	{"map", "lint", "MAP", "BADMAP"},
 	{"map", "show", "BADMAP"},
+	{"map", "show", "--for", "SET", "llama-hf"},
+	{"map", "show", "KEY"},
 	{"map", "invert", "CLASH"},
 	{"map", "compose", "MAP", "CLASH"},
 	{"map", "list", "KEY"},

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/match"
@@ -24,108 +23,36 @@ type sizes struct {
 	withExperts map[int]bool
 }
 
-// A shape of a role is the sizes of its axes, the slowest first; [out, in] of a matrix.
-// roleShapes has those of a decoder in the plain layout (docs/roles.md says what each role
-// is); other roles have shapes that these numbers do not give.
-var roleShapes = map[string]func(s *sizes) []uint64{
-	"embed.tokens": func(s *sizes) []uint64 { return []uint64{s.vocab, s.hidden} },
-	"head":         func(s *sizes) []uint64 { return []uint64{s.vocab, s.hidden} },
-	"embed.norm":   vector, "final_norm": vector,
-	"layer.attn.norm": vector, "layer.attn.norm_2": vector, "layer.attn.post_norm": vector, "layer.attn.out_norm": vector,
-	"layer.mlp.norm": vector, "layer.mlp.norm_2": vector, "layer.mlp.post_norm": vector, "layer.mlp.out_norm": vector,
-	"layer.attn.q":             func(s *sizes) []uint64 { return []uint64{s.query, s.hidden} },
-	"layer.attn.k":             func(s *sizes) []uint64 { return []uint64{s.kv, s.hidden} },
-	"layer.attn.v":             func(s *sizes) []uint64 { return []uint64{s.kv, s.hidden} },
-	"layer.attn.o":             func(s *sizes) []uint64 { return []uint64{s.hidden, s.query} },
-	"layer.attn.qkv":           func(s *sizes) []uint64 { return []uint64{sum(s.query, s.kv, s.kv), s.hidden} },
-	"layer.attn.kv":            func(s *sizes) []uint64 { return []uint64{sum(s.kv, s.kv), s.hidden} },
-	"layer.attn.q_head_norm":   func(s *sizes) []uint64 { return []uint64{s.head} },
-	"layer.attn.k_head_norm":   func(s *sizes) []uint64 { return []uint64{s.head} },
-	"layer.mlp.gate":           func(s *sizes) []uint64 { return []uint64{s.inner, s.hidden} },
-	"layer.mlp.up":             func(s *sizes) []uint64 { return []uint64{s.inner, s.hidden} },
-	"layer.mlp.down":           func(s *sizes) []uint64 { return []uint64{s.hidden, s.inner} },
-	"layer.mlp.gate_up":        func(s *sizes) []uint64 { return []uint64{sum(s.inner, s.inner), s.hidden} },
-	"layer.mlp.router":         func(s *sizes) []uint64 { return []uint64{s.experts, s.hidden} },
-	"layer.mlp.expert.gate":    func(s *sizes) []uint64 { return []uint64{s.ofOne, s.hidden} },
-	"layer.mlp.expert.up":      func(s *sizes) []uint64 { return []uint64{s.ofOne, s.hidden} },
-	"layer.mlp.expert.down":    func(s *sizes) []uint64 { return []uint64{s.hidden, s.ofOne} },
-	"layer.mlp.expert.gate_up": func(s *sizes) []uint64 { return []uint64{sum(s.ofOne, s.ofOne), s.hidden} },
-	"layer.mlp.shared.gate":    func(s *sizes) []uint64 { return []uint64{s.shared, s.hidden} },
-	"layer.mlp.shared.up":      func(s *sizes) []uint64 { return []uint64{s.shared, s.hidden} },
-	"layer.mlp.shared.down":    func(s *sizes) []uint64 { return []uint64{s.hidden, s.shared} },
-}
-
-func vector(s *sizes) []uint64 { return []uint64{s.hidden} }
-
-// sum is 0 where a part is not known.
-func sum(parts ...uint64) uint64 {
-	total := uint64(0)
-	for _, n := range parts {
-		if n == 0 {
-			return 0
-		}
-		total += n
-	}
-	return total
+// of returns one of the sizes.
+func (s *sizes) of(size convention.Size) uint64 {
+	return map[convention.Size]uint64{
+		convention.Vocabulary: s.vocab, convention.Hidden: s.hidden, convention.Query: s.query, convention.KeyValue: s.kv, convention.Head: s.head,
+		convention.Inner: s.inner, convention.Experts: s.experts, convention.ExpertInner: s.ofOne, convention.SharedInner: s.shared,
+	}[size]
 }
 
 // shape is that of a role's tensor in a convention, nil where it is not known.
 func (s *sizes) shape(c *convention.Convention, t *convention.Tensor) []uint64 {
-	module, leaf := t.Module, t.Role[strings.LastIndexByte(t.Role, '.')+1:]
-	stacked := strings.HasPrefix(module, "layer.mlp.experts.")
-	of := strings.Replace(module, ".experts.", ".expert.", 1)
-	make, ok := roleShapes[of]
-	if !ok {
-		return nil
-	}
-	shape := make(s)
-	if leaf == "bias" {
-		shape = shape[:1]
-	} else if leaf != "weight" {
-		return nil
-	}
-	if slices.Contains(shape, 0) {
-		return nil
-	}
-	if len(shape) == 2 && c.Transposes(module) {
-		slices.Reverse(shape)
-	}
-	if !stacked {
-		return shape
-	}
-	switch {
-	case s.experts == 0:
-		return nil
-	case c.Layout.Experts == convention.Flat && len(shape) == 2:
-		if strings.HasSuffix(module, ".down") {
-			slices.Reverse(shape)
+	var shape []uint64
+	for _, axis := range c.Axes(t) {
+		n := axis.Length(s.of)
+		if n == 0 {
+			return nil
 		}
-		return []uint64{s.experts * shape[0], shape[1]}
-	case c.Layout.Experts == convention.InOut && len(shape) == 2:
-		slices.Reverse(shape)
+		shape = append(shape, n)
 	}
-	return append([]uint64{s.experts}, shape...)
+	return shape
 }
 
 // sizesOf finds the numbers of a model: in its configuration, and otherwise in the shapes
 // of its modules, whatever they are called.
 func sizesOf(m *convention.Model, modules []*match.Module) *sizes {
 	s := new(sizes)
-	number := func(key string) uint64 {
-		n, _ := m.Number(key)
-		return uint64(max(n, 0))
-	}
-	s.hidden, s.vocab, s.inner = number("hidden_size"), number("vocab_size"), number("intermediate_size")
-	s.head, s.experts, s.layers = number("head_dim"), number("num_local_experts"), int(min(number("num_hidden_layers"), math.MaxInt32))
-	s.ofOne = number("moe_intermediate_size")
-	heads, kv := number("num_attention_heads"), number("num_key_value_heads")
-	if s.head == 0 && heads > 0 && s.hidden%heads == 0 {
-		s.head = s.hidden / heads
-	}
-	const many = 1 << 20 // no model has so many heads, nor heads so long
-	if heads < many && kv < many && s.head < many {
-		s.query, s.kv = heads*s.head, kv*s.head
-	}
+	s.vocab, s.hidden, s.inner = m.Size(convention.Vocabulary), m.Size(convention.Hidden), m.Size(convention.Inner)
+	s.query, s.kv, s.head = m.Size(convention.Query), m.Size(convention.KeyValue), m.Size(convention.Head)
+	s.experts, s.ofOne = m.Size(convention.Experts), m.Size(convention.ExpertInner)
+	layers, _ := m.Number("num_hidden_layers")
+	s.layers = int(min(max(layers, 0), math.MaxInt32))
 	s.measure(modules)
 	return s
 }
