@@ -289,6 +289,11 @@ func TestInferQuantised(t *testing.T) {
 		a := openFile(t, testdata.Path(t, "models/stories260K-"+file+".gguf"))
 		for _, unknown := range []bool{false, true} {
 			res := inferred(t, a, b, infer.Options{Unknown: unknown, Opaque: unknown})
+			// The head is tied to the embedding, and Q4_0 keeps them in two types: nothing says which is which.
+			tied := unknown && file == "Q4_0"
+			if tied && len(res.Questions) == 1 && strings.Contains(strings.Join(res.Questions[0].Between, " "), "output") {
+				res.Questions = nil
+			}
 			if len(res.Questions)+len(res.Contradictions)+len(res.Missing)+len(res.Extra) > 0 {
 				t.Errorf("%s, unknown %v: %+v %+v %v %v", file, unknown, res.Questions, res.Contradictions, res.Missing, res.Extra)
 			}
@@ -300,7 +305,7 @@ func TestInferQuantised(t *testing.T) {
 						permuted++
 					}
 				}
-				if c := res.Rules[i].Class; c != infer.Measured && c != infer.Proven {
+				if c := res.Rules[i].Class; c != infer.Measured && c != infer.Proven && !(tied && c == infer.Guess) {
 					t.Errorf("%s, unknown %v: %s: %+v", file, unknown, r, res.Rules[i])
 				}
 			}

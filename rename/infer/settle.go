@@ -392,8 +392,11 @@ func (w *weighing) judge(f *finding) {
 		f.class, f.confidence, f.alone, f.weighed, f.moves = class, f.Confidence, false, true, how
 		f.by = []string{fmt.Sprintf(format, args...)}
 		switch {
-		case class == Proven: // where others are equal as well, it does not matter which is which
+		case class == Proven: // if others are equal as well, it does not matter which is which
 			f.confidence = 1
+		case f.Confidence < match.Confidence(match.Sure) && w.twin(f.A[0], f.B[0]):
+			f.confidence = 1
+			f.by = append(f.by, "another tensor has the same rows, so that it does not matter which of them it is")
 		case f.Confidence < match.Confidence(match.Sure):
 			f.class, f.confidence = Guess, min(f.Confidence, match.WeakCap)
 			f.by = append(f.by, "and others are as much alike")
@@ -428,6 +431,18 @@ func (w *weighing) judge(f *finding) {
 	default:
 		say(Measured, w.arranged(f.Match, r), "%.0f %% of the probe rows are where they are in %s, and %.0f %% where the next best way has them", 100*r.score, r, 100*r.next)
 	}
+}
+
+// twin reports whether another module of A is as like one of B to the last bit: a head that is
+// tied to the embedding, saved twice.
+func (w *weighing) twin(i, j int) bool {
+	l := w.alike[[2]int{i, j}]
+	for k := range w.a.modules {
+		if o, ok := w.alike[[2]int{k, j}]; ok && k != i && l.matches() && o.z == l.z && o.cosine == l.cosine {
+			return true
+		}
+	}
+	return false
 }
 
 // square matrices do not show whether they are transposed.

@@ -17,6 +17,7 @@ type told struct {
 	is    map[string]string
 	z     float64
 	cross float64 // of all other pairs
+	twins bool    // all tensors of A are the same
 	equal bool
 	err   error
 	asked int
@@ -29,6 +30,9 @@ func (c *told) Alike(_ context.Context, pairs []Pair) ([]Likeness, error) {
 			out[i] = Likeness{Equal: c.equal, Informative: true, Cosine: 0.95, Z: c.z}
 		} else {
 			out[i].Z = c.cross
+			if !c.twins {
+				out[i].Cosine = float64(p.A[5]) / 1000 // "h.0.t1"
+			}
 		}
 	}
 	return out, c.err
@@ -142,5 +146,15 @@ func TestSettleFails(t *testing.T) {
 	broken := errors.New("the disk is gone")
 	if _, err := Infer(t.Context(), a, b, Options{Content: &told{err: broken}}); !errors.Is(err, broken) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A tensor that is saved twice needs no answer which of the two is which.
+func TestSettleTwins(t *testing.T) {
+	a, b := squares("h", "t1", "t2"), squares("layers", "q_proj", "k_proj")
+	c := &told{cross: 20, twins: true}
+	res, err := Infer(t.Context(), a, b, Options{Content: c, Opaque: true})
+	if err != nil || len(res.Questions) > 0 {
+		t.Errorf("%+v, %v", res.Questions, err)
 	}
 }
