@@ -286,6 +286,9 @@ func (p *lazyPlace) Normalize(ref string) (string, error) {
 	return c.Normalize(ref)
 }
 
+// IsPage reports that text is the address of a hub's page without its scheme.
+func (p *lazyPlace) IsPage(text string) bool { return remote.IsPage(text) }
+
 // Publication implements [source.Publisher].
 func (p *lazyPlace) Publication(ctx context.Context, ref string) (*source.Publication, error) {
 	to, err := p.place()

@@ -43,7 +43,7 @@ func Normalize(ctx context.Context, ref string) (string, error) {
 			return ref, nil
 		}
 		if below {
-			return address(ctx, ref), nil
+			return address(ctx, ref)
 		}
 		scheme = strings.ToLower(before)
 	}
@@ -54,14 +54,22 @@ func Normalize(ctx context.Context, ref string) (string, error) {
 }
 
 // address returns the reference that an address without its scheme is of, where that is
-// the page of a hub.
-func address(ctx context.Context, text string) string {
-	if n, ok := ctx.Value(placeKey{"https"}).(Normalizer); ok {
-		if ref, err := n.Normalize("https://" + text); err == nil && Scheme(ref) != "https" {
-			return ref
-		}
+// the page of a hub. Of a page that shows no file the error says so; what is at another
+// host is a path.
+func address(ctx context.Context, text string) (string, error) {
+	place := ctx.Value(placeKey{"https"})
+	n, ok := place.(Normalizer)
+	if !ok {
+		return text, nil
 	}
-	return text
+	ref, err := n.Normalize("https://" + text)
+	if err == nil && Scheme(ref) != "https" {
+		return ref, nil
+	}
+	if pages, ok := place.(interface{ IsPage(text string) bool }); ok && pages.IsPage(text) {
+		return text, err
+	}
+	return text, nil
 }
 
 // A Publication is what a hub says of a release before a byte of it is read.
