@@ -491,7 +491,7 @@ func (r *repo) document(ctx context.Context, u *url.URL, v any) (*answer, error)
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case err != nil && attempt < attempts:
-			if err := r.client.pause(ctx, firstPause<<(attempt-1)); err != nil {
+			if err := r.client.pauseBroken(ctx, a.url, attempt-1); err != nil {
 				return nil, err
 			}
 			continue

@@ -306,6 +306,7 @@ func (f *file) read(ctx context.Context, start, end int64) (*block, error) {
 		had := len(out.data)
 		err := f.ask(ctx, out, end)
 		f.mu.Lock()
+		at := cmp.Or(f.location, f.url)
 		if f.size >= 0 {
 			end = min(end, f.size)
 		}
@@ -322,7 +323,7 @@ func (f *file) read(ctx context.Context, start, end int64) (*block, error) {
 		case failed == attempts-1:
 			return out, fmt.Errorf("%s: byte %d: %w", f.ref, out.end(), errBroken)
 		}
-		if err := f.client.pause(ctx, firstPause<<failed); err != nil {
+		if err := f.client.pauseBroken(ctx, at, failed); err != nil {
 			return nil, err
 		}
 	}

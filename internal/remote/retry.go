@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,6 +37,10 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := r.client
 	for attempt := 1; ; attempt++ {
 		if wait, told := r.rates.wait(req.URL); wait > 0 {
+			if wait > longestWait {
+				text := fmt.Sprintf("%s limits how often it is asked; it says to wait %s", req.URL.Host, seconds(wait))
+				return nil, &netError{text: text, attempts: 1}
+			}
 			if told {
 				c.opts.Note("%s limits how often it is asked: waiting %s", req.URL.Host, seconds(wait))
 			}
@@ -57,6 +62,10 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			err, most = e, e.attempts
 		} else if !passes(resp.StatusCode) {
 			most = 1
+			r.rates.works(req.URL)
+		}
+		if r.rates.hasFailed(req.URL) {
+			most = 1
 		}
 		c.asked.request(req.URL.Host, began)
 		c.trace(req, resp, err, time.Since(began))
@@ -65,6 +74,9 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 			asked = r.rates.learn(req.URL, resp)
 		}
 		if attempt >= most || asked > longestWait {
+			if most == attempts {
+				r.rates.fails(req.URL)
+			}
 			return resp, err
 		}
 		wait := asked
@@ -80,13 +92,23 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		} else if resp.StatusCode == http.StatusTooManyRequests {
 			continue // the governor waits for everybody
 		}
-		if attempt > 1 {
+		if attempt > 1 && r.rates.tells(req.URL, wait) {
 			c.opts.Note("%s; asking again in %s", why, seconds(wait))
 		}
 		if err := c.pause(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// pauseBroken waits before the rest is asked for of an answer that broke off, the next
+// time after so many. Who waited until it did is told why.
+func (c *Client) pauseBroken(ctx context.Context, u *url.URL, failed int) error {
+	wait := firstPause << failed
+	if c.http.(*retrier).rates.tells(u, wait) {
+		c.opts.Note("%s stops before the end of its answer; asking for the rest in %s", u.Host, seconds(wait))
+	}
+	return c.pause(ctx, wait)
 }
 
 // passes reports that what a server answers may be otherwise the next time.
@@ -183,18 +205,28 @@ func requestID(h http.Header) string {
 
 func seconds(d time.Duration) string {
 	if d < time.Second {
-		return d.Round(100 * time.Millisecond).String()
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 	}
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10) + " s"
 }
 
 // A governor knows what servers say of their rates, and slows down before
 // nothing is left. The hub counts in fixed windows, one for its API and one for
-// files.
+// files. It also knows which servers fail: of many requests that wait for the same
+// reason one says so, and when one has given up the others ask once.
 type governor struct {
-	now     func() time.Time
-	mu      sync.Mutex
-	buckets map[string]*bucket
+	now      func() time.Time
+	mu       sync.Mutex
+	buckets  map[string]*bucket
+	troubles map[string]*trouble // by origin
+}
+
+// A trouble is a server that fails.
+type trouble struct {
+	failed bool // to answer a request, however often it was made
+	// told is the longest wait that is told of and not over, at until.
+	told  time.Duration
+	until time.Time
 }
 
 type bucket struct {
@@ -206,7 +238,46 @@ type bucket struct {
 }
 
 func newGovernor() *governor {
-	return &governor{now: time.Now, buckets: make(map[string]*bucket)}
+	return &governor{now: time.Now, buckets: make(map[string]*bucket), troubles: make(map[string]*trouble)}
+}
+
+// trouble returns the entry of a server. It is called with the lock.
+func (g *governor) trouble(u *url.URL) *trouble {
+	t := g.troubles[origin(u)]
+	if t == nil {
+		t = &trouble{}
+		g.troubles[origin(u)] = t
+	}
+	return t
+}
+
+// tells reports whether a wait before another attempt is news.
+func (g *governor) tells(u *url.URL, wait time.Duration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t, now := g.trouble(u), g.now()
+	if now.Before(t.until) && wait <= t.told {
+		return false
+	}
+	t.told, t.until = wait, now.Add(wait)
+	return true
+}
+
+// fails notes that a request was made as often as is worth it; works, that one was
+// answered.
+func (g *governor) fails(u *url.URL) { g.note(u, true) }
+func (g *governor) works(u *url.URL) { g.note(u, false) }
+
+func (g *governor) note(u *url.URL, failed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.trouble(u).failed = failed
+}
+
+func (g *governor) hasFailed(u *url.URL) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.trouble(u).failed
 }
 
 // bucketOf returns the bucket that a request counts in.
@@ -271,8 +342,9 @@ func (g *governor) learn(u *url.URL, resp *http.Response) time.Duration {
 	case said && (limited || resp.StatusCode == http.StatusServiceUnavailable):
 		wait = after
 	}
-	if limited && wait > 0 {
-		b.until, b.told = now.Add(wait), false
+	if until := now.Add(wait); limited && wait > 0 {
+		// Several requests were under way: what they are told is one wait.
+		b.until, b.told = until, b.told && until.Sub(b.until) < time.Second
 	}
 	return wait
 }

@@ -117,3 +117,114 @@ func TestSleep(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// When a server fails for good, it is not asked six times for each of many files, and the
+// waits of several requests for the same reason are told once.
+func TestManyFail(t *testing.T) {
+	w := newWorld(t)
+	files := map[string][]byte{}
+	for i := range 8 {
+		files[fmt.Sprintf("%d.gguf", i)] = []byte("x")
+	}
+	w.Repo("a/b").Commit(files)
+	ctx := w.Places(t.Context())
+	if _, err := source.ReadDir(ctx, "hf://a/b"); err != nil {
+		t.Fatal(err)
+	}
+	w.Reset()
+	w.set("flaky=99")
+	for name := range files {
+		if _, err := source.Open(ctx, "hf://a/b/"+name); err != nil {
+			t.Fatal(err) // nothing is asked yet: the listing has its size
+		}
+	}
+	read := func(name string) error {
+		src, err := source.Open(ctx, "hf://a/b/"+name)
+		if err != nil {
+			return err
+		}
+		return source.ReadFull(src, make([]byte, 1), 0)
+	}
+	for name := range files {
+		if err := read(name); err == nil || !strings.Contains(err.Error(), "fails (503") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := len(w.Requests()); got != attempts+len(files)-1 {
+		t.Errorf("%d requests for %d files", got, len(files))
+	}
+	// One that answers again is asked as often as others.
+	w.Reset()
+	w.set("flaky=2")
+	if err := read("0.gguf"); err == nil {
+		t.Error("an answer the first time")
+	}
+	w.Reset()
+	if err := read("1.gguf"); err != nil {
+		t.Error(err)
+	}
+	w.Reset()
+	w.set("flaky=2")
+	if err := read("2.gguf"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTells(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	g := newGovernor()
+	g.now = func() time.Time { return now }
+	hub, _ := url.Parse("https://hub/a")
+	other, _ := url.Parse("https://other/a")
+	for i, tt := range []struct {
+		u     *url.URL
+		wait  time.Duration
+		after time.Duration
+		want  bool
+	}{
+		{hub, time.Second, 0, true},
+		{hub, time.Second, 0, false}, // another request, for the same reason
+		{other, time.Second, 0, true},
+		{hub, 2 * time.Second, 0, true}, // longer
+		{hub, time.Second, time.Second, false},
+		{hub, time.Second, time.Second, true}, // the first is over
+	} {
+		now = now.Add(tt.after)
+		if got := g.tells(tt.u, tt.wait); got != tt.want {
+			t.Errorf("%d: %v", i, got)
+		}
+	}
+}
+
+// Who has to wait for longer than a window of the hub is told, and does not wait; nor does
+// whatever is asked after that.
+func TestLongWait(t *testing.T) {
+	w := newWorld(t)
+	w.Repo("a/b").Commit(map[string][]byte{"x.json": []byte("{}")})
+	w.Repo("a/c").Commit(map[string][]byte{"x.json": []byte("{}")})
+	w.set("rate=0", "retry-after=900")
+	ctx := w.Places(t.Context())
+	for _, ref := range []string{"hf://a/b", "hf://a/c"} {
+		_, err := source.ReadDir(ctx, ref)
+		if err == nil || !strings.Contains(err.Error(), "it says to wait 900 s") || len(w.waits) > 0 {
+			t.Errorf("%s: %v, waits %v", ref, err, w.waits)
+		}
+	}
+}
+
+// A server that stops in the middle of its answers is named while it is waited for.
+func TestBrokenTold(t *testing.T) {
+	w := newWorld(t)
+	w.Repo("a/b").Commit(map[string][]byte{"m.gguf": []byte(strings.Repeat("GGUF", 50))})
+	w.set("cut=100")
+	src, err := source.Open(w.Places(t.Context()), "hf://a/b/m.gguf")
+	if err == nil {
+		err = source.ReadFull(src, make([]byte, 200), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(w.notes, "\n"); !strings.Contains(got, "stops before the end of its answer; asking for the rest in 0.5 s") {
+		t.Errorf("notes %q", got)
+	}
+}
