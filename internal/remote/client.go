@@ -255,7 +255,7 @@ func (c *Client) offline(ref string) error {
 		return nil
 	}
 	r, _ := Parse(ref, c.opts.Settings.Endpoint)
-	return fmt.Errorf("%s is set, so the hub is not asked, and this is in no cache; unset it, or download it first with `hf download %s`", v, r.ID)
+	return fmt.Errorf("%s is set, so the hub is not asked, and this is in no cache; unset it, or download it first with `%s`", v, r.download())
 }
 
 // passOn tells what the hub wants its users to know, once. Source: huggingface_hub,

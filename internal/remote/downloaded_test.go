@@ -93,7 +93,8 @@ func TestOffline(t *testing.T) {
 			}
 			for ref, want := range map[string]string{
 				"hf://org/other":      v[:strings.IndexByte(v, '=')] + " is set",
-				"hf://org/two@v2":     "`hf download org/two`",
+				"hf://org/two@v2":     "`hf download org/two --revision v2`",
+				"hf://datasets/org/x": "`hf download org/x --repo-type dataset`",
 				"hf://org/two/x.gguf": "no such file",
 			} {
 				if _, err := w.open(ref); err == nil || !strings.Contains(err.Error(), want) {

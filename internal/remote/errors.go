@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,7 +64,11 @@ func (c *Client) hubFailure(e *Error, a *answer, body []byte) {
 	token := c.opts.Settings.token != ""
 	switch {
 	case a.StatusCode == http.StatusUnauthorized && message == "Invalid credentials in Authorization header":
-		e.Text = fmt.Sprintf("%s does not accept the token of %s; log in again with `hf auth login`, or set HF_TOKEN", host, c.opts.Settings.tokenFrom)
+		from, way := c.opts.Settings.tokenFrom, "log in again with `hf auth login`, or set HF_TOKEN"
+		if slices.Contains(hubTokens, from) { // which goes before what a login writes
+			way = "set it to one that is valid, or unset it"
+		}
+		e.Text = fmt.Sprintf("%s does not accept the token of %s; %s", host, from, way)
 	case code == "GatedRepo" && a.StatusCode == http.StatusUnauthorized:
 		e.Text = fmt.Sprintf("gated: accept its terms at %s, and set HF_TOKEN or log in with `hf auth login`", page)
 	case code == "GatedRepo":

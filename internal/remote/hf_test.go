@@ -30,7 +30,7 @@ func TestErrors(t *testing.T) {
 		{ref: "hf://a/none", env: "HF_TOKEN=hf_test", want: "check the name, and that the token of HF_TOKEN may see it"},
 		{ref: "hf://a/none", env: "HF_HUB_DISABLE_IMPLICIT_TOKEN=1", want: "HF_HUB_DISABLE_IMPLICIT_TOKEN is set"},
 		{ref: "hf://a/none", env: "HF_OIDC_RESOURCE=x", want: "HF_OIDC_RESOURCE is set, and no token is asked for by it"},
-		{ref: "hf://a/b", env: "HF_TOKEN=hf_wrong", want: "HUB does not accept the token of HF_TOKEN; log in again"},
+		{ref: "hf://a/b", env: "HF_TOKEN=hf_wrong", want: "HUB does not accept the token of HF_TOKEN; set it to one that is valid, or unset it"},
 		{ref: "hf://a/b@nope", want: `there is no revision "nope"; http://HUB/a/b/tree/main lists branches and tags`},
 		{ref: "hf://a/b@nope/model.safetensors", want: `there is no revision "nope"`},
 		{ref: "hf://a/b/none.safetensors", want: "there is no such file in the repository; its directory has model.safetensors"},

@@ -38,14 +38,19 @@ func Download(ref string) string {
 	if err != nil || r.Kind != Hub {
 		return "download it"
 	}
-	how := "`hf download " + r.ID
+	return "`" + r.download() + " --local-dir " + r.ID[strings.IndexByte(r.ID, '/')+1:] + "` downloads it"
+}
+
+// download is the command that brings a repository of the hub into its cache.
+func (r Ref) download() string {
+	how := "hf download " + r.ID
 	if r.Dataset {
 		how += " --repo-type dataset"
 	}
 	if r.Rev != "" {
 		how += " --revision " + r.Rev
 	}
-	return how + " --local-dir " + r.ID[strings.IndexByte(r.ID, '/')+1:] + "` downloads it"
+	return how
 }
 
 // Normalize returns the form of a reference that the places and [source.Join] work

@@ -271,7 +271,10 @@ func checkPath(path string) error {
 		return fmt.Errorf("path %q: segments are separated by /", path)
 	}
 	for part := range strings.SplitSeq(path, "/") {
-		if part == "" || part == "." || part == ".." {
+		switch part {
+		case "":
+			return fmt.Errorf("path %q has an empty segment: write one / between two", path)
+		case ".", "..":
 			return fmt.Errorf("path %q has a segment %q", path, part)
 		}
 	}

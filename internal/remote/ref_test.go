@@ -99,7 +99,7 @@ func TestParseRefuses(t *testing.T) {
 		{"hf://a/b@..%2Fx", "git allows"},
 		{"hf://a/b@x%20y", "git does not allow"},
 		{"hf://a/b@refs/pr/3x/y", `begins with a slash`},
-		{"hf://a/b//c", `segment ""`},
+		{"hf://a/b//c", `path "/c" has an empty segment`},
 		{"hf://a/b/../c", `segment ".."`},
 		{`hf://a/b/c\d`, "separated by /"},
 		{"hf://a--b/c", "cannot be in a repository's name"},
