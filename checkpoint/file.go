@@ -224,9 +224,12 @@ func (f *File) fault(err error) error {
 		out = safetensorsFault(*st)
 	} else if g, ok := errors.AsType[*gguf.Fault](err); ok {
 		out = ggufFault(g)
-	} else if strings.HasPrefix(err.Error(), f.Path+": ") { // what is read elsewhere says which file it is
-		return err
 	} else {
+		for e := err; e != nil; e = errors.Unwrap(e) {
+			if strings.HasPrefix(e.Error(), f.Path+": ") { // what is read elsewhere says which file it is
+				return e
+			}
+		}
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	out.File = f.Path

@@ -99,11 +99,29 @@ func (in *inputs) one(path, does string) (*checkpoint.Checkpoint, error) {
 	return nil, fmt.Errorf("%s holds %s, and one at a time is %s; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), does, &b)
 }
 
-// say says what could not be read.
+// say says what could not be read. Of many files for the same reason, as all shards have
+// that are on a server that fails, it names the first few.
 func (in *inputs) say(p *program, errs []error) {
+	const few = 3
+	reasons := make(map[string]int)
+	reason := func(err error) string {
+		_, why, _ := strings.Cut(err.Error(), ": ")
+		return why
+	}
+	for _, err := range errs {
+		reasons[reason(err)]++
+	}
+	seen := make(map[string]int)
 	for _, err := range errs {
 		in.failed = true
-		p.say("%v", err)
+		why := reason(err)
+		more := reasons[why] - few
+		if seen[why]++; p.verbose || more < 2 || seen[why] <= few {
+			p.say("%v", err)
+		}
+		if seen[why] == few && more >= 2 && !p.verbose {
+			p.say("and %d more files for the same reason; -v names them", more)
+		}
 	}
 }
 
@@ -137,10 +155,12 @@ func (in *inputs) finish(ctx context.Context, p *program, err error) error {
 // report says what is wrong with checkpoint k.
 func (in *inputs) report(ctx context.Context, p *program, k int) {
 	said := make(map[string]bool)
+	var gaps []error
 	for _, gap := range in.Gaps(ctx, k) {
 		said[gap.File] = true
-		in.say(p, []error{gap.Err})
+		gaps = append(gaps, gap.Err)
 	}
+	in.say(p, gaps)
 	var (
 		errs, warnings int
 		unlisted       bool
