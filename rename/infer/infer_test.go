@@ -153,8 +153,11 @@ func TestAssumptions(t *testing.T) {
 func TestHostileNumbers(t *testing.T) {
 	a := listed(t, "net.h.{}.up.weight [0-3] 24x8")
 	for _, m := range []map[string]int64{
-		{"num_hidden_layers": 1 << 40}, {"num_hidden_layers": -5}, {"num_local_experts": 1 << 60},
-		{"num_hidden_layers": 1000, "num_local_experts": 1 << 20}, {"num_attention_heads": 1 << 62, "head_dim": 1 << 62, "hidden_size": 1 << 62},
+		{"num_hidden_layers": 1 << 40},
+		{"num_hidden_layers": -5},
+		{"num_local_experts": 1 << 60},
+		{"num_hidden_layers": 1000, "num_local_experts": 1 << 20},
+		{"num_attention_heads": 1 << 62, "head_dim": 1 << 62, "hidden_size": 1 << 62},
 	} {
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: a, Model: modelOf(m)}, lookup(t, "mixtral-hf"), Options{})
 		if err == nil && len(res.Map.Rules) > 5 {

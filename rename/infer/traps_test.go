@@ -276,6 +276,20 @@ l.*.mlp.up.weight -> l.*.mlp.gate.weight named
 `,
 		},
 		{
+			// Key and value are not turned, so that the third is down, whatever w2 means elsewhere.
+			name: "matrices of one model lie one way",
+			a:    "h.{}.attn.<key|value>.weight [0-3] 4x8\nh.{}.<w1|w2>.weight [0-3] 24x8\nh.{}.w3.weight [0-3] 8x24",
+			b:    "l.{}.self_attn.<k|v>_proj.weight [0-3] 4x8\nl.{}.mlp.<gate|up>_proj.weight [0-3] 24x8\nl.{}.mlp.down_proj.weight [0-3] 8x24",
+			opt:  Options{Unknown: true},
+			want: `h.*.attn.key.weight -> l.*.self_attn.k_proj.weight named
+h.*.attn.value.weight -> l.*.self_attn.v_proj.weight named
+h.*.w1.weight -> l.*.mlp.gate_proj.weight guess
+h.*.w2.weight -> l.*.mlp.up_proj.weight guess
+h.*.w3.weight -> l.*.mlp.down_proj.weight named
+ask 2
+`,
+		},
+		{
 			name: "linear layers that are stored the other way round", // GPT-2 Conv1D
 			a:    "h.{}.attn.c_attn.weight [0-3] 8x24\nh.{}.attn.c_proj.weight [0-3] 8x8\nh.{}.mlp.c_fc.weight [0-3] 8x32\nh.{}.mlp.c_proj.weight [0-3] 32x8",
 			b:    "blk.{}.attn_qkv.weight [0-3] 24x8\nblk.{}.attn_output.weight [0-3] 8x8\nblk.{}.ffn_up.weight [0-3] 32x8\nblk.{}.ffn_down.weight [0-3] 8x32",

@@ -26,6 +26,7 @@ const (
 	// A model may have all of its matrices the other way round (GPT-2), so that there is one
 	// question, and each module pays a part of it.
 	transposed   = 1.5
+	turnedAlone  = 6.0 // where most others are not
 	stacked      = 1.0
 	composed     = 2.0
 	biasMismatch = 2.5

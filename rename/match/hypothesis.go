@@ -282,7 +282,10 @@ var fusions = [][]string{{"q", "k", "v"}, {"k", "v"}, {"gate", "up"}}
 func (p *problem) compositeCost(c *composite) evidence {
 	e := evidence{strong: composed}
 	whole, side := p.sides(c.fused, c.joins)
-	if c.form == Transposed || c.form == StackedTurned {
+	switch c.form {
+	case Transposed:
+		e.strong += p.turn()
+	case StackedTurned:
 		e.strong += transposed
 	}
 	if c.form.Stacks() {

@@ -52,6 +52,7 @@ type problem struct {
 	// ordered says that modules of both sides are in the order of the code.
 	ordered bool
 	steps   int  // that are left for composites
+	mixed   bool // most matrices are not turned, so that none should be
 	spaces  bool // both sides have several parts that names tell apart
 	know    func(a, b []int) float64
 	cells   [][]cell
@@ -77,6 +78,21 @@ func Solve(a, b []*Module, opt Options) (*Solution, error) {
 	for _, m := range slices.Concat(a, b) {
 		p.letter = append(p.letter, trigrams(lastSegment(m)))
 	}
+	sol, err := p.solve()
+	if err != nil {
+		return nil, err
+	}
+	// All matrices of a model lie one way: where some matches turn them and some do not,
+	// the fewer pay for it.
+	if turned, straight := p.ways(sol); turned > 0 && straight > turned {
+		p.mixed = true
+		return p.solve()
+	}
+	return sol, nil
+}
+
+// solve finds the solution for what is known.
+func (p *problem) solve() (*Solution, error) {
 	if err := p.pair(); err != nil {
 		return nil, err
 	}
@@ -87,6 +103,31 @@ func Solve(a, b []*Module, opt Options) (*Solution, error) {
 	s.candidates = p.composites()
 	s.choose()
 	return s.solution(), nil
+}
+
+// ways counts the matches of matrices that are turned, and of those that are not and are
+// no squares.
+func (p *problem) ways(sol *Solution) (turned, straight int) {
+	for i := range sol.Matches {
+		m := &sol.Matches[i]
+		shape := p.a[m.A[0]].Shape
+		switch {
+		case len(shape) != 2 || p.a[m.A[0]].Holes() == 0:
+		case m.Form == Transposed:
+			turned++
+		case m.Form == Same && shape[0] != shape[1]:
+			straight++
+		}
+	}
+	return turned, straight
+}
+
+// turn is what a transpose costs.
+func (p *problem) turn() float64 {
+	if p.mixed {
+		return turnedAlone
+	}
+	return transposed
 }
 
 func severalSpaces(list []*Module) bool {
@@ -156,7 +197,7 @@ func (p *problem) pair() error {
 			c.cost.strong += biasCost(p.a[i], p.b[c.j]) + p.extra([]int{i}, []int{c.j})
 			switch c.form {
 			case Transposed:
-				c.cost.strong += transposed
+				c.cost.strong += p.turn()
 			case Stacked, Flat:
 				c.cost.strong += stacked
 			case StackedTurned, FlatTurned:
