@@ -146,15 +146,12 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	}
 	r := &InferMapResult{A: inferSide(a)}
 	var goal *convention.Convention
-	to, target := b, opts.To
+	to := b
 	if b == nil {
 		if goal, err = goalOf(a, opts.To, from.Model); err != nil {
 			return nil, err
 		}
-		to, target = opts.Ref, goal.Name
-		r.Goal = goal.Name
-	} else {
-		target = b.Path
+		to, r.Goal = opts.Ref, goal.Name
 	}
 	how := infer.Options{}
 	for _, s := range opts.Assume {
@@ -197,7 +194,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		n := weights.Read()
 		r.Read = &n
 	}
-	return r, r.fill(res, target, opts.Assume)
+	return r, r.fill(res, opts.Assume)
 }
 
 // inventory is what is known of a checkpoint beside its weights. A nil model is what stands
@@ -249,11 +246,15 @@ func inferSide(c *checkpoint.Checkpoint) InferSide {
 }
 
 // fill makes the answer of what was inferred.
-func (r *InferMapResult) fill(res *infer.Result, target string, assumed []Assumption) error {
+func (r *InferMapResult) fill(res *infer.Result, assumed []Assumption) error {
 	m := res.Map
 	m.Notes = []string{inferredBy}
 	for _, a := range assumed {
 		m.Notes = append(m.Notes, answered+a.From+"="+a.To)
+	}
+	target := r.Goal
+	if target == "" {
+		target = r.B.Path
 	}
 	m.Description = inferredDescription(r.A.Path, target)
 	r.Rules = make([]InferredRule, len(m.Rules))

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/infer"
 )
 
@@ -24,9 +26,12 @@ type NewMapOptions struct {
 // comments.
 func NewMap(ctx context.Context, c *checkpoint.Checkpoint, opts *NewMapOptions) (*rename.Map, error) {
 	var known *InferMapResult
+	var unknown *convert.RefusalError
 	if opts != nil && opts.To != "" {
 		var err error
-		if known, err = InferMap(ctx, c, nil, &InferMapOptions{To: opts.To, NamesOnly: true}); err != nil {
+		known, err = InferMap(ctx, c, nil, &InferMapOptions{To: opts.To, NamesOnly: true})
+		var refused bool
+		if unknown, refused = errors.AsType[*convert.RefusalError](err); err != nil && (!refused || unknown.Needs == "") {
 			return nil, err
 		}
 	}
@@ -39,6 +44,9 @@ func NewMap(ctx context.Context, c *checkpoint.Checkpoint, opts *NewMapOptions) 
 	if known != nil {
 		of += ", those of " + known.Goal
 		fillIn(m, names, members, known)
+	}
+	if unknown != nil {
+		m.Notes = append(m.Notes, "No new name is known: "+unknown.Error())
 	}
 	m.Description = of
 	m.Notes = append([]string{

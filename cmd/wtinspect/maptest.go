@@ -44,12 +44,7 @@ or are the name of a built-in map or A..B. Everything else is a PATH.`,
 		Example: `  wtinspect map test yi-to-llama ~/models/yi ~/models/llama
   wtinspect map test --strict there.yaml model.safetensors
   wtinspect map test maps/*.yaml -R ~/models -f csv`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return errors.New("not enough arguments; usage: wtinspect map test MAP... PATH...")
-			}
-			return nil
-		},
+		Args: arguments(1, unlimited),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return completeMaps(cmd, args, toComplete)

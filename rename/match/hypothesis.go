@@ -91,7 +91,7 @@ func form(a, b *Module) (Form, bool) {
 	switch {
 	case slices.Equal(a.Shape, b.Shape):
 		return Same, true
-	case slices.Equal(a.Shape, turned(b.Shape)):
+	case len(a.Shape) > 1 && slices.Equal(a.Shape, turned(b.Shape)):
 		return Transposed, true
 	}
 	return Same, (a.Soft || b.Soft) && len(a.Shape) == len(b.Shape)
