@@ -26,7 +26,7 @@ const (
 	// A model may have all of its matrices the other way round (GPT-2), so that there is one
 	// question, and each module pays a part of it.
 	transposed   = 1.5
-	turnedAlone  = 6.0 // where most others are not
+	turnedAlone  = 6.0 // where every matrix has a counterpart as it is, or most have
 	stacked      = 1.0
 	composed     = 2.0
 	biasMismatch = 2.5

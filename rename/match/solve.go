@@ -122,6 +122,17 @@ func (p *problem) ways(sol *Solution) (turned, straight int) {
 	return turned, straight
 }
 
+// fits reports whether every matrix of A has a counterpart as it is.
+func (p *problem) fits() bool {
+	for i, m := range p.a {
+		same := func(c cell) bool { return c.form == Same && slices.Equal(m.Shape, p.b[c.j].Shape) }
+		if len(m.Shape) == 2 && m.Shapes == nil && m.Shape[0] != m.Shape[1] && !slices.ContainsFunc(p.cells[i], same) {
+			return false
+		}
+	}
+	return true
+}
+
 // turn is what a transpose costs.
 func (p *problem) turn() float64 {
 	if p.mixed {
@@ -190,6 +201,7 @@ func (p *problem) pair() error {
 		return err
 	}
 	p.findSame()
+	p.mixed = p.mixed || p.fits()
 	for i := range p.cells {
 		for k := range p.cells[i] {
 			c := &p.cells[i][k]
