@@ -53,6 +53,8 @@ func writeFixes(w io.Writer, path string, r *inspect.FixResult, left string, s r
 		if len(r.Findings) > 0 {
 			sum += "; left: " + left
 		}
+	case r.Written == nil && inspect.IsReference(path):
+		sum = fixes + " planned, nothing written; download it, and fix the copy on this machine"
 	case r.Written == nil:
 		sum = fixes + " planned, nothing written; --in-place or -o DST writes"
 	default:

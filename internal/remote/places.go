@@ -35,7 +35,10 @@ func (c *Client) Places(ctx context.Context) context.Context {
 // Download says how what a reference leads to comes to this machine.
 func Download(ref string) string {
 	r, err := Parse(ref, "")
-	if err != nil || r.Kind != Hub {
+	switch {
+	case err == nil && r.Kind == Ollama:
+		return "copy it out of the store of Ollama"
+	case err != nil || r.Kind != Hub:
 		return "download it"
 	}
 	return "`" + r.download() + " --local-dir " + r.ID[strings.IndexByte(r.ID, '/')+1:] + "` downloads it"

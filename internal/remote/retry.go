@@ -38,7 +38,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
 		if wait, told := r.rates.wait(req.URL); wait > 0 {
 			if wait > longestWait {
-				text := fmt.Sprintf("%s limits how often it is asked; it says to wait %s", req.URL.Host, seconds(wait))
+				text := fmt.Sprintf("%s limits how often it is asked; it says to wait %d seconds", req.URL.Host, int64((wait+time.Second-1)/time.Second))
 				return nil, &netError{text: text, attempts: 1}
 			}
 			if told {

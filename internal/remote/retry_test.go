@@ -206,7 +206,7 @@ func TestLongWait(t *testing.T) {
 	ctx := w.Places(t.Context())
 	for _, ref := range []string{"hf://a/b", "hf://a/c"} {
 		_, err := source.ReadDir(ctx, ref)
-		if err == nil || !strings.Contains(err.Error(), "it says to wait 900 s") || len(w.waits) > 0 {
+		if err == nil || !strings.Contains(err.Error(), "it says to wait 900 seconds") || len(w.waits) > 0 {
 			t.Errorf("%s: %v, waits %v", ref, err, w.waits)
 		}
 	}
