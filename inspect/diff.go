@@ -174,6 +174,8 @@ type DiffRule struct {
 	Tensors int    `json:"tensors"`
 	// Proven counts those that are the same in both checkpoints.
 	Proven int `json:"proven"`
+	// Likely counts those that are paired by what their names mean, and by nothing else.
+	Likely int `json:"likely"`
 }
 
 // A Change is an entry of metadata or configuration that differs.
@@ -215,7 +217,7 @@ type DiffRow struct {
 	// Moved says that B gives the tensor a name that belongs to another tensor in A.
 	Moved bool
 	// By is the evidence that takes the two for the same tensor: name, content,
-	// role, prefix or template; "" for one of a single checkpoint.
+	// role, prefix, template or likely; "" for one of a single checkpoint.
 	By string
 	// A and B are indices in the checkpoints, -1 where there is none.
 	A, B int

@@ -325,10 +325,16 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 		switch {
 		case r.To == "":
 			l.kind, l.rule, l.proof = "dropped", r.From, "another tensor takes its name"
+		case d.options.headers && r.Likely > 0:
+			l.proof = "likely, by their names"
 		case d.options.headers:
 			l.proof = "by name and shape alone"
+		case r.Proven == 0 && r.Likely > 0:
+			l.proof = "contents differ; likely"
 		case r.Proven == 0:
 			l.proof = "contents differ"
+		case r.Likely > 0:
+			l.proof = fmt.Sprintf("same in %d, likely in %d", r.Proven, r.Likely)
 		case r.Proven < r.Tensors:
 			l.proof = fmt.Sprintf("same contents in %d", r.Proven)
 		}

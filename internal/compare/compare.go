@@ -68,7 +68,8 @@ const (
 	ByContent  Evidence = "content"  // the same bytes
 	ByRole     Evidence = "role"     // the same role in the conventions of both
 	ByPrefix   Evidence = "prefix"   // the same name and shape but for a prefix
-	ByTemplate Evidence = "template" // the only template with such numbers and shapes
+	ByTemplate Evidence = "template" // the only template that fits, or one of which others have the same bytes
+	Likely     Evidence = "likely"   // the names mean the same, and nothing else is as likely
 )
 
 // A Row is a tensor of A, of B, or of both.
@@ -155,9 +156,7 @@ func Compare(ctx context.Context, a, b *checkpoint.Checkpoint, opt Options) (*Re
 			return nil, err
 		}
 	}
-	c.pairByRole(ctx)
-	c.pairByPrefix()
-	c.pairByTemplate()
+	c.pairLoose(ctx)
 	c.applyScales()
 	if !opt.Headers {
 		if err := c.readFigures(ctx); err != nil {
@@ -227,6 +226,8 @@ type comparison struct {
 	// swapped says that a conversion is of the checkpoint that was given second: a and b
 	// are exchanged until the answer is put together.
 	swapped bool
+	// inA and inB are the modules of both, nil as long as nobody has asked.
+	inA, inB *modules
 }
 
 // pairOf is two tensors in the order that they were given in.

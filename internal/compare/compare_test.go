@@ -133,6 +133,60 @@ func TestPairs(t *testing.T) {
 			},
 		},
 		{
+			name: "names that mean the same are likely",
+			a:    "tensor h.{0..1}.query.weight F32 [2,2] values=1\ntensor h.{0..1}.key.weight F32 [2,2] values=3",
+			b:    "tensor h.{0..1}.q_proj.weight F32 [2,2] values=2\ntensor h.{0..1}.k_proj.weight F32 [2,2] values=4",
+			want: []string{
+				"changed h.0.query.weight>h.0.q_proj.weight by likely", "changed h.1.query.weight>h.1.q_proj.weight by likely",
+				"changed h.0.key.weight>h.0.k_proj.weight by likely", "changed h.1.key.weight>h.1.k_proj.weight by likely",
+			},
+		},
+		{
+			name: "names that mean something else are none, whatever the shapes",
+			a:    "tensor h.{0..1}.attn_norm.weight F32 [2] values=1",
+			b:    "tensor h.{0..1}.ffn_norm.weight F32 [2] values=2",
+			want: []string{"only-a h.0.attn_norm.weight>", "only-a h.1.attn_norm.weight>", "only-b >h.0.ffn_norm.weight", "only-b >h.1.ffn_norm.weight"},
+		},
+		{
+			name: "the contents of one layer tell of the others",
+			a:    "tensor h.0.a F32 [2] values=1,2\ntensor h.0.b F32 [2] values=3,4\ntensor h.1.a F32 [2] values=5\ntensor h.1.b F32 [2] values=6",
+			b:    "tensor h.0.y F32 [2] values=1,2\ntensor h.0.x F32 [2] values=3,4\ntensor h.1.x F32 [2] values=7\ntensor h.1.y F32 [2] values=8",
+			want: []string{"same h.0.a>h.0.y by content", "same h.0.b>h.0.x by content", "changed h.1.a>h.1.y by template", "changed h.1.b>h.1.x by template"},
+		},
+		{
+			name: "the layers that a part has",
+			a:    "tensor h.{0..3}.w.weight F32 [2] values=1\ntensor h.{0..3}.w.bias F32 [2] values=1",
+			b:    "tensor p.h.{2..3}.w.weight F32 [2] values=2\ntensor p.h.3.w.bias F32 [2] values=2",
+			want: []string{
+				"only-a h.0.w.weight>", "only-a h.1.w.weight>", "changed h.2.w.weight>p.h.2.w.weight by prefix", "changed h.3.w.weight>p.h.3.w.weight by prefix",
+				"only-a h.0.w.bias>", "only-a h.1.w.bias>", "only-a h.2.w.bias>", "changed h.3.w.bias>p.h.3.w.bias by prefix",
+			},
+		},
+		{
+			name: "the layer without one tells two of one shape apart",
+			a:    "tensor h.{1..2}.foo F32 [2] values=1\ntensor h.{0..2}.bar F32 [2] values=1",
+			b:    "tensor h.{0..2}.one F32 [2] values=2\ntensor h.{1..2}.two F32 [2] values=2",
+			want: []string{
+				"changed h.1.foo>h.1.two by likely", "changed h.2.foo>h.2.two by likely",
+				"changed h.0.bar>h.0.one by likely", "changed h.1.bar>h.1.one by likely", "changed h.2.bar>h.2.one by likely",
+			},
+		},
+		{
+			name: "layers that count from one",
+			a:    "tensor h.{1..3}.up F32 [4,2] values=1",
+			b:    "tensor h.{0..2}.foo F32 [4,2] values=2",
+			want: []string{"changed h.1.up>h.0.foo by template", "changed h.2.up>h.1.foo by template", "changed h.3.up>h.2.foo by template"},
+		},
+		{
+			name: "names of leaves that nobody knows",
+			a:    "tensor h.{0..1}.up.weight F32 [4,2] values=1\ntensor h.{0..1}.up.bias F32 [4] values=1",
+			b:    "tensor h.{0..1}.x.one F32 [4,2] values=2\ntensor h.{0..1}.x.two F32 [4] values=2",
+			want: []string{
+				"changed h.0.up.weight>h.0.x.one by template", "changed h.1.up.weight>h.1.x.one by template",
+				"changed h.0.up.bias>h.0.x.two by template", "changed h.1.up.bias>h.1.x.two by template",
+			},
+		},
+		{
 			name: "a prefix",
 			a:    "tensor a F32 [2] values=1\ntensor b F32 [2] values=1\ntensor c F32 [2]",
 			b:    "tensor p.a F32 [2] values=2\ntensor p.b F32 [2] values=2\ntensor p.c F32 [3]",

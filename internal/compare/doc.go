@@ -3,10 +3,10 @@
 //
 // # Pairs
 //
-// Tensors are paired by name, then by content, then by what they are for: the
-// same role where both follow known conventions, otherwise the same name but for a
-// prefix, or the same numbers and shapes in a template that has one counterpart
-// only. What is not unmistakable is not paired. Content decides over names where
+// Tensors are paired by name, then by content, and what is left by package match: the
+// same role where both follow known conventions, the same name but for a prefix, the same
+// numbers and shapes in a template that has one counterpart only, or names that mean the
+// same, which is said to be likely only. What is less sure than nine to one is not paired. Content decides over names where
 // tensors have changed places all round: they are paired with what they hold.
 //
 // # Rules

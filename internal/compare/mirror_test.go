@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
@@ -56,8 +57,7 @@ func headers(t *testing.T, as, bs []*tensor, a, b *convention.Model) *Result {
 		}
 	}
 	c.pairByName()
-	c.pairByPrefix()
-	c.pairByTemplate()
+	c.pairLoose(t.Context())
 	c.rows()
 	c.explain()
 	c.restore()
@@ -205,6 +205,31 @@ func TestMirrored(t *testing.T) {
 		m.try(t, l.ID, l.Tensors, &convention.Model{Type: l.ModelType, TextType: l.TextModelType, Documents: numbers})
 	}
 	t.Logf("%d of %d pairs are the same model", m.same, m.pairs)
+}
+
+// Whatever names there are in two checkpoints, the answer for them exchanged is the same.
+func TestMirroredNames(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		word := rapid.SampledFrom([]string{"q", "query", "k", "key", "attn_norm", "ln1", "ln2", "ffn_norm", "up", "w1", "w3", "gate", "foo", "bar"})
+		side := rapid.Custom(func(rt *rapid.T) []fixture.NamedTensor {
+			var list []fixture.NamedTensor
+			prefix := rapid.SampledFrom([]string{"", "p.", "m."}).Draw(rt, "prefix")
+			first, last := rapid.IntRange(0, 1).Draw(rt, "first"), rapid.IntRange(1, 3).Draw(rt, "last")
+			for _, w := range rapid.SliceOfNDistinct(word, 1, 6, rapid.ID).Draw(rt, "words") {
+				shape := []uint64{rapid.Uint64Range(1, 3).Draw(rt, "size"), 2}
+				leaf := rapid.SampledFrom([]string{".weight", ".bias", ""}).Draw(rt, "leaf")
+				for l := first; l <= last; l++ {
+					list = append(list, fixture.NamedTensor{Name: fmt.Sprint(prefix, "h.", l, ".", w, leaf), Shape: shape})
+				}
+			}
+			return list
+		})
+		as, bs := listed(side.Draw(rt, "a"), "BF16"), listed(side.Draw(rt, "b"), "BF16")
+		m := new(convention.Model)
+		if d := cmp.Diff(seen(headers(t, as, bs, m, m), false), seen(headers(t, bs, as, m, m), true)); d != "" {
+			rt.Fatal(d)
+		}
+	})
 }
 
 // Every list of a real model, with its own configuration where that is known, and every

@@ -65,6 +65,11 @@ func newNaming(list []*tensor, m *convention.Model) *naming {
 	return n
 }
 
+// namings are those of both sides, A's names as they are after a map or conversion.
+func (c *comparison) namings(ctx context.Context) (a, b *naming) {
+	return namingOf(ctx, c.as, c.a), namingOf(ctx, c.bs, c.b)
+}
+
 // alike reports whether both sides spell their names in one way: what one of them is, by
 // its configuration, the other may be by its names.
 func (n *naming) alike(other *naming) bool {

@@ -7,14 +7,9 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/convention"
-	"github.com/wtinspect/wtinspect/rename/convention/identify"
-	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A content is what tensors with the same bytes have in common.
@@ -88,8 +83,7 @@ func (c *comparison) pairByContent(ctx context.Context) error {
 			return err
 		}
 	}
-	groups := c.groups(key)
-	c.match(groups)
+	c.match(ctx, c.groups(key))
 	return nil
 }
 
@@ -140,7 +134,7 @@ func (g *group) mayPair() bool {
 }
 
 // match pairs the tensors of groups that have the same bytes.
-func (c *comparison) match(groups map[content]*group) {
+func (c *comparison) match(ctx context.Context, groups map[content]*group) {
 	place := make(map[*tensor]int, len(c.as)+len(c.bs))
 	for i, t := range c.as {
 		place[t] = i
@@ -161,15 +155,28 @@ func (c *comparison) match(groups map[content]*group) {
 
 	// The unmistakable first: what they teach about names decides over tensors of
 	// which several have the same bytes, such as new norms.
-	m := matching{from: make(map[*tensor]*tensor), to: make(map[*tensor]*tensor), templates: make(map[[2]string]int)}
+	m := matching{from: make(map[*tensor]*tensor), to: make(map[*tensor]*tensor)}
+	open := make(map[*tensor]bool)
 	for _, g := range list {
-		if len(g.as) == 1 && len(g.bs) == 1 && g.as[0].free() {
-			m.put(g.as[0], g.bs[0])
+		if len(g.as) == 1 && len(g.bs) == 1 {
+			if g.as[0].free() {
+				m.put(g.as[0], g.bs[0])
+			}
+			continue
+		}
+		for _, t := range slices.Concat(g.as, g.bs) {
+			open[t] = t.free()
 		}
 	}
-	for _, g := range list {
-		if len(g.as) > 1 || len(g.bs) > 1 {
-			m.settle(g)
+	if len(open) > 0 {
+		// Any two of a group have the same bytes, so that nothing has to be sure. What
+		// cannot be matched by its name is paired as it comes.
+		likely := make(map[*tensor]*tensor)
+		_ = c.counterparts(ctx, func(t *tensor) bool { return open[t] }, false, m.to, func(of *counterpart) {
+			of.members(func(a, b *tensor) { likely[a] = b })
+		})
+		for _, g := range list {
+			m.settle(g, likely)
 		}
 	}
 	m.close()
@@ -206,68 +213,38 @@ func (t *tensor) free() bool { return t.pair == nil || !t.pair.settled() }
 
 // A matching is pairs by content that are being found.
 type matching struct {
-	from, to  map[*tensor]*tensor // by B's tensor, by A's
-	templates map[[2]string]int
+	from, to map[*tensor]*tensor // by B's tensor, by A's
 }
 
-func (m *matching) put(a, b *tensor) {
-	m.to[a], m.from[b] = b, a
-	m.templates[[2]string{template.Segments.Of(a.name), template.Segments.Of(b.name)}]++
-}
+func (m *matching) put(a, b *tensor) { m.to[a], m.from[b] = b, a }
 
-// manyPairs bounds the pairs that are weighed against each other.
-const manyPairs = 1 << 20
-
-// settle pairs tensors that all have the same bytes: those whose names are most
-// alike.
-func (m *matching) settle(g *group) {
-	var as []*tensor
+// settle pairs tensors that all have the same bytes, those first that are likely to be the
+// same.
+func (m *matching) settle(g *group, likely map[*tensor]*tensor) {
+	inB := make(map[*tensor]bool, len(g.bs))
+	for _, b := range g.bs {
+		inB[b] = true
+	}
+	var rest []*tensor
 	for _, a := range g.as {
-		if a.free() {
-			as = append(as, a)
+		b := likely[a]
+		switch {
+		case !a.free() || m.to[a] != nil:
+		case b != nil && inB[b] && m.from[b] == nil:
+			m.put(a, b)
+		default:
+			rest = append(rest, a)
 		}
 	}
-	bs := slices.Clone(g.bs)
-	weigh := len(as) <= manyPairs/max(len(bs), 1)
-	for _, a := range as {
-		if len(bs) == 0 {
+	for _, b := range g.bs {
+		if len(rest) == 0 {
 			return
 		}
-		best, most := 0, -1
-		for i, b := range bs {
-			if !weigh {
-				break
-			}
-			if w := m.likeness(a, b); w > most {
-				best, most = i, w
-			}
+		if m.from[b] == nil {
+			m.put(rest[0], b)
+			rest = rest[1:]
 		}
-		m.put(a, bs[best])
-		bs = slices.Delete(bs, best, best+1)
 	}
-}
-
-// likeness weighs how alike two names are: a template that others have taken, the
-// same numbers, the same last segments.
-func (m *matching) likeness(a, b *tensor) int {
-	w := 0
-	if m.templates[[2]string{template.Segments.Of(a.name), template.Segments.Of(b.name)}] > 0 {
-		w += 200
-	}
-	if slices.Equal(numbers(a.name), numbers(b.name)) {
-		w += 100
-	}
-	x, y := strings.Split(a.name, "."), strings.Split(b.name, ".")
-	for i := 1; i <= min(len(x), len(y)) && x[len(x)-i] == y[len(y)-i]; i++ {
-		w++
-	}
-	return w
-}
-
-// numbers returns the indices of a name: of the layer, the expert.
-func numbers(name string) []string {
-	_, out := template.Segments.Split(name)
-	return out
 }
 
 // close takes back the pairs that would leave a tensor without the partner that
@@ -303,145 +280,4 @@ func named(list []*tensor) func(yield func(convention.Named) bool) {
 			}
 		}
 	}
-}
-
-// loose returns the tensors without a partner.
-func loose(list []*tensor) []*tensor {
-	var out []*tensor
-	for _, t := range list {
-		if t.pair == nil {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-// pairByRole pairs what is left and has the same role in both.
-func (c *comparison) pairByRole(ctx context.Context) {
-	as, bs := loose(c.as), loose(c.bs)
-	if len(as) == 0 || len(bs) == 0 {
-		return
-	}
-	roles := func(list []*tensor, all []*tensor, of *checkpoint.Checkpoint) map[string]*tensor {
-		m, _ := adapt.Model(ctx, of)
-		r := identify.Tensors(named(all), m)
-		conv, ok := convention.Lookup(r.Convention)
-		if !ok {
-			return nil
-		}
-		out := make(map[string]*tensor)
-		for _, t := range list {
-			if id, ok := conv.Parse(t.name); ok {
-				out[id.String()] = t
-			}
-		}
-		return out
-	}
-	inA := roles(as, c.as, c.a)
-	if len(inA) == 0 {
-		return
-	}
-	inB := roles(bs, c.bs, c.b)
-	for id, b := range inB {
-		if a := inA[id]; a != nil {
-			c.link(a, b, ByRole)
-		}
-	}
-}
-
-// pairByPrefix pairs what is left and has the same name and shape but for a prefix
-// on one side, if only one tensor does.
-func (c *comparison) pairByPrefix() {
-	as, bs := loose(c.as), loose(c.bs)
-	if len(as) == 0 || len(bs) == 0 {
-		return
-	}
-	// A tensor that could be paired with two is paired with none.
-	found := make(map[*tensor]*tensor)
-	spoilt := make(map[*tensor]bool)
-	put := func(a, b *tensor) {
-		if !slices.Equal(a.shape, b.shape) {
-			return
-		}
-		for _, t := range []*tensor{a, b} {
-			spoilt[t] = spoilt[t] || found[t] != nil
-		}
-		found[a], found[b] = b, a
-	}
-	search := func(long, short []*tensor, put func(long, short *tensor)) {
-		byName := make(map[string]*tensor, len(short))
-		for _, t := range short {
-			byName[t.name] = t
-		}
-		for _, t := range long {
-			rest := t.name
-			for {
-				_, after, ok := strings.Cut(rest, ".")
-				if !ok {
-					break
-				}
-				rest = after
-				if s := byName[rest]; s != nil {
-					put(t, s)
-				}
-			}
-		}
-	}
-	search(as, bs, put)
-	search(bs, as, func(b, a *tensor) { put(a, b) })
-	for _, a := range as {
-		if b := found[a]; b != nil && !spoilt[a] && !spoilt[b] {
-			c.link(a, b, ByPrefix)
-		}
-	}
-}
-
-// pairByTemplate pairs templates that have the same numbers and shapes, where
-// there is one of them on either side.
-func (c *comparison) pairByTemplate() {
-	as, bs := loose(c.as), loose(c.bs)
-	if len(as) == 0 || len(bs) == 0 {
-		return
-	}
-	inA, inB := templates(as), templates(bs)
-	for signature, a := range inA {
-		b := inB[signature]
-		if len(a) != 1 || len(b) != 1 {
-			continue
-		}
-		for i := range a[0] {
-			c.link(a[0][i], b[0][i], ByTemplate)
-		}
-	}
-}
-
-// templates groups tensors by template, each sorted by its numbers, and the
-// templates by the numbers and shapes of their tensors.
-func templates(list []*tensor) map[string][][]*tensor {
-	type numbered struct {
-		*tensor
-		numbers []string
-	}
-	byTemplate := make(map[string][]numbered)
-	for _, t := range list {
-		form := template.Segments.Of(t.name)
-		byTemplate[form] = append(byTemplate[form], numbered{t, numbers(t.name)})
-	}
-	out := make(map[string][][]*tensor)
-	for _, group := range byTemplate {
-		slices.SortStableFunc(group, func(x, y numbered) int { return slices.Compare(x.numbers, y.numbers) })
-		var b strings.Builder
-		tensors := make([]*tensor, len(group))
-		for i, t := range group {
-			n := t.numbers
-			if len(n) == 0 {
-				// A shape alone says little: the last segment is to agree, too.
-				n = []string{t.name[strings.LastIndexByte(t.name, '.')+1:]}
-			}
-			fmt.Fprintln(&b, n, t.shape)
-			tensors[i] = t.tensor
-		}
-		out[b.String()] = append(out[b.String()], tensors)
-	}
-	return out
 }

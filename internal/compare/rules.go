@@ -10,6 +10,8 @@ type Rule struct {
 	// Tensors counts the tensors that the rule takes, and Proven those of them
 	// that are the same in both checkpoints.
 	Tensors, Proven int
+	// Likely counts those that are paired by what their names mean, and by nothing else.
+	Likely int
 }
 
 // explain finds the rules that take A's names to B's.
@@ -19,7 +21,7 @@ func (c *comparison) explain() {
 		list = c.bs
 	}
 	want := make(map[string]string, len(list)) // of A's names that B has
-	proven := make(map[string]bool)
+	proven, likely := make(map[string]bool), make(map[string]bool)
 	names := make([]string, 0, len(list))
 	renamed := false
 	for _, t := range list {
@@ -35,6 +37,7 @@ func (c *comparison) explain() {
 		want[t.name] = other.name
 		if t.name != other.name {
 			renamed, proven[t.name] = true, p.status == Same && p.err == nil
+			likely[t.name] = p.by == Likely && !proven[t.name]
 		}
 	}
 	if !renamed {
@@ -54,6 +57,9 @@ func (c *comparison) explain() {
 			rules[row.Rule].Tensors++
 			if proven[row.From] {
 				rules[row.Rule].Proven++
+			}
+			if likely[row.From] {
+				rules[row.Rule].Likely++
 			}
 		}
 	}

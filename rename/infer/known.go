@@ -10,7 +10,6 @@ import (
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
-	"github.com/wtinspect/wtinspect/rename/match"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -229,19 +228,10 @@ func (x *inference) interpret() {
 		r := read(h)
 		if len(r.fits) > 0 && len(r.Extra) == 0 {
 			h.of = r.fits[0]
-			places := r.Places(h.of)
-			for _, m := range h.modules {
-				if p := &places[m.Leaves[0].Tensors[0]]; p.Tensor != nil {
-					m.Meaning = meaningOf(p.Tensor.Role)
-				}
-				m.Meaning.Buffer = m.Meaning.Buffer || places[m.Leaves[0].Tensors[0]].Buffer
-			}
+			Explain(h.modules, r.Places(h.of))
 			continue
 		}
-		experts := slices.ContainsFunc(h.modules, func(m *match.Module) bool { return m.Meaning.Sub == "expert" })
-		for _, m := range h.modules {
-			vocabulary().explain(m, experts)
-		}
+		Explain(h.modules, nil)
 	}
 }
 

@@ -131,11 +131,8 @@ func (x *inference) number(key string) int64 {
 
 // leafOf finds the leaf that becomes another side's, and its name there.
 func leafOf(from *match.Leaf, to *match.Module) (string, bool) {
-	also := map[string][]string{".weight": {"", ".gamma", ".kernel"}, "": {".weight"}, ".gamma": {".weight"}, ".kernel": {".weight"}, ".bias": {".beta", "_bias"}, ".beta": {".bias"}, "_bias": {".bias"}}
-	for _, name := range append([]string{from.Name}, also[from.Name]...) {
-		if to.Has(name) {
-			return name, true
-		}
+	if l, ok := to.Leaf(from.Name); ok {
+		return to.Leaves[l].Name, true
 	}
 	if !to.AnyLeaf {
 		return "", false

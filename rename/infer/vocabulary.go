@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/match"
 )
 
@@ -76,5 +77,25 @@ func (l lexicon) explain(m *match.Module, experts bool) {
 		m.Meaning = *known
 		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Weak = space, buffer, weak
 		return
+	}
+}
+
+// Explain gives modules the meanings of their tensors' places in a convention, and what has
+// none, or where no convention is known, that of its name in all conventions that have it,
+// if that is one thing.
+func Explain(modules []*match.Module, places []identify.Place) {
+	experts := slices.ContainsFunc(modules, func(m *match.Module) bool { return m.Meaning.Sub == "expert" })
+	for _, m := range modules {
+		var p identify.Place
+		if places != nil {
+			p = places[m.Leaves[0].Tensors[0]]
+		}
+		buffer := m.Meaning.Buffer || p.Buffer
+		if p.Tensor != nil {
+			m.Meaning = meaningOf(p.Tensor.Role)
+		} else {
+			vocabulary().explain(m, experts)
+		}
+		m.Meaning.Buffer = buffer
 	}
 }

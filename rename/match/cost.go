@@ -33,6 +33,9 @@ const (
 	// A shape that is known on one side only is no evidence, where others have it.
 	unknownShape = 2.5
 	softShape    = 5.0
+	// Layers that one of two modules lacks say that it is another: in ModernBERT the first
+	// layer alone has no normalisation before attention.
+	partial = 1.5
 	// Of two modules with the same shape, one behind the other, exchanging them costs
 	// twice this: order alone is never surer than 0.83.
 	orderStep = 0.8
@@ -139,7 +142,13 @@ func (p *problem) nameCost(i, j int) evidence {
 		return evidence{}
 	}
 	e := meaningCost(&a.Meaning, &b.Meaning)
-	if p.spaces && a.Meaning.Space != b.Meaning.Space {
+	if a.Role != "" && b.Role != "" {
+		if a.Role == b.Role {
+			return evidence{strong: sameName}
+		}
+		e.strong += partConflict
+	}
+	if p.spaces && !sameSpace(a, b) {
 		e.strong += spaceConflict
 	}
 	if p.sameNames(i, j) {
@@ -150,6 +159,13 @@ func (p *problem) nameCost(i, j int) evidence {
 		e.strong += alike * p.alike(i, j)
 	}
 	return e
+}
+
+// sameSpace compares the parts of models: the text model of a multimodal one is not always
+// called so.
+func sameSpace(a, b *Module) bool {
+	x, y := a.Meaning.Space, b.Meaning.Space
+	return x == y || x == "" && y == "text" || x == "text" && y == ""
 }
 
 // biasCost compares whether both have biases.

@@ -27,6 +27,10 @@ type cell struct {
 	j    int
 	form Form
 	cost evidence
+	// named is set where it is one only if the names say so.
+	named bool
+	// part is set where one side has members that the other lacks.
+	part bool
 }
 
 // signature is what modules have in common whose indices are equal.
@@ -303,7 +307,7 @@ func (p *problem) compositeCost(c *composite) evidence {
 	weak := w.Weak
 	for _, o := range c.parts {
 		m := &side[o].Meaning
-		if p.spaces && w.Space != m.Space {
+		if p.spaces && !sameSpace(whole, side[o]) {
 			e.strong += spaceConflict
 		}
 		switch {

@@ -43,7 +43,12 @@ type Module struct {
 	// AnyLeaf modules may have leaves that are not listed: a bias.
 	AnyLeaf bool
 	Meaning Meaning
-	order   int // of its first tensor
+	// Role is what a convention calls it, "" where that is not known. Two of one role are
+	// one module, whatever their names.
+	Role string
+	// lone is set of a leaf that is a module of its own.
+	lone  bool
+	order int // of its first tensor
 }
 
 // A Leaf is one tensor of a module.
@@ -91,13 +96,15 @@ const (
 )
 
 // Modules puts the tensors of a checkpoint together. It refuses what is no model.
-func Modules(tensors []Tensor) ([]*Module, error) {
+func Modules(tensors []Tensor) ([]*Module, error) { return modulesOf(tensors, template.Kinds) }
+
+func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []template.Kind) ([]*Module, error) {
 	for i := range tensors {
 		if len(tensors[i].Name) > maxName {
 			return nil, fmt.Errorf("a name has %d bytes, and no tensor's has more than %d: %.40q…", len(tensors[i].Name), maxName, tensors[i].Name)
 		}
 	}
-	kinds := template.Kinds(len(tensors), func(i int) string { return tensors[i].Name })
+	kinds := kindsOf(len(tensors), func(i int) string { return tensors[i].Name })
 	if len(kinds) > 4*MaxModules {
 		return nil, fmt.Errorf("there are %d templates of names, and no model has more than %d", len(kinds), 4*MaxModules)
 	}

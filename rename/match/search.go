@@ -276,7 +276,9 @@ func (s *search) solution() *Solution {
 			}
 			i, j := solved.rows[x], solved.cols[y]
 			taken[x] = true
-			out.Matches = append(out.Matches, Match{A: []int{i}, B: []int{j}, Form: s.cell(i, j).form, Same: s.sameNames(i, j)})
+			out.Matches = append(out.Matches, Match{
+				A: []int{i}, B: []int{j}, Form: s.cell(i, j).form, Same: s.sameNames(i, j), Said: -s.nameCost(i, j).strong,
+			})
 			margins.pair(k, x, y)
 		}
 		for x, i := range solved.rows {
@@ -286,6 +288,12 @@ func (s *search) solution() *Solution {
 		}
 	}
 	margins.fill(out)
+	for i := range s.settled {
+		m := &s.settled[i]
+		out.AloneA = slices.DeleteFunc(out.AloneA, func(i int) bool { return i == m.A[0] })
+		out.AloneB = slices.DeleteFunc(out.AloneB, func(j int) bool { return j == m.B[0] })
+	}
+	out.Matches = append(out.Matches, s.settled...)
 	slices.Sort(out.AloneA)
 	slices.Sort(out.AloneB)
 	return out

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -13,6 +14,9 @@ type Options struct {
 	Opaque bool
 	// Ordered says that modules of both sides are in the order of the code.
 	Ordered bool
+	// Plain finds what is stored as it is under another name. Nothing is transposed, put
+	// together or taken apart; of two modules only some members need be in both.
+	Plain bool
 	// Extra is what more is known of a hypothesis, in log-odds: modules of A become
 	// modules of B. An infinite cost forbids it. It may be nil.
 	Extra func(a, b []int) float64
@@ -30,6 +34,8 @@ type Match struct {
 	Only bool
 	// Same is set where the names are equal, or equal below prefixes that many have.
 	Same bool
+	// Said is what names alone say for the match, in log-odds, words that lie left out.
+	Said float64
 }
 
 // A Solution is the matches that are cheapest together.
@@ -53,11 +59,14 @@ type problem struct {
 	ordered bool
 	steps   int  // that are left for composites
 	mixed   bool // most matrices are not turned, so that none should be
+	plain   bool
 	spaces  bool // both sides have several parts that names tell apart
 	know    func(a, b []int) float64
 	cells   [][]cell
-	same    map[[2]int]bool
-	letter  []map[string]bool // trigrams of A's modules, then B's
+	same    map[[2]string]bool // names of A and of B
+	letter  []map[string]bool  // trigrams of A's modules, then B's
+	// settled are modules that the search has not to find.
+	settled []Match
 }
 
 func (p *problem) extra(a, b []int) float64 {
@@ -67,13 +76,15 @@ func (p *problem) extra(a, b []int) float64 {
 	return p.know(a, b)
 }
 
-func (p *problem) sameNames(i, j int) bool { return p.same[[2]int{i, j}] }
+func (p *problem) sameNames(i, j int) bool {
+	return p.same[[2]string{p.a[i].String(), p.b[j].String()}]
+}
 
 func (p *problem) alike(i, j int) float64 { return jaccard(p.letter[i], p.letter[len(p.a)+j]) }
 
 // Solve finds which modules of A are which of B.
 func Solve(a, b []*Module, opt Options) (*Solution, error) {
-	p := &problem{a: a, b: b, opaque: opt.Opaque, ordered: opt.Ordered, know: opt.Extra}
+	p := &problem{a: a, b: b, opaque: opt.Opaque, ordered: opt.Ordered, plain: opt.Plain, know: opt.Extra}
 	p.spaces = severalSpaces(a) && severalSpaces(b)
 	for _, m := range slices.Concat(a, b) {
 		p.letter = append(p.letter, trigrams(lastSegment(m)))
@@ -93,14 +104,23 @@ func Solve(a, b []*Module, opt Options) (*Solution, error) {
 
 // solve finds the solution for what is known.
 func (p *problem) solve() (*Solution, error) {
-	if err := p.pair(); err != nil {
+	var err error
+	if p.plain {
+		err = p.pairPlain()
+	} else {
+		err = p.pair()
+	}
+	if err != nil {
 		return nil, err
 	}
+	p.weigh()
 	s := &search{problem: p}
 	if err := s.components(); err != nil {
 		return nil, err
 	}
-	s.candidates = p.composites()
+	if !p.plain {
+		s.candidates = p.composites()
+	}
 	s.choose()
 	return s.solution(), nil
 }
@@ -197,16 +217,28 @@ func (p *problem) pair() error {
 			}
 		}
 	}
-	if err := p.few(); err != nil {
-		return err
-	}
+	return p.few()
+}
+
+// weigh gives the cells their costs.
+func (p *problem) weigh() {
 	p.findSame()
+	if p.plain {
+		p.settleSame()
+	}
 	p.mixed = p.mixed || p.fits()
 	for i := range p.cells {
 		for k := range p.cells[i] {
 			c := &p.cells[i][k]
 			c.cost = p.nameCost(i, c.j)
-			c.cost.strong += biasCost(p.a[i], p.b[c.j]) + p.extra([]int{i}, []int{c.j})
+			c.cost.strong += p.extra([]int{i}, []int{c.j})
+			if p.plain { // what is left of a module may have lost its bias
+				if c.part {
+					c.cost.strong += partial
+				}
+				continue
+			}
+			c.cost.strong += biasCost(p.a[i], p.b[c.j])
 			switch c.form {
 			case Transposed:
 				c.cost.strong += p.turn()
@@ -223,7 +255,6 @@ func (p *problem) pair() error {
 			}
 		}
 	}
-	return nil
 }
 
 // wrapped is how many modules must have the same names below two prefixes before the
@@ -234,22 +265,28 @@ const wrapped = 3
 // that nobody knows.
 func (p *problem) findSame() {
 	type change struct{ from, to string }
-	pairs := make(map[change][][2]int)
+	pairs := make(map[change]map[[2]string]bool) // names of A and of B
 	var order []change
-	for i, m := range p.a {
+	nameA, nameB := p.names()
+	for i, a := range p.a {
 		for _, c := range p.cells[i] {
-			from, to, ok := prefixes(m.String(), p.b[c.j].String())
+			if role := p.b[c.j].Role; a.Role != "" && role != "" && a.Role != role {
+				continue
+			}
+			from, to, ok := prefixes(nameA[i], nameB[c.j])
 			if c.form != Same || !ok || strings.Contains(from, "{}") || strings.Contains(to, "{}") {
 				continue
 			}
 			k := change{from, to}
 			if pairs[k] == nil {
+				pairs[k] = make(map[[2]string]bool)
 				order = append(order, k)
 			}
-			pairs[k] = append(pairs[k], [2]int{i, c.j})
+			pairs[k][[2]string{nameA[i], nameB[c.j]}] = true
 		}
 	}
-	// Equal prefixes first, then those of the most.
+	// Equal prefixes first, then those of the most, whichever side is A.
+	either := func(k change) string { return min(k.from, k.to) + "\x00" + max(k.from, k.to) }
 	slices.SortStableFunc(order, func(x, y change) int {
 		if (x.from == x.to) != (y.from == y.to) {
 			if x.from == x.to {
@@ -257,25 +294,50 @@ func (p *problem) findSame() {
 			}
 			return 1
 		}
-		return len(pairs[y]) - len(pairs[x])
+		return cmp.Or(len(pairs[y])-len(pairs[x]), strings.Compare(either(x), either(y)))
 	})
-	p.same = make(map[[2]int]bool)
-	takenA, takenB := make(map[int]bool), make(map[int]bool)
-	for _, k := range order {
-		var fresh [][2]int
-		for _, pr := range pairs[k] {
+	p.same = make(map[[2]string]bool)
+	takenA, takenB := make(map[string]bool), make(map[string]bool)
+	fresh := func(k change) (list [][2]string) {
+		for pr := range pairs[k] {
 			if !takenA[pr[0]] && !takenB[pr[1]] {
-				fresh = append(fresh, pr)
+				list = append(list, pr)
 			}
 		}
-		if k.from != k.to && len(fresh) < wrapped {
+		return list
+	}
+	for _, k := range order {
+		list := fresh(k)
+		if k.from != k.to && len(list) < wrapped {
 			continue
 		}
-		for _, pr := range fresh {
+		for _, pr := range list {
 			takenA[pr[0]], takenB[pr[1]] = true, true
 			p.same[pr] = true
 		}
 	}
+	if !p.plain {
+		return
+	}
+	// A whole name below a prefix of its own says as much, if nothing else is called so.
+	for _, k := range order {
+		if k.from == "" || k.to == "" {
+			for _, pr := range fresh(k) {
+				p.same[pr] = true
+			}
+		}
+	}
+}
+
+// names are those of the modules of both sides.
+func (p *problem) names() (a, b []string) {
+	for _, m := range p.a {
+		a = append(a, m.String())
+	}
+	for _, m := range p.b {
+		b = append(b, m.String())
+	}
+	return a, b
 }
 
 // prefixes returns what two stems have before the segments that both end with.

@@ -36,12 +36,13 @@ const (
 
 // A place is where numbers stand behind the same text, other numbers in it left out.
 type place struct {
-	before string // a template of Runs
-	values map[int32]*numbered
-	broken bool // some number there has a leading zero, or is none
-	alone  bool // every number there fills a word
-	counts bool // they are indices
-	first  int32
+	before  string // a template of Runs
+	values  map[int32]*numbered
+	broken  bool // some number there has a leading zero, or is none
+	alone   bool // every number there fills a word
+	counts  bool // they are indices
+	segment bool // every number there fills a segment
+	first   int32
 }
 
 // numbered is what one number at a place stands before.
@@ -73,11 +74,21 @@ func (f *form) at(row, hole int) int32 { return f.index[row*len(f.places)+hole] 
 // its MLP. The first or the last number is text where it stands before what no other has
 // and lacks most of what they have: layers.0.wte and layers.33.linear of Phi-2 stand
 // beside layers 1 to 32. A single number among several is text, too.
-func Kinds(n int, name func(i int) string) []Kind {
+func Kinds(n int, name func(i int) string) []Kind { return findKinds(n, name, false) }
+
+// Numbered is Kinds for one of two lists that are compared. Every number that fills a segment
+// is an index, and a word before it says less, so that it is one in the other list, too,
+// whatever that has of the numbers and calls them.
+func Numbered(n int, name func(i int) string) []Kind { return findKinds(n, name, true) }
+
+func findKinds(n int, name func(i int) string, twin bool) []Kind {
 	forms := formsOf(n, name)
 	places := placesOf(forms)
 	for _, p := range places {
-		p.judge()
+		p.judge(twin)
+		if twin && p.segment && !p.broken {
+			p.number()
+		}
 	}
 	var kinds []Kind
 	var text []byte
@@ -109,7 +120,7 @@ func Kinds(n int, name func(i int) string) []Kind {
 			kinds[k].Index = append(kinds[k].Index, f.index[r*len(f.places):(r+1)*len(f.places)]...)
 		}
 		for k := start; k < len(kinds); k++ {
-			kinds[k].finish(f, name)
+			kinds[k].finish(f, name, twin)
 		}
 	}
 	slices.SortStableFunc(kinds, func(a, b Kind) int { return slices.Min(a.Members) - slices.Min(b.Members) })
@@ -156,12 +167,15 @@ func placesOf(forms []*form) []*place {
 			before += f.text[h]
 			p := byText[before]
 			if p == nil {
-				p = &place{before: before, values: make(map[int32]*numbered), alone: true}
+				p = &place{before: before, values: make(map[int32]*numbered), alone: true, segment: true}
 				byText[before] = p
 				list = append(list, p)
 			}
 			f.places[h] = p
 			after := f.text[h+1]
+			if before != "" && before[len(before)-1] != '.' || after != "" && after[0] != '.' {
+				p.segment = false
+			}
 			if before != "" && !Words.separates(before[len(before)-1]) || after != "" && !Words.separates(after[0]) {
 				p.alone = false
 			}
@@ -184,7 +198,7 @@ func placesOf(forms []*form) []*place {
 }
 
 // judge says which numbers of a place are indices.
-func (p *place) judge() {
+func (p *place) judge(twin bool) {
 	if p.broken {
 		return
 	}
@@ -192,7 +206,7 @@ func (p *place) judge() {
 	first, last := numbers[0], numbers[len(numbers)-1]
 	closed := int(last-first) == len(numbers)-1
 	switch {
-	case Counts(p.before) != "" && (p.alone || closed):
+	case Counts(p.before) != "" && (p.alone || closed && !twin):
 		p.counts = true
 	case !closed:
 	case first == 0:
@@ -225,6 +239,16 @@ func (p *place) judge() {
 			p.first = v
 			break
 		}
+	}
+}
+
+// number takes every number of the place for an index.
+func (p *place) number() {
+	if !p.counts {
+		p.counts, p.first = true, 0
+	}
+	for _, o := range p.values {
+		o.apart = false
 	}
 }
 
@@ -275,7 +299,7 @@ func (p *place) index(v int32) bool { return p.counts && !p.values[v].apart }
 
 // finish writes the text of a kind, and puts its members in order. Its Index still has
 // every number of the names.
-func (k *Kind) finish(f *form, name func(i int) string) {
+func (k *Kind) finish(f *form, name func(i int) string, twin bool) {
 	holes := len(f.places)
 	row := func(i int) []int32 { return k.Index[i*holes : (i+1)*holes] }
 	var index []int
@@ -283,7 +307,7 @@ func (k *Kind) finish(f *form, name func(i int) string) {
 		if !p.index(row(0)[h]) {
 			continue
 		}
-		varies := false
+		varies := twin
 		for i := range k.Members {
 			varies = varies || row(i)[h] != row(0)[h]
 		}
