@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/compare"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -80,6 +82,8 @@ type Comparison struct {
 
 	a, b *checkpoint.Checkpoint
 	res  *compare.Result // without its rows
+	// digests are those that hubs list of whole files.
+	digests map[*checkpoint.File]string
 
 	tolerance float64
 }
@@ -421,8 +425,8 @@ func Diff(ctx context.Context, set *Set, opts *DiffOptions) (*DiffResult, error)
 	if !opts.Headers {
 		reach := newReach(ctx)
 		for _, c := range r.Comparisons {
-			reach.addAll(c.a, selected)
-			reach.addAll(c.b, selected)
+			c.list(ctx)
+			reach.addCompared(c, opts, selected)
 		}
 		if err := reach.allow(); err != nil {
 			return nil, err
@@ -505,10 +509,64 @@ func (r *DiffResult) Errors() []error {
 	return out
 }
 
+// list finds the digests that hubs list of the files of both sides.
+func (c *Comparison) list(ctx context.Context) {
+	c.digests = make(map[*checkpoint.File]string)
+	for _, f := range slices.Concat(c.a.Files, c.b.Files) {
+		if source.Scheme(f.Path) == "" || f.Missing || f.Err != nil {
+			continue
+		}
+		if _, digest, err := listed(ctx, f); err == nil {
+			c.digests[f] = digest
+		}
+	}
+}
+
+// sameFile reports whether hubs list one digest of two files.
+func (c *Comparison) sameFile(x, y *checkpoint.File) bool {
+	return c.digests[x] != "" && c.digests[x] == c.digests[y]
+}
+
+// addCompared adds the tensors of a comparison that may be read: those that have one of
+// the other side's names, or its dtype and shape, unless they are in files that are known
+// to have the same bytes. With a map or a conversion that is not known before.
+func (r *reach) addCompared(c *Comparison, opts *DiffOptions, selected func(name string) bool) {
+	type kind struct {
+		dtype string
+		shape string
+	}
+	kindOf := func(t *checkpoint.Tensor) kind { return kind{t.DType, fmt.Sprint(t.Shape)} }
+	if !slices.ContainsFunc(slices.Concat(c.a.Files, c.b.Files), func(f *checkpoint.File) bool { return source.Away(r.ctx, f.Path) }) {
+		return
+	}
+	all := opts.Map != nil || opts.Auto || c.a.Format != c.b.Format
+	add := func(c1, c2 *checkpoint.Checkpoint) {
+		names := make(map[string]checkpoint.Tensor)
+		kinds := make(map[kind]bool)
+		for _, t := range c2.All() {
+			names[t.Name] = t
+			kinds[kindOf(&t)] = true
+		}
+		for _, t := range c1.All() {
+			if t.File < 0 || selected != nil && !selected(t.Name) {
+				continue
+			}
+			o, both := names[t.Name]
+			same := both && o.File >= 0 && o.Offset == t.Offset && o.Bytes == t.Bytes && c.sameFile(c1.Files[t.File], c2.Files[o.File])
+			if all || !same && (both || kinds[kindOf(&t)]) {
+				r.add(c1, &t, 1)
+			}
+		}
+	}
+	add(c.a, c.b)
+	add(c.b, c.a)
+}
+
 func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, selected func(string) bool) error {
 	opt := compare.Options{
 		Headers: opts.Headers, Map: opts.Map, Auto: opts.Auto || opts.Map == nil && c.a.Format != c.b.Format,
 		Chosen: selected, WeightsOnly: opts.WeightsOnly, Tolerance: opts.Tolerance, Workers: opts.Workers,
+		SameFile: c.sameFile,
 	}
 	if opts.Progress != nil {
 		opt.Stage = func(what string, bytes int64) func(int64) {

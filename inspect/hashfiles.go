@@ -108,17 +108,26 @@ func (h *FileHash) find(ctx context.Context, c *checkpoint.Checkpoint) {
 		h.Err = plainError(h.file.Err)
 		return
 	}
-	fi, err := source.Stat(ctx, h.file.Path)
-	if err != nil {
+	var err error
+	if h.Bytes, h.SHA256, err = listed(ctx, h.file); err != nil {
 		h.Err = plainError(err)
 		return
 	}
-	h.Bytes = fi.Size()
-	if e, ok := fi.Sys().(*source.Entry); ok && e.SHA256 != "" {
-		h.SHA256, h.Listed = e.SHA256, true
-	} else if c.Format == checkpoint.PyTorch {
+	if h.Listed = h.SHA256 != ""; !h.Listed && c.Format == checkpoint.PyTorch {
 		h.Err = fmt.Errorf("%s: a pickle, which is never opened; sha256sum reads it", h.file.Path)
 	}
+}
+
+// listed returns the size of a file and the SHA-256 that a hub lists, "" where none does.
+func listed(ctx context.Context, f *checkpoint.File) (size int64, digest string, err error) {
+	fi, err := source.Stat(ctx, f.Path)
+	if err != nil {
+		return 0, "", err
+	}
+	if e, ok := fi.Sys().(*source.Entry); ok {
+		digest = e.SHA256
+	}
+	return fi.Size(), digest, nil
 }
 
 // read reads the files that have no digest yet.

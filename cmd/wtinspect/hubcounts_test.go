@@ -34,7 +34,7 @@ var hubCommands = []struct {
 	{"stats --match *.ln1.weight REF", 0, "5+4", "5+4"},
 	{"hash REF", 0, "5+4", "5+4"},
 	{"hash --files REF", 0, "2+0", "1+0"},
-	{"diff REF REF@v1", 0, "10+8", "10+8"},
+	{"diff REF REF@v1", 0, "10+4", "2+0"},
 	{"diff --headers REF REF@v1", 0, "10+4", "2+0"},
 	{"check REF", 0, "5+2", "1+0"},
 	{"check --values REF", 1, "5+4", "5+4"},
