@@ -107,7 +107,8 @@ type jsonIdentity struct {
 	Missing []string `json:"missing"`
 	// Extra are the templates that the convention does not know.
 	Extra []string `json:"extra"`
-	// Nearest is the nearest convention in current use that knows half of the names.
+	// Nearest is the nearest convention in current use: one that knows half of the names, or
+	// whose names half of the modules mean.
 	Nearest *identify.Nearest `json:"nearest"`
 	// Gaps are the layers that some or all tensors lack.
 	Gaps []identify.Gap `json:"gaps,omitempty"`

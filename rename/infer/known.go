@@ -272,7 +272,7 @@ func (x *inference) aim(to *convention.Convention) error {
 	b.of, b.virtual = to, true
 	for _, m := range b.modules {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
-		m.Meaning = meaningOf(role[first])
+		m.Meaning = identify.Meaning(role[first])
 		m.Optional, m.AnyLeaf, m.Soft = optional[first], true, true
 	}
 	x.b = b

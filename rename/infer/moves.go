@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/match"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
@@ -284,39 +283,4 @@ func (x *inference) buffers(alone []int) []convert.Dropped {
 		}
 	}
 	return out
-}
-
-// meaningOf is what the role of a convention's tensor means.
-func meaningOf(role string) match.Meaning {
-	space, module, _ := convention.SplitRole(role)
-	m := match.Meaning{Space: space}
-	s := strings.Split(strings.TrimPrefix(module, "layer."), ".")
-	last := s[len(s)-1]
-	switch s[0] {
-	case "final_norm":
-		m.Block, last = "final", "norm"
-	case "moe":
-		m.Block = "mlp"
-	default:
-		m.Block = s[0]
-	}
-	for _, word := range s[1:max(1, len(s)-1)] {
-		switch word {
-		case "expert", "experts":
-			m.Sub = "expert"
-		case "shared":
-			m.Sub = "shared"
-		}
-	}
-	switch last {
-	case "qkv":
-		m.Parts = []string{"q", "k", "v"}
-	case "kv":
-		m.Parts = []string{"k", "v"}
-	case "gate_up":
-		m.Parts = []string{"gate", "up"}
-	default:
-		m.Parts = []string{strings.Replace(last, "_head_norm", "_norm", 1)}
-	}
-	return m
 }

@@ -26,7 +26,7 @@ var vocabulary = sync.OnceValue(func() lexicon {
 			if !strings.HasSuffix(t.Role, ".weight") || convention.IsOwn(t.Role) {
 				continue
 			}
-			m := meaningOf(t.Role)
+			m := identify.Meaning(t.Role)
 			for _, end := range ends(strings.TrimSuffix(t.Pattern.String(), ".weight")) {
 				known, ok := l[end]
 				switch {
@@ -92,7 +92,7 @@ func Explain(modules []*match.Module, places []identify.Place) {
 		}
 		buffer := m.Meaning.Buffer || p.Buffer
 		if p.Tensor != nil {
-			m.Meaning = meaningOf(p.Tensor.Role)
+			m.Meaning = identify.Meaning(p.Tensor.Role)
 		} else {
 			vocabulary().explain(m, experts)
 		}

@@ -42,7 +42,8 @@ type Result struct {
 	Missing []string
 	// Extra are the templates that the convention does not know.
 	Extra []string
-	// Nearest is the current convention that is nearest to the names.
+	// Nearest is the current convention that is nearest to the names: it knows half of them,
+	// or they mean what its names do.
 	Nearest Nearest
 	// Gaps are the layers that some or all tensors lack.
 	Gaps []Gap

@@ -69,7 +69,9 @@ func (id *identification) strange(best *evaluation) {
 	} else {
 		id.note("no convention knows more than %d of the %d templates, of the %d that it has", best.covered, id.counted(), best.covered+len(best.missing))
 	}
-	id.slips()
+	if id.slips(); id.res.Nearest.Convention == "" {
+		id.meant()
+	}
 	for _, s := range id.subjects {
 		id.res.Extra = append(id.res.Extra, s.text())
 	}

@@ -523,6 +523,33 @@ func TestIdentifyStrange(t *testing.T) {
 	}
 }
 
+// Names of somebody's own that mean what those of a convention do are near to it, and
+// others to none.
+func TestIdentifyMeaning(t *testing.T) {
+	words := strings.NewReplacer("layers", "block", "self_attn.q_proj", "attention.query", "self_attn.k_proj", "attention.key", "self_attn.v_proj", "attention.value",
+		"self_attn.o_proj", "attention.out", "mlp.", "feed_forward.", "_proj", "", "input_layernorm", "pre_attention_norm", "post_attention_layernorm", "pre_ffn_norm",
+		"lm_head", "output_head", "embed_tokens", "token_embedding")
+	for _, tt := range []struct {
+		of, want string
+	}{{"llama-hf", "llama-hf"}, {"qwen3-hf", "qwen3-hf"}, {"mixtral-hf", "mixtral-hf"}, {"", ""}} {
+		var list []convention.Named
+		if tt.of == "" {
+			for i := range 40 {
+				list = append(list, convention.Named{Name: fmt.Sprintf("w%c%c.x%c.weight", 'a'+i%7, 'a'+i%5, 'a'+i%26)})
+			}
+		} else {
+			for _, n := range namesOf(mustLookup(t, tt.of)) {
+				list = append(list, convention.Named{Name: words.Replace(n)})
+			}
+		}
+		r := Tensors(slices.Values(list), nil)
+		said := strings.Join(r.Evidence, "\n")
+		if r.Convention != "" || r.Nearest.Convention != tt.want || strings.Contains(said, "no convention is near") != (tt.want == "") {
+			t.Errorf("%s: %q, nearest %v\n%s", tt.of, r.Convention, r.Nearest, said)
+		}
+	}
+}
+
 // Two models of one kind in a file are parts of another, whose family their names do
 // not say.
 func TestIdentifySeveral(t *testing.T) {

@@ -123,6 +123,8 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 		}
 		if near := nearestTemplate(c, clean.normal); near != "" {
 			say("the nearest name of %s is %s", c.Name, near)
+		} else if same := sameMeaning(c, template.Words.Fill(clean.normal, nums)); same != "" && len(x.Known) == 0 {
+			say("the name of %s that likely means the same is %s", c.Name, same)
 		}
 	}
 	if len(x.Known) == 0 && x.Role == "" && !clean.debris && clean.companion.kind == noCompanion {

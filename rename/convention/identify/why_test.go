@@ -92,6 +92,7 @@ func TestWhyAbsent(t *testing.T) {
 		{"optional", names("glm4moe-gguf", ""), "", "blk.1.nextn.embed_tokens.weight", []string{"glm4moe-gguf does not require it", absent}, "nearest"},
 		{"tower", names("gemma4-gguf", ""), "", "v.blk.0.attn_q.weight", []string{"names below v. are of a tower", absent}, "afmoe"},
 		{"nobody's", names("llama-hf", ""), "", "foo.bar", []string{"no convention knows it", absent}, "nearest"},
+		{"a lab's own", names("llama-hf", ""), "", "model.layers.0.attention.query.kernel", []string{"the name of llama-hf that likely means the same is model.layers.{layer}.self_attn.q_proj.weight"}, "nearest"},
 		{"there", names("llama-hf", ""), "", "model.norm.weight", []string{"final_norm.weight"}, absent},
 	} {
 		var tensors []convention.Named
