@@ -12,6 +12,7 @@ import (
 type assignment struct {
 	cost  func(i, j int) float64 // infinite where the two cannot be one
 	alone func(i int) float64    // of a row
+	price func(j int) float64    // of a column that stays alone
 	left  float64                // what all columns cost without rows
 	u, v  []float64              // the duals of rows and of columns
 	ofRow []int                  // the column of a row, or -1
@@ -22,7 +23,7 @@ type assignment struct {
 // assign solves the problem for some rows and columns, with a cost for each pair and the
 // costs of rows and columns that stay alone.
 func assign(rows, cols int, pair func(i, j int) float64, row, col func(i int) float64) *assignment {
-	a := &assignment{alone: row, u: make([]float64, rows), v: make([]float64, cols), ofRow: slices.Repeat([]int{-1}, rows), ofCol: slices.Repeat([]int{-1}, cols)}
+	a := &assignment{alone: row, price: col, u: make([]float64, rows), v: make([]float64, cols), ofRow: slices.Repeat([]int{-1}, rows), ofCol: slices.Repeat([]int{-1}, cols)}
 	prices := make([]float64, cols)
 	for j := range cols {
 		prices[j] = col(j)
@@ -60,10 +61,10 @@ func (a *assignment) insertRow(i, forbidden int) {
 	insert(i, a.u, a.v, a.ofRow, a.ofCol, cost, a.alone)
 }
 
-// insertCol gives a column a row that wants it, other than one that is absent.
-func (a *assignment) insertCol(j, absent int) {
+// insertCol gives a column a row that wants it, other than those that are absent.
+func (a *assignment) insertCol(j int, absent ...int) {
 	cost := func(y, i int) float64 {
-		if i == absent {
+		if slices.Contains(absent, i) {
 			return math.Inf(1)
 		}
 		return a.cost(i, y)
@@ -81,6 +82,56 @@ func (a *assignment) without(i, j int) *assignment {
 	b.insertRow(i, j)
 	b.sum()
 	return &b
+}
+
+// less is the total of the cheapest assignment without some rows and columns. What lost
+// its counterpart is put back, in a step for each.
+func (a *assignment) less(rows, cols []int) float64 {
+	b := *a
+	b.u, b.v, b.ofRow, b.ofCol = slices.Clone(a.u), slices.Clone(a.v), slices.Clone(a.ofRow), slices.Clone(a.ofCol)
+	noRow, noCol := make([]bool, len(b.ofRow)), make([]bool, len(b.ofCol))
+	for _, i := range rows {
+		noRow[i] = true
+	}
+	for _, j := range cols {
+		noCol[j] = true
+		b.left -= a.price(j)
+	}
+	b.alone = func(i int) float64 {
+		if noRow[i] {
+			return 0
+		}
+		return a.alone(i)
+	}
+	b.cost = func(i, j int) float64 {
+		if noRow[i] || noCol[j] {
+			return math.Inf(1)
+		}
+		return a.cost(i, j)
+	}
+	var backRow, backCol []int
+	for _, i := range rows {
+		if j := b.ofRow[i]; j >= 0 {
+			b.ofRow[i], b.ofCol[j], b.v[j] = -1, -1, 0
+			if !noCol[j] {
+				backCol = append(backCol, j)
+			}
+		}
+	}
+	for _, j := range cols {
+		if i := b.ofCol[j]; i >= 0 {
+			b.ofRow[i], b.ofCol[j], b.u[i] = -1, -1, 0
+			backRow = append(backRow, i)
+		}
+	}
+	for _, j := range backCol {
+		b.insertCol(j, backRow...) // they are not back yet
+	}
+	for _, i := range backRow {
+		b.insertRow(i, -1)
+	}
+	b.sum()
+	return b.total
 }
 
 // insert puts one more vertex of a side into a solution that is the cheapest without it:

@@ -2,6 +2,8 @@ package match
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,6 +58,24 @@ func TestAssign(t *testing.T) {
 		a := assign(rows, cols, func(i, j int) float64 { return cost[i][j] }, func(i int) float64 { return row[i] }, func(j int) float64 { return col[j] })
 		if want := best(0, make([]bool, cols), -1, -1); math.Abs(a.total-want) > 1e-9 {
 			t.Fatalf("%v, want %v", a.total, want)
+		}
+		// Without some of both it is what it would be if they had never been there.
+		some := func(what string, n int) (gone, left []int) {
+			for i := range n {
+				if rapid.Bool().Draw(t, what) {
+					gone = append(gone, i)
+				} else {
+					left = append(left, i)
+				}
+			}
+			return gone, left
+		}
+		noRows, someRows := some("no row", rows)
+		noCols, someCols := some("no col", cols)
+		fewer := assign(len(someRows), len(someCols), func(i, j int) float64 { return cost[someRows[i]][someCols[j]] },
+			func(i int) float64 { return row[someRows[i]] }, func(j int) float64 { return col[someCols[j]] })
+		if got := a.less(noRows, noCols); math.Abs(got-fewer.total) > 1e-9 {
+			t.Fatalf("%v without rows %v and columns %v, want %v", got, noRows, noCols, fewer.total)
 		}
 		for j, i := range a.ofCol {
 			if i < 0 {
@@ -163,5 +183,45 @@ func TestModules(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// Modules that all fit each other, and of which each may be put together of others, are
+// told apart without an assignment from the beginning for each composite that is tried.
+func TestAlikeModules(t *testing.T) {
+	side := func(prefix string) []*Module {
+		var list []Tensor
+		for i := range 120 {
+			word := strings.Repeat(string(rune('a'+i%26)), 1+i/26)
+			list = append(list, Tensor{Name: prefix + "." + word + ".weight", Shape: []uint64{uint64(64 * (1 + i%3)), 64}})
+		}
+		modules, err := Modules(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return modules
+	}
+	p := &problem{a: side("old"), b: side("new")}
+	for _, m := range slices.Concat(p.a, p.b) {
+		p.letter = append(p.letter, trigrams(lastSegment(m)))
+	}
+	if err := p.pair(); err != nil {
+		t.Fatal(err)
+	}
+	s := &search{problem: p}
+	if err := s.components(); err != nil {
+		t.Fatal(err)
+	}
+	s.candidates = p.composites()
+	s.choose()
+	if len(s.candidates) < 100 {
+		t.Fatalf("%d composites", len(s.candidates))
+	}
+	made := 0
+	for _, list := range s.whole {
+		made += len(list)
+	}
+	if made += len(s.solved); made > 4*len(s.parts) {
+		t.Errorf("%d assignments of %d components", made, len(s.parts))
 	}
 }

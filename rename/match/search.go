@@ -24,6 +24,9 @@ type search struct {
 	byA, byB   map[int][]int // the candidates that need a module
 	chosen     []int         // candidates
 	solved     map[string]*solved
+	totals     map[string]float64 // what solved says, where no more is needed
+	whole      [2][]*solved       // the assignments of all of a component: without weak evidence and with it
+	wholeCost  [2]float64
 }
 
 // solved is the assignment of what is left of a component.
@@ -51,7 +54,7 @@ func (s *search) taken(chosen []int) set {
 
 // components finds the components, by joining whatever has a cell.
 func (s *search) components() error {
-	s.solved = make(map[string]*solved)
+	s.solved, s.totals = make(map[string]*solved), make(map[string]float64)
 	n := len(s.a)
 	root := make([]int, n+len(s.b))
 	for i := range root {
@@ -118,28 +121,12 @@ func (s *search) cell(i, j int) *cell {
 // and words that lie do not count.
 func (s *search) assign(k int, t set, weak bool) *solved {
 	p := s.parts[k]
-	key := []byte(strconv.Itoa(k))
-	var rows, cols []int
-	for _, i := range p.rows {
-		if !t.a[i] {
-			rows = append(rows, i)
-		} else {
-			key = strconv.AppendInt(append(key, 'a'), int64(i), 10)
-		}
-	}
-	for _, j := range p.cols {
-		if !t.b[j] {
-			cols = append(cols, j)
-		} else {
-			key = strconv.AppendInt(append(key, 'b'), int64(j), 10)
-		}
-	}
-	if weak {
-		key = append(key, 'w')
-	}
-	if known := s.solved[string(key)]; known != nil {
+	key := s.key(k, t, weak)
+	if known := s.solved[key]; known != nil {
 		return known
 	}
+	rows := slices.DeleteFunc(slices.Clone(p.rows), func(i int) bool { return t.a[i] })
+	cols := slices.DeleteFunc(slices.Clone(p.cols), func(j int) bool { return t.b[j] })
 	var rankA, rankB []int
 	if weak && s.ordered && len(rows) == len(cols) {
 		rankA, rankB = ranks(s.a, rows), ranks(s.b, cols)
@@ -167,8 +154,73 @@ func (s *search) assign(k int, t set, weak bool) *solved {
 	out := &solved{rows: rows, cols: cols}
 	out.assignment = assign(len(rows), len(cols), pair,
 		func(x int) float64 { return single(s.a[rows[x]]) }, func(y int) float64 { return single(s.b[cols[y]]) })
-	s.solved[string(key)] = out
+	s.solved[key] = out
 	return out
+}
+
+// key names what is left of a component.
+func (s *search) key(k int, t set, weak bool) string {
+	key := []byte(strconv.Itoa(k))
+	if len(t.a)+len(t.b) > 0 {
+		for _, i := range s.parts[k].rows {
+			if t.a[i] {
+				key = strconv.AppendInt(append(key, 'a'), int64(i), 10)
+			}
+		}
+		for _, j := range s.parts[k].cols {
+			if t.b[j] {
+				key = strconv.AppendInt(append(key, 'b'), int64(j), 10)
+			}
+		}
+	}
+	if weak {
+		key = append(key, 'w')
+	}
+	return string(key)
+}
+
+// total is what the assignment of what is left of a component costs. That of all of it is
+// changed, not made anew, where the cost of a pair does not depend on what else is left.
+func (s *search) total(k int, t set, weak bool) float64 {
+	if weak && s.ordered {
+		return s.assign(k, t, weak).total
+	}
+	key := s.key(k, t, weak)
+	total, ok := s.totals[key]
+	if !ok {
+		var rows, cols []int
+		for i := range t.a {
+			if s.ofA[i] == k {
+				rows = append(rows, s.atA[i])
+			}
+		}
+		for j := range t.b {
+			if s.ofB[j] == k {
+				cols = append(cols, s.atB[j])
+			}
+		}
+		slices.Sort(rows)
+		slices.Sort(cols)
+		total = s.all(weak)[k].less(rows, cols)
+		s.totals[key] = total
+	}
+	return total
+}
+
+// all are the assignments of whole components.
+func (s *search) all(weak bool) []*solved {
+	at := 0
+	if weak {
+		at = 1
+	}
+	if s.whole[at] == nil {
+		s.whole[at] = make([]*solved, len(s.parts))
+		for k := range s.parts {
+			s.whole[at][k] = s.assign(k, set{}, weak)
+			s.wholeCost[at] += s.whole[at][k].total
+		}
+	}
+	return s.whole[at]
 }
 
 // ranks orders modules by their places in the files.
@@ -182,18 +234,31 @@ func ranks(side []*Module, list []int) []int {
 	return out
 }
 
-// cost is that of some composites and of the assignments that they leave.
+// cost is that of some composites and of the assignments that they leave. Only components
+// of which they take something have others than they have without.
 func (s *search) cost(chosen []int, weak bool) float64 {
 	t := s.taken(chosen)
-	sum := 0.0
+	all := s.all(weak)
+	sum := s.wholeCost[0]
+	if weak {
+		sum = s.wholeCost[1]
+	}
 	for _, c := range chosen {
 		sum += s.candidates[c].cost.strong
 		if weak {
 			sum += s.candidates[c].cost.weak
 		}
 	}
-	for k := range s.parts {
-		sum += s.assign(k, t, weak).total
+	touched := make([]int, 0, len(t.a)+len(t.b))
+	for i := range t.a {
+		touched = append(touched, s.ofA[i])
+	}
+	for j := range t.b {
+		touched = append(touched, s.ofB[j])
+	}
+	slices.Sort(touched)
+	for _, k := range slices.Compact(touched) {
+		sum += s.total(k, t, weak) - all[k].total
 	}
 	return sum
 }
@@ -235,6 +300,7 @@ func (s *search) choose() {
 	now := s.cost(nil, true)
 	for left := tries; left > 0; {
 		clear(s.solved) // of what was not chosen
+		clear(s.totals)
 		best, next := now-least, []int(nil)
 		for c := range s.candidates {
 			if slices.Contains(s.chosen, c) {

@@ -223,6 +223,7 @@ type converter struct {
 	groups   []*convGroup
 	exists   func(name string) bool // whether what it is compared with has a tensor, or nil
 	gave     []string               // roles of the target that something gives
+	takers   map[string][]string    // what targets has found
 	present  map[string]bool        // by block; nil when only a sample of the tensors is known
 	// body and above stand before the target's names: its base and nothing, or
 	// the prefixes of the language model in a multimodal checkpoint.
@@ -761,15 +762,23 @@ func (cv *converter) single(m *member) error {
 	return cv.rename(m, ops)
 }
 
-// targets are the roles of the target that take part in a role's group.
+// targets are the roles of the target that take part in a role's group. Each of thousands
+// of experts asks, and all of one role are told the same.
 func (cv *converter) targets(role string) []string {
+	out, known := cv.takers[role]
+	if known {
+		return out
+	}
 	whole := groupOf(role)
-	var out []string
 	for i := range cv.to.Tensors() {
 		if t := &cv.to.Tensors()[i]; !t.Unwritten && groupOf(t.Role) == whole && !slices.Contains(out, t.Role) {
 			out = append(out, t.Role)
 		}
 	}
+	if cv.takers == nil {
+		cv.takers = make(map[string][]string)
+	}
+	cv.takers[role] = out
 	return out
 }
 
