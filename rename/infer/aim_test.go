@@ -47,9 +47,8 @@ func TestAim(t *testing.T) {
 	}
 }
 
-// A lab's own names, with a configuration or without one.
-func TestOwnNames(t *testing.T) {
-	a := listed(t, `net.tok.weight 320x64
+// ownLlama is what a lab calls LLaMA's tensors.
+const ownLlama = `net.tok.weight 320x64
 net.stack.{}.pre_attn_norm.weight [0-5] 64
 net.stack.{}.attention.<query|out>.weight [0-5] 64x64
 net.stack.{}.attention.<key|value>.weight [0-5] 16x64
@@ -57,7 +56,11 @@ net.stack.{}.pre_ffn_norm.weight [0-5] 64
 net.stack.{}.ffn.<gate|up>.weight [0-5] 172x64
 net.stack.{}.ffn.down.weight [0-5] 64x172
 net.final_norm.weight 64
-net.unembed.weight 320x64`)
+net.unembed.weight 320x64`
+
+// A lab's own names, with a configuration or without one.
+func TestOwnNames(t *testing.T) {
+	a := listed(t, ownLlama)
 	const want = `net.tok.weight -> model.embed_tokens.weight named
 net.final_norm.weight -> model.norm.weight forced
 net.unembed.weight -> lm_head.weight named

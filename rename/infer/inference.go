@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
@@ -24,7 +25,7 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 		if err == nil && res == nil {
 			res, err = x.unwrapped()
 		}
-		if err == nil && res != nil && opt.Content != nil {
+		if err == nil && res != nil && res.Refused == "" && opt.Content != nil {
 			res, err = x.compare(res)
 		}
 		if res != nil || err != nil {
@@ -202,8 +203,30 @@ type finding struct {
 	weighed bool
 }
 
-// silent reports whether a module's name says nothing.
-func silent(m *match.Module) bool { return len(m.Meaning.Parts) == 0 && m.Meaning.Block == "" }
+// said reports whether the names of a match say that they are the same: what they compute,
+// or of which part they are the normalisation.
+func (x *inference) said(m *match.Match) bool {
+	return x.every(m, func(a, b *match.Meaning) bool {
+		norms := a.IsNorm() && b.IsNorm() && a.Block != "" && a.Block == b.Block
+		return norms || slices.ContainsFunc(a.Parts, func(p string) bool { return slices.Contains(b.Parts, p) })
+	})
+}
+
+// sameBlock reports whether the names of a match say that they are of one part of a block.
+func (x *inference) sameBlock(m *match.Match) bool {
+	return x.every(m, func(a, b *match.Meaning) bool { return a.Block != "" && a.Block == b.Block })
+}
+
+func (x *inference) every(m *match.Match, holds func(a, b *match.Meaning) bool) bool {
+	for _, i := range m.A {
+		for _, j := range m.B {
+			if !holds(&x.a.modules[i].Meaning, &x.b.modules[j].Meaning) {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // judge says what each match rests on.
 func (x *inference) judge(sol *match.Solution) []finding {
@@ -231,8 +254,10 @@ func (x *inference) judge(sol *match.Solution) []finding {
 			}
 		case m.Only:
 			f.class, f.by = Forced, []string{"nothing else has its shape"}
-		case x.opt.Opaque || slices.ContainsFunc(m.A, func(i int) bool { return silent(x.a.modules[i]) }):
+		case x.opt.Opaque || !x.said(m) && !x.sameBlock(m):
 			f.class, f.by = Forced, []string{"nothing else fits its shape as well"}
+		case !x.said(m):
+			f.class, f.by = Forced, []string{"nothing else in its part of the block fits its shape as well"}
 		default:
 			f.class, f.by = Named, []string{"names mean the same"}
 		}
@@ -304,6 +329,9 @@ func (x *inference) refusal(found []finding) string {
 		return n
 	}
 	needA, needB := all(&x.a), all(&x.b)
+	if lacks := x.lacks(found); len(lacks) > 0 {
+		return fmt.Sprintf("it is another architecture: nothing in it becomes %s, which %s has in every layer", strings.Join(lacks, " or "), x.b.of.Name)
+	}
 	if 2*a >= needA && (2*b >= needB || x.b.virtual) && a > 0 {
 		return ""
 	}
@@ -312,6 +340,53 @@ func (x *inference) refusal(found []finding) string {
 		why += "; " + other
 	}
 	return why
+}
+
+// lacks lists the matrices that a convention has in every layer and that nothing in the
+// layers of A can be, whole or as a part: without them a model computes something else. It
+// is empty where a name or a shape that is not known leaves it open.
+func (x *inference) lacks(found []finding) []string {
+	if !x.b.virtual {
+		return nil
+	}
+	usedA, usedB := make(map[int]bool), make(map[int]bool)
+	for i := range found {
+		f := &found[i]
+		for _, j := range f.B {
+			usedB[j] = true
+		}
+		for _, k := range f.A {
+			usedA[k] = true
+			// A fused matrix whose shape is not known may have become one of its parts.
+			if a := x.a.modules[k]; layered(a) && a.Shape == nil && (a.Meaning.Weak || !x.said(f.Match)) {
+				return nil
+			}
+		}
+	}
+	var missing []*match.Module
+	for j, m := range x.b.modules {
+		if !usedB[j] && layered(m) && !m.Optional && !m.Meaning.Buffer {
+			missing = append(missing, m)
+		}
+	}
+	var out []string
+	for _, m := range missing {
+		for k, a := range x.a.modules {
+			if usedA[k] || a.Meaning.Buffer || len(a.Shape) == 1 {
+				continue
+			}
+			if len(a.Meaning.Parts) == 0 || a.Meaning.Weak || slices.ContainsFunc(a.Meaning.Parts, func(p string) bool { return slices.Contains(m.Meaning.Parts, p) }) {
+				return nil
+			}
+		}
+		out = append(out, m.String())
+	}
+	return out
+}
+
+// layered reports whether a module is a matrix of every layer.
+func layered(m *match.Module) bool {
+	return m.Holes() > 0 && len(m.Shape) != 1 && !m.Meaning.IsNorm()
 }
 
 // otherSize says in what the sizes of both models differ, "" where they do not or where

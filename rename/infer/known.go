@@ -191,8 +191,8 @@ func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
 		s.add(*mv, at)
 	}
 	res, err := s.result()
-	if err != nil {
-		return nil, err
+	if err != nil || res.Refused != "" {
+		return res, err
 	}
 	if rival != nil {
 		q := Question{Confidence: 0.5, Settle: []string{"the model's configuration, which says whether it is of " + cv.From + " or of " + rival.From}}

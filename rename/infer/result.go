@@ -37,8 +37,43 @@ func (s *script) add(mv convert.Move, note int) {
 	s.moves, s.noteOf = append(s.moves, mv), append(s.noteOf, note)
 }
 
+// kept says which tensors of A that nothing is known of have names that others would get,
+// "" where none has.
+func (s *script) kept() string {
+	free := make(map[string]bool)
+	for i := range s.moves {
+		for _, n := range s.moves[i].From {
+			free[n] = true
+		}
+	}
+	for _, d := range s.dropped {
+		free[d.Name] = true
+	}
+	stays := make(map[string]bool)
+	for _, n := range s.names {
+		stays[n] = !free[n]
+	}
+	first, all := "", 0
+	for i := range s.moves {
+		for _, n := range s.moves[i].To {
+			if stays[n] {
+				if all++; first == "" {
+					first = fmt.Sprintf("%s would get the name %s, which another tensor has that nothing is known of", s.moves[i].From[0], n)
+				}
+			}
+		}
+	}
+	if all > 1 {
+		first += fmt.Sprintf("; so it is with %d more", all-1)
+	}
+	return first
+}
+
 // result writes the map: few rules, which are tried on the names before they are told.
 func (s *script) result() (*Result, error) {
+	if why := s.kept(); why != "" {
+		return &Result{From: s.from, To: s.to, Map: &rename.Map{From: s.from, To: s.to}, Refused: why}, nil
+	}
 	want := make(map[string]string) // of names that change and of those that stay
 	noteOf := make(map[string]int)  // by A's names
 	bytes := &convert.Conversion{From: cmp.Or(s.from, "A"), To: cmp.Or(s.to, "B"), Dropped: s.dropped}
@@ -189,7 +224,10 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 		if err != nil {
 			return nil, err
 		}
-		res.Map, res.Rules = written.Map, written.Rules
+		res.Map, res.Rules, res.Refused = written.Map, written.Rules, written.Refused
+		if res.Refused != "" {
+			res.Questions = nil
+		}
 	}
 	res.From, res.To, res.Map.From, res.Map.To = s.from, s.to, s.from, s.to
 	res.Extra = left(&x.a, source, func(m *match.Module) bool { return false })

@@ -80,7 +80,7 @@ ask 2
 			b:    "l.{}.mlp.<gate|up>_proj.weight [0-3] 24x8\nl.{}.mlp.down_proj.weight [0-3] 8x24",
 			opt:  Options{Unknown: true, Assume: []Assumption{{From: "w1", To: "up_proj"}}},
 			want: `h.*.mlp.w1.weight -> l.*.mlp.up_proj.weight named
-h.*.mlp.w2.weight -> l.*.mlp.gate_proj.weight named
+h.*.mlp.w2.weight -> l.*.mlp.gate_proj.weight forced
 h.*.mlp.c_proj.weight -> l.*.mlp.down_proj.weight named
 `,
 		},
@@ -285,7 +285,7 @@ l.*.mlp.up.weight -> l.*.mlp.gate.weight named
 h.*.attn.value.weight -> l.*.self_attn.v_proj.weight named
 h.*.w1.weight -> l.*.mlp.gate_proj.weight guess
 h.*.w2.weight -> l.*.mlp.up_proj.weight guess
-h.*.w3.weight -> l.*.mlp.down_proj.weight named
+h.*.w3.weight -> l.*.mlp.down_proj.weight forced
 ask 2
 `,
 		},
@@ -294,7 +294,7 @@ ask 2
 			a:    "h.{}.attn.c_attn.weight [0-3] 8x24\nh.{}.attn.c_proj.weight [0-3] 8x8\nh.{}.mlp.c_fc.weight [0-3] 8x32\nh.{}.mlp.c_proj.weight [0-3] 32x8",
 			b:    "blk.{}.attn_qkv.weight [0-3] 24x8\nblk.{}.attn_output.weight [0-3] 8x8\nblk.{}.ffn_up.weight [0-3] 32x8\nblk.{}.ffn_down.weight [0-3] 8x32",
 			opt:  Options{Unknown: true},
-			want: `h.*.attn.c_attn.weight -> blk.*.attn_qkv.weight named, transpose: {}
+			want: `h.*.attn.c_attn.weight -> blk.*.attn_qkv.weight forced, transpose: {}
 h.*.attn.c_proj.weight -> blk.*.attn_output.weight named, transpose: {}
 h.*.mlp.c_proj.weight -> blk.*.ffn_down.weight guess, transpose: {}
 h.*.mlp.c_fc.weight -> blk.*.ffn_up.weight guess, transpose: {}

@@ -68,7 +68,7 @@ func meaningCost(a, b *Meaning) evidence {
 		}
 	}
 	weak := a.Weak || b.Weak
-	norms := isNorm(a) && isNorm(b)
+	norms := a.IsNorm() && b.IsNorm()
 	block := blockEqual
 	if norms {
 		block = normBlockEqual
@@ -107,7 +107,8 @@ func meaningCost(a, b *Meaning) evidence {
 	return e
 }
 
-func isNorm(m *Meaning) bool {
+// IsNorm reports whether the module is a normalisation.
+func (m *Meaning) IsNorm() bool {
 	return len(m.Parts) == 1 && strings.HasSuffix(m.Parts[0], "norm")
 }
 

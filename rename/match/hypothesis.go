@@ -320,7 +320,7 @@ func (p *problem) compositeCost(c *composite) evidence {
 		if w.Sub != "" && m.Sub != "" && w.Sub != m.Sub {
 			e.strong += subConflict
 		}
-		if isNorm(m) {
+		if m.IsNorm() {
 			e.strong += partConflict
 		}
 		weak = weak || m.Weak
@@ -336,7 +336,7 @@ func (p *problem) compositeCost(c *composite) evidence {
 			e.strong += partConflict
 		}
 	}
-	if isNorm(w) {
+	if w.IsNorm() {
 		e.strong += partConflict
 	}
 	if slices.ContainsFunc(fusions, func(f []string) bool { return sameParts(f, parts) }) {

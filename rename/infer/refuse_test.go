@@ -1,0 +1,120 @@
+package infer
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// bert are the tensors of BERT's encoder: transformers/models/bert/modeling_bert.py.
+const bert = `embeddings.word_embeddings.weight 320x64
+embeddings.position_embeddings.weight 512x64
+embeddings.token_type_embeddings.weight 2x64
+embeddings.LayerNorm.<weight|bias> 64
+encoder.layer.{}.attention.self.<query|key|value>.weight [0-5] 64x64
+encoder.layer.{}.attention.self.<query|key|value>.bias [0-5] 64
+encoder.layer.{}.attention.output.dense.weight [0-5] 64x64
+encoder.layer.{}.attention.output.dense.bias [0-5] 64
+encoder.layer.{}.attention.output.LayerNorm.<weight|bias> [0-5] 64
+encoder.layer.{}.intermediate.dense.weight [0-5] 256x64
+encoder.layer.{}.intermediate.dense.bias [0-5] 256
+encoder.layer.{}.output.dense.weight [0-5] 64x256
+encoder.layer.{}.output.dense.bias [0-5] 64
+encoder.layer.{}.output.LayerNorm.<weight|bias> [0-5] 64`
+
+// A model that computes something else is no release of another under new names: what it
+// lacks is said, with shapes or without. What a name or a shape leaves open is asked.
+func TestOtherArchitecture(t *testing.T) {
+	opaque := strings.NewReplacer("attention.self.query", "t1", "attention.self.key", "t2", "attention.self.value", "t3", "attention.output.dense", "t4", "intermediate.dense", "t5", "output.dense", "t6")
+	for _, c := range []struct {
+		name, list string
+		shapes     bool
+		refused    string
+	}{
+		{"names and shapes", bert, true, "model.layers.{}.mlp.gate_proj"},
+		{"names", bert, false, "model.layers.{}.mlp.gate_proj"},
+		{"shapes", opaque.Replace(bert), true, "model.layers.{}.mlp."},
+		{"own words of the same architecture", ownLlama, true, ""},
+		{"and names alone", ownLlama, false, ""},
+		{"gate and up in one that no name tells", strings.Replace(ownLlama, "ffn.<gate|up>.weight [0-5] 172x64", "ffn.w13.weight [0-5] 344x64", 1), true, ""},
+		{"and names alone", strings.Replace(ownLlama, "ffn.<gate|up>.weight [0-5] 172x64", "ffn.w13.weight [0-5] 344x64", 1), false, ""},
+	} {
+		a := listed(t, c.list)
+		for i := range a {
+			if !c.shapes {
+				a[i].Shape = nil
+			}
+		}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (res.Refused == "") != (c.refused == "") || !strings.Contains(res.Refused, c.refused) || c.refused != "" && len(res.Map.Rules)+len(res.Questions) > 0 {
+			t.Errorf("%s: %s", c.name, brief(res))
+		}
+	}
+}
+
+// What decides is said: of names that say nothing it is the shape.
+func TestWhatDecides(t *testing.T) {
+	a := listed(t, strings.NewReplacer("attention.<query|out>", "attention.<query|t1>", "ffn.down", "t2").Replace(ownLlama))
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "llama-hf"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for i := range res.Rules {
+		from := res.Map.Rules[i].From[0].String()
+		for _, end := range []string{"t1.weight", "t2.weight", "value.weight"} {
+			if strings.HasSuffix(from, end) {
+				got[end] = strings.Join(res.Rules[i].By, "; ")
+			}
+		}
+	}
+	want := map[string]string{
+		"t1.weight":    "nothing else in its part of the block fits its shape as well",
+		"t2.weight":    "nothing else fits its shape as well",
+		"value.weight": "names mean the same",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d, brief(res))
+	}
+}
+
+// A tensor that nothing is known of keeps its name, and no other can get it.
+func TestNameThatIsTaken(t *testing.T) {
+	a := listed(t, ownLlama+"\nmodel.norm.weight 7x7x7")
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "llama-hf"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "net.final_norm.weight would get the name model.norm.weight, which another tensor has that nothing is known of"
+	if res.Refused != want || len(res.Map.Rules)+len(res.Questions) > 0 {
+		t.Error(res.Refused, brief(res))
+	}
+}
+
+// A list of names that has no place in a convention is refused in steps that grow with the
+// list alone: what an expert's tensors may become is found once, not for each of thousands.
+// Steps are seen in what they allocate.
+func TestRefusalIsCheap(t *testing.T) {
+	a := listed(t, `model.embed_tokens.weight 320x64
+model.layers.{}.<input_layernorm|post_attention_layernorm>.weight [0-23] 64
+model.layers.{}.self_attn.<q_proj|k_proj|v_proj|o_proj>.weight [0-23] 64x64
+model.layers.{}.self_attn.<q_norm|k_norm>.weight [0-23] 8
+model.layers.{}.mlp.gate.weight [0-23] 128x64
+model.layers.{}.mlp.experts.{}.<gate_proj|up_proj>.weight [0-23 0-127] 32x64
+model.layers.{}.mlp.experts.{}.down_proj.weight [0-23 0-127] 64x32
+model.norm.weight 64
+lm_head.weight 320x64`)
+	allocs := testing.AllocsPerRun(1, func() {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "llama-hf"), Options{})
+		if err != nil || res.Refused == "" {
+			t.Fatal(brief(res), err)
+		}
+	})
+	if each := allocs / float64(len(a)); each > 90 {
+		t.Errorf("%.0f allocations for each of %d names", each, len(a))
+	}
+}
