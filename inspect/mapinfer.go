@@ -70,6 +70,8 @@ type InferMapResult struct {
 	Extra   []string `json:"extra"`
 	// Read is how many bytes of weights were read, nil where none were to be.
 	Read *int64 `json:"read"`
+	// Unrelated says that weights of both were compared, and that none are alike.
+	Unrelated bool `json:"-"`
 	// Text is the map as YAML.
 	Text string `json:"map"`
 	// Map is the same. It applies when there are no questions.
@@ -289,11 +291,19 @@ func (r *InferMapResult) fill(res *infer.Result, assumed []Assumption) error {
 		r.Contradictions = append(r.Contradictions, Contradiction(c))
 	}
 	r.Missing, r.Extra = append([]string{}, res.Missing...), append([]string{}, res.Extra...)
-	r.Refused = some(res.Refused)
+	r.Refused, r.Unrelated = some(res.Refused), res.Unrelated
 	r.Complete = r.Refused == nil && len(r.Questions)+len(r.Contradictions) == 0 && (len(r.Missing) == 0 || len(r.Extra) == 0)
 	r.Map = m
+	// What several rules rest on is said once, above the first of them.
+	written := *m
+	written.Rules = slices.Clone(m.Rules)
+	for i := 1; i < len(m.Rules); i++ {
+		if slices.Equal(m.Rules[i].Notes, m.Rules[i-1].Notes) {
+			written.Rules[i].Notes = nil
+		}
+	}
 	var text bytes.Buffer
-	if err := rename.Write(&text, m); err != nil {
+	if err := rename.Write(&text, &written); err != nil {
 		return err
 	}
 	r.Text = text.String()

@@ -77,7 +77,7 @@ func fillIn(m *rename.Map, names []string, members [][]int, known *InferMapResul
 		r := m.Rules[i]
 		for _, q := range known.Questions {
 			for _, module := range q.Between {
-				if rest, ok := strings.CutPrefix(r.From[0].String(), module); ok && (rest == "" || rest[0] == '.' || rest[0] == '_') {
+				if rest, ok := strings.CutPrefix(rename.Unnamed(r.From[0].String()), rename.Unnamed(module)); ok && (rest == "" || rest[0] == '.' || rest[0] == '_') {
 					r.Notes = append(r.Notes, "may be "+strings.Join(q.And, " or "))
 				}
 			}

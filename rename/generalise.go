@@ -3,9 +3,11 @@ package rename
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -310,7 +312,14 @@ func templateRule(members []renaming) *Rule {
 			b.WriteString(n)
 			continue
 		}
-		holes[i] = holeName(from[i], taken)
+		// Where A's word does not say what is counted, B's may.
+		counts := template.Counts(from[i])
+		for j := 0; counts == "" && j < len(toNumbers); j++ {
+			if shift, ok := shifted(fromAll, i, toAll, j); ok && shift == 0 {
+				counts = template.Counts(to[j])
+			}
+		}
+		holes[i] = holeName(counts, taken)
 		fmt.Fprintf(&b, "{%s}", holes[i])
 	}
 	b.WriteString(Escape(from[len(from)-1]))
@@ -396,13 +405,27 @@ func shifted(from numberTable, i int, to numberTable, j int) (shift int, ok bool
 	return shift, true
 }
 
-// holeName calls a number after what stands before it.
-func holeName(before string, taken map[string]bool) string {
-	base := cmp.Or(template.Counts(before), "n")
+// holeName calls a number after what it counts, "" where that is not known.
+func holeName(counts string, taken map[string]bool) string {
+	base := cmp.Or(counts, "n")
 	name := base
 	for i := 2; taken[name]; i++ {
 		name = base + strconv.Itoa(i)
 	}
 	taken[name] = true
 	return name
+}
+
+// holeText matches a hole of a pattern that is one number or word, and what is escaped there.
+var holeText = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\\.|\{[^{}.]*\}`) })
+
+// Unnamed writes a pattern without the names of its holes, to compare it with others
+// whose holes have other names.
+func Unnamed(pattern string) string {
+	return holeText().ReplaceAllStringFunc(pattern, func(s string) string {
+		if s[0] == '\\' {
+			return s
+		}
+		return "{}"
+	})
 }

@@ -54,11 +54,22 @@ func TestGeneraliseGlued(t *testing.T) {
 		got = append(got, r.String())
 	}
 	if d := cmp.Diff([]string{
-		"trunk.b{n}.n1.weight -> model.layers.{n}.input_layernorm.weight",
-		"trunk.b{n}.n2.weight -> model.layers.{n}.post_attention_layernorm.weight",
-		"trunk.b{n}.w1.weight -> model.layers.{n}.mlp.fc1.weight",
-		"trunk.b{n}.w2.weight -> model.layers.{n}.mlp.fc2.weight",
+		"trunk.b{layer}.n1.weight -> model.layers.{layer}.input_layernorm.weight",
+		"trunk.b{layer}.n2.weight -> model.layers.{layer}.post_attention_layernorm.weight",
+		"trunk.b{layer}.w1.weight -> model.layers.{layer}.mlp.fc1.weight",
+		"trunk.b{layer}.w2.weight -> model.layers.{layer}.mlp.fc2.weight",
 	}, got); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestUnnamed(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"a.{layer}.b{n2}.{rest...}": "a.{}.b{}.{rest...}",
+		`a.\{x}.{}`:                 `a.\{x}.{}`,
+	} {
+		if got := Unnamed(pattern); got != want {
+			t.Errorf("%s: %s, not %s", pattern, got, want)
+		}
 	}
 }

@@ -54,7 +54,7 @@ func kindPattern(k *template.Kind) string {
 	taken := make(map[string]bool)
 	for i, text := range k.Text {
 		if i > 0 {
-			fmt.Fprintf(&b, "{%s}", holeName(k.Text[i-1], taken))
+			fmt.Fprintf(&b, "{%s}", holeName(template.Counts(k.Text[i-1]), taken))
 		}
 		b.WriteString(Escape(text))
 	}

@@ -35,7 +35,7 @@ func newMapInfer(p *program) *cobra.Command {
 		Use:   "infer A [B]",
 		Short: "Find the map from the names of one checkpoint to those of another",
 		Long: `Infer finds the map that gives the tensors of A the names of B, or with --to those
-of a convention, and prints it. Every rule has a comment with what it rests on:
+of a convention, and prints it. A comment above the rules says what they rest on:
 proven (the weights are equal), measured (they are alike), forced (nothing else
 fits), named (the names say it), or guess.
 

@@ -125,7 +125,7 @@ func inferSummary(r *inspect.InferMapResult) string {
 		return "there is no map: " + *r.Refused
 	}
 	if len(r.Rules)+len(r.Questions)+len(r.Extra)+len(r.Missing) == 0 {
-		return "the names are the same already: no rule is needed"
+		return "the names are the same already: no rule is needed" + inferRead(r)
 	}
 	s := fmt.Sprintf("%s for %s of %s", render.Counted(len(r.Rules), "rule"), render.Grouped(uint64(tensors)), render.Counted(r.A.Tensors, "tensor"))
 	var classes []string
@@ -145,11 +145,17 @@ func inferSummary(r *inspect.InferMapResult) string {
 			s += fmt.Sprintf("; %s %s", render.Counted(left.n, left.what), left.more)
 		}
 	}
-	switch {
-	case r.Read != nil:
-		s += fmt.Sprintf("; %s of weights read", render.Size(uint64(*r.Read)))
-	default:
-		s += "; no weights read"
+	return s + inferRead(r)
+}
+
+// inferRead says how much of the weights was read, and where they are of no use.
+func inferRead(r *inspect.InferMapResult) string {
+	if r.Read == nil || *r.Read == 0 {
+		return "; no weights read"
+	}
+	s := fmt.Sprintf("; %s of weights read", render.Size(uint64(*r.Read)))
+	if r.Unrelated {
+		s += ", none of them alike"
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/match"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -46,6 +47,7 @@ func overlaps(a, b []int) bool {
 func find(h *half, text string) ([]int, error) {
 	var out []int
 	for word := range strings.SplitSeq(text, "+") {
+		word = rename.Unnamed(word)
 		var exact, ends, within []int
 		var all []string
 		for i, m := range h.modules {
@@ -54,9 +56,9 @@ func find(h *half, text string) ([]int, error) {
 			if slices.Contains(strings.FieldsFunc(lastOf(stem), func(r rune) bool { return r == '_' || r == '-' }), word) {
 				within = append(within, i)
 			}
-			names := []string{stem, pattern(m)}
+			names := []string{stem, rename.Unnamed(pattern(m))}
 			for l := range m.Leaves {
-				names = append(names, m.Template(l), pattern(m)+m.Leaves[l].Name)
+				names = append(names, m.Template(l), names[1]+m.Leaves[l].Name)
 			}
 			for _, n := range names {
 				if n == word {

@@ -151,7 +151,7 @@ func (q *riddle) direction() (*clue, error) {
 	// spreads by 2/√d.
 	sign := decided(diffs, max(apart, 4*2/math.Sqrt(float64(max(1, len(x[0].Logs)))*float64(len(x)))))
 	return q.answer(sign, func(first, second int) string {
-		return fmt.Sprintf("the rows of %s have a direction in common, as gates have, and those of %s have less of it", q.a.modules[first], q.a.modules[second])
+		return fmt.Sprintf("the rows of %s have a direction in common, as gates have, and those of %s have less of it", q.called(first), q.called(second))
 	}), nil
 }
 
@@ -185,7 +185,7 @@ func (q *riddle) use(norm *match.Module) (*clue, error) {
 	// Correlations of d numbers spread by 1/√d, and there are four.
 	sign := decided(diffs, max(used, 4*2/math.Sqrt(float64(max(1, len(x[0].Logs)))*float64(len(x)))))
 	return q.answer(sign, func(first, second int) string {
-		return fmt.Sprintf("%s is large where the columns of key and value are, and %s where those of the MLP are", q.a.modules[first], q.a.modules[second])
+		return fmt.Sprintf("%s is large where the columns of key and value are, and %s where those of the MLP are", q.called(first), q.called(second))
 	}), nil
 }
 
@@ -301,4 +301,14 @@ func extraOf(list []clue) func(a, b []int) float64 {
 		}
 		return 0
 	}
+}
+
+// called is the pattern of a module of A, as rules have it.
+func (q *riddle) called(a int) string {
+	for j, f := range q.source {
+		if slices.Contains(f.A, a) {
+			return patternBeside(q.a.modules[a], q.b.modules[j])
+		}
+	}
+	return pattern(q.a.modules[a])
 }

@@ -67,6 +67,8 @@ type Result struct {
 	Missing        []string // templates of B without a source
 	Extra          []string // templates of A without a target
 	Read           int64    // bytes of weights read
+	// Unrelated is set where weights of both sides were compared, and none are alike.
+	Unrelated bool
 	// Refused says why there is no map at all: "3 of 291 tensors find a counterpart".
 	Refused string
 }

@@ -174,6 +174,9 @@ func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
 func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
 	s := &script{from: cv.From, to: cv.To, names: x.names(), dropped: cv.Dropped}
 	by := fmt.Sprintf("the names are those of %s and %s", cv.From, cv.To)
+	if cv.From == cv.To {
+		by = fmt.Sprintf("the names are those of %s, below a prefix", cv.From)
+	}
 	s.notes = []note{{class: Named, confidence: 1, by: []string{by}}}
 	others := make(map[string]*convert.Move)
 	if rival != nil {

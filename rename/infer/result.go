@@ -183,7 +183,7 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 		s.to = x.b.of.Name
 	}
 	if x.opt.Content != nil {
-		res.Read = x.opt.Content.Read()
+		res.Read, res.Unrelated = x.opt.Content.Read(), x.unrelated
 	}
 	if why := x.refusal(found); why != "" {
 		res.Refused = why
@@ -245,7 +245,7 @@ func left(h *half, used map[string]bool, except func(*match.Module) bool) []stri
 		}
 		for l := range m.Leaves {
 			if slices.ContainsFunc(m.Leaves[l].Tensors, func(t int) bool { return !used[h.tensors[t].Name] }) {
-				out = append(out, m.Template(l))
+				out = append(out, pattern(m)+rename.Escape(m.Leaves[l].Name))
 			}
 		}
 	}
@@ -253,11 +253,20 @@ func left(h *half, used map[string]bool, except func(*match.Module) bool) []stri
 }
 
 // pattern writes the names of a module as maps do.
-func pattern(m *match.Module) string { return withHoles(m.Stem) }
+func pattern(m *match.Module) string { return patternBeside(m, m) }
+
+// patternBeside is the pattern of a module whose holes are called after the words of
+// another where its own do not say what they count.
+func patternBeside(m, other *match.Module) string {
+	if len(other.Stem) != len(m.Stem) {
+		other = m
+	}
+	return withHoles(m.Stem, other.Stem)
+}
 
 // withHoles writes a pattern with a hole between each two texts, called after what the
-// numbers there count.
-func withHoles(texts []string) string {
+// numbers there count, by these texts or else by the words.
+func withHoles(texts, words []string) string {
 	var b strings.Builder
 	taken := make(map[string]bool)
 	for h, text := range texts {
@@ -265,10 +274,7 @@ func withHoles(texts []string) string {
 		if h == len(texts)-1 {
 			break
 		}
-		hole := template.Counts(text)
-		if hole == "" {
-			hole = "n"
-		}
+		hole := cmp.Or(template.Counts(text), template.Counts(words[h]), "n")
 		name := hole
 		for k := 2; taken[name]; k++ {
 			name = hole + strconv.Itoa(k)
@@ -320,7 +326,7 @@ func (x *inference) questions(sol *match.Solution, found []finding, inQuestion m
 // askOf adds a match to a question.
 func (x *inference) askOf(q *Question, f *finding) {
 	for _, i := range f.A {
-		q.Between = append(q.Between, pattern(x.a.modules[i]))
+		q.Between = append(q.Between, patternBeside(x.a.modules[i], x.b.modules[f.B[0]]))
 	}
 	for _, j := range f.B {
 		q.And = append(q.And, pattern(x.b.modules[j]))

@@ -132,7 +132,7 @@ func (x *inference) compare(res *Result) (*Result, error) {
 		}
 		return other, err
 	}
-	res.Contradictions, res.Read = w.contradictions(named), x.opt.Content.Read()
+	res.Contradictions, res.Read, res.Unrelated = w.contradictions(named), x.opt.Content.Read(), x.unrelated
 	res.Questions = append(res.Questions, x.contradicted(res.Contradictions)...)
 	res.Map.Ask = nil
 	res.ask()

@@ -172,7 +172,7 @@ func headOf(a, b string) (headA, headB string) {
 // holes writes the numbers of a text as holes.
 func holes(text string) string {
 	between, _ := template.Segments.Split(text)
-	return withHoles(between)
+	return withHoles(between, between)
 }
 
 // templates are those of some names, each once.
