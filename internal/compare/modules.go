@@ -133,7 +133,8 @@ const proof = 8
 // pairLoose pairs what is left of both sides and surely the same. Whether names say it,
 // or only that nothing else fits, is the pair's evidence.
 func (c *comparison) pairLoose(ctx context.Context) {
-	loose := func(t *tensor) bool { return t.pair == nil }
+	// What a conversion leaves out, for a reason that is known, is no tensor of the other side.
+	loose := func(t *tensor) bool { return t.pair == nil && t.reason == "" }
 	same := make(map[*tensor]*tensor)
 	for _, t := range c.as {
 		if p := t.pair; p != nil && p.by == ByContent {

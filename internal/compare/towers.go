@@ -66,27 +66,32 @@ func (c *comparison) towers(conv *convert.Conversion, model *convention.Model) {
 	}
 	var best []convert.Move
 	var of *rename.Map
+	var left []rename.Row // what the best map leaves out
 	for _, m := range towerMaps() {
 		plan := rename.NewPlan(m, names, rename.Limits{Number: model.Number})
 		if plan.Err() != nil {
 			continue
 		}
 		var moves []convert.Move
+		var drops []rename.Row
 		add := func(move convert.Move) {
 			if slices.ContainsFunc(move.To, func(n string) bool { return there[n] != nil }) {
 				moves = append(moves, move)
 			}
 		}
 		for _, r := range plan.Rows {
-			if r.Action == rename.Move {
+			switch r.Action {
+			case rename.Move:
 				add(convert.Move{From: []string{r.From}, To: []string{r.To}})
+			case rename.Drop:
+				drops = append(drops, r)
 			}
 		}
 		for _, t := range plan.Transforms {
 			add(convert.Move{From: t.From, To: t.To, Ops: t.Ops})
 		}
 		if len(moves) > len(best) {
-			best, of = moves, m
+			best, of, left = moves, m, drops
 		}
 	}
 	if of == nil {
@@ -94,6 +99,11 @@ func (c *comparison) towers(conv *convert.Conversion, model *convention.Model) {
 	}
 	conv.Moves = append(conv.Moves, best...)
 	// What is not stored as it was is listed with the reason.
+	for _, r := range left {
+		if t := from[r.From]; t != nil {
+			t.reason = cmp.Or(t.reason, r.Reason)
+		}
+	}
 	for name, t := range there {
 		for _, r := range rename.NewPlan(of, []string{name}, rename.Limits{Number: model.Number}).Rows {
 			if r.Action == rename.Drop {

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -84,6 +85,10 @@ func TestTowers(t *testing.T) {
 			if r.Action == rename.Keep || r.Action != rename.Drop && !from[r.From] {
 				t.Errorf("%s: %s becomes nothing", name, r.From)
 			}
+			i := slices.IndexFunc(c.as, func(t *tensor) bool { return t.own == r.From })
+			if r.Action == rename.Drop && c.as[i].reason != r.Reason {
+				t.Errorf("%s: %s is left out for %q, want %q", name, r.From, c.as[i].reason, r.Reason)
+			}
 		}
 	}
 	for _, m := range towerMaps() {
@@ -98,4 +103,42 @@ func keys(list []*tensor) (names []string) {
 		names = append(names, t.own)
 	}
 	return names
+}
+
+// What a conversion leaves out is not paired with what only looks like it: ollama's gates
+// are the hyperbolic tangents of those that were left out.
+func TestExcusedIsNotPaired(t *testing.T) {
+	tensors := func(gate string) (list []*tensor) {
+		for l := range 2 {
+			for _, name := range []string{gate, "attn_q.weight"} {
+				own := fmt.Sprintf("blk.%d.%s", l, name)
+				list = append(list, &tensor{own: own, name: own, shape: []uint64{3}, index: len(list)})
+			}
+		}
+		return list
+	}
+	for _, reason := range []string{"", "ollama stores the hyperbolic tangent of gates"} {
+		c := &comparison{as: tensors("gate_attn"), bs: tensors("attn_gate"), out: new(Result)}
+		for _, side := range []struct {
+			list []*tensor
+			in   **modules
+		}{{c.as, &c.inA}, {c.bs, &c.inB}} {
+			m, err := modulesOf(side.list, newNaming(side.list, new(convention.Model)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			*side.in = m
+		}
+		for i, a := range c.as {
+			if i%2 == 1 {
+				c.link(a, c.bs[i], ByName)
+			} else {
+				a.reason = reason
+			}
+		}
+		c.pairLoose(t.Context())
+		if paired := c.as[0].pair != nil; paired != (reason == "") {
+			t.Errorf("left out for %q, and paired: %v", reason, paired)
+		}
+	}
 }
