@@ -22,9 +22,9 @@ import (
 // they get wrong is told name by name.
 func Generalise(names []string, want map[string]string, part func(name string) int) *Map {
 	var renamed []renaming
-	for _, name := range names {
+	for row, name := range names {
 		if to, ok := want[name]; ok && to != name {
-			r := renaming{from: name, to: to}
+			r := renaming{from: name, to: to, row: row, at: len(renamed)}
 			if part != nil {
 				r.part = part(name)
 			}
@@ -40,6 +40,7 @@ func Generalise(names []string, want map[string]string, part func(name string) i
 type renaming struct {
 	from, to string
 	part     int
+	row, at  int // among all names, and among those that are renamed
 }
 
 // A derivation is rules that are being found.
@@ -63,13 +64,12 @@ func (d *derivation) derive(renamed []renaming) {
 	// The numbers that count in all names are tried first, those glued to a word among
 	// them, blk0, and what else a word ends with after an underscore, layers_11. Then
 	// numbers are taken for a part of their word: ln_1.
-	from, to := d.kinds(renamed)
-	for _, p := range byTemplate(renamed, from, to) {
+	for _, p := range byTemplate(renamed, d.kinds(renamed)) {
 		if p.rule = templateRule(p.members); p.rule != nil {
 			d.parts = append(d.parts, p)
 			continue
 		}
-		for _, q := range byTemplate(p.members, template.Segments.Of, template.Segments.Of) {
+		for _, q := range byTemplate(p.members, segments) {
 			q.rule = templateRule(q.members)
 			d.parts = append(d.parts, q)
 		}
@@ -78,43 +78,47 @@ func (d *derivation) derive(renamed []renaming) {
 	d.verify()
 }
 
-// kinds returns the templates of old names and of new ones, in which the numbers that
-// count in any name of a side are put aside.
-func (d *derivation) kinds(renamed []renaming) (from, to func(name string) string) {
-	news := make([]string, len(renamed))
-	for i, r := range renamed {
-		news[i] = r.to
-	}
-	of := func(names []string) func(string) string {
-		templates := make(map[string]string, len(names))
-		for _, k := range template.Kinds(len(names), func(i int) string { return names[i] }) {
+// kinds returns what says the templates of a renaming, in which the numbers that count in
+// any name of a side are put aside.
+func (d *derivation) kinds(renamed []renaming) func(r *renaming) (from, to string) {
+	of := func(n int, name func(i int) string) []string {
+		templates := make([]string, n)
+		for _, k := range template.Kinds(n, name) {
 			t := template.Words.Of(strings.Join(k.Text, "0"))
 			for _, i := range k.Members {
-				templates[names[i]] = t
+				templates[i] = t
 			}
 		}
-		return func(name string) string { return templates[name] }
+		return templates
 	}
-	return of(d.names), of(news)
+	from := of(len(d.names), func(i int) string { return d.names[i] })
+	to := of(len(renamed), func(i int) string { return renamed[i].to })
+	return func(r *renaming) (string, string) { return from[r.row], to[r.at] }
+}
+
+func segments(r *renaming) (from, to string) {
+	return template.Segments.Of(r.from), template.Segments.Of(r.to)
 }
 
 // byTemplate puts renamings together whose names have the same templates.
-func byTemplate(renamed []renaming, fromOf, toOf func(name string) string) []*part {
+func byTemplate(renamed []renaming, of func(r *renaming) (from, to string)) []*part {
 	var out []*part
 	type key struct {
 		from, to string
 		part     int
 	}
-	of := make(map[key]*part)
-	for _, r := range renamed {
-		k := key{fromOf(r.from), toOf(r.to), r.part}
-		p := of[k]
+	parts := make(map[key]*part)
+	for i := range renamed {
+		r := &renamed[i]
+		from, to := of(r)
+		k := key{from, to, r.part}
+		p := parts[k]
 		if p == nil {
 			p = &part{}
-			of[k] = p
+			parts[k] = p
 			out = append(out, p)
 		}
-		p.members = append(p.members, r)
+		p.members = append(p.members, *r)
 	}
 	return out
 }

@@ -40,7 +40,7 @@ func (s *script) add(mv convert.Move, note int) {
 // kept says which tensors of A that nothing is known of have names that others would get,
 // "" where none has.
 func (s *script) kept() string {
-	free := make(map[string]bool)
+	free := make(map[string]bool, len(s.names))
 	for i := range s.moves {
 		for _, n := range s.moves[i].From {
 			free[n] = true
@@ -51,7 +51,9 @@ func (s *script) kept() string {
 	}
 	stays := make(map[string]bool)
 	for _, n := range s.names {
-		stays[n] = !free[n]
+		if !free[n] {
+			stays[n] = true
+		}
 	}
 	first, all := "", 0
 	for i := range s.moves {
@@ -74,8 +76,8 @@ func (s *script) result() (*Result, error) {
 	if why := s.kept(); why != "" {
 		return &Result{From: s.from, To: s.to, Map: &rename.Map{From: s.from, To: s.to}, Refused: why}, nil
 	}
-	want := make(map[string]string) // of names that change and of those that stay
-	noteOf := make(map[string]int)  // by A's names
+	want := make(map[string]string, len(s.names)) // of names that change and of those that stay
+	noteOf := make(map[string]int, len(s.names))  // by A's names
 	bytes := &convert.Conversion{From: cmp.Or(s.from, "A"), To: cmp.Or(s.to, "B"), Dropped: s.dropped}
 	byBytes := make(map[string]bool)
 	for i := range s.moves {
@@ -201,7 +203,7 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 			}
 		}
 	}
-	source, target := make(map[string]bool), make(map[string]bool)
+	source, target := make(map[string]bool, len(x.a.tensors)), make(map[string]bool, len(x.b.tensors))
 	for i := range found {
 		f := &found[i]
 		s.notes = append(s.notes, note{f.class, f.confidence, f.by, inQuestion[i]})
