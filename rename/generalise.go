@@ -409,6 +409,22 @@ func shifted(from numberTable, i int, to numberTable, j int) (shift int, ok bool
 	return shift, true
 }
 
+// WithHoles writes a pattern: texts that stand for themselves, with a hole for a number
+// between each two. A hole is called after what the text before it counts, or else the word
+// before the same hole of words, which are as many.
+func WithHoles(texts, words []string) string {
+	var b strings.Builder
+	taken := make(map[string]bool)
+	for i, text := range texts {
+		if i > 0 {
+			counts := cmp.Or(template.Counts(texts[i-1]), template.Counts(words[i-1]))
+			b.WriteString("{" + holeName(counts, taken) + "}")
+		}
+		b.WriteString(Escape(text))
+	}
+	return b.String()
+}
+
 // holeName calls a number after what it counts, "" where that is not known.
 func holeName(counts string, taken map[string]bool) string {
 	base := cmp.Or(counts, "n")

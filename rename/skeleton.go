@@ -1,7 +1,6 @@
 package rename
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -18,7 +17,7 @@ func Skeleton(names []string) (m *Map, members [][]int) {
 	specialFirst(kinds)
 	m = &Map{Otherwise: Otherwise{Action: OtherwiseFail}}
 	for i := range kinds {
-		source := kindPattern(&kinds[i])
+		source := WithHoles(kinds[i].Text, kinds[i].Text)
 		r, err := NewRule(source, source)
 		if err != nil {
 			continue
@@ -46,17 +45,4 @@ func specialFirst(kinds []template.Kind) {
 			kinds[i] = list[k]
 		}
 	}
-}
-
-// kindPattern is the pattern of the names of a kind.
-func kindPattern(k *template.Kind) string {
-	var b strings.Builder
-	taken := make(map[string]bool)
-	for i, text := range k.Text {
-		if i > 0 {
-			fmt.Fprintf(&b, "{%s}", holeName(template.Counts(k.Text[i-1]), taken))
-		}
-		b.WriteString(Escape(text))
-	}
-	return b.String()
 }

@@ -66,7 +66,7 @@ func waitSent(hub *hubtest.Hub, n int64) {
 // else is left.
 func TestCopyFromHub(t *testing.T) {
 	if testing.Short() {
-		t.Skip("servers are waited for half a minute")
+		t.Skip("waits half a minute for servers that stall; runs without -short")
 	}
 	t.Parallel()
 	bin := buildBinary(t)

@@ -50,7 +50,7 @@ command again with the same -o, or say it with --assume. Nothing else replaces a
 file that exists, unless --force.`,
 		Annotations: exitStatus(
 			"1  something is left to decide: a question, a contradiction, tensors of both without a counterpart",
-			"2  also when nothing of A has a place in B"),
+			"2  also when there is no map: A is of another architecture or size than B"),
 		Example: `  wtinspect map infer ~/models/yi --to llama-hf
   wtinspect map infer -o names.yaml before/ after/
   wtinspect map infer --names-only -f table ~/models/yi ~/models/llama

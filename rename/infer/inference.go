@@ -73,6 +73,15 @@ func (h *half) name(m, member int) string {
 	return h.tensors[h.modules[m].Leaves[0].Tensors[member]].Name
 }
 
+// names are those of the tensors, in the order of the files.
+func (h *half) names() []string {
+	names := make([]string, len(h.tensors))
+	for i := range h.tensors {
+		names[i] = h.tensors[i].Name
+	}
+	return names
+}
+
 func newHalf(inv *Inventory) (half, error) {
 	h := half{tensors: inv.Tensors, model: inv.Model}
 	tensors := make([]match.Tensor, len(inv.Tensors))

@@ -172,7 +172,7 @@ func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
 // exact is the result of a conversion between conventions. A rival is what another
 // convention of A's names would make of the tensors.
 func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
-	s := &script{from: cv.From, to: cv.To, names: x.names(), dropped: cv.Dropped}
+	s := &script{from: cv.From, to: cv.To, names: x.a.names(), dropped: cv.Dropped}
 	by := fmt.Sprintf("the names are those of %s and %s", cv.From, cv.To)
 	if cv.From == cv.To {
 		by = fmt.Sprintf("the names are those of %s, below a prefix", cv.From)
@@ -211,15 +211,6 @@ func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
 	}
 	res.ask()
 	return res, nil
-}
-
-// names are those of A, in the order of its files.
-func (x *inference) names() []string {
-	names := make([]string, len(x.a.tensors))
-	for i := range x.a.tensors {
-		names[i] = x.a.tensors[i].Name
-	}
-	return names
 }
 
 // interpret takes from conventions what names mean, wherever they know them.

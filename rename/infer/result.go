@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/match"
-	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // A note is what some moves rest on.
@@ -177,7 +175,7 @@ func (r *Result) ask() {
 // result writes what was found.
 func (x *inference) result(sol *match.Solution, found []finding, disputed []Contradiction) (*Result, error) {
 	res := &Result{Map: &rename.Map{}, Contradictions: disputed}
-	s := &script{names: x.names()}
+	s := &script{names: x.a.names()}
 	if x.a.of != nil {
 		s.from = x.a.of.Name
 	}
@@ -263,28 +261,7 @@ func patternBeside(m, other *match.Module) string {
 	if len(other.Stem) != len(m.Stem) {
 		other = m
 	}
-	return withHoles(m.Stem, other.Stem)
-}
-
-// withHoles writes a pattern with a hole between each two texts, called after what the
-// numbers there count, by these texts or else by the words.
-func withHoles(texts, words []string) string {
-	var b strings.Builder
-	taken := make(map[string]bool)
-	for h, text := range texts {
-		b.WriteString(rename.Escape(text))
-		if h == len(texts)-1 {
-			break
-		}
-		hole := cmp.Or(template.Counts(text), template.Counts(words[h]), "n")
-		name := hole
-		for k := 2; taken[name]; k++ {
-			name = hole + strconv.Itoa(k)
-		}
-		taken[name] = true
-		b.WriteString("{" + name + "}")
-	}
-	return b.String()
+	return rename.WithHoles(m.Stem, other.Stem)
 }
 
 // questions are the groups of matches that nothing decides, and tensors whose layout is not

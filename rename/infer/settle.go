@@ -102,7 +102,7 @@ func (x *inference) compare(res *Result) (*Result, error) {
 			module[x.b.name(j, k)] = j
 		}
 	}
-	plan := rename.NewPlan(res.Map, x.names(), rename.Limits{})
+	plan := rename.NewPlan(res.Map, x.a.names(), rename.Limits{})
 	made, rule := make(map[string]string), make(map[string]int)
 	for _, row := range plan.Rows {
 		made[row.From], rule[row.From] = row.To, row.Rule

@@ -41,18 +41,10 @@ func others(a, b map[string]bool) map[string]bool {
 	return out
 }
 
-func namesOf(h *half) []string {
-	names := make([]string, len(h.tensors))
-	for i := range h.tensors {
-		names[i] = h.tensors[i].Name
-	}
-	return names
-}
-
 // unwrapped finds the map between sides of which one has all names of the other, with
 // segments that the other has nowhere. It is nil where that is not so.
 func (x *inference) unwrapped() (*Result, error) {
-	a, b := namesOf(&x.a), namesOf(&x.b)
+	a, b := x.a.names(), x.b.names()
 	onlyA, onlyB := others(segments(a), segments(b)), others(segments(b), segments(a))
 	if (len(onlyA) == 0) == (len(onlyB) == 0) {
 		return nil, nil
@@ -100,7 +92,7 @@ func (x *inference) unwrappedTo(to *convention.Convention) (*Result, error) {
 	for _, t := range to.Tensors() {
 		known = append(known, t.Pattern.String())
 	}
-	names := namesOf(&x.a)
+	names := x.a.names()
 	only := others(segments(names), segments(known))
 	if len(only) == 0 {
 		return nil, nil
@@ -126,7 +118,7 @@ func (x *inference) unwrappedTo(to *convention.Convention) (*Result, error) {
 // wrapping writes the map that takes segments out, or puts them in: a rule for each text
 // that ends in one.
 func (x *inference) wrapping(want map[string]string, segments []string, to string) (*Result, error) {
-	names := x.names()
+	names := x.a.names()
 	m := &rename.Map{To: to}
 	written := make(map[string]bool)
 	for _, n := range names {
@@ -172,7 +164,7 @@ func headOf(a, b string) (headA, headB string) {
 // holes writes the numbers of a text as holes.
 func holes(text string) string {
 	between, _ := template.Segments.Split(text)
-	return withHoles(between, between)
+	return rename.WithHoles(between, between)
 }
 
 // templates are those of some names, each once.

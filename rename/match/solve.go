@@ -58,7 +58,7 @@ type problem struct {
 	// ordered says that modules of both sides are in the order of the code.
 	ordered bool
 	steps   int  // that are left for composites
-	mixed   bool // most matrices are not turned, so that none should be
+	mixed   bool // all matrices fit as they are, or most do, so that none should be turned
 	plain   bool
 	spaces  bool // both sides have several parts that names tell apart
 	know    func(a, b []int) float64
