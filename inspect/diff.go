@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/compare"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
@@ -566,7 +567,14 @@ func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, sele
 	opt := compare.Options{
 		Headers: opts.Headers, Map: opts.Map, Auto: opts.Auto || opts.Map == nil && c.a.Format != c.b.Format,
 		Chosen: selected, WeightsOnly: opts.WeightsOnly, Tolerance: opts.Tolerance, Workers: opts.Workers,
-		SameFile: c.sameFile,
+	}
+	listed := make(map[*checkpoint.File]bool)
+	opt.SameFile = func(x, y *checkpoint.File) bool {
+		same := c.sameFile(x, y)
+		if same {
+			listed[x] = true
+		}
+		return same
 	}
 	if opts.Progress != nil {
 		opt.Stage = func(what string, bytes int64) func(int64) {
@@ -581,6 +589,9 @@ func (c *Comparison) compare(ctx context.Context, k int, opts *DiffOptions, sele
 		return DiffSide{Path: c.Path, Format: c.Format, Revision: some(c.Revision), Tensors: c.Len(), Convention: some(convention)}
 	}
 	c.res, c.Notes, c.HeadersOnly = res, res.Notes, opts.Headers
+	if n := len(listed); n > 0 {
+		c.Notes = append(c.Notes, "not read, since the hub lists the same SHA-256 on both sides: "+plural.Of(n, "file"))
+	}
 	c.A, c.B = side(c.a, res.From), side(c.b, res.To)
 	c.Rules = []DiffRule{}
 	for _, r := range res.Rules {
