@@ -104,7 +104,7 @@ func TestConversions(t *testing.T) {
 		tried[to.Name]++
 		dir := t.TempDir()
 		c := sampleOf(t, dir, from, to)
-		_, err := inspect.Convert(t.Context(), c, &inspect.ConvertOptions{From: from.Name, To: to.Name})
+		_, err := inspect.Translate(t.Context(), c, &inspect.TranslateOptions{From: from.Name, To: to.Name})
 		if err != nil {
 			t.Errorf("%s to %s: %v", from.Name, to.Name, err)
 		}

@@ -3,7 +3,7 @@
 //
 // [Open] opens the checkpoints that references stand for, and judges their files
 // in the background. [List], [Info], [Metadata], [Stats], [Hash] and [Diff] answer
-// questions about what is open; [Identify], [Convert] and [Rename] work on one
+// questions about what is open; [Identify], [Translate] and [Rename] work on one
 // checkpoint; [Check], [Fix] and [Lock] on a release.
 //
 // A function takes a context, what it works on, and options, nil for the defaults.

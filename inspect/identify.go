@@ -71,7 +71,7 @@ func migration(ctx context.Context, c *checkpoint.Checkpoint, r *identify.Result
 	if r.Convention == "" || to == "" || r.Convention == to {
 		return nil
 	}
-	conv, err := Convert(ctx, c, &ConvertOptions{From: r.Convention, To: to, Model: m})
+	conv, err := Translate(ctx, c, &TranslateOptions{From: r.Convention, To: to, Model: m})
 	if err != nil || len(conv.Aside) > 0 {
 		return nil
 	}

@@ -66,7 +66,7 @@ const (
 type Renaming struct {
 	Checkpoint *checkpoint.Checkpoint
 	// Conversion is what Map was derived from, nil where a map was given.
-	Conversion *ConvertResult
+	Conversion *Translation
 	// Plan has what happens to every tensor. Its Problems are reasons not to run.
 	Plan *rename.Plan
 	// Unknown are the tensors that do not become any of the other convention, and
@@ -112,7 +112,7 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 	}
 	if m == nil {
 		var err error
-		if r.Conversion, err = Convert(ctx, c, &ConvertOptions{To: opts.To, From: opts.From, Model: model}); err != nil {
+		if r.Conversion, err = Translate(ctx, c, &TranslateOptions{To: opts.To, From: opts.From, Model: model}); err != nil {
 			return nil, err
 		}
 		r.Unknown = slices.DeleteFunc(r.Conversion.Unknown(), func(a convert.Aside) bool { return opts.Select != nil && !opts.Select(a.Name) })

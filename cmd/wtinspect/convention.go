@@ -34,9 +34,9 @@ func (o *converting) model(ctx context.Context, c *checkpoint.Checkpoint) (*conv
 	return m, ctx.Err()
 }
 
-// convert derives the conversion of a checkpoint.
-func (o *converting) convert(ctx context.Context, c *checkpoint.Checkpoint, m *convention.Model) (*inspect.ConvertResult, error) {
-	conv, err := inspect.Convert(ctx, c, &inspect.ConvertOptions{From: o.from, To: o.to, Model: m})
+// translate derives the conversion of a checkpoint.
+func (o *converting) translate(ctx context.Context, c *checkpoint.Checkpoint, m *convention.Model) (*inspect.Translation, error) {
+	conv, err := inspect.Translate(ctx, c, &inspect.TranslateOptions{From: o.from, To: o.to, Model: m})
 	return conv, conversionError(err)
 }
 

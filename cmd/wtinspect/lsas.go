@@ -14,7 +14,7 @@ func (o *converting) convertAll(ctx context.Context, p *program, in *inputs) ([]
 		if err != nil {
 			return nil, err
 		}
-		conv, err := o.convert(ctx, c, m)
+		conv, err := o.translate(ctx, c, m)
 		if err != nil {
 			return nil, err
 		}

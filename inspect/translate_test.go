@@ -87,9 +87,9 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-func TestConvert(t *testing.T) {
+func TestTranslate(t *testing.T) {
 	c := openModel(t, yi, "")
-	conv, err := inspect.Convert(t.Context(), c, &inspect.ConvertOptions{To: "llama-hf"})
+	conv, err := inspect.Translate(t.Context(), c, &inspect.TranslateOptions{To: "llama-hf"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,16 +105,16 @@ func TestConvert(t *testing.T) {
 	}
 
 	// Why it fails can be told.
-	_, err = inspect.Convert(t.Context(), c, &inspect.ConvertOptions{To: "meta"})
+	_, err = inspect.Translate(t.Context(), c, &inspect.TranslateOptions{To: "meta"})
 	if refused, ok := errors.AsType[*convert.RefusalError](err); !ok || refused.Needs != "num_attention_heads" {
 		t.Errorf("error %v", err)
 	}
-	_, err = inspect.Convert(t.Context(), c, &inspect.ConvertOptions{From: "yi", To: "meta"})
+	_, err = inspect.Translate(t.Context(), c, &inspect.TranslateOptions{From: "yi", To: "meta"})
 	if unknown, ok := errors.AsType[*inspect.UnknownConventionError](err); !ok || !strings.Contains(unknown.Error(), `did you mean "yi-hf"`) {
 		t.Errorf("error %v", err)
 	}
 	odd := openModel(t, "tensor a.b F32 [2]\n", "")
-	_, err = inspect.Convert(t.Context(), odd, &inspect.ConvertOptions{To: "meta"})
+	_, err = inspect.Translate(t.Context(), odd, &inspect.TranslateOptions{To: "meta"})
 	if unknown, ok := errors.AsType[*inspect.UnidentifiedError](err); !ok || unknown.Path != odd.Path {
 		t.Errorf("error %v", err)
 	}
@@ -128,7 +128,7 @@ func TestConvert(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conv, err = inspect.Convert(t.Context(), c, &inspect.ConvertOptions{To: "meta", Model: m})
+	conv, err = inspect.Translate(t.Context(), c, &inspect.TranslateOptions{To: "meta", Model: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestConvert(t *testing.T) {
 
 // Names that are those of several models are of one by its configuration or by --from:
 // LLaMA's rows are permuted in GGUF, and those of ERNIE 4.5 are not.
-func TestConvertSharedNames(t *testing.T) {
+func TestTranslateSharedNames(t *testing.T) {
 	llama := strings.NewReplacer("ln1", "input_layernorm", "ln2", "post_attention_layernorm").Replace(yi)
 	const numbers = `"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16`
 	for _, tt := range []struct {
@@ -153,7 +153,7 @@ func TestConvertSharedNames(t *testing.T) {
 		{`{"model_type": "mistral", ` + numbers + "}", "", "gguf", false, true},
 		{`{"model_type": "ernie4_5", ` + numbers + "}", "", "gguf", false, false},
 	} {
-		conv, err := inspect.Convert(t.Context(), openModel(t, llama, tt.config), &inspect.ConvertOptions{To: tt.to, From: tt.from})
+		conv, err := inspect.Translate(t.Context(), openModel(t, llama, tt.config), &inspect.TranslateOptions{To: tt.to, From: tt.from})
 		switch {
 		case tt.refused:
 			if _, ok := errors.AsType[*convert.RefusalError](err); !ok || !strings.Contains(err.Error(), "name the convention with --from") {
@@ -170,7 +170,7 @@ func TestConvertSharedNames(t *testing.T) {
 // Names that would be read as others are problems of the plan.
 // A tensor without a place in the other convention, as the classifier of a spectrogram
 // transformer, is for the user to keep or to drop; the rest is what was asked for.
-func TestConvertAside(t *testing.T) {
+func TestTranslateAside(t *testing.T) {
 	var tensors strings.Builder
 	from, _ := convention.Lookup("ast-hf")
 	for _, x := range from.Tensors() {
@@ -179,7 +179,7 @@ func TestConvertAside(t *testing.T) {
 			tensors.WriteString("tensor " + name + " F32 [12,2]\n") // in three or in two
 		}
 	}
-	r, err := inspect.Convert(t.Context(), openModel(t, tensors.String(), ""), &inspect.ConvertOptions{To: "vit-hf"})
+	r, err := inspect.Translate(t.Context(), openModel(t, tensors.String(), ""), &inspect.TranslateOptions{To: "vit-hf"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,8 +34,8 @@ func Model(ctx context.Context, c *checkpoint.Checkpoint, config string) (*conve
 	return adapt.ModelWith(c, doc), nil
 }
 
-// ConvertOptions adjust [Convert].
-type ConvertOptions struct {
+// TranslateOptions adjust [Translate].
+type TranslateOptions struct {
 	// To is the convention to convert to, or the project whose names to give.
 	To string
 	// From is the convention that the names follow, "" for the one identified.
@@ -44,20 +44,20 @@ type ConvertOptions struct {
 	Model *convention.Model
 }
 
-// A ConvertResult says what every tensor of a checkpoint becomes in another
+// A Translation says what every tensor of a checkpoint becomes in another
 // convention.
-type ConvertResult struct {
+type Translation struct {
 	*convert.Conversion
 	checkpoint *checkpoint.Checkpoint
 }
 
-// Convert works out how a checkpoint goes from one convention to another. It
+// Translate works out how a checkpoint goes from one convention to another. It
 // writes nothing. Tensors without a place in the other convention are aside. A result
 // that would not be identified as the other convention is refused. The error is an
 // [UnknownConventionError], an [UnidentifiedError],
 // or a [convert.RefusalError], which says at which tensor the conversion fails and
 // what it needs.
-func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions) (*ConvertResult, error) {
+func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOptions) (*Translation, error) {
 	m := opts.Model
 	if m == nil {
 		var err error
@@ -76,7 +76,7 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 		}
 	}
 	if a := identify.ReadAdapter(slices.Collect(adapt.Tensors(c)), m, named); a != nil {
-		return convertAdapter(ctx, c, a, opts, m)
+		return translateAdapter(ctx, c, a, opts, m)
 	}
 	from, tied, err := sourceOf(c, opts.From, m)
 	if err != nil {
@@ -103,15 +103,15 @@ func Convert(ctx context.Context, c *checkpoint.Checkpoint, opts *ConvertOptions
 	if err != nil {
 		return nil, err
 	}
-	r := &ConvertResult{conv, c}
+	r := &Translation{conv, c}
 	if err := r.follows(to, m); err != nil && identify.Tensors(adapt.Tensors(c), m).IsOf(from.Name) {
 		return nil, err
 	}
 	return r, nil
 }
 
-// convertAdapter is Convert for what changes a model.
-func convertAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify.Adapter, opts *ConvertOptions, m *convention.Model) (*ConvertResult, error) {
+// translateAdapter is Translate for what changes a model.
+func translateAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify.Adapter, opts *TranslateOptions, m *convention.Model) (*Translation, error) {
 	settings, err := adapt.Adapter(ctx, c)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func convertAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify.A
 	if err != nil {
 		return nil, err
 	}
-	r := &ConvertResult{conv, c}
+	r := &Translation{conv, c}
 	tensors, err := r.Tensors()
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func namedTensors(tensors []checkpoint.Tensor) iter.Seq[convention.Named] {
 // that was asked for, or for one that shares all its names: nothing that reads the
 // convention would find its tensors in it. What is aside does not count: it is the
 // user who keeps it or drops it.
-func (r *ConvertResult) follows(to *convention.Convention, m *convention.Model) error {
+func (r *Translation) follows(to *convention.Convention, m *convention.Model) error {
 	tensors, err := r.Tensors()
 	if err != nil {
 		return err
@@ -238,7 +238,7 @@ func (e *UnidentifiedError) Error() string {
 // Tensors returns the tensors as the conversion would have them, each in the
 // place of the first that it is made of. The bytes of what operations make are
 // nowhere yet.
-func (r *ConvertResult) Tensors() ([]checkpoint.Tensor, error) {
+func (r *Translation) Tensors() ([]checkpoint.Tensor, error) {
 	c := r.checkpoint
 	moveOf := make(map[string]int, c.Len())
 	taken := make(map[string]bool, c.Len())
@@ -270,7 +270,7 @@ func (r *ConvertResult) Tensors() ([]checkpoint.Tensor, error) {
 }
 
 // made returns what a move makes of its tensors, of which first is the first.
-func (r *ConvertResult) made(first checkpoint.Tensor, m *convert.Move) ([]checkpoint.Tensor, error) {
+func (r *Translation) made(first checkpoint.Tensor, m *convert.Move) ([]checkpoint.Tensor, error) {
 	if !m.MovesBytes() {
 		first.Name = m.To[0]
 		return []checkpoint.Tensor{first}, nil
