@@ -115,13 +115,16 @@ type InferredQuestion struct {
 	Settle []string `json:"settle"`
 }
 
-// A Contradiction is a name that says one thing, and weights that say another.
+// A Contradiction is a name or an answer that says one thing, and weights that say another.
 type Contradiction struct {
-	// From is the old pattern, Name what its name means, and Content what its weights are.
+	// From is the old pattern, Name what its name or the answer says, and Content what its
+	// weights are.
 	From    string `json:"from"`
 	Name    string `json:"name"`
 	Content string `json:"content"`
 	By      string `json:"by"`
+	// Assumed says that an answer is contradicted. It stands, and the map has it.
+	Assumed bool `json:"assumed"`
 }
 
 // inferredBy begins every map that was inferred, and a line that begins with answered
@@ -181,6 +184,9 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		r.B = &side
 		res, err = infer.Infer(ctx, from, names, how)
 	}
+	if e, ok := errors.AsType[*infer.AssumptionError](err); ok {
+		return nil, fmt.Errorf("--assume %w", e)
+	}
 	if e, ok := errors.AsType[*evidence.BudgetError](err); ok {
 		return nil, &ReadLimitError{Path: a.Path, Bytes: e.Need, Max: e.Max}
 	}
@@ -195,7 +201,25 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		n := weights.Read()
 		r.Read = &n
 	}
-	return r, r.fill(res, opts.Assume)
+	return r, r.fill(res, opts)
+}
+
+// settlement says how a step towards an answer is taken.
+func (r *InferMapResult) settlement(s *infer.Step, namesOnly bool) string {
+	words := s.Note
+	switch {
+	case s.Answer != nil:
+		words = fmt.Sprintf("--assume '%s' %s", s.Answer, s.Note)
+	case s.Weights && r.Goal != "":
+		words = "--ref WEIGHTS " + s.Note
+	case s.Weights && namesOnly:
+		words = "the weights, without --names-only"
+	case s.Weights && s.Note != "":
+		words = "weights " + s.Note
+	case s.Weights:
+		words = "the weights, which one of the two lacks"
+	}
+	return strings.TrimSpace(words)
 }
 
 // inventory is what is known of a checkpoint beside its weights. A nil model is what stands
@@ -247,10 +271,10 @@ func inferSide(c *checkpoint.Checkpoint) InferSide {
 }
 
 // fill makes the answer of what was inferred.
-func (r *InferMapResult) fill(res *infer.Result, assumed []Assumption) error {
+func (r *InferMapResult) fill(res *infer.Result, opts *InferMapOptions) error {
 	m := res.Map
 	m.Notes = []string{inferredBy}
-	for _, a := range assumed {
+	for _, a := range opts.Assume {
 		m.Notes = append(m.Notes, answered+a.From+"="+a.To)
 	}
 	target := r.Goal
@@ -277,12 +301,14 @@ func (r *InferMapResult) fill(res *infer.Result, assumed []Assumption) error {
 		}
 	}
 	r.Questions = []InferredQuestion{}
-	for i := range m.Ask {
-		m.Ask[i].Confidence = round(m.Ask[i].Confidence)
-	}
-	for _, q := range res.Questions {
+	for i := range res.Questions {
+		q, asked := &res.Questions[i], &m.Ask[i]
+		for k := range q.Settle {
+			asked.Settle = append(asked.Settle, r.settlement(&q.Settle[k], opts.NamesOnly))
+		}
+		asked.Confidence = round(q.Confidence)
 		r.Questions = append(r.Questions, InferredQuestion{
-			append([]string{}, q.Between...), append([]string{}, q.And...), append([]string{}, q.Best...), round(q.Confidence), append([]string{}, q.Settle...),
+			append([]string{}, q.Between...), append([]string{}, q.And...), append([]string{}, q.Best...), asked.Confidence, append([]string{}, asked.Settle...),
 		})
 	}
 	r.Contradictions = []Contradiction{}

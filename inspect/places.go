@@ -234,7 +234,11 @@ func (r *reach) budget(of ...*checkpoint.Checkpoint) int64 {
 		limit = 0
 	}
 	if opts.Note != nil {
-		opts.Note("%s: reading a few of the %s of values from another machine", r.path, render.Size(uint64(min(r.bytes, math.MaxInt64/2))))
+		most := ""
+		if limit > 0 && float64(limit) < r.bytes {
+			most = fmt.Sprintf(", at most %s", render.Size(uint64(limit)))
+		}
+		opts.Note("%s: reading a part of the %s of values from another machine%s", r.path, render.Size(uint64(min(r.bytes, math.MaxInt64/2))), most)
 	}
 	return limit
 }

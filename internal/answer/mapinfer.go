@@ -96,7 +96,14 @@ func InferNotes(r *inspect.InferMapResult, verbose bool) []string {
 		}
 	}
 	for _, c := range r.Contradictions {
-		lines = append(lines, fmt.Sprintf("contradiction: by its name %s is %s, and by its weights %s (%s)", c.From, c.Name, c.Content, c.By))
+		says := "is called " + c.Name + ", and has the weights of"
+		switch {
+		case c.Assumed:
+			says = "is assumed to be " + c.Name + ", and by its weights is"
+		case c.Name == c.From:
+			says = "has the weights of"
+		}
+		lines = append(lines, fmt.Sprintf("contradiction: %s %s %s (%s)", c.From, says, c.Content, c.By))
 	}
 	for _, left := range []struct {
 		what      string
@@ -125,7 +132,14 @@ func inferSummary(r *inspect.InferMapResult) string {
 		return "there is no map: " + *r.Refused
 	}
 	if len(r.Rules)+len(r.Questions)+len(r.Extra)+len(r.Missing) == 0 {
-		return "the names are the same already: no rule is needed" + inferRead(r)
+		read := inferRead(r)
+		if r.Read == nil || *r.Read == 0 {
+			read = "; this goes by names alone"
+			if r.Goal != "" {
+				read += ", and --ref WEIGHTS compares weights"
+			}
+		}
+		return "the names are the same already: no rule is needed" + read
 	}
 	s := fmt.Sprintf("%s for %s of %s", render.Counted(len(r.Rules), "rule"), render.Grouped(uint64(tensors)), render.Counted(r.A.Tensors, "tensor"))
 	var classes []string

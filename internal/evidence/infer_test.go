@@ -433,3 +433,47 @@ func TestInferLyingWords(t *testing.T) {
 		}
 	}
 }
+
+// An answer that what one model's weights show speaks against is taken, and the map says so.
+func TestInferAloneAgainstAnswer(t *testing.T) {
+	t.Parallel()
+	to, _ := convention.Lookup("llama-hf")
+	base := trained(1)
+	naming := opaque(3, base.kinds())
+	a := open(t, base.named(naming, 2)...)
+	module := func(kind string) string {
+		return strings.TrimSuffix(strings.ReplaceAll(naming[kind], "%s", "{layer}"), ".weight")
+	}
+	last := func(kind string) string { return module(kind)[strings.LastIndexByte(module(kind), '.')+1:] }
+	for _, right := range []bool{true, false} {
+		assume := infer.Assumption{From: last("gate"), To: "gate_proj"}
+		if !right {
+			assume.To = "up_proj"
+		}
+		res, err := infer.ToConvention(t.Context(), inventory(t, a), to, infer.Options{Content: beside(t, a, nil), Opaque: true, Assume: []infer.Assumption{assume}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made := outcome(res, strings.ReplaceAll(naming["gate"], "%s", "0"), namesOf(a)); !strings.HasSuffix(made, assume.To+".weight") {
+			t.Errorf("right %v: it becomes %s", right, made)
+		}
+		want := []infer.Contradiction{{From: module("gate"), Name: "model.layers.{layer}.mlp.up_proj", Content: "model.layers.{layer}.mlp.gate_proj", Assumed: true}}
+		if right {
+			want = nil
+		}
+		for i := range res.Contradictions {
+			if !strings.Contains(res.Contradictions[i].By, "have a direction in common, as gates have") {
+				t.Error(res.Contradictions[i].By)
+			}
+			res.Contradictions[i].By = ""
+		}
+		if !slices.Equal(res.Contradictions, want) {
+			t.Errorf("right %v: %+v", right, res.Contradictions)
+		}
+		for i, r := range res.Rules {
+			if res.Map.Rules[i].From[0].String() == module("gate")+".weight" && (r.Class == infer.Measured) != right {
+				t.Errorf("right %v: %+v", right, r)
+			}
+		}
+	}
+}

@@ -12,30 +12,54 @@ import (
 )
 
 // A fix is an assumption that was understood: modules of A become modules of B.
-type fix struct{ a, b []int }
+type fix struct {
+	Assumption
+	a, b []int
+}
 
 // assume reads the assumptions. One that names no module, or several, is an error.
 func (x *inference) assume() error {
 	for _, as := range x.opt.Assume {
 		a, err := find(&x.a, as.From)
 		if err != nil {
-			return fmt.Errorf("--assume %s=%s: %w", as.From, as.To, err)
+			return &AssumptionError{as, err.Error()}
 		}
 		b, err := find(&x.b, as.To)
 		if err != nil {
-			return fmt.Errorf("--assume %s=%s: %w", as.From, as.To, err)
+			return &AssumptionError{as, err.Error()}
 		}
+		f := fix{as, a, b}
 		if len(a) > 1 && len(b) > 1 {
-			return fmt.Errorf("--assume %s=%s: one side has to be one module", as.From, as.To)
+			return &AssumptionError{as, "one side has to be one module"}
 		}
-		for _, f := range x.fixed {
-			if overlaps(f.a, a) || overlaps(f.b, b) {
-				return fmt.Errorf("--assume %s=%s: another assumption is about the same module", as.From, as.To)
+		if len(a)+len(b) == 2 && !x.mayFit(a[0], b[0]) {
+			return x.misfit(&f)
+		}
+		for _, o := range x.fixed {
+			if overlaps(o.a, a) || overlaps(o.b, b) {
+				return &AssumptionError{as, "another assumption is about the same module"}
 			}
 		}
-		x.fixed = append(x.fixed, fix{a, b})
+		x.fixed = append(x.fixed, f)
 	}
 	return nil
+}
+
+// mayFit reports whether a module may have the shape that the configuration gives another.
+// Shapes that were worked out otherwise may be wrong, and those of the vocabulary are
+// padded.
+func (x *inference) mayFit(i, j int) bool {
+	a, b := x.a.modules[i], x.b.modules[j]
+	if j >= len(x.b.given) || !x.b.given[j] || a.Shape == nil || a.Packed || a.Count != b.Count {
+		return true
+	}
+	sorted := func(shape []uint64) []uint64 { return slices.Sorted(slices.Values(shape)) }
+	return slices.Equal(sorted(a.Shape), sorted(b.Shape))
+}
+
+// misfit says that an assumption does not fit, with the shapes that are known.
+func (x *inference) misfit(f *fix) error {
+	return &AssumptionError{f.Assumption, fmt.Sprintf("%s cannot become %s: their shapes or their numbers differ", x.named(&x.a, f.a), x.named(&x.b, f.b))}
 }
 
 func overlaps(a, b []int) bool {
@@ -129,15 +153,12 @@ func (x *inference) arrangeAssumed(sol *match.Solution) error {
 			}
 		}
 		if i < 0 {
-			return fmt.Errorf("--assume: %s cannot become %s: their shapes or their numbers differ", x.named(&x.a, f.a), x.named(&x.b, f.b))
+			return x.misfit(&f)
 		}
 		m := &sol.Matches[i]
 		m.A, m.B = f.a, f.b
 		if len(f.a)+len(f.b) > 2 {
-			parts, side := f.b, x.b.modules
-			if len(f.a) > 1 {
-				parts, side = f.a, x.a.modules
-			}
+			parts, side := x.partsOf(m)
 			m.Rows = nil
 			for _, p := range parts {
 				s := side[p].Shape
@@ -148,10 +169,19 @@ func (x *inference) arrangeAssumed(sol *match.Solution) error {
 	return nil
 }
 
+// named lists modules with their shapes and how many there are of each.
 func (x *inference) named(h *half, list []int) string {
 	var names []string
 	for _, i := range list {
-		names = append(names, h.modules[i].String())
+		m := h.modules[i]
+		name := pattern(m)
+		if m.Shape != nil {
+			name += " " + strings.ReplaceAll(fmt.Sprint(m.Shape), " ", ",")
+		}
+		if m.Count > 1 {
+			name += fmt.Sprintf(" x%d", m.Count)
+		}
+		names = append(names, name)
 	}
 	return strings.Join(names, " + ")
 }

@@ -1,6 +1,8 @@
 package infer
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -28,12 +30,11 @@ func TestAssume(t *testing.T) {
 	}
 	var all []Assumption
 	for _, q := range res.Questions {
-		answer, ok := strings.CutPrefix(q.Settle[len(q.Settle)-1], "--assume '")
-		from, to, _ := strings.Cut(strings.TrimSuffix(answer, "'"), "=")
-		if !ok {
-			t.Errorf("%v would be answered by %q", q.Between, q.Settle)
+		answer := q.Settle[len(q.Settle)-1].Answer
+		if answer == nil {
+			t.Fatalf("%v would be answered by %+v", q.Between, q.Settle)
 		}
-		all = append(all, Assumption{from, to})
+		all = append(all, *answer)
 	}
 	for _, assume := range [][]Assumption{all, {{"w1", "up"}, {"pre_a.g", "post_attention_layernorm"}}, {{"stack.{n}.mlp.w1", "gate"}, {"pre_b.g", "input"}}} {
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, to, Options{Assume: assume})
@@ -55,6 +56,27 @@ func TestAssume(t *testing.T) {
 	} {
 		if _, err := ToConvention(t.Context(), &Inventory{Tensors: a}, to, Options{Assume: []Assumption{{c.from, c.to}}}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s=%s: %v", c.from, c.to, err)
+		}
+	}
+}
+
+// What the configuration says of shapes is known: an answer that cannot be is refused with
+// the shapes of both. What only seems so from other shapes is taken.
+func TestAssumeOtherShape(t *testing.T) {
+	a := listed(t, ownLlama)
+	config := modelOf(map[string]int64{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2, "intermediate_size": 172, "num_hidden_layers": 6, "vocab_size": 320})
+	for _, known := range []bool{true, false} {
+		inv := &Inventory{Tensors: a}
+		if known {
+			inv.Model = config
+		}
+		_, err := ToConvention(t.Context(), inv, lookup(t, "llama-hf"), Options{Assume: []Assumption{{"gate", "q_proj"}}})
+		if _, refused := errors.AsType[*AssumptionError](err); refused != known {
+			t.Errorf("known %v: %v", known, err)
+		}
+		const want = "[172,64] x6 cannot become model.layers.{layer}.self_attn.q_proj [64,64] x6"
+		if known && !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%v", err)
 		}
 	}
 }

@@ -44,19 +44,31 @@ func (x *inference) settleAlone(sol *match.Solution, found []finding) (*match.So
 	if err != nil || len(list) == 0 {
 		return sol, found, nil, err
 	}
-	if sol, found, err = x.again(extraOf(list)); err != nil {
+	// What an answer is against moves nothing else.
+	open := slices.DeleteFunc(slices.Clone(list), func(c clue) bool {
+		return x.isAssumed(c.a[:1], c.b[1:]) || x.isAssumed(c.a[1:], c.b[:1])
+	})
+	if sol, found, err = x.again(extraOf(open)); err != nil {
 		return nil, nil, nil, err
 	}
+	var disputed []Contradiction
 	for i := range found {
 		f := &found[i]
 		for _, c := range list {
 			k := slices.Index(c.a[:], f.A[0])
-			if len(f.A)+len(f.B) == 2 && k >= 0 && c.b[k] == f.B[0] && !x.isAssumed(f.A, f.B) {
+			switch assumed := x.isAssumed(f.A, f.B); {
+			case len(f.A)+len(f.B) > 2 || k < 0:
+			case c.b[k] != f.B[0] && assumed:
+				disputed = append(disputed, Contradiction{From: patternBeside(x.a.modules[f.A[0]], x.b.modules[f.B[0]]), Name: pattern(x.b.modules[f.B[0]]), Content: pattern(x.b.modules[c.b[k]]), By: c.by, Assumed: true})
+			case c.b[k] == f.B[0] && assumed:
+				f.class, f.by = Measured, append(f.by, c.by)
+			case c.b[k] == f.B[0]:
 				f.class, f.confidence, f.by = Measured, min(f.Confidence, clueCap), []string{c.by}
 			}
 		}
 	}
-	return sol, found, nil, nil
+	x.mark(found, disputed)
+	return sol, found, disputed, nil
 }
 
 // clues finds what A's weights show of matches that are less than sure.
@@ -70,7 +82,7 @@ func (x *inference) clues(sol *match.Solution) ([]clue, error) {
 	var out []clue
 	for i, m := range x.b.modules {
 		for j, n := range x.b.modules {
-			if i == j || source[i] == nil || source[j] == nil || !unsure(source[i]) || !unsure(source[j]) || !comparable(m, n) || !slices.Equal(m.Shape, n.Shape) ||
+			if i == j || source[i] == nil || source[j] == nil || !x.inDoubt(source[i], source[j]) || !comparable(m, n) || !slices.Equal(m.Shape, n.Shape) ||
 				m.Meaning.Space != n.Meaning.Space || m.Meaning.Sub != n.Meaning.Sub {
 				continue
 			}
@@ -95,9 +107,17 @@ func (x *inference) clues(sol *match.Solution) ([]clue, error) {
 	return out, nil
 }
 
-// unsure matches are of one module, and could be otherwise.
-func unsure(m *match.Match) bool {
-	return len(m.A) == 1 && len(m.B) == 1 && m.Form == match.Same && m.Confidence < clueCap
+// inDoubt reports whether matches of two single modules could be the other way round: neither
+// is sure, or one was assumed.
+func (x *inference) inDoubt(m, n *match.Match) bool {
+	doubt, assumed := true, false
+	for _, m := range []*match.Match{m, n} {
+		if len(m.A)+len(m.B) > 2 || m.Form != match.Same {
+			return false
+		}
+		doubt, assumed = doubt && m.Confidence < clueCap, assumed || x.isAssumed(m.A, m.B)
+	}
+	return doubt || assumed
 }
 
 func only(m *match.Module, part string) bool {

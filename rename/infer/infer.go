@@ -45,15 +45,25 @@ type Question struct {
 	Between, And []string // patterns of A and of B
 	Best         []string // And in the order of Between, as far as can be told
 	Confidence   float64
-	Settle       []string // what would settle it: "--ref WEIGHTS", "--assume 'w1=up'"
+	Settle       []Step // each would settle it
 }
 
-// A Contradiction is a name that says one thing and weights that say another.
+// A Step is what would settle a question: weights to compare with, an answer, or else what
+// the note says.
+type Step struct {
+	Weights bool        // of a related model under B's names
+	Answer  *Assumption // a possible one
+	Note    string      // about either: "goes by the weights"
+}
+
+// A Contradiction is a name, or an assumption, that says one thing and weights that say
+// another.
 type Contradiction struct {
 	From    string // A's pattern
-	Name    string // what its name means in B
+	Name    string // what its name means in B, or what it was assumed to be
 	Content string // what its weights are in B
 	By      string
+	Assumed bool // the answer stands, and the map has it
 }
 
 // A Result is the map that was found and what it rests on.
@@ -88,6 +98,16 @@ type Options struct {
 // An Assumption answers a question: what a module or a template becomes. Either side is
 // a pattern or the last words of one, "w1" and "up".
 type Assumption struct{ From, To string }
+
+func (a Assumption) String() string { return a.From + "=" + a.To }
+
+// An AssumptionError says why an assumption cannot be.
+type AssumptionError struct {
+	Assumption
+	Reason string
+}
+
+func (e *AssumptionError) Error() string { return e.Assumption.String() + ": " + e.Reason }
 
 // A Content compares weights of A with weights of B. Its methods take tensors by name.
 type Content interface {

@@ -66,6 +66,8 @@ type half struct {
 	of *convention.Convention
 	// virtual is set of names that a convention has for a model that nobody has saved.
 	virtual bool
+	// given is set of its modules whose shapes the configuration gives.
+	given []bool
 }
 
 // name is that of the main tensor of a member of a module.
@@ -248,7 +250,7 @@ func (x *inference) judge(sol *match.Solution) []finding {
 		fused := len(m.A)+len(m.B) > 2
 		switch {
 		case x.isAssumed(m.A, m.B):
-			f.class, f.confidence, f.by = Named, 1, []string{"assumed"}
+			f.class, f.confidence, f.by = Named, 1, []string{"it was assumed"}
 			continue
 		case m.Confidence < match.Confidence(match.Sure):
 			f.class, f.by = Guess, []string{"nothing tells it from others"}

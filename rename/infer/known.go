@@ -198,7 +198,7 @@ func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
 		return res, err
 	}
 	if rival != nil {
-		q := Question{Confidence: 0.5, Settle: []string{"the model's configuration, which says whether it is of " + cv.From + " or of " + rival.From}}
+		q := Question{Confidence: 0.5, Settle: []Step{{Note: "the model's configuration, which says whether it is of " + cv.From + " or of " + rival.From}}}
 		for i := range res.Rules {
 			if r := &res.Map.Rules[i]; res.Rules[i].Class == Guess {
 				q.Between = append(q.Between, r.From[0].String())
@@ -241,7 +241,9 @@ func (x *inference) aim(to *convention.Convention) error {
 		return fmt.Errorf("%d layers of %d experts are more than any model has", sizes.layers, sizes.experts)
 	}
 	inv := &Inventory{Model: x.a.model}
+	configured := sizesOf(x.a.model, nil)
 	optional := make(map[string]bool)
+	given := make(map[string]bool)
 	role := make(map[string]string)
 	have := make(map[string]bool)
 	for _, t := range to.Tensors() {
@@ -255,8 +257,10 @@ func (x *inference) aim(to *convention.Convention) error {
 				continue
 			}
 			have[name] = true
-			inv.Tensors = append(inv.Tensors, convention.Named{Name: name, Shape: sizes.shape(to, &t)})
+			shape := sizes.shape(to, &t)
+			inv.Tensors = append(inv.Tensors, convention.Named{Name: name, Shape: shape})
 			optional[name], role[name] = t.Optional, t.Role
+			given[name] = shape != nil && slices.Equal(shape, configured.shape(to, &t))
 		}
 	}
 	b, err := newHalf(inv)
@@ -268,6 +272,7 @@ func (x *inference) aim(to *convention.Convention) error {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
 		m.Meaning = identify.Meaning(role[first])
 		m.Optional, m.AnyLeaf, m.Soft = optional[first], true, true
+		b.given = append(b.given, given[first])
 	}
 	x.b = b
 	return nil

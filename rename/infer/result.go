@@ -166,9 +166,10 @@ func (r *Result) note(rule int) {
 
 // ask puts the questions into the map.
 func (r *Result) ask() {
+	r.Map.Ask = nil
 	for i := range r.Questions {
 		q := &r.Questions[i]
-		r.Map.Ask = append(r.Map.Ask, rename.Question{Between: q.Between, And: q.And, Best: q.Best, Confidence: q.Confidence, Settle: q.Settle})
+		r.Map.Ask = append(r.Map.Ask, rename.Question{Between: q.Between, And: q.And, Best: q.Best, Confidence: q.Confidence})
 	}
 }
 
@@ -195,7 +196,7 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 		for _, q := range x.contradicted(disputed) {
 			res.Questions = append(res.Questions, q)
 			for i := range found {
-				if slices.Contains(q.Between, pattern(x.a.modules[found[i].A[0]])) {
+				if slices.ContainsFunc(q.Between, func(p string) bool { return x.isOf(p, &found[i]) }) {
 					inQuestion[i] = len(res.Questions)
 				}
 			}
@@ -285,7 +286,7 @@ func (x *inference) questions(sol *match.Solution, found []finding, inQuestion m
 			q.Confidence = min(q.Confidence, f.confidence)
 			x.askOf(&q, f)
 		}
-		q.Settle = x.ways(&q)
+		q.Settle = x.steps(&q)
 		out = append(out, q)
 	}
 	for i := range found {
@@ -296,7 +297,7 @@ func (x *inference) questions(sol *match.Solution, found []finding, inQuestion m
 		q := Question{Confidence: f.confidence}
 		x.askOf(&q, f)
 		inQuestion[i] = len(out) + 1
-		q.Settle = x.ways(&q)
+		q.Settle = x.steps(&q)
 		out = append(out, q)
 	}
 	return append(out, x.padded(sol)...)
@@ -317,14 +318,14 @@ func (x *inference) askOf(q *Question, f *finding) {
 	}
 }
 
-// ways says what would settle a question.
-func (x *inference) ways(q *Question) []string {
-	var out []string
+// steps are what would settle a question.
+func (x *inference) steps(q *Question) []Step {
+	var out []Step
 	switch {
 	case x.opt.Content == nil || x.b.virtual:
-		out = append(out, "--ref WEIGHTS")
+		out = append(out, Step{Weights: true})
 	case x.unrelated:
-		out = append(out, "--ref WEIGHTS of a related model, which these are not")
+		out = append(out, Step{Weights: true, Note: "of a related model, which these are not"})
 	}
 	short := func(h *half, list []string) string {
 		words := make([]string, len(list))
@@ -335,9 +336,9 @@ func (x *inference) ways(q *Question) []string {
 	}
 	switch {
 	case len(q.Best) > 0:
-		out = append(out, fmt.Sprintf("--assume '%s=%s'", short(&x.a, q.Between[:1]), short(&x.b, q.Best[:1])))
+		out = append(out, Step{Answer: &Assumption{short(&x.a, q.Between[:1]), short(&x.b, q.Best[:1])}})
 	case len(q.Between) == 1 || len(q.And) == 1:
-		out = append(out, fmt.Sprintf("--assume '%s=%s' if they lie one after the other", short(&x.a, q.Between), short(&x.b, q.And)))
+		out = append(out, Step{Answer: &Assumption{short(&x.a, q.Between), short(&x.b, q.And)}, Note: "if they lie one after the other"})
 	}
 	return out
 }
@@ -360,11 +361,14 @@ func (x *inference) padded(sol *match.Solution) []Question {
 			a, b := x.a.modules[i], x.b.modules[j]
 			if rows, ok := padding(a, b); ok {
 				q := Question{Between: []string{pattern(a)}, And: []string{pattern(b)}, Best: []string{pattern(b)}, Confidence: 0.5}
-				what := "are added"
+				note := "adds %s of zeros"
 				if rows < 0 {
-					rows, what = -rows, "of zeros are taken off"
+					rows, note = -rows, "takes %s of zeros off"
 				}
-				q.Settle = []string{fmt.Sprintf("%s: %s %s", x.ways(&q)[len(x.ways(&q))-1], plural.Of(int(rows), "row"), what)}
+				steps := x.steps(&q)
+				answer := &steps[len(steps)-1]
+				answer.Note = fmt.Sprintf(note, plural.Of(int(rows), "row"))
+				q.Settle = []Step{*answer}
 				out = append(out, q)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
@@ -57,6 +58,15 @@ func (l *likeness) matches() bool { return l.z > matches && l.share > rival || l
 
 func (l *likeness) proves() bool { return l.equal && l.informative }
 
+// String says how alike they are.
+func (l *likeness) String() string {
+	rows := "the sampled rows of " + plural.Of(l.members, "tensor")
+	if l.proves() {
+		return rows + " are equal"
+	}
+	return fmt.Sprintf("%s have a cosine of %.2f, z = %.0f", rows, l.cosine, l.z)
+}
+
 // sampled is which members of a module are compared: in the first, the middle and the last
 // block.
 func sampled(count int) []int {
@@ -74,19 +84,75 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 	}
 	named := make(map[int]int)
 	for _, f := range found {
-		if f.class == Named && len(f.A) == 1 && len(f.B) == 1 && !x.isAssumed(f.A, f.B) {
+		if f.class == Named && len(f.A) == 1 && len(f.B) == 1 {
 			named[f.A[0]] = f.B[0]
 		}
 	}
 	if sol, found, err = x.again(w.extra); err != nil {
 		return nil, nil, nil, err
 	}
+	disputed := w.contradictions(named)
 	for i := range found {
-		if f := &found[i]; !x.isAssumed(f.A, f.B) {
+		f := &found[i]
+		if !x.isAssumed(f.A, f.B) {
 			w.judge(f)
+		} else if c := w.judgeAssumed(f); c != nil {
+			disputed = append(disputed, *c)
 		}
 	}
-	return sol, found, w.contradictions(named), w.err
+	x.mark(found, disputed)
+	return sol, found, disputed, w.err
+}
+
+// judgeAssumed adds to what was assumed that the weights say it as well, or returns how
+// parts lie otherwise than it says. What single modules are otherwise, contradictions finds.
+func (w *weighing) judgeAssumed(f *finding) *Contradiction {
+	confirm := func(class Class, by string) { f.class, f.by = class, append(f.by, by) }
+	if len(f.A)+len(f.B) == 2 {
+		switch l := w.alike[[2]int{f.A[0], f.B[0]}]; {
+		case l.proves():
+			confirm(Proven, l.String())
+		case l.matches():
+			confirm(Measured, l.String())
+		}
+		return nil
+	}
+	r := w.way(f.A, f.B)
+	if r == nil {
+		return nil
+	}
+	parts, side := w.partsOf(f.Match)
+	sorted := slices.Sorted(slices.Values(parts))
+	same := r.layout == "" && r.from == "" && !r.turned
+	var names, lie []string
+	for k, p := range r.order {
+		same = same && sorted[p] == parts[k]
+		names, lie = append(names, pattern(side[parts[k]])), append(lie, pattern(side[sorted[p]]))
+	}
+	by := fmt.Sprintf("%.0f %% of the probe rows are where they are in %s", 100*r.score, r)
+	if same {
+		confirm(Measured, by)
+		return nil
+	}
+	return &Contradiction{From: patternBeside(w.a.modules[f.A[0]], w.b.modules[f.B[0]]), Name: strings.Join(names, " + "), Content: strings.Join(lie, " + "), By: by, Assumed: true}
+}
+
+// isOf reports whether a pattern is that of the old module of a finding.
+func (x *inference) isOf(text string, f *finding) bool {
+	m := x.a.modules[f.A[0]]
+	return text == pattern(m) || text == patternBeside(m, x.b.modules[f.B[0]])
+}
+
+// mark writes into what was assumed that the weights are against it.
+func (x *inference) mark(found []finding, disputed []Contradiction) {
+	for i := range found {
+		f := &found[i]
+		for _, c := range disputed {
+			if c.Assumed && x.isOf(c.From, f) {
+				f.confidence, f.by = 0.5, []string{fmt.Sprintf("it was assumed, but by its weights it is %s: %s", c.Content, c.By)}
+			}
+		}
+	}
 }
 
 // compare says of a map that conventions make what the weights say. Where a layout of the
@@ -134,7 +200,6 @@ func (x *inference) compare(res *Result) (*Result, error) {
 	}
 	res.Contradictions, res.Read, res.Unrelated = w.contradictions(named), x.opt.Content.Read(), x.unrelated
 	res.Questions = append(res.Questions, x.contradicted(res.Contradictions)...)
-	res.Map.Ask = nil
 	res.ask()
 	return res, w.err
 }
@@ -239,12 +304,15 @@ func (r *Result) confirm(rule int, class Class, by string) {
 func (x *inference) contradicted(list []Contradiction) []Question {
 	var out []Question
 	for _, c := range list {
+		if c.Assumed {
+			continue
+		}
 		i := slices.IndexFunc(out, func(q Question) bool { return slices.Contains(q.And, c.Name) || slices.Contains(q.And, c.Content) })
 		if i < 0 {
 			i = len(out)
-			out = append(out, Question{Confidence: match.WeakCap, Settle: []string{
-				fmt.Sprintf("--assume '%s=%s' goes by the weights", lastWords(&x.a, c.From), lastWords(&x.b, c.Content)),
-				fmt.Sprintf("--assume '%s=%s' goes by the name", lastWords(&x.a, c.From), lastWords(&x.b, c.Name)),
+			out = append(out, Question{Confidence: match.WeakCap, Settle: []Step{
+				{Answer: &Assumption{lastWords(&x.a, c.From), lastWords(&x.b, c.Content)}, Note: "goes by the weights"},
+				{Answer: &Assumption{lastWords(&x.a, c.From), lastWords(&x.b, c.Name)}, Note: "goes by the name"},
 			}})
 		}
 		q := &out[i]
@@ -406,11 +474,11 @@ func (w *weighing) judge(f *finding) {
 	ok = ok && len(f.A)+len(f.B) == 2
 	tensors := plural.Of(l.members, "tensor")
 	alike := func(how *way) {
-		say(Measured, how, "the sampled rows of %s have a cosine of %.2f, z = %.0f", tensors, l.cosine, l.z)
+		say(Measured, how, "%s", l.String())
 	}
 	switch {
 	case ok && l.proves():
-		say(Proven, new(way), "the sampled rows of %s are equal", tensors)
+		say(Proven, new(way), "%s", l.String())
 		return
 	case ok && l.ops != nil:
 		say(Proven, &way{compute: l.ops}, "%s makes the sampled rows of %s", kindOf(l.ops), tensors)
@@ -451,13 +519,18 @@ func square(m *match.Module) bool {
 	return n > 1 && m.Shape[n-1] == m.Shape[n-2]
 }
 
+// partsOf are the parts of a match, and the side that they are of.
+func (x *inference) partsOf(m *match.Match) ([]int, []*match.Module) {
+	if len(m.A) > 1 {
+		return m.A, x.a.modules
+	}
+	return m.B, x.b.modules
+}
+
 // arranged puts the parts of a match in the order in which they lie, and returns the way for
 // that order.
 func (w *weighing) arranged(m *match.Match, r *way) *way {
-	parts, side := m.B, w.b.modules
-	if len(m.A) > 1 {
-		parts, side = m.A, w.a.modules
-	}
+	parts, side := w.partsOf(m)
 	out, sorted := *r, slices.Sorted(slices.Values(parts))
 	out.order, out.rope, m.Rows = nil, slices.Clone(r.rope), nil
 	for k, p := range r.order {
@@ -497,13 +570,13 @@ func (w *weighing) contradictions(named map[int]int) []Contradiction {
 			switch {
 			case !ok || k == j:
 			case l.proves():
-				best, most, by = k, math.Inf(1), fmt.Sprintf("the sampled rows of %s are equal", plural.Of(l.members, "tensor"))
+				best, most, by = k, math.Inf(1), l.String()
 			case l.z >= most && l.matches():
-				best, most, by = k, l.z, fmt.Sprintf("the sampled rows of %s have a cosine of %.2f, z = %.0f", plural.Of(l.members, "tensor"), l.cosine, l.z)
+				best, most, by = k, l.z, l.String()
 			}
 		}
 		if best >= 0 && w.way([]int{i}, []int{j}) == nil {
-			out = append(out, Contradiction{From: pattern(m), Name: pattern(w.b.modules[j]), Content: pattern(w.b.modules[best]), By: by})
+			out = append(out, Contradiction{From: patternBeside(m, w.b.modules[j]), Name: pattern(w.b.modules[j]), Content: pattern(w.b.modules[best]), By: by, Assumed: w.isAssumed([]int{i}, []int{j})})
 		}
 	}
 	return out
