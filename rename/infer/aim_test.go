@@ -62,8 +62,6 @@ net.unembed.weight 320x64`
 func TestOwnNames(t *testing.T) {
 	a := listed(t, ownLlama)
 	const want = `net.tok.weight -> model.embed_tokens.weight named
-net.final_norm.weight -> model.norm.weight forced
-net.unembed.weight -> lm_head.weight named
 net.stack.*.pre_attn_norm.weight -> model.layers.*.input_layernorm.weight named
 net.stack.*.attention.query.weight -> model.layers.*.self_attn.q_proj.weight named
 net.stack.*.attention.out.weight -> model.layers.*.self_attn.o_proj.weight named
@@ -73,6 +71,8 @@ net.stack.*.pre_ffn_norm.weight -> model.layers.*.post_attention_layernorm.weigh
 net.stack.*.ffn.gate.weight -> model.layers.*.mlp.gate_proj.weight named
 net.stack.*.ffn.up.weight -> model.layers.*.mlp.up_proj.weight named
 net.stack.*.ffn.down.weight -> model.layers.*.mlp.down_proj.weight named
+net.final_norm.weight -> model.norm.weight forced
+net.unembed.weight -> lm_head.weight named
 `
 	for _, m := range []*convention.Model{nil, modelOf(map[string]int64{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2, "intermediate_size": 172, "num_hidden_layers": 6, "vocab_size": 320})} {
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: a, Model: m}, lookup(t, "llama-hf"), Options{})

@@ -193,6 +193,7 @@ func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
 		}
 		s.add(*mv, at)
 	}
+	s.groups = x.groups(nil)
 	res, err := s.result()
 	if err != nil || res.Refused != "" {
 		return res, err

@@ -29,6 +29,7 @@ type script struct {
 	noteOf   []int // of each move
 	notes    []note
 	dropped  []convert.Dropped
+	groups   []int // where each of A's tensors is in the order of a model
 }
 
 func (s *script) add(mv convert.Move, note int) {
@@ -124,6 +125,7 @@ func (s *script) result() (*Result, error) {
 			return nil, fmt.Errorf("no map can be written: %s would become %s, not %s", r.From, r.To, to)
 		}
 	}
+	plan = arrange(m, s.names, plan, s.groups)
 	res := &Result{From: s.from, To: s.to, Map: m, Rules: make([]Rule, len(m.Rules))}
 	reasons := make([]map[string]int, len(m.Rules))
 	for i := range plan.Rows {
@@ -217,7 +219,7 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 		}
 	}
 	if res.Refused == "" {
-		s.dropped = x.buffers(sol.AloneA)
+		s.dropped, s.groups = x.buffers(sol.AloneA), x.groups(found)
 		for _, d := range s.dropped {
 			source[d.Name] = true
 		}

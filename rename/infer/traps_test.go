@@ -124,9 +124,9 @@ blk.*.post_ffw_norm.weight -> model.layers.*.post_feedforward_layernorm.weight n
 			a:    "m.layers.{}.moe.gate.weight [0-3] 8x8\nm.layers.{}.moe.experts.{}.<gate_proj|up_proj>.weight [0-3 0-7] 8x8",
 			b:    "blk.{}.ffn_gate_inp.weight [0-3] 8x8\nblk.{}.ffn_<gate|up>_exps.weight [0-3] 8x8x8",
 			opt:  Options{Unknown: true},
-			want: `m.layers.*.moe.experts.*.gate_proj.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert}
+			want: `m.layers.*.moe.gate.weight -> blk.*.ffn_gate_inp.weight forced
+m.layers.*.moe.experts.*.gate_proj.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert}
 m.layers.*.moe.experts.*.up_proj.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert}
-m.layers.*.moe.gate.weight -> blk.*.ffn_gate_inp.weight forced
 `,
 		},
 		{
@@ -134,9 +134,9 @@ m.layers.*.moe.gate.weight -> blk.*.ffn_gate_inp.weight forced
 			a:    "h.{}.<ln_1|ln_2>.weight [0-3] 8\nln_f.weight 8",
 			b:    "model.layers.{}.<attn_norm|mlp_norm>.weight [0-3] 8\nmodel.norm.weight 8",
 			opt:  Options{Unknown: true},
-			want: `ln_f.weight -> model.norm.weight forced
-h.*.ln_1.weight -> model.layers.*.attn_norm.weight guess
+			want: `h.*.ln_1.weight -> model.layers.*.attn_norm.weight guess
 h.*.ln_2.weight -> model.layers.*.mlp_norm.weight guess
+ln_f.weight -> model.norm.weight forced
 ask 2
 `,
 		},
@@ -149,15 +149,15 @@ ask 2
 			opt:  Options{Unknown: true},
 			want: `layers.0.wte.weight -> model.embed_tokens.weight named
 layers.5.ln.weight -> model.final_layernorm.weight forced
-layers.5.ln.bias -> model.final_layernorm.bias forced
-layers.5.linear.weight -> lm_head.weight forced
-layers.5.linear.bias -> lm_head.bias forced
 layers.*.ln.weight -> model.layers.{layer-1}.input_layernorm.weight forced
+layers.5.ln.bias -> model.final_layernorm.bias forced
 layers.*.ln.bias -> model.layers.{layer-1}.input_layernorm.bias forced
 layers.*.mixer.Wqkv.weight -> model.layers.{layer-1}.self_attn.qkv.weight forced
 layers.*.mixer.out_proj.weight -> model.layers.{layer-1}.self_attn.dense.weight forced
 layers.*.mlp.fc1.weight -> model.layers.{layer-1}.mlp.up.weight named
 layers.*.mlp.fc2.weight -> model.layers.{layer-1}.mlp.down.weight named
+layers.5.linear.weight -> lm_head.weight forced
+layers.5.linear.bias -> lm_head.bias forced
 `,
 		},
 		{
@@ -165,11 +165,11 @@ layers.*.mlp.fc2.weight -> model.layers.{layer-1}.mlp.down.weight named
 			a:    "core.blocks.{}.ffn_norm.weight [0-3] 8\ncore.blocks.0.ffn.<gate|up>.weight 24x8\ncore.blocks.{}.ffn.experts.{}.<gate|up>.weight [1-3 0-1] 12x8",
 			b:    "blk.{}.ffn_norm.weight [0-3] 8\nblk.0.ffn_<gate|up>.weight 24x8\nblk.{}.ffn_<gate|up>_exps.weight [1-3] 2x12x8",
 			opt:  Options{Unknown: true},
-			want: `core.blocks.*.ffn.experts.*.gate.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert}
-core.blocks.*.ffn.experts.*.up.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert}
+			want: `core.blocks.*.ffn_norm.weight -> blk.*.ffn_norm.weight forced
 core.blocks.0.ffn.gate.weight -> blk.0.ffn_gate.weight named
 core.blocks.0.ffn.up.weight -> blk.0.ffn_up.weight named
-core.blocks.*.ffn_norm.weight -> blk.*.ffn_norm.weight forced
+core.blocks.*.ffn.experts.*.gate.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert}
+core.blocks.*.ffn.experts.*.up.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert}
 `,
 		},
 		{
@@ -242,9 +242,9 @@ net.h.*.k.g_idx -> model.layers.*.self_attn.k_proj.g_idx named
 			a:    "net.h.{}.q.weight [0-3] 8x8\nnet.h.{}.rotary_emb.inv_freq [0-3] 4\nnet.h.{}.attn.bias [0-3] 1x1x16x16",
 			b:    "model.layers.{}.self_attn.q_proj.weight [0-3] 8x8",
 			opt:  Options{Unknown: true},
-			want: `net.h.*.attn.bias (dropped) named
+			want: `net.h.*.q.weight -> model.layers.*.self_attn.q_proj.weight forced
 net.h.*.rotary_emb.inv_freq (dropped) named
-net.h.*.q.weight -> model.layers.*.self_attn.q_proj.weight forced
+net.h.*.attn.bias (dropped) named
 `,
 		},
 		{
@@ -296,8 +296,8 @@ ask 2
 			opt:  Options{Unknown: true},
 			want: `h.*.attn.c_attn.weight -> blk.*.attn_qkv.weight forced, transpose: {}
 h.*.attn.c_proj.weight -> blk.*.attn_output.weight named, transpose: {}
-h.*.mlp.c_proj.weight -> blk.*.ffn_down.weight guess, transpose: {}
 h.*.mlp.c_fc.weight -> blk.*.ffn_up.weight guess, transpose: {}
+h.*.mlp.c_proj.weight -> blk.*.ffn_down.weight guess, transpose: {}
 ask 2
 `,
 		},
