@@ -13,8 +13,10 @@ import (
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -151,7 +153,7 @@ func BenchmarkCopy(b *testing.B) {
 				must(b, os.RemoveAll(out))
 				cold(b, dir)
 				b.StartTimer()
-				rewriteOnce(b, limited{}, ref, m, &Options{Output: out, Verify: v})
+				rewriteOnce(b, faulttest.Limited{}, ref, m, &Options{Output: out, Verify: v})
 			}
 		})
 	}
@@ -178,7 +180,7 @@ func BenchmarkCopy(b *testing.B) {
 		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<20))
 		must(b, err)
 	})
-	noise := make([]byte, ioSize)
+	noise := make([]byte, image.IOSize)
 	_, _ = rand.Read(noise)
 	plain("write-only", func(w *os.File) {
 		for range size / len(noise) {
@@ -190,11 +192,11 @@ func BenchmarkCopy(b *testing.B) {
 		dir, err := txn.OS{}.OpenDir(filepath.Dir(out))
 		must(b, err)
 		defer dir.Close()
-		d, err := openDirect(size, func(flag int) (txn.File, error) { return dir.Open(filepath.Base(out), os.O_RDWR|flag, 0) })
+		d, err := image.Open(size, func(flag int) (txn.File, error) { return dir.Open(filepath.Base(out), os.O_RDWR|flag, 0) })
 		must(b, err)
 		defer d.Close()
 		must(b, d.Truncate(size))
-		for off := int64(0); off < size; off += ioSize {
+		for off := int64(0); off < size; off += image.IOSize {
 			must(b, txn.WriteFull(d, noise, off))
 		}
 	})
@@ -258,7 +260,7 @@ func BenchmarkPython(b *testing.B) {
 	const size = 4 << 30
 	python := python(b)
 	dir := benchDir(b)
-	if free := probe(txn.OS{}, dir).Free; free >= 0 && free < 3*size {
+	if free := faulttest.Probe(txn.OS{}, dir).Free; free >= 0 && free < 3*size {
 		b.Skipf("it takes %d bytes of disk, and %d are free", int64(3*size), free)
 	}
 	ref := filepath.Join(dir, "model.safetensors")
@@ -298,6 +300,6 @@ with open(sys.argv[2], "wb") as w:
 			b.Fatal(string(text))
 		}
 	})
-	run("copy", func(int) { rewriteOnce(b, limited{}, ref, m, &Options{Output: out}) })
+	run("copy", func(int) { rewriteOnce(b, faulttest.Limited{}, ref, m, &Options{Output: out}) })
 	run("in-place", func(i int) { rewriteOnce(b, txn.OS{}, ref, []*rename.Map{m, back}[i%2], nil) })
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -113,9 +114,9 @@ func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([
 	}
 	e.check = func(header []byte, size int64) error { return checkSafetensors(f, c, header, size) }
 	// An eighth is room for longer names later on.
-	e.fresh = min(roundUp(e.least+e.least/8, pageSize), (safetensors.MaxHeader+8)/pageSize*pageSize)
+	e.fresh = min(image.RoundUp(e.least+e.least/8, pageSize), (safetensors.MaxHeader+8)/pageSize*pageSize)
 	if e.fresh < e.least {
-		e.fresh = roundUp(e.least, 8)
+		e.fresh = image.RoundUp(e.least, 8)
 	}
 	return old, nil
 }
@@ -210,12 +211,12 @@ func renameHeader(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([]by
 		}
 	}
 	slots := layout(f, c)
-	e.pieces = make([]piece, 0, len(slots))
+	e.pieces = make([]image.Piece, 0, len(slots))
 	for _, s := range slots {
 		e.pieces = append(e.pieces, s.piece(e.dataOffset, src))
 		e.size += s.size
 	}
-	slices.SortStableFunc(e.pieces, func(a, b piece) int { return cmp.Compare(a.at, b.at) })
+	slices.SortStableFunc(e.pieces, func(a, b image.Piece) int { return cmp.Compare(a.At, b.At) })
 	return spliceSlots(f, slots), nil
 }
 
@@ -273,14 +274,14 @@ func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) 
 		if tensors, err = gguf.Layout(tensors, f.Alignment); err != nil {
 			return nil, err
 		}
-		e.pieces = make([]piece, 0, len(tensors))
+		e.pieces = make([]image.Piece, 0, len(tensors))
 		for i, s := range from {
 			if !s.ok {
 				return nil, fmt.Errorf("tensor %q: its data is not in the file", tensors[i].Name)
 			}
 			at := int64(tensors[i].Offset)
-			e.pieces = append(e.pieces, piece{name: tensors[i].Name, src: s.src, off: s.off, size: s.size, at: at})
-			e.size = roundUp(at+s.size, f.Alignment) // gguf.cpp pads the last tensor, too
+			e.pieces = append(e.pieces, image.Piece{Name: tensors[i].Name, Src: s.src, Off: s.off, Size: s.size, At: at})
+			e.size = image.RoundUp(at+s.size, f.Alignment) // gguf.cpp pads the last tensor, too
 		}
 	}
 	encode := func(kvs []gguf.KV, tensors []gguf.Tensor, dataOffset int64) ([]byte, error) {

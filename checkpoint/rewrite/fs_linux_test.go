@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
+
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,7 +29,7 @@ func TestAttributesSurvive(t *testing.T) {
 		}
 	}
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	runJob(t, limited{}, ref, m, &Options{Output: out})
+	runJob(t, faulttest.Limited{}, ref, m, &Options{Output: out})
 	if st, err := os.Stat(out); err != nil || st.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v, %v", st.Mode(), err)
 	}

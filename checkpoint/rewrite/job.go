@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -426,7 +427,7 @@ func (j *Job) prepareFile(cf *checkpoint.File, ch change) (e *edit, src txn.File
 	if ch.drops {
 		size = cf.Size
 	}
-	f, err := openDirect(size, func(flag int) (txn.File, error) { return txn.Read(j.sys, cf.Path, flag) })
+	f, err := image.Open(size, func(flag int) (txn.File, error) { return txn.Read(j.sys, cf.Path, flag) })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 	"github.com/wtinspect/wtinspect/rename"
 )
 
@@ -226,7 +227,7 @@ func TestRename(t *testing.T) {
 				before, files := tensorsOf(t, ref), snapshot(t, dir)
 				c := openOne(t, ref)
 				plan := planFor(t, c, m)
-				fsys := limited{insert: way != "in place, no insert"}
+				fsys := faulttest.Limited{Insert: way != "in place, no insert"}
 				opts := &Options{}
 				after := ref
 				if way == "output" || way == "headroom" {
@@ -251,7 +252,7 @@ func TestRename(t *testing.T) {
 					if f.Proof.Method == "none" {
 						t.Errorf("%s: nothing was verified", f.Name)
 					}
-					ft := probe(fsys, dir)
+					ft := faulttest.Probe(fsys, dir)
 					want := Copy
 					switch {
 					case opts.Output == "" && ft.Insert:
@@ -507,9 +508,9 @@ func TestMetadata(t *testing.T) {
 
 // fickle is a file system that promises more than it keeps for some files, as
 // encrypted ones.
-var fickle = system{
-	dir:  func(d txn.Dir) txn.Dir { return fickleDir{d} },
-	file: func(f txn.File, _ int) (txn.File, error) { return fickleFile{f}, nil },
+var fickle = faulttest.System{
+	Dir:  func(d txn.Dir) txn.Dir { return fickleDir{d} },
+	File: func(f txn.File, _ int) (txn.File, error) { return fickleFile{f}, nil },
 }
 
 type fickleDir struct{ txn.Dir }

@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
+
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +65,7 @@ func child(task []string) error {
 	if out, ok := strings.CutPrefix(how, "output "); ok {
 		opts.Output = out
 	}
-	j, err := prepare(ctx, limited{insert: how != "copy", clone: how != "copy"}, c, plan, nil, opts)
+	j, err := prepare(ctx, faulttest.Limited{Insert: how != "copy", Clone: how != "copy"}, c, plan, nil, opts)
 	if err != nil {
 		return err
 	}
@@ -129,7 +131,7 @@ func TestKill(t *testing.T) {
 			opts.Output = filepath.Join(refTop, filepath.Base(strings.TrimPrefix(how, "output ")))
 		}
 		start := time.Now()
-		runJob(t, limited{insert: task.how != "copy", clone: task.how != "copy"}, refRef, m, opts)
+		runJob(t, faulttest.Limited{Insert: task.how != "copy", Clone: task.how != "copy"}, refRef, m, opts)
 		took := time.Since(start)
 		want := snapshot(t, refTop)
 

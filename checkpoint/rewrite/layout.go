@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -21,11 +22,11 @@ type slot struct {
 	old      int64 // where a kept tensor is, from the start of the old data
 }
 
-func (s *slot) piece(dataOffset int64, src io.ReaderAt) piece {
+func (s *slot) piece(dataOffset int64, src io.ReaderAt) image.Piece {
 	if s.made != nil {
-		return piece{name: s.name, src: s.made.Data, size: s.size, at: s.at}
+		return image.Piece{Name: s.name, Src: s.made.Data, Size: s.size, At: s.at}
 	}
-	return piece{name: s.name, src: src, off: dataOffset + s.old, size: s.size, at: s.at}
+	return image.Piece{Name: s.name, Src: src, Off: dataOffset + s.old, Size: s.size, At: s.at}
 }
 
 // layout returns the tensors of a new file in the order of its header. Those

@@ -11,6 +11,7 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // TestLossless renames in headers that no tidy writer makes: everything but
@@ -38,7 +39,7 @@ func TestLossless(t *testing.T) {
 					old := strings.ReplaceAll(tt.header, "@", "ln1")
 					file := binary.LittleEndian.AppendUint64(nil, uint64(len(old)))
 					must(t, os.WriteFile(ref, append(append(file, old...), tt.data...), 0o600))
-					runJob(t, hasty(limited{insert: insert}), ref, parseMap(t, m), &Options{Verify: verify})
+					runJob(t, faulttest.Hasty(faulttest.Limited{Insert: insert}), ref, parseMap(t, m), &Options{Verify: verify})
 					b, err := os.ReadFile(ref)
 					must(t, err)
 					n := binary.LittleEndian.Uint64(b)
@@ -102,7 +103,7 @@ tensor blk.{0..3}.q.weight Q8_0 [4,32]
 				if way == "headroom" {
 					opts.Headroom = 1000
 				}
-				j, _ := runJob(t, hasty(limited{insert: way == "insert"}), ref, parseMap(t, ggufMap), opts)
+				j, _ := runJob(t, faulttest.Hasty(faulttest.Limited{Insert: way == "insert"}), ref, parseMap(t, ggufMap), opts)
 				if got := tensorsOf(t, ref); strings.Join(got, "\n") != strings.Join(before, "\n") {
 					t.Errorf("tensors\n%q\nwant\n%q", got, before)
 				}

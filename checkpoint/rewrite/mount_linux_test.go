@@ -17,6 +17,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/crashtest"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // scatter writes data in so many places that a shift takes the file system a
@@ -47,16 +48,16 @@ func TestShutdown(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		kind string
-		fsys limited
+		fsys faulttest.Limited
 		want Step
 		// ranges is how scattered the data is: shifting much takes long enough
 		// to be caught at it.
 		ranges int
 	}{
-		{"ext4", limited{insert: true}, Insert, 30_000},
-		{"ext4", limited{}, Copy, 4000},
-		{"xfs", limited{insert: true}, Insert, 30_000},
-		{"xfs", limited{clone: true}, Reflink, 4000},
+		{"ext4", faulttest.Limited{Insert: true}, Insert, 30_000},
+		{"ext4", faulttest.Limited{}, Copy, 4000},
+		{"xfs", faulttest.Limited{Insert: true}, Insert, 30_000},
+		{"xfs", faulttest.Limited{Clone: true}, Reflink, 4000},
 	} {
 		t.Run(tt.kind+"/"+string(tt.want), func(t *testing.T) {
 			m := crashtest.NewMount(t, tt.kind, 1024)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
@@ -305,18 +306,18 @@ func (j *Job) copyOther(ctx context.Context, from string, draft *txn.Draft, to s
 	if err != nil {
 		return err
 	}
-	img := image{size: st.Size}
+	img := image.Image{Size: st.Size}
 	if j.features.Clone && st.Size > 0 {
-		img.clone = &clone{src: src, n: st.Size}
-		if _, err := build(ctx, draft.Dir(), to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
+		img.Clone = &image.Clone{Src: src, N: st.Size}
+		if _, err := image.Build(ctx, draft.Dir(), to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 		if err := draft.Discard(to); err != nil {
 			return err
 		}
-		img.clone = nil
+		img.Clone = nil
 	}
-	img.pieces = cover(src, 0, st.Size, nil)
-	_, err = build(ctx, draft.Dir(), to, img, src, false, nil)
+	img.Pieces = cover(src, 0, st.Size, nil)
+	_, err = image.Build(ctx, draft.Dir(), to, img, src, false, nil)
 	return err
 }

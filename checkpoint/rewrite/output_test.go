@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // prepareTest prepares a rename of a release in dir.
@@ -57,7 +58,7 @@ func TestRefusals(t *testing.T) {
 		{"read-only", func(t *testing.T, dir string) {
 			must(t, os.Chmod(filepath.Join(dir, shard), 0o444))
 		}, txn.OS{}, false, "is read-only; make it writable first"},
-		{"no room", func(*testing.T, string) {}, limited{insert: true, free: 1000}, false, "not enough room: "},
+		{"no room", func(*testing.T, string) {}, faulttest.Limited{Insert: true, Free: 1000}, false, "not enough room: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,7 +124,7 @@ func must(t testing.TB, err error) {
 // it was then.
 func TestChangedSinceOpen(t *testing.T) {
 	for _, kind := range kinds5 {
-		for _, fsys := range []limited{{insert: true}, {}} {
+		for _, fsys := range []faulttest.Limited{{Insert: true}, {}} {
 			ref, m := release(t, t.TempDir(), kind)
 			c := openOne(t, ref)
 			plan := planFor(t, c, m)
@@ -208,8 +209,8 @@ func TestChangedMeanwhile(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			ref, _ := release(t, dir, "single")
-			j, err := prepareTest(t, system{dir: func(d txn.Dir) txn.Dir {
-				return meddling{limited{}.limit(d), ref, new(atomic.Int32)}
+			j, err := prepareTest(t, faulttest.System{Dir: func(d txn.Dir) txn.Dir {
+				return meddling{faulttest.Limited{}.Limit(d), ref, new(atomic.Int32)}
 			}}, ref, tt.text, nil)
 			must(t, err)
 			if j.Files[0].Step != tt.step {
@@ -277,7 +278,7 @@ func TestNotWritable(t *testing.T) {
 	ref, m := release(t, dir, "sharded")
 	runJob(t, txn.OS{}, ref, m, nil)
 	all := snapshot(t, dir)
-	j, err := prepareTest(t, system{dir: func(d txn.Dir) txn.Dir { return unwritable{d} }}, ref, "rename:\n  model.norm.weight: n\n", nil)
+	j, err := prepareTest(t, faulttest.System{Dir: func(d txn.Dir) txn.Dir { return unwritable{d} }}, ref, "rename:\n  model.norm.weight: n\n", nil)
 	must(t, err)
 	if _, err := j.Run(context.Background(), nil); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("error %v", err)
@@ -399,20 +400,20 @@ func TestOutputFaults(t *testing.T) {
 					ref, _ := release(t, dir, kind)
 					all := snapshot(t, top)
 					ctx, cancel := context.WithCancel(context.Background())
-					state := &faults{at: 1 << 30, err: fault, once: true}
+					state := &faulttest.Faults{At: 1 << 30, Err: fault, Once: true}
 					text := yiToLlama
 					if kind == "gguf" {
 						text = ggufMap
 					}
-					j, err := prepareTest(t, faulty(state, nil), ref, text, &Options{Output: out})
+					j, err := prepareTest(t, faulttest.Faulty(state, nil), ref, text, &Options{Output: out})
 					must(t, err)
-					state.calls, state.at = 0, at
+					state.Calls, state.At = 0, at
 					if fault == context.Canceled {
-						state.cancel = cancel
+						state.Cancel = cancel
 					}
 					_, err = j.Run(ctx, nil)
 					cancel()
-					if state.calls < at {
+					if state.Calls < at {
 						must(t, err)
 						break
 					}

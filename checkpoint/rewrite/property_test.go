@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
+
 	"context"
 	"fmt"
 	"os"
@@ -38,7 +40,7 @@ func TestInverse(t *testing.T) {
 		isGGUF := rapid.Bool().Draw(rt, "gguf")
 		opts := &Options{Verify: rapid.SampledFrom([]Verify{VerifyDefault, VerifyFull, VerifySampled, VerifyNone}).Draw(rt, "verify")}
 		opts.Headroom = rapid.SampledFrom([]int64{0, 1, 5000}).Draw(rt, "headroom")
-		fsys := hasty(limited{insert: rapid.Bool().Draw(rt, "insert"), clone: true})
+		fsys := faulttest.Hasty(faulttest.Limited{Insert: rapid.Bool().Draw(rt, "insert"), Clone: true})
 
 		text := "version: 1\n"
 		if strip {
@@ -115,7 +117,7 @@ func TestDamageIsFound(t *testing.T) {
 		dir := t.TempDir()
 		ref, _ := release(t, dir, "single")
 		all := snapshot(t, dir)
-		j, err := prepareTest(t, rotten, ref, yiToLlama, &Options{Verify: v})
+		j, err := prepareTest(t, faulttest.Rotten, ref, yiToLlama, &Options{Verify: v})
 		must(t, err)
 		if _, err = j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), `tensor "model.`) {
 			t.Errorf("verify %q: %v", v, err)

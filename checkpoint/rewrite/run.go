@@ -1,7 +1,6 @@
 package rewrite
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
@@ -40,7 +40,7 @@ func (e *refusedStep) Unwrap() error { return e.err }
 // A reading is what is known of a file's data before it is changed.
 type reading struct {
 	samples []txn.Sample
-	sums    []digest // of the tensors, when all of them are compared
+	sums    []txn.Digest // of the tensors, when all of them are compared
 }
 
 // A runner carries out edits: in one transaction, or into a draft.
@@ -129,7 +129,7 @@ func (t *runner) openSource(e *edit) (txn.File, error) {
 	if e.step != Copy || e.text != nil {
 		size = 0
 	}
-	return openDirect(size, func(flag int) (txn.File, error) { return txn.Read(t.sys, t.path(e.name), flag) })
+	return image.Open(size, func(flag int) (txn.File, error) { return txn.Read(t.sys, t.path(e.name), flag) })
 }
 
 // openOld opens a file for reading and checks that it did not change.
@@ -167,7 +167,7 @@ func (t *runner) shift(ctx context.Context, f txn.File, e *edit, header []byte, 
 		if err != nil {
 			return nil, &refusedStep{e, Insert, err}
 		}
-		s.Extents = txn.Before(m, roundUp(e.old.Size, s.Block))
+		s.Extents = txn.Before(m, image.RoundUp(e.old.Size, s.Block))
 	}
 	rd, err := t.read(ctx, f, e)
 	if err != nil {
@@ -238,10 +238,10 @@ func (t *runner) writeNew(ctx context.Context, dir txn.Dir, name string, e *edit
 		// Only whole blocks can be shared. Both offsets are equally far into theirs.
 		shift := e.newOffset - e.dataOffset
 		srcOff := e.dataOffset / e.block * e.block
-		img.clone = &clone{src: src, srcOff: srcOff, off: srcOff + shift, n: e.old.Size - srcOff}
+		img.Clone = &image.Clone{Src: src, SrcOff: srcOff, Off: srcOff + shift, N: e.old.Size - srcOff}
 	}
 	digests := e.step == Copy && e.text == nil && (t.verify == VerifyDefault || t.verify == VerifyFull)
-	sums, err := build(ctx, dir, name, img, src, digests, t.progress)
+	sums, err := image.Build(ctx, dir, name, img, src, digests, t.progress)
 	if err != nil {
 		if e.step == Reflink && errors.Is(err, errors.ErrUnsupported) {
 			err = &refusedStep{e, Reflink, err}
@@ -258,23 +258,30 @@ func (t *runner) writeNew(ctx context.Context, dir txn.Dir, name string, e *edit
 	}
 	size := int64(0)
 	if digests {
-		size = img.size
+		size = img.Size
 	}
-	f, err := openDirect(size, func(flag int) (txn.File, error) { return txn.Open(dir, name, os.O_RDONLY|flag, 0) })
+	f, err := image.Open(size, func(flag int) (txn.File, error) { return txn.Open(dir, name, os.O_RDONLY|flag, 0) })
 	if err != nil {
 		return proof{}, err
 	}
 	defer f.Close()
 	if digests {
-		f.Drop(0, img.size)
-		p, err := t.compare(ctx, f, e, img.pieces, sums)
-		if err == nil && t.verify == VerifyFull {
+		f.Drop(0, img.Size)
+		var p proof
+		if p.digests, p.bytes, err = img.Compare(ctx, f, sums, t.progress); err != nil {
+			return fail(err)
+		}
+		if t.verify == VerifyFull {
 			err = e.restore(ctx, f, &p)
 		}
 		return p, err
 	}
 	if e.step == Copy {
-		return sampleCopy(f, e, img)
+		var p proof
+		if p.samples, p.bytes, err = img.Sample(f); err != nil {
+			return fail(err)
+		}
+		return p, nil
 	}
 	if rd.samples == nil {
 		if rd.samples, err = takeSamples(src, e.dataOffset, e.old.Size); err != nil {
@@ -284,65 +291,8 @@ func (t *runner) writeNew(ctx context.Context, dir txn.Dir, name string, e *edit
 	return t.prove(ctx, f, e, rd)
 }
 
-// compare digests the pieces of a new file and compares them with the sums of
-// what they were copied from.
-func (t *runner) compare(ctx context.Context, f txn.File, e *edit, pieces []piece, sums []digest) (proof, error) {
-	again := make([]piece, len(pieces))
-	p := proof{}
-	for i, old := range pieces {
-		again[i] = piece{name: old.name, src: f, off: e.newOffset + old.at, size: old.size}
-		p.bytes += old.size
-		if old.name != "" {
-			p.digests++
-		}
-	}
-	got, err := digestPieces(ctx, again, t.progress)
-	if err != nil {
-		return p, fmt.Errorf("%s: %w", e.name, err)
-	}
-	for i := range sums {
-		if sums[i] != got[i] {
-			return p, damaged(e.name, pieces[i].name, again[i].off)
-		}
-	}
-	return p, nil
-}
-
 func damaged(file, tensor string, off int64) error {
-	return fmt.Errorf("%s: tensor %q: the data at byte %d is not what it was before; the disk or the memory may be failing", file, tensor, off)
-}
-
-// sampleCopy compares blocks of a new file with where they came from.
-func sampleCopy(f txn.File, e *edit, img image) (p proof, err error) {
-	for _, s := range spread(img.size - int64(len(img.header))) {
-		i, ok := slices.BinarySearchFunc(img.pieces, s.Off, func(p piece, off int64) int {
-			if p.at+p.size <= off {
-				return -1
-			}
-			if p.at > off {
-				return 1
-			}
-			return 0
-		})
-		if !ok {
-			continue
-		}
-		old := img.pieces[i]
-		n := min(s.N, old.at+old.size-s.Off)
-		a, b := make([]byte, n), make([]byte, n)
-		if err = source.ReadFull(old.src, a, old.off+s.Off-old.at); err == nil {
-			err = source.ReadFull(f, b, e.newOffset+s.Off)
-		}
-		if err != nil {
-			return p, fmt.Errorf("%s: %w", e.name, err)
-		}
-		if !bytes.Equal(a, b) {
-			return p, damaged(e.name, old.name, e.newOffset+s.Off)
-		}
-		p.samples++
-		p.bytes += n
-	}
-	return p, nil
+	return fmt.Errorf("%s: %w", file, image.Damaged(tensor, off))
 }
 
 // prove shows that the data of a file is what it was, now that it begins at newOffset.
@@ -392,38 +342,16 @@ func tensorAt(tensors []span, off int64) string {
 	return ""
 }
 
-func (t *runner) digests(ctx context.Context, f txn.File, dataOffset int64, tensors []span) ([]digest, error) {
-	pieces := make([]piece, len(tensors))
+func (t *runner) digests(ctx context.Context, f txn.File, dataOffset int64, tensors []span) ([]txn.Digest, error) {
+	pieces := make([]image.Piece, len(tensors))
 	for i, s := range tensors {
-		pieces[i] = piece{name: s.name, src: f, off: dataOffset + s.off, size: s.size}
+		pieces[i] = image.Piece{Name: s.name, Src: f, Off: dataOffset + s.off, Size: s.size}
 	}
-	return digestPieces(ctx, pieces, t.progress)
-}
-
-// spread picks blocks of n bytes of data: the first, the last, and some
-// between, evenly.
-func spread(n int64) []txn.Sample {
-	const size, count = int64(4096), 16
-	if n <= 0 {
-		return nil
-	}
-	if n <= size*count {
-		var out []txn.Sample
-		for off := int64(0); off < n; off += size {
-			out = append(out, txn.Sample{Off: off, N: min(size, n-off)})
-		}
-		return out
-	}
-	out := make([]txn.Sample, count)
-	for i := range out {
-		out[i] = txn.Sample{Off: (n - size) / (count - 1) * int64(i), N: size}
-	}
-	out[count-1].Off = n - size
-	return out
+	return image.Digest(ctx, pieces, t.progress)
 }
 
 func takeSamples(f txn.File, dataOffset, size int64) ([]txn.Sample, error) {
-	samples := spread(size - dataOffset)
+	samples := image.Spread(size - dataOffset)
 	for i := range samples {
 		s := &samples[i]
 		buf := make([]byte, s.N)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/disktest"
 )
@@ -59,7 +60,7 @@ func newTrial(t testing.TB, ft txn.Features, grow int, drop bool) *trial {
 		text := "GGUF" + strings.Repeat("N", len(head)-44+grow)
 		e := &edit{
 			name: name, old: st, named: st, digest: sha256.Sum256([]byte(head)), dataOffset: int64(len(head)), tensors: tensors,
-			header: padded(text), least: int64(len(text)), fresh: roundUp(int64(len(text))+6, 64),
+			header: padded(text), least: int64(len(text)), fresh: image.RoundUp(int64(len(text))+6, 64),
 		}
 		if drop {
 			src, err := tr.disk.Read("/m/"+name, 0)
@@ -67,7 +68,7 @@ func newTrial(t testing.TB, ft txn.Features, grow int, drop bool) *trial {
 				t.Fatal(err)
 			}
 			e.size = n - 2000
-			e.pieces = []piece{{"three", src, e.dataOffset + 3010, n - 3010, 0}, {"one", src, e.dataOffset, 1000, n - 3000}}
+			e.pieces = []image.Piece{{Name: "three", Src: src, Off: e.dataOffset + 3010, Size: n - 3010}, {Name: "one", Src: src, Off: e.dataOffset, Size: 1000, At: n - 3000}}
 		}
 		tr.edits = append(tr.edits, e)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
@@ -36,15 +37,6 @@ type span struct {
 	off, size int64
 }
 
-// A piece is bytes of a new file and where they come from: a tensor, or what
-// lies between two of them.
-type piece struct {
-	name      string // the tensor, or ""
-	src       io.ReaderAt
-	off, size int64 // in src
-	at        int64 // from the start of the new file's data
-}
-
 // An edit is what becomes of one file. It knows no format: those who make one
 // give a header for every place where the data could begin.
 type edit struct {
@@ -70,7 +62,7 @@ type edit struct {
 	align        int64 // the data begins at a multiple of it; a power of two
 	// pieces, when not nil, are the data of the new file, which is then
 	// written anew; otherwise the data stays byte for byte.
-	pieces []piece
+	pieces []image.Piece
 	size   int64 // of the data, with pieces
 	// transforms are those whose results are among the pieces.
 	transforms []*transform
@@ -140,7 +132,7 @@ func (e *edit) choose(ft txn.Features, inPlace bool, headroom int64) error {
 		if at > math.MaxInt64/2-headroom {
 			return fmt.Errorf("%s: headroom of %d bytes is too large", e.name, headroom)
 		}
-		at = roundUp(max(e.least+headroom, at), max(pageSize, e.align))
+		at = image.RoundUp(max(e.least+headroom, at), max(pageSize, e.align))
 	}
 	ok, err := e.fits(at)
 	if err == nil && !ok {
@@ -188,29 +180,27 @@ func (e *edit) fits(dataOffset int64) (bool, error) {
 	return true, nil
 }
 
-func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
-
 // image is the new content of a file that is written anew.
-func (e *edit) image(src io.ReaderAt) image {
+func (e *edit) image(src io.ReaderAt) image.Image {
 	if e.text != nil {
-		return image{header: e.text, size: int64(len(e.text))}
+		return image.Image{Header: e.text, Size: int64(len(e.text))}
 	}
-	img := image{header: e.newHeader, size: e.newOffset + e.dataSize(), pieces: e.pieces}
+	img := image.Image{Header: e.newHeader, Size: e.newOffset + e.dataSize(), Pieces: e.pieces}
 	if e.pieces == nil {
-		img.pieces = cover(src, e.dataOffset, e.old.Size, e.tensors)
+		img.Pieces = cover(src, e.dataOffset, e.old.Size, e.tensors)
 	}
 	return img
 }
 
 // cover cuts the data of a file into pieces: the tensors, and what lies
 // between and behind them. Tensors that overlap are cut where they do.
-func cover(src io.ReaderAt, dataOffset, size int64, tensors []span) []piece {
-	var out []piece
+func cover(src io.ReaderAt, dataOffset, size int64, tensors []span) []image.Piece {
+	var out []image.Piece
 	end := size - dataOffset
 	at := int64(0)
 	add := func(name string, to int64) {
 		if to > at {
-			out = append(out, piece{name: name, src: src, off: dataOffset + at, size: to - at, at: at})
+			out = append(out, image.Piece{Name: name, Src: src, Off: dataOffset + at, Size: to - at, At: at})
 			at = to
 		}
 	}

@@ -224,7 +224,7 @@ func (t *transform) restore(ctx context.Context, f io.ReaderAt, at func(name str
 func (e *edit) restore(ctx context.Context, f txn.File, p *proof) error {
 	at := make(map[string]int64)
 	for _, pc := range e.pieces {
-		at[pc.name] = e.newOffset + pc.at
+		at[pc.Name] = e.newOffset + pc.At
 	}
 	for _, t := range e.transforms {
 		if !t.exact {

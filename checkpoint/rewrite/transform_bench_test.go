@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
+
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,7 +39,7 @@ func BenchmarkTransform(b *testing.B) {
 						must(b, os.RemoveAll(out))
 						cold(b, dir)
 						b.StartTimer()
-						rewriteOnce(b, limited{}, ref, m, &Options{Output: out, Verify: v})
+						rewriteOnce(b, faulttest.Limited{}, ref, m, &Options{Output: out, Verify: v})
 					}
 				})
 			}

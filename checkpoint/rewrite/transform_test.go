@@ -1,6 +1,8 @@
 package rewrite
 
 import (
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
+
 	"bytes"
 	"cmp"
 	"context"
@@ -208,7 +210,7 @@ func TestTransformThereAndBack(t *testing.T) {
 				if way == "output" {
 					opts.Output = filepath.Join(filepath.Dir(dir), "out"+filepath.Ext(ref))
 				}
-				j, report := runJob(t, limited{clone: true, insert: true}, ref, m, opts)
+				j, report := runJob(t, faulttest.Limited{Clone: true, Insert: true}, ref, m, opts)
 				changed, made, restored := 0, 0, 0
 				for i, f := range j.Files {
 					changed, made = changed+f.Changed, made+f.Made
@@ -236,7 +238,7 @@ func TestTransformThereAndBack(t *testing.T) {
 					}
 				}
 				opts.Output = ""
-				runJob(t, limited{clone: true, insert: true}, ref, inverse, opts)
+				runJob(t, faulttest.Limited{Clone: true, Insert: true}, ref, inverse, opts)
 				after := tensorsOf(t, ref)
 				if kind == "single" {
 					// The file has the order of the reference, and has it again.
@@ -273,7 +275,7 @@ rules:
     split: {axis: 0, parts: [1, 1]}
     to: [a1, a0]
 `)
-	runJob(t, limited{}, ref, m, &Options{Output: filepath.Join(dir, "out.safetensors")})
+	runJob(t, faulttest.Limited{}, ref, m, &Options{Output: filepath.Join(dir, "out.safetensors")})
 	got, err := os.ReadFile(filepath.Join(dir, "out.safetensors"))
 	must(t, err)
 	want := `{"z":{"dtype":"BF16","note":"kept","shape":[2],"data_offsets":[8,12]}, "bee":{"shape":[4],"x":1,"dtype":"BF16","data_offsets":[0,8]},` +
@@ -313,7 +315,7 @@ tensor blk.0.qkv.weight Q8_0 [6,32]
 		return b
 	}
 	out := filepath.Join(dir, "out.gguf")
-	runJob(t, limited{}, ref, parseMap(t, `
+	runJob(t, faulttest.Limited{}, ref, parseMap(t, `
 rules:
   - from: blk.{n}.attn_q.weight
     permute: {heads: 2, from: half, to: adjacent}
@@ -376,7 +378,7 @@ func TestSplitGGUFCountsTensors(t *testing.T) {
 	m := parseMap(t, "rules: [{from: ['blk.0.{x:seg}', 'blk.1.{x:seg}'], stack: {}, to: 'blk.{x}'}]")
 	out := filepath.Join(filepath.Dir(dir), "out")
 	ref := filepath.Join(dir, "m-00001-of-00002.gguf")
-	runJob(t, limited{}, ref, m, &Options{Output: out})
+	runJob(t, faulttest.Limited{}, ref, m, &Options{Output: out})
 	c := openOne(t, filepath.Join(out, "m-00001-of-00002.gguf"))
 	if c.Len() != 2 || c.Files[0].GGUF() == nil || len(c.Files[1].GGUF().Tensors) != 0 {
 		t.Errorf("%d tensors, %d in the second file", c.Len(), len(c.Files[1].GGUF().Tensors))
@@ -391,7 +393,7 @@ func TestTransformDamageIsFound(t *testing.T) {
 		ref := moveRelease(t, dir, "single")
 		all := snapshot(t, dir)
 		c := openOne(t, ref)
-		j, err := prepare(context.Background(), rotten, c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Verify: v})
+		j, err := prepare(context.Background(), faulttest.Rotten, c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Verify: v})
 		must(t, err)
 		if _, err := j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "is not what it was") {
 			t.Errorf("verify %q: %v", v, err)
@@ -434,14 +436,14 @@ func TestTransformFaults(t *testing.T) {
 	old := snapshot(t, base)
 	clean := t.TempDir()
 	write(t, clean, old)
-	runJob(t, limited{}, clean, parseMap(t, moveMap), nil)
+	runJob(t, faulttest.Limited{}, clean, parseMap(t, moveMap), nil)
 	want := snapshot(t, clean)
 	for at := 1; ; at++ {
 		dir := t.TempDir()
 		write(t, dir, old)
 		c := openOne(t, dir)
-		s := &faults{at: at, err: errors.New("cut off")}
-		j, err := prepare(context.Background(), faulty(s, limited{}.limit), c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Workers: 1})
+		s := &faulttest.Faults{At: at, Err: errors.New("cut off")}
+		j, err := prepare(context.Background(), faulttest.Faulty(s, faulttest.Limited{}.Limit), c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Workers: 1})
 		if err == nil {
 			_, err = j.Run(context.Background(), nil)
 		}

@@ -11,7 +11,7 @@
 //	internal/check  internal/compare  internal/evidence  internal/stats
 //	rename/infer
 //	checkpoint/rewrite  rename/convention/convert
-//	rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
+//	checkpoint/internal/image  rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn
 //	checkpoint  internal/stores  rename/exchange
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/match  rename/convention/adapter
@@ -28,5 +28,5 @@
 // internal/txn writes, replaces and removes them.
 //
 // internal/fixture, internal/foreign, internal/hubtest, internal/oracle, internal/testdata and
-// internal/txn/{disktest,crashtest} serve tests only.
+// internal/txn/{disktest,faulttest,crashtest} serve tests only.
 package layers

@@ -28,7 +28,7 @@ var rows = [][]string{
 	{"internal/check", "internal/compare", "internal/evidence", "internal/stats"},
 	{"rename/infer"},
 	{"checkpoint/rewrite", "rename/convention/convert"},
-	{"rename/convention/identify", "internal/adapt", "internal/remote", "rename/convention/internal/compile"},
+	{"checkpoint/internal/image", "rename/convention/identify", "internal/adapt", "internal/remote", "rename/convention/internal/compile"},
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
 	{"checkpoint", "internal/stores", "rename/exchange"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "rename", "rename/match", "rename/convention/adapter"},
@@ -37,7 +37,7 @@ var rows = [][]string{
 }
 
 // testOnly are the packages that only tests and generators may import.
-var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/foreign", "internal/hubtest", "internal/txn/disktest", "internal/txn/crashtest", "internal/layers"}
+var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/foreign", "internal/hubtest", "internal/txn/disktest", "internal/txn/faulttest", "internal/txn/crashtest", "internal/layers"}
 
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{
@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention/internal/compile", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
-	"golang.org/x/sync":                        {"checkpoint", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
+	"golang.org/x/sync":                        {"checkpoint", "checkpoint/internal/image", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
 	"github.com/rogpeppe/go-internal":          nil,
 	"github.com/google/go-cmp":                 nil,
 	"pgregory.net/rapid":                       nil,
@@ -152,7 +152,7 @@ func allowed(from, to string, test bool) error {
 			return nil
 		case test && row(from) < 0:
 			return nil
-		case from == "internal/txn/disktest" && local == "internal/txn": // it implements its interfaces
+		case (from == "internal/txn/disktest" || from == "internal/txn/faulttest") && local == "internal/txn": // they implement its interfaces
 			return nil
 		case slices.Contains(testOnly, from):
 			return fmt.Errorf("%s imports %s: a test helper must stay independent of what it tests", from, local)

@@ -1,4 +1,4 @@
-package rewrite
+package image
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // A copy of pieces that begin and end anywhere has the right bytes and digests,
@@ -21,11 +22,11 @@ func TestDirect(t *testing.T) {
 	for i := range src {
 		src[i] = byte(rng.Uint32())
 	}
-	for name, sys := range map[string]txn.System{"past the cache": uncached, "as it is": txn.OS{}, "not opened": cached(false), "not read or written": cached(true)} {
+	for name, sys := range map[string]txn.System{"past the cache": faulttest.Uncached, "as it is": txn.OS{}, "not opened": faulttest.Cached(false), "not read or written": faulttest.Cached(true)} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			must(t, os.WriteFile(filepath.Join(dir, "old"), src, 0o644))
-			old, err := openDirect(int64(len(src)), func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, "old"), flag) })
+			old, err := Open(int64(len(src)), func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, "old"), flag) })
 			must(t, err)
 			defer old.Close()
 			root, err := sys.OpenDir(dir)
@@ -37,30 +38,30 @@ func TestDirect(t *testing.T) {
 				{4096, 8 << 20, 8 << 20, 4096 * 3},
 				{1<<20 + 1},
 			} {
-				img := image{header: bytes.Repeat([]byte("h"), []int{4096, 100, 8192, 33}[try])}
-				want := slices.Clone(img.header)
-				var sums []digest
+				img := Image{Header: bytes.Repeat([]byte("h"), []int{4096, 100, 8192, 33}[try])}
+				want := slices.Clone(img.Header)
+				var sums []txn.Digest
 				for i, n := range sizes {
 					off := rng.Int64N(int64(len(src)) - n + 1)
 					p := src[off : off+n]
-					img.pieces = append(img.pieces, piece{name: string(rune('a' + i)), src: old, off: off, size: n, at: int64(len(want) - len(img.header))})
+					img.Pieces = append(img.Pieces, Piece{Name: string(rune('a' + i)), Src: old, Off: off, Size: n, At: int64(len(want) - len(img.Header))})
 					want = append(want, p...)
 					sums = append(sums, sha256.Sum256(p))
 				}
-				img.size = int64(len(want))
+				img.Size = int64(len(want))
 				made := string(rune('0' + try))
-				got, err := build(context.Background(), root, made, img, old, true, nil)
+				got, err := Build(context.Background(), root, made, img, old, true, nil)
 				must(t, err)
 				if !slices.Equal(got, sums) {
 					t.Errorf("%d: the digests of what was read are wrong", try)
 				}
-				f, err := openDirect(img.size, func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, made), flag) })
+				f, err := Open(img.Size, func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, made), flag) })
 				must(t, err)
-				again := slices.Clone(img.pieces)
+				again := slices.Clone(img.Pieces)
 				for i := range again {
-					again[i].src, again[i].off = f, again[i].at+int64(len(img.header))
+					again[i].Src, again[i].Off = f, again[i].At+int64(len(img.Header))
 				}
-				got, err = digestPieces(context.Background(), again, nil)
+				got, err = Digest(context.Background(), again, nil)
 				must(t, err)
 				must(t, f.Close())
 				if !slices.Equal(got, sums) {
@@ -71,5 +72,12 @@ func TestDirect(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package rewrite
+package image
 
 import (
 	"errors"
@@ -27,9 +27,9 @@ type directFile struct {
 	size int64
 }
 
-// openDirect opens a file of a size, past the cache where the file system
+// Open opens a file of a size, past the cache where the file system
 // allows it. open is called with 0, and then with [txn.PastCache].
-func openDirect(size int64, open func(flag int) (txn.File, error)) (txn.File, error) {
+func Open(size int64, open func(flag int) (txn.File, error)) (txn.File, error) {
 	f, err := open(0)
 	if err != nil || size < directLeast || txn.PastCache == 0 {
 		return f, err
@@ -77,7 +77,7 @@ func readBlock(src io.ReaderAt, mem []byte, off int64, n, into int) ([]byte, err
 		return p, source.ReadFull(src, p, off)
 	}
 	first := int(off % directAlign)
-	whole := min(roundUp(off+int64(n), directAlign), d.size/directAlign*directAlign) - (off - int64(first))
+	whole := min(RoundUp(off+int64(n), directAlign), d.size/directAlign*directAlign) - (off - int64(first))
 	// The end tells: the beginning may be what the system has read ahead.
 	if whole <= int64(first) || d.Cached(off+int64(n)-1) {
 		return p, source.ReadFull(d.File, p, off)
@@ -90,3 +90,6 @@ func readBlock(src io.ReaderAt, mem []byte, off int64, n, into int) ([]byte, err
 }
 
 func (d *directFile) Close() error { return errors.Join(d.past.Close(), d.File.Close()) }
+
+// RoundUp returns the first multiple of to that is not less than n.
+func RoundUp(n, to int64) int64 { return (n + to - 1) / to * to }

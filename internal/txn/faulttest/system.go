@@ -1,4 +1,6 @@
-package rewrite
+// Package faulttest puts layers around the operating system's files that do less than it,
+// fail, or damage what is written: the ways in which a file system lets a program down.
+package faulttest
 
 import (
 	"context"
@@ -10,76 +12,76 @@ import (
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
-// A system is the operating system's files with a layer around directories and
+// A System is the operating system's files with a layer around directories and
 // files, both of which may be nil.
-type system struct {
-	dir  func(txn.Dir) txn.Dir
-	file func(f txn.File, flag int) (txn.File, error)
+type System struct {
+	Dir  func(txn.Dir) txn.Dir
+	File func(f txn.File, flag int) (txn.File, error)
 }
 
-func (s system) OpenDir(path string) (txn.Dir, error) {
+func (s System) OpenDir(path string) (txn.Dir, error) {
 	d, err := txn.OS{}.OpenDir(path)
 	if err != nil {
 		return nil, err
 	}
 	d = systemDir{d, s}
-	if s.dir != nil {
-		d = s.dir(d)
+	if s.Dir != nil {
+		d = s.Dir(d)
 	}
 	return d, nil
 }
 
-func (s system) Read(path string, flag int) (txn.File, error) {
+func (s System) Read(path string, flag int) (txn.File, error) {
 	f, err := txn.OS{}.Read(path, flag)
-	if err != nil || s.file == nil {
+	if err != nil || s.File == nil {
 		return f, err
 	}
-	return s.file(f, flag)
+	return s.File(f, flag)
 }
 
 type systemDir struct {
 	txn.Dir
-	s system
+	s System
 }
 
 func (d systemDir) Open(name string, flag int, perm fs.FileMode) (txn.File, error) {
 	f, err := d.Dir.Open(name, flag, perm)
-	if err != nil || d.s.file == nil {
+	if err != nil || d.s.File == nil {
 		return f, err
 	}
-	return d.s.file(f, flag)
+	return d.s.File(f, flag)
 }
 
-// limited is a system that is able to do less.
-type limited struct {
-	insert, clone bool
-	free          int64
+// Limited is a system that is able to do less.
+type Limited struct {
+	Insert, Clone bool
+	Free          int64
 }
 
-func (l limited) system() system { return system{dir: l.limit} }
+func (l Limited) System() System { return System{Dir: l.Limit} }
 
-func (l limited) OpenDir(path string) (txn.Dir, error) { return l.system().OpenDir(path) }
+func (l Limited) OpenDir(path string) (txn.Dir, error) { return l.System().OpenDir(path) }
 
-func (l limited) Read(path string, flag int) (txn.File, error) { return l.system().Read(path, flag) }
+func (l Limited) Read(path string, flag int) (txn.File, error) { return l.System().Read(path, flag) }
 
-func (l limited) limit(d txn.Dir) txn.Dir { return limitedDir{d, l} }
+func (l Limited) Limit(d txn.Dir) txn.Dir { return limitedDir{d, l} }
 
 type limitedDir struct {
 	txn.Dir
-	l limited
+	l Limited
 }
 
 func (d limitedDir) Probe() txn.Features {
 	ft := d.Dir.Probe()
-	ft.Insert, ft.Clone = ft.Insert && d.l.insert, ft.Clone && d.l.clone
-	if d.l.free != 0 {
-		ft.Free = d.l.free
+	ft.Insert, ft.Clone = ft.Insert && d.l.Insert, ft.Clone && d.l.Clone
+	if d.l.Free != 0 {
+		ft.Free = d.l.Free
 	}
 	return ft
 }
 
-// probe finds out what a system can do in a directory.
-func probe(sys txn.System, path string) txn.Features {
+// Probe finds out what a system can do in a directory.
+func Probe(sys txn.System, path string) txn.Features {
 	d, err := sys.OpenDir(path)
 	if err != nil {
 		panic(err)
@@ -88,11 +90,11 @@ func probe(sys txn.System, path string) txn.Features {
 	return d.Probe()
 }
 
-// hasty is a system without the waits for the disk.
-func hasty(l limited) system {
-	return system{
-		dir:  func(d txn.Dir) txn.Dir { return hastyDir{l.limit(d)} },
-		file: func(f txn.File, _ int) (txn.File, error) { return hastyFile{f}, nil },
+// Hasty is a system without the waits for the disk.
+func Hasty(l Limited) System {
+	return System{
+		Dir:  func(d txn.Dir) txn.Dir { return hastyDir{l.Limit(d)} },
+		File: func(f txn.File, _ int) (txn.File, error) { return hastyFile{f}, nil },
 	}
 }
 
@@ -108,10 +110,10 @@ func (f hastyFile) Clone(src txn.File, srcOff, off, n int64) error {
 	return f.File.Clone(src.(hastyFile).File, srcOff, off, n)
 }
 
-// rotten is a system that damages what is written far enough into a file.
-var rotten = system{
-	dir:  limited{}.limit,
-	file: func(f txn.File, _ int) (txn.File, error) { return rottenFile{f}, nil },
+// Rotten is a system that damages what is written far enough into a file.
+var Rotten = System{
+	Dir:  Limited{}.Limit,
+	File: func(f txn.File, _ int) (txn.File, error) { return rottenFile{f}, nil },
 }
 
 type rottenFile struct{ txn.File }
@@ -124,17 +126,17 @@ func (f rottenFile) Pwrite(p []byte, off int64) (int, error) {
 	return f.File.Pwrite(p, off)
 }
 
-// uncached says that nothing is in the cache.
-var uncached = system{file: func(f txn.File, _ int) (txn.File, error) { return uncachedFile{f}, nil }}
+// Uncached says that nothing is in the cache.
+var Uncached = System{File: func(f txn.File, _ int) (txn.File, error) { return uncachedFile{f}, nil }}
 
 type uncachedFile struct{ txn.File }
 
 func (uncachedFile) Cached(int64) bool { return false }
 
-// cached refuses to go past the cache: when a file is opened or, late, when it
+// Cached refuses to go past the cache: when a file is opened or, late, when it
 // is used.
-func cached(late bool) system {
-	return system{file: func(f txn.File, flag int) (txn.File, error) {
+func Cached(late bool) System {
+	return System{File: func(f txn.File, flag int) (txn.File, error) {
 		switch {
 		case flag&txn.PastCache == 0:
 			return f, nil
@@ -152,36 +154,36 @@ func (f cachedFile) ReadAt([]byte, int64) (int, error) { return 0, syscall.EINVA
 
 func (f cachedFile) Pwrite([]byte, int64) (int, error) { return 0, syscall.EINVAL }
 
-// faults are calls of a system that fail from one on, or once.
-type faults struct {
-	calls, at int
-	once      bool
-	err       error
-	cancel    context.CancelFunc
+// Faults are calls of a system that fail from one on, or once.
+type Faults struct {
+	Calls, At int
+	Once      bool
+	Err       error
+	Cancel    context.CancelFunc
 }
 
-func (s *faults) enter() error {
-	s.calls++
-	if s.calls == s.at || s.calls > s.at && !s.once {
-		if s.cancel != nil {
-			s.cancel()
+func (s *Faults) enter() error {
+	s.Calls++
+	if s.Calls == s.At || s.Calls > s.At && !s.Once {
+		if s.Cancel != nil {
+			s.Cancel()
 			return nil
 		}
-		return s.err
+		return s.Err
 	}
 	return nil
 }
 
-// faulty is a system whose calls fail.
-func faulty(s *faults, around func(txn.Dir) txn.Dir) system {
-	return system{
-		dir: func(d txn.Dir) txn.Dir {
+// Faulty is a system whose calls fail.
+func Faulty(s *Faults, around func(txn.Dir) txn.Dir) System {
+	return System{
+		Dir: func(d txn.Dir) txn.Dir {
 			if around != nil {
 				d = around(d)
 			}
 			return faultyDir{d, s}
 		},
-		file: func(f txn.File, flag int) (txn.File, error) {
+		File: func(f txn.File, flag int) (txn.File, error) {
 			if flag&(os.O_RDWR|os.O_CREATE) != 0 {
 				if err := s.enter(); err != nil {
 					f.Close()
@@ -195,7 +197,7 @@ func faulty(s *faults, around func(txn.Dir) txn.Dir) system {
 
 type faultyDir struct {
 	txn.Dir
-	state *faults
+	state *Faults
 }
 
 func (f faultyDir) Open(name string, flag int, perm fs.FileMode) (txn.File, error) {
@@ -204,7 +206,7 @@ func (f faultyDir) Open(name string, flag int, perm fs.FileMode) (txn.File, erro
 		if err := f.state.enter(); err != nil {
 			return nil, err
 		}
-		f.state.calls--
+		f.state.Calls--
 	}
 	return f.Dir.Open(name, flag, perm)
 }
@@ -246,7 +248,7 @@ func (f faultyDir) SyncDir(name string) error {
 
 type faultyFile struct {
 	txn.File
-	state *faults
+	state *Faults
 }
 
 func (f faultyFile) Pwrite(p []byte, off int64) (int, error) {

@@ -1,4 +1,4 @@
-package rewrite
+package image
 
 import (
 	"context"
@@ -18,27 +18,33 @@ import (
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
-// An image is the content of a file to be: a header, and the data behind it.
-type image struct {
-	header []byte
-	size   int64
-	pieces []piece // in the order of their places; what they leave out is zero
-	clone  *clone  // shares the data instead of writing the pieces
+// An Image is the content of a file to be: a header, and the data behind it.
+type Image struct {
+	Header []byte
+	Size   int64
+	Pieces []Piece // in the order of their places; what they leave out is zero
+	Clone  *Clone  // shares the data instead of writing the pieces
 }
 
-// A clone is a range of whole blocks that a new file shares with an old one.
+// A Piece is bytes of a new file and where they come from: a tensor, or what
+// lies between two of them.
+type Piece struct {
+	Name      string // the tensor, or ""
+	Src       io.ReaderAt
+	Off, Size int64 // in Src
+	At        int64 // from the start of the new file's data
+}
+
+// A Clone is a range of whole blocks that a new file shares with an old one.
 // The header is written over its first block.
-type clone struct {
-	src            txn.File
-	srcOff, off, n int64
+type Clone struct {
+	Src            txn.File
+	SrcOff, Off, N int64
 }
-
-// A digest identifies the bytes of a piece.
-type digest = txn.Digest
 
 const (
-	// ioSize is the unit of a copy: larger ones were measured to be no faster.
-	ioSize = 8 << 20
+	// IOSize is the unit of a copy: larger ones were measured to be no faster.
+	IOSize = 8 << 20
 	// behind is how far behind the copy the new file leaves the cache.
 	behind = 64 << 20
 	// readSize is the unit of a digest: a block of it stays in the
@@ -48,16 +54,16 @@ const (
 	directSize = 2 << 20
 )
 
-// build writes a file of that name in dir, which must not exist, with the owner
+// Build writes a file of that name in dir, which must not exist, with the owner
 // and permissions of another one, and makes its content durable. The digests
 // are those of the pieces as they were read, nil unless asked for. progress may
 // be nil.
-func build(ctx context.Context, dir txn.Dir, name string, img image, like txn.File, digests bool, progress func(int64)) (sums []digest, err error) {
-	size := img.size
-	if img.clone != nil {
+func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.File, digests bool, progress func(int64)) (sums []txn.Digest, err error) {
+	size := img.Size
+	if img.Clone != nil {
 		size = 0 // of which nothing is written but the header
 	}
-	f, err := openDirect(size, func(flag int) (txn.File, error) {
+	f, err := Open(size, func(flag int) (txn.File, error) {
 		if flag == 0 {
 			flag = os.O_CREATE | os.O_EXCL
 		}
@@ -67,17 +73,17 @@ func build(ctx context.Context, dir txn.Dir, name string, img image, like txn.Fi
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := txn.Retry(func() error { return f.Truncate(img.size) }); err != nil {
+	if err := txn.Retry(func() error { return f.Truncate(img.Size) }); err != nil {
 		return nil, err
 	}
-	if c := img.clone; c != nil {
-		if err := txn.Retry(func() error { return f.Clone(c.src, c.srcOff, c.off, c.n) }); err != nil {
+	if c := img.Clone; c != nil {
+		if err := txn.Retry(func() error { return f.Clone(c.Src, c.SrcOff, c.Off, c.N) }); err != nil {
 			return nil, err
 		}
 	} else if sums, err = copyPieces(ctx, f, img, digests, progress); err != nil {
 		return nil, err
 	}
-	if err := txn.WriteFull(f, img.header, 0); err != nil {
+	if err := txn.WriteFull(f, img.Header, 0); err != nil {
 		return nil, err
 	}
 	if d, ok := like.(*directFile); ok {
@@ -99,12 +105,12 @@ type block struct {
 }
 
 // copyPieces writes the pieces. It reads ahead, and digests behind.
-func copyPieces(ctx context.Context, f txn.File, img image, digests bool, progress func(int64)) ([]digest, error) {
-	base := int64(len(img.header))
-	runs := join(img.pieces)
+func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progress func(int64)) ([]txn.Digest, error) {
+	base := int64(len(img.Header))
+	runs := join(img.Pieces)
 	holes := findHoles(runs)
-	if img.size > base && !holes.any() {
-		if err := txn.Retry(func() error { return f.Allocate(img.size) }); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if img.Size > base && !holes.any() {
+		if err := txn.Retry(func() error { return f.Allocate(img.Size) }); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return nil, err
 		}
 	}
@@ -131,7 +137,7 @@ func copyPieces(ctx context.Context, f txn.File, img image, digests bool, progre
 	var toDigest chan *block
 	if digests {
 		readers = 2
-		sums, toDigest = newDigester(img.pieces), make(chan *block, buffers)
+		sums, toDigest = newDigester(img.Pieces), make(chan *block, buffers)
 		others.Go(func() error {
 			for b := range toDigest {
 				sums.write(b.buf, b.n)
@@ -175,13 +181,13 @@ func copyPieces(ctx context.Context, f txn.File, img image, digests bool, progre
 	return sums.finish(), nil
 }
 
-// readRuns reads the runs in blocks that end at multiples of ioSize in the new file.
-func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
+// readRuns reads the runs in blocks that end at multiples of IOSize in the new file.
+func readRuns(ctx context.Context, runs []Piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
 	for _, r := range runs {
-		for done := int64(0); done < r.size; {
-			b := &block{at: base + r.at + done}
-			b.n = int(min(r.size-done, ioSize-b.at%ioSize))
-			if !holes.contain(r.src, r.off+done, int64(b.n)) {
+		for done := int64(0); done < r.Size; {
+			b := &block{at: base + r.At + done}
+			b.n = int(min(r.Size-done, IOSize-b.at%IOSize))
+			if !holes.contain(r.Src, r.Off+done, int64(b.n)) {
 				select {
 				case b.mem = <-free:
 				case <-ctx.Done():
@@ -189,11 +195,11 @@ func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks
 				}
 				// A byte is as far into its page in memory as in the file.
 				into := int(b.at % directAlign)
-				if room := max(b.n, int(min(ioSize, r.size))) + 2*directAlign; len(b.mem) < room {
+				if room := max(b.n, int(min(IOSize, r.Size))) + 2*directAlign; len(b.mem) < room {
 					b.mem = make([]byte, room)
 				}
 				var err error
-				if b.buf, err = readBlock(r.src, b.mem, r.off+done, b.n, into); err != nil {
+				if b.buf, err = readBlock(r.Src, b.mem, r.Off+done, b.n, into); err != nil {
 					return err
 				}
 			}
@@ -209,13 +215,13 @@ func readRuns(ctx context.Context, runs []piece, base int64, holes holes, blocks
 }
 
 // join makes one piece of neighbours that stay neighbours.
-func join(pieces []piece) []piece {
-	var out []piece
+func join(pieces []Piece) []Piece {
+	var out []Piece
 	for _, p := range pieces {
 		if n := len(out); n > 0 {
 			l := &out[n-1]
-			if l.src == p.src && l.off+l.size == p.off && l.at+l.size == p.at {
-				l.size += p.size
+			if l.Src == p.Src && l.Off+l.Size == p.Off && l.At+l.Size == p.At {
+				l.Size += p.Size
 				continue
 			}
 		}
@@ -228,11 +234,11 @@ func join(pieces []piece) []piece {
 type holes map[io.ReaderAt][]txn.Extent
 
 // findHoles looks for sparse files, so that a copy is as sparse as its source.
-func findHoles(runs []piece) holes {
+func findHoles(runs []Piece) holes {
 	h := make(holes)
 	for _, r := range runs {
-		f, ok := r.src.(txn.File)
-		if _, seen := h[r.src]; !ok || seen {
+		f, ok := r.Src.(txn.File)
+		if _, seen := h[r.Src]; !ok || seen {
 			continue
 		}
 		st, err := f.Stat()
@@ -240,7 +246,7 @@ func findHoles(runs []piece) holes {
 			continue
 		}
 		if m, err := f.Extents(); err == nil {
-			h[r.src] = m
+			h[r.Src] = m
 		}
 	}
 	return h
@@ -265,16 +271,16 @@ func (h holes) contain(src io.ReaderAt, off, n int64) bool {
 
 // A digester turns a stream into the digests of the pieces it consists of.
 type digester struct {
-	pieces []piece
+	pieces []Piece
 	left   int64 // of pieces[len(sums)]
 	hash   hash.Hash
-	sums   []digest
+	sums   []txn.Digest
 }
 
-func newDigester(pieces []piece) *digester {
-	d := &digester{pieces: pieces, hash: sha256.New(), sums: make([]digest, 0, len(pieces))}
+func newDigester(pieces []Piece) *digester {
+	d := &digester{pieces: pieces, hash: sha256.New(), sums: make([]txn.Digest, 0, len(pieces))}
 	if len(pieces) > 0 {
-		d.left = pieces[0].size
+		d.left = pieces[0].Size
 	}
 	return d
 }
@@ -300,27 +306,27 @@ func (d *digester) write(p []byte, n int) {
 // close ends the pieces that are complete.
 func (d *digester) close() {
 	for d.left == 0 && len(d.sums) < len(d.pieces) {
-		d.sums = append(d.sums, digest(d.hash.Sum(nil)))
+		d.sums = append(d.sums, txn.Digest(d.hash.Sum(nil)))
 		d.hash.Reset()
 		if i := len(d.sums); i < len(d.pieces) {
-			d.left = d.pieces[i].size
+			d.left = d.pieces[i].Size
 		}
 	}
 }
 
-func (d *digester) finish() []digest {
+func (d *digester) finish() []txn.Digest {
 	d.close()
 	return d.sums
 }
 
-// digestPieces reads pieces, several at a time. progress may be nil.
-func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]digest, error) {
-	sums := make([]digest, len(pieces))
+// Digest reads pieces, several at a time. progress may be nil.
+func Digest(ctx context.Context, pieces []Piece, progress func(int64)) ([]txn.Digest, error) {
+	sums := make([]txn.Digest, len(pieces))
 	g, ctx := errgroup.WithContext(ctx)
 	// Past the cache nobody reads ahead: some read while others digest.
 	workers, size := runtime.GOMAXPROCS(0), int(readSize)
 	if len(pieces) > 0 {
-		if _, ok := pieces[0].src.(*directFile); ok {
+		if _, ok := pieces[0].Src.(*directFile); ok {
 			workers, size = 2*workers, directSize
 		}
 	}
@@ -336,14 +342,14 @@ func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]
 			}
 			defer func() { buffers <- buf }()
 			h := sha256.New()
-			end := p.off + p.size
-			for at := p.off; at < end; {
+			end := p.Off + p.Size
+			for at := p.Off; at < end; {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				start, stop := pages(p.src, at, end, int64(len(buf)))
-				if err := source.ReadFull(p.src, buf[:stop-start], start); err != nil {
-					return fmt.Errorf("tensor %q: %w", p.name, err)
+				start, stop := pages(p.Src, at, end, int64(len(buf)))
+				if err := source.ReadFull(p.Src, buf[:stop-start], start); err != nil {
+					return fmt.Errorf("tensor %q: %w", p.Name, err)
 				}
 				next := min(stop, end)
 				h.Write(buf[at-start : next-start])
@@ -352,7 +358,7 @@ func digestPieces(ctx context.Context, pieces []piece, progress func(int64)) ([]
 				}
 				at = next
 			}
-			sums[i] = digest(h.Sum(nil))
+			sums[i] = txn.Digest(h.Sum(nil))
 			return nil
 		})
 	}
@@ -367,7 +373,7 @@ func pages(src io.ReaderAt, at, end, most int64) (start, stop int64) {
 		return at, min(end, at+most)
 	}
 	start = at / directAlign * directAlign
-	stop = min(roundUp(end, directAlign), start+most)
+	stop = min(RoundUp(end, directAlign), start+most)
 	if stop > d.size {
 		if whole := d.size / directAlign * directAlign; whole > at {
 			return start, whole

@@ -1,0 +1,98 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// Compare digests the pieces of a new file and compares them with the sums of
+// what they were copied from, which Build returned. It says how many tensors and
+// bytes that were.
+func (img *Image) Compare(ctx context.Context, f io.ReaderAt, sums []txn.Digest, progress func(int64)) (tensors int, n int64, err error) {
+	again := make([]Piece, len(img.Pieces))
+	for i, old := range img.Pieces {
+		again[i] = Piece{Name: old.Name, Src: f, Off: int64(len(img.Header)) + old.At, Size: old.Size}
+		n += old.Size
+		if old.Name != "" {
+			tensors++
+		}
+	}
+	got, err := Digest(ctx, again, progress)
+	if err != nil {
+		return 0, 0, err
+	}
+	for i := range sums {
+		if sums[i] != got[i] {
+			return 0, 0, Damaged(again[i].Name, again[i].Off)
+		}
+	}
+	return tensors, n, nil
+}
+
+// Damaged is the error of data that is not what was written.
+func Damaged(tensor string, off int64) error {
+	return fmt.Errorf("tensor %q: the data at byte %d is not what it was before; the disk or the memory may be failing", tensor, off)
+}
+
+// Sample compares some blocks of a new file with where they came from, and says
+// how many blocks and bytes that were.
+func (img *Image) Sample(f io.ReaderAt) (samples int, bytesRead int64, err error) {
+	base := int64(len(img.Header))
+	for _, s := range Spread(img.Size - base) {
+		i, ok := slices.BinarySearchFunc(img.Pieces, s.Off, func(p Piece, off int64) int {
+			if p.At+p.Size <= off {
+				return -1
+			}
+			if p.At > off {
+				return 1
+			}
+			return 0
+		})
+		if !ok {
+			continue
+		}
+		old := img.Pieces[i]
+		n := min(s.N, old.At+old.Size-s.Off)
+		a, b := make([]byte, n), make([]byte, n)
+		if err = source.ReadFull(old.Src, a, old.Off+s.Off-old.At); err == nil {
+			err = source.ReadFull(f, b, base+s.Off)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		if !bytes.Equal(a, b) {
+			return 0, 0, Damaged(old.Name, base+s.Off)
+		}
+		samples++
+		bytesRead += n
+	}
+	return samples, bytesRead, nil
+}
+
+// Spread picks blocks of n bytes of data: the first, the last, and some
+// between, evenly.
+func Spread(n int64) []txn.Sample {
+	const size, count = int64(4096), 16
+	if n <= 0 {
+		return nil
+	}
+	if n <= size*count {
+		var out []txn.Sample
+		for off := int64(0); off < n; off += size {
+			out = append(out, txn.Sample{Off: off, N: min(size, n-off)})
+		}
+		return out
+	}
+	out := make([]txn.Sample, count)
+	for i := range out {
+		out[i] = txn.Sample{Off: (n - size) / (count - 1) * int64(i), N: size}
+	}
+	out[count-1].Off = n - size
+	return out
+}
