@@ -78,10 +78,10 @@ type Job struct {
 
 	opts       Options
 	sys        txn.System
-	dir        string  // of the release
-	root       txn.Dir // the same, open; nil where nothing is changed in it
-	dest       string  // the directory of what is written
-	directory  bool    // Output is a directory
+	dir        string       // of the release
+	root       txn.Dir      // the same, open; nil where nothing is changed in it
+	out        *image.Place // where Output is, nil in place
+	directory  bool         // Output is a directory
 	edits      []*edit
 	others     []string // further files of the release that go with a directory
 	features   txn.Features
@@ -258,7 +258,7 @@ func prepare(ctx context.Context, sys txn.System, c *checkpoint.Checkpoint, plan
 		if j.Output == "" {
 			return nil, refuseElsewhere(c.Path)
 		}
-		j.sys = elsewhere{sys, ctx}
+		j.sys = image.Elsewhere(ctx, sys)
 	} else if dir := txn.Pending(sys, j.dir); dir != "" {
 		return nil, &RecoveryError{dir, fmt.Errorf("%s: %w; recover it first", dir, ErrPending)}
 	}
@@ -668,7 +668,6 @@ func (j *Job) at(name string) string { return source.Join(j.dir, filepath.FromSl
 // place finds out where the result goes, and what is in its way.
 func (j *Job) place() error {
 	if j.Output == "" {
-		j.dest = j.dir
 		j.features = j.root.Probe()
 		j.FileSystem = j.features.Kind
 		return nil
@@ -701,7 +700,11 @@ func (j *Job) choose() error {
 		}
 	}
 	if j.Free >= 0 && j.Need > j.Free {
-		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("not enough room: %d bytes are needed at %s, and %d are free", j.Need, j.dest, j.Free)})
+		dest := j.dir
+		if j.out != nil {
+			dest = j.out.Path
+		}
+		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("not enough room: %d bytes are needed at %s, and %d are free", j.Need, dest, j.Free)})
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package rewrite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -12,102 +11,38 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // placeOutput looks at the destination.
 func (j *Job) placeOutput() error {
-	out, err := filepath.Abs(j.Output)
-	if err != nil {
-		return err
-	}
-	j.dest = out
+	c := j.checkpoint
 	j.directory = j.isRelease()
-	parent, err := j.sys.OpenDir(filepath.Dir(out))
-	if err != nil {
-		return fmt.Errorf("the directory of the destination: %w", err)
-	}
-	defer parent.Close()
-	j.features = parent.Probe()
-	j.FileSystem = j.features.Kind
-	j.Leftovers = txn.Leftovers(j.sys, out)
-	far := isElsewhere(j.dir)
-	if far {
-		j.features.Clone, j.features.Insert = false, false // there is nothing to share
-	}
+	out := image.Result{Output: j.Output, Directory: j.directory, SourceDirs: []string{j.dir}, Advice: "rewrite it in place", Force: j.opts.Force}
 	if j.directory {
-		if !far && (txn.Contains(j.dir, out) || txn.Contains(out, j.dir)) {
-			return fmt.Errorf("%s: the destination and the source %s contain each other; name a directory beside it", j.Output, j.dir)
-		}
 		if err := j.listOthers(); err != nil {
 			return err
 		}
 	}
-	refuse := func(forcible bool, format string, args ...any) {
-		j.standing = append(j.standing, Refusal{"", j.Output + ": " + fmt.Sprintf(format, args...), forcible})
+	for _, f := range c.Files {
+		out.Sources = append(out.Sources, f.Path)
 	}
-	if ext := strings.ToLower(filepath.Ext(out)); j.directory && (ext == ".safetensors" || ext == ".gguf") {
-		refuse(false, "is the name of a file, and this release of %d files is written as a directory", len(j.checkpoint.Files))
-		return nil
-	}
-	st, err := parent.Lstat(filepath.Base(out))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	source := j.edits[0].old
-	switch {
-	case j.directory && !st.Mode.IsDir():
-		refuse(false, "is a file, and a release is written as a directory")
-	case !j.directory && st.Mode.IsDir():
-		refuse(false, "is a directory; name the file to write")
-	case !far && !j.directory && (txn.Resolve(out) == txn.Resolve(j.checkpoint.Files[0].Path) || st.Ino != 0 && st.Ino == source.Ino && st.Dev == source.Dev):
-		refuse(false, "is the source itself; rewrite it in place")
-	case !j.directory && !j.opts.Force:
-		refuse(true, "already exists")
-	case !j.directory:
-		j.Replaces = append(j.Replaces, out)
-	default:
-		return j.placeOver(out, refuse)
-	}
-	return nil
-}
-
-// placeOver looks at a directory that is in the place of the destination. Every
-// file in it must be one that is written, so that nothing is lost.
-func (j *Job) placeOver(out string, refuse func(forcible bool, format string, args ...any)) error {
-	dir, err := j.sys.OpenDir(out)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	files, err := txn.Files(dir)
-	if err != nil || len(files) == 0 {
-		return err
-	}
-	if !j.opts.Force {
-		refuse(true, "already exists and is not empty")
-		return nil
-	}
-	written := make(map[string]bool)
 	for _, e := range j.edits {
-		written[e.name] = true
+		out.Names = append(out.Names, e.name)
 	}
-	for _, name := range j.others {
-		written[name] = true
+	out.Names = append(out.Names, j.others...)
+	var err error
+	if j.out, err = out.Look(j.sys); err != nil {
+		return err
 	}
-	var lost []string
-	for _, name := range files {
-		if !written[name] {
-			lost = append(lost, name)
-		}
-		j.Replaces = append(j.Replaces, filepath.Join(out, filepath.FromSlash(name)))
+	j.features, j.Replaces, j.Leftovers = j.out.Features, j.out.Replaces, j.out.Leftovers
+	j.FileSystem = j.features.Kind
+	if isElsewhere(j.dir) {
+		j.features.Clone, j.features.Insert = false, false // there is nothing to share
 	}
-	if len(lost) > 0 {
-		j.Replaces = []string{}
-		j.standing = append(j.standing, Refusal{Reason: (&txn.ExistsError{Path: j.Output, Lost: lost}).Error()})
+	for _, p := range j.out.Problems {
+		j.standing = append(j.standing, Refusal{"", p.Text, p.Forcible})
 	}
 	return nil
 }
@@ -119,35 +54,33 @@ var weightSuffixes = []string{
 	".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel", ".index.json",
 }
 
-// listOthers lists what goes with a release besides its weights: regular
-// files, or links to such in the release or in the blobs of the hub cache that
-// it belongs to, that are neither weights nor in hidden directories. A link that
-// leads elsewhere could bring a file along that nobody meant to release.
-func (j *Job) listOthers() error {
-	root, err := j.sys.OpenDir(j.dir)
+// Companions lists what goes with the weights of a checkpoint into another
+// directory, by names below its own: regular files, or links to such in the release
+// or in the blobs of the hub cache that it belongs to, that are neither weights,
+// their index nor in hidden directories. A link that leads elsewhere could bring a file
+// along that nobody meant to release; such are in left.
+func Companions(ctx context.Context, c *checkpoint.Checkpoint) (names []string, left []Unfollowed, err error) {
+	return companions(image.Elsewhere(ctx, txn.OS{}), c)
+}
+
+func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left []Unfollowed, err error) {
+	root, err := sys.OpenDir(c.Dir)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	defer root.Close()
 	mine := make(map[string]bool)
-	for _, e := range j.edits {
-		mine[e.name] = true
-	}
-	if j.checkpoint.Index != "" {
-		index := filepath.Base(j.checkpoint.Index)
-		if !mine[index] {
-			j.others = append(j.others, index)
-		}
-		mine[index] = true
+	for _, f := range c.Files {
+		mine[f.Name] = true
 	}
 	var walk func(dir string) error
 	walk = func(dir string) error {
-		names, err := root.ReadDir(dir)
+		entries, err := root.ReadDir(dir)
 		if err != nil {
 			return err
 		}
-		slices.Sort(names)
-		for _, n := range names {
+		slices.Sort(entries)
+		for _, n := range entries {
 			name := path.Join(dir, n)
 			st, err := root.Lstat(name)
 			if err != nil {
@@ -164,75 +97,74 @@ func (j *Job) listOthers() error {
 				}
 			case weights || mine[name] || strings.HasPrefix(n, ".wtinspect"):
 			case st.Mode.IsRegular():
-				j.others = append(j.others, name)
+				names = append(names, name)
 			case st.Mode&fs.ModeSymlink != 0:
-				j.addLink(name)
+				full := source.Join(c.Dir, filepath.FromSlash(name))
+				f, err := txn.Read(sys, full, 0)
+				if err != nil {
+					continue // it leads nowhere, or to what is no file
+				}
+				f.Close()
+				if checkpoint.LeavesRelease(c.Dir, full) {
+					left = append(left, Unfollowed{File: full, Reason: "a link that leads out of the release; it is not copied"})
+					continue
+				}
+				names = append(names, name)
 			}
 		}
 		return nil
 	}
-	return walk(".")
+	return names, left, walk(".")
 }
 
-// addLink adds the file that a link leads to.
-func (j *Job) addLink(name string) {
-	full := j.at(name)
-	f, err := txn.Read(j.sys, full, 0)
-	if err != nil {
-		return // it leads nowhere, or to what is no file
+// listOthers lists what goes with the release besides what is written anew.
+func (j *Job) listOthers() error {
+	names, left, err := companions(j.sys, j.checkpoint)
+	if j.checkpoint.Index != "" {
+		names = append([]string{filepath.Base(j.checkpoint.Index)}, names...)
 	}
-	f.Close()
-	if checkpoint.LeavesRelease(j.dir, full) {
-		j.Unfollowed = append(j.Unfollowed, Unfollowed{File: full, Reason: "a link that leads out of the release; it is not copied"})
-		return
-	}
-	j.others = append(j.others, name)
+	j.others = slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(j.edits, func(e *edit) bool { return e.name == name })
+	})
+	j.Unfollowed = append(j.Unfollowed, left...)
+	return err
 }
 
 // runOutput writes the result beside the destination, complete and durable,
-// and then gives it its name. A failure leaves nothing behind.
-func (j *Job) runOutput(ctx context.Context, tell func(int64)) (_ *Report, err error) {
-	draft, err := txn.NewDraft(j.sys, j.dest)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, draft.Close()) }()
+// and then gives it its name. A failure leaves nothing behind. One file comes after
+// the other: a disk is no faster with two, and each copy has its own threads.
+func (j *Job) runOutput(ctx context.Context, tell func(int64)) (*Report, error) {
 	proofs := make([]proof, len(j.edits))
 	r := j.runner(tell)
-	if j.directory {
-		err = j.writeRelease(ctx, r, draft, proofs)
-	} else {
-		proofs[0], err = r.writeOne(ctx, draft, j.edits[0], draft.Name())
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
+	err := j.out.Write(ctx, func(w *image.Writer) error {
+		for i, e := range j.edits {
+			name, err := w.File(e.name)
+			if err == nil {
+				proofs[i], err = r.writeOne(ctx, w.Dir(), e, name)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		for _, name := range j.others {
+			err := ctx.Err()
+			if err == nil {
+				err = w.Copy(ctx, r.path(name), name)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := draft.Publish(j.replaced()); err != nil {
 		return nil, err
 	}
 	return j.report(j.Output, proofs), nil
 }
 
-// replaced returns what publishing may replace, by names below the destination;
-// nil without force.
-func (j *Job) replaced() []string {
-	if !j.opts.Force {
-		return nil
-	}
-	out := []string{}
-	for _, p := range j.Replaces {
-		if rel, err := filepath.Rel(j.dest, p); err == nil {
-			out = append(out, filepath.ToSlash(rel))
-		}
-	}
-	return out
-}
-
 // writeOne writes the new content of one file of the checkpoint.
-func (t *runner) writeOne(ctx context.Context, draft *txn.Draft, e *edit, name string) (proof, error) {
+func (t *runner) writeOne(ctx context.Context, dir txn.Dir, e *edit, name string) (proof, error) {
 	src, _, err := t.openOld(e)
 	if err != nil {
 		return proof{}, err
@@ -244,80 +176,5 @@ func (t *runner) writeOne(ctx context.Context, draft *txn.Draft, e *edit, name s
 			return proof{}, err
 		}
 	}
-	return t.writeNew(ctx, draft.Dir(), name, e, src, rd)
-}
-
-// writeRelease writes the directory of a release. One file comes after the
-// other: a disk is no faster with two, and each copy has its own threads.
-func (j *Job) writeRelease(ctx context.Context, r *runner, draft *txn.Draft, proofs []proof) error {
-	dir := draft.Dir()
-	var made []string
-	var mkdir func(name string) error
-	mkdir = func(name string) error {
-		if slices.Contains(made, name) {
-			return nil
-		}
-		if name != draft.Name() {
-			if err := mkdir(path.Dir(name)); err != nil {
-				return err
-			}
-		}
-		made = append(made, name)
-		return txn.Retry(func() error { return dir.Mkdir(name, 0o755) })
-	}
-	for i, e := range j.edits {
-		dest := path.Join(draft.Name(), e.name)
-		err := mkdir(path.Dir(dest))
-		if err == nil {
-			proofs[i], err = r.writeOne(ctx, draft, e, dest)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	for _, name := range j.others {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		dest := path.Join(draft.Name(), name)
-		err := mkdir(path.Dir(dest))
-		if err == nil {
-			err = j.copyOther(ctx, r.path(name), draft, dest)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	for _, d := range made {
-		if err := txn.SyncDir(dir, d); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (j *Job) copyOther(ctx context.Context, from string, draft *txn.Draft, to string) error {
-	src, err := txn.Read(j.sys, from, 0)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	st, err := src.Stat()
-	if err != nil {
-		return err
-	}
-	img := image.Image{Size: st.Size}
-	if j.features.Clone && st.Size > 0 {
-		img.Clone = &image.Clone{Src: src, N: st.Size}
-		if _, err := image.Build(ctx, draft.Dir(), to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-		if err := draft.Discard(to); err != nil {
-			return err
-		}
-		img.Clone = nil
-	}
-	img.Pieces = cover(src, 0, st.Size, nil)
-	_, err = image.Build(ctx, draft.Dir(), to, img, src, false, nil)
-	return err
+	return t.writeNew(ctx, dir, name, e, src, rd)
 }

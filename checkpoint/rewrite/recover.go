@@ -3,7 +3,10 @@ package rewrite
 import (
 	"context"
 	"errors"
+	"fmt"
 
+	"github.com/wtinspect/wtinspect/internal/remote"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
@@ -17,6 +20,18 @@ var (
 	// ErrChanged: a file is no longer what it was when the job was prepared.
 	ErrChanged = txn.ErrChanged
 )
+
+// ErrElsewhere is matched by the error of a rewrite in place of what is not on this
+// machine's file system, and can be read alone.
+var ErrElsewhere = errors.New("it is read where it is, and cannot be changed there")
+
+// isElsewhere reports that a reference is not a path on this machine.
+func isElsewhere(ref string) bool { return source.Scheme(ref) != "" }
+
+// refuseElsewhere is the error, with the two ways that there are.
+func refuseElsewhere(ref string) error {
+	return fmt.Errorf("%s: %w; write a new release with -o, or change a copy on this machine: %s", ref, ErrElsewhere, remote.Download(ref))
+}
 
 // A RecoveryError says that a rewrite stopped half-way and that its journal was
 // kept: until [Recover] has ended it, the release is part old and part new. It is

@@ -1,37 +1,25 @@
-package rewrite
+package image
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 
-	"github.com/wtinspect/wtinspect/internal/remote"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
-// ErrElsewhere is matched by the error of a rewrite in place of what is not on this
-// machine's file system, and can be read alone.
-var ErrElsewhere = errors.New("it is read where it is, and cannot be changed there")
+// Elsewhere returns a system whose references with a scheme are read where they
+// are. Everything else is as it was.
+func Elsewhere(ctx context.Context, sys txn.System) txn.System { return elsewhere{sys, ctx} }
 
-// isElsewhere reports that a reference is not a path on this machine.
-func isElsewhere(ref string) bool { return source.Scheme(ref) != "" }
-
-// refuseElsewhere is the error, with the two ways that there are.
-func refuseElsewhere(ref string) error {
-	return fmt.Errorf("%s: %w; write a new release with -o, or change a copy on this machine: %s", ref, ErrElsewhere, remote.Download(ref))
-}
-
-// elsewhere is a system whose references with a scheme are read where they are.
-// Everything else is as it was.
 type elsewhere struct {
 	txn.System
 	ctx context.Context
 }
 
 func (s elsewhere) OpenDir(ref string) (txn.Dir, error) {
-	if !isElsewhere(ref) {
+	if source.Scheme(ref) == "" {
 		return s.System.OpenDir(ref)
 	}
 	return &farDir{nil, s.ctx, ref}, nil
@@ -39,7 +27,7 @@ func (s elsewhere) OpenDir(ref string) (txn.Dir, error) {
 
 func (s elsewhere) Read(ref string, flag int) (txn.File, error) {
 	switch {
-	case !isElsewhere(ref):
+	case source.Scheme(ref) == "":
 		return s.System.Read(ref, flag)
 	case flag != 0:
 		return nil, errors.ErrUnsupported

@@ -1,0 +1,256 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// A Result is what is to be written, and where.
+type Result struct {
+	Output string
+	// Directory says that Output is a directory, of the files that Names has by
+	// their paths below it.
+	Directory bool
+	Names     []string
+	// Sources are the files that the result is made of, and SourceDirs the
+	// directories of releases. Neither may be in the way of the result.
+	Sources, SourceDirs []string
+	// Advice is what to do where Output is one of Sources.
+	Advice string
+	// Force replaces what Output already holds.
+	Force bool
+}
+
+// A Place is where a result goes. It was looked at, and nothing is changed in it.
+type Place struct {
+	Path     string // of the result, absolute
+	Features txn.Features
+	// Replaces are files that the result takes the place of, by their full paths.
+	Replaces []string
+	// Leftovers are hidden directories beside the result that other runs left when
+	// they were killed, or are writing now.
+	Leftovers []string
+	// Problems are reasons not to write.
+	Problems []Problem
+
+	sys    txn.System
+	result Result
+}
+
+// A Problem is a reason not to write a result, which Force may lift.
+type Problem struct {
+	Text     string
+	Forcible bool
+}
+
+// Look looks at the place of a result. An error means that there is no such place.
+func (r *Result) Look(sys txn.System) (*Place, error) {
+	out, err := filepath.Abs(r.Output)
+	if err != nil {
+		return nil, err
+	}
+	p := &Place{Path: out, Replaces: []string{}, sys: sys, result: *r}
+	parent, err := sys.OpenDir(filepath.Dir(out))
+	if err != nil {
+		return nil, fmt.Errorf("the directory of the destination: %w", err)
+	}
+	defer parent.Close()
+	p.Features = parent.Probe()
+	p.Leftovers = txn.Leftovers(sys, out)
+	if r.Directory {
+		for _, dir := range r.SourceDirs {
+			if source.Scheme(dir) == "" && (txn.Contains(dir, out) || txn.Contains(out, dir)) {
+				return nil, fmt.Errorf("%s: the destination and the source %s contain each other; name a directory beside it", r.Output, dir)
+			}
+		}
+		if ext := strings.ToLower(filepath.Ext(out)); ext == ".safetensors" || ext == ".gguf" {
+			p.refuse(false, "is the name of a file, and this release of %d files is written as a directory", len(r.Sources))
+			return p, nil
+		}
+	}
+	st, err := parent.Lstat(filepath.Base(out))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p, nil
+	case err != nil:
+		return nil, err
+	case r.Directory && !st.Mode.IsDir():
+		p.refuse(false, "is a file, and a release is written as a directory")
+	case r.Directory:
+		return p, p.lookInside()
+	case st.Mode.IsDir():
+		p.refuse(false, "is a directory; name the file to write")
+	case r.isSource(out):
+		p.refuse(false, "is the source itself; %s", r.Advice)
+	case !r.Force:
+		p.refuse(true, "already exists")
+	default:
+		p.Replaces = append(p.Replaces, out)
+	}
+	return p, nil
+}
+
+func (p *Place) refuse(forcible bool, format string, args ...any) {
+	p.Problems = append(p.Problems, Problem{p.result.Output + ": " + fmt.Sprintf(format, args...), forcible})
+}
+
+func (r *Result) isSource(out string) bool {
+	resolved := txn.Resolve(out)
+	return slices.ContainsFunc(r.Sources, func(path string) bool {
+		return source.Scheme(path) == "" && (txn.Resolve(path) == resolved || txn.SameFile(path, out))
+	})
+}
+
+// lookInside looks at a directory that is in the place of the result. Every
+// file in it must be one that is written, so that nothing is lost.
+func (p *Place) lookInside() error {
+	dir, err := p.sys.OpenDir(p.Path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	files, err := txn.Files(dir)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	if !p.result.Force {
+		p.refuse(true, "already exists and is not empty")
+		return nil
+	}
+	written := make(map[string]bool)
+	for _, name := range p.result.Names {
+		written[name] = true
+	}
+	var lost []string
+	for _, name := range files {
+		if !written[name] {
+			lost = append(lost, name)
+		}
+		p.Replaces = append(p.Replaces, filepath.Join(p.Path, filepath.FromSlash(name)))
+	}
+	if len(lost) > 0 {
+		p.Replaces = []string{}
+		p.Problems = append(p.Problems, Problem{Text: (&txn.ExistsError{Path: p.result.Output, Lost: lost}).Error()})
+	}
+	return nil
+}
+
+// Write has the result made beside its place, and gives it its name when it is
+// complete and durable. A failure leaves nothing behind.
+func (p *Place) Write(ctx context.Context, write func(w *Writer) error) (err error) {
+	draft, err := txn.NewDraft(p.sys, p.Path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, draft.Close()) }()
+	w := &Writer{place: p, draft: draft}
+	if err = write(w); err == nil {
+		err = w.sync()
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	return draft.Publish(p.replaced())
+}
+
+// replaced returns what publishing may replace, by names below the place; nil
+// without force.
+func (p *Place) replaced() []string {
+	if !p.result.Force {
+		return nil
+	}
+	out := []string{}
+	for _, name := range p.Replaces {
+		if rel, err := filepath.Rel(p.Path, name); err == nil {
+			out = append(out, filepath.ToSlash(rel))
+		}
+	}
+	return out
+}
+
+// A Writer makes the files of a result.
+type Writer struct {
+	place *Place
+	draft *txn.Draft
+	made  []string // directories
+}
+
+// Dir is the directory in which the result is made.
+func (w *Writer) Dir() txn.Dir { return w.draft.Dir() }
+
+// File returns what a file of the result is called below Dir, and makes the
+// directories that it lies in. A result that is one file has whatever name.
+func (w *Writer) File(name string) (string, error) {
+	if !w.place.result.Directory {
+		return w.draft.Name(), nil
+	}
+	file := path.Join(w.draft.Name(), name)
+	return file, w.mkdir(path.Dir(file))
+}
+
+func (w *Writer) mkdir(name string) error {
+	if slices.Contains(w.made, name) {
+		return nil
+	}
+	if name != w.draft.Name() {
+		if err := w.mkdir(path.Dir(name)); err != nil {
+			return err
+		}
+	}
+	w.made = append(w.made, name)
+	return txn.Retry(func() error { return w.Dir().Mkdir(name, 0o755) })
+}
+
+func (w *Writer) sync() error {
+	for _, d := range w.made {
+		if err := txn.SyncDir(w.Dir(), d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Copy makes a file of the result that is a copy of another one.
+func (w *Writer) Copy(ctx context.Context, from, name string) error {
+	to, err := w.File(name)
+	if err != nil {
+		return err
+	}
+	src, err := txn.Read(w.place.sys, from, 0)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	st, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	img := Image{Size: st.Size}
+	if w.place.Features.Clone && st.Size > 0 && source.Scheme(from) == "" {
+		img.Clone = &Clone{Src: src, N: st.Size}
+		if _, err := Build(ctx, w.Dir(), to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		if err := w.draft.Discard(to); err != nil {
+			return err
+		}
+		img.Clone = nil
+	}
+	if st.Size > 0 {
+		img.Pieces = []Piece{{Src: src, Size: st.Size}}
+	}
+	_, err = Build(ctx, w.Dir(), to, img, src, false, nil)
+	return err
+}
