@@ -257,7 +257,7 @@ func goalOf(a *checkpoint.Checkpoint, name string, model *convention.Model) (*co
 	if err == nil {
 		return goal, nil
 	}
-	if from, _, unidentified := sourceOf(a, "", model); unidentified == nil {
+	if from, _, unidentified := sourceOf(a.Path, slices.Collect(adapt.Tensors(a)), "", model); unidentified == nil {
 		return convert.Target(name, from, model)
 	}
 	if slices.ContainsFunc(convention.All(), func(c *convention.Convention) bool { return c.HasDialect(name) }) {

@@ -47,7 +47,7 @@ func TestMap(ctx context.Context, c *checkpoint.Checkpoint, m *rename.Map, opts 
 	if err != nil {
 		return nil, err
 	}
-	p := plan(c, m, model, nil, opts.Strict)
+	p := plan(namesOf(c), m, model, nil, opts.Strict, c.Format)
 	reviewNames(p, model)
 	if len(p.Problems) == 0 {
 		p.Problems = misfits(p, c)

@@ -84,14 +84,41 @@ type Renaming struct {
 	// Report is what Run has done.
 	Report *rewrite.Report
 
-	opts RenameOptions
+	opts   RenameOptions
+	names  []string          // of the tensors that Plan is for
+	format checkpoint.Format // that they are written in
 }
 
 // Rename plans how the tensors of a checkpoint get other names, and prepares the
 // rewrite. Reasons that keep it from running are in the result; an error means
 // that there is no plan to speak of.
 func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) (*Renaming, error) {
-	r := &Renaming{Checkpoint: c, opts: *opts}
+	r, err := newRenaming(ctx, c, tensorsOf(c), c.Format, opts)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.Plan.Problems) == 0 {
+		rewriting := opts.Rewrite
+		rewriting.Strict = opts.Strict
+		r.Err, err = r.prepare(func() (err error) {
+			r.Job, err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return r, ctx.Err()
+}
+
+// newRenaming plans what the tensors of a checkpoint are called in a format. The tensors
+// may be others than those of its files.
+func newRenaming(ctx context.Context, c *checkpoint.Checkpoint, tensors []checkpoint.Tensor, format checkpoint.Format, opts *RenameOptions) (*Renaming, error) {
+	r := &Renaming{Checkpoint: c, opts: *opts, format: format}
+	r.names = make([]string, len(tensors))
+	for i := range tensors {
+		r.names[i] = tensors[i].Name
+	}
 	given := opts.Map
 	if !opts.Edit.IsZero() {
 		if opts.To != "" {
@@ -103,16 +130,16 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		}
 		opts, r.opts.Map = &r.opts, edited
 	}
-	m, model := opts.Map, opts.Model
-	if model == nil {
+	m := opts.Map
+	if r.opts.Model == nil {
 		var err error
-		if model, err = Model(ctx, c, ""); err != nil {
+		if r.opts.Model, err = Model(ctx, c, ""); err != nil {
 			return nil, err
 		}
 	}
 	if m == nil {
 		var err error
-		if r.Conversion, err = Translate(ctx, c, &TranslateOptions{To: opts.To, From: opts.From, Model: model}); err != nil {
+		if r.Conversion, err = Translate(ctx, c, &TranslateOptions{To: opts.To, From: opts.From, Model: r.opts.Model, Tensors: tensors}); err != nil {
 			return nil, err
 		}
 		r.Unknown = slices.DeleteFunc(r.Conversion.Unknown(), func(a convert.Aside) bool { return opts.Select != nil && !opts.Select(a.Name) })
@@ -123,37 +150,39 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 			return nil, err
 		}
 	}
-	strict := opts.Strict && opts.Edit.IsZero()
-	r.Plan = plan(c, m, model, opts.Select, strict)
+	r.apply(m)
 	if !opts.Edit.IsZero() {
-		r.findUnused(given, namesOf(c))
+		r.findUnused(given, r.names)
 	}
 	if opts.Unknown == RefuseUnknown {
 		r.refuseUnknown()
 	}
 	if opts.Map != nil && !opts.AllowLayoutMismatch {
-		r.Mismatch = reviewNames(r.Plan, model)
+		r.Mismatch = reviewNames(r.Plan, r.opts.Model)
 	}
-	if len(r.Plan.Problems) == 0 {
-		rewriting := opts.Rewrite
-		rewriting.Strict = opts.Strict
-		r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
-		for allowed := tensorop.Kind(""); opts.Map == nil; {
-			rounds, ok := errors.AsType[*arrays.RoundsError](r.Err)
-			if !ok || rounds.Kind == allowed {
-				break
-			}
-			allowed = rounds.Kind
-			r.Conversion.AllowRounding(allowed)
-			m, err := r.Conversion.Map()
-			if err != nil {
-				return nil, err
-			}
-			r.Plan = plan(c, m, model, opts.Select, strict)
-			r.Job, r.Err = rewrite.Prepare(ctx, c, r.Plan, &rewriting)
+	return r, nil
+}
+
+// prepare has a function prepare what carries the plan out, and returns its error. Where
+// a plan that was derived cannot be carried out without rounding, it is made again to
+// round. An error that is not of the function is the second.
+func (r *Renaming) prepare(try func() error) (failed, err error) {
+	failed = try()
+	for allowed := tensorop.Kind(""); r.opts.Map == nil && r.Conversion != nil; {
+		rounds, ok := errors.AsType[*arrays.RoundsError](failed)
+		if !ok || rounds.Kind == allowed {
+			break
 		}
+		allowed = rounds.Kind
+		r.Conversion.AllowRounding(allowed)
+		m, err := r.Conversion.Map()
+		if err != nil {
+			return nil, err
+		}
+		r.apply(m)
+		failed = try()
 	}
-	return r, ctx.Err()
+	return failed, nil
 }
 
 // findUnused finds what of the edit does nothing. One rule that was given may be
@@ -181,14 +210,19 @@ func (r *Renaming) findUnused(given *rename.Map, names []string) {
 	}
 }
 
-// plan applies a map to the tensors of a checkpoint, within the limits of its format.
-func plan(c *checkpoint.Checkpoint, m *rename.Map, model *convention.Model, selected func(name string) bool, strict bool) *rename.Plan {
+// apply plans what a map does to the tensors.
+func (r *Renaming) apply(m *rename.Map) {
+	r.Plan = plan(r.names, m, r.opts.Model, r.opts.Select, r.opts.Strict && r.opts.Edit.IsZero(), r.format)
+}
+
+// plan applies a map to the names of tensors, within the limits of a format.
+func plan(names []string, m *rename.Map, model *convention.Model, selected func(name string) bool, strict bool, format checkpoint.Format) *rename.Plan {
 	limits := rename.Safetensors()
-	if c.Format == checkpoint.GGUF {
+	if format == checkpoint.GGUF {
 		limits = rename.GGUF()
 	}
 	limits.Strict, limits.Number = strict, model.Number
-	return rename.NewSelectedPlan(m, namesOf(c), selected, limits)
+	return rename.NewSelectedPlan(m, names, selected, limits)
 }
 
 // namesOf lists the names of a checkpoint's tensors.

@@ -42,13 +42,27 @@ type TranslateOptions struct {
 	From string
 	// Model is what is known of the model, nil for what stands beside the weights.
 	Model *convention.Model
+	// Tensors are the checkpoint's as they will be once the names change, nil for as
+	// they are.
+	Tensors []checkpoint.Tensor
 }
 
 // A Translation says what every tensor of a checkpoint becomes in another
 // convention.
 type Translation struct {
 	*convert.Conversion
-	checkpoint *checkpoint.Checkpoint
+	tensors []checkpoint.Tensor
+	at      map[string]int // the first tensor of each name
+}
+
+func newTranslation(conv *convert.Conversion, tensors []checkpoint.Tensor) *Translation {
+	r := &Translation{conv, tensors, make(map[string]int, len(tensors))}
+	for i := range tensors {
+		if _, ok := r.at[tensors[i].Name]; !ok {
+			r.at[tensors[i].Name] = i
+		}
+	}
+	return r
 }
 
 // Translate works out how a checkpoint goes from one convention to another. It
@@ -75,10 +89,15 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 			return nil, err
 		}
 	}
-	if a := identify.ReadAdapter(slices.Collect(adapt.Tensors(c)), m, named); a != nil {
-		return translateAdapter(ctx, c, a, opts, m)
+	tensors := opts.Tensors
+	if tensors == nil {
+		tensors = tensorsOf(c)
 	}
-	from, tied, err := sourceOf(c, opts.From, m)
+	list := slices.Collect(namedTensors(tensors))
+	if a := identify.ReadAdapter(list, m, named); a != nil {
+		return translateAdapter(ctx, c, a, opts, m, tensors)
+	}
+	from, tied, err := sourceOf(c.Path, list, opts.From, m)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +110,7 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 		if err != nil {
 			return nil, err
 		}
-		return convert.BetweenWith(from, to, adapt.Tensors(c), m, convert.Options{Named: opts.To == to.Name})
+		return convert.BetweenWith(from, to, slices.Values(list), m, convert.Options{Named: opts.To == to.Name})
 	}
 	conv, err := between(from)
 	if rival := convert.Rival(conv, err, tied, m, between); rival != nil {
@@ -103,15 +122,15 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 	if err != nil {
 		return nil, err
 	}
-	r := &Translation{conv, c}
-	if err := r.follows(to, m); err != nil && identify.Tensors(adapt.Tensors(c), m).IsOf(from.Name) {
+	r := newTranslation(conv, tensors)
+	if err := r.follows(to, m); err != nil && identify.Tensors(slices.Values(list), m).IsOf(from.Name) {
 		return nil, err
 	}
 	return r, nil
 }
 
 // translateAdapter is Translate for what changes a model.
-func translateAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify.Adapter, opts *TranslateOptions, m *convention.Model) (*Translation, error) {
+func translateAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify.Adapter, opts *TranslateOptions, m *convention.Model, list []checkpoint.Tensor) (*Translation, error) {
 	settings, err := adapt.Adapter(ctx, c)
 	if err != nil {
 		return nil, err
@@ -125,7 +144,7 @@ func translateAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify
 	if err != nil {
 		return nil, err
 	}
-	r := &Translation{conv, c}
+	r := newTranslation(conv, list)
 	tensors, err := r.Tensors()
 	if err != nil {
 		return nil, err
@@ -137,11 +156,20 @@ func translateAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify
 	return r, nil
 }
 
+// tensorsOf lists the tensors of a checkpoint.
+func tensorsOf(c *checkpoint.Checkpoint) []checkpoint.Tensor {
+	list := make([]checkpoint.Tensor, 0, c.Len())
+	for _, t := range c.All() {
+		list = append(list, t)
+	}
+	return list
+}
+
 // namedTensors yields tensors as conventions look at them.
 func namedTensors(tensors []checkpoint.Tensor) iter.Seq[convention.Named] {
 	return func(yield func(convention.Named) bool) {
 		for i := range tensors {
-			if !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape}) {
+			if !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape, DType: tensors[i].DType}) {
 				return
 			}
 		}
@@ -190,17 +218,17 @@ func lacks(missing []string, to *convention.Convention) string {
 
 // sourceOf is the convention that a checkpoint follows, and if it is not named, first
 // among those that the names fit equally well.
-func sourceOf(c *checkpoint.Checkpoint, name string, m *convention.Model) (*convention.Convention, []*convention.Convention, error) {
+func sourceOf(path string, tensors []convention.Named, name string, m *convention.Model) (*convention.Convention, []*convention.Convention, error) {
 	if name != "" {
 		from, err := lookup(name)
 		return from, nil, err
 	}
-	r := identify.Read(slices.Collect(adapt.Tensors(c)), m)
+	r := identify.Read(tensors, m)
 	if from, ok := convention.Lookup(r.Convention); ok {
 		tied := slices.DeleteFunc(slices.Clone(r.Tied), func(c *convention.Convention) bool { return c == from })
 		return from, append([]*convention.Convention{from}, tied...), nil
 	}
-	return nil, nil, &UnidentifiedError{c.Path, r.Nearest}
+	return nil, nil, &UnidentifiedError{path, r.Nearest}
 }
 
 func lookup(name string) (*convention.Convention, error) {
@@ -239,9 +267,8 @@ func (e *UnidentifiedError) Error() string {
 // place of the first that it is made of. The bytes of what operations make are
 // nowhere yet.
 func (r *Translation) Tensors() ([]checkpoint.Tensor, error) {
-	c := r.checkpoint
-	moveOf := make(map[string]int, c.Len())
-	taken := make(map[string]bool, c.Len())
+	moveOf := make(map[string]int, len(r.tensors))
+	taken := make(map[string]bool, len(r.tensors))
 	for i := range r.Moves {
 		m := &r.Moves[i]
 		moveOf[m.From[0]] = i
@@ -252,8 +279,8 @@ func (r *Translation) Tensors() ([]checkpoint.Tensor, error) {
 	for _, d := range r.Dropped {
 		taken[d.Name] = true
 	}
-	list := make([]checkpoint.Tensor, 0, c.Len())
-	for _, t := range c.All() {
+	list := make([]checkpoint.Tensor, 0, len(r.tensors))
+	for _, t := range r.tensors {
 		i, ok := moveOf[t.Name]
 		switch {
 		case !ok && !taken[t.Name]:
@@ -278,8 +305,7 @@ func (r *Translation) made(first checkpoint.Tensor, m *convert.Move) ([]checkpoi
 	shapes := make([][]uint64, len(m.From))
 	known := true
 	for k, name := range m.From {
-		at, _ := r.checkpoint.Lookup(name)
-		shapes[k] = r.checkpoint.At(at).Shape
+		shapes[k] = r.tensors[r.at[name]].Shape
 		known = known && shapes[k] != nil
 	}
 	if known {
