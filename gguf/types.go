@@ -161,6 +161,16 @@ func (t TensorType) String() string {
 	return "ggml_type_" + strconv.FormatUint(uint64(t), 10)
 }
 
+// ParseTensorType returns the type that has a name of [TensorType.String].
+func ParseTensorType(name string) (TensorType, bool) {
+	for t := range tensorTypes {
+		if tensorTypes[t].name == name && name != "" {
+			return TensorType(t), true
+		}
+	}
+	return 0, false
+}
+
 // Block returns how many elements a block of the type holds and how many bytes it
 // takes. ok is false for types that are unknown or that ggml has removed.
 func (t TensorType) Block() (elems, bytes int64, ok bool) {

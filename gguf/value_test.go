@@ -160,3 +160,18 @@ func TestFileType(t *testing.T) {
 		t.Error("a file type where there is none")
 	}
 }
+
+// Every type has its name, and only it.
+func TestParseTensorType(t *testing.T) {
+	for typ := range TensorType(64) {
+		got, ok := ParseTensorType(typ.String())
+		if _, _, known := typ.Block(); known && (!ok || got != typ) {
+			t.Errorf("%s is %v, %v", typ, got, ok)
+		}
+	}
+	for _, name := range []string{"", "q4_k", "ggml_type_31"} {
+		if got, ok := ParseTensorType(name); ok {
+			t.Errorf("%q is %v", name, got)
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -58,29 +57,20 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 	for i, cf := range c.Files {
 		starts[i+1] = starts[i] + tensorsIn(cf)
 	}
-	place := func(row int) (file, tensor int) {
-		file, found := slices.BinarySearch(starts[1:], row)
-		if found {
-			file++
-		}
-		for starts[file+1] == row { // files without tensors
-			file++
-		}
-		return file, row - starts[file]
-	}
 	opened := make([]txn.File, len(c.Files))
 	out := make(map[int]map[int]*transform)
 	spaces := make([]*arrays.Workspace, len(c.Files))
 	for k := range transforms {
 		tr := &transforms[k]
-		home, first := place(tr.Rows[0])
+		home := c.At(tr.Rows[0]).File
 		if spaces[home] == nil {
 			spaces[home] = &arrays.Workspace{}
 			out[home] = make(map[int]*transform)
 		}
-		t := &transform{exact: true}
+		t := &transform{}
 		for n, row := range tr.Rows {
-			f, i := place(row)
+			it := c.At(row)
+			f := it.File
 			if opened[f] == nil {
 				src, err := txn.Read(j.sys, c.Files[f].Path, 0)
 				if err != nil {
@@ -89,7 +79,7 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 				j.sources = append(j.sources, src)
 				opened[f] = src
 			}
-			a, err := tensorArray(c.Files[f], i, opened[f], spaces[home])
+			a, err := arrays.Stored(c.Files[f], it, spaces[home].Tensor(opened[f], it.Offset, int64(it.Bytes)))
 			if err != nil {
 				return nil, fmt.Errorf("%s: tensor %q: %w", c.Files[f].Name, tr.From[n], err)
 			}
@@ -98,45 +88,9 @@ func (j *Job) prepareTransforms(transforms []rename.Transform) (map[int]map[int]
 		if err := t.operate(spaces[home], tr); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Files[home].Name, err)
 		}
-		out[home][first] = t
+		out[home][tr.Rows[0]-starts[home]] = t
 	}
 	return out, nil
-}
-
-// tensorArray is the array of a tensor in a file.
-func tensorArray(cf *checkpoint.File, i int, src io.ReaderAt, w *arrays.Workspace) (*arrays.Array, error) {
-	var shape []uint64
-	var off, size int64
-	elem := arrays.Element{Elems: 1}
-	if f := cf.Safetensors(); f != nil {
-		t := f.At(i)
-		bits, known := t.DType.Bits()
-		n, ok := t.Bytes()
-		if !known || !ok || n != t.End-t.Begin || t.Begin > t.End || int64(t.End) > f.Size()-f.DataOffset() {
-			return nil, fmt.Errorf("its shape %v of %s is not that of the %d bytes it has", t.Shape, t.DType, t.End-t.Begin)
-		}
-		for bits*elem.Elems%8 != 0 {
-			elem.Elems *= 2
-		}
-		elem.DType, elem.Bytes = string(t.DType), bits*elem.Elems/8
-		shape, off, size = t.Shape, f.DataOffset()+int64(t.Begin), int64(n)
-	} else {
-		f := cf.GGUF()
-		t := f.Tensors[i]
-		elems, bytes, known := t.Type.Block()
-		var ok bool
-		if off, size, ok = f.DataSpan(i); !known || !ok {
-			return nil, fmt.Errorf("the size of its data, %s, is not known or not in the file", t.Type)
-		}
-		elem = arrays.Element{DType: t.Type.String(), Elems: elems, Bytes: bytes, BigEndian: f.ByteOrder.String() == "BigEndian"}
-		shape = slices.Clone(t.Dims)
-		slices.Reverse(shape)
-	}
-	a, err := arrays.New(shape, elem, w.Tensor(src, off, size))
-	if err == nil && a.Size() != size {
-		err = fmt.Errorf("its shape %v of %s is not that of the %d bytes it has", shape, elem.DType, size)
-	}
-	return a, err
 }
 
 // operate carries out the operations on what the transform takes.
@@ -145,25 +99,15 @@ func (t *transform) operate(w *arrays.Workspace, tr *rename.Transform) error {
 	for i := range t.from {
 		operands[i] = t.from[i].Array
 	}
-	for i := range tr.Ops {
-		op := &tr.Ops[i]
-		if op.Index < 0 || op.Count < 1 || op.Index+op.Count > len(operands) {
-			return fmt.Errorf("%s cannot take %d tensors from %d on of %d", op.Kind, op.Count, op.Index, len(operands))
-		}
-		out, done, err := w.Operate(*op, operands[op.Index:op.Index+op.Count])
-		if err != nil {
-			return fmt.Errorf("%s of %s: %w", op.Kind, t.taken(), err)
-		}
-		inverse, ok := done.Inverse()
-		t.exact = t.exact && ok
-		t.undo = append(t.undo, inverse)
-		operands = slices.Replace(operands, op.Index, op.Index+op.Count, out...)
+	out, undo, exact, err := w.OperateAll(tr.Ops, operands, t.taken())
+	if err != nil {
+		return err
 	}
-	slices.Reverse(t.undo)
-	if len(operands) != len(tr.To) {
-		return fmt.Errorf("the operations on %s leave %d tensors, and there are %d names", t.taken(), len(operands), len(tr.To))
+	if len(out) != len(tr.To) {
+		return fmt.Errorf("the operations on %s leave %d tensors, and there are %d names", t.taken(), len(out), len(tr.To))
 	}
-	for i, a := range operands {
+	t.undo, t.exact = undo, exact
+	for i, a := range out {
 		t.made = append(t.made, made{tr.To[i], a})
 	}
 	return nil
@@ -248,11 +192,9 @@ func (m *made) ggufTensor(like gguf.Tensor) gguf.Tensor {
 	if len(dims) == 0 {
 		dims = []uint64{1}
 	}
-	typ := like.Type
-	for t := range gguf.TensorType(64) {
-		if _, _, known := t.Block(); known && t.String() == m.Elem.DType {
-			typ = t
-		}
+	typ, ok := gguf.ParseTensorType(m.Elem.DType)
+	if !ok {
+		typ = like.Type
 	}
 	return gguf.Tensor{Name: m.name, Type: typ, Dims: dims, Bytes: uint64(m.Size()), BytesKnown: true}
 }
