@@ -50,7 +50,7 @@ func (x *inference) assume() error {
 // padded.
 func (x *inference) mayFit(i, j int) bool {
 	a, b := x.a.modules[i], x.b.modules[j]
-	if j >= len(x.b.given) || !x.b.given[j] || a.Shape == nil || a.Packed || a.Count != b.Count {
+	if j >= len(x.b.aimed) || !x.b.aimed[j].given || a.Shape == nil || a.Packed || a.Count != b.Count {
 		return true
 	}
 	sorted := func(shape []uint64) []uint64 { return slices.Sorted(slices.Values(shape)) }

@@ -2,12 +2,11 @@ package infer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
-	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/match"
@@ -47,13 +46,25 @@ func ToConvention(ctx context.Context, a *Inventory, to *convention.Convention, 
 		if err == nil && res == nil {
 			res, err = x.unwrappedTo(to)
 		}
+		// A number that a conversion needs is of use only where the model is of one kind.
+		if _, needs := errors.AsType[*convert.RefusalError](err); needs {
+			if other, bad := x.aimedAt(to, nil); bad == nil && other.Refused != "" {
+				return other, nil
+			}
+		}
 		if res != nil || err != nil {
 			return res, err
 		}
 	}
+	return x.aimedAt(to, opt.Content)
+}
+
+// aimedAt finds the map to what a convention has for a model of A's size.
+func (x *inference) aimedAt(to *convention.Convention, content Content) (*Result, error) {
 	if err := x.aim(to); err != nil {
 		return nil, err
 	}
+	x.opt.Content = content
 	return x.infer()
 }
 
@@ -66,9 +77,26 @@ type half struct {
 	of *convention.Convention
 	// virtual is set of names that a convention has for a model that nobody has saved.
 	virtual bool
-	// given is set of its modules whose shapes the configuration gives.
-	given []bool
+	// aimed is what is known of its modules beside.
+	aimed []aimed
+	// near is the nearest convention, where the names are of none.
+	near string
 }
+
+// aimed is what a convention says of a module.
+type aimed struct {
+	given bool // the configuration gives its shape
+	bias  occurrence
+}
+
+// An occurrence is whether models of a convention have a tensor.
+type occurrence int
+
+const (
+	never occurrence = iota
+	sometimes
+	always
+)
 
 // name is that of the main tensor of a member of a module.
 func (h *half) name(m, member int) string {
@@ -314,103 +342,6 @@ func (x *inference) review(found []finding) {
 			}
 		}
 	}
-}
-
-// refusal says why matches are too few to be a map, "" where they are enough: a few
-// tensors that all models have make no two forms of one model.
-func (x *inference) refusal(found []finding) string {
-	count := func(h *half, list []int) int {
-		n := 0
-		for _, i := range list {
-			n += h.modules[i].Count
-		}
-		return n
-	}
-	a, b := 0, 0
-	for i := range found {
-		a, b = a+count(&x.a, found[i].A), b+count(&x.b, found[i].B)
-	}
-	all := func(h *half) int {
-		n := 0
-		for _, m := range h.modules {
-			if !m.Meaning.Buffer && !m.Optional {
-				n += m.Count
-			}
-		}
-		return n
-	}
-	needA, needB := all(&x.a), all(&x.b)
-	if lacks := x.lacks(found); len(lacks) > 0 {
-		return fmt.Sprintf("it is another architecture: nothing in it becomes %s, which %s has in every layer", strings.Join(lacks, " or "), x.b.of.Name)
-	}
-	if 2*a >= needA && (2*b >= needB || x.b.virtual) && a > 0 {
-		return ""
-	}
-	why := fmt.Sprintf("%s of %d find a counterpart", plural.Of(a, "tensor"), needA)
-	if other := x.otherSize(); other != "" {
-		why += "; " + other
-	}
-	return why
-}
-
-// lacks lists the matrices that a convention has in every layer and that nothing in the
-// layers of A can be, whole or as a part: without them a model computes something else. It
-// is empty where a name or a shape that is not known leaves it open.
-func (x *inference) lacks(found []finding) []string {
-	if !x.b.virtual {
-		return nil
-	}
-	usedA, usedB := make(map[int]bool), make(map[int]bool)
-	for i := range found {
-		f := &found[i]
-		for _, j := range f.B {
-			usedB[j] = true
-		}
-		for _, k := range f.A {
-			usedA[k] = true
-			// A fused matrix whose shape is not known may have become one of its parts.
-			if a := x.a.modules[k]; layered(a) && a.Shape == nil && (a.Meaning.Weak || !x.said(f.Match)) {
-				return nil
-			}
-		}
-	}
-	var missing []*match.Module
-	for j, m := range x.b.modules {
-		if !usedB[j] && layered(m) && !m.Optional && !m.Meaning.Buffer {
-			missing = append(missing, m)
-		}
-	}
-	var out []string
-	for _, m := range missing {
-		for k, a := range x.a.modules {
-			if usedA[k] || a.Meaning.Buffer || len(a.Shape) == 1 {
-				continue
-			}
-			if len(a.Meaning.Parts) == 0 || a.Meaning.Weak || slices.ContainsFunc(a.Meaning.Parts, func(p string) bool { return slices.Contains(m.Meaning.Parts, p) }) {
-				return nil
-			}
-		}
-		out = append(out, m.String())
-	}
-	return out
-}
-
-// layered reports whether a module is a matrix of every layer.
-func layered(m *match.Module) bool {
-	return m.Holes() > 0 && len(m.Shape) != 1 && !m.Meaning.IsNorm()
-}
-
-// otherSize says in what the sizes of both models differ, "" where they do not or where
-// shapes do not say.
-func (x *inference) otherSize() string {
-	a, b := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)
-	switch {
-	case a.layers != b.layers && a.layers > 0 && b.layers > 0:
-		return fmt.Sprintf("one has %s and the other %d", plural.Of(a.layers, "layer"), b.layers)
-	case a.hidden != b.hidden && a.hidden > 0 && b.hidden > 0:
-		return fmt.Sprintf("the width of one is %d and of the other %d", a.hidden, b.hidden)
-	}
-	return ""
 }
 
 // weakest is the class that says least.

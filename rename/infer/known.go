@@ -221,6 +221,7 @@ func (x *inference) interpret() {
 			continue
 		}
 		r := read(h)
+		h.near = r.Nearest.Convention
 		if len(r.fits) > 0 && len(r.Extra) == 0 {
 			h.of = r.fits[0]
 			Explain(h.modules, r.Places(h.of))
@@ -244,7 +245,7 @@ func (x *inference) aim(to *convention.Convention) error {
 	inv := &Inventory{Model: x.a.model}
 	configured := sizesOf(x.a.model, nil)
 	optional := make(map[string]bool)
-	given := make(map[string]bool)
+	known := make(map[string]aimed)
 	role := make(map[string]string)
 	have := make(map[string]bool)
 	for _, t := range to.Tensors() {
@@ -261,7 +262,13 @@ func (x *inference) aim(to *convention.Convention) error {
 			shape := sizes.shape(to, &t)
 			inv.Tensors = append(inv.Tensors, convention.Named{Name: name, Shape: shape})
 			optional[name], role[name] = t.Optional, t.Role
-			given[name] = shape != nil && slices.Equal(shape, configured.shape(to, &t))
+			bias := never
+			if b, ok := to.Role(t.Module + ".bias"); ok {
+				if bias = always; b.Optional {
+					bias = sometimes
+				}
+			}
+			known[name] = aimed{shape != nil && slices.Equal(shape, configured.shape(to, &t)), bias}
 		}
 	}
 	b, err := newHalf(inv)
@@ -273,7 +280,7 @@ func (x *inference) aim(to *convention.Convention) error {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
 		m.Meaning = identify.Meaning(role[first])
 		m.Optional, m.AnyLeaf, m.Soft = optional[first], true, true
-		b.given = append(b.given, given[first])
+		b.aimed = append(b.aimed, known[first])
 	}
 	x.b = b
 	return nil

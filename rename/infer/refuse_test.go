@@ -32,9 +32,9 @@ func TestOtherArchitecture(t *testing.T) {
 		shapes     bool
 		refused    string
 	}{
-		{"names and shapes", bert, true, "model.layers.{}.mlp.gate_proj"},
-		{"names", bert, false, "model.layers.{}.mlp.gate_proj"},
-		{"shapes", opaque.Replace(bert), true, "model.layers.{}.mlp."},
+		{"names and shapes", bert, true, "model.layers.{layer}.mlp.gate_proj"},
+		{"names", bert, false, "model.layers.{layer}.mlp.gate_proj"},
+		{"shapes", opaque.Replace(bert), true, "model.layers.{layer}.mlp."},
 		{"own words of the same architecture", ownLlama, true, ""},
 		{"and names alone", ownLlama, false, ""},
 		{"gate and up in one that no name tells", strings.Replace(ownLlama, "ffn.<gate|up>.weight [0-5] 172x64", "ffn.w13.weight [0-5] 344x64", 1), true, ""},
@@ -116,5 +116,43 @@ lm_head.weight 320x64`)
 	})
 	if each := allocs / float64(len(a)); each > 90 {
 		t.Errorf("%.0f allocations for each of %d names", each, len(a))
+	}
+}
+
+// What an architecture lacks, what it has besides, and biases of normalisations are each said,
+// also where the numbers that a conversion would need are not known.
+func TestSaysWhatDoesNotFit(t *testing.T) {
+	const gpt2 = `transformer.wte.weight 320x64
+transformer.wpe.weight 128x64
+transformer.h.{}.<ln_1|ln_2>.<weight|bias> [0-5] 64
+transformer.h.{}.attn.c_attn.weight [0-5] 64x192
+transformer.h.{}.attn.c_attn.bias [0-5] 192
+transformer.h.{}.attn.c_proj.weight [0-5] 64x64
+transformer.h.{}.attn.c_proj.bias [0-5] 64
+transformer.h.{}.mlp.c_fc.weight [0-5] 64x256
+transformer.h.{}.mlp.c_fc.bias [0-5] 256
+transformer.h.{}.mlp.c_proj.weight [0-5] 256x64
+transformer.h.{}.mlp.c_proj.bias [0-5] 64
+transformer.ln_f.<weight|bias> 64`
+	biased := strings.NewReplacer("pre_attn_norm.weight", "pre_attn_norm.<weight|bias>", "pre_ffn_norm.weight", "pre_ffn_norm.<weight|bias>").Replace(ownLlama)
+	for _, c := range []struct{ name, list, to, refused string }{
+		{"GPT-2", gpt2, "llama-hf", "it is another architecture: nothing in it becomes model.layers.{layer}.mlp.gate_proj, which llama-hf has in every layer; " +
+			"its normalisations have biases, transformer.h.{layer}.ln_1.bias and transformer.h.{layer}.ln_2.bias, and those of llama-hf have none; " +
+			"llama-hf has nothing like transformer.wpe; its names are those of gpt2-hf"},
+		{"biases alone", biased, "llama-hf", "it is another architecture: its normalisations have biases, net.stack.{layer}.pre_attn_norm.bias and net.stack.{layer}.pre_ffn_norm.bias, and those of llama-hf have none"},
+		{"no biases", ownLlama, "gpt_neox-hf", "it is another architecture: its normalisations have no biases, and those of gpt_neox-hf have some"},
+		{"most of it has no place", ownLlama + "\nnet.stack.{}.<a1|a2|a3|a4|a5|a6|a7|a8|a9|b1|b2>.weight [0-5] 7x7", "llama-hf", "it is another architecture: 57 tensors of 123 find a counterpart; llama-hf has nothing like net.stack.{n}.a1, net.stack.{n}.a2, net.stack.{n}.a3 or 8 more"},
+	} {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, c.list)}, lookup(t, c.to), Options{})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if !strings.HasPrefix(res.Refused, c.refused) || len(res.Map.Rules)+len(res.Questions) > 0 {
+			t.Errorf("%s: %s", c.name, brief(res))
+		}
+	}
+	// Where the model is of one kind, the number that is missing is what is asked for.
+	_, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, gpt2)}, lookup(t, "gpt_neox-hf"), Options{})
+	if err == nil || !strings.Contains(err.Error(), "give num_attention_heads with the configuration") {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,192 @@
+package infer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/rename/match"
+)
+
+// refusal says why matches are too few to be a map, "" where they are enough: a few
+// tensors that all models have make no two forms of one model.
+func (x *inference) refusal(found []finding) string {
+	var usedA, usedB []int
+	for i := range found {
+		usedA, usedB = append(usedA, found[i].A...), append(usedB, found[i].B...)
+	}
+	a, b := x.a.count(usedA), x.b.count(usedB)
+	needA, needB := x.a.count(x.a.needed()), x.b.count(x.b.needed())
+	counts := fmt.Sprintf("%s of %d find a counterpart", plural.Of(a, "tensor"), needA)
+	if !x.b.virtual {
+		if 2*a >= needA && 2*b >= needB && a > 0 {
+			return ""
+		}
+		if other := x.otherSize(); other != "" {
+			counts += "; " + other
+		}
+		return counts
+	}
+	var why []string
+	missing := except(x.b.needed(), usedB)
+	switch lacks := x.lacks(found); {
+	case len(lacks) > 0:
+		why = []string{"nothing in it becomes " + some(lacks, "or") + ", which " + x.b.of.Name + " has in every layer"}
+	case 2*a < needA || a == 0 || 2*len(missing) > len(x.b.needed()):
+		why = []string{counts}
+		if len(missing) > 0 {
+			why = append(why, "nothing becomes "+some(x.b.patterns(missing), "or"))
+		}
+	}
+	if biases := x.biases(found); biases != "" {
+		why = append(why, biases)
+	}
+	if why == nil {
+		return ""
+	}
+	if extra := except(x.a.needed(), usedA); len(extra) > 0 {
+		why = append(why, x.b.of.Name+" has nothing like "+some(x.a.patterns(extra), "or"))
+	}
+	switch {
+	case x.a.of != nil:
+		why = append(why, "its names are those of "+x.a.of.Name)
+	case x.a.near != "" && x.a.near != x.b.of.Name:
+		why = append(why, "the nearest convention is "+x.a.near)
+	}
+	return "it is another architecture: " + strings.Join(why, "; ")
+}
+
+// needed are the modules that a map has to be about.
+func (h *half) needed() []int {
+	var out []int
+	for i, m := range h.modules {
+		if !m.Meaning.Buffer && !m.Optional {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func (h *half) count(list []int) (n int) {
+	for _, i := range list {
+		n += h.modules[i].Count
+	}
+	return n
+}
+
+func (h *half) patterns(list []int) []string {
+	out := make([]string, len(list))
+	for k, i := range list {
+		out[k] = pattern(h.modules[i])
+	}
+	return out
+}
+
+// except is a list without what is in another.
+func except(list, used []int) []int {
+	return slices.DeleteFunc(list, func(i int) bool { return slices.Contains(used, i) })
+}
+
+// some names the first of a list, and says how many there are besides.
+func some(list []string, last string) string {
+	const most = 3
+	switch n := len(list); {
+	case n > most+1:
+		return fmt.Sprintf("%s %s %d more", strings.Join(list[:most], ", "), last, n-most)
+	case n > 1:
+		return strings.Join(list[:n-1], ", ") + " " + last + " " + list[n-1]
+	}
+	return list[0]
+}
+
+// biases says that the normalisations in the layers have biases and their counterparts in a
+// convention none, or the other way round: a LayerNorm computes something else than an
+// RMSNorm. It is "" where that is not so.
+func (x *inference) biases(found []finding) string {
+	var with []string
+	without := 0 // of those that must have one
+	for i := range found {
+		f := &found[i]
+		a, j := x.a.modules[f.A[0]], f.B[0]
+		if len(f.A)+len(f.B) > 2 || a.Holes() == 0 || !x.b.modules[j].Meaning.IsNorm() {
+			continue
+		}
+		l := slices.IndexFunc(a.Leaves, func(l match.Leaf) bool { return l.Name == ".bias" || l.Name == ".beta" })
+		switch bias := x.b.aimed[j].bias; {
+		case l >= 0 && bias == never:
+			with = append(with, patternBeside(a, x.b.modules[j])+a.Leaves[l].Name)
+		case l >= 0:
+			return ""
+		case bias == always:
+			without++
+		}
+	}
+	switch {
+	case len(with) > 0:
+		return fmt.Sprintf("its normalisations have biases, %s, and those of %s have none", some(with, "and"), x.b.of.Name)
+	case without > 0:
+		return "its normalisations have no biases, and those of " + x.b.of.Name + " have some"
+	}
+	return ""
+}
+
+// lacks lists the matrices that a convention has in every layer and that nothing in the
+// layers of A can be, whole or as a part: without them a model computes something else. It
+// is empty where a name or a shape that is not known leaves it open.
+func (x *inference) lacks(found []finding) []string {
+	if !x.b.virtual {
+		return nil
+	}
+	usedA, usedB := make(map[int]bool), make(map[int]bool)
+	for i := range found {
+		f := &found[i]
+		for _, j := range f.B {
+			usedB[j] = true
+		}
+		for _, k := range f.A {
+			usedA[k] = true
+			// A fused matrix whose shape is not known may have become one of its parts.
+			if a := x.a.modules[k]; layered(a) && a.Shape == nil && (a.Meaning.Weak || !x.said(f.Match)) {
+				return nil
+			}
+		}
+	}
+	var missing []*match.Module
+	for j, m := range x.b.modules {
+		if !usedB[j] && layered(m) && !m.Optional && !m.Meaning.Buffer {
+			missing = append(missing, m)
+		}
+	}
+	var out []string
+	for _, m := range missing {
+		for k, a := range x.a.modules {
+			if usedA[k] || a.Meaning.Buffer || len(a.Shape) == 1 {
+				continue
+			}
+			if len(a.Meaning.Parts) == 0 || a.Meaning.Weak || slices.ContainsFunc(a.Meaning.Parts, func(p string) bool { return slices.Contains(m.Meaning.Parts, p) }) {
+				return nil
+			}
+		}
+		out = append(out, pattern(m))
+	}
+	return out
+}
+
+// layered reports whether a module is a matrix of every layer.
+func layered(m *match.Module) bool {
+	return m.Holes() > 0 && len(m.Shape) != 1 && !m.Meaning.IsNorm()
+}
+
+// otherSize says in what the sizes of both models differ, "" where they do not or where
+// shapes do not say.
+func (x *inference) otherSize() string {
+	a, b := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)
+	switch {
+	case a.layers != b.layers && a.layers > 0 && b.layers > 0:
+		return fmt.Sprintf("one has %s and the other %d", plural.Of(a.layers, "layer"), b.layers)
+	case a.hidden != b.hidden && a.hidden > 0 && b.hidden > 0:
+		return fmt.Sprintf("the width of one is %d and of the other %d", a.hidden, b.hidden)
+	}
+	return ""
+}
