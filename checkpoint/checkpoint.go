@@ -8,6 +8,7 @@ import (
 	"iter"
 	"math/bits"
 	"path"
+	"path/filepath"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -181,6 +182,12 @@ func (c *Checkpoint) readIndex(ctx context.Context) (*safetensors.Index, error) 
 // NamesOnly reports that the tensors are the names of an index without any of
 // its shards: they have no dtype, shape or place.
 func (c *Checkpoint) NamesOnly() bool { return c.namesOnly }
+
+// IsRelease reports whether the checkpoint is more than one file by itself: a directory,
+// or a set of files.
+func (c *Checkpoint) IsRelease() bool {
+	return c.Index != "" || len(c.Files) > 1 || filepath.Clean(c.Path) == filepath.Clean(c.Dir)
+}
 
 // Len returns the number of tensors.
 func (c *Checkpoint) Len() int {

@@ -38,14 +38,6 @@ type change struct {
 // anew reports whether the data has to be laid out again.
 func (c *change) anew() bool { return c.drops || len(c.made) > 0 }
 
-// pageSize is what the data of a new safetensors file begins at a multiple of,
-// which lets readers map it, and file systems share it.
-const pageSize = 4096
-
-// maxAlignment is far above what any writer uses, and what hostile files may
-// make of the memory for a header.
-const maxAlignment = 1 << 20
-
 // fileEdit makes the edit of one file of a checkpoint. src is the open file.
 func fileEdit(cf *checkpoint.File, src io.ReaderAt, st txn.Stat, c change) (*edit, error) {
 	e := &edit{name: cf.Name, old: st}
@@ -113,39 +105,14 @@ func editSafetensors(e *edit, f *safetensors.File, src io.ReaderAt, c change) ([
 		return append(b, bytes.Repeat([]byte{' '}, int(dataOffset)-len(b))...), nil
 	}
 	e.check = func(header []byte, size int64) error { return checkSafetensors(f, c, header, size) }
-	// An eighth is room for longer names later on.
-	e.fresh = min(image.RoundUp(e.least+e.least/8, pageSize), (safetensors.MaxHeader+8)/pageSize*pageSize)
-	if e.fresh < e.least {
-		e.fresh = image.RoundUp(e.least, 8)
-	}
+	e.fresh = image.Fresh(e.least, safetensors.MaxHeader+8)
 	return old, nil
-}
-
-// headed is a file of which only the header is there.
-type headed struct {
-	header []byte
-	size   int64
-}
-
-func (h headed) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off >= h.size {
-		return 0, io.EOF
-	}
-	n := int(min(int64(len(p)), h.size-off))
-	clear(p[:n])
-	if off < int64(len(h.header)) {
-		copy(p[:n], h.header[off:])
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
 }
 
 // checkSafetensors reads a new header as any reader would: every tensor that
 // is kept or made has its name, its type, its shape and its place.
 func checkSafetensors(old *safetensors.File, c change, header []byte, size int64) error {
-	f, err := safetensors.NewFile(headed{header, size}, size)
+	f, err := safetensors.NewFile(image.Headed(header, size), size)
 	if err != nil {
 		return err
 	}
@@ -170,7 +137,7 @@ func checkSafetensors(old *safetensors.File, c change, header []byte, size int64
 
 // checkGGUF does for GGUF what checkSafetensors does.
 func checkGGUF(want []gguf.Tensor, version uint32, alignment int64, kvs int, header []byte, size int64) error {
-	f, err := gguf.NewFile(headed{header, size}, size)
+	f, err := gguf.NewFile(image.Headed(header, size), size)
 	if err != nil {
 		return err
 	}
@@ -229,8 +196,8 @@ type ggufSource struct {
 
 func editGGUF(e *edit, f *gguf.File, src io.ReaderAt, c change) ([]byte, error) {
 	// Headers are held in memory, with the padding before the data.
-	if f.Alignment > maxAlignment {
-		return nil, fmt.Errorf("an alignment of %d bytes is not supported; the limit is %d", f.Alignment, maxAlignment)
+	if f.Alignment > image.MaxAlignment {
+		return nil, fmt.Errorf("an alignment of %d bytes is not supported; the limit is %d", f.Alignment, image.MaxAlignment)
 	}
 	old, err := f.Header()
 	if err != nil {

@@ -495,17 +495,11 @@ func isDigest(name string) bool {
 // shard by itself and a GGUF file leave them to the whole and to the source.
 func (j *Job) followsDocuments() bool {
 	c := j.checkpoint
-	if c.Format != checkpoint.Safetensors || j.Output != "" && !j.isRelease() {
+	if c.Format != checkpoint.Safetensors || j.Output != "" && !c.IsRelease() {
 		return false
 	}
 	_, _, _, shard := safetensors.ParseShardName(filepath.Base(c.Path))
 	return !shard || len(c.Files) > 1
-}
-
-// isRelease reports whether the source is more than one file by itself.
-func (j *Job) isRelease() bool {
-	c := j.checkpoint
-	return c.Index != "" || len(c.Files) > 1 || filepath.Clean(c.Path) == filepath.Clean(c.Dir)
 }
 
 func (j *Job) prepareDocuments(plan *rename.Plan) error {

@@ -18,7 +18,7 @@ import (
 // placeOutput looks at the destination.
 func (j *Job) placeOutput() error {
 	c := j.checkpoint
-	j.directory = j.isRelease()
+	j.directory = c.IsRelease()
 	out := image.Result{Output: j.Output, Directory: j.directory, SourceDirs: []string{j.dir}, Advice: "rewrite it in place", Force: j.opts.Force}
 	if j.directory {
 		if err := j.listOthers(); err != nil {

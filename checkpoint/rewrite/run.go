@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -256,17 +255,12 @@ func (t *runner) writeNew(ctx context.Context, dir txn.Dir, name string, e *edit
 	if e.text != nil || t.verify == VerifyNone {
 		return proof{}, nil
 	}
-	size := int64(0)
-	if digests {
-		size = img.Size
-	}
-	f, err := image.Open(size, func(flag int) (txn.File, error) { return txn.Open(dir, name, os.O_RDONLY|flag, 0) })
+	f, err := img.Reopen(dir, name, digests)
 	if err != nil {
 		return proof{}, err
 	}
 	defer f.Close()
 	if digests {
-		f.Drop(0, img.Size)
 		var p proof
 		if p.digests, p.bytes, err = img.Compare(ctx, f, sums, t.progress); err != nil {
 			return fail(err)

@@ -132,7 +132,7 @@ func (e *edit) choose(ft txn.Features, inPlace bool, headroom int64) error {
 		if at > math.MaxInt64/2-headroom {
 			return fmt.Errorf("%s: headroom of %d bytes is too large", e.name, headroom)
 		}
-		at = image.RoundUp(max(e.least+headroom, at), max(pageSize, e.align))
+		at = image.RoundUp(max(e.least+headroom, at), max(image.PageSize, e.align))
 	}
 	ok, err := e.fits(at)
 	if err == nil && !ok {

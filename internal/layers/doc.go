@@ -9,7 +9,7 @@
 //	internal/fix
 //	internal/policy
 //	internal/check  internal/compare  internal/evidence  internal/stats
-//	rename/infer
+//	rename/infer  checkpoint/assemble
 //	checkpoint/rewrite  rename/convention/convert
 //	checkpoint/internal/image  rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/arrays  internal/txn

@@ -26,7 +26,7 @@ var rows = [][]string{
 	{"internal/fix"},
 	{"internal/policy"},
 	{"internal/check", "internal/compare", "internal/evidence", "internal/stats"},
-	{"rename/infer"},
+	{"rename/infer", "checkpoint/assemble"},
 	{"checkpoint/rewrite", "rename/convention/convert"},
 	{"checkpoint/internal/image", "rename/convention/identify", "internal/adapt", "internal/remote", "rename/convention/internal/compile"},
 	{"rename/convention", "internal/values", "internal/arrays", "internal/txn"},
@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention/internal/compile", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
-	"golang.org/x/sync":                        {"checkpoint", "checkpoint/internal/image", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
+	"golang.org/x/sync":                        {"checkpoint", "checkpoint/assemble", "checkpoint/internal/image", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
 	"github.com/rogpeppe/go-internal":          nil,
 	"github.com/google/go-cmp":                 nil,
 	"pgregory.net/rapid":                       nil,
@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 
 // public are the packages whose exported names are an API.
 var public = []string{
-	"safetensors", "gguf", "checkpoint", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop", "rename/match",
+	"safetensors", "gguf", "checkpoint", "checkpoint/assemble", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop", "rename/match",
 	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "rename/infer", "rename/exchange",
 }
 
@@ -211,7 +211,7 @@ func TestAllowed(t *testing.T) {
 var readers = []string{"internal/check", "internal/compare", "internal/stats", "internal/policy", "internal/adapt", "checkpoint"}
 
 // writers change files.
-var writers = []string{"internal/txn", "checkpoint/rewrite", "internal/fix"}
+var writers = []string{"internal/txn", "checkpoint/internal/image", "checkpoint/rewrite", "checkpoint/assemble", "internal/fix"}
 
 func TestReadersWriteNothing(t *testing.T) {
 	_, list := sources(t)

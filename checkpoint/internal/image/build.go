@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -55,19 +56,23 @@ const (
 )
 
 // Build writes a file of that name in dir, which must not exist, with the owner
-// and permissions of another one, and makes its content durable. The digests
-// are those of the pieces as they were read, nil unless asked for. progress may
-// be nil.
+// and permissions of another one, where there is one, and makes its content durable.
+// The digests are those of the pieces as they were read, nil unless asked for.
+// progress may be nil.
 func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.File, digests bool, progress func(int64)) (sums []txn.Digest, err error) {
 	size := img.Size
 	if img.Clone != nil {
 		size = 0 // of which nothing is written but the header
 	}
+	perm := fs.FileMode(0o666)
+	if like != nil {
+		perm = 0o600
+	}
 	f, err := Open(size, func(flag int) (txn.File, error) {
 		if flag == 0 {
 			flag = os.O_CREATE | os.O_EXCL
 		}
-		return txn.Open(dir, name, os.O_RDWR|flag, 0o600)
+		return txn.Open(dir, name, os.O_RDWR|flag, perm)
 	})
 	if err != nil {
 		return nil, err
@@ -89,8 +94,10 @@ func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.Fi
 	if d, ok := like.(*directFile); ok {
 		like = d.File
 	}
-	if err := txn.Retry(func() error { return f.Adopt(like) }); err != nil {
-		return nil, err
+	if like != nil {
+		if err := txn.Retry(func() error { return f.Adopt(like) }); err != nil {
+			return nil, err
+		}
 	}
 	return sums, txn.Sync(f)
 }
@@ -184,32 +191,44 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progre
 // readRuns reads the runs in blocks that end at multiples of IOSize in the new file.
 func readRuns(ctx context.Context, runs []Piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
 	for _, r := range runs {
-		for done := int64(0); done < r.Size; {
-			b := &block{at: base + r.At + done}
-			b.n = int(min(r.Size-done, IOSize-b.at%IOSize))
-			if !holes.contain(r.Src, r.Off+done, int64(b.n)) {
-				select {
-				case b.mem = <-free:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-				// A byte is as far into its page in memory as in the file.
-				into := int(b.at % directAlign)
-				if room := max(b.n, int(min(IOSize, r.Size))) + 2*directAlign; len(b.mem) < room {
-					b.mem = make([]byte, room)
-				}
-				var err error
-				if b.buf, err = readBlock(r.Src, b.mem, r.Off+done, b.n, into); err != nil {
-					return err
-				}
-			}
+		if err := readRun(ctx, r, base, holes, blocks, free); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readRun(ctx context.Context, r Piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
+	src, release, err := open(r.Src)
+	if err != nil {
+		return err
+	}
+	defer release()
+	holes.look(r.Src, src)
+	for done := int64(0); done < r.Size; {
+		b := &block{at: base + r.At + done}
+		b.n = int(min(r.Size-done, IOSize-b.at%IOSize))
+		if !holes.contain(r.Src, r.Off+done, int64(b.n)) {
 			select {
-			case blocks <- b:
+			case b.mem = <-free:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			done += int64(b.n)
+			// A byte is as far into its page in memory as in the file.
+			into := int(b.at % directAlign)
+			if room := max(b.n, int(min(IOSize, r.Size))) + 2*directAlign; len(b.mem) < room {
+				b.mem = make([]byte, room)
+			}
+			if b.buf, err = readBlock(src, b.mem, r.Off+done, b.n, into); err != nil {
+				return err
+			}
 		}
+		select {
+		case blocks <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		done += int64(b.n)
 	}
 	return nil
 }
@@ -230,26 +249,44 @@ func join(pieces []Piece) []Piece {
 	return out
 }
 
-// holes are the files of a copy that have holes, with what is not one.
+// holes are the sparse files of a copy, with what is not a hole once it is known,
+// so that a copy is as sparse as its source.
 type holes map[io.ReaderAt][]txn.Extent
 
-// findHoles looks for sparse files, so that a copy is as sparse as its source.
+// findHoles looks for sparse files.
 func findHoles(runs []Piece) holes {
 	h := make(holes)
 	for _, r := range runs {
-		f, ok := r.Src.(txn.File)
-		if _, seen := h[r.Src]; !ok || seen {
-			continue
-		}
-		st, err := f.Stat()
-		if err != nil || st.Allocated >= st.Size {
-			continue
-		}
-		if m, err := f.Extents(); err == nil {
-			h[r.Src] = m
+		switch f := r.Src.(type) {
+		case *Source:
+			h.note(f, f.Stat)
+		case txn.File:
+			if st, err := f.Stat(); err == nil {
+				h.note(f, st)
+			}
 		}
 	}
 	return h
+}
+
+func (h holes) note(src io.ReaderAt, st txn.Stat) {
+	if st.Allocated < st.Size {
+		h[src] = nil
+	}
+}
+
+// look finds out where the holes of a file are that has some. src is what runs call
+// it, and f the same, open.
+func (h holes) look(src, f io.ReaderAt) {
+	if m, sparse := h[src]; !sparse || m != nil {
+		return
+	}
+	m, err := f.(txn.File).Extents()
+	if err != nil {
+		delete(h, src)
+		return
+	}
+	h[src] = append([]txn.Extent{}, m...)
 }
 
 func (h holes) any() bool { return len(h) > 0 }
@@ -341,14 +378,19 @@ func Digest(ctx context.Context, pieces []Piece, progress func(int64)) ([]txn.Di
 				buf = make([]byte, size)
 			}
 			defer func() { buffers <- buf }()
+			src, release, err := open(p.Src)
+			if err != nil {
+				return err
+			}
+			defer release()
 			h := sha256.New()
 			end := p.Off + p.Size
 			for at := p.Off; at < end; {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				start, stop := pages(p.Src, at, end, int64(len(buf)))
-				if err := source.ReadFull(p.Src, buf[:stop-start], start); err != nil {
+				start, stop := pages(src, at, end, int64(len(buf)))
+				if err := source.ReadFull(src, buf[:stop-start], start); err != nil {
 					return fmt.Errorf("tensor %q: %w", p.Name, err)
 				}
 				next := min(stop, end)

@@ -21,8 +21,8 @@ type Result struct {
 	// their paths below it.
 	Directory bool
 	Names     []string
-	// Sources are the files that the result is made of, and SourceDirs the
-	// directories of releases. Neither may be in the way of the result.
+	// Sources are the files that the result is made of, and SourceDirs the directories
+	// of those that are releases. Neither may be in the way of the result.
 	Sources, SourceDirs []string
 	// Advice is what to do where Output is one of Sources.
 	Advice string
@@ -131,14 +131,23 @@ func (p *Place) lookInside() error {
 		written[name] = true
 	}
 	var lost []string
+	defer func() {
+		if len(p.Problems) > 0 {
+			p.Replaces = []string{}
+		}
+	}()
 	for _, name := range files {
 		if !written[name] {
 			lost = append(lost, name)
 		}
-		p.Replaces = append(p.Replaces, filepath.Join(p.Path, filepath.FromSlash(name)))
+		full := filepath.Join(p.Path, filepath.FromSlash(name))
+		if p.result.isSource(full) {
+			p.refuse(false, "the source %s is in it; name another directory", name)
+			return nil
+		}
+		p.Replaces = append(p.Replaces, full)
 	}
 	if len(lost) > 0 {
-		p.Replaces = []string{}
 		p.Problems = append(p.Problems, Problem{Text: (&txn.ExistsError{Path: p.result.Output, Lost: lost}).Error()})
 	}
 	return nil

@@ -5,11 +5,26 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
+
+// Reopen opens the file that Build wrote: past the cache and from the disk, when all of
+// it is to be read again.
+func (img *Image) Reopen(dir txn.Dir, name string, all bool) (txn.File, error) {
+	size := int64(0)
+	if all {
+		size = img.Size
+	}
+	f, err := Open(size, func(flag int) (txn.File, error) { return txn.Open(dir, name, os.O_RDONLY|flag, 0) })
+	if err == nil && all {
+		f.Drop(0, img.Size)
+	}
+	return f, err
+}
 
 // Compare digests the pieces of a new file and compares them with the sums of
 // what they were copied from, which Build returned. It says how many tensors and

@@ -1,0 +1,475 @@
+package assemble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// Options say where a new checkpoint goes and how.
+type Options struct {
+	// Output is the file to write, when it ends as the files of the format do, and
+	// otherwise the directory.
+	Output string
+	// Verify says how what was written is compared with what it was made of.
+	// With [rewrite.VerifyFull] that is read, or computed, a second time.
+	Verify rewrite.Verify
+	// Force replaces what is at Output, where all of it is written anew.
+	Force bool
+	// Workers is how many sources are looked at at a time; 0 chooses.
+	Workers int
+}
+
+// A Job is a new checkpoint that has been prepared and can be looked at. Nothing has
+// been written yet.
+type Job struct {
+	Output string `json:"output"`
+	Files  []File `json:"files"`
+	// Documents are the files beside the weights that are written, the index among
+	// them, and Copied those that are copied.
+	Documents []string `json:"documents"`
+	Copied    []string `json:"copied"`
+	// Refusals are the reasons why Run will not run.
+	Refusals []rewrite.Refusal `json:"refusals"`
+	// Need is how many bytes the new files take, and Free how many are free, -1 when
+	// unknown.
+	Need int64 `json:"need"`
+	Free int64 `json:"free"`
+	// Replaces are files that the result takes the place of, by their full paths.
+	Replaces []string `json:"replaces"`
+	// Leftovers are hidden directories beside Output that other runs left when
+	// they were killed, or are writing now. They are not touched.
+	Leftovers []string `json:"leftovers,omitempty"`
+	// FileSystem is that of the destination: "ext4".
+	FileSystem string `json:"file_system,omitempty"`
+
+	opts      Options
+	sys       txn.System
+	spec      *Spec
+	files     []file
+	documents []Document
+	place     *image.Place
+	pool      image.Pool
+	sources   []*image.Source
+}
+
+// A File is one of the new checkpoint's.
+type File struct {
+	Name    string `json:"name"`
+	Tensors int    `json:"tensors"`
+	Bytes   int64  `json:"bytes"`  // of the whole file
+	Header  int64  `json:"header"` // of them before the data
+	// Over says that the file has one tensor that is larger than files are to be.
+	Over bool `json:"over,omitempty"`
+}
+
+// A file is a file to be.
+type file struct {
+	name string
+	image.Image
+}
+
+// Prepare makes a job that writes a new checkpoint. Reasons that keep it from running
+// are in its Refusals; an error means that there is no such checkpoint. The sources
+// must stay open until the job has run.
+func Prepare(ctx context.Context, spec *Spec, opts *Options) (*Job, error) {
+	return prepare(ctx, txn.OS{}, spec, opts)
+}
+
+func prepare(ctx context.Context, sys txn.System, spec *Spec, opts *Options) (*Job, error) {
+	j := &Job{
+		Output: opts.Output, Documents: []string{}, Copied: []string{}, Refusals: []rewrite.Refusal{},
+		opts: *opts, sys: image.Elsewhere(ctx, sys), spec: spec,
+	}
+	if j.opts.Workers <= 0 {
+		j.opts.Workers = 8
+	}
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	if other := foreignName(j.Output, spec.Format); other != "" {
+		return nil, fmt.Errorf("%s ends as a %s file, and what is written is %s; give it another name", j.Output, other, spec.Format)
+	}
+	sources, err := j.findSources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.prepareFiles(sources); err != nil {
+		return nil, err
+	}
+	if err := j.prepareDocuments(); err != nil {
+		return nil, err
+	}
+	return j, j.look()
+}
+
+// foreignName is the format that a name ends as, where the checkpoint is of another.
+func foreignName(name string, f checkpoint.Format) checkpoint.Format {
+	for _, other := range []checkpoint.Format{checkpoint.Safetensors, checkpoint.GGUF} {
+		if other != f && strings.EqualFold(filepath.Ext(name), suffix(other)) {
+			return other
+		}
+	}
+	return ""
+}
+
+// check finds what no checkpoint can have.
+func (s *Spec) check() error {
+	if s.Format != checkpoint.Safetensors && s.Format != checkpoint.GGUF {
+		return fmt.Errorf("checkpoints of the format %q are not written", s.Format)
+	}
+	if len(s.Tensors) == 0 {
+		return errors.New("there is no tensor to write")
+	}
+	if b := s.Layout.Base; b != "" && (b != filepath.Base(b) || !filepath.IsLocal(b) || strings.ContainsAny(b, "/\\") || strings.HasPrefix(b, ".")) {
+		return fmt.Errorf("%q cannot begin the names of files", b)
+	}
+	names := make(map[string]bool, len(s.Tensors))
+	var total int64
+	for i := range s.Tensors {
+		t := &s.Tensors[i]
+		if names[t.Name] {
+			return fmt.Errorf("tensor %q would be there twice; give one of them another name, or leave it out", t.Name)
+		}
+		names[t.Name] = true
+		const most = 1 << 60 // with headers and alignment far below 2^63
+		if t.Size < 0 || t.Data == nil || t.Size > most || total > most-t.Size {
+			return fmt.Errorf("tensor %q: %d bytes of data cannot be written", t.Name, t.Size)
+		}
+		total += t.Size
+	}
+	return nil
+}
+
+// findSources looks at the files of the sources on this machine, which must still be
+// those that were opened.
+func (j *Job) findSources(ctx context.Context) (map[string]*image.Source, error) {
+	var files []*checkpoint.File
+	seen := make(map[string]bool)
+	for _, c := range j.spec.Sources {
+		if source.Scheme(c.Dir) == "" {
+			if dir := txn.Pending(j.sys, c.Dir); dir != "" {
+				return nil, &rewrite.RecoveryError{Dir: dir, Err: fmt.Errorf("%s: %w; recover it first", dir, rewrite.ErrPending)}
+			}
+		}
+		for _, f := range c.Files {
+			if source.Scheme(f.Path) == "" && !f.Missing && f.Err == nil && !seen[f.Path] {
+				seen[f.Path] = true
+				files = append(files, f)
+			}
+		}
+	}
+	j.sources = make([]*image.Source, len(files))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(j.opts.Workers)
+	for i, f := range files {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			src, err := txn.Read(j.sys, f.Path, 0)
+			if err != nil {
+				return err
+			}
+			defer src.Close()
+			st, err := src.Stat()
+			if err == nil {
+				err = image.SameHeader(f, src, st.Size)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.Path, err)
+			}
+			j.sources[i] = j.pool.Source(j.sys, f.Path, st)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	byPath := make(map[string]*image.Source, len(files))
+	for _, s := range j.sources {
+		byPath[s.Path] = s
+	}
+	return byPath, nil
+}
+
+func (j *Job) prepareFiles(sources map[string]*image.Source) error {
+	parts := j.spec.parts()
+	if text := j.spec.tooMany(len(parts)); text != "" {
+		return errors.New("the result " + text)
+	}
+	names := j.spec.names(len(parts))
+	taken := make(map[*image.Source]int64) // so many bytes of each
+	for no, p := range parts {
+		d, err := j.spec.draft(p, no, len(parts))
+		if err != nil {
+			return err
+		}
+		f := file{names[no], image.Image{Header: d.header, Size: d.size}}
+		for _, i := range d.order {
+			t := &j.spec.Tensors[p.from+i]
+			piece := image.Piece{Name: t.Name, Src: t.Data, Size: t.Size, At: d.at[i]}
+			if s, ok := t.Data.(*stored); ok && sources[s.path] != nil {
+				piece.Src, piece.Off = sources[s.path], s.off
+				taken[sources[s.path]] += t.Size
+			}
+			f.Pieces = append(f.Pieces, piece)
+		}
+		j.files = append(j.files, f)
+		j.Files = append(j.Files, File{Name: names[no], Tensors: p.to - p.from, Bytes: d.size, Header: int64(len(d.header)), Over: p.over})
+		j.Need += d.size
+	}
+	for s, n := range taken { // holes stay holes
+		j.Need -= max(0, n-s.Stat.Allocated)
+	}
+	if len(parts) > 1 && j.spec.Format == checkpoint.Safetensors {
+		text, err := j.spec.index(parts, names)
+		if err != nil {
+			return err
+		}
+		name := strings.TrimSuffix(j.spec.names(1)[0], suffix(j.spec.Format)) + ".safetensors.index.json"
+		j.documents = append(j.documents, Document{Name: name, Text: text})
+	}
+	return nil
+}
+
+func (j *Job) prepareDocuments() error {
+	if !j.directory() {
+		if len(j.spec.Documents) > 0 {
+			return fmt.Errorf("%s is a file, and documents are written beside the weights: name a directory", j.Output)
+		}
+		return nil
+	}
+	j.documents = append(j.documents, j.spec.Documents...)
+	names := make(map[string]bool)
+	for _, f := range j.files {
+		names[f.name] = true
+	}
+	for _, d := range j.documents {
+		switch {
+		case !filepath.IsLocal(filepath.FromSlash(d.Name)) || path.Clean(d.Name) != d.Name || d.Name == ".":
+			return fmt.Errorf("%q is not a name below the directory of the result", d.Name)
+		case names[d.Name]:
+			return fmt.Errorf("%s would be written twice", d.Name)
+		}
+		names[d.Name] = true
+		if d.Text == nil {
+			j.Copied = append(j.Copied, d.Name)
+		} else {
+			j.Documents = append(j.Documents, d.Name)
+			j.Need += int64(len(d.Text))
+		}
+	}
+	return nil
+}
+
+// directory reports whether the result is one.
+func (j *Job) directory() bool {
+	return !strings.EqualFold(filepath.Ext(j.Output), suffix(j.spec.Format))
+}
+
+// look looks at the destination.
+func (j *Job) look() error {
+	out := image.Result{Output: j.Output, Directory: j.directory(), Advice: "name another file", Force: j.opts.Force}
+	for _, c := range j.spec.Sources {
+		if c.IsRelease() {
+			out.SourceDirs = append(out.SourceDirs, c.Dir)
+		}
+	}
+	for _, s := range j.sources {
+		out.Sources = append(out.Sources, s.Path)
+	}
+	for _, f := range j.files {
+		out.Names = append(out.Names, f.name)
+	}
+	for _, d := range j.documents {
+		out.Names = append(out.Names, d.Name)
+	}
+	if n := len(j.files); n > 1 && !out.Directory {
+		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: fmt.Sprintf("%s: is the name of a file, and the result would be %s; name a directory, or allow more bytes in a file", j.Output, plural.Of(n, "file"))})
+	}
+	var err error
+	if j.place, err = out.Look(j.sys); err != nil {
+		return err
+	}
+	j.Free, j.Replaces, j.Leftovers, j.FileSystem = j.place.Features.Free, j.place.Replaces, j.place.Leftovers, j.place.Features.Kind
+	for _, p := range j.place.Problems {
+		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: p.Text, Forcible: p.Forcible})
+	}
+	if j.Free >= 0 && j.Need > j.Free {
+		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: fmt.Sprintf("not enough room: %d bytes are needed at %s, and %d are free", j.Need, j.place.Path, j.Free)})
+	}
+	return nil
+}
+
+// Err returns the job's refusals as one error, nil when there are none.
+func (j *Job) Err() error {
+	errs := make([]error, len(j.Refusals))
+	for i, r := range j.Refusals {
+		errs[i] = r
+	}
+	return errors.Join(errs...)
+}
+
+// Close releases what a job holds. A job that has run is closed.
+func (j *Job) Close() error { return j.pool.Close() }
+
+// Work is how many bytes of data the job will write or read again.
+func (j *Job) Work() int64 {
+	n := int64(0)
+	for i := range j.files {
+		for _, p := range j.files[i].Pieces {
+			n += p.Size
+		}
+	}
+	switch j.opts.Verify {
+	case rewrite.VerifyDefault:
+		return 2 * n
+	case rewrite.VerifyFull:
+		return 3 * n
+	}
+	return n
+}
+
+// Run writes the checkpoint. progress, which may be nil, is called with the bytes of
+// data done so far and in all; calls may come from several goroutines. When Run returns
+// an error, what is at the destination is what was there before. A job runs once.
+func (j *Job) Run(ctx context.Context, progress func(done, total int64)) (*rewrite.Report, error) {
+	defer j.Close()
+	if err := j.Err(); err != nil {
+		return nil, err
+	}
+	var tell func(int64)
+	if progress != nil {
+		var done atomic.Int64
+		total := j.Work()
+		progress(0, total)
+		tell = func(n int64) { progress(done.Add(n), total) }
+	}
+	r := &rewrite.Report{Output: j.Output, Documents: append([]string{}, j.Documents...), Copied: append([]string{}, j.Copied...)}
+	err := j.place.Write(ctx, func(w *image.Writer) error {
+		for i := range j.files {
+			proof, err := j.writeFile(ctx, w, &j.files[i], tell)
+			if err != nil {
+				return fmt.Errorf("%s: %w", j.files[i].name, err)
+			}
+			r.Files = append(r.Files, rewrite.FileReport{Name: j.files[i].name, Step: rewrite.Copy, Proof: proof})
+		}
+		for i := range j.documents {
+			if err := j.writeDocument(ctx, w, &j.documents[i]); err != nil {
+				return fmt.Errorf("%s: %w", j.documents[i].Name, err)
+			}
+		}
+		return j.unchanged()
+	})
+	if err != nil {
+		// What a file that changed led to is less than that it did.
+		if changed := j.unchanged(); changed != nil && ctx.Err() == nil {
+			err = changed
+		}
+		return nil, err
+	}
+	return r, nil
+}
+
+// unchanged checks that all sources are what they were.
+func (j *Job) unchanged() error {
+	for _, s := range j.sources {
+		if err := s.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// like is the file whose owner and permissions the new ones have: the first of the
+// sources. It is nil when all are elsewhere.
+func (j *Job) like() (f txn.File, done func(), err error) {
+	if len(j.sources) == 0 {
+		return nil, func() {}, nil
+	}
+	return j.sources[0].Open()
+}
+
+// writeFile writes a file of weights, and compares it with what it was made of.
+func (j *Job) writeFile(ctx context.Context, w *image.Writer, f *file, tell func(int64)) (proof rewrite.Proof, err error) {
+	proof.Method = rewrite.ProofNone
+	name, err := w.File(f.name)
+	if err != nil {
+		return proof, err
+	}
+	like, done, err := j.like()
+	if err != nil {
+		return proof, err
+	}
+	digests := j.opts.Verify == rewrite.VerifyDefault || j.opts.Verify == rewrite.VerifyFull
+	sums, err := image.Build(ctx, w.Dir(), name, f.Image, like, digests, tell)
+	done()
+	if err != nil || j.opts.Verify == rewrite.VerifyNone {
+		return proof, err
+	}
+	made, err := f.Reopen(w.Dir(), name, digests)
+	if err != nil {
+		return proof, err
+	}
+	defer func() { err = errors.Join(err, made.Close()) }()
+	if !digests {
+		proof.Method, proof.Tensors = rewrite.ProofSamples, len(f.Pieces)
+		proof.Samples, proof.Bytes, err = f.Sample(made)
+		return proof, err
+	}
+	proof.Method = rewrite.ProofDigests
+	if proof.Tensors, proof.Bytes, err = f.Compare(ctx, made, sums, tell); err != nil || j.opts.Verify != rewrite.VerifyFull {
+		return proof, err
+	}
+	again, err := image.Digest(ctx, f.Pieces, tell)
+	if err != nil {
+		return proof, err
+	}
+	for i := range again {
+		if again[i] != sums[i] {
+			return proof, fmt.Errorf("tensor %q: read a second time it is not what it was; the disk or the memory may be failing", f.Pieces[i].Name)
+		}
+	}
+	return proof, nil
+}
+
+func (j *Job) writeDocument(ctx context.Context, w *image.Writer, d *Document) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d.Text == nil {
+		return w.Copy(ctx, d.From, d.Name)
+	}
+	name, err := w.File(d.Name)
+	if err != nil {
+		return err
+	}
+	var like txn.File
+	done := func() {}
+	if d.From != "" {
+		like, err = txn.Read(j.sys, d.From, 0)
+		done = func() { like.Close() }
+	} else {
+		like, done, err = j.like()
+	}
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = image.Build(ctx, w.Dir(), name, image.Image{Header: d.Text, Size: int64(len(d.Text))}, like, false, nil)
+	return err
+}

@@ -1,0 +1,115 @@
+package assemble
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+// A Spec is a checkpoint to be.
+type Spec struct {
+	Format checkpoint.Format // Safetensors or GGUF
+	// Tensors are in the order in which the headers list them.
+	Tensors []Tensor
+	// Metadata is that of every safetensors file, or of the first GGUF file. The keys
+	// of a split (split.*) are those of the result, whatever is said here.
+	Metadata []checkpoint.MetaKV
+	Layout   Layout
+	// Documents go beside the weights. They need a directory.
+	Documents []Document
+	// Sources are the checkpoints that the data of tensors is read from. Run fails
+	// when one of their files changes, and the result replaces none.
+	Sources []*checkpoint.Checkpoint
+}
+
+// A Tensor is one of a new checkpoint's.
+type Tensor struct {
+	Name string
+	// DType is the element type as the format spells it, Shape has the slowest
+	// dimension first, in GGUF too.
+	DType string
+	Shape []uint64
+	// Data has the bytes as the format stores them, little-endian, from 0 on; Size
+	// says how many. Data is read front to back, twice with [rewrite.VerifyFull].
+	Data io.ReaderAt
+	Size int64
+}
+
+// A Layout says how tensors are put into files.
+type Layout struct {
+	// MaxShardSize bounds the bytes of tensors in a file. A tensor that has more is in
+	// a file of its own. 0 puts all into one file.
+	MaxShardSize int64
+	// Base is what the files of a directory are called, "model" for "".
+	Base string
+}
+
+// A Document is a file beside the weights.
+type Document struct {
+	Name string // below the directory, with slashes
+	// Text is what it says; nil for a copy of the file at From. A document of which
+	// both are given has the owner and permissions of From.
+	Text []byte
+	From string
+}
+
+// stored is the data of a tensor as a file has it.
+type stored struct {
+	*io.SectionReader
+	path string // of the file, "" where it is not on this machine
+	off  int64
+}
+
+// Stored is tensor i of a checkpoint, under its name and with its bytes as they are in
+// its file.
+func Stored(c *checkpoint.Checkpoint, i int) (Tensor, error) {
+	t := c.At(i)
+	fail := func(err error) (Tensor, error) { return Tensor{}, fmt.Errorf("tensor %q: %w", t.Name, err) }
+	data, err := c.Data(i)
+	if err != nil {
+		return fail(err)
+	}
+	f := c.Files[t.File]
+	if g := f.GGUF(); g != nil && g.ByteOrder.String() == "BigEndian" && t.DType != "I8" {
+		return fail(fmt.Errorf("%s is big-endian, and what is written is little-endian; convert it with gguf_convert_endian.py of llama.cpp first", f.Path))
+	}
+	if !t.BytesKnown || t.Bytes > math.MaxInt64 || int64(t.Bytes) != data.Size() {
+		return fail(fmt.Errorf("the size of its data in %s is not known", f.Path))
+	}
+	s := &stored{SectionReader: data, off: t.Offset}
+	if source.Scheme(f.Path) == "" {
+		s.path = f.Path
+	}
+	return Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape, Data: s, Size: data.Size()}, nil
+}
+
+// Metadata is what the files of a checkpoint say in their metadata, each key once, for
+// the metadata of another one: without the keys that say which file this is of how
+// many, and without what fills room. Of keys for which files have different values,
+// which differ has, the first value counts.
+func Metadata(c *checkpoint.Checkpoint) (kvs []checkpoint.MetaKV, differ []string) {
+	first := make(map[string]int)
+	noted := make(map[string]bool)
+	for _, m := range c.Metadata() {
+		if m.IsFiller() || m.Value != nil && strings.HasPrefix(m.Key, "split.") {
+			continue
+		}
+		i, ok := first[m.Key]
+		if !ok {
+			first[m.Key] = len(kvs)
+			m.File = -1
+			kvs = append(kvs, m)
+			continue
+		}
+		// Equal values are one entry in GGUF, and in safetensors where all files have them.
+		if (m.Value != nil || kvs[i].Text != m.Text) && !noted[m.Key] {
+			noted[m.Key] = true
+			differ = append(differ, m.Key)
+		}
+	}
+	return kvs, differ
+}

@@ -1,0 +1,85 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// PageSize is what the data of a new safetensors file begins at a multiple of,
+// which lets readers map it, and file systems share it.
+const PageSize = 4096
+
+// MaxAlignment is far above what any writer of GGUF uses, and what hostile files may
+// make of the memory for a header.
+const MaxAlignment = 1 << 20
+
+// Fresh is where the data of a new file begins whose header takes at least so many
+// bytes, and at most so many. An eighth is room for longer names later on.
+func Fresh(least, most int64) int64 {
+	if n := min(RoundUp(least+least/8, PageSize), most/PageSize*PageSize); n >= least {
+		return n
+	}
+	return RoundUp(least, 8)
+}
+
+// Headed is a file of which only the header is there, and zeros behind it.
+func Headed(header []byte, size int64) io.ReaderAt { return headed{header, size} }
+
+type headed struct {
+	header []byte
+	size   int64
+}
+
+func (h headed) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= h.size {
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(p)), h.size-off))
+	clear(p[:n])
+	if off < int64(len(h.header)) {
+		copy(p[:n], h.header[off:])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// SameHeader checks that src is still the file that a file of a checkpoint was opened
+// as: that its header lists the same tensors in the same places.
+func SameHeader(f *checkpoint.File, src io.ReaderAt, size int64) error {
+	if size != f.Size {
+		return txn.ErrChanged
+	}
+	if st := f.Safetensors(); st != nil {
+		now := make([]byte, len(st.Header()))
+		if err := source.ReadFull(src, now, st.DataOffset()-int64(len(now))); err != nil {
+			return err
+		}
+		if !bytes.Equal(now, st.Header()) {
+			return txn.ErrChanged
+		}
+		return nil
+	}
+	old := f.GGUF()
+	if old == nil {
+		return errors.New("it is not open")
+	}
+	now, err := gguf.NewFile(src, size)
+	if err != nil {
+		return errors.Join(txn.ErrChanged, err)
+	}
+	if now.DataOffset != old.DataOffset || !slices.EqualFunc(now.Tensors, old.Tensors, func(a, b gguf.Tensor) bool {
+		return a.Name == b.Name && a.Type == b.Type && a.Offset == b.Offset && slices.Equal(a.Dims, b.Dims)
+	}) {
+		return txn.ErrChanged
+	}
+	return nil
+}
