@@ -18,6 +18,7 @@ type assignment struct {
 	ofRow []int                  // the column of a row, or -1
 	ofCol []int                  // the row of a column, or -1
 	total float64
+	steps int // pairs that were looked at
 }
 
 // assign solves the problem for some rows and columns, with a cost for each pair and the
@@ -58,7 +59,7 @@ func (a *assignment) insertRow(i, forbidden int) {
 		}
 		return a.cost(x, j)
 	}
-	insert(i, a.u, a.v, a.ofRow, a.ofCol, cost, a.alone)
+	a.steps += insert(i, a.u, a.v, a.ofRow, a.ofCol, cost, a.alone)
 }
 
 // insertCol gives a column a row that wants it, other than those that are absent.
@@ -69,7 +70,7 @@ func (a *assignment) insertCol(j int, absent ...int) {
 		}
 		return a.cost(i, y)
 	}
-	insert(j, a.v, a.u, a.ofCol, a.ofRow, cost, func(int) float64 { return 0 })
+	a.steps += insert(j, a.v, a.u, a.ofCol, a.ofRow, cost, func(int) float64 { return 0 })
 }
 
 // without is the cheapest assignment in which row i does not have column j. Without both
@@ -84,10 +85,11 @@ func (a *assignment) without(i, j int) *assignment {
 	return &b
 }
 
-// less is the total of the cheapest assignment without some rows and columns. What lost
-// its counterpart is put back, in a step for each.
-func (a *assignment) less(rows, cols []int) float64 {
+// less is the total of the cheapest assignment without some rows and columns, and the steps that
+// it took. What lost its counterpart is put back.
+func (a *assignment) less(rows, cols []int) (total float64, steps int) {
 	b := *a
+	b.steps = 0
 	b.u, b.v, b.ofRow, b.ofCol = slices.Clone(a.u), slices.Clone(a.v), slices.Clone(a.ofRow), slices.Clone(a.ofCol)
 	noRow, noCol := make([]bool, len(b.ofRow)), make([]bool, len(b.ofCol))
 	for _, i := range rows {
@@ -131,13 +133,13 @@ func (a *assignment) less(rows, cols []int) float64 {
 		b.insertRow(i, -1)
 	}
 	b.sum()
-	return b.total
+	return b.total, b.steps
 }
 
 // insert puts one more vertex of a side into a solution that is the cheapest without it:
 // it gets one of the other side, or some vertex of its side stays alone, at the end of the
-// cheapest path of exchanges.
-func insert(x int, own, other []float64, ofOwn, ofOther []int, cost func(x, y int) float64, alone func(x int) float64) {
+// cheapest path of exchanges. It returns how many pairs it looked at.
+func insert(x int, own, other []float64, ofOwn, ofOther []int, cost func(x, y int) float64, alone func(x int) float64) int {
 	n := len(other)
 	dist, from, done := make([]float64, n), make([]int, n), make([]bool, n)
 	for y := range dist {
@@ -192,4 +194,5 @@ func insert(x int, own, other []float64, ofOwn, ofOther []int, cost func(x, y in
 		}
 		ofOther[y], ofOwn[to] = to, y
 	}
+	return n * (len(scanned) + 1)
 }

@@ -149,6 +149,9 @@ const (
 func (p *problem) composites() []composite {
 	var out []composite
 	p.steps = steps
+	if p.ordered {
+		p.files = [2]map[kin][]int{byKin(p.a), byKin(p.b)}
+	}
 	for _, joins := range []bool{false, true} {
 		whole, others := p.a, p.b
 		if joins {
@@ -349,31 +352,45 @@ func (p *problem) compositeCost(c *composite) evidence {
 	return e
 }
 
+// kin is what matrices of the same blocks have in common.
+type kin struct {
+	dims, holes int
+	block       string
+}
+
+func (m *Module) kin() kin { return kin{len(m.Shape), m.Holes(), m.Stem[0]} }
+
+// byKin are the places in the files of modules, in order.
+func byKin(list []*Module) map[kin][]int {
+	out := make(map[kin][]int)
+	for _, m := range list {
+		out[m.kin()] = append(out[m.kin()], m.order)
+	}
+	for _, places := range out {
+		slices.Sort(places)
+	}
+	return out
+}
+
 // orderCost counts the modules that lie between the parts, and how far from their place
 // the whole is.
 func (p *problem) orderCost(c *composite) float64 {
 	whole, side := p.sides(c.fused, c.joins)
-	other := p.a
+	parts, other := p.files[1], p.files[0]
 	if c.joins {
-		other = p.b
+		parts, other = other, parts
 	}
 	first, last := math.MaxInt, 0
 	for _, o := range c.parts {
 		first, last = min(first, side[o].order), max(last, side[o].order)
 	}
-	// Only matrices of the same blocks are counted.
-	before := func(list []*Module, like *Module, from, to int) int {
-		n := 0
-		for _, m := range list {
-			if len(m.Shape) == len(like.Shape) && m.Holes() == like.Holes() && m.Stem[0] == like.Stem[0] && m.order >= from && m.order < to {
-				n++
-			}
-		}
+	before := func(list []int, order int) int {
+		n, _ := slices.BinarySearch(list, order)
 		return n
 	}
-	part := side[c.parts[0]]
-	between := before(side, part, first, last+1) - len(c.parts)
-	away := before(other, whole, 0, whole.order) - before(side, part, 0, first)
+	among := parts[side[c.parts[0]].kin()]
+	between := before(among, last+1) - before(among, first) - len(c.parts)
+	away := before(other[whole.kin()], whole.order) - before(among, first)
 	return orderStep * float64(between+max(away, -away))
 }
 

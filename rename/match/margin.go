@@ -88,6 +88,10 @@ func (m *margins) composite(c int) {
 
 // against compares the solution with that of other composites.
 func (m *margins) against(out *margin, chosen []int) {
+	if m.work <= 0 {
+		out.full, out.strong = min(out.full, 0), min(out.strong, 0)
+		return
+	}
 	out.strong = min(out.strong, m.cost(chosen, false)-m.strong)
 	full := m.cost(chosen, true) - m.full
 	if full >= out.full {

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -74,7 +75,7 @@ func TestAssign(t *testing.T) {
 		noCols, someCols := some("no col", cols)
 		fewer := assign(len(someRows), len(someCols), func(i, j int) float64 { return cost[someRows[i]][someCols[j]] },
 			func(i int) float64 { return row[someRows[i]] }, func(j int) float64 { return col[someCols[j]] })
-		if got := a.less(noRows, noCols); math.Abs(got-fewer.total) > 1e-9 {
+		if got, _ := a.less(noRows, noCols); math.Abs(got-fewer.total) > 1e-9 {
 			t.Fatalf("%v without rows %v and columns %v, want %v", got, noRows, noCols, fewer.total)
 		}
 		for j, i := range a.ofCol {
@@ -223,5 +224,45 @@ func TestAlikeModules(t *testing.T) {
 	}
 	if made += len(s.solved); made > 4*len(s.parts) {
 		t.Errorf("%d assignments of %d components", made, len(s.parts))
+	}
+}
+
+// Lists that no model has get an answer with a bounded number of steps. What the steps did not
+// suffice for is not sure.
+func TestWorkIsBounded(t *testing.T) {
+	side := func(prefix string) []*Module {
+		var list []Tensor
+		for i := range maxAlike - 10 {
+			for l := range 2 {
+				list = append(list, Tensor{Name: fmt.Sprintf("layers.%d.%s%c%c.weight", l, prefix, 'a'+i/26, 'a'+i%26), Shape: []uint64{uint64(8 * (1 + i%3)), 8}})
+			}
+		}
+		modules, err := Modules(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return modules
+	}
+	p := &problem{a: side("x"), b: side("y"), ordered: true, opaque: true}
+	for _, m := range slices.Concat(p.a, p.b) {
+		p.letter = append(p.letter, trigrams(lastSegment(m)))
+	}
+	if err := p.pair(); err != nil {
+		t.Fatal(err)
+	}
+	p.weigh()
+	s := &search{problem: p, work: work}
+	if err := s.components(); err != nil {
+		t.Fatal(err)
+	}
+	s.candidates = p.composites()
+	s.choose()
+	if spent := work - s.work; len(s.candidates) == 0 || spent < work || spent > 2*work {
+		t.Errorf("%d candidates take %d steps", len(s.candidates), spent)
+	}
+	m := newMargins(s, s.taken(s.chosen))
+	out := margin{full: 50, strong: 50}
+	if m.against(&out, []int{0}); out.full > 0 || out.strong > 0 {
+		t.Errorf("what was not tried is sure: %+v", out)
 	}
 }

@@ -27,6 +27,7 @@ type search struct {
 	totals     map[string]float64 // what solved says, where no more is needed
 	whole      [2][]*solved       // the assignments of all of a component: without weak evidence and with it
 	wholeCost  [2]float64
+	work       int // that is left
 }
 
 // solved is the assignment of what is left of a component.
@@ -155,6 +156,7 @@ func (s *search) assign(k int, t set, weak bool) *solved {
 	out.assignment = assign(len(rows), len(cols), pair,
 		func(x int) float64 { return single(s.a[rows[x]]) }, func(y int) float64 { return single(s.b[cols[y]]) })
 	s.solved[key] = out
+	s.work -= out.steps
 	return out
 }
 
@@ -201,8 +203,10 @@ func (s *search) total(k int, t set, weak bool) float64 {
 		}
 		slices.Sort(rows)
 		slices.Sort(cols)
-		total = s.all(weak)[k].less(rows, cols)
+		var steps int
+		total, steps = s.all(weak)[k].less(rows, cols)
 		s.totals[key] = total
+		s.work -= steps
 	}
 	return total
 }
@@ -279,9 +283,14 @@ func (s *search) with(chosen []int, c int) []int {
 	return append(slices.DeleteFunc(slices.Clone(chosen), func(x int) bool { return x == c || s.conflicts(x, c) }), c)
 }
 
-// tries bounds the search for composites. A block has some sixty, and one round for each
-// of the few that are chosen; what is chosen is kept when there are more.
-const tries = 5000
+// The search for composites has work for so many pairs of modules to look at, and each set of
+// composites that is tried counts as a few thousand besides. A block has some sixty, and one
+// round for each of the few that are chosen. Of lists that no model has, what is chosen by
+// then is kept, and nothing that composites might change is sure.
+const (
+	work = 1 << 25
+	aTry = 1 << 12
+)
 
 // choose takes composites as long as they make the solution cheaper, and then exchanges
 // them one for the other.
@@ -298,7 +307,7 @@ func (s *search) choose() {
 	}
 	const least = 1e-9 // what rounding may be
 	now := s.cost(nil, true)
-	for left := tries; left > 0; {
+	for s.work > 0 {
 		clear(s.solved) // of what was not chosen
 		clear(s.totals)
 		best, next := now-least, []int(nil)
@@ -310,7 +319,7 @@ func (s *search) choose() {
 			if cost := s.cost(try, true); cost < best {
 				best, next = cost, try
 			}
-			if left--; left == 0 {
+			if s.work -= aTry; s.work <= 0 {
 				break
 			}
 		}

@@ -67,6 +67,9 @@ type problem struct {
 	letter  []map[string]bool  // trigrams of A's modules, then B's
 	// settled are modules that the search has not to find.
 	settled []Match
+	// files are the places in the files of the modules of A and of B, in order, by what they
+	// have in common.
+	files [2]map[kin][]int
 }
 
 func (p *problem) extra(a, b []int) float64 {
@@ -114,7 +117,7 @@ func (p *problem) solve() (*Solution, error) {
 		return nil, err
 	}
 	p.weigh()
-	s := &search{problem: p}
+	s := &search{problem: p, work: work}
 	if err := s.components(); err != nil {
 		return nil, err
 	}
