@@ -361,12 +361,9 @@ func (j *Job) Run(ctx context.Context, progress func(done, total int64)) (*rewri
 	}
 	r := &rewrite.Report{Output: j.Output, Documents: append([]string{}, j.Documents...), Copied: append([]string{}, j.Copied...)}
 	err := j.place.Write(ctx, func(w *image.Writer) error {
-		for i := range j.files {
-			proof, err := j.writeFile(ctx, w, &j.files[i], tell)
-			if err != nil {
-				return fmt.Errorf("%s: %w", j.files[i].name, err)
-			}
-			r.Files = append(r.Files, rewrite.FileReport{Name: j.files[i].name, Step: rewrite.Copy, Proof: proof})
+		var err error
+		if r.Files, err = j.writeFiles(ctx, w, tell); err != nil {
+			return err
 		}
 		for i := range j.documents {
 			if err := j.writeDocument(ctx, w, &j.documents[i]); err != nil {
@@ -404,47 +401,86 @@ func (j *Job) like() (f txn.File, done func(), err error) {
 	return j.sources[0].Open()
 }
 
-// writeFile writes a file of weights, and compares it with what it was made of.
-func (j *Job) writeFile(ctx context.Context, w *image.Writer, f *file, tell func(int64)) (proof rewrite.Proof, err error) {
-	proof.Method = rewrite.ProofNone
-	name, err := w.File(f.name)
-	if err != nil {
-		return proof, err
+// smallFile is the size up to which files are written several at a time: the wait for
+// the disk takes longer than the copy then. Larger ones come one after the other: a disk
+// is no faster with two, and each copy has its own threads and memory.
+const smallFile = 4 << 20
+
+// writeFiles writes the files of weights, and compares one while the next is written.
+func (j *Job) writeFiles(ctx context.Context, w *image.Writer, tell func(int64)) ([]rewrite.FileReport, error) {
+	reports := make([]rewrite.FileReport, len(j.files))
+	names := make([]string, len(j.files))
+	most := 4
+	for i := range j.files {
+		f := &j.files[i]
+		reports[i] = rewrite.FileReport{Name: f.name, Step: rewrite.Copy, Proof: rewrite.Proof{Method: rewrite.ProofNone}}
+		var err error
+		if names[i], err = w.File(f.name); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+		if f.Size > smallFile {
+			most = 1
+		}
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	writing, comparing := make(chan struct{}, most), make(chan struct{}, most)
+	for i := range j.files {
+		f := &j.files[i]
+		writing <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			sums, err := j.build(ctx, w.Dir(), names[i], f, tell)
+			comparing <- struct{}{}
+			<-writing
+			if err == nil {
+				err = j.compare(ctx, w.Dir(), names[i], f, sums, &reports[i].Proof, tell)
+			}
+			<-comparing
+			if err != nil {
+				err = fmt.Errorf("%s: %w", f.name, err)
+			}
+			return err
+		})
+	}
+	return reports, g.Wait()
+}
+
+// digests reports whether every tensor's digest is compared.
+func (j *Job) digests() bool {
+	return j.opts.Verify == rewrite.VerifyDefault || j.opts.Verify == rewrite.VerifyFull
+}
+
+func (j *Job) build(ctx context.Context, dir txn.Dir, name string, f *file, tell func(int64)) (*image.Sums, error) {
 	like, done, err := j.like()
 	if err != nil {
-		return proof, err
+		return nil, err
 	}
-	digests := j.opts.Verify == rewrite.VerifyDefault || j.opts.Verify == rewrite.VerifyFull
-	sums, err := image.Build(ctx, w.Dir(), name, f.Image, like, digests, tell)
-	done()
-	if err != nil || j.opts.Verify == rewrite.VerifyNone {
-		return proof, err
+	defer done()
+	return image.Build(ctx, dir, name, f.Image, like, j.digests(), tell)
+}
+
+// compare compares a file that was written with what it was made of.
+func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, sums *image.Sums, proof *rewrite.Proof, tell func(int64)) (err error) {
+	if j.opts.Verify == rewrite.VerifyNone {
+		return nil
 	}
-	made, err := f.Reopen(w.Dir(), name, digests)
+	made, err := f.Reopen(dir, name, j.digests())
 	if err != nil {
-		return proof, err
+		return err
 	}
 	defer func() { err = errors.Join(err, made.Close()) }()
-	if !digests {
+	if !j.digests() {
 		proof.Method, proof.Tensors = rewrite.ProofSamples, len(f.Pieces)
 		proof.Samples, proof.Bytes, err = f.Sample(made)
-		return proof, err
+		return err
 	}
 	proof.Method = rewrite.ProofDigests
 	if proof.Tensors, proof.Bytes, err = f.Compare(ctx, made, sums, tell); err != nil || j.opts.Verify != rewrite.VerifyFull {
-		return proof, err
+		return err
 	}
-	again, err := image.Digest(ctx, f.Pieces, tell)
-	if err != nil {
-		return proof, err
-	}
-	for i := range again {
-		if again[i] != sums[i] {
-			return proof, fmt.Errorf("tensor %q: read a second time it is not what it was; the disk or the memory may be failing", f.Pieces[i].Name)
-		}
-	}
-	return proof, nil
+	return f.Again(ctx, sums, tell)
 }
 
 func (j *Job) writeDocument(ctx context.Context, w *image.Writer, d *Document) error {

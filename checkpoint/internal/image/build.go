@@ -2,20 +2,15 @@ package image
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
@@ -57,9 +52,8 @@ const (
 
 // Build writes a file of that name in dir, which must not exist, with the owner
 // and permissions of another one, where there is one, and makes its content durable.
-// The digests are those of the pieces as they were read, nil unless asked for.
-// progress may be nil.
-func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.File, digests bool, progress func(int64)) (sums []txn.Digest, err error) {
+// The sums are those of what was read, nil unless asked for. progress may be nil.
+func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.File, digests bool, progress func(int64)) (sums *Sums, err error) {
 	size := img.Size
 	if img.Clone != nil {
 		size = 0 // of which nothing is written but the header
@@ -112,7 +106,7 @@ type block struct {
 }
 
 // copyPieces writes the pieces. It reads ahead, and digests behind.
-func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progress func(int64)) ([]txn.Digest, error) {
+func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progress func(int64)) (*Sums, error) {
 	base := int64(len(img.Header))
 	runs := join(img.Pieces)
 	holes := findHoles(runs)
@@ -147,7 +141,11 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progre
 		sums, toDigest = newDigester(img.Pieces), make(chan *block, buffers)
 		others.Go(func() error {
 			for b := range toDigest {
-				sums.write(b.buf, b.n)
+				if b.buf == nil {
+					sums.hole(b.at-base, b.n)
+				} else {
+					sums.write(b.buf)
+				}
 				done(b)
 			}
 			return nil
@@ -304,123 +302,4 @@ func (h holes) contain(src io.ReaderAt, off, n int64) bool {
 		return 1
 	})
 	return i == len(m) || m[i].Start >= off+n
-}
-
-// A digester turns a stream into the digests of the pieces it consists of.
-type digester struct {
-	pieces []Piece
-	left   int64 // of pieces[len(sums)]
-	hash   hash.Hash
-	sums   []txn.Digest
-}
-
-func newDigester(pieces []Piece) *digester {
-	d := &digester{pieces: pieces, hash: sha256.New(), sums: make([]txn.Digest, 0, len(pieces))}
-	if len(pieces) > 0 {
-		d.left = pieces[0].Size
-	}
-	return d
-}
-
-var zeros [64 << 10]byte
-
-// write takes the next n bytes, which are zero when p is nil.
-func (d *digester) write(p []byte, n int) {
-	for n > 0 {
-		d.close()
-		k := int(min(int64(n), d.left))
-		if p == nil {
-			k = min(k, len(zeros))
-			d.hash.Write(zeros[:k])
-		} else {
-			d.hash.Write(p[:k])
-			p = p[k:]
-		}
-		n, d.left = n-k, d.left-int64(k)
-	}
-}
-
-// close ends the pieces that are complete.
-func (d *digester) close() {
-	for d.left == 0 && len(d.sums) < len(d.pieces) {
-		d.sums = append(d.sums, txn.Digest(d.hash.Sum(nil)))
-		d.hash.Reset()
-		if i := len(d.sums); i < len(d.pieces) {
-			d.left = d.pieces[i].Size
-		}
-	}
-}
-
-func (d *digester) finish() []txn.Digest {
-	d.close()
-	return d.sums
-}
-
-// Digest reads pieces, several at a time. progress may be nil.
-func Digest(ctx context.Context, pieces []Piece, progress func(int64)) ([]txn.Digest, error) {
-	sums := make([]txn.Digest, len(pieces))
-	g, ctx := errgroup.WithContext(ctx)
-	// Past the cache nobody reads ahead: some read while others digest.
-	workers, size := runtime.GOMAXPROCS(0), int(readSize)
-	if len(pieces) > 0 {
-		if _, ok := pieces[0].Src.(*directFile); ok {
-			workers, size = 2*workers, directSize
-		}
-	}
-	g.SetLimit(workers)
-	buffers := make(chan []byte, workers)
-	for i, p := range pieces {
-		g.Go(func() error {
-			var buf []byte
-			select {
-			case buf = <-buffers:
-			default:
-				buf = make([]byte, size)
-			}
-			defer func() { buffers <- buf }()
-			src, release, err := open(p.Src)
-			if err != nil {
-				return err
-			}
-			defer release()
-			h := sha256.New()
-			end := p.Off + p.Size
-			for at := p.Off; at < end; {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				start, stop := pages(src, at, end, int64(len(buf)))
-				if err := source.ReadFull(src, buf[:stop-start], start); err != nil {
-					return fmt.Errorf("tensor %q: %w", p.Name, err)
-				}
-				next := min(stop, end)
-				h.Write(buf[at-start : next-start])
-				if progress != nil {
-					progress(next - at)
-				}
-				at = next
-			}
-			sums[i] = txn.Digest(h.Sum(nil))
-			return nil
-		})
-	}
-	return sums, g.Wait()
-}
-
-// pages returns the range to read for the bytes from at on, of at most so many:
-// whole pages, where a file is read past the cache and has them.
-func pages(src io.ReaderAt, at, end, most int64) (start, stop int64) {
-	d, ok := src.(*directFile)
-	if !ok {
-		return at, min(end, at+most)
-	}
-	start = at / directAlign * directAlign
-	stop = min(RoundUp(end, directAlign), start+most)
-	if stop > d.size {
-		if whole := d.size / directAlign * directAlign; whole > at {
-			return start, whole
-		}
-		return at, min(end, at+most)
-	}
-	return start, stop
 }

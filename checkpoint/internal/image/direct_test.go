@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -52,7 +54,7 @@ func TestDirect(t *testing.T) {
 				made := string(rune('0' + try))
 				got, err := Build(context.Background(), root, made, img, old, true, nil)
 				must(t, err)
-				if !slices.Equal(got, sums) {
+				if !slices.Equal(got.digests, sums) {
 					t.Errorf("%d: the digests of what was read are wrong", try)
 				}
 				f, err := Open(img.Size, func(flag int) (txn.File, error) { return sys.Read(filepath.Join(dir, made), flag) })
@@ -61,10 +63,10 @@ func TestDirect(t *testing.T) {
 				for i := range again {
 					again[i].Src, again[i].Off = f, again[i].At+int64(len(img.Header))
 				}
-				got, err = Digest(context.Background(), again, nil)
+				written, err := Digest(context.Background(), again, nil)
 				must(t, err)
 				must(t, f.Close())
-				if !slices.Equal(got, sums) {
+				if !slices.Equal(written, sums) {
 					t.Errorf("%d: the digests of what was written are wrong", try)
 				}
 				if b, err := os.ReadFile(filepath.Join(dir, made)); err != nil || !bytes.Equal(b, want) {
@@ -80,4 +82,112 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A sparse file is copied as sparse as it is, its holes are compared without being read,
+// and what is in them all the same is found.
+func TestHoles(t *testing.T) {
+	dir := t.TempDir()
+	old, err := os.Create(filepath.Join(dir, "old"))
+	must(t, err)
+	const size = 256 << 20
+	for _, off := range []int64{0, 100 << 20, size - 3} {
+		_, err = old.WriteAt([]byte("abc"), off)
+		must(t, err)
+	}
+	must(t, old.Sync())
+	must(t, old.Close())
+	src, err := txn.OS{}.Read(old.Name(), 0)
+	must(t, err)
+	defer src.Close()
+	st, err := src.Stat()
+	must(t, err)
+	if st.Allocated == size {
+		t.Skip("the file system has no holes")
+	}
+	root, err := txn.OS{}.OpenDir(dir)
+	must(t, err)
+	defer root.Close()
+	img := Image{Header: make([]byte, 4096), Size: 4096 + size, Pieces: []Piece{
+		{Name: "first", Src: src, Size: 50 << 20},
+		{Name: "second", Src: src, Off: 50 << 20, Size: 150 << 20, At: 50 << 20},
+		{Name: "third", Src: src, Off: 200 << 20, Size: 56 << 20, At: 200 << 20},
+	}}
+	sums, err := Build(t.Context(), root, "new", img, src, true, nil)
+	must(t, err)
+	if n := len(sums.holes); n != 2 {
+		t.Errorf("%d holes: %v", n, sums.holes)
+	}
+	compare := func() error {
+		f, err := img.Reopen(root, "new", true)
+		must(t, err)
+		defer f.Close()
+		if st, err := f.Stat(); err != nil || st.Allocated > 64<<20 {
+			t.Errorf("the copy takes %d bytes (%v)", st.Allocated, err)
+		}
+		progress := int64(0)
+		tensors, n, err := img.Compare(t.Context(), f, sums, func(n int64) { atomic.AddInt64(&progress, n) })
+		if err == nil && (tensors != 3 || n != size || progress != size) {
+			t.Errorf("%d tensors, %d bytes, progress %d", tensors, n, progress)
+		}
+		return err
+	}
+	must(t, compare())
+	must(t, img.Again(t.Context(), sums, nil))
+	for _, off := range []int64{4096 + 40<<20, 4096 + 100<<20 + 1, 4096 + size - 1} {
+		f, err := os.OpenFile(filepath.Join(dir, "new"), os.O_RDWR, 0)
+		must(t, err)
+		was := make([]byte, 1)
+		_, err = f.ReadAt(was, off)
+		must(t, err)
+		_, err = f.WriteAt([]byte{was[0] ^ 0x81}, off)
+		must(t, err)
+		if err := compare(); err == nil {
+			t.Errorf("the byte at %d is another one, and that is not found", off)
+		}
+		_, err = f.WriteAt(was, off)
+		must(t, err)
+		must(t, f.Close())
+	}
+	must(t, compare())
+}
+
+// A pool has few files open, and finds those that are not what they were.
+func TestPool(t *testing.T) {
+	dir := t.TempDir()
+	var pool Pool
+	var sources []*Source
+	for i := range 3 * maxOpen {
+		name := filepath.Join(dir, string(rune('a'+i)))
+		must(t, os.WriteFile(name, []byte{byte(i)}, 0o644))
+		f, err := txn.OS{}.Read(name, 0)
+		must(t, err)
+		st, err := f.Stat()
+		must(t, err)
+		must(t, f.Close())
+		sources = append(sources, pool.Source(txn.OS{}, name, st))
+	}
+	b := make([]byte, 1)
+	for range 2 {
+		for i, s := range sources {
+			if _, err := s.ReadAt(b, 0); err != nil || b[0] != byte(i) {
+				t.Fatalf("source %d: %d, %v", i, b[0], err)
+			}
+			if n := len(pool.open); n > maxOpen {
+				t.Fatalf("%d files are open", n)
+			}
+		}
+	}
+	must(t, os.WriteFile(sources[0].Path, []byte("longer"), 0o644))
+	if _, err := sources[0].ReadAt(b, 0); !errors.Is(err, txn.ErrChanged) {
+		t.Errorf("a file that changed: %v", err)
+	}
+	must(t, os.Remove(sources[1].Path))
+	for _, s := range sources[:2] {
+		if err := s.Unchanged(); !errors.Is(err, txn.ErrChanged) {
+			t.Errorf("%s: %v", s.Path, err)
+		}
+	}
+	must(t, sources[2].Unchanged())
+	must(t, pool.Close())
 }

@@ -29,25 +29,94 @@ func (img *Image) Reopen(dir txn.Dir, name string, all bool) (txn.File, error) {
 // Compare digests the pieces of a new file and compares them with the sums of
 // what they were copied from, which Build returned. It says how many tensors and
 // bytes that were.
-func (img *Image) Compare(ctx context.Context, f io.ReaderAt, sums []txn.Digest, progress func(int64)) (tensors int, n int64, err error) {
+func (img *Image) Compare(ctx context.Context, f txn.File, sums *Sums, progress func(int64)) (tensors int, n int64, err error) {
+	base := int64(len(img.Header))
 	again := make([]Piece, len(img.Pieces))
 	for i, old := range img.Pieces {
-		again[i] = Piece{Name: old.Name, Src: f, Off: int64(len(img.Header)) + old.At, Size: old.Size}
+		again[i] = Piece{Name: old.Name, Src: f, Off: base + old.At, Size: old.Size, At: old.At}
 		n += old.Size
 		if old.Name != "" {
 			tensors++
 		}
 	}
-	got, err := Digest(ctx, again, progress)
+	got, err := digest(ctx, again, sums.holes, progress)
 	if err != nil {
 		return 0, 0, err
 	}
-	for i := range sums {
-		if sums[i] != got[i] {
+	for i := range got {
+		if sums.digests[i] != got[i] {
 			return 0, 0, Damaged(again[i].Name, again[i].Off)
 		}
 	}
-	return tensors, n, nil
+	return tensors, n, img.compareHoles(ctx, f, sums.holes)
+}
+
+// compareHoles checks that what was in holes is zero in the new file: it is in holes
+// there, too, or it is read.
+func (img *Image) compareHoles(ctx context.Context, f txn.File, list []txn.Extent) error {
+	if len(list) == 0 {
+		return nil
+	}
+	base := int64(len(img.Header))
+	mine := holes{}
+	if m, err := f.Extents(); err == nil {
+		mine[f] = m
+	}
+	buf := make([]byte, readSize)
+	for _, hole := range list {
+		for at := hole.Start; at < hole.End; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n := min(hole.End-at, IOSize)
+			if !mine.contain(f, base+at, n) {
+				n = min(n, readSize)
+				if err := source.ReadFull(f, buf[:n], base+at); err != nil {
+					return err
+				}
+				if i := bytes.IndexFunc(buf[:n], func(r rune) bool { return r != 0 }); i >= 0 {
+					return Damaged(img.tensorAt(at+int64(i)), base+at+int64(i))
+				}
+			}
+			at += n
+		}
+	}
+	return nil
+}
+
+// tensorAt names the piece that has a byte of the data.
+func (img *Image) tensorAt(at int64) string {
+	if i, ok := img.pieceAt(at); ok {
+		return img.Pieces[i].Name
+	}
+	return ""
+}
+
+// pieceAt finds the piece that has a byte of the data.
+func (img *Image) pieceAt(at int64) (int, bool) {
+	return slices.BinarySearchFunc(img.Pieces, at, func(p Piece, at int64) int {
+		if p.At+p.Size <= at {
+			return -1
+		}
+		if p.At > at {
+			return 1
+		}
+		return 0
+	})
+}
+
+// Again reads what the image is made of a second time, and compares it with the sums.
+func (img *Image) Again(ctx context.Context, sums *Sums, progress func(int64)) error {
+	got, err := digest(ctx, img.Pieces, sums.holes, progress)
+	if err != nil {
+		return err
+	}
+	for i := range got {
+		if got[i] != sums.digests[i] {
+			return fmt.Errorf("tensor %q: read a second time it is not what it was; the disk or the memory may be failing", img.Pieces[i].Name)
+		}
+	}
+	return nil
 }
 
 // Damaged is the error of data that is not what was written.
@@ -60,15 +129,7 @@ func Damaged(tensor string, off int64) error {
 func (img *Image) Sample(f io.ReaderAt) (samples int, bytesRead int64, err error) {
 	base := int64(len(img.Header))
 	for _, s := range Spread(img.Size - base) {
-		i, ok := slices.BinarySearchFunc(img.Pieces, s.Off, func(p Piece, off int64) int {
-			if p.At+p.Size <= off {
-				return -1
-			}
-			if p.At > off {
-				return 1
-			}
-			return 0
-		})
+		i, ok := img.pieceAt(s.Off)
 		if !ok {
 			continue
 		}

@@ -1,0 +1,215 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// Sums are the digests of the pieces of an image. What was in holes is zero, and is not
+// in the digests: 50 GB of nothing would take a minute.
+type Sums struct {
+	digests []txn.Digest
+	holes   []txn.Extent // from the start of the data
+}
+
+// A digester turns a stream into the digests of the pieces it consists of.
+type digester struct {
+	pieces []Piece
+	left   int64 // of pieces[len(sums)]
+	hash   hash.Hash
+	sums   []txn.Digest
+	holes  []txn.Extent
+}
+
+func newDigester(pieces []Piece) *digester {
+	d := &digester{pieces: pieces, hash: sha256.New(), sums: make([]txn.Digest, 0, len(pieces))}
+	if len(pieces) > 0 {
+		d.left = pieces[0].Size
+	}
+	return d
+}
+
+// write takes the next bytes.
+func (d *digester) write(p []byte) {
+	for len(p) > 0 {
+		k := d.next(len(p))
+		d.hash.Write(p[:k])
+		p = p[k:]
+	}
+}
+
+// hole takes the next n bytes, which are a hole at a place in the data.
+func (d *digester) hole(at int64, n int) {
+	if i := len(d.holes) - 1; i >= 0 && d.holes[i].End == at {
+		d.holes[i].End += int64(n)
+	} else {
+		d.holes = append(d.holes, txn.Extent{Start: at, End: at + int64(n)})
+	}
+	for n > 0 {
+		n -= d.next(n)
+	}
+}
+
+// next says how many of the next n bytes belong to one piece, and counts them.
+func (d *digester) next(n int) int {
+	d.close()
+	k := int(min(int64(n), d.left))
+	d.left -= int64(k)
+	return k
+}
+
+// close ends the pieces that are complete.
+func (d *digester) close() {
+	for d.left == 0 && len(d.sums) < len(d.pieces) {
+		d.sums = append(d.sums, txn.Digest(d.hash.Sum(nil)))
+		d.hash.Reset()
+		if i := len(d.sums); i < len(d.pieces) {
+			d.left = d.pieces[i].Size
+		}
+	}
+}
+
+func (d *digester) finish() *Sums {
+	d.close()
+	return &Sums{d.sums, d.holes}
+}
+
+// Digest reads pieces, several at a time. progress may be nil.
+func Digest(ctx context.Context, pieces []Piece, progress func(int64)) ([]txn.Digest, error) {
+	return digest(ctx, pieces, nil, progress)
+}
+
+// digest is Digest of what is not in holes of the data that the pieces are parts of.
+func digest(ctx context.Context, pieces []Piece, holes []txn.Extent, progress func(int64)) ([]txn.Digest, error) {
+	sums := make([]txn.Digest, len(pieces))
+	g, ctx := errgroup.WithContext(ctx)
+	// Past the cache nobody reads ahead: some read while others digest.
+	workers, size := runtime.GOMAXPROCS(0), readSize
+	if len(pieces) > 0 {
+		if _, ok := pieces[0].Src.(*directFile); ok {
+			workers, size = min(2*workers, 8), directSize
+		}
+	}
+	g.SetLimit(workers)
+	buffers := make(chan []byte, workers)
+	for first := 0; first < len(pieces); {
+		batch := pieces[first : first+neighbours(pieces[first:], int64(size))]
+		out := sums[first : first+len(batch)]
+		first += len(batch)
+		g.Go(func() error {
+			var buf []byte
+			select {
+			case buf = <-buffers:
+			default:
+				buf = make([]byte, size)
+			}
+			defer func() { buffers <- buf }()
+			src, release, err := open(batch[0].Src)
+			if err != nil {
+				return err
+			}
+			defer release()
+			last := &batch[len(batch)-1]
+			w := window{src: src, buf: buf, end: last.Off + last.Size}
+			h := sha256.New()
+			for i := range batch {
+				p := &batch[i]
+				if err := w.digest(ctx, h, p, holes); err != nil {
+					return fmt.Errorf("tensor %q: %w", p.Name, err)
+				}
+				h.Sum(out[i][:0])
+				h.Reset()
+				if progress != nil {
+					progress(p.Size)
+				}
+			}
+			return nil
+		})
+	}
+	return sums, g.Wait()
+}
+
+// neighbours says how many pieces, one at least, follow one another in a file and are
+// read at once: so many bytes together.
+func neighbours(pieces []Piece, most int64) int {
+	first := &pieces[0]
+	n := 1
+	for n < len(pieces) {
+		before, p := &pieces[n-1], &pieces[n]
+		end := before.Off + before.Size
+		if p.Src != first.Src || p.Off < end || p.Off > end+directAlign || p.Off+p.Size-first.Off > most {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// A window is a part of a file that is read front to back up to an end.
+type window struct {
+	src         io.ReaderAt
+	buf         []byte
+	start, stop int64 // of the bytes in buf
+	end         int64
+}
+
+// digest adds a piece to a digest, but for what is in holes.
+func (w *window) digest(ctx context.Context, h hash.Hash, p *Piece, holes []txn.Extent) error {
+	shift := p.Off - p.At // from a place in the data to one in the file
+	at, end := p.Off, p.Off+p.Size
+	i, _ := slices.BinarySearchFunc(holes, p.At+1, func(e txn.Extent, at int64) int { return int(min(1, max(-1, e.End-at))) })
+	for ; i < len(holes) && holes[i].Start+shift < end; i++ {
+		if err := w.add(ctx, h, at, holes[i].Start+shift); err != nil {
+			return err
+		}
+		at = max(at, holes[i].End+shift)
+	}
+	return w.add(ctx, h, at, end)
+}
+
+// add adds a range to a digest.
+func (w *window) add(ctx context.Context, h hash.Hash, at, end int64) error {
+	for at < end {
+		if at < w.start || at >= w.stop {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			w.start, w.stop = pages(w.src, at, w.end, int64(len(w.buf)))
+			if err := source.ReadFull(w.src, w.buf[:w.stop-w.start], w.start); err != nil {
+				return err
+			}
+		}
+		next := min(w.stop, end)
+		h.Write(w.buf[at-w.start : next-w.start])
+		at = next
+	}
+	return nil
+}
+
+// pages returns the range to read for the bytes from at on, of at most so many:
+// whole pages, where a file is read past the cache and has them.
+func pages(src io.ReaderAt, at, end, most int64) (start, stop int64) {
+	d, ok := src.(*directFile)
+	if !ok {
+		return at, min(end, at+most)
+	}
+	start = at / directAlign * directAlign
+	stop = min(RoundUp(end, directAlign), start+most)
+	if stop > d.size {
+		if whole := d.size / directAlign * directAlign; whole > at {
+			return start, whole
+		}
+		return at, min(end, at+most)
+	}
+	return start, stop
+}
