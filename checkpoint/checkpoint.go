@@ -85,6 +85,8 @@ type Checkpoint struct {
 	Config *Config
 	// Revision is the commit of a repository that the files are of, "" elsewhere.
 	Revision string
+	// Of are the checkpoints that a [Union] consists of, nil for one by itself.
+	Of []*Checkpoint
 
 	starts     []int   // the index of each file's first tensor, and the end of the last
 	found      []Fault // before the files were opened

@@ -55,21 +55,29 @@ type container interface {
 }
 
 // Safetensors returns the file as its format package sees it, nil when it is
-// not a readable safetensors file.
+// not a readable safetensors file. In a union it has all of its tensors.
 func (f *File) Safetensors() *safetensors.File {
-	if c, ok := f.format.(safetensorsFile); ok {
+	if c, ok := f.whole().(safetensorsFile); ok {
 		return c.File
 	}
 	return nil
 }
 
 // GGUF returns the file as its format package sees it, nil when it is not a
-// readable GGUF file.
+// readable GGUF file. In a union it has all of its tensors.
 func (f *File) GGUF() *gguf.File {
-	if c, ok := f.format.(*ggufFile); ok {
+	if c, ok := f.whole().(*ggufFile); ok {
 		return c.File
 	}
 	return nil
+}
+
+// whole is the file with all of its tensors.
+func (f *File) whole() container {
+	if s, ok := f.format.(*subset); ok {
+		return s.container
+	}
+	return f.format
 }
 
 // open reads the header of the file, and says in the file itself what became of it.
@@ -246,7 +254,11 @@ func (f *File) close() error {
 // fill sets t to the tensor at i, but for its File. By way of an interface every
 // tensor would be allocated.
 func (f *File) fill(i int, t *Tensor) {
-	switch c := f.format.(type) {
+	format := f.format
+	if s, ok := format.(*subset); ok {
+		format, i = s.container, s.keep[i]
+	}
+	switch c := format.(type) {
 	case safetensorsFile:
 		c.fill(i, t)
 	case *ggufFile:

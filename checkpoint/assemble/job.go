@@ -154,12 +154,25 @@ func (s *Spec) check() error {
 	return nil
 }
 
+// sources are the checkpoints that unions among the sources consist of, and the others.
+func (s *Spec) sources() []*checkpoint.Checkpoint {
+	var list []*checkpoint.Checkpoint
+	for _, c := range s.Sources {
+		if c.Of != nil {
+			list = append(list, c.Of...)
+		} else {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // findSources looks at the files of the sources on this machine, which must still be
 // those that were opened.
 func (j *Job) findSources(ctx context.Context) (map[string]*image.Source, error) {
 	var files []*checkpoint.File
 	seen := make(map[string]bool)
-	for _, c := range j.spec.Sources {
+	for _, c := range j.spec.sources() {
 		if source.Scheme(c.Dir) == "" {
 			if dir := txn.Pending(j.sys, c.Dir); dir != "" {
 				return nil, &rewrite.RecoveryError{Dir: dir, Err: fmt.Errorf("%s: %w; recover it first", dir, rewrite.ErrPending)}
@@ -284,7 +297,7 @@ func (j *Job) directory() bool {
 // look looks at the destination.
 func (j *Job) look() error {
 	out := image.Result{Output: j.Output, Directory: j.directory(), Advice: "name another file", Force: j.opts.Force}
-	for _, c := range j.spec.Sources {
+	for _, c := range j.spec.sources() {
 		if c.IsRelease() {
 			out.SourceDirs = append(out.SourceDirs, c.Dir)
 		}

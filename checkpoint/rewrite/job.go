@@ -272,6 +272,9 @@ func prepare(ctx context.Context, sys txn.System, c *checkpoint.Checkpoint, plan
 			return nil, err
 		}
 	}
+	if c.Of != nil {
+		return nil, fmt.Errorf("%s: several checkpoints are not rewritten as one", c.Path)
+	}
 	for _, f := range c.Files {
 		if f.Missing {
 			return nil, fmt.Errorf("%s is missing; the names of a release change in all of its files or in none", f.Path)
