@@ -11,8 +11,8 @@
 //	internal/check  internal/compare  internal/evidence  internal/stats
 //	rename/infer  checkpoint/assemble
 //	checkpoint/rewrite  rename/convention/convert
-//	checkpoint/internal/image  rename/convention/identify  internal/adapt  internal/remote  rename/convention/internal/compile
-//	rename/convention  internal/values  internal/arrays  internal/txn
+//	checkpoint/internal/image  rename/convention/identify  internal/adapt  internal/arrays  internal/remote  rename/convention/internal/compile
+//	rename/convention  internal/values  internal/txn
 //	checkpoint  internal/stores  rename/exchange
 //	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/match  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
-
-	"github.com/x448/float16"
 )
 
 // Pair is two tensors to be compared. With types, both have the same number of
@@ -514,36 +512,14 @@ func (t *Type) Rounds() func(a, b float64) bool {
 		return func(a, b float64) bool { return a == b }
 	case t.Name == "F32" || t.Name == "C64":
 		return func(a, b float64) bool { return float64(float32(a)) == b }
-	case t.Name == "F16":
-		return func(a, b float64) bool {
-			if f := float32(a); float64(f) == a {
-				return float64(float16.Fromfloat32(f).Float32()) == b
-			}
-			return t.float.round(a) == b
-		}
 	case t.float.special == ieee:
-		return func(a, b float64) bool { return t.float.round(a) == b }
+		return func(a, b float64) bool { return t.packer.round(a) == b }
 	}
 	return func(a, b float64) bool {
-		r := t.float.round(a)
+		r := t.packer.round(a)
 		if math.IsInf(r, 0) {
 			return b != b || b == math.Copysign(t.float.max(), r)
 		}
 		return r == b
 	}
-}
-
-// round returns v rounded to the nearest number of the format, ties to even, and
-// an infinity where that is beyond the largest.
-func (f floatFormat) round(v float64) float64 {
-	if v-v != 0 || v == 0 {
-		return v
-	}
-	_, e := math.Frexp(v)
-	lowest := max(e-1, 1-f.bias) - f.mant // exponent of the last bit kept
-	r := math.Ldexp(math.RoundToEven(math.Ldexp(v, -lowest)), lowest)
-	if math.Abs(r) > f.max() {
-		return math.Copysign(math.Inf(1), v)
-	}
-	return r
 }

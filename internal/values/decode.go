@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"sync"
-
-	"github.com/x448/float16"
 )
 
 // The decoders of plain types. Callers pass a dst that fits src exactly.
@@ -112,7 +110,7 @@ func half(b []byte) float32 { return float16to32(le.Uint16(b)) }
 var halves = sync.OnceValue(func() *[1 << 16]float32 {
 	t := new([1 << 16]float32)
 	for h := range t {
-		t[h] = float16.Frombits(uint16(h)).Float32()
+		t[h] = float16to32(uint16(h))
 	}
 	return t
 })

@@ -28,6 +28,7 @@ type Type struct {
 
 	kind     kind
 	float    floatFormat // kindFloat only
+	packer   *packer     // of floats of at most 32 bits
 	scaled   *Type       // what has scales before it
 	decode   func(dst []float32, src []byte)
 	decode64 func(dst []float64, src []byte) // nil: through float32, exactly
@@ -101,12 +102,22 @@ func (t *Type) Decode64(dst []float64, src []byte) int {
 	for done := 0; done < len(dst); {
 		k := t.Decode(buf[:], src)
 		for i, v := range buf[:k] {
-			dst[done+i] = float64(v)
+			f := float64(v)
+			if f != f {
+				f = widenNaN(v)
+			}
+			dst[done+i] = f
 		}
 		done += k
 		src = src[k/t.numbers()*t.BlockBytes:]
 	}
 	return len(dst)
+}
+
+// widenNaN keeps every bit of NaN, which a conversion makes quiet.
+func widenNaN(v float32) float64 {
+	u := uint64(math.Float32bits(v))
+	return math.Float64frombits(u>>31<<63 | infinity | u&(1<<23-1)<<29)
 }
 
 // Swap turns whole blocks between big-endian and little-endian order in place:
@@ -157,7 +168,7 @@ var types = sync.OnceValue(func() map[string]*Type {
 		if decode == nil {
 			decode = f.decoder()
 		}
-		add(Type{Name: name, BlockElems: elems, BlockBytes: size, kind: kindFloat, float: f, decode: decode, swap: word(size / elems)})
+		add(Type{Name: name, BlockElems: elems, BlockBytes: size, kind: kindFloat, float: f, packer: newPacker(f), decode: decode, swap: word(size / elems)})
 	}
 	block := func(name string, elems, size int, decode func([]float32, []byte), swap []field) {
 		add(Type{Name: name, BlockElems: elems, BlockBytes: size, kind: kindBlock, decode: decode, swap: swap})
@@ -270,7 +281,7 @@ func (f floatFormat) value(code uint32) float32 {
 	case f.special == ieee && e == 1<<f.exp-1,
 		f.special == onesNaN && magnitude == 1<<(f.exp+f.mant)-1,
 		f.special == zeroNaN && negative && magnitude == 0:
-		return float32(math.NaN())
+		v = math.NaN()
 	case e == 0:
 		v = math.Ldexp(m, 1-f.bias-f.mant)
 	default:

@@ -1,0 +1,236 @@
+package arrays
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/values"
+)
+
+// A Tally adds up what it costs to give numbers another dtype, while arrays are read. An
+// element counts whenever its last byte is read, so that reading an array once, in pieces
+// of any size and order, counts every element once. It may be shared by arrays, and by goroutines.
+type Tally struct {
+	mu     sync.Mutex
+	counts values.Rounding
+}
+
+// Counts returns what was added up so far.
+func (t *Tally) Counts() values.Rounding {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts
+}
+
+func (t *Tally) add(n values.Rounding) {
+	if t == nil || n == (values.Rounding{}) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Add(n)
+}
+
+// Cast gives every element of an array another dtype, one of which [values.Type.Encodes] says
+// that numbers can be written: F64, F32, F16, BF16 and the 8-bit floats. It takes whatever package
+// values decodes, ggml's blocks too, but for complex numbers. Each number is rounded once, from
+// what it is exactly, and what is too large becomes what [values.Type.Encode] says.
+// That integers are weights is for the caller to know. The tally may be nil.
+//
+// The result is little-endian. A cast to the dtype that the array has changes nothing else.
+func Cast(a *Array, dtype string, tally *Tally) (*Array, error) {
+	from, ok := values.Lookup(a.Elem.DType)
+	if !ok {
+		return nil, fmt.Errorf("numbers of %s cannot be read", a.Elem.DType)
+	}
+	if a.Elem.DType == dtype {
+		if !a.Elem.BigEndian {
+			return a, nil
+		}
+		elem := a.Elem
+		elem.BigEndian = false
+		return newArray(slices.Clone(a.Shape), elem, &turned{a.Data, from})
+	}
+	if from.Parts != 1 {
+		return nil, fmt.Errorf("complex numbers of %s cannot become %s", a.Elem.DType, dtype)
+	}
+	return encode(a.Shape, plain{a.Data, from, a.Elem.BigEndian}, dtype, tally)
+}
+
+// numbers are elements that can be decoded.
+type numbers interface {
+	// decode gives the numbers of elements from one on that begins a block, for a
+	// type that they are then encoded as. Those that follow within the last block are given, too.
+	decode(dst []float64, first int64, to *values.Type, n *values.Rounding) error
+	// block is how many elements are decoded at least.
+	block() int64
+}
+
+// encode is an array of numbers.
+func encode(shape []int64, from numbers, dtype string, tally *Tally) (*Array, error) {
+	to, ok := values.Lookup(dtype)
+	if !ok || !to.Encodes() {
+		return nil, fmt.Errorf("numbers cannot be written as %s; F64, F32, F16, BF16, F8_E4M3, F8_E5M2, F8_E4M3FNUZ and F8_E5M2FNUZ can", dtype)
+	}
+	e := Element{DType: to.Name, Elems: 1, Bytes: int64(to.BlockBytes)}
+	return newArray(slices.Clone(shape), e, &encoded{from: from, to: to, tally: tally})
+}
+
+// encoded is numbers written as another type.
+type encoded struct {
+	from  numbers
+	to    *values.Type
+	tally *Tally
+	// exact has reading fail at a number that the type does not have.
+	exact     bool
+	bigEndian bool
+}
+
+// window is how many elements are decoded at once: a multiple of every block.
+const window = 16 << 10
+
+var windows = sync.Pool{New: func() any { return new([window]float64) }}
+
+func (e *encoded) ReadAt(p []byte, off int64) (int, error) {
+	var n, dropped values.Rounding
+	defer func() { e.tally.add(n) }()
+	size := int64(e.to.BlockBytes)
+	var one [8]byte
+	done, at := 0, off/size
+	if skip := off % size; skip > 0 && len(p) > 0 {
+		count := &n
+		if int64(len(p)) < size-skip {
+			count = &dropped
+		}
+		if err := e.run(one[:size], at, count); err != nil {
+			return 0, err
+		}
+		done = copy(p, one[skip:size])
+		at++
+	}
+	whole := int64(len(p)-done) / size
+	if err := e.run(p[done:done+int(whole*size)], at, &n); err != nil {
+		return done, err
+	}
+	done += int(whole * size)
+	if done < len(p) {
+		if err := e.run(one[:size], at+whole, &dropped); err != nil {
+			return done, err
+		}
+		done += copy(p[done:], one[:])
+	}
+	return done, nil
+}
+
+// run writes as many whole elements from one on as p has room for.
+func (e *encoded) run(p []byte, at int64, n *values.Rounding) error {
+	buf := windows.Get().(*[window]float64)
+	defer windows.Put(buf)
+	size, block := e.to.BlockBytes, e.from.block()
+	for len(p) > 0 {
+		first := at / block * block
+		skip := int(at - first)
+		k := min(window-skip, len(p)/size)
+		if err := e.from.decode(buf[:(int64(skip+k)+block-1)/block*block], first, e.to, n); err != nil {
+			return err
+		}
+		nums, out := buf[skip:skip+k], p[:k*size]
+		e.to.Encode(out, nums, n)
+		if e.exact {
+			if err := e.check(out, nums, at); err != nil {
+				return err
+			}
+		}
+		if e.bigEndian {
+			e.to.Swap(out)
+		}
+		p, at = p[k*size:], at+int64(k)
+	}
+	return nil
+}
+
+// check fails where numbers do not come back, NaN bit by bit.
+func (e *encoded) check(out []byte, nums []float64, at int64) error {
+	var back [256]float64
+	for i := range nums {
+		if i%len(back) == 0 {
+			e.to.Decode64(back[:], out[i*e.to.BlockBytes:])
+		}
+		if v := nums[i]; math.Float64bits(back[i%len(back)]) != math.Float64bits(v) {
+			return fmt.Errorf("element %d, %v, is not a number of %s", at+int64(i), float32(v), e.to.Name)
+		}
+	}
+	return nil
+}
+
+// plain is the elements of a tensor.
+type plain struct {
+	src       io.ReaderAt
+	typ       *values.Type
+	bigEndian bool
+}
+
+func (s plain) block() int64 { return int64(s.typ.BlockElems) }
+
+// raws are for the bytes that a window is decoded from.
+var raws = sync.Pool{New: func() any { return new([]byte) }}
+
+// raw returns a slice of that many bytes, and where to put it back.
+func raw(n int) ([]byte, *[]byte) {
+	b := raws.Get().(*[]byte)
+	if cap(*b) < n {
+		*b = make([]byte, n)
+	}
+	return (*b)[:n], b
+}
+
+func (s plain) decode(dst []float64, first int64, to *values.Type, n *values.Rounding) error {
+	size, elems := int64(s.typ.BlockBytes), int64(s.typ.BlockElems)
+	src, back := raw(int(int64(len(dst)) / elems * size))
+	defer raws.Put(back)
+	if err := source.ReadFull(s.src, src, first/elems*size); err != nil {
+		return err
+	}
+	if s.bigEndian {
+		s.typ.Swap(src)
+	}
+	s.typ.DecodeFor(to, dst, src, n)
+	return nil
+}
+
+// turned is big-endian blocks as little-endian ones.
+type turned struct {
+	src io.ReaderAt
+	typ *values.Type
+}
+
+func (t *turned) ReadAt(p []byte, off int64) (int, error) {
+	return aligned(p, off, int64(t.typ.BlockBytes), func(p []byte, off int64) error {
+		if err := source.ReadFull(t.src, p, off); err != nil {
+			return err
+		}
+		t.typ.Swap(p)
+		return nil
+	})
+}
+
+// aligned has whole elements of n bytes read where the ends of a range may cut some.
+func aligned(p []byte, off, n int64, read func(p []byte, off int64) error) (int, error) {
+	if off%n == 0 && int64(len(p))%n == 0 {
+		if err := read(p, off); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
+	from, to := off/n*n, (off+int64(len(p))+n-1)/n*n
+	whole, back := raw(int(to - from))
+	defer raws.Put(back)
+	if err := read(whole, from); err != nil {
+		return 0, err
+	}
+	return copy(p, whole[off-from:]), nil
+}
