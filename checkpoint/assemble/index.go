@@ -6,7 +6,6 @@ import (
 	"math/bits"
 	"slices"
 	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -58,10 +57,8 @@ func appendPython(b []byte, s string) []byte {
 			b = append(b, `\b`...)
 		case r == '\f':
 			b = append(b, `\f`...)
-		case r >= 0x20 && r < utf8.RuneSelf && r != 0x7f:
+		case r >= 0x20 && r < 0x7f:
 			b = append(b, byte(r))
-		case r == 0x7f:
-			b = append(b, 0x7f)
 		case r > 0xffff:
 			hi, lo := utf16.EncodeRune(r)
 			b = fmt.Appendf(b, `\u%04x\u%04x`, hi, lo)

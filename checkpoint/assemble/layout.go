@@ -21,6 +21,9 @@ const splitPad = 32
 // not read here, and GGUF counts its parts in 16 bits.
 var maxFiles = map[checkpoint.Format]int{checkpoint.Safetensors: 10_000, checkpoint.GGUF: 1<<16 - 1}
 
+// maxDims is GGML_MAX_DIMS in ggml.h.
+const maxDims = 4
+
 // A part is the tensors of one file, by their place among all.
 type part struct {
 	from, to int
@@ -192,6 +195,9 @@ func ggufFile(tensors []Tensor, metadata []checkpoint.MetaKV, no, of, total int)
 		typ, ok := gguf.ParseTensorType(t.DType)
 		if !ok {
 			return nil, fmt.Errorf("tensor %q: GGUF has no type %s", t.Name, t.DType)
+		}
+		if n := len(t.Shape); n > maxDims {
+			return nil, fmt.Errorf("tensor %q: it has %d dimensions, and GGUF has %d at most", t.Name, n, maxDims)
 		}
 		dims := slices.Clone(t.Shape)
 		slices.Reverse(dims)
