@@ -108,7 +108,7 @@ crash: ## interrupt the program at every call that changes files, and recover
 	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) WTINSPECT_SIGNALS=$(SIGNALS) WTINSPECT_MEDDLINGS=$(MEDDLINGS) \
 	WTINSPECT_ROUNDS=$(ROUNDS) WTINSPECT_FULL=$(FULL) $(GO) test -v -timeout=120m \
 		-run='^(TestKillAtEveryCall|TestPowerLoss|TestSignalAtEveryCall|TestOtherProgram|TestTwoProcesses|TestFullDisk)$$' ./cmd/wtinspect
-	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$$(($(SHUTDOWNS) / 12)) $(GO) test -v -timeout=120m -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite
+	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$$(($(SHUTDOWNS) / 12)) $(GO) test -v -timeout=120m -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite ./checkpoint/assemble
 
 # So many random files, and twice as many random maps.
 FILES ?= 600

@@ -4,18 +4,21 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/internal/values"
 )
 
 const sharded = `
@@ -164,5 +167,99 @@ func TestShards(t *testing.T) {
 				t.Errorf("metadata %+v", v)
 			}
 		})
+	}
+}
+
+// contentID is the content id of a checkpoint.
+func contentID(t testing.TB, ref string) [sha256.Size]byte {
+	t.Helper()
+	c := open(t, ref)
+	var list []values.TensorDigest
+	for i, tensor := range c.All() {
+		r, err := c.Data(i)
+		must(t, err)
+		h := sha256.New()
+		_, err = io.Copy(h, r)
+		must(t, err)
+		list = append(list, values.TensorDigest{DType: tensor.DType, Shape: tensor.Shape, SHA256: [sha256.Size]byte(h.Sum(nil))})
+	}
+	return values.ContentID(list)
+}
+
+// TestManyShards: a model of many experts in 163 shards becomes one file and 163 again,
+// with every tensor in its place.
+func TestManyShards(t *testing.T) {
+	shards := 163
+	if testing.Short() {
+		shards = 13
+	}
+	top := t.TempDir()
+	src := filepath.Join(top, "src")
+	var text strings.Builder
+	for i := range shards {
+		fmt.Fprintf(&text, "file model-%05d-of-%05d.safetensors\ntensor model.layers.%d.mlp.experts.{0..139}.up_proj.weight BF16 [4,8]\n", i+1, shards, i)
+	}
+	must(t, fixture.Sharded(src, text.String()))
+	want, id := tensorsOf(t, src), contentID(t, src)
+
+	one, again := filepath.Join(top, "one.safetensors"), filepath.Join(top, "again")
+	run(t, txn.OS{}, specOf(t, open(t, src)), &Options{Output: one})
+	s := specOf(t, open(t, one))
+	s.Layout.MaxShardSize = 140 * 64
+	j, err := Prepare(t.Context(), s, &Options{Output: again})
+	must(t, err)
+	work := j.Work()
+	var done atomic.Int64
+	_, err = j.Run(t.Context(), func(n, total int64) {
+		if total != work || n > total {
+			t.Errorf("progress %d of %d, and %d was announced", n, total, work)
+		}
+		done.Store(max(done.Load(), n))
+	})
+	must(t, err)
+	if n := done.Load(); n != work {
+		t.Errorf("progress ended at %d of %d", n, work)
+	}
+	if len(j.Files) != shards {
+		t.Errorf("%d files", len(j.Files))
+	}
+	if got := tensorsOf(t, again); !slices.Equal(got, want) || contentID(t, one) != id || contentID(t, again) != id {
+		t.Error("a tensor is another one, or somewhere else")
+	}
+	before, after := snapshot(t, src), snapshot(t, again)
+	if !maps.EqualFunc(before, after, func(a, b string) bool { return true }) {
+		t.Errorf("files %q", slices.Sorted(maps.Keys(after)))
+	}
+	// Where each tensor is, as any reader of indexes has it.
+	a, b := open(t, src), open(t, again)
+	for i, tensor := range a.All() {
+		if now := b.At(i); a.Files[tensor.File].Name != b.Files[now.File].Name {
+			t.Fatalf("%s went from %s to %s", tensor.Name, a.Files[tensor.File].Name, b.Files[now.File].Name)
+		}
+	}
+}
+
+// TestUnion puts files together that have a tensor of one name.
+func TestUnion(t *testing.T) {
+	dir := t.TempDir()
+	var list []*checkpoint.Checkpoint
+	for i, text := range []string{"tensor a F32 [4]\ntensor b F32 [4]\n", "tensor b F32 [4] hex=01020304\ntensor c F32 [4]\n"} {
+		name := filepath.Join(dir, fmt.Sprintf("%d.safetensors", i))
+		must(t, fixture.Write(name, fmt.Sprintf("meta format pt\nmeta part %d\n%s", i, text)))
+		list = append(list, open(t, name))
+	}
+	u, _, err := checkpoint.Union(list, checkpoint.PreferLast)
+	must(t, err)
+	s := specOf(t, u)
+	kvs, differ := Metadata(u)
+	if len(kvs) != 2 || !slices.Equal(differ, []string{"part"}) {
+		t.Errorf("metadata %+v, differ %q", kvs, differ)
+	}
+	s.Layout.MaxShardSize = 32
+	out := filepath.Join(dir, "out") // beside the sources, which are files
+	run(t, txn.OS{}, s, &Options{Output: out})
+	one, two := tensorsOf(t, list[0].Path), tensorsOf(t, list[1].Path)
+	if got, want := tensorsOf(t, out), []string{one[0], two[0], two[1]}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strings"
@@ -234,7 +235,8 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 		f := file{names[no], image.Image{Header: d.header, Size: d.size}}
 		for _, i := range d.order {
 			t := &j.spec.Tensors[p.from+i]
-			piece := image.Piece{Name: t.Name, Src: t.Data, Size: t.Size, At: d.at[i]}
+			// Sources are compared, which not every kind of reader can be.
+			piece := image.Piece{Name: t.Name, Src: io.NewSectionReader(t.Data, 0, t.Size), Size: t.Size, At: d.at[i]}
 			if s, ok := t.Data.(*stored); ok && sources[s.path] != nil {
 				piece.Src, piece.Off = sources[s.path], s.off
 				taken[sources[s.path]] += t.Size
