@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -156,13 +157,17 @@ func (f cachedFile) Pwrite([]byte, int64) (int, error) { return 0, syscall.EINVA
 
 // Faults are calls of a system that fail from one on, or once.
 type Faults struct {
-	Calls, At int
+	Calls, At int // Calls may be read when no call is under way
 	Once      bool
 	Err       error
 	Cancel    context.CancelFunc
+
+	mu sync.Mutex
 }
 
 func (s *Faults) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.Calls++
 	if s.Calls == s.At || s.Calls > s.At && !s.Once {
 		if s.Cancel != nil {
@@ -184,7 +189,7 @@ func Faulty(s *Faults, around func(txn.Dir) txn.Dir) System {
 			return faultyDir{d, s}
 		},
 		File: func(f txn.File, flag int) (txn.File, error) {
-			if flag&(os.O_RDWR|os.O_CREATE) != 0 {
+			if flag&os.O_RDWR != 0 && flag&os.O_CREATE == 0 { // what is created is a call of the directory
 				if err := s.enter(); err != nil {
 					f.Close()
 					return nil, err
@@ -206,7 +211,6 @@ func (f faultyDir) Open(name string, flag int, perm fs.FileMode) (txn.File, erro
 		if err := f.state.enter(); err != nil {
 			return nil, err
 		}
-		f.state.Calls--
 	}
 	return f.Dir.Open(name, flag, perm)
 }

@@ -1,0 +1,114 @@
+package assemble
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// cold takes the files of a directory out of the page cache, where the system allows that.
+func cold(b *testing.B, dir string) {
+	b.Helper()
+	entries, err := os.ReadDir(dir)
+	must(b, err)
+	for _, e := range entries {
+		if f, err := (txn.OS{}).Read(filepath.Join(dir, e.Name()), 0); err == nil {
+			f.Drop(0, 0)
+			f.Close()
+		}
+	}
+}
+
+// BenchmarkReshard makes one file of 16, of 1 GiB together, and files of 100 MB of it,
+// beside a plain copy of as much; fsync included.
+func BenchmarkReshard(b *testing.B) {
+	const files, size = 16, 1 << 30
+	top := b.TempDir()
+	src, out := filepath.Join(top, "src"), filepath.Join(top, "out")
+	text := ""
+	for i := range files {
+		text += fmt.Sprintf("file model-%05d-of-%05d.safetensors\ndata sparse\ntensor layers.%d.{0..31}.weight BF16 [1024,1024]\n", i+1, files, i)
+	}
+	must(b, fixture.Sharded(src, text))
+	noise := make([]byte, 8<<20)
+	rng := rand.NewChaCha8([32]byte{1})
+	c := open(b, src)
+	for _, f := range c.Files {
+		w, err := os.OpenFile(f.Path, os.O_RDWR, 0)
+		must(b, err)
+		for at := f.DataOffset; at < f.Size; at += int64(len(noise)) {
+			_, _ = rng.Read(noise)
+			_, err := w.WriteAt(noise[:min(int64(len(noise)), f.Size-at)], at)
+			must(b, err)
+		}
+		must(b, w.Sync())
+		must(b, w.Close())
+	}
+	measure := func(name string, body func()) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				b.StopTimer()
+				must(b, os.RemoveAll(out))
+				cold(b, src)
+				b.StartTimer()
+				body()
+			}
+		})
+	}
+	measure("plain", func() {
+		must(b, os.Mkdir(out, 0o755))
+		for _, f := range c.Files {
+			r, err := os.Open(f.Path)
+			must(b, err)
+			w, err := os.Create(filepath.Join(out, f.Name))
+			must(b, err)
+			_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<20))
+			must(b, err)
+			must(b, w.Sync())
+			must(b, w.Close())
+			must(b, r.Close())
+		}
+	})
+	for _, v := range []rewrite.Verify{rewrite.VerifyNone, rewrite.VerifySampled, rewrite.VerifyDefault} {
+		for _, limit := range []int64{0, 100e6} {
+			measure(fmt.Sprintf("limit=%d/verify=%s", limit, v), func() {
+				s := specOf(b, open(b, src))
+				s.Layout.MaxShardSize = limit
+				run(b, txn.OS{}, s, &Options{Output: out, Verify: v})
+			})
+		}
+	}
+}
+
+// BenchmarkReshard50G makes files of 5 GB of a sparse one of 50 GB.
+func BenchmarkReshard50G(b *testing.B) {
+	top := b.TempDir()
+	src, out := filepath.Join(top, "src.safetensors"), filepath.Join(top, "out")
+	must(b, fixture.Write(src, `
+data sparse
+tensor model.layers.{0..399}.ln1.weight BF16 [4096]
+tensor model.layers.{0..399}.mlp.down_proj.weight BF16 [8192,7630]
+`))
+	var peak uint64
+	for b.Loop() {
+		b.StopTimer()
+		must(b, os.RemoveAll(out))
+		b.StartTimer()
+		s := specOf(b, open(b, src))
+		s.Layout.MaxShardSize = 5e9
+		run(b, txn.OS{}, s, &Options{Output: out})
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		peak = max(peak, m.Sys)
+	}
+	b.ReportMetric(float64(peak)/(1<<20), "MiB-sys")
+}
