@@ -407,13 +407,19 @@ func (j *Job) unchanged() error {
 	return nil
 }
 
-// like is the file whose owner and permissions the new ones have: the first of the
-// sources. It is nil when all are elsewhere.
-func (j *Job) like() (f txn.File, done func(), err error) {
-	if len(j.sources) == 0 {
-		return nil, func() {}, nil
+// like is the file whose owner and permissions a new one has: that at a path, or else the
+// first of the sources. It is nil when all of them are elsewhere.
+func (j *Job) like(path string) (f txn.File, done func(), err error) {
+	switch {
+	case path != "":
+		if f, err = txn.Read(j.sys, path, 0); err != nil {
+			return nil, nil, err
+		}
+		return f, func() { f.Close() }, nil
+	case len(j.sources) > 0:
+		return j.sources[0].Open()
 	}
-	return j.sources[0].Open()
+	return nil, func() {}, nil
 }
 
 // smallFile is the size up to which files are written several at a time: the wait for
@@ -468,7 +474,7 @@ func (j *Job) digests() bool {
 }
 
 func (j *Job) build(ctx context.Context, dir txn.Dir, name string, f *file, tell func(int64)) (*image.Sums, error) {
-	like, done, err := j.like()
+	like, done, err := j.like("")
 	if err != nil {
 		return nil, err
 	}
@@ -509,14 +515,7 @@ func (j *Job) writeDocument(ctx context.Context, w *image.Writer, d *Document) e
 	if err != nil {
 		return err
 	}
-	var like txn.File
-	done := func() {}
-	if d.From != "" {
-		like, err = txn.Read(j.sys, d.From, 0)
-		done = func() { like.Close() }
-	} else {
-		like, done, err = j.like()
-	}
+	like, done, err := j.like(d.From)
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,13 @@
 package rewrite
 
 import (
-	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
-
 	"os"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // A file that is written anew has the permissions, attributes and access

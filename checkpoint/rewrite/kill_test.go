@@ -1,8 +1,6 @@
 package rewrite
 
 import (
-	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
-
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 	"github.com/wtinspect/wtinspect/rename"
 )
 

@@ -1,8 +1,6 @@
 package rewrite
 
 import (
-	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
-
 	"context"
 	"fmt"
 	"os"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // TestInverse renames by generated maps, with swaps, chains, shifts and

@@ -1,13 +1,12 @@
 package rewrite
 
 import (
-	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
-
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
 
 // BenchmarkTransform converts 1 GiB in the ways that models need, beside a

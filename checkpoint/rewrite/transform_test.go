@@ -1,8 +1,6 @@
 package rewrite
 
 import (
-	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
-
 	"bytes"
 	"cmp"
 	"context"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
