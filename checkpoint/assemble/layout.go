@@ -2,6 +2,7 @@ package assemble
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,7 +133,8 @@ func safetensorsFile(tensors []Tensor, metadata []checkpoint.MetaKV) (*draft, er
 		return nil, err
 	}
 	for _, fault := range f.Validate() {
-		if fault.Severity == safetensors.Error {
+		// A dtype of tomorrow is copied as it is.
+		if fault.Severity == safetensors.Error && !errors.Is(fault, safetensors.ErrUnsupported) {
 			return nil, fault
 		}
 	}

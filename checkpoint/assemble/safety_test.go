@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
@@ -538,5 +540,115 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%d files were open", n)
 		}
 		t.Logf("files of up to %d bytes: %d MiB, %d descriptors", limit, (peak.Load()-before)>>20, files.Load())
+	}
+}
+
+// TestHostile: of files that lie, what they do not have is not written, and what they have
+// twice is written twice.
+func TestHostile(t *testing.T) {
+	for _, tt := range []struct{ name, ext, text, want string }{
+		{"cut off", "safetensors", "tensor a F32 [4]\ntensor b F32 [400]\ntruncate -8\n", `tensor "b"`},
+		{"beyond the end", "safetensors", "tensor a F32 [4] begin=0 end=99999999999\n", `tensor "a"`},
+		{"backwards", "safetensors", "tensor a F32 [4] begin=16 end=0\n", `tensor "a"`},
+		{"another size", "safetensors", "tensor a F32 [5] bytes=16\n", "a"},
+		{"cut off", "gguf", "format gguf\ntensor a F32 [4]\ntensor b F32 [400]\ntruncate -64\n", `tensor "b"`},
+		{"beyond the end", "gguf", "format gguf\ntensor a F32 [4] offset=18446744073709551584\n", `tensor "a"`},
+		{"unknown type", "gguf", "format gguf\ntensor a F32 [4] type=4\n", `tensor "a"`},
+		{"overlap", "safetensors", "tensor a F32 [4]\ntensor b F32 [4] begin=8 end=24\n", ""},
+		{"same bytes", "safetensors", "tensor a F32 [4]\ntensor b F32 [4] begin=0 end=16\n", ""},
+		{"unknown type", "safetensors", "tensor a F3 [4] bytes=16\n", ""},
+	} {
+		t.Run(tt.ext+" "+tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			ref := filepath.Join(dir, "m."+tt.ext)
+			must(t, fixture.Write(ref, tt.text))
+			r, err := checkpoint.Open(t.Context(), ref, nil)
+			must(t, err)
+			defer r.Close()
+			c := r.Checkpoints[0]
+			s := &Spec{Format: c.Format, Sources: r.Checkpoints}
+			for i := range c.Len() {
+				var tensor Tensor
+				if tensor, err = Stored(c, i); err != nil {
+					break
+				}
+				s.Tensors = append(s.Tensors, tensor)
+			}
+			out := filepath.Join(dir, "out."+tt.ext)
+			if err == nil {
+				var j *Job
+				if j, err = Prepare(t.Context(), s, &Options{Output: out}); err == nil {
+					_, err = j.Run(t.Context(), nil)
+				}
+			}
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("error %v, want %q", err, tt.want)
+				}
+				if got := names(t, dir); len(got) != 1 {
+					t.Errorf("there is %q", got)
+				}
+				return
+			}
+			must(t, err)
+			made := open(t, out)
+			for i := range c.Len() {
+				a, err := c.Data(i)
+				must(t, err)
+				b, err := made.Data(i)
+				must(t, err)
+				x, err := io.ReadAll(a)
+				must(t, err)
+				y, err := io.ReadAll(b)
+				must(t, err)
+				if string(x) != string(y) {
+					t.Errorf("tensor %d is another one", i)
+				}
+			}
+		})
+	}
+}
+
+// A tree is a place that knows nothing of this machine's paths, as a server does.
+type tree struct{ fs.FS }
+
+func (p tree) name(ref string) string { return path.Clean(strings.TrimPrefix(ref, "tree://")) }
+
+func (p tree) Stat(_ context.Context, ref string) (fs.FileInfo, error) {
+	return fs.Stat(p.FS, p.name(ref))
+}
+
+func (p tree) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
+	return fs.ReadDir(p.FS, p.name(ref))
+}
+
+func (p tree) Open(_ context.Context, ref string) (source.Source, error) {
+	data, err := fs.ReadFile(p.FS, p.name(ref))
+	return source.Bytes(ref, data), err
+}
+
+// TestElsewhere makes of a release that is not on the file system what it would make of
+// the same files here.
+func TestElsewhere(t *testing.T) {
+	top := t.TempDir()
+	release(t, top)
+	ctx := source.With(t.Context(), "tree", tree{os.DirFS(top)})
+	r, err := checkpoint.Open(ctx, "tree://m", nil)
+	must(t, err)
+	defer r.Close()
+	c := r.Checkpoints[0]
+	s := specOf(t, c)
+	s.Layout.MaxShardSize = 5000
+	s.Documents = []Document{{Name: "config.json", Text: []byte("{}"), From: "tree://m/config.json"}, {Name: "sub/LICENSE", From: "tree://m/sub/LICENSE"}}
+	far, near := filepath.Join(top, "far"), filepath.Join(top, "near")
+	j, err := Prepare(ctx, s, &Options{Output: far, Verify: rewrite.VerifyFull})
+	must(t, err)
+	_, err = j.Run(ctx, nil)
+	must(t, err)
+	here := releaseSpec(t, open(t, filepath.Join(top, "m")))
+	here.Documents[0].Text = []byte("{}")
+	run(t, txn.OS{}, here, &Options{Output: near})
+	if a, b := snapshot(t, far), snapshot(t, near); !maps.Equal(a, b) {
+		t.Errorf("%q, and %q of files here", names(t, far), names(t, near))
 	}
 }
