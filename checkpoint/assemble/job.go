@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -65,6 +65,7 @@ type Job struct {
 	place     *image.Place
 	pool      image.Pool
 	sources   []*image.Source
+	computing sync.Mutex // held while data is computed
 }
 
 // A File is one of the new checkpoint's.
@@ -81,6 +82,7 @@ type File struct {
 type file struct {
 	name string
 	image.Image
+	again []image.Piece // what the same is read from to be compared
 }
 
 // Prepare makes a job that writes a new checkpoint. Reasons that keep it from running
@@ -232,16 +234,19 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 		if err != nil {
 			return err
 		}
-		f := file{names[no], image.Image{Header: d.header, Size: d.size}}
+		f := file{name: names[no], Image: image.Image{Header: d.header, Size: d.size}}
 		for _, i := range d.order {
 			t := &j.spec.Tensors[p.from+i]
-			// Sources are compared, which not every kind of reader can be.
-			piece := image.Piece{Name: t.Name, Src: io.NewSectionReader(t.Data, 0, t.Size), Size: t.Size, At: d.at[i]}
+			piece := image.Piece{Name: t.Name, Src: &computed{&j.computing, t.Data, t.Size}, Size: t.Size, At: d.at[i]}
 			if s, ok := t.Data.(*stored); ok && sources[s.path] != nil {
 				piece.Src, piece.Off = sources[s.path], s.off
 				taken[sources[s.path]] += t.Size
 			}
 			f.Pieces = append(f.Pieces, piece)
+			if t.Again != nil {
+				piece.Src, piece.Off = &computed{&j.computing, t.Again, t.Size}, 0
+			}
+			f.again = append(f.again, piece)
 		}
 		j.files = append(j.files, f)
 		j.Files = append(j.Files, File{Name: names[no], Tensors: p.to - p.from, Bytes: d.size, Header: int64(len(d.header)), Over: p.over})
@@ -494,6 +499,7 @@ func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, su
 	defer func() { err = errors.Join(err, made.Close()) }()
 	if !j.digests() {
 		proof.Method, proof.Tensors = rewrite.ProofSamples, len(f.Pieces)
+		f.Pieces = f.again
 		proof.Samples, proof.Bytes, err = f.Sample(made)
 		return err
 	}
@@ -501,6 +507,7 @@ func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, su
 	if proof.Tensors, proof.Bytes, err = f.Compare(ctx, made, sums, tell); err != nil || j.opts.Verify != rewrite.VerifyFull {
 		return err
 	}
+	f.Pieces = f.again
 	return f.Again(ctx, sums, tell)
 }
 

@@ -309,6 +309,47 @@ func TestUnsteady(t *testing.T) {
 	}
 }
 
+// Data that is computed is read once, by one goroutine at a time, whatever else there is.
+func TestComputedOnce(t *testing.T) {
+	for _, v := range []rewrite.Verify{rewrite.VerifyDefault, rewrite.VerifyFull, rewrite.VerifySampled, rewrite.VerifyNone} {
+		var busy, again atomic.Int64
+		const size = 1 << 16
+		s := &Spec{Format: checkpoint.Safetensors, Layout: Layout{MaxShardSize: size}}
+		read := make([]int64, 20)
+		for i := range read {
+			data := func(p []byte, off int64, n *int64) (int, error) {
+				if busy.Add(1) > 1 {
+					t.Error("two goroutines read at a time")
+				}
+				defer busy.Add(-1)
+				*n += int64(len(p))
+				for k := range p {
+					p[k] = byte(off + int64(k+i))
+				}
+				return len(p), nil
+			}
+			s.Tensors = append(s.Tensors, Tensor{
+				Name: fmt.Sprint(i), DType: "U8", Shape: []uint64{size}, Size: size,
+				Data: readerFunc(func(p []byte, off int64) (int, error) { return data(p, off, &read[i]) }),
+				Again: readerFunc(func(p []byte, off int64) (int, error) {
+					again.Add(1)
+					var n int64
+					return data(p, off, &n)
+				}),
+			})
+		}
+		run(t, txn.OS{}, s, &Options{Output: filepath.Join(t.TempDir(), "out"), Verify: v})
+		for i, n := range read {
+			if n != size {
+				t.Errorf("verify %q: %d bytes of tensor %d were read", v, n, i)
+			}
+		}
+		if (again.Load() > 0) != (v == rewrite.VerifyFull || v == rewrite.VerifySampled) {
+			t.Errorf("verify %q: compared by %d reads", v, again.Load())
+		}
+	}
+}
+
 type readerFunc func(p []byte, off int64) (int, error)
 
 func (f readerFunc) ReadAt(p []byte, off int64) (int, error) { return f(p, off) }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -34,9 +35,13 @@ type Tensor struct {
 	DType string
 	Shape []uint64
 	// Data has the bytes as the format stores them, little-endian, from 0 on; Size
-	// says how many. Data is read front to back, twice with [rewrite.VerifyFull].
+	// says how many. Each is read once, front to back, by one goroutine at a time for all
+	// tensors, so that what is computed may share memory and count.
 	Data io.ReaderAt
 	Size int64
+	// Again has the same bytes for the comparison with what was written
+	// ([rewrite.VerifyFull] and [rewrite.VerifySampled]); nil is Data.
+	Again io.ReaderAt
 }
 
 // A Layout says how tensors are put into files.
@@ -62,6 +67,22 @@ type stored struct {
 	*io.SectionReader
 	path string // of the file, "" where it is not on this machine
 	off  int64
+}
+
+// computed is data that is made while it is read. One lock is for all of a job.
+type computed struct {
+	mu   *sync.Mutex
+	data io.ReaderAt
+	size int64
+}
+
+func (c *computed) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > c.size-int64(len(p)) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.data.ReadAt(p, off)
 }
 
 // Stored is tensor i of a checkpoint, under its name and with its bytes as they are in
