@@ -22,7 +22,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random bench generate golden vuln api interop site compare release release-test deb-test clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden vuln api interop site compare release release-test deb-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -115,6 +115,9 @@ FILES ?= 600
 
 random: ## compare commands on random and huge files with an independent reader
 	WTINSPECT_RANDOM=$(FILES) $(GO) test -timeout=60m -run='^(TestRandom|TestHuge|TestMillion)' ./cmd/wtinspect
+
+conversions: ## try every conversion below every wrapper: what comes of it is identified as what it is to be
+	$(GO) test -timeout=30m -run='^TestConvertedIsIdentified$$' -v ./inspect -args -all-conversions
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...

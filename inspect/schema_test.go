@@ -22,6 +22,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/assemble"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/compare"
 	"github.com/wtinspect/wtinspect/internal/render"
@@ -104,6 +105,52 @@ type (
 		Path string `json:"path"`
 		// Outcome is how the interrupted rewrite was ended.
 		Outcome rewrite.Outcome `json:"outcome"`
+	}
+
+	convertAnswer struct {
+		// Sources are the checkpoints that the new one is made of.
+		Sources []string `json:"sources"`
+		// Container is the format of the new one.
+		Container checkpoint.Format `json:"container"`
+		// From and To are the conventions of the old and the new names, nil where they stay.
+		From    *string        `json:"from"`
+		To      *string        `json:"to"`
+		Summary ConvertSummary `json:"summary"`
+		// Tensors are those of the new checkpoint.
+		Tensors []convertLine `json:"tensors"`
+		// LeftOut are the tensors that are chosen, and of which nothing is in the new checkpoint.
+		LeftOut []struct {
+			Name       string `json:"name"`
+			NameBase64 []byte `json:"name_base64,omitempty"`
+			Reason     string `json:"reason"`
+		} `json:"left_out"`
+		Casts []CastSummary `json:"casts"`
+		// Documents are those beside the weights that are edited or left out.
+		Documents []ConvertedDocument `json:"documents"`
+		// Missing are documents that a release has, and that cannot be made.
+		Missing []string `json:"missing"`
+		// Notes are for people.
+		Notes []string `json:"notes"`
+		// Problems are the reasons for which new names are refused.
+		Problems []rename.Problem `json:"problems"`
+		// Write is what is written, nil without a destination and when the names are refused.
+		Write *assemble.Job `json:"write"`
+		// Report is what was done, nil when nothing was.
+		Report *rewrite.Report `json:"report"`
+	}
+	convertLine struct {
+		Name       string   `json:"name"`
+		NameBase64 []byte   `json:"name_base64,omitempty"`
+		DType      string   `json:"dtype"`
+		Shape      []uint64 `json:"shape"`
+		Bytes      uint64   `json:"bytes"`
+		// From is the first tensor that it is made of, of MadeOf, and FromDType its dtype.
+		From       string `json:"from"`
+		FromBase64 []byte `json:"from_base64,omitempty"`
+		MadeOf     uint64 `json:"made_of"`
+		FromDType  string `json:"from_dtype"`
+		// Done is what is done to them, nil for a copy of the bytes.
+		Done *string `json:"done"`
 	}
 
 	metaEditAnswer struct {
@@ -223,6 +270,7 @@ var answers = []struct {
 	{"hash", list(HashResult{}, ManifestResult{}, contentIDAnswer{}, FilesResult{}), list(TensorHash{}, ManifestEntry{}, contentIDLine{}, FileHash{})},
 	{"diff", list(DiffResult{}), list(DiffRow{})},
 	{"rename", list(renameAnswer{}, recoverAnswer{}), list(renameLine{}, recoverAnswer{})},
+	{"convert", list(convertAnswer{}), list(convertLine{})},
 	{"map show", list(ConventionResult{}), list(ConventionTensor{})},
 	{"map list", list(MapsResult{}), list(mapListLine{})},
 	{"map lint", list(mapLintAnswer{}), list(mapLintLine{})},

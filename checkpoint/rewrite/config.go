@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/rename"
 )
 
 // nameLists are members whose value is a name, a list of names (at any depth)
@@ -59,6 +60,12 @@ type move struct {
 	from, to []string
 	dropped  bool
 	parted   bool // operations take it, and leave several, or one of several
+}
+
+// FollowNames edits the names of tensors in a document beside the weights to what a plan
+// makes of them. Without edits the text is nil.
+func FollowNames(file string, text []byte, plan *rename.Plan) (out []byte, edits []TextEdit, left []Unfollowed, err error) {
+	return editDocument(file, text, func() []move { return movesOf(plan.Rows) })
 }
 
 // editDocument edits the names in a document. Without edits the text is nil.

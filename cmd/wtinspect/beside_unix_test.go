@@ -37,6 +37,7 @@ var readingCommands = [][]string{
 	{"lock", "m"},
 	{"rename", "--to", "meta", "m"},
 	{"rename", "--map", "strip-module", "m"},
+	{"convert", "--to", "meta", "m"},
 	{"map", "infer", "m", "m"},
 	{"map", "infer", "m", "--to", "meta"},
 	{"map", "new", "m"},

@@ -49,6 +49,8 @@ var hubCommands = []struct {
 	{"map test yi-to-llama REF", 0, "5+2", "1+0"},
 	{"rename --to gguf REF", 0, "5+2", "1+0"},
 	{"rename -q --map yi-to-llama -o OUT REF", 0, "5+4", "5+4"},
+	{"convert --dtype f32 REF", 0, "5+2", "1+0"},
+	{"convert -q --max-shard-size 1KB -o OUT REF", 0, "5+4", "7+6"},
 	{"meta set -o OUT REF a=b", 0, "5+4", "5+4"},
 	{"meta unset -o OUT REF format", 0, "5+4", "5+4"},
 	{"fix REF", 0, "5+2", "1+0"},

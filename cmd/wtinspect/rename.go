@@ -24,6 +24,14 @@ import (
 type renameOptions struct {
 	writing
 	selection
+	naming
+	writeMap string
+	inverse  string
+	recover  bool
+}
+
+// A naming is how a command is told what tensors are to be called.
+type naming struct {
 	converting
 	mapName string
 	strict  bool
@@ -32,9 +40,84 @@ type renameOptions struct {
 	dropUnknown bool
 	keepUnknown bool
 	edit        rename.Edit
-	writeMap    string
-	inverse     string
-	recover     bool
+}
+
+func (o *naming) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.mapName, "map", "", "the `MAP`: a file, or a name from 'wtinspect map list'")
+	f.StringArrayVar(&o.edit.Rules, "rule", nil, "rename by the rule `OLD=NEW`, in the language of maps (repeatable)")
+	f.StringVar(&o.edit.StripPrefix, "strip-prefix", "", "take `TEXT` off the beginning of names; a dot is part of it")
+	f.StringVar(&o.edit.AddPrefix, "add-prefix", "", "put `TEXT` before every name; a dot is part of it")
+	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give, or the spelling of an adapter (kohya, peft …)")
+	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
+	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
+	f.BoolVar(&o.dropUnknown, "drop-unknown", false, "with --to, leave out tensors that the other convention has no name for")
+	f.BoolVar(&o.keepUnknown, "keep-unknown", false, "with --to, keep the old names of tensors that the other convention has no name for")
+	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow names under which a loader reads the bytes in another way")
+	for flag, complete := range map[string]cobra.CompletionFunc{"map": completeMaps, "to": completeGoals, "from": completeConventions} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
+			panic(err) // the flag does not exist
+		}
+	}
+}
+
+// addStrict adds the flag that refuses what has no effect.
+func (o *naming) addStrict(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
+}
+
+// named reports whether the names are to change.
+func (o *naming) named() bool { return o.mapName != "" || o.to != "" || !o.edit.IsZero() }
+
+// usage finds flags that contradict each other. derived says that names may be converted
+// without --to.
+func (o *naming) usage(derived bool) error {
+	switch {
+	case o.mapName != "" && o.to != "":
+		return errors.New("--map and --to cannot be used together")
+	case o.to != "" && !o.edit.IsZero():
+		return errors.New("--to finds the convention by all names and moves bytes, and does not go with --rule, --strip-prefix or --add-prefix; rename first, then convert")
+	case derived:
+	case o.from != "" && o.to == "":
+		return errors.New("--from goes with --to")
+	case (o.dropUnknown || o.keepUnknown) && o.to == "":
+		return errors.New("--drop-unknown and --keep-unknown go with --to; a map has its own drop and otherwise")
+	}
+	if o.dropUnknown && o.keepUnknown {
+		return errors.New("--drop-unknown and --keep-unknown cannot be used together")
+	}
+	return nil
+}
+
+// load reads the map that is given, nil for none.
+func (o *naming) load(ctx context.Context) (*rename.Map, error) {
+	if o.mapName == "" {
+		return nil, nil
+	}
+	return loadMap(ctx, o.mapName)
+}
+
+// names is what inspect is told.
+func (o *naming) names(m *rename.Map, model *convention.Model) inspect.RenameOptions {
+	unknown := inspect.RefuseUnknown
+	switch {
+	case o.dropUnknown:
+		unknown = inspect.DropUnknown
+	case o.keepUnknown:
+		unknown = inspect.KeepUnknown
+	}
+	return inspect.RenameOptions{
+		Unknown: unknown, Map: m, Edit: o.edit, To: o.to, From: o.from, Model: model, Strict: o.strict, AllowLayoutMismatch: o.mismatch,
+	}
+}
+
+// ownMap is the map that was given, "" where an edit has made another of it, whose
+// rules nobody wrote.
+func (o *naming) ownMap() string {
+	if !o.edit.IsZero() {
+		return ""
+	}
+	return o.mapName
 }
 
 func newRename(p *program) *cobra.Command {
@@ -103,27 +186,10 @@ ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.mapName, "map", "", "the `MAP`: a file, or a name from 'wtinspect map list'")
-	if err := cmd.RegisterFlagCompletionFunc("map", completeMaps); err != nil {
-		panic(err) // the flag does not exist
-	}
-	f.StringArrayVar(&o.edit.Rules, "rule", nil, "rename by the rule `OLD=NEW`, in the language of maps (repeatable)")
-	f.StringVar(&o.edit.StripPrefix, "strip-prefix", "", "take `TEXT` off the beginning of names; a dot is part of it")
-	f.StringVar(&o.edit.AddPrefix, "add-prefix", "", "put `TEXT` before every name; a dot is part of it")
-	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give, or the spelling of an adapter (kohya, peft …)")
-	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
-	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
-	f.BoolVar(&o.dropUnknown, "drop-unknown", false, "with --to, leave out tensors that the other convention has no name for")
-	f.BoolVar(&o.keepUnknown, "keep-unknown", false, "with --to, keep the old names of tensors that the other convention has no name for")
-	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow names under which a loader reads the bytes in another way")
-	for flag, complete := range map[string]cobra.CompletionFunc{"to": completeGoals, "from": completeConventions} {
-		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
-			panic(err) // the flag does not exist
-		}
-	}
+	o.naming.addFlags(cmd)
 	o.writing.addFlags(cmd, p, answer.RenameColumns)
 	o.selection.addFlags(cmd, p)
-	f.BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
+	o.addStrict(cmd)
 	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")
 	f.StringVar(&o.writeMap, "write-map", "", "write the map that the rename follows to `FILE`; with - print it instead of the plan")
 	group(f, "Writing", "write-inverse", "write-map")
@@ -141,20 +207,13 @@ func (o *renameOptions) usage(cmd *cobra.Command) error {
 		return nil
 	}
 	switch {
-	case o.mapName == "" && o.to == "" && o.edit.IsZero():
+	case !o.named():
 		return errors.New("new names are needed: --map FILE, --map NAME, --to CONVENTION, --rule OLD=NEW or a prefix; 'wtinspect map list' shows the names")
-	case o.mapName != "" && o.to != "":
-		return errors.New("--map and --to cannot be used together")
-	case o.to != "" && !o.edit.IsZero():
-		return errors.New("--to finds the convention by all names and moves bytes, and does not go with --rule, --strip-prefix or --add-prefix; rename first, then convert")
 	case o.writeMap == "-" && o.format != string(render.TableFormat):
 		return fmt.Errorf("--write-map - and -f %s both print to stdout; name a file for the map", o.format)
-	case o.from != "" && o.to == "":
-		return errors.New("--from goes with --to")
-	case (o.dropUnknown || o.keepUnknown) && o.to == "":
-		return errors.New("--drop-unknown and --keep-unknown go with --to; a map has its own drop and otherwise")
-	case o.dropUnknown && o.keepUnknown:
-		return errors.New("--drop-unknown and --keep-unknown cannot be used together")
+	}
+	if err := o.naming.usage(false); err != nil {
+		return err
 	}
 	return o.writing.usage()
 }
@@ -194,11 +253,9 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
-	var m *rename.Map
-	if o.mapName != "" {
-		if m, err = loadMap(ctx, o.mapName); err != nil {
-			return err
-		}
+	m, err := o.load(ctx)
+	if err != nil {
+		return err
 	}
 	in, c, err := o.open(ctx, p, path)
 	if err != nil {
@@ -209,34 +266,32 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	if err != nil {
 		return err
 	}
-	unknown := inspect.RefuseUnknown
-	switch {
-	case o.dropUnknown:
-		unknown = inspect.DropUnknown
-	case o.keepUnknown:
-		unknown = inspect.KeepUnknown
-	}
-	opts := &inspect.RenameOptions{
-		Unknown: unknown, Map: m, Edit: o.edit, To: o.to, From: o.from, Model: model, Select: selected, Strict: o.strict,
-		AllowLayoutMismatch: o.mismatch, Inverse: o.inverse, Rewrite: *o.options(),
-	}
-	plan, err := inspect.Rename(ctx, c, opts)
+	opts := o.names(m, model)
+	opts.Select, opts.Inverse, opts.Rewrite = selected, o.inverse, *o.options()
+	plan, err := inspect.Rename(ctx, c, &opts)
 	if err != nil {
 		return in.finish(ctx, p, conversionError(err))
 	}
 	defer plan.Close()
 	r := &renaming{plan, o, &rewriting{options: &o.writing, job: plan.Job, run: plan.Run}}
-	r.noteConversion(p)
-	if !o.strict { // which refuses them
-		for _, text := range r.Unused {
-			p.note("%s", text)
-		}
-	}
+	p.noteConversion(plan)
+	r.noteFormat(p)
+	o.noteUnused(p, plan)
 	if err := r.writeMap(p, in); err != nil {
 		return in.finish(ctx, p, err)
 	}
 	o.noteNone(p, o.count(selected, c), nil)
 	return in.finish(ctx, p, r.do(ctx, p, in))
+}
+
+// noteUnused says what of an edit does nothing, unless that is refused.
+func (o *naming) noteUnused(p *program, r *inspect.Renaming) {
+	if o.strict {
+		return
+	}
+	for _, text := range r.Unused {
+		p.note("%s", text)
+	}
 }
 
 // writeMap writes the map that the rename follows, where it is wanted.
@@ -252,8 +307,8 @@ func (r *renaming) writeMap(p *program, in *inputs) error {
 }
 
 // noteConversion says what a conversion leaves to do.
-func (r *renaming) noteConversion(p *program) {
-	conv, c := r.Conversion, r.Checkpoint
+func (p *program) noteConversion(r *inspect.Renaming) {
+	conv := r.Conversion
 	if conv == nil {
 		return
 	}
@@ -263,8 +318,17 @@ func (r *renaming) noteConversion(p *program) {
 	if len(conv.Missing) > 0 {
 		p.note("%s has more than the checkpoint gives: %s", conv.To, shortList(conv.Missing))
 	}
+}
+
+// noteFormat says that a conversion to the names of another container leaves the files as
+// they are.
+func (r *renaming) noteFormat(p *program) {
+	conv, c := r.Conversion, r.Checkpoint
+	if conv == nil {
+		return
+	}
 	if to, ok := convention.Lookup(conv.To); ok && to.HasDialect("gguf") != (c.Format == checkpoint.GGUF) {
-		p.note("note: the files stay %s; only names and tensors are converted, not the format", c.Format)
+		p.note("note: the files stay %s; only names and tensors are converted, and 'wtinspect convert' makes others", c.Format)
 	}
 }
 
@@ -307,7 +371,7 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 			return err
 		}
 	}
-	r.sayProblems(p)
+	p.sayProblems(r.Renaming)
 	if r.refused(p) {
 		refused = true
 	}
@@ -351,17 +415,8 @@ func (r *renaming) do(ctx context.Context, p *program, in *inputs) error {
 	return nil
 }
 
-// ownMap is the map that was given, "" where an edit has made another of it, whose
-// rules nobody wrote.
-func (o *renameOptions) ownMap() string {
-	if !o.edit.IsZero() {
-		return ""
-	}
-	return o.mapName
-}
-
 // sayProblems says why a plan is refused.
-func (r *renaming) sayProblems(p *program) {
+func (p *program) sayProblems(r *inspect.Renaming) {
 	const most = 20
 	for i, f := range r.Plan.Problems {
 		if i == most && !p.verbose {

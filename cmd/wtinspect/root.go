@@ -36,6 +36,7 @@ var commands = [...]command{
 	{"hash", newHash, looking, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
 	{"diff", newDiff, looking, []string{"compare", "cmp"}},
 	{"rename", newRename, changing, []string{"mv", "remap"}},
+	{"convert", newConvert, changing, []string{"merge", "split", "extract", "cast", "shard", "reshard", "dequantize", "dequantise"}},
 	{"map", newMap, mapping, []string{"maps", "conventions", "mapping"}},
 	{"check", newCheck, releases, []string{"validate", "lint", "verify", "test"}},
 	{"rules", newRules, releases, nil},
@@ -168,7 +169,7 @@ var undone = []struct {
 	says  string
 }{
 	{[]string{"cat", "dump", "print"}, "does not print the numbers of tensors; 'wtinspect stats' measures them, and 'wtinspect ls' lists the tensors"},
-	{[]string{"convert", "merge", "split", "extract", "quantize"}, "does not put tensors into other files or formats; 'wtinspect rename --to CONVENTION' converts their names, and how their bytes lie"},
+	{[]string{"quantize", "quantise"}, "does not quantise weights; 'wtinspect convert --dtype bf16' gives them another dtype, and takes quantisation back"},
 	{[]string{"pull", "download", "fetch"}, "keeps no copies of files; 'wtinspect info hf://ORG/NAME' reads what is on the hub where it is"},
 }
 

@@ -45,6 +45,7 @@ var screens = []screen{
 	{"diff-gguf", "diff quants/Meta-Llama-3.1-8B-Instruct-abliterated-Q4_K_M.gguf quants/Meta-Llama-3.1-8B-Instruct-abliterated-Q5_K_M.gguf"},
 	{"rename", "rename --map twice.yaml -n kimi"},
 	{"rename-to", "rename --to gguf -n llama"},
+	{"convert", "convert --dtype f32 --keep *norm* --max-shard-size 10KB -n -o out llama"},
 	{"map-list", "map list kimi"},
 	{"map-show", "map show yi-to-llama"},
 	{"map-show-convention", "map show --for kimi deepseek_v3-hf"},

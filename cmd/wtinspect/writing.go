@@ -31,6 +31,17 @@ type writing struct {
 }
 
 func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.Options) []render.Column) {
+	f := cmd.Flags()
+	o.addOutputFlags(cmd, p, heads)
+	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
+	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would change")
+	f.Lookup("force").Usage = "allow an existing destination, a link in place, one member of a set; never the loss of a tensor"
+	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes for later renames between header and data")
+	group(f, "Writing", "in-place", "check", "headroom")
+}
+
+// addOutputFlags adds the flags of a command that writes new files, and changes none.
+func (o *writing) addOutputFlags(cmd *cobra.Command, p *program, heads func(o answer.Options) []render.Column) {
 	var formats []string
 	for _, f := range render.Formats() {
 		formats = append(formats, string(f))
@@ -38,17 +49,14 @@ func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.O
 	f := cmd.Flags()
 	addFormat(cmd, &o.format, "form of the answer: table, json, jsonl, csv or tsv", formats...)
 	o.columnList.addFlag(cmd, p, &o.format, heads)
-	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
 	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
-	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would change")
-	f.BoolVar(&o.force, "force", false, "allow an existing destination, a link in place, one member of a set; never the loss of a tensor")
+	f.BoolVar(&o.force, "force", false, "allow an existing destination, all of whose files are written anew")
 	verify := []string{"auto", "full", "sampled", "none"}
 	f.Var(newChoice(&o.verify, verify...), "verify", "compare the data before and after: full (every tensor's digest), sampled, none, or auto: full where data is copied")
 	complete(cmd, "verify", verify...)
-	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes for later renames between header and data")
 	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: by the number of processors)")
-	group(f, "Writing", "in-place", "output", "dry-run", "check", "force", "verify", "headroom", "jobs")
+	group(f, "Writing", "output", "dry-run", "force", "verify", "jobs")
 	o.progress.addFlags(cmd)
 }
 

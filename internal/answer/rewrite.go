@@ -57,16 +57,25 @@ func RewritePlan(w io.Writer, j *rewrite.Job, verbose bool) {
 		case d.Names > 0:
 			fmt.Fprintf(w, "%s: %s %s\n", render.Escape(d.Name), render.Counted(d.Names, "name"), plural.Verb(d.Names, "follow"))
 		default:
-			fmt.Fprintf(w, "%s: %s\n", render.Escape(d.Name), render.Counted(len(d.Edits), "edit"))
-			const most = 8
-			for i, e := range d.Edits {
-				if i == most && !verbose {
-					fmt.Fprintf(w, "  and %d more\n", len(d.Edits)-most)
-					break
-				}
-				fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), render.Escape(e.To))
-			}
+			writeEdits(w, d.Name, d.Edits, verbose)
 		}
+	}
+}
+
+// writeEdits lists the edits of a document.
+func writeEdits(w io.Writer, name string, edits []rewrite.TextEdit, verbose bool) {
+	fmt.Fprintf(w, "%s: %s\n", render.Escape(name), render.Counted(len(edits), "edit"))
+	const most = 8
+	for i, e := range edits {
+		if i == most && !verbose {
+			fmt.Fprintf(w, "  and %d more\n", len(edits)-most)
+			break
+		}
+		to := render.Escape(e.To)
+		if e.To == "" {
+			to = "(taken out)"
+		}
+		fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), to)
 	}
 }
 

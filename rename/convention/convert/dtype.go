@@ -84,8 +84,14 @@ func (cv *converter) noteWide(list []convention.Named) {
 		}
 	}
 	if cv.from.Layout.Vectors != "" && wide > 0 && narrow != "" {
-		cv.out.Notes = append(cv.out.Notes, "normalisations and other small tensors stay F32, as "+cv.from.Name+" has them; the rest is "+narrow)
+		cv.out.wide = "normalisations and other small tensors stay F32, as " + cv.from.Name + " has them; the rest is " + narrow
+		cv.out.Notes = append(cv.out.Notes, cv.out.wide)
 	}
+}
+
+// Recast takes back what the notes say of dtypes: the caller gives numbers another one.
+func (c *Conversion) Recast() {
+	c.Notes = slices.DeleteFunc(c.Notes, func(note string) bool { return note == c.wide })
 }
 
 // AllowRounding lets an operation of the conversion round, as other converters do:

@@ -82,6 +82,8 @@ type Conversion struct {
 	Missing []string `json:"missing,omitempty"`
 	// Notes say what a conversion of names and bytes leaves to do.
 	Notes []string `json:"notes,omitempty"`
+
+	wide string // which of the notes says what stays F32
 }
 
 // Refusal says why the conversion makes no whole model of the target: a tensor

@@ -1,0 +1,581 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/assemble"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/arrays"
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// ConvertOptions say what the new checkpoint is to be.
+type ConvertOptions struct {
+	// Select chooses tensors by the names that they have, nil for all. What is chosen is
+	// the model of all that follows.
+	Select func(name string) bool
+	// Prefer says which tensor counts of those that have one name in several sources.
+	Prefer checkpoint.Prefer
+	// Names says what the tensors are called. Its Select, Inverse and Rewrite are not
+	// used. Without a map, a convention and an edit the names stay, unless the container
+	// is another one: then they are those of its projects.
+	Names RenameOptions
+	// KeepNames has the names stay in another container, too.
+	KeepNames bool
+	// DType is what tensors of floating-point numbers become, "" for as they are. Keep has
+	// exceptions.
+	DType string
+	Keep  []Keep
+	// Container is the format, "" for the one that Output is named after, or that of the
+	// source.
+	Container checkpoint.Format
+	// Like is a GGUF checkpoint whose key/values the new one gets. It stays open until the
+	// conversion has run.
+	Like *checkpoint.Checkpoint
+	// MaxShardSize bounds the tensors in a file. 0 is as much as a file of the source
+	// has at most.
+	MaxShardSize int64
+	// SingleFile puts all tensors into one file.
+	SingleFile bool
+	// Write says where the result goes. Without an Output nothing can be written.
+	Write assemble.Options
+}
+
+// A Conversion is a plan for a new checkpoint, and the job that writes it. Nothing has
+// been written before [Conversion.Run].
+type Conversion struct {
+	// Source is what it is made of: one checkpoint, or several as one.
+	Source *checkpoint.Checkpoint
+	// Names is the plan for the names, nil where they stay.
+	Names     *Renaming
+	Container checkpoint.Format
+	// Tensors are those of the new checkpoint.
+	Tensors []NewTensor
+	// LeftOut are tensors of the source of which nothing is in the new checkpoint. Those
+	// that were not chosen are counted only.
+	LeftOut   []LeftOut
+	Unchosen  int
+	Documents []ConvertedDocument
+	// Missing are documents that a release of this container has, and that cannot be made
+	// from what the source says.
+	Missing []string
+	// Notes are for people.
+	Notes []string
+	// Job writes the result, nil without an Output, where the plan is refused, or when it
+	// cannot be prepared; Err says why it cannot.
+	Job *assemble.Job
+	Err error
+	// Report is what Run has done.
+	Report *rewrite.Report
+
+	opts  ConvertOptions
+	items []item
+	casts []*cast
+	// quantised weights stay as they are, dequantised ones are numbers.
+	quantised, dequantised bool
+	kvs                    []checkpoint.MetaKV
+}
+
+// A NewTensor is a tensor of a new checkpoint.
+type NewTensor struct {
+	Name, DType string
+	Shape       []uint64
+	Bytes       uint64
+	// From are the tensors that it is made of, and FromDType is that of the first.
+	From      []string
+	FromDType string
+	// Done is what is done with them, "" for a copy of the bytes.
+	Done string
+}
+
+// A LeftOut tensor is not in the new checkpoint.
+type LeftOut struct{ Name, Reason string }
+
+// A ConvertSummary counts what a conversion does.
+type ConvertSummary struct {
+	// SourceTensors and SourceBytes are of the source, Tensors and Bytes of the result.
+	SourceTensors int    `json:"source_tensors"`
+	SourceBytes   uint64 `json:"source_bytes"`
+	Tensors       int    `json:"tensors"`
+	Bytes         uint64 `json:"bytes"`
+	// Copied tensors keep every byte, under whatever name; the others are computed.
+	Copied int `json:"copied"`
+	// Renamed tensors have another name.
+	Renamed int `json:"renamed"`
+	// Unchosen tensors were not chosen, LeftOut were left out otherwise.
+	Unchosen int `json:"unchosen"`
+	LeftOut  int `json:"left_out"`
+}
+
+// A CastSummary is what happens to the tensors of one dtype that get another one.
+type CastSummary struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Tensors int    `json:"tensors"`
+	// Elements is how many numbers they have.
+	Elements uint64 `json:"elements"`
+	// Rounding is what that costs, nil where the numbers have not been read.
+	Rounding *Rounding `json:"rounding"`
+}
+
+// A Rounding counts numbers that got another dtype.
+type Rounding struct {
+	// Inexact are the numbers that changed, Overflowed and Underflowed included.
+	Inexact uint64 `json:"inexact"`
+	// Overflowed are larger than any of the new dtype: they are infinite, or NaN where it
+	// has no infinities.
+	Overflowed uint64 `json:"overflowed"`
+	// Underflowed were not 0, and are.
+	Underflowed uint64 `json:"underflowed"`
+	// NaN are no numbers, before and after.
+	NaN uint64 `json:"nan"`
+}
+
+// An item is a tensor on its way to the new checkpoint.
+type item struct {
+	checkpoint.Tensor
+	from      []string
+	fromDType string
+	done      []string
+	at        int           // in its source, -1 for one that is computed
+	array     *arrays.Array // of one that is computed
+	packed    bool          // part of a quantised weight that stays
+	counted   bool          // its numbers get another dtype
+}
+
+// Convert plans a new checkpoint that is made of others. Reasons that keep it from
+// being written are in the result; an error means that there is no plan to speak of.
+func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *ConvertOptions) (*Conversion, error) {
+	v := &Conversion{opts: *opts, Tensors: []NewTensor{}, LeftOut: []LeftOut{}, Documents: []ConvertedDocument{}, Missing: []string{}, Notes: []string{}}
+	if err := v.unite(sources); err != nil {
+		return nil, err
+	}
+	if err := v.contain(); err != nil {
+		return nil, err
+	}
+	if v.opts.Names.Model == nil {
+		var err error
+		if v.opts.Names.Model, err = Model(ctx, v.Source, ""); err != nil {
+			return nil, err
+		}
+	}
+	if err := v.choose(); err != nil {
+		return nil, err
+	}
+	if err := v.dequantise(); err != nil {
+		return nil, err
+	}
+	if err := v.name(ctx); err != nil {
+		return nil, err
+	}
+	if v.Refused() {
+		return v, ctx.Err()
+	}
+	if err := v.number(); err != nil {
+		return nil, err
+	}
+	if err := v.store(); err != nil {
+		return nil, err
+	}
+	v.list()
+	if err := v.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return v, ctx.Err()
+}
+
+// Refused reports whether the plan for the names is refused.
+func (v *Conversion) Refused() bool { return v.Names != nil && len(v.Names.Plan.Problems) > 0 }
+
+// contain finds out which format the result has.
+func (v *Conversion) contain() error {
+	var named checkpoint.Format
+	switch strings.ToLower(filepath.Ext(v.opts.Write.Output)) {
+	case ".safetensors":
+		named = checkpoint.Safetensors
+	case ".gguf":
+		named = checkpoint.GGUF
+	}
+	if v.opts.Container != "" && named != "" && named != v.opts.Container {
+		return fmt.Errorf("%s is named after %s, and the container is to be %s; name a file that ends in .%s, or a directory", v.opts.Write.Output, named, v.opts.Container, v.opts.Container)
+	}
+	v.Container = cmp.Or(v.opts.Container, named, v.Source.Format)
+	if v.opts.MaxShardSize > 0 && named != "" {
+		return fmt.Errorf("%s is one file, and shards need a directory; name one, or leave --max-shard-size out", v.opts.Write.Output)
+	}
+	if v.Container != checkpoint.Safetensors && v.Container != checkpoint.GGUF {
+		return fmt.Errorf("%s has no tensors that can be read: it is an index of %s files, which are programs and never run", v.Source.Path, v.Source.Format)
+	}
+	if v.opts.Like != nil && v.Container != checkpoint.GGUF {
+		return errors.New("--like gives key/values to a GGUF file, and the result is safetensors")
+	}
+	return nil
+}
+
+// isGGUF reports whether the tensors come from GGUF files.
+func (v *Conversion) isGGUF() bool { return v.Source.Format == checkpoint.GGUF }
+
+// unite makes one source of several. A name that two of them have, and that is chosen,
+// needs a preference.
+func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
+	if len(sources) == 1 {
+		v.Source = sources[0]
+		return nil
+	}
+	prefer := v.opts.Prefer
+	u, passed, err := checkpoint.Union(sources, max(prefer, checkpoint.PreferFirst))
+	if err != nil {
+		return err
+	}
+	clashes := 0
+	var first checkpoint.Passed
+	for _, p := range passed {
+		if v.opts.Select != nil && !v.opts.Select(p.Name) {
+			continue
+		}
+		if clashes++; clashes == 1 {
+			first = p
+		}
+		v.LeftOut = append(v.LeftOut, LeftOut{p.Name, fmt.Sprintf("%s has it, too, and counts instead of %s", p.By.Path, p.Of.Path)})
+	}
+	if clashes > 0 && prefer == checkpoint.PreferNone {
+		return fmt.Errorf("%s %s in more than one of the sources, the first being %q, in %s and in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "name"), plural.Verb(clashes, "are"), first.Name, first.By.Path, first.Of.Path)
+	}
+	v.Source = u
+	return nil
+}
+
+// choose makes the items of the tensors that are chosen.
+func (v *Conversion) choose() error {
+	c := v.Source
+	for _, f := range c.Files {
+		switch {
+		case f.Missing:
+			return fmt.Errorf("%s is missing; a new checkpoint needs all files of the old one", f.Path)
+		case f.Err != nil:
+			return f.Err
+		}
+	}
+	if c.NamesOnly() {
+		return fmt.Errorf("%s is an index without its shards, and there is nothing to convert", c.Path)
+	}
+	twice := make(map[string]bool)
+	for i, t := range c.All() {
+		if v.opts.Select != nil && !v.opts.Select(t.Name) {
+			v.Unchosen++
+			continue
+		}
+		if twice[t.Name] {
+			return fmt.Errorf("%s has two tensors called %q; 'wtinspect check' says where", c.Path, t.Name)
+		}
+		twice[t.Name] = true
+		v.items = append(v.items, item{Tensor: t, from: []string{t.Name}, fromDType: t.DType, at: i})
+	}
+	if len(v.items) == 0 {
+		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
+	}
+	return nil
+}
+
+// leaveOut notes a tensor of which nothing is in the result.
+func (v *Conversion) leaveOut(name, format string, args ...any) {
+	v.LeftOut = append(v.LeftOut, LeftOut{name, fmt.Sprintf(format, args...)})
+}
+
+// note says something to people.
+func (v *Conversion) note(format string, args ...any) {
+	v.Notes = append(v.Notes, fmt.Sprintf(format, args...))
+}
+
+// arrayOf is the array of an item.
+func (v *Conversion) arrayOf(it *item, w *arrays.Workspace) (*arrays.Array, error) {
+	if it.at < 0 {
+		return it.array, nil
+	}
+	t := v.Source.At(it.at)
+	data, err := v.Source.Data(it.at)
+	if err != nil {
+		return nil, err
+	}
+	return arrays.Stored(v.Source.Files[t.File], t, w.Tensor(data, 0, data.Size()))
+}
+
+// name gives the items their new names, and carries out what that does to their bytes.
+func (v *Conversion) name(ctx context.Context) error {
+	names := v.opts.Names
+	names.Select = nil
+	if names.Map == nil && names.To == "" && names.Edit.IsZero() {
+		if v.opts.KeepNames {
+			return nil
+		}
+		to, err := v.goal()
+		if err != nil || to == "" {
+			return err
+		}
+		names.To = to
+	}
+	tensors := make([]checkpoint.Tensor, len(v.items))
+	for i := range v.items {
+		tensors[i] = v.items[i].Tensor
+	}
+	var err error
+	if v.Names, err = newRenaming(ctx, v.Source, tensors, v.Container, &names); err != nil || v.Refused() {
+		return err
+	}
+	if v.opts.DType != "" && v.Names.Conversion != nil {
+		v.Names.Conversion.Recast()
+	}
+	old := v.items
+	failed, err := v.Names.prepare(func() error { return v.carryOut(old) })
+	return errors.Join(failed, err)
+}
+
+// goal is the convention whose names the container is to have, "" where the names stay:
+// in the same container, and where they are such already.
+func (v *Conversion) goal() (string, error) {
+	if v.Container == v.Source.Format {
+		return "", nil
+	}
+	from, _, err := sourceOf(v.Source.Path, slices.Collect(v.named()), v.opts.Names.From, v.opts.Names.Model)
+	if err != nil {
+		return "", err
+	}
+	switch isGGUF := from.HasDialect("gguf"); {
+	case isGGUF == (v.Container == checkpoint.GGUF):
+		v.note("the names stay: they are those of %s", from.Name)
+		return "", nil
+	case isGGUF:
+		return "hf", nil
+	}
+	if v.opts.Like != nil {
+		if to, ok := convention.Lookup(v.opts.Like.Architecture(nil) + "-gguf"); ok && slices.ContainsFunc(from.Families, to.HasFamily) {
+			return to.Name, nil
+		}
+	}
+	return "gguf", nil
+}
+
+// carryOut does what the plan says with items.
+func (v *Conversion) carryOut(old []item) error {
+	plan := v.Names.Plan
+	v.items = nil
+	first := make(map[int]*rename.Transform, len(plan.Transforms))
+	for i := range plan.Transforms {
+		first[plan.Transforms[i].Rows[0]] = &plan.Transforms[i]
+	}
+	left := make([]LeftOut, 0)
+	w := &arrays.Workspace{}
+	for i := range old {
+		row := &plan.Rows[i]
+		switch row.Action {
+		case rename.Keep, rename.Move:
+			it := old[i]
+			it.Name = row.To
+			v.items = append(v.items, it)
+		case rename.Drop:
+			left = append(left, LeftOut{row.From, cmp.Or(row.Reason, "the map drops it")})
+		default:
+			if tr := first[i]; tr != nil {
+				made, err := v.operate(w, tr, old)
+				if err != nil {
+					return err
+				}
+				v.items = append(v.items, made...)
+			}
+		}
+	}
+	if len(v.items) == 0 {
+		return fmt.Errorf("no tensor is left of %s, and a checkpoint without tensors is none", v.Source.Path)
+	}
+	v.LeftOut = append(v.LeftOut, left...)
+	return nil
+}
+
+// operate makes the items of a transform.
+func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []item) ([]item, error) {
+	operands := make([]*arrays.Array, len(tr.Rows))
+	for k, row := range tr.Rows {
+		var err error
+		if operands[k], err = v.arrayOf(&old[row], w); err != nil {
+			return nil, fmt.Errorf("%s: tensor %q: %w", v.Source.Path, old[row].Name, err)
+		}
+	}
+	of := fmt.Sprintf("%q", tr.From[0])
+	if more := len(tr.From) - 1; more > 0 {
+		of = fmt.Sprintf("%q and %d more", tr.From[0], more)
+	}
+	out, _, _, err := w.OperateAll(tr.Ops, operands, of)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", v.Source.Path, err)
+	}
+	if len(out) != len(tr.To) {
+		return nil, fmt.Errorf("%s: the operations on %s leave %d tensors, and there are %d names", v.Source.Path, of, len(out), len(tr.To))
+	}
+	var from, done []string
+	for _, row := range tr.Rows {
+		from, done = append(from, old[row].from...), old[row].done
+	}
+	for i := range tr.Ops {
+		if kind := string(tr.Ops[i].Kind); !slices.Contains(done, kind) {
+			done = append(slices.Clip(done), kind)
+		}
+	}
+	items := make([]item, len(out))
+	for k, a := range out {
+		items[k] = item{Tensor: tensorOf(tr.To[k], a), from: from, fromDType: old[tr.Rows[0]].fromDType, done: done, at: -1, array: a}
+	}
+	return items, nil
+}
+
+// tensorOf describes an array.
+func tensorOf(name string, a *arrays.Array) checkpoint.Tensor {
+	return checkpoint.Tensor{Name: name, DType: a.Elem.DType, Shape: a.Dims(), File: -1, Offset: -1, Bytes: uint64(a.Size()), BytesKnown: true}
+}
+
+// list describes the result.
+func (v *Conversion) list() {
+	for i := range v.items {
+		it := &v.items[i]
+		v.Tensors = append(v.Tensors, NewTensor{it.Name, it.DType, it.Shape, it.Bytes, it.from, it.fromDType, strings.Join(it.done, ", ")})
+	}
+}
+
+// Summary counts what the conversion does.
+func (v *Conversion) Summary() ConvertSummary {
+	s := ConvertSummary{SourceTensors: v.Source.Len(), Tensors: len(v.Tensors), Unchosen: v.Unchosen, LeftOut: len(v.LeftOut)}
+	for _, t := range v.Source.All() {
+		s.SourceBytes += t.Bytes
+	}
+	for i := range v.Tensors {
+		t := &v.Tensors[i]
+		s.Bytes += t.Bytes
+		if t.Done == "" {
+			s.Copied++
+		}
+		if t.From[0] != t.Name {
+			s.Renamed++
+		}
+	}
+	return s
+}
+
+// prepare prepares the job that writes the result.
+func (v *Conversion) prepare(ctx context.Context) error {
+	spec := &assemble.Spec{Format: v.Container, Metadata: v.kvs, Sources: []*checkpoint.Checkpoint{v.Source}}
+	if v.opts.Like != nil {
+		spec.Sources = append(spec.Sources, v.opts.Like)
+	}
+	for i := range v.items {
+		it := &v.items[i]
+		t := assemble.Tensor{Name: it.Name, DType: it.DType, Shape: it.Shape, Size: int64(it.Bytes)}
+		if it.at >= 0 {
+			stored, err := assemble.Stored(v.Source, it.at)
+			if err != nil {
+				return err
+			}
+			t.Data, t.Size = stored.Data, stored.Size
+		} else {
+			t.Data = it.array.Data
+		}
+		spec.Tensors = append(spec.Tensors, t)
+	}
+	output := v.opts.Write.Output
+	directory := output != "" && filepath.Ext(output) != ".safetensors" && filepath.Ext(output) != ".gguf"
+	if !v.opts.SingleFile && directory {
+		spec.Layout.MaxShardSize = cmp.Or(v.opts.MaxShardSize, v.largestFile())
+	}
+	if output == "" {
+		spec.Layout.MaxShardSize = v.opts.MaxShardSize
+	}
+	if directory {
+		docs, err := v.documents(ctx)
+		if err != nil {
+			return err
+		}
+		spec.Documents = docs
+	}
+	if output == "" {
+		return nil
+	}
+	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
+	return nil
+}
+
+// largestFile is how many bytes of tensors the fullest file of a set has; 0 of sources
+// that are one file each.
+func (v *Conversion) largestFile() int64 {
+	one := func(c *checkpoint.Checkpoint) bool { return len(c.Files) < 2 }
+	if one(v.Source) || v.Source.Of != nil && !slices.ContainsFunc(v.Source.Of, func(c *checkpoint.Checkpoint) bool { return !one(c) }) {
+		return 0
+	}
+	sums := make([]uint64, len(v.Source.Files))
+	for _, t := range v.Source.All() {
+		sums[t.File] += t.Bytes
+	}
+	return int64(slices.Max(sums))
+}
+
+// Count reads all numbers that get another dtype, so that [Conversion.Casts] says what
+// that costs. progress may be nil.
+func (v *Conversion) Count(ctx context.Context, progress func(done, total int64)) error {
+	total := int64(0)
+	for i := range v.items {
+		if v.items[i].counted {
+			total += int64(v.items[i].Bytes)
+		}
+	}
+	tell := counter(progress, total)
+	buf := make([]byte, 1<<20)
+	for i := range v.items {
+		it := &v.items[i]
+		if !it.counted {
+			continue
+		}
+		for off := int64(0); off < int64(it.Bytes); off += int64(len(buf)) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			n := min(int64(len(buf)), int64(it.Bytes)-off)
+			if _, err := it.array.Data.ReadAt(buf[:n], off); err != nil && err != io.EOF {
+				return fmt.Errorf("tensor %q: %w", it.Name, err)
+			}
+			if tell != nil {
+				tell(n)
+			}
+		}
+	}
+	return nil
+}
+
+// Run writes the new checkpoint, once. progress may be nil.
+func (v *Conversion) Run(ctx context.Context, progress func(done, total int64)) (err error) {
+	if v.Refused() {
+		return v.Names.Plan.Err()
+	}
+	if v.Err != nil {
+		return v.Err
+	}
+	if v.Job == nil {
+		return errors.New("there is no destination")
+	}
+	v.Report, err = v.Job.Run(ctx, progress)
+	return err
+}
+
+// Close releases what the conversion holds.
+func (v *Conversion) Close() error {
+	if v.Job == nil {
+		return nil
+	}
+	return v.Job.Close()
+}

@@ -1,0 +1,188 @@
+package inspect
+
+import (
+	"context"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/assemble"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
+)
+
+// A ConvertedDocument is a text beside the weights that is edited, or left out.
+type ConvertedDocument struct {
+	Name string `json:"name"`
+	// Edits are what changes in it. What is taken out has no To.
+	Edits []rewrite.TextEdit `json:"edits"`
+	// LeftOut says why it does not come along, "" when it does.
+	LeftOut string `json:"left_out,omitempty"`
+}
+
+// quantDocuments say how weights are quantised, and nothing else.
+var quantDocuments = []string{"quantize_config.json", "quant_config.json", "hf_quant_config.json"}
+
+// documents lists what goes beside the weights, and edits what speaks of them.
+func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error) {
+	c := v.Source
+	if c.Of != nil {
+		c = c.Of[0]
+		v.note("what is beside the weights of %s comes along, and nothing else", c.Path)
+	}
+	switch {
+	case v.Container == checkpoint.GGUF:
+		return nil, nil // such a file says all by itself
+	case !c.IsRelease():
+		if len(v.Missing) == 0 {
+			v.note("files beside %s do not come along; with the directory as SRC they do", c.Path)
+		}
+		return nil, nil
+	}
+	names, left, err := rewrite.Companions(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range left {
+		v.note("left as it is: %v", u)
+	}
+	v.Missing = slices.DeleteFunc(v.Missing, func(name string) bool { return slices.Contains(names, name) })
+	var docs []assemble.Document
+	for _, name := range names {
+		d := assemble.Document{Name: name, From: source.Join(c.Dir, filepath.FromSlash(name))}
+		if path.Base(name) == name && slices.Contains(txn.Documents, name) {
+			keep, err := v.document(ctx, &d)
+			if err != nil {
+				return nil, err
+			}
+			if !keep {
+				continue
+			}
+		}
+		docs = append(docs, d)
+	}
+	return docs, nil
+}
+
+// document edits a document: the names in it, the dtype, and how the weights are
+// quantised. It reports whether it comes along.
+func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep bool, err error) {
+	plain := v.dequantised && !v.quantised
+	if plain && slices.Contains(quantDocuments, d.Name) {
+		v.Documents = append(v.Documents, ConvertedDocument{Name: d.Name, Edits: []rewrite.TextEdit{}, LeftOut: "nothing is quantised any more"})
+		return false, nil
+	}
+	text, err := source.ReadNamed(ctx, d.From, source.Document)
+	if err != nil {
+		return false, err
+	}
+	edited := ConvertedDocument{Name: d.Name}
+	if v.Names != nil {
+		out, edits, left, err := rewrite.FollowNames(d.From, text, v.Names.Plan)
+		if err != nil {
+			v.note("%s: names in it are not followed: %v", d.From, err)
+			return true, nil
+		}
+		for _, u := range left {
+			v.note("left as it is: %v", u)
+		}
+		if out != nil {
+			text, edited.Edits, d.Text = out, edits, out
+		}
+	}
+	doc, err := jsondoc.Parse(d.From, text)
+	if err != nil {
+		return true, nil // nothing can be edited in it, and it stays as it is
+	}
+	var changes []jsondoc.Edit
+	old, dtype := torchNames[mainDType(v.sourceBytes())], torchNames[mainDType(v.resultBytes())]
+	var walk func(n jsondoc.Node)
+	walk = func(n jsondoc.Node) {
+		for _, m := range n.Children() {
+			key := m.Key()
+			was, isText := m.Text()
+			switch {
+			case plain && (key == "quantization_config" || key == "compression_config"):
+				changes = append(changes, jsondoc.Remove(m))
+				edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: key})
+			case isText && (key == "torch_dtype" || key == "dtype") && dtype != "" && old != dtype && isTorch(was):
+				if to := prefixed(was, dtype); to != was {
+					changes = append(changes, jsondoc.ReplaceText(m, to))
+					edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: was, To: to})
+				}
+			case m.Kind() == jsondoc.Object:
+				walk(m)
+			}
+		}
+	}
+	if d.Name == "config.json" {
+		walk(doc.Root())
+		if _, ok := doc.Lookup("quantization_config"); ok && v.dequantised && v.quantised {
+			v.note("%s: quantization_config stays, as some weights are still quantised; see whether it lists the others", d.Name)
+		}
+	}
+	if len(changes) > 0 {
+		if d.Text, err = doc.Apply(changes...); err != nil {
+			return false, err
+		}
+	}
+	if len(edited.Edits) > 0 {
+		v.Documents = append(v.Documents, edited)
+	}
+	return true, nil
+}
+
+// sourceBytes and resultBytes add up the bytes of each dtype.
+func (v *Conversion) sourceBytes() map[string]uint64 {
+	sums := make(map[string]uint64)
+	for _, t := range v.Source.All() {
+		sums[t.DType] += t.Bytes
+	}
+	return sums
+}
+
+func (v *Conversion) resultBytes() map[string]uint64 {
+	sums := make(map[string]uint64)
+	for i := range v.items {
+		sums[v.items[i].DType] += v.items[i].Bytes
+	}
+	return sums
+}
+
+// mainDType is that of most bytes.
+func mainDType(sums map[string]uint64) string {
+	most := ""
+	for d, n := range sums {
+		if n > sums[most] || n == sums[most] && d < most {
+			most = d
+		}
+	}
+	return most
+}
+
+// torchNames are the names of dtypes in configurations.
+var torchNames = map[string]string{
+	"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+	"F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz",
+}
+
+func isTorch(text string) bool {
+	for _, name := range torchNames {
+		if strings.TrimPrefix(text, "torch.") == name {
+			return true
+		}
+	}
+	return false
+}
+
+// prefixed spells a dtype as another one is spelled.
+func prefixed(was, dtype string) string {
+	if strings.HasPrefix(was, "torch.") {
+		return "torch." + dtype
+	}
+	return dtype
+}

@@ -1,0 +1,369 @@
+package inspect
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/arrays"
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/quant"
+	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// A Keep is an exception to the dtype of a conversion: tensors whose old or new name a
+// glob matches.
+type Keep struct {
+	Glob template.Glob
+	// DType is what they become, "" for as they are.
+	DType string
+}
+
+// ParseKeep reads GLOB or GLOB=DTYPE.
+func ParseKeep(text string) (Keep, error) {
+	pattern, dtype, given := strings.Cut(text, "=")
+	glob, err := template.ParseGlob(pattern)
+	if err != nil {
+		return Keep{}, fmt.Errorf("%q: %w", text, err)
+	}
+	k := Keep{Glob: glob}
+	if given {
+		if k.DType, err = ParseDType(dtype); err != nil {
+			return Keep{}, fmt.Errorf("%q: %w", text, err)
+		}
+	}
+	return k, nil
+}
+
+// CastDTypes lists the dtypes that numbers can be given.
+func CastDTypes() []string {
+	return []string{"bf16", "f16", "f32", "f64", "f8_e4m3", "f8_e5m2", "f8_e4m3fnuz", "f8_e5m2fnuz"}
+}
+
+// spellings are what libraries call dtypes. F8_E4M3 is float8_e4m3fn of torch, which has
+// no infinities.
+var spellings = map[string]string{
+	"bfloat16": "BF16", "float16": "F16", "half": "F16", "fp16": "F16", "float32": "F32", "float": "F32", "fp32": "F32",
+	"float64": "F64", "double": "F64", "fp64": "F64", "fp8": "F8_E4M3", "float8_e4m3fn": "F8_E4M3", "f8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+	"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}
+
+// ParseDType reads the name of a dtype that numbers can be given, in any case, or as
+// torch and others call it.
+func ParseDType(text string) (string, error) {
+	lower := strings.TrimPrefix(strings.ToLower(text), "torch.")
+	if slices.Contains(CastDTypes(), lower) {
+		return strings.ToUpper(lower), nil
+	}
+	if d, ok := spellings[lower]; ok {
+		return d, nil
+	}
+	if _, ok := gguf.ParseTensorType(strings.ToUpper(text)); ok {
+		return "", fmt.Errorf("weights are not quantised to %s here; the dtypes are %s", strings.ToUpper(text), strings.Join(CastDTypes(), ", "))
+	}
+	return "", fmt.Errorf("there is no dtype %q%s; the dtypes are %s", text, template.DidYouMean(lower, CastDTypes()), strings.Join(CastDTypes(), ", "))
+}
+
+// keep is the place of the exception that an item is, -1 for none. Old names count, and
+// the new one.
+func (v *Conversion) keep(it *item) int {
+	return slices.IndexFunc(v.opts.Keep, func(k Keep) bool {
+		return k.Glob.Match(it.Name) || slices.ContainsFunc(it.from, k.Glob.Match)
+	})
+}
+
+// A cast is what happens to all tensors of one dtype that get another one.
+type cast struct {
+	from, to string
+	tensors  int
+	elements uint64
+	tally    arrays.Tally
+}
+
+// isFloat reports whether a dtype is one of floating-point numbers, each by itself or in
+// blocks of ggml. The scales of MXFP4 (F8_E8M0) and packed numbers are none: they mean
+// something beside others alone.
+func isFloat(dtype string) bool {
+	t, ok := values.Lookup(dtype)
+	if !ok || t.Parts != 1 || strings.HasPrefix(dtype, "F4") || strings.HasPrefix(dtype, "F6") || dtype == "F8_E8M0" {
+		return false
+	}
+	_, plain := safetensors.DType(dtype).Bits()
+	return !plain || strings.HasPrefix(dtype, "F") || dtype == "BF16"
+}
+
+// isBlocks reports whether a dtype is one of ggml's blocks.
+func isBlocks(dtype string) bool {
+	_, plain := safetensors.DType(dtype).Bits()
+	return !plain
+}
+
+// number gives the items the dtypes that they are to have.
+func (v *Conversion) number() error {
+	w := &arrays.Workspace{}
+	goal := v.goalNames()
+	others, small := make(map[string]int), 0
+	used := make([]bool, len(v.opts.Keep))
+	for i := range v.items {
+		it := &v.items[i]
+		to := it.DType
+		k := v.keep(it)
+		if k >= 0 {
+			used[k] = true
+		}
+		wide := v.wide(goal, it)
+		switch {
+		case it.packed, !isFloat(it.DType), k >= 0 && v.opts.Keep[k].DType == "":
+			if v.opts.DType != "" && k < 0 && !it.packed {
+				others[it.DType]++
+			}
+		case k >= 0:
+			to = v.opts.Keep[k].DType
+		case wide != "" && !isBlocks(it.DType) && (v.opts.DType != "" || !v.isGGUF()):
+			to = wide
+		case v.opts.DType != "":
+			to = v.opts.DType
+			if strings.HasPrefix(to, "F8") && len(it.Shape) < 2 {
+				small++
+			}
+		}
+		if to == it.DType && !v.bigEndian(it) {
+			continue
+		}
+		if err := v.cast(it, to, w); err != nil {
+			return fmt.Errorf("tensor %q: %w", it.Name, err)
+		}
+	}
+	for _, dtype := range slices.Sorted(maps.Keys(others)) {
+		v.note("%s of %s: only floating-point numbers get another dtype", staying(others[dtype]), dtype)
+	}
+	if small > 0 {
+		v.note("%s with one dimension, as those of normalisations, %s %s too; --keep 'GLOB' keeps tensors as they are", plural.Of(small, "tensor"), plural.Verb(small, "become"), v.opts.DType)
+	}
+	return v.unused(used)
+}
+
+// keep says how many tensors stay.
+func staying(n int) string { return plural.Of(n, "tensor") + " " + plural.Verb(n, "stay") }
+
+// wide is the dtype that a tensor has in GGUF files, whatever the others have; "" for
+// none. llama.cpp's converter writes what has one dimension in F32, and so do those of
+// models that no convention is known of (conversion/base.py, ModelBase.prepare_tensors).
+func (v *Conversion) wide(goal *convention.Convention, it *item) string {
+	if v.Container != checkpoint.GGUF {
+		return ""
+	}
+	if goal != nil {
+		t, _, _ := goal.Match(it.Name)
+		if dtype := goal.Stores(t, len(it.Shape)); dtype != "" {
+			return dtype
+		}
+	}
+	if len(it.Shape) < 2 {
+		return "F32"
+	}
+	return ""
+}
+
+// goalNames is the convention of the result, nil for none that is known.
+func (v *Conversion) goalNames() *convention.Convention {
+	if v.Names != nil && v.Names.Conversion != nil {
+		c, _ := convention.Lookup(v.Names.Conversion.To)
+		return c
+	}
+	c, _ := convention.Lookup(identify.Tensors(v.named(), v.opts.Names.Model).Convention)
+	return c
+}
+
+// named yields the items as conventions look at them.
+func (v *Conversion) named() iter.Seq[convention.Named] {
+	return func(yield func(convention.Named) bool) {
+		for i := range v.items {
+			if !yield(convention.Named{Name: v.items[i].Name, Shape: v.items[i].Shape, DType: v.items[i].DType}) {
+				return
+			}
+		}
+	}
+}
+
+// bigEndian reports whether the bytes of an item are in the other order than those that
+// are written.
+func (v *Conversion) bigEndian(it *item) bool {
+	if it.at < 0 {
+		return it.array.Elem.BigEndian
+	}
+	f := v.Source.Files[it.File].GGUF()
+	return f != nil && f.ByteOrder.String() == "BigEndian"
+}
+
+// cast gives an item another dtype.
+func (v *Conversion) cast(it *item, dtype string, w *arrays.Workspace) error {
+	a, err := v.arrayOf(it, w)
+	if err != nil {
+		return err
+	}
+	var tally *arrays.Tally
+	if dtype != it.DType {
+		c := v.castOf(it.DType, dtype)
+		c.tensors++
+		c.elements += a.Elements()
+		tally, it.counted = &c.tally, true
+		it.done = append(slices.Clip(it.done), "cast")
+	} else {
+		it.done = append(slices.Clip(it.done), "byte order")
+	}
+	if a, err = arrays.Cast(a, dtype, tally); err != nil {
+		return err
+	}
+	name := it.Name
+	it.Tensor, it.array, it.at = tensorOf(name, a), a, -1
+	return nil
+}
+
+// castOf is the count of what becomes of one dtype.
+func (v *Conversion) castOf(from, to string) *cast {
+	for _, c := range v.casts {
+		if c.from == from && c.to == to {
+			return c
+		}
+	}
+	c := &cast{from: from, to: to}
+	v.casts = append(v.casts, c)
+	return c
+}
+
+// Casts says which dtypes become which, and, once the numbers have been read, what that
+// costs.
+func (v *Conversion) Casts() []CastSummary {
+	out := make([]CastSummary, 0, len(v.casts))
+	for _, c := range v.casts {
+		s := CastSummary{From: c.from, To: c.to, Tensors: c.tensors, Elements: c.elements}
+		// A proof reads everything again.
+		if n := c.tally.Counts(); c.elements > 0 && n.Elements >= c.elements {
+			times := n.Elements / c.elements
+			s.Rounding = &Rounding{n.Inexact / times, n.Overflowed / times, n.Underflowed / times, n.NaN / times}
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b CastSummary) int {
+		return cmp.Or(cmp.Compare(b.Elements, a.Elements), cmp.Compare(a.From, b.From))
+	})
+	return out
+}
+
+// unused refuses exceptions that no tensor is one of.
+func (v *Conversion) unused(used []bool) error {
+	for i, k := range v.opts.Keep {
+		if used[i] {
+			continue
+		}
+		var names []string
+		for j := range v.items {
+			names = append(append(names, v.items[j].Name), v.items[j].from...)
+		}
+		return fmt.Errorf("--keep %s: no tensor is called so%s", k.Glob, template.DidYouMean(string(k.Glob), names))
+	}
+	return nil
+}
+
+// dequantise puts the numbers of quantised weights in the place of the tensors that they
+// are stored in, where numbers are to have another dtype. Without that, or where an
+// exception says so, they stay as they are.
+func (v *Conversion) dequantise() error {
+	if v.isGGUF() {
+		return nil
+	}
+	s := quant.NewSurvey(len(v.items))
+	for i := range v.items {
+		s.Add(v.items[i].Name, v.items[i].DType, v.items[i].Shape)
+	}
+	r := s.Report(nil)
+	gone, made := make(map[int]bool), make(map[int]item)
+	w := &arrays.Workspace{}
+	for _, m := range r.Modules {
+		if m.Scheme == nil || m.Scheme.Name == quant.Cast {
+			continue
+		}
+		weight := m.Tensors[m.WeightAt()].Index
+		k := v.keep(&v.items[weight])
+		if v.opts.DType == "" || k >= 0 && v.opts.Keep[k].DType == "" {
+			v.quantised = true
+			for _, t := range m.Tensors {
+				v.items[t.Index].packed = true
+			}
+			continue
+		}
+		dtype := v.opts.DType
+		if k >= 0 {
+			dtype = v.opts.Keep[k].DType
+		}
+		parts := make([]*arrays.Array, len(m.Tensors))
+		old := &v.items[weight]
+		it := item{fromDType: old.DType, done: []string{"dequantise " + m.Scheme.Name}, at: -1, counted: true}
+		for i, t := range m.Tensors {
+			var err error
+			if parts[i], err = v.arrayOf(&v.items[t.Index], w); err != nil {
+				return fmt.Errorf("tensor %q: %w", v.items[t.Index].Name, err)
+			}
+			gone[t.Index] = true
+		}
+		it.from = append(it.from, old.Name)
+		for _, t := range m.Tensors {
+			if t.Index != weight {
+				it.from = append(it.from, v.items[t.Index].Name)
+			}
+		}
+		c := v.castOf(m.Scheme.Name, dtype)
+		name, a, err := w.Dequantise(m, parts, dtype, &c.tally)
+		if err != nil {
+			return fmt.Errorf("%q is quantised as %s: %w; --keep %q lets such weights be", old.Name, m.Scheme.Name, err, keepGlob(old.Name))
+		}
+		c.tensors++
+		c.elements += a.Elements()
+		it.Tensor, it.array = tensorOf(name, a), a
+		made[weight] = it
+		v.dequantised = true
+	}
+	for _, f := range r.Faults {
+		if v.opts.DType != "" && f.Kind == quant.Lost {
+			return fmt.Errorf("%q is quantised as %s, and %s is not there, so its numbers cannot be worked out; --keep %q lets such weights be", v.items[f.Tensor.Index].Name, f.Scheme, f.Leaf, keepGlob(v.items[f.Tensor.Index].Name))
+		}
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	markers := make(map[string]bool)
+	for _, name := range r.Markers {
+		markers[name] = !v.quantised
+	}
+	var items []item
+	for i := range v.items {
+		switch it, ok := made[i]; {
+		case ok:
+			items = append(items, it)
+		case markers[v.items[i].Name]:
+			v.leaveOut(v.items[i].Name, "it says that weights are quantised, and none is any more")
+		case !gone[i]:
+			items = append(items, v.items[i])
+		}
+	}
+	v.items = items
+	return nil
+}
+
+// keepGlob is a glob of the names of weights that are alike.
+func keepGlob(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return "*" + name[i:]
+	}
+	return name
+}
