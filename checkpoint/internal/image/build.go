@@ -205,8 +205,9 @@ func readRun(ctx context.Context, r Piece, base int64, holes holes, blocks chan<
 	holes.look(r.Src, src)
 	for done := int64(0); done < r.Size; {
 		b := &block{at: base + r.At + done}
-		b.n = int(min(r.Size-done, IOSize-b.at%IOSize))
-		if !holes.contain(r.Src, r.Off+done, int64(b.n)) {
+		n, hole := holes.next(r.Src, r.Off+done, min(r.Size-done, IOSize-b.at%IOSize))
+		b.n = int(n)
+		if !hole {
 			select {
 			case b.mem = <-free:
 			case <-ctx.Done():
@@ -289,11 +290,14 @@ func (h holes) look(src, f io.ReaderAt) {
 
 func (h holes) any() bool { return len(h) > 0 }
 
-// contain reports whether nothing but a hole is in a range.
-func (h holes) contain(src io.ReaderAt, off, n int64) bool {
-	m, ok := h[src]
-	if !ok {
-		return false
+// leastHole is the size from which a hole is worth a write of its own on each side.
+const leastHole = 1 << 20
+
+// next says how many of the next n bytes are alike, a hole or not.
+func (h holes) next(src io.ReaderAt, off, n int64) (k int64, hole bool) {
+	m, sparse := h[src]
+	if !sparse {
+		return n, false
 	}
 	i, _ := slices.BinarySearchFunc(m, off, func(e txn.Extent, off int64) int {
 		if e.End <= off {
@@ -301,5 +305,18 @@ func (h holes) contain(src io.ReaderAt, off, n int64) bool {
 		}
 		return 1
 	})
-	return i == len(m) || m[i].Start >= off+n
+	switch {
+	case i == len(m) || m[i].Start >= off+n:
+		return n, true
+	case m[i].Start-off >= leastHole:
+		return m[i].Start - off, true
+	}
+	end := m[i].End
+	for i++; i < len(m) && m[i].Start-end < leastHole; i++ {
+		end = m[i].End
+	}
+	if off+n-end < leastHole {
+		return n, false
+	}
+	return end - off, false
 }

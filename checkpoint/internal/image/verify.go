@@ -68,8 +68,8 @@ func (img *Image) compareHoles(ctx context.Context, f txn.File, list []txn.Exten
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			n := min(hole.End-at, IOSize)
-			if !mine.contain(f, base+at, n) {
+			n, still := mine.next(f, base+at, hole.End-at)
+			if !still {
 				n = min(n, readSize)
 				if err := source.ReadFull(f, buf[:n], base+at); err != nil {
 					return err
