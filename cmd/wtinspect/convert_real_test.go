@@ -3,12 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/testdata"
+	"github.com/wtinspect/wtinspect/internal/values"
 )
 
 // A real model goes from transformers' names to Meta's, on to GGUF's, and back:
@@ -81,4 +87,79 @@ func TestConvertGGUF(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A real model becomes a GGUF file, by the key/values of one that has only those, and comes
+// back: every bit is what it was.
+func TestConvertToGGUFAndBack(t *testing.T) {
+	source := filepath.Dir(testdata.Path(t, "tinyllama/A0/model.safetensors"))
+	dir := t.TempDir()
+	like, there, back := filepath.Join(dir, "like.gguf"), filepath.Join(dir, "there.gguf"), filepath.Join(dir, "back")
+	if err := fixture.Write(like, `format gguf
+kv general.architecture str llama
+kv llama.block_count u32 8
+kv llama.embedding_length u32 128
+kv llama.feed_forward_length u32 352
+kv llama.attention.head_count u32 8
+kv llama.attention.head_count_kv u32 2
+kv tokenizer.ggml.tokens [str] {0..1023}
+tensor output_norm.weight F32 [128]
+`); err != nil {
+		t.Fatal(err)
+	}
+	output0(t, "convert", "--like", like, "-o", there, source)
+	output0(t, "check", there)
+	output0(t, "convert", "--container", "safetensors", "--dtype", "bf16", "-o", back, there)
+	if ids := strings.Fields(string(output0(t, "hash", "--content-id", source, back))); len(ids) != 4 || ids[0] != ids[2] {
+		t.Errorf("the content is not what it was: %q", ids)
+	}
+}
+
+// The numbers of blocks are those that the decoders give, rounded once.
+func TestConvertBlocks(t *testing.T) {
+	source := testdata.Path(t, "models/stories260K-Q8_0.gguf")
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	output0(t, "convert", "--keep-names", "--dtype", "bf16", "-o", out, source)
+	old, now := openFile(t, source), openFile(t, out)
+	for i, was := range old.All() {
+		k, ok := now.Lookup(was.Name)
+		if !ok {
+			t.Fatalf("no %s", was.Name)
+		}
+		typ, _ := values.Lookup(was.DType)
+		a, b := readTensor(t, old, i), readTensor(t, now, k)
+		n, _ := was.Elements()
+		numbers := make([]float32, n)
+		typ.Decode(numbers, a)
+		for j, v := range numbers {
+			// The nearest of the two 16-bit neighbours, of two the even one.
+			u := math.Float32bits(v)
+			if u += 0x7fff + u>>16&1; binary.LittleEndian.Uint16(b[2*j:]) != uint16(u>>16) {
+				t.Fatalf("%s: element %d, %v, is %#x", was.Name, j, v, b[2*j:2*j+2])
+			}
+		}
+	}
+}
+
+func openFile(t *testing.T, path string) *checkpoint.Checkpoint {
+	t.Helper()
+	rel, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rel.Close() })
+	return rel.Checkpoints[0]
+}
+
+func readTensor(t *testing.T, c *checkpoint.Checkpoint, i int) []byte {
+	t.Helper()
+	r, err := c.Data(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

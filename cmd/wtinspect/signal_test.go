@@ -31,7 +31,7 @@ func TestSignal(t *testing.T) {
 	for _, args := range [][]string{
 		{"hash", "--progress", "always", path},
 		{"stats", "--progress", "always", path},
-		{"rename", "--map", "../../testdata/llama.yaml", "--progress", "always", "-o", filepath.Join(dir, "out"), path},
+		{"convert", "--match", "w.99*", "--dtype", "f16", "--progress", "always", "-o", filepath.Join(dir, "out"), path},
 	} {
 		cmd := exec.Command(bin, args...)
 		stderr, err := cmd.StderrPipe()

@@ -19,8 +19,12 @@ type target struct {
 }
 
 var targets = []target{
-	{"F16", 5, 10, 15, "ieee"}, {"BF16", 8, 7, 127, "ieee"}, {"F8_E4M3", 4, 3, 7, "fn"}, {"F8_E5M2", 5, 2, 15, "ieee"},
-	{"F8_E4M3FNUZ", 4, 3, 8, "fnuz"}, {"F8_E5M2FNUZ", 5, 2, 16, "fnuz"},
+	{"F16", 5, 10, 15, "ieee"},
+	{"BF16", 8, 7, 127, "ieee"},
+	{"F8_E4M3", 4, 3, 7, "fn"},
+	{"F8_E5M2", 5, 2, 15, "ieee"},
+	{"F8_E4M3FNUZ", 4, 3, 8, "fnuz"},
+	{"F8_E5M2FNUZ", 5, 2, 16, "fnuz"},
 }
 
 // positives lists the finite numbers from 0 on, by their codes.
