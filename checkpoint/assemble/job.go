@@ -23,7 +23,7 @@ import (
 // Options say where a new checkpoint goes and how.
 type Options struct {
 	// Output is the file to write, when it ends as the files of the format do, and
-	// otherwise the directory.
+	// otherwise the directory. A job without one can be looked at, and not run.
 	Output string
 	// Verify says how what was written is compared with what it was made of.
 	// With [rewrite.VerifyFull] that is read, or computed, a second time.
@@ -232,7 +232,7 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 	for no, p := range parts {
 		d, err := j.spec.draft(p, no, len(parts))
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", names[no], err)
 		}
 		f := file{name: names[no], Image: image.Image{Header: d.header, Size: d.size}}
 		for _, i := range d.order {
@@ -303,7 +303,11 @@ func (j *Job) directory() bool {
 
 // look looks at the destination.
 func (j *Job) look() error {
-	out := image.Result{Output: j.Output, Directory: j.directory(), Advice: "name another file", Force: j.opts.Force}
+	j.Replaces, j.Free = []string{}, -1
+	if j.Output == "" {
+		return nil
+	}
+	out := image.Result{Output: j.Output, Directory: j.directory(), Weights: len(j.files), Advice: "name another file", Force: j.opts.Force}
 	for _, c := range j.spec.sources() {
 		if c.IsRelease() {
 			out.SourceDirs = append(out.SourceDirs, c.Dir)
@@ -371,6 +375,9 @@ func (j *Job) Run(ctx context.Context, progress func(done, total int64)) (*rewri
 	defer j.Close()
 	if err := j.Err(); err != nil {
 		return nil, err
+	}
+	if j.place == nil {
+		return nil, errors.New("there is no destination to write to")
 	}
 	var tell func(int64)
 	if progress != nil {

@@ -216,3 +216,28 @@ func TestImpossible(t *testing.T) {
 		})
 	}
 }
+
+// A result without a destination has its files and sizes, and is not written. One of
+// tensors without elements is written.
+func TestNoDestination(t *testing.T) {
+	s := &Spec{Format: checkpoint.Safetensors, Tensors: []Tensor{tensor("a", "F32", 0, 0), tensor("b", "F32", 0, 0, 4)}}
+	j, err := Prepare(t.Context(), s, &Options{})
+	must(t, err)
+	if len(j.Files) != 1 || j.Files[0].Name != "model.safetensors" || j.Files[0].Tensors != 2 || j.Free != -1 {
+		t.Errorf("job %+v", j)
+	}
+	if _, err := j.Run(t.Context(), nil); err == nil {
+		t.Error("it was written somewhere")
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	run(t, txn.OS{}, s, &Options{Output: out + "/"})
+	if got := tensorsOf(t, out); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+	if j, err = Prepare(t.Context(), s, &Options{Output: out + ".safetensors/"}); err == nil {
+		err = j.Err()
+	}
+	if err == nil || !strings.Contains(err.Error(), "is the name of a file") {
+		t.Errorf("a directory that is called as a file: %v", err)
+	}
+}

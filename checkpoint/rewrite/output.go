@@ -19,7 +19,7 @@ import (
 func (j *Job) placeOutput() error {
 	c := j.checkpoint
 	j.directory = c.IsRelease()
-	out := image.Result{Output: j.Output, Directory: j.directory, SourceDirs: []string{j.dir}, Advice: "rewrite it in place", Force: j.opts.Force}
+	out := image.Result{Output: j.Output, Directory: j.directory, Weights: len(c.Files), SourceDirs: []string{j.dir}, Advice: "rewrite it in place", Force: j.opts.Force}
 	if j.directory {
 		if err := j.listOthers(); err != nil {
 			return err

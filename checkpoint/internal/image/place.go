@@ -21,6 +21,7 @@ type Result struct {
 	// their paths below it.
 	Directory bool
 	Names     []string
+	Weights   int // how many of the files are weights
 	// Sources are the files that the result is made of, and SourceDirs the directories
 	// of those that are releases. Neither may be in the way of the result.
 	Sources, SourceDirs []string
@@ -73,7 +74,7 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 			}
 		}
 		if ext := strings.ToLower(filepath.Ext(out)); ext == ".safetensors" || ext == ".gguf" {
-			p.refuse(false, "is the name of a file, and this release of %d files is written as a directory", len(r.Sources))
+			p.refuse(false, "is the name of a file, and this release of %d files is written as a directory", r.Weights)
 			return p, nil
 		}
 	}
