@@ -71,16 +71,17 @@ type Conversion struct {
 	Missing []string
 	// Notes are for people.
 	Notes []string
-	// Job writes the result, nil without an Output, where the plan is refused, or when it
-	// cannot be prepared; Err says why it cannot.
+	// Job writes the result, nil where the plan is refused, or when it cannot be prepared;
+	// Err says why it cannot. Without an Output it can be looked at alone.
 	Job *assemble.Job
 	Err error
 	// Report is what Run has done.
 	Report *rewrite.Report
 
-	opts  ConvertOptions
-	items []item
-	casts []*cast
+	opts   ConvertOptions
+	ending checkpoint.Format // that Output is named after, "" for a directory
+	items  []item
+	casts  []*cast
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
 	kvs                    []checkpoint.MetaKV
@@ -199,18 +200,17 @@ func (v *Conversion) Refused() bool { return v.Names != nil && len(v.Names.Plan.
 
 // contain finds out which format the result has.
 func (v *Conversion) contain() error {
-	var named checkpoint.Format
 	switch strings.ToLower(filepath.Ext(v.opts.Write.Output)) {
 	case ".safetensors":
-		named = checkpoint.Safetensors
+		v.ending = checkpoint.Safetensors
 	case ".gguf":
-		named = checkpoint.GGUF
+		v.ending = checkpoint.GGUF
 	}
-	if v.opts.Container != "" && named != "" && named != v.opts.Container {
-		return fmt.Errorf("%s is named after %s, and the container is to be %s; name a file that ends in .%s, or a directory", v.opts.Write.Output, named, v.opts.Container, v.opts.Container)
+	if v.opts.Container != "" && v.ending != "" && v.ending != v.opts.Container {
+		return fmt.Errorf("%s is named after %s, and the container is to be %s; name a file that ends in .%s, or a directory", v.opts.Write.Output, v.ending, v.opts.Container, v.opts.Container)
 	}
-	v.Container = cmp.Or(v.opts.Container, named, v.Source.Format)
-	if v.opts.MaxShardSize > 0 && named != "" {
+	v.Container = cmp.Or(v.opts.Container, v.ending, v.Source.Format)
+	if v.opts.MaxShardSize > 0 && v.ending != "" {
 		return fmt.Errorf("%s is one file, and shards need a directory; name one, or leave --max-shard-size out", v.opts.Write.Output)
 	}
 	if v.Container != checkpoint.Safetensors && v.Container != checkpoint.GGUF {
@@ -489,23 +489,14 @@ func (v *Conversion) prepare(ctx context.Context) error {
 		}
 		spec.Tensors = append(spec.Tensors, t)
 	}
-	output := v.opts.Write.Output
-	directory := output != "" && filepath.Ext(output) != ".safetensors" && filepath.Ext(output) != ".gguf"
-	if !v.opts.SingleFile && directory {
-		spec.Layout.MaxShardSize = cmp.Or(v.opts.MaxShardSize, v.largestFile())
-	}
-	if output == "" {
-		spec.Layout.MaxShardSize = v.opts.MaxShardSize
-	}
-	if directory {
-		docs, err := v.documents(ctx)
-		if err != nil {
+	if directory := v.ending == ""; directory {
+		if !v.opts.SingleFile {
+			spec.Layout.MaxShardSize = cmp.Or(v.opts.MaxShardSize, v.largestFile())
+		}
+		var err error
+		if spec.Documents, err = v.documents(ctx); err != nil {
 			return err
 		}
-		spec.Documents = docs
-	}
-	if output == "" {
-		return nil
 	}
 	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
 	return nil
@@ -564,9 +555,6 @@ func (v *Conversion) Run(ctx context.Context, progress func(done, total int64)) 
 	}
 	if v.Err != nil {
 		return v.Err
-	}
-	if v.Job == nil {
-		return errors.New("there is no destination")
 	}
 	v.Report, err = v.Job.Run(ctx, progress)
 	return err

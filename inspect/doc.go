@@ -4,7 +4,7 @@
 // [Open] opens the checkpoints that references stand for, and judges their files
 // in the background. [List], [Info], [Metadata], [Stats], [Hash] and [Diff] answer
 // questions about what is open; [Identify], [Translate] and [Rename] work on one
-// checkpoint; [Check], [Fix] and [Lock] on a release.
+// checkpoint; [Convert] makes a new one of several; [Check], [Fix] and [Lock] work on a release.
 //
 // A function takes a context, what it works on, and options, nil for the defaults.
 // Its result is a struct, whose members in JSON are those of the program's -f json,

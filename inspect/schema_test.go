@@ -133,7 +133,7 @@ type (
 		Notes []string `json:"notes"`
 		// Problems are the reasons for which new names are refused.
 		Problems []rename.Problem `json:"problems"`
-		// Write is what is written, nil without a destination and when the names are refused.
+		// Write is what is written, nil when the conversion is refused.
 		Write *assemble.Job `json:"write"`
 		// Report is what was done, nil when nothing was.
 		Report *rewrite.Report `json:"report"`

@@ -112,7 +112,11 @@ func writeConversion(w io.Writer, v *inspect.Conversion, o Options) error {
 	fmt.Fprintf(w, "%s (%s) of %s (%s): %s\n", render.Counted(s.Tensors, "tensor"), render.Size(s.Bytes), render.Counted(s.SourceTensors, "tensor"), render.Size(s.SourceBytes), strings.Join(conversionWords(&s), ", "))
 	writeCasts(w, v)
 	if j := v.Job; j != nil {
-		fmt.Fprintf(w, "to %s: %s, %s", render.Escape(j.Output), v.Container, render.Counted(len(j.Files), "file"))
+		to := ""
+		if j.Output != "" {
+			to = "to " + render.Escape(j.Output) + ": "
+		}
+		fmt.Fprintf(w, "%s%s, %s", to, v.Container, render.Counted(len(j.Files), "file"))
 		if j.Free >= 0 {
 			fmt.Fprintf(w, "; needs %s of %s free", render.Size(uint64(j.Need)), render.Size(uint64(j.Free)))
 		}
