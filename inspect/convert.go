@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,10 +14,12 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/assemble"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // ConvertOptions say what the new checkpoint is to be.
@@ -489,7 +492,8 @@ func (v *Conversion) prepare(ctx context.Context) error {
 		}
 		spec.Tensors = append(spec.Tensors, t)
 	}
-	if directory := v.ending == ""; directory {
+	if v.ending == "" {
+		spec.Layout.Base = v.base()
 		if !v.opts.SingleFile {
 			spec.Layout.MaxShardSize = cmp.Or(v.opts.MaxShardSize, v.largestFile())
 		}
@@ -500,6 +504,27 @@ func (v *Conversion) prepare(ctx context.Context) error {
 	}
 	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
 	return nil
+}
+
+// base is what the files of a directory are called: as those of the source, since loaders
+// look for model, diffusion_pytorch_model or adapter_model. A single file may be called
+// anything, and what is in another container has other readers: those are model.
+func (v *Conversion) base() string {
+	c := v.Source
+	if c.Of != nil {
+		c = c.Of[0]
+	}
+	name := path.Base(filepath.ToSlash(c.Files[0].Name))
+	if v.Container != c.Format || !c.IsRelease() && c.Format != checkpoint.GGUF {
+		return ""
+	}
+	if prefix, _, _, ok := gguf.ParseSplitName(name); ok {
+		return prefix
+	}
+	if stem, _, _, ok := safetensors.ParseShardName(name); ok {
+		return stem
+	}
+	return strings.TrimSuffix(name, path.Ext(name))
 }
 
 // largestFile is how many bytes of tensors the fullest file of a set has; 0 of sources

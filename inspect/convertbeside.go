@@ -31,8 +31,9 @@ var quantDocuments = []string{"quantize_config.json", "quant_config.json", "hf_q
 func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error) {
 	c := v.Source
 	if c.Of != nil {
-		c = c.Of[0]
-		v.note("what is beside the weights of %s comes along, and nothing else", c.Path)
+		if c = c.Of[0]; c.IsRelease() {
+			v.note("what is beside the weights of %s comes along, and nothing else", c.Path)
+		}
 	}
 	switch {
 	case v.Container == checkpoint.GGUF:
