@@ -94,7 +94,7 @@ type cast struct {
 // something beside others alone.
 func isFloat(dtype string) bool {
 	t, ok := values.Lookup(dtype)
-	if !ok || t.Parts != 1 || strings.HasPrefix(dtype, "F4") || strings.HasPrefix(dtype, "F6") || dtype == "F8_E8M0" {
+	if !ok || t.Parts != 1 || dtype == "F4" || strings.HasPrefix(dtype, "F6_") || dtype == "F8_E8M0" {
 		return false
 	}
 	_, plain := safetensors.DType(dtype).Bits()
@@ -144,7 +144,7 @@ func (v *Conversion) number() error {
 		}
 	}
 	for _, dtype := range slices.Sorted(maps.Keys(others)) {
-		v.note("%s of %s: only floating-point numbers get another dtype", staying(others[dtype]), dtype)
+		v.note("%s %s: only floating-point numbers get another dtype", staying(others[dtype]), dtype)
 	}
 	if small > 0 {
 		v.note("%s with one dimension, as those of normalisations, %s %s too; --keep 'GLOB' keeps tensors as they are", plural.Of(small, "tensor"), plural.Verb(small, "become"), v.opts.DType)
