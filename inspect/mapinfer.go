@@ -145,7 +145,8 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	if err != nil {
 		return nil, err
 	}
-	if b == nil && identify.ReadAdapter(from.Tensors, from.Model, nil) != nil {
+	adapter := identify.ReadAdapter(from.Tensors, from.Model, nil) != nil
+	if b == nil && adapter {
 		return nil, fmt.Errorf("%s holds changes to a model, and conventions are of models; 'wtinspect rename --to' gives adapters other names", a.Path)
 	}
 	r := &InferMapResult{A: inferSide(a)}
@@ -179,6 +180,13 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		}
 		if got := identify.Read(names.Tensors, names.Model); goal != nil && !got.IsOf(goal.Name) {
 			return nil, fmt.Errorf("%s: its names must be those of %s, to be compared with; they are of %s", to.Path, goal.Name, cmp.Or(got.Convention, "no convention that is known"))
+		}
+		if with := identify.ReadAdapter(names.Tensors, names.Model, nil) != nil; with != adapter {
+			changes, whole := a.Path, to.Path
+			if with {
+				changes, whole = whole, changes
+			}
+			return nil, fmt.Errorf("%s holds changes to a model, and %s a whole one: no map makes one of the other; 'wtinspect check --base' says whether an adapter fits a model", changes, whole)
 		}
 		side := inferSide(to)
 		r.B = &side

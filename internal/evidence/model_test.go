@@ -57,7 +57,7 @@ func opaque(seed uint64, roles []string) map[string]string {
 	return out
 }
 
-// trained makes a model with what training leaves: gates with a direction in common, and
+// trained makes a model with what training leaves: gates and a head with a direction in common, and
 // normalisations that are large where the columns of what they feed are. What is not so is as random
 // as at the start.
 func trained(seed uint64) model {
@@ -82,7 +82,7 @@ func trained(seed uint64) model {
 		return v
 	}
 	matrix("embed", vocabulary, hidden, nil, 0)
-	matrix("head", vocabulary, hidden, nil, 0)
+	matrix("head", vocabulary, hidden, nil, 0.3)
 	norm("norm")
 	for l := range layers {
 		at := func(role string) string { return fmt.Sprint(role, " ", l) }

@@ -79,7 +79,7 @@ type Result struct {
 	Read           int64    // bytes of weights read
 	// Unrelated is set where weights of both sides were compared, and none are alike.
 	Unrelated bool
-	// Refused says why there is no map at all: "3 of 291 tensors find a counterpart".
+	// Refused says why there is no map at all: "3 of 291 tensors have a counterpart".
 	Refused string
 }
 

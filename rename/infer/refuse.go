@@ -18,7 +18,11 @@ func (x *inference) refusal(found []finding) string {
 	}
 	a, b := x.a.count(usedA), x.b.count(usedB)
 	needA, needB := x.a.count(x.a.needed()), x.b.count(x.b.needed())
-	counts := fmt.Sprintf("%s of %d find a counterpart", plural.Of(a, "tensor"), needA)
+	have := "have"
+	if a == 1 {
+		have = "has"
+	}
+	counts := fmt.Sprintf("%d of %s %s a counterpart", a, plural.Of(needA, "tensor"), have)
 	if !x.b.virtual {
 		if 2*a >= needA && 2*b >= needB && a > 0 {
 			return ""

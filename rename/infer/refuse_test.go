@@ -141,7 +141,7 @@ transformer.ln_f.<weight|bias> 64`
 			"llama-hf has nothing like transformer.wpe; its names are those of gpt2-hf"},
 		{"biases alone", biased, "llama-hf", "it is another architecture: its normalisations have biases, net.stack.{layer}.pre_attn_norm.bias and net.stack.{layer}.pre_ffn_norm.bias, and those of llama-hf have none"},
 		{"no biases", ownLlama, "gpt_neox-hf", "it is another architecture: its normalisations have no biases, and those of gpt_neox-hf have some"},
-		{"most of it has no place", ownLlama + "\nnet.stack.{}.<a1|a2|a3|a4|a5|a6|a7|a8|a9|b1|b2>.weight [0-5] 7x7", "llama-hf", "it is another architecture: 57 tensors of 123 find a counterpart; llama-hf has nothing like net.stack.{n}.a1, net.stack.{n}.a2, net.stack.{n}.a3 or 8 more"},
+		{"most of it has no place", ownLlama + "\nnet.stack.{}.<a1|a2|a3|a4|a5|a6|a7|a8|a9|b1|b2>.weight [0-5] 7x7", "llama-hf", "it is another architecture: 57 of 123 tensors have a counterpart; llama-hf has nothing like net.stack.{n}.a1, net.stack.{n}.a2, net.stack.{n}.a3 or 8 more"},
 	} {
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, c.list)}, lookup(t, c.to), Options{})
 		if err != nil {

@@ -313,7 +313,7 @@ extra bert.embeddings.word_embeddings.weight
 extra bert.encoder.layer.{layer}.attention.self.key.weight
 extra bert.encoder.layer.{layer}.attention.self.query.weight
 extra bert.encoder.layer.{layer}.attention.self.value.weight
-refused: 0 tensors of 37 find a counterpart; one has 12 layers and the other 32
+refused: 0 of 37 tensors have a counterpart; one has 12 layers and the other 32
 `,
 		},
 		{
@@ -331,7 +331,7 @@ extra model.layers.{layer}.self_attn.k_proj.weight
 extra model.layers.{layer}.self_attn.q_proj.weight
 extra model.layers.{layer}.self_attn.v_proj.weight
 extra model.norm.weight
-refused: 2 tensors of 74 find a counterpart; one has 24 layers and the other 32
+refused: 2 of 74 tensors have a counterpart; one has 24 layers and the other 32
 `,
 		},
 	} {
