@@ -108,12 +108,14 @@ func deeds(t testing.TB) []deed {
 		"m-00001-of-00002.gguf": crashGGUF + fmt.Sprintf(split, 0),
 		"m-00002-of-00002.gguf": "format gguf\n" + fmt.Sprintf(split, 1) + "tensor blk.4.ln1.weight F32 [32]\ntensor blk.4.attn_q.weight Q4_0 [32,32]\n",
 	})
-	over := func(build func(string) error) func(string) error { // with a result of the same before it
+	over := func(build func(string) error, files ...string) func(string) error { // with a result of the same before it
 		return func(dir string) error {
-			out := filepath.Join(filepath.Dir(dir), "out")
-			return errors.Join(build(dir), os.MkdirAll(filepath.Join(out, "sub"), 0o755),
-				os.WriteFile(filepath.Join(out, "config.json"), []byte("{}"), 0o644),
-				os.WriteFile(filepath.Join(out, "sub", "model-00002-of-00002.safetensors"), []byte("older"), 0o644))
+			err := build(dir)
+			for _, name := range files {
+				name = filepath.Join(filepath.Dir(dir), "out", name)
+				err = errors.Join(err, os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("older"), 0o644))
+			}
+			return err
 		}
 	}
 	overFile := func(dir string) error {
@@ -140,8 +142,12 @@ func deeds(t testing.TB) []deed {
 		{"-o", yi, []string{"rename", "--map", long, "-o", "out", "m"}, "out"},
 		{"-o drop", yi, []string{"rename", "--map", drop, "-o", "out", "m"}, "out"},
 		{"-o gguf", one, []string{"rename", "--map", long, "-o", "out.gguf", "m/model.gguf"}, "out.gguf"},
-		{"-o --force", over(yi), []string{"rename", "--map", long, "--force", "-o", "out", "m"}, "out"},
+		{"-o --force", over(yi, "config.json", "sub/model-00002-of-00002.safetensors"), []string{"rename", "--map", long, "--force", "-o", "out", "m"}, "out"},
 		{"-o file --force", overFile, []string{"rename", "--map", long, "--force", "-o", "out.gguf", "m/model.gguf"}, "out.gguf"},
+		{"convert", yi, []string{"convert", "--max-shard-size", "6kB", "-o", "out", "m"}, "out"},
+		{"convert --force", over(yi, "config.json", "model.safetensors.index.json"), []string{"convert", "--dtype", "f32", "--max-shard-size", "11kB", "--force", "-o", "out", "m"}, "out"},
+		{"convert file", yi, []string{"convert", "--single-file", "-o", "out.safetensors", "m"}, "out.safetensors"},
+		{"convert gguf", gguf, []string{"convert", "-o", "out.gguf", "m/m-00001-of-00002.gguf"}, "out.gguf"},
 		{"meta set -o", yi, []string{"meta", "set", "-o", "out", "m", "license=apache-2.0"}, "out"},
 		{"fix -o", sharded(crashFlat+"weight mtp.fc.weight model-00002-of-00002.safetensors\n", nil), []string{"fix", "--select", "WT202", "-o", "out", "m"}, "out"},
 	}
