@@ -2,7 +2,7 @@
 // function a command.
 //
 // [Open] opens the checkpoints that references stand for, and judges their files
-// in the background. [List], [Info], [Metadata], [Stats], [Hash] and [Diff] answer
+// in the background. [List], [Info], [Metadata], [Stats], [Cat], [Hash] and [Diff] answer
 // questions about what is open; [Identify], [Translate] and [Rename] work on one
 // checkpoint; [Convert] makes a new one of several; [Check], [Fix] and [Lock] work on a release.
 //

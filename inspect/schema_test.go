@@ -267,6 +267,7 @@ var answers = []struct {
 	{"meta set", list(metaEditAnswer{}), list(metaEditLine{})},
 	{"meta unset", list(metaEditAnswer{}), list(metaEditLine{})},
 	{"stats", list(StatsResult{}, LayersResult{}), list(TensorStats{}, LayerRow{})},
+	{"cat", list(CatResult{}), nil},
 	{"hash", list(HashResult{}, ManifestResult{}, contentIDAnswer{}, FilesResult{}), list(TensorHash{}, ManifestEntry{}, contentIDLine{}, FileHash{})},
 	{"diff", list(DiffResult{}), list(DiffRow{})},
 	{"rename", list(renameAnswer{}, recoverAnswer{}), list(renameLine{}, recoverAnswer{})},
@@ -295,6 +296,7 @@ var wires = [][2]any{
 	{Entry{}, jsonEntry{}},
 	{TensorStats{}, jsonStats{}},
 	{LayerRow{}, jsonLayer{}},
+	{CatTensor{}, jsonCat{}},
 	{TensorHash{}, jsonHash{}},
 	{FileHash{}, jsonFileHash{}},
 	{ManifestEntry{}, jsonManifestEntry{}},
@@ -305,7 +307,7 @@ var wires = [][2]any{
 // nullable are the lists that are null where they are not known.
 var nullable = []string{
 	"ConventionTensor.Axes", "ConventionTensor.Shape",
-	"jsonName.Shape", "jsonStats.Histogram", "jsonDiffRow.ShapeA", "jsonDiffRow.ShapeB",
+	"jsonName.Shape", "jsonCat.ValuesShape", "jsonStats.Histogram", "jsonDiffRow.ShapeA", "jsonDiffRow.ShapeB",
 	"Comparison.Metadata", "Comparison.Config", "jsonIdentity.Dialects", "jsonIdentity.Families", "Part.Families",
 }
 
@@ -321,6 +323,7 @@ var objects = map[string]*jsonschema.Schema{
 	"Checkpoint.Metadata":      {Types: []string{"object", "null"}},
 	"Checkpoint.MetadataTypes": {Type: "object", AdditionalProperties: &jsonschema.Schema{Type: "string"}},
 	"File.Metadata":            {Type: "object"},
+	"jsonCat.Values":           {},
 }
 
 // patterns are of texts that have one form.

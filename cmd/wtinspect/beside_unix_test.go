@@ -30,6 +30,7 @@ var readingCommands = [][]string{
 	{"identify", "m"},
 	{"meta", "show", "m"},
 	{"stats", "m"},
+	{"cat", "m", "*"},
 	{"hash", "m"},
 	{"diff", "m", "m"},
 	{"check", "m"},

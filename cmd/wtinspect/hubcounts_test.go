@@ -32,6 +32,8 @@ var hubCommands = []struct {
 	{"meta show REF", 0, "5+2", "1+0"},
 	{"stats REF", 0, "5+4", "5+4"},
 	{"stats --match *.ln1.weight REF", 0, "5+4", "5+4"},
+	{"cat REF model.norm.weight", 0, "5+3", "5+3"},
+	{"cat REF *.ln1.weight --slice :2", 0, "5+4", "5+4"},
 	{"hash REF", 0, "5+4", "5+4"},
 	{"hash --files REF", 0, "2+0", "1+0"},
 	{"diff REF REF@v1", 0, "10+4", "2+0"},

@@ -49,7 +49,7 @@ tensor "" Q4_0 [2,32]
 		t.Fatal(err)
 	}
 	docs := ""
-	for _, doc := range []string{"json", "stats", "hash", "diff", "meta"} {
+	for _, doc := range []string{"json", "stats", "cat", "hash", "diff", "meta"} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", doc+".md"))
 		if err != nil {
 			t.Fatal(err)
@@ -79,6 +79,13 @@ tensor "" Q4_0 [2,32]
 				return nil, err
 			}
 			return r.ByLayer(), nil
+		}},
+		{[]string{"cat", "--match", "*", "--slice", "0"}, []string{a}, func(ctx context.Context, s *inspect.Set) (any, error) {
+			slice, err := inspect.ParseSlice("0")
+			if err != nil {
+				return nil, err
+			}
+			return answer(inspect.Cat(ctx, s, &inspect.CatOptions{Select: inspect.Selection{Match: []string{"*"}}, Slice: slice}))
 		}},
 		{[]string{"hash", "--algorithm", "all"}, []string{odd, a}, func(ctx context.Context, s *inspect.Set) (any, error) {
 			return answer(inspect.Hash(ctx, s, &inspect.HashOptions{Algorithms: []string{inspect.SHA256, inspect.XXH64}}))

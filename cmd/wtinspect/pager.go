@@ -20,7 +20,7 @@ import (
 // longAnswers are the commands whose answers may be longer than a screen. They only read:
 // what a command that writes has to say is not held up by a reader.
 var longAnswers = []string{
-	"ls", "info", "identify", "meta show", "stats", "hash", "diff", "map list", "map show", "map invert", "map compose", "map export", "map import", "map infer", "map new", "map test", "check", "rules", "explain",
+	"ls", "info", "identify", "meta show", "stats", "cat", "hash", "diff", "map list", "map show", "map invert", "map compose", "map export", "map import", "map infer", "map new", "map test", "check", "rules", "explain",
 }
 
 // A pager is the program that shows an answer a screen at a time, as git's does. It starts

@@ -33,6 +33,7 @@ var commands = [...]command{
 	{"identify", newIdentify, looking, []string{"file", "detect", "guess", "which"}},
 	{"meta", newMeta, looking, []string{"metadata", "kv"}},
 	{"stats", newStats, looking, []string{"statistics", "values", "histogram"}},
+	{"cat", newCat, looking, []string{"dump", "print", "numbers"}},
 	{"hash", newHash, looking, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
 	{"diff", newDiff, looking, []string{"compare", "cmp"}},
 	{"rename", newRename, changing, []string{"mv", "remap"}},
@@ -168,7 +169,6 @@ var undone = []struct {
 	words []string
 	says  string
 }{
-	{[]string{"cat", "dump", "print"}, "does not print the numbers of tensors; 'wtinspect stats' measures them, and 'wtinspect ls' lists the tensors"},
 	{[]string{"quantize", "quantise"}, "does not quantise weights; 'wtinspect convert --dtype bf16' gives them another dtype, and takes quantisation back"},
 	{[]string{"pull", "download", "fetch"}, "keeps no copies of files; 'wtinspect info hf://ORG/NAME' reads what is on the hub where it is"},
 }

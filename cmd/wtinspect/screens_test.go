@@ -38,6 +38,7 @@ var screens = []screen{
 	{"stats", "stats --match *input_blocks.1.* base.safetensors"},
 	{"stats-quantiles", "stats --quantiles base.safetensors"},
 	{"stats-by-layer", "stats --by-layer tuned.safetensors"},
+	{"cat", "cat base.safetensors *.1.*attn1.to_q.weight *.1.*ff.net.0.proj.weight --slice :2"},
 	{"hash", "hash base.safetensors"},
 	{"hash-ids", "hash --content-id base.safetensors kimi"},
 	{"diff", "diff base.safetensors tuned.safetensors"},

@@ -39,6 +39,7 @@ func TestSecretsStay(t *testing.T) {
 		{"check", ref},
 		{"check", "-f", "sarif", ref},
 		{"stats", ref},
+		{"cat", ref, "none"},
 		{"hash", ref},
 		{"diff", ref, ref + "/model.safetensors"},
 		{"map", "show", "yi-to-llama", "--for", ref},

@@ -16,6 +16,7 @@ func TestValueDocuments(t *testing.T) {
 	objects := map[string][]any{
 		"diff":  {inspect.Comparison{}, inspect.DiffSide{}, inspect.DiffSummary{}, inspect.DiffRule{}, inspect.Change{}},
 		"stats": {inspect.CheckpointName{}},
+		"cat":   {inspect.CheckpointName{}},
 		"hash":  {inspect.HashedCheckpoint{}, inspect.ManifestSummary{}},
 	}
 	p := newProgram(nil, nil, nil, os.Getenv)

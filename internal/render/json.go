@@ -170,7 +170,17 @@ func (d *Document) key(key string) {
 	d.buf = append(d.buf, ':')
 }
 
+// A Streamer writes its own JSON on one line, with the promises of [AppendJSON]: what may
+// be larger than memory.
+type Streamer interface{ WriteJSON(w io.Writer) error }
+
 func (d *Document) value(v any) {
+	if s, ok := v.(Streamer); ok {
+		if d.flush(0); d.err == nil {
+			d.err = s.WriteJSON(d.w)
+		}
+		return
+	}
 	data, err := Marshal(v)
 	if err != nil && d.err == nil {
 		d.err = err

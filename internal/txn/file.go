@@ -148,3 +148,16 @@ func WriteFile(path string, write func(w io.Writer) error) error {
 	}
 	return errors.Join(err, n.Close())
 }
+
+// WriteNew gives a new file in a directory the content that write makes, durably.
+func WriteNew(dir Dir, name string, write func(w io.Writer) error) (err error) {
+	f, err := Open(dir, name, os.O_RDWR|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := write(&writer{f: f}); err != nil {
+		return err
+	}
+	return Sync(f)
+}

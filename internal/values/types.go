@@ -305,7 +305,7 @@ func (f floatFormat) smallestNormal() float64 {
 func (f floatFormat) max() float64 {
 	top, frac := 1<<f.exp-1, 1<<(f.mant+1)-1
 	switch f.special {
-	case ieee:
+	case ieee, exponent:
 		top--
 	case onesNaN:
 		frac--

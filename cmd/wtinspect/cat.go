@@ -1,0 +1,164 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+type catOptions struct {
+	selection
+	output
+	progress
+	slice string
+	dtype string
+	force bool
+}
+
+func newCat(p *program) *cobra.Command {
+	var o catOptions
+	cmd := &cobra.Command{
+		Use:   "cat MODEL [TENSOR...]",
+		Short: "Print the numbers of tensors, or write them for NumPy",
+		Long: `Cat prints the numbers of the tensors that are named, each under its name. A
+TENSOR is a whole name or a glob of them, in which * crosses dots. Block-quantised
+types are printed as the numbers they stand for.
+
+Text is what NumPy prints: of more than 1,000 numbers three at each end of every
+axis. Numbers have the digits that it takes to read them back in their own type.
+JSON has all of them. A .npy file opens in NumPy: BF16 and the 8-bit floats, which
+NumPy does not have, as unsigned integers with their bits, and block types as F32;
+--dtype widens them. Raw is the bytes as they are in the file. Nothing is rounded.
+
+--slice is NumPy's: an index or START:STOP:STEP for each axis, and "...". What it
+leaves out is not read, if there is much of it.`,
+		Annotations: exitStatus("2  also when there is no such tensor, or one cannot be read as asked; text and JSON have the rest"),
+		Example: `  wtinspect cat model.safetensors model.norm.weight
+  wtinspect cat ~/models/yi model.embed_tokens.weight --slice 0:4,:8
+  wtinspect cat model.gguf 'blk.0.attn_*' --slice 0
+  wtinspect cat -f npy --dtype f32 -o norm.npy ~/models/yi model.norm.weight
+  wtinspect cat -f json ~/models/yi lm_head.weight | jq '.tensors[0].values[0]'`,
+		Args:              arguments(1, unlimited),
+		ValidArgsFunction: p.completeModelTensors,
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runCat(cmd, p, &o, args[0], args[1:])
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.slice, "slice", "", "read this part of each tensor: `SLICE` is what NumPy has between brackets, such as 0:4,:8")
+	f.Var(newChoice(&o.dtype, "", "f16", "f32", "f64"), "dtype", "give the numbers a wider type that holds them all: f16, f32 or f64")
+	complete(cmd, "dtype", "f16", "f32", "f64")
+	addFormat(cmd, &o.format, "form of the output: text, json, npy or raw", string(inspect.CatText), string(inspect.CatJSON), string(inspect.CatNPY), string(inspect.CatRaw))
+	o.addPath(cmd)
+	f.Lookup("output").Usage = "write to `PATH` instead of stdout, whole or not at all; npy and raw of several tensors to a new directory, a file each"
+	f.BoolVar(&o.force, "force", false, "replace an existing file")
+	group(f, "Output", "force")
+	o.selection.addFlags(cmd, p)
+	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
+	return cmd
+}
+
+// completeModelTensors completes the path of a model, and then names of its tensors.
+func (p *program) completeModelTensors(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return p.completePaths(cmd, args, toComplete)
+	}
+	return p.completeTensors(cmd, args[:1], toComplete)
+}
+
+// options are those of the library.
+func (o *catOptions) options(cmd *cobra.Command, tensors []string) (*inspect.CatOptions, error) {
+	if _, err := o.compile(); err != nil {
+		return nil, err
+	}
+	if len(tensors)+len(o.Match)+len(o.Regex) == 0 {
+		return nil, errors.New("name a tensor, or choose some with --match; 'wtinspect ls' lists them")
+	}
+	opts := &inspect.CatOptions{Names: tensors, Select: o.Selection, DType: strings.ToUpper(o.dtype), Form: inspect.CatForm(o.format)}
+	if cmd.Flags().Changed("slice") {
+		s, err := inspect.ParseSlice(o.slice)
+		if err != nil {
+			return nil, fmt.Errorf("--%w", err)
+		}
+		opts.Slice = s
+	}
+	return opts, nil
+}
+
+func runCat(cmd *cobra.Command, p *program, o *catOptions, model string, tensors []string) error {
+	ctx := cmd.Context()
+	opts, err := o.options(cmd, tensors)
+	if err != nil {
+		return err
+	}
+	stdout := o.path == "" || o.path == "-"
+	if opts.Form.Binary() && stdout && p.terminal {
+		return fmt.Errorf("-f %s is not for a terminal; write it to a file with -o, or into a pipe", opts.Form)
+	}
+	if fi, err := source.Stat(ctx, o.path); !stdout && err == nil && fi.Mode().IsRegular() && !o.force {
+		return fmt.Errorf("%s already exists; name another file, or use --force", o.path)
+	}
+	in, err := new(reading).open(ctx, p, []string{model})
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if _, err := in.one(model, "printed"); err != nil {
+		return err
+	}
+	bar := o.jobMeter(p, "cat")
+	opts.Progress = bar.update
+	r, err := inspect.Cat(ctx, in.Set, opts)
+	if err != nil {
+		return err
+	}
+	if opts.Form.Binary() {
+		err = o.writeBinary(p, in, r)
+	} else {
+		in.say(p, r.Errors())
+		err = o.write(p, in.Paths(), func(w io.Writer, s render.Style) error {
+			if opts.Form == inspect.CatJSON {
+				return answer.CatJSON(w, r)
+			}
+			return answer.CatText(w, r, s)
+		})
+		o.noteNone(p, len(r.Tensors), err)
+	}
+	bar.end()
+	return in.finish(ctx, p, err)
+}
+
+// writeBinary writes one tensor to a file or to stdout, or several to a directory. It
+// writes all of them, or none.
+func (o *catOptions) writeBinary(p *program, in *inputs, r *inspect.CatResult) error {
+	if errs := r.Errors(); len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	n := len(r.Tensors)
+	if n == 0 {
+		return errors.New("no tensor is chosen by the names given")
+	}
+	bits := make(map[string]bool)
+	for i := range r.Tensors {
+		if t := &r.Tensors[i]; t.Bits && !bits[t.DType] {
+			bits[t.DType] = true
+			p.note("NumPy has no %s: what is written is the bits of its numbers, as unsigned integers; --dtype f32 writes the numbers", t.DType)
+		}
+	}
+	switch dir := strings.TrimRight(o.path, `/\`); {
+	case o.path != "" && o.path != "-" && (n > 1 || len(dir) < len(o.path)):
+		return p.winding(func() error { return r.WriteDir(dir, o.force) })
+	case n > 1:
+		return fmt.Errorf("%s are chosen, and -f %s to stdout has one; -o DIR writes a file for each into a new directory", counted(n, "tensor"), o.format)
+	}
+	return o.write(p, in.Paths(), func(w io.Writer, _ render.Style) error { return r.Tensors[0].Write(w) })
+}
