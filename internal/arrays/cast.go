@@ -96,34 +96,14 @@ const window = 16 << 10
 var windows = sync.Pool{New: func() any { return new([window]float64) }}
 
 func (e *encoded) ReadAt(p []byte, off int64) (int, error) {
-	var n, dropped values.Rounding
+	var n values.Rounding
 	defer func() { e.tally.add(n) }()
-	size := int64(e.to.BlockBytes)
-	var one [8]byte
-	done, at := 0, off/size
-	if skip := off % size; skip > 0 && len(p) > 0 {
-		count := &n
-		if int64(len(p)) < size-skip {
-			count = &dropped
+	return byElements(p, off, int64(e.to.BlockBytes), func(p []byte, first int64, ends bool) error {
+		if !ends {
+			return e.run(p, first, new(values.Rounding))
 		}
-		if err := e.run(one[:size], at, count); err != nil {
-			return 0, err
-		}
-		done = copy(p, one[skip:size])
-		at++
-	}
-	whole := int64(len(p)-done) / size
-	if err := e.run(p[done:done+int(whole*size)], at, &n); err != nil {
-		return done, err
-	}
-	done += int(whole * size)
-	if done < len(p) {
-		if err := e.run(one[:size], at+whole, &dropped); err != nil {
-			return done, err
-		}
-		done += copy(p[done:], one[:])
-	}
-	return done, nil
+		return e.run(p, first, &n)
+	})
 }
 
 // run writes as many whole elements from one on as p has room for.
@@ -209,8 +189,9 @@ type turned struct {
 }
 
 func (t *turned) ReadAt(p []byte, off int64) (int, error) {
-	return aligned(p, off, int64(t.typ.BlockBytes), func(p []byte, off int64) error {
-		if err := source.ReadFull(t.src, p, off); err != nil {
+	size := int64(t.typ.BlockBytes)
+	return byElements(p, off, size, func(p []byte, first int64, _ bool) error {
+		if err := source.ReadFull(t.src, p, first*size); err != nil {
 			return err
 		}
 		t.typ.Swap(p)
@@ -218,19 +199,29 @@ func (t *turned) ReadAt(p []byte, off int64) (int, error) {
 	})
 }
 
-// aligned has whole elements of n bytes read where the ends of a range may cut some.
-func aligned(p []byte, off, n int64, read func(p []byte, off int64) error) (int, error) {
-	if off%n == 0 && int64(len(p))%n == 0 {
-		if err := read(p, off); err != nil {
+// byElements has a range of bytes read by whole elements of n bytes, also where its ends
+// cut one. read is told whether the range has the last bytes of its elements.
+func byElements(p []byte, off, n int64, read func(p []byte, first int64, ends bool) error) (int, error) {
+	done, at := 0, off/n
+	if skip := off % n; skip > 0 && len(p) > 0 {
+		one := make([]byte, n)
+		if err := read(one, at, int64(len(p)) >= n-skip); err != nil {
 			return 0, err
 		}
-		return len(p), nil
+		done = copy(p, one[skip:])
+		at++
 	}
-	from, to := off/n*n, (off+int64(len(p))+n-1)/n*n
-	whole, back := raw(int(to - from))
-	defer raws.Put(back)
-	if err := read(whole, from); err != nil {
-		return 0, err
+	whole := (int64(len(p)) - int64(done)) / n
+	if err := read(p[done:done+int(whole*n)], at, true); err != nil {
+		return done, err
 	}
-	return copy(p, whole[off-from:]), nil
+	done += int(whole * n)
+	if done < len(p) {
+		one := make([]byte, n)
+		if err := read(one, at+whole, false); err != nil {
+			return done, err
+		}
+		done += copy(p[done:], one)
+	}
+	return done, nil
 }
