@@ -41,7 +41,7 @@ func (g *Group) Segments() []string {
 // Fold shortens a list of n rows by putting rows together whose keys are equal
 // and whose names have the same template, by Counters. A number behind a word, as in
 // layer1, counts where there are three, or two that begin with 0: two alone may be the two
-// halves of a block.
+// halves of a block. A number that is part of a word, as in b12, counts where [Kinds] says so.
 //
 // Nothing is summarised away: writing out all combinations of the sets in all
 // the groups' names gives back exactly the names of the rows. A layer that
@@ -57,23 +57,29 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 		byForm   = make(map[string]int32, 64)
 		form     []byte
 		index    []int32
+		glued    = gluedIndices(n, func(i int) string { name, _ := row(i); return name }) // nil for none
 	)
 	for i := range n {
 		name, key := row(i)
 		// The length of the template tells it from the key.
-		form, index = append(form[:0], 0, 0, 0, 0), index[:0]
+		form, index = append(form[:0], 0, 0, 0, 0, 0, 0), index[:0]
+		var more numberSet
+		if glued != nil {
+			more = glued[i]
+		}
 		if strings.IndexByte(name, '{') >= 0 || strings.IndexByte(name, '}') >= 0 {
 			form = append(form, name...)
 		} else {
-			form, index = Counters.Scan(form, index, name)
+			form, index = more.scan(form, index, name)
 		}
 		binary.LittleEndian.PutUint32(form, uint32(len(form)))
+		binary.LittleEndian.PutUint16(form[4:], uint16(more))
 		form = append(form, key...)
 		f, ok := byForm[string(form)]
 		if !ok {
 			f = int32(len(families))
 			byForm[string(form)] = f
-			families = append(families, family{holes: len(index), name: name})
+			families = append(families, family{holes: len(index), name: name, glued: more})
 		}
 		families[f].rows = append(families[f].rows, i)
 		families[f].index = append(families[f].index, index...)
@@ -127,7 +133,8 @@ func FoldPairs(n int, row func(i int) (from, to, key string)) []Pair {
 // A family is the rows that share a form and a key.
 type family struct {
 	name  string // of the first row
-	holes int    // indices in each name
+	glued numberSet
+	holes int // indices in each name
 	rows  []int
 	index []int32 // of all rows, one row after the other
 }
@@ -138,7 +145,7 @@ func (f *family) at(row, hole int) int32 { return f.index[row*f.holes+hole] }
 func (f *family) apart() []family {
 	var parts []int // the holes of such numbers
 	hole := 0
-	for start, end := range Counters.Indices(f.name) {
+	for start, end := range f.glued.indices(f.name) {
 		behind := start > 0 && !Counters.separates(f.name[start-1]) && !Words.fills(f.name, start, end)
 		if f.holes > 0 && behind && !f.counts(hole) {
 			parts = append(parts, hole)
@@ -162,7 +169,7 @@ func (f *family) apart() []family {
 		if !ok {
 			k = len(families)
 			byParts[string(key)] = k
-			families = append(families, family{name: f.name, holes: f.holes})
+			families = append(families, family{name: f.name, glued: f.glued, holes: f.holes})
 		}
 		families[k].rows = append(families[k].rows, r)
 		families[k].index = append(families[k].index, f.index[i*f.holes:(i+1)*f.holes]...)
@@ -217,7 +224,7 @@ func (f *family) appendGroups(groups []Group, row func(i int) (name, key string)
 		slices.Sort(g.Members)
 		name, _ := row(g.Members[0])
 		if len(p.rows) > 1 {
-			name = Counters.Replace(name, func(i int, _ string) string { return p.sets[i] })
+			name = f.glued.fill(name, p.sets)
 		}
 		g.Name = name
 		groups = append(groups, g)

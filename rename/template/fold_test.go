@@ -104,7 +104,17 @@ func TestFold(t *testing.T) {
 		{
 			"a number and more of the word",
 			[]string{"layer0norm.w", "layer1norm.w", "block2x2", "block3x3", "block4x4"},
-			[]string{"layer0norm.w 1", "layer1norm.w 1", "block2x2 1", "block3x3 1", "block4x4 1"},
+			[]string{"layer{0..1}norm.w 2", "block2x2 1", "block3x3 1", "block4x4 1"},
+		},
+		{
+			"numbers that are part of a word count where the whole list says so",
+			[]string{"trunk.b0.w", "trunk.b1.w", "trunk.b2.w", "trunk.b0.e1.w", "trunk.b1.e1.w", "trunk.b2.e1.w", "trunk.c0.w", "trunk.c1.w", "t.b00", "t.b01", "t.b02"},
+			[]string{"trunk.b{0..2}.w 3", "trunk.b{0..2}.e1.w 3", "trunk.c0.w 1", "trunk.c1.w 1", "t.b00 1", "t.b01 1", "t.b02 1"},
+		},
+		{
+			"but not the one whose tensors are others",
+			[]string{"b0.w", "b1.w", "b2.w", "b3.w", "b0.g", "b1.g", "b2.g", "b3.g", "b4.head", "b4.out"},
+			[]string{"b{0..3}.w 4", "b{0..3}.g 4", "b4.head 1", "b4.out 1"},
 		},
 		{
 			"kohya's names",

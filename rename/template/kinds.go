@@ -1,6 +1,7 @@
 package template
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -341,4 +342,94 @@ func (k *Kind) finish(f *form, name func(i int) string, twin bool) {
 		}
 	}
 	k.Members, k.Index = members, all
+}
+
+// A numberSet is some of the runs of digits of a name, a bit each: those that are part of a
+// word and count all the same. With those of Counters they are its indices.
+type numberSet uint16
+
+// gluedIndices returns for each name which numbers that Counters takes for a part of their
+// word are indices of the whole list, as Kinds finds them; nil where none is.
+func gluedIndices(n int, name func(i int) string) []numberSet {
+	var rows []int
+	for i := range n {
+		s := name(i)
+		for start, end := range Runs.Indices(s) {
+			if !Counters.takes(s, start, end) {
+				rows = append(rows, i)
+				break
+			}
+		}
+	}
+	if rows == nil {
+		return nil
+	}
+	forms := formsOf(len(rows), func(i int) string { return name(rows[i]) })
+	found := false
+	for _, p := range placesOf(forms) {
+		p.judge(false)
+		found = found || p.counts
+	}
+	if !found {
+		return nil
+	}
+	out := make([]numberSet, n)
+	for _, f := range forms {
+		for r, row := range f.rows {
+			s, h := name(rows[row]), 0
+			for start, end := range Runs.Indices(s) {
+				if h == len(f.places) {
+					break // too many
+				}
+				if f.places[h].index(f.at(r, h)) && !Counters.takes(s, start, end) {
+					out[rows[row]] |= 1 << h
+				}
+				h++
+			}
+		}
+	}
+	return out
+}
+
+// indices yields the places of a name's indices.
+func (s numberSet) indices(name string) iter.Seq2[int, int] {
+	if s == 0 {
+		return Counters.Indices(name)
+	}
+	return func(yield func(start, end int) bool) {
+		n := 0
+		for start, end := range Runs.Indices(name) {
+			if (s&(1<<n) != 0 || Counters.takes(name, start, end)) && !yield(start, end) {
+				return
+			}
+			n++
+		}
+	}
+}
+
+// scan is Scan of a grain.
+func (s numberSet) scan(dst []byte, indices []int32, name string) ([]byte, []int32) {
+	if s == 0 {
+		return Counters.Scan(dst, indices, name)
+	}
+	copied := 0
+	for start, end := range s.indices(name) {
+		dst = append(append(dst, name[copied:start]...), '0')
+		copied = end
+		indices = append(indices, value(name[start:end]))
+	}
+	return append(dst, name[copied:]...), indices
+}
+
+// fill returns a name with another text for each of its indices.
+func (s numberSet) fill(name string, texts []string) string {
+	var b strings.Builder
+	copied, i := 0, 0
+	for start, end := range s.indices(name) {
+		b.WriteString(name[copied:start])
+		b.WriteString(texts[i])
+		copied = end
+		i++
+	}
+	return b.String() + name[copied:]
 }

@@ -11,12 +11,16 @@ const most = 4
 
 // Near returns what a word that is none of some candidates was likely meant to be: the
 // least misspelt of them, with at most a third of the letters wrong, or else the few that
-// have a word of it, or of which it is a part. The order is that of the candidates.
+// have a word of it, or of which it is a part. Of those that are as near, it takes those that
+// begin with the same letter, which is rarely the wrong one. The order is that of the
+// candidates.
 func Near(word string, candidates []string) []string {
 	var near []string
+	lower := strings.ToLower(word)
+	begins := func(c string) bool { return lower != "" && strings.HasPrefix(strings.ToLower(c), lower[:1]) }
 	best := max(1, len(word)/3)
 	for _, c := range candidates {
-		switch cost := Distance(strings.ToLower(word), strings.ToLower(c), best+1); {
+		switch cost := Distance(lower, strings.ToLower(c), best+1); {
 		case cost < best:
 			near, best = []string{c}, cost
 		case cost == best:
@@ -24,6 +28,9 @@ func Near(word string, candidates []string) []string {
 		}
 	}
 	if len(near) > 0 {
+		if slices.ContainsFunc(near, begins) {
+			near = slices.DeleteFunc(near, func(c string) bool { return !begins(c) })
+		}
 		return near[:min(most, len(near))]
 	}
 	shared := 1

@@ -24,6 +24,10 @@ func TestNear(t *testing.T) {
 		{"hf-llama", conventions, []string{"llama-hf"}},
 		{"chat_template", []string{"general.name", "tokenizer.chat_template"}, []string{"tokenizer.chat_template"}},
 		{"tokens", []string{"general.name", "tokenizer.ggml.tokens"}, []string{"tokenizer.ggml.tokens"}},
+		{"lamma-hf", []string{"gemma-hf", "jamba-hf", "llama-hf"}, []string{"llama-hf"}},
+		{"gamma-hf", []string{"gemma-hf", "llama-hf"}, []string{"gemma-hf"}},
+		{"--xtrict", []string{"--strict"}, []string{"--strict"}},
+		{"xlama", []string{"llama"}, []string{"llama"}},
 		{"form", []string{"from", "forms"}, []string{"from", "forms"}},
 		{"blk", slices.Repeat([]string{"blk.0"}, 20), nil},
 	} {

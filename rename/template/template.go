@@ -36,12 +36,17 @@ func (g Grain) next(name string, from int) (start, end int) {
 			continue
 		}
 		end := digitsEnd(name, i)
-		if g == Runs || end-i <= maxDigits && (name[i] != '0' || end == i+1) && g.fills(name, i, end) {
+		if g.takes(name, i, end) {
 			return i, end
 		}
 		i = end
 	}
 	return -1, -1
+}
+
+// takes reports whether the run of digits name[start:end] is an index.
+func (g Grain) takes(name string, start, end int) bool {
+	return g == Runs || end-start <= maxDigits && (name[start] != '0' || end == start+1) && g.fills(name, start, end)
 }
 
 // fills reports whether name[start:end] fills a segment or a word.
