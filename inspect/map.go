@@ -89,6 +89,9 @@ func derivedText(a, b string) ([]byte, error) {
 			note("Note: %s", oneLine(n))
 		}
 	}
+	for _, text := range d.Notes {
+		note("Note: %s", text)
+	}
 	for _, r := range d.Refused() {
 		note("Not derived: %s: %s", strings.Join(r.From, " + "), oneLine(r.Refuse))
 	}

@@ -40,6 +40,8 @@ type Derivation struct {
 	From  string        `json:"from"`
 	To    string        `json:"to"`
 	Rules []DerivedRule `json:"rules"`
+	// Notes say what a conversion finds out from a checkpoint, and a map does not know.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // What a conversion takes.
@@ -94,14 +96,19 @@ const (
 	sampleKeys, sampleValues, sampleKeyDim, sampleValueDim = 6, 12, 16, 18
 )
 
-// Derive works out the rules from one convention to another. The error is a
-// *RefusalError when there is no conversion at all.
-func Derive(from, to *convention.Convention) (*Derivation, error) {
+// exampleModel has numbers for a model that both conventions can hold.
+func exampleModel(from, to *convention.Convention) *convention.Model {
 	numbers := sampleNumbers
 	if cmp.Or(from.Layout.QKV, tensorop.Contiguous) == tensorop.PerHead || to.Layout.QKV == tensorop.PerHead {
 		numbers = cloneWith(sampleNumbers, "num_key_value_heads", sampleHeads)
 	}
-	model := &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}}
+	return &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) { v, ok := numbers[key]; return v, ok }}}
+}
+
+// Derive works out the rules from one convention to another. The error is a
+// *RefusalError when there is no conversion at all.
+func Derive(from, to *convention.Convention) (*Derivation, error) {
+	model := exampleModel(from, to)
 	cv, err := newConverter(from, to, model)
 	if err == nil {
 		err = cv.stranger()
@@ -110,20 +117,30 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 		return nil, err
 	}
 	d := &Derivation{From: from.Name, To: to.Name}
-	// Each group is converted by itself, so that one refusal does not hide
-	// what the others need.
+	all := make([]identify.Place, len(from.Tensors()))
+	for i := range all {
+		all[i].Tensor = &from.Tensors()[i]
+	}
+	cv.bare(&identify.Location{Places: all})
+	body, missing := cv.body, strings.TrimSuffix(to.Base, cv.body)
+	// Each group is converted by itself, so that one refusal does not hide what the others
+	// need. A checkpoint has one spelling of a role, so each is an example of its own.
 	var wholes []string
-	byWhole := make(map[string][]convention.Named)
-	pattern := make(map[string]string)
+	byWhole := make(map[string][]string) // the roles of a group
+	spellings := make(map[string][]*convention.Tensor)
 	for i := range from.Tensors() {
 		t := &from.Tensors()[i]
-		if first, _ := from.Role(t.Role); first != t {
-			continue
+		if spellings[t.Role] == nil {
+			whole := groupOf(t.Role)
+			if byWhole[whole] == nil {
+				wholes = append(wholes, whole)
+			}
+			byWhole[whole] = append(byWhole[whole], t.Role)
 		}
-		whole := groupOf(t.Role)
-		if byWhole[whole] == nil {
-			wholes = append(wholes, whole)
-		}
+		spellings[t.Role] = append(spellings[t.Role], t)
+	}
+	pattern := make(map[string]string)
+	example := func(t *convention.Tensor) (names []convention.Named) {
 		s := storageOf(from, t.Module, "weight")
 		computed := computedHoles(t, to)
 		for index := range samples(t.Pattern, computed) {
@@ -139,25 +156,52 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 			case storageOf(to, t.Module, "weight").pointwise:
 				n.Shape = []uint64{8, 8}
 			}
-			byWhole[whole] = append(byWhole[whole], n)
+			names = append(names, n)
+		}
+		return names
+	}
+	// examples yields those of a group's roles in their first spellings, in their second, …
+	// A convention that knows a whole and its parts stores one or the other; both are shown.
+	examples := func(roles []string) iter.Seq2[int, []convention.Named] {
+		most := 0
+		for _, role := range roles {
+			most = max(most, len(spellings[role]))
+		}
+		return func(yield func(int, []convention.Named) bool) {
+			for k := range most {
+				var names []convention.Named
+				for _, role := range roles {
+					list := spellings[role]
+					names = append(names, example(list[min(k, len(list)-1)])...)
+				}
+				for _, one := range alternatives(from, names) {
+					if !yield(k, one) {
+						return
+					}
+				}
+			}
+		}
+	}
+	known := make(map[string]bool)
+	add := func(r DerivedRule) {
+		if text := fmt.Sprint(r.From, r.To); !known[text] {
+			known[text] = true
+			d.Rules = append(d.Rules, r)
 		}
 	}
 	given := make(map[string]bool)     // roles
 	open := make(map[string]bool)      // groups of which only a checkpoint shows what becomes
 	refusals := make(map[string][]int) // rules, by group
 	for _, whole := range wholes {
-		// A convention that knows a whole and its parts stores one or the
-		// other; both are shown.
-		for _, sample := range alternatives(from, byWhole[whole]) {
+		for k, sample := range examples(byWhole[whole]) {
 			c, err := newConverter(from, to, model)
 			if err != nil {
 				return nil, err
 			}
+			c.body = body
 			at := make([]identify.Place, len(sample))
 			for i, n := range sample {
-				id, _ := from.Parse(n.Name)
-				at[i].Tensor, _ = from.Role(id.Role)
-				at[i].Index = id.Index
+				at[i].Tensor, at[i].Index, _ = from.Match(n.Name)
 			}
 			cv, err := c.run(sample, at)
 			rule := DerivedRule{Optional: true}
@@ -167,6 +211,9 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 				rule.Refuse, rule.Blocks = refusal.Reason, true
 			case len(cv.Aside) > 0:
 				rule.Refuse, rule.Blocks = cv.Aside[0].Reason, cv.Aside[0].Blocks
+			}
+			if rule.Refuse != "" && k > 0 {
+				continue // as the first spelling is
 			}
 			if rule.Refuse != "" {
 				for i, n := range sample {
@@ -181,7 +228,7 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 				continue
 			}
 			for _, dropped := range cv.Dropped {
-				d.Rules = append(d.Rules, DerivedRule{From: []string{pattern[dropped.Name]}, Drop: dropped.Reason})
+				add(DerivedRule{From: []string{pattern[dropped.Name]}, Drop: dropped.Reason})
 			}
 			for _, m := range cv.Moves {
 				rule := DerivedRule{ops: m.Ops}
@@ -189,10 +236,15 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 					rule.From = append(rule.From, pattern[n])
 				}
 				for _, n := range m.To {
-					rule.To = append(rule.To, patternOf(to, n, from))
-					if t, _, ok := to.Match(n); ok {
-						rule.DType = to.Stores(t, -1)
+					t, index, ok := to.Match(missing + n)
+					if !ok {
+						rule.To = append(rule.To, n)
+						continue
 					}
+					text, _ := t.Pattern.Fix(index, computedHoles(t, from))
+					rule.To = append(rule.To, strings.TrimPrefix(text, missing))
+					rule.DType = to.Stores(t, -1)
+					given[t.Role] = true
 				}
 				for _, o := range m.Ops {
 					rule.Ops = append(rule.Ops, o.Kind)
@@ -205,19 +257,37 @@ func Derive(from, to *convention.Convention) (*Derivation, error) {
 						rule.Refuse, rule.Blocks = err.Error(), true
 					}
 				}
-				for _, n := range m.To {
-					if t, _, ok := to.Match(n); ok {
-						given[t.Role] = true
-					}
-				}
-				d.Rules = append(d.Rules, rule)
+				add(rule)
 			}
 		}
 	}
 	if err := d.reaches(to, given, open, refusals); err != nil {
 		return nil, err
 	}
+	d.note(cv)
 	return d, nil
+}
+
+// note says which tensors become something else where a checkpoint shows the number of
+// its blocks, or which of its layers are no layers of the target's.
+func (d *Derivation) note(cv *converter) {
+	add := func(format string, args ...any) {
+		if text := fmt.Sprintf(format, args...); !slices.Contains(d.Notes, text) {
+			d.Notes = append(d.Notes, text)
+		}
+	}
+	for i := range cv.from.Tensors() {
+		t := &cv.from.Tensors()[i]
+		if why := cv.to.DropsLayer(t.Role); why != "" && !cv.sameProject() {
+			add("'rename --to' also drops all else of a layer that has what is dropped here: %s.", why)
+		}
+		if other, ok := cv.to.Role(t.Role); ok {
+			_, n := t.Pattern.CountsBack()
+			if _, m := other.Pattern.CountsBack(); (n == 0) != (m == 0) {
+				add("The map is for %d blocks, which one of the two counts from the last; 'rename --to' counts those of the model.", max(n, m))
+			}
+		}
+	}
 }
 
 // reaches looks for the tensors that every checkpoint of the target has. Where one is
@@ -266,17 +336,6 @@ func alternatives(c *convention.Convention, names []convention.Named) [][]conven
 		}
 	}
 	return slices.DeleteFunc([][]convention.Named{apart, fused, stacked}, func(s []convention.Named) bool { return len(s) == 0 })
-}
-
-// patternOf gives the pattern of one of the convention's names, with the numbers
-// that the other convention does not have as they are.
-func patternOf(c *convention.Convention, name string, other *convention.Convention) string {
-	t, index, ok := c.Match(name)
-	if !ok {
-		return name
-	}
-	text, _ := t.Pattern.Fix(index, computedHoles(t, other))
-	return text
 }
 
 // computedHoles lists the holes of a tensor that are not the same number, or one

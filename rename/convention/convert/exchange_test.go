@@ -15,25 +15,42 @@ import (
 	"github.com/wtinspect/wtinspect/rename/exchange"
 )
 
-// allNames are the names of a model of three layers, with each tensor that a convention
-// knows.
-func allNames(c *convention.Convention) []convention.Named {
-	var out []convention.Named
-	seen := make(map[string]bool)
-	roles := make(map[string]bool)
-	for _, t := range c.Tensors() {
-		if roles[t.Role] || t.Without != "" {
-			continue // another spelling
+// allNames are the names of a model of four layers, with each tensor that a convention
+// knows: in its first spelling, or the one after it where it has several, …; of a whole and
+// its parts, the parts in every second.
+func allNames(c *convention.Convention, spelling int) []convention.Named {
+	spellings := make(map[string][]*convention.Tensor)
+	var roles []string
+	for i := range c.Tensors() {
+		t := &c.Tensors()[i]
+		if spellings[t.Role] == nil {
+			roles = append(roles, t.Role)
 		}
-		roles[t.Role] = true
+		spellings[t.Role] = append(spellings[t.Role], t)
+	}
+	var groups []string
+	byGroup := make(map[string][]convention.Named)
+	seen := make(map[string]bool)
+	for _, role := range roles {
+		list := spellings[role]
+		t := list[min(spelling, len(list)-1)]
 		n := len(t.Pattern.Holes())
-		for code := range 27 {
-			index := []int{code % 3, code / 3 % 3, code / 9}
+		for code := range 16 {
+			index := []int{code % 4, code / 4 % 2, code / 8}
 			if name, ok := t.Pattern.Format(index[:min(n, 3)]); ok && n <= 3 && !seen[name] {
 				seen[name] = true
-				out = append(out, convention.Named{Name: name})
+				g := groupOf(role)
+				if byGroup[g] == nil {
+					groups = append(groups, g)
+				}
+				byGroup[g] = append(byGroup[g], convention.Named{Name: name})
 			}
 		}
+	}
+	var out []convention.Named
+	for _, g := range groups {
+		forms := alternatives(c, byGroup[g])
+		out = append(out, forms[spelling%len(forms)]...)
 	}
 	return out
 }
@@ -48,7 +65,7 @@ func TestExportPairs(t *testing.T) {
 			return !ok
 		})
 	}
-	numbers := modelOf(map[string]int64{"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8, "hidden_size": 32, "num_hidden_layers": 3})
+	numbers := modelOf(map[string]int64{"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8, "hidden_size": 32, "num_hidden_layers": 4})
 	pairs, real := make(map[exchange.Form]int), 0
 	refused := make(map[exchange.Form]int)
 	for from, to := range namePairs(t) {
@@ -63,7 +80,7 @@ func TestExportPairs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		inventories := [][]convention.Named{allNames(from)}
+		inventories := [][]convention.Named{allNames(from, 0)}
 		for _, l := range lists {
 			if !follows(l, from) {
 				continue

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // modelNames gives names by templates in which {0..3} stands for each number.
@@ -113,6 +114,65 @@ func TestDerivationMaps(t *testing.T) {
 	}
 	if tried < 100 {
 		t.Errorf("only %d derivations", tried)
+	}
+}
+
+// For every two conventions the map between them gives the names that a conversion gives,
+// whichever spelling of its tensors a checkpoint has, but for those of which the map says that
+// only a checkpoint shows what they become.
+func TestDerivedMapsConvert(t *testing.T) {
+	pairs := 0
+	for from, to := range namePairs(t) {
+		d, err := Derive(from, to)
+		if err != nil || d.By() == ByRefused {
+			continue
+		}
+		if pairs++; testing.Short() && pairs%7 != 0 {
+			continue
+		}
+		m, err := d.Map()
+		if err != nil {
+			t.Errorf("%s..%s: %v", from.Name, to.Name, err)
+			continue
+		}
+		open := make(map[string]bool)
+		for _, r := range d.Refused() {
+			for _, p := range r.From {
+				open[template.Words.Of(strings.ReplaceAll(rename.Unnamed(p), "{}", "0"))] = true
+			}
+		}
+		model := exampleModel(from, to)
+		var last []convention.Named
+		for spelling := range 3 {
+			named := allNames(from, spelling)
+			if slices.EqualFunc(named, last, func(a, b convention.Named) bool { return a.Name == b.Name }) {
+				break
+			}
+			last = named
+			cv, err := Between(from, to, slices.Values(named), model)
+			if err != nil {
+				t.Errorf("%s..%s: %v", from.Name, to.Name, err)
+				continue
+			}
+			whole, err := cv.Map()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, n := range named {
+				names = append(names, n.Name)
+			}
+			got := rename.NewPlan(m, names, rename.Limits{Number: model.Number}).Rows
+			for i, want := range rename.NewPlan(whole, names, rename.Limits{Number: model.Number}).Rows {
+				if got[i].To == want.To || open[template.Words.Of(want.From)] || want.Action == rename.Drop && len(d.Notes) > 0 {
+					continue
+				}
+				t.Errorf("%s..%s: %s: the map says %q, a conversion %q", from.Name, to.Name, want.From, got[i].To, want.To)
+			}
+		}
+	}
+	if pairs < 700 {
+		t.Errorf("only %d pairs", pairs)
 	}
 }
 

@@ -180,23 +180,28 @@ func Target(goal string, from *convention.Convention, model *convention.Model) (
 		return nil, &RefusalError{From: from.Name, To: goal, Reason: "no convention of that project is of " + strings.Join(from.Families, ", ")}
 	}
 	reason := "there is no convention or project of that name"
+	// What is misspelt may be any convention, and a word alone is rather that of a goal.
 	goals := goals(from)
-	var words []string
-	for _, name := range goals {
-		c, _ := convention.Lookup(name)
-		words = append(words, name)
-		for _, d := range c.Dialects {
-			if !slices.Contains(words, d) {
-				words = append(words, d)
-			}
+	var all, near []string
+	for _, c := range convention.All() {
+		all = append(all, c.Name)
+		if slices.Contains(goals, c.Name) {
+			near = append(append(near, c.Name), c.Dialects...)
 		}
 	}
-	if meant := template.DidYouMean(goal, words); meant != "" {
+	meant := cmp.Or(template.DidYouMean(goal, distinct(slices.Concat(all, near))), template.DidYouMean(goal, distinct(near)))
+	switch {
+	case meant != "":
 		reason += meant
-	} else if len(goals) > 0 {
+	case len(goals) > 0:
 		reason += "; the same models are in " + strings.Join(goals, ", ")
 	}
 	return nil, &RefusalError{From: from.Name, To: goal, Reason: reason}
+}
+
+func distinct(words []string) []string {
+	slices.Sort(words)
+	return slices.Compact(words)
 }
 
 // goals lists the other conventions of the models that one is for.

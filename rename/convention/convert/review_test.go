@@ -142,7 +142,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s from %s (%s) = %s, want %s", tt.goal, tt.from, tt.model, got.Name, tt.want)
 		}
 	}
-	for goal, want := range map[string]string{"gguff": "there is no convention or project of that name; did you mean \"gguf\"?", "timm": "no convention of that project is of bloom"} {
+	for goal, want := range map[string]string{"gguff": "there is no convention or project of that name; did you mean \"gguf\"?", "timm": "no convention of that project is of bloom", "lamma-hf": "; did you mean \"llama-hf\"?", "blom-hf": "did you mean \"bloom-hf\"?"} {
 		if _, err := Target(goal, mustLookup(t, "bloom-hf"), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q in it", goal, err, want)
 		}

@@ -130,8 +130,10 @@ type cleaning struct {
 // companion belongs to.
 func (r *registry) clean(normal string) cleaning {
 	c := loadCompanions()
-	out := cleaning{normal: normal}
-	out.bare, out.wrappers, out.leading = c.unwrap(normal)
+	out := cleaning{normal: normal, bare: normal}
+	if r.find(normal) == nil { // model_ema.decay is not decay in a wrapper
+		out.bare, out.wrappers, out.leading = c.unwrap(normal)
+	}
 	if once, twice := r.single(out.bare); twice != "" {
 		out.bare, out.repeated = once, twice
 		out.wrappers = append(out.wrappers, twice)
