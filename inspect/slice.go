@@ -62,7 +62,7 @@ func parseSliceItem(word string) (sliceItem, error) {
 		}
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not an integer of 64 bits; a part is an index, START:STOP:STEP, or ...", text)
+			return nil, fmt.Errorf("%q is not an integer of 64 bits; a part is an index, ... or START:STOP:STEP", text)
 		}
 		return &n, nil
 	}
@@ -73,7 +73,7 @@ func parseSliceItem(word string) (sliceItem, error) {
 	var err error
 	if len(parts) == 1 {
 		if item.index, err = number(word); err == nil && item.index == nil {
-			err = errors.New("nothing is between two commas; a part is an index, START:STOP:STEP, or ...")
+			err = errors.New("nothing is between two commas; a part is an index, ... or START:STOP:STEP")
 		}
 		return item, err
 	}

@@ -119,6 +119,9 @@ func runCat(cmd *cobra.Command, p *program, o *catOptions, model string, tensors
 	opts.Progress = bar.update
 	r, err := inspect.Cat(ctx, in.Set, opts)
 	if err != nil {
+		for _, gap := range in.Gaps(ctx, 0) {
+			p.say("%v", gap.Err) // the tensor may be there
+		}
 		return err
 	}
 	if opts.Form.Binary() {

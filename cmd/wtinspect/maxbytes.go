@@ -66,7 +66,7 @@ func (p *program) tooMuch(cmd *cobra.Command, err error) {
 	}
 	less := ""
 	for _, way := range []struct{ flag, does string }{
-		{"match", "--match and --exclude choose fewer tensors"}, {"sample", "--sample reads a part of each"}, {"headers", "--headers reads none"}, {"names-only", "--names-only reads none"},
+		{"match", "--match and --exclude choose fewer tensors"}, {"sample", "--sample reads a part of each"}, {"slice", "--slice reads a part of each"}, {"headers", "--headers reads none"}, {"names-only", "--names-only reads none"},
 	} {
 		if cmd.Flags().Lookup(way.flag) != nil && !cmd.Flags().Changed(wholeFiles) {
 			less += "; " + way.does

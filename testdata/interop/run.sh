@@ -13,10 +13,12 @@
 # converts a small checkpoint of every architecture it knows, and wtinspect has to
 # say what both are, that they have the same weights, and make the same itself.
 #
+# And what cat prints and writes of random arrays is what NumPy does.
+#
 # And what the npm packages read of a hub over HTTP, that of the tests, is what
 # `wtinspect ls hf://` reads of it.
 #
-# They are installed into a temporary directory. Where npm, or the network, is
+# They are installed into a temporary directory. Where npm, NumPy, or the network, is
 # missing their checks are skipped, and said to be.
 set -eu
 
@@ -126,6 +128,21 @@ if (cd "$here/go" && go build -o "$tmp/oracle" ./oracle) 2>"$tmp/log"; then
 	fi
 else
 	echo "SKIP: the other converter could not be built: $(tail -n 1 "$tmp/log")"
+fi
+
+python=
+for p in python3 /usr/bin/python3; do
+	if "$p" -c 'import numpy' 2>/dev/null; then
+		python=$p
+		break
+	fi
+done
+if [ -z "$python" ]; then
+	echo "SKIP: NumPy is missing"
+elif "$python" "$here/cat.py" "$wt" "$tmp"; then
+	passed=$((passed + 1))
+else
+	failed=$((failed + 1))
 fi
 
 # remote WHAT FILE FILE: both readers found the same, and something.
