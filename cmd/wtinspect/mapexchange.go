@@ -102,10 +102,11 @@ func newMapImport(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Read the rules of another project as a map",
-		Long: `Import reads a JSON file with renames of another project and prints the map that
-does the same: a key_mapping of transformers or a list of its WeightRenamings, the
+		Long: `Import reads a file with renames of another project and prints the map that does
+the same: a key_mapping of transformers or a list of its WeightRenamings, the
 fields of vLLM's WeightsMapper, or an architecture of mergekit, whose aliases become
-its names.
+its names. The file is JSON, or a table as it is in a program in Python, which is
+read as data and not run.
 
 A regular expression becomes rules where they match the same names and take the
 same pieces of them; alternatives become a rule each. Everything else is refused,
@@ -116,7 +117,7 @@ entry by entry with the reason. Entries apply one after the other, as transforme
   wtinspect map import --literal-dots -o llava.yaml key_mapping.json`,
 		Args: arguments(1, 1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return []string{"json"}, cobra.ShellCompDirectiveFilterFileExt
+			return []string{"json", "py"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {
 			opts.Form = exchange.Form(form)

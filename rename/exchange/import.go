@@ -28,13 +28,14 @@ const maxEntries = 10_000
 // maxComposed bounds the entries of which one renames what another has made.
 const maxComposed = 200
 
-// Import reads the rules of another project from JSON. The file's name is for messages. An
+// Import reads the rules of another project from JSON, or from a table in Python, which is
+// read as data. The file's name is for messages. An
 // error that is a [*RefusedError] has every entry that no rule says exactly, and why.
 func Import(file string, data []byte, opts *ImportOptions) (*rename.Map, error) {
 	if opts == nil {
 		opts = new(ImportOptions)
 	}
-	doc, err := jsondoc.Parse(file, data)
+	doc, where, err := readDocument(file, data)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +47,11 @@ func Import(file string, data []byte, opts *ImportOptions) (*rename.Map, error) 
 	}
 	for n := range doc.All() {
 		if n.Len() > maxEntries {
-			line, column := n.Position()
+			line, column := where(n)
 			return nil, fmt.Errorf("%s:%d:%d: %d entries, where %d are read", file, line, column, n.Len(), maxEntries)
 		}
 	}
-	in := importer{file: file, opts: opts}
+	in := importer{file: file, position: where, opts: opts}
 	switch form {
 	case Transformers:
 		in.transformers(doc.Root())
@@ -106,14 +107,15 @@ func looksLike(root jsondoc.Node) (Form, error) {
 
 // An importer collects the rules of the entries of a file.
 type importer struct {
-	file    string
-	opts    *ImportOptions
-	why     refusals
-	entries [][]rename.Rule
+	file     string
+	position func(n jsondoc.Node) (line, column int)
+	opts     *ImportOptions
+	why      refusals
+	entries  [][]rename.Rule
 }
 
 func (in *importer) where(n jsondoc.Node) string {
-	line, column := n.Position()
+	line, column := in.position(n)
 	return fmt.Sprintf("%s:%d:%d", in.file, line, column)
 }
 
@@ -123,7 +125,7 @@ func (in *importer) refuse(n jsondoc.Node, what, format string, args ...any) {
 
 // add adds the rules of an entry.
 func (in *importer) add(n jsondoc.Node, rules []rename.Rule) {
-	line, column := n.Position()
+	line, column := in.position(n)
 	for i := range rules {
 		rules[i].Pos = rename.Pos{Line: line, Column: column}
 	}
@@ -148,26 +150,31 @@ func (in *importer) transformers(root jsondoc.Node) {
 		}
 		in.substitute(n, substitution{pattern: pattern, text: text})
 	}
-	for _, n := range root.Children() {
-		if root.Kind() == jsondoc.Object {
-			if text, ok := n.Text(); ok {
-				one(n, n.Key(), text)
-			} else {
-				in.refuse(n, n.Key(), "a table of renames has only text, from the pattern to the new text")
-			}
-			continue
-		}
+	renaming := func(n jsondoc.Node) {
 		if _, ok := n.Lookup("operations"); ok {
 			in.refuse(n, "", "it has operations, which move bytes; only renames are imported")
-			continue
+			return
 		}
 		pattern, ok := single(n, "source_patterns")
 		text, ok2 := single(n, "target_patterns")
 		if !ok || !ok2 {
 			in.refuse(n, "", "a renaming has one pattern in source_patterns and one text in target_patterns")
-			continue
+			return
 		}
 		one(n, pattern, text)
+	}
+	if _, ok := root.Lookup("source_patterns"); ok {
+		renaming(root)
+		return
+	}
+	for _, n := range root.Children() {
+		if root.Kind() != jsondoc.Object {
+			renaming(n)
+		} else if text, ok := n.Text(); ok {
+			one(n, n.Key(), text)
+		} else {
+			in.refuse(n, n.Key(), "a table of renames has only text, from the pattern to the new text")
+		}
 	}
 }
 
