@@ -18,8 +18,10 @@ var pythonTables = []struct{ in, want string }{
 	{`_checkpoint_conversion_mapping: dict[str, str] = {"^visual": ("model." "visual"), ("^a" r'\.b'): ""}`, `{"^visual":"model.visual","^a\\.b":""}`},
 	{`x = {"a\.b": 'it\'s', "\x41\u00e9\U0001F600\t": R"\n"}`, `{"a\\.b":"it's","Aé😀\t":"\\n"}`},
 	{"[\n WeightRenaming(source_patterns=r'(.+)', target_patterns=[r'timm.\\1']),\n core.WeightRenaming('a', target_patterns='b',),\n]", `[{"source_patterns":"(.+)","target_patterns":["timm.\\1"]},{"source_patterns":"a","target_patterns":"b"}]`},
-	{`hf_to_vllm_mapper = WeightsMapper(orig_to_new_prefix={"model.": "x.", "mtp.": None}, orig_to_new_regex={re.compile(r"^a\d+$"): "b"})`,
-		`{"orig_to_new_prefix":{"model.":"x.","mtp.":null},"orig_to_new_regex":{"^a\\d+$":"b"}}`},
+	{
+		`hf_to_vllm_mapper = WeightsMapper(orig_to_new_prefix={"model.": "x.", "mtp.": None}, orig_to_new_regex={re.compile(r"^a\d+$"): "b"})`,
+		`{"orig_to_new_prefix":{"model.":"x.","mtp.":null},"orig_to_new_regex":{"^a\\d+$":"b"}}`,
+	},
 	{`(("a", 'b'), ("c",), (("d")), [True, False, None])`, `[["a","b"],["c"],"d",[true,false,null]]`},
 	{`dict(a="b")`, `{"a":"b"}`},
 	{"{'''a\nb''': \"\"\"c\"d\"\"\"}", `{"a\nb":"c\"d"}`},
