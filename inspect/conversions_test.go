@@ -44,7 +44,9 @@ func sampleOf(t *testing.T, dir string, from, to *convention.Convention) *checkp
 	}
 	required := make(map[string]bool)
 	for _, tensor := range to.Tensors() {
+		// A map gives the names without the base where checkpoints are saved without it.
 		required[tensor.Pattern.String()] = !tensor.Optional
+		required[strings.TrimPrefix(tensor.Pattern.String(), to.Base)] = !tensor.Optional
 	}
 	wanted, given := make(map[string]bool), make(map[string]bool)
 	for _, r := range d.Rules {
