@@ -303,7 +303,7 @@ func (f floatFormat) smallestNormal() float64 {
 
 // max is the largest finite number.
 func (f floatFormat) max() float64 {
-	top, frac := 1<<f.exp-1, 1<<(f.mant+1)-1
+	top, frac := 1<<f.exp-1, uint64(1)<<(f.mant+1)-1
 	switch f.special {
 	case ieee, exponent:
 		top--
