@@ -176,7 +176,7 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	if err := v.choose(); err != nil {
 		return nil, err
 	}
-	if err := v.dequantise(); err != nil {
+	if err := v.dequantise(ctx); err != nil {
 		return nil, err
 	}
 	if err := v.name(ctx); err != nil {

@@ -2,7 +2,10 @@ package inspect
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"maps"
 	"slices"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
@@ -278,15 +282,19 @@ func (v *Conversion) unused(used []bool) error {
 // dequantise puts the numbers of quantised weights in the place of the tensors that they
 // are stored in, where numbers are to have another dtype. Without that, or where an
 // exception says so, they stay as they are.
-func (v *Conversion) dequantise() error {
+func (v *Conversion) dequantise(ctx context.Context) error {
 	if v.isGGUF() {
 		return nil
+	}
+	doc, err := v.Source.Document(ctx, "config.json")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		v.note("%v: what it says of quantised weights is not known", err)
 	}
 	s := quant.NewSurvey(len(v.items))
 	for i := range v.items {
 		s.Add(v.items[i].Name, v.items[i].DType, v.items[i].Shape)
 	}
-	r := s.Report(nil)
+	r := s.Report(adapt.Quantised(doc))
 	gone, made := make(map[int]bool), make(map[int]item)
 	w := &arrays.Workspace{}
 	for _, m := range r.Modules {
@@ -333,10 +341,8 @@ func (v *Conversion) dequantise() error {
 		made[weight] = it
 		v.dequantised = true
 	}
-	for _, f := range r.Faults {
-		if v.opts.DType != "" && f.Kind == quant.Lost {
-			return fmt.Errorf("%q is quantised as %s, and %s is not there, so its numbers cannot be worked out; --keep %q lets such weights be", v.items[f.Tensor.Index].Name, f.Scheme, f.Leaf, keepGlob(v.items[f.Tensor.Index].Name))
-		}
+	if err := v.unfit(r.Faults); err != nil {
+		return err
 	}
 	if len(made) == 0 {
 		return nil
@@ -357,6 +363,35 @@ func (v *Conversion) dequantise() error {
 		}
 	}
 	v.items = items
+	return nil
+}
+
+// unfit refuses weights whose numbers are to be worked out, and that lack something for it or
+// have what does not fit. The exceptions stay as they are.
+func (v *Conversion) unfit(faults []quant.Fault) error {
+	for _, f := range faults {
+		// What else a module with a scheme lacks, a scale of its inputs, its numbers do not need.
+		known := f.Module.Scheme != nil && f.Module.Scheme.Name != quant.Cast
+		if v.opts.DType == "" || known || f.Kind != quant.Lost && f.Kind != quant.Misfit {
+			continue
+		}
+		weight := v.items[f.Weight.Index].Name
+		if k := v.keep(&v.items[f.Weight.Index]); k >= 0 && v.opts.Keep[k].DType == "" {
+			for _, t := range f.Module.Tensors {
+				v.items[t.Index].packed = true
+			}
+			v.quantised = true
+			continue
+		}
+		what := f.Leaf + " is not there"
+		if f.Kind == quant.Misfit {
+			what = fmt.Sprintf("%s, %s of the shape %v, does not fit it", v.items[f.Tensor.Index].Name, f.Tensor.DType, f.Tensor.Shape)
+			if f.Want != "" {
+				what += " (" + f.Want + " would)"
+			}
+		}
+		return fmt.Errorf("%q is quantised as %s, and %s, so its numbers cannot be worked out; --keep %q lets such weights be", weight, f.Scheme, what, keepGlob(weight))
+	}
 	return nil
 }
 

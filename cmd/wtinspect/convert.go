@@ -51,8 +51,8 @@ where projects keep weights in another way, their bytes are moved. From GGUF to
 safetensors the names become those of transformers, and back, unless --keep-names.
 
 --dtype gives floating-point tensors another dtype, each number rounded once, to the
-nearest, ties to even. Quantised weights are dequantised with their scales: scaled
-FP8 and INT8, MXFP4, and ggml's blocks. Integers and what --keep names stay as they
+nearest, ties to even. Quantised weights are dequantised with their scales: FP8,
+INT8 and packed INT4, MXFP4, NVFP4, and ggml's blocks. Integers and what --keep names stay as they
 are. Numbers that are too large become infinite, in F8_E4M3 NaN; all that changed
 are counted, with --count before anything is written. Weights are never quantised.
 

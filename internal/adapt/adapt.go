@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -194,6 +195,21 @@ func ggufKeys(c *checkpoint.Checkpoint, architecture string) func(key string) (i
 		n, ok := keys[key]
 		return n, ok
 	}
+}
+
+// Quantised is what a configuration, nil for none, says of how weights are quantised.
+func Quantised(doc *checkpoint.Config) *quant.Options {
+	o := new(quant.Options)
+	o.Symmetric, _ = doc.Bool("quantization_config", "sym")
+	size, _ := doc.Find("quantization_config", "weight_block_size")
+	for i, e := range size.Elements() {
+		if n, ok := e.Int(); ok && n > 0 && i == 0 {
+			o.Rows = uint64(n)
+		} else if ok && n > 0 && i == 1 {
+			o.Columns = uint64(n)
+		}
+	}
+	return o
 }
 
 // ReadConfig reads a configuration that the user names: a JSON file, or a directory

@@ -108,6 +108,11 @@ func (e *encoded) ReadAt(p []byte, off int64) (int, error) {
 
 // run writes as many whole elements from one on as p has room for.
 func (e *encoded) run(p []byte, at int64, n *values.Rounding) error {
+	if from, ok := e.from.(plain); ok && !e.exact && !e.bigEndian {
+		if straight := from.typ.Straight(e.to); straight != nil {
+			return from.straight(straight, p, int64(e.to.BlockBytes), at, n)
+		}
+	}
 	buf := windows.Get().(*[window]float64)
 	defer windows.Put(buf)
 	size, block := e.to.BlockBytes, e.from.block()
@@ -179,6 +184,26 @@ func (s plain) decode(dst []float64, first int64, to *values.Type, n *values.Rou
 		s.typ.Swap(src)
 	}
 	s.typ.DecodeFor(to, dst, src, n)
+	return nil
+}
+
+// straight writes the numbers of elements from one on, in as much as p has room for.
+func (s plain) straight(write func(dst, src []byte, n *values.Rounding), p []byte, to, at int64, n *values.Rounding) error {
+	size := int64(s.typ.BlockBytes)
+	src, back := raw(window * int(size))
+	defer raws.Put(back)
+	for len(p) > 0 {
+		k := min(window, int64(len(p))/to)
+		part := src[:k*size]
+		if err := source.ReadFull(s.src, part, at*size); err != nil {
+			return err
+		}
+		if s.bigEndian {
+			s.typ.Swap(part)
+		}
+		write(p[:k*to], part, n)
+		p, at = p[k*to:], at+k
+	}
 	return nil
 }
 

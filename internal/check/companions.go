@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
@@ -84,17 +85,7 @@ func (m *model) quantisation() *quant.Report {
 			s.Add(t.Name, dtype, t.Shape)
 		}
 	}
-	o := new(quant.Options)
-	o.Symmetric, _ = m.doc.Bool("quantization_config", "sym")
-	size, _ := m.doc.Find("quantization_config", "weight_block_size")
-	for i, e := range size.Elements() {
-		if n, ok := e.Int(); ok && n > 0 && i == 0 {
-			o.Rows = uint64(n)
-		} else if ok && n > 0 && i == 1 {
-			o.Columns = uint64(n)
-		}
-	}
-	return s.Report(o)
+	return s.Report(adapt.Quantised(m.doc))
 }
 
 // quantFaults yields what is wrong with the quantised weights of the models that

@@ -693,17 +693,19 @@ func BenchmarkExplain(b *testing.B) {
 }
 
 // Weights of 8 bits without their scales are not the weights, and the answer says so; with
-// scales on both sides, or with none, it has nothing to say.
+// scales on both sides, with none, or where they are multiplied in, it has nothing to say.
 func TestScalesAreNoted(t *testing.T) {
 	const (
-		scaled = "tensor a.weight F8_E4M3 [2] hex=3840\ntensor a.weight_scale F32 [1] values=2\n"
-		plain  = "tensor a.weight BF16 [2] values=2,4\n"
-		cast   = "tensor a.weight F8_E4M3 [2] hex=3840\n"
+		whole  = "tensor a.weight F8_E4M3 [2] hex=3840\ntensor a.weight_scale F32 [1] values=2\n"
+		line   = "tensor a.weight BF16 [2] values=2,4\n"
+		scaled = "tensor a.weight F8_E4M3 [1,2] hex=3840\ntensor a.weight_scale F32 [1,1] values=2\ntensor a.weight_zero_point I8 [1,1] values=0\n"
+		plain  = "tensor a.weight BF16 [1,2] values=2,4\n"
+		cast   = "tensor a.weight F8_E4M3 [1,2] hex=3840\n"
 	)
 	for _, tt := range []struct {
 		a, b string
 		want bool
-	}{{scaled, plain, true}, {plain, scaled, true}, {scaled, scaled, false}, {cast, plain, false}, {scaled, cast, false}} {
+	}{{scaled, plain, true}, {plain, scaled, true}, {scaled, scaled, false}, {cast, plain, false}, {scaled, cast, false}, {whole, line, false}} {
 		noted := slices.ContainsFunc(compareTexts(t, tt.a, tt.b, Options{}).Notes, func(n string) bool {
 			return strings.HasSuffix(n, ": weights that are FP8 with scales beside them (x1) are compared as they are stored, without the scales")
 		})

@@ -91,6 +91,9 @@ func (s *Survey) Report(o *Options) *Report {
 		m.Scheme = f.scheme
 		m.Bits, m.Group = f.vars[width], f.groupSize()
 		m.Out, m.In, m.Groups = f.vars[outputs], f.vars[inputs], f.vars[groups]
+		if f.scheme.blocks() {
+			m.BlockRows, m.BlockColumns = f.vars[blockRows], f.vars[blockColumns]
+		}
 		if w := m.weight(); m.In == 0 && len(w.Shape) > 0 && strings.HasSuffix(w.DType, "32") {
 			m.Row = w.Shape[len(w.Shape)-1] * 32 // fits, as the bytes of the tensor do
 		}

@@ -22,6 +22,8 @@ type Scheme struct {
 	ByShape bool     `yaml:"by-shape"`
 	Weight  Part     `yaml:"weight"`
 	Parts   []Part   `yaml:"parts"`
+	// Transposed says that the last two axes of the numbers change places.
+	Transposed bool `yaml:"transposed"`
 }
 
 // A Part is a tensor of a scheme: the weight, or what is beside it.
@@ -33,6 +35,13 @@ type Part struct {
 	// Optional parts may be absent, symmetric ones where the configuration says so.
 	Optional  bool `yaml:"optional"`
 	Symmetric bool `yaml:"symmetric"`
+	// Use is what the part does to the numbers of the weight, and Bars why they cannot be
+	// worked out where it exists.
+	Use  Action `yaml:"use"`
+	Bars string `yaml:"bars"`
+	// Codes says what the elements of a weight are, and As the leaf of its numbers.
+	Codes Codes   `yaml:"codes"`
+	As    *string `yaml:"as"`
 
 	form form
 	dims []dim
@@ -129,6 +138,9 @@ var known = sync.OnceValue(func() *knowledge {
 func (p *Part) leaves() []string { return append([]string{p.Leaf}, p.Or...) }
 
 func (p *Part) parse() {
+	if !slices.Contains([]Action{"", Minus, Times, Over, shape}, p.Use) || !slices.Contains([]Codes{"", FP4, Ints}, p.Codes) {
+		panic("quant: schemes.yaml: use " + string(p.Use) + string(p.Codes))
+	}
 	switch shape := p.Shape.(type) {
 	case nil:
 	case string:
@@ -192,6 +204,13 @@ func (d dim) String() string {
 		s += "/" + letters[d.by:d.by+1]
 	}
 	return s
+}
+
+// blocks reports whether blocks of rows and columns share a scale.
+func (s *Scheme) blocks() bool {
+	return slices.ContainsFunc(s.Parts, func(p Part) bool {
+		return slices.ContainsFunc(p.dims, func(d dim) bool { return d.by != none })
+	})
 }
 
 // allows reports whether a part may have a dtype. What is not known is allowed.

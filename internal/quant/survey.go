@@ -31,6 +31,9 @@ type Module struct {
 	Out, In uint64
 	// Groups is how many scales an output has. Row is In × Bits where neither is known.
 	Groups, Row uint64
+	// BlockRows and BlockColumns are the sides of the blocks that share a scale, the last of which
+	// may be cut; 0 where the scheme has none.
+	BlockRows, BlockColumns uint64
 }
 
 // A Tensor of a module.

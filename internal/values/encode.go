@@ -105,7 +105,7 @@ func (t *Type) sticky(numbers []float64, src []byte, to *Type, n *Rounding) {
 func Sticky(v, rest float64) float64 {
 	u := math.Float64bits(v)
 	switch {
-	case rest == 0 || rest != rest || u&1 == 1:
+	case rest == 0 || rest != rest || v-v != 0 || u&1 == 1:
 		return v
 	case v == 0:
 		return rest
