@@ -1,12 +1,10 @@
 package checkpoint_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"iter"
 	"os"
 	"path"
@@ -23,6 +21,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/source/sourcetest"
 )
 
 var update = flag.Bool("update", false, "rewrite the want files of testdata/open")
@@ -74,7 +73,7 @@ func TestOpen(t *testing.T) {
 				return // elsewhere there are none
 			}
 			var elsewhere strings.Builder
-			ctx := source.With(t.Context(), "tree", tree{os.DirFS(".")})
+			ctx := source.With(t.Context(), "tree", sourcetest.Tree{FS: os.DirFS(".")})
 			for _, words := range commands {
 				words = slices.Clone(words)
 				words[0] = "tree://" + words[0]
@@ -104,7 +103,7 @@ func TestProgress(t *testing.T) {
 	if err := fixture.Sharded(dir, "file a-00001-of-00002.safetensors\ntensor a F32 [1]\nfile a-00002-of-00002.safetensors\ntensor b F32 [1]\n"); err != nil {
 		t.Fatal(err)
 	}
-	ctx := source.With(t.Context(), "tree", tree{os.DirFS(dir)})
+	ctx := source.With(t.Context(), "tree", sourcetest.Tree{FS: os.DirFS(dir)})
 	for ref, want := range map[string]int64{dir: 0, "tree://.": 2} {
 		var last, of atomic.Int64
 		rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Progress: func(done, total int64) {
@@ -132,7 +131,7 @@ func TestOpened(t *testing.T) {
 	if err := fixture.Sharded(dir, release.String()); err != nil {
 		t.Fatal(err)
 	}
-	place := &slow{tree: tree{os.DirFS(dir)}, name: "a-00002-of-00003.safetensors", wait: make(chan struct{})}
+	place := &slow{Tree: sourcetest.Tree{FS: os.DirFS(dir)}, name: "a-00002-of-00003.safetensors", wait: make(chan struct{})}
 	ctx := source.With(t.Context(), "tree", place)
 	var got []string
 	opts := &checkpoint.Options{Opened: func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error {
@@ -164,47 +163,21 @@ func TestOpened(t *testing.T) {
 
 // A slow place waits before it opens one of its files.
 type slow struct {
-	tree
+	sourcetest.Tree
 	name string
 	wait chan struct{}
 }
 
 func (p *slow) Open(ctx context.Context, ref string) (source.Source, error) {
-	if p.tree.name(ref) == p.name {
+	if path.Base(ref) == p.name {
 		select {
 		case <-p.wait:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
-	return p.tree.Open(ctx, ref)
+	return p.Tree.Open(ctx, ref)
 }
-
-// A tree is a place that knows nothing of this machine's paths, as a server does.
-type tree struct{ fs.FS }
-
-func (p tree) name(ref string) string { return path.Clean(strings.TrimPrefix(ref, "tree://")) }
-
-func (p tree) Stat(_ context.Context, ref string) (fs.FileInfo, error) {
-	return fs.Stat(p.FS, p.name(ref))
-}
-
-func (p tree) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
-	return fs.ReadDir(p.FS, p.name(ref))
-}
-
-func (p tree) Open(_ context.Context, ref string) (source.Source, error) {
-	data, err := fs.ReadFile(p.FS, p.name(ref))
-	return &bytesSource{bytes.NewReader(data), ref}, err
-}
-
-type bytesSource struct {
-	*bytes.Reader
-	ref string
-}
-
-func (s *bytesSource) Name() string { return s.ref }
-func (s *bytesSource) Close() error { return nil }
 
 // build writes the files of an archive into the current directory, and
 // returns its open lines.

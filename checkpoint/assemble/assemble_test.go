@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,23 +106,9 @@ func tensorsOf(t testing.TB, ref string) []string {
 	return out
 }
 
-// snapshot is every file below a directory with its content.
-func snapshot(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	must(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(p)
-		rel, _ := filepath.Rel(dir, p)
-		out[filepath.ToSlash(rel)] = string(b)
-		return err
-	}))
-	return out
+func names(t testing.TB, dir string) []string {
+	return slices.Sorted(maps.Keys(fixture.Snapshot(t, dir)))
 }
-
-func names(t testing.TB, dir string) []string { return slices.Sorted(maps.Keys(snapshot(t, dir))) }
 
 // TestShards puts a release into one file and takes it apart again, by every way to
 // compare what was written.
@@ -226,7 +210,7 @@ func TestManyShards(t *testing.T) {
 	if got := tensorsOf(t, again); !slices.Equal(got, want) || contentID(t, one) != id || contentID(t, again) != id {
 		t.Error("a tensor is another one, or somewhere else")
 	}
-	before, after := snapshot(t, src), snapshot(t, again)
+	before, after := fixture.Snapshot(t, src), fixture.Snapshot(t, again)
 	if !maps.EqualFunc(before, after, func(a, b string) bool { return true }) {
 		t.Errorf("files %q", slices.Sorted(maps.Keys(after)))
 	}

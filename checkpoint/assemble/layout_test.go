@@ -153,7 +153,7 @@ func TestGGUF(t *testing.T) {
 
 		again := filepath.Join(dir, "again.gguf")
 		run(t, txn.OS{}, specOf(t, open(t, filepath.Join(parts, "small-00001-of-00003.gguf"))), &Options{Output: again})
-		if got := snapshot(t, dir); got["again.gguf"] != got["src.gguf"] {
+		if got := fixture.Snapshot(t, dir); got["again.gguf"] != got["src.gguf"] {
 			t.Error("taken apart and put together the file is another one")
 		}
 	}

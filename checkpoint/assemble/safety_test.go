@@ -10,14 +10,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,6 +23,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/source/sourcetest"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
@@ -32,7 +31,7 @@ import (
 // TestDestination: what is in the way of a result keeps its place.
 func TestDestination(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("links and pipes are those of Unix")
+		t.Skip("Windows has no such links and pipes")
 	}
 	for _, tt := range []struct {
 		name, out string
@@ -173,7 +172,7 @@ func TestDocuments(t *testing.T) {
 	dir, out := release(t, top), filepath.Join(top, "out")
 	must(t, os.Chmod(filepath.Join(dir, "model-00001-of-00003.safetensors"), 0o640))
 	j, r := run(t, txn.OS{}, releaseSpec(t, open(t, dir)), &Options{Output: out})
-	got := snapshot(t, out)
+	got := fixture.Snapshot(t, out)
 	if got["config.json"] != `{"model_type": "other"}` || got["sub/LICENSE"] != "free" {
 		t.Errorf("files %q", names(t, out))
 	}
@@ -216,7 +215,7 @@ func TestSourceChanges(t *testing.T) {
 		},
 	} {
 		if runtime.GOOS == "windows" {
-			t.Skip("open files are neither removed nor replaced")
+			t.Skip("Windows lets nobody remove or replace an open file")
 		}
 		for _, when := range []string{"before the run", "in the run", "at its end"} {
 			t.Run(name+" "+when, func(t *testing.T) {
@@ -374,48 +373,14 @@ func TestDamage(t *testing.T) {
 // TestFaults fails every call that writes, and cancels at every call: the sources stay,
 // and nothing is left behind.
 func TestFaults(t *testing.T) {
-	for _, fault := range []error{syscall.ENOSPC, syscall.EINTR, context.Canceled} {
-		t.Run(fault.Error(), func(t *testing.T) {
-			t.Parallel()
-			for at := 1; ; at++ {
-				top := t.TempDir()
-				dir, out := release(t, top), filepath.Join(top, "out")
-				all := snapshot(t, top)
-				ctx, cancel := context.WithCancel(t.Context())
-				state := &faulttest.Faults{At: 1 << 30, Err: fault, Once: true}
-				j, err := prepare(ctx, faulttest.Faulty(state, nil), releaseSpec(t, open(t, dir)), &Options{Output: out})
-				must(t, err)
-				state.Calls, state.At = 0, at
-				if fault == context.Canceled {
-					state.Cancel = cancel
-				}
-				_, err = j.Run(ctx, nil)
-				cancel()
-				if state.Calls < at {
-					must(t, err)
-					break
-				}
-				got := snapshot(t, top)
-				switch {
-				case fault == syscall.EINTR && err != nil:
-					t.Fatalf("call %d: %v", at, err)
-				case err == nil:
-					if _, err := os.Stat(out); err != nil {
-						t.Fatalf("call %d: success without a result: %v", at, err)
-					}
-				case !errors.Is(err, fault):
-					t.Fatalf("call %d: %v", at, err)
-				case !maps.Equal(got, all):
-					// The result may be there when only making its name durable failed.
-					for name := range got {
-						if strings.Contains(name, ".wtinspect") {
-							t.Fatalf("call %d: %s was left behind (%v)", at, name, err)
-						}
-					}
-				}
-			}
-		})
-	}
+	faulttest.Sweep(t, "out", func(t *testing.T, top string) string { return release(t, top) }, func(ctx context.Context, t *testing.T, sys txn.System, ref, out string) faulttest.Job {
+		j, err := prepare(ctx, sys, releaseSpec(t, open(t, ref)), &Options{Output: out})
+		must(t, err)
+		return func(ctx context.Context) error {
+			_, err := j.Run(ctx, nil)
+			return err
+		}
+	})
 }
 
 // childEnv makes the test binary assemble what it names.
@@ -464,7 +429,7 @@ func child(task []string) error {
 // the whole result.
 func TestKill(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("processes are killed as on Unix")
+		t.Skip("Windows has no signals to kill with")
 	}
 	total := 24
 	if testing.Short() {
@@ -486,7 +451,7 @@ func TestKill(t *testing.T) {
 			must(t, os.Mkdir(out, 0o755))
 			must(t, os.WriteFile(filepath.Join(out, "model.safetensors.index.json"), []byte("{}"), 0o644))
 		}
-		before := snapshot(t, top)
+		before := fixture.Snapshot(t, top)
 		whole := filepath.Join(t.TempDir(), filepath.Base(out))
 		start := time.Now()
 		must(t, child2(t, dir, whole, limit, 0))
@@ -494,7 +459,7 @@ func TestKill(t *testing.T) {
 		if err := child2(t, dir, out, limit, time.Duration(rng.Int64N(int64(took)*9/10+1))); err != nil {
 			kills++
 		}
-		after := snapshot(t, top)
+		after := fixture.Snapshot(t, top)
 		rest := map[string]string{}
 		for name, content := range after {
 			if !strings.Contains(name, ".wtinspect-") {
@@ -503,7 +468,7 @@ func TestKill(t *testing.T) {
 		}
 		want := maps.Clone(before)
 		maps.DeleteFunc(want, func(name, _ string) bool { return strings.HasPrefix(name, "out") })
-		for name, content := range snapshot(t, filepath.Dir(whole)) {
+		for name, content := range fixture.Snapshot(t, filepath.Dir(whole)) {
 			want[name] = content
 		}
 		switch {
@@ -650,30 +615,12 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A tree is a place that knows nothing of this machine's paths, as a server does.
-type tree struct{ fs.FS }
-
-func (p tree) name(ref string) string { return path.Clean(strings.TrimPrefix(ref, "tree://")) }
-
-func (p tree) Stat(_ context.Context, ref string) (fs.FileInfo, error) {
-	return fs.Stat(p.FS, p.name(ref))
-}
-
-func (p tree) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
-	return fs.ReadDir(p.FS, p.name(ref))
-}
-
-func (p tree) Open(_ context.Context, ref string) (source.Source, error) {
-	data, err := fs.ReadFile(p.FS, p.name(ref))
-	return source.Bytes(ref, data), err
-}
-
 // TestElsewhere makes of a release that is not on the file system what it would make of
 // the same files here.
 func TestElsewhere(t *testing.T) {
 	top := t.TempDir()
 	release(t, top)
-	ctx := source.With(t.Context(), "tree", tree{os.DirFS(top)})
+	ctx := source.With(t.Context(), "tree", sourcetest.Tree{FS: os.DirFS(top)})
 	r, err := checkpoint.Open(ctx, "tree://m", nil)
 	must(t, err)
 	defer r.Close()
@@ -689,7 +636,7 @@ func TestElsewhere(t *testing.T) {
 	here := releaseSpec(t, open(t, filepath.Join(top, "m")))
 	here.Documents[0].Text = []byte("{}")
 	run(t, txn.OS{}, here, &Options{Output: near})
-	if a, b := snapshot(t, far), snapshot(t, near); !maps.Equal(a, b) {
+	if a, b := fixture.Snapshot(t, far), fixture.Snapshot(t, near); !maps.Equal(a, b) {
 		t.Errorf("%q, and %q of files here", names(t, far), names(t, near))
 	}
 }

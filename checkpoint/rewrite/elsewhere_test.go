@@ -1,39 +1,19 @@
 package rewrite
 
 import (
-	"context"
 	"errors"
-	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/source/sourcetest"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
-
-// A tree is a place that knows nothing of this machine's paths, as a server does.
-type tree struct{ fs.FS }
-
-func (p tree) name(ref string) string { return path.Clean(strings.TrimPrefix(ref, "tree://")) }
-
-func (p tree) Stat(_ context.Context, ref string) (fs.FileInfo, error) {
-	return fs.Stat(p.FS, p.name(ref))
-}
-
-func (p tree) ReadDir(_ context.Context, ref string) ([]fs.DirEntry, error) {
-	return fs.ReadDir(p.FS, p.name(ref))
-}
-
-func (p tree) Open(_ context.Context, ref string) (source.Source, error) {
-	data, err := fs.ReadFile(p.FS, p.name(ref))
-	return source.Bytes(ref, data), err
-}
 
 // TestElsewhere renames releases that are not on the file system: the result is what
 // it would be of the same files here.
@@ -44,14 +24,14 @@ func TestElsewhere(t *testing.T) {
 			dir := filepath.Join(root, "m")
 			must(t, os.Mkdir(dir, 0o755))
 			ref, m := release(t, dir, kind)
-			before, files := tensorsOf(t, ref), snapshot(t, root)
+			before, files := tensorsOf(t, ref), fixture.Snapshot(t, root)
 
 			ext := filepath.Ext(ref)
 			if kind == "gguf-split" {
 				ext = ""
 			}
 			here, local := filepath.Join(root, "here"+ext), filepath.Join(root, "local"+ext)
-			ctx := source.With(t.Context(), "tree", tree{os.DirFS(root)})
+			ctx := source.With(t.Context(), "tree", sourcetest.Tree{FS: os.DirFS(root)})
 			rel, err := filepath.Rel(root, ref)
 			must(t, err)
 			r, err := checkpoint.Open(ctx, "tree://"+filepath.ToSlash(rel), nil)
@@ -82,7 +62,7 @@ func TestElsewhere(t *testing.T) {
 			if !maps.Equal(got, want) {
 				t.Errorf("wrote %q, and %q of the same files here", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 			}
-			after := snapshot(t, root)
+			after := fixture.Snapshot(t, root)
 			for name, content := range files {
 				if after[name] != content {
 					t.Errorf("%s changed", name)
@@ -96,7 +76,7 @@ func TestElsewhere(t *testing.T) {
 func written(t *testing.T, path string) map[string]string {
 	t.Helper()
 	if filepath.Ext(path) == "" {
-		return snapshot(t, path)
+		return fixture.Snapshot(t, path)
 	}
 	data, err := os.ReadFile(path)
 	must(t, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -118,24 +117,6 @@ func tensorsOf(t testing.TB, ref string) []string {
 	return out
 }
 
-func snapshot(t testing.TB, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(p)
-		rel, _ := filepath.Rel(dir, p)
-		out[filepath.ToSlash(rel)] = string(b)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 func write(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -224,7 +205,7 @@ func TestRename(t *testing.T) {
 					t.Fatal(err)
 				}
 				ref, m := release(t, dir, kind)
-				before, files := tensorsOf(t, ref), snapshot(t, dir)
+				before, files := tensorsOf(t, ref), fixture.Snapshot(t, dir)
 				c := openOne(t, ref)
 				plan := planFor(t, c, m)
 				fsys := faulttest.Limited{Insert: way != "in place, no insert"}
@@ -270,10 +251,10 @@ func TestRename(t *testing.T) {
 						t.Errorf("%s: a fresh copy has a filler", f.Name)
 					}
 				}
-				if opts.Output != "" && !maps.Equal(files, snapshot(t, dir)) {
+				if opts.Output != "" && !maps.Equal(files, fixture.Snapshot(t, dir)) {
 					t.Error("the source changed")
 				}
-				for name := range snapshot(t, filepath.Dir(dir)) {
+				for name := range fixture.Snapshot(t, filepath.Dir(dir)) {
 					if strings.Contains(name, ".wtinspect") {
 						t.Errorf("%s was left behind", name)
 					}
@@ -288,7 +269,7 @@ func TestRename(t *testing.T) {
 						t.Errorf("%s: step %q for a header that shrinks", f.Name, f.Step)
 					}
 				}
-				if kind == "sharded" && way == "in place" && snapshot(t, dir)["model.safetensors.index.json"] != files["model.safetensors.index.json"] {
+				if kind == "sharded" && way == "in place" && fixture.Snapshot(t, dir)["model.safetensors.index.json"] != files["model.safetensors.index.json"] {
 					t.Error("the index is not what it was")
 				}
 			})
@@ -364,7 +345,7 @@ func TestReleaseDocuments(t *testing.T) {
 	if want := []string{"model.safetensors.index.json", "config.json"}; !slices.Equal(report.Documents, want) {
 		t.Errorf("documents %q, want %q", report.Documents, want)
 	}
-	got := snapshot(t, dir)
+	got := fixture.Snapshot(t, dir)
 	if want := strings.Replace(config, `"ln1"`, `"input_layernorm"`, 1); got["config.json"] != want {
 		t.Errorf("config.json is %q, want %q", got["config.json"], want)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 	"github.com/wtinspect/wtinspect/rename"
 )
@@ -78,7 +79,7 @@ func child(task []string) error {
 // recovery now and then.
 func TestKill(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("processes are killed as on Unix")
+		t.Skip("Windows has no signals to kill with")
 	}
 	total := 40
 	if testing.Short() {
@@ -111,7 +112,7 @@ func TestKill(t *testing.T) {
 		case task.kind != "sharded":
 			text = ggufMap
 		}
-		old := snapshot(t, top)
+		old := fixture.Snapshot(t, top)
 
 		// What the new release is, and how long it takes.
 		how := task.how
@@ -132,7 +133,7 @@ func TestKill(t *testing.T) {
 		start := time.Now()
 		runJob(t, faulttest.Limited{Insert: task.how != "copy", Clone: task.how != "copy"}, refRef, m, opts)
 		took := time.Since(start)
-		want := snapshot(t, refTop)
+		want := fixture.Snapshot(t, refTop)
 
 		kill := func(task ...string) (killed bool) {
 			cmd := exec.Command(os.Args[0])
@@ -159,7 +160,7 @@ func TestKill(t *testing.T) {
 			kills++
 		}
 		if task.how == "output" {
-			got := snapshot(t, top)
+			got := fixture.Snapshot(t, top)
 			for name, content := range old {
 				if got[name] != content {
 					t.Fatalf("%v: the source changed: %s", task, name)
@@ -178,7 +179,7 @@ func TestKill(t *testing.T) {
 			t.Fatalf("%v: recovery: %v", task, err)
 		}
 		ended[outcome]++
-		if got := snapshot(t, top); !maps.Equal(got, old) && !maps.Equal(got, want) {
+		if got := fixture.Snapshot(t, top); !maps.Equal(got, old) && !maps.Equal(got, want) {
 			for name := range got {
 				t.Logf("%s: old %v, new %v", name, got[name] == old[name], got[name] == want[name])
 			}

@@ -72,7 +72,7 @@ func TestShutdown(t *testing.T) {
 				scatter(t, ref, tt.ranges)
 				write(t, dir, map[string]string{"config.json": `{"quantization_config":{"ignore":["ln1"]}}`})
 				m.Sync()
-				old := snapshot(t, dir)
+				old := fixture.Snapshot(t, dir)
 				before, size := extents(t, ref)
 				r, err := checkpoint.Open(context.Background(), ref, nil)
 				must(t, err)
@@ -87,7 +87,7 @@ func TestShutdown(t *testing.T) {
 					_, err = j.Run(context.Background(), nil)
 					took = time.Since(start)
 					must(t, err)
-					want = snapshot(t, dir)
+					want = fixture.Snapshot(t, dir)
 					must(t, r.Close())
 					must(t, os.RemoveAll(dir))
 					continue
@@ -132,7 +132,7 @@ func TestShutdown(t *testing.T) {
 				if err != nil {
 					t.Fatalf("crash %d: recovery: %v", i, err)
 				}
-				got := snapshot(t, dir)
+				got := fixture.Snapshot(t, dir)
 				state := "neither"
 				switch {
 				case maps.Equal(got, old):

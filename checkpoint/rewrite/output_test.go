@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/faulttest"
 )
@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 			ref, _ := release(t, dir, "sharded")
 			before := tensorsOf(t, ref)
 			tt.setup(t, dir)
-			all := snapshot(t, filepath.Dir(dir))
+			all := fixture.Snapshot(t, filepath.Dir(dir))
 			j, err := prepareTest(t, tt.fsys, ref, yiToLlama, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -78,7 +78,7 @@ func TestRefusals(t *testing.T) {
 			if _, err := j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("run: %v", err)
 			}
-			if !maps.Equal(all, snapshot(t, filepath.Dir(dir))) {
+			if !maps.Equal(all, fixture.Snapshot(t, filepath.Dir(dir))) {
 				t.Error("a refused job changed something")
 			}
 			if !tt.forcible {
@@ -91,7 +91,7 @@ func TestRefusals(t *testing.T) {
 			if got := tensorsOf(t, ref); !slices.Equal(got, renamed(before)) {
 				t.Error("forced: wrong tensors")
 			}
-			if blob := snapshot(t, filepath.Dir(dir))["blob"]; blob != all["blob"] {
+			if blob := fixture.Snapshot(t, filepath.Dir(dir))["blob"]; blob != all["blob"] {
 				t.Error("forced: what the link pointed to changed")
 			}
 		})
@@ -164,11 +164,11 @@ func TestChangedSincePlan(t *testing.T) {
 			j, err := prepareTest(t, txn.OS{}, ref, yiToLlama, nil)
 			must(t, err)
 			meddle(t, filepath.Join(dir, "model-00002-of-00002.safetensors"))
-			all := snapshot(t, dir)
+			all := fixture.Snapshot(t, dir)
 			if _, err := j.Run(context.Background(), nil); !errors.Is(err, ErrChanged) {
 				t.Errorf("error %v, want %v", err, ErrChanged)
 			}
-			if !maps.Equal(all, snapshot(t, dir)) {
+			if !maps.Equal(all, fixture.Snapshot(t, dir)) {
 				t.Error("something changed")
 			}
 		})
@@ -216,12 +216,12 @@ func TestChangedMeanwhile(t *testing.T) {
 			if j.Files[0].Step != tt.step {
 				t.Fatalf("the step is %q", j.Files[0].Step)
 			}
-			all := snapshot(t, dir)
+			all := fixture.Snapshot(t, dir)
 			if _, err := j.Run(context.Background(), nil); !errors.Is(err, ErrChanged) {
 				t.Errorf("error %v", err)
 			}
 			all[filepath.Base(ref)] += "more"
-			if !maps.Equal(all, snapshot(t, dir)) {
+			if !maps.Equal(all, fixture.Snapshot(t, dir)) {
 				t.Error("what somebody changed was changed again, or something was left behind")
 			}
 		})
@@ -277,13 +277,13 @@ func TestNotWritable(t *testing.T) {
 	dir := t.TempDir()
 	ref, m := release(t, dir, "sharded")
 	runJob(t, txn.OS{}, ref, m, nil)
-	all := snapshot(t, dir)
+	all := fixture.Snapshot(t, dir)
 	j, err := prepareTest(t, faulttest.System{Dir: func(d txn.Dir) txn.Dir { return unwritable{d} }}, ref, "rename:\n  model.norm.weight: n\n", nil)
 	must(t, err)
 	if _, err := j.Run(context.Background(), nil); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("error %v", err)
 	}
-	if !maps.Equal(all, snapshot(t, dir)) {
+	if !maps.Equal(all, fixture.Snapshot(t, dir)) {
 		t.Error("something changed, or a journal was left")
 	}
 }
@@ -317,7 +317,7 @@ func TestOutputDirectory(t *testing.T) {
 		if runtime.GOOS == "windows" {
 			want = slices.DeleteFunc(want, func(s string) bool { return s == "LINK.md" })
 		}
-		if got := slices.Sorted(maps.Keys(snapshot(t, out))); !slices.Equal(got, want) {
+		if got := slices.Sorted(maps.Keys(fixture.Snapshot(t, out))); !slices.Equal(got, want) {
 			t.Errorf("files %q\nwant  %q", got, want)
 		}
 	})
@@ -346,7 +346,7 @@ func TestOutputDirectory(t *testing.T) {
 		must(t, err)
 		_, err = j.Run(context.Background(), nil)
 		must(t, err)
-		if got := snapshot(t, out)["README.md"]; got != "# Yi\n" {
+		if got := fixture.Snapshot(t, out)["README.md"]; got != "# Yi\n" {
 			t.Errorf("README.md is %q", got)
 		}
 		write(t, filepath.Dir(out), map[string]string{"file": ""})
@@ -377,7 +377,7 @@ func TestOutputDirectory(t *testing.T) {
 		}
 		_, err = j.Run(context.Background(), nil)
 		must(t, err)
-		if got := snapshot(t, temp)["new/model.safetensors"]; got != "half" {
+		if got := fixture.Snapshot(t, temp)["new/model.safetensors"]; got != "half" {
 			t.Errorf("what another run left was touched: %q", got)
 		}
 	})
@@ -387,56 +387,24 @@ func TestOutputDirectory(t *testing.T) {
 // at every call: the source stays, and nothing is left behind.
 func TestOutputFaults(t *testing.T) {
 	for _, kind := range []string{"sharded", "gguf"} {
-		for _, fault := range []error{syscall.ENOSPC, syscall.EINTR, context.Canceled} {
-			t.Run(kind+"/"+fault.Error(), func(t *testing.T) {
-				t.Parallel()
-				for at := 1; ; at++ {
-					top := t.TempDir()
-					dir, out := filepath.Join(top, "m"), filepath.Join(top, "out")
-					if kind == "gguf" {
-						out += ".gguf"
-					}
-					must(t, os.Mkdir(dir, 0o755))
-					ref, _ := release(t, dir, kind)
-					all := snapshot(t, top)
-					ctx, cancel := context.WithCancel(context.Background())
-					state := &faulttest.Faults{At: 1 << 30, Err: fault, Once: true}
-					text := yiToLlama
-					if kind == "gguf" {
-						text = ggufMap
-					}
-					j, err := prepareTest(t, faulttest.Faulty(state, nil), ref, text, &Options{Output: out})
-					must(t, err)
-					state.Calls, state.At = 0, at
-					if fault == context.Canceled {
-						state.Cancel = cancel
-					}
-					_, err = j.Run(ctx, nil)
-					cancel()
-					if state.Calls < at {
-						must(t, err)
-						break
-					}
-					got := snapshot(t, top)
-					switch {
-					case fault == syscall.EINTR && err != nil:
-						t.Fatalf("call %d: %v", at, err)
-					case err == nil:
-						if _, err := os.Stat(out); err != nil {
-							t.Fatalf("call %d: success without a result: %v", at, err)
-						}
-					case !errors.Is(err, fault):
-						t.Fatalf("call %d: %v", at, err)
-					case !maps.Equal(got, all):
-						// The result may be there when only making its name durable failed.
-						for name := range got {
-							if strings.Contains(name, ".wtinspect") {
-								t.Fatalf("call %d: %s was left behind (%v)", at, name, err)
-							}
-						}
-					}
+		t.Run(kind, func(t *testing.T) {
+			name, text := "out", yiToLlama
+			if kind == "gguf" {
+				name, text = "out.gguf", ggufMap
+			}
+			faulttest.Sweep(t, name, func(t *testing.T, top string) string {
+				dir := filepath.Join(top, "m")
+				must(t, os.Mkdir(dir, 0o755))
+				ref, _ := release(t, dir, kind)
+				return ref
+			}, func(ctx context.Context, t *testing.T, sys txn.System, ref, out string) faulttest.Job {
+				j, err := prepareTest(t, sys, ref, text, &Options{Output: out})
+				must(t, err)
+				return func(ctx context.Context) error {
+					_, err := j.Run(ctx, nil)
+					return err
 				}
 			})
-		}
+		})
 	}
 }

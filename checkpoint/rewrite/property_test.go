@@ -115,13 +115,13 @@ func TestDamageIsFound(t *testing.T) {
 	for _, v := range []Verify{VerifyDefault, VerifyFull, VerifySampled} {
 		dir := t.TempDir()
 		ref, _ := release(t, dir, "single")
-		all := snapshot(t, dir)
+		all := fixture.Snapshot(t, dir)
 		j, err := prepareTest(t, faulttest.Rotten, ref, yiToLlama, &Options{Verify: v})
 		must(t, err)
 		if _, err = j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), `tensor "model.`) {
 			t.Errorf("verify %q: %v", v, err)
 		}
-		if now := snapshot(t, dir); len(now) != len(all) || now["model.safetensors"] != all["model.safetensors"] {
+		if now := fixture.Snapshot(t, dir); len(now) != len(all) || now["model.safetensors"] != all["model.safetensors"] {
 			t.Errorf("verify %q: something changed", v)
 		}
 	}

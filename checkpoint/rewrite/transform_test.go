@@ -390,14 +390,14 @@ func TestTransformDamageIsFound(t *testing.T) {
 	for _, v := range []Verify{VerifyDefault, VerifyFull} {
 		dir := t.TempDir()
 		ref := moveRelease(t, dir, "single")
-		all := snapshot(t, dir)
+		all := fixture.Snapshot(t, dir)
 		c := openOne(t, ref)
 		j, err := prepare(context.Background(), faulttest.Rotten, c, planFor(t, c, parseMap(t, moveMap)), nil, &Options{Verify: v})
 		must(t, err)
 		if _, err := j.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "is not what it was") {
 			t.Errorf("verify %q: %v", v, err)
 		}
-		if diff := gocmp.Diff(all, snapshot(t, dir)); diff != "" {
+		if diff := gocmp.Diff(all, fixture.Snapshot(t, dir)); diff != "" {
 			t.Errorf("verify %q: something changed", v)
 		}
 	}
@@ -432,11 +432,11 @@ func TestTransformFaults(t *testing.T) {
 	}
 	base := t.TempDir()
 	moveRelease(t, base, "shards")
-	old := snapshot(t, base)
+	old := fixture.Snapshot(t, base)
 	clean := t.TempDir()
 	write(t, clean, old)
 	runJob(t, faulttest.Limited{}, clean, parseMap(t, moveMap), nil)
-	want := snapshot(t, clean)
+	want := fixture.Snapshot(t, clean)
 	for at := 1; ; at++ {
 		dir := t.TempDir()
 		write(t, dir, old)
@@ -455,7 +455,7 @@ func TestTransformFaults(t *testing.T) {
 		if _, err := Recover(context.Background(), dir, false); err != nil {
 			t.Fatalf("call %d: %v", at, err)
 		}
-		now := snapshot(t, dir)
+		now := fixture.Snapshot(t, dir)
 		if !maps.Equal(now, old) && !maps.Equal(now, want) {
 			t.Fatalf("call %d leaves neither the old release nor the new one: %v", at, err)
 		}

@@ -27,6 +27,6 @@
 // Only internal/source opens, lists and looks at files for reading, and only
 // internal/txn writes, replaces and removes them.
 //
-// internal/fixture, internal/foreign, internal/hubtest, internal/oracle, internal/testdata and
-// internal/txn/{disktest,faulttest,crashtest} serve tests only.
+// internal/fixture, internal/foreign, internal/hubtest, internal/oracle, internal/testdata,
+// internal/source/sourcetest and internal/txn/{disktest,faulttest,crashtest} serve tests only.
 package layers

@@ -37,7 +37,7 @@ var rows = [][]string{
 }
 
 // testOnly are the packages that only tests and generators may import.
-var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/foreign", "internal/hubtest", "internal/txn/disktest", "internal/txn/faulttest", "internal/txn/crashtest", "internal/layers"}
+var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/foreign", "internal/hubtest", "internal/source/sourcetest", "internal/txn/disktest", "internal/txn/faulttest", "internal/txn/crashtest", "internal/layers"}
 
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{
@@ -152,7 +152,7 @@ func allowed(from, to string, test bool) error {
 			return nil
 		case test && row(from) < 0:
 			return nil
-		case (from == "internal/txn/disktest" || from == "internal/txn/faulttest") && local == "internal/txn": // they implement its interfaces
+		case (from == "internal/txn/disktest" || from == "internal/txn/faulttest") && local == "internal/txn", from == "internal/source/sourcetest" && local == "internal/source": // they implement its interfaces
 			return nil
 		case slices.Contains(testOnly, from):
 			return fmt.Errorf("%s imports %s: a test helper must stay independent of what it tests", from, local)
