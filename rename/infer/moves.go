@@ -128,21 +128,19 @@ func (x *inference) number(key string) int64 {
 	return n
 }
 
-// leafOf finds the leaf that becomes another side's, and its name there.
-func leafOf(from *match.Leaf, to *match.Module) (string, bool) {
-	if l, ok := to.Leaf(from.Name); ok {
+// leafOf finds the name that a leaf of a module has in another.
+func leafOf(from *match.Module, leaf int, to *match.Module) (string, bool) {
+	if l, ok := from.Counterpart(to, leaf); ok {
 		return to.Leaves[l].Name, true
 	}
-	if !to.AnyLeaf {
+	switch l := &from.Leaves[leaf]; {
+	case !to.AnyLeaf:
 		return "", false
-	}
-	if from.Name == ".gamma" || from.Name == ".kernel" {
-		return ".weight", true
-	}
-	if from.Name == ".beta" {
+	case l.IsBias():
 		return ".bias", true
+	default:
+		return l.Name, true
 	}
-	return from.Name, true
 }
 
 // moves writes a match out, tensor by tensor.
@@ -159,11 +157,11 @@ func (x *inference) moves(m *match.Match, w *way) []convert.Move {
 	}
 	for l := range a.Leaves {
 		leaf := &a.Leaves[l]
-		to, ok := leafOf(leaf, b)
+		to, ok := leafOf(a, l, b)
 		if !ok {
 			continue
 		}
-		matrix := len(a.Shape) > 1 && leaf.Name != ".bias" && leaf.Name != "_bias" && leaf.Name != ".beta"
+		matrix := len(a.Shape) > 1 && !leaf.IsBias()
 		if single {
 			ops := x.singleOps(m, w, l, matrix)
 			for k := range a.Count {
@@ -171,7 +169,7 @@ func (x *inference) moves(m *match.Match, w *way) []convert.Move {
 			}
 			continue
 		}
-		out = append(out, x.bundleMoves(y, w, leaf, matrix)...)
+		out = append(out, x.bundleMoves(y, w, a, l, matrix)...)
 	}
 	return out
 }
@@ -201,9 +199,9 @@ func (x *inference) singleOps(m *match.Match, w *way, leaf int, matrix bool) []t
 	return append(ops, w.compute...)
 }
 
-// bundleMoves joins the tensors of one leaf, or takes them apart, block by block. It is empty
+// bundleMoves joins the tensors of a leaf of A, or takes them apart, block by block. It is empty
 // where a part lacks the leaf.
-func (x *inference) bundleMoves(y *bundle, w *way, leaf *match.Leaf, matrix bool) []convert.Move {
+func (x *inference) bundleMoves(y *bundle, w *way, a *match.Module, leaf int, matrix bool) []convert.Move {
 	ops := y.ops(w, false)
 	if !matrix { // a bias has rows and no columns
 		ops = slices.DeleteFunc(ops, func(o tensorop.Op) bool { return o.Kind == tensorop.Transpose })
@@ -216,14 +214,14 @@ func (x *inference) bundleMoves(y *bundle, w *way, leaf *match.Leaf, matrix bool
 	for k := range whole.modules[y.fused].Count {
 		name := func(h *half, m, member int) (string, bool) {
 			mod := h.modules[m]
-			l := slices.IndexFunc(mod.Leaves, func(l match.Leaf) bool { return l.Name == leaf.Name })
 			if h == &x.a {
-				if l < 0 {
+				l, ok := a.Counterpart(mod, leaf)
+				if !ok {
 					return "", false
 				}
 				return x.nameOf(h, m, l, member), true
 			}
-			to, ok := leafOf(leaf, mod)
+			to, ok := leafOf(a, leaf, mod)
 			if !ok {
 				return "", false
 			}

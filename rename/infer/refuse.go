@@ -116,7 +116,7 @@ func (x *inference) biases(found []finding) string {
 		if len(f.A)+len(f.B) > 2 || a.Holes() == 0 || !x.b.modules[j].Meaning.IsNorm() {
 			continue
 		}
-		l := slices.IndexFunc(a.Leaves, func(l match.Leaf) bool { return l.Name == ".bias" || l.Name == ".beta" })
+		l := slices.IndexFunc(a.Leaves, func(l match.Leaf) bool { return l.IsBias() })
 		switch bias := x.b.aimed[j].bias; {
 		case l >= 0 && bias == never:
 			with = append(with, patternBeside(a, x.b.modules[j])+a.Leaves[l].Name)
@@ -149,11 +149,9 @@ func (x *inference) lacks(found []finding) []string {
 			usedB[j] = true
 		}
 		for _, k := range f.A {
-			usedA[k] = true
-			// A fused matrix whose shape is not known may have become one of its parts.
-			if a := x.a.modules[k]; layered(a) && a.Shape == nil && (a.Meaning.Weak || !x.said(f.Match)) {
-				return nil
-			}
+			// A fused matrix may have become one of its parts, where neither shapes nor words say.
+			a := x.a.modules[k]
+			usedA[k] = a.Shape != nil && x.b.modules[f.B[0]].Shape != nil || !a.Meaning.Weak && x.said(f.Match)
 		}
 	}
 	var missing []*match.Module
@@ -165,7 +163,7 @@ func (x *inference) lacks(found []finding) []string {
 	var out []string
 	for _, m := range missing {
 		for k, a := range x.a.modules {
-			if usedA[k] || a.Meaning.Buffer || len(a.Shape) == 1 {
+			if usedA[k] || a.Meaning.Buffer || !layered(a) {
 				continue
 			}
 			if len(a.Meaning.Parts) == 0 || a.Meaning.Weak || slices.ContainsFunc(a.Meaning.Parts, func(p string) bool { return slices.Contains(m.Meaning.Parts, p) }) {

@@ -413,7 +413,7 @@ func sameOp(x, y tensorop.Op) bool {
 // normalisation is, of what it feeds. Others, such as biases of queries and normalisations of heads,
 // follow the frequencies of rotary embedding, which makes unrelated models alike.
 func isChannels(h *half, v *match.Module) bool {
-	if len(v.Leaves) == 0 || len(v.Shape) != 1 || v.Leaves[0].Name == ".bias" {
+	if len(v.Leaves) == 0 || len(v.Shape) != 1 || v.Leaves[0].IsBias() {
 		return false
 	}
 	return slices.ContainsFunc(h.modules, func(m *match.Module) bool {

@@ -64,15 +64,24 @@ func (s *sizes) measure(modules []*match.Module) {
 		return
 	}
 	s.layers = cmp.Or(s.layers, blocks[0].Count)
-	// The hidden width is the length of the normalisations of a block.
-	vectors := make(map[uint64]int)
-	commonest := uint64(0)
-	for _, m := range blocks {
-		if len(m.Shape) == 1 {
-			n := m.Shape[0]
-			if vectors[n]++; vectors[n] > vectors[commonest] {
-				commonest = n
+	// The hidden width is the length of normalisations that most matrices of a block have on one
+	// side: those of heads are as many, but no matrix has their length.
+	fed, commonest := make(map[uint64]int), uint64(0)
+	for _, v := range blocks {
+		if len(v.Shape) != 1 {
+			continue
+		}
+		n := v.Shape[0]
+		if fed[n] == 0 {
+			fed[n] = 1
+			for _, m := range blocks {
+				if len(m.Shape) > 1 && slices.Contains(m.Shape, n) {
+					fed[n] += 2 * len(blocks)
+				}
 			}
+		}
+		if fed[n]++; fed[n] > fed[commonest] || fed[n] == fed[commonest] && n > commonest {
+			commonest = n
 		}
 	}
 	if s.hidden = cmp.Or(s.hidden, commonest); s.hidden == 0 {
@@ -81,21 +90,27 @@ func (s *sizes) measure(modules []*match.Module) {
 	in := make(map[uint64]int) // how many modules are [x, hidden]
 	var out []uint64           // the other axes of [hidden, x]
 	squares := 0
+	turned := s.turned(blocks)
 	for _, m := range blocks {
 		if len(m.Shape) != 2 || m.Packed || m.Meaning.Sub != "" {
 			continue
 		}
+		rows, cols := m.Shape[0], m.Shape[1]
+		if turned {
+			rows, cols = cols, rows
+		}
 		switch {
-		case m.Shape[0] == s.hidden && m.Shape[1] == s.hidden:
+		case rows == s.hidden && cols == s.hidden:
 			squares++
-		case m.Shape[1] == s.hidden:
-			in[m.Shape[0]]++
-		case m.Shape[0] == s.hidden:
-			out = append(out, m.Shape[1])
+		case cols == s.hidden:
+			in[rows]++
+		case rows == s.hidden:
+			out = append(out, cols)
 		}
 	}
-	rows := uint64(0)  // of the largest matrix outside the blocks
-	dense := uint64(0) // columns of the largest of a layer that is unlike the others
+	rows := uint64(0)    // of the largest matrix outside the blocks
+	dense := uint64(0)   // columns of the largest of a layer that is unlike the others
+	stacked := uint64(0) // rows of the up projection of one expert, where one tensor has those of all; it may hold the gates as well
 	for _, m := range modules {
 		if m.Holes() == 0 && len(m.Shape) == 2 && m.Shape[1] == s.hidden && m.Shape[0] > rows {
 			rows = m.Shape[0]
@@ -112,8 +127,13 @@ func (s *sizes) measure(modules []*match.Module) {
 			if m.Shape[0] == s.hidden {
 				s.ofOne = cmp.Or(s.ofOne, m.Shape[1])
 			}
-		case m.Holes() == 1 && len(m.Shape) == 3 && m.Shape[1] == s.hidden:
-			s.experts, s.ofOne = cmp.Or(s.experts, m.Shape[0]), cmp.Or(s.ofOne, m.Shape[2])
+		case m.Holes() == 1 && len(m.Shape) == 3 && (m.Shape[1] == s.hidden || m.Shape[2] == s.hidden):
+			inner := m.Shape[2]
+			if inner == s.hidden {
+				inner = m.Shape[1]
+			}
+			s.experts = cmp.Or(s.experts, m.Shape[0])
+			stacked = min(cmp.Or(stacked, inner), inner)
 			s.hasExperts(m)
 		case m.Holes() == 0 && len(m.Shape) == 2 && m.Shape[0] == s.hidden:
 			// The first layers of a mixture of experts may be dense.
@@ -122,6 +142,7 @@ func (s *sizes) measure(modules []*match.Module) {
 			}
 		}
 	}
+	s.ofOne = cmp.Or(s.ofOne, stacked)
 	if s.experts > 0 {
 		s.inner = cmp.Or(dense, s.inner)
 	}
@@ -155,6 +176,22 @@ func (s *sizes) measure(modules []*match.Module) {
 	if s.kv == 0 && s.query > 0 {
 		s.kv = s.keyRows(in, squares)
 	}
+}
+
+// turned reports whether the matrices of the blocks have their inputs first: more read the hidden
+// state than write it.
+func (s *sizes) turned(blocks []*match.Module) bool {
+	first, last := 0, 0
+	for _, m := range blocks {
+		switch {
+		case len(m.Shape) != 2 || m.Packed || m.Shape[0] == m.Shape[1]:
+		case m.Shape[0] == s.hidden:
+			first++
+		case m.Shape[1] == s.hidden:
+			last++
+		}
+	}
+	return first > last || first == last && slices.ContainsFunc(blocks, (*match.Module).IsKernel)
 }
 
 // hasExperts adds the layers of a module to those with experts.

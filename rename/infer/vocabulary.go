@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -69,13 +70,19 @@ func (l lexicon) explain(m *match.Module, experts bool) {
 	list := ends(m.String())
 	for i, end := range slices.Backward(list) {
 		known := l[end]
-		if known == nil || !experts && slices.Equal(known.Parts, []string{"router"}) {
+		if known == nil || !experts && slices.Equal(known.Parts, []string{"router"}) || strings.Trim(end, "0123456789") == "" {
 			continue
 		}
-		weak := m.Meaning.Weak && i > 0 && l[list[0]] == nil
-		space, buffer := m.Meaning.Space, m.Meaning.Buffer
+		said := m.Meaning
+		// A value_proj below mlp is not that of attention.
+		if said.Block != "" && known.Block != "" && said.Block != known.Block && !known.IsNorm() && i == 0 {
+			continue
+		}
 		m.Meaning = *known
-		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Weak = space, buffer, weak
+		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Sub = said.Space, said.Buffer, cmp.Or(known.Sub, said.Sub)
+		// What has the number of a gate in one project has that of the up projection in the next.
+		gated := slices.Contains(known.Parts, "gate") || slices.Contains(known.Parts, "up")
+		m.Meaning.Weak = said.Weak && (gated || i > 0 && l[list[0]] == nil)
 		return
 	}
 }

@@ -171,7 +171,7 @@ func sameSpace(a, b *Module) bool {
 
 // biasCost compares whether both have biases.
 func biasCost(a, b *Module) float64 {
-	has := func(m *Module) bool { return m.Has(".bias") || m.Has("_bias") || m.Has(".beta") }
+	has := func(m *Module) bool { return slices.ContainsFunc(m.Leaves, func(l Leaf) bool { return l.IsBias() }) }
 	if has(a) == has(b) || a.AnyLeaf && !has(a) || b.AnyLeaf && !has(b) {
 		return 0
 	}

@@ -92,13 +92,20 @@ func form(a, b *Module) (Form, bool) {
 	if a.Shapes != nil || b.Shapes != nil {
 		return Same, slices.EqualFunc(a.Shapes, b.Shapes, slices.Equal)
 	}
-	switch {
-	case slices.Equal(a.Shape, b.Shape):
-		return Same, true
-	case len(a.Shape) > 1 && slices.Equal(a.Shape, turned(b.Shape)):
+	switch same, turned := slices.Equal(a.Shape, b.Shape), len(a.Shape) > 1 && slices.Equal(a.Shape, turned(b.Shape)); {
+	case turned && (!same || opposed(a, b)):
 		return Transposed, true
+	case same:
+		return Same, !opposed(a, b)
 	}
 	return Same, (a.Soft || b.Soft) && len(a.Shape) == len(b.Shape)
+}
+
+// opposed reports whether the names of two weights say that one has its inputs first and the
+// other its outputs.
+func opposed(a, b *Module) bool {
+	isWeight := func(m *Module) bool { return len(m.Shape) == 2 && strings.EqualFold(m.Leaves[0].Name, ".weight") }
+	return a.IsKernel() && isWeight(b) || isWeight(a) && b.IsKernel()
 }
 
 // stackForm finds how [r, c] of n experts are in one tensor.
@@ -222,7 +229,7 @@ func (p *problem) combine(list []composite, fused int, joins bool, others []int,
 			} else if !slices.Equal(s[:k-2], whole.Shape[:n-2]) {
 				continue
 			}
-			if s[k-1] == cols && s[k-2] < rows {
+			if s[k-1] == cols && s[k-2] < rows && (form == Transposed || !opposed(whole, side[o])) {
 				fit = append(fit, o)
 			}
 		}
@@ -291,7 +298,9 @@ func (p *problem) compositeCost(c *composite) evidence {
 	whole, side := p.sides(c.fused, c.joins)
 	switch c.form {
 	case Transposed:
-		e.strong += p.turn()
+		if !opposed(whole, side[c.parts[0]]) {
+			e.strong += p.turn()
+		}
 	case StackedTurned:
 		e.strong += transposed
 	}

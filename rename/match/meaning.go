@@ -180,6 +180,9 @@ func understand(list []*Module) {
 			s = new(stack)
 			stacks[before] = s
 		}
+		if len(m.Shape) == 3 && r.Sub == "" && (r.Block == "mlp" || r.Block == "") && slices.ContainsFunc(r.Parts, ofMLP) {
+			r.Sub = "expert" // one tensor has those of all
+		}
 		s.experts = s.experts || r.Sub == "expert"
 		// What the words say is a normalisation of the MLP, whatever is before attention.
 		s.mlpNorm = s.mlpNorm || r.marks["norm"] && r.Block == "mlp"
@@ -189,7 +192,7 @@ func understand(list []*Module) {
 		s := stacks[before]
 		m.Meaning = readings[i].meaning(m.Holes(), before != "", s.experts, s.mlpNorm)
 		// The causal mask of GPT-2 and others is called a bias.
-		m.Meaning.Buffer = m.Meaning.Buffer || m.Leaves[0].Name == ".bias" && len(m.Shape) > 2
+		m.Meaning.Buffer = m.Meaning.Buffer || m.Leaves[0].IsBias() && len(m.Shape) > 2
 	}
 	// What every module is of tells none apart: the decoder that is the whole model.
 	if !severalSpaces(list) {
@@ -205,6 +208,9 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 	m := r.Meaning
 	if m.Buffer {
 		return m
+	}
+	if m.Block == "mlp" && !slices.ContainsFunc(m.Parts, func(p string) bool { return !ofAttention(p) }) {
+		m.Parts = nil // the value of a gated MLP is not that of attention
 	}
 	switch {
 	case r.marks["norm"] && !inBlock:
@@ -245,11 +251,15 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 	case r.marks["out"] && m.Block == "mlp" || r.marks["last"] && m.Block == "mlp":
 		m.Parts, m.Weak = []string{"down"}, !r.marks["out"]
 	}
-	if slices.ContainsFunc(m.Parts, func(p string) bool { return len(p) == 1 || p == "q_norm" || p == "k_norm" }) && m.Block == "" {
+	if slices.ContainsFunc(m.Parts, func(p string) bool { return ofAttention(p) || p == "q_norm" || p == "k_norm" }) && m.Block == "" {
 		m.Block = "attn"
 	}
-	if slices.ContainsFunc(m.Parts, func(p string) bool { return p == "gate" || p == "up" || p == "down" || p == "router" }) && m.Block == "" {
+	if slices.ContainsFunc(m.Parts, ofMLP) && m.Block == "" {
 		m.Block = "mlp"
 	}
 	return m
 }
+
+func ofAttention(part string) bool { return len(part) == 1 } // q, k, v and o
+
+func ofMLP(part string) bool { return slices.Contains([]string{"gate", "up", "down", "router"}, part) }

@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
-	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -156,7 +154,7 @@ func hashOf(index []int32) uint64 {
 
 // settle puts the main leaf first and takes the shape from it.
 func (m *Module) settle(tensors []Tensor) {
-	slices.SortStableFunc(m.Leaves, func(a, b Leaf) int { return leafRank(a.Name) - leafRank(b.Name) })
+	slices.SortStableFunc(m.Leaves, func(a, b Leaf) int { return leafRank(&a) - leafRank(&b) })
 	main := m.Leaves[0].Tensors
 	m.Packed = packedLeaves()[strings.TrimLeft(m.Leaves[0].Name, "._:")]
 	if m.Packed && m.Leaves[0].Name == ".weight" {
@@ -171,82 +169,4 @@ func (m *Module) settle(tensors []Tensor) {
 			break
 		}
 	}
-}
-
-// leafRank orders leaves: the weight is what the module is known by.
-func leafRank(leaf string) int {
-	switch {
-	case leaf == ".weight" || leaf == "":
-		return 0
-	case packedLeaves()[strings.TrimLeft(leaf, "._:")]:
-		return 1
-	case leaf == ".bias" || leaf == "_bias":
-		return 3
-	}
-	return 2
-}
-
-// packedLeaves are the leaves of quantised weights.
-var packedLeaves = sync.OnceValue(func() map[string]bool {
-	packed := make(map[string]bool)
-	for leaf, weight := range quant.Leaves {
-		if weight {
-			packed[strings.TrimLeft(leaf, "_:")] = true
-		}
-	}
-	return packed
-})
-
-// leaves are what the names of tensors end in, the longest first. Old names of
-// normalisations have gamma and beta (BERT as first released).
-var leaves = sync.OnceValue(func() []string {
-	list := []string{".weight", ".bias", ".gamma", ".beta", ".kernel"}
-	for leaf := range quant.Leaves {
-		if leaf[0] != '_' {
-			leaf = "." + leaf
-		}
-		list = append(list, leaf)
-	}
-	slices.SortFunc(list, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
-	return slices.Compact(list)
-})
-
-// cutLeaf takes the leaf off the names of a kind. "_bias" is one where something else has
-// the same stem: gate_up_proj_bias beside gate_up_proj.
-func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string) {
-	stem = slices.Clone(k.Text)
-	last := len(stem) - 1
-	tail := stem[last]
-	if tail == "" && last > 0 { // Megatron-core: weight0, weight1
-		for _, l := range []string{".weight", ".bias"} {
-			if s, ok := strings.CutSuffix(stem[last-1], l); ok {
-				stem[last-1] = s
-				return stem, l
-			}
-		}
-	}
-	for _, l := range leaves() {
-		if s, ok := strings.CutSuffix(tail, l); ok && (s != "" || last > 0) {
-			stem[last] = s
-			return stem, l
-		}
-	}
-	if s, ok := strings.CutSuffix(tail, "_bias"); ok {
-		before := strings.Join(k.Text[:last], "{}")
-		if last > 0 {
-			before += "{}"
-		}
-		for _, l := range []string{"", "_blocks", ".weight"} {
-			if ends[before+s+l] {
-				stem[last] = s
-				return stem, "_bias"
-			}
-		}
-	}
-	return stem, ""
 }

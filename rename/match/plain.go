@@ -90,30 +90,12 @@ func (m *Module) Same(o *Module, yield func(a, b int)) {
 	for _, pr := range Members(m, o) {
 		for i := range m.Leaves {
 			l := &m.Leaves[i]
-			k, ok := o.Leaf(l.Name)
+			k, ok := m.Counterpart(o, i)
 			if ok || m.lone && o.lone {
 				yield(l.Tensors[pr[0]], o.Leaves[k].Tensors[pr[1]])
 			}
 		}
 	}
-}
-
-// Leaf finds the leaf that another module's is: the names of weights and biases differ
-// between frameworks.
-func (m *Module) Leaf(name string) (int, bool) {
-	for _, same := range append([]string{name}, sameLeaf[name]...) {
-		if i := slices.IndexFunc(m.Leaves, func(l Leaf) bool { return l.Name == same }); i >= 0 {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// sameLeaf has other names of leaves, the likeliest first. gamma and beta are TensorFlow's,
-// and kernel is Flax's.
-var sameLeaf = map[string][]string{
-	".weight": {"", ".gamma", ".kernel"}, "": {".weight"}, ".gamma": {".weight"}, ".kernel": {".weight"},
-	".bias": {".beta", "_bias"}, ".beta": {".bias"}, "_bias": {".bias"},
 }
 
 // axes are the indices that a module has.
@@ -144,8 +126,8 @@ func (p *problem) pairPlain() error {
 			b := p.b[j]
 			named := false // nothing but the names can say that they are the same
 			if a.Role == "" || a.Role != b.Role {
-				main, ok := b.Leaf(a.Leaves[0].Name)
-				_, of := a.Leaf(b.Leaves[0].Name)
+				main, ok := a.Counterpart(b, 0)
+				_, of := b.Counterpart(a, 0)
 				ok = ok || a.lone && (a.Leaves[0].Name == "" || b.Leaves[0].Name == "")
 				named = !ok || main != 0
 				if named && !ok && !of || !named && !alikeShapes(a, b) {

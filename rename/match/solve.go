@@ -244,7 +244,9 @@ func (p *problem) weigh() {
 			c.cost.strong += biasCost(p.a[i], p.b[c.j])
 			switch c.form {
 			case Transposed:
-				c.cost.strong += p.turn()
+				if !opposed(p.a[i], p.b[c.j]) {
+					c.cost.strong += p.turn()
+				}
 			case Stacked, Flat:
 				c.cost.strong += stacked
 			case StackedTurned, FlatTurned:

@@ -1,0 +1,138 @@
+package match
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/quant"
+	"github.com/wtinspect/wtinspect/rename/template"
+)
+
+// What the weight and the bias of a module are called, in any case. gamma, beta and kernel are
+// TensorFlow's; Flax has kernel and scale (transformers: modeling_flax_pytorch_utils.py). Normalisations
+// have a scale in GPT-NeoX (megatron/model/norms.py) and torchtune (torchtune/modules/rms_norm.py),
+// and g in x-transformers; TransformerLens has w and b (components/layer_norm.py).
+var (
+	weightLeaves = []string{"", ".weight", ".gamma", ".kernel", ".scale", ".w", ".g", "_weight", "_w"}
+	biasLeaves   = []string{".bias", ".beta", ".shift", ".b", "_bias", "_b"}
+)
+
+// paired are ends that are leaves where another tensor shows it: gate_up_proj_bias beside
+// gate_up_proj, in_proj_weight beside in_proj_bias, and scale beside shift.
+var paired = []struct {
+	leaf   string
+	beside []string
+}{
+	{"_bias", []string{"", "_blocks", ".weight", "_weight"}},
+	{"_weight", []string{"_bias"}},
+	{"_b", []string{"_w"}},
+	{"_w", []string{"_b"}},
+	{".b", []string{".w", ".g"}},
+	{".g", []string{".b"}},
+	{".shift", []string{".scale"}},
+}
+
+// IsBias reports whether a leaf is what a module adds.
+func (l *Leaf) IsBias() bool { return slices.Contains(biasLeaves, strings.ToLower(l.Name)) }
+
+// isWeight reports whether a leaf is what a module multiplies by, as it is.
+func (l *Leaf) isWeight() bool { return slices.Contains(weightLeaves, strings.ToLower(l.Name)) }
+
+// Counterpart finds the leaf of another module that one of m is: frameworks call
+// the weight and the bias differently.
+func (m *Module) Counterpart(o *Module, leaf int) (int, bool) {
+	l := &m.Leaves[leaf]
+	if i := slices.IndexFunc(o.Leaves, func(k Leaf) bool { return k.Name == l.Name }); i >= 0 {
+		return i, true
+	}
+	if l.IsBias() {
+		i := slices.IndexFunc(o.Leaves, func(k Leaf) bool { return k.IsBias() })
+		return max(i, 0), i >= 0
+	}
+	// A scale beside the weight is that of a quantised one.
+	return 0, leaf == 0 && l.isWeight() && o.Leaves[0].isWeight()
+}
+
+// IsKernel reports whether the weight of a linear layer has its inputs first, as in TensorFlow
+// and Flax, which call it so. PyTorch has its outputs first.
+func (m *Module) IsKernel() bool {
+	return len(m.Shape) == 2 && strings.EqualFold(m.Leaves[0].Name, ".kernel")
+}
+
+// leafRank orders leaves: the weight is what the module is known by.
+func leafRank(l *Leaf) int {
+	switch {
+	case l.Name == ".scale": // or that of a quantised weight
+		return 2
+	case l.isWeight():
+		return 0
+	case packedLeaves()[strings.TrimLeft(l.Name, "._:")]:
+		return 1
+	case l.IsBias():
+		return 3
+	}
+	return 2
+}
+
+// packedLeaves are the leaves of quantised weights.
+var packedLeaves = sync.OnceValue(func() map[string]bool {
+	packed := make(map[string]bool)
+	for leaf, weight := range quant.Leaves {
+		if weight {
+			packed[strings.TrimLeft(leaf, "_:")] = true
+		}
+	}
+	return packed
+})
+
+// leaves are what the names of tensors end in, the longest first.
+var leaves = sync.OnceValue(func() []string {
+	list := []string{".weight", ".bias", ".gamma", ".beta", ".kernel", ".scale", ".w"}
+	for leaf := range quant.Leaves {
+		if leaf[0] != '_' {
+			leaf = "." + leaf
+		}
+		list = append(list, leaf)
+	}
+	slices.SortFunc(list, func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+	return slices.Compact(list)
+})
+
+// cutLeaf takes the leaf off the names of a kind.
+func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string) {
+	stem = slices.Clone(k.Text)
+	last := len(stem) - 1
+	tail := stem[last]
+	if tail == "" && last > 0 { // Megatron-core: weight0, weight1
+		for _, l := range []string{".weight", ".bias"} {
+			if s, ok := strings.CutSuffix(stem[last-1], l); ok {
+				stem[last-1] = s
+				return stem, l
+			}
+		}
+	}
+	for _, l := range leaves() {
+		if at := len(tail) - len(l); at >= 0 && (at > 0 || last > 0) && strings.EqualFold(tail[at:], l) {
+			stem[last] = tail[:at]
+			return stem, tail[at:]
+		}
+	}
+	for _, p := range paired {
+		s, ok := strings.CutSuffix(tail, p.leaf)
+		if !ok || s == "" && last == 0 {
+			continue
+		}
+		stem[last] = s
+		if slices.ContainsFunc(p.beside, func(l string) bool { return ends[strings.Join(stem, "{}")+l] }) {
+			return stem, p.leaf
+		}
+		stem[last] = tail
+	}
+	return stem, ""
+}
