@@ -215,6 +215,9 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 		}
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
 		out.Detail = "neither a safetensors nor a GGUF file"
+		if ext == ".txt" || ext == ".tsv" || ext == ".csv" {
+			out.Detail += "; names alone are read from an index, model.safetensors.index.json"
+		}
 	case fault.Code == safetensors.CodeHeaderLength || fault.Code == safetensors.CodeHeaderTooSmall:
 		out.Detail = fmt.Sprintf("ends before its header does, at %s: the %s was cut short, or this is not a safetensors file%s", plural.Of(src.Size(), "byte"),
 			choose(src, "download", "upload"), choose(src, "; compare the size with the original's", ""))

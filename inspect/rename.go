@@ -74,6 +74,8 @@ type Renaming struct {
 	Unknown []convert.Aside
 	// Unused says what of the edit does nothing to this checkpoint.
 	Unused []string
+	// Slips are what of it was most likely not meant so.
+	Slips []string
 	// Mismatch is what a loader would read wrongly under the new names, nil when
 	// nothing. It is among the problems.
 	Mismatch *convert.Verdict
@@ -185,7 +187,7 @@ func (r *Renaming) prepare(try func() error) (failed, err error) {
 	return failed, nil
 }
 
-// findUnused finds what of the edit does nothing. One rule that was given may be
+// findUnused finds what of the edit does nothing, or not what was meant. One rule that was given may be
 // several of the map that the edit makes, or none, so strictness looks at those that
 // were given.
 func (r *Renaming) findUnused(given *rename.Map, names []string) {
@@ -193,6 +195,7 @@ func (r *Renaming) findUnused(given *rename.Map, names []string) {
 		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !r.opts.Select(name) })
 	}
 	r.Unused = r.opts.Edit.Unused(given, names)
+	r.Slips = r.opts.Edit.Slips(given, names)
 	if !r.opts.Strict {
 		return
 	}

@@ -3,6 +3,7 @@ package rename
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -135,3 +136,29 @@ func (e *Edit) Unused(m *Map, names []string) []string {
 	}
 	return unused
 }
+
+// Slips says where a prefix lacks the dot that was most likely meant: one that leaves its dot
+// at the beginning of a name, and one that runs into the name behind it.
+func (e *Edit) Slips(m *Map, names []string) []string {
+	first, err := e.withRules(m)
+	if err != nil {
+		return nil
+	}
+	var left, joined string
+	for _, row := range NewPlan(first, names, Limits{}).Rows {
+		rest, stripped := row.To, false
+		if e.StripPrefix != "" {
+			rest, stripped = strings.CutPrefix(row.To, e.StripPrefix)
+		}
+		switch {
+		case row.Action == Drop || rest == "":
+		case stripped && e.AddPrefix == "" && rest[0] == '.' && left == "":
+			left = fmt.Sprintf("--strip-prefix %q leaves its dot: %q becomes %q; end it with the dot", e.StripPrefix, row.To, rest)
+		case !stripped && e.AddPrefix != "" && inWord(e.AddPrefix[len(e.AddPrefix)-1]) && inWord(rest[0]) && joined == "":
+			joined = fmt.Sprintf("--add-prefix %q runs into the name: %q becomes %q; end it with a dot to put a segment before names", e.AddPrefix, rest, e.AddPrefix+rest)
+		}
+	}
+	return slices.DeleteFunc([]string{left, joined}, func(s string) bool { return s == "" })
+}
+
+func inWord(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' }

@@ -1,9 +1,12 @@
 package rename
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestParseRule(t *testing.T) {
@@ -100,5 +103,65 @@ func TestEditUnused(t *testing.T) {
 	}
 	if got := (&Edit{StripPrefix: "m."}).Unused(nil, []string{"a", "model"}); len(got) != 1 {
 		t.Errorf("a prefix that no name has: %q", got)
+	}
+}
+
+func TestEditSlips(t *testing.T) {
+	for _, c := range []struct {
+		edit  Edit
+		names string
+		want  string
+	}{
+		{Edit{StripPrefix: "module"}, "loose module.a module.b", `--strip-prefix "module" leaves its dot: "module.a" becomes ".a"; end it with the dot`},
+		{Edit{StripPrefix: "module."}, "module.a module.b moduleb", ""},
+		{Edit{StripPrefix: "lora_"}, "lora_a", ""},
+		{Edit{AddPrefix: "model"}, "a", `--add-prefix "model" runs into the name: "a" becomes "modela"; end it with a dot to put a segment before names`},
+		{Edit{AddPrefix: "lora_unet_"}, "a", ""},
+		{Edit{StripPrefix: "h", AddPrefix: "layers"}, "h.0 h.1", ""},
+		{Edit{Rules: []string{"x=module.x"}, StripPrefix: "module"}, "x", `"module.x" becomes ".x"`},
+	} {
+		if got := strings.Join(c.edit.Slips(nil, strings.Fields(c.names)), "\n"); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %q, want %q", c.edit, got, c.want)
+		}
+	}
+}
+
+// The map of an edit, written and read again, gives the names that its parts give one after
+// the other.
+func TestEditMaps(t *testing.T) {
+	name := rapid.StringMatching(`(module\.|mod)?(h\.[0-2]\.)?(a|b|\{x\}|w=)`)
+	rules := rapid.SampledFrom([]string{"h.{n}.a=l.{n+1}.a", "module.h.{n}.b=h.{n}.b", "a=module.a", "{{x}}=b", "mod{rest...}=k{rest}", "w===u", "b=a", "a=b"})
+	prefix := rapid.SampledFrom([]string{"", "module.", "mod", "h", "{x", "x."})
+	made := 0
+	rapid.Check(t, func(t *rapid.T) {
+		e := &Edit{Rules: rapid.SliceOfN(rules, 0, 3).Draw(t, "rules"), StripPrefix: prefix.Draw(t, "strip"), AddPrefix: prefix.Draw(t, "add")}
+		names := rapid.SliceOfNDistinct(name, 1, 6, rapid.ID[string]).Draw(t, "names")
+		m, err := e.Map(nil)
+		if err != nil || e.IsZero() {
+			t.Skip() // no one map does it
+		}
+		var text bytes.Buffer
+		if err := Write(&text, m); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse("again.yaml", text.Bytes())
+		if err != nil {
+			t.Fatalf("%s: %v", text.Bytes(), err)
+		}
+		first, err := e.withRules(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := NewPlan(first, names, Limits{}).Rows
+		for i, row := range NewPlan(again, names, Limits{}).Rows {
+			to := e.AddPrefix + strings.TrimPrefix(want[i].To, e.StripPrefix)
+			if row.To != to && to != "" {
+				t.Fatalf("%+v: %q becomes %q by the map, and %q\n%s", *e, row.From, row.To, to, text.Bytes())
+			}
+		}
+		made++
+	})
+	if made < 20 {
+		t.Errorf("only %d edits have a map", made)
 	}
 }

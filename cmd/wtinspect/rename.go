@@ -284,8 +284,11 @@ func runRename(ctx context.Context, p *program, o *renameOptions, path string) e
 	return in.finish(ctx, p, r.do(ctx, p, in))
 }
 
-// noteUnused says what of an edit does nothing, unless that is refused.
+// noteUnused says what of an edit does nothing, unless that is refused, and what slips.
 func (o *naming) noteUnused(p *program, r *inspect.Renaming) {
+	for _, text := range r.Slips {
+		p.note("%s", text)
+	}
 	if o.strict {
 		return
 	}
