@@ -478,6 +478,10 @@ func (v *Conversion) prepare(ctx context.Context) error {
 	if v.opts.Like != nil {
 		spec.Sources = append(spec.Sources, v.opts.Like)
 	}
+	tallies := make([]*arrays.Tally, len(v.casts))
+	for i, c := range v.casts {
+		tallies[i] = &c.tally
+	}
 	for i := range v.items {
 		it := &v.items[i]
 		t := assemble.Tensor{Name: it.Name, DType: it.DType, Shape: it.Shape, Size: int64(it.Bytes)}
@@ -489,6 +493,9 @@ func (v *Conversion) prepare(ctx context.Context) error {
 			t.Data, t.Size = stored.Data, stored.Size
 		} else {
 			t.Data = it.array.Data
+			if it.counted { // once, whatever the comparison reads
+				t.Again = arrays.Uncounted(t.Data, tallies)
+			}
 		}
 		spec.Tensors = append(spec.Tensors, t)
 	}

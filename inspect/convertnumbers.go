@@ -251,7 +251,7 @@ func (v *Conversion) Casts() []CastSummary {
 	out := make([]CastSummary, 0, len(v.casts))
 	for _, c := range v.casts {
 		s := CastSummary{From: c.from, To: c.to, Tensors: c.tensors, Elements: c.elements}
-		// A proof reads everything again.
+		// Count reads what is read again to be written.
 		if n := c.tally.Counts(); c.elements > 0 && n.Elements >= c.elements {
 			times := n.Elements / c.elements
 			s.Rounding = &Rounding{n.Inexact / times, n.Overflowed / times, n.Underflowed / times, n.NaN / times}

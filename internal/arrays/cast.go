@@ -17,6 +17,7 @@ import (
 type Tally struct {
 	mu     sync.Mutex
 	counts values.Rounding
+	paused bool
 }
 
 // Counts returns what was added up so far.
@@ -32,7 +33,32 @@ func (t *Tally) add(n values.Rounding) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.counts.Add(n)
+	if !t.paused {
+		t.counts.Add(n)
+	}
+}
+
+func (t *Tally) pause(paused bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.paused = paused
+}
+
+// Uncounted reads the same bytes as r, and the tallies do not count them. Nothing that
+// they are to count may be read meanwhile.
+func Uncounted(r io.ReaderAt, tallies []*Tally) io.ReaderAt { return &uncounted{r, tallies} }
+
+type uncounted struct {
+	r       io.ReaderAt
+	tallies []*Tally
+}
+
+func (u *uncounted) ReadAt(p []byte, off int64) (int, error) {
+	for _, t := range u.tallies {
+		t.pause(true)
+		defer t.pause(false)
+	}
+	return u.r.ReadAt(p, off)
 }
 
 // Cast gives every element of an array another dtype, one of which [values.Type.Encodes] says
