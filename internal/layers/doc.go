@@ -14,13 +14,13 @@
 //	checkpoint/internal/image  rename/convention/identify  internal/adapt  internal/arrays  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/txn
 //	checkpoint  internal/stores  rename/exchange
-//	internal/source  internal/jsondoc  safetensors  gguf  rename  rename/match  rename/convention/adapter
+//	internal/source  internal/jsondoc  safetensors  gguf  pytorch  rename  rename/match  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
-//	internal/plural
+//	internal/plural  internal/ziparchive
 //
 // A package may import packages of lower rows, never one of its own row or
-// above. The leaf libraries safetensors, gguf, rename/template and
-// rename/tensorop import the standard library and internal/plural alone. Each third-party module
+// above. The leaf libraries safetensors, gguf, pytorch, rename/template and
+// rename/tensorop import the standard library and the lowest row alone. Each third-party module
 // has the rooms it may be used in, and no exported name of a public package
 // mentions an internal type.
 //
@@ -28,5 +28,5 @@
 // internal/txn writes, replaces and removes them.
 //
 // internal/fixture, internal/foreign, internal/hubtest, internal/oracle, internal/testdata,
-// internal/source/sourcetest and internal/txn/{disktest,faulttest,crashtest} serve tests only.
+// internal/torchtest, internal/source/sourcetest and internal/txn/{disktest,faulttest,crashtest} serve tests only.
 package layers

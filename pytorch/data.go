@@ -1,0 +1,128 @@
+package pytorch
+
+import (
+	"io"
+
+	"github.com/wtinspect/wtinspect/internal/ziparchive"
+)
+
+// StorageData returns a reader of a storage's bytes. The error is a [*Fault] when they are
+// absent, compressed, or fewer than the pickle says.
+func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
+	begin, err := f.begin(s)
+	if err != nil {
+		return nil, err
+	}
+	size, _ := s.Bytes()
+	return io.NewSectionReader(f.r, begin, int64(size)), nil
+}
+
+// Data returns a reader of the elements of tensor i in the order of its shape, in the byte
+// order of the file. Where they do not follow each other in the storage, it gathers them, with
+// some 8 MiB of memory. The error is a [*Fault] when they are not within the storage.
+func (f *File) Data(i int) (*io.SectionReader, error) {
+	t := f.At(i)
+	if flt := t.fault(); flt != nil {
+		return nil, flt
+	}
+	if t.Storage == nil {
+		return nil, newFault(CodeNoData, -1, t.Name, "it has no storage")
+	}
+	begin, err := f.begin(t.Storage)
+	if flt, ok := err.(*Fault); ok {
+		flt.Tensor = t.Name
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, _ := t.Bytes()
+	bits, _ := t.DType.Bits()
+	if size == 0 { // its offset may be anything
+		return io.NewSectionReader(f.r, begin, 0), nil
+	}
+	offset := t.Offset * bits // within the storage: see fault
+	switch {
+	case offset%8 != 0 || bits < 8 && !t.Contiguous():
+		return nil, newFault(CodeBadTensor, -1, t.Name, "its elements of %d bits are not packed into whole bytes", bits)
+	case t.Contiguous():
+		return io.NewSectionReader(f.r, begin+int64(offset/8), int64(size)), nil
+	}
+	return io.NewSectionReader(newGather(&t, f.r, begin+int64(offset/8), int64(bits/8)), 0, int64(size)), nil
+}
+
+// fault returns what keeps a tensor from being read, apart from what its storage is like in
+// the file.
+func (t *Tensor) fault() *Fault {
+	bits, known := t.DType.Bits()
+	_, ok := t.Bytes()
+	switch {
+	case !known:
+		return newFault(CodeUnknownDType, -1, t.Name, "dtype %s is not known", quote(string(t.DType)))
+	case !ok:
+		return newFault(CodeOverflow, -1, t.Name, "shape %d has too many elements", firstDims(t.Shape))
+	case t.Storage == nil:
+		return nil
+	}
+	span, ok := t.span()
+	need, fits := packed(span, bits)
+	have, sane := t.Storage.Bytes()
+	switch {
+	case !ok || !fits:
+		return newFault(CodeOutOfStorage, -1, t.Name, "shape %d with strides %d needs more than 2^63 bytes", firstDims(t.Shape), firstDims(t.Strides))
+	case sane && need > have:
+		return newFault(CodeOutOfStorage, -1, t.Name, "it needs %d bytes of storage %s, which has %d", need, quote(t.Storage.Key), have)
+	}
+	return nil
+}
+
+// firstDims bounds what a message repeats of a shape.
+func firstDims(dims []uint64) []uint64 { return dims[:min(len(dims), 16)] }
+
+// fault returns what is wrong with where a storage's bytes are said to be.
+func (f *File) fault(s *Storage) *Fault {
+	size, ok := s.Bytes()
+	if !ok {
+		return newFault(CodeOverflow, -1, "", "storage %s has %d elements", quote(s.Key), s.Elements)
+	}
+	fail := func(code Code, format string, args ...any) *Fault {
+		return newFault(code, s.at, "", "storage "+quote(s.Key)+" of %d bytes "+format, append([]any{size}, args...)...)
+	}
+	switch {
+	case s.Root != nil:
+		if flt := f.fault(s.Root); flt != nil {
+			return flt
+		}
+		whole, _ := s.Root.Bytes()
+		if start, ok := product(s.Start, s.DType.unit()); !ok || start > whole || size > whole-start {
+			return fail(CodeOutOfStorage, "reaches beyond storage %s", quote(s.Root.Key))
+		}
+	case s.at < 0:
+		return fail(CodeMissingStorage, "is not in the file")
+	case !s.plain:
+		return fail(CodeCompressed, "is compressed, and not read")
+	case s.size < size:
+		return fail(CodeStorageSize, "has %d in the file", s.size)
+	case f.container == Legacy && (f.size-s.at < 8 || size > uint64(f.size-s.at-8)):
+		return fail(CodeMissingStorage, "ends beyond the file")
+	}
+	return nil
+}
+
+// begin returns where a storage's bytes begin, all of which are within the file.
+func (f *File) begin(s *Storage) (int64, error) {
+	if flt := f.fault(s); flt != nil {
+		return 0, flt
+	}
+	switch {
+	case s.Root != nil:
+		begin, err := f.begin(s.Root)
+		return begin + int64(s.Start*s.DType.unit()), err
+	case f.container == Legacy:
+		return s.at + 8, nil
+	}
+	begin, err := ziparchive.DataOffset(f.r, f.size, s.at, s.size)
+	if z, ok := err.(*ziparchive.Fault); ok {
+		err = newFault(Code(z.Code), z.Offset, "", "storage %s: %s", quote(s.Key), z.Detail)
+	}
+	return begin, err
+}

@@ -1,0 +1,102 @@
+package pytorch
+
+import (
+	"encoding/binary"
+	"math/big"
+)
+
+// magic begins the stream that torch wrote before 1.6 (serialization.py, MAGIC_NUMBER), and
+// streamVersion follows it.
+const (
+	magic         = "1950a86a20f9469cfc6c"
+	streamVersion = 1001
+)
+
+// openStream reads a file that begins with a pickle: a legacy checkpoint, or only that. The
+// pickles of a stream are the magic number, the version, what wrote it, the object, and the keys
+// of the storages.
+func (f *File) openStream() error {
+	m := newMachine(&window{r: f.r, size: f.size})
+	v, pos, err := m.run(0)
+	if _, broken := err.(*Fault); broken && !m.w.isPickle() && len(m.order) == 0 {
+		return newFault(CodeNotTorch, 0, "", "neither a zip archive nor a pickle")
+	}
+	if err != nil {
+		return err
+	}
+	if n, ok := v.(*big.Int); !ok || n.Text(16) != magic {
+		f.container = Pickle
+		f.finish(m, v, pos)
+		return f.after(m, pos)
+	}
+	f.container = Legacy
+	var parts [4]Value
+	for i := range parts {
+		if parts[i], pos, err = m.run(pos); err != nil {
+			return err
+		}
+		if i == 0 && parts[0] != int64(streamVersion) {
+			return newFault(CodeStream, m.w.place(m.pos), "", "the stream has version %s, and %d is the only one", repr(parts[0]), streamVersion)
+		}
+	}
+	f.finish(m, parts[2], pos)
+	keys, ok := parts[3].(*List)
+	if !ok {
+		return newFault(CodeStream, m.w.place(m.pos), "", "the stream's list of storages is %s", repr(parts[3]))
+	}
+	return f.placeStorages(keys, m.storages, int64(pos))
+}
+
+// isPickle reports whether a run of bytes begins as only pickles do: those of protocol 2
+// or newer, and the magic number in protocol 0 or 1.
+func (w *window) isPickle() bool {
+	return len(w.buf) > 0 && (w.buf[0] == opProto || w.buf[0] == opLong || w.buf[0] == opLong1)
+}
+
+// placeStorages finds where the storages of a stream are: each is the number of its
+// elements in 8 bytes, and the elements, always little-endian
+// (torch/csrc/serialization.cpp, THPStorage_writeFileRaw).
+func (f *File) placeStorages(keys *List, storages map[string]*Storage, at int64) error {
+	for _, k := range keys.Items {
+		key := keyText(k)
+		s := storages[key]
+		if s == nil {
+			// Without a class its size is not known, nor where the next one begins.
+			return newFault(CodeStream, at, "", "the stream has a storage %s that the pickle does not mention", quote(key))
+		}
+		size, ok := s.Bytes()
+		if !ok || at > f.size {
+			break
+		}
+		if s.at < 0 {
+			s.at, s.size, s.plain = at, size, true
+		}
+		at += 8
+		if size > uint64(max(f.size-at, 0)) {
+			f.end = f.size
+			return nil
+		}
+		at += int64(size)
+	}
+	f.end = min(at, f.size)
+	return nil
+}
+
+func (f *File) validateStream(l *faultList) {
+	for _, s := range f.storages {
+		var raw [8]byte
+		if s.at < 0 || f.size-s.at < 8 { // reported as missing bytes
+			continue
+		}
+		if err := readFull(f.r, raw[:], s.at); err != nil {
+			l.report(CodeUnreadable, s.at, "", "storage %s: %v", quote(s.Key), err)
+			continue
+		}
+		if n := binary.LittleEndian.Uint64(raw[:]); n != s.Elements {
+			l.report(CodeStorageSize, s.at, "", "storage %s has %d elements, and %d in the pickle", quote(s.Key), n, s.Elements)
+		}
+	}
+	if f.end < f.size {
+		l.report(CodeTrailingData, f.end, "", "%d bytes follow the last storage", f.size-f.end)
+	}
+}

@@ -1,0 +1,288 @@
+package pytorch
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+const (
+	// maxPickle bounds a pickle. One takes some 150 bytes per tensor.
+	maxPickle = 256 << 20
+	// maxLine bounds the operand of an opcode of protocol 0, which ends with its line.
+	maxLine = 1 << 20
+	// maxProtocol is the newest pickle protocol (PEP 574).
+	maxProtocol = 5
+)
+
+// The opcodes, named as in Lib/pickletools.py.
+const (
+	opMark           = '('
+	opStop           = '.'
+	opPop            = '0'
+	opPopMark        = '1'
+	opDup            = '2'
+	opFloat          = 'F'
+	opInt            = 'I'
+	opBinInt         = 'J'
+	opBinInt1        = 'K'
+	opLong           = 'L'
+	opBinInt2        = 'M'
+	opNone           = 'N'
+	opPersID         = 'P'
+	opBinPersID      = 'Q'
+	opReduce         = 'R'
+	opString         = 'S'
+	opBinString      = 'T'
+	opShortBinString = 'U'
+	opUnicode        = 'V'
+	opBinUnicode     = 'X'
+	opAppend         = 'a'
+	opBuild          = 'b'
+	opGlobal         = 'c'
+	opDict           = 'd'
+	opEmptyDict      = '}'
+	opAppends        = 'e'
+	opGet            = 'g'
+	opBinGet         = 'h'
+	opInst           = 'i'
+	opLongBinGet     = 'j'
+	opList           = 'l'
+	opEmptyList      = ']'
+	opObj            = 'o'
+	opPut            = 'p'
+	opBinPut         = 'q'
+	opLongBinPut     = 'r'
+	opSetItem        = 's'
+	opTuple          = 't'
+	opEmptyTuple     = ')'
+	opSetItems       = 'u'
+	opBinFloat       = 'G'
+
+	opProto    = '\x80' // protocol 2
+	opNewObj   = '\x81'
+	opExt1     = '\x82'
+	opExt2     = '\x83'
+	opExt4     = '\x84'
+	opTuple1   = '\x85'
+	opTuple2   = '\x86'
+	opTuple3   = '\x87'
+	opNewTrue  = '\x88'
+	opNewFalse = '\x89'
+	opLong1    = '\x8a'
+	opLong4    = '\x8b'
+
+	opBinBytes      = 'B' // protocol 3
+	opShortBinBytes = 'C'
+
+	opShortBinUnicode = '\x8c' // protocol 4
+	opBinUnicode8     = '\x8d'
+	opBinBytes8       = '\x8e'
+	opEmptySet        = '\x8f'
+	opAddItems        = '\x90'
+	opFrozenSet       = '\x91'
+	opNewObjEx        = '\x92'
+	opStackGlobal     = '\x93'
+	opMemoize         = '\x94'
+	opFrame           = '\x95'
+
+	opByteArray8     = '\x96' // protocol 5
+	opNextBuffer     = '\x97'
+	opReadonlyBuffer = '\x98'
+)
+
+// operands says what follows an opcode: that many bytes, a line, two lines, or a length
+// of that many bytes and as many bytes as it says.
+type operands struct {
+	known       bool
+	bytes       uint8
+	lines       uint8
+	length      uint8
+	lengthIsInt bool // the length is signed
+}
+
+var opcodes = func() (table [256]operands) {
+	for _, c := range []byte("(.012NQRabd}elo)]stu\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98") {
+		table[c] = operands{known: true}
+	}
+	for c, n := range map[byte]uint8{
+		opBinInt: 4, opBinInt1: 1, opBinInt2: 2, opBinFloat: 8, opProto: 1, opExt1: 1, opExt2: 2, opExt4: 4,
+		opBinGet: 1, opLongBinGet: 4, opBinPut: 1, opLongBinPut: 4, opFrame: 8,
+	} {
+		table[c] = operands{known: true, bytes: n}
+	}
+	for c, n := range map[byte]uint8{
+		opFloat: 1, opInt: 1, opLong: 1, opPersID: 1, opString: 1, opUnicode: 1, opGet: 1, opPut: 1, opGlobal: 2, opInst: 2,
+	} {
+		table[c] = operands{known: true, lines: n}
+	}
+	for c, n := range map[byte]uint8{
+		opShortBinString: 1, opShortBinUnicode: 1, opShortBinBytes: 1, opLong1: 1, opBinString: 4, opLong4: 4,
+		opBinUnicode: 4, opBinBytes: 4, opBinUnicode8: 8, opBinBytes8: 8, opByteArray8: 8,
+	} {
+		table[c] = operands{known: true, length: n, lengthIsInt: c == opBinString || c == opLong4}
+	}
+	return table
+}()
+
+// A window is the beginning of a run of bytes, of which more is read when it is needed.
+type window struct {
+	r         io.ReaderAt
+	off, size int64 // of the run in r
+	buf       []byte
+	base      int64 // of the run in the file, -1 when it is not stored in one piece
+}
+
+var errEnd = errors.New("the end of the window")
+
+// need reads until the window holds n bytes. It fails with errEnd when the run has fewer.
+func (w *window) need(n int) error {
+	if n <= len(w.buf) {
+		return nil
+	}
+	if int64(n) > w.size {
+		return errEnd
+	}
+	have := len(w.buf)
+	want := int(min(w.size, max(int64(n), 2*int64(have), 64<<10)))
+	buf := make([]byte, want)
+	copy(buf, w.buf)
+	if err := readFull(w.r, buf[have:], w.off+int64(have)); err != nil {
+		return err
+	}
+	w.buf = buf
+	return nil
+}
+
+// place returns where a byte of the window is in the file.
+func (w *window) place(pos int) int64 {
+	if w.base < 0 {
+		return -1
+	}
+	return w.base + int64(pos)
+}
+
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// next returns the opcode at pos, its operand without the length and the last newline,
+// and where the next opcode is.
+func (w *window) next(pos int) (op byte, arg []byte, end int, err error) {
+	truncated := func(err error) (byte, []byte, int, error) {
+		if err == errEnd {
+			err = newFault(CodeTruncated, w.place(pos), "", "the pickle ends without STOP")
+		}
+		return 0, nil, 0, err
+	}
+	if pos >= maxPickle {
+		return 0, nil, 0, newFault(CodeLimit, w.place(pos), "", "the pickle is longer than %d bytes", maxPickle)
+	}
+	if err := w.need(pos + 1); err != nil {
+		return truncated(err)
+	}
+	op = w.buf[pos]
+	kind := opcodes[op]
+	if !kind.known {
+		return 0, nil, 0, newFault(CodeOpcode, w.place(pos), "", "%#02x is not an opcode of a pickle", op)
+	}
+	start := pos + 1
+	if kind.lines > 0 {
+		end, err := w.lines(start, int(kind.lines))
+		if err != nil {
+			return truncated(err)
+		}
+		return op, w.buf[start : end-1], end, nil
+	}
+	n := uint64(kind.bytes)
+	if kind.length > 0 {
+		if err := w.need(start + int(kind.length)); err != nil {
+			return truncated(err)
+		}
+		var raw [8]byte
+		copy(raw[:], w.buf[start:start+int(kind.length)])
+		n = binary.LittleEndian.Uint64(raw[:])
+		start += int(kind.length)
+		if kind.lengthIsInt && n >= 1<<31 {
+			return 0, nil, 0, newFault(CodeOpcode, w.place(pos), "", "opcode %#02x has a negative length", op)
+		}
+	}
+	if n > uint64(max(w.size-int64(start), 0)) {
+		return truncated(errEnd)
+	}
+	if n > maxPickle-uint64(start) {
+		return 0, nil, 0, newFault(CodeLimit, w.place(pos), "", "the pickle is longer than %d bytes", maxPickle)
+	}
+	end = start + int(n)
+	if err := w.need(end); err != nil {
+		return truncated(err)
+	}
+	return op, w.buf[start:end], end, nil
+}
+
+// lines returns the end of n lines.
+func (w *window) lines(start, n int) (int, error) {
+	end := start
+	for from := start; n > 0; {
+		if i := bytes.IndexByte(w.buf[min(from, len(w.buf)):], '\n'); i >= 0 {
+			end = from + i + 1
+			from = end
+			n--
+			continue
+		}
+		from = max(from, len(w.buf))
+		if from-start > maxLine {
+			return 0, newFault(CodeLimit, w.place(start), "", "a line is longer than %d bytes", maxLine)
+		}
+		if err := w.need(from + 1); err != nil {
+			return 0, err
+		}
+	}
+	return end, nil
+}
+
+// notSet marks a memo entry that is recalled somewhere and not memorised yet.
+type notSet struct{}
+
+// skim walks over the opcodes of the pickle at pos without carrying them out, and returns
+// where it ends or breaks. Its memo has an entry for what the pickle recalls, and for nothing else:
+// torch memorises some nine values per tensor and recalls almost none.
+func (w *window) skim(pos int) (end int, memo map[uint64]Value, err error) {
+	memo = map[uint64]Value{}
+	for {
+		op, arg, next, err := w.next(pos)
+		if err != nil {
+			return pos, memo, err
+		}
+		switch op {
+		case opGet, opBinGet, opLongBinGet:
+			id, ok := memoID(op, arg)
+			if !ok {
+				return pos, memo, newFault(CodeOpcode, w.place(pos), "", "the pickle recalls %s, which is not a number", quote(arg))
+			}
+			memo[id] = notSet{}
+		case opStop:
+			return next, memo, nil
+		}
+		pos = next
+	}
+}
+
+// memoID returns the operand of GET, PUT and their binary forms.
+func memoID(op byte, arg []byte) (uint64, bool) {
+	if op == opGet || op == opPut {
+		n, ok := parseInt(arg)
+		return uint64(n), ok && n >= 0
+	}
+	var raw [8]byte
+	copy(raw[:], arg)
+	return binary.LittleEndian.Uint64(raw[:]), true
+}

@@ -1,0 +1,692 @@
+package pytorch
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	// spareMemory and memoryPerByte bound what a pickle of some bytes may cost in memory,
+	// freed again or not.
+	spareMemory   = 40 << 20
+	memoryPerByte = 12
+	// maxDigits bounds an integer that is written in digits, which takes quadratic time
+	// (sys.int_info.default_max_str_digits).
+	maxDigits = 4300
+)
+
+// A machine carries out the opcodes of one pickle after the other. What it collects is of
+// all of them.
+type machine struct {
+	w      *window
+	pos    int // of the opcode
+	memory int // what the pickle may still cost
+
+	stack []Value
+	marks []int // lengths of the stack
+	memo  map[uint64]Value
+	// What the pickle has memorised: every id below put, and those in putLater.
+	put      uint64
+	putLater map[uint64]bool
+
+	globals      map[[2]string]*Global
+	order        []*Global
+	storages     map[string]*Storage
+	storageOrder []*Storage
+	faults       faultList
+}
+
+func newMachine(w *window) *machine {
+	return &machine{w: w, globals: map[[2]string]*Global{}, storages: map[string]*Storage{}}
+}
+
+// stop is panicked with to leave a machine or a walk of what it built.
+type stop struct{ err error }
+
+// leaving turns a stop into an error.
+func leaving(err *error) {
+	switch r := recover().(type) {
+	case nil:
+	case stop:
+		*err = r.err
+	default:
+		panic(r)
+	}
+}
+
+func (m *machine) fail(code Code, format string, args ...any) {
+	panic(stop{newFault(code, m.w.place(m.pos), "", format, args...)})
+}
+
+// warn reports what is wrong with the opcode and no reason to stop.
+func (m *machine) warn(code Code, format string, args ...any) {
+	m.faults.report(code, m.w.place(m.pos), "", format, args...)
+}
+
+// charge takes n bytes from what the pickle may cost.
+func (m *machine) charge(n int) {
+	if m.memory -= n; m.memory < 0 {
+		m.fail(CodeLimit, "the pickle builds more than %d MiB", spareMemory>>20)
+	}
+}
+
+// run carries out the pickle at pos of the window and returns what it builds, and where it
+// ends.
+func (m *machine) run(pos int) (v Value, end int, err error) {
+	// A pickle that breaks off is carried out up to there, as Python does: what it calls
+	// until then is the more worth knowing.
+	var broken *Fault
+	end, m.memo, err = m.w.skim(pos)
+	if err != nil && !errors.As(err, &broken) {
+		return nil, 0, err
+	}
+	m.memory = spareMemory + memoryPerByte*(end-pos)
+	m.stack, m.marks, m.put, m.putLater = nil, nil, 0, nil
+	defer func() { err = m.withCalls(err) }()
+	defer leaving(&err)
+	m.charge(64 * len(m.memo))
+	for m.pos = pos; ; {
+		op, arg, next, err := m.w.next(m.pos)
+		if err != nil {
+			return nil, 0, err
+		}
+		if op == opStop {
+			v := m.pop()
+			if len(m.stack) > 0 || len(m.marks) > 0 {
+				m.warn(CodeLeftover, "the pickle leaves values on its stack")
+			}
+			return v, end, nil
+		}
+		if op == opFrame && broken == nil {
+			m.frame(arg, end-next)
+		}
+		m.step(op, arg)
+		m.pos = next
+	}
+}
+
+func (m *machine) push(v Value) {
+	if len(m.stack) == cap(m.stack) {
+		m.charge(16 * (cap(m.stack) + 8))
+	}
+	m.stack = append(m.stack, v)
+}
+
+// fence returns the length below which the stack belongs to what is before the last mark.
+func (m *machine) fence() int {
+	if len(m.marks) == 0 {
+		return 0
+	}
+	return m.marks[len(m.marks)-1]
+}
+
+func (m *machine) top() Value {
+	if len(m.stack) <= m.fence() {
+		m.fail(CodeStack, "the pickle takes a value from an empty stack")
+	}
+	return m.stack[len(m.stack)-1]
+}
+
+func (m *machine) pop() Value {
+	v := m.top()
+	m.stack[len(m.stack)-1] = nil
+	m.stack = m.stack[:len(m.stack)-1]
+	return v
+}
+
+// popMark returns the values above the last mark, which the caller may keep.
+func (m *machine) popMark() []Value {
+	if len(m.marks) == 0 {
+		m.fail(CodeStack, "the pickle takes values down to a mark that is not there")
+	}
+	mark := m.fence()
+	m.marks = m.marks[:len(m.marks)-1]
+	items := m.keep(m.stack[mark:])
+	clear(m.stack[mark:])
+	m.stack = m.stack[:mark]
+	return items
+}
+
+func (m *machine) keep(items []Value) []Value {
+	m.charge(16 * len(items))
+	return slices.Clone(items)
+}
+
+func (m *machine) tuple(n int) {
+	if len(m.stack)-n < m.fence() {
+		m.fail(CodeStack, "the pickle takes %d values from a stack of fewer", n)
+	}
+	items := m.keep(m.stack[len(m.stack)-n:])
+	clear(m.stack[len(m.stack)-n:])
+	m.stack = m.stack[:len(m.stack)-n]
+	m.list("tuple", items)
+}
+
+func (m *machine) list(typ string, items []Value) {
+	m.charge(40)
+	m.push(&List{Type: typ, Items: items})
+}
+
+func (m *machine) text(s string) {
+	m.charge(16 + len(s))
+	m.push(s)
+}
+
+func (m *machine) frame(arg []byte, left int) {
+	if n := binary.LittleEndian.Uint64(arg); n > uint64(left) {
+		m.fail(CodeTruncated, "a frame of %d bytes reaches past the end of the pickle", n)
+	}
+}
+
+// withCalls adds to the fault of a broken pickle what it calls before it breaks, apart
+// from torch's own.
+func (m *machine) withCalls(err error) error {
+	flt, ok := err.(*Fault)
+	if !ok {
+		return err
+	}
+	var names []string
+	for _, g := range m.order {
+		if g.Calls > 0 && g.known == nil && len(names) < 3 {
+			names = append(names, cut(g.String()))
+		}
+	}
+	if len(names) > 0 {
+		flt.Detail += "; before that it calls " + strings.Join(names, ", ")
+	}
+	return flt
+}
+
+func (m *machine) step(op byte, arg []byte) {
+	switch op {
+	case opProto:
+		if arg[0] > maxProtocol {
+			m.fail(CodeProtocol, "the pickle has protocol %d, and %d is the newest known", arg[0], maxProtocol)
+		}
+	case opFrame:
+	case opMark:
+		if len(m.marks) == cap(m.marks) {
+			m.charge(8 * (cap(m.marks) + 8))
+		}
+		m.marks = append(m.marks, len(m.stack))
+	case opPop:
+		if len(m.marks) > 0 && len(m.stack) == m.fence() {
+			m.marks = m.marks[:len(m.marks)-1]
+		} else {
+			m.pop()
+		}
+	case opPopMark:
+		m.popMark()
+	case opDup:
+		m.push(m.top())
+
+	case opNone:
+		m.push(nil)
+	case opNewTrue:
+		m.push(true)
+	case opNewFalse:
+		m.push(false)
+	case opBinInt:
+		m.integer(int64(int32(binary.LittleEndian.Uint32(arg))))
+	case opBinInt1:
+		m.integer(int64(arg[0]))
+	case opBinInt2:
+		m.integer(int64(binary.LittleEndian.Uint16(arg)))
+	case opInt:
+		switch string(arg) { // protocol 0 has no other booleans
+		case "00":
+			m.push(false)
+		case "01":
+			m.push(true)
+		default:
+			m.digits(arg)
+		}
+	case opLong:
+		m.digits([]byte(strings.TrimSuffix(string(arg), "L")))
+	case opLong1, opLong4:
+		m.long(arg)
+	case opBinFloat:
+		m.charge(8)
+		m.push(math.Float64frombits(binary.BigEndian.Uint64(arg)))
+	case opFloat:
+		f, err := strconv.ParseFloat(strings.TrimSpace(string(arg)), 64)
+		if err != nil && (len(arg) > 400 || !isRange(err)) {
+			m.fail(CodeOpcode, "%s is not a number", quote(arg))
+		}
+		m.charge(8)
+		m.push(f)
+
+	case opString:
+		s, ok := unquotePython(arg)
+		if !ok {
+			m.fail(CodeOpcode, "%s is not a string of Python", quote(arg))
+		}
+		m.string2(s)
+	case opBinString, opShortBinString:
+		m.string2(string(arg))
+	case opUnicode:
+		s, ok := unescapeUnicode(arg)
+		if !ok {
+			m.fail(CodeOpcode, "%s is not a string in raw-unicode-escape", quote(arg))
+		}
+		m.text(s)
+	case opBinUnicode, opShortBinUnicode, opBinUnicode8:
+		m.nested(arg)
+		m.text(string(arg))
+	case opBinBytes, opShortBinBytes, opBinBytes8, opByteArray8:
+		m.nested(arg)
+		m.charge(16 + len(arg))
+		m.push(Bytes(arg))
+	case opNextBuffer, opReadonlyBuffer:
+		m.fail(CodeOpcode, "the pickle has buffers outside of it, which no checkpoint has")
+
+	case opEmptyTuple:
+		m.list("tuple", nil)
+	case opTuple1:
+		m.tuple(1)
+	case opTuple2:
+		m.tuple(2)
+	case opTuple3:
+		m.tuple(3)
+	case opTuple:
+		m.list("tuple", m.popMark())
+	case opEmptyList:
+		m.list("list", nil)
+	case opList:
+		m.list("list", m.popMark())
+	case opEmptySet:
+		m.list("set", nil)
+	case opFrozenSet:
+		m.list("frozenset", m.popMark())
+	case opAppend:
+		v := m.pop()
+		m.appendTo(m.top(), []Value{v})
+	case opAppends, opAddItems:
+		items := m.popMark()
+		m.appendTo(m.top(), items)
+	case opEmptyDict:
+		m.charge(32)
+		m.push(&Dict{})
+	case opDict:
+		items := m.popMark()
+		d := &Dict{}
+		m.charge(32)
+		m.push(d)
+		m.setItems(d, items)
+	case opSetItem:
+		v := m.pop()
+		k := m.pop()
+		m.setItems(m.top(), []Value{k, v})
+	case opSetItems:
+		items := m.popMark()
+		m.setItems(m.top(), items)
+
+	case opPut, opBinPut, opLongBinPut:
+		id, ok := memoID(op, arg)
+		if !ok {
+			m.fail(CodeOpcode, "the pickle memorises at %s, which is not a number", quote(arg))
+		}
+		m.memorise(id)
+	case opMemoize:
+		m.memorise(m.put + uint64(len(m.putLater)))
+	case opGet, opBinGet, opLongBinGet:
+		id, ok := memoID(op, arg)
+		if !ok {
+			m.fail(CodeOpcode, "the pickle recalls %s, which is not a number", quote(arg))
+		}
+		v := m.memo[id]
+		if v == (notSet{}) {
+			m.fail(CodeMemo, "the pickle recalls entry %d of its memo before it is set", id)
+		}
+		m.push(v)
+
+	case opGlobal:
+		m.push(m.global(lines(arg)))
+	case opStackGlobal:
+		name, ok1 := m.pop().(string)
+		module, ok2 := m.pop().(string)
+		if !ok1 || !ok2 {
+			m.fail(CodeStack, "the pickle imports a name that is not a string")
+		}
+		m.push(m.global(module, name))
+	case opExt1, opExt2, opExt4:
+		id, _ := memoID(op, arg)
+		m.push(m.global("copyreg", "extension "+strconv.FormatUint(id, 10)))
+	case opInst:
+		args := m.popMark()
+		g := m.global(lines(arg))
+		m.call(g, &List{Type: "tuple", Items: args})
+	case opObj:
+		args := m.popMark()
+		if len(args) == 0 {
+			m.fail(CodeStack, "the pickle makes an object of no class")
+		}
+		m.call(args[0], &List{Type: "tuple", Items: args[1:]})
+	case opReduce, opNewObj:
+		args := m.args(m.pop())
+		m.call(m.pop(), args)
+	case opNewObjEx:
+		m.pop() // named arguments
+		args := m.args(m.pop())
+		m.call(m.pop(), args)
+	case opBuild:
+		state := m.pop()
+		m.build(m.top(), state)
+
+	case opBinPersID:
+		m.persist(m.pop())
+	case opPersID:
+		m.charge(24 * len(arg))
+		m.persist(parsePersistentID(string(arg)))
+	}
+}
+
+func (m *machine) integer(n int64) {
+	if n < 0 || n > 255 { // Go keeps smaller ones once
+		m.charge(8)
+	}
+	m.push(n)
+}
+
+// long pushes an integer in two's complement, the least byte first.
+func (m *machine) long(arg []byte) {
+	if len(arg) <= 8 {
+		var raw [8]byte
+		if len(arg) > 0 && arg[len(arg)-1] >= 0x80 {
+			for i := range raw {
+				raw[i] = 0xff
+			}
+		}
+		copy(raw[:], arg)
+		m.integer(int64(binary.LittleEndian.Uint64(raw[:])))
+		return
+	}
+	m.charge(64 + 3*len(arg))
+	big1 := slices.Clone(arg)
+	slices.Reverse(big1)
+	n := new(big.Int).SetBytes(big1)
+	if arg[len(arg)-1] >= 0x80 {
+		n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(8*len(arg))))
+	}
+	if n.IsInt64() {
+		m.integer(n.Int64())
+		return
+	}
+	m.push(n)
+}
+
+func (m *machine) digits(arg []byte) {
+	if n, ok := parseInt(arg); ok {
+		m.integer(n)
+		return
+	}
+	if len(arg) > maxDigits {
+		m.fail(CodeLimit, "an integer has more than %d digits", maxDigits)
+	}
+	n, ok := new(big.Int).SetString(strings.TrimSpace(string(arg)), 10)
+	if !ok {
+		m.fail(CodeOpcode, "%s is not an integer", quote(arg))
+	}
+	m.charge(64 + len(arg))
+	m.push(n)
+}
+
+func parseInt(arg []byte) (int64, bool) {
+	if len(arg) > 40 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(arg)), 10, 64)
+	return n, err == nil
+}
+
+func isRange(err error) bool {
+	e, ok := err.(*strconv.NumError)
+	return ok && e.Err == strconv.ErrRange
+}
+
+// string2 pushes a string of Python 2, which is text where it can be: torch.load takes
+// it for UTF-8.
+func (m *machine) string2(s string) {
+	m.nested([]byte(s))
+	if utf8.ValidString(s) {
+		m.text(s)
+		return
+	}
+	m.charge(16 + len(s))
+	m.push(Bytes(s))
+}
+
+// nested reports a string that is a pickle of its own.
+func (m *machine) nested(s []byte) {
+	if len(s) < 4 || s[len(s)-1] != opStop {
+		return
+	}
+	start := s[:3]
+	if s[0] == 0xc2 && s[1] == opProto { // protocol 2 writes bytes as text in Latin-1
+		s, start = s[1:], s[1:3]
+	}
+	if start[0] != opProto || start[1] < 2 || start[1] > maxProtocol {
+		return
+	}
+	m.warn(CodeNestedPickle, "a string of %d bytes begins and ends as a pickle does", len(s))
+}
+
+func lines(arg []byte) (module, name string) {
+	module, name, _ = strings.Cut(string(arg), "\n")
+	return module, name
+}
+
+func (m *machine) memorise(id uint64) {
+	v := m.top()
+	switch {
+	case id == m.put:
+		m.put++
+		for m.putLater[m.put] {
+			delete(m.putLater, m.put)
+			m.put++
+		}
+	case id > m.put && !m.putLater[id]:
+		if m.putLater == nil {
+			m.putLater = map[uint64]bool{}
+		}
+		m.charge(32)
+		m.putLater[id] = true
+	}
+	if _, ok := m.memo[id]; ok {
+		m.memo[id] = v
+	}
+}
+
+func (m *machine) appendTo(target Value, items []Value) {
+	switch t := target.(type) {
+	case *List:
+		if t.Type == "tuple" || t.Type == "frozenset" {
+			break
+		}
+		m.grow(len(t.Items), cap(t.Items), len(items), 16)
+		t.Items = append(t.Items, items...)
+		return
+	case *Object:
+		m.grow(len(t.Items), cap(t.Items), len(items), 16)
+		t.Items = append(t.Items, items...)
+		return
+	}
+	m.warn(CodeBadTarget, "the pickle appends to %s", repr(target))
+}
+
+// grow charges for the room that append makes.
+func (m *machine) grow(n, room, more, size int) {
+	if n+more > room {
+		m.charge(size * (2*n + more))
+	}
+}
+
+func (m *machine) setItems(target Value, flat []Value) {
+	if len(flat)%2 != 0 {
+		m.fail(CodeStack, "the pickle sets keys without a value")
+	}
+	var items *[]Item
+	switch t := target.(type) {
+	case *Dict:
+		items = &t.Items
+	case *Object:
+		items = &t.Dict
+	default:
+		// CVE-2026-24747: weights_only took this for an assignment to an index.
+		m.warn(CodeBadTarget, "the pickle sets keys in %s", repr(target))
+		return
+	}
+	m.grow(len(*items), cap(*items), len(flat)/2, 32)
+	*items = slices.Grow(*items, len(flat)/2)
+	for i := 0; i < len(flat); i += 2 {
+		*items = append(*items, Item{flat[i], flat[i+1]})
+	}
+}
+
+// moved are modules that have another name today (Lib/_compat_pickle.py, and
+// load_module_mapping in torch/serialization.py).
+var moved = map[string]string{"__builtin__": "builtins", "copy_reg": "copyreg", "torch.tensor": "torch._tensor"}
+
+func (m *machine) global(module, name string) *Global {
+	if to, ok := moved[module]; ok {
+		module = to
+	}
+	key := [2]string{module, name}
+	g := m.globals[key]
+	if g == nil {
+		m.charge(200 + len(module) + len(name))
+		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos), Called: -1}
+		g.known = known[g.String()]
+		m.globals[key] = g
+		m.order = append(m.order, g)
+	}
+	return g
+}
+
+func (m *machine) args(v Value) *List {
+	if l, ok := v.(*List); ok && l.Type == "tuple" {
+		return l
+	}
+	m.warn(CodeBadTarget, "the pickle makes a call with %s for arguments", repr(v))
+	return &List{Type: "tuple"}
+}
+
+// call pushes what a call, or a new object of a class, results in.
+func (m *machine) call(callee Value, args *List) {
+	m.charge(120)
+	if g, ok := callee.(*Global); ok {
+		if g.Calls == 0 {
+			g.Called = m.w.place(m.pos)
+		}
+		g.Calls++
+		if g.known != nil {
+			if v, ok := g.known(m, g, args.Items); ok {
+				m.push(v)
+				return
+			}
+		}
+	} else if _, ok := callee.(*Object); !ok {
+		m.warn(CodeBadTarget, "the pickle calls %s", repr(callee))
+	}
+	m.push(&Object{Class: callee, Args: args})
+}
+
+// build gives an object its state.
+func (m *machine) build(target, state Value) {
+	switch t := target.(type) {
+	case *Object:
+		t.State = state
+		if g, ok := t.Class.(*Global); ok && g.Module == "torch" && strings.HasSuffix(g.Name, "Tensor") {
+			if l, ok := state.(*List); ok && len(l.Items) == 4 { // Tensor.__setstate__, torch/_tensor.py
+				if made, ok := m.tensor(l.Items[0], l.Items[1], l.Items[2], l.Items[3]); ok {
+					t.tensor = made
+				}
+			}
+		}
+	case *Dict, *Tensor: // _metadata of a state dict; what a subclass knows beside its data
+	default:
+		m.warn(CodeBadTarget, "the pickle sets the state of %s", repr(target))
+	}
+}
+
+// unquotePython returns the value of a string literal of Python 2 as protocol 0 has it.
+func unquotePython(b []byte) (string, bool) {
+	b = []byte(strings.TrimRight(string(b), " \t\r"))
+	if len(b) < 2 || b[0] != b[len(b)-1] || b[0] != '\'' && b[0] != '"' {
+		return "", false
+	}
+	b = b[1 : len(b)-1]
+	out := make([]byte, 0, len(b))
+	for i := 0; i < len(b); i++ {
+		if b[i] != '\\' {
+			out = append(out, b[i])
+			continue
+		}
+		if i++; i == len(b) {
+			return "", false
+		}
+		switch c := b[i]; {
+		case c == 'x':
+			n, ok := hex(b[i+1:], 2)
+			if !ok {
+				return "", false
+			}
+			out = append(out, byte(n))
+			i += 2
+		case c >= '0' && c <= '7':
+			n, digits := 0, 0
+			for ; digits < 3 && i < len(b) && b[i] >= '0' && b[i] <= '7'; digits++ {
+				n = n<<3 | int(b[i]-'0')
+				i++
+			}
+			i--
+			out = append(out, byte(n))
+		case strings.IndexByte(`\'"abfnrtv`, c) >= 0:
+			out = append(out, "\\'\"\a\b\f\n\r\t\v"[strings.IndexByte(`\'"abfnrtv`, c)])
+		default:
+			out = append(out, '\\', c)
+		}
+	}
+	return string(out), true
+}
+
+// unescapeUnicode decodes raw-unicode-escape: Latin-1 with \u and \U.
+func unescapeUnicode(b []byte) (string, bool) {
+	var out strings.Builder
+	for i := 0; i < len(b); i++ {
+		digits := 0
+		if b[i] == '\\' && i+1 < len(b) {
+			switch b[i+1] {
+			case 'u':
+				digits = 4
+			case 'U':
+				digits = 8
+			}
+		}
+		if digits == 0 {
+			out.WriteRune(rune(b[i]))
+			continue
+		}
+		n, ok := hex(b[i+2:], digits)
+		if !ok || n > utf8.MaxRune {
+			return "", false
+		}
+		out.WriteRune(rune(n))
+		i += 1 + digits
+	}
+	return out.String(), true
+}
+
+func hex(b []byte, n int) (uint32, bool) {
+	if len(b) < n {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(string(b[:n]), 16, 32)
+	return uint32(v), err == nil
+}

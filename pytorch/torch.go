@@ -1,0 +1,338 @@
+package pytorch
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A rebuild does what a call of a global does. It returns false for arguments that are not
+// the global's; the call is an [Object] then.
+type rebuild func(m *machine, g *Global, args []Value) (Value, bool)
+
+// known are the globals whose calls are understood, by name.
+var known map[string]rebuild
+
+func init() {
+	known = map[string]rebuild{
+		// torch/_utils.py
+		"torch._utils._rebuild_tensor":                        rebuildTensor,
+		"torch._utils._rebuild_tensor_v2":                     rebuildTensor,
+		"torch._utils._rebuild_tensor_v3":                     rebuildTensor,
+		"torch._utils._rebuild_qtensor":                       rebuildTensor,
+		"torch._utils._rebuild_parameter":                     rebuildParameter,
+		"torch._utils._rebuild_parameter_with_state":          rebuildParameter,
+		"torch.nn.parameter.Parameter":                        rebuildParameter,
+		"torch.nn.parameter.Buffer":                           rebuildParameter,
+		"torch._utils._rebuild_device_tensor_from_cpu_tensor": rebuildParameter,
+		"torch._utils._rebuild_meta_tensor_no_storage":        rebuildMeta,
+		"torch._utils._rebuild_wrapper_subclass":              rebuildWrapper,
+		"torch._tensor._rebuild_from_type_v2":                 rebuildFromType,
+		"torch._tensor._rebuild_from_type":                    rebuildFromType,
+		"torch.Size":                                          makeTuple,
+		"torch.device":                                        makeDevice,
+		"torch.serialization._get_layout":                     makeLayout,
+		"collections.OrderedDict":                             makeDict,
+		"builtins.dict":                                       makeDict,
+		"collections.Counter":                                 makeDict,
+		"collections.defaultdict":                             makeDefaultDict,
+		"builtins.set":                                        makeSet,
+		"builtins.frozenset":                                  makeSet,
+		"builtins.bytearray":                                  makeBytes,
+		"_codecs.encode":                                      makeBytes,
+		"copyreg._reconstructor":                              reconstruct,
+		"copyreg.__newobj__":                                  reconstruct,
+		"copyreg.__newobj_ex__":                               reconstruct,
+	}
+}
+
+// tensor makes a tensor of what every rebuild function begins with. It reports false, and
+// a fault, for what is no tensor's.
+func (m *machine) tensor(storage, offset, size, stride Value) (*Tensor, bool) {
+	s, ok := storage.(*Storage)
+	if !ok {
+		m.warn(CodeBadTensor, "a tensor is made of %s, which is not a storage", repr(storage))
+		return nil, false
+	}
+	t := &Tensor{DType: s.DType, Storage: s}
+	if s.DType == "" { // torch/serialization.py, persistent_load
+		t.DType = "uint8"
+	}
+	n, ok := offset.(int64)
+	if !ok || n < 0 || !m.shape(t, size, stride) {
+		m.warn(CodeBadTensor, "a tensor has offset %s, size %s and stride %s", repr(offset), repr(size), repr(stride))
+		return nil, false
+	}
+	t.Offset = uint64(n)
+	return t, true
+}
+
+// shape reads size and stride into a tensor.
+func (m *machine) shape(t *Tensor, size, stride Value) bool {
+	a, ok1 := size.(*List)
+	b, ok2 := stride.(*List)
+	if !ok1 || !ok2 || len(a.Items) != len(b.Items) {
+		return false
+	}
+	n := len(a.Items)
+	m.charge(16 * n)
+	both := make([]uint64, 0, 2*n)
+	for _, v := range slices.Concat(a.Items, b.Items) {
+		d, ok := v.(int64)
+		if !ok || d < 0 {
+			return false
+		}
+		both = append(both, uint64(d))
+	}
+	t.Shape, t.Strides = both[:n:n], both[n:]
+	return true
+}
+
+// rebuildTensor is every rebuild function of a tensor with a storage:
+//
+//	_rebuild_tensor(storage, offset, size, stride)
+//	_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks[, metadata])
+//	_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype[, metadata])
+//	_rebuild_qtensor(storage, offset, size, stride, quantizer_params, requires_grad, hooks)
+func rebuildTensor(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) < 4 {
+		m.warn(CodeBadTensor, "%s is called with %d arguments", g.Name, len(args))
+		return nil, false
+	}
+	m.charge(200)
+	t, ok := m.tensor(args[0], args[1], args[2], args[3])
+	if !ok {
+		return nil, false
+	}
+	rest := args[4:]
+	switch g.Name {
+	case "_rebuild_tensor_v3":
+		if len(rest) < 3 {
+			m.warn(CodeBadTensor, "%s is called with %d arguments", g.Name, len(args))
+			return nil, false
+		}
+		if t.DType, ok = dtypeOf(rest[2]); !ok {
+			m.warn(CodeBadTensor, "a tensor has the dtype %s", repr(rest[2]))
+			return nil, false
+		}
+		rest = rest[1:]
+	case "_rebuild_qtensor":
+		if len(rest) > 0 {
+			t.Quantizer, _ = rest[0].(*List)
+		}
+		return t, true
+	}
+	if len(rest) > 2 {
+		if meta, ok := rest[2].(*Dict); ok { // torch/csrc/jit/serialization/pickler.h, getTensorMetadata
+			t.Conj = isTrue(meta, "conj")
+			t.Neg = isTrue(meta, "neg")
+		}
+	}
+	return t, true
+}
+
+func isTrue(d *Dict, key string) bool {
+	v, _ := d.Lookup(key)
+	return v == true
+}
+
+// rebuildParameter is what gives a tensor another class, place or gradient.
+func rebuildParameter(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) == 0 {
+		return nil, false
+	}
+	data, ok := args[0].(*Tensor)
+	if !ok {
+		return args[0], isObject(args[0])
+	}
+	m.charge(200)
+	t := *data
+	switch {
+	case strings.HasPrefix(g.Name, "_rebuild_parameter"):
+		t.Class = "torch.nn.parameter.Parameter"
+	case g.Module == "torch.nn.parameter":
+		t.Class = g.String()
+	}
+	return &t, true
+}
+
+func isObject(v Value) bool { _, ok := v.(*Object); return ok }
+
+// rebuildMeta is _rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad).
+func rebuildMeta(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) < 3 {
+		return nil, false
+	}
+	m.charge(200)
+	t := &Tensor{}
+	var ok bool
+	if t.DType, ok = dtypeOf(args[0]); !ok || !m.shape(t, args[1], args[2]) {
+		m.warn(CodeBadTensor, "a tensor without data has dtype %s, size %s and stride %s", repr(args[0]), repr(args[1]), repr(args[2]))
+		return nil, false
+	}
+	return t, true
+}
+
+// rebuildWrapper is _rebuild_wrapper_subclass(cls, dtype, size, stride, storage_offset,
+// layout, device, requires_grad): a tensor whose data are in its attributes.
+func rebuildWrapper(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) < 4 {
+		return nil, false
+	}
+	v, ok := rebuildMeta(m, g, args[1:])
+	if !ok {
+		return nil, false
+	}
+	t := v.(*Tensor)
+	t.Class = repr(args[0])
+	return t, true
+}
+
+// rebuildFromType is _rebuild_from_type_v2(func, type, args, state), for a subclass or a
+// tensor with attributes; without state in the function before it.
+func rebuildFromType(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) < 3 {
+		return nil, false
+	}
+	inner, ok := args[2].(*List)
+	if !ok {
+		return nil, false
+	}
+	m.call(args[0], inner)
+	made := m.pop()
+	t, ok := made.(*Tensor)
+	if !ok {
+		if o, ok := made.(*Object); ok && len(args) > 3 && o.State == nil {
+			o.State = args[3]
+		}
+		return made, isObject(made)
+	}
+	m.charge(200)
+	with := *t
+	if class := repr(args[1]); class != "torch.Tensor" {
+		with.Class = class
+	}
+	if len(args) > 3 {
+		with.attrs = args[3]
+	}
+	return &with, true
+}
+
+func makeTuple(m *machine, _ *Global, args []Value) (Value, bool) {
+	if len(args) != 1 {
+		return nil, false
+	}
+	l, ok := args[0].(*List)
+	return l, ok
+}
+
+// makeDevice is torch.device("cuda", 0) or torch.device("cpu").
+func makeDevice(_ *machine, _ *Global, args []Value) (Value, bool) {
+	if len(args) == 0 {
+		return nil, false
+	}
+	name, ok := args[0].(string)
+	if !ok || len(name) > maxQuoted {
+		return nil, false
+	}
+	if len(args) > 1 {
+		name += ":" + repr(args[1])
+	}
+	return name, true
+}
+
+func makeLayout(_ *machine, _ *Global, args []Value) (Value, bool) {
+	if len(args) != 1 {
+		return nil, false
+	}
+	name, ok := args[0].(string)
+	return name, ok
+}
+
+// makeDict makes an OrderedDict of nothing, of a dictionary, or, as Python 2 pickles one,
+// of a list of pairs.
+func makeDict(m *machine, _ *Global, args []Value) (Value, bool) {
+	d := &Dict{}
+	if len(args) == 0 {
+		return d, true
+	}
+	switch from := args[0].(type) {
+	case *Dict:
+		m.charge(32 * len(from.Items))
+		d.Items = slices.Clone(from.Items)
+		return d, true
+	case *List:
+		m.charge(32 * len(from.Items))
+		for _, v := range from.Items {
+			pair, ok := v.(*List)
+			if !ok || len(pair.Items) != 2 {
+				return nil, false
+			}
+			d.Items = append(d.Items, Item{pair.Items[0], pair.Items[1]})
+		}
+		return d, true
+	}
+	return nil, false
+}
+
+// makeDefaultDict makes a defaultdict of its factory, or of that and a dictionary.
+func makeDefaultDict(m *machine, g *Global, args []Value) (Value, bool) {
+	return makeDict(m, g, args[min(1, len(args)):])
+}
+
+func makeSet(m *machine, g *Global, args []Value) (Value, bool) {
+	l := &List{Type: g.Name}
+	if len(args) > 0 {
+		from, ok := args[0].(*List)
+		if !ok {
+			return nil, false
+		}
+		l.Items = m.keep(from.Items)
+	}
+	return l, true
+}
+
+// makeBytes is how protocol 2 writes bytes, _codecs.encode(text, "latin1"), and a
+// bytearray, whose argument is such a value.
+func makeBytes(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) == 0 {
+		return Bytes(""), true
+	}
+	switch s := args[0].(type) {
+	case Bytes:
+		return s, true
+	case string:
+		m.charge(len(s))
+		b := make([]byte, 0, len(s))
+		for _, r := range s {
+			if r > 0xff || r == utf8.RuneError {
+				return nil, false
+			}
+			b = append(b, byte(r))
+		}
+		return Bytes(b), true
+	}
+	return nil, false
+}
+
+// reconstruct is how protocols 0 and 1 make an object of a class (Lib/copyreg.py):
+//
+//	_reconstructor(class, base, what base makes of it)
+//	__newobj__(class, arguments...)
+//	__newobj_ex__(class, arguments, named arguments)
+func reconstruct(m *machine, g *Global, args []Value) (Value, bool) {
+	if len(args) == 0 || g.Name != "__newobj__" && len(args) != 3 {
+		return nil, false
+	}
+	made := &List{Type: "tuple"}
+	switch base, _ := args[min(1, len(args)-1)].(*Global); {
+	case g.Name == "__newobj__":
+		made.Items = args[1:]
+	case g.Name == "__newobj_ex__":
+		made = m.args(args[1])
+	case base == nil || base.String() != "builtins.object":
+		made.Items = args[2:]
+	}
+	m.call(args[0], made)
+	return m.pop(), true
+}

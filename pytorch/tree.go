@@ -1,0 +1,451 @@
+package pytorch
+
+import (
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxDepth bounds how deeply values are nested.
+const maxDepth = 1000
+
+// A Subtree is a part of what the pickle builds that holds tensors.
+type Subtree struct {
+	Path    string // as [File.Subtree] takes it
+	Tensors int
+	Bytes   uint64 // of the storages that they use, each once
+	// Optimizer says that it looks like the state of an optimiser, which NewFile does not
+	// list.
+	Optimizer bool
+	Listed    bool // by this File, or a part of it is
+}
+
+// A KV is a value without tensors, in the words of Python and cut when it is long.
+type KV struct{ Key, Value string }
+
+// maxMetadata bounds the entries of Metadata.
+const maxMetadata = 10_000
+
+// A walker walks the tree of values, which is a graph: values may occur in many places, and
+// contain themselves.
+type walker struct {
+	holders map[Value]bool // values that have a tensor below them
+	above   map[Value]bool // what the walk is in
+	memory  int
+	entries []entry
+	odd     faultList
+	skip    bool // what is beside the model's weights
+}
+
+func (f *File) walker() *walker {
+	return &walker{holders: f.holders, above: map[Value]bool{}, memory: spareMemory/2 + memoryPerByte*f.pickleLen}
+}
+
+// charge takes n bytes from what the walk may cost, and leaves it when there is nothing
+// left: names grow exponentially where lists are shared.
+func (w *walker) charge(n int) {
+	if w.memory -= n; w.memory < 0 {
+		panic(stop{newFault(CodeLimit, -1, "", "the pickle has more names for its tensors than are listed")})
+	}
+}
+
+// perStep is what a step of a walk is charged, so that its time is bounded, too.
+const perStep = 8
+
+func isContainer(v Value) bool {
+	switch v := v.(type) {
+	case *List, *Dict, *Object:
+		return true
+	case *Tensor:
+		return v.attrs != nil && v.Storage == nil
+	}
+	return false
+}
+
+// children returns the parts of a value with their keys.
+func children(v Value) iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		indexed := func(items []Value) bool {
+			for i, item := range items {
+				if !yield(strconv.Itoa(i), item) {
+					return false
+				}
+			}
+			return true
+		}
+		switch v := v.(type) {
+		case *List:
+			indexed(v.Items)
+		case *Dict:
+			keyed(v.Items, yield)
+		case *Tensor:
+			if isContainer(v) {
+				stateItems(v.attrs, yield)
+			}
+		case *Object:
+			_ = keyed(v.Dict, yield) && indexed(v.Items) && stateItems(v.State, yield) && (v.Args == nil || indexed(v.Args.Items))
+		}
+	}
+}
+
+func keyed(items []Item, yield func(string, Value) bool) bool {
+	for _, item := range items {
+		if !yield(keyText(item.Key), item.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// stateItems returns the attributes of an object: its dictionary, or that and its slots. Of
+// a torch.nn.Module they are what its state_dict() has, under the same names, and then its
+// other attributes.
+func stateItems(state Value, yield func(string, Value) bool) bool {
+	if l, ok := state.(*List); ok && l.Type == "tuple" && len(l.Items) == 2 {
+		return stateItems(l.Items[0], yield) && stateItems(l.Items[1], yield)
+	}
+	d, ok := state.(*Dict)
+	if !ok {
+		return state == nil || yield("state", state)
+	}
+	if _, ok := d.Lookup("_modules"); !ok {
+		return keyed(d.Items, yield)
+	}
+	// torch/nn/modules/module.py, Module.__init__
+	for _, key := range []string{"_parameters", "_buffers", "_modules"} {
+		v, _ := d.Lookup(key)
+		if part, ok := v.(*Dict); ok && !keyed(part.Items, yield) {
+			return false
+		}
+	}
+	for _, item := range d.Items {
+		key := keyText(item.Key)
+		own := strings.HasPrefix(key, "_") && (strings.Contains(key, "_hooks") || key == "_parameters" || key == "_buffers" ||
+			key == "_modules" || key == "_non_persistent_buffers_set" || key == "_is_full_backward_hook")
+		if !own && !yield(key, item.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// isTensor reports whether a value is a tensor, or what stands for one.
+func isTensor(v Value) bool {
+	switch v := v.(type) {
+	case *Tensor:
+		return true
+	case *Object:
+		return v.tensor != nil || notDense(v) != ""
+	}
+	return false
+}
+
+// findHolders finds the values with tensors below them: upwards from these, as a value may
+// be below itself.
+func (f *File) findHolders() {
+	parents := map[Value][]Value{}
+	f.holders = map[Value]bool{}
+	var found []Value
+	seen := map[Value]bool{f.root: true}
+	for todo := []Value{f.root}; len(todo) > 0; {
+		v := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		f.unique(v)
+		for _, child := range children(v) {
+			if isTensor(child) && !f.holders[v] {
+				f.holders[v] = true
+				found = append(found, v)
+			}
+			if isContainer(child) {
+				parents[child] = append(parents[child], v)
+				if !seen[child] {
+					seen[child] = true
+					todo = append(todo, child)
+				}
+			}
+		}
+	}
+	for len(found) > 0 {
+		v := found[len(found)-1]
+		found = found[:len(found)-1]
+		for _, p := range parents[v] {
+			if !f.holders[p] {
+				f.holders[p] = true
+				found = append(found, p)
+			}
+		}
+	}
+}
+
+// holds reports whether there is a tensor in or below a value.
+func (w *walker) holds(v Value) bool { return isTensor(v) || isContainer(v) && w.holders[v] }
+
+// notDense returns the code of what Python makes a tensor of that has no strides.
+func notDense(o *Object) Code {
+	g, ok := o.Class.(*Global)
+	switch {
+	case !ok:
+	case g.Module == "torch._utils" && g.Name == "_rebuild_sparse_tensor", strings.HasPrefix(g.Module, "torch.sparse"):
+		return CodeSparse
+	case g.Module == "torch._utils" && g.Name == "_rebuild_nested_tensor":
+		return CodeNested
+	}
+	return ""
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// list appends the tensors in and below a value.
+func (w *walker) list(path string, v Value) {
+	switch t := v.(type) {
+	case *Tensor:
+		if !isContainer(t) || !w.holders[t] {
+			w.entries = append(w.entries, entry{path, t})
+			return
+		}
+		w.odd.report(CodeWrapped, -1, path, "its data are other tensors, which are listed below its name (%s)", cut(t.Class))
+	case *Object:
+		if t.tensor != nil {
+			w.entries = append(w.entries, entry{path, t.tensor})
+			return
+		}
+		if code := notDense(t); code != "" {
+			w.odd.report(code, -1, path, "it is of a layout without strides and is not listed (%s)", repr(t))
+			return
+		}
+	}
+	w.enter(v, func(key string, child Value) {
+		if w.holds(child) && !(w.skip && isBeside(key, child)) {
+			name := join(path, key)
+			w.charge(64 + len(name))
+			w.list(name, child)
+		}
+	})
+}
+
+// enter calls visit for the parts of a container, unless the walk is in it.
+func (w *walker) enter(v Value, visit func(key string, child Value)) {
+	if !isContainer(v) || w.above[v] {
+		return
+	}
+	if len(w.above) == maxDepth {
+		panic(stop{newFault(CodeDepth, -1, "", "values are nested more than %d deep", maxDepth)})
+	}
+	w.above[v] = true
+	defer delete(w.above, v)
+	for key, child := range children(v) {
+		w.charge(perStep)
+		visit(key, child)
+	}
+}
+
+// isOptimizer reports whether a value is the state of an optimiser: what
+// torch.optim.Optimizer.state_dict returns, or what a trainer calls so (Lightning's
+// optimizer_states, DeepSpeed's optimizer_state_dict).
+func isOptimizer(key string, v Value) bool {
+	if d, ok := v.(*Dict); ok {
+		_, state := d.Lookup("state")
+		_, groups := d.Lookup("param_groups")
+		if state && groups {
+			return true
+		}
+	}
+	return isContainer(v) && strings.Contains(strings.ToLower(key), "optim")
+}
+
+// besides are the keys of what trainers keep beside a model that may have tensors of its own:
+// Lightning (trainer/connectors/checkpoint_connector.py, dump_checkpoint), DeepSpeed
+// (runtime/engine.py, _save_checkpoint) and Megatron (training/checkpointing.py,
+// generate_state_dict).
+var besides = map[string]bool{
+	"callbacks": true, "loops": true, "lr_schedulers": true, "hyper_parameters": true, "MixedPrecision": true,
+	"lr_scheduler": true, "scheduler": true, "scaler": true, "data_sampler": true, "random_ltd": true, "args": true,
+	"opt_param_scheduler": true, "rng_state": true, "rng_states": true, "cuda_rng_state": true, "torch_rng_state": true,
+}
+
+func isBeside(key string, v Value) bool { return besides[key] || isOptimizer(key, v) }
+
+// choose selects the deepest subtree that holds all tensors, apart from what is beside
+// the model's.
+func (f *File) choose() (err error) {
+	defer leaving(&err)
+	f.findHolders()
+	w := f.walker()
+	w.skip = true
+	path, node := "", f.root
+	for depth := 0; depth < maxDepth; depth++ {
+		var only Value
+		var key string
+		n := 0
+		for k, child := range children(node) {
+			if w.holds(child) && !isBeside(k, child) {
+				only, key = child, k
+				n++
+			}
+		}
+		if _, ok := only.(*Dict); n != 1 || !ok {
+			break
+		}
+		path, node = join(path, key), only
+	}
+	w.list("", node)
+	if len(w.entries) == 0 {
+		w.skip, path = false, ""
+		w.list("", f.root)
+	}
+	f.path, f.entries, f.odd = path, slices.Clip(w.entries), w.odd.list()
+	return nil
+}
+
+// Subtree returns a File that lists the tensors in a part of the tree, whose names begin
+// there, those beside the model's included. "" is all of it. The File shares its file with f;
+// it returns false when there is no such part.
+func (f *File) Subtree(path string) (sub *File, ok bool) {
+	w := f.walker()
+	var err error
+	func() {
+		defer leaving(&err)
+		var find func(v Value, rest string) Value
+		find = func(v Value, rest string) (found Value) {
+			w.enter(v, func(key string, child Value) {
+				after, ok := strings.CutPrefix(rest, key)
+				switch {
+				case found != nil || !ok || !isContainer(child):
+				case after == "":
+					found = child
+				case after[0] == '.':
+					found = find(child, after[1:])
+				}
+			})
+			return found
+		}
+		node := f.root
+		if path != "" {
+			node = find(node, path)
+		}
+		if ok = node != nil; ok {
+			w.list("", node)
+		}
+	}()
+	return &File{contents: f.contents, path: path, entries: w.entries, odd: w.odd.list()}, ok && err == nil
+}
+
+// Subtrees returns the parts of the tree beside and above the tensors that the File lists:
+// the parts of the whole, and of each part on the way.
+func (f *File) Subtrees() (list []Subtree) {
+	w := f.walker()
+	var err error // what is too much is left out
+	defer leaving(&err)
+	path, node := "", f.root
+	for range maxDepth {
+		var next Value
+		nextPath := path
+		for key, child := range children(node) {
+			if !isContainer(child) || !w.holds(child) || len(list) == maxMetadata {
+				continue
+			}
+			at := join(path, key)
+			w.entries = nil
+			w.list("", child)
+			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: isOptimizer(key, child)}
+			onWay := f.path == at || strings.HasPrefix(f.path, at+".")
+			s.Listed = onWay || strings.HasPrefix(at, join(f.path, "")) && !isBeside(key, child)
+			if onWay && next == nil {
+				next, nextPath = child, at
+			}
+			list = append(list, s)
+		}
+		if next == nil || nextPath == f.path {
+			break
+		}
+		path, node = nextPath, next
+	}
+	return list
+}
+
+// storageBytes returns the bytes of the storages that tensors use, each once.
+func storageBytes(entries []entry) uint64 {
+	seen := map[*Storage]bool{}
+	total := uint64(0)
+	for _, e := range entries {
+		if s := e.t.Storage; s != nil && !seen[s] {
+			seen[s] = true
+			if n, ok := s.Bytes(); ok && total+n >= total {
+				total += n
+			}
+		}
+	}
+	return total
+}
+
+// Metadata returns what is beside the tensors, in the order of the pickle: numbers, strings
+// and whatever else holds no tensor, each by its path. What belongs to optimisers is left
+// out, and after 10,000 entries the rest.
+func (f *File) Metadata() (list []KV) {
+	w := f.walker()
+	var err error // what is too much is left out
+	defer leaving(&err)
+	var walk func(path string, v Value)
+	walk = func(path string, v Value) {
+		w.enter(v, func(key string, child Value) {
+			switch {
+			case isOptimizer(key, child) || len(list) == maxMetadata:
+			case !w.holds(child):
+				w.charge(len(path) + len(key) + 2*reprLen)
+				list = append(list, KV{join(path, key), repr(child)})
+			case isContainer(child):
+				walk(join(path, key), child)
+			}
+		})
+	}
+	walk("", f.root)
+	return list
+}
+
+// unique drops what Python overwrites: of a repeated key the last value counts, at the place
+// of the first.
+func (f *File) unique(v Value) {
+	var items *[]Item
+	switch v := v.(type) {
+	case *Dict:
+		items = &v.Items
+	case *Object:
+		items = &v.Dict
+	default:
+		return
+	}
+	if len(*items) < 2 {
+		return
+	}
+	first := make(map[Value]int, len(*items))
+	kept := (*items)[:0]
+	for _, item := range *items {
+		key := item.Key
+		switch k := key.(type) { // as Python compares them
+		case bool:
+			key = int64(0)
+			if k {
+				key = int64(1)
+			}
+		case float64:
+			if n := int64(k); float64(n) == k {
+				key = n
+			}
+		}
+		if i, ok := first[key]; ok {
+			f.faults.report(CodeDuplicateKey, -1, "", "a dictionary has the key %s twice, and the last one counts", repr(item.Key))
+			kept[i].Value = item.Value
+			continue
+		}
+		first[key] = len(kept)
+		kept = append(kept, item)
+	}
+	clear((*items)[len(kept):])
+	*items = kept
+}

@@ -1,0 +1,94 @@
+package pytorch
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Validate returns everything that is wrong with an open file or worth knowing: of its
+// container, its pickle, its storages and its tensors, in that order. It reads headers and
+// the pickle, and no storage.
+//
+// When a thousand faults have the same code, one more with that code counts the rest.
+func (f *File) Validate() []Fault {
+	l := &faultList{}
+	switch f.container {
+	case Zip:
+		f.validateZip(l)
+	case Legacy:
+		f.validateStream(l)
+	}
+	faults := slices.Concat(l.list(), slices.Clone(f.faults.faults), f.more())
+	l = &faultList{}
+	f.validateStorages(l)
+	f.validateTensors(l)
+	return slices.Concat(faults, l.list(), f.odd)
+}
+
+// more returns the faults that count those of the pickle that are not listed.
+func (f *File) more() []Fault {
+	copied := faultList{faults: f.faults.faults, counts: map[Code]int{}}
+	for code, n := range f.faults.counts {
+		copied.counts[code] = n
+	}
+	return copied.list()[len(f.faults.faults):]
+}
+
+func (f *File) validateStorages(l *faultList) {
+	for _, s := range f.storages {
+		if !isKnown(s.DType) {
+			continue // the tensors say so
+		}
+		if flt := f.fault(s); flt != nil {
+			if flt.Code != CodeCompressed { // said of the member
+				l.add(flt)
+			}
+		} else if size, _ := s.Bytes(); s.Root == nil && s.size > size {
+			l.report(CodeStorageSize, s.at, "", "storage %s of %d bytes has %d in the file", quote(s.Key), size, s.size)
+		}
+	}
+}
+
+func isKnown(d DType) bool {
+	_, ok := d.Bits()
+	return ok || d == ""
+}
+
+func (f *File) validateTensors(l *faultList) {
+	if len(f.entries) == 0 {
+		l.report(CodeEmpty, -1, "", "there is no tensor")
+	}
+	seen := make(map[string]bool, len(f.entries))
+	for _, t := range f.All() {
+		switch {
+		case t.Name == "" && len(f.entries) > 1:
+			l.report(CodeEmptyName, -1, "", "a tensor has no name")
+		case seen[t.Name]:
+			l.report(CodeDuplicateName, -1, t.Name, "two paths of keys have this name")
+		case strings.ContainsFunc(t.Name, isControl):
+			l.report(CodeControlChars, -1, t.Name, "the name has characters that drive terminals or reverse text")
+		}
+		seen[t.Name] = true
+		if t.Conj || t.Neg {
+			l.report(CodeLazy, -1, t.Name, "its elements have to be conjugated or negated when they are read")
+		}
+		if flt := t.fault(); flt != nil {
+			l.add(flt)
+			continue
+		}
+		if t.Storage == nil {
+			l.report(CodeNoData, -1, t.Name, "it has no storage, as a tensor of device meta")
+			continue
+		}
+		if n, _ := t.Bytes(); n > 0 {
+			if have, ok := t.Storage.Bytes(); ok && n > have {
+				l.report(CodeExpanded, -1, t.Name, "its %d bytes are made of storage %s, which has %d", n, quote(t.Storage.Key), have)
+			}
+		}
+	}
+}
+
+func isControl(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control)
+}

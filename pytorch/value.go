@@ -1,0 +1,271 @@
+package pytorch
+
+import (
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Value is what a pickle builds: nil for None, bool, int64, [*big.Int] for what is
+// larger, float64, string, [Bytes], [*List], [*Dict], [*Global], [*Object], [*Storage] or
+// [*Tensor]. A value may occur in several places, and may contain itself. It must not be
+// modified.
+type Value = any
+
+// Bytes is a Python bytes or bytearray.
+type Bytes string
+
+// A List is a Python list, tuple, set or frozenset.
+type List struct {
+	Type  string // "list", "tuple", "set" or "frozenset"
+	Items []Value
+}
+
+// A Dict is a Python dict, or an OrderedDict, defaultdict or Counter.
+type Dict struct {
+	Items []Item // in the order of the pickle, repeated keys included
+}
+
+// An Item is one entry of a dictionary.
+type Item struct{ Key, Value Value }
+
+// Lookup returns the value of a key that is a string, the last one where it is repeated.
+func (d *Dict) Lookup(key string) (Value, bool) {
+	for i := len(d.Items) - 1; i >= 0; i-- {
+		if d.Items[i].Key == key {
+			return d.Items[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// A Global is a name that the pickle imports.
+type Global struct {
+	Module, Name string
+	Calls        int // how often the pickle calls it, or makes an object of it
+	// Offset is where it is first named in the file, and Called where it is first called. They
+	// are -1 in a compressed pickle.
+	Offset, Called int64
+
+	known rebuild
+}
+
+// String returns the dotted name.
+func (g *Global) String() string { return g.Module + "." + g.Name }
+
+// An Object is what Python would make of a global that is not torch's: the result of a
+// call that is not made here.
+type Object struct {
+	Class Value // what is called: a *Global, unless the pickle calls the result of another call
+	Args  *List // nil when there are none
+	State Value // what BUILD would give to __setstate__, or to the object's attributes
+	// Items and Dict hold what the pickle appends to the object and sets in it.
+	Items []Value
+	Dict  []Item
+
+	tensor *Tensor // of torch before 0.4, which is built from its state
+}
+
+// A Storage is a run of elements of one type.
+type Storage struct {
+	Key      string
+	Location string // "cpu", "cuda:0"
+	DType    DType  // "" for an untyped storage, whose elements are bytes
+	Elements uint64 // as the pickle says
+	// Root is the storage that this one is a part of, from element Start on; nil when it is
+	// none. Torch before 0.4 has such views.
+	Root  *Storage
+	Start uint64
+
+	at    int64  // where its member's local header is, or where its count is in a legacy stream; -1 when there is none
+	size  uint64 // of its member, or what the pickle says
+	plain bool   // not compressed
+}
+
+// Bytes returns the size that the pickle gives the storage, false when it passes 63 bits.
+func (s *Storage) Bytes() (uint64, bool) { return product(s.Elements, s.DType.unit()) }
+
+// A Tensor is what the pickle says of one tensor.
+type Tensor struct {
+	Name  string // the path of keys that leads to it; "" in the tree of [File.Root]
+	DType DType
+	// Shape has the slowest dimension first and is empty for a scalar. Strides are as long
+	// and count elements. Neither must be modified.
+	Shape, Strides []uint64
+	Offset         uint64   // of the first element in the storage, in elements
+	Storage        *Storage // nil for a tensor without data of its own
+	// Class is the dotted name of a subclass, such as torch.nn.parameter.Parameter, and ""
+	// for a plain tensor.
+	Class string
+	// Quantizer is the quantizer_params of a quantised tensor, nil for any other.
+	Quantizer *List
+	// Conj and Neg say that the elements have to be conjugated or negated when they are read.
+	Conj, Neg bool
+
+	attrs Value // of a subclass
+}
+
+// Elements returns the number of elements, false when it passes 63 bits.
+func (t *Tensor) Elements() (uint64, bool) { return product(t.Shape...) }
+
+// Bytes returns the size of the elements, packed. It is false when the dtype is not known
+// or the size passes 63 bits.
+func (t *Tensor) Bytes() (uint64, bool) {
+	n, ok := t.Elements()
+	bits, known := t.DType.Bits()
+	if !ok || !known {
+		return 0, false
+	}
+	return packed(n, bits)
+}
+
+// Contiguous reports whether the elements follow each other in the storage in the order
+// of the shape, as torch.Tensor.is_contiguous does.
+func (t *Tensor) Contiguous() bool {
+	if n, ok := t.Elements(); ok && n == 0 {
+		return true
+	}
+	want := uint64(1)
+	for i := len(t.Shape) - 1; i >= 0; i-- {
+		if t.Shape[i] == 1 {
+			continue
+		}
+		if t.Strides[i] != want {
+			return false
+		}
+		want *= t.Shape[i] // the product does not wrap: see span
+	}
+	return true
+}
+
+// span returns the elements of the storage, from its start, that the tensor needs. It is
+// false when they pass 63 bits.
+func (t *Tensor) span() (uint64, bool) {
+	n, ok := t.Elements()
+	if !ok {
+		return 0, false
+	}
+	if n == 0 {
+		return 0, true
+	}
+	last := t.Offset
+	for i, d := range t.Shape {
+		step, ok := product(d-1, t.Strides[i])
+		if last += step; !ok || last >= 1<<63 {
+			return 0, false
+		}
+	}
+	return last + 1, true
+}
+
+const (
+	reprDepth = 3
+	reprLen   = 200
+)
+
+// repr returns a short Python-like spelling of a value, bounded in length and depth.
+func repr(v Value) string {
+	var b strings.Builder
+	writeRepr(&b, v, reprDepth)
+	s := b.String()
+	if len(s) > reprLen {
+		cut := reprLen
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	return s
+}
+
+func writeRepr(b *strings.Builder, v Value, depth int) {
+	if b.Len() > reprLen {
+		return
+	}
+	switch v := v.(type) {
+	case nil:
+		b.WriteString("None")
+	case bool:
+		if v {
+			b.WriteString("True")
+		} else {
+			b.WriteString("False")
+		}
+	case int64:
+		b.WriteString(strconv.FormatInt(v, 10))
+	case *big.Int:
+		if v.BitLen() > 4*reprLen {
+			fmt.Fprintf(b, "an integer of %d bits", v.BitLen())
+		} else {
+			b.WriteString(v.String())
+		}
+	case float64:
+		b.WriteString(strconv.FormatFloat(v, 'g', -1, 64))
+	case string:
+		b.WriteString(quote(v))
+	case Bytes:
+		b.WriteString("b" + quote(string(v)))
+	case *List:
+		if depth == 0 || len(v.Items) > 8 {
+			fmt.Fprintf(b, "%s of %d", v.Type, len(v.Items))
+			return
+		}
+		b.WriteString(v.Type + "(")
+		for i, item := range v.Items {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			writeRepr(b, item, depth-1)
+		}
+		b.WriteByte(')')
+	case *Dict:
+		if depth == 0 || len(v.Items) > 8 {
+			fmt.Fprintf(b, "dict of %d", len(v.Items))
+			return
+		}
+		b.WriteByte('{')
+		for i, item := range v.Items {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			writeRepr(b, item.Key, depth-1)
+			b.WriteString(": ")
+			writeRepr(b, item.Value, depth-1)
+		}
+		b.WriteByte('}')
+	case *Global:
+		b.WriteString(cut(v.String()))
+	case *Object:
+		b.WriteByte('<')
+		if depth == 0 {
+			b.WriteString("…")
+		} else {
+			writeRepr(b, v.Class, depth-1)
+		}
+		b.WriteByte('>')
+	case *Storage:
+		b.WriteString("storage " + quote(v.Key))
+	case *Tensor:
+		fmt.Fprintf(b, "tensor %s %d", cut(string(v.DType)), v.Shape[:min(len(v.Shape), 8)])
+	}
+}
+
+// cut bounds a text that a message repeats without quotes.
+func cut(s string) string {
+	q := quote(s)
+	return strings.Trim(q, `"`)
+}
+
+// keyText returns a key as a path has it: a string as it is, and the rest as Python prints
+// it.
+func keyText(v Value) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case Bytes:
+		return string(v)
+	}
+	return repr(v)
+}

@@ -1,0 +1,149 @@
+package pytorch
+
+import (
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/ziparchive"
+)
+
+// archiveFault is a fault of an archive as one of this package.
+func archiveFault(err error) error {
+	if f, ok := err.(*ziparchive.Fault); ok {
+		return newFault(Code(f.Code), f.Offset, "", "%s", f.Detail)
+	}
+	return err
+}
+
+// openZip reads a zip checkpoint.
+func (f *File) openZip() error {
+	a, err := ziparchive.Read(f.r, f.size)
+	if err != nil {
+		return archiveFault(err)
+	}
+	pickle, err := f.findPickle(a)
+	if err != nil {
+		return err
+	}
+	f.script = a.Find(f.prefix+"constants.pkl") != nil // serialization.py, _is_torchscript_zip
+	data, base, err := a.Contents(pickle, maxPickle)
+	if err != nil {
+		return archiveFault(err)
+	}
+	m := newMachine(&window{size: int64(len(data)), buf: data, base: base})
+	v, end, err := m.run(0)
+	if err != nil {
+		return err
+	}
+	f.finish(m, v, end)
+	if err := f.after(m, end); err != nil {
+		return err
+	}
+	for i := range a.Members {
+		e := &a.Members[i]
+		key, ok := strings.CutPrefix(e.Name, f.prefix+"data/")
+		if s := m.storages[key]; ok && s != nil && s.at < 0 {
+			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
+		}
+	}
+	f.big = f.record(a, "byteorder") == "big"
+	return nil
+}
+
+// findPickle returns the pickle that torch reads: the one in the directory of the first
+// member (inline_container.cc, PyTorchStreamReader::init), or else the only one there is.
+func (f *File) findPickle(a *ziparchive.Archive) (*ziparchive.Member, error) {
+	if len(a.Members) > 0 {
+		if dir, _, found := strings.Cut(a.Members[0].Name, "/"); found {
+			f.prefix = dir + "/"
+			if m := a.Find(f.prefix + "data.pkl"); m != nil {
+				return m, nil
+			}
+		}
+	}
+	var pickle *ziparchive.Member
+	for i := range a.Members {
+		dir, ok := strings.CutSuffix(a.Members[i].Name, "/data.pkl")
+		switch {
+		case !ok:
+		case pickle != nil:
+			return nil, newFault(CodeNoPickle, -1, "", "the archive has several data.pkl, and none in the directory of its first member, where torch looks")
+		default:
+			pickle, f.prefix = &a.Members[i], dir+"/"
+		}
+	}
+	if pickle == nil {
+		return nil, newFault(CodeNoPickle, 0, "", "the archive has no data.pkl: it is a zip file, and not one that torch.save wrote")
+	}
+	return pickle, nil
+}
+
+// record returns the text of one of the small members that say how to read the rest, ""
+// when it is absent or not small.
+func (f *File) record(a *ziparchive.Archive, name string) string {
+	if m := a.Find(f.prefix + name); m != nil {
+		if data, _, err := a.Contents(m, 64); err == nil {
+			return string(data)
+		}
+	}
+	return ""
+}
+
+// validateZip compares the archive with what other readers would see in it.
+func (f *File) validateZip(l *faultList) {
+	a, err := ziparchive.Read(f.r, f.size)
+	if err != nil {
+		l.report(CodeUnreadable, -1, "", "the archive's directory cannot be read again: %v", err)
+		return
+	}
+	storages := make(map[string]bool, len(f.storages))
+	for _, s := range f.storages {
+		storages[s.Key] = true
+	}
+	unused, unusedBytes, outside := 0, uint64(0), 0
+	for i := range a.Members {
+		m := &a.Members[i]
+		rest, inside := strings.CutPrefix(m.Name, f.prefix)
+		key, isData := strings.CutPrefix(rest, "data/")
+		switch {
+		case !inside:
+			if outside++; outside == 1 {
+				l.report(CodeMixedPrefix, -1, "", "member %s is not in %s, where the pickle is", quote(m.Name), quote(f.prefix))
+			}
+		case isData && !storages[key] && !f.script:
+			unused++
+			unusedBytes += m.Size
+		}
+		if lower := strings.ToLower(m.Name); strings.HasSuffix(lower, ".pkl") && !(inside && (rest == "data.pkl" || rest == "constants.pkl" || isData)) {
+			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(m.Name))
+		}
+		if m.Method != ziparchive.Stored {
+			l.report(CodeCompressed, m.Header, "", "member %s is compressed, which torch does not map into memory", quote(m.Name))
+		}
+	}
+	if unused > 0 {
+		l.report(CodeUnusedStorage, -1, "", "%d storages of %d bytes belong to no tensor", unused, unusedBytes)
+	}
+	a.Check(func(m *ziparchive.Member) bool {
+		return m.Size <= 64 || m.Size <= maxPickle && m.Name == f.prefix+"data.pkl"
+	}, func(z *ziparchive.Fault) {
+		l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)
+	})
+	f.validateRecords(a, l)
+}
+
+func (f *File) validateRecords(a *ziparchive.Archive, l *faultList) {
+	version := f.record(a, "version")
+	if version == "" {
+		version = f.record(a, ".format_version")
+	}
+	// kMinSupportedFileFormatVersion and kMaxSupportedFileFormatVersion, versions.h.
+	if n, ok := parseInt([]byte(version)); !ok || n < 1 || n > 10 {
+		l.report(CodeArchiveVersion, -1, "", "the archive's version is %s, and torch reads 1 to 10", quote(version))
+	}
+	if order := f.record(a, "byteorder"); order != "little" && order != "big" && a.Find(f.prefix+"byteorder") != nil {
+		l.report(CodeByteOrder, -1, "", "byteorder is %s, and must be little or big", quote(order))
+	}
+	if f.big {
+		l.report(CodeBigEndian, -1, "", "the storages are big-endian")
+	}
+}
