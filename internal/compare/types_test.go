@@ -160,6 +160,9 @@ func TestVerdictOfEveryType(t *testing.T) {
 	}
 	for _, dtype := range types {
 		t.Run(dtype, func(t *testing.T) {
+			if _, ok := searched[dtype]; ok && testing.Short() {
+				t.Skip("the search for the blocks of a type is long, and of one goroutine")
+			}
 			quantised := rowsOf(dtype, patterns)
 			write := func(spoilt string) string {
 				var b strings.Builder

@@ -405,7 +405,7 @@ func TestAdaptersThereAndBack(t *testing.T) {
 	tried := make(map[string]int)
 	for _, p := range pipelines {
 		for kind := range kindsOfChange {
-			if testing.Short() && kind != "LoRA" && kind != "alpha" {
+			if testing.Short() && kind != "LoRA" {
 				continue
 			}
 			for _, from := range adapter.All() {

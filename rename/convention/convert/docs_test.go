@@ -63,5 +63,8 @@ This page is made by `+"`go test ./rename/convention/convert -run TestRefused -u
 
 // docs/refused-conversions.md is what conversions are.
 func TestRefusedConversions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("tries every pair of conventions")
+	}
 	testdata.UpToDate(t, "../../../docs/refused-conversions.md", refusedPage(), *update)
 }
