@@ -75,6 +75,8 @@ type half struct {
 	model   *convention.Model
 	// of is the convention whose names they are, nil where it is not known.
 	of *convention.Convention
+	// whole is set where all of them are, so that they say how the rows of fused tensors lie.
+	whole bool
 	// virtual is set of names that a convention has for a model that nobody has saved.
 	virtual bool
 	// aimed is what is known of its modules beside.
@@ -270,12 +272,12 @@ func (x *inference) every(m *match.Match, holds func(a, b *match.Meaning) bool) 
 // judge says what each match rests on.
 func (x *inference) judge(sol *match.Solution) []finding {
 	out := make([]finding, len(sol.Matches))
+	same := !slices.ContainsFunc(sol.Matches, func(m match.Match) bool { return !m.Same }) && len(except(x.b.needed(), sol.AloneB)) == len(x.b.needed())
 	for i := range sol.Matches {
 		m := &sol.Matches[i]
 		f := &out[i]
 		f.Match, f.confidence = m, m.Confidence
-		f.moves = x.plain(m)
-		fused := len(m.A)+len(m.B) > 2
+		f.moves = x.plain(m, same)
 		switch {
 		case x.isAssumed(m.A, m.B):
 			f.class, f.confidence, f.by = Named, 1, []string{"it was assumed"}
@@ -303,11 +305,11 @@ func (x *inference) judge(sol *match.Solution) []finding {
 		if a := x.a.modules[m.A[0]]; m.Form == match.Transposed && a.Shape[0] == a.Shape[len(a.Shape)-1] {
 			f.by = append(f.by, "the other matrices are stored the other way round")
 		}
-		if fused && f.moves.assumed {
+		if f.moves.assumed {
 			f.alone = true
 			f.class, f.confidence = Guess, min(f.confidence, match.WeakCap)
-			f.by = append(f.by, "names do not say how the parts lie in one tensor")
-		} else if f.moves.by != "" {
+		}
+		if f.moves.by != "" {
 			f.by = append(f.by, f.moves.by)
 		}
 	}

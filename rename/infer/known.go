@@ -21,6 +21,7 @@ const mostTied = 6
 type reading struct {
 	*identify.Reading
 	fits []*convention.Convention // those that fit equally well, the likeliest first
+	sure []*convention.Convention // of these, those whose names they are as a whole
 }
 
 func read(h *half) *reading {
@@ -33,14 +34,58 @@ func read(h *half) *reading {
 			r.fits = append(r.fits, c)
 		}
 	}
+	whole := func(c *convention.Convention) bool { return r.whole(c, h) }
+	if slices.ContainsFunc(r.fits, whole) {
+		r.fits = slices.DeleteFunc(r.fits, func(c *convention.Convention) bool { return !whole(c) })
+		r.sure = r.fits
+	}
 	return r
+}
+
+// whole reports whether the names are a convention's as a whole, so that how the rows of its fused
+// tensors lie is known as well: of other projects some names are the same, and the rows are not. All
+// of them must be there, below the prefix that stands there whenever there is a head, unless the
+// configuration says which model it is.
+func (r *reading) whole(c *convention.Convention, h *half) bool {
+	if h.model != nil && (c.HasFamily(h.model.Type) || c.HasFamily(h.model.TextType)) {
+		return true
+	}
+	if len(r.Missing)+len(r.Extra) > 0 {
+		return false
+	}
+	based, head := c.Base == "", false
+	for i, p := range r.Places(c) {
+		if p.Tensor != nil && p.Tensor.Absolute {
+			head = true
+		} else if p.Tensor != nil {
+			based = based || strings.Contains(h.tensors[i].Name, c.Base)
+		}
+	}
+	return based || !head
+}
+
+// exactly are the conventions of the names, where those say all that a conversion needs to know.
+func (r *reading) exactly() []*convention.Convention {
+	if r.sure != nil {
+		return r.sure
+	}
+	return slices.DeleteFunc(slices.Clone(r.fits), func(c *convention.Convention) bool {
+		return slices.ContainsFunc(r.Places(c), func(p identify.Place) bool {
+			if p.Tensor == nil {
+				return false
+			}
+			m := identify.Meaning(p.Tensor.Role)
+			return m.Fused()
+		})
+	})
 }
 
 // known finds the map between two sides whose conventions are known: a conversion that
 // makes exactly B's tensors of A's. It is nil where there is none.
 func (x *inference) known() (*Result, error) {
 	ra, rb := read(&x.a), read(&x.b)
-	if len(ra.fits) == 0 || len(rb.fits) == 0 {
+	fitsA, fitsB := ra.exactly(), rb.exactly()
+	if len(fitsA) == 0 || len(fitsB) == 0 {
 		return nil, nil
 	}
 	has := make(map[string]*convention.Named, len(x.b.tensors))
@@ -55,8 +100,8 @@ func (x *inference) known() (*Result, error) {
 	}
 	opts := convert.Options{Named: true, Has: func(name string) bool { return has[name] != nil }}
 	var needs *convert.RefusalError
-	for i, from := range ra.fits {
-		for j, to := range rb.fits {
+	for i, from := range fitsA {
+		for j, to := range fitsB {
 			cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), model, opts)
 			// What another convention of the same names would need is not needed.
 			if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && i+j == 0 {
@@ -69,7 +114,7 @@ func (x *inference) known() (*Result, error) {
 				return convert.BetweenWith(c, to, slices.Values(x.a.tensors), model, opts)
 			}
 			var rival *convert.Conversion
-			if other := convert.Rival(cv, nil, rivals(ra.fits, from, to), model, as); other != nil {
+			if other := convert.Rival(cv, nil, rivals(fitsA, from, to), model, as); other != nil {
 				if o, err := as(other); err == nil && x.makes(o, has) {
 					rival = o
 				}
@@ -144,8 +189,8 @@ func (x *inference) makes(cv *convert.Conversion, has map[string]*convention.Nam
 
 // knownTo finds the map to a convention from names whose convention is known.
 func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
-	r := read(&x.a)
-	for _, from := range r.fits {
+	fits := read(&x.a).exactly()
+	for _, from := range fits {
 		cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), x.a.model, convert.Options{Named: true})
 		if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" {
 			return nil, refusal
@@ -157,7 +202,7 @@ func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
 			return convert.BetweenWith(c, to, slices.Values(x.a.tensors), x.a.model, convert.Options{Named: true})
 		}
 		var rival *convert.Conversion
-		if other := convert.Rival(cv, nil, rivals(r.fits, from, to), x.a.model, as); other != nil {
+		if other := convert.Rival(cv, nil, rivals(fits, from, to), x.a.model, as); other != nil {
 			rival, _ = as(other)
 		}
 		res, err := x.exact(cv, rival)
@@ -224,6 +269,9 @@ func (x *inference) interpret() {
 		h.near = r.Nearest.Convention
 		if len(r.fits) > 0 && len(r.Extra) == 0 {
 			h.of = r.fits[0]
+			h.whole = r.sure != nil && !slices.ContainsFunc(r.sure, func(c *convention.Convention) bool {
+				return c.Layout.QKV != h.of.Layout.QKV || c.Layout.GateUp != h.of.Layout.GateUp
+			})
 			Explain(h.modules, r.Places(h.of))
 			continue
 		}
@@ -275,7 +323,7 @@ func (x *inference) aim(to *convention.Convention) error {
 	if err != nil {
 		return err
 	}
-	b.of, b.virtual = to, true
+	b.of, b.whole, b.virtual = to, true, true
 	for _, m := range b.modules {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
 		m.Meaning = identify.Meaning(role[first])

@@ -58,38 +58,38 @@ func (r *way) plain() bool {
 	return len(r.order) < 2 && !r.turned && r.from == "" && r.compute == nil && r.pad == 0
 }
 
-// plain is the way of a match without a look at the weights.
-func (x *inference) plain(m *match.Match) *way {
+// plain is the way of a match without a look at the weights. With same, all names of both sides are
+// equal below a prefix.
+func (x *inference) plain(m *match.Match, same bool) *way {
 	w := new(way)
+	a, b := x.a.modules[m.A[0]], x.b.modules[m.B[0]]
 	if len(m.A)+len(m.B) == 2 {
 		if m.Form == match.Same {
-			w.pad, _ = padding(x.a.modules[m.A[0]], x.b.modules[m.B[0]])
+			w.pad, _ = padding(a, b)
 		}
 		x.turn(m, w)
+		if of := x.a.layout(a); (a.Meaning.Fused() || b.Meaning.Fused()) && !same && (of == "" || of != x.b.layout(b)) {
+			w.assumed, w.by = true, "names do not say whether the parts of both lie in the same order"
+		}
 		return w
 	}
-	fused, h := x.a.modules[m.A[0]], &x.a
+	fused, h := a, &x.a
 	if len(m.A) > 1 {
-		fused, h = x.b.modules[m.B[0]], &x.b
+		fused, h = b, &x.b
 	}
-	w.assumed = true
-	if h.of == nil || m.Form.Stacks() {
+	w.assumed, w.by = true, "names do not say how the parts lie in one tensor"
+	if m.Form.Stacks() {
 		return w
 	}
-	// The convention says it.
-	l := &h.of.Layout
-	layout := l.GateUp
-	if slices.Contains(fused.Meaning.Parts, "v") {
-		layout = l.QKV
-	}
+	layout := h.layout(fused)
 	switch layout {
 	case tensorop.Grouped:
 		w.groups = x.number("num_key_value_heads")
 	case tensorop.PerHead:
 		w.groups = x.number("num_attention_heads")
-	case "", tensorop.Contiguous, tensorop.Interleaved:
-	default:
-		return w // up before gate: the order of the parts is not that of the names
+	case tensorop.Contiguous, tensorop.Interleaved:
+	default: // not known; or up before gate, so that the order of the parts is not that of the names
+		return w
 	}
 	if w.layout = layout; (layout == tensorop.Grouped || layout == tensorop.PerHead) && w.groups == 0 {
 		w.layout = ""
@@ -97,6 +97,17 @@ func (x *inference) plain(m *match.Match) *way {
 	}
 	w.assumed, w.by = false, "the parts lie as "+h.of.Name+" has them"
 	return w
+}
+
+// layout is how the rows of a fused tensor lie, as the convention has it; "" where it is not known.
+func (h *half) layout(fused *match.Module) string {
+	switch {
+	case !h.whole:
+		return ""
+	case slices.Contains(fused.Meaning.Parts, "v"):
+		return cmp.Or(h.of.Layout.QKV, tensorop.Contiguous)
+	}
+	return cmp.Or(h.of.Layout.GateUp, tensorop.Contiguous)
 }
 
 // turn finds whether the rows of a query or key projection are in another order.

@@ -300,6 +300,9 @@ func (x *inference) questions(sol *match.Solution, found []finding, inQuestion m
 		x.askOf(&q, f)
 		inQuestion[i] = len(out) + 1
 		q.Settle = x.steps(&q)
+		if last := &q.Settle[len(q.Settle)-1]; f.moves.assumed && last.Answer != nil && last.Note == "" {
+			last.Note = "if the parts of both lie in the same order"
+		}
 		out = append(out, q)
 	}
 	return append(out, x.padded(sol)...)

@@ -152,12 +152,13 @@ layers.5.ln.weight -> model.final_layernorm.weight forced
 layers.*.ln.weight -> model.layers.{layer-1}.input_layernorm.weight forced
 layers.5.ln.bias -> model.final_layernorm.bias forced
 layers.*.ln.bias -> model.layers.{layer-1}.input_layernorm.bias forced
-layers.*.mixer.Wqkv.weight -> model.layers.{layer-1}.self_attn.qkv.weight forced
+layers.*.mixer.Wqkv.weight -> model.layers.{layer-1}.self_attn.qkv.weight guess
 layers.*.mixer.out_proj.weight -> model.layers.{layer-1}.self_attn.dense.weight forced
 layers.*.mlp.fc1.weight -> model.layers.{layer-1}.mlp.up.weight named
 layers.*.mlp.fc2.weight -> model.layers.{layer-1}.mlp.down.weight named
 layers.5.linear.weight -> lm_head.weight forced
 layers.5.linear.bias -> lm_head.bias forced
+ask 1
 `,
 		},
 		{
@@ -294,11 +295,12 @@ ask 2
 			a:    "h.{}.attn.c_attn.weight [0-3] 8x24\nh.{}.attn.c_proj.weight [0-3] 8x8\nh.{}.mlp.c_fc.weight [0-3] 8x32\nh.{}.mlp.c_proj.weight [0-3] 32x8",
 			b:    "blk.{}.attn_qkv.weight [0-3] 24x8\nblk.{}.attn_output.weight [0-3] 8x8\nblk.{}.ffn_up.weight [0-3] 32x8\nblk.{}.ffn_down.weight [0-3] 8x32",
 			opt:  Options{Unknown: true},
-			want: `h.*.attn.c_attn.weight -> blk.*.attn_qkv.weight forced, transpose: {}
+			want: `h.*.attn.c_attn.weight -> blk.*.attn_qkv.weight guess, transpose: {}
 h.*.attn.c_proj.weight -> blk.*.attn_output.weight named, transpose: {}
 h.*.mlp.c_fc.weight -> blk.*.ffn_up.weight guess, transpose: {}
 h.*.mlp.c_proj.weight -> blk.*.ffn_down.weight guess, transpose: {}
 ask 2
+ask 1
 `,
 		},
 		{

@@ -24,6 +24,9 @@ type Meaning struct {
 	Buffer bool
 }
 
+// Fused reports whether the module holds several projections.
+func (m *Meaning) Fused() bool { return len(m.Parts) > 1 && !m.Weak }
+
 //go:embed lexicon.tsv
 var lexiconTSV string
 
