@@ -128,7 +128,8 @@ func TestShards(t *testing.T) {
 			if len(job.Files) != 1 || job.Files[0].Tensors != len(want) || len(report.Files) != 1 || len(report.Documents) != 0 {
 				t.Errorf("job %+v, report %+v", job.Files, report)
 			}
-			if p := report.Files[0].Proof; v == rewrite.VerifyDefault && (p.Method != rewrite.ProofDigests || p.Tensors != len(want)) {
+			by := map[rewrite.Verify]string{rewrite.VerifyDefault: "xxh64", rewrite.VerifyFull: "sha256"}[v]
+			if p := report.Files[0].Proof; p.Algorithm != by || by != "" && (p.Method != rewrite.ProofDigests || p.Tensors != len(want)) {
 				t.Errorf("the proof is %+v", p)
 			}
 

@@ -480,9 +480,15 @@ func (j *Job) writeFiles(ctx context.Context, w *image.Writer, tell func(int64))
 	return reports, g.Wait()
 }
 
-// digests reports whether every tensor's digest is compared.
-func (j *Job) digests() bool {
-	return j.opts.Verify == rewrite.VerifyDefault || j.opts.Verify == rewrite.VerifyFull
+// digests says which digests of every tensor are compared.
+func (j *Job) digests() image.Algorithm {
+	switch j.opts.Verify {
+	case rewrite.VerifyDefault:
+		return image.XXH64
+	case rewrite.VerifyFull:
+		return image.SHA256
+	}
+	return image.NoDigests
 }
 
 func (j *Job) build(ctx context.Context, dir txn.Dir, name string, f *file, tell func(int64)) (*image.Sums, error) {
@@ -499,18 +505,18 @@ func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, su
 	if j.opts.Verify == rewrite.VerifyNone {
 		return nil
 	}
-	made, err := f.Reopen(dir, name, j.digests())
+	made, err := f.Reopen(dir, name, j.digests() != image.NoDigests)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, made.Close()) }()
-	if !j.digests() {
+	if j.digests() == image.NoDigests {
 		proof.Method, proof.Tensors = rewrite.ProofSamples, len(f.Pieces)
 		f.Pieces = f.again
 		proof.Samples, proof.Bytes, err = f.Sample(made)
 		return err
 	}
-	proof.Method = rewrite.ProofDigests
+	proof.Method, proof.Algorithm = rewrite.ProofDigests, string(j.digests())
 	if proof.Tensors, proof.Bytes, err = f.Compare(ctx, made, sums, tell); err != nil || j.opts.Verify != rewrite.VerifyFull {
 		return err
 	}
@@ -534,6 +540,6 @@ func (j *Job) writeDocument(ctx context.Context, w *image.Writer, d *Document) e
 		return err
 	}
 	defer done()
-	_, err = image.Build(ctx, w.Dir(), name, image.Image{Header: d.Text, Size: int64(len(d.Text))}, like, false, nil)
+	_, err = image.Build(ctx, w.Dir(), name, image.Image{Header: d.Text, Size: int64(len(d.Text))}, like, image.NoDigests, nil)
 	return err
 }

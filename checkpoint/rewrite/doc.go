@@ -39,8 +39,8 @@
 //
 // # Proof
 //
-// Before a rewrite becomes final it compares data with what it was: the SHA-256 of
-// every tensor where data was copied, but for the holes of sparse files, which must be
+// Before a rewrite becomes final it compares data with what it was: the XXH64 of
+// every tensor where data was copied, or its SHA-256 with [VerifyFull], but for the holes of sparse files, which must be
 // zero in the copy; where data stayed in its place, the arithmetic of its offsets and
 // sampled blocks. What operations made is compared with what they gave; [VerifyFull]
 // gets the old tensors back out of the new file as well, by the inverse operations. See

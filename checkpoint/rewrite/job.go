@@ -158,11 +158,13 @@ const (
 
 // A Proof says how the data of a file was shown to be what it was before.
 type Proof struct {
-	// Method is "digests" when the SHA-256 of every tensor was compared;
+	// Method is "digests" when those of every tensor were compared;
 	// "extents" when the data was not copied, its place follows from the
 	// offsets, and sampled blocks were compared; "samples" when it was copied
 	// and sampled blocks were compared; and "none".
 	Method string `json:"method"`
+	// Algorithm is that of the digests: "xxh64", or "sha256" with [VerifyFull].
+	Algorithm string `json:"algorithm,omitempty"`
 	// Tensors counts the tensors that the proof is about.
 	Tensors int `json:"tensors"`
 	// Samples counts the blocks that were compared, and Bytes what was
@@ -182,7 +184,7 @@ func (r *Report) Proofs() []Proof {
 		sum, found := Proof{Method: method}, false
 		for _, f := range r.Files {
 			if f.Step != Unchanged && f.Proof.Method == method {
-				found = true
+				found, sum.Algorithm = true, f.Proof.Algorithm
 				sum.Tensors += f.Proof.Tensors
 				sum.Samples += f.Proof.Samples
 				sum.Bytes += f.Proof.Bytes
@@ -200,7 +202,7 @@ func (p proof) public(tensors int) Proof {
 	out := Proof{Method: ProofNone, Samples: p.samples, Bytes: p.bytes, Restored: p.restored}
 	switch {
 	case p.digests > 0:
-		out.Method = ProofDigests
+		out.Method, out.Algorithm = ProofDigests, string(p.algorithm)
 	case p.stayed:
 		out.Method = ProofExtents
 	case p.samples > 0:

@@ -16,11 +16,12 @@ import (
 
 // proof says how the data of one file was shown to be unchanged.
 type proof struct {
-	stayed   bool  // the data was not copied, and its offsets were checked
-	digests  int   // tensors whose digests were compared
-	restored int   // tensors that inverse operations gave back
-	samples  int   // blocks whose digests were compared
-	bytes    int64 // read again for it
+	stayed    bool            // the data was not copied, and its offsets were checked
+	digests   int             // tensors whose digests were compared
+	algorithm image.Algorithm // of them
+	restored  int             // tensors that inverse operations gave back
+	samples   int             // blocks whose digests were compared
+	bytes     int64           // read again for it
 }
 
 // refusedStep reports that the file system refused a step for a file.
@@ -239,7 +240,14 @@ func (t *runner) writeNew(ctx context.Context, dir txn.Dir, name string, e *edit
 		srcOff := e.dataOffset / e.block * e.block
 		img.Clone = &image.Clone{Src: src, SrcOff: srcOff, Off: srcOff + shift, N: e.old.Size - srcOff}
 	}
-	digests := e.step == Copy && e.text == nil && (t.verify == VerifyDefault || t.verify == VerifyFull)
+	digests := image.NoDigests
+	switch {
+	case e.step != Copy || e.text != nil:
+	case t.verify == VerifyDefault:
+		digests = image.XXH64
+	case t.verify == VerifyFull:
+		digests = image.SHA256
+	}
 	sums, err := image.Build(ctx, dir, name, img, src, digests, t.progress)
 	if err != nil {
 		if e.step == Reflink && errors.Is(err, errors.ErrUnsupported) {
@@ -255,13 +263,13 @@ func (t *runner) writeNew(ctx context.Context, dir txn.Dir, name string, e *edit
 	if e.text != nil || t.verify == VerifyNone {
 		return proof{}, nil
 	}
-	f, err := img.Reopen(dir, name, digests)
+	f, err := img.Reopen(dir, name, digests != image.NoDigests)
 	if err != nil {
 		return proof{}, err
 	}
 	defer f.Close()
-	if digests {
-		var p proof
+	if digests != image.NoDigests {
+		p := proof{algorithm: digests}
 		if p.digests, p.bytes, err = img.Compare(ctx, f, sums, t.progress); err != nil {
 			return fail(err)
 		}
@@ -313,6 +321,7 @@ func (t *runner) prove(ctx context.Context, f txn.File, e *edit, rd reading) (p 
 	if rd.sums == nil {
 		return p, nil
 	}
+	p.algorithm = image.SHA256
 	got, err := t.digests(ctx, f, e.newOffset, e.tensors)
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", e.name, err)

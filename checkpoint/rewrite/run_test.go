@@ -151,7 +151,11 @@ func TestTransaction(t *testing.T) {
 					}
 					p := proofs[i]
 					digests := v == VerifyFull || v == VerifyDefault && l.want == Copy
-					if digests != (p.digests > 0) || v == VerifyNone && p != (proof{}) || v == VerifySampled && p.samples == 0 {
+					by := image.NoDigests
+					if digests {
+						by = map[Verify]image.Algorithm{VerifyDefault: image.XXH64, VerifyFull: image.SHA256}[v]
+					}
+					if digests != (p.digests > 0) || p.algorithm != by || v == VerifyNone && p != (proof{}) || v == VerifySampled && p.samples == 0 {
 						t.Errorf("%s: verify %q: proof %+v", e.name, v, p)
 					}
 				}

@@ -143,7 +143,7 @@ func fileProof(f *rewrite.FileReport) string {
 	case f.Step == rewrite.Unchanged:
 		return "not touched"
 	case f.Proof.Method == rewrite.ProofDigests:
-		return "SHA-256"
+		return algorithm(f.Proof)
 	case f.Proof.Method == rewrite.ProofExtents:
 		return "in place, " + render.Counted(f.Proof.Samples, "block")
 	case f.Proof.Method == rewrite.ProofSamples:
@@ -152,12 +152,20 @@ func fileProof(f *rewrite.FileReport) string {
 	return "not compared"
 }
 
+// algorithm is what people call the algorithm of digests.
+func algorithm(p rewrite.Proof) string {
+	if p.Algorithm == "sha256" {
+		return "SHA-256"
+	}
+	return strings.ToUpper(p.Algorithm)
+}
+
 // proofText says how it is known that no data changed.
 func proofText(p rewrite.Proof) string {
 	tensors, size := render.Counted(p.Tensors, "tensor"), render.Size(uint64(p.Bytes))
 	switch p.Method {
 	case rewrite.ProofDigests:
-		return fmt.Sprintf("%s by SHA-256 (%s)", tensors, size)
+		return fmt.Sprintf("%s by %s (%s)", tensors, algorithm(p), size)
 	case rewrite.ProofExtents:
 		return fmt.Sprintf("%s where they were, %s compared (%s)", tensors, render.Counted(p.Samples, "block"), size)
 	case rewrite.ProofSamples:

@@ -45,7 +45,7 @@ var rooms = map[string][]string{
 	"github.com/spf13/pflag":                   {"cmd/wtinspect"},
 	"github.com/schollz/progressbar/v3":        {"cmd/wtinspect"},
 	"github.com/x448/float16":                  {"internal/values"},
-	"github.com/cespare/xxhash/v2":             {"internal/values"},
+	"github.com/cespare/xxhash/v2":             {"checkpoint/internal/image", "internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention/internal/compile", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},

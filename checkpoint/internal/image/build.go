@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -52,8 +53,8 @@ const (
 
 // Build writes a file of that name in dir, which must not exist, with the owner
 // and permissions of another one, where there is one, and makes its content durable.
-// The sums are those of what was read, nil unless asked for. progress may be nil.
-func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.File, digests bool, progress func(int64)) (sums *Sums, err error) {
+// The sums are those of what was read, nil for [NoDigests]. progress may be nil.
+func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.File, digests Algorithm, progress func(int64)) (sums *Sums, err error) {
 	size := img.Size
 	if img.Clone != nil {
 		size = 0 // of which nothing is written but the header
@@ -96,17 +97,35 @@ func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.Fi
 	return sums, txn.Sync(f)
 }
 
+// What a copy has of each: one block is read and digested while others are written. Past
+// the cache a disk is faster with two writes at a time.
+const buffers, writers = 4, 2
+
+// A memory is kept from one copy, or comparison, for the next.
+type memory struct{ bytes []byte }
+
+var copied, compared = sync.Pool{New: newMemory}, sync.Pool{New: newMemory}
+
+func newMemory() any { return new(memory) }
+
+func (m *memory) room(n int) []byte {
+	if len(m.bytes) < n {
+		m.bytes = make([]byte, n)
+	}
+	return m.bytes[:n]
+}
+
 // A block is bytes on their way from a source to the new file.
 type block struct {
 	buf  []byte // nil: a hole
 	n    int
 	at   int64        // in the new file
-	mem  []byte       // what buf is part of
+	mem  *memory      // what buf is part of
 	left atomic.Int32 // of those who read buf
 }
 
-// copyPieces writes the pieces. It reads ahead, and digests behind.
-func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progress func(int64)) (*Sums, error) {
+// copyPieces writes the pieces. It reads ahead, and digests meanwhile.
+func copyPieces(ctx context.Context, f txn.File, img Image, digests Algorithm, progress func(int64)) (*Sums, error) {
 	base := int64(len(img.Header))
 	runs := join(img.Pieces)
 	holes := findHoles(runs)
@@ -116,78 +135,92 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests bool, progre
 		}
 	}
 
-	const buffers = 4
-	blocks, free := make(chan *block), make(chan []byte, buffers)
+	blocks, free := make(chan *block), make(chan *memory, buffers)
 	for range buffers {
-		free <- nil
+		free <- copied.Get().(*memory)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var others errgroup.Group
 	others.Go(func() error {
 		defer close(blocks)
 		return readRuns(ctx, runs, base, holes, blocks, free)
 	})
 	done := func(b *block) {
-		if b.left.Add(-1) == 0 && b.mem != nil {
+		if b.left.Add(-1) == 0 && b.buf != nil {
 			free <- b.mem
 		}
 	}
-	readers := int32(1)
 	var sums *digester
-	var toDigest chan *block
-	if digests {
-		readers = 2
-		sums, toDigest = newDigester(img.Pieces), make(chan *block, buffers)
+	if digests != NoDigests {
+		sums = newDigester(img.Pieces, digests)
+	}
+	toDigest, toWrite := make(chan *block, buffers), make(chan *block)
+	others.Go(func() error {
+		for b := range toDigest {
+			switch {
+			case sums == nil:
+			case b.buf == nil:
+				sums.hole(b.at-base, b.n)
+			default:
+				sums.write(b.buf)
+			}
+			done(b)
+		}
+		return nil
+	})
+	for range writers {
 		others.Go(func() error {
-			for b := range toDigest {
-				if b.buf == nil {
-					sums.hole(b.at-base, b.n)
-				} else {
-					sums.write(b.buf)
+			var failure error
+			for b := range toWrite {
+				if failure == nil {
+					if failure = writeBlock(f, b); failure != nil {
+						cancel(failure)
+					} else if progress != nil {
+						progress(int64(b.n))
+					}
 				}
 				done(b)
 			}
-			return nil
+			return failure
 		})
 	}
-	var failure error
 	for b := range blocks {
-		if failure != nil {
-			continue
-		}
-		b.left.Store(readers)
-		if toDigest != nil {
-			toDigest <- b
-		}
-		if b.buf != nil {
-			if failure = txn.WriteFull(f, b.buf, b.at); failure != nil {
-				cancel()
-			}
-			f.WriteOut(b.at, int64(b.n))
-			if b.at > behind {
-				f.Drop(b.at-behind, int64(b.n))
-			}
-		}
-		done(b)
-		if failure == nil && progress != nil {
-			progress(int64(b.n))
-		}
+		b.left.Store(2)
+		toDigest <- b
+		toWrite <- b
 	}
-	if toDigest != nil {
-		close(toDigest)
+	close(toDigest)
+	close(toWrite)
+	if err := others.Wait(); err != nil {
+		return nil, err
 	}
-	if err := others.Wait(); failure == nil {
-		failure = err
+	for range buffers {
+		copied.Put(<-free)
 	}
-	if failure != nil || sums == nil {
-		return nil, failure
+	if sums == nil {
+		return nil, nil
 	}
 	return sums.finish(), nil
 }
 
+// writeBlock writes a block, and sees to it that the new file does not fill the cache.
+func writeBlock(f txn.File, b *block) error {
+	if b.buf == nil {
+		return nil
+	}
+	if err := txn.WriteFull(f, b.buf, b.at); err != nil {
+		return err
+	}
+	f.WriteOut(b.at, int64(b.n))
+	if b.at > behind {
+		f.Drop(b.at-behind, int64(b.n))
+	}
+	return nil
+}
+
 // readRuns reads the runs in blocks that end at multiples of IOSize in the new file.
-func readRuns(ctx context.Context, runs []Piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
+func readRuns(ctx context.Context, runs []Piece, base int64, holes holes, blocks chan<- *block, free <-chan *memory) error {
 	for _, r := range runs {
 		if err := readRun(ctx, r, base, holes, blocks, free); err != nil {
 			return err
@@ -196,7 +229,7 @@ func readRuns(ctx context.Context, runs []Piece, base int64, holes holes, blocks
 	return nil
 }
 
-func readRun(ctx context.Context, r Piece, base int64, holes holes, blocks chan<- *block, free <-chan []byte) error {
+func readRun(ctx context.Context, r Piece, base int64, holes holes, blocks chan<- *block, free <-chan *memory) error {
 	src, release, err := open(r.Src)
 	if err != nil {
 		return err
@@ -211,21 +244,19 @@ func readRun(ctx context.Context, r Piece, base int64, holes holes, blocks chan<
 			select {
 			case b.mem = <-free:
 			case <-ctx.Done():
-				return ctx.Err()
+				return context.Cause(ctx)
 			}
 			// A byte is as far into its page in memory as in the file.
 			into := int(b.at % directAlign)
-			if room := max(b.n, int(min(IOSize, r.Size))) + 2*directAlign; len(b.mem) < room {
-				b.mem = make([]byte, room)
-			}
-			if b.buf, err = readBlock(src, b.mem, r.Off+done, b.n, into); err != nil {
+			mem := b.mem.room(max(b.n, int(min(IOSize, r.Size))) + 2*directAlign)
+			if b.buf, err = readBlock(src, mem, r.Off+done, b.n, into); err != nil {
 				return err
 			}
 		}
 		select {
 		case blocks <- b:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		done += int64(b.n)
 	}

@@ -9,30 +9,57 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
+// An Algorithm is what digests are computed by.
+type Algorithm string
+
+// The algorithms, by what users know them as. What a copy is compared for are accidents
+// of the disk and the memory. XXH64 misses one in 2^64 of those, and SHA-256 takes several times as
+// long, which is longer than the disk takes.
+const (
+	NoDigests Algorithm = ""
+	XXH64     Algorithm = "xxh64"
+	SHA256    Algorithm = "sha256"
+)
+
+func (a Algorithm) new() hash.Hash {
+	if a == XXH64 {
+		return xxhash.New()
+	}
+	return sha256.New()
+}
+
 // Sums are the digests of the pieces of an image. What was in holes is zero, and is not
 // in the digests: 50 GB of nothing would take a minute.
 type Sums struct {
-	digests []txn.Digest
-	holes   []txn.Extent // from the start of the data
+	algorithm Algorithm
+	digests   []txn.Digest
+	holes     []txn.Extent // from the start of the data
+}
+
+// sum returns the digest so far, and begins the next.
+func sum(h hash.Hash) (d txn.Digest) {
+	h.Sum(d[:0])
+	h.Reset()
+	return d
 }
 
 // A digester turns a stream into the digests of the pieces it consists of.
 type digester struct {
+	Sums
 	pieces []Piece
-	left   int64 // of pieces[len(sums)]
+	left   int64 // of pieces[len(digests)]
 	hash   hash.Hash
-	sums   []txn.Digest
-	holes  []txn.Extent
 }
 
-func newDigester(pieces []Piece) *digester {
-	d := &digester{pieces: pieces, hash: sha256.New(), sums: make([]txn.Digest, 0, len(pieces))}
+func newDigester(pieces []Piece, by Algorithm) *digester {
+	d := &digester{Sums: Sums{algorithm: by, digests: make([]txn.Digest, 0, len(pieces))}, pieces: pieces, hash: by.new()}
 	if len(pieces) > 0 {
 		d.left = pieces[0].Size
 	}
@@ -70,10 +97,9 @@ func (d *digester) next(n int) int {
 
 // close ends the pieces that are complete.
 func (d *digester) close() {
-	for d.left == 0 && len(d.sums) < len(d.pieces) {
-		d.sums = append(d.sums, txn.Digest(d.hash.Sum(nil)))
-		d.hash.Reset()
-		if i := len(d.sums); i < len(d.pieces) {
+	for d.left == 0 && len(d.digests) < len(d.pieces) {
+		d.digests = append(d.digests, sum(d.hash))
+		if i := len(d.digests); i < len(d.pieces) {
 			d.left = d.pieces[i].Size
 		}
 	}
@@ -81,16 +107,16 @@ func (d *digester) close() {
 
 func (d *digester) finish() *Sums {
 	d.close()
-	return &Sums{d.sums, d.holes}
+	return &d.Sums
 }
 
-// Digest reads pieces, several at a time. progress may be nil.
+// Digest reads pieces, several at a time, for their SHA-256. progress may be nil.
 func Digest(ctx context.Context, pieces []Piece, progress func(int64)) ([]txn.Digest, error) {
-	return digest(ctx, pieces, nil, progress)
+	return digest(ctx, pieces, SHA256, nil, progress)
 }
 
 // digest is Digest of what is not in holes of the data that the pieces are parts of.
-func digest(ctx context.Context, pieces []Piece, holes []txn.Extent, progress func(int64)) ([]txn.Digest, error) {
+func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Extent, progress func(int64)) ([]txn.Digest, error) {
 	sums := make([]txn.Digest, len(pieces))
 	g, ctx := errgroup.WithContext(ctx)
 	// Past the cache nobody reads ahead: some read while others digest.
@@ -101,34 +127,27 @@ func digest(ctx context.Context, pieces []Piece, holes []txn.Extent, progress fu
 		}
 	}
 	g.SetLimit(workers)
-	buffers := make(chan []byte, workers)
 	for first := 0; first < len(pieces); {
 		batch := pieces[first : first+neighbours(pieces[first:], int64(size))]
 		out := sums[first : first+len(batch)]
 		first += len(batch)
 		g.Go(func() error {
-			var buf []byte
-			select {
-			case buf = <-buffers:
-			default:
-				buf = make([]byte, size)
-			}
-			defer func() { buffers <- buf }()
+			mem := compared.Get().(*memory)
+			defer compared.Put(mem)
 			src, release, err := open(batch[0].Src)
 			if err != nil {
 				return err
 			}
 			defer release()
 			last := &batch[len(batch)-1]
-			w := window{src: src, buf: buf, end: last.Off + last.Size}
-			h := sha256.New()
+			w := window{src: src, buf: mem.room(size), end: last.Off + last.Size}
+			h := by.new()
 			for i := range batch {
 				p := &batch[i]
 				if err := w.digest(ctx, h, p, holes); err != nil {
 					return fmt.Errorf("tensor %q: %w", p.Name, err)
 				}
-				h.Sum(out[i][:0])
-				h.Reset()
+				out[i] = sum(h)
 				if progress != nil {
 					progress(p.Size)
 				}

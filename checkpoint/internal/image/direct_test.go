@@ -52,7 +52,7 @@ func TestDirect(t *testing.T) {
 				}
 				img.Size = int64(len(want))
 				made := string(rune('0' + try))
-				got, err := Build(context.Background(), root, made, img, old, true, nil)
+				got, err := Build(context.Background(), root, made, img, old, SHA256, nil)
 				must(t, err)
 				if !slices.Equal(got.digests, sums) {
 					t.Errorf("%d: the digests of what was read are wrong", try)
@@ -113,7 +113,7 @@ func TestHoles(t *testing.T) {
 		{Name: "second", Src: src, Off: 50 << 20, Size: 150 << 20, At: 50 << 20},
 		{Name: "third", Src: src, Off: 200 << 20, Size: 56 << 20, At: 200 << 20},
 	}}
-	sums, err := Build(t.Context(), root, "new", img, src, true, nil)
+	sums, err := Build(t.Context(), root, "new", img, src, XXH64, nil)
 	must(t, err)
 	if n := len(sums.holes); n != 2 {
 		t.Errorf("%d holes: %v", n, sums.holes)

@@ -250,7 +250,7 @@ func (w *Writer) Copy(ctx context.Context, from, name string) error {
 	img := Image{Size: st.Size}
 	if w.place.Features.Clone && st.Size > 0 && source.Scheme(from) == "" {
 		img.Clone = &Clone{Src: src, N: st.Size}
-		if _, err := Build(ctx, w.Dir(), to, img, src, false, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := Build(ctx, w.Dir(), to, img, src, NoDigests, nil); err == nil || !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 		if err := w.draft.Discard(to); err != nil {
@@ -261,6 +261,6 @@ func (w *Writer) Copy(ctx context.Context, from, name string) error {
 	if st.Size > 0 {
 		img.Pieces = []Piece{{Src: src, Size: st.Size}}
 	}
-	_, err = Build(ctx, w.Dir(), to, img, src, false, nil)
+	_, err = Build(ctx, w.Dir(), to, img, src, NoDigests, nil)
 	return err
 }

@@ -39,7 +39,7 @@ func (img *Image) Compare(ctx context.Context, f txn.File, sums *Sums, progress 
 			tensors++
 		}
 	}
-	got, err := digest(ctx, again, sums.holes, progress)
+	got, err := digest(ctx, again, sums.algorithm, sums.holes, progress)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -107,7 +107,7 @@ func (img *Image) pieceAt(at int64) (int, bool) {
 
 // Again reads what the image is made of a second time, and compares it with the sums.
 func (img *Image) Again(ctx context.Context, sums *Sums, progress func(int64)) error {
-	got, err := digest(ctx, img.Pieces, sums.holes, progress)
+	got, err := digest(ctx, img.Pieces, sums.algorithm, sums.holes, progress)
 	if err != nil {
 		return err
 	}
