@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,7 +102,7 @@ func lightning() tt.Dict {
 	return tt.Dict{
 		{Key: "epoch", Value: 3},
 		{Key: "global_step", Value: 840},
-		{Key: "big", Value: 1 << 40},
+		{Key: "big", Value: big.NewInt(1 << 40)},
 		{Key: "note", Value: "café \\n\n€"},
 		{Key: "raw", Value: []byte("\x00\xff\x80")},
 		{Key: "rate", Value: 0.1},

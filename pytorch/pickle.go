@@ -43,7 +43,7 @@ type machine struct {
 }
 
 func newMachine(w *window) *machine {
-	return &machine{w: w, globals: map[[2]string]*Global{}, storages: map[string]*Storage{}}
+	return &machine{w: w, memory: spareMemory, globals: map[[2]string]*Global{}, storages: map[string]*Storage{}}
 }
 
 // stop is panicked with to leave a machine or a walk of what it built.
@@ -86,7 +86,7 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	if err != nil && !errors.As(err, &broken) {
 		return nil, 0, err
 	}
-	m.memory = spareMemory + memoryPerByte*(end-pos)
+	m.memory += memoryPerByte * (end - pos)
 	m.stack, m.marks, m.put, m.putLater = nil, nil, 0, nil
 	defer func() { err = m.withCalls(err) }()
 	defer leaving(&err)
@@ -267,9 +267,9 @@ func (m *machine) step(op byte, arg []byte) {
 		if !ok {
 			m.fail(CodeOpcode, "%s is not a string of Python", quote(arg))
 		}
-		m.string2(s)
+		m.python2(s)
 	case opBinString, opShortBinString:
-		m.string2(string(arg))
+		m.python2(string(arg))
 	case opUnicode:
 		s, ok := unescapeUnicode(arg)
 		if !ok {
@@ -450,9 +450,9 @@ func isRange(err error) bool {
 	return ok && e.Err == strconv.ErrRange
 }
 
-// string2 pushes a string of Python 2, which is text where it can be: torch.load takes
+// python2 pushes a string of Python 2, which is text where it can be: torch.load takes
 // it for UTF-8.
-func (m *machine) string2(s string) {
+func (m *machine) python2(s string) {
 	m.nested([]byte(s))
 	if utf8.ValidString(s) {
 		m.text(s)

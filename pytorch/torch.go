@@ -77,12 +77,14 @@ func (m *machine) shape(t *Tensor, size, stride Value) bool {
 	n := len(a.Items)
 	m.charge(16 * n)
 	both := make([]uint64, 0, 2*n)
-	for _, v := range slices.Concat(a.Items, b.Items) {
-		d, ok := v.(int64)
-		if !ok || d < 0 {
-			return false
+	for _, items := range [][]Value{a.Items, b.Items} {
+		for _, v := range items {
+			d, ok := v.(int64)
+			if !ok || d < 0 {
+				return false
+			}
+			both = append(both, uint64(d))
 		}
-		both = append(both, uint64(d))
 	}
 	t.Shape, t.Strides = both[:n:n], both[n:]
 	return true

@@ -45,8 +45,12 @@ func (f *File) openZip() error {
 			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
 		}
 	}
-	f.big = f.record(a, "byteorder") == "big"
-	return nil
+	order, err := f.record(a, "byteorder")
+	f.big = order == "big"
+	if _, ok := err.(*ziparchive.Fault); ok {
+		return nil // Validate says so
+	}
+	return err
 }
 
 // findPickle returns the pickle that torch reads: the one in the directory of the first
@@ -77,15 +81,17 @@ func (f *File) findPickle(a *ziparchive.Archive) (*ziparchive.Member, error) {
 	return pickle, nil
 }
 
-// record returns the text of one of the small members that say how to read the rest, ""
-// when it is absent or not small.
-func (f *File) record(a *ziparchive.Archive, name string) string {
-	if m := a.Find(f.prefix + name); m != nil {
-		if data, _, err := a.Contents(m, 64); err == nil {
-			return string(data)
-		}
+// maxRecord bounds the members that say how to read the rest, of which torch's have a word.
+const maxRecord = 64
+
+// record returns the text of one of these members, "" when it is absent.
+func (f *File) record(a *ziparchive.Archive, name string) (string, error) {
+	m := a.Find(f.prefix + name)
+	if m == nil {
+		return "", nil
 	}
-	return ""
+	data, _, err := a.Contents(m, maxRecord)
+	return string(data), err
 }
 
 // validateZip compares the archive with what other readers would see in it.
@@ -99,6 +105,7 @@ func (f *File) validateZip(l *faultList) {
 	for _, s := range f.storages {
 		storages[s.Key] = true
 	}
+	pickle := a.Find(f.prefix + "data.pkl")
 	unused, unusedBytes, outside := 0, uint64(0), 0
 	for i := range a.Members {
 		m := &a.Members[i]
@@ -113,7 +120,7 @@ func (f *File) validateZip(l *faultList) {
 			unused++
 			unusedBytes += m.Size
 		}
-		if lower := strings.ToLower(m.Name); strings.HasSuffix(lower, ".pkl") && !(inside && (rest == "data.pkl" || rest == "constants.pkl" || isData)) {
+		if lower := strings.ToLower(m.Name); strings.HasSuffix(lower, ".pkl") && m != pickle && !(inside && (isData || rest == "constants.pkl")) {
 			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(m.Name))
 		}
 		if m.Method != ziparchive.Stored {
@@ -123,24 +130,33 @@ func (f *File) validateZip(l *faultList) {
 	if unused > 0 {
 		l.report(CodeUnusedStorage, -1, "", "%d storages of %d bytes belong to no tensor", unused, unusedBytes)
 	}
-	a.Check(func(m *ziparchive.Member) bool {
-		return m.Size <= 64 || m.Size <= maxPickle && m.Name == f.prefix+"data.pkl"
-	}, func(z *ziparchive.Fault) {
+	a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || m == pickle && m.Size <= maxPickle }, func(z *ziparchive.Fault) {
 		l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)
 	})
 	f.validateRecords(a, l)
 }
 
 func (f *File) validateRecords(a *ziparchive.Archive, l *faultList) {
-	version := f.record(a, "version")
+	text := func(name string) string {
+		s, err := f.record(a, name)
+		switch z := err.(type) {
+		case nil:
+		case *ziparchive.Fault:
+			l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)
+		default:
+			l.report(CodeUnreadable, -1, "", "member %s: %v", quote(f.prefix+name), err)
+		}
+		return s
+	}
+	version := text("version")
 	if version == "" {
-		version = f.record(a, ".format_version")
+		version = text(".format_version")
 	}
 	// kMinSupportedFileFormatVersion and kMaxSupportedFileFormatVersion, versions.h.
 	if n, ok := parseInt([]byte(version)); !ok || n < 1 || n > 10 {
 		l.report(CodeArchiveVersion, -1, "", "the archive's version is %s, and torch reads 1 to 10", quote(version))
 	}
-	if order := f.record(a, "byteorder"); order != "little" && order != "big" && a.Find(f.prefix+"byteorder") != nil {
+	if order := text("byteorder"); order != "little" && order != "big" && a.Find(f.prefix+"byteorder") != nil {
 		l.report(CodeByteOrder, -1, "", "byteorder is %s, and must be little or big", quote(order))
 	}
 	if f.big {

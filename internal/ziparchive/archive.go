@@ -86,9 +86,16 @@ type Member struct {
 type Archive struct {
 	Members []Member // in the order of the directory
 
-	r          io.ReaderAt
-	size       int64
-	begin, end int64 // of the directory, and of all that belongs to the archive
+	r     io.ReaderAt
+	size  int64
+	begin int64    // of the directory
+	own   []extent // of the directory and the end records
+}
+
+// An extent is a run of bytes, and what it is.
+type extent struct {
+	begin, end int64
+	name       string
 }
 
 // IsZip reports whether a file that begins with head is an archive, as torch decides it
@@ -113,7 +120,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 	le := binary.LittleEndian
 	e, place := buf[at:], size-tail+int64(at)
 	count, length, begin := uint64(le.Uint16(e[10:])), uint64(le.Uint32(e[12:])), uint64(le.Uint32(e[16:]))
-	a := &Archive{r: r, size: size, end: place + endSize + int64(le.Uint16(e[20:]))}
+	a := &Archive{r: r, size: size, own: []extent{{place, place + endSize + int64(le.Uint16(e[20:])), "end record"}}}
 	if at >= locatorSize && string(buf[at-locatorSize:at-locatorSize+4]) == sigLocator {
 		where := le.Uint64(buf[at-locatorSize+8:])
 		if where > uint64(max(size-end64Size, 0)) {
@@ -125,6 +132,8 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 		}
 		if string(e64[:4]) == sigEnd64 {
 			count, length, begin = le.Uint64(e64[32:]), le.Uint64(e64[40:]), le.Uint64(e64[48:])
+			a.own[0].begin -= locatorSize
+			a.own = append(a.own, extent{int64(where), int64(where) + end64Size, "64-bit end record"})
 		}
 	}
 	switch {
@@ -136,6 +145,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 		return nil, fault(CodeZip, place, "the archive's directory of %d bytes is too short for %d members", length, count)
 	}
 	a.begin = int64(begin)
+	a.own = append(a.own, extent{a.begin, a.begin + int64(length), "directory"})
 	var dir []byte
 	if off := a.begin - (size - tail); off >= 0 {
 		dir = buf[off : off+int64(length)]
@@ -240,8 +250,11 @@ func (a *Archive) Contents(m *Member, limit uint64) ([]byte, int64, error) {
 	if m.Size > limit {
 		return nil, 0, fault(CodeLimit, m.Header, "%s has %d bytes, and at most %d are read", quote(m.Name), m.Size, limit)
 	}
-	if m.Method != Stored && m.Method != Deflate {
+	switch {
+	case m.Method != Stored && m.Method != Deflate:
 		return nil, 0, fault(CodeMethod, m.Header, "%s is compressed by method %d, which is not read", quote(m.Name), m.Method)
+	case m.Packed > m.Size+m.Size/8+1<<10: // a few bytes may be hidden behind millions that inflate to nothing
+		return nil, 0, fault(CodeLimit, m.Header, "%s of %d bytes takes %d bytes compressed", quote(m.Name), m.Size, m.Packed)
 	}
 	begin, err := DataOffset(a.r, a.size, m.Header, m.Packed)
 	if err != nil {

@@ -29,11 +29,7 @@ const descriptorSize = 24
 // Check reports what readers may see in different ways. It reads all local headers, and
 // compares the checksums of members that checked chooses.
 func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
-	type extent struct {
-		begin, end int64
-		name       string
-	}
-	extents := make([]extent, 0, len(a.Members))
+	extents := slices.Clone(a.own)
 	seen := map[string]bool{}
 	for i := range a.Members {
 		m := &a.Members[i]
@@ -63,8 +59,7 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 			}
 		}
 	}
-	slices.SortStableFunc(extents, func(x, y extent) int { return cmp.Compare(x.begin, y.begin) })
-	extents = append(extents, extent{a.begin, a.begin, "the directory"})
+	slices.SortStableFunc(extents, func(x, y extent) int { return cmp.Or(cmp.Compare(x.begin, y.begin), cmp.Compare(x.end, y.end)) })
 	last := extent{}
 	for i, e := range extents {
 		switch {
@@ -79,8 +74,11 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 			last = e
 		}
 	}
-	if a.end != a.size {
-		report(fault(CodeTrailingData, min(a.end, a.size), "%d bytes follow the end of the archive", max(a.size-a.end, 0)))
+	switch end := a.own[0].end; {
+	case end < a.size:
+		report(fault(CodeTrailingData, end, "%d bytes follow the end of the archive", a.size-end))
+	case end > a.size:
+		report(fault(CodeTrailingData, a.size, "the archive's comment ends %d bytes beyond the file", end-a.size))
 	}
 }
 
@@ -118,13 +116,14 @@ func (a *Archive) checkHeader(m *Member, report func(*Fault)) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	h := make([]byte, begin-m.Header)
+	h := make([]byte, min(begin-m.Header, localSize+int64(len(m.Name))+1))
 	if err := readFull(a.r, h, m.Header); err != nil {
 		return 0, err
 	}
 	le := binary.LittleEndian
-	nameEnd := localSize + int(le.Uint16(h[26:]))
-	if local := h[localSize:nameEnd]; string(local) != m.Name {
+	// No more is read of the local name than shows that it is another one: many members may
+	// have one header.
+	if local := h[localSize:min(localSize+int(le.Uint16(h[26:])), len(h))]; string(local) != m.Name {
 		report(fault(CodeName, m.Header, "member %s is called %s in its local header", quote(m.Name), quote(local)))
 	}
 	flags, method := le.Uint16(h[6:]), le.Uint16(h[8:])

@@ -1,0 +1,114 @@
+package ziparchive
+
+import (
+	"archive/zip"
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	tt "github.com/wtinspect/wtinspect/internal/torchtest"
+)
+
+// TestRead reads random archives as archive/zip does: those that archive/zip wrote, with its
+// data descriptors, and those of another writer.
+func TestRead(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range 200 {
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		other := &tt.Zip{Zip64: i%3 == 0}
+		if i%5 == 0 {
+			other.Comment = []byte("a comment")
+			w.SetComment("a comment")
+		}
+		for j := range rng.IntN(20) {
+			data := bytes.Repeat([]byte{byte(j)}, rng.IntN(500))
+			name, deflated := fmt.Sprint("a/", j), rng.IntN(2) == 0
+			method := uint16(Stored)
+			if deflated {
+				method = Deflate
+			}
+			m, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: method})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.Write(data); err != nil {
+				t.Fatal(err)
+			}
+			other.Members = append(other.Members, &tt.Member{Name: name, Data: data, Deflate: deflated, Descriptor: rng.IntN(2) == 0})
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, raw := range [][]byte{b.Bytes(), other.Bytes()} {
+			want, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Read(bytes.NewReader(raw), int64(len(raw)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Members) != len(want.File) {
+				t.Fatalf("%d members, want %d", len(got.Members), len(want.File))
+			}
+			for j := range got.Members {
+				m, w := &got.Members[j], want.File[j]
+				r, err := w.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				data, err := io.ReadAll(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				contents, begin, err := got.Contents(m, 1<<20)
+				if err != nil || m.Name != w.Name || !bytes.Equal(contents, data) || got.Find(strings.ToUpper(w.Name)) != m {
+					t.Fatalf("member %v: %q, %v, want %v with %q", m, contents, err, w, data)
+				}
+				at, err := w.DataOffset()
+				if err != nil || m.Method == Stored && begin != at || m.Method == Deflate && begin != -1 {
+					t.Fatalf("member %v begins at %d, want %d", m, begin, at)
+				}
+				if m.crc != crc32.ChecksumIEEE(data) {
+					t.Fatalf("member %v has another checksum", m)
+				}
+			}
+			got.Check(func(*Member) bool { return true }, func(f *Fault) { t.Errorf("%v (%s, byte %d)", f, f.Code, f.Offset) })
+		}
+	}
+}
+
+// TestCheckIsLinear: many members of one header cost no more than as many of their own.
+func TestCheckIsLinear(t *testing.T) {
+	long := strings.Repeat("x", 60_000)
+	z := &tt.Zip{Members: []*tt.Member{{Name: "a", Local: long}}}
+	for i := range 50_000 {
+		z.Members = append(z.Members, &tt.Member{Name: fmt.Sprint(i), Absent: true, Header: new(uint64)})
+	}
+	raw := z.Bytes()
+	r := &counting{r: bytes.NewReader(raw)}
+	a, err := Read(r, int64(len(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.n = 0
+	a.Check(func(*Member) bool { return true }, func(*Fault) {})
+	if r.n > 10*len(raw) {
+		t.Errorf("reads %d bytes of %d", r.n, len(raw))
+	}
+}
+
+type counting struct {
+	r io.ReaderAt
+	n int
+}
+
+func (c *counting) ReadAt(p []byte, off int64) (int, error) {
+	c.n += len(p)
+	return c.r.ReadAt(p, off)
+}
