@@ -15,6 +15,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/assemble"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename"
@@ -172,6 +173,10 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 		if v.opts.Names.Model, err = Model(ctx, v.Source, ""); err != nil {
 			return nil, err
 		}
+	}
+	// Weights without a configuration are of the model that they are to be like.
+	if m := v.opts.Names.Model; v.opts.Like != nil && len(m.Documents) == 0 && m.Adapter == nil {
+		v.opts.Names.Model = adapt.ModelWith(v.opts.Like, nil)
 	}
 	if err := v.choose(); err != nil {
 		return nil, err

@@ -1,10 +1,13 @@
 package inspect_test
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +20,9 @@ import (
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 var allConversions = flag.Bool("all-conversions", false, "try every conversion below every wrapper")
@@ -37,7 +42,7 @@ func convertTo(t *testing.T, c *checkpoint.Checkpoint, out string, names inspect
 }
 
 // What is converted to a convention is identified as that one, whatever the names are
-// below, or the conversion is refused.
+// below, or the conversion is refused; and rename makes the same tensors.
 func TestConvertedIsIdentified(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many files")
@@ -46,7 +51,7 @@ func TestConvertedIsIdentified(t *testing.T) {
 	n, done, refused := 0, 0, 0
 	offered(t, func(from, to *convention.Convention) {
 		for _, wrapper := range wrappers {
-			if n++; !*allConversions && n%11 != 0 {
+			if n++; !*allConversions && n%17 != 0 {
 				continue
 			}
 			dir := t.TempDir()
@@ -62,33 +67,230 @@ func TestConvertedIsIdentified(t *testing.T) {
 				}
 				c = open(t, wrapped)
 			}
-			out := filepath.Join(dir, "converted"+filepath.Ext(c.Path))
-			err := convertTo(t, c, out, inspect.RenameOptions{From: from.Name, To: to.Name}, nil)
-			if _, ok := errors.AsType[*convert.RefusalError](err); ok {
-				refused++
-				if wrapper == "" {
-					t.Errorf("%s to %s: %v", from.Name, to.Name, err)
+			what := fmt.Sprintf("%s to %s below %q", from.Name, to.Name, wrapper)
+			made := bothWays(t, what, c, dir, inspect.RenameOptions{From: from.Name, To: to.Name})
+			if made == nil {
+				if refused++; wrapper == "" {
+					t.Errorf("%s is offered, and refused", what)
 				}
-				continue
-			}
-			if err != nil {
-				if wrapper == "" {
-					t.Logf("%s to %s: %v", from.Name, to.Name, err)
-				}
-				refused++
 				continue
 			}
 			done++
-			written, err := inspect.Identify(t.Context(), open(t, out), nil)
-			if err != nil || !written.IsOf(to.Name) {
-				t.Errorf("%s to %s below %q is identified as %q, %v: %v", from.Name, to.Name, wrapper, written.Convention, written.Evidence, err)
+			for _, written := range append(made, inContainer(t, what, c, dir, from, to)...) {
+				if got, err := inspect.Identify(t.Context(), written, nil); err != nil || !got.IsOf(to.Name) {
+					t.Errorf("%s: %s is identified as %q, %v: %v", what, filepath.Base(written.Path), got.Convention, got.Evidence, err)
+				}
 			}
 		}
 	})
 	t.Logf("%d conversions, %d refused", done, refused)
-	if done < 100 {
+	if done < 200 {
 		t.Errorf("only %d conversions were tried", done)
 	}
+}
+
+// bothWays makes a checkpoint in another convention by Convert and by Rename, which have
+// to agree; nil where both refuse.
+func bothWays(t *testing.T, what string, c *checkpoint.Checkpoint, dir string, names inspect.RenameOptions) []*checkpoint.Checkpoint {
+	t.Helper()
+	converted, renamed := filepath.Join(dir, "converted.safetensors"), filepath.Join(dir, "renamed.safetensors")
+	err := convertTo(t, c, converted, names, nil)
+	names.Unknown, names.Rewrite = inspect.DropUnknown, rewrite.Options{Output: renamed, Verify: rewrite.VerifyNone}
+	r, otherwise := inspect.Rename(t.Context(), c, &names)
+	if otherwise == nil {
+		otherwise = r.Run(t.Context(), nil)
+		r.Close()
+	}
+	_, refused := errors.AsType[*convert.RefusalError](err)
+	switch {
+	case fmt.Sprint(err) != fmt.Sprint(otherwise) && !refused:
+		t.Errorf("%s: convert says %v, and rename %v", what, err, otherwise)
+	case err == nil:
+		made := []*checkpoint.Checkpoint{open(t, converted), open(t, renamed)}
+		if a, b := contents(t, made[0]), contents(t, made[1]); !maps.Equal(a, b) {
+			t.Errorf("%s: convert and rename make different tensors", what)
+		}
+		return made
+	case !refused:
+		t.Errorf("%s: %v", what, err)
+	}
+	return nil
+}
+
+// contents are the tensors of a checkpoint by their names.
+func contents(t *testing.T, c *checkpoint.Checkpoint) map[string]string {
+	t.Helper()
+	out := make(map[string]string, c.Len())
+	for i, tensor := range c.All() {
+		data, err := c.Data(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, err := io.ReadAll(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[tensor.Name] = fmt.Sprint(tensor.DType, tensor.Shape, bytes)
+	}
+	return out
+}
+
+// inContainer makes a GGUF file of a conversion to its names, with the key/values of
+// another one.
+func inContainer(t *testing.T, what string, c *checkpoint.Checkpoint, dir string, from, to *convention.Convention) []*checkpoint.Checkpoint {
+	t.Helper()
+	architecture, isGGUF := strings.CutSuffix(to.Name, "-gguf")
+	if !isGGUF || from.HasDialect("gguf") {
+		return nil
+	}
+	like, out := filepath.Join(dir, "like.gguf"), filepath.Join(dir, "converted.gguf")
+	if err := fixture.Write(like, ggufOf(architecture)+"tensor rope_freqs.weight F32 [4]\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := convertTo(t, c, out, inspect.RenameOptions{From: from.Name, To: to.Name}, open(t, like)); err != nil {
+		t.Errorf("%s in a GGUF file: %v", what, err)
+		return nil
+	}
+	return []*checkpoint.Checkpoint{open(t, out)}
+}
+
+// ggufOf is the text of a GGUF file of the samples' model, without tensors.
+func ggufOf(architecture string) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "format gguf\nkv general.architecture str %s\n", architecture)
+	for _, key := range slices.Sorted(maps.Keys(sampleNumbers)) {
+		if name, ok := convention.GGUFKey(architecture, key); ok {
+			fmt.Fprintf(&text, "kv %s u32 %v\n", name, sampleNumbers[key])
+		}
+	}
+	return text.String()
+}
+
+// An adapter in one spelling that is converted to another is identified as an adapter
+// of the same model in that one, or the conversion is refused: of the modules of every
+// convention, in every spelling, below what trainers put in front of all names.
+func TestConvertedAdapterIsIdentified(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many files")
+	}
+	n, done, refused := 0, make(map[string]int), 0
+	for _, c := range convention.All() {
+		part := "any"
+		if c.Kind == convention.Denoiser {
+			part = c.Kind
+		}
+		for _, spelling := range adapter.All() {
+			prefix, ok := spelling.PrefixOf(part, c.HasFamily)
+			if n++; !ok || !*allConversions && n%23 != 0 {
+				continue
+			}
+			wrapper := []string{"", "module."}[n%2]
+			text := spelled(spelling, prefix, wrapper, adapted(c))
+			if got, ok := readAdapter(text, c); !ok || got != spelling.Name {
+				continue // of another spelling or another convention
+			}
+			dir := t.TempDir()
+			path := filepath.Join(dir, "adapter_model.safetensors")
+			config := `{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "lora_parameters": {"rank": 4, "scale": 2.0}}`
+			numbers, err := json.Marshal(sampleNumbers)
+			err = errors.Join(err, fixture.Write(path, text), os.WriteFile(filepath.Join(dir, "adapter_config.json"), []byte(config), 0o666), os.WriteFile(filepath.Join(dir, "config.json"), numbers, 0o666))
+			if err != nil {
+				t.Fatal(err)
+			}
+			source := open(t, path)
+			for _, to := range adapter.All() {
+				what := fmt.Sprintf("an adapter of %s in %s below %q to %s", c.Name, spelling.Name, wrapper+prefix, to.Name)
+				made := bothWays(t, what, source, dir, inspect.RenameOptions{From: c.Name, To: to.Name})
+				if made == nil {
+					refused++
+					continue
+				}
+				done[to.Name]++
+				for _, written := range made {
+					res, err := inspect.Identify(t.Context(), written, nil)
+					if err != nil || !res.Adapter || !slices.Equal(res.Dialects, []string{to.Name}) {
+						t.Errorf("%s is identified as one in %v, %v", what, res.Dialects, err)
+						continue
+					}
+					of := append([]identify.Candidate{{Convention: res.Convention}}, res.Candidates...)
+					if !slices.ContainsFunc(of, func(k identify.Candidate) bool {
+						known, ok := convention.Lookup(k.Convention)
+						return ok && slices.ContainsFunc(known.Families, c.HasFamily)
+					}) {
+						t.Errorf("%s is identified as one of %q", what, res.Convention)
+					}
+				}
+				for _, written := range made {
+					if err := os.Remove(written.Path); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%v, %d refused", done, refused)
+	if len(done) < len(adapter.All())-1 { // the one of XLabs has few modules
+		t.Errorf("of %d spellings only %v were converted to", len(adapter.All()), done)
+	}
+}
+
+// adapted lists matrices of a convention that adapters change: the first of each role that
+// has a layer, with their outputs and inputs.
+func adapted(c *convention.Convention) []fixture.NamedTensor {
+	var out []fixture.NamedTensor
+	seen := make(map[string]bool)
+	for _, n := range sample(c, c, func(*convention.Tensor) bool { return false }) {
+		path, ok := strings.CutSuffix(n.Name, ".weight")
+		t, _, known := c.Match(n.Name)
+		if !ok || !known || len(n.Shape) != 2 || seen[t.Role] || len(t.Pattern.Holes()) == 0 || len(out) == 6 {
+			continue
+		}
+		seen[t.Role] = true
+		out = append(out, fixture.NamedTensor{Name: path, Shape: n.Shape})
+	}
+	return out
+}
+
+// spelled is the text of an adapter in a spelling.
+func spelled(d *adapter.Dialect, prefix, wrapper string, modules []fixture.NamedTensor) string {
+	var text strings.Builder
+	for _, m := range modules {
+		path, ok := d.Spell(m.Name)
+		if !ok {
+			return ""
+		}
+		for part, shape := range map[string][]uint64{"down": {4, m.Shape[1]}, "up": {m.Shape[0], 4}} {
+			leaf, _ := d.Leaf(part)
+			if slices.Contains(d.Transposed, part) {
+				slices.Reverse(shape)
+			}
+			fmt.Fprintf(&text, "tensor %s F32 [%d,%d] normal=1\n", wrapper+prefix+path+leaf, shape[0], shape[1])
+		}
+		if leaf, ok := d.Leaf("alpha"); ok && d.Alpha == adapter.Tensor {
+			fmt.Fprintf(&text, "tensor %s F32 [] values=2\n", wrapper+prefix+path+leaf)
+		}
+	}
+	return text.String()
+}
+
+// readAdapter is the spelling of an adapter, where it is read as one of a convention.
+func readAdapter(text string, c *convention.Convention) (string, bool) {
+	var tensors []convention.Named
+	for line := range strings.Lines(text) {
+		var n convention.Named
+		var dtype, dims, values string
+		fmt.Sscanf(line, "tensor %s %s %s %s", &n.Name, &dtype, &dims, &values)
+		var rows, columns uint64
+		if k, _ := fmt.Sscanf(dims, "[%d,%d]", &rows, &columns); k == 2 {
+			n.Shape = []uint64{rows, columns}
+		}
+		tensors = append(tensors, n)
+	}
+	a := identify.ReadAdapter(tensors, nil, c)
+	if a == nil || a.Components[0].Convention != c {
+		return "", false
+	}
+	return a.Dialect.Name, true
 }
 
 // GGUF files of every architecture whose names have a counterpart become safetensors with
@@ -108,12 +310,7 @@ func TestContainers(t *testing.T) {
 		dir := t.TempDir()
 		c := sampleOf(t, dir, from, to)
 		var text strings.Builder
-		fmt.Fprintf(&text, "format gguf\nkv general.architecture str %s\n", architecture)
-		for _, key := range slices.Sorted(maps.Keys(sampleNumbers)) {
-			if name, ok := convention.GGUFKey(architecture, key); ok {
-				fmt.Fprintf(&text, "kv %s u32 %v\n", name, sampleNumbers[key])
-			}
-		}
+		text.WriteString(ggufOf(architecture))
 		for _, tensor := range c.All() {
 			values := "normal=1"
 			if strings.HasSuffix(tensor.Name, "ssm_a") {
@@ -153,7 +350,7 @@ func TestContainers(t *testing.T) {
 		}
 	})
 	t.Logf("%d architectures, %d refused", done, refused)
-	if done < 50 {
+	if done < 106 {
 		t.Errorf("only %d architectures go there and back", done)
 	}
 }

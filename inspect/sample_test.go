@@ -114,6 +114,8 @@ func sampleShape(c, other *convention.Convention, t *convention.Tensor) []uint64
 	}
 	var shape []uint64
 	switch {
+	case c.Layout.RopeNorms && (last == "q_norm" || last == "k_norm"):
+		return []uint64{heads, dim} // of each head
 	case strings.HasSuffix(module, "attn.qkv_mlp"):
 		shape = []uint64{rows(0, 1, 2, 3), hidden}
 	case module == "single.layer.mlp.up":

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
@@ -101,19 +102,48 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 	if err != nil {
 		return nil, err
 	}
-	to, err := convert.Target(opts.To, from, m)
+	goals, err := convert.Targets(opts.To, from, m)
 	if err != nil {
 		return nil, err
 	}
-	between := func(from *convention.Convention) (*convert.Conversion, error) {
-		to, err := convert.Target(opts.To, from, m)
+	identified := sync.OnceValue(func() bool { return identify.Tensors(slices.Values(list), m).IsOf(from.Name) })
+	var refusal error
+	aside := 0
+	for i, to := range goals {
+		r, err := translate(list, tensors, from, to, tied, m, opts.To)
+		if err != nil {
+			return nil, cmp.Or(refusal, err)
+		}
+		if i == 0 {
+			aside = len(r.Aside)
+		}
+		// One that has these tensors may be meant, and none that is a part of the model.
+		if len(r.Aside) > aside {
+			continue
+		}
+		err = r.follows(to, m)
+		if err == nil || !identified() {
+			return r, nil
+		}
+		refusal = cmp.Or(refusal, err)
+	}
+	return nil, refusal
+}
+
+// translate is Translate from one convention to another, whatever the result is taken
+// for. tied are the conventions that the names may be of as well.
+func translate(list []convention.Named, tensors []checkpoint.Tensor, from, to *convention.Convention, tied []*convention.Convention, m *convention.Model, goal string) (*Translation, error) {
+	between := func(from, to *convention.Convention) (*convert.Conversion, error) {
+		return convert.BetweenWith(from, to, slices.Values(list), m, convert.Options{Named: goal == to.Name})
+	}
+	conv, err := between(from, to)
+	if rival := convert.Rival(conv, err, tied, m, func(from *convention.Convention) (*convert.Conversion, error) {
+		to, err := convert.Target(goal, from, m)
 		if err != nil {
 			return nil, err
 		}
-		return convert.BetweenWith(from, to, slices.Values(list), m, convert.Options{Named: opts.To == to.Name})
-	}
-	conv, err := between(from)
-	if rival := convert.Rival(conv, err, tied, m, between); rival != nil {
+		return between(from, to)
+	}); rival != nil {
 		return nil, &convert.RefusalError{From: from.Name, To: to.Name, Reason: fmt.Sprintf("the names may be those of %s or of %s, which become different tensors; give the configuration with --config, or name the convention with --from", from.Name, rival.Name)}
 	}
 	if err == nil {
@@ -122,11 +152,7 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 	if err != nil {
 		return nil, err
 	}
-	r := newTranslation(conv, tensors)
-	if err := r.follows(to, m); err != nil && identify.Tensors(slices.Values(list), m).IsOf(from.Name) {
-		return nil, err
-	}
-	return r, nil
+	return newTranslation(conv, tensors), nil
 }
 
 // translateAdapter is Translate for what changes a model.

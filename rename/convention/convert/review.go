@@ -153,29 +153,37 @@ func unless(from, to []*convention.Convention, fromRoles, toRoles []string) []st
 // the goal of a conversion from another. A dialect means the convention in it
 // that shares a model with the source: one that the configuration names, if any.
 func Target(goal string, from *convention.Convention, model *convention.Model) (*convention.Convention, error) {
+	list, err := Targets(goal, from, model)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// Targets are all conventions that a goal may mean, the likeliest first: Falcon's first
+// model and its later ones have names of their own in transformers, and share those of GGUF.
+func Targets(goal string, from *convention.Convention, model *convention.Model) ([]*convention.Convention, error) {
 	if c, ok := convention.Lookup(goal); ok {
-		return c, nil
+		return []*convention.Convention{c}, nil
 	}
 	if model == nil {
 		model = new(convention.Model)
 	}
-	var best *convention.Convention
+	var list []*convention.Convention
 	dialect := false
 	for _, c := range convention.All() {
 		if !c.HasDialect(goal) || c.Frame || c.VariantOf != "" {
 			continue
 		}
 		dialect = true
-		if !slices.ContainsFunc(from.Families, c.HasFamily) && !c.HasFamily(model.Type) {
-			continue
-		}
-		if best == nil || compareGoals(c, best, from, model) < 0 {
-			best = c
+		if slices.ContainsFunc(from.Families, c.HasFamily) || c.HasFamily(model.Type) {
+			list = append(list, c)
 		}
 	}
+	slices.SortStableFunc(list, func(a, b *convention.Convention) int { return compareGoals(a, b, from, model) })
 	switch {
-	case best != nil:
-		return best, nil
+	case len(list) > 0:
+		return list, nil
 	case dialect:
 		return nil, &RefusalError{From: from.Name, To: goal, Reason: "no convention of that project is of " + strings.Join(from.Families, ", ")}
 	}
