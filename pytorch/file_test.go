@@ -195,7 +195,7 @@ none float32 [0 3] [3 1] `+`
 						if protocol < 4 && !bytes.HasPrefix(at, []byte("cargparse\nNamespace\n")) || protocol >= 4 && at[0] != opStackGlobal {
 							t.Errorf("%v at %q", g, at[:20])
 						}
-						if op := b[g.Called]; op != opReduce && op != opNewObj {
+						if op := b[g.Call.Offset]; op != opReduce && op != opNewObj || opcodeNames[op] != g.Call.Opcode {
 							t.Errorf("%v called at %q", g, op)
 						}
 					}

@@ -10,6 +10,13 @@ import (
 const (
 	magic         = "1950a86a20f9469cfc6c"
 	streamVersion = 1001
+	legacyPickles = 5
+)
+
+// The magic number as LONG1 writes it, and that as text in UTF-8, which a string of Latin-1 is.
+var (
+	magicOpcodes     = []byte("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
+	magicOpcodesText = []byte("\u008a\x0a\x6c\u00fc\u009c\x46\u00f9\x20\x6a\u00a8\x50\x19.")
 )
 
 // openStream reads a file that begins with a pickle: a legacy checkpoint, or only that. The
@@ -24,13 +31,13 @@ func (f *File) openStream() error {
 	if err != nil {
 		return err
 	}
-	if n, ok := v.(*big.Int); !ok || n.Text(16) != magic {
+	if !isMagic(v) {
 		f.container = Pickle
 		f.finish(m, v, pos)
 		return f.after(m, pos)
 	}
 	f.container = Legacy
-	var parts [4]Value
+	var parts [legacyPickles - 1]Value
 	for i := range parts {
 		if parts[i], pos, err = m.run(pos); err != nil {
 			return err
@@ -45,6 +52,11 @@ func (f *File) openStream() error {
 		return newFault(CodeStream, m.w.place(m.pos), "", "the stream's list of storages is %s", repr(parts[3]))
 	}
 	return f.placeStorages(keys, m.storages, int64(pos))
+}
+
+func isMagic(v Value) bool {
+	n, ok := v.(*big.Int)
+	return ok && n.Text(16) == magic
 }
 
 // isPickle reports whether a run of bytes begins as only pickles do: those of protocol 2

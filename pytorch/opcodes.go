@@ -92,6 +92,30 @@ const (
 	opReadonlyBuffer = '\x98'
 )
 
+// weightsOnly are the opcodes that torch.load carries out with weights_only
+// (_weights_only_unpickler.py, Unpickler._load).
+var weightsOnly = func() (table [256]bool) {
+	for _, c := range []byte("\x80\x81cRbaesu(t)\x85\x86\x87N\x88\x89]}\x8fJKMGXU\x8aQhjqr.") {
+		table[c] = true
+	}
+	return table
+}()
+
+// opcodeNames are those of the opcodes that call something, or that weights_only refuses, as in
+// Lib/pickletools.py.
+var opcodeNames = map[byte]string{
+	opReduce: "REDUCE", opNewObj: "NEWOBJ", opNewObjEx: "NEWOBJ_EX", opInst: "INST", opObj: "OBJ", opBuild: "BUILD",
+	opPop: "POP", opPopMark: "POP_MARK", opDup: "DUP", opFloat: "FLOAT", opInt: "INT", opLong: "LONG", opLong4: "LONG4",
+	opPersID: "PERSID", opString: "STRING", opBinString: "BINSTRING", opUnicode: "UNICODE", opDict: "DICT", opList: "LIST",
+	opGet: "GET", opPut: "PUT", opExt1: "EXT1", opExt2: "EXT2", opExt4: "EXT4", opBinBytes: "BINBYTES",
+	opShortBinBytes: "SHORT_BINBYTES", opShortBinUnicode: "SHORT_BINUNICODE", opBinUnicode8: "BINUNICODE8",
+	opBinBytes8: "BINBYTES8", opAddItems: "ADDITEMS", opFrozenSet: "FROZENSET", opStackGlobal: "STACK_GLOBAL",
+	opMemoize: "MEMOIZE", opFrame: "FRAME", opByteArray8: "BYTEARRAY8", opNextBuffer: "NEXT_BUFFER",
+	opReadonlyBuffer: "READONLY_BUFFER",
+}
+
+func opcodeName(op byte) string { return opcodeNames[op] }
+
 // operands says what follows an opcode: that many bytes, a line, two lines, or a length
 // of that many bytes and as many bytes as it says.
 type operands struct {

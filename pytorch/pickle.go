@@ -1,6 +1,8 @@
 package pytorch
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"math"
@@ -9,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
 
 const (
@@ -25,8 +29,9 @@ const (
 // all of them.
 type machine struct {
 	w      *window
-	pos    int // of the opcode
-	memory int // what the pickle may still cost
+	pos    int  // of the opcode
+	op     byte // at pos
+	memory int  // what the pickle may still cost
 
 	stack []Value
 	marks []int // lengths of the stack
@@ -40,6 +45,11 @@ type machine struct {
 	storages     map[string]*Storage
 	storageOrder []*Storage
 	faults       faultList
+
+	// inner is told of strings that are pickles or checkpoints of their own; nil for nobody.
+	inner     func(data []byte)
+	refused   byte  // the first opcode that weights_only does not carry out
+	refusedAt int64 // where it is
 }
 
 func newMachine(w *window) *machine {
@@ -105,6 +115,9 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 		}
 		if op == opFrame && broken == nil {
 			m.frame(arg, end-next)
+		}
+		if m.op = op; m.refused == 0 && !weightsOnly[op] {
+			m.refused, m.refusedAt = op, m.w.place(m.pos)
 		}
 		m.step(op, arg)
 		m.pos = next
@@ -349,12 +362,18 @@ func (m *machine) step(op byte, arg []byte) {
 	case opGlobal:
 		m.push(m.global(lines(arg)))
 	case opStackGlobal:
-		name, ok1 := m.pop().(string)
-		module, ok2 := m.pop().(string)
-		if !ok1 || !ok2 {
+		name, module := m.pop(), m.pop()
+		n, ok1 := name.(string)
+		mod, ok2 := module.(string)
+		switch {
+		case ok1 && ok2:
+		case ok1 && isObject(module), ok2 && isObject(name), isObject(module) && isObject(name):
+			// Python makes the name by a call, which is not made here.
+			mod, n = cmp.Or(mod, Computed), cmp.Or(n, Computed)
+		default:
 			m.fail(CodeStack, "the pickle imports a name that is not a string")
 		}
-		m.push(m.global(module, name))
+		m.push(m.global(mod, n))
 	case opExt1, opExt2, opExt4:
 		id, _ := memoID(op, arg)
 		m.push(m.global("copyreg", "extension "+strconv.FormatUint(id, 10)))
@@ -462,19 +481,34 @@ func (m *machine) python2(s string) {
 	m.push(Bytes(s))
 }
 
-// nested reports a string that is a pickle of its own.
+// nested reports a string that is a pickle of its own, or a checkpoint.
 func (m *machine) nested(s []byte) {
-	if len(s) < 4 || s[len(s)-1] != opStop {
+	text := s
+	if len(s) > 1 && s[0] == 0xc2 && s[1] == opProto { // protocol 2 writes bytes as text in Latin-1
+		s = s[1:]
+	}
+	switch {
+	case len(s) < 4:
+		return
+	case ziparchive.IsZip(s):
+		m.warn(CodeNestedPickle, "a string of %d bytes begins as a zip archive does", len(s))
+	case s[0] != opProto || s[1] < 2 || s[1] > maxProtocol:
+		return
+	case s[len(s)-1] == opStop:
+		m.warn(CodeNestedPickle, "a string of %d bytes begins and ends as a pickle does", len(s))
+	case bytes.HasPrefix(s[2:], magicOpcodes) || bytes.HasPrefix(s[2:], magicOpcodesText):
+		m.warn(CodeNestedPickle, "a string of %d bytes begins as torch's old stream does", len(s))
+	default:
 		return
 	}
-	start := s[:3]
-	if s[0] == 0xc2 && s[1] == opProto { // protocol 2 writes bytes as text in Latin-1
-		s, start = s[1:], s[1:3]
-	}
-	if start[0] != opProto || start[1] < 2 || start[1] > maxProtocol {
+	if m.inner == nil {
 		return
 	}
-	m.warn(CodeNestedPickle, "a string of %d bytes begins and ends as a pickle does", len(s))
+	m.charge(2 * len(text))
+	if b, ok := latin1(string(text)); ok {
+		text = b
+	}
+	m.inner(slices.Clone(text))
 }
 
 func lines(arg []byte) (module, name string) {
@@ -561,7 +595,7 @@ func (m *machine) global(module, name string) *Global {
 	g := m.globals[key]
 	if g == nil {
 		m.charge(200 + len(module) + len(name))
-		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos), Called: -1}
+		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos)}
 		g.known = known[g.String()]
 		m.globals[key] = g
 		m.order = append(m.order, g)
@@ -581,10 +615,7 @@ func (m *machine) args(v Value) *List {
 func (m *machine) call(callee Value, args *List) {
 	m.charge(120)
 	if g, ok := callee.(*Global); ok {
-		if g.Calls == 0 {
-			g.Called = m.w.place(m.pos)
-		}
-		g.Calls++
+		m.called(g)
 		if g.known != nil {
 			if v, ok := g.known(m, g, args.Items); ok {
 				m.push(v)
@@ -597,11 +628,21 @@ func (m *machine) call(callee Value, args *List) {
 	m.push(&Object{Class: callee, Args: args})
 }
 
+// called counts a call of a global.
+func (m *machine) called(g *Global) {
+	if g.Calls++; g.Calls == 1 {
+		g.Call = Call{opcodeNames[m.op], m.w.place(m.pos)}
+	}
+}
+
 // build gives an object its state.
 func (m *machine) build(target, state Value) {
 	switch t := target.(type) {
 	case *Object:
 		t.State = state
+		if g, ok := t.Class.(*Global); ok {
+			m.called(g) // its __setstate__
+		}
 		if g, ok := t.Class.(*Global); ok && g.Module == "torch" && strings.HasSuffix(g.Name, "Tensor") {
 			if l, ok := state.(*List); ok && len(l.Items) == 4 { // Tensor.__setstate__, torch/_tensor.py
 				if made, ok := m.tensor(l.Items[0], l.Items[1], l.Items[2], l.Items[3]); ok {

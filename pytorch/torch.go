@@ -3,7 +3,6 @@ package pytorch
 import (
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // A rebuild does what a call of a global does. It returns false for arguments that are not
@@ -305,14 +304,9 @@ func makeBytes(m *machine, g *Global, args []Value) (Value, bool) {
 		return s, true
 	case string:
 		m.charge(len(s))
-		b := make([]byte, 0, len(s))
-		for _, r := range s {
-			if r > 0xff || r == utf8.RuneError {
-				return nil, false
-			}
-			b = append(b, byte(r))
+		if b, ok := latin1(s); ok {
+			return Bytes(b), true
 		}
-		return Bytes(b), true
 	}
 	return nil, false
 }
@@ -337,4 +331,16 @@ func reconstruct(m *machine, g *Global, args []Value) (Value, bool) {
 	}
 	m.call(args[0], made)
 	return m.pop(), true
+}
+
+// latin1 returns the bytes that text is in Latin-1, false when it is not.
+func latin1(s string) ([]byte, bool) {
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		if r > 0xff {
+			return nil, false
+		}
+		b = append(b, byte(r))
+	}
+	return b, true
 }

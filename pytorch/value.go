@@ -44,13 +44,21 @@ func (d *Dict) Lookup(key string) (Value, bool) {
 // A Global is a name that the pickle imports.
 type Global struct {
 	Module, Name string
-	Calls        int // how often the pickle calls it, or makes an object of it
-	// Offset is where it is first named in the file, and Called where it is first called. They
-	// are -1 in a compressed pickle.
-	Offset, Called int64
+	Offset       int64 // where it is first named in the file, -1 in a compressed pickle
+	Calls        int   // how often the pickle calls it, makes an object of it, or gives one its state
+	Call         Call  // the first of them
 
 	known rebuild
 }
+
+// A Call is an opcode that has Python call something.
+type Call struct {
+	Opcode string // as in Lib/pickletools.py: "REDUCE", "NEWOBJ", "NEWOBJ_EX", "INST", "OBJ" or "BUILD"
+	Offset int64  // in the file, -1 in a compressed pickle
+}
+
+// Computed is the module or the name of a [Global] that Python makes by a call.
+const Computed = "<computed>"
 
 // String returns the dotted name.
 func (g *Global) String() string { return g.Module + "." + g.Name }

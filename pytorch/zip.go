@@ -3,6 +3,7 @@ package pytorch
 import (
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
 
@@ -128,7 +129,7 @@ func (f *File) validateZip(l *faultList) {
 		}
 	}
 	if unused > 0 {
-		l.report(CodeUnusedStorage, -1, "", "%d storages of %d bytes belong to no tensor", unused, unusedBytes)
+		l.report(CodeUnusedStorage, -1, "", "%s of %s %s to no tensor", plural.Of(unused, "storage"), plural.Of(unusedBytes, "byte"), plural.Verb(unused, "belong"))
 	}
 	a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || m == pickle && m.Size <= maxPickle }, func(z *ziparchive.Fault) {
 		l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)

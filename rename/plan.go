@@ -426,7 +426,7 @@ func (b *planner) checkTargets() {
 					items = append(items, fmt.Sprintf("%q%s", t.from, b.by(t.rule)))
 				}
 			}
-			who = list(items)
+			who = plural.List(items)
 		}
 		switch kept := len(p.From) - len(moved); {
 		case kept > 1:
@@ -440,18 +440,6 @@ func (b *planner) checkTargets() {
 		}
 		b.add(p)
 	}
-}
-
-// list joins a few items, and counts the others.
-func list(items []string) string {
-	const shown = 4
-	if len(items) > shown {
-		return strings.Join(items[:shown-1], ", ") + fmt.Sprintf(" and %d more", len(items)-shown+1)
-	}
-	if len(items) < 2 {
-		return strings.Join(items, "")
-	}
-	return strings.Join(items[:len(items)-1], ", ") + " and " + items[len(items)-1]
 }
 
 // writeMessages completes the messages of problems that many tensors share.
@@ -487,9 +475,9 @@ func foldedList(names []string) string {
 		items = append(items, fmt.Sprintf("%q", g.Name))
 	}
 	if len(names) == len(items) {
-		return list(items)
+		return plural.List(items)
 	}
-	return fmt.Sprintf("%s (%d tensors)", list(items), len(names))
+	return fmt.Sprintf("%s (%d tensors)", plural.List(items), len(names))
 }
 
 // A Summary counts what a plan does.

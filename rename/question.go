@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // A Question is what the inference of a map could not decide: modules that names,
@@ -32,7 +34,7 @@ type Question struct {
 
 // ask writes what is asked, for messages.
 func (q *Question) ask() string {
-	return fmt.Sprintf("what becomes of %s: %s", list(q.Between), either(q.And))
+	return fmt.Sprintf("what becomes of %s: %s", plural.List(q.Between), either(q.And))
 }
 
 // either joins what there is to choose from.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -139,8 +140,12 @@ var byHint = map[string]string{
 	safetensors.HintAppleDouble: "WT902",
 }
 
-// ruleOf returns the ID of the rule that a fault belongs to.
-func ruleOf(f *checkpoint.Fault) string {
+// ruleOf returns the ID of the rule that a fault of a file in some format belongs to, "" for
+// a release.
+func ruleOf(format checkpoint.Format, f *checkpoint.Fault) string {
+	if id, ok := byPyTorchCode[pytorch.Code(f.Code)]; ok && format == checkpoint.PyTorch {
+		return id
+	}
 	if id, ok := byHint[f.Hint]; ok {
 		return id
 	}
@@ -153,7 +158,7 @@ func ruleOf(f *checkpoint.Fault) string {
 // runFaults reports the faults that belong to the rule at work.
 func runFaults(p *Pass) {
 	for i := range p.release.Faults {
-		p.fault(nil, p.release.Faults[i])
+		p.fault(nil, "", p.release.Faults[i])
 	}
 	for _, m := range p.models {
 		faults := m.faults()
@@ -161,14 +166,20 @@ func runFaults(p *Pass) {
 			if m.Format == checkpoint.PyTorch && faults[i].Code == checkpoint.CodeNotOpened {
 				continue // WT903 says so
 			}
-			p.fault(m, faults[i])
+			p.fault(m, m.Format, faults[i])
+		}
+	}
+	for _, f := range p.pickled() {
+		for i := range f.faults {
+			p.fault(nil, checkpoint.PyTorch, f.faults[i])
 		}
 	}
 }
 
-// fault reports a fault of a checkpoint, or of the release when m is nil.
-func (p *Pass) fault(m *model, f checkpoint.Fault) {
-	if ruleOf(&f) != p.rule.ID {
+// fault reports a fault of a checkpoint, or, when m is nil, of the release or a file beside
+// its checkpoints.
+func (p *Pass) fault(m *model, format checkpoint.Format, f checkpoint.Fault) {
+	if ruleOf(format, &f) != p.rule.ID {
 		return
 	}
 	out := Finding{File: f.File, Offset: f.Offset, Tensor: f.Tensor, Message: f.Detail, Fixable: p.rule.ID == "WT109"}

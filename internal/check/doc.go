@@ -20,6 +20,7 @@
 //	WT5xx  companions: what belongs to quantised and adapted weights; from WT550
 //	       on, values
 //	WT6xx  change against an earlier release or a lock
+//	WT7xx  what a hub says of the release; from WT710 on, code in weights
 //	WT9xx  surroundings: what else a repository holds
 //
 // # Promises

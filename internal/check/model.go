@@ -23,6 +23,7 @@ type subject struct {
 	models  []*model
 	docs    map[string]*checkpoint.Config
 	against *Lock
+	pickled func() []*pickledFile
 }
 
 // A model is a checkpoint with what several rules want to know of it. What
@@ -78,6 +79,7 @@ type naming struct {
 
 func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *subject {
 	s := &subject{ctx: ctx, release: rel, docs: make(map[string]*checkpoint.Config), against: opts.Against}
+	s.pickled = sync.OnceValue(s.findPickled)
 	for _, c := range rel.Checkpoints {
 		m := &model{Checkpoint: c, doc: c.Config}
 		m.faults = sync.OnceValue(func() []checkpoint.Fault { return c.Validate(ctx) })

@@ -47,3 +47,15 @@ func Verb[N integer](n N, verb string) string {
 	}
 	return verb + "s"
 }
+
+// List joins a few items, and counts the others: "a, b and c", "a, b, c and 7 more".
+func List(items []string) string {
+	const shown = 4
+	if len(items) > shown {
+		return strings.Join(items[:shown-1], ", ") + fmt.Sprintf(" and %d more", len(items)-shown+1)
+	}
+	if len(items) < 2 {
+		return strings.Join(items, "")
+	}
+	return strings.Join(items[:len(items)-1], ", ") + " and " + items[len(items)-1]
+}

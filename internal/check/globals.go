@@ -1,0 +1,112 @@
+package check
+
+import (
+	_ "embed"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/wtinspect/wtinspect/pytorch"
+)
+
+//go:embed globals.yaml
+var globalsYAML []byte
+
+// A grade is what is known of a name that a pickle imports.
+type grade uint8
+
+const (
+	unknown   grade = iota
+	accepted        // by torch.load with weights_only
+	harmless        // makes an object, and does nothing else
+	dangerous       // see globalRow.Does
+)
+
+// A globalRow is one row of globals.yaml.
+type globalRow struct {
+	Module string   `yaml:"module"`
+	Names  []string `yaml:"names"` // patterns; none for the module and all below it
+	Does   string   `yaml:"does"`
+	By     []string `yaml:"by"`
+
+	grade grade
+}
+
+type globalTable struct {
+	Sources   map[string]string `yaml:"sources"`
+	Accepted  []globalRow       `yaml:"accepted"`
+	Harmless  []globalRow       `yaml:"harmless"`
+	Dangerous []globalRow       `yaml:"dangerous"`
+
+	byModule map[string][]*globalRow // those with names before those without
+}
+
+var globals = sync.OnceValue(func() *globalTable {
+	t := &globalTable{byModule: make(map[string][]*globalRow)}
+	if err := yaml.Load(globalsYAML, t, yaml.WithKnownFields()); err != nil {
+		panic("check: globals.yaml: " + err.Error())
+	}
+	for _, part := range []struct {
+		rows  []globalRow
+		grade grade
+	}{{t.Dangerous, dangerous}, {t.Harmless, harmless}, {t.Accepted, accepted}} {
+		for i := range part.rows {
+			row := &part.rows[i]
+			row.grade = part.grade
+			t.byModule[row.Module] = append(t.byModule[row.Module], row)
+		}
+	}
+	for _, rows := range t.byModule {
+		slices.SortStableFunc(rows, func(a, b *globalRow) int { return min(len(b.Names), 1) - min(len(a.Names), 1) })
+	}
+	return t
+})
+
+// computedRow is what every name is that Python makes while it loads the pickle.
+var computedRow = globalRow{Does: "can be anything, as its name is computed while the pickle is loaded", grade: dangerous}
+
+// gradeOf returns what is known of a global, with the row that says so; nil for what is in
+// no list.
+func gradeOf(g *pytorch.Global) (grade, *globalRow) {
+	if g.Module == pytorch.Computed || g.Name == pytorch.Computed {
+		return dangerous, &computedRow
+	}
+	t := globals()
+	for _, row := range t.byModule[g.Module] {
+		if row.Names == nil || slices.ContainsFunc(row.Names, func(pattern string) bool { return matchesName(pattern, g.Name) }) {
+			return row.grade, row
+		}
+	}
+	for module := g.Module; ; {
+		i := strings.LastIndexByte(module, '.')
+		if i < 0 {
+			break
+		}
+		module = module[:i]
+		for _, row := range t.byModule[module] {
+			if row.Names == nil {
+				return row.grade, row
+			}
+		}
+	}
+	// From protocol 4 on a name may be a path: "os.system" in the module shutil is that of os.
+	parts := strings.Split(g.Name, ".")
+	for _, part := range parts[:len(parts)-1] {
+		for _, row := range t.byModule[part] {
+			if row.Names == nil && row.grade == dangerous {
+				return dangerous, row
+			}
+		}
+	}
+	return unknown, nil
+}
+
+// matchesName reports whether a pattern of a row means a name. An attribute of what it means
+// is another name.
+func matchesName(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil && (pattern == name || !strings.Contains(name, "."))
+}

@@ -1,0 +1,78 @@
+package check
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/pytorch"
+)
+
+// Every row has a known source and says what it must, and no name is in two lists.
+func TestGlobalRows(t *testing.T) {
+	rows := globals()
+	type key struct{ module, name string }
+	seen := make(map[key]bool)
+	for _, list := range [][]globalRow{rows.Accepted, rows.Harmless, rows.Dangerous} {
+		for _, row := range list {
+			if row.Module == "" || len(row.By) == 0 || (row.Does != "") != (row.grade == dangerous) {
+				t.Errorf("%s %s: it needs a module, a source, and what it does if it is dangerous", row.Module, row.Names)
+			}
+			for _, by := range row.By {
+				if rows.Sources[by] == "" {
+					t.Errorf("%s: no source %q", row.Module, by)
+				}
+			}
+			if row.Names == nil && row.grade != dangerous {
+				t.Errorf("%s: whole modules are never harmless", row.Module)
+			}
+			for _, name := range append(slices.Clone(row.Names), "")[:max(len(row.Names), 1)] {
+				if k := (key{row.Module, name}); seen[k] {
+					t.Errorf("%s.%s is in two rows", row.Module, name)
+				} else {
+					seen[k] = true
+				}
+			}
+		}
+	}
+}
+
+func TestGradeOf(t *testing.T) {
+	for _, test := range []struct {
+		module, name string
+		want         grade
+	}{
+		{"torch._utils", "_rebuild_tensor_v2", accepted},
+		{"torch", "FloatStorage", accepted},
+		{"torch", "float8_e4m3fn", accepted},
+		{"torch", "float", accepted},
+		{"torch", "floaty", unknown},
+		{"torch.cuda", "HalfStorage", accepted},
+		{"torch", "load", dangerous},
+		{"torch", "FloatStorage.from_file", unknown}, // an attribute is another name
+		{"collections", "OrderedDict", accepted},
+		{"collections", "OrderedDict.fromkeys", unknown},
+		{"argparse", "Namespace", harmless},
+		{"argparse", "ArgumentParser", unknown},
+		{"builtins", "eval", dangerous},
+		{"builtins", "getattr", dangerous},
+		{"builtins", "dict", harmless},
+		{"builtins", "dict.get", unknown},
+		{"os", "system", dangerous},
+		{"os.path", "join", dangerous}, // below a module
+		{"osmium", "system", unknown},
+		{"uuid", "UUID", harmless}, // a name counts before its module
+		{"uuid", "_get_command_stdout", dangerous},
+		{"numpy.f2py.crackfortran", "getlincoef", dangerous},
+		{"torch.utils.data", "os.system", dangerous}, // a path of names
+		{"torch.utils.data", "dataset.os", unknown},  // no more than a name
+		{"mypackage.os", "system", unknown},          // another module of that name
+		{pytorch.Computed, "system", dangerous},
+		{"os", pytorch.Computed, dangerous},
+		{"__main__", "Config", unknown},
+		{"", "", unknown},
+	} {
+		if got, _ := gradeOf(&pytorch.Global{Module: test.module, Name: test.name}); got != test.want {
+			t.Errorf("%s %s: %d, want %d", test.module, test.name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,395 @@
+package check
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/pytorch"
+)
+
+var pickleRules = []*Rule{
+	{
+		ID: "WT710", Name: "dangerous-code", Severity: checkpoint.Error, run: runDangerousCode,
+		Title: "loading the file imports what can run commands, reach files or load other code",
+		Doc: `A pickle is a program: it names functions of Python, and loading it imports and calls
+them. These names are on a list of those that fickling, picklescan and ModelScan call
+dangerous. The offset is that of the call, or of the import where nothing is called. Do not
+load the file; ask its publisher for safetensors. Nothing of it was run here.`,
+		Bad: `a pickle that calls posix.system`, Good: "a pickle of tensors alone",
+	},
+	{
+		ID: "WT711", Name: "unknown-code", Severity: checkpoint.Warning, run: runUnknownCode,
+		Title: "loading the file imports code that is on no list",
+		Doc: `Importing a module runs it, and calling what is in it may do anything. Most of what is
+found here are the classes of the program that saved the file, such as callbacks of a
+trainer. That a name is on no list says nothing about it. 'wtinspect convert' writes the tensors
+to safetensors without importing anything.`,
+		Bad: `a pickle of pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint`, Good: "a pickle of tensors alone",
+	},
+	{
+		ID: "WT712", Name: "not-weights-only", Severity: checkpoint.Info, run: runNotWeightsOnly,
+		Title: "torch.load refuses the file by default",
+		Doc: `Since version 2.6 torch.load takes weights_only=True for granted: a fixed list of names,
+and the opcodes that torch.save uses with protocol 2. What is beyond that, and known to
+do nothing but make an object, is listed here. What is not known is WT711's.`,
+		Bad: "argparse.Namespace beside the tensors", Good: "numbers and strings beside the tensors",
+	},
+	{
+		ID: "WT713", Name: "nested-pickle", Severity: checkpoint.Warning, run: runFaults,
+		Title: "a string in a pickle is a pickle itself",
+		Doc: `Whatever loads the string runs a second program that scanners of the first do not see.
+Here it is judged as well: what it imports is found by the other rules, and called
+“string 1” and so on.`,
+		Bad: `b"\x80\x02cposix\nsystem\n…." in a dictionary`, Good: "strings that are text",
+	},
+	{
+		ID: "WT714", Name: "more-pickles", Severity: checkpoint.Warning, run: runFaults,
+		Title: "a pickle or other bytes are where torch.load does not look",
+		Doc: `Another pickle after the end of the first, bytes after it, or a second .pkl in the
+archive. torch.load does not read them, and other programs may. What they import is found
+by the other rules.`,
+		Bad: "two pickles in data.pkl", Good: "one pickle that ends where data.pkl does",
+	},
+	{
+		ID: "WT715", Name: "archive-anomaly", Severity: checkpoint.Error, run: runFaults,
+		Title: "two readers of the archive may see different contents",
+		Doc: `torch.load goes by the directory at the archive's end, and ignores checksums, the flag
+for encryption and the names in local headers. Other programs stop at them or believe
+them, so that a scanner may not see what torch.load does. torch.save writes none of it: the
+file was written or changed by something else. What hides nothing is a warning.`,
+		Bad: "data.pkl has another name in its local header", Good: "an archive as torch.save writes it",
+	},
+	{
+		ID: "WT716", Name: "odd-pickle", Severity: checkpoint.Error, run: runFaults,
+		Title: "a pickle does what no pickler writes",
+		Doc: `Keys set in what is not a dictionary (as in CVE-2026-24747), a call of what is not a
+function, a key given twice, values left on the stack, a storage described in two ways. Python may
+stop there or do something that was not meant, and readers differ in what they make of it.
+Where they do not, it is a warning.`,
+		Bad: "SETITEM on a tensor", Good: "a pickle as torch.save writes it",
+	},
+	{
+		ID: "WT717", Name: "storage-size", Severity: checkpoint.Error, run: runFaults,
+		Title: "a tensor needs more bytes than the file has for it",
+		Doc: `A storage is absent, shorter or longer than the pickle says, or a tensor reaches beyond
+its storage: the download or the upload was cut short, or the file was made by hand. Fetch or
+upload it again.`,
+		Bad: "a storage of 8 bytes, and a tensor of four floats", Good: "storages as long as the pickle says",
+	},
+	{
+		ID: "WT718", Name: "unused-storage", Severity: checkpoint.Warning, run: runFaults,
+		Title: "storages are in the file that no tensor uses",
+		Doc: `They are loaded by nothing and downloaded by everybody. They are left of what was
+deleted from the dictionary, or hidden there.`,
+		Bad: "data/7, and no tensor of storage 7", Good: "every storage has a tensor",
+	},
+	{
+		ID: "WT719", Name: "optimizer-state", Severity: checkpoint.Info, run: runOptimizerState,
+		Title: "the state of an optimiser is shipped with the weights",
+		Doc: `Only a training that goes on needs it, and it is often twice as large as the weights.
+'wtinspect convert' leaves it out.`,
+		Bad: "optimizer_states of 13 GB beside state_dict", Good: "state_dict alone",
+	},
+	{
+		ID: "WT720", Name: "odd-tensor", Severity: checkpoint.Warning, run: runFaults,
+		Title: "a tensor is not a plain run of numbers",
+		Doc: `Sparse and nested tensors, those that wrap others, those without data, those that are
+conjugated or negated when they are read, and those that repeat the elements of a smaller storage. They are listed as far as they can be, and
+safetensors does not have them.`,
+		Bad: "torch.eye(8).to_sparse()", Good: "a dense tensor",
+	},
+}
+
+// byPyTorchCode is byCode for the files of torch.save.
+var byPyTorchCode = map[pytorch.Code]string{
+	pytorch.CodeDuplicateName: "WT106",
+	pytorch.CodeOverflow:      "WT107",
+	pytorch.CodeUnknownDType:  "WT108",
+	pytorch.CodeEmptyName:     "WT112",
+	pytorch.CodeControlChars:  "WT112",
+	pytorch.CodeLimit:         "WT118",
+	pytorch.CodeDepth:         "WT118",
+
+	pytorch.CodeNestedPickle: "WT713",
+
+	pytorch.CodeMorePickles: "WT714",
+	pytorch.CodeAfterStop:   "WT714",
+	pytorch.CodeExtraPickle: "WT714",
+
+	pytorch.CodeDuplicateMember: "WT715",
+	pytorch.CodeMemberName:      "WT715",
+	pytorch.CodeMemberHeader:    "WT715",
+	pytorch.CodeMemberFlags:     "WT715",
+	pytorch.CodeChecksum:        "WT715",
+	pytorch.CodeCompressed:      "WT715",
+	pytorch.CodeOverlap:         "WT715",
+	pytorch.CodeUnsafeMember:    "WT715",
+	pytorch.CodeMixedPrefix:     "WT715",
+	pytorch.CodePrefixData:      "WT715",
+	pytorch.CodeGap:             "WT715",
+	pytorch.CodeTrailingData:    "WT715",
+	pytorch.CodeArchiveVersion:  "WT715",
+	pytorch.CodeByteOrder:       "WT715",
+	pytorch.CodeBigEndian:       "WT715",
+
+	pytorch.CodeLeftover:      "WT716",
+	pytorch.CodeBadTarget:     "WT716",
+	pytorch.CodePersistentID:  "WT716",
+	pytorch.CodeDuplicateKey:  "WT716",
+	pytorch.CodeStorageChange: "WT716",
+	pytorch.CodeBadTensor:     "WT716",
+
+	pytorch.CodeOutOfStorage:   "WT717",
+	pytorch.CodeMissingStorage: "WT717",
+	pytorch.CodeStorageSize:    "WT717",
+
+	pytorch.CodeUnusedStorage: "WT718",
+
+	pytorch.CodeNoData:   "WT720",
+	pytorch.CodeSparse:   "WT720",
+	pytorch.CodeNested:   "WT720",
+	pytorch.CodeWrapped:  "WT720",
+	pytorch.CodeExpanded: "WT720",
+	pytorch.CodeLazy:     "WT720",
+	pytorch.CodeEmpty:    "WT720",
+}
+
+// A pickled file is one that Python loads by carrying out pickles.
+type pickledFile struct {
+	path, checkpoint string
+	programs         []pytorch.Program
+	optimizers       []pytorch.Subtree
+	faults           []checkpoint.Fault // of a file that is not a checkpoint's, which has its own
+}
+
+// findPickled looks into the files of torch.save, into those beside other weights, and into those
+// that have the name of weights and are not.
+func (s *subject) findPickled() []*pickledFile {
+	var list []*pickledFile
+	seen := make(map[string]bool)
+	add := func(path, ck string) {
+		if path == "" || seen[path] || s.ctx.Err() != nil {
+			return
+		}
+		seen[path] = true
+		if f := s.lookForPickles(path, ck); f != nil {
+			list = append(list, f)
+		}
+	}
+	for _, m := range s.models {
+		for _, f := range m.Files {
+			if !f.Missing && (m.Format == checkpoint.PyTorch || f.Err != nil) {
+				add(f.Path, m.Path)
+			}
+		}
+	}
+	for _, path := range s.release.Pickles {
+		add(path, "")
+	}
+	return list
+}
+
+// lookForPickles returns nil for a file without pickles.
+func (s *subject) lookForPickles(path, ck string) *pickledFile {
+	src, err := source.Open(s.ctx, path)
+	if err != nil {
+		return nil // reported as unreadable
+	}
+	defer src.Close()
+	f := &pickledFile{path: path, checkpoint: ck}
+	f.programs, err = pytorch.Programs(src, src.Size())
+	if err != nil || len(f.programs) == 0 {
+		return nil
+	}
+	file, err := pytorch.NewFile(src, src.Size())
+	if flt, ok := errors.AsType[*pytorch.Fault](err); ok {
+		f.add(*flt)
+	}
+	if err != nil {
+		return f
+	}
+	for _, t := range file.Subtrees() {
+		if t.Optimizer {
+			f.optimizers = append(f.optimizers, t)
+		}
+	}
+	// The headers of members are all over the file: too many requests for one that is elsewhere.
+	if ck == "" && source.Scheme(path) == "" {
+		for _, flt := range file.Validate() {
+			f.add(flt)
+		}
+	}
+	return f
+}
+
+// add notes a fault of a file that is not a checkpoint's.
+func (f *pickledFile) add(flt pytorch.Fault) {
+	if f.checkpoint == "" && flt.Code != pytorch.CodeNotTorch {
+		f.faults = append(f.faults, checkpoint.Fault{
+			File: f.path, Code: string(flt.Code), Severity: checkpoint.Severity(flt.Severity), Offset: flt.Offset, Tensor: flt.Tensor, Detail: flt.Detail,
+		})
+	}
+}
+
+// maxGlobalFindings bounds how many names of a file are findings of their own.
+const maxGlobalFindings = 100
+
+func runDangerousCode(p *Pass) {
+	for _, f := range p.pickled() {
+		n := 0
+		for i := range f.programs {
+			for _, g := range f.programs[i].Globals {
+				found, row := gradeOf(g)
+				if found != dangerous {
+					continue
+				}
+				if n++; n > maxGlobalFindings {
+					continue
+				}
+				message := fmt.Sprintf("%s %s, which %s", f.programs[i].Place, verb(g), row.Does)
+				if f.programs[i].Place == "" {
+					message = fmt.Sprintf("the pickle %s, which %s", verb(g), row.Does)
+				}
+				if f.programs[i].Stray {
+					message += "; torch.load does not run this pickle, other programs may"
+				}
+				if len(row.By) > 0 {
+					message += " (listed by " + plural.List(row.By) + ")"
+				}
+				p.report(f.finding(g, message))
+			}
+		}
+		if more := n - maxGlobalFindings; more > 0 {
+			p.report(Finding{
+				Checkpoint: f.checkpoint, File: f.path, Offset: -1, Count: more,
+				Message: plural.Of(more, "more name") + " that can run commands, reach files or load other code",
+			})
+		}
+	}
+}
+
+// verb says what a pickle does with a global.
+func verb(g *pytorch.Global) string {
+	if g.Calls == 0 {
+		return "imports " + spelled(g)
+	}
+	return fmt.Sprintf("calls %s by %s", spelled(g), g.Call.Opcode)
+}
+
+// spelled returns the name of a global, printable and cut when it is long.
+func spelled(g *pytorch.Global) string {
+	const most = 100
+	s := g.String()
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.Trim(strconv.Quote(s), `"`)
+}
+
+// finding returns a finding about a global.
+func (f *pickledFile) finding(g *pytorch.Global, message string) Finding {
+	at := g.Offset
+	if g.Calls > 0 {
+		at = g.Call.Offset
+	}
+	return Finding{Checkpoint: f.checkpoint, File: f.path, Offset: at, Message: message}
+}
+
+func runUnknownCode(p *Pass) {
+	for _, f := range p.pickled() {
+		byPackage := make(map[string][]*pytorch.Global)
+		for _, g := range f.globals(unknown) {
+			top, _, _ := strings.Cut(g.Module, ".")
+			byPackage[top] = append(byPackage[top], g)
+		}
+		packages := slices.Sorted(maps.Keys(byPackage))
+		for i, name := range packages {
+			if i == maxGlobalFindings {
+				p.report(Finding{
+					Checkpoint: f.checkpoint, File: f.path, Offset: -1, Count: len(packages) - i,
+					Message: "code of " + plural.Of(len(packages)-i, "more package") + " that is on no list",
+				})
+				break
+			}
+			list := byPackage[name]
+			slices.SortStableFunc(list, func(a, b *pytorch.Global) int { return cmp.Compare(min(b.Calls, 1), min(a.Calls, 1)) })
+			out := f.finding(list[0], "loading it "+verbs(list)+", on no list of harmless or dangerous names")
+			out.Count = len(list)
+			p.report(out)
+		}
+	}
+}
+
+// globals returns what the pickles of a file import of a grade, each once.
+func (f *pickledFile) globals(of grade) []*pytorch.Global {
+	var list []*pytorch.Global
+	seen := make(map[[2]string]bool)
+	for i := range f.programs {
+		for _, g := range f.programs[i].Globals {
+			key := [2]string{g.Module, g.Name}
+			if found, _ := gradeOf(g); found == of && !seen[key] {
+				seen[key] = true
+				list = append(list, g)
+			}
+		}
+	}
+	return list
+}
+
+// verbs says what a pickle does with several globals.
+func verbs(list []*pytorch.Global) string {
+	words := make([]string, len(list))
+	for i, g := range list {
+		words[i] = verb(g)
+	}
+	return plural.List(words)
+}
+
+func runNotWeightsOnly(p *Pass) {
+	for _, f := range p.pickled() {
+		list := f.globals(harmless)
+		var words []string
+		if len(list) > 0 {
+			words = append(words, "it "+verbs(list))
+		}
+		at := int64(-1)
+		for i := range f.programs {
+			if o := &f.programs[i]; o.Refused != "" && !o.Stray {
+				words = append(words, "it has the opcode "+o.Refused)
+				at = o.RefusedAt
+				break
+			}
+		}
+		if len(words) == 0 || len(f.globals(unknown))+len(f.globals(dangerous)) > 0 {
+			continue // it is refused for those
+		}
+		out := Finding{Checkpoint: f.checkpoint, File: f.path, Offset: at, Count: max(len(list), 1)}
+		if len(list) > 0 {
+			out.Offset = f.finding(list[0], "").Offset
+		}
+		out.Message = "torch.load refuses it with weights_only, its default: " + strings.Join(words, ", and ")
+		p.report(out)
+	}
+}
+
+func runOptimizerState(p *Pass) {
+	for _, f := range p.pickled() {
+		for _, t := range f.optimizers {
+			if t.Tensors == 0 {
+				continue
+			}
+			p.report(Finding{
+				Checkpoint: f.checkpoint, File: f.path, Offset: -1,
+				Message: fmt.Sprintf("%.100q is the state of an optimiser: %s, %s", t.Path, plural.Of(t.Tensors, "tensor"), plural.Of(t.Bytes, "byte")),
+			})
+		}
+	}
+}

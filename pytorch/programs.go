@@ -1,0 +1,232 @@
+package pytorch
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/ziparchive"
+)
+
+// A Program is one of the pickles in a file, as what it is to Python: a list of things to
+// import and to call.
+type Program struct {
+	// Place says where the pickle is: the name of its member in an archive, or "", and for one
+	// in a string of another where that is.
+	Place string
+	// Offset is where it begins in the file, -1 when it is not stored there in one piece.
+	Offset int64
+	// Globals are what it imports, each once, in the order of their first use. Offsets are
+	// of the file, and -1 where Offset is.
+	Globals []*Global
+	// Refused is the first opcode that torch.load does not carry out with weights_only, ""
+	// when there is none, and RefusedAt where it is.
+	Refused   string
+	RefusedAt int64
+	// Err is where and why the pickle breaks off, nil when it is whole. Python carries it out up
+	// to there, and so far it is a Program.
+	Err error
+	// Stray says that the pickle is not one that torch.load runs: it follows the end of
+	// another, or is a member of an archive that torch does not look at.
+	Stray bool
+}
+
+const (
+	// maxPrograms bounds how many pickles of a file are looked at.
+	maxPrograms = 10_000
+	// maxInner bounds how deeply pickles are strings of pickles.
+	maxInner = 8
+)
+
+// Programs returns the pickles of the file in the first size bytes of r: of an archive all
+// that are called pickles, of a stream one after the other, and those that are strings of
+// others. It goes on where [NewFile] fails: what breaks a pickle is its [Program.Err]. An
+// error is that of r, or says that the file is a broken archive, in which none is found.
+//
+// It returns none for a file that is not an archive and does not begin with a pickle.
+func Programs(r io.ReaderAt, size int64) ([]Program, error) {
+	l := &programs{left: spareMemory + 4*uint64(max(size, 0))}
+	err := l.file(r, size, "", true, 0)
+	return l.list, err
+}
+
+// programs collects the pickles of a file.
+type programs struct {
+	list []Program
+	left uint64 // of the bytes of archives' members, which may be the same many times
+}
+
+// file looks for pickles in a file, or in a string of a pickle that is one. whole is true
+// for what is a file.
+func (l *programs) file(r io.ReaderAt, size int64, place string, whole bool, depth int) error {
+	head := make([]byte, min(size, sniffed))
+	if err := readFull(r, head, 0); err != nil {
+		return err
+	}
+	base := int64(-1)
+	if whole {
+		base = 0
+	}
+	switch {
+	case ziparchive.IsZip(head):
+		return l.archive(r, size, place, base, depth)
+	case len(head) >= 262 && string(head[257:262]) == "ustar":
+		return l.tar(r, size, place, base, depth)
+	}
+	return l.stream(&window{r: r, size: size, base: base}, place, false, depth)
+}
+
+// isProgram reports whether torch, or what it calls, reads a member of an archive as a
+// pickle, or a reader of pickles would find one there: by its name, without regard to
+// case as in mz_zip_reader_locate_file.
+func isProgram(name string) bool {
+	switch path.Ext(strings.ToLower(name)) {
+	case ".pkl", ".pickle":
+		return true
+	}
+	return false
+}
+
+func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, depth int) error {
+	a, err := ziparchive.Read(r, size)
+	if err != nil {
+		return archiveFault(err)
+	}
+	for i := range a.Members {
+		m := &a.Members[i]
+		if !isProgram(m.Name) {
+			continue
+		}
+		at := inside(place, m.Name)
+		if m.Size > l.left {
+			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: newFault(CodeLimit, m.Header, "", "the archive's pickles are larger than four times the file")})
+			return nil
+		}
+		l.left -= m.Size
+		data, begin, err := a.Contents(m, maxPickle)
+		if err != nil {
+			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: archiveFault(err)})
+			continue
+		}
+		if base < 0 {
+			begin = -1
+		}
+		dir, _, _ := strings.Cut(a.Members[0].Name, "/")
+		lower := strings.ToLower(m.Name)
+		stray := lower != strings.ToLower(dir)+"/data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
+		if err := l.stream(&window{size: int64(len(data)), buf: data, base: begin}, at, stray, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tar looks into the archives of torch before 0.1.10, which torch.load still reads
+// (serialization.py, legacy_load): each of these members is a pickle and what follows it.
+func (l *programs) tar(r io.ReaderAt, size int64, place string, base int64, depth int) error {
+	section := io.NewSectionReader(r, 0, size)
+	for t := tar.NewReader(section); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return newFault(CodeTar, -1, "", "the tar archive is broken: %v", err)
+		}
+		switch path.Base(h.Name) {
+		case "sys_info", "storages", "tensors", "pickle":
+		default:
+			continue
+		}
+		at, err := section.Seek(0, io.SeekCurrent) // where the member's data begin
+		if err != nil {
+			return err
+		}
+		w := &window{r: r, off: at, size: min(h.Size, size-at), base: at}
+		if base < 0 {
+			w.base = -1
+		}
+		if err := l.stream(w, inside(place, h.Name), false, depth); err != nil {
+			return err
+		}
+	}
+}
+
+// stream looks at the pickles that follow each other from the beginning of a window. Of the
+// first nothing is known but that Python would try; what follows must look like one.
+func (l *programs) stream(w *window, place string, stray bool, depth int) error {
+	legacy := false
+	for pos, n := 0, 0; int64(pos) < w.size && len(l.list) < maxPrograms; n++ {
+		if n > 0 {
+			if err := w.need(pos + 2); err == errEnd || err == nil && (w.buf[pos] != opProto || w.buf[pos+1] > maxProtocol) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		v, end, err := l.run(w, pos, place, stray || n > 0 && !legacy, depth)
+		switch {
+		case err != nil || end <= pos:
+			return err
+		case n == 0:
+			legacy = isMagic(v) || isObject(v) // which Python may make the magic number of
+		case legacy && n == legacyPickles-1:
+			return nil // what follows are the storages
+		}
+		pos = end
+	}
+	return nil
+}
+
+// run carries out the pickle at pos of a window, and returns where the next may begin, 0
+// when it broke off. An error is the reader's.
+func (l *programs) run(w *window, pos int, place string, stray bool, depth int) (v Value, end int, err error) {
+	var inner [][]byte
+	m := newMachine(w)
+	m.inner = func(data []byte) { inner = append(inner, data) }
+	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray}
+	v, end, err = m.run(pos)
+	p.Globals = m.order
+	if err != nil {
+		if flt := (*Fault)(nil); !errors.As(err, &flt) {
+			return nil, 0, err
+		}
+		p.Err, end = err, 0
+	}
+	if m.refused != 0 {
+		p.Refused, p.RefusedAt = opcodeName(m.refused), m.refusedAt
+	}
+	// Any file begins with what may be opcodes. One that imports nothing before it breaks off is
+	// not a pickle, or does no harm.
+	if p.Err == nil || len(p.Globals) > 0 || pos > 0 || w.isPickle() {
+		l.add(p)
+	}
+	for i, data := range inner {
+		if depth == maxInner || len(l.list) >= maxPrograms {
+			break
+		}
+		at := inside(place, fmt.Sprintf("string %d", i+1))
+		if err := l.file(bytes.NewReader(data), int64(len(data)), at, false, depth+1); err != nil {
+			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err})
+		}
+	}
+	return v, end, nil
+}
+
+func (l *programs) add(p Program) {
+	if len(l.list) < maxPrograms {
+		l.list = append(l.list, p)
+	}
+}
+
+// inside returns the place of a part of what is at a place.
+func inside(place, part string) string {
+	if place == "" {
+		return part
+	}
+	return place + ", " + part
+}

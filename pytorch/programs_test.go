@@ -1,0 +1,184 @@
+package pytorch_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/pytorch"
+)
+
+// programs returns what the pickles of a file import and call, one line per name.
+func programs(t *testing.T, data []byte) string {
+	t.Helper()
+	list, err := pytorch.Programs(bytes.NewReader(data), int64(len(data)))
+	var b strings.Builder
+	for _, p := range list {
+		place := p.Place
+		if place == "" {
+			place = "-"
+		}
+		fmt.Fprintf(&b, "%s@%d", place, p.Offset)
+		if p.Stray {
+			b.WriteString(" stray")
+		}
+		if p.Refused != "" {
+			fmt.Fprintf(&b, " refused %s@%d", p.Refused, p.RefusedAt)
+		}
+		if p.Err != nil {
+			b.WriteString(" broken")
+		}
+		b.WriteByte('\n')
+		for _, g := range p.Globals {
+			fmt.Fprintf(&b, " %s@%d", g, g.Offset)
+			if g.Calls > 0 {
+				fmt.Fprintf(&b, " %dx %s@%d", g.Calls, g.Call.Opcode, g.Call.Offset)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	if err != nil {
+		b.WriteString("error\n")
+	}
+	return b.String()
+}
+
+func TestPrograms(t *testing.T) {
+	const evil = "GLOBAL posix system\nSHORT_BINSTRING id\nTUPLE1\nREDUCE\n"
+	// The magic number, the version and the system of the old stream.
+	const stream = "PROTO 2\nLONG1 \"\\x6c\\xfc\\x9c\\x46\\xf9\\x20\\x6a\\xa8\\x50\\x19\"\nSTOP\nPROTO 2\nBININT2 1001\nSTOP\nPROTO 2\nEMPTY_DICT\nSTOP\n"
+	for _, test := range []struct{ name, text, want string }{
+		{"nothing", "raw hello\n", ""},
+		{"empty", "", ""},
+		{"plain", "PROTO 2\n" + evil + "STOP\n", "-@0\n posix.system@2 1x REDUCE@21\n"},
+		{"protocol 0", "GLOBAL os system\nMARK\nSTRING \"'id'\"\nTUPLE\nREDUCE\nSTOP\n", "-@0 refused STRING@12\n os.system@0 1x REDUCE@19\n"},
+		{"INST", "MARK\nSTRING \"'id'\"\nINST os system\nSTOP\n", "-@0 refused STRING@1\n os.system@7 1x INST@7\n"},
+		{"OBJ", "MARK\nGLOBAL os system\nSTRING \"'id'\"\nOBJ\nSTOP\n", "-@0 refused STRING@12\n os.system@1 1x OBJ@18\n"},
+		{"NEWOBJ and BUILD", "PROTO 2\nGLOBAL a B\nEMPTY_TUPLE\nNEWOBJ\nEMPTY_DICT\nBUILD\nSTOP\n", "-@0\n a.B@2 2x NEWOBJ@8\n"},
+		{"BUILD of what a call made", "PROTO 2\nGLOBAL a b\nEMPTY_TUPLE\nREDUCE\nEMPTY_DICT\nBUILD\nSTOP\n", "-@0\n a.b@2 2x REDUCE@8\n"},
+		{
+			"a call of the result of a call", "PROTO 2\nGLOBAL builtins getattr\nGLOBAL os path\nSHORT_BINSTRING join\nTUPLE2\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP\n",
+			"-@0\n builtins.getattr@2 1x REDUCE@36\n os.path@20\n",
+		},
+		{"a call by a function that makes tensors", "PROTO 2\nGLOBAL torch._tensor _rebuild_from_type_v2\nMARK\nGLOBAL os system\nNONE\nSHORT_BINSTRING id\nTUPLE1\nNONE\nTUPLE\nREDUCE\nSTOP\n", "-@0\n torch._tensor._rebuild_from_type_v2@2 1x REDUCE@59\n os.system@40 1x REDUCE@59\n"},
+		{
+			"STACK_GLOBAL by way of the memo",
+			"PROTO 4\nSHORT_BINUNICODE system\nMEMOIZE\nPOP\nSHORT_BINUNICODE os\nBINGET 0\nSTACK_GLOBAL\nSTOP\n",
+			"-@0 refused SHORT_BINUNICODE@2\n os.system@18\n",
+		},
+		{
+			"STACK_GLOBAL of names that are computed",
+			"PROTO 4\nGLOBAL builtins str\nEMPTY_TUPLE\nREDUCE\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nSTOP\n",
+			"-@0 refused SHORT_BINUNICODE@18\n builtins.str@2 1x REDUCE@17\n <computed>.system@26\n",
+		},
+		{"STACK_GLOBAL of no names", "PROTO 4\nNONE\nNONE\nSTACK_GLOBAL\nSTOP\n", "-@0 refused STACK_GLOBAL@4 broken\n"},
+		{"names of Python 2", "PROTO 2\nGLOBAL __builtin__ eval\nSTOP\n", "-@0\n builtins.eval@2\n"},
+		{"an extension", "PROTO 2\nEXT1 7\nSTOP\n", "-@0 refused EXT1@2\n copyreg.extension 7@2\n"},
+		{"broken afterwards", "PROTO 2\n" + evil + "POP\nPOP\nSTOP\n", "-@0 refused POP@22 broken\n posix.system@2 1x REDUCE@21\n"},
+		{"cut off", "PROTO 2\n" + evil, "-@0 broken\n posix.system@2 1x REDUCE@21\n"},
+		{"a second", "PROTO 2\nNONE\nSTOP\nPROTO 2\n" + evil + "STOP\n", "-@0\n-@4 stray\n posix.system@6 1x REDUCE@25\n"},
+		{"other bytes behind", "PROTO 2\nNONE\nSTOP\nraw cos\n", "-@0\n"},
+		{"the old stream", stream + "PROTO 2\n" + evil + "STOP\nPROTO 2\nEMPTY_LIST\nSTOP\nraw \"\\x80\\x02N.\"", "-@0\n-@15\n-@21\n-@25\n posix.system@27 1x REDUCE@46\n-@48\n"},
+		{"a magic number that is computed", "PROTO 2\nGLOBAL builtins eval\nEMPTY_TUPLE\nREDUCE\nSTOP\nPROTO 2\nNONE\nSTOP\n", "-@0\n builtins.eval@2 1x REDUCE@18\n-@20\n"},
+		{"bytes", "PROTO 3\nBINBYTES\nbegin\nPROTO 2\n" + evil + "STOP\nend\nSTOP\n", "-@0 refused BINBYTES@2\nstring 1@-1\n posix.system@-1 1x REDUCE@-1\n"},
+		{"bytes of protocol 2", "PROTO 2\nGLOBAL _codecs encode\nBINUNICODE \"\\u0080\\x02cos\\nsystem\\n.\"\nSHORT_BINSTRING latin1\nTUPLE2\nREDUCE\nSTOP\n", "-@0\n _codecs.encode@2 1x REDUCE@47\nstring 1@-1\n os.system@-1\n"},
+		{
+			"bytes in bytes", "PROTO 3\nBINBYTES\nbegin\nPROTO 3\nBINBYTES\nbegin\nPROTO 2\n" + evil + "STOP\nend\nSTOP\nend\nSTOP\n",
+			"-@0 refused BINBYTES@2\nstring 1@-1 refused BINBYTES@-1\nstring 1, string 1@-1\n posix.system@-1 1x REDUCE@-1\n",
+		},
+		{"an archive in bytes that is none", "PROTO 3\nBINBYTES \"PK\\x03\\x04\"\nSTOP\n", "-@0 refused BINBYTES@2\nstring 1@-1 broken\n"},
+		{
+			"an archive", "member a/data.pkl\nPROTO 2\n" + evil + "STOP\nmember a/data/0\nPROTO 2\n" + evil + "STOP\nmember a/x.PICKLE\n" + evil + "STOP\nmember a/constants.pkl\nNONE\nSTOP\n",
+			"a/data.pkl@40\n posix.system@42 1x REDUCE@61\na/x.PICKLE@196 stray\n posix.system@196 1x REDUCE@215\na/constants.pkl@278\n",
+		},
+		{"a broken archive", "raw \"PK\\x03\\x04 cut\"\n", "error\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			data, err := fixture.Pickle(test.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, programs(t, data)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			for i := range data { // whatever is cut off
+				programs(t, data[:i])
+			}
+		})
+	}
+}
+
+// Torch still loads the archives that it wrote before 0.1.10.
+func TestProgramsOfTar(t *testing.T) {
+	evil, err := fixture.Pickle("PROTO 2\nGLOBAL posix system\nSHORT_BINSTRING id\nTUPLE1\nREDUCE\nSTOP\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range []string{"notes", "./pickle"} {
+		if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(evil)), Format: tar.FormatUSTAR}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(evil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := programs(t, b.Bytes()), "./pickle@1536\n posix.system@1538 1x REDUCE@1557\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// A pickle of pickles of pickles ends somewhere.
+func TestProgramsAreBounded(t *testing.T) {
+	text := "PROTO 3\nNONE\nSTOP\n"
+	for range 20 {
+		text = "PROTO 3\nBINBYTES\nbegin\n" + text + "end\nSTOP\n"
+	}
+	data, err := fixture.Pickle(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(programs(t, data), "\n"); n != 9 {
+		t.Errorf("%d pickles, want 9", n)
+	}
+	many := strings.Repeat("\x80\x02N.", 20_000)
+	if n := strings.Count(programs(t, []byte(many)), "\n"); n != 10_000 {
+		t.Errorf("%d pickles, want 10000", n)
+	}
+}
+
+func FuzzPrograms(f *testing.F) {
+	for _, text := range []string{
+		"PROTO 2\nGLOBAL posix system\nSHORT_BINSTRING id\nTUPLE1\nREDUCE\nSTOP\n",
+		"PROTO 3\nBINBYTES\nbegin\nPROTO 2\nNONE\nSTOP\nend\nSTOP\n",
+		"member a/data.pkl\nPROTO 2\nEMPTY_DICT\nBINUNICODE w\ntensor 0 FloatStorage 1\nSETITEM\nSTOP\nmember a/data/0\nraw abcd\n",
+	} {
+		data, err := fixture.Pickle(text)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := pytorch.Programs(bytes.NewReader(data), int64(len(data)))
+		for _, p := range list {
+			if err == nil && (p.Offset < -1 || p.Offset > int64(len(data))) {
+				t.Errorf("a pickle at byte %d of %d", p.Offset, len(data))
+			}
+			for _, g := range p.Globals {
+				if g.Calls > 0 && g.Call.Opcode == "" {
+					t.Errorf("%s is called by nothing", g)
+				}
+			}
+		}
+	})
+}
