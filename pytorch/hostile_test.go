@@ -38,7 +38,6 @@ const (
 	aCall   = "cos\nsystem\nX\x02\x00\x00\x00id\x85R"
 )
 
-func le32(n uint32) string { return string(binary.LittleEndian.AppendUint32(nil, n)) }
 func le64(n uint64) string { return string(binary.LittleEndian.AppendUint64(nil, n)) }
 
 func key(k string, v any) tt.Dict { return tt.Dict{{Key: k, Value: v}} }

@@ -15,10 +15,12 @@
 #
 # And what cat prints and writes of random arrays is what NumPy does.
 #
+# And package pytorch reads what torch wrote, every dtype, protocol and container.
+#
 # And what the npm packages read of a hub over HTTP, that of the tests, is what
 # `wtinspect ls hf://` reads of it.
 #
-# They are installed into a temporary directory. Where npm, NumPy, or the network, is
+# They are installed into a temporary directory. Where npm, NumPy, torch, or the network, is
 # missing their checks are skipped, and said to be.
 set -eu
 
@@ -140,6 +142,21 @@ done
 if [ -z "$python" ]; then
 	echo "SKIP: NumPy is missing"
 elif "$python" "$here/cat.py" "$wt" "$tmp"; then
+	passed=$((passed + 1))
+else
+	failed=$((failed + 1))
+fi
+
+torch=
+for p in python3 /usr/bin/python3; do
+	if "$p" -c 'import torch' 2>/dev/null; then
+		torch=$p
+		break
+	fi
+done
+if [ -z "$torch" ]; then
+	echo "SKIP: torch is missing"
+elif "$torch" "$here/torch_files.py" "$tmp/torch" && (cd "$root" && WTINSPECT_TORCH=$tmp/torch go test -count=1 -run=TestFilesOfTorch ./pytorch); then
 	passed=$((passed + 1))
 else
 	failed=$((failed + 1))
