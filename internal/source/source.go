@@ -120,7 +120,7 @@ func openRegular(ctx context.Context, ref string) (Source, error) {
 	if !os.SameFile(before, after) {
 		return nil, f.Close()
 	}
-	return &file{File: f, size: after.Size()}, nil
+	return held.keep(&file{ref: ref, is: after, f: f}), nil
 }
 
 // openNow opens a file for reading, without waiting for anybody at the other
@@ -162,10 +162,3 @@ func regular(ref string, fi fs.FileInfo) error {
 	}
 	return fmt.Errorf("%s: %s, where a regular file is needed", ref, kind)
 }
-
-type file struct {
-	*os.File
-	size int64
-}
-
-func (f *file) Size() int64 { return f.size }
