@@ -285,11 +285,11 @@ func (o *Operation) inverse() (inv Operation, why string) {
 	case tensorop.Concat:
 		inv.Kind = tensorop.Split
 	case tensorop.Stack:
-		if inv.Kind = tensorop.Unstack; o.Over != "" {
-			return inv, "it does not say how many tensors it stacks"
+		if inv.Kind = tensorop.Unstack; o.Over != "" && !o.Count.isSet() {
+			return inv, "it does not say how many tensors it stacks: count"
 		}
 	case tensorop.Unstack:
-		if inv.Kind = tensorop.Stack; o.Over != "" || o.Operand < 0 {
+		if inv.Kind = tensorop.Stack; o.Over == "" && o.Operand < 0 {
 			inv.Count = Number{}
 		}
 	case tensorop.Copy:

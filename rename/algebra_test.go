@@ -83,13 +83,19 @@ func TestInvert(t *testing.T) {
 		{
 			"experts",
 			"rules: [{from: 'a.{n}', unstack: {over: e, count: experts}, to: 'a.{n}.{e}'}]\notherwise: error",
-			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from: a.{n}.{e}\n    stack: {over: e}\n    to: a.{n}\notherwise: error\n",
+			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from: a.{n}.{e}\n    stack: {over: e, count: experts}\n    to: a.{n}\notherwise: error\n",
+		},
+		{
+			"as many experts as are said",
+			"rules: [{from: ['g.{n}.{e}', 'u.{n}.{e}'], steps: [stack: {over: e, count: 8}, concat: {axis: 1, parts: [1, 1]}], to: 'a.{n}'}]\notherwise: error",
+			"version: 1\ndescription: Undoes map.yaml\nrules:\n  - from: a.{n}\n    steps:\n      - split: {axis: 1, parts: [1, 1]}\n      - unstack: {over: e, count: 8}\n" +
+				"    to:\n      - g.{n}.{e}\n      - u.{n}.{e}\notherwise: error\n",
 		},
 		{
 			"bytes, with less than the inverse needs",
 			"rules: [{from: 'a.{n}', offset: {add: 1, round: true}, to: 'b.{n}'}, {from: 'c.{n}', stack: {over: n}, to: c}, {from: 'd.{n}', reshape: {shape: [4]}, to: 'e.{n}'}, {from: 'f.{n}', transpose: {}, to: f}, {from: 'g.{n}', transpose: {}, to: 'g.{n+1}'}, {from: s, scale: {by: 49}, to: s}, {from: [t, u], merge: {}, to: t}]",
 			"map.yaml:1:9: offset of a.{n} -> b.{n}: it rounds, and nothing brings the values back; the inverse of a plan may know: rename --write-inverse\n" +
-				"map.yaml:1:70: stack of c.{n} -> c: it does not say how many tensors it stacks; the inverse of a plan may know: rename --write-inverse\n" +
+				"map.yaml:1:70: stack of c.{n} -> c: it does not say how many tensors it stacks: count; the inverse of a plan may know: rename --write-inverse\n" +
 				"map.yaml:1:112: reshape of d.{n} -> e.{n}: it does not say what the shape was; the inverse of a plan may know: rename --write-inverse\n" +
 				"map.yaml:1:165: f does not have {n}, and no new name says what it was\n" +
 				"map.yaml:1:204: g.{n+1} shifts a number, which no inverse of operations undoes\n" +

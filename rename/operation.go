@@ -68,8 +68,8 @@ type Operation struct {
 	// Zeros are how many a pad puts before and after, and a trim leaves out.
 	Zeros []int64
 	// Over is the hole whose numbers stack and unstack run over. Count is how
-	// many tensors unstack and copy make, or how many a merge or a stack without a
-	// hole takes, from Operand on.
+	// many tensors unstack and copy make, or how many a merge or a stack takes, from
+	// Operand on where there is no hole. A stack over a hole may leave it open.
 	Over  string
 	Count Number
 
@@ -136,6 +136,15 @@ func (s *simulation) step(o *Operation) error {
 			k := 1
 			for i+k < len(s.runs) && s.runs[i+k] == s.runs[i] {
 				k++
+			}
+			if o.Count.isSet() {
+				want, err := s.value(o.Count)
+				if err != nil {
+					return err
+				}
+				if want != int64(k) {
+					return fmt.Errorf("%s over {%s} takes %s, and there %s %d", o.Kind, o.Over, plural.Of(want, "tensor"), plural.Verb(k, "are"), k)
+				}
 			}
 			s.apply(op, i, k)
 		}

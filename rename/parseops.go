@@ -207,9 +207,9 @@ func (p *parser) parseOperation(key, n *yaml.Node) Operation {
 	case tensorop.Pad, tensorop.Trim:
 		need(seen["axis"] && seen["zeros"], "an axis and zeros, how many before and after")
 	case tensorop.Merge, tensorop.Stack:
-		need(seen["operand"] == seen["count"], "operand and count, or none of them")
-		if seen["over"] && seen["count"] {
-			p.errorf(n, "", "stack runs over a hole or takes a count of tensors, not both")
+		need(seen["over"] || seen["operand"] == seen["count"], "operand and count, or none of them")
+		if seen["over"] && seen["operand"] {
+			p.errorf(n, "", "stack runs over a hole or begins at a tensor, not both")
 		}
 	case tensorop.Unstack:
 		need(!seen["over"] || seen["count"], "to know how many there are: count")

@@ -89,6 +89,13 @@ map.yaml:1:9: l.{n}.{e} -> l.{n} takes "l.1.0": two of the tensors to be stacked
 `,
 		},
 		{
+			"the last expert is missing",
+			"rules: [{from: ['l.{n}.{e}.g', 'l.{n}.{e}.u'], steps: [stack: {over: e, count: experts}, concat: {axis: 1, parts: [1, 1]}], to: 'l.{n}'}]",
+			"l.0.0.g l.0.1.g l.0.0.u l.0.1.u l.1.0.g l.1.1.g l.1.0.u",
+			`map.yaml:1:9: l.{n}.{e}.g + l.{n}.{e}.u -> l.{n} takes "l.1.0.g": stack over {e} takes 2 tensors, and there is 1
+`,
+		},
+		{
 			"two tensors for one place",
 			"rules: [{from: ['{x...}.{n}.a', '{x...}.{n}.b'], concat: {axis: 0, parts: [1, 1]}, to: 'ab.{n}'}]",
 			"l.0.a l.0.b m.0.a m.0.b",

@@ -125,8 +125,8 @@ blk.*.post_ffw_norm.weight -> model.layers.*.post_feedforward_layernorm.weight n
 			b:    "blk.{}.ffn_gate_inp.weight [0-3] 8x8\nblk.{}.ffn_<gate|up>_exps.weight [0-3] 8x8x8",
 			opt:  Options{Unknown: true},
 			want: `m.layers.*.moe.gate.weight -> blk.*.ffn_gate_inp.weight forced
-m.layers.*.moe.experts.*.gate_proj.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert}
-m.layers.*.moe.experts.*.up_proj.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert}
+m.layers.*.moe.experts.*.gate_proj.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert, count: 8}
+m.layers.*.moe.experts.*.up_proj.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert, count: 8}
 `,
 		},
 		{
@@ -169,8 +169,8 @@ ask 1
 			want: `core.blocks.*.ffn_norm.weight -> blk.*.ffn_norm.weight forced
 core.blocks.0.ffn.gate.weight -> blk.0.ffn_gate.weight named
 core.blocks.0.ffn.up.weight -> blk.0.ffn_up.weight named
-core.blocks.*.ffn.experts.*.gate.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert}
-core.blocks.*.ffn.experts.*.up.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert}
+core.blocks.*.ffn.experts.*.gate.weight -> blk.*.ffn_gate_exps.weight named, stack: {over: expert, count: 2}
+core.blocks.*.ffn.experts.*.up.weight -> blk.*.ffn_up_exps.weight named, stack: {over: expert, count: 2}
 `,
 		},
 		{

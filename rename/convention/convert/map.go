@@ -211,7 +211,12 @@ func (b *batch) fold(mv *Move, ops []tensorop.Op) bool {
 				return false
 			}
 		}
-		b.steps = []rename.Operation{{Kind: tensorop.Stack, Operand: -1, Over: expertHole}}
+		for _, s := range b.sides[1:] {
+			if len(s.names) != len(b.sides[0].names) {
+				return false
+			}
+		}
+		b.steps = []rename.Operation{{Kind: tensorop.Stack, Operand: -1, Over: expertHole, Count: rename.Number{Value: int64(len(b.sides[0].names))}}}
 	}
 	n := len(b.sides)
 	end := k
