@@ -163,8 +163,15 @@ func TestDerivedMapsConvert(t *testing.T) {
 				names = append(names, n.Name)
 			}
 			got := rename.NewPlan(m, names, rename.Limits{Number: model.Number}).Rows
+			// Of a layer with a tensor that is dropped for the reason that a note has, all is.
+			gone := make(map[string]bool)
+			for _, r := range got {
+				if r.Action == rename.Drop && slices.ContainsFunc(d.Notes, func(n string) bool { return strings.HasSuffix(n, "what is dropped here: "+r.Reason+".") }) {
+					gone[layerOf(r.From)+r.Reason] = true
+				}
+			}
 			for i, want := range rename.NewPlan(whole, names, rename.Limits{Number: model.Number}).Rows {
-				if got[i].To == want.To || open[template.Words.Of(want.From)] || want.Action == rename.Drop && len(d.Notes) > 0 {
+				if got[i].To == want.To || open[template.Words.Of(want.From)] || want.Action == rename.Drop && gone[layerOf(want.From)+want.Reason] {
 					continue
 				}
 				t.Errorf("%s..%s: %s: the map says %q, a conversion %q", from.Name, to.Name, want.From, got[i].To, want.To)
@@ -174,6 +181,12 @@ func TestDerivedMapsConvert(t *testing.T) {
 	if pairs < 700 {
 		t.Errorf("only %d pairs", pairs)
 	}
+}
+
+// layerOf is a name up to its first number.
+func layerOf(name string) string {
+	text, runs := template.Runs.Split(name)
+	return text[0] + strings.Join(runs[:min(1, len(runs))], "")
 }
 
 func BenchmarkDeriveAll(b *testing.B) {
