@@ -78,6 +78,9 @@ type CatTensor struct {
 	// Bits says that NumPy has no such type, so that a .npy file holds the bits of the
 	// numbers as unsigned integers.
 	Bits bool
+	// Beside are the tensors, such as scales, that the numbers of a quantised weight take
+	// besides. What is read is the weight alone, as it is stored.
+	Beside []string
 	// Err says why there are no numbers.
 	Err error
 
@@ -123,11 +126,16 @@ func Cat(ctx context.Context, set *Set, opts *CatOptions) (*CatResult, error) {
 	r := &CatResult{Checkpoints: names(set.Checkpoints), Tensors: []CatTensor{}, Faults: set.Faults()}
 	reach := newReach(ctx)
 	var total int64
+	weights := make(map[int]map[int][]string) // of each checkpoint that is asked
 	for _, at := range chosen {
 		c := set.Checkpoints[at[0]]
 		t := c.At(at[1])
+		if mayBeCodes(t.DType) && weights[at[0]] == nil {
+			weights[at[0]] = quantised(c)
+		}
 		r.Tensors = append(r.Tensors, CatTensor{Tensor: Tensor{Checkpoint: at[0], Tensor: t}, Slice: opts.Slice, ctx: ctx, form: opts.Form})
 		one := &r.Tensors[len(r.Tensors)-1]
+		one.Beside = weights[at[0]][at[1]]
 		if t.File >= 0 {
 			one.FileName = c.Files[t.File].Name
 		}

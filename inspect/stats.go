@@ -37,6 +37,9 @@ type StatsResult struct {
 	Sample  *float64      `json:"sample"`
 	Tensors []TensorStats `json:"tensors"`
 	Faults  Seq[Fault]    `json:"faults"`
+	// Quantised is how many of the tensors are weights whose elements are numbers only together
+	// with other tensors, such as their scales. The figures are of the elements.
+	Quantised int `json:"-"`
 }
 
 // TensorStats are the figures of a tensor.
@@ -167,9 +170,18 @@ func Stats(ctx context.Context, set *Set, opts *StatsOptions) (*StatsResult, err
 		of       []int
 		total    float64
 	)
+	weights := make(map[int]map[int][]string) // of each checkpoint that is asked
 	for i, t := range selectedTensors(set, selected) {
 		one := TensorStats{Tensor: t}
 		c := set.Checkpoints[t.Checkpoint]
+		if mayBeCodes(t.DType) {
+			if weights[t.Checkpoint] == nil {
+				weights[t.Checkpoint] = quantised(c)
+			}
+			if weights[t.Checkpoint][i] != nil {
+				r.Quantised++
+			}
+		}
 		s, err := compare.Section(c, i)
 		switch {
 		case err != nil:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -135,6 +136,9 @@ func runCat(cmd *cobra.Command, p *program, o *catOptions, model string, tensors
 			return answer.CatText(w, r, s)
 		})
 		o.noteNone(p, len(r.Tensors), err)
+		if opts.Form == inspect.CatText && slices.ContainsFunc(r.Tensors, func(t inspect.CatTensor) bool { return !slices.Equal(t.Shown, t.ValuesShape) }) {
+			p.note("note: the middle of more than 1,000 numbers is left out; --slice shows any part, and -f json and npy have all")
+		}
 	}
 	bar.end()
 	return in.finish(ctx, p, err)
@@ -156,6 +160,9 @@ func (o *catOptions) writeBinary(p *program, in *inputs, r *inspect.CatResult) e
 			bits[t.DType] = true
 			p.note("NumPy has no %s: what is written is the bits of its numbers, as unsigned integers; --dtype f32 writes the numbers", t.DType)
 		}
+	}
+	if i := slices.IndexFunc(r.Tensors, func(t inspect.CatTensor) bool { return len(t.Beside) > 0 }); i >= 0 {
+		p.note("%q is written as it is stored, without %s", r.Tensors[i].Name, strings.Join(r.Tensors[i].Beside, ", "))
 	}
 	switch dir := strings.TrimRight(o.path, `/\`); {
 	case o.path != "" && o.path != "-" && (n > 1 || len(dir) < len(o.path)):

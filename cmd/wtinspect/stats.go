@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -118,6 +119,9 @@ func runStats(ctx context.Context, p *program, o *statsOptions, paths []string) 
 		return err
 	}
 	in.say(p, stats.Errors())
+	if n := stats.Quantised; n > 0 {
+		p.note("note: %s %s quantised: the figures are of what is stored, without the scales beside it", plural.Of(n, "tensor"), plural.Verb(n, "are"))
+	}
 	print := answer.Stats
 	if o.byLayer {
 		print = answer.Layers

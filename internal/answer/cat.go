@@ -43,7 +43,8 @@ func CatText(w io.Writer, r *inspect.CatResult, s render.Style) error {
 	return nil
 }
 
-// catHeading is a tensor's name with the slice, its type, and its shape.
+// catHeading is a tensor's name with the slice, its type, its shape, and what its numbers take
+// besides.
 func catHeading(t *inspect.CatTensor) string {
 	name, shape := render.Escape(t.Name), ShapeText(t.Shape)
 	if t.Slice != nil {
@@ -54,5 +55,9 @@ func catHeading(t *inspect.CatTensor) string {
 	if t.ValuesDType != t.DType {
 		dtype += " as " + t.ValuesDType
 	}
-	return name + "  " + render.Escape(dtype) + "  " + shape
+	heading := name + "  " + render.Escape(dtype) + "  " + shape
+	if len(t.Beside) > 0 {
+		heading += "  as stored, without " + render.Escape(strings.Join(t.Beside, ", "))
+	}
+	return heading
 }

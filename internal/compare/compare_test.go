@@ -707,7 +707,7 @@ func TestScalesAreNoted(t *testing.T) {
 		want bool
 	}{{scaled, plain, true}, {plain, scaled, true}, {scaled, scaled, false}, {cast, plain, false}, {scaled, cast, false}, {whole, line, false}} {
 		noted := slices.ContainsFunc(compareTexts(t, tt.a, tt.b, Options{}).Notes, func(n string) bool {
-			return strings.HasSuffix(n, ": weights that are FP8 with scales beside them (x1) are compared as they are stored, without the scales")
+			return strings.HasSuffix(n, ": quantised weights with scales beside them (x1) are compared as they are stored, without the scales")
 		})
 		if noted != tt.want {
 			t.Errorf("%s against %s: noted %v", tt.a, tt.b, noted)

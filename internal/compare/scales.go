@@ -5,39 +5,43 @@ import (
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
 )
 
-// halfF8 reports whether a tensor is compared with one of which only one is FP8.
-func (t *tensor) halfF8() bool {
-	return t.pair != nil && quant.Is8Bit(t.pair.a.dtype) != quant.Is8Bit(t.pair.b.dtype)
+// halfCodes reports whether a tensor is compared with one of which only one is in a dtype that
+// weights have with scales beside them.
+func (t *tensor) halfCodes() bool {
+	return t.pair != nil && isCodes(t.pair.a.dtype) != isCodes(t.pair.b.dtype)
 }
 
-// applyScales has FP8 weights compared with others as the numbers that they stand for: every
-// scheme of package quant multiplies them with its scale. What it cannot apply, or is not to
-// since values are not read, is noted.
+func isCodes(dtype string) bool { return quant.Is8Bit(dtype) || dtype == "I8" }
+
+// applyScales has FP8 and INT8 weights compared with others as the numbers that they stand for:
+// most schemes of package quant multiply them with their scales. What it cannot apply, or is not
+// to since values are not read, is noted.
 func (c *comparison) applyScales() {
 	for _, side := range []struct {
 		list []*tensor
 		of   *checkpoint.Checkpoint
 	}{{c.as, c.a}, {c.bs, c.b}} {
-		if !slices.ContainsFunc(side.list, (*tensor).halfF8) {
+		if !slices.ContainsFunc(side.list, (*tensor).halfCodes) {
 			continue
 		}
 		survey := quant.NewSurvey(len(side.list))
 		for _, t := range side.list {
 			survey.Add(t.own, t.dtype, t.shape)
 		}
-		report := survey.Report(nil)
+		report := survey.Report(adapt.Quantised(side.of.Config))
 		left, applied := 0, false
 		for _, m := range report.Modules {
 			if m.Scheme == nil || m.Scheme.Name == quant.Cast {
 				continue
 			}
 			w := side.list[m.Tensors[m.WeightAt()].Index]
-			if !quant.Is8Bit(w.dtype) || !w.halfF8() {
+			if !isCodes(w.dtype) || !w.halfCodes() {
 				continue
 			}
 			s := onlyScales(m, side.list)
@@ -52,7 +56,7 @@ func (c *comparison) applyScales() {
 			w.section, s.reason, applied = section, "multiplied into the weight", true
 			for i := range m.Tensors {
 				if t := side.list[m.Tensors[i].Index]; t.pair == nil && t != s {
-					t.reason = "of an FP8 weight, which the other side does not have"
+					t.reason = "of a quantised weight, which the other side does not have"
 				}
 			}
 		}
@@ -62,7 +66,7 @@ func (c *comparison) applyScales() {
 			}
 		}
 		if left > 0 {
-			c.note("%s: weights that are FP8 with scales beside them (x%d) are compared as they are stored, without the scales", side.of.Path, left)
+			c.note("%s: quantised weights with scales beside them (x%d) are compared as they are stored, without the scales", side.of.Path, left)
 		}
 	}
 }

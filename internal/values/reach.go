@@ -126,7 +126,10 @@ func (r *reacher) reach(below, above, nums []float64, src []byte) {
 			var bare, half, same [1]float64
 			one := src[i*size : (i+1)*size]
 			r.scaled.typ.Decode64(bare[:], one[ScaledBytes:])
-			r.scaled.reach(half[:], same[:], bare[:], nil)
+			if half[0] = 0.5; r.scaled.typ.kind != kindInt {
+				half[0] = 0
+				r.scaled.reach(half[:], same[:], bare[:], nil)
+			}
 			// Quantisers divide in F32, and may round the scale afterwards.
 			apart := half[0]*math.Abs(scaleOf(one)) + math.Abs(nums[i])*0x1p-11
 			below[i] += apart

@@ -5,7 +5,7 @@ import "math"
 // ScaledBytes is what an element of a [Scaled] type has before the element itself: its scale, an F32.
 const ScaledBytes = 4
 
-// Scaled returns the type of elements of a floating-point type that each have their scale
+// Scaled returns the type of elements, floating-point numbers or integers, that each have their scale
 // before them: what a quantised weight comes to, whatever part of it a scale is of.
 func Scaled(of *Type) *Type {
 	size := ScaledBytes + of.BlockBytes
