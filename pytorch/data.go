@@ -3,6 +3,7 @@ package pytorch
 import (
 	"io"
 
+	"github.com/wtinspect/wtinspect/internal/strided"
 	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
 
@@ -47,7 +48,7 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	case t.Contiguous():
 		return io.NewSectionReader(f.r, begin+int64(offset/8), int64(size)), nil
 	}
-	return io.NewSectionReader(newGather(&t, f.r, begin+int64(offset/8), int64(bits/8)), 0, int64(size)), nil
+	return io.NewSectionReader(strided.NewReader(f.r, begin+int64(offset/8), int64(bits/8), t.Shape, t.Strides), 0, int64(size)), nil
 }
 
 // fault returns what keeps a tensor from being read, apart from what its storage is like in

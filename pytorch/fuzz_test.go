@@ -41,7 +41,7 @@ func examine(t *testing.T, b []byte) {
 		t.Fatalf("%d tensors, and %d of them listed", all.Len(), f.Len())
 	}
 	for _, g := range f.Globals() {
-		if g.Offset < -1 || g.Offset >= int64(len(b)) || (g.Calls > 0) != (g.Called >= 0) && g.Offset >= 0 {
+		if g.Offset < -1 || g.Offset >= int64(len(b)) || (g.Calls > 0) != (g.Call.Opcode != "") {
 			t.Fatalf("global %+v", g)
 		}
 	}

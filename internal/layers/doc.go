@@ -16,7 +16,7 @@
 //	checkpoint  internal/stores  rename/exchange
 //	internal/source  internal/jsondoc  safetensors  gguf  pytorch  rename  rename/match  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
-//	internal/plural  internal/ziparchive
+//	internal/plural  internal/strided  internal/ziparchive
 //
 // A package may import packages of lower rows, never one of its own row or
 // above. The leaf libraries safetensors, gguf, pytorch, rename/template and

@@ -33,7 +33,7 @@ var rows = [][]string{
 	{"checkpoint", "internal/stores", "rename/exchange"},
 	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "pytorch", "rename", "rename/match", "rename/convention/adapter"},
 	{"rename/template", "rename/tensorop", "internal/quant"},
-	{"internal/plural", "internal/ziparchive"},
+	{"internal/plural", "internal/strided", "internal/ziparchive"},
 }
 
 // testOnly are the packages that only tests and generators may import.

@@ -1,4 +1,6 @@
-package pytorch
+// Package strided reads arrays whose elements do not follow each other in their file in the
+// order of their shape.
+package strided
 
 import (
 	"cmp"
@@ -9,14 +11,14 @@ import (
 )
 
 const (
-	gatherBlock  = 8 << 20  // what is gathered at once: fewer passes over the storage
-	gatherWindow = 64 << 10 // what is read at once where elements are near each other
-	gatherGap    = 4 << 10  // how far they may be from each other then
+	blockSize  = 8 << 20  // what is gathered at once: fewer passes over the storage
+	windowSize = 64 << 10 // what is read at once where elements are near each other
+	windowGap  = 4 << 10  // how far they may be from each other then
 )
 
-// A gather reads the elements of a tensor in the order of its shape, which is not that of
-// its storage.
-type gather struct {
+// A Reader reads the elements of an array in the order of its shape, the last axis fastest. It
+// may be used by several goroutines, and takes some 8 MiB.
+type Reader struct {
 	r    io.ReaderAt
 	base int64 // of the first element in r
 	elem int64
@@ -25,19 +27,20 @@ type gather struct {
 
 	mu    sync.Mutex
 	block []byte
-	at    int64 // of the block, a multiple of gatherBlock; -1 when there is none
+	at    int64 // of the block, a multiple of blockSize; -1 when there is none
 }
 
 // An axis is one dimension: how many steps it has, and how many bytes one is in the storage
 // and in what is gathered.
 type axis struct{ n, from, to int64 }
 
-// newGather needs a tensor that is within its storage, with elements of whole bytes.
-func newGather(t *Tensor, r io.ReaderAt, base, elem int64) *gather {
-	g := &gather{r: r, base: base, elem: elem, size: elem, at: -1}
-	for i := len(t.Shape) - 1; i >= 0; i-- {
-		if n := int64(t.Shape[i]); n > 1 {
-			g.dims = append(g.dims, axis{n, int64(t.Strides[i]) * elem, g.size})
+// NewReader reads an array of elements of elem bytes, whose first is at base in r. Strides are
+// in elements. It has elements, and all of them are within r.
+func NewReader(r io.ReaderAt, base, elem int64, shape, strides []uint64) *Reader {
+	g := &Reader{r: r, base: base, elem: elem, size: elem, at: -1}
+	for i := len(shape) - 1; i >= 0; i-- {
+		if n := int64(shape[i]); n > 1 {
+			g.dims = append(g.dims, axis{n, int64(strides[i]) * elem, g.size})
 			g.size *= n
 		}
 	}
@@ -45,21 +48,25 @@ func newGather(t *Tensor, r io.ReaderAt, base, elem int64) *gather {
 	return g
 }
 
-func (g *gather) ReadAt(p []byte, off int64) (n int, err error) {
+// Size returns the number of bytes.
+func (g *Reader) Size() int64 { return g.size }
+
+// ReadAt reads as [io.ReaderAt] does.
+func (g *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for n < len(p) && off < g.size {
-		if at := off - off%gatherBlock; at != g.at {
+		if at := off - off%blockSize; at != g.at {
 			if g.block == nil {
-				g.block = make([]byte, min(gatherBlock, g.size))
+				g.block = make([]byte, min(blockSize, g.size))
 			}
 			g.at = -1
-			if err := g.fill(&strideReader{r: g.r}, g.block[:min(gatherBlock, g.size-at)], g.dims, g.base, at); err != nil {
+			if err := g.fill(&strideReader{r: g.r}, g.block[:min(blockSize, g.size-at)], g.dims, g.base, at); err != nil {
 				return n, err
 			}
 			g.at = at
 		}
-		m := copy(p[n:], g.block[off-g.at:min(gatherBlock, g.size-g.at)])
+		m := copy(p[n:], g.block[off-g.at:min(blockSize, g.size-g.at)])
 		n += m
 		off += int64(m)
 	}
@@ -70,7 +77,7 @@ func (g *gather) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // fill gathers the bytes from off on of an array of some dimensions, which begins at base.
-func (g *gather) fill(rd *strideReader, p []byte, dims []axis, base, off int64) error {
+func (g *Reader) fill(rd *strideReader, p []byte, dims []axis, base, off int64) error {
 	if len(dims) == 0 {
 		return rd.read(p, base)
 	}
@@ -97,7 +104,7 @@ func (g *gather) fill(rd *strideReader, p []byte, dims []axis, base, off int64) 
 }
 
 // box gathers all elements of some axes.
-func (g *gather) box(rd *strideReader, p []byte, axes []axis, at int64) error {
+func (g *Reader) box(rd *strideReader, p []byte, axes []axis, at int64) error {
 	d := axes[0]
 	switch span := (d.n-1)*d.from + g.elem; {
 	case len(axes) > 1:
@@ -108,7 +115,7 @@ func (g *gather) box(rd *strideReader, p []byte, axes []axis, at int64) error {
 		}
 	case d.from == g.elem && d.to == g.elem:
 		return rd.read(p[:span], at)
-	case span > gatherWindow:
+	case span > windowSize:
 		for i := range d.n {
 			if err := rd.read(p[i*d.to:][:g.elem], at+i*d.from); err != nil {
 				return err
@@ -150,23 +157,24 @@ type strideReader struct {
 }
 
 func (rd *strideReader) read(p []byte, at int64) error {
-	if len(p) > gatherWindow {
-		return readFull(rd.r, p, at)
+	if len(p) > windowSize {
+		_, err := io.ReadFull(io.NewSectionReader(rd.r, at, int64(len(p))), p)
+		return err
 	}
 	w, err := rd.window(at, int64(len(p)))
 	copy(p, w)
 	return err
 }
 
-// window returns n bytes, at most gatherWindow, until the next call.
+// window returns n bytes, at most windowSize, until the next call.
 func (rd *strideReader) window(at, n int64) ([]byte, error) {
 	end := rd.at + int64(len(rd.buf))
 	if at < rd.at || at+n > end {
 		want := n
 		if rd.buf == nil {
-			rd.buf = make([]byte, 0, gatherWindow)
-		} else if at >= rd.at && at-end < gatherGap {
-			want = gatherWindow
+			rd.buf = make([]byte, 0, windowSize)
+		} else if at >= rd.at && at-end < windowGap {
+			want = windowSize
 		}
 		got, err := rd.r.ReadAt(rd.buf[:want], at) // the file may end before the window does
 		rd.buf, rd.at = rd.buf[:got], at

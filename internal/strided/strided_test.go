@@ -1,4 +1,4 @@
-package pytorch
+package strided
 
 import (
 	"bytes"
@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestGather compares what is gathered with an element after the other, of random tensors,
+// TestReader compares what is gathered with an element after the other, of random tensors,
 // from random places on.
-func TestGather(t *testing.T) {
+func TestReader(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	storage := make([]byte, 1<<20)
 	for i := range storage {
@@ -18,8 +18,9 @@ func TestGather(t *testing.T) {
 	}
 	for range 2000 {
 		elem := int64(1) << rng.IntN(4)
-		tensor := &Tensor{Offset: uint64(rng.IntN(5))}
-		last, count := int64(tensor.Offset), int64(1)
+		offset := int64(rng.IntN(5))
+		var shape, strides []uint64
+		last, count := offset, int64(1)
 		for range rng.IntN(5) {
 			n := int64(1 + rng.IntN(9))
 			step := []int64{0, 1, int64(rng.IntN(10)), int64(rng.IntN(2000)), count}[rng.IntN(5)]
@@ -28,42 +29,42 @@ func TestGather(t *testing.T) {
 			}
 			last += (n - 1) * step
 			count *= n
-			tensor.Shape, tensor.Strides = append(tensor.Shape, uint64(n)), append(tensor.Strides, uint64(step))
+			shape, strides = append(shape, uint64(n)), append(strides, uint64(step))
 		}
 		var want []byte
 		for i := range count {
-			at := int64(tensor.Offset)
-			for d, n := range slices.Backward(tensor.Shape) {
-				at += i % int64(n) * int64(tensor.Strides[d])
+			at := offset
+			for d, n := range slices.Backward(shape) {
+				at += i % int64(n) * int64(strides[d])
 				i /= int64(n)
 			}
 			want = append(want, storage[at*elem:][:elem]...)
 		}
-		g := newGather(tensor, bytes.NewReader(storage), int64(tensor.Offset)*elem, elem)
+		g := NewReader(bytes.NewReader(storage), offset*elem, elem, shape, strides)
 		if g.size != int64(len(want)) {
-			t.Fatalf("%v: %d bytes, want %d", tensor, g.size, len(want))
+			t.Fatalf("%d %d: %d bytes, want %d", shape, strides, g.size, len(want))
 		}
 		from := rng.Int64N(count)
 		to := from + 1 + rng.Int64N(count-from)
 		got := make([]byte, (to-from)*elem)
 		if err := g.fill(&strideReader{r: g.r}, got, g.dims, g.base, from*elem); err != nil || !bytes.Equal(got, want[from*elem:to*elem]) {
-			t.Fatalf("%v, elements %d to %d of %d bytes: %v\n got %x\nwant %x", tensor, from, to, elem, err, got, want[from*elem:to*elem])
+			t.Fatalf("%d %d, elements %d to %d of %d bytes: %v\n got %x\nwant %x", shape, strides, from, to, elem, err, got, want[from*elem:to*elem])
 		}
 		all, err := io.ReadAll(io.NewSectionReader(g, 3%g.size, g.size))
 		if err != nil || !bytes.Equal(all, want[3%g.size:]) {
-			t.Fatalf("%v: %v", tensor, err)
+			t.Fatalf("%d %d: %v", shape, strides, err)
 		}
 	}
 }
 
-// TestGatherBlocks reads a tensor of several blocks.
-func TestGatherBlocks(t *testing.T) {
+// TestBlocks reads a tensor of several blocks.
+func TestBlocks(t *testing.T) {
 	const rows, cols = 3000, 2000
 	storage := make([]byte, rows*cols*2)
 	for i := range rows * cols {
 		storage[2*i], storage[2*i+1] = byte(i), byte(i/256%251)
 	}
-	g := newGather(&Tensor{Shape: []uint64{cols, rows}, Strides: []uint64{1, cols}}, bytes.NewReader(storage), 0, 2)
+	g := NewReader(bytes.NewReader(storage), 0, 2, []uint64{cols, rows}, []uint64{1, cols})
 	got, err := io.ReadAll(io.NewSectionReader(g, 0, g.size))
 	if err != nil || len(got) != len(storage) {
 		t.Fatal(len(got), err)
@@ -77,12 +78,12 @@ func TestGatherBlocks(t *testing.T) {
 	}
 }
 
-func BenchmarkGather(b *testing.B) {
+func BenchmarkReader(b *testing.B) {
 	const rows, cols = 8192, 4096
 	storage := make([]byte, rows*cols*2)
 	b.SetBytes(int64(len(storage)))
 	for b.Loop() {
-		g := newGather(&Tensor{Shape: []uint64{cols, rows}, Strides: []uint64{1, cols}}, bytes.NewReader(storage), 0, 2)
+		g := NewReader(bytes.NewReader(storage), 0, 2, []uint64{cols, rows}, []uint64{1, cols})
 		if _, err := io.Copy(io.Discard, io.NewSectionReader(g, 0, g.size)); err != nil {
 			b.Fatal(err)
 		}
