@@ -218,8 +218,10 @@ func hostiles() []hostile {
 			key("data", tt.NewTensor("int8", 1, 4)),
 		}})), want: "wrapped", n: 1},
 		{name: "names", data: of(tt.Dict{
-			{Key: "a.b", Value: tt.NewTensor("int8", 0, 1)}, {Key: "a", Value: key("b", tt.NewTensor("int8", 0, 1))},
-			{Key: "", Value: tt.NewTensor("int8", 0, 1)}, {Key: "\x1b[2J", Value: tt.NewTensor("int8", 0, 1)},
+			{Key: "a.b", Value: tt.NewTensor("int8", 0, 1)},
+			{Key: "a", Value: key("b", tt.NewTensor("int8", 0, 1))},
+			{Key: "", Value: tt.NewTensor("int8", 0, 1)},
+			{Key: "\x1b[2J", Value: tt.NewTensor("int8", 0, 1)},
 		}), want: "control_chars duplicate_name empty_name", n: 4},
 		{name: "keys of other types", data: of(tt.Dict{{Key: 0, Value: tt.NewTensor("int8", 0, 1)}, {Key: tt.Tuple{1, "a"}, Value: tt.NewTensor("int8", 0, 1)}, {Key: nil, Value: tt.NewTensor("int8", 0, 1)}}), n: 3},
 
