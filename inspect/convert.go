@@ -18,6 +18,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/safetensors"
@@ -79,6 +80,9 @@ type Conversion struct {
 	// Err says why it cannot. Without an Output it can be looked at alone.
 	Job *assemble.Job
 	Err error
+	// Excess is the [ReadLimitError] of Run where the source is on another machine and
+	// more of it is to be read than the context allows.
+	Excess error
 	// Report is what Run has done.
 	Report *rewrite.Report
 
@@ -89,6 +93,7 @@ type Conversion struct {
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
 	kvs                    []checkpoint.MetaKV
+	reach                  *reach
 }
 
 // A NewTensor is a tensor of a new checkpoint.
@@ -111,8 +116,10 @@ type ConvertSummary struct {
 	// SourceTensors and SourceBytes are of the source, Tensors and Bytes of the result.
 	SourceTensors int    `json:"source_tensors"`
 	SourceBytes   uint64 `json:"source_bytes"`
-	Tensors       int    `json:"tensors"`
-	Bytes         uint64 `json:"bytes"`
+	// RemoteBytes are read of the source from other machines to write the result.
+	RemoteBytes uint64 `json:"remote_bytes"`
+	Tensors     int    `json:"tensors"`
+	Bytes       uint64 `json:"bytes"`
 	// Copied tensors keep every byte, under whatever name; the others are computed.
 	Copied int `json:"copied"`
 	// Renamed tensors have another name.
@@ -197,6 +204,11 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 		return nil, err
 	}
 	v.list()
+	v.reach = v.away(ctx, func(*item) bool { return true })
+	if v.opts.Write.Verify == rewrite.VerifyFull {
+		v.reach.bytes *= 2
+	}
+	v.Excess = v.reach.excess()
 	if err := v.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -458,11 +470,32 @@ func (v *Conversion) list() {
 	}
 }
 
+// away is what is to be read from other machines for some of the items.
+func (v *Conversion) away(ctx context.Context, of func(*item) bool) *reach {
+	r := newReach(ctx)
+	if !slices.ContainsFunc(v.Source.Files, func(f *checkpoint.File) bool { return source.Away(ctx, f.Path) }) {
+		return r
+	}
+	used := make(map[string]bool)
+	for i := range v.items {
+		if of(&v.items[i]) {
+			for _, name := range v.items[i].from {
+				used[name] = true
+			}
+		}
+	}
+	r.addAll(v.Source, func(name string) bool { return used[name] })
+	return r
+}
+
 // Summary counts what the conversion does.
 func (v *Conversion) Summary() ConvertSummary {
 	s := ConvertSummary{SourceTensors: v.Source.Len(), Tensors: len(v.Tensors), Unchosen: v.Unchosen, LeftOut: len(v.LeftOut)}
 	for _, t := range v.Source.All() {
 		s.SourceBytes += t.Bytes
+	}
+	if v.reach != nil {
+		s.RemoteBytes = uint64(v.reach.size())
 	}
 	for i := range v.Tensors {
 		t := &v.Tensors[i]
@@ -562,6 +595,9 @@ func (v *Conversion) Count(ctx context.Context, progress func(done, total int64)
 			total += int64(v.items[i].Bytes)
 		}
 	}
+	if err := v.away(ctx, func(it *item) bool { return it.counted }).allow(); err != nil {
+		return err
+	}
 	tell := counter(progress, total)
 	buf := make([]byte, 1<<20)
 	for i := range v.items {
@@ -592,6 +628,9 @@ func (v *Conversion) Run(ctx context.Context, progress func(done, total int64)) 
 	}
 	if v.Err != nil {
 		return v.Err
+	}
+	if err := v.reach.allow(); err != nil {
+		return err
 	}
 	v.Report, err = v.Job.Run(ctx, progress)
 	return err

@@ -200,6 +200,21 @@ func (r *reach) addAll(c *checkpoint.Checkpoint, selected func(name string) bool
 	}
 }
 
+// size is how much is to be read.
+func (r *reach) size() int64 { return int64(min(r.bytes, math.MaxInt64/2)) }
+
+// excess is an error when more is to be read of other machines than the context allows.
+func (r *reach) excess() error {
+	opts, ok := r.ctx.Value(reachKey{}).(*PlacesOptions)
+	if !ok {
+		return nil
+	}
+	if limit := cmp.Or(opts.MaxBytes, defaultMaxBytes); limit > 0 && r.size() > limit {
+		return &ReadLimitError{Path: r.path, Bytes: r.size(), Max: limit}
+	}
+	return nil
+}
+
 // allow says how much is to be read of other machines, and fails when that is more
 // than the context allows.
 func (r *reach) allow() error {
@@ -207,12 +222,11 @@ func (r *reach) allow() error {
 	if !ok || r.bytes == 0 {
 		return nil
 	}
-	n := int64(min(r.bytes, math.MaxInt64/2))
-	if limit := cmp.Or(opts.MaxBytes, defaultMaxBytes); limit > 0 && n > limit {
-		return &ReadLimitError{Path: r.path, Bytes: n, Max: limit}
+	if err := r.excess(); err != nil {
+		return err
 	}
 	if opts.Note != nil {
-		opts.Note("%s: reading %s of values from another machine", r.path, render.Size(uint64(n)))
+		opts.Note("%s: reading %s of values from another machine", r.path, render.Size(uint64(r.size())))
 	}
 	return nil
 }
@@ -238,7 +252,7 @@ func (r *reach) budget(of ...*checkpoint.Checkpoint) int64 {
 		if limit > 0 && float64(limit) < r.bytes {
 			most = fmt.Sprintf(", at most %s", render.Size(uint64(limit)))
 		}
-		opts.Note("%s: reading a part of the %s of values from another machine%s", r.path, render.Size(uint64(min(r.bytes, math.MaxInt64/2))), most)
+		opts.Note("%s: reading a part of the %s of values from another machine%s", r.path, render.Size(uint64(r.size())), most)
 	}
 	return limit
 }

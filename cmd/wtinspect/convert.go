@@ -96,6 +96,7 @@ appears.`,
 	f.BoolVar(&o.keepNames, "keep-names", false, "keep the names in another container, too")
 	o.writing.addOutputFlags(cmd, p, answer.ConvertColumns)
 	o.selection.addFlags(cmd, p)
+	p.addMaxBytes(cmd)
 	o.addStrict(cmd)
 	return cmd
 }
@@ -298,6 +299,9 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 		if err := written(answer.ConvertReport(p.stdout, v, o.options().Verify, a)); err != nil {
 			return err
 		}
+	}
+	if failure == nil && !o.writes() {
+		failure = v.Excess
 	}
 	switch {
 	case failure != nil:

@@ -5,7 +5,8 @@
 // A directory may come from anybody, and change while it is read. What lies
 // beside weights is read only if it is a regular file and no larger than its
 // [Kind] may be, and opening it never waits. What the user named on the command
-// line may also be a pipe ([ReadNamed]).
+// line may also be a pipe ([ReadNamed]). Of many files that are open few have a
+// descriptor; one that gets another must not have changed ([ErrChanged]).
 package source
 
 import (
