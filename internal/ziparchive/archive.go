@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -250,6 +251,21 @@ func (a *Archive) Contents(m *Member, limit uint64) ([]byte, int64, error) {
 	if m.Size > limit {
 		return nil, 0, fault(CodeLimit, m.Header, "%s has %d bytes, and at most %d are read", quote(m.Name), m.Size, limit)
 	}
+	r, begin, err := a.Reader(m)
+	if err != nil {
+		return nil, 0, err
+	}
+	buf := make([]byte, m.Size)
+	n, err := io.ReadFull(r, buf)
+	if err != nil && begin < 0 {
+		err = fault(CodeTruncated, m.Header, "%s is compressed and ends after %d of %d bytes", quote(m.Name), n, m.Size)
+	}
+	return buf, begin, err
+}
+
+// Reader returns a reader of a member of any size, and says where its data begin in the
+// file, -1 when they are compressed there. The error is a [*Fault], or that of the file.
+func (a *Archive) Reader(m *Member) (io.Reader, int64, error) {
 	switch {
 	case m.Method != Stored && m.Method != Deflate:
 		return nil, 0, fault(CodeMethod, m.Header, "%s is compressed by method %d, which is not read", quote(m.Name), m.Method)
@@ -260,15 +276,11 @@ func (a *Archive) Contents(m *Member, limit uint64) ([]byte, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	buf := make([]byte, m.Size)
+	packed := io.NewSectionReader(a.r, begin, int64(m.Packed))
 	if m.Method == Stored {
-		return buf, begin, readFull(a.r, buf, begin)
+		return packed, begin, nil
 	}
-	n, err := io.ReadFull(flate.NewReader(io.NewSectionReader(a.r, begin, int64(m.Packed))), buf)
-	if err != nil {
-		return nil, 0, fault(CodeTruncated, begin, "%s is compressed and ends after %d of %d bytes", quote(m.Name), n, m.Size)
-	}
-	return buf, -1, nil
+	return io.LimitReader(flate.NewReader(packed), int64(min(m.Size, math.MaxInt64))), -1, nil
 }
 
 func readFull(r io.ReaderAt, b []byte, off int64) error {
