@@ -2,6 +2,7 @@ package pytorch
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,20 +33,21 @@ type File struct {
 
 // contents is what the Files of one file share.
 type contents struct {
-	r         io.ReaderAt
-	closer    io.Closer
-	size      int64
-	container Container
-	prefix    string // of an archive's members
-	script    bool
-	big       bool
-	end       int64 // of a stream's last storage
-	pickleLen int
-	root      Value
-	holders   map[Value]bool // what in it has tensors below it
-	globals   []*Global
-	storages  []*Storage
-	faults    faultList // of the pickle
+	r          io.ReaderAt
+	closer     io.Closer
+	size       int64
+	container  Container
+	prefix     string // of an archive's members
+	script     bool
+	big        bool
+	end        int64 // of a stream's last storage
+	root       Value
+	holders    map[Value]bool // what in it has tensors below it
+	optimizers map[Value]bool // what in it are states of optimisers
+	memory     int            // what a walk of it may cost
+	globals    []*Global
+	storages   []*Storage
+	faults     faultList // of the pickle
 }
 
 type entry struct {
@@ -209,7 +211,8 @@ func (f *File) All() iter.Seq2[int, Tensor] {
 
 // finish takes over what a pickle built.
 func (f *File) finish(m *machine, v Value, end int) {
-	f.root, f.pickleLen, f.faults = v, end, m.faults
+	f.root, f.faults = v, m.faults
+	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
 	f.globals, f.storages = m.order, m.storageOrder
 }
 

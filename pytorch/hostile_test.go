@@ -169,6 +169,11 @@ func hostiles() []hostile {
 		{name: "copies of a shape", data: archived("\x80\x02(" + strings.Repeat("K\x01", 50_000) + "tq\x000(" + strings.Repeat("ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\nh\x00h\x00\x89tR", 500) + "t."), open: CodeLimit},
 		{name: "deflated zeros", data: (&tt.Zip{Members: []*tt.Member{{Name: "a/data.pkl", Data: make([]byte, 40<<20), Deflate: true}}}).Bytes(), open: CodeLimit},
 
+		{name: "deflated dictionaries", data: (&tt.Zip{Members: []*tt.Member{{Name: "a/data.pkl", Data: []byte("\x80\x02(" + strings.Repeat("}", 6<<20) + "t."), Deflate: true}}}).Bytes(), open: CodeLimit},
+		{name: "call of a call without end", data: archived("\x80\x02]q\x00(ctorch._tensor\n_rebuild_from_type\nq\x01Nh\x00e0h\x01h\x01Nh\x00\x87R."), open: CodeDepth},
+		{name: "dictionaries in each other", data: archived("\x80\x02}q\x00(X\x01\x00\x00\x00a}(X\x01\x00\x00\x00bh\x00X\x09\x00\x00\x00rng_state" + aTensor + "u" + strings.Repeat("K\x01N", 10) + "u."), want: "duplicate_key", n: 1},
+		{name: "dictionary in many places", data: archived("\x80\x02(X\x01\x00\x00\x00d}(" + numbered(20_000) + "uq\x00X\x01\x00\x00\x00l(" + strings.Repeat("h\x00", 100_000) + "lX\x01\x00\x00\x00t" + aTensor + "d."), n: 1},
+
 		// Storages and tensors.
 		{name: "unknown persistent id", data: archived("\x80\x02X\x03\x00\x00\x00abcQ."), want: "empty persistent_id unused_storage"},
 		{name: "negative elements", data: tensor(func(t *tt.Tensor) { t.Storage.Numel = -1 }), want: "bad_tensor empty persistent_id unused_storage"},
@@ -322,6 +327,15 @@ func hostiles() []hostile {
 	return list
 }
 
+// numbered are the items of a dictionary with numbers for its keys.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString("J" + string(binary.LittleEndian.AppendUint32(nil, uint32(i))) + "N")
+	}
+	return b.String()
+}
+
 // changed overwrites the bytes at some distance from the last place of a text.
 func changed(data []byte, text string, at int, with string) []byte {
 	data = slices.Clone(data)
@@ -343,8 +357,12 @@ func TestHostile(t *testing.T) {
 				f.Metadata()
 				f.Subtrees()
 			})
-			if limit := int64(64<<20 + 12*min(len(h.data), 1<<20)); n > limit {
+			limit := int64(64<<20 + 12*min(len(h.data), 1<<20))
+			if n > limit {
 				t.Errorf("allocated %d bytes for %d", n, len(h.data))
+			}
+			if n := allocated(func() { Programs(bytes.NewReader(h.data), int64(len(h.data))) }); n > limit {
+				t.Errorf("Programs allocated %d bytes for %d", n, len(h.data))
 			}
 			if err != nil {
 				flt, ok := err.(*Fault)

@@ -155,7 +155,8 @@ type window struct {
 	r         io.ReaderAt
 	off, size int64 // of the run in r
 	buf       []byte
-	base      int64 // of the run in the file, -1 when it is not stored in one piece
+	base      int64 // of the run in the file, -1 when it is not stored there in one piece
+	perByte   int   // what a byte of it may cost in memory, 0 for memoryPerByte
 }
 
 var errEnd = errors.New("the end of the window")

@@ -23,6 +23,8 @@ const (
 	// maxDigits bounds an integer that is written in digits, which takes quadratic time
 	// (sys.int_info.default_max_str_digits).
 	maxDigits = 4300
+	// maxCalls bounds how deep functions that call others are nested; torch nests two.
+	maxCalls = 100
 )
 
 // A machine carries out the opcodes of one pickle after the other. What it collects is of
@@ -32,6 +34,7 @@ type machine struct {
 	pos    int  // of the opcode
 	op     byte // at pos
 	memory int  // what the pickle may still cost
+	depth  int  // of calls in calls
 
 	stack []Value
 	marks []int // lengths of the stack
@@ -96,7 +99,7 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	if err != nil && !errors.As(err, &broken) {
 		return nil, 0, err
 	}
-	m.memory += memoryPerByte * (end - pos)
+	m.memory += cmp.Or(m.w.perByte, memoryPerByte) * (end - pos)
 	m.stack, m.marks, m.put, m.putLater = nil, nil, 0, nil
 	defer func() { err = m.withCalls(err) }()
 	defer leaving(&err)
@@ -614,6 +617,10 @@ func (m *machine) args(v Value) *List {
 // call pushes what a call, or a new object of a class, results in.
 func (m *machine) call(callee Value, args *List) {
 	m.charge(120)
+	if m.depth++; m.depth > maxCalls {
+		m.fail(CodeDepth, "the pickle makes calls in calls, more than %d deep", maxCalls)
+	}
+	defer func() { m.depth-- }()
 	if g, ok := callee.(*Global); ok {
 		m.called(g)
 		if g.known != nil {

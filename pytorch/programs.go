@@ -107,18 +107,18 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 			return nil
 		}
 		l.left -= m.Size
-		data, begin, err := a.Contents(m, maxPickle)
+		w, err := memberWindow(a, m)
 		if err != nil {
-			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: archiveFault(err)})
+			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err})
 			continue
 		}
 		if base < 0 {
-			begin = -1
+			w.base = -1
 		}
 		dir, _, _ := strings.Cut(a.Members[0].Name, "/")
 		lower := strings.ToLower(m.Name)
 		stray := lower != strings.ToLower(dir)+"/data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
-		if err := l.stream(&window{size: int64(len(data)), buf: data, base: begin}, at, stray, depth); err != nil {
+		if err := l.stream(w, at, stray, depth); err != nil {
 			return err
 		}
 	}

@@ -30,7 +30,7 @@ const maxMetadata = 10_000
 // A walker walks the tree of values, which is a graph: values may occur in many places, and
 // contain themselves.
 type walker struct {
-	holders map[Value]bool // values that have a tensor below them
+	*contents
 	above   map[Value]bool // what the walk is in
 	memory  int
 	entries []entry
@@ -39,7 +39,7 @@ type walker struct {
 }
 
 func (f *File) walker() *walker {
-	return &walker{holders: f.holders, above: map[Value]bool{}, memory: spareMemory/2 + memoryPerByte*f.pickleLen}
+	return &walker{contents: f.contents, above: map[Value]bool{}, memory: f.memory}
 }
 
 // charge takes n bytes from what the walk may cost, and leaves it when there is nothing
@@ -145,13 +145,21 @@ func isTensor(v Value) bool {
 // be below itself.
 func (f *File) findHolders() {
 	parents := map[Value][]Value{}
-	f.holders = map[Value]bool{}
+	f.holders, f.optimizers = map[Value]bool{}, map[Value]bool{}
 	var found []Value
 	seen := map[Value]bool{f.root: true}
 	for todo := []Value{f.root}; len(todo) > 0; {
 		v := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		f.unique(v)
+		if d, ok := v.(*Dict); ok {
+			// torch.optim.Optimizer.state_dict
+			_, state := d.Lookup("state")
+			_, groups := d.Lookup("param_groups")
+			if state && groups {
+				f.optimizers[v] = true
+			}
+		}
 		for _, child := range children(v) {
 			if isTensor(child) && !f.holders[v] {
 				f.holders[v] = true
@@ -221,7 +229,7 @@ func (w *walker) list(path string, v Value) {
 		}
 	}
 	w.enter(v, func(key string, child Value) {
-		if w.holds(child) && !(w.skip && isBeside(key, child)) {
+		if w.holds(child) && !(w.skip && w.isBeside(key, child)) {
 			name := join(path, key)
 			w.charge(64 + len(name))
 			w.list(name, child)
@@ -245,18 +253,10 @@ func (w *walker) enter(v Value, visit func(key string, child Value)) {
 	}
 }
 
-// isOptimizer reports whether a value is the state of an optimiser: what
-// torch.optim.Optimizer.state_dict returns, or what a trainer calls so (Lightning's
-// optimizer_states, DeepSpeed's optimizer_state_dict).
-func isOptimizer(key string, v Value) bool {
-	if d, ok := v.(*Dict); ok {
-		_, state := d.Lookup("state")
-		_, groups := d.Lookup("param_groups")
-		if state && groups {
-			return true
-		}
-	}
-	return isContainer(v) && strings.Contains(strings.ToLower(key), "optim")
+// isOptimizer reports whether a value is the state of an optimiser, or what a trainer calls
+// so (Lightning's optimizer_states, DeepSpeed's optimizer_state_dict).
+func (w *walker) isOptimizer(key string, v Value) bool {
+	return isContainer(v) && (w.optimizers[v] || strings.Contains(strings.ToLower(key), "optim"))
 }
 
 // besides are the keys of what trainers keep beside a model that may have tensors of its own:
@@ -269,7 +269,7 @@ var besides = map[string]bool{
 	"opt_param_scheduler": true, "rng_state": true, "rng_states": true, "cuda_rng_state": true, "torch_rng_state": true,
 }
 
-func isBeside(key string, v Value) bool { return besides[key] || isOptimizer(key, v) }
+func (w *walker) isBeside(key string, v Value) bool { return besides[key] || w.isOptimizer(key, v) }
 
 // choose selects the deepest subtree that holds all tensors, apart from what is beside
 // the model's.
@@ -284,7 +284,8 @@ func (f *File) choose() (err error) {
 		var key string
 		n := 0
 		for k, child := range children(node) {
-			if w.holds(child) && !isBeside(k, child) {
+			w.charge(perStep)
+			if w.holds(child) && !w.isBeside(k, child) {
 				only, key = child, k
 				n++
 			}
@@ -292,6 +293,7 @@ func (f *File) choose() (err error) {
 		if _, ok := only.(*Dict); n != 1 || !ok {
 			break
 		}
+		w.charge(len(path) + len(key))
 		path, node = join(path, key), only
 	}
 	w.list("", node)
@@ -347,15 +349,17 @@ func (f *File) Subtrees() (list []Subtree) {
 		var next Value
 		nextPath := path
 		for key, child := range children(node) {
+			w.charge(perStep)
 			if !isContainer(child) || !w.holds(child) || len(list) == maxMetadata {
 				continue
 			}
+			w.charge(len(path) + len(key))
 			at := join(path, key)
 			w.entries = nil
 			w.list("", child)
-			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: isOptimizer(key, child)}
+			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(key, child)}
 			onWay := f.path == at || strings.HasPrefix(f.path, at+".")
-			s.Listed = onWay || strings.HasPrefix(at, join(f.path, "")) && !isBeside(key, child)
+			s.Listed = onWay || strings.HasPrefix(at, join(f.path, "")) && !w.isBeside(key, child)
 			if onWay && next == nil {
 				next, nextPath = child, at
 			}
@@ -395,7 +399,7 @@ func (f *File) Metadata() (list []KV) {
 	walk = func(path string, v Value) {
 		w.enter(v, func(key string, child Value) {
 			switch {
-			case isOptimizer(key, child) || len(list) == maxMetadata:
+			case len(list) == maxMetadata || w.isOptimizer(key, child):
 			case !w.holds(child):
 				w.charge(len(path) + len(key) + 2*reprLen)
 				list = append(list, KV{join(path, key), repr(child)})

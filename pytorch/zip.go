@@ -26,11 +26,11 @@ func (f *File) openZip() error {
 		return err
 	}
 	f.script = a.Find(f.prefix+"constants.pkl") != nil // serialization.py, _is_torchscript_zip
-	data, base, err := a.Contents(pickle, maxPickle)
+	w, err := memberWindow(a, pickle)
 	if err != nil {
-		return archiveFault(err)
+		return err
 	}
-	m := newMachine(&window{size: int64(len(data)), buf: data, base: base})
+	m := newMachine(w)
 	v, end, err := m.run(0)
 	if err != nil {
 		return err
@@ -52,6 +52,20 @@ func (f *File) openZip() error {
 		return nil // Validate says so
 	}
 	return err
+}
+
+// memberWindow reads a pickle of an archive.
+func memberWindow(a *ziparchive.Archive, m *ziparchive.Member) (*window, error) {
+	data, base, err := a.Contents(m, maxPickle)
+	if err != nil {
+		return nil, archiveFault(err)
+	}
+	w := &window{size: int64(len(data)), buf: data, base: base}
+	if base < 0 {
+		// The file's bytes count, and not what they inflate to.
+		w.perByte = int(max(1, min(memoryPerByte, 4*memoryPerByte*m.Packed/max(m.Size, 1))))
+	}
+	return w, nil
 }
 
 // findPickle returns the pickle that torch reads: the one in the directory of the first

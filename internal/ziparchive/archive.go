@@ -245,7 +245,7 @@ func DataOffset(r io.ReaderAt, size, header int64, packed uint64) (int64, error)
 func (a *Archive) Contents(m *Member, limit uint64) ([]byte, int64, error) {
 	// What inflates to more than this is not read: the members that are read whole say
 	// little twice.
-	if m.Method != Stored && m.Size > 32<<20 {
+	if m.Method != Stored && m.Size > 8<<20 {
 		limit = min(limit, 16*m.Packed)
 	}
 	if m.Size > limit {
