@@ -129,11 +129,11 @@ func overlap(a, b []string) bool {
 // lastSegment is the end of a stem that names the module.
 func lastSegment(m *Module) string {
 	s := m.Stem[len(m.Stem)-1]
-	for i := len(m.Stem) - 1; i > 0 && strings.Trim(s, ".") == ""; i-- {
+	for i := len(m.Stem) - 1; i > 0 && strings.Trim(s, "./") == ""; i-- {
 		s = m.Stem[i-1]
 	}
-	s = strings.Trim(s, ".")
-	return strings.ToLower(s[strings.LastIndexByte(s, '.')+1:])
+	s = strings.Trim(s, "./")
+	return strings.ToLower(s[strings.LastIndexAny(s, "./")+1:])
 }
 
 // nameCost compares two names.

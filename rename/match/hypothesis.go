@@ -104,7 +104,7 @@ func form(a, b *Module) (Form, bool) {
 // opposed reports whether the names of two weights say that one has its inputs first and the
 // other its outputs.
 func opposed(a, b *Module) bool {
-	isWeight := func(m *Module) bool { return len(m.Shape) == 2 && strings.EqualFold(m.Leaves[0].Name, ".weight") }
+	isWeight := func(m *Module) bool { return len(m.Shape) == 2 && m.Leaves[0].Plain() == ".weight" }
 	return a.IsKernel() && isWeight(b) || isWeight(a) && b.IsKernel()
 }
 
@@ -286,7 +286,7 @@ func (p *problem) subsets(fit []int, side []*Module, rows uint64, yield func([]i
 // parent is the stem of a module without its last segment.
 func parent(m *Module) string {
 	s := m.String()
-	return s[:max(0, strings.LastIndexByte(s, '.'))]
+	return s[:max(0, strings.LastIndexAny(s, "./"))]
 }
 
 // fusions are the sets of parts that projects put into one tensor.

@@ -12,9 +12,9 @@ import (
 // What the weight and the bias of a module are called, in any case. gamma, beta and kernel are
 // TensorFlow's; Flax has kernel and scale (transformers: modeling_flax_pytorch_utils.py). Normalisations
 // have a scale in GPT-NeoX (megatron/model/norms.py) and torchtune (torchtune/modules/rms_norm.py),
-// and g in x-transformers; TransformerLens has w and b (components/layer_norm.py).
+// g in x-transformers, and alpha in Moshi (moshi/modules/transformer.py); TransformerLens has w and b (components/layer_norm.py).
 var (
-	weightLeaves = []string{"", ".weight", ".gamma", ".kernel", ".scale", ".w", ".g", "_weight", "_w"}
+	weightLeaves = []string{"", ".weight", ".gamma", ".kernel", ".scale", ".alpha", ".w", ".g", "_weight", "_w"}
 	biasLeaves   = []string{".bias", ".beta", ".shift", ".b", "_bias", "_b"}
 )
 
@@ -33,11 +33,22 @@ var paired = []struct {
 	{".shift", []string{".scale"}},
 }
 
+// Plain is the name in small letters, and with a dot for a slash, which TensorFlow, Flax and CTranslate2
+// have in its place.
+func (l *Leaf) Plain() string { return dotted(l.Name) }
+
+func dotted(leaf string) string {
+	if rest, ok := strings.CutPrefix(leaf, "/"); ok {
+		leaf = "." + rest
+	}
+	return strings.ToLower(leaf)
+}
+
 // IsBias reports whether a leaf is what a module adds.
-func (l *Leaf) IsBias() bool { return slices.Contains(biasLeaves, strings.ToLower(l.Name)) }
+func (l *Leaf) IsBias() bool { return slices.Contains(biasLeaves, l.Plain()) }
 
 // isWeight reports whether a leaf is what a module multiplies by, as it is.
-func (l *Leaf) isWeight() bool { return slices.Contains(weightLeaves, strings.ToLower(l.Name)) }
+func (l *Leaf) isWeight() bool { return slices.Contains(weightLeaves, l.Plain()) }
 
 // Counterpart finds the leaf of another module that one of m is: frameworks call
 // the weight and the bias differently.
@@ -57,13 +68,13 @@ func (m *Module) Counterpart(o *Module, leaf int) (int, bool) {
 // IsKernel reports whether the weight of a linear layer has its inputs first, as in TensorFlow
 // and Flax, which call it so. PyTorch has its outputs first.
 func (m *Module) IsKernel() bool {
-	return len(m.Shape) == 2 && strings.EqualFold(m.Leaves[0].Name, ".kernel")
+	return len(m.Shape) == 2 && m.Leaves[0].Plain() == ".kernel"
 }
 
 // leafRank orders leaves: the weight is what the module is known by.
 func leafRank(l *Leaf) int {
 	switch {
-	case l.Name == ".scale": // or that of a quantised weight
+	case l.Plain() == ".scale": // or that of a quantised weight
 		return 2
 	case l.isWeight():
 		return 0
@@ -88,7 +99,7 @@ var packedLeaves = sync.OnceValue(func() map[string]bool {
 
 // leaves are what the names of tensors end in, the longest first.
 var leaves = sync.OnceValue(func() []string {
-	list := []string{".weight", ".bias", ".gamma", ".beta", ".kernel", ".scale", ".w"}
+	list := []string{".weight", ".bias", ".gamma", ".beta", ".kernel", ".scale", ".alpha", ".w"}
 	for leaf := range quant.Leaves {
 		if leaf[0] != '_' {
 			leaf = "." + leaf
@@ -118,19 +129,25 @@ func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string
 		}
 	}
 	for _, l := range leaves() {
-		if at := len(tail) - len(l); at >= 0 && (at > 0 || last > 0) && strings.EqualFold(tail[at:], l) {
+		if at := len(tail) - len(l); at >= 0 && (at > 0 || last > 0) && strings.EqualFold(dotted(tail[at:]), l) {
 			stem[last] = tail[:at]
 			return stem, tail[at:]
 		}
 	}
 	for _, p := range paired {
-		s, ok := strings.CutSuffix(tail, p.leaf)
-		if !ok || s == "" && last == 0 {
+		at := len(tail) - len(p.leaf)
+		if at < 0 || dotted(tail[at:]) != p.leaf || at == 0 && last == 0 {
 			continue
 		}
-		stem[last] = s
-		if slices.ContainsFunc(p.beside, func(l string) bool { return ends[strings.Join(stem, "{}")+l] }) {
-			return stem, p.leaf
+		stem[last] = tail[:at]
+		slashed := tail[at] == '/'
+		if slices.ContainsFunc(p.beside, func(l string) bool {
+			if slashed {
+				l = strings.Replace(l, ".", "/", 1)
+			}
+			return ends[strings.Join(stem, "{}")+l]
+		}) {
+			return stem, tail[at:]
 		}
 		stem[last] = tail
 	}

@@ -131,6 +131,18 @@ func TestMeaning(t *testing.T) {
 			[]string{"h.0.mlp.w1.weight", "h.1.mlp.w1.weight", "h.0.ln_1.weight", "h.0.attn.c_proj.weight", "h.0.attn.query_key_value.weight"},
 			[]Meaning{{Block: "mlp", Parts: []string{"gate"}, Weak: true}, {Block: "attn", Parts: []string{"norm"}, Weak: true}, {Block: "attn", Parts: []string{"o"}, Weak: true}, {Block: "attn", Parts: []string{"q", "k", "v"}}},
 		},
+		{ // in TensorRT-LLM the gate is the up projection
+			[]string{"h.0.mlp.gate.weight", "h.0.mlp.fc.weight", "h.0.mlp.proj.weight"},
+			[]Meaning{{Block: "mlp", Parts: []string{"gate"}, Weak: true}, {Block: "mlp", Parts: []string{"up"}, Weak: true}, {Block: "mlp", Parts: []string{"down"}, Weak: true}},
+		},
+		{ // TensorFlow
+			[]string{"model/h0/ln_1/g", "model/h1/ln_1/g", "model/h0/ln_1/b", "model/h1/ln_1/b", "model/h0/attn/c_attn/w", "model/h1/attn/c_attn/w", "model/h0/attn/query/w", "model/h1/attn/query/w"},
+			[]Meaning{{Block: "attn", Parts: []string{"norm"}, Weak: true}, {Block: "attn"}, {Block: "attn", Parts: []string{"q"}}},
+		},
+		{ // torch.nn.MultiheadAttention, beside Mamba
+			[]string{"conv_proj.weight", "cls_token", "h.0.attn.in_proj_weight", "h.0.attn.in_proj_bias", "h.0.mixer.in_proj.weight"},
+			[]Meaning{{Block: "embed", Parts: []string{"patch"}}, {Block: "embed", Parts: []string{"class"}}, {Block: "attn", Parts: []string{"q", "k", "v"}}, {}},
+		},
 	} {
 		var tensors []Tensor
 		for _, n := range tt.names {
@@ -153,6 +165,27 @@ func TestMeaning(t *testing.T) {
 		if d := cmp.Diff(tt.want, got); d != "" {
 			t.Errorf("%v: %s", tt.names, d)
 		}
+	}
+}
+
+// Numbers by which shapes differ tell projections apart.
+func TestNumbersOfShapes(t *testing.T) {
+	var tensors []Tensor
+	for _, l := range []string{"0", "1", "2"} {
+		tensors = append(tensors, Tensor{Name: "layer_" + l + "/self_attention/linear_0/weight", Shape: []uint64{96, 64}},
+			Tensor{Name: "layer_" + l + "/self_attention/linear_1/weight", Shape: []uint64{64, 64}},
+			Tensor{Name: "layer_" + l + "/part_0/weight", Shape: []uint64{64, 64}}, Tensor{Name: "layer_" + l + "/part_1/weight", Shape: []uint64{64, 64}})
+	}
+	list, err := Modules(tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range list {
+		got = append(got, m.String())
+	}
+	if d := cmp.Diff([]string{"layer_{}/part_{}", "layer_{}/self_attention/linear_0", "layer_{}/self_attention/linear_1"}, got); d != "" {
+		t.Error(d)
 	}
 }
 

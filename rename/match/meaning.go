@@ -98,7 +98,7 @@ type reading struct {
 // one, it counts: of self_attn.q_proj, q.
 func read(text string) *reading {
 	r := &reading{marks: make(map[string]bool)}
-	for segment := range strings.SplitSeq(text, ".") {
+	for segment := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == '.' || c == '/' }) {
 		list := words(segment)
 		var parts []string
 		weak := false
@@ -169,7 +169,7 @@ func (m *Module) Block() (before, rest string) {
 // understand gives every module the meaning that its words have among the others.
 func understand(list []*Module) {
 	readings := make([]*reading, len(list))
-	type stack struct{ experts, mlpNorm bool }
+	type stack struct{ experts, mlpNorm, up, either bool }
 	stacks := make(map[string]*stack)
 	for i, m := range list {
 		before, rest := m.Block()
@@ -189,10 +189,14 @@ func understand(list []*Module) {
 		s.experts = s.experts || r.Sub == "expert"
 		// What the words say is a normalisation of the MLP, whatever is before attention.
 		s.mlpNorm = s.mlpNorm || r.marks["norm"] && r.Block == "mlp"
+		up := slices.Contains(r.Parts, "up")
+		s.up, s.either = s.up || up && !r.Weak, s.either || up && r.Weak
 	}
 	for i, m := range list {
 		before, _ := m.Block()
 		s := stacks[before]
+		// TensorRT-LLM has gate for up, beside fc for the gate (models/llama/convert.py).
+		readings[i].Weak = readings[i].Weak || s.either && !s.up && !s.experts && slices.Equal(readings[i].Parts, []string{"gate"})
 		m.Meaning = readings[i].meaning(m.Holes(), before != "", s.experts, s.mlpNorm)
 		// The causal mask of GPT-2 and others is called a bias.
 		m.Meaning.Buffer = m.Meaning.Buffer || m.Leaves[0].IsBias() && len(m.Shape) > 2
@@ -243,6 +247,13 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 	case len(m.Parts) == 1 && m.Parts[0] == "gate" && experts && m.Sub == "" && m.Block != "attn" && !r.marks["last"]:
 		m.Parts, m.Block = []string{"router"}, "mlp"
 	case len(m.Parts) > 0:
+		if inBlock && beforeLayers(m.Parts[0]) {
+			m.Parts = nil
+		} else if beforeLayers(m.Parts[0]) {
+			m.Block = "embed"
+		}
+	case r.marks["in"] && (m.Block == "attn" || m.Block == "cross"):
+		m.Parts = []string{"q", "k", "v"}
 	case !inBlock && r.marks["positions"]:
 		m.Block, m.Parts = "embed", []string{"positions"}
 	case !inBlock && (r.marks["head"] || r.marks["out"] && !r.marks["embed"]):
@@ -264,5 +275,10 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 }
 
 func ofAttention(part string) bool { return len(part) == 1 } // q, k, v and o
+
+// beforeLayers reports whether a part is one of those that make what the first layer gets.
+func beforeLayers(part string) bool {
+	return slices.Contains([]string{"class", "mask", "registers", "patch"}, part)
+}
 
 func ofMLP(part string) bool { return slices.Contains([]string{"gate", "up", "down", "router"}, part) }

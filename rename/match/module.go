@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -26,7 +25,8 @@ type Module struct {
 	// Index are the indices of the members, counted from First, the least of their axis.
 	Index []int32
 	First []int32
-	Count int // of members
+	Pad   []int // how many digits each index has at least
+	Count int   // of members
 	// Shape is that of the main leaf, nil where it is unknown. Where members differ in
 	// shape, it is that of the first, and Shapes has them all.
 	Shape  []uint64
@@ -72,7 +72,7 @@ func (m *Module) Name(member int, leaf string) string {
 	for h, text := range m.Stem {
 		b.WriteString(text)
 		if h < m.Holes() {
-			b.WriteString(strconv.Itoa(int(m.row(member)[h] + m.First[h])))
+			fmt.Fprintf(&b, "%0*d", m.Pad[h], m.row(member)[h]+m.First[h])
 		}
 	}
 	return b.String() + leaf
@@ -103,6 +103,7 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 		}
 	}
 	kinds := kindsOf(len(tensors), func(i int) string { return tensors[i].Name })
+	kinds = apart(kinds, tensors)
 	if len(kinds) > 4*MaxModules {
 		return nil, fmt.Errorf("there are %d templates of names, and no model has more than %d", len(kinds), 4*MaxModules)
 	}
@@ -123,7 +124,7 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 		key := fmt.Sprint(strings.Join(stem, "{}"), "\x00", len(k.Members), hashOf(index))
 		m := byStem[key]
 		if m == nil {
-			m = &Module{Stem: stem, Index: index, First: k.First, Count: len(k.Members), order: slices.Min(k.Members)}
+			m = &Module{Stem: stem, Index: index, First: k.First, Pad: k.Pad, Count: len(k.Members), order: slices.Min(k.Members)}
 			byStem[key] = m
 			list = append(list, m)
 		}
@@ -141,6 +142,50 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 	})
 	understand(list)
 	return list, nil
+}
+
+// apart takes kinds apart by numbers that tell shapes apart: linear_0 and linear_1 of a block are two
+// projections, and no two of one kind.
+func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
+	const most = 4 // numbers; blocks of a network that narrows have shapes of their own as well
+	before := func(k *template.Kind, hole int) string { return strings.Join(k.Text[:hole+1], "{}") }
+	places := make(map[string]bool)
+	for i := range kinds {
+		k := &kinds[i]
+		for h := 1; h < k.Holes(); h++ {
+			shapes := make(map[int32][]uint64)
+			uniform, differ := true, false
+			for j, m := range k.Members {
+				n, s := k.Index[j*k.Holes()+h], tensors[m].Shape
+				if known, ok := shapes[n]; ok {
+					uniform = uniform && slices.Equal(s, known)
+				} else {
+					differ = differ || j > 0 && !slices.Equal(s, tensors[k.Members[0]].Shape)
+					shapes[n] = s
+				}
+			}
+			if uniform && differ && len(shapes) <= most && template.Counts(k.Text[h]) == "" {
+				places[before(k, h)] = true
+			}
+		}
+	}
+	if len(places) == 0 {
+		return kinds
+	}
+	var out []template.Kind
+	for i := range kinds {
+		k := &kinds[i]
+		h := 1
+		for h < k.Holes() && !places[before(k, h)] {
+			h++
+		}
+		if h >= k.Holes() {
+			out = append(out, *k)
+			continue
+		}
+		out = append(out, apart(k.By(h), tensors)...)
+	}
+	return out
 }
 
 // hashOf is FNV-1a over indices.

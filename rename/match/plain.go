@@ -21,7 +21,7 @@ func Among(list []*Module, tensors []Tensor, keep func(tensor int) bool, apart b
 		byRows := make(map[string]*Module)
 		for _, l := range m.Leaves {
 			var rows []byte
-			part := &Module{Stem: m.Stem, First: m.First, Optional: m.Optional, AnyLeaf: m.AnyLeaf, Meaning: m.Meaning, Role: m.Role, lone: apart, order: m.order}
+			part := &Module{Stem: m.Stem, First: m.First, Pad: m.Pad, Optional: m.Optional, AnyLeaf: m.AnyLeaf, Meaning: m.Meaning, Role: m.Role, lone: apart, order: m.order}
 			left := Leaf{Name: l.Name}
 			for i, t := range l.Tensors {
 				if keep(t) {

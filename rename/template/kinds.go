@@ -1,8 +1,11 @@
 package template
 
 import (
+	"cmp"
+	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +22,8 @@ type Kind struct {
 	// First is, for each index, the least number that counts there in any name of the
 	// list: 1 where layers are numbered from 1.
 	First []int32
+	// Pad is, for each index, how many digits it has at least: 2 in block_07.
+	Pad []int
 }
 
 // Holes is how many indices each name has.
@@ -26,6 +31,29 @@ func (k *Kind) Holes() int { return len(k.Text) - 1 }
 
 // String writes the template with {} for each index.
 func (k *Kind) String() string { return strings.Join(k.Text, "{}") }
+
+// By takes a kind apart by the numbers of one index, which become text.
+func (k *Kind) By(hole int) []Kind {
+	var out []Kind
+	at := make(map[int32]int)
+	holes := k.Holes()
+	for j, m := range k.Members {
+		row := k.Index[j*holes : (j+1)*holes]
+		i, ok := at[row[hole]]
+		if !ok {
+			i = len(out)
+			at[row[hole]] = i
+			joined := fmt.Sprintf("%s%0*d%s", k.Text[hole], k.Pad[hole], row[hole], k.Text[hole+1])
+			out = append(out, Kind{
+				Text:  slices.Concat(k.Text[:hole], []string{joined}, k.Text[hole+2:]),
+				First: slices.Concat(k.First[:hole], k.First[hole+1:]), Pad: slices.Concat(k.Pad[:hole], k.Pad[hole+1:]),
+			})
+		}
+		out[i].Members = append(out[i].Members, m)
+		out[i].Index = append(append(out[i].Index, row[:hole]...), row[hole+1:]...)
+	}
+	return out
+}
 
 // Limits of a name that Kinds takes apart. The longest names of models have some 150
 // bytes and 6 numbers; without a limit the text before all numbers of one hostile name
@@ -39,7 +67,9 @@ const (
 type place struct {
 	before  string // a template of Runs
 	values  map[int32]*numbered
-	broken  bool // some number there has a leading zero, or is none
+	broken  bool // some number there is none, or has more or fewer leading zeros than the others
+	pad     int  // how many digits those with leading zeros have
+	least   int  // the fewest digits that one without has
 	alone   bool // every number there fills a word
 	counts  bool // they are indices
 	segment bool // every number there fills a segment
@@ -58,7 +88,8 @@ type form struct {
 	text   []string
 	places []*place
 	rows   []int
-	index  []int32 // of all rows
+	index  []int32     // of all rows
+	padded map[int]int // how many digits those of index have that have leading zeros
 }
 
 func (f *form) at(row, hole int) int32 { return f.index[row*len(f.places)+hole] }
@@ -68,7 +99,10 @@ func (f *form) at(row, hole int) int32 { return f.index[row*len(f.places)+hole] 
 //
 //   - the numbers behind a word that counts, as in layers.11 or blk0;
 //   - numbers from 0 on, without gaps, of which there are two that fill a word, or three;
-//   - three that follow one another and fill a segment: a shard has layers 12 to 23.
+//   - three that follow one another and fill a segment: a shard has layers 12 to 23. Numbers whose
+//     names no other has may stand between and beside them: GPT-NeoX numbers all that it computes.
+//
+// They may have leading zeros, if all have as many digits: block_07, block_11.
 //
 // So the 1 of ln_1 and w1 tells it from ln_2 and w2. Up to four numbers whose names have
 // little in common are positions, not indices: layer.0 is the attention of T5 and layer.1
@@ -102,7 +136,7 @@ func findKinds(n int, name func(i int) string, twin bool) []Kind {
 			for h, p := range f.places {
 				switch v := f.at(r, h); {
 				case p.index(v):
-				case v >= 0:
+				case v >= 0 && p.pad == 0:
 					text = append(text, byte(h), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 				default:
 					if numbers == nil {
@@ -152,6 +186,19 @@ func formsOf(n int, name func(i int) string) []*form {
 			byText[string(buf)] = f
 			forms = append(forms, f)
 		}
+		if slices.Contains(nums, -1) {
+			_, texts := Runs.Split(s)
+			for h, text := range texts {
+				bare := strings.TrimLeft(text, "0")
+				if nums[h] >= 0 || len(text) > maxDigits {
+					continue
+				}
+				if f.padded == nil {
+					f.padded = make(map[int]int)
+				}
+				nums[h], f.padded[len(f.index)+h] = value(cmp.Or(bare, "0")), len(text)
+			}
+		}
 		f.rows = append(f.rows, i)
 		f.index = append(f.index, nums...)
 	}
@@ -182,7 +229,7 @@ func placesOf(forms []*form) []*place {
 			}
 			for r := range f.rows {
 				v := f.at(r, h)
-				p.broken = p.broken || v < 0
+				p.measure(v, f.padded[r*len(f.places)+h])
 				o := p.values[v]
 				if o == nil {
 					o = new(numbered)
@@ -192,10 +239,24 @@ func placesOf(forms []*form) []*place {
 					o.forms = append(o.forms, int32(n))
 				}
 			}
+			p.broken = p.broken || p.least > 0 && p.least < p.pad
 			before += "0"
 		}
 	}
 	return list
+}
+
+// measure takes note of a number, and of how many digits it has if it has leading zeros.
+func (p *place) measure(v int32, padded int) {
+	digits := len(strconv.Itoa(int(v)))
+	switch {
+	case v < 0 || p.pad > 0 && padded > 0 && p.pad != padded:
+		p.broken = true
+	case padded > 0:
+		p.pad = padded
+	case p.least == 0 || digits < p.least:
+		p.least = digits
+	}
 }
 
 // judge says which numbers of a place are indices.
@@ -206,10 +267,14 @@ func (p *place) judge(twin bool) {
 	numbers := p.numbers()
 	first, last := numbers[0], numbers[len(numbers)-1]
 	closed := int(last-first) == len(numbers)-1
+	common, owners := p.common()
 	switch {
+	case p.pad > 0 && Counts(p.before) == "" && len(common) < 3: // t007.weight
 	case Counts(p.before) != "" && (p.alone || closed && !twin):
 		p.counts = true
 	case !closed:
+		p.runAmong(numbers, common)
+		return
 	case first == 0:
 		p.counts = len(numbers) > 2 || len(numbers) == 2 && p.alone
 	default:
@@ -219,27 +284,53 @@ func (p *place) judge(twin bool) {
 		p.first = first
 		return
 	}
-	common, owners := p.common()
 	if len(numbers) <= 4 && p.likeness(common) < 0.5 {
 		p.counts = false
 		return
 	}
-	for _, v := range []int32{first, last} {
-		o := p.values[v]
-		own, shared := false, 0
-		for _, f := range o.forms {
-			own = own || owners[f] == 1
-			if common[f] {
-				shared++
+	// apart takes numbers off one end: one that lacks most of what the others have, or some that have
+	// nothing of it.
+	apart := func(numbers iter.Seq2[int, int32]) {
+		for _, v := range numbers {
+			o := p.values[v]
+			own, shared := false, 0
+			for _, f := range o.forms {
+				own = own || owners[f] == 1
+				if common[f] {
+					shared++
+				}
+			}
+			o.apart = shared == 0 && len(common) > 0 || own && 2*shared < len(common)
+			if shared > 0 || !o.apart {
+				return
 			}
 		}
-		o.apart = own && 2*shared < len(common)
 	}
+	apart(slices.All(numbers))
+	apart(slices.Backward(numbers))
 	for _, v := range numbers {
 		if !p.values[v].apart {
 			p.first = v
 			break
 		}
+	}
+}
+
+// runAmong takes numbers that follow one another for indices where they fill a segment, and the others
+// have nothing in common with them.
+func (p *place) runAmong(numbers []int32, common map[int32]bool) {
+	var run []int32
+	for _, v := range numbers {
+		if slices.ContainsFunc(p.values[v].forms, func(f int32) bool { return common[f] }) {
+			run = append(run, v)
+		}
+	}
+	if len(run) < 3 || !strings.HasSuffix(p.before, ".") || int(run[len(run)-1]-run[0]) != len(run)-1 {
+		return
+	}
+	p.counts, p.first = true, run[0]
+	for v, o := range p.values {
+		o.apart = v < run[0] || v > run[len(run)-1]
 	}
 }
 
@@ -314,7 +405,7 @@ func (k *Kind) finish(f *form, name func(i int) string, twin bool) {
 		}
 		if varies || len(p.values) == 1 {
 			index = append(index, h)
-			k.First = append(k.First, p.first)
+			k.First, k.Pad = append(k.First, p.first), append(k.Pad, p.pad)
 		}
 	}
 	_, numbers := Runs.Split(name(k.Members[0]))
@@ -368,7 +459,7 @@ func gluedIndices(n int, name func(i int) string) []numberSet {
 	found := false
 	for _, p := range placesOf(forms) {
 		p.judge(false)
-		found = found || p.counts
+		found = found || p.counts && p.pad == 0
 	}
 	if !found {
 		return nil
@@ -381,7 +472,7 @@ func gluedIndices(n int, name func(i int) string) []numberSet {
 				if h == len(f.places) {
 					break // too many
 				}
-				if f.places[h].index(f.at(r, h)) && !Counters.takes(s, start, end) {
+				if f.places[h].pad == 0 && f.places[h].index(f.at(r, h)) && !Counters.takes(s, start, end) {
 					out[rows[row]] |= 1 << h
 				}
 				h++

@@ -19,6 +19,9 @@ func kindsOf(names []string) []string {
 		if slices.ContainsFunc(k.First, func(n int32) bool { return n != 0 }) {
 			line += fmt.Sprint(" from ", k.First)
 		}
+		if slices.ContainsFunc(k.Pad, func(n int) bool { return n != 0 }) {
+			line += fmt.Sprint(" of ", k.Pad, " digits")
+		}
 		out = append(out, line)
 	}
 	return out
@@ -76,6 +79,23 @@ func TestKinds(t *testing.T) {
 			[]string{"block.{}.layer.0.SelfAttention.q x3", "block.{}.layer.0.SelfAttention.k x3", "block.{}.layer.0.layer_norm x3", "block.{}.layer.1.DenseReluDense.wi x3", "block.{}.layer.1.layer_norm x3"},
 		},
 		{"a number behind the leaf", []string{"l.{}.fc1.weight{} [0-1 0-3]"}, []string{"l.{}.fc1.weight{} x8"}},
+		{
+			"GPT-NeoX counts all that it computes", // megatron/model/gpt2_model.py
+			[]string{"sequential.0.word_embeddings.weight", "sequential.{}.norm.weight [2-5]", "sequential.{}.attention.weight [2-5]", "sequential.7.norm.scale", "sequential.8.final_linear.weight"},
+			[]string{"sequential.0.word_embeddings.weight x1", "sequential.{}.norm.weight x4 from [2]", "sequential.{}.attention.weight x4 from [2]", "sequential.7.norm.scale x1", "sequential.8.final_linear.weight x1"},
+		},
+		{
+			"what stands at the ends has one name", // DeepSpeed: runtime/pipe/module.py
+			[]string{"layer_<00|06|07>.weight", "layer_<01|02|03|04|05>.norm.weight", "layer_<01|02|03|04|05>.attn.weight"},
+			[]string{"layer_00.weight x1", "layer_06.weight x1", "layer_07.weight x1", "layer_{}.norm.weight x5 from [1] of [2] digits", "layer_{}.attn.weight x5 from [1] of [2] digits"},
+		},
+		{
+			"leading zeros of numbers that count",
+			[]string{"net.block_<07|08|09|10>.w", "net.unit.<000|001|002>.<q|k|v>"},
+			[]string{"net.block_{}.w x4 from [7] of [2] digits", "net.unit.{}.q x3 of [3] digits", "net.unit.{}.k x3 of [3] digits", "net.unit.{}.v x3 of [3] digits"},
+		},
+		{"numbers of too few digits", []string{"block_<08|09|1>.w"}, []string{"block_08.w x1", "block_09.w x1", "block_1.w x1"}},
+		{"names that are numbers", []string{"t<000|001|002>.weight"}, []string{"t000.weight x1", "t001.weight x1", "t002.weight x1"}},
 		{"leading zeros", []string{"shard.<00|01|02>.w"}, []string{"shard.00.w x1", "shard.01.w x1", "shard.02.w x1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
