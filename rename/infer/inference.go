@@ -79,6 +79,8 @@ type half struct {
 	whole bool
 	// virtual is set of names that a convention has for a model that nobody has saved.
 	virtual bool
+	// beyond are patterns that the convention has in every layer, and no model like A: its experts.
+	beyond []string
 	// aimed is what is known of its modules beside.
 	aimed []aimed
 	// near is the nearest convention, where the names are of none.

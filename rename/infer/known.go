@@ -104,7 +104,7 @@ func (x *inference) known() (*Result, error) {
 		for j, to := range fitsB {
 			cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), model, opts)
 			// What another convention of the same names would need is not needed.
-			if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && i+j == 0 {
+			if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && i+j+len(ra.Extra)+len(rb.Extra) == 0 {
 				needs = refusal
 			}
 			if err != nil || !x.makes(cv, has) {
@@ -189,10 +189,11 @@ func (x *inference) makes(cv *convert.Conversion, has map[string]*convention.Nam
 
 // knownTo finds the map to a convention from names whose convention is known.
 func (x *inference) knownTo(to *convention.Convention) (*Result, error) {
-	fits := read(&x.a).exactly()
+	r := read(&x.a)
+	fits := r.exactly()
 	for _, from := range fits {
 		cv, err := convert.BetweenWith(from, to, slices.Values(x.a.tensors), x.a.model, convert.Options{Named: true})
-		if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" {
+		if refusal, ok := errors.AsType[*convert.RefusalError](err); ok && refusal.Needs != "" && len(r.Extra) == 0 {
 			return nil, refusal
 		}
 		if err != nil || len(cv.Unknown()) > 0 {
@@ -295,10 +296,18 @@ func (x *inference) aim(to *convention.Convention) error {
 	optional := make(map[string]bool)
 	known := make(map[string]aimed)
 	role := make(map[string]string)
+	tower := towerOf(to)
+	var beyond []string
 	have := make(map[string]bool)
 	for _, t := range to.Tensors() {
 		_, weighted := to.Role(t.Module + ".weight")
-		if t.Buffer || weighted && strings.HasSuffix(t.Role, ".bias") || sizes.experts == 0 && ofExperts(t.Module) {
+		if t.Buffer || weighted && strings.HasSuffix(t.Role, ".bias") {
+			continue
+		}
+		if sizes.experts == 0 && ofExperts(t.Module) {
+			if !t.Optional {
+				beyond = append(beyond, strings.TrimSuffix(t.Pattern.String(), ".weight"))
+			}
 			continue
 		}
 		for _, index := range sizes.indices(&t) {
@@ -307,7 +316,9 @@ func (x *inference) aim(to *convention.Convention) error {
 				continue
 			}
 			have[name] = true
-			shape := sizes.shape(to, &t)
+			of := t
+			of.Module = strings.TrimPrefix(t.Module, tower)
+			shape := sizes.shape(to, &of)
 			inv.Tensors = append(inv.Tensors, convention.Named{Name: name, Shape: shape})
 			optional[name], role[name] = t.Optional, t.Role
 			bias := never
@@ -316,14 +327,14 @@ func (x *inference) aim(to *convention.Convention) error {
 					bias = sometimes
 				}
 			}
-			known[name] = aimed{shape != nil && slices.Equal(shape, configured.shape(to, &t)), bias}
+			known[name] = aimed{shape != nil && slices.Equal(shape, configured.shape(to, &of)), bias}
 		}
 	}
 	b, err := newHalf(inv)
 	if err != nil {
 		return err
 	}
-	b.of, b.whole, b.virtual = to, true, true
+	b.of, b.whole, b.virtual, b.beyond = to, true, true, beyond
 	for _, m := range b.modules {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
 		m.Meaning = identify.Meaning(role[first])
@@ -332,6 +343,22 @@ func (x *inference) aim(to *convention.Convention) error {
 	}
 	x.b = b
 	return nil
+}
+
+// towerOf is what the roles of all layers of a convention begin with: a model of images alone has the
+// shapes of a decoder. It is "" where there is more than one stack of layers.
+func towerOf(c *convention.Convention) string {
+	tower, several := "", false
+	for _, t := range c.Tensors() {
+		if space, _, ok := strings.Cut(t.Module, "layer."); ok && len(t.Pattern.Holes()) > 0 {
+			several = several || tower != "" && space != tower
+			tower = space
+		}
+	}
+	if several {
+		return ""
+	}
+	return tower
 }
 
 // ofExperts reports whether only models with experts have a module.

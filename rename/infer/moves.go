@@ -150,7 +150,7 @@ func leafOf(from *match.Module, leaf int, to *match.Module) (string, bool) {
 	case l.IsBias():
 		return ".bias", true
 	default:
-		return l.Name, true
+		return strings.Replace(l.Name, "/", ".", 1), true
 	}
 }
 

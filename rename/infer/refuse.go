@@ -34,9 +34,12 @@ func (x *inference) refusal(found []finding) string {
 	}
 	var why []string
 	missing := except(x.b.needed(), usedB)
-	switch lacks := x.lacks(found); {
+	lacks, outside := x.lacks(found)
+	switch {
 	case len(lacks) > 0:
 		why = []string{"nothing in it becomes " + some(lacks, "or") + ", which " + x.b.of.Name + " has in every layer"}
+	case len(outside) > 0:
+		why = []string{"nothing in it becomes " + some(outside, "or")}
 	case 2*a < needA || a == 0 || 2*len(missing) > len(x.b.needed()):
 		why = []string{counts}
 		if len(missing) > 0 {
@@ -135,13 +138,10 @@ func (x *inference) biases(found []finding) string {
 	return ""
 }
 
-// lacks lists the matrices that a convention has in every layer and that nothing in the
-// layers of A can be, whole or as a part: without them a model computes something else. It
-// is empty where a name or a shape that is not known leaves it open.
-func (x *inference) lacks(found []finding) []string {
-	if !x.b.virtual {
-		return nil
-	}
+// lacks lists what a convention has in every layer and that nothing in the layers of A can be, whole or
+// as a part: without it a model computes something else. So it does without a matrix outside of them,
+// where A has others there that are none of the convention's: patches of images, and no tokens.
+func (x *inference) lacks(found []finding) (layers, outside []string) {
 	usedA, usedB := make(map[int]bool), make(map[int]bool)
 	for i := range found {
 		f := &found[i]
@@ -154,30 +154,60 @@ func (x *inference) lacks(found []finding) []string {
 			usedA[k] = a.Shape != nil && x.b.modules[f.B[0]].Shape != nil || !a.Meaning.Weak && x.said(f.Match)
 		}
 	}
-	var missing []*match.Module
+	others := false // A has outside of its layers
+	dense := true   // nothing in its layers may be experts
+	for k, a := range x.a.modules {
+		others = others || !usedA[k] && a.Holes() == 0 && len(a.Shape) > 2 && a.Meaning.Block == "embed"
+		dense = dense && (usedA[k] || !layered(a) || len(a.Meaning.Parts) > 0 && !a.Meaning.Weak && a.Meaning.Sub == "")
+	}
+	if dense {
+		layers = slices.Clone(x.b.beyond)
+	}
 	for j, m := range x.b.modules {
-		if !usedB[j] && layered(m) && !m.Optional && !m.Meaning.Buffer {
-			missing = append(missing, m)
+		if usedB[j] || m.Optional || m.Meaning.Buffer {
+			continue
 		}
-	}
-	var out []string
-	for _, m := range missing {
+		holds := false
 		for k, a := range x.a.modules {
-			if usedA[k] || a.Meaning.Buffer || !layered(a) {
-				continue
-			}
-			if len(a.Meaning.Parts) == 0 || a.Meaning.Weak || slices.ContainsFunc(a.Meaning.Parts, func(p string) bool { return slices.Contains(m.Meaning.Parts, p) }) {
-				return nil
-			}
+			holds = holds || !usedA[k] && (a.Holes() > 0) == (m.Holes() > 0) && !a.Meaning.Buffer && mayHold(a, m)
 		}
-		out = append(out, pattern(m))
+		switch {
+		case holds:
+		case m.Holes() > 0:
+			layers = append(layers, pattern(m))
+		case others && only(m, "tokens"):
+			outside = append(outside, pattern(m))
+		}
 	}
-	return out
+	return layers, outside
 }
 
 // layered reports whether a module is a matrix of every layer.
 func layered(m *match.Module) bool {
 	return m.Holes() > 0 && len(m.Shape) != 1 && !m.Meaning.IsNorm()
+}
+
+// mayHold reports whether a name and a shape leave it open that a module is another, or has it as a
+// part. The shape of that is worked out, and may be wrong.
+func mayHold(a, m *match.Module) bool {
+	vector := m.Meaning.IsNorm()
+	if a.Shape != nil && vector != (len(a.Shape) == 1) || a.Meaning.IsNorm() && !vector {
+		return false
+	}
+	if a.Shape != nil && m.Shape != nil && !a.Packed && (vector && !slices.Equal(a.Shape, m.Shape) || 2*elements(a) < elements(m)) {
+		return false
+	}
+	return len(a.Meaning.Parts) == 0 || a.Meaning.Weak || a.Meaning.IsNorm() ||
+		slices.ContainsFunc(a.Meaning.Parts, func(p string) bool { return slices.Contains(m.Meaning.Parts, p) })
+}
+
+// elements are those of one tensor of a module, as many as that can be.
+func elements(m *match.Module) float64 {
+	n := 1.0
+	for _, axis := range m.Shape {
+		n *= float64(axis)
+	}
+	return n
 }
 
 // otherSize says in what the sizes of both models differ, "" where they do not or where

@@ -56,6 +56,61 @@ func TestOtherArchitecture(t *testing.T) {
 	}
 }
 
+// What a model has more or less of is no matter of names: experts, normalisations, tokens, a state.
+func TestWrongTarget(t *testing.T) {
+	const vit = `cls 1x1x64
+patch.proj.weight 64x3x16x16
+patch.proj.bias 64
+blocks.{}.<norm_a|norm_b>.<weight|bias> [0-5] 64
+blocks.{}.attn.<q|k|v|out>.weight [0-5] 64x64
+blocks.{}.attn.<q|k|v|out>.bias [0-5] 64
+blocks.{}.mlp.up.weight [0-5] 256x64
+blocks.{}.mlp.up.bias [0-5] 256
+blocks.{}.mlp.down.weight [0-5] 64x256
+blocks.{}.mlp.down.bias [0-5] 64
+norm.<weight|bias> 64
+head.weight 100x64
+head.bias 100`
+	const mamba = `emb.weight 320x64
+blocks.{}.norm.weight [0-5] 64
+blocks.{}.mix.in_proj.weight [0-5] 256x64
+blocks.{}.mix.conv1d.weight [0-5] 128x1x4
+blocks.{}.mix.conv1d.bias [0-5] 128
+blocks.{}.mix.x_proj.weight [0-5] 36x128
+blocks.{}.mix.dt_proj.weight [0-5] 128x4
+blocks.{}.mix.dt_proj.bias [0-5] 128
+blocks.{}.mix.A_log [0-5] 128x16
+blocks.{}.mix.D [0-5] 128
+blocks.{}.mix.out_proj.weight [0-5] 64x128
+norm_f.weight 64
+head.weight 320x64`
+	moe := strings.Replace(ownLlama, "ffn.<gate|up>.weight [0-5] 172x64", "ffn.experts.{}.<gate|up>.weight [0-5 0-7] 172x64", 1)
+	moe = strings.Replace(moe, "ffn.down.weight [0-5]", "ffn.experts.{}.down.weight [0-5 0-7]", 1)
+	for _, c := range []struct{ name, list, to, refused string }{
+		{"a decoder", ownLlama, "gpt2-hf", "its normalisations have no biases"},
+		{"a decoder", ownLlama, "mixtral-hf", "nothing in it becomes model.layers.{layer}.block_sparse_moe.gate"},
+		{"a decoder", ownLlama, "gemma2-hf", "post_feedforward_layernorm, which gemma2-hf has in every layer"},
+		{"a decoder", ownLlama, "qwen3-hf", "self_attn.q_norm, which qwen3-hf has in every layer"},
+		{"a decoder", ownLlama, "mamba-hf", "mixer.A_log"},
+		{"a decoder", ownLlama, "whisper-hf", "encoder_attn"},
+		{"a decoder", ownLlama, "vit-hf", "its normalisations have no biases"},
+		{"experts", moe, "llama-hf", "llama-hf has nothing like"},
+		{"images", vit, "llama-hf", "mlp.gate_proj, which llama-hf has in every layer"},
+		{"images", vit, "clip-hf", "which clip-hf has in every layer"},
+		{"images", vit, "bert-hf", "nothing in it becomes bert.embeddings.word_embeddings"},
+		{"images", vit, "gpt2-hf", "nothing in it becomes transformer.wte; gpt2-hf has nothing like cls or patch.proj"},
+		{"a state", mamba, "llama-hf", "nothing in it becomes model.layers.{layer}.mlp.gate_proj"},
+	} {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, c.list)}, lookup(t, c.to), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(res.Refused, c.refused) || res.Refused == "" {
+			t.Errorf("%s to %s: %s", c.name, c.to, brief(res))
+		}
+	}
+}
+
 // What decides is said: of names that say nothing it is the shape.
 func TestWhatDecides(t *testing.T) {
 	a := listed(t, strings.NewReplacer("attention.<query|out>", "attention.<query|t1>", "ffn.down", "t2").Replace(ownLlama))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
 )
 
@@ -19,7 +20,8 @@ import (
 // testdata/releases.txt says how it is written.
 type release struct {
 	name, to string
-	foreign  bool // its words are of no language that the lexicon has
+	foreign  bool              // its words are of no language that the lexicon has
+	model    *convention.Model // the numbers of heads, where its names are those of a convention
 	a, b     []convention.Named
 	lines    [][]string          // tensors of A, by line
 	becomes  map[string][]string // of tensors of A, in the order in which they lie
@@ -54,9 +56,12 @@ func readReleases(t testing.TB) []*release {
 			models[f[1]] = model
 		case f[0] == "--":
 			name, to, _ := strings.Cut(strings.TrimSpace(line[2:]), " to ")
+			to, heads := strings.CutSuffix(to, ", 8 heads")
 			to, foreign := strings.CutSuffix(to, ", foreign")
 			rel = &release{name: name, to: to, foreign: foreign, becomes: make(map[string][]string), madeOf: make(map[string][]string), turned: make(map[string]bool)}
-			model = models[to]
+			if model = models[to]; heads {
+				rel.model = modelOf(map[string]int64{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2})
+			}
 			out = append(out, rel)
 		case rel != nil:
 			rel.add(t, model, f[0], f[2])
@@ -108,7 +113,7 @@ func each(text string) []string {
 }
 
 // numbered fills in the holes of a name: {} a number, {+2} one that much greater, {00} one of two
-// digits.
+// digits, {00+1} both.
 func numbered(name string, index ...int) string {
 	for _, n := range index {
 		before, rest, ok := strings.Cut(name, "{")
@@ -116,12 +121,9 @@ func numbered(name string, index ...int) string {
 			break
 		}
 		how, after, _ := strings.Cut(rest, "}")
-		text := fmt.Sprintf("%0*d", len(how), n)
-		if strings.HasPrefix(how, "+") {
-			by, _ := strconv.Atoi(how[1:])
-			text = strconv.Itoa(n + by)
-		}
-		name = before + text + after
+		digits, more, _ := strings.Cut(how, "+")
+		by, _ := strconv.Atoi(more)
+		name = before + fmt.Sprintf("%0*d", len(digits), n+by) + after
 	}
 	return name
 }
@@ -259,7 +261,7 @@ func TestReleases(t *testing.T) {
 				var err error
 				switch way {
 				case "convention":
-					res, err = ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, r.to), Options{})
+					res, err = ToConvention(t.Context(), &Inventory{Tensors: a, Model: r.model}, lookup(t, r.to), Options{})
 				case "shapes":
 					var was map[string]string
 					a, was = opaque(a, rng)
@@ -270,16 +272,26 @@ func TestReleases(t *testing.T) {
 				default:
 					if way == "back" {
 						a, b, truth, lines, turned = b, a, r.madeOf, nil, make(map[string]bool)
+						line := make(map[string]int) // of a template
 						for _, n := range r.b {
-							lines = append(lines, []string{n.Name})
+							form := template.Words.Of(n.Name)
+							if _, ok := line[form]; !ok {
+								line[form] = len(lines)
+								lines = append(lines, nil)
+							}
+							lines[line[form]] = append(lines[line[form]], n.Name)
 							turned[n.Name] = r.turned[r.madeOf[n.Name][0]]
 						}
 					}
-					res, err = Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{Unknown: way == "words"})
+					res, err = Infer(t.Context(), &Inventory{Tensors: a, Model: r.model}, &Inventory{Tensors: b}, Options{Unknown: way == "words"})
 				}
-				if err != nil || res.Refused != "" {
+				if err != nil {
+					t.Errorf("%s: %v", r.name, err)
+					continue
+				}
+				if res.Refused != "" {
 					if way != "shapes" {
-						t.Errorf("%s: %v %s", r.name, err, res.Refused)
+						t.Errorf("%s: %s", r.name, res.Refused)
 					}
 					continue
 				}

@@ -65,7 +65,7 @@ func ends(name string) []string {
 
 // explain gives a module the meaning that its name has in all conventions that have it.
 // Common words that lie still count little: who calls a module w1 may mean either. Without
-// experts, nothing is a router.
+// experts, nothing is a router or one of theirs.
 func (l lexicon) explain(m *match.Module, experts bool) {
 	list := ends(m.String())
 	for i, end := range slices.Backward(list) {
@@ -79,7 +79,10 @@ func (l lexicon) explain(m *match.Module, experts bool) {
 			continue
 		}
 		m.Meaning = *known
-		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Sub = said.Space, said.Buffer, cmp.Or(known.Sub, said.Sub)
+		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Sub = said.Space, said.Buffer, said.Sub
+		if experts {
+			m.Meaning.Sub = cmp.Or(known.Sub, said.Sub)
+		}
 		// What has the number of a gate in one project has that of the up projection in the next.
 		gated := slices.Contains(known.Parts, "gate") || slices.Contains(known.Parts, "up")
 		m.Meaning.Weak = said.Weak && (gated || i > 0 && l[list[0]] == nil)
@@ -98,7 +101,7 @@ func Explain(modules []*match.Module, places []identify.Place) {
 			p = places[m.Leaves[0].Tensors[0]]
 		}
 		buffer := m.Meaning.Buffer || p.Buffer
-		if p.Tensor != nil {
+		if p.Tensor != nil && !convention.IsOwn(p.Tensor.Role) {
 			m.Meaning = identify.Meaning(p.Tensor.Role)
 		} else {
 			vocabulary().explain(m, experts)
