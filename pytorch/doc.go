@@ -16,6 +16,10 @@
 // after them the storages. The tar files of torch before 0.1.10 are recognised and
 // refused. A plain pickle is read as well and has no storages.
 //
+// A distributed checkpoint is a directory of files of torch.save, whose tensors are chunks of
+// larger ones, and .metadata, a pickle that says what they are and where. [ReadDistributed]
+// reads that.
+//
 // # Opening and validating
 //
 // [Open] and [NewFile] fail only when the tensors cannot be enumerated: the container

@@ -79,9 +79,9 @@ Where they do not, it is a warning.`,
 	{
 		ID: "WT717", Name: "storage-size", Severity: checkpoint.Error, run: runFaults,
 		Title: "a tensor needs more bytes than the file has for it",
-		Doc: `A storage is absent, shorter or longer than the pickle says, or a tensor reaches beyond
-its storage: the download or the upload was cut short, or the file was made by hand. Fetch or
-upload it again.`,
+		Doc: `A storage is absent, shorter or longer than the pickle says, a tensor reaches beyond
+its storage, or the chunks of a distributed checkpoint do not have each element once: the
+download or the upload was cut short, or the file was made by hand. Fetch or upload it again.`,
 		Bad: "a storage of 8 bytes, and a tensor of four floats", Good: "storages as long as the pickle says",
 	},
 	{
@@ -146,20 +146,26 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeDuplicateKey:  "WT716",
 	pytorch.CodeStorageChange: "WT716",
 	pytorch.CodeBadTensor:     "WT716",
+	pytorch.CodeBadMetadata:   "WT716",
 
 	pytorch.CodeOutOfStorage:   "WT717",
 	pytorch.CodeMissingStorage: "WT717",
 	pytorch.CodeStorageSize:    "WT717",
+	pytorch.CodeChunkGap:       "WT717",
+	pytorch.CodeChunkOverlap:   "WT717",
+	pytorch.CodeChunkOutside:   "WT717",
+	pytorch.CodeMissingChunk:   "WT717",
 
 	pytorch.CodeUnusedStorage: "WT718",
 
-	pytorch.CodeNoData:   "WT720",
-	pytorch.CodeSparse:   "WT720",
-	pytorch.CodeNested:   "WT720",
-	pytorch.CodeWrapped:  "WT720",
-	pytorch.CodeExpanded: "WT720",
-	pytorch.CodeLazy:     "WT720",
-	pytorch.CodeEmpty:    "WT720",
+	pytorch.CodeNoData:      "WT720",
+	pytorch.CodeSparse:      "WT720",
+	pytorch.CodeNested:      "WT720",
+	pytorch.CodeWrapped:     "WT720",
+	pytorch.CodeExpanded:    "WT720",
+	pytorch.CodeLazy:        "WT720",
+	pytorch.CodeTransformed: "WT720",
+	pytorch.CodeEmpty:       "WT720",
 }
 
 // A pickled file is one that Python loads by carrying out pickles.

@@ -49,6 +49,15 @@ type (
 	Shared struct{ Value any }
 )
 
+// D returns a dictionary of keys and values in turn.
+func D(pairs ...any) Dict {
+	d := Dict{}
+	for i := 0; i < len(pairs); i += 2 {
+		d = append(d, Item{pairs[i], pairs[i+1]})
+	}
+	return d
+}
+
 // Named returns the global with a dotted name.
 func Named(name string) Global {
 	i := strings.LastIndexByte(name, '.')

@@ -1,0 +1,160 @@
+package pytorch
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+
+	tt "github.com/wtinspect/wtinspect/internal/torchtest"
+)
+
+func distributed(t testing.TB, d tt.Distributed) *Distributed {
+	t.Helper()
+	b := d.Files()[".metadata"]
+	out, err := ReadDistributed(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestDistributed(t *testing.T) {
+	d := distributed(t, tt.Distributed{
+		Tensors: []tt.Sharded{
+			tt.NewSharded("model.w", "bfloat16", []int{5, 4}, 0, 2),
+			tt.NewSharded("model.s", "float32", nil, 0, 1),
+			tt.NewSharded("optim.state.w", "float32", []int{4, 6}, 1, 3),
+		},
+		Objects: []tt.Item{{Key: "optim.lr", Value: 0.5}},
+	})
+	if faults := d.Validate(); len(faults) > 0 {
+		t.Error(faults)
+	}
+	w := d.Tensors[0]
+	if n, ok := w.Bytes(); w.Name != "model.w" || w.DType != "bfloat16" || !slices.Equal(w.Shape, []uint64{5, 4}) || n != 40 || !ok || len(w.Chunks) != 2 {
+		t.Errorf("%+v", w)
+	}
+	if c := w.Chunks[1]; !slices.Equal(c.Offsets, []uint64{3, 0}) || !slices.Equal(c.Sizes, []uint64{2, 4}) || c.Place.File != "__1_0.distcp" || c.Place.Length == 0 {
+		t.Errorf("%+v", c)
+	}
+	if s := d.Tensors[1]; len(s.Shape) != 0 || len(s.Chunks) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if len(d.Objects) != 1 || d.Objects[0].Name != "optim.lr" || d.Objects[0].Place.File != "__0_0.distcp" {
+		t.Errorf("%+v", d.Objects)
+	}
+	if !slices.Equal(d.Files, []string{"__0_0.distcp", "__1_0.distcp", "__2_0.distcp"}) {
+		t.Errorf("%q", d.Files)
+	}
+	for _, g := range d.Globals {
+		if g.Module == "" {
+			t.Errorf("%+v", g)
+		}
+	}
+}
+
+// Chunks must have each element once, and be somewhere.
+func TestDistributedFaults(t *testing.T) {
+	type chunk = tt.Chunk
+	cut := func(chunks ...chunk) tt.Distributed {
+		for i := range chunks {
+			if chunks[i].File == "" {
+				chunks[i].File = "__0_0.distcp"
+			}
+		}
+		return tt.Distributed{Tensors: []tt.Sharded{{Name: "w", DType: "float32", Shape: []int{4, 4}, Data: make([]byte, 64), Chunks: chunks}}}
+	}
+	whole := chunk{Offsets: []int{0, 0}, Sizes: []int{4, 4}}
+	for name, test := range map[string]struct {
+		d    tt.Distributed
+		want []Code
+	}{
+		"whole":             {cut(whole), nil},
+		"four quarters":     {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{2, 2}}, chunk{Offsets: []int{2, 2}, Sizes: []int{2, 2}}, chunk{Offsets: []int{0, 2}, Sizes: []int{2, 2}}, chunk{Offsets: []int{2, 0}, Sizes: []int{2, 2}}), nil},
+		"a pinwheel":        {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{1, 3}}, chunk{Offsets: []int{0, 3}, Sizes: []int{3, 1}}, chunk{Offsets: []int{3, 1}, Sizes: []int{1, 3}}, chunk{Offsets: []int{1, 0}, Sizes: []int{3, 1}}, chunk{Offsets: []int{1, 1}, Sizes: []int{2, 2}}), nil},
+		"an empty chunk":    {cut(whole, chunk{Offsets: []int{4, 0}, Sizes: []int{0, 4}, Lost: true}), nil},
+		"a gap":             {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{3, 4}}), []Code{CodeChunkGap}},
+		"no chunk":          {cut(), []Code{CodeChunkGap}},
+		"twice":             {cut(whole, whole), []Code{CodeChunkOverlap}},
+		"a gap and overlap": {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{2, 4}}, chunk{Offsets: []int{1, 0}, Sizes: []int{2, 4}}), []Code{CodeChunkOverlap}},
+		"outside":           {cut(chunk{Offsets: []int{1, 0}, Sizes: []int{4, 4}}), []Code{CodeChunkOutside}},
+		"far outside":       {cut(whole, chunk{Offsets: []int{5, 0}, Sizes: []int{0, 4}}), []Code{CodeChunkOutside}},
+		"nowhere":           {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{4, 4}, Lost: true}), []Code{CodeMissingChunk}},
+		"elsewhere":         {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{4, 4}, Index: []int{1, 0}}), []Code{CodeMissingChunk}},
+		"compressed":        {cut(chunk{Offsets: []int{0, 0}, Sizes: []int{4, 4}, Transforms: []string{"stream.zstd"}}), []Code{CodeTransformed}},
+		"nothing":           {tt.Distributed{}, []Code{CodeEmpty}},
+		"an unknown dtype":  {tt.Distributed{Tensors: []tt.Sharded{{Name: "w", DType: "float3", Shape: []int{0}}}}, []Code{CodeUnknownDType}},
+		"two scalars":       {tt.Distributed{Tensors: []tt.Sharded{tt.NewSharded("w", "float32", nil, 0, 2)}}, []Code{CodeChunkOverlap}},
+		"one name twice":    {tt.Distributed{Tensors: []tt.Sharded{tt.NewSharded("w", "float32", []int{2}, 0, 1), tt.NewSharded("w", "float32", []int{2}, 0, 1)}}, []Code{CodeDuplicateKey}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := distributed(t, test.d)
+			if got := codes(d.Validate()); !slices.Equal(got, test.want) {
+				t.Errorf("%v, want %v: %v", got, test.want, d.Validate())
+			}
+		})
+	}
+}
+
+// What is not as torch writes it is a fault of its own, and hides nothing else.
+func TestBadMetadata(t *testing.T) {
+	meta := "torch.distributed.checkpoint.metadata."
+	root := func(entries, places any) any {
+		return tt.Object{Class: tt.Named(meta + "Metadata"), State: tt.D("state_dict_metadata", entries, "storage_data", places)}
+	}
+	tensor := func(state any) any { return tt.Object{Class: tt.Named(meta + "TensorStorageMetadata"), State: state} }
+	for name, test := range map[string]struct {
+		root any
+		open Code // of ReadDistributed
+		want []Code
+	}{
+		"a state dict":      {tt.D("w", 1), CodeNotDistributed, nil},
+		"another class":     {tt.Object{Class: tt.Named("a.Metadata"), State: tt.D()}, CodeNotDistributed, nil},
+		"no entries":        {tt.Object{Class: tt.Named(meta + "Metadata"), State: tt.D()}, CodeNotDistributed, nil},
+		"a list of entries": {root(tt.List{}, tt.D()), CodeNotDistributed, nil},
+		"no places":         {root(tt.D(), nil), "", []Code{CodeBadMetadata, CodeEmpty}},
+		"a bad place":       {root(tt.D(), tt.D("x", 1)), "", []Code{CodeBadMetadata, CodeEmpty}},
+		"a bad entry":       {root(tt.D("w", 1), tt.D()), "", []Code{CodeBadMetadata, CodeEmpty}},
+		"a number":          {root(tt.D(7, 1), tt.D()), "", []Code{CodeBadMetadata, CodeEmpty}},
+		"no size":           {root(tt.D("w", tensor(tt.D())), tt.D()), "", []Code{CodeBadMetadata, CodeEmpty}},
+		"a negative size": {root(tt.D("w", tensor(tt.D(
+			"size", tt.Tuple{-1}, "chunks", tt.List{}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
+		))), tt.D()), "", []Code{CodeBadMetadata, CodeEmpty}},
+		"a huge size": {root(tt.D("w", tensor(tt.D(
+			"size", tt.Tuple{1 << 62, 4}, "chunks", tt.List{}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
+		))), tt.D()), "", []Code{CodeOverflow}},
+		"chunks of another rank": {root(tt.D("w", tensor(tt.D(
+			"size", tt.Tuple{1}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
+			"chunks", tt.List{tt.Object{Class: tt.Named(meta + "ChunkStorageMetadata"), State: tt.D("offsets", tt.Tuple{}, "sizes", tt.Tuple{})}},
+		))), tt.D()), "", []Code{CodeBadMetadata, CodeChunkGap}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := tt.Pickle(4, test.root)
+			d, err := ReadDistributed(bytes.NewReader(b), int64(len(b)))
+			var flt *Fault
+			if errors.As(err, &flt) && flt.Code != test.open || (err != nil) != (test.open != "") {
+				t.Fatalf("%v, want %q", err, test.open)
+			}
+			if err != nil {
+				return
+			}
+			if got := codes(d.Validate()); !slices.Equal(got, test.want) {
+				t.Errorf("%v, want %v: %v", got, test.want, d.Validate())
+			}
+		})
+	}
+	b := tt.Distributed{Tensors: []tt.Sharded{tt.NewSharded("w", "float32", []int{6, 2}, 0, 3)}}.Files()[".metadata"]
+	for i := range b { // whatever is cut off or changed
+		for _, c := range []byte{0, 0xff, b[i] + 1} {
+			changed := slices.Clone(b)
+			changed[i] = c
+			if d, err := ReadDistributed(bytes.NewReader(changed), int64(len(changed))); err == nil {
+				d.Validate()
+			}
+		}
+		if _, err := ReadDistributed(bytes.NewReader(b[:i]), int64(i)); err == nil {
+			t.Errorf("%d of %d bytes are enough", i, len(b))
+		}
+	}
+}
