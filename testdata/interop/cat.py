@@ -116,4 +116,5 @@ def main(program, directory, turns=150):
     return bad
 
 
-sys.exit(1 if main(*sys.argv[1:]) else 0)
+if __name__ == "__main__":
+    sys.exit(1 if main(*sys.argv[1:]) else 0)
