@@ -268,6 +268,9 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 		}
 		v.LeftOut = append(v.LeftOut, LeftOut{p.Name, fmt.Sprintf("%s has it, too, and counts instead of %s", p.By.Path, p.Of.Path)})
 	}
+	if clashes > 0 && prefer == checkpoint.PreferNone && filepath.Clean(first.By.Path) == filepath.Clean(first.Of.Path) {
+		return fmt.Errorf("%s is given twice as a source; give it once", first.By.Path)
+	}
 	if clashes > 0 && prefer == checkpoint.PreferNone {
 		return fmt.Errorf("%s %s in more than one of the sources, the first being %q, in %s and in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "name"), plural.Verb(clashes, "are"), first.Name, first.By.Path, first.Of.Path)
 	}
@@ -278,6 +281,9 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 // choose makes the items of the tensors that are chosen.
 func (v *Conversion) choose() error {
 	c := v.Source
+	if c.NamesOnly() {
+		return fmt.Errorf("%s is an index without its shards, and there is nothing to convert", c.Path)
+	}
 	for _, f := range c.Files {
 		switch {
 		case f.Missing:
@@ -285,9 +291,6 @@ func (v *Conversion) choose() error {
 		case f.Err != nil:
 			return f.Err
 		}
-	}
-	if c.NamesOnly() {
-		return fmt.Errorf("%s is an index without its shards, and there is nothing to convert", c.Path)
 	}
 	twice := make(map[string]bool)
 	for i, t := range c.All() {

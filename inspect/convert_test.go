@@ -1,6 +1,7 @@
 package inspect_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -352,5 +353,46 @@ func TestContainers(t *testing.T) {
 	t.Logf("%d architectures, %d refused", done, refused)
 	if done < 106 {
 		t.Errorf("only %d architectures go there and back", done)
+	}
+}
+
+// What is interrupted while it writes leaves nothing beside its source.
+func TestInterruptedWriting(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "model.safetensors")
+	if err := fixture.Write(path, "tensor w.{0..15}.weight BF16 [1024,1024]\n"); err != nil {
+		t.Fatal(err)
+	}
+	for what, write := range map[string]func(ctx context.Context, c *checkpoint.Checkpoint, progress func(done, total int64)) error{
+		"rename": func(ctx context.Context, c *checkpoint.Checkpoint, progress func(done, total int64)) error {
+			r, err := inspect.Rename(ctx, c, &inspect.RenameOptions{Edit: rename.Edit{AddPrefix: "model."}, Rewrite: rewrite.Options{Output: filepath.Join(dir, "out.safetensors")}})
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			return r.Run(ctx, progress)
+		},
+		"convert": func(ctx context.Context, c *checkpoint.Checkpoint, progress func(done, total int64)) error {
+			v, err := inspect.Convert(ctx, []*checkpoint.Checkpoint{c}, &inspect.ConvertOptions{DType: "F32", MaxShardSize: 1 << 22, Write: assemble.Options{Output: filepath.Join(dir, "out")}})
+			if err != nil {
+				return err
+			}
+			defer v.Close()
+			return v.Run(ctx, progress)
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := write(ctx, open(t, path), func(done, total int64) {
+			if done > 0 && done < total {
+				cancel()
+			}
+		})
+		cancel()
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+			t.Errorf("%s leaves %v, %v", what, left, err)
+		}
 	}
 }

@@ -148,7 +148,11 @@ func (v *Conversion) number() error {
 		}
 	}
 	for _, dtype := range slices.Sorted(maps.Keys(others)) {
-		v.note("%s %s: only floating-point numbers get another dtype", staying(others[dtype]), dtype)
+		why := "only floating-point numbers get another dtype"
+		if strings.HasPrefix(dtype, "F") {
+			why = "its elements are parts of numbers, whose scales are elsewhere"
+		}
+		v.note("%s %s: %s", staying(others[dtype]), dtype, why)
 	}
 	if small > 0 {
 		v.note("%s with one dimension, as those of normalisations, %s %s too; --keep 'GLOB' keeps tensors as they are", plural.Of(small, "tensor"), plural.Verb(small, "become"), v.opts.DType)
@@ -333,7 +337,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		c := v.castOf(m.Scheme.Name, dtype)
 		name, a, err := w.Dequantise(m, parts, dtype, &c.tally)
 		if err != nil {
-			return fmt.Errorf("%q is quantised as %s: %w; --keep %q lets such weights be", old.Name, m.Scheme.Name, err, keepGlob(old.Name))
+			return fmt.Errorf("%q is quantised as %s: %w; --keep %q copies such weights as they are", old.Name, m.Scheme.Name, err, keepGlob(old.Name))
 		}
 		c.tensors++
 		c.elements += a.Elements()
@@ -390,7 +394,7 @@ func (v *Conversion) unfit(faults []quant.Fault) error {
 				what += " (" + f.Want + " would)"
 			}
 		}
-		return fmt.Errorf("%q is quantised as %s, and %s, so its numbers cannot be worked out; --keep %q lets such weights be", weight, f.Scheme, what, keepGlob(weight))
+		return fmt.Errorf("%q is quantised as %s, and %s, so its numbers cannot be worked out; --keep %q copies such weights as they are", weight, f.Scheme, what, keepGlob(weight))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func (m *Module) Formula() (*Formula, error) {
 	order := []Action{Minus, Times, Over}
 	slices.SortStableFunc(f.Steps, func(a, b Step) int { return slices.Index(order, a.Action) - slices.Index(order, b.Action) })
 	if len(f.Steps) == 0 {
-		return nil, fmt.Errorf("no way to work out the numbers of %s is known here", s.Name)
+		return nil, errors.New("weights of this scheme are not dequantised here, but by the library that writes them")
 	}
 	return f, nil
 }

@@ -53,6 +53,9 @@ type Problem struct {
 	Forcible bool
 }
 
+// pickles end the names of PyTorch's files.
+var pickles = []string{".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+
 // Look looks at the place of a result. An error means that there is no such place.
 func (r *Result) Look(sys txn.System) (*Place, error) {
 	out, err := filepath.Abs(r.Output)
@@ -76,6 +79,8 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		if ext := strings.ToLower(filepath.Ext(out)); ext == ".safetensors" || ext == ".gguf" {
 			p.refuse(false, "is the name of a file, and this release of %d files is written as a directory", r.Weights)
 			return p, nil
+		} else if ext != "" && slices.Contains(pickles, ext) && !r.Force {
+			p.refuse(true, "ends as a file of PyTorch, which is not written, and this would be a directory; name one, or a file that ends in .safetensors")
 		}
 	}
 	st, err := parent.Lstat(filepath.Base(out))
@@ -84,6 +89,8 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		return p, nil
 	case err != nil:
 		return nil, err
+	case r.Directory && st.Mode&fs.ModeSymlink != 0:
+		p.refuse(false, "is a symbolic link, and a release is written as a directory; name the directory that it leads to")
 	case r.Directory && !st.Mode.IsDir():
 		p.refuse(false, "is a file, and a release is written as a directory")
 	case r.Directory:
@@ -92,6 +99,8 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		p.refuse(false, "is a directory; name the file to write")
 	case r.isSource(out):
 		p.refuse(false, "is the source itself; %s", r.Advice)
+	case !st.Mode.IsRegular() && st.Mode&fs.ModeSymlink == 0:
+		p.refuse(false, "is a device or a pipe; name a file")
 	case !r.Force:
 		p.refuse(true, "already exists")
 	default:
