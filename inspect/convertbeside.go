@@ -122,6 +122,9 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 	}
 	if d.Name == "config.json" {
 		walk(doc.Root())
+		if v.Unchosen > 0 {
+			v.note("%s is of the whole model, and tensors were left out; 'wtinspect check' says what contradicts it", d.Name)
+		}
 		if _, ok := doc.Lookup("quantization_config"); ok && v.dequantised && v.quantised {
 			v.note("%s: quantization_config stays, as some weights are still quantised; see whether it lists the others", d.Name)
 		}

@@ -219,7 +219,7 @@ func runConvert(ctx context.Context, p *program, o *convertOptions, paths []stri
 	}
 	v, err := inspect.Convert(ctx, sources, opts)
 	if err != nil {
-		if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok {
+		if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok && opts.Names.To == "" {
 			err = fmt.Errorf("%w; --keep-names writes them as they are, and --map FILE gives others", err)
 		} else {
 			err = conversionError(err)
