@@ -102,6 +102,7 @@ const (
 	CodeNoData         Code = "no_data"        // a tensor without a storage, such as one of device meta
 	CodeSparse         Code = "sparse"         // a sparse tensor, which is not listed
 	CodeNested         Code = "nested_tensor"  // a nested tensor, which is not listed
+	CodeNumPy          Code = "numpy_tensor"   // a tensor whose data are an array in the pickle, which is not listed
 	CodeWrapped        Code = "wrapped"        // a tensor subclass whose data are other tensors
 	CodeExpanded       Code = "expanded"       // a tensor that repeats the elements of a smaller storage
 	CodeLazy           Code = "lazy"           // a tensor to be conjugated or negated when it is read
@@ -134,6 +135,7 @@ var severities = map[Code]Severity{
 	CodeNoData:         Warning,
 	CodeSparse:         Warning,
 	CodeNested:         Warning,
+	CodeNumPy:          Warning,
 	CodeWrapped:        Warning,
 	CodeExpanded:       Warning,
 	CodeGap:            Warning,
@@ -179,7 +181,7 @@ func (f *Fault) Is(target error) bool {
 		return false
 	}
 	switch f.Code {
-	case CodeTar, CodeProtocol, CodeLimit, CodeMethod, CodeUnknownDType, CodeSparse, CodeNested:
+	case CodeTar, CodeProtocol, CodeLimit, CodeMethod, CodeUnknownDType, CodeSparse, CodeNested, CodeNumPy:
 		return true
 	}
 	return false

@@ -87,8 +87,8 @@ func openFile(osf *os.File) (*File, error) {
 // are those of r. r is kept for the File's methods.
 //
 // The tensors are those of the deepest subtree that holds all there are, apart from states
-// of optimisers: of {"epoch": 3, "state_dict": {…}, "optimizer_states": […]} it is
-// state_dict. [File.Subtree] selects another.
+// of optimisers and what else trainers keep beside a model: of {"epoch": 3, "state_dict":
+// {…}, "optimizer_states": […]} it is state_dict. [File.Subtree] selects another.
 func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if size < 0 {
 		return nil, fmt.Errorf("negative size %d", size)

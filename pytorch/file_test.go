@@ -208,6 +208,51 @@ none float32 [0 3] [3 1] `+`
 	}
 }
 
+// TestChoice says which tensors are listed of what programs save.
+func TestChoice(t *testing.T) {
+	w := tt.NewTensor("int8", 0, 1)
+	weights := tt.Ordered{{Key: "scaler", Value: w}, {Key: "args.loops", Value: w}}
+	optimizer := tt.Dict{{Key: "state", Value: tt.Dict{{Key: 0, Value: key("exp_avg", w)}}}, {Key: "param_groups", Value: tt.List{}}}
+	module := func(children tt.Dict, params tt.Dict) any {
+		return tt.Object{Class: tt.Named("models.Net"), State: tt.Dict{
+			{Key: "training", Value: false},
+			{Key: "_parameters", Value: params},
+			{Key: "_buffers", Value: tt.Dict{}},
+			{Key: "_modules", Value: children},
+			{Key: "_forward_hooks", Value: tt.Dict{}},
+			{Key: "mask", Value: w},
+		}}
+	}
+	net := module(tt.Dict{{Key: "body", Value: module(nil, tt.Dict{{Key: "weight", Value: w}, {Key: "bias", Value: nil}})}}, nil)
+	for _, tst := range []struct {
+		name  string
+		root  any
+		path  string
+		names string
+	}{
+		{"state dict", weights, "", "scaler args.loops"},
+		{"wrapped twice", key("checkpoint", key("model", weights)), "checkpoint.model", "scaler args.loops"},
+		{"Lightning", tt.Dict{{Key: "state_dict", Value: weights}, {Key: "callbacks", Value: key("score", w)}, {Key: "optimizer_states", Value: tt.List{optimizer}}}, "state_dict", "scaler args.loops"},
+		{"rng", tt.Dict{{Key: "model", Value: weights}, {Key: "rng_state", Value: w}, {Key: "optim", Value: optimizer}}, "model", "scaler args.loops"},
+		{"two models", tt.Dict{{Key: "net", Value: weights}, {Key: "ema", Value: key("w", w)}, {Key: "scheduler", Value: key("x", w)}}, "", "net.scaler net.args.loops ema.w"},
+		{"optimiser elsewhere", tt.Dict{{Key: "net", Value: key("w", w)}, {Key: "trainer", Value: tt.Dict{{Key: "adam", Value: optimizer}, {Key: "scheduler", Value: w}}}}, "", "net.w trainer.scheduler"},
+		{"optimiser alone", key("optimizer", optimizer), "", "optimizer.state.0.exp_avg"},
+		{"list", tt.List{w, w}, "", "0 1"},
+		{"tensor", w, "", ""},
+		{"module", net, "", "body.weight body.mask mask"},
+		{"module in a dictionary", tt.Dict{{Key: "epoch", Value: 1}, {Key: "model", Value: net}}, "model", "body.weight body.mask mask"},
+	} {
+		f := read(t, tt.File{Root: tst.root, Protocol: 2}.Zip().Bytes())
+		var names []string
+		for _, tensor := range f.All() {
+			names = append(names, tensor.Name)
+		}
+		if got := strings.Join(names, " "); f.Path() != tst.path || got != tst.names || f.Len() == 0 {
+			t.Errorf("%s: %q %q, want %q %q", tst.name, f.Path(), got, tst.path, tst.names)
+		}
+	}
+}
+
 func TestOpen(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "model.bin")
 	if err := os.WriteFile(name, tt.File{Root: tt.Dict{{Key: "w", Value: tt.NewTensor("int8", 0, 2)}}, Protocol: 2}.Zip().Bytes(), 0o666); err != nil {

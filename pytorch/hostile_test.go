@@ -191,6 +191,9 @@ func hostiles() []hostile {
 		{name: "storage of nobody", data: bad(func(z *tt.Zip) {
 			z.Members = append(z.Members, &tt.Member{Name: "archive/data/7", Data: []byte("hidden")})
 		}), want: "unused_storage", n: 1},
+		{name: "storage of no tensor", data: of(tt.Dict{{Key: "w", Value: tt.NewTensor("int8", 0, 1)}, {Key: "s", Value: tt.NewTensor("int8", 0, 9).Storage}}), want: "unused_storage", n: 1},
+		{name: "legacy, storage of no tensor", data: legacy(tt.Dict{{Key: "w", Value: tt.NewTensor("int8", 0, 1)}, {Key: "s", Value: tt.NewTensor("int8", 0, 9).Storage}}), want: "unused_storage", n: 1},
+		{name: "tensor of NumPy", data: of(key("w", rebuilt("_rebuild_device_tensor_from_numpy", tt.Call{Func: tt.Named("numpy.core.multiarray._reconstruct")}))), want: "empty numpy_tensor"},
 		{name: "compressed storage", data: bad(func(z *tt.Zip) { z.Find("/0").Deflate = true }), want: "member_compressed", n: 1},
 		{name: "strides out of range", data: tensor(func(t *tt.Tensor) { t.Stride = []int{4, 1} }), want: "out_of_storage", n: 1},
 		{name: "offset out of range", data: tensor(func(t *tt.Tensor) { t.Offset = 1 }), want: "out_of_storage", n: 1},
@@ -321,7 +324,7 @@ func hostiles() []hostile {
 		{name: "legacy, view", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", 2, 6}}, Shape: []int{6}})), n: 1},
 		{name: "legacy, view out of range", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", 4, 6}}, Shape: []int{6}})), want: "out_of_storage", n: 1},
 		{name: "legacy, view of itself", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Key: "view 1", Data: make([]byte, 9), View: tt.Tuple{"1", 0, 9}}, Shape: []int{9}})), n: 1},
-		{name: "legacy, view of text", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", "2", 6}}, Shape: []int{6}})), want: "bad_tensor empty persistent_id"},
+		{name: "legacy, view of text", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", "2", 6}}, Shape: []int{6}})), want: "bad_tensor empty persistent_id unused_storage"},
 		{name: "legacy, more elements than the file", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "float32", Data: make([]byte, 8), Numel: new(big.Int).Lsh(big.NewInt(1), 60)}, Shape: []int{2}})), want: "missing_storage storage_size", n: 1},
 	}
 	return list

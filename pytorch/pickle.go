@@ -184,6 +184,9 @@ func (m *machine) tuple(n int) {
 	m.list("tuple", items)
 }
 
+// noArgs is the empty tuple, which as any tuple is not modified.
+var noArgs = &List{Type: "tuple"}
+
 func (m *machine) list(typ string, items []Value) {
 	m.charge(40)
 	m.push(&List{Type: typ, Items: items})
@@ -303,7 +306,7 @@ func (m *machine) step(op byte, arg []byte) {
 		m.fail(CodeOpcode, "the pickle has buffers outside of it, which no checkpoint has")
 
 	case opEmptyTuple:
-		m.list("tuple", nil)
+		m.push(noArgs)
 	case opTuple1:
 		m.tuple(1)
 	case opTuple2:

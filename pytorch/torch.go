@@ -53,6 +53,10 @@ func (m *machine) tensor(storage, offset, size, stride Value) (*Tensor, bool) {
 		m.warn(CodeBadTensor, "a tensor is made of %s, which is not a storage", repr(storage))
 		return nil, false
 	}
+	s.used = true
+	if s.Root != nil {
+		s.Root.used = true
+	}
 	t := &Tensor{DType: s.DType, Storage: s}
 	if s.DType == "" { // torch/serialization.py, persistent_load
 		t.DType = "uint8"

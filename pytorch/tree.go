@@ -35,7 +35,7 @@ type walker struct {
 	memory  int
 	entries []entry
 	odd     faultList
-	skip    bool // what is beside the model's weights
+	skip    bool // optimisers, and at the first level what else is a trainer's
 }
 
 func (f *File) walker() *walker {
@@ -136,7 +136,7 @@ func isTensor(v Value) bool {
 	case *Tensor:
 		return true
 	case *Object:
-		return v.tensor != nil || notDense(v) != ""
+		return v.tensor != nil || notListed(v) != ""
 	}
 	return false
 }
@@ -189,15 +189,20 @@ func (f *File) findHolders() {
 // holds reports whether there is a tensor in or below a value.
 func (w *walker) holds(v Value) bool { return isTensor(v) || isContainer(v) && w.holders[v] }
 
-// notDense returns the code of what Python makes a tensor of that has no strides.
-func notDense(o *Object) Code {
+// notListed returns the code of what Python makes a tensor of that has no strides or no
+// storage.
+func notListed(o *Object) Code {
 	g, ok := o.Class.(*Global)
-	switch {
-	case !ok:
-	case g.Module == "torch._utils" && g.Name == "_rebuild_sparse_tensor", strings.HasPrefix(g.Module, "torch.sparse"):
+	if !ok {
+		return ""
+	}
+	switch name := g.String(); {
+	case name == "torch._utils._rebuild_sparse_tensor", strings.HasPrefix(g.Module, "torch.sparse"):
 		return CodeSparse
-	case g.Module == "torch._utils" && g.Name == "_rebuild_nested_tensor":
+	case name == "torch._utils._rebuild_nested_tensor":
 		return CodeNested
+	case name == "torch._utils._rebuild_device_tensor_from_numpy":
+		return CodeNumPy
 	}
 	return ""
 }
@@ -223,13 +228,13 @@ func (w *walker) list(path string, v Value) {
 			w.entries = append(w.entries, entry{path, t.tensor})
 			return
 		}
-		if code := notDense(t); code != "" {
-			w.odd.report(code, -1, path, "it is of a layout without strides and is not listed (%s)", repr(t))
+		if code := notListed(t); code != "" {
+			w.odd.report(code, -1, path, "it has no strides or no storage, and is not listed (%s)", repr(t))
 			return
 		}
 	}
 	w.enter(v, func(key string, child Value) {
-		if w.holds(child) && !(w.skip && w.isBeside(key, child)) {
+		if w.holds(child) && !(w.skip && (w.isOptimizer(key, child) || path == "" && isTrainers(key, child))) {
 			name := join(path, key)
 			w.charge(64 + len(name))
 			w.list(name, child)
@@ -256,20 +261,28 @@ func (w *walker) enter(v Value, visit func(key string, child Value)) {
 // isOptimizer reports whether a value is the state of an optimiser, or what a trainer calls
 // so (Lightning's optimizer_states, DeepSpeed's optimizer_state_dict).
 func (w *walker) isOptimizer(key string, v Value) bool {
-	return isContainer(v) && (w.optimizers[v] || strings.Contains(strings.ToLower(key), "optim"))
+	key = strings.ToLower(key)
+	return isContainer(v) && (w.optimizers[v] || strings.Contains(key, "optimizer") || key == "optim" || strings.HasPrefix(key, "optim_"))
 }
 
-// besides are the keys of what trainers keep beside a model that may have tensors of its own:
+// trainersKeys are those of what trainers keep beside a model that may have tensors of its own:
 // Lightning (trainer/connectors/checkpoint_connector.py, dump_checkpoint), DeepSpeed
 // (runtime/engine.py, _save_checkpoint) and Megatron (training/checkpointing.py,
 // generate_state_dict).
-var besides = map[string]bool{
+var trainersKeys = map[string]bool{
 	"callbacks": true, "loops": true, "lr_schedulers": true, "hyper_parameters": true, "MixedPrecision": true,
 	"lr_scheduler": true, "scheduler": true, "scaler": true, "data_sampler": true, "random_ltd": true, "args": true,
 	"opt_param_scheduler": true, "rng_state": true, "rng_states": true, "cuda_rng_state": true, "torch_rng_state": true,
 }
 
-func (w *walker) isBeside(key string, v Value) bool { return besides[key] || w.isOptimizer(key, v) }
+// isTrainers reports whether a value is a trainer's, and no weight that has such a name.
+func isTrainers(key string, v Value) bool {
+	return trainersKeys[key] && (isContainer(v) || strings.Contains(key, "rng_state"))
+}
+
+func (w *walker) isBeside(key string, v Value) bool {
+	return w.isOptimizer(key, v) || isTrainers(key, v)
+}
 
 // choose selects the deepest subtree that holds all tensors, apart from what is beside
 // the model's.
@@ -290,15 +303,20 @@ func (f *File) choose() (err error) {
 				n++
 			}
 		}
-		if _, ok := only.(*Dict); n != 1 || !ok {
+		_, isDict := only.(*Dict)
+		_, isModule := only.(*Object)
+		if n != 1 || !isDict && (!isModule || isTensor(only)) {
 			break
 		}
 		w.charge(len(path) + len(key))
 		path, node = join(path, key), only
+		if isModule { // whose state_dict() has the names from here on
+			break
+		}
 	}
 	w.list("", node)
 	if len(w.entries) == 0 {
-		w.skip, path = false, ""
+		w.skip, path, w.odd = false, "", faultList{}
 		w.list("", f.root)
 	}
 	f.path, f.entries, f.odd = path, slices.Clip(w.entries), w.odd.list()

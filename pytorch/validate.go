@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // Validate returns everything that is wrong with an open file or worth knowing: of its
@@ -36,7 +38,12 @@ func (f *File) more() []Fault {
 }
 
 func (f *File) validateStorages(l *faultList) {
+	unused, bytes := 0, uint64(0)
 	for _, s := range f.storages {
+		if !s.used && s.at >= 0 {
+			unused++
+			bytes += s.size
+		}
 		if !isKnown(s.DType) {
 			continue // the tensors say so
 		}
@@ -47,6 +54,9 @@ func (f *File) validateStorages(l *faultList) {
 		} else if size, _ := s.Bytes(); s.Root == nil && s.size > size {
 			l.report(CodeStorageSize, s.at, "", "storage %s of %d bytes has %d in the file", quote(s.Key), size, s.size)
 		}
+	}
+	if unused > 0 {
+		l.report(CodeUnusedStorage, -1, "", "%s of %s %s to no tensor", plural.Of(unused, "storage"), plural.Of(bytes, "byte"), plural.Verb(unused, "belong"))
 	}
 }
 

@@ -90,6 +90,7 @@ type Storage struct {
 	at    int64  // where its member's local header is, or where its count is in a legacy stream; -1 when there is none
 	size  uint64 // of its member, or what the pickle says
 	plain bool   // not compressed
+	used  bool   // by a tensor
 }
 
 // Bytes returns the size that the pickle gives the storage, false when it passes 63 bits.

@@ -161,6 +161,7 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeNoData:      "WT720",
 	pytorch.CodeSparse:      "WT720",
 	pytorch.CodeNested:      "WT720",
+	pytorch.CodeNumPy:       "WT720",
 	pytorch.CodeWrapped:     "WT720",
 	pytorch.CodeExpanded:    "WT720",
 	pytorch.CodeLazy:        "WT720",

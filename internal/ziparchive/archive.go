@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // The records of a zip archive (APPNOTE.TXT, 4.3).
@@ -156,7 +157,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 			return nil, err
 		}
 	}
-	return a, a.parse(string(dir), int(count))
+	return a, a.parse(unsafe.String(unsafe.SliceData(dir), len(dir)), int(count)) // nobody writes to dir any more
 }
 
 func (a *Archive) parse(dir string, count int) error {
