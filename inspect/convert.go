@@ -292,7 +292,8 @@ func (v *Conversion) choose() error {
 			return f.Err
 		}
 	}
-	twice := make(map[string]bool)
+	twice := make(map[string]bool, c.Len())
+	v.items = make([]item, 0, c.Len())
 	for i, t := range c.All() {
 		if v.opts.Select != nil && !v.opts.Select(t.Name) {
 			v.Unchosen++
@@ -391,7 +392,7 @@ func (v *Conversion) goal() (string, error) {
 // carryOut does what the plan says with items.
 func (v *Conversion) carryOut(old []item) error {
 	plan := v.Names.Plan
-	v.items = nil
+	v.items = make([]item, 0, len(old))
 	first := make(map[int]*rename.Transform, len(plan.Transforms))
 	for i := range plan.Transforms {
 		first[plan.Transforms[i].Rows[0]] = &plan.Transforms[i]
@@ -467,6 +468,7 @@ func tensorOf(name string, a *arrays.Array) checkpoint.Tensor {
 
 // list describes the result.
 func (v *Conversion) list() {
+	v.Tensors = make([]NewTensor, 0, len(v.items))
 	for i := range v.items {
 		it := &v.items[i]
 		v.Tensors = append(v.Tensors, NewTensor{it.Name, it.DType, it.Shape, it.Bytes, it.from, it.fromDType, strings.Join(it.done, ", ")})
@@ -523,6 +525,7 @@ func (v *Conversion) prepare(ctx context.Context) error {
 	for i, c := range v.casts {
 		tallies[i] = &c.tally
 	}
+	spec.Tensors = make([]assemble.Tensor, 0, len(v.items))
 	for i := range v.items {
 		it := &v.items[i]
 		t := assemble.Tensor{Name: it.Name, DType: it.DType, Shape: it.Shape, Size: int64(it.Bytes)}
@@ -534,7 +537,8 @@ func (v *Conversion) prepare(ctx context.Context) error {
 			t.Data, t.Size = stored.Data, stored.Size
 		} else {
 			t.Data = it.array.Data
-			if it.counted { // once, whatever the comparison reads
+			again := v.opts.Write.Verify == rewrite.VerifyFull || v.opts.Write.Verify == rewrite.VerifySampled
+			if it.counted && again { // once, whatever the comparison reads
 				t.Again = arrays.Uncounted(t.Data, tallies)
 			}
 		}
@@ -551,6 +555,9 @@ func (v *Conversion) prepare(ctx context.Context) error {
 		}
 	}
 	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
+	if !slices.ContainsFunc(v.items, func(it item) bool { return it.counted }) {
+		v.items = nil // what is left to do with them is to count
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -394,5 +395,40 @@ func TestInterruptedWriting(t *testing.T) {
 		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 			t.Errorf("%s leaves %v, %v", what, left, err)
 		}
+	}
+}
+
+// A plan takes little memory for each tensor: lists have the room that they need, and plain
+// weights are not looked through for scales.
+func TestConvertPlanMemory(t *testing.T) {
+	const tensors, most = 20_000, 2000 // bytes for each
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	if err := fixture.Write(path, fmt.Sprintf("data sparse\ntensor model.layers.{0..%d}.mlp.experts.{0..99}.down_proj.weight BF16 [16,16]\n", tensors/100-1)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	plan := func() uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		v, err := inspect.Convert(t.Context(), r.Checkpoints, &inspect.ConvertOptions{Write: assemble.Options{Output: path + ".out.safetensors"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		if len(v.Tensors) != tensors {
+			t.Errorf("%d tensors", len(v.Tensors))
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / tensors
+	}
+	plan() // reads the conventions
+	if got := plan(); got > most {
+		t.Errorf("%d bytes are allocated for each tensor, and %d would do", got, most)
+	} else {
+		t.Logf("%d bytes are allocated for each tensor", got)
 	}
 }

@@ -287,7 +287,7 @@ func (v *Conversion) unused(used []bool) error {
 // are stored in, where numbers are to have another dtype. Without that, or where an
 // exception says so, they stay as they are.
 func (v *Conversion) dequantise(ctx context.Context) error {
-	if v.isGGUF() {
+	if v.isGGUF() || !slices.ContainsFunc(v.items, func(it item) bool { return !quant.Plain(it.Name, it.DType) }) {
 		return nil
 	}
 	doc, err := v.Source.Document(ctx, "config.json")
@@ -355,7 +355,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	for _, name := range r.Markers {
 		markers[name] = !v.quantised
 	}
-	var items []item
+	items := make([]item, 0, len(v.items)-len(gone)+len(made))
 	for i := range v.items {
 		switch it, ok := made[i]; {
 		case ok:

@@ -31,7 +31,11 @@ type EncodeOptions struct {
 // [MaxHeader] bytes. It does not judge extents: what it returns may be put
 // before data and handed to [NewFile] and [File.Validate].
 func EncodeHeader(tensors []Tensor, meta []KV, opt *EncodeOptions) ([]byte, error) {
-	b := []byte{'{'}
+	size := 0
+	for i := range tensors {
+		size += len(tensors[i].Name) + 100 // a guess that saves growing
+	}
+	b := append(make([]byte, 0, size), '{')
 	if meta != nil {
 		b = append(b, `"__metadata__":{`...)
 		keys := make(map[string]bool, len(meta))

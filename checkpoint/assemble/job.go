@@ -82,7 +82,9 @@ type File struct {
 type file struct {
 	name string
 	image.Image
-	again []image.Piece // what the same is read from to be compared
+	part
+	order []int // of the tensors of the part
+	again bool  // some have data to be compared with
 }
 
 // Prepare makes a job that writes a new checkpoint. Reasons that keep it from running
@@ -234,19 +236,19 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", names[no], err)
 		}
-		f := file{name: names[no], Image: image.Image{Header: d.header, Size: d.size}}
+		f := file{name: names[no], part: p, order: d.order, Image: image.Image{Header: d.header, Size: d.size}}
+		f.Pieces = make([]image.Piece, 0, len(d.order))
 		for _, i := range d.order {
 			t := &j.spec.Tensors[p.from+i]
-			piece := image.Piece{Name: t.Name, Src: &computed{&j.computing, t.Data, t.Size}, Size: t.Size, At: d.at[i]}
+			piece := image.Piece{Name: t.Name, Size: t.Size, At: d.at[i]}
 			if s, ok := t.Data.(*stored); ok && sources[s.path] != nil {
 				piece.Src, piece.Off = sources[s.path], s.off
 				taken[sources[s.path]] += t.Size
+			} else {
+				piece.Src = &computed{&j.computing, t.Data, t.Size}
 			}
 			f.Pieces = append(f.Pieces, piece)
-			if t.Again != nil {
-				piece.Src, piece.Off = &computed{&j.computing, t.Again, t.Size}, 0
-			}
-			f.again = append(f.again, piece)
+			f.again = f.again || t.Again != nil
 		}
 		j.files = append(j.files, f)
 		j.Files = append(j.Files, File{Name: names[no], Tensors: p.to - p.from, Bytes: d.size, Header: int64(len(d.header)), Over: p.over})
@@ -512,7 +514,7 @@ func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, su
 	defer func() { err = errors.Join(err, made.Close()) }()
 	if j.digests() == image.NoDigests {
 		proof.Method, proof.Tensors = rewrite.ProofSamples, len(f.Pieces)
-		f.Pieces = f.again
+		j.readAgain(f)
 		proof.Samples, proof.Bytes, err = f.Sample(made)
 		return err
 	}
@@ -520,8 +522,20 @@ func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, su
 	if proof.Tensors, proof.Bytes, err = f.Compare(ctx, made, sums, tell); err != nil || j.opts.Verify != rewrite.VerifyFull {
 		return err
 	}
-	f.Pieces = f.again
+	j.readAgain(f)
 	return f.Again(ctx, sums, tell)
+}
+
+// readAgain has a file that was written be compared with what its tensors say is for that.
+func (j *Job) readAgain(f *file) {
+	if !f.again {
+		return
+	}
+	for k, i := range f.order {
+		if t := &j.spec.Tensors[f.from+i]; t.Again != nil {
+			f.Pieces[k].Src, f.Pieces[k].Off = &computed{&j.computing, t.Again, t.Size}, 0
+		}
+	}
 }
 
 func (j *Job) writeDocument(ctx context.Context, w *image.Writer, d *Document) error {

@@ -217,6 +217,7 @@ func runConvert(ctx context.Context, p *program, o *convertOptions, paths []stri
 			return fmt.Errorf("--like: %w", err)
 		}
 	}
+	defer saveMemory()()
 	v, err := inspect.Convert(ctx, sources, opts)
 	if err != nil {
 		if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok && opts.Names.To == "" {

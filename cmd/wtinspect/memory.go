@@ -16,3 +16,14 @@ func tuneMemory() {
 		debug.SetGCPercent(gcPercent)
 	}
 }
+
+// saveMemory has garbage collected when there is half as much as what is in use, until done is
+// called: a plan for 47,000 tensors takes a fifth longer then, which nobody notices beside the
+// copy, and two thirds of the memory.
+func saveMemory() (done func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	before := debug.SetGCPercent(50)
+	return func() { debug.SetGCPercent(before) }
+}
