@@ -264,18 +264,18 @@ func (m *machine) step(op byte, arg []byte) {
 		case "01":
 			m.push(true)
 		default:
-			m.digits(arg)
+			m.digits(string(arg), true)
 		}
 	case opLong:
-		m.digits([]byte(strings.TrimSuffix(string(arg), "L")))
+		m.digits(strings.TrimSuffix(string(arg), "L"), false)
 	case opLong1, opLong4:
 		m.long(arg)
 	case opBinFloat:
 		m.charge(8)
 		m.push(math.Float64frombits(binary.BigEndian.Uint64(arg)))
 	case opFloat:
-		f, err := strconv.ParseFloat(strings.TrimSpace(string(arg)), 64)
-		if err != nil && (len(arg) > 400 || !isRange(err)) {
+		f, err := strconv.ParseFloat(string(arg), 64)
+		if bytes.ContainsAny(arg, "_xX") || err != nil && (len(arg) > 400 || !errors.Is(err, strconv.ErrRange)) {
 			m.fail(CodeOpcode, "%s is not a number", quote(arg))
 		}
 		m.charge(8)
@@ -446,20 +446,26 @@ func (m *machine) long(arg []byte) {
 	m.push(n)
 }
 
-func (m *machine) digits(arg []byte) {
-	if n, ok := parseInt(arg); ok {
-		m.integer(n)
-		return
-	}
-	if len(arg) > maxDigits {
+// digits pushes an integer, with the prefixes of C and Python (Modules/_pickle.c): load_int
+// takes 010 for 8, and load_long refuses it.
+func (m *machine) digits(text string, octal bool) {
+	if len(text) > maxDigits {
 		m.fail(CodeLimit, "an integer has more than %d digits", maxDigits)
 	}
-	n, ok := new(big.Int).SetString(strings.TrimSpace(string(arg)), 10)
-	if !ok {
-		m.fail(CodeOpcode, "%s is not an integer", quote(arg))
+	text = strings.TrimSpace(text)
+	n, ok := new(big.Int).SetString(text, 0)
+	if digits := strings.TrimLeft(text, "+-"); len(digits) > 1 && digits[0] == '0' && digits[1] <= '9' && !octal && n != nil && n.Sign() != 0 {
+		ok = false
 	}
-	m.charge(64 + len(arg))
-	m.push(n)
+	switch {
+	case !ok:
+		m.fail(CodeOpcode, "%s is not an integer", quote(text))
+	case n.IsInt64():
+		m.integer(n.Int64())
+	default:
+		m.charge(64 + len(text))
+		m.push(n)
+	}
 }
 
 func parseInt(arg []byte) (int64, bool) {
@@ -468,11 +474,6 @@ func parseInt(arg []byte) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(arg)), 10, 64)
 	return n, err == nil
-}
-
-func isRange(err error) bool {
-	e, ok := err.(*strconv.NumError)
-	return ok && e.Err == strconv.ErrRange
 }
 
 // python2 pushes a string of Python 2, which is text where it can be: torch.load takes
@@ -668,7 +669,6 @@ func (m *machine) build(target, state Value) {
 
 // unquotePython returns the value of a string literal of Python 2 as protocol 0 has it.
 func unquotePython(b []byte) (string, bool) {
-	b = []byte(strings.TrimRight(string(b), " \t\r"))
 	if len(b) < 2 || b[0] != b[len(b)-1] || b[0] != '\'' && b[0] != '"' {
 		return "", false
 	}
@@ -722,6 +722,10 @@ func unescapeUnicode(b []byte) (string, bool) {
 		}
 		if digits == 0 {
 			out.WriteRune(rune(b[i]))
+			if b[i] == '\\' && i+1 < len(b) { // a second backslash begins no escape
+				i++
+				out.WriteRune(rune(b[i]))
+			}
 			continue
 		}
 		n, ok := hex(b[i+2:], digits)
