@@ -252,6 +252,7 @@ func (c *comparison) stage(what string, bytes int64) func(int64) {
 func (c *comparison) take(ctx context.Context) error {
 	c.as, c.bs = list(c.a), list(c.b)
 	c.joinBlocks()
+	c.dequantise()
 	if !c.opt.Headers || c.opt.Auto {
 		c.takeSections()
 	}

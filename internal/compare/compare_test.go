@@ -698,14 +698,15 @@ func TestScalesAreNoted(t *testing.T) {
 	const (
 		whole  = "tensor a.weight F8_E4M3 [2] hex=3840\ntensor a.weight_scale F32 [1] values=2\n"
 		line   = "tensor a.weight BF16 [2] values=2,4\n"
-		scaled = "tensor a.weight F8_E4M3 [1,2] hex=3840\ntensor a.weight_scale F32 [1,1] values=2\ntensor a.weight_zero_point I8 [1,1] values=0\n"
+		zero   = "tensor a.weight F8_E4M3 [1,2] hex=3840\ntensor a.weight_scale F32 [1,1] values=2\ntensor a.weight_zero_point I8 [1,1] values=0\n"
+		scaled = "tensor a.weight I8 [1,2] values=1,2\ntensor a.weight_scale F32 [1,1] values=2\ntensor a.comfy_quant U8 [2]\n"
 		plain  = "tensor a.weight BF16 [1,2] values=2,4\n"
 		cast   = "tensor a.weight F8_E4M3 [1,2] hex=3840\n"
 	)
 	for _, tt := range []struct {
 		a, b string
 		want bool
-	}{{scaled, plain, true}, {plain, scaled, true}, {scaled, scaled, false}, {cast, plain, false}, {scaled, cast, false}, {whole, line, false}} {
+	}{{scaled, plain, true}, {plain, scaled, true}, {scaled, scaled, false}, {cast, plain, false}, {scaled, cast, false}, {whole, line, false}, {zero, plain, false}, {plain, zero, false}} {
 		noted := slices.ContainsFunc(compareTexts(t, tt.a, tt.b, Options{}).Notes, func(n string) bool {
 			return strings.HasSuffix(n, ": quantised weights with scales beside them (x1) are compared as they are stored, without the scales")
 		})

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/values"
@@ -30,11 +29,7 @@ func (c *comparison) applyScales() {
 		if !slices.ContainsFunc(side.list, (*tensor).halfCodes) {
 			continue
 		}
-		survey := quant.NewSurvey(len(side.list))
-		for _, t := range side.list {
-			survey.Add(t.own, t.dtype, t.shape)
-		}
-		report := survey.Report(adapt.Quantised(side.of.Config))
+		report := surveyed(side.list, side.of)
 		left, applied := 0, false
 		for _, m := range report.Modules {
 			if m.Scheme == nil || m.Scheme.Name == quant.Cast {
