@@ -27,9 +27,14 @@ func TestFewDescriptors(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"ls", "a"}, {"check", "a"}, {"hash", "--content-id", "a"}, {"diff", "a", "b"},
-		{"convert", "a", "--single-file", "-o", "c"}, {"convert", "a", "--dtype", "bf16", "--single-file", "-o", "d"},
-		{"rename", "a", "--add-prefix", "model.", "-o", "e"}, {"rename", "b", "--add-prefix", "model.", "--in-place"},
+		{"ls", "a"},
+		{"check", "a"},
+		{"hash", "--content-id", "a"},
+		{"diff", "a", "b"},
+		{"convert", "a", "--single-file", "-o", "c"},
+		{"convert", "a", "--dtype", "bf16", "--single-file", "-o", "d"},
+		{"rename", "a", "--add-prefix", "model.", "-o", "e"},
+		{"rename", "b", "--add-prefix", "model.", "--in-place"},
 	} {
 		cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, limit), bin}, args...)...)
 		cmd.Dir = dir
