@@ -200,9 +200,6 @@ func testUnrelated(t *testing.T, base, other model) {
 	t.Helper()
 	for _, f := range forms {
 		m := f.make(base)
-		if f.name == "turned" {
-			continue // shapes alone then take two of gate, up and down for the wrong ones
-		}
 		for seed := range uint64(5) {
 			if testing.Short() && seed > 0 {
 				break

@@ -96,3 +96,31 @@ func TestOwnNamesOfExperts(t *testing.T) {
 		t.Error(brief(res))
 	}
 }
+
+// Flax has the heads of a projection in an axis of their own, and its inputs first: no tensor of a
+// convention is that as it is (flax/linen/attention.py, MultiHeadDotProductAttention).
+func TestAxes(t *testing.T) {
+	a := listed(t, `img/pos_embedding 1x196x64
+img/Transformer/encoderblock_{}/LayerNorm_<0|1>/<scale|bias> [0-3] 64
+img/Transformer/encoderblock_{}/MultiHeadDotProductAttention_0/<query|key|value>/kernel [0-3] 64x8x8
+img/Transformer/encoderblock_{}/MultiHeadDotProductAttention_0/<query|key|value>/bias [0-3] 8x8
+img/Transformer/encoderblock_{}/MultiHeadDotProductAttention_0/out/kernel [0-3] 8x8x64
+img/Transformer/encoderblock_{}/MultiHeadDotProductAttention_0/out/bias [0-3] 64
+img/Transformer/encoderblock_{}/MlpBlock_0/Dense_0/kernel [0-3] 64x256
+img/Transformer/encoderblock_{}/MlpBlock_0/Dense_0/bias [0-3] 256
+img/Transformer/encoderblock_{}/MlpBlock_0/Dense_1/kernel [0-3] 256x64
+img/Transformer/encoderblock_{}/MlpBlock_0/Dense_1/bias [0-3] 64
+img/Transformer/encoder_norm/<scale|bias> 64
+img/embedding/kernel 16x16x3x64
+img/embedding/bias 64`)
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "vit-hf"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range res.Rules {
+		r, from := &res.Map.Rules[i], res.Map.Rules[i].From[0].String()
+		if strings.Contains(from, "DotProduct") || strings.Contains(from, "img/embedding") || strings.HasSuffix(from, "/kernel") && !r.MovesBytes() {
+			t.Errorf("%s", r)
+		}
+	}
+}

@@ -298,6 +298,7 @@ func (x *inference) aim(to *convention.Convention) error {
 	role := make(map[string]string)
 	tower := towerOf(to)
 	var beyond []string
+	axes := make(map[string]int)
 	have := make(map[string]bool)
 	for _, t := range to.Tensors() {
 		_, weighted := to.Role(t.Module + ".weight")
@@ -327,6 +328,7 @@ func (x *inference) aim(to *convention.Convention) error {
 					bias = sometimes
 				}
 			}
+			axes[name] = len(to.Axes(&of))
 			known[name] = aimed{shape != nil && slices.Equal(shape, configured.shape(to, &of)), bias}
 		}
 	}
@@ -337,8 +339,15 @@ func (x *inference) aim(to *convention.Convention) error {
 	b.of, b.whole, b.virtual, b.beyond = to, true, true, beyond
 	for _, m := range b.modules {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
-		m.Meaning = identify.Meaning(role[first])
+		if convention.IsOwn(role[first]) && !optional[first] {
+			vocabulary().explain(m, sizes.experts > 0)
+		} else {
+			m.Meaning = identify.Meaning(role[first])
+		}
 		m.Optional, m.AnyLeaf, m.Soft = optional[first], true, true
+		if m.Shape == nil {
+			m.Axes = axes[first]
+		}
 		b.aimed = append(b.aimed, known[first])
 	}
 	x.b = b

@@ -109,8 +109,16 @@ func (x *inference) unwrappedTo(to *convention.Convention) (*Result, error) {
 		taken[t.Name], want[n] = true, t.Name
 		inner.tensors = append(inner.tensors, t)
 	}
-	if r := read(&inner); !slices.Contains(r.fits, to) || len(r.Extra) > 0 {
+	r := read(&inner)
+	if !slices.Contains(r.fits, to) || len(r.Extra) > 0 {
 		return nil, nil
+	}
+	if !r.whole(to, &inner) && to.Base != "" { // there is a head, and so the others have the prefix
+		for i, p := range r.Places(to) {
+			if p.Tensor != nil && !p.Tensor.Absolute {
+				want[names[i]] = to.Base + want[names[i]]
+			}
+		}
 	}
 	return x.wrapping(want, slices.Sorted(maps.Keys(only)), to.Name)
 }

@@ -110,3 +110,27 @@ func TestNoWrapper(t *testing.T) {
 		}
 	}
 }
+
+// ModernBERT was trained with encoder.layers below bert and a head beside them (AnswerDotAI/ModernBERT:
+// src/bert_layers/model.py). What takes that out puts the prefix of the convention in its place: names
+// without one are those of a save without a head.
+func TestUnwrapBesideHead(t *testing.T) {
+	to := lookup(t, "modernbert-hf")
+	const list = `model.embeddings.tok_embeddings.weight 320x64
+model.embeddings.norm.weight 64
+model.layers.{}.attn_norm.weight [1-4] 64
+model.layers.{}.attn.<Wqkv|Wo>.weight [0-4] 64x64
+model.layers.{}.mlp_norm.weight [0-4] 64
+model.layers.{}.mlp.<Wi|Wo>.weight [0-4] 64x64
+model.final_norm.weight 64
+head.dense.weight 64x64
+head.norm.weight 64
+decoder.<weight|bias> 320`
+	b := listed(t, list)
+	a := renamed(b, strings.NewReplacer("model.layers", "bert.encoder.layers", "model.", "bert.").Replace)
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, to, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	applies(t, "ModernBERT", res, a, b)
+}

@@ -18,7 +18,8 @@ type assignment struct {
 	ofRow []int                  // the column of a row, or -1
 	ofCol []int                  // the row of a column, or -1
 	total float64
-	steps int // pairs that were looked at
+	steps int       // pairs that were looked at
+	table []float64 // the costs of all pairs, nil until they are needed again and again
 }
 
 // assign solves the problem for some rows and columns, with a cost for each pair and the
@@ -76,6 +77,14 @@ func (a *assignment) insertCol(j int, absent ...int) {
 // without is the cheapest assignment in which row i does not have column j. Without both
 // it is what it was; the column is put back, and then the row.
 func (a *assignment) without(i, j int) *assignment {
+	if a.table == nil {
+		n, cost := len(a.v), a.cost
+		table := make([]float64, len(a.u)*n)
+		for k := range table {
+			table[k] = cost(k/n, k%n)
+		}
+		a.table, a.cost = table, func(x, y int) float64 { return table[x*n+y] }
+	}
 	b := *a
 	b.u, b.v, b.ofRow, b.ofCol = slices.Clone(a.u), slices.Clone(a.v), slices.Clone(a.ofRow), slices.Clone(a.ofCol)
 	b.ofRow[i], b.ofCol[j], b.u[i], b.v[j] = -1, -1, 0, 0

@@ -86,6 +86,10 @@ func turned(shape []uint64) []uint64 {
 func form(a, b *Module) (Form, bool) {
 	switch {
 	case a.Packed && b.Packed && a.Leaves[0].Name == b.Leaves[0].Name:
+	case !a.axesFit(b):
+		return Same, false
+	case (!a.known() || !b.known()) && opposed(a, b):
+		return Transposed, true
 	case !a.known() || !b.known():
 		return Same, true
 	}
@@ -101,10 +105,16 @@ func form(a, b *Module) (Form, bool) {
 	return Same, (a.Soft || b.Soft) && len(a.Shape) == len(b.Shape)
 }
 
+// axesFit reports whether two modules have as many axes, as far as that is known.
+func (m *Module) axesFit(o *Module) bool {
+	x, y := max(len(m.Shape), m.Axes), max(len(o.Shape), o.Axes)
+	return m.Packed || o.Packed || x == y || x == 0 || y == 0 || m.Axes == o.Axes
+}
+
 // opposed reports whether the names of two weights say that one has its inputs first and the
 // other its outputs.
 func opposed(a, b *Module) bool {
-	isWeight := func(m *Module) bool { return len(m.Shape) == 2 && m.Leaves[0].Plain() == ".weight" }
+	isWeight := func(m *Module) bool { return max(len(m.Shape), m.Axes) == 2 && m.Leaves[0].Plain() == ".weight" }
 	return a.IsKernel() && isWeight(b) || isWeight(a) && b.IsKernel()
 }
 

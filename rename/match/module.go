@@ -31,6 +31,8 @@ type Module struct {
 	// shape, it is that of the first, and Shapes has them all.
 	Shape  []uint64
 	Shapes [][]uint64
+	// Axes is how many axes the shape has where only that is known, 0 where it is not.
+	Axes int
 	// Packed modules are stored in fewer elements than they have, so that the shape is not
 	// that of the weight.
 	Packed bool

@@ -59,12 +59,14 @@ type problem struct {
 	ordered bool
 	steps   int  // that are left for composites
 	mixed   bool // all matrices fit as they are, or most do, so that none should be turned
-	plain   bool
-	spaces  bool // both sides have several parts that names tell apart
-	know    func(a, b []int) float64
-	cells   [][]cell
-	same    map[[2]string]bool // names of A and of B
-	letter  []map[string]bool  // trigrams of A's modules, then B's
+	// backward says that most matrices are turned, so that all should be.
+	backward bool
+	plain    bool
+	spaces   bool // both sides have several parts that names tell apart
+	know     func(a, b []int) float64
+	cells    [][]cell
+	same     map[[2]string]bool // names of A and of B
+	letter   []map[string]bool  // trigrams of A's modules, then B's
 	// settled are modules that the search has not to find.
 	settled []Match
 	// files are the places in the files of the modules of A and of B, in order, by what they
@@ -98,9 +100,16 @@ func Solve(a, b []*Module, opt Options) (*Solution, error) {
 	}
 	// All matrices of a model lie one way: where some matches turn them and some do not,
 	// the fewer pay for it.
-	if turned, straight := p.ways(sol); turned > 0 && straight > turned {
+	switch turned, straight := p.ways(sol); {
+	case turned > 0 && straight > turned:
 		p.mixed = true
 		return p.solve()
+	case turned > 0 && straight > 0:
+		p.backward = true
+		other, err := p.solve()
+		if err == nil && len(other.AloneA)+len(other.AloneB) <= len(sol.AloneA)+len(sol.AloneB) {
+			return other, nil
+		}
 	}
 	return sol, nil
 }
@@ -243,6 +252,10 @@ func (p *problem) weigh() {
 			}
 			c.cost.strong += biasCost(p.a[i], p.b[c.j])
 			switch c.form {
+			case Same:
+				if m := p.a[i]; p.backward && m.Holes() > 0 && len(m.Shape) == 2 && m.Shape[0] != m.Shape[1] {
+					c.cost.strong += turnedAlone
+				}
 			case Transposed:
 				if !opposed(p.a[i], p.b[c.j]) {
 					c.cost.strong += p.turn()

@@ -284,7 +284,7 @@ func (p *place) judge(twin bool) {
 		p.first = first
 		return
 	}
-	if len(numbers) <= 4 && p.likeness(common) < 0.5 {
+	if len(numbers) <= 4 && (p.likeness(common) < 0.5 || p.positional()) {
 		p.counts = false
 		return
 	}
@@ -314,6 +314,15 @@ func (p *place) judge(twin bool) {
 			break
 		}
 	}
+}
+
+// positional reports whether the number tells modules of one class apart within a layer, as Flax names
+// them: LayerNorm_0 and LayerNorm_1 (flax/linen/module.py, _autoname).
+func (p *place) positional() bool {
+	outer := strings.LastIndexByte(p.before, '0')
+	class, ok := strings.CutSuffix(p.before[outer+1:], "_")
+	class = class[strings.LastIndexAny(class, "./")+1:]
+	return ok && outer >= 0 && class != "" && class[0] >= 'A' && class[0] <= 'Z'
 }
 
 // runAmong takes numbers that follow one another for indices where they fill a segment, and the others

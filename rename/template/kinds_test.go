@@ -90,6 +90,11 @@ func TestKinds(t *testing.T) {
 			[]string{"layer_00.weight x1", "layer_06.weight x1", "layer_07.weight x1", "layer_{}.norm.weight x5 from [1] of [2] digits", "layer_{}.attn.weight x5 from [1] of [2] digits"},
 		},
 		{
+			"Flax counts the modules of a class", // flax/linen/module.py
+			[]string{"Transformer/encoderblock_<0|1>/LayerNorm_<0|1>/scale", "Transformer/encoderblock_<0|1>/MlpBlock_0/Dense_<0|1>/kernel"},
+			[]string{"Transformer/encoderblock_{}/LayerNorm_0/scale x2", "Transformer/encoderblock_{}/LayerNorm_1/scale x2", "Transformer/encoderblock_{}/MlpBlock_0/Dense_0/kernel x2", "Transformer/encoderblock_{}/MlpBlock_0/Dense_1/kernel x2"},
+		},
+		{
 			"leading zeros of numbers that count",
 			[]string{"net.block_<07|08|09|10>.w", "net.unit.<000|001|002>.<q|k|v>"},
 			[]string{"net.block_{}.w x4 from [7] of [2] digits", "net.unit.{}.q x3 of [3] digits", "net.unit.{}.k x3 of [3] digits", "net.unit.{}.v x3 of [3] digits"},
