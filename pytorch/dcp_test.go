@@ -3,6 +3,7 @@ package pytorch
 import (
 	"bytes"
 	"errors"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -122,7 +123,7 @@ func TestBadMetadata(t *testing.T) {
 			"size", tt.Tuple{-1}, "chunks", tt.List{}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
 		))), tt.D()), "", []Code{CodeBadMetadata, CodeEmpty}},
 		"a huge size": {root(tt.D("w", tensor(tt.D(
-			"size", tt.Tuple{1 << 62, 4}, "chunks", tt.List{}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
+			"size", tt.Tuple{big.NewInt(1 << 62), 4}, "chunks", tt.List{}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
 		))), tt.D()), "", []Code{CodeOverflow}},
 		"chunks of another rank": {root(tt.D("w", tensor(tt.D(
 			"size", tt.Tuple{1}, "properties", tt.Object{Class: tt.Named("a.B"), State: tt.Tuple{tt.Named("torch.float32")}},
