@@ -20,8 +20,7 @@ import (
 // A Format is a container format.
 type Format string
 
-// The formats of a checkpoint. PyTorch stands for a pytorch_model.bin.index.json
-// alone, which gives names; the pickles it points to are never opened.
+// The formats of a checkpoint. PyTorch is what torch.save writes.
 const (
 	Safetensors Format = "safetensors"
 	GGUF        Format = "gguf"
@@ -216,8 +215,8 @@ func (c *Checkpoint) At(i int) Tensor {
 
 // fileOf returns the place in Files of the file that holds tensor i.
 func (c *Checkpoint) fileOf(i int) int {
-	if uint(i) >= uint(c.Len()) {
-		panic(fmt.Sprintf("checkpoint: tensor %d of %d", i, c.Len()))
+	if n := c.starts[len(c.starts)-1]; uint(i) >= uint(n) { // while files are opened, of those that are
+		panic(fmt.Sprintf("checkpoint: tensor %d of %d", i, n))
 	}
 	return sort.SearchInts(c.starts, i+1) - 1
 }

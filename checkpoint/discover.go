@@ -89,8 +89,8 @@ func (d *finder) notFound(ref string, err error) error {
 	case lerr != nil:
 	case len(l.indexes) > 0 && strings.HasSuffix(base, ".safetensors"):
 		return fmt.Errorf("%w; its directory has %s: name that, or the directory", err, l.indexes[0])
-	case len(l.safetensors)+len(l.gguf) > 0 && path.Ext(base) != "":
-		there := append(l.safetensors, l.gguf...)
+	case len(l.safetensors)+len(l.gguf)+len(l.torch) > 0 && path.Ext(base) != "":
+		there := slices.Concat(l.safetensors, l.gguf, l.torch)
 		slices.SortStableFunc(there, func(a, b string) int { return cmp.Compare(shared(b, base), shared(a, base)) })
 		return fmt.Errorf("%w; its directory has %s", err, strings.Join(firstFew(there), ", "))
 	}
@@ -119,8 +119,11 @@ func firstFew(names []string) []string {
 }
 
 func formatOf(name string) Format {
-	if strings.HasSuffix(strings.ToLower(name), ".gguf") {
+	switch lower := strings.ToLower(name); {
+	case strings.HasSuffix(lower, ".gguf"):
 		return GGUF
+	case isPickle(lower):
+		return PyTorch
 	}
 	return Safetensors
 }
@@ -169,10 +172,6 @@ func (d *finder) noWeights(dir string) error {
 	if what := foreignDirectory(d.ctx, dir, trainingEntries); what != "" {
 		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
 	}
-	if len(d.release.Pickles) > 0 {
-		return fmt.Errorf("%s: %w: only pickles (%s), which can run code when loaded and are never opened; convert them to safetensors",
-			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.release.Pickles)), ", "))
-	}
 	if what := foreignDirectory(d.ctx, dir, foreignEntries); what != "" {
 		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
 	}
@@ -180,7 +179,11 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w here; there are some below it, in %s: name one of them, or have check, info or ls descend with -R",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
-	return fmt.Errorf("%s: %w: no .safetensors or .gguf file and no shard index", dir, ErrNoWeights)
+	if len(d.release.Pickles) > 0 {
+		return fmt.Errorf("%s: %w: no .safetensors or .gguf file, and what is in %s is not weights; a file can be named to be looked into",
+			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.release.Pickles)), ", "))
+	}
+	return fmt.Errorf("%s: %w: no .safetensors, .gguf, .bin or .pt file and no shard index", dir, ErrNoWeights)
 }
 
 // below returns the releases below a directory, as seen from it.
@@ -207,42 +210,76 @@ func (d *finder) sets(dir string, l *listing) error {
 		d.single(dir, name, GGUF)
 	}
 
-	groups, singles := groupShards(l.safetensors)
-	if len(l.indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
-		groups[0].complete() && groups[0].prefix == indexStem(l.indexes[0]) && d.isLarge(source.Join(dir, l.indexes[0])) {
+	if err := d.shards(dir, Safetensors, l.indexes, l.safetensors); err != nil {
+		return err
+	}
+	if len(l.safetensors)+len(l.gguf)+len(l.indexes) > 0 {
+		return nil // where there are pickles, too, they are the other copy
+	}
+	return d.shards(dir, PyTorch, l.torchIndexes, l.torch)
+}
+
+// shards finds the checkpoints of one format among the names of one directory.
+func (d *finder) shards(dir string, format Format, indexes, names []string) error {
+	groups, singles := groupFiles(names, format)
+	if len(indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
+		groups[0].complete() && groups[0].prefix == indexStem(indexes[0]) && d.isLarge(source.Join(dir, indexes[0])) {
 		// The names say which files the index means, so that it need not be
 		// read before Validate.
-		c := d.group(dir, groups[0], Safetensors)
-		c.Index = source.Join(dir, l.indexes[0])
+		c := d.group(dir, groups[0], format)
+		c.Index = source.Join(dir, indexes[0])
 		c.Path = c.Index
 		return nil
 	}
 	claimed := make(map[string]bool)
-	for _, name := range l.indexes {
-		if err := d.indexed(dir, name, groups, claimed); err != nil {
+	for _, name := range indexes {
+		if err := d.indexed(dir, name, format, groups, claimed); err != nil {
 			return err
 		}
 	}
 	for _, g := range groups {
 		if g = g.without(claimed); len(g.names) > 0 {
-			d.group(dir, g, Safetensors)
+			d.group(dir, g, format)
 		}
 	}
 	d.mixedTotals(dir, groups, claimed)
 	for _, name := range singles {
-		if !claimed[name] {
-			d.single(dir, name, Safetensors)
-		}
-	}
-	if len(l.safetensors)+len(l.gguf)+len(l.indexes) > 0 {
-		return nil
-	}
-	for _, name := range l.pickleIndexes {
-		if err := d.pickleIndex(dir, name); err != nil {
-			return err
+		if !claimed[name] && (format != PyTorch || d.isWeights(dir, name)) {
+			d.single(dir, name, format)
 		}
 	}
 	return nil
+}
+
+// groupFiles sorts the names of files of a format into numbered sets and others.
+func groupFiles(names []string, format Format) (groups []*group, singles []string) {
+	if format == PyTorch {
+		return groupNames(names, parseTorchShard)
+	}
+	return groupShards(names)
+}
+
+// isWeights looks into a file whose name may be that of anything.
+func (d *finder) isWeights(dir, name string) bool {
+	if isTorchName(name) {
+		return true
+	}
+	file := source.Join(dir, name)
+	src, err := source.Open(d.ctx, file)
+	if err != nil {
+		return true // which is said when it is opened
+	}
+	defer src.Close()
+	var head [DetectBytes]byte
+	n, err := src.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF || DetectFormat(head[:n]) != "" {
+		return true
+	}
+	d.release.Faults = append(d.release.Faults, Fault{
+		File: file, Code: CodeIgnored, Severity: Info, Offset: -1,
+		Detail: "passed over: it does not begin as weights do",
+	})
+	return false
 }
 
 // isLarge reports that reading an index would cost more than the headers of
@@ -260,10 +297,15 @@ func (d *finder) pattern(ref string) error {
 		return err
 	}
 	d.release.Dir = dir
-	groups, format := groupSplits(l.gguf), GGUF
-	if formatOf(base) == Safetensors {
-		groups, _ = groupShards(l.safetensors)
-		format = Safetensors
+	format := formatOf(base)
+	var groups []*group
+	switch format {
+	case GGUF:
+		groups = groupSplits(l.gguf)
+	case PyTorch:
+		groups, _ = groupFiles(l.torch, format)
+	default:
+		groups, _ = groupFiles(l.safetensors, format)
 	}
 	for _, g := range groups {
 		if pattern(g.names[0]) == base {
@@ -376,9 +418,6 @@ func (d *finder) mixedTotals(dir string, groups []*group, claimed map[string]boo
 // index opens a .json file that was named.
 func (d *finder) index(ref string) error {
 	dir, base := source.Dir(ref), filepath.Base(ref)
-	if strings.Contains(strings.ToLower(base), ".bin.index.") {
-		return d.pickleIndex(dir, base)
-	}
 	ix, err := readIndex(d.ctx, ref)
 	if err != nil {
 		return indexError(ref, base, err)
@@ -387,8 +426,12 @@ func (d *finder) index(ref string) error {
 	if err != nil {
 		return err
 	}
-	groups, _ := groupShards(l.safetensors)
-	d.indexedBy(dir, base, ix, groups, make(map[string]bool)).Path = ref
+	format, names := Safetensors, l.safetensors
+	if shards := ix.Shards(); strings.Contains(strings.ToLower(base), ".bin.index.") || len(shards) > 0 && isPickle(strings.ToLower(shards[0])) {
+		format, names = PyTorch, l.torch
+	}
+	groups, _ := groupFiles(names, format)
+	d.indexedBy(dir, base, format, ix, groups, make(map[string]bool)).Path = ref
 	return nil
 }
 
@@ -403,11 +446,11 @@ func indexError(ref, base string, err error) error {
 
 // indexed adds the checkpoint of an index in a directory. An index that
 // cannot be read leaves the shards of its name to their numbering.
-func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]bool) error {
+func (d *finder) indexed(dir, name string, format Format, groups []*group, claimed map[string]bool) error {
 	path := source.Join(dir, name)
 	ix, err := readIndex(d.ctx, path)
 	if err == nil {
-		d.indexedBy(dir, name, ix, groups, claimed)
+		d.indexedBy(dir, name, format, ix, groups, claimed)
 		return nil
 	}
 	if d.ctx.Err() != nil {
@@ -415,7 +458,7 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 	}
 	for _, g := range groups {
 		if g.prefix == indexStem(name) {
-			c := d.group(dir, g, Safetensors)
+			c := d.group(dir, g, format)
 			c.Path, c.Index = path, path
 			c.setUnreadable(err)
 			for _, shard := range slices.Concat(g.names, g.named) {
@@ -431,8 +474,8 @@ func (d *finder) indexed(dir, name string, groups []*group, claimed map[string]b
 // indexedBy adds the checkpoint of an index: the files that it names, and
 // those that their names number as parts of the same set. It notes the names
 // in claimed.
-func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*group, claimed map[string]bool) *Checkpoint {
-	c := d.checkpoint(dir, Safetensors)
+func (d *finder) indexedBy(dir, name string, format Format, ix *safetensors.Index, groups []*group, claimed map[string]bool) *Checkpoint {
+	c := d.checkpoint(dir, format)
 	c.Index = source.Join(dir, name)
 	c.Path = c.Index
 	c.setIndex(ix)
@@ -449,7 +492,7 @@ func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*gr
 		}
 		claimed[f.Name], seen[f.Name] = true, true
 		c.Files = append(c.Files, f)
-		if prefix, _, of, ok := safetensors.ParseShardName(f.Name); ok {
+		if prefix, _, of, ok := parseShard(f.Name); ok {
 			own[key{prefix, of}] = true
 		}
 	}
@@ -466,31 +509,6 @@ func (d *finder) indexedBy(dir, name string, ix *safetensors.Index, groups []*gr
 	}
 	c.sortFiles()
 	return c
-}
-
-// pickleIndex adds the names of a pytorch_model.bin.index.json. Its shards
-// are pickles and are not opened.
-func (d *finder) pickleIndex(dir, name string) error {
-	path := source.Join(dir, name)
-	ix, err := readIndex(d.ctx, path)
-	if err != nil {
-		return err
-	}
-	c := d.checkpoint(dir, PyTorch)
-	c.Path, c.Index = path, path
-	c.setIndex(ix)
-	for _, shard := range ix.Shards() {
-		f := c.file(shard)
-		if fi, err := source.Stat(d.ctx, f.Path); f.refused {
-		} else if err != nil {
-			f.Missing = true
-		} else {
-			f.Size, f.refused = fi.Size(), true
-		}
-		c.Files = append(c.Files, f)
-	}
-	c.sortFiles()
-	return nil
 }
 
 // readIndex reads a shard index. A fault of its text is a [*Fault].
@@ -534,7 +552,7 @@ func (d *finder) config(dir string) *Config {
 // belongs to: the index that names it, or the pattern of its numbered
 // siblings. It is "" for a set, and for a file that belongs to none.
 func (c *Checkpoint) Set(ctx context.Context) (string, error) {
-	if c.Format != Safetensors || c.Index != "" || len(c.Files) != 1 {
+	if c.Format == GGUF || c.Index != "" || len(c.Files) != 1 {
 		return "", nil
 	}
 	l, err := list(ctx, c.Dir)
@@ -542,20 +560,24 @@ func (c *Checkpoint) Set(ctx context.Context) (string, error) {
 		return "", err
 	}
 	base := c.Files[0].Name
-	for _, name := range l.indexes {
+	indexes, names := l.indexes, l.safetensors
+	if c.Format == PyTorch {
+		indexes, names = l.torchIndexes, l.torch
+	}
+	for _, name := range indexes {
 		index := source.Join(c.Dir, name)
 		ix, err := readIndex(ctx, index)
 		if err == nil && slices.Contains(ix.Shards(), base) {
 			return index, nil
 		}
 	}
-	groups, _ := groupShards(l.safetensors)
+	groups, _ := groupFiles(names, c.Format)
 	for _, g := range groups {
 		if slices.Contains(g.named, base) {
 			return source.Join(c.Dir, pattern(g.names[0])), nil
 		}
 	}
-	if _, _, of, ok := safetensors.ParseShardName(base); ok && of > 1 {
+	if _, _, of, ok := parseShard(base); ok && of > 1 {
 		return source.Join(c.Dir, pattern(base)), nil
 	}
 	return "", nil

@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -37,7 +38,8 @@ type File struct {
 
 	src     source.Source
 	format  container
-	refused bool // never to be opened: its path leaves the directory, or it is a pickle
+	subtree string // of what a pickle builds; see Options
+	refused bool   // never to be opened: its path leaves the directory
 }
 
 // container is what the formats have in common: a file's tensors, with
@@ -95,7 +97,7 @@ func (f *File) open(ctx context.Context) {
 		return
 	}
 	f.Size = src.Size()
-	format, err := openContainer(src)
+	format, err := openContainer(src, f.subtree)
 	if err != nil {
 		src.Close()
 		f.Err = f.fault(err)
@@ -132,6 +134,8 @@ func DetectFormat(head []byte) Format {
 		return GGUF
 	case len(head) >= DetectBytes && head[8] == '{' && binary.LittleEndian.Uint64(head) <= safetensors.MaxHeader:
 		return Safetensors
+	case isTorch(head):
+		return PyTorch
 	}
 	return ""
 }
@@ -142,18 +146,21 @@ func isGGUF(head []byte) bool {
 	return string(head) == "GGUF" || string(head) == "FUGG"
 }
 
-func openContainer(src source.Source) (container, error) {
-	var head [4]byte
+func openContainer(src source.Source, subtree string) (container, error) {
+	var head [DetectBytes]byte
 	n, err := src.ReadAt(head[:], 0)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	if isGGUF(head[:n]) {
+	switch DetectFormat(head[:n]) {
+	case GGUF:
 		f, err := gguf.NewFile(src, src.Size())
 		if err != nil {
 			return nil, err
 		}
 		return newGGUF(f, src), nil
+	case PyTorch:
+		return openPyTorch(src, subtree)
 	}
 	f, err := safetensors.NewFile(src, src.Size())
 	if fault, ok := errors.AsType[*safetensors.Fault](err); ok {
@@ -176,12 +183,6 @@ var lookalikes = map[string]struct{ what, here, there string }{
 	safetensors.HintGzip:        {"a gzip archive", "; decompress it", "; download and decompress it"},
 	safetensors.HintZeros:       {"begins with zeros, as an interrupted download leaves it", "; download it again", uploadAgain},
 	safetensors.HintAppleDouble: {"an AppleDouble file, which macOS writes beside a file on foreign disks, not weights", "; delete it", "; its publisher can delete it"},
-	safetensors.HintZip: {
-		what: "a zip archive, such as torch.save writes; it may hold pickles, so it is not opened: convert it with the program that made it",
-	},
-	safetensors.HintPickle: {
-		what: "a Python pickle; loading one can run code, so it is not opened: convert it with the program that made it",
-	},
 }
 
 const uploadAgain = "; its publisher has to upload it again"
@@ -214,7 +215,7 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 			}
 		}
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
-		out.Detail = "neither a safetensors nor a GGUF file"
+		out.Detail = "not a file of safetensors, GGUF or PyTorch"
 		if ext == ".txt" || ext == ".tsv" || ext == ".csv" {
 			out.Detail += "; names alone are read from an index, model.safetensors.index.json"
 		}
@@ -235,6 +236,8 @@ func (f *File) fault(err error) error {
 		out = safetensorsFault(*st)
 	} else if g, ok := errors.AsType[*gguf.Fault](err); ok {
 		out = ggufFault(g)
+	} else if t, ok := errors.AsType[*pytorch.Fault](err); ok {
+		out = pytorchFault(t)
 	} else {
 		for e := err; e != nil; e = errors.Unwrap(e) {
 			if strings.HasPrefix(e.Error(), f.Path+": ") { // what is read elsewhere says which file it is
@@ -265,6 +268,8 @@ func (f *File) fill(i int, t *Tensor) {
 	case safetensorsFile:
 		c.fill(i, t)
 	case *ggufFile:
+		c.fill(i, t)
+	case *pytorchFile:
 		c.fill(i, t)
 	}
 }

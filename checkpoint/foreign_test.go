@@ -20,7 +20,6 @@ func TestForeignFormats(t *testing.T) {
 		"hdf5":        {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "m.h5", "HDF5"},
 		"hdf5 dir":    {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "", "Keras"},
 		"npz":         {map[string]string{"w.npz": "PK\x03\x04" + tar}, "w.npz", "NumPy"},
-		"torch":       {map[string]string{"w.pt": "PK\x03\x04" + tar}, "w.pt", "torch.save"},
 		"tflite":      {map[string]string{"w.tflite": "\x1c\x00\x00\x00TFL3" + tar}, "w.tflite", "TensorFlow Lite"},
 		"onnx":        {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch" + tar}, "w.onnx", "ONNX"},
 		"onnx dir":    {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch"}, "", "ONNX"},
@@ -31,8 +30,8 @@ func TestForeignFormats(t *testing.T) {
 		"dcp":         {map[string]string{".metadata": "\x80\x04", "__0_0.distcp": "PK\x03\x04"}, "", "dcp_to_torch"},
 		"orbax":       {map[string]string{"manifest.ocdbt": "\x00"}, "", "Orbax"},
 		"savedmodel":  {map[string]string{"saved_model.pb": "\x08"}, "", "TensorFlow"},
-		"deepspeed":   {map[string]string{"zero_to_fp32.py": "#", "mp_rank_00_model_states.pt": "PK\x03\x04"}, "", "zero_to_fp32.py"},
-		"pickles":     {map[string]string{"pytorch_model.bin": "PK\x03\x04", "w.onnx": "\x08"}, "", "only pickles"},
+		"deepspeed":   {map[string]string{"zero_to_fp32.py": "#", "zero_pp_rank_0_mp_rank_00_optim_states.pt": "PK\x03\x04"}, "", "zero_to_fp32.py"},
+		"trainer":     {map[string]string{"training_args.bin": "PK\x03\x04", "w.onnx": "\x08"}, "", "ONNX"},
 	} {
 		dir := t.TempDir()
 		for file, text := range tt.files {

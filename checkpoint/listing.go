@@ -17,8 +17,9 @@ import (
 type listing struct {
 	safetensors, gguf []string
 	indexes           []string // of safetensors shards
-	pickleIndexes     []string
-	pickles           []string
+	torchIndexes      []string // of shards of torch.save
+	torch             []string // files that are named as those of torch.save
+	pickles           []string // these, and others
 	subdirs           []string
 	pipeline          bool
 	ignored           []Fault
@@ -60,9 +61,12 @@ func list(ctx context.Context, dir string) (*listing, error) {
 		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".safetensors.index."):
 			l.indexes = append(l.indexes, name)
 		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".bin.index."):
-			l.pickleIndexes = append(l.pickleIndexes, name)
+			l.torchIndexes = append(l.torchIndexes, name)
 		case isPickle(lower):
 			l.pickles = append(l.pickles, name)
+			if !LeftByTrainer(name) {
+				l.torch = append(l.torch, name)
+			}
 		}
 		if why != "" {
 			l.ignored = append(l.ignored, Fault{
@@ -88,6 +92,37 @@ func isPickle(lower string) bool {
 	switch path.Ext(lower) {
 	case ".bin", ".pt", ".pth", ".ckpt", ".pkl":
 		return true
+	}
+	return false
+}
+
+// trainerFiles are what trainers leave beside the weights: states of optimisers, schedulers
+// and random numbers, and the arguments of the run (transformers/trainer.py;
+// accelerate/utils/constants.py; deepspeed/checkpoint/constants.py, OPTIM_FILE_SUFFIX).
+var trainerFiles = []string{
+	"training_args.bin", "optimizer.pt", "optimizer.bin", "optimizer_*.bin", "scheduler.pt", "scheduler.bin", "scheduler_*.bin", "scaler.pt",
+	"sampler.bin", "sampler_*.bin", "rng_state.pth", "rng_state_*.pth", "random_states_*.pkl", "*_optim_states.pt",
+}
+
+// LeftByTrainer reports whether a pickle is named as what trainers leave beside the weights,
+// which is none.
+func LeftByTrainer(name string) bool {
+	lower := strings.ToLower(filepath.Base(name))
+	return slices.ContainsFunc(trainerFiles, func(glob string) bool {
+		ok, _ := path.Match(glob, lower)
+		return ok
+	})
+}
+
+// isTorchName reports whether a name is what projects call weights that torch.save
+// writes. Other .bin and .pkl files may be anything.
+func isTorchName(name string) bool {
+	lower := strings.ToLower(name)
+	switch path.Ext(lower) {
+	case ".pt", ".pth", ".ckpt":
+		return !LeftByTrainer(lower)
+	case ".bin":
+		return strings.HasPrefix(lower, "pytorch_model") || strings.HasPrefix(lower, "adapter_model") || strings.HasPrefix(lower, "diffusion_pytorch_model")
 	}
 	return false
 }
@@ -185,6 +220,23 @@ func groupShards(names []string) (groups []*group, singles []string) {
 	return groups, singles
 }
 
+// parseTorchShard is [safetensors.ParseShardName] for the names of torch's shards:
+// pytorch_model-00001-of-00002.bin.
+func parseTorchShard(name string) (prefix string, no, of int, ok bool) {
+	if !isPickle(strings.ToLower(name)) {
+		return "", 0, 0, false
+	}
+	return safetensors.ParseShardName(strings.TrimSuffix(name, path.Ext(name)) + ".safetensors")
+}
+
+// parseShard takes the name of a shard of either format apart.
+func parseShard(name string) (prefix string, no, of int, ok bool) {
+	if prefix, no, of, ok = safetensors.ParseShardName(name); !ok {
+		return parseTorchShard(name)
+	}
+	return prefix, no, of, ok
+}
+
 func groupSplits(names []string) []*group {
 	groups, _ := groupNames(names, gguf.ParseSplitName)
 	return groups
@@ -208,11 +260,14 @@ func (g *group) without(names map[string]bool) *group {
 
 // indexStem returns the prefix of the shards' names that an index of this
 // name goes with: model for model.safetensors.index.json, model.fp16 for
-// model.safetensors.index.fp16.json (transformers, _add_variant).
+// model.safetensors.index.fp16.json (transformers, _add_variant), pytorch_model for
+// pytorch_model.bin.index.json.
 func indexStem(name string) string {
 	stem, rest, ok := strings.Cut(name, ".safetensors.index.")
 	if !ok {
-		return ""
+		if stem, rest, ok = strings.Cut(name, ".bin.index."); !ok {
+			return ""
+		}
 	}
 	if variant, ok := strings.CutSuffix(rest, ".json"); ok {
 		return stem + "." + variant

@@ -7,16 +7,17 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 )
 
-// A MetaKV is one entry of the metadata: of safetensors' __metadata__, or a
-// GGUF key/value.
+// A MetaKV is one entry of the metadata: of safetensors' __metadata__, a GGUF
+// key/value, or what a PyTorch file holds beside the tensors.
 type MetaKV struct {
 	// File is the index in [Checkpoint].Files of the file that says so, or -1
 	// when all files say the same (for GGUF: all that have the key).
 	File int
 	Key  string
-	// Text is the value in safetensors, where every value is a string.
+	// Text is the value in safetensors, where every value is a string, and in a PyTorch
+	// file, in the words of Python and cut when it is long.
 	Text string
-	// Value is the typed value in GGUF, nil in safetensors.
+	// Value is the typed value in GGUF, nil elsewhere.
 	Value *gguf.Value
 
 	record *io.SectionReader // of the whole record in GGUF
@@ -52,6 +53,14 @@ func (m *MetaKV) equal(o *MetaKV) bool {
 		}
 	}
 	return true
+}
+
+// Metadata returns the metadata of the file, none when it could not be read.
+func (f *File) Metadata() []MetaKV {
+	if f.format == nil {
+		return nil
+	}
+	return f.format.metadata()
 }
 
 // Metadata returns the metadata of all files, in the order of the files and

@@ -77,6 +77,9 @@ func (c *Checkpoint) lookup(name string) (int, bool) {
 // agrees reports whether the index places the tensors where the files hold
 // them, each name once. No entry is looked up for it.
 func (c *Checkpoint) agrees(ix *safetensors.IndexSummary) bool {
+	if c.Format != Safetensors {
+		return false
+	}
 	files := make([]*safetensors.File, len(c.Files))
 	for i, f := range c.Files {
 		files[i] = f.Safetensors()

@@ -44,6 +44,11 @@ type Options struct {
 	FilesOnly bool
 	// NoConfig leaves config.json alone: Config is nil. To list tensors takes none.
 	NoConfig bool
+	// Subtree is the part of what is in a PyTorch file whose tensors are those of the
+	// checkpoint, as keys joined by dots: "state_dict". [WholeTree] is all of it, and "" the
+	// deepest part that holds all tensors apart from an optimiser's. Files of other
+	// formats have no parts.
+	Subtree string
 }
 
 // A Release is what a path stands for: one or more checkpoints and the
@@ -59,7 +64,8 @@ type Release struct {
 	// Config is config.json in Dir, nil when it is absent or not valid JSON.
 	Config *Config
 	// Pickles are the paths of PyTorch files (.bin, .pt, .pth, .ckpt, .pkl) in
-	// the directories looked at. They are never opened.
+	// the directories looked at. Where there are safetensors or GGUF files, too, those
+	// are the checkpoints, and these are not opened.
 	Pickles []string
 	// Faults are those of the release: documents that do not parse, files
 	// passed over, sets that exclude each other. Those of the checkpoints are
@@ -71,12 +77,14 @@ type Release struct {
 
 // Open opens the checkpoints that ref stands for:
 //
-//   - a .safetensors file: that file, even where it is a shard;
+//   - a .safetensors file, or one that torch.save wrote: that file, even where it is a
+//     shard;
 //   - a shard index (*.index.json): the set it names;
 //   - a .gguf file: that file, and with it the other parts of its split;
 //   - a pattern as [Checkpoint].Path has it for a set without an index
 //     (model-*-of-00002.safetensors): that set;
-//   - a directory: every set and every other weight file in it.
+//   - a directory: every set and every other weight file in it. Files of torch.save
+//     count where there are no others.
 //
 // An error means that there is nothing to list: the path leads nowhere, to
 // something that is no checkpoint, or to a single file that cannot be read.
@@ -115,6 +123,9 @@ func (r *Release) openFiles(ctx context.Context, opts *Options) error {
 	}
 	var files []*File
 	for _, c := range r.Checkpoints {
+		for _, f := range c.Files {
+			f.subtree = opts.Subtree
+		}
 		files = append(files, c.Files...)
 	}
 	opened := func() {}

@@ -265,7 +265,7 @@ func report(ctx context.Context, t *testing.T, w *strings.Builder, words []strin
 			fmt.Fprintln(w)
 		}
 		for i, tensor := range c.All() {
-			if tensor.File >= 0 && c.Files[tensor.File].Safetensors() == nil && c.Files[tensor.File].GGUF() == nil && !c.NamesOnly() {
+			if f := c.Files[max(tensor.File, 0)]; tensor.File >= 0 && f.Safetensors() == nil && f.GGUF() == nil && f.PyTorch() == nil && !c.NamesOnly() {
 				t.Errorf("%s: tensor %d is in a file without tensors", c.Path, i)
 			}
 			if diff := cmp.Diff(tensor, c.At(i)); diff != "" {

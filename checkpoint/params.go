@@ -36,8 +36,12 @@ func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) {
 			}
 		}
 	}
-	unknown, overflow := 0, false
+	unknown, tied, overflow := 0, 0, false
 	for i, t := range c.All() {
+		if _, ok := c.TiedTo(i); ok {
+			tied++
+			continue
+		}
 		count, ok := p.count(i, t)
 		if !ok {
 			unknown++
@@ -57,6 +61,9 @@ func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) {
 			s = p.scheme() + ": " + s
 		}
 		notes = append(notes, s)
+	}
+	if tied > 0 {
+		notes = append(notes, plural.Of(tied, "tied tensor")+" not counted again")
 	}
 	if unknown > 0 {
 		notes = append(notes, fmt.Sprintf("%d of unknown shape not counted", unknown))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -57,7 +58,7 @@ func ReleaseOf(ctx context.Context, file string) (string, error) {
 
 // weights reports whether a directory is a release.
 func (l *listing) weights() bool {
-	return len(l.safetensors)+len(l.gguf)+len(l.indexes)+len(l.pickleIndexes) > 0
+	return len(l.safetensors)+len(l.gguf)+len(l.indexes)+len(l.torchIndexes) > 0 || slices.ContainsFunc(l.torch, isTorchName)
 }
 
 // A walker looks for releases in a tree.

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -151,6 +152,12 @@ func (c *Checkpoint) validateFile(ctx context.Context, f *File) []Fault {
 		out.Severity = Error
 		list = append(list, out)
 	default:
+		if f.format.kind() == PyTorch && strings.EqualFold(filepath.Ext(f.Name), ".safetensors") {
+			list = append(list, Fault{
+				File: f.Path, Code: CodeNotOpened, Severity: Error, Offset: 0, Hint: safetensors.HintPickle,
+				Detail: "torch.save wrote this, and the name is that of a safetensors file, as which it does not load: convert it, or give it a name in .bin",
+			})
+		}
 		for _, fault := range f.format.validate() {
 			fault.File = f.Path
 			list = append(list, fault)
@@ -169,11 +176,6 @@ func (c *Checkpoint) validateMissing(ctx context.Context, l *faultList, ix *safe
 		}
 	}
 	switch {
-	case c.Format == PyTorch && there > 0:
-		l.add(Fault{
-			File: c.Index, Code: CodeNotOpened, Severity: Info, Offset: -1,
-			Detail: "the shards are pickles, which are never opened; only the names in the index are known",
-		})
 	case c.namesOnly && len(c.Files) == 0:
 		l.add(Fault{
 			File: c.Index, Code: string(safetensors.CodeNoWeightMap), Severity: Error, Offset: -1,
@@ -378,17 +380,21 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.IndexSummary, f
 	if sound && total == data {
 		return // the tensors of a sound file fill its data
 	}
-	var tensors uint64
+	var tensors, once uint64 // with tied weights every time, and once
 	for _, f := range indexed {
+		torch, isTorch := f.format.(*pytorchFile)
 		for i := range f.len() {
 			var t Tensor
 			f.fill(i, &t)
 			tensors += t.Bytes
+			if !isTorch || torch.tied(i) == i {
+				once += t.Bytes
+			}
 		}
 	}
 	out := Fault{File: c.Index, Severity: Error, Offset: -1}
 	switch total {
-	case tensors:
+	case tensors, once:
 		return
 	case files, data:
 		out.Code, out.Severity = CodeTotalSizeFiles, Info

@@ -52,6 +52,8 @@ type CheckOptions struct {
 	// Recursive judges every release at and below the paths, each by itself. A tree
 	// that is held to one lock, Against or the one beside it, is one release.
 	Recursive bool
+	// Subtree is the part of PyTorch files that is read; see [checkpoint.Options].
+	Subtree string
 	// Changed says that the paths are those of files that have changed, below the
 	// working directory: what is judged are the releases that they belong to, if any.
 	// Settings concern every release below them.
@@ -278,8 +280,8 @@ type checking struct {
 // open opens what is at a path. A file that is broken is a release of its own
 // fault, which has findings though there is nothing else to judge; the error is
 // returned beside it.
-func open(ctx context.Context, ref string, recursive bool, workers int) (*checkpoint.Release, error) {
-	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: recursive, Workers: workers})
+func open(ctx context.Context, ref string, opts *checkpoint.Options) (*checkpoint.Release, error) {
+	rel, err := checkpoint.Open(ctx, ref, opts)
 	if fault, ok := errors.AsType[*checkpoint.Fault](err); ok {
 		rel = &checkpoint.Release{Path: ref, Dir: source.Dir(ref), Faults: []checkpoint.Fault{*fault}}
 	}
@@ -288,7 +290,7 @@ func open(ctx context.Context, ref string, recursive bool, workers int) (*checkp
 
 func (c *checking) judge(ctx context.Context, s scope) error {
 	ref := s.ref
-	rel, err := open(ctx, ref, s.tree, c.opts.Workers)
+	rel, err := open(ctx, ref, &checkpoint.Options{Recursive: s.tree, Workers: c.opts.Workers, Subtree: c.opts.Subtree})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -477,7 +479,7 @@ func (c *checking) readAgainst(ctx context.Context) (*check.Lock, error) {
 	if strings.HasSuffix(base, ".json") && !strings.Contains(base, ".index.") {
 		return policy.OpenLock(ctx, ref)
 	}
-	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: c.opts.Recursive, Workers: c.opts.Workers})
+	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: c.opts.Recursive, Workers: c.opts.Workers, Subtree: c.opts.Subtree})
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ type ConvertOptions struct {
 	MaxShardSize int64
 	// SingleFile puts all tensors into one file.
 	SingleFile bool
+	// Untie copies the elements of tied tensors for each of them. Otherwise the first one is
+	// in the result, and the others are left out.
+	Untie bool
 	// Write says where the result goes. Without an Output nothing can be written.
 	Write assemble.Options
 }
@@ -94,6 +97,7 @@ type Conversion struct {
 	quantised, dequantised bool
 	kvs                    []checkpoint.MetaKV
 	reach                  *reach
+	tied                   []Tie // that are left out
 }
 
 // A NewTensor is a tensor of a new checkpoint.
@@ -188,6 +192,9 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	if err := v.choose(); err != nil {
 		return nil, err
 	}
+	if err := v.holdable(ctx); err != nil {
+		return nil, err
+	}
 	if err := v.dequantise(ctx); err != nil {
 		return nil, err
 	}
@@ -229,12 +236,16 @@ func (v *Conversion) contain() error {
 	if v.opts.Container != "" && v.ending != "" && v.ending != v.opts.Container {
 		return fmt.Errorf("%s is named after %s, and the container is to be %s; name a file that ends in .%s, or a directory", v.opts.Write.Output, v.ending, v.opts.Container, v.opts.Container)
 	}
-	v.Container = cmp.Or(v.opts.Container, v.ending, v.Source.Format)
+	same := v.Source.Format
+	if same == checkpoint.PyTorch {
+		same = checkpoint.Safetensors
+	}
+	v.Container = cmp.Or(v.opts.Container, v.ending, same)
 	if v.opts.MaxShardSize > 0 && v.ending != "" {
 		return fmt.Errorf("%s is one file, and shards need a directory; name one, or leave --max-shard-size out", v.opts.Write.Output)
 	}
 	if v.Container != checkpoint.Safetensors && v.Container != checkpoint.GGUF {
-		return fmt.Errorf("%s has no tensors that can be read: it is an index of %s files, which are programs and never run", v.Source.Path, v.Source.Format)
+		return fmt.Errorf("%s: a checkpoint cannot be written as %q; the formats are %s and %s", v.Source.Path, v.Container, checkpoint.Safetensors, checkpoint.GGUF)
 	}
 	if v.opts.Like != nil && v.Container != checkpoint.GGUF {
 		return errors.New("--like gives key/values to a GGUF file, and the result is safetensors")
@@ -294,10 +305,22 @@ func (v *Conversion) choose() error {
 	}
 	twice := make(map[string]bool, c.Len())
 	v.items = make([]item, 0, c.Len())
+	kept := make(map[int]string) // by the first of tied tensors
 	for i, t := range c.All() {
 		if v.opts.Select != nil && !v.opts.Select(t.Name) {
 			v.Unchosen++
 			continue
+		}
+		if first, ok := c.TiedTo(i); !v.opts.Untie && (ok || c.Format == checkpoint.PyTorch) {
+			if !ok {
+				first = i
+			}
+			if name, ok := kept[first]; ok {
+				v.tied = append(v.tied, Tie{t.Name, name})
+				v.leaveOut(t.Name, "it is tied to %s, and has its bytes", name)
+				continue
+			}
+			kept[first] = t.Name
 		}
 		if twice[t.Name] {
 			return fmt.Errorf("%s has two tensors called %q; 'wtinspect check' says where", c.Path, t.Name)
@@ -367,7 +390,7 @@ func (v *Conversion) name(ctx context.Context) error {
 // goal is the convention whose names the container is to have, "" where the names stay:
 // in the same container, and where they are such already.
 func (v *Conversion) goal() (string, error) {
-	if v.Container == v.Source.Format {
+	if v.Container == v.Source.Format || !v.isGGUF() && v.Container == checkpoint.Safetensors {
 		return "", nil
 	}
 	from, _, err := sourceOf(v.Source.Path, slices.Collect(v.named()), v.opts.Names.From, v.opts.Names.Model)
@@ -570,6 +593,9 @@ func (v *Conversion) base() string {
 		c = c.Of[0]
 	}
 	name := path.Base(filepath.ToSlash(c.Files[0].Name))
+	if c.Format == checkpoint.PyTorch && v.Container == checkpoint.Safetensors {
+		return torchBase(name)
+	}
 	if v.Container != c.Format || !c.IsRelease() && c.Format != checkpoint.GGUF {
 		return ""
 	}

@@ -31,6 +31,10 @@ func (v *Conversion) store() error {
 		v.lacks()
 		return nil
 	}
+	if v.Source.Format == checkpoint.PyTorch {
+		v.torchMetadata()
+		return nil
+	}
 	var differ []string
 	if v.kvs, differ = assemble.Metadata(v.Source); len(differ) > 0 {
 		v.note("the files of the source have different values for %s of their metadata; the first ones count", shortKeys(differ))

@@ -553,7 +553,7 @@ func (r *reach) addCompared(c *Comparison, opts *DiffOptions, selected func(name
 				continue
 			}
 			o, both := names[t.Name]
-			same := both && o.File >= 0 && o.Offset == t.Offset && o.Bytes == t.Bytes && c.sameFile(c1.Files[t.File], c2.Files[o.File])
+			same := both && o.File >= 0 && t.Offset >= 0 && o.Offset == t.Offset && o.Bytes == t.Bytes && c.sameFile(c1.Files[t.File], c2.Files[o.File])
 			if all || !same && (both || kinds[kindOf(&t)]) {
 				r.add(c1, &t, 1)
 			}

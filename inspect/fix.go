@@ -143,7 +143,7 @@ func (f *fixing) recover(ctx context.Context, ref string) error {
 
 // plan finds what there is to fix at a path, and what is left there.
 func (f *fixing) plan(ctx context.Context, ref string) ([]*fix.Fix, error) {
-	rel, err := open(ctx, ref, false, f.opts.Workers)
+	rel, err := open(ctx, ref, &checkpoint.Options{Workers: f.opts.Workers})
 	if rel == nil {
 		return nil, err
 	}

@@ -60,6 +60,8 @@ type Tensor struct {
 	FileName string
 	// Dims has the fastest dimension first, nil unless it is asked for or known.
 	Dims []uint64
+	// TiedTo is the first tensor that has the same elements, "" for none.
+	TiedTo string
 
 	withDims bool
 }
@@ -91,13 +93,16 @@ type jsonTensor struct {
 	FileBase64 []byte  `json:"file_base64,omitempty"`
 	// Offset is where the data begins, from the start of the file.
 	Offset *int64 `json:"offset"`
+	// TiedTo is, in a PyTorch file, the first tensor that has the same elements in the
+	// same places.
+	TiedTo *string `json:"tied_to,omitempty"`
 }
 
 // MarshalJSON implements [json.Marshaler].
 func (t Tensor) MarshalJSON() ([]byte, error) {
 	j := jsonTensor{
 		jsonName: t.jsonName(), Bytes: optional(t.Bytes, t.BytesKnown), File: some(t.FileName), FileBase64: notUTF8(t.FileName),
-		Offset: optional(t.Offset, t.Offset >= 0),
+		Offset: optional(t.Offset, t.Offset >= 0), TiedTo: some(t.TiedTo),
 	}
 	if t.withDims {
 		j.Dims = &t.Dims
@@ -141,8 +146,8 @@ func List(_ context.Context, set *Set, opts *ListOptions) (*ListResult, error) {
 	r.Tensors = func(yield func(Tensor) bool) {
 		for k, l := range r.Listings {
 			one := Tensor{Checkpoint: k, withDims: opts.Dims}
-			for _, t := range l.All() {
-				one.Tensor, one.FileName = t, l.FileName(t.File)
+			for i, t := range l.All() {
+				one.Tensor, one.FileName, one.TiedTo = t, l.FileName(t.File), l.TiedTo(i)
 				if opts.Dims {
 					one.Dims = Dims(t.Shape)
 				}
@@ -202,6 +207,22 @@ func (l *Listing) All() iter.Seq2[int, checkpoint.Tensor] {
 			}
 		}
 	}
+}
+
+// TiedTo returns the name of the first tensor that has the same elements as the one at a
+// place of the list, "" for none.
+func (l *Listing) TiedTo(i int) string {
+	if l.View != View(l.Checkpoint) || l.Checkpoint.Format != checkpoint.PyTorch {
+		return ""
+	}
+	if l.chosen {
+		i = l.indices[i]
+	}
+	first, ok := l.Checkpoint.TiedTo(i)
+	if !ok {
+		return ""
+	}
+	return l.Checkpoint.At(first).Name
 }
 
 // FileName returns the name of a file of the checkpoint, "" of none.
@@ -361,6 +382,11 @@ type File struct {
 	// DataOffset is where the data of the tensors begins.
 	DataOffset *int64 `json:"data_offset"`
 	Missing    bool   `json:"missing,omitempty"`
+	// Subtree is the part of a PyTorch file whose tensors are listed, "" for all of it.
+	Subtree *string `json:"subtree,omitempty"`
+	// Parts are the parts of a PyTorch file that hold tensors: what is listed, and what is
+	// beside it.
+	Parts []TorchPart `json:"parts,omitempty"`
 	// Error says why the file cannot be read.
 	Error string `json:"error,omitempty"`
 	// Metadata is the file's own, where the files disagree.
@@ -386,6 +412,10 @@ func newCheckpoint(c *checkpoint.Checkpoint, t *Totals) Checkpoint {
 			jf.Bytes = &f.Size
 		case !f.Missing:
 			jf.Bytes, jf.DataOffset = &f.Size, &f.DataOffset
+			if t := f.PyTorch(); t != nil { // whose data is all over it
+				path := t.Path()
+				jf.DataOffset, jf.Subtree, jf.Parts = nil, &path, torchParts(f)
+			}
 		}
 		if !m.Agree {
 			jf.Metadata, _ = jsonMetadata(m.files[i])

@@ -20,6 +20,8 @@ const LockName = policy.LockName
 type LockOptions struct {
 	// Recursive descends into subdirectories.
 	Recursive bool
+	// Subtree is the part of PyTorch files that is read; see [checkpoint.Options].
+	Subtree string
 	// Digests adds the SHA-256 of every tensor's data, and reads all data.
 	Digests bool
 	// Workers is how many files are opened at once; 0 means as many as there are
@@ -62,7 +64,7 @@ func Lock(ctx context.Context, ref string, opts *LockOptions) (*LockResult, erro
 	if opts == nil {
 		opts = new(LockOptions)
 	}
-	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers})
+	rel, err := checkpoint.Open(ctx, ref, &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Subtree: opts.Subtree})
 	if err != nil {
 		return nil, pathFirst(err)
 	}

@@ -199,15 +199,8 @@ func MetadataOf(c *checkpoint.Checkpoint) *FileMetadata {
 
 func fileMetadata(f *checkpoint.File) []Entry {
 	var out []Entry
-	if st := f.Safetensors(); st != nil {
-		for _, kv := range st.Metadata() {
-			out = append(out, Entry{File: f.Name, Key: kv.Key, text: kv.Value})
-		}
-	}
-	if g := f.GGUF(); g != nil {
-		for i := range g.KVs {
-			out = append(out, Entry{File: f.Name, Key: g.KVs[i].Key, Value: &g.KVs[i].Value})
-		}
+	for _, kv := range f.Metadata() {
+		out = append(out, Entry{File: f.Name, Key: kv.Key, text: kv.Text, Value: kv.Value})
 	}
 	return out
 }

@@ -53,6 +53,8 @@ type OpenOptions struct {
 	FilesOnly bool
 	// NoConfig leaves config.json alone: to list tensors takes none.
 	NoConfig bool
+	// Subtree is the part of PyTorch files that is read; see [checkpoint.Options].
+	Subtree string
 }
 
 // A Set is what references stand for: releases, and the checkpoints of all of
@@ -93,7 +95,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		if dir, pending := rewrite.Pending(ref); pending {
 			s.Pending = append(s.Pending, Pending{ref, dir})
 		}
-		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, FilesOnly: opts.FilesOnly, NoConfig: opts.NoConfig}
+		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, FilesOnly: opts.FilesOnly, NoConfig: opts.NoConfig, Subtree: opts.Subtree}
 		var ended error
 		if opts.Opened != nil {
 			before := len(s.Checkpoints)

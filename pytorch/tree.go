@@ -421,7 +421,7 @@ func (f *File) Metadata() (list []KV) {
 			case !w.holds(child):
 				w.charge(len(path) + len(key) + 2*reprLen)
 				list = append(list, KV{join(path, key), repr(child)})
-			case isContainer(child):
+			case isContainer(child) && !isTensor(child):
 				walk(join(path, key), child)
 			}
 		})

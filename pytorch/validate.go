@@ -21,11 +21,16 @@ func (f *File) Validate() []Fault {
 	case Legacy:
 		f.validateStream(l)
 	}
-	faults := slices.Concat(l.list(), slices.Clone(f.faults.faults), f.more())
-	l = &faultList{}
+	return slices.Concat(l.list(), f.ValidatePickle())
+}
+
+// ValidatePickle is Validate without the container, of which every storage has a header
+// where its bytes are: it reads nothing that NewFile has not read.
+func (f *File) ValidatePickle() []Fault {
+	l := &faultList{}
 	f.validateStorages(l)
 	f.validateTensors(l)
-	return slices.Concat(faults, l.list(), f.odd)
+	return slices.Concat(f.faults.faults, f.more(), l.list(), f.odd)
 }
 
 // more returns the faults that count those of the pickle that are not listed.

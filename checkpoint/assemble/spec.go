@@ -102,7 +102,7 @@ func Stored(c *checkpoint.Checkpoint, i int) (Tensor, error) {
 		return fail(fmt.Errorf("the size of its data in %s is not known", f.Path))
 	}
 	s := &stored{SectionReader: data, off: t.Offset}
-	if source.Scheme(f.Path) == "" {
+	if source.Scheme(f.Path) == "" && t.Offset >= 0 { // in one piece
 		s.path = f.Path
 	}
 	return Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape, Data: s, Size: data.Size()}, nil

@@ -51,7 +51,7 @@ func (j *Job) placeOutput() error {
 // checkpoint are rewritten; others do not go with it.
 var weightSuffixes = []string{
 	".safetensors", ".gguf", ".ggml", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
-	".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel", ".index.json",
+	".pkl", ".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel", ".index.json",
 }
 
 // Companions lists what goes with the weights of a checkpoint into another

@@ -22,6 +22,7 @@ type catOptions struct {
 	slice string
 	dtype string
 	force bool
+	part  reading
 }
 
 func newCat(p *program) *cobra.Command {
@@ -63,6 +64,7 @@ leaves out is not read, if there is much of it.`,
 	f.BoolVar(&o.force, "force", false, "replace an existing file")
 	group(f, "Output", "force")
 	o.selection.addFlags(cmd, p)
+	o.part.addSubtree(cmd)
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)
 	return cmd
@@ -108,7 +110,7 @@ func runCat(cmd *cobra.Command, p *program, o *catOptions, model string, tensors
 	if fi, err := source.Stat(ctx, o.path); !stdout && err == nil && fi.Mode().IsRegular() && !o.force {
 		return fmt.Errorf("%s already exists; name another file, or use --force", o.path)
 	}
-	in, err := new(reading).open(ctx, p, []string{model})
+	in, err := o.part.open(ctx, p, []string{model})
 	if err != nil {
 		return err
 	}

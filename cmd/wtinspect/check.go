@@ -143,7 +143,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	}
 	bar := o.jobMeter(p, "values")
 	opts := &inspect.CheckOptions{
-		RuleChoice: o.choice(p), Recursive: o.recursive, Changed: o.changed, Values: o.values, Against: o.against, Base: o.base,
+		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Changed: o.changed, Values: o.values, Against: o.against, Base: o.base,
 		Baseline: o.baseline, Workers: o.workers, Progress: bar.update,
 	}
 	if o.said("fail-on") {

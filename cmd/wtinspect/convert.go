@@ -30,6 +30,8 @@ type convertOptions struct {
 	like      string
 	prefer    string
 	count     bool
+	untie     bool
+	subtree   reading
 }
 
 func newConvert(p *program) *cobra.Command {
@@ -56,6 +58,10 @@ INT8 and packed INT4, MXFP4, NVFP4, and ggml's blocks. Integers and what --keep 
 are. Numbers that are too large become infinite, in F8_E4M3 NaN; all that changed
 are counted, with --count before anything is written. Weights are never quantised.
 
+Of PyTorch files (.bin, .pt, .ckpt) the tensors become safetensors: views are gathered,
+of tied tensors the first is kept, and what is beside them, such as an optimiser's
+state, is left behind. Nothing in such a file is run.
+
 A GGUF file needs the model's numbers and its tokenizer: those of SRC, where it is
 GGUF, or with --like those of another GGUF file of the same model, which must fit.
 What is beside a release comes along, with the names, the dtype and the quantisation
@@ -68,6 +74,7 @@ appears.`,
   wtinspect convert model.safetensors --max-shard-size 5GB -o shards
   wtinspect convert ~/models/llama --dtype bf16 --keep '*norm*' -o llama-bf16
   wtinspect convert model.safetensors --match '*.layers.*' -o l.safetensors
+  wtinspect convert pytorch_model.bin -o weights.safetensors
   wtinspect convert ~/models/yi --to llama-hf --dtype f16 -o yi.safetensors`,
 		Args:              arguments(1, math.MaxInt),
 		ValidArgsFunction: p.completePaths,
@@ -92,6 +99,8 @@ appears.`,
 	complete(cmd, "container", "auto", "safetensors", "gguf")
 	complete(cmd, "prefer", "neither", "first", "last")
 	complete(cmd, "dtype", inspect.CastDTypes()...)
+	f.BoolVar(&o.untie, "untie", false, "copy the bytes that tied tensors of a PyTorch file share for each of them, instead of keeping the first")
+	o.subtree.addSubtree(cmd)
 	o.naming.addFlags(cmd)
 	f.BoolVar(&o.keepNames, "keep-names", false, "keep the names in another container, too")
 	o.writing.addOutputFlags(cmd, p, answer.ConvertColumns)
@@ -154,6 +163,7 @@ var preferences = map[string]checkpoint.Prefer{"neither": checkpoint.PreferNone,
 func (o *convertOptions) convert(ctx context.Context, c *checkpoint.Checkpoint) (*inspect.ConvertOptions, error) {
 	opts := &inspect.ConvertOptions{
 		KeepNames: o.keepNames, Prefer: preferences[o.prefer], MaxShardSize: int64(o.shardSize), SingleFile: o.single,
+		Untie: o.untie,
 		Write: assemble.Options{Output: o.output, Verify: o.options().Verify, Force: o.force, Workers: o.workers},
 	}
 	if o.container != "auto" {
@@ -188,7 +198,8 @@ func (o *convertOptions) convert(ctx context.Context, c *checkpoint.Checkpoint) 
 }
 
 func runConvert(ctx context.Context, p *program, o *convertOptions, paths []string) error {
-	in, err := (&reading{workers: o.workers}).open(ctx, p, paths)
+	o.subtree.workers = o.workers
+	in, err := o.subtree.open(ctx, p, paths)
 	if err != nil {
 		return err
 	}

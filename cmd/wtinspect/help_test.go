@@ -143,6 +143,9 @@ rename:
 {"^visual": "model.visual", "^model(?!\\.(language_model|visual))": "model.language_model"}
 -- work/key_mapping.json --
 {"^language_model.model": "model.language_model", "^vision_tower": "model.vision_tower"}
+-- work/pytorch_model.bin.txt --
+format torch
+tensor model.norm.weight F32 [4]
 -- work/chat.jinja --
 {{ messages }}
 `

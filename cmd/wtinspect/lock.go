@@ -63,7 +63,7 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	}
 	p.warnPending(path)
 	bar := o.jobMeter(p, "hashing")
-	lock, err := inspect.Lock(ctx, path, &inspect.LockOptions{Recursive: o.recursive, Digests: o.digests, Workers: o.workers, Progress: bar.update})
+	lock, err := inspect.Lock(ctx, path, &inspect.LockOptions{Recursive: o.recursive, Subtree: o.subtree, Digests: o.digests, Workers: o.workers, Progress: bar.update})
 	bar.end()
 	if err != nil {
 		return err

@@ -80,6 +80,7 @@ file that exists, unless --force.`,
 	addFormat(cmd, &o.format, "form of the output: yaml, table or json", yamlFormat, string(render.TableFormat), string(render.JSON))
 	o.columnList.addFlag(cmd, p, &o.format, answer.InferColumns)
 	o.mapOutput.addFlags(cmd)
+	o.addSubtree(cmd)
 	f.IntVarP(&o.workers, "jobs", "j", 0, "read `N` tensors at once (default: as many as there are processors)")
 	group(f, "Reading", "jobs")
 	o.progress.addFlags(cmd)
@@ -121,7 +122,7 @@ func runMapInfer(ctx context.Context, p *program, o *mapInferOptions, args []str
 	var all []*inputs
 	var checkpoints []*checkpoint.Checkpoint
 	for _, path := range paths {
-		in, err := new(reading).open(ctx, p, []string{path})
+		in, err := (&reading{subtree: o.subtree}).open(ctx, p, []string{path})
 		if err != nil {
 			return err
 		}

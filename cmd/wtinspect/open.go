@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,6 +24,7 @@ type reading struct {
 	workers   int
 	noConfig  bool
 	filesOnly bool
+	subtree   string
 	// opened is told of tensors while the rest is being opened; see [inspect.OpenOptions].
 	opened func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error
 }
@@ -29,7 +32,14 @@ type reading struct {
 func (r *reading) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&r.recursive, "recursive", "R", false, "descend into subdirectories")
 	defer group(cmd.Flags(), "Reading", "recursive", "jobs")
+	r.addSubtree(cmd)
 	cmd.Flags().IntVarP(&r.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
+}
+
+// addSubtree adds the flag that chooses a part of PyTorch files.
+func (r *reading) addSubtree(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.subtree, "subtree", "", "of PyTorch files, read the part at these `KEYS`, as in state_dict, or . for all (default: where all tensors are apart from an optimiser's)")
+	group(cmd.Flags(), "Reading", "subtree")
 }
 
 // addWorkFlags is addFlags for commands that read all of the data.
@@ -68,7 +78,7 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
-	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, FilesOnly: r.filesOnly, NoConfig: r.noConfig}
+	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, FilesOnly: r.filesOnly, NoConfig: r.noConfig, Subtree: r.subtree}
 	bar := p.headers()
 	if opts.Opened == nil || !p.terminal { // where rows show how far it is
 		opts.Progress = bar.update
@@ -121,6 +131,29 @@ func (in *inputs) say(p *program, errs []error) {
 		}
 		if seen[why] == few && more >= 2 && !p.verbose {
 			p.say("and %d more files for the same reason; -v names them", more)
+		}
+	}
+}
+
+// noteBeside says what the files hold beside what is listed of them.
+func (in *inputs) noteBeside(p *program) {
+	for _, c := range in.Checkpoints {
+		if beside := inspect.BesideText(c); beside != "" {
+			p.note("%s: listed is %s; beside it there is %s; --subtree lists another part, and . everything", c.Path, cmp.Or(inspect.SubtreeText(c), "what is at the top"), beside)
+		}
+		if shared := inspect.SharedText(c); shared != "" {
+			p.note("%s: tied tensors share their bytes: %s", c.Path, shared)
+		}
+	}
+	in.notePickles(p)
+}
+
+// notePickles says that pickles are passed over, where there are other weights.
+func (in *inputs) notePickles(p *program) {
+	for _, r := range in.Releases {
+		others := slices.DeleteFunc(slices.Clone(r.Pickles), checkpoint.LeftByTrainer)
+		if len(others) > 0 && !slices.ContainsFunc(r.Checkpoints, func(c *checkpoint.Checkpoint) bool { return c.Format == checkpoint.PyTorch }) {
+			p.note("%s: the safetensors or GGUF files are listed, and not %s beside them; name it to read it", r.Path, counted(len(others), "PyTorch file"))
 		}
 	}
 }

@@ -234,6 +234,7 @@ tensor blk.0.attn_q.weight Q4_0 [2,32]
 	for i, name := range []string{"g1.gguf", "g2.gguf"} {
 		write(name, fmt.Sprintf("format gguf\nkv general.architecture str llama\nkv \"k\\xff\" str \"v\\xff\"\ntensor \"n%d\\xff\" F32 [4] values=1,2,3,4\ntensor \"same\\xff\" F32 [2] values=%d,2\ntensor \"l.0\\xff\" F32 [2]\ntensor \"l.1\\xff\" F32 [2]\n", i, i))
 	}
+	write("last.ckpt", "format torch\nunder state_dict\ntensor a F32 [2]\ntensor b F32 [2] of=a\nunder\nitem epoch 3\n")
 	write("big.gguf", "format gguf\nkv general.architecture str llama\ntensor token_embd.weight F32 [64,4]\n")
 	const layers = `tensor LAYERS{0..2}.self_attn.q_proj.weight BF16 [16,16]
 tensor LAYERS{0..2}.self_attn.k_proj.weight BF16 [16,16]
@@ -318,6 +319,9 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"ls", "--dims", "ggml", "m.gguf"},
 		{"info", "odd", "a.safetensors", "m.gguf", "yi"},
 		{"info", "packed.safetensors"},
+		{"ls", "last.ckpt"},
+		{"info", "last.ckpt"},
+		{"meta", "show", "last.ckpt"},
 		{"identify", "yi", "m.gguf", "lora.safetensors", "wrapped.safetensors"},
 		{"identify", "bare.safetensors", "packed.safetensors", "seeing.safetensors", "adapter"},
 		{"identify", "--why", "model.layers.0.ln1.weight", "yi"},

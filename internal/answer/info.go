@@ -166,6 +166,9 @@ func (i info) facts(s render.Style) *render.Table {
 	add("checkpoint", i.Path)
 	add("format", i.Container())
 	add("index", i.Source.Index)
+	add("subtree", inspect.SubtreeText(i.Source))
+	add("beside it", inspect.BesideText(i.Source))
+	add("tied", inspect.SharedText(i.Source))
 	if len(i.Files) > 1 {
 		missing, broken := 0, 0
 		for _, f := range i.Source.Files {
@@ -258,7 +261,7 @@ func (i info) fileSection() *render.Table {
 			}
 		}},
 		{Title: "DATA AT", Right: true, Cell: func(c *render.Cell, k int) {
-			if !files[k].Missing && files[k].Err == nil {
+			if !files[k].Missing && files[k].Err == nil && files[k].PyTorch() == nil {
 				c.Int(files[k].DataOffset)
 			}
 		}},

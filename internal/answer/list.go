@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,6 +55,7 @@ func List(w io.Writer, r *inspect.ListResult, o ListOptions) error {
 type tensorRow struct {
 	checkpoint render.Cell
 	listing    *inspect.Listing
+	index      int // in the listing
 	checkpoint.Tensor
 }
 
@@ -93,7 +95,16 @@ func (l *listing) columns() render.Columns[*tensorRow] {
 				c.Int(r.Offset)
 			}
 		}},
+		{Key: l.tiedKey(), Title: "TIED TO", Hide: !l.Verbose || l.tiedKey() == "", Cell: func(c *render.Cell, r *tensorRow) { c.Some(r.listing.TiedTo(r.index)) }},
 	}
+}
+
+// tiedKey names the tensors that others are tied to, where a checkpoint may have some.
+func (l *listing) tiedKey() string {
+	if !slices.ContainsFunc(l.Listings, func(of *inspect.Listing) bool { return of.Checkpoint.Format == checkpoint.PyTorch }) {
+		return ""
+	}
+	return "tied_to"
 }
 
 func (l *listing) table() *render.Table {
@@ -110,7 +121,7 @@ func (l *listing) table() *render.Table {
 // more.
 func eachRow(k int, of *inspect.Listing, tensors iter.Seq2[int, checkpoint.Tensor], yield func(*tensorRow) bool) bool {
 	row := &tensorRow{checkpoint: checkpointCell(of.Checkpoint.Path, k), listing: of}
-	for _, row.Tensor = range tensors {
+	for row.index, row.Tensor = range tensors {
 		if !yield(row) {
 			return false
 		}
@@ -121,8 +132,9 @@ func eachRow(k int, of *inspect.Listing, tensors iter.Seq2[int, checkpoint.Tenso
 // ListSome prints the JSON lines of some tensors of a checkpoint, the one at k of a set:
 // what [List] prints, before the rest is known.
 func ListSome(w io.Writer, k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor], o ListOptions) error {
-	l := &listing{&inspect.ListResult{}, o}
-	rows := func(yield func(*tensorRow) bool) { eachRow(k, &inspect.Listing{Checkpoint: c}, tensors, yield) }
+	of := &inspect.Listing{Checkpoint: c, View: c}
+	l := &listing{&inspect.ListResult{Listings: []*inspect.Listing{of}}, o}
+	rows := func(yield func(*tensorRow) bool) { eachRow(k, of, tensors, yield) }
 	return l.columns().Table(rows).Write(w, render.JSONL, o.Style)
 }
 

@@ -163,9 +163,6 @@ func runFaults(p *Pass) {
 	for _, m := range p.models {
 		faults := m.faults()
 		for i := range faults {
-			if m.Format == checkpoint.PyTorch && faults[i].Code == checkpoint.CodeNotOpened {
-				continue // WT903 says so
-			}
 			p.fault(m, m.Format, faults[i])
 		}
 	}

@@ -407,7 +407,7 @@ func (c *comparison) inSameFile(a, b *tensor) bool {
 		return false
 	}
 	x, y := c.a.At(a.index), c.b.At(b.index)
-	return x.File >= 0 && y.File >= 0 && x.Offset == y.Offset && x.Bytes == y.Bytes &&
+	return x.File >= 0 && y.File >= 0 && x.Offset >= 0 && x.Offset == y.Offset && x.Bytes == y.Bytes &&
 		x.Bytes == uint64(a.section.Data.Size()) && c.opt.SameFile(c.a.Files[x.File], c.b.Files[y.File])
 }
 

@@ -71,9 +71,14 @@ func Plan(ctx context.Context, rel *checkpoint.Release, report *check.Report) ([
 	for _, c := range rel.Checkpoints {
 		p.aside(c)
 	}
+	const pickled = "what PyTorch files say is in a pickle, which is not edited: convert them to safetensors"
 	for _, c := range rel.Checkpoints {
 		if c.NamesOnly() {
 			continue // until it is known what is rebuilt from the shards of others
+		}
+		if c.Format == checkpoint.PyTorch {
+			p.decline(c, p.found(c, 0), pickled)
+			continue
 		}
 		if report.Partial(c) {
 			p.decline(c, p.found(c, 0), "a file of the set is missing or broken, or the path is one file of a set: a set is fixed as a whole")
@@ -151,13 +156,9 @@ func (p *planner) shardless() {
 		if !c.NamesOnly() {
 			continue
 		}
-		reason := gone
-		if c.Format == checkpoint.PyTorch {
-			reason = " is of pickles, which are never opened: convert them to safetensors"
-		}
 		for i := range p.report.Findings {
 			if f := &p.report.Findings[i]; f.Checkpoint == c.Path {
-				decline(f, c.Path, c.Index, reason)
+				decline(f, c.Path, c.Index, gone)
 			}
 		}
 	}

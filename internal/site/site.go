@@ -33,7 +33,7 @@ type group struct {
 var groups = []group{
 	{"Start", []string{
 		"README.md", "docs/installing.md", "docs/recipes.md", "docs/configuration.md", "docs/exit-codes.md", "docs/json.md",
-		"docs/reading.md", "docs/remote.md", "docs/stability.md", "CHANGELOG.md",
+		"docs/reading.md", "docs/pytorch.md", "docs/remote.md", "docs/stability.md", "CHANGELOG.md",
 	}},
 	{"Commands", []string{
 		commandsPage, "docs/ls.md", "docs/info.md", "docs/meta.md", "docs/identify.md", "docs/rename.md", "docs/convert.md", "docs/map.md", "docs/map-infer.md", "docs/check.md",

@@ -10,6 +10,7 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/pytorch"
 )
 
 // PageSize is what the data of a new safetensors file begins at a multiple of,
@@ -68,6 +69,9 @@ func SameHeader(f *checkpoint.File, src io.ReaderAt, size int64) error {
 		}
 		return nil
 	}
+	if t := f.PyTorch(); t != nil {
+		return samePyTorch(t, src, size)
+	}
 	old := f.GGUF()
 	if old == nil {
 		return errors.New("it is not open")
@@ -80,6 +84,45 @@ func SameHeader(f *checkpoint.File, src io.ReaderAt, size int64) error {
 		return a.Name == b.Name && a.Type == b.Type && a.Offset == b.Offset && slices.Equal(a.Dims, b.Dims)
 	}) {
 		return txn.ErrChanged
+	}
+	return nil
+}
+
+// samePyTorch is SameHeader for a file of torch.save: its tensors are the same views of
+// storages that begin at the same places.
+func samePyTorch(old *pytorch.File, src io.ReaderAt, size int64) error {
+	now, err := pytorch.NewFile(src, size)
+	if err != nil {
+		return errors.Join(txn.ErrChanged, err)
+	}
+	now, ok := now.Subtree(old.Path())
+	if !ok || now.Len() < old.Len() {
+		return txn.ErrChanged
+	}
+	begin := func(f *pytorch.File, s *pytorch.Storage) int64 {
+		if s == nil {
+			return -1
+		}
+		data, err := f.StorageData(s)
+		if err != nil {
+			return -1
+		}
+		_, off, _ := data.Outer()
+		return off
+	}
+	k := 0
+	for _, t := range old.All() {
+		// What is listed by default leaves out the states of optimisers.
+		for k < now.Len() && now.At(k).Name != t.Name {
+			k++
+		}
+		if k == now.Len() {
+			return txn.ErrChanged
+		}
+		n := now.At(k)
+		if n.DType != t.DType || n.Offset != t.Offset || !slices.Equal(n.Shape, t.Shape) || !slices.Equal(n.Strides, t.Strides) || begin(now, n.Storage) != begin(old, t.Storage) {
+			return txn.ErrChanged
+		}
 	}
 	return nil
 }

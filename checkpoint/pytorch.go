@@ -1,0 +1,300 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/pytorch"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// PyTorch returns the file as its format package sees it, nil when it is not a
+// readable file of torch.save. In a union it has all of its tensors.
+func (f *File) PyTorch() *pytorch.File {
+	if c, ok := f.whole().(*pytorchFile); ok {
+		return c.File
+	}
+	return nil
+}
+
+// WholeTree as [Options].Subtree lists all tensors of a PyTorch file.
+const WholeTree = "."
+
+// CodeNoSubtree: a PyTorch file has nothing at the path that was asked for.
+const CodeNoSubtree = "no_subtree"
+
+// torchDTypes spells the types that safetensors has as it does (safetensors/torch.py,
+// _TYPES). The others keep torch's names.
+var torchDTypes = map[pytorch.DType]string{
+	"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16",
+	"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+	"uint16": "U16", "uint32": "U32", "uint64": "U64", "complex64": "C64",
+	"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0",
+	"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}
+
+// A pytorchFile is a file of torch.save. Its tensors are little-endian and without
+// strides, whatever is in the file.
+type pytorchFile struct {
+	*pytorch.File
+	near bool // on this machine, so that to find where a storage begins costs little
+
+	placeOnce sync.Once
+	places    []int64
+	tieOnce   sync.Once
+	ties      []int32
+}
+
+func newPyTorch(src source.Source, subtree string) (container, error) {
+	f, err := pytorch.NewFile(src, src.Size())
+	if err != nil {
+		return nil, err
+	}
+	if subtree != "" {
+		part, ok := f.Subtree(strings.TrimPrefix(subtree, WholeTree))
+		if !ok {
+			return nil, noSubtree(f, subtree)
+		}
+		f = part
+	}
+	return &pytorchFile{File: f, near: source.Scheme(src.Name()) == ""}, nil
+}
+
+func noSubtree(f *pytorch.File, path string) *Fault {
+	var have []string
+	whole, _ := f.Subtree("")
+	for _, s := range whole.Subtrees() {
+		have = append(have, s.Path)
+	}
+	detail := fmt.Sprintf("there is no part %.100q", path)
+	if len(have) > 0 {
+		detail += "; there are " + strings.Join(firstFew(have), ", ")
+	}
+	return &Fault{Code: CodeNoSubtree, Severity: Error, Offset: -1, Detail: detail}
+}
+
+// openPyTorch opens a zip archive or a pickle. What is neither of torch's has the plainer
+// words of other formats.
+func openPyTorch(src source.Source, subtree string) (container, error) {
+	f, err := newPyTorch(src, subtree)
+	flt, ok := errors.AsType[*pytorch.Fault](err)
+	if !ok {
+		return f, err
+	}
+	out := pytorchFault(flt)
+	if what := foreignFile(src); what != "" && (flt.Code == pytorch.CodeNoPickle || flt.Code == pytorch.CodeZip) {
+		out.Detail, out.Offset = what, 0
+	}
+	if strings.EqualFold(filepath.Ext(src.Name()), ".safetensors") {
+		out.Hint = safetensors.HintZip // the name is wrong as well
+	}
+	return nil, &out
+}
+
+// isTorch reports whether a file may be one of torch.save: a zip archive, or a pickle of
+// protocol 2 or newer. The magic number of what torch wrote before version 1.6 may be in
+// an older protocol (torch/serialization.py, MAGIC_NUMBER).
+func isTorch(head []byte) bool {
+	const magic = "\x6c\xfc\x9c\x46\xf9"
+	switch {
+	case len(head) < 2:
+		return false
+	case string(head[:2]) == "PK":
+		return len(head) >= 4 && string(head[2:4]) == "\x03\x04"
+	}
+	return head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 || strings.HasPrefix(string(head), "\x8a\x0a"+magic) || strings.HasPrefix(string(head), "L119547")
+}
+
+func (f *pytorchFile) kind() Format                         { return PyTorch }
+func (f *pytorchFile) dataOffset() int64                    { return 0 }
+func (f *pytorchFile) len() int                             { return f.Len() }
+func (f *pytorchFile) name(i int) string                    { return f.At(i).Name }
+func (f *pytorchFile) hasName(i int, name string) bool      { return f.name(i) == name }
+func (f *pytorchFile) hash(seed maphash.Seed, i int) uint64 { return maphash.String(seed, f.name(i)) }
+func pytorchFaultValue(f pytorch.Fault) Fault               { return pytorchFault(&f) }
+
+// validate reads the header of every storage of a file on this machine. Of one on a server
+// each would be a request.
+func (f *pytorchFile) validate() []Fault {
+	if !f.near {
+		return mapFaults(f.ValidatePickle(), pytorchFaultValue)
+	}
+	return mapFaults(f.Validate(), pytorchFaultValue)
+}
+
+func pytorchFault(f *pytorch.Fault) Fault {
+	return Fault{
+		Code: string(f.Code), Severity: Severity(f.Severity), Offset: f.Offset, Tensor: f.Tensor, Detail: f.Detail,
+		Unsupported: errors.Is(f, pytorch.ErrUnsupported),
+	}
+}
+
+func (f *pytorchFile) fill(i int, out *Tensor) {
+	t := f.At(i)
+	out.Name, out.Shape = t.Name, t.Shape
+	var known bool
+	if out.DType, known = torchDTypes[t.DType]; !known {
+		out.DType = string(t.DType)
+	}
+	if out.Shape == nil {
+		out.Shape = scalar
+	}
+	out.Bytes, out.BytesKnown = t.Bytes()
+	out.Offset = -1
+	if f.near {
+		f.placeOnce.Do(f.place)
+		out.Offset = f.places[i]
+	}
+}
+
+// place finds where the tensors begin whose bytes are in one piece in the file.
+func (f *pytorchFile) place() {
+	f.places = make([]int64, f.Len())
+	for i := range f.places {
+		f.places[i] = -1
+		if t := f.At(i); f.asStored(&t) {
+			if data, err := f.Data(i); err == nil {
+				_, f.places[i], _ = data.Outer()
+			}
+		}
+	}
+}
+
+// asStored reports whether the elements follow each other in the file, little-endian.
+func (f *pytorchFile) asStored(t *pytorch.Tensor) bool { return t.Contiguous() && f.swap(t) == 0 }
+
+// swap returns the bytes of each number of a tensor that are the other way round, 0 for
+// none.
+func (f *pytorchFile) swap(t *pytorch.Tensor) int {
+	bits, _ := t.DType.Bits()
+	if strings.HasPrefix(string(t.DType), "complex") {
+		bits /= 2
+	}
+	if !f.BigEndian() || bits <= 8 {
+		return 0
+	}
+	return int(bits / 8)
+}
+
+func (f *pytorchFile) data(i int) (*io.SectionReader, error) {
+	t := f.At(i)
+	fail := func(code pytorch.Code, detail string) (*io.SectionReader, error) {
+		return nil, &Fault{Code: string(code), Severity: Error, Offset: -1, Tensor: t.Name, Detail: detail}
+	}
+	if t.Conj || t.Neg {
+		return fail(pytorch.CodeLazy, "its elements have to be conjugated or negated when they are read; save it after resolve_conj() and resolve_neg()")
+	}
+	data, err := f.Data(i)
+	if width := f.swap(&t); err == nil && width > 0 {
+		return io.NewSectionReader(&swapped{data, int64(width)}, 0, data.Size()), nil
+	}
+	return data, err
+}
+
+// A swapped has the bytes of every number the other way round. Its size is a multiple of
+// theirs.
+type swapped struct {
+	r     io.ReaderAt
+	width int64
+}
+
+func (s *swapped) ReadAt(p []byte, off int64) (int, error) {
+	skip := off % s.width
+	whole := (skip + int64(len(p)) + s.width - 1) / s.width * s.width
+	out := p
+	if skip > 0 || whole > int64(len(p)) {
+		out = make([]byte, whole)
+	}
+	n, err := s.r.ReadAt(out, off-skip)
+	for number := range slices.Chunk(out[:int64(n)/s.width*s.width], int(s.width)) {
+		slices.Reverse(number)
+	}
+	if int64(len(out)) == int64(len(p)) && skip == 0 {
+		return n, err
+	}
+	n = copy(p, out[min(skip, int64(n)):n])
+	if n == len(p) {
+		err = nil
+	}
+	return n, err
+}
+
+// A tie is what makes two tensors the same: all of their elements in the same places.
+type tie struct {
+	storage *pytorch.Storage
+	dtype   pytorch.DType
+	view    string // offset, shape and strides
+}
+
+// tied returns for each tensor the first one that it is the same as, which may be itself:
+// torch's own named_parameters() keeps that one, too (torch/nn/modules/module.py,
+// _named_members).
+func (f *pytorchFile) tied(i int) int {
+	f.tieOnce.Do(func() {
+		f.ties = make([]int32, f.Len())
+		shared := make(map[*pytorch.Storage]int)
+		for _, t := range f.All() {
+			if t.Storage != nil {
+				shared[t.Storage]++
+			}
+		}
+		first := make(map[tie]int32)
+		for i, t := range f.All() {
+			f.ties[i] = int32(i)
+			if n, ok := t.Elements(); !ok || n == 0 || shared[t.Storage] < 2 {
+				continue
+			}
+			key := tie{t.Storage, t.DType, fmt.Sprint(t.Offset, t.Shape, t.Strides, t.Conj, t.Neg)}
+			if k, ok := first[key]; ok {
+				f.ties[i] = k
+			} else {
+				first[key] = int32(i)
+			}
+		}
+	})
+	return int(f.ties[i])
+}
+
+// TiedTo returns the first tensor of the file that tensor i shares all of its elements
+// with, as the weights of an embedding and of the head do that are tied; false when i is
+// it, or shares them with none. Only PyTorch files say so.
+func (c *Checkpoint) TiedTo(i int) (first int, ok bool) {
+	if c.Format != PyTorch || c.namesOnly {
+		return 0, false
+	}
+	file := c.fileOf(i)
+	f, isTorch := c.Files[file].whole().(*pytorchFile)
+	if !isTorch {
+		return 0, false
+	}
+	at := i - c.starts[file]
+	s, some := c.Files[file].format.(*subset)
+	if !some {
+		first = f.tied(at)
+		return c.starts[file] + first, first != at
+	}
+	first, ok = slices.BinarySearch(s.keep, f.tied(s.keep[at]))
+	return c.starts[file] + first, ok && first != at
+}
+
+func (f *pytorchFile) metadata() []MetaKV {
+	var list []MetaKV
+	for _, kv := range f.Metadata() {
+		text := kv.Value
+		if strings.HasPrefix(text, `"`) {
+			if s, err := strconv.Unquote(text); err == nil { // a whole string
+				text = s
+			}
+		}
+		list = append(list, MetaKV{Key: kv.Key, Text: text})
+	}
+	return list
+}

@@ -1,0 +1,194 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/pytorch"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// A TorchPart is a part of what is in a PyTorch file that holds tensors.
+type TorchPart struct {
+	// Path is its keys, joined by dots. --subtree takes it.
+	Path    string `json:"path"`
+	Tensors int    `json:"tensors"`
+	// Bytes are those of the storages that the tensors use, each once.
+	Bytes uint64 `json:"bytes"`
+	// Optimizer says that it is the state of an optimiser.
+	Optimizer bool `json:"optimizer"`
+	// Listed says that its tensors, or some of them, are those of the checkpoint.
+	Listed bool `json:"listed"`
+}
+
+// torchParts lists the parts of a PyTorch file, nil for any other.
+func torchParts(f *checkpoint.File) []TorchPart {
+	t := f.PyTorch()
+	if t == nil {
+		return nil
+	}
+	parts := []TorchPart{}
+	for _, s := range t.Subtrees() {
+		parts = append(parts, TorchPart{s.Path, s.Tensors, s.Bytes, s.Optimizer, s.Listed})
+	}
+	return parts
+}
+
+// A Tie is a tensor that shares all of its elements with another one.
+type Tie struct{ Name, With string }
+
+// Ties lists the tensors of a checkpoint that share their elements with earlier ones.
+func Ties(c *checkpoint.Checkpoint) []Tie {
+	var list []Tie
+	for i, t := range c.All() {
+		if first, ok := c.TiedTo(i); ok {
+			list = append(list, Tie{t.Name, c.At(first).Name})
+		}
+	}
+	return list
+}
+
+// SharedText says which tensors are tied: "lm_head.weight with
+// model.embed_tokens.weight"; "" when none is.
+func SharedText(c *checkpoint.Checkpoint) string {
+	ties := Ties(c)
+	const few = 3
+	var texts []string
+	for _, t := range ties[:min(few, len(ties))] {
+		texts = append(texts, t.Name+" with "+t.With)
+	}
+	if more := len(ties) - few; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// SubtreeText says which part of the PyTorch files of a checkpoint its tensors are from,
+// "" when they are all there is.
+func SubtreeText(c *checkpoint.Checkpoint) string {
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil && t.Path() != "" {
+			return t.Path()
+		}
+	}
+	return ""
+}
+
+// BesideText says what the PyTorch files of a checkpoint hold beside its tensors:
+// "optimizer_states (1,086 tensors, 12.9 GiB, an optimiser's)"; "" when that is nothing.
+func BesideText(c *checkpoint.Checkpoint) string {
+	const few = 4
+	var parts []TorchPart
+	for _, f := range c.Files {
+		for _, p := range torchParts(f) {
+			if p.Listed {
+				continue
+			}
+			// A tree is named where it begins.
+			inside := func(o TorchPart) bool { return strings.HasPrefix(p.Path, o.Path+".") }
+			if slices.ContainsFunc(parts, inside) {
+				continue
+			}
+			if i := slices.IndexFunc(parts, func(o TorchPart) bool { return o.Path == p.Path }); i >= 0 {
+				parts[i].Tensors += p.Tensors
+				parts[i].Bytes += p.Bytes
+				continue
+			}
+			parts = append(parts, p)
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b TorchPart) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	var texts []string
+	for _, p := range parts[:min(few, len(parts))] {
+		text := fmt.Sprintf("%s (%s, %s", p.Path, plural.Of(p.Tensors, "tensor"), render.Size(p.Bytes))
+		if p.Optimizer {
+			text += ", an optimiser's"
+		}
+		texts = append(texts, text+")")
+	}
+	if more := len(parts) - few; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// torchBase is what the safetensors files are called that are made of a file of torch.save: as
+// transformers, diffusers and PEFT call them (SAFE_WEIGHTS_NAME in their utils), who
+// have the name of the pickle otherwise.
+func torchBase(name string) string {
+	for _, base := range []string{"diffusion_pytorch_model", "adapter_model"} {
+		if strings.HasPrefix(name, base) {
+			return base
+		}
+	}
+	return ""
+}
+
+// torchMetadata is that of safetensors files made of PyTorch files. As save_model of safetensors
+// does, it says which tensor has the bytes of one that is left out (safetensors/torch.py).
+func (v *Conversion) torchMetadata() {
+	v.kvs = []checkpoint.MetaKV{{File: -1, Key: "format", Text: "pt"}}
+	if v.Names == nil {
+		for _, t := range v.tied {
+			v.kvs = append(v.kvs, checkpoint.MetaKV{File: -1, Key: t.Name, Text: t.With})
+		}
+	}
+	if n := len(v.Source.Metadata()); n > 0 {
+		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
+	}
+	if beside := BesideText(v.Source); beside != "" {
+		v.note("only %s is converted, and not %s; --subtree names another part", cmp.Or(SubtreeText(v.Source), "what is at the top"), beside)
+	}
+}
+
+// holdable refuses what of PyTorch files no other format holds, all of it at once.
+func (v *Conversion) holdable(ctx context.Context) error {
+	c := v.Source
+	if c.Format != checkpoint.PyTorch {
+		return nil
+	}
+	type problem struct{ name, why string }
+	var problems []problem
+	for i := range v.items {
+		it := &v.items[i]
+		_, known := safetensors.DType(it.DType).Bits()
+		_, err := c.Data(it.at)
+		flt, isFault := errors.AsType[*checkpoint.Fault](err)
+		switch {
+		case err != nil && !isFault:
+			return err
+		case err != nil:
+			problems = append(problems, problem{it.Name, flt.Detail})
+		case !known && strings.HasPrefix(it.DType, "q"):
+			problems = append(problems, problem{it.Name, it.DType + ", whose scales are beside the tensor; save what dequantize() returns"})
+		case !known:
+			problems = append(problems, problem{it.Name, it.DType + ", which neither safetensors nor GGUF has"})
+		}
+	}
+	for _, f := range c.Validate(ctx) {
+		lost := slices.Contains([]pytorch.Code{pytorch.CodeSparse, pytorch.CodeNested, pytorch.CodeNumPy}, pytorch.Code(f.Code))
+		if lost && (v.opts.Select == nil || v.opts.Select(f.Tensor)) {
+			problems = append(problems, problem{f.Tensor, f.Detail})
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	const most = 20
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s cannot be converted; --exclude leaves %s out:", c.Path, plural.Of(len(problems), "tensor"), map[bool]string{true: "it", false: "them"}[len(problems) == 1])
+	for _, p := range problems[:min(most, len(problems))] {
+		fmt.Fprintf(&b, "\n  %q: %s", p.name, p.why)
+	}
+	if more := len(problems) - most; more > 0 {
+		fmt.Fprintf(&b, "\n  and %d more", more)
+	}
+	return errors.New(b.String())
+}
