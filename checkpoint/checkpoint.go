@@ -9,6 +9,7 @@ import (
 	"math/bits"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -224,6 +225,26 @@ func (c *Checkpoint) fileOf(i int) int {
 func (c *Checkpoint) indexed(i int) Tensor {
 	name, shard := c.index.At(i)
 	return Tensor{Name: name, File: c.fileOfShard(shard), Offset: -1}
+}
+
+// Absent are the tensors that the index names and no file holds, as when shards are missing: their
+// names, and nothing else. There are none where nothing but the index is there, so that it lists them.
+func (c *Checkpoint) Absent(ctx context.Context) []string {
+	if c.namesOnly || c.Index == "" || !slices.ContainsFunc(c.Files, func(f *File) bool { return f.Missing }) {
+		return nil
+	}
+	ix, err := c.readIndex(ctx)
+	if err != nil {
+		return nil // IndexFault says it
+	}
+	var out []string
+	for i := range ix.Len() {
+		name, _ := ix.At(i)
+		if _, ok := c.Lookup(name); !ok {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // shardFiles returns a function from the name of a shard, as the index spells

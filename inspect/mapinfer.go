@@ -149,7 +149,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	if b == nil && adapter {
 		return nil, fmt.Errorf("%s holds changes to a model, and conventions are of models; 'wtinspect rename --to' gives adapters other names", a.Path)
 	}
-	r := &InferMapResult{A: inferSide(a)}
+	r := &InferMapResult{A: inferSide(a, from)}
 	var goal *convention.Convention
 	to := b
 	if b == nil {
@@ -163,7 +163,9 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		how.Assume = append(how.Assume, infer.Assumption(s))
 	}
 	var weights *evidence.Weights
-	if with := cmp.Or(opts.Ref, b); !opts.NamesOnly && !a.NamesOnly() && (with == nil || !with.NamesOnly()) {
+	// Without some of the shards, a row of every layer cannot be read.
+	has := func(c *checkpoint.Checkpoint) bool { return !c.NamesOnly() && c.Absent(ctx) == nil }
+	if with := cmp.Or(opts.Ref, b); !opts.NamesOnly && has(a) && (with == nil || has(with)) {
 		reading := evidence.Options{MaxBytes: newReach(ctx).budget(a, with), Workers: opts.Workers, Progress: opts.Progress}
 		if weights, err = evidence.New(a, with, reading); err != nil {
 			return nil, err
@@ -188,7 +190,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 			}
 			return nil, fmt.Errorf("%s holds changes to a model, and %s a whole one: no map makes one of the other; 'wtinspect check --base' says whether an adapter fits a model", changes, whole)
 		}
-		side := inferSide(to)
+		side := inferSide(to, names)
 		r.B = &side
 		res, err = infer.Infer(ctx, from, names, how)
 	}
@@ -230,7 +232,8 @@ func (r *InferMapResult) settlement(s *infer.Step, namesOnly bool) string {
 	return strings.TrimSpace(words)
 }
 
-// inventory is what is known of a checkpoint beside its weights. A nil model is what stands
+// inventory is what is known of a checkpoint beside its weights: of shards that are missing, the names
+// that the index has. A nil model is what stands
 // beside them.
 func inventory(ctx context.Context, c *checkpoint.Checkpoint, model *convention.Model) (*infer.Inventory, error) {
 	if model == nil {
@@ -239,7 +242,12 @@ func inventory(ctx context.Context, c *checkpoint.Checkpoint, model *convention.
 			return nil, err
 		}
 	}
-	return &infer.Inventory{Tensors: slices.Collect(adapt.Tensors(c)), Model: model, Ordered: ordered(c)}, nil
+	inv := &infer.Inventory{Tensors: slices.Collect(adapt.Tensors(c)), Model: model, Ordered: ordered(c)}
+	for _, name := range c.Absent(ctx) {
+		inv.Tensors = append(inv.Tensors, convention.Named{Name: name})
+		inv.Ordered = false
+	}
+	return inv, nil
 }
 
 // ordered reports whether the order of the tensors is the writer's. The safetensors
@@ -274,8 +282,8 @@ func goalOf(a *checkpoint.Checkpoint, name string, model *convention.Model) (*co
 	return nil, err
 }
 
-func inferSide(c *checkpoint.Checkpoint) InferSide {
-	return InferSide{Path: c.Path, Format: c.Format, Revision: some(c.Revision), Tensors: c.Len()}
+func inferSide(c *checkpoint.Checkpoint, inv *infer.Inventory) InferSide {
+	return InferSide{Path: c.Path, Format: c.Format, Revision: some(c.Revision), Tensors: len(inv.Tensors)}
 }
 
 // fill makes the answer of what was inferred.

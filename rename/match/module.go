@@ -207,9 +207,13 @@ func (m *Module) settle(tensors []Tensor) {
 	if m.Packed && m.Leaves[0].Name == ".weight" {
 		m.Packed = false
 	}
-	m.Shape = tensors[main[0]].Shape
-	for _, t := range main[1:] {
-		if !slices.Equal(tensors[t].Shape, m.Shape) {
+	for _, t := range main {
+		if m.Shape == nil { // that of a shard that is missing is not known
+			m.Shape = tensors[t].Shape
+		}
+	}
+	for _, t := range main {
+		if s := tensors[t].Shape; s != nil && !slices.Equal(s, m.Shape) {
 			for _, t := range main {
 				m.Shapes = append(m.Shapes, tensors[t].Shape)
 			}
