@@ -37,7 +37,8 @@ func members(data []byte) (out [][2]string, null map[string]bool, err error) {
 // Transformers applies a key_mapping to names as transformers 5 does: WeightTransform.__init__,
 // process_target_pattern and rename_source_key of src/transformers/core_model_loading.py.
 // times is how often the text that matched is replaced: 1 since the first releases, -1,
-// everywhere, in them.
+// everywhere, in them. Of a wildcard, too, releases differ: "*." is one in some, and in others
+// ".*."; patterns that have either are an error.
 func Transformers(data []byte, names []string, times int) ([]string, error) {
 	mapping, _, err := members(data)
 	if err != nil {
@@ -48,20 +49,26 @@ func Transformers(data []byte, names []string, times int) ([]string, error) {
 	for _, kv := range mapping {
 		target := strings.TrimSuffix(strings.TrimPrefix(kv[1], "^"), "$")
 		target = strings.ReplaceAll(assertions.ReplaceAllString(target, ""), `\.`, ".")
-		pattern, err := regexp.Compile("(?P<g0>" + strings.ReplaceAll(kv[0], "*.", `.*\.`) + ")")
+		if target != kv[1] || strings.Contains(target, "(") {
+			return nil, fmt.Errorf("the target %q is not taken as it is", kv[1])
+		}
+		if strings.Contains(kv[0], "*.") || strings.Contains(kv[0], `\1`) {
+			return nil, fmt.Errorf("the pattern %q is not taken as it is", kv[0])
+		}
+		p, err := compile("(" + kv[0] + ")")
 		if err != nil {
 			return nil, err
 		}
 		for i, name := range out {
-			m := pattern.FindStringSubmatch(name)
+			m := p.search(name, 0)
 			if m == nil {
 				continue
 			}
 			text := target
 			if strings.Contains(text, `\1`) {
-				text = strings.ReplaceAll(text, `\1`, m[2])
+				text = strings.ReplaceAll(text, `\1`, name[m[4]:m[5]])
 			}
-			out[i] = strings.Replace(name, m[0], text, times)
+			out[i] = strings.Replace(name, name[m[0]:m[1]], text, times)
 		}
 	}
 	return out, nil
@@ -86,9 +93,9 @@ func VLLM(data []byte, names []string) ([]string, error) {
 		}
 		for _, kv := range entries {
 			key, text := kv[0], kv[1]
-			var re *regexp.Regexp
+			var re *pattern
 			if field == "orig_to_new_regex" {
-				if re, err = regexp.Compile(key); err != nil {
+				if re, err = compile(key); err != nil {
 					return nil, err
 				}
 			}
@@ -96,7 +103,11 @@ func VLLM(data []byte, names []string) ([]string, error) {
 				matches, to := false, ""
 				switch field {
 				case "orig_to_new_regex":
-					matches, to = re.MatchString(name), re.ReplaceAllString(name, goReplacement(text))
+					if matches = re.search(name, 0) != nil; matches && !null[key] {
+						if to, err = re.sub(text, name); err != nil {
+							return nil, err
+						}
+					}
 				case "orig_to_new_substr":
 					matches, to = strings.Contains(name, key), strings.Replace(name, key, text, 1)
 				case "orig_to_new_prefix":
@@ -120,21 +131,6 @@ func VLLM(data []byte, names []string) ([]string, error) {
 		}
 	}
 	return out, nil
-}
-
-var pythonReplacement = regexp.MustCompile(`\\g<(\d+)>|\\(\d\d?)|(\\\\)|(\$)`)
-
-// goReplacement writes what Python's re.sub takes as what Go's takes.
-func goReplacement(text string) string {
-	return pythonReplacement.ReplaceAllStringFunc(text, func(s string) string {
-		switch s {
-		case `\\`:
-			return `\`
-		case "$":
-			return "$$"
-		}
-		return "${" + strings.Trim(s, `\g<>`) + "}"
-	})
 }
 
 // Mergekit says what mergekit writes of a model with some names, by the names that it

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename"
@@ -45,18 +46,31 @@ func Export(w io.Writer, m *rename.Map, form Form, model *Model) error {
 	return fmt.Errorf("there is no form %q", form)
 }
 
-// deciding returns the map without rules whose pattern an earlier rule has. They never
-// decide, and a table has each pattern once.
+// deciding returns the map without rules whose pattern an earlier rule has, whatever the holes
+// are called. They never decide, and a table has each pattern once.
 func deciding(m *rename.Map) *rename.Map {
 	out := *m
 	seen := make(map[string]bool)
 	out.Rules = nil
 	for i := range m.Rules {
 		r := m.Rules[i]
-		if len(r.From) == 1 && seen[r.From[0].String()] {
-			continue
+		if !r.MovesBytes() {
+			from, _ := r.Parts()
+			numbers := make(map[string]string)
+			for k := range from {
+				if hole := &from[k].Hole; *hole != "" {
+					if numbers[*hole] == "" {
+						numbers[*hole] = strconv.Itoa(len(numbers))
+					}
+					*hole = numbers[*hole]
+				}
+			}
+			key := fmt.Sprintf("%#v", from)
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
 		}
-		seen[r.From[0].String()] = true
 		out.Rules = append(out.Rules, r)
 	}
 	return &out

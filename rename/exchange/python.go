@@ -50,6 +50,8 @@ func (e *expression) whole() string {
 			text = ".*" + lazy
 		default:
 			text = "[0-9]+"
+		}
+		if p.Hole != "" && p.Kind == rename.Digits { // the whole number
 			if isHole(i - 1) {
 				text = "(?<![0-9])" + text
 			}
@@ -64,19 +66,13 @@ func (e *expression) whole() string {
 	return b.String()
 }
 
-// special are the characters that a regular expression does not take as text.
-const special = `\.+*?()|[]{}^$`
-
-// escape writes text as a regular expression.
+// escape writes text as a regular expression. A * and a \ are classes, since transformers takes
+// "*." for a wildcard and "\1" for a group wherever they are in a pattern.
 func escape(text string) string {
-	var b strings.Builder
-	for i := range len(text) {
-		if strings.IndexByte(special, text[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String()
+	return strings.NewReplacer(
+		`\`, `[\\]`, "*", "[*]", ".", `\.`, "+", `\+`, "?", `\?`, "(", `\(`, ")", `\)`, "|", `\|`,
+		"[", `\[`, "]", `\]`, "{", `\{`, "}", `\}`, "^", `\^`, "$", `\$`,
+	).Replace(text)
 }
 
 // An object is a JSON object whose members keep their order.
