@@ -60,7 +60,7 @@ func TestConvertedIsIdentified(t *testing.T) {
 			c := sampleOf(t, dir, from, to)
 			if wrapper != "" {
 				wrapped := filepath.Join(dir, "wrapped"+filepath.Ext(c.Path))
-				r, err := inspect.Rename(t.Context(), c, &inspect.RenameOptions{Edit: rename.Edit{AddPrefix: wrapper}, AllowLayoutMismatch: true, Rewrite: rewrite.Options{Output: wrapped}})
+				r, err := inspect.Rename(t.Context(), c, &inspect.RenameOptions{Edit: rename.Edit{Steps: []rename.Step{{Kind: rename.AddPrefix, Text: wrapper}}}, AllowLayoutMismatch: true, Rewrite: rewrite.Options{Output: wrapped}})
 				if err == nil {
 					err = r.Run(t.Context(), nil)
 				}
@@ -366,7 +366,7 @@ func TestInterruptedWriting(t *testing.T) {
 	}
 	for what, write := range map[string]func(ctx context.Context, c *checkpoint.Checkpoint, progress func(done, total int64)) error{
 		"rename": func(ctx context.Context, c *checkpoint.Checkpoint, progress func(done, total int64)) error {
-			r, err := inspect.Rename(ctx, c, &inspect.RenameOptions{Edit: rename.Edit{AddPrefix: "model."}, Rewrite: rewrite.Options{Output: filepath.Join(dir, "out.safetensors")}})
+			r, err := inspect.Rename(ctx, c, &inspect.RenameOptions{Edit: rename.Edit{Steps: []rename.Step{{Kind: rename.AddPrefix, Text: "model."}}}, Rewrite: rewrite.Options{Output: filepath.Join(dir, "out.safetensors")}})
 			if err != nil {
 				return err
 			}

@@ -3,25 +3,36 @@ package rename
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
-// An Edit is a rename that needs no file: single rules, and text taken off the
-// beginning of names or put before them. The rules see the names as the checkpoint
-// has them, and the prefixes what the rules make of them: StripPrefix first, then
-// AddPrefix.
-type Edit struct {
-	// Rules are as [ParseRule] reads them.
-	Rules []string
-	// StripPrefix is taken off the names that begin with it, dots and all.
-	StripPrefix string
-	// AddPrefix is put before every name.
-	AddPrefix string
+// An Edit is a rename that needs no file: steps, each of which works on the names that the
+// steps before it have made. Rules that follow one another are one step, and happen at once.
+type Edit struct{ Steps []Step }
+
+// A Step is a part of an [Edit].
+type Step struct {
+	Kind StepKind
+	// Text is the rule, as [ParseRule] reads it, or the prefix, dots and all.
+	Text string
 }
 
+// A StepKind is what a step does. It is written as the flag is called.
+type StepKind string
+
+const (
+	// RuleStep renames by a rule.
+	RuleStep StepKind = "rule"
+	// StripPrefix takes text off the names that begin with it.
+	StripPrefix StepKind = "strip-prefix"
+	// AddPrefix puts text before every name.
+	AddPrefix StepKind = "add-prefix"
+)
+
+func (s Step) String() string { return fmt.Sprintf("--%s %q", s.Kind, s.Text) }
+
 // IsZero reports whether the edit asks for nothing.
-func (e *Edit) IsZero() bool { return len(e.Rules) == 0 && e.StripPrefix == "" && e.AddPrefix == "" }
+func (e *Edit) IsZero() bool { return len(e.Steps) == 0 }
 
 // ParseRule reads a rule on one line, "OLD=NEW". An equals sign that belongs to a
 // name is written twice.
@@ -57,108 +68,134 @@ func ParseRule(text string) (Rule, error) {
 	return NewRule(sides[0], sides[1])
 }
 
-// Map returns the map that does what the edit says. With a map the rules come
-// before those of that map, and the prefixes after it. It fails where one map cannot
+// Map returns the map that does what the edit says. With a map, rules that come first come
+// before those of that map, and the other steps after it. It fails where one map cannot
 // do that: see [Compose].
 func (e *Edit) Map(m *Map) (*Map, error) {
-	first, err := e.withRules(m)
-	if err != nil || e.StripPrefix == "" && e.AddPrefix == "" {
-		return first, err
-	}
-	then := &Map{File: "--add-prefix"}
-	if e.StripPrefix != "" {
-		then.File = "--strip-prefix"
-		strip, err := NewRule(Escape(e.StripPrefix)+"{rest...}", Escape(e.AddPrefix)+"{rest}")
-		if err != nil {
-			return nil, err
-		}
-		then.Rules = append(then.Rules, strip)
-	}
-	if e.AddPrefix != "" {
-		add, err := NewRule("{rest...}", Escape(e.AddPrefix)+"{rest}")
-		if err != nil {
-			return nil, err
-		}
-		then.Rules = append(then.Rules, add)
-	}
-	both, err := Compose(first, then)
+	maps, err := e.maps(m)
 	if err != nil {
 		return nil, err
 	}
-	both.File, both.Description = first.File, first.Description
-	return both, nil
+	all := maps[0]
+	for _, then := range maps[1:] {
+		both, err := Compose(all, then)
+		if err != nil {
+			return nil, err
+		}
+		both.File, both.Description = all.File, all.Description
+		all = both
+	}
+	return all, nil
 }
 
-// withRules returns the map with the edit's rules before its own.
-func (e *Edit) withRules(m *Map) (*Map, error) {
+// maps returns what to apply one after the other: the map with the rules that come first, and a
+// map of each step or run of rules after them.
+func (e *Edit) maps(m *Map) ([]*Map, error) {
 	first := new(Map)
 	if m != nil {
 		*first = *m
 	}
-	var rules []Rule
+	maps := []*Map{first}
 	var errs []error
-	for _, text := range e.Rules {
-		r, err := ParseRule(text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--rule %w", err))
+	for i := 0; i < len(e.Steps); {
+		s := e.Steps[i]
+		if s.Kind != RuleStep {
+			r, err := s.prefixRule()
+			if err != nil {
+				return nil, err
+			}
+			maps = append(maps, &Map{File: "--" + string(s.Kind), Rules: []Rule{r}})
+			i++
+			continue
 		}
-		rules = append(rules, r)
+		var rules []Rule
+		begin := i
+		for ; i < len(e.Steps) && e.Steps[i].Kind == RuleStep; i++ {
+			r, err := ParseRule(e.Steps[i].Text)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("--rule %w", err))
+			}
+			rules = append(rules, r)
+		}
+		if begin == 0 {
+			first.Rules = append(rules, first.Rules...)
+		} else {
+			maps = append(maps, &Map{File: "--rule", Rules: rules})
+		}
 	}
-	first.Rules = append(rules, first.Rules...)
-	return first, errors.Join(errs...)
+	return maps, errors.Join(errs...)
+}
+
+// prefixRule is the rule of a prefix.
+func (s Step) prefixRule() (Rule, error) {
+	if s.Kind == StripPrefix {
+		return NewRule(Escape(s.Text)+"{rest...}", "{rest}")
+	}
+	return NewRule("{rest...}", Escape(s.Text)+"{rest}")
+}
+
+// follow calls do for each step with the plan of what it is part of, for the names that the
+// steps before it make, and the number of its rule in that.
+func (e *Edit) follow(m *Map, names []string, do func(step int, plan *Plan, rule int)) {
+	maps, err := e.maps(m)
+	if err != nil {
+		return
+	}
+	step := 0
+	for k, one := range maps {
+		plan := NewPlan(one, names, Limits{})
+		for rule := 0; step < len(e.Steps) && (k > 0 || e.Steps[step].Kind == RuleStep) && rule < len(one.Rules); rule++ {
+			do(step, plan, rule)
+			step++
+		}
+		names = names[:0:0]
+		for i := range plan.Rows {
+			if to := plan.Rows[i].To; to != "" {
+				names = append(names, to)
+			}
+		}
+	}
 }
 
 // Unused returns what of the edit does nothing to any of the names, as it was
 // written.
 func (e *Edit) Unused(m *Map, names []string) []string {
-	first, err := e.withRules(m)
-	if err != nil {
-		return nil
-	}
-	plan := NewPlan(first, names, Limits{})
 	var unused []string
-	for i, text := range e.Rules {
-		switch use := &plan.Uses[i]; {
+	e.follow(m, names, func(step int, plan *Plan, rule int) {
+		s := e.Steps[step]
+		switch use := &plan.Uses[rule]; {
+		case use.Unused() && s.Kind == StripPrefix:
+			unused = append(unused, fmt.Sprintf("%s: no name begins with it", s))
 		case use.Unused():
-			unused = append(unused, fmt.Sprintf("--rule %q matches no tensor", text))
+			unused = append(unused, fmt.Sprintf("%s matches no tensor", s))
 		case use.Tensors == 0:
-			unused = append(unused, fmt.Sprintf("--rule %q comes too late: an earlier rule matches the same names", text))
+			unused = append(unused, fmt.Sprintf("%s comes too late: an earlier rule matches the same names", s))
 		}
-	}
-	if p := e.StripPrefix; p != "" {
-		found := false
-		for i := range plan.Rows {
-			found = found || strings.HasPrefix(plan.Rows[i].To, p)
-		}
-		if !found {
-			unused = append(unused, fmt.Sprintf("--strip-prefix %q: no name begins with it", p))
-		}
-	}
+	})
 	return unused
 }
 
 // Slips says where a prefix lacks the dot that was most likely meant: one that leaves its dot
-// at the beginning of a name, and one that runs into the name behind it.
+// at the beginning of a name, and one that runs into the name behind it. One that is put in the
+// place of another may lack it as that does.
 func (e *Edit) Slips(m *Map, names []string) []string {
-	first, err := e.withRules(m)
-	if err != nil {
-		return nil
-	}
-	var left, joined string
-	for _, row := range NewPlan(first, names, Limits{}).Rows {
-		rest, stripped := row.To, false
-		if e.StripPrefix != "" {
-			rest, stripped = strings.CutPrefix(row.To, e.StripPrefix)
+	var slips []string
+	e.follow(m, names, func(step int, plan *Plan, _ int) {
+		s := e.Steps[step]
+		replaced := step+1 < len(e.Steps) && e.Steps[step+1].Kind == AddPrefix
+		for _, row := range plan.Rows {
+			switch {
+			case row.Action != Move || row.To == "":
+			case s.Kind == StripPrefix && row.To[0] == '.' && !replaced:
+				slips = append(slips, fmt.Sprintf("%s leaves its dot: %q becomes %q; end it with the dot", s, row.From, row.To))
+				return
+			case s.Kind == AddPrefix && inWord(s.Text[len(s.Text)-1]) && inWord(row.From[0]):
+				slips = append(slips, fmt.Sprintf("%s runs into the name: %q becomes %q; end it with a dot to put a segment before names", s, row.From, row.To))
+				return
+			}
 		}
-		switch {
-		case row.Action == Drop || rest == "":
-		case stripped && e.AddPrefix == "" && rest[0] == '.' && left == "":
-			left = fmt.Sprintf("--strip-prefix %q leaves its dot: %q becomes %q; end it with the dot", e.StripPrefix, row.To, rest)
-		case !stripped && e.AddPrefix != "" && inWord(e.AddPrefix[len(e.AddPrefix)-1]) && inWord(rest[0]) && joined == "":
-			joined = fmt.Sprintf("--add-prefix %q runs into the name: %q becomes %q; end it with a dot to put a segment before names", e.AddPrefix, rest, e.AddPrefix+rest)
-		}
-	}
-	return slices.DeleteFunc([]string{left, joined}, func(s string) bool { return s == "" })
+	})
+	return slips
 }
 
 func inWord(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' }

@@ -9,6 +9,16 @@ import (
 	"pgregory.net/rapid"
 )
 
+// edit is that of flags: "--strip-prefix module.".
+func edit(flags ...string) *Edit {
+	e := new(Edit)
+	for _, f := range flags {
+		kind, text, _ := strings.Cut(strings.TrimPrefix(f, "--"), " ")
+		e.Steps = append(e.Steps, Step{StepKind(kind), text})
+	}
+	return e
+}
+
 func TestParseRule(t *testing.T) {
 	for text, want := range map[string]string{
 		"a=b":                                "a -> b",
@@ -52,22 +62,28 @@ func TestEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		edit Edit
+		edit *Edit
 		on   *Map
 		want string
 	}{
-		{Edit{StripPrefix: "module."}, nil, "h.0.a h.1.a b c"},
-		{Edit{StripPrefix: "modul"}, nil, "e.h.0.a e.h.1.a e.b c"},
-		{Edit{AddPrefix: "x."}, nil, "x.module.h.0.a x.module.h.1.a x.module.b x.c"},
-		{Edit{StripPrefix: "module.", AddPrefix: "x."}, nil, "x.h.0.a x.h.1.a x.b x.c"},
+		{edit("--strip-prefix module."), nil, "h.0.a h.1.a b c"},
+		{edit("--strip-prefix modul"), nil, "e.h.0.a e.h.1.a e.b c"},
+		{edit("--add-prefix x."), nil, "x.module.h.0.a x.module.h.1.a x.module.b x.c"},
+		{edit("--strip-prefix module.", "--add-prefix x."), nil, "x.h.0.a x.h.1.a x.b x.c"},
+		// Steps follow one another as they are given.
+		{edit("--strip-prefix module.", "--strip-prefix h."), nil, "0.a 1.a b c"},
+		{edit("--add-prefix x.", "--strip-prefix module."), nil, "x.module.h.0.a x.module.h.1.a x.module.b x.c"},
+		{edit("--add-prefix x.", "--add-prefix y."), nil, "y.x.module.h.0.a y.x.module.h.1.a y.x.module.b y.x.c"},
+		{edit("--strip-prefix module.", "--rule h.{i}.a=l.{i}.a", "--rule b=c2", "--add-prefix m."), nil, "m.l.0.a m.l.1.a m.c2 m.c"},
+		{edit("--rule c=b", "--strip-prefix module.", "--rule b=c"), nil, "h.0.a h.1.a c c"},
 		// Rules see the names as they are, and the prefixes what the rules make.
-		{Edit{Rules: []string{"module.b=module.z", "c=c2"}, StripPrefix: "module."}, nil, "h.0.a h.1.a z c2"},
-		{Edit{Rules: []string{"module.h.{i}.{x:seg}={x}.{i+1}"}, AddPrefix: "m."}, nil, "m.a.1 m.a.2 m.module.b m.c"},
-		{Edit{Rules: []string{"module.b=c", "c=module.b"}}, nil, "module.h.0.a module.h.1.a c module.b"},
-		{Edit{Rules: []string{"module.{r...}={r}"}, AddPrefix: "{x}."}, nil, "{x}.h.0.a {x}.h.1.a {x}.b {x}.c"},
+		{edit("--rule module.b=module.z", "--rule c=c2", "--strip-prefix module."), nil, "h.0.a h.1.a z c2"},
+		{edit("--rule module.h.{i}.{x:seg}={x}.{i+1}", "--add-prefix m."), nil, "m.a.1 m.a.2 m.module.b m.c"},
+		{edit("--rule module.b=c", "--rule c=module.b"), nil, "module.h.0.a module.h.1.a c module.b"},
+		{edit("--rule module.{r...}={r}", "--add-prefix {x}."), nil, "{x}.h.0.a {x}.h.1.a {x}.b {x}.c"},
 		// The rules come before those of a map, the prefixes after it.
-		{Edit{Rules: []string{"module.h.{i}.a=y.{i}"}, StripPrefix: "module."}, wrapped, "y.0 y.1 b d"},
-		{Edit{StripPrefix: "module.", AddPrefix: "x."}, strips, "x.0.a x.1.a x.b x.c"},
+		{edit("--rule module.h.{i}.a=y.{i}", "--strip-prefix module."), wrapped, "y.0 y.1 b d"},
+		{edit("--strip-prefix module.", "--add-prefix x."), strips, "x.0.a x.1.a x.b x.c"},
 	} {
 		m, err := c.edit.Map(c.on)
 		if err != nil {
@@ -83,42 +99,42 @@ func TestEdit(t *testing.T) {
 		}
 	}
 	// Whether what {x} holds begins with the prefix, no map can tell.
-	if _, err := (&Edit{Rules: []string{"c.{x:seg}={x}.c"}, StripPrefix: "module."}).Map(nil); err == nil {
+	if _, err := (edit("--rule c.{x:seg}={x}.c", "--strip-prefix module.")).Map(nil); err == nil {
 		t.Error("a rule that may make names with the prefix is composed with it")
 	}
 	moves, err := Parse("split.yaml", []byte("rules: [{from: a, split: {axis: 0, parts: [1, 1]}, to: [b, c]}]"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&Edit{AddPrefix: "x."}).Map(moves); err == nil || !strings.Contains(err.Error(), "moves bytes") {
+	if _, err := (edit("--add-prefix x.")).Map(moves); err == nil || !strings.Contains(err.Error(), "moves bytes") {
 		t.Errorf("a prefix on names that an operation makes: %v", err)
 	}
 }
 
 func TestEditUnused(t *testing.T) {
-	e := &Edit{Rules: []string{"a=b", "no=way", "a=c"}, StripPrefix: "b"}
+	e := edit("--rule a=b", "--rule no=way", "--rule a=c", "--strip-prefix b")
 	want := []string{`--rule "no=way" matches no tensor`, `--rule "a=c" comes too late: an earlier rule matches the same names`}
 	if got := e.Unused(nil, []string{"a", "x"}); !slices.Equal(got, want) {
 		t.Errorf("unused: %q", got)
 	}
-	if got := (&Edit{StripPrefix: "m."}).Unused(nil, []string{"a", "model"}); len(got) != 1 {
+	if got := (edit("--strip-prefix m.")).Unused(nil, []string{"a", "model"}); len(got) != 1 {
 		t.Errorf("a prefix that no name has: %q", got)
 	}
 }
 
 func TestEditSlips(t *testing.T) {
 	for _, c := range []struct {
-		edit  Edit
+		edit  *Edit
 		names string
 		want  string
 	}{
-		{Edit{StripPrefix: "module"}, "loose module.a module.b", `--strip-prefix "module" leaves its dot: "module.a" becomes ".a"; end it with the dot`},
-		{Edit{StripPrefix: "module."}, "module.a module.b moduleb", ""},
-		{Edit{StripPrefix: "lora_"}, "lora_a", ""},
-		{Edit{AddPrefix: "model"}, "a", `--add-prefix "model" runs into the name: "a" becomes "modela"; end it with a dot to put a segment before names`},
-		{Edit{AddPrefix: "lora_unet_"}, "a", ""},
-		{Edit{StripPrefix: "h", AddPrefix: "layers"}, "h.0 h.1", ""},
-		{Edit{Rules: []string{"x=module.x"}, StripPrefix: "module"}, "x", `"module.x" becomes ".x"`},
+		{edit("--strip-prefix module"), "loose module.a module.b", `--strip-prefix "module" leaves its dot: "module.a" becomes ".a"; end it with the dot`},
+		{edit("--strip-prefix module."), "module.a module.b moduleb", ""},
+		{edit("--strip-prefix lora_"), "lora_a", ""},
+		{edit("--add-prefix model"), "a", `--add-prefix "model" runs into the name: "a" becomes "modela"; end it with a dot to put a segment before names`},
+		{edit("--add-prefix lora_unet_"), "a", ""},
+		{edit("--strip-prefix h", "--add-prefix layers"), "h.0 h.1", ""},
+		{edit("--rule x=module.x", "--strip-prefix module"), "x", `"module.x" becomes ".x"`},
 	} {
 		if got := strings.Join(c.edit.Slips(nil, strings.Fields(c.names)), "\n"); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %q, want %q", c.edit, got, c.want)
@@ -134,7 +150,14 @@ func TestEditMaps(t *testing.T) {
 	prefix := rapid.SampledFrom([]string{"", "module.", "mod", "h", "{x", "x."})
 	made := 0
 	rapid.Check(t, func(t *rapid.T) {
-		e := &Edit{Rules: rapid.SliceOfN(rules, 0, 3).Draw(t, "rules"), StripPrefix: prefix.Draw(t, "strip"), AddPrefix: prefix.Draw(t, "add")}
+		e := new(Edit)
+		for range rapid.IntRange(1, 5).Draw(t, "steps") {
+			s := Step{Kind: rapid.SampledFrom([]StepKind{RuleStep, StripPrefix, AddPrefix}).Draw(t, "kind")}
+			if s.Text = prefix.Draw(t, "prefix"); s.Kind == RuleStep {
+				s.Text = rules.Draw(t, "rule")
+			}
+			e.Steps = append(e.Steps, s)
+		}
 		names := rapid.SliceOfNDistinct(name, 1, 6, rapid.ID[string]).Draw(t, "names")
 		m, err := e.Map(nil)
 		if err != nil || e.IsZero() {
@@ -148,13 +171,8 @@ func TestEditMaps(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", text.Bytes(), err)
 		}
-		first, err := e.withRules(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := NewPlan(first, names, Limits{}).Rows
 		for i, row := range NewPlan(again, names, Limits{}).Rows {
-			to := e.AddPrefix + strings.TrimPrefix(want[i].To, e.StripPrefix)
+			to := inSteps(e, names[i])
 			if row.To != to && to != "" {
 				t.Fatalf("%+v: %q becomes %q by the map, and %q\n%s", *e, row.From, row.To, to, text.Bytes())
 			}
@@ -164,4 +182,30 @@ func TestEditMaps(t *testing.T) {
 	if made < 20 {
 		t.Errorf("only %d edits have a map", made)
 	}
+}
+
+// inSteps is a name after the steps, each by itself.
+func inSteps(e *Edit, name string) string {
+	for i := 0; i < len(e.Steps); i++ {
+		switch s := e.Steps[i]; s.Kind {
+		case StripPrefix:
+			name = strings.TrimPrefix(name, s.Text)
+		case AddPrefix:
+			name = s.Text + name
+		default:
+			end := i
+			for end+1 < len(e.Steps) && e.Steps[end+1].Kind == RuleStep {
+				end++
+			}
+			for _, s := range e.Steps[i : end+1] {
+				r, err := ParseRule(s.Text)
+				if row := NewPlan(&Map{Rules: []Rule{r}}, []string{name}, Limits{}).Rows[0]; err == nil && row.Rule == 0 {
+					name = row.To
+					break
+				}
+			}
+			i = end
+		}
+	}
+	return name
 }

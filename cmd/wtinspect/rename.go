@@ -45,9 +45,9 @@ type naming struct {
 func (o *naming) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.mapName, "map", "", "the `MAP`: a file, or a name from 'wtinspect map list'")
-	f.StringArrayVar(&o.edit.Rules, "rule", nil, "rename by the rule `OLD=NEW`, in the language of maps (repeatable)")
-	f.StringVar(&o.edit.StripPrefix, "strip-prefix", "", "take `TEXT` off the beginning of names; a dot is part of it")
-	f.StringVar(&o.edit.AddPrefix, "add-prefix", "", "put `TEXT` before every name; a dot is part of it")
+	f.Var(steps{&o.edit, rename.RuleStep}, "rule", "rename by the rule `OLD=NEW`, in the language of maps (repeatable)")
+	f.Var(steps{&o.edit, rename.StripPrefix}, "strip-prefix", "take `TEXT` off the beginning of names; a dot is part of it (repeatable)")
+	f.Var(steps{&o.edit, rename.AddPrefix}, "add-prefix", "put `TEXT` before every name; a dot is part of it (repeatable)")
 	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give, or the spelling of an adapter (kohya, peft …)")
 	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
 	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
@@ -60,6 +60,22 @@ func (o *naming) addFlags(cmd *cobra.Command) {
 		}
 	}
 }
+
+// steps is a flag that adds a step of its kind to an edit, in the order of the command line.
+type steps struct {
+	edit *rename.Edit
+	kind rename.StepKind
+}
+
+func (s steps) Set(text string) error {
+	if text != "" || s.kind == rename.RuleStep {
+		s.edit.Steps = append(s.edit.Steps, rename.Step{Kind: s.kind, Text: text})
+	}
+	return nil
+}
+
+func (s steps) String() string { return "" }
+func (s steps) Type() string   { return "stringArray" }
 
 // addStrict adds the flag that refuses what has no effect.
 func (o *naming) addStrict(cmd *cobra.Command) {
@@ -146,10 +162,11 @@ rename is ended by the next one, or by --recover. -o writes a copy and leaves th
 source alone. Both then prove that no tensor's data changed, and say how.
 
 --rule renames without a file, in the language of maps: the first that matches a
-name decides, all renames happen at once, and == is a = in a name. --strip-prefix
-and --add-prefix then work on the names that the rules make. With --map the rules
-come before those of the map, and the prefixes after it. They do not go with --to.
---write-map writes the map that all of it is.
+name decides, all renames happen at once, and == is a = in a name. --rule,
+--strip-prefix and --add-prefix are steps, each of which works on the names that the
+steps before it made; rules that follow one another are one step. With --map, rules
+that come first come before those of the map, and the other steps after it. They do
+not go with --to. --write-map writes the map that all of it is.
 
 A map that would lose a tensor, merge two, or make a name that does not
 fit the format is refused with every reason. MAP is a file when it has a separator or
