@@ -81,11 +81,17 @@ func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []strin
 	var maps []*rename.Map
 	var paths []string
 	for i, arg := range args {
+		if slices.Contains(args[:i], arg) {
+			continue // once will do
+		}
 		if i > 0 && !namesMap(ctx, arg) {
 			paths = append(paths, arg)
 			continue
 		}
 		m, err := loadMap(ctx, arg)
+		if err != nil && i == 0 && source.Exists(ctx, arg) && !namesMap(ctx, arg) {
+			return fmt.Errorf("%w; the first argument is a MAP, and PATHs follow", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -183,9 +189,13 @@ func (p *program) noteUnused(maps []*rename.Map, tests []*inspect.MapTest) {
 				where = append(where, fmt.Sprintf("%s: %s", t.Rules[i].Where, t.Rules[i].Rule))
 			}
 		}
+		among := ""
+		if n > 1 {
+			among = fmt.Sprintf(" in any of the %d", n)
+		}
 		for i, rule := range where {
-			if n > 1 && !used[i] {
-				p.note("%s matches nothing in any of the %d", rule, n)
+			if !used[i] {
+				p.note("%s matches nothing%s", rule, among)
 			}
 		}
 	}

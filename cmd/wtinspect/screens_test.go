@@ -56,6 +56,8 @@ var screens = []screen{
 	{"map-import", "map import keys.json"},
 	{"map-lint", "map lint twice.yaml"},
 	{"map-infer", "map infer llama --to llama-meta --names-only"},
+	{"map-infer-questions", "map infer lab.safetensors --to llama-hf --names-only"},
+	{"map-infer-questions-table", "map infer -f table lab.safetensors --to llama-hf --names-only"},
 	{"map-infer-table", "map infer -f table --names-only llama base.safetensors"},
 	{"map-new", "map new kimi"},
 	{"map-test", "map test twice.yaml strip-module kimi llama base.safetensors"},
