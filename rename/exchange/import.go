@@ -97,7 +97,7 @@ func looksLike(root jsondoc.Node) (Form, error) {
 		return "", errors.New("neither a table of renames nor a list of them")
 	case has("rules", "rename"):
 		return "", errors.New("this is a map, which --map takes as it is")
-	case has("orig_to_new_regex", "orig_to_new_substr", "orig_to_new_prefix", "orig_to_new_suffix"):
+	case has("orig_to_new_stacked", "orig_to_new_regex", "orig_to_new_substr", "orig_to_new_prefix", "orig_to_new_suffix"):
 		return VLLM, nil
 	case has("layer_templates", "pre_weights", "modules"):
 		return Mergekit, nil
@@ -151,14 +151,18 @@ func (in *importer) transformers(root jsondoc.Node) {
 		in.substitute(n, substitution{pattern: pattern, text: text})
 	}
 	renaming := func(n jsondoc.Node) {
-		if _, ok := n.Lookup("operations"); ok {
-			in.refuse(n, "", "it has operations, which move bytes; only renames are imported")
+		if what, ok := n.Lookup(operations); ok {
+			names, _ := what.Text()
+			if names != "" {
+				names = " (" + names + ")"
+			}
+			in.refuse(n, patterns(n), "it moves bytes%s, and only renames are imported; take it out here, and write a rule with the operations of maps for it", names)
 			return
 		}
 		pattern, ok := single(n, "source_patterns")
 		text, ok2 := single(n, "target_patterns")
 		if !ok || !ok2 {
-			in.refuse(n, "", "a renaming has one pattern in source_patterns and one text in target_patterns")
+			in.refuse(n, patterns(n), "a renaming has one pattern in source_patterns and one text in target_patterns; write one for each")
 			return
 		}
 		one(n, pattern, text)
@@ -172,10 +176,27 @@ func (in *importer) transformers(root jsondoc.Node) {
 			renaming(n)
 		} else if text, ok := n.Text(); ok {
 			one(n, n.Key(), text)
+		} else if n.Kind() == jsondoc.Object || n.Kind() == jsondoc.Array {
+			in.refuse(n, n.Key(), "a table in a table; import that of one model alone")
 		} else {
 			in.refuse(n, n.Key(), "a table of renames has only text, from the pattern to the new text")
 		}
 	}
+}
+
+// patterns are the source patterns of a renaming, for messages.
+func patterns(n jsondoc.Node) string {
+	list, _ := n.Lookup("source_patterns")
+	if text, ok := list.Text(); ok {
+		return text
+	}
+	var texts []string
+	for _, item := range list.Children() {
+		if text, ok := item.Text(); ok {
+			texts = append(texts, text)
+		}
+	}
+	return strings.Join(texts, " + ")
 }
 
 // single returns a text, or that of a list of one.
@@ -194,7 +215,9 @@ func single(n jsondoc.Node, key string) (string, bool) {
 
 func (in *importer) vllm(root jsondoc.Node) {
 	for _, n := range root.Children() {
-		if !slices.Contains(vllmTables, strings.TrimPrefix(n.Key(), "orig_to_new_")) || n.Kind() != jsondoc.Object {
+		if n.Key() == "orig_to_new_stacked" {
+			in.refuse(n, n.Key(), "it puts tensors into one, and only renames are imported; take it out here, and write a rule with the operations of maps for it")
+		} else if !slices.Contains(vllmTables, strings.TrimPrefix(n.Key(), "orig_to_new_")) || n.Kind() != jsondoc.Object {
 			in.refuse(n, n.Key(), "not a table of orig_to_new_regex, _substr, _prefix or _suffix")
 		}
 	}

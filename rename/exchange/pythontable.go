@@ -43,7 +43,7 @@ func readDocument(file string, data []byte) (doc *jsondoc.Doc, where func(n json
 	if jsonErr == nil {
 		return doc, jsondoc.Node.Position, nil
 	}
-	if len(data) > jsondoc.MaxSize || !utf8.Valid(data) {
+	if len(data) > jsondoc.MaxSize || !utf8.Valid(data) || bytes.ContainsFunc(data, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\f\r", r) }) {
 		return nil, nil, jsonErr
 	}
 	l := pythonTable{file: file, text: string(data)}
@@ -212,7 +212,7 @@ func (l *pythonTable) value() error {
 			return l.member(key)
 		})
 	case name != "":
-		return l.fault(start, "%s is code, which is not run; only text, tables, lists, WeightRenaming and WeightsMapper are read", name)
+		return l.fault(start, "%s is code, which is not run; only text, tables, lists, WeightRenaming and WeightsMapper are read: put the table alone into a file", name)
 	}
 	return l.fault(start, "neither text nor a table nor a list")
 }
@@ -220,7 +220,47 @@ func (l *pythonTable) value() error {
 // member writes a member of an object, whose value follows.
 func (l *pythonTable) member(key string) error {
 	l.json.WriteString(quote(key) + ":")
+	if key == operations {
+		return l.calls()
+	}
 	return l.value()
+}
+
+// operations are what a WeightConverter does to bytes. They are calls, and only their names
+// matter here.
+const operations = "operations"
+
+// calls reads over calls up to the end of the argument, and writes their names.
+func (l *pythonTable) calls() error {
+	l.space()
+	l.marks = append(l.marks, [2]int{l.json.Len(), l.at})
+	var names []string
+	for depth, start := 0, l.at; ; {
+		l.space()
+		if l.at == len(l.text) {
+			return l.fault(start, "the table ends early")
+		}
+		c := l.text[l.at]
+		switch {
+		case l.quotes() > 0:
+			if err := l.quoted(new(strings.Builder)); err != nil {
+				return err
+			}
+			continue
+		case strings.IndexByte("([{", c) >= 0:
+			depth++
+		case strings.IndexByte(")]},", c) >= 0 && depth == 0:
+			l.json.WriteString(quote(strings.Join(names, ", ")))
+			return nil
+		case strings.IndexByte(")]}", c) >= 0:
+			depth--
+		}
+		if name := l.name(); name == "" {
+			l.at++
+		} else if strings.HasPrefix(l.text[l.at:], "(") {
+			names = append(names, name)
+		}
+	}
 }
 
 // list reads items up to the end, with a comma between two and perhaps behind the last, and
@@ -238,7 +278,7 @@ func (l *pythonTable) list(open, end string, item func(i int) error) error {
 			continue
 		}
 		if l.space(); !strings.HasPrefix(l.text[l.at:], end) {
-			return l.fault(l.at, "a , or a %s is missing", end)
+			return l.fault(l.at, "a , or a %s is missing; expressions are code, which is not run", end)
 		}
 	}
 	l.json.WriteString(map[string]string{"{": "}", "[": "]"}[open])
@@ -297,7 +337,7 @@ func (l *pythonTable) string() (string, error) {
 		return text, nil
 	}
 	if l.quotes() == 0 {
-		return "", l.fault(start, "only text is read here")
+		return "", l.fault(start, "only text is read here, and no code is run")
 	}
 	var out strings.Builder
 	for ; l.at < len(l.text) && l.quotes() > 0; l.space() {
