@@ -161,17 +161,9 @@ func (r *expressionReader) item() ([][]atom, error) {
 			return what, nil
 		}
 	case r.skip(`\d`), r.skip("[0-9]"):
-		if !r.skip("+") || r.more() {
-			r.at = start
-			return nil, r.fault("a number of digits; only \\d+ is a whole number, as a hole takes it")
-		}
-		return one(atom{kind: atomDigits}), nil
+		return r.whole(start, atomDigits, `a number of digits; only \d+ is a whole number, as a hole takes it`)
 	case r.skip("[^.]"), r.skip(`[^\.]`):
-		if !r.skip("+") || r.more() {
-			r.at = start
-			return nil, r.fault("only [^.]+ is a segment, as a hole takes it")
-		}
-		return one(atom{kind: atomSegment}), nil
+		return r.whole(start, atomSegment, "only [^.]+ is a segment, as a hole takes it")
 	case r.peek("["):
 		class, err := r.class()
 		if err != nil {
@@ -225,6 +217,15 @@ func (r *expressionReader) item() ([][]atom, error) {
 		return nil, r.fault("a repetition has no counterpart in a map")
 	}
 	return what, nil
+}
+
+// whole reads the + behind what a hole takes one or more of.
+func (r *expressionReader) whole(start int, kind atomKind, need string) ([][]atom, error) {
+	if !r.skip("+") || r.more() {
+		r.at = start
+		return nil, r.fault("%s", need)
+	}
+	return [][]atom{{{kind: kind}}}, nil
 }
 
 // more reports whether a sign of repetition follows.
@@ -454,7 +455,7 @@ func (a *alternative) rules(sequence []atom) ([]rename.Rule, error) {
 		if err := a.put(&body[i]); err != nil {
 			return nil, err
 		}
-		if body[i].kind < atomStart {
+		if body[i].takes() {
 			last = body[i].kind
 		}
 	}
@@ -513,42 +514,33 @@ func (a *alternative) rules(sequence []atom) ([]rename.Rule, error) {
 	return append(rules, r), nil
 }
 
+// takes reports whether an atom takes text, or looks for it.
+func (x atom) takes() bool { return x.kind < atomStart }
+
 // anchors takes the anchors off a sequence.
-func (a *alternative) anchors(sequence []atom) ([]atom, error) {
-	body := slices.Clone(sequence)
-	for i := 0; i < len(body); i++ {
-		inside := func(b []atom) bool {
-			return slices.ContainsFunc(b, func(x atom) bool { return x.kind < atomStart })
-		}
-		switch body[i].kind {
-		case atomStart:
-			if inside(body[:i]) {
-				return nil, errors.New("a ^ that is not at the beginning")
-			}
+func (a *alternative) anchors(sequence []atom) (body []atom, err error) {
+	taken := false
+	for i, x := range sequence {
+		switch {
+		case x.kind == atomStart && taken:
+			return nil, errors.New("a ^ that is not at the beginning")
+		case x.kind == atomEnd && slices.ContainsFunc(sequence[i:], atom.takes):
+			return nil, errors.New("a $ that is not at the end")
+		case x.kind == atomStart:
 			a.start = true
-		case atomEnd:
-			if inside(body[i+1:]) {
-				return nil, errors.New("a $ that is not at the end")
-			}
+		case x.kind == atomEnd:
 			a.end = true
 		default:
-			continue
+			body = append(body, x)
+			taken = taken || x.takes()
 		}
-		body = slices.Delete(body, i, i+1)
-		i--
 	}
-	// Text that an anchor or a group stood between is one text again.
 	return body, nil
 }
 
 // check refuses what a map would do in another way.
 func (a *alternative) check(body []atom) error {
-	var real []atom
-	for _, x := range body {
-		if x.kind < atomStart {
-			real = append(real, x)
-		}
-	}
+	real := slices.DeleteFunc(slices.Clone(body), func(x atom) bool { return !x.takes() })
 	for i, x := range real {
 		first, last := i == 0, i == len(real)-1
 		switch x.kind {
