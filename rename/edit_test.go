@@ -99,14 +99,14 @@ func TestEdit(t *testing.T) {
 		}
 	}
 	// Whether what {x} holds begins with the prefix, no map can tell.
-	if _, err := (edit("--rule c.{x:seg}={x}.c", "--strip-prefix module.")).Map(nil); err == nil {
+	if _, err := edit("--rule c.{x:seg}={x}.c", "--strip-prefix module.").Map(nil); err == nil {
 		t.Error("a rule that may make names with the prefix is composed with it")
 	}
 	moves, err := Parse("split.yaml", []byte("rules: [{from: a, split: {axis: 0, parts: [1, 1]}, to: [b, c]}]"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (edit("--add-prefix x.")).Map(moves); err == nil || !strings.Contains(err.Error(), "moves bytes") {
+	if _, err := edit("--add-prefix x.").Map(moves); err == nil || !strings.Contains(err.Error(), "moves bytes") {
 		t.Errorf("a prefix on names that an operation makes: %v", err)
 	}
 }
@@ -117,7 +117,7 @@ func TestEditUnused(t *testing.T) {
 	if got := e.Unused(nil, []string{"a", "x"}); !slices.Equal(got, want) {
 		t.Errorf("unused: %q", got)
 	}
-	if got := (edit("--strip-prefix m.")).Unused(nil, []string{"a", "model"}); len(got) != 1 {
+	if got := edit("--strip-prefix m.").Unused(nil, []string{"a", "model"}); len(got) != 1 {
 		t.Errorf("a prefix that no name has: %q", got)
 	}
 }
