@@ -126,8 +126,8 @@ FILES ?= 600
 random: ## compare commands on random and huge files with an independent reader
 	WTINSPECT_RANDOM=$(FILES) $(GO) test -timeout=60m -run='^(TestRandom|TestHuge|TestMillion)' ./cmd/wtinspect
 
-conversions: ## try every conversion below every wrapper: what comes of it is identified as what it is to be
-	$(GO) test -timeout=30m -run='^TestConvertedIsIdentified$$' -v ./inspect -args -all-conversions
+conversions: ## try every conversion below every wrapper, of adapters too: what comes of it is identified as what it is to be
+	$(GO) test -timeout=60m -run='^TestConverted(Adapter)?IsIdentified$$' -v ./inspect -args -all-conversions
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...
