@@ -20,7 +20,7 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 
 // Data returns a reader of the elements of tensor i in the order of its shape, in the byte
 // order of the file. Where they do not follow each other in the storage, it gathers them, with
-// some 8 MiB of memory. The error is a [*Fault] when they are not within the storage.
+// some 4 MiB of memory. The error is a [*Fault] when they are not within the storage.
 func (f *File) Data(i int) (*io.SectionReader, error) {
 	t := f.At(i)
 	if flt := t.fault(); flt != nil {

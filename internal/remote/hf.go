@@ -126,7 +126,7 @@ func (h *HubPlace) Stat(ctx context.Context, ref string) (fs.FileInfo, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.list == nil && isWeights(name) && !r.isDownloaded(ctx) {
+	if r.list == nil && (isWeights(name) || isTorch(name)) && !r.isDownloaded(ctx) {
 		// It is most likely there, and then the listing need not be read.
 		f, err := r.open(ctx, ref, name)
 		if err != nil {
@@ -163,7 +163,7 @@ func (h *HubPlace) Open(ctx context.Context, ref string) (source.Source, error) 
 		return nil, err
 	}
 	r.mu.Lock()
-	if r.list == nil && (!isWeights(name) || r.isDownloaded(ctx)) {
+	if r.list == nil && (!isWeights(name) && !isTorch(name) || r.isDownloaded(ctx)) {
 		// What stands beside the weights may well not be there: one request answers
 		// for all of it.
 		err = r.load(ctx)
@@ -197,10 +197,21 @@ func (r *repo) source(ctx context.Context, ref, name string) (source.Source, err
 // Opens returns how many files are worth opening at once: they are waited for.
 func (h *HubPlace) Opens() int { return maxConnections }
 
-// isWeights reports that a name is that of a file that a user names by itself.
+// isWeights reports that a name is that of a file that a user names by itself, and whose
+// beginning has all that is asked first.
 func isWeights(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".safetensors", ".gguf":
+		return true
+	}
+	return false
+}
+
+// isTorch reports that a name is that of a file of torch.save, whose pickle is at the
+// beginning, and the archive's directory at the end.
+func isTorch(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".bin", ".pt", ".pth", ".ckpt":
 		return true
 	}
 	return false

@@ -26,6 +26,7 @@ const (
 	// safetensors files; one of GGUF has a vocabulary in it.
 	firstSafetensors = 128 << 10
 	firstGGUF        = 1 << 20
+	firstTorch       = 256 << 10 // the pickle of some 1,700 tensors
 	firstOther       = 64 << 10
 
 	// The least and the most that a later request takes, unless the reader asks
@@ -112,6 +113,9 @@ func (f *file) first() int64 {
 			return max(4*page, min((reach+reach/4)/page*page, 2*firstSafetensors))
 		}
 		return firstSafetensors
+	}
+	if isTorch(f.url.Path) {
+		return firstTorch
 	}
 	return firstOther
 }

@@ -11,13 +11,23 @@ import (
 )
 
 const (
-	blockSize  = 8 << 20  // what is gathered at once: fewer passes over the storage
+	blockSize  = 4 << 20  // what is gathered at once: fewer passes over the storage
 	windowSize = 64 << 10 // what is read at once where elements are near each other
 	windowGap  = 4 << 10  // how far they may be from each other then
 )
 
+// blocks are those that are read to their end.
+var blocks = sync.Pool{New: func() any { b := make([]byte, blockSize); return &b }}
+
+func newBlock(size int64) []byte {
+	if size < blockSize {
+		return make([]byte, size)
+	}
+	return *blocks.Get().(*[]byte)
+}
+
 // A Reader reads the elements of an array in the order of its shape, the last axis fastest. It
-// may be used by several goroutines, and takes some 8 MiB.
+// may be used by several goroutines, and takes some 4 MiB.
 type Reader struct {
 	r    io.ReaderAt
 	base int64 // of the first element in r
@@ -58,7 +68,7 @@ func (g *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) && off < g.size {
 		if at := off - off%blockSize; at != g.at {
 			if g.block == nil {
-				g.block = make([]byte, min(blockSize, g.size))
+				g.block = newBlock(g.size)
 			}
 			g.at = -1
 			if err := g.fill(&strideReader{r: g.r}, g.block[:min(blockSize, g.size-at)], g.dims, g.base, at); err != nil {
@@ -69,6 +79,12 @@ func (g *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 		m := copy(p[n:], g.block[off-g.at:min(blockSize, g.size-g.at)])
 		n += m
 		off += int64(m)
+	}
+	if off == g.size && g.block != nil { // many may be read one after the other, and none is closed
+		if block := g.block; len(block) == blockSize {
+			blocks.Put(&block)
+		}
+		g.block, g.at = nil, -1
 	}
 	if n < len(p) {
 		err = io.EOF

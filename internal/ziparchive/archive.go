@@ -104,19 +104,24 @@ type extent struct {
 // (serialization.py, _is_zipfile).
 func IsZip(head []byte) bool { return bytes.HasPrefix(head, []byte(sigLocal)) }
 
+// lastRead is how much is read of the end of a file at once. It has the directories of some 4,000
+// members, so that one on a server takes no other request.
+const lastRead = 256 << 10
+
 // Read reads the directory of the archive in the first size bytes of r. The error is a
 // [*Fault], or that of r.
 func Read(r io.ReaderAt, size int64) (*Archive, error) {
-	tail := min(size, 1<<16+endSize+locatorSize+end64Size)
+	tail := min(size, lastRead)
 	buf := make([]byte, tail)
 	if err := readFull(r, buf, size-tail); err != nil {
 		return nil, err
 	}
 	at := len(buf) - endSize
-	for at >= 0 && string(buf[at:at+4]) != sigEnd {
+	first := max(0, at-1<<16) // of the longest comment
+	for at >= first && string(buf[at:at+4]) != sigEnd {
 		at--
 	}
-	if at < 0 {
+	if at < first {
 		return nil, fault(CodeZip, size, "the archive has no directory at its end, as after an interrupted download")
 	}
 	le := binary.LittleEndian

@@ -1,0 +1,87 @@
+package checkpoint_test
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// Numbers of a big-endian file are read as little-endian, from any byte on, and so are those of
+// a view with strides; complex numbers are two.
+func TestPyTorchBigEndian(t *testing.T) {
+	path := fixture.File(t, "m.pt", `format torch
+order big
+tensor a F32 [2,2] hex=000102031011121320212223f0f1f2f3
+tensor turned F32 [2,2] of=a strides=1,2
+tensor c C64 [1] hex=0001020310111213
+tensor b U8 [4] hex=00010203
+`)
+	rel, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rel.Close()
+	c := rel.Checkpoints[0]
+	for name, want := range map[string]string{
+		"a":      "\x03\x02\x01\x00\x13\x12\x11\x10\x23\x22\x21\x20\xf3\xf2\xf1\xf0",
+		"turned": "\x03\x02\x01\x00\x23\x22\x21\x20\x13\x12\x11\x10\xf3\xf2\xf1\xf0",
+		"c":      "\x03\x02\x01\x00\x13\x12\x11\x10",
+		"b":      "\x00\x01\x02\x03",
+	} {
+		i, _ := c.Lookup(name)
+		data, err := c.Data(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(data)
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %x, %v, want %x", name, got, err, want)
+		}
+		for from := range len(want) {
+			for to := from + 1; to <= len(want); to++ {
+				p := make([]byte, to-from)
+				if n, err := data.ReadAt(p, int64(from)); n != len(p) || err != nil && err != io.EOF || !bytes.Equal(p, []byte(want[from:to])) {
+					t.Fatalf("%s: bytes %d to %d: %x, %d, %v", name, from, to, p, n, err)
+				}
+			}
+		}
+		if at := c.At(i); (at.Offset >= 0) != (name == "b") {
+			t.Errorf("%s: offset %d", name, at.Offset)
+		}
+	}
+}
+
+// Of tied tensors the first is named, and in a union the first that is there.
+func TestTiedTo(t *testing.T) {
+	path := fixture.File(t, "m.pt", `format torch
+tensor a F32 [2,2]
+tensor b F32 [2,2] of=a
+tensor other F32 [2] of=a
+tensor c F32 [2,2] of=a
+tensor view F32 [4] of=a
+`)
+	rel, err := checkpoint.Open(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rel.Close()
+	tied := func(c *checkpoint.Checkpoint) string {
+		var list []string
+		for i, x := range c.All() {
+			if first, ok := c.TiedTo(i); ok {
+				list = append(list, x.Name+" to "+c.At(first).Name)
+			}
+		}
+		return strings.Join(list, ", ")
+	}
+	if got, want := tied(rel.Checkpoints[0]), "b to a, c to a"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if n, _ := rel.Checkpoints[0].Parameters(nil); n != 4+2+4 {
+		t.Errorf("%d parameters", n)
+	}
+}
