@@ -21,11 +21,13 @@ import (
 // A Format is a container format.
 type Format string
 
-// The formats of a checkpoint. PyTorch is what torch.save writes.
+// The formats of a checkpoint. PyTorch is what torch.save and
+// torch.distributed.checkpoint write, NumPy arrays as NumPy and MLX save them.
 const (
 	Safetensors Format = "safetensors"
 	GGUF        Format = "gguf"
 	PyTorch     Format = "pytorch"
+	NumPy       Format = "numpy"
 )
 
 // A Tensor is one entry of a checkpoint.

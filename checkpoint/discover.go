@@ -73,6 +73,18 @@ func (d *finder) find(ref string) error {
 			}
 		}
 	}
+	if ext := strings.ToLower(filepath.Ext(base)); base == distributedIndex || ext == ".distcp" {
+		l, err := list(d.ctx, d.release.Dir)
+		if err != nil {
+			return err
+		}
+		if l.distributed && len(l.chunks) > 0 {
+			if ext == ".distcp" {
+				return fmt.Errorf("%s: a part of a distributed checkpoint; name its directory", ref)
+			}
+			return d.distributed(d.release.Dir, l)
+		}
+	}
 	c := d.checkpoint(d.release.Dir, formatOf(base))
 	c.Path = ref
 	c.Files = []*File{{Path: ref, Name: base}}
@@ -124,6 +136,8 @@ func formatOf(name string) Format {
 		return GGUF
 	case isPickle(lower):
 		return PyTorch
+	case strings.HasSuffix(lower, ".npz"), strings.HasSuffix(lower, ".npy"):
+		return NumPy
 	}
 	return Safetensors
 }
@@ -183,7 +197,7 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w: no .safetensors or .gguf file, and what is in %s is not weights; a file can be named to be looked into",
 			dir, ErrNoWeights, strings.Join(firstFew(baseNames(d.release.Pickles)), ", "))
 	}
-	return fmt.Errorf("%s: %w: no .safetensors, .gguf, .bin or .pt file and no shard index", dir, ErrNoWeights)
+	return fmt.Errorf("%s: %w: no .safetensors, .gguf, .bin, .pt or .npz file and no shard index", dir, ErrNoWeights)
 }
 
 // below returns the releases below a directory, as seen from it.
@@ -216,7 +230,16 @@ func (d *finder) sets(dir string, l *listing) error {
 	if len(l.safetensors)+len(l.gguf)+len(l.indexes) > 0 {
 		return nil // where there are pickles, too, they are the other copy
 	}
-	return d.shards(dir, PyTorch, l.torchIndexes, l.torch)
+	if l.distributed && len(l.chunks) > 0 {
+		return d.distributed(dir, l)
+	}
+	if len(l.torch)+len(l.torchIndexes) > 0 {
+		return d.shards(dir, PyTorch, l.torchIndexes, l.torch)
+	}
+	for _, name := range l.numpy {
+		d.single(dir, name, NumPy)
+	}
+	return nil
 }
 
 // shards finds the checkpoints of one format among the names of one directory.

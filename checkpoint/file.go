@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -38,8 +39,10 @@ type File struct {
 
 	src     source.Source
 	format  container
-	subtree string // of what a pickle builds; see Options
-	refused bool   // never to be opened: its path leaves the directory
+	subtree string   // of what a pickle builds; see Options
+	chunked *dcpFile // what the file is, when it is the metadata of a distributed checkpoint
+	chunks  bool     // and when it has the chunks of one
+	refused bool     // never to be opened: its path leaves the directory
 }
 
 // container is what the formats have in common: a file's tensors, with
@@ -74,6 +77,37 @@ func (f *File) GGUF() *gguf.File {
 	return nil
 }
 
+// Rearranged reports whether the tensors' data may be all over the file, or in another order or
+// place than they are read in: their Offset need not be known.
+func (f *File) Rearranged() bool {
+	switch f.whole().(type) {
+	case *pytorchFile, *dcpFile, *numpyFile, chunkFile:
+		return true
+	}
+	return false
+}
+
+// NumPy returns the file as its format package sees it, nil when it is not a readable file
+// of arrays. In a union it has all of its tensors.
+func (f *File) NumPy() *numpy.File {
+	if c, ok := f.whole().(*numpyFile); ok {
+		return c.File
+	}
+	return nil
+}
+
+// HasChunks reports whether the file has chunks of the tensors of a distributed checkpoint, which
+// are those of its .metadata.
+func (f *File) HasChunks() bool { return f.chunks && f.format != nil }
+
+// Distributed returns the metadata of a distributed checkpoint, nil for any other file.
+func (f *File) Distributed() *pytorch.Distributed {
+	if c, ok := f.whole().(*dcpFile); ok {
+		return c.Distributed
+	}
+	return nil
+}
+
 // whole is the file with all of its tensors.
 func (f *File) whole() container {
 	if s, ok := f.format.(*subset); ok {
@@ -84,7 +118,7 @@ func (f *File) whole() container {
 
 // open reads the header of the file, and says in the file itself what became of it.
 func (f *File) open(ctx context.Context) {
-	if f.refused || f.Missing {
+	if f.refused || f.Missing || f.Err != nil {
 		return
 	}
 	src, err := source.Open(ctx, f.Path)
@@ -97,7 +131,15 @@ func (f *File) open(ctx context.Context) {
 		return
 	}
 	f.Size = src.Size()
-	format, err := openContainer(src, f.subtree)
+	var format container
+	switch {
+	case f.chunked != nil:
+		format = f.chunked
+	case f.chunks:
+		format = chunkFile{}
+	default:
+		format, err = openContainer(src, f.subtree)
+	}
 	if err != nil {
 		src.Close()
 		f.Err = f.fault(err)
@@ -136,6 +178,8 @@ func DetectFormat(head []byte) Format {
 		return Safetensors
 	case isTorch(head):
 		return PyTorch
+	case len(head) >= 6 && string(head[:6]) == "\x93NUMPY":
+		return NumPy
 	}
 	return ""
 }
@@ -160,7 +204,12 @@ func openContainer(src source.Source, subtree string) (container, error) {
 		}
 		return newGGUF(f, src), nil
 	case PyTorch:
+		if formatOf(src.Name()) == NumPy && string(head[:2]) == "PK" { // both are zip archives
+			return openNumPy(src)
+		}
 		return openPyTorch(src, subtree)
+	case NumPy:
+		return openNumPy(src)
 	}
 	f, err := safetensors.NewFile(src, src.Size())
 	if fault, ok := errors.AsType[*safetensors.Fault](err); ok {
@@ -215,7 +264,7 @@ func lookalike(src source.Source, fault *safetensors.Fault) Fault {
 			}
 		}
 	case ext != ".safetensors" && fault.Hint == "" && (fault.Code == safetensors.CodeHeaderTooLarge || fault.Code == safetensors.CodeHeaderLength):
-		out.Detail = "not a file of safetensors, GGUF or PyTorch"
+		out.Detail = "not a file of safetensors, GGUF, PyTorch or NumPy"
 		if ext == ".txt" || ext == ".tsv" || ext == ".csv" {
 			out.Detail += "; names alone are read from an index, model.safetensors.index.json"
 		}
@@ -238,6 +287,8 @@ func (f *File) fault(err error) error {
 		out = ggufFault(g)
 	} else if t, ok := errors.AsType[*pytorch.Fault](err); ok {
 		out = pytorchFault(t)
+	} else if n, ok := errors.AsType[*numpy.Fault](err); ok {
+		out = numpyFault(n)
 	} else {
 		for e := err; e != nil; e = errors.Unwrap(e) {
 			if strings.HasPrefix(e.Error(), f.Path+": ") { // what is read elsewhere says which file it is
@@ -270,6 +321,10 @@ func (f *File) fill(i int, t *Tensor) {
 	case *ggufFile:
 		c.fill(i, t)
 	case *pytorchFile:
+		c.fill(i, t)
+	case *dcpFile:
+		c.fill(i, t)
+	case *numpyFile:
 		c.fill(i, t)
 	}
 }

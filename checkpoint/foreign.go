@@ -28,8 +28,6 @@ const (
 
 var foreignFiles = []foreign{
 	{magic: "\x89HDF\r\n\x1a\n", what: "an HDF5 file, as Keras writes" + tensors},
-	{magic: "\x93NUMPY", what: "an array of NumPy" + tensors},
-	{magic: "PK\x03\x04", ends: []string{".npz"}, what: "an archive of NumPy's arrays" + tensors},
 	{magic: "PK\x03\x04", ends: []string{".keras"}, what: "a Keras model" + tensors},
 	{magic: "PK\x03\x04", ends: []string{".mar"}, what: "a TorchServe archive, which is a zip archive; unpack it"},
 	{at: 4, magic: "TFL3", what: "a TensorFlow Lite model, made for devices" + exported},
@@ -48,7 +46,7 @@ var foreignFiles = []foreign{
 }
 
 const (
-	dcp     = "a distributed checkpoint of PyTorch; `python -m torch.distributed.checkpoint.format_utils dcp_to_torch` makes one file of it"
+	dcp     = "a part of a distributed checkpoint of PyTorch, without the .metadata that says what is in it"
 	orbax   = "an Orbax checkpoint, as JAX programs write" + tensors
 	oldGGML = "a format that llama.cpp used before GGUF; convert the file with llama.cpp's convert_llama_ggml_to_gguf.py"
 	tf      = "a TensorFlow model" + tensors
@@ -81,7 +79,6 @@ var foreignEntries = []entry{
 	{"rank0.engine", "an engine of TensorRT-LLM" + exported},
 	{"*.h5", "a Keras model" + tensors},
 	{"*.keras", "a Keras model" + tensors},
-	{"*.npz", "an archive of NumPy's arrays" + tensors},
 	{"*.msgpack", "a Flax checkpoint" + tensors},
 	{"*.tflite", "a TensorFlow Lite model, made for devices" + exported},
 	{"*.nemo", "a NeMo archive, which is a tar archive; unpack it"},

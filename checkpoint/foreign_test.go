@@ -19,7 +19,6 @@ func TestForeignFormats(t *testing.T) {
 	}{
 		"hdf5":        {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "m.h5", "HDF5"},
 		"hdf5 dir":    {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "", "Keras"},
-		"npz":         {map[string]string{"w.npz": "PK\x03\x04" + tar}, "w.npz", "NumPy"},
 		"tflite":      {map[string]string{"w.tflite": "\x1c\x00\x00\x00TFL3" + tar}, "w.tflite", "TensorFlow Lite"},
 		"onnx":        {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch" + tar}, "w.onnx", "ONNX"},
 		"onnx dir":    {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch"}, "", "ONNX"},
@@ -27,7 +26,7 @@ func TestForeignFormats(t *testing.T) {
 		"nemo":        {map[string]string{"w.nemo": tar}, "w.nemo", "NeMo"},
 		"core ml":     {map[string]string{"w.mlmodel": "\x08\x05" + tar}, "w.mlmodel", "Core ML"},
 		"core ml dir": {map[string]string{"m.mlpackage/Manifest.json": "{}"}, "m.mlpackage", "Core ML"},
-		"dcp":         {map[string]string{".metadata": "\x80\x04", "__0_0.distcp": "PK\x03\x04"}, "", "dcp_to_torch"},
+		"dcp":         {map[string]string{"__0_0.distcp": "PK\x03\x04"}, "", "without the .metadata"},
 		"orbax":       {map[string]string{"manifest.ocdbt": "\x00"}, "", "Orbax"},
 		"savedmodel":  {map[string]string{"saved_model.pb": "\x08"}, "", "TensorFlow"},
 		"deepspeed":   {map[string]string{"zero_to_fp32.py": "#", "zero_pp_rank_0_mp_rank_00_optim_states.pt": "PK\x03\x04"}, "", "zero_to_fp32.py"},

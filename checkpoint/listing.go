@@ -20,6 +20,9 @@ type listing struct {
 	torchIndexes      []string // of shards of torch.save
 	torch             []string // files that are named as those of torch.save
 	pickles           []string // these, and others
+	numpy             []string // archives of arrays
+	chunks            []string // files of a distributed checkpoint
+	distributed       bool     // and what says what is in them
 	subdirs           []string
 	pipeline          bool
 	ignored           []Fault
@@ -51,6 +54,8 @@ func list(ctx context.Context, dir string) (*listing, error) {
 			why = "a hidden file"
 		case isUnfinished(lower):
 			why = "an unfinished download"
+		case name == distributedIndex:
+			l.distributed = true
 		case strings.HasPrefix(name, "."):
 		case isSafetensors:
 			l.safetensors = append(l.safetensors, name)
@@ -62,6 +67,10 @@ func list(ctx context.Context, dir string) (*listing, error) {
 			l.indexes = append(l.indexes, name)
 		case strings.HasSuffix(lower, ".json") && strings.Contains(lower, ".bin.index."):
 			l.torchIndexes = append(l.torchIndexes, name)
+		case strings.HasSuffix(lower, ".npz"):
+			l.numpy = append(l.numpy, name)
+		case strings.HasSuffix(lower, ".distcp"):
+			l.chunks = append(l.chunks, name)
 		case isPickle(lower):
 			l.pickles = append(l.pickles, name)
 			if !LeftByTrainer(name) {

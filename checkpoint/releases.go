@@ -58,7 +58,7 @@ func ReleaseOf(ctx context.Context, file string) (string, error) {
 
 // weights reports whether a directory is a release.
 func (l *listing) weights() bool {
-	return len(l.safetensors)+len(l.gguf)+len(l.indexes)+len(l.torchIndexes) > 0 || slices.ContainsFunc(l.torch, isTorchName)
+	return len(l.safetensors)+len(l.gguf)+len(l.indexes)+len(l.torchIndexes) > 0 || slices.ContainsFunc(l.torch, isTorchName) || l.distributed && len(l.chunks) > 0
 }
 
 // A walker looks for releases in a tree.

@@ -237,7 +237,7 @@ func (v *Conversion) contain() error {
 		return fmt.Errorf("%s is named after %s, and the container is to be %s; name a file that ends in .%s, or a directory", v.opts.Write.Output, v.ending, v.opts.Container, v.opts.Container)
 	}
 	same := v.Source.Format
-	if same == checkpoint.PyTorch {
+	if same == checkpoint.PyTorch || same == checkpoint.NumPy {
 		same = checkpoint.Safetensors
 	}
 	v.Container = cmp.Or(v.opts.Container, v.ending, same)

@@ -31,7 +31,7 @@ func (v *Conversion) store() error {
 		v.lacks()
 		return nil
 	}
-	if v.Source.Format == checkpoint.PyTorch {
+	if f := v.Source.Format; f == checkpoint.PyTorch || f == checkpoint.NumPy {
 		v.torchMetadata()
 		return nil
 	}

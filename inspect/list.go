@@ -412,9 +412,12 @@ func newCheckpoint(c *checkpoint.Checkpoint, t *Totals) Checkpoint {
 			jf.Bytes = &f.Size
 		case !f.Missing:
 			jf.Bytes, jf.DataOffset = &f.Size, &f.DataOffset
-			if t := f.PyTorch(); t != nil { // whose data is all over it
+			if f.Rearranged() {
+				jf.DataOffset = nil
+			}
+			if t := f.PyTorch(); t != nil {
 				path := t.Path()
-				jf.DataOffset, jf.Subtree, jf.Parts = nil, &path, torchParts(f)
+				jf.Subtree, jf.Parts = &path, torchParts(f)
 			}
 		}
 		if !m.Agree {

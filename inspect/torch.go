@@ -148,10 +148,10 @@ func (v *Conversion) torchMetadata() {
 	}
 }
 
-// holdable refuses what of PyTorch files no other format holds, all of it at once.
+// holdable refuses what of PyTorch and NumPy files no other format holds, all of it at once.
 func (v *Conversion) holdable(ctx context.Context) error {
 	c := v.Source
-	if c.Format != checkpoint.PyTorch {
+	if c.Format != checkpoint.PyTorch && c.Format != checkpoint.NumPy {
 		return nil
 	}
 	type problem struct{ name, why string }

@@ -212,6 +212,16 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	return io.NewSectionReader(strided.NewReader(r, begin, int64(a.dtype.size), a.Shape, strides), 0, size), nil
 }
 
+// Raw returns a reader of what the file has for array i, whatever its dtype: of an array of
+// objects that is a pickle.
+func (f *File) Raw(i int) *io.SectionReader {
+	a := f.arrays[i]
+	if a.Offset >= 0 {
+		return io.NewSectionReader(f.r, a.Offset, min(max(a.stored, 0), f.size-min(a.Offset, f.size)))
+	}
+	return io.NewSectionReader(&inflated{archive: f.archive, member: a.member}, a.begin, max(a.stored, 0))
+}
+
 // fault returns what is wrong with an array by itself, nil for nothing.
 func (a *Array) fault() *Fault {
 	fail := func(code Code, format string, args ...any) *Fault {

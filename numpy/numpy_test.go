@@ -248,6 +248,9 @@ func TestValidate(t *testing.T) {
 				if _, err := f.Data(0); (err == nil) != test.read {
 					t.Errorf("read: %v", err)
 				}
+				if raw, err := io.ReadAll(f.Raw(0)); err != nil || name == "objects" && string(raw) != "\x80\x04N." {
+					t.Errorf("raw: %q, %v", raw, err)
+				}
 			}
 		})
 	}

@@ -288,8 +288,11 @@ func prepare(ctx context.Context, sys txn.System, c *checkpoint.Checkpoint, plan
 	if len(c.Files) == 0 || c.NamesOnly() {
 		return nil, fmt.Errorf("%s has no files that can be rewritten", c.Path)
 	}
-	if c.Format == checkpoint.PyTorch {
+	switch c.Format {
+	case checkpoint.PyTorch:
 		return nil, fmt.Errorf("%s: the names are in a pickle, which is not edited; convert it to safetensors", c.Path)
+	case checkpoint.NumPy:
+		return nil, fmt.Errorf("%s: files of NumPy are not edited; convert it to safetensors", c.Path)
 	}
 	if err := j.prepareFiles(ctx, plan, metadata); err != nil {
 		return nil, err

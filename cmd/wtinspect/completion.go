@@ -55,7 +55,7 @@ func (p *program) completePaths(cmd *cobra.Command, _ []string, toComplete strin
 	if list := inspect.CompleteReference(cmd.Context(), p.getenv, toComplete); list != nil {
 		return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	}
-	return []string{"safetensors", "gguf", "bin", "pt", "pth", "ckpt", "json"}, cobra.ShellCompDirectiveFilterFileExt
+	return []string{"safetensors", "gguf", "bin", "pt", "pth", "ckpt", "npz", "npy", "json"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
 // caches returns a context in which what others have is read as far as a cache has it:

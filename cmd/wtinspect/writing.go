@@ -131,6 +131,9 @@ func (o *writing) theCheckpoint(ctx context.Context, p *program, in *inputs, pat
 	if c.Format == checkpoint.PyTorch {
 		return nil, fmt.Errorf("%s: what a PyTorch file says is in a pickle, which is not edited; 'wtinspect convert' makes safetensors files of it, and takes --to, --map and --rule for other names", path)
 	}
+	if c.Format == checkpoint.NumPy {
+		return nil, fmt.Errorf("%s: files of NumPy are not edited; 'wtinspect convert' makes safetensors files of them, and takes --to, --map and --rule for other names", path)
+	}
 	set, err := c.Set(ctx)
 	if err != nil {
 		return nil, err

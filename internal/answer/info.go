@@ -261,7 +261,7 @@ func (i info) fileSection() *render.Table {
 			}
 		}},
 		{Title: "DATA AT", Right: true, Cell: func(c *render.Cell, k int) {
-			if !files[k].Missing && files[k].Err == nil && files[k].PyTorch() == nil {
+			if !files[k].Missing && files[k].Err == nil && !files[k].Rearranged() {
 				c.Int(files[k].DataOffset)
 			}
 		}},

@@ -14,7 +14,7 @@ import (
 // Stored is the array of a tensor as it is in a file of a checkpoint; data has its bytes.
 func Stored(f *checkpoint.File, t checkpoint.Tensor, data io.ReaderAt) (*Array, error) {
 	inFile := t.Offset >= 0 && t.Offset <= f.Size && t.Bytes <= uint64(f.Size-t.Offset)
-	if !t.BytesKnown || !inFile && f.PyTorch() == nil { // whose tensors may be gathered from all over it
+	if !t.BytesKnown || !inFile && !f.Rearranged() { // whose tensors may be gathered from all over it
 		return nil, fmt.Errorf("the size of its data, %s, is not known or not in the file", t.DType)
 	}
 	elem, ok := ElementOf(t.DType)

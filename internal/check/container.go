@@ -5,6 +5,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -143,8 +144,18 @@ var byHint = map[string]string{
 // ruleOf returns the ID of the rule that a fault of a file in some format belongs to, "" for
 // a release.
 func ruleOf(format checkpoint.Format, f *checkpoint.Fault) string {
-	if id, ok := byPyTorchCode[pytorch.Code(f.Code)]; ok && format == checkpoint.PyTorch {
-		return id
+	switch format {
+	case checkpoint.PyTorch:
+		if id, ok := byPyTorchCode[pytorch.Code(f.Code)]; ok {
+			return id
+		}
+	case checkpoint.NumPy:
+		if id, ok := byNumPyCode[numpy.Code(f.Code)]; ok {
+			return id
+		}
+		if id, ok := byPyTorchCode[pytorch.Code(f.Code)]; ok { // of the archive
+			return id
+		}
 	}
 	if id, ok := byHint[f.Hint]; ok {
 		return id

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 )
 
@@ -169,12 +172,28 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeEmpty:       "WT720",
 }
 
+// byNumPyCode is byCode for files of arrays.
+var byNumPyCode = map[numpy.Code]string{
+	numpy.CodeDuplicateName: "WT106",
+	numpy.CodeOverflow:      "WT107",
+	numpy.CodeUnknownDType:  "WT108",
+	numpy.CodeEmptyName:     "WT112",
+	numpy.CodeControlChars:  "WT112",
+	numpy.CodeLimit:         "WT118",
+	numpy.CodeBigEndian:     "WT715",
+	numpy.CodeTruncated:     "WT717",
+	numpy.CodeDataSize:      "WT717",
+	numpy.CodeObject:        "WT720",
+	numpy.CodeEmpty:         "WT720",
+}
+
 // A pickled file is one that Python loads by carrying out pickles.
 type pickledFile struct {
 	path, checkpoint string
 	programs         []pytorch.Program
 	optimizers       []pytorch.Subtree
 	faults           []checkpoint.Fault // of a file that is not a checkpoint's, which has its own
+	index            bool               // read by other means than torch.load
 }
 
 // findPickled looks into the files of torch.save, into those beside other weights, and into those
@@ -192,7 +211,32 @@ func (s *subject) findPickled() []*pickledFile {
 		}
 	}
 	for _, m := range s.models {
+		places := make(map[string][]pytorch.Place)
 		for _, f := range m.Files {
+			if d := f.Distributed(); d != nil {
+				for _, o := range d.Objects {
+					places[o.Place.File] = append(places[o.Place.File], o.Place)
+				}
+				for i := range d.Tensors {
+					for _, c := range d.Tensors[i].Chunks {
+						places[c.Place.File] = append(places[c.Place.File], c.Place)
+					}
+				}
+			}
+		}
+		for _, f := range m.Files {
+			if f.HasChunks() {
+				if p := s.lookIntoChunks(f, places[f.Name], m.Path); p != nil {
+					list = append(list, p)
+				}
+				continue
+			}
+			if n := f.NumPy(); n != nil {
+				if p := lookIntoArrays(f, n, m.Path); p != nil {
+					list = append(list, p)
+				}
+				continue
+			}
 			if !f.Missing && (m.Format == checkpoint.PyTorch || f.Err != nil) {
 				add(f.Path, m.Path)
 			}
@@ -204,6 +248,62 @@ func (s *subject) findPickled() []*pickledFile {
 	return list
 }
 
+// maxChunks bounds how many chunks of a distributed checkpoint are looked into.
+const maxChunks = 10_000
+
+// lookIntoChunks looks into the files of torch.save that a file of a distributed checkpoint
+// consists of: nil where there are none, or too many for a file that is elsewhere.
+func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck string) *pickledFile {
+	if source.Scheme(f.Path) != "" {
+		return nil
+	}
+	src, err := source.Open(s.ctx, f.Path)
+	if err != nil {
+		return nil
+	}
+	defer src.Close()
+	out := &pickledFile{path: f.Path, checkpoint: ck}
+	for _, place := range places[:min(len(places), maxChunks)] {
+		if place.Offset > src.Size() || place.Length > src.Size()-place.Offset || s.ctx.Err() != nil {
+			continue // which is a fault of its tensor
+		}
+		list, _ := pytorch.Programs(io.NewSectionReader(src, place.Offset, place.Length), place.Length)
+		for _, p := range list {
+			for _, g := range p.Globals {
+				if p.Offset >= 0 {
+					g.Offset += place.Offset
+					g.Call.Offset += place.Offset
+				}
+			}
+			out.programs = append(out.programs, p)
+		}
+	}
+	return out
+}
+
+// lookIntoArrays looks into the arrays of objects of a file, nil where there are none.
+func lookIntoArrays(f *checkpoint.File, arrays *numpy.File, ck string) *pickledFile {
+	out := &pickledFile{path: f.Path, checkpoint: ck, index: true}
+	for i, a := range arrays.All() {
+		if kind, _, _ := a.Kind(); kind != 'O' {
+			continue
+		}
+		r := arrays.Raw(i)
+		list, _ := pytorch.Programs(r, r.Size())
+		for _, p := range list {
+			p.Place = cmp.Or(p.Place, a.Name)
+			for _, g := range p.Globals {
+				g.Offset, g.Call.Offset = -1, -1 // of the array, which may be compressed
+			}
+			out.programs = append(out.programs, p)
+		}
+	}
+	if out.programs == nil {
+		return nil
+	}
+	return out
+}
+
 // lookForPickles returns nil for a file without pickles.
 func (s *subject) lookForPickles(path, ck string) *pickledFile {
 	src, err := source.Open(s.ctx, path)
@@ -211,7 +311,7 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 		return nil // reported as unreadable
 	}
 	defer src.Close()
-	f := &pickledFile{path: path, checkpoint: ck}
+	f := &pickledFile{path: path, checkpoint: ck, index: filepath.Base(path) == ".metadata"}
 	f.programs, err = pytorch.Programs(src, src.Size())
 	if err != nil || len(f.programs) == 0 {
 		return nil
@@ -362,6 +462,9 @@ func verbs(list []*pytorch.Global) string {
 
 func runNotWeightsOnly(p *Pass) {
 	for _, f := range p.pickled() {
+		if f.index {
+			continue
+		}
 		list := f.globals(harmless)
 		var words []string
 		if len(list) > 0 {

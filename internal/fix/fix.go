@@ -80,6 +80,10 @@ func Plan(ctx context.Context, rel *checkpoint.Release, report *check.Report) ([
 			p.decline(c, p.found(c, 0), pickled)
 			continue
 		}
+		if c.Format == checkpoint.NumPy {
+			p.decline(c, p.found(c, 0), "files of NumPy are not edited: convert them to safetensors")
+			continue
+		}
 		if report.Partial(c) {
 			p.decline(c, p.found(c, 0), "a file of the set is missing or broken, or the path is one file of a set: a set is fixed as a whole")
 			continue

@@ -108,7 +108,7 @@ func (d Distributed) Files() map[string][]byte {
 		header, data := map[string]any{}, []byte{}
 		for _, p := range pieces {
 			names := map[string]string{"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "uint8": "U8"}
-			header[p.name] = map[string]any{"dtype": names[p.dtype], "shape": p.sizes, "data_offsets": []int{len(data), len(data) + len(p.data)}}
+			header[p.name] = map[string]any{"dtype": names[p.dtype], "shape": append([]int{}, p.sizes...), "data_offsets": []int{len(data), len(data) + len(p.data)}}
 			data = append(data, p.data...)
 		}
 		text, err := json.Marshal(header)

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 )
 
@@ -72,6 +74,22 @@ func SameHeader(f *checkpoint.File, src io.ReaderAt, size int64) error {
 	if t := f.PyTorch(); t != nil {
 		return samePyTorch(t, src, size)
 	}
+	if n := f.NumPy(); n != nil {
+		return sameNumPy(n, src, size)
+	}
+	if d := f.Distributed(); d != nil {
+		now, err := pytorch.ReadDistributed(src, size)
+		if err != nil {
+			return errors.Join(txn.ErrChanged, err)
+		}
+		if !reflect.DeepEqual(now.Tensors, d.Tensors) {
+			return txn.ErrChanged
+		}
+		return nil
+	}
+	if f.HasChunks() {
+		return nil // what is in it, the metadata say
+	}
 	old := f.GGUF()
 	if old == nil {
 		return errors.New("it is not open")
@@ -84,6 +102,24 @@ func SameHeader(f *checkpoint.File, src io.ReaderAt, size int64) error {
 		return a.Name == b.Name && a.Type == b.Type && a.Offset == b.Offset && slices.Equal(a.Dims, b.Dims)
 	}) {
 		return txn.ErrChanged
+	}
+	return nil
+}
+
+// sameNumPy is SameHeader for a file of arrays.
+func sameNumPy(old *numpy.File, src io.ReaderAt, size int64) error {
+	now, err := numpy.NewFile(src, size)
+	if err != nil {
+		return errors.Join(txn.ErrChanged, err)
+	}
+	if now.Len() != old.Len() {
+		return txn.ErrChanged
+	}
+	for i, a := range old.All() {
+		b := now.At(i)
+		if a.Name != b.Name || a.DType != b.DType || a.Offset != b.Offset || a.Fortran != b.Fortran || !slices.Equal(a.Shape, b.Shape) {
+			return txn.ErrChanged
+		}
 	}
 	return nil
 }

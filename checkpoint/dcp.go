@@ -1,0 +1,258 @@
+package checkpoint
+
+import (
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/strided"
+	"github.com/wtinspect/wtinspect/pytorch"
+	"github.com/wtinspect/wtinspect/safetensors"
+)
+
+// distributedIndex is the file of a distributed checkpoint that says what is in the others
+// (torch/distributed/checkpoint/filesystem.py, _metadata_fn).
+const distributedIndex = ".metadata"
+
+// distributed adds the distributed checkpoint of a directory: .metadata, which has the tensors, and the
+// files of their chunks.
+func (d *finder) distributed(dir string, l *listing) error {
+	c := d.checkpoint(dir, PyTorch)
+	c.Path = dir
+	meta := c.entry(distributedIndex)
+	c.Files = []*File{meta}
+	src, err := source.Open(d.ctx, meta.Path)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	m, err := pytorch.ReadDistributed(src, src.Size())
+	if err != nil {
+		err = meta.fault(err)
+		if d.ctx.Err() != nil {
+			return d.ctx.Err()
+		}
+		meta.Err = err
+		return nil
+	}
+	meta.chunked = &dcpFile{Distributed: m, dtypes: torchDTypes, files: make(map[string]*File)}
+	for _, name := range m.Files {
+		f := c.file(name)
+		f.chunks = true
+		meta.chunked.files[name] = f
+		if !slices.ContainsFunc(c.Files, func(o *File) bool { return o.Name == f.Name }) {
+			c.Files = append(c.Files, f)
+		}
+	}
+	for _, name := range l.chunks {
+		if !slices.ContainsFunc(c.Files, func(f *File) bool { return f.Name == name }) {
+			c.found = append(c.found, Fault{
+				File: source.Join(dir, name), Code: CodeOrphanShard, Severity: Warning, Offset: -1,
+				Detail: "no chunk of a tensor is in it by .metadata: it is left of another checkpoint",
+			})
+		}
+	}
+	c.sortFiles()
+	return nil
+}
+
+// A dcpFile is the .metadata of a distributed checkpoint, with the tensors of all of it. The
+// files of the chunks are containers without tensors.
+type dcpFile struct {
+	*pytorch.Distributed
+	dtypes map[pytorch.DType]string
+	files  map[string]*File // by the names that the metadata has for them
+
+	mu   sync.Mutex
+	open map[place]*together // where the chunks of a file are together
+}
+
+type place struct {
+	file   string
+	offset int64
+}
+
+// A together is the chunks of a file in the format of safetensors.
+type together struct {
+	*safetensors.File
+	byName map[string]int
+}
+
+// chunkFile is a file of chunks.
+type chunkFile struct{}
+
+func (chunkFile) kind() Format                          { return PyTorch }
+func (chunkFile) dataOffset() int64                     { return 0 }
+func (chunkFile) len() int                              { return 0 }
+func (chunkFile) name(int) string                       { return "" }
+func (chunkFile) hash(maphash.Seed, int) uint64         { return 0 }
+func (chunkFile) hasName(int, string) bool              { return false }
+func (chunkFile) data(int) (*io.SectionReader, error)   { return nil, nil }
+func (chunkFile) validate() []Fault                     { return nil }
+func (chunkFile) metadata() []MetaKV                    { return nil }
+func (f *dcpFile) kind() Format                         { return PyTorch }
+func (f *dcpFile) dataOffset() int64                    { return 0 }
+func (f *dcpFile) len() int                             { return len(f.Tensors) }
+func (f *dcpFile) name(i int) string                    { return f.Tensors[i].Name }
+func (f *dcpFile) hash(seed maphash.Seed, i int) uint64 { return maphash.String(seed, f.name(i)) }
+func (f *dcpFile) hasName(i int, name string) bool      { return f.name(i) == name }
+
+func (f *dcpFile) fill(i int, out *Tensor) {
+	t := &f.Tensors[i]
+	out.Name, out.Shape = t.Name, t.Shape
+	var known bool
+	if out.DType, known = f.dtypes[t.DType]; !known {
+		out.DType = string(t.DType)
+	}
+	out.Bytes, out.BytesKnown = t.Bytes()
+	out.Offset = -1
+}
+
+// metadata are the names of what is not a tensor.
+func (f *dcpFile) metadata() []MetaKV {
+	var list []MetaKV
+	for _, o := range f.Objects {
+		list = append(list, MetaKV{Key: o.Name, Text: fmt.Sprintf("<an object in %s>", o.Place.File)})
+	}
+	return list
+}
+
+func (f *dcpFile) validate() []Fault {
+	list := mapFaults(f.Validate(), pytorchFaultValue)
+	for i := range f.Tensors {
+		t := &f.Tensors[i]
+		for _, c := range t.Chunks {
+			file := f.files[c.Place.File]
+			if file == nil || file.Missing || file.Err != nil {
+				continue // which is said of the file
+			}
+			if end := c.Place.Offset; end > file.Size || c.Place.Length > file.Size-end {
+				list = append(list, Fault{
+					Code: string(pytorch.CodeMissingStorage), Severity: Error, Offset: -1, Tensor: t.Name,
+					Detail: fmt.Sprintf("its chunk at %d is beyond the end of %s, which has %d bytes", c.Offsets, file.Name, file.Size),
+				})
+				break
+			}
+		}
+	}
+	return list
+}
+
+// data puts a tensor together of its chunks, which are read as it is.
+func (f *dcpFile) data(i int) (*io.SectionReader, error) {
+	t := &f.Tensors[i]
+	if flt := t.Fault(); flt != nil {
+		out := pytorchFault(flt)
+		return nil, &out
+	}
+	bits, _ := t.DType.Bits()
+	size, _ := t.Bytes()
+	if size > math.MaxInt64 {
+		return nil, fmt.Errorf("tensor %q: %d bytes", t.Name, size)
+	}
+	var boxes []strided.Box
+	for k := range t.Chunks {
+		c := &t.Chunks[k]
+		if slices.Contains(c.Sizes, 0) {
+			continue
+		}
+		r, err := f.chunk(t, c)
+		if err != nil {
+			return nil, err
+		}
+		boxes = append(boxes, strided.Box{Offsets: c.Offsets, Sizes: c.Sizes, R: r})
+	}
+	return io.NewSectionReader(strided.NewBoxes(bits/8, t.Shape, boxes), 0, int64(size)), nil
+}
+
+// chunk opens a chunk of a tensor.
+func (f *dcpFile) chunk(t *pytorch.DistributedTensor, c *pytorch.Chunk) (io.ReaderAt, error) {
+	file := f.files[c.Place.File]
+	fail := func(format string, args ...any) (io.ReaderAt, error) {
+		return nil, &Fault{
+			File: file.Path, Code: string(pytorch.CodeMissingStorage), Severity: Error, Offset: c.Place.Offset, Tensor: t.Name,
+			Detail: fmt.Sprintf("its chunk at %d ", c.Offsets) + fmt.Sprintf(format, args...),
+		}
+	}
+	switch {
+	case file.Err != nil:
+		return nil, file.Err
+	case file.Missing || file.src == nil:
+		return fail("is in %s, which is missing", file.Name)
+	case c.Place.Offset > file.Size || c.Place.Length > file.Size-c.Place.Offset:
+		return fail("is beyond the end of %s, which has %d bytes", file.Name, file.Size)
+	}
+	var head [DetectBytes]byte
+	if _, err := file.src.ReadAt(head[:], c.Place.Offset); err != nil && err != io.EOF {
+		return nil, err
+	}
+	var dtype string
+	var shape []uint64
+	var data *io.SectionReader
+	if isTorch(head[:]) {
+		one, err := pytorch.NewFile(io.NewSectionReader(file.src, c.Place.Offset, c.Place.Length), c.Place.Length)
+		if err != nil {
+			return fail("cannot be read: %v", err)
+		}
+		if one.Len() != 1 {
+			return fail("has %d tensors", one.Len())
+		}
+		inner := &pytorchFile{File: one}
+		var got Tensor
+		inner.fill(0, &got)
+		dtype, shape = got.DType, got.Shape
+		if data, err = inner.data(0); err != nil {
+			return fail("cannot be read: %v", err)
+		}
+	} else {
+		all, err := f.together(file, c.Place)
+		if err != nil {
+			return fail("is neither a file of torch.save nor in one of safetensors: %v", err)
+		}
+		k, ok := all.byName[t.Name]
+		if !ok {
+			return fail("is not among the tensors of %s", file.Name)
+		}
+		dtype, shape = string(all.At(k).DType), all.At(k).Shape
+		if data, err = all.Data(k); err != nil {
+			return fail("cannot be read: %v", err)
+		}
+	}
+	want, known := f.dtypes[t.DType]
+	if !known {
+		want = string(t.DType)
+	}
+	if dtype != want || !slices.Equal(shape, c.Sizes) {
+		return fail("is %s %d in %s, and %s %d in .metadata", dtype, shape, file.Name, want, c.Sizes)
+	}
+	return data, nil
+}
+
+// together opens what the chunks of a file are together, in the format of safetensors. It
+// begins where the metadata say that each of them does.
+func (f *dcpFile) together(file *File, at pytorch.Place) (*together, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := place{at.File, at.Offset}
+	if all, ok := f.open[k]; ok {
+		return all, nil
+	}
+	rest := file.Size - at.Offset
+	st, err := safetensors.NewFile(io.NewSectionReader(file.src, at.Offset, rest), rest)
+	if err != nil {
+		return nil, err
+	}
+	all := &together{st, make(map[string]int, st.Len())}
+	for i, t := range st.All() {
+		all.byName[t.Name] = i
+	}
+	if f.open == nil {
+		f.open = make(map[place]*together)
+	}
+	f.open[k] = all
+	return all, nil
+}

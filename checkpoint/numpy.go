@@ -1,0 +1,87 @@
+package checkpoint
+
+import (
+	"errors"
+	"hash/maphash"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/numpy"
+)
+
+// numpyDTypes spells the types that safetensors has as it does. A void of two bytes is what MLX
+// and ml_dtypes write for bfloat16 (mlx/dtype.cpp, dtype_from_array_protocol).
+var numpyDTypes = map[byte]map[uint64]string{
+	'b': {1: "BOOL"},
+	'i': {1: "I8", 2: "I16", 4: "I32", 8: "I64"},
+	'u': {1: "U8", 2: "U16", 4: "U32", 8: "U64"},
+	'f': {2: "F16", 4: "F32", 8: "F64"},
+	'c': {8: "C64"},
+	'V': {2: "BF16"},
+}
+
+// A numpyFile is a file of arrays. Its tensors are little-endian and in the order of their
+// shapes, whatever is in the file.
+type numpyFile struct {
+	*numpy.File
+	stem string // the name of the one array of a .npy file
+}
+
+func openNumPy(src source.Source) (container, error) {
+	f, err := numpy.NewFile(src, src.Size())
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Base(src.Name())
+	return &numpyFile{f, strings.TrimSuffix(base, filepath.Ext(base))}, nil
+}
+
+func (f *numpyFile) kind() Format                         { return NumPy }
+func (f *numpyFile) dataOffset() int64                    { return 0 }
+func (f *numpyFile) len() int                             { return f.Len() }
+func (f *numpyFile) hasName(i int, name string) bool      { return f.name(i) == name }
+func (f *numpyFile) hash(seed maphash.Seed, i int) uint64 { return maphash.String(seed, f.name(i)) }
+func (f *numpyFile) validate() []Fault                    { return mapFaults(f.Validate(), numpyFaultValue) }
+func (f *numpyFile) metadata() []MetaKV                   { return nil }
+func numpyFaultValue(f numpy.Fault) Fault                 { return numpyFault(&f) }
+
+func numpyFault(f *numpy.Fault) Fault {
+	return Fault{
+		Code: string(f.Code), Severity: Severity(f.Severity), Offset: f.Offset, Tensor: f.Tensor, Detail: f.Detail,
+		Unsupported: errors.Is(f, numpy.ErrUnsupported),
+	}
+}
+
+func (f *numpyFile) name(i int) string {
+	if !f.IsArchive() {
+		return f.stem
+	}
+	return f.At(i).Name
+}
+
+func (f *numpyFile) fill(i int, out *Tensor) {
+	a := f.At(i)
+	kind, size, _ := a.Kind()
+	out.Name, out.Shape = f.name(i), a.Shape
+	if out.DType = numpyDTypes[kind][size]; out.DType == "" {
+		out.DType = a.DType
+	}
+	out.Bytes, out.BytesKnown = a.Bytes, a.BytesKnown
+	if out.Offset = a.Offset; a.Fortran && len(a.Shape) > 1 || a.BigEndian() {
+		out.Offset = -1
+	}
+}
+
+func (f *numpyFile) data(i int) (*io.SectionReader, error) {
+	data, err := f.Data(i)
+	if a := f.At(i); err == nil && a.BigEndian() {
+		kind, size, _ := a.Kind()
+		if kind == 'c' {
+			size /= 2
+		}
+		data = io.NewSectionReader(&swapped{data, int64(size)}, 0, data.Size())
+	}
+	return data, err
+}
