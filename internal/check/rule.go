@@ -51,7 +51,7 @@ func Profiles() []Profile { return []Profile{Transformers, LlamaCpp, VLLM, MLX} 
 
 // Rules returns every rule in the order of the IDs.
 func Rules() []*Rule {
-	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, adapterRules, tokenRules, requiredRules, quantRules, baseRules, ggufRules, classRules, ggufNumberRules, nameRules, companionRules, valueRules, changeRules, hubRules, pickleRules, surroundingRules)
+	return slices.Concat(settingRules, containerRules, shardRules, agreementRules, adapterRules, tokenRules, requiredRules, quantRules, baseRules, ggufRules, classRules, ggufNumberRules, nameRules, companionRules, valueRules, changeRules, hubRules, pickleRules, copyRules, surroundingRules)
 }
 
 // Lookup returns the rule of an ID or a name, in any case.
