@@ -359,7 +359,11 @@ func (m *matcher) fillTails(p *Pattern, name string) {
 			case pc.kind == kindDigits:
 				this[at] = runEnd > at && (at == 0 || !isDigit(name[at-1])) && next[runEnd]
 			case pc.kind == kindSegment:
-				this[at] = at < n && name[at] != '.' && (next[at+1] || this[at+1])
+				this[at] = false
+				if at < n && name[at] != '.' {
+					end := at + characterSize(name, at)
+					this[at] = next[end] || this[end]
+				}
 			default:
 				this[at] = next[at] || at < n && this[at+1]
 			}

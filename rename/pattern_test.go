@@ -56,6 +56,10 @@ func TestPatternMatch(t *testing.T) {
 		{"{x:seg}{y...}", "é.w", []string{"é", ".w"}},
 		{"{x:seg}{y...}", "\xc3é", []string{"\xc3", "é"}},
 		{"{x:seg}{y...}{x}", "éaé", []string{"é", "a"}},
+		{"{x:seg}{y...}{z:seg}", "éü", []string{"é", "", "ü"}},
+		{"{x:seg}{y...}{z:seg}", "é", nil},
+		{"{x:seg}{y...}{z:seg}{n}", "aé1", []string{"a", "", "é", "1"}},
+		{"{x:seg}{y...}{z:seg}{n}", "é1", nil},
 	}
 	for _, tt := range tests {
 		got, ok := mustCompile(tt.pattern).match(tt.name)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A pattern is a regular expression that matches as Python's re does: from the left, by
@@ -94,9 +95,10 @@ func (r *reader) repeated() (node, error) {
 }
 
 func (r *reader) item() (node, error) {
-	char := func(is func(c byte) bool) node {
+	char := func(is func(c rune) bool) node {
 		return func(s string, at int, _ []int, next func(int) bool) bool {
-			return at < len(s) && is(s[at]) && next(at+1)
+			c, size := utf8.DecodeRuneInString(s[at:])
+			return size > 0 && is(c) && next(at+size)
 		}
 	}
 	switch c := r.text[r.at]; {
@@ -105,13 +107,13 @@ func (r *reader) item() (node, error) {
 	case r.skip("$"):
 		return func(s string, at int, _ []int, next func(int) bool) bool { return at == len(s) && next(at) }, nil
 	case r.skip("."):
-		return char(func(c byte) bool { return c != '\n' }), nil
+		return char(func(c rune) bool { return c != '\n' }), nil
 	case r.skip("["):
 		return r.class(char)
 	case r.skip("("):
 		return r.group()
 	case r.skip(`\d`):
-		return char(func(c byte) bool { return '0' <= c && c <= '9' }), nil
+		return char(func(c rune) bool { return '0' <= c && c <= '9' }), nil
 	case c == '\\' && r.at+1 < len(r.text):
 		c = r.text[r.at+1]
 		r.at += 2
@@ -127,17 +129,18 @@ func (r *reader) item() (node, error) {
 		if c|0x20 >= 'a' && c|0x20 <= 'z' || c == '0' {
 			return nil, r.fault()
 		}
-		return char(func(x byte) bool { return x == c }), nil
+		return char(func(x rune) bool { return x == rune(c) }), nil
 	case strings.IndexByte(`*+?{\`, c) >= 0:
 		return nil, r.fault()
 	default:
-		r.at++
-		return char(func(x byte) bool { return x == c }), nil
+		c, size := utf8.DecodeRuneInString(r.text[r.at:])
+		r.at += size
+		return char(func(x rune) bool { return x == c }), nil
 	}
 }
 
-func (r *reader) class(char func(func(byte) bool) node) (node, error) {
-	var is [256]bool
+func (r *reader) class(char func(func(rune) bool) node) (node, error) {
+	var is [utf8.RuneSelf]bool
 	not := r.skip("^")
 	for first := true; first || !r.skip("]"); first = false {
 		if r.skip(`\`); r.at == len(r.text) {
@@ -153,7 +156,7 @@ func (r *reader) class(char func(func(byte) bool) node) (node, error) {
 			is[c] = true
 		}
 	}
-	return char(func(c byte) bool { return is[c] != not }), nil
+	return char(func(c rune) bool { return (c < utf8.RuneSelf && is[c]) != not }), nil
 }
 
 func (r *reader) group() (node, error) {
@@ -200,6 +203,9 @@ func (r *reader) group() (node, error) {
 func (p *pattern) search(s string, from int) []int {
 	spans := make([]int, 2*p.groups+2)
 	for at := from; at <= len(s); at++ {
+		if at < len(s) && !utf8.RuneStart(s[at]) {
+			continue
+		}
 		for i := range spans {
 			spans[i] = -1
 		}
