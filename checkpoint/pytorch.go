@@ -28,7 +28,7 @@ func (f *File) PyTorch() *pytorch.File {
 // WholeTree as [Options].Subtree lists all tensors of a PyTorch file.
 const WholeTree = "."
 
-// CodeNoSubtree: a PyTorch file has nothing at the path that was asked for.
+// CodeNoSubtree means that a PyTorch file has nothing at the path that was asked for.
 const CodeNoSubtree = "no_subtree"
 
 // torchDTypes spells the types that safetensors has as it does (safetensors/torch.py,

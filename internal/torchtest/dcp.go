@@ -97,8 +97,11 @@ func (d Distributed) Files() map[string][]byte {
 		}
 		entries = append(entries, Item{t.Name, Object{Class: Named(meta + "TensorStorageMetadata"), State: Dict{
 			{"properties", Object{Class: Named(meta + "TensorProperties"), State: Tuple{
-				Named("torch." + t.DType), Call{Func: Named("torch.serialization._get_layout"), Args: Tuple{"torch.strided"}}, false,
-				Call{Func: Named(meta + "_MEM_FORMAT_ENCODING"), Args: Tuple{0}}, false,
+				Named("torch." + t.DType),
+				Call{Func: Named("torch.serialization._get_layout"), Args: Tuple{"torch.strided"}},
+				false,
+				Call{Func: Named(meta + "_MEM_FORMAT_ENCODING"), Args: Tuple{0}},
+				false,
 			}}},
 			{"size", size(t.Shape)},
 			{"chunks", chunks},
@@ -120,8 +123,11 @@ func (d Distributed) Files() map[string][]byte {
 	root := d.Root
 	if root == nil {
 		root = Object{Class: Named(meta + "Metadata"), State: Dict{
-			{"state_dict_metadata", entries}, {"planner_data", Dict{}}, {"storage_data", places},
-			{"storage_meta", Object{Class: Named(meta + "StorageMeta"), State: Dict{{"checkpoint_id", nil}, {"save_id", "0"}}}}, {"version", "1.0.0"},
+			{"state_dict_metadata", entries},
+			{"planner_data", Dict{}},
+			{"storage_data", places},
+			{"storage_meta", Object{Class: Named(meta + "StorageMeta"), State: Dict{{"checkpoint_id", nil}, {"save_id", "0"}}}},
+			{"version", "1.0.0"},
 		}}
 	}
 	files[".metadata"] = Pickle(4, root)
