@@ -82,9 +82,7 @@ by what the card says.`,
 func runPickles(p *Pass) {
 	byDir := make(map[string][]string)
 	for _, path := range p.release.Pickles {
-		// What trainers leave beside the weights are no weights.
-		switch base := strings.ToLower(filepath.Base(path)); base {
-		case "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt":
+		if checkpoint.LeftByTrainer(path) {
 			continue
 		}
 		byDir[filepath.Dir(path)] = append(byDir[filepath.Dir(path)], path)
