@@ -30,6 +30,10 @@ const (
 	NumPy       Format = "numpy"
 )
 
+// Editable reports whether files of the format are edited. What a PyTorch file says is in
+// a pickle, and arrays of NumPy are files in an archive: both are only read.
+func (f Format) Editable() bool { return f == Safetensors || f == GGUF }
+
 // A Tensor is one entry of a checkpoint.
 type Tensor struct {
 	Name string

@@ -28,7 +28,7 @@ find: the adapter is loaded as zeros.`,
 // adapters yields the adapters that have an adapter_config.json.
 func (p *Pass) adapters(yield func(m *model, doc *checkpoint.Config) bool) {
 	for _, m := range p.models {
-		if m.Format != checkpoint.Safetensors {
+		if m.Format == checkpoint.GGUF {
 			continue
 		}
 		doc := p.document(m.Dir, "adapter_config.json")

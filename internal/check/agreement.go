@@ -566,6 +566,9 @@ func runTiedHead(p *Pass) {
 			continue
 		}
 		if t, ok := m.hasHead(); ok {
+			if _, shared := m.TiedTo(int(t.members[0])); shared {
+				continue // a name more, and no byte
+			}
 			f := m.finding(int(t.members[0]), "stored, though tie_word_embeddings is true (%s:%s)", filepath.Base(m.doc.Path()), position(v))
 			f.Fixable = true
 			p.report(f)
@@ -581,7 +584,7 @@ var torchDTypes = map[string]string{
 
 func runDType(p *Pass) {
 	for _, m := range p.models {
-		if m.doc == nil || m.Format != checkpoint.Safetensors || m.NamesOnly() || m.doc.Has("quantization_config") || m.doc.Has("quantization") || m.names().Adapter {
+		if m.doc == nil || m.Format == checkpoint.GGUF || m.NamesOnly() || m.doc.Has("quantization_config") || m.doc.Has("quantization") || m.names().Adapter {
 			continue
 		}
 		if slices.ContainsFunc(m.families(), func(t *family) bool { return ofOptimizer(t.first) }) {

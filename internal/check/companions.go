@@ -76,7 +76,7 @@ noise: 'wtinspect check --values' tells them apart by the numbers (WT559).`,
 // quantisation says how the weights are quantised, as far as the tensors show.
 func (m *model) quantisation() *quant.Report {
 	s := quant.NewSurvey(m.Len())
-	if m.Format == checkpoint.Safetensors {
+	if m.Format != checkpoint.GGUF {
 		for _, t := range m.All() {
 			dtype := t.DType
 			if m.NamesOnly() {
@@ -272,7 +272,7 @@ func runLoRAPair(p *Pass) {
 			p.halves(m, a)
 			continue
 		}
-		if m.Format != checkpoint.Safetensors {
+		if m.Format == checkpoint.GGUF {
 			continue
 		}
 		for _, t := range m.families() {

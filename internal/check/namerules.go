@@ -196,7 +196,7 @@ func runNearMiss(p *Pass) {
 // likelier than another model.
 func (p *Pass) slips(m *model) {
 	kind, ok := m.doc.Text("model_type")
-	if !ok || m.Format != checkpoint.Safetensors || m.partial() {
+	if !ok || m.Format == checkpoint.GGUF || m.partial() {
 		return
 	}
 	var best *convention.Convention

@@ -83,7 +83,7 @@ var quantDocuments = []struct {
 // claims yields the models whose documents say that they are quantised.
 func (p *Pass) claims(yield func(m *model, c *quantClaim) bool) {
 	for _, m := range p.models {
-		if m.Format != checkpoint.Safetensors || m.partial() || m.names().Adapter {
+		if m.Format == checkpoint.GGUF || m.partial() || m.names().Adapter {
 			continue
 		}
 		if c := p.claim(m); c != nil && !yield(m, c) {

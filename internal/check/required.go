@@ -406,7 +406,7 @@ func runRequired(p *Pass) {
 
 // noTensors reports a file that is empty where config.json describes a model.
 func (p *Pass) noTensors(m *model) bool {
-	if m.Len() > 0 || m.NamesOnly() || m.Format != checkpoint.Safetensors || m.partial() || m.faulty() {
+	if m.Len() > 0 || m.NamesOnly() || m.Format == checkpoint.GGUF || m.partial() || m.faulty() {
 		return false
 	}
 	layers, v, key, ok := number(m.doc, depthKeys...)

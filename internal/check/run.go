@@ -120,11 +120,11 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 	}
 	s := newSubject(ctx, rel, opts)
 	out := &Report{subject: s, opts: opts}
-	namesOnly := make(map[string]bool) // the checkpoints without a file to fix
+	unfixed := make(map[string]bool) // the checkpoints without a file that is edited
 	for _, m := range s.models {
 		out.Checkpoints = append(out.Checkpoints, m.Path)
 		out.Tensors += m.Len()
-		namesOnly[m.Path] = m.NamesOnly()
+		unfixed[m.Path] = m.NamesOnly() || !m.Format.Editable()
 	}
 	for _, r := range Rules() {
 		if !opts.Runs(r) {
@@ -140,7 +140,7 @@ func Run(ctx context.Context, rel *checkpoint.Release, opts *Options) (*Report, 
 		p := &Pass{subject: s, rule: r, opts: opts}
 		r.run(p)
 		for _, f := range p.findings() {
-			f.Fixable = f.Fixable && r.Fix != nil && !namesOnly[f.Checkpoint]
+			f.Fixable = f.Fixable && r.Fix != nil && !unfixed[f.Checkpoint]
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}

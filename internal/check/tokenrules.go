@@ -29,7 +29,7 @@ models that are not language models are left alone: their token ids are defaults
 
 func runTokens(p *Pass) {
 	for _, m := range p.models {
-		if m.Format != checkpoint.Safetensors || m.names().conv == nil {
+		if m.Format == checkpoint.GGUF || m.names().conv == nil {
 			continue
 		}
 		rows, _, i, ok := m.embedding()

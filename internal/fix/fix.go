@@ -71,17 +71,12 @@ func Plan(ctx context.Context, rel *checkpoint.Release, report *check.Report) ([
 	for _, c := range rel.Checkpoints {
 		p.aside(c)
 	}
-	const pickled = "what PyTorch files say is in a pickle, which is not edited: convert them to safetensors"
 	for _, c := range rel.Checkpoints {
 		if c.NamesOnly() {
 			continue // until it is known what is rebuilt from the shards of others
 		}
-		if c.Format == checkpoint.PyTorch {
-			p.decline(c, p.found(c, 0), pickled)
-			continue
-		}
-		if c.Format == checkpoint.NumPy {
-			p.decline(c, p.found(c, 0), "files of NumPy are not edited: convert them to safetensors")
+		if !c.Format.Editable() {
+			p.decline(c, p.mended(c), fmt.Sprintf("files of the format %s are not edited: convert them to safetensors", c.Format))
 			continue
 		}
 		if report.Partial(c) {
@@ -120,6 +115,19 @@ func (p *planner) found(c *checkpoint.Checkpoint, kind check.FixKind) []*check.R
 	for i := range p.report.Findings {
 		f := &p.report.Findings[i]
 		if f.Fixable && f.Checkpoint == c.Path && (f.Rule.Fix.Kind == kind || kind == 0 && !p.planned(f)) && !slices.Contains(out, f.Rule) {
+			out = append(out, f.Rule)
+		}
+	}
+	return out
+}
+
+// mended returns the rules with a finding at a checkpoint that have a fix, for files that
+// are edited.
+func (p *planner) mended(c *checkpoint.Checkpoint) []*check.Rule {
+	var out []*check.Rule
+	for i := range p.report.Findings {
+		f := &p.report.Findings[i]
+		if f.Rule.Fix != nil && f.Checkpoint == c.Path && !p.planned(f) && !slices.Contains(out, f.Rule) {
 			out = append(out, f.Rule)
 		}
 	}
