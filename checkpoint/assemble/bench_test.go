@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -24,6 +25,36 @@ func cold(b *testing.B, dir string) {
 			f.Drop(0, 0)
 			f.Close()
 		}
+	}
+}
+
+// measured runs what makes out of src, cold, as a benchmark.
+func measured(b *testing.B, name, src, out string, size int64, body func()) {
+	b.Run(name, func(b *testing.B) {
+		b.SetBytes(size)
+		for b.Loop() {
+			b.StopTimer()
+			must(b, os.RemoveAll(out))
+			cold(b, src)
+			b.StartTimer()
+			body()
+		}
+	})
+}
+
+// plainCopy copies the files of a checkpoint as cp does, fsync included.
+func plainCopy(b *testing.B, c *checkpoint.Checkpoint, out string) {
+	must(b, os.Mkdir(out, 0o755))
+	for _, f := range c.Files {
+		r, err := os.Open(f.Path)
+		must(b, err)
+		w, err := os.Create(filepath.Join(out, f.Name))
+		must(b, err)
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<20))
+		must(b, err)
+		must(b, w.Sync())
+		must(b, w.Close())
+		must(b, r.Close())
 	}
 }
 
@@ -52,37 +83,35 @@ func BenchmarkReshard(b *testing.B) {
 		must(b, w.Sync())
 		must(b, w.Close())
 	}
-	measure := func(name string, body func()) {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(size)
-			for b.Loop() {
-				b.StopTimer()
-				must(b, os.RemoveAll(out))
-				cold(b, src)
-				b.StartTimer()
-				body()
-			}
-		})
-	}
-	measure("plain", func() {
-		must(b, os.Mkdir(out, 0o755))
-		for _, f := range c.Files {
-			r, err := os.Open(f.Path)
-			must(b, err)
-			w, err := os.Create(filepath.Join(out, f.Name))
-			must(b, err)
-			_, err = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 4<<20))
-			must(b, err)
-			must(b, w.Sync())
-			must(b, w.Close())
-			must(b, r.Close())
-		}
-	})
+	measure := func(name string, body func()) { measured(b, name, src, out, size, body) }
+	measure("plain", func() { plainCopy(b, c, out) })
 	for _, v := range []rewrite.Verify{rewrite.VerifyNone, rewrite.VerifySampled, rewrite.VerifyDefault} {
 		for _, limit := range []int64{0, 100e6} {
 			measure(fmt.Sprintf("limit=%d/verify=%s", limit, v), func() {
 				s := specOf(b, open(b, src))
 				s.Layout.MaxShardSize = limit
+				run(b, txn.OS{}, s, &Options{Output: out, Verify: v})
+			})
+		}
+	}
+}
+
+// BenchmarkTorch makes a safetensors file of one that torch wrote, of 256 MiB, beside a plain
+// copy of it; and of one whose matrices are transposed.
+func BenchmarkTorch(b *testing.B) {
+	const size = 256 << 20
+	for _, kind := range []struct{ name, strides string }{{"packed", ""}, {"transposed", " strides=1,4096"}} {
+		top := b.TempDir()
+		src, out := filepath.Join(top, "src"), filepath.Join(top, "out")
+		must(b, os.Mkdir(src, 0o755))
+		name := filepath.Join(src, "pytorch_model.bin")
+		must(b, fixture.Write(name, "format torch\ntensor layers.{0..7}.weight BF16 [4096,4096]"+kind.strides+"\n"))
+		c := open(b, src)
+		measured(b, kind.name+"/plain", src, out, size, func() { plainCopy(b, c, out) })
+		for _, v := range []rewrite.Verify{rewrite.VerifyNone, rewrite.VerifyDefault} {
+			measured(b, fmt.Sprintf("%s/verify=%s", kind.name, v), src, out, size, func() {
+				s := specOf(b, open(b, src))
+				s.Format = checkpoint.Safetensors
 				run(b, txn.OS{}, s, &Options{Output: out, Verify: v})
 			})
 		}
