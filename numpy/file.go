@@ -163,7 +163,7 @@ func newArray(name string, h *header, m *ziparchive.Member, begin, size int64) A
 		a.Offset = begin + h.size
 	}
 	if a.dtype, a.known = parseDType(h.descr); a.known && a.dtype.kind != 'O' {
-		a.Bytes, a.BytesKnown = product(a.dtype.size, h.shape...)
+		a.Bytes, a.BytesKnown = strided.Product(append([]uint64{a.dtype.size}, h.shape...)...)
 	}
 	return a
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/bits"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -248,18 +247,4 @@ func parseDType(descr string) (d dtype, ok bool) {
 	}
 	d.big = d.big && d.size > 1
 	return d, true
-}
-
-// product returns the product of numbers, false when it passes 63 bits.
-func product(n uint64, factors ...uint64) (uint64, bool) {
-	ok := true
-	for _, f := range factors {
-		if f == 0 {
-			return 0, true
-		}
-		hi, lo := bits.Mul64(n, f)
-		ok = ok && hi == 0 && lo < 1<<63
-		n = lo
-	}
-	return n, ok
 }

@@ -94,7 +94,7 @@ func (f *File) fault(s *Storage) *Fault {
 			return flt
 		}
 		whole, _ := s.Root.Bytes()
-		if start, ok := product(s.Start, s.DType.unit()); !ok || start > whole || size > whole-start {
+		if start, ok := strided.Product(s.Start, s.DType.unit()); !ok || start > whole || size > whole-start {
 			return fail(CodeOutOfStorage, "reaches beyond storage %s", quote(s.Root.Key))
 		}
 	case s.at < 0:

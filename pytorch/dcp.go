@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/strided"
 )
 
 // A Distributed is what the .metadata of a distributed checkpoint says: a pickle of the
@@ -265,7 +267,7 @@ func (t *DistributedTensor) fault(checks *int) *Fault {
 		return newFault(code, -1, t.Name, format, args...)
 	}
 	bits, known := t.DType.Bits()
-	total, ok := product(t.Shape...)
+	total, ok := strided.Product(t.Shape...)
 	_, fits := t.Bytes()
 	switch {
 	case !known:
@@ -284,7 +286,7 @@ func (t *DistributedTensor) fault(checks *int) *Fault {
 				return fail(CodeChunkOutside, "a chunk at %d of %d reaches beyond its shape %d", firstDims(c.Offsets), firstDims(c.Sizes), firstDims(t.Shape))
 			}
 		}
-		if n, _ := product(c.Sizes...); n > 0 {
+		if n, _ := strided.Product(c.Sizes...); n > 0 {
 			full = append(full, c)
 			covered += n // no more than total each: a sum that wraps is of chunks that overlap
 		}

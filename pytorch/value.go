@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/strided"
 )
 
 // A Value is what a pickle builds: nil for None, bool, int64, [*big.Int] for what is
@@ -94,7 +96,7 @@ type Storage struct {
 }
 
 // Bytes returns the size that the pickle gives the storage, false when it passes 63 bits.
-func (s *Storage) Bytes() (uint64, bool) { return product(s.Elements, s.DType.unit()) }
+func (s *Storage) Bytes() (uint64, bool) { return strided.Product(s.Elements, s.DType.unit()) }
 
 // A Tensor is what the pickle says of one tensor.
 type Tensor struct {
@@ -117,7 +119,7 @@ type Tensor struct {
 }
 
 // Elements returns the number of elements, false when it passes 63 bits.
-func (t *Tensor) Elements() (uint64, bool) { return product(t.Shape...) }
+func (t *Tensor) Elements() (uint64, bool) { return strided.Product(t.Shape...) }
 
 // Bytes returns the size of the elements, packed. It is false when the dtype is not known
 // or the size passes 63 bits.
@@ -161,7 +163,7 @@ func (t *Tensor) span() (uint64, bool) {
 	}
 	last := t.Offset
 	for i, d := range t.Shape {
-		step, ok := product(d-1, t.Strides[i])
+		step, ok := strided.Product(d-1, t.Strides[i])
 		if last += step; !ok || last >= 1<<63 {
 			return 0, false
 		}
@@ -277,4 +279,13 @@ func keyText(v Value) string {
 		return string(v)
 	}
 	return repr(v)
+}
+
+// packed returns the bytes that n elements of some bits take, the last byte filled up.
+func packed(n, bits uint64) (uint64, bool) {
+	if bits%8 == 0 {
+		return strided.Product(n, bits/8)
+	}
+	total, ok := strided.Product(n, bits)
+	return total/8 + min(total%8, 1), ok
 }
