@@ -11,6 +11,9 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 COUNT     ?= 1
 
+# Of the tests of one package. Machines differ by a factor of five.
+TIMEOUT   ?= 30m
+
 # The race detector needs cgo, and cgo a C compiler.
 CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null)
 ifeq ($(CC_FOUND),)
@@ -31,13 +34,13 @@ build: ## build bin/wtinspect
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
 
 test: ## run the tests, shuffled
-	$(GO) test -shuffle=on ./...
+	$(GO) test -timeout=$(TIMEOUT) -shuffle=on ./...
 
 # -short leaves out what the race detector has nothing to find in: long sweeps of one
 # goroutine, and the tests of the installed program, which is built without it. What
 # runs in several goroutines must not look at -short, or do less of the same.
 race: ## run the tests under the race detector, without long sweeps
-	$(GO) test -race -short -vet=off -shuffle=on ./...
+	$(GO) test -timeout=$(TIMEOUT) -race -short -vet=off -shuffle=on ./...
 
 check: fmt vet tidy test32 cross test $(RACE) fuzz-short ## everything CI checks
 ifeq ($(RACE),)
@@ -60,7 +63,7 @@ tidy: ## fail when go.mod or go.sum is not tidy
 
 test32: ## build and test for a 32-bit processor, without the long sweeps
 	GOARCH=386 CGO_ENABLED=0 $(GO) build ./...
-	GOARCH=386 CGO_ENABLED=0 $(GO) test -short -vet=off ./...
+	GOARCH=386 CGO_ENABLED=0 $(GO) test -timeout=$(TIMEOUT) -short -vet=off ./...
 
 cross: ## build for the other platforms
 	@for p in $(CROSS); do \
