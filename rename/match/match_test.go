@@ -168,14 +168,33 @@ func TestMeaning(t *testing.T) {
 	}
 }
 
-// Numbers by which shapes differ tell projections apart.
-func TestNumbersOfShapes(t *testing.T) {
+// Numbers by which shapes differ tell projections apart, and so do two or three that a leaf follows. Four
+// of one shape count, as does what follows a word for layers or experts.
+func TestNumbersOfModules(t *testing.T) {
 	var tensors []Tensor
-	for _, l := range []string{"0", "1", "2"} {
-		tensors = append(tensors, Tensor{Name: "layer_" + l + "/self_attention/linear_0/weight", Shape: []uint64{96, 64}},
-			Tensor{Name: "layer_" + l + "/self_attention/linear_1/weight", Shape: []uint64{64, 64}},
-			Tensor{Name: "layer_" + l + "/part_0/weight", Shape: []uint64{64, 64}}, Tensor{Name: "layer_" + l + "/part_1/weight", Shape: []uint64{64, 64}})
+	add := func(name string, shape ...uint64) { tensors = append(tensors, Tensor{Name: name, Shape: shape}) }
+	for _, l := range []string{"0", "1", "2", "3", "4"} {
+		p := "layer_" + l + "/"
+		add(p+"self_attention/linear_0/weight", 96, 64)
+		add(p+"self_attention/linear_1/weight", 64, 64)
+		add(p+"wi_0/weight", 96, 64)
+		add(p+"wi_1/weight", 96, 64)
+		add(p+"norms/0/weight", 64)
+		add(p+"norms/1/weight", 64)
+		for _, n := range []string{"0", "1", "2", "3"} {
+			add(p+"part_"+n+"/weight", 64, 64)
+		}
+		for _, n := range []string{"0", "1"} {
+			add(p+"experts/"+n+"/weight", 64, 64)
+			add(p+"stage_"+n+"/conv/weight", 64, 64)
+		}
 	}
+	for _, n := range []string{"0", "1", "2", "3"} {
+		add("codebook."+n+".weight", 99, 64)
+	}
+	add("t0", 96, 64)
+	add("t1", 96, 64)
+	add("t2", 64)
 	list, err := Modules(tensors)
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +203,11 @@ func TestNumbersOfShapes(t *testing.T) {
 	for _, m := range list {
 		got = append(got, m.String())
 	}
-	if d := cmp.Diff([]string{"layer_{}/part_{}", "layer_{}/self_attention/linear_0", "layer_{}/self_attention/linear_1"}, got); d != "" {
+	want := []string{
+		"codebook.{}", "layer_{}/experts/{}", "layer_{}/norms/0", "layer_{}/norms/1", "layer_{}/part_{}", "layer_{}/self_attention/linear_0",
+		"layer_{}/self_attention/linear_1", "layer_{}/stage_{}/conv", "layer_{}/wi_0", "layer_{}/wi_1", "t0", "t1", "t2",
+	}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }

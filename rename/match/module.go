@@ -146,19 +146,26 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 	return list, nil
 }
 
-// apart takes kinds apart by numbers that tell shapes apart: linear_0 and linear_1 of a block are two
-// projections, and no two of one kind.
+// apart takes kinds apart by numbers that tell modules apart: linear_0 and linear_1 of a block are two
+// projections, and no two of one kind. Such numbers tell shapes apart, or they are two or three behind a
+// word that counts nothing, and nothing but a leaf follows them.
 func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
-	const most = 4 // numbers; blocks of a network that narrows have shapes of their own as well
+	const most = 4     // numbers; blocks of a network that narrows have shapes of their own as well
+	const siblings = 3 // of one shape; MusicGen has four codebooks
 	before := func(k *template.Kind, hole int) string { return strings.Join(k.Text[:hole+1], "{}") }
+	layers := layersOf(kinds)
 	places := make(map[string]bool)
 	for i := range kinds {
 		k := &kinds[i]
-		for h := 1; h < k.Holes(); h++ {
+		for h := range k.Holes() {
+			if template.Counts(k.Text[h]) != "" {
+				continue
+			}
 			shapes := make(map[int32][]uint64)
-			uniform, differ := true, false
+			uniform, differ, ranks := true, false, false
 			for j, m := range k.Members {
 				n, s := k.Index[j*k.Holes()+h], tensors[m].Shape
+				ranks = ranks || len(s) != len(tensors[k.Members[0]].Shape)
 				if known, ok := shapes[n]; ok {
 					uniform = uniform && slices.Equal(s, known)
 				} else {
@@ -166,7 +173,11 @@ func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
 					shapes[n] = s
 				}
 			}
-			if uniform && differ && len(shapes) <= most && template.Counts(k.Text[h]) == "" {
+			ends := h == k.Holes()-1 && strings.LastIndexAny(k.Text[h+1], "./") <= 0
+			alike := ends && len(shapes) > 1 && len(shapes) <= siblings
+			switch {
+			case h > 0 && (uniform && differ && len(shapes) <= most || alike),
+				h == 0 && layers > 0 && len(shapes) != layers && (ends && ranks || alike):
 				places[before(k, h)] = true
 			}
 		}
@@ -177,7 +188,7 @@ func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
 	var out []template.Kind
 	for i := range kinds {
 		k := &kinds[i]
-		h := 1
+		h := 0
 		for h < k.Holes() && !places[before(k, h)] {
 			h++
 		}
@@ -188,6 +199,27 @@ func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
 		out = append(out, apart(k.By(h), tensors)...)
 	}
 	return out
+}
+
+// layersOf is how many numbers most kinds have for their first index, 0 where there are none.
+func layersOf(kinds []template.Kind) int {
+	most, layers := 0, 0
+	having := make(map[int]int)
+	for i := range kinds {
+		k := &kinds[i]
+		if k.Holes() == 0 {
+			continue
+		}
+		numbers := make(map[int32]bool)
+		for j := range k.Members {
+			numbers[k.Index[j*k.Holes()]] = true
+		}
+		n := len(numbers)
+		if having[n]++; having[n] > most || having[n] == most && n > layers {
+			most, layers = having[n], n
+		}
+	}
+	return layers
 }
 
 // hashOf is FNV-1a over indices.
