@@ -92,7 +92,9 @@ type Conversion struct {
 	opts   ConvertOptions
 	ending checkpoint.Format // that Output is named after, "" for a directory
 	items  []item
-	casts  []*cast
+	// unchosen tensors are not in the result, but chosen weights may be quantised with them.
+	unchosen []item
+	casts    []*cast
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
 	kvs                    []checkpoint.MetaKV
@@ -307,8 +309,10 @@ func (v *Conversion) choose() error {
 	v.items = make([]item, 0, c.Len())
 	kept := make(map[int]string) // by the first of tied tensors
 	for i, t := range c.All() {
+		it := item{Tensor: t, from: []string{t.Name}, fromDType: t.DType, at: i}
 		if v.opts.Select != nil && !v.opts.Select(t.Name) {
 			v.Unchosen++
+			v.unchosen = append(v.unchosen, it)
 			continue
 		}
 		if first, ok := c.TiedTo(i); !v.opts.Untie && (ok || c.Format == checkpoint.PyTorch) {
@@ -323,15 +327,20 @@ func (v *Conversion) choose() error {
 			kept[first] = t.Name
 		}
 		if twice[t.Name] {
-			return fmt.Errorf("%s has two tensors called %q; 'wtinspect check' says where", c.Path, t.Name)
+			return v.twice(t.Name)
 		}
 		twice[t.Name] = true
-		v.items = append(v.items, item{Tensor: t, from: []string{t.Name}, fromDType: t.DType, at: i})
+		v.items = append(v.items, it)
 	}
 	if len(v.items) == 0 {
 		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
 	}
 	return nil
+}
+
+// twice refuses a source with two tensors of one name.
+func (v *Conversion) twice(name string) error {
+	return fmt.Errorf("%s has two tensors called %q; 'wtinspect check' says where", v.Source.Path, name)
 }
 
 // leaveOut notes a tensor of which nothing is in the result.

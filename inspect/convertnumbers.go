@@ -285,7 +285,8 @@ func (v *Conversion) unused(used []bool) error {
 
 // dequantise puts the numbers of quantised weights in the place of the tensors that they
 // are stored in, where numbers are to have another dtype. Without that, or where an
-// exception says so, they stay as they are.
+// exception says so, they stay as they are. What a chosen weight is quantised with counts
+// whether it is chosen or not: without it, what is stored would be taken for numbers.
 func (v *Conversion) dequantise(ctx context.Context) error {
 	if v.isGGUF() || !slices.ContainsFunc(v.items, func(it item) bool { return !quant.Plain(it.Name, it.DType) }) {
 		return nil
@@ -294,15 +295,21 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		v.note("%v: what it says of quantised weights is not known", err)
 	}
-	s := quant.NewSurvey(len(v.items))
-	for i := range v.items {
-		s.Add(v.items[i].Name, v.items[i].DType, v.items[i].Shape)
+	all := slices.Concat(v.items, v.unchosen)
+	isChosen := func(t *quant.Tensor) bool { return t.Index < len(v.items) }
+	s := quant.NewSurvey(len(all))
+	for i := range all {
+		s.Add(all[i].Name, all[i].DType, all[i].Shape)
 	}
 	r := s.Report(adapt.Quantised(doc))
 	gone, made := make(map[int]bool), make(map[int]item)
+	var without []string // tensors of weights that are copied
 	w := &arrays.Workspace{}
 	for _, m := range r.Modules {
 		if m.Scheme == nil || m.Scheme.Name == quant.Cast {
+			continue
+		}
+		if !isChosen(&m.Tensors[m.WeightAt()]) {
 			continue
 		}
 		weight := m.Tensors[m.WeightAt()].Index
@@ -310,7 +317,11 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		if v.opts.DType == "" || k >= 0 && v.opts.Keep[k].DType == "" {
 			v.quantised = true
 			for _, t := range m.Tensors {
-				v.items[t.Index].packed = true
+				if isChosen(&t) {
+					v.items[t.Index].packed = true
+				} else {
+					without = append(without, all[t.Index].Name)
+				}
 			}
 			continue
 		}
@@ -323,15 +334,21 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		it := item{fromDType: old.DType, done: []string{"dequantise " + m.Scheme.Name}, at: -1, counted: true}
 		for i, t := range m.Tensors {
 			var err error
-			if parts[i], err = v.arrayOf(&v.items[t.Index], w); err != nil {
-				return fmt.Errorf("tensor %q: %w", v.items[t.Index].Name, err)
+			if parts[i], err = v.arrayOf(&all[t.Index], w); err != nil {
+				return fmt.Errorf("tensor %q: %w", all[t.Index].Name, err)
 			}
 			gone[t.Index] = true
+			if !isChosen(&t) {
+				v.Unchosen--
+			}
+			if slices.ContainsFunc(m.Tensors[:i], func(o quant.Tensor) bool { return o.Leaf == t.Leaf }) {
+				return v.twice(all[t.Index].Name)
+			}
 		}
 		it.from = append(it.from, old.Name)
 		for _, t := range m.Tensors {
 			if t.Index != weight {
-				it.from = append(it.from, v.items[t.Index].Name)
+				it.from = append(it.from, all[t.Index].Name)
 			}
 		}
 		c := v.castOf(m.Scheme.Name, dtype)
@@ -345,8 +362,11 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		made[weight] = it
 		v.dequantised = true
 	}
-	if err := v.unfit(r.Faults); err != nil {
+	if err := v.unfit(r.Faults, all); err != nil {
 		return err
+	}
+	if n := len(without); n > 0 {
+		v.note("%s of quantised weights %s not chosen, and the weights are copied without %s: %s; let --match and --exclude choose %[3]s, too", plural.Of(n, "tensor"), plural.Verb(n, "are"), map[bool]string{true: "it", false: "them"}[n == 1], folded(without))
 	}
 	if len(made) == 0 {
 		return nil
@@ -355,7 +375,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	for _, name := range r.Markers {
 		markers[name] = !v.quantised
 	}
-	items := make([]item, 0, len(v.items)-len(gone)+len(made))
+	items := make([]item, 0, len(v.items))
 	for i := range v.items {
 		switch it, ok := made[i]; {
 		case ok:
@@ -371,25 +391,27 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 }
 
 // unfit refuses weights whose numbers are to be worked out, and that lack something for it or
-// have what does not fit. The exceptions stay as they are.
-func (v *Conversion) unfit(faults []quant.Fault) error {
+// have what does not fit; all are the chosen tensors and then the others. The exceptions stay.
+func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 	for _, f := range faults {
 		// What else a module with a scheme lacks, a scale of its inputs, its numbers do not need.
 		known := f.Module.Scheme != nil && f.Module.Scheme.Name != quant.Cast
-		if v.opts.DType == "" || known || f.Kind != quant.Lost && f.Kind != quant.Misfit {
+		if v.opts.DType == "" || known || f.Kind != quant.Lost && f.Kind != quant.Misfit || f.Weight.Index >= len(v.items) {
 			continue
 		}
 		weight := v.items[f.Weight.Index].Name
 		if k := v.keep(&v.items[f.Weight.Index]); k >= 0 && v.opts.Keep[k].DType == "" {
 			for _, t := range f.Module.Tensors {
-				v.items[t.Index].packed = true
+				if t.Index < len(v.items) {
+					v.items[t.Index].packed = true
+				}
 			}
 			v.quantised = true
 			continue
 		}
 		what := f.Leaf + " is not there"
 		if f.Kind == quant.Misfit {
-			what = fmt.Sprintf("%s, %s of the shape %v, does not fit it", v.items[f.Tensor.Index].Name, f.Tensor.DType, f.Tensor.Shape)
+			what = fmt.Sprintf("%s, %s of the shape %v, does not fit it", all[f.Tensor.Index].Name, f.Tensor.DType, f.Tensor.Shape)
 			if f.Want != "" {
 				what += " (" + f.Want + " would)"
 			}
@@ -397,6 +419,20 @@ func (v *Conversion) unfit(faults []quant.Fault) error {
 		return fmt.Errorf("%q is quantised as %s, and %s, so its numbers cannot be worked out; --keep %q copies such weights as they are", weight, f.Scheme, what, keepGlob(weight))
 	}
 	return nil
+}
+
+// folded lists names, those that are alike as one.
+func folded(names []string) string {
+	const few = 4
+	list := template.FoldNames(names)
+	texts := make([]string, 0, few)
+	for _, t := range list[:min(few, len(list))] {
+		texts = append(texts, t.Name)
+	}
+	if more := len(list) - few; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // keepGlob is a glob of the names of weights that are alike.
