@@ -28,11 +28,18 @@ func TestSignal(t *testing.T) {
 	if err := fixture.Write(path, "data sparse\ntensor w.{0..999}.weight BF16 [512,65536]\n"); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{
-		{"hash", "--progress", "always", path},
-		{"stats", "--progress", "always", path},
-		{"convert", "--match", "w.99*", "--dtype", "f16", "--progress", "always", "-o", filepath.Join(dir, "out"), path},
+	convert := []string{"convert", "--match", "w.99*", "--dtype", "f16", "--progress", "always", "-o", filepath.Join(dir, "out"), path}
+	for _, tt := range []struct {
+		args   []string
+		signal os.Signal
+	}{
+		{[]string{"hash", "--progress", "always", path}, os.Interrupt},
+		{[]string{"stats", "--progress", "always", path}, os.Interrupt},
+		{convert, os.Interrupt},
+		{convert, syscall.SIGHUP},
+		{[]string{"cat", "-f", "npy", "--progress", "always", "-o", filepath.Join(dir, "out"), path, "w.9*"}, syscall.SIGHUP},
 	} {
+		args := tt.args
 		cmd := exec.Command(bin, args...)
 		stderr, err := cmd.StderrPipe()
 		if err != nil {
@@ -46,7 +53,7 @@ func TestSignal(t *testing.T) {
 		if _, err := io.ReadFull(stderr, first[:]); err != nil {
 			t.Fatalf("%v: %v", args, err)
 		}
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		if err := cmd.Process.Signal(tt.signal); err != nil {
 			t.Fatal(err)
 		}
 		said, err := io.ReadAll(stderr)
@@ -60,6 +67,35 @@ func TestSignal(t *testing.T) {
 		if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 1 {
 			t.Errorf("%v left %v, %v", args, left, err)
 		}
+	}
+}
+
+// What nohup starts goes on when its terminal is closed.
+func TestSignalIgnored(t *testing.T) {
+	t.Parallel()
+	bin := buildBinary(t)
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	if err := fixture.Write(path, "data sparse\ntensor w.{0..9}.weight BF16 [512,65536]\n"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `trap "" HUP; exec "$@"`, "sh", bin, "hash", "--progress", "always", path)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var first [1]byte
+	if _, err := io.ReadFull(stderr, first[:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(stderr)
+	if err = errors.Join(err, cmd.Wait()); err != nil {
+		t.Errorf("%v, %q", err, said)
 	}
 }
 
@@ -90,7 +126,7 @@ func TestSignalWhileBlocked(t *testing.T) {
 			return io.NopCloser(nil), err // no more is read, and the pipe fills up
 		}},
 	} {
-		for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 			cmd := exec.Command(bin, tt.args...)
 			stdout, err := cmd.StdoutPipe()
 			if err != nil {
