@@ -69,8 +69,9 @@ func (o *output) answer(p *program, inputs []string, f func(w io.Writer, a answe
 	})
 }
 
-// refuseElsewhere refuses destinations that are not on this machine, before any work.
-func refuseElsewhere(cmd *cobra.Command) error {
+// refuseDestinations refuses destinations that are empty or not on this machine, before
+// any work.
+func refuseDestinations(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if f.Name == "output" || strings.HasPrefix(f.Name, "write-") {
@@ -80,9 +81,12 @@ func refuseElsewhere(cmd *cobra.Command) error {
 	return err
 }
 
-// destination refuses one that is not on this machine; flag is what precedes it.
+// destination refuses one that is empty or not on this machine; flag is what precedes it.
 func destination(flag, path string) error {
-	if !inspect.IsReference(path) {
+	switch {
+	case path == "":
+		return fmt.Errorf("%sis empty, as an unset variable of a shell would make it; name a file, or leave it out", flag)
+	case !inspect.IsReference(path):
 		return nil
 	}
 	return fmt.Errorf("%s%s: files are written on this machine; name a path here, and upload what is there afterwards", flag, path)

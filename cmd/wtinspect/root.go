@@ -113,7 +113,7 @@ hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 		if err := p.setDefaults(cmd); err != nil {
 			return err
 		}
-		if err := refuseElsewhere(cmd); err != nil {
+		if err := refuseDestinations(cmd); err != nil {
 			return err
 		}
 		p.page(cmd)
