@@ -4,13 +4,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
@@ -206,6 +209,28 @@ func TestNamedPipe(t *testing.T) {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), args, strings.NewReader(""), &out, &errs); code != exitOK {
 			t.Errorf("%v: exit %d, %s", tt.args, code, &errs)
+		}
+	}
+}
+
+// A pipe in the place of weights is named at once: nobody may ever write to it.
+func TestPipesAsWeights(t *testing.T) {
+	bin := buildBinary(t)
+	dir := t.TempDir()
+	for _, name := range []string{"m.safetensors", "m.gguf", "m.pt", "m"} {
+		pipe := filepath.Join(dir, name)
+		needs(t, "a pipe", syscall.Mkfifo(pipe, 0o666))
+		for _, args := range [][]string{
+			{"ls", pipe}, {"check", pipe}, {"cat", pipe, "w"}, {"diff", pipe, pipe}, {"rename", "--add-prefix", "x.", "--in-place", pipe},
+			{"convert", pipe, "-o", filepath.Join(dir, "out.safetensors")},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			out, err := exec.CommandContext(ctx, bin, args...).CombinedOutput()
+			cancel()
+			end, ok := errors.AsType[*exec.ExitError](err)
+			if !ok || end.ExitCode() != exitFailed && end.ExitCode() != exitFindings || !strings.Contains(string(out), "a pipe") {
+				t.Errorf("%v: %v, %s", args, err, out)
+			}
 		}
 	}
 }

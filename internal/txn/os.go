@@ -16,7 +16,11 @@ type OS struct{}
 
 // OpenDir opens a directory.
 func (OS) OpenDir(path string) (Dir, error) {
-	root, err := os.OpenRoot(path)
+	name := path
+	if nonblock != 0 && name != "" {
+		name += "/" // open(2) of a FIFO would wait for its writer, and fails so
+	}
+	root, err := os.OpenRoot(name)
 	if err != nil {
 		return nil, at(path, err)
 	}
