@@ -337,10 +337,11 @@ func (x *inference) aim(to *convention.Convention) error {
 		return err
 	}
 	b.of, b.whole, b.virtual, b.beyond = to, true, true, beyond
+	mixers := vocabulary().mixers(b.modules)
 	for _, m := range b.modules {
 		first := b.tensors[m.Leaves[0].Tensors[0]].Name
 		if convention.IsOwn(role[first]) && !optional[first] {
-			vocabulary().explain(m, sizes.experts > 0)
+			vocabulary().explain(m, sizes.experts > 0, mixers)
 		} else {
 			m.Meaning = identify.Meaning(role[first])
 		}

@@ -66,7 +66,7 @@ func ends(name string) []string {
 // explain gives a module the meaning that its name has in all conventions that have it.
 // Common words that lie still count little: who calls a module w1 may mean either. Without
 // experts, nothing is a router or one of theirs.
-func (l lexicon) explain(m *match.Module, experts bool) {
+func (l lexicon) explain(m *match.Module, experts bool, mixers map[string]bool) {
 	list := ends(m.String())
 	for i, end := range slices.Backward(list) {
 		known := l[end]
@@ -74,6 +74,9 @@ func (l lexicon) explain(m *match.Module, experts bool) {
 			continue
 		}
 		said := m.Meaning
+		if l.elsewhere(m, known, mixers) {
+			continue
+		}
 		// A value_proj below mlp is not that of attention.
 		if said.Block != "" && known.Block != "" && said.Block != known.Block && !known.IsNorm() && i == 0 {
 			continue
@@ -90,11 +93,54 @@ func (l lexicon) explain(m *match.Module, experts bool) {
 	}
 }
 
+// elsewhere reports whether what a convention calls so is of another part of a model than the module.
+// Words that say attention or MLP are read among the other names of their layer: the normalisation
+// behind attention is that before the MLP where the MLP has no other (post_attn_norm). What is in many
+// layers makes no embedding and no head (ln0, pre_norm), and a key below att is RWKV's only in a model
+// with more of RWKV's.
+func (l lexicon) elsewhere(m *match.Module, known *match.Meaning, mixers map[string]bool) bool {
+	said := &m.Meaning
+	before, _ := m.Block()
+	switch {
+	case said.IsNorm() && slices.Equal(known.Parts, []string{"norm_2"}): // Falcon's ln_attn, beside ln_mlp
+		return true
+	case known.IsNorm() && said.IsNorm() && !said.Weak && (said.Block == "attn" || said.Block == "mlp") && (known.Block == "attn" || known.Block == "mlp"):
+		return said.Block != known.Block
+	case common[known.Block]:
+		return before != "" && m.Count > 1 && !inLayers[known.Block]
+	}
+	return !mixers[known.Block]
+}
+
+// common are the blocks that most models have, and inLayers those that are in each layer.
+var (
+	common   = map[string]bool{"": true, "attn": true, "mlp": true, "cross": true, "embed": true, "final": true, "head": true}
+	inLayers = map[string]bool{"": true, "attn": true, "mlp": true, "cross": true}
+)
+
+// mixers are the blocks of which the modules have something that no common word means: the state of
+// Mamba, the receptance of RWKV.
+func (l lexicon) mixers(modules []*match.Module) map[string]bool {
+	out := make(map[string]bool)
+	for _, m := range modules {
+		if len(m.Meaning.Parts) > 0 {
+			continue
+		}
+		for _, end := range ends(m.String()) {
+			if known := l[end]; known != nil && !common[known.Block] && !known.IsNorm() && known.Parts[0] != "key" && known.Parts[0] != "value" {
+				out[known.Block] = true
+			}
+		}
+	}
+	return out
+}
+
 // Explain gives modules the meanings of their tensors' places in a convention, and what has
 // none, or where no convention is known, that of its name in all conventions that have it,
 // if that is one thing.
 func Explain(modules []*match.Module, places []identify.Place) {
 	experts := slices.ContainsFunc(modules, func(m *match.Module) bool { return m.Meaning.Sub == "expert" })
+	mixers := vocabulary().mixers(modules)
 	for _, m := range modules {
 		var p identify.Place
 		if places != nil {
@@ -104,7 +150,7 @@ func Explain(modules []*match.Module, places []identify.Place) {
 		if p.Tensor != nil && !convention.IsOwn(p.Tensor.Role) {
 			m.Meaning = identify.Meaning(p.Tensor.Role)
 		} else {
-			vocabulary().explain(m, experts)
+			vocabulary().explain(m, experts, mixers)
 		}
 		m.Meaning.Buffer = buffer
 	}

@@ -1,0 +1,154 @@
+package infer
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/rename"
+	"github.com/wtinspect/wtinspect/rename/convention"
+)
+
+// slotNames are modules of LLaMA, as a lab with plain words calls them and as llama-hf does, in the
+// order of the code. A lab's own words stand in the place of some.
+var slotNames = []struct{ slot, plain, hf string }{
+	{"tok", "tok", "model.embed_tokens"},
+	{"ln1", "ln1", "model.layers.{}.input_layernorm"},
+	{"q", "attn.q", "model.layers.{}.self_attn.q_proj"},
+	{"k", "attn.k", "model.layers.{}.self_attn.k_proj"},
+	{"v", "attn.v", "model.layers.{}.self_attn.v_proj"},
+	{"o", "attn.o", "model.layers.{}.self_attn.o_proj"},
+	{"ln2", "ln2", "model.layers.{}.post_attention_layernorm"},
+	{"g", "mlp.gate", "model.layers.{}.mlp.gate_proj"},
+	{"u", "mlp.up", "model.layers.{}.mlp.up_proj"},
+	{"d", "mlp.down", "model.layers.{}.mlp.down_proj"},
+	{"norm", "norm", "model.norm"},
+	{"head", "head", "lm_head"},
+}
+
+// inWords makes a small LLaMA in a lab's words.
+func inWords(words map[string]string, prefix string, kv uint64) []convention.Named {
+	const d, f, vocab, layers = 64, 160, 96, 4
+	shapes := map[string][]uint64{
+		"tok": {vocab, d}, "head": {vocab, d}, "q": {d, d}, "o": {d, d}, "k": {kv, d}, "v": {kv, d},
+		"g": {f, d}, "u": {f, d}, "d": {d, f}, "ln1": {d}, "ln2": {d}, "norm": {d},
+	}
+	var out []convention.Named
+	for _, s := range slotNames {
+		name := s.plain
+		if w, ok := words[s.slot]; ok {
+			name = w
+		}
+		if s.slot == "tok" || s.slot == "norm" || s.slot == "head" {
+			out = append(out, convention.Named{Name: prefix + name + ".weight", Shape: shapes[s.slot], DType: "BF16"})
+			continue
+		}
+		for l := range layers {
+			out = append(out, convention.Named{Name: prefix + "blk." + numbered("{}.", l) + name + ".weight", Shape: shapes[s.slot], DType: "BF16"})
+		}
+	}
+	return out
+}
+
+// verdicts says of every slot what a map makes of it: "sure", "asked", "wrong" (asked, and
+// another is likelier), "WRONG" (for sure) or "none".
+func verdicts(t *testing.T, res *Result, list []convention.Named) map[string]string {
+	t.Helper()
+	bare := *res.Map
+	bare.Ask = nil
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Name
+	}
+	rows := make(map[string]rename.Row)
+	for _, r := range rename.NewPlan(&bare, names, rename.Limits{}).Rows {
+		rows[r.From] = r
+	}
+	out := make(map[string]string)
+	at := 0
+	for _, s := range slotNames {
+		n := 1
+		if strings.Contains(s.hf, "{}") {
+			n = 4
+		}
+		for l := range n {
+			row := rows[names[at]]
+			at++
+			want := numbered(s.hf, l) + ".weight"
+			switch sure := row.Rule >= 0 && res.Rules[row.Rule].Class != Guess && res.Rules[row.Rule].Confidence >= 0.9; {
+			case row.Rule < 0 && names[at-1] == want:
+				out[s.slot] = "sure" // it keeps its name
+			case row.Rule < 0:
+				out[s.slot] = "none"
+			case row.To == want && sure:
+				out[s.slot] = "sure"
+			case row.To == want:
+				out[s.slot] = "asked"
+			case sure:
+				out[s.slot] = "WRONG"
+			default:
+				out[s.slot] = "wrong"
+			}
+		}
+	}
+	return out
+}
+
+// judgeWords infers the map of a LLaMA in a lab's words under prefixes, with heads that share keys and
+// without, and with the layers in the order of the code and not. What is sure must be right; the slots
+// of sure must be, and those of asked must not.
+func judgeWords(t *testing.T, words string, sure, asked []string) {
+	t.Helper()
+	of := make(map[string]string)
+	for w := range strings.FieldsSeq(words) {
+		slot, name, _ := strings.Cut(w, "=")
+		of[slot] = name
+	}
+	for _, c := range []struct {
+		prefix  string
+		kv      uint64
+		ordered bool
+	}{{"", 16, false}, {"net.core.", 64, true}, {"", 64, false}} {
+		list := inWords(of, c.prefix, c.kv)
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: list, Ordered: c.ordered}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Refused != "" {
+			t.Errorf("%s (%d): refused: %s", words, c.kv, res.Refused)
+			continue
+		}
+		got := verdicts(t, res, list)
+		for _, slot := range slices.Sorted(maps.Keys(got)) {
+			switch v := got[slot]; {
+			case v == "WRONG", slices.Contains(sure, slot) && v != "sure", slices.Contains(asked, slot) && v == "sure":
+				t.Errorf("%s%s (%d): %s is %s\n%s", c.prefix, words, c.kv, slot, v, brief(res))
+				return
+			}
+		}
+	}
+}
+
+// Of two normalisations of a layer "after attention" is that before the MLP, as is what has the MLP's
+// word; whatever the other is called is that before attention.
+func TestWordsOfNorms(t *testing.T) {
+	for _, first := range []string{"ln_1", "n1", "norm_a", "rms_1", "pre_ln", "norm_in", "sa_norm", "mix_norm", "layer_norm_1", "attn_norm", "pre_attn_norm"} {
+		judgeWords(t, "ln1="+first+" ln2=post_attn_norm", []string{"ln1", "ln2"}, nil)
+	}
+	for _, second := range []string{"after_attn_norm", "norm_after_attention", "norm_post_attn", "ln_mlp", "before_mlp_norm", "norm_before_ffn", "post_self_attn_layernorm"} {
+		judgeWords(t, "ln1=sa_norm ln2="+second, []string{"ln1", "ln2"}, nil)
+	}
+	judgeWords(t, "ln1=ln_attn ln2=ln_mlp", []string{"ln1", "ln2"}, nil)
+	judgeWords(t, "ln1=norm_before_attn ln2=norm_after_attn", []string{"ln1", "ln2"}, nil)
+	judgeWords(t, "ln1=norm_x ln2=norm_y", nil, []string{"ln1", "ln2"})
+}
+
+// Words that one architecture has for its own parts mean what they mean elsewhere in a model without
+// those parts: RWKV has key and value below att, and a value in its MLP.
+func TestWordsOfOtherArchitectures(t *testing.T) {
+	judgeWords(t, "q=att.query k=att.key v=att.value", []string{"q", "k", "v"}, nil)
+	judgeWords(t, "q=att.query k=att.key v=att.value o=att.output", []string{"q", "k", "v", "o"}, nil)
+	judgeWords(t, "g=glu.gate u=glu.value d=glu.out", []string{"g", "u", "d"}, nil)
+	judgeWords(t, "g=ffn.gate u=ffn.value d=ffn.out", []string{"g", "u", "d"}, nil)
+}
