@@ -21,7 +21,6 @@ import (
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
-	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // ConvertOptions say what the new checkpoint is to be.
@@ -191,7 +190,7 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	if m := v.opts.Names.Model; v.opts.Like != nil && len(m.Documents) == 0 && m.Adapter == nil {
 		v.opts.Names.Model = adapt.ModelWith(v.opts.Like, nil)
 	}
-	if err := v.choose(); err != nil {
+	if err := v.choose(ctx); err != nil {
 		return nil, err
 	}
 	if err := v.holdable(ctx); err != nil {
@@ -292,7 +291,7 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 }
 
 // choose makes the items of the tensors that are chosen.
-func (v *Conversion) choose() error {
+func (v *Conversion) choose(ctx context.Context) error {
 	c := v.Source
 	if c.NamesOnly() {
 		return fmt.Errorf("%s is an index without its shards, and there is nothing to convert", c.Path)
@@ -304,6 +303,9 @@ func (v *Conversion) choose() error {
 		case f.Err != nil:
 			return f.Err
 		}
+	}
+	if err := v.complete(ctx); err != nil {
+		return err
 	}
 	twice := make(map[string]bool, c.Len())
 	v.items = make([]item, 0, c.Len())
@@ -336,6 +338,34 @@ func (v *Conversion) choose() error {
 		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
 	}
 	return nil
+}
+
+// complete refuses a source whose index names a tensor that no shard has, as one that lacks a
+// shard: the new index could not name it. Those that only a shard has are named there.
+func (v *Conversion) complete(ctx context.Context) error {
+	list := v.Source.Of
+	if list == nil {
+		list = []*checkpoint.Checkpoint{v.Source}
+	}
+	for _, c := range list {
+		if c.Index == "" {
+			continue
+		}
+		var added []string
+		for _, f := range c.Validate(ctx) {
+			switch {
+			case f.Tensor == "" || v.opts.Select != nil && !v.opts.Select(f.Tensor):
+			case f.Code == checkpoint.CodeMissingTensor:
+				return fmt.Errorf("%s names %q, and no shard holds it; a new checkpoint needs all tensors of the old one, and --exclude %[2]q does without", c.Index, f.Tensor)
+			case f.Code == checkpoint.CodeUnmappedTensor:
+				added = append(added, f.Tensor)
+			}
+		}
+		if len(added) > 0 {
+			v.note("%s does not name %s, which the shards hold and the result has", c.Index, folded(added))
+		}
+	}
+	return ctx.Err()
 }
 
 // twice refuses a source with two tensors of one name.
@@ -593,28 +623,29 @@ func (v *Conversion) prepare(ctx context.Context) error {
 	return nil
 }
 
-// base is what the files of a directory are called: as those of the source, since loaders
-// look for model, diffusion_pytorch_model or adapter_model. A single file may be called
-// anything, and what is in another container has other readers: those are model.
+// base is what the files of a directory are called, since loaders look for model,
+// diffusion_pytorch_model or adapter_model: as the index of the source is, or else one of
+// these. Shards and single files may be called anything. GGUF files keep their name.
 func (v *Conversion) base() string {
 	c := v.Source
 	if c.Of != nil {
 		c = c.Of[0]
 	}
 	name := path.Base(filepath.ToSlash(c.Files[0].Name))
-	if c.Format == checkpoint.PyTorch && v.Container == checkpoint.Safetensors {
-		return torchBase(name)
-	}
-	if v.Container != c.Format || !c.IsRelease() && c.Format != checkpoint.GGUF {
+	switch {
+	case v.Container == checkpoint.GGUF && c.Format == checkpoint.GGUF:
+		if prefix, _, _, ok := gguf.ParseSplitName(name); ok {
+			return prefix
+		}
+		return strings.TrimSuffix(name, path.Ext(name))
+	case v.Container == checkpoint.GGUF || c.Format == checkpoint.GGUF:
 		return ""
 	}
-	if prefix, _, _, ok := gguf.ParseSplitName(name); ok {
-		return prefix
-	}
-	if stem, _, _, ok := safetensors.ParseShardName(name); ok {
+	index := path.Base(filepath.ToSlash(c.Index))
+	if stem, ok := strings.CutSuffix(index, ".safetensors.index.json"); ok && !strings.HasPrefix(stem, ".") {
 		return stem
 	}
-	return strings.TrimSuffix(name, path.Ext(name))
+	return knownBase(name)
 }
 
 // largestFile is how many bytes of tensors the fullest file of a set has; 0 of sources

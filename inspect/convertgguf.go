@@ -121,6 +121,9 @@ func (v *Conversion) keyValues() error {
 		err = v.fits(v.opts.Like)
 	}
 	v.kvs, _ = assemble.Metadata(from)
+	if from == v.Source && v.Unchosen > 0 {
+		v.note("the key/values are of the whole model, and tensors were left out; 'wtinspect check' says what contradicts them")
+	}
 	v.fileType()
 	return err
 }

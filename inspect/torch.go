@@ -119,10 +119,9 @@ func BesideText(c *checkpoint.Checkpoint) string {
 	return strings.Join(texts, ", ")
 }
 
-// torchBase is what the safetensors files are called that are made of a file of torch.save: as
-// transformers, diffusers and PEFT call them (SAFE_WEIGHTS_NAME in their utils), who
-// have the name of the pickle otherwise.
-func torchBase(name string) string {
+// knownBase is what safetensors files are called that are made of a file: as transformers,
+// diffusers and PEFT look for them (SAFE_WEIGHTS_NAME in their utils), "" for model.
+func knownBase(name string) string {
 	for _, base := range []string{"diffusion_pytorch_model", "adapter_model"} {
 		if strings.HasPrefix(name, base) {
 			return base

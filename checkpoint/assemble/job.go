@@ -15,9 +15,11 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // Options say where a new checkpoint goes and how.
@@ -129,6 +131,16 @@ func foreignName(name string, f checkpoint.Format) checkpoint.Format {
 		}
 	}
 	return ""
+}
+
+// shardOf is how many files a set has of which a name is one, 0 for a name of no set.
+func shardOf(name string, f checkpoint.Format) int {
+	parse := safetensors.ParseShardName
+	if f == checkpoint.GGUF {
+		parse = gguf.ParseSplitName
+	}
+	_, _, of, _ := parse(filepath.Base(name))
+	return of
 }
 
 // check finds what no checkpoint can have.
@@ -326,6 +338,9 @@ func (j *Job) look() error {
 	}
 	if n := len(j.files); n > 1 && !out.Directory {
 		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: fmt.Sprintf("%s: is the name of a file, and the result would be %s; name a directory, or allow more bytes in a file", j.Output, plural.Of(n, "file"))})
+	}
+	if of := shardOf(j.Output, j.spec.Format); of > 1 && len(j.files) == 1 && !out.Directory {
+		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: fmt.Sprintf("%s: is the name of one of %s, and readers would look for the others; give it another name, or name a directory for shards", j.Output, plural.Of(of, "file"))})
 	}
 	var err error
 	if j.place, err = out.Look(j.sys); err != nil {
