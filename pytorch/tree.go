@@ -377,7 +377,7 @@ func (f *File) Subtrees() (list []Subtree) {
 			w.list("", child)
 			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(key, child)}
 			onWay := f.path == at || strings.HasPrefix(f.path, at+".")
-			s.Listed = onWay || strings.HasPrefix(at, join(f.path, "")) && !w.isBeside(key, child)
+			s.Listed = onWay || strings.HasPrefix(at, join(f.path, "")) && (!w.isBeside(key, child) || f.lists(at))
 			if onWay && next == nil {
 				next, nextPath = child, at
 			}
@@ -389,6 +389,13 @@ func (f *File) Subtrees() (list []Subtree) {
 		path, node = nextPath, next
 	}
 	return list
+}
+
+// lists reports whether tensors of a part below the File's own are among those that it lists,
+// as those of every part are when the whole tree was asked for.
+func (f *File) lists(at string) bool {
+	below := strings.TrimPrefix(at, join(f.path, "")) + "."
+	return slices.ContainsFunc(f.entries, func(e entry) bool { return strings.HasPrefix(e.name, below) })
 }
 
 // storageBytes returns the bytes of the storages that tensors use, each once.
