@@ -288,6 +288,9 @@ func TestHostile(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for _, file := range files {
 		for i := range file {
+			if testing.Short() && i%5 != 0 {
+				continue
+			}
 			try(file[:i])
 			for _, b := range []byte{0, 0xff, file[i] + 1, '\'', '9'} {
 				changed := slices.Clone(file)
@@ -308,7 +311,8 @@ func TestHostile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := io.Copy(io.Discard, r); n != 64<<20 || err != nil {
+	// Discard has buffers of its own, which the race detector makes it forget.
+	if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 64<<10)); n != 64<<20 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 	runtime.ReadMemStats(&after)

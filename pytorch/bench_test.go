@@ -26,7 +26,10 @@ func manyTensors(n int) (archive, pickle []byte) {
 }
 
 func TestMany(t *testing.T) {
-	const n = 100_000
+	n := 100_000
+	if testing.Short() {
+		n = 10_000
+	}
 	archive, pickle := manyTensors(n)
 	var f *File
 	var before, after runtime.MemStats

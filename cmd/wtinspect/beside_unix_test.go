@@ -221,7 +221,11 @@ func TestPipesAsWeights(t *testing.T) {
 		pipe := filepath.Join(dir, name)
 		needs(t, "a pipe", syscall.Mkfifo(pipe, 0o666))
 		for _, args := range [][]string{
-			{"ls", pipe}, {"check", pipe}, {"cat", pipe, "w"}, {"diff", pipe, pipe}, {"rename", "--add-prefix", "x.", "--in-place", pipe},
+			{"ls", pipe},
+			{"check", pipe},
+			{"cat", pipe, "w"},
+			{"diff", pipe, pipe},
+			{"rename", "--add-prefix", "x.", "--in-place", pipe},
 			{"convert", pipe, "-o", filepath.Join(dir, "out.safetensors")},
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
