@@ -125,6 +125,8 @@ type Contradiction struct {
 	By      string `json:"by"`
 	// Assumed says that an answer is contradicted. It stands, and the map has it.
 	Assumed bool `json:"assumed"`
+	// Layers are those in which it is so, where the others are as the name says. Without it all are so.
+	Layers []int `json:"layers,omitempty"`
 }
 
 // inferredBy begins every map that was inferred, and a line that begins with answered
@@ -166,11 +168,12 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	// Without some of the shards, a row of every layer cannot be read.
 	has := func(c *checkpoint.Checkpoint) bool { return !c.NamesOnly() && c.Absent(ctx) == nil }
 	if with := cmp.Or(opts.Ref, b); !opts.NamesOnly && has(a) && (with == nil || has(with)) {
-		reading := evidence.Options{MaxBytes: newReach(ctx).budget(a, with), Workers: opts.Workers, Progress: opts.Progress}
+		places := newReach(ctx)
+		reading := evidence.Options{MaxBytes: places.budget(a, with), Workers: opts.Workers, Progress: opts.Progress}
 		if weights, err = evidence.New(a, with, reading); err != nil {
 			return nil, err
 		}
-		how.Content = weights
+		how.Content, how.Sampled = weights, places.bytes > 0
 	}
 	var res *infer.Result
 	if to == nil {

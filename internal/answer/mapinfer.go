@@ -3,9 +3,11 @@ package answer
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename/infer"
 )
@@ -96,6 +98,10 @@ func InferNotes(r *inspect.InferMapResult, verbose bool) []string {
 		}
 	}
 	for _, c := range r.Contradictions {
+		if c.Layers != nil {
+			lines = append(lines, "contradiction: "+inferLayers(&c))
+			continue
+		}
 		says := "is called " + c.Name + ", and has the weights of"
 		switch {
 		case c.Assumed:
@@ -119,6 +125,23 @@ func InferNotes(r *inspect.InferMapResult, verbose bool) []string {
 		}
 	}
 	return append(lines, inferSummary(r))
+}
+
+// inferLayers says in which layers weights are others than in the rest.
+func inferLayers(c *inspect.Contradiction) string {
+	const most = 8
+	var list []string
+	for _, l := range c.Layers[:min(most, len(c.Layers))] {
+		list = append(list, strconv.Itoa(l))
+	}
+	if n := len(c.Layers) - most; n > 0 {
+		list = append(list, fmt.Sprintf("and %d more", n))
+	}
+	weights := "those of " + c.Content + ", and in the others those of " + c.Name
+	if c.Content == c.Name {
+		weights = "those of other layers of " + c.Name
+	}
+	return fmt.Sprintf("%s: its weights in %s %s are %s (%s)", c.From, plural.Noun(len(c.Layers), "layer"), strings.Join(list, ", "), weights, c.By)
 }
 
 func inferSummary(r *inspect.InferMapResult) string {

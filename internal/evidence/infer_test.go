@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -470,7 +471,7 @@ func TestInferAloneAgainstAnswer(t *testing.T) {
 			}
 			res.Contradictions[i].By = ""
 		}
-		if !slices.Equal(res.Contradictions, want) {
+		if !reflect.DeepEqual(res.Contradictions, want) {
 			t.Errorf("right %v: %+v", right, res.Contradictions)
 		}
 		for i, r := range res.Rules {

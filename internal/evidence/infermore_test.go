@@ -188,9 +188,10 @@ func TestInferBudget(t *testing.T) {
 	t.Parallel()
 	plain, fused := large(t, t.TempDir())
 	for _, tt := range []struct {
-		a, b  string
-		share float64
-	}{{plain, plain, 1e-3}, {fused, plain, 1e-2}, {plain, fused, 1e-2}} {
+		a, b    string
+		sampled bool
+		share   float64
+	}{{plain, plain, true, 1e-3}, {plain, plain, false, 1e-2}, {fused, plain, false, 1e-2}, {plain, fused, false, 1e-2}} {
 		a, b := openFile(t, tt.a), openFile(t, tt.b)
 		bytes := int64(0)
 		for _, x := range b.All() {
@@ -201,7 +202,7 @@ func TestInferBudget(t *testing.T) {
 		if tt.b == fused {
 			content = w // unrelated, for all that is known
 		}
-		res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true, Content: content})
+		res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true, Content: content, Sampled: tt.sampled})
 		if tt.b == plain && len(res.Questions) > 0 {
 			t.Errorf("%+v", res.Questions)
 		}

@@ -64,6 +64,8 @@ type Contradiction struct {
 	Content string // what its weights are in B
 	By      string
 	Assumed bool // the answer stands, and the map has it
+	// Layers are those in which it is so, where others are as the name says; nil is all of them.
+	Layers []int
 }
 
 // A Result is the map that was found and what it rests on.
@@ -93,6 +95,8 @@ type Options struct {
 	Unknown bool
 	// Opaque leaves common words out as well: names say nothing.
 	Opaque bool
+	// Sampled compares the weights of three layers, not of all: those of another machine.
+	Sampled bool
 }
 
 // An Assumption answers a question: what a module or a template becomes. Either side is

@@ -35,17 +35,19 @@ const (
 type weighing struct {
 	*inference
 	alike map[[2]int]likeness
-	ofA   map[int]bool // modules that are like one of the other side
-	ofB   map[int]bool
-	found map[string]*way // of hypotheses that are not of one module and one alike
+	// members are the likenesses of pairs of modules, member by member.
+	members map[[2]int]map[int]Likeness
+	ofA     map[int]bool // modules that are like one of the other side
+	ofB     map[int]bool
+	found   map[string]*way // of hypotheses that are not of one module and one alike
 	// tried and turned count hypotheses for which nothing was found.
 	tried, turned int
 	err           error
 }
 
-// A likeness is what the sampled members of two modules say together.
+// A likeness is what the members of two modules say together.
 type likeness struct {
-	members            int
+	members, of        int // how many were compared, and how many there are
 	equal, informative bool
 	z, cosine          float64 // means: members of one model are not independent of one another
 	share              float64 // of the z of the best pair of either module
@@ -58,17 +60,33 @@ func (l *likeness) matches() bool { return l.z > matches && l.share > rival || l
 
 func (l *likeness) proves() bool { return l.equal && l.informative }
 
+// class is what a rule for two modules that match rests on.
+func (l *likeness) class() Class {
+	if l.proves() && l.members == l.of {
+		return Proven
+	}
+	return Measured
+}
+
+// tensors says how many were compared.
+func (l *likeness) tensors() string {
+	if l.members < l.of {
+		return fmt.Sprintf("%d of %s", l.members, plural.Of(l.of, "tensor"))
+	}
+	return plural.Of(l.members, "tensor")
+}
+
 // String says how alike they are.
 func (l *likeness) String() string {
-	rows := "the sampled rows of " + plural.Of(l.members, "tensor")
+	rows := "the sampled rows of " + l.tensors()
 	if l.proves() {
 		return rows + " are equal"
 	}
 	return fmt.Sprintf("%s have a cosine of %.2f, z = %.0f", rows, l.cosine, l.z)
 }
 
-// sampled is which members of a module are compared: in the first, the middle and the last
-// block.
+// sampled is which members of a module are compared where not all are: in the first, the middle
+// and the last block.
 func sampled(count int) []int {
 	return slices.Compact([]int{0, count / 2, max(0, count-1)})
 }
@@ -92,12 +110,30 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 		return nil, nil, nil, err
 	}
 	disputed := w.contradictions(named)
+	single := make(map[int]int)
+	for i := range found {
+		if f := &found[i]; len(f.A)+len(f.B) == 2 {
+			single[f.A[0]] = f.B[0]
+		}
+	}
+	strays, err := w.strays(single)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	for i := range found {
 		f := &found[i]
 		if !x.isAssumed(f.A, f.B) {
 			w.judge(f)
 		} else if c := w.judgeAssumed(f); c != nil {
 			disputed = append(disputed, *c)
+		}
+	}
+	for _, c := range strays {
+		disputed = append(disputed, c.Contradiction)
+		for i := range found {
+			if f := &found[i]; slices.Equal(f.A, []int{c.a}) && !c.Assumed {
+				f.class, f.confidence, f.by = Guess, min(f.confidence, 0.5), []string{fmt.Sprintf("but its weights %s are those of %s: %s", c.where(), c.Content, c.By)}
+			}
 		}
 	}
 	x.mark(found, disputed)
@@ -109,11 +145,8 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 func (w *weighing) judgeAssumed(f *finding) *Contradiction {
 	confirm := func(class Class, by string) { f.class, f.by = class, append(f.by, by) }
 	if len(f.A)+len(f.B) == 2 {
-		switch l := w.alike[[2]int{f.A[0], f.B[0]}]; {
-		case l.proves():
-			confirm(Proven, l.String())
-		case l.matches():
-			confirm(Measured, l.String())
+		if l := w.alike[[2]int{f.A[0], f.B[0]}]; l.matches() {
+			confirm(l.class(), l.String())
 		}
 		return nil
 	}
@@ -149,7 +182,11 @@ func (x *inference) mark(found []finding, disputed []Contradiction) {
 		f := &found[i]
 		for _, c := range disputed {
 			if c.Assumed && x.isOf(c.From, f) {
-				f.confidence, f.by = 0.5, []string{fmt.Sprintf("it was assumed, but by its weights it is %s: %s", c.Content, c.By)}
+				where := ""
+				if c.Layers != nil {
+					where = c.where() + " "
+				}
+				f.confidence, f.by = 0.5, []string{fmt.Sprintf("it was assumed, but by its weights it is %s%s: %s", where, c.Content, c.By)}
 			}
 		}
 	}
@@ -184,8 +221,18 @@ func (x *inference) compare(res *Result) (*Result, error) {
 			}
 		}
 	}
+	strays, err := w.strays(named)
+	if err != nil {
+		return nil, err
+	}
+	astray := make(map[int]bool)
+	for _, c := range strays {
+		astray[c.a] = true
+	}
 	for r, pairs := range renames {
-		w.confirm(res, r, pairs)
+		if !slices.ContainsFunc(pairs, func(p [2]int) bool { return astray[p[0]] }) {
+			w.confirm(res, r, pairs)
+		}
 	}
 	refuted, err := w.confirmLayouts(res, plan)
 	if err != nil {
@@ -199,6 +246,9 @@ func (x *inference) compare(res *Result) (*Result, error) {
 		return other, err
 	}
 	res.Contradictions, res.Read, res.Unrelated = w.contradictions(named), x.opt.Content.Read(), x.unrelated
+	for _, c := range strays {
+		res.Contradictions = append(res.Contradictions, c.Contradiction)
+	}
 	res.Questions = append(res.Questions, x.contradicted(res.Contradictions)...)
 	res.ask()
 	return res, w.err
@@ -206,25 +256,23 @@ func (x *inference) compare(res *Result) (*Result, error) {
 
 // confirm says of a rule what the weights of the modules that it renames say, where they agree.
 func (w *weighing) confirm(res *Result, rule int, pairs [][2]int) {
-	class, tensors := Proven, 0
+	all := likeness{equal: true, informative: true}
 	for _, p := range pairs {
 		l := w.alike[p]
 		if !l.matches() {
 			return
 		}
-		if !l.proves() {
-			class = Measured
-		}
-		tensors += l.members
+		all.equal = all.equal && l.proves()
+		all.members, all.of = all.members+l.members, all.of+l.of
 	}
-	if tensors == 0 {
+	if all.members == 0 {
 		return
 	}
 	by := "the sampled rows of %s are equal"
-	if class == Measured {
+	if !all.equal {
 		by = "the sampled rows of %s are alike"
 	}
-	res.confirm(rule, class, fmt.Sprintf(by, plural.Of(tensors, "tensor")))
+	res.confirm(rule, all.class(), fmt.Sprintf(by, all.tensors()))
 }
 
 // confirmLayouts carries out what the rules do to bytes, in three blocks, and returns what
@@ -307,6 +355,13 @@ func (x *inference) contradicted(list []Contradiction) []Question {
 		if c.Assumed {
 			continue
 		}
+		if c.Layers != nil {
+			out = append(out, Question{
+				Between: []string{c.From}, And: []string{c.Name}, Best: []string{c.Name}, Confidence: 0.5,
+				Settle: []Step{{Answer: &Assumption{lastWords(&x.a, c.From), lastWords(&x.b, c.Name)}, Note: "takes all layers alike"}},
+			})
+			continue
+		}
 		i := slices.IndexFunc(out, func(q Question) bool { return slices.Contains(q.And, c.Name) || slices.Contains(q.And, c.Content) })
 		if i < 0 {
 			i = len(out)
@@ -336,62 +391,6 @@ func (x *inference) again(extra func(a, b []int) float64) (*match.Solution, []fi
 		return nil, nil, err
 	}
 	return sol, x.judge(sol), x.ctx.Err()
-}
-
-// weigh compares the weights of modules that may become each other.
-func (x *inference) weigh() (*weighing, error) {
-	w := &weighing{
-		inference: x,
-		alike:     make(map[[2]int]likeness), ofA: make(map[int]bool), ofB: make(map[int]bool), found: make(map[string]*way),
-	}
-	a, b := &x.a, &x.b
-	var which [][2]int
-	var pairs []Pair
-	for i, m := range a.modules {
-		for j, n := range b.modules {
-			if !comparable(m, n) {
-				continue
-			}
-			for _, k := range sampled(m.Count) {
-				which = append(which, [2]int{i, j})
-				pairs = append(pairs, Pair{a.name(i, k), b.name(j, k)})
-			}
-		}
-	}
-	list, err := x.opt.Content.Alike(x.ctx, pairs)
-	if err != nil {
-		return nil, err
-	}
-	for n := 0; n < len(list); {
-		at := which[n]
-		l := likeness{equal: true, ops: list[n].Ops, vector: len(a.modules[at[0]].Shape) < 2}
-		for ; n < len(list) && which[n] == at; n++ {
-			one := &list[n]
-			l.members++
-			l.equal, l.informative = l.equal && one.Equal, l.informative || one.Informative
-			l.z, l.cosine = l.z+one.Z, l.cosine+one.Cosine
-			if !slices.EqualFunc(l.ops, one.Ops, sameOp) {
-				l.ops = nil
-			}
-		}
-		l.z, l.cosine = l.z/float64(l.members), l.cosine/float64(l.members)
-		if l.vector && !isChannels(a, a.modules[at[0]]) {
-			l.z = 0
-		}
-		w.alike[at] = l
-	}
-	bestA, bestB := make(map[int]float64), make(map[int]float64)
-	for at, l := range w.alike {
-		bestA[at[0]], bestB[at[1]] = max(bestA[at[0]], l.z), max(bestB[at[1]], l.z)
-	}
-	for at, l := range w.alike {
-		if l.share = l.z / max(bestA[at[0]], bestB[at[1]]); l.matches() {
-			w.ofA[at[0]], w.ofB[at[1]] = true, true
-		}
-		w.alike[at] = l
-	}
-	x.unrelated = len(w.alike) > 0 && len(w.ofA) == 0
-	return w, nil
 }
 
 // comparable reports whether members of two modules have shapes that are compared.
@@ -472,16 +471,18 @@ func (w *weighing) judge(f *finding) {
 	}
 	l, ok := w.alike[[2]int{f.A[0], f.B[0]}]
 	ok = ok && len(f.A)+len(f.B) == 2
-	tensors := plural.Of(l.members, "tensor")
 	alike := func(how *way) {
 		say(Measured, how, "%s", l.String())
 	}
 	switch {
 	case ok && l.proves():
-		say(Proven, new(way), "%s", l.String())
+		say(l.class(), new(way), "%s", l.String())
+		if f.class == Measured {
+			f.confidence = 1
+		}
 		return
 	case ok && l.ops != nil:
-		say(Proven, &way{compute: l.ops}, "%s makes the sampled rows of %s", kindOf(l.ops), tensors)
+		say(Proven, &way{compute: l.ops}, "%s makes the sampled rows of %s", kindOf(l.ops), l.tensors())
 		return
 	case ok && l.matches() && (l.vector || l.cosine > alikeEnough):
 		alike(new(way))
