@@ -43,7 +43,11 @@ type InferMapOptions struct {
 
 // An Assumption answers a question: what a module becomes. Either side is a pattern, or
 // the last words of one.
-type Assumption struct{ From, To string }
+type Assumption struct {
+	From, To string
+	// In is the file that has it, "" of one that the user gives now.
+	In string
+}
 
 // An InferMapResult is the map that was found, and what it rests on.
 type InferMapResult struct {
@@ -147,6 +151,9 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	if err != nil {
 		return nil, err
 	}
+	if len(from.Tensors) == 0 {
+		return nil, fmt.Errorf("%s has no tensors to give other names", a.Path)
+	}
 	adapter := identify.ReadAdapter(from.Tensors, from.Model, nil) != nil
 	if b == nil && adapter {
 		return nil, fmt.Errorf("%s holds changes to a model, and conventions are of models; 'wtinspect rename --to' gives adapters other names", a.Path)
@@ -162,7 +169,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 	}
 	how := infer.Options{}
 	for _, s := range opts.Assume {
-		how.Assume = append(how.Assume, infer.Assumption(s))
+		how.Assume = append(how.Assume, infer.Assumption{From: s.From, To: s.To})
 	}
 	var weights *evidence.Weights
 	// Without some of the shards, a row of every layer cannot be read.
@@ -198,7 +205,11 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		res, err = infer.Infer(ctx, from, names, how)
 	}
 	if e, ok := errors.AsType[*infer.AssumptionError](err); ok {
-		return nil, fmt.Errorf("--assume %w", e)
+		in := "--assume "
+		if i := slices.Index(how.Assume, e.Assumption); i >= 0 && opts.Assume[i].In != "" {
+			in = opts.Assume[i].In + ": answer "
+		}
+		return nil, fmt.Errorf("%s%w", in, e)
 	}
 	if e, ok := errors.AsType[*evidence.BudgetError](err); ok {
 		return nil, &ReadLimitError{Path: a.Path, Bytes: e.Need, Max: e.Max}
@@ -336,7 +347,7 @@ func (r *InferMapResult) fill(res *infer.Result, opts *InferMapOptions) error {
 	}
 	r.Missing, r.Extra = append([]string{}, res.Missing...), append([]string{}, res.Extra...)
 	r.Refused, r.Unrelated = some(res.Refused), res.Unrelated
-	r.Complete = r.Refused == nil && len(r.Questions)+len(r.Contradictions) == 0 && (len(r.Missing) == 0 || len(r.Extra) == 0)
+	r.Complete = r.Refused == nil && len(r.Questions)+len(r.Contradictions) == 0 && !res.Partial && (len(r.Missing) == 0 || len(r.Extra) == 0)
 	r.Map = m
 	// What several rules rest on is said once, above the first of them.
 	written := *m
@@ -388,9 +399,9 @@ func Answers(ctx context.Context, file, a string) ([]Assumption, error) {
 		return nil, &ExistingMapError{file, "is not a map"}
 	}
 	var list []Assumption
-	add := func(answer string) {
+	add := func(answer, in string) {
 		if from, to, ok := strings.Cut(answer, "="); ok {
-			list = append(list, Assumption{from, to})
+			list = append(list, Assumption{from, to, in})
 		}
 	}
 	for line := range strings.Lines(string(text)) {
@@ -399,12 +410,12 @@ func Answers(ctx context.Context, file, a string) ([]Assumption, error) {
 			break
 		}
 		if answer, ok := strings.CutPrefix(line, answered); ok {
-			add(answer)
+			add(answer, file)
 		}
 	}
 	for i := range m.Ask {
 		for _, answer := range m.Ask[i].Answer {
-			add(answer)
+			add(answer, fmt.Sprintf("%s:%d", file, m.Ask[i].Pos.Line))
 		}
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,6 +73,9 @@ func TestInferMap(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers, err := inspect.Answers(t.Context(), file, c.Path)
+	for i := range opts.Assume {
+		opts.Assume[i].In = file
+	}
 	if diff := cmp.Diff(opts.Assume, answers); err != nil || diff != "" {
 		t.Errorf("%v (-said +read):\n%s", err, diff)
 	}
@@ -114,6 +118,12 @@ func TestAnswers(t *testing.T) {
 		}
 		got, err := inspect.Answers(t.Context(), file, "a")
 		_, exists := errors.AsType[*inspect.ExistingMapError](err)
+		for i := range got { // a message about it says where it is
+			if got[i].In != file && !strings.HasPrefix(got[i].In, file+":") {
+				t.Errorf("%s: an answer is in %q", tt.name, got[i].In)
+			}
+			got[i].In = ""
+		}
 		if diff := cmp.Diff(tt.want, got); diff != "" || exists != tt.exists || err != nil && !exists {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.name, err, diff)
 		}

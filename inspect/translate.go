@@ -272,7 +272,16 @@ func (e *UnknownConventionError) Error() string {
 	for _, c := range convention.All() {
 		names = append(names, c.Name)
 	}
-	return fmt.Sprintf("there is no convention %q", e.Name) + template.DidYouMean(e.Name, names)
+	meant := template.DidYouMean(e.Name, names)
+	names = slices.DeleteFunc(names, func(n string) bool { return !strings.HasPrefix(n, e.Name+"-") })
+	switch {
+	case meant != "":
+	case e.Name != "" && len(names) > 0:
+		meant = "; those that begin so are " + strings.Join(names, ", ")
+	default:
+		meant = "; 'wtinspect map list' shows those there are"
+	}
+	return fmt.Sprintf("there is no convention %q%s", e.Name, meant)
 }
 
 // An UnidentifiedError says that a checkpoint follows no known convention.

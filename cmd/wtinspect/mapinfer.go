@@ -139,7 +139,7 @@ func runMapInfer(ctx context.Context, p *program, o *mapInferOptions, args []str
 			return err
 		}
 		for _, a := range answers {
-			if !slices.Contains(opts.Assume, a) {
+			if !slices.ContainsFunc(opts.Assume, func(o inspect.Assumption) bool { return o.From == a.From && o.To == a.To }) {
 				opts.Assume = append(opts.Assume, a)
 			}
 		}
@@ -161,6 +161,15 @@ func runMapInfer(ctx context.Context, p *program, o *mapInferOptions, args []str
 	r, err := inspect.InferMap(ctx, checkpoints[0], b, opts)
 	bar.end()
 	if err != nil {
+		for i, in := range all {
+			if checkpoints[i].Len() > 0 {
+				continue
+			}
+			// A file that cannot be read is what is wrong.
+			if failed := in.finish(ctx, p, nil); failed != nil {
+				return failed
+			}
+		}
 		return err
 	}
 	return o.print(ctx, p, r, all, files)

@@ -248,22 +248,26 @@ tensor LAYERS{0..2}.mlp.down_proj.weight BF16 [16,32]
 		return strings.ReplaceAll(layers+fmt.Sprintf("tensor LAYERS{0..2}.%s.weight BF16 [16]\ntensor LAYERS{0..2}.%s.weight BF16 [16]\n", one, two), "LAYERS", prefix+"layers.") +
 			fmt.Sprintf("tensor %sembed_tokens.weight BF16 [64,16]\ntensor %snorm.weight BF16 [16]\n%s", prefix, prefix, more)
 	}
-	// Gate and up are exchanged, as their weights show.
-	for name, mlp := range map[string]string{"model.safetensors": "gate_proj up_proj", "exchanged.safetensors": "up_proj gate_proj"} {
-		gate, up, _ := strings.Cut(mlp, " ")
-		write(name, fmt.Sprintf(`tensor model.embed_tokens.weight F32 [96,64] normal=e
+	// Gate and up are exchanged, in all layers or in one, as their weights show.
+	mlp := func(layers, gate, up string) string {
+		return fmt.Sprintf("tensor model.layers.%s.mlp.%s.weight F32 [160,64] normal=g\ntensor model.layers.%[1]s.mlp.%[3]s.weight F32 [160,64] normal=u\n", layers, gate, up)
+	}
+	for name, mlp := range map[string]string{
+		"model.safetensors":     mlp("{0..2}", "gate_proj", "up_proj"),
+		"exchanged.safetensors": mlp("{0..2}", "up_proj", "gate_proj"),
+		"strayed.safetensors":   mlp("{0..1}", "gate_proj", "up_proj") + mlp("2", "up_proj", "gate_proj"),
+	} {
+		write(name, `tensor model.embed_tokens.weight F32 [96,64] normal=e
 tensor model.layers.{0..2}.input_layernorm.weight F32 [64] normal=n1
 tensor model.layers.{0..2}.post_attention_layernorm.weight F32 [64] normal=n2
 tensor model.layers.{0..2}.self_attn.q_proj.weight F32 [64,64] normal=q
 tensor model.layers.{0..2}.self_attn.k_proj.weight F32 [32,64] normal=k
 tensor model.layers.{0..2}.self_attn.v_proj.weight F32 [32,64] normal=v
 tensor model.layers.{0..2}.self_attn.o_proj.weight F32 [64,64] normal=o
-tensor model.layers.{0..2}.mlp.%s.weight F32 [160,64] normal=g
-tensor model.layers.{0..2}.mlp.%s.weight F32 [160,64] normal=u
-tensor model.layers.{0..2}.mlp.down_proj.weight F32 [64,160] normal=d
+`+mlp+`tensor model.layers.{0..2}.mlp.down_proj.weight F32 [64,160] normal=d
 tensor model.norm.weight F32 [64] normal=n
 tensor lm_head.weight F32 [96,64] normal=h
-`, gate, up))
+`)
 	}
 	const hf1, hf2 = "input_layernorm", "post_attention_layernorm"
 	write("yi", "file model-00001-of-00002.safetensors\n"+llama("model.", "ln1", "ln2", "file model-00002-of-00002.safetensors\ntensor lm_head.weight BF16 [64,16]\n"))
@@ -383,6 +387,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"map", "show", "--for", "yi", "qwen3_5_moe-hf"},
 		{"map", "lint", "drop.yaml", "weight.yaml"},
 		{"map", "infer", "exchanged.safetensors", "model.safetensors"},
+		{"map", "infer", "strayed.safetensors", "model.safetensors"},
 		{"map", "infer", "yi", "--to", "llama-hf"},
 		{"map", "infer", "hf://org/name", "biased.safetensors"},
 		{"map", "infer", "biased.safetensors", "hf://org/name"},

@@ -106,7 +106,12 @@ func find(h *half, text string) ([]int, error) {
 			out = append(out, exact[0])
 		case 0:
 			slices.Sort(all)
-			return nil, fmt.Errorf("no module ends in %q%s", word, template.DidYouMean(word, slices.Compact(all)))
+			all = slices.Compact(all)
+			meant := template.DidYouMean(word, all)
+			if meant == "" && len(all) > 0 {
+				meant = "; they end in " + some(all, "or")
+			}
+			return nil, fmt.Errorf("no module ends in %q%s", word, meant)
 		default:
 			return nil, fmt.Errorf("%q may be %s or %s; write more of it", word, h.modules[exact[0]], h.modules[exact[1]])
 		}

@@ -78,7 +78,10 @@ type Result struct {
 	Contradictions []Contradiction
 	Missing        []string // templates of B without a source
 	Extra          []string // templates of A without a target
-	Read           int64    // bytes of weights read
+	// Partial is set where A's layers have weights without a new name, or the convention that
+	// is aimed at has tensors in every model that nothing becomes.
+	Partial bool
+	Read    int64 // bytes of weights read
 	// Unrelated is set where weights of both sides were compared, and none are alike.
 	Unrelated bool
 	// Refused says why there is no map at all: "3 of 291 tensors have a counterpart".

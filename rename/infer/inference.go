@@ -283,6 +283,9 @@ func (x *inference) judge(sol *match.Solution) []finding {
 		switch {
 		case x.isAssumed(m.A, m.B):
 			f.class, f.confidence, f.by = Named, 1, []string{"it was assumed"}
+			if a := x.a.modules[m.A[0]]; m.Form == match.Transposed && a.Shape[0] != a.Shape[len(a.Shape)-1] {
+				f.by = append(f.by, "its rows become columns")
+			}
 			continue
 		case m.Confidence < match.Confidence(match.Sure):
 			f.class, f.by = Guess, []string{"nothing tells it from others"}

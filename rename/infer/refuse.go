@@ -29,6 +29,8 @@ func (x *inference) refusal(found []finding) string {
 		}
 		if other := x.otherSize(); other != "" {
 			counts += "; " + other
+		} else if 2*a >= needA {
+			counts += fmt.Sprintf(", and only %d of the other's %d", b, needB)
 		}
 		return counts
 	}
@@ -48,6 +50,12 @@ func (x *inference) refusal(found []finding) string {
 	}
 	if biases := x.biases(found); biases != "" {
 		why = append(why, biases)
+	}
+	if why == nil {
+		if norms := x.norms(usedA, usedB); len(norms) > 0 {
+			why = []string{"nothing in " + x.b.of.Name + " is like the normalisations " + some(x.a.patterns(norms), "and") + ", which it has in its layers"}
+			usedA = append(usedA, norms...)
+		}
 	}
 	if why == nil {
 		return ""
@@ -136,6 +144,23 @@ func (x *inference) biases(found []finding) string {
 		return "its normalisations have no biases, and those of " + x.b.of.Name + " have some"
 	}
 	return ""
+}
+
+// norms are normalisations in the layers of A that nothing in B can be: a model without them computes
+// something else.
+func (x *inference) norms(usedA, usedB []int) []int {
+	for j, m := range x.b.modules {
+		if m.Holes() > 0 && m.Meaning.IsNorm() && !slices.Contains(usedB, j) {
+			return nil // it may be that one, and is asked
+		}
+	}
+	var out []int
+	for i, m := range x.a.modules {
+		if m.Holes() > 0 && m.Count > 1 && m.Meaning.IsNorm() && !m.Optional && !m.Leaves[0].IsBias() && !slices.Contains(usedA, i) {
+			out = append(out, i)
+		}
+	}
+	return out
 }
 
 // lacks lists what a convention has in every layer and that nothing in the layers of A can be, whole or

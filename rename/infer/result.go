@@ -235,6 +235,8 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 	res.From, res.To, res.Map.From, res.Map.To = s.from, s.to, s.from, s.to
 	res.Extra = left(&x.a, source, func(m *match.Module) bool { return false })
 	res.Missing = left(&x.b, target, func(m *match.Module) bool { return m.Optional || m.Meaning.Buffer })
+	res.Partial = x.b.virtual && len(res.Missing) > 0 ||
+		len(left(&x.a, source, func(m *match.Module) bool { return m.Holes() == 0 || m.Optional || m.Meaning.Buffer })) > 0
 	res.ask()
 	return res, nil
 }
@@ -351,6 +353,9 @@ func (x *inference) steps(q *Question) []Step {
 // lastWords is as much of the end of a pattern as no other module has.
 func lastWords(h *half, pattern string) string {
 	for at := strings.LastIndexByte(pattern, '.'); at > 0; at = strings.LastIndexByte(pattern[:at], '.') {
+		if strings.Trim(pattern[at+1:], "0123456789") == "" {
+			continue // norms.0
+		}
 		if found, err := find(h, pattern[at+1:]); err == nil && len(found) == 1 {
 			return pattern[at+1:]
 		}

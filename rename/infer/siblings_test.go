@@ -42,3 +42,28 @@ func TestNumberedSiblings(t *testing.T) {
 		}
 	}
 }
+
+// A map that leaves weights of the layers behind is not complete, and normalisations in every layer that
+// nothing can be are those of another architecture.
+func TestLeftInLayers(t *testing.T) {
+	const more = "\nnet.stack.{}."
+	for _, c := range []struct {
+		name, list string
+		partial    bool
+		refused    string
+	}{
+		{"all of it", ownLlama, false, ""},
+		{"a matrix", ownLlama + more + "side_adapter.weight [0-5] 40x64", true, ""},
+		{"norms of queries and keys", ownLlama + more + "attention.<q_norm|k_norm>.weight [0-5] 8", false, "attention.k_norm and"},
+		{"norms behind both parts", ownLlama + more + "<post_attn_norm|post_ffn_norm>.weight [0-5] 64", false, "post_attn_norm and"},
+	} {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, c.list)}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if res.Partial != c.partial && c.refused == "" || (res.Refused != "") != (c.refused != "") || !strings.Contains(res.Refused, c.refused) || len(res.Questions) > 0 {
+			t.Errorf("%s: partial %v\n%s", c.name, res.Partial, brief(res))
+		}
+	}
+}

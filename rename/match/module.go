@@ -96,16 +96,16 @@ const (
 )
 
 // Modules puts the tensors of a checkpoint together. It refuses what is no model.
-func Modules(tensors []Tensor) ([]*Module, error) { return modulesOf(tensors, template.Kinds) }
+func Modules(tensors []Tensor) ([]*Module, error) { return modulesOf(tensors, template.Kinds, true) }
 
-func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []template.Kind) ([]*Module, error) {
+func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []template.Kind, siblings bool) ([]*Module, error) {
 	for i := range tensors {
 		if len(tensors[i].Name) > maxName {
 			return nil, fmt.Errorf("a name has %d bytes, and no tensor's has more than %d: %.40q…", len(tensors[i].Name), maxName, tensors[i].Name)
 		}
 	}
 	kinds := kindsOf(len(tensors), func(i int) string { return tensors[i].Name })
-	kinds = apart(kinds, tensors)
+	kinds = apart(kinds, tensors, siblings)
 	if len(kinds) > 4*MaxModules {
 		return nil, fmt.Errorf("there are %d templates of names, and no model has more than %d", len(kinds), 4*MaxModules)
 	}
@@ -148,10 +148,10 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 
 // apart takes kinds apart by numbers that tell modules apart: linear_0 and linear_1 of a block are two
 // projections, and no two of one kind. Such numbers tell shapes apart, or they are two or three behind a
-// word that counts nothing, and nothing but a leaf follows them.
-func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
-	const most = 4     // numbers; blocks of a network that narrows have shapes of their own as well
-	const siblings = 3 // of one shape; MusicGen has four codebooks
+// word that counts nothing, and nothing but a leaf follows them: siblings.
+func apart(kinds []template.Kind, tensors []Tensor, siblings bool) []template.Kind {
+	const most = 4  // numbers; blocks of a network that narrows have shapes of their own as well
+	const alone = 3 // of one shape; MusicGen has four codebooks
 	before := func(k *template.Kind, hole int) string { return strings.Join(k.Text[:hole+1], "{}") }
 	layers := layersOf(kinds)
 	places := make(map[string]bool)
@@ -174,10 +174,10 @@ func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
 				}
 			}
 			ends := h == k.Holes()-1 && strings.LastIndexAny(k.Text[h+1], "./") <= 0
-			alike := ends && len(shapes) > 1 && len(shapes) <= siblings
+			alike := ends && siblings && len(shapes) > 1 && len(shapes) <= alone
 			switch {
 			case h > 0 && (uniform && differ && len(shapes) <= most || alike),
-				h == 0 && layers > 0 && len(shapes) != layers && (ends && ranks || alike):
+				h == 0 && layers > 0 && len(shapes) != layers && (siblings && ends && ranks || alike):
 				places[before(k, h)] = true
 			}
 		}
@@ -196,7 +196,7 @@ func apart(kinds []template.Kind, tensors []Tensor) []template.Kind {
 			out = append(out, *k)
 			continue
 		}
-		out = append(out, apart(k.By(h), tensors)...)
+		out = append(out, apart(k.By(h), tensors, siblings)...)
 	}
 	return out
 }

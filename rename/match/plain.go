@@ -10,7 +10,9 @@ import (
 
 // Numbered is Modules for [Options.Plain]: numbers are indices in the same places of both
 // lists, whatever else each has.
-func Numbered(tensors []Tensor) ([]*Module, error) { return modulesOf(tensors, template.Numbered) }
+func Numbered(tensors []Tensor) ([]*Module, error) {
+	return modulesOf(tensors, template.Numbered, false)
+}
 
 // Among returns the modules that are left when only some tensors are. What their names
 // mean, and which numbers are indices, is as it was among all. Leaves may be told apart: each
