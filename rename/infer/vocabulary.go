@@ -67,7 +67,7 @@ func ends(name string) []string {
 // Common words that lie still count little: who calls a module w1 may mean either. Without
 // experts, nothing is a router or one of theirs.
 func (l lexicon) explain(m *match.Module, experts bool, mixers map[string]bool) {
-	list := ends(m.String())
+	list := ends(m.Spoken())
 	for i, end := range slices.Backward(list) {
 		known := l[end]
 		if known == nil || !experts && slices.Equal(known.Parts, []string{"router"}) || strings.Trim(end, "0123456789") == "" {
@@ -126,7 +126,7 @@ func (l lexicon) mixers(modules []*match.Module) map[string]bool {
 		if len(m.Meaning.Parts) > 0 {
 			continue
 		}
-		for _, end := range ends(m.String()) {
+		for _, end := range ends(m.Spoken()) {
 			if known := l[end]; known != nil && !common[known.Block] && !known.IsNorm() && known.Parts[0] != "key" && known.Parts[0] != "value" {
 				out[known.Block] = true
 			}
@@ -146,12 +146,51 @@ func Explain(modules []*match.Module, places []identify.Place) {
 		if places != nil {
 			p = places[m.Leaves[0].Tensors[0]]
 		}
-		buffer := m.Meaning.Buffer || p.Buffer
+		said, buffer := m.Meaning, m.Meaning.Buffer || p.Buffer
 		if p.Tensor != nil && !convention.IsOwn(p.Tensor.Role) {
 			m.Meaning = identify.Meaning(p.Tensor.Role)
 		} else {
 			vocabulary().explain(m, experts, mixers)
+			if firstOfTwo(m, &said) && hasTwin(m, modules) {
+				m.Meaning.Parts, m.Meaning.Weak = []string{"gate", "up"}, true
+			}
 		}
 		m.Meaning.Buffer = buffer
 	}
+}
+
+// firstOfTwo reports whether a name means up or down in an MLP of two matrices only, as lin1, wi and
+// mlp.0 do: it has no word that says so.
+func firstOfTwo(m *match.Module, said *match.Meaning) bool {
+	return (only(m, "up") || only(m, "down")) && (said.Weak || !slices.Equal(said.Parts, m.Meaning.Parts))
+}
+
+// hasTwin reports whether a matrix of an MLP has another of its shape beside it that no word makes the
+// gate: one of them is.
+func hasTwin(m *match.Module, modules []*match.Module) bool {
+	before, _ := m.Block()
+	twins, sisters := 0, 0
+	for _, n := range modules {
+		b, _ := n.Block()
+		if n == m || b != before || !slices.Equal(n.Index, m.Index) || n.Meaning.IsNorm() || len(n.Shape) == 1 ||
+			n.Meaning.Block != "" && n.Meaning.Block != "mlp" || n.Meaning.Sub != m.Meaning.Sub {
+			continue
+		}
+		if only(n, "gate") && !n.Meaning.Weak {
+			return false
+		}
+		switch {
+		case m.Shape != nil && slices.Equal(m.Shape, n.Shape):
+			twins++
+		case m.Shape == nil && parentOf(m) == parentOf(n):
+			sisters++
+		}
+	}
+	return twins > 0 || sisters > 1
+}
+
+// parentOf is the name of what a module is a part of.
+func parentOf(m *match.Module) string {
+	name := m.String()
+	return name[:strings.LastIndexByte(name, '.')+1]
 }

@@ -105,11 +105,16 @@ func judgeWords(t *testing.T, words string, sure, asked []string) {
 		slot, name, _ := strings.Cut(w, "=")
 		of[slot] = name
 	}
-	for _, c := range []struct {
+	type way struct {
 		prefix  string
 		kv      uint64
 		ordered bool
-	}{{"", 16, false}, {"net.core.", 64, true}, {"", 64, false}} {
+	}
+	ways := []way{{"", 16, false}, {"net.core.", 64, true}, {"", 64, false}}
+	if testing.Short() {
+		ways = ways[:1]
+	}
+	for _, c := range ways {
 		list := inWords(of, c.prefix, c.kv)
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: list, Ordered: c.ordered}, lookup(t, "llama-hf"), Options{})
 		if err != nil {
@@ -151,4 +156,48 @@ func TestWordsOfOtherArchitectures(t *testing.T) {
 	judgeWords(t, "q=att.query k=att.key v=att.value o=att.output", []string{"q", "k", "v", "o"}, nil)
 	judgeWords(t, "g=glu.gate u=glu.value d=glu.out", []string{"g", "u", "d"}, nil)
 	judgeWords(t, "g=ffn.gate u=ffn.value d=ffn.out", []string{"g", "u", "d"}, nil)
+}
+
+// Beside a 0, a 1 is the second.
+func TestWordsNumberedFromZero(t *testing.T) {
+	for _, word := range []string{"norm", "ln", "layernorm"} {
+		judgeWords(t, "ln1="+word+"0 ln2="+word+"1", []string{"ln1", "ln2"}, nil)
+		judgeWords(t, "ln1="+word+"1 ln2="+word+"2", []string{"ln1", "ln2"}, nil)
+	}
+}
+
+// Words for the first and the second matrix of an MLP say nothing of three.
+func TestWordsOfThreeMatrices(t *testing.T) {
+	gated := []string{"g", "u"}
+	for _, in := range []string{"mlp", "ffn"} {
+		for _, w := range []string{"g=#.0 u=#.1 d=#.2", "g=#.1 u=#.0 d=#.2", "g=#.lin1 u=#.lin2 d=#.lin3", "g=#.lin1 u=#.lin3 d=#.lin2", "g=#.lin2 u=#.lin1 d=#.lin3", "g=#.wi u=#.wi_val d=#.wo", "g=#.xx u=#.c_fc d=#.yy"} {
+			judgeWords(t, strings.ReplaceAll(w, "#", in), []string{"d"}, gated)
+		}
+	}
+}
+
+// The embedding of outputs is the head.
+func TestWordsOfHead(t *testing.T) {
+	for _, head := range []string{"out_embed", "output_embedding", "emb_out", "embed_out", "embeddings.out"} {
+		judgeWords(t, "head="+head, []string{"tok", "head"}, nil)
+		judgeWords(t, "tok=embed_in head="+head, []string{"tok", "head"}, nil)
+	}
+}
+
+// What is called o beside a query is attention's output, with shapes or without.
+func TestWordsBesideQuery(t *testing.T) {
+	of := map[string]string{"q": "a.w_q", "k": "a.w_k", "v": "a.w_v", "o": "a.w_o"}
+	for _, words := range []map[string]string{of, {"q": "w_q", "k": "w_k", "v": "w_v", "o": "w_o"}, {"q": "wq", "k": "wk", "v": "wv", "o": "wo"}, {"q": "mix.q", "k": "mix.k", "v": "mix.v", "o": "mix.out"}} {
+		list := inWords(words, "", 16)
+		for i := range list {
+			list[i].Shape = nil
+		}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: list}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := verdicts(t, res, list); got["o"] != "sure" {
+			t.Errorf("%s is %s\n%s", words["o"], got["o"], brief(res))
+		}
+	}
 }

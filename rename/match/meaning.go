@@ -2,7 +2,9 @@ package match
 
 import (
 	_ "embed"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"unicode"
@@ -166,14 +168,103 @@ func (m *Module) Block() (before, rest string) {
 	return "", m.Stem[0]
 }
 
+// below is the name below a layer as it is read: with its last number counted from 1.
+func (m *Module) below() string {
+	_, rest := m.Block()
+	stem, n, ok := cutNumber(rest)
+	if m.fromZero && ok {
+		return stem + strconv.Itoa(n+1)
+	}
+	return rest
+}
+
+// Spoken is the name as it is read: norm0 and norm1 are the first and the second, as
+// norm1 and norm2 are.
+func (m *Module) Spoken() string {
+	name := m.String()
+	if _, rest := m.Block(); m.fromZero {
+		return strings.TrimSuffix(name, rest) + m.below()
+	}
+	return name
+}
+
+// countFromOne finds the modules that are numbered from 0: the same layers have one with that
+// number.
+func countFromOne(list []*Module) {
+	key := func(m *Module, stem string) string {
+		before, _ := m.Block()
+		return fmt.Sprint(before, "\x00", stem, "\x00", m.signature())
+	}
+	zero := make(map[string]bool)
+	for _, m := range list {
+		if _, rest := m.Block(); strings.HasSuffix(rest, "0") {
+			if stem, n, ok := cutNumber(rest); ok && n == 0 {
+				zero[key(m, stem)] = true
+			}
+		}
+	}
+	for _, m := range list {
+		_, rest := m.Block()
+		stem, _, ok := cutNumber(rest)
+		m.fromZero = ok && zero[key(m, stem)]
+	}
+}
+
+// cutNumber cuts the number of one digit off a word: norm and 1, ln_ and 0. A number that stands
+// alone is a place in a list, whose other places may have no weights.
+func cutNumber(name string) (stem string, n int, ok bool) {
+	last := len(name) - 1
+	if last < 1 || name[last] < '0' || name[last] > '9' {
+		return "", 0, false
+	}
+	switch c := rune(name[last-1]); {
+	case c == '_' || c == '-', unicode.IsLetter(c):
+		return name[:last], int(name[last] - '0'), true
+	}
+	return "", 0, false
+}
+
+// attentionOf says which modules stand beside a query: in a part of the layer that has one, or
+// under the same name but for an o (w_o beside w_q).
+func attentionOf(list []*Module) func(before, rest string) bool {
+	queries, parts := make(map[[2]string]bool), make(map[[2]string]bool)
+	part := func(rest string) string { return rest[:max(0, strings.LastIndexAny(rest, "./"))] }
+	for _, m := range list {
+		before, rest := m.Block()
+		if r := read(rest); before != "" && slices.Equal(r.Parts, []string{"q"}) && !r.marks["norm"] {
+			queries[[2]string{before, rest}] = true
+			if p := part(rest); strings.Trim(p, "./") != "" {
+				parts[[2]string{before, p}] = true
+			}
+		}
+	}
+	return func(before, rest string) bool {
+		if before == "" {
+			return false
+		}
+		for i := range rest {
+			if rest[i] == 'o' && queries[[2]string{before, rest[:i] + "q" + rest[i+1:]}] {
+				return true
+			}
+		}
+		return parts[[2]string{before, part(rest)}]
+	}
+}
+
 // understand gives every module the meaning that its words have among the others.
 func understand(list []*Module) {
 	readings := make([]*reading, len(list))
 	type stack struct{ experts, mlpNorm, up, either bool }
 	stacks := make(map[string]*stack)
+	countFromOne(list)
+	beside := attentionOf(list)
 	for i, m := range list {
-		before, rest := m.Block()
+		before, _ := m.Block()
+		rest := m.below()
 		r := read(rest)
+		if r.Block == "" && beside(before, rest) {
+			r.Block = "attn"
+		}
 		if before != "" {
 			r.Space = read(before).Space
 		}
@@ -256,8 +347,9 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 		m.Parts = []string{"q", "k", "v"}
 	case !inBlock && r.marks["positions"]:
 		m.Block, m.Parts = "embed", []string{"positions"}
-	case !inBlock && (r.marks["head"] || r.marks["out"] && !r.marks["embed"]):
-		m.Block, m.Parts = "head", []string{"head"}
+	case !inBlock && (r.marks["head"] || r.marks["out"]):
+		// The embedding of outputs is the head.
+		m.Block, m.Parts, m.Weak = "head", []string{"head"}, r.marks["embed"] && !r.marks["head"]
 	case holes == 0 && r.marks["embed"]:
 		m.Block, m.Parts = "embed", []string{"tokens"}
 	case (r.marks["out"] || r.marks["last"]) && (m.Block == "attn" || m.Block == "cross"):
