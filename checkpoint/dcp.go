@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -94,6 +95,7 @@ func (chunkFile) hasName(int, string) bool              { return false }
 func (chunkFile) data(int) (*io.SectionReader, error)   { return nil, nil }
 func (chunkFile) validate() []Fault                     { return nil }
 func (chunkFile) metadata() []MetaKV                    { return nil }
+func (chunkFile) same(io.ReaderAt, int64) (bool, error) { return true, nil } // .metadata says what is in it
 func (f *dcpFile) kind() Format                         { return PyTorch }
 func (f *dcpFile) dataOffset() int64                    { return 0 }
 func (f *dcpFile) len() int                             { return len(f.Tensors) }
@@ -119,6 +121,11 @@ func (f *dcpFile) metadata() []MetaKV {
 		list = append(list, MetaKV{Key: o.Name, Text: fmt.Sprintf("<an object in %s>", o.Place.File)})
 	}
 	return list
+}
+
+func (f *dcpFile) same(src io.ReaderAt, size int64) (bool, error) {
+	now, err := pytorch.ReadDistributed(src, size)
+	return err == nil && reflect.DeepEqual(now.Tensors, f.Tensors), err
 }
 
 func (f *dcpFile) validate() []Fault {

@@ -11,12 +11,13 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/internal/numpy"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -57,6 +58,7 @@ type container interface {
 	data(i int) (*io.SectionReader, error)
 	validate() []Fault
 	metadata() []MetaKV
+	same(src io.ReaderAt, size int64) (bool, error) // as File.Same
 }
 
 // Safetensors returns the file as its format package sees it, nil when it is
@@ -87,13 +89,13 @@ func (f *File) Rearranged() bool {
 	return false
 }
 
-// NumPy returns the file as its format package sees it, nil when it is not a readable file
-// of arrays. In a union it has all of its tensors.
-func (f *File) NumPy() *numpy.File {
-	if c, ok := f.whole().(*numpyFile); ok {
-		return c.File
+// Same reports whether src is still the file that was opened: whether its header lists the same
+// tensors in the same places. It is false with an error for what can no longer be read.
+func (f *File) Same(src io.ReaderAt, size int64) (bool, error) {
+	if f.format == nil || size != f.Size {
+		return false, nil
 	}
-	return nil
+	return f.whole().same(src, size)
 }
 
 // HasChunks reports whether the file has chunks of the tensors of a distributed checkpoint, which
@@ -441,6 +443,14 @@ func (f safetensorsFile) metadata() []MetaKV {
 	return list
 }
 
+func (f safetensorsFile) same(src io.ReaderAt, _ int64) (bool, error) {
+	now := make([]byte, len(f.Header()))
+	if err := source.ReadFull(src, now, f.DataOffset()-int64(len(now))); err != nil {
+		return false, err
+	}
+	return bytes.Equal(now, f.Header()), nil
+}
+
 func (f safetensorsFile) validate() []Fault {
 	return mapFaults(f.Validate(), safetensorsFault)
 }
@@ -517,6 +527,13 @@ func (f *ggufFile) metadata() []MetaKV {
 		list = append(list, MetaKV{Key: kv.Key, Value: &kv.Value, record: io.NewSectionReader(f.src, kv.Offset, kv.End-kv.Offset)})
 	}
 	return list
+}
+
+func (f *ggufFile) same(src io.ReaderAt, size int64) (bool, error) {
+	now, err := gguf.NewFile(src, size)
+	return err == nil && now.DataOffset == f.DataOffset && slices.EqualFunc(now.Tensors, f.Tensors, func(a, b gguf.Tensor) bool {
+		return a.Name == b.Name && a.Type == b.Type && a.Offset == b.Offset && slices.Equal(a.Dims, b.Dims)
+	}), err
 }
 
 func (f *ggufFile) validate() []Fault { return mapFaults(f.Validate(), ggufFaultValue) }

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"hash/maphash"
 	"io"
+	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/numpy"
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/numpy"
 )
 
 // numpyDTypes spells the types that safetensors has as it does. A void of two bytes is what MLX
@@ -84,4 +86,34 @@ func (f *numpyFile) data(i int) (*io.SectionReader, error) {
 		data = io.NewSectionReader(&swapped{data, int64(size)}, 0, data.Size())
 	}
 	return data, err
+}
+
+func (f *numpyFile) same(src io.ReaderAt, size int64) (bool, error) {
+	now, err := numpy.NewFile(src, size)
+	if err != nil || now.Len() != f.Len() {
+		return false, err
+	}
+	for i, a := range f.All() {
+		b := now.At(i)
+		if a.Name != b.Name || a.DType != b.DType || a.Offset != b.Offset || a.Fortran != b.Fortran || !slices.Equal(a.Shape, b.Shape) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// ObjectArrays returns the arrays of Python objects of a file of arrays, each by its name
+// and with the pickle that it is.
+func (f *File) ObjectArrays() iter.Seq2[string, *io.SectionReader] {
+	return func(yield func(string, *io.SectionReader) bool) {
+		c, ok := f.whole().(*numpyFile)
+		if !ok {
+			return
+		}
+		for i, a := range c.All() {
+			if kind, _, _ := a.Kind(); kind == 'O' && !yield(a.Name, c.Raw(i)) {
+				return
+			}
+		}
+	}
 }

@@ -121,6 +121,44 @@ func (f *pytorchFile) hasName(i int, name string) bool      { return f.name(i) =
 func (f *pytorchFile) hash(seed maphash.Seed, i int) uint64 { return maphash.String(seed, f.name(i)) }
 func pytorchFaultValue(f pytorch.Fault) Fault               { return pytorchFault(&f) }
 
+// same compares the tensors: they are the same views of storages that begin at the same places.
+func (f *pytorchFile) same(src io.ReaderAt, size int64) (bool, error) {
+	now, err := pytorch.NewFile(src, size)
+	if err != nil {
+		return false, err
+	}
+	now, ok := now.Subtree(f.Path())
+	if !ok || now.Len() < f.Len() {
+		return false, nil
+	}
+	begin := func(f *pytorch.File, s *pytorch.Storage) int64 {
+		if s == nil {
+			return -1
+		}
+		data, err := f.StorageData(s)
+		if err != nil {
+			return -1
+		}
+		_, off, _ := data.Outer()
+		return off
+	}
+	k := 0
+	for _, t := range f.All() {
+		// What is listed by default leaves out the states of optimisers.
+		for k < now.Len() && now.At(k).Name != t.Name {
+			k++
+		}
+		if k == now.Len() {
+			return false, nil
+		}
+		n := now.At(k)
+		if n.DType != t.DType || n.Offset != t.Offset || !slices.Equal(n.Shape, t.Shape) || !slices.Equal(n.Strides, t.Strides) || begin(now, n.Storage) != begin(f.File, t.Storage) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // validate reads the header of every storage of a file on this machine. Of one on a server
 // each would be a request.
 func (f *pytorchFile) validate() []Fault {

@@ -120,7 +120,7 @@ func TestConversions(t *testing.T) {
 // convention, has no errors, and has the same weights in either order.
 func TestWrittenConversions(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many files")
+		t.Skip("many files: make test runs it")
 	}
 	n := 0
 	offered(t, func(from, to *convention.Convention) {

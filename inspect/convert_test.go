@@ -47,7 +47,7 @@ func convertTo(t *testing.T, c *checkpoint.Checkpoint, out string, names inspect
 // below, or the conversion is refused; and rename makes the same tensors.
 func TestConvertedIsIdentified(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many files")
+		t.Skip("many files: make test runs it")
 	}
 	wrappers := []string{"", "module.", "_orig_mod.", "base_model.model.", "model."}
 	n, done, refused := 0, 0, 0
@@ -173,7 +173,7 @@ func ggufOf(architecture string) string {
 // convention, in every spelling, below what trainers put in front of all names.
 func TestConvertedAdapterIsIdentified(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many files")
+		t.Skip("many files: make test runs it")
 	}
 	n, done, refused := 0, make(map[string]int), 0
 	for _, c := range convention.All() {
@@ -299,7 +299,7 @@ func readAdapter(text string, c *convention.Convention) (string, bool) {
 // those, and come back, by their own key/values, as the architecture that they were.
 func TestContainers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many files")
+		t.Skip("many files: make test runs it")
 	}
 	tried := make(map[string]bool)
 	done, refused := 0, 0

@@ -130,7 +130,7 @@ func stateItems(state Value, yield func(string, Value) bool) bool {
 	return true
 }
 
-// isTensor reports whether a value is a tensor, or what stands for one.
+// isTensor reports whether a value is a tensor, or an object that loading makes into one.
 func isTensor(v Value) bool {
 	switch v := v.(type) {
 	case *Tensor:

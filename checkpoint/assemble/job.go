@@ -216,11 +216,11 @@ func (j *Job) findSources(ctx context.Context) (map[string]*image.Source, error)
 			}
 			defer src.Close()
 			st, err := src.Stat()
-			if err == nil {
-				err = image.SameHeader(f, src, st.Size)
-			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.Path, err)
+			}
+			if same, err := f.Same(src, st.Size); !same {
+				return fmt.Errorf("%s: %w", f.Path, errors.Join(txn.ErrChanged, err))
 			}
 			j.sources[i] = j.pool.Source(j.sys, f.Path, st)
 			return nil

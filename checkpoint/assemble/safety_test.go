@@ -273,10 +273,13 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 
 // A source that was written anew since it was opened is not taken for what it was.
 func TestChangedSinceOpen(t *testing.T) {
-	for format, text := range map[string]string{"safetensors": "tensor a F32 [64]\ntensor b F32 [64]\n", "gguf": "format gguf\ntensor a F32 [64]\ntensor b F32 [64]\n"} {
+	for format, text := range map[string]string{"safetensors": "tensor a F32 [64]\ntensor b F32 [64]\n", "gguf": "format gguf\ntensor a F32 [64]\ntensor b F32 [64]\n", "pt": "format torch\ntensor a F32 [64]\ntensor b F32 [64]\n"} {
 		ref := filepath.Join(t.TempDir(), "m."+format)
 		must(t, fixture.Write(ref, text))
 		s := specOf(t, open(t, ref))
+		if format == "pt" {
+			s.Format = checkpoint.Safetensors
+		}
 		must(t, fixture.Write(ref, strings.Replace(strings.Replace(text, "tensor a", "tensor c", 1), "tensor b", "tensor a", 1)))
 		if _, err := Prepare(t.Context(), s, &Options{Output: ref + ".out." + format}); !errors.Is(err, rewrite.ErrChanged) {
 			t.Errorf("%s: %v", format, err)

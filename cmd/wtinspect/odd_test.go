@@ -18,7 +18,7 @@ import (
 // the independent reader reads is compared with it, too.
 func TestOddFiles(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many files")
+		t.Skip("many files: make test runs it")
 	}
 	t.Parallel()
 	const golden = "testdata/odd.txtar"

@@ -5,7 +5,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
-	"github.com/wtinspect/wtinspect/numpy"
+	"github.com/wtinspect/wtinspect/internal/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )

@@ -12,9 +12,9 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/numpy"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
-	"github.com/wtinspect/wtinspect/numpy"
 	"github.com/wtinspect/wtinspect/pytorch"
 )
 
@@ -231,8 +231,8 @@ func (s *subject) findPickled() []*pickledFile {
 				}
 				continue
 			}
-			if n := f.NumPy(); n != nil {
-				if p := lookIntoArrays(f, n, m.Path); p != nil {
+			if m.Format == checkpoint.NumPy && f.Err == nil {
+				if p := lookIntoArrays(f, m.Path); p != nil {
 					list = append(list, p)
 				}
 				continue
@@ -282,16 +282,12 @@ func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck 
 }
 
 // lookIntoArrays looks into the arrays of objects of a file, nil where there are none.
-func lookIntoArrays(f *checkpoint.File, arrays *numpy.File, ck string) *pickledFile {
+func lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
 	out := &pickledFile{path: f.Path, checkpoint: ck, index: true}
-	for i, a := range arrays.All() {
-		if kind, _, _ := a.Kind(); kind != 'O' {
-			continue
-		}
-		r := arrays.Raw(i)
+	for name, r := range f.ObjectArrays() {
 		list, _ := pytorch.Programs(r, r.Size())
 		for _, p := range list {
-			p.Place = cmp.Or(p.Place, a.Name)
+			p.Place = cmp.Or(p.Place, name)
 			for _, g := range p.Globals {
 				g.Offset, g.Call.Offset = -1, -1 // of the array, which may be compressed
 			}

@@ -14,12 +14,12 @@
 //	checkpoint/internal/image  rename/convention/identify  internal/adapt  internal/arrays  internal/remote  rename/convention/internal/compile
 //	rename/convention  internal/values  internal/txn
 //	checkpoint  internal/stores  rename/exchange
-//	internal/source  internal/jsondoc  safetensors  gguf  pytorch  numpy  rename  rename/match  rename/convention/adapter
+//	internal/source  internal/jsondoc  safetensors  gguf  pytorch  internal/numpy  rename  rename/match  rename/convention/adapter
 //	rename/template  rename/tensorop  internal/quant
 //	internal/plural  internal/strided  internal/ziparchive
 //
 // A package may import packages of lower rows, never one of its own row or
-// above. The leaf libraries safetensors, gguf, pytorch, numpy, rename/template and
+// above. The leaf libraries safetensors, gguf, pytorch, internal/numpy, rename/template and
 // rename/tensorop import the standard library and the lowest row alone. Each third-party module
 // has the rooms it may be used in, and no exported name of a public package
 // mentions an internal type.

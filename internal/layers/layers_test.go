@@ -31,7 +31,7 @@ var rows = [][]string{
 	{"checkpoint/internal/image", "rename/convention/identify", "internal/adapt", "internal/arrays", "internal/remote", "rename/convention/internal/compile"},
 	{"rename/convention", "internal/values", "internal/txn"},
 	{"checkpoint", "internal/stores", "rename/exchange"},
-	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "pytorch", "numpy", "rename", "rename/match", "rename/convention/adapter"},
+	{"internal/source", "internal/jsondoc", "safetensors", "gguf", "pytorch", "internal/numpy", "rename", "rename/match", "rename/convention/adapter"},
 	{"rename/template", "rename/tensorop", "internal/quant"},
 	{"internal/plural", "internal/strided", "internal/ziparchive"},
 }
@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 
 // public are the packages whose exported names are an API.
 var public = []string{
-	"safetensors", "gguf", "pytorch", "numpy", "checkpoint", "checkpoint/assemble", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop", "rename/match",
+	"safetensors", "gguf", "pytorch", "checkpoint", "checkpoint/assemble", "checkpoint/rewrite", "inspect", "rename", "rename/template", "rename/tensorop", "rename/match",
 	"rename/convention", "rename/convention/adapter", "rename/convention/identify", "rename/convention/convert", "rename/infer", "rename/exchange",
 }
 
@@ -264,7 +264,6 @@ var fileCalls = map[string][]string{
 	module + "/safetensors": {"Open"},
 	module + "/gguf":        {"Open"},
 	module + "/pytorch":     {"Open"},
-	module + "/numpy":       {"Open"},
 }
 
 // writeCalls are the functions that make, change or remove files by a path.
@@ -283,7 +282,7 @@ var writeCalls = map[string][]string{
 // what writes files and has to look at them while it does. writeCallers are those
 // that may call writeCalls.
 var (
-	fileCallers  = []string{"internal/source", "safetensors/file.go", "gguf/file.go", "pytorch/file.go", "numpy/file.go", "internal/txn"}
+	fileCallers  = []string{"internal/source", "safetensors/file.go", "gguf/file.go", "pytorch/file.go", "internal/txn"}
 	writeCallers = []string{"internal/txn"}
 )
 

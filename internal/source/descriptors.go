@@ -19,7 +19,7 @@ const maxOpen = 128
 
 // ErrChanged is matched, with [errors.Is], by the error of reading a file that is no longer
 // the one that was opened.
-var ErrChanged = errors.New("changed since it was opened")
+var ErrChanged = errors.New("the file changed since it was first read")
 
 // A file is a local file. Its descriptor is closed while others are read from, and is
 // opened again for the next read.

@@ -59,7 +59,7 @@ var (
 	// ErrBusy: another process is changing the release.
 	ErrBusy = errors.New("another process is rewriting this release")
 	// ErrChanged: a file is no longer what it was when the change was planned.
-	ErrChanged = errors.New("the file changed since the plan was made")
+	ErrChanged = source.ErrChanged
 )
 
 // A RecoveryError says that a transaction stopped half-way and that its journal

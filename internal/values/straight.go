@@ -100,7 +100,7 @@ func (r *recoding) writeF32(dst, src []byte, n *Rounding) {
 // batch is at most what the fields of costs count, and a multiple of 4.
 const batch = 252
 
-// each writes what codes become. They are had from a few numbers of a size at a time.
+// each writes what codes become. codesOf returns the codes of a few numbers at a time.
 func (r *recoding) each(dst, src []byte, size int, n *Rounding, codesOf func(codes *[batch]uint16, src []byte)) {
 	var buf [batch]uint16
 	n.Elements += uint64(len(src) / size)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"unicode"
@@ -53,32 +51,9 @@ func (a *Array) Kind() (kind byte, size uint64, ok bool) {
 type File struct {
 	r       io.ReaderAt
 	size    int64
-	closer  io.Closer
 	archive *ziparchive.Archive // nil for a .npy file
 	arrays  []Array
 	faults  []Fault // of members that are not listed
-}
-
-// Open opens the named file with [os.Open] and reads its headers. A fault of the file is
-// returned as an error that wraps a [*Fault]; any other is the operating system's.
-func Open(name string) (*File, error) {
-	osf, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	fi, err := osf.Stat()
-	if err == nil {
-		var f *File
-		if f, err = NewFile(osf, fi.Size()); err == nil {
-			f.closer = osf
-			return f, nil
-		}
-	}
-	osf.Close()
-	if _, ok := errors.AsType[*fs.PathError](err); !ok {
-		err = fmt.Errorf("%s: %w", name, err)
-	}
-	return nil, err
 }
 
 // NewFile reads the headers of the arrays in the first size bytes of r. A fault of the file is
@@ -166,14 +141,6 @@ func newArray(name string, h *header, m *ziparchive.Member, begin, size int64) A
 		a.Bytes, a.BytesKnown = strided.Product(append([]uint64{a.dtype.size}, h.shape...)...)
 	}
 	return a
-}
-
-// Close closes a file that [Open] opened. It has no effect on one made by [NewFile].
-func (f *File) Close() error {
-	if f.closer == nil {
-		return nil
-	}
-	return f.closer.Close()
 }
 
 // Len returns the number of arrays.

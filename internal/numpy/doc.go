@@ -2,9 +2,8 @@
 // them. It lists and judges them, and executes nothing: an array of objects is a pickle, which is
 // not read here.
 //
-// [Open] and [NewFile] fail only when no array can be listed: the file is not of this
-// kind, or its directory or header is broken. What is wrong beyond that is left to
-// [File.Validate]: members that are not arrays, arrays with fewer or more bytes than
+// [NewFile] fails only when no array can be listed: the file is not of this kind, or its
+// directory or header is broken. What is wrong beyond that is left to [File.Validate]: members that are not arrays, arrays with fewer or more bytes than
 // their shape needs, and what readers of the archive disagree about.
 //
 // The header of an array is a dictionary in the syntax of Python with the keys descr,
