@@ -648,6 +648,17 @@ func (v *Conversion) base() string {
 	return knownBase(name)
 }
 
+// knownBase is what safetensors files are called that are made of a file: as transformers,
+// diffusers and PEFT look for them (SAFE_WEIGHTS_NAME in their utils), "" for model.
+func knownBase(name string) string {
+	for _, base := range []string{"diffusion_pytorch_model", "adapter_model"} {
+		if strings.HasPrefix(name, base) {
+			return base
+		}
+	}
+	return ""
+}
+
 // largestFile is how many bytes of tensors the fullest file of a set has; 0 of sources
 // that are one file each.
 func (v *Conversion) largestFile() int64 {

@@ -119,17 +119,6 @@ func BesideText(c *checkpoint.Checkpoint) string {
 	return strings.Join(texts, ", ")
 }
 
-// knownBase is what safetensors files are called that are made of a file: as transformers,
-// diffusers and PEFT look for them (SAFE_WEIGHTS_NAME in their utils), "" for model.
-func knownBase(name string) string {
-	for _, base := range []string{"diffusion_pytorch_model", "adapter_model"} {
-		if strings.HasPrefix(name, base) {
-			return base
-		}
-	}
-	return ""
-}
-
 // torchMetadata is that of safetensors files made of PyTorch files. As save_model of safetensors
 // does, it says which tensor has the bytes of one that is left out (safetensors/torch.py).
 func (v *Conversion) torchMetadata() {

@@ -1,10 +1,7 @@
 package check
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"path"
 	"path/filepath"
 	"slices"
@@ -12,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -165,8 +163,8 @@ func cutNames(names []string) []string {
 
 func runCopiesDifferInValues(p *Pass) {
 	p.eachCopy(func(m *model, byName map[string]copied) {
-		var differ []string
-		file := ""
+		var pairs []values.Pair
+		var copies []copied
 		for i, t := range m.All() {
 			c, ok := byName[t.Name]
 			if !ok || c.DType != t.DType || !slices.Equal(c.Shape, t.Shape) {
@@ -174,17 +172,27 @@ func runCopiesDifferInValues(p *Pass) {
 			}
 			mine, err := m.Data(i)
 			if err != nil {
-				continue
+				continue // a fault of the file, which other rules report
 			}
 			theirs, err := c.of.Data(c.at)
 			if err != nil {
 				continue
 			}
-			if same, err := sameBytes(p.ctx, mine, theirs, p.opts.Progress); err == nil && !same {
-				differ = append(differ, t.Name)
-				file = c.file
-			}
+			pairs = append(pairs, values.Pair{A: values.Section{Name: t.Name, Data: mine}, B: values.Section{Name: t.Name, Data: theirs}})
+			copies = append(copies, c)
 		}
+		var differ []string
+		file := ""
+		// It fails when it is interrupted, which Run says.
+		_ = values.RunPairs(p.ctx, pairs, values.PairOptions{Workers: p.opts.Workers}, func(k int, found *values.Comparison) error {
+			switch c := copies[k]; {
+			case found.Err != nil:
+				p.report(Finding{Checkpoint: m.Path, File: c.file, Tensor: c.Name, Offset: -1, Message: "cannot be compared with its copy: " + unread(found.Err)})
+			case !found.Equal:
+				differ, file = append(differ, c.Name), c.file
+			}
+			return nil
+		})
 		if n := len(differ); n > 0 {
 			p.report(Finding{
 				Checkpoint: m.Path, File: file, Offset: -1, Count: n,
@@ -192,34 +200,4 @@ func runCopiesDifferInValues(p *Pass) {
 			})
 		}
 	})
-}
-
-// sameBytes reports whether two tensors have the same bytes.
-func sameBytes(ctx context.Context, a, b *io.SectionReader, progress func(int64)) (bool, error) {
-	if a.Size() != b.Size() {
-		return false, nil
-	}
-	var bufs [2][]byte
-	for i := range bufs {
-		bufs[i] = make([]byte, min(a.Size(), 1<<20))
-	}
-	for at := int64(0); at < a.Size(); {
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		n := min(int64(len(bufs[0])), a.Size()-at)
-		for i, r := range []*io.SectionReader{a, b} {
-			if got, err := r.ReadAt(bufs[i][:n], at); int64(got) < n {
-				return false, err
-			}
-		}
-		if progress != nil {
-			progress(n)
-		}
-		if !bytes.Equal(bufs[0][:n], bufs[1][:n]) {
-			return false, nil
-		}
-		at += n
-	}
-	return true, nil
 }
