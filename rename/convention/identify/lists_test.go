@@ -121,6 +121,9 @@ func TestIdentifyUnseen(t *testing.T) {
 		"graphnet__tiny_starcoder_py__hf-module-names": true,
 		"runwayml__sd-lora-timohavdk__lora-diffusers":  true, // ControlNet-XS has all of that UNet's attention
 	}
+	// InternLM2 and gpt-fast differ by a prefix and by the order of the rows of
+	// wqkv, which no name or shape shows.
+	alike := map[[2]string]bool{{"internlm2-hf", "llama-gptfast"}: true}
 	for _, l := range lists(t) {
 		r := reg.identify(slices.Values(l.tensors), nil)
 		if r.Convention == "" {
@@ -140,7 +143,7 @@ func TestIdentifyUnseen(t *testing.T) {
 			}
 		}
 		got := newRegistry(left).identify(slices.Values(l.tensors), nil)
-		if len(got.Families) > 0 && !slices.Contains(got.Families, want[l.id][1]) && !shared[l.id] {
+		if len(got.Families) > 0 && !slices.Contains(got.Families, want[l.id][1]) && !shared[l.id] && !alike[[2]string{r.Convention, got.Convention}] {
 			t.Errorf("%s: without %v it is taken for %s %v", l.id, r.Convention, got.Convention, got.Families)
 		}
 	}
