@@ -211,6 +211,12 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	if err := v.store(); err != nil {
 		return nil, err
 	}
+	if n := len(sources); n == 1 && v.opts.Prefer != checkpoint.PreferNone {
+		v.note("--prefer has no effect: there is one source")
+	}
+	if v.opts.Untie && v.Source.Format != checkpoint.PyTorch {
+		v.note("--untie has no effect: only PyTorch files have tensors that share their bytes")
+	}
 	v.list()
 	v.reach = v.away(ctx, func(*item) bool { return true })
 	if v.opts.Write.Verify == rewrite.VerifyFull {
@@ -249,7 +255,7 @@ func (v *Conversion) contain() error {
 		return fmt.Errorf("%s: a checkpoint cannot be written as %q; the formats are %s and %s", v.Source.Path, v.Container, checkpoint.Safetensors, checkpoint.GGUF)
 	}
 	if v.opts.Like != nil && v.Container != checkpoint.GGUF {
-		return errors.New("--like gives key/values to a GGUF file, and the result is safetensors")
+		return errors.New("--like gives key/values to a GGUF file, and the result is safetensors; name it -o X.gguf, or add --container gguf")
 	}
 	return nil
 }
@@ -334,7 +340,10 @@ func (v *Conversion) choose(ctx context.Context) error {
 		twice[t.Name] = true
 		v.items = append(v.items, it)
 	}
-	if len(v.items) == 0 {
+	switch {
+	case c.Len() == 0:
+		return fmt.Errorf("%s has no tensors, and there is nothing to convert", c.Path)
+	case len(v.items) == 0:
 		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
 	}
 	return nil

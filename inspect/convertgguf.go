@@ -52,7 +52,7 @@ func shortKeys(keys []string) string {
 
 // holds refuses dtypes that the container does not have.
 func (v *Conversion) holds() error {
-	lacking := make(map[string][]string)
+	lacking, kept := make(map[string][]string), make(map[string]*Keep)
 	var order []string
 	for i := range v.items {
 		it := &v.items[i]
@@ -68,6 +68,9 @@ func (v *Conversion) holds() error {
 		if lacking[it.DType] == nil {
 			order = append(order, it.DType)
 		}
+		if k := v.keep(it); k >= 0 && kept[it.DType] == nil {
+			kept[it.DType] = &v.opts.Keep[k]
+		}
 		lacking[it.DType] = append(lacking[it.DType], it.Name)
 	}
 	if len(order) == 0 {
@@ -76,7 +79,10 @@ func (v *Conversion) holds() error {
 	dtype := order[0]
 	names := lacking[dtype]
 	how := fmt.Sprintf("--exclude %q leaves %s out", template.FoldNames(names)[0].Name, map[bool]string{true: "it", false: "them"}[len(names) == 1])
-	if isFloat(dtype) {
+	switch k := kept[dtype]; {
+	case k != nil && v.opts.DType != "" && k.DType == "" && isFloat(dtype):
+		how = fmt.Sprintf("--keep %s keeps %s so: leave it out, or say which dtype, as in --keep '%s=f32'", k.Glob, map[bool]string{true: "it", false: "them"}[len(names) == 1], k.Glob)
+	case isFloat(dtype):
 		how = "--dtype bf16, f16 or f32 writes their numbers"
 	}
 	return fmt.Errorf("%s %s %s, which %s does not have (the first is %q); %s", plural.Of(len(names), "tensor"), plural.Verb(len(names), "are"), dtype, v.Container, names[0], how)
@@ -171,12 +177,19 @@ var numbers = []string{
 // fits refuses the key/values of a GGUF file that is of another model.
 func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 	architecture := like.Architecture(nil)
+	how := "name a GGUF file of the same model"
 	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("--like %s does not describe this model: %s; name a GGUF file of the same model", like.Path, fmt.Sprintf(format, args...))
+		return fmt.Errorf("--like %s does not describe this model: %s; %s", like.Path, fmt.Sprintf(format, args...), how)
 	}
 	model := adapt.ModelWith(like, nil)
 	if c, ok := convention.Lookup(architecture + "-gguf"); ok {
 		if got := identify.Tensors(v.named(), model); !got.IsOf(c.Name) {
+			switch names := v.opts.Names; {
+			case v.opts.KeepNames:
+				how = "without --keep-names they get the names of GGUF files"
+			case names.To != "" || names.Map != nil || !names.Edit.IsZero():
+				how = "without --to, --map, --rule and the prefixes they get the names of GGUF files"
+			}
 			return refuse("it is of the architecture %q, and the tensors are named as in %s", architecture, orNone(got.Convention))
 		}
 	}
@@ -204,6 +217,9 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 		}
 	}
 	if n, ok := model.Number("num_hidden_layers"); ok && layers > 0 && n != layers {
+		if v.Unchosen > 0 {
+			how = "--match, --regex and --exclude leave layers out, and key/values are of the whole model"
+		}
 		return refuse("block_count is %d there, and the tensors have %s", n, plural.Of(layers, "layer"))
 	}
 	for _, kv := range like.Metadata() {

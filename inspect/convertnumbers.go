@@ -144,7 +144,7 @@ func (v *Conversion) number() error {
 			continue
 		}
 		if err := v.cast(it, to, w); err != nil {
-			return fmt.Errorf("tensor %q: %w", it.Name, err)
+			return ofTensor(it.Name, err)
 		}
 	}
 	for _, dtype := range slices.Sorted(maps.Keys(others)) {
@@ -160,7 +160,15 @@ func (v *Conversion) number() error {
 	return v.unused(used)
 }
 
-// keep says how many tensors stay.
+// ofTensor has an error name the tensor that it is about, once.
+func ofTensor(name string, err error) error {
+	if f, ok := errors.AsType[*checkpoint.Fault](err); ok && f.Tensor == name {
+		return err
+	}
+	return fmt.Errorf("tensor %q: %w", name, err)
+}
+
+// staying says how many tensors stay.
 func staying(n int) string { return plural.Of(n, "tensor") + " " + plural.Verb(n, "stay") }
 
 // wide is the dtype that a tensor has in GGUF files, whatever the others have; "" for
@@ -335,7 +343,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		for i, t := range m.Tensors {
 			var err error
 			if parts[i], err = v.arrayOf(&all[t.Index], w); err != nil {
-				return fmt.Errorf("tensor %q: %w", all[t.Index].Name, err)
+				return ofTensor(all[t.Index].Name, err)
 			}
 			gone[t.Index] = true
 			if !isChosen(&t) {

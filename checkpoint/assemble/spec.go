@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -91,6 +92,9 @@ func Stored(c *checkpoint.Checkpoint, i int) (Tensor, error) {
 	t := c.At(i)
 	fail := func(err error) (Tensor, error) { return Tensor{}, fmt.Errorf("tensor %q: %w", t.Name, err) }
 	data, err := c.Data(i)
+	if _, ok := errors.AsType[*checkpoint.Fault](err); ok {
+		return Tensor{}, err // which names the tensor
+	}
 	if err != nil {
 		return fail(err)
 	}

@@ -260,6 +260,9 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 	}
 	table := render.Format(o.format) == render.TableFormat
 	failure := v.Err
+	if o.count && !v.Refused() && len(v.Casts()) == 0 {
+		p.note("note: --count has no effect: no number gets another dtype")
+	}
 	if o.count && failure == nil && !v.Refused() {
 		in.Wait()
 		m := &jobMeter{start: func(total int64) *meter { return o.meter(p, "counting", total) }}

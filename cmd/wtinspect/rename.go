@@ -336,7 +336,15 @@ func (p *program) noteConversion(r *inspect.Renaming) {
 		p.note("note: %s", note)
 	}
 	if len(conv.Missing) > 0 {
-		p.note("%s has more than the checkpoint gives: %s", conv.To, shortList(conv.Missing))
+		names := slices.Clone(conv.Missing)
+		if to, ok := convention.Lookup(conv.To); ok {
+			for i, role := range names {
+				if t, ok := to.Role(role); ok {
+					names[i] = t.Pattern.Template()
+				}
+			}
+		}
+		p.note("%s has more than the checkpoint gives: %s", conv.To, shortList(names))
 	}
 }
 

@@ -71,11 +71,11 @@ func writeEdits(w io.Writer, name string, edits []rewrite.TextEdit, verbose bool
 			fmt.Fprintf(w, "  and %d more\n", len(edits)-most)
 			break
 		}
-		to := render.Escape(e.To)
 		if e.To == "" {
-			to = "(taken out)"
+			fmt.Fprintf(w, "  %s: taken out\n", render.Escape(e.Pointer))
+			continue
 		}
-		fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), to)
+		fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), render.Escape(e.To))
 	}
 }
 
