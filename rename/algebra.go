@@ -46,6 +46,8 @@ func (l ruleErrorList) Unwrap() []error {
 	return errs
 }
 
+const usePlan = "the inverse of a plan remembers each name: rename --write-inverse"
+
 // Invert returns the map that undoes m. It refuses, with a ruleErrorList, where
 // no map can: where m asks something, where it drops or strips tensors, where an operation rounds or does
 // not say what its inverse needs to know, where two names could become one, where a new name does not say what the old one was, and where a
@@ -67,7 +69,6 @@ func Invert(m *Map) (*Map, error) {
 		}
 		errs = append(errs, &ruleError{rule, where, fmt.Sprintf(format, args...), hint})
 	}
-	const usePlan = "the inverse of a plan remembers each name: rename --write-inverse"
 	if len(m.Strip) > 0 {
 		refuse(-1, usePlan, "strip takes out segments, and no new name says where they were")
 	}
@@ -84,20 +85,11 @@ func Invert(m *Map) (*Map, error) {
 	conditional := false
 	for i := range m.Rules {
 		r := &m.Rules[i]
-		switch {
-		case r.Drop != "":
+		if r.Drop != "" {
 			refuse(i, "", "%s drops tensors, and nothing brings them back", r.From[0])
 			continue
 		}
-		var back Rule
-		var err *refusal
-		var made [][]unit
-		if r.MovesBytes() {
-			back, made, err = reverseOperations(r)
-		} else {
-			made = [][]unit{targetUnits(r.To[0], r.From[0])}
-			back, err = reverse(r, made[0])
-		}
+		back, made, err := reverse(r)
 		if err != nil {
 			refuse(i, err.hint, "%s", err.msg)
 			continue
@@ -180,74 +172,67 @@ func (t *toucher) any(names []unit) bool {
 // A refusal is why one rule has no reverse.
 type refusal struct{ msg, hint string }
 
-// reverse turns a rename round. The image is what its right side makes.
-func reverse(r *Rule, image []unit) (Rule, *refusal) {
-	from := r.From[0]
+// reverse turns a rule round. The images are what its right sides make.
+func reverse(r *Rule) (back Rule, images [][]unit, why *refusal) {
+	from, stack, over := r.From[0], stackHole(r.Ops), overHole(r.Ops)
+	name := func(hole int) string {
+		if hole == len(from.holes) {
+			return over
+		}
+		return from.holes[hole].Name
+	}
 	shifts := make(map[int]int64)
-	used := make([]bool, len(from.holes))
-	for _, u := range image {
-		if !u.isHole() {
-			continue
-		}
-		if used[u.hole] && shifts[u.hole] != u.shift {
-			return Rule{}, &refusal{fmt.Sprintf("%s shifts {%s} in two ways", r.To[0], from.holes[u.hole].Name), ""}
-		}
-		used[u.hole], shifts[u.hole] = true, u.shift
-	}
-	for h, ok := range used {
-		if !ok {
-			return Rule{}, &refusal{
-				fmt.Sprintf("%s does not have %s, and no new name says what it was", r.To[0], from.holes[h]), "",
-			}
-		}
-	}
-	if !oneReading(image) {
-		return Rule{}, &refusal{fmt.Sprintf("a name that %s makes can be read in several ways", r.To[0]), ""}
-	}
-	name := func(hole int) string { return from.holes[hole].Name }
-	back, err := compile(patternSource(image, name))
-	if err != nil {
-		return Rule{}, &refusal{fmt.Sprintf("%s is no pattern: %v", r.To[0], err), ""}
-	}
-	units := patternUnits(from)
-	for i, u := range units {
-		if u.isHole() {
-			units[i].shift = -shifts[u.hole]
-		}
-	}
-	to, err := compileTarget(targetSource(units, name), back)
-	if err != nil {
-		return Rule{}, &refusal{err.Error(), ""}
-	}
-	return Rule{From: []*Pattern{back}, To: []*Target{to}}, nil
-}
-
-// reverseOperations turns a rule that moves bytes round. The images are what
-// its right sides make.
-func reverseOperations(r *Rule) (back Rule, images [][]unit, why *refusal) {
-	stack, over := stackHole(r.Ops), overHole(r.Ops)
 	for _, t := range r.To {
-		p, err := t.pattern(r.From[0], over)
-		if err != nil {
-			return back, nil, &refusal{err.Error(), ""}
+		image := targetUnits(t, from)
+		used := make([]bool, len(from.holes)+1)
+		for _, u := range image {
+			if !u.isHole() {
+				continue
+			}
+			if before, ok := shifts[u.hole]; ok && before != u.shift {
+				to := t.String()
+				if !used[u.hole] {
+					to = r.rightSide()
+				}
+				return back, nil, &refusal{fmt.Sprintf("%s shifts {%s} in two ways", to, name(u.hole)), ""}
+			}
+			used[u.hole], shifts[u.hole] = true, u.shift
 		}
-		for _, h := range r.From[0].holes {
-			if h.Name != stack && !slices.Contains(p.holes, h) {
+		for i, h := range from.holes {
+			if !used[i] && h.Name != stack {
 				return back, nil, &refusal{fmt.Sprintf("%s does not have %s, and no new name says what it was", t, h), ""}
 			}
 		}
-		back.From = append(back.From, p)
-		images = append(images, patternUnits(p))
+		if shifts[len(from.holes)] != 0 {
+			return back, nil, &refusal{fmt.Sprintf("%s does not count {%s} from 0, and a stack does", t, over), usePlan}
+		}
+		if !oneReading(image) {
+			return back, nil, &refusal{fmt.Sprintf("a name that %s makes can be read in several ways", t), ""}
+		}
+		p, err := compile(patternSource(image, name))
+		if err != nil {
+			return back, nil, &refusal{fmt.Sprintf("%s is no pattern: %v", t, err), ""}
+		}
+		back.From, images = append(back.From, p), append(images, image)
 	}
 	for _, p := range r.From {
-		t, err := compileTargetOver(targetSource(patternUnits(p), func(h int) string { return p.holes[h].Name }), back.From[0], stack)
+		units := patternUnits(p)
+		for i, u := range units {
+			if u.isHole() {
+				h := slices.IndexFunc(from.holes, func(h hole) bool { return h.Name == p.holes[u.hole].Name })
+				units[i].hole, units[i].shift = h, -shifts[h]
+			}
+		}
+		t, err := compileTargetOver(targetSource(units, name), back.From[0], stack)
 		if err != nil {
 			return back, nil, &refusal{err.Error(), ""}
 		}
 		back.To = append(back.To, t)
 	}
+	counts := make([]int, len(r.Ops))
+	_, _, _ = r.dryRun(func(i, n int) { counts[i] = n })
 	for i := range slices.Backward(r.Ops) {
-		o, why := r.Ops[i].inverse()
+		o, why := r.Ops[i].inverse(counts[i])
 		if why != "" {
 			return back, nil, &refusal{fmt.Sprintf("%s of %s: %s", r.Ops[i].Kind, r, why), "the inverse of a plan may know: rename --write-inverse"}
 		}
@@ -256,27 +241,8 @@ func reverseOperations(r *Rule) (back Rule, images [][]unit, why *refusal) {
 	return back, images, nil
 }
 
-// pattern returns the pattern of the names that the target makes of those
-// of p.
-func (t *Target) pattern(p *Pattern, over string) (*Pattern, error) {
-	var b strings.Builder
-	for _, pc := range t.pieces {
-		switch {
-		case pc.text != "":
-			b.WriteString(Escape(pc.text))
-		case pc.shift != 0:
-			return nil, fmt.Errorf("%s shifts a number, which no inverse of operations undoes", t)
-		case pc.hole == len(p.holes):
-			b.WriteString(hole{over, kindDigits}.String())
-		default:
-			b.WriteString(p.holes[pc.hole].String())
-		}
-	}
-	return compile(b.String())
-}
-
-// inverse returns the operation that undoes this one, or why there is none.
-func (o *Operation) inverse() (inv Operation, why string) {
+// inverse returns the operation that undoes this one of n tensors, or why there is none.
+func (o *Operation) inverse(n int) (inv Operation, why string) {
 	inv = *o
 	inv.Pos = Pos{}
 	switch o.Kind {
@@ -288,6 +254,9 @@ func (o *Operation) inverse() (inv Operation, why string) {
 		if inv.Kind = tensorop.Unstack; o.Over != "" && !o.Count.isSet() {
 			return inv, "it does not say how many tensors it stacks: count"
 		}
+		if o.Over == "" && o.Operand < 0 {
+			inv.Count = Number{Value: int64(n)}
+		}
 	case tensorop.Unstack:
 		if inv.Kind = tensorop.Stack; o.Over == "" && o.Operand < 0 {
 			inv.Count = Number{}
@@ -297,8 +266,8 @@ func (o *Operation) inverse() (inv Operation, why string) {
 			inv.Count = Number{}
 		}
 	case tensorop.Merge:
-		if inv.Kind = tensorop.Copy; !o.Count.isSet() {
-			return inv, "it does not say how many tensors it merges"
+		if inv.Kind = tensorop.Copy; o.Operand < 0 {
+			inv.Count = Number{Value: int64(n)}
 		}
 	case tensorop.Create:
 		inv.Kind = tensorop.Discard

@@ -428,31 +428,46 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 		joined = joined || joining
 		spread = spread || o.Kind == tensorop.Unstack && o.Over != ""
 	}
-	s := simulation{nextID: len(r.From), value: func(Number) (int64, error) { return 1, nil }}
-	for i := range r.From {
-		s.runs = append(s.runs, i)
-	}
 	for i := range r.Ops {
-		o := &r.Ops[i]
-		if o.Kind == tensorop.Unstack && o.Over == "" {
-			if !o.Count.isSet() {
-				o.Count = Number{Value: int64(len(r.To))}
-			}
+		if o := &r.Ops[i]; o.Kind == tensorop.Unstack && o.Over == "" && !o.Count.isSet() {
+			o.Count = Number{Value: int64(len(r.To))}
 		}
-		if o.Over == "" {
-			s.value = func(n Number) (int64, error) { return min(max(1, n.Value), maxOperands), nil }
-		}
-		if err := s.step(o); err != nil {
-			fault(o, "", "%v", err)
-			return
-		}
-		s.value = func(Number) (int64, error) { return 1, nil }
 	}
-	if n := len(s.runs); n != len(r.To) {
+	n, failed, err := r.dryRun(func(int, int) {})
+	if err != nil {
+		fault(failed, "", "%v", err)
+		return
+	}
+	if n != len(r.To) {
 		if last := &r.Ops[len(r.Ops)-1]; len(r.Ops) == 1 && last.Kind == tensorop.Split {
 			fault(last, "", "split has %s for %s", plural.Of(n, "part"), plural.Of(len(r.To), "new name"))
 			return
 		}
 		p.errorf(to, "", "the operations leave %s for %s", plural.Of(n, "tensor"), plural.Of(len(r.To), "new name"))
 	}
+}
+
+// dryRun carries the operations out without tensors: a hole that a stack or an unstack runs
+// over has one number then, and what the configuration says is 1. It returns how many tensors
+// they leave, or the operation that cannot be carried out. It tells before of each how many
+// there are when its turn comes.
+func (r *Rule) dryRun(before func(op, tensors int)) (left int, failed *Operation, err error) {
+	s := simulation{nextID: len(r.From)}
+	for i := range r.From {
+		s.runs = append(s.runs, i)
+	}
+	for i := range r.Ops {
+		o := &r.Ops[i]
+		before(i, len(s.runs))
+		s.value = func(n Number) (int64, error) {
+			if o.Over != "" {
+				return 1, nil
+			}
+			return min(max(1, n.Value), maxOperands), nil
+		}
+		if err := s.step(o); err != nil {
+			return 0, o, err
+		}
+	}
+	return len(s.runs), nil, nil
 }

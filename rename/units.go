@@ -29,12 +29,17 @@ func patternUnits(p *Pattern) []unit {
 	return units
 }
 
-// targetUnits gives the names that t makes of the matches of p.
+// targetUnits gives the names that t makes of the matches of p. The hole that an
+// unstack runs over stands behind those of p.
 func targetUnits(t *Target, p *Pattern) []unit {
 	var units []unit
 	for _, pc := range t.pieces {
 		if pc.text == "" {
-			units = append(units, unit{hole: pc.hole, kind: p.holes[pc.hole].Kind, shift: pc.shift})
+			kind := kindDigits
+			if pc.hole < len(p.holes) {
+				kind = p.holes[pc.hole].Kind
+			}
+			units = append(units, unit{hole: pc.hole, kind: kind, shift: pc.shift})
 		} else {
 			units = appendLiteral(units, pc.text)
 		}
