@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/wtinspect/wtinspect/internal/compare"
 	"github.com/wtinspect/wtinspect/internal/render"
@@ -180,9 +181,9 @@ func (r *CatResult) Errors() []error {
 func (r *CatResult) WriteDir(dir string, replace bool) (err error) {
 	draft, err := txn.NewDraft(txn.OS{}, dir)
 	if err != nil {
-		return plainError(err)
+		return err
 	}
-	defer func() { err = errors.Join(err, draft.Close()) }()
+	defer func() { err = errors.Join(draft.Named(err), draft.Close()) }()
 	var old []string // may be replaced
 	if replace {
 		old = []string{}
@@ -194,16 +195,18 @@ func (r *CatResult) WriteDir(dir string, replace bool) (err error) {
 		return existing(err)
 	}
 	if err := draft.Dir().Mkdir(draft.Name(), 0o777); err != nil {
-		return plainError(err)
+		return err
 	}
 	for i := range r.Tensors {
 		t := &r.Tensors[i]
 		err := txn.WriteNew(draft.Dir(), path.Join(draft.Name(), t.fileName()), t.Write)
-		if errors.Is(err, fs.ErrExist) {
+		switch {
+		case errors.Is(err, fs.ErrExist):
 			return fmt.Errorf("tensor %q: the file of another has the same name; write them one by one", t.Name)
-		}
-		if err != nil {
-			return plainError(err)
+		case errors.Is(err, syscall.ENAMETOOLONG):
+			return fmt.Errorf("tensor %q: its name is too long for a file; write it by itself, to a file that you name", t.Name)
+		case err != nil:
+			return err
 		}
 	}
 	if err := txn.SyncDir(draft.Dir(), draft.Name()); err != nil {

@@ -350,8 +350,8 @@ func (j *Job) look() error {
 	for _, p := range j.place.Problems {
 		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: p.Text, Forcible: p.Forcible})
 	}
-	if j.Free >= 0 && j.Need > j.Free {
-		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: fmt.Sprintf("not enough room: %d bytes are needed at %s, and %d are free", j.Need, j.place.Path, j.Free)})
+	if text := image.NoRoom(j.Output, j.Need, j.Free); text != "" {
+		j.Refusals = append(j.Refusals, rewrite.Refusal{Reason: text})
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func TestDestination(t *testing.T) {
 		}, want: "the source model.safetensors is in it"},
 		{name: "shards in a file", out: "x.safetensors", shard: 4096, want: "name a directory, or allow more bytes in a file"},
 		{name: "another format", out: "x.gguf", want: "ends as a gguf file"},
-		{name: "no such directory", out: "no/x", want: "the directory of the destination"},
+		{name: "no such directory", out: "no/x", want: "no/x: there is no directory "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			top := t.TempDir()

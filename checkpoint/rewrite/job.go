@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -704,12 +705,8 @@ func (j *Job) choose() error {
 			f.Filler = j.checkpoint.Format == checkpoint.GGUF && e.step != Unchanged && bytes.Contains(e.newHeader, []byte(gguf.FillerKey))
 		}
 	}
-	if j.Free >= 0 && j.Need > j.Free {
-		dest := j.dir
-		if j.out != nil {
-			dest = j.out.Path
-		}
-		j.Refusals = append(j.Refusals, Refusal{Reason: fmt.Sprintf("not enough room: %d bytes are needed at %s, and %d are free", j.Need, dest, j.Free)})
+	if text := image.NoRoom(cmp.Or(j.Output, j.dir), j.Need, j.Free); text != "" {
+		j.Refusals = append(j.Refusals, Refusal{Reason: text})
 	}
 	return nil
 }

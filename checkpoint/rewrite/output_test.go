@@ -336,7 +336,7 @@ func TestOutputDirectory(t *testing.T) {
 		refusal(Options{Output: dir}, "contain each other")
 		refusal(Options{Output: filepath.Join(dir, "in")}, "contain each other")
 		refusal(Options{Output: filepath.Dir(dir), Force: true}, "contain each other")
-		refusal(Options{Output: filepath.Join(out, "a", "b")}, "the directory of the destination: ")
+		refusal(Options{Output: filepath.Join(out, "a", "b")}, ": there is no directory ")
 		write(t, out, map[string]string{"README.md": "old"})
 		refusal(Options{Output: out}, "already exists and is not empty")
 		write(t, out, map[string]string{"thesis.txt": "mine"})

@@ -135,7 +135,7 @@ func TestStrangeUserFile(t *testing.T) {
 	needs(t, "pipes", syscall.Mkfifo(file, 0o666))
 	try("a pipe, where a regular file is needed")
 	needs(t, "a large sparse file", errors.Join(os.WriteFile(file, nil, 0o666), os.Truncate(file, 20<<30)))
-	try("the size is 21474836480 bytes, and a settings file may have 1048576")
+	try("the size is 20.0 GiB, more than the 1.00 MiB that a settings file may have")
 }
 
 // The numbers of a model are in params.json where there is no config.json. One
@@ -166,7 +166,7 @@ func TestStrangeParams(t *testing.T) {
 		t.Fatal(err)
 	}
 	needs(t, "a sparse file of 20 GB", os.Truncate(params, 20<<30))
-	try("the size is 21474836480 bytes, and a JSON document may have 16777216")
+	try("the size is 20.0 GiB, more than the 16.0 MiB that a JSON document may have")
 }
 
 // A file that the user names may be a pipe, as <(…) of a shell is.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -69,8 +68,8 @@ func (o *output) answer(p *program, inputs []string, f func(w io.Writer, a answe
 	})
 }
 
-// refuseDestinations refuses destinations that are empty or not on this machine, before
-// any work.
+// refuseDestinations refuses destinations that are empty, not on this machine, or where no
+// file can be, before any work.
 func refuseDestinations(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
@@ -81,13 +80,16 @@ func refuseDestinations(cmd *cobra.Command) error {
 	return err
 }
 
-// destination refuses one that is empty or not on this machine; flag is what precedes it.
+// destination refuses one that no file can be written to; flag is what precedes it where the
+// path alone would not say which is meant.
 func destination(flag, path string) error {
 	switch {
 	case path == "":
 		return fmt.Errorf("%sis empty, as an unset variable of a shell would make it; name a file, or leave it out", flag)
-	case !inspect.IsReference(path):
+	case path == "-":
 		return nil
+	case !inspect.IsReference(path):
+		return txn.Check(path)
 	}
 	return fmt.Errorf("%s%s: files are written on this machine; name a path here, and upload what is there afterwards", flag, path)
 }
@@ -102,9 +104,5 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
 		return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)
 	}
-	err := txn.WriteFile(o.path, func(w io.Writer) error { return f(w, o.of(render.Style{Color: p.color == "always"})) })
-	if e, ok := errors.AsType[*txn.CreateError](err); ok {
-		return fmt.Errorf("%s: cannot be written: %w", o.path, e.Err)
-	}
-	return err
+	return txn.WriteFile(o.path, func(w io.Writer) error { return f(w, o.of(render.Style{Color: p.color == "always"})) })
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
 // The exit codes of every command; docs/exit-codes.md says more.
@@ -145,7 +146,7 @@ func (p *program) end(ctx context.Context, cmd *cobra.Command, err error) int {
 	}
 	p.sayError(err)
 	p.tooMuch(cmd, err)
-	if !p.started {
+	if _, ok := errors.AsType[*txn.CreateError](err); !ok && !p.started {
 		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
 	}
 	return exitFailed

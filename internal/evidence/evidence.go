@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename/infer"
@@ -44,7 +45,7 @@ type Options struct {
 type BudgetError struct{ Need, Max int64 }
 
 func (e *BudgetError) Error() string {
-	return fmt.Sprintf("comparing the weights takes %d bytes, and %d may be read; allow more, or compare names alone", e.Need, e.Max)
+	return fmt.Sprintf("comparing the weights takes %s, and %s may be read; allow more, or compare names alone", plural.Size(e.Need), plural.Size(e.Max))
 }
 
 // Weights are those of two checkpoints, A and B. They remember what they read. Their methods

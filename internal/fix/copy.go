@@ -33,7 +33,7 @@ func Copy(ctx context.Context, path, dest string, change func(draft string) erro
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, draft.Close()) }()
+	defer func() { err = errors.Join(draft.Named(err), draft.Close()) }()
 	if err := draft.Check(nil); err != nil {
 		return err
 	}

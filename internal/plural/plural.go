@@ -1,4 +1,4 @@
-// Package plural puts numbers before nouns, the same way in every message.
+// Package plural puts numbers before nouns and units, the same way in every message.
 package plural
 
 import (

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // A Cell is one typed value of a row.
@@ -142,7 +144,7 @@ func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 	if terminal {
 		switch c.kind {
 		case size:
-			return appendSize(dst, c.n), true
+			return plural.AppendSize(dst, c.n), true
 		case grouped:
 			return append(dst, Grouped(c.n)...), true
 		case figure:

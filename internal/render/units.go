@@ -7,19 +7,7 @@ import (
 )
 
 // Size returns n bytes for people: three digits and a binary unit, "98.0 MiB".
-func Size(n uint64) string { return string(appendSize(nil, n)) }
-
-func appendSize(dst []byte, n uint64) []byte {
-	if n < 1024 {
-		return append(strconv.AppendUint(dst, n, 10), " B"...)
-	}
-	f, unit := float64(n), 0
-	for ; f >= 1023.5 && unit < 6; unit++ {
-		f /= 1024
-	}
-	dst = strconv.AppendFloat(dst, f, 'f', decimals(f), 64)
-	return append(dst, ' ', " KMGTPE"[unit], 'i', 'B')
-}
+func Size(n uint64) string { return plural.Size(n) }
 
 // Count returns n things for people: three digits and a short scale, "34.4 B".
 func Count(n uint64) string {
@@ -32,17 +20,7 @@ func Count(n uint64) string {
 	}
 	// From 10^15 on there is no letter that everybody reads alike.
 	suffix := []string{"", " K", " M", " B", " T", "e15", "e18"}[unit]
-	return strconv.FormatFloat(f, 'f', decimals(f), 64) + suffix
-}
-
-func decimals(f float64) int {
-	switch {
-	case f < 9.995:
-		return 2
-	case f < 99.95:
-		return 1
-	}
-	return 0
+	return strconv.FormatFloat(f, 'f', plural.Decimals(f), 64) + suffix
 }
 
 // Grouped returns n with a comma between groups of three digits.

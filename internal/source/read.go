@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // A Kind is what a file that is read whole is for. It bounds the file's size.
@@ -76,8 +78,8 @@ func (e *LimitError) Error() string {
 	if e.more {
 		least = "at least "
 	}
-	return fmt.Sprintf("%s: the size is %s%d bytes, and %s may have %d; check that it is the right file",
-		e.Path, least, e.Size, kinds[e.Kind].name, e.Kind.Limit())
+	return fmt.Sprintf("%s: the size is %s%s, more than the %s that %s may have; check that it is the right file",
+		e.Path, least, plural.Size(e.Size), plural.Size(e.Kind.Limit()), kinds[e.Kind].name)
 }
 
 // OpenFile is [Open] for a file of a kind.

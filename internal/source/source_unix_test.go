@@ -100,7 +100,7 @@ func TestReadNamedPipe(t *testing.T) {
 	}
 	go write(make([]byte, source.Settings.Limit()+1))
 	_, err := source.ReadNamed(t.Context(), name, source.Settings)
-	if le, ok := errors.AsType[*source.LimitError](err); !ok || !strings.Contains(err.Error(), "at least 1048577 bytes, and a settings file may have 1048576") {
+	if le, ok := errors.AsType[*source.LimitError](err); !ok || !strings.Contains(err.Error(), "at least 1.00 MiB, more than the 1.00 MiB that a settings file may have") {
 		t.Errorf("%v, %v", le, err)
 	}
 	// Nobody writes.

@@ -14,6 +14,7 @@ import (
 // its name when it is complete. Until then it lies in a hidden directory that
 // only this run knows.
 type Draft struct {
+	dest       string // as it was given
 	parent     Dir
 	base, temp string // names in parent: of the destination, of the hidden directory
 	dir        Dir    // the hidden directory
@@ -26,9 +27,9 @@ type Draft struct {
 func NewDraft(sys System, dest string) (*Draft, error) {
 	parent, err := sys.OpenDir(filepath.Dir(dest))
 	if err != nil {
-		return nil, err
+		return nil, &CreateError{dest, err}
 	}
-	d := &Draft{parent: parent, base: filepath.Base(dest)}
+	d := &Draft{dest: dest, parent: parent, base: filepath.Base(dest)}
 	d.temp = draftPrefix(d.base) + newID() + tempSuffix
 	d.there, err = d.files(d.base)
 	if err == nil {
@@ -39,9 +40,29 @@ func NewDraft(sys System, dest string) (*Draft, error) {
 	}
 	if err != nil {
 		parent.Close()
-		return nil, err
+		return nil, d.Named(err)
 	}
 	return d, nil
+}
+
+// Named gives an error about a file of the draft, or about its hidden directory, the path
+// that the user knows: that of the destination, or below it.
+func (d *Draft) Named(err error) error {
+	e, ok := errors.AsType[*fs.PathError](err)
+	if !ok || errors.Is(err, fs.ErrNotExist) { // it was taken away meanwhile
+		return err
+	}
+	rel, failed := filepath.Rel(d.parent.Path(), e.Path)
+	if failed != nil || !filepath.IsLocal(rel) {
+		return err
+	}
+	first, rest, _ := strings.Cut(filepath.ToSlash(rel), "/")
+	if first == d.temp {
+		_, rest, _ = strings.Cut(rest, "/")
+	} else if first != d.base {
+		return err
+	}
+	return &CreateError{filepath.Join(d.dest, filepath.FromSlash(rest)), e.Err}
 }
 
 // files returns the files at a name in the parent; none where there is nothing.

@@ -7,36 +7,72 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 )
 
 // A NewFile is a small file that is written beside its destination, and gets its
 // name when it is complete.
 type NewFile struct {
 	dir        Dir
+	path       string // of the destination
 	base, temp string
 	w          writer
 	published  bool
 	kept       bool // the old file has the temporary name
 }
 
-// A CreateError says that no file can be made at a path.
+// A CreateError says that no file can be written at a path that the user named, and what
+// to do. Temporaries, in whose names files are made, are not mentioned.
 type CreateError struct {
 	Path string
 	Err  error
 }
 
-func (e *CreateError) Error() string { return fmt.Sprintf("%s: cannot be created: %v", e.Path, e.Err) }
+func (e *CreateError) Error() string {
+	dir, err := filepath.Dir(e.Path), cause(e.Err)
+	is := func(list ...error) bool {
+		return slices.ContainsFunc(list, func(one error) bool { return errors.Is(e.Err, one) })
+	}
+	switch {
+	case is(fs.ErrNotExist):
+		return fmt.Sprintf("%s: there is no directory %s; make it first", e.Path, dir)
+	case is(syscall.ENOTDIR):
+		return fmt.Sprintf("%s: %s is not a directory; name another place", e.Path, dir)
+	case is(fs.ErrPermission, syscall.EROFS):
+		return fmt.Sprintf("%s: nothing can be written in %s: %v; name another place", e.Path, dir, err)
+	case is(syscall.ENAMETOOLONG):
+		return fmt.Sprintf("%s: %v; give it a shorter one", e.Path, err)
+	case is(syscall.ENOSPC, syscall.EDQUOT):
+		return fmt.Sprintf("%s: %v; make room, or name a place on another disk", e.Path, err)
+	}
+	return fmt.Sprintf("%s: cannot be written: %v", e.Path, err)
+}
 
 func (e *CreateError) Unwrap() error { return e.Err }
+
+// Check finds, before there is anything to write, why no file can be made at a path: the
+// directory is missing, or the name too long.
+func Check(path string) error {
+	path = filepath.Clean(path)
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Dir(path))
+	}
+	if err != nil {
+		return &CreateError{path, err}
+	}
+	return nil
+}
 
 // Create begins a file at path. A regular file of that name is replaced when the
 // new one is published; anything else, such as a link, is refused.
 func Create(path string) (*NewFile, error) {
 	dir, err := OS{}.OpenDir(filepath.Dir(path))
 	if err != nil {
-		return nil, &CreateError{path, cause(err)}
+		return nil, &CreateError{path, err}
 	}
-	n := &NewFile{dir: dir, base: filepath.Base(path), temp: ".wtinspect-" + newID() + tempSuffix}
+	n := &NewFile{dir: dir, path: path, base: filepath.Base(path), temp: ".wtinspect-" + newID() + tempSuffix}
 	st, err := dir.Lstat(n.base)
 	switch {
 	case err == nil && st.Mode&fs.ModeSymlink != 0:
@@ -48,15 +84,21 @@ func Create(path string) (*NewFile, error) {
 	}
 	if err == nil {
 		n.w.f, err = Open(dir, n.temp, os.O_RDWR|os.O_CREATE, 0o666)
-		if err != nil {
-			err = &CreateError{path, cause(err)}
-		}
 	}
 	if err != nil {
 		dir.Close()
-		return nil, err
+		return nil, n.named(err)
 	}
 	return n, nil
+}
+
+// named gives an error about the temporary, or about the name of the file, the path that
+// the user knows.
+func (n *NewFile) named(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok && !errors.Is(err, fs.ErrNotExist) && slices.Contains([]string{n.temp, n.base}, filepath.Base(e.Path)) {
+		return &CreateError{n.path, e.Err}
+	}
+	return err
 }
 
 // Write adds to the file.
@@ -146,7 +188,7 @@ func WriteFile(path string, write func(w io.Writer) error) error {
 	if err == nil {
 		err = n.Publish()
 	}
-	return errors.Join(err, n.Close())
+	return errors.Join(n.named(err), n.Close())
 }
 
 // WriteNew gives a new file in a directory the content that write makes, durably.

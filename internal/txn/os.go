@@ -9,6 +9,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // OS is the operating system's files.
@@ -356,11 +358,28 @@ func SameFile(path string, others ...string) bool {
 }
 
 // through opens what is no file and no directory for writing, such as a pipe or
-// a terminal; nil when path is something else.
+// a terminal; nil when path is something else. A pipe needs a reader: one that has been
+// started with this program may be a moment late, and for another there is no end of waiting.
 func through(path string) (io.WriteCloser, error) {
 	fi, err := os.Stat(path)
 	if err != nil || fi.Mode().IsRegular() || fi.IsDir() {
 		return nil, nil
 	}
-	return os.OpenFile(path, os.O_WRONLY, 0)
+	if fi.Mode()&fs.ModeNamedPipe == 0 {
+		return os.OpenFile(path, os.O_WRONLY, 0)
+	}
+	const (
+		pause = 10 * time.Millisecond
+		most  = 2 * time.Second
+	)
+	for waited := time.Duration(0); ; waited += pause {
+		f, err := os.OpenFile(path, os.O_WRONLY|nonblock, 0)
+		if !errors.Is(err, syscall.ENXIO) {
+			return f, err
+		}
+		if waited >= most {
+			return nil, fmt.Errorf("%s is a pipe that no program reads; start the one that does first, or name a file", path)
+		}
+		time.Sleep(pause)
+	}
 }

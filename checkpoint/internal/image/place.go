@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
@@ -65,7 +66,7 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 	p := &Place{Path: out, Replaces: []string{}, sys: sys, result: *r}
 	parent, err := sys.OpenDir(filepath.Dir(out))
 	if err != nil {
-		return nil, fmt.Errorf("the directory of the destination: %w", err)
+		return nil, &txn.CreateError{Path: r.Output, Err: err}
 	}
 	defer parent.Close()
 	p.Features = parent.Probe()
@@ -88,7 +89,7 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return p, nil
 	case err != nil:
-		return nil, err
+		return nil, &txn.CreateError{Path: r.Output, Err: err}
 	case r.Directory && st.Mode&fs.ModeSymlink != 0:
 		p.refuse(false, "is a symbolic link, and a release is written as a directory; name the directory that it leads to")
 	case r.Directory && !st.Mode.IsDir():
@@ -107,6 +108,15 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		p.Replaces = append(p.Replaces, out)
 	}
 	return p, nil
+}
+
+// NoRoom says that a disk lacks room for what is to be written at a path, "" where it
+// suffices, or nobody knows.
+func NoRoom(path string, need, free int64) string {
+	if free < 0 || need <= free {
+		return ""
+	}
+	return fmt.Sprintf("not enough room: %s are needed at %s, and %s are free", plural.Size(need), path, plural.Size(free))
 }
 
 func (p *Place) refuse(forcible bool, format string, args ...any) {
@@ -168,9 +178,9 @@ func (p *Place) lookInside() error {
 func (p *Place) Write(ctx context.Context, write func(w *Writer) error) (err error) {
 	draft, err := txn.NewDraft(p.sys, p.Path)
 	if err != nil {
-		return err
+		return p.named(err)
 	}
-	defer func() { err = errors.Join(err, draft.Close()) }()
+	defer func() { err = errors.Join(p.named(draft.Named(err)), draft.Close()) }()
 	w := &Writer{place: p, draft: draft}
 	if err = write(w); err == nil {
 		err = w.sync()
@@ -182,6 +192,16 @@ func (p *Place) Write(ctx context.Context, write func(w *Writer) error) (err err
 		return err
 	}
 	return draft.Publish(p.replaced())
+}
+
+// named gives an error about a file that cannot be written the path that the user wrote.
+func (p *Place) named(err error) error {
+	if e, ok := errors.AsType[*txn.CreateError](err); ok {
+		if rel, failed := filepath.Rel(p.Path, e.Path); failed == nil {
+			return &txn.CreateError{Path: filepath.Join(p.result.Output, rel), Err: e.Err}
+		}
+	}
+	return err
 }
 
 // replaced returns what publishing may replace, by names below the place; nil
