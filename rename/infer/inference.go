@@ -139,6 +139,10 @@ type inference struct {
 	a, b    half
 	ordered bool
 	fixed   []fix // what assumptions say
+	// shapes is the solution that shapes give without names, nil until it is needed.
+	shapes *match.Solution
+	// placed are modules of A that became what was left.
+	placed map[int]bool
 	// unrelated is set where weights of both sides were compared, and none are alike.
 	unrelated bool
 }
@@ -193,7 +197,7 @@ const certain = 60
 // solve finds the matches. Extra is what more is known of a hypothesis, as match.Options
 // has it.
 func (x *inference) solve(extra func(a, b []int) float64) (*match.Solution, error) {
-	return match.Solve(x.a.modules, x.b.modules, match.Options{
+	sol, err := match.Solve(x.a.modules, x.b.modules, match.Options{
 		Opaque: x.opt.Opaque, Ordered: x.ordered,
 		Extra: func(a, b []int) float64 {
 			cost := x.assumed(a, b)
@@ -203,6 +207,48 @@ func (x *inference) solve(extra func(a, b []int) float64) (*match.Solution, erro
 			return cost
 		},
 	})
+	if err == nil && x.b.virtual {
+		x.place(sol)
+	}
+	return sol, err
+}
+
+// place makes questions of what is left outside of the layers of both sides and may be one: a head that is
+// called classifier, a table of what a convention does not say how long it is. Names do not say that they
+// are one, so that each is a guess.
+func (x *inference) place(sol *match.Solution) {
+	x.placed = make(map[int]bool)
+	fits := func(i, j int) bool {
+		a, b := x.a.modules[i], x.b.modules[j]
+		biased := b.Meaning.Block == "embed" && // a table adds nothing
+			slices.ContainsFunc(a.Leaves, func(l match.Leaf) bool { return l.IsBias() })
+		if a.Holes()+b.Holes() > 0 || a.Count != b.Count || a.Packed || a.Meaning.Buffer || b.Meaning.Buffer || biased || math.IsInf(x.assumed([]int{i}, []int{j}), 1) {
+			return false
+		}
+		before, _ := a.Block()
+		return before == "" && (a.Shape != nil && slices.Equal(a.Shape, b.Shape) || b.Shape == nil && len(a.Shape) == 2 && a.Meaning.Block == "embed" && b.Meaning.Block == "embed")
+	}
+	for {
+		var pairs [][2]int
+		for _, i := range sol.AloneA {
+			for _, j := range sol.AloneB {
+				if fits(i, j) {
+					pairs = append(pairs, [2]int{i, j})
+				}
+			}
+		}
+		only := slices.IndexFunc(pairs, func(p [2]int) bool {
+			return !slices.ContainsFunc(pairs, func(o [2]int) bool { return o != p && (o[0] == p[0] || o[1] == p[1]) })
+		})
+		if only < 0 {
+			return
+		}
+		i, j := pairs[only][0], pairs[only][1]
+		x.placed[i] = true
+		sol.Open = append(sol.Open, []int{len(sol.Matches)})
+		sol.Matches = append(sol.Matches, match.Match{A: []int{i}, B: []int{j}, Confidence: 0.5})
+		sol.AloneA, sol.AloneB = except(sol.AloneA, []int{i}), except(sol.AloneB, []int{j})
+	}
 }
 
 // turnSquare takes square matrices for transposed where all others of the blocks are: their
@@ -255,9 +301,18 @@ func (x *inference) said(m *match.Match) bool {
 	})
 }
 
-// sameBlock reports whether the names of a match say that they are of one part of a block.
-func (x *inference) sameBlock(m *match.Match) bool {
-	return x.every(m, func(a, b *match.Meaning) bool { return a.Block != "" && a.Block == b.Block })
+// byShape reports whether shapes alone leave a match no choice, whatever any name says.
+func (x *inference) byShape(m *match.Match) bool {
+	if x.shapes == nil {
+		sol, err := match.Solve(x.a.modules, x.b.modules, match.Options{Opaque: true})
+		if err != nil {
+			sol = new(match.Solution)
+		}
+		x.shapes = sol
+	}
+	return slices.ContainsFunc(x.shapes.Matches, func(o match.Match) bool {
+		return o.Confidence >= match.Confidence(match.Sure) && sameSet(o.A, m.A) && sameSet(o.B, m.B)
+	})
 }
 
 func (x *inference) every(m *match.Match, holds func(a, b *match.Meaning) bool) bool {
@@ -290,7 +345,9 @@ func (x *inference) judge(sol *match.Solution) []finding {
 		case m.Confidence < match.Confidence(match.Sure):
 			f.class, f.by = Guess, []string{"nothing tells it from others"}
 			f.confidence = min(f.confidence, match.WeakCap)
-			if m.Confidence > 0.5 {
+			if x.placed[m.A[0]] {
+				f.by = []string{"nothing else is left on either side that fits, and its name does not say so"}
+			} else if m.Confidence > 0.5 {
 				f.by = []string{"only words of which projects mean different things, and order, tell it from others"}
 			}
 		case m.Same:
@@ -300,12 +357,12 @@ func (x *inference) judge(sol *match.Solution) []finding {
 			}
 		case m.Only:
 			f.class, f.by = Forced, []string{"nothing else has its shape"}
-		case x.opt.Opaque || !x.said(m) && !x.sameBlock(m):
-			f.class, f.by = Forced, []string{"nothing else fits its shape as well"}
-		case !x.said(m):
-			f.class, f.by = Forced, []string{"nothing else in its part of the block fits its shape as well"}
-		default:
+		case !x.opt.Opaque && x.said(m):
 			f.class, f.by = Named, []string{"names mean the same"}
+		case x.byShape(m):
+			f.class, f.by = Forced, []string{"nothing else fits its shape as well"}
+		default:
+			f.class, f.by = Named, []string{"by the names of the others, nothing else fits as well"}
 		}
 		if a := x.a.modules[m.A[0]]; m.Form == match.Transposed && a.Shape[0] == a.Shape[len(a.Shape)-1] {
 			f.by = append(f.by, "the other matrices are stored the other way round")

@@ -128,7 +128,7 @@ func TestWhatDecides(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"t1.weight":    "nothing else in its part of the block fits its shape as well",
+		"t1.weight":    "by the names of the others, nothing else fits as well",
 		"t2.weight":    "nothing else fits its shape as well",
 		"value.weight": "names mean the same",
 	}

@@ -80,7 +80,7 @@ ask 2
 			b:    "l.{}.mlp.<gate|up>_proj.weight [0-3] 24x8\nl.{}.mlp.down_proj.weight [0-3] 8x24",
 			opt:  Options{Unknown: true, Assume: []Assumption{{From: "w1", To: "up_proj"}}},
 			want: `h.*.mlp.w1.weight -> l.*.mlp.up_proj.weight named
-h.*.mlp.w2.weight -> l.*.mlp.gate_proj.weight forced
+h.*.mlp.w2.weight -> l.*.mlp.gate_proj.weight named
 h.*.mlp.c_proj.weight -> l.*.mlp.down_proj.weight named
 `,
 		},
@@ -153,7 +153,7 @@ layers.*.ln.weight -> model.layers.{layer-1}.input_layernorm.weight forced
 layers.5.ln.bias -> model.final_layernorm.bias forced
 layers.*.ln.bias -> model.layers.{layer-1}.input_layernorm.bias forced
 layers.*.mixer.Wqkv.weight -> model.layers.{layer-1}.self_attn.qkv.weight guess
-layers.*.mixer.out_proj.weight -> model.layers.{layer-1}.self_attn.dense.weight forced
+layers.*.mixer.out_proj.weight -> model.layers.{layer-1}.self_attn.dense.weight named
 layers.*.mlp.fc1.weight -> model.layers.{layer-1}.mlp.up.weight named
 layers.*.mlp.fc2.weight -> model.layers.{layer-1}.mlp.down.weight named
 layers.5.linear.weight -> lm_head.weight forced

@@ -119,7 +119,7 @@ var (
 )
 
 // mixers are the blocks of which the modules have something that no common word means: the state of
-// Mamba, the receptance of RWKV.
+// Mamba, the receptance of RWKV. A letter and a number (RWKV's a1) say nothing of the kind.
 func (l lexicon) mixers(modules []*match.Module) map[string]bool {
 	out := make(map[string]bool)
 	for _, m := range modules {
@@ -127,7 +127,7 @@ func (l lexicon) mixers(modules []*match.Module) map[string]bool {
 			continue
 		}
 		for _, end := range ends(m.Spoken()) {
-			if known := l[end]; known != nil && !common[known.Block] && !known.IsNorm() && known.Parts[0] != "key" && known.Parts[0] != "value" {
+			if known := l[end]; known != nil && len(end) > 2 && !common[known.Block] && !known.IsNorm() && known.Parts[0] != "key" && known.Parts[0] != "value" {
 				out[known.Block] = true
 			}
 		}

@@ -158,6 +158,20 @@ func TestWordsOfOtherArchitectures(t *testing.T) {
 	judgeWords(t, "g=ffn.gate u=ffn.value d=ffn.out", []string{"g", "u", "d"}, nil)
 }
 
+// Words of other languages, and none, are asked about: RWKV's a1 and a2 are no sign of RWKV.
+func TestWordsThatSayNothing(t *testing.T) {
+	asked := []string{"q", "k", "v", "o", "g", "u", "ln1", "ln2"}
+	for _, words := range []string{
+		"q=a1 k=a2 v=a3 o=a4 g=b1 u=b2 d=b3 ln1=c1 ln2=c2",
+		"q=w0.x k=w1.x v=a0.x o=g1.x g=g2.x u=w2.x d=v2.x ln1=r1.x ln2=r2.x",
+		"q=attention.requete k=attention.cle v=attention.valeur o=attention.sortie g=reseau.porte u=reseau.haut d=reseau.bas ln1=n_un ln2=n_deux",
+		"q=aufm.abfrage k=aufm.schluessel v=aufm.wert o=aufm.ausgabe g=netz.tor u=netz.hoch d=netz.runter ln1=n_eins ln2=n_zwei",
+		"q=zhuyi.chaxun k=zhuyi.jian v=zhuyi.zhi o=zhuyi.jieguo g=wang.men u=wang.shang d=wang.xia ln1=gui.qian ln2=gui.hou",
+	} {
+		judgeWords(t, words, nil, asked)
+	}
+}
+
 // Beside a 0, a 1 is the second.
 func TestWordsNumberedFromZero(t *testing.T) {
 	for _, word := range []string{"norm", "ln", "layernorm"} {
@@ -198,6 +212,76 @@ func TestWordsBesideQuery(t *testing.T) {
 		}
 		if got := verdicts(t, res, list); got["o"] != "sure" {
 			t.Errorf("%s is %s\n%s", words["o"], got["o"], brief(res))
+		}
+	}
+}
+
+// A pooler has a bias and is no table: what has the word is the embedding of segments, or else what is left.
+func TestWordsOfBert(t *testing.T) {
+	const lab = `emb.tok.weight 96x64
+emb.pos.weight 32x64
+emb.#.weight 2x64
+emb.norm.<weight|bias> 64
+@.weight 64x64
+@.bias 64
+enc.{}.att.<q|k|v|o>.weight [0-3] 64x64
+enc.{}.att.<q|k|v|o>.bias [0-3] 64
+enc.{}.att.norm.<weight|bias> [0-3] 64
+enc.{}.ff.up.weight [0-3] 256x64
+enc.{}.ff.up.bias [0-3] 256
+enc.{}.ff.down.weight [0-3] 64x256
+enc.{}.ff.down.bias [0-3] 64
+enc.{}.ff.norm.<weight|bias> [0-3] 64`
+	for _, words := range [][2]string{{"seg", "pool"}, {"token_type", "pooler"}, {"segment", "tanh"}, {"sent", "pool"}, {"sent", "tanh"}} {
+		a := listed(t, strings.NewReplacer("#", words[0], "@", words[1]).Replace(lab))
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "bert-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := brief(res)
+		if !strings.Contains(got, "emb."+words[0]+".weight -> bert.embeddings.token_type_embeddings.weight") || strings.Contains(got, words[1]+".weight -> bert.embeddings") {
+			t.Errorf("%s: %s", words, got)
+		}
+	}
+}
+
+// A head of another name is asked, not left behind.
+func TestHeadIsLeft(t *testing.T) {
+	for _, c := range []struct{ words, asked string }{{"head=classifier", "classifier"}, {"head=score", "score"}, {"head=cls", "cls"}} {
+		of := map[string]string{"head": strings.TrimPrefix(c.words, "head=")}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: inWords(of, "", 16)}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Extra) > 0 || len(res.Questions) != 1 || !slices.Equal(res.Questions[0].Between, []string{c.asked}) || !slices.Equal(res.Questions[0].Best, []string{"lm_head"}) {
+			t.Errorf("%s: %v\n%s", c.words, res.Questions, brief(res))
+		}
+		res, err = ToConvention(t.Context(), &Inventory{Tensors: inWords(of, "", 16)}, lookup(t, "llama-hf"), Options{Assume: []Assumption{{c.asked, "lm_head"}}})
+		if err != nil || len(res.Questions)+len(res.Extra) > 0 || !strings.Contains(brief(res), c.asked+".weight -> lm_head.weight named") {
+			t.Errorf("%s, answered: %v\n%s", c.words, err, brief(res))
+		}
+	}
+}
+
+// What only the words of its neighbours leave no choice is named by them, and not forced by its shape.
+func TestForcedByShapes(t *testing.T) {
+	for _, c := range []struct{ words, rule, class string }{
+		{"u=mlp.w_in", "blk.*.mlp.w_in.weight -> model.layers.*.mlp.up_proj.weight ", "named"},
+		{"g=glu.wi_gate u=glu.wi_val d=glu.wo", "blk.*.glu.wi_val.weight -> model.layers.*.mlp.up_proj.weight ", "named"},
+		{"d=mlp.back", "blk.*.mlp.back.weight -> model.layers.*.mlp.down_proj.weight ", "forced"},
+		{"norm=z", "z.weight -> model.norm.weight ", "forced"},
+	} {
+		of := make(map[string]string)
+		for w := range strings.FieldsSeq(c.words) {
+			slot, name, _ := strings.Cut(w, "=")
+			of[slot] = name
+		}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: inWords(of, "", 16)}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := brief(res); !strings.Contains(got, c.rule+c.class+"\n") {
+			t.Errorf("%s: no %q in\n%s", c.words, c.rule+c.class, got)
 		}
 	}
 }

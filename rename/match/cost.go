@@ -169,9 +169,17 @@ func sameSpace(a, b *Module) bool {
 	return x == y || x == "" && y == "text" || x == "text" && y == ""
 }
 
+// isTable reports whether the rows of the module are looked up: nothing is added to them.
+func (m *Meaning) isTable() bool {
+	return m.Block == "embed" && len(m.Parts) == 1 && slices.Contains([]string{"tokens", "positions", "types"}, m.Parts[0])
+}
+
 // biasCost compares whether both have biases.
 func biasCost(a, b *Module) float64 {
 	has := func(m *Module) bool { return slices.ContainsFunc(m.Leaves, func(l Leaf) bool { return l.IsBias() }) }
+	if a.Meaning.isTable() && has(b) || b.Meaning.isTable() && has(a) {
+		return 2 * biasMismatch
+	}
 	if has(a) == has(b) || a.AnyLeaf && !has(a) || b.AnyLeaf && !has(b) {
 		return 0
 	}

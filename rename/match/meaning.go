@@ -370,7 +370,7 @@ func ofAttention(part string) bool { return len(part) == 1 } // q, k, v and o
 
 // beforeLayers reports whether a part is one of those that make what the first layer gets.
 func beforeLayers(part string) bool {
-	return slices.Contains([]string{"class", "mask", "registers", "patch"}, part)
+	return slices.Contains([]string{"class", "mask", "registers", "patch", "types"}, part)
 }
 
 func ofMLP(part string) bool { return slices.Contains([]string{"gate", "up", "down", "router"}, part) }
