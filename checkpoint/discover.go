@@ -246,7 +246,7 @@ func (d *finder) sets(dir string, l *listing) error {
 func (d *finder) shards(dir string, format Format, indexes, names []string) error {
 	groups, singles := groupFiles(names, format)
 	if len(indexes) == 1 && len(groups) == 1 && len(singles) == 0 &&
-		groups[0].complete() && groups[0].prefix == indexStem(indexes[0]) && d.isLarge(source.Join(dir, indexes[0])) {
+		groups[0].complete() && groups[0].prefix == IndexStem(indexes[0]) && d.isLarge(source.Join(dir, indexes[0])) {
 		// The names say which files the index means, so that it need not be
 		// read before Validate.
 		c := d.group(dir, groups[0], format)
@@ -362,10 +362,14 @@ func (c *Checkpoint) entry(name string) *File {
 // is refused.
 func (c *Checkpoint) file(name string) *File {
 	local := filepath.FromSlash(name)
-	if err := safetensors.CheckShardPath(name); err != nil || !filepath.IsLocal(local) {
+	err := safetensors.CheckShardPath(name)
+	if err == nil && !filepath.IsLocal(local) {
+		err = errors.New("is not below the index's directory")
+	}
+	if err != nil {
 		return &File{Name: name, refused: true, Err: &Fault{
 			File: c.Index, Code: string(safetensors.CodeUnsafePath), Severity: Error, Offset: -1,
-			Detail: fmt.Sprintf("shard %.100q is not a path below the index's directory; it is not opened", name),
+			Detail: fmt.Sprintf("shard path %.100q %v; it is not opened", name, err),
 		}}
 	}
 	return &File{Path: source.Join(c.Dir, local), Name: path.Clean(name)}
@@ -480,7 +484,7 @@ func (d *finder) indexed(dir, name string, format Format, groups []*group, claim
 		return d.ctx.Err()
 	}
 	for _, g := range groups {
-		if g.prefix == indexStem(name) {
+		if g.prefix == IndexStem(name) {
 			c := d.group(dir, g, format)
 			c.Path, c.Index = path, path
 			c.setUnreadable(err)

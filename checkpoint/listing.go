@@ -267,11 +267,11 @@ func (g *group) without(names map[string]bool) *group {
 	return out
 }
 
-// indexStem returns the prefix of the shards' names that an index of this
+// IndexStem returns the prefix of the shards' names that an index of this
 // name goes with: model for model.safetensors.index.json, model.fp16 for
 // model.safetensors.index.fp16.json (transformers, _add_variant), pytorch_model for
 // pytorch_model.bin.index.json.
-func indexStem(name string) string {
+func IndexStem(name string) string {
 	stem, rest, ok := strings.Cut(name, ".safetensors.index.")
 	if !ok {
 		if stem, rest, ok = strings.Cut(name, ".bin.index."); !ok {
@@ -282,6 +282,27 @@ func indexStem(name string) string {
 		return stem + "." + variant
 	}
 	return stem
+}
+
+// IndexName returns the name of the index of safetensors shards whose names have a prefix:
+// the one that [IndexStem] is of.
+func IndexName(prefix string) string {
+	if base, variant, ok := CutVariant(prefix); ok {
+		return base + ".safetensors.index." + variant + ".json"
+	}
+	return prefix + ".safetensors.index.json"
+}
+
+// CutVariant takes apart what the files of a variant begin with: model.fp16 is the variant
+// fp16 of model. Transformers and diffusers look for variants of these names, in a file
+// model.fp16.safetensors or in shards model.fp16-00001-of-00002.safetensors (_add_variant in
+// transformers' modeling_utils.py, variant_compatible_siblings in diffusers'
+// pipeline_loading_utils.py).
+func CutVariant(prefix string) (base, variant string, ok bool) {
+	base, variant, _ = strings.Cut(prefix, ".")
+	known := slices.Contains([]string{"model", "pytorch_model", "diffusion_pytorch_model"}, base)
+	begins := variant != "" && (variant[0]|0x20 >= 'a' && variant[0]|0x20 <= 'z')
+	return base, variant, known && begins && !strings.Contains(variant, ".") && variant != "safetensors" && variant != "bin"
 }
 
 // ordinal returns the place of a numbered name's number: of 00002 in

@@ -21,6 +21,8 @@ import (
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // ConvertOptions say what the new checkpoint is to be.
@@ -78,10 +80,9 @@ type Conversion struct {
 	Missing []string
 	// Notes are for people.
 	Notes []string
-	// Job writes the result, nil where the plan is refused, or when it cannot be prepared;
-	// Err says why it cannot. Without an Output it can be looked at alone.
+	// Job writes the result, nil where the plan is refused. Without an Output it can be
+	// looked at alone.
 	Job *assemble.Job
-	Err error
 	// Excess is the [ReadLimitError] of Run where the source is on another machine and
 	// more of it is to be read than the context allows.
 	Excess error
@@ -167,7 +168,9 @@ type item struct {
 	at        int           // in its source, -1 for one that is computed
 	array     *arrays.Array // of one that is computed
 	packed    bool          // part of a quantised weight that stays
-	counted   bool          // its numbers get another dtype
+	// computable ones are packed, and the weight's numbers can be worked out.
+	computable bool
+	counted    bool // its numbers get another dtype
 }
 
 // Convert plans a new checkpoint that is made of others. Reasons that keep it from
@@ -299,16 +302,16 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 // choose makes the items of the tensors that are chosen.
 func (v *Conversion) choose(ctx context.Context) error {
 	c := v.Source
-	if c.NamesOnly() {
-		return fmt.Errorf("%s is an index without its shards, and there is nothing to convert", c.Path)
-	}
 	for _, f := range c.Files {
 		switch {
-		case f.Missing:
-			return fmt.Errorf("%s is missing; a new checkpoint needs all files of the old one", f.Path)
 		case f.Err != nil:
 			return f.Err
+		case f.Missing && !c.NamesOnly():
+			return fmt.Errorf("%s is missing; a new checkpoint needs all files of the old one", f.Path)
 		}
+	}
+	if c.NamesOnly() {
+		return fmt.Errorf("%s is an index without its shards, and there is nothing to convert", c.Path)
 	}
 	if err := v.complete(ctx); err != nil {
 		return err
@@ -402,7 +405,12 @@ func (v *Conversion) arrayOf(it *item, w *arrays.Workspace) (*arrays.Array, erro
 	if err != nil {
 		return nil, err
 	}
-	return arrays.Stored(v.Source.Files[t.File], t, w.Tensor(data, 0, data.Size()))
+	file := v.Source.Files[t.File]
+	a, err := arrays.Stored(file, t, w.Tensor(data, 0, data.Size()))
+	if err != nil {
+		return nil, fmt.Errorf("%s: tensor %q: %w; 'wtinspect check' says more, and --exclude %[2]q does without", file.Path, t.Name, err)
+	}
+	return a, nil
 }
 
 // name gives the items their new names, and carries out what that does to their bytes.
@@ -425,6 +433,10 @@ func (v *Conversion) name(ctx context.Context) error {
 	}
 	var err error
 	if v.Names, err = newRenaming(ctx, v.Source, tensors, v.Container, &names); err != nil || v.Refused() {
+		r, ok := errors.AsType[*convert.RefusalError](err)
+		if ok && slices.ContainsFunc(v.items, func(it item) bool { return it.computable && it.Name == r.Tensor }) {
+			return fmt.Errorf("%w; --dtype bf16 works out its numbers, which can be moved", err)
+		}
 		return err
 	}
 	if v.opts.DType != "" && v.Names.Conversion != nil {
@@ -502,7 +514,7 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 	for k, row := range tr.Rows {
 		var err error
 		if operands[k], err = v.arrayOf(&old[row], w); err != nil {
-			return nil, fmt.Errorf("%s: tensor %q: %w", v.Source.Path, old[row].Name, err)
+			return nil, err
 		}
 	}
 	of := fmt.Sprintf("%q", tr.From[0])
@@ -625,7 +637,10 @@ func (v *Conversion) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
+	var err error
+	if v.Job, err = assemble.Prepare(ctx, spec, &v.opts.Write); err != nil {
+		return err
+	}
 	if !slices.ContainsFunc(v.items, func(it item) bool { return it.counted }) {
 		v.items = nil // what is left to do with them is to count
 	}
@@ -650,11 +665,30 @@ func (v *Conversion) base() string {
 	case v.Container == checkpoint.GGUF || c.Format == checkpoint.GGUF:
 		return ""
 	}
-	index := path.Base(filepath.ToSlash(c.Index))
-	if stem, ok := strings.CutSuffix(index, ".safetensors.index.json"); ok && !strings.HasPrefix(stem, ".") {
-		return stem
+	if c.Format == checkpoint.Safetensors && c.Index != "" {
+		if stem := checkpoint.IndexStem(path.Base(filepath.ToSlash(c.Index))); stem != "" && !strings.HasPrefix(stem, ".") {
+			return v.variant(stem)
+		}
 	}
-	return knownBase(name)
+	stem := strings.TrimSuffix(name, path.Ext(name))
+	if prefix, _, _, ok := safetensors.ParseShardName(stem + ".safetensors"); ok {
+		stem = prefix
+	}
+	if base, variant, ok := checkpoint.CutVariant(stem); ok {
+		return v.variant(strings.TrimPrefix(base, "pytorch_") + "." + variant)
+	}
+	return knownBase(stem)
+}
+
+// variant is what the files of a variant begin with. One that is named after a dtype is none
+// any more when the numbers have another.
+func (v *Conversion) variant(prefix string) string {
+	base, name, ok := checkpoint.CutVariant(prefix)
+	is := map[string]string{"fp16": "F16", "bf16": "BF16", "fp32": "F32"}[name] == v.opts.DType
+	if ok && v.opts.DType != "" && !is && (strings.HasPrefix(name, "fp") || strings.HasPrefix(name, "bf")) {
+		return base
+	}
+	return prefix
 }
 
 // knownBase is what safetensors files are called that are made of a file: as transformers,
@@ -721,9 +755,6 @@ func (v *Conversion) Count(ctx context.Context, progress func(done, total int64)
 func (v *Conversion) Run(ctx context.Context, progress func(done, total int64)) (err error) {
 	if v.Refused() {
 		return v.Names.Plan.Err()
-	}
-	if v.Err != nil {
-		return v.Err
 	}
 	if err := v.reach.allow(); err != nil {
 		return err

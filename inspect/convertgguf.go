@@ -127,6 +127,16 @@ func (v *Conversion) keyValues() error {
 		err = v.fits(v.opts.Like)
 	}
 	v.kvs, _ = assemble.Metadata(from)
+	v.kvs = slices.DeleteFunc(v.kvs, func(kv checkpoint.MetaKV) bool {
+		if kv.Key != "general.alignment" {
+			return false
+		}
+		_, ok := assemble.Alignment(kv)
+		if !ok {
+			v.note("general.alignment of %s is not a power of two, which readers need, and is left out: tensors begin at multiples of 32", from.Path)
+		}
+		return !ok
+	})
 	if from == v.Source && v.Unchosen > 0 {
 		v.note("the key/values are of the whole model, and tensors were left out; 'wtinspect check' says what contradicts them")
 	}

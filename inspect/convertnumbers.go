@@ -21,6 +21,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -144,7 +145,7 @@ func (v *Conversion) number() error {
 			continue
 		}
 		if err := v.cast(it, to, w); err != nil {
-			return ofTensor(it.Name, err)
+			return err
 		}
 	}
 	for _, dtype := range slices.Sorted(maps.Keys(others)) {
@@ -158,14 +159,6 @@ func (v *Conversion) number() error {
 		v.note("%s with one dimension, as those of normalisations, %s %s too; --keep 'GLOB' keeps tensors as they are", plural.Of(small, "tensor"), plural.Verb(small, "become"), v.opts.DType)
 	}
 	return v.unused(used)
-}
-
-// ofTensor has an error name the tensor that it is about, once.
-func ofTensor(name string, err error) error {
-	if f, ok := errors.AsType[*checkpoint.Fault](err); ok && f.Tensor == name {
-		return err
-	}
-	return fmt.Errorf("tensor %q: %w", name, err)
 }
 
 // staying says how many tensors stay.
@@ -229,20 +222,37 @@ func (v *Conversion) cast(it *item, dtype string, w *arrays.Workspace) error {
 	}
 	var tally *arrays.Tally
 	if dtype != it.DType {
-		c := v.castOf(it.DType, dtype)
-		c.tensors++
-		c.elements += a.Elements()
-		tally, it.counted = &c.tally, true
-		it.done = append(slices.Clip(it.done), "cast")
+		// Where its new name has given it another dtype, and the same numbers, what counts is
+		// the one it had.
+		from := it.DType
+		if k := slices.Index(it.done, string(tensorop.Cast)); k >= 0 && !slices.ContainsFunc(it.done, computes) {
+			from, it.done = it.fromDType, slices.Delete(slices.Clone(it.done), k, k+1)
+		}
+		if from != dtype {
+			c := v.castOf(from, dtype)
+			c.tensors++
+			c.elements += a.Elements()
+			tally, it.counted = &c.tally, true
+			it.done = append(slices.Clip(it.done), string(tensorop.Cast))
+		}
 	} else {
 		it.done = append(slices.Clip(it.done), "byte order")
 	}
 	if a, err = arrays.Cast(a, dtype, tally); err != nil {
-		return err
+		return fmt.Errorf("tensor %q: %w", it.Name, err)
 	}
 	name := it.Name
 	it.Tensor, it.array, it.at = tensorOf(name, a), a, -1
 	return nil
+}
+
+// computes reports whether an operation makes other numbers.
+func computes(kind string) bool {
+	switch tensorop.Kind(kind) {
+	case tensorop.Offset, tensorop.Scale, tensorop.NegativeExp, tensorop.LogNegative:
+		return true
+	}
+	return false
 }
 
 // castOf is the count of what becomes of one dtype.
@@ -324,9 +334,10 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		k := v.keep(&v.items[weight])
 		if v.opts.DType == "" || k >= 0 && v.opts.Keep[k].DType == "" {
 			v.quantised = true
+			_, err := m.Formula()
 			for _, t := range m.Tensors {
 				if isChosen(&t) {
-					v.items[t.Index].packed = true
+					v.items[t.Index].packed, v.items[t.Index].computable = true, err == nil
 				} else {
 					without = append(without, all[t.Index].Name)
 				}
@@ -343,7 +354,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		for i, t := range m.Tensors {
 			var err error
 			if parts[i], err = v.arrayOf(&all[t.Index], w); err != nil {
-				return ofTensor(all[t.Index].Name, err)
+				return err
 			}
 			gone[t.Index] = true
 			if !isChosen(&t) {

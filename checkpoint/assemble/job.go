@@ -1,6 +1,7 @@
 package assemble
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -246,7 +247,11 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 	for no, p := range parts {
 		d, err := j.spec.draft(p, no, len(parts))
 		if err != nil {
-			return fmt.Errorf("%s: %w", names[no], err)
+			name := names[no]
+			if !j.directory() {
+				name = j.Output
+			}
+			return fmt.Errorf("%s: %w", cmp.Or(name, "the result"), err)
 		}
 		f := file{name: names[no], part: p, order: d.order, Image: image.Image{Header: d.header, Size: d.size}}
 		f.Pieces = make([]image.Piece, 0, len(d.order))
@@ -274,7 +279,7 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 		if err != nil {
 			return err
 		}
-		name := strings.TrimSuffix(j.spec.names(1)[0], suffix(j.spec.Format)) + ".safetensors.index.json"
+		name := checkpoint.IndexName(strings.TrimSuffix(j.spec.names(1)[0], suffix(j.spec.Format)))
 		j.documents = append(j.documents, Document{Name: name, Text: text})
 	}
 	return nil

@@ -160,6 +160,16 @@ func aligned(list []safetensors.Tensor, tensors []Tensor) bool {
 	return true
 }
 
+// Alignment is the value of general.alignment, of which false is not one that files are
+// written with: ggml reads powers of two alone (gguf.cpp, gguf_init_from_file_impl).
+func Alignment(kv checkpoint.MetaKV) (int64, bool) {
+	if kv.Value == nil {
+		return 0, false
+	}
+	n, ok := kv.Value.Uint()
+	return int64(n), ok && n != 0 && n <= image.MaxAlignment && n&(n-1) == 0
+}
+
 // ggufFile makes the header of a GGUF file, of version 3 and little-endian. no is its
 // number among of files, from 0, which have total tensors together.
 func ggufFile(tensors []Tensor, metadata []checkpoint.MetaKV, no, of, total int) (*draft, error) {
@@ -170,11 +180,11 @@ func ggufFile(tensors []Tensor, metadata []checkpoint.MetaKV, no, of, total int)
 			return nil, fmt.Errorf("metadata key %q is of safetensors, and has no value of GGUF", m.Key)
 		}
 		if m.Key == "general.alignment" {
-			n, ok := m.Value.Uint()
-			if !ok || n == 0 || n > image.MaxAlignment || n&(n-1) != 0 {
+			n, ok := Alignment(m)
+			if !ok {
 				return nil, fmt.Errorf("general.alignment must be a power of two up to %d", image.MaxAlignment)
 			}
-			alignment = int64(n)
+			alignment = n
 		} else if no > 0 {
 			continue // the first file says everything, the others how to read them
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/safetensors"
 )
 
 // A Spec is a checkpoint to be.
@@ -104,6 +105,14 @@ func Stored(c *checkpoint.Checkpoint, i int) (Tensor, error) {
 	}
 	if !t.BytesKnown || t.Bytes > math.MaxInt64 || int64(t.Bytes) != data.Size() {
 		return fail(fmt.Errorf("the size of its data in %s is not known", f.Path))
+	}
+	if c.Format == checkpoint.Safetensors {
+		like := safetensors.Tensor{DType: safetensors.DType(t.DType), Shape: t.Shape}
+		if _, known := like.DType.Bits(); known {
+			if n, ok := like.Bytes(); !ok || n != t.Bytes {
+				return Tensor{}, fmt.Errorf("%s: tensor %q: its %d bytes are not those of the shape %v of %s; 'wtinspect check' says more, and --exclude %[2]q does without", f.Path, t.Name, t.Bytes, t.Shape, t.DType)
+			}
+		}
 	}
 	s := &stored{SectionReader: data, off: t.Offset}
 	if source.Scheme(f.Path) == "" && t.Offset >= 0 { // in one piece

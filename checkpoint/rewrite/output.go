@@ -11,6 +11,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
@@ -51,14 +52,14 @@ func (j *Job) placeOutput() error {
 // checkpoint are rewritten; others do not go with it.
 var weightSuffixes = []string{
 	".safetensors", ".gguf", ".ggml", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
-	".pkl", ".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel", ".index.json",
+	".pkl", ".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel",
 }
 
 // Companions lists what goes with the weights of a checkpoint into another
 // directory, by names below its own: regular files, or links to such in the release
 // or in the blobs of the hub cache that it belongs to, that are neither weights,
 // their index nor in hidden directories. A link that leads elsewhere could bring a file
-// along that nobody meant to release; such are in left.
+// along that nobody meant to release; such are in left, and so are other weights.
 func Companions(ctx context.Context, c *checkpoint.Checkpoint) (names []string, left []Unfollowed, err error) {
 	return companions(image.Elsewhere(ctx, txn.OS{}), c)
 }
@@ -73,6 +74,7 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 	for _, f := range c.Files {
 		mine[f.Name] = true
 	}
+	var others []string // weights of which none is the checkpoint's
 	var walk func(dir string) error
 	walk = func(dir string) error {
 		entries, err := root.ReadDir(dir)
@@ -86,7 +88,8 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 			if err != nil {
 				return err
 			}
-			weights := slices.ContainsFunc(weightSuffixes, func(s string) bool { return strings.HasSuffix(strings.ToLower(n), s) })
+			isIndex := strings.HasSuffix(strings.ToLower(n), ".index.json") || checkpoint.IndexStem(n) != ""
+			weights := isIndex || slices.ContainsFunc(weightSuffixes, func(s string) bool { return strings.HasSuffix(strings.ToLower(n), s) })
 			switch {
 			case st.Mode.IsDir():
 				if strings.HasPrefix(n, ".") || n == "__pycache__" {
@@ -96,6 +99,9 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 					return err
 				}
 			case weights || mine[name] || strings.HasPrefix(n, ".wtinspect"):
+				if weights && !isIndex && !mine[name] && !checkpoint.LeftByTrainer(n) {
+					others = append(others, name)
+				}
 			case st.Mode.IsRegular():
 				names = append(names, name)
 			case st.Mode&fs.ModeSymlink != 0:
@@ -115,6 +121,9 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 		return nil
 	}
 	err = walk(".")
+	if len(others) > 0 {
+		left = append(left, Unfollowed{File: c.Dir, Reason: "other weights in it are not copied: " + plural.List(others)})
+	}
 	return names, left, err
 }
 

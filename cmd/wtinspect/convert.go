@@ -259,11 +259,11 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 		o.noteUnused(p, v.Names)
 	}
 	table := render.Format(o.format) == render.TableFormat
-	failure := v.Err
+	var failure error
 	if o.count && !v.Refused() && len(v.Casts()) == 0 {
 		p.note("note: --count has no effect: no number gets another dtype")
 	}
-	if o.count && failure == nil && !v.Refused() {
+	if o.count && !v.Refused() {
 		in.Wait()
 		m := &jobMeter{start: func(total int64) *meter { return o.meter(p, "counting", total) }}
 		err := v.Count(ctx, m.update)
@@ -297,7 +297,7 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 			refused = true
 		}
 	}
-	if o.writes() && !refused && failure == nil {
+	if o.writes() && !refused {
 		in.Wait()
 		m := &jobMeter{start: func(total int64) *meter { return o.meter(p, "writing", total) }}
 		failure = p.winding(func() error { return v.Run(ctx, m.update) })

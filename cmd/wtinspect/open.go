@@ -53,6 +53,7 @@ type inputs struct {
 	*inspect.Set
 	// failed says that something could not be read: a path, a file of a set.
 	failed bool
+	said   map[string]bool // by say
 }
 
 // open opens every path it can and says what it cannot. It fails when it
@@ -121,9 +122,12 @@ func (in *inputs) say(p *program, errs []error) {
 	for _, err := range errs {
 		reasons[reason(err)]++
 	}
+	if in.said == nil {
+		in.said = make(map[string]bool)
+	}
 	seen := make(map[string]int)
 	for _, err := range errs {
-		in.failed = true
+		in.failed, in.said[err.Error()] = true, true
 		why := reason(err)
 		more := reasons[why] - few
 		if seen[why]++; p.verbose || more < 2 || seen[why] <= few {
@@ -202,7 +206,7 @@ func (in *inputs) report(ctx context.Context, p *program, k int) {
 	faults := in.Validated(k)
 	for i := range faults {
 		f := &faults[i]
-		if said[f.File] || !p.verbose && f.Code == unsafePath {
+		if said[f.File] || in.said[f.Error()] || !p.verbose && f.Code == unsafePath {
 			continue
 		}
 		if f.Code == checkpoint.CodeMissingShard && !in.Checkpoints[k].NamesOnly() {

@@ -308,7 +308,7 @@ func runNoIndex(p *Pass) {
 // IndexName returns the name of the index that belongs to a shard's name.
 func IndexName(shard string) string {
 	prefix, _, _, _ := safetensors.ParseShardName(shard)
-	return prefix + ".safetensors.index.json"
+	return checkpoint.IndexName(prefix)
 }
 
 // partPrefixes are what the names of parts begin with that some projects store in a file
