@@ -127,7 +127,7 @@ const (
 	// CodeSymlinkEscape: a file of the set is a symbolic link that leaves the
 	// directory, other than into a hub cache's blobs.
 	CodeSymlinkEscape = "symlink_escape"
-	// CodeBadDocument: config.json or a related file is not valid JSON.
+	// CodeBadDocument: config.json or a related file is not valid JSON, or a map is none.
 	CodeBadDocument = "bad_document"
 	// CodeIgnored: a file whose name looks like weights was passed over.
 	CodeIgnored = "ignored_file"

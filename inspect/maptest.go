@@ -2,7 +2,9 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
@@ -56,6 +58,22 @@ func TestMap(ctx context.Context, c *checkpoint.Checkpoint, m *rename.Map, opts 
 		Map: m.File, Path: c.Path, Format: c.Format, Summary: p.Summary(),
 		Rules: p.Uses, Problems: append([]rename.Problem{}, p.Problems...), LeftBehind: append([]rename.Finding{}, p.LeftBehind()...),
 	}, ctx.Err()
+}
+
+// MapFaults are the faults of a map that cannot be read, in the form of those of weights.
+func MapFaults(ref string, err error) []Fault {
+	list, ok := errors.AsType[rename.ErrorList](err)
+	if !ok {
+		return []Fault{{Fault: notOpened(ref, err)}}
+	}
+	var out []Fault
+	for _, e := range list {
+		where, _, _ := strings.Cut(e.Error(), "\n")
+		out = append(out, Fault{Fault: checkpoint.Fault{
+			File: ref, Code: checkpoint.CodeBadDocument, Severity: checkpoint.Error, Offset: -1, Detail: strings.TrimPrefix(where, ref+":"),
+		}})
+	}
+	return out
 }
 
 // misfits finds the operations of a plan that do not fit the shapes of their tensors, one

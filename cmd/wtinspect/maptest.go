@@ -78,8 +78,14 @@ func namesMap(ctx context.Context, arg string) bool {
 }
 
 func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []string) error {
-	var maps []*rename.Map
-	var paths []string
+	var (
+		maps            []*rename.Map
+		paths           []string
+		tests           []*inspect.MapTest
+		faults          []inspect.Fault
+		files           []string
+		failed, refused bool
+	)
 	for i, arg := range args {
 		if slices.Contains(args[:i], arg) {
 			continue // once will do
@@ -93,7 +99,9 @@ func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []strin
 			return fmt.Errorf("%w; the first argument is a MAP, and PATHs follow", err)
 		}
 		if err != nil {
-			return err
+			p.say("%v", err)
+			faults, failed = append(faults, inspect.MapFaults(arg, err)...), true
+			continue
 		}
 		maps = append(maps, m)
 	}
@@ -104,12 +112,6 @@ func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []strin
 	if err != nil {
 		return err
 	}
-	var (
-		tests           []*inspect.MapTest
-		faults          []inspect.Fault
-		files           []string
-		failed, refused bool
-	)
 	for _, path := range paths {
 		in, err := o.openAny(ctx, p, []string{path})
 		if err != nil {
