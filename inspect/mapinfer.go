@@ -45,7 +45,7 @@ type InferMapOptions struct {
 // the last words of one.
 type Assumption struct {
 	From, To string
-	// In is the file that has it, "" of one that the user gives now.
+	// In is the file and the line that have it, "" of one that the user gives now.
 	In string
 }
 
@@ -166,6 +166,9 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 			return nil, err
 		}
 		to, r.Goal = opts.Ref, goal.Name
+	}
+	if to != nil && to.Len() == 0 && to.Absent(ctx) == nil {
+		return nil, fmt.Errorf("%s has no tensors to take names of", to.Path)
 	}
 	how := infer.Options{}
 	for _, s := range opts.Assume {
@@ -404,18 +407,20 @@ func Answers(ctx context.Context, file, a string) ([]Assumption, error) {
 			list = append(list, Assumption{from, to, in})
 		}
 	}
+	number := 0
 	for line := range strings.Lines(string(text)) {
+		number++
 		line, comment := strings.CutPrefix(strings.TrimSpace(line), "# ")
 		if !comment {
 			break
 		}
 		if answer, ok := strings.CutPrefix(line, answered); ok {
-			add(answer, file)
+			add(answer, fmt.Sprintf("%s:%d", file, number))
 		}
 	}
 	for i := range m.Ask {
 		for _, answer := range m.Ask[i].Answer {
-			add(answer, fmt.Sprintf("%s:%d", file, m.Ask[i].Pos.Line))
+			add(answer, fmt.Sprintf("%s:%d", file, m.Ask[i].AnswerPos.Line))
 		}
 	}
 	switch {

@@ -2,6 +2,7 @@ package inspect_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,7 +75,7 @@ func TestInferMap(t *testing.T) {
 	}
 	answers, err := inspect.Answers(t.Context(), file, c.Path)
 	for i := range opts.Assume {
-		opts.Assume[i].In = file
+		opts.Assume[i].In = fmt.Sprintf("%s:%d", file, i+2)
 	}
 	if diff := cmp.Diff(opts.Assume, answers); err != nil || diff != "" {
 		t.Errorf("%v (-said +read):\n%s", err, diff)

@@ -29,7 +29,8 @@ type Question struct {
 	// Answer says what becomes of which, "OLD=NEW", with patterns of Between and of And;
 	// where several become one, or one several, they have + between them. It is nil while
 	// the question is open.
-	Answer []string
+	Answer    []string
+	AnswerPos Pos
 }
 
 // ask writes what is asked, for messages.
@@ -144,6 +145,9 @@ func (p *parser) parseQuestion(n *yaml.Node) Question {
 			p.errorf(best, "", "best has %d of the %d of between", len(q.Best), len(q.Between))
 		}
 	}
+	if answer != nil {
+		q.AnswerPos = position(answer)
+	}
 	switch {
 	case answer == nil || answer.Kind == yaml.ScalarNode && answer.Tag == "!!null":
 	case answer.Kind == yaml.ScalarNode && answer.Value == "best" && q.Best == nil:
@@ -179,6 +183,7 @@ func (p *parser) parseAnswer(n *yaml.Node, q *Question) {
 		q.answer(becomes)
 		return
 	}
+	given := make(map[string]bool)
 	for _, item := range items {
 		s, ok := p.text(item, "the answer")
 		if !ok {
@@ -190,9 +195,18 @@ func (p *parser) parseAnswer(n *yaml.Node, q *Question) {
 			continue
 		}
 		from, to := p.sum(item, left, q.Between), p.sum(item, right, q.And)
-		if from != "" && to != "" {
-			q.Answer = append(q.Answer, from+"="+to)
+		if from == "" || to == "" {
+			continue
 		}
+		for _, side := range []struct{ mark, names, says string }{{"", from, "%s is answered twice"}, {"=", to, "%s is the answer twice"}} {
+			for name := range strings.SplitSeq(side.names, "+") {
+				if given[side.mark+name] {
+					p.errorf(item, "leave out one of the answers", side.says, name)
+				}
+				given[side.mark+name] = true
+			}
+		}
+		q.Answer = append(q.Answer, from+"="+to)
 	}
 }
 

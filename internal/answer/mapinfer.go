@@ -111,17 +111,25 @@ func InferNotes(r *inspect.InferMapResult, verbose bool) []string {
 		}
 		lines = append(lines, fmt.Sprintf("contradiction: %s %s %s (%s)", c.From, says, c.Content, c.By))
 	}
+	without := "; add rules for them to the map, or they keep their names"
+	switch {
+	case len(r.Missing) == 0 && len(r.Extra) == 1:
+		without = "; add a rule for it to the map, or it keeps its name"
+	case len(r.Missing) > 0:
+		without = "; --assume 'OLD=NEW' says what becomes one that is missing; what no rule takes keeps its name"
+	}
 	for _, left := range []struct {
 		what      string
 		templates []string
-	}{{"nothing becomes", r.Missing}, {"there is no new name for", r.Extra}} {
+		then      string
+	}{{"nothing becomes", r.Missing, ""}, {"there is no new name for", r.Extra, without}} {
 		const most = 4
 		list, more := left.templates, ""
 		if len(list) > most+1 && !verbose {
 			list, more = list[:most], fmt.Sprintf(" and %d more (-v shows all)", len(list)-most)
 		}
 		if len(list) > 0 {
-			lines = append(lines, left.what+" "+strings.Join(list, ", ")+more)
+			lines = append(lines, left.what+" "+strings.Join(list, ", ")+more+left.then)
 		}
 	}
 	return append(lines, inferSummary(r))

@@ -326,6 +326,9 @@ func (x *inference) every(m *match.Match, holds func(a, b *match.Meaning) bool) 
 	return true
 }
 
+// againstNames is said of what was assumed, unless weights say it as well.
+const againstNames = "the names say otherwise"
+
 // judge says what each match rests on.
 func (x *inference) judge(sol *match.Solution) []finding {
 	out := make([]finding, len(sol.Matches))
@@ -338,7 +341,12 @@ func (x *inference) judge(sol *match.Solution) []finding {
 		switch {
 		case x.isAssumed(m.A, m.B):
 			f.class, f.confidence, f.by = Named, 1, []string{"it was assumed"}
-			if a := x.a.modules[m.A[0]]; m.Form == match.Transposed && a.Shape[0] != a.Shape[len(a.Shape)-1] {
+			a, b := x.a.modules[m.A[0]], x.b.modules[m.B[0]]
+			turned := m.Form == match.Transposed && a.Shape[0] != a.Shape[len(a.Shape)-1]
+			if len(m.A)+len(m.B) == 2 && a.Meaning.Against(&b.Meaning, turned) {
+				f.by = append(f.by, againstNames)
+			}
+			if turned {
 				f.by = append(f.by, "its rows become columns")
 			}
 			continue

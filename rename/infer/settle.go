@@ -143,7 +143,10 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 // judgeAssumed adds to what was assumed that the weights say it as well, or returns how
 // parts lie otherwise than it says. What single modules are otherwise, contradictions finds.
 func (w *weighing) judgeAssumed(f *finding) *Contradiction {
-	confirm := func(class Class, by string) { f.class, f.by = class, append(f.by, by) }
+	confirm := func(class Class, by string) {
+		f.by = append(slices.DeleteFunc(f.by, func(s string) bool { return s == againstNames }), by)
+		f.class = class
+	}
 	if len(f.A)+len(f.B) == 2 {
 		if l := w.alike[[2]int{f.A[0], f.B[0]}]; l.matches() {
 			confirm(l.class(), l.String())

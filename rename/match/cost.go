@@ -107,6 +107,13 @@ func meaningCost(a, b *Meaning) evidence {
 	return e
 }
 
+// Against reports whether two names say different things, by words that mean one thing or,
+// if weakly, by any.
+func (m *Meaning) Against(o *Meaning, weakly bool) bool {
+	e := meaningCost(m, o)
+	return e.strong > 0 || weakly && e.total() > 0
+}
+
 // IsNorm reports whether the module is a normalisation.
 func (m *Meaning) IsNorm() bool {
 	return len(m.Parts) == 1 && strings.HasSuffix(m.Parts[0], "norm")
