@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/wtinspect/wtinspect/gguf"
+	"github.com/wtinspect/wtinspect/pytorch"
 )
 
 // A MetaKV is one entry of the metadata: of safetensors' __metadata__, a GGUF
@@ -14,11 +15,13 @@ type MetaKV struct {
 	// when all files say the same (for GGUF: all that have the key).
 	File int
 	Key  string
-	// Text is the value in safetensors, where every value is a string, and in a PyTorch
-	// file, in the words of Python and cut when it is long.
+	// Text is the value in safetensors, where every value is a string. In a PyTorch file it is a
+	// string as it is, and anything else as Python spells it, cut when it is long.
 	Text string
 	// Value is the typed value in GGUF, nil elsewhere.
 	Value *gguf.Value
+	// Torch is the value in a PyTorch file, nil elsewhere.
+	Torch *pytorch.KV
 
 	record *io.SectionReader // of the whole record in GGUF
 }
@@ -29,11 +32,21 @@ func (m *MetaKV) IsFiller() bool {
 	return m.Value != nil && (&gguf.KV{Key: m.Key, Value: *m.Value}).IsFiller()
 }
 
+// mostSpelled bounds TorchText.
+const mostSpelled = 128 << 10
+
+// TorchText spells the value of a PyTorch file as Python does, up to 128 KiB of it. Values that
+// differ are spelled differently up to there.
+func (m *MetaKV) TorchText() string { return pytorch.Repr(m.Torch.Value, mostSpelled) }
+
 // equal reports whether two entries of one key are the same. GGUF records are
 // compared as they are in the files, since their values may be long.
 func (m *MetaKV) equal(o *MetaKV) bool {
 	if m == o {
 		return true
+	}
+	if m.Torch != nil && o.Torch != nil {
+		return m.TorchText() == o.TorchText()
 	}
 	if m.record == nil || o.record == nil {
 		return m.Text == o.Text && m.record == o.record

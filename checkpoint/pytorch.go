@@ -7,7 +7,6 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -326,13 +325,11 @@ func (c *Checkpoint) TiedTo(i int) (first int, ok bool) {
 func (f *pytorchFile) metadata() []MetaKV {
 	var list []MetaKV
 	for _, kv := range f.Metadata() {
-		text := kv.Value
-		if strings.HasPrefix(text, `"`) {
-			if s, err := strconv.Unquote(text); err == nil { // a whole string
-				text = s
-			}
+		text, ok := kv.Value.(string)
+		if !ok {
+			text = pytorch.Repr(kv.Value, 0)
 		}
-		list = append(list, MetaKV{Key: kv.Key, Text: text})
+		list = append(list, MetaKV{Key: kv.Key, Text: text, Torch: &kv})
 	}
 	return list
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -113,16 +114,17 @@ func NewNoKeyError(key string, all ...*FileMetadata) *NoKeyError {
 }
 
 // An Entry is one entry of a file's metadata: text in safetensors, a typed value
-// in GGUF.
+// in GGUF, and in a PyTorch file what the pickle builds.
 type Entry struct {
 	// Checkpoint is the index in the set's Checkpoints.
 	Checkpoint int
 	// File is relative to the directory of the checkpoint.
 	File string
 	Key  string
-	// Value is the typed value of GGUF, nil in safetensors.
+	// Value is the typed value of GGUF, nil in other formats.
 	Value *gguf.Value
 
+	torch *pytorch.KV // nil in other formats
 	text  string
 	whole bool
 }
@@ -132,10 +134,11 @@ type jsonEntry struct {
 	File       string `json:"file"`
 	Key        string `json:"key"`
 	KeyBase64  []byte `json:"key_base64,omitempty"`
-	// Type is that of GGUF, u32 or array[string], and string in safetensors.
+	// Type is that of GGUF, u32 or array[string], that of Python in a PyTorch file, int or
+	// dict, and string in safetensors.
 	Type string `json:"type"`
-	// Value is a string, a number, a boolean or an array; of a long array that was not
-	// asked for by its key an object with its type, count and first elements.
+	// Value is a string, a number, a boolean, an array, an object or null; of a long array
+	// that was not asked for by its key an object with its type, count and first elements.
 	Value       json.RawMessage `json:"value"`
 	ValueBase64 []byte          `json:"value_base64,omitempty"`
 }
@@ -155,6 +158,10 @@ func (e *Entry) notUTF8() []byte {
 
 // String returns the value as it is, false when it is no string.
 func (e *Entry) String() (string, bool) {
+	if e.torch != nil {
+		s, ok := e.torch.Value.(string)
+		return s, ok
+	}
 	if e.Value == nil {
 		return e.text, true
 	}
@@ -163,11 +170,16 @@ func (e *Entry) String() (string, bool) {
 
 // JSON returns the value in JSON: a long array as an object with its type, its
 // count and its first elements, unless the entry was asked for.
-func (e *Entry) JSON() json.RawMessage {
-	if e.Value == nil {
-		return render.AppendJSON(nil, e.text)
+func (e *Entry) JSON() json.RawMessage { return e.appendJSON(nil, e.whole) }
+
+func (e *Entry) appendJSON(dst []byte, whole bool) []byte {
+	switch {
+	case e.torch != nil:
+		return appendPythonJSON(dst, e.torch.Value, whole)
+	case e.Value != nil:
+		return appendJSONValue(dst, *e.Value, whole)
 	}
-	return appendJSONValue(nil, *e.Value, e.whole)
+	return render.AppendJSON(dst, e.text)
 }
 
 // FileMetadata is the metadata of a checkpoint's files.
@@ -190,17 +202,24 @@ func MetadataOf(c *checkpoint.Checkpoint) *FileMetadata {
 		case f.Missing || f.Err != nil:
 		case m.first < 0:
 			m.first = i
-		case f.GGUF() == nil && !slices.EqualFunc(m.files[m.first], entries, func(a, b Entry) bool { return a.Key == b.Key && a.text == b.text && a.Value == b.Value }):
+		case f.GGUF() == nil && !slices.EqualFunc(m.files[m.first], entries, sameEntry):
 			m.Agree = false
 		}
 	}
 	return m
 }
 
+func sameEntry(a, b Entry) bool {
+	if a.torch != nil && b.torch != nil {
+		return a.Key == b.Key && (&checkpoint.MetaKV{Torch: a.torch}).TorchText() == (&checkpoint.MetaKV{Torch: b.torch}).TorchText()
+	}
+	return a.Key == b.Key && a.text == b.text && a.Value == b.Value
+}
+
 func fileMetadata(f *checkpoint.File) []Entry {
 	var out []Entry
 	for _, kv := range f.Metadata() {
-		out = append(out, Entry{File: f.Name, Key: kv.Key, text: kv.Text, Value: kv.Value})
+		out = append(out, Entry{File: f.Name, Key: kv.Key, text: kv.Text, Value: kv.Value, torch: kv.Torch})
 	}
 	return out
 }
@@ -233,14 +252,10 @@ func jsonMetadata(entries []Entry) (values, types json.RawMessage) {
 		}
 		seen[e.Key] = true
 		values = append(render.AppendJSON(values, e.Key), ':')
-		if e.Value != nil {
-			values = appendJSONValue(values, *e.Value, false)
-		} else {
-			values = render.AppendJSON(values, e.text)
-		}
+		values = e.appendJSON(values, false)
 		types = append(render.AppendJSON(types, e.Key), ':')
 		types = render.AppendJSON(types, e.Type())
-		typed = typed || e.Value != nil
+		typed = typed || e.Value != nil || e.torch != nil
 	}
 	values, types = append(values, '}'), append(types, '}')
 	if !typed {
@@ -249,8 +264,12 @@ func jsonMetadata(entries []Entry) (values, types json.RawMessage) {
 	return values, types
 }
 
-// Type names the type of the value: string, u32, array[string].
+// Type names the type of the value: string, u32, array[string]; int, dict or the name of a class
+// in a PyTorch file.
 func (e *Entry) Type() string {
+	if e.torch != nil {
+		return pythonType(e.torch.Value)
+	}
 	if e.Value == nil {
 		return "string"
 	}
@@ -374,6 +393,9 @@ func scalarText(v gguf.Value) string {
 // Unless it is to be whole, a long array is its count and first elements, and
 // text that only takes up room its length.
 func (e *Entry) Text(whole bool) string {
+	if _, isText := e.String(); e.torch != nil && whole && !isText {
+		return pytorch.Repr(e.torch.Value, mostOfPython)
+	}
 	if e.Value == nil {
 		return e.text
 	}
@@ -393,6 +415,10 @@ func (e *Entry) Text(whole bool) string {
 
 // IsArray reports whether the value is an array.
 func (e *Entry) IsArray() bool {
+	if e.torch != nil {
+		_, ok := e.torch.Value.(*pytorch.List)
+		return ok
+	}
 	if e.Value == nil {
 		return false
 	}
@@ -404,6 +430,10 @@ func (e *Entry) IsArray() bool {
 // another value.
 func (e *Entry) Elements() iter.Seq[string] {
 	return func(yield func(string) bool) {
+		if e.torch != nil {
+			pythonElements(e.torch.Value, yield)
+			return
+		}
 		if e.Value == nil {
 			return
 		}

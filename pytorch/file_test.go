@@ -150,20 +150,15 @@ none float32 [0 3] [3 1] `+`
 				if diff := gocmp.Diff(want, show(t, f)); diff != "" {
 					t.Errorf("tensors (-want +got):\n%s", diff)
 				}
-				meta := []KV{
-					{"epoch", "3"},
-					{"global_step", "840"},
-					{"big", "1099511627776"},
-					{"note", `"café \\n\n€"`},
-					{"raw", `b"\x00\xff\x80"`},
-					{"rate", "0.1"},
-					{"none", "None"},
-					{"yes", "True"},
-					{"size", "tuple(2, 3)"},
-					{"set", "set(1)"},
-					{"hyper", "<argparse.Namespace>"},
+				var meta []string
+				for _, kv := range f.Metadata() {
+					meta = append(meta, kv.Key+" = "+Repr(kv.Value, 0))
 				}
-				if diff := gocmp.Diff(meta, f.Metadata()); diff != "" {
+				wantMeta := []string{
+					"epoch = 3", "global_step = 840", "big = 1099511627776", `note = "café \\n\n€"`, `raw = b"\x00\xff\x80"`, "rate = 0.1", "none = None",
+					"yes = True", "size = (2, 3)", "set = {1}", "hyper = <argparse.Namespace>",
+				}
+				if diff := gocmp.Diff(wantMeta, meta); diff != "" {
 					t.Errorf("metadata (-want +got):\n%s", diff)
 				}
 				parts := []Subtree{

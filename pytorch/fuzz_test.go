@@ -28,8 +28,10 @@ func examine(t *testing.T, b []byte) {
 	}
 	readAll(t, f)
 	for _, kv := range f.Metadata() {
-		if len(kv.Value) > reprLen+len("…") {
-			t.Fatalf("metadata %q", kv)
+		for _, most := range []int{0, 1 << 10} {
+			if s := Repr(kv.Value, most); len(s) > max(most, reprLen)+len("…") || !utf8.ValidString(s) {
+				t.Fatalf("metadata %q: %q", kv.Key, s)
+			}
 		}
 	}
 	for _, s := range f.Subtrees() {

@@ -21,8 +21,11 @@ type Subtree struct {
 	Listed    bool // by this File, or a part of it is
 }
 
-// A KV is a value without tensors, in the words of Python and cut when it is long.
-type KV struct{ Key, Value string }
+// A KV is a value without tensors, and the path of keys that leads to it.
+type KV struct {
+	Key   string
+	Value Value
+}
 
 // maxMetadata bounds the entries of Metadata.
 const maxMetadata = 10_000
@@ -427,7 +430,7 @@ func (f *File) Metadata() (list []KV) {
 			case len(list) == maxMetadata || w.isOptimizer(key, child):
 			case !w.holds(child):
 				w.charge(len(path) + len(key) + 2*reprLen)
-				list = append(list, KV{join(path, key), repr(child)})
+				list = append(list, KV{join(path, key), child})
 			case isContainer(child) && !isTensor(child):
 				walk(join(path, key), child)
 			}

@@ -1,14 +1,6 @@
 package pytorch
 
-import (
-	"fmt"
-	"math/big"
-	"strconv"
-	"strings"
-	"unicode/utf8"
-
-	"github.com/wtinspect/wtinspect/internal/strided"
-)
+import "github.com/wtinspect/wtinspect/internal/strided"
 
 // A Value is what a pickle builds: nil for None, bool, int64, [*big.Int] for what is
 // larger, float64, string, [Bytes], [*List], [*Dict], [*Global], [*Object], [*Storage] or
@@ -169,116 +161,6 @@ func (t *Tensor) span() (uint64, bool) {
 		}
 	}
 	return last + 1, true
-}
-
-const (
-	reprDepth = 3
-	reprLen   = 200
-)
-
-// repr returns a short Python-like spelling of a value, bounded in length and depth.
-func repr(v Value) string {
-	var b strings.Builder
-	writeRepr(&b, v, reprDepth)
-	s := b.String()
-	if len(s) > reprLen {
-		cut := reprLen
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return s
-}
-
-func writeRepr(b *strings.Builder, v Value, depth int) {
-	if b.Len() > reprLen {
-		return
-	}
-	switch v := v.(type) {
-	case nil:
-		b.WriteString("None")
-	case bool:
-		if v {
-			b.WriteString("True")
-		} else {
-			b.WriteString("False")
-		}
-	case int64:
-		b.WriteString(strconv.FormatInt(v, 10))
-	case *big.Int:
-		if v.BitLen() > 4*reprLen {
-			fmt.Fprintf(b, "an integer of %d bits", v.BitLen())
-		} else {
-			b.WriteString(v.String())
-		}
-	case float64:
-		b.WriteString(strconv.FormatFloat(v, 'g', -1, 64))
-	case string:
-		b.WriteString(quote(v))
-	case Bytes:
-		b.WriteString("b" + quote(string(v)))
-	case *List:
-		if depth == 0 || len(v.Items) > 8 {
-			fmt.Fprintf(b, "%s of %d", v.Type, len(v.Items))
-			return
-		}
-		b.WriteString(v.Type + "(")
-		for i, item := range v.Items {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeRepr(b, item, depth-1)
-		}
-		b.WriteByte(')')
-	case *Dict:
-		if depth == 0 || len(v.Items) > 8 {
-			fmt.Fprintf(b, "dict of %d", len(v.Items))
-			return
-		}
-		b.WriteByte('{')
-		for i, item := range v.Items {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			writeRepr(b, item.Key, depth-1)
-			b.WriteString(": ")
-			writeRepr(b, item.Value, depth-1)
-		}
-		b.WriteByte('}')
-	case *Global:
-		b.WriteString(cut(v.String()))
-	case *Object:
-		b.WriteByte('<')
-		if depth == 0 {
-			b.WriteString("…")
-		} else {
-			writeRepr(b, v.Class, depth-1)
-		}
-		b.WriteByte('>')
-	case *Storage:
-		b.WriteString("storage " + quote(v.Key))
-	case *Tensor:
-		fmt.Fprintf(b, "tensor %s %d", cut(string(v.DType)), v.Shape[:min(len(v.Shape), 8)])
-	}
-}
-
-// cut bounds a text that a message repeats without quotes.
-func cut(s string) string {
-	q := quote(s)
-	return strings.Trim(q, `"`)
-}
-
-// keyText returns a key as a path has it: a string as it is, and the rest as Python prints
-// it.
-func keyText(v Value) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case Bytes:
-		return string(v)
-	}
-	return repr(v)
 }
 
 // packed returns the bytes that n elements of some bits take, the last byte filled up.

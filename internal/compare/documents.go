@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
@@ -61,8 +62,12 @@ func (c *comparison) metadata() {
 			c.out.Metadata = append(c.out.Metadata, Change{Key: kv.Key, InA: true, A: metaText(kv)})
 		case !equalMeta(kv, other):
 			change := Change{Key: kv.Key, InA: true, InB: true, A: metaText(kv), B: metaText(other)}
-			if change.A == change.B && kv.Value != nil && other.Value != nil {
+			switch {
+			case change.A != change.B:
+			case kv.Value != nil && other.Value != nil:
 				change.A, change.B = detail(*kv.Value, *other.Value)
+			case kv.Torch != nil && other.Torch != nil:
+				change.A, change.B = whereApart(kv.TorchText(), other.TorchText())
 			}
 			c.out.Metadata = append(c.out.Metadata, change)
 		}
@@ -80,7 +85,10 @@ func entries(c *checkpoint.Checkpoint) []checkpoint.MetaKV {
 }
 
 func equalMeta(a, b checkpoint.MetaKV) bool {
-	if a.Value == nil || b.Value == nil {
+	switch {
+	case a.Torch != nil && b.Torch != nil:
+		return a.TorchText() == b.TorchText()
+	case a.Value == nil || b.Value == nil:
 		return a.Value == b.Value && a.Text == b.Text
 	}
 	return equalValue(*a.Value, *b.Value)
@@ -128,6 +136,26 @@ func detail(a, b gguf.Value) (string, string) {
 		return fmt.Sprintf("%d × %v, [%d] is %s", a.Len(), a.Type(), i, cutText(scalarText(v)))
 	}
 	return text(x, v), text(y, w)
+}
+
+// whereApart cuts two texts that begin alike to where they differ.
+func whereApart(a, b string) (string, string) {
+	const before = 40
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	from := max(0, same-before)
+	for from < same && from > 0 && !utf8.RuneStart(a[from]) {
+		from++
+	}
+	part := func(s string) string {
+		if from > 0 {
+			return "…" + cutText(s[from:])
+		}
+		return cutText(s)
+	}
+	return part(a), part(b)
 }
 
 // longText is where the text of a value is cut.
