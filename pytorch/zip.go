@@ -17,7 +17,11 @@ func archiveFault(err error) error {
 
 // openZip reads a zip checkpoint.
 func (f *File) openZip() error {
-	a, err := ziparchive.Read(f.r, f.size)
+	tail, err := f.directoryReach()
+	if err != nil {
+		return err
+	}
+	a, err := ziparchive.ReadLast(f.r, f.size, tail)
 	if err != nil {
 		return archiveFault(err)
 	}
@@ -52,6 +56,29 @@ func (f *File) openZip() error {
 		return nil // Validate says so
 	}
 	return err
+}
+
+const (
+	// shortPickle is that of some 1,700 tensors. A longer one has a directory to match, and
+	// mostDirectory is that of 80,000 or more.
+	shortPickle   = 256 << 10
+	mostDirectory = 8 << 20
+)
+
+// directoryReach guesses how far from the end of the file the directory begins, 0 where it is
+// near. Of a file on a server, the rest of it would be another request.
+func (f *File) directoryReach() (int64, error) {
+	if f.size <= shortPickle {
+		return 0, nil
+	}
+	head := make([]byte, shortPickle)
+	if err := readFull(f.r, head, 0); err != nil {
+		return 0, err
+	}
+	if ziparchive.HasHeader(head[1:]) {
+		return 0, nil // torch writes the pickle first, and it ends here
+	}
+	return mostDirectory, nil
 }
 
 // memberWindow reads a pickle of an archive.

@@ -34,6 +34,10 @@ const (
 	leastBlock = 64 << 10
 	mostBlock  = 8 << 20
 
+	// What is behind the bytes that are asked for is often small and looked at next, as the
+	// member that torch writes behind a pickle.
+	behind = 4 << 10
+
 	// mostAsked bounds one request: a reader of more gets it in pieces.
 	mostAsked = 64 << 20
 
@@ -200,7 +204,7 @@ func (f *file) ahead(at, end int64) int64 {
 			}
 		}
 	}
-	end = at + min(max(end-at, n), mostAsked, f.size-at)
+	end = at + min(max(end-at+behind, n), mostAsked, f.size-at)
 	for _, b := range f.blocks { // which need not be read again
 		if at < b.off && b.off < end {
 			end = b.off

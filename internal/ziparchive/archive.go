@@ -104,14 +104,21 @@ type extent struct {
 // (serialization.py, _is_zipfile).
 func IsZip(head []byte) bool { return bytes.HasPrefix(head, []byte(sigLocal)) }
 
+// HasHeader reports whether there is what may be the header of a member in some bytes.
+func HasHeader(b []byte) bool { return bytes.Contains(b, []byte(sigLocal)) }
+
 // lastRead is how much is read of the end of a file at once. It has the directories of some 4,000
 // members, so that one on a server takes no other request.
 const lastRead = 256 << 10
 
 // Read reads the directory of the archive in the first size bytes of r. The error is a
 // [*Fault], or that of r.
-func Read(r io.ReaderAt, size int64) (*Archive, error) {
-	tail := min(size, lastRead)
+func Read(r io.ReaderAt, size int64) (*Archive, error) { return ReadLast(r, size, lastRead) }
+
+// ReadLast is Read for a directory that is probably in the last tail bytes, which are read at once,
+// and at least 256 KiB.
+func ReadLast(r io.ReaderAt, size, tail int64) (*Archive, error) {
+	tail = min(size, max(tail, lastRead))
 	buf := make([]byte, tail)
 	if err := readFull(r, buf, size-tail); err != nil {
 		return nil, err
@@ -155,7 +162,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 	a.own = append(a.own, extent{a.begin, a.begin + int64(length), "directory"})
 	var dir []byte
 	if off := a.begin - (size - tail); off >= 0 {
-		dir = buf[off : off+int64(length)]
+		dir = bytes.Clone(buf[off : off+int64(length)]) // names are parts of it, and keep it
 	} else {
 		dir = make([]byte, length)
 		if err := readFull(r, dir, a.begin); err != nil {
