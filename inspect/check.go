@@ -278,12 +278,12 @@ type checking struct {
 }
 
 // open opens what is at a path. A file that is broken is a release of its own
-// fault, which has findings though there is nothing else to judge; the error is
-// returned beside it.
+// fault, which has findings though there is nothing else to judge but what it does as a
+// pickle; the error is returned beside it.
 func open(ctx context.Context, ref string, opts *checkpoint.Options) (*checkpoint.Release, error) {
 	rel, err := checkpoint.Open(ctx, ref, opts)
 	if fault, ok := errors.AsType[*checkpoint.Fault](err); ok {
-		rel = &checkpoint.Release{Path: ref, Dir: source.Dir(ref), Faults: []checkpoint.Fault{*fault}}
+		rel = &checkpoint.Release{Path: ref, Dir: source.Dir(ref), Faults: []checkpoint.Fault{*fault}, Pickles: []string{fault.File}}
 	}
 	return rel, err
 }

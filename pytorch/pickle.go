@@ -30,11 +30,12 @@ const (
 // A machine carries out the opcodes of one pickle after the other. What it collects is of
 // all of them.
 type machine struct {
-	w      *window
-	pos    int  // of the opcode
-	op     byte // at pos
-	memory int  // what the pickle may still cost
-	depth  int  // of calls in calls
+	w        *window
+	pos      int  // of the opcode
+	op       byte // at pos
+	protocol byte // as the pickle has it, 0 where it does not
+	memory   int  // what the pickle may still cost
+	depth    int  // of calls in calls
 
 	stack []Value
 	marks []int // lengths of the stack
@@ -100,7 +101,7 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 		return nil, 0, err
 	}
 	m.memory += cmp.Or(m.w.perByte, memoryPerByte) * (end - pos)
-	m.stack, m.marks, m.put, m.putLater = nil, nil, 0, nil
+	m.stack, m.marks, m.put, m.putLater, m.protocol = nil, nil, 0, nil, 0
 	defer func() { err = m.withCalls(err) }()
 	defer leaving(&err)
 	m.charge(64 * len(m.memo))
@@ -228,6 +229,7 @@ func (m *machine) step(op byte, arg []byte) {
 		if arg[0] > maxProtocol {
 			m.fail(CodeProtocol, "the pickle has protocol %d, and %d is the newest known", arg[0], maxProtocol)
 		}
+		m.protocol = arg[0]
 	case opFrame:
 	case opMark:
 		if len(m.marks) == cap(m.marks) {
@@ -500,7 +502,13 @@ func (m *machine) nested(s []byte) {
 	case ziparchive.IsZip(s):
 		m.warn(CodeNestedPickle, "a string of %d bytes begins as a zip archive does", len(s))
 	case s[0] != opProto || s[1] < 2 || s[1] > maxProtocol:
-		return
+		if bytes.IndexByte(s, '\n') < 0 && bytes.IndexByte(s, opStackGlobal) < 0 { // the opcodes that import
+			return
+		}
+		if found, _ := imports(s[:min(len(s), maxTail)]); !found {
+			return
+		}
+		m.warn(CodeNestedPickle, "a string of %d bytes is a pickle that imports a name", len(s))
 	case s[len(s)-1] == opStop:
 		m.warn(CodeNestedPickle, "a string of %d bytes begins and ends as a pickle does", len(s))
 	case bytes.HasPrefix(s[2:], magicOpcodes) || bytes.HasPrefix(s[2:], magicOpcodesText):
@@ -590,14 +598,8 @@ func (m *machine) setItems(target Value, flat []Value) {
 	}
 }
 
-// moved are modules that have another name today (Lib/_compat_pickle.py, and
-// load_module_mapping in torch/serialization.py).
-var moved = map[string]string{"__builtin__": "builtins", "copy_reg": "copyreg", "torch.tensor": "torch._tensor"}
-
 func (m *machine) global(module, name string) *Global {
-	if to, ok := moved[module]; ok {
-		module = to
-	}
+	module, name = today(m.protocol, module, name)
 	key := [2]string{module, name}
 	g := m.globals[key]
 	if g == nil {

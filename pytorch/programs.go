@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
@@ -56,8 +57,9 @@ func Programs(r io.ReaderAt, size int64) ([]Program, error) {
 
 // programs collects the pickles of a file.
 type programs struct {
-	list []Program
-	left uint64 // of the bytes of archives' members, which may be the same many times
+	list   []Program
+	left   uint64 // of the bytes of archives' members, which may be the same many times
+	walked int    // see maxWalked
 }
 
 // file looks for pickles in a file, or in a string of a pickle that is one. whole is true
@@ -157,14 +159,14 @@ func (l *programs) tar(r io.ReaderAt, size int64, place string, base int64, dept
 }
 
 // stream looks at the pickles that follow each other from the beginning of a window. Of the
-// first nothing is known but that Python would try; what follows must look like one.
+// first nothing is known but that Python would try; what follows the last that torch reads
+// must look like one, and other bytes may be before it.
 func (l *programs) stream(w *window, place string, stray bool, depth int) error {
-	legacy := false
+	magic, legacy := false, false
 	for pos, n := 0, 0; int64(pos) < w.size && len(l.list) < maxPrograms; n++ {
-		if n > 0 {
-			if err := w.need(pos + 2); err == errEnd || err == nil && (w.buf[pos] != opProto || w.buf[pos+1] > maxProtocol) {
-				return nil
-			} else if err != nil {
+		if n > 0 && !magic {
+			var err error
+			if pos, err = l.nextPickle(w, pos); pos < 0 || err != nil {
 				return err
 			}
 		}
@@ -173,13 +175,81 @@ func (l *programs) stream(w *window, place string, stray bool, depth int) error 
 		case err != nil || end <= pos:
 			return err
 		case n == 0:
-			legacy = isMagic(v) || isObject(v) // which Python may make the magic number of
+			magic = isMagic(v)
+			legacy = magic || isObject(v) // which Python may make the magic number of
 		case legacy && n == legacyPickles-1:
 			return nil // what follows are the storages
 		}
 		pos = end
 	}
 	return nil
+}
+
+const (
+	// maxTail bounds how many bytes behind a pickle are searched for others.
+	maxTail = 1 << 20
+	// maxWalked bounds the bytes of what may be pickles in a file, walked to tell.
+	maxWalked = 64 << 20
+)
+
+// nextPickle returns where the next pickle begins after one that ended at pos, -1 when there
+// is none: what begins as one, or imports a name on the way to its end.
+func (l *programs) nextPickle(w *window, pos int) (int, error) {
+	if err := w.need(int(min(w.size, int64(pos)+maxTail))); err != nil {
+		return -1, err
+	}
+	rest := w.buf[pos:min(len(w.buf), pos+maxTail)]
+	if len(rest) >= 2 && rest[0] == opProto && rest[1] <= maxProtocol {
+		return pos, nil
+	}
+	for at := 0; at < len(rest) && l.walked < maxWalked; at++ {
+		if at > 0 {
+			i := bytes.IndexByte(rest[at:], opProto)
+			if i < 0 {
+				break
+			}
+			at += i
+		}
+		found, end := imports(rest[at:])
+		if l.walked += end; found {
+			return pos + at, nil
+		}
+	}
+	return -1, nil
+}
+
+// imports reports whether bytes are opcodes up to a STOP and import a name, and how far it
+// looked. Text may begin as a pickle of protocol 0 does, and does not go on as one.
+func imports(b []byte) (found bool, end int) {
+	w := &window{buf: b, size: int64(len(b))}
+	for {
+		op, arg, next, err := w.next(end)
+		if err != nil {
+			return false, end + 1
+		}
+		switch op {
+		case opGlobal, opInst:
+			module, name := lines(arg)
+			if !isName(module) || !isName(name) {
+				return false, next
+			}
+			found = true
+		case opStackGlobal:
+			found = true
+		case opProto:
+			if arg[0] > maxProtocol {
+				return false, next
+			}
+		case opStop:
+			return found, next
+		}
+		end = next
+	}
+}
+
+// isName reports whether a text may be the name of something in Python, or a path of names.
+func isName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r != '_' && r != '.' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
 // run carries out the pickle at pos of a window, and returns where the next may begin, 0

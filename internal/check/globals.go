@@ -68,11 +68,27 @@ var globals = sync.OnceValue(func() *globalTable {
 // computedRow is what every name is that Python makes while it loads the pickle.
 var computedRow = globalRow{Does: "can be anything, as its name is computed while the pickle is loaded", grade: dangerous}
 
+// pathRow is what every name is that leads from one object to others by attributes that all objects have,
+// as __globals__ of a function leads to __builtins__, and __subclasses__ of object to every class.
+var pathRow = globalRow{Does: "reaches any attribute of any object", grade: dangerous}
+
+// isPath reports whether a name has attributes that Python's objects have on their own.
+func isPath(name string) bool {
+	parts := strings.Split(name, ".")
+	if len(parts) == 1 { // of the module itself
+		return slices.Contains([]string{"__builtins__", "__loader__", "__spec__", "__dict__"}, name)
+	}
+	return slices.ContainsFunc(parts, func(s string) bool { return strings.HasPrefix(s, "__") && strings.HasSuffix(s, "__") })
+}
+
 // gradeOf returns what is known of a global, with the row that says so; nil for what is in
 // no list.
 func gradeOf(g *pytorch.Global) (grade, *globalRow) {
 	if g.Module == pytorch.Computed || g.Name == pytorch.Computed {
 		return dangerous, &computedRow
+	}
+	if isPath(g.Name) {
+		return dangerous, &pathRow
 	}
 	t := globals()
 	for _, row := range t.byModule[g.Module] {

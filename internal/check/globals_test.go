@@ -69,6 +69,11 @@ func TestGradeOf(t *testing.T) {
 		{pytorch.Computed, "system", dangerous},
 		{"os", pytorch.Computed, dangerous},
 		{"__main__", "Config", unknown},
+		{"torch._utils", "_rebuild_tensor_v2.__globals__.get", dangerous}, // attributes that lead everywhere
+		{"collections", "OrderedDict.__init__", dangerous},
+		{"torch._utils", "__builtins__", dangerous},
+		{"copyreg", "__newobj__", unknown},
+		{"models", "Net.Block", unknown}, // a class in a class
 		{"", "", unknown},
 	} {
 		if got, _ := gradeOf(&pytorch.Global{Module: test.module, Name: test.name}); got != test.want {

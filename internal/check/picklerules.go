@@ -192,7 +192,8 @@ type pickledFile struct {
 	path, checkpoint string
 	programs         []pytorch.Program
 	optimizers       []pytorch.Subtree
-	faults           []checkpoint.Fault // of a file that is not a checkpoint's, which has its own
+	judged           bool               // its faults are those of a checkpoint, or of the release
+	faults           []checkpoint.Fault // otherwise
 	index            bool               // read by other means than torch.load
 }
 
@@ -308,6 +309,7 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 	}
 	defer src.Close()
 	f := &pickledFile{path: path, checkpoint: ck, index: filepath.Base(path) == ".metadata"}
+	f.judged = ck != "" || slices.ContainsFunc(s.release.Faults, func(flt checkpoint.Fault) bool { return flt.File == path })
 	f.programs, err = pytorch.Programs(src, src.Size())
 	if err != nil || len(f.programs) == 0 {
 		return nil
@@ -325,7 +327,7 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 		}
 	}
 	// The headers of members are all over the file: too many requests for one that is elsewhere.
-	if ck == "" && source.Scheme(path) == "" {
+	if !f.judged && source.Scheme(path) == "" {
 		for _, flt := range file.Validate() {
 			f.add(flt)
 		}
@@ -333,9 +335,9 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 	return f
 }
 
-// add notes a fault of a file that is not a checkpoint's.
+// add notes a fault, unless it is known.
 func (f *pickledFile) add(flt pytorch.Fault) {
-	if f.checkpoint == "" && flt.Code != pytorch.CodeNotTorch {
+	if !f.judged && flt.Code != pytorch.CodeNotTorch {
 		f.faults = append(f.faults, checkpoint.Fault{
 			File: f.path, Code: string(flt.Code), Severity: checkpoint.Severity(flt.Severity), Offset: flt.Offset, Tensor: flt.Tensor, Detail: flt.Detail,
 		})
