@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -553,6 +554,42 @@ func TestMemory(t *testing.T) {
 		}
 		t.Logf("files of up to %d bytes: %d MiB, %d descriptors", limit, (peak.Load()-before)>>20, files.Load())
 	}
+}
+
+// TestMemoryOfGathering: a conversion takes the memory of one copy, which the comparison after it uses
+// again, and that of one gathered tensor, however many there are. All that is allocated is
+// counted, so that what is held at once cannot be more.
+func TestMemoryOfGathering(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 96 MiB")
+	}
+	const most = 46 << 20 // 4 blocks of 8 MiB and one of 4 MiB, and what the run itself takes
+	top := t.TempDir()
+	name := filepath.Join(top, "pytorch_model.bin")
+	must(t, fixture.Write(name, "format torch\ndata zero\ntensor layers.{0..11}.weight BF16 [2048,2048] strides=1,2048\n"))
+	s := specOf(t, open(t, name))
+	s.Format = checkpoint.Safetensors
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which empties pools
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	run(t, txn.OS{}, s, &Options{Output: filepath.Join(top, "out")})
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > most && !dropsMemory() {
+		t.Errorf("allocates %d MiB, and at most %d are wanted", n>>20, most>>20)
+	} else {
+		t.Logf("allocates %.1f MiB", float64(n)/(1<<20))
+	}
+}
+
+// dropsMemory reports whether pools forget at random, as they do under the race detector.
+func dropsMemory() bool {
+	info, _ := debug.ReadBuildInfo()
+	for _, s := range info.Settings {
+		if s.Key == "-race" && s.Value == "true" {
+			return true
+		}
+	}
+	return false
 }
 
 // TestHostile: of files that lie, what they do not have is not written, and what they have

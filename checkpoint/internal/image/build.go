@@ -101,12 +101,10 @@ func Build(ctx context.Context, dir txn.Dir, name string, img Image, like txn.Fi
 // the cache a disk is faster with two writes at a time.
 const buffers, writers = 4, 2
 
-// A memory is kept from one copy, or comparison, for the next.
+// A memory is kept from one copy, or comparison, for the next of either: they follow each other.
 type memory struct{ bytes []byte }
 
-var copied, compared = sync.Pool{New: newMemory}, sync.Pool{New: newMemory}
-
-func newMemory() any { return new(memory) }
+var memories = sync.Pool{New: func() any { return new(memory) }}
 
 func (m *memory) room(n int) []byte {
 	if len(m.bytes) < n {
@@ -137,7 +135,7 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests Algorithm, p
 
 	blocks, free := make(chan *block), make(chan *memory, buffers)
 	for range buffers {
-		free <- copied.Get().(*memory)
+		free <- memories.Get().(*memory)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -196,7 +194,7 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests Algorithm, p
 		return nil, err
 	}
 	for range buffers {
-		copied.Put(<-free)
+		memories.Put(<-free)
 	}
 	if sums == nil {
 		return nil, nil

@@ -132,8 +132,8 @@ func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Exten
 		out := sums[first : first+len(batch)]
 		first += len(batch)
 		g.Go(func() error {
-			mem := compared.Get().(*memory)
-			defer compared.Put(mem)
+			mem := memories.Get().(*memory)
+			defer memories.Put(mem)
 			src, release, err := open(batch[0].Src)
 			if err != nil {
 				return err
