@@ -73,6 +73,11 @@ type InferMapResult struct {
 	Extra   []string `json:"extra"`
 	// Read is how many bytes of weights were read, nil where none were to be.
 	Read *int64 `json:"read"`
+	// Sizes says in what the sizes of both models differ, and which of their layers were compared, nil
+	// where they do not.
+	Sizes *string `json:"sizes"`
+	// Assumed says what is taken for granted, and what would show it.
+	Assumed []string `json:"assumed"`
 	// Unrelated says that weights of both were compared, and that none are alike.
 	Unrelated bool `json:"-"`
 	// Text is the map as YAML.
@@ -129,6 +134,8 @@ type Contradiction struct {
 	By      string `json:"by"`
 	// Assumed says that an answer is contradicted. It stands, and the map has it.
 	Assumed bool `json:"assumed"`
+	// Also are the new names of other modules of which it is so.
+	Also []string `json:"also,omitempty"`
 	// Layers are those in which it is so, where the others are as the name says. Without it all are so.
 	Layers []int `json:"layers,omitempty"`
 }
@@ -348,8 +355,24 @@ func (r *InferMapResult) fill(res *infer.Result, opts *InferMapOptions) error {
 	for _, c := range res.Contradictions {
 		r.Contradictions = append(r.Contradictions, Contradiction(c))
 	}
+	r.Assumed = []string{}
+	if res.RowOrder {
+		settle := infer.Step{Weights: true}
+		if r.Goal == "" && !opts.NamesOnly {
+			settle.Note = "of a related model"
+		}
+		r.Assumed = append(r.Assumed, fmt.Sprintf("rows of queries and keys lie as in %s for rotary embedding (to settle it: %s)", cmp.Or(res.To, r.Goal), r.settlement(&settle, opts.NamesOnly)))
+	}
 	r.Missing, r.Extra = append([]string{}, res.Missing...), append([]string{}, res.Extra...)
-	r.Refused, r.Unrelated = some(res.Refused), res.Unrelated
+	if res.Refused != "" {
+		switch {
+		case res.Layerless && r.Goal != "":
+			res.Refused += "; --ref WEIGHTS finds each tensor by its weights"
+		case res.Sizes != "" && r.Goal == "":
+			res.Refused += "; where the new names are those of a convention, --to makes them for a model of this size"
+		}
+	}
+	r.Refused, r.Unrelated, r.Sizes = some(res.Refused), res.Unrelated, some(res.Sizes)
 	r.Complete = r.Refused == nil && len(r.Questions)+len(r.Contradictions) == 0 && !res.Partial && (len(r.Missing) == 0 || len(r.Extra) == 0)
 	r.Map = m
 	// What several rules rest on is said once, above the first of them.

@@ -26,6 +26,8 @@ func InferMap(w io.Writer, r *inspect.InferMapResult, o Options) error {
 		render.List(d, "missing", r.Missing)
 		render.List(d, "extra", r.Extra)
 		d.Field("read", r.Read)
+		d.Field("sizes", r.Sizes)
+		render.List(d, "assumed", r.Assumed)
 		d.Field("map", r.Text)
 		return d.Close()
 	}
@@ -132,6 +134,9 @@ func InferNotes(r *inspect.InferMapResult, verbose bool) []string {
 			lines = append(lines, left.what+" "+strings.Join(list, ", ")+more+left.then)
 		}
 	}
+	if r.Sizes != nil {
+		lines = append(lines, "sizes: "+*r.Sizes)
+	}
 	return append(lines, inferSummary(r))
 }
 
@@ -148,6 +153,13 @@ func inferLayers(c *inspect.Contradiction) string {
 	weights := "those of " + c.Content + ", and in the others those of " + c.Name
 	if c.Content == c.Name {
 		weights = "those of other layers of " + c.Name
+	}
+	if n := len(c.Also); n > 0 {
+		const most = 3
+		weights += ", and so it is with " + strings.Join(c.Also[:min(most, n)], ", ")
+		if n > most {
+			weights += fmt.Sprintf(" and %d more", n-most)
+		}
 	}
 	return fmt.Sprintf("%s: its weights in %s %s are %s (%s)", c.From, plural.Noun(len(c.Layers), "layer"), strings.Join(list, ", "), weights, c.By)
 }
@@ -190,7 +202,11 @@ func inferSummary(r *inspect.InferMapResult) string {
 			s += fmt.Sprintf("; %s %s", render.Counted(left.n, left.what), left.more)
 		}
 	}
-	return s + inferRead(r)
+	s += inferRead(r)
+	for _, a := range r.Assumed {
+		s += "; assumed: " + a
+	}
+	return s
 }
 
 // inferRead says how much of the weights was read, and where they are of no use.

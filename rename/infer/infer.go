@@ -64,6 +64,8 @@ type Contradiction struct {
 	Content string // what its weights are in B
 	By      string
 	Assumed bool // the answer stands, and the map has it
+	// Also are the names in B of other modules of which it is so: all those of layers that have moved.
+	Also []string
 	// Layers are those in which it is so, where others are as the name says; nil is all of them.
 	Layers []int
 }
@@ -84,6 +86,14 @@ type Result struct {
 	Read    int64 // bytes of weights read
 	// Unrelated is set where weights of both sides were compared, and none are alike.
 	Unrelated bool
+	// Sizes says in what the sizes of both models differ, and what of them was compared.
+	Sizes string
+	// RowOrder is set where rows of queries and keys are taken to be in the order of B's convention for
+	// rotary embedding, because neither names nor weights say so.
+	RowOrder bool
+	// Layerless is set where the names do not show what the layers are, so that weights alone say
+	// which tensor is which.
+	Layerless bool
 	// Refused says why there is no map at all: "3 of 291 tensors have a counterpart".
 	Refused string
 }

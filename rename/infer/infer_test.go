@@ -89,20 +89,6 @@ model.layers.{layer}.ln2.weight -> model.layers.{layer}.post_attention_layernorm
 	}
 }
 
-// Models of two sizes are no two forms of one, and nothing of one is the other's.
-func TestOtherSize(t *testing.T) {
-	larger := &sizes{vocab: 32000, hidden: 5120, query: 5120, kv: 5120, head: 128, inner: 13824, layers: 40} // LLaMA 13B
-	for _, opt := range []Options{{}, {Unknown: true}, {Opaque: true}} {
-		res, err := Infer(t.Context(), &Inventory{Tensors: modelIn(t, "llama-meta", models["mha"])}, &Inventory{Tensors: modelIn(t, "llama-hf", larger)}, opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(res.Map.Rules)+len(res.Questions) > 0 || !strings.Contains(res.Refused, "one has 32 layers and the other 40") {
-			t.Error(rulesOf(res))
-		}
-	}
-}
-
 // Wrappers that training frameworks leave in names are one rule.
 func TestWrappers(t *testing.T) {
 	b := modelIn(t, "llama-hf", shallow(models["gqa"]))

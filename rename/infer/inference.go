@@ -19,6 +19,32 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	y, err := x.resized()
+	if err != nil {
+		return nil, err
+	}
+	var sized *Result
+	if y != nil {
+		if sized, err = y.find(); err != nil || sized.Refused == "" {
+			return sized, err
+		}
+	}
+	res, err := x.find()
+	if err != nil || res.Refused == "" {
+		return res, err
+	}
+	if one, err := x.singly(); err != nil || one != nil {
+		return one, err
+	}
+	if sized != nil {
+		res.Refused, res.Sizes = sized.Refused, sized.Sizes
+	}
+	return res, nil
+}
+
+// find finds the map from A to B.
+func (x *inference) find() (*Result, error) {
+	opt := &x.opt
 	if !opt.Unknown && !opt.Opaque && len(opt.Assume) == 0 {
 		res, err := x.known()
 		if err == nil && res == nil {
@@ -28,6 +54,9 @@ func Infer(ctx context.Context, a, b *Inventory, opt Options) (*Result, error) {
 			res, err = x.compare(res)
 		}
 		if res != nil || err != nil {
+			if err == nil && x.sizing != nil {
+				res.Sizes = x.sizing.text
+			}
 			return res, err
 		}
 	}
@@ -141,6 +170,8 @@ type inference struct {
 	fixed   []fix // what assumptions say
 	// shapes is the solution that shapes give without names, nil until it is needed.
 	shapes *match.Solution
+	// sizing is set where B is made a model of A's size.
+	sizing *sizing
 	// placed are modules of A that became what was left.
 	placed map[int]bool
 	// unrelated is set where weights of both sides were compared, and none are alike.

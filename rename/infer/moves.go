@@ -24,6 +24,8 @@ type way struct {
 	// assumed is set where nothing but custom says how the parts lie, and by is what does.
 	assumed bool
 	by      string
+	// lies is set of a query or key whose rows are taken to lie as they do in B's convention.
+	lies bool
 	// pad is how many rows of zeros are put behind, or, less than 0, taken off.
 	pad int64
 	// score is the share of probe rows that it explains, and next that of the best other way.
@@ -120,7 +122,7 @@ func (x *inference) turn(m *match.Match, w *way) {
 	switch {
 	case to == "":
 	case x.a.of == nil:
-		w.by = "its rows are taken to be in the order of " + x.b.of.Name + " for rotary embedding"
+		w.lies, w.by = true, "its rows are taken to be in the order of "+x.b.of.Name+" for rotary embedding"
 	case x.a.of.Layout.Rope != "" && x.a.of.Layout.Rope != to:
 		key := "num_attention_heads"
 		if parts[0] == "k" {

@@ -23,21 +23,36 @@ func (x *inference) refusal(found []finding) string {
 		have = "has"
 	}
 	counts := fmt.Sprintf("%d of %s %s a counterpart", a, plural.Of(needA, "tensor"), have)
+	if layerless := x.layerless(); x.b.virtual && layerless != "" && len(blocksOf(x.a.modules)) == 0 {
+		return layerless
+	}
+	if x.sizing != nil {
+		if why := x.unsized(found); why != "" {
+			return x.sizing.differ + "; taken as one size, " + why
+		}
+	}
 	if !x.b.virtual {
 		if 2*a >= needA && 2*b >= needB && a > 0 {
 			return ""
 		}
-		if other := x.otherSize(); other != "" {
+		switch other, layerless := x.otherSize(), x.layerless(); {
+		case other != "":
 			counts += "; " + other
-		} else if 2*a >= needA {
-			counts += fmt.Sprintf(", and only %d of the other's %d", b, needB)
+		case layerless != "":
+			counts += "; " + layerless
+		case 2*a >= needA: // a part of the other
+			return fmt.Sprintf("nothing in it becomes %s: %d of the other's %s", some(x.b.patterns(except(x.b.needed(), usedB)), "or"), needB-b, plural.Of(needB, "tensor"))
+		case len(usedA) < len(x.a.needed()):
+			counts += "; the other has nothing like " + some(x.a.patterns(except(x.a.needed(), usedA)), "or")
 		}
 		return counts
 	}
 	var why []string
 	missing := except(x.b.needed(), usedB)
 	lacks, outside := x.lacks(found)
-	switch {
+	switch turns := x.turns(); {
+	case len(lacks) > 0 && turns != "":
+		why = []string{turns}
 	case len(lacks) > 0:
 		why = []string{"nothing in it becomes " + some(lacks, "or") + ", which " + x.b.of.Name + " has in every layer"}
 	case len(outside) > 0:
@@ -46,6 +61,13 @@ func (x *inference) refusal(found []finding) string {
 		why = []string{counts}
 		if len(missing) > 0 {
 			why = append(why, "nothing becomes "+some(x.b.patterns(missing), "or"))
+		}
+	}
+	if why == nil {
+		if end := x.wrongEnd(found); end != "" && len(missing)+len(except(x.a.needed(), usedA)) > 0 {
+			if why = []string{end}; len(missing) > 0 {
+				why = append(why, "nothing in it becomes "+some(x.b.patterns(missing), "or"))
+			}
 		}
 	}
 	if biases := x.biases(found); biases != "" {
@@ -70,6 +92,48 @@ func (x *inference) refusal(found []finding) string {
 		why = append(why, "the nearest convention is "+x.a.near)
 	}
 	return "it is another architecture: " + strings.Join(why, "; ")
+}
+
+// wrongEnd says that a normalisation behind the layers has become one before them, or the other way
+// round: a GPT is no BERT. It is "" where that is not so.
+func (x *inference) wrongEnd(found []finding) string {
+	where := map[string]string{"final": "behind", "embed": "before"}
+	for i := range found {
+		f := &found[i]
+		a, b := x.a.modules[f.A[0]], x.b.modules[f.B[0]]
+		at, to := where[a.Meaning.Block], where[b.Meaning.Block]
+		if a.Meaning.IsNorm() && b.Meaning.IsNorm() && at != "" && to != "" && at != to && !x.isAssumed(f.A, f.B) {
+			return fmt.Sprintf("its normalisation %s is %s the layers, and that of %s, %s, is %s them", pattern(a), at, x.b.of.Name, pattern(b), to)
+		}
+	}
+	return ""
+}
+
+// turns says that layers take turns: that attention and MLP of one block are layers of their own, as in
+// x-transformers (AttentionLayers of x_transformers.py). It is "" where one layer has all that another has.
+func (x *inference) turns() string {
+	stack := blocksOf(x.a.modules)
+	if len(stack) == 0 {
+		return ""
+	}
+	first := make(map[string]*match.Module) // by the part of a block
+	for _, m := range stack {
+		if b := m.Meaning.Block; len(m.Shape) > 1 && (b == "attn" || b == "mlp") && first[b] == nil {
+			first[b] = m
+		}
+	}
+	attn, mlp := first["attn"], first["mlp"]
+	if attn == nil || mlp == nil {
+		return ""
+	}
+	in := make(map[int32]bool)
+	for _, l := range attn.Index {
+		in[l] = true
+	}
+	if slices.ContainsFunc(mlp.Index, func(l int32) bool { return in[l] }) {
+		return ""
+	}
+	return fmt.Sprintf("its layers take turns, %s have attention, %s, and %s an MLP, %s, where each of %s has both", layersIn(attn), pattern(attn), layersIn(mlp), pattern(mlp), x.b.of.Name)
 }
 
 // needed are the modules that a map has to be about.

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -84,6 +85,29 @@ blocks.{}.mix.D [0-5] 128
 blocks.{}.mix.out_proj.weight [0-5] 64x128
 norm_f.weight 64
 head.weight 320x64`
+	const gpt = `wte.weight 96x64
+pos.weight 32x64
+ln_f.<weight|bias> 64
+b.{}.<ln_a|ln_b>.<weight|bias> [0-3] 64
+b.{}.att.qkv.weight [0-3] 192x64
+b.{}.att.qkv.bias [0-3] 192
+b.{}.att.out.weight [0-3] 64x64
+b.{}.att.out.bias [0-3] 64
+b.{}.ff.in.weight [0-3] 256x64
+b.{}.ff.in.bias [0-3] 256
+b.{}.ff.out.weight [0-3] 64x256
+b.{}.ff.out.bias [0-3] 64`
+	// x_transformers/x_transformers.py: AttentionLayers has a norm, a block and a residual for each.
+	xTransformers := "token_emb.emb.weight 96x64\nattn_layers.final_norm.gamma 64\nto_logits.weight 96x64"
+	for l := range 8 {
+		n := fmt.Sprintf("\nattn_layers.layers.%d.", l)
+		xTransformers += n + "0.0.gamma 64"
+		if l%2 == 0 {
+			xTransformers += n + "1.<to_q|to_k|to_v|to_out>.weight 64x64"
+		} else {
+			xTransformers += n + "1.ff.0.0.weight 256x64" + n + "1.ff.0.0.bias 256" + n + "1.ff.2.weight 64x256" + n + "1.ff.2.bias 64"
+		}
+	}
 	moe := strings.Replace(ownLlama, "ffn.<gate|up>.weight [0-5] 172x64", "ffn.experts.{}.<gate|up>.weight [0-5 0-7] 172x64", 1)
 	moe = strings.Replace(moe, "ffn.down.weight [0-5]", "ffn.experts.{}.down.weight [0-5 0-7]", 1)
 	for _, c := range []struct{ name, list, to, refused string }{
@@ -99,6 +123,9 @@ head.weight 320x64`
 		{"images", vit, "clip-hf", "which clip-hf has in every layer"},
 		{"images", vit, "bert-hf", "nothing in it becomes bert.embeddings.word_embeddings"},
 		{"images", vit, "gpt2-hf", "nothing in it becomes transformer.wte; gpt2-hf has nothing like cls or patch.proj"},
+		{"a decoder of other words", gpt, "bert-hf", "its normalisation ln_f is behind the layers, and that of bert-hf, bert.embeddings.LayerNorm, is before them; nothing in it becomes bert.embeddings.token_type_embeddings"},
+		{"an encoder", strings.ReplaceAll(bert, "encoder.layer", "blk"), "gpt2-hf", "is before the layers, and that of gpt2-hf, transformer.ln_f, is behind them"},
+		{"layers that take turns", xTransformers, "llama-hf", "its layers take turns, 0, 2, 4 and 6 have attention, attn_layers.layers.{layer}.1.to_k, and 1, 3, 5 and 7 an MLP, attn_layers.layers.{layer}.1.ff.0.0, where each of llama-hf has both"},
 		{"a state", mamba, "llama-hf", "nothing in it becomes model.layers.{layer}.mlp.gate_proj"},
 	} {
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, c.list)}, lookup(t, c.to), Options{})

@@ -188,7 +188,11 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 	if x.opt.Content != nil {
 		res.Read, res.Unrelated = x.opt.Content.Read(), x.unrelated
 	}
+	if x.sizing != nil {
+		res.Sizes = x.sizing.text
+	}
 	if why := x.refusal(found); why != "" {
+		res.Layerless = x.layerless() != ""
 		res.Refused = why
 		found = nil
 	}
@@ -207,6 +211,7 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 	source, target := make(map[string]bool, len(x.a.tensors)), make(map[string]bool, len(x.b.tensors))
 	for i := range found {
 		f := &found[i]
+		res.RowOrder = res.RowOrder || f.moves.lies
 		s.notes = append(s.notes, note{f.class, f.confidence, f.by, inQuestion[i]})
 		for _, mv := range x.moves(f.Match, f.moves) {
 			s.add(mv, len(s.notes)-1)

@@ -131,7 +131,7 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 	for _, c := range strays {
 		disputed = append(disputed, c.Contradiction)
 		for i := range found {
-			if f := &found[i]; slices.Equal(f.A, []int{c.a}) && !c.Assumed {
+			if f := &found[i]; len(f.A) == 1 && slices.Contains(c.a, f.A[0]) && !c.Assumed {
 				f.class, f.confidence, f.by = Guess, min(f.confidence, 0.5), []string{fmt.Sprintf("but its weights %s are those of %s: %s", c.where(), c.Content, c.By)}
 			}
 		}
@@ -230,7 +230,9 @@ func (x *inference) compare(res *Result) (*Result, error) {
 	}
 	astray := make(map[int]bool)
 	for _, c := range strays {
-		astray[c.a] = true
+		for _, a := range c.a {
+			astray[a] = true
+		}
 	}
 	for r, pairs := range renames {
 		if !slices.ContainsFunc(pairs, func(p [2]int) bool { return astray[p[0]] }) {
@@ -312,6 +314,7 @@ func (w *weighing) confirmLayouts(res *Result, plan *rename.Plan) (*Contradictio
 	}
 	all := true
 	for i, list := range byRule {
+		list = slices.DeleteFunc(slices.Clone(list), func(t *rename.Transform) bool { return !w.compares(t.To) })
 		if len(list) == 0 {
 			continue
 		}

@@ -304,36 +304,13 @@ ask 1
 `,
 		},
 		{
-			name: "BERT is no LLaMA",
-			a:    "bert.encoder.layer.{}.attention.self.<query|key|value>.weight [0-11] 768x768\nbert.embeddings.word_embeddings.weight 30522x768",
-			b:    "model.layers.{}.self_attn.<q|k|v>_proj.weight [0-31] 4096x4096\nmodel.embed_tokens.weight 32000x4096",
-			want: `missing model.embed_tokens.weight
-missing model.layers.{layer}.self_attn.k_proj.weight
-missing model.layers.{layer}.self_attn.q_proj.weight
-missing model.layers.{layer}.self_attn.v_proj.weight
-extra bert.embeddings.word_embeddings.weight
-extra bert.encoder.layer.{layer}.attention.self.key.weight
-extra bert.encoder.layer.{layer}.attention.self.query.weight
-extra bert.encoder.layer.{layer}.attention.self.value.weight
-refused: 0 of 37 tensors have a counterpart; one has 12 layers and the other 32
-`,
-		},
-		{
 			name: "models of different depth",
-			a:    "model.layers.{}.self_attn.<q|k|v>_proj.weight [0-23] 8x8\nmodel.embed_tokens.weight 32x8\nmodel.norm.weight 8",
+			a:    "model.layers.{}.attn.<q|k|v>.weight [0-23] 8x8\nmodel.embed_tokens.weight 32x8\nmodel.norm.weight 8",
 			b:    "model.layers.{}.self_attn.<q|k|v>_proj.weight [0-31] 8x8\nmodel.embed_tokens.weight 32x8\nmodel.norm.weight 8",
 			opt:  Options{Unknown: true},
-			want: `missing model.embed_tokens.weight
-missing model.layers.{layer}.self_attn.k_proj.weight
-missing model.layers.{layer}.self_attn.q_proj.weight
-missing model.layers.{layer}.self_attn.v_proj.weight
-missing model.norm.weight
-extra model.embed_tokens.weight
-extra model.layers.{layer}.self_attn.k_proj.weight
-extra model.layers.{layer}.self_attn.q_proj.weight
-extra model.layers.{layer}.self_attn.v_proj.weight
-extra model.norm.weight
-refused: 2 of 74 tensors have a counterpart; one has 24 layers and the other 32
+			want: `model.layers.*.attn.q.weight -> model.layers.*.self_attn.q_proj.weight named
+model.layers.*.attn.k.weight -> model.layers.*.self_attn.k_proj.weight named
+model.layers.*.attn.v.weight -> model.layers.*.self_attn.v_proj.weight named
 `,
 		},
 	} {

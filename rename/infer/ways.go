@@ -199,6 +199,21 @@ func (x *inference) bundled(y *bundle, block int) (a, b []string) {
 	return fused, parts
 }
 
+// blocks are those of which B's tensors have weights to compare with.
+func (x *inference) blocks(y *bundle) []int {
+	j, each := y.parts[0], y.experts
+	if y.joins {
+		j, each = y.fused, 1
+	}
+	var out []int
+	for _, k := range x.members(j) {
+		if k%each == 0 {
+			out = append(out, k/each)
+		}
+	}
+	return out
+}
+
 // way finds how the tensors of a hypothesis lie in each other; nil where the weights do not say.
 // The order is that of the sorted parts.
 func (w *weighing) way(a, b []int) *way {
@@ -234,11 +249,11 @@ func (w *weighing) way(a, b []int) *way {
 // search tries ways, the plain ones first, and keeps the one that stands out in the first,
 // the middle and the last block.
 func (w *weighing) search(x *bundle) (*way, error) {
-	whole := w.a.modules
-	if x.joins {
-		whole = w.b.modules
+	blocks := w.blocks(x)
+	if len(blocks) == 0 {
+		return nil, nil
 	}
-	count := whole[x.fused].Count
+	middle := blocks[len(blocks)/2]
 	var tried []*way
 	for stage := range 3 {
 		fresh := x.ways(w, stage, tried)
@@ -246,7 +261,7 @@ func (w *weighing) search(x *bundle) (*way, error) {
 			continue
 		}
 		tried = append(tried, fresh...)
-		if err := w.score(x, count/2, tried); err != nil {
+		if err := w.score(x, middle, tried); err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(fresh, func(r *way) bool { return r.score >= enough }) {
@@ -258,8 +273,9 @@ func (w *weighing) search(x *bundle) (*way, error) {
 		return nil, nil
 	}
 	out := *best
-	for _, member := range sampled(count) {
-		if member == count/2 {
+	for _, n := range sampled(len(blocks)) {
+		member := blocks[n]
+		if member == middle {
 			continue
 		}
 		if err := w.score(x, member, tried); err != nil {

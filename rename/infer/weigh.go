@@ -1,9 +1,9 @@
 package infer
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -55,7 +55,12 @@ func (x *inference) weigh() (*weighing, error) {
 	}
 	var first, rest []memberPair
 	add := func(list *[]memberPair, i, j int, members []int) {
-		for _, k := range members {
+		have := x.members(j) // has weights
+		for _, n := range members {
+			if n >= len(have) {
+				continue
+			}
+			k := have[n]
 			if _, done := w.members[[2]int{i, j}][k]; !done {
 				*list = append(*list, memberPair{[2]int{i, j}, [2]int{k, k}})
 			}
@@ -66,9 +71,9 @@ func (x *inference) weigh() (*weighing, error) {
 			switch {
 			case !comparable(m, n):
 			case x.opt.Sampled || !slices.Equal(m.Shape, n.Shape): // where rows meet columns, more has to be read
-				add(&first, i, j, sampled(m.Count))
+				add(&first, i, j, sampled(len(x.members(j))))
 			default:
-				add(&first, i, j, spread(m.Count))
+				add(&first, i, j, spread(len(x.members(j))))
 			}
 		}
 	}
@@ -78,7 +83,7 @@ func (x *inference) weigh() (*weighing, error) {
 	if !x.opt.Sampled {
 		for at, l := range w.alike {
 			if l.matches() {
-				add(&rest, at[0], at[1], spread(x.a.modules[at[0]].Count))
+				add(&rest, at[0], at[1], spread(len(x.members(at[1]))))
 			}
 		}
 		if err := w.add(rest); err != nil {
@@ -150,10 +155,10 @@ func (c *Contradiction) where() string {
 	return "in layers " + some(list, "and")
 }
 
-// A stray is a contradiction about some layers of a module of A.
+// A stray is a contradiction about some layers of A.
 type stray struct {
 	Contradiction
-	a int
+	a []int // modules of A: several, where whole layers have moved
 }
 
 // strays finds layers whose weights are not those of the module that the others are: they are another
@@ -187,15 +192,12 @@ func (w *weighing) strays(pairs map[int]int) ([]stray, error) {
 		}
 	}
 	moved, err := w.moved(pairs, apart)
-	if moved != nil {
-		out = append(out, *moved)
-	}
-	return out, err
+	return append(out, moved...), err
 }
 
 func (w *weighing) stray(i, j int, members []int) stray {
 	m, n := w.a.modules[i], w.b.modules[j]
-	c := stray{Contradiction{From: patternBeside(m, n), Name: pattern(n), Assumed: w.isAssumed([]int{i}, []int{j})}, i}
+	c := stray{Contradiction{From: patternBeside(m, n), Name: pattern(n), Assumed: w.isAssumed([]int{i}, []int{j})}, []int{i}}
 	for _, k := range members {
 		c.Layers = append(c.Layers, w.layer(i, k))
 	}
@@ -243,50 +245,93 @@ func (w *weighing) over(i, j int, members []int) *likeness {
 	return l
 }
 
-// moved finds the layers that lie elsewhere in B. They are those of all modules, so that the first
-// module that shows it will do.
-func (w *weighing) moved(pairs map[int]int, apart map[int][]int) (*stray, error) {
-	for _, i := range slices.Sorted(maps.Keys(apart)) {
-		j := pairs[i]
-		at := [2]int{i, j}
-		elsewhere := slices.Sorted(maps.Keys(w.members[at]))
-		var list []memberPair
-		for _, k := range apart[i][:min(len(apart[i]), mostStrays/max(1, len(elsewhere))+1)] {
-			for _, other := range elsewhere {
-				if other != k {
-					list = append(list, memberPair{at, [2]int{k, other}})
-				}
-			}
+// moved finds the layers that lie elsewhere in B. What one module shows is asked of the others.
+func (w *weighing) moved(pairs map[int]int, apart map[int][]int) ([]stray, error) {
+	if w.sizing != nil { // each layer was compared with the one that it is
+		return nil, nil
+	}
+	var out []stray
+	modules := slices.Sorted(maps.Keys(apart))
+	done := make(map[int]bool)
+	for n, i := range modules {
+		if done[i] {
+			continue
 		}
-		found, err := w.likenesses(list)
+		at := [2]int{i, pairs[i]}
+		best, err := w.elsewhere(at, apart[i])
 		if err != nil {
 			return nil, err
-		}
-		best := make(map[int]int) // by member of A the index in the list
-		for n, l := range found {
-			is := l.Equal && l.Informative
-			if k := list[n].k[0]; is || l.Z >= contradicts {
-				if b, ok := best[k]; !ok || is || !found[b].Equal && cmp.Compare(l.Z, found[b].Z) > 0 {
-					best[k] = n
-				}
-			}
 		}
 		if len(best) == 0 {
 			continue
 		}
 		members := slices.Sorted(maps.Keys(best))
-		c := w.stray(i, j, members)
+		c := w.stray(i, at[1], members)
 		c.Content = c.Name
 		var places []string
 		for _, k := range members {
-			places = append(places, fmt.Sprintf("layer %d is %d there", w.layer(i, k), int(w.b.modules[j].Index[list[best[k]].k[1]*w.b.modules[j].Holes()])))
+			places = append(places, fmt.Sprintf("layer %d is %d there", w.layer(i, k), int(w.b.modules[at[1]].Index[best[k]*w.b.modules[at[1]].Holes()])))
 		}
 		c.By = strings.Join(places[:min(3, len(places))], ", ")
 		if n := len(places) - 3; n > 0 {
 			c.By += fmt.Sprintf(", and %d more are elsewhere", n)
 		}
+		for _, other := range modules[n+1:] {
+			if same, err := w.movedSo([2]int{other, pairs[other]}, apart[other], best); err != nil || done[other] || !same {
+				if err != nil {
+					return nil, err
+				}
+				continue
+			}
+			done[other] = true
+			c.a, c.Also = append(c.a, other), append(c.Also, pattern(w.b.modules[pairs[other]]))
+			c.Assumed = c.Assumed || w.isAssumed([]int{other}, []int{pairs[other]})
+		}
+		out = append(out, c)
 		w.unrelated = false
-		return &c, nil
 	}
-	return nil, nil
+	return out, nil
+}
+
+// elsewhere are the members of B that members of A are, of one module.
+func (w *weighing) elsewhere(at [2]int, apart []int) (map[int]int, error) {
+	all := slices.Sorted(maps.Keys(w.members[at]))
+	var list []memberPair
+	for _, k := range apart[:min(len(apart), mostStrays/max(1, len(all))+1)] {
+		for _, other := range all {
+			if other != k {
+				list = append(list, memberPair{at, [2]int{k, other}})
+			}
+		}
+	}
+	found, err := w.likenesses(list)
+	if err != nil {
+		return nil, err
+	}
+	best, most := make(map[int]int), make(map[int]float64)
+	for n, l := range found {
+		k, score := list[n].k[0], l.Z
+		if l.Equal && l.Informative {
+			score = math.Inf(1)
+		}
+		if score >= contradicts && score > most[k] {
+			best[k], most[k] = list[n].k[1], score
+		}
+	}
+	return best, nil
+}
+
+// movedSo reports whether the members of another module have moved as those of one have.
+func (w *weighing) movedSo(at [2]int, apart []int, best map[int]int) (bool, error) {
+	var list []memberPair
+	for _, k := range apart {
+		if to, ok := best[k]; ok && w.a.modules[at[0]].Count > max(k, to) {
+			list = append(list, memberPair{at, [2]int{k, to}})
+		}
+	}
+	found, err := w.likenesses(list)
+	if err != nil || len(list) == 0 {
+		return false, err
+	}
+	return !slices.ContainsFunc(found, func(l Likeness) bool { return !(l.Equal && l.Informative) && l.Z < contradicts }), nil
 }

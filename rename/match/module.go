@@ -71,12 +71,15 @@ func (m *Module) String() string { return strings.Join(m.Stem, "{}") }
 func (m *Module) Template(leaf int) string { return m.String() + m.Leaves[leaf].Name }
 
 // Name writes the name of a member's leaf.
-func (m *Module) Name(member int, leaf string) string {
+func (m *Module) Name(member int, leaf string) string { return m.NameAt(m.row(member), leaf) }
+
+// NameAt writes the name that a leaf has at some indices, counted from First.
+func (m *Module) NameAt(row []int32, leaf string) string {
 	var b strings.Builder
 	for h, text := range m.Stem {
 		b.WriteString(text)
 		if h < m.Holes() {
-			fmt.Fprintf(&b, "%0*d", m.Pad[h], m.row(member)[h]+m.First[h])
+			fmt.Fprintf(&b, "%0*d", m.Pad[h], row[h]+m.First[h])
 		}
 	}
 	return b.String() + leaf

@@ -59,7 +59,7 @@ func (k *Kind) By(hole int) []Kind {
 // bytes and 6 numbers; without a limit the text before all numbers of one hostile name
 // would be quadratic in its length.
 const (
-	maxKindName    = 1 << 10
+	MaxKindName    = 1 << 10
 	maxKindNumbers = 16
 )
 
@@ -171,10 +171,10 @@ func formsOf(n int, name func(i int) string) []*form {
 	for i := range n {
 		s := name(i)
 		buf, nums = buf[:0], nums[:0]
-		if len(s) <= maxKindName {
+		if len(s) <= MaxKindName {
 			buf, nums = Runs.Scan(buf, nums, s)
 		}
-		if len(nums) > maxKindNumbers || len(s) > maxKindName {
+		if len(nums) > maxKindNumbers || len(s) > MaxKindName {
 			nums, buf = nums[:0], append(append(buf[:0], s...), 0) // as it is
 		}
 		f := byText[string(buf)]
