@@ -318,7 +318,12 @@ func (v *Conversion) choose(ctx context.Context) error {
 	}
 	twice := make(map[string]bool, c.Len())
 	v.items = make([]item, 0, c.Len())
-	kept := make(map[int]string) // by the first of tied tensors
+	models, _ := torchModels(c)
+	type tied struct {
+		first int    // of tied tensors
+		model string // each of several has its own
+	}
+	kept := make(map[tied]string)
 	for i, t := range c.All() {
 		it := item{Tensor: t, from: []string{t.Name}, fromDType: t.DType, at: i}
 		if v.opts.Select != nil && !v.opts.Select(t.Name) {
@@ -330,12 +335,13 @@ func (v *Conversion) choose(ctx context.Context) error {
 			if !ok {
 				first = i
 			}
-			if name, ok := kept[first]; ok {
+			key := tied{first, modelOf(t.Name, SubtreeText(c), models)}
+			if name, ok := kept[key]; ok {
 				v.tied = append(v.tied, Tie{t.Name, name})
 				v.leaveOut(t.Name, "it is tied to %s, and has its bytes", name)
 				continue
 			}
-			kept[first] = t.Name
+			kept[key] = t.Name
 		}
 		if twice[t.Name] {
 			return v.twice(t.Name)

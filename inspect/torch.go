@@ -81,6 +81,46 @@ func SubtreeText(c *checkpoint.Checkpoint) string {
 	return ""
 }
 
+// torchModels returns the state dicts that are listed together of the PyTorch files of a checkpoint,
+// nil where there are not several.
+func torchModels(c *checkpoint.Checkpoint) (paths []string, alike bool) {
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil {
+			if paths, alike := t.Models(); len(paths) > 0 {
+				return paths, alike
+			}
+		}
+	}
+	return nil, false
+}
+
+// modelOf returns which of several models a tensor of a subtree is of.
+func modelOf(name, subtree string, models []string) string {
+	if subtree != "" {
+		name = subtree + "." + name
+	}
+	for _, m := range models {
+		if strings.HasPrefix(name, m+".") {
+			return m
+		}
+	}
+	return ""
+}
+
+// ModelsText says that the PyTorch files of a checkpoint hold several models: "2 models: net and
+// net_ema, of the same names and shapes"; "" when they do not.
+func ModelsText(c *checkpoint.Checkpoint) string {
+	paths, alike := torchModels(c)
+	if len(paths) == 0 {
+		return ""
+	}
+	text := plural.Of(len(paths), "model") + ": " + plural.List(paths)
+	if alike {
+		text += ", of the same names and shapes"
+	}
+	return text
+}
+
 // BesideText says what the PyTorch files of a checkpoint hold beside its tensors:
 // "optimizer_states (1,086 tensors, 12.9 GiB, an optimiser's)"; "" when that is nothing.
 func BesideText(c *checkpoint.Checkpoint) string {
@@ -130,6 +170,9 @@ func (v *Conversion) torchMetadata() {
 	}
 	if n := len(v.Source.Metadata()); n > 0 {
 		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
+	}
+	if models := ModelsText(v.Source); models != "" {
+		v.note("there are %s; all are converted, with names that begin so; --subtree names one", models)
 	}
 	if beside := BesideText(v.Source); beside != "" {
 		v.note("only %s is converted, and not %s; --subtree names another part", cmp.Or(SubtreeText(v.Source), "what is at the top"), beside)

@@ -287,6 +287,81 @@ func (w *walker) isBeside(key string, v Value) bool {
 	return w.isOptimizer(key, v) || isTrainers(key, v)
 }
 
+// modelKeys are those under which trainers keep a state dict: PyTorch's tutorials and examples,
+// Lightning, DeepSpeed (module), BasicSR (params), timm (state_dict_ema).
+var modelKeys = map[string]bool{"model": true, "module": true, "net": true, "network": true, "params": true, "weights": true, "generator": true, "discriminator": true}
+
+// isStateDict reports whether a part is the state dict of a module: by its key, or by the names
+// in it, which state_dict() joins with dots.
+func (w *walker) isStateDict(key string, v Value) bool {
+	d, ok := v.(*Dict)
+	if !ok || !w.holds(d) {
+		return false
+	}
+	if key = strings.ToLower(key); strings.Contains(key, "state_dict") || modelKeys[strings.TrimSuffix(strings.TrimSuffix(key, "_ema"), "_g")] {
+		return true
+	}
+	for name, child := range children(d) {
+		w.charge(perStep)
+		if isTensor(child) && strings.Contains(name, ".") {
+			return true
+		}
+	}
+	return false
+}
+
+// model returns the one part of a value that all of its tensors are in, apart from what is beside
+// a model: the states of trainers, and beside a state dict loose tensors, such as the best
+// accuracy so far (imagenet/main.py in pytorch/examples), and what is not one. It returns nil where
+// there is no such part.
+func (w *walker) model(node Value) (key string, part Value) {
+	var dicts []string // those that are state dicts
+	loose, large, parts := false, false, 0
+	for k, child := range children(node) {
+		w.charge(perStep)
+		switch {
+		case !w.holds(child) || w.isBeside(k, child):
+		case isTensor(child):
+			t := tensorOf(child)
+			loose, large = true, large || t == nil || !isNumber(t)
+		default:
+			if parts++; parts == 1 {
+				key, part = k, child
+			}
+			if w.isStateDict(k, child) {
+				if dicts = append(dicts, k); len(dicts) == 1 {
+					key, part = k, child
+				}
+			}
+		}
+	}
+	switch {
+	case parts == 1 && !loose:
+	case len(dicts) != 1:
+		return "", nil
+	case (parts > 1 || large) && !strings.Contains(strings.ToLower(key), "state_dict"):
+		return "", nil // as in a tree of parameters that has a module called net
+	}
+	return key, part
+}
+
+// tensorOf returns a value as a tensor, nil where it is none that is listed.
+func tensorOf(v Value) *Tensor {
+	switch t := v.(type) {
+	case *Tensor:
+		return t
+	case *Object:
+		return t.tensor
+	}
+	return nil
+}
+
+// isNumber reports whether a tensor is one number.
+func isNumber(t *Tensor) bool {
+	n, ok := t.Elements()
+	return ok && n == 1
+}
+
 // choose selects the deepest subtree that holds all tensors, apart from what is beside
 // the model's.
 func (f *File) choose() (err error) {
@@ -296,19 +371,10 @@ func (f *File) choose() (err error) {
 	w.skip = true
 	path, node := "", f.root
 	for depth := 0; depth < maxDepth; depth++ {
-		var only Value
-		var key string
-		n := 0
-		for k, child := range children(node) {
-			w.charge(perStep)
-			if w.holds(child) && !w.isBeside(k, child) {
-				only, key = child, k
-				n++
-			}
-		}
+		key, only := w.model(node)
 		_, isDict := only.(*Dict)
 		_, isModule := only.(*Object)
-		if n != 1 || !isDict && (!isModule || isTensor(only)) {
+		if !isDict && !isModule {
 			break
 		}
 		w.charge(len(path) + len(key))
@@ -334,29 +400,38 @@ func (f *File) Subtree(path string) (sub *File, ok bool) {
 	var err error
 	func() {
 		defer leaving(&err)
-		var find func(v Value, rest string) Value
-		find = func(v Value, rest string) (found Value) {
-			w.enter(v, func(key string, child Value) {
-				after, ok := strings.CutPrefix(rest, key)
-				switch {
-				case found != nil || !ok || !isContainer(child):
-				case after == "":
-					found = child
-				case after[0] == '.':
-					found = find(child, after[1:])
-				}
-			})
-			return found
+		node, name := w.find(path)
+		if ok = node != nil; !ok {
+			return
 		}
-		node := f.root
-		if path != "" {
-			node = find(node, path)
+		if !isTensor(node) {
+			name = ""
 		}
-		if ok = node != nil; ok {
-			w.list("", node)
-		}
+		w.list(name, node)
 	}()
 	return &File{contents: f.contents, path: path, entries: w.entries, odd: w.odd.list()}, ok && err == nil
+}
+
+// find returns the part of the tree that has a path, and its last key; nil where there is none.
+func (w *walker) find(path string) (part Value, key string) {
+	if path == "" {
+		return w.root, ""
+	}
+	var below func(v Value, rest string)
+	below = func(v Value, rest string) {
+		w.enter(v, func(k string, child Value) {
+			after, ok := strings.CutPrefix(rest, k)
+			switch {
+			case part != nil || !ok || !isContainer(child) && !isTensor(child):
+			case after == "":
+				part, key = child, k
+			case after[0] == '.':
+				below(child, after[1:])
+			}
+		})
+	}
+	below(w.root, path)
+	return part, key
 }
 
 // Subtrees returns the parts of the tree beside and above the tensors that the File lists:
@@ -371,16 +446,19 @@ func (f *File) Subtrees() (list []Subtree) {
 		nextPath := path
 		for key, child := range children(node) {
 			w.charge(perStep)
-			if !isContainer(child) || !w.holds(child) || len(list) == maxMetadata {
+			if !w.holds(child) || len(list) == maxMetadata {
 				continue
 			}
 			w.charge(len(path) + len(key))
 			at := join(path, key)
+			onWay := f.path == at || strings.HasPrefix(f.path, at+".")
+			listed := onWay || strings.HasPrefix(at, join(f.path, "")) && (!w.isBeside(key, child) || f.lists(at))
+			if listed && isTensor(child) {
+				continue // which is no part
+			}
 			w.entries = nil
 			w.list("", child)
-			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(key, child)}
-			onWay := f.path == at || strings.HasPrefix(f.path, at+".")
-			s.Listed = onWay || strings.HasPrefix(at, join(f.path, "")) && (!w.isBeside(key, child) || f.lists(at))
+			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(key, child), Listed: listed}
 			if onWay && next == nil {
 				next, nextPath = child, at
 			}
@@ -394,11 +472,44 @@ func (f *File) Subtrees() (list []Subtree) {
 	return list
 }
 
+// Models returns the paths of the state dicts in what the File lists, where there are several, such
+// as the model and an average of it, or the two halves of a GAN. All of their names begin
+// with the part. Alike says that they have the same names and shapes.
+func (f *File) Models() (paths []string, alike bool) {
+	w := f.walker()
+	var err error // what is too much is left out
+	defer leaving(&err)
+	node := f.root
+	if f.path != "" {
+		node, _ = w.find(f.path)
+	}
+	alike = true
+	var first []entry
+	for key, child := range children(node) {
+		if w.isBeside(key, child) || !w.isStateDict(key, child) {
+			continue
+		}
+		w.entries = nil
+		w.list("", child)
+		if paths = append(paths, join(f.path, key)); len(paths) == 1 {
+			first = w.entries
+			continue
+		}
+		alike = alike && slices.EqualFunc(first, w.entries, func(a, b entry) bool {
+			return a.name == b.name && slices.Equal(a.t.Shape, b.t.Shape)
+		})
+	}
+	if len(paths) < 2 {
+		return nil, false
+	}
+	return paths, alike
+}
+
 // lists reports whether tensors of a part below the File's own are among those that it lists,
 // as those of every part are when the whole tree was asked for.
 func (f *File) lists(at string) bool {
-	below := strings.TrimPrefix(at, join(f.path, "")) + "."
-	return slices.ContainsFunc(f.entries, func(e entry) bool { return strings.HasPrefix(e.name, below) })
+	name := strings.TrimPrefix(at, join(f.path, ""))
+	return slices.ContainsFunc(f.entries, func(e entry) bool { return e.name == name || strings.HasPrefix(e.name, name+".") })
 }
 
 // storageBytes returns the bytes of the storages that tensors use, each once.

@@ -142,6 +142,9 @@ func (in *inputs) say(p *program, errs []error) {
 // noteBeside says what the files hold beside what is listed of them.
 func (in *inputs) noteBeside(p *program) {
 	for _, c := range in.Checkpoints {
+		if models := inspect.ModelsText(c); models != "" {
+			p.note("%s: there are %s; all are listed, with names that begin so; --subtree lists one", c.Path, models)
+		}
 		if beside := inspect.BesideText(c); beside != "" {
 			p.note("%s: listed is %s; beside it there is %s; --subtree lists another part, and . everything", c.Path, cmp.Or(inspect.SubtreeText(c), "what is at the top"), beside)
 		}
