@@ -110,9 +110,12 @@ func summarize(ctx context.Context, c *checkpoint.Checkpoint) *CheckpointInfo {
 }
 
 // Container returns the format with its version: "GGUF v3, big-endian,
-// alignment 64".
+// alignment 64", "pytorch, TorchScript".
 func (i *CheckpointInfo) Container() string {
 	if i.first == nil {
+		if isScript(i.Source) {
+			return string(i.Format) + ", TorchScript"
+		}
 		return string(i.Format)
 	}
 	s := fmt.Sprintf("GGUF v%d", i.first.Version)

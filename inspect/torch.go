@@ -94,6 +94,47 @@ func torchModels(c *checkpoint.Checkpoint) (paths []string, alike bool) {
 	return nil, false
 }
 
+// isScript reports whether a PyTorch file of a checkpoint is an archive of TorchScript.
+func isScript(c *checkpoint.Checkpoint) bool {
+	return slices.ContainsFunc(c.Files, func(f *checkpoint.File) bool { return f.PyTorch() != nil && f.PyTorch().Script() })
+}
+
+// ScriptText says that a checkpoint has code of TorchScript, which is neither listed nor converted, and
+// how many of its tensors are the code's constants; "" of any other.
+func ScriptText(c *checkpoint.Checkpoint) string {
+	if !isScript(c) {
+		return ""
+	}
+	n := 0
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil {
+			n += t.Constants()
+		}
+	}
+	text := "TorchScript, with code beside the weights"
+	if n > 0 {
+		text += ", which has " + plural.Of(n, "tensor") + " as constants: CONSTANTS"
+	}
+	return text
+}
+
+// UnlistedText names the tensors of PyTorch files that are not listed: "2 tensors: csr and sp"; "" where
+// there is none.
+func UnlistedText(c *checkpoint.Checkpoint) string {
+	var names []string
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil {
+			for _, flt := range t.Unlisted() {
+				names = append(names, flt.Tensor)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return plural.Of(len(names), "tensor") + ": " + plural.List(names)
+}
+
 // modelOf returns which of several models a tensor of a subtree is of.
 func modelOf(name, subtree string, models []string) string {
 	if subtree != "" {
@@ -170,6 +211,9 @@ func (v *Conversion) torchMetadata() {
 	}
 	if n := len(v.Source.Metadata()); n > 0 {
 		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
+	}
+	if isScript(v.Source) {
+		v.note("the code of TorchScript is not converted")
 	}
 	if models := ModelsText(v.Source); models != "" {
 		v.note("there are %s; all are converted, with names that begin so; --subtree names one", models)

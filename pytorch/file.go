@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
@@ -166,6 +167,18 @@ func (f *File) Container() Container { return f.container }
 
 // Script reports whether the archive is of TorchScript, which has code beside the weights.
 func (f *File) Script() bool { return f.script }
+
+// Constants returns how many of the tensors that the File lists are constants of TorchScript's
+// code, which NewFile lists by the code's names for them: CONSTANTS.c0.
+func (f *File) Constants() int {
+	n := 0
+	for i := range f.entries {
+		if s := f.entries[i].t.Storage; s != nil && f.script && strings.HasPrefix(s.Key, constantsDir) {
+			n++
+		}
+	}
+	return n
+}
 
 // BigEndian reports whether the storages are big-endian.
 func (f *File) BigEndian() bool { return f.big }

@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -71,5 +72,85 @@ func TestModel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestScript reads the attributes of a module of TorchScript, and the constants of its code: both
+// have a storage 0.
+func TestScript(t *testing.T) {
+	module := func(state tt.Dict) tt.Object { return tt.Object{Class: tt.Named("__torch__.M"), State: state} }
+	inner := tt.NewTensor("float32", 1, 2)
+	typed := func(name string, v any, args ...any) tt.Call {
+		return tt.Call{Func: tt.Named("torch.jit._pickle." + name), Args: append(tt.Tuple{v}, args...)}
+	}
+	constants := tt.Tuple{tt.NewTensor("float32", 5, 2), tt.NewTensor("float32", 6, 1)}
+	root := module(tt.D("training", false, "net", module(tt.D("weight", inner, "list", typed("build_tensorlist", tt.List{tt.NewTensor("float32", 2, 1)}),
+		"tags", typed("restore_type_tag", tt.D("a", tt.NewTensor("float32", 3, 1)), "Dict[str, Tensor]")))))
+	f := read(t, tt.File{Root: root, Protocol: 2}.Script(constants).Bytes())
+	want := `CONSTANTS.c0 float32 [2] [1] 050c131a21282f36
+CONSTANTS.c1 float32 [1] [1] 060d141b
+net.weight float32 [2] [1] 01080f161d242b32
+net.list.0 float32 [1] [1] 02091017
+net.tags.a float32 [1] [1] 030a1118
+`
+	if got := show(t, f); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+	if !f.Script() || f.Constants() != 2 {
+		t.Errorf("script %v, %d constants", f.Script(), f.Constants())
+	}
+	if faults := f.Validate(); len(faults) > 0 {
+		t.Errorf("%v", faults)
+	}
+	// All weights of a frozen module are constants.
+	f = read(t, tt.File{Root: module(tt.D("training", false)), Protocol: 2}.Script(constants).Bytes())
+	if f.Len() != 2 || f.Path() != "" {
+		t.Errorf("%d tensors of %q", f.Len(), f.Path())
+	}
+	// What is no tuple, and broken.
+	z := tt.File{Root: root, Protocol: 2}.Script(constants)
+	z.Find("constants.pkl").Data = []byte("\x80\x02}.")
+	if f := read(t, z.Bytes()); f.Len() != 3 {
+		t.Errorf("%d tensors without constants", f.Len())
+	}
+	z.Find("constants.pkl").Data = []byte("\x80\x02}")
+	b := z.Bytes()
+	if _, err := NewFile(bytes.NewReader(b), int64(len(b))); err == nil || !strings.Contains(err.Error(), "constants.pkl: the pickle ends without STOP") {
+		t.Errorf("broken constants: %v", err)
+	}
+}
+
+// TestWholeModule has the names of state_dict(), although all tensors are in one module of it.
+func TestWholeModule(t *testing.T) {
+	module := func(parameters, modules tt.Ordered) tt.Object {
+		return tt.Object{Class: tt.Named("my.Net"), State: tt.D("training", true, "_parameters", parameters, "_buffers", tt.Ordered{}, "_modules", modules)}
+	}
+	inner := module(tt.Ordered{{Key: "weight", Value: tt.NewTensor("float32", 1, 2)}}, tt.Ordered{})
+	for _, root := range []any{module(tt.Ordered{}, tt.Ordered{{Key: "net", Value: inner}}), tt.D("model", module(tt.Ordered{}, tt.Ordered{{Key: "net", Value: inner}}), "epoch", 3)} {
+		f := read(t, tt.File{Root: root, Protocol: 2}.Zip().Bytes())
+		if f.Len() != 1 || f.At(0).Name != "net.weight" {
+			t.Errorf("%s", show(t, f))
+		}
+	}
+}
+
+// TestSparseLayouts lists no part of a sparse tensor as a weight.
+func TestSparseLayouts(t *testing.T) {
+	layout := func(name string) tt.Call {
+		return tt.Call{Func: tt.Named("torch.serialization._get_layout"), Args: tt.Tuple{name}}
+	}
+	part := func() *tt.Tensor { return tt.NewTensor("int64", 1, 2) }
+	csr := tt.Call{Func: tt.Named("torch._utils._rebuild_sparse_csr_tensor"), Args: tt.Tuple{layout("torch.sparse_csr"), tt.Tuple{part(), part(), part(), tt.Tuple{2, 2}}}}
+	bsr := tt.Call{Func: tt.Named("torch._utils._rebuild_sparse_tensor"), Args: tt.Tuple{layout("torch.sparse_bsr"), tt.Tuple{part(), part(), part(), tt.Tuple{2, 2}}}}
+	f := read(t, tt.File{Root: tt.D("w", part(), "csr", csr, "bsr", bsr), Protocol: 2}.Zip().Bytes())
+	if f.Len() != 1 {
+		t.Errorf("%s", show(t, f))
+	}
+	var names []string
+	for _, flt := range f.Unlisted() {
+		names = append(names, flt.Tensor)
+	}
+	if !slices.Equal(names, []string{"csr", "bsr"}) {
+		t.Errorf("unlisted: %q", names)
 	}
 }

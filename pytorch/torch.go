@@ -28,20 +28,27 @@ func init() {
 		"torch._utils._rebuild_wrapper_subclass":              rebuildWrapper,
 		"torch._tensor._rebuild_from_type_v2":                 rebuildFromType,
 		"torch._tensor._rebuild_from_type":                    rebuildFromType,
-		"torch.Size":                                          makeTuple,
-		"torch.device":                                        makeDevice,
-		"torch.serialization._get_layout":                     makeLayout,
-		"collections.OrderedDict":                             makeDict,
-		"builtins.dict":                                       makeDict,
-		"collections.Counter":                                 makeDict,
-		"collections.defaultdict":                             makeDefaultDict,
-		"builtins.set":                                        makeSet,
-		"builtins.frozenset":                                  makeSet,
-		"builtins.bytearray":                                  makeBytes,
-		"_codecs.encode":                                      makeBytes,
-		"copyreg._reconstructor":                              reconstruct,
-		"copyreg.__newobj__":                                  reconstruct,
-		"copyreg.__newobj_ex__":                               reconstruct,
+		// torch/jit/_pickle.py
+		"torch.jit._pickle.build_intlist":    firstArg,
+		"torch.jit._pickle.build_tensorlist": firstArg,
+		"torch.jit._pickle.build_doublelist": firstArg,
+		"torch.jit._pickle.build_boollist":   firstArg,
+		"torch.jit._pickle.restore_type_tag": firstArg,
+
+		"torch.Size":                      makeTuple,
+		"torch.device":                    makeDevice,
+		"torch.serialization._get_layout": makeLayout,
+		"collections.OrderedDict":         makeDict,
+		"builtins.dict":                   makeDict,
+		"collections.Counter":             makeDict,
+		"collections.defaultdict":         makeDefaultDict,
+		"builtins.set":                    makeSet,
+		"builtins.frozenset":              makeSet,
+		"builtins.bytearray":              makeBytes,
+		"_codecs.encode":                  makeBytes,
+		"copyreg._reconstructor":          reconstruct,
+		"copyreg.__newobj__":              reconstruct,
+		"copyreg.__newobj_ex__":           reconstruct,
 	}
 }
 
@@ -221,6 +228,13 @@ func rebuildFromType(m *machine, g *Global, args []Value) (Value, bool) {
 		with.attrs = args[3]
 	}
 	return &with, true
+}
+
+func firstArg(_ *machine, _ *Global, args []Value) (Value, bool) {
+	if len(args) == 0 {
+		return nil, false
+	}
+	return args[0], true
 }
 
 func makeTuple(m *machine, _ *Global, args []Value) (Value, bool) {

@@ -200,7 +200,7 @@ func notListed(o *Object) Code {
 		return ""
 	}
 	switch name := g.String(); {
-	case name == "torch._utils._rebuild_sparse_tensor", strings.HasPrefix(g.Module, "torch.sparse"):
+	case name == "torch._utils._rebuild_sparse_tensor", name == "torch._utils._rebuild_sparse_csr_tensor", strings.HasPrefix(g.Module, "torch.sparse"):
 		return CodeSparse
 	case name == "torch._utils._rebuild_nested_tensor":
 		return CodeNested
@@ -370,18 +370,14 @@ func (f *File) choose() (err error) {
 	w := f.walker()
 	w.skip = true
 	path, node := "", f.root
-	for depth := 0; depth < maxDepth; depth++ {
+	for depth := 0; depth < maxDepth && !isModule(node); depth++ {
 		key, only := w.model(node)
 		_, isDict := only.(*Dict)
-		_, isModule := only.(*Object)
-		if !isDict && !isModule {
+		if _, isObject := only.(*Object); !isDict && !isObject {
 			break
 		}
 		w.charge(len(path) + len(key))
 		path, node = join(path, key), only
-		if isModule { // whose state_dict() has the names from here on
-			break
-		}
 	}
 	w.list("", node)
 	if len(w.entries) == 0 {
@@ -390,6 +386,29 @@ func (f *File) choose() (err error) {
 	}
 	f.path, f.entries, f.odd = path, slices.Clip(w.entries), w.odd.list()
 	return nil
+}
+
+// isModule reports whether a value is a torch.nn.Module, or one of TorchScript, whose state_dict()
+// has the names that begin there.
+func isModule(v Value) bool {
+	o, ok := v.(*Object)
+	if !ok {
+		return false
+	}
+	if g, ok := o.Class.(*Global); ok && (g.Module == "__torch__" || strings.HasPrefix(g.Module, "__torch__.")) {
+		return true
+	}
+	state, ok := o.State.(*Dict)
+	if ok {
+		_, ok = state.Lookup("_modules")
+	}
+	return ok
+}
+
+// Unlisted returns what Python makes tensors of in the part that is listed, and what is not listed: the
+// tensors of a thousand faults, which say why.
+func (f *File) Unlisted() []Fault {
+	return slices.DeleteFunc(slices.Clone(f.odd), func(flt Fault) bool { return flt.Code == CodeWrapped || flt.Tensor == "" })
 }
 
 // Subtree returns a File that lists the tensors in a part of the tree, whose names begin

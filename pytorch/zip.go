@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
@@ -43,11 +44,10 @@ func (f *File) openZip() error {
 	if err := f.after(m, end); err != nil {
 		return err
 	}
-	for i := range a.Members {
-		e := &a.Members[i]
-		key, ok := strings.CutPrefix(e.Name, f.prefix+"data/")
-		if s := m.storages[key]; ok && s != nil && s.at < 0 {
-			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
+	m.placeMembers(a, f.prefix+"data/")
+	if f.script {
+		if err := f.openConstants(a); err != nil {
+			return err
 		}
 	}
 	order, err := f.record(a, "byteorder")
@@ -79,6 +79,63 @@ func (f *File) directoryReach() (int64, error) {
 		return 0, nil // torch writes the pickle first, and it ends here
 	}
 	return mostDirectory, nil
+}
+
+// placeMembers finds the members of storages, which are called by their keys in a directory.
+func (m *machine) placeMembers(a *ziparchive.Archive, dir string) {
+	for i := range a.Members {
+		e := &a.Members[i]
+		key, ok := strings.CutPrefix(e.Name, dir)
+		if s := m.storages[key]; ok && s != nil && s.at < 0 {
+			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
+		}
+	}
+}
+
+// constantsDir has the storages of TorchScript's constants.
+const constantsDir = "constants/"
+
+// openConstants adds the tensors of TorchScript's code, where all weights of a frozen module are, to
+// what the pickle builds, by the names that the code has for them (CONSTANTS.c0,
+// torch/csrc/jit/serialization/python_print.cpp). They are a tuple in a pickle of their own,
+// and have storages of their own (export_module.cpp, writeFiles).
+func (f *File) openConstants(a *ziparchive.Archive) error {
+	w, err := memberWindow(a, a.Find(f.prefix+"constants.pkl"))
+	if err != nil {
+		return err
+	}
+	m := newMachine(w)
+	v, end, err := m.run(0)
+	if flt, ok := err.(*Fault); ok {
+		flt.Detail = "constants.pkl: " + flt.Detail
+	}
+	if err != nil {
+		return err
+	}
+	m.placeMembers(a, f.prefix+constantsDir)
+	for _, s := range m.storageOrder {
+		s.Key = constantsDir + s.Key
+	}
+	f.globals, f.storages = append(f.globals, m.order...), append(f.storages, m.storageOrder...)
+	for i := range m.faults.faults {
+		f.faults.add(&m.faults.faults[i])
+	}
+	f.memory += memoryPerByte * end
+	list, ok := v.(*List)
+	if !ok || len(list.Items) == 0 {
+		return nil
+	}
+	constants := &Dict{}
+	for i, c := range list.Items {
+		constants.Items = append(constants.Items, Item{"c" + strconv.Itoa(i), c})
+	}
+	part := Item{"CONSTANTS", constants}
+	if module, ok := f.root.(*Object); ok {
+		module.Dict = append(module.Dict, part)
+	} else {
+		f.root = &Dict{Items: []Item{{"data", f.root}, part}}
+	}
+	return nil
 }
 
 // memberWindow reads a pickle of an archive.
@@ -165,7 +222,7 @@ func (f *File) validateZip(l *faultList) {
 		if lower := strings.ToLower(m.Name); strings.HasSuffix(lower, ".pkl") && m != pickle && !(inside && (isData || rest == "constants.pkl")) {
 			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(m.Name))
 		}
-		if m.Method != ziparchive.Stored {
+		if m.Method != ziparchive.Stored && !(f.script && strings.HasPrefix(rest, "code/")) { // as torch.jit.save writes it
 			l.report(CodeCompressed, m.Header, "", "member %s is compressed, which torch does not map into memory", quote(m.Name))
 		}
 	}

@@ -142,6 +142,12 @@ func (in *inputs) say(p *program, errs []error) {
 // noteBeside says what the files hold beside what is listed of them.
 func (in *inputs) noteBeside(p *program) {
 	for _, c := range in.Checkpoints {
+		if script := inspect.ScriptText(c); script != "" {
+			p.note("%s: %s", c.Path, script)
+		}
+		if unlisted := inspect.UnlistedText(c); unlisted != "" {
+			p.note("%s: not listed, as they are not runs of numbers: %s; 'wtinspect check' says why", c.Path, unlisted)
+		}
 		if models := inspect.ModelsText(c); models != "" {
 			p.note("%s: there are %s; all are listed, with names that begin so; --subtree lists one", c.Path, models)
 		}

@@ -167,6 +167,7 @@ func (i info) facts(s render.Style) *render.Table {
 	add("format", i.Container())
 	add("index", i.Source.Index)
 	add("subtree", inspect.SubtreeText(i.Source))
+	add("not listed", inspect.UnlistedText(i.Source))
 	add("models", inspect.ModelsText(i.Source))
 	add("beside it", inspect.BesideText(i.Source))
 	add("tied", inspect.SharedText(i.Source))

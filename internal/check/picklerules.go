@@ -42,7 +42,8 @@ to safetensors without importing anything.`,
 		Title: "torch.load refuses the file by default",
 		Doc: `Since version 2.6 torch.load takes weights_only=True for granted: a fixed list of names,
 and the opcodes that torch.save uses with protocol 2. What is beyond that, and known to
-do nothing but make an object, is listed here. What is not known is WT711's.`,
+do nothing but make an object, is listed here, and TorchScript, whose code torch.jit.load
+compiles. What is not known is WT711's.`,
 		Bad: "argparse.Namespace beside the tensors", Good: "numbers and strings beside the tensors",
 	},
 	{
@@ -195,6 +196,7 @@ type pickledFile struct {
 	judged           bool               // its faults are those of a checkpoint, or of the release
 	faults           []checkpoint.Fault // otherwise
 	index            bool               // read by other means than torch.load
+	script           bool               // of TorchScript
 }
 
 // findPickled looks into the files of torch.save, into those beside other weights, and into those
@@ -321,6 +323,7 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 	if err != nil {
 		return f
 	}
+	f.script = file.Script()
 	for _, t := range file.Subtrees() {
 		if t.Optimizer {
 			f.optimizers = append(f.optimizers, t)
@@ -440,13 +443,19 @@ func (f *pickledFile) globals(of grade) []*pytorch.Global {
 	for i := range f.programs {
 		for _, g := range f.programs[i].Globals {
 			key := [2]string{g.Module, g.Name}
-			if found, _ := gradeOf(g); found == of && !seen[key] {
+			if found, _ := gradeOf(g); found == of && !seen[key] && !(f.script && found < dangerous && isScripts(g)) {
 				seen[key] = true
 				list = append(list, g)
 			}
 		}
 	}
 	return list
+}
+
+// isScripts reports whether a name is what every archive of TorchScript has: a class that is in its own
+// code, or a function that returns its first argument.
+func isScripts(g *pytorch.Global) bool {
+	return g.Module == "torch.jit._pickle" || g.Module == "__torch__" || strings.HasPrefix(g.Module, "__torch__.")
 }
 
 // verbs says what a pickle does with several globals.
@@ -465,6 +474,9 @@ func runNotWeightsOnly(p *Pass) {
 		}
 		list := f.globals(harmless)
 		var words []string
+		if f.script { // serialization.py, load
+			words = append(words, "it is an archive of TorchScript, whose code torch.jit.load compiles")
+		}
 		if len(list) > 0 {
 			words = append(words, "it "+verbs(list))
 		}
@@ -476,8 +488,8 @@ func runNotWeightsOnly(p *Pass) {
 				break
 			}
 		}
-		if len(words) == 0 || len(f.globals(unknown))+len(f.globals(dangerous)) > 0 {
-			continue // it is refused for those
+		if len(words) == 0 || len(f.globals(dangerous)) > 0 {
+			continue
 		}
 		out := Finding{Checkpoint: f.checkpoint, File: f.path, Offset: at, Count: max(len(list), 1)}
 		if len(list) > 0 {

@@ -1,6 +1,7 @@
 package torchtest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/big"
 	"slices"
@@ -168,6 +169,21 @@ func (f File) Zip() *Zip {
 		}
 	}
 	z.Members = append(z.Members, &Member{Name: prefix + "/version", Data: []byte("3\n")})
+	return z
+}
+
+// Script returns the archive of a module of TorchScript, with constants of its code, as
+// torch/csrc/jit/serialization/export_module.cpp writes it.
+func (f File) Script(constants Tuple) *Zip {
+	z := f.Zip()
+	prefix := strings.TrimSuffix(z.Members[0].Name, "data.pkl")
+	s := &storages{keys: map[*Storage]string{}}
+	data := (&pickler{protocol: f.Protocol, storage: s.id}).pickle(constants)
+	z.Members = append(z.Members, &Member{Name: prefix + "code/__torch__.py", Data: bytes.Repeat([]byte("class M(Module):\n"), 20), Deflate: true})
+	for _, st := range s.list {
+		z.Members = append(z.Members, &Member{Name: prefix + "constants/" + s.keys[st], Data: st.Data})
+	}
+	z.Members = append(z.Members, &Member{Name: prefix + "constants.pkl", Data: data})
 	return z
 }
 
