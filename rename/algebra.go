@@ -181,7 +181,11 @@ func reverse(r *Rule) (back Rule, images [][]unit, why *refusal) {
 		}
 		return from.holes[hole].Name
 	}
-	shifts := make(map[int]int64)
+	type writing struct {
+		shift int64
+		width int
+	}
+	written := make(map[int]writing)
 	for _, t := range r.To {
 		image := targetUnits(t, from)
 		used := make([]bool, len(from.holes)+1)
@@ -189,21 +193,25 @@ func reverse(r *Rule) (back Rule, images [][]unit, why *refusal) {
 			if !u.isHole() {
 				continue
 			}
-			if before, ok := shifts[u.hole]; ok && before != u.shift {
-				to := t.String()
+			this := writing{u.shift, u.width}
+			if before, ok := written[u.hole]; ok && before != this {
+				to, does := t.String(), "writes"
 				if !used[u.hole] {
 					to = r.rightSide()
 				}
-				return back, nil, &refusal{fmt.Sprintf("%s shifts {%s} in two ways", to, name(u.hole)), ""}
+				if before.shift != u.shift {
+					does = "shifts"
+				}
+				return back, nil, &refusal{fmt.Sprintf("%s %s {%s} in two ways", to, does, name(u.hole)), ""}
 			}
-			used[u.hole], shifts[u.hole] = true, u.shift
+			used[u.hole], written[u.hole] = true, this
 		}
 		for i, h := range from.holes {
 			if !used[i] && h.Name != stack {
 				return back, nil, &refusal{fmt.Sprintf("%s does not have %s, and no new name says what it was", t, h), ""}
 			}
 		}
-		if shifts[len(from.holes)] != 0 {
+		if written[len(from.holes)].shift != 0 {
 			return back, nil, &refusal{fmt.Sprintf("%s does not count {%s} from 0, and a stack does", t, over), usePlan}
 		}
 		if !oneReading(image) {
@@ -220,7 +228,7 @@ func reverse(r *Rule) (back Rule, images [][]unit, why *refusal) {
 		for i, u := range units {
 			if u.isHole() {
 				h := slices.IndexFunc(from.holes, func(h hole) bool { return h.Name == p.holes[u.hole].Name })
-				units[i].hole, units[i].shift = h, -shifts[h]
+				units[i].hole, units[i].shift = h, -written[h].shift
 			}
 		}
 		t, err := compileTargetOver(targetSource(units, name), back.From[0], stack)
@@ -330,9 +338,9 @@ func targetSource(units []unit, name func(hole int) string) string {
 			}
 			b.WriteByte(u.lit)
 		case u.shift == 0:
-			b.WriteString("{" + name(u.hole) + "}")
+			b.WriteString("{" + name(u.hole) + padding(u.width) + "}")
 		default:
-			fmt.Fprintf(&b, "{%s%+d}", name(u.hole), u.shift)
+			fmt.Fprintf(&b, "{%s%+d%s}", name(u.hole), u.shift, padding(u.width))
 		}
 	}
 	return b.String()
@@ -591,13 +599,13 @@ func (c *composer) join(i int, next *Rule, from *Pattern, holes [][]unit) {
 			continue
 		}
 		text := holes[pc.hole]
-		if pc.shift == 0 {
+		if pc.copies() {
 			units = append(units, text...)
 			continue
 		}
-		shifted, ok := shiftUnits(text, pc.shift)
+		shifted, ok := rewrite(text, pc)
 		if !ok {
-			c.refuse(c.a, i, "", "%s shifts a number that is put together from several parts, or below 0", next)
+			c.refuse(c.a, i, "", "%s shifts a number that is put together from several parts, or below 0, or writes one with zeros otherwise", next)
 			return
 		}
 		units = append(units, shifted...)
@@ -611,19 +619,22 @@ func (c *composer) join(i int, next *Rule, from *Pattern, holes [][]unit) {
 	c.emit(Rule{From: []*Pattern{from}, To: []*Target{to}})
 }
 
-// shiftUnits shifts a number: one hole, or digits.
-func shiftUnits(text []unit, shift int64) ([]unit, bool) {
+// rewrite shifts a number, one hole or digits, or gives it other zeros.
+func rewrite(text []unit, pc targetPiece) ([]unit, bool) {
 	if len(text) == 1 && text[0].isHole() {
 		u := text[0]
-		u.shift += shift
+		if u.width != pc.took {
+			return nil, false // a plain hole refuses a number with zeros before it
+		}
+		u.shift, u.width = u.shift+pc.shift, pc.width
 		return []unit{u}, u.shift >= -maxShift && u.shift <= maxShift
 	}
 	digits, ok := literalName(text)
 	if !ok {
 		return nil, false
 	}
-	t := Target{pieces: []targetPiece{{shift: shift}}}
-	name, err := t.expand([]string{digits})
+	pc.hole = 0
+	name, err := (&Target{pieces: []targetPiece{pc}}).expand([]string{digits})
 	return appendLiteral(nil, name), err == nil
 }
 
@@ -687,7 +698,7 @@ func (c *composer) narrow(i int, image []unit, next *Rule) bool {
 	for h, hole := range next.From[0].holes {
 		for n := range pattern.holes {
 			if pattern.holes[n].Name == holeNames[len(from.holes)+h] {
-				holes[h] = []unit{{hole: n, kind: hole.Kind}}
+				holes[h] = []unit{{hole: n, kind: hole.Kind, width: hole.Width}}
 			}
 		}
 	}

@@ -302,11 +302,27 @@ func (d *derivation) each(f func(p *part, r *Rule)) {
 // templateRule returns the rule for names of one template each side, with holes
 // where the numbers vary; nil where B's numbers do not follow from A's.
 func templateRule(members []renaming) *Rule {
+	if r := numberRule(members, false); r != nil {
+		return r
+	}
+	return numberRule(members, true)
+}
+
+// numberRule is templateRule where numbers with leading zeros are texts, or else, where all of
+// one place are written with as many digits, numbers.
+func numberRule(members []renaming, zeros bool) *Rule {
 	from, fromNumbers := template.Runs.Split(members[0].from)
 	to, toNumbers := template.Runs.Split(members[0].to)
 	odd := make(map[string]int32)
 	fromAll := numbersOf(members, len(fromNumbers), odd, func(r *renaming) string { return r.from })
 	toAll := numbersOf(members, len(toNumbers), odd, func(r *renaming) string { return r.to })
+	if zeros {
+		a := fromAll.readPadded(members, func(r *renaming) string { return r.from })
+		b := toAll.readPadded(members, func(r *renaming) string { return r.to })
+		if !a && !b {
+			return nil
+		}
+	}
 	holes := make([]string, len(fromNumbers)) // their names
 	taken := make(map[string]bool)
 	var b strings.Builder
@@ -324,7 +340,7 @@ func templateRule(members []renaming) *Rule {
 			}
 		}
 		holes[i] = holeName(counts, taken)
-		fmt.Fprintf(&b, "{%s}", holes[i])
+		fmt.Fprintf(&b, "{%s%s}", holes[i], padding(fromAll.zeros[i]))
 	}
 	b.WriteString(Escape(from[len(from)-1]))
 	pattern := b.String()
@@ -351,7 +367,7 @@ func templateRule(members []renaming) *Rule {
 		if hole == "" {
 			return nil
 		}
-		fmt.Fprintf(&b, "{%s}", hole)
+		fmt.Fprintf(&b, "{%s%s}", hole, padding(toAll.zeros[j]))
 	}
 	b.WriteString(Escape(to[len(to)-1]))
 	return newRule(pattern, b.String())
@@ -361,12 +377,14 @@ func templateRule(members []renaming) *Rule {
 type numberTable struct {
 	width  int
 	values []int32
+	// zeros has the width of each number of a name that is written with zeros before it, or 0.
+	zeros []int
 }
 
 // numbersOf reads the numbers of the members. One that is longer than an index or has a
 // leading zero is a text, which odd numbers from -1 down.
 func numbersOf(members []renaming, width int, odd map[string]int32, name func(*renaming) string) numberTable {
-	t := numberTable{width, make([]int32, 0, width*len(members))}
+	t := numberTable{width, make([]int32, 0, width*len(members)), make([]int, width)}
 	var form []byte
 	for k := range members {
 		start := len(t.values)
@@ -385,6 +403,34 @@ func numbersOf(members []renaming, width int, odd map[string]int32, name func(*r
 		}
 	}
 	return t
+}
+
+// readPadded reads the numbers of the places where all are written with zeros up to the same
+// width, and reports whether there are any.
+func (t *numberTable) readPadded(members []renaming, name func(*renaming) string) bool {
+	texts := make([][]string, len(members))
+	for k := range members {
+		_, texts[k] = template.Runs.Split(name(&members[k]))
+	}
+	found := false
+	for i := range t.width {
+		width := 0
+		for _, row := range texts {
+			if len(row[i]) > 1 && row[i][0] == '0' {
+				width = len(row[i])
+				break
+			}
+		}
+		if width == 0 || width > maxWidth || slices.ContainsFunc(texts, func(row []string) bool { return !padded(row[i], width) || len(row[i]) > maxWidth }) {
+			continue
+		}
+		found, t.zeros[i] = true, width
+		for k, row := range texts {
+			v, _ := strconv.ParseInt(row[i], 10, 32)
+			t.values[k*t.width+i] = int32(v)
+		}
+	}
+	return found
 }
 
 func (t numberTable) varies(i int) bool {

@@ -63,6 +63,36 @@ func TestGeneraliseGlued(t *testing.T) {
 	}
 }
 
+// Where all numbers of a place are written with as many digits, they are numbers.
+func TestGeneralisePadded(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		layers   int
+		want     []string
+	}{
+		{"block_%02d.w", "layers.%d.weight", 12, []string{"block_{layer:02}.w -> layers.{layer}.weight"}},
+		{"block_%02d.w", "layers.%d.weight", 112, []string{"block_{layer:02}.w -> layers.{layer}.weight"}},
+		{"layers.%d.w", "h.%03d.w", 3, []string{"layers.{layer}.w -> h.{layer:03}.w"}},
+		{"layers.%02d.w", "h.%03d.w", 3, []string{"layers.{layer:02}.w -> h.{layer:03}.w"}},
+		{"layers.%02d.w", "h.%02d.w", 3, []string{"layers.{layer}.w -> h.{layer}.w"}},
+		{"layers.%010d.w", "h.%d.w", 2, []string{"layers.0000000000.w -> h.0.w", "layers.0000000001.w -> h.1.w"}},
+	} {
+		var names, got []string
+		want := make(map[string]string)
+		for l := range tt.layers {
+			name := fmt.Sprintf(tt.from, l)
+			names = append(names, name)
+			want[name] = fmt.Sprintf(tt.to, l)
+		}
+		for _, r := range Generalise(names, want, nil).Rules {
+			got = append(got, r.String())
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s: %s", tt.from, d)
+		}
+	}
+}
+
 func TestUnnamed(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"a.{layer}.b{n2}.{rest...}": "a.{}.b{}.{rest...}",

@@ -137,7 +137,7 @@ func (l *linter) again(i int, holes [][]unit) {
 	from, to := l.m.Rules[i].From[0], l.m.Rules[i].To[0]
 	same := true
 	for h := range holes {
-		same = same && len(holes[h]) == 1 && holes[h][0].hole == h && holes[h][0].shift == 0
+		same = same && len(holes[h]) == 1 && holes[h][0].hole == h && holes[h][0].shift == 0 && holes[h][0].width == from.holes[h].Width
 	}
 	if !same {
 		l.add(codeRepeat, Note, i, "", "%s matches what it makes: a second run changes %s again", from, to)

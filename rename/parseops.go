@@ -390,7 +390,7 @@ func (p *parser) checkOperations(r *Rule, from, to *yaml.Node) {
 		case len(missing) > 0 || len(pat.holes) != len(first.holes):
 			p.errorf(names[i], "the holes say which tensors belong together", "%s and %s do not have the same holes", pat, first)
 			return
-		case stack != "" && !slices.Contains(pat.holes, hole{stack, kindDigits}):
+		case stack != "" && !slices.ContainsFunc(pat.holes, func(h hole) bool { return h.Name == stack && h.Kind == kindDigits }):
 			p.errorf(names[i], "", "stack runs over {%s}, which is no hole of numbers in %s", stack, pat)
 			return
 		}

@@ -15,7 +15,8 @@ import (
 type holeKind uint8
 
 const (
-	// kindDigits is a whole run of the digits 0 to 9: {layer}.
+	// kindDigits is a whole run of the digits 0 to 9: {layer}. With a width, {layer:02}, it
+	// is a number with zeros before it up to so many digits, and no more.
 	kindDigits holeKind = iota
 	// kindSegment is one or more characters other than a dot: {name:seg}.
 	kindSegment
@@ -29,13 +30,38 @@ func (k holeKind) String() string {
 
 // A hole is a named gap in a pattern.
 type hole struct {
-	Name string
-	Kind holeKind
+	Name  string
+	Kind  holeKind
+	Width int // of a number that is padded with zeros, 0 for none
 }
 
 // String writes the hole as a pattern does.
 func (h hole) String() string {
-	return "{" + h.Name + [...]string{"", ":seg", "..."}[h.Kind] + "}"
+	return "{" + h.Name + [...]string{"", ":seg", "..."}[h.Kind] + padding(h.Width) + "}"
+}
+
+// maxWidth bounds the digits that zeros fill up.
+const maxWidth = 9
+
+// padding writes the width of a number as Python's format does.
+func padding(width int) string {
+	if width == 0 {
+		return ""
+	}
+	return fmt.Sprintf(":%02d", width)
+}
+
+// padded reports whether digits are how a number is written with zeros up to the width.
+func padded(digits string, width int) bool {
+	return width == 0 || len(digits) == width || len(digits) > width && digits[0] != '0'
+}
+
+// what says in words what the hole takes.
+func (h hole) what() string {
+	if h.Width > 0 {
+		return fmt.Sprintf("a number of at least %d digits", h.Width)
+	}
+	return h.Kind.String()
 }
 
 // A Pattern is the left side of a rule: literal text with holes. It matches
@@ -67,6 +93,7 @@ type piece struct {
 	text  string
 	hole  int
 	kind  holeKind
+	width int  // of a padded number
 	again bool // an earlier piece is the same hole
 }
 
@@ -113,10 +140,10 @@ func compile(source string) (*Pattern, error) {
 		switch {
 		case !again:
 			at = len(p.holes)
-			p.holes = append(p.holes, hole{tok.text, tok.kind})
-		case tok.typed && tok.kind != p.holes[at].Kind:
-			return nil, fault(tok, "give the second hole another name",
-				"{%s} is %v here and %v before", tok.text, tok.kind, p.holes[at].Kind)
+			p.holes = append(p.holes, hole{tok.text, tok.kind, tok.width})
+		case tok.typed && tok.kind != p.holes[at].Kind || tok.width != p.holes[at].Width:
+			return nil, fault(tok, "write "+p.holes[at].String()+" again, or give the second hole another name",
+				"{%s} is %s here and %s before", tok.text, hole{"", tok.kind, tok.width}.what(), p.holes[at].what())
 		default:
 			p.repeats = true
 		}
@@ -135,7 +162,7 @@ func compile(source string) (*Pattern, error) {
 			return nil, fault(tokens[i+1], "a hole takes the whole number: leave the digit out, or write the numbers one by one",
 				"a digit stands right after {%s}", tok.text)
 		}
-		p.pieces = append(p.pieces, piece{hole: at, kind: kind, again: again})
+		p.pieces = append(p.pieces, piece{hole: at, kind: kind, width: tok.width, again: again})
 	}
 	p.prepare()
 	return p, nil
@@ -148,6 +175,11 @@ func mustCompile(source string) *Pattern {
 		panic(err)
 	}
 	return p
+}
+
+// hole returns the hole of a name, which the pattern has.
+func (p *Pattern) hole(name string) hole {
+	return p.holes[slices.IndexFunc(p.holes, func(h hole) bool { return h.Name == name })]
 }
 
 // exactly returns the pattern that matches name and nothing else, which must
@@ -270,7 +302,7 @@ func (m *matcher) matchHead(p *Pattern, name string) (end int, ok bool) {
 			continue
 		}
 		at = digitsEnd(name, at)
-		if at == start || pc.again && m.holes[pc.hole] != name[start:at] {
+		if at == start || pc.again && m.holes[pc.hole] != name[start:at] || !padded(name[start:at], pc.width) {
 			return 0, false
 		}
 		m.holes[pc.hole] = name[start:at]
@@ -294,7 +326,7 @@ func (m *matcher) matchTail(p *Pattern, name string, from int) (start int, ok bo
 		for at > 0 && isDigit(name[at-1]) {
 			at--
 		}
-		if at == end || at < from {
+		if at == end || at < from || !padded(name[at:end], pc.width) {
 			return 0, false
 		}
 		m.holes[pc.hole] = name[at:end]
@@ -357,7 +389,7 @@ func (m *matcher) fillTails(p *Pattern, name string) {
 			case pc.text != "":
 				this[at] = strings.HasPrefix(name[at:], pc.text) && next[at+len(pc.text)]
 			case pc.kind == kindDigits:
-				this[at] = runEnd > at && (at == 0 || !isDigit(name[at-1])) && next[runEnd]
+				this[at] = runEnd > at && (at == 0 || !isDigit(name[at-1])) && next[runEnd] && padded(name[at:runEnd], pc.width)
 			case pc.kind == kindSegment:
 				this[at] = false
 				if at < n && name[at] != '.' {
@@ -446,7 +478,9 @@ func characterSize(name string, at int) int {
 
 // A Target is the right side of a rule: literal text and the holes of its
 // pattern, which stand for the text they took. {layer+1} and {layer-1} shift a
-// number; they keep no leading zeros, and so refuse numbers that have them.
+// number, and {layer:02} writes it with zeros before it. Then, as where the pattern has
+// {layer:02} and the target {layer}, it is the number that counts: one that a plain hole took
+// with leading zeros is refused.
 type Target struct {
 	source string
 	pieces []targetPiece
@@ -457,7 +491,13 @@ type targetPiece struct {
 	text  string
 	hole  int // of the pattern
 	shift int64
+	// width is that of the number that is written, and took that of the one that the pattern
+	// has.
+	width, took int
 }
+
+// copies reports whether a hole is written as it was read.
+func (pc *targetPiece) copies() bool { return pc.shift == 0 && pc.width == pc.took }
 
 // compileTarget reads the right side of a rule whose left side is p. Its
 // error is a *syntaxError.
@@ -483,7 +523,7 @@ func compileTargetOver(source string, p *Pattern, over string) (*Target, error) 
 		}
 		at := slices.IndexFunc(p.holes, func(h hole) bool { return h.Name == tok.text })
 		if at < 0 && tok.text == over && over != "" {
-			t.pieces = append(t.pieces, targetPiece{hole: len(p.holes), shift: tok.shift})
+			t.pieces = append(t.pieces, targetPiece{hole: len(p.holes), shift: tok.shift, width: tok.width})
 			continue
 		}
 		if at < 0 {
@@ -492,13 +532,17 @@ func compileTargetOver(source string, p *Pattern, over string) (*Target, error) 
 				fmt.Sprintf("the left side has no hole {%s}", tok.text), holeHint(tok.text, p.holes),
 			}
 		}
-		if tok.shift != 0 && p.holes[at].Kind != kindDigits {
+		if (tok.shift != 0 || tok.width != 0) && p.holes[at].Kind != kindDigits {
+			does := "padded"
+			if tok.shift != 0 {
+				does = "shifted"
+			}
 			return nil, &syntaxError{
 				source, tok.offset,
-				fmt.Sprintf("{%s} is %v, and only a number can be shifted", tok.text, p.holes[at].Kind), "",
+				fmt.Sprintf("{%s} is %v, and only a number can be %s", tok.text, p.holes[at].Kind, does), "",
 			}
 		}
-		t.pieces = append(t.pieces, targetPiece{hole: at, shift: tok.shift})
+		t.pieces = append(t.pieces, targetPiece{hole: at, shift: tok.shift, width: tok.width, took: p.holes[at].Width})
 	}
 	return t, nil
 }
@@ -546,21 +590,27 @@ func (t *Target) appendName(b []byte, holes []string) ([]byte, error) {
 		switch {
 		case pc.text != "":
 			b = append(b, pc.text...)
-		case pc.shift == 0:
+		case pc.copies():
 			b = append(b, holes[pc.hole]...)
 		default:
 			digits := holes[pc.hole]
-			if len(digits) > 1 && digits[0] == '0' {
-				return b, fmt.Errorf("%q cannot be shifted by %+d: it has leading zeros", digits, pc.shift)
+			fault := func(why string) error {
+				if pc.shift == 0 {
+					return fmt.Errorf("%q cannot be written with other zeros: %s", digits, why)
+				}
+				return fmt.Errorf("%q cannot be shifted by %+d: %s", digits, pc.shift, why)
+			}
+			if len(digits) > 1 && digits[0] == '0' && pc.took == 0 {
+				return b, fault(fmt.Sprintf("it has leading zeros; a hole with %s on the left side takes them", padding(len(digits))))
 			}
 			v, err := strconv.ParseInt(digits, 10, 64)
 			switch {
 			case err != nil || v > math.MaxInt64-maxShift:
-				return b, fmt.Errorf("%q cannot be shifted by %+d: it is too large", digits, pc.shift)
+				return b, fault("it is too large")
 			case v+pc.shift < 0:
-				return b, fmt.Errorf("%q cannot be shifted by %+d: it would be less than 0", digits, pc.shift)
+				return b, fault("it would be less than 0")
 			}
-			b = strconv.AppendInt(b, v+pc.shift, 10)
+			b = fmt.Appendf(b, "%0*d", pc.width, v+pc.shift)
 		}
 	}
 	return b, nil
@@ -577,6 +627,7 @@ type token struct {
 	kind   holeKind
 	typed  bool // the kind was written, not assumed
 	shift  int64
+	width  int // of a number that is padded with zeros
 }
 
 // tokenize reads what patterns and targets have in common.
@@ -622,15 +673,18 @@ func tokenize(source string) ([]token, error) {
 			name++
 		}
 		tok.text = inside[:name]
-		switch suffix := inside[name:]; {
+		suffix, width, isPadded := strings.Cut(inside[name:], ":")
+		if isPadded && width == "seg" && suffix == "" {
+			tok.kind, tok.typed, isPadded = kindSegment, true, false
+		}
+		const forms = "the forms are {layer} for a number, {layer:02} for one with zeros before it, {name:seg} for a segment, {name...} for anything"
+		switch {
 		case inside == "":
 			return nil, fault(i, "write {layer} for a number, {name:seg} for a segment, {name...} for anything", "the hole has no name")
 		case name == 0:
 			return nil, fault(i, "a hole stands for any number: write {layer}; for a choice write one rule each", "{%s} is not the name of a hole", inside)
 		case suffix == "":
-		case suffix == ":seg":
-			tok.kind, tok.typed = kindSegment, true
-		case suffix == "...":
+		case suffix == "..." && !isPadded:
 			tok.kind, tok.typed = kindAnything, true
 		case suffix[0] == '+' || suffix[0] == '-':
 			v, err := strconv.ParseInt(suffix[1:], 10, 64)
@@ -642,7 +696,17 @@ func tokenize(source string) ([]token, error) {
 			}
 			tok.shift = v
 		default:
-			return nil, fault(i, "the forms are {layer} for a number, {name:seg} for a segment, {name...} for anything", "{%s} is not a hole", inside)
+			return nil, fault(i, forms, "{%s} is not a hole", inside)
+		}
+		if isPadded {
+			if len(width) != 2 || width[0] != '0' || width[1] < '2' || width[1] > '0'+maxWidth {
+				hint := forms
+				if width != "" && isDigit(width[0]) {
+					hint = "write {" + tok.text + ":02} for numbers with zeros before them up to 2 digits, and so on to :09"
+				}
+				return nil, fault(i, hint, "{%s} is not a hole", inside)
+			}
+			tok.width, tok.typed = int(width[1]-'0'), true
 		}
 		tokens = append(tokens, tok)
 		i += n + 2

@@ -77,10 +77,19 @@ func TestPatternErrors(t *testing.T) {
 		{"a.{b{c}", "", `"a.{b{c}": character 3: a { without its }; write {{ and }} for literal braces`},
 		{"a.{}", "", `"a.{}": character 3: the hole has no name; write {layer} for a number, {name:seg} for a segment, {name...} for anything`},
 		{"a.{0..59}", "", `"a.{0..59}": character 3: {0..59} is not the name of a hole; a hole stands for any number: write {layer}; for a choice write one rule each`},
-		{"a.{b:int}", "", `"a.{b:int}": character 3: {b:int} is not a hole; the forms are {layer} for a number, {name:seg} for a segment, {name...} for anything`},
-		{"a.{b,c}", "", `"a.{b,c}": character 3: {b,c} is not a hole; the forms are {layer} for a number, {name:seg} for a segment, {name...} for anything`},
+		{"a.{b:int}", "", `"a.{b:int}": character 3: {b:int} is not a hole; the forms are {layer} for a number, {layer:02} for one with zeros before it, {name:seg} for a segment, {name...} for anything`},
+		{"a.{b,c}", "", `"a.{b,c}": character 3: {b,c} is not a hole; the forms are {layer} for a number, {layer:02} for one with zeros before it, {name:seg} for a segment, {name...} for anything`},
 		{"a.{n+1}", "", `"a.{n+1}": character 3: a pattern cannot shift {n}; shift it on the right side`},
-		{"{n}.{n:seg}", "", `"{n}.{n:seg}": character 5: {n} is a segment here and a number before; give the second hole another name`},
+		{"a.{b:2}", "", `"a.{b:2}": character 3: {b:2} is not a hole; write {b:02} for numbers with zeros before them up to 2 digits, and so on to :09`},
+		{"a.{b:01}", "", `"a.{b:01}": character 3: {b:01} is not a hole; write {b:02} for numbers with zeros before them up to 2 digits, and so on to :09`},
+		{"a.{b:012}", "", `"a.{b:012}": character 3: {b:012} is not a hole; write {b:02} for numbers with zeros before them up to 2 digits, and so on to :09`},
+		{"a.{b...:02}", "", `"a.{b...:02}": character 3: {b...:02} is not a hole; the forms are {layer} for a number, {layer:02} for one with zeros before it, {name:seg} for a segment, {name...} for anything`},
+		{"a.{n+1:02}", "", `"a.{n+1:02}": character 3: a pattern cannot shift {n}; shift it on the right side`},
+		{"{n:02}.{n}", "", `"{n:02}.{n}": character 8: {n} is a number here and a number of at least 2 digits before; write {n:02} again, or give the second hole another name`},
+		{"{n}.{n:02}", "", `"{n}.{n:02}": character 5: {n} is a number of at least 2 digits here and a number before; write {n} again, or give the second hole another name`},
+		{"{n:02}{m:03}", "", `"{n:02}{m:03}": character 7: two holes for a number stand side by side, and no name says where one ends; put text between them, or make them one`},
+		{"h.{x:seg}", "l.{x:02}", `"l.{x:02}": character 3: {x} is a segment, and only a number can be padded`},
+		{"{n}.{n:seg}", "", `"{n}.{n:seg}": character 5: {n} is a segment here and a number before; write {n} again, or give the second hole another name`},
 		{"{a...}{b...}", "", `"{a...}{b...}": character 7: two holes for anything stand side by side, and no name says where one ends; put text between them, or make them one`},
 		{"h.1{n}", "", `"h.1{n}": character 4: a digit stands right before {n}; a hole takes the whole number: leave the digit out, or write the numbers one by one`},
 		{"h.{n}0", "", `"h.{n}0": character 6: a digit stands right after {n}; a hole takes the whole number: leave the digit out, or write the numbers one by one`},
@@ -115,8 +124,16 @@ func TestTemplateExpand(t *testing.T) {
 		{"h.{n}.w", "l.{n-1}.w", "h.10.w", "l.9.w", ""},
 		{"h.{n}.w", "l.{n-10}.w", "h.10.w", "l.0.w", ""},
 		{"h.{n}.w", "l.{n-1}.w", "h.0.w", "", `"0" cannot be shifted by -1: it would be less than 0`},
-		{"h.{n}.w", "l.{n+1}.w", "h.01.w", "", `"01" cannot be shifted by +1: it has leading zeros`},
+		{"h.{n}.w", "l.{n+1}.w", "h.01.w", "", `"01" cannot be shifted by +1: it has leading zeros; a hole with :02 on the left side takes them`},
 		{"h.{n}.w", "l.{n+1}.w", "h.9223372036854775807.w", "", `"9223372036854775807" cannot be shifted by +1: it is too large`},
+		{"h.{n:02}.w", "l.{n}.w", "h.07.w", "l.7.w", ""},
+		{"h.{n:02}.w", "l.{n}.w", "h.107.w", "l.107.w", ""},
+		{"h.{n:02}.w", "l.{n:02}.w", "h.07.w", "l.07.w", ""},
+		{"h.{n:02}.w", "l.{n+1:03}.w", "h.99.w", "l.100.w", ""},
+		{"h.{n:02}.{n:02}", "l.{n-1}", "h.07.07", "l.6", ""},
+		{"h.{n}.w", "l.{n:02}.w", "h.7.w", "l.07.w", ""},
+		{"h.{n}.w", "l.{n:02}.w", "h.0.w", "l.00.w", ""},
+		{"h.{n}.w", "l.{n:02}.w", "h.07.w", "", `"07" cannot be written with other zeros: it has leading zeros; a hole with :02 on the left side takes them`},
 		{"{a:seg}.{b...}", "{b...}.{a:seg}", "x.y.z", "y.z.x", ""},
 		{"a{{{n}", "{{{n}}}", "a{1", "{1}", ""},
 	}
@@ -164,7 +181,8 @@ func tryAll(p *Pattern, name string, longest bool) ([]string, bool) {
 			switch pc.kind {
 			case kindDigits:
 				if text == "" || strings.Trim(text, "0123456789") != "" ||
-					at > 0 && isDigit(name[at-1]) || end < len(name) && isDigit(name[end]) {
+					at > 0 && isDigit(name[at-1]) || end < len(name) && isDigit(name[end]) ||
+					pc.width > 0 && text != withZeros(strings.TrimLeft(text, "0"), pc.width) {
 					continue
 				}
 			case kindSegment:
@@ -187,9 +205,13 @@ func tryAll(p *Pattern, name string, longest bool) ([]string, bool) {
 	return holes, place(0, 0)
 }
 
+func withZeros(digits string, width int) string {
+	return strings.Repeat("0", max(0, width-len(digits))) + digits
+}
+
 // anyPattern draws patterns of few letters, so that they match and meet often.
 func anyPattern() *rapid.Generator[*Pattern] {
-	part := rapid.SampledFrom([]string{"a", "b", ".", ".", "_", "1", "{n}", "{m}", "{s:seg}", "{t:seg}", "{x...}", "{y...}"})
+	part := rapid.SampledFrom([]string{"a", "b", ".", ".", "_", "1", "{n}", "{m}", "{k:02}", "{s:seg}", "{t:seg}", "{x...}", "{y...}"})
 	return rapid.Custom(func(t *rapid.T) *Pattern {
 		p, err := compile(strings.Join(rapid.SliceOfN(part, 1, 7).Draw(t, "parts"), ""))
 		if err != nil {
@@ -209,7 +231,7 @@ func nameOf(t *rapid.T, p *Pattern) string {
 	for i, h := range p.holes {
 		switch h.Kind {
 		case kindDigits:
-			holes[i] = rapid.SampledFrom([]string{"0", "1", "2", "11", "01"}).Draw(t, "number")
+			holes[i] = rapid.SampledFrom([]string{"0", "1", "2", "11", "01", "02", "110"}).Draw(t, "number")
 		case kindSegment:
 			holes[i] = rapid.SampledFrom([]string{"a", "b", "1", "a_b", "b1"}).Draw(t, "segment")
 		default:
@@ -311,7 +333,7 @@ func TestMatchIsBounded(t *testing.T) {
 
 func TestPatternParts(t *testing.T) {
 	p := mustCompile("a.{n}.{x:seg}.{y...}.{n}")
-	want := []hole{{"n", kindDigits}, {"x", kindSegment}, {"y", kindAnything}}
+	want := []hole{{"n", kindDigits, 0}, {"x", kindSegment, 0}, {"y", kindAnything, 0}}
 	if got := p.holes; !slices.Equal(got, want) {
 		t.Errorf("holes %v, want %v", got, want)
 	}

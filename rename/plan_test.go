@@ -202,7 +202,7 @@ two or more tensors would be called "c": "a" (map.yaml:1:35) and "b" (map.yaml:1
 			name:  "leading zeros are kept, and not shifted",
 			body:  "rename: {'a.{n}': 'b.{n}', 'c.{n}': 'd.{n+1}'}",
 			names: "a.01 c.01",
-			want:  `map.yaml:1:28: in "c.01", "01" cannot be shifted by +1: it has leading zeros`,
+			want:  `map.yaml:1:28: in "c.01", "01" cannot be shifted by +1: it has leading zeros; a hole with :02 on the left side takes them`,
 		},
 		{
 			name:  "nothing is skipped in silence",
@@ -379,7 +379,7 @@ func anyMap() *rapid.Generator[*Map] {
 			for _, h := range p.holes {
 				refs := []string{"{" + h.Name + "}"}
 				if h.Kind == kindDigits {
-					refs = append(refs, "{"+h.Name+"+1}", "{"+h.Name+"-1}")
+					refs = []string{"{" + h.Name + padding(h.Width) + "}", "{" + h.Name + "+1}", "{" + h.Name + "-1}", "{" + h.Name + ":02}", "{" + h.Name + "+1:03}", "{" + h.Name + "}"}
 				}
 				right = append(right, rapid.SampledFrom(refs).Draw(t, "hole"))
 			}

@@ -133,7 +133,7 @@ func (b *planner) transformSet(s *set) (Transform, error) {
 		}
 		if stack != "" {
 			var err error
-			if members, err = inOrder(members, stack); err != nil {
+			if members, err = inOrder(members, r.From[side].hole(stack)); err != nil {
 				return t, err
 			}
 		}
@@ -200,16 +200,19 @@ func (s *set) fill(p *Pattern, r *Rule) string {
 }
 
 // inOrder sorts what is to be stacked by its numbers, which must be those from 0.
-func inOrder(members []setMember, hole string) ([]setMember, error) {
+func inOrder(members []setMember, over hole) ([]setMember, error) {
 	out := make([]setMember, len(members))
 	seen := make([]bool, len(members))
 	for _, m := range members {
 		n, err := strconv.ParseUint(m.number, 10, 31)
 		if err != nil || n >= uint64(len(members)) {
-			return nil, fmt.Errorf("%d tensors are to be stacked, and one of them is number %s: {%s} must count from 0 without a gap", len(members), m.number, hole)
+			return nil, fmt.Errorf("%d tensors are to be stacked, and one of them is number %s: {%s} must count from 0 without a gap", len(members), m.number, over.Name)
 		}
 		if seen[n] {
 			return nil, fmt.Errorf("two of the tensors to be stacked are number %d", n)
+		}
+		if over.Width == 0 && len(m.number) > 1 && m.number[0] == '0' {
+			return nil, fmt.Errorf("one of the tensors to be stacked is number %s: write {%s%s}", m.number, over.Name, padding(len(m.number)))
 		}
 		out[n], seen[n] = m, true
 	}

@@ -89,6 +89,13 @@ map.yaml:1:9: l.{n}.{e} -> l.{n} takes "l.1.0": two of the tensors to be stacked
 `,
 		},
 		{
+			"experts with zeros before their numbers",
+			"rules: [{from: 'l.{n}.{e}', stack: {over: e}, to: 'l.{n}'}, {from: 'h.{e:02}', stack: {over: e}, to: h}]",
+			"l.0.00 l.0.01 h.00 h.01",
+			`map.yaml:1:9: l.{n}.{e} -> l.{n} takes "l.0.00": one of the tensors to be stacked is number 00: write {e:02}
+`,
+		},
+		{
 			"the last expert is missing",
 			"rules: [{from: ['l.{n}.{e}.g', 'l.{n}.{e}.u'], steps: [stack: {over: e, count: experts}, concat: {axis: 1, parts: [1, 1]}], to: 'l.{n}'}]",
 			"l.0.0.g l.0.1.g l.0.0.u l.0.1.u l.1.0.g l.1.1.g l.1.0.u",

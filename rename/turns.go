@@ -12,6 +12,7 @@ type Part struct {
 	Hole  string // its name, "" for text
 	Kind  HoleKind
 	Shift int64 // what a new name adds to a number
+	Width int   // the fewest digits of a number that has zeros before it, 0 for any
 }
 
 // A HoleKind says what a hole takes, as [Pattern] explains.
@@ -19,7 +20,7 @@ type HoleKind uint8
 
 // The kinds of holes.
 const (
-	Digits   = HoleKind(kindDigits)   // {layer}: a whole run of digits
+	Digits   = HoleKind(kindDigits)   // {layer}, {layer:02}: a whole run of digits
 	Segment  = HoleKind(kindSegment)  // {name:seg}: characters without a dot
 	Anything = HoleKind(kindAnything) // {name...}: any text, also none
 )
@@ -28,7 +29,10 @@ const (
 // those of the new name, nil for a drop.
 func (r *Rule) Parts() (from, to []Part) {
 	p := r.From[0]
-	part := func(hole int) Part { return Part{Hole: p.holes[hole].Name, Kind: HoleKind(p.holes[hole].Kind)} }
+	part := func(hole int) Part {
+		h := p.holes[hole]
+		return Part{Hole: h.Name, Kind: HoleKind(h.Kind), Width: h.Width}
+	}
 	for _, pc := range p.pieces {
 		if pc.text != "" {
 			from = append(from, Part{Text: pc.text})
@@ -45,7 +49,7 @@ func (r *Rule) Parts() (from, to []Part) {
 			continue
 		}
 		hole := part(pc.hole)
-		hole.Shift = pc.shift
+		hole.Shift, hole.Width = pc.shift, pc.width
 		to = append(to, hole)
 	}
 	return from, to

@@ -13,6 +13,7 @@ type unit struct {
 	hole  int // -1 for a byte
 	kind  holeKind
 	shift int64
+	width int // of a padded number
 }
 
 func (u unit) isHole() bool { return u.hole >= 0 }
@@ -21,7 +22,7 @@ func patternUnits(p *Pattern) []unit {
 	var units []unit
 	for _, pc := range p.pieces {
 		if pc.text == "" {
-			units = append(units, unit{hole: pc.hole, kind: pc.kind})
+			units = append(units, unit{hole: pc.hole, kind: pc.kind, width: pc.width})
 		} else {
 			units = appendLiteral(units, pc.text)
 		}
@@ -39,7 +40,7 @@ func targetUnits(t *Target, p *Pattern) []unit {
 			if pc.hole < len(p.holes) {
 				kind = p.holes[pc.hole].Kind
 			}
-			units = append(units, unit{hole: pc.hole, kind: kind, shift: pc.shift})
+			units = append(units, unit{hole: pc.hole, kind: kind, shift: pc.shift, width: pc.width})
 		} else {
 			units = appendLiteral(units, pc.text)
 		}
@@ -208,7 +209,7 @@ func endsOf(pc piece, names []unit, at int) []int {
 		for end < len(names) && inNumber(names[end]) {
 			end++
 		}
-		if end == at || end < len(names) && !noDigit(names[end]) {
+		if end == at || end < len(names) && !noDigit(names[end]) || pc.width > 0 && !allPadded(names[at:end], pc.width) {
 			return nil
 		}
 		return []int{end}
@@ -225,6 +226,16 @@ func endsOf(pc piece, names []unit, at int) []int {
 		ends = append(ends, end)
 	}
 	return ends
+}
+
+// allPadded reports whether a number is written with zeros up to the width, whatever it is. It
+// may say false where that is so.
+func allPadded(number []unit, width int) bool {
+	if len(number) == 1 && number[0].isHole() {
+		return number[0].width == width
+	}
+	digits, ok := literalName(number)
+	return ok && padded(digits, width)
 }
 
 // oneReading reports whether the places of a pattern's holes in a name are
@@ -282,10 +293,10 @@ func patternSource(units []unit, name func(hole int) string) string {
 			b.WriteByte(u.lit)
 			continue
 		}
-		if seen[u.hole] {
+		if seen[u.hole] && u.width == 0 {
 			b.WriteString("{" + name(u.hole) + "}")
 		} else {
-			b.WriteString(hole{name(u.hole), u.kind}.String())
+			b.WriteString(hole{name(u.hole), u.kind, u.width}.String())
 		}
 		seen[u.hole] = true
 	}

@@ -119,7 +119,7 @@ func (m *Map) one(name string) (to string, dropped bool, err error) {
 		if r.Drop != "" {
 			return name, true, nil
 		}
-		to, err := expand(parse(r.To), holes)
+		to, err := expand(parse(r.From), parse(r.To), holes)
 		return to, false, err
 	}
 	switch m.Otherwise {
@@ -156,6 +156,7 @@ type piece struct {
 	hole    string
 	kind    byte // 'd' digits, 's' segment, 'a' anything
 	shift   int64
+	width   int // with zeros up to so many digits
 }
 
 func parse(source string) []piece {
@@ -175,6 +176,11 @@ func parse(source string) []piece {
 		case source[0] == '{':
 			word, rest, _ := strings.Cut(source[1:], "}")
 			p := piece{hole: word, kind: 'd'}
+			if i := strings.Index(word, ":0"); i > 0 {
+				p.width, _ = strconv.Atoi(word[i+1:])
+				word = word[:i]
+				p.hole = word
+			}
 			if s, ok := strings.CutSuffix(word, "..."); ok {
 				p.hole, p.kind = s, 'a'
 			} else if s, ok := strings.CutSuffix(word, ":seg"); ok {
@@ -219,6 +225,8 @@ func match(pieces []piece, name string, at int, holes map[string]string) bool {
 			continue
 		case p.kind == 'd' && (text == "" || strings.Trim(text, "0123456789") != "" || digit(name, at-1) || digit(name, end)):
 			continue
+		case p.width > 0 && text != withZeros(strings.TrimLeft(text, "0"), p.width):
+			continue
 		}
 		holes[p.hole] = text
 		if match(rest, name, end, holes) {
@@ -231,21 +239,29 @@ func match(pieces []piece, name string, at int, holes map[string]string) bool {
 	return false
 }
 
-func expand(pieces []piece, holes map[string]string) (string, error) {
+func withZeros(digits string, width int) string {
+	return strings.Repeat("0", max(0, width-len(digits))) + digits
+}
+
+func expand(from, to []piece, holes map[string]string) (string, error) {
+	width := map[string]int{}
+	for _, p := range from {
+		width[p.hole] = p.width
+	}
 	out := ""
-	for _, p := range pieces {
+	for _, p := range to {
 		text := holes[p.hole]
 		switch {
 		case p.hole == "":
 			out += p.literal
-		case p.shift == 0:
+		case p.shift == 0 && p.width == width[p.hole]:
 			out += text
 		default:
 			n, err := strconv.ParseInt(text, 10, 64)
-			if err != nil || len(text) > 1 && text[0] == '0' || n+p.shift < 0 || n > math.MaxInt64-1e9 {
+			if err != nil || len(text) > 1 && text[0] == '0' && width[p.hole] == 0 || n+p.shift < 0 || n > math.MaxInt64-1e9 {
 				return "", fmt.Errorf("%q cannot be shifted by %d", text, p.shift)
 			}
-			out += strconv.FormatInt(n+p.shift, 10)
+			out += withZeros(strconv.FormatInt(n+p.shift, 10), p.width)
 		}
 	}
 	return out, nil
@@ -335,7 +351,11 @@ func randomPattern(r *rand.Rand, name string) string {
 					hole = h
 				}
 				number[text] = hole
-				out += "{" + hole + "}"
+				width := ""
+				if n := len(text); n > 1 && n < 10 && len(text)%2 == 0 {
+					width = fmt.Sprintf(":%02d", n)
+				}
+				out += "{" + hole + width + "}"
 				last = 'd'
 			case last == 'd':
 				panic("oracle: two numbers side by side")
@@ -394,7 +414,9 @@ func randomTemplate(r *rand.Rand, pattern string) string {
 			out += escape(p.literal)
 		case chance(r, 5):
 		case p.kind == 'd' && chance(r, 25):
-			out += fmt.Sprintf("{%s%s}", p.hole, pick(r, "+1", "-1", "+100", "-2"))
+			out += fmt.Sprintf("{%s%s%s}", p.hole, pick(r, "", "+1", "-1", "+100", "-2"), pick(r, "", "", ":02", ":04"))
+		case p.width > 0 && chance(r, 70):
+			out += fmt.Sprintf("{%s:%02d}", p.hole, p.width)
 		case p.kind == 'a' && chance(r, 30):
 			out += "{" + p.hole + "...}"
 		default:

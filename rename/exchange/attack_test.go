@@ -42,7 +42,7 @@ func drawMap(t *rapid.T) oddMap {
 			}
 			name := rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "hole")
 			if _, ok := kinds[name]; !ok {
-				kinds[name] = rapid.SampledFrom([]string{"", ":seg", "..."}).Draw(t, "kind")
+				kinds[name] = rapid.SampledFrom([]string{"", ":seg", "...", ":02"}).Draw(t, "kind")
 				holes = append(holes, name)
 			}
 			pieces, from = append(pieces, "\x00"+name+kinds[name]), from+"{"+name+kinds[name]+"}"

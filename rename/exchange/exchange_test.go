@@ -72,6 +72,7 @@ var layered = []string{
 	"model.layers.0.ln2.weight", "model.layers.1.ln2.weight", "model.layers.2.ln2.weight", "model.layers.10.ln1.weight",
 	"model.layers.0.ln1.weight_scale", "x.model.layers.0.ln1.weight", "model.layers.0.ln1xweight", "lm_head.weight", "lm_head.weight.weight",
 	"a.gamma.gamma", "gamma", "gamma.b", "model.model.layers.1.e.0.ln1.weight", "norm0", "norm1", "norm12",
+	"pad.00.w", "pad.01.w", "pad.2.w", "pad.003.w", "pad.104.w",
 }
 
 func TestExport(t *testing.T) {
@@ -91,6 +92,8 @@ func TestExport(t *testing.T) {
 		{"rules: [{from: 'model.layers.{n}.ln2.weight', drop: no use}, {from: 'model.{r...}', to: 'm.{r}'}]", []Form{VLLM, JSON, Mergekit}},
 		{rules + "  \"{a...}a{b...}\": \"{a}A{b}\"\n  \"{a...}.gamma\": \"{a}.w\"\n", []Form{JSON, Mergekit}},
 		{rules + "  model.embed.weight: text.embed.weight\n  \"{r...}.gamma\": \"{r}.w\"\n  lm_{r...}: out{r}\n", []Form{JSON, Mergekit}},
+		{rules + "  pad.{n:02}.w: padded.{n:02}.x\n", []Form{Transformers, VLLM, JSON, Mergekit}},
+		{rules + "  pad.{n:02}.w: padded.{n}.x\n", []Form{JSON, Mergekit}},
 	} {
 		m := parse(t, c.text)
 		for _, form := range Forms() {
@@ -126,6 +129,7 @@ func TestExportRefuses(t *testing.T) {
 		{"rules: [{from: a, split: {axis: 0, parts: [1, 1]}, to: [b, c]}]", VLLM, "it moves bytes"},
 		{"rules: [{from: a, split: {axis: 0, parts: [1, 1]}, to: [b, c]}]", Mergekit, "it moves bytes"},
 		{"rename: {'h.{n}.w': 'l.{n+1}.w'}", VLLM, "it shifts {n}, and a regular expression does not count"},
+		{"rename: {'h.{n:02}.w': 'l.{n}.w'}", Transformers, "it writes {n} with other zeros, and a regular expression does not count"},
 		{"rename: {'h.{n}.moe.{e}.w1': 'h.{n}.mlp.{e}.gate'}", Transformers, "keeps {n} and {e} with other text between"},
 		{"rename: {'h.{n}.w': 'l.({n}).w'}", Transformers, "parentheses"},
 		{"rename: {'h.{n}.w.{n}': 'l.{n}.w'}", Transformers, "has to match the same text twice"},

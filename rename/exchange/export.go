@@ -174,8 +174,8 @@ func transformersRule(r *rename.Rule) (entry [2]string, reason string) {
 	if hole := repeated(from); hole != "" {
 		return entry, fmt.Sprintf("{%s} has to match the same text twice, and transformers takes a backreference in a pattern for something else", hole)
 	}
-	if hole := shifted(to); hole != "" {
-		return entry, fmt.Sprintf("it shifts {%s}, and a regular expression does not count", hole)
+	if does := computes(from, to); does != "" {
+		return entry, does + ", and a regular expression does not count"
 	}
 	isHole := func(p rename.Part) bool { return p.Hole != "" }
 	first := slices.IndexFunc(to, isHole)
@@ -236,10 +236,18 @@ func repeated(parts []rename.Part) string {
 	return ""
 }
 
-func shifted(parts []rename.Part) string {
-	for _, p := range parts {
-		if p.Shift != 0 {
-			return p.Hole
+// computes says what a new name does to a number, "" where it only copies.
+func computes(from, to []rename.Part) string {
+	width := make(map[string]int)
+	for _, p := range from {
+		width[p.Hole] = p.Width
+	}
+	for _, p := range to {
+		switch {
+		case p.Shift != 0:
+			return fmt.Sprintf("it shifts {%s}", p.Hole)
+		case p.Width != width[p.Hole]:
+			return fmt.Sprintf("it writes {%s} with other zeros", p.Hole)
 		}
 	}
 	return ""
@@ -317,8 +325,8 @@ func writeTables(w io.Writer, tables map[string]*object) error {
 // vllmRule writes one rule as a regular expression of the whole name.
 func vllmRule(r *rename.Rule) (e entry, reason string) {
 	from, to := r.Parts()
-	if hole := shifted(to); hole != "" {
-		return e, fmt.Sprintf("it shifts {%s}, and a regular expression does not count", hole)
+	if does := computes(from, to); does != "" {
+		return e, does + ", and a regular expression does not count"
 	}
 	numbers := make(map[string]int) // of the groups
 	x := expression{parts: from}

@@ -48,6 +48,9 @@ func (e *expression) whole() string {
 			text = "[^.]+" + lazy
 		case p.Kind == rename.Anything:
 			text = ".*" + lazy
+		case p.Width > 0:
+			digits := strings.Repeat("[0-9]", p.Width)
+			text = "(?:" + digits + "|[1-9]" + digits + "+)"
 		default:
 			text = "[0-9]+"
 		}
