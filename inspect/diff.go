@@ -246,7 +246,7 @@ type DiffRow struct {
 	// First is the first byte that differs, -1 when that is unknown or none.
 	First int64
 	// SameBytesAs is the tensor of A whose bytes B's tensor has, where that is not
-	// the one it is compared with; nil without one.
+	// the one it is compared with, or of B for one that only A has; nil without one.
 	SameBytesAs *string
 	// Reason says why a tensor of one checkpoint only is no difference; "" where it is.
 	Reason string
@@ -370,7 +370,7 @@ type jsonDiffRow struct {
 	// First is the first byte that differs.
 	First *int64 `json:"first_byte"`
 	// SameBytesAs is the tensor of A whose bytes B's tensor has, where that is not the one
-	// that it is compared with.
+	// that it is compared with; of one that only A has, the tensor of B.
 	SameBytesAs *string `json:"same_bytes_as"`
 	SameBase64  []byte  `json:"same_bytes_as_base64,omitempty"`
 	// Reason is why a tensor of one checkpoint only is no difference, nil where it is one.
@@ -640,7 +640,11 @@ func (c *Comparison) setRow(out *DiffRow, k int, r *compare.Row) {
 		out.ExpectedRMS = &e
 	}
 	if r.Holds >= 0 {
-		name := c.a.At(r.Holds).Name
+		of := c.a
+		if r.B < 0 {
+			of = c.b
+		}
+		name := of.At(r.Holds).Name
 		out.SameBytesAs = &name
 	}
 }

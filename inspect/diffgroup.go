@@ -87,10 +87,16 @@ func (g *DiffGroup) Remark(all bool) string {
 	} else if r.Renamed() && r.Status != Same && r.Status != Agree && len(rows) == 1 {
 		add("A's %s", render.Escape(r.NameA))
 	}
-	if r.SameBytesAs != nil && len(rows) == 1 {
-		add("the same bytes as A's %s", render.Escape(*r.SameBytesAs))
+	other := "A"
+	if r.Status == OnlyA {
+		other = "B"
+	}
+	if r.Reason != "" {
+		// It says more.
+	} else if r.SameBytesAs != nil && len(rows) == 1 {
+		add("the same bytes as %s's %s", other, render.Escape(*r.SameBytesAs))
 	} else if r.SameBytesAs != nil {
-		add("the same bytes as other tensors of A")
+		add("the same bytes as other tensors of %s", other)
 	}
 	if r.Reason != "" {
 		add("%s", r.Reason)

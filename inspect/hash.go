@@ -61,6 +61,7 @@ type TensorHash struct {
 	xxh64      uint64
 	algorithms []string
 	section    values.Section
+	tied       bool // its elements are those of another
 }
 
 // Digest returns a digest in hexadecimal, "" where it was not computed.
@@ -160,6 +161,7 @@ func Hash(ctx context.Context, set *Set, opts *HashOptions) (*HashResult, error)
 		// A digest is of the bytes, whatever they are.
 		data, err := set.Checkpoints[t.Checkpoint].Data(i)
 		one.section, one.Err = values.Section{Name: t.Name, Data: data}, err
+		_, one.tied = set.Checkpoints[t.Checkpoint].TiedTo(i)
 		r.Tensors = append(r.Tensors, one)
 	}
 	if opts.Manifest != nil {
@@ -250,16 +252,23 @@ func (r *HashResult) Errors() []error {
 
 // identify finds the content id of every checkpoint of which all is known.
 func (r *HashResult) identify(set *Set, known bool) {
-	digests := make([][]values.TensorDigest, len(set.Checkpoints))
+	digests, read := make([][]values.TensorDigest, len(set.Checkpoints)), make([]int, len(set.Checkpoints))
 	for i := range r.Tensors {
-		if t := &r.Tensors[i]; t.Err == nil {
+		t := &r.Tensors[i]
+		if t.Err != nil {
+			continue
+		}
+		read[t.Checkpoint]++
+		// What another tensor's elements are is not there twice: files that are made of these
+		// have it once.
+		if !t.tied {
 			digests[t.Checkpoint] = append(digests[t.Checkpoint], values.TensorDigest{DType: t.DType, Shape: t.Shape, SHA256: t.sha256})
 		}
 	}
 	r.Checkpoints = []HashedCheckpoint{}
 	for k, c := range set.Checkpoints {
 		one := HashedCheckpoint{Path: c.Path, Format: c.Format, Revision: some(c.Revision)}
-		if known && len(digests[k]) == c.Len() && whole(c) {
+		if known && read[k] == c.Len() && whole(c) {
 			sum := values.ContentID(digests[k])
 			one.ContentID = some(hex.EncodeToString(sum[:]))
 		}

@@ -100,8 +100,8 @@ type Row struct {
 	// Reordered says that both have the same numbers in another order, or shape:
 	// transposed, or with rows permuted.
 	Reordered bool
-	// Holds is the tensor of A whose bytes B's tensor has, where that is not the
-	// one it is compared with: an index, or -1.
+	// Holds is the tensor of A whose bytes B's tensor has, where that is not the one it is
+	// compared with, or of B for one that only A has: an index, or -1.
 	Holds int
 	Err   error
 	// Reason says why a tensor of one checkpoint only is no difference; "" where it is.
@@ -199,7 +199,7 @@ type tensor struct {
 	err    error // why there is no section
 	unread bool  // it was found out while reading
 	chosen bool
-	holds  *tensor // of A, whose bytes this one of B has without being its pair
+	holds  *tensor // of the other side, whose bytes this one has without a pair
 	// stored is A's tensor as it is, where a conversion only moves its rows.
 	stored *values.Section
 	pair   *pair
@@ -595,6 +595,9 @@ func (c *comparison) rows() {
 		if t.unread {
 			row.Err = t.err
 		}
+		if t.holds != nil {
+			row.Holds = t.holds.index
+		}
 		if p := t.pair; p != nil {
 			row.Reason = ""
 			row.Status, row.By, row.B, row.NameB = p.status, p.by, p.b.index, p.b.name
@@ -638,7 +641,9 @@ func (c *comparison) restore() {
 		r.A, r.B = r.B, r.A
 		r.DTypeA, r.DTypeB, r.ShapeA, r.ShapeB = r.DTypeB, r.DTypeA, r.ShapeB, r.ShapeA
 		r.NameA, r.NameB = r.NameB, r.NameA
-		r.Holds = -1
+		if r.A >= 0 && r.B >= 0 {
+			r.Holds = -1
+		}
 		switch {
 		case r.A < 0:
 			r.Status, r.Mapped = OnlyB, ""

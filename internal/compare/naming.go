@@ -408,6 +408,28 @@ func excuse(list []*tensor, conv *convert.Conversion) {
 	}
 }
 
+// excuseTied gives the reason of tensors without a counterpart whose elements are those of
+// another that has one, as the tied ones of PyTorch files: convert writes them once.
+func excuseTied(list []*tensor, of *checkpoint.Checkpoint) {
+	first := func(t *tensor) int {
+		if k, ok := of.TiedTo(t.index); ok {
+			return k
+		}
+		return t.index
+	}
+	paired := make(map[int]*tensor)
+	for _, t := range list {
+		if t.sources == nil && t.pair != nil {
+			paired[first(t)] = t
+		}
+	}
+	for _, t := range list {
+		if other := paired[first(t)]; t.sources == nil && t.pair == nil && t.reason == "" && other != nil {
+			t.reason = "tied to " + other.own + ", whose elements it has"
+		}
+	}
+}
+
 // excuseLoose gives the tensors that only one side has, and that follow from what both
 // have, their reason: buffers, and the head of a model that uses its token embedding.
 func (c *comparison) excuseLoose(ctx context.Context) error {
@@ -415,7 +437,12 @@ func (c *comparison) excuseLoose(ctx context.Context) error {
 		list []*tensor
 		of   *checkpoint.Checkpoint
 	}{{c.as, c.a}, {c.bs, c.b}} {
-		if !slices.ContainsFunc(side.list, func(t *tensor) bool { return t.pair == nil && t.reason == "" }) {
+		loose := func(t *tensor) bool { return t.pair == nil && t.reason == "" }
+		if !slices.ContainsFunc(side.list, loose) {
+			continue
+		}
+		excuseTied(side.list, side.of)
+		if !slices.ContainsFunc(side.list, loose) {
 			continue
 		}
 		model, _ := adapt.Model(ctx, side.of)

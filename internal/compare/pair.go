@@ -30,15 +30,19 @@ func (t *tensor) kind() string {
 // is read to its end only when its beginning has a counterpart.
 func (c *comparison) pairByContent(ctx context.Context) error {
 	// What is the same under its own name needs no other; but A's may be what a
-	// changed tensor of B was copied from.
+	// changed tensor of B was copied from, and B's what one of A alone is a copy of.
 	key := make(map[*tensor]content)
+	alone := make(map[string]bool) // kinds
 	for _, t := range c.as {
 		if t.err == nil && t.build == nil && t.section.Data.Size() > 0 {
 			key[t] = content{kind: t.kind()}
+			if t.pair == nil && t.chosen {
+				alone[t.kind()] = true
+			}
 		}
 	}
 	for _, t := range c.bs {
-		if t.err == nil && t.section.Data.Size() > 0 && (t.pair == nil || !t.pair.settled()) {
+		if t.err == nil && t.section.Data.Size() > 0 && (t.pair == nil || !t.pair.settled() || alone[t.kind()]) {
 			key[t] = content{kind: t.kind()}
 		}
 	}
@@ -197,6 +201,11 @@ func (c *comparison) match(ctx context.Context, groups map[content]*group) {
 	}
 	// What has the bytes of another tensor, and is not paired with it, says so.
 	for _, g := range list {
+		for _, a := range g.as {
+			if a.pair == nil {
+				a.holds = g.bs[0]
+			}
+		}
 		for _, b := range g.bs {
 			switch {
 			case b.pair == nil:

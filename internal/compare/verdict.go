@@ -113,8 +113,10 @@ func (c *comparison) decide() {
 		verdict = verdict.Worse(Altered)
 	}
 	for _, change := range c.out.Config {
-		// That tensors have another dtype is in their rows.
-		if key := path.Base(change.Key); !dtypes || key != "torch_dtype" && key != "dtype" {
+		// That tensors have another dtype, or are not quantised any more, is in their rows.
+		keys := strings.Split(change.Key, "/")
+		isDType := slices.Contains([]string{"torch_dtype", "dtype"}, path.Base(change.Key))
+		if !dtypes || !isDType && !slices.Contains(keys, "quantization_config") && !slices.Contains(keys, "compression_config") {
 			verdict = verdict.Worse(Altered)
 		}
 	}
