@@ -218,17 +218,18 @@ func (r *reach) excess() error {
 // allow says how much is to be read of other machines, and fails when that is more
 // than the context allows.
 func (r *reach) allow() error {
-	opts, ok := r.ctx.Value(reachKey{}).(*PlacesOptions)
-	if !ok || r.bytes == 0 {
-		return nil
-	}
 	if err := r.excess(); err != nil {
 		return err
 	}
-	if opts.Note != nil {
+	r.announce()
+	return nil
+}
+
+// announce says how much is to be read of other machines.
+func (r *reach) announce() {
+	if opts, ok := r.ctx.Value(reachKey{}).(*PlacesOptions); ok && r.bytes > 0 && opts.Note != nil {
 		opts.Note("%s: reading %s of values from another machine", r.path, render.Size(uint64(r.size())))
 	}
-	return nil
 }
 
 // budget is how much of the values of checkpoints may be read, 0 for any number, where it

@@ -83,9 +83,12 @@ type Renaming struct {
 	// Err says why it cannot.
 	Job *rewrite.Job
 	Err error
+	// RemoteBytes are read from other machines to write a copy.
+	RemoteBytes uint64
 	// Report is what Run has done.
 	Report *rewrite.Report
 
+	reach  *reach
 	opts   RenameOptions
 	names  []string          // of the tensors that Plan is for
 	format checkpoint.Format // that they are written in
@@ -109,6 +112,11 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		if err != nil {
 			return nil, err
 		}
+	}
+	r.reach = newReach(ctx)
+	if opts.Rewrite.Output != "" {
+		r.reach.addAll(c, nil)
+		r.RemoteBytes = uint64(r.reach.size())
 	}
 	return r, ctx.Err()
 }
@@ -288,6 +296,7 @@ func (r *Renaming) Run(ctx context.Context, progress func(done, total int64)) (e
 	if err := errors.Join(r.Plan.Err(), r.Err); err != nil {
 		return err
 	}
+	r.reach.announce()
 	if r.opts.Inverse == "" {
 		r.Report, err = r.Job.Run(ctx, progress)
 		return err

@@ -110,9 +110,7 @@ func writeConversion(w io.Writer, v *inspect.Conversion, o Options) error {
 	writeLeftOut(w, v, o.Verbose)
 	s := v.Summary()
 	fmt.Fprintf(w, "%s (%s) of %s (%s): %s\n", render.Counted(s.Tensors, "tensor"), render.Size(s.Bytes), render.Counted(s.SourceTensors, "tensor"), render.Size(s.SourceBytes), strings.Join(conversionWords(&s), ", "))
-	if s.RemoteBytes > 0 {
-		fmt.Fprintf(w, "reads %s of values from another machine\n", render.Size(s.RemoteBytes))
-	}
+	writeRemote(w, s.RemoteBytes)
 	writeCasts(w, v)
 	if j := v.Job; j != nil {
 		to := ""

@@ -50,6 +50,7 @@ func writePlan(w io.Writer, r *inspect.Renaming, mapName string, o Options) erro
 		writeKept(w, r.Plan)
 	}
 	writeRules(w, r.Plan, inspect.IsMapFile(mapName), o.Verbose)
+	writeRemote(w, r.RemoteBytes)
 	RewritePlan(w, r.Job, o.Verbose)
 	return nil
 }

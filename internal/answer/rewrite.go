@@ -11,6 +11,13 @@ import (
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
+// writeRemote says how much is to be read from other machines.
+func writeRemote(w io.Writer, bytes uint64) {
+	if bytes > 0 {
+		fmt.Fprintf(w, "reads %s of values from another machine\n", render.Size(bytes))
+	}
+}
+
 // RewritePlan prints how the files would get, or get, their new content.
 func RewritePlan(w io.Writer, j *rewrite.Job, verbose bool) {
 	if j == nil {
