@@ -375,7 +375,7 @@ func TestDequantiseRefused(t *testing.T) {
 			{"m.qzeros", "I32", []uint64{4, 32}, bytes(4 * 4 * 32)},
 			{"m.scales", "F16", []uint64{4, 256}, bytes(2 * 4 * 256)},
 			{"m.g_idx", "I32", []uint64{128}, bytes(4 * 128)},
-		}, "weights of this scheme are not dequantised here, but by the library that writes them"},
+		}, "weights of this scheme are not dequantised here, but by dequantize_model of GPTQModel"},
 		{[]storedTensor{
 			{"m.weight", "U8", []uint64{32, 16}, bytes(512)},
 			{"m.weight_scale", "F8_E4M3", []uint64{32, 2}, bytes(64)},

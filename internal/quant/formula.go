@@ -1,7 +1,7 @@
 package quant
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,7 +70,7 @@ func (m *Module) Formula() (*Formula, error) {
 	order := []Action{Minus, Times, Over}
 	slices.SortStableFunc(f.Steps, func(a, b Step) int { return slices.Index(order, a.Action) - slices.Index(order, b.Action) })
 	if len(f.Steps) == 0 {
-		return nil, errors.New("weights of this scheme are not dequantised here, but by the library that writes them")
+		return nil, fmt.Errorf("weights of this scheme are not dequantised here, but by %s", cmp.Or(s.By, "the library that writes them"))
 	}
 	return f, nil
 }

@@ -22,6 +22,8 @@ type Scheme struct {
 	ByShape bool     `yaml:"by-shape"`
 	Weight  Part     `yaml:"weight"`
 	Parts   []Part   `yaml:"parts"`
+	// By is what works the numbers of a scheme out that has no formula here.
+	By string `yaml:"by"`
 	// Transposed says that the last two axes of the numbers change places.
 	Transposed bool `yaml:"transposed"`
 }
