@@ -184,7 +184,10 @@ func inferSummary(r *inspect.InferMapResult) string {
 		}
 		return "the names are the same already: no rule is needed" + read
 	}
-	s := fmt.Sprintf("%s for %s of %s", render.Counted(len(r.Rules), "rule"), render.Grouped(uint64(tensors)), render.Counted(r.A.Tensors, "tensor"))
+	s := "no rule for any of " + render.Counted(r.A.Tensors, "tensor")
+	if len(r.Rules) > 0 {
+		s = fmt.Sprintf("%s for %s of %s", render.Counted(len(r.Rules), "rule"), render.Grouped(uint64(tensors)), render.Counted(r.A.Tensors, "tensor"))
+	}
 	var classes []string
 	for _, class := range []infer.Class{infer.Proven, infer.Measured, infer.Forced, infer.Named, infer.Guess} {
 		if n := count[class]; n > 0 {

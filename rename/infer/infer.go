@@ -80,8 +80,8 @@ type Result struct {
 	Contradictions []Contradiction
 	Missing        []string // templates of B without a source
 	Extra          []string // templates of A without a target
-	// Partial is set where A's layers have weights without a new name, or the convention that
-	// is aimed at has tensors in every model that nothing becomes.
+	// Partial is set where A's layers have weights without a new name, or what is aimed at, a convention
+	// or B for a model of A's size, has tensors in every model that nothing becomes.
 	Partial bool
 	Read    int64 // bytes of weights read
 	// Unrelated is set where weights of both sides were compared, and none are alike.

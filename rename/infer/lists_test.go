@@ -128,3 +128,93 @@ func TestRealPairs(t *testing.T) {
 		}
 	}
 }
+
+// Between lists of releases of other sizes, what common words tell for sure is what conventions say, and
+// another architecture has no map.
+func TestRealSizes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares lists in pairs")
+	}
+	dir := testdata.Path(t, "names")
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type list struct {
+		file    string
+		tensors []convention.Named
+		of      *convention.Convention
+		layers  int
+	}
+	var lists []list
+	for _, f := range files {
+		if !strings.HasSuffix(f.Name(), ".tsv") || f.Name() == "INDEX.tsv" {
+			continue
+		}
+		a := releaseList(t, filepath.Join(dir, f.Name()))
+		r := identify.Read(a, someNumbers)
+		of, ok := convention.Lookup(r.Convention)
+		// One of each convention.
+		if !ok || r.Adapter || len(a) > 700 || len(r.Extra) > 0 || slices.ContainsFunc(lists, func(l list) bool { return l.of == of }) {
+			continue
+		}
+		x, err := newInference(t.Context(), &Inventory{Tensors: a}, new(Inventory), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stack := blocksOf(x.a.modules); len(stack) > 0 {
+			lists = append(lists, list{f.Name(), a, of, stack[0].Count})
+		}
+	}
+	maps, right, guesses := 0, 0, 0
+	for _, a := range lists {
+		for _, b := range lists {
+			if a.layers == b.layers || a.of == b.of {
+				continue
+			}
+			res, err := Infer(t.Context(), &Inventory{Tensors: a.tensors}, &Inventory{Tensors: b.tensors}, Options{Unknown: true})
+			if err != nil {
+				t.Errorf("%s to %s: %v", a.file, b.file, err)
+				continue
+			}
+			if res.Refused != "" {
+				continue
+			}
+			maps++
+			if strings.Contains(a.file+b.file, "bert") || strings.Contains(a.file+b.file, "gpt2") && !strings.Contains(a.file+b.file, "telechat") {
+				t.Errorf("%s to %s: %s\n%s", a.file, b.file, res.Sizes, brief(res))
+			}
+			cv, err := convert.BetweenWith(a.of, b.of, slices.Values(a.tensors), someNumbers, convert.Options{Named: true})
+			if err != nil || len(cv.Unknown()) > 0 {
+				continue
+			}
+			truth := make(map[string][]string)
+			var made []convention.Named
+			for _, mv := range cv.Moves {
+				for _, n := range mv.From {
+					truth[n] = mv.To
+				}
+				for _, n := range mv.To {
+					made = append(made, convention.Named{Name: n, Shape: []uint64{1}})
+				}
+			}
+			for i := range res.Rules {
+				if res.Rules[i].Class == Guess {
+					guesses++
+				}
+			}
+			for _, pair := range surePairs(t, res, a.tensors, made, false) {
+				name, got, _ := strings.Cut(pair, " ")
+				if want, ok := truth[name]; ok && !slices.Contains(want, got) {
+					t.Errorf("%s to %s: %s becomes %s for sure, not %v", a.file, b.file, name, got, want)
+					continue
+				}
+				right++
+			}
+		}
+	}
+	if maps == 0 || right == 0 {
+		t.Error("nothing was compared")
+	}
+	t.Logf("%d maps between %d lists, %d tensors sure and right, %d guesses", maps, len(lists), right, guesses)
+}

@@ -103,7 +103,11 @@ func (x *inference) wrongEnd(found []finding) string {
 		a, b := x.a.modules[f.A[0]], x.b.modules[f.B[0]]
 		at, to := where[a.Meaning.Block], where[b.Meaning.Block]
 		if a.Meaning.IsNorm() && b.Meaning.IsNorm() && at != "" && to != "" && at != to && !x.isAssumed(f.A, f.B) {
-			return fmt.Sprintf("its normalisation %s is %s the layers, and that of %s, %s, is %s them", pattern(a), at, x.b.of.Name, pattern(b), to)
+			other := "the other"
+			if x.b.virtual {
+				other = x.b.of.Name
+			}
+			return fmt.Sprintf("its normalisation %s is %s the layers, and that of %s, %s, is %s them", pattern(a), at, other, pattern(b), to)
 		}
 	}
 	return ""

@@ -47,6 +47,10 @@ func (c *sized) Layouts(ctx context.Context, a, b []string, ways [][]tensorop.Op
 	return c.Content.Layouts(ctx, a, list, ways)
 }
 
+// mostResized bounds the tensors of a model that is made of another size: Kimi K2 has some 70,000, and files
+// may say anything.
+const mostResized = 200000
+
 // resized is the inference to B as a model of A's size, nil where both are of one size, or where B does not
 // show what another would be called.
 func (x *inference) resized() (*inference, error) {
@@ -76,6 +80,9 @@ func (x *inference) resized() (*inference, error) {
 			if m.Stem[0] == stem {
 				var ok bool
 				if rows, ok = relayered(m, layers); !ok {
+					return nil, nil
+				}
+				if len(inv.Tensors)+len(rows)*len(m.Leaves) > mostResized {
 					return nil, nil
 				}
 			}
@@ -118,6 +125,9 @@ func relayered(m *match.Module, layers [2]int) ([][]int32, bool) {
 	if m.Count == 0 {
 		return nil, false
 	}
+	if layers[1] > mostResized {
+		return nil, false
+	}
 	var inner [][]int32 // indices behind the layer's
 	first, last := m.Index[0], m.Index[0]
 	for k := range m.Count {
@@ -131,6 +141,9 @@ func relayered(m *match.Module, layers [2]int) ([][]int32, bool) {
 		last = row[0]
 	}
 	if int(last-first+1)*len(inner) != m.Count {
+		return nil, false
+	}
+	if len(inner) > mostResized/max(1, layers[1]) {
 		return nil, false
 	}
 	end := min(int(last)+1, layers[1])
@@ -194,7 +207,7 @@ func (x *inference) align(names []string, stem string, layers int) error {
 			at[l] = -1
 		}
 	}
-	if !x.opt.Sampled {
+	if !x.opt.Sampled && layers <= mostStrays {
 		found, err := x.layersOf(stem, layers, has)
 		if err != nil {
 			return err
@@ -203,7 +216,7 @@ func (x *inference) align(names []string, stem string, layers int) error {
 			at = found
 		}
 	}
-	for _, m := range x.b.modules {
+	for j, m := range x.b.modules {
 		for l := range m.Leaves {
 			for k := range m.Count {
 				row := slices.Clone(m.Index[k*m.Holes() : (k+1)*m.Holes()])
@@ -213,7 +226,7 @@ func (x *inference) align(names []string, stem string, layers int) error {
 					}
 				}
 				if name := m.NameAt(row, m.Leaves[l].Name); has[name] {
-					x.sizing.names[x.nameOf(&x.b, x.moduleOf(m), l, k)] = name
+					x.sizing.names[x.nameOf(&x.b, j, l, k)] = name
 				}
 			}
 		}
@@ -222,8 +235,6 @@ func (x *inference) align(names []string, stem string, layers int) error {
 	x.sizing.describe(at)
 	return nil
 }
-
-func (x *inference) moduleOf(m *match.Module) int { return slices.Index(x.b.modules, m) }
 
 // layersOf are the layers of B by those of A, as one module shows them; nil where none does.
 func (x *inference) layersOf(stem string, layers int, has map[string]bool) ([]int, error) {
@@ -323,8 +334,8 @@ func (x *inference) compares(names []string) bool {
 	return x.sizing == nil || !slices.ContainsFunc(names, func(n string) bool { return x.sizing.names[n] == "" })
 }
 
-// unsized says why a model of another size is none of the same names: what is in the layers of one has
-// to be in those of the other.
+// unsized says why a model of another size is none of the same names: what one has the other has to have,
+// since shapes that were taken from one size to the other fit more than those that were read.
 func (x *inference) unsized(found []finding) string {
 	var usedA, usedB []int
 	norms := 0
@@ -339,18 +350,21 @@ func (x *inference) unsized(found []finding) string {
 			norms++
 		}
 	}
-	layered := func(h *half, used []int) []string {
-		return h.patterns(slices.DeleteFunc(except(h.needed(), used), func(i int) bool { return h.modules[i].Holes() == 0 }))
+	left := func(h *half, used []int) []string { // but for a head that may be tied
+		return h.patterns(slices.DeleteFunc(except(h.needed(), used), func(i int) bool { return only(h.modules[i], "head") }))
 	}
 	var why []string
-	if list := layered(&x.b, usedB); len(list) > 0 {
+	if list := left(&x.b, usedB); len(list) > 0 {
 		why = append(why, "nothing in it becomes "+some(list, "or"))
 	}
-	if list := layered(&x.a, usedA); len(list) > 0 {
+	if list := left(&x.a, usedA); len(list) > 0 {
 		why = append(why, "the other has nothing like "+some(list, "or"))
 	}
 	if norms > 0 {
 		why = append(why, "the normalisations of one have biases, and those of the other have none")
+	}
+	if end := x.wrongEnd(found); end != "" {
+		why = append(why, end)
 	}
 	return strings.Join(why, "; ")
 }

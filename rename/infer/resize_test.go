@@ -125,3 +125,29 @@ func TestOtherDepth(t *testing.T) {
 		t.Errorf("%v %+v", err, res)
 	}
 }
+
+// Files may have any number of layers, and the other any number of experts: what is made of both is bounded.
+func TestOtherSizeIsBounded(t *testing.T) {
+	list := func(prefix string, layers, experts int) *Inventory {
+		inv := new(Inventory)
+		for l := range layers {
+			for e := range experts {
+				inv.Tensors = append(inv.Tensors, convention.Named{Name: fmt.Sprintf("%s.layers.%d.experts.%d.up.weight", prefix, l, e), Shape: []uint64{64, 64}})
+			}
+			for _, n := range []string{"norm", "router", "q"} {
+				inv.Tensors = append(inv.Tensors, convention.Named{Name: fmt.Sprintf("%s.layers.%d.%s.weight", prefix, l, n), Shape: []uint64{64, 64}})
+			}
+		}
+		return inv
+	}
+	a, b := list("a", 5000, 1), list("b", 2, 2000)
+	allocs := testing.AllocsPerRun(1, func() {
+		res, err := Infer(t.Context(), a, b, Options{Content: &told{cross: 1}})
+		if err != nil || res.Refused == "" {
+			t.Fatal(err, res.Refused)
+		}
+	})
+	if each := allocs / float64(len(a.Tensors)+len(b.Tensors)); each > 100 {
+		t.Errorf("%.0f allocations for each of %d names", each, len(a.Tensors)+len(b.Tensors))
+	}
+}

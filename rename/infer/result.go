@@ -240,7 +240,7 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 	res.From, res.To, res.Map.From, res.Map.To = s.from, s.to, s.from, s.to
 	res.Extra = left(&x.a, source, func(m *match.Module) bool { return false })
 	res.Missing = left(&x.b, target, func(m *match.Module) bool { return m.Optional || m.Meaning.Buffer })
-	res.Partial = x.b.virtual && len(res.Missing) > 0 ||
+	res.Partial = (x.b.virtual || x.sizing != nil) && len(res.Missing) > 0 ||
 		len(left(&x.a, source, func(m *match.Module) bool { return m.Holes() == 0 || m.Optional || m.Meaning.Buffer })) > 0
 	res.ask()
 	return res, nil

@@ -30,15 +30,18 @@ func (x *inference) singly() (*Result, error) {
 			byShape[fmt.Sprint(s)] = append(byShape[fmt.Sprint(s)], j)
 		}
 	}
-	var at [][2]int
-	var pairs []Pair
+	n := 0
+	for i := range x.a.tensors {
+		n += len(byShape[fmt.Sprint(x.a.tensors[i].Shape)])
+	}
+	if n == 0 || n > mostSingle {
+		return nil, nil
+	}
+	at, pairs := make([][2]int, 0, n), make([]Pair, 0, n)
 	for i := range x.a.tensors {
 		for _, j := range byShape[fmt.Sprint(x.a.tensors[i].Shape)] {
 			at, pairs = append(at, [2]int{i, j}), append(pairs, Pair{x.a.tensors[i].Name, x.b.tensors[j].Name})
 		}
-	}
-	if len(pairs) == 0 || len(pairs) > mostSingle {
-		return nil, nil
 	}
 	alike, err := x.opt.Content.Alike(x.ctx, pairs)
 	if err != nil {
