@@ -95,8 +95,8 @@ func plainBytes(s string) bool {
 	return true
 }
 
-// displayWidth returns the columns that s, already escaped, takes on a terminal.
-func displayWidth(s string) int {
+// DisplayWidth returns the columns that s, already escaped, takes on a terminal.
+func DisplayWidth(s string) int {
 	if plain(s) {
 		return len(s)
 	}
@@ -134,17 +134,17 @@ var wide = &unicode.RangeTable{
 	R32: []unicode.Range32{{0x1f300, 0x1f64f, 1}, {0x1f900, 0x1f9ff, 1}, {0x20000, 0x3fffd, 1}},
 }
 
-// cutMiddle shortens s to width columns by taking out its middle: the ends of
+// ShortenMiddle shortens s to width columns by taking out its middle: the ends of
 // a tensor's name, the end a little more, say what it is.
-func cutMiddle(s string, width int) string {
-	if displayWidth(s) <= width {
+func ShortenMiddle(s string, width int) string {
+	if DisplayWidth(s) <= width {
 		return s
 	}
 	if width < 3 {
-		return cutEnd(s, width)
+		return ShortenEnd(s, width)
 	}
 	head := prefix(s, (width-1)*4/9)
-	room := width - 1 - displayWidth(head)
+	room := width - 1 - DisplayWidth(head)
 	tail := len(s)
 	for tail > len(head) {
 		r, n := utf8.DecodeLastRuneInString(s[:tail])
@@ -158,8 +158,9 @@ func cutMiddle(s string, width int) string {
 	return head + "…" + s[tail:]
 }
 
-func cutEnd(s string, width int) string {
-	if displayWidth(s) <= width {
+// ShortenEnd shortens s to width columns by taking off its end.
+func ShortenEnd(s string, width int) string {
+	if DisplayWidth(s) <= width {
 		return s
 	}
 	return prefix(s, width-1) + "…"

@@ -196,7 +196,7 @@ func (l *layout) add(row []Cell) {
 		} else {
 			text, plain := c.appendHuman(l.text, l.style.Terminal)
 			if p.width = len(text) - p.end; !plain {
-				p.width = displayWidth(string(text[p.end:]))
+				p.width = DisplayWidth(string(text[p.end:]))
 			}
 			l.text, p.end = text, len(text)
 		}
@@ -222,7 +222,7 @@ func (l *layout) flush(w io.Writer) error {
 	if l.titled && l.begun && !slices.Equal(l.lines, a.lines) {
 		titles := make([]piece, len(l.columns))
 		for k, c := range l.columns {
-			titles[k] = piece{own: c.Title, width: displayWidth(c.Title), color: Bold}
+			titles[k] = piece{own: c.Title, width: DisplayWidth(c.Title), color: Bold}
 		}
 		l.appendRow(titles, a)
 	}
@@ -274,10 +274,10 @@ func (l *layout) appendRow(row []piece, a arrangement) {
 // pending.
 func (l *layout) appendWide(p piece, cut Cut, place, width, pending int, lastInLine bool) int {
 	if cut == CutEnd {
-		text := cutEnd(p.own, width)
+		text := ShortenEnd(p.own, width)
 		l.out = appendSpaces(l.out, pending)
 		l.out = append(l.out, l.style.Paint(p.color, text)...)
-		return width - displayWidth(text)
+		return width - DisplayWidth(text)
 	}
 	if cut == Sentence && width < hangWidth && place > indent {
 		place, pending = indent, 0
@@ -288,9 +288,9 @@ func (l *layout) appendWide(p piece, cut Cut, place, width, pending int, lastInL
 	var lines []string
 	further := 0
 	if cut == Sentence {
-		lines = Wrap(cutEnd(p.own, mostLines*room), room)
+		lines = Wrap(ShortenEnd(p.own, mostLines*room), room)
 	} else {
-		lines = fold(cutMiddle(p.own, mostLines*(room-hang)), room, room-hang)
+		lines = fold(ShortenMiddle(p.own, mostLines*(room-hang)), room, room-hang)
 		if len(lines) > 1 {
 			further = hang
 			l.folds++
@@ -302,7 +302,7 @@ func (l *layout) appendWide(p piece, cut Cut, place, width, pending int, lastInL
 		}
 		l.out = append(l.out, l.style.Paint(p.color, line)...)
 	}
-	if end := further + displayWidth(lines[len(lines)-1]); end <= width {
+	if end := further + DisplayWidth(lines[len(lines)-1]); end <= width {
 		return width - end
 	}
 	if !lastInLine {
@@ -393,7 +393,7 @@ func (l *layout) narrowed(names int, below bool) (arrangement, bool) {
 		a.lines = []int{last}
 		a.widths[last] = -gap
 	} else if sentence {
-		a.widths[last] = min(a.widths[last], displayWidth(l.columns[last].Title))
+		a.widths[last] = min(a.widths[last], DisplayWidth(l.columns[last].Title))
 	}
 	over := gap*last - l.style.Width
 	for _, n := range a.widths {

@@ -527,11 +527,11 @@ func TestFormatsRoundTrip(t *testing.T) {
 		const width = 60
 		narrow := write(TableFormat, Style{Terminal: true, Width: width})
 		for line := range strings.Lines(narrow) {
-			if n := displayWidth(strings.TrimSuffix(line, "\n")); n > width {
+			if n := DisplayWidth(strings.TrimSuffix(line, "\n")); n > width {
 				t.Fatalf("%d columns: %q", n, line)
 			}
 		}
-		if whole := Escape(name); displayWidth(whole) <= mostLines*width {
+		if whole := Escape(name); DisplayWidth(whole) <= mostLines*width {
 			// A name with spaces may be folded at one.
 			if bare := strings.NewReplacer(" ", "", "\n", ""); !strings.Contains(bare.Replace(narrow), bare.Replace(whole)) {
 				t.Fatalf("%q is not in\n%s", whole, narrow)
@@ -598,7 +598,7 @@ func TestNarrowTables(t *testing.T) {
 		}
 		all := show(names...)
 		for line := range strings.Lines(all) {
-			if n := displayWidth(strings.TrimSuffix(line, "\n")); n > width {
+			if n := DisplayWidth(strings.TrimSuffix(line, "\n")); n > width {
 				t.Fatalf("%d columns of %d: %q", n, width, line)
 			}
 		}

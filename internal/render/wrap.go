@@ -80,12 +80,12 @@ func appendWord(b *strings.Builder, word string, used int) int {
 	return used + shownWidth(word)
 }
 
-// shownWidth is [displayWidth] of text that may be painted.
+// shownWidth is [DisplayWidth] of text that may be painted.
 func shownWidth(s string) int {
 	n := 0
 	for {
 		before, painted, ok := strings.Cut(s, "\x1b[")
-		n += displayWidth(strings.TrimSuffix(before, "\n"))
+		n += DisplayWidth(strings.TrimSuffix(before, "\n"))
 		if !ok {
 			return n
 		}
@@ -99,7 +99,7 @@ func Wrap(text string, width int) []string {
 	line, used := "", 0
 	for word := range strings.FieldsSeq(text) {
 		for _, part := range fold(word, width, width) { // of a word that fits in no line
-			n := displayWidth(part)
+			n := DisplayWidth(part)
 			switch {
 			case line == "":
 				line, used = part, n
@@ -118,7 +118,7 @@ func Wrap(text string, width int) []string {
 // width, and the others of another.
 func fold(name string, width, others int) []string {
 	var lines []string
-	for ; displayWidth(name) > width; width = others {
+	for ; DisplayWidth(name) > width; width = others {
 		end := len(prefix(name, width))
 		for _, separators := range []string{".", "._/-:"} {
 			if at := strings.LastIndexAny(name[:end], separators) + 1; at > end/2 {
