@@ -142,6 +142,7 @@ generate: ## write what is made of the conventions' files and of the types of an
 	$(GO) test ./inspect -run='^TestSchemas$$' -update
 
 golden: ## rewrite the golden output of scripts and documents
+	$(GO) test ./internal/browse -run='^Test(Journeys|Picture)$$' -update
 	$(GO) test ./cmd/wtinspect -args -update
 
 interop: ## let independent readers read what was written (npm, network)

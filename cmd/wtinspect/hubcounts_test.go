@@ -60,9 +60,9 @@ var hubCommands = []struct {
 	{"meta set --in-place REF a=b", 2, "5+2", "1+0"},
 }
 
-// withoutReferences are the commands that read no release.
+// withoutReferences are the commands that read no release, or only where there is a terminal.
 var withoutReferences = []string{
-	"completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map lint", "map invert", "map compose", "map import",
+	"browse", "completion", "explain", "help", "man", "rules", "schema", "version", "map list", "map lint", "map invert", "map compose", "map import",
 }
 
 // Every command that reads a release reads it on a hub, in a few requests.

@@ -36,6 +36,7 @@ var commands = [...]command{
 	{"cat", newCat, looking, []string{"dump", "print", "numbers"}},
 	{"hash", newHash, looking, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
 	{"diff", newDiff, looking, []string{"compare", "cmp"}},
+	{"browse", newBrowse, looking, []string{"tui", "explore", "view", "ncdu"}},
 	{"rename", newRename, changing, []string{"mv", "remap"}},
 	{"convert", newConvert, changing, []string{"merge", "split", "extract", "cast", "shard", "reshard", "dequantize", "dequantise"}},
 	{"map", newMap, mapping, []string{"maps", "conventions", "mapping"}},

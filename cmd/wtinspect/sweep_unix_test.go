@@ -133,6 +133,8 @@ var hostileCommands = [][]string{
 	{"hash", "TORCH"},
 	{"cat", "TORCH", "*"},
 	{"diff", "TORCH", "SINGLE"},
+	{"browse", "SET"},
+	{"browse", "TORCH", "SINGLE"},
 	{"rename", "--map", "MAP", "TORCH"},
 	{"convert", "TORCH"},
 	{"convert", "--match", "*E*", "TORCH"},

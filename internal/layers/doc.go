@@ -3,6 +3,7 @@
 // Imports point down only. From top to bottom:
 //
 //	cmd/wtinspect
+//	internal/browse
 //	internal/answer  internal/report
 //	inspect
 //	internal/render

@@ -20,6 +20,7 @@ const module = "github.com/wtinspect/wtinspect"
 // rows is the picture of the package comment, top to bottom.
 var rows = [][]string{
 	{"cmd/wtinspect"},
+	{"internal/browse"},
 	{"internal/answer", "internal/report"},
 	{"inspect"},
 	{"internal/render"},
@@ -44,6 +45,7 @@ var rooms = map[string][]string{
 	"github.com/spf13/cobra":                   {"cmd/wtinspect"},
 	"github.com/spf13/pflag":                   {"cmd/wtinspect"},
 	"github.com/schollz/progressbar/v3":        {"cmd/wtinspect"},
+	"charm.land/bubbletea/v2":                  {"internal/browse"},
 	"github.com/x448/float16":                  {"internal/values"},
 	"github.com/cespare/xxhash/v2":             {"checkpoint/internal/image", "internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
