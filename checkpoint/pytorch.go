@@ -197,7 +197,7 @@ func (f *pytorchFile) place() {
 	f.places = make([]int64, f.Len())
 	for i := range f.places {
 		f.places[i] = -1
-		if t := f.At(i); f.asStored(&t) {
+		if t := f.At(i); t.Storage != nil && t.Storage.InFile() && f.asStored(&t) {
 			if data, err := f.Data(i); err == nil {
 				_, f.places[i], _ = data.Outer()
 			}

@@ -15,7 +15,7 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 		return nil, err
 	}
 	size, _ := s.Bytes()
-	return io.NewSectionReader(f.r, begin, int64(size)), nil
+	return io.NewSectionReader(f.source(s), begin, int64(size)), nil
 }
 
 // Data returns a reader of the elements of tensor i in the order of its shape, in the byte
@@ -38,18 +38,38 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	}
 	size, _ := t.Bytes()
 	bits, _ := t.DType.Bits()
+	r := f.source(t.Storage)
 	if size == 0 { // its offset may be anything
-		return io.NewSectionReader(f.r, begin, 0), nil
+		return io.NewSectionReader(r, begin, 0), nil
+	}
+	if have, _ := t.Storage.Bytes(); size > have && size > maxRepeated {
+		return nil, newFault(CodeExpanded, -1, t.Name, "its %d bytes repeat those of storage %s, which has %d: they are not read", size, quote(t.Storage.Key), have)
 	}
 	offset := t.Offset * bits // within the storage: see fault
 	switch {
 	case offset%8 != 0 || bits < 8 && !t.Contiguous():
 		return nil, newFault(CodeBadTensor, -1, t.Name, "its elements of %d bits are not packed into whole bytes", bits)
 	case t.Contiguous():
-		return io.NewSectionReader(f.r, begin+int64(offset/8), int64(size)), nil
+		return io.NewSectionReader(r, begin+int64(offset/8), int64(size)), nil
 	}
-	return io.NewSectionReader(strided.NewReader(f.r, begin+int64(offset/8), int64(bits/8), t.Shape, t.Strides), 0, int64(size)), nil
+	return io.NewSectionReader(strided.NewReader(r, begin+int64(offset/8), int64(bits/8), t.Shape, t.Strides), 0, int64(size)), nil
 }
+
+// maxRepeated bounds what is read of a tensor that repeats the bytes of its storage, of which
+// a file of some bytes may have any number.
+const maxRepeated = 1 << 30
+
+// source returns what the bytes of a storage are in, from where begin says on.
+func (f *File) source(s *Storage) io.ReaderAt {
+	if s.data != nil {
+		return s.data
+	}
+	return f.r
+}
+
+// InFile reports whether the bytes of the storage are in the file as they are, and not in a string of
+// its pickle.
+func (s *Storage) InFile() bool { return s.data == nil }
 
 // fault returns what keeps a tensor from being read, apart from what its storage is like in
 // the file.
@@ -89,6 +109,10 @@ func (f *File) fault(s *Storage) *Fault {
 		return newFault(code, s.at, "", "storage "+quote(s.Key)+" of %d bytes "+format, append([]any{size}, args...)...)
 	}
 	switch {
+	case s.data != nil:
+		return nil // which was read from it
+	case s.twice || f.twice:
+		return fail(CodeDuplicateMember, "is, or its pickle is, twice in the archive: programs differ in which they read")
 	case s.Root != nil:
 		if flt := f.fault(s.Root); flt != nil {
 			return flt
@@ -115,6 +139,8 @@ func (f *File) begin(s *Storage) (int64, error) {
 		return 0, flt
 	}
 	switch {
+	case s.data != nil:
+		return 0, nil
 	case s.Root != nil:
 		begin, err := f.begin(s.Root)
 		return begin + int64(s.Start*s.DType.unit()), err

@@ -37,8 +37,10 @@ type contents struct {
 	r          io.ReaderAt
 	closer     io.Closer
 	size       int64
+	nested     int // how many strings of pickles it is in
 	container  Container
 	prefix     string // of an archive's members
+	twice      bool   // there are two pickles of one name
 	script     bool
 	big        bool
 	end        int64 // of a stream's last storage
@@ -95,27 +97,29 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 		return nil, fmt.Errorf("negative size %d", size)
 	}
 	f := &File{contents: &contents{r: r, size: size}}
-	head := make([]byte, min(size, sniffed))
-	if err := readFull(r, head, 0); err != nil {
+	if err := f.read(); err != nil {
 		return nil, err
-	}
-	if ziparchive.IsZip(head) {
-		f.container = Zip
-		if err := f.openZip(); err != nil {
-			return nil, err
-		}
-	} else {
-		if flt := lookalike(head); flt != nil {
-			return nil, flt
-		}
-		if err := f.openStream(); err != nil {
-			return nil, err
-		}
 	}
 	if err := f.choose(); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// read carries out the pickle of a file, whatever it is in.
+func (f *File) read() error {
+	head := make([]byte, min(f.size, sniffed))
+	if err := readFull(f.r, head, 0); err != nil {
+		return err
+	}
+	if ziparchive.IsZip(head) {
+		f.container = Zip
+		return f.openZip()
+	}
+	if flt := lookalike(head); flt != nil {
+		return flt
+	}
+	return f.openStream()
 }
 
 // sniffed is how many bytes tell what a file is: a tar file's name for itself comes last.

@@ -248,6 +248,45 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// TestStorageInString reads what pickle.dump makes of tensors: their storages are files of
+// torch.save in strings.
+func TestStorageInString(t *testing.T) {
+	a := tt.NewTensor("float32", 1, 2, 3)
+	inner := tt.File{Root: a.Storage, Protocol: 2}
+	for name, b := range map[string][]byte{"legacy": inner.Legacy(), "zip": inner.Zip().Bytes()} {
+		for protocol := 2; protocol < 6; protocol++ {
+			storage := tt.Call{Func: tt.Named("torch.storage._load_from_bytes"), Args: tt.Tuple{b}}
+			rebuilt := func(size, stride tt.Tuple) any {
+				return tt.Call{Func: tt.Named("torch._utils._rebuild_tensor_v2"), Args: tt.Tuple{storage, 0, size, stride, false, tt.Ordered{}}}
+			}
+			f := read(t, tt.Pickle(protocol, tt.Dict{{Key: "w", Value: rebuilt(tt.Tuple{2, 3}, tt.Tuple{3, 1})}, {Key: "t", Value: rebuilt(tt.Tuple{3, 2}, tt.Tuple{1, 3})}}))
+			data := a.Storage.Data
+			var turned []byte
+			for _, i := range []int{0, 3, 1, 4, 2, 5} {
+				turned = append(turned, data[4*i:4*i+4]...)
+			}
+			want := fmt.Sprintf("w float32 [2 3] [3 1] %x\nt float32 [3 2] [1 3] %x\n", data, turned)
+			if diff := gocmp.Diff(want, show(t, f)); diff != "" || f.At(0).Storage.InFile() {
+				t.Errorf("%s, protocol %d (-want +got):\n%s", name, protocol, diff)
+			}
+			if got := slices.Compact(codes(f.Validate())); !slices.Equal(got, []Code{CodeNestedPickle}) {
+				t.Errorf("%s, protocol %d: %v", name, protocol, f.Validate())
+			}
+		}
+	}
+}
+
+// TestSetTensor gives a tensor another storage.
+func TestSetTensor(t *testing.T) {
+	first, second := tt.NewTensor("int8", 1, 2), tt.NewTensor("int8", 9, 3)
+	root := tt.List{first, tt.Call{Func: tt.Named("torch._utils._rebuild_tensor_v2"), Args: tt.Tuple{first.Storage, 0, tt.Tuple{2}, tt.Tuple{1}, false, tt.Ordered{}}, State: tt.Tuple{second.Storage, 0, tt.Tuple{3}, tt.Tuple{1}}}}
+	f := read(t, tt.File{Root: root, Protocol: 2}.Zip().Bytes())
+	want := fmt.Sprintf("0 int8 [2] [1] %x\n1 int8 [3] [1] %x\n", first.Storage.Data, second.Storage.Data)
+	if diff := gocmp.Diff(want, show(t, f)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestOpen(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "model.bin")
 	if err := os.WriteFile(name, tt.File{Root: tt.Dict{{Key: "w", Value: tt.NewTensor("int8", 0, 2)}}, Protocol: 2}.Zip().Bytes(), 0o666); err != nil {

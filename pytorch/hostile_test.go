@@ -145,6 +145,9 @@ func hostiles() []hostile {
 		{name: "bytes after the pickle", data: archived("\x80\x02" + aTensor + ".hidden"), want: "after_stop", n: 1},
 		{name: "pickle in a string", data: archived("\x80\x03}X\x01\x00\x00\x00w" + aTensor + "sX\x01\x00\x00\x00pC\x05\x80\x03NN.s."), want: "nested_pickle", n: 1},
 		{name: "pickle in text", data: of(tt.Dict{{Key: "w", Value: tt.NewTensor("int8", 0, 2)}, {Key: "p", Value: tt.Pickle(2, 1)}}), want: "nested_pickle", n: 1},
+		{name: "another storage for a tensor", data: of(key("w", tt.Call{Func: tt.Named("torch._utils._rebuild_parameter"), Args: tt.Tuple{tt.NewTensor("int8", 0, 2), false, tt.Ordered{}}, State: tt.Tuple{tt.NewTensor("int8", 1, 2).Storage, 0, tt.Tuple{2}, tt.Tuple{1}}})), want: "bad_target", n: 1},
+		{name: "no storage in a string", data: of(key("w", tt.Call{Func: tt.Named("torch.storage._load_from_bytes"), Args: tt.Tuple{[]byte("\x80\x02N.")}})), want: "bad_tensor empty nested_pickle"},
+		{name: "a string that is no file", data: of(key("w", tt.Call{Func: tt.Named("torch.storage._load_from_bytes"), Args: tt.Tuple{[]byte("PK\x03\x04")}})), want: "bad_tensor empty nested_pickle"},
 		{name: "key twice", data: of(append(key("w", tt.NewTensor("int8", 0, 2)), key("w", tt.NewTensor("int8", 1, 3))...)), want: "duplicate_key", n: 1},
 		{name: "equal keys of other types", data: of(tt.Dict{{Key: 1, Value: tt.NewTensor("int8", 0, 2)}, {Key: true, Value: 1}, {Key: 1.0, Value: tt.NewTensor("int8", 0, 2)}}), want: "duplicate_key", n: 1},
 
@@ -286,6 +289,9 @@ func hostiles() []hostile {
 		{name: "two pickles not in the first directory", data: bad(func(z *tt.Zip) {
 			z.Members = slices.Insert(z.Members, 0, &tt.Member{Name: "first/x"}, &tt.Member{Name: "other/data.pkl"})
 		}), open: CodeNoPickle, want: "several"},
+		{name: "two storages of one name", data: bad(func(z *tt.Zip) {
+			z.Members = append(z.Members, &tt.Member{Name: "archive/data/0", Data: make([]byte, 24)})
+		}), want: "duplicate_member", n: 1},
 		{name: "path out of the archive", data: bad(func(z *tt.Zip) { z.Members = append(z.Members, &tt.Member{Name: "archive/../../evil"}) }), want: "unsafe_member", n: 1},
 		{name: "absolute path", data: bad(func(z *tt.Zip) { z.Members = append(z.Members, &tt.Member{Name: "/etc/passwd"}) }), want: "mixed_prefix unsafe_member", n: 1},
 		{name: "no pickle", data: bad(func(z *tt.Zip) { z.Members = z.Members[1:] }), open: CodeNoPickle},
@@ -426,6 +432,31 @@ func readAll(t *testing.T, f *File) {
 		}
 		if n, err := io.Copy(io.Discard, r); err != nil || n != int64(size) {
 			t.Fatalf("%s: %d bytes of %d, %v", tensor.Name, n, size, err)
+		}
+	}
+}
+
+// TestRefusedData: what programs do not agree on, or would never end, is not read.
+func TestRefusedData(t *testing.T) {
+	twice := func(name string) []byte {
+		z := good()
+		z.Members = append(z.Members, &tt.Member{Name: name, Data: z.Find("data.pkl").Data})
+		return z.Bytes()
+	}
+	wide := tt.NewTensor("float32", 1, 1)
+	wide.Shape, wide.Stride = []int{1 << 40}, []int{0}
+	for _, test := range []struct {
+		data []byte
+		code Code
+	}{
+		{twice("archive/data/0"), CodeDuplicateMember},
+		{twice("archive/data.pkl"), CodeDuplicateMember},
+		{twice("archive/DATA.pkl"), CodeDuplicateMember},
+		{tt.File{Root: key("w", wide), Protocol: 2}.Zip().Bytes(), CodeExpanded},
+	} {
+		f := read(t, test.data)
+		if _, err := f.Data(0); err == nil || err.(*Fault).Code != test.code {
+			t.Errorf("%v, want %s", err, test.code)
 		}
 	}
 }

@@ -24,6 +24,7 @@ var (
 // of the storages.
 func (f *File) openStream() error {
 	m := newMachine(&window{r: f.r, size: f.size})
+	m.strings = f.nested
 	v, pos, err := m.run(0)
 	if _, broken := err.(*Fault); broken && !m.w.isPickle() && len(m.order) == 0 {
 		return newFault(CodeNotTorch, 0, "", "neither a zip archive nor a pickle")

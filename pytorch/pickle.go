@@ -36,6 +36,7 @@ type machine struct {
 	protocol byte // as the pickle has it, 0 where it does not
 	memory   int  // what the pickle may still cost
 	depth    int  // of calls in calls
+	strings  int  // that the pickle is in, of others
 
 	stack []Value
 	marks []int // lengths of the stack
@@ -657,16 +658,41 @@ func (m *machine) build(target, state Value) {
 			m.called(g) // its __setstate__
 		}
 		if g, ok := t.Class.(*Global); ok && g.Module == "torch" && strings.HasSuffix(g.Name, "Tensor") {
-			if l, ok := state.(*List); ok && len(l.Items) == 4 { // Tensor.__setstate__, torch/_tensor.py
-				if made, ok := m.tensor(l.Items[0], l.Items[1], l.Items[2], l.Items[3]); ok {
-					t.tensor = made
-				}
+			if made, ok := m.setTensor(state); ok {
+				t.tensor = made
 			}
 		}
-	case *Dict, *Tensor: // _metadata of a state dict; what a subclass knows beside its data
+	case *Tensor:
+		m.set(t, state)
+	case *Dict: // _metadata of a state dict
 	default:
 		m.warn(CodeBadTarget, "the pickle sets the state of %s", repr(target))
 	}
+}
+
+// setTensor makes a tensor of the state of one: Tensor.__setstate__ (torch/_tensor.py) sets its
+// storage, offset, size and stride to what four values are.
+func (m *machine) setTensor(state Value) (*Tensor, bool) {
+	l, ok := state.(*List)
+	if !ok || len(l.Items) != 4 {
+		return nil, false
+	}
+	return m.tensor(l.Items[0], l.Items[1], l.Items[2], l.Items[3])
+}
+
+// set gives a tensor a state, which torch writes for a subclass: what it knows beside its data.
+// torch.load takes another for a new storage, with weights_only, too (_weights_only_unpickler.py).
+func (m *machine) set(t *Tensor, state Value) {
+	if _, ok := state.(*List); !ok {
+		return
+	}
+	made, ok := m.setTensor(state)
+	if !ok {
+		return
+	}
+	m.warn(CodeBadTarget, "the pickle gives a tensor another storage than it was made of")
+	made.Class = t.Class
+	*t = *made
 }
 
 // unquotePython returns the value of a string literal of Python 2 as protocol 0 has it.

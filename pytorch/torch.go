@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -35,6 +36,7 @@ func init() {
 		"torch.jit._pickle.build_boollist":   firstArg,
 		"torch.jit._pickle.restore_type_tag": firstArg,
 
+		"torch.storage._load_from_bytes":  loadFromBytes,
 		"torch.Size":                      makeTuple,
 		"torch.device":                    makeDevice,
 		"torch.serialization._get_layout": makeLayout,
@@ -236,6 +238,51 @@ func firstArg(_ *machine, _ *Global, args []Value) (Value, bool) {
 	}
 	return args[0], true
 }
+
+// loadFromBytes is how a storage is pickled by other programs than torch.save
+// (torch/storage.py, __reduce__): as a string that torch.load reads. The file in it is
+// read as any other, and its storage is where the string is in memory.
+func loadFromBytes(m *machine, _ *Global, args []Value) (Value, bool) {
+	if len(args) != 1 || m.strings == maxInner {
+		return nil, false
+	}
+	b, ok := args[0].(Bytes)
+	if !ok {
+		return nil, false
+	}
+	m.charge(len(b) + spareStorage) // it may be read many times
+	s, err := storageIn(b, m.strings+1)
+	if err != nil {
+		m.warn(CodeBadTensor, "a string of %d bytes should be a file with a storage: %v", len(b), err)
+		return nil, false
+	}
+	s.Key = fmt.Sprintf("string at %d", m.w.place(m.pos))
+	m.storageOrder = append(m.storageOrder, s)
+	return s, true
+}
+
+// storageIn reads a file whose pickle is a storage.
+func storageIn(b Bytes, nested int) (*Storage, error) {
+	f := &File{contents: &contents{r: strings.NewReader(string(b)), size: int64(len(b)), nested: nested}}
+	if err := f.read(); err != nil {
+		return nil, err
+	}
+	s, ok := f.root.(*Storage)
+	switch {
+	case !ok:
+		return nil, newFault(CodeBadTensor, -1, "", "it has %s", repr(f.root))
+	case f.big:
+		return nil, newFault(CodeBigEndian, -1, "", "it is big-endian")
+	}
+	data, err := f.StorageData(s)
+	if err != nil {
+		return nil, err
+	}
+	return &Storage{Location: s.Location, DType: s.DType, Elements: s.Elements, data: data, size: uint64(data.Size()), plain: true}, nil
+}
+
+// spareStorage is what a storage takes apart from its bytes.
+const spareStorage = 500
 
 func makeTuple(m *machine, _ *Global, args []Value) (Value, bool) {
 	if len(args) != 1 {

@@ -200,7 +200,7 @@ func notListed(o *Object) Code {
 		return ""
 	}
 	switch name := g.String(); {
-	case name == "torch._utils._rebuild_sparse_tensor", name == "torch._utils._rebuild_sparse_csr_tensor", strings.HasPrefix(g.Module, "torch.sparse"):
+	case strings.HasPrefix(name, "torch._utils._rebuild_sparse_"), strings.HasPrefix(g.Module, "torch.sparse"):
 		return CodeSparse
 	case name == "torch._utils._rebuild_nested_tensor":
 		return CodeNested

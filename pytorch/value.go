@@ -1,6 +1,10 @@
 package pytorch
 
-import "github.com/wtinspect/wtinspect/internal/strided"
+import (
+	"io"
+
+	"github.com/wtinspect/wtinspect/internal/strided"
+)
 
 // A Value is what a pickle builds: nil for None, bool, int64, [*big.Int] for what is
 // larger, float64, string, [Bytes], [*List], [*Dict], [*Global], [*Object], [*Storage] or
@@ -85,6 +89,9 @@ type Storage struct {
 	size  uint64 // of its member, or what the pickle says
 	plain bool   // not compressed
 	used  bool   // by a tensor
+	twice bool   // there are two members of its name
+
+	data *io.SectionReader // of one that is in a string of the pickle
 }
 
 // Bytes returns the size that the pickle gives the storage, false when it passes 63 bits.

@@ -36,6 +36,7 @@ func (f *File) openZip() error {
 		return err
 	}
 	m := newMachine(w)
+	m.strings = f.nested
 	v, end, err := m.run(0)
 	if err != nil {
 		return err
@@ -45,6 +46,11 @@ func (f *File) openZip() error {
 		return err
 	}
 	m.placeMembers(a, f.prefix+"data/")
+	for i := range a.Members {
+		if e := &a.Members[i]; e != pickle && strings.EqualFold(e.Name, pickle.Name) {
+			f.twice = true
+		}
+	}
 	if f.script {
 		if err := f.openConstants(a); err != nil {
 			return err
@@ -86,7 +92,11 @@ func (m *machine) placeMembers(a *ziparchive.Archive, dir string) {
 	for i := range a.Members {
 		e := &a.Members[i]
 		key, ok := strings.CutPrefix(e.Name, dir)
-		if s := m.storages[key]; ok && s != nil && s.at < 0 {
+		switch s := m.storages[key]; {
+		case !ok || s == nil:
+		case s.at >= 0:
+			s.twice = true
+		default:
 			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
 		}
 	}

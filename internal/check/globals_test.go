@@ -68,6 +68,10 @@ func TestGradeOf(t *testing.T) {
 		{"mypackage.os", "system", unknown},          // another module of that name
 		{pytorch.Computed, "system", dangerous},
 		{"os", pytorch.Computed, dangerous},
+		{"torch.nn.modules.conv", "Conv1d", harmless},
+		{"torch.nn.modules.container", "Sequential", harmless},
+		{"torch.nn.modules.container", "warnings", unknown}, // a module that it imports
+		{"torch.nn.modules.module", "Module.load_state_dict", unknown},
 		{"__main__", "Config", unknown},
 		{"torch._utils", "_rebuild_tensor_v2.__globals__.get", dangerous}, // attributes that lead everywhere
 		{"collections", "OrderedDict.__init__", dangerous},
