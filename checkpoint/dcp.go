@@ -130,6 +130,11 @@ func (f *dcpFile) same(src io.ReaderAt, size int64) (bool, error) {
 
 func (f *dcpFile) validate() []Fault {
 	list := mapFaults(f.Validate(), pytorchFaultValue)
+	for _, name := range f.Files {
+		if flt, ok := f.files[name].Err.(*Fault); ok && f.files[name].refused {
+			list = append(list, *flt)
+		}
+	}
 	for i := range f.Tensors {
 		t := &f.Tensors[i]
 		for _, c := range t.Chunks {

@@ -109,7 +109,7 @@ func TestDistributedIsWrong(t *testing.T) {
 			d := one()
 			d.Tensors[0].Chunks[1].Claim = "../__1_0.distcp"
 			return d.Files()
-		}, "", `has a ".." component`},
+		}, `has a ".." component`, `has a ".." component`},
 		"a file that is left over": {func() map[string][]byte {
 			files := one().Files()
 			files["__7_0.distcp"] = []byte("left over")

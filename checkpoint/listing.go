@@ -99,7 +99,7 @@ func isUnfinished(lower string) bool {
 
 func isPickle(lower string) bool {
 	switch path.Ext(lower) {
-	case ".bin", ".pt", ".pth", ".ckpt", ".pkl":
+	case ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib":
 		return true
 	}
 	return false

@@ -67,10 +67,12 @@ const (
 	CodeCompressed      Code = "member_compressed"
 	CodeOverlap         Code = "overlap"        // members that share bytes
 	CodeUnsafeMember    Code = "unsafe_member"  // a member's name that leaves the archive's directory
+	CodeNotFound        Code = "not_found"      // a pickle where torch does not look
 	CodeMixedPrefix     Code = "mixed_prefix"   // members in more than one directory
 	CodeExtraPickle     Code = "extra_pickle"   // another pickle in the archive
 	CodePrefixData      Code = "prefix_data"    // bytes before the first member
 	CodeGap             Code = "gap"            // bytes that belong to no member
+	CodeHiddenMember    Code = "hidden_member"  // a member that is not in the directory
 	CodeTrailingData    Code = "trailing_data"  // bytes after the end
 	CodeArchiveVersion  Code = "format_version" // version is absent or not a number
 	CodeByteOrder       Code = "byteorder"      // byteorder is neither little nor big

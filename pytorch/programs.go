@@ -34,6 +34,8 @@ type Program struct {
 	// Stray says that the pickle is not one that torch.load runs: it follows the end of
 	// another, or is a member of an archive that torch does not look at.
 	Stray bool
+	// Inner says that the pickle is in a string of another.
+	Inner bool
 }
 
 const (
@@ -86,7 +88,8 @@ func (l *programs) file(r io.ReaderAt, size int64, place string, whole bool, dep
 // pickle, or a reader of pickles would find one there: by its name, without regard to
 // case as in mz_zip_reader_locate_file.
 func isProgram(name string) bool {
-	switch path.Ext(strings.ToLower(name)) {
+	name, _, _ = strings.Cut(strings.ToLower(name), "\x00")
+	switch path.Ext(name) {
 	case ".pkl", ".pickle":
 		return true
 	}
@@ -109,17 +112,17 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 			return nil
 		}
 		l.left -= m.Size
+		dir, _, _ := strings.Cut(a.Members[0].Name, "/")
+		lower := strings.ToLower(m.Name)
+		stray := lower != strings.ToLower(dir)+"/data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
 		w, err := memberWindow(a, m)
 		if err != nil {
-			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err})
+			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Stray: stray})
 			continue
 		}
 		if base < 0 {
 			w.base = -1
 		}
-		dir, _, _ := strings.Cut(a.Members[0].Name, "/")
-		lower := strings.ToLower(m.Name)
-		stray := lower != strings.ToLower(dir)+"/data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
 		if err := l.stream(w, at, stray, depth); err != nil {
 			return err
 		}
@@ -258,7 +261,7 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 	var inner [][]byte
 	m := newMachine(w)
 	m.inner = func(data []byte) { inner = append(inner, data) }
-	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray}
+	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray, Inner: depth > 0}
 	v, end, err = m.run(pos)
 	p.Globals = m.order
 	if err != nil {
@@ -276,12 +279,16 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 		l.add(p)
 	}
 	for i, data := range inner {
+		at := inside(place, fmt.Sprintf("string %d", i+1))
+		err := error(newFault(CodeLimit, -1, "", "pickles in pickles are looked into %d deep", maxInner))
+		if depth < maxInner {
+			err = l.file(bytes.NewReader(data), int64(len(data)), at, false, depth+1)
+		}
+		if err != nil {
+			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Inner: true})
+		}
 		if depth == maxInner || len(l.list) >= maxPrograms {
 			break
-		}
-		at := inside(place, fmt.Sprintf("string %d", i+1))
-		if err := l.file(bytes.NewReader(data), int64(len(data)), at, false, depth+1); err != nil {
-			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err})
 		}
 	}
 	return v, end, nil

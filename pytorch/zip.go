@@ -242,6 +242,9 @@ func (f *File) validateZip(l *faultList) {
 	a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || m == pickle && m.Size <= maxPickle }, func(z *ziparchive.Fault) {
 		l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)
 	})
+	if dir, _, _ := strings.Cut(a.Members[0].Name, "/"); dir+"/" != f.prefix {
+		l.report(CodeNotFound, -1, "", "the pickle is in %s, and torch looks in %s, the directory of the first member", quote(f.prefix), quote(dir+"/"))
+	}
 	f.validateRecords(a, l)
 }
 

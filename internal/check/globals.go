@@ -90,34 +90,43 @@ func gradeOf(g *pytorch.Global) (grade, *globalRow) {
 	if isPath(g.Name) {
 		return dangerous, &pathRow
 	}
-	t := globals()
-	for _, row := range t.byModule[g.Module] {
-		if row.Names == nil || slices.ContainsFunc(row.Names, func(pattern string) bool { return matchesName(pattern, g.Name) }) {
-			return row.grade, row
-		}
+	if row := rowOf(g.Module, g.Name); row != nil {
+		return row.grade, row
 	}
-	for module := g.Module; ; {
-		i := strings.LastIndexByte(module, '.')
-		if i < 0 {
-			break
-		}
-		module = module[:i]
-		for _, row := range t.byModule[module] {
-			if row.Names == nil {
-				return row.grade, row
-			}
-		}
-	}
-	// From protocol 4 on a name may be a path: "os.system" in the module shutil is that of os.
+	// From protocol 4 on a name may be a path: "os.system" in the module shutil is that of os, and so is
+	// "_os.system", as modules call what they import; "serialization.load" in torch is one of its modules'.
 	parts := strings.Split(g.Name, ".")
-	for _, part := range parts[:len(parts)-1] {
-		for _, row := range t.byModule[part] {
-			if row.Names == nil && row.grade == dangerous {
+	for i, part := range parts[:len(parts)-1] {
+		rest := strings.Join(parts[i+1:], ".")
+		for _, module := range []string{strings.TrimLeft(part, "_"), part, g.Module + "." + strings.Join(parts[:i+1], ".")} {
+			if row := rowOf(module, rest); row != nil && row.grade == dangerous {
 				return dangerous, row
 			}
 		}
 	}
 	return unknown, nil
+}
+
+// rowOf returns the row of a name in a module, or in one that it is below; nil for none.
+func rowOf(module, name string) *globalRow {
+	t := globals()
+	for _, row := range t.byModule[module] {
+		if row.Names == nil || slices.ContainsFunc(row.Names, func(pattern string) bool { return matchesName(pattern, name) }) {
+			return row
+		}
+	}
+	for {
+		i := strings.LastIndexByte(module, '.')
+		if i < 0 {
+			return nil
+		}
+		module = module[:i]
+		for _, row := range t.byModule[module] {
+			if row.Names == nil {
+				return row
+			}
+		}
+	}
 }
 
 // matchesName reports whether a pattern of a row means a name. An attribute of what it means

@@ -65,7 +65,13 @@ func TestGradeOf(t *testing.T) {
 		{"numpy.f2py.crackfortran", "getlincoef", dangerous},
 		{"torch.utils.data", "os.system", dangerous}, // a path of names
 		{"torch.utils.data", "dataset.os", unknown},  // no more than a name
-		{"mypackage.os", "system", unknown},          // another module of that name
+		{"random", "_os.system", dangerous},          // as modules call what they import
+		{"dataclasses", "builtins.exec", dangerous},
+		{"torch", "serialization.load", dangerous}, // a module of the module
+		{"torch", "hub.load", dangerous},
+		{"torch", "nn.Linear", unknown},
+		{"numpy", "float32", harmless},
+		{"mypackage.os", "system", unknown}, // another module of that name
 		{pytorch.Computed, "system", dangerous},
 		{"os", pytorch.Computed, dangerous},
 		{"torch.nn.modules.conv", "Conv1d", harmless},

@@ -139,6 +139,8 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeMixedPrefix:     "WT715",
 	pytorch.CodePrefixData:      "WT715",
 	pytorch.CodeGap:             "WT715",
+	pytorch.CodeHiddenMember:    "WT715",
+	pytorch.CodeNotFound:        "WT715",
 	pytorch.CodeTrailingData:    "WT715",
 	pytorch.CodeArchiveVersion:  "WT715",
 	pytorch.CodeByteOrder:       "WT715",
@@ -316,6 +318,12 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 	if err != nil || len(f.programs) == 0 {
 		return nil
 	}
+	for _, o := range f.programs {
+		// What the file itself does not say: it has no fault for these pickles.
+		if flt, ok := errors.AsType[*pytorch.Fault](o.Err); ok && (o.Stray || o.Inner) && byPyTorchCode[flt.Code] == "WT118" {
+			f.faults = append(f.faults, f.fault(*flt, o.Place+": "))
+		}
+	}
 	file, err := pytorch.NewFile(src, src.Size())
 	if flt, ok := errors.AsType[*pytorch.Fault](err); ok {
 		f.add(*flt)
@@ -340,10 +348,15 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 
 // add notes a fault, unless it is known.
 func (f *pickledFile) add(flt pytorch.Fault) {
-	if !f.judged && flt.Code != pytorch.CodeNotTorch {
-		f.faults = append(f.faults, checkpoint.Fault{
-			File: f.path, Code: string(flt.Code), Severity: checkpoint.Severity(flt.Severity), Offset: flt.Offset, Tensor: flt.Tensor, Detail: flt.Detail,
-		})
+	// A file that is no checkpoint may be one of a trainer's, without tensors.
+	if !f.judged && flt.Code != pytorch.CodeNotTorch && flt.Code != pytorch.CodeEmpty {
+		f.faults = append(f.faults, f.fault(flt, ""))
+	}
+}
+
+func (f *pickledFile) fault(flt pytorch.Fault, where string) checkpoint.Fault {
+	return checkpoint.Fault{
+		File: f.path, Code: string(flt.Code), Severity: checkpoint.Severity(flt.Severity), Offset: flt.Offset, Tensor: flt.Tensor, Detail: where + flt.Detail,
 	}
 }
 

@@ -137,6 +137,9 @@ func newArray(name string, h *header, m *ziparchive.Member, begin, size int64) A
 	if begin >= 0 {
 		a.Offset = begin + h.size
 	}
+	if h.objects {
+		h.descr = "O"
+	}
 	if a.dtype, a.known = parseDType(h.descr); a.known && a.dtype.kind != 'O' {
 		a.Bytes, a.BytesKnown = strided.Product(append([]uint64{a.dtype.size}, h.shape...)...)
 	}

@@ -21,6 +21,7 @@ const (
 // A header is what precedes the elements of an array.
 type header struct {
 	descr   string // as it is written; "" for a list of fields
+	objects bool   // a field is an object
 	fortran bool
 	shape   []uint64
 	size    int64 // of all of it, which is where the elements begin
@@ -112,7 +113,9 @@ func (p *parser) header(h *header) string {
 		switch key {
 		case "descr":
 			if h.descr, ok = p.str(); !ok {
+				begin := p.at
 				ok = p.list()
+				h.objects = hasObject(p.text[begin:p.at])
 			}
 		case "fortran_order":
 			h.fortran, ok = p.boolean()
@@ -151,6 +154,16 @@ func (p *parser) str() (string, bool) {
 	}
 	p.at += len(s) + 2
 	return s, true
+}
+
+// hasObject reports whether a list of fields has one of objects, of which the array is a pickle.
+func hasObject(fields string) bool {
+	for _, s := range strings.FieldsFunc(fields, func(r rune) bool { return r == '\'' || r == '"' }) {
+		if d, ok := parseDType(s); ok && d.kind == 'O' {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *parser) boolean() (v, ok bool) {

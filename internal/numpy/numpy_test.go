@@ -220,6 +220,8 @@ func TestValidate(t *testing.T) {
 		"sound":              {npz(t, part{"a.npy", 0, array}), nil, true},
 		"short":              {array[:len(array)-1], []Code{CodeTruncated}, false},
 		"long":               {append(slices.Clone(array), 0), []Code{CodeDataSize}, true},
+		"objects in fields":  {npy(1, "{'descr': [('a', '<f4'), ('O', '|O')], 'fortran_order': False, 'shape': (1,)}\n", []byte("\x80\x04N.")), []Code{CodeObject}, false},
+		"fields of numbers":  {npy(1, "{'descr': [('Offset', '<f4')], 'fortran_order': False, 'shape': (1,)}\n", make([]byte, 4)), []Code{CodeUnknownDType}, false},
 		"objects":            {npy(1, dict("|O", false, "(1,)"), []byte("\x80\x04N.")), []Code{CodeObject}, false},
 		"fields":             {npy(1, "{'descr': [('a', '<f4', (2,)), ('b]', '<i4')], 'fortran_order': False, 'shape': (1,)}", counting(12)), []Code{CodeUnknownDType}, false},
 		"an unknown dtype":   {npy(1, dict("<q4", false, "(1,)"), counting(4)), []Code{CodeUnknownDType}, false},

@@ -80,8 +80,15 @@ type Member struct {
 	Size, Packed uint64
 	Method       uint16
 
-	crc   uint32
-	flags uint16
+	crc     uint32
+	flags   uint16
+	unicode string // the name in the extra field of Info-ZIP, "" for none
+}
+
+// Cut returns the name up to a NUL, where Python's zipfile ends it.
+func (m *Member) Cut() string {
+	name, _, _ := strings.Cut(m.Name, "\x00")
+	return name
 }
 
 // An Archive is the directory of a zip file.
@@ -201,7 +208,11 @@ func (a *Archive) parse(dir string, count int) error {
 			if 4+size > len(extra) {
 				break
 			}
-			if field := extra[4 : 4+size]; u16(extra, 0) == 1 { // ZIP64
+			field := extra[4 : 4+size]
+			if u16(extra, 0) == 0x7075 && size > 5 { // Info-ZIP Unicode Path: a version, a checksum, a name
+				m.unicode = field[5:]
+			}
+			if u16(extra, 0) == 1 { // ZIP64
 				for _, v := range []*uint64{&m.Size, &m.Packed, &header} {
 					if *v == 1<<32-1 && len(field) >= 8 {
 						*v = u64(field, 0)

@@ -83,6 +83,35 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestNames reports names that other readers take for others.
+func TestNames(t *testing.T) {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	extra := append([]byte{0x75, 0x70, 10, 0, 1, 0, 0, 0, 0}, "other"...)
+	for _, h := range []*zip.FileHeader{{Name: "a/one", Extra: extra}, {Name: "a/two\x00x"}, {Name: "a/two"}} {
+		if _, err := w.CreateHeader(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := Read(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	a.Check(func(*Member) bool { return false }, func(f *Fault) { got = append(got, f.Code+": "+f.Detail) })
+	want := []string{
+		`member_name: member "a/one" is called "other" in its Unicode path, which other readers prefer`,
+		`member_name: member "a/two\x00x" has a NUL in its name, where other readers end it`,
+		`duplicate_member: the archive has "a/two" twice: readers differ in which they take`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestCheckIsLinear: many members of one header cost no more than as many of their own.
 func TestCheckIsLinear(t *testing.T) {
 	long := strings.Repeat("x", 60_000)

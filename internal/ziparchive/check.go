@@ -1,6 +1,7 @@
 package ziparchive
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"hash/crc32"
@@ -17,6 +18,7 @@ const (
 	CodeChecksum     = "checksum"         // a checksum that is wrong
 	CodeOverlap      = "overlap"          // members that share bytes
 	CodeGap          = "gap"              // bytes that belong to no member
+	CodeHidden       = "hidden_member"    // a member that is not in the directory
 	CodePrefixData   = "prefix_data"      // bytes before the first member
 	CodeTrailingData = "trailing_data"    // bytes after the end
 	CodeUnreadable   = "unreadable"       // bytes that could not be read
@@ -33,12 +35,19 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	seen := map[string]bool{}
 	for i := range a.Members {
 		m := &a.Members[i]
-		if folded := strings.ToLower(m.Name); seen[folded] {
+		if m.unicode != "" && m.unicode != m.Name {
+			report(fault(CodeName, m.Header, "member %s is called %s in its Unicode path, which other readers prefer", quote(m.Name), quote(m.unicode)))
+		}
+		cut := m.Cut()
+		if cut != m.Name {
+			report(fault(CodeName, m.Header, "member %s has a NUL in its name, where other readers end it", quote(m.Name)))
+		}
+		if folded := strings.ToLower(cut); seen[folded] {
 			report(fault(CodeDuplicate, m.Header, "the archive has %s twice: readers differ in which they take", quote(m.Name)))
 		} else {
 			seen[folded] = true
 		}
-		if strings.HasPrefix(m.Name, "/") || strings.ContainsAny(m.Name, "\\\x00") || strings.Contains("/"+m.Name+"/", "/../") {
+		if strings.HasPrefix(m.Name, "/") || strings.Contains(m.Name, "\\") || strings.Contains("/"+m.Name+"/", "/../") {
 			report(fault(CodeUnsafe, m.Header, "member %s leaves the directory that the archive is unpacked in", quote(m.Name)))
 		}
 		begin, err := a.checkHeader(m, report)
@@ -68,7 +77,7 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 		case e.begin > last.end && i == 0:
 			report(fault(CodePrefixData, 0, "%d bytes precede the archive's first member", e.begin))
 		case e.begin > last.end:
-			report(fault(CodeGap, last.end, "%d bytes belong to no member", e.begin-last.end))
+			report(a.gap(last.end, e.begin))
 		}
 		if e.end > last.end {
 			last = e
@@ -80,6 +89,23 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	case end > a.size:
 		report(fault(CodeTrailingData, a.size, "the archive's comment ends %d bytes beyond the file", end-a.size))
 	}
+}
+
+// gap says what is between two members: nothing but bytes, or a member for those who read the
+// archive from its beginning.
+func (a *Archive) gap(begin, end int64) *Fault {
+	const looked = 64 << 10
+	buf := make([]byte, min(end-begin, looked))
+	if err := readFull(a.r, buf, begin); err != nil {
+		return fault(CodeUnreadable, begin, "the bytes between two members: %v", err)
+	}
+	i := bytes.Index(buf, []byte(sigLocal))
+	if i < 0 || len(buf)-i < localSize {
+		return fault(CodeGap, begin, "%d bytes belong to no member", end-begin)
+	}
+	name := buf[i+localSize:]
+	name = name[:min(len(name), int(binary.LittleEndian.Uint16(buf[i+26:])))]
+	return fault(CodeHidden, begin+int64(i), "member %s is not in the directory, and is one for readers that begin at the beginning", quote(name))
 }
 
 // asFault is err as a fault of a member.
