@@ -88,7 +88,7 @@ func (l lexicon) explain(m *match.Module, experts bool, mixers map[string]bool) 
 		}
 		// What has the number of a gate in one project has that of the up projection in the next.
 		gated := slices.Contains(known.Parts, "gate") || slices.Contains(known.Parts, "up")
-		m.Meaning.Weak = said.Weak && (gated || i > 0 && l[list[0]] == nil)
+		m.Meaning.Weak = said.Weak && (gated || m.Lone || i > 0 && l[list[0]] == nil)
 		return
 	}
 }

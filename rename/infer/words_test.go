@@ -147,6 +147,10 @@ func TestWordsOfNorms(t *testing.T) {
 	judgeWords(t, "ln1=ln_attn ln2=ln_mlp", []string{"ln1", "ln2"}, nil)
 	judgeWords(t, "ln1=norm_before_attn ln2=norm_after_attn", []string{"ln1", "ln2"}, nil)
 	judgeWords(t, "ln1=norm_x ln2=norm_y", nil, []string{"ln1", "ln2"})
+	// A 1 without a 2 is not the first of two.
+	judgeWords(t, "ln1=norm_y ln2=ln1", nil, []string{"ln1", "ln2"})
+	judgeWords(t, "ln1=ln2 ln2=norm_y", nil, []string{"ln1", "ln2"})
+	judgeWords(t, "ln1=ln1 ln2=ln2", []string{"ln1", "ln2"}, nil)
 }
 
 // Words that one architecture has for its own parts mean what they mean elsewhere in a model without

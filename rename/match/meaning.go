@@ -189,13 +189,19 @@ func (m *Module) Spoken() string {
 }
 
 // countFromOne finds the modules that are numbered from 0: the same layers have one with that
-// number.
+// number. What has a number that no other beside it has is not the first of several, and not the second.
 func countFromOne(list []*Module) {
 	key := func(m *Module, stem string) string {
 		before, _ := m.Block()
 		return fmt.Sprint(before, "\x00", stem, "\x00", m.signature())
 	}
-	zero := make(map[string]bool)
+	zero, numbers := make(map[string]bool), make(map[string]int)
+	for _, m := range list {
+		_, rest := m.Block()
+		if stem, _, ok := cutNumber(rest); ok {
+			numbers[key(m, stem)]++
+		}
+	}
 	for _, m := range list {
 		if _, rest := m.Block(); strings.HasSuffix(rest, "0") {
 			if stem, n, ok := cutNumber(rest); ok && n == 0 {
@@ -206,7 +212,7 @@ func countFromOne(list []*Module) {
 	for _, m := range list {
 		_, rest := m.Block()
 		stem, _, ok := cutNumber(rest)
-		m.fromZero = ok && zero[key(m, stem)]
+		m.fromZero, m.Lone = ok && zero[key(m, stem)], ok && numbers[key(m, stem)] == 1
 	}
 }
 

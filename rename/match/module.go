@@ -46,6 +46,8 @@ type Module struct {
 	// Role is what a convention calls it, "" where that is not known. Two of one role are
 	// one module, whatever their names.
 	Role string
+	// Lone is set of names with a number and no other beside them: ln1 without ln2.
+	Lone bool
 	// fromZero is set of names that are numbered from 0 beside others.
 	fromZero bool
 	// lone is set of a leaf that is a module of its own.
