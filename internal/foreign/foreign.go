@@ -134,9 +134,8 @@ func VLLM(data []byte, names []string) ([]string, error) {
 }
 
 // Mergekit says what mergekit writes of a model with some names, by the names that it
-// had: all_weights of mergekit/architecture/base.py, _template_substitution of
-// json_definitions.py, LoadTensor._resolve_name of mergekit/io/tasks.py. layers is
-// num_hidden_layers of its configuration.
+// had: all_weights of mergekit/architecture/base.py, _resolve_name and execute of LoadTensor
+// in mergekit/io/tasks.py. layers is num_hidden_layers of its configuration.
 func Mergekit(data []byte, names []string, layers int) (map[string]string, error) {
 	type weights []struct {
 		Name    string
@@ -149,33 +148,86 @@ func Mergekit(data []byte, names []string, layers int) (map[string]string, error
 		} `json:"layer_templates"`
 		Post   weights `json:"post_weights"`
 		Number *int    `json:"override_num_layers"`
+		Key    string  `json:"num_layers_config_key"`
 	}
 	if err := json.Unmarshal(data, &a); err != nil {
 		return nil, err
 	}
-	if a.Number != nil {
+	switch {
+	case a.Number != nil:
 		layers = *a.Number
+	case a.Key != "num_hidden_layers":
+		return nil, fmt.Errorf("the number of layers is in %q", a.Key)
 	}
 	there := make(map[string]bool)
 	for _, name := range names {
 		there[name] = true
 	}
-	out := make(map[string]string)
-	resolve := func(ws weights, layer int) {
-		sub := strings.NewReplacer("${layer_index}", fmt.Sprint(layer), "${layer_index+1}", fmt.Sprint(layer+1), "${layer_index-1}", fmt.Sprint(layer-1))
+	out, written := make(map[string]string), make(map[string]bool)
+	resolve := func(ws weights, layer int) error {
 		for _, w := range ws {
-			for _, name := range append([]string{w.Name}, w.Aliases...) {
-				if name = sub.Replace(name); there[name] {
-					out[name] = sub.Replace(w.Name)
-					break
+			to, err := substitute(w.Name, layers, layer)
+			if err != nil {
+				return err
+			}
+			from := ""
+			for _, text := range append([]string{w.Name}, w.Aliases...) {
+				name, err := substitute(text, layers, layer)
+				if err != nil {
+					return err
+				}
+				if from == "" && there[name] {
+					from = name
 				}
 			}
+			if from == "" {
+				return fmt.Errorf("tensor %s required but not present", to)
+			}
+			if written[to] || out[from] != "" {
+				return fmt.Errorf("%s is written twice, or %s read twice", to, from)
+			}
+			out[from], written[to] = to, true
+		}
+		return nil
+	}
+	err := resolve(a.Pre, -1)
+	for i := 0; i < layers && err == nil; i++ {
+		err = resolve(a.Layers.Weights, i)
+	}
+	if err == nil {
+		err = resolve(a.Post, -1)
+	}
+	return out, err
+}
+
+// placeholder is what Python's string.Template looks for, with the identifiers of
+// TemplateWithArithmetic: string.py compiles it without regard to case.
+var placeholder = regexp.MustCompile(`(?i)\$(?:(\$)|([_a-z][_a-z0-9]*(?:[+-]1)?)|\{([_a-z][_a-z0-9]*(?:[+-]1)?)\}|())`)
+
+// substitute is _template_substitution of mergekit/architecture/json_definitions.py. Outside of
+// the layers, layer is -1.
+func substitute(text string, layers, layer int) (string, error) {
+	if !strings.Contains(text, "{") {
+		return text, nil
+	}
+	values := make(map[string]int)
+	for by, mark := range map[int]string{0: "", 1: "+1", -1: "-1"} {
+		values["num_layers"+mark] = layers + by
+		if layer >= 0 {
+			values["layer_index"+mark] = layer + by
 		}
 	}
-	resolve(a.Pre, 0)
-	for i := range layers {
-		resolve(a.Layers.Weights, i)
-	}
-	resolve(a.Post, 0)
-	return out, nil
+	var failed error
+	out := placeholder.ReplaceAllStringFunc(text, func(s string) string {
+		m := placeholder.FindStringSubmatch(s)
+		if m[1] != "" {
+			return "$"
+		}
+		v, ok := values[m[2]+m[3]]
+		if !ok {
+			failed = fmt.Errorf("%q has a placeholder without a value: %q", text, s)
+		}
+		return fmt.Sprint(v)
+	})
+	return out, failed
 }

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -122,6 +123,60 @@ func TestExportOdd(t *testing.T) {
 		if exported[form] < 10 && !testing.Short() {
 			t.Errorf("only %d maps went to %s", exported[form], form)
 		}
+	}
+}
+
+// An architecture of mergekit has every name of the checkpoint, so that nothing but what two
+// tensors would get from one another is refused.
+func TestExportOddMergekit(t *testing.T) {
+	exported, layered := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		o := drawMap(t)
+		for _, name := range slices.Clone(o.names) { // the same in other layers
+			for _, n := range []string{"0", "1", "2"} {
+				if at := strings.IndexAny(name, "012"); at >= 0 && rapid.IntRange(0, 5).Draw(t, "layer") > 0 {
+					o.names = append(o.names, name[:at]+n+name[at+1:])
+				}
+			}
+		}
+		slices.Sort(o.names)
+		o.names = slices.Compact(o.names)
+		model := &Model{Names: o.names, Architectures: []string{"X"}}
+		layers := rapid.IntRange(0, 3).Draw(t, "layers")
+		if rapid.Bool().Draw(t, "known") {
+			model.Number = func(string) (int64, bool) { return int64(layers), true }
+		}
+		var b bytes.Buffer
+		err := Export(&b, o.m, Mergekit, model)
+		plan := rename.NewPlan(o.m, o.names, rename.Safetensors())
+		refuse := len(plan.Problems) > 0
+		want := make(map[string]string)
+		for _, row := range plan.Rows {
+			if row.Action == rename.Drop {
+				continue
+			}
+			want[row.From] = row.To
+			refuse = refuse || row.To != row.From && slices.Contains(o.names, row.To)
+		}
+		if refuse != (err != nil) {
+			t.Fatalf("refused: %v, not %v\n%q", err, refuse, o.names)
+		}
+		if err != nil {
+			return
+		}
+		exported++
+		if strings.Contains(b.String(), layerIndex) {
+			layered++
+		}
+		got, err := foreign.Mergekit(b.Bytes(), o.names, layers)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			var text bytes.Buffer
+			_ = rename.Write(&text, o.m)
+			t.Errorf("%s: %v (-map +mergekit)\n%s\n%s", text.String(), err, diff, b.String())
+		}
+	})
+	if !testing.Short() && (exported < 10 || layered < 5) {
+		t.Errorf("only %d maps went to mergekit, %d of them with layers", exported, layered)
 	}
 }
 

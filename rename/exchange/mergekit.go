@@ -44,9 +44,6 @@ func exportMergekit(w io.Writer, m *rename.Map, model *Model) error {
 		if row.To != row.From && old[row.To] {
 			why.add(mapName(m), "", "%q becomes %q, and mergekit would take the tensor that has this name already", row.From, row.To)
 		}
-		if strings.ContainsAny(row.To+row.From, "${") {
-			why.add(mapName(m), "", "%q: mergekit takes $ and { for the beginning of a number", row.From)
-		}
 		weights = append(weights, weight{row.To, row.From})
 	}
 	if err := why.err(); err != nil {
@@ -69,6 +66,9 @@ func exportMergekit(w io.Writer, m *rename.Map, model *Model) error {
 		return list(items)
 	}
 	layers, n, rest := findLayers(weights)
+	for i, x := range rest {
+		rest[i] = weight{plainText(x.name), plainText(x.alias)}
+	}
 	var d, templates object
 	templates.raw("weights", weightList(layers))
 	architectures := make([]string, len(model.Architectures))
@@ -94,6 +94,18 @@ func exportMergekit(w io.Writer, m *rename.Map, model *Model) error {
 }
 
 const layerIndex = "${layer_index}"
+
+// plainText writes a name that has no number of a layer. mergekit looks for those in texts that
+// have a { (_template_substitution), and takes $$ for a $ there.
+func plainText(name string) string {
+	if strings.Contains(name, "{") {
+		return inTemplate(name)
+	}
+	return name
+}
+
+// inTemplate writes what stands beside the number of a layer.
+func inTemplate(text string) string { return strings.ReplaceAll(text, "$", "$$") }
 
 // findLayers finds the stack of layers that has the most weights: names that differ in
 // one number, which counts from 0. It returns its weights as templates, the number of
@@ -162,7 +174,7 @@ func uniform(weights []weight, stem string, stack map[int][]int) (templates []we
 		if len(members[tail]) != len(stack) || len(aliases[tail]) == 0 {
 			continue
 		}
-		templates = append(templates, weight{stem + layerIndex + tail, aliases[tail][0]})
+		templates = append(templates, weight{inTemplate(stem) + layerIndex + inTemplate(tail), aliases[tail][0]})
 		for _, i := range members[tail] {
 			of[i] = true
 		}
@@ -176,7 +188,7 @@ func layerAliases(name string, layer int) []string {
 	for at, end := range numbers(name) {
 		for _, way := range layerWays {
 			if layer+way.shift >= 0 && name[at:end] == strconv.Itoa(layer+way.shift) {
-				ways = append(ways, name[:at]+way.text+name[end:])
+				ways = append(ways, inTemplate(name[:at])+way.text+inTemplate(name[end:]))
 			}
 		}
 	}
@@ -302,6 +314,9 @@ func aliasRule(alias, name string) (rename.Rule, error) {
 // layerHoles writes a template of mergekit as one of a map whose {layer} is more than the
 // number of the layer by base. It returns what each number in it is more by, too.
 func layerHoles(template string, base int) (text string, shifts []int, err error) {
+	if !strings.Contains(template, "{") {
+		return rename.Escape(template), nil, nil
+	}
 	var b strings.Builder
 	for rest := template; rest != ""; {
 		at := strings.IndexByte(rest, '$')
@@ -311,6 +326,11 @@ func layerHoles(template string, base int) (text string, shifts []int, err error
 		}
 		b.WriteString(rename.Escape(rest[:at]))
 		rest = rest[at:]
+		if strings.HasPrefix(rest, "$$") {
+			b.WriteByte('$')
+			rest = rest[2:]
+			continue
+		}
 		i := slices.IndexFunc(layerWays, func(w layerWay) bool { return strings.HasPrefix(rest, w.text) })
 		if i < 0 {
 			return "", nil, fmt.Errorf("%s: of the numbers of mergekit a map has only ${layer_index}", template)
