@@ -443,6 +443,22 @@ func generalise(moves []*batch) (from, to []string, ok bool) {
 	varies := func(name, p int) bool {
 		return slices.ContainsFunc(all, func(n names) bool { return n[name].runs[p] != all[0][name].runs[p] })
 	}
+	// zeros is how a hole says that a run is written with zeros before it, in all moves alike.
+	zeros := func(name, p int) string {
+		width := 0
+		for _, n := range all {
+			if run := n[name].runs[p]; len(run) > 1 && run[0] == '0' {
+				width = len(run)
+			}
+		}
+		if width == 0 || slices.ContainsFunc(all, func(n names) bool {
+			run := n[name].runs[p]
+			return len(run) < width || len(run) > width && run[0] == '0'
+		}) {
+			return ""
+		}
+		return fmt.Sprintf(":%02d", width)
+	}
 	used := make([]string, len(base.runs)) // the hole of each run of the first name
 	taken := map[string]bool{expertHole: true}
 	name := func(p int) string {
@@ -475,7 +491,7 @@ func generalise(moves []*batch) (from, to []string, ok bool) {
 				same = same && n[k].runs[q] == n[0].runs[p]
 			}
 			if same {
-				return "{" + used[p] + "}", true
+				return "{" + used[p] + zeros(0, p) + "}", true
 			}
 		}
 		if !varies(k, q) {
@@ -494,8 +510,11 @@ func generalise(moves []*batch) (from, to []string, ok bool) {
 				}
 				same = same && err1 == nil && err2 == nil && a-b == by
 			}
+			if same && by == 0 {
+				return fmt.Sprintf("{%s%s}", used[p], zeros(k, q)), true
+			}
 			if same {
-				return fmt.Sprintf("{%s%+d}", used[p], by), true
+				return fmt.Sprintf("{%s%+d%s}", used[p], by, zeros(k, q)), true
 			}
 		}
 		return "", false
@@ -508,7 +527,7 @@ func generalise(moves []*batch) (from, to []string, ok bool) {
 			case q == s.over:
 				return "{" + expertHole + "}"
 			case k == 0 && used[q] != "":
-				return "{" + used[q] + "}"
+				return "{" + used[q] + zeros(0, q) + "}"
 			case k == 0:
 				return n.runs[q]
 			}
@@ -531,7 +550,7 @@ func generalise(moves []*batch) (from, to []string, ok bool) {
 			continue
 		}
 		for _, text := range append(slices.Clone(from), to...) {
-			if !strings.Contains(text, "{"+h+"}") && !strings.Contains(text, "{"+h+"+") && !strings.Contains(text, "{"+h+"-") {
+			if !strings.Contains(text, "{"+h+"}") && !strings.Contains(text, "{"+h+"+") && !strings.Contains(text, "{"+h+"-") && !strings.Contains(text, "{"+h+":") {
 				return nil, nil, false
 			}
 		}
