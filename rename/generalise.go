@@ -21,7 +21,7 @@ import (
 // It promises nothing that it has not tried: the rules are applied to the names, and what
 // they get wrong is told name by name.
 func Generalise(names []string, want map[string]string, part func(name string) int) *Map {
-	var renamed []renaming
+	renamed := make([]renaming, 0, len(want))
 	for row, name := range names {
 		if to, ok := want[name]; ok && to != name {
 			r := renaming{from: name, to: to, row: row, at: len(renamed)}

@@ -384,30 +384,29 @@ func (b *planner) targets(yield func(target) bool) {
 
 // checkTargets finds names that more than one tensor would have.
 func (b *planner) checkTargets() {
-	first := make(map[string]int32, len(b.Rows))
-	var all []target
-	clashes := make(map[string][]int32)
+	seen := make(map[string]bool, len(b.Rows))
+	clashes := make(map[string][]target)
 	var order []string
 	for t := range b.targets {
-		f, taken := first[t.name]
-		i := int32(len(all))
-		all = append(all, t)
-		if !taken {
-			first[t.name] = i
-			continue
-		}
-		if clashes[t.name] == nil {
-			clashes[t.name] = []int32{f}
+		if _, again := clashes[t.name]; seen[t.name] && !again {
+			clashes[t.name] = nil
 			order = append(order, t.name)
 		}
-		clashes[t.name] = append(clashes[t.name], i)
+		seen[t.name] = true
+	}
+	if order == nil {
+		return
+	}
+	for t := range b.targets {
+		if list, ok := clashes[t.name]; ok {
+			clashes[t.name] = append(list, t)
+		}
 	}
 	for _, to := range order {
 		p := Problem{Kind: TwoToOne, To: to, Rule: -1}
 		var moved []string
 		sameRule := true
-		for _, i := range clashes[to] {
-			t := &all[i]
+		for _, t := range clashes[to] {
 			p.From = append(p.From, t.from)
 			if t.kept {
 				continue
@@ -421,8 +420,8 @@ func (b *planner) checkTargets() {
 		who := foldedList(moved) + b.by(p.Rule)
 		if !sameRule {
 			items := make([]string, 0, len(moved))
-			for _, i := range clashes[to] {
-				if t := &all[i]; !t.kept {
+			for _, t := range clashes[to] {
+				if !t.kept {
 					items = append(items, fmt.Sprintf("%q%s", t.from, b.by(t.rule)))
 				}
 			}

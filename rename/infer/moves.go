@@ -177,6 +177,7 @@ func (x *inference) moves(m *match.Match, w *way) []convert.Move {
 		matrix := len(a.Shape) > 1 && !leaf.IsBias()
 		if single {
 			ops := x.singleOps(m, w, l, matrix)
+			out = slices.Grow(out, a.Count)
 			for k := range a.Count {
 				out = append(out, convert.Move{From: []string{x.nameOf(&x.a, m.A[0], l, k)}, To: []string{x.target(m.B[0], to, k)}, Ops: ops})
 			}

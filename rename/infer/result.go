@@ -178,7 +178,8 @@ func (r *Result) ask() {
 // result writes what was found.
 func (x *inference) result(sol *match.Solution, found []finding, disputed []Contradiction) (*Result, error) {
 	res := &Result{Map: &rename.Map{}, Contradictions: disputed}
-	s := &script{names: x.a.names()}
+	names := x.a.names()
+	s := &script{names: names, moves: make([]convert.Move, 0, len(names)), noteOf: make([]int, 0, len(names))}
 	if x.a.of != nil {
 		s.from = x.a.of.Name
 	}
