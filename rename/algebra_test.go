@@ -18,7 +18,8 @@ import (
 func written(t interface {
 	Helper()
 	Fatal(...any)
-}, m *Map) string {
+}, m *Map,
+) string {
 	t.Helper()
 	var b strings.Builder
 	if err := Write(&b, m); err != nil {
@@ -234,14 +235,21 @@ func anyOperations(t *rapid.T) (*Map, []string) {
 				names[name] = true
 			}
 		}
+		alike := rapid.IntRange(0, 3).Draw(t, "alike") > 0 // the numbers in all new names
+		numbers := make([]string, len(p.holes))
 		for range f.made {
 			var right []string
-			for _, h := range p.holes {
+			for i, h := range p.holes {
+				if alike && numbers[i] != "" {
+					right = append(right, numbers[i])
+					continue
+				}
 				refs := []string{"{" + h.Name + "}"}
 				if h.Kind == kindDigits {
 					refs = append(refs, "{"+h.Name+"+1}", "{"+h.Name+"+1}", "{"+h.Name+"-1}", "{"+h.Name+":02}")
 				}
-				right = append(right, rapid.SampledFrom(refs).Draw(t, "hole"))
+				numbers[i] = rapid.SampledFrom(refs).Draw(t, "hole")
+				right = append(right, numbers[i])
 			}
 			right = append(right, rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", ".", "_", "1"}), 1, 4).Draw(t, "text")...)
 			right = rapid.Permutation(right).Draw(t, "right")
@@ -346,7 +354,7 @@ func TestInvertOperationsIsRightOrRefuses(t *testing.T) {
 			}
 		}
 	})
-	if inverted == 0 || shifted == 0 {
+	if !testing.Short() && (inverted == 0 || shifted == 0) {
 		t.Errorf("%d maps with operations were inverted, %d of their rules with a shift", inverted, shifted)
 	}
 }

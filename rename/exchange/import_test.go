@@ -90,9 +90,11 @@ func TestImport(t *testing.T) {
   l.{layer}.y: h.{layer-1}.y
 `},
 		// A $ and a { are text where they do not begin a number.
-		{`{"pre_weights": [{"name": "a$b", "aliases": ["$$c"]}, {"name": "{a}$$", "aliases": ["{c}"]}], "layer_templates": {"weights": [
+		{
+			`{"pre_weights": [{"name": "a$b", "aliases": ["$$c"]}, {"name": "{a}$$", "aliases": ["{c}"]}], "layer_templates": {"weights": [
 			{"name": "h.${layer_index}.$$x", "aliases": ["l.${layer_index}.{"]}]}, "post_weights": []}`,
-			"rename:\n  \"$$c\": \"a$b\"\n  \"{{c}}\": \"{{a}}$\"\n  l.{layer}.{{: \"h.{layer}.$x\"\n"},
+			"rename:\n  \"$$c\": \"a$b\"\n  \"{{c}}\": \"{{a}}$\"\n  l.{layer}.{{: \"h.{layer}.$x\"\n",
+		},
 		{`{"kind": "modular", "modules": {"t": {"weight_prefix": "text.", "architecture": {"post_weights": [{"name": "head", "aliases": ["lm_head"]}]}}}}`, "rename:\n  text.lm_head: text.head\n"},
 	} {
 		m, err := Import("t.json", []byte(c.in), nil)
