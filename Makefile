@@ -25,7 +25,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden vuln api interop site compare release release-test deb-test clean
+.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden pictures vuln api interop site compare release release-test deb-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -144,6 +144,9 @@ generate: ## write what is made of the conventions' files and of the types of an
 golden: ## rewrite the golden output of scripts and documents
 	$(GO) test ./internal/browse -run='^Test(Journeys|Picture)$$' -update
 	$(GO) test ./cmd/wtinspect -args -update
+
+pictures: ## draw the pictures of the documents again
+	$(GO) test ./cmd/wtinspect -run='^TestPictures$$' -args -update
 
 interop: ## let independent readers read what was written (npm, network)
 	sh testdata/interop/run.sh

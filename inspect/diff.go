@@ -214,6 +214,9 @@ const (
 	Unread = DiffStatus(compare.Unread)
 )
 
+// json is the status as programs read it.
+func (s DiffStatus) json() DiffStatus { return DiffStatus(strings.ReplaceAll(string(s), "-", "_")) }
+
 // A DiffRow is a tensor of A, of B, or of both.
 type DiffRow struct {
 	// Comparison is the index in the result's Comparisons.
@@ -385,7 +388,7 @@ type jsonDiffRow struct {
 // MarshalJSON implements [json.Marshaler].
 func (r DiffRow) MarshalJSON() ([]byte, error) {
 	j := jsonDiffRow{
-		Comparison: r.Comparison, Status: DiffStatus(strings.ReplaceAll(string(r.Status), "-", "_")), Moved: r.Moved, By: some(r.By),
+		Comparison: r.Comparison, Status: r.Status.json(), Moved: r.Moved, By: some(r.By),
 		NameA: optional(r.NameA, r.A >= 0), NameABase64: notUTF8(r.NameA), NameB: optional(r.NameB, r.B >= 0), NameBBase64: notUTF8(r.NameB),
 		DTypeA: some(r.DTypeA), DTypeB: some(r.DTypeB), ShapeA: r.ShapeA, ShapeB: r.ShapeB, Layout: some(strings.Join(r.Layout, ", ")),
 		ExpectedRMS: r.ExpectedRMS, AsStored: r.AsStored, Reordered: r.Reordered, First: optional(r.First, r.First >= 0),

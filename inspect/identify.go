@@ -42,11 +42,19 @@ type Migration struct {
 // goes by names and shapes; what stands beside the weights only chooses between
 // conventions that these allow.
 func Identify(ctx context.Context, c *checkpoint.Checkpoint, opts *IdentifyOptions) (*IdentifyResult, error) {
+	return identified(ctx, c, nil, opts)
+}
+
+// identified is Identify for what may already be identified by its tensors.
+func identified(ctx context.Context, c *checkpoint.Checkpoint, known *identify.Result, opts *IdentifyOptions) (*IdentifyResult, error) {
 	m, unread := adapt.Model(ctx, c) // a document that cannot be read says nothing
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := &IdentifyResult{Path: c.Path, Revision: c.Revision, Result: identify.Tensors(adapt.Tensors(c), m)}
+	if known == nil {
+		known = identify.Tensors(adapt.Tensors(c), m)
+	}
+	r := &IdentifyResult{Path: c.Path, Revision: c.Revision, Result: known}
 	if r.Changes != nil {
 		// Documents and alphas that cannot be read say nothing either.
 		if s, err := adapt.Adapter(ctx, c); err == nil {

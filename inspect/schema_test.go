@@ -270,6 +270,7 @@ var answers = []struct {
 	{"cat", list(CatResult{}), nil},
 	{"hash", list(HashResult{}, ManifestResult{}, contentIDAnswer{}, FilesResult{}), list(TensorHash{}, ManifestEntry{}, contentIDLine{}, FileHash{})},
 	{"diff", list(DiffResult{}), list(DiffRow{})},
+	{"report", list(ReportResult{}), nil},
 	{"rename", list(renameAnswer{}, recoverAnswer{}), list(renameLine{}, recoverAnswer{})},
 	{"convert", list(convertAnswer{}), list(convertLine{})},
 	{"map show", list(ConventionResult{}), list(ConventionTensor{})},
@@ -301,6 +302,8 @@ var wires = [][2]any{
 	{FileHash{}, jsonFileHash{}},
 	{ManifestEntry{}, jsonManifestEntry{}},
 	{DiffRow{}, jsonDiffRow{}},
+	{ReportedDiffGroup{}, jsonDiffGroup{}},
+	{TensorGroup{}, jsonGroup{}},
 	{IdentifyResult{}, jsonIdentity{}},
 }
 
@@ -308,6 +311,7 @@ var wires = [][2]any{
 var nullable = []string{
 	"ConventionTensor.Axes", "ConventionTensor.Shape",
 	"jsonName.Shape", "jsonCat.ValuesShape", "jsonStats.Histogram", "jsonDiffRow.ShapeA", "jsonDiffRow.ShapeB",
+	"jsonDiffGroup.ShapeA", "jsonDiffGroup.ShapeB", "jsonGroup.Shape",
 	"Comparison.Metadata", "Comparison.Config", "jsonIdentity.Dialects", "jsonIdentity.Families", "Part.Families",
 }
 
@@ -398,6 +402,8 @@ func newSchemas(t *testing.T) *schemas {
 	seq(s, Entry{})
 	seq(s, DiffRow{})
 	seq(s, LayerRow{})
+	seq(s, TensorGroup{})
+	seq(s, ReportedDiffGroup{})
 	return s
 }
 

@@ -36,6 +36,7 @@ var readingCommands = [][]string{
 	{"cat", "m", "*"},
 	{"hash", "m"},
 	{"diff", "m", "m"},
+	{"report", "-f", "markdown", "m", "m"},
 	{"check", "m"},
 	{"check", "--against", "m", "m"},
 	{"lock", "m"},

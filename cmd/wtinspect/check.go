@@ -13,7 +13,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
-	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/report"
 )
@@ -166,13 +165,13 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 		}
 	}
 	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {
-		return errors.New("--base is for adapters, and none of the checkpoints is one")
+		return errNoAdapter
 	}
 	if o.changed && len(r.Releases) == 0 && len(r.Problems) == 0 {
 		p.note("none of the changed files belongs to a release")
 	}
 	for _, f := range r.Fits {
-		p.note("%d of the %s that %s changes %s in %s", f.Targets, counted(f.Modules, "module"), f.Checkpoint, plural.Verb(f.Targets, "are"), f.Base)
+		p.note("%s", report.FitText(f))
 	}
 	if o.writeBaseline != "" {
 		out := output{path: o.writeBaseline}
@@ -202,6 +201,8 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	}
 	return nil
 }
+
+var errNoAdapter = errors.New("--base is for adapters, and none of the checkpoints is one")
 
 // now is the day that exceptions are held against. SOURCE_DATE_EPOCH stands
 // for it in reproducible builds (https://reproducible-builds.org).

@@ -31,6 +31,7 @@ func TestFewDescriptors(t *testing.T) {
 		{"check", "a"},
 		{"hash", "--content-id", "a"},
 		{"diff", "a", "b"},
+		{"report", "--values", "a", "b"},
 		{"convert", "a", "--single-file", "-o", "c"},
 		{"convert", "a", "--dtype", "bf16", "--single-file", "-o", "d"},
 		{"rename", "a", "--add-prefix", "model.", "-o", "e"},

@@ -38,6 +38,8 @@ var hubCommands = []struct {
 	{"hash --files REF", 0, "2+0", "1+0"},
 	{"diff REF REF@v1", 0, "10+4", "2+0"},
 	{"diff --headers REF REF@v1", 0, "10+4", "2+0"},
+	{"report -f html REF", 0, "5+2", "1+0"},
+	{"report -f html REF REF@v1", 0, "10+4", "2+0"},
 	{"check REF", 0, "5+2", "1+0"},
 	{"check --values REF", 1, "5+4", "5+4"},
 	{"check --against REF@v1 REF", 0, "10+4", "2+0"},

@@ -49,7 +49,7 @@ tensor "" Q4_0 [2,32]
 		t.Fatal(err)
 	}
 	docs := ""
-	for _, doc := range []string{"json", "stats", "cat", "hash", "diff", "meta"} {
+	for _, doc := range []string{"json", "stats", "cat", "hash", "diff", "meta", "check", "report"} {
 		data, err := os.ReadFile(filepath.Join("..", "..", "docs", doc+".md"))
 		if err != nil {
 			t.Fatal(err)
@@ -106,6 +106,12 @@ tensor "" Q4_0 [2,32]
 		}},
 		{[]string{"diff", "--headers"}, []string{a, b}, func(ctx context.Context, s *inspect.Set) (any, error) {
 			return answer(inspect.Diff(ctx, s, &inspect.DiffOptions{Headers: true}))
+		}},
+		{[]string{"report", "--values"}, []string{a, b}, func(ctx context.Context, s *inspect.Set) (any, error) {
+			return answer(inspect.Report(ctx, s, []string{a, b}, &inspect.ReportOptions{FailOn: "never", Values: true}))
+		}},
+		{[]string{"report", "--match", "*.w"}, []string{odd}, func(ctx context.Context, s *inspect.Set) (any, error) {
+			return answer(inspect.Report(ctx, s, []string{odd}, &inspect.ReportOptions{FailOn: "never", Select: inspect.Selection{Match: []string{"*.w"}}}))
 		}},
 	} {
 		args := append(append([]string{}, tt.args...), "-f", "json")

@@ -37,6 +37,7 @@ var commands = [...]command{
 	{"hash", newHash, looking, []string{"sum", "checksum", "digest", "sha256", "sha256sum"}},
 	{"diff", newDiff, looking, []string{"compare", "cmp"}},
 	{"browse", newBrowse, looking, []string{"tui", "explore", "view", "ncdu"}},
+	{"report", newReport, looking, []string{"html", "page", "treemap", "summarize", "summarise"}},
 	{"rename", newRename, changing, []string{"mv", "remap"}},
 	{"convert", newConvert, changing, []string{"merge", "split", "extract", "cast", "shard", "reshard", "dequantize", "dequantise"}},
 	{"map", newMap, mapping, []string{"maps", "conventions", "mapping"}},

@@ -69,8 +69,8 @@ var screens = []screen{
 	{"fix", "fix llama"},
 }
 
-// noScreen are the commands that draw on a terminal, or print scripts, schemas, manual pages, or what differs from build to build.
-var noScreen = []string{"browse", "completion", "help", "man", "schema", "version"}
+// noScreen are the commands that draw on a terminal, or print pages, scripts, schemas, manual pages, or what differs from build to build.
+var noScreen = []string{"browse", "completion", "help", "man", "report", "schema", "version"}
 
 // widths are those of an old terminal, of half a screen and of a whole one.
 var widths = []int{80, 120, 200}

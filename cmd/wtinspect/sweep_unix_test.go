@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -179,6 +180,10 @@ var hostileCommands = [][]string{
 	{"diff", "--stat", "SINGLE", "GGUF"},
 	{"diff", "--name-only", "SINGLE", "GGUF"},
 	{"diff", "--map", "MAP", "SINGLE", "SET"},
+	{"report", "SET"},
+	{"report", "GGUF"},
+	{"report", "--values", "SINGLE", "GGUF"},
+	{"report", "--match", "KEY", "TORCH"},
 	{"rename", "--map", "MAP", "SINGLE"},
 	{"rename", "--map", "MAP", "-v", "SET"},
 	{"rename", "--map", "CLASH", "SINGLE"},
@@ -417,16 +422,57 @@ func judgeOutput(out []byte, format string, terminal bool) error {
 			}
 		}
 	case "markdown":
+		cells := 0 // of the rows of the table
 		for line := range strings.Lines(string(out)) {
-			if strings.HasPrefix(line, "|") && cellsOf(line) != 4 {
-				return fmt.Errorf("%d cells in %q", cellsOf(line), line)
+			if !strings.HasPrefix(line, "|") {
+				cells = 0
+			} else if n := cellsOf(line); cells != 0 && n != cells {
+				return fmt.Errorf("%d cells in %q", n, line)
+			} else {
+				cells = n
 			}
-			if strings.Contains(line, "<") || strings.Contains(line, "&#") {
+			prose := ourTags.ReplaceAllString(withoutCode(line), "")
+			if strings.Contains(prose, "<") || strings.Contains(prose, "&#") {
 				return fmt.Errorf("HTML in %q", line)
 			}
 		}
 	}
 	return forHumans(out, "")
+}
+
+// ourTags are those that a page in Markdown has.
+var ourTags = regexp.MustCompile(`</?(details|summary)>|<br>`)
+
+// withoutCode takes the code spans out of a line of Markdown: from a run of backticks to
+// the next run of as many (https://spec.commonmark.org/0.31.2/#code-spans).
+func withoutCode(line string) string {
+	var out strings.Builder
+	for i := 0; i < len(line); i++ {
+		if line[i] == '\\' && i+1 < len(line) {
+			i++
+			continue
+		}
+		if line[i] != '`' {
+			out.WriteByte(line[i])
+			continue
+		}
+		rest := strings.TrimLeft(line[i:], "`")
+		fence := len(line) - i - len(rest)
+		for at := 0; ; {
+			k := strings.IndexByte(rest[at:], '`')
+			if k < 0 {
+				return out.String() + line[i:] // it never ends
+			}
+			at += k
+			run := len(rest[at:]) - len(strings.TrimLeft(rest[at:], "`"))
+			at += run
+			if run == fence {
+				i = len(line) - len(rest) + at - 1
+				break
+			}
+		}
+	}
+	return out.String()
 }
 
 // cellsOf counts the cells of a row of a Markdown table.

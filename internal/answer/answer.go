@@ -76,16 +76,19 @@ func ShapeText(dims []uint64) string {
 	return strings.ReplaceAll(fmt.Sprint(dims), " ", ",")
 }
 
-// A fact is a line of a word and what there is to say about it.
-type fact struct{ word, text string }
+// A Fact is a word and what there is to say about it.
+type Fact struct {
+	// Word is "" where the fact goes on with the one before.
+	Word, Text string
+}
 
-func factsTable(facts []fact) *render.Table {
-	t := render.Columns[fact]{
-		{Title: "FACT", Cell: func(c *render.Cell, f fact) {
-			c.Text(cmp.Or(f.word, " ")) // the same as above
+func factsTable(facts []Fact) *render.Table {
+	t := render.Columns[Fact]{
+		{Title: "FACT", Cell: func(c *render.Cell, f Fact) {
+			c.Text(cmp.Or(f.Word, " "))
 			c.Color(render.Bold)
 		}},
-		{Title: "VALUE", Cut: render.Sentence, Cell: func(c *render.Cell, f fact) { c.Text(f.text) }},
+		{Title: "VALUE", Cut: render.Sentence, Cell: func(c *render.Cell, f Fact) { c.Text(f.Text) }},
 	}.Table(slices.Values(facts))
 	t.Headings = render.Never
 	return t

@@ -170,13 +170,34 @@ func (d *difference) writeTable(w io.Writer, s render.Style) error {
 	return err
 }
 
-// writeRules writes a line a rule, and how many tensors it takes; two on a
+// writeRules writes a line for each rule, and how many tensors it takes; two on a
 // terminal that is too narrow, since a name that is cut is no rule.
 func (d *difference) writeRules(w io.Writer, s render.Style) error {
 	const fixed = len("renamed    ->   x12345  by name and shape alone")
 	narrow := s.Width > 0 && slices.ContainsFunc(d.Rules, func(r inspect.DiffRule) bool {
 		return fixed+len(r.From)+len(r.To) > s.Width
 	})
+	t := d.rules(narrow)
+	s.Columns = nil // which are of the table of tensors
+	var b bytes.Buffer
+	if err := t.Write(&b, render.TableFormat, s); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DiffRules has a row for each rule that explains renamed tensors.
+func DiffRules(c *inspect.Comparison) *render.Table {
+	return (&difference{Comparison: c}).rules(false)
+}
+
+// rules has a row for each rule, or two where it is too narrow for both names.
+func (d *difference) rules(narrow bool) *render.Table {
 	var lines []proofLine
 	for _, r := range d.Rules {
 		l := proofLine{"renamed", r.From + " -> " + r.To, "x" + strconv.Itoa(r.Tensors), "same contents"}
@@ -204,18 +225,8 @@ func (d *difference) writeRules(w io.Writer, s render.Style) error {
 		}
 	}
 	t := proofColumns.Table(slices.Values(lines))
-	s.Columns = nil // which are of the table of tensors
 	t.Headings = render.Never
-	var b bytes.Buffer
-	if err := t.Write(&b, render.TableFormat, s); err != nil {
-		return err
-	}
-	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t
 }
 
 // A proofLine is a line about a rule.
@@ -231,7 +242,12 @@ var proofColumns = render.Columns[proofLine]{
 	{Title: "PROOF", Cell: func(c *render.Cell, l proofLine) { c.Text(l.proof) }},
 }
 
-// groupTable has a line a group, with the worst of its figures.
+// DiffGroups has a row for each group of tensors that differ in something.
+func DiffGroups(c *inspect.Comparison) *render.Table {
+	return (&difference{Comparison: c}).groupTable(c.Groups(true, false))
+}
+
+// groupTable has a line per group, with the worst of its figures.
 func (d *difference) groupTable(groups []inspect.DiffGroup) *render.Table {
 	folded := slices.ContainsFunc(groups, func(g inspect.DiffGroup) bool { return len(g.Rows) > 1 })
 	measured := slices.ContainsFunc(groups, func(g inspect.DiffGroup) bool {
@@ -312,17 +328,22 @@ func dimensions(shape []uint64) string {
 
 // writeChanges writes what differs beside the tensors.
 func (d *difference) writeChanges(w io.Writer, s render.Style) error {
+	s.Columns = nil
+	return DiffBeside(d.Comparison).Write(w, render.TableFormat, s)
+}
+
+// DiffBeside has a row for each entry of metadata and configuration that differs.
+func DiffBeside(c *inspect.Comparison) *render.Table {
 	var lines []besideLine
-	for _, c := range d.Metadata {
-		lines = append(lines, besideLine{"metadata", c.Key, changeText(c)})
+	for _, change := range c.Metadata {
+		lines = append(lines, besideLine{"metadata", change.Key, changeText(change)})
 	}
-	for _, c := range d.Config {
-		lines = append(lines, besideLine{"config", cmp.Or(c.Key, "config.json"), changeText(c)})
+	for _, change := range c.Config {
+		lines = append(lines, besideLine{"config", cmp.Or(change.Key, "config.json"), changeText(change)})
 	}
 	t := besideColumns.Table(slices.Values(lines))
-	s.Columns = nil
 	t.Headings = render.Never
-	return t.Write(w, render.TableFormat, s)
+	return t
 }
 
 // A besideLine is a line about what differs beside the tensors.

@@ -69,16 +69,22 @@ func Identify(w io.Writer, list []*inspect.IdentifyResult, faults inspect.Seq[in
 
 // writeIdentity writes what there is to say for people.
 func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
+	return factsTable(IdentityFacts(r, o.Verbose)).Write(w, render.TableFormat, o.Style)
+}
+
+// IdentityFacts are what there is to say of what names follow. Lists are cut unless all is
+// wanted.
+func IdentityFacts(r *inspect.IdentifyResult, all bool) []Fact {
 	const most = 12
-	var lines []fact
+	var lines []Fact
 	fact := func(word, text string) {
 		if text != "" {
-			lines = append(lines, fact{word, text})
+			lines = append(lines, Fact{word, text})
 		}
 	}
 	facts := func(word string, list []string) {
 		for k, text := range list {
-			if k == most && !o.Verbose {
+			if k == most && !all {
 				fact(word, fmt.Sprintf("and %d more (-v shows all)", len(list)-most))
 				return
 			}
@@ -90,7 +96,7 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 	fact("convention", conventionText(r.Result))
 	fact("kind", kindText(r.Result))
 	fact("dialect", strings.Join(r.Dialects, ", "))
-	fact("families", familiesText(r.Families, o.Verbose))
+	fact("families", familiesText(r.Families, all))
 	fact("adapter", changesText(r.Changes))
 	fact("wrappers", strings.Join(r.Wrappers, " "))
 	fact("quantisation", strings.Join(r.Quantisation, ", "))
@@ -124,9 +130,9 @@ func writeIdentity(w io.Writer, r *inspect.IdentifyResult, o Options) error {
 		fact("why", r.Why.Name)
 		fact("role", r.Why.Role)
 		facts("", r.Why.Reasons)
-		fact("known to", familiesText(r.Why.Known, o.Verbose))
+		fact("known to", familiesText(r.Why.Known, all))
 	}
-	return factsTable(lines).Write(w, render.TableFormat, o.Style)
+	return lines
 }
 
 // kindText says what a checkpoint is, and of which parts one is that is all in one.

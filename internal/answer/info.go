@@ -123,17 +123,14 @@ const manyFiles = 16
 
 func (i info) write(w io.Writer, o Options) error {
 	s := o.Style
-	sections := []*render.Table{i.facts(s)}
+	sections := []*render.Table{factsTable(InfoFacts(i.CheckpointInfo, s.Terminal))}
 	if len(i.Totals.DTypes) > 0 {
-		t := dtypeColumns.Table(slices.Values(i.Totals.DTypes.ByBytes()))
-		t.Headings = render.Always
-		sections = append(sections, t)
+		sections = append(sections, InfoDTypes(i.CheckpointInfo))
 	}
 	if len(i.Files) > 1 && (o.Verbose || len(i.Files) < manyFiles) {
-		sections = append(sections, i.fileSection())
+		sections = append(sections, InfoFiles(i.CheckpointInfo))
 	}
-	if table := metadataTable(inspect.MetadataOf(i.Source), i.Format, nil, s.Terminal); table != nil {
-		table.Headings = render.Always
+	if table := InfoMetadata(i.CheckpointInfo, s.Terminal); table != nil {
 		sections = append(sections, table)
 	}
 	for k, t := range sections {
@@ -149,16 +146,17 @@ func (i info) write(w io.Writer, o Options) error {
 	return nil
 }
 
-// facts are the lines of a word and what there is to say about it.
-func (i info) facts(s render.Style) *render.Table {
-	var facts []fact
+// InfoFacts are what there is to say of a checkpoint, with sizes that are easy to read
+// where a person looks at them.
+func InfoFacts(i *inspect.CheckpointInfo, terminal bool) []Fact {
+	var facts []Fact
 	add := func(word, text string) {
 		if text != "" {
-			facts = append(facts, fact{word, text})
+			facts = append(facts, Fact{word, text})
 		}
 	}
 	size := func(n inspect.Sum) string {
-		if s.Terminal {
+		if terminal {
 			return sumText(n, "", render.Size) + " (" + sumText(n, " bytes", render.Grouped) + ")"
 		}
 		return sumText(n, " bytes", render.Grouped)
@@ -224,7 +222,23 @@ func (i info) facts(s render.Style) *render.Table {
 		add("tensor data", size(i.Totals.Bytes))
 		add("largest", fmt.Sprintf("%s %s", cmp.Or(i.Largest.Name, `""`), ShapeText(i.Largest.Shape)))
 	}
-	return factsTable(facts)
+	return facts
+}
+
+// InfoDTypes has a row for each dtype of a checkpoint, the one with the most bytes first.
+func InfoDTypes(i *inspect.CheckpointInfo) *render.Table {
+	t := dtypeColumns.Table(slices.Values(i.Totals.DTypes.ByBytes()))
+	t.Headings = render.Always
+	return t
+}
+
+// InfoMetadata has the metadata of a checkpoint; nil when there is none.
+func InfoMetadata(i *inspect.CheckpointInfo, terminal bool) *render.Table {
+	t := metadataTable(inspect.MetadataOf(i.Source), i.Format, nil, terminal)
+	if t != nil {
+		t.Headings = render.Always
+	}
+	return t
 }
 
 var dtypeColumns = render.Columns[inspect.DTypeTotals]{
@@ -241,7 +255,8 @@ var dtypeColumns = render.Columns[inspect.DTypeTotals]{
 	}},
 }
 
-func (i info) fileSection() *render.Table {
+// InfoFiles has a row for each file of a checkpoint.
+func InfoFiles(i *inspect.CheckpointInfo) *render.Table {
 	files := i.Source.Files
 	t := render.Columns[int]{
 		{Title: "FILE", Cut: render.Whole, Cell: func(c *render.Cell, k int) { c.Text(files[k].Name) }},

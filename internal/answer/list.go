@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -237,9 +236,8 @@ func (l *listing) groupColumns(of *inspect.Listing, folded bool) render.Columns[
 		{Title: l.shapeTitle(), Cell: func(c *render.Cell, g group) { l.shapeCell(c, &g.First) }},
 		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
 		{Key: "elements", Right: true, Cell: func(c *render.Cell, g group) {
-			n, ok := g.First.Elements()
-			if high, sum := bits.Mul64(n, uint64(len(g.Members))); ok && high == 0 {
-				c.Number(sum)
+			if n := g.Elements(); n != nil {
+				c.Number(*n)
 			}
 		}},
 		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, g group) {
@@ -260,6 +258,11 @@ func (l *listing) groupColumns(of *inspect.Listing, folded bool) render.Columns[
 			}
 		}},
 	}
+}
+
+// Groups has a row for each group of tensors of a listing, as [List] has on a terminal.
+func Groups(of *inspect.Listing) *render.Table {
+	return (&listing{&inspect.ListResult{}, ListOptions{}}).groupTable(of)
 }
 
 // groupTable is the table for a terminal.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -71,7 +72,7 @@ func (m *measuring) writeTables(w io.Writer, one func(w io.Writer, k int) error)
 			return err
 		}
 		if s.Terminal {
-			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, m.totalsLine(k))); err != nil {
+			if _, err := fmt.Fprintln(w, s.Paint(render.Dim, StatsLine(m.StatsResult, k))); err != nil {
 				return err
 			}
 		}
@@ -83,10 +84,9 @@ func (m *measuring) writeTables(w io.Writer, one func(w io.Writer, k int) error)
 	return nil
 }
 
-// totalsLine sums up a checkpoint: what is hardly ever meant, and how much there
-// is of it.
-func (m *measuring) totalsLine(k int) string {
-	t := m.Summary(k)
+// StatsLine sums up checkpoint k: what is hardly ever meant, and how much there is of it.
+func StatsLine(r *inspect.StatsResult, k int) string {
+	t := r.Summary(k)
 	out := []string{render.Counted(t.Tensors, "tensor"), render.Counted(t.Numbers, "number")}
 	if t.NaN > 0 {
 		out = append(out, fmt.Sprintf("%s NaN in %s", render.Grouped(t.NaN), render.Counted(t.WithNaN, "tensor")))
@@ -303,27 +303,43 @@ var templateColumns = render.Columns[*inspect.StatsTemplate]{
 
 // writeTemplates writes a line a template, and below it the odd layers.
 func writeTemplates(w io.Writer, s render.Style, templates []inspect.StatsTemplate) error {
-	table := templateColumns.Table(pointers(templates))
-	table.Headings = render.Always
-	if err := table.Write(w, render.TableFormat, s); err != nil {
+	if err := Templates(templates).Write(w, render.TableFormat, s); err != nil {
 		return err
 	}
 	b := bufio.NewWriter(w)
-	for i := range templates {
-		t := &templates[i]
-		for k := range t.Layers {
-			l := &t.Layers[k]
-			if len(l.Odd) == 0 {
-				continue
-			}
-			name := t.Name
-			if l.Number >= 0 {
-				name = strings.Replace(name, "{layer}", strconv.Itoa(l.Number), 1)
-			}
-			fmt.Fprintf(b, "%s %s: %s\n", s.Paint(render.Yellow, "odd:"), render.Escape(name), strings.Join(l.Odd, ", "))
-		}
+	for name, odd := range OddLayers(templates) {
+		fmt.Fprintf(b, "%s %s: %s\n", s.Paint(render.Yellow, "odd:"), render.Escape(name), odd)
 	}
 	return b.Flush()
+}
+
+// Templates has a row for each template.
+func Templates(templates []inspect.StatsTemplate) *render.Table {
+	t := templateColumns.Table(pointers(templates))
+	t.Headings = render.Always
+	return t
+}
+
+// OddLayers yields the tensors that are not like those of other layers, and in what.
+func OddLayers(templates []inspect.StatsTemplate) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for i := range templates {
+			t := &templates[i]
+			for k := range t.Layers {
+				l := &t.Layers[k]
+				if len(l.Odd) == 0 {
+					continue
+				}
+				name := t.Name
+				if l.Number >= 0 {
+					name = strings.Replace(name, "{layer}", strconv.Itoa(l.Number), 1)
+				}
+				if !yield(name, strings.Join(l.Odd, ", ")) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // sparkline draws the deviations from the first layer to the last, from the

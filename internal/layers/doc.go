@@ -3,7 +3,7 @@
 // Imports point down only. From top to bottom:
 //
 //	cmd/wtinspect
-//	internal/browse
+//	internal/browse  internal/page
 //	internal/answer  internal/report
 //	inspect
 //	internal/render

@@ -20,7 +20,7 @@ const module = "github.com/wtinspect/wtinspect"
 // rows is the picture of the package comment, top to bottom.
 var rows = [][]string{
 	{"cmd/wtinspect"},
-	{"internal/browse"},
+	{"internal/browse", "internal/page"},
 	{"internal/answer", "internal/report"},
 	{"inspect"},
 	{"internal/render"},

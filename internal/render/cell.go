@@ -105,6 +105,22 @@ func (c *Cell) Shape(dims []uint64) {
 	}
 }
 
+// number returns the number that a cell has, nil without one.
+func (c *Cell) number() *float64 {
+	var f float64
+	switch c.kind {
+	case unsigned, size, grouped:
+		f = float64(c.n)
+	case signed:
+		f = float64(int64(c.n))
+	case float, figure:
+		f = math.Float64frombits(c.n)
+	default:
+		return nil
+	}
+	return &f
+}
+
 // Color gives the cell a colour.
 func (c *Cell) Color(color Color) { c.color = color }
 

@@ -134,6 +134,15 @@ var wide = &unicode.RangeTable{
 	R32: []unicode.Range32{{0x1f300, 0x1f64f, 1}, {0x1f900, 0x1f9ff, 1}, {0x20000, 0x3fffd, 1}},
 }
 
+// Shorten returns text that is escaped without its middle where it is longer than width
+// columns, and says then how long it is.
+func Shorten(s string, width int) string {
+	if DisplayWidth(s) <= width {
+		return s
+	}
+	return ShortenMiddle(s, width) + " (" + Grouped(uint64(utf8.RuneCountInString(s))) + " characters)"
+}
+
 // ShortenMiddle shortens s to width columns by taking out its middle: the ends of
 // a tensor's name, the end a little more, say what it is.
 func ShortenMiddle(s string, width int) string {

@@ -224,6 +224,32 @@ func (t *Table) shown(f Format, asked []string) ([]Column, iter.Seq[[]Cell], err
 	return columns, t.cells(places), nil
 }
 
+// A CellText is a cell as people read it.
+type CellText struct {
+	// Text is escaped; "-" where there is nothing to say.
+	Text string
+	// Number is what orders a column of numbers, nil for other cells.
+	Number *float64
+}
+
+// Texts returns the columns of the table for people, and the rows as they read them on a
+// terminal, for what lays them out by itself.
+func (t *Table) Texts() ([]Column, iter.Seq[[]CellText]) {
+	columns, walk, _ := t.shown(TableFormat, nil) // its own, which it has
+	return columns, func(yield func([]CellText) bool) {
+		for row := range walk {
+			texts := make([]CellText, len(row))
+			for k := range row {
+				text, _ := row[k].appendHuman(nil, true)
+				texts[k] = CellText{string(text), row[k].number()}
+			}
+			if !yield(texts) {
+				return
+			}
+		}
+	}
+}
+
 // Write writes the table in a format that rows alone make up: any but JSON,
 // which is a [Document].
 func (t *Table) Write(w io.Writer, f Format, s Style) error {

@@ -34,7 +34,7 @@ func gitHub(w io.Writer, r *inspect.CheckResult, o Options) error {
 			place = fmt.Sprintf(",line=%d,col=%d", *f.Line, *f.Column)
 		}
 		_, err := fmt.Fprintf(w, "::%s file=%s%s,title=%s::%s\n", commands[f.Severity], gitHubProperty.Replace(render.EscapeMessage(repositoryPath(f))), place,
-			gitHubProperty.Replace(f.Rule+" "+f.Name), gitHubData.Replace(sentence(f)))
+			gitHubProperty.Replace(f.Rule+" "+f.Name), gitHubData.Replace(Sentence(f)))
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func gitLab(w io.Writer, r *inspect.CheckResult, _ Options) error {
 			line = *f.Line
 		}
 		list[i] = gitLabIssue{
-			Description: f.Rule + ": " + sentence(f), CheckName: f.Rule, Fingerprint: fingerprint, Severity: severities[f.Severity],
+			Description: f.Rule + ": " + Sentence(f), CheckName: f.Rule, Fingerprint: fingerprint, Severity: severities[f.Severity],
 			Location: gitLabLocation{repositoryPath(f), gitLabLines{line}},
 		}
 	}

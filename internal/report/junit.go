@@ -55,7 +55,7 @@ func jUnit(w io.Writer, r *inspect.CheckResult, _ Options) error {
 		c := junitCase{Name: rule.ID + " " + rule.Name, Class: "wtinspect." + rule.ID[:3]}
 		var failing, below []string
 		for _, f := range byRule[rule.ID] {
-			line := render.EscapeMessage(f.Place()) + ": " + f.Severity.String() + ": " + sentence(f)
+			line := render.EscapeMessage(f.Place()) + ": " + f.Severity.String() + ": " + Sentence(f)
 			if fails && f.Severity >= failOn {
 				failing = append(failing, line)
 			} else {

@@ -44,7 +44,7 @@ func markdown(w io.Writer, r *inspect.CheckResult, o Options) error {
 	for i := range list {
 		f := &list[i]
 		fmt.Fprintf(&b, "| %s | %s %s | %s | %s |\n", f.Severity, f.Rule, f.Name,
-			EscapeMarkdown(render.EscapeMessage(f.Place())), EscapeMarkdown(sentence(f)))
+			EscapeMarkdown(render.EscapeMessage(f.Place())), EscapeMarkdown(Sentence(f)))
 	}
 	if more > 0 {
 		fmt.Fprintf(&b, "\n%s not shown.\n", render.Counted(more, "more finding"))

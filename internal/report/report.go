@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -77,9 +78,9 @@ func shown(r *inspect.CheckResult, o Options) ([]inspect.Finding, int) {
 	return r.Findings[:o.Max], len(r.Findings) - o.Max
 }
 
-// sentence is what a finding says about its tensor, in one line without its
+// Sentence is what a finding says about its tensor, in one line without its
 // place.
-func sentence(f *inspect.Finding) string {
+func Sentence(f *inspect.Finding) string {
 	var b strings.Builder
 	if f.Tensor != nil {
 		b.WriteString(render.Escape(*f.Tensor))
@@ -121,6 +122,11 @@ func Summary(r *inspect.CheckResult) string {
 		out += "; " + render.Counted(s.Unjudged, "path") + " could not be judged"
 	}
 	return out
+}
+
+// FitText says how an adapter fits a model.
+func FitText(f inspect.Fit) string {
+	return fmt.Sprintf("%d of the %s that %s changes %s in %s", f.Targets, render.Counted(f.Modules, "module"), f.Checkpoint, plural.Verb(f.Targets, "are"), f.Base)
 }
 
 // severities counts findings: "1 error, 2 warnings".

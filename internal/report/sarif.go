@@ -157,7 +157,7 @@ func sarif(w io.Writer, r *inspect.CheckResult, o Options) error {
 		}
 		run.Results = append(run.Results, sarifResult{
 			RuleID: f.Rule, RuleIndex: index[f.Rule], Level: sarifLevels[f.Severity],
-			Message: sarifText{Text: sentence(f) + "."}, Locations: []sarifLocation{loc},
+			Message: sarifText{Text: Sentence(f) + "."}, Locations: []sarifLocation{loc},
 			PartialFingerprints: map[string]string{"wtinspect/v1": f.Fingerprint},
 		})
 	}

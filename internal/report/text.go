@@ -21,7 +21,7 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 	for i := range list {
 		f := &list[i]
 		fmt.Fprintf(&b, "%s: %s %s: %s", s.Paint(render.Bold, render.EscapeMessage(f.Place())),
-			s.Paint(colors[f.Severity], f.Severity.String()), f.Rule, sentence(f))
+			s.Paint(colors[f.Severity], f.Severity.String()), f.Rule, Sentence(f))
 		if f.Fixable {
 			b.WriteString(" " + s.Paint(render.Dim, "[fix]"))
 		}
@@ -38,16 +38,16 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 	if more > 0 {
 		fmt.Fprintf(&b, "  and %d more; --max 0 shows all\n", more)
 	}
-	b.WriteString(fixes(r))
+	b.WriteString(Fixes(r))
 	return s.Wrap(w, func(w io.Writer) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	})
 }
 
-// fixes says what 'wtinspect fix' can fix of the findings, and which of them only when
+// Fixes says what 'wtinspect fix' can fix of the findings, and which of them only when
 // its --select asks for them: what is no more than worth knowing.
-func fixes(r *inspect.CheckResult) string {
+func Fixes(r *inspect.CheckResult) string {
 	var fixed, asked int
 	var rules []string
 	for i := range r.Findings {

@@ -164,7 +164,11 @@ func (d *document) relink(root fs.FS, outputs map[string]string) error {
 			}
 		case *ast.Image:
 			if entering {
-				fail(n, string(n.Destination), "pages have no images yet")
+				dest, err := d.picture(n, outputs)
+				if err != nil {
+					fail(n, string(n.Destination), err.Error())
+				}
+				n.Destination = []byte(dest)
 			}
 		case *east.TableCell:
 			if entering && n.Alignment == east.AlignRight {
@@ -212,6 +216,21 @@ func (d *document) target(dest string, root fs.FS, outputs map[string]string) (s
 		kind = "tree"
 	}
 	return fmt.Sprintf("%s/%s/main/%s", repository, kind, (&url.URL{Path: file, Fragment: u.Fragment}).String()), nil
+}
+
+// picture returns where an image of the page is in the site.
+func (d *document) picture(n *ast.Image, outputs map[string]string) (string, error) {
+	file := path.Join(path.Dir(d.source), string(n.Destination))
+	out, ok := outputs[file]
+	switch ext := path.Ext(file); {
+	case !ok:
+		return "", errors.New("an image is a file below docs/")
+	case ext != ".svg" && ext != ".png":
+		return "", errors.New("an image is SVG or PNG")
+	case !n.HasChildren():
+		return "", errors.New("an image needs a text for those who do not see it")
+	}
+	return (&url.URL{Path: relative(outputs[d.source], out)}).String(), nil
 }
 
 // relative returns how one page of the site refers to another.

@@ -37,7 +37,7 @@ var groups = []group{
 	}},
 	{"Commands", []string{
 		commandsPage, "docs/ls.md", "docs/info.md", "docs/meta.md", "docs/identify.md", "docs/rename.md", "docs/convert.md", "docs/map.md", "docs/map-infer.md", "docs/check.md",
-		"docs/fix.md", "docs/diff.md", "docs/browse.md", "docs/stats.md", "docs/cat.md", "docs/hash.md", "docs/schema.md",
+		"docs/fix.md", "docs/diff.md", "docs/browse.md", "docs/report.md", "docs/stats.md", "docs/cat.md", "docs/hash.md", "docs/schema.md",
 	}},
 	{"Conventions", []string{
 		"docs/conventions.md", "docs/roles.md", "docs/adapters.md", "docs/near-misses.md", "docs/map-language.md", "docs/maps-elsewhere.md", "docs/operations.md",

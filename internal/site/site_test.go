@@ -25,6 +25,9 @@ func smallSite(text string) fstest.MapFS {
 		"docs/ls.md":      "# wtinspect ls\n\nLists.\n\n## Flags\n\nMany.\n",
 		"docs/ci/hub.md":  "# Hub\n\n[ls](../ls.md#flags)\n",
 		"docs/a.json":     "{}\n",
+
+		"docs/pictures/a.png": "PNG",
+
 		"docs/a/a.go":     "// Package a has a.json.\npackage a\n",
 		"docs/page.md":    "# Page\n\n" + text,
 		"lib/lib.go":      "// Package lib opens. See [File.Name] and [github.com/wtinspect/wtinspect/lib/sub].\npackage lib\n\n// A File is <open>.\ntype File struct {\n\t// Name is its name.\n\tName string\n\tsecret int\n}\n\n// Open opens.\nfunc Open(name string) *File { return nil }\n\n// Close closes.\nfunc (f *File) Close() {}\n",
@@ -73,7 +76,7 @@ func made(t *testing.T, text string) map[string]string {
 func TestFiles(t *testing.T) {
 	want := []string{
 		"a.json", "api/docs/a.html", "api/lib.html", "api/lib/sub.html", "changelog.html", "ci/hub.html", "commands.html", "contributing.html", "icon.svg",
-		"index.html", "ls.html", "page.html", "search-index.js", "security.html", "site.js", "style.css", "theme.js",
+		"index.html", "ls.html", "page.html", "pictures/a.png", "search-index.js", "security.html", "site.js", "style.css", "theme.js",
 	}
 	if got := slices.Sorted(maps.Keys(made(t, ""))); !slices.Equal(got, want) {
 		t.Errorf("the site has %q, want %q", got, want)
@@ -99,6 +102,10 @@ func TestLinks(t *testing.T) {
 			t.Errorf("a link to %s does not lead to %s", tt.dest, tt.want)
 		}
 	}
+	site := made(t, "![x](pictures/a.png)\n")
+	if !strings.Contains(site["page.html"], `<img src="pictures/a.png" alt="x">`) || site["pictures/a.png"] != "PNG" {
+		t.Errorf("a picture: %s", site["page.html"])
+	}
 	if got := made(t, "")["ci/hub.html"]; !strings.Contains(got, `<a href="../ls.html#flags">ls</a>`) || !strings.Contains(got, `href="../style.css"`) {
 		t.Error("a page in a directory does not link to those above it")
 	}
@@ -118,7 +125,10 @@ func TestDeadLinks(t *testing.T) {
 		{"[x](javascript:alert(1))\n", "a link is a relative path"},
 		{"[x](//example.org/a)\n", "a link is a relative path"},
 		{"[x](../../LICENSE)\n", "it leaves the repository"},
-		{"![x](a.json)\n", "pages have no images yet"},
+		{"![x](a.json)\n", "docs/page.md:3: link to a.json: an image is SVG or PNG"},
+		{"![x](gone.png)\n", "an image is a file below docs/"},
+		{"![x](https://example.org/a.png)\n", "an image is a file below docs/"},
+		{"![](pictures/a.png)\n", "an image needs a text"},
 	} {
 		_, err := generate(smallSite(tt.text), noHelp)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

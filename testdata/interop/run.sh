@@ -21,6 +21,9 @@
 # And what the npm packages read of a hub over HTTP, that of the tests, is what
 # `wtinspect ls hf://` reads of it.
 #
+# And Chromium opens what `wtinspect report` writes: it asks for nothing, logs nothing, and
+# axe and html-validate find nothing wrong.
+#
 # They are installed into a temporary directory. Where npm, NumPy, torch, or the network, is
 # missing their checks are skipped, and said to be.
 set -eu
@@ -209,6 +212,23 @@ case $readers in
 	exec 3>&-
 	;;
 esac
+
+# What `wtinspect report` writes, in a browser. SHOTS is where the screenshots stay.
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || :)
+if [ -z "$browser" ] || ! command -v npm >/dev/null; then
+	echo "SKIP: Chromium, or npm, is missing"
+elif mkdir "$tmp/report" && cp "$here/report/package.json" "$here/report/report.mjs" "$tmp/report" &&
+	(cd "$tmp/report" && npm install --no-audit --no-fund --ignore-scripts --silent) >"$tmp/log" 2>&1; then
+	shots=${SHOTS:-$tmp/shots}
+	mkdir -p "$shots"
+	if node "$tmp/report/report.mjs" "$wt" "$browser" "$shots"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+else
+	echo "SKIP: what tries pages could not be installed: $(tail -n 1 "$tmp/log")"
+fi
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -1,0 +1,442 @@
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/render"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/")
+
+const small = `meta format pt
+tensor model.embed_tokens.weight BF16 [64,16] normal=1
+tensor model.layers.{0..2}.self_attn.q_proj.weight BF16 [16,16] normal=2
+tensor model.layers.{0..2}.mlp.up_proj.weight F16 [44,16] hex=003c0040
+tensor model.layers.{0..2}.input_layernorm.weight F32 [16] normal=3
+tensor model.norm.weight F32 [16] values=1
+`
+
+// reported is the report of files in the working directory, which have the given texts.
+func reported(t testing.TB, opts *inspect.ReportOptions, texts ...string) (*inspect.ReportResult, Options) {
+	t.Helper()
+	var refs []string
+	for i, text := range texts {
+		refs = append(refs, "model-"+string(rune('a'+i))+".safetensors")
+		if err := fixture.Write(refs[i], text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := inspect.Open(t.Context(), refs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { set.Close() })
+	r, err := inspect.Report(t.Context(), set, refs, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, Options{Title: refs[0], References: refs, Command: append([]string{"wtinspect", "report"}, refs...), Version: "v1.2.3"}
+}
+
+func written(t testing.TB, form string, r *inspect.ReportResult, o Options) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Write(&b, form, r, o); err != nil {
+		t.Fatalf("%s: %v", form, err)
+	}
+	return b.String()
+}
+
+// What the pages of a small model and of two look like, byte for byte and twice.
+func TestGolden(t *testing.T) {
+	testdata, err := filepath.Abs("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	one, o := reported(t, &inspect.ReportOptions{Values: true}, small)
+	two, o2 := reported(t, nil, small, strings.Replace(strings.Replace(small, "self_attn.q_proj", "attn.wq", 1), "pt", "np", 1))
+	for _, g := range []struct {
+		file, form string
+		r          *inspect.ReportResult
+		o          Options
+	}{
+		{"one.html", "html", one, o},
+		{"one.md", "markdown", one, o},
+		{"one.svg", "svg", one, o},
+		{"two.md", "markdown", two, o2},
+	} {
+		got := written(t, g.form, g.r, g.o)
+		if again := written(t, g.form, g.r, g.o); again != got {
+			t.Errorf("%s: another time it is not the same", g.file)
+		}
+		path := filepath.Join(testdata, g.file)
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (-want +got; -update writes it):\n%s", g.file, diff)
+		}
+	}
+}
+
+// The page names the digests of its style and its script, and they are what a browser
+// computes.
+func TestPolicy(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r, o := reported(t, nil, small)
+	page := written(t, "html", r, o)
+	for _, element := range []string{"style", "script"} {
+		parts := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(page, -1)
+		if len(parts) != 1 {
+			t.Fatalf("%d elements %s", len(parts), element)
+		}
+		sum := sha256.Sum256([]byte(parts[0][1]))
+		if want := element + "-src &#39;sha256-" + base64.StdEncoding.EncodeToString(sum[:]); !strings.Contains(strings.ReplaceAll(page, "&#43;", "+"), want) {
+			t.Errorf("the policy has no %s", want)
+		}
+	}
+	if !strings.Contains(page, `content="default-src &#39;none&#39;;`) {
+		t.Error("the policy allows something by default")
+	}
+}
+
+// elements are the tags of a page with the names of their attributes, style and script
+// without their text.
+func elements(t *testing.T, page string) map[string]int {
+	t.Helper()
+	out := make(map[string]int)
+	page = regexp.MustCompile(`(?s)<(style|script)>.*?</`).ReplaceAllString(page, "<$1></")
+	attribute := regexp.MustCompile(`\s+([a-zA-Z-]+)(?:="[^"]*")?`)
+	for rest := page; ; {
+		i := strings.IndexByte(rest, '<')
+		if i < 0 {
+			return out
+		}
+		rest = rest[i:]
+		tag := regexp.MustCompile(`^<(/?[a-zA-Z0-9!]+)((?:\s+[a-zA-Z-]+(?:="[^"<>]*")?)*)\s*/?>`).FindStringSubmatch(rest)
+		if tag == nil {
+			t.Fatalf("no tag: %.80q", rest)
+		}
+		name := tag[1]
+		for _, a := range attribute.FindAllStringSubmatch(tag[2], -1) {
+			name += " " + a[1]
+		}
+		out[name]++
+		rest = rest[len(tag[0]):]
+	}
+}
+
+const hostile = `</title></script><script>alert(1)</script><img src=x onerror=alert(1)>"' onload='x' style="x" &lt;b&gt; ` + "`|`" + ` [a](javascript:x) @org {{.}} ` + "\x00\x1b[2J\u202e\u2066\ufeff\xff"
+
+// Nothing that a file says is an element or an attribute, or acts on a reader in any form;
+// names of any length are shown in part.
+func TestHostile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	text := func(bad string) string {
+		q := func(s string) string { return strconv.Quote(strings.NewReplacer("{", "{{", "}", "}}").Replace(s)) }
+		return "meta " + q("k"+bad) + " " + q("v"+bad) + "\n" +
+			"tensor " + q("model.layers.0."+bad+".weight") + " F32 [4,4] normal=1\n" +
+			"tensor " + q("model.layers.1."+bad+".weight") + " F32 [4,4] values=nan\n" +
+			"tensor " + q(bad+strings.Repeat("\U0001F600<", 13<<10)) + " BF16 [4]\n" +
+			"tensor " + q(strings.Repeat(bad+".", 300)+"x") + " BF16 [4]\n"
+	}
+	all := &inspect.ReportOptions{Values: true}
+	bad := strings.TrimSuffix(hostile, "\xff")
+	r, o := reported(t, all, text(bad), text(bad+"2"))
+	o.Title, o.References, o.Command = hostile, []string{hostile, hostile}, []string{"wtinspect", hostile}
+	tame, to := reported(t, all, text("bad"), text("bad2"))
+
+	page := written(t, "html", r, o)
+	ours := elements(t, written(t, "html", tame, to))
+	for e := range elements(t, page) {
+		if ours[e] == 0 {
+			t.Errorf("the page has an element <%s>", e)
+		}
+		if regexp.MustCompile(`(?i) (on\w+|style|src|srcset)\b`).MatchString(e) {
+			t.Errorf("an element that acts: <%s>", e)
+		}
+	}
+	md := written(t, "markdown", r, o)
+	for line := range strings.Lines(md) {
+		if prose := regexp.MustCompile("`+[^`]+`+").ReplaceAllString(line, ""); strings.Contains(prose, "<script") || strings.Contains(prose, "<img") {
+			t.Errorf("markup: %.200q", line)
+		}
+	}
+	drawing := written(t, "svg", r, o)
+	for d := xml.NewDecoder(strings.NewReader(drawing)); ; {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("svg: %v", err)
+		}
+		if e, ok := token.(xml.StartElement); ok && !strings.Contains("svg title desc style rect text g", e.Name.Local) {
+			t.Errorf("svg: an element %s", e.Name.Local)
+		}
+	}
+	for form, out := range map[string]string{"html": page, "markdown": md, "svg": drawing} {
+		if !utf8.ValidString(out) {
+			t.Errorf("%s is not UTF-8", form)
+		}
+		for _, r := range out {
+			if r != '\n' && !strconv.IsPrint(r) {
+				t.Errorf("%s has %U", form, r)
+				break
+			}
+		}
+		for line := range strings.Lines(out) {
+			if len(line) > 20_000 {
+				t.Errorf("%s has a line of %d bytes: %.80q", form, len(line), line)
+			}
+		}
+		if form != "svg" && !strings.Contains(out, "characters)") {
+			t.Errorf("%s does not say how long a name is that it cuts", form)
+		}
+	}
+	if !json.Valid([]byte(written(t, "json", r, o))) {
+		t.Error("the JSON is none")
+	}
+}
+
+// A page has a bound, whatever the model: tables are cut, and say so.
+func TestSize(t *testing.T) {
+	t.Chdir(t.TempDir())
+	// As DeepSeek V3: the names fold.
+	folded := "data sparse\ntensor model.embed_tokens.weight BF16 [128,16]\n"
+	for _, w := range []string{"gate_proj", "up_proj", "down_proj"} {
+		folded += "tensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight F8_E4M3 [4,4]\ntensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight_scale_inv F32 [1]\n"
+	}
+	// Names that have nothing in common, and are as long as they can be when they are escaped.
+	var apart strings.Builder
+	apart.WriteString("data sparse\n")
+	n := 92_000
+	if testing.Short() {
+		n = 4000
+	}
+	for i := range n {
+		letters := strings.NewReplacer("0", "q", "1", "w", "2", "e", "3", "r", "4", "t", "5", "y", "6", "u", "7", "i", "8", "o", "9", "p").Replace(strconv.Itoa(i))
+		apart.WriteString("tensor " + strconv.Quote(letters+strings.Repeat(`"&|`, 30)) + " F32 [" + strconv.Itoa(i%50+1) + "]\n")
+	}
+	for name, text := range map[string]string{"folded": folded, "apart": apart.String()} {
+		r, o := reported(t, nil, text)
+		page, md := written(t, "html", r, o), written(t, "markdown", r, o)
+		if len(page) > 1_000_000 || utf8.RuneCountInString(md) > 65_536 {
+			t.Errorf("%s: %d bytes of HTML, %d characters of Markdown", name, len(page), utf8.RuneCountInString(md))
+		}
+		if left := strings.Contains(page, "more rows not shown here. All of them: <code>wtinspect ls "); left != (name == "apart") {
+			t.Errorf("%s: it says that rows are left out: %v", name, left)
+		}
+		t.Logf("%s: %d tensors, HTML %d, Markdown %d", name, r.Listings[0].Len(), len(page), len(md))
+	}
+}
+
+// Findings, metadata and models beyond any number are cut, too.
+func TestManyOfEverything(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var text strings.Builder
+	for i := range 300 {
+		text.WriteString("meta " + strconv.Quote("key<"+strconv.Itoa(i)) + " " + strconv.Quote(strings.Repeat("<&", 500)) + "\n")
+	}
+	for i := range 400 {
+		// Each layer is odd in its own way.
+		fmt.Fprintf(&text, "tensor model.layers.%d.mlp.w%c.weight F32 [%d] values=%d,nan\n", i, 'a'+i%26, i%7+1, i*i*i)
+	}
+	var texts []string
+	for range 20 {
+		texts = append(texts, text.String())
+	}
+	texts = texts[:14]
+	var refs []string
+	for i, text := range texts {
+		refs = append(refs, "m"+strconv.Itoa(i)+".safetensors")
+		if err := fixture.Write(refs[i], text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := inspect.Open(t.Context(), []string{"."}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	r, err := inspect.Report(t.Context(), set, []string{"."}, &inspect.ReportOptions{Values: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Title: "many", References: []string{"."}, Command: []string{"wtinspect"}, Version: "v1"}
+	page, md := written(t, "html", r, o), written(t, "markdown", r, o)
+	if len(page) > 1_000_000 || len(md) > 65_536 {
+		t.Errorf("%d bytes of HTML, %d of Markdown", len(page), len(md))
+	}
+	for _, want := range []string{
+		"2 more checkpoints not shown here. All of them: <code>wtinspect info .</code>",
+		"more findings not shown here. All of them: <code>wtinspect check --max 0 .</code>",
+		"more rows not shown here. All of them: <code>wtinspect meta show m0.safetensors</code>",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	t.Logf("HTML %d, Markdown %d", len(page), len(md))
+}
+
+// Where there is nothing to draw, to measure or to list, a page says what there is.
+func TestEmpty(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{"nothing": "meta a b", "empty": "tensor a F32 [0]"} {
+		r, o := reported(t, &inspect.ReportOptions{Values: true}, text)
+		for _, form := range []string{"html", "markdown", "json"} {
+			written(t, form, r, o)
+		}
+		if err := Write(io.Discard, "svg", r, o); !errors.Is(err, errNoMap) {
+			t.Errorf("%s: a drawing of nothing: %v", name, err)
+		}
+	}
+	r, o := reported(t, nil, small)
+	if err := Write(io.Discard, "pdf", r, o); err == nil || !strings.Contains(err.Error(), "must be one of: html, markdown, svg, json") {
+		t.Errorf("an unknown form: %v", err)
+	}
+}
+
+// The example of the paper: areas of 6, 6, 4, 3, 2, 2, 1 in 6 by 4 (figures 3 and 4 of
+// Bruls, Huizing and van Wijk). Its first rows are worked out by hand there.
+func TestSquarify(t *testing.T) {
+	areas := []float64{6, 6, 4, 3, 2, 2, 1}
+	got := squarify(areas, rect{0, 0, 6, 4})
+	want := []rect{{0, 0, 3, 2}, {0, 2, 3, 2}, {3, 0, 12.0 / 7, 7.0 / 3}, {3 + 12.0/7, 0, 9.0 / 7, 7.0 / 3}}
+	near := func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }
+	for i, w := range want {
+		if g := got[i]; !near(g.x, w.x) || !near(g.y, w.y) || !near(g.w, w.w) || !near(g.h, w.h) {
+			t.Errorf("part %d: %v, want %v", i, g, w)
+		}
+	}
+	for i, r := range got {
+		if !near(r.w*r.h, areas[i]) || r.x < 0 || r.y < 0 || r.x+r.w > 6+1e-9 || r.y+r.h > 4+1e-9 {
+			t.Errorf("part %d: %v has %g, want %g", i, r, r.w*r.h, areas[i])
+		}
+		for _, other := range got[:i] {
+			if r.x < other.x+other.w-1e-9 && other.x < r.x+r.w-1e-9 && r.y < other.y+other.h-1e-9 && other.y < r.y+r.h-1e-9 {
+				t.Errorf("%v lies over %v", r, other)
+			}
+		}
+	}
+}
+
+// A line that is drawn with fewer points than there are layers has their extremes.
+func TestThin(t *testing.T) {
+	var points []point
+	for i := range 5000 {
+		points = append(points, point{x: float64(i), y: 0})
+	}
+	points[3333].y, points[77].y = 9, -9
+	var hi, lo bool
+	list := thin(points)
+	for i, p := range list {
+		hi, lo = hi || p.y == 9, lo || p.y == -9
+		if i > 0 && p.x <= list[i-1].x {
+			t.Errorf("point %d goes back", i)
+		}
+	}
+	if !hi || !lo || len(list) > mostPoints+2 {
+		t.Errorf("%d points, the greatest %v, the least %v", len(list), hi, lo)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	for want, words := range map[string][]string{
+		"wtinspect ls a/b.safetensors":    {"wtinspect", "ls", "a/b.safetensors"},
+		`wtinspect ls 'it'\''s $(x)' ''`:  {"wtinspect", "ls", "it's $(x)", ""},
+		`wtinspect ls 'a\nb'`:             {"wtinspect", "ls", "a\nb"},
+		"wtinspect ls hf://org/name@main": {"wtinspect", "ls", "hf://org/name@main"},
+		"wtinspect ls '--match=*.weight'": {"wtinspect", "ls", "--match=*.weight"},
+	} {
+		if got := command(words...); got != want {
+			t.Errorf("%q: %s, want %s", words, got, want)
+		}
+	}
+}
+
+func TestMarkdownCode(t *testing.T) {
+	for text, want := range map[string]string{
+		"a.b":    "`a.b`",
+		"a|b":    "`a\\|b`",
+		"a`b``c": "``` a`b``c ```",
+		"":       "",
+	} {
+		if got := markdownCode(text); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// What is not all is not said to be, what is not nothing neither, and what is cut says how
+// long it is.
+func TestTexts(t *testing.T) {
+	for _, c := range []struct {
+		part, all uint64
+		want      string
+	}{
+		{1, 3, "33.3 %"}, {999_999, 1_000_000, "99.9 %"}, {1, 1, "100.0 %"}, {1, 1_000_000, "< 0.1 %"}, {0, 5, "0.0 %"}, {0, 0, "0.0 %"},
+	} {
+		if got := shareText(c.part, c.all); got != c.want {
+			t.Errorf("%d of %d: %s, want %s", c.part, c.all, got, c.want)
+		}
+	}
+	if got := render.Shorten(strings.Repeat("x", 300), 20); !strings.HasSuffix(got, "xx (300 characters)") || !strings.Contains(got, "…") {
+		t.Errorf("a long name: %s", got)
+	}
+}
+
+// A page of a model of 92,000 tensors, from its files to its last byte.
+func BenchmarkReport(b *testing.B) {
+	b.Chdir(b.TempDir())
+	text := "data sparse\n"
+	for _, w := range []string{"gate_proj", "up_proj", "down_proj"} {
+		text += "tensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight F8_E4M3 [4,4]\ntensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight_scale_inv F32 [1]\n"
+	}
+	refs := []string{"model.safetensors"}
+	if err := fixture.Write(refs[0], text); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		set, err := inspect.Open(b.Context(), refs, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, err := inspect.Report(b.Context(), set, refs, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := Write(io.Discard, "html", r, Options{Title: "x", References: refs}); err != nil {
+			b.Fatal(err)
+		}
+		set.Close()
+	}
+}
