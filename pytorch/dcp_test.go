@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"slices"
 	"testing"
+	"unicode/utf8"
 
 	tt "github.com/wtinspect/wtinspect/internal/torchtest"
 )
@@ -158,4 +159,34 @@ func TestBadMetadata(t *testing.T) {
 			t.Errorf("%d of %d bytes are enough", i, len(b))
 		}
 	}
+}
+
+// FuzzDistributed reads anything as the metadata of a distributed checkpoint.
+func FuzzDistributed(f *testing.F) {
+	for _, d := range []tt.Distributed{
+		{Tensors: []tt.Sharded{tt.NewSharded("w", "float32", []int{4, 2}, 0, 2)}, Objects: []tt.Item{{Key: "step", Value: 1}}},
+		{Tensors: []tt.Sharded{tt.NewSharded("w", "bfloat16", []int{3, 5}, 1, 4)}, Safetensors: true},
+	} {
+		f.Add(d.Files()[".metadata"])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := ReadDistributed(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			if _, ok := err.(*Fault); !ok {
+				t.Fatalf("error is no fault of the file: %#v", err)
+			}
+			return
+		}
+		for _, flt := range d.Validate() {
+			if !utf8.ValidString(flt.Error()) {
+				t.Fatalf("fault %+v", flt)
+			}
+		}
+		for i := range d.Tensors {
+			tensor := &d.Tensors[i]
+			if n, ok := tensor.Bytes(); tensor.Fault() == nil && (!ok || n > 0 && len(tensor.Chunks) == 0) {
+				t.Fatalf("%+v has no fault", tensor)
+			}
+		}
+	})
 }

@@ -230,7 +230,7 @@ func (f *File) All() iter.Seq2[int, Tensor] {
 func (f *File) finish(m *machine, v Value, end int) {
 	f.root, f.faults = v, m.faults
 	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
-	f.globals, f.storages = m.order, m.storageOrder
+	f.globals, f.storages = m.imported(), m.storageOrder
 }
 
 // after reports what follows a pickle that should be alone.

@@ -246,6 +246,9 @@ func (m *machine) step(op byte, arg []byte) {
 	case opPopMark:
 		m.popMark()
 	case opDup:
+		if g, ok := m.top().(*Global); ok {
+			g.pushed++
+		}
 		m.push(m.top())
 
 	case opNone:
@@ -365,6 +368,9 @@ func (m *machine) step(op byte, arg []byte) {
 		v := m.memo[id]
 		if v == (notSet{}) {
 			m.fail(CodeMemo, "the pickle recalls entry %d of its memo before it is set", id)
+		}
+		if g, ok := v.(*Global); ok {
+			g.pushed++
 		}
 		m.push(v)
 
@@ -610,7 +616,32 @@ func (m *machine) global(module, name string) *Global {
 		m.globals[key] = g
 		m.order = append(m.order, g)
 	}
+	g.pushed++
 	return g
+}
+
+// attribute returns what getattr of a name and a string is: another name. The getattr itself says no
+// more then, unless it is used in other ways.
+func (m *machine) attribute(g *Global, args []Value) (*Global, bool) {
+	if g.Module != "builtins" || g.Name != "getattr" || len(args) != 2 {
+		return nil, false
+	}
+	of, ok := args[0].(*Global)
+	name, isText := args[1].(string)
+	if !ok || !isText || !isName(name) || m.op != opReduce {
+		return nil, false
+	}
+	out := m.global(of.Module, of.Name+"."+name)
+	if out.Of == nil && out.pushed == 1 {
+		out.Of = of
+	}
+	g.taken++
+	return out, true
+}
+
+// imported are the names that the pickle imports, without a getattr that only found others.
+func (m *machine) imported() []*Global {
+	return slices.DeleteFunc(slices.Clone(m.order), func(g *Global) bool { return g.taken > 0 && g.taken == g.pushed })
 }
 
 func (m *machine) args(v Value) *List {
@@ -629,6 +660,10 @@ func (m *machine) call(callee Value, args *List) {
 	}
 	defer func() { m.depth-- }()
 	if g, ok := callee.(*Global); ok {
+		if v, ok := m.attribute(g, args.Items); ok {
+			m.push(v)
+			return
+		}
 		m.called(g)
 		if g.known != nil {
 			if v, ok := g.known(m, g, args.Items); ok {

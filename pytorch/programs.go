@@ -263,7 +263,7 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 	m.inner = func(data []byte) { inner = append(inner, data) }
 	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray, Inner: depth > 0}
 	v, end, err = m.run(pos)
-	p.Globals = m.order
+	p.Globals = m.imported()
 	if err != nil {
 		if flt := (*Fault)(nil); !errors.As(err, &flt) {
 			return nil, 0, err

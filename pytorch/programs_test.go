@@ -63,7 +63,15 @@ func TestPrograms(t *testing.T) {
 		{"BUILD of what a call made", "PROTO 2\nGLOBAL a b\nEMPTY_TUPLE\nREDUCE\nEMPTY_DICT\nBUILD\nSTOP\n", "-@0\n a.b@2 2x REDUCE@8\n"},
 		{
 			"a call of the result of a call", "PROTO 2\nGLOBAL builtins getattr\nGLOBAL os path\nSHORT_BINSTRING join\nTUPLE2\nREDUCE\nEMPTY_TUPLE\nREDUCE\nSTOP\n",
-			"-@0\n builtins.getattr@2 1x REDUCE@36\n os.path@20\n",
+			"-@0\n os.path@20\n os.path.join@36 1x REDUCE@38\n",
+		},
+		{
+			"getattr that is also given to something", "PROTO 2\nGLOBAL builtins getattr\nBINPUT 0\nGLOBAL os path\nSHORT_BINSTRING join\nTUPLE2\nREDUCE\nGLOBAL a b\nBINGET 0\nTUPLE1\nREDUCE\nTUPLE2\nSTOP\n",
+			"-@0\n builtins.getattr@2\n os.path@22\n os.path.join@38\n a.b@39 1x REDUCE@47\n",
+		},
+		{
+			"getattr of what is computed", "PROTO 2\nGLOBAL builtins getattr\nGLOBAL a b\nEMPTY_TUPLE\nREDUCE\nSHORT_BINSTRING c\nTUPLE2\nREDUCE\nSTOP\n",
+			"-@0\n builtins.getattr@2 1x REDUCE@31\n a.b@20 1x REDUCE@26\n",
 		},
 		{"a call by a function that makes tensors", "PROTO 2\nGLOBAL torch._tensor _rebuild_from_type_v2\nMARK\nGLOBAL os system\nNONE\nSHORT_BINSTRING id\nTUPLE1\nNONE\nTUPLE\nREDUCE\nSTOP\n", "-@0\n torch._tensor._rebuild_from_type_v2@2 1x REDUCE@59\n os.system@40 1x REDUCE@59\n"},
 		{

@@ -45,8 +45,13 @@ type Global struct {
 	Offset       int64 // where it is first named in the file, -1 in a compressed pickle
 	Calls        int   // how often the pickle calls it, makes an object of it, or gives one its state
 	Call         Call  // the first of them
+	// Of is the class or module that the pickle takes the name from as an attribute, by a call of
+	// getattr, nil for what it imports. So Python 3.11 writes the members of enumerations.
+	Of *Global
 
-	known rebuild
+	known  rebuild
+	pushed int // how often the stack was given it
+	taken  int // how often it was getattr, and the attribute is known
 }
 
 // A Call is an opcode that has Python call something.

@@ -93,6 +93,10 @@ func gradeOf(g *pytorch.Global) (grade, *globalRow) {
 	if row := rowOf(g.Module, g.Name); row != nil {
 		return row.grade, row
 	}
+	// A member of an enumeration is what its class is, unless it is called.
+	if of := g.Of; of != nil && g.Calls == 0 && of.Of == nil {
+		return gradeOf(of)
+	}
 	// From protocol 4 on a name may be a path: "os.system" in the module shutil is that of os, and so is
 	// "_os.system", as modules call what they import; "serialization.load" in torch is one of its modules'.
 	parts := strings.Split(g.Name, ".")

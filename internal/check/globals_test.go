@@ -91,3 +91,25 @@ func TestGradeOf(t *testing.T) {
 		}
 	}
 }
+
+// Python 3.11 pickles the members of enumerations as calls of getattr (Lib/enum.py,
+// __reduce_ex__): they are what their classes are, and what is called is not.
+func TestGradeOfAttribute(t *testing.T) {
+	class := &pytorch.Global{Module: "transformers.trainer_utils", Name: "SchedulerType"}
+	unknownClass := &pytorch.Global{Module: "models", Name: "Kind"}
+	for _, test := range []struct {
+		g    pytorch.Global
+		want grade
+	}{
+		{pytorch.Global{Module: class.Module, Name: "SchedulerType.LINEAR", Of: class}, harmless},
+		{pytorch.Global{Module: class.Module, Name: "SchedulerType.LINEAR", Of: class, Calls: 1}, unknown},
+		{pytorch.Global{Module: class.Module, Name: "SchedulerType.LINEAR"}, unknown},
+		{pytorch.Global{Module: class.Module, Name: "SchedulerType.__class__", Of: class}, dangerous},
+		{pytorch.Global{Module: "models", Name: "Kind.A", Of: unknownClass}, unknown},
+		{pytorch.Global{Module: "os", Name: "path.join", Of: &pytorch.Global{Module: "os", Name: "path"}}, dangerous},
+	} {
+		if got, _ := gradeOf(&test.g); got != test.want {
+			t.Errorf("%s: %d, want %d", &test.g, got, test.want)
+		}
+	}
+}

@@ -16,7 +16,8 @@
 # And what cat prints and writes of random arrays is what NumPy does; what convert rounds
 # and dequantises is what NumPy rounds, and what published formulas give in it.
 #
-# And package pytorch reads what torch wrote, every dtype, protocol and container.
+# And package pytorch reads what torch wrote, every dtype, protocol and container, and package checkpoint
+# its distributed checkpoints.
 #
 # And what the npm packages read of a hub over HTTP, that of the tests, is what
 # `wtinspect ls hf://` reads of it.
@@ -164,7 +165,8 @@ for p in python3 /usr/bin/python3; do
 done
 if [ -z "$torch" ]; then
 	echo "SKIP: torch is missing"
-elif "$torch" "$here/torch_files.py" "$tmp/torch" && (cd "$root" && WTINSPECT_TORCH=$tmp/torch go test -count=1 -run=TestFilesOfTorch ./pytorch); then
+elif "$torch" "$here/torch_files.py" "$tmp/torch" && "$torch" "$here/dcp_files.py" "$tmp/torch" &&
+	(cd "$root" && WTINSPECT_TORCH=$tmp/torch go test -count=1 -run='TestFilesOfTorch|TestDistributedOfTorch' ./pytorch ./checkpoint); then
 	passed=$((passed + 1))
 else
 	failed=$((failed + 1))
