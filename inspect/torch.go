@@ -248,6 +248,9 @@ func (v *Conversion) holdable(ctx context.Context) error {
 		}
 	}
 	for _, f := range c.Validate(ctx) {
+		if pytorch.Code(f.Code) == pytorch.CodeDuplicateMember {
+			return fmt.Errorf("%w; what the file holds cannot be known, and it is not converted: save it again with a torch that is trusted to read it", &f)
+		}
 		lost := slices.Contains([]pytorch.Code{pytorch.CodeSparse, pytorch.CodeNested, pytorch.CodeNumPy}, pytorch.Code(f.Code))
 		if lost && (v.opts.Select == nil || v.opts.Select(f.Tensor)) {
 			problems = append(problems, problem{f.Tensor, f.Detail})

@@ -38,12 +38,12 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	}
 	size, _ := t.Bytes()
 	bits, _ := t.DType.Bits()
+	if f.tooOften(i) {
+		return nil, newFault(CodeExpanded, -1, t.Name, "its %d bytes are more than is read of a file of %d: tensors in it repeat or share elements", size, f.size)
+	}
 	r := f.source(t.Storage)
 	if size == 0 { // its offset may be anything
 		return io.NewSectionReader(r, begin, 0), nil
-	}
-	if have, _ := t.Storage.Bytes(); size > have && size > maxRepeated {
-		return nil, newFault(CodeExpanded, -1, t.Name, "its %d bytes repeat those of storage %s, which has %d: they are not read", size, quote(t.Storage.Key), have)
 	}
 	offset := t.Offset * bits // within the storage: see fault
 	switch {
@@ -54,10 +54,6 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	}
 	return io.NewSectionReader(strided.NewReader(r, begin+int64(offset/8), int64(bits/8), t.Shape, t.Strides), 0, int64(size)), nil
 }
-
-// maxRepeated bounds what is read of a tensor that repeats the bytes of its storage, of which
-// a file of some bytes may have any number.
-const maxRepeated = 1 << 30
 
 // source returns what the bytes of a storage are in, from where begin says on.
 func (f *File) source(s *Storage) io.ReaderAt {
@@ -70,6 +66,33 @@ func (f *File) source(s *Storage) io.ReaderAt {
 // InFile reports whether the bytes of the storage are in the file as they are, and not in a string of
 // its pickle.
 func (s *Storage) InFile() bool { return s.data == nil }
+
+// spareBytes and timesRead bound how many bytes the tensors of a file are together. Tied weights
+// and views read bytes again; a stride of 0 makes any number of them.
+const (
+	spareBytes = 1 << 30
+	timesRead  = 16
+)
+
+// tooOften reports whether the tensors up to one, in the order of the file, are more bytes than is read
+// of it.
+func (f *File) tooOften(i int) bool {
+	f.often.Do(func() {
+		left := spareBytes + timesRead*uint64(f.size) // of a file that exists, so that this is below 2^63
+		for k := range f.entries {
+			n, ok := f.entries[k].t.Bytes()
+			if ok && n <= left {
+				left -= n
+				continue
+			}
+			if f.beyond == nil {
+				f.beyond = make(map[int]bool)
+			}
+			f.beyond[k] = true
+		}
+	})
+	return f.beyond[i]
+}
 
 // fault returns what keeps a tensor from being read, apart from what its storage is like in
 // the file.

@@ -46,6 +46,7 @@
 //	pickle               256 MiB
 //	nesting              1,000 levels
 //	central directory    256 MiB
+//	imported names       10,000
 //	an integer in digits 4,300, as in Python
 //
 // Names are returned as they are stored: they may hold control characters, and must be

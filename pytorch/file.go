@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
@@ -30,6 +31,9 @@ type File struct {
 	path    string
 	entries []entry
 	odd     []Fault // what is not listed
+
+	often  sync.Once
+	beyond map[int]bool // see tooOften
 }
 
 // contents is what the Files of one file share.

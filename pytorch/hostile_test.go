@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -167,6 +168,7 @@ func hostiles() []hostile {
 		{name: "call of a result", data: archived("\x80\x02cx\ny\n)Rq\x00)R}(X\x01\x00\x00\x00sh\x00X\x01\x00\x00\x00w" + aTensor + "ub."), n: 1},
 		{name: "a million marks", data: archived("\x80\x02" + strings.Repeat("(", 1<<20) + "."), open: CodeStack},
 		{name: "dictionaries", data: archived("\x80\x02(" + strings.Repeat("}", 2<<20) + "t."), open: CodeLimit},
+		{name: "names", data: archived("\x80\x02(" + manyNames(maxGlobals+1) + "t."), open: CodeLimit, want: "imports more than 10000 names"},
 		{name: "memo of many", data: archived("\x80\x04N" + strings.Repeat("\x94", 1<<20) + "."), want: "empty unused_storage"},
 		{name: "copies of a dictionary", data: archived("\x80\x02ccollections\nOrderedDict\nq\x00}(" + strings.Repeat("K\x01N", 30_000) + "u\x85q\x01(" + strings.Repeat("h\x00h\x01R", 5000) + "t."), open: CodeLimit},
 		{name: "copies of a shape", data: archived("\x80\x02(" + strings.Repeat("K\x01", 50_000) + "tq\x000(" + strings.Repeat("ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\nh\x00h\x00\x89tR", 500) + "t."), open: CodeLimit},
@@ -349,6 +351,15 @@ func numbered(n int) string {
 	var b strings.Builder
 	for i := range n {
 		b.WriteString("J" + string(binary.LittleEndian.AppendUint32(nil, uint32(i))) + "N")
+	}
+	return b.String()
+}
+
+// manyNames imports names that differ.
+func manyNames(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString("cm\nf" + strconv.Itoa(i) + "\n")
 	}
 	return b.String()
 }

@@ -154,3 +154,30 @@ func TestSparseLayouts(t *testing.T) {
 		t.Errorf("unlisted: %q", names)
 	}
 }
+
+// TestRepeated reads what repeats few elements, and refuses what would be read for days.
+func TestRepeated(t *testing.T) {
+	few := &tt.Storage{DType: "float32", Data: []byte{0, 0, 128, 63}}
+	repeated := func(n ...int) *tt.Tensor { return &tt.Tensor{Storage: few, Shape: n, Stride: make([]int, len(n))} }
+	huge := repeated(1 << 40)
+	f := read(t, tt.File{Root: tt.D("few", repeated(3), "huge", huge, "half", repeated(160<<20), "other half", repeated(160<<20), "w", tt.NewTensor("float32", 1, 2)), Protocol: 2}.Zip().Bytes())
+	for i, tensor := range f.All() {
+		_, err := f.Data(i)
+		flt, _ := err.(*Fault)
+		if refused := tensor.Name == "huge" || tensor.Name == "other half"; refused != (flt != nil && flt.Code == CodeExpanded) {
+			t.Errorf("%s: %v", tensor.Name, err)
+		}
+	}
+}
+
+// TestLongList reads a list that a loss or a generator of random numbers leaves beside the weights.
+func TestLongList(t *testing.T) {
+	list := make(tt.List, 500_000)
+	for i := range list {
+		list[i] = i % 200
+	}
+	f := read(t, tt.File{Root: tt.D("state_dict", tt.D("w", tt.NewTensor("float32", 1, 2)), "history", list), Protocol: 2}.Zip().Bytes())
+	if f.Len() != 1 || len(f.Metadata()) != 1 {
+		t.Errorf("%d tensors, %d values", f.Len(), len(f.Metadata()))
+	}
+}

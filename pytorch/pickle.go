@@ -25,6 +25,8 @@ const (
 	maxDigits = 4300
 	// maxCalls bounds how deep functions that call others are nested; torch nests two.
 	maxCalls = 100
+	// maxGlobals bounds the names that a pickle imports, of which checkpoints have dozens.
+	maxGlobals = 10_000
 )
 
 // A machine carries out the opcodes of one pickle after the other. What it collects is of
@@ -87,7 +89,7 @@ func (m *machine) warn(code Code, format string, args ...any) {
 // charge takes n bytes from what the pickle may cost.
 func (m *machine) charge(n int) {
 	if m.memory -= n; m.memory < 0 {
-		m.fail(CodeLimit, "the pickle builds more than %d MiB", spareMemory>>20)
+		m.fail(CodeLimit, "the pickle builds more values than are kept here: %d MiB, and %d bytes for each of its own; torch may read it", spareMemory>>20, memoryPerByte)
 	}
 }
 
@@ -130,9 +132,7 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 }
 
 func (m *machine) push(v Value) {
-	if len(m.stack) == cap(m.stack) {
-		m.charge(16 * (cap(m.stack) + 8))
-	}
+	m.stack = roomFor(m, m.stack, 1, 16)
 	m.stack = append(m.stack, v)
 }
 
@@ -159,16 +159,22 @@ func (m *machine) pop() Value {
 }
 
 // popMark returns the values above the last mark, which the caller may keep.
-func (m *machine) popMark() []Value {
+func (m *machine) popMark() (items []Value) {
+	m.withMarked(func(marked []Value) { items = m.keep(marked) })
+	return items
+}
+
+// withMarked takes the values above the last mark from the stack, for use alone.
+func (m *machine) withMarked(use func(items []Value)) {
 	if len(m.marks) == 0 {
 		m.fail(CodeStack, "the pickle takes values down to a mark that is not there")
 	}
 	mark := m.fence()
 	m.marks = m.marks[:len(m.marks)-1]
-	items := m.keep(m.stack[mark:])
-	clear(m.stack[mark:])
+	items := m.stack[mark:]
 	m.stack = m.stack[:mark]
-	return items
+	use(items)
+	clear(items)
 }
 
 func (m *machine) keep(items []Value) []Value {
@@ -233,9 +239,7 @@ func (m *machine) step(op byte, arg []byte) {
 		m.protocol = arg[0]
 	case opFrame:
 	case opMark:
-		if len(m.marks) == cap(m.marks) {
-			m.charge(8 * (cap(m.marks) + 8))
-		}
+		m.marks = roomFor(m, m.marks, 1, 8)
 		m.marks = append(m.marks, len(m.stack))
 	case opPop:
 		if len(m.marks) > 0 && len(m.stack) == m.fence() {
@@ -333,8 +337,7 @@ func (m *machine) step(op byte, arg []byte) {
 		v := m.pop()
 		m.appendTo(m.top(), []Value{v})
 	case opAppends, opAddItems:
-		items := m.popMark()
-		m.appendTo(m.top(), items)
+		m.withMarked(func(items []Value) { m.appendTo(m.top(), items) })
 	case opEmptyDict:
 		m.charge(32)
 		m.push(&Dict{})
@@ -349,8 +352,7 @@ func (m *machine) step(op byte, arg []byte) {
 		k := m.pop()
 		m.setItems(m.top(), []Value{k, v})
 	case opSetItems:
-		items := m.popMark()
-		m.setItems(m.top(), items)
+		m.withMarked(func(items []Value) { m.setItems(m.top(), items) })
 
 	case opPut, opBinPut, opLongBinPut:
 		id, ok := memoID(op, arg)
@@ -565,22 +567,24 @@ func (m *machine) appendTo(target Value, items []Value) {
 		if t.Type == "tuple" || t.Type == "frozenset" {
 			break
 		}
-		m.grow(len(t.Items), cap(t.Items), len(items), 16)
-		t.Items = append(t.Items, items...)
+		t.Items = append(roomFor(m, t.Items, len(items), 16), items...)
 		return
 	case *Object:
-		m.grow(len(t.Items), cap(t.Items), len(items), 16)
-		t.Items = append(t.Items, items...)
+		t.Items = append(roomFor(m, t.Items, len(items), 16), items...)
 		return
 	}
 	m.warn(CodeBadTarget, "the pickle appends to %s", repr(target))
 }
 
-// grow charges for the room that append makes.
-func (m *machine) grow(n, room, more, size int) {
-	if n+more > room {
-		m.charge(size * (2*n + more))
+// roomFor returns a list with room for more values of some bytes. It doubles the room, so that what is
+// charged for all of them is at most four times what they take.
+func roomFor[T any](m *machine, list []T, more, size int) []T {
+	if len(list)+more <= cap(list) {
+		return list
 	}
+	room := max(len(list)+more, 2*len(list))
+	m.charge(size * room)
+	return append(make([]T, 0, room), list...)
 }
 
 func (m *machine) setItems(target Value, flat []Value) {
@@ -598,8 +602,7 @@ func (m *machine) setItems(target Value, flat []Value) {
 		m.warn(CodeBadTarget, "the pickle sets keys in %s", repr(target))
 		return
 	}
-	m.grow(len(*items), cap(*items), len(flat)/2, 32)
-	*items = slices.Grow(*items, len(flat)/2)
+	*items = roomFor(m, *items, len(flat)/2, 32)
 	for i := 0; i < len(flat); i += 2 {
 		*items = append(*items, Item{flat[i], flat[i+1]})
 	}
@@ -610,6 +613,9 @@ func (m *machine) global(module, name string) *Global {
 	key := [2]string{module, name}
 	g := m.globals[key]
 	if g == nil {
+		if len(m.order) == maxGlobals {
+			m.fail(CodeLimit, "the pickle imports more than %d names", maxGlobals)
+		}
 		m.charge(200 + len(module) + len(name))
 		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos)}
 		g.known = known[g.String()]

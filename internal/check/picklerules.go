@@ -206,12 +206,12 @@ type pickledFile struct {
 func (s *subject) findPickled() []*pickledFile {
 	var list []*pickledFile
 	seen := make(map[string]bool)
-	add := func(path, ck string) {
+	add := func(path, ck string, torch *pytorch.File) {
 		if path == "" || seen[path] || s.ctx.Err() != nil {
 			return
 		}
 		seen[path] = true
-		if f := s.lookForPickles(path, ck); f != nil {
+		if f := s.lookForPickles(path, ck, torch); f != nil {
 			list = append(list, f)
 		}
 	}
@@ -243,12 +243,12 @@ func (s *subject) findPickled() []*pickledFile {
 				continue
 			}
 			if !f.Missing && (m.Format == checkpoint.PyTorch || f.Err != nil) {
-				add(f.Path, m.Path)
+				add(f.Path, m.Path, f.PyTorch())
 			}
 		}
 	}
 	for _, path := range s.release.Pickles {
-		add(path, "")
+		add(path, "", nil)
 	}
 	return list
 }
@@ -305,8 +305,9 @@ func lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
 	return out
 }
 
-// lookForPickles returns nil for a file without pickles.
-func (s *subject) lookForPickles(path, ck string) *pickledFile {
+// lookForPickles returns nil for a file without pickles. The file of a checkpoint is open,
+// unless it is broken.
+func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFile {
 	src, err := source.Open(s.ctx, path)
 	if err != nil {
 		return nil // reported as unreadable
@@ -324,7 +325,12 @@ func (s *subject) lookForPickles(path, ck string) *pickledFile {
 			f.faults = append(f.faults, f.fault(*flt, o.Place+": "))
 		}
 	}
-	file, err := pytorch.NewFile(src, src.Size())
+	if file == nil && f.judged {
+		return f
+	}
+	if file == nil {
+		file, err = pytorch.NewFile(src, src.Size())
+	}
 	if flt, ok := errors.AsType[*pytorch.Fault](err); ok {
 		f.add(*flt)
 	}
