@@ -80,9 +80,10 @@ type Conversion struct {
 	Missing []string
 	// Notes are for people.
 	Notes []string
-	// Job writes the result, nil where the plan is refused. Without an Output it can be
-	// looked at alone.
+	// Job writes the result, nil where the plan is refused, or when it cannot be prepared;
+	// Err says why it cannot. Without an Output it can be looked at alone.
 	Job *assemble.Job
+	Err error
 	// Excess is the [ReadLimitError] of Run where the source is on another machine and
 	// more of it is to be read than the context allows.
 	Excess error
@@ -643,10 +644,7 @@ func (v *Conversion) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	var err error
-	if v.Job, err = assemble.Prepare(ctx, spec, &v.opts.Write); err != nil {
-		return err
-	}
+	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
 	if !slices.ContainsFunc(v.items, func(it item) bool { return it.counted }) {
 		v.items = nil // what is left to do with them is to count
 	}
@@ -761,6 +759,9 @@ func (v *Conversion) Count(ctx context.Context, progress func(done, total int64)
 func (v *Conversion) Run(ctx context.Context, progress func(done, total int64)) (err error) {
 	if v.Refused() {
 		return v.Names.Plan.Err()
+	}
+	if v.Err != nil {
+		return v.Err
 	}
 	if err := v.reach.allow(); err != nil {
 		return err

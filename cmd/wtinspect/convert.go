@@ -259,11 +259,11 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 		o.noteUnused(p, v.Names)
 	}
 	table := render.Format(o.format) == render.TableFormat
-	var failure error
+	failure := v.Err
 	if o.count && !v.Refused() && len(v.Casts()) == 0 {
 		p.note("note: --count has no effect: no number gets another dtype")
 	}
-	if o.count && !v.Refused() {
+	if o.count && failure == nil && !v.Refused() {
 		in.Wait()
 		m := &jobMeter{start: func(total int64) *meter { return o.meter(p, "counting", total) }}
 		err := v.Count(ctx, m.update)
@@ -271,6 +271,9 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 		if err != nil {
 			return err
 		}
+	}
+	if table && failure != nil {
+		return failure // there is no plan to look at
 	}
 	if table {
 		if err := written(answer.ConvertPlan(p.stdout, v, o.answer(p))); err != nil {
@@ -297,7 +300,7 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 			refused = true
 		}
 	}
-	if o.writes() && !refused {
+	if o.writes() && !refused && failure == nil {
 		in.Wait()
 		m := &jobMeter{start: func(total int64) *meter { return o.meter(p, "writing", total) }}
 		failure = p.winding(func() error { return v.Run(ctx, m.update) })
