@@ -269,6 +269,15 @@ tensor model.norm.weight F32 [64] normal=n
 tensor lm_head.weight F32 [96,64] normal=h
 `)
 	}
+	// Two layers have changed places.
+	for name, layers := range map[string][2]int{"deep.safetensors": {0, 1}, "moved.safetensors": {1, 0}} {
+		var text strings.Builder
+		text.WriteString("tensor v1.tok.weight F32 [96,64] normal=e\n")
+		for i, l := range layers {
+			fmt.Fprintf(&text, "tensor v1.layers.%d.q_proj.weight F32 [64,64] normal=q%d\ntensor v1.layers.%[1]d.k_proj.weight F32 [32,64] normal=k%[2]d\n", i, l)
+		}
+		write(name, text.String())
+	}
 	const hf1, hf2 = "input_layernorm", "post_attention_layernorm"
 	write("yi", "file model-00001-of-00002.safetensors\n"+llama("model.", "ln1", "ln2", "file model-00002-of-00002.safetensors\ntensor lm_head.weight BF16 [64,16]\n"))
 	write("bare.safetensors", llama("", hf1, hf2, "tensor layers.3.mlp.up_proj.weight BF16 [32,16]\n"))
@@ -397,6 +406,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"map", "lint", "drop.yaml", "weight.yaml"},
 		{"map", "infer", "exchanged.safetensors", "model.safetensors"},
 		{"map", "infer", "strayed.safetensors", "model.safetensors"},
+		{"map", "infer", "moved.safetensors", "deep.safetensors"},
 		{"map", "infer", "yi", "--to", "llama-hf"},
 		{"map", "infer", "hf://org/name", "biased.safetensors"},
 		{"map", "infer", "biased.safetensors", "hf://org/name"},
