@@ -22,6 +22,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -53,7 +54,7 @@ type ConvertOptions struct {
 	MaxShardSize int64
 	// SingleFile puts all tensors into one file.
 	SingleFile bool
-	// Untie copies the elements of tied tensors for each of them. Otherwise the first one is
+	// Untie copies the elements of tied tensors for each of them. Otherwise one of them is
 	// in the result, and the others are left out.
 	Untie bool
 	// Write says where the result goes. Without an Output nothing can be written.
@@ -317,14 +318,9 @@ func (v *Conversion) choose(ctx context.Context) error {
 	if err := v.complete(ctx); err != nil {
 		return err
 	}
+	kept := v.kept()
 	twice := make(map[string]bool, c.Len())
 	v.items = make([]item, 0, c.Len())
-	models, _ := torchModels(c)
-	type tied struct {
-		first int    // of tied tensors
-		model string // each of several has its own
-	}
-	kept := make(map[tied]string)
 	for i, t := range c.All() {
 		it := item{Tensor: t, from: []string{t.Name}, fromDType: t.DType, at: i}
 		if v.opts.Select != nil && !v.opts.Select(t.Name) {
@@ -332,17 +328,10 @@ func (v *Conversion) choose(ctx context.Context) error {
 			v.unchosen = append(v.unchosen, it)
 			continue
 		}
-		if first, ok := c.TiedTo(i); !v.opts.Untie && (ok || c.Format == checkpoint.PyTorch) {
-			if !ok {
-				first = i
-			}
-			key := tied{first, modelOf(t.Name, SubtreeText(c), models)}
-			if name, ok := kept[key]; ok {
-				v.tied = append(v.tied, Tie{t.Name, name})
-				v.leaveOut(t.Name, "it is tied to %s, and has its bytes", name)
-				continue
-			}
-			kept[key] = t.Name
+		if name, ok := kept[i]; ok && name != t.Name {
+			v.tied = append(v.tied, Tie{t.Name, name})
+			v.leaveOut(t.Name, "it is tied to %s, and has its bytes", name)
+			continue
 		}
 		if twice[t.Name] {
 			return v.twice(t.Name)
@@ -357,6 +346,55 @@ func (v *Conversion) choose(ctx context.Context) error {
 		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
 	}
 	return nil
+}
+
+// kept are the names of the tensors that are written, by the places of those that are tied to them. Of
+// tied tensors that is the one that no model of its convention does without, an embedding and not
+// the head, and otherwise the first.
+func (v *Conversion) kept() map[int]string {
+	c := v.Source
+	if v.opts.Untie || c.Format != checkpoint.PyTorch {
+		return nil
+	}
+	models, _ := torchModels(c)
+	type group struct {
+		first int
+		model string // each of several has its own
+	}
+	groups := make(map[group][]int)
+	ties := false
+	for i, t := range c.All() {
+		if v.opts.Select != nil && !v.opts.Select(t.Name) {
+			continue
+		}
+		first, ok := c.TiedTo(i)
+		if !ok {
+			first = i
+		}
+		g := group{first, modelOf(t.Name, SubtreeText(c), models)}
+		groups[g] = append(groups[g], i)
+		ties = ties || len(groups[g]) > 1
+	}
+	if !ties {
+		return nil
+	}
+	read := identify.Read(slices.Collect(adapt.Tensors(c)), v.opts.Names.Model)
+	conv, _ := convention.Lookup(read.Convention)
+	places := read.Places(conv)
+	kept := make(map[int]string)
+	for _, list := range groups {
+		if len(list) == 1 {
+			continue
+		}
+		k := max(0, slices.IndexFunc(list, func(i int) bool {
+			t := places[i].Tensor
+			return t != nil && !t.Optional
+		}))
+		for _, i := range list {
+			kept[i] = c.At(list[k]).Name
+		}
+	}
+	return kept
 }
 
 // complete refuses a source whose index names a tensor that no shard has, as one that lacks a

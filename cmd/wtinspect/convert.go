@@ -59,7 +59,7 @@ are. Numbers that are too large become infinite, in F8_E4M3 NaN; all that change
 are counted, with --count before anything is written. Weights are never quantised.
 
 Of PyTorch files (.bin, .pt, .ckpt) the tensors become safetensors: views are gathered,
-of tied tensors the first is kept, and what is beside them, such as an optimiser's
+of tied tensors one is kept, and what is beside them, such as an optimiser's
 state, is left behind. Nothing in such a file is run.
 
 A GGUF file needs the model's numbers and its tokenizer: those of SRC, where it is
@@ -99,7 +99,7 @@ appears.`,
 	complete(cmd, "container", "auto", "safetensors", "gguf")
 	complete(cmd, "prefer", "neither", "first", "last")
 	complete(cmd, "dtype", inspect.CastDTypes()...)
-	f.BoolVar(&o.untie, "untie", false, "copy the bytes that tied tensors of a PyTorch file share for each of them, instead of keeping the first")
+	f.BoolVar(&o.untie, "untie", false, "copy the bytes that tied tensors of a PyTorch file share for each of them, instead of keeping one")
 	o.subtree.addSubtree(cmd)
 	o.naming.addFlags(cmd)
 	f.BoolVar(&o.keepNames, "keep-names", false, "keep the names in another container, too")
