@@ -9,11 +9,11 @@ import (
 )
 
 // computed finds the operations that make B's numbers of A's, each of them exactly as B's type
-// rounds it: Gemma's normalisations in GGUF are 1 more than in transformers, and Mamba's A_log is
+// rounds it, or that are undone where A's type has rounded: Gemma's normalisations in GGUF are 1 more than in transformers, and Mamba's A_log is
 // there as -exp(A_log) (llama.cpp, convert_hf_to_gguf.py, the modify_tensors of GemmaModel and
 // MambaModel). It is nil where none of those that maps have does.
 func computed(a, b []float64, from, to *values.Section) []tensorop.Op {
-	round := to.Type.Rounds()
+	round, back := to.Type.Rounds(), from.Type.Rounds()
 	if round == nil {
 		return nil
 	}
@@ -37,6 +37,14 @@ func computed(a, b []float64, from, to *values.Section) []tensorop.Op {
 				break
 			}
 			exact = exact && v == b[i]
+		}
+		if !fits && c.op.Kind == tensorop.Offset && back != nil {
+			fits, exact = true, false
+			for i := range a {
+				if fits = back(b[i]-c.op.Value, a[i]); !fits {
+					break
+				}
+			}
 		}
 		if fits {
 			c.op.Count = 1

@@ -59,6 +59,42 @@ func TestInferComputed(t *testing.T) {
 	}
 }
 
+// What is 1 more as its type rounds it is seen from either side: Gemma's normalisations are w in
+// transformers, and 1 + w where RMSNorm multiplies by them as they are.
+func TestInferRoundedOffset(t *testing.T) {
+	t.Parallel()
+	base := trained(1).each(func(role string, w weight) weight {
+		if len(w.shape) == 1 {
+			w.dtype, w.v = "F32", each(normal(uint64(len(role)), len(w.v)), func(x float64) float64 { return float64(float32(x / 3)) })
+		}
+		return w
+	})
+	stored := base.each(func(role string, w weight) weight {
+		if len(w.shape) == 1 {
+			w.v = each(w.v, func(x float64) float64 { return float64(float32(1 + x)) })
+		}
+		return w
+	})
+	for _, c := range []struct {
+		a, b model
+		add  float64
+	}{{base, stored, 1}, {stored, base, -1}} {
+		res := inferred(t, open(t, c.a.named(opaque(5, c.a.kinds()), 5)...), open(t, c.b.named(hf, 6)...), infer.Options{Unknown: true, Opaque: true})
+		offsets := 0
+		for i, r := range res.Map.Rules {
+			for _, op := range r.Ops {
+				if op.Kind != tensorop.Offset || op.Value != c.add || res.Rules[i].Class != infer.Proven {
+					t.Errorf("%s: %+v", &res.Map.Rules[i], res.Rules[i])
+				}
+				offsets++
+			}
+		}
+		if len(res.Questions) > 0 || offsets == 0 {
+			t.Errorf("%+v: %d offsets", res.Questions, offsets)
+		}
+	}
+}
+
 // Experts by themselves and in stacks, plain, fused and turned, become each other.
 func TestInferExperts(t *testing.T) {
 	t.Parallel()

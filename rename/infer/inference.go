@@ -414,6 +414,7 @@ func (x *inference) judge(sol *match.Solution) []finding {
 			f.by = append(f.by, f.moves.by)
 		}
 	}
+	x.askSides(sol, out)
 	return out
 }
 

@@ -31,7 +31,11 @@ func (x *inference) refusal(found []finding) string {
 			return x.sizing.differ + "; taken as one size, " + why
 		}
 	}
+	side := x.wrongSide(found)
 	if !x.b.virtual {
+		if side != "" {
+			return "it is another architecture: " + side
+		}
 		if 2*a >= needA && 2*b >= needB && a > 0 {
 			return ""
 		}
@@ -62,6 +66,9 @@ func (x *inference) refusal(found []finding) string {
 		if len(missing) > 0 {
 			why = append(why, "nothing becomes "+some(x.b.patterns(missing), "or"))
 		}
+	}
+	if why == nil && side != "" {
+		why = []string{side}
 	}
 	if why == nil {
 		if end := x.wrongEnd(found); end != "" && len(missing)+len(except(x.a.needed(), usedA)) > 0 {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/wtinspect/wtinspect/rename/convention"
 )
 
 // bert are the tensors of BERT's encoder: transformers/models/bert/modeling_bert.py.
@@ -236,5 +238,54 @@ transformer.ln_f.<weight|bias> 64`
 	_, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, gpt2)}, lookup(t, "gpt_neox-hf"), Options{})
 	if err == nil || !strings.Contains(err.Error(), "give num_attention_heads with the configuration") {
 		t.Error(err)
+	}
+}
+
+// A model with its normalisations behind attention and the MLP is none with them before. Where names do not
+// say on which side they are, it is asked.
+func TestSideOfNorms(t *testing.T) {
+	heads := []convention.Named{}
+	for l := range 4 {
+		for _, n := range []string{"q_norm", "k_norm"} {
+			heads = append(heads, convention.Named{Name: fmt.Sprintf("blk.%d.attn.%s.weight", l, n), Shape: []uint64{64}, DType: "BF16"})
+		}
+	}
+	for _, c := range []struct{ first, second, to, refused, asked string }{
+		{"post_attention_layernorm", "post_feedforward_layernorm", "llama-hf", "are behind attention and the MLP, and those of llama-hf before them", ""},
+		{"post_attn_norm", "post_mlp_norm", "llama-hf", "are behind", ""},
+		{"post_mlp_norm", "post_attn_norm", "llama-hf", "are behind", ""},
+		{"attn_post_norm", "ffn_post_norm", "llama-hf", "are behind", ""},
+		{"attn_out_norm", "mlp_out_norm", "llama-hf", "are behind", ""},
+		{"post_attn_norm", "post_mlp_norm", "qwen3-hf", "are behind", ""},
+		{"pre_attn_norm", "pre_mlp_norm", "olmo2-hf", "blk.{layer}.pre_attn_norm and blk.{layer}.pre_mlp_norm", ""},
+		{"input_layernorm", "post_attention_layernorm", "olmo2-hf", "it has blk.{layer}.input_layernorm before", ""},
+		{"attn_norm", "mlp_norm", "olmo2-hf", "", "blk.{layer}.attn_norm blk.{layer}.mlp_norm"},
+		{"attn_norm", "mlp_norm", "exaone4-hf", "", "blk.{layer}.attn_norm blk.{layer}.mlp_norm"},
+		{"attn_norm", "mlp_norm", "llama-hf", "", ""},
+		{"post_attn_norm", "post_mlp_norm", "olmo2-hf", "", ""},
+		{"attn_norm", "post_attn_norm", "llama-hf", "", ""},
+	} {
+		a := inWords(map[string]string{"ln1": c.first, "ln2": c.second}, "", 64)
+		if c.to != "llama-hf" {
+			a = append(a, heads...)
+		}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, c.to), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := ""
+		for _, q := range res.Questions {
+			asked += strings.Join(q.Between, " ")
+		}
+		if (res.Refused == "") != (c.refused == "") || !strings.Contains(res.Refused, c.refused) || asked != c.asked {
+			t.Errorf("%s and %s to %s: asked %q, %s", c.first, c.second, c.to, asked, brief(res))
+		}
+		if asked == "" {
+			continue
+		}
+		res, err = ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, c.to), Options{Assume: []Assumption{{"attn_norm", "post_attention_layernorm"}}})
+		if err != nil || res.Refused != "" || len(res.Questions) > 0 {
+			t.Errorf("%s and %s to %s, answered: %v %s", c.first, c.second, c.to, err, brief(res))
+		}
 	}
 }

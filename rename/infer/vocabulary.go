@@ -82,7 +82,7 @@ func (l lexicon) explain(m *match.Module, experts bool, mixers map[string]bool) 
 			continue
 		}
 		m.Meaning = *known
-		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Sub = said.Space, said.Buffer, said.Sub
+		m.Meaning.Space, m.Meaning.Buffer, m.Meaning.Sub, m.Meaning.Before = said.Space, said.Buffer, said.Sub, said.Before
 		if experts {
 			m.Meaning.Sub = cmp.Or(known.Sub, said.Sub)
 		}

@@ -289,3 +289,34 @@ func TestForcedByShapes(t *testing.T) {
 		}
 	}
 }
+
+// Beside that of the keys, w_q and q_weight are the weight of a query, not one that is quantised.
+func TestWordsOfRawQueries(t *testing.T) {
+	for _, w := range []string{"w_#", "W_#", "#_weight", "#_weight_kv"} {
+		of, kv := make(map[string]string), strings.HasSuffix(w, "_kv")
+		for _, slot := range []string{"q", "k", "v", "o"} {
+			of[slot] = "attn." + strings.Replace(strings.TrimSuffix(w, "_kv"), "#", slot, 1)
+		}
+		list := inWords(of, "", 16)
+		var out []convention.Named
+		for _, n := range list {
+			switch {
+			case kv && strings.Contains(n.Name, ".v_weight"):
+				continue
+			case kv && strings.Contains(n.Name, ".k_weight"):
+				n.Name, n.Shape = strings.Replace(n.Name, ".k_", ".kv_", 1), []uint64{32, 64}
+			}
+			if strings.Contains(n.Name, ".attn.") {
+				n.Name = strings.TrimSuffix(n.Name, ".weight")
+			}
+			out = append(out, n)
+		}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: out}, lookup(t, "llama-hf"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := of["q"] + " -> model.layers.*.self_attn.q_proj.weight named"; !strings.Contains(brief(res), want) {
+			t.Errorf("%s: no %q in\n%s", w, want, brief(res))
+		}
+	}
+}

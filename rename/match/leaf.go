@@ -115,6 +115,24 @@ var leaves = sync.OnceValue(func() []string {
 	return slices.Compact(list)
 })
 
+// ofQuery reports whether a leaf is a query's weight: w_q and q_weight are what HQQ and others call a
+// quantised weight (internal/quant), and beside w_k and k_weight the projection of queries.
+func ofQuery(stem []string, before, leaf string, ends map[string]bool) bool {
+	for i := range leaf {
+		if leaf[i] != 'q' && leaf[i] != 'Q' {
+			continue
+		}
+		for _, other := range []string{"k", "K", "kv", "KV"} {
+			name := slices.Clone(stem)
+			name[len(name)-1] = before + leaf[:i] + other + leaf[i+1:]
+			if ends[strings.Join(name, "{}")] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // cutLeaf takes the leaf off the names of a kind.
 func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string) {
 	stem = slices.Clone(k.Text)
@@ -129,7 +147,7 @@ func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string
 		}
 	}
 	for _, l := range leaves() {
-		if at := len(tail) - len(l); at >= 0 && (at > 0 || last > 0) && strings.EqualFold(dotted(tail[at:]), l) {
+		if at := len(tail) - len(l); at >= 0 && (at > 0 || last > 0) && strings.EqualFold(dotted(tail[at:]), l) && !ofQuery(stem, tail[:at], tail[at:], ends) {
 			stem[last] = tail[:at]
 			return stem, tail[at:]
 		}

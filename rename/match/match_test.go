@@ -113,11 +113,11 @@ func TestMeaning(t *testing.T) {
 	}{
 		{
 			[]string{"layers.0.input_layernorm.weight", "layers.0.post_attention_layernorm.weight", "layers.0.self_attn.o_proj.weight", "layers.1.self_attn.o_proj.weight", "layers.0.mlp.gate.weight"},
-			[]Meaning{{Block: "attn", Parts: []string{"norm"}}, {Block: "mlp", Parts: []string{"norm"}}, {Block: "attn", Parts: []string{"o"}}, {Block: "mlp", Parts: []string{"gate"}}},
+			[]Meaning{{Block: "attn", Parts: []string{"norm"}, Before: true}, {Block: "mlp", Parts: []string{"norm"}}, {Block: "attn", Parts: []string{"o"}}, {Block: "mlp", Parts: []string{"gate"}}},
 		},
 		{
 			[]string{"layers.0.post_attention_layernorm.weight", "layers.1.post_attention_layernorm.weight", "layers.0.pre_feedforward_layernorm.weight", "layers.0.q_norm.weight"},
-			[]Meaning{{Block: "attn", Parts: []string{"post_norm"}}, {Block: "mlp", Parts: []string{"norm"}}, {Block: "attn", Parts: []string{"q_norm"}}},
+			[]Meaning{{Block: "attn", Parts: []string{"post_norm"}}, {Block: "mlp", Parts: []string{"norm"}, Before: true}, {Block: "attn", Parts: []string{"q_norm"}}},
 		},
 		{
 			[]string{"h.0.moe.gate.weight", "h.1.moe.gate.weight", "h.0.moe.experts.0.gate_proj.weight", "h.1.moe.experts.0.gate_proj.weight", "h.1.moe.experts.1.gate_proj.weight"},

@@ -22,6 +22,8 @@ type Meaning struct {
 	Parts []string
 	// Weak meanings rest on words of which projects mean different things.
 	Weak bool
+	// Before is set of a normalisation whose name says that it is before what it is of.
+	Before bool
 	// Buffer is set of what follows from the configuration.
 	Buffer bool
 }
@@ -140,6 +142,7 @@ func read(text string) *reading {
 		if parts != nil {
 			r.Parts, r.Weak = parts, weak
 		}
+		r.marks["out norm"] = r.marks["norm"] && slices.ContainsFunc(list, func(w string) bool { return w == "out" || w == "output" })
 	}
 	return r
 }
@@ -325,12 +328,12 @@ func (r *reading) meaning(holes int, inBlock, experts, mlpNorm bool) Meaning {
 	case r.marks["norm"] && len(m.Parts) == 1 && m.Block != "mlp":
 		m.Parts, m.Weak = []string{m.Parts[0] + "_norm"}, false
 	case r.marks["norm"]:
-		m.Parts, m.Weak = []string{"norm"}, false
+		m.Parts, m.Weak, m.Before = []string{"norm"}, false, r.marks["pre"]
 		switch {
 		case r.marks["post"] && m.Block == "attn" && !mlpNorm:
 			// "Behind attention" is before the MLP, unless that has one of its own (Gemma 2).
 			m.Block = "mlp"
-		case r.marks["post"] && m.Block != "":
+		case r.marks["post"] && m.Block != "" || r.marks["out norm"] && m.Block != "" && mlpNorm:
 			m.Parts = []string{"post_norm"}
 		case m.Block == "" && r.marks["pre"]:
 			m.Block = "attn" // the input of the block
