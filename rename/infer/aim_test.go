@@ -124,3 +124,59 @@ img/embedding/bias 64`)
 		}
 	}
 }
+
+// The inner width of a state space is on a side of more matrices than the hidden one, which a normalisation
+// and the embedding outside of the layers show. Of two spellings of one name there is the first.
+func TestWidthOutsideOfLayers(t *testing.T) {
+	a := listed(t, `embed.w 500x64
+blocks.{}.pre_norm.g [0-2] 64
+blocks.{}.ssm.A [0-2] 128x16
+blocks.{}.ssm.skip [0-2] 128
+blocks.{}.ssm.conv.weight [0-2] 128x1x4
+blocks.{}.ssm.conv.bias [0-2] 128
+blocks.{}.ssm.proj_in.weight [0-2] 256x64
+blocks.{}.ssm.proj_x.weight [0-2] 36x128
+blocks.{}.ssm.proj_dt.weight [0-2] 128x4
+blocks.{}.ssm.proj_dt.bias [0-2] 128
+blocks.{}.ssm.proj_out.weight [0-2] 64x128
+final_norm.g 64
+unembed.w 500x64`)
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "mamba-hf"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := brief(res)
+	for _, want := range []string{
+		"blocks.*.pre_norm.g -> backbone.layers.*.norm.weight forced",
+		"embed.w -> backbone.embeddings.weight named",
+		"final_norm.g -> backbone.norm_f.weight",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if len(res.Missing) > 0 || strings.Contains(got, "ssm.skip -> backbone.layers.*.norm.weight") {
+		t.Errorf("%v\n%s", res.Missing, got)
+	}
+}
+
+// Normalisations of queries and keys are as long as one head or as all of them. Others are asked about.
+func TestLengthOfHeadNorms(t *testing.T) {
+	for _, c := range []struct {
+		q, k  uint64
+		asked int
+	}{{16, 16, 0}, {8, 8, 0}, {64, 16, 0}, {64, 32, 1}, {64, 64, 1}, {16, 8, 1}} {
+		a := inWords(nil, "", 16)
+		for l := range 4 {
+			a = append(a, convention.Named{Name: numbered("blk.{}.attn.q_norm.weight", l), Shape: []uint64{c.q}}, convention.Named{Name: numbered("blk.{}.attn.k_norm.weight", l), Shape: []uint64{c.k}})
+		}
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "qwen3-hf"), Options{})
+		if err != nil || res.Refused != "" || len(res.Questions) != c.asked {
+			t.Errorf("%v: %v %s", c, err, brief(res))
+		}
+		res, err = ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "qwen3-hf"), Options{Assume: []Assumption{{"attn.q_norm", "q_norm"}}})
+		if err != nil || len(res.Questions) != 0 {
+			t.Errorf("%v, answered: %v %s", c, err, brief(res))
+		}
+	}
+}

@@ -415,6 +415,7 @@ func (x *inference) judge(sol *match.Solution) []finding {
 		}
 	}
 	x.askSides(sol, out)
+	x.askHeads(sol, out)
 	return out
 }
 

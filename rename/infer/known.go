@@ -313,10 +313,11 @@ func (x *inference) aim(to *convention.Convention) error {
 		}
 		for _, index := range sizes.indices(&t) {
 			name, ok := t.Pattern.Format(index)
-			if !ok || have[name] {
+			spelled := fmt.Sprint(t.Role, index) // the first of several names for it
+			if !ok || have[name] || have[spelled] && !convention.IsOwn(t.Role) {
 				continue
 			}
-			have[name] = true
+			have[name], have[spelled] = true, true
 			of := t
 			of.Module = strings.TrimPrefix(t.Module, tower)
 			shape := sizes.shape(to, &of)

@@ -128,7 +128,7 @@ b.{}.ff.out.bias [0-3] 64`
 		{"a decoder of other words", gpt, "bert-hf", "its normalisation ln_f is behind the layers, and that of bert-hf, bert.embeddings.LayerNorm, is before them; nothing in it becomes bert.embeddings.token_type_embeddings"},
 		{"an encoder", strings.ReplaceAll(bert, "encoder.layer", "blk"), "gpt2-hf", "is before the layers, and that of gpt2-hf, transformer.ln_f, is behind them"},
 		{"layers that take turns", xTransformers, "llama-hf", "its layers take turns, 0, 2, 4 and 6 have attention, attn_layers.layers.{layer}.1.to_k, and 1, 3, 5 and 7 an MLP, attn_layers.layers.{layer}.1.ff.0.0, where each of llama-hf has both"},
-		{"a state", mamba, "llama-hf", "nothing in it becomes model.layers.{layer}.mlp.gate_proj"},
+		{"a state", mamba, "llama-hf", "nothing in it becomes model.layers.{layer}.post_attention_layernorm"},
 	} {
 		res, err := ToConvention(t.Context(), &Inventory{Tensors: listed(t, c.list)}, lookup(t, c.to), Options{})
 		if err != nil {

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -36,15 +37,8 @@ func (x *inference) askSides(sol *match.Solution, found []finding) {
 			group = append(group, i)
 		}
 	}
-	for _, i := range group {
-		f := &found[i]
-		f.class, f.confidence = Guess, min(f.confidence, match.WeakCap)
-		f.by = []string{"nothing says that both are before what they are of, or both behind it"}
-	}
 	if group != nil {
-		sol.Open = append(slices.DeleteFunc(sol.Open, func(open []int) bool {
-			return !slices.ContainsFunc(open, func(i int) bool { return !slices.Contains(group, i) })
-		}), group)
+		ask(sol, found, group, "nothing says that both are before what they are of, or both behind it")
 	}
 }
 
@@ -82,4 +76,47 @@ func (x *inference) wrongSide(found []finding) string {
 		return fmt.Sprintf("it has %s before attention or the MLP, and the normalisations of %s are behind them", some(before, "and"), other)
 	}
 	return ""
+}
+
+// askHeads makes a question of normalisations of queries and keys that are neither as long as one head nor
+// as long as all of them: those of OLMo 2 are (modeling_olmo2.py, Olmo2Attention), those of Qwen 3 as one.
+func (x *inference) askHeads(sol *match.Solution, found []finding) {
+	sizes := sizesOf(x.a.model, x.a.modules)
+	if x.opt.Opaque || sizes.query == 0 || sizes.kv == 0 {
+		return
+	}
+	var group []int
+	all, one := true, true
+	head := uint64(0)
+	for i := range found {
+		f := &found[i]
+		a, rows := x.a.modules[f.A[0]], sizes.query
+		switch b := x.b.modules[f.B[0]]; {
+		case len(f.A)+len(f.B) > 2 || a.Holes() == 0 || len(a.Shape) != 1 || b.Meaning.Block != "attn":
+			continue
+		case only(b, "k_norm"):
+			rows = sizes.kv
+		case !only(b, "q_norm"):
+			continue
+		}
+		if x.isAssumed(f.A, f.B) {
+			return
+		}
+		n := a.Shape[0]
+		head = cmp.Or(head, sizes.head, n)
+		all, one = all && n == rows, one && n == head && n > 0 && rows%n == 0
+		group = append(group, i)
+	}
+	if !all && !one {
+		ask(sol, found, group, "they are neither as long as one head nor as all of the queries and keys")
+	}
+}
+
+// ask makes one question of matches.
+func ask(sol *match.Solution, found []finding, group []int, by string) {
+	for _, i := range group {
+		f := &found[i]
+		f.class, f.confidence, f.by = Guess, min(f.confidence, match.WeakCap), []string{by}
+	}
+	sol.Open = append(slices.DeleteFunc(sol.Open, func(open []int) bool { return len(except(slices.Clone(open), group)) == 0 }), group)
 }

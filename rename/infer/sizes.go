@@ -84,7 +84,7 @@ func (s *sizes) measure(modules []*match.Module) {
 			commonest = n
 		}
 	}
-	if s.hidden = cmp.Or(s.hidden, commonest); s.hidden == 0 {
+	if s.hidden = cmp.Or(s.hidden, between(modules, fed), commonest); s.hidden == 0 {
 		return
 	}
 	in := make(map[uint64]int) // how many modules are [x, hidden]
@@ -176,6 +176,35 @@ func (s *sizes) measure(modules []*match.Module) {
 	if s.kv == 0 && s.query > 0 {
 		s.kv = s.keyRows(in, squares)
 	}
+}
+
+// between is the width of what goes from the embedding through the layers to the head: a normalisation
+// outside of the layers has that length, a table its rows, and vectors of the layers. The inner width of a
+// state space is on a side of more matrices. It is 0 where that is no one length.
+func between(modules []*match.Module, inBlocks map[uint64]int) uint64 {
+	vector, table := make(map[uint64]bool), make(map[uint64]bool)
+	for _, m := range modules {
+		if before, _ := m.Block(); m.Holes() > 0 || before != "" || m.Packed {
+			continue
+		}
+		switch s := m.Shape; {
+		case len(s) == 1 && inBlocks[s[0]] > 1:
+			vector[s[0]] = true
+		case len(s) == 2 && s[0] > s[1]:
+			table[s[1]] = true
+		}
+	}
+	width := uint64(0)
+	for n := range vector {
+		if !table[n] {
+			continue
+		}
+		if width > 0 {
+			return 0
+		}
+		width = n
+	}
+	return width
 }
 
 // turned reports whether the matrices of the blocks have their inputs first: more read the hidden
