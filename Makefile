@@ -147,6 +147,7 @@ golden: ## rewrite the golden output of scripts and documents
 
 pictures: ## draw the pictures of the documents again
 	$(GO) test ./cmd/wtinspect -run='^TestPictures$$' -args -update
+	$(GO) test ./internal/browse -run='^TestPicture$$' -args -update
 
 interop: ## let independent readers read what was written (npm, network)
 	sh testdata/interop/run.sh

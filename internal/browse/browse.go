@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ var ErrInterrupted = errors.New("interrupted")
 func Run(ctx context.Context, src Source, opts Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	a := &adapter{model: newModel(src, look{color: opts.Color, ascii: opts.ASCII}), ctx: ctx}
+	// With these the library writes files of its own, wherever they say.
+	os.Unsetenv("TEA_TRACE")
+	os.Unsetenv("TEA_DEBUG")
 	// Colours were decided on; the library would look at the variable again.
 	env := slices.DeleteFunc(slices.Clone(opts.Env), func(v string) bool { return strings.HasPrefix(v, "NO_COLOR=") })
 	a.program = tea.NewProgram(a, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithEnvironment(env))

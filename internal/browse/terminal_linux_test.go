@@ -53,7 +53,8 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), panicking+"=1", "TERM=xterm")
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), panicking+"=1", "TERM=xterm", "TEA_DEBUG=1", "TEA_TRACE=trace")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, program, program
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -82,6 +83,9 @@ func TestPanic(t *testing.T) {
 	}
 	if *after != *before {
 		t.Errorf("the terminal is %+v, and was %+v", after, before)
+	}
+	if left, err := os.ReadDir(cmd.Dir); err != nil || len(left) > 0 {
+		t.Errorf("it wrote files: %v %v", left, err)
 	}
 	text := shown.String()
 	if off := strings.LastIndex(text, "\x1b[?1049l"); off < 0 || !strings.Contains(text[off:], "of a test") || !strings.Contains(text[off:], "panicSource") {
