@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/hubtest"
 )
 
@@ -60,6 +61,22 @@ var hubCommands = []struct {
 	{"fix REF", 0, "5+2", "1+0"},
 	{"rename --in-place --map yi-to-llama REF", 2, "5+2", "1+0"},
 	{"meta set --in-place REF a=b", 2, "5+2", "1+0"},
+
+	// TORCH is a release of pickles, two shards and their index.
+	{"ls TORCH", 0, "4+2", "1+0"},
+	{"info TORCH", 0, "5+2", "1+0"},
+	{"identify TORCH", 0, "5+2", "1+0"},
+	{"meta show TORCH", 0, "5+2", "1+0"},
+	{"stats TORCH", 0, "5+2", "1+0"},
+	{"cat TORCH model.norm.weight", 0, "5+2", "1+0"},
+	{"hash TORCH", 0, "5+2", "1+0"},
+	{"diff --headers TORCH TORCH", 0, "5+2", "1+0"},
+	{"check TORCH", 1, "5+2", "1+0"},
+	{"check --values TORCH", 1, "5+2", "1+0"},
+	{"report -f html TORCH", 0, "5+2", "1+0"},
+	{"lock TORCH", 0, "5+2", "1+0"},
+	{"convert -q -o OUT TORCH", 0, "5+2", "1+0"},
+	{"rename --to gguf TORCH", 2, "5+2", "1+0"},
 }
 
 // withoutReferences are the commands that read no release, or only where there is a terminal.
@@ -102,11 +119,18 @@ func TestCommandsOnHub(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo.Point("v1", commit)
+	const index = `{"weight_map": {"model.embed_tokens.weight": "pytorch_model-00001-of-00002.bin", "model.norm.weight": "pytorch_model-00002-of-00002.bin"}}`
+	hub.Repo("org/torch").Commit(map[string][]byte{
+		"pytorch_model-00001-of-00002.bin": fixture.Bytes(t, "format torch\ntensor model.embed_tokens.weight F32 [8,4] values=1,2,3\n"),
+		"pytorch_model-00002-of-00002.bin": fixture.Bytes(t, "format torch\ntensor model.norm.weight F32 [4] values=1,2,3\n"),
+		"pytorch_model.bin.index.json":     []byte(index),
+		"config.json":                      []byte(`{"model_type": "llama"}`),
+	})
 	for _, tt := range hubCommands {
 		home := t.TempDir()
 		for run, want := range []string{tt.first, tt.again} {
 			hub.Reset()
-			line := strings.NewReplacer("REF", "hf://org/yi", "COMMIT", commit, "OUT", fmt.Sprint("out", run)).Replace(tt.args)
+			line := strings.NewReplacer("REF", "hf://org/yi", "TORCH", "hf://org/torch", "COMMIT", commit, "OUT", fmt.Sprint("out", run)).Replace(tt.args)
 			a, err := ask(task{Dir: home, Args: strings.Fields(line), Env: map[string]string{"HF_ENDPOINT": hub.URL, "XDG_CACHE_HOME": home}})
 			if err != nil {
 				t.Fatal(err)

@@ -23,11 +23,17 @@ func TestSecretsStay(t *testing.T) {
 		"config.json":       []byte(`{"model_type":"llama","hidden_size":8}`),
 		"README.md":         []byte("# A model\n"),
 	})
+	pickles := hub.Repo("org/pickles")
+	pickles.Private = true
+	pickles.Commit(map[string][]byte{
+		"pytorch_model.bin": fixture.Bytes(t, "format torch\ntensor model.norm.weight F32 [8]\ntensor lm_head.weight F32 [4,8]"),
+		"config.json":       []byte(`{"model_type":"llama","hidden_size":8}`),
+	})
 	gated := hub.Repo("org/gated")
 	gated.Gated, gated.Refused = true, true
 	gated.Commit(map[string][]byte{"model.safetensors": {}})
 
-	const ref = "hf://org/name"
+	const ref, torch = "hf://org/name", "hf://org/pickles"
 	signed := hub.CDN + "/model.safetensors?X-Amz-Signature=secretquery"
 	commands := [][]string{
 		{"ls", ref},
@@ -51,6 +57,15 @@ func TestSecretsStay(t *testing.T) {
 		{"rename", "--to", "gguf", ref},
 		{"rename", "--in-place", "--to", "gguf", ref},
 		{"fix", ref},
+		{"ls", torch},
+		{"info", "-f", "json", torch},
+		{"check", "-f", "json", torch},
+		{"hash", torch},
+		{"cat", torch, "none"},
+		{"convert", torch},
+		{"report", "-f", "html", torch},
+		{"ls", hub.URL + "/org/pickles/blob/main/pytorch_model.bin"},
+		{"ls", hub.CDN + "/pytorch_model.bin?X-Amz-Signature=secretquery"},
 		{"ls", ref + "/none.safetensors"},
 		{"ls", ref + "@none"},
 		{"ls", "hf://org/gated"},

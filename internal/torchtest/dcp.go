@@ -33,6 +33,8 @@ type Distributed struct {
 	Objects     []Item // what is not a tensor, all in the file __0_0.distcp
 	Safetensors bool   // the chunks of a file together, in that format
 	Root        any    // instead of the metadata
+	// Paths are the keys that the names consist of (default_planner.py, create_global_plan).
+	Paths map[string]Tuple
 }
 
 // Files returns the files by name.
@@ -120,11 +122,17 @@ func (d Distributed) Files() map[string][]byte {
 		}
 		add(file, append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), append(text, data...)...))
 	}
+	paths := Dict{}
+	for _, e := range entries {
+		if path, ok := d.Paths[e.Key.(string)]; ok {
+			paths = append(paths, Item{e.Key, path})
+		}
+	}
 	root := d.Root
 	if root == nil {
 		root = Object{Class: Named(meta + "Metadata"), State: Dict{
 			{"state_dict_metadata", entries},
-			{"planner_data", Dict{}},
+			{"planner_data", paths},
 			{"storage_data", places},
 			{"storage_meta", Object{Class: Named(meta + "StorageMeta"), State: Dict{{"checkpoint_id", nil}, {"save_id", "0"}}}},
 			{"version", "1.0.0"},
