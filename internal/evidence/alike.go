@@ -53,8 +53,12 @@ func (v *view) across() []span {
 type comparison struct {
 	a, b   *tensor
 	across bool
+	cut    bool // one has more rows
 	as, bs []span
 }
+
+// alone reports whether what is read for the pair is for no other.
+func (c *comparison) alone() bool { return c.across || c.cut }
 
 // compare plans how a pair is compared; nil where its shapes do not fit.
 func compare(a, b *tensor) *comparison {
@@ -63,14 +67,18 @@ func compare(a, b *tensor) *comparison {
 	case a.rows == 0 || b.rows == 0:
 		return nil
 	case a.view == b.view:
-		return &comparison{a, b, false, a.compared(), b.compared()}
+		return &comparison{a: a, b: b, as: a.compared(), bs: b.compared()}
 	case matrix(a) && matrix(b) && a.rows == b.row && a.row == b.rows:
-		return &comparison{a, b, true, a.across(), b.across()}
+		return &comparison{a: a, b: b, across: true, as: a.across(), bs: b.across()}
+	case matrix(a) && matrix(b) && !a.turned && !b.turned && a.row == b.row: // of two vocabularies
+		v := view{rows: min(a.rows, b.rows)}
+		return &comparison{a: a, b: b, cut: true, as: v.sample(sampled), bs: v.sample(sampled)}
 	}
 	return nil
 }
 
-// Alike measures each pair. Tensors of other shapes are not alike.
+// Alike measures each pair. Of two matrices of which one has more rows the first rows are compared;
+// tensors of other shapes are not alike.
 func (w *Weights) Alike(ctx context.Context, pairs []infer.Pair) ([]infer.Likeness, error) {
 	list := make([]*comparison, len(pairs))
 	var wants []want
@@ -95,7 +103,7 @@ func (w *Weights) Alike(ctx context.Context, pairs []infer.Pair) ([]infer.Likene
 	skipped := make([]int64, len(pairs))
 	looks, last := make(map[place]*look), make(map[place]int)
 	for i, c := range list {
-		if c != nil && !c.across {
+		if c != nil && !c.alone() {
 			last[c.a.place], last[c.b.place] = i, i
 		}
 	}
@@ -103,7 +111,7 @@ func (w *Weights) Alike(ctx context.Context, pairs []infer.Pair) ([]infer.Likene
 		to := min(from+batch, len(list))
 		var fresh []*look
 		for _, c := range list[from:to] {
-			if c == nil || c.across {
+			if c == nil || c.alone() {
 				continue
 			}
 			for _, l := range []*look{{t: c.a, spans: c.as}, {t: c.b, spans: c.bs}} {
@@ -166,13 +174,17 @@ func (l *look) finish() {
 func (w *Weights) measure(c *comparison, looks map[place]*look) (infer.Likeness, int64) {
 	var a, b *look
 	skipped := int64(0)
-	if c.across {
+	switch {
+	case c.cut:
+		a, b = &look{t: c.a}, &look{t: c.b}
+		a.raw, b.raw = c.a.blockOf(w.rowsOf(c.a, c.as)), c.b.blockOf(w.rowsOf(c.b, c.bs))
+	case c.across:
 		a, b = &look{t: c.a}, &look{t: c.b}
 		a.raw, b.raw = meet(w.rowsOf(c.a, c.as), w.rowsOf(c.b, c.bs), c)
-	} else {
+	default:
 		a, b = looks[c.a.place], looks[c.b.place]
 	}
-	if c.across || !a.whole || !b.whole {
+	if c.alone() || !a.whole || !b.whole {
 		a, b = &look{t: c.a, raw: a.raw}, &look{t: c.b, raw: b.raw}
 		if a.raw, b.raw, skipped = finite(a.raw, b.raw); a.raw.rows == 0 {
 			return infer.Likeness{}, skipped

@@ -95,6 +95,37 @@ func TestInferRoundedOffset(t *testing.T) {
 	}
 }
 
+// A vocabulary that has grown is compared by the tokens that both have, and the map is of names.
+func TestInferOtherVocabulary(t *testing.T) {
+	t.Parallel()
+	base := trained(1)
+	grown := base.each(func(role string, w weight) weight {
+		if role == "embed" || role == "head" {
+			more := 24 * hidden
+			w.v = append(slices.Clone(w.v), each(normal(uint64(len(role)), more), func(x float64) float64 { return float64(float32(x / 50)) })...)
+			w.shape = []int{vocabulary + 24, hidden}
+			w.dtype = "F32"
+		}
+		return w
+	})
+	for _, c := range []struct{ a, b model }{{grown, base}, {base, grown}} {
+		names := opaque(5, c.a.kinds())
+		res := inferred(t, open(t, c.a.named(names, 5)...), open(t, c.b.named(hf, 6)...), infer.Options{Unknown: true, Opaque: true})
+		made := make(map[string]string)
+		for i := range res.Map.Rules {
+			made[res.Map.Rules[i].From[0].String()] = res.Map.Rules[i].String()
+		}
+		for _, role := range []string{"embed", "head"} {
+			if rule := made[names[role]]; !strings.Contains(rule, hf[role]) || strings.Contains(rule, "pad") {
+				t.Errorf("%s: %q", role, rule)
+			}
+		}
+		if len(res.Questions)+len(res.Missing)+len(res.Extra) > 0 || !strings.Contains(res.Sizes, "the vocabulary of one has 2") {
+			t.Errorf("%+v %v %v %q", res.Questions, res.Missing, res.Extra, res.Sizes)
+		}
+	}
+}
+
 // Experts by themselves and in stacks, plain, fused and turned, become each other.
 func TestInferExperts(t *testing.T) {
 	t.Parallel()

@@ -129,7 +129,7 @@ func (e *AssumptionError) Error() string { return e.Assumption.String() + ": " +
 // A Content compares weights of A with weights of B. Its methods take tensors by name.
 type Content interface {
 	// Alike measures each pair. A pair whose shapes are each other's transposed is
-	// compared so.
+	// compared so, and one of which one has more rows by the rows of the other.
 	Alike(ctx context.Context, pairs []Pair) ([]Likeness, error)
 	// Layouts scores each way to make tensors of B of tensors of A: the share of probe
 	// rows that lie where the operations would put them.

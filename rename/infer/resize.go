@@ -21,7 +21,8 @@ import (
 type sizing struct {
 	differ string // in what they differ
 	text   string // and what of them was compared
-	// names are those that B's tensors have by those that they were given, of all that can be compared.
+	// names are those that B's tensors have by those that they were given, of all that can be compared. It is
+	// nil where they have their own.
 	names map[string]string
 }
 
@@ -56,7 +57,7 @@ const mostResized = 200000
 func (x *inference) resized() (*inference, error) {
 	text := x.otherSize()
 	if text == "" {
-		return nil, nil
+		return x.revocabularied()
 	}
 	stackA, stackB := blocksOf(x.a.modules), blocksOf(x.b.modules)
 	if len(stackA) == 0 || len(stackB) == 0 {
@@ -116,6 +117,35 @@ func (x *inference) resized() (*inference, error) {
 		err = y.align(x.b.names(), stem, layers[0])
 	}
 	return y, err
+}
+
+// revocabularied is the inference to B with as many tokens as A has, nil where it has as many or where names
+// say which table is which, so that it is asked whether one is padded.
+func (x *inference) revocabularied() (*inference, error) {
+	a, b := sizesOf(nil, x.a.modules), sizesOf(nil, x.b.modules)
+	if a.vocab == b.vocab || a.vocab == 0 || b.vocab == 0 {
+		return nil, nil
+	}
+	for _, m := range x.a.modules {
+		if slices.ContainsFunc(x.b.modules, func(n *match.Module) bool { _, ok := padding(m, n); return ok }) {
+			return nil, nil
+		}
+	}
+	inv := &Inventory{Tensors: slices.Clone(x.b.tensors), Model: x.b.model, Ordered: x.ordered}
+	for _, m := range x.b.modules {
+		if table := []uint64{b.vocab, b.hidden}; m.Holes() == 0 && slices.Equal(m.Shape, table) {
+			for _, t := range m.Leaves[0].Tensors {
+				inv.Tensors[t].Shape = []uint64{a.vocab, b.hidden}
+			}
+		}
+	}
+	y, err := newInference(x.ctx, &Inventory{Tensors: x.a.tensors, Model: x.a.model, Ordered: x.ordered}, inv, x.opt)
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("the vocabulary of one has %d tokens and that of the other %d", a.vocab, b.vocab)
+	y.sizing = &sizing{differ: text, text: text + "; the map is of names, and changes the rows of none"}
+	return y, nil
 }
 
 // relayered are the indices that a module of a model has that has other layers, of how many and to how many.
@@ -317,12 +347,15 @@ func (s *sizing) describe(at []int) {
 	}
 }
 
+// ownLayers reports whether each layer is compared with the one that it is, and is no stray in another.
+func (x *inference) ownLayers() bool { return x.sizing != nil && x.sizing.names != nil }
+
 // members are those of a module of B that have weights to compare with.
 func (x *inference) members(j int) []int {
 	n := x.b.modules[j].Count
 	out := make([]int, 0, n)
 	for k := range n {
-		if x.sizing == nil || x.sizing.names[x.b.name(j, k)] != "" {
+		if !x.ownLayers() || x.sizing.names[x.b.name(j, k)] != "" {
 			out = append(out, k)
 		}
 	}
@@ -331,7 +364,7 @@ func (x *inference) members(j int) []int {
 
 // compares reports whether tensors of B have weights to compare with.
 func (x *inference) compares(names []string) bool {
-	return x.sizing == nil || !slices.ContainsFunc(names, func(n string) bool { return x.sizing.names[n] == "" })
+	return !x.ownLayers() || !slices.ContainsFunc(names, func(n string) bool { return x.sizing.names[n] == "" })
 }
 
 // unsized says why a model of another size is none of the same names: what one has the other has to have,

@@ -247,7 +247,7 @@ func (w *weighing) over(i, j int, members []int) *likeness {
 
 // moved finds the layers that lie elsewhere in B. What one module shows is asked of the others.
 func (w *weighing) moved(pairs map[int]int, apart map[int][]int) ([]stray, error) {
-	if w.sizing != nil { // each layer was compared with the one that it is
+	if w.ownLayers() { // each layer was compared with the one that it is
 		return nil, nil
 	}
 	var out []stray
