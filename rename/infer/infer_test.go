@@ -187,3 +187,29 @@ func TestExactRules(t *testing.T) {
 		}
 	}
 }
+
+// No rule is written that others before it leave nothing.
+func TestNoIdleRules(t *testing.T) {
+	a := listed(t, `image.patch.weight 64x3x16x16
+image.pos.weight 197x64
+image.<pre|post>.<weight|bias> 64
+words.tok.weight 500x64
+words.pos.weight 77x64
+words.final.<weight|bias> 64
+<image|words>.blocks.{}.<ln1|ln2>.<weight|bias> [0-2] 64
+<image|words>.blocks.{}.attn.<q|k|v|o>.weight [0-2] 64x64
+<image|words>.blocks.{}.attn.<q|k|v|o>.bias [0-2] 64
+<image|words>.blocks.{}.mlp.fc1.weight [0-2] 256x64
+<image|words>.blocks.{}.mlp.fc1.bias [0-2] 256
+<image|words>.blocks.{}.mlp.fc2.weight [0-2] 64x256
+<image|words>.blocks.{}.mlp.fc2.bias [0-2] 64`)
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "clip-hf"), Options{})
+	if err != nil || len(res.Rules) == 0 {
+		t.Fatal(err, res.Refused)
+	}
+	for i, r := range res.Rules {
+		if r.Tensors == 0 || r.Class == "" {
+			t.Errorf("%s: %+v", &res.Map.Rules[i], r)
+		}
+	}
+}

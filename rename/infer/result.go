@@ -125,7 +125,7 @@ func (s *script) result() (*Result, error) {
 			return nil, fmt.Errorf("no map can be written: %s would become %s, not %s", r.From, r.To, to)
 		}
 	}
-	plan = arrange(m, s.names, plan, s.groups)
+	plan = arrange(m, s.names, deciding(m, s.names, plan), s.groups)
 	res := &Result{From: s.from, To: s.to, Map: m, Rules: make([]Rule, len(m.Rules))}
 	reasons := make([]map[string]int, len(m.Rules))
 	for i := range plan.Rows {
@@ -158,6 +158,27 @@ func (s *script) result() (*Result, error) {
 		res.note(i)
 	}
 	return res, nil
+}
+
+// deciding takes rules off a map that take no tensor, since others before them take all.
+func deciding(m *rename.Map, names []string, plan *rename.Plan) *rename.Plan {
+	used := make([]bool, len(m.Rules))
+	for i := range plan.Rows {
+		if r := plan.Rows[i].Rule; r >= 0 {
+			used[r] = true
+		}
+	}
+	if !slices.Contains(used, false) {
+		return plan
+	}
+	var rules []rename.Rule
+	for i := range m.Rules {
+		if used[i] {
+			rules = append(rules, m.Rules[i])
+		}
+	}
+	m.Rules = rules
+	return rename.NewPlan(m, names, rename.Limits{})
 }
 
 // note writes over a rule of the map what it rests on.
