@@ -238,10 +238,37 @@ func (x *inference) solve(extra func(a, b []int) float64) (*match.Solution, erro
 			return cost
 		},
 	})
-	if err == nil && x.b.virtual {
+	switch {
+	case err != nil:
+	case x.b.virtual:
 		x.place(sol)
+	case !x.opt.Opaque:
+		x.placeAlone(sol)
 	}
 	return sol, err
+}
+
+// placeAlone makes questions of what is left on both sides and has a shape that nothing else has: names that
+// say different things may be wrong.
+func (x *inference) placeAlone(sol *match.Solution) {
+	x.placed = make(map[int]bool)
+	for _, i := range slices.Clone(sol.AloneA) {
+		for _, j := range slices.Clone(sol.AloneB) {
+			a, b := x.a.modules[i], x.b.modules[j]
+			if comparable(a, b) && slices.Equal(a.Shape, b.Shape) && x.a.alike(i) == 1 && x.b.alike(j) == 1 &&
+				!a.Meaning.Buffer && !b.Meaning.Buffer && !math.IsInf(x.assumed([]int{i}, []int{j}), 1) {
+				x.put(sol, i, j)
+			}
+		}
+	}
+}
+
+// put takes two modules that are left for each other, as a guess.
+func (x *inference) put(sol *match.Solution, i, j int) {
+	x.placed[i] = true
+	sol.Open = append(sol.Open, []int{len(sol.Matches)})
+	sol.Matches = append(sol.Matches, match.Match{A: []int{i}, B: []int{j}, Confidence: 0.5})
+	sol.AloneA, sol.AloneB = except(sol.AloneA, []int{i}), except(sol.AloneB, []int{j})
 }
 
 // place makes questions of what is left outside of the layers of both sides and may be one: a head that is
@@ -274,11 +301,7 @@ func (x *inference) place(sol *match.Solution) {
 		if only < 0 {
 			return
 		}
-		i, j := pairs[only][0], pairs[only][1]
-		x.placed[i] = true
-		sol.Open = append(sol.Open, []int{len(sol.Matches)})
-		sol.Matches = append(sol.Matches, match.Match{A: []int{i}, B: []int{j}, Confidence: 0.5})
-		sol.AloneA, sol.AloneB = except(sol.AloneA, []int{i}), except(sol.AloneB, []int{j})
+		x.put(sol, pairs[only][0], pairs[only][1])
 	}
 }
 

@@ -320,3 +320,17 @@ func TestWordsOfRawQueries(t *testing.T) {
 		}
 	}
 }
+
+// Between two lists, what is left and has a shape of its own is asked about, whatever its name says.
+func TestShapeOfItsOwn(t *testing.T) {
+	a := inWords(nil, "", 16)
+	b := inWords(nil, "model.", 16)
+	for l := range 4 {
+		a = append(a, convention.Named{Name: numbered("blk.{}.attn.k_norm.weight", l), Shape: []uint64{48}})
+		b = append(b, convention.Named{Name: numbered("model.blk.{}.mlp.gate_norm.weight", l), Shape: []uint64{48}})
+	}
+	res, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{})
+	if err != nil || len(res.Extra)+len(res.Missing) > 0 || len(res.Questions) != 1 || !slices.Equal(res.Questions[0].Best, []string{"model.blk.{layer}.mlp.gate_norm"}) {
+		t.Errorf("%v %+v\n%s", err, res.Questions, brief(res))
+	}
+}
