@@ -82,7 +82,10 @@ func find(h *half, text string) ([]int, error) {
 			}
 			names := []string{stem, rename.Unnamed(pattern(m))}
 			for l := range m.Leaves {
-				names = append(names, m.Template(l), names[1]+m.Leaves[l].Name)
+				names = append(names, m.Template(l), rename.Unnamed(leafPattern(m, l)))
+			}
+			if m.AnyLeaf {
+				names = append(names, stem+".bias", names[1]+".bias")
 			}
 			for _, n := range names {
 				if n == word {

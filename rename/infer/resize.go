@@ -99,7 +99,7 @@ func (x *inference) resized() (*inference, error) {
 				shape = from.resize(shape, to)
 			}
 			for _, row := range rows {
-				inv.Tensors = append(inv.Tensors, convention.Named{Name: m.NameAt(row, leaf.Name), Shape: shape, DType: x.b.tensors[leaf.Tensors[0]].DType})
+				inv.Tensors = append(inv.Tensors, convention.Named{Name: m.LeafAt(row, l), Shape: shape, DType: x.b.tensors[leaf.Tensors[0]].DType})
 			}
 		}
 	}
@@ -255,7 +255,7 @@ func (x *inference) align(names []string, stem string, layers int) error {
 						continue
 					}
 				}
-				if name := m.NameAt(row, m.Leaves[l].Name); has[name] {
+				if name := m.LeafAt(row, l); has[name] {
 					x.sizing.names[x.nameOf(&x.b, j, l, k)] = name
 				}
 			}

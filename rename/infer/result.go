@@ -277,7 +277,7 @@ func left(h *half, used map[string]bool, except func(*match.Module) bool) []stri
 		}
 		for l := range m.Leaves {
 			if slices.ContainsFunc(m.Leaves[l].Tensors, func(t int) bool { return !used[h.tensors[t].Name] }) {
-				out = append(out, pattern(m)+rename.Escape(m.Leaves[l].Name))
+				out = append(out, leafPattern(m, l))
 			}
 		}
 	}
@@ -286,6 +286,14 @@ func left(h *half, used map[string]bool, except func(*match.Module) bool) []stri
 
 // pattern writes the names of a module as maps do.
 func pattern(m *match.Module) string { return patternBeside(m, m) }
+
+// leafPattern writes the names of a leaf as maps do.
+func leafPattern(m *match.Module, leaf int) string {
+	if l := &m.Leaves[leaf]; l.Stem != nil {
+		return rename.WithHoles(l.Stem, m.Stem)
+	}
+	return pattern(m) + rename.Escape(m.Leaves[leaf].Name)
+}
 
 // patternBeside is the pattern of a module whose holes are called after the words of
 // another where its own do not say what they count.

@@ -334,3 +334,56 @@ func TestShapeOfItsOwn(t *testing.T) {
 		t.Errorf("%v %+v\n%s", err, res.Questions, brief(res))
 	}
 }
+
+// b_q is the bias of w_q, and so is what an answer calls it.
+func TestWordsOfRawBiases(t *testing.T) {
+	for _, word := range []string{"w_#", "W_#"} {
+		of := make(map[string]string)
+		for _, slot := range []string{"q", "k", "v", "o"} {
+			of[slot] = "attn." + strings.Replace(word, "#", slot, 1)
+		}
+		a := inWords(of, "", 16)
+		for i := range a {
+			if strings.Contains(a[i].Name, ".attn.") {
+				a[i].Name = strings.TrimSuffix(a[i].Name, ".weight")
+			}
+		}
+		for l := range 4 {
+			for slot, rows := range map[string]uint64{"q": 64, "k": 16, "v": 16} {
+				a = append(a, convention.Named{Name: numbered("blk.{}.attn.b_"+slot, l), Shape: []uint64{rows}})
+			}
+		}
+		for _, assume := range [][]Assumption{nil, {{"b_q", "q_proj.bias"}}} {
+			res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "qwen2-hf"), Options{Assume: assume})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, slot := range []string{"q", "k", "v"} {
+				if want := "blk.*.attn.b_" + slot + " -> model.layers.*.self_attn." + slot + "_proj.bias named"; !strings.Contains(brief(res), want) {
+					t.Errorf("no %q in\n%s", want, brief(res))
+				}
+			}
+			if len(res.Extra)+len(res.Missing)+len(res.Questions) > 0 {
+				t.Error(brief(res))
+			}
+		}
+	}
+	// Where the other side has them, each has the name that is there.
+	b := inWords(map[string]string{"q": "a.w_q", "k": "a.w_k"}, "net.", 16)
+	a := inWords(map[string]string{"q": "attn.q", "k": "attn.k"}, "", 16)
+	for l := range 4 {
+		for slot, rows := range map[string]uint64{"q": 64, "k": 16} {
+			a = append(a, convention.Named{Name: numbered("blk.{}.attn."+slot+".bias", l), Shape: []uint64{rows}})
+			b = append(b, convention.Named{Name: numbered("net.blk.{}.a.b_"+slot, l), Shape: []uint64{rows}})
+		}
+	}
+	for i := range b {
+		if strings.Contains(b[i].Name, ".a.w_") {
+			b[i].Name = strings.TrimSuffix(b[i].Name, ".weight")
+		}
+	}
+	res, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{})
+	if err != nil || !strings.Contains(brief(res), "blk.*.attn.q.bias -> net.blk.*.a.b_q named") || len(res.Extra)+len(res.Missing) > 0 {
+		t.Errorf("%v %s", err, brief(res))
+	}
+}

@@ -133,6 +133,28 @@ func ofQuery(stem []string, before, leaf string, ends map[string]bool) bool {
 	return false
 }
 
+// biasOf finds the stem of the weight beside a bias that has a letter in front: w_q of b_q. It is nil
+// where there is none.
+func biasOf(k *template.Kind, ends map[string]bool) []string {
+	last := len(k.Text) - 1
+	tail := k.Text[last]
+	at := strings.LastIndexAny(tail, "./") + 1
+	if len(tail) < at+3 || tail[at] != 'b' && tail[at] != 'B' || tail[at+1] != '_' {
+		return nil
+	}
+	for _, letter := range []string{"w", "W"} {
+		stem := slices.Clone(k.Text)
+		stem[last] = tail[:at] + letter + tail[at+1:]
+		if !ends[strings.Join(stem, "{}")] {
+			continue
+		}
+		if _, leaf := cutLeaf(&template.Kind{Text: stem}, ends); leaf == "" {
+			return stem
+		}
+	}
+	return nil
+}
+
 // cutLeaf takes the leaf off the names of a kind.
 func cutLeaf(k *template.Kind, ends map[string]bool) (stem []string, leaf string) {
 	stem = slices.Clone(k.Text)

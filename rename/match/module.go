@@ -3,6 +3,7 @@ package match
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,6 +60,8 @@ type Module struct {
 type Leaf struct {
 	// Name is what follows the stem, with what joins it: ".weight", "_scales".
 	Name string
+	// Stem is set where the names have one of their own and no leaf: b_q beside w_q.
+	Stem []string
 	// Tensors are the rows of the members in the inventory.
 	Tensors []int
 }
@@ -70,21 +73,36 @@ func (m *Module) Holes() int { return len(m.Stem) - 1 }
 func (m *Module) String() string { return strings.Join(m.Stem, "{}") }
 
 // Template writes the template of a leaf's names.
-func (m *Module) Template(leaf int) string { return m.String() + m.Leaves[leaf].Name }
+func (m *Module) Template(leaf int) string {
+	if l := &m.Leaves[leaf]; l.Stem != nil {
+		return strings.Join(l.Stem, "{}")
+	}
+	return m.String() + m.Leaves[leaf].Name
+}
 
 // Name writes the name of a member's leaf.
 func (m *Module) Name(member int, leaf string) string { return m.NameAt(m.row(member), leaf) }
 
 // NameAt writes the name that a leaf has at some indices, counted from First.
-func (m *Module) NameAt(row []int32, leaf string) string {
+func (m *Module) NameAt(row []int32, leaf string) string { return m.numbered(m.Stem, row) + leaf }
+
+// LeafAt writes the name that one of its leaves has at some indices.
+func (m *Module) LeafAt(row []int32, leaf int) string {
+	if l := &m.Leaves[leaf]; l.Stem != nil {
+		return m.numbered(l.Stem, row)
+	}
+	return m.NameAt(row, m.Leaves[leaf].Name)
+}
+
+func (m *Module) numbered(stem []string, row []int32) string {
 	var b strings.Builder
-	for h, text := range m.Stem {
+	for h, text := range stem {
 		b.WriteString(text)
 		if h < m.Holes() {
 			fmt.Fprintf(&b, "%0*d", m.Pad[h], row[h]+m.First[h])
 		}
 	}
-	return b.String() + leaf
+	return b.String()
 }
 
 // Has reports whether the module has a leaf.
@@ -122,22 +140,38 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 	}
 	var list []*Module
 	byStem := make(map[string]*Module)
-	for i := range kinds {
-		k := &kinds[i]
-		stem, leaf := cutLeaf(k, ends)
+	add := func(k *template.Kind, stem []string, leaf Leaf) {
 		index := make([]int32, len(k.Index))
 		for j, n := range k.Index {
 			index[j] = n - k.First[j%k.Holes()]
 		}
 		// A bias that other blocks have than the weight is a module of its own.
-		key := fmt.Sprint(strings.Join(stem, "{}"), "\x00", len(k.Members), hashOf(index))
-		m := byStem[key]
+		key := func(stem []string) string {
+			return fmt.Sprint(strings.Join(stem, "{}"), "\x00", len(k.Members), hashOf(index))
+		}
+		m := byStem[key(stem)]
 		if m == nil {
+			if leaf.Stem != nil {
+				stem, leaf = leaf.Stem, Leaf{Tensors: leaf.Tensors}
+			}
 			m = &Module{Stem: stem, Index: index, First: k.First, Pad: k.Pad, Count: len(k.Members), order: slices.Min(k.Members)}
-			byStem[key] = m
+			byStem[key(stem)] = m
 			list = append(list, m)
 		}
-		m.Leaves = append(m.Leaves, Leaf{leaf, k.Members})
+		m.Leaves = append(m.Leaves, leaf)
+	}
+	weights := make(map[int][]string) // of biases beside them
+	for i := range kinds {
+		k := &kinds[i]
+		if weight := biasOf(k, ends); siblings && weight != nil {
+			weights[i] = weight
+			continue
+		}
+		stem, leaf := cutLeaf(k, ends)
+		add(k, stem, Leaf{Name: leaf, Tensors: k.Members})
+	}
+	for _, i := range slices.Sorted(maps.Keys(weights)) {
+		add(&kinds[i], weights[i], Leaf{Name: ".bias", Stem: kinds[i].Text, Tensors: kinds[i].Members})
 	}
 	if len(list) > MaxModules {
 		return nil, fmt.Errorf("there are %d modules, and no model has more than %d", len(list), MaxModules)
