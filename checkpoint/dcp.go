@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -65,6 +66,8 @@ func (d *finder) distributed(dir string, l *listing) error {
 // files of the chunks are containers without tensors.
 type dcpFile struct {
 	*pytorch.Distributed
+	tree   *pytorch.File // what is listed
+	at     []int         // where the tensors that are listed are in Tensors
 	dtypes map[pytorch.DType]string
 	files  map[string]*File // by the names that the metadata has for them
 
@@ -98,14 +101,30 @@ func (chunkFile) metadata() []MetaKV                    { return nil }
 func (chunkFile) same(io.ReaderAt, int64) (bool, error) { return true, nil } // .metadata says what is in it
 func (f *dcpFile) kind() Format                         { return PyTorch }
 func (f *dcpFile) dataOffset() int64                    { return 0 }
-func (f *dcpFile) len() int                             { return len(f.Tensors) }
-func (f *dcpFile) name(i int) string                    { return f.Tensors[i].Name }
+func (f *dcpFile) len() int                             { return len(f.at) }
+func (f *dcpFile) name(i int) string                    { return f.tree.At(i).Name }
 func (f *dcpFile) hash(seed maphash.Seed, i int) uint64 { return maphash.String(seed, f.name(i)) }
 func (f *dcpFile) hasName(i int, name string) bool      { return f.name(i) == name }
 
+// list chooses the part of the tree whose tensors are listed.
+func (f *dcpFile) list(subtree string) (err error) {
+	if f.tree, err = partOf(f.Tree(), subtree); err != nil {
+		return err
+	}
+	places := make(map[string]int, len(f.Tensors))
+	for i := range f.Tensors {
+		places[f.Tensors[i].Name] = i
+	}
+	f.at = make([]int, f.tree.Len())
+	for i, t := range f.tree.All() {
+		f.at[i] = places[t.Storage.Key]
+	}
+	return nil
+}
+
 func (f *dcpFile) fill(i int, out *Tensor) {
-	t := &f.Tensors[i]
-	out.Name, out.Shape = t.Name, t.Shape
+	t := &f.Tensors[f.at[i]]
+	out.Name, out.Shape = f.name(i), t.Shape
 	var known bool
 	if out.DType, known = f.dtypes[t.DType]; !known {
 		out.DType = string(t.DType)
@@ -114,11 +133,11 @@ func (f *dcpFile) fill(i int, out *Tensor) {
 	out.Offset = -1
 }
 
-// metadata are the names of what is not a tensor.
+// metadata are the names of what is not a tensor, and says where it is.
 func (f *dcpFile) metadata() []MetaKV {
 	var list []MetaKV
-	for _, o := range f.Objects {
-		list = append(list, MetaKV{Key: o.Name, Text: fmt.Sprintf("<an object in %s>", o.Place.File)})
+	for _, kv := range f.tree.Metadata() {
+		list = append(list, MetaKV{Key: kv.Key, Text: kv.Value.(string)})
 	}
 	return list
 }
@@ -151,12 +170,19 @@ func (f *dcpFile) validate() []Fault {
 			}
 		}
 	}
+	listed := make(map[string]string, len(f.at))
+	for i, at := range f.at {
+		listed[f.Tensors[at].Name] = f.name(i)
+	}
+	for i := range list {
+		list[i].Tensor = cmp.Or(listed[list[i].Tensor], list[i].Tensor)
+	}
 	return list
 }
 
 // data puts a tensor together of its chunks, which are read as it is.
 func (f *dcpFile) data(i int) (*io.SectionReader, error) {
-	t := &f.Tensors[i]
+	t := &f.Tensors[f.at[i]]
 	if flt := t.Fault(); flt != nil {
 		out := pytorchFault(flt)
 		return nil, &out

@@ -136,7 +136,7 @@ func (f *File) open(ctx context.Context) {
 	var format container
 	switch {
 	case f.chunked != nil:
-		format = f.chunked
+		format, err = f.chunked, f.chunked.list(f.subtree)
 	case f.chunks:
 		format = chunkFile{}
 	default:

@@ -24,6 +24,15 @@ func (f *File) PyTorch() *pytorch.File {
 	return nil
 }
 
+// Tree returns what the tensors of a file of torch.save are in, or, without their data, those of
+// a distributed checkpoint; nil for any other file. In a union it has all of its tensors.
+func (f *File) Tree() *pytorch.File {
+	if c, ok := f.whole().(*dcpFile); ok {
+		return c.tree
+	}
+	return f.PyTorch()
+}
+
 // WholeTree as [Options].Subtree lists all tensors of a PyTorch file.
 const WholeTree = "."
 
@@ -57,14 +66,22 @@ func newPyTorch(src source.Source, subtree string) (container, error) {
 	if err != nil {
 		return nil, err
 	}
-	if subtree != "" {
-		part, ok := f.Subtree(strings.TrimPrefix(subtree, WholeTree))
-		if !ok {
-			return nil, noSubtree(f, subtree)
-		}
-		f = part
+	if f, err = partOf(f, subtree); err != nil {
+		return nil, err
 	}
 	return &pytorchFile{File: f, near: source.Scheme(src.Name()) == ""}, nil
+}
+
+// partOf returns a file with the tensors of a part of it, and itself for "".
+func partOf(f *pytorch.File, subtree string) (*pytorch.File, error) {
+	if subtree == "" {
+		return f, nil
+	}
+	part, ok := f.Subtree(strings.TrimPrefix(subtree, WholeTree))
+	if !ok {
+		return nil, noSubtree(f, subtree)
+	}
+	return part, nil
 }
 
 func noSubtree(f *pytorch.File, path string) *Fault {

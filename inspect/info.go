@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/gguf"
@@ -115,6 +116,9 @@ func (i *CheckpointInfo) Container() string {
 	if i.first == nil {
 		if isScript(i.Source) {
 			return string(i.Format) + ", TorchScript"
+		}
+		if slices.ContainsFunc(i.Source.Files, func(f *checkpoint.File) bool { return f.Distributed() != nil }) {
+			return string(i.Format) + ", a distributed checkpoint"
 		}
 		return string(i.Format)
 	}

@@ -415,7 +415,7 @@ func newCheckpoint(c *checkpoint.Checkpoint, t *Totals) Checkpoint {
 			if f.Rearranged() {
 				jf.DataOffset = nil
 			}
-			if t := f.PyTorch(); t != nil {
+			if t := f.Tree(); t != nil {
 				path := t.Path()
 				jf.Subtree, jf.Parts = &path, torchParts(f)
 			}

@@ -30,7 +30,7 @@ type TorchPart struct {
 
 // torchParts lists the parts of a PyTorch file, nil for any other.
 func torchParts(f *checkpoint.File) []TorchPart {
-	t := f.PyTorch()
+	t := f.Tree()
 	if t == nil {
 		return nil
 	}
@@ -74,7 +74,7 @@ func SharedText(c *checkpoint.Checkpoint) string {
 // "" when they are all there is.
 func SubtreeText(c *checkpoint.Checkpoint) string {
 	for _, f := range c.Files {
-		if t := f.PyTorch(); t != nil && t.Path() != "" {
+		if t := f.Tree(); t != nil && t.Path() != "" {
 			return t.Path()
 		}
 	}
@@ -85,7 +85,7 @@ func SubtreeText(c *checkpoint.Checkpoint) string {
 // nil where there are not several.
 func torchModels(c *checkpoint.Checkpoint) (paths []string, alike bool) {
 	for _, f := range c.Files {
-		if t := f.PyTorch(); t != nil {
+		if t := f.Tree(); t != nil {
 			if paths, alike := t.Models(); len(paths) > 0 {
 				return paths, alike
 			}

@@ -20,6 +20,7 @@ type Distributed struct {
 	Files   []string // of all pieces, in the order of their first use, as the pickle spells them
 	Globals []*Global
 
+	tree   *File
 	faults faultList
 }
 
@@ -93,6 +94,9 @@ func ReadDistributed(r io.ReaderAt, size int64) (*Distributed, error) {
 	}
 	for _, item := range entries.Items {
 		d.entry(item, places)
+	}
+	if err := d.plant(state, f.memory); err != nil {
+		return nil, err
 	}
 	return d, nil
 }

@@ -190,3 +190,45 @@ func FuzzDistributed(f *testing.F) {
 		}
 	})
 }
+
+// What is listed is the model, under the names that it has there, as of a file that holds the same
+// state dict. Paths that do not make up their names count for nothing, and no tensor is lost.
+func TestDistributedTree(t *testing.T) {
+	for _, test := range []struct {
+		names []string
+		paths map[string]tt.Tuple
+		path  string
+		want  []string
+	}{
+		{[]string{"model.a.w", "model.b"}, nil, "", []string{"model.a.w", "model.b"}},
+		{[]string{"model.a.w", "optim.state.0.m"}, nil, "model", []string{"a.w"}},
+		{[]string{"model.a.w", "lm_head.w", "optim.state.0.m"}, nil, "", []string{"model.a.w", "lm_head.w"}},
+		{[]string{"model.a.w", "model.b", "opt.m"}, map[string]tt.Tuple{
+			"model.a.w": {"model", "a.w"}, "model.b": {"model", "b"}, "opt.m": {"optimizers", 0, "m"},
+		}, "", []string{"model.a.w", "model.b", "opt.m"}},
+		{[]string{"model.a.w", "model.b", "optimizers.0.m"}, map[string]tt.Tuple{
+			"model.a.w": {"model", "a.w"}, "model.b": {"model", "b"}, "optimizers.0.m": {"optimizers", 0, "m"},
+		}, "model", []string{"a.w", "b"}},
+		{[]string{"model.a.w", "model.b"}, map[string]tt.Tuple{"model.a.w": {"model.a.w"}, "model.b": {"model.b"}}, "", []string{"model.a.w", "model.b"}},
+		{[]string{"m", "m.a", "m.a.b"}, map[string]tt.Tuple{"m": {"m"}, "m.a": {"m", "a"}, "m.a.b": {"m", "a", "b"}}, "", []string{"m", "m.a", "m.a.b"}},
+		{[]string{"m.a.b", "m.a"}, map[string]tt.Tuple{"m.a": {"m", "a"}, "m.a.b": {"m", "a", "b"}}, "", []string{"m.a.b", "m.a"}},
+		{[]string{"m.a"}, map[string]tt.Tuple{"m.a": {"m", tt.List{1}}}, "", []string{"m.a"}},
+		{[]string{"m.a", ""}, map[string]tt.Tuple{"m.a": {}, "": {""}}, "", []string{"m.a", ""}},
+	} {
+		in := tt.Distributed{Paths: test.paths}
+		for _, name := range test.names {
+			in.Tensors = append(in.Tensors, tt.NewSharded(name, "float32", []int{2}, 0, 1))
+		}
+		tree := distributed(t, in).Tree()
+		var got []string
+		for _, tensor := range tree.All() {
+			got = append(got, tensor.Name)
+			if full := join(tree.Path(), tensor.Name); tensor.Storage.Key != full {
+				t.Errorf("%s is of %s", full, tensor.Storage.Key)
+			}
+		}
+		if tree.Path() != test.path || !slices.Equal(got, test.want) {
+			t.Errorf("%q: %q in %q, want %q in %q", test.names, got, tree.Path(), test.want, test.path)
+		}
+	}
+}

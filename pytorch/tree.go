@@ -264,8 +264,12 @@ func (w *walker) enter(v Value, visit func(key string, child Value)) {
 // isOptimizer reports whether a value is the state of an optimiser, or what a trainer calls
 // so (Lightning's optimizer_states, DeepSpeed's optimizer_state_dict).
 func (w *walker) isOptimizer(key string, v Value) bool {
+	return isContainer(v) && (w.optimizers[v] || isOptimizerKey(key))
+}
+
+func isOptimizerKey(key string) bool {
 	key = strings.ToLower(key)
-	return isContainer(v) && (w.optimizers[v] || strings.Contains(key, "optimizer") || key == "optim" || strings.HasPrefix(key, "optim_"))
+	return strings.Contains(key, "optimizer") || key == "optim" || strings.HasPrefix(key, "optim_")
 }
 
 // trainersKeys are those of what trainers keep beside a model that may have tensors of its own:

@@ -243,7 +243,7 @@ func (s *subject) findPickled() []*pickledFile {
 				continue
 			}
 			if !f.Missing && (m.Format == checkpoint.PyTorch || f.Err != nil) {
-				add(f.Path, m.Path, f.PyTorch())
+				add(f.Path, m.Path, f.Tree())
 			}
 		}
 	}
