@@ -463,7 +463,7 @@ func TestRefusedData(t *testing.T) {
 		return z.Bytes()
 	}
 	wide := tt.NewTensor("float32", 1, 1)
-	wide.Shape, wide.Stride = []int{1 << 40}, []int{0}
+	wide.Shape, wide.Stride = []int{1 << 20, 1 << 20}, []int{0, 0}
 	for _, test := range []struct {
 		data []byte
 		code Code
