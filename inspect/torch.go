@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/pytorch"
@@ -118,6 +119,19 @@ func ScriptText(c *checkpoint.Checkpoint) string {
 	return text
 }
 
+// DangerText says what loading the PyTorch files of a checkpoint would do: "calls posix.system by
+// REDUCE"; "" where nothing that is known to be dangerous is found.
+func DangerText(c *checkpoint.Checkpoint) string {
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil {
+			if text := check.Danger(t); text != "" {
+				return text
+			}
+		}
+	}
+	return ""
+}
+
 // UnlistedText names the tensors of PyTorch files that are not listed: "2 tensors: csr and sp"; "" where
 // there is none.
 func UnlistedText(c *checkpoint.Checkpoint) string {
@@ -211,6 +225,9 @@ func (v *Conversion) torchMetadata() {
 	}
 	if n := len(v.Source.Metadata()); n > 0 {
 		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
+	}
+	if danger := DangerText(v.Source); danger != "" {
+		v.note("loading the file with torch.load %s; 'wtinspect check' says more, and nothing of it is in what is written", danger)
 	}
 	if isScript(v.Source) {
 		v.note("the code of TorchScript is not converted")

@@ -36,6 +36,25 @@ func TestGlobalRows(t *testing.T) {
 	}
 }
 
+// A finding names the sources that list the name, which is not all that list something of its module.
+func TestSourcesOfNames(t *testing.T) {
+	for _, test := range []struct {
+		module, name string
+		by           []string
+	}{
+		{"torch.jit.unsupported_tensor_ops", "execWrapper", []string{"fickling", "picklescan"}},
+		{"torch.jit", "load", []string{"fickling"}},
+		{"logging", "FileHandler", []string{"fickling", "picklescan"}},
+		{"logging", "getLogger", []string{"fickling"}},
+		{"torch._inductor.codecache", "compile_file", []string{"fickling", "picklescan"}},
+		{"torch._inductor.codecache", "other", []string{"fickling"}},
+	} {
+		if row := rowOf(test.module, test.name); row == nil || row.grade != dangerous || !slices.Equal(row.By, test.by) {
+			t.Errorf("%s.%s: %+v, want %q", test.module, test.name, row, test.by)
+		}
+	}
+}
+
 func TestGradeOf(t *testing.T) {
 	for _, test := range []struct {
 		module, name string

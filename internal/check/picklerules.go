@@ -403,6 +403,26 @@ func runDangerousCode(p *Pass) {
 	}
 }
 
+// Danger says what loading a file of torch.save does that WT710 finds, the calls first: "calls
+// posix.system"; "" for nothing.
+func Danger(f *pytorch.File) string {
+	var calls, imports []*pytorch.Global
+	for _, g := range f.Globals() {
+		if grade, _ := gradeOf(g); grade == dangerous && g.Calls > 0 {
+			calls = append(calls, g)
+		} else if grade == dangerous {
+			imports = append(imports, g)
+		}
+	}
+	const few = 3
+	list := append(calls, imports...)
+	text := verbs(list[:min(few, len(list))])
+	if more := len(list) - few; more > 0 {
+		text += ", and " + plural.Of(more, "more name")
+	}
+	return text
+}
+
 // verb says what a pickle does with a global.
 func verb(g *pytorch.Global) string {
 	if g.Calls == 0 {
