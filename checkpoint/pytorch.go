@@ -39,6 +39,9 @@ const WholeTree = "."
 // CodeNoSubtree means that a PyTorch file has nothing at the path that was asked for.
 const CodeNoSubtree = "no_subtree"
 
+// CodeTorchOnly means that the elements of a tensor have a type that safetensors lacks.
+const CodeTorchOnly = "torch_only"
+
 // torchDTypes spells the types that safetensors has as it does (safetensors/torch.py,
 // _TYPES). The others keep torch's names.
 var torchDTypes = map[pytorch.DType]string{
@@ -178,10 +181,20 @@ func (f *pytorchFile) same(src io.ReaderAt, size int64) (bool, error) {
 // validate reads the header of every storage of a file on this machine. Of one on a server
 // each would be a request.
 func (f *pytorchFile) validate() []Fault {
-	if !f.near {
-		return mapFaults(f.ValidatePickle(), pytorchFaultValue)
+	var l faultList
+	for _, t := range f.All() {
+		if _, known := t.DType.Bits(); known && torchDTypes[t.DType] == "" {
+			l.add(Fault{
+				Code: CodeTorchOnly, Severity: Warning, Offset: -1, Tensor: t.Name,
+				Detail: fmt.Sprintf("its elements are %s, which safetensors does not have", t.DType),
+			})
+		}
 	}
-	return mapFaults(f.Validate(), pytorchFaultValue)
+	faults := f.ValidatePickle
+	if f.near {
+		faults = f.Validate
+	}
+	return append(l.done(), mapFaults(faults(), pytorchFaultValue)...)
 }
 
 func pytorchFault(f *pytorch.Fault) Fault {

@@ -105,7 +105,7 @@ deleted from the dictionary, or hidden there.`,
 	{
 		ID: "WT720", Name: "odd-tensor", Severity: checkpoint.Warning, run: runFaults,
 		Title: "a tensor is not a plain run of numbers",
-		Doc: `Sparse and nested tensors, those that wrap others, those without data, those that are
+		Doc: `Sparse, nested and quantised tensors, complex128, those that wrap others, those without data, those that are
 conjugated or negated when they are read, and those that repeat the elements of a smaller storage. They are listed as far as they can be, and
 safetensors does not have them.`,
 		Bad: "torch.eye(8).to_sparse()", Good: "a dense tensor",
@@ -164,15 +164,16 @@ var byPyTorchCode = map[pytorch.Code]string{
 
 	pytorch.CodeUnusedStorage: "WT718",
 
-	pytorch.CodeNoData:      "WT720",
-	pytorch.CodeSparse:      "WT720",
-	pytorch.CodeNested:      "WT720",
-	pytorch.CodeNumPy:       "WT720",
-	pytorch.CodeWrapped:     "WT720",
-	pytorch.CodeExpanded:    "WT720",
-	pytorch.CodeLazy:        "WT720",
-	pytorch.CodeTransformed: "WT720",
-	pytorch.CodeEmpty:       "WT720",
+	pytorch.CodeNoData:       "WT720",
+	pytorch.CodeSparse:       "WT720",
+	pytorch.CodeNested:       "WT720",
+	pytorch.CodeNumPy:        "WT720",
+	pytorch.CodeWrapped:      "WT720",
+	pytorch.CodeExpanded:     "WT720",
+	checkpoint.CodeTorchOnly: "WT720",
+	pytorch.CodeLazy:         "WT720",
+	pytorch.CodeTransformed:  "WT720",
+	pytorch.CodeEmpty:        "WT720",
 }
 
 // byNumPyCode is byCode for files of arrays.
