@@ -384,6 +384,9 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	if err := v.unfit(r.Faults, all); err != nil {
 		return err
 	}
+	if err := v.unscaled(all, gone, doc); err != nil {
+		return err
+	}
 	if n := len(without); n > 0 {
 		v.note("%s of quantised weights %s not chosen, and the weights are copied without %s: %s; let --match and --exclude choose %[3]s, too", plural.Of(n, "tensor"), plural.Verb(n, "are"), map[bool]string{true: "it", false: "them"}[n == 1], folded(without))
 	}
@@ -401,6 +404,8 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 			items = append(items, it)
 		case markers[v.items[i].Name]:
 			v.leaveOut(v.items[i].Name, "it says that weights are quantised, and none is any more")
+		case !v.quantised && quant.OfActivations(v.items[i].Name):
+			v.leaveOut(v.items[i].Name, "it scales what goes through a quantised layer or its cache, and none is quantised any more")
 		case !gone[i]:
 			items = append(items, v.items[i])
 		}
@@ -436,6 +441,61 @@ func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 			}
 		}
 		return fmt.Errorf("%q is quantised as %s, and %s, so its numbers cannot be worked out; --keep %q copies such weights as they are", weight, f.Scheme, what, keepGlob(weight))
+	}
+	return nil
+}
+
+// unscaled refuses F8 weights that follow no scheme and are to become numbers of another dtype, where
+// something beside them, chosen or not, or the configuration says that they are scaled: their
+// codes are not their numbers. What is gone is part of numbers that were worked out.
+func (v *Conversion) unscaled(all []item, gone map[int]bool, doc *checkpoint.Config) error {
+	if v.opts.DType == "" {
+		return nil
+	}
+	cut := func(name string) string { return name[:max(0, strings.LastIndexByte(name, '.'))] }
+	beside := make(map[string]string) // by the name of a module or a weight
+	for i := range all {
+		name := all[i].Name
+		leaf := strings.ToLower(name[len(cut(name)):])
+		if gone[i] || !strings.Contains(leaf, "scale") && !strings.Contains(leaf, "amax") {
+			continue
+		}
+		owner := cut(name)
+		for range 2 { // of weight_quantizer._amax as well
+			if owner != "" && beside[owner] == "" {
+				beside[owner] = name
+			}
+			owner = cut(owner)
+		}
+		if glued, _, ok := strings.Cut(leaf, "_scale"); ok { // k_proj_scale, beside k_proj.weight
+			beside[cmp.Or(cut(name)+glued, name)] = name
+		}
+	}
+	method, _ := doc.Find("quantization_config", "quant_method")
+	said, _ := method.Text()
+	for i := range v.items {
+		it := &v.items[i]
+		if gone[i] || it.packed || !strings.HasPrefix(it.DType, "F8") || len(it.Shape) < 2 {
+			continue
+		}
+		to := v.opts.DType
+		if k := v.keep(it); k >= 0 {
+			to = v.opts.Keep[k].DType
+		}
+		if to == "" || to == it.DType {
+			continue // the codes stay
+		}
+		scale := cmp.Or(beside[it.Name], beside[cut(it.Name)])
+		why := ""
+		switch {
+		case scale != "":
+			why = fmt.Sprintf("%q is beside it, and no scheme that is known here has both", scale)
+		case said != "":
+			why = fmt.Sprintf("config.json says that weights are quantised (%s), and no scale is beside it", said)
+		default:
+			continue
+		}
+		return fmt.Errorf("%q is %s, and %s, so its numbers cannot be worked out; --keep %q copies such weights as they are", it.Name, it.DType, why, keepGlob(it.Name))
 	}
 	return nil
 }

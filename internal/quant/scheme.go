@@ -86,7 +86,8 @@ type knowledge struct {
 	schemes  []*Scheme
 	byWeight map[string][]*Scheme
 	leaves   map[string]leafKind
-	glued    []string // leaves without a dot before them, the longest first
+	loose    map[string]bool // leaves that any module may have beside a weight
+	glued    []string        // leaves without a dot before them, the longest first
 	markers  []string
 }
 
@@ -108,7 +109,7 @@ var known = sync.OnceValue(func() *knowledge {
 	if err := yaml.Load(schemesYAML, &doc, yaml.WithKnownFields()); err != nil {
 		panic("quant: schemes.yaml: " + err.Error())
 	}
-	k := &knowledge{schemes: doc.Schemes, byWeight: make(map[string][]*Scheme), leaves: make(map[string]leafKind), markers: doc.Markers}
+	k := &knowledge{schemes: doc.Schemes, byWeight: make(map[string][]*Scheme), leaves: make(map[string]leafKind), loose: make(map[string]bool), markers: doc.Markers}
 	add := func(leaf string, kind leafKind) {
 		if old := k.leaves[leaf]; leaf != "" && (old == noLeaf || kind < old) {
 			k.leaves[leaf] = kind
@@ -126,6 +127,7 @@ var known = sync.OnceValue(func() *knowledge {
 		}
 	}
 	for _, leaf := range doc.Loose {
+		k.loose[leaf] = true
 		add(leaf, looseLeaf)
 	}
 	for leaf := range k.leaves {

@@ -143,6 +143,13 @@ func Split(name string) (module, leaf string, ok bool) {
 	return module, leaf, kind != noLeaf
 }
 
+// OfActivations reports whether a tensor scales the activations of a module or its key/value cache, and
+// no weight.
+func OfActivations(name string) bool {
+	_, leaf, _ := known().split(name)
+	return known().loose[leaf]
+}
+
 func (m *Module) tensor(p *Part) *Tensor {
 	for i := range m.Tensors {
 		if t := &m.Tensors[i]; t.Leaf == p.Leaf || slices.Contains(p.Or, t.Leaf) {
@@ -208,7 +215,7 @@ func (s *Scheme) fit(m *Module, o *Options) *fit {
 	if used < len(m.Tensors) {
 		for i := range m.Tensors {
 			t := &m.Tensors[i]
-			if t != w && known().leaves[t.Leaf] != looseLeaf && !slices.ContainsFunc(s.Parts, func(p Part) bool { return slices.Contains(p.leaves(), t.Leaf) }) {
+			if t != w && !known().loose[t.Leaf] && !slices.ContainsFunc(s.Parts, func(p Part) bool { return slices.Contains(p.leaves(), t.Leaf) }) {
 				f.extra = append(f.extra, t)
 			}
 		}
@@ -252,6 +259,9 @@ func (f *fit) agrees(p *Part, t, w *Tensor, lead []uint64) bool {
 		return n == 1 || len(w.Shape) > 2 && n == product(w.Shape[:len(w.Shape)-2])
 	case onePerRow:
 		n := product(t.Shape)
+		if d := len(t.Shape); d > 1 && n > 1 && t.Shape[d-1] == n && f.vars[inputs] == n {
+			return false // [1,n] of a square weight: it may be one per column as well
+		}
 		return n == f.vars[outputs] || len(lead) > 0 && n == product(append(slices.Clone(lead), f.vars[outputs]))
 	case dimensions:
 		if len(p.dims) == 1 {
