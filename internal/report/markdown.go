@@ -9,9 +9,12 @@ import (
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
-var markdownText = strings.NewReplacer(`\`, `\\`, "&", "&amp;", "|", `\|`, "<", "&lt;", ">", "&gt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "\n", " ")
+var markdownText = strings.NewReplacer(`\`, `\\`, "&", "&amp;", "|", `\|`, "<", "&lt;", ">", "&gt;", "*", `\*`, "_", `\_`, "`", "\\`", "[", `\[`, "]", `\]`, "\n", " ",
+	"~", `\~`, "$", `\$`, "@", "@<!-- -->", "#", "#<!-- -->", "://", ":<!-- -->//", "www.", "www<!-- -->.", "GH-", "GH<!-- -->-")
 
-// EscapeMarkdown escapes what Markdown and HTML would act on.
+// EscapeMarkdown escapes what Markdown and HTML would act on, and takes apart what GitHub makes links of or
+// notifies people for: @name, owner/name#1, GH-1, addresses. Those it looks for in the text, where a
+// backslash is gone and a comment is not.
 func EscapeMarkdown(s string) string { return markdownText.Replace(s) }
 
 // markdown writes a table, for a job summary or a comment.
