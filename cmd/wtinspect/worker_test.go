@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -61,6 +63,11 @@ func TestMain(m *testing.M) {
 	os.Setenv(userFileVariable, "none")
 	if os.Getenv(workerVariable) != "" {
 		work()
+	}
+	if signal.Ignored(syscall.SIGHUP) {
+		// As nohup has it, and as the programs that tests start would have it, too: they would not
+		// end when they should. What is received is not ignored in them.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	code := m.Run()
 	if binaryDir != "" {
