@@ -106,7 +106,7 @@ func TestFindSettings(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "a", SettingsName), bytes.Repeat([]byte("#\n"), int(source.Settings.Limit())), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FindSettings(t.Context(), filepath.Join(root, "a")); err == nil || !strings.Contains(err.Error(), "a settings file may have 1048576") {
+	if _, err := FindSettings(t.Context(), filepath.Join(root, "a")); err == nil || !strings.Contains(err.Error(), "more than the 1.00 MiB that a settings file may have") {
 		t.Errorf("settings of 2 MB: %v", err)
 	}
 	if _, err := OpenLock(t.Context(), root); err == nil {
