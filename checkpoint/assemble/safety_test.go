@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -563,21 +564,28 @@ func TestMemoryOfGathering(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 96 MiB")
 	}
-	const most = 46 << 20 // 4 blocks of 8 MiB and one of 4 MiB, and what the run itself takes
+	const most = 42 << 20 // 4 blocks of 8 MiB and one of 4 MiB, and what the run itself takes
 	top := t.TempDir()
 	name := filepath.Join(top, "pytorch_model.bin")
 	must(t, fixture.Write(name, "format torch\ndata zero\ntensor layers.{0..11}.weight BF16 [2048,2048] strides=1,2048\n"))
 	s := specOf(t, open(t, name))
 	s.Format = checkpoint.Safetensors
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which empties pools
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	run(t, txn.OS{}, s, &Options{Output: filepath.Join(top, "out")})
-	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > most && !dropsMemory() {
-		t.Errorf("allocates %d MiB, and at most %d are wanted", n>>20, most>>20)
+	// How many blocks are in use at once is a matter of who runs when: the least of three counts.
+	least := uint64(math.MaxUint64)
+	for i := range 3 {
+		runtime.GC()
+		runtime.GC() // the pools are empty after the second
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		run(t, txn.OS{}, s, &Options{Output: filepath.Join(top, fmt.Sprint("out", i))})
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+	}
+	if least > most && !dropsMemory() {
+		t.Errorf("allocates %d MiB, and at most %d are wanted", least>>20, most>>20)
 	} else {
-		t.Logf("allocates %.1f MiB", float64(n)/(1<<20))
+		t.Logf("allocates %.1f MiB", float64(least)/(1<<20))
 	}
 }
 
