@@ -70,11 +70,19 @@ func compare(a, b *tensor) *comparison {
 		return &comparison{a: a, b: b, as: a.compared(), bs: b.compared()}
 	case matrix(a) && matrix(b) && a.rows == b.row && a.row == b.rows:
 		return &comparison{a: a, b: b, across: true, as: a.across(), bs: b.across()}
-	case matrix(a) && matrix(b) && !a.turned && !b.turned && a.row == b.row: // of two vocabularies
+	case matrix(a) && matrix(b) && !a.turned && !b.turned && a.row == b.row && vocabularies(a.rows, b.rows, a.row):
 		v := view{rows: min(a.rows, b.rows)}
 		return &comparison{a: a, b: b, cut: true, as: v.sample(sampled), bs: v.sample(sampled)}
 	}
 	return nil
+}
+
+// vocabularies reports whether matrices of so many rows may be tables of two vocabularies: they have more
+// rows than columns, and one has some tokens more. Rows of other modules are alike for other reasons: those of a
+// query and of the key that it meets.
+func vocabularies(a, b, columns int64) bool {
+	few, many := min(a, b), max(a, b)
+	return few > columns && many/2 <= few
 }
 
 // Alike measures each pair. Of two matrices of which one has more rows the first rows are compared;
