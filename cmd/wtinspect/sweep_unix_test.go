@@ -435,13 +435,19 @@ func judgeOutput(out []byte, format string, terminal bool) error {
 			if strings.Contains(prose, "<") || strings.Contains(prose, "&#") {
 				return fmt.Errorf("HTML in %q", line)
 			}
+			if link := reached.FindString(withoutCode(line)); link != "" {
+				return fmt.Errorf("%q in %q", link, line)
+			}
 		}
 	}
 	return forHumans(out, "")
 }
 
 // ourTags are those that a page in Markdown has.
-var ourTags = regexp.MustCompile(`</?(details|summary)>|<br>`)
+var ourTags = regexp.MustCompile(`</?(details|summary)>|<br>|<!-- -->`)
+
+// reached are what GitHub makes links of in the text that is left of Markdown, and notifies people for.
+var reached = regexp.MustCompile(`@\w|#\d|://|www\.\w`)
 
 // withoutCode takes the code spans out of a line of Markdown: from a run of backticks to
 // the next run of as many (https://spec.commonmark.org/0.31.2/#code-spans).
