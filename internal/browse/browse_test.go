@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
@@ -61,7 +62,12 @@ func (d *driver) perform(effects []any) {
 }
 
 func (d *driver) run(ctx context.Context, j job) {
-	tell := func(value any) { d.send(jobMsg{j.slot, j.turn, value}) }
+	var one sync.Mutex // jobs tell how far they are from several goroutines
+	tell := func(value any) {
+		one.Lock()
+		defer one.Unlock()
+		d.send(jobMsg{j.slot, j.turn, value})
+	}
 	tell(j.run(ctx, tell))
 }
 
