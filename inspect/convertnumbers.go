@@ -452,25 +452,13 @@ func (v *Conversion) unscaled(all []item, gone map[int]bool, doc *checkpoint.Con
 	if v.opts.DType == "" {
 		return nil
 	}
-	cut := func(name string) string { return name[:max(0, strings.LastIndexByte(name, '.'))] }
-	beside := make(map[string]string) // by the name of a module or a weight
-	for i := range all {
-		name := all[i].Name
-		leaf := strings.ToLower(name[len(cut(name)):])
-		if gone[i] || !strings.Contains(leaf, "scale") && !strings.Contains(leaf, "amax") {
-			continue
-		}
-		owner := cut(name)
-		for range 2 { // of weight_quantizer._amax as well
-			if owner != "" && beside[owner] == "" {
-				beside[owner] = name
+	scaleOf := quant.Scales(func(yield func(string) bool) {
+		for i := range all {
+			if !gone[i] && !yield(all[i].Name) {
+				return
 			}
-			owner = cut(owner)
 		}
-		if glued, _, ok := strings.Cut(leaf, "_scale"); ok { // k_proj_scale, beside k_proj.weight
-			beside[cmp.Or(cut(name)+glued, name)] = name
-		}
-	}
+	})
 	method, _ := doc.Find("quantization_config", "quant_method")
 	said, _ := method.Text()
 	for i := range v.items {
@@ -485,7 +473,7 @@ func (v *Conversion) unscaled(all []item, gone map[int]bool, doc *checkpoint.Con
 		if to == "" || to == it.DType {
 			continue // the codes stay
 		}
-		scale := cmp.Or(beside[it.Name], beside[cut(it.Name)])
+		scale := scaleOf(it.Name)
 		why := ""
 		switch {
 		case scale != "":
