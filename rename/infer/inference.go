@@ -174,6 +174,8 @@ type inference struct {
 	sizing *sizing
 	// placed are modules of A that became what was left.
 	placed map[int]bool
+	// byName are the modules of B by their names, nil until it is needed.
+	byName map[string]int
 	// unrelated is set where weights of both sides were compared, and none are alike.
 	unrelated bool
 }
@@ -344,6 +346,8 @@ type finding struct {
 	moves *way
 	// weighed is set where weights of both sides say it, rows and values included.
 	weighed bool
+	// also are modules of B that may be what becomes of it as well.
+	also []int
 }
 
 // said reports whether the names of a match say that they are the same: what they compute,
@@ -439,6 +443,7 @@ func (x *inference) judge(sol *match.Solution) []finding {
 	}
 	x.askSides(sol, out)
 	x.askHeads(sol, out)
+	x.askMoved(sol, out)
 	return out
 }
 

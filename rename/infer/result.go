@@ -350,8 +350,10 @@ func (x *inference) askOf(q *Question, f *finding) {
 	for _, i := range f.A {
 		q.Between = append(q.Between, patternBeside(x.a.modules[i], x.b.modules[f.B[0]]))
 	}
-	for _, j := range f.B {
-		q.And = append(q.And, pattern(x.b.modules[j]))
+	for _, j := range slices.Concat(f.B, f.also) {
+		if p := pattern(x.b.modules[j]); !slices.Contains(q.And, p) {
+			q.And = append(q.And, p)
+		}
 	}
 	if len(f.A) == 1 && len(f.B) == 1 && len(q.Best) == len(q.Between)-1 {
 		q.Best = append(q.Best, pattern(x.b.modules[f.B[0]]))

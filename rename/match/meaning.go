@@ -219,6 +219,13 @@ func countFromOne(list []*Module) {
 	}
 }
 
+// Numbered cuts the number of one digit off the name of a module below its layer: ".norm" and 1.
+func (m *Module) Numbered() (stem string, n int, ok bool) {
+	before, rest := m.Block()
+	stem, n, ok = cutNumber(rest)
+	return before + "{}" + stem, n, ok
+}
+
 // cutNumber cuts the number of one digit off a word: norm and 1, ln_ and 0. A number that stands
 // alone is a place in a list, whose other places may have no weights.
 func cutNumber(name string) (stem string, n int, ok bool) {
