@@ -7,7 +7,9 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/stats"
 )
 
 // ReportOptions adjust [Report]. Nil options are the defaults.
@@ -48,7 +50,7 @@ type ReportResult struct {
 	Rules []Rule       `json:"rules"`
 	// Values are nil when values were not read.
 	Values *ReportedValues `json:"values"`
-	// Difference is nil when there is one model.
+	// Difference is nil when there is one model, or one of two could not be opened.
 	Difference *ReportedDifference `json:"difference"`
 	Faults     Seq[Fault]          `json:"faults"`
 
@@ -57,7 +59,8 @@ type ReportResult struct {
 	// Chosen says that some tensors may not have been.
 	Chosen bool `json:"-"`
 
-	opening []error // the errors of the set
+	// Unopened say which of the references could not be opened, and why.
+	Unopened []error `json:"-"`
 }
 
 // ReportedValues are what the data says.
@@ -167,6 +170,43 @@ func (g *Group) Elements() *uint64 {
 	return optional(sum, ok && high == 0)
 }
 
+// A LayersPair is the figures of a template of both checkpoints of a comparison.
+type LayersPair struct{ A, B *StatsTemplate }
+
+// LayersPairs returns the templates that both checkpoints of comparison k have, under
+// whatever names, with values that were read.
+func (r *ReportResult) LayersPairs(k int) []LayersPair {
+	if r.Values == nil {
+		return nil
+	}
+	c := r.Difference.Comparisons[k]
+	templates := func(of *checkpoint.Checkpoint) map[string]*StatsTemplate {
+		i := slices.IndexFunc(r.Checkpoints, func(i *CheckpointInfo) bool { return i.Source == of })
+		out := make(map[string]*StatsTemplate)
+		for t := range r.Values.Templates[i] {
+			one := &r.Values.Templates[i][t]
+			out[one.Name] = one
+		}
+		return out
+	}
+	inA, inB := templates(c.a), templates(c.b)
+	var out []LayersPair
+	paired := make(map[*StatsTemplate]bool)
+	for i := range c.Rows {
+		row := &c.Rows[i]
+		if row.A < 0 || row.B < 0 {
+			continue
+		}
+		nameA, _ := stats.Split(row.NameA)
+		nameB, _ := stats.Split(row.NameB)
+		if p := (LayersPair{inA[nameA], inB[nameB]}); p.A != nil && p.B != nil && !paired[p.A] && !paired[p.B] {
+			paired[p.A], paired[p.B] = true, true
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // Report puts together what there is to say of the releases of a set, which refs were
 // opened for: what they are, what their tensors are, what is wrong with them, and of two
 // how they differ.
@@ -184,7 +224,7 @@ func Report(ctx context.Context, set *Set, refs []string, opts *ReportOptions) (
 	if err != nil {
 		return nil, err
 	}
-	r := &ReportResult{Rules: []Rule{}, Faults: set.Faults(), Listings: list.Listings, Chosen: !opts.Select.All(), opening: set.Errors, Groups: groupsOf(list.Listings)}
+	r := &ReportResult{Rules: []Rule{}, Faults: set.Faults(), Listings: list.Listings, Chosen: !opts.Select.All(), Unopened: set.Errors, Groups: groupsOf(list.Listings)}
 	var (
 		checked  sync.WaitGroup
 		checkErr error
@@ -214,7 +254,7 @@ func Report(ctx context.Context, set *Set, refs []string, opts *ReportOptions) (
 			return nil, err
 		}
 	}
-	if len(refs) > 1 {
+	if len(refs) > 1 && len(set.Releases) > 1 {
 		d, err := Diff(ctx, set, &DiffOptions{Select: opts.Select, Headers: !opts.Values, Workers: opts.Workers, Progress: opts.Progress})
 		if err != nil {
 			return nil, err
@@ -254,7 +294,7 @@ func (r *ReportResult) identify(ctx context.Context, set *Set) error {
 
 // measure says what the values are.
 func (r *ReportResult) measure(ctx context.Context, set *Set, opts *ReportOptions, stage func(string) func(done, total int64)) error {
-	stats, err := Stats(ctx, set, &StatsOptions{Select: opts.Select, Workers: opts.Workers, Progress: stage("stats")})
+	figures, err := Stats(ctx, set, &StatsOptions{Select: opts.Select, Workers: opts.Workers, Progress: stage("stats")})
 	if err != nil {
 		return err
 	}
@@ -262,17 +302,21 @@ func (r *ReportResult) measure(ctx context.Context, set *Set, opts *ReportOption
 	if err != nil {
 		return err
 	}
-	layers := stats.ByLayer()
-	r.Values = &ReportedValues{Checkpoints: hash.Checkpoints, Layers: layers.Layers, Stats: stats, Templates: layers.Templates, hash: hash}
+	layers := figures.ByLayer()
+	r.Values = &ReportedValues{Checkpoints: hash.Checkpoints, Layers: layers.Layers, Stats: figures, Templates: layers.Templates, hash: hash}
 	return nil
 }
 
-// Errors returns what could not be judged, measured or compared. What could not be opened
-// is among the errors of the set.
-func (r *ReportResult) Errors() []error {
-	out := slices.DeleteFunc(slices.Clone(r.Check.Problems), func(problem error) bool {
-		return slices.ContainsFunc(r.opening, func(err error) bool { return err.Error() == problem.Error() })
+// Problems returns what could not be judged, without what could not be opened.
+func (r *ReportResult) Problems() []error {
+	return slices.DeleteFunc(slices.Clone(r.Check.Problems), func(problem error) bool {
+		return slices.ContainsFunc(r.Unopened, func(err error) bool { return err.Error() == problem.Error() })
 	})
+}
+
+// Errors returns what could not be judged, measured or compared.
+func (r *ReportResult) Errors() []error {
+	out := r.Problems()
 	if v := r.Values; v != nil {
 		out = append(append(out, v.Stats.Errors()...), v.hash.Errors()...)
 	}

@@ -20,8 +20,9 @@ type reportOptions struct {
 	selection
 	output
 	progress
-	values       bool
-	failOn, base string
+	values         bool
+	onlyDifference bool
+	failOn, base   string
 }
 
 func newReport(p *program) *cobra.Command {
@@ -35,6 +36,8 @@ of two models how they differ (diff). With --values it also reads all data: for 
 about values, the figures of the layers (stats --by-layer), the content id, and how the
 numbers of two models differ.
 
+Of two models the difference comes first; --only-difference leaves the rest out.
+
 The page is HTML that needs no network: style, script and drawings are in it, and it
 forbids everything else. It is complete without its script, which sorts and filters
 tables. -f markdown writes the same without drawings, short enough for a comment on
@@ -45,7 +48,7 @@ shows; it says how many, and which command prints them.
 Findings and differences do not change the exit status, unless --fail-on says so.`,
 		Annotations: exitStatus(
 			"1  with --fail-on, a finding is at or above it",
-			"2  also when something cannot be read or compared; the page has the rest",
+			"2  also when something cannot be read or compared; the page is written and says so",
 		),
 		Example: `  wtinspect report -o report.html model/
   wtinspect report --values -o report.html model.gguf
@@ -61,6 +64,7 @@ Findings and differences do not change the exit status, unless --fail-on says so
 	o.judging.addFlags(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.values, "values", false, "also read all data, for figures, rules about values and content ids")
+	flags.BoolVar(&o.onlyDifference, "only-difference", false, "of two models, put on the page how they differ and nothing else")
 	flags.Var(newChoice(&o.failOn, "never", "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
 	complete(cmd, "fail-on", "error", "warning", "info")
 	flags.StringVar(&o.base, "base", "", "hold adapters to `MODEL`: it must have the modules that they change")
@@ -99,14 +103,14 @@ func runReport(ctx context.Context, p *program, cmd *cobra.Command, o *reportOpt
 	if o.path == "" && p.terminal && o.format == page.Forms()[0] {
 		return errors.New("a page is not for a terminal: -o report.html writes it to a file, and -f markdown is easier to read here")
 	}
-	in, err := o.openFor(ctx, p, args, render.Format(o.format))
+	if o.onlyDifference && (len(args) < 2 || o.format != "html" && o.format != "markdown") {
+		return errors.New("--only-difference is for an HTML or Markdown page of two models")
+	}
+	in, err := o.openAny(ctx, p, args) // a page says what could not be opened, even if that is all
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if in.failed && len(args) > 1 {
-		return &exitError{exitFailed}
-	}
 	var stage string
 	bar := &jobMeter{start: func(total int64) *meter { return o.meter(p, stage, total) }}
 	r, err := inspect.Report(ctx, in.Set, args, &inspect.ReportOptions{
@@ -134,7 +138,7 @@ func runReport(ctx context.Context, p *program, cmd *cobra.Command, o *reportOpt
 	inputs := append(in.Paths(), r.Check.Files...)
 	err = o.write(p, inputs, func(w io.Writer, _ render.Style) error {
 		return page.Write(w, o.format, r, page.Options{
-			Title: reportTitle(args), References: shownReferences(args), Command: commandLine(cmd, args), Version: thisBuild().version,
+			Title: reportTitle(args), References: shownReferences(args), Command: commandLine(cmd, args), Version: thisBuild().version, OnlyDifference: o.onlyDifference,
 		})
 	})
 	chosen := 0

@@ -125,7 +125,7 @@ func (i info) write(w io.Writer, o Options) error {
 	s := o.Style
 	sections := []*render.Table{factsTable(InfoFacts(i.CheckpointInfo, s.Terminal))}
 	if len(i.Totals.DTypes) > 0 {
-		sections = append(sections, InfoDTypes(i.CheckpointInfo))
+		sections = append(sections, DTypes(i.Totals.DTypes))
 	}
 	if len(i.Files) > 1 && (o.Verbose || len(i.Files) < manyFiles) {
 		sections = append(sections, InfoFiles(i.CheckpointInfo))
@@ -225,9 +225,9 @@ func InfoFacts(i *inspect.CheckpointInfo, terminal bool) []Fact {
 	return facts
 }
 
-// InfoDTypes has a row for each dtype of a checkpoint, the one with the most bytes first.
-func InfoDTypes(i *inspect.CheckpointInfo) *render.Table {
-	t := dtypeColumns.Table(slices.Values(i.Totals.DTypes.ByBytes()))
+// DTypes has a row for each dtype, the one with the most bytes first.
+func DTypes(totals inspect.DTypes) *render.Table {
+	t := dtypeColumns.Table(slices.Values(totals.ByBytes()))
 	t.Headings = render.Always
 	return t
 }

@@ -15,13 +15,17 @@ import (
 // A content is what is on a page. Its texts are fit to be shown, and not yet escaped for
 // HTML or Markdown.
 type content struct {
-	Title      string
-	Verdict    string // of two models
+	Title   string
+	Verdict string // of two models
+	// Unread says what could not be opened, and what the page lacks for it.
+	Unread     []fact
 	Models     []*model
 	Left       *left // of the models
 	Judgement  judgement
 	Difference *difference
 	Made       []fact
+	// Only says that there is nothing on the page but the difference.
+	Only bool
 }
 
 // A left is what a page leaves out, and the command that prints it.
@@ -96,9 +100,12 @@ type judgement struct {
 	Problems []string
 	Groups   []findingGroup
 	Left     *left // of the findings
-	// Fix is what can be fixed, and FixCommand how.
-	Fix, FixCommand, Command string
+	Fixes    []fix
+	Command  string
 }
+
+// A fix is a command, and what it does.
+type fix struct{ Command, Does string }
 
 // A findingGroup is the findings of a severity.
 type findingGroup struct {
@@ -132,6 +139,9 @@ type pair struct {
 	Sentence      string
 	Rules, Groups *table
 	Beside        *table
+	// Curves are of the figures of both.
+	Curves     []curve
+	MoreCurves *left
 }
 
 // A builder makes the content of a page.
@@ -141,11 +151,18 @@ type builder struct {
 	o Options
 	// colors are the classes of dtypes, the same in all drawings.
 	colors map[string]string
+	// paired are the templates whose curves are drawn with those of another model.
+	paired map[*inspect.StatsTemplate]bool
 }
 
 func newPage(r *inspect.ReportResult, o Options, f form) *content {
-	b := &builder{form: f, r: r, o: o, colors: make(map[string]string)}
-	c := &content{Title: name(o.Title)}
+	b := &builder{form: f, r: r, o: o, colors: make(map[string]string), paired: make(map[*inspect.StatsTemplate]bool)}
+	c := &content{Title: name(o.Title), Unread: b.unread()}
+	if r.Difference != nil {
+		c.Difference = b.difference()
+		c.Verdict = c.Difference.Verdict
+	}
+	c.Only = o.OnlyDifference
 	shown := r.Checkpoints[:min(len(r.Checkpoints), b.models)]
 	for k := range shown {
 		c.Models = append(c.Models, b.model(k, len(shown)))
@@ -154,12 +171,24 @@ func newPage(r *inspect.ReportResult, o Options, f form) *content {
 		c.Left = &left{render.Counted(n, "more checkpoint"), b.command("info")}
 	}
 	c.Judgement = b.judgement()
-	if r.Difference != nil {
-		c.Difference = b.difference()
-		c.Verdict = c.Difference.Verdict
-	}
 	c.Made = b.made()
 	return c
+}
+
+// unread says what could not be opened.
+func (b *builder) unread() []fact {
+	var out []fact
+	room := b.share(2, 1)
+	for _, err := range b.r.Unopened {
+		text := message(err.Error())
+		if room -= b.escaped(text) + b.cell; room > 0 {
+			out = append(out, fact{Word: "not read", Lines: []string{text}})
+		}
+	}
+	if len(out) > 0 && len(b.o.References) > 1 {
+		out = append(out, fact{Word: "not compared", Lines: []string{"both models must be there"}})
+	}
+	return out
 }
 
 // command is a command about the models.
@@ -178,18 +207,26 @@ func (b *builder) model(k, parts int) *model {
 	if b.r.Difference != nil && parts == 2 {
 		m.Name = string(rune('A'+k)) + ": " + m.Name
 	}
-	m.Facts = b.facts(k)
 	m.Lead = lead(i)
-	for rank, d := range i.Totals.DTypes.ByBytes() {
+	if b.o.OnlyDifference {
+		return m
+	}
+	m.Facts = b.facts(k)
+	listing := b.r.Listings[k]
+	totals := &i.Totals
+	if b.r.Chosen { // as the drawing and the table of tensors
+		totals = inspect.TotalsOf(listing.All())
+	}
+	for rank, d := range totals.DTypes.ByBytes() {
 		if b.colors[d.DType] == "" {
 			b.colors[d.DType] = colorClass(len(b.colors))
 		}
 		if rank < b.rows {
-			m.Bars = append(m.Bars, bar{b.colors[d.DType], percentOf(d.Bytes.N, i.Totals.Bytes.N), shareText(d.Bytes.N, i.Totals.Bytes.N)})
+			m.Bars = append(m.Bars, bar{b.colors[d.DType], percentOf(d.Bytes.N, totals.Bytes.N), shareText(d.Bytes.N, totals.Bytes.N)})
 		}
 	}
-	if len(i.Totals.DTypes) > 0 {
-		m.DTypes = b.table("Bytes by dtype", answer.InfoDTypes(i), 40, b.share(2, parts), b.of(k, "info"))
+	if len(totals.DTypes) > 0 {
+		m.DTypes = b.table("Bytes by dtype", answer.DTypes(totals.DTypes), 40, b.share(2, parts), b.of(k, "info"))
 		m.DTypes.headed = true
 	}
 	if len(i.Files) > 1 {
@@ -198,7 +235,6 @@ func (b *builder) model(k, parts int) *model {
 	if t := answer.InfoMetadata(i, true); t != nil {
 		m.Metadata = b.table("Metadata", t, 64, b.share(5, parts), b.of(k, "meta", "show"))
 	}
-	listing := b.r.Listings[k]
 	if b.drawn {
 		b.draw(m, listing, parts)
 	}
@@ -331,11 +367,14 @@ func (b *builder) table(caption string, t *render.Table, rows, bytes int, comman
 func (b *builder) judgement() judgement {
 	r := b.r.Check
 	j := judgement{Summary: report.Summary(r), Command: b.command("check")}
+	if b.o.OnlyDifference {
+		return j
+	}
 	for _, f := range r.Fits[:min(len(r.Fits), b.models)] {
 		j.Fits = append(j.Fits, message(report.FitText(f)))
 	}
 	room := b.share(12, 1)
-	for _, p := range r.Problems {
+	for _, p := range b.r.Problems() {
 		text := message(p.Error())
 		if room -= b.escaped(text); room > 0 {
 			j.Problems = append(j.Problems, text)
@@ -374,8 +413,12 @@ func (b *builder) judgement() judgement {
 	if more > 0 {
 		j.Left = &left{render.Counted(more, "more finding"), b.command("check", "--max", "0")}
 	}
-	if j.Fix = strings.TrimSpace(report.Fixes(r)); j.Fix != "" && len(b.o.References) == 1 {
-		j.FixCommand = b.command("fix")
+	for _, c := range report.FixCommands(r) {
+		line := command(append(c.Words, "RELEASE")...)
+		if len(b.o.References) == 1 && len(r.Releases) == 1 {
+			line = b.command(c.Words[1:]...)
+		}
+		j.Fixes = append(j.Fixes, fix{line, "can fix " + c.Many + c.Where})
 	}
 	return j
 }
@@ -400,6 +443,10 @@ func (b *builder) difference() *difference {
 	}
 	out := &difference{Command: b.command(diff...), Verdict: verdictText(d)}
 	shown := d.Comparisons[:min(len(d.Comparisons), b.models)]
+	rows, share := min(b.rows, 300), 9
+	if b.o.OnlyDifference {
+		rows, share = b.rows, 45
+	}
 	for k, c := range shown {
 		p := pair{A: name(c.A.Path), B: name(c.B.Path), Summary: c.Summary.String(), Sentence: message(c.Sentence())}
 		if len(d.Comparisons) > 1 {
@@ -413,7 +460,10 @@ func (b *builder) difference() *difference {
 		all := command(append(append([]string{"wtinspect"}, diff...), c.A.Path, c.B.Path)...)
 		p.Rules = b.table("Renamed tensors", answer.DiffRules(c), 60, b.share(2, len(shown)), all)
 		if groups := answer.DiffGroups(d.Comparisons[k]); groups != nil {
-			p.Groups = b.table("Tensors that differ", groups, min(b.rows, 300), b.share(9, len(shown)), all)
+			p.Groups = b.table("Tensors that differ", groups, rows, b.share(share, len(shown)), all)
+		}
+		if b.drawn {
+			b.pairedCurves(&p, b.r.LayersPairs(k), len(shown))
 		}
 		p.Beside = b.table("Metadata and configuration", answer.DiffBeside(c), 60, b.share(2, len(shown)), all)
 		out.Pairs = append(out.Pairs, p)
@@ -460,17 +510,21 @@ func (b *builder) made() []fact {
 		}
 		ids := fact{Word: "content id", Code: true}
 		for k, c := range b.r.Values.Checkpoints[:min(len(b.r.Values.Checkpoints), b.models)] {
-			switch {
-			case c.ContentID == nil:
-			case len(b.r.Values.Checkpoints) == 1:
-				ids.Lines = append(ids.Lines, *c.ContentID)
+			var id string
+			switch l := b.r.Listings[k]; {
+			case c.ContentID != nil:
+				id = *c.ContentID
+			case l.Len() < l.View.Len():
+				id, ids.Code = "none: it is of all tensors, and some were not chosen", false
 			default:
-				ids.Lines = append(ids.Lines, *c.ContentID+"  "+name(b.r.Checkpoints[k].Path))
+				id, ids.Code = "none: it is of all tensors, and some could not be read", false
 			}
+			if len(b.r.Values.Checkpoints) > 1 {
+				id += "  " + name(b.r.Checkpoints[k].Path)
+			}
+			ids.Lines = append(ids.Lines, id)
 		}
-		if len(ids.Lines) > 0 {
-			out = append(out, ids)
-		}
+		out = append(out, ids)
 	}
 	return append(out, fact{Word: "read", Lines: []string{what}})
 }

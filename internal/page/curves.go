@@ -12,9 +12,12 @@ import (
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
-// A curve shows figures of a template from the first layer to the last.
+// A curve shows figures of a template from the first layer to the last, of one model or of
+// two.
 type curve struct {
-	Name        string
+	Name string
+	// InA is the name in A where that is another.
+	InA         string
 	First, Last int
 	Strips      []strip
 }
@@ -22,7 +25,10 @@ type curve struct {
 // A strip is one of the figures, in a drawing of stripWidth by stripHeight.
 type strip struct {
 	Word, Low, High string
-	Path            string
+	// Paths are a line for each model.
+	Paths []string
+	// Texts say in words what the lines do.
+	Texts []string
 	// Odd are the places of the layers that are not like the others.
 	Odd []string
 }
@@ -46,31 +52,79 @@ var stripsOf = []struct {
 	{"abs max", func(l *inspect.Layer) float64 { return l.AbsMax }},
 }
 
-// curves draws the templates that have more than one layer.
+// layered reports whether a template has more than one layer.
+func layered(t *inspect.StatsTemplate) bool { return len(t.Layers) > 1 }
+
+// curves draws the templates that have more than one layer, apart from those that are
+// drawn with those of another model.
 func (b *builder) curves(m *model, templates []inspect.StatsTemplate, k, parts int) {
-	layered := slices.DeleteFunc(slices.Clone(templates), func(t inspect.StatsTemplate) bool { return len(t.Layers) < 2 })
-	first, last := math.MaxInt, 0
-	for i := range layered {
-		for _, l := range layered[i].Layers {
-			first, last = min(first, l.Number), max(last, l.Number)
+	var list [][]*inspect.StatsTemplate
+	for i := range templates {
+		if t := &templates[i]; layered(t) && !b.paired[t] {
+			list = append(list, []*inspect.StatsTemplate{t})
 		}
 	}
-	room := b.share(11, parts)
-	for i := range layered {
-		t := &layered[i]
+	share := 11
+	if len(b.paired) > 0 {
+		share = 5
+	}
+	var more int
+	if m.Curves, more = b.drawCurves(list, b.share(share, parts)); more > 0 {
+		m.MoreCurves = &left{render.Counted(more, "more template"), b.of(k, "stats", "--by-layer")}
+	}
+}
+
+// pairedCurves draws what both models of a pair have in several layers.
+func (b *builder) pairedCurves(p *pair, pairs []inspect.LayersPair, parts int) {
+	var list [][]*inspect.StatsTemplate
+	for _, one := range pairs {
+		if layered(one.A) && layered(one.B) {
+			b.paired[one.A], b.paired[one.B] = true, true
+			list = append(list, []*inspect.StatsTemplate{one.A, one.B})
+		}
+	}
+	share := 6
+	if b.o.OnlyDifference {
+		share = 30
+	}
+	var more int
+	if p.Curves, more = b.drawCurves(list, b.share(share, parts)); more > 0 {
+		p.MoreCurves = &left{render.Counted(more, "more template"), b.command("stats", "--by-layer")}
+	}
+}
+
+// drawCurves draws what fits of some templates, each of one model or of two, and counts the
+// rest.
+func (b *builder) drawCurves(list [][]*inspect.StatsTemplate, room int) (out []curve, more int) {
+	first, last := math.MaxInt, 0
+	for _, of := range list {
+		for _, t := range of {
+			for _, l := range t.Layers {
+				first, last = min(first, l.Number), max(last, l.Number)
+			}
+		}
+	}
+	for i, of := range list {
+		t := of[len(of)-1]
 		c := curve{Name: name(t.Name), First: first, Last: last}
-		cost := b.escaped(c.Name)
+		if of[0].Name != t.Name {
+			c.InA = name(of[0].Name)
+		}
+		cost := b.escaped(c.Name) + b.escaped(c.InA)
 		for _, s := range stripsOf {
-			one := newStrip(s.word, t.Layers, s.of, first, last)
-			cost += len(one.Path) + 24*len(one.Odd) + 300
+			one := newStrip(s.word, of, s.of, first, last)
+			cost += 24*len(one.Odd) + 300
+			for k, path := range one.Paths {
+				cost += len(path) + len(one.Texts[k])
+			}
 			c.Strips = append(c.Strips, one)
 		}
-		if room -= cost; room < 0 || len(m.Curves) >= mostCurves {
-			m.MoreCurves = &left{render.Counted(len(layered)-i, "more template"), b.of(k, "stats", "--by-layer")}
-			return
+		if room -= cost; room < 0 || len(out) >= mostCurves {
+			return out, len(list) - i
 		}
-		m.Curves = append(m.Curves, c)
+		out = append(out, c)
 	}
+	return out, 0
 }
 
 type point struct {
@@ -78,20 +132,34 @@ type point struct {
 	odd  bool
 }
 
-func newStrip(word string, layers []inspect.Layer, of func(l *inspect.Layer) float64, first, last int) strip {
-	points := make([]point, len(layers))
-	lo, hi := math.Inf(1), math.Inf(-1)
-	for i := range layers {
-		l := &layers[i]
-		points[i] = point{float64(l.Number), of(l), len(l.Odd) > 0}
-		if v := points[i].y; !math.IsNaN(v) && !math.IsInf(v, 0) {
-			lo, hi = min(lo, v), max(hi, v)
-		} else {
-			points[i].y = math.NaN()
-		}
-	}
-	slices.SortStableFunc(points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
+func newStrip(word string, of []*inspect.StatsTemplate, figure func(l *inspect.Layer) float64, first, last int) strip {
 	out := strip{Word: word}
+	lo, hi := math.Inf(1), math.Inf(-1)
+	var lines [][]point
+	for k, t := range of {
+		points := make([]point, len(t.Layers))
+		low, high := math.Inf(1), math.Inf(-1)
+		for i := range t.Layers {
+			l := &t.Layers[i]
+			points[i] = point{float64(l.Number), figure(l), len(l.Odd) > 0}
+			if v := points[i].y; !math.IsNaN(v) && !math.IsInf(v, 0) {
+				low, high = min(low, v), max(high, v)
+			} else {
+				points[i].y = math.NaN()
+			}
+		}
+		lo, hi = min(lo, low), max(hi, high)
+		slices.SortStableFunc(points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
+		lines = append(lines, points)
+		text := "no number"
+		if low <= high {
+			text = "from " + figureText(low) + " to " + figureText(high)
+		}
+		if len(of) > 1 {
+			text = "AB"[k:k+1] + " " + text
+		}
+		out.Texts = append(out.Texts, text)
+	}
 	if lo > hi {
 		out.Low, out.High = "no number", "no number"
 		return out
@@ -107,25 +175,31 @@ func newStrip(word string, layers []inspect.Layer, of func(l *inspect.Layer) flo
 		// Halves, since the difference of the two may be infinite.
 		return coordinate(stripHeight - stripEdge - (v/2-lo/2)/(hi/2-lo/2)*(stripHeight-2*stripEdge))
 	}
-	var path strings.Builder
-	pen := false
-	for _, p := range thin(points) {
-		if math.IsNaN(p.y) {
-			pen = false
-			continue
+	for _, points := range lines {
+		var path strings.Builder
+		pen := false
+		for _, p := range thin(points) {
+			if math.IsNaN(p.y) {
+				pen = false
+				continue
+			}
+			if pen {
+				fmt.Fprintf(&path, "L%s %s", x(p.x), y(p.y))
+			} else {
+				fmt.Fprintf(&path, "M%s %sh0", x(p.x), y(p.y)) // which is a dot when nothing follows
+			}
+			pen = true
 		}
-		if pen {
-			fmt.Fprintf(&path, "L%s %s", x(p.x), y(p.y))
-		} else {
-			fmt.Fprintf(&path, "M%s %sh0", x(p.x), y(p.y)) // which is a dot when nothing follows
-		}
-		pen = true
+		out.Paths = append(out.Paths, path.String())
 	}
-	out.Path = path.String()
 	const mostOdd = 32
-	for _, p := range points {
-		if p.odd && len(out.Odd) < mostOdd {
-			out.Odd = append(out.Odd, x(p.x))
+	odd := make(map[string]bool)
+	for _, points := range lines {
+		for _, p := range points {
+			if at := x(p.x); p.odd && len(out.Odd) < mostOdd && !odd[at] {
+				odd[at] = true
+				out.Odd = append(out.Odd, at)
+			}
 		}
 	}
 	return out

@@ -91,22 +91,46 @@ func (d *document) page(c *content) {
 		d.when(several, `<strong>{}</strong><br>`, m.Name)
 		d.put("{}</p>\n", m.Lead)
 	}
-	d.put("<ul class=\"verdicts\">\n<li><a href=\"#findings\">{}</a></li>\n", c.Judgement.Summary)
-	d.when(c.Difference != nil, "<li><a href=\"#difference\">{}</a></li>\n", c.Verdict)
-	d.put(`</ul>
-</header>
-<main id="main">
-<section aria-labelledby="what">
-<h2 id="what">What it is</h2>
-`)
-	for _, m := range c.Models {
-		d.when(several, "<h3>{}</h3>\n", m.Name)
-		d.facts(m.Facts)
-		d.folded(m.Files)
-		d.folded(m.Metadata)
+	for _, f := range c.Unread {
+		d.put("<p class=\"finding error\"><strong>{}</strong> {}</p>\n", f.Word, f.Lines[0])
 	}
-	d.left(c.Left)
-	d.put("</section>\n<section aria-labelledby=\"findings\">\n<h2 id=\"findings\">Findings</h2>\n")
+	d.put("<ul class=\"verdicts\">\n")
+	d.when(c.Difference != nil, "<li><a href=\"#difference\">{}</a></li>\n", c.Verdict)
+	if c.Only {
+		d.put("<li>{}</li>\n", c.Judgement.Summary)
+	} else {
+		d.put("<li><a href=\"#findings\">{}</a></li>\n", c.Judgement.Summary)
+	}
+	d.put("</ul>\n</header>\n<main id=\"main\">\n")
+	if c.Difference != nil {
+		d.put("<section aria-labelledby=\"difference\">\n<h2 id=\"difference\">Difference</h2>\n")
+		d.difference(c.Difference)
+		d.put("</section>\n")
+	}
+	if !c.Only {
+		d.models(c, several)
+	}
+	d.put("<section aria-labelledby=\"made\">\n<h2 id=\"made\">How this page was made</h2>\n")
+	d.facts(c.Made)
+	d.put("</section>\n</main>\n<script>")
+	d.WriteString(pageScript)
+	d.put("</script>\n</body>\n</html>\n")
+}
+
+// models writes what there is to say of each model by itself.
+func (d *document) models(c *content, several bool) {
+	if len(c.Models) > 0 {
+		d.put("<section aria-labelledby=\"what\">\n<h2 id=\"what\">What it is</h2>\n")
+		for _, m := range c.Models {
+			d.when(several, "<h3>{}</h3>\n", m.Name)
+			d.facts(m.Facts)
+			d.folded(m.Files)
+			d.folded(m.Metadata)
+		}
+		d.left(c.Left)
+		d.put("</section>\n")
+	}
+	d.put("<section aria-labelledby=\"findings\">\n<h2 id=\"findings\">Findings</h2>\n")
 	d.judgement(&c.Judgement)
 	d.put("</section>\n")
 	for _, m := range c.Models {
@@ -116,16 +140,6 @@ func (d *document) page(c *content) {
 		d.model(m)
 		d.put("</section>\n")
 	}
-	if c.Difference != nil {
-		d.put("<section aria-labelledby=\"difference\">\n<h2 id=\"difference\">Difference</h2>\n")
-		d.difference(c.Difference)
-		d.put("</section>\n")
-	}
-	d.put("<section aria-labelledby=\"made\">\n<h2 id=\"made\">How this page was made</h2>\n")
-	d.facts(c.Made)
-	d.put("</section>\n</main>\n<script>")
-	d.WriteString(pageScript)
-	d.put("</script>\n</body>\n</html>\n")
 }
 
 func (d *document) facts(list []fact) {
@@ -181,15 +195,13 @@ func (d *document) judgement(j *judgement) {
 				d.put("<li><span class=\"c\">{}</span>: {}</li>\n", f.Place, f.Message)
 			}
 			d.put("</ul>\n<details><summary>Why it matters, and what to do</summary>\n<p>{}</p>\n", r.Doc)
-			d.when(r.Fix != "", "<p><code>wtinspect fix</code>: {}</p>\n", r.Fix)
+			d.when(r.Fix != "", "<p>What a fix does: {}</p>\n", r.Fix)
 			d.put("</details>\n</div>\n")
 		}
 	}
 	d.left(j.Left)
-	if j.Fix != "" {
-		d.put("<p>{}", j.Fix)
-		d.when(j.FixCommand != "", ": <code>{}</code>", j.FixCommand)
-		d.put("</p>\n")
+	for _, f := range j.Fixes {
+		d.put("<p><code>{}</code> {}.</p>\n", f.Command, f.Does)
 	}
 }
 
@@ -200,6 +212,7 @@ func (d *document) model(m *model) {
 			m.ID+"-map", m.ID+"-about", m.ID+"-map", m.Map.Title, m.ID+"-about", m.Map.Description)
 		d.tiles(m.Map)
 		d.put("</svg>\n")
+		d.when(m.Map.Hidden != "", "<p class=\"left\">{}</p>\n", m.Map.Hidden)
 		d.table(m.Parts, nil)
 	}
 	if m.DTypes != nil {
@@ -210,14 +223,7 @@ func (d *document) model(m *model) {
 		d.put("<h3>Figures by layer</h3>\n<p>{}.</p>\n", m.Figures)
 		d.list("odd", m.Odd)
 		d.left(m.MoreOdd)
-		if len(m.Curves) > 0 {
-			d.put("<div class=\"curves\">\n")
-			for i := range m.Curves {
-				d.curve(&m.Curves[i])
-			}
-			d.put("</div>\n")
-		}
-		d.left(m.MoreCurves)
+		d.curves(m.Curves, m.MoreCurves)
 		d.folded(m.Layers)
 	}
 	if m.Tensors != nil {
@@ -239,6 +245,10 @@ func (d *document) difference(f *difference) {
 		d.list("left", p.Notes)
 		d.table(p.Rules, nil)
 		d.table(p.Groups, nil)
+		if len(p.Curves) > 0 {
+			d.put("<h3>Figures by layer</h3>\n<p class=\"key\"><svg aria-hidden=\"true\" viewBox=\"0 0 40 8\"><path class=\"line\" d=\"M2 4h36\"/></svg> A <svg aria-hidden=\"true\" viewBox=\"0 0 40 8\"><path class=\"line other\" d=\"M2 4h36\"/></svg> B</p>\n")
+			d.curves(p.Curves, p.MoreCurves)
+		}
 		d.table(p.Beside, nil)
 	}
 	d.list("only", f.Only)
@@ -303,15 +313,31 @@ func (d *document) table(t *table, bars []bar) {
 	d.left(t.Left)
 }
 
+func (d *document) curves(list []curve, more *left) {
+	if len(list) > 0 {
+		d.put("<div class=\"curves\">\n")
+		for i := range list {
+			d.curve(&list[i])
+		}
+		d.put("</div>\n")
+	}
+	d.left(more)
+}
+
 func (d *document) curve(c *curve) {
-	d.put("<figure class=\"curve\">\n<figcaption class=\"c\">{}</figcaption>\n", c.Name)
+	d.put("<figure class=\"curve\">\n<figcaption class=\"c\">{}", c.Name)
+	d.when(c.InA != "", " (in A: {})", c.InA)
+	d.put("</figcaption>\n")
 	first, last := strconv.Itoa(c.First), strconv.Itoa(c.Last)
 	for _, s := range c.Strips {
-		d.put(`<div class="strip"><span class="word">{}</span><svg role="img" viewBox="0 0 200 32" preserveAspectRatio="none"><title>{} from layer {} to {}: from {} to {}</title>`, s.Word, s.Word, first, last, s.Low, s.High)
+		d.put(`<div class="strip"><span class="word">{}</span><svg role="img" viewBox="0 0 200 32" preserveAspectRatio="none"><title>{} from layer {} to {}: {}</title>`, s.Word, s.Word, first, last, strings.Join(s.Texts, ", "))
 		for _, x := range s.Odd {
 			d.put(`<path class="mark" d="M{} 0V32"/>`, x)
 		}
-		d.when(s.Path != "", `<path class="line" d="{}"/>`, s.Path)
+		for k, path := range s.Paths {
+			d.when(path != "" && k == 0, `<path class="line" d="{}"/>`, path)
+			d.when(path != "" && k > 0, `<path class="line other" d="{}"/>`, path)
+		}
 		d.put("</svg><span class=\"range\"><span>{}</span><span>{}</span></span></div>\n", s.High, s.Low)
 	}
 	d.put("<div class=\"strip axis\"><span class=\"word\">layer</span><span>{}</span><span>{}</span></div>\n</figure>\n", first, last)

@@ -54,11 +54,28 @@ func (m *markdown) content(c *content) {
 			m.line("%s", markdownText(of.Lead))
 		}
 	}
-	m.line("%s.", markdownText(c.Judgement.Summary))
-	if c.Verdict != "" {
+	for _, f := range c.Unread {
+		m.line("**%s**: %s", f.Word, markdownText(f.Lines[0]))
+	}
+	if c.Difference != nil && len(c.Difference.Pairs) != 1 { // a single one follows
 		m.line("**%s**", markdownText(c.Verdict))
 	}
-	m.line("## What it is")
+	m.line("%s.", markdownText(c.Judgement.Summary))
+	if c.Difference != nil {
+		m.difference(c.Difference)
+	}
+	if !c.Only {
+		m.models(c, several)
+	}
+	m.line("## How this was made")
+	m.facts(c.Made)
+}
+
+// models writes what there is to say of each model by itself.
+func (m *markdown) models(c *content, several bool) {
+	if len(c.Models) > 0 {
+		m.line("## What it is")
+	}
 	for _, of := range c.Models {
 		if several {
 			m.line("### %s", markdownText(of.Name))
@@ -77,11 +94,6 @@ func (m *markdown) content(c *content) {
 		}
 		m.model(of)
 	}
-	if c.Difference != nil {
-		m.difference(c.Difference)
-	}
-	m.line("## How this was made")
-	m.facts(c.Made)
 }
 
 func (m *markdown) facts(list []fact) {
@@ -126,17 +138,14 @@ func (m *markdown) judgement(j *judgement) {
 			m.WriteByte('\n')
 			doc := markdownText(r.Doc)
 			if r.Fix != "" {
-				doc += "\n\n`wtinspect fix`: " + markdownText(r.Fix)
+				doc += "\n\nWhat a fix does: " + markdownText(r.Fix)
 			}
 			m.line("<details><summary>Why it matters, and what to do</summary>\n\n%s\n\n</details>", doc)
 		}
 	}
 	m.left(j.Left)
-	switch {
-	case j.FixCommand != "":
-		m.line("%s: %s", markdownText(j.Fix), outside(markdownCode(j.FixCommand)))
-	case j.Fix != "":
-		m.line("%s", markdownText(j.Fix))
+	for _, f := range j.Fixes {
+		m.line("%s %s.", outside(markdownCode(f.Command)), markdownText(f.Does))
 	}
 }
 

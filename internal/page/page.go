@@ -24,6 +24,8 @@ type Options struct {
 	// Command is the command line that made the page, and Version the program's.
 	Command []string
 	Version string
+	// OnlyDifference leaves out what there is to say of each of two models by itself.
+	OnlyDifference bool
 }
 
 // Forms lists the forms of a page, the default first.

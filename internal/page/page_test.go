@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/internal/render"
@@ -438,5 +439,169 @@ func BenchmarkReport(b *testing.B) {
 			b.Fatal(err)
 		}
 		set.Close()
+	}
+}
+
+// Of two models the difference comes first, and alone where that is asked for.
+func TestDifferenceFirst(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r, o := reported(t, nil, small, strings.Replace(small, "embed_tokens", "emb", 1))
+	for form, heads := range map[string][]string{
+		"html":     {`<h2 id="difference">`, `<h2 id="what">`, `<h2 id="findings">`, `<h2 id="model-1">`},
+		"markdown": {"## Difference", "## What it is", "## Findings", "## Tensors of "},
+	} {
+		text := written(t, form, r, o)
+		for i, h := range heads[1:] {
+			if before, at := strings.Index(text, heads[i]), strings.Index(text, h); before < 0 || at < before {
+				t.Errorf("%s: %q is at %d, and %q at %d", form, heads[i], before, h, at)
+			}
+		}
+		only := o
+		only.OnlyDifference = true
+		text = written(t, form, r, only)
+		for i, h := range heads {
+			if strings.Contains(text, h) != (i == 0) {
+				t.Errorf("%s of the difference alone: %q", form, h)
+			}
+		}
+		if !strings.Contains(text, "no findings in 2 checkpoints") {
+			t.Errorf("%s of the difference alone does not sum up the findings", form)
+		}
+	}
+}
+
+// The figures of two models are lines of one drawing, on one scale, whatever they call the
+// tensors. In A the numbers are 1, 2 and 3, and in B 2, 4 and 6: of the heights from 1 to 6
+// 2 is a fifth.
+func TestCurvesOfTwo(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var a, b strings.Builder
+	for i := range 3 {
+		fmt.Fprintf(&a, "tensor model.layers.%d.self_attn.q_proj.weight F32 [%d] values=%d\ntensor model.layers.%d.alone F32 [2]\n", i, 5, i+1, i)
+		fmt.Fprintf(&b, "tensor model.layers.%d.attn.wq.weight F32 [%d] values=%d\n", i, 5, 2*(i+1))
+	}
+	r, o := reported(t, &inspect.ReportOptions{Values: true}, a.String(), b.String())
+	c := newPage(r, o, htmlForm)
+	curves := c.Difference.Pairs[0].Curves
+	if len(curves) != 1 {
+		t.Fatalf("%d drawings of both", len(curves))
+	}
+	if g := curves[0]; g.Name != "model.layers.{layer}.attn.wq.weight" || g.InA != "model.layers.{layer}.self_attn.q_proj.weight" || g.First != 0 || g.Last != 2 {
+		t.Errorf("%+v", g)
+	}
+	y := func(v float64) string { return coordinate(29 - (v-1)/5*26) }
+	line := func(values ...float64) string {
+		return "M3 " + y(values[0]) + "h0L100 " + y(values[1]) + "L197 " + y(values[2])
+	}
+	want := strip{
+		Word: "mean", Low: "1", High: "6", Texts: []string{"A from 1 to 3", "B from 2 to 6"},
+		Paths: []string{line(1, 2, 3), line(2, 4, 6)},
+	}
+	if diff := cmp.Diff(want, curves[0].Strips[0]); diff != "" {
+		t.Errorf("the means (-want +got):\n%s", diff)
+	}
+	if len(c.Models[0].Curves) != 1 || c.Models[0].Curves[0].Name != "model.layers.{layer}.alone" || len(c.Models[1].Curves) != 0 {
+		t.Errorf("those of one model alone are %+v and %+v", c.Models[0].Curves, c.Models[1].Curves)
+	}
+	page := written(t, "html", r, o)
+	for _, want := range []string{"(in A: model.layers.{layer}.self_attn.q_proj.weight)", `<path class="line other" d="M3 `, "mean from layer 0 to 2: A from 1 to 3, B from 2 to 6"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+}
+
+// Tensors that are small each and large together are drawn by several, under their dtype,
+// and what is not drawn is counted.
+func TestTreemapOfSmall(t *testing.T) {
+	t.Chdir(t.TempDir())
+	word := func(i int) string {
+		return strings.Map(func(r rune) rune { return r - '0' + 'a' }, strconv.Itoa(i))
+	}
+	var text strings.Builder
+	for i := range 800 {
+		fmt.Fprintf(&text, "tensor %s.w %s [16]\n", word(i), []string{"F32", "BF16"}[i%2])
+	}
+	r, o := reported(t, nil, text.String())
+	m := newPage(r, o, htmlForm).Models[0].Map
+	classes := make(map[string]int)
+	for _, tile := range m.Tiles {
+		classes[tile.Class]++
+	}
+	// Of 1/800 of the bytes two thirds are F32: 0.17 % each and 0.08 %, where a tile has 0.2 %.
+	if classes["d0"] != 200 || classes["d1"] < 130 || classes["dx"] > 1 || m.Hidden != "" {
+		t.Errorf("%v tiles, %q", classes, m.Hidden)
+	}
+	if want := "2 small tensors, from a.w to c.w: 128 B, 0.3 %"; m.Tiles[0].Title != want || m.Tiles[0].Label == "" {
+		t.Errorf("the first is %+v, want %q", m.Tiles[0], want)
+	}
+
+	r, o = reported(t, nil, "tensor large F32 [100000]\ntensor a.w F32 [1]\ntensor b.v BF16 [2]\n")
+	m = newPage(r, o, htmlForm).Models[0].Map
+	if len(m.Tiles) != 1 || m.Hidden != "2 tensors are too small to be drawn." || !strings.Contains(written(t, "html", r, o), m.Hidden) {
+		t.Errorf("%d tiles, %q", len(m.Tiles), m.Hidden)
+	}
+}
+
+// What is below the heading of tensors is of those that were chosen, the dtypes, too. A
+// content id is of all tensors, and where there is none the page says why.
+func TestChosen(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r, o := reported(t, &inspect.ReportOptions{Values: true, Select: inspect.Selection{Match: []string{"*up_proj*"}}}, small)
+	c := newPage(r, o, htmlForm)
+	m := c.Models[0]
+	if got := m.DTypes.Rows; len(got) != 1 || got[0][0].Text != "F16" || got[0][1].Text != "3" || len(m.Bars) != 1 || m.Bars[0].Share != "100.0 %" {
+		t.Errorf("the dtypes are %v with %v", got, m.Bars)
+	}
+	if id := c.Made[2]; id.Word != "content id" || id.Code || id.Lines[0] != "none: it is of all tensors, and some were not chosen" {
+		t.Errorf("%+v", id)
+	}
+}
+
+// What could not be opened is on the page, and that nothing was compared.
+func TestUnread(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, refs := range [][]string{{"nothing"}, {"m.safetensors", "nothing"}} {
+		if err := fixture.Write("m.safetensors", small); err != nil {
+			t.Fatal(err)
+		}
+		set, err := inspect.Open(t.Context(), refs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer set.Close()
+		r, err := inspect.Report(t.Context(), set, refs, &inspect.ReportOptions{Values: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Title: "t", References: refs, OnlyDifference: len(refs) > 1}
+		for form, wants := range map[string][]string{
+			"html":     {"<strong>not read</strong> nothing: no such file", "<strong>not compared</strong> both models must be there"},
+			"markdown": {"**not read**: nothing: no such file", "**not compared**: both models must be there"},
+		} {
+			text := written(t, form, r, o)
+			for i, want := range wants[:len(refs)] {
+				if strings.Count(text, want) != 1 || strings.Contains(text, "not judged") {
+					t.Errorf("%s of %q: %q is there %d times", form, refs, want, strings.Count(text, wants[i]))
+				}
+			}
+		}
+	}
+}
+
+// A page says once how to fix its findings, by a command that does.
+func TestFixCommand(t *testing.T) {
+	t.Chdir(t.TempDir())
+	r, o := reported(t, nil, "meta format pt\ntensor a.weight F32 [3]\n")
+	r.Check.Findings = []inspect.Finding{{Rule: "WT904", Severity: checkpoint.Info, Fixable: true}}
+	rules, err := inspect.Rules("WT904")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Rules = rules
+	for form, want := range map[string]string{"html": "<code>wtinspect fix --select WT904 model-a.safetensors</code> can fix it.", "markdown": "`wtinspect fix --select WT904 model-a.safetensors` can fix it."} {
+		if text := written(t, form, r, o); !strings.Contains(text, want) || strings.Count(text, "wtinspect fix") != 1 {
+			t.Errorf("%s names the command %d times, not %q alone", form, strings.Count(text, "wtinspect fix"), want)
+		}
 	}
 }

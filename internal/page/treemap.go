@@ -10,6 +10,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 )
 
@@ -33,8 +34,10 @@ const (
 // A treemap shows the parts of a model by their bytes.
 type treemap struct {
 	Title, Description string
-	Tiles              []tile
-	Legend             []legend
+	// Hidden says what is too small to be drawn, "" where nothing is.
+	Hidden string
+	Tiles  []tile
+	Legend []legend
 }
 
 // A tile is a tensor, or a frame around several. Its sides are percentages.
@@ -139,6 +142,8 @@ type drawing struct {
 	listing *inspect.Listing
 	all     uint64
 	room    int
+	// hidden counts the tensors that are too small to be seen.
+	hidden uint64
 }
 
 // draw draws where the bytes of a model are, and lists its largest parts.
@@ -151,6 +156,9 @@ func (b *builder) draw(m *model, l *inspect.Listing, parts int) {
 	d.Title = "Where the bytes are"
 	d.Description = fmt.Sprintf("Tensors of %s as rectangles, their areas in proportion to their bytes, inside of each other as their names are. The table below has the same parts.", render.Size(d.all))
 	d.node(root, "", rect{0, 0, mapWidth, mapHeight})
+	if d.hidden > 0 {
+		d.Hidden = fmt.Sprintf("%s %s too small to be drawn.", render.Counted(d.hidden, "tensor"), plural.Verb(d.hidden, "are"))
+	}
 	x := 0
 	for _, t := range inspect.TotalsOf(l.All()).DTypes.ByBytes() {
 		if text := name(t.DType); x+len(text)*8 < mapWidth-100 {
@@ -162,45 +170,101 @@ func (b *builder) draw(m *model, l *inspect.Listing, parts int) {
 	m.Parts = d.parts(root)
 }
 
-// node draws what is below a node into r.
-func (d *drawing) node(n *inspect.Node, prefix string, r rect) {
-	var (
-		nodes []*inspect.Node
-		rest  inspect.Node
-	)
+// A part is what a tile shows: a node, or several small ones beside each other.
+type part struct {
+	nodes   []*inspect.Node
+	bytes   uint64
+	tensors uint64
+}
+
+func (p *part) add(n *inspect.Node) {
+	p.nodes = append(p.nodes, n)
+	p.bytes += n.Bytes.N // which all together do not overflow
+	p.tensors += n.Tensors
+}
+
+// partsOf returns what is below a node, the greatest first. Small nodes are put together in
+// their order until they are large enough to be seen, those of a dtype by themselves.
+func (d *drawing) partsOf(n *inspect.Node) []part {
+	var out []part
+	small := make(map[string]*part) // by dtype, until they are large enough
+	var dtypes []string
+	least := uint64(float64(d.all) * leastPart)
 	for _, c := range n.Children() {
-		if part := float64(c.Bytes.N) / float64(d.all); part >= leastPart {
-			nodes = append(nodes, c)
-		} else {
-			rest.Bytes.Add(c.Bytes.N)
-			rest.Tensors += c.Tensors
+		if c.Bytes.N >= max(least, 1) {
+			out = append(out, part{[]*inspect.Node{c}, c.Bytes.N, c.Tensors})
+			continue
+		}
+		dtype := d.dtype(c)
+		p := small[dtype]
+		if p == nil {
+			p = new(part)
+			small[dtype] = p
+			dtypes = append(dtypes, dtype)
+		}
+		if p.add(c); p.bytes >= max(least, 1) {
+			out = append(out, *p)
+			*p = part{}
 		}
 	}
-	slices.SortStableFunc(nodes, func(a, b *inspect.Node) int { return cmp.Compare(b.Bytes.N, a.Bytes.N) })
-	small := float64(rest.Bytes.N)/float64(d.all) >= leastPart/4
-	if small {
-		i, _ := slices.BinarySearchFunc(nodes, &rest, func(a, b *inspect.Node) int { return cmp.Compare(b.Bytes.N, a.Bytes.N) })
-		nodes = slices.Insert(nodes, i, &rest)
+	var rest part
+	for _, dtype := range dtypes {
+		for _, c := range small[dtype].nodes {
+			rest.add(c)
+		}
 	}
+	if rest.bytes >= max(least/4, 1) {
+		out = append(out, rest)
+	} else {
+		d.hidden += rest.tensors
+	}
+	slices.SortStableFunc(out, func(a, b part) int { return cmp.Compare(b.bytes, a.bytes) })
+	return out
+}
+
+// dtype is that of all tensors below a node, "" where they have several.
+func (d *drawing) dtype(n *inspect.Node) string {
+	if n.Leaf >= 0 {
+		return d.listing.At(int(n.Leaf)).DType
+	}
+	first := ""
+	for i, c := range n.Children() {
+		switch dtype := d.dtype(c); {
+		case i == 0:
+			first = dtype
+		case dtype != first:
+			return ""
+		}
+	}
+	return first
+}
+
+// node draws what is below a node into r.
+func (d *drawing) node(n *inspect.Node, prefix string, r rect) {
+	parts := d.partsOf(n)
 	sum := 0.0
-	for _, c := range nodes {
-		sum += float64(c.Bytes.N)
+	for _, p := range parts {
+		sum += float64(p.bytes)
 	}
-	areas := make([]float64, len(nodes))
-	for i, c := range nodes {
-		areas[i] = float64(c.Bytes.N) / sum * r.w * r.h
+	areas := make([]float64, len(parts))
+	for i, p := range parts {
+		areas[i] = float64(p.bytes) / sum * r.w * r.h
 	}
 	for i, at := range squarify(areas, r) {
-		c := nodes[i]
+		p := &parts[i]
+		c := p.nodes[0]
 		full := prefix + c.Segment
 		switch {
-		case c == &rest:
-			d.tile(at, "dx", fmt.Sprintf("%s, %s", render.Counted(rest.Tensors, "smaller tensor"), d.size(c)), "smaller", render.Size(c.Bytes.N))
+		case len(p.nodes) > 1:
+			last := p.nodes[len(p.nodes)-1]
+			class := cmp.Or(d.colors[d.dtypeOf(p)], "dx")
+			d.tile(at, class, fmt.Sprintf("%s, from %s to %s: %s", render.Counted(p.tensors, "small tensor"), name(full), name(prefix+last.Segment), d.size(p.bytes)),
+				c.Segment+" … "+last.Segment, render.Size(p.bytes))
 		case c.Leaf >= 0:
 			t := d.listing.At(int(c.Leaf))
-			d.tile(at, d.colors[t.DType], d.leafTitle(full, c, &t), c.Segment, render.Size(c.Bytes.N))
+			d.tile(at, d.colors[t.DType], d.leafTitle(full, c, &t), c.Segment, render.Size(p.bytes))
 		case at.w > 5*charWidth && at.h > 2*frameTop:
-			d.tile(rect{at.x, at.y, at.w, at.h}, "frame", fmt.Sprintf("%s: %s, %s", name(full), render.Counted(c.Tensors, "tensor"), d.size(c)), c.Segment, "")
+			d.tile(rect{at.x, at.y, at.w, at.h}, "frame", fmt.Sprintf("%s: %s, %s", name(full), render.Counted(c.Tensors, "tensor"), d.size(p.bytes)), c.Segment, "")
 			d.node(c, full+".", rect{at.x + frameEdge, at.y + frameTop, at.w - 2*frameEdge, at.h - frameTop - frameEdge})
 		default:
 			d.node(c, full+".", at)
@@ -208,8 +272,19 @@ func (d *drawing) node(n *inspect.Node, prefix string, r rect) {
 	}
 }
 
-func (d *drawing) size(n *inspect.Node) string {
-	return render.Size(n.Bytes.N) + ", " + shareText(n.Bytes.N, d.all)
+// dtypeOf is the dtype of all tensors of a part, "" where they have several.
+func (d *drawing) dtypeOf(p *part) string {
+	first := d.dtype(p.nodes[0])
+	for _, n := range p.nodes[1:] {
+		if d.dtype(n) != first {
+			return ""
+		}
+	}
+	return first
+}
+
+func (d *drawing) size(bytes uint64) string {
+	return render.Size(bytes) + ", " + shareText(bytes, d.all)
 }
 
 // leafTitle says what a tile of tensors is.
@@ -221,7 +296,7 @@ func (d *drawing) leafTitle(full string, n *inspect.Node, t *checkpoint.Tensor) 
 	if n.Tensors > 1 {
 		s += " x" + strconv.FormatUint(n.Tensors, 10)
 	}
-	return s + ", " + d.size(n)
+	return s + ", " + d.size(n.Bytes.N)
 }
 
 // tile draws a tile, with as much written on it as fits.
@@ -251,11 +326,11 @@ func (d *drawing) tile(r rect, class, title, label, size string) {
 
 // parts lists the largest parts, those of a part that is more than half instead of it.
 func (d *drawing) parts(root *inspect.Node) *table {
-	type part struct {
+	type named struct {
 		name string
 		*inspect.Node
 	}
-	var list []part
+	var list []named
 	var walk func(n *inspect.Node, prefix string)
 	walk = func(n *inspect.Node, prefix string) {
 		for _, c := range n.Children() {
@@ -263,12 +338,12 @@ func (d *drawing) parts(root *inspect.Node) *table {
 			if c.Leaf < 0 && c.Bytes.N > d.all/2 {
 				walk(c, full+".")
 			} else if c.Bytes.N > 0 {
-				list = append(list, part{full, c})
+				list = append(list, named{full, c})
 			}
 		}
 	}
 	walk(root, "")
-	slices.SortStableFunc(list, func(a, b part) int { return cmp.Compare(b.Bytes.N, a.Bytes.N) })
+	slices.SortStableFunc(list, func(a, b named) int { return cmp.Compare(b.Bytes.N, a.Bytes.N) })
 	const most = 24
 	out := &table{Caption: "The largest parts", Titled: true, Columns: []column{{Title: "part", Code: true}, {Title: "tensors", Right: true}, {Title: "size", Right: true}, {Title: "share", Right: true}}}
 	var rest inspect.Node

@@ -38,16 +38,26 @@ func text(w io.Writer, r *inspect.CheckResult, o Options) error {
 	if more > 0 {
 		fmt.Fprintf(&b, "  and %d more; --max 0 shows all\n", more)
 	}
-	b.WriteString(Fixes(r))
+	b.WriteString(fixes(r))
 	return s.Wrap(w, func(w io.Writer) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	})
 }
 
-// Fixes says what 'wtinspect fix' can fix of the findings, and which of them only when
-// its --select asks for them: what is no more than worth knowing.
-func Fixes(r *inspect.CheckResult) string {
+// A FixCommand is a command of fix, and what of the findings it fixes.
+type FixCommand struct {
+	// Words are the command and its flags, without what it is about.
+	Words []string
+	// Many is how many it can fix: "it", "2 of them", or "2 more" than the command before.
+	Many string
+	// Where says where it can, "" where the findings are.
+	Where string
+}
+
+// FixCommands are what fixes findings: fix, and fix with the rules selected that it fixes
+// only when they are, which are no more than worth knowing.
+func FixCommands(r *inspect.CheckResult) []FixCommand {
 	var fixed, asked int
 	var rules []string
 	for i := range r.Findings {
@@ -63,9 +73,9 @@ func Fixes(r *inspect.CheckResult) string {
 		}
 	}
 	slices.Sort(rules)
-	command, release, choice := "wtinspect fix", "", " --select "+strings.Join(rules, ",")
-	if len(r.Releases) > 1 {
-		release = " RELEASE"
+	where := ""
+	if len(r.Releases) > 0 && source.Scheme(r.Releases[0].Path) != "" {
+		where = " in a copy on this machine" // what is elsewhere is read only
 	}
 	of := func(n int) string {
 		switch {
@@ -76,17 +86,34 @@ func Fixes(r *inspect.CheckResult) string {
 		}
 		return fmt.Sprintf("%d of them", n)
 	}
-	where := ""
-	if len(r.Releases) > 0 && source.Scheme(r.Releases[0].Path) != "" {
-		where = " in a copy on this machine" // what is elsewhere is read only
+	var out []FixCommand
+	if fixed > 0 {
+		out = append(out, FixCommand{[]string{"wtinspect", "fix"}, of(fixed), where})
 	}
-	switch {
-	case fixed == 0 && asked == 0:
+	if asked > 0 {
+		many := of(asked)
+		if fixed > 0 {
+			many = fmt.Sprintf("%d more", asked)
+		}
+		out = append(out, FixCommand{[]string{"wtinspect", "fix", "--select", strings.Join(rules, ",")}, many, where})
+	}
+	return out
+}
+
+// fixes says what 'wtinspect fix' can fix of the findings, and which of them only when
+// its --select asks for them.
+func fixes(r *inspect.CheckResult) string {
+	commands := FixCommands(r)
+	if len(commands) == 0 {
 		return ""
-	case fixed == 0:
-		return fmt.Sprintf("'%s%s%s' can fix %s%s\n", command, choice, release, of(asked), where)
-	case asked == 0:
-		return fmt.Sprintf("'%s%s' can fix %s%s\n", command, release, of(fixed), where)
 	}
-	return fmt.Sprintf("'%s%s' can fix %s%s, and %d more with%s\n", command, release, of(fixed), where, asked, choice)
+	words := commands[0].Words
+	if len(r.Releases) > 1 {
+		words = append(words, "RELEASE")
+	}
+	out := fmt.Sprintf("'%s' can fix %s%s", strings.Join(words, " "), commands[0].Many, commands[0].Where)
+	for _, c := range commands[1:] {
+		out += ", and " + c.Many + " with " + strings.Join(c.Words[2:], " ")
+	}
+	return out + "\n"
 }

@@ -66,7 +66,7 @@ func (c *Collector) Add(name string, s *values.Stats) {
 	if c.byName == nil {
 		c.byName, c.layers = make(map[string]*Template), make(map[layerKey]int)
 	}
-	folded, number := split(name)
+	folded, number := Split(name)
 	t := c.byName[folded]
 	if t == nil {
 		t = &Template{Name: folded}
@@ -84,9 +84,9 @@ func (c *Collector) Add(name string, s *values.Stats) {
 	t.Layers[i].add(s)
 }
 
-// split finds the template of a name and the number of the layer, -1 where no
+// Split finds the template of a name and the number of the layer, -1 where no
 // segment is a number.
-func split(name string) (folded string, layer int) {
+func Split(name string) (folded string, layer int) {
 	layer = -1
 	if _, n, _, ok := template.Layer(name); ok {
 		layer = n

@@ -37,8 +37,8 @@ func TestSplit(t *testing.T) {
 		{"", "", -1},
 	}
 	for _, tt := range tests {
-		if template, layer := split(tt.name); template != tt.template || layer != tt.layer {
-			t.Errorf("split(%q) = %q, %d; want %q, %d", tt.name, template, layer, tt.template, tt.layer)
+		if template, layer := Split(tt.name); template != tt.template || layer != tt.layer {
+			t.Errorf("Split(%q) = %q, %d; want %q, %d", tt.name, template, layer, tt.template, tt.layer)
 		}
 	}
 }
