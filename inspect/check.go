@@ -19,6 +19,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/policy"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/values"
 )
 
 // SettingsName is the name of the file, in the directory of a release or above it,
@@ -234,13 +235,13 @@ func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult
 	if opts == nil {
 		opts = new(CheckOptions)
 	}
-	c := &checking{opts: opts, result: &CheckResult{Checkpoints: []string{}, Releases: []JudgedRelease{}, Summary: CheckSummary{FailOn: cmp.Or(opts.FailOn, checkpoint.Error.String())}}}
+	c := &checking{opts: opts, by: judge{CheckOptions: opts}, result: &CheckResult{Checkpoints: []string{}, Releases: []JudgedRelease{}, Summary: CheckSummary{FailOn: cmp.Or(opts.FailOn, checkpoint.Error.String())}}}
 	if _, ok := checkpoint.ParseSeverity(c.result.Summary.FailOn); !ok && opts.FailOn != never {
 		return c.result, fmt.Errorf("fail on %q: must be one of: error, warning, info, never", opts.FailOn)
 	}
 	if opts.Against != "" {
 		var err error
-		if c.against, err = c.readAgainst(ctx); err != nil {
+		if c.by.against, err = c.readAgainst(ctx); err != nil {
 			return c.result, err
 		}
 	}
@@ -250,7 +251,7 @@ func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult
 			return c.result, err
 		}
 		defer base.Close()
-		c.base = base
+		c.by.base = base
 	}
 	scopes, err := c.scopes(ctx, refs)
 	if err != nil {
@@ -269,12 +270,11 @@ const never = "never"
 
 // checking is one call of Check.
 type checking struct {
-	opts    *CheckOptions
-	against *check.Lock
-	base    *checkpoint.Release
-	result  *CheckResult
-	found   []check.Finding
-	rules   map[*check.Rule]bool
+	opts   *CheckOptions
+	by     judge
+	result *CheckResult
+	found  []check.Finding
+	rules  map[*check.Rule]bool
 }
 
 // open opens what is at a path. A file that is broken is a release of its own
@@ -308,19 +308,62 @@ func (c *checking) judge(ctx context.Context, s scope) error {
 	}
 	defer rel.Close()
 	for _, dir := range pendingIn(ref, rel) {
-		c.result.Problems = append(c.result.Problems, fmt.Errorf("%s: a rewrite was interrupted, and the release may be part old and part new; 'wtinspect rename --recover %s' ends it", ref, dir))
+		c.result.Problems = append(c.result.Problems, interrupted(ref, dir))
 	}
-	how, set, err := c.opts.rules(ctx, rel.Dir)
+	j, err := c.by.release(ctx, rel, nil)
+	if j != nil && j.settings.Disregarded != "" && !slices.Contains(c.result.Disregarded, j.settings.Disregarded) {
+		c.result.Disregarded = append(c.result.Disregarded, j.settings.Disregarded)
+	}
+	if j != nil && j.unlocked != nil {
+		c.result.Problems = append(c.result.Problems, j.unlocked)
+	}
 	if err != nil {
 		return err
 	}
-	if set.Disregarded != "" && !slices.Contains(c.result.Disregarded, set.Disregarded) {
-		c.result.Disregarded = append(c.result.Disregarded, set.Disregarded)
+	for _, f := range j.report.Fits() {
+		c.result.Fits = append(c.result.Fits, Fit(f))
 	}
-	how.Values, how.Workers, how.Against = c.opts.Values, c.opts.Workers, c.against
-	how.Base = c.base
-	lenient, err := c.lenient(ctx, set)
-	failOn := cmp.Or(c.opts.FailOn, set.FailOn, checkpoint.Error.String())
+	c.add(rel, j)
+	return nil
+}
+
+// interrupted is the error of a release that may be part old and part new.
+func interrupted(ref, dir string) error {
+	return fmt.Errorf("%s: %w, and the release may be part old and part new; 'wtinspect rename --recover %s' ends it", ref, errInterrupted, dir)
+}
+
+// A judge goes by what [CheckOptions] say.
+type judge struct {
+	*CheckOptions
+	against *check.Lock
+	base    *checkpoint.Release
+}
+
+// A judgement is what the rules say of one release, while it is open.
+type judgement struct {
+	settings *policy.Settings
+	report   *check.Report
+	failOn   string
+	// Accepted counts the findings that an exception accepts, and known those of the
+	// baseline. The report has neither.
+	accepted, known int
+	// unlocked says why the lock beside a release that somebody else published is not
+	// read.
+	unlocked error
+}
+
+// release judges an open release by its settings. Beside an error there is a judgement
+// once these are known. Measured is told of the values that the rules read; it may be
+// nil.
+func (b *judge) release(ctx context.Context, rel *checkpoint.Release, measured func(c *checkpoint.Checkpoint, i int, r *values.Result)) (*judgement, error) {
+	how, set, err := b.rules(ctx, rel.Dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &judgement{settings: set, failOn: cmp.Or(b.FailOn, set.FailOn, checkpoint.Error.String())}
+	how.Values, how.Workers, how.Against = b.Values, b.Workers, b.against
+	how.Base, how.Measured = b.base, measured
+	lenient, err := b.lenient(ctx, set)
 	if err == nil && how.Against == nil {
 		how.Against, err = policy.OpenLock(ctx, source.Join(rel.Dir, LockName))
 		switch {
@@ -328,32 +371,28 @@ func (c *checking) judge(ctx context.Context, s scope) error {
 			how.Against, err = nil, nil
 		case err != nil && policy.IsPublished(rel.Dir):
 			// Whoever published it does not end the run for other releases.
-			c.result.Problems = append(c.result.Problems, err)
+			j.unlocked = err
 			how.Against, err = nil, nil
 		}
 	}
 	if err != nil {
-		return err
+		return j, err
 	}
-	if c.opts.Values {
+	if b.Values {
 		if err := reachOf(ctx, rel).allow(); err != nil {
-			return err
+			return j, err
 		}
-		how.Progress = counter(c.opts.Progress, dataBytes(rel))
+		how.Progress = counter(b.Progress, dataBytes(rel))
 	}
-	report, err := judge(ctx, rel, how)
-	if err != nil {
-		return err
+	if j.report, err = runRules(ctx, rel, how); err != nil {
+		return j, err
 	}
-	for _, f := range report.Fits() {
-		c.result.Fits = append(c.result.Fits, Fit(f))
-	}
-	c.add(rel, report, lenient, failOn)
-	return nil
+	j.accepted, j.known = lenient.Apply(j.report)
+	return j, nil
 }
 
-// judge runs rules that are checked to exist.
-func judge(ctx context.Context, rel *checkpoint.Release, how *check.Options) (*check.Report, error) {
+// runRules runs rules that are checked to exist.
+func runRules(ctx context.Context, rel *checkpoint.Release, how *check.Options) (*check.Report, error) {
 	if err := how.Check(); err != nil {
 		return nil, err
 	}
@@ -361,36 +400,25 @@ func judge(ctx context.Context, rel *checkpoint.Release, how *check.Options) (*c
 }
 
 // add adds what was found in a release to the result.
-func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *policy.Leniency, failOn string) {
-	r := c.result
-	accepted, known := lenient.Apply(report)
-	judged := JudgedRelease{Path: rel.Path}
-	if len(rel.Checkpoints) > 0 {
-		judged.Revision = some(rel.Checkpoints[0].Revision)
-	}
-	limit, fails := checkpoint.ParseSeverity(failOn)
-	for i := range report.Findings {
-		severity := report.Findings[i].Severity
-		switch severity {
-		case checkpoint.Error:
-			judged.Errors++
-		case checkpoint.Warning:
-			judged.Warnings++
-		case checkpoint.Info:
-			judged.Infos++
-		}
-		judged.Failed = judged.Failed || fails && severity >= limit
+func (c *checking) add(rel *checkpoint.Release, j *judgement) {
+	r, report := c.result, j.report
+	judged := JudgedRelease{Path: rel.Path, Revision: revisionOf(rel)}
+	limit, fails := checkpoint.ParseSeverity(j.failOn)
+	counts := j.counts()
+	judged.Errors, judged.Warnings, judged.Infos = counts[checkpoint.Error], counts[checkpoint.Warning], counts[checkpoint.Info]
+	for s := limit; fails && s <= checkpoint.Error; s++ {
+		judged.Failed = judged.Failed || counts[s] > 0
 	}
 	r.Summary.Errors += judged.Errors
 	r.Summary.Warnings += judged.Warnings
 	r.Summary.Infos += judged.Infos
 	if lowest, ok := checkpoint.ParseSeverity(r.Summary.FailOn); len(r.Releases) == 0 || ok && fails && limit < lowest {
-		r.Summary.FailOn = failOn
+		r.Summary.FailOn = j.failOn
 	}
 	r.Releases = append(r.Releases, judged)
 	r.Summary.Failed = r.Summary.Failed || judged.Failed
-	r.Summary.Accepted += accepted
-	r.Summary.Baseline += known
+	r.Summary.Accepted += j.accepted
+	r.Summary.Baseline += j.known
 	r.Summary.Tensors += report.Tensors
 	r.Checkpoints = append(r.Checkpoints, report.Checkpoints...)
 	r.Files = append(r.Files, filesOf(rel.Checkpoints)...)
@@ -401,6 +429,23 @@ func (c *checking) add(rel *checkpoint.Release, report *check.Report, lenient *p
 	for _, rule := range report.Rules {
 		c.rules[rule] = true
 	}
+}
+
+// counts returns how many findings of each severity there are.
+func (j *judgement) counts() (of [checkpoint.Error + 1]int) {
+	for i := range j.report.Findings {
+		of[j.report.Findings[i].Severity]++
+	}
+	return of
+}
+
+// revisionOf returns the commit of the repository that a release was read from, nil
+// elsewhere.
+func revisionOf(rel *checkpoint.Release) *string {
+	if len(rel.Checkpoints) == 0 {
+		return nil
+	}
+	return some(rel.Checkpoints[0].Revision)
 }
 
 // finish makes the result of what was found.
@@ -417,19 +462,32 @@ func (c *checking) finish() {
 
 // rules joins the choice and the settings for a release in a directory.
 func (o *RuleChoice) rules(ctx context.Context, dir string) (*check.Options, *policy.Settings, error) {
-	var set *policy.Settings
-	var err error
-	if o.Settings != "" {
-		var data []byte
-		if data, err = readNamed(ctx, o.Settings, source.Settings); err == nil {
-			set, err = policy.ParseSettings(o.Settings, data)
-		}
-	} else {
-		set, err = policy.FindSettings(ctx, dir)
-	}
+	set, err := o.settings(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}
+	how, err := o.join(set)
+	return how, set, err
+}
+
+// settings returns those of a release in a directory. Without a directory they are those
+// that are the same for every release.
+func (o *RuleChoice) settings(ctx context.Context, dir string) (*policy.Settings, error) {
+	switch {
+	case o.Settings != "":
+		data, err := readNamed(ctx, o.Settings, source.Settings)
+		if err != nil {
+			return nil, err
+		}
+		return policy.ParseSettings(o.Settings, data)
+	case dir == "":
+		return new(policy.Settings), nil
+	}
+	return policy.FindSettings(ctx, dir)
+}
+
+// join joins the choice and settings.
+func (o *RuleChoice) join(set *policy.Settings) (*check.Options, error) {
 	how := &check.Options{Select: set.Select, Ignore: o.Ignore, Profile: set.Profile, Severities: set.Severities}
 	if o.Select != nil {
 		how.Select = o.Select
@@ -440,10 +498,10 @@ func (o *RuleChoice) rules(ctx context.Context, dir string) (*check.Options, *po
 	case o.Profile != "":
 		how.Profile = check.Profile(o.Profile)
 		if !slices.Contains(check.Profiles(), how.Profile) {
-			return nil, nil, fmt.Errorf("profile %q: must be one of: %s", o.Profile, strings.Join(append(Profiles(), NoProfile), ", "))
+			return nil, fmt.Errorf("profile %q: must be one of: %s", o.Profile, strings.Join(append(Profiles(), NoProfile), ", "))
 		}
 	}
-	return how, set, nil
+	return how, nil
 }
 
 func (o *RuleChoice) leniency(set *policy.Settings) *policy.Leniency {
@@ -455,10 +513,10 @@ func (o *RuleChoice) leniency(set *policy.Settings) *policy.Leniency {
 }
 
 // lenient returns which findings do not count.
-func (c *checking) lenient(ctx context.Context, set *policy.Settings) (*policy.Leniency, error) {
-	l := c.opts.leniency(set)
-	name := cmp.Or(c.opts.Baseline, set.Baseline)
-	if name == "" || c.opts.NoBaseline {
+func (b *judge) lenient(ctx context.Context, set *policy.Settings) (*policy.Leniency, error) {
+	l := b.leniency(set)
+	name := cmp.Or(b.Baseline, set.Baseline)
+	if name == "" || b.NoBaseline {
 		return l, nil
 	}
 	text, err := readNamed(ctx, name, source.Baseline)

@@ -153,12 +153,14 @@ func (f *fixing) plan(ctx context.Context, ref string) ([]*fix.Fix, error) {
 			return nil, err
 		}
 	}
-	report, err := judge(ctx, rel, f.how)
+	report, err := runRules(ctx, rel, f.how)
 	if err != nil {
 		return nil, err
 	}
 	left := &checking{opts: &CheckOptions{}, result: &CheckResult{Checkpoints: []string{}, Summary: CheckSummary{FailOn: checkpoint.Error.String()}}}
-	left.add(rel, report, f.opts.leniency(f.settings), checkpoint.Error.String())
+	j := &judgement{settings: f.settings, report: report, failOn: checkpoint.Error.String()}
+	j.accepted, j.known = f.opts.leniency(f.settings).Apply(report)
+	left.add(rel, j)
 	left.finish()
 	f.result.Left, f.result.Findings = left.result, left.result.Findings
 	wanted := *report

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/values"
 )
 
 // Options adjust a run. Nil options are the defaults.
@@ -31,6 +32,9 @@ type Options struct {
 	// Progress is told how many more bytes of data were read, from several
 	// goroutines.
 	Progress func(n int64)
+	// Measured is told of the figures and the SHA-256 of a tensor when a rule has needed
+	// them. It may be nil.
+	Measured func(c *checkpoint.Checkpoint, i int, r *values.Result)
 }
 
 // A Report is what a run found. Its methods are of use while the release is open.

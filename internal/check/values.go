@@ -85,6 +85,9 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 	options := values.Options{Workers: opts.Workers, Stats: &values.StatsOptions{}, SHA256: true, Progress: opts.Progress}
 	_ = values.Run(ctx, sections, options, func(k int, r *values.Result) error {
 		v := &out.tensors[of[k]]
+		if opts.Measured != nil {
+			opts.Measured(m.Checkpoint, of[k], r)
+		}
 		if v.err = r.Err; r.Err != nil {
 			return nil
 		}

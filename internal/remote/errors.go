@@ -23,6 +23,8 @@ type Error struct {
 	Text string
 	// Missing says that the server knows the place and has no such file there.
 	Missing bool
+	// Gated says that there is an agreement to accept first.
+	Gated bool
 }
 
 func (e *Error) Error() string { return e.Ref + ": " + e.Text }
@@ -70,8 +72,10 @@ func (c *Client) hubFailure(e *Error, a *answer, body []byte) {
 		}
 		e.Text = fmt.Sprintf("%s does not accept the token of %s; %s", host, from, way)
 	case code == "GatedRepo" && a.StatusCode == http.StatusUnauthorized:
+		e.Gated = true
 		e.Text = fmt.Sprintf("gated: accept its terms at %s, and set HF_TOKEN or log in with `hf auth login`", page)
 	case code == "GatedRepo":
+		e.Gated = true
 		e.Text = fmt.Sprintf("gated: the account of the token (%s) has no access; ask for it at %s, or wait until it is granted", c.opts.Settings.tokenFrom, page)
 	case message == "Access to this resource is disabled.":
 		e.Text = host + " has taken it down"

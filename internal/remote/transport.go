@@ -166,6 +166,12 @@ type netError struct {
 	err      error
 }
 
+// IsNetwork reports that an error is of a request that no server has answered.
+func IsNetwork(err error) bool {
+	_, ok := errors.AsType[*netError](err)
+	return ok
+}
+
 func (e *netError) Error() string { return e.text }
 func (e *netError) Unwrap() error { return e.err }
 

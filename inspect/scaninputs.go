@@ -1,0 +1,343 @@
+package inspect
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"io/fs"
+	"iter"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/policy"
+	"github.com/wtinspect/wtinspect/internal/remote"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+// ScanInputs yields the inputs that references mean: itself of most, and with Recursive
+// every release at and below a directory. With Shards it yields those of one shard. None is
+// yielded twice. What cannot be looked through is yielded with an error.
+func ScanInputs(ctx context.Context, refs iter.Seq[string], opts *ScanOptions) iter.Seq2[string, error] {
+	if opts == nil {
+		opts = new(ScanOptions)
+	}
+	return func(yield func(string, error) bool) {
+		if err := opts.checkShard(); err != nil {
+			yield("", err)
+			return
+		}
+		seen := make(map[[16]byte]bool)
+		give := func(ref string, err error) bool {
+			if opts.Shards > 1 && ShardOf(ref, opts.Shards) != opts.Shard {
+				return true
+			}
+			same := ref
+			if source.Scheme(ref) == "" {
+				same = filepath.Clean(ref)
+			}
+			sum := sha256.Sum256([]byte(same))
+			key := [16]byte(sum[:])
+			if seen[key] {
+				return true
+			}
+			seen[key] = true
+			return yield(ref, err)
+		}
+		for ref := range refs {
+			if ctx.Err() != nil || !expand(ctx, ref, opts, give) {
+				return
+			}
+		}
+	}
+}
+
+// expand gives the inputs that one reference means, and reports whether more are wanted.
+func expand(ctx context.Context, ref string, opts *ScanOptions, give func(string, error) bool) bool {
+	normal, err := source.Normalize(ctx, ref)
+	if err != nil {
+		return give(ref, err)
+	}
+	if !opts.Recursive || !source.IsDir(ctx, normal) {
+		return give(normal, nil)
+	}
+	found, err := checkpoint.Releases(ctx, normal)
+	if len(found) == 0 && err == nil {
+		return give(normal, nil) // which says itself that it has no weights
+	}
+	for _, release := range found {
+		if !give(release, nil) {
+			return false
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		return eachError(err, func(one error) bool {
+			at := normal
+			if e, ok := errors.AsType[*fs.PathError](one); ok {
+				at = e.Path
+			}
+			return give(at, pathFirst(one))
+		})
+	}
+	return true
+}
+
+// eachError calls f for each of the errors that were joined, and reports whether f wants
+// more.
+func eachError(err error, f func(error) bool) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return f(err)
+	}
+	for _, one := range joined.Unwrap() {
+		if !eachError(one, f) {
+			return false
+		}
+	}
+	return true
+}
+
+// ShardOf returns the shard, from 0, that an input belongs to: the 64-bit FNV-1a hash of its
+// reference, as [ScanInputs] yields it, modulo the number of shards.
+func ShardOf(ref string, shards int) int {
+	h := fnv.New64a()
+	h.Write([]byte(ref))
+	return int(h.Sum64() % uint64(shards))
+}
+
+func (o *ScanOptions) checkShard() error {
+	if o.Shard < 0 || o.Shards < 0 || o.Shard > 0 && o.Shard >= o.Shards {
+		return fmt.Errorf("shard %d of %d: shards are counted from 0 to %d", o.Shard, o.Shards, max(o.Shards-1, 0))
+	}
+	return nil
+}
+
+// A look is what is known of an input before any of its files is opened.
+type look struct {
+	state string
+	files map[string]fs.FileInfo // by their paths; nil elsewhere than on this machine
+	at    *source.Publication    // nil where the place knows no more than the files
+	dir   string
+}
+
+// lookAt looks at the files of an input.
+func lookAt(ctx context.Context, ref string) (*look, error) {
+	ref, err := source.Normalize(ctx, ref)
+	if err != nil {
+		return &look{}, err
+	}
+	fi, err := source.Stat(ctx, ref)
+	if err != nil {
+		return &look{}, err
+	}
+	l := &look{dir: ref, files: make(map[string]fs.FileInfo)}
+	if !fi.IsDir() {
+		l.dir = source.Dir(ref)
+	}
+	if source.Scheme(ref) != "" {
+		return l, l.ask(ctx, ref, fi)
+	}
+	h := sha256.New()
+	l.list(ctx, h, l.dir, l.besides(ref, fi), 0)
+	l.state = hex.EncodeToString(h.Sum(nil)[:16])
+	return l, ctx.Err()
+}
+
+// ask finds the state of what is on another machine.
+func (l *look) ask(ctx context.Context, ref string, fi fs.FileInfo) error {
+	var err error
+	if l.at, err = source.Published(ctx, ref); err != nil {
+		return err
+	}
+	if l.at != nil && l.at.Commit != "" {
+		l.state = l.at.Commit
+		return nil
+	}
+	h := sha256.New()
+	add(h, ref, fi)
+	if l.at != nil {
+		for _, f := range l.at.Files {
+			fmt.Fprintf(h, "%q %d %s\n", f.Path, f.Size, f.SHA256)
+		}
+	}
+	l.state = hex.EncodeToString(h.Sum(nil)[:16])
+	return nil
+}
+
+// besides returns which files beside a file belong to its state: all of a set's, and
+// documents.
+func (l *look) besides(ref string, fi fs.FileInfo) func(name string) bool {
+	name := filepath.Base(ref)
+	if fi.IsDir() || strings.HasSuffix(name, ".json") || strings.HasSuffix(name, ".gguf") {
+		return func(string) bool { return true }
+	}
+	return func(other string) bool {
+		return other == name || strings.HasSuffix(other, ".json") || strings.HasSuffix(other, ".yaml") || strings.HasSuffix(other, ".model") || strings.HasSuffix(other, ".jinja")
+	}
+}
+
+// maxLookDepth is how deep the parts of a pipeline are looked for.
+const maxLookDepth = 8
+
+// list adds the files of a directory to a digest, and of a pipeline those below it.
+func (l *look) list(ctx context.Context, h hash.Hash, dir string, wanted func(name string) bool, depth int) {
+	entries, err := source.ReadDir(ctx, dir)
+	if err != nil {
+		fmt.Fprintf(h, "%q: %v\n", dir, err)
+		return
+	}
+	pipeline := depth > 0
+	for _, e := range entries {
+		pipeline = pipeline || e.Name() == "model_index.json"
+	}
+	for _, e := range entries {
+		path := source.Join(dir, e.Name())
+		switch {
+		case e.IsDir() && pipeline && depth < maxLookDepth && !strings.HasPrefix(e.Name(), "."):
+			l.list(ctx, h, path, wanted, depth+1)
+		case e.IsDir() || !wanted(e.Name()):
+		default:
+			fi, err := source.Stat(ctx, path)
+			if err != nil { // a link that leads nowhere
+				fmt.Fprintf(h, "%q -\n", below(l.dir, path))
+				continue
+			}
+			l.files[path] = fi
+			add(h, below(l.dir, path), fi)
+		}
+	}
+}
+
+// add adds a file to a digest.
+func add(h hash.Hash, path string, fi fs.FileInfo) {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(fi.Size()))
+	binary.LittleEndian.PutUint64(b[8:], uint64(fi.ModTime().UnixNano()))
+	fmt.Fprintf(h, "%q", path)
+	h.Write(b[:])
+}
+
+// modified returns when the newest of the weights were changed, nil where that is not
+// known.
+func (l *look) modified(ctx context.Context, rel *checkpoint.Release) *time.Time {
+	var newest time.Time
+	if source.Scheme(rel.Dir) == "" {
+		for _, c := range rel.Checkpoints {
+			for _, f := range c.Files {
+				fi, ok := l.files[f.Path]
+				if !ok {
+					var err error
+					if fi, err = source.Stat(ctx, f.Path); err != nil {
+						continue
+					}
+				}
+				if fi.ModTime().After(newest) {
+					newest = fi.ModTime()
+				}
+			}
+		}
+	}
+	if newest.IsZero() {
+		return nil
+	}
+	newest = newest.UTC().Truncate(time.Millisecond)
+	return &newest
+}
+
+// etag returns the digest by which a hub knows a file, "" where it does not say it.
+func (l *look) etag(ctx context.Context, path string) string {
+	if l.at == nil {
+		return ""
+	}
+	fi, err := source.Stat(ctx, path)
+	if err != nil {
+		return ""
+	}
+	if e, ok := fi.Sys().(*source.Entry); ok && e != nil {
+		return e.SHA256
+	}
+	return ""
+}
+
+// The codes of the errors of a scan that are not those of faults.
+const (
+	codeNoWeights   = "no_weights"
+	codeNotFound    = "not_found"
+	codeForbidden   = "forbidden"
+	codeGated       = "gated"
+	codeLimited     = "rate_limited"
+	codeServer      = "server_error"
+	codeUnreachable = "unreachable"
+	codeScheme      = "unsupported_scheme"
+	codeTooLarge    = "too_large"
+	codeSettings    = "bad_settings"
+	codeMaxBytes    = "max_bytes"
+	codeInterrupted = "interrupted_rewrite"
+)
+
+// errInterrupted is matched by the error of a release that may be part old and part new.
+var errInterrupted = errors.New("a rewrite was interrupted")
+
+// errorColumns returns the columns error_code and error.
+func errorColumns(err error) (code, text *string) {
+	message, _ := asUTF8(plainError(err).Error())
+	is := errorCode(err)
+	return &is, &message
+}
+
+// errorCode returns the code of an error.
+func errorCode(err error) string {
+	if f, ok := errors.AsType[*checkpoint.Fault](err); ok {
+		return f.Code
+	}
+	if e, ok := errors.AsType[*remote.Error](err); ok {
+		return remoteCode(e)
+	}
+	if _, ok := errors.AsType[*source.UnsupportedError](err); ok {
+		return codeScheme
+	}
+	if _, ok := errors.AsType[*source.LimitError](err); ok {
+		return codeTooLarge
+	}
+	if _, ok := errors.AsType[*policy.SettingsError](err); ok {
+		return codeSettings
+	}
+	if _, ok := errors.AsType[*ReadLimitError](err); ok {
+		return codeMaxBytes
+	}
+	switch {
+	case errors.Is(err, checkpoint.ErrNoWeights):
+		return codeNoWeights
+	case errors.Is(err, errInterrupted):
+		return codeInterrupted
+	case errors.Is(err, fs.ErrNotExist):
+		return codeNotFound
+	case errors.Is(err, fs.ErrPermission):
+		return codeForbidden
+	case remote.IsNetwork(err):
+		return codeUnreachable
+	}
+	return checkpoint.CodeNotOpened
+}
+
+func remoteCode(e *remote.Error) string {
+	switch {
+	case e.Gated:
+		return codeGated
+	case e.Missing || e.Status == 404 || e.Status == 401:
+		return codeNotFound
+	case e.Status == 403:
+		return codeForbidden
+	case e.Status == 429:
+		return codeLimited
+	case e.Status >= 500:
+		return codeServer
+	}
+	return checkpoint.CodeNotOpened
+}
