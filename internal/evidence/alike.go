@@ -204,7 +204,7 @@ func (w *Weights) measure(c *comparison, looks map[place]*look) (infer.Likeness,
 	values := min(a.values, b.values)
 	l.Informative = values >= informative
 	l.Equal = equal(a.raw.v, b.raw.v, c.a.sec.Type.Rounds(), c.b.sec.Type.Rounds())
-	l.Cosine = cosine(a.raw.v, b.raw.v, c.a.vector)
+	l.Cosine, l.Shift = cosine(a.raw.v, b.raw.v, c.a.vector), mean(b.raw.v)-mean(a.raw.v)
 	if !l.Equal && values >= fitted {
 		l.Ops = computed(a.raw.v, b.raw.v, &c.a.sec, &c.b.sec)
 	}

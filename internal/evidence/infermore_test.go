@@ -3,12 +3,15 @@ package evidence
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/testdata"
+	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/infer"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
@@ -91,6 +94,87 @@ func TestInferRoundedOffset(t *testing.T) {
 		}
 		if len(res.Questions) > 0 || offsets == 0 {
 			t.Errorf("%+v: %d offsets", res.Questions, offsets)
+		}
+		// So it is under names that conventions have, and under the same.
+		for _, name := range []string{"input_layernorm", "ln1"} {
+			names := maps.Clone(hf)
+			names["ln1"] = "model.layers.%s." + name + ".weight"
+			a, b := open(t, c.a.named(names, 5)...), open(t, c.b.named(hf, 6)...)
+			res := inferred(t, a, b, infer.Options{})
+			made := rewritten(t, a, rename.NewPlan(res.Map, namesOf(a), rename.Safetensors()))
+			for i, want := range b.All() {
+				k, _ := made.Lookup(want.Name)
+				x, y := weightsOf(t, made, k), weightsOf(t, b, i)
+				for n := range x {
+					if math.Abs(x[n]-y[n]) > 1e-6 {
+						t.Fatalf("%s, %+v: %s is %v and not %v", name, c.add, want.Name, x[n], y[n])
+					}
+				}
+			}
+		}
+	}
+}
+
+// Where what is stored with 1 added was trained on as well, weights are as alike as ever: that is asked, once for
+// all of it, whatever names say and whether they show layers. What was only trained on is no such thing.
+func TestInferOffsetTrainedOn(t *testing.T) {
+	t.Parallel()
+	base := trained(1).each(func(role string, w weight) weight {
+		if len(w.shape) == 1 { // a mean of 1, as those of trained models
+			w.v = each(w.v, func(x float64) float64 { return x / 2 })
+		}
+		return w
+	})
+	shifted := base.each(func(role string, w weight) weight {
+		if len(w.shape) == 1 {
+			w.v = each(w.v, func(x float64) float64 { return x - 1 })
+		}
+		return w
+	}).tuned(0.99, 3)
+	numbered := func(m model) []weight { // names that show no layers
+		list := m.named(hf, 4)
+		for i := range list {
+			list[i].name = fmt.Sprintf("t%03d", i)
+		}
+		return list
+	}
+	yi := maps.Clone(hf)
+	yi["ln1"], yi["ln2"] = "model.layers.%s.ln1.weight", "model.layers.%s.ln2.weight"
+	words := opaque(5, base.kinds())
+	blind := infer.Options{Unknown: true, Opaque: true}
+	assumed := blind
+	assumed.Assume = []infer.Assumption{{From: words["norm"], To: hf["norm"]}}
+	tuned := base.tuned(0.99, 3)
+	for n, c := range []struct {
+		name  string
+		a     []weight
+		opt   infer.Options
+		asked int // modules
+	}{
+		{"opaque names", shifted.named(words, 5), blind, 3},
+		{"known names", shifted.named(yi, 5), infer.Options{}, 3},
+		{"equal names", shifted.named(hf, 5), infer.Options{}, 3},
+		{"no layers", numbered(shifted), infer.Options{}, 1 + 2*layers},
+		{"an answer", shifted.named(words, 5), assumed, 0},
+		{"trained on", tuned.named(words, 5), blind, 0},
+		{"trained on, known names", tuned.named(yi, 5), infer.Options{}, 0},
+		{"trained on, no layers", numbered(tuned), infer.Options{}, 0},
+	} {
+		if testing.Short() && n > 1 {
+			break
+		}
+		res := inferred(t, open(t, c.a...), open(t, base.named(hf, 6)...), c.opt)
+		asked := 0
+		for _, q := range res.Questions {
+			asked += len(q.Between)
+		}
+		if asked != c.asked || len(res.Questions) > 1 || len(res.Extra)+len(res.Missing) > 0 {
+			t.Errorf("%s: %+v %v %v", c.name, res.Questions, res.Extra, res.Missing)
+		}
+		for _, r := range res.Rules {
+			if about := strings.Contains(strings.Join(r.By, " "), "about 1"); (r.Class == infer.Guess) != (about && c.asked > 0) || r.Confidence > 0.5 && r.Class == infer.Guess {
+				t.Errorf("%s: %s: %+v", c.name, &res.Map.Rules[r.Rule], r)
+			}
 		}
 	}
 }
@@ -390,4 +474,17 @@ func TestInferQuantised(t *testing.T) {
 			}
 		}
 	}
+}
+
+// weightsOf are the numbers of a tensor.
+func weightsOf(t *testing.T, c *checkpoint.Checkpoint, i int) []float64 {
+	t.Helper()
+	s, err := values.SectionOf(c, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := c.At(i).Elements()
+	v := make([]float64, n)
+	s.Type.Decode64(v, bytesOf(t, c, i))
+	return v
 }

@@ -154,6 +154,8 @@ type Likeness struct {
 	Informative bool
 	Cosine      float64 // of the sampled rows; vectors are centred
 	Z           float64 // standard deviations from what unrelated weights give
+	// Shift is the mean of B's numbers less that of A's.
+	Shift float64
 	// Ops make B's numbers of A's exactly, where they differ and an operation does.
 	Ops []tensorop.Op
 }

@@ -346,6 +346,8 @@ type finding struct {
 	moves *way
 	// weighed is set where weights of both sides say it, rows and values included.
 	weighed bool
+	// offset is what B's numbers are more, about, where nothing makes them exactly.
+	offset float64
 	// also are modules of B that may be what becomes of it as well.
 	also []int
 }

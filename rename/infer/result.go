@@ -325,7 +325,9 @@ func (x *inference) questions(sol *match.Solution, found []finding, inQuestion m
 			q.Confidence = min(q.Confidence, f.confidence)
 			x.askOf(&q, f)
 		}
-		q.Settle = x.steps(&q)
+		if q.Settle = x.steps(&q); found[open[0]].offset != 0 {
+			q.Settle = x.offsetSteps(&q, found[open[0]].offset)
+		}
 		out = append(out, q)
 	}
 	for i := range found {

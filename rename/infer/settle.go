@@ -29,6 +29,9 @@ const (
 	// alikeEnough is a cosine that rows in another order do not have: half of the sampled ones, at
 	// most, are where they were.
 	alikeEnough = 0.9
+	// offsetWithin is how far from 1 a difference of means may be that is taken for 1. That of models which were
+	// trained on, and of unrelated ones of one recipe, was 0.04 at most.
+	offsetWithin = 0.25
 )
 
 // A weighing is what weights say of modules.
@@ -53,6 +56,17 @@ type likeness struct {
 	share              float64 // of the z of the best pair of either module
 	ops                []tensorop.Op
 	vector             bool
+	least, most        float64 // by which the numbers of a member are more in B
+}
+
+// offset is what B's numbers are more than A's by the means of their vectors, in every member and about: 1
+// or -1, and otherwise 0. Likeness does not see it.
+func (l *likeness) offset() float64 {
+	t := math.Round((l.least + l.most) / 2)
+	if !l.vector || l.equal || l.ops != nil || math.Abs(t) != 1 || max(t-l.least, l.most-t) > offsetWithin {
+		return 0
+	}
+	return t
 }
 
 // matches reports whether the weights are those of one module.
@@ -136,6 +150,7 @@ func (x *inference) settle(sol *match.Solution, found []finding) (*match.Solutio
 			}
 		}
 	}
+	w.askOffsets(sol, found)
 	x.mark(found, disputed)
 	return sol, found, disputed, w.err
 }
@@ -148,7 +163,11 @@ func (w *weighing) judgeAssumed(f *finding) *Contradiction {
 		f.class = class
 	}
 	if len(f.A)+len(f.B) == 2 {
-		if l := w.alike[[2]int{f.A[0], f.B[0]}]; l.matches() {
+		switch l := w.alike[[2]int{f.A[0], f.B[0]}]; {
+		case l.ops != nil:
+			confirm(Proven, fmt.Sprintf("%s makes the sampled rows of %s", kindOf(l.ops), l.tensors()))
+			f.moves = &way{compute: l.ops, pad: f.moves.pad}
+		case l.matches():
 			confirm(l.class(), l.String())
 		}
 		return nil
@@ -213,16 +232,24 @@ func (x *inference) compare(res *Result) (*Result, error) {
 	for _, row := range plan.Rows {
 		made[row.From], rule[row.From] = row.To, row.Rule
 	}
-	named := make(map[int]int)
+	named, computed := make(map[int]int), false
 	renames := make([][][2]int, len(res.Map.Rules)) // modules by rule
 	for i := range x.a.modules {
 		name := x.a.name(i, 0)
 		if j, ok := module[made[name]]; ok {
 			named[i] = j
-			if r := rule[name]; r >= 0 && !res.Map.Rules[r].MovesBytes() {
+			r := rule[name]
+			if r >= 0 && res.Map.Rules[r].MovesBytes() {
+				continue
+			}
+			if r >= 0 {
 				renames[r] = append(renames[r], [2]int{i, j})
 			}
+			computed = computed || w.alike[[2]int{i, j}].ops != nil
 		}
+	}
+	if computed { // which conventions do not say
+		return x.infer()
 	}
 	strays, err := w.strays(named)
 	if err != nil {
@@ -255,6 +282,7 @@ func (x *inference) compare(res *Result) (*Result, error) {
 		res.Contradictions = append(res.Contradictions, c.Contradiction)
 	}
 	res.Questions = append(res.Questions, x.contradicted(res.Contradictions)...)
+	w.offsetQuestion(res, named, renames)
 	res.ask()
 	return res, w.err
 }

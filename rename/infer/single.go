@@ -59,16 +59,28 @@ func (x *inference) singly() (*Result, error) {
 	s.notes = []note{
 		{class: Proven, confidence: 1, by: []string{"its sampled rows are equal"}},
 		{class: Measured, confidence: 1, by: []string{"no other tensor has rows as much alike"}},
+		{class: Proven, confidence: 1, by: []string{"an operation makes its sampled rows"}},
+		{class: Guess, confidence: 0.5, by: []string{"no other tensor has rows as much alike, but its numbers are about 1 more or less than those of the other"}, question: 1},
 	}
+	shifted := Question{Confidence: 0.5}
+	offset := 0.0
 	usedA, usedB := make(map[int]bool), make(map[int]bool)
 	for _, n := range slices.Sorted(maps.Keys(found)) {
 		i, j := at[n][0], at[n][1]
 		usedA[i], usedB[j] = true, true
+		mv := convert.Move{From: []string{pairs[n].A}, To: []string{pairs[n].B}}
+		l := &likeness{equal: alike[n].Equal, ops: alike[n].Ops, vector: len(x.a.tensors[i].Shape) == 1, least: alike[n].Shift, most: alike[n].Shift}
 		why := 1
-		if alike[n].Equal && alike[n].Informative {
+		switch {
+		case l.equal && alike[n].Informative:
 			why = 0
+		case l.ops != nil:
+			why, mv.Ops = 2, l.ops
+		case l.offset() != 0:
+			why, offset = 3, l.offset()
+			shifted.Between, shifted.And = append(shifted.Between, pairs[n].A), append(shifted.And, pairs[n].B)
 		}
-		s.add(convert.Move{From: []string{pairs[n].A}, To: []string{pairs[n].B}}, why)
+		s.add(mv, why)
 	}
 	s.groups = make([]int, a)
 	res, err := s.result()
@@ -84,6 +96,12 @@ func (x *inference) singly() (*Result, error) {
 		if !usedB[j] {
 			res.Missing = append(res.Missing, x.b.tensors[j].Name)
 		}
+	}
+	if offset != 0 {
+		shifted.Best = slices.Clone(shifted.And)
+		shifted.Settle = x.offsetSteps(&shifted, offset)
+		res.Questions = append(res.Questions, shifted)
+		res.ask()
 	}
 	res.Partial, res.Read = len(res.Extra) > 0, x.opt.Content.Read()
 	return res, nil

@@ -121,6 +121,9 @@ func (w *weighing) add(list []memberPair) error {
 			if n == 0 {
 				l.ops = one.Ops
 			}
+			if l.least, l.most = min(l.least, one.Shift), max(l.most, one.Shift); n == 0 {
+				l.least, l.most = one.Shift, one.Shift
+			}
 			l.members++
 			l.equal, l.informative = l.equal && one.Equal, l.informative || one.Informative
 			l.z, l.cosine = l.z+one.Z, l.cosine+one.Cosine
