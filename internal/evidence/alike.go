@@ -203,7 +203,7 @@ func (w *Weights) measure(c *comparison, looks map[place]*look) (infer.Likeness,
 	var l infer.Likeness
 	values := min(a.values, b.values)
 	l.Informative = values >= informative
-	l.Equal = equal(a.raw.v, b.raw.v, c.a.sec.Type.Rounds(), c.b.sec.Type.Rounds())
+	l.Equal, l.Rounded = equal(a.raw.v, b.raw.v, c.a.sec.Type.Rounds(), c.b.sec.Type.Rounds())
 	l.Cosine, l.Shift = cosine(a.raw.v, b.raw.v, c.a.vector), mean(b.raw.v)-mean(a.raw.v)
 	if !l.Equal && values >= fitted {
 		l.Ops = computed(a.raw.v, b.raw.v, &c.a.sec, &c.b.sec)
@@ -264,17 +264,17 @@ func distinct(v []float64, limit int) int {
 
 // equal says whether all numbers are equal, or those of one side are those of the other as
 // its type rounds them.
-func equal(a, b []float64, roundA, roundB func(from, to float64) bool) bool {
+func equal(a, b []float64, roundA, roundB func(from, to float64) bool) (equal, rounded bool) {
 	same, ab, ba := true, roundB != nil, roundA != nil
 	for i := range a {
 		same = same && a[i] == b[i]
 		ab = ab && roundB(a[i], b[i])
 		ba = ba && roundA(b[i], a[i])
 		if !same && !ab && !ba {
-			return false
+			return false, false
 		}
 	}
-	return true
+	return true, !same
 }
 
 // cosine is that of two lists of numbers, less their means if they are centred; 0 where one of

@@ -44,9 +44,10 @@ func TestAlike(t *testing.T) {
 		skipped  int64
 		nothing  bool // not informative
 		rounding bool
+		rounded  bool
 	}{
 		{name: "copy", a: weight{"", "F32", []int{r, c}, m}, b: weight{"", "F32", []int{r, c}, m}, equal: true, cos: [2]float64{1, 1}, z: [2]float64{20, 40}},
-		{name: "rounded", a: weight{"", "F32", []int{r, c}, m}, b: weight{"", "BF16", []int{r, c}, m}, equal: true, cos: [2]float64{0.9999, 1}, z: [2]float64{20, 40}},
+		{name: "rounded", a: weight{"", "F32", []int{r, c}, m}, b: weight{"", "BF16", []int{r, c}, m}, equal: true, cos: [2]float64{0.9999, 1}, z: [2]float64{20, 40}, rounded: true},
 		{name: "widened", a: weight{"", "BF16", []int{r, c}, m}, b: weight{"", "F32", []int{r, c}, bf16(m)}, equal: true, cos: [2]float64{1, 1}, z: [2]float64{20, 40}},
 		{name: "tuned", a: weight{"", "F32", []int{r, c}, m}, b: weight{"", "F32", []int{r, c}, noise(m, 0.9, 7)}, cos: [2]float64{0.85, 0.95}, z: [2]float64{15, 35}},
 		{name: "unrelated", a: weight{"", "F32", []int{r, c}, m}, b: weight{"", "F32", []int{r, c}, normal(8, r*c)}, cos: [2]float64{-0.15, 0.15}, z: [2]float64{-4, 4}},
@@ -71,7 +72,7 @@ func TestAlike(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := list[0]
-		if l.Equal != tt.equal || l.Informative == tt.nothing ||
+		if l.Equal != tt.equal || l.Rounded != tt.rounded || l.Informative == tt.nothing ||
 			l.Cosine < tt.cos[0]-1e-9 || l.Cosine > tt.cos[1]+1e-9 || l.Z < tt.z[0] || l.Z > tt.z[1] || w.Skipped() != tt.skipped {
 			t.Errorf("%s: %+v, %d skipped", tt.name, l, w.Skipped())
 		}

@@ -179,6 +179,34 @@ func TestInferOffsetTrainedOn(t *testing.T) {
 	}
 }
 
+// Where one side was rounded, a proof says that weights are equal after it.
+func TestInferRounded(t *testing.T) {
+	t.Parallel()
+	base := trained(1)
+	fine := base.each(func(role string, w weight) weight {
+		w.dtype, w.v = "F32", each(w.v, func(x float64) float64 { return float64(float32(x * (1 + 1e-5))) })
+		return w
+	})
+	yi := maps.Clone(hf)
+	yi["ln1"], yi["q"] = "model.layers.%s.ln1.weight", "model.layers.%s.self_attn.wq.weight"
+	for _, opt := range []infer.Options{{}, {Unknown: true}} {
+		for _, c := range []struct {
+			a, b model
+			want bool
+		}{{base, base, false}, {base, fine, true}, {fine, base, true}} {
+			res := inferred(t, open(t, c.a.named(yi, 5)...), open(t, c.b.named(hf, 6)...), opt)
+			for _, r := range res.Rules {
+				if by := strings.Join(r.By, "; "); r.Class == infer.Proven && strings.Contains(by, "once rounded") != c.want || !strings.Contains(by, "equal") {
+					t.Errorf("%+v", r)
+				}
+			}
+			if len(res.Rules) == 0 {
+				t.Error("no rules")
+			}
+		}
+	}
+}
+
 // A vocabulary that has grown is compared by the tokens that both have, and the map is of names.
 func TestInferOtherVocabulary(t *testing.T) {
 	t.Parallel()

@@ -149,6 +149,8 @@ type Likeness struct {
 	// Equal is set when every byte is equal, or every value is after the coarser dtype's
 	// rounding.
 	Equal bool
+	// Rounded is set of equal ones that are so only after rounding.
+	Rounded bool
 	// Informative tensors have at least 64 distinct values. Equal ones that are not prove
 	// nothing: normalisations begin as ones, and many biases stay zero.
 	Informative bool

@@ -52,6 +52,7 @@ type weighing struct {
 type likeness struct {
 	members, of        int // how many were compared, and how many there are
 	equal, informative bool
+	rounded            bool    // a member is equal only after rounding
 	z, cosine          float64 // means: members of one model are not independent of one another
 	share              float64 // of the z of the best pair of either module
 	ops                []tensorop.Op
@@ -90,11 +91,19 @@ func (l *likeness) tensors() string {
 	return plural.Of(l.members, "tensor")
 }
 
+// asRounded is said behind "equal": numbers of F32 and those that BF16 makes of them.
+func asRounded(rounded bool) string {
+	if rounded {
+		return " once rounded as the coarser of their dtypes does"
+	}
+	return ""
+}
+
 // String says how alike they are.
 func (l *likeness) String() string {
 	rows := "the sampled rows of " + l.tensors()
 	if l.proves() {
-		return rows + " are equal"
+		return rows + " are equal" + asRounded(l.rounded)
 	}
 	return fmt.Sprintf("%s have a cosine of %.2f, z = %.0f", rows, l.cosine, l.z)
 }
@@ -296,12 +305,13 @@ func (w *weighing) confirm(res *Result, rule int, pairs [][2]int) {
 			return
 		}
 		all.equal = all.equal && l.proves()
+		all.rounded = all.rounded || l.rounded
 		all.members, all.of = all.members+l.members, all.of+l.of
 	}
 	if all.members == 0 {
 		return
 	}
-	by := "the sampled rows of %s are equal"
+	by := "the sampled rows of %s are equal" + asRounded(all.rounded)
 	if !all.equal {
 		by = "the sampled rows of %s are alike"
 	}

@@ -61,6 +61,7 @@ func (x *inference) singly() (*Result, error) {
 		{class: Measured, confidence: 1, by: []string{"no other tensor has rows as much alike"}},
 		{class: Proven, confidence: 1, by: []string{"an operation makes its sampled rows"}},
 		{class: Guess, confidence: 0.5, by: []string{"no other tensor has rows as much alike, but its numbers are about 1 more or less than those of the other"}, question: 1},
+		{class: Proven, confidence: 1, by: []string{"its sampled rows are equal" + asRounded(true)}},
 	}
 	shifted := Question{Confidence: 0.5}
 	offset := 0.0
@@ -72,6 +73,8 @@ func (x *inference) singly() (*Result, error) {
 		l := &likeness{equal: alike[n].Equal, ops: alike[n].Ops, vector: len(x.a.tensors[i].Shape) == 1, least: alike[n].Shift, most: alike[n].Shift}
 		why := 1
 		switch {
+		case alike[n].Rounded && alike[n].Informative:
+			why = 4
 		case l.equal && alike[n].Informative:
 			why = 0
 		case l.ops != nil:

@@ -125,6 +125,7 @@ func (w *weighing) add(list []memberPair) error {
 				l.least, l.most = one.Shift, one.Shift
 			}
 			l.members++
+			l.rounded = l.rounded || one.Rounded
 			l.equal, l.informative = l.equal && one.Equal, l.informative || one.Informative
 			l.z, l.cosine = l.z+one.Z, l.cosine+one.Cosine
 			if !slices.EqualFunc(l.ops, one.Ops, sameOp) {
@@ -242,7 +243,7 @@ func (w *weighing) over(i, j int, members []int) *likeness {
 	l := &likeness{equal: true, informative: true, members: len(members), of: len(members)}
 	for _, k := range members {
 		one := w.members[[2]int{i, j}][k]
-		l.equal = l.equal && one.Equal
+		l.equal, l.rounded = l.equal && one.Equal, l.rounded || one.Rounded
 		l.z, l.cosine = l.z+one.Z/float64(len(members)), l.cosine+one.Cosine/float64(len(members))
 	}
 	return l
