@@ -397,14 +397,18 @@ func (v *Conversion) kept() map[int]string {
 	return kept
 }
 
+// parts are the sources as they were given.
+func (v *Conversion) parts() []*checkpoint.Checkpoint {
+	if v.Source.Of != nil {
+		return v.Source.Of
+	}
+	return []*checkpoint.Checkpoint{v.Source}
+}
+
 // complete refuses a source whose index names a tensor that no shard has, as one that lacks a
 // shard: the new index could not name it. Those that only a shard has are named there.
 func (v *Conversion) complete(ctx context.Context) error {
-	list := v.Source.Of
-	if list == nil {
-		list = []*checkpoint.Checkpoint{v.Source}
-	}
-	for _, c := range list {
+	for _, c := range v.parts() {
 		if c.Index == "" {
 			continue
 		}

@@ -384,7 +384,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	if err := v.unfit(r.Faults, all); err != nil {
 		return err
 	}
-	if err := v.unscaled(all, gone, doc); err != nil {
+	if err := v.unscaled(ctx, all, gone, made); err != nil {
 		return err
 	}
 	if n := len(without); n > 0 {
@@ -445,47 +445,90 @@ func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 	return nil
 }
 
-// unscaled refuses F8 weights that follow no scheme and are to become numbers of another dtype, where
-// something beside them, chosen or not, or the configuration says that they are scaled: their
-// codes are not their numbers. What is gone is part of numbers that were worked out.
-func (v *Conversion) unscaled(all []item, gone map[int]bool, doc *checkpoint.Config) error {
-	if v.opts.DType == "" {
+// unscaled refuses weights whose elements are codes, and whose numbers would be asked for, where something
+// beside them, chosen or not, their names or the configuration says so: those that follow no scheme, and
+// those made whose scheme does not know all that scales them. What is gone is part of numbers that were
+// worked out. The exceptions stay.
+func (v *Conversion) unscaled(ctx context.Context, all []item, gone map[int]bool, made map[int]item) error {
+	intoGGUF := v.Container == checkpoint.GGUF // which has integers, and no weights in codes of others
+	if v.opts.DType == "" && !intoGGUF {
 		return nil
 	}
-	scaleOf := quant.Scales(func(yield func(string) bool) {
-		for i := range all {
-			if !gone[i] && !yield(all[i].Name) {
-				return
+	rest := func(counts func(name string) bool) func(weight string) string {
+		return quant.Scales(func(yield func(string) bool) {
+			for i := range all {
+				if !gone[i] && counts(all[i].Name) && !yield(all[i].Name) {
+					return
+				}
 			}
-		}
+		})
+	}
+	scaleOf := rest(func(string) bool { return true })
+	// A scheme that is followed has its scale; what was seen of a quantizer is none.
+	further := rest(func(name string) bool {
+		leaf := name[strings.LastIndexByte(name, '.')+1:]
+		return !quant.OfActivations(name) && strings.Contains(strings.ToLower(leaf), "scale")
 	})
-	method, _ := doc.Find("quantization_config", "quant_method")
-	said, _ := method.Text()
+	said := v.saidQuantised(ctx)
 	for i := range v.items {
 		it := &v.items[i]
-		if gone[i] || it.packed || !strings.HasPrefix(it.DType, "F8") || len(it.Shape) < 2 {
+		if _, ok := made[i]; ok {
+			if scale := further(it.Name); scale != "" {
+				return fmt.Errorf("%q is quantised as %s, and %q is beside it, which is no part of that, so its numbers cannot be worked out; --keep %q copies such weights as they are", it.Name, strings.TrimPrefix(made[i].done[0], "dequantise "), scale, keepGlob(it.Name))
+			}
+			continue
+		}
+		if gone[i] || it.packed || len(it.Shape) < 2 || !mayBeCodes(it.DType) {
+			continue
+		}
+		scale := scaleOf(it.Name)
+		isF8 := strings.HasPrefix(it.DType, "F8")
+		isPacked, _ := quant.Leaf(it.Name)
+		if !isF8 && !isPacked && it.Name != "weight" && !strings.HasSuffix(it.Name, ".weight") && (scale == "" || !strings.HasPrefix(scale, it.Name)) {
+			continue // integers that are no weight: positions, masks
+		}
+		why := ""
+		switch {
+		case scale != "":
+			why = fmt.Sprintf("%q is beside it, and no scheme that is known here has both", scale)
+		case isPacked:
+			why = "it is called as packed weights are, and no scale is beside it"
+		case said != "":
+			why = said + ", and no scale is beside it"
+		default:
 			continue
 		}
 		to := v.opts.DType
 		if k := v.keep(it); k >= 0 {
 			to = v.opts.Keep[k].DType
 		}
-		if to == "" || to == it.DType {
+		if to == it.DType || to == "" && v.opts.DType != "" {
+			v.quantised = true
 			continue // the codes stay
 		}
-		scale := scaleOf(it.Name)
-		why := ""
-		switch {
-		case scale != "":
-			why = fmt.Sprintf("%q is beside it, and no scheme that is known here has both", scale)
-		case said != "":
-			why = fmt.Sprintf("config.json says that weights are quantised (%s), and no scale is beside it", said)
-		default:
-			continue
+		how := fmt.Sprintf("--keep %q copies such weights as they are", keepGlob(it.Name))
+		if v.opts.DType == "" {
+			how = "a GGUF file needs the numbers: take the checkpoint that was quantised"
 		}
-		return fmt.Errorf("%q is %s, and %s, so its numbers cannot be worked out; --keep %q copies such weights as they are", it.Name, it.DType, why, keepGlob(it.Name))
+		return fmt.Errorf("%q is %s, and %s, so its numbers cannot be worked out; %s", it.Name, it.DType, why, how)
 	}
 	return nil
+}
+
+// saidQuantised is which document of the sources says that weights are quantised, and how, "" for none.
+func (v *Conversion) saidQuantised(ctx context.Context) string {
+	for _, c := range v.parts() {
+		doc, _ := c.Document(ctx, "config.json") // one that cannot be read says nothing
+		if method, ok := adapt.QuantMethod(doc); ok {
+			return strings.TrimSuffix(fmt.Sprintf("config.json says that weights are quantised (%s)", method), " ()")
+		}
+		for _, name := range quantDocuments {
+			if _, err := c.Document(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+				return name + " says that weights are quantised"
+			}
+		}
+	}
+	return ""
 }
 
 // folded lists names, those that are alike as one.

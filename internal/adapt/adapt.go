@@ -212,6 +212,18 @@ func Quantised(doc *checkpoint.Config) *quant.Options {
 	return o
 }
 
+// QuantMethod is the quant_method of a configuration, nil for none, that says that weights are quantised,
+// "" of one that names no method, such as that of MLX.
+func QuantMethod(doc *checkpoint.Config) (method string, said bool) {
+	for _, key := range []string{"quantization_config", "compression_config", "quantization"} {
+		if doc.Has(key) {
+			method, _ := doc.Text(key, "quant_method")
+			return method, true
+		}
+	}
+	return "", false
+}
+
 // ReadConfig reads a configuration that the user names: a JSON file, or a directory
 // with a config.json or params.json.
 func ReadConfig(ctx context.Context, path string) (*checkpoint.Config, error) {

@@ -226,6 +226,7 @@ var quantFormats = map[string]map[string][]string{
 		"W4A16_AWQ":                 {"modelopt-awq"},
 		"W4A8_AWQ":                  {"modelopt-awq"},
 		"MXFP8":                     {"mxfp8"},
+		"W8A8_SQ_PER_CHANNEL":       {"int8-channel"},
 	},
 }
 

@@ -79,6 +79,8 @@ var layers = []struct{ tensors, want string }{
 	{"m.weight F8_E5M2 [256,128]", "fp8-cast 0 0"},
 	{"m.weight I8 [256,128]\nm.weight_scale F32 [256,1]", "int8-channel 0 0"},
 	{"m.weight I8 [256,128]\nm.weight_scale F32 []", "int8-tensor 0 0"},
+	{"m.weight I8 [256,128]\nm.weight_scale F32 [256]\nm.input_scale F32 []\nm.pre_quant_scale BF16 [128]", "int8-channel 0 0"},
+	{"m.weight F8_E4M3 [256,128]\nm.weight_scale F32 []\nm.pre_quant_scale BF16 [128]", "fp8-tensor 0 0"},
 	// Neither a norm's scale nor a plain weight is quantised.
 	{"norm.query_norm.scale F32 [128]\nm.weight F32 [256,128]", ""},
 	{"m.weight BF16 [256,128]\nm.bias BF16 [256]", ""},
@@ -145,6 +147,11 @@ func TestFaults(t *testing.T) {
 		{"m_blocks U8 [8,256,4,16]\nm_scales U8 [8,256,5]", "misfit _scales of m, want [256,4]"},
 		{"m.weight_scale_inv F32 [2,2]", "orphan weight_scale_inv of m"},
 		{"m.weight BF16 [256,128]\nm.SCB F32 [256]", "unneeded SCB of m"},
+		{"l.0.m.weight I8 [256,128]\nl.0.m.weight_scale F32 [256]\nl.1.m.weight I8 [256,128]", "lost weight_scale of l.1.m, like l.0.m"},
+		{"l.0.m_blocks U8 [256,4,16]\nl.0.m_scales U8 [256,4]\nl.1.m_blocks U8 [256,4,16]", "lost _scales of l.1.m, like l.0.m"},
+		{"l.0.m.qweight I32 [16,256]\nl.0.m.qzeros I32 [4,32]\nl.0.m.scales F16 [4,256]\nl.1.m.qweight I32 [16,256]", "lost scales of l.1.m, like l.0.m"},
+		// Integers of another model, of another dtype or with one dimension are no codes of this one.
+		{"l.0.m.weight I8 [256,128]\nl.0.m.weight_scale F32 [256]\ntext.0.m.weight I8 [256,128]\nl.1.m.weight U8 [256,128]\nl.2.m.weight I8 [256]", ""},
 		// A text encoder that was cast is beside a model that was scaled.
 		{two(fp8) + "text.0.q.weight F8_E4M3 [256,128]", ""},
 		// The weight of a normalisation says nothing.

@@ -208,8 +208,15 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 	// Where scaled F8 weights are, those without a scale have lost it.
 	scaled := make(map[string]*Module)
 	plain := make(map[string]int)
+	// Where integers are codes, those without anything beside them have lost it, too.
+	codes := make(map[string]*Module)
 	for i := range s.modules {
 		m := &s.modules[i]
+		if m.Scheme != nil && isCode(m.weight()) {
+			if key := codeKey(m, m.weight()); codes[key] == nil {
+				codes[key] = m
+			}
+		}
 		switch {
 		case m.Scheme == nil:
 		case m.Scheme.Name == Cast:
@@ -253,6 +260,10 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 					r.Faults = append(r.Faults, Fault{Kind: Orphan, Module: m, Tensor: t, Leaf: t.Leaf})
 				}
 			}
+		case fits[i] == nil && len(m.Tensors) == 1 && isCode(w):
+			if like := codes[codeKey(m, w)]; like != nil && like.Scale() != nil {
+				r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: like.Scheme.Name, Tensor: w, Weight: w, Leaf: like.Scale().Leaf, Like: like.Name})
+			}
 		case fits[i] == nil:
 			if w.DType == "F16" || w.DType == "BF16" || w.DType == "F32" {
 				for j := range m.Tensors {
@@ -266,6 +277,14 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 		}
 	}
 }
+
+// isCode reports whether a weight is a matrix of integers, which means nothing by itself.
+func isCode(w *Tensor) bool {
+	return len(w.Shape) > 1 && (strings.HasPrefix(w.DType, "I") || strings.HasPrefix(w.DType, "U") || w.DType == "F4")
+}
+
+// codeKey is the same for the weights of one model that are stored alike.
+func codeKey(m *Module, w *Tensor) string { return scope(m.Name) + "\x00" + w.Leaf + "\x00" + w.DType }
 
 // explain says what a module lacks of the scheme that it comes nearest to, and of two
 // equally near of the one that other modules follow.
