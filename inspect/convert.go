@@ -488,6 +488,9 @@ func (v *Conversion) name(ctx context.Context) error {
 		}
 		return err
 	}
+	for _, f := range v.Names.Plan.LeftBehind() {
+		v.note("%s: %s; %s", f.Where, f.Message, f.Hint)
+	}
 	if v.opts.DType != "" && v.Names.Conversion != nil {
 		v.Names.Conversion.Recast()
 	}

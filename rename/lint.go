@@ -245,7 +245,11 @@ func (p *Plan) LeftBehind() []Finding {
 		if row.Action != Move && row.Action != Change || row.Rule < 0 {
 			continue
 		}
-		if owner, leaf := splitOwner(row.From); leaf != "" && !strings.HasPrefix(row.To, owner+".") {
+		owner, leaf := splitOwner(row.From)
+		switch {
+		case leaf == "":
+			moved[row.From] = row.Rule // what belongs to it may begin with its name
+		case !strings.HasPrefix(row.To, row.From[:len(row.From)-len(leaf)]):
 			moved[owner] = row.Rule
 		}
 	}
@@ -277,7 +281,8 @@ func (p *Plan) LeftBehind() []Finding {
 }
 
 // splitOwner cuts a name into the module that the tensor belongs to and the
-// leaf, when the leaf is "weight" or a companion.
+// leaf, when the leaf is "weight" or a companion. Some follow the name of a module
+// without a dot.
 func splitOwner(name string) (owner, leaf string) {
 	for at := strings.LastIndexByte(name, '.'); at > 0; at = strings.LastIndexByte(name[:at], '.') {
 		leaf := name[at+1:]
@@ -287,6 +292,13 @@ func splitOwner(name string) (owner, leaf string) {
 		if strings.Count(leaf, ".") == 2 {
 			break
 		}
+	}
+	glued := "_bias"
+	if _, leaf, ok := quant.Split(name); ok && strings.HasPrefix(leaf, "_") {
+		glued = leaf
+	}
+	if owner, ok := strings.CutSuffix(name, glued); ok {
+		return owner, glued
 	}
 	return "", ""
 }

@@ -1,6 +1,7 @@
 package rename
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -90,5 +91,21 @@ func TestLeftBehind(t *testing.T) {
 		"; add rules for them, or end both sides in {leaf...} [companion]\n"
 	if diff := cmp.Diff(want, findingLines(p.LeftBehind())); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Some of what belongs to a tensor begins with its name.
+func TestLeftBehindGlued(t *testing.T) {
+	for names, want := range map[string]string{
+		"e.gate_blocks e.gate_scales e.gate_bias":   `"e.gate_scales" and "e.gate_bias"`,
+		"e.gate e.gate_scale_inv e.gate_bias e.top": `"e.gate_scale_inv" and "e.gate_bias"`,
+		"e.gate e.gate_way e.gated e.up_bias":       "",
+	} {
+		list := strings.Fields(names)
+		m := mustParse(t, fmt.Sprintf("rename: {%s: f.%[1]s}", list[0]))
+		got := findingLines(NewPlan(m, list, Limits{}).LeftBehind())
+		if want == "" && got != "" || !strings.Contains(got, "leaves behind "+want) && want != "" {
+			t.Errorf("%s: %q, want %s", names, got, want)
+		}
 	}
 }
