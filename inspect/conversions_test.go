@@ -16,6 +16,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/fixture"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 // offered yields the conversions that map list offers.
@@ -106,9 +107,33 @@ func TestConversions(t *testing.T) {
 		tried[to.Name]++
 		dir := t.TempDir()
 		c := sampleOf(t, dir, from, to)
-		_, err := inspect.Translate(t.Context(), c, &inspect.TranslateOptions{From: from.Name, To: to.Name})
+		conv, err := inspect.Translate(t.Context(), c, &inspect.TranslateOptions{From: from.Name, To: to.Name})
 		if err != nil {
 			t.Errorf("%s to %s: %v", from.Name, to.Name, err)
+			return
+		}
+		tensors, err := conv.Tensors()
+		if err != nil {
+			t.Fatal(err)
+		}
+		as := func(m *convention.Model) *identify.Result {
+			return identify.Tensors(func(yield func(convention.Named) bool) {
+				for i := range tensors {
+					aside := slices.ContainsFunc(conv.Aside, func(a convert.Aside) bool { return a.Name == tensors[i].Name })
+					if !aside && !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape, DType: tensors[i].DType}) {
+						return
+					}
+				}
+			}, m)
+		}
+		// Without a configuration it is named among those that nothing tells apart.
+		if bare := as(nil); bare.Convention != to.Name && !slices.Contains(bare.Alike, to.Name) {
+			t.Errorf("%s to %s: without a configuration it is identified as %s or %v", from.Name, to.Name, bare.Convention, bare.Alike)
+		}
+		// A GGUF file says it.
+		architecture, ok := strings.CutSuffix(to.Name, "-gguf")
+		if got := as(&convention.Model{Architecture: architecture}); ok && got.Convention != to.Name {
+			t.Errorf("%s to %s: a file of the architecture %s is identified as %s", from.Name, to.Name, architecture, got.Convention)
 		}
 	})
 	if len(tried) < 200 {

@@ -99,6 +99,7 @@ type Conversion struct {
 	casts    []*cast
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
+	likeModel              bool // the model's numbers are those of Like
 	kvs                    []checkpoint.MetaKV
 	reach                  *reach
 	tied                   []Tie // that are left out
@@ -193,7 +194,7 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	}
 	// Weights without a configuration are of the model that they are to be like.
 	if m := v.opts.Names.Model; v.opts.Like != nil && len(m.Documents) == 0 && m.Adapter == nil {
-		v.opts.Names.Model = adapt.ModelWith(v.opts.Like, nil)
+		v.opts.Names.Model, v.likeModel = adapt.ModelWith(v.opts.Like, nil), true
 	}
 	if err := v.choose(ctx); err != nil {
 		return nil, err
@@ -481,6 +482,7 @@ func (v *Conversion) name(ctx context.Context) error {
 		tensors[i] = v.items[i].Tensor
 	}
 	var err error
+	names.beside = v.beside(ctx)
 	if v.Names, err = newRenaming(ctx, v.Source, tensors, v.Container, &names); err != nil || v.Refused() {
 		r, ok := errors.AsType[*convert.RefusalError](err)
 		if ok && slices.ContainsFunc(v.items, func(it item) bool { return it.computable && it.Name == r.Tensor }) {
@@ -497,6 +499,20 @@ func (v *Conversion) name(ctx context.Context) error {
 	old := v.items
 	failed, err := v.Names.prepare(func() error { return v.carryOut(old) })
 	return errors.Join(failed, err)
+}
+
+// beside is what the result has beside its tensors that says of which model they are.
+func (v *Conversion) beside(ctx context.Context) *convention.Model {
+	switch {
+	case v.Container == checkpoint.GGUF && v.opts.Like != nil:
+		return adapt.ModelWith(v.opts.Like, nil)
+	case v.Container == checkpoint.GGUF && v.isGGUF():
+		return adapt.ModelWith(v.Source, nil)
+	case v.Container == checkpoint.GGUF || v.ending != "" || !v.parts()[0].IsRelease():
+		return new(convention.Model)
+	}
+	m, _ := adapt.Model(ctx, v.parts()[0]) // a document that cannot be read says nothing
+	return m
 }
 
 // goal is the convention whose names the container is to have, "" where the names stay:

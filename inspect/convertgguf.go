@@ -124,7 +124,9 @@ func (v *Conversion) keyValues() error {
 	}
 	var err error
 	if v.opts.Like != nil {
-		err = v.fits(v.opts.Like)
+		if err = v.fits(v.opts.Like); err == nil {
+			v.lacksOf(v.opts.Like)
+		}
 	}
 	v.kvs, _ = assemble.Metadata(from)
 	v.kvs = slices.DeleteFunc(v.kvs, func(kv checkpoint.MetaKV) bool {
@@ -245,6 +247,29 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 		}
 	}
 	return nil
+}
+
+// lacksOf notes the tensors of a GGUF file of the same model that nothing gives, such as those that llama.cpp's
+// converter makes of config.json.
+func (v *Conversion) lacksOf(like *checkpoint.Checkpoint) {
+	has := make(map[string]bool, len(v.items))
+	for i := range v.items {
+		has[v.items[i].Name] = true
+	}
+	var lost []string
+	for _, t := range like.All() {
+		if !has[t.Name] {
+			lost = append(lost, t.Name)
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	how := ""
+	if v.likeModel {
+		how = "; --config FILE names a config.json, of which some are made"
+	}
+	v.note("%s has %s, and the result does not: nothing in %s gives %s%s", like.Path, folded(lost), v.Source.Path, map[bool]string{true: "it", false: "them"}[len(lost) == 1], how)
 }
 
 func orNone(convention string) string {

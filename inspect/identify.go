@@ -99,6 +99,8 @@ type jsonIdentity struct {
 	Revision *string `json:"revision,omitempty"`
 	// Convention is the naming convention, nil when it is unknown.
 	Convention *string `json:"convention"`
+	// Alike are other conventions that fit as well, where nothing says which is meant.
+	Alike []string `json:"alike,omitempty"`
 	// Kind is what the checkpoint is.
 	Kind *string `json:"kind"`
 	// Dialects are the projects that spell names this way.
@@ -146,7 +148,7 @@ type jsonIdentity struct {
 func (r *IdentifyResult) MarshalJSON() ([]byte, error) {
 	list := func(s []string) []string { return append([]string{}, s...) }
 	j := jsonIdentity{
-		Path: r.Path, Revision: some(r.Revision), Convention: some(r.Convention), Kind: some(r.Kind), Dialects: r.Dialects, Wrappers: list(r.Wrappers),
+		Path: r.Path, Revision: some(r.Revision), Convention: some(r.Convention), Alike: r.Alike, Kind: some(r.Kind), Dialects: r.Dialects, Wrappers: list(r.Wrappers),
 		BaseAbsent: r.BaseAbsent, Coverage: r.Coverage, Missing: list(r.Missing), Extra: list(r.Extra), Gaps: r.Gaps,
 		Quantisation: r.Quantisation, Adapter: r.Adapter, Changes: r.Changes, Parts: r.Parts, Candidates: r.Candidates,
 		Evidence: r.Evidence, Tensors: r.Tensors, Templates: r.Templates, Why: r.Why, Migration: r.Migration,

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -45,6 +47,8 @@ type RenameOptions struct {
 	Inverse string
 	// Rewrite says where the result goes: in place when its Output is "".
 	Rewrite rewrite.Options
+
+	beside *convention.Model // what the result has beside its tensors
 }
 
 // UnknownTensors says what a conversion does with tensors that do not become any
@@ -98,7 +102,13 @@ type Renaming struct {
 // rewrite. Reasons that keep it from running are in the result; an error means
 // that there is no plan to speak of.
 func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) (*Renaming, error) {
-	r, err := newRenaming(ctx, c, tensorsOf(c), c.Format, opts)
+	own, _ := adapt.Model(ctx, c) // a document that cannot be read says nothing
+	plan := *opts
+	plan.beside = own
+	if out := opts.Rewrite.Output; out != "" && !c.IsRelease() && filepath.Dir(out) != filepath.Clean(c.Dir) {
+		plan.beside = &convention.Model{Architecture: own.Architecture}
+	}
+	r, err := newRenaming(ctx, c, tensorsOf(c), c.Format, &plan)
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +162,9 @@ func newRenaming(ctx context.Context, c *checkpoint.Checkpoint, tensors []checkp
 		if r.Conversion, err = Translate(ctx, c, &TranslateOptions{To: opts.To, From: opts.From, Model: r.opts.Model, Tensors: tensors}); err != nil {
 			return nil, err
 		}
+		if err = r.distinct(r.Conversion, opts.beside); err != nil {
+			return nil, err
+		}
 		r.Unknown = slices.DeleteFunc(r.Conversion.Unknown(), func(a convert.Aside) bool { return opts.Select != nil && !opts.Select(a.Name) })
 		if opts.Unknown == DropUnknown {
 			r.Conversion.DropUnknown()
@@ -171,6 +184,26 @@ func newRenaming(ctx context.Context, c *checkpoint.Checkpoint, tensors []checkp
 		r.Mismatch = reviewNames(r.Plan, r.opts.Model)
 	}
 	return r, nil
+}
+
+// distinct refuses a conversion of a GGUF file whose architecture would have it taken for another convention of
+// the same names. Where nothing in the result says which of them it is, that is noted: whoever converts it back
+// has to say it.
+func (r *Renaming) distinct(conv *Translation, beside *convention.Model) error {
+	to, ok := convention.Lookup(conv.To)
+	if !ok || conv.Dialect != "" {
+		return nil
+	}
+	got, err := conv.taken(beside)
+	if err != nil || got.Convention == to.Name || !got.IsOf(to.Name) {
+		return err
+	}
+	if a := beside.Architecture; r.format == checkpoint.GGUF && got.Convention == a+"-gguf" {
+		return &convert.RefusalError{From: conv.From, To: to.Name, Reason: fmt.Sprintf("general.architecture of the result would be %q, and %s has the same names, so readers would take it for that; 'wtinspect convert --like FILE' takes the key/values of another GGUF file", a, got.Convention)}
+	}
+	rivals := slices.DeleteFunc(append([]string{got.Convention}, got.Alike...), func(name string) bool { return name == to.Name })
+	conv.Notes = append(conv.Notes, fmt.Sprintf("the result has the names of %s as well, and --from %s says which it is, on the way back", shortKeys(rivals), to.Name))
+	return nil
 }
 
 // prepare has a function prepare what carries the plan out, and returns its error. Where

@@ -56,6 +56,21 @@ type Translation struct {
 	at      map[string]int // the first tensor of each name
 }
 
+// taken is what the result is identified as by what is known of a model. What is aside does
+// not count: it is the user who keeps it or drops it.
+func (r *Translation) taken(m *convention.Model) (*identify.Result, error) {
+	tensors, err := r.Tensors()
+	if err != nil {
+		return nil, err
+	}
+	aside := make(map[string]bool, len(r.Aside))
+	for i := range r.Aside {
+		aside[r.Aside[i].Name] = true
+	}
+	tensors = slices.DeleteFunc(tensors, func(t checkpoint.Tensor) bool { return aside[t.Name] })
+	return identify.Tensors(namedTensors(tensors), m), nil
+}
+
 func newTranslation(conv *convert.Conversion, tensors []checkpoint.Tensor) *Translation {
 	r := &Translation{conv, tensors, make(map[string]int, len(tensors))}
 	for i := range tensors {
@@ -204,19 +219,12 @@ func namedTensors(tensors []checkpoint.Tensor) iter.Seq[convention.Named] {
 
 // follows refuses a conversion whose result would not be taken for the convention
 // that was asked for, or for one that shares all its names: nothing that reads the
-// convention would find its tensors in it. What is aside does not count: it is the
-// user who keeps it or drops it.
+// convention would find its tensors in it.
 func (r *Translation) follows(to *convention.Convention, m *convention.Model) error {
-	tensors, err := r.Tensors()
+	got, err := r.taken(m)
 	if err != nil {
 		return err
 	}
-	aside := make(map[string]bool, len(r.Aside))
-	for i := range r.Aside {
-		aside[r.Aside[i].Name] = true
-	}
-	tensors = slices.DeleteFunc(tensors, func(t checkpoint.Tensor) bool { return aside[t.Name] })
-	got := identify.Tensors(namedTensors(tensors), m)
 	refuse := func(format string, args ...any) error {
 		return &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}
 	}

@@ -94,6 +94,7 @@ func IdentityFacts(r *inspect.IdentifyResult, all bool) []Fact {
 	}
 	fact("checkpoint", r.Path)
 	fact("convention", conventionText(r.Result))
+	fact("alike", familiesText(r.Alike, all))
 	fact("kind", kindText(r.Result))
 	fact("dialect", strings.Join(r.Dialects, ", "))
 	fact("families", familiesText(r.Families, all))

@@ -20,6 +20,9 @@ import (
 type Result struct {
 	// Convention is the one that the names follow, "" when unknown.
 	Convention string
+	// Alike are other conventions that fit as well as that one, where nothing says which
+	// is meant.
+	Alike []string
 	// Kind says what the checkpoint is: a whole model or which part of one. It is one of
 	// the Kind constants, "" when unknown.
 	Kind string

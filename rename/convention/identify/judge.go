@@ -215,6 +215,11 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		}
 		return
 	}
+	for _, e := range ties {
+		if ec := id.reg.list[e.conv]; e != best && ec.VariantOf == "" && id.confirmed(ec) == id.confirmed(c) {
+			res.Alike = append(res.Alike, ec.Name)
+		}
+	}
 	if c.VariantOf == "" {
 		res.Nearest = Nearest{c.Name, max(len(best.missing), len(extra)) + id.displaced(parts)}
 	}
