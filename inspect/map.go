@@ -20,8 +20,18 @@ import (
 )
 
 // IsMapFile reports whether a reference to a map is that to a file, rather than
-// the name of a built-in map: it has a separator or ends in .yaml or .yml.
+// the name of one that is built in, A..B, or a convention.
 func IsMapFile(ref string) bool {
+	if isMapPath(ref) {
+		return true
+	}
+	_, builtin := rename.BuiltinSource(ref)
+	_, isConvention := convention.Lookup(ref)
+	return !builtin && !isConvention && !strings.Contains(ref, "..")
+}
+
+// isMapPath reports whether a reference can mean nothing but a file.
+func isMapPath(ref string) bool {
 	return strings.ContainsRune(ref, '/') || strings.ContainsRune(ref, filepath.Separator) ||
 		strings.HasSuffix(ref, ".yaml") || strings.HasSuffix(ref, ".yml")
 }
@@ -45,14 +55,14 @@ func MapText(ctx context.Context, ref string) ([]byte, error) {
 		if from, to, ok := strings.Cut(ref, ".."); ok {
 			return derivedText(from, to)
 		}
-		msg := fmt.Sprintf("there is no built-in map %q", ref)
+		how := ""
 		if source.Exists(ctx, ref) {
-			return nil, fmt.Errorf("%s; write ./%s for the file", msg, ref)
+			how = fmt.Sprintf("; write ./%s for the file", ref)
 		}
-		if _, err := lookup(ref); err == nil {
-			return nil, fmt.Errorf("%s: it is a convention; 'wtinspect rename --to %s' gives its names, and A..%s is the map from a convention A to it", msg, ref, ref)
-		}
-		return nil, errors.New(msg + nearBuiltins(ref))
+		return nil, fmt.Errorf("there is no built-in map %q: it is a convention; 'wtinspect rename --to %[1]s' gives its names, and A..%[1]s is the map from a convention A to it%s", ref, how)
+	}
+	if fi, err := source.Stat(ctx, ref); !isMapPath(ref) && (err != nil || !fi.Mode().IsRegular()) {
+		return nil, fmt.Errorf("there is no built-in map %q%s", ref, nearBuiltins(ref))
 	}
 	text, err := source.ReadNamed(ctx, ref, source.Map)
 	if errors.Is(err, fs.ErrNotExist) {

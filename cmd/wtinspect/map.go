@@ -55,8 +55,8 @@ func newMap(p *program) *cobra.Command {
 		Use:   "map",
 		Short: "List, show, check, combine and exchange maps of names",
 		Long: `Map works with the maps that rename carries out: those that are built in, and
-files. A MAP is a file when it has a separator or ends in .yaml or .yml, and
-otherwise the name of one that is built in. docs/map-language.md describes the
+files. A MAP that has a separator or ends in .yaml or .yml is a file, and so is any
+other that is no name of one that is built in. docs/map-language.md describes the
 language.`,
 		Annotations: exitStatus("1  lint has found something"),
 		Example: `  wtinspect map list
@@ -169,7 +169,7 @@ func nearShown(name string) string {
 		conventions = append(conventions, c.Name)
 	}
 	near := template.DidYouMean(name, append(rename.Builtins(), conventions...))
-	if inspect.IsMapFile(name) || strings.Contains(name, "..") || near == template.DidYouMean(name, rename.Builtins()) {
+	if strings.ContainsAny(name, "/.") || near == template.DidYouMean(name, rename.Builtins()) {
 		return ""
 	}
 	return near

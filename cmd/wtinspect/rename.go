@@ -169,8 +169,8 @@ that come first come before those of the map, and the other steps after it. They
 not go with --to. --write-map writes the map that all of it is.
 
 A map that would lose a tensor, merge two, or make a name that does not
-fit the format is refused with every reason. MAP is a file when it has a separator or
-ends in .yaml or .yml, and otherwise the name of a map that is built in.`,
+fit the format is refused with every reason. A MAP that has a separator or ends in
+.yaml or .yml is a file, and so is any other that is no name of a built-in map.`,
 		Annotations: exitStatus(
 			"1  with --check, something would change",
 			"2  also when the plan or the rewrite is refused"),
