@@ -52,6 +52,10 @@ type TranslateOptions struct {
 // convention.
 type Translation struct {
 	*convert.Conversion
+	// Other is a convention of the same project that has a name for every tensor, where this
+	// one has not and no model is known of both: a LLaMA with some biases has the names of Qwen2.
+	Other string
+
 	tensors []checkpoint.Tensor
 	at      map[string]int // the first tensor of each name
 }
@@ -72,7 +76,7 @@ func (r *Translation) taken(m *convention.Model) (*identify.Result, error) {
 }
 
 func newTranslation(conv *convert.Conversion, tensors []checkpoint.Tensor) *Translation {
-	r := &Translation{conv, tensors, make(map[string]int, len(tensors))}
+	r := &Translation{Conversion: conv, tensors: tensors, at: make(map[string]int, len(tensors))}
 	for i := range tensors {
 		if _, ok := r.at[tensors[i].Name]; !ok {
 			r.at[tensors[i].Name] = i
@@ -123,24 +127,40 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 	}
 	identified := sync.OnceValue(func() bool { return identify.Tensors(slices.Values(list), m).IsOf(from.Name) })
 	var refusal error
-	aside := 0
-	for i, to := range goals {
+	var first, best *Translation
+	other := ""
+	for _, to := range goals {
 		r, err := translate(list, tensors, from, to, tied, m, opts.To)
-		if err != nil {
+		switch {
+		case err != nil && best == nil:
 			return nil, cmp.Or(refusal, err)
-		}
-		if i == 0 {
-			aside = len(r.Aside)
+		case err != nil:
+			continue
+		case first == nil:
+			first = r
 		}
 		// One that has these tensors may be meant, and none that is a part of the model.
-		if len(r.Aside) > aside {
+		if len(r.Aside) > len(first.Aside) || best != nil && len(r.Unknown()) >= len(best.Unknown()) {
 			continue
 		}
-		err = r.follows(to, m)
-		if err == nil || !identified() {
+		got, err := r.follows(to, m)
+		switch {
+		case err != nil && identified():
+			refusal = cmp.Or(refusal, err)
+			if c, ok := convention.Lookup(got); ok && c.HasDialect(opts.To) && len(r.Unknown()) == 0 {
+				other = cmp.Or(other, got)
+			}
+			continue
+		case best != nil && len(r.Missing) > len(best.Missing):
+			continue
+		case len(r.Unknown()) == 0:
 			return r, nil
 		}
-		refusal = cmp.Or(refusal, err)
+		best = r
+	}
+	if best != nil {
+		best.Other = other
+		return best, nil
 	}
 	return nil, refusal
 }
@@ -219,14 +239,14 @@ func namedTensors(tensors []checkpoint.Tensor) iter.Seq[convention.Named] {
 
 // follows refuses a conversion whose result would not be taken for the convention
 // that was asked for, or for one that shares all its names: nothing that reads the
-// convention would find its tensors in it.
-func (r *Translation) follows(to *convention.Convention, m *convention.Model) error {
+// convention would find its tensors in it. It returns what it would be taken for.
+func (r *Translation) follows(to *convention.Convention, m *convention.Model) (string, error) {
 	got, err := r.taken(m)
 	if err != nil {
-		return err
+		return "", err
 	}
-	refuse := func(format string, args ...any) error {
-		return &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}
+	refuse := func(format string, args ...any) (string, error) {
+		return got.Convention, &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf(format+"; 'wtinspect map show %s..%s' prints the map, for --map", append(args, r.From, r.To)...)}
 	}
 	switch {
 	case !got.IsOf(to.Name) && got.Convention != "":
@@ -236,7 +256,7 @@ func (r *Translation) follows(to *convention.Convention, m *convention.Model) er
 	case to.HasDialect("gguf") && len(got.Wrappers) > 0:
 		return refuse("the names would stay below %q, and no GGUF file has names below a prefix", strings.Join(got.Wrappers, ""))
 	}
-	return nil
+	return got.Convention, nil
 }
 
 // lacks names the first of the tensors that every layer of a convention has and that

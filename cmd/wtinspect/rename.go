@@ -454,6 +454,9 @@ func (p *program) sayProblems(r *inspect.Renaming) {
 		p.say("refused: %s", f.Message)
 	}
 	if r.WithoutPlace() {
+		if other := r.Conversion.Other; other != "" {
+			p.note("--to %s has names for all of them", other)
+		}
 		p.note("--drop-unknown leaves these tensors out; --keep-unknown keeps their names")
 	}
 	if v := r.Mismatch; v != nil {
