@@ -36,6 +36,8 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	// args are those that the program was started with.
+	args []string
 	// terminal says that stdout is a terminal, and width how wide it is.
 	terminal bool
 	width    int
@@ -85,6 +87,7 @@ func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) s
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
+	p.args = args
 	args = implied(ctx, args)
 	p.secrets = secretsIn(args)
 	root := rootFor(p, args)

@@ -21,7 +21,7 @@ const module = "github.com/wtinspect/wtinspect"
 var rows = [][]string{
 	{"cmd/wtinspect"},
 	{"internal/browse", "internal/page"},
-	{"internal/answer", "internal/report"},
+	{"internal/answer", "internal/report", "internal/tables"},
 	{"inspect"},
 	{"internal/render"},
 	{"internal/fix"},
@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"github.com/cespare/xxhash/v2":             {"checkpoint/internal/image", "internal/values"},
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention/internal/compile", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant", "internal/check"},
+	"github.com/parquet-go/parquet-go":         {"internal/tables"},
 	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/assemble", "checkpoint/internal/image", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
@@ -213,7 +214,7 @@ func TestAllowed(t *testing.T) {
 var readers = []string{"internal/check", "internal/compare", "internal/stats", "internal/policy", "internal/adapt", "checkpoint"}
 
 // writers change files.
-var writers = []string{"internal/txn", "checkpoint/internal/image", "checkpoint/rewrite", "checkpoint/assemble", "internal/fix"}
+var writers = []string{"internal/tables", "internal/txn", "checkpoint/internal/image", "checkpoint/rewrite", "checkpoint/assemble", "internal/fix"}
 
 func TestReadersWriteNothing(t *testing.T) {
 	_, list := sources(t)

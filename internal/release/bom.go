@@ -24,7 +24,7 @@ type module struct {
 const standardLibrary = "std"
 
 // readModules asks the program what is linked into it.
-func (p *program) readModules() error {
+func (p *binary) readModules() error {
 	info, err := buildinfo.ReadFile(p.path)
 	if err != nil {
 		return err
@@ -108,6 +108,7 @@ func (m module) name() string {
 // Sentences that only one licence has, and its identifier at https://spdx.org/licenses.
 var sentences = [][2]string{
 	{"apache license version 2.0, january 2004", "Apache-2.0"},
+	{"materials provided with the distribution. this software is provided by", "BSD-2-Clause"}, // no third clause between
 	{"neither the name of", "BSD-3-Clause"},
 	{"permission is hereby granted, free of charge, to any person obtaining a copy", "MIT"},
 	{"https://opensource.org/license/mit", "MIT"},
@@ -182,7 +183,7 @@ type spdxRelationship struct {
 // bom returns the list of what is linked into a program, in SPDX 2.3:
 // https://spdx.github.io/spdx-spec/v2.3.
 func (r release) bom(prog program, archive string) ([]byte, error) {
-	const none, main = "NOASSERTION", "SPDXRef-wtinspect"
+	const none = "NOASSERTION"
 	golang := func(path, version string) []spdxExternal {
 		return []spdxExternal{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + path + "@" + version}}
 	}
@@ -190,29 +191,37 @@ func (r release) bom(prog program, archive string) ([]byte, error) {
 	d := spdxDocument{
 		Version: "SPDX-2.3", DataLicense: "CC0-1.0", ID: "SPDXRef-DOCUMENT", Name: archive, Namespace: url + ".spdx.json",
 		Created: spdxCreated{r.time.Format(time.RFC3339), []string{"Tool: " + strings.TrimPrefix(repository, "https://") + "/internal/release-" + r.number()}},
-		Packages: []spdxPackage{{
-			ID: main, Name: prog.program(), Version: r.version, Purpose: "APPLICATION", Download: url,
-			LicenseConcluded: none, LicenseDeclared: "Apache-2.0", Copyright: none,
-			Source:     "commit " + r.commit + ", built by " + prog.goBuild,
-			Checksums:  []spdxChecksum{{"SHA256", fmt.Sprintf("%x", sha256.Sum256(prog.data))}},
-			References: golang(strings.TrimPrefix(repository, "https://"), r.version),
-		}},
-		Relationships: []spdxRelationship{{"SPDXRef-DOCUMENT", "DESCRIBES", main}},
 	}
-	for _, m := range prog.modules {
-		id := "SPDXRef-" + regexp.MustCompile(`[^A-Za-z0-9.]+`).ReplaceAllString(m.path, "-")
-		p := spdxPackage{
-			ID: id, Name: m.path, Version: m.version, Purpose: "LIBRARY", Download: none,
-			LicenseConcluded: none, LicenseDeclared: m.licence(), Copyright: none, References: golang(m.path, m.version),
+	listed := map[string]bool{}
+	for _, b := range prog.both() {
+		main := "SPDXRef-" + b.name
+		d.Packages = append(d.Packages, spdxPackage{
+			ID: main, Name: prog.executable(b.name), Version: r.version, Purpose: "APPLICATION", Download: url,
+			LicenseConcluded: none, LicenseDeclared: "Apache-2.0", Copyright: none,
+			Source:     "commit " + r.commit + ", built by " + b.goBuild,
+			Checksums:  []spdxChecksum{{"SHA256", fmt.Sprintf("%x", sha256.Sum256(b.data))}},
+			References: golang(strings.TrimPrefix(repository, "https://"), r.version),
+		})
+		d.Relationships = append(d.Relationships, spdxRelationship{"SPDXRef-DOCUMENT", "DESCRIBES", main})
+		for _, m := range b.modules {
+			id := "SPDXRef-" + regexp.MustCompile(`[^A-Za-z0-9.]+`).ReplaceAllString(m.path, "-")
+			d.Relationships = append(d.Relationships, spdxRelationship{main, "STATIC_LINK", id})
+			if listed[id] {
+				continue
+			}
+			listed[id] = true
+			p := spdxPackage{
+				ID: id, Name: m.path, Version: m.version, Purpose: "LIBRARY", Download: none,
+				LicenseConcluded: none, LicenseDeclared: m.licence(), Copyright: none, References: golang(m.path, m.version),
+			}
+			if m.path == standardLibrary {
+				p.Name, p.References = m.name(), golang("stdlib", m.version)
+			}
+			if m.sum != "" {
+				p.Source = "go.sum " + m.sum
+			}
+			d.Packages = append(d.Packages, p)
 		}
-		if m.path == standardLibrary {
-			p.Name, p.References = m.name(), golang("stdlib", m.version)
-		}
-		if m.sum != "" {
-			p.Source = "go.sum " + m.sum
-		}
-		d.Packages = append(d.Packages, p)
-		d.Relationships = append(d.Relationships, spdxRelationship{main, "STATIC_LINK", id})
 	}
 	text, err := json.MarshalIndent(d, "", "  ")
 	return append(text, '\n'), err

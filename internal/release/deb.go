@@ -32,7 +32,10 @@ func (r release) debian(prog program, documents, completions, pages []file) debi
 		}
 		add(name+".gz", data)
 	}
-	d.files = append(d.files, file{name: "usr/bin/wtinspect", data: prog.data, executable: true})
+	for _, f := range prog.executables() {
+		f.name = "usr/bin/" + f.name
+		d.files = append(d.files, f)
+	}
 	for _, p := range pages {
 		gzip("usr/share/"+p.name, p.data)
 	}

@@ -42,11 +42,12 @@ var platforms = []platform{
 	{"windows", "arm64"},
 }
 
-func (p platform) program() string {
+// executable is what a program is called on the platform.
+func (p platform) executable(name string) string {
 	if p.os == "windows" {
-		return "wtinspect.exe"
+		return name + ".exe"
 	}
-	return "wtinspect"
+	return name
 }
 
 // archive is the name of a platform's archive; what downloads a release relies on it.
@@ -160,8 +161,10 @@ func (r release) build(work string) ([]file, error) {
 			return nil, err
 		}
 		programs = append(programs, prog)
-		for _, m := range prog.modules {
-			modules[m.path] = m
+		for _, b := range prog.both() {
+			for _, m := range b.modules {
+				modules[m.path] = m
+			}
 		}
 	}
 	linked := slices.SortedFunc(maps.Values(modules), func(a, b module) int { return strings.Compare(a.path, b.path) })
@@ -180,7 +183,7 @@ func (r release) build(work string) ([]file, error) {
 		return err
 	}
 	for _, prog := range programs {
-		files := slices.Concat([]file{{name: prog.program(), data: prog.data, executable: true}}, documents, completions, pages)
+		files := slices.Concat(prog.executables(), documents, completions, pages)
 		name := prog.archive(r.number())
 		pack := tarGz
 		if prog.os == "windows" {
@@ -210,34 +213,63 @@ func (r release) build(work string) ([]file, error) {
 	return append(result, file{name: "SHA256SUMS", data: sums(result)}), nil
 }
 
-// A program is wtinspect, built for one platform.
+// A program is wtinspect, built for one platform. What only it needs that writes Parquet
+// is in a program of its own, which wtinspect starts.
 type program struct {
 	platform
+	binary
+	parquet binary
+}
+
+// A binary is what the linker made.
+type binary struct {
+	name    string // without the platform's ending
 	path    string
 	data    []byte
 	modules []module
 	goBuild string // the Go release that built it
 }
 
-// compile builds the program. What of the environment would change it is set.
-func (r release) compile(work string, p platform) (program, error) {
-	prog := program{platform: p, path: filepath.Join(work, p.os+"-"+p.arch+"-"+p.program())}
-	ldflags := "-s -w -buildid= -X main.releaseVersion=" + r.version + " -X main.releaseCommit=" + r.commit
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", ldflags, "-o", prog.path, "./cmd/wtinspect")
-	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
-		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GO111MODULE=on")
-	cmd.Stderr = os.Stderr
-	err := cmd.Run()
-	if err == nil {
-		prog.data, err = os.ReadFile(prog.path)
+func (p program) both() []binary { return []binary{p.binary, p.parquet} }
+
+// executables are the files that are run.
+func (p program) executables() []file {
+	var list []file
+	for _, b := range p.both() {
+		list = append(list, file{name: p.executable(b.name), data: b.data, executable: true})
 	}
-	if err == nil {
-		err = prog.readModules()
+	return list
+}
+
+// compile builds the program.
+func (r release) compile(work string, p platform) (prog program, err error) {
+	prog.platform = p
+	if prog.binary, err = r.link(work, p, "wtinspect"); err == nil {
+		prog.parquet, err = r.link(work, p, "wtinspect-parquet", "-tags=parquet")
 	}
 	if err != nil {
 		return prog, fmt.Errorf("%s/%s: %w", p.os, p.arch, err)
 	}
 	return prog, nil
+}
+
+// link makes a binary. What of the environment would change it is set.
+func (r release) link(work string, p platform, name string, flags ...string) (binary, error) {
+	b := binary{name: name, path: filepath.Join(work, p.os+"-"+p.arch+"-"+p.executable(name))}
+	ldflags := "-s -w -buildid= -X main.releaseVersion=" + r.version + " -X main.releaseCommit=" + r.commit
+	args := slices.Concat([]string{"build", "-trimpath", "-buildvcs=false", "-mod=readonly"}, flags, []string{"-ldflags", ldflags, "-o", b.path, "./cmd/wtinspect"})
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0",
+		"GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GO111MODULE=on")
+	cmd.Stderr = os.Stderr
+	err := cmd.Run()
+	if err == nil {
+		b.data, err = os.ReadFile(b.path)
+	}
+	if err == nil {
+		err = b.readModules()
+	}
+	return b, err
 }
 
 // printed returns the completions and the manual pages that a program prints.

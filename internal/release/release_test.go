@@ -154,7 +154,11 @@ func testPackage(t *testing.T) (debian, []byte) {
 		{name: "completions/wtinspect.fish", data: []byte("fish")},
 		{name: "completions/wtinspect.ps1", data: []byte("powershell")},
 	}
-	d := testRelease.debian(program{platform: platform{"linux", "amd64"}, data: []byte("\x7fELF")}, documents, completions, some[2:])
+	d := testRelease.debian(program{
+		platform: platform{"linux", "amd64"},
+		binary:   binary{name: "wtinspect", data: []byte("\x7fELF")},
+		parquet:  binary{name: "wtinspect-parquet", data: []byte("\x7fELF, larger")},
+	}, documents, completions, some[2:])
 	data, err := d.build(built)
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +187,7 @@ func TestDebianPackage(t *testing.T) {
 drwxr-xr-x ./usr/
 drwxr-xr-x ./usr/bin/
 -rwxr-xr-x ./usr/bin/wtinspect
+-rwxr-xr-x ./usr/bin/wtinspect-parquet
 drwxr-xr-x ./usr/share/
 drwxr-xr-x ./usr/share/bash-completion/
 drwxr-xr-x ./usr/share/bash-completion/completions/
@@ -252,15 +257,18 @@ func TestBillOfMaterials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prog := program{platform: platform{"linux", "amd64"}, path: self, data: []byte("\x7fELF")}
+	prog := program{platform: platform{"linux", "amd64"}, binary: binary{name: "wtinspect", path: self, data: []byte("\x7fELF")}}
 	if err := prog.readModules(); err != nil {
 		t.Fatal(err)
 	}
+	prog.parquet = prog.binary
+	prog.parquet.name = "wtinspect-parquet"
 	info, ok := debug.ReadBuildInfo()
 	if !ok || len(prog.modules) != 1+len(info.Deps) {
 		t.Fatalf("%d modules, and %d were linked", len(prog.modules), len(info.Deps))
 	}
-	prog.modules = append(prog.modules, module{
+	// It is listed once, whoever of the two has it linked.
+	prog.parquet.modules = append(slices.Clip(prog.modules), module{
 		path: "example.com/~a/b", version: "v1.2.3", sum: "h1:sum=",
 		texts: []file{{name: "LICENSE", data: []byte("Permission is hereby granted, free of\n  charge, to any person obtaining a copy")}},
 	})
@@ -275,7 +283,7 @@ func TestBillOfMaterials(t *testing.T) {
 	if d.Created.Created != "2026-11-29T12:00:00Z" {
 		t.Errorf("it says that it was made at %s", d.Created.Created)
 	}
-	if last := d.Packages[len(d.Packages)-1]; last.Name != "example.com/~a/b" || last.LicenseDeclared != "MIT" || last.Source != "go.sum h1:sum=" ||
+	if last := d.Packages[len(d.Packages)-1]; len(d.Packages) != 2+len(prog.parquet.modules) || last.Name != "example.com/~a/b" || last.LicenseDeclared != "MIT" || last.Source != "go.sum h1:sum=" ||
 		last.References[0].Locator != "pkg:golang/example.com/~a/b@v1.2.3" {
 		t.Errorf("a module is listed as %+v", last)
 	}
@@ -289,13 +297,20 @@ func TestBillOfMaterials(t *testing.T) {
 			t.Errorf("%s has a licence that is not known", p.Name)
 		}
 	}
+	described := 0
 	for _, r := range d.Relationships {
+		if r.Kind == "DESCRIBES" {
+			described++
+		}
 		if !ids[r.From] || !ids[r.To] {
 			t.Errorf("%v is of packages that do not exist", r)
 		}
 	}
-	all := string(licences(prog.modules))
-	for _, m := range prog.modules {
+	if described != 2 {
+		t.Errorf("%d programs are described", described)
+	}
+	all := string(licences(prog.parquet.modules))
+	for _, m := range prog.parquet.modules {
 		for _, text := range m.texts {
 			if !strings.Contains(all, "\n"+m.name()+" "+m.version+": "+text.name+"\n") || !strings.Contains(all, strings.Trim(string(text.data), "\n")) {
 				t.Errorf("the licences lack %s of %s", text.name, m.name())
@@ -306,7 +321,7 @@ func TestBillOfMaterials(t *testing.T) {
 
 // The programs' own modules, which this test need not link, have known licences.
 func TestLicences(t *testing.T) {
-	out, err := output("go", "list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}", "../../cmd/wtinspect")
+	out, err := output("go", "list", "-deps", "-tags=parquet", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}", "../../cmd/wtinspect")
 	if err != nil {
 		t.Skip(err)
 	}
@@ -323,9 +338,10 @@ func TestLicences(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"Apache License\n   Version 2.0, January 2004": "Apache-2.0",
-		"* Neither the name of\nX nor":                 "BSD-3-Clause",
-		"Do what you want":                             "NOASSERTION",
+		"Apache License\n   Version 2.0, January 2004":                               "Apache-2.0",
+		"* Neither the name of\nX nor":                                               "BSD-3-Clause",
+		"materials provided with\nthe distribution.\n\nTHIS SOFTWARE IS PROVIDED BY": "BSD-2-Clause",
+		"Do what you want": "NOASSERTION",
 	} {
 		if got := (module{texts: []file{{data: []byte(text)}}}).licence(); got != want {
 			t.Errorf("%q is %s, want %s", text, got, want)

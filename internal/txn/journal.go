@@ -106,10 +106,30 @@ func (j *journal) trusted(st Stat) error {
 // excludes every other run on the release for as long as the file is open.
 func lockJournal(dir Dir, create bool) (*journal, error) {
 	j := &journal{dir: dir}
+	f, err := lockFile(dir, JournalName, create, func(own Stat) error {
+		if own.Links > 1 {
+			// What is written here would change under the other name, too.
+			return fmt.Errorf("%s has another name as well, so no journal is written to it; remove it", j.path())
+		}
+		return j.trusted(own)
+	})
+	if errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("%s: %w", dir.Path(), ErrBusy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	j.f = f
+	return j, nil
+}
+
+// lockFile opens a file of a directory and locks it, once check has found nothing
+// wrong with it. The file has its name when the lock is had.
+func lockFile(dir Dir, name string, create bool, check func(Stat) error) (File, error) {
 	for {
-		f, err := Open(dir, JournalName, os.O_RDWR, 0)
+		f, err := Open(dir, name, os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) && create {
-			f, err = Open(dir, JournalName, os.O_RDWR|os.O_CREATE, 0o644)
+			f, err = Open(dir, name, os.O_RDWR|os.O_CREATE, 0o644)
 			if errors.Is(err, fs.ErrExist) {
 				continue
 			}
@@ -118,35 +138,61 @@ func lockJournal(dir Dir, create bool) (*journal, error) {
 			return nil, err
 		}
 		err = Retry(f.Lock)
-		if errors.Is(err, ErrLocked) {
-			err = fmt.Errorf("%s: %w", dir.Path(), ErrBusy)
-		}
 		var own Stat
 		if err == nil {
 			own, err = f.Stat()
 		}
-		if err == nil && own.Links > 1 {
-			// What is written here would change under the other name, too.
-			err = fmt.Errorf("%s has another name as well, so no journal is written to it; remove it", j.path())
-		}
 		if err == nil {
-			err = j.trusted(own)
+			err = check(own)
 		}
 		if err != nil {
 			f.Close()
 			return nil, err
 		}
 		// The run that held the lock before may have removed the file.
-		named, err := dir.Lstat(JournalName)
+		named, err := dir.Lstat(name)
 		if err == nil && named.Dev == own.Dev && named.Ino == own.Ino {
-			j.f = f
-			return j, nil
+			return f, nil
 		}
 		f.Close()
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
+}
+
+// A Held lock excludes other runs that ask for it, until it is released or the process
+// ends.
+type Held struct {
+	dir  Dir
+	name string
+	f    File
+}
+
+// Lock takes the lock that is the empty file of a name in a directory, or fails with
+// ErrLocked.
+func Lock(dir Dir, name string) (*Held, error) {
+	f, err := lockFile(dir, name, true, func(own Stat) error {
+		if own.Size != 0 {
+			return fmt.Errorf("%s is no lock, but a file with something in it; move it away", filepath.Join(dir.Path(), name))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Held{dir, name, f}, nil
+}
+
+// Release gives the lock back, and removes its file.
+func (h *Held) Release() error {
+	var cerr error
+	if ReplacesOpen {
+		defer h.f.Close()
+	} else {
+		cerr = h.f.Close()
+	}
+	return errors.Join(cerr, Retry(func() error { return h.dir.Remove(h.name) }))
 }
 
 // write makes the record durable. Nothing may be changed before it returns.

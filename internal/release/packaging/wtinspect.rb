@@ -27,7 +27,7 @@ class Wtinspect < Formula
   end
 
   def install
-    bin.install "wtinspect"
+    bin.install "wtinspect", "wtinspect-parquet"
     man1.install Dir["man/man1/*.1"]
     bash_completion.install "completions/wtinspect.bash" => "wtinspect"
     zsh_completion.install "completions/_wtinspect"

@@ -1,0 +1,44 @@
+package main
+
+import "github.com/wtinspect/wtinspect/inspect"
+
+// A tableWriter writes what a scan finds as tables.
+type tableWriter interface {
+	// Known reports whether the tables have the rows of a repository in a state.
+	Known(repository, state string) bool
+	Write(s *inspect.Scanned) error
+	// Again takes the repositories whose rows were removed since Known said that they are
+	// in the tables: with those of another, which changed.
+	Again() map[string]bool
+	// Commit makes durable and visible what was written.
+	Commit() error
+	Close() error
+}
+
+// tableOptions say which tables are written, and where.
+type tableOptions struct {
+	dir           string
+	shard, shards int
+	values        bool
+	resume        bool
+}
+
+// What writes Parquet takes a quarter of the time of an ls of a small file to start, which
+// only those pay who need it: it is linked with the build tag parquet. Without the tag the
+// program becomes parquetProgram, the same with the tag.
+const parquetProgram = "wtinspect-parquet"
+
+// callerVariable tells parquetProgram which build it is to be of.
+const callerVariable = "WTINSPECT_PARQUET_FOR"
+
+// source says what a build was made from, whatever it is for.
+func (b build) source() string {
+	s := b.version
+	if b.commit != "" {
+		s += ", commit " + b.commit
+	}
+	if b.modified {
+		s += " (modified)"
+	}
+	return s
+}
