@@ -30,6 +30,9 @@ type Layout struct {
 	// RopeNorms is set where the weights of the normalisations of queries and keys
 	// are in the order of their rows.
 	RopeNorms bool `yaml:"rope_norms" json:"rope_norms,omitempty"`
+	// QKNorm is how long the normalisations of queries and keys are: QKNormHead,
+	// QKNormAll, QKNormVaries, or "" where that is not known.
+	QKNorm string `yaml:"qk_norm" json:"qk_norm,omitempty"`
 	// QueryGate is set where the query projection has the rows of a gate of the
 	// attention's output behind those of each head.
 	QueryGate bool `yaml:"query_gate" json:"query_gate,omitempty"`
@@ -80,6 +83,10 @@ func (l *Layout) OffsetsNorms() bool {
 // Values of Layout fields beside those of package tensorop.
 const (
 	UpFirst = "up-first" // GateUp: contiguous, up before gate
+
+	QKNormHead   = "head"   // QKNorm: one of a head's length for all heads
+	QKNormAll    = "all"    // as long as all queries, or all keys, are together
+	QKNormVaries = "varies" // from model to model, or layer to layer
 
 	InOut = "in-out" // Experts
 	// Flat experts lie one below the other in a matrix of experts x

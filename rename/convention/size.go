@@ -122,6 +122,9 @@ var axesOf = func() map[string][]Axis {
 func (c *Convention) Axes(t *Tensor) []Axis {
 	stacked := strings.HasPrefix(t.Module, "layer.mlp.experts.")
 	shape := slices.Clone(axesOf[strings.Replace(t.Module, ".experts.", ".expert.", 1)])
+	if shape == nil {
+		shape = c.headNorm(t.Module)
+	}
 	if shape == nil || c.otherSizes(t.Module) {
 		return nil
 	}
@@ -152,6 +155,21 @@ func (c *Convention) Axes(t *Tensor) []Axis {
 		slices.Reverse(shape)
 	}
 	return append([]Axis{{Sum: []Size{Experts}}}, shape...)
+}
+
+// headNorm is the shape of a normalisation of queries or keys, nil where it is not known or the module
+// another.
+func (c *Convention) headNorm(module string) []Axis {
+	rows, ok := map[string]Size{"layer.attn.q_norm": Query, "layer.attn.k_norm": KeyValue}[module]
+	switch {
+	case !ok:
+		return nil
+	case c.Layout.QKNorm == QKNormHead:
+		rows = Head
+	case c.Layout.QKNorm != QKNormAll:
+		return nil
+	}
+	return []Axis{{Sum: []Size{rows}}}
 }
 
 // otherSizes reports whether a module of the convention has other sizes than in most

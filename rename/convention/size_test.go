@@ -74,3 +74,32 @@ func TestAxes(t *testing.T) {
 		t.Errorf("only %d checkpoints have shapes that are compared", lists)
 	}
 }
+
+// Normalisations of queries and keys are as long as one head in some models, and in others as all of them
+// (transformers: Qwen3Attention, Exaone4Attention, Olmo2Attention, MiniMaxM2Attention).
+func TestHeadNorms(t *testing.T) {
+	for name, want := range map[string]string{
+		"qwen3-hf": "head head", "qwen3_moe-hf": "head head", "qwen3-gguf": "head head", "gemma3-hf": "head head", "exaone4-hf": "head head",
+		"olmo2-hf": "query kv", "olmoe-hf": "query kv", "olmo2-gguf": "query kv", "minimax-m2-hf": "query kv", "gemma4-hf": " ",
+	} {
+		c, ok := Lookup(name)
+		if !ok {
+			t.Fatalf("no convention %s", name)
+		}
+		var got []string
+		for _, role := range []string{"layer.attn.q_norm.weight", "layer.attn.k_norm.weight"} {
+			tensor, ok := c.Role(role)
+			if !ok {
+				t.Fatalf("%s has no %s", name, role)
+			}
+			text := ""
+			for _, a := range c.Axes(tensor) {
+				text += a.String()
+			}
+			got = append(got, text)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}

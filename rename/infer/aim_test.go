@@ -160,21 +160,38 @@ unembed.w 500x64`)
 	}
 }
 
-// Normalisations of queries and keys are as long as one head or as all of them. Others are asked about.
+// Normalisations of queries and keys are as long as one head or as all of them, as the convention has it. Others
+// are asked about.
 func TestLengthOfHeadNorms(t *testing.T) {
 	for _, c := range []struct {
-		q, k  uint64
-		asked int
-	}{{16, 16, 0}, {8, 8, 0}, {64, 16, 0}, {64, 32, 1}, {64, 64, 1}, {16, 8, 1}} {
-		a := inWords(nil, "", 16)
+		q, k    uint64
+		asked   int
+		to      string
+		refused string
+	}{
+		{16, 16, 0, "qwen3-hf", ""},
+		{8, 8, 0, "qwen3-hf", ""},
+		{64, 32, 1, "qwen3-hf", ""},
+		{64, 64, 1, "qwen3-hf", ""},
+		{16, 8, 1, "qwen3-hf", ""},
+		{64, 16, 0, "qwen3-hf", "as long as all queries and keys, and those of qwen3-hf as long as one head"},
+		{64, 16, 0, "olmo2-hf", ""},
+		{16, 16, 0, "olmo2-hf", "as long as one head, and those of olmo2-hf as long as all"},
+		{64, 64, 1, "olmo2-hf", ""},
+	} {
+		words := map[string]string{}
+		if c.to == "olmo2-hf" {
+			words = map[string]string{"ln1": "post_attn_norm", "ln2": "post_mlp_norm"}
+		}
+		a := inWords(words, "", 16)
 		for l := range 4 {
 			a = append(a, convention.Named{Name: numbered("blk.{}.attn.q_norm.weight", l), Shape: []uint64{c.q}}, convention.Named{Name: numbered("blk.{}.attn.k_norm.weight", l), Shape: []uint64{c.k}})
 		}
-		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "qwen3-hf"), Options{})
-		if err != nil || res.Refused != "" || len(res.Questions) != c.asked {
+		res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, c.to), Options{})
+		if err != nil || (res.Refused == "") != (c.refused == "") || !strings.Contains(res.Refused, c.refused) || len(res.Questions) != c.asked {
 			t.Errorf("%v: %v %s", c, err, brief(res))
 		}
-		res, err = ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "qwen3-hf"), Options{Assume: []Assumption{{"attn.q_norm", "q_norm"}}})
+		res, err = ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, c.to), Options{Assume: []Assumption{{"attn.q_norm", "q_norm"}}})
 		if err != nil || len(res.Questions) != 0 {
 			t.Errorf("%v, answered: %v %s", c, err, brief(res))
 		}

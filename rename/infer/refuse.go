@@ -70,6 +70,9 @@ func (x *inference) refusal(found []finding) string {
 	if why == nil && side != "" {
 		why = []string{side}
 	}
+	if heads := x.wrongHeads(found); why == nil && heads != "" {
+		why = []string{heads}
+	}
 	if why == nil {
 		if end := x.wrongEnd(found); end != "" && len(missing)+len(except(x.a.needed(), usedA)) > 0 {
 			if why = []string{end}; len(missing) > 0 {

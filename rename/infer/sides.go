@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/match"
 )
 
@@ -78,15 +79,24 @@ func (x *inference) wrongSide(found []finding) string {
 	return ""
 }
 
-// askHeads makes a question of normalisations of queries and keys that are neither as long as one head nor
-// as long as all of them: those of OLMo 2 are (modeling_olmo2.py, Olmo2Attention), those of Qwen 3 as one.
-func (x *inference) askHeads(sol *match.Solution, found []finding) {
+// headNorms are the normalisations of queries and keys that a map gives new names.
+type headNorms struct {
+	found []int
+	// all says that they are as long as all queries and all keys are, and one that they are as long as one
+	// head. A model of one head has both.
+	all, one bool
+	assumed  bool
+}
+
+// headNorms compares the lengths of normalisations of queries and keys with the rows of the projections: those
+// of OLMo 2 are as long as these (modeling_olmo2.py, Olmo2Attention), those of Qwen 3 as one head
+// (modeling_qwen3.py, Qwen3Attention).
+func (x *inference) headNorms(found []finding) *headNorms {
 	sizes := sizesOf(x.a.model, x.a.modules)
 	if x.opt.Opaque || sizes.query == 0 || sizes.kv == 0 {
-		return
+		return nil
 	}
-	var group []int
-	all, one := true, true
+	norms := &headNorms{all: true, one: true}
 	head := uint64(0)
 	for i := range found {
 		f := &found[i]
@@ -99,17 +109,47 @@ func (x *inference) askHeads(sol *match.Solution, found []finding) {
 		case !only(b, "q_norm"):
 			continue
 		}
-		if x.isAssumed(f.A, f.B) {
-			return
-		}
 		n := a.Shape[0]
 		head = cmp.Or(head, sizes.head, n)
-		all, one = all && n == rows, one && n == head && n > 0 && rows%n == 0
-		group = append(group, i)
+		norms.all, norms.one = norms.all && n == rows, norms.one && n == head && n > 0 && rows%n == 0
+		norms.found, norms.assumed = append(norms.found, i), norms.assumed || x.isAssumed(f.A, f.B)
 	}
-	if !all && !one {
-		ask(sol, found, group, "they are neither as long as one head nor as all of the queries and keys")
+	if norms.found == nil {
+		return nil
 	}
+	return norms
+}
+
+// askHeads makes a question of normalisations of queries and keys that are neither as long as one head nor
+// as long as all of them.
+func (x *inference) askHeads(sol *match.Solution, found []finding) {
+	if norms := x.headNorms(found); norms != nil && !norms.all && !norms.one && !norms.assumed {
+		ask(sol, found, norms.found, "they are neither as long as one head nor as all of the queries and keys")
+	}
+}
+
+// wrongHeads says that the normalisations of queries and keys are as long as one head, and those of B's
+// convention as all of them, or the other way round. It is "" where that is not so.
+func (x *inference) wrongHeads(found []finding) string {
+	norms := x.headNorms(found)
+	if x.b.of == nil || norms == nil || norms.assumed || norms.all == norms.one {
+		return ""
+	}
+	const one, all = "as long as one head", "as long as all queries and keys"
+	var names []string
+	for _, i := range norms.found {
+		names = append(names, patternBeside(x.a.modules[found[i].A[0]], x.b.modules[found[i].B[0]]))
+	}
+	say := func(are, others string) string {
+		return fmt.Sprintf("its normalisations %s are %s, and those of %s %s", some(names, "and"), are, x.b.of.Name, others)
+	}
+	switch {
+	case norms.all && x.b.of.Layout.QKNorm == convention.QKNormHead:
+		return say(all, one)
+	case norms.one && x.b.of.Layout.QKNorm == convention.QKNormAll:
+		return say(one, all)
+	}
+	return ""
 }
 
 // ask makes one question of matches.

@@ -22,6 +22,7 @@ type ggufArchitecture struct {
 	QKV       string            `yaml:"qkv"`
 	Norms     bool              `yaml:"rope_norms"`
 	Gate      bool              `yaml:"query_gate"`
+	QKNorm    string            `yaml:"qk_norm"`
 	Queries   string            `yaml:"query_heads"`
 	Values    string            `yaml:"value_heads"`
 	Shapes    map[string]string `yaml:"shapes"`
@@ -131,7 +132,7 @@ func loadGGUF(files fs.FS, vocab *vocabulary) ([]*Description, error) {
 			Name: arch + "-gguf", Description: "llama.cpp's names for architecture " + arch,
 			Dialects: []string{"gguf"}, Families: a.Families, Sources: []string{ggufSource}, Preferred: a.Pref,
 			Layout: convention.Layout{
-				Rope: a.Rope, RopeSections: a.Sections, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryGate: a.Gate, QueryHeads: a.Queries, ValueHeads: a.Values,
+				Rope: a.Rope, RopeSections: a.Sections, QKV: cmp.Or(a.QKV, tensorop.Contiguous), RopeNorms: a.Norms, QueryGate: a.Gate, QKNorm: a.QKNorm, QueryHeads: a.Queries, ValueHeads: a.Values,
 				Decay: "negative", Shapes: over(a.Shapes, doc.Shapes), Vectors: "F32",
 			},
 		}

@@ -345,6 +345,7 @@ func inherit(l, parent convention.Layout) convention.Layout {
 		l.Transposed = parent.Transposed
 	}
 	l.RopeNorms = l.RopeNorms || parent.RopeNorms
+	l.QKNorm = cmp.Or(l.QKNorm, parent.QKNorm)
 	l.QueryGate = l.QueryGate || parent.QueryGate
 	l.QueryHeads = cmp.Or(l.QueryHeads, parent.QueryHeads)
 	l.ValueHeads = cmp.Or(l.ValueHeads, parent.ValueHeads)
