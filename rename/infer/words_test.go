@@ -368,6 +368,48 @@ func TestWordsOfRawBiases(t *testing.T) {
 			}
 		}
 	}
+	// Whatever is in front, the bias of fused weights goes with them. A matrix is no bias.
+	for _, front := range [][2]string{{"w_", "b_"}, {"w", "b"}, {"W", "b"}, {"W_", "b_"}, {"weight_", "bias_"}} {
+		var a []convention.Named
+		for _, n := range inWords(nil, "", 16) {
+			if n.Name, _ = strings.CutSuffix(n.Name, ".weight"); !strings.Contains(n.Name, "attn.") && !strings.Contains(n.Name, "mlp.") {
+				a = append(a, n)
+			}
+		}
+		for l := range 4 {
+			for name, shape := range map[string][]uint64{"attn.#qkv": {96, 64}, "attn.#o": {64, 64}, "mlp.#gu": {320, 64}, "mlp.#d": {64, 160}} {
+				name = numbered("blk.{}."+name, l)
+				a = append(a, convention.Named{Name: strings.Replace(name, "#", front[0], 1), Shape: shape},
+					convention.Named{Name: strings.Replace(name, "#", front[1], 1), Shape: shape[:1]})
+			}
+		}
+		x, err := newInference(t.Context(), &Inventory{Tensors: a}, new(Inventory), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		biased := 0
+		for _, m := range x.a.modules {
+			if len(m.Leaves) == 2 && m.Leaves[1].IsBias() {
+				biased++
+			}
+		}
+		if biased != 4 {
+			t.Errorf("%s and %s: %d modules have biases", front[0], front[1], biased)
+		}
+		for i := range a { // a state space has B beside W
+			if strings.Contains(a[i].Name, "."+front[1]) {
+				a[i].Shape = append(slices.Clone(a[i].Shape), 64)
+			}
+		}
+		if x, err = newInference(t.Context(), &Inventory{Tensors: a}, new(Inventory), Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range x.a.modules {
+			if len(m.Leaves) > 1 {
+				t.Errorf("%s and %s: a matrix is the bias of %s", front[0], front[1], m)
+			}
+		}
+	}
 	// Where the other side has them, each has the name that is there.
 	b := inWords(map[string]string{"q": "a.w_q", "k": "a.w_k"}, "net.", 16)
 	a := inWords(map[string]string{"q": "attn.q", "k": "attn.k"}, "", 16)

@@ -133,19 +133,25 @@ func ofQuery(stem []string, before, leaf string, ends map[string]bool) bool {
 	return false
 }
 
-// biasOf finds the stem of the weight beside a bias that has a letter in front: w_q of b_q. It is nil
-// where there is none.
-func biasOf(k *template.Kind, ends map[string]bool) []string {
+// inFront are what a bias has in front where its weight has something else: b_q and w_q, bqkv and wqkv,
+// and in the recurrent networks of torch bias_ih_l0 and weight_ih_l0.
+var inFront = [][2]string{{"bias_", "weight_"}, {"b", "w"}, {"b", "W"}, {"B", "W"}}
+
+// biasOf finds the stem of the weight beside a bias that is told from it by what is in front: w_q of b_q. It
+// is nil where there is none. A bias has fewer axes than its weight, where they are known.
+func biasOf(k *template.Kind, ends map[string]bool, axes func(name string) int) []string {
 	last := len(k.Text) - 1
 	tail := k.Text[last]
 	at := strings.LastIndexAny(tail, "./") + 1
-	if len(tail) < at+3 || tail[at] != 'b' && tail[at] != 'B' || tail[at+1] != '_' {
-		return nil
-	}
-	for _, letter := range []string{"w", "W"} {
+	for _, f := range inFront {
+		rest, ok := strings.CutPrefix(tail[at:], f[0])
+		if !ok || strings.Trim(rest, "_") == "" {
+			continue
+		}
 		stem := slices.Clone(k.Text)
-		stem[last] = tail[:at] + letter + tail[at+1:]
-		if !ends[strings.Join(stem, "{}")] {
+		stem[last] = tail[:at] + f[1] + rest
+		weight := strings.Join(stem, "{}")
+		if of := axes(k.String()); !ends[weight] || of > 0 && of >= axes(weight) {
 			continue
 		}
 		if _, leaf := cutLeaf(&template.Kind{Text: stem}, ends); leaf == "" {

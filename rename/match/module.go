@@ -134,10 +134,12 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 	if len(kinds) > 4*MaxModules {
 		return nil, fmt.Errorf("there are %d templates of names, and no model has more than %d", len(kinds), 4*MaxModules)
 	}
-	ends := make(map[string]bool)
+	ends, first := make(map[string]bool), make(map[string]int)
 	for i := range kinds {
-		ends[kinds[i].String()] = true
+		name := kinds[i].String()
+		ends[name], first[name] = true, kinds[i].Members[0]
 	}
+	axes := func(name string) int { return len(tensors[first[name]].Shape) }
 	var list []*Module
 	byStem := make(map[string]*Module)
 	add := func(k *template.Kind, stem []string, leaf Leaf) {
@@ -163,7 +165,7 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 	weights := make(map[int][]string) // of biases beside them
 	for i := range kinds {
 		k := &kinds[i]
-		if weight := biasOf(k, ends); siblings && weight != nil {
+		if weight := biasOf(k, ends, axes); siblings && weight != nil {
 			weights[i] = weight
 			continue
 		}
