@@ -200,8 +200,10 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 		if names, err = inventory(ctx, to, nil); err != nil {
 			return nil, err
 		}
-		if got := identify.Read(names.Tensors, names.Model); goal != nil && !got.IsOf(goal.Name) {
-			return nil, fmt.Errorf("%s: its names must be those of %s, to be compared with; they are of %s", to.Path, goal.Name, cmp.Or(got.Convention, "no convention that is known"))
+		if goal != nil {
+			if got := identify.Read(names.Tensors, names.Model); !got.IsOf(goal.Name) {
+				return nil, fmt.Errorf("%s: its names must be those of %s, to be compared with; they are of %s", to.Path, goal.Name, cmp.Or(got.Convention, "no convention that is known"))
+			}
 		}
 		if with := identify.ReadAdapter(names.Tensors, names.Model, nil) != nil; with != adapter {
 			changes, whole := a.Path, to.Path

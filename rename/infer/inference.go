@@ -112,6 +112,8 @@ type half struct {
 	beyond []string
 	// aimed is what is known of its modules beside.
 	aimed []aimed
+	// said is what conventions say of the names, nil until it is needed.
+	said *reading
 	// near is the nearest convention, where the names are of none.
 	near string
 }

@@ -24,7 +24,11 @@ type reading struct {
 	sure []*convention.Convention // of these, those whose names they are as a whole
 }
 
+// read returns what conventions say of a half, which does not change once it is made.
 func read(h *half) *reading {
+	if h.said != nil {
+		return h.said
+	}
 	r := &reading{Reading: identify.Read(h.tensors, h.model)}
 	if c, ok := convention.Lookup(r.Convention); ok && !r.Adapter {
 		r.fits = append(r.fits, c)
@@ -39,6 +43,7 @@ func read(h *half) *reading {
 		r.fits = slices.DeleteFunc(r.fits, func(c *convention.Convention) bool { return !whole(c) })
 		r.sure = r.fits
 	}
+	h.said = r
 	return r
 }
 

@@ -45,7 +45,8 @@ func others(a, b map[string]bool) map[string]bool {
 // segments that the other has nowhere. It is nil where that is not so.
 func (x *inference) unwrapped() (*Result, error) {
 	a, b := x.a.names(), x.b.names()
-	onlyA, onlyB := others(segments(a), segments(b)), others(segments(b), segments(a))
+	ofA, ofB := segments(a), segments(b)
+	onlyA, onlyB := others(ofA, ofB), others(ofB, ofA)
 	if (len(onlyA) == 0) == (len(onlyB) == 0) {
 		return nil, nil
 	}

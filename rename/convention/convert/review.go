@@ -41,11 +41,15 @@ func Review(renames iter.Seq2[string, string], model *convention.Model) *Verdict
 		olds = append(olds, convention.Named{Name: from})
 		news = append(news, convention.Named{Name: to})
 	}
-	from, to := identify.Read(olds, model), identify.Read(news, model)
 	v := new(Verdict)
-	a, ok1 := convention.Lookup(from.Convention)
-	b, ok2 := convention.Lookup(to.Convention)
-	if !ok1 || !ok2 {
+	from := identify.Read(olds, model)
+	a, ok := convention.Lookup(from.Convention)
+	if !ok {
+		return v
+	}
+	to := identify.Read(news, model)
+	b, ok := convention.Lookup(to.Convention)
+	if !ok {
 		return v
 	}
 	if !slices.ContainsFunc(a.Families, b.HasFamily) {
