@@ -152,7 +152,7 @@ func inferLayers(c *inspect.Contradiction) string {
 	}
 	weights := "those of " + c.Content + ", and in the others those of " + c.Name
 	if c.Content == c.Name {
-		weights = "those of other layers of " + c.Name
+		weights = "those of other tensors of " + c.Name
 	}
 	if n := len(c.Also); n > 0 {
 		const most = 3

@@ -312,6 +312,19 @@ func TestInferExperts(t *testing.T) {
 		return out
 	}
 	naming := opaque(8, base.kinds())
+	// Experts that have changed places in a layer are no layers that have.
+	ordered, mixed := open(t, single(names, "model.layers.%d.mlp.experts.%d.%s_proj.weight")...), slices.Clone(all[1])
+	all[1][0], all[1][2] = all[1][2], all[1][0]
+	res := inferred(t, open(t, single(names, "model.layers.%d.mlp.experts.%d.%s_proj.weight")...), ordered, infer.Options{})
+	all[1] = mixed
+	if len(res.Contradictions) == 0 {
+		t.Error("no contradiction where experts have changed places")
+	}
+	for _, c := range res.Contradictions {
+		if c.By != "expert 0 of layer 1 is 2 there, expert 2 of layer 1 is 0 there" || len(c.Also) != 2 || !slices.Equal(c.Layers, []int{1}) {
+			t.Errorf("%+v", c)
+		}
+	}
 	for _, form := range []string{"stacked", "fused", "turned", "rows"} {
 		if testing.Short() && form != "turned" {
 			continue

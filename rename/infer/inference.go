@@ -377,6 +377,24 @@ func (x *inference) byShape(m *match.Match) bool {
 	})
 }
 
+// forcedMargin is that of a match to which shapes leave no other, as nothing else has.
+const forcedMargin = 4
+
+// leaves reports whether the shapes of two lists leave a match no other, so that words on which projects do not
+// agree do not matter: all that one list has becomes something in the other, and no other module has the
+// shape and the indices. What words that mean one thing speak against is asked all the same.
+func (x *inference) leaves(sol *match.Solution, m *match.Match) bool {
+	if x.b.virtual || x.sizing != nil || !m.Only || m.Form != match.Same || x.placed[m.A[0]] {
+		return false
+	}
+	needed := func(h *half, alone []int) bool {
+		return slices.ContainsFunc(alone, func(i int) bool { return !h.modules[i].Meaning.Buffer && !h.modules[i].Optional })
+	}
+	a, b := x.a.modules[m.A[0]], x.b.modules[m.B[0]]
+	return a.Shape != nil && b.Shape != nil && !needed(&x.a, sol.AloneA) && !needed(&x.b, sol.AloneB) &&
+		(a.Meaning.Weak || b.Meaning.Weak || !a.Meaning.Against(&b.Meaning, false))
+}
+
 func (x *inference) every(m *match.Match, holds func(a, b *match.Meaning) bool) bool {
 	for _, i := range m.A {
 		for _, j := range m.B {
@@ -412,6 +430,9 @@ func (x *inference) judge(sol *match.Solution) []finding {
 				f.by = append(f.by, "its rows become columns")
 			}
 			continue
+		case m.Confidence < match.Confidence(match.Sure) && x.leaves(sol, m):
+			f.class, f.by = Forced, []string{"nothing else has its shape, and nothing is left over on either side"}
+			f.confidence = match.Confidence(forcedMargin)
 		case m.Confidence < match.Confidence(match.Sure):
 			f.class, f.by = Guess, []string{"nothing tells it from others"}
 			f.confidence = min(f.confidence, match.WeakCap)

@@ -83,6 +83,41 @@ model.layers.{}.mlp.down_proj.weight [0-5] 64x172`
 	}
 }
 
+// Where shapes leave a module no other, and nothing is left over, words on which projects do not agree do not
+// matter: it is forced. Words that mean one thing are asked about, and so is all of it where something is left.
+func TestShapesLeaveNoOther(t *testing.T) {
+	const a = `w1 96x64
+s.{}.n [0-3] 64
+s.{}.x2 [0-3] 192x64
+s.{}.x4 [0-3] 172x64
+s.{}.x5 [0-3] 64x172`
+	const b = `tok 96x64
+blocks.{}.foo [0-3] 64
+blocks.{}.bar [0-3] 192x64
+blocks.{}.qux [0-3] 172x64
+blocks.{}.quux [0-3] 64x172`
+	for _, c := range []struct {
+		name, a, b string
+		class      Class
+	}{
+		{"a word that means several things", a, b, Forced},
+		{"one more on the other side", a, b + "\nextra 77", Guess},
+		{"one more on this side", a + "\nextra 77", b, Guess},
+		{"a word that means one thing", strings.Replace(a, "w1", "lm_head", 1), strings.Replace(b, "tok", "norm.token_embedding", 1), Guess},
+	} {
+		res, err := Infer(t.Context(), &Inventory{Tensors: listed(t, c.a)}, &Inventory{Tensors: listed(t, c.b)}, Options{})
+		if err != nil || res.Refused != "" {
+			t.Errorf("%s: %v %s", c.name, err, res.Refused)
+			continue
+		}
+		for i, r := range res.Rules {
+			if from := res.Map.Rules[i].From[0].String(); (from == "w1" || from == "lm_head") && (r.Class != c.class || (r.Class == Guess) == (len(res.Questions) == 0)) {
+				t.Errorf("%s: %s", c.name, rulesOf(res))
+			}
+		}
+	}
+}
+
 // Whatever two models call their tensors: what is sure gives no tensor another name if the other model has
 // its own, of the same shape.
 func TestSureNamesStay(t *testing.T) {

@@ -1,11 +1,15 @@
 package infer
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/rename/match"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 const (
@@ -274,7 +278,7 @@ func (w *weighing) moved(pairs map[int]int, apart map[int][]int) ([]stray, error
 		c.Content = c.Name
 		var places []string
 		for _, k := range members {
-			places = append(places, fmt.Sprintf("layer %d is %d there", w.layer(i, k), int(w.b.modules[at[1]].Index[best[k]*w.b.modules[at[1]].Holes()])))
+			places = append(places, isThere(w.a.modules[i], k, w.b.modules[at[1]], best[k]))
 		}
 		c.By = strings.Join(places[:min(3, len(places))], ", ")
 		if n := len(places) - 3; n > 0 {
@@ -295,6 +299,20 @@ func (w *weighing) moved(pairs map[int]int, apart map[int][]int) ([]stray, error
 		w.unrelated = false
 	}
 	return out, nil
+}
+
+// isThere says which member of B one of A is: another layer, or another expert of the same one.
+func isThere(a *match.Module, k int, b *match.Module, other int) string {
+	h := a.Holes()
+	is, there := a.Index[k*h:(k+1)*h], b.Index[other*h:(other+1)*h]
+	if h == 1 {
+		return fmt.Sprintf("layer %d is %d there", is[0], there[0])
+	}
+	what := cmp.Or(template.Counts(b.Stem[h-1]), template.Counts(a.Stem[h-1]), "number")
+	if is[0] == there[0] {
+		return fmt.Sprintf("%s %d of layer %d is %d there", what, is[h-1], is[0], there[h-1])
+	}
+	return fmt.Sprintf("%s %d of layer %d is %d of layer %d there", what, is[h-1], is[0], there[h-1], there[0])
 }
 
 // elsewhere are the members of B that members of A are, of one module.
