@@ -429,3 +429,88 @@ func TestWordsOfRawBiases(t *testing.T) {
 		t.Errorf("%v %s", err, brief(res))
 	}
 }
+
+// Attention to an encoder is told from that of the decoder to itself by what projects call them, and MLA's
+// projections by their rank.
+func TestWordsOfTowers(t *testing.T) {
+	const hf = `model.<encoder|decoder>.layers.{}.self_attn.<q|k|v|out>_proj.weight [0-3] 64x64
+model.decoder.layers.{}.encoder_attn.<q|k|v|out>_proj.weight [0-3] 64x64
+model.<encoder|decoder>.layers.{}.fc1.weight [0-3] 256x64
+model.<encoder|decoder>.layers.{}.fc2.weight [0-3] 64x256
+model.<encoder|decoder>.layers.{}.self_attn_layer_norm.weight [0-3] 64
+model.decoder.layers.{}.encoder_attn_layer_norm.weight [0-3] 64
+model.<encoder|decoder>.layers.{}.final_layer_norm.weight [0-3] 64`
+	const deepseek = `model.layers.{}.self_attn.q_a_proj.weight [0-3] 32x64
+model.layers.{}.self_attn.q_b_proj.weight [0-3] 64x32
+model.layers.{}.self_attn.kv_a_proj_with_mqa.weight [0-3] 32x64
+model.layers.{}.self_attn.kv_b_proj.weight [0-3] 64x32
+model.layers.{}.self_attn.o_proj.weight [0-3] 64x64
+model.layers.{}.mlp.<gate_proj|up_proj>.weight [0-3] 172x64
+model.layers.{}.mlp.down_proj.weight [0-3] 64x172
+model.layers.{}.<input_layernorm|post_attention_layernorm>.weight [0-3] 64`
+	for _, words := range []struct {
+		to   string
+		list []string
+	}{
+		{hf, []string{"self_attn.", "sa.", "encoder_attn.", "xa.", "self_attn_", "sa_", "encoder_attn_", "xa_", "final_layer_norm", "ffn_ln", "fc1", "ffn_up", "fc2", "ffn_down"}},
+		{hf, []string{"self_attn", "selfatt", "encoder_attn", "xatt", "fc1", "ff.expand", "fc2", "ff.contract", "final_layer_norm", "ff_normalization"}},
+		{hf, []string{"encoder_attn", "cross_att", "model.encoder", "enc", "model.decoder", "dec"}},
+		{deepseek, []string{"q_a_proj", "q_down", "q_b_proj", "q_up", "kv_a_proj_with_mqa", "kv_down", "kv_b_proj", "kv_up", "mlp", "ffn", "input_layernorm", "pre_attn_normalization", "post_attention_layernorm", "pre_ffn_normalization"}},
+		{deepseek, []string{"q_a_proj", "q_lora_a", "q_b_proj", "q_lora_b", "kv_a_proj_with_mqa", "kv_lora_a", "kv_b_proj", "kv_lora_b", "self_attn", "attention"}},
+	} {
+		b := listed(t, words.to)
+		a := listed(t, words.to)
+		truth := make(map[string]string)
+		r := strings.NewReplacer(words.list...)
+		for i := range a {
+			a[i].Name = r.Replace(a[i].Name)
+			truth[a[i].Name] = b[i].Name
+		}
+		slices.SortFunc(a, func(x, y convention.Named) int { return strings.Compare(x.Name, y.Name) })
+		res, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{Unknown: true})
+		if err != nil || res.Refused != "" || len(res.Questions) > 0 {
+			t.Errorf("%v: %v %s", words.list, err, brief(res))
+			continue
+		}
+		names := make([]string, len(a))
+		for i := range a {
+			names[i] = a[i].Name
+		}
+		for _, row := range rename.NewPlan(res.Map, names, rename.Limits{}).Rows {
+			if row.To != truth[row.From] {
+				t.Errorf("%s becomes %s, not %s", row.From, row.To, truth[row.From])
+			}
+		}
+	}
+}
+
+// Where a parent alone has another name, and all below it the same, words that lie mean the same: that is the
+// guess, and no more than one.
+func TestWordsBelowAnotherParent(t *testing.T) {
+	b := listed(t, "h.{}.mlp.<w1|w2|c_proj>.weight [0-3] 64x64\nh.{}.attn.<c_attn|c_proj>.weight [0-3] 64x64")
+	a := slices.Clone(b)
+	for i := range a {
+		a[i].Name = strings.Replace(a[i].Name, ".mlp.", ".feed_forward.", 1)
+	}
+	for _, shapes := range []bool{true, false} {
+		for i := range a {
+			if !shapes {
+				a[i].Shape, b[i].Shape = nil, nil
+			}
+		}
+		res, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range []string{"w1", "w2", "c_proj"} {
+			if want := "h.*.feed_forward." + w + ".weight -> h.*.mlp." + w + ".weight"; !strings.Contains(brief(res), want) {
+				t.Errorf("no %q in\n%s", want, brief(res))
+			}
+		}
+		for _, r := range res.Rules {
+			if r.Class == Guess && r.Confidence > 0.85 {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+}

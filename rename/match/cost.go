@@ -21,7 +21,10 @@ const (
 	subEqual, subConflict   = -1.0, 3.0
 	// Words that lie count little, whatever they say.
 	weakly = 1.2
-	alike  = -3.0 // leaves of names with the same letters, by the share of trigrams
+	// Words that lie mean the same where all that is beside them is called the same, more likely
+	// than what either project says elsewhere, which is twice weakly for each of two.
+	besideEqual = -4 * weakly
+	alike       = -3.0 // leaves of names with the same letters, by the share of trigrams
 
 	// A model may have all of its matrices the other way round (GPT-2), so that there is one
 	// question, and each module pays a part of it.
@@ -163,8 +166,11 @@ func (p *problem) nameCost(i, j int) evidence {
 		e.strong += sameName
 		return e
 	}
-	if !a.Meaning.Weak && !b.Meaning.Weak {
+	switch beside := p.beside[i]; {
+	case !a.Meaning.Weak && !b.Meaning.Weak:
 		e.strong += alike * p.alike(i, j)
+	case beside != "" && beside == p.beside[len(p.a)+j] && lastSegment(a) == lastSegment(b):
+		e.weak += besideEqual // another parent, and all below it the same
 	}
 	return e
 }

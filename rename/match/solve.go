@@ -67,6 +67,8 @@ type problem struct {
 	cells    [][]cell
 	same     map[[2]string]bool // names of A and of B
 	letter   []map[string]bool  // trigrams of A's modules, then B's
+	// beside are what A's modules, then B's, have beside them: the last words of all below one parent.
+	beside []string
 	// settled are modules that the search has not to find.
 	settled []Match
 	// files are the places in the files of the modules of A and of B, in order, by what they
@@ -94,6 +96,7 @@ func Solve(a, b []*Module, opt Options) (*Solution, error) {
 	for _, m := range slices.Concat(a, b) {
 		p.letter = append(p.letter, trigrams(lastSegment(m)))
 	}
+	p.beside = append(siblings(a), siblings(b)...)
 	sol, err := p.solve()
 	if err != nil {
 		return nil, err
@@ -368,6 +371,23 @@ func prefixes(a, b string) (from, to string, ok bool) {
 		n--
 	}
 	return a[:len(a)-n], b[:len(b)-n], n > 0
+}
+
+// siblings are, for each module, the last words of all modules below its parent, itself included; "" where
+// there is no other.
+func siblings(list []*Module) []string {
+	below := make(map[string][]string)
+	for _, m := range list {
+		below[parent(m)] = append(below[parent(m)], lastSegment(m))
+	}
+	out := make([]string, len(list))
+	for i, m := range list {
+		if words := below[parent(m)]; len(words) > 1 {
+			slices.Sort(words)
+			out[i] = strings.Join(words, " ")
+		}
+	}
+	return out
 }
 
 func trigrams(s string) map[string]bool {
