@@ -118,6 +118,15 @@ func (f *File) whole() container {
 	return f.format
 }
 
+// Changed returns an error where the file is no longer the one that was opened, or was
+// written since. Of a remote file that is not known.
+func (f *File) Changed() error {
+	if f.src == nil {
+		return nil
+	}
+	return source.Changed(f.src)
+}
+
 // open reads the header of the file, and says in the file itself what became of it.
 func (f *File) open(ctx context.Context) {
 	if f.refused || f.Missing || f.Err != nil {

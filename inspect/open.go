@@ -172,6 +172,19 @@ func (s *Set) Wait() { s.validated.Wait() }
 // Paths lists the files of the set.
 func (s *Set) Paths() []string { return filesOf(s.Checkpoints) }
 
+// Changed says which file is no longer the one that was opened: the first of them, nil
+// where there is none.
+func (s *Set) Changed(ctx context.Context) error {
+	for _, c := range s.Checkpoints {
+		for _, f := range c.Files {
+			if err := cmp.Or(ctx.Err(), f.Changed()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // A Gap is a file of a checkpoint that could not be read, or is missing.
 type Gap struct {
 	File string

@@ -33,10 +33,16 @@ type screenSession struct {
 // startBrowse browses in a directory.
 func startBrowse(t *testing.T, dir string, args ...string) *screenSession {
 	t.Helper()
+	return startOnTerminal(t, exec.Command(buildBinary(t), append([]string{"browse"}, args...)...), dir)
+}
+
+// startOnTerminal starts a program in a directory, as the first on a terminal.
+func startOnTerminal(t *testing.T, cmd *exec.Cmd, dir string) *screenSession {
+	t.Helper()
 	person, program := openTerminal(t)
 	s := &screenSession{t: t, person: person, ended: make(chan struct{})}
 	s.before = s.termios()
-	s.cmd = exec.Command(buildBinary(t), append([]string{"browse"}, args...)...)
+	s.cmd = cmd
 	s.cmd.Dir = dir
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TERM=xterm-256color", "LC_ALL=C.UTF-8", "HOME=" + t.TempDir(), userFileVariable + "=none"}
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = program, program, program
@@ -205,6 +211,64 @@ func TestBrowseTerminal(t *testing.T) {
 		s.press("q45q")
 		s.end(exitOK)
 	})
+	t.Run("a file that is replaced", func(t *testing.T) {
+		dir := write(t)
+		s := startBrowse(t, dir, "m.safetensors")
+		s.await("lm_head.weight")
+		if err := fixture.Write(filepath.Join(dir, "new.safetensors"), "tensor b F32 [2]\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "new.safetensors"), filepath.Join(dir, "m.safetensors")); err != nil {
+			t.Fatal(err)
+		}
+		s.await("m.safetensors: the file changed since it was first read")
+		s.press("q")
+		s.end(exitOK)
+	})
+	t.Run("ctrl-z without a shell", func(t *testing.T) {
+		s := startBrowse(t, write(t), "m.safetensors")
+		s.await("lm_head.weight")
+		s.press("\x1a")
+		s.await("there is no shell here to go back to")
+		s.press("q")
+		s.end(exitOK)
+	})
+	// Stopped by a key or by another program it leaves the terminal as it was, and comes
+	// back when the shell continues it. That shell has job control, and no prompt.
+	for name, stop := range map[string]func(s *screenSession, pid int){
+		"ctrl-z":     func(s *screenSession, _ int) { s.press("\x1a") },
+		"kill -TSTP": func(_ *screenSession, pid int) { _ = syscall.Kill(pid, syscall.SIGTSTP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bash, err := exec.LookPath("bash")
+			if err != nil {
+				t.Skip("bash, which has job control, is not installed")
+			}
+			dir := write(t)
+			s := startOnTerminal(t, exec.Command(bash, "-mc", `"$0" browse m.safetensors; echo "stopped $?"; jobs -p >pid; read line; fg; echo "left $?"`, buildBinary(t)), dir)
+			s.await("lm_head.weight")
+			pid := 0
+			children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.cmd.Process.Pid, s.cmd.Process.Pid))
+			if err != nil {
+				t.Skipf("the kernel does not list children of a process: %v", err)
+			}
+			if _, err := fmt.Sscan(string(children), &pid); err != nil {
+				t.Fatalf("children %q: %v", children, err)
+			}
+			stop(s, pid)
+			s.await("\x1b[?1049l")
+			s.await("stopped 147") // 128 and SIGSTOP
+			if got := s.termios(); got != s.before {
+				t.Errorf("stopped, the terminal is %+v, and was %+v", got, s.before)
+			}
+			s.press("\n")
+			s.await("\x1b[?1049h")
+			s.await("lm_head.weight")
+			s.press("q")
+			s.await("left 0")
+			s.end(exitOK)
+		})
+	}
 	t.Run("two", func(t *testing.T) {
 		s := startBrowse(t, write(t), "m.safetensors", ".")
 		s.await("unread")

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 )
@@ -46,7 +47,9 @@ func Run(ctx context.Context, src Source, opts Options) error {
 	// Colours were decided on; the library would look at the variable again.
 	env := slices.DeleteFunc(slices.Clone(opts.Env), func(v string) bool { return strings.HasPrefix(v, "NO_COLOR=") })
 	a.program = tea.NewProgram(a, tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithEnvironment(env))
+	left := a.hearStops()
 	_, err := a.program.Run()
+	left()
 	if opts.Left != nil {
 		opts.Left()
 	}
@@ -69,7 +72,13 @@ type adapter struct {
 	cancel      [slots]context.CancelFunc
 	jobs        sync.WaitGroup
 	interrupted bool
+	// leaving shows nothing: some terminals that were resized keep lines of the screen that
+	// is left.
+	leaving bool
 }
+
+// watchEvery is how often files are looked at for changes.
+const watchEvery = 2 * time.Second
 
 // A crashMsg is a job that panicked.
 type crashMsg string
@@ -100,6 +109,8 @@ func (a *adapter) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		case tea.MouseWheelDown:
 			return a, a.perform(a.update(wheelMsg(lines)))
 		}
+	case tickMsg, suspendMsg:
+		return a, a.perform(a.update(msg))
 	case crashMsg:
 		panic(string(msg)) // here, where the library puts the terminal right
 	case jobMsg:
@@ -109,7 +120,11 @@ func (a *adapter) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 }
 
 func (a *adapter) View() tea.View {
-	v := tea.NewView(a.screen())
+	screen := ""
+	if !a.leaving {
+		screen = a.screen()
+	}
+	v := tea.NewView(screen)
 	v.AltScreen = true
 	if x, y, ok := a.typingAt(); ok {
 		v.Cursor = tea.NewCursor(x, y)
@@ -146,9 +161,11 @@ func (a *adapter) perform(effects []any) tea.Cmd {
 		case copyText:
 			cmds = append(cmds, tea.SetClipboard(string(e)))
 		case suspend:
-			cmds = append(cmds, tea.Suspend)
+			cmds = append(cmds, a.suspend())
+		case tick:
+			cmds = append(cmds, tea.Tick(watchEvery, func(time.Time) tea.Msg { return tickMsg{} }))
 		case quit:
-			a.interrupted = e.interrupted
+			a.interrupted, a.leaving = e.interrupted, true
 			cmds = append(cmds, tea.Quit)
 		}
 	}

@@ -27,6 +27,7 @@ type driver struct {
 	m      *model
 	copied []string
 	left   *quit
+	ticks  bool // it was asked for another tick
 	// hold keeps jobs, as slow ones would be.
 	hold bool
 	held []job
@@ -40,7 +41,12 @@ func newDriver(t testing.TB, src Source, l look, width, height int) *driver {
 	return d
 }
 
-func (d *driver) send(msg any) { d.perform(d.m.update(msg)) }
+func (d *driver) send(msg any) {
+	if _, ok := msg.(tickMsg); ok {
+		d.ticks = false
+	}
+	d.perform(d.m.update(msg))
+}
 
 func (d *driver) perform(effects []any) {
 	for _, e := range effects {
@@ -53,6 +59,8 @@ func (d *driver) perform(effects []any) {
 			default:
 				d.run(d.t.Context(), e)
 			}
+		case tick:
+			d.ticks = true
 		case copyText:
 			d.copied = append(d.copied, string(e))
 		case quit:
@@ -75,7 +83,7 @@ func (d *driver) run(ctx context.Context, j job) {
 func (d *driver) keys(list string) {
 	for k := range strings.FieldsSeq(list) {
 		if typed, ok := strings.CutPrefix(k, "text:"); ok {
-			for _, r := range typed {
+			for _, r := range typed { // one letter after the other
 				d.send(keyMsg(string(r)))
 			}
 			continue

@@ -1,6 +1,7 @@
 package browse
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -9,19 +10,36 @@ import (
 	"unicode/utf8"
 )
 
-// command is the wtinspect command that prints what is on screen.
-func (m *model) command() string {
+// command is the wtinspect command that prints what is on screen, or why there is none.
+func (m *model) command() (string, error) {
+	var q quoter
+	line := m.commandLine(&q)
+	return line, q.err
+}
+
+// A quoter quotes words for a shell, and keeps the first error.
+type quoter struct{ err error }
+
+func (q *quoter) quote(s string) string {
+	word, err := quote(s)
+	if q.err == nil {
+		q.err = err
+	}
+	return word
+}
+
+func (m *model) commandLine(q *quoter) string {
 	var paths []string
 	for _, p := range m.src.Paths() {
 		if strings.HasPrefix(p, "-") {
 			p = "./" + p
 		}
-		paths = append(paths, quote(p))
+		paths = append(paths, q.quote(p))
 	}
 	on := " " + strings.Join(paths, " ")
 	switch {
 	case m.pane != nil:
-		return m.paneCommand(paths)
+		return m.paneCommand(q, paths)
 	case m.view == findingsView:
 		return "wtinspect check" + on
 	case m.view == infoView:
@@ -34,7 +52,7 @@ func (m *model) command() string {
 		if m.view != templatesView {
 			flags += " --flat"
 		}
-		choice, rest := m.filterFlags()
+		choice, rest := m.filterFlags(q)
 		return "wtinspect diff -v" + flags + choice + on + rest
 	}
 	flags := ""
@@ -60,12 +78,12 @@ func (m *model) command() string {
 			flags += " --reverse"
 		}
 	}
-	choice, rest := m.filterFlags()
+	choice, rest := m.filterFlags(q)
 	return "wtinspect ls" + flags + choice + on + rest
 }
 
 // paneCommand is of what is known of one tensor.
-func (m *model) paneCommand(paths []string) string {
+func (m *model) paneCommand(q *quoter, paths []string) string {
 	var out []string
 	for side := range m.pane.item.Sides {
 		if !m.pane.item.Has[side] {
@@ -74,15 +92,19 @@ func (m *model) paneCommand(paths []string) string {
 		t := &m.pane.item.Sides[side]
 		path := paths[min(side, len(paths)-1)]
 		if of := m.pane.item.Of; of != "" && !m.two() { // one of several checkpoints
-			path = quote(of)
+			path = q.quote(of)
 		}
-		match := " --match " + quote(globOf(t.Name)) + " " + path
+		match := " --match " + q.quote(globOf(t.Name)) + " " + path
+		end := "" // of the flags, where a name may be taken for one
+		if strings.HasPrefix(t.Name, "-") {
+			end = "-- "
+		}
 		out = append(out,
 			"wtinspect ls -v"+match,
-			"wtinspect identify --why "+quote(t.Name)+" "+path,
+			"wtinspect identify --why "+q.quote(t.Name)+" "+path,
 			"wtinspect hash"+match,
 			fmt.Sprintf("wtinspect stats -v --quantiles --histogram=%d%s", bins, match),
-			"wtinspect cat "+path+" "+quote(globOf(t.Name)),
+			"wtinspect cat "+end+path+" "+q.quote(globOf(t.Name)),
 		)
 	}
 	return strings.Join(out, "; ")
@@ -90,9 +112,9 @@ func (m *model) paneCommand(paths []string) string {
 
 // filterFlags are those that choose what the filter does, and what a shell has to do behind
 // them.
-func (m *model) filterFlags() (flags, rest string) {
+func (m *model) filterFlags(q *quoter) (flags, rest string) {
 	if m.filter.glob() {
-		return " --match " + quote(string(m.filter)), ""
+		return " --match " + q.quote(string(m.filter)), ""
 	}
 	words := strings.Fields(string(m.filter))
 	between := ".*" // letters
@@ -108,22 +130,22 @@ func (m *model) filterFlags() (flags, rest string) {
 		small := strings.ToLower(word) == word
 		switch {
 		case k > 0 && small:
-			rest += " | grep -iE -e " + quote(pattern)
+			rest += " | grep -iE -e " + q.quote(pattern)
 		case k > 0:
-			rest += " | grep -E -e " + quote(pattern)
+			rest += " | grep -E -e " + q.quote(pattern)
 		case small:
-			flags = " --regex " + quote("(?i)"+pattern)
+			flags = " --regex " + q.quote("(?i)"+pattern)
 		default:
-			flags = " --regex " + quote(pattern)
+			flags = " --regex " + q.quote(pattern)
 		}
 	}
 	return flags, rest
 }
 
-// quote has a shell take a word as it is. Bytes that a terminal acts on are written as $'…'
-// has them, which POSIX.1-2024 shells read.
-func quote(s string) string {
-	plain := s != ""
+// quote has any POSIX shell take a word as it is. Bytes that a terminal acts on are written
+// for printf, so that the command may be shown and pasted.
+func quote(s string) (string, error) {
+	plain := s != "" && s[0] != '=' // which zsh looks up as a command
 	odd := !utf8.ValidString(s)
 	for _, r := range s {
 		plain = plain && (r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r)) || strings.ContainsRune("_-./:@%+,=", r))
@@ -131,22 +153,25 @@ func quote(s string) string {
 	}
 	switch {
 	case plain:
-		return s
+		return s, nil
 	case !odd:
-		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'", nil
+	case strings.Contains(s, "\x00"):
+		return "", errors.New("there is no command for it: a name has a NUL byte, which no argument of a program can have")
+	case strings.HasSuffix(s, "\n"):
+		return "", errors.New("there is no command for it: a name ends with a line break, which shells drop")
 	}
 	var b strings.Builder
-	b.WriteString("$'")
+	b.WriteString(`"$(printf %b '`)
 	for i := range len(s) {
 		switch c := s[i]; {
-		case c == '\'' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case c < ' ' || c > '~':
-			fmt.Fprintf(&b, `\%03o`, c)
+		case c == '\\':
+			b.WriteString(`\\`)
+		case c < ' ' || c > '~' || c == '\'' || c == '!': // the last is for the history of bash
+			fmt.Fprintf(&b, `\0%03o`, c)
 		default:
 			b.WriteByte(c)
 		}
 	}
-	return b.String() + "'"
+	return b.String() + `')"`, nil
 }

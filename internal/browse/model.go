@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/render"
 )
 
 // A view is what fills the screen.
@@ -32,6 +33,10 @@ type (
 	// A clickMsg is a place on the screen, and a wheelMsg lines to scroll.
 	clickMsg struct{ x, y int }
 	wheelMsg int
+	// A tickMsg comes every few seconds.
+	tickMsg struct{}
+	// A suspendMsg is another program that suspends this one.
+	suspendMsg struct{}
 	// A jobMsg is what a job has found.
 	jobMsg struct {
 		slot  slot
@@ -51,8 +56,10 @@ type (
 	}
 	// A copyText is for the clipboard.
 	copyText string
-	quit     struct{ interrupted bool }
-	suspend  struct{}
+	// A tick is a tickMsg after a while.
+	tick    struct{}
+	quit    struct{ interrupted bool }
+	suspend struct{}
 )
 
 // A slot has one job at a time.
@@ -64,6 +71,7 @@ const (
 	paneSlot
 	findingsSlot
 	infoSlot
+	watchSlot
 	slots
 )
 
@@ -75,6 +83,7 @@ type model struct {
 	width, height int
 	view          view
 	status        string // what the last key did, until the next
+	changed       error  // a file is no longer the one that was opened
 
 	items Items
 	// byValues says that pairs are compared by what they hold; comparing that they are
@@ -141,15 +150,33 @@ type findings struct {
 	err    error
 	asked  bool
 	scroll
+	search
 }
 
-// A text is lines that are scrolled through.
+// A text is lines that are scrolled through. Those of one with a title are set for the
+// width of the screen when they are shown.
 type text struct {
 	title string
 	lines []string
 	err   error
 	top   int
-	find  string
+	search
+}
+
+// laid are the lines as they are shown.
+func (t *text) laid(width int) []string {
+	if t.title == "" {
+		return t.lines
+	}
+	var out []string
+	for _, line := range t.lines {
+		if visible(line) > width {
+			out = append(out, render.Wrap(line, width)...)
+		} else {
+			out = append(out, line)
+		}
+	}
+	return out
 }
 
 // newModel returns the model before anything is known.
@@ -161,7 +188,7 @@ func newModel(src Source, l look) *model {
 func (m *model) two() bool { return len(m.src.Paths()) > 1 }
 
 // begin returns the first effects.
-func (m *model) begin() []any { return m.load(false) }
+func (m *model) begin() []any { return append(m.load(false), tick{}) }
 
 // start makes a job for a slot; without run it only ends the one that is there.
 func (m *model) start(s slot, run func(ctx context.Context, tell func(value any)) any) []any {
@@ -193,7 +220,8 @@ type (
 		result *inspect.CheckResult
 		err    error
 	}
-	infoValue struct {
+	changedValue struct{ err error }
+	infoValue    struct {
 		text  string
 		err   error
 		width int
@@ -316,6 +344,10 @@ func (m *model) update(msg any) []any {
 		return m.click(msg.x, msg.y)
 	case wheelMsg:
 		m.scrollBy(int(msg))
+	case tickMsg:
+		return m.start(watchSlot, func(ctx context.Context, _ func(any)) any { return changedValue{m.src.Changed(ctx)} })
+	case suspendMsg:
+		return []any{suspend{}}
 	case jobMsg:
 		if msg.turn == m.turns[msg.slot] {
 			return m.found(msg.value)
@@ -329,7 +361,7 @@ func (m *model) settle() {
 	for _, l := range []*listing{&m.trees[0], &m.trees[1], &m.list} {
 		l.move(l.cursor, l.len(), m.listHeight())
 	}
-	m.findings.move(m.findings.cursor, m.findings.len(), m.listHeight())
+	m.findings.move(m.findings.cursor, m.findings.len(), m.findingsHeight())
 	m.scrollBy(0)
 }
 
@@ -400,8 +432,16 @@ func (m *model) found(value any) []any {
 		}
 	case findingsValue:
 		m.findings.result, m.findings.err = v.result, v.err
+	case changedValue:
+		if m.changed = v.err; v.err == nil {
+			return []any{tick{}}
+		}
 	case infoValue:
+		before := m.info
 		m.info, m.infoFor = &text{lines: strings.Split(strings.TrimRight(v.text, "\n"), "\n"), err: v.err}, v.width
+		if before != nil {
+			m.info.search = before.search
+		}
 	}
 	return nil
 }
@@ -442,7 +482,21 @@ func (m *model) press(key string) []any {
 		return []any{suspend{}}
 	case m.typing:
 		return m.typeKey(key)
-	case m.overlay != nil:
+	}
+	if s := m.searched(); s != nil {
+		switch {
+		case key == "/":
+			m.typing, s.from = true, s.at
+			return nil
+		case key == "esc" && s.find != "":
+			s.find = ""
+			return nil
+		case (key == "n" || key == "N") && (s.find != "" || m.pane == nil):
+			m.further(s, key == "N")
+			return nil
+		}
+	}
+	if m.overlay != nil {
 		if !m.scrollKey(key) {
 			m.overlay = nil
 		}
@@ -453,7 +507,11 @@ func (m *model) press(key string) []any {
 		m.overlay = &text{title: "Keys", lines: m.helpLines()}
 		return nil
 	case "y":
-		command := m.command()
+		command, err := m.command()
+		if err != nil {
+			m.status = err.Error()
+			return nil
+		}
 		m.overlay = &text{title: "Copied to the clipboard, where the terminal allows it", lines: []string{"", command}}
 		m.status = "copied: " + command
 		return []any{copyText(command)}
@@ -475,17 +533,17 @@ func (m *model) press(key string) []any {
 	case "q":
 		return []any{quit{}}
 	case "/":
-		if m.view == findingsView {
-			m.status = "only tensors are filtered"
+		if m.listed() == nil {
+			m.status = "there is nothing to look in yet"
 			return nil
 		}
 		m.typing = true
 		return nil
 	case "n", "N":
-		return m.next(key == "N")
+		m.next(key == "N")
+		return nil
 	case "esc":
-		if m.view == infoView && m.info != nil {
-			m.info.find = ""
+		if m.listed() == nil {
 			return nil
 		}
 		return m.retype("")
@@ -589,8 +647,8 @@ func (m *model) leave() {
 // typeKey takes a key while the filter is typed.
 func (m *model) typeKey(key string) []any {
 	now := string(m.filter)
-	if m.view == infoView {
-		now = m.info.finding()
+	if s := m.searched(); s != nil {
+		now = s.find
 	}
 	switch key {
 	case "enter":
@@ -620,19 +678,12 @@ func (m *model) typeKey(key string) []any {
 	return nil
 }
 
-func (t *text) finding() string {
-	if t == nil {
-		return ""
-	}
-	return t.find
-}
-
 // retype changes the filter, or what is looked for in a text.
 func (m *model) retype(to string) []any {
-	if m.view == infoView {
-		if m.info != nil {
-			m.info.find = to
-			m.info.next(m.textHeight(), 0, 1)
+	if s := m.searched(); s != nil {
+		s.find = to
+		if !s.seek(s.from, 1) && !s.seek(0, 1) {
+			s.show(s.from)
 		}
 		return nil
 	}
@@ -640,21 +691,15 @@ func (m *model) retype(to string) []any {
 	return m.refresh()
 }
 
-// next goes to the next tensor, difference or place in a text, or to the one before.
-func (m *model) next(back bool) []any {
+// next goes to the next tensor or difference, or to the one before.
+func (m *model) next(back bool) {
 	step := 1
 	if back {
 		step = -1
 	}
-	if m.view == infoView {
-		if m.info != nil {
-			m.info.next(m.textHeight(), step, step)
-		}
-		return nil
-	}
 	l := m.listed()
 	if l == nil {
-		return nil
+		return
 	}
 	for k := l.cursor + step; k >= 0 && k < l.len(); k += step {
 		switch {
@@ -662,14 +707,13 @@ func (m *model) next(back bool) []any {
 		case m.two() && m.filter == "" && !m.rowDiffers(l, k):
 		default:
 			l.move(k, l.len(), m.listHeight())
-			return nil
+			return
 		}
 	}
 	m.status = "no further match"
 	if m.two() && m.filter == "" {
 		m.status = "no further difference in what is open"
 	}
-	return nil
 }
 
 func (m *model) rowDiffers(l *listing, k int) bool {
@@ -680,22 +724,7 @@ func (m *model) rowDiffers(l *listing, k int) bool {
 	return i.differs()
 }
 
-// next goes to the line, from so many lines on, that has what is looked for.
-func (t *text) next(height, from, step int) {
-	for k := t.top + from; k >= 0 && k < len(t.lines); k += step {
-		if t.has(t.lines[k]) {
-			t.scrollTo(k, height)
-			return
-		}
-	}
-}
-
-// has reports whether a line has what is looked for.
-func (t *text) has(line string) bool {
-	return t.find != "" && strings.Contains(strings.ToLower(bare(line)), strings.ToLower(t.find))
-}
-
-func (t *text) scrollTo(top, height int) { t.top = max(0, min(top, len(t.lines)-height)) }
+func (t *text) scrollTo(top, n, height int) { t.top = max(0, min(top, n-height)) }
 
 // scrollKey takes a key that moves the cursor or the text, as in less and ncdu.
 func (m *model) scrollKey(key string) bool {
@@ -727,14 +756,14 @@ func (m *model) scrollKey(key string) bool {
 func (m *model) scrollBy(n int) {
 	switch {
 	case m.overlay != nil:
-		m.overlay.scrollTo(m.overlay.top+n, m.textHeight())
+		m.overlay.scrollTo(m.overlay.top+n, len(m.overlay.laid(m.width)), m.overlayHeight())
 	case m.pane != nil:
 		m.pane.scrollTo(m.pane.top+n, m.paneHeight(), len(m.paneLines()))
 	case m.view == findingsView:
-		m.findings.move(m.findings.cursor+n, m.findings.len(), m.listHeight())
+		m.findings.move(m.findings.cursor+n, m.findings.len(), m.findingsHeight())
 	case m.view == infoView:
 		if m.info != nil {
-			m.info.scrollTo(m.info.top+n, m.textHeight())
+			m.info.scrollTo(m.info.top+n, len(m.info.lines), m.textHeight())
 		}
 	default:
 		l := m.listed()
@@ -764,6 +793,9 @@ func (m *model) click(x, y int) []any {
 		return nil
 	}
 	if m.view == findingsView {
+		if k -= len(m.problemLines()); k < 0 {
+			return nil
+		}
 		if k += m.findings.top; k < m.findings.len() {
 			again := k == m.findings.cursor
 			if m.findings.cursor = k; again {

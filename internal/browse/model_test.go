@@ -24,6 +24,8 @@ type fakeSource struct {
 	names []string
 	err   error
 	asked []string // what was asked for
+
+	changed error
 }
 
 func (f *fakeSource) Paths() []string { return []string{"fake"} }
@@ -63,6 +65,8 @@ func (f *fakeSource) Findings(context.Context) (*inspect.CheckResult, error) {
 func (f *fakeSource) Info(context.Context, render.Style) (string, error) {
 	return "", errors.New("no info\x07")
 }
+
+func (f *fakeSource) Changed(context.Context) error { return f.changed }
 
 // What cannot be found out is said in its place, and nothing of it acts on the terminal.
 func TestErrors(t *testing.T) {
@@ -173,26 +177,39 @@ func TestFilter(t *testing.T) {
 
 // A glob of a name is of that name alone, and a word of a shell that name alone.
 func TestQuoting(t *testing.T) {
-	sh, err := exec.LookPath("bash")
-	if err != nil {
-		t.Log("bash, which reads words back, is not here")
+	var shells []string
+	for _, name := range []string{"sh", "dash", "bash", "zsh", "ksh"} {
+		if path, err := exec.LookPath(name); err == nil {
+			shells = append(shells, path)
+		}
+	}
+	if len(shells) == 0 {
+		t.Log("there is no shell here to read the words back")
 	}
 	for _, name := range []string{
-		"", "a", "model.layers.0.w", "a b", "a'b", "*", `a\b`, "[x]", "?", "$(reboot)", "`x`", "-rf", "\x1b[31m", "a\nb", "\xff\xfe", "層", "a\u202eb", `\'`, "~", "#x", "{a,b}", "a!b", "\x01" + "7",
+		"", "a", "model.layers.0.w", "a b", "a'b", "*", `a\b`, "[x]", "?", "$(reboot)", "`x`", "-rf", "\x1b[31m", "a\nb", "\xff\xfe", "層", "a\u202eb", `\'`, `\0101\n` + "\x07", "%d\x1b%", "-n\x1b", "=ls", "é\x1b", "~", "#x", "{a,b}", "a!b", "\x01" + "7",
 	} {
 		glob, err := template.ParseGlob(globOf(name))
 		if err != nil || !glob.Match(name) || glob.Match(name+"x") || name != "" && glob.Match("") {
 			t.Errorf("globOf(%q) = %q, %v", name, globOf(name), err)
 		}
-		word := quote(name)
+		word, err := quote(name)
+		if err != nil {
+			t.Errorf("quote(%q): %v", name, err)
+		}
 		if strings.ContainsAny(word, "\x00\x1b\n\x07") {
 			t.Errorf("quote(%q) = %q, which acts on a terminal", name, word)
 		}
-		if sh != "" {
-			out, err := exec.Command(sh, "-c", "printf %s "+word).Output()
-			if err != nil || string(out) != name && name != "-rf" {
-				t.Errorf("a shell reads %s as %q, %v", word, out, err)
+		for _, sh := range shells {
+			out, err := exec.Command(sh, "-c", "printf '%s|' "+word).Output()
+			if err != nil || string(out) != name+"|" {
+				t.Errorf("%s reads %s as %q, %v", sh, word, out, err)
 			}
+		}
+	}
+	for name, why := range map[string]string{"a\x00b": "NUL", "a\x1b\n": "line break", "\n": "line break"} {
+		if word, err := quote(name); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("quote(%q) = %s, %v", name, word, err)
 		}
 	}
 }

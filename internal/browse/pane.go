@@ -42,6 +42,7 @@ type pane struct {
 	parts [2][kinds]part
 	width int // of the values
 	top   int
+	search
 }
 
 func (p *pane) scrollTo(top, height, n int) { p.top = max(0, min(top, n-height)) }
@@ -151,7 +152,7 @@ type paneRow struct {
 func (m *model) paneLines() []string {
 	p, width := m.pane, m.paneWidth()
 	var out []string
-	for _, line := range render.Wrap(m.look.name(p.item.Name), width) {
+	for _, line := range render.Wrap(m.look.long(p.item.Name), width) {
 		out = append(out, m.look.paint(render.Bold, line))
 	}
 	out = append(out, "")

@@ -28,6 +28,8 @@ type Source interface {
 	Values(ctx context.Context, t *inspect.Tensor, width int) (string, error)
 	Findings(ctx context.Context) (*inspect.CheckResult, error)
 	Info(ctx context.Context, style render.Style) (string, error)
+	// Changed says which file is no longer the one that was opened, nil for none.
+	Changed(ctx context.Context) error
 }
 
 // Items are the tensors of a [Source]. At is quick, and may be called from anywhere.

@@ -23,7 +23,9 @@ type node struct {
 	tensors  int
 	bytes    inspect.Sum
 	elements uint64
-	differ   int // tensors below that differ
+	// differ and unread count the tensors below that differ, and those whose values were
+	// not compared.
+	differ, unread int
 	// leaf says that the tensors are one group, the only one of units.
 	leaf bool
 
@@ -212,8 +214,11 @@ func measured(items Items, n *node) *node {
 			i := items.At(m)
 			n.bytes.Add(size(i.one()))
 			n.elements += elements(i.one())
-			if i.differs() {
+			switch {
+			case i.differs():
 				n.differ++
+			case i.Status == inspect.Agree:
+				n.unread++
 			}
 		}
 	}

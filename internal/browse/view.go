@@ -3,6 +3,7 @@ package browse
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -59,6 +60,22 @@ func (l look) name(s string) string {
 	return b.String()
 }
 
+// long is a name in full, or the ends of one that would fill the screen, with its length.
+func (l look) long(s string) string {
+	const most = 480
+	n := utf8.RuneCountInString(s)
+	if n <= most {
+		return l.name(s)
+	}
+	runes := []rune(s[:min(len(s), 4*most)])
+	end := s
+	for k := 0; k < most/2; k++ {
+		_, size := utf8.DecodeLastRuneInString(end)
+		end = end[:len(end)-size]
+	}
+	return fmt.Sprintf("%s…%s (%s characters)", l.name(string(runes[:most/2])), l.name(s[len(end):]), render.Grouped(uint64(n)))
+}
+
 // ascii is what is drawn in place of characters that are not ASCII.
 var ascii = strings.NewReplacer(
 	"…", "~", "·", ".", "│", "|", "▸", "+", "▾", "-", "→", ">", "█", "#", "▁", "_", "▂", ".", "▃", ",", "▄", "-", "▅", "=", "▆", "+", "▇", "*",
@@ -89,6 +106,9 @@ func (m *model) listHeight() int { return max(1, m.height-firstLine-footLines) }
 func (m *model) paneHeight() int { return m.listHeight() + 1 }
 
 func (m *model) textHeight() int { return m.listHeight() + 1 }
+
+// overlayHeight is that of a text with a title.
+func (m *model) overlayHeight() int { return m.listHeight() }
 
 func (m *model) pageHeight() int {
 	if m.pane != nil || m.overlay != nil || m.view == infoView {
@@ -156,13 +176,13 @@ func (m *model) body() []string {
 	case m.view == findingsView:
 		return m.findingsBody()
 	case m.pane != nil && !m.beside():
-		return clipped(window(m.paneLines(), m.pane.top, height), m.width)
+		return clipped(m.pane.marked(window(m.paneLines(), m.pane.top, height)), m.width)
 	}
 	list := m.listBody()
 	if m.pane == nil {
 		return list
 	}
-	lines := clipped(window(m.paneLines(), m.pane.top, height), m.paneWidth())
+	lines := clipped(m.pane.marked(window(m.paneLines(), m.pane.top, height)), m.paneWidth())
 	out := make([]string, height)
 	for i := range out {
 		left, right := "", ""
@@ -191,17 +211,19 @@ func (t *text) window(l look, width, height int) []string {
 	if t.err != nil {
 		return append(out, render.Wrap(render.EscapeMessage(t.err.Error()), width)...)
 	}
-	for _, line := range window(t.lines, t.top, height-len(out)) {
-		if t.title != "" && visible(line) > width {
-			out = append(out, render.Wrap(line, width)...)
-			continue
-		}
-		if t.has(line) {
-			line = ">" + line
-		}
-		out = append(out, line)
-	}
+	out = append(out, t.marked(window(t.laid(width), t.top, height-len(out)))...)
 	return clipped(out[:min(len(out), height)], width)
+}
+
+// marked marks the lines that have what is looked for.
+func (s *search) marked(lines []string) []string {
+	out := slices.Clone(lines)
+	for k, line := range out {
+		if s.has(line) {
+			out[k] = ">" + line
+		}
+	}
+	return out
 }
 
 // clipped has no line wider than it may be, which those are that were set for another width.
@@ -450,7 +472,7 @@ func (m *model) cells(cols []column, r *visibleRow) []string {
 			case folder && c.title == "A":
 				text = render.Counted(n.tensors, "pair")
 			case folder:
-				text = render.Grouped(uint64(n.differ)) + " differ"
+				text = folderText(n, c.width)
 			case item.Has[i]:
 				t := &item.Sides[i]
 				text = m.look.name(dtype(t)) + " " + shapeText(t.Shape)
@@ -520,10 +542,30 @@ func markOf(i *Item) (mark, word string, color render.Color) {
 
 // folderMark marks what has pairs below it.
 func folderMark(n *node) (mark, word string, color render.Color) {
-	if n.differ > 0 {
+	switch {
+	case n.differ > 0:
 		return "~", "differs", render.Yellow
+	case n.unread > 0:
+		return "?", "unread", render.Plain
 	}
-	return " ", "", render.Plain
+	return "=", "same", render.Green
+}
+
+// folderText counts what has pairs below it by their marks, in words where there is room.
+func folderText(n *node, width int) string {
+	differ, unread := render.Grouped(uint64(n.differ)), render.Grouped(uint64(n.unread))
+	switch {
+	case n.differ == 0 && n.unread == 0:
+		return "the same"
+	case n.unread == 0:
+		return differ + " differ"
+	case n.differ == 0:
+		return unread + " unread"
+	}
+	if text := differ + " differ, " + unread + " unread"; len(text) <= width {
+		return text
+	}
+	return "~ " + differ + "  ? " + unread
 }
 
 func (m *model) findingsBody() []string {
@@ -531,32 +573,74 @@ func (m *model) findingsBody() []string {
 	head := m.look.paint(render.Bold, "  "+pad("SEVERITY", 9)+pad("RULE", 7)+"MESSAGE")
 	switch {
 	case f.err != nil:
-		return append([]string{head}, render.Wrap("  "+render.EscapeMessage(f.err.Error()), m.width)...)
+		return append([]string{head}, indented(render.EscapeMessage(f.err.Error()), m.width)...)
 	case f.result == nil:
 		return []string{head, "  checking…"}
 	}
-	out := []string{head}
-	for _, err := range f.result.Problems {
-		out = append(out, "  "+render.ShortenEnd(render.EscapeMessage(err.Error()), m.width-2))
-	}
-	if f.len() == 0 {
+	out := append([]string{head}, m.problemLines()...)
+	switch {
+	case f.len() > 0:
+	case len(f.result.Problems) > 0 && len(f.result.Checkpoints) == 0:
+		return out
+	case len(f.result.Problems) > 0:
+		return append(out, "  nothing was found in what could be read: "+render.Counted(f.result.Summary.Tensors, "tensor"))
+	default:
 		return append(out, fmt.Sprintf("  %s found nothing in %s", render.Counted(f.result.Summary.Rules, "rule"), render.Counted(f.result.Summary.Tensors, "tensor")))
 	}
-	for k := f.top; k < min(f.len(), f.top+m.listHeight()-len(out)+1); k++ {
-		one := &f.result.Findings[k]
-		text := one.Message
-		if one.Tensor != nil {
-			text = *one.Tensor + ": " + text
-		}
-		line := pad(one.Severity.String(), 9) + pad(one.Rule, 7) + render.ShortenEnd(m.look.message(text), m.width-2-16)
+	for k := f.top; k < min(f.len(), f.top+m.findingsHeight()); k++ {
+		line := m.findingLine(k)
 		if k == f.cursor {
 			out = append(out, m.look.paint(reverse, pad("> "+line, m.width)))
 		} else {
-			out = append(out, "  "+m.look.paint(severityColor(one.Severity), line))
+			out = append(out, "  "+m.look.paint(severityColor(f.result.Findings[k].Severity), line))
 		}
 	}
 	return out
 }
+
+// findingLine is a finding in a line.
+func (m *model) findingLine(k int) string {
+	one := &m.findings.result.Findings[k]
+	text := one.Message
+	if one.Tensor != nil {
+		text = *one.Tensor + ": " + text
+	}
+	return pad(one.Severity.String(), 9) + pad(one.Rule, 7) + render.ShortenEnd(m.look.message(text), m.width-2-16)
+}
+
+// indented is a text in lines that begin as those of a list.
+func indented(text string, width int) []string {
+	lines := render.Wrap(text, width-2)
+	for k := range lines {
+		lines[k] = "  " + lines[k]
+	}
+	return lines
+}
+
+// problemLines say what could not be judged, above the findings. They leave most of the
+// screen to those.
+func (m *model) problemLines() []string {
+	r := m.findings.result
+	if r == nil {
+		return nil
+	}
+	most := m.listHeight()
+	if len(r.Findings) > 0 {
+		most /= 3
+	}
+	var out []string
+	for k, err := range r.Problems {
+		lines := indented("not judged: "+m.look.message(err.Error()), m.width)
+		if len(out)+len(lines) > most-1 && k < len(r.Problems)-1 || len(out)+len(lines) > most {
+			return append(out, fmt.Sprintf("  not judged: %d more; 'wtinspect check' lists them", len(r.Problems)-k))
+		}
+		out = append(out, lines...)
+	}
+	return out
+}
+
+// findingsHeight is how many findings are seen.
+func (m *model) findingsHeight() int { return max(1, m.listHeight()-len(m.problemLines())) }
 
 // message is a line of a message, which may quote names, fit to be shown.
 func (l look) message(s string) string {
@@ -603,18 +687,35 @@ func (m *model) findingLines(f *inspect.Finding) []string {
 	return out
 }
 
+// typed is what is being typed, or was, behind what it is for; "" where that is nothing.
+func (m *model) typed() string {
+	what, value := m.filter.kind()+" filter", string(m.filter)
+	switch s := m.searched(); {
+	case s != nil:
+		what, value = "find", s.find
+	case m.listed() == nil:
+		return ""
+	}
+	if value == "" && !m.typing {
+		return ""
+	}
+	const room = 12 // for what is behind it
+	return what + ": " + tail(m.look.name(value), value == "", m.width-len(what)-4-room)
+}
+
 // messageLine is the filter, or what the last key did.
 func (m *model) messageLine() string {
-	text := m.status
-	what, value := m.filter.kind()+" filter", string(m.filter)
-	if m.view == infoView {
-		what, value = "find", m.info.finding()
+	typed := m.typed()
+	if s := m.searched(); s != nil && s.find != "" && s.hit < 0 {
+		typed += "  not found"
 	}
-	switch {
-	case m.typing || text == "" && value != "" && m.overlay == nil && m.view != findingsView:
-		return what + ": " + tail(m.look.name(value), value == "", m.width-len(what)-4)
+	switch text := m.status; {
+	case m.typing || text == "" && typed != "":
+		return typed
 	case text != "":
 		return render.ShortenEnd(render.EscapeMessage(text), m.width-1)
+	case m.changed != nil:
+		return render.ShortenEnd(render.EscapeMessage(m.changed.Error()), m.width-1)
 	case m.comparing && m.total > 0:
 		return fmt.Sprintf("comparing: %s of %s", render.Size(uint64(m.done)), render.Size(uint64(m.total)))
 	case m.comparing:
@@ -629,7 +730,7 @@ func (m *model) messageLine() string {
 
 // typingAt is where the next letter goes.
 func (m *model) typingAt() (x, y int, ok bool) {
-	return min(m.width-1, render.DisplayWidth(m.messageLine())), m.height - 2, m.typing && m.height >= leastHeight
+	return min(m.width-1, render.DisplayWidth(m.typed())), m.height - 2, m.typing && m.height >= leastHeight
 }
 
 // tail is the end of what is typed.
@@ -648,17 +749,19 @@ func tail(s string, empty bool, room int) string {
 func (m *model) keysLine() string {
 	var keys string
 	switch {
+	case m.typing && m.searched() != nil:
+		keys = "enter  keep   esc  clear   up down  move"
 	case m.overlay != nil:
-		keys = "any other key closes this   space b  scroll"
+		keys = "space b  scroll   /  find   any other key closes this"
 	case m.typing:
 		keys = "enter  keep   esc  clear   up down  move   a * makes it a glob"
 	case m.pane != nil:
-		keys = "n N  next, previous   y  copy command   ?  keys   q  back"
+		keys = "n N  next, previous   /  find   y  copy   ?  keys   q  back"
 		if n, height := len(m.paneLines()), m.paneHeight(); n > height {
 			keys = fmt.Sprintf("lines %d-%d of %d   ", m.pane.top+1, min(n, m.pane.top+height), n) + keys
 		}
 	case m.view == findingsView:
-		keys = "enter  explain   y  copy command   tab  next view   ?  keys   q  quit"
+		keys = "enter  explain   /  find   y  copy command   tab  next view   ?  keys   q  quit"
 	case m.view == infoView:
 		keys = "/  find   n N  next, previous   y  copy command   ?  keys   q  quit"
 	default:
@@ -678,7 +781,7 @@ func (m *model) helpLines() []string {
 		{"space b", [2]string{"next and previous page; d u: half of one; g G: first and last line"}},
 		{"enter → l", [2]string{"open a template, a layer or a tensor; ← h: close it; -: close all"}},
 		{"1 … 5  tab", [2]string{"templates, layers, list, findings, info"}},
-		{"/", [2]string{"filter while you type: words whose letters a name has in this order, as in fzf, where names with the word itself come first; with a * a glob of whole names, as --match takes. enter keeps it, esc clears it"}},
+		{"/", [2]string{"of tensors: filter while you type: words whose letters a name has in this order, as in fzf, where names with the word itself come first; with a * a glob of whole names, as --match takes. Of a text, such as a tensor's or the findings: find. enter keeps it, esc clears it"}},
 		{"n N", [2]string{"next and previous tensor, difference, or place in a text"}},
 		{"s r", [2]string{"sort by file, name, size, elements, dtype; reverse"}},
 		{"c", [2]string{"with two checkpoints: compare what the tensors hold"}},

@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention/internal/compile", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant", "internal/check"},
 	"github.com/parquet-go/parquet-go":         {"internal/tables"},
-	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "cmd/wtinspect"},
+	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "internal/browse", "cmd/wtinspect"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/assemble", "checkpoint/internal/image", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
 	"github.com/rogpeppe/go-internal":          nil,

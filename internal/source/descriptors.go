@@ -62,21 +62,42 @@ func (f *file) reopen() error {
 		return nil
 	}
 	now, err := openNow(context.Background(), f.ref)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w: it is gone; start again", f.ref, ErrChanged)
-	}
 	if err != nil {
-		return err
+		return f.changed(nil, err)
 	}
-	is, err := now.Stat()
-	if err == nil && (!os.SameFile(is, f.is) || is.Size() != f.is.Size() || !is.ModTime().Equal(f.is.ModTime())) {
-		err = fmt.Errorf("%s: %w; start again when nothing writes it", f.ref, ErrChanged)
-	}
-	if err != nil {
+	if err := f.changed(now.Stat()); err != nil {
 		return errors.Join(err, now.Close())
 	}
 	f.f = now
 	held.keep(f)
+	return nil
+}
+
+// changed says whether what has the path is another file than the one that was opened, or
+// was written since.
+func (f *file) changed(is fs.FileInfo, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: %w: it is gone; start again", f.ref, ErrChanged)
+	case err != nil:
+		return err
+	case !os.SameFile(is, f.is) || is.Size() != f.is.Size() || !is.ModTime().Equal(f.is.ModTime()):
+		return fmt.Errorf("%s: %w; start again when nothing writes it", f.ref, ErrChanged)
+	}
+	return nil
+}
+
+// Changed returns an error that matches [ErrChanged] where a local file is no longer the one
+// that was opened, whether or not it still has a descriptor. It does not know of others.
+func Changed(src Source) error {
+	switch s := src.(type) {
+	case *named:
+		return Changed(s.Source)
+	case *file:
+		if err := s.changed(os.Stat(s.ref)); errors.Is(err, ErrChanged) {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -102,3 +102,46 @@ func TestChangedMeanwhile(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A file that was written, replaced or removed since it was opened has changed, also while
+// it still has a descriptor.
+func TestChanged(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, change := range map[string]func(path string) error{
+		"written":  func(path string) error { return os.WriteFile(path, []byte("longer"), 0o644) },
+		"replaced": func(path string) error { return os.Rename(write("new", "text"), path) },
+		"removed":  os.Remove,
+	} {
+		path := write(name, "text")
+		src, err := source.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		both := []source.Source{src, source.Named(src, "a name")}
+		for _, s := range both {
+			if err := source.Changed(s); err != nil {
+				t.Errorf("%s: %v before", name, err)
+			}
+		}
+		if err := change(path); err != nil {
+			t.Skipf("%s: %v, as on systems that lock open files", name, err)
+		}
+		for _, s := range both {
+			if err := source.Changed(s); !errors.Is(err, source.ErrChanged) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if err := source.Changed(source.Bytes("m", nil)); err != nil {
+		t.Errorf("bytes in memory: %v", err)
+	}
+}
