@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/render"
@@ -177,6 +178,9 @@ type Listing struct {
 
 	chosen  bool
 	indices []int // in View, of what was chosen or has an order
+
+	fold   sync.Once // of folded
+	folded []template.Group
 }
 
 // Len returns the number of tensors.
@@ -319,28 +323,30 @@ func (l *Listing) Groups(flat bool) (groups iter.Seq[Group], n int) {
 			}
 		}, l.Len()
 	}
-	var key []byte
-	folded := template.Fold(l.Len(), func(k int) (string, string) {
-		t := l.At(k)
-		key = append(key[:0], t.DType...)
-		if t.Shape != nil {
-			key = append(key, ' ')
-			for _, d := range t.Shape {
-				key = append(strconv.AppendUint(key, d, 10), ',')
+	l.fold.Do(func() {
+		var key []byte
+		l.folded = template.Fold(l.Len(), func(k int) (string, string) {
+			t := l.At(k)
+			key = append(key[:0], t.DType...)
+			if t.Shape != nil {
+				key = append(key, ' ')
+				for _, d := range t.Shape {
+					key = append(strconv.AppendUint(key, d, 10), ',')
+				}
 			}
-		}
-		if t.BytesKnown {
-			key = strconv.AppendUint(append(key, ' '), t.Bytes, 10)
-		}
-		return t.Name, string(key)
+			if t.BytesKnown {
+				key = strconv.AppendUint(append(key, ' '), t.Bytes, 10)
+			}
+			return t.Name, string(key)
+		})
 	})
 	return func(yield func(Group) bool) {
-		for i := range folded {
-			if !yield(l.group(&folded[i])) {
+		for i := range l.folded {
+			if !yield(l.group(&l.folded[i])) {
 				return
 			}
 		}
-	}, len(folded)
+	}, len(l.folded)
 }
 
 func (l *Listing) group(of *template.Group) Group {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -414,31 +415,42 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// A page of a model of 92,000 tensors, from its files to its last byte.
+// A page of a model of 92,000 tensors, from its files to its last byte: names that fold, and
+// digests, which have nothing in common and a dozen numbers each.
 func BenchmarkReport(b *testing.B) {
-	b.Chdir(b.TempDir())
-	text := "data sparse\n"
+	folded := "data sparse\n"
 	for _, w := range []string{"gate_proj", "up_proj", "down_proj"} {
-		text += "tensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight F8_E4M3 [4,4]\ntensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight_scale_inv F32 [1]\n"
+		folded += "tensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight F8_E4M3 [4,4]\ntensor model.layers.{0..58}.mlp.experts.{0..259}." + w + ".weight_scale_inv F32 [1]\n"
 	}
-	refs := []string{"model.safetensors"}
-	if err := fixture.Write(refs[0], text); err != nil {
-		b.Fatal(err)
+	var apart strings.Builder
+	apart.WriteString("data sparse\n")
+	for i := range 92_000 {
+		sum := sha256.Sum256([]byte(strconv.Itoa(i)))
+		fmt.Fprintf(&apart, "tensor %x F32 [4]\n", sum[:16])
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		set, err := inspect.Open(b.Context(), refs, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		r, err := inspect.Report(b.Context(), set, refs, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := Write(io.Discard, "html", r, Options{Title: "x", References: refs}); err != nil {
-			b.Fatal(err)
-		}
-		set.Close()
+	for name, text := range map[string]string{"folded": folded, "apart": apart.String()} {
+		b.Run(name, func(b *testing.B) {
+			b.Chdir(b.TempDir())
+			refs := []string{"model.safetensors"}
+			if err := fixture.Write(refs[0], text); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				set, err := inspect.Open(b.Context(), refs, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				r, err := inspect.Report(b.Context(), set, refs, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := Write(io.Discard, "html", r, Options{Title: "x", References: refs}); err != nil {
+					b.Fatal(err)
+				}
+				set.Close()
+			}
+		})
 	}
 }
 
@@ -602,6 +614,80 @@ func TestFixCommand(t *testing.T) {
 	for form, want := range map[string]string{"html": "<code>wtinspect fix --select WT904 model-a.safetensors</code> can fix it.", "markdown": "`wtinspect fix --select WT904 model-a.safetensors` can fix it."} {
 		if text := written(t, form, r, o); !strings.Contains(text, want) || strings.Count(text, "wtinspect fix") != 1 {
 			t.Errorf("%s names the command %d times, not %q alone", form, strings.Count(text, "wtinspect fix"), want)
+		}
+	}
+}
+
+func TestRangeTexts(t *testing.T) {
+	for _, c := range []struct {
+		lo, hi    float64
+		low, high string
+	}{{0.0625, 0.0625, "0.0625", "0.0625"}, {1, 2, "1", "2"}, {0.062451, 0.062493, "0.06245", "0.06249"}, {-1e300, 1e300, "-1e+300", "1e+300"}} {
+		if low, high := rangeTexts(c.lo, c.hi); low != c.low || high != c.high {
+			t.Errorf("%g to %g: %s, %s", c.lo, c.hi, low, high)
+		}
+	}
+}
+
+// The filter of a page finds the names that a row folds, as node runs it.
+func TestFilterOfFolded(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("node, which runs the script, is not installed")
+	}
+	function := regexp.MustCompile(`(?s)function found.*?\n}\n`).FindString(pageScript)
+	const row = "model.layers.{0..3,12..31}.mlp.{7,9}.w2"
+	for word, want := range map[string]bool{
+		"layers.{0..3": true, "layers.12.mlp": true, "layers.4.mlp": false, "layers.31.mlp.9.w2": true, "layers.31.mlp.8.w2": false,
+		"layers.1": true, "layers.5": false, "layers.32": false, "layers.3": true, "9.mlp": true, "0.mlp.7": true, "w2": true, "w3": false,
+		"0.mlp.8": false, "layersx12": false, "12": true, "77": false, "mlp.{7,9}": true, "a.1": false, "(": false, "layers.99999999999999999999": false,
+	} {
+		cmd := exec.Command(node, "-e", function+"\nconsole.log(found(process.argv[1], process.argv[2]))", row, word)
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != strconv.FormatBool(want) {
+			t.Errorf("%q in %s: %s, %v; want %v", word, row, out, err, want)
+		}
+	}
+	// A set of any size costs nothing.
+	out, err := exec.Command(node, "-e", function+"\nconsole.log(found('a.{0..2147483647}.b', 'a.77'), found('a.{5..2147483647}.b', '3.b'))").CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "true true" {
+		t.Errorf("%s, %v", out, err)
+	}
+}
+
+// Layers that are odd in the same way are one line, as many as they are.
+func TestOddAlike(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var text strings.Builder
+	for i := range 40 {
+		value := "1,2,3,nan"
+		if i >= 30 {
+			value = "1,2,3,4"
+		}
+		fmt.Fprintf(&text, "tensor model.layers.%d.w F32 [4] values=%s\n", i, value)
+	}
+	r, o := reported(t, &inspect.ReportOptions{Values: true}, text.String())
+	if odd := newPage(r, o, htmlForm).Models[0].Odd; len(odd) != 1 || odd[0] != "model.layers.{0..29}.w: 1 NaN, each" {
+		t.Errorf("%q", odd)
+	}
+}
+
+// The number of templates that are told apart has a bound, and is not given for the whole.
+func TestManyTemplates(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many names take a while")
+	}
+	t.Chdir(t.TempDir())
+	var text strings.Builder
+	text.WriteString("data sparse\n")
+	for i := range 41_000 {
+		letters := strings.Map(func(r rune) rune { return r - '0' + 'a' }, strconv.Itoa(i))
+		fmt.Fprintf(&text, "tensor %s F32 [1]\n", letters)
+	}
+	r, o := reported(t, nil, text.String())
+	for _, f := range newPage(r, o, htmlForm).Models[0].Facts {
+		if f.Word == "names" && f.Lines[0] != "41,000 tensors in at least 40,000 templates, 0 % known" {
+			t.Errorf("%q", f.Lines)
 		}
 	}
 }

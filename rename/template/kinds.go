@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ const (
 // A place is where numbers stand behind the same text, other numbers in it left out.
 type place struct {
 	before  string // a template of Runs
-	values  map[int32]*numbered
+	values  values
 	broken  bool // some number there is none, or has more or fewer leading zeros than the others
 	pad     int  // how many digits those with leading zeros have
 	least   int  // the fewest digits that one without has
@@ -78,8 +79,54 @@ type place struct {
 
 // numbered is what one number at a place stands before.
 type numbered struct {
-	forms []int32 // the numbers of the forms, ascending
-	apart bool    // it names a part of its own
+	forms []int32  // the numbers of the forms, ascending
+	room  [1]int32 // of forms while there is one
+	apart bool     // it names a part of its own
+}
+
+// values are the numbers at a place. Most places of names that have nothing in common have a
+// single one, which takes no map.
+type values struct {
+	n     int
+	first int32
+	one   numbered            // of first
+	more  map[int32]*numbered // of all, where there are several
+}
+
+// at returns what a number stands before, nil when it is not there.
+func (s *values) at(v int32) *numbered {
+	switch {
+	case s.n > 0 && v == s.first:
+		return &s.one
+	default:
+		return s.more[v]
+	}
+}
+
+// put is at, and puts the number there when it is not.
+func (s *values) put(v int32) *numbered {
+	o := s.at(v)
+	switch {
+	case o != nil:
+		return o
+	case s.n == 0:
+		s.first, o = v, &s.one
+	case s.more == nil:
+		s.more = map[int32]*numbered{s.first: &s.one}
+		fallthrough
+	default:
+		o = new(numbered)
+		s.more[v] = o
+	}
+	s.n++
+	return o
+}
+
+func (s *values) all() iter.Seq2[int32, *numbered] {
+	if s.n == 1 {
+		return func(yield func(int32, *numbered) bool) { yield(s.first, &s.one) }
+	}
+	return maps.All(s.more)
 }
 
 // A form is the names of one template of Runs.
@@ -118,7 +165,7 @@ func Numbered(n int, name func(i int) string) []Kind { return findKinds(n, name,
 
 func findKinds(n int, name func(i int) string, twin bool) []Kind {
 	forms := formsOf(n, name)
-	places := placesOf(forms)
+	places := placesOf(forms, false)
 	for _, p := range places {
 		p.judge(twin)
 		if twin && p.segment && !p.broken {
@@ -179,9 +226,11 @@ func formsOf(n int, name func(i int) string) []*form {
 		}
 		f := byText[string(buf)]
 		if f == nil {
-			f = &form{name: s, text: []string{s}, places: make([]*place, len(nums))}
+			f = &form{name: s, places: make([]*place, len(nums))}
 			if len(nums) > 0 {
 				f.text, _ = Runs.Split(s)
+			} else {
+				f.text = []string{s}
 			}
 			byText[string(buf)] = f
 			forms = append(forms, f)
@@ -205,22 +254,42 @@ func formsOf(n int, name func(i int) string) []*form {
 	return forms
 }
 
-// placesOf gives every form its places, and every place its numbers.
-func placesOf(forms []*form) []*place {
+// placesOf gives every form its places, and every place its numbers. With several only those
+// are made that a form of several names has; other forms have nil in the place of theirs.
+func placesOf(forms []*form, several bool) []*place {
 	var list []*place
 	byText := make(map[string]*place)
+	put := func(text string) *place {
+		p := &place{before: text, alone: true, segment: true}
+		byText[text] = p
+		list = append(list, p)
+		return p
+	}
+	var text []byte
+	for _, f := range forms {
+		if text = text[:0]; several && len(f.rows) > 1 {
+			for h := range f.places {
+				if text = append(text, f.text[h]...); byText[string(text)] == nil {
+					put(string(text))
+				}
+				text = append(text, '0')
+			}
+		}
+	}
 	for n, f := range forms {
-		before := ""
+		text = text[:0]
 		for h := range f.places {
-			before += f.text[h]
-			p := byText[before]
+			text = append(text, f.text[h]...)
+			p := byText[string(text)]
+			text = append(text, '0')
+			if p == nil && several {
+				continue
+			}
 			if p == nil {
-				p = &place{before: before, values: make(map[int32]*numbered), alone: true, segment: true}
-				byText[before] = p
-				list = append(list, p)
+				p = put(string(text[:len(text)-1]))
 			}
 			f.places[h] = p
-			after := f.text[h+1]
+			before, after := p.before, f.text[h+1]
 			if before != "" && before[len(before)-1] != '.' || after != "" && after[0] != '.' {
 				p.segment = false
 			}
@@ -230,17 +299,15 @@ func placesOf(forms []*form) []*place {
 			for r := range f.rows {
 				v := f.at(r, h)
 				p.measure(v, f.padded[r*len(f.places)+h])
-				o := p.values[v]
-				if o == nil {
-					o = new(numbered)
-					p.values[v] = o
+				o := p.values.put(v)
+				if len(o.forms) == 0 {
+					o.forms = o.room[:0]
 				}
 				if len(o.forms) == 0 || o.forms[len(o.forms)-1] != int32(n) {
 					o.forms = append(o.forms, int32(n))
 				}
 			}
 			p.broken = p.broken || p.least > 0 && p.least < p.pad
-			before += "0"
 		}
 	}
 	return list
@@ -264,6 +331,11 @@ func (p *place) judge(twin bool) {
 	if p.broken {
 		return
 	}
+	if p.values.n == 1 { // what follows comes to this, and most places of a list of odd names are such
+		p.first = p.values.first
+		p.counts = (p.alone || !twin) && Counts(p.before) != ""
+		return
+	}
 	numbers := p.numbers()
 	first, last := numbers[0], numbers[len(numbers)-1]
 	closed := int(last-first) == len(numbers)-1
@@ -280,7 +352,7 @@ func (p *place) judge(twin bool) {
 	default:
 		p.counts = len(numbers) > 2 && strings.HasSuffix(p.before, ".")
 	}
-	if !p.counts || len(numbers) == 1 {
+	if !p.counts {
 		p.first = first
 		return
 	}
@@ -292,7 +364,7 @@ func (p *place) judge(twin bool) {
 	// nothing of it.
 	apart := func(numbers iter.Seq2[int, int32]) {
 		for _, v := range numbers {
-			o := p.values[v]
+			o := p.values.at(v)
 			own, shared := false, 0
 			for _, f := range o.forms {
 				own = own || owners[f] == 1
@@ -309,7 +381,7 @@ func (p *place) judge(twin bool) {
 	apart(slices.All(numbers))
 	apart(slices.Backward(numbers))
 	for _, v := range numbers {
-		if !p.values[v].apart {
+		if !p.values.at(v).apart {
 			p.first = v
 			break
 		}
@@ -330,7 +402,7 @@ func (p *place) positional() bool {
 func (p *place) runAmong(numbers []int32, common map[int32]bool) {
 	var run []int32
 	for _, v := range numbers {
-		if slices.ContainsFunc(p.values[v].forms, func(f int32) bool { return common[f] }) {
+		if slices.ContainsFunc(p.values.at(v).forms, func(f int32) bool { return common[f] }) {
 			run = append(run, v)
 		}
 	}
@@ -338,7 +410,7 @@ func (p *place) runAmong(numbers []int32, common map[int32]bool) {
 		return
 	}
 	p.counts, p.first = true, run[0]
-	for v, o := range p.values {
+	for v, o := range p.values.all() {
 		o.apart = v < run[0] || v > run[len(run)-1]
 	}
 }
@@ -348,14 +420,14 @@ func (p *place) number() {
 	if !p.counts {
 		p.counts, p.first = true, 0
 	}
-	for _, o := range p.values {
+	for _, o := range p.values.all() {
 		o.apart = false
 	}
 }
 
 func (p *place) numbers() []int32 {
-	list := make([]int32, 0, len(p.values))
-	for v := range p.values {
+	list := make([]int32, 0, p.values.n)
+	for v := range p.values.all() {
 		list = append(list, v)
 	}
 	slices.Sort(list)
@@ -366,14 +438,14 @@ func (p *place) numbers() []int32 {
 // numbers of every form.
 func (p *place) common() (common map[int32]bool, owners map[int32]int) {
 	owners = make(map[int32]int)
-	for _, o := range p.values {
+	for _, o := range p.values.all() {
 		for _, f := range o.forms {
 			owners[f]++
 		}
 	}
 	common = make(map[int32]bool)
 	for f, n := range owners {
-		if 2*n > len(p.values) {
+		if 2*n > p.values.n {
 			common[f] = true
 		}
 	}
@@ -383,7 +455,7 @@ func (p *place) common() (common map[int32]bool, owners map[int32]int) {
 // likeness is the mean share of the common forms in those of each number.
 func (p *place) likeness(common map[int32]bool) float64 {
 	sum := 0.0
-	for _, o := range p.values {
+	for _, o := range p.values.all() {
 		shared := 0
 		for _, f := range o.forms {
 			if common[f] {
@@ -392,11 +464,11 @@ func (p *place) likeness(common map[int32]bool) float64 {
 		}
 		sum += float64(shared) / float64(len(o.forms)+len(common)-shared)
 	}
-	return sum / float64(len(p.values))
+	return sum / float64(p.values.n)
 }
 
 // index reports whether a number of the place is an index.
-func (p *place) index(v int32) bool { return p.counts && !p.values[v].apart }
+func (p *place) index(v int32) bool { return p.counts && !p.values.at(v).apart }
 
 // finish writes the text of a kind, and puts its members in order. Its Index still has
 // every number of the names.
@@ -412,7 +484,7 @@ func (k *Kind) finish(f *form, name func(i int) string, twin bool) {
 		for i := range k.Members {
 			varies = varies || row(i)[h] != row(0)[h]
 		}
-		if varies || len(p.values) == 1 {
+		if varies || p.values.n == 1 {
 			index = append(index, h)
 			k.First, k.Pad = append(k.First, p.first), append(k.Pad, p.pad)
 		}
@@ -466,7 +538,7 @@ func gluedIndices(n int, name func(i int) string) []numberSet {
 	}
 	forms := formsOf(len(rows), func(i int) string { return name(rows[i]) })
 	found := false
-	for _, p := range placesOf(forms) {
+	for _, p := range placesOf(forms, true) {
 		p.judge(false)
 		found = found || p.counts && p.pad == 0
 	}
@@ -475,6 +547,9 @@ func gluedIndices(n int, name func(i int) string) []numberSet {
 	}
 	out := make([]numberSet, n)
 	for _, f := range forms {
+		if len(f.rows) == 1 {
+			continue // no other name is like it, whatever its numbers are
+		}
 		for r, row := range f.rows {
 			s, h := name(rows[row]), 0
 			for start, end := range Runs.Indices(s) {

@@ -2,7 +2,9 @@ package template
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -137,6 +139,54 @@ func TestKindsOfReleases(t *testing.T) {
 		kinds := Kinds(len(tensors), func(i int) string { return tensors[i].Name })
 		if len(kinds) != want {
 			t.Errorf("%s: %d kinds, want %d", name, len(kinds), want)
+		}
+	}
+}
+
+// Places that only names without a like have are left out where likes are looked for, and the
+// others are judged the same without them.
+func TestPlacesOfSeveral(t *testing.T) {
+	words := []string{"layers", "h", "w", "b", "attn", "x", "block_"}
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var names []string
+		for range 60 {
+			var b strings.Builder
+			for k := range 1 + r.IntN(4) {
+				if k > 0 {
+					b.WriteByte('.')
+				}
+				b.WriteString(words[r.IntN(len(words))])
+				if r.IntN(2) == 0 {
+					b.WriteString(strconv.Itoa(r.IntN(4)))
+				}
+			}
+			names = append(names, b.String())
+		}
+		name := func(i int) string { return names[i] }
+		all, some := formsOf(len(names), name), formsOf(len(names), name)
+		judged := func(places []*place) {
+			for _, p := range places {
+				p.judge(false)
+			}
+		}
+		judged(placesOf(all, false))
+		judged(placesOf(some, true))
+		for i, f := range all {
+			for h, p := range f.places {
+				q := some[i].places[h]
+				if q == nil && len(f.rows) == 1 {
+					continue
+				}
+				if q == nil || p.counts != q.counts || p.first != q.first || p.pad != q.pad || p.values.n != q.values.n {
+					t.Fatalf("seed %d: %q: %+v, and without the others %+v", seed, f.name, p, q)
+				}
+				for v, o := range p.values.all() {
+					if other := q.values.at(v); other == nil || o.apart != other.apart || !slices.Equal(o.forms, other.forms) {
+						t.Fatalf("seed %d: %q: %d is %+v and %+v", seed, f.name, v, o, other)
+					}
+				}
+			}
 		}
 	}
 }
