@@ -544,3 +544,29 @@ func (f *failing) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return f.r.ReadAt(p, off)
 }
+
+// To know what a pickle calls takes no more of long lists and dictionaries than their first
+// items: what the rest would take is not spent a second time by who has read the tensors.
+func TestProgramsKeepLittle(t *testing.T) {
+	const n = 200_000
+	const call = "cos\nsystem\nX\x02\x00\x00\x00ls\x85R"
+	list, dict := []byte("\x80\x02]"), []byte("\x80\x02}")
+	for i := range n {
+		number := []byte{'J', byte(i), byte(i >> 8), byte(i >> 16), 1}
+		list = append(append(list, number...), 'a')
+		dict = append(append(dict, number...), 'K', 1, 's')
+	}
+	list = append(list, call+"a."...)
+	dict = append(dict, "K\x01"+call+"s."...)
+	for name, data := range map[string][]byte{"list": list, "dict": dict} {
+		var found []Program
+		used := allocated(func() { found, _ = Programs(bytes.NewReader(data), int64(len(data))) })
+		// A number takes 8 bytes on its way; an item that is kept takes 16 or 32, and as much room to grow.
+		if limit := int64(28 * n); used > limit {
+			t.Errorf("%s: %d bytes for a pickle of %d", name, used, len(data))
+		}
+		if len(found) != 1 || len(found[0].Globals) != 1 || found[0].Globals[0].Calls != 1 {
+			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}

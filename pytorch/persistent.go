@@ -60,6 +60,9 @@ func (m *machine) storage(key, location string, dtype DType, n uint64) *Storage 
 	if s == nil {
 		m.charge(len(key) + len(location))
 		s = &Storage{Key: key, Location: location, DType: dtype, Elements: n, at: -1}
+		if m.brief {
+			return s
+		}
 		m.storages[key] = s
 		m.storageOrder = append(m.storageOrder, s)
 	} else if s.DType != dtype || s.Elements != n {

@@ -53,6 +53,8 @@ type machine struct {
 	storageOrder []*Storage
 	faults       faultList
 
+	// brief keeps the first few items of what is built, which is enough to know what is called.
+	brief bool
 	// inner is told of strings that are pickles or checkpoints of their own; nil for nobody.
 	inner     func(data []byte)
 	refused   byte  // the first opcode that weights_only does not carry out
@@ -561,16 +563,30 @@ func (m *machine) memorise(id uint64) {
 	}
 }
 
+// fewItems is how many items brief keeps of a list or a dictionary.
+const fewItems = 64
+
+// kept is how many of some more items are kept beside those that there are.
+func (m *machine) kept(have, more int) int {
+	if !m.brief {
+		return more
+	}
+	return max(0, min(more, fewItems-have))
+}
+
 func (m *machine) appendTo(target Value, items []Value) {
+	var to *[]Value
 	switch t := target.(type) {
 	case *List:
-		if t.Type == "tuple" || t.Type == "frozenset" {
-			break
+		if t.Type != "tuple" && t.Type != "frozenset" {
+			to = &t.Items
 		}
-		t.Items = append(roomFor(m, t.Items, len(items), 16), items...)
-		return
 	case *Object:
-		t.Items = append(roomFor(m, t.Items, len(items), 16), items...)
+		to = &t.Items
+	}
+	if to != nil {
+		items = items[:m.kept(len(*to), len(items))]
+		*to = append(roomFor(m, *to, len(items), 16), items...)
 		return
 	}
 	m.warn(CodeBadTarget, "the pickle appends to %s", repr(target))
@@ -602,6 +618,7 @@ func (m *machine) setItems(target Value, flat []Value) {
 		m.warn(CodeBadTarget, "the pickle sets keys in %s", repr(target))
 		return
 	}
+	flat = flat[:2*m.kept(len(*items), len(flat)/2)]
 	*items = roomFor(m, *items, len(flat)/2, 32)
 	for i := 0; i < len(flat); i += 2 {
 		*items = append(*items, Item{flat[i], flat[i+1]})
