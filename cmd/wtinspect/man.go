@@ -81,6 +81,7 @@ func manEnvironment() [][2]string {
 		{"COLUMNS", "The width of the terminal, instead of what the terminal says."},
 		{"TERM", "If it is dumb, nothing is coloured."},
 		{"SOURCE_DATE_EPOCH", "The time by which check judges whether an exception has expired, in seconds since 1970."},
+		{"PATH", "Where the program is that writes tables of Parquet, unless it is beside this one."},
 		{"GOGC", "How much memory may be used before it is collected, as in every Go program."},
 	}...)
 }
