@@ -80,30 +80,70 @@ func (c *Comparison) Sentence() string {
 	return fmt.Sprintf("%s: %s", c.Verdict, why)
 }
 
-// offence names what makes the verdict, the worst tensors first.
+// offence names what makes the verdict, the worst tensors first. Those that both have are
+// counted of all that both have, and those of one alone by themselves.
 func (c *Comparison) offence() string {
 	const most = 3
-	rows := c.Offending()
-	if len(rows) > 0 && !slices.ContainsFunc(rows, func(r *DiffRow) bool { return r.Status != Same && r.Status != Agree }) {
-		return fmt.Sprintf("%s of %s by name alone", render.Grouped(uint64(len(rows))), render.Counted(len(c.Rows), "tensor"))
-	}
-	weight := func(r *DiffRow) float64 {
-		if r.Figures == nil {
-			return math.Inf(1)
+	var both, onlyA, onlyB []*DiffRow
+	for _, r := range c.Offending() {
+		switch {
+		case r.B < 0:
+			onlyA = append(onlyA, r)
+		case r.A < 0:
+			onlyB = append(onlyB, r)
+		default:
+			both = append(both, r)
 		}
-		return max(r.Figures.Apart, r.Figures.BlockApart)
 	}
-	slices.SortStableFunc(rows, func(x, y *DiffRow) int { return cmp.Compare(weight(y), weight(x)) })
+	common := 0
+	for i := range c.Rows {
+		if c.Rows[i].A >= 0 && c.Rows[i].B >= 0 {
+			common++
+		}
+	}
+	names := func(rows []*DiffRow) string {
+		var out []string
+		for i, r := range rows {
+			if i == most {
+				out = append(out, fmt.Sprintf("%s more", render.Grouped(uint64(len(rows)-most))))
+				break
+			}
+			out = append(out, render.Escape(r.Name()))
+		}
+		return strings.Join(out, ", ")
+	}
 	var out []string
-	for i, r := range rows {
-		if i == most {
-			out = append(out, fmt.Sprintf("%s more", render.Grouped(uint64(len(rows)-most))))
-			break
+	if len(both) > 0 {
+		text := fmt.Sprintf("%s of %s", render.Grouped(uint64(len(both))), render.Counted(common, "tensor"))
+		if slices.ContainsFunc(both, func(r *DiffRow) bool { return r.Status != Same && r.Status != Agree }) {
+			weight := func(r *DiffRow) float64 {
+				if r.Figures == nil {
+					return math.Inf(1)
+				}
+				return max(r.Figures.Apart, r.Figures.BlockApart)
+			}
+			slices.SortStableFunc(both, func(x, y *DiffRow) int { return cmp.Compare(weight(y), weight(x)) })
+			text += ": " + names(both)
+		} else {
+			text += " by name alone"
 		}
-		out = append(out, render.Escape(r.Name()))
+		out = append(out, text)
 	}
-	if len(rows) > 0 {
-		return fmt.Sprintf("%s of %s: %s", render.Grouped(uint64(len(rows))), render.Counted(len(c.Rows), "tensor"), strings.Join(out, ", "))
+	for _, side := range []struct {
+		rows  []*DiffRow
+		where string
+	}{{onlyA, "only in A"}, {onlyB, "only in B"}} {
+		if len(side.rows) == 0 {
+			continue
+		}
+		n := render.Grouped(uint64(len(side.rows)))
+		if len(out) == 0 {
+			n = render.Counted(len(side.rows), "tensor")
+		}
+		out = append(out, fmt.Sprintf("%s %s: %s", n, side.where, names(side.rows)))
+	}
+	if len(out) > 0 {
+		return strings.Join(out, "; ")
 	}
 	for _, beside := range []struct {
 		name string

@@ -101,7 +101,11 @@ func IdentityFacts(r *inspect.IdentifyResult, all bool) []Fact {
 	fact("adapter", changesText(r.Changes))
 	fact("wrappers", strings.Join(r.Wrappers, " "))
 	fact("quantisation", strings.Join(r.Quantisation, ", "))
-	fact("names", fmt.Sprintf("%s in %s, %s known", render.Counted(r.Tensors, "tensor"), render.Counted(r.Templates, "template"), percent(r.Coverage)))
+	templates := render.Counted(r.Templates, "template")
+	if r.MoreTemplates {
+		templates = "at least " + templates
+	}
+	fact("names", fmt.Sprintf("%s in %s, %s known", render.Counted(r.Tensors, "tensor"), templates, percent(r.Coverage)))
 	fact("nearest", nearestText(r.Result))
 	if m := r.Migration; m != nil {
 		how := "names only"

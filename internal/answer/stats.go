@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/rename/template"
 )
 
 // StatsOptions adjust [Stats].
@@ -320,9 +321,11 @@ func Templates(templates []inspect.StatsTemplate) *render.Table {
 	return t
 }
 
-// OddLayers yields the tensors that are not like those of other layers, and in what.
+// OddLayers yields the tensors that are not like those of other layers, and in what. Layers
+// that are odd in the same way are folded.
 func OddLayers(templates []inspect.StatsTemplate) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
+		var names, odd []string
 		for i := range templates {
 			t := &templates[i]
 			for k := range t.Layers {
@@ -334,9 +337,16 @@ func OddLayers(templates []inspect.StatsTemplate) iter.Seq2[string, string] {
 				if l.Number >= 0 {
 					name = strings.Replace(name, "{layer}", strconv.Itoa(l.Number), 1)
 				}
-				if !yield(name, strings.Join(l.Odd, ", ")) {
-					return
-				}
+				names, odd = append(names, name), append(odd, strings.Join(l.Odd, ", "))
+			}
+		}
+		for _, g := range template.Fold(len(names), func(i int) (name, key string) { return names[i], odd[i] }) {
+			text := odd[g.Members[0]]
+			if len(g.Members) > 1 {
+				text += ", each"
+			}
+			if !yield(g.Name, text) {
+				return
 			}
 		}
 	}

@@ -164,7 +164,7 @@ func newStrip(word string, of []*inspect.StatsTemplate, figure func(l *inspect.L
 		out.Low, out.High = "no number", "no number"
 		return out
 	}
-	out.Low, out.High = figureText(lo), figureText(hi)
+	out.Low, out.High = rangeTexts(lo, hi)
 	x := func(n float64) string {
 		return coordinate(stripEdge + (n-float64(first))/max(float64(last-first), 1)*(stripWidth-2*stripEdge))
 	}
@@ -232,6 +232,16 @@ func thin(points []point) []point {
 }
 
 func coordinate(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64) }
+
+// rangeTexts are the ends of a range, with the digits that tell them apart.
+func rangeTexts(lo, hi float64) (low, high string) {
+	for digits := 3; ; digits++ {
+		low, high = strconv.FormatFloat(lo, 'g', digits, 64), strconv.FormatFloat(hi, 'g', digits, 64)
+		if low != high || lo == hi {
+			return low, high
+		}
+	}
+}
 
 func figureText(f float64) string { return strconv.FormatFloat(f, 'g', 3, 64) }
 

@@ -216,7 +216,7 @@ case $readers in
 esac
 
 # What `wtinspect report` writes, in a browser. SHOTS is where the screenshots stay.
-browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || :)
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || command -v chromium-headless-shell || :)
 if [ -z "$browser" ] || ! command -v npm >/dev/null; then
 	echo "SKIP: Chromium, or npm, is missing"
 elif mkdir "$tmp/report" && cp "$here/report/package.json" "$here/report/report.mjs" "$tmp/report" &&

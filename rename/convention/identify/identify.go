@@ -65,9 +65,10 @@ type Result struct {
 	// Evidence says in sentences what the judgement rests on.
 	Evidence []string
 	Tensors  int
-	// Templates is how many names there are when indices are left out, to the
-	// number that no model comes near.
-	Templates int
+	// Templates is how many names there are when indices are left out, to a number that no
+	// model comes near; MoreTemplates says that some names were not looked at beyond it.
+	Templates     int
+	MoreTemplates bool
 }
 
 // IsOf reports whether the names are those of a convention: it is the one found, or
@@ -172,7 +173,7 @@ func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention
 			}
 		}
 	})
-	res := &Result{Tensors: total, Templates: len(templates)}
+	res := &Result{Tensors: total, Templates: len(templates), MoreTemplates: len(templates) == mostFolded}
 	if !plain {
 		quantised := quant.NewSurvey(total)
 		for t := range tensors {

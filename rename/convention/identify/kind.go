@@ -86,8 +86,11 @@ func (b bitset) missing(max int) []int {
 	return out
 }
 
-// fold gathers tensors into templates, in order of first appearance. Names that
-// are more than maxTemplates and their companions are only counted.
+// mostFolded is how many templates are told apart: maxTemplates and as many companions.
+const mostFolded = 2 * maxTemplates
+
+// fold gathers tensors into templates, in order of first appearance. Names beyond mostFolded
+// are only counted.
 func (r *registry) fold(tensors iter.Seq[convention.Named]) (list []*tensorKind, total int) {
 	type group struct {
 		mask  uint64
@@ -99,7 +102,7 @@ func (r *registry) fold(tensors iter.Seq[convention.Named]) (list []*tensorKind,
 	var buf []byte
 	var nums []int32
 	for t := range tensors {
-		if total++; len(list) == 2*maxTemplates {
+		if total++; len(list) == mostFolded {
 			continue
 		}
 		buf, nums = template.Words.Scan(buf[:0], nums[:0], t.Name)

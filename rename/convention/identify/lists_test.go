@@ -586,7 +586,7 @@ func TestIdentifyHostile(t *testing.T) {
 	for i := range 30000 {
 		many = append(many, convention.Named{Name: fmt.Sprintf("x%dx.layers.0.mlp.up_proj.weight", i)})
 	}
-	if r := reg.identify(slices.Values(many), nil); r.Convention != "" || r.Templates != len(many) || len(r.Evidence) == 0 {
+	if r := reg.identify(slices.Values(many), nil); r.Convention != "" || r.Templates != len(many) || r.MoreTemplates || len(r.Evidence) == 0 {
 		t.Errorf("convention %q of %d templates; %v", r.Convention, r.Templates, r.Evidence)
 	}
 	if _, err := Locate(mustLookup(t, "llama-hf"), many); err == nil {
@@ -651,7 +651,7 @@ func TestTooManyTemplates(t *testing.T) {
 		}
 	}
 	r := Tensors(names, nil)
-	if r.Tensors != n || r.Templates != 2*maxTemplates || r.Convention != "" || !strings.Contains(strings.Join(r.Evidence, " "), "more than 20000 templates") {
+	if r.Tensors != n || r.Templates != mostFolded || !r.MoreTemplates || r.Convention != "" || !strings.Contains(strings.Join(r.Evidence, " "), "more than 20000 templates") {
 		t.Errorf("%d tensors, %d templates, %q: %q", r.Tensors, r.Templates, r.Convention, r.Evidence)
 	}
 }
