@@ -346,7 +346,22 @@ func (v *Conversion) choose(ctx context.Context) error {
 	case len(v.items) == 0:
 		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
 	}
+	for _, part := range v.parts() {
+		if of := shardsOf(part); of > 1 {
+			v.note("%s is one of %d files, and only its tensors are converted; with the directory as SRC all are", part.Path, of)
+		}
+	}
 	return nil
+}
+
+// shardsOf is how many files a set has of which a checkpoint is a single one by its name, 0 for none.
+func shardsOf(c *checkpoint.Checkpoint) int {
+	if len(c.Files) != 1 || c.Format == checkpoint.GGUF {
+		return 0
+	}
+	name := path.Base(filepath.ToSlash(c.Files[0].Name))
+	_, _, of, _ := safetensors.ParseShardName(strings.TrimSuffix(name, path.Ext(name)) + ".safetensors")
+	return of
 }
 
 // kept are the names of the tensors that are written, by the places of those that are tied to them. Of

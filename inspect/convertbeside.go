@@ -81,12 +81,15 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 	if err != nil {
 		return false, err
 	}
+	if _, err := jsondoc.Parse(d.From, text); err != nil {
+		v.note("%s comes along as it is, and what it says of dtypes, names and quantisation is that of the source: it cannot be edited: %v", d.Name, err)
+		return true, nil
+	}
 	edited := ConvertedDocument{Name: d.Name}
 	if v.Names != nil {
 		out, edits, left, err := rewrite.FollowNames(d.From, text, v.Names.Plan)
 		if err != nil {
 			v.note("%s: names in it are not followed: %v", d.From, err)
-			return true, nil
 		}
 		for _, u := range left {
 			v.note("left as it is: %v", u)
@@ -97,7 +100,7 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 	}
 	doc, err := jsondoc.Parse(d.From, text)
 	if err != nil {
-		return true, nil // nothing can be edited in it, and it stays as it is
+		return false, err
 	}
 	var changes []jsondoc.Edit
 	old, dtype := torchNames[mainDType(v.sourceBytes())], torchNames[mainDType(v.resultBytes())]

@@ -309,9 +309,9 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	if v.isGGUF() || !slices.ContainsFunc(v.items, func(it item) bool { return !quant.Plain(it.Name, it.DType) }) {
 		return nil
 	}
-	doc, err := v.Source.Document(ctx, "config.json")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		v.note("%v: what it says of quantised weights is not known", err)
+	options, err := v.quantOptions(ctx)
+	if err != nil {
+		return err
 	}
 	all := slices.Concat(v.items, v.unchosen)
 	isChosen := func(t *quant.Tensor) bool { return t.Index < len(v.items) }
@@ -319,7 +319,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	for i := range all {
 		s.Add(all[i].Name, all[i].DType, all[i].Shape)
 	}
-	r := s.Report(adapt.Quantised(doc))
+	r := s.Report(options)
 	gone, made := make(map[int]bool), make(map[int]item)
 	var without []string // tensors of weights that are copied
 	w := &arrays.Workspace{}
@@ -412,6 +412,30 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	}
 	v.items = items
 	return nil
+}
+
+// quantOptions is what the configurations of the sources say of how weights are quantised. Where two of them
+// differ, numbers would be worked out by the wrong one.
+func (v *Conversion) quantOptions(ctx context.Context) (*quant.Options, error) {
+	options := new(quant.Options)
+	by := ""
+	for _, c := range v.parts() {
+		doc, err := c.Document(ctx, "config.json")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			v.note("%v: what it says of quantised weights is not known", err)
+		}
+		if _, said := adapt.QuantMethod(doc); !said {
+			continue
+		}
+		o := adapt.Quantised(doc)
+		if by != "" && *o != *options && v.opts.DType != "" {
+			return nil, fmt.Errorf("%s and %s are quantised in different ways, as their configurations say (weight_block_size, sym); convert each of them with --dtype first", by, c.Path)
+		}
+		if by == "" {
+			by, options = c.Path, o
+		}
+	}
+	return options, nil
 }
 
 // unfit refuses weights whose numbers are to be worked out, and that lack something for it or

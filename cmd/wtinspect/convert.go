@@ -275,7 +275,8 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 	if table && failure != nil {
 		return failure // there is no plan to look at
 	}
-	if table {
+	// What cannot be written needs no plan, unless it is asked for.
+	if table && !(o.writes() && v.Job != nil && len(v.Job.Refusals) > 0) {
 		if err := written(answer.ConvertPlan(p.stdout, v, o.answer(p))); err != nil {
 			return err
 		}
