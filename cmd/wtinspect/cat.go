@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -167,6 +168,8 @@ func (o *catOptions) writeBinary(p *program, in *inputs, r *inspect.CatResult) e
 		p.note("%q is written as it is stored, without %s", r.Tensors[i].Name, strings.Join(r.Tensors[i].Beside, ", "))
 	}
 	switch dir := strings.TrimRight(o.path, `/\`); {
+	case n > 1 && dir == o.path && slices.Contains([]string{".npy", ".bin", ".raw"}, strings.ToLower(filepath.Ext(dir))):
+		return fmt.Errorf("%s is the name of one file, and %s are chosen; -o DIR writes a file for each into a new directory", o.path, counted(n, "tensor"))
 	case o.path != "" && o.path != "-" && (n > 1 || len(dir) < len(o.path)):
 		return p.winding(func() error { return r.WriteDir(dir, o.force) })
 	case n > 1:

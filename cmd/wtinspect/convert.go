@@ -252,6 +252,20 @@ func (o *convertOptions) sources(in *inputs, paths []string) ([]*checkpoint.Chec
 	return in.Checkpoints, nil
 }
 
+// noteLoss says which numbers the new dtype does not have, where what was printed may not be looked at.
+func (o *convertOptions) noteLoss(p *program, v *inspect.Conversion) {
+	if p.terminal && render.Format(o.format) == render.TableFormat {
+		return
+	}
+	for _, c := range v.Casts() {
+		r := c.Rounding
+		if r == nil || r.Overflowed+r.Underflowed == 0 {
+			continue
+		}
+		p.note("note: %s -> %s lost numbers: %s", c.From, c.To, answer.Losses(r))
+	}
+}
+
 // carryOut prints what is done, and does it.
 func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v *inspect.Conversion) error {
 	if v.Names != nil {
@@ -318,6 +332,9 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 		if err := written(answer.ConvertReport(p.stdout, v, o.options().Verify, a)); err != nil {
 			return err
 		}
+	}
+	if failure == nil {
+		o.noteLoss(p, v)
 	}
 	if failure == nil && !o.writes() {
 		failure = v.Excess

@@ -199,27 +199,40 @@ func writeCasts(w io.Writer, v *inspect.Conversion) {
 	for _, c := range v.Casts() {
 		fmt.Fprintf(w, "%s -> %s: %s, %s", c.From, c.To, render.Counted(c.Tensors, "tensor"), render.Counted(c.Elements, "number"))
 		if r := c.Rounding; r != nil {
-			fmt.Fprintf(w, "; %s", roundingText(r, c.Elements))
+			fmt.Fprintf(w, "; %s", roundingText(r))
 		}
 		fmt.Fprintln(w)
 	}
 }
 
 // roundingText says what a cast costs.
-func roundingText(r *inspect.Rounding, elements uint64) string {
+func roundingText(r *inspect.Rounding) string {
 	if r.Inexact == 0 && r.NaN == 0 {
 		return "all exact"
 	}
+	return counts{{r.Inexact - r.Overflowed - r.Underflowed, "rounded"}, {r.Overflowed, tooLarge}, {r.Underflowed, becameZero}, {r.NaN, "NaN"}}.String()
+}
+
+// Losses says how many numbers a cast could not keep at all.
+func Losses(r *inspect.Rounding) string {
+	return counts{{r.Overflowed, tooLarge}, {r.Underflowed, becameZero}}.String()
+}
+
+const tooLarge, becameZero = "too large", "became 0"
+
+// counts are how many there are of what; nothing is printed of which there is none.
+type counts []struct {
+	n    uint64
+	what string
+}
+
+func (c counts) String() string {
 	var words []string
-	add := func(n uint64, what string) {
-		if n > 0 {
-			words = append(words, render.Grouped(n)+" "+what)
+	for _, one := range c {
+		if one.n > 0 {
+			words = append(words, render.Grouped(one.n)+" "+one.what)
 		}
 	}
-	add(r.Inexact-r.Overflowed-r.Underflowed, "rounded")
-	add(r.Overflowed, "too large")
-	add(r.Underflowed, "became 0")
-	add(r.NaN, "NaN")
 	return strings.Join(words, ", ")
 }
 
@@ -233,7 +246,7 @@ func ConvertReport(w io.Writer, v *inspect.Conversion, verify rewrite.Verify, o 
 	}
 	for _, c := range v.Casts() {
 		if c.Rounding != nil {
-			fmt.Fprintf(w, "%s -> %s: %s\n", c.From, c.To, roundingText(c.Rounding, c.Elements))
+			fmt.Fprintf(w, "%s -> %s: %s\n", c.From, c.To, roundingText(c.Rounding))
 		}
 	}
 	_, err := fmt.Fprintf(w, "done: %s\n", render.Escape(v.Report.Output))
