@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"fmt"
 	"io"
 	"slices"
 
@@ -20,7 +21,8 @@ func isCodes(dtype string) bool { return quant.Is8Bit(dtype) || dtype == "I8" }
 
 // applyScales has FP8 and INT8 weights compared with others as the numbers that they stand for:
 // most schemes of package quant multiply them with their scales. What it cannot apply, or is not
-// to since values are not read, is noted.
+// to since values are not read, is noted. A scale that both sides have does not make the
+// numbers beside which it is the same: codes that were taken for numbers differ from what they stand for.
 func (c *comparison) applyScales() {
 	for _, side := range []struct {
 		list []*tensor
@@ -31,6 +33,15 @@ func (c *comparison) applyScales() {
 		}
 		report := surveyed(side.list, side.of)
 		left, applied := 0, false
+		var unknown, shared []string
+		scaleOf := quant.Scales(func(yield func(string) bool) {
+			for _, t := range side.list {
+				if !yield(t.own) {
+					return
+				}
+			}
+		})
+		known := make(map[*tensor]bool)
 		for _, m := range report.Modules {
 			if m.Scheme == nil || m.Scheme.Name == quant.Cast {
 				continue
@@ -39,16 +50,19 @@ func (c *comparison) applyScales() {
 			if !isCodes(w.dtype) || !w.halfCodes() {
 				continue
 			}
+			known[w] = true
 			s := onlyScales(m, side.list)
-			if s != nil && s.pair != nil {
-				continue
-			}
 			section, ok := scaledSection(m, w, s)
 			if !ok || c.opt.Headers {
 				left++
 				continue
 			}
-			w.section, s.reason, applied = section, "multiplied into the weight", true
+			w.section, applied = section, true
+			if s.pair == nil {
+				s.reason = "multiplied into the weight"
+			} else {
+				shared = append(shared, w.own)
+			}
 			for i := range m.Tensors {
 				if t := side.list[m.Tensors[i].Index]; t.pair == nil && t != s {
 					t.reason = "of a quantised weight, which the other side does not have"
@@ -59,6 +73,17 @@ func (c *comparison) applyScales() {
 			if applied && t.pair == nil && slices.Contains(report.Markers, t.own) {
 				t.reason = "says only that the file is quantised"
 			}
+		}
+		for _, t := range side.list {
+			if isCodes(t.dtype) && t.halfCodes() && !known[t] && scaleOf(t.own) != "" {
+				unknown = append(unknown, fmt.Sprintf("%q, with %q", t.own, scaleOf(t.own)))
+			}
+		}
+		if n := len(shared); n > 0 {
+			c.note("%s: quantised weights are multiplied with their scales (x%d, the first is %q); the other side has the scales, too, beside numbers that need none", side.of.Path, n, shared[0])
+		}
+		if n := len(unknown); n > 0 {
+			c.note("%s: weights are compared as they are stored, without what scales them (x%d, the first is %s): no scheme that is known has both", side.of.Path, n, unknown[0])
 		}
 		if left > 0 {
 			c.note("%s: quantised weights with scales beside them (x%d) are compared as they are stored, without the scales", side.of.Path, left)
