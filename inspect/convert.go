@@ -757,7 +757,19 @@ func (v *Conversion) base() string {
 	if base, variant, ok := checkpoint.CutVariant(stem); ok {
 		return v.variant(strings.TrimPrefix(base, "pytorch_") + "." + variant)
 	}
-	return knownBase(stem)
+	if base := knownBase(stem); base != "" || !v.isPEFT() {
+		return base
+	}
+	return "adapter_model"
+}
+
+// isPEFT reports whether the result is an adapter as PEFT saves and loads it.
+func (v *Conversion) isPEFT() bool {
+	if v.Container != checkpoint.Safetensors || slices.ContainsFunc(v.items, func(it item) bool { return !strings.HasPrefix(it.Name, "base_model.model.") }) {
+		return false // without looking further
+	}
+	r := identify.Tensors(v.named(), v.opts.Names.Model)
+	return r.Adapter && slices.Contains(r.Dialects, "peft")
 }
 
 // variant is what the files of a variant begin with. One that is named after a dtype is none
