@@ -491,7 +491,7 @@ func (v *Conversion) unscaled(ctx context.Context, all []item, gone map[int]bool
 	// A scheme that is followed has its scale; what was seen of a quantizer is none.
 	further := rest(func(name string) bool {
 		leaf := name[strings.LastIndexByte(name, '.')+1:]
-		return !quant.OfActivations(name) && strings.Contains(strings.ToLower(leaf), "scale")
+		return !quant.OfActivations(name) && !strings.Contains(strings.ToLower(leaf), "amax")
 	})
 	said := v.saidQuantised(ctx)
 	for i := range v.items {

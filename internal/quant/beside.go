@@ -15,9 +15,25 @@ func Scales(names iter.Seq[string]) func(weight string) string {
 			scales[owner] = name
 		}
 	}
+	isScale := func(leaf string) bool {
+		word := strings.ToLower(leaf)
+		return strings.Contains(word, "scale") || strings.Contains(word, "amax")
+	}
+	modules := make(map[string]bool) // that have something else
+	for name := range names {
+		if _, leaf := cutLast(name); !isScale(leaf) {
+			module, _, _ := Split(name)
+			modules[module] = true
+		}
+	}
 	for name := range names {
 		owner, leaf := cutLast(name)
-		if word := strings.ToLower(leaf); !strings.Contains(word, "scale") && !strings.Contains(word, "amax") {
+		if !isScale(leaf) {
+			continue
+		}
+		// Of several that are one module's, such as experts, each has its own.
+		if module, leaf, ok := Split(name); ok && strings.HasPrefix(leaf, "_") && modules[module] {
+			note(module, name)
 			continue
 		}
 		note(owner, name)
