@@ -39,6 +39,9 @@ type PlacesOptions struct {
 	// MaxBytes bounds how much of the values of files on other machines one command
 	// reads; 0 means 1 GiB, and less than 0 that there is no bound.
 	MaxBytes int64
+	// Rate is how often each host is asked in a minute at most; 0 means as often as it
+	// allows.
+	Rate int
 	// Note is told what somebody who waits should know, and Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
@@ -70,7 +73,7 @@ func WithPlaces(ctx context.Context, opts *PlacesOptions) (_ context.Context, cl
 			return nil, err
 		}
 		client, err = remote.NewClient(remote.Options{
-			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Silent: opts.Silent, Note: opts.Note, Trace: opts.Trace, Read: opts.Read, Asked: opts.Asked,
+			Settings: settings, UserAgent: opts.UserAgent, InsecureHTTP: opts.InsecureHTTP, NoCache: opts.NoCache, Silent: opts.Silent, Rate: opts.Rate, Note: opts.Note, Trace: opts.Trace, Read: opts.Read, Asked: opts.Asked,
 		})
 		return client, err
 	})

@@ -17,6 +17,8 @@ type ScanOptions struct {
 	RuleChoice
 	// Recursive has every release at and below a directory scanned, each by itself.
 	Recursive bool
+	// Subtree is the part of PyTorch files that is read; see [checkpoint.Options].
+	Subtree string
 	// Values also reads all data: for the digests of the tensors, their figures, and the
 	// rules about values.
 	Values bool
@@ -214,7 +216,7 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 		}
 	}
 	j.out = out
-	rel, err := open(ctx, j.ref, nil)
+	rel, err := open(ctx, j.ref, &checkpoint.Options{Subtree: s.opts.Subtree})
 	if err != nil {
 		fail(err)
 		if rel == nil {

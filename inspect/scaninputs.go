@@ -104,10 +104,10 @@ func eachError(err error, f func(error) bool) bool {
 }
 
 // ShardOf returns the shard, from 0, that an input belongs to: the 64-bit FNV-1a hash of its
-// reference, as [ScanInputs] yields it, modulo the number of shards.
+// reference, as [ScanInputs] yields it and without secrets, modulo the number of shards.
 func ShardOf(ref string, shards int) int {
 	h := fnv.New64a()
-	h.Write([]byte(ref))
+	h.Write([]byte(ShownReference(ref)))
 	return int(h.Sum64() % uint64(shards))
 }
 

@@ -91,8 +91,8 @@ type ScannedTensor struct {
 	File       *string `json:"file" parquet:"file,optional,dict"`
 	// Name has U+FFFD for what is not UTF-8; NameBase64 has the bytes then.
 	Name       string  `json:"name" parquet:"name"`
-	NameBase64 *string `json:"name_base64,omitempty" parquet:"name_base64,optional"`
-	// Template is the name without its numbers.
+	NameBase64 *string `json:"name_base64" parquet:"name_base64,optional"`
+	// Template is the name with {} in place of every index.
 	Template string  `json:"template" parquet:"template,dict"`
 	DType    *string `json:"dtype" parquet:"dtype,optional,dict"`
 	// Shape has the slowest dimension first. It is empty for a scalar, and nil when it
@@ -121,7 +121,7 @@ type ScannedFinding struct {
 	Offset     *int64  `json:"offset" parquet:"offset,optional"`
 	// Tensor is a name, or a template with sets of numbers in braces.
 	Tensor       *string `json:"tensor" parquet:"tensor,optional"`
-	TensorBase64 *string `json:"tensor_base64,omitempty" parquet:"tensor_base64,optional"`
+	TensorBase64 *string `json:"tensor_base64" parquet:"tensor_base64,optional"`
 	Count        int64   `json:"count" parquet:"count"`
 	Message      string  `json:"message" parquet:"message"`
 	Fixable      bool    `json:"fixable" parquet:"fixable"`
@@ -135,7 +135,7 @@ type ScannedStats struct {
 	Checkpoint    string   `json:"checkpoint" parquet:"checkpoint,dict"`
 	File          *string  `json:"file" parquet:"file,optional,dict"`
 	Name          string   `json:"name" parquet:"name"`
-	NameBase64    *string  `json:"name_base64,omitempty" parquet:"name_base64,optional"`
+	NameBase64    *string  `json:"name_base64" parquet:"name_base64,optional"`
 	DType         *string  `json:"dtype" parquet:"dtype,optional,dict"`
 	Count         *int64   `json:"count" parquet:"count,optional"`
 	Min           *float64 `json:"min" parquet:"min,optional"`
@@ -324,7 +324,7 @@ func (r *scannedRelease) tensorRows(yield func(ScannedTensor) bool) {
 		buf = template.Words.Append(buf[:0], t.Name)
 		tm, ok := templates[string(buf)]
 		if !ok {
-			tm, _ = asUTF8(string(buf))
+			tm, _ = asUTF8(template.Words.Replace(t.Name, func(int, string) string { return "{}" }))
 			templates[string(buf)] = tm
 		}
 		row := ScannedTensor{

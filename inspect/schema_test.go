@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -233,6 +234,27 @@ type (
 		Name  string  `json:"name"`
 		Title string  `json:"title"`
 	}
+	// The lines of scan begin with the name of the table.
+	scanReleaseLine struct {
+		Table string `json:"table"`
+		ScannedRelease
+	}
+	scanFileLine struct {
+		Table string `json:"table"`
+		ScannedFile
+	}
+	scanTensorLine struct {
+		Table string `json:"table"`
+		ScannedTensor
+	}
+	scanFindingLine struct {
+		Table string `json:"table"`
+		ScannedFinding
+	}
+	scanStatsLine struct {
+		Table string `json:"table"`
+		ScannedStats
+	}
 	lockLine struct {
 		// Checkpoint is the path of the checkpoint.
 		Checkpoint string   `json:"checkpoint"`
@@ -280,6 +302,7 @@ var answers = []struct {
 	{"map test", list(mapTestAnswer{}), list(mapTestLine{})},
 	{"check", list(CheckResult{}), list(Finding{})},
 	{"rules", list(rulesAnswer{}), list(rulesLine{})},
+	{"scan", nil, list(scanReleaseLine{}, scanFileLine{}, scanTensorLine{}, scanFindingLine{}, scanStatsLine{})},
 	{"lock", list(LockResult{}), list(lockLine{})},
 	{"fix", list(FixResult{}), nil},
 	{"version", list(versionAnswer{}), list(versionAnswer{})},
@@ -291,6 +314,7 @@ func list(v ...any) []any { return v }
 var wires = [][2]any{
 	{Sum{}, (*uint64)(nil)},
 	{digest(""), (*string)(nil)},
+	{time.Time{}, ""},
 	{DTypes{}, map[string]jsonDType{}},
 	{Fault{}, jsonFault{}},
 	{Tensor{}, jsonTensor{}},
@@ -313,6 +337,7 @@ var nullable = []string{
 	"jsonName.Shape", "jsonCat.ValuesShape", "jsonStats.Histogram", "jsonDiffRow.ShapeA", "jsonDiffRow.ShapeB",
 	"jsonDiffGroup.ShapeA", "jsonDiffGroup.ShapeB", "jsonGroup.Shape",
 	"Comparison.Metadata", "Comparison.Config", "jsonIdentity.Dialects", "jsonIdentity.Families", "Part.Families",
+	"ScannedTensor.Shape",
 }
 
 const (
@@ -334,6 +359,7 @@ var objects = map[string]*jsonschema.Schema{
 var patterns = map[string]string{
 	"Finding.Rule": ruleID, "Declined.Rule": ruleID, "Rule.ID": ruleID, "rulesLine.ID": ruleID,
 	"jsonHash.SHA256": hex64, "jsonHash.XXH64": hex16, "HashedCheckpoint.ContentID": hex64, "contentIDLine.ContentID": hex64,
+	"ScannedFinding.Rule": ruleID, "ScannedTensor.Digest": hex64,
 	"LockedTensor.SHA256": hex64, "lockLine.SHA256": hex64,
 }
 
@@ -365,6 +391,7 @@ func newSchemas(t *testing.T) *schemas {
 		"jsonDiffRow.By":              s.constants(compare.Evidence("")),
 		"jsonDiffRow.Rounded":         {EqualValues, RoundedB, RoundedA},
 		"jsonFault.Severity":          severities,
+		"ScannedFinding.Severity":     severities,
 		"CheckSummary.FailOn":         append(slices.Clone(severities), never),
 		"renameLine.Action":           actions,
 		"Proof.Method":                s.constants(rewrite.Proof{}, "Proof"),
@@ -393,6 +420,11 @@ func newSchemas(t *testing.T) *schemas {
 	s.known[reflect.TypeFor[[]byte]()] = &jsonschema.Schema{Type: "string", ContentEncoding: "base64", Description: "The bytes, which are not UTF-8."}
 	s.known[reflect.TypeFor[json.RawMessage]()] = &jsonschema.Schema{}
 	s.known[reflect.TypeFor[figure]()] = &jsonschema.Schema{Types: []string{"number", "string"}, Pattern: "^(NaN|-?Infinity)$"}
+	for f := range reflect.TypeFor[ScannedStats]().Fields() {
+		if f.Type == reflect.TypeFor[*float64]() { // as jsonStats has them, and tables as numbers
+			objects["ScannedStats."+f.Name] = &jsonschema.Schema{Types: []string{"number", "string", "null"}, Pattern: "^(NaN|-?Infinity)$"}
+		}
+	}
 	for _, w := range wires {
 		s.known[reflect.TypeOf(w[0])] = s.of(reflect.TypeOf(w[1]))
 	}

@@ -38,6 +38,7 @@ var readingCommands = [][]string{
 	{"diff", "m", "m"},
 	{"report", "-f", "markdown", "m", "m"},
 	{"check", "m"},
+	{"scan", "m"},
 	{"check", "--against", "m", "m"},
 	{"lock", "m"},
 	{"rename", "--to", "meta", "m"},

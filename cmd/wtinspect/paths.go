@@ -143,47 +143,32 @@ func noWeights(name string, head []byte) error {
 // maxPath is how long a path may be: that of Windows, the longest.
 const maxPath = 32767
 
+// unit is what a list has one path in each of, and what ends it.
+func (l *pathList) unit() (name string, end byte) {
+	if l.null {
+		return "path", 0
+	}
+	return "line", '\n'
+}
+
 func (l *pathList) parse(name string, text []byte) ([]string, error) {
 	var (
-		paths   []string
-		errs    []error
-		n, bad  int
-		unit    = "line"
-		between = byte('\n')
+		paths  []string
+		errs   []error
+		n, bad int
 	)
-	if l.null {
-		unit, between = "path", 0
-	} else {
-		text = bytes.TrimPrefix(text, []byte("\ufeff")) // as PowerShell begins files
-	}
-	fail := func(format string, args ...any) {
-		const most = 5
-		if bad++; bad <= most {
-			errs = append(errs, fmt.Errorf("%s: %s %d: %s", name, unit, n, fmt.Sprintf(format, args...)))
-		}
-	}
+	unit, between := l.unit()
 	for len(text) > 0 {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte{between})
 		n++
-		if !l.null {
-			line = bytes.TrimSuffix(line, []byte("\r"))
-		}
-		switch {
-		case len(line) == 0:
-		case len(line) > maxPath:
-			fail("has %d bytes, and a path has at most %d", len(line), maxPath)
-		case l.null:
-			paths = append(paths, string(line))
-		case bytes.IndexByte(line, 0) >= 0:
-			fail("has a NUL byte; --null reads lists that are separated by them, and other text is read as UTF-8")
-		case !utf8.Valid(line):
-			fail("is not UTF-8; --null reads paths of any bytes")
-		default:
-			path, err := unquote(string(line))
-			if err != nil {
-				fail("%v", err)
+		path, err := l.entry(n, line)
+		if err != nil {
+			const most = 5
+			if bad++; bad <= most {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			}
+		} else if path != "" {
 			paths = append(paths, path)
 		}
 	}
@@ -191,6 +176,40 @@ func (l *pathList) parse(name string, text []byte) ([]string, error) {
 		errs = append(errs, fmt.Errorf("%s: and %s like these", name, counted(more, "more "+unit)))
 	}
 	return paths, errors.Join(errs...)
+}
+
+// byteOrderMark begins files that PowerShell writes.
+const byteOrderMark = "\ufeff"
+
+// entry returns the path in the nth line of a list, "" in an empty one.
+func (l *pathList) entry(n int, line []byte) (string, error) {
+	unit, _ := l.unit()
+	if !l.null {
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte(byteOrderMark))
+		}
+		line = bytes.TrimSuffix(line, []byte("\r"))
+	}
+	fail := func(format string, args ...any) (string, error) {
+		return "", fmt.Errorf("%s %d: %s", unit, n, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case len(line) == 0:
+		return "", nil
+	case len(line) > maxPath:
+		return fail("has %d bytes, and a path has at most %d", len(line), maxPath)
+	case l.null:
+		return string(line), nil
+	case bytes.IndexByte(line, 0) >= 0:
+		return fail("has a NUL byte; --null reads lists that are separated by them, and other text is read as UTF-8")
+	case !utf8.Valid(line):
+		return fail("is not UTF-8; --null reads paths of any bytes")
+	}
+	path, err := unquote(string(line))
+	if err != nil {
+		return fail("%v", err)
+	}
+	return path, nil
 }
 
 // unquote takes the quotes from a path to which git has given them: those of C, with

@@ -56,7 +56,9 @@ type program struct {
 	noCache, insecureHTTP bool
 	// maxBytes bounds what is read of the values of remote files.
 	maxBytes byteLimit
-	color    string
+	// rate is how often a server is asked in a minute, 0 for any number.
+	rate  int
+	color string
 
 	// whole is held for reading while files are changed, and for writing by what
 	// ends the process.

@@ -32,6 +32,8 @@ const progressDelay = 400 * time.Millisecond
 // shows it now and then: drawing never holds up the work.
 type meter struct {
 	done atomic.Int64
+	// what is done, where that is not what it was called in the beginning.
+	what atomic.Pointer[string]
 	stop func()
 }
 
@@ -83,6 +85,9 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 			done := m.done.Load()
 			if total != unknownTotal {
 				done = min(done, total)
+			}
+			if what := m.what.Load(); what != nil {
+				bar.Describe(*what)
 			}
 			bar.Set64(done)
 			flush()

@@ -44,6 +44,7 @@ var commands = [...]command{
 	{"check", newCheck, releases, []string{"validate", "lint", "verify", "test"}},
 	{"rules", newRules, releases, nil},
 	{"explain", newExplain, releases, []string{"why", "rule"}},
+	{"scan", newScan, releases, []string{"crawl", "batch", "audit", "estate"}},
 	{"lock", newLock, releases, []string{"freeze", "pin", "manifest"}},
 	{"fix", newFix, changing, []string{"repair"}},
 	{"schema", newSchema, aside, []string{"schemas", "jsonschema"}},
@@ -270,7 +271,7 @@ func (p *program) work(f func(cmd *cobra.Command, args []string) error) func(*co
 
 // places returns a context in which references are read where they lead to.
 func (p *program) places(ctx context.Context) (_ context.Context, done func()) {
-	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, MaxBytes: int64(p.maxBytes), Note: p.note}
+	opts := &inspect.PlacesOptions{Getenv: p.getenv, UserAgent: "wtinspect/" + thisBuild().version, InsecureHTTP: p.insecureHTTP, NoCache: p.noCache, MaxBytes: int64(p.maxBytes), Rate: p.rate, Note: p.note}
 	if p.verbose {
 		opts.Read = func(repo, commit string) { p.say("%s: commit %s", repo, commit) }
 		opts.Asked = func(host string, requests int, bytes int64, took time.Duration) {

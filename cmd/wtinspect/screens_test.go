@@ -47,6 +47,7 @@ var screens = []screen{
 	{"diff-gguf", "diff quants/Meta-Llama-3.1-8B-Instruct-abliterated-Q4_K_M.gguf quants/Meta-Llama-3.1-8B-Instruct-abliterated-Q5_K_M.gguf"},
 	{"rename", "rename --map twice.yaml -n kimi"},
 	{"rename-to", "rename --to gguf -n llama"},
+	{"scan", "scan -f csv --table findings --columns repository,rule,file,tensor kimi llama"},
 	{"convert", "convert --dtype f32 --keep *norm* --max-shard-size 10KB -n -o out llama"},
 	{"map-list", "map list kimi"},
 	{"map-show", "map show yi-to-llama"},

@@ -165,11 +165,17 @@ func (s *subject) hold(m *model) *identify.Fit {
 		text, _ = v.Text()
 	}
 	of := func(c *convention.Convention) bool { return c.HasFamily(kind) || text != "" && c.HasFamily(text) }
+	all := convention.All()
+	// A spelling that was given up is as good as the one that took its place.
+	current := make(map[string]bool)
+	for _, c := range all {
+		if c.VariantOf != "" && of(c) {
+			current[c.VariantOf] = true
+		}
+	}
 	var best *identify.Fit
-	for _, c := range convention.All() {
-		// A spelling that was given up is as good as the one that took its place.
-		current := func(old *convention.Convention) bool { return old.VariantOf == c.Name && of(old) }
-		if !c.Language || !of(c) && !slices.ContainsFunc(convention.All(), current) {
+	for _, c := range all {
+		if !c.Language || !of(c) && !current[c.Name] {
 			continue
 		}
 		if slices.ContainsFunc(c.Tensors(), func(t convention.Tensor) bool { return strings.HasPrefix(t.Role, "decoder.") }) {

@@ -43,6 +43,14 @@ type Hub struct {
 	seen   map[string]int    // how often a URL was asked for
 	signed map[string]signed // by the signature of a link to the second host
 	issued int
+	// windows has how often each bucket was asked in the window that began then.
+	windows map[string]*window
+	now     func() time.Time
+}
+
+type window struct {
+	began time.Time
+	asked int
 }
 
 type signed struct {
@@ -60,9 +68,16 @@ type Request struct {
 	Bytes int64
 }
 
+// Clock has the windows of [Knobs.Quota] go by another clock.
+func (h *Hub) Clock(now func() time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = now
+}
+
 // Start begins to serve on loopback.
 func Start() (*Hub, error) {
-	h := &Hub{repos: make(map[string]*Repo), seen: make(map[string]int), signed: make(map[string]signed), token: "hf_test"}
+	h := &Hub{now: time.Now, windows: make(map[string]*window), repos: make(map[string]*Repo), seen: make(map[string]int), signed: make(map[string]signed), token: "hf_test"}
 	for _, s := range []struct {
 		url   *string
 		host  string

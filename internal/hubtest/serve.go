@@ -72,7 +72,7 @@ func (h *Hub) fails(w http.ResponseWriter, r *http.Request, k Knobs) bool {
 	asked, total := h.seen[r.Host+r.URL.Path+r.Header.Get("Range")], len(h.log)
 	h.mu.Unlock()
 	bucket := "resolvers"
-	if strings.HasPrefix(r.URL.Path, "/api/") {
+	if strings.HasPrefix(r.URL.Path, "/api/") && !strings.HasPrefix(r.URL.Path, "/api/resolve-cache/") {
 		bucket = "api"
 	}
 	if k.RetryAfter == 0 {
@@ -82,6 +82,10 @@ func (h *Hub) fails(w http.ResponseWriter, r *http.Request, k Knobs) bool {
 		}
 		w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, left, cmp.Or(k.Wait, 300)))
 		w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"fixed window";"%s";q=%d;w=300`, bucket, quota))
+	}
+	if k.Quota > 0 && h.overQuota(w, bucket, k.Quota) {
+		fail(w, http.StatusTooManyRequests, "", "We had to rate limit you")
+		return true
 	}
 	switch {
 	case k.Rate > 0 && total > k.Rate:
@@ -103,6 +107,25 @@ func (h *Hub) fails(w http.ResponseWriter, r *http.Request, k Knobs) bool {
 		return true
 	}
 	return false
+}
+
+// overQuota counts a request in the window of its bucket, says what is left of it, and
+// reports that there is nothing left.
+func (h *Hub) overQuota(w http.ResponseWriter, bucket string, quota int) bool {
+	const length = 300 * time.Second
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.now()
+	is := h.windows[bucket]
+	if is == nil || now.Sub(is.began) >= length {
+		is = &window{began: now}
+		h.windows[bucket] = is
+	}
+	is.asked++
+	left := is.began.Add(length).Sub(now)
+	w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, max(0, quota-is.asked), left/time.Second))
+	w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"fixed window";"%s";q=%d;w=300`, bucket, quota))
+	return is.asked > quota
 }
 
 // fail answers with an error as the hub does: the reason is in headers.

@@ -44,6 +44,9 @@ type Options struct {
 	NoCache bool
 	// Silent asks no server for anything: what is in no cache is not there.
 	Silent bool
+	// Rate is how often each host is asked in a minute at most; 0 means as often as it
+	// allows.
+	Rate int
 	// Note is told what somebody who waits should know, Trace of every request.
 	// Either may be nil. Neither is told a secret.
 	Note, Trace func(format string, args ...any)
@@ -91,7 +94,10 @@ func NewClient(opts Options) (*Client, error) {
 	if c.opts.Trace == nil {
 		c.opts.Trace = func(string, ...any) {}
 	}
-	c.http = &retrier{client: c, next: newTransport(opts.Settings.Patience, http.ProxyFromEnvironment), rates: newGovernor()}
+	rates := newGovernor()
+	rates.rate = opts.Rate
+	rates.limits = func(u *url.URL) bool { return sameOrigin(u, endpoint) }
+	c.http = &retrier{client: c, next: newTransport(opts.Settings.Patience, http.ProxyFromEnvironment), rates: rates}
 	c.hub = &HubPlace{client: c, repos: make(map[string]*repo)}
 	c.urls = &urls{client: c, files: make(map[string]*file), absent: make(map[string]error), queries: make(map[string]string)}
 	c.ollama = newOllama(opts.Settings.Ollama)

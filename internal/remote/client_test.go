@@ -27,6 +27,8 @@ type world struct {
 	// traces are what -v shows, waits what it would have waited.
 	traces []string
 	waits  []time.Duration
+	// ahead is how far the clock of the client is, as what it did not wait.
+	ahead time.Duration
 }
 
 func newWorld(t *testing.T, env ...string) *world {
@@ -69,7 +71,13 @@ func (w *world) begin(vars map[string]string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.waits = append(w.waits, d)
+		w.ahead += d
 		return ctx.Err()
+	}
+	c.http.(*retrier).rates.now = func() time.Time {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return time.Now().Add(w.ahead)
 	}
 	// Names below localhost mean this machine, whatever the resolver says.
 	c.transport().DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -110,10 +110,10 @@ func TestGovernorIsBounded(t *testing.T) {
 	u, _ := url.Parse("https://hub/a/b/resolve/main/x")
 	g.learn(u, &http.Response{StatusCode: 200, Header: http.Header{
 		"Ratelimit": {`"resolvers";r=0;t=2000000000`}, "Ratelimit-Policy": {`"fixed window";"resolvers";q=500;w=300`},
-	}})
+	}}, now)
 	for range 20 {
-		if d, _ := g.wait(u); d > longestWait {
-			t.Fatalf("waits %v", d)
+		if next := g.enter(u); next.wait > longestWait || next.changed != nil {
+			t.Fatalf("%+v", next)
 		}
 	}
 }

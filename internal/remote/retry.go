@@ -36,20 +36,16 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	c := r.client
 	for attempt := 1; ; attempt++ {
-		if wait, told := r.rates.wait(req.URL); wait > 0 {
-			if wait > longestWait {
-				text := fmt.Sprintf("%s limits how often it is asked; it says to wait %d seconds", req.URL.Host, int64((wait+time.Second-1)/time.Second))
-				return nil, &netError{text: text, attempts: 1}
-			}
-			if told {
-				c.opts.Note("%s limits how often it is asked: waiting %s", req.URL.Host, seconds(wait))
-			}
-			if err := c.pause(ctx, wait); err != nil {
-				return nil, err
-			}
+		if err := r.turn(ctx, req.URL); err != nil {
+			return nil, err
 		}
-		began := time.Now()
+		began, sent := time.Now(), r.rates.now()
 		resp, err := hopOf(ctx).attempt(r.next, req, c.opts.Settings.Patience)
+		var asked time.Duration
+		if err == nil {
+			asked = r.rates.learn(req.URL, resp, sent)
+		}
+		r.rates.leave(req.URL)
 		if ctx.Err() != nil {
 			if err == nil {
 				resp.Body.Close()
@@ -69,10 +65,6 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		c.asked.request(req.URL.Host, began)
 		c.trace(req, resp, err, time.Since(began))
-		var asked time.Duration
-		if err == nil {
-			asked = r.rates.learn(req.URL, resp)
-		}
 		if attempt >= most || asked > longestWait {
 			if most == attempts {
 				r.rates.fails(req.URL)
@@ -97,6 +89,46 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		if err := c.pause(ctx, wait); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// turn waits until a request may be made. Its end is to be told with [governor.leave].
+func (r *retrier) turn(ctx context.Context, u *url.URL) error {
+	c := r.client
+	if wait := r.rates.pace(u); wait > 0 {
+		if err := c.pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+	for {
+		t := r.rates.enter(u)
+		if t.wait > longestWait {
+			text := fmt.Sprintf("%s limits how often it is asked; it says to wait %d seconds", u.Host, int64((t.wait+time.Second-1)/time.Second))
+			return &netError{text: text, attempts: 1}
+		}
+		if t.told {
+			c.opts.Note("%s limits how often it is asked: waiting %s", u.Host, seconds(t.wait))
+		}
+		var err error
+		switch {
+		case t.changed != nil:
+			select {
+			case <-t.changed:
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			}
+		case t.wait > 0:
+			err = c.pause(ctx, t.wait)
+		}
+		if err != nil {
+			if t.enters {
+				r.rates.leave(u)
+			}
+			return err
+		}
+		if t.enters {
+			return nil
 		}
 	}
 }
@@ -211,12 +243,21 @@ func seconds(d time.Duration) string {
 }
 
 // A governor knows what servers say of their rates, and slows down before
-// nothing is left. The hub counts in fixed windows, one for its API and one for
-// files. It also knows which servers fail: of many requests that wait for the same
+// nothing is left, so that a server never has to refuse. The hub counts in fixed windows, one
+// for its API and one for files, and says with every answer what is left of one. Until the
+// first answer of a window nobody knows that, so that one request alone is made; afterwards
+// as many are under way as may all be counted.
+//
+// It also knows which servers fail: of many requests that wait for the same
 // reason one says so, and when one has given up the others ask once.
 type governor struct {
-	now      func() time.Time
+	now func() time.Time
+	// limits reports that a server is known to say its rate with every answer.
+	limits func(u *url.URL) bool
+	// rate is how often a host is asked in a minute at most, 0 for any number.
+	rate     int
 	mu       sync.Mutex
+	paced    map[string]time.Time // by host, when it may be asked again at this rate
 	buckets  map[string]*bucket
 	troubles map[string]*trouble // by origin
 }
@@ -233,12 +274,33 @@ type bucket struct {
 	// until is when the next request may be made at all, next when at the pace that
 	// lasts to the end of the window.
 	until, next, reset time.Time
-	remaining, quota   int64
-	told               bool
+	// known says that remaining and quota are of the window that ends at reset.
+	known            bool
+	remaining, quota int64
+	// free says that the server does not count.
+	free bool
+	// under is how many requests are under way, each of which may not be counted yet.
+	under int64
+	// changed is closed when one of them has ended.
+	changed chan struct{}
+	told    bool
 }
 
 func newGovernor() *governor {
-	return &governor{now: time.Now, buckets: make(map[string]*bucket), troubles: make(map[string]*trouble)}
+	return &governor{
+		now: time.Now, limits: func(*url.URL) bool { return true },
+		paced: make(map[string]time.Time), buckets: make(map[string]*bucket), troubles: make(map[string]*trouble),
+	}
+}
+
+// bucket returns the bucket that a request counts in. It is called with the lock.
+func (g *governor) bucket(u *url.URL) *bucket {
+	b := g.buckets[bucketOf(u)]
+	if b == nil {
+		b = &bucket{free: !g.limits(u), changed: make(chan struct{})}
+		g.buckets[bucketOf(u)] = b
+	}
+	return b
 }
 
 // trouble returns the entry of a server. It is called with the lock.
@@ -289,51 +351,104 @@ func bucketOf(u *url.URL) string {
 	return origin(u) + " " + kind
 }
 
-// wait returns how long a request has to wait, and whether that is to be told.
-func (g *governor) wait(u *url.URL) (d time.Duration, told bool) {
+// pace returns how long a request has to wait for the rate that the user allows.
+func (g *governor) pace(u *url.URL) time.Duration {
+	if g.rate <= 0 {
+		return 0
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	b := g.buckets[bucketOf(u)]
-	if b == nil {
-		return 0, false
-	}
 	now := g.now()
-	at := now
-	switch {
-	case now.Before(b.until):
-		at = b.until
-	case b.remaining < b.quota/scarce && now.Before(b.reset):
-		at = b.next
-		if at.Before(now) {
-			at = now
-		} else if at.After(b.reset) {
-			at = b.reset // the next window begins
-		}
-		b.next = at.Add(b.reset.Sub(now) / time.Duration(b.remaining+1))
-		b.remaining = max(0, b.remaining-1)
+	at := g.paced[u.Host]
+	if at.Before(now) {
+		at = now
 	}
-	d = at.Sub(now)
-	told = d > 2*time.Second && !b.told
-	b.told = b.told || told
-	return d, told
+	g.paced[u.Host] = at.Add(time.Minute / time.Duration(g.rate))
+	return at.Sub(now)
 }
 
-// learn reads what an answer says of the rate. It returns how long the server
-// wants to be left alone, 0 when it does not say.
-func (g *governor) learn(u *url.URL, resp *http.Response) time.Duration {
+// A turn is what a request has to wait for: some time, or that another has ended. When it
+// enters, it is made afterwards; otherwise it has to ask again.
+type turn struct {
+	wait    time.Duration
+	told    bool // the wait is to be told
+	changed <-chan struct{}
+	enters  bool
+}
+
+// enter says when a request may be made. One that enters is under way until
+// [governor.leave].
+func (g *governor) enter(u *url.URL) turn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b, now := g.bucket(u), g.now()
+	if b.known && !now.Before(b.reset) {
+		b.known = false
+	}
+	left := b.remaining - b.under
+	var t turn
+	switch {
+	case now.Before(b.until):
+		t.wait = b.until.Sub(now)
+	case !b.known && (b.free || b.under == 0), b.known && left > b.quota/scarce:
+		t.enters = true
+	case !b.known, left <= 0 && b.under > 0:
+		t.changed = b.changed
+	default:
+		at := b.next
+		if at.Before(now) {
+			at = now
+		}
+		if left <= 0 || !at.Before(b.reset) {
+			at = b.reset
+		} else {
+			t.enters = true
+			b.next = at.Add(b.reset.Sub(at) / time.Duration(left+1))
+		}
+		t.wait = at.Sub(now)
+	}
+	if t.enters {
+		b.under++
+	}
+	t.told = t.wait > 2*time.Second && !b.told
+	b.told = b.told || t.told
+	return t
+}
+
+// leave notes that a request has been answered, or will not be.
+func (g *governor) leave(u *url.URL) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.bucket(u)
+	b.under--
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// learn reads what the answer to a request that was sent then says of the rate. It returns
+// how long the server wants to be left alone, 0 when it does not say.
+func (g *governor) learn(u *url.URL, resp *http.Response, sent time.Time) time.Duration {
 	remaining, reset, ok := rateLimit(resp.Header.Get("RateLimit"))
 	limited := resp.StatusCode == http.StatusTooManyRequests
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	b := g.buckets[bucketOf(u)]
-	if b == nil {
-		b = &bucket{}
-		g.buckets[bucketOf(u)] = b
-	}
-	now := g.now()
+	b, now := g.bucket(u), g.now()
 	if ok {
-		b.remaining, b.reset = remaining, now.Add(min(time.Duration(reset)*time.Second, longestWait))
+		left := min(time.Duration(reset)*time.Second, longestWait-time.Second)
+		earliest, latest := sent.Add(left), now.Add(left+time.Second) // of seconds that are cut off
+		// Answers overtake each other: the least counts unless the window is another. An
+		// answer that refuses says what is so, whatever was said before.
+		if b.known && now.Before(b.reset) && !earliest.After(b.reset) && !limited {
+			b.remaining = min(b.remaining, remaining)
+			if latest.After(b.reset) {
+				b.reset = latest
+			}
+		} else {
+			b.known, b.remaining, b.reset = true, remaining, latest
+		}
 		b.quota = quotaOf(resp.Header.Get("RateLimit-Policy"))
+	} else if !b.known && resp.StatusCode < http.StatusInternalServerError && !limited {
+		b.free = true
 	}
 	var wait time.Duration
 	switch after, said := retryAfter(resp.Header.Get("Retry-After"), now); {

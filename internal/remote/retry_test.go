@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,29 +80,63 @@ func TestGovernor(t *testing.T) {
 			"Ratelimit": {fmt.Sprintf(`"api";r=%d;t=100`, remaining)}, "Ratelimit-Policy": {`"fixed window";"api";q=500;w=300`},
 		}}
 	}
-	if d, _ := g.wait(api); d != 0 {
-		t.Errorf("waits %v before anything is known", d)
+	answered := func(u *url.URL, remaining int) {
+		g.learn(u, said(remaining), now)
+		g.leave(u)
 	}
-	g.learn(api, said(20))
-	if d, _ := g.wait(api); d != 0 {
-		t.Errorf("waits %v with 20 left", d)
+	// Before anything is known one request is made, and others wait for its answer.
+	if first := g.enter(api); !first.enters || first.wait != 0 {
+		t.Errorf("the first request: %+v", first)
 	}
-	// With few left, they are spread over what remains of the window.
-	g.learn(api, said(9))
+	if second := g.enter(api); second.enters || second.changed == nil {
+		t.Errorf("another before the answer: %+v", second)
+	}
+	answered(api, 20)
+	for range 10 {
+		if next := g.enter(api); !next.enters || next.wait != 0 {
+			t.Errorf("with 20 left: %+v", next)
+		}
+	}
+	// With few left, those under way counted, they are spread over what remains of the
+	// window.
 	var total time.Duration
-	for range 9 {
-		d, _ := g.wait(api)
-		total = max(total, d)
+	for range 10 {
+		next := g.enter(api)
+		if !next.enters {
+			t.Fatalf("%+v", next)
+		}
+		total = max(total, next.wait)
 	}
 	if total < 60*time.Second || total > 200*time.Second {
-		t.Errorf("the last of 9 waits %v", total)
+		t.Errorf("the last of 10 waits %v", total)
 	}
-	if d, _ := g.wait(file); d != 0 {
-		t.Errorf("a file waits %v for the API", d)
+	// As many are under way as are left.
+	if next := g.enter(api); next.enters || next.changed == nil {
+		t.Errorf("with none left: %+v", next)
 	}
-	now = now.Add(101 * time.Second)
-	if d, _ := g.wait(api); d != 0 {
-		t.Errorf("waits %v in the next window", d)
+	for i := range 20 {
+		answered(api, i) // out of order: the least counts
+	}
+	if next := g.enter(api); next.enters || next.wait < 100*time.Second || next.wait > 102*time.Second {
+		t.Errorf("with none left and none under way: %+v", next)
+	}
+	if next := g.enter(file); !next.enters || next.wait != 0 {
+		t.Errorf("a file waits for the API: %+v", next)
+	}
+	// In the next window nothing is known again.
+	now = now.Add(102 * time.Second)
+	if next := g.enter(api); !next.enters || next.wait != 0 {
+		t.Errorf("in the next window: %+v", next)
+	}
+	if next := g.enter(api); next.enters {
+		t.Errorf("another in the next window: %+v", next)
+	}
+	// A server that does not count is asked freely.
+	g.learn(file, &http.Response{StatusCode: 200, Header: http.Header{}}, now)
+	for range 5 {
+		if next := g.enter(file); !next.enters || next.wait != 0 {
+			t.Errorf("a server that does not count: %+v", next)
+		}
 	}
 	for _, s := range []string{"", "x", `"api";r=-1;t=5`, `"api";r=1`, `"api";r=99999999999999999999;t=1`} {
 		if _, _, ok := rateLimit(s); ok {
@@ -226,5 +262,81 @@ func TestBrokenTold(t *testing.T) {
 	}
 	if got := strings.Join(w.notes, "\n"); !strings.Contains(got, "stops before the end of its answer; asking for the rest in 0.5 s") {
 		t.Errorf("notes %q", got)
+	}
+}
+
+// However many requests there are at once, and over several windows, the hub never has to
+// refuse one: each is made when it is sure to be counted.
+func TestNoRefusals(t *testing.T) {
+	for _, quota := range []int{1, 7, 40} { // so few that no request has to be spread
+		w := newWorld(t)
+		rates := w.Client.http.(*retrier).rates
+		w.Clock(rates.now)
+		// Time passes only while nothing is under way, or an answer could be older than a
+		// window.
+		w.Client.pause = func(ctx context.Context, d time.Duration) error {
+			for at := rates.now().Add(d); rates.now().Before(at) && ctx.Err() == nil; {
+				rates.mu.Lock()
+				under := int64(0)
+				for _, b := range rates.buckets {
+					under += b.under
+				}
+				w.mu.Lock()
+				if now := time.Now().Add(w.ahead); under == 0 && now.Before(at) {
+					w.ahead += at.Sub(now)
+				}
+				w.mu.Unlock()
+				rates.mu.Unlock()
+				runtime.Gosched()
+			}
+			return ctx.Err()
+		}
+		const repos = 60
+		for i := range repos {
+			w.Repo(fmt.Sprintf("a/r%d", i)).Commit(map[string][]byte{"config.json": []byte("{}"), "x.txt": []byte("x")})
+		}
+		w.set(fmt.Sprintf("quota=%d", quota))
+		ctx := w.Places(t.Context())
+		var g sync.WaitGroup
+		for worker := range 8 {
+			g.Go(func() {
+				for i := worker; i < repos; i += 8 {
+					ref := fmt.Sprintf("hf://a/r%d", i)
+					if _, err := source.ReadDir(ctx, ref); err != nil {
+						t.Error(err)
+					}
+					if _, err := source.ReadFile(ctx, ref+"/config.json", source.Document); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		g.Wait()
+		asked := 0
+		for _, r := range w.Requests() {
+			if r.Status == http.StatusTooManyRequests {
+				t.Errorf("quota %d: %s is refused", quota, r.URI)
+			}
+			asked++
+		}
+		if asked < 2*repos {
+			t.Errorf("quota %d: %d requests", quota, asked)
+		}
+		w.Hub.Close()
+	}
+}
+
+// A rate that the user gives is of all requests to a host.
+func TestRate(t *testing.T) {
+	w := newWorld(t)
+	w.Client.http.(*retrier).rates.rate = 30
+	for i := range 10 {
+		w.Repo(fmt.Sprintf("a/r%d", i)).Commit(map[string][]byte{"x.json": []byte("{}")})
+		if _, err := source.ReadDir(w.Places(t.Context()), fmt.Sprintf("hf://a/r%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := 9 * 2 * time.Second; w.ahead < want-time.Second || w.ahead > want+time.Second {
+		t.Errorf("10 requests at 30 a minute take %v, want %v", w.ahead, want)
 	}
 }

@@ -36,7 +36,7 @@ var groups = []group{
 		"docs/reading.md", "docs/pytorch.md", "docs/remote.md", "docs/stability.md", "CHANGELOG.md",
 	}},
 	{"Commands", []string{
-		commandsPage, "docs/ls.md", "docs/info.md", "docs/meta.md", "docs/identify.md", "docs/rename.md", "docs/convert.md", "docs/map.md", "docs/map-infer.md", "docs/check.md",
+		commandsPage, "docs/ls.md", "docs/info.md", "docs/meta.md", "docs/identify.md", "docs/rename.md", "docs/convert.md", "docs/map.md", "docs/map-infer.md", "docs/check.md", "docs/scan.md",
 		"docs/fix.md", "docs/diff.md", "docs/browse.md", "docs/report.md", "docs/stats.md", "docs/cat.md", "docs/hash.md", "docs/schema.md",
 	}},
 	{"Conventions", []string{

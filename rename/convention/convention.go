@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/rename/template"
 )
@@ -316,7 +317,32 @@ func (c *Convention) HasDialect(dialect string) bool { return slices.Contains(c.
 
 // SameFamily compares model types: projects disagree about case and separators.
 func SameFamily(a, b string) bool {
-	return strings.EqualFold(familySeparators.Replace(a), familySeparators.Replace(b))
+	for {
+		for a != "" && isFamilySeparator(a[0]) {
+			a = a[1:]
+		}
+		for b != "" && isFamilySeparator(b[0]) {
+			b = b[1:]
+		}
+		switch {
+		case a == "" || b == "":
+			return a == b
+		case a[0] >= utf8.RuneSelf || b[0] >= utf8.RuneSelf:
+			return strings.EqualFold(familySeparators.Replace(a), familySeparators.Replace(b))
+		case lower(a[0]) != lower(b[0]):
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+func isFamilySeparator(c byte) bool { return c == '-' || c == '_' }
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c |= 0x20
+	}
+	return c
 }
 
 var familySeparators = strings.NewReplacer("-", "", "_", "")

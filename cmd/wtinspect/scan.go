@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
+)
+
+type scanOptions struct {
+	pathList
+	judging
+	output
+	progress
+	// out is the destination where -o names the form.
+	out         string
+	tables      []string
+	shard       shardFlag
+	values      bool
+	resume      bool
+	allowErrors bool
+}
+
+// parquetFormat is the form of the tables that are written to a directory.
+const parquetFormat = "parquet"
+
+func newScan(p *program) *cobra.Command {
+	var o scanOptions
+	cmd := &cobra.Command{
+		Use:   "scan [INPUT...]",
+		Short: "Judge thousands of releases, and write tables",
+		Long: `Scan judges every input by itself, as check does, and writes what it found as rows of the
+tables releases, files, tensors and findings, and with --values of stats. An INPUT is
+a PATH; of a directory with -R every release at and below it; or - for a list of them on
+stdin. A list has one per line; empty lines and those that begin with # are left out.
+
+What fails is a row with an error_code and ends nothing. Findings are rows, too, so that
+the exit status is 0 whatever is found.
+
+--shard I/N scans one of N parts of the inputs, whichever machine asks: an input is in the
+part that the hash of its reference says. Any scheduler that numbers its tasks can
+run the parts.
+
+Scan reads only, and it is one process: it starts no workers elsewhere.`,
+		Annotations: exitStatus("2  also when an input failed, unless --allow-errors; the others are scanned"),
+		Example: `  wtinspect scan -R ~/models > rows.jsonl
+  wtinspect scan -f csv --table findings -R . -o findings.csv
+  wtinspect scan -R ~/models --shard 3/16 -o rows-3.jsonl
+  ls -d ~/models/* | wtinspect scan --table releases - | jq -r .format`,
+		ValidArgsFunction: p.completePaths,
+		RunE: p.work(func(cmd *cobra.Command, args []string) error {
+			return runScan(cmd.Context(), p, &o, args)
+		}),
+	}
+	flags := cmd.Flags()
+	o.judging.addFlags(cmd)
+	o.pathList.addFlags(cmd)
+	flags.Lookup("files-from").Usage = "read INPUTs from `FILE`, one per line; - is stdin, and so is an INPUT that is -"
+	o.reading.addFlags(cmd)
+	flags.Lookup("recursive").Usage = "scan every release at and below the directories, each by itself"
+	flags.Lookup("jobs").Usage = "scan `N` inputs at once (default: as many as there are processors, at least 4)"
+	flags.BoolVar(&o.values, "values", false, "also read all data: for digests, figures, and the rules that read values")
+	flags.Var(&o.shard, "shard", "scan part `I/N` of the inputs, I from 0 to N-1")
+	flags.BoolVar(&o.allowErrors, "allow-errors", false, "exit 0 also when an input failed")
+	flags.IntVar(&p.rate, "rate", 0, "ask each server at most `N` times a minute")
+	group(flags, "Reading", "values", "shard", "allow-errors", "rate")
+	forms := []string{string(render.JSONL), string(render.CSV), string(render.TSV), parquetFormat}
+	addFormat(cmd, &o.format, "form of the tables: "+strings.Join(forms, ", "), forms...)
+	flags.Lookup("json").Hidden = true
+	flags.StringSliceVar(&o.tables, "table", nil, "write these `TABLES` only: "+strings.Join(answer.ScanTables(), ", "))
+	complete(cmd, "table", answer.ScanTables()...)
+	o.columnList.addFlag(cmd, p, &o.format, func(answer.Options) []render.Column { return answer.ScanColumns(o.tables) })
+	o.addPath(cmd)
+	flags.Lookup("output").Usage = "write to `PATH` instead of stdout, whole or not at all; with -f parquet a directory"
+	flags.StringVar(&o.out, "out", "", "the same as -o `PATH`, and -o names the form then")
+	flags.BoolVar(&o.resume, "resume", false, "go on with the tables that are in the directory")
+	group(flags, "Output", "table", "out", "resume")
+	o.progress.addFlags(cmd)
+	p.addMaxBytes(cmd)
+	return cmd
+}
+
+// A shardFlag is I/N.
+type shardFlag struct{ i, n int }
+
+func (s *shardFlag) Type() string { return "I/N" }
+
+func (s *shardFlag) String() string {
+	if s.n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.i, s.n)
+}
+
+func (s *shardFlag) Set(text string) error {
+	before, after, ok := strings.Cut(text, "/")
+	i, err := strconv.ParseUint(before, 10, 31)
+	n, err2 := strconv.ParseUint(after, 10, 31)
+	switch {
+	case !ok || err != nil || err2 != nil || n == 0:
+		return errors.New("it must be I/N, as in 0/16: the number of a part, and of how many")
+	case i >= n:
+		return fmt.Errorf("parts are counted from 0, so the last is %d/%d", n-1, n)
+	}
+	s.i, s.n = int(i), int(n)
+	return nil
+}
+
+// settle finds where the tables go and in which form, whichever way that is written.
+func (o *scanOptions) settle() error {
+	if o.out != "" {
+		if err := destination("--out ", o.out); err != nil {
+			return err
+		}
+		if o.path != "" {
+			if err := newChoice(new(string), string(render.JSONL), string(render.CSV), string(render.TSV), parquetFormat).Set(o.path); err != nil {
+				return fmt.Errorf("-o %s: with --out it names the form: %w", o.path, err)
+			}
+			o.format = o.path
+		}
+		o.path = o.out
+	}
+	if o.format == string(render.TableFormat) { // as --columns alone has it
+		return errors.New("--columns chooses the columns of -f csv or tsv")
+	}
+	all := answer.ScanTables()
+	for _, t := range o.tables {
+		if !slices.Contains(all, t) {
+			return fmt.Errorf("--table %s: must be one of: %s", t, strings.Join(all, ", "))
+		}
+	}
+	switch {
+	case o.workers < 0:
+		return fmt.Errorf("-j %d: the number of inputs to scan at once cannot be negative", o.workers)
+	case o.format == parquetFormat && o.path == "":
+		return errors.New("-f parquet writes a directory of files; -o names it")
+	case o.resume && o.format != parquetFormat:
+		return fmt.Errorf("--resume goes on with the tables of -f parquet, and not of -f %s", o.format)
+	case (o.format == string(render.CSV) || o.format == string(render.TSV)) && len(o.tables) != 1:
+		return fmt.Errorf("-f %s writes one table; --table names it: %s", o.format, strings.Join(all, ", "))
+	case slices.Contains(o.tables, "stats") && !o.values:
+		return errors.New("--table stats: there are figures with --values alone")
+	}
+	if len(o.tables) == 0 {
+		o.tables = all
+	}
+	return nil
+}
+
+func runScan(ctx context.Context, p *program, o *scanOptions, args []string) error {
+	if err := o.settle(); err != nil {
+		return err
+	}
+	if p.rate < 0 {
+		return fmt.Errorf("--rate %d: the number of requests a minute cannot be negative", p.rate)
+	}
+	refs := o.stream(ctx, p, args)
+	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
+	opts := &inspect.ScanOptions{
+		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Values: o.values, Workers: o.workers,
+		Shard: o.shard.i, Shards: o.shard.n, Version: thisBuild().version, Progress: sum.progress,
+	}
+	found := sum.counted(inspect.Scan(ctx, inspect.ScanInputs(ctx, refs.each, opts), opts))
+	var err error
+	if o.format == parquetFormat {
+		err = writeTables(o)
+	} else {
+		err = o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Scan(w, found, o.tables, a) })
+	}
+	sum.meter.end()
+	if err := cmp.Or(sum.err, written(err)); err != nil {
+		return err
+	}
+	sum.tell(p)
+	if refs.err != nil {
+		return refs.err
+	}
+	if sum.failed > 0 && !o.allowErrors {
+		return &exitError{exitFailed}
+	}
+	return nil
+}
+
+// writeTables writes the tables to a directory.
+func writeTables(o *scanOptions) error {
+	return fmt.Errorf("-f %s: this build cannot write it; -f jsonl writes the same rows", o.format)
+}
+
+// A scanSummary counts what a scan finds while it goes on.
+type scanSummary struct {
+	meter        *meter
+	done, failed int64
+	rows         map[string]int64
+	// rules counts the releases with a finding, by the rule's ID and name.
+	rules map[[2]string]int64
+	err   error // that ended the scan
+}
+
+func newScanSummary(m *meter) *scanSummary {
+	return &scanSummary{meter: m, rows: make(map[string]int64), rules: make(map[[2]string]int64)}
+}
+
+func (s *scanSummary) progress(done, failed int64) {
+	s.meter.add(done - s.done)
+	s.done = done
+	if failed != s.failed {
+		s.failed = failed
+		what := fmt.Sprintf("scanning, %s", counted(int(failed), "error"))
+		s.meter.what.Store(&what)
+	}
+}
+
+// counted yields what was found, and counts it.
+func (s *scanSummary) counted(found iter.Seq2[*inspect.Scanned, error]) iter.Seq[*inspect.Scanned] {
+	return func(yield func(*inspect.Scanned) bool) {
+		for one, err := range found {
+			if err != nil {
+				s.err = err
+				return
+			}
+			s.add(one)
+			if !yield(one) {
+				return
+			}
+		}
+	}
+}
+
+func (s *scanSummary) add(one *inspect.Scanned) {
+	s.rows["releases"]++
+	s.rows["files"] += int64(len(one.Files))
+	s.rows["tensors"] += one.Release.Tensors
+	s.rows["findings"] += int64(len(one.Findings))
+	seen := make(map[string]bool)
+	for i := range one.Findings {
+		if f := &one.Findings[i]; !seen[f.Rule] {
+			seen[f.Rule] = true
+			s.rules[[2]string{f.Rule, f.Name}]++
+		}
+	}
+}
+
+// commonest is how many rules the summary names.
+const commonest = 10
+
+// tell says what was found, and what most often.
+func (s *scanSummary) tell(p *program) {
+	number := func(n int64) string { return render.Grouped(uint64(n)) }
+	p.note("%s, %s failed; rows: %s of releases, %s of files, %s of tensors, %s of findings", counted(int(s.done), "input"), number(s.failed),
+		number(s.rows["releases"]), number(s.rows["files"]), number(s.rows["tensors"]), number(s.rows["findings"]))
+	rules := slices.SortedFunc(maps.Keys(s.rules), func(a, b [2]string) int {
+		return cmp.Or(cmp.Compare(s.rules[b], s.rules[a]), strings.Compare(a[0], b[0]))
+	})
+	for i, rule := range rules[:min(commonest, len(rules))] {
+		if i == 0 {
+			p.note("the commonest findings:")
+		}
+		p.note("  %s %s: %s", rule[0], rule[1], counted(int(s.rules[rule]), "release"))
+	}
+}
+
+// A scanList is inputs that are read as they are needed.
+type scanList struct {
+	each iter.Seq[string]
+	err  error // why a list was not read to its end
+}
+
+// stream returns the inputs of the arguments and lists. A list on stdin may be without an
+// end.
+func (o *scanOptions) stream(ctx context.Context, p *program, args []string) *scanList {
+	l := &scanList{}
+	if len(args) == 0 && o.from == "" {
+		args = []string{"."}
+	}
+	l.each = func(yield func(string) bool) {
+		stdins := 0
+		list := func(name string) bool {
+			if name == stdinPath {
+				if stdins++; stdins > 1 {
+					l.err = errors.New("- is given twice, and stdin can be read once")
+					return false
+				}
+			}
+			more, err := o.eachInput(ctx, p, name, yield)
+			l.err = err
+			return more && err == nil
+		}
+		for _, arg := range args {
+			if arg == stdinPath && !list(arg) || arg != stdinPath && !yield(arg) {
+				return
+			}
+		}
+		if o.from != "" {
+			list(o.from)
+		}
+	}
+	return l
+}
+
+// eachInput calls yield for the inputs that a list names, and reports whether it wants more.
+func (o *scanOptions) eachInput(ctx context.Context, p *program, name string, yield func(string) bool) (more bool, err error) {
+	var in io.Reader = p.stdin
+	if name == stdinPath {
+		name = "stdin"
+		in = &listReader{name: name, r: bufio.NewReader(p.stdin)}
+	} else {
+		text, err := source.ReadNamed(ctx, name, source.PathList)
+		if err == nil {
+			err = noWeights(name, text)
+		}
+		if err != nil {
+			return false, plain(err)
+		}
+		in = bytes.NewReader(text)
+	}
+	_, end := o.unit()
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 2*maxPath)
+	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
+		if i := bytes.IndexByte(data, end); i >= 0 {
+			return i + 1, data[:i], nil
+		}
+		if atEOF && len(data) > 0 {
+			return len(data), data, nil
+		}
+		return 0, nil, nil
+	})
+	for n := 1; lines.Scan(); n++ {
+		if !o.null && bytes.HasPrefix(lines.Bytes(), []byte("#")) {
+			continue
+		}
+		ref, err := o.entry(n, lines.Bytes())
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		if ref != "" && !yield(ref) {
+			return false, nil
+		}
+	}
+	if errors.Is(lines.Err(), bufio.ErrTooLong) {
+		return false, fmt.Errorf("%s: a line has more than %d bytes, and a path has at most %d", name, 2*maxPath, maxPath)
+	}
+	return true, plain(lines.Err())
+}
