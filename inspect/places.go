@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math"
 	"net/url"
 	"os"
@@ -327,6 +328,26 @@ func (p *lazyPlace) Revision(ref string) string {
 		return to.Revision(ref)
 	}
 	return ""
+}
+
+// Catalogue implements [source.Catalogue].
+func (p *lazyPlace) Catalogue(ctx context.Context, ref string) (iter.Seq2[string, error], bool) {
+	to, err := p.place()
+	if to, ok := to.(source.Catalogue); ok {
+		return to.Catalogue(ctx, ref)
+	}
+	if err != nil {
+		return func(yield func(string, error) bool) { yield(ref, err) }, true
+	}
+	return nil, false
+}
+
+// Forget says that nothing more is read of a reference.
+func (p *lazyPlace) Forget(ref string) {
+	to, _ := p.place()
+	if to, ok := to.(interface{ Forget(ref string) }); ok {
+		to.Forget(ref)
+	}
 }
 
 // Away reports whether a file is read from another machine.

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/source"
 )
 
 // ScanOptions adjust [Scan] and [ScanInputs]. Nil options are the defaults.
@@ -106,7 +107,7 @@ func Scan(ctx context.Context, inputs iter.Seq2[string, error], opts *ScanOption
 				if !ok {
 					return
 				}
-				j.close()
+				j.close(ctx)
 			default:
 				return
 			}
@@ -126,9 +127,11 @@ type scanJob struct {
 	tensors int64 // that the gate counts
 }
 
-func (j *scanJob) close() {
+// close ends what a job has open, and what is known of a release on a server.
+func (j *scanJob) close(ctx context.Context) {
 	if j.release != nil {
 		j.release.Close()
+		source.Forget(ctx, j.release.Path)
 	}
 }
 
@@ -165,7 +168,7 @@ func (s *scanner) deliver(ctx context.Context, order <-chan *scanJob, yield func
 		case <-ctx.Done():
 		}
 		if ctx.Err() != nil {
-			j.close()
+			j.close(ctx)
 			break
 		}
 		more := true
@@ -175,7 +178,7 @@ func (s *scanner) deliver(ctx context.Context, order <-chan *scanJob, yield func
 				failed++
 			}
 		}
-		j.close()
+		j.close(ctx)
 		s.gate.leave(j)
 		if done++; s.opts.Progress != nil {
 			s.opts.Progress(done, failed)

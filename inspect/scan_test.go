@@ -379,3 +379,37 @@ func TestScanValues(t *testing.T) {
 		}
 	}
 }
+
+// A cache of huggingface_hub means what its branches and tags are at now.
+func TestScanHubCache(t *testing.T) {
+	dir := t.TempDir()
+	commit := func(digit string) string { return strings.Repeat(digit, 40) }
+	repo := filepath.Join(dir, "models--org--name")
+	for _, c := range []string{"a", "b", "c"} {
+		weights(t, filepath.Join(repo, "snapshots", commit(c), "model.safetensors"), "tensor a F32 [2]")
+	}
+	writeFile(t, filepath.Join(repo, "refs", "main"), commit("b"))
+	writeFile(t, filepath.Join(repo, "refs", "v1"), commit("a"))
+	writeFile(t, filepath.Join(repo, "refs", "refs", "pr", "1"), commit("b"))
+	weights(t, filepath.Join(dir, "models--org--unnamed", "snapshots", commit("d"), "model.safetensors"), "tensor a F32 [2]")
+	if err := os.MkdirAll(filepath.Join(dir, ".locks", "models--org--name"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, recursive := range []bool{false, true} {
+		var got []string
+		for ref, err := range inspect.ScanInputs(t.Context(), slices.Values([]string{dir}), &inspect.ScanOptions{Recursive: recursive}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			rel, _ := filepath.Rel(dir, ref)
+			got = append(got, filepath.ToSlash(rel))
+		}
+		slices.Sort(got)
+		want := []string{
+			"models--org--name/snapshots/" + commit("a"), "models--org--name/snapshots/" + commit("b"), "models--org--unnamed/snapshots/" + commit("d"),
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -19,10 +19,12 @@ import (
 	"github.com/wtinspect/wtinspect/internal/policy"
 	"github.com/wtinspect/wtinspect/internal/remote"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/stores"
 )
 
-// ScanInputs yields the inputs that references mean: itself of most, and with Recursive
-// every release at and below a directory. With Shards it yields those of one shard. None is
+// ScanInputs yields the inputs that references mean: most mean themselves; with Recursive a
+// directory means every release at and below it; a cache of huggingface_hub means the
+// snapshots that branches and tags are at; and hf://OWNER/* every model of an owner. With Shards it yields those of one shard. None is
 // yielded twice. What cannot be looked through is yielded with an error.
 func ScanInputs(ctx context.Context, refs iter.Seq[string], opts *ScanOptions) iter.Seq2[string, error] {
 	if opts == nil {
@@ -60,32 +62,57 @@ func ScanInputs(ctx context.Context, refs iter.Seq[string], opts *ScanOptions) i
 
 // expand gives the inputs that one reference means, and reports whether more are wanted.
 func expand(ctx context.Context, ref string, opts *ScanOptions, give func(string, error) bool) bool {
+	if releases, ok := source.Catalogued(ctx, ref); ok {
+		for one, err := range releases {
+			if !give(one, err) {
+				return false
+			}
+		}
+		return true
+	}
 	normal, err := source.Normalize(ctx, ref)
 	if err != nil {
 		return give(ref, err)
 	}
-	if !opts.Recursive || !source.IsDir(ctx, normal) {
-		return give(normal, nil)
+	if source.Scheme(normal) == "" && stores.IsHubCache(ctx, normal) {
+		cache := &stores.HubCache{Dir: normal}
+		for _, repo := range cache.Repos(ctx) {
+			for _, snapshot := range cache.Current(ctx, repo) {
+				if !expandDir(ctx, snapshot, opts, give) {
+					return false
+				}
+			}
+		}
+		return true
 	}
-	found, err := checkpoint.Releases(ctx, normal)
+	return expandDir(ctx, normal, opts, give)
+}
+
+// expandDir gives the releases at and below a directory, or the reference itself where
+// those are not asked for.
+func expandDir(ctx context.Context, ref string, opts *ScanOptions, give func(string, error) bool) bool {
+	if !opts.Recursive || !source.IsDir(ctx, ref) {
+		return give(ref, nil)
+	}
+	found, err := checkpoint.Releases(ctx, ref)
 	if len(found) == 0 && err == nil {
-		return give(normal, nil) // which says itself that it has no weights
+		return give(ref, nil) // which says itself that it has no weights
 	}
 	for _, release := range found {
 		if !give(release, nil) {
 			return false
 		}
 	}
-	if err != nil && ctx.Err() == nil {
-		return eachError(err, func(one error) bool {
-			at := normal
-			if e, ok := errors.AsType[*fs.PathError](one); ok {
-				at = e.Path
-			}
-			return give(at, pathFirst(one))
-		})
+	if err == nil || ctx.Err() != nil {
+		return true
 	}
-	return true
+	return eachError(err, func(one error) bool {
+		at := ref
+		if e, ok := errors.AsType[*fs.PathError](one); ok {
+			at = e.Path
+		}
+		return give(at, pathFirst(one))
+	})
 }
 
 // eachError calls f for each of the errors that were joined, and reports whether f wants
@@ -227,6 +254,9 @@ func add(h hash.Hash, path string, fi fs.FileInfo) {
 // known.
 func (l *look) modified(ctx context.Context, rel *checkpoint.Release) *time.Time {
 	var newest time.Time
+	if l.at != nil {
+		newest = l.at.Modified
+	}
 	if source.Scheme(rel.Dir) == "" {
 		for _, c := range rel.Checkpoints {
 			for _, f := range c.Files {

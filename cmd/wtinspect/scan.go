@@ -46,8 +46,10 @@ func newScan(p *program) *cobra.Command {
 		Short: "Judge thousands of releases, and write tables",
 		Long: `Scan judges every input by itself, as check does, and writes what it found as rows of the
 tables releases, files, tensors and findings, and with --values of stats. An INPUT is
-a PATH; of a directory with -R every release at and below it; or - for a list of them on
-stdin. A list has one per line; empty lines and those that begin with # are left out.
+a PATH; of a directory with -R every release at and below it; a cache of
+huggingface_hub, which means its current snapshots; hf://ORG/*, every model of an
+organisation; or - for a list of them on stdin. A list has one per line; empty lines and
+those that begin with # are left out.
 
 What fails is a row with an error_code and ends nothing. Findings are rows, too, so that
 the exit status is 0 whatever is found.
@@ -61,6 +63,7 @@ Scan reads only, and it is one process: it starts no workers elsewhere.`,
 		Example: `  wtinspect scan -R ~/models > rows.jsonl
   wtinspect scan -f csv --table findings -R . -o findings.csv
   wtinspect scan -R ~/models --shard 3/16 -o rows-3.jsonl
+  wtinspect scan --table findings 'hf://01-ai/*'
   ls -d ~/models/* | wtinspect scan --table releases - | jq -r .format`,
 		ValidArgsFunction: p.completePaths,
 		RunE: p.work(func(cmd *cobra.Command, args []string) error {

@@ -39,6 +39,8 @@ func (h *Hub) serveHub(w http.ResponseWriter, r *http.Request) {
 		h.cached(w, r, k, segments[2:])
 	case len(segments) >= 6 && segments[0] == "api" && segments[1] == "v1":
 		h.modelscope(w, r, k, segments[2:])
+	case len(segments) == 2 && segments[0] == "api" && segments[1] == "models":
+		h.models(w, r, k)
 	case len(segments) >= 4 && segments[0] == "api":
 		h.api(w, r, k, segments[1:])
 	default:
@@ -240,7 +242,7 @@ func (h *Hub) info(w http.ResponseWriter, r *http.Request, k Knobs, repo *Repo, 
 	}
 	answer := map[string]any{
 		"_id": "0", "id": repo.id, "modelId": repo.id, "sha": sha, "siblings": siblings,
-		"private": repo.Private, "gated": repo.Gated, "disabled": repo.Disabled, "tags": []string{},
+		"lastModified": Modified, "private": repo.Private, "gated": repo.Gated, "disabled": repo.Disabled, "tags": []string{},
 	}
 	maps.Copy(answer, repo.Facts)
 	if keys := r.URL.Query()["expand"]; len(keys) > 0 {
@@ -248,6 +250,43 @@ func (h *Hub) info(w http.ResponseWriter, r *http.Request, k Knobs, repo *Repo, 
 	}
 	h.send(w, r, k, "application/json", "", jsonOf(answer))
 }
+
+// models answers a page of the models of an author.
+func (h *Hub) models(w http.ResponseWriter, r *http.Request, k Knobs) {
+	query := r.URL.Query()
+	h.mu.Lock()
+	var ids []string
+	for key, repo := range h.repos {
+		author, _, _ := strings.Cut(repo.id, "/")
+		if strings.HasPrefix(key, "models/") && strings.EqualFold(author, query.Get("author")) && !repo.Private {
+			ids = append(ids, repo.id)
+		}
+	}
+	h.mu.Unlock()
+	slices.Sort(ids)
+	size, err := strconv.Atoi(query.Get("limit"))
+	if err != nil || size <= 0 || size > 1000 {
+		size = 1000
+	}
+	if k.Pages > 0 {
+		size = k.Pages
+	}
+	from, _ := strconv.Atoi(query.Get("cursor"))
+	from = min(max(from, 0), len(ids))
+	to := min(from+size, len(ids))
+	if to < len(ids) {
+		query.Set("cursor", strconv.Itoa(to))
+		w.Header().Set("Link", fmt.Sprintf(`<%s/api/models?%s>; rel="next"`, h.address(k), query.Encode()))
+	}
+	page := []map[string]any{}
+	for _, id := range ids[from:to] {
+		page = append(page, map[string]any{"_id": "0", "id": id, "modelId": id, "private": false})
+	}
+	h.send(w, r, k, "application/json", "", jsonOf(page))
+}
+
+// Modified is when every repository was last changed.
+const Modified = "2024-05-06T07:08:09.123Z"
 
 func jsonOf(v any) []byte {
 	data, err := json.Marshal(v)

@@ -109,8 +109,8 @@ func NewClient(opts Options) (*Client, error) {
 
 // Close keeps what was read of commits, which do not change, for the next run.
 func (c *Client) Close() {
-	if c.cache != nil {
-		c.cache.save(c.hub)
+	if c.cache != nil && (c.cache.save(c.hub.all()...) || c.hub.forgotten > 0) {
+		c.cache.shrink()
 	}
 	if t, ok := c.http.(*retrier).next.(*http.Transport); ok {
 		t.CloseIdleConnections()

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/stores"
@@ -25,7 +26,10 @@ import (
 // change: listings, headers and small documents, one file per commit; and which commit a
 // branch was at, for when nobody is asked. What is in it counts only if it is whole and
 // says itself what it is of.
-type headerCache struct{ home string }
+type headerCache struct {
+	home string
+	mu   sync.Mutex // held while it is written
+}
 
 const (
 	cacheMagic = "wtinspect headers 1\n"
@@ -181,13 +185,12 @@ func (k *cachedRepo) fill(f *file, name string) {
 	}
 }
 
-// save writes what was read and is not kept yet. It is a convenience, so that an
-// error is no more than that.
-func (c *headerCache) save(h *HubPlace) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	wrote := false
-	for _, r := range h.repos {
+// save writes what was read of repositories and is not kept yet, and reports whether there
+// was anything. It is a convenience, so that an error is no more than that.
+func (c *headerCache) save(repos ...*repo) (wrote bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range repos {
 		for path, text := range map[string][]byte{c.path(r, r.commit, cacheEnd): r.toCache(), c.path(r, r.ref.branch(), branchEnd): r.branchToCache()} {
 			if text == nil {
 				continue
@@ -203,15 +206,13 @@ func (c *headerCache) save(h *HubPlace) {
 				})
 			}
 			if err != nil {
-				h.client.opts.Trace("the cache of headers: %v", err)
-				return
+				r.client.opts.Trace("the cache of headers: %v", err)
+				return wrote
 			}
 			wrote = true
 		}
 	}
-	if wrote {
-		c.shrink()
-	}
+	return wrote
 }
 
 // prepare makes the directory.

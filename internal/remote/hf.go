@@ -24,6 +24,8 @@ type HubPlace struct {
 	client *Client
 	mu     sync.Mutex
 	repos  map[string]*repo
+	// forgotten counts those that were in repos, and are no longer needed.
+	forgotten int
 }
 
 // A Listing is what the hub says of a repository at one commit, before a byte of
@@ -46,6 +48,8 @@ type Facts struct {
 	Tags        []string          `json:"tags"`
 	Library     string            `json:"library_name"`
 	PipelineTag string            `json:"pipeline_tag"`
+	// Modified is when the repository was last changed, as RFC 3339 has it.
+	Modified string `json:"lastModified"`
 }
 
 // SafetensorsFacts are how many parameters the hub counts, by dtype and in all.
@@ -376,7 +380,7 @@ func (r *repo) ask(ctx context.Context) (*Listing, error) {
 		} `json:"siblings"`
 		Facts
 	}
-	a, err := r.document(ctx, u, &said)
+	a, err := r.client.document(ctx, r.ref.String(), u, &said)
 	if err != nil {
 		e, ok := errors.AsType[*Error](err)
 		if !ok || !e.Missing {
@@ -441,7 +445,7 @@ func (r *repo) tree(ctx context.Context, out *Listing) error {
 				Size int64  `json:"size"`
 			} `json:"lfs"`
 		}
-		a, err := r.document(ctx, u, &page)
+		a, err := r.client.document(ctx, r.ref.String(), u, &page)
 		if err != nil {
 			return err
 		}
@@ -459,15 +463,15 @@ func (r *repo) tree(ctx context.Context, out *Listing) error {
 		if len(out.entries) > maxListed || pages == maxPages {
 			return fmt.Errorf("%s: the listing has more than %d files, or %d pages; name the files by themselves", r.ref, maxListed, maxPages)
 		}
-		if u, err = r.next(a); err != nil {
+		if u, err = r.client.nextPage(r.ref.String(), a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// next returns the address of the next page of a listing, nil after the last.
-func (r *repo) next(a *answer) (*url.URL, error) {
+// nextPage returns the address of the next page of a listing, nil after the last.
+func (c *Client) nextPage(ref string, a *answer) (*url.URL, error) {
 	for _, link := range a.Header.Values("Link") {
 		for part := range strings.SplitSeq(link, ",") {
 			target, rel, ok := strings.Cut(strings.TrimSpace(part), ">")
@@ -475,9 +479,9 @@ func (r *repo) next(a *answer) (*url.URL, error) {
 			if !ok || !begins || !strings.Contains(strings.ReplaceAll(rel, `"`, ""), "rel=next") {
 				continue
 			}
-			u, err := a.url.Parse(r.client.mirrored(target))
-			if err != nil || !sameOrigin(u, r.client.endpoint) {
-				return nil, fmt.Errorf("%s: the next page of the listing is on another host than %s; it is not asked", r.ref, r.client.endpoint.Host)
+			u, err := a.url.Parse(c.mirrored(target))
+			if err != nil || !sameOrigin(u, c.endpoint) {
+				return nil, fmt.Errorf("%s: the next page of the listing is on another host than %s; it is not asked", ref, c.endpoint.Host)
 			}
 			return u, nil
 		}
@@ -487,14 +491,14 @@ func (r *repo) next(a *answer) (*url.URL, error) {
 
 // document asks for a document of the API, and for all of it again when it breaks
 // off.
-func (r *repo) document(ctx context.Context, u *url.URL, v any) (*answer, error) {
+func (c *Client) document(ctx context.Context, ref string, u *url.URL, v any) (*answer, error) {
 	for attempt := 1; ; attempt++ {
-		a, err := r.client.get(ctx, request{url: u, ref: r.ref.String()})
+		a, err := c.get(ctx, request{url: u, ref: ref})
 		if err != nil {
 			return nil, err
 		}
 		if a.StatusCode != http.StatusOK {
-			return nil, r.client.failure(a)
+			return nil, c.failure(a)
 		}
 		text, err := io.ReadAll(io.LimitReader(a.Body, maxListing+1))
 		a.Body.Close()
@@ -502,16 +506,16 @@ func (r *repo) document(ctx context.Context, u *url.URL, v any) (*answer, error)
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case err != nil && attempt < attempts:
-			if err := r.client.pauseBroken(ctx, a.url, attempt-1); err != nil {
+			if err := c.pauseBroken(ctx, a.url, attempt-1); err != nil {
 				return nil, err
 			}
 			continue
 		case err != nil:
-			return nil, fmt.Errorf("%s: the listing: %w", r.ref, errBroken)
+			return nil, fmt.Errorf("%s: the listing: %w", ref, errBroken)
 		case len(text) > maxListing:
-			return nil, fmt.Errorf("%s: %s sends a listing of more than %d MiB", r.ref, a.url.Host, maxListing>>20)
+			return nil, fmt.Errorf("%s: %s sends a listing of more than %d MiB", ref, a.url.Host, maxListing>>20)
 		case json.Unmarshal(text, v) != nil:
-			return nil, fmt.Errorf("%s: %s answers with what is not the hub's listing; is there a hub at %s, and nothing before it that asks to log in?", r.ref, a.url.Host, r.client.opts.Settings.Endpoint)
+			return nil, fmt.Errorf("%s: %s answers with what is not the hub's listing; is there a hub at %s, and nothing before it that asks to log in?", ref, a.url.Host, c.opts.Settings.Endpoint)
 		}
 		return a, nil
 	}

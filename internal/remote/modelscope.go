@@ -85,7 +85,7 @@ func (r *repo) askScope(ctx context.Context) (*Listing, error) {
 			}
 		}
 	}
-	_, err = r.document(ctx, u, &said)
+	_, err = r.client.document(ctx, r.ref.String(), u, &said)
 	if err == nil && !said.Success {
 		err = &Error{Ref: r.ref.String(), Text: fmt.Sprintf("%s says: %.200q", u.Host, said.Message)}
 	}

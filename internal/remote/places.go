@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -104,12 +105,23 @@ func (h *HubPlace) each(f func(repo, commit string)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, key := range slices.Sorted(maps.Keys(h.repos)) {
-		r := h.repos[key]
-		r.mu.Lock()
-		if commit := r.commit; commit != "" && (r.list != nil || len(r.files) > 0) {
-			f(r.ref.String(), commit)
-		}
-		r.mu.Unlock()
+		h.repos[key].read(f)
+	}
+}
+
+// all returns the repositories that were asked for.
+func (h *HubPlace) all() []*repo {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.repos))
+}
+
+// read calls f with the commit at which something was read, if anything was.
+func (r *repo) read(f func(repo, commit string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.commit != "" && (r.list != nil || len(r.files) > 0) {
+		f(r.ref.String(), r.commit)
 	}
 }
 
@@ -139,6 +151,9 @@ func (h *HubPlace) Publication(ctx context.Context, ref string) (*source.Publica
 		return nil, err
 	}
 	out := &source.Publication{ID: r.list.ID, Commit: r.list.Commit, Files: r.list.Below(dir)}
+	if at, err := time.Parse(time.RFC3339, r.list.Facts.Modified); err == nil {
+		out.Modified = at
+	}
 	if dir == "" {
 		out.Refused = r.list.Refused
 		if counted := r.list.Facts.Safetensors; counted != nil {

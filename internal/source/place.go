@@ -3,10 +3,12 @@ package source
 import (
 	"context"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // A Place is a tree of files that a release may lie in: the file system of this
@@ -77,6 +79,8 @@ type Publication struct {
 	// ID is what the repository is called, and Commit its state, "" where the hub
 	// does not say it.
 	ID, Commit string
+	// Modified is when it was last changed, the zero time where the hub does not say it.
+	Modified time.Time
 	// Files are those of the repository below the reference, by their paths below
 	// it, in order.
 	Files []Entry
@@ -109,6 +113,30 @@ func Published(ctx context.Context, dir string) (*Publication, error) {
 type Versioned interface {
 	// Revision returns the commit at which something was read, "" for nothing.
 	Revision(ref string) string
+}
+
+// A Catalogue is a place that lists the releases which some references mean.
+type Catalogue interface {
+	// Catalogue yields the references of the releases, and an error of what cannot be
+	// listed. It is false for a reference that means itself.
+	Catalogue(ctx context.Context, ref string) (iter.Seq2[string, error], bool)
+}
+
+// Catalogued returns the releases that a reference to a place means, false when it means
+// itself.
+func Catalogued(ctx context.Context, ref string) (iter.Seq2[string, error], bool) {
+	if c, ok := ctx.Value(placeKey{Scheme(ref)}).(Catalogue); ok {
+		return c.Catalogue(ctx, ref)
+	}
+	return nil, false
+}
+
+// Forget says that nothing more is read of a reference: its place need not keep what it
+// knows of it.
+func Forget(ctx context.Context, ref string) {
+	if p, ok := ctx.Value(placeKey{Scheme(ref)}).(interface{ Forget(ref string) }); ok {
+		p.Forget(ref)
+	}
 }
 
 // Revision returns the commit at which a reference was read, "" where there are

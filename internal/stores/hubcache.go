@@ -145,6 +145,30 @@ func (c *HubCache) Tree(ctx context.Context, r HubRepo, commit string) ([]source
 	return list, true
 }
 
+// Current returns the local directories of the snapshots that a repository's branches and
+// tags are at, or of all where none has a name.
+func (c *HubCache) Current(ctx context.Context, r HubRepo) []string {
+	var named, all []string
+	for _, rev := range c.Revisions(ctx, r) {
+		dir := c.path(r, "snapshots", c.Commit(ctx, r, rev))
+		if !IsCommit(rev) && !slices.Contains(named, dir) {
+			named = append(named, dir)
+		}
+		all = append(all, dir)
+	}
+	if named != nil {
+		return named
+	}
+	return all
+}
+
+// IsHubCache reports whether a local directory is a cache of huggingface_hub: a directory
+// of it is a repository.
+func IsHubCache(ctx context.Context, dir string) bool {
+	c := &HubCache{Dir: dir}
+	return slices.ContainsFunc(c.Repos(ctx), func(r HubRepo) bool { return c.Has(ctx, r) })
+}
+
 const (
 	// maxSnapshot bounds the walk through a snapshot.
 	maxSnapshot = 100_000
