@@ -9,7 +9,9 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 // ScanOptions adjust [Scan] and [ScanInputs]. Nil options are the defaults.
@@ -271,46 +273,49 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 
 // summarize fills in what the row of a release says of its checkpoints.
 func (r *scannedRelease) summarize(ctx context.Context, row *ScannedRelease) error {
-	var bytes, parameters Sum
+	var bytes, parameters, most Sum
 	known := true
-	var most *CheckpointInfo
-	for _, c := range r.rel.Checkpoints {
+	text := func(s string) *string {
+		valid, _ := asUTF8(s)
+		return some(valid)
+	}
+	for k, c := range r.rel.Checkpoints {
 		if err := ctx.Err(); err != nil {
 			return err
-		}
-		info := summarize(ctx, c)
-		if most == nil || info.Totals.Bytes.N > most.Totals.Bytes.N {
-			most = info
 		}
 		row.Checkpoints++
 		row.Files += int64(len(c.Files))
 		row.Tensors += int64(c.Len())
-		bytes.Add(info.Totals.Bytes.N)
-		bytes.Overflow = bytes.Overflow || info.Totals.Bytes.Overflow
-		known = known && info.Parameters != nil
-		if info.Parameters != nil {
-			parameters.Add(*info.Parameters)
+		var own Sum
+		for _, t := range c.All() {
+			if t.BytesKnown {
+				own.Add(t.Bytes)
+				bytes.Add(t.Bytes)
+			}
 		}
-		for _, w := range info.Identity.Wrappers {
+		if c.NamesOnly() {
+			known = false
+		} else {
+			n, _ := c.Parameters(c.Config)
+			parameters.Add(n)
+		}
+		m, _ := adapt.Model(ctx, c) // a document that cannot be read says nothing
+		id := identify.Tensors(adapt.Tensors(c), m)
+		for _, w := range id.Wrappers {
 			if w, _ = asUTF8(w); !slices.Contains(row.Wrappers, w) {
 				row.Wrappers = append(row.Wrappers, w)
 			}
 		}
-	}
-	if most == nil {
-		return nil
-	}
-	text := func(s *string) *string {
-		if s == nil {
-			return nil
+		if k == 0 || own.N > most.N || own.Overflow && !most.Overflow {
+			most = own
+			row.Format, row.Convention, row.Architecture = some(string(c.Format)), text(id.Convention), text(c.Architecture(c.Config))
 		}
-		valid, _ := asUTF8(*s)
-		return &valid
 	}
-	row.Format, row.Convention, row.Architecture = some(string(most.Format)), text(most.Convention), text(most.Architecture)
-	row.Bytes = bytes.fits()
-	if known {
-		row.Parameters = parameters.fits()
+	if len(r.rel.Checkpoints) > 0 {
+		row.Bytes = bytes.fits()
+		if known {
+			row.Parameters = parameters.fits()
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -238,15 +239,15 @@ type scannedRelease struct {
 	// paths are the checkpoints', and files those of the files of each.
 	paths []string
 	files [][]*string
-	// places are those of all tensors, in the order of the rows.
-	places []tensorPlace
+	// places returns those of all tensors, in the order of the rows. They are found when rows
+	// are made: until then the rules take memory.
+	places func() []tensorPlace
 	values *scannedValues // nil when they were not read
 }
 
 func newScannedRelease(from ScannedFrom, rel *checkpoint.Release) *scannedRelease {
 	r := &scannedRelease{from: from, rel: rel}
-	var sorted []string
-	total := 0
+	r.places = sync.OnceValue(r.findPlaces)
 	for _, c := range rel.Checkpoints {
 		path, _ := asUTF8(below(rel.Dir, c.Path))
 		r.paths = append(r.paths, path)
@@ -254,14 +255,25 @@ func newScannedRelease(from ScannedFrom, rel *checkpoint.Release) *scannedReleas
 		for i, f := range c.Files {
 			name, _ := asUTF8(below(rel.Dir, cmp.Or(f.Path, source.Join(c.Dir, f.Name))))
 			names[i] = &name
-			sorted = append(sorted, name)
 		}
 		r.files = append(r.files, names)
+	}
+	return r
+}
+
+// findPlaces sorts the tensors by file and name.
+func (r *scannedRelease) findPlaces() []tensorPlace {
+	var sorted []string
+	total := 0
+	for k, c := range r.rel.Checkpoints {
+		for _, name := range r.files[k] {
+			sorted = append(sorted, *name)
+		}
 		total += c.Len()
 	}
 	slices.Sort(sorted)
-	r.places = make([]tensorPlace, 0, total)
-	for k, c := range rel.Checkpoints {
+	places := make([]tensorPlace, 0, total)
+	for k, c := range r.rel.Checkpoints {
 		rank := make([]int32, len(c.Files))
 		for i, name := range r.files[k] {
 			at, _ := slices.BinarySearch(sorted, *name)
@@ -272,13 +284,13 @@ func newScannedRelease(from ScannedFrom, rel *checkpoint.Release) *scannedReleas
 			if t.File >= 0 {
 				p.file = rank[t.File]
 			}
-			r.places = append(r.places, p)
+			places = append(places, p)
 		}
 	}
-	slices.SortFunc(r.places, func(a, b tensorPlace) int {
+	slices.SortFunc(places, func(a, b tensorPlace) int {
 		return cmp.Or(cmp.Compare(a.file, b.file), strings.Compare(a.name, b.name), cmp.Compare(a.checkpoint, b.checkpoint), cmp.Compare(a.index, b.index))
 	})
-	return r
+	return places
 }
 
 // fileRows are the rows of the table files. Etag returns what a hub says of a file.
@@ -318,7 +330,7 @@ func (r *scannedRelease) fileRows(etag func(path string) string) []ScannedFile {
 func (r *scannedRelease) tensorRows(yield func(ScannedTensor) bool) {
 	templates := make(map[string]string)
 	var buf []byte
-	for _, p := range r.places {
+	for _, p := range r.places() {
 		c := r.rel.Checkpoints[p.checkpoint]
 		t := c.At(int(p.index))
 		buf = template.Words.Append(buf[:0], t.Name)

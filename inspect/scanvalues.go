@@ -99,7 +99,7 @@ func (v *scannedValues) digest(p tensorPlace) *string {
 
 // statsRows yields the rows of the table stats.
 func (r *scannedRelease) statsRows(yield func(ScannedStats) bool) {
-	for _, p := range r.places {
+	for _, p := range r.places() {
 		t := r.rel.Checkpoints[p.checkpoint].At(int(p.index))
 		v := &r.values.of[p.checkpoint][p.index]
 		row := ScannedStats{ScannedFrom: r.from, Checkpoint: r.paths[p.checkpoint], DType: some(t.DType)}

@@ -62,41 +62,58 @@ func (r *Report) Names() []string {
 	return out
 }
 
-// Report judges what was added. The options may be nil.
+// judged is what modules that are alike are.
+type judged struct {
+	fit  *fit // nil for no scheme
+	form *Form
+}
+
+func newJudged(f *fit, m *Module) *judged {
+	j := &judged{fit: f, form: formless}
+	if f == nil || f.faults() > 0 {
+		return j
+	}
+	j.form = &Form{
+		Scheme: f.scheme, Bits: f.vars[width], Group: f.groupSize(), Out: f.vars[outputs], In: f.vars[inputs], Groups: f.vars[groups],
+	}
+	if f.scheme.blocks() {
+		j.form.BlockRows, j.form.BlockColumns = f.vars[blockRows], f.vars[blockColumns]
+	}
+	if w := m.tensor(&f.scheme.Weight); j.form.In == 0 && len(w.Shape) > 0 && strings.HasSuffix(w.DType, "32") {
+		j.form.Row = w.Shape[len(w.Shape)-1] * 32 // fits, as the bytes of the tensor do
+	}
+	return j
+}
+
+// Report judges what was added, and ends the survey. The options may be nil.
 func (s *Survey) Report(o *Options) *Report {
 	if o == nil {
 		o = new(Options)
 	}
+	s.settle()
 	r := &Report{Markers: s.markers}
 	fits := make([]*fit, len(s.modules)) // the best, of modules that fit none
 	uses := make(map[string]*usage)
 	// The layers of a model are alike: most modules have the leaves, dtypes and shapes
 	// of one that is judged already.
-	judged := make(map[string]*fit)
+	seen := make(map[string]*judged)
 	var form []byte
 	for i := range s.modules {
 		m := &s.modules[i]
 		form = m.appendForm(form[:0])
-		f, ok := judged[string(form)]
+		j, ok := seen[string(form)]
 		if !ok {
-			// What is wrong is told of the module's own tensors.
-			if f = s.classify(m, o); f == nil || f.faults() == 0 {
-				judged[string(form)] = f
+			j = newJudged(s.classify(m, o), m)
+			if j.fit == nil || j.fit.faults() == 0 { // what is wrong is told of the module's own tensors
+				seen[string(form)] = j
 			}
 		}
+		f := j.fit
 		if f == nil || f.faults() > 0 {
 			fits[i] = f
 			continue
 		}
-		m.Scheme = f.scheme
-		m.Bits, m.Group = f.vars[width], f.groupSize()
-		m.Out, m.In, m.Groups = f.vars[outputs], f.vars[inputs], f.vars[groups]
-		if f.scheme.blocks() {
-			m.BlockRows, m.BlockColumns = f.vars[blockRows], f.vars[blockColumns]
-		}
-		if w := m.weight(); m.In == 0 && len(w.Shape) > 0 && strings.HasSuffix(w.DType, "32") {
-			m.Row = w.Shape[len(w.Shape)-1] * 32 // fits, as the bytes of the tensor do
-		}
+		m.Form = j.form
 		u := uses[f.scheme.Name]
 		if u == nil {
 			u = &usage{leaves: make(map[string]int), sizes: make(map[[2]uint64]int), first: m}

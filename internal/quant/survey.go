@@ -14,14 +14,22 @@ type Survey struct {
 	modules []Module
 	markers []string
 	n       int
-	last    int32    // the module of the tensor before, whose parts mostly follow each other
-	room    []Tensor // for modules of two
+	last    int32 // the module of the tensor before, whose parts mostly follow each other
+	// tensors are those of all modules, as they came, and of the modules of each, until they are
+	// settled: a slice of its own for each of 200,000 modules takes twice the memory.
+	tensors []Tensor
+	of      []int32
 }
 
 // A Module is a weight and what is beside it, or either alone.
 type Module struct {
 	Name    string
 	Tensors []Tensor
+	*Form
+}
+
+// A Form is how the tensors of a module fit together. Modules that are alike share it.
+type Form struct {
 	// Scheme is the one that the module fits, nil for none.
 	Scheme *Scheme
 	// Bits is the width of an element, and Group how many inputs share a scale, 0 where
@@ -36,6 +44,9 @@ type Module struct {
 	BlockRows, BlockColumns uint64
 }
 
+// formless is of a module that fits no scheme.
+var formless = new(Form)
+
 // A Tensor of a module.
 type Tensor struct {
 	Leaf  string
@@ -46,9 +57,12 @@ type Tensor struct {
 
 // NewSurvey returns an empty survey of about so many tensors, 0 when that is not known.
 func NewSurvey(tensors int) *Survey {
-	const most = 1 << 17 // what a release has, whatever a file says
-	n := min(tensors/2, most)
-	return &Survey{k: known(), index: make(map[string]int32, n), modules: make([]Module, 0, n)}
+	const most = 1 << 20 // twice what the largest release known has
+	n := min(tensors, most)
+	return &Survey{
+		k: known(), index: make(map[string]int32, n/3), modules: make([]Module, 0, n/3), // often a weight and two parts
+		tensors: make([]Tensor, 0, n), of: make([]int32, 0, n),
+	}
 }
 
 // Plain reports whether a tensor is a weight or a bias of floating point, or of ggml's
@@ -84,22 +98,38 @@ func (s *Survey) Add(name, dtype string, shape []uint64) {
 		if i, ok = s.index[module]; !ok {
 			i = int32(len(s.modules))
 			s.index[module] = i
-			s.modules = append(s.modules, Module{Name: module, Tensors: s.pair()})
+			s.modules = append(s.modules, Module{Name: module, Form: formless})
 		}
 		s.last = i
 	}
-	m := &s.modules[i]
-	m.Tensors = append(m.Tensors, Tensor{leaf, at, dtype, shape})
+	s.tensors, s.of = append(s.tensors, Tensor{leaf, at, dtype, shape}), append(s.of, i)
 }
 
-// pair returns room for a weight and its scale. Most quantised modules have no more.
-func (s *Survey) pair() []Tensor {
-	if len(s.room) < 2 {
-		s.room = make([]Tensor, min(2*len(s.modules)+16, 1024))
+// settle gives the modules their tensors.
+func (s *Survey) settle() {
+	if !slices.IsSorted(s.of) {
+		starts := make([]int32, len(s.modules)+1)
+		for _, i := range s.of {
+			starts[i+1]++
+		}
+		for i := range s.modules {
+			starts[i+1] += starts[i]
+		}
+		sorted, of := make([]Tensor, len(s.tensors)), make([]int32, len(s.of))
+		for k, i := range s.of {
+			sorted[starts[i]], of[starts[i]] = s.tensors[k], i
+			starts[i]++
+		}
+		s.tensors, s.of = sorted, of
 	}
-	pair := s.room[:0:2]
-	s.room = s.room[2:]
-	return pair
+	begin := 0
+	for end := range s.of {
+		if i := s.of[end]; end+1 == len(s.of) || s.of[end+1] != i {
+			s.modules[i].Tensors = s.tensors[begin : end+1 : end+1]
+			begin = end + 1
+		}
+	}
+	s.index, s.of = nil, nil // nothing is added any more
 }
 
 // split cuts a name into its module and the leaf, the longest that is known.

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// releasesVariable is how many releases BenchmarkScan generates.
+const releasesVariable = "WTINSPECT_SCAN_RELEASES"
+
+// BenchmarkScan judges many releases of 200 tensors in one process, beside a process for
+// each. The releases are of several sizes, and some have names that are not as they
+// should be.
+func BenchmarkScan(b *testing.B) {
+	bin := buildBinary(b)
+	releases := 200
+	if text := os.Getenv(releasesVariable); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		releases = n
+	}
+	root := b.TempDir()
+	var dirs []string
+	for i := range releases {
+		dir := filepath.Join(root, fmt.Sprintf("org%d", i/1000), fmt.Sprintf("model%d", i))
+		estateRelease(b, dir, i)
+		dirs = append(dirs, dir)
+	}
+	b.Run(fmt.Sprintf("releases=%d/scan", releases), func(b *testing.B) {
+		process(b, false, bin, "scan", "-q", "-R", "-o", filepath.Join(b.TempDir(), "rows.jsonl"), root)
+		b.ReportMetric(float64(releases)*float64(b.N)/b.Elapsed().Seconds(), "releases/s")
+	})
+	b.Run("check", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			for range min(100, releases) { // the first time starts are slower
+				err := exec.Command(bin, "check", "-f", "json", dirs[i%releases]).Run()
+				if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != exitFindings) {
+					b.Fatal(err)
+				}
+				i++
+			}
+		}
+		b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "releases/s")
+	})
+}
+
+// estateRelease writes a release of 200 tensors, whose data is a hole.
+func estateRelease(b *testing.B, dir string, i int) {
+	b.Helper()
+	hidden, prefix := 64*(1+i%5), ""
+	if i%7 == 0 {
+		prefix = "_orig_mod."
+	}
+	text := fmt.Sprintf(`data sparse
+meta format pt
+tensor %[1]smodel.embed_tokens.weight BF16 [1000,%[2]d]
+tensor %[1]smodel.layers.{0..21}.self_attn.{q,k,v,o}_proj.weight BF16 [%[2]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.mlp.{gate,up}_proj.weight BF16 [%[3]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.mlp.down_proj.weight BF16 [%[2]d,%[3]d]
+tensor %[1]smodel.layers.{0..21}.{input,post_attention}_layernorm.weight BF16 [%[2]d]
+tensor %[1]smodel.norm.weight BF16 [%[2]d]
+`, prefix, hidden, 2*hidden)
+	if err := fixture.Write(filepath.Join(dir, "model.safetensors"), text); err != nil {
+		b.Fatal(err)
+	}
+	config, err := json.Marshal(map[string]any{
+		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_size": hidden, "intermediate_size": 2 * hidden,
+		"num_hidden_layers": 22, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 1000, "torch_dtype": "bfloat16", "tie_word_embeddings": true,
+	})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkLargeIndex reads an index of as many names as the largest release known has,
+// Kimi-K3, beside one of DeepSeek-V3's size.
+func BenchmarkLargeIndex(b *testing.B) {
+	bin := buildBinary(b)
+	for _, names := range []int{92_000, 500_000} {
+		dir := b.TempDir()
+		writeLargeIndex(b, filepath.Join(dir, "model.safetensors.index.json"), names)
+		for _, args := range [][]string{{"ls", "-f", "csv"}, {"check", "--write-baseline", filepath.Join(b.TempDir(), "baseline.json")}, {"identify"}, {"scan", "-q"}} {
+			b.Run(fmt.Sprintf("names=%d/%s", names, args[0]), func(b *testing.B) {
+				process(b, true, bin, append(args, dir)...)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(names), "ns/tensor")
+			})
+		}
+	}
+}
+
+// writeLargeIndex writes an index of about so many names, those of experts that are
+// quantised, and of no shards.
+func writeLargeIndex(b *testing.B, path string, names int) {
+	b.Helper()
+	const layers, shards = 61, 96
+	file, err := os.Create(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	text := []byte("{\n  \"metadata\": {\"total_size\": 1000000000000},\n  \"weight_map\": {")
+	n := 0
+	add := func(format string, args ...any) {
+		if n > 0 {
+			text = append(text, ',')
+		}
+		text = fmt.Appendf(text, "\n    %q: \"model-%05d-of-%05d.safetensors\"", fmt.Sprintf(format, args...), n*shards/(names+1)+1, shards)
+		n++
+	}
+	for layer := range layers {
+		for _, one := range []string{
+			"input_layernorm", "post_attention_layernorm", "self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_a_proj_with_mqa", "self_attn.kv_b_proj",
+			"self_attn.o_proj", "self_attn.q_a_layernorm", "self_attn.kv_a_layernorm", "mlp.gate",
+		} {
+			add("language_model.model.layers.%d.%s.weight", layer, one)
+		}
+		for expert := range (names - 12*layers) / (9 * layers) {
+			for _, proj := range []string{"gate", "up", "down"} {
+				for _, part := range []string{"packed", "scale", "shape"} {
+					add("language_model.model.layers.%d.mlp.experts.%d.%s_proj.weight_%s", layer, expert, proj, part)
+				}
+			}
+		}
+	}
+	for _, one := range []string{"model.embed_tokens", "model.norm", "lm_head"} {
+		add("language_model.%s.weight", one)
+	}
+	if _, err := file.Write(append(text, "\n  }\n}\n"...)); err != nil {
+		b.Fatal(err)
+	}
+}
