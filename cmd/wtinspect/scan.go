@@ -172,6 +172,7 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	if p.rate < 0 {
 		return fmt.Errorf("--rate %d: the number of requests a minute cannot be negative", p.rate)
 	}
+	defer boundMemory()()
 	refs := o.stream(ctx, p, args)
 	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
 	opts := &inspect.ScanOptions{
