@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/pytorch"
 )
 
@@ -33,6 +34,14 @@ type globalRow struct {
 	By     []string `yaml:"by"`
 
 	grade grade
+}
+
+// source says who lists the row, or that the code of Python's library does what it says.
+func (r *globalRow) source() string {
+	if slices.Equal(r.By, []string{"CPython"}) {
+		return "by the code of CPython"
+	}
+	return "listed by " + plural.List(r.By)
 }
 
 type globalTable struct {

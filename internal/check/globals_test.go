@@ -55,6 +55,18 @@ func TestSourcesOfNames(t *testing.T) {
 	}
 }
 
+// What a finding says of its source is a list, or the code itself.
+func TestSourceText(t *testing.T) {
+	for name, want := range map[[2]string]string{
+		{"os", "system"}:             "listed by fickling, picklescan and ModelScan",
+		{"typing", "get_type_hints"}: "by the code of CPython",
+	} {
+		if got := rowOf(name[0], name[1]).source(); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 func TestGradeOf(t *testing.T) {
 	for _, test := range []struct {
 		module, name string
@@ -103,6 +115,16 @@ func TestGradeOf(t *testing.T) {
 		{"torch._utils", "__builtins__", dangerous},
 		{"copyreg", "__newobj__", unknown},
 		{"models", "Net.Block", unknown}, // a class in a class
+		{"typing", "get_type_hints", dangerous},
+		{"typing", "Optional", unknown},
+		{"optparse", "Values.read_file", dangerous},
+		{"optparse", "Values", unknown},
+		{"pathlib", "PosixPath", harmless},
+		{"pathlib", "Path.write_text", dangerous},
+		{"tkinter.filedialog", "asksaveasfile", dangerous},
+		{"concurrent.futures.process", "ProcessPoolExecutor", dangerous},
+		{"gzip", "open", dangerous},
+		{"gzip", "READ", unknown},
 		{"", "", unknown},
 	} {
 		if got, _ := gradeOf(&pytorch.Global{Module: test.module, Name: test.name}); got != test.want {

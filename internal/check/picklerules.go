@@ -390,7 +390,7 @@ func runDangerousCode(p *Pass) {
 					message += "; torch.load does not run this pickle, other programs may"
 				}
 				if len(row.By) > 0 {
-					message += " (listed by " + plural.List(row.By) + ")"
+					message += " (" + row.source() + ")"
 				}
 				p.report(f.finding(g, message))
 			}
