@@ -30,11 +30,13 @@ CROSS := darwin/arm64 windows/amd64 linux/arm64
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-build: ## build bin/wtinspect
+build: ## build bin/wtinspect, and bin/wtinspect-parquet, which it starts for scan -f parquet
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
+	CGO_ENABLED=0 $(GO) build -trimpath -tags=parquet -o bin/wtinspect-parquet ./cmd/wtinspect
 
 test: ## run the tests, shuffled
 	$(GO) test -timeout=$(TIMEOUT) -shuffle=on ./...
+	$(GO) test -tags=parquet -run='^TestScripts$$/^scan' ./cmd/wtinspect
 
 # -short leaves out what the race detector has nothing to find in: long sweeps of one
 # goroutine, and the tests of the installed program, which is built without it. What
@@ -53,7 +55,9 @@ fmt: ## fail when a file is not gofumpt-formatted
 
 vet: ## go vet and staticcheck, on Linux and for Windows and macOS
 	$(GO) vet ./...
+	$(GO) vet -tags=parquet ./cmd/wtinspect
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) -tags=parquet ./cmd/wtinspect
 	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
 
@@ -69,6 +73,7 @@ cross: ## build for the other platforms
 	@for p in $(CROSS); do \
 		echo "build $$p"; \
 		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/wtinspect || exit 1; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -tags=parquet -o /dev/null ./cmd/wtinspect || exit 1; \
 	done
 
 # A package with targets is built once. As many targets as there are processors run at
@@ -121,7 +126,7 @@ crash: ## interrupt the program at every call that changes files, and recover
 	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$(SHUTDOWNS) WTINSPECT_SIGNALS=$(SIGNALS) WTINSPECT_MEDDLINGS=$(MEDDLINGS) \
 	WTINSPECT_ROUNDS=$(ROUNDS) WTINSPECT_FULL=$(FULL) $(GO) test -v -timeout=120m \
 		-run='^(TestKillAtEveryCall|TestPowerLoss|TestSignalAtEveryCall|TestOtherProgram|TestTwoProcesses|TestFullDisk)$$' ./cmd/wtinspect
-	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$$(($(SHUTDOWNS) / 12)) $(GO) test -v -timeout=120m -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite ./checkpoint/assemble
+	WTINSPECT_KILLS=$(KILLS) WTINSPECT_SHUTDOWNS=$$(($(SHUTDOWNS) / 12)) $(GO) test -v -timeout=120m -run='^(TestKill|TestShutdown)$$' ./checkpoint/rewrite ./checkpoint/assemble ./internal/tables
 
 # So many random files, and twice as many random maps.
 FILES ?= 600

@@ -21,6 +21,8 @@ type tableOptions struct {
 	shard, shards int
 	values        bool
 	resume        bool
+	// rows is how many tensors a part has before the next begins, 0 for the default.
+	rows int64
 }
 
 // What writes Parquet takes a quarter of the time of an ls of a small file to start, which

@@ -33,6 +33,7 @@ type scanOptions struct {
 	shard       shardFlag
 	values      bool
 	resume      bool
+	partRows    int64
 	allowErrors bool
 }
 
@@ -92,7 +93,8 @@ Scan reads only, and it is one process: it starts no workers elsewhere.`,
 	flags.Lookup("output").Usage = "write to `PATH` instead of stdout, whole or not at all; with -f parquet a directory"
 	flags.StringVar(&o.out, "out", "", "the same as -o `PATH`, and -o names the form then")
 	flags.BoolVar(&o.resume, "resume", false, "go on with the tables that are in the directory")
-	group(flags, "Output", "table", "out", "resume")
+	flags.Int64Var(&o.partRows, "part-rows", 0, "begin new parts after `N` tensors (default: a million, or 128 MB)")
+	group(flags, "Output", "table", "out", "resume", "part-rows")
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)
 	return cmd
@@ -148,6 +150,14 @@ func (o *scanOptions) settle() error {
 		}
 	}
 	switch {
+	case o.format == parquetFormat && len(o.tables) > 0:
+		return fmt.Errorf("-f %s writes all tables; --table chooses those of the other forms", o.format)
+	case o.format == parquetFormat && o.path == stdinPath:
+		return errors.New("-f parquet writes a directory of files, and not to stdout")
+	case o.partRows < 0:
+		return fmt.Errorf("--part-rows %d: the number of tensors cannot be negative", o.partRows)
+	case o.partRows > 0 && o.format != parquetFormat:
+		return fmt.Errorf("--part-rows is for -f parquet, and not for -f %s", o.format)
 	case o.workers < 0:
 		return fmt.Errorf("-j %d: the number of inputs to scan at once cannot be negative", o.workers)
 	case o.format == parquetFormat && o.path == "":
@@ -173,17 +183,25 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 		return fmt.Errorf("--rate %d: the number of requests a minute cannot be negative", p.rate)
 	}
 	defer boundMemory()()
+	var tables tableWriter
+	if o.format == parquetFormat {
+		var err error
+		if tables, err = p.openTables(tableOptions{o.path, o.shard.i, max(o.shard.n, 1), o.values, o.resume, o.partRows}); err != nil {
+			return err
+		}
+	}
 	refs := o.stream(ctx, p, args)
 	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
 	opts := &inspect.ScanOptions{
 		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Values: o.values, Workers: o.workers,
 		Shard: o.shard.i, Shards: o.shard.n, Version: thisBuild().version, Progress: sum.progress,
 	}
-	found := sum.counted(inspect.Scan(ctx, inspect.ScanInputs(ctx, refs.each, opts), opts))
+	inputs := inspect.ScanInputs(ctx, refs.each, opts)
 	var err error
-	if o.format == parquetFormat {
-		err = writeTables(o)
+	if tables != nil {
+		err = p.writeTables(ctx, tables, inputs, opts, sum)
 	} else {
+		found := sum.counted(inspect.Scan(ctx, inputs, opts))
 		err = o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Scan(w, found, o.tables, a) })
 	}
 	sum.meter.end()
@@ -200,9 +218,47 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	return nil
 }
 
-// writeTables writes the tables to a directory.
-func writeTables(o *scanOptions) error {
-	return fmt.Errorf("-f %s: this build cannot write it; -f jsonl writes the same rows", o.format)
+// writeTables scans inputs and writes what is found as tables. Interrupted, it keeps what
+// is whole.
+func (p *program) writeTables(ctx context.Context, w tableWriter, inputs iter.Seq2[string, error], opts *inspect.ScanOptions, sum *scanSummary) error {
+	var refs []string
+	opts.Known = w.Known
+	err := writeFound(w, sum.counted(inspect.Scan(ctx, func(yield func(string, error) bool) {
+		for ref, err := range inputs {
+			if err == nil {
+				refs = append(refs, ref)
+			}
+			if !yield(ref, err) {
+				return
+			}
+		}
+	}, opts)))
+	// What was left out as known, and went with an input that has changed since.
+	for again := w.Again(); err == nil && sum.err == nil && len(again) > 0; again = w.Again() {
+		err = writeFound(w, sum.counted(inspect.Scan(ctx, func(yield func(string, error) bool) {
+			for _, ref := range refs {
+				if again[strings.ToValidUTF8(inspect.ShownReference(ref), "\ufffd")] && !yield(ref, nil) {
+					return
+				}
+			}
+		}, opts)))
+	}
+	return errors.Join(err, p.winding(func() error {
+		var err error
+		if sum.err == nil || ctx.Err() != nil {
+			err = w.Commit()
+		}
+		return errors.Join(err, w.Close())
+	}))
+}
+
+func writeFound(w tableWriter, found iter.Seq[*inspect.Scanned]) error {
+	for s := range found {
+		if err := w.Write(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A scanSummary counts what a scan finds while it goes on.

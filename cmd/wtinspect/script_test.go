@@ -42,7 +42,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 // The variable TESTDATA is the directory of the files that packages share, and
 // the condition [grows] says that the file system makes room in front of data
-// without copying it.
+// without copying it, [parquet] that the program was built with this tag.
 //
 // A run that exits 0 succeeds; "! wtinspect" expects any other code.
 func TestScripts(t *testing.T) {
@@ -63,10 +63,13 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "grows" {
-				return false, fmt.Errorf("unknown condition %q", name)
+			switch name {
+			case "grows":
+				return growing()
+			case "parquet":
+				return parquetLinked, nil
 			}
-			return growing()
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"wtinspect": runProgram,

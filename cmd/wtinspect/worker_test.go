@@ -41,7 +41,7 @@ type outcome struct {
 }
 
 // variables are all that the program reads of the environment.
-var variables = slices.Concat([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH"}, environmentOfSettings(), hubVariables)
+var variables = slices.Concat([]string{"NO_COLOR", "CLICOLOR_FORCE", "TERM", "SOURCE_DATE_EPOCH", "PATH", callerVariable}, environmentOfSettings(), hubVariables)
 
 // environmentOfSettings are those with which users set defaults. Tests run without them, so
 // that it makes no difference whose they are.

@@ -114,7 +114,7 @@ func (t tableOf[R]) name() string { return t.table }
 
 // groupRows is how many rows a row group has at most: what a reader skips, and what the
 // writer holds in memory.
-const groupRows = 128 << 10
+const groupRows = 64 << 10
 
 func (t tableOf[R]) begin(w *Writer) (part, error) {
 	temp, err := txn.NewTemp(w.dir, t.table, w.prefix())

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
@@ -62,7 +63,7 @@ func (w *Writer) mark() error {
 	case there.Schema != mine.Schema || there.Tool != mine.Tool:
 		return refuse("were written by wtinspect %s (schema %d), and this is %s (schema %d)", there.Tool, there.Schema, mine.Tool, mine.Schema)
 	case there.Shards != mine.Shards:
-		return refuse("are those of %d shards, and this run is one of %d", there.Shards, mine.Shards)
+		return refuse("are those of %s, and this run is one of %d", plural.Of(there.Shards, "shard"), mine.Shards)
 	case there.Values != mine.Values:
 		return refuse("were written %s --values", map[bool]string{true: "with", false: "without"}[there.Values])
 	}

@@ -166,7 +166,7 @@ func (w *Writer) has(repository, state string) bool {
 		k.skipped = true
 		return true
 	}
-	w.options.Note("%s is no longer what %s has; done again with the %d others of that part", repository, k.group.name, len(k.group.repositories)-1)
+	w.options.Note("%s is no longer what %s has; all inputs of that part are done again", repository, k.group.name)
 	if err := w.removeGroup(k.group.name); err != nil {
 		w.broken = errors.Join(w.broken, err)
 		return true // nothing is committed any more

@@ -25,6 +25,9 @@
 # And Chromium opens what `wtinspect report` writes: it asks for nothing, logs nothing, and
 # axe and html-validate find nothing wrong.
 #
+# And DuckDB reads the tables of `wtinspect scan`: they have what ls, check and hash say of the same
+# releases, and the queries of docs/scan.md run.
+#
 # They are installed into a temporary directory. Where npm, NumPy, torch, or the network, is
 # missing their checks are skipped, and said to be.
 set -eu
@@ -230,6 +233,30 @@ elif mkdir "$tmp/report" && cp "$here/report/package.json" "$here/report/report.
 	fi
 else
 	echo "SKIP: what tries pages could not be installed: $(tail -n 1 "$tmp/log")"
+fi
+
+# What `wtinspect scan` writes, in DuckDB.
+if ! command -v npm >/dev/null; then
+	echo "SKIP: npm is missing"
+elif mkdir "$tmp/scan" && cp "$here/scan/package.json" "$here/scan/scan.mjs" "$tmp/scan" &&
+	(cd "$tmp/scan" && npm install --no-audit --no-fund --silent) >"$tmp/log" 2>&1; then
+	(cd "$root" && CGO_ENABLED=0 go build -tags parquet -o "$wt-parquet" ./cmd/wtinspect)
+	many=$tmp/releases
+	mkdir "$many"
+	cp -R "$root/testdata/yi-tiny" "$many/yi"
+	cp -R "$root/testdata/yi-tiny" "$many/copy"
+	cp -R "$root/testdata/yi-tiny" "$many/broken"
+	rm "$many/broken/$(cd "$many/broken" && ls ./*.safetensors | head -n 1)"
+	mkdir "$many/gguf" && cp "$root/testdata/llama-tiny.gguf" "$many/gguf"
+	printf 'rules:\n  - {from: "{n...}", to: "_orig_mod.{n}"}\n' >"$tmp/wrap.yaml"
+	quiet "$wt" rename --map "$tmp/wrap.yaml" -o "$many/wrapped" "$root/testdata/yi-tiny"
+	if node "$tmp/scan/scan.mjs" "$wt" "$many" "$root/docs/scan.md" "$tmp/tables"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+else
+	echo "SKIP: DuckDB could not be installed: $(tail -n 1 "$tmp/log")"
 fi
 
 echo "$passed passed, $failed failed"

@@ -1,0 +1,157 @@
+//go:build unix
+
+package tables
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/wtinspect/wtinspect/internal/fixture"
+)
+
+// program builds the program that writes tables.
+func program(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "wtinspect")
+	cmd := exec.Command("go", "build", "-tags=parquet", "-o", bin, "../../cmd/wtinspect")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return bin
+}
+
+// estate makes small releases, with some that nothing can read, and returns their
+// directory, with a list of them.
+func estate(t *testing.T, n int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	var refs strings.Builder
+	for i := range n {
+		name := fmt.Sprintf("model-%03d", (i*37)%n)
+		if i%20 == 3 {
+			name = "nowhere-" + name
+		} else {
+			text := fmt.Sprintf("data sparse\ntensor model.layers.{0..%d}.mlp.up_proj.weight BF16 [8,8]\ntensor _orig_mod.norm.weight F32 [8]\n", i%9)
+			if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := fixture.Write(filepath.Join(dir, name, "model.safetensors"), text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fmt.Fprintln(&refs, name)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "list.txt"), []byte(refs.String()), 0o666))
+	return dir
+}
+
+// scan runs the program, and sends it a signal after some time.
+func scan(t *testing.T, bin, dir string, sig syscall.Signal, after time.Duration, args ...string) (code int) {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(bin, append([]string{"scan", "-q", "--allow-errors", "-f", "parquet", "--part-rows", "60", "--files-from", "list.txt"}, args...)...)
+	cmd.Dir, cmd.Stderr = dir, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if sig != 0 {
+		time.AfterFunc(after, func() { _ = cmd.Process.Signal(sig) }) // it may have ended
+	}
+	err := cmd.Wait()
+	if code = cmd.ProcessState.ExitCode(); sig == 0 && code != 0 {
+		t.Fatalf("%v\n%s", err, &stderr)
+	}
+	return code
+}
+
+// TestKill kills and interrupts the program at random moments, WTINSPECT_KILLS of them,
+// and has another run go on: the tables are those of a run that nothing disturbed.
+func TestKill(t *testing.T) {
+	kills := 4
+	if n, err := strconv.Atoi(os.Getenv("WTINSPECT_KILLS")); err == nil {
+		kills = n
+	} else if testing.Short() {
+		t.Skip("kills the installed program, without WTINSPECT_KILLS not with -short")
+	}
+	bin := program(t)
+	dir := estate(t, 80)
+	// What a process that dies leaves is the same in memory, where waiting for the disk
+	// takes no time.
+	top := t.TempDir()
+	if shm, err := os.MkdirTemp("/dev/shm", "wtinspect-test"); err == nil {
+		t.Cleanup(func() { os.RemoveAll(shm) })
+		top = shm
+	}
+	whole := filepath.Join(top, "table")
+	start := time.Now()
+	scan(t, bin, dir, 0, 0, "-o", whole)
+	took := time.Since(start)
+	want := rows(t, tree(t, whole))
+	if groups := len(tree(t, filepath.Join(whole, releases))); groups < 4 {
+		t.Fatalf("%d groups", groups)
+	}
+	killed, interrupted, ended, committed := 0, 0, 0, 0
+	for i := range kills {
+		out := filepath.Join(top, fmt.Sprint(i))
+		rng := rand.New(rand.NewPCG(2, uint64(i)))
+		args := []string{"-o", out}
+		for range 1 + rng.IntN(3) {
+			sig := syscall.SIGKILL
+			if rng.IntN(4) == 0 {
+				sig = syscall.SIGINT
+			}
+			switch code := scan(t, bin, dir, sig, time.Duration(rng.Int64N(int64(took))), args...); code {
+			case -1:
+				killed++
+			case 130:
+				interrupted++
+				for name := range tree(t, out) {
+					if strings.HasPrefix(filepath.Base(name), ".") {
+						t.Errorf("kill %d: interrupted, the program leaves %s", i, name)
+					}
+				}
+			case 0:
+				ended++
+			default:
+				t.Fatalf("kill %d: exit code %d", i, code)
+			}
+			if _, err := os.Stat(filepath.Join(out, releases)); err == nil && len(tree(t, filepath.Join(out, releases))) > 0 {
+				committed++
+			}
+			args = []string{"-o", out, "--resume"}
+		}
+		scan(t, bin, dir, 0, 0, args...)
+		same(t, rows(t, tree(t, out)), want)
+		must(t, os.RemoveAll(out))
+	}
+	t.Logf("%d killed, %d interrupted, %d ended before; %d had committed something", killed, interrupted, ended, committed)
+}
+
+// TestUnion has two shards write to one directory: together they are all.
+func TestUnion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the installed program, not with -short")
+	}
+	bin := program(t)
+	dir := estate(t, 60)
+	whole, parts := filepath.Join(t.TempDir(), "whole"), filepath.Join(t.TempDir(), "parts")
+	scan(t, bin, dir, 0, 0, "-o", whole)
+	scan(t, bin, dir, 0, 0, "-o", parts, "--shard", "0/2")
+	half := rows(t, tree(t, parts))
+	scan(t, bin, dir, 0, 0, "-o", parts, "--shard", "1/2")
+	want := rows(t, tree(t, whole))
+	same(t, rows(t, tree(t, parts)), want)
+	if n := len(half[releases]); n == 0 || n == len(want[releases]) {
+		t.Errorf("one shard of two has %d of %d releases", n, len(want[releases]))
+	}
+}
