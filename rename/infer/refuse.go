@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ func (x *inference) refusal(found []finding) string {
 			return "it is another architecture: " + side
 		}
 		if 2*a >= needA && 2*b >= needB && a > 0 {
+			if why := x.otherLayers(found, usedA, usedB); why != "" {
+				return "it is another architecture: " + why
+			}
 			return ""
 		}
 		switch other, layerless := x.otherSize(), x.layerless(); {
@@ -113,11 +117,7 @@ func (x *inference) wrongEnd(found []finding) string {
 		a, b := x.a.modules[f.A[0]], x.b.modules[f.B[0]]
 		at, to := where[a.Meaning.Block], where[b.Meaning.Block]
 		if a.Meaning.IsNorm() && b.Meaning.IsNorm() && at != "" && to != "" && at != to && !x.isAssumed(f.A, f.B) {
-			other := "the other"
-			if x.b.virtual {
-				other = x.b.of.Name
-			}
-			return fmt.Sprintf("its normalisation %s is %s the layers, and that of %s, %s, is %s them", pattern(a), at, other, pattern(b), to)
+			return fmt.Sprintf("its normalisation %s is %s the layers, and that of %s, %s, is %s them", pattern(a), at, x.other(), pattern(b), to)
 		}
 	}
 	return ""
@@ -206,7 +206,7 @@ func (x *inference) biases(found []finding) string {
 			continue
 		}
 		l := slices.IndexFunc(a.Leaves, func(l match.Leaf) bool { return l.IsBias() })
-		switch bias := x.b.aimed[j].bias; {
+		switch bias := x.biasIn(j); {
 		case l >= 0 && bias == never:
 			with = append(with, patternBeside(a, x.b.modules[j])+a.Leaves[l].Name)
 		case l >= 0:
@@ -217,11 +217,30 @@ func (x *inference) biases(found []finding) string {
 	}
 	switch {
 	case len(with) > 0:
-		return fmt.Sprintf("its normalisations have biases, %s, and those of %s have none", some(with, "and"), x.b.of.Name)
+		return fmt.Sprintf("its normalisations have biases, %s, and those of %s have none", some(with, "and"), x.other())
 	case without > 0:
-		return "its normalisations have no biases, and those of " + x.b.of.Name + " have some"
+		return "its normalisations have no biases, and those of " + x.other() + " have some"
 	}
 	return ""
+}
+
+// biasIn says whether a module of B has a bias.
+func (x *inference) biasIn(j int) occurrence {
+	switch m := x.b.modules[j]; {
+	case x.b.virtual:
+		return x.b.aimed[j].bias
+	case slices.ContainsFunc(m.Leaves, func(l match.Leaf) bool { return l.IsBias() }):
+		return always
+	}
+	return never
+}
+
+// other is what B is called.
+func (x *inference) other() string {
+	if x.b.virtual {
+		return x.b.of.Name
+	}
+	return "the other"
 }
 
 // norms are normalisations in the layers of A that nothing in B can be: a model without them computes
@@ -283,6 +302,57 @@ func (x *inference) lacks(found []finding) (layers, outside []string) {
 		}
 	}
 	return layers, outside
+}
+
+// otherLayers says what of every layer two checkpoints do not have in common: without it a model computes
+// something else, however many tensors have a counterpart. It is "" where there is no such thing. Matrices
+// that only A has may have been added to it, and leave the map incomplete.
+func (x *inference) otherLayers(found []finding, usedA, usedB []int) string {
+	if x.opt.Opaque {
+		return ""
+	}
+	// In every layer of a stack of which most is in the map: a tower that one side lacks is a part.
+	everywhere := func(h *half, used []int, i int) bool {
+		m := h.modules[i]
+		in, mapped := 0, 0
+		for k, n := range h.modules {
+			if n.Holes() == 1 && n.Stem[0] == m.Stem[0] && n.Count >= m.Count {
+				if in++; slices.Contains(used, k) {
+					mapped++
+				}
+				if n.Count > m.Count {
+					return false
+				}
+			}
+		}
+		return m.Holes() == 1 && m.Count > 1 && !m.Optional && !m.Meaning.Buffer && !m.Leaves[0].IsBias() && 2*mapped > in
+	}
+	left := func(h *half, used []int) []int { return except(h.needed(), used) }
+	leftA, leftB := left(&x.a, usedA), left(&x.b, usedB)
+	var lacks, norms []int
+	for _, j := range leftB {
+		m := x.b.modules[j]
+		if (layered(m) || m.Meaning.IsNorm()) && everywhere(&x.b, usedB, j) &&
+			!slices.ContainsFunc(leftA, func(i int) bool { return layered(x.a.modules[i]) == layered(m) && mayHold(x.a.modules[i], m) }) {
+			lacks = append(lacks, j)
+		}
+	}
+	if len(lacks) > 0 {
+		return "nothing in it becomes " + some(x.b.patterns(lacks), "or") + ", which the other has in every layer"
+	}
+	for _, i := range leftA {
+		m := x.a.modules[i]
+		if m.Meaning.IsNorm() && everywhere(&x.a, usedA, i) && !slices.ContainsFunc(leftB, func(j int) bool { return x.b.modules[j].Meaning.IsNorm() }) {
+			norms = append(norms, i)
+		}
+	}
+	if len(norms) > 0 {
+		return "nothing in the other is like the normalisations " + some(x.a.patterns(norms), "and") + ", which it has in its layers"
+	}
+	if len(leftA)+len(leftB) == 0 {
+		return "" // with biases or without
+	}
+	return cmp.Or(x.wrongEnd(found), x.biases(found))
 }
 
 // layered reports whether a module is a matrix of every layer.

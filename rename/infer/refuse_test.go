@@ -294,3 +294,36 @@ func TestSideOfNorms(t *testing.T) {
 		}
 	}
 }
+
+// Two checkpoints of one size are two architectures where one has in every layer what nothing in the other
+// becomes, however many tensors fit. What only A has of matrices may have been added.
+func TestOtherLayers(t *testing.T) {
+	const more = "\nmodel.layers.{}."
+	llama := `model.embed_tokens.weight 320x64
+model.layers.{}.<input_layernorm|post_attention_layernorm>.weight [0-5] 64
+model.layers.{}.self_attn.<q_proj|o_proj>.weight [0-5] 64x64
+model.layers.{}.self_attn.<k_proj|v_proj>.weight [0-5] 16x64
+model.layers.{}.mlp.<gate_proj|up_proj>.weight [0-5] 172x64
+model.layers.{}.mlp.down_proj.weight [0-5] 64x172
+model.norm.weight 64
+lm_head.weight 320x64`
+	plain := strings.Replace(llama, "<gate_proj|up_proj>", "up_proj", 1)
+	layerNorm := strings.Replace(plain, "<input_layernorm|post_attention_layernorm>.weight", "<input_layernorm|post_attention_layernorm>.<weight|bias>", 1)
+	for _, c := range []struct{ name, a, b, refused string }{
+		{"the same", ownLlama, llama, ""},
+		{"norms of heads", ownLlama, llama + more + "self_attn.<q_norm|k_norm>.weight [0-5] 8", "nothing in it becomes model.layers.{layer}.self_attn.k_norm or"},
+		{"norms of heads in A", ownLlama + "\nnet.stack.{}.attention.<q_norm|k_norm>.weight [0-5] 8", llama, "attention.q_norm, which it has in its layers"},
+		{"norms behind attention and MLP", ownLlama, llama + more + "<post_feedforward_layernorm|pre_feedforward_layernorm>.weight [0-5] 64", "which the other has in every layer"},
+		{"no gate in A", strings.Replace(ownLlama, "<gate|up>", "up", 1), llama, "nothing in it becomes model.layers.{layer}.mlp.gate_proj"},
+		{"a gate more", ownLlama, plain, ""},
+		{"a matrix in some layers", ownLlama, llama + more + "side.weight [0-2] 40x64", ""},
+		{"a tower", ownLlama, llama + "\nvision.blocks.{}.fc.weight [0-5] 99x98", ""},
+		{"norms with biases", ownLlama, layerNorm, "its normalisations have no biases, and those of the other have some"},
+		{"a table more, and norms with biases", ownLlama + "\nnet.extra.weight 77x64", strings.Replace(llama, "post_attention_layernorm>.weight", "post_attention_layernorm>.<weight|bias>", 1), "no biases"},
+	} {
+		res, err := Infer(t.Context(), &Inventory{Tensors: listed(t, c.a)}, &Inventory{Tensors: listed(t, c.b)}, Options{})
+		if err != nil || (res.Refused == "") != (c.refused == "") || !strings.Contains(res.Refused, c.refused) {
+			t.Errorf("%s: %v %s", c.name, err, brief(res))
+		}
+	}
+}

@@ -66,15 +66,11 @@ func (x *inference) wrongSide(found []finding) string {
 			before = append(before, pattern(a))
 		}
 	}
-	other := "the other"
-	if x.b.virtual {
-		other = x.b.of.Name
-	}
 	switch {
 	case len(behind) > 1:
-		return fmt.Sprintf("its normalisations %s are behind attention and the MLP, and those of %s before them", some(after, "and"), other)
+		return fmt.Sprintf("its normalisations %s are behind attention and the MLP, and those of %s before them", some(after, "and"), x.other())
 	case len(before) > 0:
-		return fmt.Sprintf("it has %s before attention or the MLP, and the normalisations of %s are behind them", some(before, "and"), other)
+		return fmt.Sprintf("it has %s before attention or the MLP, and the normalisations of %s are behind them", some(before, "and"), x.other())
 	}
 	return ""
 }
