@@ -54,7 +54,8 @@ vocabulary, as padding to a round number, are a warning.`,
 		Title: "the projections do not have the rows that the heads of config.json need",
 		Doc: `Query projections have heads × head size rows, key and value projections key/value
 heads × head size. Without head_dim the head size is hidden size / heads for most
-architectures, and a difference a warning.`,
+architectures, and a difference a warning. Normalisations of queries and keys are as long
+as one head in Qwen 3, Gemma 3 and most others, and as all of them in OLMo 2.`,
 		Bad: "num_attention_heads 32, head_dim 128, q_proj [2048,4096]", Good: "q_proj [4096,4096]",
 	},
 	{
@@ -349,6 +350,7 @@ func runHeads(p *Pass) {
 		if !ok || heads < 1 || heads > 1<<20 || n.conv.Transposes("layer.attn.q") || m.doc.Has("kv_lora_rank") || m.doc.Has("qk_nope_head_dim") {
 			continue
 		}
+		says := okSize
 		if !okSize && okHidden && hidden%heads == 0 {
 			// The architecture may have a default of its own.
 			size, okSize, severity = hidden/heads, true, checkpoint.Warning
@@ -358,6 +360,9 @@ func runHeads(p *Pass) {
 		}
 		// What it is when the document is silent depends on the architecture.
 		kv, _, kvKey, _ := number(m.doc, keyValueKeys...)
+		if says && kv >= 0 && kv <= 1<<20 {
+			p.headNorms(m, n, uint64(heads), uint64(kv), uint64(size), v)
+		}
 		for _, q := range []struct {
 			role  string
 			heads int64
@@ -383,6 +388,35 @@ func runHeads(p *Pass) {
 				for _, i := range odd {
 					f := m.finding(i, "%s, where %s %d and a head size of %d make %d (%s:%s)", plural.Of(m.At(i).Shape[0], "row"), q.what, q.heads, size, want, filepath.Base(m.doc.Path()), position(v))
 					p.grade(severity, f)
+				}
+			}
+		}
+	}
+}
+
+// headNorms reports the normalisations of queries and keys that are not as long as the model's heads, where the
+// convention is that of the model that config.json names.
+func (p *Pass) headNorms(m *model, n *naming, heads, kv, size uint64, v checkpoint.ConfigValue) {
+	kind, _ := m.doc.Text("model_type")
+	if !n.conv.HasFamily(kind) {
+		return
+	}
+	for i, role := range []string{"layer.attn.q_norm.weight", "layer.attn.k_norm.weight"} {
+		want, what := size, "one head"
+		switch n.conv.Layout.QKNorm {
+		case convention.QKNormHead:
+		case convention.QKNormAll:
+			want, what = []uint64{heads, kv}[i]*size, "all heads together"
+		default:
+			return
+		}
+		if want == 0 {
+			continue
+		}
+		for _, t := range n.byRole[role] {
+			for _, i := range t.members {
+				if x := m.At(int(i)); len(x.Shape) == 1 && plain(x.DType) && x.Shape[0] != want {
+					p.report(m.finding(int(i), "%s, where it is as long as %s in this model, %d (%s:%s)", plural.Of(x.Shape[0], "element"), what, want, filepath.Base(m.doc.Path()), position(v)))
 				}
 			}
 		}
