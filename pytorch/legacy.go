@@ -13,11 +13,8 @@ const (
 	legacyPickles = 5
 )
 
-// The magic number as LONG1 writes it, and that as text in UTF-8, which a string of Latin-1 is.
-var (
-	magicOpcodes     = []byte("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
-	magicOpcodesText = []byte("\u008a\x0a\x6c\u00fc\u009c\x46\u00f9\x20\x6a\u00a8\x50\x19.")
-)
+// magicOpcodes are the magic number as LONG1 writes it.
+var magicOpcodes = []byte("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
 
 // openStream reads a file that begins with a pickle: a legacy checkpoint, or only that. The
 // pickles of a stream are the magic number, the version, what wrote it, the object, and the keys

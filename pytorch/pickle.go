@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"slices"
@@ -503,38 +504,47 @@ func (m *machine) python2(s string) {
 
 // nested reports a string that is a pickle of its own, or a checkpoint.
 func (m *machine) nested(s []byte) {
-	text := s
-	if len(s) > 1 && s[0] == 0xc2 && s[1] == opProto { // protocol 2 writes bytes as text in Latin-1
-		s = s[1:]
+	what := nestedIn(s)
+	if what == "" && slices.ContainsFunc(s, func(c byte) bool { return c >= utf8.RuneSelf }) { // protocol 2 writes bytes as text in Latin-1
+		m.charge(len(s))
+		if b, ok := latin1(string(s)); ok {
+			what, s = nestedIn(b), b
+		}
 	}
+	if what == "" {
+		return
+	}
+	m.warn(CodeNestedPickle, "a string of %d bytes %s", len(s), what)
+	if m.inner != nil {
+		m.charge(2 * len(s))
+		m.inner(slices.Clone(s))
+	}
+}
+
+// nestedIn says what a string is that is a pickle or a checkpoint, "" for any other. An unpickler
+// goes as far as STOP, and does not mind what is behind it.
+func nestedIn(s []byte) string {
 	switch {
 	case len(s) < 4:
-		return
 	case ziparchive.IsZip(s):
-		m.warn(CodeNestedPickle, "a string of %d bytes begins as a zip archive does", len(s))
-	case s[0] != opProto || s[1] < 2 || s[1] > maxProtocol:
-		if bytes.IndexByte(s, '\n') < 0 && bytes.IndexByte(s, opStackGlobal) < 0 { // the opcodes that import
-			return
+		return "begins as a zip archive does"
+	case s[0] == opProto && s[1] >= 2 && s[1] <= maxProtocol:
+		switch k := walk(s); {
+		case bytes.HasPrefix(s[2:], magicOpcodes):
+			return "begins as torch's old stream does"
+		case k.whole && k.end < len(s):
+			return fmt.Sprintf("begins with a pickle of %d", k.end)
+		case k.whole:
+			return "begins and ends as a pickle does"
+		case k.imports: // which Python does before it finds no end
+			return "begins as a pickle that imports a name"
 		}
-		if found, _ := imports(s[:min(len(s), maxTail)]); !found {
-			return
+	case bytes.IndexByte(s, '\n') >= 0 || bytes.IndexByte(s, opStackGlobal) >= 0: // the opcodes that import
+		if k := walk(s); k.whole && k.imports {
+			return "is a pickle that imports a name"
 		}
-		m.warn(CodeNestedPickle, "a string of %d bytes is a pickle that imports a name", len(s))
-	case s[len(s)-1] == opStop:
-		m.warn(CodeNestedPickle, "a string of %d bytes begins and ends as a pickle does", len(s))
-	case bytes.HasPrefix(s[2:], magicOpcodes) || bytes.HasPrefix(s[2:], magicOpcodesText):
-		m.warn(CodeNestedPickle, "a string of %d bytes begins as torch's old stream does", len(s))
-	default:
-		return
 	}
-	if m.inner == nil {
-		return
-	}
-	m.charge(2 * len(text))
-	if b, ok := latin1(string(text)); ok {
-		text = b
-	}
-	m.inner(slices.Clone(text))
+	return ""
 }
 
 func lines(arg []byte) (module, name string) {

@@ -62,6 +62,7 @@ type programs struct {
 	list   []Program
 	left   uint64 // of the bytes of archives' members, which may be the same many times
 	walked int    // see maxWalked
+	full   bool   // the last of the list says that there are more
 }
 
 // file looks for pickles in a file, or in a string of a pickle that is one. whole is true
@@ -166,7 +167,7 @@ func (l *programs) tar(r io.ReaderAt, size int64, place string, base int64, dept
 // must look like one, and other bytes may be before it.
 func (l *programs) stream(w *window, place string, stray bool, depth int) error {
 	magic, legacy := false, false
-	for pos, n := 0, 0; int64(pos) < w.size && len(l.list) < maxPrograms; n++ {
+	for pos, n := 0, 0; int64(pos) < w.size && !l.full; n++ {
 		if n > 0 && !magic {
 			var err error
 			if pos, err = l.nextPickle(w, pos); pos < 0 || err != nil {
@@ -205,7 +206,7 @@ func (l *programs) nextPickle(w *window, pos int) (int, error) {
 	if len(rest) >= 2 && rest[0] == opProto && rest[1] <= maxProtocol {
 		return pos, nil
 	}
-	for at := 0; at < len(rest) && l.walked < maxWalked; at++ {
+	for at := 0; at < len(rest); at++ {
 		if at > 0 {
 			i := bytes.IndexByte(rest[at:], opProto)
 			if i < 0 {
@@ -213,40 +214,53 @@ func (l *programs) nextPickle(w *window, pos int) (int, error) {
 			}
 			at += i
 		}
-		found, end := imports(rest[at:])
-		if l.walked += end; found {
+		if l.walked >= maxWalked {
+			l.giveUp("", "what follows the file's pickles may be pickles in too many ways: more than %d bytes of it are not judged", maxWalked)
+			break
+		}
+		k := walk(rest[at:])
+		if l.walked += k.end; k.whole && k.imports {
 			return pos + at, nil
 		}
 	}
 	return -1, nil
 }
 
-// imports reports whether bytes are opcodes up to a STOP and import a name, and how far it
-// looked. Text may begin as a pickle of protocol 0 does, and does not go on as one.
-func imports(b []byte) (found bool, end int) {
+// A walked is what a walk over bytes that may be a pickle finds.
+type walked struct {
+	imports bool // a name
+	whole   bool // there is a STOP
+	end     int  // where that ends, or the walk broke off
+}
+
+// walk looks at the opcodes of what may be a pickle, and carries none out. Text may begin as a
+// pickle of protocol 0 does, and does not go on as one: a name that cannot be one in Python ends the walk.
+func walk(b []byte) (k walked) {
 	w := &window{buf: b, size: int64(len(b))}
 	for {
-		op, arg, next, err := w.next(end)
+		op, arg, next, err := w.next(k.end)
 		if err != nil {
-			return false, end + 1
+			k.end++
+			return k
 		}
+		k.end = next
 		switch op {
 		case opGlobal, opInst:
 			module, name := lines(arg)
 			if !isName(module) || !isName(name) {
-				return false, next
+				return k
 			}
-			found = true
+			k.imports = true
 		case opStackGlobal:
-			found = true
+			k.imports = true
 		case opProto:
 			if arg[0] > maxProtocol {
-				return false, next
+				return k
 			}
 		case opStop:
-			return found, next
+			k.whole = true
+			return k
 		}
-		end = next
 	}
 }
 
@@ -288,16 +302,30 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 		if err != nil {
 			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Inner: true})
 		}
-		if depth == maxInner || len(l.list) >= maxPrograms {
+		if depth == maxInner || l.full {
 			break
 		}
 	}
 	return v, end, nil
 }
 
+// add adds a pickle to the list. What comes after the last that fits is not looked at, and the
+// list says so.
 func (l *programs) add(p Program) {
-	if len(l.list) < maxPrograms {
+	switch {
+	case l.full:
+	case len(l.list) < maxPrograms:
 		l.list = append(l.list, p)
+	default:
+		l.giveUp(p.Place, "the file has more than %d pickles: those from here on are not judged", maxPrograms)
+	}
+}
+
+// giveUp ends the list with a bound that the file passes.
+func (l *programs) giveUp(place, format string, args ...any) {
+	if !l.full {
+		l.full = true
+		l.list = append(l.list, Program{Place: place, Offset: -1, RefusedAt: -1, Err: newFault(CodeLimit, -1, "", format, args...), Stray: true})
 	}
 }
 

@@ -103,6 +103,11 @@ func TestPrograms(t *testing.T) {
 		{"bytes of protocol 2", "PROTO 2\nGLOBAL _codecs encode\nBINUNICODE \"\\u0080\\x02cos\\nsystem\\n.\"\nSHORT_BINSTRING latin1\nTUPLE2\nREDUCE\nSTOP\n", "-@0\n _codecs.encode@2 1x REDUCE@47\nstring 1@-1\n os.system@-1\n"},
 		{"bytes of protocol 0", "PROTO 3\nBINBYTES\nbegin\n" + evil + "STOP\nend\nSTOP\n", "-@0 refused BINBYTES@2\nstring 1@-1\n posix.system@-1 1x REDUCE@-1\n"},
 		{"text of protocol 0", "PROTO 2\nBINUNICODE \"cos\\nsystem\\n(S'id'\\ntR.\"\nSTOP\n", "-@0\nstring 1@-1 refused STRING@-1\n os.system@-1 1x REDUCE@-1\n"},
+		{"bytes with more behind STOP", "PROTO 3\nBINBYTES\nbegin\nPROTO 2\n" + evil + "STOP\nraw \"\\x00tail\"\nend\nSTOP\n", "-@0 refused BINBYTES@2\nstring 1@-1\n posix.system@-1 1x REDUCE@-1\n"},
+		{"bytes without STOP", "PROTO 3\nBINBYTES\nbegin\nPROTO 2\n" + evil + "end\nSTOP\n", "-@0 refused BINBYTES@2\nstring 1@-1 broken\n posix.system@-1 1x REDUCE@-1\n"},
+		{"bytes in Latin-1 without PROTO", "PROTO 2\nBINUNICODE \"U\\u0002os\\u008c\\u0006system\\u0093)R.\"\nSTOP\n", "-@0\nstring 1@-1 refused SHORT_BINUNICODE@-1\n os.system@-1 1x REDUCE@-1\n"},
+		{"bytes in UTF-8 that are no text in Latin-1", "PROTO 3\nBINBYTES\nbegin\nSHORT_BINSTRING \"\\u00e9\"\nPOP\n" + evil + "STOP\nend\nSTOP\n", "-@0 refused BINBYTES@2\nstring 1@-1 refused POP@-1\n posix.system@-1 1x REDUCE@-1\n"},
+		{"bytes that begin as a pickle and are none", "PROTO 3\nBINBYTES \"\\x80\\x02\\xff.\"\nSTOP\n", "-@0 refused BINBYTES@2\n"},
 		{"text with a line", "PROTO 2\nBINUNICODE \"cats.\\ndogs.\\n\"\nSTOP\n", "-@0\n"},
 		{
 			"bytes in bytes", "PROTO 3\nBINBYTES\nbegin\nPROTO 3\nBINBYTES\nbegin\nPROTO 2\n" + evil + "STOP\nend\nSTOP\nend\nSTOP\n",
@@ -169,8 +174,14 @@ func TestProgramsAreBounded(t *testing.T) {
 		t.Errorf("%d pickles, want 10: %s", n, got)
 	}
 	many := strings.Repeat("\x80\x02N.", 20_000)
-	if n := strings.Count(programs(t, []byte(many)), "\n"); n != 10_000 {
-		t.Errorf("%d pickles, want 10000", n)
+	if got := programs(t, []byte(many)); strings.Count(got, "\n") != 10_001 || !strings.HasSuffix(got, "-@-1 stray broken\n") {
+		t.Errorf("%d pickles, want 10000 and one that says there are more: …%s", strings.Count(got, "\n"), got[len(got)-100:])
+	}
+	evil := "\x80\x02cos\nsystem\n)R."
+	inBytes := "\x80\x02](" + strings.Repeat("C\x04\x80\x02N.", 10_050) + "C" + string(rune(len(evil))) + evil + "e."
+	got = programs(t, []byte(inBytes))
+	if strings.Contains(got, "system") || !strings.HasSuffix(got, "broken\n") {
+		t.Errorf("10,051 pickles in strings: …%s", got[len(got)-100:])
 	}
 }
 

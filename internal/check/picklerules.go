@@ -49,7 +49,8 @@ compiles. What is not known is WT711's.`,
 	{
 		ID: "WT713", Name: "nested-pickle", Severity: checkpoint.Warning, run: runFaults,
 		Title: "a string in a pickle is a pickle itself",
-		Doc: `Whatever loads the string runs a second program that scanners of the first do not see.
+		Doc: `Whatever loads the string runs a second program that scanners of the first do not see, and
+does not mind what is in the string behind the end of that.
 Here it is judged as well: what it imports is found by the other rules, and called
 “string 1” and so on.`,
 		Bad: `b"\x80\x02cposix\nsystem\n…." in a dictionary`, Good: "strings that are text",
@@ -255,7 +256,7 @@ func (s *subject) findPickled() []*pickledFile {
 }
 
 // maxChunks bounds how many chunks of a distributed checkpoint are looked into.
-const maxChunks = 10_000
+const maxChunks = 100_000
 
 // lookIntoChunks looks into the files of torch.save that a file of a distributed checkpoint
 // consists of: nil where there are none, or too many for a file that is elsewhere.
@@ -269,6 +270,12 @@ func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck 
 	}
 	defer src.Close()
 	out := &pickledFile{path: f.Path, checkpoint: ck}
+	if len(places) > maxChunks {
+		out.faults = append(out.faults, out.fault(pytorch.Fault{
+			Code: pytorch.CodeLimit, Severity: pytorch.Error, Offset: -1,
+			Detail: fmt.Sprintf("it has %d chunks, and the pickles of %d are judged", len(places), maxChunks),
+		}, ""))
+	}
 	for _, place := range places[:min(len(places), maxChunks)] {
 		if place.Offset > src.Size() || place.Length > src.Size()-place.Offset || s.ctx.Err() != nil {
 			continue // which is a fault of its tensor
@@ -284,6 +291,7 @@ func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck 
 			out.programs = append(out.programs, p)
 		}
 	}
+	out.addBounds()
 	return out
 }
 
@@ -303,6 +311,7 @@ func lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
 	if out.programs == nil {
 		return nil
 	}
+	out.addBounds()
 	return out
 }
 
@@ -320,12 +329,7 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 	if err != nil || len(f.programs) == 0 {
 		return nil
 	}
-	for _, o := range f.programs {
-		// What the file itself does not say: it has no fault for these pickles.
-		if flt, ok := errors.AsType[*pytorch.Fault](o.Err); ok && (o.Stray || o.Inner) && byPyTorchCode[flt.Code] == "WT118" {
-			f.faults = append(f.faults, f.fault(*flt, o.Place+": "))
-		}
-	}
+	f.addBounds()
 	if file == nil && f.judged {
 		return f
 	}
@@ -351,6 +355,20 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 		}
 	}
 	return f
+}
+
+// addBounds notes the bounds that pickles pass of which the file itself has no fault: what is beyond
+// one is not judged.
+func (f *pickledFile) addBounds() {
+	for _, o := range f.programs {
+		if flt, ok := errors.AsType[*pytorch.Fault](o.Err); ok && (o.Stray || o.Inner) && byPyTorchCode[flt.Code] == "WT118" {
+			where := ""
+			if o.Place != "" {
+				where = o.Place + ": "
+			}
+			f.faults = append(f.faults, f.fault(*flt, where))
+		}
+	}
 }
 
 // add notes a fault, unless it is known.
