@@ -134,6 +134,8 @@ func (f *File) fault(s *Storage) *Fault {
 	switch {
 	case s.data != nil:
 		return nil // which was read from it
+	case s.twice && f.container == Legacy:
+		return fail(CodeDuplicateMember, "is twice in the stream: torch reads the last of them, other programs may read the first")
 	case s.twice || f.twice:
 		return fail(CodeDuplicateMember, "is, or its pickle is, twice in the archive: programs differ in which they read")
 	case s.Root != nil:

@@ -59,7 +59,7 @@ const (
 
 // The faults of the archive that [File.Validate] reports.
 const (
-	CodeDuplicateMember Code = "duplicate_member" // two members of one name, whatever the case
+	CodeDuplicateMember Code = "duplicate_member" // two members of one name, whatever the case, or a storage twice in a stream
 	CodeMemberName      Code = "member_name"      // the local header has another name than the directory
 	CodeMemberHeader    Code = "member_header"    // the local header contradicts the directory, or is absent
 	CodeMemberFlags     Code = "member_flags"     // a flag that other readers stop at, such as encryption

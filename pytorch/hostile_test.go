@@ -72,6 +72,9 @@ func hostiles() []hostile {
 	legacy := func(root any) []byte { return tt.File{Root: root, Protocol: 2}.Legacy() }
 	wholeLegacy := legacy(key("w", tt.NewTensor("float32", 1, 2, 3)))
 	magic := string(wholeLegacy[:15])
+	listedTwice := legacy(key("w", tt.NewTensor("int8", 1, 3)))
+	listedTwice = bytes.Replace(listedTwice, []byte(tt.Pickle(2, tt.List{"1400000000"})), []byte(tt.Pickle(2, tt.List{"1400000000", "1400000000"})), 1)
+	listedTwice = append(listedTwice, le64(3)+"abc"...)
 	rebuilt := func(name string, args ...any) tt.Call {
 		return tt.Call{Func: tt.Named("torch._utils." + name), Args: args}
 	}
@@ -337,6 +340,7 @@ func hostiles() []hostile {
 		{name: "legacy, storage without a count", data: wholeLegacy[:len(wholeLegacy)-25], want: "missing_storage", n: 1},
 		{name: "legacy, storage not listed", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: []byte{1}, Absent: true}, Shape: []int{1}})), want: "missing_storage", n: 1},
 		{name: "legacy, bytes after the end", data: append(slices.Clone(wholeLegacy), "hidden"...), want: "trailing_data", n: 1},
+		{name: "legacy, storage listed twice", data: listedTwice, want: "duplicate_member", n: 1},
 		{name: "legacy, view", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", 2, 6}}, Shape: []int{6}})), n: 1},
 		{name: "legacy, view out of range", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", 4, 6}}, Shape: []int{6}})), want: "out_of_storage", n: 1},
 		{name: "legacy, view of itself", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Key: "view 1", Data: make([]byte, 9), View: tt.Tuple{"1", 0, 9}}, Shape: []int{9}})), n: 1},

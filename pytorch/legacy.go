@@ -80,6 +80,8 @@ func (f *File) placeStorages(keys *List, storages map[string]*Storage, at int64)
 		}
 		if s.at < 0 {
 			s.at, s.size, s.plain = at, size, true
+		} else {
+			s.twice = true // torch reads one after the other into it
 		}
 		at += 8
 		if size > uint64(max(f.size-at, 0)) {

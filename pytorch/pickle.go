@@ -315,7 +315,13 @@ func (m *machine) step(op byte, arg []byte) {
 		m.nested(arg)
 		m.charge(16 + len(arg))
 		m.push(Bytes(arg))
-	case opNextBuffer, opReadonlyBuffer:
+	case opReadonlyBuffer: // which leaves bytes as they are
+		switch v := m.top(); v.(type) {
+		case Bytes, *Object, *Global:
+		default:
+			m.fail(CodeOpcode, "the pickle makes %s read-only, which is not a buffer", repr(v))
+		}
+	case opNextBuffer:
 		m.fail(CodeOpcode, "the pickle has buffers outside of it, which no checkpoint has")
 
 	case opEmptyTuple:
@@ -385,13 +391,14 @@ func (m *machine) step(op byte, arg []byte) {
 		name, module := m.pop(), m.pop()
 		n, ok1 := name.(string)
 		mod, ok2 := module.(string)
-		switch {
-		case ok1 && ok2:
-		case ok1 && isObject(module), ok2 && isObject(name), isObject(module) && isObject(name):
-			// Python makes the name by a call, which is not made here.
-			mod, n = cmp.Or(mod, Computed), cmp.Or(n, Computed)
-		default:
+		if !ok1 && !mayBeText(name) || !ok2 && !mayBeText(module) {
 			m.fail(CodeStack, "the pickle imports a name that is not a string")
+		}
+		if !ok1 {
+			n = Computed
+		}
+		if !ok2 {
+			mod = Computed
 		}
 		m.push(m.global(mod, n))
 	case opExt1, opExt2, opExt4:
@@ -424,6 +431,13 @@ func (m *machine) step(op byte, arg []byte) {
 		m.charge(24 * len(arg))
 		m.persist(parsePersistentID(string(arg)))
 	}
+}
+
+// mayBeText reports whether a value may be a string to Python: what a call makes that is not made here,
+// or what is imported.
+func mayBeText(v Value) bool {
+	_, imported := v.(*Global)
+	return imported || isObject(v)
 }
 
 func (m *machine) integer(n int64) {
@@ -482,11 +496,17 @@ func (m *machine) digits(text string, octal bool) {
 	}
 }
 
+// parseInt is int() of Python: blanks around the digits do not count, nor does one underscore
+// between two of them.
 func parseInt(arg []byte) (int64, bool) {
-	if len(arg) > 40 {
+	if len(arg) > maxDigits {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(arg)), 10, 64)
+	text := strings.Trim(string(arg), " \t\n\v\f\r")
+	if digits := strings.TrimLeft(text, "+-"); strings.HasPrefix(digits, "_") || strings.HasSuffix(digits, "_") || strings.Contains(digits, "__") {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.ReplaceAll(text, "_", ""), 10, 64)
 	return n, err == nil
 }
 
@@ -640,10 +660,11 @@ func (m *machine) global(module, name string) *Global {
 	key := [2]string{module, name}
 	g := m.globals[key]
 	if g == nil {
-		if len(m.order) == maxGlobals {
+		// Where they are judged, those beyond are, too, as far as memory goes.
+		if len(m.order) == maxGlobals && m.inner == nil {
 			m.fail(CodeLimit, "the pickle imports more than %d names", maxGlobals)
 		}
-		m.charge(200 + len(module) + len(name))
+		m.charge(400 + len(module) + len(name))
 		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos)}
 		g.known = known[g.String()]
 		m.globals[key] = g

@@ -84,6 +84,20 @@ func TestPrograms(t *testing.T) {
 			"PROTO 4\nGLOBAL builtins str\nEMPTY_TUPLE\nREDUCE\nSHORT_BINUNICODE system\nSTACK_GLOBAL\nSTOP\n",
 			"-@0 refused SHORT_BINUNICODE@18\n builtins.str@2 1x REDUCE@17\n <computed>.system@26\n",
 		},
+		{
+			"STACK_GLOBAL of a name in another encoding",
+			"PROTO 4\nGLOBAL _codecs encode\nBINUNICODE bf\nBINUNICODE rot13\nTUPLE2\nREDUCE\nBINUNICODE system\nSTACK_GLOBAL\nEMPTY_TUPLE\nREDUCE\nSTOP\n",
+			"-@0 refused STACK_GLOBAL@48\n _codecs.encode@2 1x REDUCE@36\n <computed>.system@48 1x REDUCE@50\n",
+		},
+		{
+			"STACK_GLOBAL of a name that is imported",
+			"PROTO 4\nGLOBAL constants module\nBINUNICODE system\nSTACK_GLOBAL\nEMPTY_TUPLE\nREDUCE\nSTOP\n",
+			"-@0 refused STACK_GLOBAL@31\n constants.module@2\n <computed>.system@31 1x REDUCE@33\n",
+		},
+		{"a call behind READONLY_BUFFER", "PROTO 5\nSHORT_BINBYTES os\nraw \"\\x98\"\nPOP\n" + evil + "STOP\n", "-@0 refused SHORT_BINBYTES@2\n posix.system@8 1x REDUCE@27\n"},
+		{"a call behind READONLY_BUFFER of none", "PROTO 5\nNONE\nraw \"\\x98\"\nPOP\n" + evil + "STOP\n", "-@0 refused READONLY_BUFFER@3 broken\n"},
+		{"a call behind numbers as int() reads them", "NONE\nPUT 1_0\nPUT \" +3\"\nGET 10\nPOP\nPOP\n" + evil + "STOP\n", "-@0 refused PUT@1\n posix.system@17 1x REDUCE@36\n"},
+		{"a number that int() does not read", "NONE\nPUT 1__0\n" + evil + "STOP\n", ""},
 		{"STACK_GLOBAL of no names", "PROTO 4\nNONE\nNONE\nSTACK_GLOBAL\nSTOP\n", "-@0 refused STACK_GLOBAL@4 broken\n"},
 		{"names of Python 2", "PROTO 2\nGLOBAL __builtin__ eval\nGLOBAL cPickle loads\nGLOBAL __builtin__ reduce\nGLOBAL exceptions IOError\nTUPLE3\nSTOP\n", "-@0\n builtins.eval@2\n pickle.loads@20\n functools.reduce@35\n builtins.IOError@55\n"},
 		{"names of Python 2 in protocol 0", "GLOBAL thread start_new_thread\nSTOP\n", "-@0\n _thread.start_new_thread@0\n"},
@@ -182,6 +196,26 @@ func TestProgramsAreBounded(t *testing.T) {
 	got = programs(t, []byte(inBytes))
 	if strings.Contains(got, "system") || !strings.HasSuffix(got, "broken\n") {
 		t.Errorf("10,051 pickles in strings: …%s", got[len(got)-100:])
+	}
+}
+
+// Names beyond the bound of a checkpoint are still judged.
+func TestManyNames(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("PROTO 2\n")
+	for i := range 10_050 {
+		fmt.Fprintf(&text, "GLOBAL collections a%d\nPOP\n", i)
+	}
+	text.WriteString("GLOBAL os system\nEMPTY_TUPLE\nREDUCE\nSTOP\n")
+	data, err := fixture.Pickle(text.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := programs(t, data); strings.Count(got, "\n") != 10_052 || !strings.Contains(got, " os.system@") {
+		t.Errorf("%d lines, want 10052 with os.system", strings.Count(got, "\n"))
+	}
+	if _, err := pytorch.NewFile(bytes.NewReader(data), int64(len(data))); err == nil || !strings.Contains(err.Error(), "more than 10000 names") {
+		t.Errorf("NewFile: %v, want the bound of names", err)
 	}
 }
 

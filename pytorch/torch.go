@@ -359,7 +359,7 @@ func makeSet(m *machine, g *Global, args []Value) (Value, bool) {
 }
 
 // makeBytes is how protocol 2 writes bytes, _codecs.encode(text, "latin1"), and a
-// bytearray, whose argument is such a value.
+// bytearray, whose argument is such a value. Other encodings make other bytes, or, as rot13 does, text.
 func makeBytes(m *machine, g *Global, args []Value) (Value, bool) {
 	if len(args) == 0 {
 		return Bytes(""), true
@@ -368,6 +368,9 @@ func makeBytes(m *machine, g *Global, args []Value) (Value, bool) {
 	case Bytes:
 		return s, true
 	case string:
+		if encoding, _ := args[min(1, len(args)-1)].(string); len(args) != 2 || encoding != "latin1" && encoding != "latin-1" {
+			return nil, false
+		}
 		m.charge(len(s))
 		if b, ok := latin1(s); ok {
 			return Bytes(b), true

@@ -53,7 +53,7 @@ func (f *File) validateStorages(l *faultList) {
 			continue // the tensors say so
 		}
 		if flt := f.fault(s); flt != nil {
-			if flt.Code != CodeCompressed && flt.Code != CodeDuplicateMember { // said of the member
+			if f.container == Legacy || flt.Code != CodeCompressed && flt.Code != CodeDuplicateMember { // said of the member
 				l.add(flt)
 			}
 		} else if size, _ := s.Bytes(); s.Root == nil && s.size > size {
