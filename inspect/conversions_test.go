@@ -35,6 +35,22 @@ func offered(t *testing.T, yield func(from, to *convention.Convention)) {
 	}
 }
 
+// writeSampleConfig writes a configuration with the numbers of the samples.
+func writeSampleConfig(t *testing.T, dir, family string) {
+	t.Helper()
+	numbers := map[string]any{"model_type": family}
+	for key, n := range sampleNumbers {
+		numbers[key] = n
+	}
+	config, err := json.Marshal(numbers)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // sampleOf writes a small checkpoint in a convention's names that a model of the
 // other convention could be.
 func sampleOf(t *testing.T, dir string, from, to *convention.Convention) *checkpoint.Checkpoint {
@@ -72,15 +88,8 @@ func sampleOf(t *testing.T, dir string, from, to *convention.Convention) *checkp
 		fmt.Fprintf(&text, "tensor %s F32 %s values=%s\n", n.Name, strings.ReplaceAll(fmt.Sprint(n.Shape), " ", ","), values)
 	}
 	of := slices.IndexFunc(from.Families, to.HasFamily)
-	numbers := map[string]any{"model_type": from.Families[of]}
-	for key, n := range sampleNumbers {
-		numbers[key] = n
-	}
-	config, err := json.Marshal(numbers)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666)
-	}
-	if err := errors.Join(err, fixture.Write(path, text.String())); err != nil {
+	writeSampleConfig(t, dir, from.Families[of])
+	if err := fixture.Write(path, text.String()); err != nil {
 		t.Fatal(err)
 	}
 	return open(t, path)
@@ -116,16 +125,7 @@ func TestConversions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		as := func(m *convention.Model) *identify.Result {
-			return identify.Tensors(func(yield func(convention.Named) bool) {
-				for i := range tensors {
-					aside := slices.ContainsFunc(conv.Aside, func(a convert.Aside) bool { return a.Name == tensors[i].Name })
-					if !aside && !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape, DType: tensors[i].DType}) {
-						return
-					}
-				}
-			}, m)
-		}
+		as := func(m *convention.Model) *identify.Result { return resultAs(conv, tensors, m) }
 		// Without a configuration it is named among those that nothing tells apart.
 		if bare := as(nil); bare.Convention != to.Name && !slices.Contains(bare.Alike, to.Name) {
 			t.Errorf("%s to %s: without a configuration it is identified as %s or %v", from.Name, to.Name, bare.Convention, bare.Alike)
@@ -138,6 +138,57 @@ func TestConversions(t *testing.T) {
 	})
 	if len(tried) < 200 {
 		t.Errorf("only %d conventions are converted to", len(tried))
+	}
+}
+
+// resultAs is what the tensors of a conversion's result are identified as, of a model.
+func resultAs(conv *inspect.Translation, tensors []checkpoint.Tensor, m *convention.Model) *identify.Result {
+	return identify.Tensors(func(yield func(convention.Named) bool) {
+		for i := range tensors {
+			aside := slices.ContainsFunc(conv.Aside, func(a convert.Aside) bool { return a.Name == tensors[i].Name })
+			if !aside && !yield(convention.Named{Name: tensors[i].Name, Shape: tensors[i].Shape, DType: tensors[i].DType}) {
+				return
+			}
+		}
+	}, m)
+}
+
+// A release whose configuration comes along and says another model than the convention is
+// of is not converted to what the configuration would have taken for something else.
+func TestConversionsBesideAConfiguration(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many conversions")
+	}
+	refused, converted := 0, 0
+	offered(t, func(from, to *convention.Convention) {
+		if to.HasFamily(from.Families[0]) {
+			return
+		}
+		dir := t.TempDir()
+		sampleOf(t, dir, from, to)
+		writeSampleConfig(t, dir, from.Families[0])
+		r, err := inspect.Rename(t.Context(), open(t, dir), &inspect.RenameOptions{From: from.Name, To: to.Name, Rewrite: rewrite.Options{Output: dir + ".out"}})
+		if _, ok := errors.AsType[*convert.RefusalError](err); ok {
+			refused++
+			return
+		}
+		if err != nil {
+			t.Errorf("%s to %s: %v", from.Name, to.Name, err)
+			return
+		}
+		defer r.Close()
+		converted++
+		tensors, err := r.Conversion.Tensors()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resultAs(r.Conversion, tensors, &convention.Model{Type: from.Families[0]}); got.Convention != to.Name && !slices.Contains(got.Alike, to.Name) {
+			t.Errorf("%s to %s: beside a configuration of %s it is identified as %s or %v", from.Name, to.Name, from.Families[0], got.Convention, got.Alike)
+		}
+	})
+	t.Logf("%d refused, %d converted", refused, converted)
+	if refused < 20 || converted < 60 {
+		t.Errorf("%d refused and %d converted: too few to say much", refused, converted)
 	}
 }
 

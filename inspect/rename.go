@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,8 +188,8 @@ func newRenaming(ctx context.Context, c *checkpoint.Checkpoint, tensors []checkp
 }
 
 // distinct refuses a conversion of a GGUF file whose architecture would have it taken for another convention of
-// the same names. Where nothing in the result says which of them it is, that is noted: whoever converts it back
-// has to say it.
+// the same names, or of a release whose config.json would. Where nothing in the result says which of them it is,
+// that is noted: whoever converts it back has to say it.
 func (r *Renaming) distinct(conv *Translation, beside *convention.Model) error {
 	to, ok := convention.Lookup(conv.To)
 	if !ok || conv.Dialect != "" {
@@ -200,6 +201,9 @@ func (r *Renaming) distinct(conv *Translation, beside *convention.Model) error {
 	}
 	if a := beside.Architecture; r.format == checkpoint.GGUF && got.Convention == a+"-gguf" {
 		return &convert.RefusalError{From: conv.From, To: to.Name, Reason: fmt.Sprintf("general.architecture of the result would be %q, and %s has the same names, so readers would take it for that; 'wtinspect convert --like FILE' takes the key/values of another GGUF file", a, got.Convention)}
+	}
+	if t := cmp.Or(beside.TextType, beside.Type); t != "" && !slices.Contains(got.Alike, to.Name) {
+		return &convert.RefusalError{From: conv.From, To: to.Name, Reason: fmt.Sprintf("model_type of config.json is %q, and %s has the same names, so readers would take the result for that; change model_type first, or convert the file of the weights alone, into another directory", t, got.Convention)}
 	}
 	rivals := slices.DeleteFunc(append([]string{got.Convention}, got.Alike...), func(name string) bool { return name == to.Name })
 	conv.Notes = append(conv.Notes, fmt.Sprintf("the result has the names of %s as well, and --from %s says which it is, on the way back", shortKeys(rivals), to.Name))
