@@ -186,11 +186,7 @@ func BesideText(c *checkpoint.Checkpoint) string {
 			if p.Listed {
 				continue
 			}
-			// A tree is named where it begins.
-			inside := func(o TorchPart) bool { return strings.HasPrefix(p.Path, o.Path+".") }
-			if slices.ContainsFunc(parts, inside) {
-				continue
-			}
+			// Of several files a part is named once.
 			if i := slices.IndexFunc(parts, func(o TorchPart) bool { return o.Path == p.Path }); i >= 0 {
 				parts[i].Tensors += p.Tensors
 				parts[i].Bytes += p.Bytes
@@ -208,8 +204,13 @@ func BesideText(c *checkpoint.Checkpoint) string {
 		}
 		texts = append(texts, text+")")
 	}
-	if more := len(parts) - few; more > 0 {
-		texts = append(texts, fmt.Sprintf("and %d more", more))
+	if len(parts) > few {
+		var rest TorchPart
+		for _, p := range parts[few:] {
+			rest.Tensors += p.Tensors
+			rest.Bytes += p.Bytes
+		}
+		texts = append(texts, fmt.Sprintf("and %d more (%s, %s)", len(parts)-few, plural.Of(rest.Tensors, "tensor"), render.Size(rest.Bytes)))
 	}
 	return strings.Join(texts, ", ")
 }

@@ -29,8 +29,10 @@ const (
 type File struct {
 	*contents
 	path    string
+	way     []branch // the parts on the path
 	entries []entry
-	odd     []Fault // what is not listed
+	aside   []branch // what is below the path and not listed; its paths begin there
+	odd     []Fault  // of what is not listed
 
 	often  sync.Once
 	beyond map[int]bool // see tooOften

@@ -38,7 +38,15 @@ type walker struct {
 	memory  int
 	entries []entry
 	odd     faultList
-	skip    bool // optimisers, and at the first level what else is a trainer's
+	skip    bool     // optimisers, and at the first level what else is a trainer's
+	aside   []branch // what skip has left out
+	way     []branch // to what find has found
+}
+
+// A branch is a value in the tree: its key, and the path that ends with it.
+type branch struct {
+	path, key string
+	v         Value
 }
 
 func (f *File) walker() *walker {
@@ -237,11 +245,16 @@ func (w *walker) list(path string, v Value) {
 		}
 	}
 	w.enter(v, func(key string, child Value) {
-		if w.holds(child) && !(w.skip && (w.isOptimizer(key, child) || path == "" && isTrainers(key, child))) {
-			name := join(path, key)
-			w.charge(64 + len(name))
-			w.list(name, child)
+		if !w.holds(child) {
+			return
 		}
+		name := join(path, key)
+		w.charge(64 + len(name))
+		if w.skip && (w.isOptimizer(key, child) || path == "" && w.isTrainers(key, child)) {
+			w.aside = append(w.aside, branch{name, key, child})
+			return
+		}
+		w.list(name, child)
 	})
 }
 
@@ -261,10 +274,50 @@ func (w *walker) enter(v Value, visit func(key string, child Value)) {
 	}
 }
 
-// isOptimizer reports whether a value is the state of an optimiser, or what a trainer calls
-// so (Lightning's optimizer_states, DeepSpeed's optimizer_state_dict).
+// isOptimizer reports whether a value is the state of an optimiser or several, or what a trainer
+// calls so (Lightning's optimizer_states, DeepSpeed's optimizer_state_dict) and is no module's.
 func (w *walker) isOptimizer(key string, v Value) bool {
-	return isContainer(v) && (w.optimizers[v] || isOptimizerKey(key))
+	return isContainer(v) && (w.optimizers[v] || isOptimizerKey(key) && !w.isModules(v) || w.areOptimizers(v))
+}
+
+// areOptimizers reports whether all tensors of a value are in states of optimisers that it holds.
+func (w *walker) areOptimizers(v Value) bool {
+	if len(w.optimizers) == 0 || isTensor(v) {
+		return false
+	}
+	some := false
+	for _, child := range children(v) {
+		w.charge(perStep)
+		if !w.holds(child) {
+			continue
+		}
+		if !w.optimizers[child] {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
+// isModules reports whether a value is the state dict of a module, whatever it is called: the
+// tensors in it are called weight and bias. The state of an optimiser has names of its own
+// (exp_avg, momentum_buffer), or numbers.
+func (w *walker) isModules(v Value) bool {
+	modules, others := false, false
+	w.enter(v, func(key string, child Value) {
+		switch {
+		case isTensor(child):
+			last := key[strings.LastIndexByte(key, '.')+1:]
+			modules = modules || last == "weight" || last == "bias"
+		case w.holds(child):
+			if w.optimizers[child] || !w.isModules(child) {
+				others = true
+			} else {
+				modules = true
+			}
+		}
+	})
+	return modules && !others
 }
 
 func isOptimizerKey(key string) bool {
@@ -283,12 +336,12 @@ var trainersKeys = map[string]bool{
 }
 
 // isTrainers reports whether a value is a trainer's, and no weight that has such a name.
-func isTrainers(key string, v Value) bool {
-	return trainersKeys[key] && (isContainer(v) || strings.Contains(key, "rng_state"))
+func (w *walker) isTrainers(key string, v Value) bool {
+	return trainersKeys[key] && (isContainer(v) && !w.isModules(v) || isTensor(v) && strings.Contains(key, "rng_state"))
 }
 
 func (w *walker) isBeside(key string, v Value) bool {
-	return w.isOptimizer(key, v) || isTrainers(key, v)
+	return w.isOptimizer(key, v) || w.isTrainers(key, v)
 }
 
 // modelKeys are those under which trainers keep a state dict: PyTorch's tutorials and examples,
@@ -374,7 +427,8 @@ func (f *File) choose() (err error) {
 	w := f.walker()
 	w.skip = true
 	path, node := "", f.root
-	for depth := 0; depth < maxDepth && !isModule(node); depth++ {
+	var way []branch
+	for len(way) < maxDepth && !isModule(node) {
 		key, only := w.model(node)
 		_, isDict := only.(*Dict)
 		if _, isObject := only.(*Object); !isDict && !isObject {
@@ -382,13 +436,14 @@ func (f *File) choose() (err error) {
 		}
 		w.charge(len(path) + len(key))
 		path, node = join(path, key), only
+		way = append(way, branch{path, key, node})
 	}
 	w.list("", node)
 	if len(w.entries) == 0 {
-		w.skip, path, w.odd = false, "", faultList{}
+		w.skip, path, way, w.aside, w.odd = false, "", nil, nil, faultList{}
 		w.list("", f.root)
 	}
-	f.path, f.entries, f.odd = path, slices.Clip(w.entries), w.odd.list()
+	f.path, f.way, f.aside, f.entries, f.odd = path, way, w.aside, slices.Clip(w.entries), w.odd.list()
 	return nil
 }
 
@@ -432,65 +487,88 @@ func (f *File) Subtree(path string) (sub *File, ok bool) {
 		}
 		w.list(name, node)
 	}()
-	return &File{contents: f.contents, path: path, entries: w.entries, odd: w.odd.list()}, ok && err == nil
+	return &File{contents: f.contents, path: path, way: w.way, entries: w.entries, odd: w.odd.list()}, ok && err == nil
 }
 
-// find returns the part of the tree that has a path, and its last key; nil where there is none.
+// find returns the part of the tree that has a path, and its last key; nil where there is none. It
+// notes the way there.
 func (w *walker) find(path string) (part Value, key string) {
 	if path == "" {
 		return w.root, ""
 	}
-	var below func(v Value, rest string)
-	below = func(v Value, rest string) {
+	var below func(v Value, at, rest string)
+	below = func(v Value, at, rest string) {
 		w.enter(v, func(k string, child Value) {
 			after, ok := strings.CutPrefix(rest, k)
+			if part != nil || !ok || !isContainer(child) && !isTensor(child) {
+				return
+			}
+			here := join(at, k)
+			w.way = append(w.way, branch{here, k, child})
 			switch {
-			case part != nil || !ok || !isContainer(child) && !isTensor(child):
 			case after == "":
 				part, key = child, k
 			case after[0] == '.':
-				below(child, after[1:])
+				below(child, here, after[1:])
+			}
+			if part == nil {
+				w.way = w.way[:len(w.way)-1]
 			}
 		})
 	}
-	below(w.root, path)
+	below(w.root, "", path)
 	return part, key
 }
 
-// Subtrees returns the parts of the tree beside and above the tensors that the File lists:
-// the parts of the whole, and of each part on the way.
+// Subtrees returns the parts of the tree that hold tensors: those that the File lists, as
+// they are on the way to its own or, of the whole, below it; and all others, so that each tensor
+// is either listed or in one part that is not.
 func (f *File) Subtrees() (list []Subtree) {
 	w := f.walker()
 	var err error // what is too much is left out
 	defer leaving(&err)
+	add := func(p branch, listed bool) {
+		w.entries = nil
+		w.list("", p.v)
+		list = append(list, Subtree{Path: p.path, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
+	}
 	path, node := "", f.root
-	for range maxDepth {
-		var next Value
-		nextPath := path
+	for _, next := range f.way {
+		found := false
 		for key, child := range children(node) {
 			w.charge(perStep)
-			if !w.holds(child) || len(list) == maxMetadata {
+			if !w.holds(child) {
 				continue
 			}
 			w.charge(len(path) + len(key))
-			at := join(path, key)
-			onWay := f.path == at || strings.HasPrefix(f.path, at+".")
-			listed := onWay || strings.HasPrefix(at, join(f.path, "")) && (!w.isBeside(key, child) || f.lists(at))
-			if listed && isTensor(child) {
+			onWay := !found && key == next.key && child == next.v
+			if found = found || onWay; onWay && isTensor(child) {
 				continue // which is no part
 			}
-			w.entries = nil
-			w.list("", child)
-			s := Subtree{Path: at, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(key, child), Listed: listed}
-			if onWay && next == nil {
-				next, nextPath = child, at
+			add(branch{join(path, key), key, child}, onWay)
+		}
+		path, node = next.path, next.v
+	}
+	// What is below the way has names that begin there.
+	aside := f.aside
+	if len(f.way) == 0 {
+		for key, child := range children(node) {
+			w.charge(perStep)
+			if !w.holds(child) {
+				continue
 			}
-			list = append(list, s)
+			if k := slices.IndexFunc(aside, func(p branch) bool { return p.path == key && p.v == child }); k >= 0 {
+				add(aside[k], false)
+				aside = slices.Delete(slices.Clone(aside), k, k+1)
+			} else if !isTensor(child) {
+				w.charge(len(key))
+				add(branch{key, key, child}, true)
+			}
 		}
-		if next == nil || nextPath == f.path {
-			break
-		}
-		path, node = nextPath, next
+	}
+	for _, p := range aside {
+		w.charge(len(path) + len(p.path))
+		add(branch{join(path, p.path), p.key, p.v}, false)
 	}
 	return list
 }
@@ -526,13 +604,6 @@ func (f *File) Models() (paths []string, alike bool) {
 		return nil, false
 	}
 	return paths, alike
-}
-
-// lists reports whether tensors of a part below the File's own are among those that it lists,
-// as those of every part are when the whole tree was asked for.
-func (f *File) lists(at string) bool {
-	name := strings.TrimPrefix(at, join(f.path, ""))
-	return slices.ContainsFunc(f.entries, func(e entry) bool { return e.name == name || strings.HasPrefix(e.name, name+".") })
 }
 
 // storageBytes returns the bytes of the storages that tensors use, each once.
