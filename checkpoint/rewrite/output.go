@@ -74,7 +74,7 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 	for _, f := range c.Files {
 		mine[f.Name] = true
 	}
-	var others []string // weights of which none is the checkpoint's
+	var others, states []string // weights that are not the checkpoint's, and what else is called like weights
 	var walk func(dir string) error
 	walk = func(dir string) error {
 		entries, err := root.ReadDir(dir)
@@ -99,7 +99,11 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 					return err
 				}
 			case weights || mine[name] || strings.HasPrefix(n, ".wtinspect"):
-				if weights && !isIndex && !mine[name] && !checkpoint.LeftByTrainer(n) {
+				switch {
+				case !weights || mine[name] || c.Index != "" && name == filepath.Base(c.Index):
+				case isIndex || checkpoint.LeftByTrainer(n):
+					states = append(states, name)
+				default:
 					others = append(others, name)
 				}
 			case st.Mode.IsRegular():
@@ -122,9 +126,21 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 	}
 	err = walk(".")
 	if len(others) > 0 {
-		left = append(left, Unfollowed{File: c.Dir, Reason: "other weights in it are not copied: " + plural.List(others)})
+		left = append(left, Unfollowed{File: c.Dir, Reason: "other weights in it are not copied: " + every(others)})
+	}
+	if len(states) > 0 {
+		left = append(left, Unfollowed{File: c.Dir, Reason: "what trainers leave, and indexes of other files, are not copied: " + every(states)})
 	}
 	return names, left, err
+}
+
+// every names files, so that none is lost without a word, unless there are many.
+func every(names []string) string {
+	const many = 20
+	if n := len(names); n <= many && n > 1 {
+		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	}
+	return plural.List(names)
 }
 
 // listOthers lists what goes with the release besides what is written anew.

@@ -209,7 +209,43 @@ func Quantised(doc *checkpoint.Config) *quant.Options {
 			o.Columns = uint64(n)
 		}
 	}
+	o.Asymmetric, o.Group = grouped(doc)
 	return o
+}
+
+// grouped is what the groups of layers in a configuration of compressed-tensors, or the one group of Quark, say of
+// how weights are quantised. Which layers a group is of is a matter of the classes of a program, so what counts is
+// what all of them say.
+func grouped(doc *checkpoint.Config) (asymmetric bool, size uint64) {
+	var weights []checkpoint.ConfigValue
+	for _, key := range []string{"quantization_config", "compression_config"} {
+		groups, _ := doc.Find(key, "config_groups")
+		for _, g := range groups.Members() {
+			if w, ok := g.Find("weights"); ok && w.Kind() == "object" {
+				weights = append(weights, w)
+			}
+		}
+		if w, ok := doc.Find(key, "global_quant_config", "weight"); ok && w.Kind() == "object" {
+			weights = append(weights, w)
+		}
+	}
+	for i, w := range weights {
+		symmetric, said := w.Find("symmetric")
+		is, known := symmetric.Bool()
+		here := said && known && !is
+		group, _ := w.Find("group_size")
+		n, _ := group.Int()
+		n = max(n, 0) // -1: each row has one scale
+		if i == 0 {
+			asymmetric, size = here, uint64(n)
+			continue
+		}
+		asymmetric = asymmetric && here
+		if size != uint64(n) {
+			size = 0
+		}
+	}
+	return asymmetric, size
 }
 
 // QuantMethod is the quant_method of a configuration, nil for none, that says that weights are quantised,

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/values"
@@ -102,7 +103,32 @@ func dequantised(m *quant.Module, f *quant.Formula, parts []*Array) (*weight, []
 		}
 		q.steps = append(q.steps, st)
 	}
+	if err := q.group(m.Said); err != nil {
+		return nil, nil, err
+	}
 	return q, shape, nil
+}
+
+// group refuses scales that fewer or more inputs share than the configuration says, 0 for nothing. A
+// scale of the whole weight may be beside those of its groups.
+func (q *weight) group(said uint64) error {
+	if said == 0 || len(q.shape) == 0 {
+		return nil
+	}
+	cols := q.shape[len(q.shape)-1]
+	want := int64(min(said, uint64(max(cols, 1))))
+	for _, s := range q.steps {
+		// The last group of a row may be cut.
+		if s.use != quant.Minus && s.across == (cols-1)/want+1 {
+			s.wide = want
+			return nil
+		}
+	}
+	s := q.steps[0]
+	if i := slices.IndexFunc(q.steps, func(s *step) bool { return s.use != quant.Minus }); i >= 0 {
+		s = q.steps[i]
+	}
+	return fmt.Errorf("config.json says group_size %d, which is %s for %d columns, and there %s %d", said, plural.Of(int((cols-1)/want+1), "scale"), cols, plural.Verb(int(s.across), "are"), s.across)
 }
 
 func (q *weight) decode(dst []float64, first int64, to *values.Type, n *values.Rounding) error {

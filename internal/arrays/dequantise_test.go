@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/quant"
@@ -506,5 +507,42 @@ func TestDequantiseLarge(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20 {
 		t.Errorf("reading 4 MiB allocates %d bytes", got)
+	}
+}
+
+// A group has as many columns as the configuration says, and the last of a row may be cut: of 200 columns in
+// groups of 128 the second scale is that of 72, and not of 100. Other numbers of scales are refused.
+func TestDequantiseGroups(t *testing.T) {
+	for _, tt := range []struct {
+		group uint64
+		err   string
+	}{{128, ""}, {64, "config.json says group_size 64, which is 4 scales for 200 columns, and there are 2"}, {256, "which is 1 scale for 200 columns, and there are 2"}} {
+		s := quant.NewSurvey(0)
+		s.Add("m.weight", "I8", []uint64{2, 200})
+		s.Add("m.weight_scale", "F32", []uint64{2, 2})
+		m := s.Report(&quant.Options{Group: tt.group}).Modules[0]
+		_, a, err := new(Workspace).Dequantise(m, []*Array{
+			{[]int64{2, 200}, Element{"I8", 1, 1, false}, bytes.NewReader(bytes.Repeat([]byte{3}, 400))},
+			{[]int64{2, 2}, Element{"F32", 1, 4, false}, bytes.NewReader(f32s([]float32{1, 2, 4, 8}))},
+		}, "F32", nil)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("groups of %d: %v", tt.group, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, a.Size())
+		if err := source.ReadFull(a.Data, b, 0); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 400 {
+			want := 3 * float32(int(1)<<(i/200*2+i%200/128))
+			if got := math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])); got != want {
+				t.Fatalf("element %d,%d is %v, want %v", i/200, i%200, got, want)
+			}
+		}
 	}
 }

@@ -68,13 +68,14 @@ type judged struct {
 	form *Form
 }
 
-func newJudged(f *fit, m *Module) *judged {
+func newJudged(f *fit, m *Module, o *Options) *judged {
 	j := &judged{fit: f, form: formless}
 	if f == nil || f.faults() > 0 {
 		return j
 	}
 	j.form = &Form{
 		Scheme: f.scheme, Bits: f.vars[width], Group: f.groupSize(), Out: f.vars[outputs], In: f.vars[inputs], Groups: f.vars[groups],
+		Said: o.Group,
 	}
 	if f.scheme.blocks() {
 		j.form.BlockRows, j.form.BlockColumns = f.vars[blockRows], f.vars[blockColumns]
@@ -103,7 +104,7 @@ func (s *Survey) Report(o *Options) *Report {
 		form = m.appendForm(form[:0])
 		j, ok := seen[string(form)]
 		if !ok {
-			j = newJudged(s.classify(m, o), m)
+			j = newJudged(s.classify(m, o), m, o)
 			if j.fit == nil || j.fit.faults() == 0 { // what is wrong is told of the module's own tensors
 				seen[string(form)] = j
 			}

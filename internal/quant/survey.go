@@ -42,6 +42,8 @@ type Form struct {
 	// BlockRows and BlockColumns are the sides of the blocks that share a scale, the last of which
 	// may be cut; 0 where the scheme has none.
 	BlockRows, BlockColumns uint64
+	// Said is how many inputs share a scale as the configuration says, 0 where it does not.
+	Said uint64
 }
 
 // formless is of a module that fits no scheme.
@@ -195,6 +197,8 @@ type fit struct {
 	vars    [none]uint64
 	missing []*Part
 	wrong   []misfit
+	other   int // of the wrong, those of another dtype
+	asked   int // of the missing, those that the configuration alone asks for
 	extra   []*Tensor
 	found   int // parts beside the weight
 }
@@ -207,8 +211,10 @@ type misfit struct {
 func (f *fit) faults() int { return len(f.missing) + len(f.wrong) + len(f.extra) }
 
 // score is lower for the scheme that is likelier meant: a part of the right name says
-// more than one that is absent.
-func (f *fit) score() int { return 2*len(f.missing) + len(f.wrong) + len(f.extra) - f.found }
+// more than one that is absent, unless it has a dtype that the scheme never writes.
+func (f *fit) score() int {
+	return 2*len(f.missing) + len(f.wrong) + 2*f.other + len(f.extra) - f.found - f.asked
+}
 
 // fit holds a module against a scheme. It returns nil when the weight is not one of it.
 func (s *Scheme) fit(m *Module, o *Options) *fit {
@@ -228,8 +234,11 @@ func (s *Scheme) fit(m *Module, o *Options) *fit {
 		p := &s.Parts[i]
 		t := m.tensor(p)
 		switch {
-		case t == nil && !p.Optional && !(p.Symmetric && o.Symmetric):
+		case t == nil && (!p.Optional && !(p.Symmetric && o.Symmetric) || p.Use == Minus && o.Asymmetric):
 			f.missing = append(f.missing, p)
+			if p.Optional {
+				f.asked++
+			}
 			continue
 		case t == nil:
 			continue
@@ -238,6 +247,7 @@ func (s *Scheme) fit(m *Module, o *Options) *fit {
 		f.found++
 		if !p.allows(t.DType) {
 			f.wrong = append(f.wrong, misfit{t, p})
+			f.other++
 		} else if t.DType != "" {
 			parts = append(parts, misfit{t, p})
 		}
@@ -413,6 +423,8 @@ func (f *fit) groupSize() uint64 {
 type Options struct {
 	Rows, Columns uint64 // of a block; 0 means 128
 	Symmetric     bool   // zero points may be absent
+	Asymmetric    bool   // no zero point may be absent
+	Group         uint64 // inputs that share a scale; 0 where that is not known
 }
 
 func (o *Options) block() (rows, columns uint64) {
