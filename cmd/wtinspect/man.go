@@ -77,6 +77,7 @@ func manEnvironment() [][2]string {
 		{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
 		{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},
 		{"LESS", "The options of less; FRX unless it is set."},
+		{"GOMEMLIMIT", "What scan keeps to in memory, as far as it can: 192MiB unless it is set."},
 		{"PATH", "Where pagers are, and wtinspect-parquet, if it is not beside wtinspect."},
 		{"LV", "The options of lv; -c unless it is set."},
 		{"COLUMNS", "The width of the terminal, instead of what the terminal says."},
