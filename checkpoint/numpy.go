@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"io"
 	"iter"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/internal/numpy"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/pytorch"
 )
 
 // numpyDTypes spells the types that safetensors has as it does. A void of two bytes is what MLX
@@ -102,16 +104,33 @@ func (f *numpyFile) same(src io.ReaderAt, size int64) (bool, error) {
 	return true, nil
 }
 
-// ObjectArrays returns the arrays of Python objects of a file of arrays, each by its name
-// and with the pickle that it is.
-func (f *File) ObjectArrays() iter.Seq2[string, *io.SectionReader] {
-	return func(yield func(string, *io.SectionReader) bool) {
+// spareObjects is what the arrays of objects of a small file may inflate to.
+const spareObjects = 32 << 20
+
+// ObjectArrays returns the pickles that the arrays of Python objects of a file of arrays are, each by
+// the array's name.
+func (f *File) ObjectArrays() iter.Seq2[string, []pytorch.Program] {
+	return func(yield func(string, []pytorch.Program) bool) {
 		c, ok := f.whole().(*numpyFile)
 		if !ok {
 			return
 		}
+		left := spareObjects + 16*f.Size
 		for i, a := range c.All() {
-			if kind, _, _ := a.Kind(); kind == 'O' && !yield(a.Name, c.Raw(i)) {
+			if kind, _, _ := a.Kind(); kind != 'O' {
+				continue
+			}
+			r := c.Raw(i)
+			if r.Size() > left {
+				yield(a.Name, []pytorch.Program{{Offset: -1, RefusedAt: -1, Err: &pytorch.Fault{
+					Code: pytorch.CodeLimit, Severity: pytorch.Error, Offset: -1,
+					Detail: fmt.Sprintf("the arrays of objects inflate to more than %d bytes, and this one and those behind it are not looked into", spareObjects+16*f.Size),
+				}}})
+				return
+			}
+			left -= r.Size()
+			list, _ := pytorch.PackedPrograms(r, r.Size(), c.Packed(i)) // what cannot be read is a fault of the file
+			if !yield(a.Name, list) {
 				return
 			}
 		}

@@ -57,6 +57,31 @@ func Programs(r io.ReaderAt, size int64) ([]Program, error) {
 	return l.list, err
 }
 
+// PackedPrograms is [Programs] of what takes packed bytes in a file, where it is compressed. What it
+// costs is bounded by these, and not by what they inflate to.
+func PackedPrograms(r io.ReaderAt, size int64, packed uint64) ([]Program, error) {
+	n := uint64(max(size, 0))
+	if packed >= n {
+		return Programs(r, size)
+	}
+	if limit := ziparchive.Inflated(packed); n > limit {
+		return []Program{{Offset: -1, RefusedAt: -1, Err: newFault(CodeLimit, -1, "", "a pickle of %d bytes takes %d bytes compressed, and at most %d of it are read", n, packed, limit)}}, nil
+	}
+	buf := make([]byte, n)
+	read, err := io.ReadFull(io.NewSectionReader(r, 0, size), buf)
+	if read == 0 {
+		return nil, err
+	}
+	buf, size = buf[:read], int64(read) // which Python loads, whatever follows
+	l := &programs{left: spareMemory + 4*packed}
+	if ziparchive.IsZip(buf) {
+		err = l.archive(bytes.NewReader(buf), size, "", -1, 0)
+	} else {
+		err = l.stream(&window{size: size, buf: buf, base: -1, perByte: perPacked(n, packed)}, "", false, 0)
+	}
+	return l.list, err
+}
+
 // programs collects the pickles of a file.
 type programs struct {
 	list   []Program

@@ -157,9 +157,14 @@ func memberWindow(a *ziparchive.Archive, m *ziparchive.Member) (*window, error) 
 	w := &window{size: int64(len(data)), buf: data, base: base}
 	if base < 0 {
 		// The file's bytes count, and not what they inflate to.
-		w.perByte = int(max(1, min(memoryPerByte, 4*memoryPerByte*m.Packed/max(m.Size, 1))))
+		w.perByte = perPacked(m.Size, m.Packed)
 	}
 	return w, nil
+}
+
+// perPacked is what a byte of a compressed pickle may cost.
+func perPacked(size, packed uint64) int {
+	return int(max(1, min(memoryPerByte, 4*memoryPerByte*packed/max(size, 1))))
 }
 
 // findPickle returns the pickle that torch reads: the one in the directory of the first

@@ -298,10 +298,12 @@ func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck 
 // lookIntoArrays looks into the arrays of objects of a file, nil where there are none.
 func lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
 	out := &pickledFile{path: f.Path, checkpoint: ck, index: true}
-	for name, r := range f.ObjectArrays() {
-		list, _ := pytorch.Programs(r, r.Size())
+	for name, list := range f.ObjectArrays() {
 		for _, p := range list {
 			p.Place = cmp.Or(p.Place, name)
+			if flt, ok := errors.AsType[*pytorch.Fault](p.Err); ok && flt.Code == pytorch.CodeLimit {
+				out.faults = append(out.faults, out.fault(*flt, p.Place+": ")) // nobody else says so
+			}
 			for _, g := range p.Globals {
 				g.Offset, g.Call.Offset = -1, -1 // of the array, which may be compressed
 			}

@@ -70,7 +70,7 @@ func (m *model) measure(ctx context.Context, opts *Options) *measures {
 			continue
 		case section.Type == nil:
 			continue
-		case section.Data.Size() > left[t.File] && m.Format != checkpoint.PyTorch: // of which Data says so
+		case section.Data.Size() > left[t.File] && m.Format != checkpoint.PyTorch && m.Format != checkpoint.NumPy: // of which Data says so
 			out.tensors[i].err = errOverlap
 			continue
 		}

@@ -36,6 +36,7 @@ type Array struct {
 	member *ziparchive.Member // nil in a .npy file
 	stored int64              // bytes that the file has for the elements
 	begin  int64              // of the elements in the member, or in the file
+	beyond bool               // the file is too small for this member and those before it
 }
 
 // BigEndian reports whether the numbers are stored with their most significant byte first.
@@ -53,6 +54,7 @@ type File struct {
 	size    int64
 	archive *ziparchive.Archive // nil for a .npy file
 	arrays  []Array
+	packed  uint64  // bytes of the members so far
 	faults  []Fault // of members that are not listed
 }
 
@@ -126,7 +128,10 @@ func (f *File) member(m *ziparchive.Member) error {
 	if m.Size > 1<<63-1 {
 		return note(newFault(CodeOverflow, 0, "", "the member has %d bytes", m.Size))
 	}
-	f.arrays = append(f.arrays, newArray(name, h, m, begin, int64(m.Size)))
+	a := newArray(name, h, m, begin, int64(m.Size))
+	f.packed += m.Packed // which is less than the file's bytes
+	a.beyond = f.packed > uint64(f.size)
+	f.arrays = append(f.arrays, a)
 	return nil
 }
 
@@ -182,6 +187,14 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	return io.NewSectionReader(strided.NewReader(r, begin, int64(a.dtype.size), a.Shape, strides), 0, size), nil
 }
 
+// Packed returns the bytes that the file has for array i, with its header where they are compressed.
+func (f *File) Packed(i int) uint64 {
+	if a := f.arrays[i]; a.Offset < 0 {
+		return a.member.Packed
+	}
+	return uint64(f.Raw(i).Size())
+}
+
 // Raw returns a reader of what the file has for array i, whatever its dtype: of an array of
 // objects that is a pickle.
 func (f *File) Raw(i int) *io.SectionReader {
@@ -198,6 +211,8 @@ func (a *Array) fault() *Fault {
 		return newFault(code, a.Offset, a.Name, format, args...)
 	}
 	switch {
+	case a.beyond: // few bytes would be read very often
+		return fail(Code(ziparchive.CodeOverlap), "the members of the archive overlap, and are more than its bytes")
 	case a.dtype.kind == 'O':
 		return fail(CodeObject, "an array of objects, which is a pickle: loading it runs code, and it is not read")
 	case a.DType == "":

@@ -358,3 +358,26 @@ func FuzzNewFile(f *testing.F) {
 		}
 	})
 }
+
+// TestOverlap reads no members that together have more bytes than the file.
+func TestOverlap(t *testing.T) {
+	data := npz(t, part{"a.npy", zip.Deflate, npy(1, dict("<f4", false, "(4096,)"), bytes.Repeat(counting(64), 256))})
+	at := bytes.Index(data, []byte("PK\x01\x02"))
+	entry, end := data[at:len(data)-22], slices.Clone(data[len(data)-22:])
+	const times = 40
+	end[8], end[10] = times, times
+	binary.LittleEndian.PutUint32(end[12:], uint32(times*len(entry)))
+	f := open(t, slices.Concat(data[:at], bytes.Repeat(entry, times), end))
+	if f.Len() != times {
+		t.Fatalf("%d arrays", f.Len())
+	}
+	read := uint64(0)
+	for i := range f.Len() {
+		if _, err := f.Data(i); err == nil {
+			read += f.Packed(i)
+		}
+	}
+	if read == 0 || read > uint64(f.size) {
+		t.Errorf("%d bytes of members are read of a file of %d", read, f.size)
+	}
+}

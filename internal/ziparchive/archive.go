@@ -264,13 +264,17 @@ func DataOffset(r io.ReaderAt, size, header int64, packed uint64) (int64, error)
 	return begin, nil
 }
 
+// Inflated is the most that is read whole of what takes packed bytes compressed: the members that are
+// read so say little twice.
+func Inflated(packed uint64) uint64 {
+	return max(8<<20, 16*min(packed, math.MaxUint64/16))
+}
+
 // Contents reads a member of at most limit bytes, and says where they begin in the file,
 // -1 when they are compressed there. The error is a [*Fault], or that of the file.
 func (a *Archive) Contents(m *Member, limit uint64) ([]byte, int64, error) {
-	// What inflates to more than this is not read: the members that are read whole say
-	// little twice.
-	if m.Method != Stored && m.Size > 8<<20 {
-		limit = min(limit, 16*m.Packed)
+	if m.Method != Stored {
+		limit = min(limit, Inflated(m.Packed))
 	}
 	if m.Size > limit {
 		return nil, 0, fault(CodeLimit, m.Header, "%s has %d bytes, and at most %d are read", quote(m.Name), m.Size, limit)
