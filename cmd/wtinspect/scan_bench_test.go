@@ -65,10 +65,15 @@ func estateRelease(b *testing.B, dir string, i int) {
 	text := fmt.Sprintf(`data sparse
 meta format pt
 tensor %[1]smodel.embed_tokens.weight BF16 [1000,%[2]d]
-tensor %[1]smodel.layers.{0..21}.self_attn.{q,k,v,o}_proj.weight BF16 [%[2]d,%[2]d]
-tensor %[1]smodel.layers.{0..21}.mlp.{gate,up}_proj.weight BF16 [%[3]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.self_attn.q_proj.weight BF16 [%[2]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.self_attn.k_proj.weight BF16 [%[2]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.self_attn.v_proj.weight BF16 [%[2]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.self_attn.o_proj.weight BF16 [%[2]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.mlp.gate_proj.weight BF16 [%[3]d,%[2]d]
+tensor %[1]smodel.layers.{0..21}.mlp.up_proj.weight BF16 [%[3]d,%[2]d]
 tensor %[1]smodel.layers.{0..21}.mlp.down_proj.weight BF16 [%[2]d,%[3]d]
-tensor %[1]smodel.layers.{0..21}.{input,post_attention}_layernorm.weight BF16 [%[2]d]
+tensor %[1]smodel.layers.{0..21}.input_layernorm.weight BF16 [%[2]d]
+tensor %[1]smodel.layers.{0..21}.post_attention_layernorm.weight BF16 [%[2]d]
 tensor %[1]smodel.norm.weight BF16 [%[2]d]
 `, prefix, hidden, 2*hidden)
 	if err := fixture.Write(filepath.Join(dir, "model.safetensors"), text); err != nil {
