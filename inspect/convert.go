@@ -512,7 +512,7 @@ func (v *Conversion) name(ctx context.Context) error {
 		v.Names.Conversion.Recast()
 	}
 	old := v.items
-	failed, err := v.Names.prepare(func() error { return v.carryOut(old) })
+	failed, err := v.Names.prepare(func() error { return v.carryOut(ctx, old) })
 	return errors.Join(failed, err)
 }
 
@@ -556,15 +556,21 @@ func (v *Conversion) goal() (string, error) {
 }
 
 // carryOut does what the plan says with items.
-func (v *Conversion) carryOut(old []item) error {
+func (v *Conversion) carryOut(ctx context.Context, old []item) error {
 	plan := v.Names.Plan
 	v.items = make([]item, 0, len(old))
+	w := &arrays.Workspace{}
+	err := v.Names.tied(ctx, func(name string) (*arrays.Array, error) {
+		return v.arrayOf(&old[slices.IndexFunc(old, func(it item) bool { return it.Name == name })], w)
+	})
+	if err != nil {
+		return err
+	}
 	first := make(map[int]*rename.Transform, len(plan.Transforms))
 	for i := range plan.Transforms {
 		first[plan.Transforms[i].Rows[0]] = &plan.Transforms[i]
 	}
 	left := make([]LeftOut, 0)
-	w := &arrays.Workspace{}
 	for i := range old {
 		row := &plan.Rows[i]
 		switch row.Action {

@@ -441,7 +441,11 @@ func (v *Conversion) quantOptions(ctx context.Context) (*quant.Options, error) {
 // unfit refuses weights whose numbers are to be worked out, and that lack something for it or
 // have what does not fit; all are the chosen tensors and then the others. The exceptions stay.
 func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
+	var scaled []string
 	for _, f := range faults {
+		if f.Kind == quant.Unneeded && f.Weight.Index < len(v.items) && v.opts.DType != "" {
+			scaled = append(scaled, all[f.Tensor.Index].Name)
+		}
 		// What else a module with a scheme lacks, a scale of its inputs, its numbers do not need.
 		known := f.Module.Scheme != nil && f.Module.Scheme.Name != quant.Cast
 		if v.opts.DType == "" || known || f.Kind != quant.Lost && f.Kind != quant.Misfit || f.Weight.Index >= len(v.items) {
@@ -465,6 +469,9 @@ func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 			}
 		}
 		return fmt.Errorf("%q is quantised as %s, and %s, so its numbers cannot be worked out; --keep %q copies such weights as they are", weight, f.Scheme, what, keepGlob(weight))
+	}
+	if len(scaled) > 0 {
+		v.note("%s: what is beside %s is no codes but floating-point numbers, which are taken as they are, and not scaled", folded(scaled), map[bool]string{true: "it", false: "them"}[len(scaled) == 1])
 	}
 	return nil
 }

@@ -1,10 +1,12 @@
 package inspect
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -114,6 +116,18 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 		return nil, err
 	}
 	if len(r.Plan.Problems) == 0 {
+		w := &arrays.Workspace{}
+		err := r.tied(ctx, func(name string) (*arrays.Array, error) {
+			i := slices.Index(r.names, name)
+			data, err := c.Data(i)
+			if err != nil {
+				return nil, err
+			}
+			return arrays.Stored(c.Files[c.At(i).File], c.At(i), w.Tensor(data, 0, data.Size()))
+		})
+		if err != nil {
+			return nil, err
+		}
 		rewriting := opts.Rewrite
 		rewriting.Strict = opts.Strict
 		r.Err, err = r.prepare(func() (err error) {
@@ -185,6 +199,62 @@ func newRenaming(ctx context.Context, c *checkpoint.Checkpoint, tensors []checkp
 		r.Mismatch = reviewNames(r.Plan, r.opts.Model)
 	}
 	return r, nil
+}
+
+// tied refuses to drop a head for being the token embedding where it is not: its numbers would be lost. array reads
+// a tensor. Of files on other machines, which a plan does not read, it believes the configuration.
+func (r *Renaming) tied(ctx context.Context, array func(name string) (*arrays.Array, error)) error {
+	if r.Conversion == nil || r.Conversion.Head == "" || r.Conversion.Embedding == "" {
+		return nil
+	}
+	head, embedding := r.Conversion.Head, r.Conversion.Embedding
+	if r.opts.Select != nil && !r.opts.Select(head) {
+		return nil
+	}
+	different := &convert.RefusalError{From: r.Conversion.From, To: r.Conversion.To, Tensor: head, Reason: fmt.Sprintf("a model of %s has the token embedding for its head, and this one is not the same as %q, so its numbers would be lost; 'wtinspect convert --exclude %s' leaves it out", r.Conversion.To, embedding, head)}
+	if slices.ContainsFunc(r.Checkpoint.Files, func(f *checkpoint.File) bool { return f.Missing || source.Away(ctx, f.Path) }) {
+		if is, said := r.Checkpoint.Config.Bool("tie_word_embeddings"); said && !is {
+			return different
+		}
+		return nil
+	}
+	a, err := array(head)
+	if err != nil {
+		return err
+	}
+	b, err := array(embedding)
+	if err != nil {
+		return err
+	}
+	same := a.Elem == b.Elem && slices.Equal(a.Shape, b.Shape)
+	if same {
+		if same, err = sameBytes(a.Data, b.Data, a.Size()); err != nil {
+			return err
+		}
+	}
+	if same {
+		return nil
+	}
+	return different
+}
+
+// sameBytes reports whether two tensors of one size have the same bytes.
+func sameBytes(a, b io.ReaderAt, size int64) (bool, error) {
+	const most = 1 << 20
+	x, y := make([]byte, min(size, most)), make([]byte, min(size, most))
+	for at := int64(0); at < size; at += most {
+		n := min(size-at, most)
+		if err := source.ReadFull(a, x[:n], at); err != nil {
+			return false, err
+		}
+		if err := source.ReadFull(b, y[:n], at); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x[:n], y[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // distinct refuses a conversion of a GGUF file whose architecture would have it taken for another convention of

@@ -380,12 +380,19 @@ func (cv *converter) depends(role string) bool {
 	})
 }
 
+const headRole = "head.weight"
+
 // gather brings the tensors of one place together.
 func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 	type place struct{ group, member int }
 	groups := make(map[string]int)
 	places := make(map[string]place)
-	drops := cv.dropper(at)
+	drops, embedding := cv.dropper(at), ""
+	defer func() {
+		if cv.out.Head != "" {
+			cv.out.Embedding = embedding
+		}
+	}()
 	for i, n := range tensors {
 		l := at[i]
 		switch {
@@ -398,6 +405,9 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 		case l.Tensor == nil:
 			if why := cv.to.Drops(n.Name); why != "" {
 				cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, why})
+				if why == cv.to.Drops(headRole) { // of a source that has no head, either
+					cv.out.Head = n.Name
+				}
 			} else if why := cv.to.Tower(n.Name); why != "" {
 				cv.out.Aside = append(cv.out.Aside, Aside{Name: n.Name, Reason: why})
 			} else {
@@ -407,7 +417,13 @@ func (cv *converter) gather(tensors []convention.Named, at []identify.Place) {
 		}
 		if why := drops(&l); why != "" {
 			cv.out.Dropped = append(cv.out.Dropped, Dropped{n.Name, why})
+			if l.Tensor.Role == headRole && l.Leaf == "" {
+				cv.out.Head = n.Name
+			}
 			continue
+		}
+		if l.Tensor.Role == "embed.tokens.weight" && l.Leaf == "" {
+			embedding = n.Name
 		}
 		whole, common := groupOf(l.Tensor.Role), l.Index
 		if isNumbered(l.Tensor.Role) {
@@ -795,7 +811,7 @@ func (cv *converter) finish() {
 			cv.out.Missing = append(cv.out.Missing, t.Role)
 		}
 	}
-	if slices.Contains(cv.out.Missing, "head.weight") {
+	if slices.Contains(cv.out.Missing, headRole) {
 		cv.out.Notes = append(cv.out.Notes, "the head is not stored: it is tied to the token embedding, and "+cv.to.Name+" wants a copy of it")
 	}
 	for _, c := range []*convention.Convention{cv.from, cv.to} {

@@ -83,6 +83,11 @@ type Conversion struct {
 	// Notes say what a conversion of names and bytes leaves to do.
 	Notes []string `json:"notes,omitempty"`
 
+	// Head is the dropped head that is the token embedding, by what the target's project takes for granted,
+	// and Embedding that; both are "" where no head is dropped.
+	Head      string `json:"-"`
+	Embedding string `json:"-"`
+
 	wide string // which of the notes says what stays F32
 }
 
