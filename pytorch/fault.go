@@ -72,7 +72,7 @@ const (
 	CodeExtraPickle     Code = "extra_pickle"   // another pickle in the archive
 	CodePrefixData      Code = "prefix_data"    // bytes before the first member
 	CodeGap             Code = "gap"            // bytes that belong to no member
-	CodeHiddenMember    Code = "hidden_member"  // a member that is not in the directory
+	CodeHiddenMember    Code = "hidden_member"  // a member that is not in the directory, or an archive at the end of what is none
 	CodeTrailingData    Code = "trailing_data"  // bytes after the end
 	CodeArchiveVersion  Code = "format_version" // version is absent or not a number
 	CodeByteOrder       Code = "byteorder"      // byteorder is neither little nor big
@@ -116,7 +116,6 @@ const (
 
 // severities holds the codes that are not errors.
 var severities = map[Code]Severity{
-	CodeMemberFlags:    Warning,
 	CodeCompressed:     Warning,
 	CodeUnsafeMember:   Warning,
 	CodeMixedPrefix:    Warning,

@@ -49,6 +49,7 @@ type contents struct {
 	twice      bool   // there are two pickles of one name
 	script     bool
 	big        bool
+	pickles    int64 // where those of a stream end
 	end        int64 // of a stream's last storage
 	root       Value
 	holders    map[Value]bool // what in it has tensors below it

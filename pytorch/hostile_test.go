@@ -339,6 +339,12 @@ func hostiles() []hostile {
 		{name: "legacy, storage cut off", data: wholeLegacy[:len(wholeLegacy)-1], want: "missing_storage", n: 1},
 		{name: "legacy, storage without a count", data: wholeLegacy[:len(wholeLegacy)-25], want: "missing_storage", n: 1},
 		{name: "legacy, storage not listed", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: []byte{1}, Absent: true}, Shape: []int{1}})), want: "missing_storage", n: 1},
+		{name: "hidden member before the first", data: bad(func(z *tt.Zip) {
+			hidden := (&tt.Zip{Members: []*tt.Member{{Name: "archive/data.pkl", Data: []byte("\x80\x02" + aCall + ".")}}}).Bytes()
+			z.Before = hidden[:bytes.Index(hidden, []byte("PK\x01\x02"))]
+		}), want: "hidden_member", n: 1},
+		{name: "legacy, a pickle after the end", data: append(slices.Clone(wholeLegacy), "\x80\x02N."...), want: "more_pickles", n: 1},
+		{name: "legacy, an archive after the end", data: append(slices.Clone(wholeLegacy), good().Bytes()...), want: "hidden_member trailing_data", n: 1},
 		{name: "legacy, bytes after the end", data: append(slices.Clone(wholeLegacy), "hidden"...), want: "trailing_data", n: 1},
 		{name: "legacy, storage listed twice", data: listedTwice, want: "duplicate_member", n: 1},
 		{name: "legacy, view", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: make([]byte, 9), View: tt.Tuple{"1", 2, 6}}, Shape: []int{6}})), n: 1},
@@ -480,6 +486,32 @@ func TestRefusedData(t *testing.T) {
 		f := read(t, test.data)
 		if _, err := f.Data(0); err == nil || err.(*Fault).Code != test.code {
 			t.Errorf("%v, want %s", err, test.code)
+		}
+	}
+}
+
+// What other readers than torch find in a file is judged, too.
+func TestProgramsOfOtherReaders(t *testing.T) {
+	call := "\x80\x02" + aCall + "."
+	calling := (&tt.Zip{Members: []*tt.Member{{Name: "archive/data.pkl", Data: []byte(call)}}}).Bytes()
+	before, after := good(), good()
+	before.Before, after.After = calling[:bytes.Index(calling, []byte("PK\x01\x02"))], []byte("..."+call)
+	legacy := tt.File{Root: key("w", tt.NewTensor("float32", 1, 2, 3)), Protocol: 2}.Legacy()
+	for name, data := range map[string][]byte{
+		"a hidden member before the first": before.Bytes(),
+		"a pickle behind an archive":       after.Bytes(),
+		"a pickle behind a stream":         append(slices.Clone(legacy), call...),
+		"an archive behind a stream":       append(slices.Clone(legacy), calling...),
+		"an archive behind a pickle":       append([]byte("\x80\x02N."), calling...),
+	} {
+		list, err := Programs(bytes.NewReader(data), int64(len(data)))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !slices.ContainsFunc(list, func(p Program) bool {
+			return slices.ContainsFunc(p.Globals, func(g *Global) bool { return g.String() == "os.system" && g.Calls == 1 })
+		}) {
+			t.Errorf("%s: os.system is not found", name)
 		}
 	}
 }

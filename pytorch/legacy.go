@@ -30,7 +30,7 @@ func (f *File) openStream() error {
 		return err
 	}
 	if !isMagic(v) {
-		f.container = Pickle
+		f.container, f.pickles = Pickle, int64(pos)
 		f.finish(m, v, pos)
 		return f.after(m, pos)
 	}
@@ -49,7 +49,8 @@ func (f *File) openStream() error {
 	if !ok {
 		return newFault(CodeStream, m.w.place(m.pos), "", "the stream's list of storages is %s", repr(parts[3]))
 	}
-	return f.placeStorages(keys, m.storages, int64(pos))
+	f.pickles = int64(pos)
+	return f.placeStorages(keys, m.storages, f.pickles)
 }
 
 func isMagic(v Value) bool {
@@ -109,6 +110,14 @@ func (f *File) validateStream(l *faultList) {
 		}
 	}
 	if f.end < f.size {
-		l.report(CodeTrailingData, f.end, "", "%d bytes follow the last storage", f.size-f.end)
+		var next [1]byte
+		switch err := readFull(f.r, next[:], f.end); {
+		case err != nil:
+			l.report(CodeUnreadable, f.end, "", "what follows the last storage: %v", err)
+		case next[0] == opProto:
+			l.report(CodeMorePickles, f.end, "", "another pickle follows the last storage, in the last %d bytes: torch.load does not run it", f.size-f.end)
+		default:
+			l.report(CodeTrailingData, f.end, "", "%d bytes follow the last storage", f.size-f.end)
+		}
 	}
 }

@@ -180,6 +180,18 @@ func (w *window) need(n int) error {
 	return nil
 }
 
+// from returns the rest of the run.
+func (w *window) from(at int64) *window {
+	rest := &window{r: w.r, off: w.off + at, size: w.size - at, base: -1}
+	if w.base >= 0 {
+		rest.base = w.base + at
+	}
+	if at < int64(len(w.buf)) {
+		rest.buf = w.buf[at:]
+	}
+	return rest
+}
+
 // place returns where a byte of the window is in the file.
 func (w *window) place(pos int) int64 {
 	if w.base < 0 {

@@ -88,6 +88,7 @@ type programs struct {
 	left   uint64 // of the bytes of archives' members, which may be the same many times
 	walked int    // see maxWalked
 	full   bool   // the last of the list says that there are more
+	ran    int64  // where the pickle at the beginning of the last file ends
 }
 
 // file looks for pickles in a file, or in a string of a pickle that is one. whole is true
@@ -107,7 +108,14 @@ func (l *programs) file(r io.ReaderAt, size int64, place string, whole bool, dep
 	case len(head) >= 262 && string(head[257:262]) == "ustar":
 		return l.tar(r, size, place, base, depth)
 	}
-	return l.stream(&window{r: r, size: size, base: base}, place, false, depth)
+	if err := l.stream(&window{r: r, size: size, base: base}, place, false, depth); err != nil {
+		return err
+	}
+	begin, first, err := ziparchive.AtEnd(r, size)
+	if err != nil || first < l.ran {
+		return err
+	}
+	return l.archive(io.NewSectionReader(r, begin, size-begin), size-begin, inside(place, fmt.Sprintf("archive at byte %d", begin)), -1, depth)
 }
 
 // isProgram reports whether torch, or what it calls, reads a member of an archive as a
@@ -153,7 +161,45 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 			return err
 		}
 	}
+	// Other readers may find pickles before the first member, and behind the end.
+	begin, end := a.Bounds()
+	for _, outside := range [][2]int64{{0, begin}, {end, size}} {
+		w := &window{r: r, off: outside[0], size: outside[1] - outside[0], base: outside[0]}
+		if base < 0 {
+			w.base = -1
+		}
+		if err := l.behind(w, place, depth); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// behind looks at the pickles in bytes that nothing says are some.
+func (l *programs) behind(w *window, place string, depth int) error {
+	for pos := 0; int64(pos) < w.size && !l.full; {
+		var err error
+		if pos, err = l.nextPickle(w, pos); pos < 0 || err != nil {
+			return err
+		}
+		if _, pos, err = l.run(w, pos, place, true, depth); pos == 0 || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// afterStorages looks at what follows the storages of a stream. Where they end, only a reader of all
+// of it knows: what is carried out here keeps little.
+func (l *programs) afterStorages(w *window, place string, depth int) error {
+	if w.r == nil { // a member of an archive
+		return nil
+	}
+	f := &File{contents: &contents{r: io.NewSectionReader(w.r, w.off, w.size), size: w.size, nested: depth}}
+	if err := f.read(); err != nil || f.container != Legacy {
+		return nil // torch fails, too
+	}
+	return l.behind(w.from(f.end), place, depth)
 }
 
 // tar looks into the archives of torch before 0.1.10, which torch.load still reads
@@ -200,6 +246,9 @@ func (l *programs) stream(w *window, place string, stray bool, depth int) error 
 			}
 		}
 		v, end, err := l.run(w, pos, place, stray || n > 0 && !legacy, depth)
+		if n == 0 {
+			l.ran = int64(end)
+		}
 		switch {
 		case err != nil || end <= pos:
 			return err
@@ -207,7 +256,7 @@ func (l *programs) stream(w *window, place string, stray bool, depth int) error 
 			magic = isMagic(v)
 			legacy = magic || isObject(v) // which Python may make the magic number of
 		case legacy && n == legacyPickles-1:
-			return nil // what follows are the storages
+			return l.afterStorages(w, place, depth)
 		}
 		pos = end
 	}

@@ -6,6 +6,7 @@ import (
 	"unicode"
 
 	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
 
 // Validate returns everything that is wrong with an open file or worth knowing: of its
@@ -20,8 +21,23 @@ func (f *File) Validate() []Fault {
 		f.validateZip(l)
 	case Legacy:
 		f.validateStream(l)
+		f.validateEnd(l)
+	case Pickle:
+		f.validateEnd(l)
 	}
 	return slices.Concat(l.list(), f.ValidatePickle())
+}
+
+// validateEnd reports an archive for readers that go by the end of a file. One in a string of the pickle
+// is that of a storage.
+func (f *File) validateEnd(l *faultList) {
+	_, first, err := ziparchive.AtEnd(f.r, f.size)
+	switch {
+	case err != nil:
+		l.report(CodeUnreadable, -1, "", "the end of the file: %v", err)
+	case first >= f.pickles:
+		l.report(CodeHiddenMember, first, "", "a zip archive is at the end of the file: torch goes by its first bytes, and other readers by its last")
+	}
 }
 
 // ValidatePickle is Validate without the container, of which every storage has a header

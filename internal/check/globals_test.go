@@ -125,6 +125,21 @@ func TestGradeOf(t *testing.T) {
 		{"concurrent.futures.process", "ProcessPoolExecutor", dangerous},
 		{"gzip", "open", dangerous},
 		{"gzip", "READ", unknown},
+		{"types", "new_class", dangerous},
+		{"types", "SimpleNamespace", harmless}, // a name counts before its module
+		{"operator", "call", dangerous},
+		{"functools", "singledispatch", dangerous},
+		{"builtins", "type", dangerous},
+		{"_socket", "socket", dangerous},
+		{"_winapi", "CreateProcess", dangerous},
+		{"_io", "open_code", dangerous},
+		{"torch.multiprocessing.spawn", "spawn", dangerous},
+		{"torch.utils.cpp_extension", "load", dangerous},
+		{"numpy.ctypeslib", "load_library", dangerous},
+		{"numpy.ctypeslib", "as_array", unknown},
+		{"pandas", "read_pickle", dangerous},
+		{"pandas", "DataFrame", unknown},
+		{"yaml", "unsafe_load", dangerous},
 		{"", "", unknown},
 	} {
 		if got, _ := gradeOf(&pytorch.Global{Module: test.module, Name: test.name}); got != test.want {

@@ -69,7 +69,8 @@ by the other rules.`,
 		Doc: `torch.load goes by the directory at the archive's end, and ignores checksums, the flag
 for encryption and the names in local headers. Other programs stop at them or believe
 them, so that a scanner may not see what torch.load does. torch.save writes none of it: the
-file was written or changed by something else. What hides nothing is a warning.`,
+file was written or changed by something else. What hides nothing is a warning. The same is true of a stream
+that lists a storage twice or has an archive behind it. Checksums are compared of data.pkl and of members of at most 64 bytes, and not of storages.`,
 		Bad: "data.pkl has another name in its local header", Good: "an archive as torch.save writes it",
 	},
 	{

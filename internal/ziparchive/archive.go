@@ -118,6 +118,34 @@ func HasHeader(b []byte) bool { return bytes.Contains(b, []byte(sigLocal)) }
 // members, so that one on a server takes no other request.
 const lastRead = 256 << 10
 
+// AtEnd looks for an archive that is the end of a file of another kind, which readers that go by the end
+// of a file take for the whole. It returns where its offsets count from and where its first
+// member is, -1 where there is none that can be read. The error is that of r.
+func AtEnd(r io.ReaderAt, size int64) (begin, first int64, err error) {
+	tail := min(size, endSize+1<<16)
+	buf := make([]byte, tail)
+	if err := readFull(r, buf, size-tail); err != nil {
+		return 0, -1, err
+	}
+	at := bytes.LastIndex(buf, []byte(sigEnd))
+	if at < 0 || len(buf)-at < endSize {
+		return 0, -1, nil
+	}
+	// Offsets count from the archive's own beginning, or from that of the file.
+	length, offset := int64(binary.LittleEndian.Uint32(buf[at+12:])), int64(binary.LittleEndian.Uint32(buf[at+16:]))
+	for _, begin := range []int64{max(size-tail+int64(at)-length-offset, 0), 0} {
+		a, err := Read(io.NewSectionReader(r, begin, size-begin), size-begin)
+		if _, broken := err.(*Fault); err != nil && !broken {
+			return 0, -1, err
+		}
+		if err == nil && len(a.Members) > 0 {
+			first, _ := a.Bounds()
+			return begin, begin + first, nil
+		}
+	}
+	return 0, -1, nil
+}
+
 // Read reads the directory of the archive in the first size bytes of r. The error is a
 // [*Fault], or that of r.
 func Read(r io.ReaderAt, size int64) (*Archive, error) { return ReadLast(r, size, lastRead) }
@@ -233,6 +261,15 @@ func (a *Archive) parse(dir string, count int) error {
 		pos += next
 	}
 	return nil
+}
+
+// Bounds returns where the first member begins and where the archive ends.
+func (a *Archive) Bounds() (begin, end int64) {
+	begin = a.begin
+	for i := range a.Members {
+		begin = min(begin, a.Members[i].Header)
+	}
+	return begin, min(a.own[0].end, a.size)
 }
 
 // Find returns the first member of a name, nil when there is none. Case does not count, as

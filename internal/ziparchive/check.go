@@ -75,9 +75,9 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 		case e.begin < last.end:
 			report(fault(CodeOverlap, e.begin, "%s and %s share bytes", quote(last.name), quote(e.name)))
 		case e.begin > last.end && i == 0:
-			report(fault(CodePrefixData, 0, "%d bytes precede the archive's first member", e.begin))
+			report(a.gap(0, e.begin, CodePrefixData, "%d bytes precede the archive's first member"))
 		case e.begin > last.end:
-			report(a.gap(last.end, e.begin))
+			report(a.gap(last.end, e.begin, CodeGap, "%d bytes belong to no member"))
 		}
 		if e.end > last.end {
 			last = e
@@ -91,17 +91,17 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	}
 }
 
-// gap says what is between two members: nothing but bytes, or a member for those who read the
-// archive from its beginning.
-func (a *Archive) gap(begin, end int64) *Fault {
+// gap says what is before or between members: nothing but bytes, which is a fault of its own, or a
+// member for those who read the archive from its beginning.
+func (a *Archive) gap(begin, end int64, code, format string) *Fault {
 	const looked = 64 << 10
 	buf := make([]byte, min(end-begin, looked))
 	if err := readFull(a.r, buf, begin); err != nil {
-		return fault(CodeUnreadable, begin, "the bytes between two members: %v", err)
+		return fault(CodeUnreadable, begin, "the bytes of no member: %v", err)
 	}
 	i := bytes.Index(buf, []byte(sigLocal))
 	if i < 0 || len(buf)-i < localSize {
-		return fault(CodeGap, begin, "%d bytes belong to no member", end-begin)
+		return fault(code, begin, format, end-begin)
 	}
 	name := buf[i+localSize:]
 	name = name[:min(len(name), int(binary.LittleEndian.Uint16(buf[i+26:])))]
