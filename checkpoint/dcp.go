@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -170,12 +171,44 @@ func (f *dcpFile) validate() []Fault {
 			}
 		}
 	}
+	list = append(list, f.disagreeing()...)
 	listed := make(map[string]string, len(f.at))
 	for i, at := range f.at {
 		listed[f.Tensors[at].Name] = f.name(i)
 	}
 	for i := range list {
 		list[i].Tensor = cmp.Or(listed[list[i].Tensor], list[i].Tensor)
+	}
+	return list
+}
+
+// maxOpened bounds how many chunks are opened to see that they are what .metadata says.
+const maxOpened = 1_000
+
+// disagreeing opens the chunks on this machine, as far as they are there, and no data of them.
+func (f *dcpFile) disagreeing() (list []Fault) {
+	opened := 0
+	for i := range f.Tensors {
+		t := &f.Tensors[i]
+		if t.Fault() != nil {
+			continue // which is a fault by itself
+		}
+		for k := range t.Chunks {
+			c := &t.Chunks[k]
+			file := f.files[c.Place.File]
+			if slices.Contains(c.Sizes, 0) || file == nil || file.Missing || file.Err != nil || file.src == nil ||
+				c.Place.Offset > file.Size || c.Place.Length > file.Size-c.Place.Offset || source.Scheme(file.Path) != "" {
+				continue
+			}
+			if opened++; opened > maxOpened {
+				return list
+			}
+			_, err := f.chunk(t, c)
+			if flt, ok := errors.AsType[*Fault](err); ok {
+				list = append(list, *flt)
+				break
+			}
+		}
 	}
 	return list
 }

@@ -93,13 +93,13 @@ func TestDistributedIsWrong(t *testing.T) {
 			files := one().Files()
 			files["__1_0.distcp"] = make([]byte, len(files["__1_0.distcp"]))
 			return files
-		}, "", "neither a file of torch.save nor in one of safetensors"},
+		}, "neither a file of torch.save", "neither a file of torch.save nor in one of safetensors"},
 		"a chunk of another shape": {func() map[string][]byte {
 			files := one().Files()
 			tensor := &torchtest.Tensor{Storage: &torchtest.Storage{DType: "float32", Data: make([]byte, 16)}, Shape: []int{1, 4}}
 			files["__1_0.distcp"] = torchtest.File{Root: tensor, Protocol: 2}.Zip().Bytes()
 			return files
-		}, "", "is F32 [1 4] in __1_0.distcp, and F32 [2 2] in .metadata"},
+		}, "is F32 [1 4] in __1_0.distcp", "is F32 [1 4] in __1_0.distcp, and F32 [2 2] in .metadata"},
 		"a gap": {func() map[string][]byte {
 			d := one()
 			d.Tensors[0].Chunks = d.Tensors[0].Chunks[:1]

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -25,6 +26,9 @@ var numpyDTypes = map[byte]map[uint64]string{
 	'c': {8: "C64"},
 	'V': {2: "BF16"},
 }
+
+// numpyNames are the types that a header has by the names of ml_dtypes.
+var numpyNames = map[string]string{"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
 
 // A numpyFile is a file of arrays. Its tensors are little-endian and in the order of their
 // shapes, whatever is in the file.
@@ -69,7 +73,7 @@ func (f *numpyFile) fill(i int, out *Tensor) {
 	a := f.At(i)
 	kind, size, _ := a.Kind()
 	out.Name, out.Shape = f.name(i), a.Shape
-	if out.DType = numpyDTypes[kind][size]; out.DType == "" {
+	if out.DType = cmp.Or(numpyNames[a.DType], numpyDTypes[kind][size]); out.DType == "" {
 		out.DType = a.DType
 	}
 	out.Bytes, out.BytesKnown = a.Bytes, a.BytesKnown

@@ -86,6 +86,14 @@ func TestNumPy(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %v", tensor.Name, data, err, want[i].data)
 		}
 	}
+	// As numpy writes types of ml_dtypes where it is given their names.
+	for descr, want := range map[string]string{"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"} {
+		bytesOf := map[bool]int{true: 4, false: 2}[want == "BF16"]
+		c := openOne(t, filepath.Join(writeAll(t, map[string][]byte{"w.npy": npyFile(descr, false, "(2,)", make([]byte, bytesOf)...)}), "w.npy"))
+		if got := c.At(0); got.DType != want || got.Bytes != uint64(bytesOf) || len(c.Validate(t.Context())) > 0 {
+			t.Errorf("%s: %+v %v", descr, got, c.Validate(t.Context()))
+		}
+	}
 	one := openOne(t, filepath.Join(dir, "one.npy"))
 	if tensor := one.At(0); one.Len() != 1 || tensor.Name != "one" || tensor.DType != "F16" {
 		t.Errorf("%+v", tensor)

@@ -123,10 +123,14 @@ func ScriptText(c *checkpoint.Checkpoint) string {
 // REDUCE"; "" where nothing that is known to be dangerous is found.
 func DangerText(c *checkpoint.Checkpoint) string {
 	for _, f := range c.Files {
+		var globals []*pytorch.Global
 		if t := f.PyTorch(); t != nil {
-			if text := check.Danger(t); text != "" {
-				return text
-			}
+			globals = t.Globals()
+		} else if d := f.Distributed(); d != nil {
+			globals = d.Globals
+		}
+		if text := check.Danger(globals); text != "" {
+			return text
 		}
 	}
 	return ""

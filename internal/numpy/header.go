@@ -234,9 +234,15 @@ type dtype struct {
 	big  bool
 }
 
+// named are the types of ml_dtypes that a header may have by their names, and their bytes.
+var named = map[string]uint64{"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+
 // parseDType reads a typestr (numpy/_core/_internal.py and the array interface): a byte
 // order, a kind and a number of bytes. Big is what takes several bytes in the other order.
 func parseDType(descr string) (d dtype, ok bool) {
+	if size, ok := named[descr]; ok {
+		return dtype{kind: 'V', size: size}, true
+	}
 	s := descr
 	if s != "" && strings.IndexByte("<>|=", s[0]) >= 0 {
 		d.big = s[0] == '>'
