@@ -113,7 +113,7 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 			case plain && (key == "quantization_config" || key == "compression_config"):
 				changes = append(changes, jsondoc.Remove(m))
 				edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: key})
-			case isText && (key == "torch_dtype" || key == "dtype") && dtype != "" && old != dtype && isTorch(was):
+			case isText && (key == "torch_dtype" || key == "dtype") && dtype != "" && (old != dtype || plain) && isTorch(was):
 				if to := prefixed(was, dtype); to != was {
 					changes = append(changes, jsondoc.ReplaceText(m, to))
 					edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: was, To: to})
