@@ -339,6 +339,7 @@ func hostiles() []hostile {
 		{name: "legacy, storage cut off", data: wholeLegacy[:len(wholeLegacy)-1], want: "missing_storage", n: 1},
 		{name: "legacy, storage without a count", data: wholeLegacy[:len(wholeLegacy)-25], want: "missing_storage", n: 1},
 		{name: "legacy, storage not listed", data: legacy(key("w", &tt.Tensor{Storage: &tt.Storage{DType: "int8", Data: []byte{1}, Absent: true}, Shape: []int{1}})), want: "missing_storage", n: 1},
+		{name: "entry of a directory", data: bad(func(z *tt.Zip) { z.Members = append(z.Members, &tt.Member{Name: "archive/data/"}) }), n: 1},
 		{name: "hidden member before the first", data: bad(func(z *tt.Zip) {
 			hidden := (&tt.Zip{Members: []*tt.Member{{Name: "archive/data.pkl", Data: []byte("\x80\x02" + aCall + ".")}}}).Bytes()
 			z.Before = hidden[:bytes.Index(hidden, []byte("PK\x01\x02"))]

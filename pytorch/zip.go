@@ -230,7 +230,7 @@ func (f *File) validateZip(l *faultList) {
 			if outside++; outside == 1 {
 				l.report(CodeMixedPrefix, -1, "", "member %s is not in %s, where the pickle is", quote(m.Name), quote(f.prefix))
 			}
-		case isData && !storages[key] && !f.script:
+		case isData && !storages[key] && !f.script && !(m.Size == 0 && strings.HasSuffix(m.Name, "/")): // the entry of a directory
 			unused++
 			unusedBytes += m.Size
 		}
