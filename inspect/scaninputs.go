@@ -24,8 +24,9 @@ import (
 
 // ScanInputs yields the inputs that references mean: most mean themselves; with Recursive a
 // directory means every release at and below it; a cache of huggingface_hub means the
-// snapshots that branches and tags are at; and hf://OWNER/* every model of an owner. With Shards it yields those of one shard. None is
-// yielded twice. What cannot be looked through is yielded with an error.
+// snapshots that branches and tags are at; and hf://OWNER/* every model of an owner. With
+// Shards it yields those of one shard. None is yielded twice. What cannot be looked through
+// is yielded with an error.
 func ScanInputs(ctx context.Context, refs iter.Seq[string], opts *ScanOptions) iter.Seq2[string, error] {
 	if opts == nil {
 		opts = new(ScanOptions)

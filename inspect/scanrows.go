@@ -198,7 +198,7 @@ func below(dir, path string) string {
 // fits is a number that a column holds, nil for one that it does not.
 func fits(n uint64, known bool) *int64 { return optional(int64(n), known && n <= math.MaxInt64) }
 
-// sum is a total that a column holds.
+// fits is the total where a column holds it, and nil elsewhere.
 func (s Sum) fits() *int64 { return fits(s.N, !s.Overflow) }
 
 // asUTF8 returns a name that any table holds, and the bytes of one that none does.

@@ -564,7 +564,7 @@ func TestMemoryOfGathering(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 96 MiB")
 	}
-	const most = 42 << 20 // 4 blocks of 8 MiB and one of 4 MiB, and what the run itself takes
+	const most = 49 << 20 // 4 blocks of 8 MiB and one of 4 MiB, and what the run itself takes: less than a block
 	top := t.TempDir()
 	name := filepath.Join(top, "pytorch_model.bin")
 	must(t, fixture.Write(name, "format torch\ndata zero\ntensor layers.{0..11}.weight BF16 [2048,2048] strides=1,2048\n"))

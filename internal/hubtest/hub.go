@@ -39,7 +39,7 @@ type Hub struct {
 	token  string
 	repos  map[string]*Repo // "models/ns/name", "datasets/ns/name"
 	knobs  Knobs
-	log    []Request
+	log    []*Request
 	seen   map[string]int    // how often a URL was asked for
 	signed map[string]signed // by the signature of a link to the second host
 	issued int
@@ -154,7 +154,11 @@ func (h *Hub) ClearLog() {
 func (h *Hub) Requests() []Request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.log)
+	list := make([]Request, len(h.log))
+	for i, r := range h.log {
+		list[i] = *r
+	}
+	return list
 }
 
 // Counts returns how many requests each host had, and how many bytes of bodies
@@ -337,18 +341,10 @@ func pointer(f *file) []byte {
 // logged keeps what a host was asked and answered.
 func (h *Hub) logged(host string, serve http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		out := &counter{ResponseWriter: w, status: http.StatusOK}
-		i := -1
-		defer func() {
-			h.mu.Lock()
-			if i < len(h.log) {
-				h.log[i].Status, h.log[i].Bytes = out.status, out.n
-			}
-			h.mu.Unlock()
-		}()
+		asked := &Request{Host: host, Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone()}
+		out := &counter{ResponseWriter: w, hub: h, of: asked}
 		h.mu.Lock()
-		i = len(h.log)
-		h.log = append(h.log, Request{Host: host, Method: r.Method, URI: r.RequestURI, Header: r.Header.Clone()})
+		h.log = append(h.log, asked)
 		h.issued++
 		w.Header().Set("X-Request-Id", fmt.Sprintf("Root=1-%08x", h.issued))
 		latency := h.knobs.Latency
@@ -358,23 +354,36 @@ func (h *Hub) logged(host string, serve http.HandlerFunc) http.Handler {
 		case <-r.Context().Done():
 		}
 		serve(out, r)
+		out.note(http.StatusOK, 0) // if it wrote nothing
 	})
 }
 
+// A counter notes what is answered to a request before it is sent: who has the answer finds
+// it in the log.
 type counter struct {
 	http.ResponseWriter
-	status int
-	n      int64
+	hub *Hub
+	of  *Request
+}
+
+func (c *counter) note(status int, n int64) {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	if c.of.Status == 0 {
+		c.of.Status = status
+	}
+	c.of.Bytes += n
 }
 
 func (c *counter) WriteHeader(status int) {
-	c.status = status
+	c.note(status, 0)
 	c.ResponseWriter.WriteHeader(status)
 }
 
 func (c *counter) Write(p []byte) (int, error) {
+	c.note(http.StatusOK, int64(len(p)))
 	n, err := c.ResponseWriter.Write(p)
-	c.n += int64(n)
+	c.note(http.StatusOK, int64(n-len(p))) // what was not sent
 	return n, err
 }
 
