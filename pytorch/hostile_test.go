@@ -598,8 +598,9 @@ func TestProgramsKeepLittle(t *testing.T) {
 	for name, data := range map[string][]byte{"list": list, "dict": dict} {
 		var found []Program
 		used := allocated(func() { found, _ = Programs(bytes.NewReader(data), int64(len(data))) })
-		// A number takes 8 bytes on its way; an item that is kept takes 16 or 32, and as much room to grow.
-		if limit := int64(28 * n); used > limit {
+		// A number takes 8 bytes on its way, 16 under the race detector; an item that is kept takes 16
+		// or 32 more, and as much room to grow.
+		if limit := int64(36 * n); used > limit {
 			t.Errorf("%s: %d bytes for a pickle of %d", name, used, len(data))
 		}
 		if len(found) != 1 || len(found[0].Globals) != 1 || found[0].Globals[0].Calls != 1 {
