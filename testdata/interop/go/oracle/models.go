@@ -491,7 +491,7 @@ var models = []model{
 		config: config("Qwen2ForCausalLM", "qwen2", common+`, "tie_word_embeddings": true`), tensors: llama + below("model.layers.{0-1}.", attentionBias),
 	},
 	{
-		name: "qwen2.5-vl", hf: "qwen2-hf", gguf: "qwen2-gguf",
+		name: "qwen2.5-vl", hf: "qwen2-hf", gguf: "qwen2-gguf", to: "qwen2vl-gguf",
 		config: config("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", common+vision),
 		tensors: llama + head + below("model.layers.{0-1}.", attentionBias) + below("visual.", `
 			patch_embed.proj.weight 32 3 2 4 4
