@@ -25,7 +25,13 @@ func writeAll(t *testing.T, files map[string][]byte) string {
 
 func openOne(t *testing.T, path string) *checkpoint.Checkpoint {
 	t.Helper()
-	rel, err := checkpoint.Open(t.Context(), path, nil)
+	return openPart(t, path, "")
+}
+
+// openPart opens a subtree of the only checkpoint of a directory.
+func openPart(t *testing.T, path, subtree string) *checkpoint.Checkpoint {
+	t.Helper()
+	rel, err := checkpoint.Open(t.Context(), path, &checkpoint.Options{Subtree: subtree})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestDistributedOfTorch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := openOne(t, strings.TrimSuffix(name, ".tsv"))
+		c := openPart(t, strings.TrimSuffix(name, ".tsv"), ".") // with the optimiser
 		for _, flt := range c.Validate(t.Context()) {
 			t.Errorf("%s: %v", name, flt)
 		}
