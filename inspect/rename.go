@@ -1,12 +1,10 @@
 package inspect
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -228,7 +226,7 @@ func (r *Renaming) tied(ctx context.Context, array func(name string) (*arrays.Ar
 	}
 	same := a.Elem == b.Elem && slices.Equal(a.Shape, b.Shape)
 	if same {
-		if same, err = sameBytes(a.Data, b.Data, a.Size()); err != nil {
+		if same, err = source.Equal(ctx, a.Data, b.Data, a.Size()); err != nil {
 			return err
 		}
 	}
@@ -236,25 +234,6 @@ func (r *Renaming) tied(ctx context.Context, array func(name string) (*arrays.Ar
 		return nil
 	}
 	return different
-}
-
-// sameBytes reports whether two tensors of one size have the same bytes.
-func sameBytes(a, b io.ReaderAt, size int64) (bool, error) {
-	const most = 1 << 20
-	x, y := make([]byte, min(size, most)), make([]byte, min(size, most))
-	for at := int64(0); at < size; at += most {
-		n := min(size-at, most)
-		if err := source.ReadFull(a, x[:n], at); err != nil {
-			return false, err
-		}
-		if err := source.ReadFull(b, y[:n], at); err != nil {
-			return false, err
-		}
-		if !bytes.Equal(x[:n], y[:n]) {
-			return false, nil
-		}
-	}
-	return true, nil
 }
 
 // distinct refuses a conversion of a GGUF file whose architecture would have it taken for another convention of

@@ -1,7 +1,6 @@
 package rewrite
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -137,29 +136,19 @@ func (t *transform) restore(ctx context.Context, f io.ReaderAt, at func(name str
 		}
 		operands = slices.Replace(operands, op.Index, op.Index+op.Count, out...)
 	}
-	const step = 1 << 20
-	a, b := make([]byte, step), make([]byte, step)
 	for i, old := range t.from {
 		size := old.Size()
 		if operands[i].Size() != size {
 			return n, fmt.Errorf("undoing the operations leaves tensor %q with %d bytes of %d", old.name, operands[i].Size(), size)
 		}
-		for off := int64(0); off < size; off += step {
-			if err := ctx.Err(); err != nil {
-				return n, err
-			}
-			k := min(step, size-off)
-			if err := source.ReadFull(old.Data, a[:k], off); err != nil {
-				return n, err
-			}
-			if err := source.ReadFull(operands[i].Data, b[:k], off); err != nil {
-				return n, err
-			}
-			if !bytes.Equal(a[:k], b[:k]) {
-				return n, fmt.Errorf("undoing the operations does not give back tensor %q", old.name)
-			}
-			n += k
+		same, err := source.Equal(ctx, old.Data, operands[i].Data, size)
+		if err != nil {
+			return n, err
 		}
+		if !same {
+			return n, fmt.Errorf("undoing the operations does not give back tensor %q", old.name)
+		}
+		n += size
 	}
 	return n, nil
 }

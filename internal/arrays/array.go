@@ -3,6 +3,7 @@ package arrays
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -377,20 +378,16 @@ func constant(values []float32, bigEndian bool) *Array {
 // merge gives the first of equal tensors.
 func merge(in []*Array) ([]*Array, error) {
 	a := in[0]
-	const step = 64 << 10
-	x, y := make([]byte, step), make([]byte, step)
 	for i, b := range in[1:] {
 		if !slices.Equal(a.Shape, b.Shape) || a.Elem != b.Elem {
 			return nil, fmt.Errorf("%s %v and %s %v cannot be equal", a.Elem.DType, a.Shape, b.Elem.DType, b.Shape)
 		}
-		for off, size := int64(0), a.Size(); off < size; off += step {
-			n := min(step, size-off)
-			if err := errors.Join(source.ReadFull(a.Data, x[:n], off), source.ReadFull(b.Data, y[:n], off)); err != nil {
-				return nil, err
-			}
-			if !bytes.Equal(x[:n], y[:n]) {
-				return nil, fmt.Errorf("tensor %d of %d differs from the first, and equal tensors alone become one", i+2, len(in))
-			}
+		same, err := source.Equal(context.Background(), a.Data, b.Data, a.Size())
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			return nil, fmt.Errorf("tensor %d of %d differs from the first, and equal tensors alone become one", i+2, len(in))
 		}
 	}
 	return in[:1], nil

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,4 +25,26 @@ func ReadFull(r io.ReaderAt, p []byte, off int64) error {
 		}
 	}
 	return nil
+}
+
+// Equal reports whether the first size bytes of two readers are the same.
+func Equal(ctx context.Context, a, b io.ReaderAt, size int64) (bool, error) {
+	const most = 1 << 20
+	x, y := make([]byte, min(size, most)), make([]byte, min(size, most))
+	for at := int64(0); at < size; at += most {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		n := min(size-at, most)
+		if err := ReadFull(a, x[:n], at); err != nil {
+			return false, err
+		}
+		if err := ReadFull(b, y[:n], at); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(x[:n], y[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
