@@ -109,7 +109,7 @@ func open(t *testing.T, path string) *checkpoint.Checkpoint {
 // hold is of the other convention.
 func TestConversions(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many conversions")
+		t.Skip("many conversions: make test runs them")
 	}
 	tried := make(map[string]int)
 	offered(t, func(from, to *convention.Convention) {
@@ -157,7 +157,7 @@ func resultAs(conv *inspect.Translation, tensors []checkpoint.Tensor, m *convent
 // of is not converted to what the configuration would have taken for something else.
 func TestConversionsBesideAConfiguration(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many conversions")
+		t.Skip("many conversions: make test runs them")
 	}
 	refused, converted := 0, 0
 	offered(t, func(from, to *convention.Convention) {

@@ -77,13 +77,12 @@ func manEnvironment() [][2]string {
 		{"CLICOLOR_FORCE", "If it is set and not 0, output is coloured also where it is not a terminal."},
 		{"PAGER", "The command that shows long answers on a terminal, unless WTINSPECT_PAGER is set."},
 		{"LESS", "The options of less; FRX unless it is set."},
-		{"GOMEMLIMIT", "What scan keeps to in memory, as far as it can: 192MiB unless it is set."},
-		{"PATH", "Where pagers are, and wtinspect-parquet, if it is not beside wtinspect."},
 		{"LV", "The options of lv; -c unless it is set."},
 		{"COLUMNS", "The width of the terminal, instead of what the terminal says."},
 		{"TERM", "If it is dumb, nothing is coloured."},
 		{"SOURCE_DATE_EPOCH", "The time by which check judges whether an exception has expired, in seconds since 1970."},
-		{"PATH", "Where the program is that writes tables of Parquet, unless it is beside this one."},
+		{"PATH", "Where pagers are, and wtinspect-parquet, if it is not beside wtinspect."},
+		{"GOMEMLIMIT", "What scan keeps to in memory, as far as it can: 192MiB unless it is set."},
 		{"GOGC", "How much memory may be used before it is collected, as in every Go program."},
 	}...)
 }

@@ -77,7 +77,7 @@ type Knobs struct {
 	// many seconds it asks to wait.
 	Rate, Wait int
 	// Quota is how many requests each bucket allows in a window of 300 seconds by
-	// [Hub.Now]; more are answered with 429.
+	// [Hub.Clock]; more are answered with 429.
 	Quota int
 	// RetryAfter has a 429 without the headers of the hub ask for so many seconds.
 	RetryAfter int

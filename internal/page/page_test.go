@@ -675,7 +675,7 @@ func TestOddAlike(t *testing.T) {
 // The number of templates that are told apart has a bound, and is not given for the whole.
 func TestManyTemplates(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many names take a while")
+		t.Skip("many names: make test runs it")
 	}
 	t.Chdir(t.TempDir())
 	var text strings.Builder

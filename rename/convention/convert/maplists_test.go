@@ -13,7 +13,7 @@ import (
 // is written as a map that does exactly the same.
 func TestMapsOfLists(t *testing.T) {
 	if testing.Short() {
-		t.Skip("many conversions")
+		t.Skip("many conversions: make test runs them")
 	}
 	model := modelOf(map[string]int64{
 		"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 16, "hidden_size": 128, "num_local_experts": 64,
