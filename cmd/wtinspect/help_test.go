@@ -181,8 +181,8 @@ func writeExampleFiles(t *testing.T, dir string) {
 // otherTool is a program of an example that not every machine has.
 var otherTool = regexp.MustCompile(`(?:^\s*|\| )(git|jq|mandoc|man)\b`)
 
-// hubRepo is a repository of an example, which the tests' own hub has.
-var hubRepo = regexp.MustCompile(`\bhf://([\w.-]+/[\w.-]+)`)
+// hubRepo is a repository of an example, or all of a namespace, which the tests' own hub has.
+var hubRepo = regexp.MustCompile(`\bhf://([\w.-]+/)([\w.-]+|\*)`)
 
 // Every example of every command runs as it is written, those of a command one after the
 // other, and does what it is there to do.
@@ -191,17 +191,18 @@ func TestExamplesRun(t *testing.T) {
 		t.Skipf("the examples need bash: %v", err)
 	}
 	bin := buildBinary(t)
-	hub, err := hubtest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(hub.Close)
 	walkCommands(t, func(cmd *cobra.Command, words []string) {
 		if cmd.Name() == "browse" { // needs a terminal, and somebody who leaves it; see TestBrowseTerminal
 			return
 		}
 		t.Run(strings.Join(append([]string{"wtinspect"}, words...), " "), func(t *testing.T) {
 			t.Parallel()
+			// A hub of its own: an example that lists a namespace would see what others put there.
+			hub, err := hubtest.Start()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(hub.Close)
 			home := t.TempDir()
 			work := filepath.Join(home, "work")
 			writeExampleFiles(t, home)
@@ -225,7 +226,8 @@ func TestExamplesRun(t *testing.T) {
 			}
 			for line := range strings.Lines(cmd.Example) {
 				if repo := hubRepo.FindStringSubmatch(line); repo != nil {
-					if _, err := hub.Repo(repo[1]).CommitDir(filepath.Join(home, "models", "yi")); err != nil {
+					name := repo[1] + strings.Replace(repo[2], "*", "any", 1)
+					if _, err := hub.Repo(name).CommitDir(filepath.Join(home, "models", "yi")); err != nil {
 						t.Fatal(err)
 					}
 				}
