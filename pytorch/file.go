@@ -246,10 +246,11 @@ func (f *File) after(m *machine, end int) error {
 	if rest == 0 {
 		return nil
 	}
-	if err := m.w.need(end + 1); err != nil {
+	next, err := m.w.view(end, 1)
+	if err != nil {
 		return err
 	}
-	if m.w.buf[end] == opProto {
+	if next[0] == opProto {
 		f.faults.report(CodeMorePickles, m.w.place(end), "", "another pickle follows, in the last %d bytes: torch.load does not run it", rest)
 	} else {
 		f.faults.report(CodeAfterStop, m.w.place(end), "", "%d bytes follow the end of the pickle", rest)

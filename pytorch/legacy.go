@@ -61,7 +61,8 @@ func isMagic(v Value) bool {
 // isPickle reports whether a run of bytes begins as only pickles do: those of protocol 2
 // or newer, and the magic number in protocol 0 or 1.
 func (w *window) isPickle() bool {
-	return len(w.buf) > 0 && (w.buf[0] == opProto || w.buf[0] == opLong || w.buf[0] == opLong1)
+	b, err := w.view(0, 1)
+	return err == nil && (b[0] == opProto || b[0] == opLong || b[0] == opLong1)
 }
 
 // placeStorages finds where the storages of a stream are: each is the number of its

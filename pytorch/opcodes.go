@@ -2,7 +2,6 @@ package pytorch
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -150,34 +149,42 @@ var opcodes = func() (table [256]operands) {
 	return table
 }()
 
-// A window is the beginning of a run of bytes, of which more is read when it is needed.
+// A window is a run of bytes of which a piece is in memory at a time: a pickle may have megabytes.
 type window struct {
-	r         io.ReaderAt
-	off, size int64 // of the run in r
-	buf       []byte
+	r         io.ReaderAt // nil where all of the run is in buf
+	off, size int64       // of the run in r
+	buf       []byte      // the bytes from at on
+	at        int
 	base      int64 // of the run in the file, -1 when it is not stored there in one piece
 	perByte   int   // what a byte of it may cost in memory, 0 for memoryPerByte
 }
 
+// piece is how much of a window is read at once.
+const piece = 64 << 10
+
 var errEnd = errors.New("the end of the window")
 
-// need reads until the window holds n bytes. It fails with errEnd when the run has fewer.
-func (w *window) need(n int) error {
-	if n <= len(w.buf) {
-		return nil
+// view returns n bytes of the run, which are valid until the window is used again. It fails with
+// errEnd when the run ends before them.
+func (w *window) view(pos, n int) ([]byte, error) {
+	if i := pos - w.at; i >= 0 && i+n <= len(w.buf) {
+		return w.buf[i : i+n : i+n], nil
 	}
-	if int64(n) > w.size {
-		return errEnd
+	if int64(pos) > w.size || int64(n) > w.size-int64(pos) || w.r == nil {
+		return nil, errEnd
 	}
-	have := len(w.buf)
-	want := int(min(w.size, max(int64(n), 2*int64(have), 64<<10)))
-	buf := make([]byte, want)
-	copy(buf, w.buf)
-	if err := readFull(w.r, buf[have:], w.off+int64(have)); err != nil {
-		return err
+	want := int(min(w.size-int64(pos), max(int64(n), piece)))
+	buf := w.buf[:0]
+	if cap(buf) < want || cap(buf) > 2*max(want, piece) { // what was large is let go of
+		buf = make([]byte, want)
 	}
-	w.buf = buf
-	return nil
+	buf = buf[:want]
+	w.buf = nil // unless it can be read
+	if err := readFull(w.r, buf, w.off+int64(pos)); err != nil {
+		return nil, err
+	}
+	w.buf, w.at = buf, pos
+	return buf[:n:n], nil
 }
 
 // from returns the rest of the run.
@@ -186,7 +193,7 @@ func (w *window) from(at int64) *window {
 	if w.base >= 0 {
 		rest.base = w.base + at
 	}
-	if at < int64(len(w.buf)) {
+	if w.r == nil {
 		rest.buf = w.buf[at:]
 	}
 	return rest
@@ -212,78 +219,92 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 }
 
 // next returns the opcode at pos, its operand without the length and the last newline,
-// and where the next opcode is.
+// and where the next opcode is. The operand is valid until the window is used again.
 func (w *window) next(pos int) (op byte, arg []byte, end int, err error) {
-	truncated := func(err error) (byte, []byte, int, error) {
-		if err == errEnd {
-			err = newFault(CodeTruncated, w.place(pos), "", "the pickle ends without STOP")
-		}
-		return 0, nil, 0, err
-	}
 	if pos >= maxPickle {
 		return 0, nil, 0, newFault(CodeLimit, w.place(pos), "", "the pickle is longer than %d bytes", maxPickle)
 	}
-	if err := w.need(pos + 1); err != nil {
-		return truncated(err)
+	b, err := w.view(pos, 1)
+	if err != nil {
+		return w.broken(pos, err)
 	}
-	op = w.buf[pos]
-	kind := opcodes[op]
+	op = b[0]
+	kind := &opcodes[op]
 	if !kind.known {
 		return 0, nil, 0, newFault(CodeOpcode, w.place(pos), "", "%#02x is not an opcode of a pickle", op)
 	}
 	start := pos + 1
 	if kind.lines > 0 {
-		end, err := w.lines(start, int(kind.lines))
+		arg, err := w.lines(start, int(kind.lines))
 		if err != nil {
-			return truncated(err)
+			return w.broken(pos, err)
 		}
-		return op, w.buf[start : end-1], end, nil
+		return op, arg[:len(arg)-1], start + len(arg), nil
 	}
 	n := uint64(kind.bytes)
 	if kind.length > 0 {
-		if err := w.need(start + int(kind.length)); err != nil {
-			return truncated(err)
+		b, err := w.view(start, int(kind.length))
+		if err != nil {
+			return w.broken(pos, err)
 		}
-		var raw [8]byte
-		copy(raw[:], w.buf[start:start+int(kind.length)])
-		n = binary.LittleEndian.Uint64(raw[:])
+		n = 0
+		for i := len(b) - 1; i >= 0; i-- {
+			n = n<<8 | uint64(b[i])
+		}
 		start += int(kind.length)
 		if kind.lengthIsInt && n >= 1<<31 {
 			return 0, nil, 0, newFault(CodeOpcode, w.place(pos), "", "opcode %#02x has a negative length", op)
 		}
 	}
 	if n > uint64(max(w.size-int64(start), 0)) {
-		return truncated(errEnd)
+		return w.broken(pos, errEnd)
 	}
 	if n > maxPickle-uint64(start) {
 		return 0, nil, 0, newFault(CodeLimit, w.place(pos), "", "the pickle is longer than %d bytes", maxPickle)
 	}
 	end = start + int(n)
-	if err := w.need(end); err != nil {
-		return truncated(err)
+	if n > 0 {
+		if arg, err = w.view(start, int(n)); err != nil {
+			return w.broken(pos, err)
+		}
 	}
-	return op, w.buf[start:end], end, nil
+	return op, arg, end, nil
 }
 
-// lines returns the end of n lines.
-func (w *window) lines(start, n int) (int, error) {
-	end := start
-	for from := start; n > 0; {
-		if i := bytes.IndexByte(w.buf[min(from, len(w.buf)):], '\n'); i >= 0 {
-			end = from + i + 1
-			from = end
-			n--
-			continue
+// broken is what next returns where the run ends in the opcode at pos, or cannot be read.
+func (w *window) broken(pos int, err error) (byte, []byte, int, error) {
+	if err == errEnd {
+		err = newFault(CodeTruncated, w.place(pos), "", "the pickle ends without STOP")
+	}
+	return 0, nil, 0, err
+}
+
+// lines returns n lines, with what ends them.
+func (w *window) lines(start, n int) ([]byte, error) {
+	end, from := 0, 0 // of the lines that are found, and of what is searched
+	for want := 64; ; want = min(2*want, 2*maxLine) {
+		b, err := w.view(start, int(min(int64(want), max(w.size-int64(start), 0))))
+		if err != nil {
+			return nil, err
 		}
-		from = max(from, len(w.buf))
-		if from-start > maxLine {
-			return 0, newFault(CodeLimit, w.place(start), "", "a line is longer than %d bytes", maxLine)
+		for {
+			i := bytes.IndexByte(b[from:], '\n')
+			if i < 0 {
+				break
+			}
+			from += i + 1
+			end = from
+			if n--; n == 0 {
+				return b[:end], nil
+			}
 		}
-		if err := w.need(from + 1); err != nil {
-			return 0, err
+		switch from = len(b); {
+		case from > maxLine:
+			return nil, newFault(CodeLimit, w.place(start), "", "a line is longer than %d bytes", maxLine)
+		case int64(start+from) >= w.size:
+			return nil, errEnd
 		}
 	}
-	return end, nil
 }
 
 // notSet marks a memo entry that is recalled somewhere and not memorised yet.
@@ -319,7 +340,9 @@ func memoID(op byte, arg []byte) (uint64, bool) {
 		n, ok := parseInt(arg)
 		return uint64(n), ok && n >= 0
 	}
-	var raw [8]byte
-	copy(raw[:], arg)
-	return binary.LittleEndian.Uint64(raw[:]), true
+	id := uint64(0)
+	for i := len(arg) - 1; i >= 0; i-- {
+		id = id<<8 | uint64(arg[i])
+	}
+	return id, true
 }

@@ -149,7 +149,7 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		dir, _, _ := strings.Cut(a.Members[0].Name, "/")
 		lower := strings.ToLower(m.Name)
 		stray := lower != strings.ToLower(dir)+"/data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
-		w, err := memberWindow(a, m)
+		w, err := memberWindow(r, a, m)
 		if err != nil {
 			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Stray: stray})
 			continue
@@ -273,10 +273,10 @@ const (
 // nextPickle returns where the next pickle begins after one that ended at pos, -1 when there
 // is none: what begins as one, or imports a name on the way to its end.
 func (l *programs) nextPickle(w *window, pos int) (int, error) {
-	if err := w.need(int(min(w.size, int64(pos)+maxTail))); err != nil {
+	rest, err := w.view(pos, int(min(w.size-int64(pos), maxTail)))
+	if err != nil {
 		return -1, err
 	}
-	rest := w.buf[pos:min(len(w.buf), pos+maxTail)]
 	if len(rest) >= 2 && rest[0] == opProto && rest[1] <= maxProtocol {
 		return pos, nil
 	}

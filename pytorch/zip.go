@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"io"
 	"strconv"
 	"strings"
 
@@ -31,7 +32,7 @@ func (f *File) openZip() error {
 		return err
 	}
 	f.script = a.Find(f.prefix+"constants.pkl") != nil // serialization.py, _is_torchscript_zip
-	w, err := memberWindow(a, pickle)
+	w, err := memberWindow(f.r, a, pickle)
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ const constantsDir = "constants/"
 // torch/csrc/jit/serialization/python_print.cpp). They are a tuple in a pickle of their own,
 // and have storages of their own (export_module.cpp, writeFiles).
 func (f *File) openConstants(a *ziparchive.Archive) error {
-	w, err := memberWindow(a, a.Find(f.prefix+"constants.pkl"))
+	w, err := memberWindow(f.r, a, a.Find(f.prefix+"constants.pkl"))
 	if err != nil {
 		return err
 	}
@@ -148,18 +149,21 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	return nil
 }
 
-// memberWindow reads a pickle of an archive.
-func memberWindow(a *ziparchive.Archive, m *ziparchive.Member) (*window, error) {
+// memberWindow is a pickle of an archive in r: as it is there, or inflated.
+func memberWindow(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member) (*window, error) {
+	if m.Method == ziparchive.Stored && m.Size <= maxPickle {
+		_, begin, err := a.Reader(m)
+		if err != nil {
+			return nil, archiveFault(err)
+		}
+		return &window{r: r, off: begin, size: int64(m.Size), base: begin}, nil
+	}
 	data, base, err := a.Contents(m, maxPickle)
 	if err != nil {
 		return nil, archiveFault(err)
 	}
-	w := &window{size: int64(len(data)), buf: data, base: base}
-	if base < 0 {
-		// The file's bytes count, and not what they inflate to.
-		w.perByte = perPacked(m.Size, m.Packed)
-	}
-	return w, nil
+	// The file's bytes count, and not what they inflate to.
+	return &window{size: int64(len(data)), buf: data, base: base, perByte: perPacked(m.Size, m.Packed)}, nil
 }
 
 // perPacked is what a byte of a compressed pickle may cost.
