@@ -94,7 +94,8 @@ func openFile(osf *os.File) (*File, error) {
 
 // NewFile reads the pickle of the checkpoint in the first size bytes of r, and an
 // archive's directory: no storage. A fault of the file is returned as a [*Fault]; other errors
-// are those of r. r is kept for the File's methods.
+// are those of r. r is kept for the File's methods. If it has a method ReadAhead(off, n int64) error,
+// as a file on a server may, that is called for bytes which are then read piece by piece.
 //
 // The tensors are those of the deepest subtree that holds all there are, apart from states
 // of optimisers and what else trainers keep beside a model: of {"epoch": 3, "state_dict":

@@ -310,3 +310,41 @@ func TestOpen(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A server reads what is not yet known in requests of its own.
+type server struct {
+	*bytes.Reader
+	known    [][2]int64
+	requests int
+}
+
+func (s *server) ReadAhead(off, n int64) error {
+	for _, k := range s.known {
+		if k[0] <= off && off+n <= k[1] {
+			return nil
+		}
+	}
+	s.requests++
+	s.known = append(s.known, [2]int64{off, off + n})
+	return nil
+}
+
+func (s *server) ReadAt(p []byte, off int64) (int, error) {
+	if err := s.ReadAhead(off, min(int64(len(p)), s.Size()-off)); err != nil {
+		return 0, err
+	}
+	return s.Reader.ReadAt(p, off)
+}
+
+// TestRequests: of a file on a server the beginning, the end with the directory, and the pickle are
+// read, whatever the size.
+func TestRequests(t *testing.T) {
+	archive, _ := manyTensors(10_000)
+	s := &server{Reader: bytes.NewReader(archive)}
+	if f, err := NewFile(s, s.Size()); err != nil || f.Len() != 10_000 {
+		t.Fatal(f, err)
+	}
+	if s.requests > 3 {
+		t.Errorf("%d requests: %v", s.requests, s.known)
+	}
+}

@@ -69,7 +69,7 @@ func FuzzPickle(f *testing.F) {
 	}
 	for _, h := range hostiles() {
 		if a, err := ziparchive.Read(bytes.NewReader(h.data), int64(len(h.data))); err == nil {
-			if m := a.Find("archive/data.pkl"); m != nil {
+			if m, n, err := a.Find("archive/data.pkl"); n > 0 && err == nil {
 				if pickle, _, err := a.Contents(m, 4096); err == nil {
 					f.Add(pickle)
 				}

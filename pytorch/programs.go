@@ -135,31 +135,24 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 	if err != nil {
 		return archiveFault(err)
 	}
-	for i := range a.Members {
-		m := &a.Members[i]
-		if !isProgram(m.Name) {
-			continue
+	var dir string // of the first member
+	err = a.Scan(func(name []byte, m *ziparchive.Member) error {
+		if dir == "" {
+			first, _, _ := strings.Cut(string(name), "/")
+			dir = first + "/"
 		}
-		at := inside(place, m.Name)
-		if m.Size > l.left {
-			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: newFault(CodeLimit, m.Header, "", "the archive's pickles are larger than four times the file")})
+		if bytes.IndexByte(name, '.') < 0 || !isProgram(string(name)) || l.full {
 			return nil
 		}
-		l.left -= m.Size
-		dir, _, _ := strings.Cut(a.Members[0].Name, "/")
-		lower := strings.ToLower(m.Name)
-		stray := lower != strings.ToLower(dir)+"/data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
-		w, err := memberWindow(r, a, m)
-		if err != nil {
-			l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Stray: stray})
-			continue
-		}
-		if base < 0 {
-			w.base = -1
-		}
-		if err := l.stream(w, at, stray, depth); err != nil {
-			return err
-		}
+		member := *m
+		member.Name = string(name)
+		return l.member(r, a, &member, dir, inside(place, member.Name), base, depth)
+	})
+	if err == errEnough {
+		return nil
+	}
+	if err != nil {
+		return archiveFault(err)
 	}
 	// Other readers may find pickles before the first member, and behind the end.
 	begin, end := a.Bounds()
@@ -173,6 +166,29 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		}
 	}
 	return nil
+}
+
+// errEnough ends a look at an archive.
+var errEnough = errors.New("no more of the archive is looked at")
+
+// member looks at the pickles in a member of an archive.
+func (l *programs) member(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, dir, at string, base int64, depth int) error {
+	if m.Size > l.left {
+		l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: newFault(CodeLimit, m.Header, "", "the archive's pickles are larger than four times the file")})
+		return errEnough
+	}
+	l.left -= m.Size
+	lower := strings.ToLower(m.Name)
+	stray := lower != strings.ToLower(dir)+"data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
+	w, err := memberWindow(r, a, m)
+	if err != nil {
+		l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Stray: stray})
+		return nil
+	}
+	if base < 0 {
+		w.base = -1
+	}
+	return l.stream(w, at, stray, depth)
 }
 
 // behind looks at the pickles in bytes that nothing says are some.

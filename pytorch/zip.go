@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"bytes"
 	"io"
 	"strconv"
 	"strings"
@@ -19,19 +20,22 @@ func archiveFault(err error) error {
 
 // openZip reads a zip checkpoint.
 func (f *File) openZip() error {
-	tail, err := f.directoryReach()
-	if err != nil {
+	if err := f.readAhead(); err != nil {
 		return err
 	}
-	a, err := ziparchive.ReadLast(f.r, f.size, tail)
+	a, err := ziparchive.Read(f.r, f.size)
 	if err != nil {
 		return archiveFault(err)
 	}
 	pickle, err := f.findPickle(a)
 	if err != nil {
-		return err
+		return archiveFault(err)
 	}
-	f.script = a.Find(f.prefix+"constants.pkl") != nil // serialization.py, _is_torchscript_zip
+	_, constants, err := a.Find(f.prefix + "constants.pkl")
+	if err != nil {
+		return archiveFault(err)
+	}
+	f.script = constants > 0 // serialization.py, _is_torchscript_zip
 	w, err := memberWindow(f.r, a, pickle)
 	if err != nil {
 		return err
@@ -46,12 +50,14 @@ func (f *File) openZip() error {
 	if err := f.after(m, end); err != nil {
 		return err
 	}
-	m.placeMembers(a, f.prefix+"data/")
-	for i := range a.Members {
-		if e := &a.Members[i]; e != pickle && strings.EqualFold(e.Name, pickle.Name) {
-			f.twice = true
-		}
+	if err := m.placeMembers(a, f.prefix+"data/"); err != nil {
+		return archiveFault(err)
 	}
+	_, pickles, err := a.Find(pickle.Name)
+	if err != nil {
+		return archiveFault(err)
+	}
+	f.twice = pickles > 1
 	if f.script {
 		if err := f.openConstants(a); err != nil {
 			return err
@@ -72,35 +78,37 @@ const (
 	mostDirectory = 8 << 20
 )
 
-// directoryReach guesses how far from the end of the file the directory begins, 0 where it is
-// near. Of a file on a server, the rest of it would be another request.
-func (f *File) directoryReach() (int64, error) {
-	if f.size <= shortPickle {
-		return 0, nil
+// readAhead reads the directory of a large archive on a server in the request that reads its end.
+func (f *File) readAhead() error {
+	if _, ok := f.r.(ziparchive.Ahead); !ok || f.size <= shortPickle {
+		return nil
 	}
 	head := make([]byte, shortPickle)
 	if err := readFull(f.r, head, 0); err != nil {
-		return 0, err
+		return err
 	}
 	if ziparchive.HasHeader(head[1:]) {
-		return 0, nil // torch writes the pickle first, and it ends here
+		return nil // torch writes the pickle first, and it ends here: the directory is short, too
 	}
-	return mostDirectory, nil
+	return ziparchive.ReadAhead(f.r, f.size-min(f.size, mostDirectory), min(f.size, mostDirectory))
 }
 
 // placeMembers finds the members of storages, which are called by their keys in a directory.
-func (m *machine) placeMembers(a *ziparchive.Archive, dir string) {
-	for i := range a.Members {
-		e := &a.Members[i]
-		key, ok := strings.CutPrefix(e.Name, dir)
-		switch s := m.storages[key]; {
-		case !ok || s == nil:
+func (m *machine) placeMembers(a *ziparchive.Archive, dir string) error {
+	return a.Scan(func(name []byte, e *ziparchive.Member) error {
+		key, ok := bytes.CutPrefix(name, []byte(dir))
+		if !ok {
+			return nil
+		}
+		switch s := m.storages[string(key)]; {
+		case s == nil:
 		case s.at >= 0:
 			s.twice = true
 		default:
 			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
 		}
-	}
+		return nil
+	})
 }
 
 // constantsDir has the storages of TorchScript's constants.
@@ -111,7 +119,11 @@ const constantsDir = "constants/"
 // torch/csrc/jit/serialization/python_print.cpp). They are a tuple in a pickle of their own,
 // and have storages of their own (export_module.cpp, writeFiles).
 func (f *File) openConstants(a *ziparchive.Archive) error {
-	w, err := memberWindow(f.r, a, a.Find(f.prefix+"constants.pkl"))
+	member, _, err := a.Find(f.prefix + "constants.pkl")
+	if err != nil {
+		return archiveFault(err)
+	}
+	w, err := memberWindow(f.r, a, member)
 	if err != nil {
 		return err
 	}
@@ -123,7 +135,9 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	if err != nil {
 		return err
 	}
-	m.placeMembers(a, f.prefix+constantsDir)
+	if err := m.placeMembers(a, f.prefix+constantsDir); err != nil {
+		return archiveFault(err)
+	}
 	for _, s := range m.storageOrder {
 		s.Key = constantsDir + s.Key
 	}
@@ -156,7 +170,7 @@ func memberWindow(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member) (*
 		if err != nil {
 			return nil, archiveFault(err)
 		}
-		return &window{r: r, off: begin, size: int64(m.Size), base: begin}, nil
+		return &window{r: r, off: begin, size: int64(m.Size), base: begin}, ziparchive.ReadAhead(r, begin, int64(m.Size))
 	}
 	data, base, err := a.Contents(m, maxPickle)
 	if err != nil {
@@ -174,29 +188,36 @@ func perPacked(size, packed uint64) int {
 // findPickle returns the pickle that torch reads: the one in the directory of the first
 // member (inline_container.cc, PyTorchStreamReader::init), or else the only one there is.
 func (f *File) findPickle(a *ziparchive.Archive) (*ziparchive.Member, error) {
-	if len(a.Members) > 0 {
-		if dir, _, found := strings.Cut(a.Members[0].Name, "/"); found {
+	if a.Len() > 0 {
+		first, err := a.At(0)
+		if err != nil {
+			return nil, err
+		}
+		if dir, _, found := strings.Cut(first.Name, "/"); found {
 			f.prefix = dir + "/"
-			if m := a.Find(f.prefix + "data.pkl"); m != nil {
-				return m, nil
+			if m, n, err := a.Find(f.prefix + "data.pkl"); n > 0 || err != nil {
+				return m, err
 			}
 		}
 	}
 	var pickle *ziparchive.Member
-	for i := range a.Members {
-		dir, ok := strings.CutSuffix(a.Members[i].Name, "/data.pkl")
+	err := a.Scan(func(name []byte, m *ziparchive.Member) error {
+		dir, ok := bytes.CutSuffix(name, []byte("/data.pkl"))
 		switch {
 		case !ok:
 		case pickle != nil:
-			return nil, newFault(CodeNoPickle, -1, "", "the archive has several data.pkl, and none in the directory of its first member, where torch looks")
+			return newFault(CodeNoPickle, -1, "", "the archive has several data.pkl, and none in the directory of its first member, where torch looks")
 		default:
-			pickle, f.prefix = &a.Members[i], dir+"/"
+			one := *m
+			one.Name = string(name)
+			pickle, f.prefix = &one, string(dir)+"/"
 		}
+		return nil
+	})
+	if err == nil && pickle == nil {
+		err = newFault(CodeNoPickle, 0, "", "the archive has no data.pkl: it is a zip file, and not one that torch.save wrote")
 	}
-	if pickle == nil {
-		return nil, newFault(CodeNoPickle, 0, "", "the archive has no data.pkl: it is a zip file, and not one that torch.save wrote")
-	}
-	return pickle, nil
+	return pickle, err
 }
 
 // maxRecord bounds the members that say how to read the rest, of which torch's have a word.
@@ -204,9 +225,9 @@ const maxRecord = 64
 
 // record returns the text of one of these members, "" when it is absent.
 func (f *File) record(a *ziparchive.Archive, name string) (string, error) {
-	m := a.Find(f.prefix + name)
-	if m == nil {
-		return "", nil
+	m, _, err := a.Find(f.prefix + name)
+	if m == nil || err != nil {
+		return "", err
 	}
 	data, _, err := a.Contents(m, maxRecord)
 	return string(data), err
@@ -223,35 +244,52 @@ func (f *File) validateZip(l *faultList) {
 	for _, s := range f.storages {
 		storages[s.Key] = true
 	}
-	pickle := a.Find(f.prefix + "data.pkl")
+	const pickleName = "data.pkl"
+	var pickle *ziparchive.Member // the first of its name
+	var firstName string
 	unused, unusedBytes, outside := 0, uint64(0), 0
-	for i := range a.Members {
-		m := &a.Members[i]
-		rest, inside := strings.CutPrefix(m.Name, f.prefix)
-		key, isData := strings.CutPrefix(rest, "data/")
+	err = a.Scan(func(name []byte, m *ziparchive.Member) error {
+		if firstName == "" {
+			firstName = string(name)
+		}
+		rest, inside := bytes.CutPrefix(name, []byte(f.prefix))
+		key, isData := bytes.CutPrefix(rest, []byte("data/"))
 		switch {
 		case !inside:
 			if outside++; outside == 1 {
-				l.report(CodeMixedPrefix, -1, "", "member %s is not in %s, where the pickle is", quote(m.Name), quote(f.prefix))
+				l.report(CodeMixedPrefix, -1, "", "member %s is not in %s, where the pickle is", quote(name), quote(f.prefix))
 			}
-		case isData && !storages[key] && !f.script && !(m.Size == 0 && strings.HasSuffix(m.Name, "/")): // the entry of a directory
+		case isData && !storages[string(key)] && !f.script && !(m.Size == 0 && bytes.HasSuffix(name, []byte("/"))): // the entry of a directory
 			unused++
 			unusedBytes += m.Size
 		}
-		if lower := strings.ToLower(m.Name); strings.HasSuffix(lower, ".pkl") && m != pickle && !(inside && (isData || rest == "constants.pkl")) {
-			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(m.Name))
+		own := pickle == nil && inside && strings.EqualFold(string(rest), pickleName)
+		if own {
+			one := *m
+			pickle = &one
 		}
-		if m.Method != ziparchive.Stored && !(f.script && strings.HasPrefix(rest, "code/")) { // as torch.jit.save writes it
-			l.report(CodeCompressed, m.Header, "", "member %s is compressed, which torch does not map into memory", quote(m.Name))
+		if isPickleName(name) && !own && !(inside && (isData || string(rest) == "constants.pkl")) {
+			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(name))
 		}
+		if m.Method != ziparchive.Stored && !(f.script && bytes.HasPrefix(rest, []byte("code/"))) { // as torch.jit.save writes it
+			l.report(CodeCompressed, m.Header, "", "member %s is compressed, which torch does not map into memory", quote(name))
+		}
+		return nil
+	})
+	if err != nil {
+		l.report(CodeUnreadable, -1, "", "the archive's directory cannot be read again: %v", err)
+		return
 	}
 	if unused > 0 {
 		l.report(CodeUnusedStorage, -1, "", "%s of %s %s to no tensor", plural.Of(unused, "storage"), plural.Of(unusedBytes, "byte"), plural.Verb(unused, "belong"))
 	}
-	a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || m == pickle && m.Size <= maxPickle }, func(z *ziparchive.Fault) {
+	isPickle := func(m *ziparchive.Member) bool {
+		return pickle != nil && m.Header == pickle.Header && m.Size == pickle.Size
+	}
+	a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || isPickle(m) && m.Size <= maxPickle }, func(z *ziparchive.Fault) {
 		l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)
 	})
-	if dir, _, _ := strings.Cut(a.Members[0].Name, "/"); dir+"/" != f.prefix {
+	if dir, _, _ := strings.Cut(firstName, "/"); dir+"/" != f.prefix {
 		l.report(CodeNotFound, -1, "", "the pickle is in %s, and torch looks in %s, the directory of the first member", quote(f.prefix), quote(dir+"/"))
 	}
 	f.validateRecords(a, l)
@@ -277,10 +315,21 @@ func (f *File) validateRecords(a *ziparchive.Archive, l *faultList) {
 	if n, ok := parseInt([]byte(version)); !ok || n < 1 || n > 10 {
 		l.report(CodeArchiveVersion, -1, "", "the archive's version is %s, and torch reads 1 to 10", quote(version))
 	}
-	if order := text("byteorder"); order != "little" && order != "big" && a.Find(f.prefix+"byteorder") != nil {
+	if order := text("byteorder"); order != "little" && order != "big" && has(a, f.prefix+"byteorder") {
 		l.report(CodeByteOrder, -1, "", "byteorder is %s, and must be little or big", quote(order))
 	}
 	if f.big {
 		l.report(CodeBigEndian, -1, "", "the storages are big-endian")
 	}
+}
+
+func has(a *ziparchive.Archive, name string) bool {
+	_, n, err := a.Find(name)
+	return n > 0 && err == nil
+}
+
+// isPickleName reports whether a member is called a pickle, whatever the case.
+func isPickleName(name []byte) bool {
+	const ext = ".pkl"
+	return len(name) >= len(ext) && strings.EqualFold(string(name[len(name)-len(ext):]), ext)
 }

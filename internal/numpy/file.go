@@ -83,10 +83,13 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 		return nil, zipError(err)
 	}
 	f.archive = a
-	for i := range a.Members {
-		if err := f.member(&a.Members[i]); err != nil {
-			return nil, err
-		}
+	err = a.Scan(func(name []byte, m *ziparchive.Member) error {
+		one := *m
+		one.Name = string(name)
+		return f.member(&one)
+	})
+	if err != nil {
+		return nil, zipError(err)
 	}
 	return f, nil
 }

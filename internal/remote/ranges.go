@@ -177,6 +177,26 @@ func (f *file) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// readAhead reads n bytes at off, which will be read piece by piece, as far as they are in the file.
+func (f *file) readAhead(ctx context.Context, off, n int64) error {
+	if _, err := f.open(ctx); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	end := off + min(n, max(f.size-off, 0))
+	for at := off; at < end; {
+		if b := f.at(at); b != nil {
+			at = b.end()
+			continue
+		}
+		if err := f.fetch(ctx, at, f.ahead(at, end), end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // at returns the block that holds a byte.
 func (f *file) at(off int64) *block {
 	for _, b := range f.blocks {
@@ -623,6 +643,7 @@ type reader struct {
 }
 
 func (r *reader) ReadAt(p []byte, off int64) (int, error) { return r.readAt(r.ctx, p, off) }
+func (r *reader) ReadAhead(off, n int64) error            { return r.readAhead(r.ctx, off, n) }
 func (r *reader) Size() int64                             { return r.size }
 func (r *reader) Name() string                            { return r.ref }
 func (r *reader) Close() error                            { return nil }

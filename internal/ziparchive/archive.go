@@ -1,6 +1,7 @@
 package ziparchive
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
@@ -9,7 +10,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unsafe"
 )
 
 // The records of a zip archive (APPNOTE.TXT, 4.3).
@@ -91,20 +91,25 @@ func (m *Member) Cut() string {
 	return name
 }
 
-// An Archive is the directory of a zip file.
+// An Archive is the directory of a zip file. It is in the file: an archive may have millions of
+// members.
 type Archive struct {
-	Members []Member // in the order of the directory
-
-	r     io.ReaderAt
-	size  int64
-	begin int64    // of the directory
-	own   []extent // of the directory and the end records
+	r             io.ReaderAt
+	size          int64
+	begin, length int64 // of the directory
+	first         int64 // where the first member is
+	index         []entry
+	own           []extent // of the directory and the end records
+	ownNames      []string
 }
 
-// An extent is a run of bytes, and what it is.
+// An entry is where a member is in the directory, and a hash of its name.
+type entry struct{ hash, at uint32 }
+
+// An extent is a run of bytes: those of a member, or, where that is negative, ^which of the archive's own.
 type extent struct {
 	begin, end int64
-	name       string
+	which      int32
 }
 
 // IsZip reports whether a file that begins with head is an archive, as torch decides it
@@ -138,7 +143,7 @@ func AtEnd(r io.ReaderAt, size int64) (begin, first int64, err error) {
 		if _, broken := err.(*Fault); err != nil && !broken {
 			return 0, -1, err
 		}
-		if err == nil && len(a.Members) > 0 {
+		if err == nil && a.Len() > 0 {
 			first, _ := a.Bounds()
 			return begin, begin + first, nil
 		}
@@ -146,14 +151,24 @@ func AtEnd(r io.ReaderAt, size int64) (begin, first int64, err error) {
 	return 0, -1, nil
 }
 
+// An Ahead is a file on a server. ReadAhead asks it in one request for n bytes that will be read piece by
+// piece.
+type Ahead interface {
+	ReadAhead(off, n int64) error
+}
+
+// ReadAhead calls the method ReadAhead of r, where there is one.
+func ReadAhead(r io.ReaderAt, off, n int64) error {
+	if a, ok := r.(Ahead); ok {
+		return a.ReadAhead(off, n)
+	}
+	return nil
+}
+
 // Read reads the directory of the archive in the first size bytes of r. The error is a
 // [*Fault], or that of r.
-func Read(r io.ReaderAt, size int64) (*Archive, error) { return ReadLast(r, size, lastRead) }
-
-// ReadLast is Read for a directory that is probably in the last tail bytes, which are read at once,
-// and at least 256 KiB.
-func ReadLast(r io.ReaderAt, size, tail int64) (*Archive, error) {
-	tail = min(size, max(tail, lastRead))
+func Read(r io.ReaderAt, size int64) (*Archive, error) {
+	tail := min(size, lastRead)
 	buf := make([]byte, tail)
 	if err := readFull(r, buf, size-tail); err != nil {
 		return nil, err
@@ -169,7 +184,8 @@ func ReadLast(r io.ReaderAt, size, tail int64) (*Archive, error) {
 	le := binary.LittleEndian
 	e, place := buf[at:], size-tail+int64(at)
 	count, length, begin := uint64(le.Uint16(e[10:])), uint64(le.Uint32(e[12:])), uint64(le.Uint32(e[16:]))
-	a := &Archive{r: r, size: size, own: []extent{{place, place + endSize + int64(le.Uint16(e[20:])), "end record"}}}
+	a := &Archive{r: r, size: size}
+	a.addOwn(place, place+endSize+int64(le.Uint16(e[20:])), "end record")
 	if at >= locatorSize && string(buf[at-locatorSize:at-locatorSize+4]) == sigLocator {
 		where := le.Uint64(buf[at-locatorSize+8:])
 		if where > uint64(max(size-end64Size, 0)) {
@@ -182,7 +198,7 @@ func ReadLast(r io.ReaderAt, size, tail int64) (*Archive, error) {
 		if string(e64[:4]) == sigEnd64 {
 			count, length, begin = le.Uint64(e64[32:]), le.Uint64(e64[40:]), le.Uint64(e64[48:])
 			a.own[0].begin -= locatorSize
-			a.own = append(a.own, extent{int64(where), int64(where) + end64Size, "64-bit end record"})
+			a.addOwn(int64(where), int64(where)+end64Size, "64-bit end record")
 		}
 	}
 	switch {
@@ -193,94 +209,214 @@ func ReadLast(r io.ReaderAt, size, tail int64) (*Archive, error) {
 	case count > length/directorySize:
 		return nil, fault(CodeZip, place, "the archive's directory of %d bytes is too short for %d members", length, count)
 	}
-	a.begin = int64(begin)
-	a.own = append(a.own, extent{a.begin, a.begin + int64(length), "directory"})
-	var dir []byte
-	if off := a.begin - (size - tail); off >= 0 {
-		dir = bytes.Clone(buf[off : off+int64(length)]) // names are parts of it, and keep it
-	} else {
-		dir = make([]byte, length)
-		if err := readFull(r, dir, a.begin); err != nil {
+	a.begin, a.length = int64(begin), int64(length)
+	a.addOwn(a.begin, a.begin+a.length, "directory")
+	if err := ReadAhead(r, a.begin, a.length); err != nil {
+		return nil, err
+	}
+	a.first = a.begin
+	a.index = make([]entry, count)
+	pos, i := int64(0), 0
+	err := a.scan(func(name []byte, m *Member, size int) error {
+		a.index[i] = entry{hashOf(name), uint32(pos)}
+		a.first = min(a.first, m.Header)
+		pos += int64(size)
+		i++
+		return nil
+	})
+	return a, err
+}
+
+func (a *Archive) addOwn(begin, end int64, name string) {
+	a.own = append(a.own, extent{begin, end, ^int32(len(a.own))})
+	a.ownNames = append(a.ownNames, name)
+}
+
+// hashOf is one hash of a name in whatever case.
+func hashOf[T string | []byte](name T) uint32 {
+	h := uint32(2166136261) // FNV-1a
+	for i := range len(name) {
+		h = (h ^ uint32(lower(name[i]))) * 16777619
+	}
+	return h
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// Len returns the number of members.
+func (a *Archive) Len() int { return len(a.index) }
+
+// Scan reads the directory and calls visit for each member, until it returns an error. The Member has
+// no Name: name is that, and both are valid until visit returns.
+func (a *Archive) Scan(visit func(name []byte, m *Member) error) error {
+	return a.scan(func(name []byte, m *Member, _ int) error { return visit(name, m) })
+}
+
+// scan is Scan, with the bytes that each member takes in the directory.
+func (a *Archive) scan(visit func(name []byte, m *Member, size int) error) error {
+	b := bufio.NewReaderSize(io.NewSectionReader(a.r, a.begin, a.length), int(min(a.length, 64<<10)))
+	pos := int64(0)
+	var m Member
+	for range a.index {
+		d, err := b.Peek(int(min(directorySize, a.length-pos)))
+		if err != nil {
+			return unexpected(err)
+		}
+		size, err := a.entrySize(d, pos)
+		if err != nil {
+			return err
+		}
+		if d, err = b.Peek(size); err == bufio.ErrBufferFull {
+			d = make([]byte, size)
+			err = readFull(a.r, d, a.begin+pos)
+		}
+		if err != nil {
+			return unexpected(err)
+		}
+		name, err := a.parse(d, pos, &m)
+		if err != nil {
+			return err
+		}
+		if err := visit(name, &m, size); err != nil {
+			return err
+		}
+		if _, err := b.Discard(size); err != nil {
+			return unexpected(err)
+		}
+		pos += int64(size)
+	}
+	return nil
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// At reads member i, in the order of the directory.
+func (a *Archive) At(i int) (*Member, error) {
+	pos := int64(a.index[i].at)
+	d := make([]byte, min(a.length-pos, directorySize+128))
+	if err := readFull(a.r, d, a.begin+pos); err != nil {
+		return nil, err
+	}
+	size, err := a.entrySize(d, pos)
+	if err != nil {
+		return nil, err
+	}
+	if size > len(d) {
+		d = make([]byte, size)
+		if err := readFull(a.r, d, a.begin+pos); err != nil {
 			return nil, err
 		}
 	}
-	return a, a.parse(unsafe.String(unsafe.SliceData(dir), len(dir)), int(count)) // nobody writes to dir any more
+	m := &Member{}
+	name, err := a.parse(d[:size], pos, m)
+	m.Name = string(name)
+	return m, err
 }
 
-func (a *Archive) parse(dir string, count int) error {
-	a.Members = make([]Member, 0, count)
-	u16 := func(s string, i int) uint16 { return uint16(s[i]) | uint16(s[i+1])<<8 }
-	u32 := func(s string, i int) uint32 { return uint32(u16(s, i)) | uint32(u16(s, i+2))<<16 }
-	u64 := func(s string, i int) uint64 { return uint64(u32(s, i)) | uint64(u32(s, i+4))<<32 }
-	for pos := 0; count > 0; count-- {
-		d := dir[pos:]
-		broken := func(what string) error {
-			return fault(CodeZip, a.begin+int64(pos), "the archive's directory is broken: %s", what)
+func (a *Archive) brokenAt(pos int64, what string) error {
+	return fault(CodeZip, a.begin+pos, "the archive's directory is broken: %s", what)
+}
+
+// entrySize returns how many bytes of the directory the entry at a place takes, which begins with d.
+func (a *Archive) entrySize(d []byte, pos int64) (int, error) {
+	if len(d) < directorySize || string(d[:4]) != sigDirectory {
+		return 0, a.brokenAt(pos, "an entry is not where it should be")
+	}
+	le := binary.LittleEndian
+	size := directorySize + int(le.Uint16(d[28:])) + int(le.Uint16(d[30:])) + int(le.Uint16(d[32:]))
+	if int64(size) > a.length-pos {
+		return 0, a.brokenAt(pos, "an entry reaches past its end")
+	}
+	return size, nil
+}
+
+// parse reads an entry of the directory into a Member without a name, and returns that.
+func (a *Archive) parse(d []byte, pos int64, m *Member) (name []byte, err error) {
+	le := binary.LittleEndian
+	nameEnd := directorySize + int(le.Uint16(d[28:]))
+	extraEnd := nameEnd + int(le.Uint16(d[30:]))
+	name = d[directorySize:nameEnd]
+	*m = Member{
+		flags: le.Uint16(d[8:]), Method: le.Uint16(d[10:]), crc: le.Uint32(d[16:]),
+		Packed: uint64(le.Uint32(d[20:])), Size: uint64(le.Uint32(d[24:])),
+	}
+	header := uint64(le.Uint32(d[42:]))
+	for extra := d[nameEnd:extraEnd]; len(extra) >= 4; {
+		size := int(le.Uint16(extra[2:]))
+		if 4+size > len(extra) {
+			break
 		}
-		if len(d) < directorySize || d[:4] != sigDirectory {
-			return broken("an entry is not where it should be")
+		field := extra[4 : 4+size]
+		if le.Uint16(extra) == 0x7075 && size > 5 { // Info-ZIP Unicode Path: a version, a checksum, a name
+			m.unicode = string(field[5:])
 		}
-		nameEnd := directorySize + int(u16(d, 28))
-		extraEnd := nameEnd + int(u16(d, 30))
-		next := extraEnd + int(u16(d, 32))
-		if next > len(d) {
-			return broken("an entry reaches past its end")
-		}
-		m := Member{
-			Name: d[directorySize:nameEnd], flags: u16(d, 8), Method: u16(d, 10), crc: u32(d, 16),
-			Packed: uint64(u32(d, 20)), Size: uint64(u32(d, 24)),
-		}
-		header := uint64(u32(d, 42))
-		for extra := d[nameEnd:extraEnd]; len(extra) >= 4; {
-			size := int(u16(extra, 2))
-			if 4+size > len(extra) {
-				break
-			}
-			field := extra[4 : 4+size]
-			if u16(extra, 0) == 0x7075 && size > 5 { // Info-ZIP Unicode Path: a version, a checksum, a name
-				m.unicode = field[5:]
-			}
-			if u16(extra, 0) == 1 { // ZIP64
-				for _, v := range []*uint64{&m.Size, &m.Packed, &header} {
-					if *v == 1<<32-1 && len(field) >= 8 {
-						*v = u64(field, 0)
-						field = field[8:]
-					}
+		if le.Uint16(extra) == 1 { // ZIP64
+			for _, v := range []*uint64{&m.Size, &m.Packed, &header} {
+				if *v == 1<<32-1 && len(field) >= 8 {
+					*v = le.Uint64(field)
+					field = field[8:]
 				}
 			}
-			extra = extra[4+size:]
 		}
-		if header > uint64(a.size) || a.size-int64(header) < localSize || m.Packed > uint64(a.size)-header-localSize {
-			return broken("member " + quote(m.Name) + " is not within the file")
-		}
-		if m.Method == Stored && m.Size != m.Packed {
-			return broken("member " + quote(m.Name) + " is not compressed and has two sizes")
-		}
-		m.Header = int64(header)
-		a.Members = append(a.Members, m)
-		pos += next
+		extra = extra[4+size:]
 	}
-	return nil
+	if header > uint64(a.size) || a.size-int64(header) < localSize || m.Packed > uint64(a.size)-header-localSize {
+		return nil, a.brokenAt(pos, "member "+quote(name)+" is not within the file")
+	}
+	if m.Method == Stored && m.Size != m.Packed {
+		return nil, a.brokenAt(pos, "member "+quote(name)+" is not compressed and has two sizes")
+	}
+	m.Header = int64(header)
+	return name, nil
 }
 
 // Bounds returns where the first member begins and where the archive ends.
 func (a *Archive) Bounds() (begin, end int64) {
-	begin = a.begin
-	for i := range a.Members {
-		begin = min(begin, a.Members[i].Header)
-	}
-	return begin, min(a.own[0].end, a.size)
+	return a.first, min(a.own[0].end, a.size)
 }
 
-// Find returns the first member of a name, nil when there is none. Case does not count, as
-// in mz_zip_reader_locate_file.
-func (a *Archive) Find(name string) *Member {
-	for i := range a.Members {
-		if m := &a.Members[i]; len(m.Name) == len(name) && strings.EqualFold(m.Name, name) {
-			return m
+// Find returns the first member of a name, nil when there is none, and how many there are. Case
+// does not count, as in mz_zip_reader_locate_file: that of ASCII.
+func (a *Archive) Find(name string) (first *Member, n int, err error) {
+	hash := hashOf(name)
+	for i := range a.index {
+		if a.index[i].hash != hash {
+			continue
+		}
+		m, err := a.At(i)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !sameName(m.Name, name) {
+			continue
+		}
+		if n++; n == 1 {
+			first = m
 		}
 	}
-	return nil
+	return first, n, nil
+}
+
+func sameName(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // DataOffset reads where the data of the member whose local header is at an offset begin:
@@ -291,6 +427,11 @@ func DataOffset(r io.ReaderAt, size, header int64, packed uint64) (int64, error)
 	if err := readFull(r, h[:], header); err != nil {
 		return 0, err
 	}
+	return dataOffset(h[:], size, header, packed)
+}
+
+// dataOffset is DataOffset with the local header.
+func dataOffset(h []byte, size, header int64, packed uint64) (int64, error) {
 	if string(h[:4]) != sigLocal {
 		return 0, fault(CodeHeader, header, "there is no local header where the directory says")
 	}

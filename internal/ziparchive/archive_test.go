@@ -53,11 +53,25 @@ func TestRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got.Members) != len(want.File) {
-				t.Fatalf("%d members, want %d", len(got.Members), len(want.File))
+			if got.Len() != len(want.File) {
+				t.Fatalf("%d members, want %d", got.Len(), len(want.File))
 			}
-			for j := range got.Members {
-				m, w := &got.Members[j], want.File[j]
+			var scanned []string
+			if err := got.Scan(func(name []byte, m *Member) error {
+				scanned = append(scanned, fmt.Sprint(string(name), m.Header, m.Size, m.Packed, m.Method, m.crc))
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			for j := range got.Len() {
+				w := want.File[j]
+				m, err := got.At(j)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s := fmt.Sprint(m.Name, m.Header, m.Size, m.Packed, m.Method, m.crc); s != scanned[j] {
+					t.Fatalf("member %d is %s, and %s by itself", j, scanned[j], s)
+				}
 				r, err := w.Open()
 				if err != nil {
 					t.Fatal(err)
@@ -67,7 +81,8 @@ func TestRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				contents, begin, err := got.Contents(m, 1<<20)
-				if err != nil || m.Name != w.Name || !bytes.Equal(contents, data) || got.Find(strings.ToUpper(w.Name)) != m {
+				found, n, findErr := got.Find(strings.ToUpper(w.Name))
+				if err != nil || m.Name != w.Name || !bytes.Equal(contents, data) || findErr != nil || n != 1 || *found != *m {
 					t.Fatalf("member %v: %q, %v, want %v with %q", m, contents, err, w, data)
 				}
 				at, err := w.DataOffset()

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"hash/crc32"
+	"hash/maphash"
+	"io"
 	"slices"
 	"strings"
 )
@@ -29,65 +31,213 @@ const (
 const descriptorSize = 24
 
 // Check reports what readers may see in different ways. It reads all local headers, and
-// compares the checksums of members that checked chooses.
+// compares the checksums of members that checked chooses, by what else than their names is known of them.
 func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
-	extents := slices.Clone(a.own)
-	seen := map[string]bool{}
-	for i := range a.Members {
-		m := &a.Members[i]
-		if m.unicode != "" && m.unicode != m.Name {
-			report(fault(CodeName, m.Header, "member %s is called %s in its Unicode path, which other readers prefer", quote(m.Name), quote(m.unicode)))
-		}
-		cut := m.Cut()
-		if cut != m.Name {
-			report(fault(CodeName, m.Header, "member %s has a NUL in its name, where other readers end it", quote(m.Name)))
-		}
-		if folded := strings.ToLower(cut); seen[folded] {
-			report(fault(CodeDuplicate, m.Header, "the archive has %s twice: readers differ in which they take", quote(m.Name)))
-		} else {
-			seen[folded] = true
-		}
-		if strings.HasPrefix(m.Name, "/") || strings.Contains(m.Name, "\\") || strings.Contains("/"+m.Name+"/", "/../") {
-			report(fault(CodeUnsafe, m.Header, "member %s leaves the directory that the archive is unpacked in", quote(m.Name)))
-		}
-		begin, err := a.checkHeader(m, report)
-		if err != nil {
-			report(asFault(err, m))
-			continue
-		}
-		end := begin + int64(m.Packed)
-		if m.flags&flagDescriptor != 0 {
-			end += a.descriptor(end)
-		}
-		extents = append(extents, extent{m.Header, end, m.Name})
-		if checked(m) {
-			if data, _, err := a.Contents(m, m.Size); err != nil {
-				report(asFault(err, m))
-			} else if crc32.ChecksumIEEE(data) != m.crc {
-				report(fault(CodeChecksum, m.Header, "member %s has another checksum than the directory says: torch ignores it, other readers stop", quote(m.Name)))
+	c := &checker{Archive: a, report: report, extents: make([]extent, 0, a.Len()+len(a.own))}
+	c.extents = append(c.extents, a.own...)
+	err := c.findTwice()
+	i := -1
+	if err == nil {
+		err = a.Scan(func(name []byte, m *Member) error {
+			i++
+			if c.member(i, name, m) && checked(m) {
+				m.Name = string(name)
+				c.checksum(m)
 			}
-		}
+			return nil
+		})
 	}
-	slices.SortStableFunc(extents, func(x, y extent) int { return cmp.Or(cmp.Compare(x.begin, y.begin), cmp.Compare(x.end, y.end)) })
-	last := extent{}
-	for i, e := range extents {
-		switch {
-		case e.begin < last.end:
-			report(fault(CodeOverlap, e.begin, "%s and %s share bytes", quote(last.name), quote(e.name)))
-		case e.begin > last.end && i == 0:
-			report(a.gap(0, e.begin, CodePrefixData, "%d bytes precede the archive's first member"))
-		case e.begin > last.end:
-			report(a.gap(last.end, e.begin, CodeGap, "%d bytes belong to no member"))
-		}
-		if e.end > last.end {
-			last = e
-		}
+	if err != nil {
+		report(fault(CodeUnreadable, a.begin, "the archive's directory cannot be read again: %v", err))
+		return
 	}
+	c.arrangement()
 	switch end := a.own[0].end; {
 	case end < a.size:
 		report(fault(CodeTrailingData, end, "%d bytes follow the end of the archive", a.size-end))
 	case end > a.size:
 		report(fault(CodeTrailingData, a.size, "the archive's comment ends %d bytes beyond the file", end-a.size))
+	}
+}
+
+// A checker is one run of Check.
+type checker struct {
+	*Archive
+	report  func(*Fault)
+	extents []extent
+	twice   map[int]bool // the members whose name an earlier one has
+	buf     []byte       // what was read last
+	at      int64        // and where
+}
+
+// read returns bytes of the file, until the next call. Where small members follow each other, it reads
+// many of them at once.
+func (c *checker) read(off int64, n int) ([]byte, error) {
+	const piece, near = 64 << 10, 8 << 10
+	i := off - c.at
+	if i >= 0 && i+int64(n) <= int64(len(c.buf)) {
+		return c.buf[i : i+int64(n)], nil
+	}
+	if int64(n) > c.size-off {
+		return nil, io.ErrUnexpectedEOF
+	}
+	want := 256
+	if i >= 0 && i <= int64(len(c.buf))+near {
+		want = piece
+	}
+	want = int(min(c.size-off, int64(max(n, want))))
+	if cap(c.buf) < want {
+		c.buf = make([]byte, want)
+	}
+	c.buf, c.at = c.buf[:want], off
+	if err := readFull(c.r, c.buf, off); err != nil {
+		c.buf = c.buf[:0]
+		return nil, err
+	}
+	return c.buf[:n], nil
+}
+
+// findTwice finds the members whose name an earlier one has, up to a NUL and whatever the case. Of each
+// name a hash is kept, and only where these are equal the names are compared.
+func (c *checker) findTwice() error {
+	seed := maphash.MakeSeed()
+	hashed := make([]hashedName, 0, c.Len())
+	err := c.Scan(func(name []byte, _ *Member) error {
+		hashed = append(hashed, hashedName{maphash.Bytes(seed, folded(name)), len(hashed)})
+		return nil
+	})
+	slices.SortFunc(hashed, func(a, b hashedName) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.member, b.member)) })
+	var seen map[string]bool // of the names of one hash
+	for i := 1; i < len(hashed) && err == nil; i++ {
+		if hashed[i].hash != hashed[i-1].hash {
+			seen = nil
+			continue
+		}
+		if seen == nil {
+			seen = make(map[string]bool)
+			if _, err = c.again(hashed[i-1].member, seen); err != nil {
+				break
+			}
+		}
+		var again bool
+		if again, err = c.again(hashed[i].member, seen); again {
+			if c.twice == nil {
+				c.twice = make(map[int]bool)
+			}
+			c.twice[hashed[i].member] = true
+		}
+	}
+	return err
+}
+
+type hashedName struct {
+	hash   uint64
+	member int
+}
+
+// again reports whether the name of a member is among some, and adds it.
+func (c *checker) again(i int, seen map[string]bool) (bool, error) {
+	m, err := c.At(i)
+	if err != nil {
+		return false, err
+	}
+	name := string(folded([]byte(m.Name)))
+	again := seen[name]
+	seen[name] = true
+	return again, nil
+}
+
+// folded returns a name in lower case, up to a NUL.
+func folded(name []byte) []byte {
+	name, _, _ = bytes.Cut(name, []byte{0})
+	return bytes.ToLower(name)
+}
+
+// member checks a member, apart from its checksum, and reports whether it can be read.
+func (c *checker) member(i int, name []byte, m *Member) bool {
+	if m.unicode != "" && m.unicode != string(name) {
+		c.report(fault(CodeName, m.Header, "member %s is called %s in its Unicode path, which other readers prefer", quote(name), quote(m.unicode)))
+	}
+	if bytes.IndexByte(name, 0) >= 0 {
+		c.report(fault(CodeName, m.Header, "member %s has a NUL in its name, where other readers end it", quote(name)))
+	}
+	if c.twice[i] {
+		c.report(fault(CodeDuplicate, m.Header, "the archive has %s twice: readers differ in which they take", quote(name)))
+	}
+	if leaves(name) {
+		c.report(fault(CodeUnsafe, m.Header, "member %s leaves the directory that the archive is unpacked in", quote(name)))
+	}
+	begin, err := c.checkHeader(name, m)
+	if err != nil {
+		m.Name = string(name)
+		c.report(asFault(err, m))
+		return false
+	}
+	end := begin + int64(m.Packed)
+	if m.flags&flagDescriptor != 0 {
+		end += c.descriptor(end)
+	}
+	c.extents = append(c.extents, extent{m.Header, end, int32(i)})
+	return true
+}
+
+// checksum compares the checksum of a member, which is read for it.
+func (c *checker) checksum(m *Member) {
+	r, _, err := c.Reader(m)
+	if err != nil {
+		c.report(asFault(err, m))
+		return
+	}
+	sum := crc32.NewIEEE()
+	switch n, err := io.Copy(sum, r); {
+	case err != nil:
+		c.report(asFault(err, m))
+	case uint64(n) != m.Size:
+		c.report(asFault(fault(CodeTruncated, m.Header, "%s is compressed and ends after %d of %d bytes", quote(m.Name), n, m.Size), m))
+	case sum.Sum32() != m.crc:
+		c.report(fault(CodeChecksum, m.Header, "member %s has another checksum than the directory says: torch ignores it, other readers stop", quote(m.Name)))
+	}
+}
+
+// leaves reports whether a name is one outside of the directory that an archive is unpacked in.
+func leaves(name []byte) bool {
+	if bytes.HasPrefix(name, []byte("/")) || bytes.IndexByte(name, '\\') >= 0 {
+		return true
+	}
+	if !bytes.Contains(name, []byte("..")) {
+		return false
+	}
+	return strings.Contains("/"+string(name)+"/", "/../")
+}
+
+// nameOf is what an extent is called.
+func (c *checker) nameOf(e extent) string {
+	if e.which < 0 {
+		return c.ownNames[^e.which]
+	}
+	m, err := c.At(int(e.which))
+	if err != nil {
+		return "a member that cannot be read again"
+	}
+	return m.Name
+}
+
+// arrangement reports what is twice in the file, and what is in no member.
+func (c *checker) arrangement() {
+	slices.SortStableFunc(c.extents, func(x, y extent) int { return cmp.Or(cmp.Compare(x.begin, y.begin), cmp.Compare(x.end, y.end)) })
+	last := extent{}
+	for i, e := range c.extents {
+		switch {
+		case e.begin < last.end:
+			c.report(fault(CodeOverlap, e.begin, "%s and %s share bytes", quote(c.nameOf(last)), quote(c.nameOf(e))))
+		case e.begin > last.end && i == 0:
+			c.report(c.gap(0, e.begin, CodePrefixData, "%d bytes precede the archive's first member"))
+		case e.begin > last.end:
+			c.report(c.gap(last.end, e.begin, CodeGap, "%d bytes belong to no member"))
+		}
+		if e.end > last.end {
+			last = e
+		}
 	}
 }
 
@@ -118,10 +268,10 @@ func asFault(err error, m *Member) *Fault {
 
 // descriptor returns the size of the data descriptor at an offset, which has sizes of 32
 // or 64 bits and may have a signature: its end is where the next record begins.
-func (a *Archive) descriptor(at int64) int64 {
-	var buf [descriptorSize + 4]byte
-	n := min(int64(len(buf)), a.size-at)
-	if readFull(a.r, buf[:n], at) != nil {
+func (c *checker) descriptor(at int64) int64 {
+	n := max(min(descriptorSize+4, c.size-at), 0)
+	buf, err := c.read(at, int(n))
+	if err != nil {
 		return 0
 	}
 	for _, size := range []int64{descriptorSize, 16, 20, 12} {
@@ -137,38 +287,42 @@ func (a *Archive) descriptor(at int64) int64 {
 
 // checkHeader compares a member's local header with the directory, and returns where its
 // data begin.
-func (a *Archive) checkHeader(m *Member, report func(*Fault)) (int64, error) {
-	begin, err := DataOffset(a.r, a.size, m.Header, m.Packed)
+func (c *checker) checkHeader(name []byte, m *Member) (int64, error) {
+	h, err := c.read(m.Header, localSize)
 	if err != nil {
 		return 0, err
 	}
-	h := make([]byte, min(begin-m.Header, localSize+int64(len(m.Name))+1))
-	if err := readFull(a.r, h, m.Header); err != nil {
+	begin, err := dataOffset(h, c.size, m.Header, m.Packed)
+	if err != nil {
 		return 0, err
 	}
 	le := binary.LittleEndian
 	// No more is read of the local name than shows that it is another one: many members may
 	// have one header.
-	if local := h[localSize:min(localSize+int(le.Uint16(h[26:])), len(h))]; string(local) != m.Name {
-		report(fault(CodeName, m.Header, "member %s is called %s in its local header", quote(m.Name), quote(local)))
+	most := int(min(begin-m.Header, localSize+int64(len(name))+1))
+	if h, err = c.read(m.Header, most); err != nil {
+		return 0, err
+	}
+	if local := h[localSize:min(localSize+int(le.Uint16(h[26:])), len(h))]; !bytes.Equal(local, name) {
+		c.report(fault(CodeName, m.Header, "member %s is called %s in its local header", quote(name), quote(local)))
 	}
 	flags, method := le.Uint16(h[6:]), le.Uint16(h[8:])
 	if method != m.Method {
-		report(fault(CodeHeader, m.Header, "member %s has method %d in the directory and %d in its local header", quote(m.Name), m.Method, method))
+		c.report(fault(CodeHeader, m.Header, "member %s has method %d in the directory and %d in its local header", quote(name), m.Method, method))
 	}
 	for _, flag := range []struct {
 		bit  uint16
 		name string
 	}{{flagEncrypted, "encryption"}, {flagPatch, "patched data"}, {flagStrong, "strong encryption"}, {flagMasked, "masked headers"}} {
 		if (flags|m.flags)&flag.bit != 0 {
-			report(fault(CodeFlags, m.Header, "member %s has the flag for %s, which torch ignores and other readers stop at", quote(m.Name), flag.name))
+			c.report(fault(CodeFlags, m.Header, "member %s has the flag for %s, which torch ignores and other readers stop at", quote(name), flag.name))
 		}
 	}
 	// With a data descriptor the local header has no sizes, and torch's own hold zeros or,
 	// beyond 4 GiB, all ones.
 	crc, packed, size := le.Uint32(h[14:]), le.Uint32(h[18:]), le.Uint32(h[22:])
 	if flags&flagDescriptor == 0 && (crc != m.crc || !sameSize(packed, m.Packed) || !sameSize(size, m.Size)) {
-		report(fault(CodeHeader, m.Header, "member %s has other sizes or another checksum in its local header", quote(m.Name)))
+		c.report(fault(CodeHeader, m.Header, "member %s has other sizes or another checksum in its local header", quote(name)))
 	}
 	return begin, nil
 }
