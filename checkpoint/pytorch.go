@@ -171,7 +171,7 @@ func (f *pytorchFile) same(src io.ReaderAt, size int64) (bool, error) {
 			return false, nil
 		}
 		n := now.At(k)
-		if n.DType != t.DType || n.Offset != t.Offset || !slices.Equal(n.Shape, t.Shape) || !slices.Equal(n.Strides, t.Strides) || begin(now, n.Storage) != begin(f.File, t.Storage) {
+		if n.DType != t.DType || n.Cast != t.Cast || n.Offset != t.Offset || !slices.Equal(n.Shape, t.Shape) || !slices.Equal(n.Strides, t.Strides) || begin(now, n.Storage) != begin(f.File, t.Storage) {
 			return false, nil
 		}
 	}
@@ -207,6 +207,9 @@ func pytorchFault(f *pytorch.Fault) Fault {
 func (f *pytorchFile) fill(i int, out *Tensor) {
 	t := f.At(i)
 	out.Name, out.Shape = t.Name, t.Shape
+	if t.Cast != "" {
+		t.DType = t.Cast // as torch has it; its bytes are not read
+	}
 	var known bool
 	if out.DType, known = torchDTypes[t.DType]; !known {
 		out.DType = string(t.DType)
@@ -227,7 +230,7 @@ func (f *pytorchFile) place() {
 	f.places = make([]int64, f.Len())
 	for i := range f.places {
 		f.places[i] = -1
-		if t := f.At(i); t.Storage != nil && t.Storage.InFile() && f.asStored(&t) {
+		if t := f.At(i); t.Storage != nil && t.Storage.InFile() && t.Cast == "" && f.asStored(&t) {
 			if data, err := f.Data(i); err == nil {
 				_, f.places[i], _ = data.Outer()
 			}
@@ -256,7 +259,10 @@ func (f *pytorchFile) data(i int) (*io.SectionReader, error) {
 	fail := func(code pytorch.Code, detail string) (*io.SectionReader, error) {
 		return nil, &Fault{Code: string(code), Severity: Error, Offset: -1, Tensor: t.Name, Detail: detail}
 	}
-	if t.Conj || t.Neg {
+	switch {
+	case t.Cast != "":
+		return fail(pytorch.CodeLazy, fmt.Sprintf("its elements are %s in the file, and torch makes them %s when it reads them; save it as it is loaded", t.DType, t.Cast))
+	case t.Conj || t.Neg:
 		return fail(pytorch.CodeLazy, "its elements have to be conjugated or negated when they are read; save it after resolve_conj() and resolve_neg()")
 	}
 	data, err := f.Data(i)
@@ -319,7 +325,7 @@ func (f *pytorchFile) tied(i int) int {
 			if n, ok := t.Elements(); !ok || n == 0 || shared[t.Storage] < 2 {
 				continue
 			}
-			key := tie{t.Storage, t.DType, fmt.Sprint(t.Offset, t.Shape, t.Strides, t.Conj, t.Neg)}
+			key := tie{t.Storage, t.DType, fmt.Sprint(t.Offset, t.Shape, t.Strides, t.Cast, t.Conj, t.Neg)}
 			if k, ok := first[key]; ok {
 				f.ties[i] = k
 			} else {

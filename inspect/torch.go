@@ -153,6 +153,22 @@ func UnlistedText(c *checkpoint.Checkpoint) string {
 	return plural.Of(len(names), "tensor") + ": " + plural.List(names)
 }
 
+// LostText says how many tensors PyTorch files have that are in no part of them, and are not listed: "2
+// tensors (32 B)"; "" where there is none.
+func LostText(c *checkpoint.Checkpoint) string {
+	tensors, bytes := 0, uint64(0)
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil {
+			n, size := t.Lost()
+			tensors, bytes = tensors+n, bytes+size
+		}
+	}
+	if tensors == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s)", plural.Of(tensors, "tensor"), render.Size(bytes))
+}
+
 // modelOf returns which of several models a tensor of a subtree is of.
 func modelOf(name, subtree string, models []string) string {
 	if subtree != "" {
@@ -233,6 +249,9 @@ func (v *Conversion) torchMetadata() {
 	}
 	if danger := DangerText(v.Source); danger != "" {
 		v.note("loading the file with torch.load %s; 'wtinspect check' says more, and nothing of it is in what is written", danger)
+	}
+	if lost := LostText(v.Source); lost != "" {
+		v.note("not converted: %s in no part of what the pickle builds, which cannot be listed; 'wtinspect check' says more", lost)
 	}
 	if isScript(v.Source) {
 		v.note("the code of TorchScript is not converted")

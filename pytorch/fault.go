@@ -111,6 +111,7 @@ const (
 	CodeMissingStorage Code = "missing_storage"
 	CodeStorageSize    Code = "storage_size"   // a storage of another size than the pickle says
 	CodeUnusedStorage  Code = "unused_storage" // bytes that no tensor uses
+	CodeLost           Code = "lost_tensor"    // tensors that are in no part of what the pickle builds
 	CodeEmpty          Code = "empty"          // no tensor
 )
 
@@ -142,6 +143,7 @@ var severities = map[Code]Severity{
 	CodeGap:            Warning,
 	CodeLazy:           Warning,
 	CodeUnusedStorage:  Warning,
+	CodeLost:           Warning,
 	CodeEmpty:          Warning,
 }
 

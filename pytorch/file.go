@@ -58,6 +58,9 @@ type contents struct {
 	globals    []*Global
 	storages   []*Storage
 	faults     faultList // of the pickle
+	made       []made    // until findLost
+	lost       int       // see Lost
+	lostBytes  uint64
 }
 
 type entry struct {
@@ -239,6 +242,7 @@ func (f *File) finish(m *machine, v Value, end int) {
 	f.root, f.faults = v, m.faults
 	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
 	f.globals, f.storages = m.imported(), m.storageOrder
+	f.made = append(f.made, made{m.tensors, m.w.base})
 }
 
 // after reports what follows a pickle that should be alone.

@@ -52,6 +52,7 @@ type machine struct {
 	order        []*Global
 	storages     map[string]*Storage
 	storageOrder []*Storage
+	tensors      []*Tensor // that have elements, each where it is made
 	faults       faultList
 
 	// brief keeps the first few items of what is built, which is enough to know what is called.
@@ -418,9 +419,12 @@ func (m *machine) step(op byte, arg []byte) {
 		args := m.args(m.pop())
 		m.call(m.pop(), args)
 	case opNewObjEx:
-		m.pop() // named arguments
+		named := m.pop()
 		args := m.args(m.pop())
 		m.call(m.pop(), args)
+		if o, ok := m.top().(*Object); ok && o.Named == nil {
+			o.Named = named
+		}
 	case opBuild:
 		state := m.pop()
 		m.build(m.top(), state)
@@ -742,21 +746,30 @@ func (m *machine) called(g *Global) {
 func (m *machine) build(target, state Value) {
 	switch t := target.(type) {
 	case *Object:
-		t.State = state
+		t.addState(m, state)
 		if g, ok := t.Class.(*Global); ok {
 			m.called(g) // its __setstate__
 		}
 		if g, ok := t.Class.(*Global); ok && g.Module == "torch" && strings.HasSuffix(g.Name, "Tensor") {
 			if made, ok := m.setTensor(state); ok {
-				t.tensor = made
+				t.tensor = m.mark(made)
 			}
 		}
 	case *Tensor:
 		m.set(t, state)
-	case *Dict: // _metadata of a state dict
+	case *Dict: // _metadata of a state dict; tensors in it are in no part of what is listed
 	default:
 		m.warn(CodeBadTarget, "the pickle sets the state of %s", repr(target))
 	}
+}
+
+// addState gives an object one more state.
+func (o *Object) addState(m *machine, state Value) {
+	if o.State != nil {
+		o.Earlier = roomFor(m, o.Earlier, 1, 16)
+		o.Earlier = append(o.Earlier, o.State)
+	}
+	o.State = state
 }
 
 // setTensor makes a tensor of the state of one: Tensor.__setstate__ (torch/_tensor.py) sets its
@@ -772,7 +785,8 @@ func (m *machine) setTensor(state Value) (*Tensor, bool) {
 // set gives a tensor a state, which torch writes for a subclass: what it knows beside its data.
 // torch.load takes another for a new storage, with weights_only, too (_weights_only_unpickler.py).
 func (m *machine) set(t *Tensor, state Value) {
-	if _, ok := state.(*List); !ok {
+	if l, ok := state.(*List); !ok || len(l.Items) != 4 {
+		t.attrs = m.withState(t.attrs, state)
 		return
 	}
 	made, ok := m.setTensor(state)
@@ -780,8 +794,45 @@ func (m *machine) set(t *Tensor, state Value) {
 		return
 	}
 	m.warn(CodeBadTarget, "the pickle gives a tensor another storage than it was made of")
-	made.Class = t.Class
+	made.Class, made.attrs, made.placed, made.made = t.Class, t.attrs, t.placed, t.made
 	*t = *made
+}
+
+// states is the type of a list of the states that a tensor is given one after the other.
+const states = "states"
+
+// withState adds a state to what a tensor has already.
+func (m *machine) withState(have, state Value) Value {
+	if have == nil || state == nil {
+		return cmp.Or(have, state)
+	}
+	all := &List{Type: states}
+	if l, ok := have.(*List); ok && l.Type == states {
+		all.Items = l.Items // which another tensor may have as well
+	} else {
+		all.Items = []Value{have}
+	}
+	m.charge(40 + 16*(len(all.Items)+1))
+	all.Items = append(slices.Clip(all.Items), state)
+	return all
+}
+
+// mark notes a tensor that is made of a storage, so that none is lost without a word.
+func (m *machine) mark(t *Tensor) *Tensor {
+	if t.Storage != nil && !m.brief {
+		m.tensors = roomFor(m, m.tensors, 1, 8)
+		m.tensors = append(m.tensors, t)
+		t.made = int32(m.pos) // at most maxPickle
+	}
+	return t
+}
+
+// copyOf returns a tensor of the elements of another one.
+func (m *machine) copyOf(t *Tensor) *Tensor {
+	m.charge(200)
+	made := *t
+	made.placed, t.placed = false, true
+	return m.mark(&made)
 }
 
 // unquotePython returns the value of a string literal of Python 2 as protocol 0 has it.

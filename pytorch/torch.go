@@ -24,7 +24,7 @@ func init() {
 		"torch._utils._rebuild_parameter_with_state":          rebuildParameter,
 		"torch.nn.parameter.Parameter":                        rebuildParameter,
 		"torch.nn.parameter.Buffer":                           rebuildParameter,
-		"torch._utils._rebuild_device_tensor_from_cpu_tensor": rebuildParameter,
+		"torch._utils._rebuild_device_tensor_from_cpu_tensor": rebuildOnDevice,
 		"torch._utils._rebuild_meta_tensor_no_storage":        rebuildMeta,
 		"torch._utils._rebuild_wrapper_subclass":              rebuildWrapper,
 		"torch._tensor._rebuild_from_type_v2":                 rebuildFromType,
@@ -133,8 +133,9 @@ func rebuildTensor(m *machine, g *Global, args []Value) (Value, bool) {
 	case "_rebuild_qtensor":
 		if len(rest) > 0 {
 			t.Quantizer, _ = rest[0].(*List)
+			t.attrs = m.perChannel(t.Quantizer)
 		}
-		return t, true
+		return m.mark(t), true
 	}
 	if len(rest) > 2 {
 		if meta, ok := rest[2].(*Dict); ok { // torch/csrc/jit/serialization/pickler.h, getTensorMetadata
@@ -142,7 +143,17 @@ func rebuildTensor(m *machine, g *Global, args []Value) (Value, bool) {
 			t.Neg = isTrue(meta, "neg")
 		}
 	}
-	return t, true
+	return m.mark(t), true
+}
+
+// perChannel returns the scales and zero points of channels, by the names of the methods that return
+// them (torch/_tensor.py, _reduce_ex_internal): the quantizer is the scheme, these two, and the axis.
+func (m *machine) perChannel(quantizer *List) Value {
+	if quantizer == nil || len(quantizer.Items) != 4 || !isTensor(quantizer.Items[1]) && !isTensor(quantizer.Items[2]) {
+		return nil
+	}
+	m.charge(100)
+	return &Dict{Items: []Item{{"q_per_channel_scales", quantizer.Items[1]}, {"q_per_channel_zero_points", quantizer.Items[2]}}}
 }
 
 func isTrue(d *Dict, key string) bool {
@@ -159,15 +170,36 @@ func rebuildParameter(m *machine, g *Global, args []Value) (Value, bool) {
 	if !ok {
 		return args[0], isObject(args[0])
 	}
-	m.charge(200)
-	t := *data
+	t := m.copyOf(data)
 	switch {
+	case g.Name == "_rebuild_parameter_with_state" && len(args) > 3:
+		t.attrs = m.withState(t.attrs, args[3])
+		fallthrough
 	case strings.HasPrefix(g.Name, "_rebuild_parameter"):
 		t.Class = "torch.nn.parameter.Parameter"
 	case g.Module == "torch.nn.parameter":
 		t.Class = g.String()
 	}
-	return &t, true
+	return t, true
+}
+
+// rebuildOnDevice is _rebuild_device_tensor_from_cpu_tensor(data, dtype, device, requires_grad), which is
+// data.to(device, dtype).
+func rebuildOnDevice(m *machine, g *Global, args []Value) (Value, bool) {
+	v, ok := rebuildParameter(m, g, args)
+	t, isTensor := v.(*Tensor)
+	if !isTensor || len(args) < 2 {
+		return v, ok
+	}
+	dtype, known := dtypeOf(args[1])
+	if !known {
+		m.warn(CodeBadTensor, "a tensor has the dtype %s", repr(args[1]))
+		return nil, false
+	}
+	if t.Cast = ""; dtype != t.DType {
+		t.Cast = dtype
+	}
+	return t, true
 }
 
 func isObject(v Value) bool { _, ok := v.(*Object); return ok }
@@ -216,20 +248,19 @@ func rebuildFromType(m *machine, g *Global, args []Value) (Value, bool) {
 	made := m.pop()
 	t, ok := made.(*Tensor)
 	if !ok {
-		if o, ok := made.(*Object); ok && len(args) > 3 && o.State == nil {
-			o.State = args[3]
+		if o, ok := made.(*Object); ok && len(args) > 3 {
+			o.addState(m, args[3])
 		}
 		return made, isObject(made)
 	}
-	m.charge(200)
-	with := *t
+	with := m.copyOf(t)
 	if class := repr(args[1]); class != "torch.Tensor" {
 		with.Class = class
 	}
 	if len(args) > 3 {
-		with.attrs = args[3]
+		with.attrs = m.withState(with.attrs, args[3])
 	}
-	return &with, true
+	return with, true
 }
 
 func firstArg(_ *machine, _ *Global, args []Value) (Value, bool) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/wtinspect/wtinspect/internal/plural"
 )
 
 // maxDepth bounds how deeply values are nested.
@@ -69,7 +71,7 @@ func isContainer(v Value) bool {
 	case *List, *Dict, *Object:
 		return true
 	case *Tensor:
-		return v.attrs != nil && v.Storage == nil
+		return v.attrs != nil
 	}
 	return false
 }
@@ -95,7 +97,9 @@ func children(v Value) iter.Seq2[string, Value] {
 				stateItems(v.attrs, yield)
 			}
 		case *Object:
-			_ = keyed(v.Dict, yield) && indexed(v.Items) && stateItems(v.State, yield) && (v.Args == nil || indexed(v.Args.Items))
+			named, _ := v.Named.(*Dict)
+			_ = keyed(v.Dict, yield) && indexed(v.Items) && statesItems(v.Earlier, yield) && stateItems(v.State, yield) &&
+				(v.Args == nil || indexed(v.Args.Items)) && (named == nil || keyed(named.Items, yield))
 		}
 	}
 }
@@ -109,12 +113,36 @@ func keyed(items []Item, yield func(string, Value) bool) bool {
 	return true
 }
 
+// moduleParts are the attributes of a module that have its tensors and its modules
+// (torch/nn/modules/module.py, Module.__init__).
+var moduleParts = []string{"_parameters", "_buffers", "_modules"}
+
+func statesItems(list []Value, yield func(string, Value) bool) bool {
+	for _, state := range list {
+		if !stateItems(state, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// isAttributes reports whether a value may be the attributes of an object: a dictionary, or None.
+func isAttributes(v Value) bool {
+	_, ok := v.(*Dict)
+	return ok || v == nil
+}
+
 // stateItems returns the attributes of an object: its dictionary, or that and its slots. Of
 // a torch.nn.Module they are what its state_dict() has, under the same names, and then its
 // other attributes.
 func stateItems(state Value, yield func(string, Value) bool) bool {
-	if l, ok := state.(*List); ok && l.Type == "tuple" && len(l.Items) == 2 {
-		return stateItems(l.Items[0], yield) && stateItems(l.Items[1], yield)
+	l, ok := state.(*List)
+	switch {
+	case !ok:
+	case l.Type == states:
+		return statesItems(l.Items, yield)
+	case l.Type == "tuple" && len(l.Items) == 2 && isAttributes(l.Items[0]) && isAttributes(l.Items[1]):
+		return statesItems(l.Items, yield)
 	}
 	d, ok := state.(*Dict)
 	if !ok {
@@ -123,8 +151,7 @@ func stateItems(state Value, yield func(string, Value) bool) bool {
 	if _, ok := d.Lookup("_modules"); !ok {
 		return keyed(d.Items, yield)
 	}
-	// torch/nn/modules/module.py, Module.__init__
-	for _, key := range []string{"_parameters", "_buffers", "_modules"} {
+	for _, key := range moduleParts {
 		v, _ := d.Lookup(key)
 		if part, ok := v.(*Dict); ok && !keyed(part.Items, yield) {
 			return false
@@ -158,6 +185,7 @@ func (f *File) findHolders() {
 	parents := map[Value][]Value{}
 	f.holders, f.optimizers = map[Value]bool{}, map[Value]bool{}
 	var found []Value
+	place(f.root)
 	seen := map[Value]bool{f.root: true}
 	for todo := []Value{f.root}; len(todo) > 0; {
 		v := todo[len(todo)-1]
@@ -172,9 +200,12 @@ func (f *File) findHolders() {
 			}
 		}
 		for _, child := range children(v) {
-			if isTensor(child) && !f.holders[v] {
-				f.holders[v] = true
-				found = append(found, v)
+			if isTensor(child) {
+				place(child)
+				if !f.holders[v] {
+					f.holders[v] = true
+					found = append(found, v)
+				}
 			}
 			if isContainer(child) {
 				parents[child] = append(parents[child], v)
@@ -197,6 +228,52 @@ func (f *File) findHolders() {
 	}
 }
 
+// A made is the tensors that the functions of a pickle make, which begins at base of the file; -1 where that
+// is not known.
+type made struct {
+	tensors []*Tensor
+	base    int64
+}
+
+// findLost counts the tensors that are made, and are in no part of what the pickle builds: the arguments of
+// a function that drops them, keys, attributes of a dictionary, values that are taken from the stack.
+func (f *File) findLost() {
+	first, at := (*Tensor)(nil), int64(-1)
+	for _, m := range f.made {
+		for _, t := range m.tensors {
+			if t.placed {
+				continue
+			}
+			if f.lost++; f.lost == 1 {
+				if first = t; m.base >= 0 {
+					at = m.base + int64(t.made)
+				}
+			}
+			if n, ok := t.Bytes(); ok && f.lostBytes+n >= n {
+				f.lostBytes += n
+			}
+		}
+	}
+	f.made = nil
+	if first != nil {
+		f.faults.report(CodeLost, at, "", "%s of %s %s in no part of what the pickle builds, as keys or attributes of a dictionary are, and not listed; the first is %s of storage %s",
+			plural.Of(f.lost, "tensor"), plural.Of(f.lostBytes, "byte"), plural.Verb(f.lost, "are"), repr(first), quote(first.Storage.Key))
+	}
+}
+
+// Lost returns how many tensors the pickle makes that no File lists, and their bytes: those that are in
+// no part of what it builds, and those of arguments that are no tensor's, whose bytes are not known.
+func (f *File) Lost() (tensors int, bytes uint64) {
+	return f.lost + f.faults.counts[CodeBadTensor], f.lostBytes
+}
+
+// place notes that a tensor is in what the pickle builds.
+func place(v Value) {
+	if t := tensorOf(v); t != nil {
+		t.placed = true
+	}
+}
+
 // holds reports whether there is a tensor in or below a value.
 func (w *walker) holds(v Value) bool { return isTensor(v) || isContainer(v) && w.holders[v] }
 
@@ -212,11 +289,34 @@ func notListed(o *Object) Code {
 		return CodeSparse
 	case name == "torch._utils._rebuild_nested_tensor":
 		return CodeNested
-	case name == "torch._utils._rebuild_device_tensor_from_numpy":
+	case name == "torch._utils._rebuild_device_tensor_from_numpy", name == "torch._utils._rebuild_xla_tensor":
 		return CodeNumPy
 	}
 	return ""
 }
+
+// partsOf counts the tensors that one consists of which is not listed, as the indices and values of a
+// sparse one, and their bytes. They are arguments, or in tuples of them.
+func partsOf(o *Object) (n int, bytes uint64) {
+	var count func(items []Value, depth int)
+	count = func(items []Value, depth int) {
+		for _, v := range items {
+			if t := tensorOf(v); t != nil {
+				size, _ := t.Bytes()
+				n, bytes = n+1, bytes+size
+			} else if l, ok := v.(*List); ok && depth > 0 {
+				count(l.Items, depth-1)
+			}
+		}
+	}
+	if o.Args != nil {
+		count(o.Args.Items, 2)
+	}
+	return n, bytes
+}
+
+// hasParts reports whether there are other tensors in a tensor.
+func (w *walker) hasParts(t *Tensor) bool { return isContainer(t) && w.holders[t] }
 
 func join(path, key string) string {
 	if path == "" {
@@ -229,18 +329,25 @@ func join(path, key string) string {
 func (w *walker) list(path string, v Value) {
 	switch t := v.(type) {
 	case *Tensor:
-		if !isContainer(t) || !w.holders[t] {
+		if t.Storage != nil || !w.hasParts(t) {
 			w.entries = append(w.entries, entry{path, t})
-			return
 		}
-		w.odd.report(CodeWrapped, -1, path, "its data are other tensors, which are listed below its name (%s)", cut(t.Class))
+		switch {
+		case !w.hasParts(t):
+			return
+		case t.Storage == nil:
+			w.odd.report(CodeWrapped, -1, path, "its data are other tensors, which are listed below its name (%s)", cut(t.Class))
+		default:
+			w.odd.report(CodeWrapped, -1, path, "it has other tensors as attributes, which are listed below its name")
+		}
 	case *Object:
 		if t.tensor != nil {
 			w.entries = append(w.entries, entry{path, t.tensor})
 			return
 		}
 		if code := notListed(t); code != "" {
-			w.odd.report(code, -1, path, "it has no strides or no storage, and is not listed (%s)", repr(t))
+			n, bytes := partsOf(t)
+			w.odd.report(code, -1, path, "it has no strides or no storage, and is not listed (%s): its parts are %s of %s", repr(t), plural.Of(n, "tensor"), plural.Of(bytes, "byte"))
 			return
 		}
 	}
@@ -277,6 +384,9 @@ func (w *walker) enter(v Value, visit func(key string, child Value)) {
 // isOptimizer reports whether a value is the state of an optimiser or several, or what a trainer
 // calls so (Lightning's optimizer_states, DeepSpeed's optimizer_state_dict) and is no module's.
 func (w *walker) isOptimizer(key string, v Value) bool {
+	if t, ok := v.(*Tensor); ok && t.Storage != nil {
+		return false
+	}
 	return isContainer(v) && (w.optimizers[v] || isOptimizerKey(key) && !w.isModules(v) || w.areOptimizers(v))
 }
 
@@ -337,7 +447,7 @@ var trainersKeys = map[string]bool{
 
 // isTrainers reports whether a value is a trainer's, and no weight that has such a name.
 func (w *walker) isTrainers(key string, v Value) bool {
-	return trainersKeys[key] && (isContainer(v) && !w.isModules(v) || isTensor(v) && strings.Contains(key, "rng_state"))
+	return trainersKeys[key] && (isContainer(v) && !isTensor(v) && !w.isModules(v) || isTensor(v) && strings.Contains(key, "rng_state"))
 }
 
 func (w *walker) isBeside(key string, v Value) bool {
@@ -424,6 +534,7 @@ func isNumber(t *Tensor) bool {
 func (f *File) choose() (err error) {
 	defer leaving(&err)
 	f.findHolders()
+	f.findLost()
 	w := f.walker()
 	w.skip = true
 	path, node := "", f.root
@@ -651,9 +762,20 @@ func (f *File) unique(v Value) {
 	var items *[]Item
 	switch v := v.(type) {
 	case *Dict:
+		if v.unique {
+			return
+		}
+		v.unique = true
 		items = &v.Items
 	case *Object:
+		for _, state := range v.Earlier {
+			f.uniqueState(state)
+		}
+		f.uniqueState(v.State)
 		items = &v.Dict
+	case *Tensor:
+		f.uniqueState(v.attrs)
+		return
 	default:
 		return
 	}
@@ -685,4 +807,26 @@ func (f *File) unique(v Value) {
 	}
 	clear((*items)[len(kept):])
 	*items = kept
+}
+
+// uniqueState is unique for what stateItems takes the attributes from.
+func (f *File) uniqueState(state Value) {
+	switch state := state.(type) {
+	case *List:
+		if state.Type != states && len(state.Items) != 2 {
+			return
+		}
+		for _, v := range state.Items {
+			if _, ok := v.(*Dict); ok || state.Type == states {
+				f.uniqueState(v)
+			}
+		}
+	case *Dict:
+		f.unique(state)
+		for _, key := range moduleParts {
+			if part, ok := lookup[*Dict](state, key); ok {
+				f.unique(part)
+			}
+		}
+	}
 }

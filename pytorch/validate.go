@@ -104,6 +104,9 @@ func (f *File) validateTensors(l *faultList) {
 		if t.Conj || t.Neg {
 			l.report(CodeLazy, -1, t.Name, "its elements have to be conjugated or negated when they are read")
 		}
+		if t.Cast != "" {
+			l.report(CodeLazy, -1, t.Name, "its elements are %s in the file, and have to be made %s when they are read", cut(string(t.DType)), cut(string(t.Cast)))
+		}
 		if flt := t.fault(); flt != nil {
 			l.add(flt)
 			continue

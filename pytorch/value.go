@@ -24,6 +24,8 @@ type List struct {
 // A Dict is a Python dict, or an OrderedDict, defaultdict or Counter.
 type Dict struct {
 	Items []Item // in the order of the pickle, repeated keys included
+
+	unique bool // no key is repeated
 }
 
 // An Item is one entry of a dictionary.
@@ -71,7 +73,11 @@ func (g *Global) String() string { return g.Module + "." + g.Name }
 type Object struct {
 	Class Value // what is called: a *Global, unless the pickle calls the result of another call
 	Args  *List // nil when there are none
-	State Value // what BUILD would give to __setstate__, or to the object's attributes
+	Named Value // the named arguments, nil when there are none
+	// State is what BUILD would give to __setstate__, or to the object's attributes. It is the last
+	// of several; Earlier are those before it.
+	State   Value
+	Earlier []Value
 	// Items and Dict hold what the pickle appends to the object and sets in it.
 	Items []Value
 	Dict  []Item
@@ -116,10 +122,14 @@ type Tensor struct {
 	Class string
 	// Quantizer is the quantizer_params of a quantised tensor, nil for any other.
 	Quantizer *List
+	// Cast is the type that torch turns the elements into when it reads them, "" for none.
+	Cast DType
 	// Conj and Neg say that the elements have to be conjugated or negated when they are read.
 	Conj, Neg bool
 
-	attrs Value // of a subclass
+	placed bool  // it is in what the pickle builds, or another tensor is made of it that has its elements
+	made   int32 // where in the pickle
+	attrs  Value // of a subclass, or of a tensor with a state
 }
 
 // Elements returns the number of elements, false when it passes 63 bits.

@@ -146,6 +146,7 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 		f.faults.add(&m.faults.faults[i])
 	}
 	f.memory += memoryPerByte * end
+	f.made = append(f.made, made{m.tensors, m.w.base})
 	list, ok := v.(*List)
 	if !ok || len(list.Items) == 0 {
 		return nil

@@ -154,6 +154,9 @@ func (in *inputs) noteBeside(p *program) {
 		if unlisted := inspect.UnlistedText(c); unlisted != "" {
 			p.note("%s: not listed, as they are not runs of numbers: %s; 'wtinspect check' says why", c.Path, unlisted)
 		}
+		if lost := inspect.LostText(c); lost != "" {
+			p.note("%s: not listed: %s in no part of what the pickle builds; 'wtinspect check' says more", c.Path, lost)
+		}
 		if models := inspect.ModelsText(c); models != "" {
 			p.note("%s: there are %s; all are listed, with names that begin so; --subtree lists one", c.Path, models)
 		}

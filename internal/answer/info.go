@@ -166,6 +166,7 @@ func InfoFacts(i *inspect.CheckpointInfo, terminal bool) []Fact {
 	add("index", i.Source.Index)
 	add("subtree", inspect.SubtreeText(i.Source))
 	add("not listed", inspect.UnlistedText(i.Source))
+	add("lost", inspect.LostText(i.Source))
 	add("models", inspect.ModelsText(i.Source))
 	add("beside it", inspect.BesideText(i.Source))
 	add("tied", inspect.SharedText(i.Source))

@@ -94,7 +94,8 @@ download or the upload was cut short, or the file was made by hand. Fetch or upl
 		ID: "WT718", Name: "unused-storage", Severity: checkpoint.Warning, run: runFaults,
 		Title: "storages are in the file that no tensor uses",
 		Doc: `They are loaded by nothing and downloaded by everybody. They are left of what was
-deleted from the dictionary, or hidden there.`,
+deleted from the dictionary, or hidden there. Tensors that the pickle makes, and that are in no part of what it builds, are
+found here as well: keys and attributes of dictionaries, hooks, values of a key that is given again. They are neither listed nor converted.`,
 		Bad: "data/7, and no tensor of storage 7", Good: "every storage has a tensor",
 	},
 	{
@@ -165,6 +166,7 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeMissingChunk:   "WT717",
 
 	pytorch.CodeUnusedStorage: "WT718",
+	pytorch.CodeLost:          "WT718",
 
 	pytorch.CodeNoData:       "WT720",
 	pytorch.CodeSparse:       "WT720",

@@ -33,12 +33,16 @@ type (
 		Args  Tuple
 		State any
 	}
-	// An Object is what its class makes of the arguments, and the same.
+	// An Object is what its class makes of the arguments, and the same. Named arguments need
+	// protocol 4.
 	Object struct {
 		Class any
 		Args  Tuple
+		Named Dict
 		State any
 	}
+	// A Built value is given a state, whatever it has already.
+	Built struct{ Value, State any }
 	// A Persistent is what a persistent id stands for.
 	Persistent struct{ ID any }
 	// Python2 is a string of Python 2.
@@ -219,8 +223,16 @@ func (p *pickler) value(v any) {
 		}
 		p.value(v.Class)
 		p.tuple(v.Args)
-		p.op("\x81")
+		if v.Named != nil {
+			p.value(v.Named)
+			p.op("\x92")
+		} else {
+			p.op("\x81")
+		}
 		p.put(nil)
+		p.state(v.State)
+	case Built:
+		p.value(v.Value)
 		p.state(v.State)
 	case Persistent:
 		if p.protocol == 0 {
