@@ -232,6 +232,9 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	if err := v.prepare(ctx); err != nil {
 		return nil, err
 	}
+	if err := v.judge(ctx); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
 	return v, ctx.Err()
 }
 

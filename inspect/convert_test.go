@@ -146,7 +146,11 @@ func inContainer(t *testing.T, what string, c *checkpoint.Checkpoint, dir string
 		return nil
 	}
 	like, out := filepath.Join(dir, "like.gguf"), filepath.Join(dir, "converted.gguf")
-	if err := fixture.Write(like, ggufOf(architecture)+"tensor rope_freqs.weight F32 [4]\n"); err != nil {
+	text := ggufOf(architecture) + vocabulary(architecture)
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(contents(t, c))), func(name string) bool { return strings.Contains(name, "expert") }) {
+		text = strings.ReplaceAll(text, "kv "+architecture+".expert_count u32 2\n", "")
+	}
+	if err := fixture.Write(like, text+"tensor rope_freqs.weight F32 [4]\n"); err != nil {
 		t.Fatal(err)
 	}
 	if err := convertTo(t, c, out, inspect.RenameOptions{From: from.Name, To: to.Name}, open(t, like)); err != nil {
@@ -154,6 +158,11 @@ func inContainer(t *testing.T, what string, c *checkpoint.Checkpoint, dir string
 		return nil
 	}
 	return []*checkpoint.Checkpoint{open(t, out)}
+}
+
+// vocabulary has keys that say nothing of the shapes.
+func vocabulary(architecture string) string {
+	return fmt.Sprintf("kv %s.context_length u32 64\nkv %[1]s.attention.layer_norm_rms_epsilon f32 1e-5\nkv tokenizer.ggml.model str none\n", architecture)
 }
 
 // ggufOf is the text of a GGUF file of the samples' model, without tensors.

@@ -1,14 +1,18 @@
 package inspect
 
 import (
+	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/assemble"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -122,13 +126,16 @@ func (v *Conversion) keyValues() error {
 	if from.Format != checkpoint.GGUF {
 		return fmt.Errorf("--like %s: this is not a GGUF file", from.Path)
 	}
-	var err error
-	if v.opts.Like != nil {
-		if err = v.fits(v.opts.Like); err == nil {
-			v.lacksOf(v.opts.Like)
-		}
-	}
 	v.kvs, _ = assemble.Metadata(from)
+	if v.opts.Like != nil {
+		if err := v.fits(v.opts.Like); err != nil {
+			return err
+		}
+		if err := v.fill(v.opts.Like); err != nil {
+			return err
+		}
+		v.lacksOf(v.opts.Like)
+	}
 	v.kvs = slices.DeleteFunc(v.kvs, func(kv checkpoint.MetaKV) bool {
 		if kv.Key != "general.alignment" {
 			return false
@@ -143,7 +150,7 @@ func (v *Conversion) keyValues() error {
 		v.note("the key/values are of the whole model, and tensors were left out; 'wtinspect check' says what contradicts them")
 	}
 	v.fileType()
-	return err
+	return nil
 }
 
 // fileType says what type most of the weights have. A file whose types stay keeps what it
@@ -186,13 +193,18 @@ var numbers = []string{
 	"num_local_experts", "num_experts_per_tok", "vocab_size",
 }
 
+const sameModel = "name a GGUF file of the same model"
+
+// unlike refuses a GGUF file whose key/values do not describe the model.
+func unlike(like *checkpoint.Checkpoint, how, format string, args ...any) error {
+	return fmt.Errorf("--like %s does not describe this model: %s; %s", like.Path, fmt.Sprintf(format, args...), how)
+}
+
 // fits refuses the key/values of a GGUF file that is of another model.
 func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 	architecture := like.Architecture(nil)
-	how := "name a GGUF file of the same model"
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("--like %s does not describe this model: %s; %s", like.Path, fmt.Sprintf(format, args...), how)
-	}
+	how := sameModel
+	refuse := func(format string, args ...any) error { return unlike(like, how, format, args...) }
 	model := adapt.ModelWith(like, nil)
 	if c, ok := convention.Lookup(architecture + "-gguf"); ok {
 		if got := identify.Tensors(v.named(), model); !got.IsOf(c.Name) {
@@ -206,10 +218,23 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 		}
 	}
 	for _, key := range numbers {
+		// What the file does not say is filled in, and not held to what it means otherwise.
+		if name, ok := convention.GGUFKey(architecture, key); ok {
+			if _, says := keyOf(v.kvs, name); !says {
+				continue
+			}
+		}
 		a, ok := v.opts.Names.Model.Number(key)
 		b, known := model.Number(key)
 		if ok && known && a != b {
 			return refuse("%s is %d there and %d here", key, b, a)
+		}
+	}
+	for _, f := range fractions {
+		a, ok := v.opts.Names.Model.Float(f.names...)
+		b, known := keyOf(v.kvs, architecture+"."+f.key)
+		if b, isFloat := b.Float(); ok && known && isFloat && float32(a) != float32(b) {
+			return refuse("%s is %v there and %v here", f.names[0], float32(b), float32(a))
 		}
 	}
 	layers, vocabulary := int64(0), uint64(0)
@@ -247,6 +272,156 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 		}
 	}
 	return nil
+}
+
+// fractions are the numbers of a model that are no integers and that a GGUF file and config.json may both
+// say, by the names that llama.cpp's converter knows (conversion/base.py, TextModel.set_gguf_parameters).
+var fractions = []struct {
+	key   string
+	names []string
+}{
+	{"attention.layer_norm_rms_epsilon", []string{"rms_norm_eps", "norm_eps"}},
+	{"attention.layer_norm_epsilon", []string{"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"}},
+	{"rope.freq_base", []string{"rope_theta"}},
+}
+
+// keyOf looks up the value of a key.
+func keyOf(kvs []checkpoint.MetaKV, key string) (gguf.Value, bool) {
+	i := slices.IndexFunc(kvs, func(kv checkpoint.MetaKV) bool { return kv.Key == key })
+	if i < 0 || kvs[i].Value == nil {
+		return gguf.Value{}, false
+	}
+	return *kvs[i].Value, true
+}
+
+// fill adds the keys of a language model that llama.cpp does not do without, and that --like lacks, where the
+// configuration has their numbers. What is absent then, [Conversion.judge] finds.
+func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
+	model := v.opts.Names.Model
+	var filled []string
+	add := func(key string, value gguf.Value, text string) {
+		v.kvs = append(v.kvs, checkpoint.MetaKV{File: -1, Key: key, Value: &value})
+		filled = append(filled, key+" "+text)
+	}
+	const architectureKey = "general.architecture"
+	architecture := like.Architecture(nil)
+	goal := v.goalNames()
+	says, ok := keyOf(v.kvs, architectureKey)
+	if _, isText := says.Text(); ok && !isText {
+		return unlike(like, sameModel, "%s is a %s and no name", architectureKey, says.Type())
+	}
+	if !ok && goal != nil && goal.HasDialect("gguf") && model.Type != "" {
+		architecture = strings.TrimSuffix(goal.Name, "-gguf")
+		for _, kv := range v.kvs {
+			other, _, _ := strings.Cut(kv.Key, ".")
+			if _, known := convention.Lookup(other + "-gguf"); known && other != architecture {
+				return unlike(like, sameModel, "it has no %s, and %s is a key of %s, where the tensors are named as in %s", architectureKey, kv.Key, other, goal.Name)
+			}
+		}
+		add(architectureKey, gguf.ValueOf(architecture), strconv.Quote(architecture))
+	}
+	if goal == nil || !goal.Language || goal.Name != architecture+"-gguf" || v.likeModel {
+		v.filled(like, filled)
+		return nil
+	}
+	has := func(part string) bool {
+		return slices.ContainsFunc(v.items, func(it item) bool { return strings.Contains(it.Name, part) })
+	}
+	heads, _ := model.Number("num_attention_heads")
+	hidden, _ := model.Number("hidden_size")
+	_, latent := model.Number("kv_lora_rank") // of whose keys no configuration says what llama.cpp asks for
+	for _, n := range []struct{ key, name string }{
+		{"block_count", "num_hidden_layers"},
+		{"context_length", "max_position_embeddings"},
+		{"embedding_length", "hidden_size"},
+		{"feed_forward_length", "intermediate_size"},
+		{"attention.head_count", "num_attention_heads"},
+		{"attention.head_count_kv", "num_key_value_heads"},
+		{"attention.key_length", "head_dim"},
+		{"attention.value_length", "head_dim"},
+		{"expert_count", "num_local_experts"},
+		{"expert_used_count", "num_experts_per_tok"},
+	} {
+		key := architecture + "." + n.key
+		number, ok := model.Number(n.name)
+		if _, says := keyOf(v.kvs, key); says || strings.HasPrefix(n.key, "expert") && !has("_exps.") {
+			continue
+		}
+		// What llama.cpp takes without the key needs none.
+		isDefault := n.name == "num_key_value_heads" && number == heads || n.name == "head_dim" && number*heads == hidden
+		if isDefault || latent && (n.name == "num_key_value_heads" || n.name == "head_dim") {
+			continue
+		}
+		if ok && number > 0 && number <= math.MaxUint32 {
+			add(key, gguf.ValueOf(uint32(number)), strconv.FormatInt(number, 10))
+		}
+	}
+	epsilon := false
+	for _, f := range fractions {
+		_, ok := keyOf(v.kvs, architecture+"."+f.key)
+		epsilon = epsilon || ok && strings.HasSuffix(f.key, "epsilon")
+	}
+	for _, f := range fractions {
+		key := architecture + "." + f.key
+		isEpsilon := strings.HasSuffix(f.key, "epsilon")
+		if _, ok := keyOf(v.kvs, key); ok || isEpsilon && epsilon {
+			continue
+		}
+		if number, ok := model.Float(f.names...); ok && number > 0 && number <= math.MaxFloat32 {
+			add(key, gguf.ValueOf(float32(number)), fmt.Sprint(float32(number)))
+			epsilon = epsilon || isEpsilon
+		}
+	}
+	v.filled(like, filled)
+	return nil
+}
+
+// filled notes the keys that a configuration has given.
+func (v *Conversion) filled(like *checkpoint.Checkpoint, keys []string) {
+	if len(keys) > 0 {
+		v.note("--like %s lacks %s, which the configuration of the model says: %s", like.Path, plural.Of(len(keys), "key"), strings.Join(keys, ", "))
+	}
+}
+
+// judge refuses a GGUF file by the key/values of another one where [Check] would find an error in it, or
+// where llama.cpp would not open it for its keys.
+func (v *Conversion) judge(ctx context.Context) error {
+	if v.opts.Like == nil || v.Container != checkpoint.GGUF || v.Job == nil {
+		return nil
+	}
+	ctx, r, err := v.Job.Preview(ctx)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	report, err := check.Run(ctx, r, &check.Options{Severities: map[string]checkpoint.Severity{"WT351": checkpoint.Error, "WT352": checkpoint.Error}})
+	if err != nil {
+		return err
+	}
+	var found []string
+	for i := range report.Findings {
+		f := &report.Findings[i]
+		if f.Severity != checkpoint.Error {
+			continue
+		}
+		text := f.Message
+		if f.Tensor != "" {
+			text = f.Tensor + ": " + text
+		}
+		found = append(found, text+" ("+f.Rule.ID+")")
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	how := sameModel
+	if v.likeModel {
+		how = "name a GGUF file of the same model, or with --config FILE a config.json that has the number"
+	}
+	const few = 3
+	if more := len(found) - few; more > 0 {
+		found = append(found[:few], fmt.Sprintf("and %d more", more))
+	}
+	return unlike(v.opts.Like, how, "%s", strings.Join(found, "; "))
 }
 
 // lacksOf notes the tensors of a GGUF file of the same model that nothing gives, such as those that llama.cpp's

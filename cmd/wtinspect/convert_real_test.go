@@ -98,10 +98,12 @@ func TestConvertToGGUFAndBack(t *testing.T) {
 	if err := fixture.Write(like, `format gguf
 kv general.architecture str llama
 kv llama.block_count u32 8
+kv llama.context_length u32 512
 kv llama.embedding_length u32 128
 kv llama.feed_forward_length u32 352
 kv llama.attention.head_count u32 8
 kv llama.attention.head_count_kv u32 2
+kv tokenizer.ggml.model str llama
 kv tokenizer.ggml.tokens [str] {0..1023}
 tensor output_norm.weight F32 [128]
 `); err != nil {

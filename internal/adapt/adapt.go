@@ -54,6 +54,17 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 			v, _ := doc.Find(path...)
 			return number(v)
 		})
+		m.Floats = append(m.Floats, func(key string) (float64, bool) {
+			v, ok := findConfig(doc, key)
+			if !ok && key == "rope_theta" {
+				scaling, _ := ropeParameters(doc)
+				v, ok = scaling.Find(key)
+			}
+			if !ok {
+				return 0, false
+			}
+			return v.Float()
+		})
 	}
 	if doc != nil {
 		m.Rope = ropeOf(doc)

@@ -36,7 +36,8 @@ tokens are what a converter wrote that read another field.`,
 		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Error},
 		Title:    "a key that every reader of language models needs is absent",
 		Doc: `llama.cpp stops at “key not found in model” without context_length, embedding_length,
-block_count, the model of the tokenizer and its tokens.`,
+block_count, the epsilon of the normalisation, the model of the tokenizer and its tokens. Without
+head_count blocks with attention have no heads, and without feed_forward_length those of ffn_up no rows.`,
 		Bad: "no llama.context_length", Good: "llama.context_length = 8192",
 	},
 	{
@@ -246,7 +247,7 @@ func runGGUFNumbers(p *Pass) {
 			if hidden, ok := k.number("embedding_length"); !known && ok && heads > 0 && hidden%heads == 0 {
 				size, known = hidden/heads, true
 			}
-			if rot, ok := k.number("rope.dimension_count"); ok && attention && known && size > 0 && (rot > size || rot%2 == 1) {
+			if rot, ok := k.number("rope.dimension_count"); ok && attention && known && size > 0 && (rot > size || rot%2 == 1 || rot != size && slices.Contains(wholeRotary, k.arch)) {
 				bad("rope.dimension_count", "is %d, and the head size %d", rot, size)
 			}
 		}
@@ -287,6 +288,14 @@ func (m *model) wholeGGUF() (*identify.Fit, bool) {
 	return fit, ok && !m.partial() && fit.Found > len(fit.Missing)
 }
 
+// epsilons are the keys of what normalisations add before they divide, one of which every architecture
+// reads (llama.cpp, src/llama-model.cpp, load_hparams).
+var epsilons = []string{"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}
+
+// wholeRotary are the architectures of which llama.cpp refuses heads that are turned in part:
+// “invalid n_rot” (src/llama-model.cpp, load_hparams).
+var wholeRotary = []string{"llama", "llama-embed", "deci", "falcon"}
+
 func runGGUFKeys(p *Pass) {
 	for m, k := range p.ggufModels {
 		if _, whole := m.wholeGGUF(); !whole {
@@ -296,10 +305,25 @@ func runGGUFKeys(p *Pass) {
 		if ggufText(k.File, "tokenizer.ggml.model") != "none" && ggufText(k.File, "tokenizer.ggml.model") != "no_vocab" {
 			keys = append(keys, "tokenizer.ggml.tokens")
 		}
+		has := func(leaves ...string) bool {
+			return slices.ContainsFunc(m.families(), func(t *family) bool {
+				leaf, ok := strings.CutPrefix(t.template, "blk.0.")
+				return ok && slices.Contains(leaves, leaf)
+			})
+		}
+		if has("attn_q.weight", "attn_qkv.weight") {
+			keys = append(keys, k.arch+".attention.head_count")
+		}
+		if has("ffn_up.weight") {
+			keys = append(keys, k.arch+".feed_forward_length")
+		}
 		for _, key := range keys {
 			if _, ok := k.Lookup(key); !ok {
 				p.report(m.whole("no key %s, which llama.cpp does not do without", key))
 			}
+		}
+		if !k.has(epsilons...) {
+			p.report(m.whole("no key %s.%s or %[1]s.%[3]s, and llama.cpp does not do without the one that its architecture has", k.arch, epsilons[0], epsilons[1]))
 		}
 	}
 }

@@ -27,6 +27,9 @@ type Model struct {
 	// Documents give integers by the names that config.json has for them, and 1 or 0
 	// for what is true or false. They are asked in order.
 	Documents []func(key string) (int64, bool)
+	// Floats give numbers that need not be integers by the names that config.json has for
+	// them, in the same way.
+	Floats []func(key string) (float64, bool)
 	// Adapter is what is known of the tensors' factors, where they change a model.
 	Adapter *adapter.Settings
 }
@@ -85,6 +88,22 @@ func (m *Model) Number(key string) (int64, bool) {
 	return 0, false
 }
 
+// Float returns a number that need not be an integer by the first of its spellings that a
+// document has: "rms_norm_eps", "norm_eps".
+func (m *Model) Float(keys ...string) (float64, bool) {
+	if m == nil {
+		return 0, false
+	}
+	for _, document := range m.Floats {
+		for _, key := range keys {
+			if f, ok := document(key); ok {
+				return f, true
+			}
+		}
+	}
+	return 0, false
+}
+
 // Or returns what is known of either of two models that are one. Where both
 // know, m decides.
 func (m *Model) Or(other *Model) *Model {
@@ -98,6 +117,7 @@ func (m *Model) Or(other *Model) *Model {
 	both.Sections = m.Sections || other.Sections
 	both.Rotary = cmp.Or(m.Rotary, other.Rotary)
 	both.Documents = slices.Concat(m.Documents, other.Documents)
+	both.Floats = slices.Concat(m.Floats, other.Floats)
 	return &both
 }
 
@@ -151,6 +171,15 @@ var numbers = []number{
 		{"n_routed_experts", "transformers: DeepseekV3Config"},
 		{"moe_num_experts", "transformers: Ernie4_5_MoeConfig"},
 	}, "expert_count"},
+	{"num_experts_per_tok", "transformers: MixtralConfig", nil, "expert_used_count"},
+	{"max_position_embeddings", "transformers: LlamaConfig", []spelling{
+		{"n_positions", "transformers: GPT2Config"},
+		{"n_ctx", "GPT-2 as first released: config.json"},
+		{"max_sequence_length", "llama.cpp: conversion/base.py, TextModel.set_gguf_parameters"},
+		{"model_max_length", "llama.cpp: conversion/base.py, TextModel.set_gguf_parameters"},
+		{"seq_length", "ChatGLM: configuration_chatglm.py"},
+		{"max_seq_len", "transformers: MptConfig"},
+	}, "context_length"},
 	{"kv_lora_rank", "transformers: DeepseekV3Config", nil, "attention.kv_lora_rank"},
 	{"v_head_dim", "transformers: DeepseekV3Config", nil, "attention.value_length_mla"},
 	{"qk_nope_head_dim", "transformers: DeepseekV3Config", nil, ""},

@@ -215,12 +215,12 @@ func (cv *converter) heads(tensor string) (heads, kv, dim int64, err error) {
 	dim, ok = cv.model.Number("head_dim")
 	if !ok {
 		hidden, ok := cv.model.Number("hidden_size")
-		if !ok || hidden%heads != 0 {
+		if !ok || heads > 0 && hidden%heads != 0 {
 			e := cv.refuse(tensor, "the size of a head is not known")
 			e.Needs = "head_dim"
 			return 0, 0, 0, e
 		}
-		dim = hidden / heads
+		dim = hidden / max(heads, 1)
 	}
 	const limit = 1 << 24
 	if heads <= 0 || kv <= 0 || dim <= 0 || heads > limit || kv > limit || dim > limit {

@@ -1,0 +1,240 @@
+package inspect_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/assemble"
+	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
+)
+
+// A likeModel is a small model, what its configuration says and what a GGUF file of it does.
+type likeModel struct {
+	name, tensors, config string
+	keys                  map[string]string // without the architecture: type and value
+}
+
+// likeTokens is a vocabulary of 16.
+const likeTokens = "[str] a b c d e f g h i j k l m n o p"
+
+var likeModels = []likeModel{
+	{
+		name: "llama",
+		tensors: `tensor model.embed_tokens.weight F32 [16,16]
+tensor model.layers.{0..1}.input_layernorm.weight F32 [16]
+tensor model.layers.{0..1}.self_attn.q_proj.weight F32 [16,16]
+tensor model.layers.{0..1}.self_attn.k_proj.weight F32 [8,16]
+tensor model.layers.{0..1}.self_attn.v_proj.weight F32 [8,16]
+tensor model.layers.{0..1}.self_attn.o_proj.weight F32 [16,16]
+tensor model.layers.{0..1}.mlp.gate_proj.weight F32 [24,16]
+tensor model.layers.{0..1}.mlp.up_proj.weight F32 [24,16]
+tensor model.layers.{0..1}.mlp.down_proj.weight F32 [16,24]
+tensor model.layers.{0..1}.post_attention_layernorm.weight F32 [16]
+tensor model.norm.weight F32 [16]
+tensor lm_head.weight F32 [16,16]
+`,
+		config: `{"model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 16, "num_hidden_layers": 2,
+"intermediate_size": 24, "vocab_size": 16, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 500000.0}`,
+		keys: map[string]string{
+			"general.architecture": "str llama", "llama.block_count": "u32 2", "llama.context_length": "u32 64", "llama.embedding_length": "u32 16",
+			"llama.feed_forward_length": "u32 24", "llama.attention.head_count": "u32 4", "llama.attention.head_count_kv": "u32 2",
+			"llama.attention.layer_norm_rms_epsilon": "f32 1e-5", "llama.rope.freq_base": "f32 500000", "llama.rope.dimension_count": "u32 4",
+			"llama.vocab_size": "u32 16", "tokenizer.ggml.model": "str llama", "tokenizer.ggml.tokens": likeTokens,
+			"tokenizer.ggml.scores":     "[f32] 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
+			"tokenizer.ggml.token_type": "[i32] 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "tokenizer.ggml.eos_token_id": "u32 2",
+		},
+	},
+	{
+		name: "gpt2",
+		tensors: `tensor wte.weight F32 [16,16]
+tensor wpe.weight F32 [8,16]
+tensor h.{0..1}.ln_1.weight F32 [16]
+tensor h.{0..1}.ln_1.bias F32 [16]
+tensor h.{0..1}.attn.c_attn.weight F32 [16,48]
+tensor h.{0..1}.attn.c_attn.bias F32 [48]
+tensor h.{0..1}.attn.c_proj.weight F32 [16,16]
+tensor h.{0..1}.attn.c_proj.bias F32 [16]
+tensor h.{0..1}.ln_2.weight F32 [16]
+tensor h.{0..1}.ln_2.bias F32 [16]
+tensor h.{0..1}.mlp.c_fc.weight F32 [16,64]
+tensor h.{0..1}.mlp.c_fc.bias F32 [64]
+tensor h.{0..1}.mlp.c_proj.weight F32 [64,16]
+tensor h.{0..1}.mlp.c_proj.bias F32 [16]
+tensor ln_f.weight F32 [16]
+tensor ln_f.bias F32 [16]
+`,
+		config: `{"model_type": "gpt2", "n_head": 4, "n_embd": 16, "n_layer": 2, "n_positions": 8, "n_inner": 64, "vocab_size": 16, "layer_norm_epsilon": 1e-5}`,
+		keys: map[string]string{
+			"general.architecture": "str gpt2", "gpt2.block_count": "u32 2", "gpt2.context_length": "u32 8", "gpt2.embedding_length": "u32 16",
+			"gpt2.feed_forward_length": "u32 64", "gpt2.attention.head_count": "u32 4", "gpt2.attention.layer_norm_epsilon": "f32 1e-5",
+			"tokenizer.ggml.model": "str gpt2", "tokenizer.ggml.tokens": likeTokens,
+		},
+	},
+	{
+		name: "qwen3moe",
+		tensors: `tensor model.embed_tokens.weight F32 [16,16]
+tensor model.layers.{0..1}.input_layernorm.weight F32 [16]
+tensor model.layers.{0..1}.self_attn.q_proj.weight F32 [32,16]
+tensor model.layers.{0..1}.self_attn.q_norm.weight F32 [8]
+tensor model.layers.{0..1}.self_attn.k_proj.weight F32 [16,16]
+tensor model.layers.{0..1}.self_attn.k_norm.weight F32 [8]
+tensor model.layers.{0..1}.self_attn.v_proj.weight F32 [16,16]
+tensor model.layers.{0..1}.self_attn.o_proj.weight F32 [16,32]
+tensor model.layers.{0..1}.mlp.gate.weight F32 [4,16]
+tensor model.layers.{0..1}.mlp.experts.{0..3}.gate_proj.weight F32 [24,16]
+tensor model.layers.{0..1}.mlp.experts.{0..3}.up_proj.weight F32 [24,16]
+tensor model.layers.{0..1}.mlp.experts.{0..3}.down_proj.weight F32 [16,24]
+tensor model.layers.{0..1}.post_attention_layernorm.weight F32 [16]
+tensor model.norm.weight F32 [16]
+tensor lm_head.weight F32 [16,16]
+`,
+		config: `{"model_type": "qwen3_moe", "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "hidden_size": 16, "num_hidden_layers": 2,
+"intermediate_size": 48, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2, "vocab_size": 16, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0}`,
+		keys: map[string]string{
+			"general.architecture": "str qwen3moe", "qwen3moe.block_count": "u32 2", "qwen3moe.context_length": "u32 64", "qwen3moe.embedding_length": "u32 16",
+			"qwen3moe.feed_forward_length": "u32 48", "qwen3moe.expert_feed_forward_length": "u32 24", "qwen3moe.expert_count": "u32 4", "qwen3moe.expert_used_count": "u32 2",
+			"qwen3moe.attention.head_count": "u32 4", "qwen3moe.attention.head_count_kv": "u32 2", "qwen3moe.attention.key_length": "u32 8", "qwen3moe.attention.value_length": "u32 8",
+			"qwen3moe.attention.layer_norm_rms_epsilon": "f32 1e-6", "qwen3moe.rope.freq_base": "f32 1000000",
+			"tokenizer.ggml.model": "str gpt2", "tokenizer.ggml.tokens": likeTokens,
+		},
+	},
+}
+
+// odd values for a key, of its type and of others.
+var odd = []string{"u32 0", "u32 1", "u32 3", "u32 7", "u32 99", "u32 4294967295", "i32 2", "u64 16", "f32 0.25", "f64 1e-5", "str llama", "str x", "bool true", "[u32] 4 4", "[u32] 4", "[str] a b"}
+
+// What is made by the key/values of a file that lacks some of them, or in which some are wrong,
+// passes check, llama.cpp's demands on keys included; or it is refused, and nothing is written.
+func TestConvertLikeRandomKeys(t *testing.T) {
+	rounds := 50
+	if testing.Short() {
+		rounds = 12
+	}
+	for _, m := range likeModels {
+		t.Run(m.name, func(t *testing.T) {
+			for _, beside := range []bool{true, false} {
+				random := rand.New(rand.NewPCG(uint64(len(m.name)), 7))
+				made, refused := 0, 0
+				for round := range rounds {
+					keys := maps.Clone(m.keys)
+					changed := []string{}
+					for range random.IntN(4) {
+						key := slices.Sorted(maps.Keys(m.keys))[random.IntN(len(m.keys))]
+						if delete(keys, key); random.IntN(3) == 0 {
+							keys[key] = odd[random.IntN(len(odd))]
+						}
+						changed = append(changed, strings.TrimSpace(key+" "+keys[key]))
+					}
+					err := convertLike(t, m, keys, beside)
+					switch {
+					case err == nil:
+						made++
+					case len(changed) == 0:
+						t.Fatalf("whole keys: %v", err)
+					case !strings.Contains(err.Error(), "--like ") && !isRefusal(err):
+						t.Errorf("round %d, %v: %v", round, changed, err)
+					default:
+						refused++
+					}
+				}
+				t.Logf("config.json %v: %d made, %d refused", beside, made, refused)
+				if made < rounds/10 || refused < rounds/10 {
+					t.Errorf("config.json %v: %d made, %d refused", beside, made, refused)
+				}
+			}
+		})
+	}
+}
+
+// isRefusal reports whether the names cannot be converted for want of a number.
+func isRefusal(err error) bool {
+	_, ok := errors.AsType[*convert.RefusalError](err)
+	return ok
+}
+
+// What check demands and config.json says is filled in, key by key; what it does not say is
+// refused by name.
+func TestConvertLikeFillsIn(t *testing.T) {
+	for _, m := range likeModels {
+		for key := range m.keys {
+			t.Run(m.name+"/"+key, func(t *testing.T) {
+				keys := maps.Clone(m.keys)
+				delete(keys, key)
+				err := convertLike(t, m, keys, true)
+				switch tokenizer := strings.HasPrefix(key, "tokenizer.ggml.model") || key == "tokenizer.ggml.tokens"; {
+				case tokenizer && (err == nil || !strings.Contains(err.Error(), "no key "+key)):
+					t.Errorf("without %s: %v", key, err)
+				case !tokenizer && key != "qwen3moe.expert_feed_forward_length" && err != nil:
+					t.Errorf("without %s: %v", key, err)
+				}
+			})
+		}
+	}
+}
+
+// convertLike makes a GGUF file of a model by key/values, and checks it. An error is the
+// refusal.
+func convertLike(t *testing.T, m likeModel, keys map[string]string, beside bool) error {
+	t.Helper()
+	dir := t.TempDir()
+	path, like, out := filepath.Join(dir, "model.safetensors"), filepath.Join(dir, "like.gguf"), filepath.Join(dir, "out.gguf")
+	var text strings.Builder
+	text.WriteString("format gguf\n")
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		fmt.Fprintf(&text, "kv %s %s\n", key, keys[key])
+	}
+	if err := fixture.Write(path, m.tensors); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixture.Write(like, text.String()); err != nil {
+		t.Fatal(err)
+	}
+	if beside {
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(m.config), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from := map[string]string{"llama": "llama-hf", "gpt2": "gpt2-hf", "qwen3moe": "qwen3_moe-hf"}[m.name]
+	v, err := inspect.Convert(t.Context(), []*checkpoint.Checkpoint{open(t, path)}, &inspect.ConvertOptions{
+		Names: inspect.RenameOptions{From: from}, Like: open(t, like), Write: assemble.Options{Output: out, Verify: rewrite.VerifyNone},
+	})
+	if err == nil {
+		defer v.Close()
+		if !beside {
+			v.Notes = slices.DeleteFunc(v.Notes, func(note string) bool { return !strings.Contains(note, "which the configuration of the model says") })
+			if len(v.Notes) > 0 {
+				t.Errorf("there is no configuration: %v", v.Notes)
+			}
+		}
+		err = v.Run(t.Context(), nil)
+	}
+	if err != nil {
+		if _, there := os.Stat(out); there == nil {
+			t.Errorf("refused, and written: %v", err)
+		}
+		return err
+	}
+	for _, profile := range []string{inspect.NoProfile, "llama.cpp"} {
+		r, err := inspect.Check(t.Context(), []string{out}, &inspect.CheckOptions{RuleChoice: inspect.RuleChoice{Profile: profile}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range r.Findings {
+			if f.Severity == checkpoint.Error {
+				t.Errorf("profile %s, keys %v: %s: %s", profile, keys, f.Rule, f.Message)
+			}
+		}
+	}
+	return nil
+}
