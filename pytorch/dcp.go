@@ -256,7 +256,7 @@ func (d *Distributed) entry(item Item, places map[placeKey]Place) {
 // Bytes returns the size of a tensor, false when its dtype is not known or the size passes 63
 // bits.
 func (t *DistributedTensor) Bytes() (uint64, bool) {
-	return (&Tensor{DType: t.DType, Shape: t.Shape}).Bytes()
+	return (&Layout{DType: t.DType, Shape: t.Shape}).Bytes()
 }
 
 // Fault returns what keeps a tensor from being put together of its chunks: that they do not

@@ -102,9 +102,9 @@ func (d *Distributed) unflatten(keys func(name string) []string) (root *Dict, ok
 	ok = true
 	for i := range d.Tensors {
 		t := &d.Tensors[i]
-		one := &Tensor{DType: t.DType, Shape: t.Shape}
+		one := &Tensor{Layout: &Layout{DType: t.DType, Shape: t.Shape}}
 		n, _ := one.Elements()
-		one.Storage = &Storage{Key: t.Name, DType: t.DType, Elements: n, at: -1}
+		one.Storage = &Storage{Key: t.Name, StorageKind: &StorageKind{DType: t.DType, Elements: n}, at: -1}
 		ok = put(t.Name, one) && ok
 	}
 	for _, o := range d.Objects {

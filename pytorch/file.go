@@ -56,7 +56,7 @@ type contents struct {
 	optimizers map[Value]bool // what in it are states of optimisers
 	memory     int            // what a walk of it may cost
 	globals    []*Global
-	storages   []*Storage
+	storages   storageList
 	faults     faultList // of the pickle
 	made       []made    // until findLost
 	lost       int       // see Lost
@@ -209,8 +209,8 @@ func (f *File) Root() Value { return f.root }
 func (f *File) Globals() []*Global { return f.globals }
 
 // Storages returns the storages that the pickle mentions, in the order of their first use.
-// Neither the slice nor what it holds must be modified.
-func (f *File) Storages() []*Storage { return f.storages }
+// None must be modified.
+func (f *File) Storages() iter.Seq[*Storage] { return f.storages.all() }
 
 // Path returns the path of the subtree whose tensors the File lists, "" for everything.
 func (f *File) Path() string { return f.path }
@@ -241,8 +241,8 @@ func (f *File) All() iter.Seq2[int, Tensor] {
 func (f *File) finish(m *machine, v Value, end int) {
 	f.root, f.faults = v, m.faults
 	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
-	f.globals, f.storages = m.imported(), m.storageOrder
-	f.made = append(f.made, made{m.tensors, m.w.base})
+	f.globals, f.storages = m.imported(), m.storages.storageList
+	f.made = append(f.made, made{m.room.tensors, m.w.base})
 }
 
 // after reports what follows a pickle that should be alone.

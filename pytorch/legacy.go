@@ -50,7 +50,7 @@ func (f *File) openStream() error {
 		return newFault(CodeStream, m.w.place(m.pos), "", "the stream's list of storages is %s", repr(parts[3]))
 	}
 	f.pickles = int64(pos)
-	return f.placeStorages(keys, m.storages, f.pickles)
+	return f.placeStorages(keys, &m.storages, f.pickles)
 }
 
 func isMagic(v Value) bool {
@@ -68,10 +68,10 @@ func (w *window) isPickle() bool {
 // placeStorages finds where the storages of a stream are: each is the number of its
 // elements in 8 bytes, and the elements, always little-endian
 // (torch/csrc/serialization.cpp, THPStorage_writeFileRaw).
-func (f *File) placeStorages(keys *List, storages map[string]*Storage, at int64) error {
+func (f *File) placeStorages(keys *List, storages *storageTable, at int64) error {
 	for _, k := range keys.Items {
 		key := keyText(k)
-		s := storages[key]
+		s := storages.find(key)
 		if s == nil {
 			// Without a class its size is not known, nor where the next one begins.
 			return newFault(CodeStream, at, "", "the stream has a storage %s that the pickle does not mention", quote(key))
@@ -97,7 +97,7 @@ func (f *File) placeStorages(keys *List, storages map[string]*Storage, at int64)
 }
 
 func (f *File) validateStream(l *faultList) {
-	for _, s := range f.storages {
+	for s := range f.storages.all() {
 		var raw [8]byte
 		if s.at < 0 || f.size-s.at < 8 { // reported as missing bytes
 			continue

@@ -4,11 +4,17 @@ import "strings"
 
 // persist pushes what a persistent id stands for.
 func (m *machine) persist(pid Value) {
-	m.charge(200)
 	v, ok := m.persistent(pid)
-	if !ok {
+	l, isList := pid.(*List)
+	switch {
+	case !ok:
 		m.warn(CodePersistentID, "the persistent id %s does not name a storage", repr(pid))
+		m.charge(sizeOfObject)
 		v = &Object{Class: pid}
+	case isList && l.held:
+		hold(v) // which may be a part of it
+	case isList:
+		m.recycle(l)
 	}
 	m.push(v)
 }
@@ -49,22 +55,28 @@ func (m *machine) persistent(pid Value) (Value, bool) {
 	}
 	v := m.storage("view "+keyText(view.Items[0]), s.Location, s.DType, uint64(n))
 	if v != s && v.Root == nil { // s is no view, so that views make no circle
-		v.Root, v.Start = s, uint64(start)
+		m.charge(100)
+		own := *v.StorageKind
+		own.Root, own.Start = s, uint64(start)
+		v.StorageKind = &own
 	}
 	return v, true
 }
 
 // storage returns the storage of a key. As in torch, the first description counts.
 func (m *machine) storage(key, location string, dtype DType, n uint64) *Storage {
-	s := m.storages[key]
+	s := m.storages.find(key)
 	if s == nil {
-		m.charge(len(key) + len(location))
-		s = &Storage{Key: key, Location: location, DType: dtype, Elements: n, at: -1}
-		if m.brief {
-			return s
+		m.charge(sizeOfStorage)
+		kind, isNew := m.room.kind(StorageKind{Location: location, DType: dtype, Elements: n})
+		if isNew {
+			m.charge(300)
 		}
-		m.storages[key] = s
-		m.storageOrder = append(m.storageOrder, s)
+		one := Storage{Key: key, StorageKind: kind, at: -1}
+		if m.brief {
+			return &one
+		}
+		s = m.storages.add(one)
 	} else if s.DType != dtype || s.Elements != n {
 		m.warn(CodeStorageChange, "storage %s is %d elements of %s, and %d of %s elsewhere", quote(key), s.Elements, cut(string(s.DType)), n, cut(string(dtype)))
 	}

@@ -48,12 +48,11 @@ type machine struct {
 	put      uint64
 	putLater map[uint64]bool
 
-	globals      map[[2]string]*Global
-	order        []*Global
-	storages     map[string]*Storage
-	storageOrder []*Storage
-	tensors      []*Tensor // that have elements, each where it is made
-	faults       faultList
+	globals  map[[2]string]*Global
+	order    []*Global
+	storages storageTable
+	faults   faultList
+	room     arena
 
 	// brief keeps the first few items of what is built, which is enough to know what is called.
 	brief bool
@@ -64,7 +63,7 @@ type machine struct {
 }
 
 func newMachine(w *window) *machine {
-	return &machine{w: w, memory: spareMemory, globals: map[[2]string]*Global{}, storages: map[string]*Storage{}}
+	return &machine{w: w, memory: spareMemory, globals: map[[2]string]*Global{}}
 }
 
 // stop is panicked with to leave a machine or a walk of what it built.
@@ -190,14 +189,15 @@ func (m *machine) tuple(n int) {
 	if len(m.stack)-n < m.fence() {
 		m.fail(CodeStack, "the pickle takes %d values from a stack of fewer", n)
 	}
-	items := m.keep(m.stack[len(m.stack)-n:])
-	clear(m.stack[len(m.stack)-n:])
+	items := m.stack[len(m.stack)-n:]
+	t := m.newTuple(items)
+	clear(items)
 	m.stack = m.stack[:len(m.stack)-n]
-	m.list("tuple", items)
+	m.push(t)
 }
 
 // noArgs is the empty tuple, which as any tuple is not modified.
-var noArgs = &List{Type: "tuple"}
+var noArgs = &List{Type: "tuple", held: true}
 
 func (m *machine) list(typ string, items []Value) {
 	m.charge(40)
@@ -207,6 +207,12 @@ func (m *machine) list(typ string, items []Value) {
 func (m *machine) text(s string) {
 	m.charge(16 + len(s))
 	m.push(s)
+}
+
+// bytesText is text for what is in the window.
+func (m *machine) bytesText(b []byte) {
+	m.charge(16 + len(b))
+	m.push(m.room.text(b))
 }
 
 func (m *machine) frame(arg []byte, left int) {
@@ -257,6 +263,7 @@ func (m *machine) step(op byte, arg []byte) {
 		if g, ok := m.top().(*Global); ok {
 			g.pushed++
 		}
+		hold(m.top())
 		m.push(m.top())
 
 	case opNone:
@@ -311,7 +318,7 @@ func (m *machine) step(op byte, arg []byte) {
 		m.text(s)
 	case opBinUnicode, opShortBinUnicode, opBinUnicode8:
 		m.nested(arg)
-		m.text(string(arg))
+		m.bytesText(arg)
 	case opBinBytes, opShortBinBytes, opBinBytes8, opByteArray8:
 		m.nested(arg)
 		m.charge(16 + len(arg))
@@ -334,7 +341,9 @@ func (m *machine) step(op byte, arg []byte) {
 	case opTuple3:
 		m.tuple(3)
 	case opTuple:
-		m.list("tuple", m.popMark())
+		var t *List
+		m.withMarked(func(items []Value) { t = m.newTuple(items) })
+		m.push(t)
 	case opEmptyList:
 		m.list("list", nil)
 	case opList:
@@ -417,7 +426,9 @@ func (m *machine) step(op byte, arg []byte) {
 		m.call(args[0], &List{Type: "tuple", Items: args[1:]})
 	case opReduce, opNewObj:
 		args := m.args(m.pop())
-		m.call(m.pop(), args)
+		callee := m.pop()
+		m.call(callee, args)
+		m.lent(callee, args)
 	case opNewObjEx:
 		named := m.pop()
 		args := m.args(m.pop())
@@ -448,7 +459,7 @@ func (m *machine) integer(n int64) {
 	if n < 0 || n > 255 { // Go keeps smaller ones once
 		m.charge(8)
 	}
-	m.push(n)
+	m.push(m.room.integer(n))
 }
 
 // long pushes an integer in two's complement, the least byte first.
@@ -593,6 +604,7 @@ func (m *machine) memorise(id uint64) {
 		m.putLater[id] = true
 	}
 	if _, ok := m.memo[id]; ok {
+		hold(v)
 		m.memo[id] = v
 	}
 }
@@ -670,7 +682,7 @@ func (m *machine) global(module, name string) *Global {
 		}
 		m.charge(400 + len(module) + len(name))
 		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos)}
-		g.known = known[g.String()]
+		g.known, g.lends = known[g.String()], lending[g.String()]
 		m.globals[key] = g
 		m.order = append(m.order, g)
 	}
@@ -712,12 +724,14 @@ func (m *machine) args(v Value) *List {
 
 // call pushes what a call, or a new object of a class, results in.
 func (m *machine) call(callee Value, args *List) {
-	m.charge(120)
 	if m.depth++; m.depth > maxCalls {
 		m.fail(CodeDepth, "the pickle makes calls in calls, more than %d deep", maxCalls)
 	}
 	defer func() { m.depth-- }()
 	if g, ok := callee.(*Global); ok {
+		if !g.lends {
+			m.charge(64)
+		}
 		if v, ok := m.attribute(g, args.Items); ok {
 			m.push(v)
 			return
@@ -725,6 +739,9 @@ func (m *machine) call(callee Value, args *List) {
 		m.called(g)
 		if g.known != nil {
 			if v, ok := g.known(m, g, args.Items); ok {
+				if args.held {
+					hold(v) // it may be a part of them
+				}
 				m.push(v)
 				return
 			}
@@ -732,6 +749,7 @@ func (m *machine) call(callee Value, args *List) {
 	} else if _, ok := callee.(*Object); !ok {
 		m.warn(CodeBadTarget, "the pickle calls %s", repr(callee))
 	}
+	m.charge(sizeOfObject)
 	m.push(&Object{Class: callee, Args: args})
 }
 
@@ -779,14 +797,14 @@ func (m *machine) setTensor(state Value) (*Tensor, bool) {
 	if !ok || len(l.Items) != 4 {
 		return nil, false
 	}
-	return m.tensor(l.Items[0], l.Items[1], l.Items[2], l.Items[3])
+	return m.tensor(l.Items[0], l.Items[1], l.Items[2], l.Items[3], "")
 }
 
 // set gives a tensor a state, which torch writes for a subclass: what it knows beside its data.
 // torch.load takes another for a new storage, with weights_only, too (_weights_only_unpickler.py).
 func (m *machine) set(t *Tensor, state Value) {
 	if l, ok := state.(*List); !ok || len(l.Items) != 4 {
-		t.attrs = m.withState(t.attrs, state)
+		t.Layout = m.stated(t.Layout, state)
 		return
 	}
 	made, ok := m.setTensor(state)
@@ -794,8 +812,8 @@ func (m *machine) set(t *Tensor, state Value) {
 		return
 	}
 	m.warn(CodeBadTarget, "the pickle gives a tensor another storage than it was made of")
-	made.Class, made.attrs, made.placed, made.made = t.Class, t.attrs, t.placed, t.made
-	*t = *made
+	t.Layout = m.stated(m.classed(made.Layout, t.Class), t.attrs)
+	t.Offset, t.Storage = made.Offset, made.Storage
 }
 
 // states is the type of a list of the states that a tensor is given one after the other.
@@ -819,20 +837,26 @@ func (m *machine) withState(have, state Value) Value {
 
 // mark notes a tensor that is made of a storage, so that none is lost without a word.
 func (m *machine) mark(t *Tensor) *Tensor {
-	if t.Storage != nil && !m.brief {
-		m.tensors = roomFor(m, m.tensors, 1, 8)
-		m.tensors = append(m.tensors, t)
-		t.made = int32(m.pos) // at most maxPickle
+	if t.Storage != nil {
+		t.made = int32(m.pos) // at most maxPickle, and not 0
 	}
 	return t
 }
 
 // copyOf returns a tensor of the elements of another one.
 func (m *machine) copyOf(t *Tensor) *Tensor {
-	m.charge(200)
+	m.charge(sizeOfTensor)
 	made := *t
 	made.placed, t.placed = false, true
-	return m.mark(&made)
+	return m.mark(m.room.tensor(made))
+}
+
+// stated is a layout with one state more.
+func (m *machine) stated(l *Layout, state Value) *Layout {
+	if state == nil {
+		return l
+	}
+	return m.with(l, func(l *Layout) { l.attrs = m.withState(l.attrs, state) })
 }
 
 // unquotePython returns the value of a string literal of Python 2 as protocol 0 has it.

@@ -364,7 +364,7 @@ func isName(s string) bool {
 func (l *programs) run(w *window, pos int, place string, stray bool, depth int) (v Value, end int, err error) {
 	var inner [][]byte
 	m := newMachine(w)
-	m.brief = true
+	m.brief, m.room.brief = true, true
 	m.inner = func(data []byte) { inner = append(inner, data) }
 	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray, Inner: depth > 0}
 	v, end, err = m.run(pos)

@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,9 +55,16 @@ func init() {
 	}
 }
 
-// tensor makes a tensor of what every rebuild function begins with. It reports false, and
-// a fault, for what is no tensor's.
-func (m *machine) tensor(storage, offset, size, stride Value) (*Tensor, bool) {
+// lending are those of them whose arguments are not needed after the call, nor what is in them but
+// tensors: torch makes four tuples and a dictionary for every tensor.
+var lending = map[string]bool{
+	"torch._utils._rebuild_tensor": true, "torch._utils._rebuild_tensor_v2": true, "torch._utils._rebuild_tensor_v3": true,
+	"torch._utils._rebuild_parameter": true,
+}
+
+// tensor makes a tensor of what every rebuild function begins with, of the type of the storage or of another
+// one. It reports false, and a fault, for what is no tensor's.
+func (m *machine) tensor(storage, offset, size, stride Value, dtype DType) (*Tensor, bool) {
 	s, ok := storage.(*Storage)
 	if !ok {
 		m.warn(CodeBadTensor, "a tensor is made of %s, which is not a storage", repr(storage))
@@ -66,40 +74,64 @@ func (m *machine) tensor(storage, offset, size, stride Value) (*Tensor, bool) {
 	if s.Root != nil {
 		s.Root.used = true
 	}
-	t := &Tensor{DType: s.DType, Storage: s}
-	if s.DType == "" { // torch/serialization.py, persistent_load
-		t.DType = "uint8"
+	if dtype == "" {
+		dtype = cmp.Or(s.DType, "uint8") // torch/serialization.py, persistent_load
 	}
 	n, ok := offset.(int64)
-	if !ok || n < 0 || !m.shape(t, size, stride) {
+	l := m.layout(dtype, size, stride)
+	if !ok || n < 0 || l == nil {
 		m.warn(CodeBadTensor, "a tensor has offset %s, size %s and stride %s", repr(offset), repr(size), repr(stride))
 		return nil, false
 	}
-	t.Offset = uint64(n)
-	return t, true
+	return m.room.tensor(Tensor{Layout: l, Offset: uint64(n), Storage: s}), true
 }
 
-// shape reads size and stride into a tensor.
-func (m *machine) shape(t *Tensor, size, stride Value) bool {
+// layout returns the layout that size and stride say, nil for what does not.
+func (m *machine) layout(dtype DType, size, stride Value) *Layout {
 	a, ok1 := size.(*List)
 	b, ok2 := stride.(*List)
 	if !ok1 || !ok2 || len(a.Items) != len(b.Items) {
-		return false
+		return nil
 	}
-	n := len(a.Items)
-	m.charge(16 * n)
-	both := make([]uint64, 0, 2*n)
-	for _, items := range [][]Value{a.Items, b.Items} {
-		for _, v := range items {
+	if n := len(a.Items); n > 8 {
+		m.charge(16 * n) // for the time it takes
+	}
+	dims := m.room.dims[:0]
+	for _, l := range [...]*List{a, b} {
+		for _, v := range l.Items {
 			d, ok := v.(int64)
 			if !ok || d < 0 {
-				return false
+				return nil
 			}
-			both = append(both, uint64(d))
+			dims = append(dims, uint64(d))
 		}
 	}
-	t.Shape, t.Strides = both[:n:n], both[n:]
-	return true
+	m.room.dims = dims
+	l, isNew := m.room.layout(dtype, dims)
+	if isNew {
+		m.charge(300 + 32*len(dims))
+	}
+	return l
+}
+
+// with is a layout with something else, which is its alone.
+func (m *machine) with(l *Layout, change func(*Layout)) *Layout {
+	m.charge(150)
+	own := *l
+	change(&own)
+	return &own
+}
+
+// classed is a layout of a class.
+func (m *machine) classed(l *Layout, class string) *Layout {
+	if l.Class == class {
+		return l
+	}
+	out, isNew := m.room.classed(l, class)
+	if isNew {
+		m.charge(300)
+	}
+	return out
 }
 
 // rebuildTensor is every rebuild function of a tensor with a storage:
@@ -113,34 +145,40 @@ func rebuildTensor(m *machine, g *Global, args []Value) (Value, bool) {
 		m.warn(CodeBadTensor, "%s is called with %d arguments", g.Name, len(args))
 		return nil, false
 	}
-	m.charge(200)
-	t, ok := m.tensor(args[0], args[1], args[2], args[3])
-	if !ok {
-		return nil, false
-	}
+	m.charge(sizeOfTensor)
 	rest := args[4:]
-	switch g.Name {
-	case "_rebuild_tensor_v3":
+	dtype := DType("")
+	if g.Name == "_rebuild_tensor_v3" {
 		if len(rest) < 3 {
 			m.warn(CodeBadTensor, "%s is called with %d arguments", g.Name, len(args))
 			return nil, false
 		}
-		if t.DType, ok = dtypeOf(rest[2]); !ok {
+		dtype, _ = dtypeOf(rest[2])
+	}
+	t, ok := m.tensor(args[0], args[1], args[2], args[3], dtype)
+	if !ok {
+		return nil, false
+	}
+	switch g.Name {
+	case "_rebuild_tensor_v3":
+		if dtype == "" {
 			m.warn(CodeBadTensor, "a tensor has the dtype %s", repr(rest[2]))
 			return nil, false
 		}
 		rest = rest[1:]
 	case "_rebuild_qtensor":
 		if len(rest) > 0 {
-			t.Quantizer, _ = rest[0].(*List)
-			t.attrs = m.perChannel(t.Quantizer)
+			if q, ok := rest[0].(*List); ok {
+				t.Layout = m.with(t.Layout, func(l *Layout) { l.Quantizer, l.attrs = q, m.perChannel(q) })
+			}
 		}
 		return m.mark(t), true
 	}
 	if len(rest) > 2 {
 		if meta, ok := rest[2].(*Dict); ok { // torch/csrc/jit/serialization/pickler.h, getTensorMetadata
-			t.Conj = isTrue(meta, "conj")
-			t.Neg = isTrue(meta, "neg")
+			if conj, neg := isTrue(meta, "conj"), isTrue(meta, "neg"); conj || neg {
+				t.Layout = m.with(t.Layout, func(l *Layout) { l.Conj, l.Neg = conj, neg })
+			}
 		}
 	}
 	return m.mark(t), true
@@ -173,12 +211,12 @@ func rebuildParameter(m *machine, g *Global, args []Value) (Value, bool) {
 	t := m.copyOf(data)
 	switch {
 	case g.Name == "_rebuild_parameter_with_state" && len(args) > 3:
-		t.attrs = m.withState(t.attrs, args[3])
+		t.Layout = m.stated(t.Layout, args[3])
 		fallthrough
 	case strings.HasPrefix(g.Name, "_rebuild_parameter"):
-		t.Class = "torch.nn.parameter.Parameter"
+		t.Layout = m.classed(t.Layout, "torch.nn.parameter.Parameter")
 	case g.Module == "torch.nn.parameter":
-		t.Class = g.String()
+		t.Layout = m.classed(t.Layout, g.String())
 	}
 	return t, true
 }
@@ -196,8 +234,11 @@ func rebuildOnDevice(m *machine, g *Global, args []Value) (Value, bool) {
 		m.warn(CodeBadTensor, "a tensor has the dtype %s", repr(args[1]))
 		return nil, false
 	}
-	if t.Cast = ""; dtype != t.DType {
-		t.Cast = dtype
+	if dtype == t.DType {
+		dtype = ""
+	}
+	if dtype != t.Cast {
+		t.Layout = m.with(t.Layout, func(l *Layout) { l.Cast = dtype })
 	}
 	return t, true
 }
@@ -209,14 +250,14 @@ func rebuildMeta(m *machine, g *Global, args []Value) (Value, bool) {
 	if len(args) < 3 {
 		return nil, false
 	}
-	m.charge(200)
-	t := &Tensor{}
-	var ok bool
-	if t.DType, ok = dtypeOf(args[0]); !ok || !m.shape(t, args[1], args[2]) {
+	m.charge(sizeOfTensor)
+	dtype, ok := dtypeOf(args[0])
+	l := m.layout(dtype, args[1], args[2])
+	if !ok || l == nil {
 		m.warn(CodeBadTensor, "a tensor without data has dtype %s, size %s and stride %s", repr(args[0]), repr(args[1]), repr(args[2]))
 		return nil, false
 	}
-	return t, true
+	return m.room.tensor(Tensor{Layout: l}), true
 }
 
 // rebuildWrapper is _rebuild_wrapper_subclass(cls, dtype, size, stride, storage_offset,
@@ -230,7 +271,7 @@ func rebuildWrapper(m *machine, g *Global, args []Value) (Value, bool) {
 		return nil, false
 	}
 	t := v.(*Tensor)
-	t.Class = repr(args[0])
+	t.Layout = m.classed(t.Layout, repr(args[0]))
 	return t, true
 }
 
@@ -255,10 +296,10 @@ func rebuildFromType(m *machine, g *Global, args []Value) (Value, bool) {
 	}
 	with := m.copyOf(t)
 	if class := repr(args[1]); class != "torch.Tensor" {
-		with.Class = class
+		with.Layout = m.classed(with.Layout, class)
 	}
 	if len(args) > 3 {
-		with.attrs = m.withState(with.attrs, args[3])
+		with.Layout = m.stated(with.Layout, args[3])
 	}
 	return with, true
 }
@@ -288,8 +329,7 @@ func loadFromBytes(m *machine, _ *Global, args []Value) (Value, bool) {
 		return nil, false
 	}
 	s.Key = fmt.Sprintf("string at %d", m.w.place(m.pos))
-	m.storageOrder = append(m.storageOrder, s)
-	return s, true
+	return m.storages.add(*s), true
 }
 
 // storageIn reads a file whose pickle is a storage.
@@ -309,7 +349,8 @@ func storageIn(b Bytes, nested int) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Storage{Location: s.Location, DType: s.DType, Elements: s.Elements, data: data, size: uint64(data.Size()), plain: true}, nil
+	kind := &StorageKind{Location: s.Location, DType: s.DType, Elements: s.Elements, data: data}
+	return &Storage{StorageKind: kind, size: uint64(data.Size()), plain: true}, nil
 }
 
 // spareStorage is what a storage takes apart from its bytes.
@@ -349,7 +390,7 @@ func makeLayout(_ *machine, _ *Global, args []Value) (Value, bool) {
 // makeDict makes an OrderedDict of nothing, of a dictionary, or, as Python 2 pickles one,
 // of a list of pairs.
 func makeDict(m *machine, _ *Global, args []Value) (Value, bool) {
-	d := &Dict{}
+	d := m.room.dict()
 	if len(args) == 0 {
 		return d, true
 	}

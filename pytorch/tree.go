@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"hash/maphash"
 	"iter"
 	"slices"
 	"strconv"
@@ -38,11 +39,39 @@ type walker struct {
 	*contents
 	above   map[Value]bool // what the walk is in
 	memory  int
-	entries []entry
+	entries entryList
 	odd     faultList
 	skip    bool     // optimisers, and at the first level what else is a trainer's
 	aside   []branch // what skip has left out
 	way     []branch // to what find has found
+}
+
+// An entryList collects tensors in pieces, which are not copied when there are more.
+type entryList struct {
+	pieces [][]entry
+	n      int
+}
+
+func (l *entryList) add(e entry) {
+	k := len(l.pieces) - 1
+	if k < 0 || len(l.pieces[k]) == cap(l.pieces[k]) {
+		l.pieces = append(l.pieces, make([]entry, 0, nextRoom(l.n, 4, 4096)))
+		k++
+	}
+	l.pieces[k] = append(l.pieces[k], e)
+	l.n++
+}
+
+// listed returns the tensors that a walk has found.
+func (w *walker) listed() []entry {
+	if len(w.entries.pieces) == 1 {
+		return slices.Clip(w.entries.pieces[0])
+	}
+	out := make([]entry, 0, w.entries.n)
+	for _, piece := range w.entries.pieces {
+		out = append(out, piece...)
+	}
+	return out
 }
 
 // A branch is a value in the tree: its key, and the path that ends with it.
@@ -231,7 +260,7 @@ func (f *File) findHolders() {
 // A made is the tensors that the functions of a pickle make, which begins at base of the file; -1 where that
 // is not known.
 type made struct {
-	tensors []*Tensor
+	tensors [][]Tensor
 	base    int64
 }
 
@@ -240,8 +269,8 @@ type made struct {
 func (f *File) findLost() {
 	first, at := (*Tensor)(nil), int64(-1)
 	for _, m := range f.made {
-		for _, t := range m.tensors {
-			if t.placed {
+		for t := range inPieces(m.tensors) {
+			if t.placed || t.made == 0 {
 				continue
 			}
 			if f.lost++; f.lost == 1 {
@@ -330,7 +359,7 @@ func (w *walker) list(path string, v Value) {
 	switch t := v.(type) {
 	case *Tensor:
 		if t.Storage != nil || !w.hasParts(t) {
-			w.entries = append(w.entries, entry{path, t})
+			w.entries.add(entry{path, t})
 		}
 		switch {
 		case !w.hasParts(t):
@@ -342,7 +371,7 @@ func (w *walker) list(path string, v Value) {
 		}
 	case *Object:
 		if t.tensor != nil {
-			w.entries = append(w.entries, entry{path, t.tensor})
+			w.entries.add(entry{path, t.tensor})
 			return
 		}
 		if code := notListed(t); code != "" {
@@ -550,11 +579,11 @@ func (f *File) choose() (err error) {
 		way = append(way, branch{path, key, node})
 	}
 	w.list("", node)
-	if len(w.entries) == 0 {
+	if w.entries.n == 0 {
 		w.skip, path, way, w.aside, w.odd = false, "", nil, nil, faultList{}
 		w.list("", f.root)
 	}
-	f.path, f.way, f.aside, f.entries, f.odd = path, way, w.aside, slices.Clip(w.entries), w.odd.list()
+	f.path, f.way, f.aside, f.entries, f.odd = path, way, w.aside, w.listed(), w.odd.list()
 	return nil
 }
 
@@ -598,7 +627,7 @@ func (f *File) Subtree(path string) (sub *File, ok bool) {
 		}
 		w.list(name, node)
 	}()
-	return &File{contents: f.contents, path: path, way: w.way, entries: w.entries, odd: w.odd.list()}, ok && err == nil
+	return &File{contents: f.contents, path: path, way: w.way, entries: w.listed(), odd: w.odd.list()}, ok && err == nil
 }
 
 // find returns the part of the tree that has a path, and its last key; nil where there is none. It
@@ -639,9 +668,9 @@ func (f *File) Subtrees() (list []Subtree) {
 	var err error // what is too much is left out
 	defer leaving(&err)
 	add := func(p branch, listed bool) {
-		w.entries = nil
+		w.entries = entryList{}
 		w.list("", p.v)
-		list = append(list, Subtree{Path: p.path, Tensors: len(w.entries), Bytes: storageBytes(w.entries), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
+		list = append(list, Subtree{Path: p.path, Tensors: w.entries.n, Bytes: storageBytes(w.listed()), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
 	}
 	path, node := "", f.root
 	for _, next := range f.way {
@@ -701,13 +730,13 @@ func (f *File) Models() (paths []string, alike bool) {
 		if w.isBeside(key, child) || !w.isStateDict(key, child) {
 			continue
 		}
-		w.entries = nil
+		w.entries = entryList{}
 		w.list("", child)
 		if paths = append(paths, join(f.path, key)); len(paths) == 1 {
-			first = w.entries
+			first = w.listed()
 			continue
 		}
-		alike = alike && slices.EqualFunc(first, w.entries, func(a, b entry) bool {
+		alike = alike && slices.EqualFunc(first, w.listed(), func(a, b entry) bool {
 			return a.name == b.name && slices.Equal(a.t.Shape, b.t.Shape)
 		})
 	}
@@ -782,28 +811,29 @@ func (f *File) unique(v Value) {
 	if len(*items) < 2 {
 		return
 	}
-	first := make(map[Value]int, len(*items))
+	// A map would take more than the keys: this table has their places, and is at most half full.
+	size := 4
+	for size < 2*len(*items) {
+		size *= 2
+	}
+	seed, slots := maphash.MakeSeed(), make([]uint32, size)
 	kept := (*items)[:0]
+next:
 	for _, item := range *items {
-		key := item.Key
-		switch k := key.(type) { // as Python compares them
-		case bool:
-			key = int64(0)
-			if k {
-				key = int64(1)
+		key := pythonKey(item.Key)
+		for i := int(maphash.Comparable(seed, key)); ; i++ {
+			slot := &slots[i&(size-1)]
+			if *slot == 0 {
+				kept = append(kept, item)
+				*slot = uint32(len(kept))
+				continue next
 			}
-		case float64:
-			if n := int64(k); float64(n) == k {
-				key = n
+			if have := &kept[*slot-1]; pythonKey(have.Key) == key {
+				f.faults.report(CodeDuplicateKey, -1, "", "a dictionary has the key %s twice, and the last one counts", repr(item.Key))
+				have.Value = item.Value
+				continue next
 			}
 		}
-		if i, ok := first[key]; ok {
-			f.faults.report(CodeDuplicateKey, -1, "", "a dictionary has the key %s twice, and the last one counts", repr(item.Key))
-			kept[i].Value = item.Value
-			continue
-		}
-		first[key] = len(kept)
-		kept = append(kept, item)
 	}
 	clear((*items)[len(kept):])
 	*items = kept
@@ -829,4 +859,20 @@ func (f *File) uniqueState(state Value) {
 			}
 		}
 	}
+}
+
+// pythonKey returns a key as a value that is equal where Python takes keys for equal.
+func pythonKey(key Value) Value {
+	switch k := key.(type) {
+	case bool:
+		if k {
+			return int64(1)
+		}
+		return int64(0)
+	case float64:
+		if n := int64(k); float64(n) == k {
+			return n
+		}
+	}
+	return key
 }

@@ -60,7 +60,7 @@ func (f *File) more() []Fault {
 
 func (f *File) validateStorages(l *faultList) {
 	unused, bytes := 0, uint64(0)
-	for _, s := range f.storages {
+	for s := range f.storages.all() {
 		if !s.used && s.at >= 0 {
 			unused++
 			bytes += s.size

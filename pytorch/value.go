@@ -19,6 +19,8 @@ type Bytes string
 type List struct {
 	Type  string // "list", "tuple", "set" or "frozenset"
 	Items []Value
+
+	held bool // by more than the stack
 }
 
 // A Dict is a Python dict, or an OrderedDict, defaultdict or Counter.
@@ -26,6 +28,7 @@ type Dict struct {
 	Items []Item // in the order of the pickle, repeated keys included
 
 	unique bool // no key is repeated
+	held   bool // by more than the stack
 }
 
 // An Item is one entry of a dictionary.
@@ -52,8 +55,9 @@ type Global struct {
 	Of *Global
 
 	known  rebuild
-	pushed int // how often the stack was given it
-	taken  int // how often it was getattr, and the attribute is known
+	lends  bool // see lending
+	pushed int  // how often the stack was given it
+	taken  int  // how often it was getattr, and the attribute is known
 }
 
 // A Call is an opcode that has Python call something.
@@ -87,7 +91,20 @@ type Object struct {
 
 // A Storage is a run of elements of one type.
 type Storage struct {
-	Key      string
+	Key string
+	*StorageKind
+
+	at    int64  // where its member's local header is, or where its count is in a legacy stream; -1 when there is none
+	size  uint64 // of its member, or what the pickle says
+	id    uint32 // its place among those of its pickle
+	plain bool   // not compressed
+	used  bool   // by a tensor
+	twice bool   // there are two members of its name
+}
+
+// A StorageKind is what storages have in common that are alike, and must not be modified. A file has
+// as many storages as tensors, and few kinds of them.
+type StorageKind struct {
 	Location string // "cpu", "cuda:0"
 	DType    DType  // "" for an untyped storage, whose elements are bytes
 	Elements uint64 // as the pickle says
@@ -95,12 +112,6 @@ type Storage struct {
 	// none. Torch before 0.4 has such views.
 	Root  *Storage
 	Start uint64
-
-	at    int64  // where its member's local header is, or where its count is in a legacy stream; -1 when there is none
-	size  uint64 // of its member, or what the pickle says
-	plain bool   // not compressed
-	used  bool   // by a tensor
-	twice bool   // there are two members of its name
 
 	data *io.SectionReader // of one that is in a string of the pickle
 }
@@ -110,13 +121,22 @@ func (s *Storage) Bytes() (uint64, bool) { return strided.Product(s.Elements, s.
 
 // A Tensor is what the pickle says of one tensor.
 type Tensor struct {
-	Name  string // the path of keys that leads to it; "" in the tree of [File.Root]
+	Name string // the path of keys that leads to it; "" in the tree of [File.Root]
+	*Layout
+	Offset  uint64   // of the first element in the storage, in elements
+	Storage *Storage // nil for a tensor without data of its own
+
+	placed bool  // it is in what the pickle builds, or another tensor is made of it that has its elements
+	made   int32 // where in the pickle, 0 for what is no tensor by itself
+}
+
+// A Layout is what tensors have in common that are alike, and must not be modified. A file has few
+// of them.
+type Layout struct {
 	DType DType
 	// Shape has the slowest dimension first and is empty for a scalar. Strides are as long
-	// and count elements. Neither must be modified.
+	// and count elements.
 	Shape, Strides []uint64
-	Offset         uint64   // of the first element in the storage, in elements
-	Storage        *Storage // nil for a tensor without data of its own
 	// Class is the dotted name of a subclass, such as torch.nn.parameter.Parameter, and ""
 	// for a plain tensor.
 	Class string
@@ -127,17 +147,15 @@ type Tensor struct {
 	// Conj and Neg say that the elements have to be conjugated or negated when they are read.
 	Conj, Neg bool
 
-	placed bool  // it is in what the pickle builds, or another tensor is made of it that has its elements
-	made   int32 // where in the pickle
-	attrs  Value // of a subclass, or of a tensor with a state
+	attrs Value // of a subclass, or of a tensor with a state
 }
 
 // Elements returns the number of elements, false when it passes 63 bits.
-func (t *Tensor) Elements() (uint64, bool) { return strided.Product(t.Shape...) }
+func (t *Layout) Elements() (uint64, bool) { return strided.Product(t.Shape...) }
 
 // Bytes returns the size of the elements, packed. It is false when the dtype is not known
 // or the size passes 63 bits.
-func (t *Tensor) Bytes() (uint64, bool) {
+func (t *Layout) Bytes() (uint64, bool) {
 	n, ok := t.Elements()
 	bits, known := t.DType.Bits()
 	if !ok || !known {
@@ -148,7 +166,7 @@ func (t *Tensor) Bytes() (uint64, bool) {
 
 // Contiguous reports whether the elements follow each other in the storage in the order
 // of the shape, as torch.Tensor.is_contiguous does.
-func (t *Tensor) Contiguous() bool {
+func (t *Layout) Contiguous() bool {
 	if n, ok := t.Elements(); ok && n == 0 {
 		return true
 	}

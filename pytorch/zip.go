@@ -100,7 +100,7 @@ func (m *machine) placeMembers(a *ziparchive.Archive, dir string) error {
 		if !ok {
 			return nil
 		}
-		switch s := m.storages[string(key)]; {
+		switch s := m.storages.findBytes(key); {
 		case s == nil:
 		case s.at >= 0:
 			s.twice = true
@@ -138,15 +138,16 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	if err := m.placeMembers(a, f.prefix+constantsDir); err != nil {
 		return archiveFault(err)
 	}
-	for _, s := range m.storageOrder {
+	for s := range m.storages.all() {
 		s.Key = constantsDir + s.Key
 	}
-	f.globals, f.storages = append(f.globals, m.order...), append(f.storages, m.storageOrder...)
+	f.globals = append(f.globals, m.order...)
+	f.storages.join(m.storages.storageList)
 	for i := range m.faults.faults {
 		f.faults.add(&m.faults.faults[i])
 	}
 	f.memory += memoryPerByte * end
-	f.made = append(f.made, made{m.tensors, m.w.base})
+	f.made = append(f.made, made{m.room.tensors, m.w.base})
 	list, ok := v.(*List)
 	if !ok || len(list.Items) == 0 {
 		return nil
@@ -241,10 +242,7 @@ func (f *File) validateZip(l *faultList) {
 		l.report(CodeUnreadable, -1, "", "the archive's directory cannot be read again: %v", err)
 		return
 	}
-	storages := make(map[string]bool, len(f.storages))
-	for _, s := range f.storages {
-		storages[s.Key] = true
-	}
+	storages := f.storages.table()
 	const pickleName = "data.pkl"
 	var pickle *ziparchive.Member // the first of its name
 	var firstName string
@@ -260,7 +258,7 @@ func (f *File) validateZip(l *faultList) {
 			if outside++; outside == 1 {
 				l.report(CodeMixedPrefix, -1, "", "member %s is not in %s, where the pickle is", quote(name), quote(f.prefix))
 			}
-		case isData && !storages[string(key)] && !f.script && !(m.Size == 0 && bytes.HasSuffix(name, []byte("/"))): // the entry of a directory
+		case isData && storages.findBytes(key) == nil && !f.script && !(m.Size == 0 && bytes.HasSuffix(name, []byte("/"))): // the entry of a directory
 			unused++
 			unusedBytes += m.Size
 		}

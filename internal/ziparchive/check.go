@@ -40,9 +40,8 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	if err == nil {
 		err = a.Scan(func(name []byte, m *Member) error {
 			i++
-			if c.member(i, name, m) && checked(m) {
-				m.Name = string(name)
-				c.checksum(m)
+			if begin, ok := c.member(i, name, m); ok && checked(m) {
+				c.checksum(name, m, begin)
 			}
 			return nil
 		})
@@ -68,6 +67,7 @@ type checker struct {
 	twice   map[int]bool // the members whose name an earlier one has
 	buf     []byte       // what was read last
 	at      int64        // and where
+	copied  []byte       // for larger members
 }
 
 // read returns bytes of the file, until the next call. Where small members follow each other, it reads
@@ -153,8 +153,8 @@ func folded(name []byte) []byte {
 	return bytes.ToLower(name)
 }
 
-// member checks a member, apart from its checksum, and reports whether it can be read.
-func (c *checker) member(i int, name []byte, m *Member) bool {
+// member checks a member, apart from its checksum, and returns where its data begin.
+func (c *checker) member(i int, name []byte, m *Member) (begin int64, ok bool) {
 	if m.unicode != "" && m.unicode != string(name) {
 		c.report(fault(CodeName, m.Header, "member %s is called %s in its Unicode path, which other readers prefer", quote(name), quote(m.unicode)))
 	}
@@ -171,33 +171,49 @@ func (c *checker) member(i int, name []byte, m *Member) bool {
 	if err != nil {
 		m.Name = string(name)
 		c.report(asFault(err, m))
-		return false
+		return 0, false
 	}
 	end := begin + int64(m.Packed)
 	if m.flags&flagDescriptor != 0 {
 		end += c.descriptor(end)
 	}
 	c.extents = append(c.extents, extent{m.Header, end, int32(i)})
-	return true
+	return begin, true
 }
 
 // checksum compares the checksum of a member, which is read for it.
-func (c *checker) checksum(m *Member) {
-	r, _, err := c.Reader(m)
+func (c *checker) checksum(name []byte, m *Member, begin int64) {
+	sum, err := c.sum(name, m, begin)
 	if err != nil {
+		m.Name = string(name)
 		c.report(asFault(err, m))
-		return
-	}
-	sum := crc32.NewIEEE()
-	switch n, err := io.Copy(sum, r); {
-	case err != nil:
-		c.report(asFault(err, m))
-	case uint64(n) != m.Size:
-		c.report(asFault(fault(CodeTruncated, m.Header, "%s is compressed and ends after %d of %d bytes", quote(m.Name), n, m.Size), m))
-	case sum.Sum32() != m.crc:
-		c.report(fault(CodeChecksum, m.Header, "member %s has another checksum than the directory says: torch ignores it, other readers stop", quote(m.Name)))
+	} else if sum != m.crc {
+		c.report(fault(CodeChecksum, m.Header, "member %s has another checksum than the directory says: torch ignores it, other readers stop", quote(name)))
 	}
 }
+
+func (c *checker) sum(name []byte, m *Member, begin int64) (uint32, error) {
+	if m.Method == Stored && m.Size <= copied { // there may be a hundred thousand of them
+		data, err := c.read(begin, int(m.Size))
+		return crc32.ChecksumIEEE(data), err
+	}
+	r, _, err := c.Reader(m)
+	if err != nil {
+		return 0, err
+	}
+	if c.copied == nil {
+		c.copied = make([]byte, copied)
+	}
+	sum := crc32.NewIEEE()
+	n, err := io.CopyBuffer(sum, struct{ io.Reader }{r}, c.copied)
+	if m.Method != Stored && (err != nil || uint64(n) != m.Size) {
+		err = fault(CodeTruncated, m.Header, "%s is compressed and ends after %d of %d bytes", quote(name), n, m.Size)
+	}
+	return sum.Sum32(), err
+}
+
+// copied is how many bytes of a member are read at once.
+const copied = 32 << 10
 
 // leaves reports whether a name is one outside of the directory that an archive is unpacked in.
 func leaves(name []byte) bool {
