@@ -31,8 +31,8 @@ func (c *Checkpoint) Parameters(cfg *Config) (n uint64, note string) {
 	p.modules = make([]*quant.Module, c.Len())
 	for _, m := range c.quantised().Modules {
 		if m.Scheme != nil && len(m.Scheme.Parts) > 0 {
-			for _, t := range m.Tensors {
-				p.modules[t.Index] = m
+			for i := range m.Tensors {
+				p.modules[m.Index(&m.Tensors[i])] = m
 			}
 		}
 	}
@@ -227,7 +227,7 @@ func (p *packing) count(at int, t Tensor) (uint64, bool) {
 		return p.times(t, 8, 4, "fp4 experts")
 	}
 	if m := p.modules[at]; m != nil {
-		if m.Tensors[m.WeightAt()].Index != at {
+		if m.Index(&m.Tensors[m.WeightAt()]) != at {
 			return p.skip(m.Scheme.Name)
 		}
 		stored, _ := t.Elements()

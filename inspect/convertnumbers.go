@@ -314,7 +314,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		return err
 	}
 	all := slices.Concat(v.items, v.unchosen)
-	isChosen := func(t *quant.Tensor) bool { return t.Index < len(v.items) }
+	isChosen := func(i int) bool { return i < len(v.items) }
 	s := quant.NewSurvey(len(all))
 	for i := range all {
 		s.Add(all[i].Name, all[i].DType, all[i].Shape)
@@ -327,19 +327,19 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		if m.Scheme == nil || m.Scheme.Name == quant.Cast {
 			continue
 		}
-		if !isChosen(&m.Tensors[m.WeightAt()]) {
+		weight := m.Index(&m.Tensors[m.WeightAt()])
+		if !isChosen(weight) {
 			continue
 		}
-		weight := m.Tensors[m.WeightAt()].Index
 		k := v.keep(&v.items[weight])
 		if v.opts.DType == "" || k >= 0 && v.opts.Keep[k].DType == "" {
 			v.quantised = true
 			_, err := m.Formula()
-			for _, t := range m.Tensors {
-				if isChosen(&t) {
-					v.items[t.Index].packed, v.items[t.Index].computable = true, err == nil
+			for i := range m.Tensors {
+				if at := m.Index(&m.Tensors[i]); isChosen(at) {
+					v.items[at].packed, v.items[at].computable = true, err == nil
 				} else {
-					without = append(without, all[t.Index].Name)
+					without = append(without, all[at].Name)
 				}
 			}
 			continue
@@ -353,21 +353,22 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		it := item{fromDType: old.DType, done: []string{"dequantise " + m.Scheme.Name}, at: -1, counted: true}
 		for i, t := range m.Tensors {
 			var err error
-			if parts[i], err = v.arrayOf(&all[t.Index], w); err != nil {
+			at := m.Index(&t)
+			if parts[i], err = v.arrayOf(&all[at], w); err != nil {
 				return err
 			}
-			gone[t.Index] = true
-			if !isChosen(&t) {
+			gone[at] = true
+			if !isChosen(at) {
 				v.Unchosen--
 			}
 			if slices.ContainsFunc(m.Tensors[:i], func(o quant.Tensor) bool { return o.Leaf == t.Leaf }) {
-				return v.twice(all[t.Index].Name)
+				return v.twice(all[at].Name)
 			}
 		}
 		it.from = append(it.from, old.Name)
-		for _, t := range m.Tensors {
-			if t.Index != weight {
-				it.from = append(it.from, all[t.Index].Name)
+		for i := range m.Tensors {
+			if at := m.Index(&m.Tensors[i]); at != weight {
+				it.from = append(it.from, all[at].Name)
 			}
 		}
 		c := v.castOf(m.Scheme.Name, dtype)
@@ -443,19 +444,19 @@ func (v *Conversion) quantOptions(ctx context.Context) (*quant.Options, error) {
 func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 	var scaled []string
 	for _, f := range faults {
-		if f.Kind == quant.Unneeded && f.Weight.Index < len(v.items) && v.opts.DType != "" {
-			scaled = append(scaled, all[f.Tensor.Index].Name)
+		if f.Kind == quant.Unneeded && f.Module.Index(f.Weight) < len(v.items) && v.opts.DType != "" {
+			scaled = append(scaled, all[f.Module.Index(f.Tensor)].Name)
 		}
 		// What else a module with a scheme lacks, a scale of its inputs, its numbers do not need.
 		known := f.Module.Scheme != nil && f.Module.Scheme.Name != quant.Cast
-		if v.opts.DType == "" || known || f.Kind != quant.Lost && f.Kind != quant.Misfit || f.Weight.Index >= len(v.items) {
+		if v.opts.DType == "" || known || f.Kind != quant.Lost && f.Kind != quant.Misfit || f.Module.Index(f.Weight) >= len(v.items) {
 			continue
 		}
-		weight := v.items[f.Weight.Index].Name
-		if k := v.keep(&v.items[f.Weight.Index]); k >= 0 && v.opts.Keep[k].DType == "" {
-			for _, t := range f.Module.Tensors {
-				if t.Index < len(v.items) {
-					v.items[t.Index].packed = true
+		weight := v.items[f.Module.Index(f.Weight)].Name
+		if k := v.keep(&v.items[f.Module.Index(f.Weight)]); k >= 0 && v.opts.Keep[k].DType == "" {
+			for i := range f.Module.Tensors {
+				if at := f.Module.Index(&f.Module.Tensors[i]); at < len(v.items) {
+					v.items[at].packed = true
 				}
 			}
 			v.quantised = true
@@ -463,7 +464,7 @@ func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 		}
 		what := f.Leaf + " is not there"
 		if f.Kind == quant.Misfit {
-			what = fmt.Sprintf("%s, %s of the shape %v, does not fit it", all[f.Tensor.Index].Name, f.Tensor.DType, f.Tensor.Shape)
+			what = fmt.Sprintf("%s, %s of the shape %v, does not fit it", all[f.Module.Index(f.Tensor)].Name, f.Tensor.DType, f.Tensor.Shape)
 			if f.Want != "" {
 				what += " (" + f.Want + " would)"
 			}

@@ -23,16 +23,16 @@ func quantised(c *checkpoint.Checkpoint) map[int][]string {
 		var beside []string
 		if f, err := m.Formula(); err == nil {
 			for _, step := range f.Steps {
-				beside = append(beside, c.At(m.Tensors[step.Tensor].Index).Name)
+				beside = append(beside, c.At(m.Index(&m.Tensors[step.Tensor])).Name)
 			}
 		} else {
 			for i := range m.Tensors {
 				if i != m.WeightAt() {
-					beside = append(beside, c.At(m.Tensors[i].Index).Name)
+					beside = append(beside, c.At(m.Index(&m.Tensors[i])).Name)
 				}
 			}
 		}
-		out[m.Tensors[m.WeightAt()].Index] = beside
+		out[m.Index(&m.Tensors[m.WeightAt()])] = beside
 	}
 	return out
 }

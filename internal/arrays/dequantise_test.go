@@ -36,8 +36,8 @@ func dequantise(t *testing.T, tensors []storedTensor, dtype string) (name string
 	}
 	m := r.Modules[0]
 	var parts []*Array
-	for _, p := range m.Tensors {
-		x := tensors[p.Index]
+	for i := range m.Tensors {
+		x := tensors[m.Index(&m.Tensors[i])]
 		elem, ok := ElementOf(x.dtype)
 		if !ok {
 			t.Fatal(x.dtype)

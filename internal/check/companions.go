@@ -128,7 +128,7 @@ func (p *Pass) lost(packed bool) {
 			if f.Like == "" {
 				why = "which " + f.Scheme + " needs"
 			}
-			pending = m.finding(f.Tensor.Index, "%s without its %%s, %s", cmp.Or(f.Weight.DType, "packed"), why)
+			pending = m.finding(f.Module.Index(f.Tensor), "%s without its %%s, %s", cmp.Or(f.Weight.DType, "packed"), why)
 			last = f.Module
 		}
 		lacks = append(lacks, strings.TrimLeft(f.Leaf, "_:"))
@@ -156,7 +156,7 @@ func runCast(p *Pass) {
 func (m *model) castWeights() (list []int) {
 	for _, mod := range m.quant().Modules {
 		if mod.Scheme != nil && mod.Scheme.Name == quant.Cast {
-			list = append(list, mod.Tensors[mod.WeightAt()].Index)
+			list = append(list, mod.Index(&mod.Tensors[mod.WeightAt()]))
 		}
 	}
 	return list
@@ -166,25 +166,25 @@ func runIncompletePacking(p *Pass) { p.lost(true) }
 
 func runNoWeight(p *Pass) {
 	for m, f := range p.quantFaults(quant.Orphan) {
-		p.report(m.finding(f.Tensor.Index, "a scale for %s.weight, which is not there", f.Module.Name))
+		p.report(m.finding(f.Module.Index(f.Tensor), "a scale for %s.weight, which is not there", f.Module.Name))
 	}
 }
 
 func runScaleShape(p *Pass) {
 	for m, f := range p.quantFaults(quant.Misfit) {
-		w := m.At(f.Weight.Index)
+		w := m.At(f.Module.Index(f.Weight))
 		want := ""
 		if f.Want != "" {
 			want = ": " + f.Scheme + " needs " + f.Want
 		}
-		p.report(m.finding(f.Tensor.Index, "%s %s, and %s is %s %s%s", f.Tensor.DType, shapeText(f.Tensor.Shape), w.Name, w.DType, shapeText(w.Shape), want))
+		p.report(m.finding(f.Module.Index(f.Tensor), "%s %s, and %s is %s %s%s", f.Tensor.DType, shapeText(f.Tensor.Shape), w.Name, w.DType, shapeText(w.Shape), want))
 	}
 }
 
 func runLeftover(p *Pass) {
 	for m, f := range p.quantFaults(quant.Unneeded) {
-		w := m.At(f.Weight.Index)
-		p.report(m.finding(f.Tensor.Index, "a companion of quantisation, and %s is %s", w.Name, w.DType))
+		w := m.At(f.Module.Index(f.Weight))
+		p.report(m.finding(f.Module.Index(f.Tensor), "a companion of quantisation, and %s is %s", w.Name, w.DType))
 	}
 }
 

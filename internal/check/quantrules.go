@@ -182,7 +182,7 @@ func runQuantTensors(p *Pass) {
 			if mod.Scheme == nil || mod.Scheme.Name == quant.Cast || slices.ContainsFunc(mod.Scheme.Methods, func(s string) bool { return s == "comfy" || s == "svdquant" }) {
 				continue
 			}
-			i := mod.Tensors[0].Index
+			i := mod.Index(&mod.Tensors[0])
 			f := m.finding(i, "quantised (%s), and config.json has no quantization_config", strings.Join(m.quant().Names(), ", "))
 			f.Count = m.quant().Uses[0].Modules
 			p.report(f)
@@ -291,7 +291,7 @@ func (p *Pass) strategies(m *model, c *quantClaim, have []string) {
 		}
 		for _, t := range mod.Tensors {
 			if t.Leaf == "weight_scale" {
-				p.report(m.finding(t.Index, "a scale for blocks, which quant_method %q calls weight_scale_inv (%s)", c.method, c.place("quant_method")))
+				p.report(m.finding(mod.Index(&t), "a scale for blocks, which quant_method %q calls weight_scale_inv (%s)", c.method, c.place("quant_method")))
 			}
 		}
 	}
@@ -390,16 +390,16 @@ func runQuantNumbers(p *Pass) {
 				continue
 			}
 			if order && mod.Scheme.Name == "gptq" && !slices.ContainsFunc(mod.Tensors, func(t quant.Tensor) bool { return t.Leaf == "g_idx" }) {
-				p.report(m.finding(mod.Tensors[0].Index, "packed without a g_idx, and desc_act is true (%s)", c.place("desc_act")))
+				p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed without a g_idx, and desc_act is true (%s)", c.place("desc_act")))
 			}
 			if len(list) == 0 || slices.ContainsFunc(list, func(pk packing) bool { return pk.agrees(mod) }) {
 				continue
 			}
 			if mod.Bits == 0 {
-				p.report(m.finding(mod.Tensors[0].Index, "packed in %d × 32 bits with %s, and %s says %s", mod.Row/32, plural.Of(int(mod.Groups), "scale"), c.place(list[0].key), list[0]))
+				p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed in %d × 32 bits with %s, and %s says %s", mod.Row/32, plural.Of(int(mod.Groups), "scale"), c.place(list[0].key), list[0]))
 				continue
 			}
-			p.report(m.finding(mod.Tensors[0].Index, "packed with %s in groups of %d, and %s says %s", plural.Of(mod.Bits, "bit"), mod.Group, c.place(list[0].key), list[0]))
+			p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed with %s in groups of %d, and %s says %s", plural.Of(mod.Bits, "bit"), mod.Group, c.place(list[0].key), list[0]))
 		}
 	}
 }
@@ -694,7 +694,7 @@ func runIgnoredQuantised(p *Pass) {
 			}
 			for i := range list {
 				if e := &list[i]; e.covers(mod.Name) && !strings.EqualFold(e.text, "gate") {
-					p.report(m.finding(mod.Tensors[0].Index, "quantised (%s), and %s leaves it out (%s)", mod.Scheme.Name, e.text, filepath.Base(c.doc.Path())+":"+position(e.at)))
+					p.report(m.finding(mod.Index(&mod.Tensors[0]), "quantised (%s), and %s leaves it out (%s)", mod.Scheme.Name, e.text, filepath.Base(c.doc.Path())+":"+position(e.at)))
 					break
 				}
 			}

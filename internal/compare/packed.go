@@ -56,11 +56,11 @@ func (c *comparison) unpacked(list []*tensor, of *checkpoint.Checkpoint, r *quan
 		if f.Shape >= 0 && (c.opt.Headers || source.Scheme(of.Path) != "") {
 			continue // the shape would have to be read, of every weight
 		}
-		w := list[m.Tensors[f.Weight].Index]
+		w := list[m.Index(&m.Tensors[f.Weight])]
 		t := &tensor{index: w.index, own: f.Name, name: f.Name, dtype: w.dtype}
 		parts := make([]*arrays.Array, 0, len(m.Tensors))
 		for i := range m.Tensors {
-			one := list[m.Tensors[i].Index]
+			one := list[m.Index(&m.Tensors[i])]
 			t.sources = append(t.sources, one.index)
 			s, err := Section(of, one.index)
 			if err != nil || s.Type == nil {
@@ -84,7 +84,7 @@ func (c *comparison) unpacked(list []*tensor, of *checkpoint.Checkpoint, r *quan
 		typ, _ := values.Lookup("F64")
 		t.section = values.Section{Name: f.Name, Type: typ, Data: io.NewSectionReader(a.Data, 0, a.Size())}
 		for i := range m.Tensors {
-			gone[list[m.Tensors[i].Index]] = true
+			gone[list[m.Index(&m.Tensors[i])]] = true
 		}
 		made[w] = t
 	}

@@ -46,7 +46,7 @@ func (c *comparison) applyScales() {
 			if m.Scheme == nil || m.Scheme.Name == quant.Cast {
 				continue
 			}
-			w := side.list[m.Tensors[m.WeightAt()].Index]
+			w := side.list[m.Index(&m.Tensors[m.WeightAt()])]
 			if !isCodes(w.dtype) || !w.halfCodes() {
 				continue
 			}
@@ -64,7 +64,7 @@ func (c *comparison) applyScales() {
 				shared = append(shared, w.own)
 			}
 			for i := range m.Tensors {
-				if t := side.list[m.Tensors[i].Index]; t.pair == nil && t != s {
+				if t := side.list[m.Index(&m.Tensors[i])]; t.pair == nil && t != s {
 					t.reason = "of a quantised weight, which the other side does not have"
 				}
 			}
@@ -98,7 +98,7 @@ func onlyScales(m *quant.Module, list []*tensor) *tensor {
 	if err != nil || len(f.Steps) != 1 || f.Steps[0].Action != quant.Times {
 		return nil
 	}
-	return list[m.Tensors[f.Steps[0].Tensor].Index]
+	return list[m.Index(&m.Tensors[f.Steps[0].Tensor])]
 }
 
 // scaledSection is a weight's elements with the scale of each, and false where the scales

@@ -175,11 +175,43 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Modules are judged alike only where their tensors are, whatever a file calls its dtypes.
-func TestForms(t *testing.T) {
-	apart := Module{Tensors: []Tensor{{Leaf: "weight", DType: "F32", Shape: []uint64{2}}, {Leaf: "scales", DType: "F16"}}}
-	made := Module{Tensors: []Tensor{{Leaf: "weight", DType: "F32" + "2,\nscales 3 F16"}}}
-	if a, b := apart.appendForm(nil), made.appendForm(nil); string(a) == string(b) {
-		t.Errorf("both are %q", a)
+// Tensors are of one kind only where they are alike, whatever a file calls its dtypes.
+func TestKinds(t *testing.T) {
+	s := NewSurvey(0)
+	list := []Tensor{
+		{Leaf: "weight", DType: "F32", Shape: []uint64{2}},
+		{Leaf: "weight", DType: "F32\x02"},
+		{Leaf: "weigh", DType: "tF32", Shape: []uint64{2}},
+		{Leaf: "weight", DType: "F32", Shape: []uint64{2, 1}},
+		{Leaf: "weight", DType: "F32", Shape: []uint64{258}},
+		{Leaf: "weight", DType: "F32"},
+	}
+	for i, one := range append(list, list...) {
+		if kind := s.kind(one); int(kind) != i%len(list) {
+			t.Errorf("%+v is of kind %d, want %d", one, kind, i%len(list))
+		}
+	}
+}
+
+// The tensors of modules that are alike have their own places, however they come.
+func TestIndex(t *testing.T) {
+	s := NewSurvey(0)
+	names := []string{"l.1.m.weight", "l.0.m.weight", "other", "l.0.m.weight_scale_inv", "l.1.m.weight_scale_inv"}
+	for _, name := range names {
+		if strings.HasSuffix(name, "weight") {
+			s.Add(name, "F8_E4M3", []uint64{256, 128})
+		} else {
+			s.Add(name, "F32", []uint64{2, 1})
+		}
+	}
+	for _, m := range s.Report(nil).Modules {
+		if m.Scheme == nil || m.Scheme.Name != "fp8-block" {
+			t.Errorf("%s: %+v", m.Name, m.Form)
+		}
+		for i := range m.Tensors {
+			if got, want := names[m.Index(&m.Tensors[i])], m.Name+"."+m.Tensors[i].Leaf; got != want {
+				t.Errorf("tensor %d of %s is %s, want %s", i, m.Name, got, want)
+			}
+		}
 	}
 }

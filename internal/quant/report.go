@@ -62,28 +62,21 @@ func (r *Report) Names() []string {
 	return out
 }
 
-// judged is what modules that are alike are.
-type judged struct {
-	fit  *fit // nil for no scheme
-	form *Form
-}
-
-func newJudged(f *fit, m *Module, o *Options) *judged {
-	j := &judged{fit: f, form: formless}
+// judge finds the scheme that a form fits, or else the one that it comes nearest to.
+func (s *Survey) judge(m *Form, o *Options) {
+	f := s.classify(m, o)
 	if f == nil || f.faults() > 0 {
-		return j
+		m.near = f
+		return
 	}
-	j.form = &Form{
-		Scheme: f.scheme, Bits: f.vars[width], Group: f.groupSize(), Out: f.vars[outputs], In: f.vars[inputs], Groups: f.vars[groups],
-		Said: o.Group,
-	}
+	m.Scheme, m.Bits, m.Group, m.Out, m.In, m.Groups = f.scheme, f.vars[width], f.groupSize(), f.vars[outputs], f.vars[inputs], f.vars[groups]
+	m.Said = o.Group
 	if f.scheme.blocks() {
-		j.form.BlockRows, j.form.BlockColumns = f.vars[blockRows], f.vars[blockColumns]
+		m.BlockRows, m.BlockColumns = f.vars[blockRows], f.vars[blockColumns]
 	}
-	if w := m.tensor(&f.scheme.Weight); j.form.In == 0 && len(w.Shape) > 0 && strings.HasSuffix(w.DType, "32") {
-		j.form.Row = w.Shape[len(w.Shape)-1] * 32 // fits, as the bytes of the tensor do
+	if w := m.tensor(&f.scheme.Weight); m.In == 0 && len(w.Shape) > 0 && strings.HasSuffix(w.DType, "32") {
+		m.Row = w.Shape[len(w.Shape)-1] * 32 // fits, as the bytes of the tensor do
 	}
-	return j
 }
 
 // Report judges what was added, and ends the survey. The options may be nil.
@@ -91,42 +84,26 @@ func (s *Survey) Report(o *Options) *Report {
 	if o == nil {
 		o = new(Options)
 	}
-	s.settle()
+	s.settle(func(f *Form) { s.judge(f, o) })
 	r := &Report{Markers: s.markers}
-	fits := make([]*fit, len(s.modules)) // the best, of modules that fit none
 	uses := make(map[string]*usage)
-	// The layers of a model are alike: most modules have the leaves, dtypes and shapes
-	// of one that is judged already.
-	seen := make(map[string]*judged)
-	var form []byte
 	for i := range s.modules {
 		m := &s.modules[i]
-		form = m.appendForm(form[:0])
-		j, ok := seen[string(form)]
-		if !ok {
-			j = newJudged(s.classify(m, o), m, o)
-			if j.fit == nil || j.fit.faults() == 0 { // what is wrong is told of the module's own tensors
-				seen[string(form)] = j
-			}
-		}
-		f := j.fit
-		if f == nil || f.faults() > 0 {
-			fits[i] = f
+		if m.Scheme == nil {
 			continue
 		}
-		m.Form = j.form
-		u := uses[f.scheme.Name]
+		u := uses[m.Scheme.Name]
 		if u == nil {
 			u = &usage{leaves: make(map[string]int), sizes: make(map[[2]uint64]int), first: m}
-			uses[f.scheme.Name] = u
+			uses[m.Scheme.Name] = u
 		}
 		u.modules++
 		u.sizes[[2]uint64{m.Bits, m.Group}]++
-		for _, t := range m.Tensors {
-			u.leaves[t.Leaf]++
+		for i := range m.Tensors {
+			u.leaves[m.Tensors[i].Leaf]++
 		}
 	}
-	r.findFaults(s, o, fits, uses)
+	r.findFaults(s, o, uses)
 	r.Modules = make([]*Module, 0, len(s.modules))
 	for i := range s.modules {
 		if m := &s.modules[i]; m.Scheme != nil || len(m.Tensors) > 1 {
@@ -141,7 +118,7 @@ func (s *Survey) Report(o *Options) *Report {
 		}
 	}
 	if len(r.Uses) == 0 {
-		r.Uses = nearest(fits)
+		r.Uses = nearest(s.modules)
 	}
 	slices.SortFunc(r.Uses, func(a, b Use) int {
 		return cmp.Or(cmp.Compare(b.Modules, a.Modules), strings.Compare(a.Scheme, b.Scheme))
@@ -150,18 +127,18 @@ func (s *Survey) Report(o *Options) *Report {
 }
 
 // nearest counts the schemes that modules come nearest to, where none fits any.
-func nearest(fits []*fit) []Use {
+func nearest(list []Module) []Use {
 	modules := make(map[string]int)
-	for _, f := range fits {
-		if f != nil {
+	for i := range list {
+		if f := list[i].near; f != nil {
 			modules[f.scheme.Name]++
 		}
 	}
-	var list []Use
+	var uses []Use
 	for name, n := range modules {
-		list = append(list, Use{Scheme: name, Modules: n})
+		uses = append(uses, Use{Scheme: name, Modules: n})
 	}
-	return list
+	return uses
 }
 
 // usage is what is common to the modules of a scheme.
@@ -172,26 +149,11 @@ type usage struct {
 	first         *Module
 }
 
-// appendForm appends what a module is judged by: all but its name.
-func (m *Module) appendForm(b []byte) []byte {
-	for i := range m.Tensors {
-		t := &m.Tensors[i]
-		b = append(append(b, t.Leaf...), ' ')
-		// The length keeps a dtype that a file made up from reading like the rest.
-		b = append(append(strconv.AppendInt(b, int64(len(t.DType)), 10), ' '), t.DType...)
-		for _, d := range t.Shape {
-			b = append(strconv.AppendUint(b, d, 10), ',')
-		}
-		b = append(b, '\n')
-	}
-	return b
-}
-
-// classify returns the first scheme that a module fits, or else the one that it comes nearest to.
-func (s *Survey) classify(m *Module, o *Options) *fit {
+// classify returns the first scheme that a form fits, or else the one that it comes nearest to.
+func (s *Survey) classify(m *Form, o *Options) *fit {
 	var best *fit
-	for _, t := range m.Tensors {
-		for _, scheme := range s.k.byWeight[t.Leaf] {
+	for i := range m.Tensors {
+		for _, scheme := range s.k.byWeight[m.Tensors[i].Leaf] {
 			f := scheme.fit(m, o)
 			if f == nil {
 				continue
@@ -222,7 +184,7 @@ func scope(name string) string {
 	return ""
 }
 
-func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]*usage) {
+func (r *Report) findFaults(s *Survey, o *Options, uses map[string]*usage) {
 	// Where scaled F8 weights are, those without a scale have lost it.
 	scaled := make(map[string]*Module)
 	plain := make(map[string]int)
@@ -278,11 +240,11 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 					r.Faults = append(r.Faults, Fault{Kind: Orphan, Module: m, Tensor: t, Leaf: t.Leaf})
 				}
 			}
-		case fits[i] == nil && len(m.Tensors) == 1 && isCode(w):
+		case m.near == nil && len(m.Tensors) == 1 && isCode(w):
 			if like := codes[codeKey(m, w)]; like != nil && like.Scale() != nil {
 				r.Faults = append(r.Faults, Fault{Kind: Lost, Module: m, Scheme: like.Scheme.Name, Tensor: w, Weight: w, Leaf: like.Scale().Leaf, Like: like.Name})
 			}
-		case fits[i] == nil:
+		case m.near == nil:
 			if w.DType == "F16" || w.DType == "BF16" || w.DType == "F32" {
 				for j := range m.Tensors {
 					if t := &m.Tensors[j]; telling(t.Leaf) && known().leaves[t.Leaf] == partLeaf {
@@ -291,7 +253,7 @@ func (r *Report) findFaults(s *Survey, o *Options, fits []*fit, uses map[string]
 				}
 			}
 		default:
-			r.explain(s, m, w, o, fits[i], uses)
+			r.explain(s, m, w, o, uses)
 		}
 	}
 }
@@ -306,9 +268,10 @@ func codeKey(m *Module, w *Tensor) string { return scope(m.Name) + "\x00" + w.Le
 
 // explain says what a module lacks of the scheme that it comes nearest to, and of two
 // equally near of the one that other modules follow.
-func (r *Report) explain(s *Survey, m *Module, w *Tensor, o *Options, best *fit, uses map[string]*usage) {
+func (r *Report) explain(s *Survey, m *Module, w *Tensor, o *Options, uses map[string]*usage) {
+	best := m.near
 	for _, scheme := range s.k.byWeight[w.Leaf] {
-		f := scheme.fit(m, o)
+		f := scheme.fit(m.Form, o)
 		if f == nil || f.faults() == 0 {
 			continue
 		}
@@ -330,28 +293,28 @@ func (r *Report) explain(s *Survey, m *Module, w *Tensor, o *Options, best *fit,
 }
 
 // weight returns the tensor that a scheme would have for the weight, nil for none.
-func (m *Module) weight() *Tensor {
-	if m.Scheme != nil {
-		return m.tensor(&m.Scheme.Weight)
+func (f *Form) weight() *Tensor {
+	if f.Scheme != nil {
+		return f.tensor(&f.Scheme.Weight)
 	}
-	for i := range m.Tensors {
-		if kind := known().leaves[m.Tensors[i].Leaf]; kind == weightLeaf || m.Tensors[i].Leaf == "" {
-			return &m.Tensors[i]
+	for i := range f.Tensors {
+		if kind := known().leaves[f.Tensors[i].Leaf]; kind == weightLeaf || f.Tensors[i].Leaf == "" {
+			return &f.Tensors[i]
 		}
 	}
 	return nil
 }
 
-// WeightAt returns the place of the weight among the tensors of a module with a scheme.
-func (m *Module) WeightAt() int {
-	return slices.IndexFunc(m.Tensors, func(t Tensor) bool { return t.Leaf == m.Scheme.Weight.Leaf })
+// WeightAt returns the place of the weight among the tensors of a form with a scheme.
+func (f *Form) WeightAt() int {
+	return slices.IndexFunc(f.Tensors, func(t Tensor) bool { return t.Leaf == f.Scheme.Weight.Leaf })
 }
 
 // Scale returns the tensor that a weight is multiplied with, nil of a scheme without one.
-func (m *Module) Scale() *Tensor {
-	for i := range m.Tensors {
-		t := &m.Tensors[i]
-		if t.Leaf == "weight_scale" || len(m.Scheme.Parts) > 0 && slices.Contains(m.Scheme.Parts[0].leaves(), t.Leaf) {
+func (f *Form) Scale() *Tensor {
+	for i := range f.Tensors {
+		t := &f.Tensors[i]
+		if t.Leaf == "weight_scale" || len(f.Scheme.Parts) > 0 && slices.Contains(f.Scheme.Parts[0].leaves(), t.Leaf) {
 			return t
 		}
 	}

@@ -2,34 +2,45 @@ package quant
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math/bits"
 	"slices"
 	"strings"
 )
 
-// A Survey gathers the tensors of a checkpoint by the module that they belong to.
+// A Survey gathers the tensors of a checkpoint by the module that they belong to. There may be
+// half a million, so it keeps little of each: those with one leaf, dtype and shape are of
+// one kind.
 type Survey struct {
 	k       *knowledge
+	kinds   []Tensor
+	byKind  map[string]int32
+	key     []byte // for looking up a kind
 	index   map[string]int32
 	modules []Module
 	markers []string
 	n       int
 	last    int32 // the module of the tensor before, whose parts mostly follow each other
-	// tensors are those of all modules, as they came, and of the modules of each, until they are
-	// settled: a slice of its own for each of 200,000 modules takes twice the memory.
-	tensors []Tensor
-	of      []int32
+	// added are the tensors, as they came.
+	added []added
 }
+
+// An added tensor is the number of its module and its kind, and the order in which Add saw it.
+type added struct{ module, kind, at int32 }
 
 // A Module is a weight and what is beside it, or either alone.
 type Module struct {
-	Name    string
-	Tensors []Tensor
+	Name string
 	*Form
+	index []int32
 }
 
-// A Form is how the tensors of a module fit together. Modules that are alike share it.
+// Index returns the order in which Add saw one of the module's tensors.
+func (m *Module) Index(t *Tensor) int { return int(m.index[t.place]) }
+
+// A Form is the tensors of a module and how they fit together. Modules that are alike share it.
 type Form struct {
+	Tensors []Tensor
 	// Scheme is the one that the module fits, nil for none.
 	Scheme *Scheme
 	// Bits is the width of an element, and Group how many inputs share a scale, 0 where
@@ -44,26 +55,26 @@ type Form struct {
 	BlockRows, BlockColumns uint64
 	// Said is how many inputs share a scale as the configuration says, 0 where it does not.
 	Said uint64
-}
 
-// formless is of a module that fits no scheme.
-var formless = new(Form)
+	near *fit // to the scheme that it comes nearest to, where it fits none
+}
 
 // A Tensor of a module.
 type Tensor struct {
 	Leaf  string
-	Index int // the order in which Add saw it
 	DType string
 	Shape []uint64
+	place int // among those of the module
 }
 
 // NewSurvey returns an empty survey of about so many tensors, 0 when that is not known.
 func NewSurvey(tensors int) *Survey {
 	const most = 1 << 20 // twice what the largest release known has
 	n := min(tensors, most)
+	some := n/3 + n/32 // often a weight and two parts, and few that are alone
 	return &Survey{
-		k: known(), index: make(map[string]int32, n/3), modules: make([]Module, 0, n/3), // often a weight and two parts
-		tensors: make([]Tensor, 0, n), of: make([]int32, 0, n),
+		k: known(), byKind: make(map[string]int32), index: make(map[string]int32, some),
+		modules: make([]Module, 0, some), added: make([]added, 0, n),
 	}
 }
 
@@ -100,38 +111,74 @@ func (s *Survey) Add(name, dtype string, shape []uint64) {
 		if i, ok = s.index[module]; !ok {
 			i = int32(len(s.modules))
 			s.index[module] = i
-			s.modules = append(s.modules, Module{Name: module, Form: formless})
+			s.modules = append(s.modules, Module{Name: module})
 		}
 		s.last = i
 	}
-	s.tensors, s.of = append(s.tensors, Tensor{leaf, at, dtype, shape}), append(s.of, i)
+	s.added = append(s.added, added{i, s.kind(Tensor{Leaf: leaf, DType: dtype, Shape: shape}), int32(at)})
 }
 
-// settle gives the modules their tensors.
-func (s *Survey) settle() {
-	if !slices.IsSorted(s.of) {
-		starts := make([]int32, len(s.modules)+1)
-		for _, i := range s.of {
-			starts[i+1]++
-		}
-		for i := range s.modules {
-			starts[i+1] += starts[i]
-		}
-		sorted, of := make([]Tensor, len(s.tensors)), make([]int32, len(s.of))
-		for k, i := range s.of {
-			sorted[starts[i]], of[starts[i]] = s.tensors[k], i
-			starts[i]++
-		}
-		s.tensors, s.of = sorted, of
+// kind returns the number of a tensor's kind.
+func (s *Survey) kind(t Tensor) int32 {
+	s.key = t.appendKind(s.key[:0])
+	kind, ok := s.byKind[string(s.key)]
+	if !ok {
+		kind = int32(len(s.kinds))
+		s.kinds = append(s.kinds, t)
+		s.byKind[string(s.key)] = kind
 	}
-	begin := 0
-	for end := range s.of {
-		if i := s.of[end]; end+1 == len(s.of) || s.of[end+1] != i {
-			s.modules[i].Tensors = s.tensors[begin : end+1 : end+1]
-			begin = end + 1
-		}
+	return kind
+}
+
+// appendKind appends what a tensor is judged by.
+func (t *Tensor) appendKind(b []byte) []byte {
+	// The lengths keep a dtype that a file made up from reading like the rest.
+	b = append(binary.AppendUvarint(b, uint64(len(t.Leaf))), t.Leaf...)
+	b = append(binary.AppendUvarint(b, uint64(len(t.DType))), t.DType...)
+	for _, d := range t.Shape {
+		b = binary.AppendUvarint(b, d)
 	}
-	s.index, s.of = nil, nil // nothing is added any more
+	return b
+}
+
+// settle gives the modules their tensors and the forms that those have; judge finds what a form is.
+func (s *Survey) settle(judge func(f *Form)) {
+	s.index, s.byKind = nil, nil // nothing is added any more
+	starts := make([]int32, len(s.modules)+1)
+	for _, t := range s.added {
+		starts[t.module+1]++
+	}
+	for i := range s.modules {
+		starts[i+1] += starts[i]
+	}
+	index, kinds := make([]int32, len(s.added)), make([]int32, len(s.added))
+	next := slices.Clone(starts)
+	for _, t := range s.added {
+		to := next[t.module]
+		index[to], kinds[to] = t.at, t.kind
+		next[t.module]++
+	}
+	s.added = nil
+	// The layers of a model are alike: most modules have the form of one that is judged already.
+	forms := make(map[string]*Form)
+	for i := range s.modules {
+		begin, end := starts[i], starts[i+1]
+		s.key = s.key[:0]
+		for _, kind := range kinds[begin:end] {
+			s.key = binary.NativeEndian.AppendUint32(s.key, uint32(kind))
+		}
+		f := forms[string(s.key)]
+		if f == nil {
+			f = &Form{Tensors: make([]Tensor, end-begin)}
+			for place, kind := range kinds[begin:end] {
+				f.Tensors[place] = s.kinds[kind]
+				f.Tensors[place].place = place
+			}
+			judge(f)
+			forms[string(s.key)] = f
+		}
+		s.modules[i].Form, s.modules[i].index = f, index[begin:end:end]
+	}
 }
 
 // split cuts a name into its module and the leaf, the longest that is known.
@@ -182,9 +229,9 @@ func OfActivations(name string) bool {
 	return known().loose[leaf]
 }
 
-func (m *Module) tensor(p *Part) *Tensor {
-	for i := range m.Tensors {
-		if t := &m.Tensors[i]; t.Leaf == p.Leaf || slices.Contains(p.Or, t.Leaf) {
+func (f *Form) tensor(p *Part) *Tensor {
+	for i := range f.Tensors {
+		if t := &f.Tensors[i]; t.Leaf == p.Leaf || slices.Contains(p.Or, t.Leaf) {
 			return t
 		}
 	}
@@ -216,8 +263,8 @@ func (f *fit) score() int {
 	return 2*len(f.missing) + len(f.wrong) + 2*f.other + len(f.extra) - f.found - f.asked
 }
 
-// fit holds a module against a scheme. It returns nil when the weight is not one of it.
-func (s *Scheme) fit(m *Module, o *Options) *fit {
+// fit holds tensors against a scheme. It returns nil when the weight is not one of it.
+func (s *Scheme) fit(m *Form, o *Options) *fit {
 	w := m.tensor(&s.Weight)
 	if len(m.Tensors) == 1 && len(s.Parts) > 0 || w == nil || !s.Weight.allows(w.DType) || s.ByShape && w.DType == "" {
 		return nil
