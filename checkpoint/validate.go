@@ -70,7 +70,7 @@ func (c *Checkpoint) Validate(ctx context.Context) []Fault {
 	}
 	if c.Format == GGUF {
 		c.validateSplit(&l)
-	} else if len(c.Files) > 1 && !agree {
+	} else if len(c.Files) > 1 && !agree && !c.namesOnly { // an index has a name once
 		c.tableOnce.Do(c.buildTable)
 		c.validateDuplicates(&l)
 	}

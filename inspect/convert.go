@@ -397,7 +397,7 @@ func (v *Conversion) kept() map[int]string {
 	if !ties {
 		return nil
 	}
-	read := identify.Read(slices.Collect(adapt.Tensors(c)), v.opts.Names.Model)
+	read := identify.Read(adapt.Tensors(c), v.opts.Names.Model)
 	conv, _ := convention.Lookup(read.Convention)
 	places := read.Places(conv)
 	kept := make(map[int]string)

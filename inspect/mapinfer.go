@@ -201,7 +201,7 @@ func InferMap(ctx context.Context, a, b *checkpoint.Checkpoint, opts *InferMapOp
 			return nil, err
 		}
 		if goal != nil {
-			if got := identify.Read(names.Tensors, names.Model); !got.IsOf(goal.Name) {
+			if got := identify.Read(slices.Values(names.Tensors), names.Model); !got.IsOf(goal.Name) {
 				return nil, fmt.Errorf("%s: its names must be those of %s, to be compared with; they are of %s", to.Path, goal.Name, cmp.Or(got.Convention, "no convention that is known"))
 			}
 		}

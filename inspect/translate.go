@@ -277,7 +277,7 @@ func sourceOf(path string, tensors []convention.Named, name string, m *conventio
 		from, err := lookup(name)
 		return from, nil, err
 	}
-	r := identify.Read(tensors, m)
+	r := identify.Read(slices.Values(tensors), m)
 	if from, ok := convention.Lookup(r.Convention); ok {
 		tied := slices.DeleteFunc(slices.Clone(r.Tied), func(c *convention.Convention) bool { return c == from })
 		return from, append([]*convention.Convention{from}, tied...), nil

@@ -686,9 +686,9 @@ func runArchitecture(p *Pass) {
 // there that its convention does not have.
 func (m *model) onlyHeadMore(fit *identify.Fit) bool {
 	more := false
-	for i, place := range fit.Places() {
+	for name, place := range fit.Places {
 		if place.Tensor == nil && !place.Buffer {
-			if more = true; !strings.HasSuffix(m.At(i).Name, "lm_head.weight") {
+			if more = true; !strings.HasSuffix(name, "lm_head.weight") {
 				return false
 			}
 		}

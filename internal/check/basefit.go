@@ -118,7 +118,7 @@ func readBase(ctx context.Context, c *checkpoint.Checkpoint) *baseModel {
 	b := &baseModel{targets: make(map[string]target)}
 	b.model, _ = adapt.Model(ctx, c)
 	tensors := slices.Collect(adapt.Tensors(c))
-	r := identify.Read(tensors, b.model)
+	r := identify.Read(slices.Values(tensors), b.model)
 	places := make([]identify.Place, len(tensors))
 	if b.conv, _ = convention.Lookup(r.Convention); b.conv != nil {
 		places = r.Places(b.conv)

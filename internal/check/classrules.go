@@ -129,7 +129,7 @@ func runUnexpected(p *Pass) {
 		}
 		var extra []*family
 		for _, t := range m.families() {
-			place := fit.Places()[t.members[0]]
+			place := fit.Place(t.first)
 			_, beside := quant.Leaf(t.first)
 			// Poolers are of one class and not of another.
 			if place.Tensor == nil && !place.Buffer && !beside && !isBuffer(t.first) && !strings.Contains(t.first, "pooler") && !ofOptimizer(t.first) && !strings.Contains(t.first, "mtp") && !strings.Contains(t.first, "nextn") {

@@ -374,7 +374,7 @@ func runGGUFTensors(p *Pass) {
 func (p *Pass) unknownToGGUF(m *model, k ggufKeys, fit *identify.Fit) {
 	var extra []*family
 	for _, t := range m.families() {
-		place := fit.Places()[t.members[0]]
+		place := fit.Place(t.first)
 		tower := slices.ContainsFunc(towers, func(tower string) bool { return strings.HasPrefix(t.first, tower) })
 		if place.Tensor == nil && !place.Buffer && !tower && m.ggufName(t.first) == t.first && !strings.HasSuffix(t.first, ".scale") && !strings.HasSuffix(t.first, ".bias") {
 			extra = append(extra, t)
@@ -404,7 +404,7 @@ func runGGUFProjector(p *Pass) {
 		top, known := 0, false
 		for _, s := range m.stacks() {
 			if s.before == "v.blk." {
-				top, known = max(top, s.top), true
+				top, known = max(top, s.top()), true
 			}
 		}
 		if n, ok := k.number("vision.block_count"); ok && known && n != uint64(top)+1 {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"maps"
@@ -17,8 +18,35 @@ import (
 // that differ in their first number alone.
 type stack struct {
 	before, after string
-	byLayer       map[int]int // tensor of each layer
-	top           int         // the last layer
+	layers        []layerTensor // in their order; a map for each of 9,000 stacks takes four times the memory
+}
+
+// A layerTensor is the tensor of a stack in one layer. Numbers of layers fit, as they were read
+// from names into 31 bits.
+type layerTensor struct{ layer, tensor int32 }
+
+// at returns the tensor of a layer.
+func (s *stack) at(layer int) (tensor int, ok bool) {
+	i, ok := slices.BinarySearchFunc(s.layers, layer, func(t layerTensor, layer int) int { return cmp.Compare(int(t.layer), layer) })
+	if !ok {
+		return 0, false
+	}
+	return int(s.layers[i].tensor), true
+}
+
+// top returns the last layer.
+func (s *stack) top() int { return int(s.layers[len(s.layers)-1].layer) }
+
+// last returns the tensor of the last layer.
+func (s *stack) last() int { return int(s.layers[len(s.layers)-1].tensor) }
+
+// numbers yields the layers.
+func (s *stack) numbers(yield func(layer int) bool) {
+	for _, t := range s.layers {
+		if !yield(int(t.layer)) {
+			return
+		}
+	}
 }
 
 // findStacks returns the stacks of a model. Templates with more than one number,
@@ -36,15 +64,29 @@ func (m *model) findStacks() []*stack {
 			k := key{before, after}
 			s := byKey[k]
 			if s == nil {
-				s = &stack{before: before, after: after, byLayer: make(map[int]int)}
+				s = &stack{before: before, after: after}
 				byKey[k] = s
 				list = append(list, s)
 			}
-			s.byLayer[layer] = int(i)
-			s.top = max(s.top, layer)
+			s.layers = append(s.layers, layerTensor{int32(layer), i})
 		}
 	}
+	for _, s := range list {
+		s.sort()
+	}
 	return list
+}
+
+// sort sorts the layers. Of several spellings of a number, 1 and 01, the last counts.
+func (s *stack) sort() {
+	slices.SortStableFunc(s.layers, func(a, b layerTensor) int { return cmp.Compare(a.layer, b.layer) })
+	kept := s.layers[:0]
+	for i, t := range s.layers {
+		if i+1 == len(s.layers) || s.layers[i+1].layer != t.layer {
+			kept = append(kept, t)
+		}
+	}
+	s.layers = kept
 }
 
 // depthOf returns the layers below each prefix that have any tensor.
@@ -54,7 +96,7 @@ func depthOf(stacks []*stack) map[string]map[int]bool {
 		if out[s.before] == nil {
 			out[s.before] = make(map[int]bool)
 		}
-		for layer := range s.byLayer {
+		for layer := range s.numbers {
 			out[s.before][layer] = true
 		}
 	}
@@ -81,7 +123,7 @@ func runLayerGaps(p *Pass) {
 		kinds, below := make(map[string]int), make(map[string][]*stack)
 		for _, s := range m.stacks() {
 			below[s.before] = append(below[s.before], s)
-			if 2*len(s.byLayer) > len(byPrefix[s.before]) {
+			if 2*len(s.layers) > len(byPrefix[s.before]) {
 				kinds[s.before]++
 			}
 		}
@@ -123,7 +165,7 @@ func runLayerGaps(p *Pass) {
 func kindsByLayer(stacks []*stack) map[int]map[string]bool {
 	kinds := make(map[int]map[string]bool)
 	for _, s := range stacks {
-		for layer := range s.byLayer {
+		for layer := range s.numbers {
 			if kinds[layer] == nil {
 				kinds[layer] = make(map[string]bool)
 			}
@@ -244,7 +286,7 @@ func runIncompleteLayer(p *Pass) {
 			}
 			var lacks []int
 			for layer := range layers {
-				if _, ok := s.byLayer[layer]; !ok {
+				if _, ok := s.at(layer); !ok {
 					lacks = append(lacks, layer)
 				}
 			}
@@ -253,10 +295,10 @@ func runIncompleteLayer(p *Pass) {
 				continue
 			}
 			for _, layer := range lacks {
-				if m.lacks(m.At(s.byLayer[s.top]).Name, layer) {
+				if m.lacks(m.At(s.last()).Name, layer) {
 					continue // WT318's
 				}
-				f := m.finding(s.byLayer[s.top], "absent, and %d of %s %s it", len(s.byLayer), plural.Of(len(layers), "layer"), plural.Verb(len(s.byLayer), "have"))
+				f := m.finding(s.last(), "absent, and %d of %s %s it", len(s.layers), plural.Of(len(layers), "layer"), plural.Verb(len(s.layers), "have"))
 				f.Tensor = fmt.Sprintf("%s%d%s", s.before, layer, s.after)
 				p.report(f)
 			}
@@ -340,16 +382,16 @@ func (p *Pass) oddLayers(say func(t checkpoint.Tensor) string, yield func(m *mod
 			continue
 		}
 		for _, s := range m.stacks() {
-			if len(s.byLayer) < minLayers || !isLayers(s.before) {
+			if len(s.layers) < minLayers || !isLayers(s.before) {
 				continue
 			}
 			count := make(map[string]int)
-			for _, i := range s.byLayer {
-				count[say(m.At(i))]++
+			for _, t := range s.layers {
+				count[say(m.At(int(t.tensor)))]++
 			}
 			usual := ""
 			for what, n := range count {
-				if len(s.byLayer)-n <= maxOdd {
+				if len(s.layers)-n <= maxOdd {
 					usual = what
 				}
 			}
@@ -358,18 +400,18 @@ func (p *Pass) oddLayers(say func(t checkpoint.Tensor) string, yield func(m *mod
 			}
 			var odd []int
 			edge := false
-			for layer, i := range s.byLayer {
-				if say(m.At(i)) != usual {
+			for _, t := range s.layers {
+				if layer := int(t.layer); say(m.At(int(t.tensor))) != usual {
 					odd = append(odd, layer)
-					edge = edge || layer == 0 || layer == s.top || layer == 1
+					edge = edge || layer == 0 || layer == s.top() || layer == 1
 				}
 			}
-			if edge || m.byDesign(odd, maps.Keys(s.byLayer)) {
+			if edge || m.byDesign(odd, s.numbers) {
 				continue
 			}
-			slices.Sort(odd)
 			for _, layer := range odd {
-				yield(m, s.byLayer[layer], usual)
+				i, _ := s.at(layer)
+				yield(m, i, usual)
 			}
 		}
 	}

@@ -46,6 +46,7 @@ type model struct {
 	// layerKinds are of the layers that config.json counts.
 	layerKinds func() []string
 	held       func() *identify.Fit // to the convention of the model type in config.json
+	fitted     map[*identify.Fit]*fittedLayers
 	// measures are of the tensors' values, which are read when they are first
 	// asked for.
 	measures func() *measures
@@ -67,8 +68,9 @@ type family struct {
 
 // naming is what the names of a model say.
 type naming struct {
-	*identify.Reading
-	conv *convention.Convention // nil when the convention is not known
+	*identify.Reading // by the names alone
+	whole             *identify.Result
+	conv              *convention.Convention // nil when the convention is not known
 	// prefix stands before the names of the language model, and base is what
 	// the convention has and they lack.
 	prefix, base string
@@ -130,18 +132,29 @@ func (m *model) isPartial(ctx context.Context) bool {
 }
 
 func (m *model) findFamilies() []*family {
-	byTemplate := make(map[string]*family, 256)
+	byTemplate := make(map[string]int32, 256)
 	var list []*family
+	var counts []int
+	of := make([]int32, m.Len())
 	var buf []byte
 	for i, t := range m.All() {
 		buf = template.Words.Append(buf[:0], t.Name)
-		tm := byTemplate[string(buf)]
-		if tm == nil {
-			tm = &family{template: string(buf), first: t.Name}
-			byTemplate[tm.template] = tm
-			list = append(list, tm)
+		at, ok := byTemplate[string(buf)]
+		if !ok {
+			at = int32(len(list))
+			f := &family{template: string(buf), first: t.Name}
+			byTemplate[f.template] = at
+			list, counts = append(list, f), append(counts, 0)
 		}
-		tm.members = append(tm.members, int32(i))
+		of[i] = at
+		counts[at]++
+	}
+	members := make([]int32, len(of)) // of all, as slices that grow take several times the memory
+	for at, f := range list {
+		f.members, members = members[:0:counts[at]], members[counts[at]:]
+	}
+	for i, at := range of {
+		list[at].members = append(list[at].members, int32(i))
 	}
 	return list
 }
@@ -149,13 +162,10 @@ func (m *model) findFamilies() []*family {
 // identify says which convention the names follow. It goes by the names alone:
 // shapes that contradict the configuration are what other rules look for.
 func (m *model) identify(ctx context.Context) *naming {
-	named := make([]convention.Named, 0, m.Len())
-	for _, t := range m.All() {
-		named = append(named, convention.Named{Name: t.Name})
-	}
 	beside, _ := adapt.Model(ctx, m.Checkpoint) // a document that cannot be read says nothing
 	n := &naming{byRole: make(map[string][]*family), ids: make(map[*family]convention.ID)}
-	n.Reading = identify.Read(named, beside)
+	whole := identify.Read(adapt.Tensors(m.Checkpoint), beside)
+	n.Reading, n.whole = whole.ByNames(), whole.Result
 	for _, t := range m.families() {
 		if w, ok := n.Unwrap(t.first); ok && strings.HasPrefix(t.first, w.Repeated+w.Repeated) {
 			n.repeated = w.Repeated

@@ -228,7 +228,7 @@ func (p *Pass) slips(m *model) {
 func (m *model) differences(c *convention.Convention) (extra []*family, missing []string) {
 	fit, _ := m.names().Fit(c)
 	for _, t := range m.families() {
-		if p := fit.Places()[t.members[0]]; p.Tensor == nil && !p.Buffer && !isBuffer(t.first) {
+		if p := fit.Place(t.first); p.Tensor == nil && !p.Buffer && !isBuffer(t.first) {
 			extra = append(extra, t)
 		}
 	}

@@ -61,8 +61,7 @@ func runParts(p *Pass) {
 		}
 		depth, _, _, known := number(m.doc, depthKeys...)
 		predicts := len(p.outside(m)) > 0 // WT217's
-		for i, place := range fit.Places() {
-			name := m.At(i).Name
+		for name, place := range fit.Places {
 			predicts = predicts || strings.Contains(name, "mtp") || strings.Contains(name, "nextn")
 			if place.Tensor == nil {
 				continue
@@ -91,7 +90,7 @@ func (p *Pass) towers(m *model) {
 	}
 	fit, _ := n.Fit(n.conv)
 	sees := len(n.Parts) > 0
-	for _, place := range fit.Places() {
+	for _, place := range fit.Places {
 		if place.Tensor == nil {
 			sees = sees || !place.Buffer
 			continue
@@ -133,7 +132,7 @@ func (p *Pass) towerDepth(m *model, tower checkpoint.ConfigValue, prefix string)
 	layers := 0
 	for _, s := range m.stacks() {
 		if strings.HasPrefix(s.before, prefix) && isLayers(s.before) {
-			layers = max(layers, s.top+1)
+			layers = max(layers, s.top()+1)
 		}
 	}
 	for _, key := range append([]string{"depth"}, depthKeys...) {
@@ -286,6 +285,9 @@ type fittedLayers struct {
 }
 
 func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
+	if l := m.fitted[fit]; l != nil {
+		return l
+	}
 	l := &fittedLayers{roles: make(map[string]map[int]bool), own: make(map[string]map[int]bool), kinds: make(map[string]map[int]bool), any: make(map[int]bool)}
 	depth, _, _, known := number(m.doc, depthKeys...)
 	add := func(in map[string]map[int]bool, key string, layer int) {
@@ -294,7 +296,7 @@ func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
 		}
 		in[key][layer] = true
 	}
-	for _, p := range fit.Places() {
+	for _, p := range fit.Places {
 		if p.Tensor == nil || len(p.Index) == 0 || known && int64(p.Index[0]) >= depth {
 			continue
 		}
@@ -320,6 +322,10 @@ func (m *model) layersOf(fit *identify.Fit) *fittedLayers {
 	// What has a normalisation for each half has both halves.
 	both := l.roles["layer.attn.norm.weight"] != nil && l.roles["layer.mlp.norm.weight"] != nil
 	l.single = filled == l.count && len(halves) > 1 && !both
+	if m.fitted == nil {
+		m.fitted = make(map[*identify.Fit]*fittedLayers)
+	}
+	m.fitted[fit] = l
 	return l
 }
 
@@ -494,9 +500,9 @@ func (m *model) lacks(name string, layer int) bool {
 	if fit == nil || len(fit.Missing) > 0 {
 		return false
 	}
-	i, _ := m.Lookup(name)
+	p := fit.Place(name)
 	for t := range m.everyLayer(fit) {
-		if p := fit.Places()[i]; p.Tensor != nil && p.Tensor.Role == t.Role {
+		if p.Tensor != nil && p.Tensor.Role == t.Role {
 			return slices.Contains(m.layersOf(fit).without(t), layer)
 		}
 	}

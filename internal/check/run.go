@@ -9,6 +9,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/values"
+	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
 // Options adjust a run. Nil options are the defaults.
@@ -76,6 +77,9 @@ func (o *Options) graded(rel *checkpoint.Release, r *Rule, s checkpoint.Severity
 	}
 	return f
 }
+
+// Identified says which convention the tensors of a checkpoint of the release follow.
+func (r *Report) Identified(i int) *identify.Result { return r.models[i].names().whole }
 
 // Add adds a finding that only the caller knows of, about the settings of the
 // run. Its rule must be one that ran.

@@ -29,7 +29,7 @@ func (c *comparison) reframe(ctx context.Context) {
 	whole, alone := &side{list: c.as, of: c.a}, &side{list: c.bs, of: c.b}
 	for _, s := range []*side{whole, alone} {
 		model, _ := adapt.Model(ctx, s.of)
-		s.read = identify.Read(slices.Collect(adapt.Tensors(s.of)), model)
+		s.read = identify.Read(adapt.Tensors(s.of), model)
 	}
 	if len(whole.read.Parts) == 0 {
 		whole, alone = alone, whole

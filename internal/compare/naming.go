@@ -40,7 +40,7 @@ func namingOf(ctx context.Context, list []*tensor, of *checkpoint.Checkpoint) *n
 
 func newNaming(list []*tensor, m *convention.Model) *naming {
 	n := &naming{list: slices.Collect(named(list)), model: m}
-	n.read = identify.Read(n.list, m)
+	n.read = identify.Read(slices.Values(n.list), m)
 	identified, known := convention.Lookup(n.read.Convention)
 	if conv, ok := convention.Lookup(m.Architecture + "-gguf"); ok {
 		// A converter may write a model under the architecture of its successor, and a
@@ -447,7 +447,7 @@ func (c *comparison) excuseLoose(ctx context.Context) error {
 		}
 		model, _ := adapt.Model(ctx, side.of)
 		list := slices.Collect(adapt.Tensors(side.of))
-		read := identify.Read(list, model)
+		read := identify.Read(slices.Values(list), model)
 		conv, ok := convention.Lookup(read.Convention)
 		if !ok {
 			continue

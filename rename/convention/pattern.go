@@ -213,7 +213,10 @@ func holeRank(name string) int {
 
 // Match reports the indices of a name that ends in the pattern's template, whose
 // last numbers are nums.
-func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
+func (p *Pattern) Match(nums []int32) (index []int, ok bool) { return p.AppendMatch(nil, nums) }
+
+// AppendMatch is Match, and appends the indices to a slice.
+func (p *Pattern) AppendMatch(index []int, nums []int32) (_ []int, ok bool) {
 	f := p.parsed()
 	if len(nums) < len(f.parts) {
 		return nil, false
@@ -233,12 +236,9 @@ func (p *Pattern) Match(nums []int32) (index []int, ok bool) {
 			at[part.low] = low
 		}
 	}
-	if len(f.holes) == 0 {
-		return nil, true
-	}
-	index = make([]int, len(f.order))
-	for i, h := range f.order {
-		index[i] = at[h]
+	index = slices.Grow(index, len(f.order))
+	for _, h := range f.order {
+		index = append(index, at[h])
 	}
 	return index, true
 }

@@ -29,7 +29,7 @@ func read(h *half) *reading {
 	if h.said != nil {
 		return h.said
 	}
-	r := &reading{Reading: identify.Read(h.tensors, h.model)}
+	r := &reading{Reading: identify.Read(slices.Values(h.tensors), h.model)}
 	if c, ok := convention.Lookup(r.Convention); ok && !r.Adapter {
 		r.fits = append(r.fits, c)
 	}

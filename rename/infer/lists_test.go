@@ -54,7 +54,7 @@ func TestRealLists(t *testing.T) {
 		if len(a) > 2000 {
 			continue // TestLongList has one
 		}
-		r := identify.Read(a, someNumbers)
+		r := identify.Read(slices.Values(a), someNumbers)
 		from, ok := convention.Lookup(r.Convention)
 		if !ok || r.Adapter {
 			continue
@@ -152,7 +152,7 @@ func TestRealSizes(t *testing.T) {
 			continue
 		}
 		a := releaseList(t, filepath.Join(dir, f.Name()))
-		r := identify.Read(a, someNumbers)
+		r := identify.Read(slices.Values(a), someNumbers)
 		of, ok := convention.Lookup(r.Convention)
 		// One of each convention.
 		if !ok || r.Adapter || len(a) > 700 || len(r.Extra) > 0 || slices.ContainsFunc(lists, func(l list) bool { return l.of == of }) {

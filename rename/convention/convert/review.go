@@ -42,12 +42,12 @@ func Review(renames iter.Seq2[string, string], model *convention.Model) *Verdict
 		news = append(news, convention.Named{Name: to})
 	}
 	v := new(Verdict)
-	from := identify.Read(olds, model)
+	from := identify.Read(slices.Values(olds), model)
 	a, ok := convention.Lookup(from.Convention)
 	if !ok {
 		return v
 	}
-	to := identify.Read(news, model)
+	to := identify.Read(slices.Values(news), model)
 	b, ok := convention.Lookup(to.Convention)
 	if !ok {
 		return v

@@ -13,8 +13,10 @@ import (
 // An Adapter is what is known of tensors that change a model.
 type Adapter struct {
 	*adapter.File
-	Tensors    []convention.Named
-	Components []*Component // of a denoiser first, then those that change the most
+	Tensors []convention.Named
+
+	contradicted bool         // as in identification
+	Components   []*Component // of a denoiser first, then those that change the most
 }
 
 // A Component is the changes of one part of a pipeline, and which modules of what
@@ -72,14 +74,19 @@ func (r *registry) readAdapter(tensors []convention.Named, model *convention.Mod
 		}
 		return n
 	}
+	contradicted := false // in any reading, of which another may be best by the names
 	for i, f := range adapter.Readings(names) {
 		if i == 4 {
 			break
 		}
 		a := r.adapter(f, tensors, model, from)
+		contradicted = contradicted || slices.ContainsFunc(a.Components, func(c *Component) bool { return c.contradicted })
 		if best == nil || known(a) > known(best) {
 			best = a
 		}
+	}
+	if best != nil {
+		best.contradicted = contradicted
 	}
 	return best
 }
@@ -135,7 +142,7 @@ func (a *Adapter) As(conv *convention.Convention) *Adapter {
 	main := *a.Components[0]
 	for _, e := range main.tied {
 		if main.reg.list[e.conv] == conv && conv != main.Convention {
-			main.Convention, main.Places = conv, main.identification.places(e, main.named)
+			main.Convention, main.Places = conv, main.identification.places(e, slices.Values(main.named))
 			out := *a
 			out.Components = append([]*Component{&main}, a.Components[1:]...)
 			return &out
@@ -153,7 +160,9 @@ func (c *Component) spelledBy(d *adapter.Dialect) {
 		func(conv *convention.Convention) bool { return !Takes(d, conv) },
 		func(conv *convention.Convention) bool {
 			i := slices.IndexFunc(c.identification.tied, func(e *evaluation) bool { return c.reg.list[e.conv] == conv })
-			return i >= 0 && !c.partsAgree(conv, c.identification.tied[i])
+			contradicted := i >= 0 && !c.partsAgree(conv, c.identification.tied[i])
+			c.contradicted = c.contradicted || contradicted
+			return contradicted
 		},
 	} {
 		if left := slices.DeleteFunc(slices.Clone(taken), not); len(left) > 0 {
@@ -168,7 +177,7 @@ func (c *Component) spelledBy(d *adapter.Dialect) {
 	for _, e := range c.tied {
 		switch conv := c.reg.list[e.conv]; {
 		case conv == taken[0]:
-			c.Convention, c.best, c.Places = conv, e, c.identification.places(e, c.named)
+			c.Convention, c.best, c.Places = conv, e, c.identification.places(e, slices.Values(c.named))
 			ties = append(ties, e)
 		case slices.Contains(taken, conv):
 			ties = append(ties, e)
@@ -264,7 +273,7 @@ func (r *registry) locate(a *Adapter, c *Component, model *convention.Model, fro
 	}
 	c.Places = make([]Place, len(c.named))
 	if c.best != nil {
-		c.Places = c.identification.places(c.best, c.named)
+		c.Places = c.identification.places(c.best, slices.Values(c.named))
 	}
 }
 
@@ -328,6 +337,7 @@ func (r *registry) modules(named []convention.Named, flat bool, model *conventio
 func (id *identification) adapter(a *Adapter) {
 	res, main := id.res, a.Components[0]
 	res.Adapter = true
+	id.contradicted = a.contradicted
 	res.Dialects = []string{a.Name}
 	res.Wrappers = nil
 	known, all := 0.0, 0

@@ -1,6 +1,7 @@
 package identify
 
 import (
+	"iter"
 	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
@@ -17,8 +18,34 @@ type Fit struct {
 	Found int
 	// Prefix stands before the names, the convention's base included.
 	Prefix string
-	// Places are those of the tensors, found when they are first asked for.
-	Places func() []Place
+
+	tensors iter.Seq[convention.Named]
+	locator func() *locator // nil where no tensor has a place
+}
+
+// Place returns that of a tensor by its name.
+func (f *Fit) Place(name string) Place {
+	if f.locator == nil {
+		return Place{}
+	}
+	return f.locator().place(name, nil)
+}
+
+// Places yields the places of all tensors by their names. They are found each time, as those
+// of half a million take 40 MB; their indices are of use until the next.
+func (f *Fit) Places(yield func(name string, p Place) bool) {
+	var index []int
+	for t := range f.tensors {
+		var p Place
+		if f.locator != nil {
+			if p = f.locator().place(t.Name, index[:0]); p.Index != nil {
+				index = p.Index
+			}
+		}
+		if !yield(t.Name, p) {
+			return
+		}
+	}
 }
 
 // Fit holds the tensors to a convention. It reports false for one that is not
@@ -32,9 +59,9 @@ func (r *Reading) Fit(c *convention.Convention) (*Fit, bool) {
 	return nil, false
 }
 
-func (id *identification) hold(conv int32, tensors []convention.Named) *Fit {
+func (id *identification) hold(conv int32, tensors iter.Seq[convention.Named]) *Fit {
 	c := id.reg.list[conv]
-	out := &Fit{Convention: c, Prefix: c.Base}
+	out := &Fit{Convention: c, Prefix: c.Base, tensors: tensors}
 	e := id.evaluate(conv, make([]bool, len(id.subjects)))
 	if e == nil {
 		for i := range c.Tensors() {
@@ -42,13 +69,12 @@ func (id *identification) hold(conv int32, tensors []convention.Named) *Fit {
 				out.Missing = append(out.Missing, t)
 			}
 		}
-		out.Places = func() []Place { return make([]Place, len(tensors)) }
 		return out
 	}
 	for _, i := range e.missing {
 		out.Missing = append(out.Missing, &c.Tensors()[i])
 	}
 	out.Found, out.Prefix = e.required, id.spell(e.prefix, e)
-	out.Places = sync.OnceValue(func() []Place { return id.places(e, tensors) })
+	out.locator = sync.OnceValue(func() *locator { return id.locator(e) })
 	return out
 }

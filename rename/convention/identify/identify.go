@@ -152,54 +152,62 @@ type evaluation struct {
 
 func (e *evaluation) distance() int { return max(len(e.missing), len(e.extra)) }
 
+// identify is [Tensors] with some conventions.
 func (r *registry) identify(tensors iter.Seq[convention.Named], model *convention.Model) *Result {
-	return r.examine(tensors, model).res
-}
-
-// maxTemplates bounds the work on hostile names; the largest models have some
-// thousands.
-const maxTemplates = 20000
-
-func (r *registry) examine(tensors iter.Seq[convention.Named], model *convention.Model) *identification {
-	if model == nil {
-		model = new(convention.Model)
-	}
 	plain := true
-	templates, total := r.fold(func(yield func(convention.Named) bool) {
+	id := r.begin(func(yield func(convention.Named) bool) {
 		for t := range tensors {
 			plain = plain && quant.Plain(t.Name, t.DType)
 			if !yield(t) {
 				return
 			}
 		}
-	})
-	res := &Result{Tensors: total, Templates: len(templates), MoreTemplates: len(templates) == mostFolded}
+	}, model)
 	if !plain {
-		quantised := quant.NewSurvey(total)
+		s := quant.NewSurvey(id.res.Tensors)
 		for t := range tensors {
-			quantised.Add(t.Name, t.DType, t.Shape)
+			s.Add(t.Name, t.DType, t.Shape)
 		}
-		res.Quantisation = quantised.Report(nil).Names()
+		id.res.Quantisation = s.Report(nil).Names()
 	}
-	subjects := gather(templates)
-	id := &identification{reg: r, model: model, res: res, subjects: subjects}
+	id.examine(tensors)
+	return id.res
+}
+
+// maxTemplates bounds the work on hostile names; the largest models have some
+// thousands.
+const maxTemplates = 20000
+
+// begin folds tensors.
+func (r *registry) begin(tensors iter.Seq[convention.Named], model *convention.Model) *identification {
+	if model == nil {
+		model = new(convention.Model)
+	}
+	templates, total := r.fold(tensors)
+	res := &Result{Tensors: total, Templates: len(templates), MoreTemplates: len(templates) == mostFolded}
+	id := &identification{reg: r, model: model, res: res, subjects: gather(templates)}
 	id.survey(templates)
+	return id
+}
+
+// examine finds the convention of tensors that were folded, which are yielded again.
+func (id *identification) examine(tensors iter.Seq[convention.Named]) {
+	res := id.res
 	if slices.Contains(res.Quantisation, quant.Cast) {
 		id.note("F8 weights have no scale: a plain cast, or the scales were lost")
 	}
-	if len(subjects) > maxTemplates {
+	if len(id.subjects) > maxTemplates {
 		id.note("there are more than %d templates; no model has so many", maxTemplates)
-		return id
+		return
 	}
 	if res.Adapter {
-		if a := r.readAdapter(slices.Collect(tensors), model, nil); a != nil {
+		if a := id.reg.readAdapter(slices.Collect(tensors), id.model, nil); a != nil {
 			id.adapter(a)
-			return id
+			return
 		}
 	}
 	id.look()
 	id.judge()
-	return id
 }
 
 // gather brings companions to the weight they belong to.
@@ -239,6 +247,9 @@ type identification struct {
 
 	best *evaluation // the convention chosen, also where it is not claimed
 	tied []*evaluation
+
+	// contradicted says that the shapes spoke against a convention that was looked at.
+	contradicted bool
 }
 
 // survey notes what the names show before any convention is looked at.
@@ -406,6 +417,7 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 	}
 	e.cost = id.cost(c, e)
 	e.unshaped = !id.shapesAgree(c, e)
+	id.contradicted = id.contradicted || e.unshaped
 	return e
 }
 

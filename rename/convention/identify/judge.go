@@ -104,7 +104,7 @@ func (id *identification) slips() {
 	if changed == 0 {
 		return
 	}
-	r := id.reg.examine(slices.Values(mended), id.model).res
+	r := id.reg.identify(slices.Values(mended), id.model)
 	if r.Convention != "" {
 		id.res.Nearest = Nearest{r.Convention, changed}
 		id.note("%s would be of %s (%s) except for a slip: %s", plural.Of(changed, "template"), r.Convention, strings.Join(r.Dialects, ", "), mended[0].Name)

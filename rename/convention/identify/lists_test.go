@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -653,5 +654,74 @@ func TestTooManyTemplates(t *testing.T) {
 	r := Tensors(names, nil)
 	if r.Tensors != n || r.Templates != mostFolded || !r.MoreTemplates || r.Convention != "" || !strings.Contains(strings.Join(r.Evidence, " "), "more than 20000 templates") {
 		t.Errorf("%d tensors, %d templates, %q: %q", r.Tensors, r.Templates, r.Convention, r.Evidence)
+	}
+}
+
+// What the names say alone is what they say without shapes, also where those were looked at first.
+func TestByNames(t *testing.T) {
+	t.Parallel()
+	spoke, differ := 0, 0
+	for _, l := range lists(t) {
+		var names []convention.Named
+		for _, n := range l.tensors {
+			names = append(names, convention.Named{Name: n.Name})
+		}
+		// Matrices that are not square, the way round that Linear has them, or Conv1D.
+		for _, shape := range [][]uint64{{96, 64}, {64, 96}} {
+			shaped := slices.Clone(l.tensors)
+			for i := range shaped {
+				if shaped[i].Shape = shape; strings.Contains(shaped[i].Name, "norm") || strings.Contains(shaped[i].Name, "ln") {
+					shaped[i].Shape = shape[1:]
+				}
+			}
+			r := Read(slices.Values(shaped), l.model)
+			got, want := r.ByNames(), Read(slices.Values(names), l.model)
+			if got != r {
+				spoke++
+			}
+			if r.Convention != want.Convention {
+				differ++
+			}
+			a, b := *got.Result, *want.Result
+			a.Changes, b.Changes = nil, nil // the rank of an adapter is in its shapes
+			if !reflect.DeepEqual(a, b) {
+				t.Errorf("%s: %+v, want %+v", l.id, a, b)
+			}
+		}
+	}
+	if spoke == 0 || differ == 0 {
+		t.Errorf("shapes speak against %d, and change %d", spoke, differ)
+	}
+}
+
+// A place is the same, whether the places of all tensors are kept or it is found by itself.
+func TestFitPlaces(t *testing.T) {
+	t.Parallel()
+	placed := 0
+	for _, l := range lists(t) {
+		r := Read(slices.Values(l.tensors), l.model)
+		c, ok := convention.Lookup(r.Convention)
+		if !ok || r.Adapter {
+			continue
+		}
+		fit, _ := r.Fit(c)
+		i := 0
+		want := r.Places(c)
+		for name, got := range fit.Places {
+			one := fit.Place(name)
+			if name != l.tensors[i].Name || !reflect.DeepEqual(one, want[i]) || one.Tensor != got.Tensor || !slices.Equal(one.Index, got.Index) {
+				t.Fatalf("%s: %s is %+v by itself, %+v among all, and was %+v", l.id, name, one, got, want[i])
+			}
+			if got.Tensor != nil {
+				placed++
+			}
+			i++
+		}
+		if i != len(l.tensors) {
+			t.Errorf("%s: %d places of %d tensors", l.id, i, len(l.tensors))
+		}
+	}
+	if placed < 1000 {
+		t.Errorf("%d tensors have a place", placed)
 	}
 }

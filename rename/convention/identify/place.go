@@ -2,6 +2,7 @@ package identify
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 
@@ -36,8 +37,8 @@ type Location struct {
 // a model are for [ReadAdapter].
 func Locate(c *convention.Convention, tensors []convention.Named) (*Location, error) {
 	r := newRegistry([]*convention.Convention{c})
-	kinds, _ := r.fold(slices.Values(tensors))
-	id := &identification{reg: r, model: new(convention.Model), res: new(Result), subjects: gather(kinds)}
+	kinds, total := r.fold(slices.Values(tensors))
+	id := &identification{reg: r, model: new(convention.Model), res: &Result{Tensors: total}, subjects: gather(kinds)}
 	if len(kinds) > maxTemplates {
 		return nil, fmt.Errorf("there are more than %d templates; no model has so many", maxTemplates)
 	}
@@ -47,42 +48,62 @@ func Locate(c *convention.Convention, tensors []convention.Named) (*Location, er
 	if e == nil || e.covered == 0 {
 		return nil, fmt.Errorf("no tensor has a name of %s", c.Name)
 	}
-	return &Location{Places: id.places(e, tensors), Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers}, nil
+	return &Location{Places: id.places(e, slices.Values(tensors)), Prefix: id.spell(e.prefix, e), Wrappers: id.res.Wrappers}, nil
 }
 
 // places says what each of the tensors that were examined is in a convention.
-func (id *identification) places(e *evaluation, tensors []convention.Named) []Place {
-	type found struct {
-		tensor int32
-		kind   *tensorKind
-	}
-	byRaw := make(map[string][]found)
-	for i, s := range id.subjects {
-		for _, k := range s.members {
-			byRaw[k.raw] = append(byRaw[k.raw], found{e.tensor[i], k})
-		}
-	}
-	places := make([]Place, len(tensors))
-	var buf []byte
-	var nums []int32
-	for i, n := range tensors {
-		buf, nums = template.Words.Scan(buf[:0], nums[:0], n.Name)
-		for _, f := range byRaw[string(buf)] {
-			if f.kind.mask != 0 && literalKey(nums, f.kind.mask) != literalKey(f.kind.nums, f.kind.mask) {
-				continue
-			}
-			p := &places[i]
-			p.Suffix, p.Leaf, p.Buffer = f.kind.companion.text, f.kind.companion.leaf, f.kind.debris
-			if f.tensor >= 0 {
-				t := &id.reg.list[e.conv].Tensors()[f.tensor]
-				if index, ok := t.Below.Match(nums); ok {
-					p.Tensor, p.Index = t, index
-				}
-			}
-			break
-		}
+func (id *identification) places(e *evaluation, tensors iter.Seq[convention.Named]) []Place {
+	l := id.locator(e)
+	places := make([]Place, 0, id.res.Tensors)
+	for n := range tensors {
+		places = append(places, l.place(n.Name, nil))
 	}
 	return places
+}
+
+// A locator finds the places of names in a convention.
+type locator struct {
+	id    *identification
+	e     *evaluation
+	byRaw map[string][]located
+
+	buf  []byte
+	nums []int32
+}
+
+// A located template is of a tensor of the convention, -1 for none.
+type located struct {
+	tensor int32
+	kind   *tensorKind
+}
+
+func (id *identification) locator(e *evaluation) *locator {
+	l := &locator{id: id, e: e, byRaw: make(map[string][]located)}
+	for i, s := range id.subjects {
+		for _, k := range s.members {
+			l.byRaw[k.raw] = append(l.byRaw[k.raw], located{e.tensor[i], k})
+		}
+	}
+	return l
+}
+
+// place returns the place of a name, whose indices it appends to a slice.
+func (l *locator) place(name string, index []int) (p Place) {
+	l.buf, l.nums = template.Words.Scan(l.buf[:0], l.nums[:0], name)
+	for _, f := range l.byRaw[string(l.buf)] {
+		if f.kind.mask != 0 && literalKey(l.nums, f.kind.mask) != literalKey(f.kind.nums, f.kind.mask) {
+			continue
+		}
+		p.Suffix, p.Leaf, p.Buffer = f.kind.companion.text, f.kind.companion.leaf, f.kind.debris
+		if f.tensor >= 0 {
+			t := &l.id.reg.list[l.e.conv].Tensors()[f.tensor]
+			if index, ok := t.Below.AppendMatch(index, l.nums); ok {
+				p.Tensor, p.Index = t, index
+			}
+		}
+		break
+	}
+	return p
 }
 
 // A Reading is a Result with the place of every tensor.
@@ -92,18 +113,35 @@ type Reading struct {
 	Tied []*convention.Convention
 
 	id      *identification
-	tensors []convention.Named
+	tensors iter.Seq[convention.Named]
 	wrapped func() map[string]*cleaning // by the template of the name as it is
 }
 
-// Read identifies tensors, and keeps what each of them is for.
-func Read(tensors []convention.Named, model *convention.Model) *Reading {
-	id := builtin().examine(slices.Values(tensors), model)
+// Read identifies tensors, which are yielded again where it is asked what each of them is for.
+// It leaves out how they are quantised.
+func Read(tensors iter.Seq[convention.Named], model *convention.Model) *Reading {
+	id := builtin().begin(tensors, model)
+	id.examine(tensors)
 	r := &Reading{Result: id.res, id: id, tensors: tensors, wrapped: sync.OnceValue(id.wrappedKinds)}
 	for _, e := range id.tied {
 		r.Tied = append(r.Tied, id.reg.list[e.conv])
 	}
 	return r
+}
+
+// ByNames returns what the names say alone: the same where no shape speaks against a
+// convention.
+func (r *Reading) ByNames() *Reading {
+	if !r.id.contradicted {
+		return r
+	}
+	return Read(func(yield func(convention.Named) bool) {
+		for t := range r.tensors {
+			if !yield(convention.Named{Name: t.Name}) {
+				return
+			}
+		}
+	}, r.id.model)
 }
 
 // Places says what every tensor is in the convention chosen or in a tied one.
@@ -115,7 +153,7 @@ func (r *Reading) Places(c *convention.Convention) []Place {
 		}
 	}
 	if e == nil {
-		return make([]Place, len(r.tensors))
+		return make([]Place, r.Tensors)
 	}
 	return r.id.places(e, r.tensors)
 }

@@ -31,7 +31,8 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	r := builtin()
 	x := &Explanation{Name: name}
 	say := func(format string, args ...any) { x.Reasons = append(x.Reasons, fmt.Sprintf(format, args...)) }
-	id := r.examine(tensors, model)
+	id := r.begin(tensors, model)
+	id.examine(tensors)
 	present := false
 	for n := range tensors {
 		if n.Name == name {

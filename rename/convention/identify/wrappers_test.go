@@ -82,7 +82,7 @@ func TestIdentifyLeftover(t *testing.T) {
 		if tt.more != "" {
 			list = append(list, expandLine(t, tt.more)...)
 		}
-		r := Read(list, tt.model)
+		r := Read(slices.Values(list), tt.model)
 		found := strings.Join(r.Wrappers, " ")
 		if found != tt.want || (r.Convention == "qwen3-hf" && len(r.Extra) == 0) != (tt.want != "") {
 			t.Errorf("%s: %s %v, wrappers %q, want %q; %v", tt.what, r.Convention, r.Extra, found, tt.want, r.Evidence)
