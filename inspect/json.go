@@ -19,7 +19,8 @@ func optional[T any](v T, known bool) *T {
 	if !known {
 		return nil
 	}
-	return &v
+	own := v // or nil, too, would take memory
+	return &own
 }
 
 // notUTF8 returns the bytes of text that JSON cannot hold, nil of other text.

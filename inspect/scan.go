@@ -242,10 +242,6 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	from.Revision = revisionOf(rel)
 	out.Release.ScannedFrom = from
 	rows := newScannedRelease(from, rel)
-	if err := rows.summarize(ctx, &out.Release); err != nil {
-		fail(err)
-		return
-	}
 	out.Release.Modified = looked.modified(ctx, rel)
 	if s.opts.Values {
 		rows.values = newScannedValues(rel)
@@ -261,6 +257,10 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 		out.Release.Errors, out.Release.Warnings, out.Release.Infos = int64(counts[checkpoint.Error]), int64(counts[checkpoint.Warning]), int64(counts[checkpoint.Info])
 		out.Findings = rows.findingRows(found.report.Findings)
 	}
+	if err := rows.summarize(ctx, &out.Release, found); err != nil {
+		fail(err)
+		return
+	}
 	if s.opts.Values && err == nil {
 		if err := rows.values.complete(ctx); err != nil {
 			fail(err)
@@ -271,8 +271,9 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	out.Tensors = rows.tensorRows
 }
 
-// summarize fills in what the row of a release says of its checkpoints.
-func (r *scannedRelease) summarize(ctx context.Context, row *ScannedRelease) error {
+// summarize fills in what the row of a release says of its checkpoints. What the rules have
+// found out of them is not found out again.
+func (r *scannedRelease) summarize(ctx context.Context, row *ScannedRelease, found *judgement) error {
 	var bytes, parameters, most Sum
 	known := true
 	text := func(s string) *string {
@@ -299,8 +300,13 @@ func (r *scannedRelease) summarize(ctx context.Context, row *ScannedRelease) err
 			n, _ := c.Parameters(c.Config)
 			parameters.Add(n)
 		}
-		m, _ := adapt.Model(ctx, c) // a document that cannot be read says nothing
-		id := identify.Tensors(adapt.Tensors(c), m)
+		var id *identify.Result
+		if found != nil && found.report != nil {
+			id = found.report.Identified(k)
+		} else {
+			m, _ := adapt.Model(ctx, c) // a document that cannot be read says nothing
+			id = identify.Tensors(adapt.Tensors(c), m)
+		}
 		for _, w := range id.Wrappers {
 			if w, _ = asUTF8(w); !slices.Contains(row.Wrappers, w) {
 				row.Wrappers = append(row.Wrappers, w)

@@ -154,6 +154,15 @@ func agreesWithList(t *testing.T, ref string, set *inspect.Set, s *scanned) {
 	if len(s.Files) != files || s.Release.Files != int64(files) || s.Release.Checkpoints != int64(len(set.Checkpoints)) || s.Release.Tensors != int64(len(got)) {
 		t.Errorf("%s: %d rows of files, and the release says %d; want %d of %d checkpoints", ref, len(s.Files), s.Release.Files, files, len(set.Checkpoints))
 	}
+	if len(set.Checkpoints) == 1 && s.Release.ErrorCode == nil {
+		id, err := inspect.Identify(t.Context(), set.Checkpoints[0], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := *cmp.Or(s.Release.Convention, new(string)); got != id.Convention || !slices.Equal(s.Release.Wrappers, slices.Compact(slices.Clone(id.Wrappers))) {
+			t.Errorf("%s: convention %q with wrappers %q, want %q with %q", ref, got, s.Release.Wrappers, id.Convention, id.Wrappers)
+		}
+	}
 	if failed := len(set.Errors) > 0; failed != (s.Release.ErrorCode != nil) {
 		t.Errorf("%s: error %v, want %v", ref, s.Release.Error, set.Errors)
 	}

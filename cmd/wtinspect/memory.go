@@ -29,7 +29,8 @@ func saveMemory() (done func()) {
 }
 
 // scanMemory is what a scan keeps to, as far as what is in use allows: small releases take
-// 60 MiB, and an index of 500,000 names 340 MiB without it, which take no longer with it.
+// 60 MiB, an index of 500,000 names 130 MiB, and several of those at once more without it,
+// which take no longer with it.
 const scanMemory = 192 << 20
 
 // boundMemory has garbage collected more often where there is more than scanMemory, until

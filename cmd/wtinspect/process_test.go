@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
@@ -134,35 +135,34 @@ func readAll(b *testing.B, cmd *exec.Cmd, buf []byte) (size int64) {
 }
 
 // peakMemory runs a command once more and returns its peak resident memory, 0
-// where the system does not tell. It asks while the output is read, because
+// where the system does not tell. It asks while the command runs, because
 // what a parent is told after the end counts the memory of the parent itself,
 // which a child shares until it runs its own program.
-func peakMemory(b *testing.B, name string, args ...string) (peak int64) {
+func peakMemory(b testing.TB, name string, args ...string) (peak int64) {
 	b.Helper()
 	cmd := exec.Command(name, args...)
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
+	ended := make(chan error)
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	buf := make([]byte, 64<<10)
+	go func() { ended <- cmd.Wait() }()
+	often := time.NewTicker(2 * time.Millisecond)
+	defer often.Stop()
 	for {
-		_, readErr := stdout.Read(buf)
+		select {
+		case err := <-ended:
+			if err != nil {
+				b.Fatal(err)
+			}
+			return peak
+		case <-often.C:
+		}
 		status, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")
 		if _, rest, ok := strings.Cut(string(status), "VmHWM:"); ok {
 			kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			peak = max(peak, kb<<10)
 		}
-		if readErr != nil {
-			break
-		}
 	}
-	if err := cmd.Wait(); err != nil {
-		b.Fatal(err)
-	}
-	return peak
 }
 
 // builtBinary is the program, built once for all tests. TestMain removes it.

@@ -91,28 +91,67 @@ tensor %[1]smodel.norm.weight BF16 [%[2]d]
 	}
 }
 
+// readLargeIndex are the commands that a large index is read by. What check finds goes to a
+// file, so that it exits 0.
+func readLargeIndex(tb testing.TB, dir string) [][]string {
+	return [][]string{
+		{"ls", "-f", "csv", dir},
+		{"check", "--write-baseline", filepath.Join(tb.TempDir(), "baseline.json"), dir},
+		{"identify", dir},
+		{"scan", "-q", dir},
+	}
+}
+
 // BenchmarkLargeIndex reads an index of as many names as the largest release known has,
 // Kimi-K3, beside one of DeepSeek-V3's size.
 func BenchmarkLargeIndex(b *testing.B) {
 	bin := buildBinary(b)
 	for _, names := range []int{92_000, 500_000} {
 		dir := b.TempDir()
-		writeLargeIndex(b, filepath.Join(dir, "model.safetensors.index.json"), names)
-		for _, args := range [][]string{{"ls", "-f", "csv"}, {"check", "--write-baseline", filepath.Join(b.TempDir(), "baseline.json")}, {"identify"}, {"scan", "-q"}} {
+		writeLargeIndex(b, dir, names)
+		for _, args := range readLargeIndex(b, dir) {
 			b.Run(fmt.Sprintf("names=%d/%s", names, args[0]), func(b *testing.B) {
-				process(b, true, bin, append(args, dir)...)
+				process(b, true, bin, args...)
 				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(names), "ns/tensor")
 			})
 		}
 	}
 }
 
+// The memory that a large index takes: of 500,000 names, in 56 MB, at most 150 MiB.
+func TestLargeIndexMemory(t *testing.T) {
+	if _, err := os.Stat("/proc/self/status"); err != nil {
+		t.Skip("how much memory a program took is read from /proc, which is not there")
+	}
+	bin := buildBinary(t)
+	names, most := 500_000, int64(150)
+	if testing.Short() {
+		names, most = 92_000, 75
+	}
+	dir := t.TempDir()
+	writeLargeIndex(t, dir, names)
+	for _, args := range readLargeIndex(t, dir) {
+		peak := peakMemory(t, bin, args...) >> 20
+		t.Logf("%s: %d MiB", args[0], peak)
+		if peak == 0 || peak > most {
+			t.Errorf("%s of %d names takes %d MiB, want at most %d", args[0], names, peak, most)
+		}
+	}
+}
+
 // writeLargeIndex writes an index of about so many names, those of experts that are
-// quantised, and of no shards.
-func writeLargeIndex(b *testing.B, path string, names int) {
+// quantised, and of no shards, and the configuration of such a model.
+func writeLargeIndex(b testing.TB, dir string, names int) {
 	b.Helper()
 	const layers, shards = 61, 96
-	file, err := os.Create(path)
+	experts := (names - 12*layers) / (9 * layers)
+	config := fmt.Sprintf(`{"architectures": ["KimiK25ForConditionalGeneration"], "model_type": "kimi_k25", "text_config": {"model_type": "deepseek_v3",
+ "hidden_size": 7168, "num_hidden_layers": %d, "n_routed_experts": %d, "num_attention_heads": 64, "vocab_size": 163840, "quantization_config":
+ {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "group_size": 32}}}}}}`, layers, experts)
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(dir, "model.safetensors.index.json"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -133,7 +172,7 @@ func writeLargeIndex(b *testing.B, path string, names int) {
 		} {
 			add("language_model.model.layers.%d.%s.weight", layer, one)
 		}
-		for expert := range (names - 12*layers) / (9 * layers) {
+		for expert := range experts {
 			for _, proj := range []string{"gate", "up", "down"} {
 				for _, part := range []string{"packed", "scale", "shape"} {
 					add("language_model.model.layers.%d.mlp.experts.%d.%s_proj.weight_%s", layer, expert, proj, part)

@@ -90,7 +90,8 @@ func tableOf[R any](name string, rows func(*inspect.Scanned) inspect.Seq[R]) sca
 	columns := columnsOf[R]()
 	line := append(render.Columns[*R]{{Key: "table", Cell: func(c *render.Cell, _ *R) { c.Text(name) }}}, columns...)
 	pointers := func(s *inspect.Scanned, yield func(*R) bool) bool {
-		for row := range rows(s) {
+		var row R // one for all, of which there may be half a million
+		for row = range rows(s) {
 			if !yield(&row) {
 				return false
 			}
