@@ -458,9 +458,11 @@ func (v *Conversion) leaveOut(name, format string, args ...any) {
 	v.LeftOut = append(v.LeftOut, LeftOut{name, fmt.Sprintf(format, args...)})
 }
 
-// note says something to people.
+// note says something to people, once.
 func (v *Conversion) note(format string, args ...any) {
-	v.Notes = append(v.Notes, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(v.Notes, text) {
+		v.Notes = append(v.Notes, text)
+	}
 }
 
 // arrayOf is the array of an item.
@@ -582,7 +584,13 @@ func (v *Conversion) carryOut(ctx context.Context, old []item) error {
 			it.Name = row.To
 			v.items = append(v.items, it)
 		case rename.Drop:
-			left = append(left, LeftOut{row.From, cmp.Or(row.Reason, "the map drops it")})
+			reason := cmp.Or(row.Reason, "the map drops it")
+			if v.Names.Conversion != nil && v.Container == checkpoint.Safetensors {
+				if why, ok := v.factors(ctx, &old[i], w); ok {
+					reason = why
+				}
+			}
+			left = append(left, LeftOut{row.From, reason})
 		default:
 			if tr := first[i]; tr != nil {
 				made, err := v.operate(w, tr, old)

@@ -1,8 +1,11 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -12,9 +15,12 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/assemble"
 	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/rename/template"
 	"github.com/wtinspect/wtinspect/safetensors"
@@ -230,11 +236,11 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 			return refuse("%s is %d there and %d here", key, b, a)
 		}
 	}
-	for _, f := range fractions {
-		a, ok := v.opts.Names.Model.Float(f.names...)
-		b, known := keyOf(v.kvs, architecture+"."+f.key)
+	for _, f := range adapt.GGUFFloats {
+		a, ok := v.opts.Names.Model.Float(f.Names...)
+		b, known := keyOf(v.kvs, architecture+"."+f.Key)
 		if b, isFloat := b.Float(); ok && known && isFloat && float32(a) != float32(b) {
-			return refuse("%s is %v there and %v here", f.names[0], float32(b), float32(a))
+			return refuse("%s is %v there and %v here", f.Names[0], float32(b), float32(a))
 		}
 	}
 	layers, vocabulary := int64(0), uint64(0)
@@ -272,17 +278,6 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 		}
 	}
 	return nil
-}
-
-// fractions are the numbers of a model that are no integers and that a GGUF file and config.json may both
-// say, by the names that llama.cpp's converter knows (conversion/base.py, TextModel.set_gguf_parameters).
-var fractions = []struct {
-	key   string
-	names []string
-}{
-	{"attention.layer_norm_rms_epsilon", []string{"rms_norm_eps", "norm_eps"}},
-	{"attention.layer_norm_epsilon", []string{"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"}},
-	{"rope.freq_base", []string{"rope_theta"}},
 }
 
 // keyOf looks up the value of a key.
@@ -357,17 +352,17 @@ func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
 		}
 	}
 	epsilon := false
-	for _, f := range fractions {
-		_, ok := keyOf(v.kvs, architecture+"."+f.key)
-		epsilon = epsilon || ok && strings.HasSuffix(f.key, "epsilon")
+	for _, f := range adapt.GGUFFloats {
+		_, ok := keyOf(v.kvs, architecture+"."+f.Key)
+		epsilon = epsilon || ok && strings.HasSuffix(f.Key, "epsilon")
 	}
-	for _, f := range fractions {
-		key := architecture + "." + f.key
-		isEpsilon := strings.HasSuffix(f.key, "epsilon")
+	for _, f := range adapt.GGUFFloats {
+		key := architecture + "." + f.Key
+		isEpsilon := strings.HasSuffix(f.Key, "epsilon")
 		if _, ok := keyOf(v.kvs, key); ok || isEpsilon && epsilon {
 			continue
 		}
-		if number, ok := model.Float(f.names...); ok && number > 0 && number <= math.MaxFloat32 {
+		if number, ok := model.Float(f.Names...); ok && number > 0 && number <= math.MaxFloat32 {
 			add(key, gguf.ValueOf(float32(number)), fmt.Sprint(float32(number)))
 			epsilon = epsilon || isEpsilon
 		}
@@ -422,6 +417,59 @@ func (v *Conversion) judge(ctx context.Context) error {
 		found = append(found[:few], fmt.Sprintf("and %d more", more))
 	}
 	return unlike(v.opts.Like, how, "%s", strings.Join(found, "; "))
+}
+
+// factors says of factors of rotary embedding that have no place whether the configuration gives them, or what
+// of a configuration would: without them a model reads other positions. ok is false for what is none.
+func (v *Conversion) factors(ctx context.Context, it *item, w *arrays.Workspace) (reason string, ok bool) {
+	from, known := convention.Lookup(v.Names.Conversion.From)
+	if !known {
+		return "", false
+	}
+	t, _, matched := from.Match(it.Name)
+	if !matched {
+		return "", false
+	}
+	model := v.opts.Names.Model
+	given, is, _ := convert.Factors(t.Role, model) // what cannot be computed is not given
+	if !is {
+		return "", false
+	}
+	a, err := v.arrayOf(it, w)
+	const most = 1 << 16
+	if err != nil || a.Elem.DType != "F32" || a.Elem.BigEndian || a.Elements() > most || source.Away(ctx, v.Source.Files[it.File].Path) {
+		return "", false
+	}
+	raw := make([]byte, a.Size())
+	if _, err := a.Data.ReadAt(raw, 0); err != nil && err != io.EOF {
+		return "", false
+	}
+	factors := make([]float32, a.Elements())
+	for i := range factors {
+		factors[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+	theta, _ := model.Float("rope_theta")
+	count := plural.Of(len(factors), "factor")
+	switch r, found := convert.Llama3Scaling(factors, cmp.Or(theta, 10000)); {
+	case given != nil && convert.SameFactors(given, factors):
+		return fmt.Sprintf("its %s are what rope_scaling in config.json gives", count), true
+	case given != nil:
+		v.note("%s has other factors than rope_scaling in config.json gives, and readers of the result compute those", it.Name)
+		return "rope_scaling in config.json counts instead", true
+	case !slices.ContainsFunc(factors, func(f float32) bool { return f != 1 }):
+		return fmt.Sprintf("its %s are all 1, and change nothing", count), true
+	case found && t.Role == "rope_factors.weight":
+		v.note(`%s has %s of rotary embedding, and safetensors files have no place for them: config.json has to say "rope_theta": %v, "rope_scaling": {"rope_type": "llama3", "factor": %v, "low_freq_factor": %v, "high_freq_factor": %v, "original_max_position_embeddings": %v}, which gives them`,
+			it.Name, count, r.Theta, r.Factor, r.LowFreqFactor, r.HighFreqFactor, r.OriginalMaxPositionEmbeddings)
+		return "rope_scaling in config.json has to give it, by the numbers in the note", true
+	}
+	key := map[string]string{"rope_factors.long.weight": "long_factor", "rope_factors.short.weight": "short_factor"}[t.Role]
+	what := "no scaling that is known here has them"
+	if key != "" {
+		what = key + " of rope_scaling in config.json has to list them"
+	}
+	v.note("%s has %s of rotary embedding, and safetensors files have no place for them: %s; 'wtinspect cat %s %[1]s' prints them", it.Name, count, what, v.Source.Path)
+	return "its numbers are lost unless rope_scaling in config.json gives them", true
 }
 
 // lacksOf notes the tensors of a GGUF file of the same model that nothing gives, such as those that llama.cpp's

@@ -82,6 +82,7 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 	if c.Format == checkpoint.GGUF {
 		m.Architecture = c.Architecture(nil)
 		m.Documents = append(m.Documents, ggufKeys(c, m.Architecture))
+		m.Floats = append(m.Floats, ggufFloats(c, m.Architecture))
 		ggufRotary(c, m)
 	}
 	return m
@@ -206,6 +207,33 @@ func ggufKeys(c *checkpoint.Checkpoint, architecture string) func(key string) (i
 		n, ok := keys[key]
 		return n, ok
 	}
+}
+
+// GGUFFloats are the keys of a GGUF file for numbers that need not be integers, below the architecture, and the
+// names of config.json for them (llama.cpp: conversion/base.py, TextModel.set_gguf_parameters).
+var GGUFFloats = []struct {
+	Key   string
+	Names []string
+}{
+	{"attention.layer_norm_rms_epsilon", []string{"rms_norm_eps", "norm_eps"}},
+	{"attention.layer_norm_epsilon", []string{"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"}},
+	{"rope.freq_base", []string{"rope_theta"}},
+}
+
+// ggufFloats finds such numbers by the names of config.json.
+func ggufFloats(c *checkpoint.Checkpoint, architecture string) func(key string) (float64, bool) {
+	floats := make(map[string]float64)
+	for _, kv := range c.Metadata() {
+		for _, f := range GGUFFloats {
+			if kv.Value == nil || kv.Key != architecture+"."+f.Key {
+				continue
+			}
+			if v, ok := kv.Value.Float(); ok {
+				floats[f.Names[0]] = v
+			}
+		}
+	}
+	return func(key string) (float64, bool) { v, ok := floats[key]; return v, ok }
 }
 
 // Quantised is what a configuration, nil for none, says of how weights are quantised.

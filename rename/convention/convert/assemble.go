@@ -353,7 +353,7 @@ func (a *assembly) join() error {
 		}
 		whole, names := wholeOf(o.module, has)
 		if whole == "" {
-			return cv.refuse(o.name, "%s has no tensor for %s", cv.to.Name, o.module+"."+a.leaf)
+			return cv.placeless(o.name, o.module+"."+a.leaf)
 		}
 		op := tensorop.Op{Kind: tensorop.Concat, Index: i, Count: len(names), Axis: a.axis(o)}
 		w := operand{module: whole, number: o.number, storage: o.storage, experts: o.experts, name: o.name, packed: o.packed}
@@ -658,7 +658,7 @@ func (cv *converter) finishGroup(g *convGroup, from, roles []string, ops []tenso
 	for _, r := range roles {
 		name, ok := cv.format(r, g.members[0].index)
 		if !ok {
-			return cv.refuse(from[0], "%s has no tensor for %s", cv.to.Name, r)
+			return cv.placeless(from[0], r)
 		}
 		cv.give(r)
 		m.To = append(m.To, name)

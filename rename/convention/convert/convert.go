@@ -631,7 +631,11 @@ func (cv *converter) convert(g *convGroup) error {
 	}
 	g.members = slices.DeleteFunc(g.members, func(m member) bool {
 		if m.buffer {
-			cv.out.Dropped = append(cv.out.Dropped, Dropped{m.name, bufferReason})
+			why := bufferReason
+			if _, made, _ := Factors(m.role, nil); made {
+				why = factorsReason
+			}
+			cv.out.Dropped = append(cv.out.Dropped, Dropped{m.name, why})
 		}
 		return m.buffer
 	})
@@ -764,11 +768,20 @@ func done(k tensorop.Kind) string {
 
 func (cv *converter) give(role string) { cv.gave = append(cv.gave, role) }
 
+// placeless refuses a tensor whose role the target does not have. A role that only the source
+// has is no word of roles.md.
+func (cv *converter) placeless(name, role string) error {
+	if convention.IsOwn(role) {
+		return cv.refuse(name, "%s has no such tensor; %s alone has it", cv.to.Name, cv.from.Name)
+	}
+	return cv.refuse(name, "%s has no tensor for %s", cv.to.Name, role)
+}
+
 // single converts a tensor that keeps its role.
 func (cv *converter) single(m *member) error {
 	module, _ := cutLeaf(m.role)
 	if !cv.writes(m) {
-		return cv.refuse(m.name, "%s has no tensor for %s", cv.to.Name, m.role)
+		return cv.placeless(m.name, m.role)
 	}
 	f := form{cv: cv, module: module, name: m.name, shape: m.shape}
 	ops, err := f.change(cv.storage(cv.from, m), cv.storage(cv.to, m))

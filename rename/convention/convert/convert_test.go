@@ -870,7 +870,7 @@ func TestConvertDrops(t *testing.T) {
 			"rope factors", "llama-gguf", "llama-hf",
 			[]string{"token_embd.weight", "rope_freqs.weight"},
 			[]string{"model.embed_tokens.weight"},
-			map[string]string{"rope_freqs.weight": buffer},
+			map[string]string{"rope_freqs.weight": factorsReason},
 			nil,
 		},
 		{

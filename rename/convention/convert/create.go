@@ -61,6 +61,73 @@ func (cv *converter) create() {
 	}
 }
 
+// factorsReason is why factors of rotary embedding have no place, where projects compute them.
+const factorsReason = "factors of rotary embedding, which rope_scaling in config.json has to give"
+
+// Factors are the factors of rotary embedding that a role is of, as the configuration gives
+// them. ok is false for a role that is of none; there are no factors where the
+// configuration gives none.
+func Factors(role string, m *convention.Model) (factors []float32, ok bool, err error) {
+	for _, c := range created {
+		if c.role != role {
+			continue
+		}
+		if m == nil || m.Rope == nil {
+			return nil, true, nil
+		}
+		factors, err = c.make(m)
+		return factors, true, err
+	}
+	return nil, false, nil
+}
+
+// Llama3Scaling finds the scaling of Llama 3 that has some factors, where one has: the factor
+// is the largest of them, and what lies between 1 and that is on a line, which says where
+// both begin. Of several lengths and wavelengths that give the same, the one with a
+// low_freq_factor of 1 is returned.
+func Llama3Scaling(factors []float32, theta float64) (*convention.Rope, bool) {
+	most, dim := slices.Max(append([]float32{1}, factors...)), int64(2*len(factors))
+	if most <= 1 || !(theta > 0) || dim > maxRotary {
+		return nil, false
+	}
+	// 1/v = (1-s)/factor + s, and s = (length/wave - low) / (high - low).
+	type point struct{ turns, smooth float64 }
+	var line []point
+	for i, v := range factors {
+		if v > 1 && v < most {
+			turns := math.Pow(theta, -float64(2*i)/float64(dim)) / (2 * math.Pi)
+			line = append(line, point{turns, (1/float64(v) - 1/float64(most)) / (1 - 1/float64(most))})
+		}
+	}
+	tries := []*convention.Rope{{Type: "llama3", Theta: theta, Factor: float64(most), LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 8192}}
+	if n := len(line); n > 1 {
+		slope := (line[0].smooth - line[n-1].smooth) / (line[0].turns - line[n-1].turns)
+		low := slope*line[0].turns - line[0].smooth // 1 / (high - 1)
+		if high := 1 + 1/low; low > 0 && slope > 0 {
+			// A configuration has numbers of few digits.
+			tries = append(tries, &convention.Rope{
+				Type: "llama3", Theta: theta, Factor: float64(most), LowFreqFactor: 1,
+				HighFreqFactor: math.Round(high*100) / 100, OriginalMaxPositionEmbeddings: math.Round(slope / low),
+			})
+		}
+	}
+	size := func(key string) (int64, bool) { return dim, key == "head_dim" }
+	for _, r := range tries {
+		got, err := llama3Factors(&convention.Model{Rope: r, Documents: []func(string) (int64, bool){size}})
+		if err == nil && SameFactors(got, factors) {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
+// SameFactors reports whether two lists of factors are the same, apart from how the last
+// digits of an F32 were computed.
+func SameFactors(a, b []float32) bool {
+	const tolerance = 1e-4
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Abs(float64(x)-float64(y)) <= tolerance*math.Abs(float64(y)) })
+}
+
 func (cv *converter) note(format string, args ...any) {
 	cv.out.Notes = append(cv.out.Notes, fmt.Sprintf(format, args...))
 }

@@ -44,6 +44,50 @@ func TestLlama3Factors(t *testing.T) {
 	}
 }
 
+// The scaling of factors by transformers' way, which scales inverse frequencies, is found again; what no
+// such scaling has is none.
+func TestLlama3Scaling(t *testing.T) {
+	of := func(dim int, theta, factor, low, high, length float64) []float32 {
+		out := make([]float32, dim/2)
+		for i := range out {
+			inverse := math.Pow(theta, -float64(2*i)/float64(dim))
+			wave, scaled := 2*math.Pi/inverse, inverse
+			if wave > length/low {
+				scaled = inverse / factor
+			} else if wave >= length/high {
+				smooth := (length/wave - low) / (high - low)
+				scaled = (1-smooth)*inverse/factor + smooth*inverse
+			}
+			out[i] = float32(inverse / scaled)
+		}
+		return out
+	}
+	for _, w := range []convention.Rope{
+		{Theta: 500000, Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 8192},
+		{Theta: 500000, Factor: 32, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositionEmbeddings: 8192},
+		{Theta: 10000, Factor: 4, LowFreqFactor: 1, HighFreqFactor: 6.5, OriginalMaxPositionEmbeddings: 4096},
+		{Theta: 1e6, Factor: 16, LowFreqFactor: 1, HighFreqFactor: 8, OriginalMaxPositionEmbeddings: 131072},
+	} {
+		w.Type = "llama3"
+		got, ok := Llama3Scaling(of(128, w.Theta, w.Factor, w.LowFreqFactor, w.HighFreqFactor, w.OriginalMaxPositionEmbeddings), w.Theta)
+		if !ok {
+			t.Errorf("%+v is not found", w)
+		} else if diff := gocmp.Diff(w, *got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	// Length and wavelengths have a scale in common.
+	if got, ok := Llama3Scaling(of(128, 500000, 8, 2, 8, 16384), 500000); !ok || got.LowFreqFactor != 1 || got.HighFreqFactor != 4 || got.OriginalMaxPositionEmbeddings != 8192 {
+		t.Errorf("another scale gives %+v, %v", got, ok)
+	}
+	nan := float32(math.NaN())
+	for _, odd := range [][]float32{nil, {1}, {1, 1}, {2, 1, 3}, {nan, 1}, {1, nan}, {0, -1}, {1, 8, 1, 8}, {float32(math.Inf(1)), 2}} {
+		if got, ok := Llama3Scaling(odd, 10000); ok {
+			t.Errorf("%v has the scaling %+v", odd, got)
+		}
+	}
+}
+
 // What GGUF stores of the configuration is made where the configuration says it,
 // and reported where it does not.
 func TestConvertCreates(t *testing.T) {
