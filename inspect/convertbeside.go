@@ -27,6 +27,14 @@ type ConvertedDocument struct {
 // quantDocuments say how weights are quantised, and nothing else.
 var quantDocuments = []string{"quantize_config.json", "quant_config.json", "hf_quant_config.json"}
 
+// quantSections are the parts of config.json that say how weights are quantised.
+var quantSections = []string{"quantization_config", "compression_config"}
+
+// inQuantSection reports whether a pointer leads into one of them.
+func inQuantSection(pointer string) bool {
+	return slices.ContainsFunc(strings.Split(pointer, "/"), func(key string) bool { return slices.Contains(quantSections, key) })
+}
+
 // documents lists what goes beside the weights, and edits what speaks of them.
 func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error) {
 	c := v.Source
@@ -91,6 +99,10 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 		if err != nil {
 			v.note("%s: names in it are not followed: %v", d.From, err)
 		}
+		if plain && d.Name == "config.json" { // what is taken out is neither edited nor left
+			edits = slices.DeleteFunc(edits, func(e rewrite.TextEdit) bool { return inQuantSection(e.Pointer) })
+			left = slices.DeleteFunc(left, func(u rewrite.Unfollowed) bool { return inQuantSection(u.Pointer) })
+		}
 		for _, u := range left {
 			v.note("left as it is: %v", u)
 		}
@@ -110,7 +122,7 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 			key := m.Key()
 			was, isText := m.Text()
 			switch {
-			case plain && (key == "quantization_config" || key == "compression_config"):
+			case plain && slices.Contains(quantSections, key):
 				changes = append(changes, jsondoc.Remove(m))
 				edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: key})
 			case isText && (key == "torch_dtype" || key == "dtype") && dtype != "" && (old != dtype || plain) && isTorch(was):
@@ -118,6 +130,8 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 					changes = append(changes, jsondoc.ReplaceText(m, to))
 					edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: was, To: to})
 				}
+			case (key == "torch_dtype" || key == "dtype") && dtype != "" && (old != dtype || plain) && strayDType(m) && !inQuantSection(m.Pointer()):
+				v.note("%s: %s is no dtype of torch, and stays; most weights are %s", d.Name, m.Pointer(), dtype)
 			case m.Kind() == jsondoc.Object:
 				walk(m)
 			}
@@ -184,6 +198,13 @@ func isTorch(text string) bool {
 		}
 	}
 	return false
+}
+
+// strayDType reports whether what a configuration has for a dtype is none, and does not leave it to the
+// weights either.
+func strayDType(n jsondoc.Node) bool {
+	text, _ := n.Text()
+	return n.Kind() != jsondoc.Object && n.Kind() != jsondoc.Null && text != "auto"
 }
 
 // prefixed spells a dtype as another one is spelled.

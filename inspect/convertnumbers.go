@@ -117,6 +117,7 @@ func (v *Conversion) number() error {
 	w := &arrays.Workspace{}
 	goal := v.goalNames()
 	others, small := make(map[string]int), 0
+	raw := make(map[string]int)
 	used := make([]bool, len(v.opts.Keep))
 	for i := range v.items {
 		it := &v.items[i]
@@ -144,6 +145,9 @@ func (v *Conversion) number() error {
 		if to == it.DType && !v.bigEndian(it) {
 			continue
 		}
+		if strings.HasPrefix(it.DType, "F8") && to != it.DType && len(it.Shape) > 1 {
+			raw[it.DType]++
+		}
 		if err := v.cast(it, to, w); err != nil {
 			return err
 		}
@@ -154,6 +158,10 @@ func (v *Conversion) number() error {
 			why = "its elements are parts of numbers, whose scales are elsewhere"
 		}
 		v.note("%s %s: %s", staying(others[dtype]), dtype, why)
+	}
+	for _, dtype := range slices.Sorted(maps.Keys(raw)) {
+		n := raw[dtype]
+		v.note("%s %s %s, and no scale is beside %s: the elements are taken for the numbers", plural.Of(n, "tensor"), plural.Verb(n, "are"), dtype, map[bool]string{true: "it", false: "them"}[n == 1])
 	}
 	if small > 0 {
 		v.note("%s with one dimension, as those of normalisations, %s %s too; --keep 'GLOB' keeps tensors as they are", plural.Of(small, "tensor"), plural.Verb(small, "become"), v.opts.DType)
@@ -521,6 +529,8 @@ func (v *Conversion) unscaled(ctx context.Context, all []item, gone map[int]bool
 		}
 		why := ""
 		switch {
+		case scale == it.Name:
+			why = "it is called as the scales of a weight are, whose elements are not there"
 		case scale != "":
 			why = fmt.Sprintf("%q is beside it, and no scheme that is known here has both", scale)
 		case isPacked:

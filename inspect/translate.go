@@ -179,7 +179,7 @@ func translate(list []convention.Named, tensors []checkpoint.Tensor, from, to *c
 		}
 		return between(from, to)
 	}); rival != nil {
-		return nil, &convert.RefusalError{From: from.Name, To: to.Name, Reason: fmt.Sprintf("the names may be those of %s or of %s, which become different tensors; give the configuration with --config, or name the convention with --from", from.Name, rival.Name)}
+		return nil, &convert.RefusalError{From: from.Name, To: to.Name, Reason: fmt.Sprintf("the names may be those of %s or of %s, which become different tensors; %s", from.Name, rival.Name, undecided(list, m))}
 	}
 	if err == nil {
 		err = conv.Refusal()
@@ -188,6 +188,35 @@ func translate(list []convention.Named, tensors []checkpoint.Tensor, from, to *c
 		return nil, err
 	}
 	return newTranslation(conv, tensors), nil
+}
+
+// undecided says what to do where names may be of several conventions, and why what is known of
+// the model does not decide it.
+func undecided(list []convention.Named, m *convention.Model) string {
+	const from = "name the convention with --from"
+	switch kind := cmp.Or(m.Type, m.TextType); {
+	case m.Architecture != "":
+		why := fmt.Sprintf("general.architecture is %q", m.Architecture)
+		if own, ok := convention.Lookup(m.Architecture + "-gguf"); ok {
+			has := make(map[*convention.Tensor]bool)
+			for _, n := range list {
+				t, _, known := own.Match(n.Name)
+				if !known {
+					return fmt.Sprintf("%s, and %s is no name of %s; %s", why, n.Name, own.Name, from)
+				}
+				has[t] = true
+			}
+			for i := range own.Tensors() {
+				if t := &own.Tensors()[i]; !has[t] && !t.Optional {
+					return fmt.Sprintf("%s, and %s of %s is not there; %s", why, t.Pattern, own.Name, from)
+				}
+			}
+		}
+		return why + ", which is neither; " + from
+	case kind != "":
+		return fmt.Sprintf("model_type is %q, which is neither; %s", kind, from)
+	}
+	return "give the configuration with --config, or " + from
 }
 
 // translateAdapter is Translate for what changes a model.

@@ -46,8 +46,9 @@ type program struct {
 	paging, noPager bool
 	pagerCommand    string
 	pager           atomic.Pointer[pager]
-	// errTerminal says that stderr is a terminal.
+	// errTerminal says that stderr is a terminal, and errWidth how wide it is.
 	errTerminal bool
+	errWidth    int
 
 	// traces says that requests are named.
 	quiet, verbose, traces bool
@@ -75,17 +76,23 @@ type program struct {
 func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *program {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.terminal, p.paging, p.width = true, true, 80
-		if n, err := strconv.Atoi(getenv("COLUMNS")); err == nil && n > 0 {
-			p.width = n
-		} else if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			p.width = w
-		}
+		p.terminal, p.paging, p.width = true, true, p.columns(f)
 	}
-	if f, ok := stderr.(*os.File); ok {
-		p.errTerminal = term.IsTerminal(int(f.Fd()))
+	if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.errTerminal, p.errWidth = true, p.columns(f)
 	}
 	return p
+}
+
+// columns is how wide a terminal is.
+func (p *program) columns(f *os.File) int {
+	if n, err := strconv.Atoi(p.getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+		return w
+	}
+	return 80
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
@@ -192,15 +199,19 @@ func (p *program) say(format string, args ...any) {
 	if p.secrets != nil {
 		text = p.secrets.Replace(text)
 	}
-	first := true
-	for line := range strings.Lines(text) {
-		indent := "  "
-		if first || strings.HasPrefix(line, " ") {
-			indent = ""
+	style := render.Style{Terminal: p.errTerminal && !p.wide, Width: p.errWidth}
+	_ = style.Wrap(w, func(w io.Writer) error { // nobody may be reading
+		first := true
+		for line := range strings.Lines(text) {
+			indent := "  "
+			if first || strings.HasPrefix(line, " ") {
+				indent = ""
+			}
+			first = false
+			fmt.Fprintf(w, "wtinspect: %s%s\n", indent, render.EscapeMessage(strings.TrimSuffix(line, "\n")))
 		}
-		first = false
-		fmt.Fprintf(w, "wtinspect: %s%s\n", indent, render.EscapeMessage(strings.TrimSuffix(line, "\n")))
-	}
+		return nil
+	})
 }
 
 // sayError says an error, or each of several that were joined line by line; one

@@ -70,3 +70,24 @@ func TestMeterDrawsAtOnce(t *testing.T) {
 		t.Errorf("drawn and taken away in one: %q", errs)
 	}
 }
+
+// A message to a terminal is cut between words where it is too wide, and to a file it is not.
+func TestMessagesFitTheTerminal(t *testing.T) {
+	const text = "note: 19 key/values of the GGUF file are not carried over, and a_name_that_is_wider_than_the_terminal_stays_whole\nsecond line"
+	for _, tt := range []struct {
+		terminal, wide bool
+		want           string
+	}{
+		{true, false, "wtinspect: note: 19 key/values of the\n    GGUF file are not carried over, and\n    a_name_that_is_wider_than_the_terminal_stays_whole\nwtinspect:   second line\n"},
+		{true, true, "wtinspect: note: 19 key/values of the GGUF file are not carried over, and a_name_that_is_wider_than_the_terminal_stays_whole\nwtinspect:   second line\n"},
+		{false, false, "wtinspect: note: 19 key/values of the GGUF file are not carried over, and a_name_that_is_wider_than_the_terminal_stays_whole\nwtinspect:   second line\n"},
+	} {
+		var b strings.Builder
+		p := newProgram(nil, nil, &b, func(string) string { return "" })
+		p.errTerminal, p.errWidth, p.wide = tt.terminal, 40, tt.wide
+		p.note("%s", text)
+		if b.String() != tt.want {
+			t.Errorf("terminal %v, wide %v:\n%q\nwant\n%q", tt.terminal, tt.wide, b.String(), tt.want)
+		}
+	}
+}
