@@ -272,7 +272,7 @@ func (f *dcpFile) chunk(t *pytorch.DistributedTensor, c *pytorch.Chunk) (io.Read
 		if one.Len() != 1 {
 			return fail("has %d tensors", one.Len())
 		}
-		inner := &pytorchFile{File: one}
+		inner := &pytorchFile{File: one, path: file.Path}
 		var got Tensor
 		inner.fill(0, &got)
 		dtype, shape = got.DType, got.Shape

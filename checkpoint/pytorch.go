@@ -56,6 +56,7 @@ var torchDTypes = map[pytorch.DType]string{
 // strides, whatever is in the file.
 type pytorchFile struct {
 	*pytorch.File
+	path string
 	near bool // on this machine, so that to find where a storage begins costs little
 
 	placeOnce sync.Once
@@ -72,7 +73,7 @@ func newPyTorch(src source.Source, subtree string) (container, error) {
 	if f, err = partOf(f, subtree); err != nil {
 		return nil, err
 	}
-	return &pytorchFile{File: f, near: source.Scheme(src.Name()) == ""}, nil
+	return &pytorchFile{File: f, path: src.Name(), near: source.Scheme(src.Name()) == ""}, nil
 }
 
 // partOf returns a file with the tensors of a part of it, and itself for "".
@@ -266,10 +267,55 @@ func (f *pytorchFile) data(i int) (*io.SectionReader, error) {
 		return fail(pytorch.CodeLazy, "its elements have to be conjugated or negated when they are read; save it after resolve_conj() and resolve_neg()")
 	}
 	data, err := f.Data(i)
+	if err == nil {
+		r, off, size := data.Outer()
+		data = io.NewSectionReader(summed{r, f.path}, off, size)
+	}
 	if width := f.swap(&t); err == nil && width > 0 {
 		return io.NewSectionReader(&swapped{data, int64(width)}, 0, data.Size()), nil
 	}
 	return data, err
+}
+
+// A summed reads data of which a checksum may be known, and says in which file it is wrong. It also takes
+// what others saw of the file.
+type summed struct {
+	r    io.ReaderAt
+	path string
+}
+
+func (s summed) ReadAt(p []byte, off int64) (int, error) {
+	n, err := s.r.ReadAt(p, off)
+	return n, s.named(err)
+}
+
+type watcher interface {
+	Saw(p []byte, off int64) error
+	SawZeros(off, n int64) error
+}
+
+func (s summed) Saw(p []byte, off int64) error {
+	if w, ok := s.r.(watcher); ok {
+		return s.named(w.Saw(p, off))
+	}
+	return nil
+}
+
+func (s summed) SawZeros(off, n int64) error {
+	if w, ok := s.r.(watcher); ok {
+		return s.named(w.SawZeros(off, n))
+	}
+	return nil
+}
+
+func (s summed) named(err error) error {
+	flt, ok := errors.AsType[*pytorch.Fault](err)
+	if !ok {
+		return err
+	}
+	out := pytorchFault(flt)
+	out.File = s.path
+	return &out
 }
 
 // A swapped has the bytes of every number the other way round. Its size is a multiple of

@@ -15,7 +15,7 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 		return nil, err
 	}
 	size, _ := s.Bytes()
-	return io.NewSectionReader(f.source(s), begin, int64(size)), nil
+	return io.NewSectionReader(f.source(s, begin), begin, int64(size)), nil
 }
 
 // Data returns a reader of the elements of tensor i in the order of its shape, in the byte
@@ -30,6 +30,7 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 		return nil, newFault(CodeNoData, -1, t.Name, "it has no storage")
 	}
 	begin, err := f.begin(t.Storage)
+	r := f.source(t.Storage, begin)
 	if flt, ok := err.(*Fault); ok {
 		flt.Tensor = t.Name
 	}
@@ -41,7 +42,6 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	if f.tooOften(i) {
 		return nil, newFault(CodeExpanded, -1, t.Name, "its %d bytes are more than is read of a file of %d: tensors in it repeat or share elements", size, f.size)
 	}
-	r := f.source(t.Storage)
 	if size == 0 { // its offset may be anything
 		return io.NewSectionReader(r, begin, 0), nil
 	}
@@ -56,11 +56,54 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 }
 
 // source returns what the bytes of a storage are in, from where begin says on.
-func (f *File) source(s *Storage) io.ReaderAt {
-	if s.data != nil {
+func (f *File) source(s *Storage, begin int64) io.ReaderAt {
+	switch {
+	case s.data != nil:
 		return s.data
+	case s.summed:
+		return summed{f.contents, s, begin}
 	}
 	return f.r
+}
+
+// A summed reads a file, and compares the checksum of a storage when all of it has been read. Others
+// that read the file by themselves can say what they saw.
+type summed struct {
+	f     *contents
+	s     *Storage
+	begin int64
+}
+
+func (r summed) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.f.r.ReadAt(p, off)
+	if wrong := r.Saw(p[:n], off); wrong != nil {
+		return 0, wrong
+	}
+	return n, err
+}
+
+// Saw notes bytes of the file. The error is a [*Fault], when the storage has another checksum than the archive says.
+func (r summed) Saw(p []byte, off int64) error { return r.judge(r.sum().Saw(p, off)) }
+
+// SawZeros is Saw for n bytes that are zero.
+func (r summed) SawZeros(off, n int64) error { return r.judge(r.sum().SawZeros(off, n)) }
+
+func (r summed) judge(right bool) error {
+	if right {
+		return nil
+	}
+	return newFault(CodeChecksum, -1, "", "storage %s has other bytes than its checksum is of, %08x in the archive's directory: they changed after they were written, or on the way here; fetch the file again",
+		quote(r.s.Key), r.s.crc)
+}
+
+// sum returns what the bytes of the storage are compared by.
+func (r summed) sum() *ziparchive.Sum {
+	r.f.sums.Lock()
+	defer r.f.sums.Unlock()
+	if r.s.sum == nil {
+		r.s.sum = ziparchive.NewSum(r.begin, r.s.size, r.s.crc)
+	}
+	return r.s.sum
 }
 
 // InFile reports whether the bytes of the storage are in the file as they are, and not in a string of

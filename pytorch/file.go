@@ -61,6 +61,7 @@ type contents struct {
 	made       []made    // until findLost
 	lost       int       // see Lost
 	lostBytes  uint64
+	sums       sync.Mutex // of the storages' sum
 }
 
 type entry struct {

@@ -130,3 +130,19 @@ func TestNoTensorIsLost(t *testing.T) {
 		t.Error("the graphs have too little", seen)
 	}
 }
+
+// TestOnDevice lists what is made of a tensor of the CPU with the dtype that it is given, which is another one
+// only in files that torch did not write.
+func TestOnDevice(t *testing.T) {
+	a, b := tt.NewTensor("float32", 1, 2), tt.NewTensor("float32", 2, 2)
+	on := func(of *tt.Tensor, dtype string) any {
+		return call("torch._utils._rebuild_device_tensor_from_cpu_tensor", of, tt.Named("torch."+dtype), "xla:0", false)
+	}
+	f := read(t, tt.File{Root: tt.D("same", on(a, "float32"), "other", on(b, "bfloat16")), Protocol: 2}.Zip().Bytes())
+	if f.Len() != 2 || f.At(0).Cast != "" || f.At(1).Cast != "bfloat16" || f.At(1).DType != "float32" {
+		t.Errorf("%+v", show(t, f))
+	}
+	if got := codes(f.Validate()); !slices.Equal(got, []Code{CodeLazy}) {
+		t.Errorf("%v", f.Validate())
+	}
+}

@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"fmt"
 	"hash/maphash"
 	"iter"
 	"slices"
@@ -376,7 +377,11 @@ func (w *walker) list(path string, v Value) {
 		}
 		if code := notListed(t); code != "" {
 			n, bytes := partsOf(t)
-			w.odd.report(code, -1, path, "it has no strides or no storage, and is not listed (%s): its parts are %s of %s", repr(t), plural.Of(n, "tensor"), plural.Of(bytes, "byte"))
+			parts := ""
+			if n > 0 {
+				parts = fmt.Sprintf(": its parts are %s of %s", plural.Of(n, "tensor"), plural.Of(bytes, "byte"))
+			}
+			w.odd.report(code, -1, path, "it has no strides or no storage, and is not listed (%s)%s", repr(t), parts)
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/wtinspect/wtinspect/internal/strided"
+	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
 
 // A Value is what a pickle builds: nil for None, bool, int64, [*big.Int] for what is
@@ -97,9 +98,13 @@ type Storage struct {
 	at    int64  // where its member's local header is, or where its count is in a legacy stream; -1 when there is none
 	size  uint64 // of its member, or what the pickle says
 	id    uint32 // its place among those of its pickle
+	crc   uint32 // of its member, where summed says so
 	plain bool   // not compressed
 	used  bool   // by a tensor
 	twice bool   // there are two members of its name
+
+	summed bool
+	sum    *ziparchive.Sum // once some of it is read
 }
 
 // A StorageKind is what storages have in common that are alike, and must not be modified. A file has

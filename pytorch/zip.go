@@ -106,6 +106,9 @@ func (m *machine) placeMembers(a *ziparchive.Archive, dir string) error {
 			s.twice = true
 		default:
 			s.at, s.size, s.plain = e.Header, e.Size, e.Method == ziparchive.Stored
+			if s.plain && a.Summed {
+				s.crc, s.summed = e.CRC, true
+			}
 		}
 		return nil
 	})

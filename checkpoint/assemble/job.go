@@ -259,7 +259,7 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 			t := &j.spec.Tensors[p.from+i]
 			piece := image.Piece{Name: t.Name, Size: t.Size, At: d.at[i]}
 			if s, ok := t.Data.(*stored); ok && sources[s.path] != nil {
-				piece.Src, piece.Off = sources[s.path], s.off
+				piece.Src, piece.Off, piece.Watch = sources[s.path], s.off, s.watch
 				taken[sources[s.path]] += t.Size
 			} else {
 				piece.Src = &computed{&j.computing, t.Data, t.Size}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -69,6 +70,8 @@ type stored struct {
 	*io.SectionReader
 	path string // of the file, "" where it is not on this machine
 	off  int64
+	// watch is what knows a checksum of bytes that the data are among, nil for nothing.
+	watch image.Watcher
 }
 
 // computed is data that is made while it is read. One lock is for all of a job.
@@ -117,6 +120,8 @@ func Stored(c *checkpoint.Checkpoint, i int) (Tensor, error) {
 	s := &stored{SectionReader: data, off: t.Offset}
 	if source.Scheme(f.Path) == "" && t.Offset >= 0 { // in one piece
 		s.path = f.Path
+		r, _, _ := data.Outer()
+		s.watch, _ = r.(image.Watcher)
 	}
 	return Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape, Data: s, Size: data.Size()}, nil
 }

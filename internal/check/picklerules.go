@@ -64,13 +64,14 @@ by the other rules.`,
 		Bad: "two pickles in data.pkl", Good: "one pickle that ends where data.pkl does",
 	},
 	{
-		ID: "WT715", Name: "archive-anomaly", Severity: checkpoint.Error, run: runFaults,
+		ID: "WT715", Name: "archive-anomaly", Severity: checkpoint.Error, run: runArchive,
 		Title: "two readers of the archive may see different contents",
 		Doc: `torch.load goes by the directory at the archive's end, and ignores checksums, the flag
 for encryption and the names in local headers. Other programs stop at them or believe
 them, so that a scanner may not see what torch.load does. torch.save writes none of it: the
 file was written or changed by something else. What hides nothing is a warning. The same is true of a stream
-that lists a storage twice or has an archive behind it. Checksums are compared of data.pkl and of members of at most 64 bytes, and not of storages.`,
+that lists a storage twice or has an archive behind it. Checksums are compared of data.pkl and of members of at most 64 bytes, and with --values of storages. An archive
+without any, as torch.save writes it after set_crc32_options(False), is not compared.`,
 		Bad: "data.pkl has another name in its local header", Good: "an archive as torch.save writes it",
 	},
 	{
@@ -388,6 +389,30 @@ func (f *pickledFile) fault(flt pytorch.Fault, where string) checkpoint.Fault {
 	return checkpoint.Fault{
 		File: f.path, Code: string(flt.Code), Severity: checkpoint.Severity(flt.Severity), Offset: flt.Offset, Tensor: flt.Tensor, Detail: where + flt.Detail,
 	}
+}
+
+// runArchive also reports the storages whose checksum is wrong, where their bytes were read.
+func runArchive(p *Pass) {
+	runFaults(p)
+	if !p.opts.Values {
+		return
+	}
+	for _, m := range p.models {
+		for i, v := range m.measures().tensors {
+			if f := wrongSum(v.err); f != nil {
+				p.report(m.finding(i, "%s", f.Detail))
+			}
+		}
+	}
+}
+
+// wrongSum returns the fault of a storage whose checksum is wrong, nil for another error.
+func wrongSum(err error) *checkpoint.Fault {
+	f, ok := errors.AsType[*checkpoint.Fault](err)
+	if !ok || f.Code != string(pytorch.CodeChecksum) {
+		return nil
+	}
+	return f
 }
 
 // maxGlobalFindings bounds how many names of a file are findings of their own.

@@ -80,7 +80,8 @@ type Member struct {
 	Size, Packed uint64
 	Method       uint16
 
-	crc     uint32
+	CRC uint32 // of its bytes, as the directory says
+
 	flags   uint16
 	unicode string // the name in the extra field of Info-ZIP, "" for none
 }
@@ -94,6 +95,10 @@ func (m *Member) Cut() string {
 // An Archive is the directory of a zip file. It is in the file: an archive may have millions of
 // members.
 type Archive struct {
+	// Summed says that a member has a checksum. torch.save writes zeros where it is told not to
+	// compute any (torch.serialization.set_crc32_options).
+	Summed bool
+
 	r             io.ReaderAt
 	size          int64
 	begin, length int64 // of the directory
@@ -220,6 +225,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 	err := a.scan(func(name []byte, m *Member, size int) error {
 		a.index[i] = entry{hashOf(name), uint32(pos)}
 		a.first = min(a.first, m.Header)
+		a.Summed = a.Summed || m.CRC != 0
 		pos += int64(size)
 		i++
 		return nil
@@ -347,7 +353,7 @@ func (a *Archive) parse(d []byte, pos int64, m *Member) (name []byte, err error)
 	extraEnd := nameEnd + int(le.Uint16(d[30:]))
 	name = d[directorySize:nameEnd]
 	*m = Member{
-		flags: le.Uint16(d[8:]), Method: le.Uint16(d[10:]), crc: le.Uint32(d[16:]),
+		flags: le.Uint16(d[8:]), Method: le.Uint16(d[10:]), CRC: le.Uint32(d[16:]),
 		Packed: uint64(le.Uint32(d[20:])), Size: uint64(le.Uint32(d[24:])),
 	}
 	header := uint64(le.Uint32(d[42:]))

@@ -58,7 +58,7 @@ func TestRead(t *testing.T) {
 			}
 			var scanned []string
 			if err := got.Scan(func(name []byte, m *Member) error {
-				scanned = append(scanned, fmt.Sprint(string(name), m.Header, m.Size, m.Packed, m.Method, m.crc))
+				scanned = append(scanned, fmt.Sprint(string(name), m.Header, m.Size, m.Packed, m.Method, m.CRC))
 				return nil
 			}); err != nil {
 				t.Fatal(err)
@@ -69,7 +69,7 @@ func TestRead(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if s := fmt.Sprint(m.Name, m.Header, m.Size, m.Packed, m.Method, m.crc); s != scanned[j] {
+				if s := fmt.Sprint(m.Name, m.Header, m.Size, m.Packed, m.Method, m.CRC); s != scanned[j] {
 					t.Fatalf("member %d is %s, and %s by itself", j, scanned[j], s)
 				}
 				r, err := w.Open()
@@ -89,7 +89,7 @@ func TestRead(t *testing.T) {
 				if err != nil || m.Method == Stored && begin != at || m.Method == Deflate && begin != -1 {
 					t.Fatalf("member %v begins at %d, want %d", m, begin, at)
 				}
-				if m.crc != crc32.ChecksumIEEE(data) {
+				if m.CRC != crc32.ChecksumIEEE(data) {
 					t.Fatalf("member %v has another checksum", m)
 				}
 			}

@@ -40,7 +40,7 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	if err == nil {
 		err = a.Scan(func(name []byte, m *Member) error {
 			i++
-			if begin, ok := c.member(i, name, m); ok && checked(m) {
+			if begin, ok := c.member(i, name, m); ok && c.Summed && checked(m) {
 				c.checksum(name, m, begin)
 			}
 			return nil
@@ -187,7 +187,7 @@ func (c *checker) checksum(name []byte, m *Member, begin int64) {
 	if err != nil {
 		m.Name = string(name)
 		c.report(asFault(err, m))
-	} else if sum != m.crc {
+	} else if sum != m.CRC {
 		c.report(fault(CodeChecksum, m.Header, "member %s has another checksum than the directory says: torch ignores it, other readers stop", quote(name)))
 	}
 }
@@ -337,7 +337,7 @@ func (c *checker) checkHeader(name []byte, m *Member) (int64, error) {
 	// With a data descriptor the local header has no sizes, and torch's own hold zeros or,
 	// beyond 4 GiB, all ones.
 	crc, packed, size := le.Uint32(h[14:]), le.Uint32(h[18:]), le.Uint32(h[22:])
-	if flags&flagDescriptor == 0 && (crc != m.crc || !sameSize(packed, m.Packed) || !sameSize(size, m.Size)) {
+	if flags&flagDescriptor == 0 && (crc != m.CRC || !sameSize(packed, m.Packed) || !sameSize(size, m.Size)) {
 		c.report(fault(CodeHeader, m.Header, "member %s has other sizes or another checksum in its local header", quote(name)))
 	}
 	return begin, nil

@@ -30,6 +30,15 @@ type Piece struct {
 	Src       io.ReaderAt
 	Off, Size int64 // in Src
 	At        int64 // from the start of the new file's data
+	// Watch is told what is read of Src; nil for nobody. It must be comparable.
+	Watch Watcher
+}
+
+// A Watcher is told the bytes that are read of a file, or that they are zeros, with their place in it. Its
+// error ends the copy.
+type Watcher interface {
+	Saw(p []byte, off int64) error
+	SawZeros(off, n int64) error
 }
 
 // A Clone is a range of whole blocks that a new file shares with an old one.
@@ -118,6 +127,8 @@ type block struct {
 	buf  []byte // nil: a hole
 	n    int
 	at   int64        // in the new file
+	off  int64        // in the source
+	by   Watcher      // of the source
 	mem  *memory      // what buf is part of
 	left atomic.Int32 // of those who read buf
 }
@@ -155,6 +166,7 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests Algorithm, p
 	}
 	toDigest, toWrite := make(chan *block, buffers), make(chan *block)
 	others.Go(func() error {
+		var failure error
 		for b := range toDigest {
 			switch {
 			case sums == nil:
@@ -163,9 +175,14 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests Algorithm, p
 			default:
 				sums.write(b.buf)
 			}
+			if failure == nil {
+				if failure = b.watch(); failure != nil {
+					cancel(failure)
+				}
+			}
 			done(b)
 		}
-		return nil
+		return failure
 	})
 	for range writers {
 		others.Go(func() error {
@@ -202,6 +219,17 @@ func copyPieces(ctx context.Context, f txn.File, img Image, digests Algorithm, p
 	return sums.finish(), nil
 }
 
+// watch tells who watches the source what was read of it.
+func (b *block) watch() error {
+	switch {
+	case b.by == nil:
+		return nil
+	case b.buf == nil:
+		return b.by.SawZeros(b.off, int64(b.n))
+	}
+	return b.by.Saw(b.buf, b.off)
+}
+
 // writeBlock writes a block, and sees to it that the new file does not fill the cache.
 func writeBlock(f txn.File, b *block) error {
 	if b.buf == nil {
@@ -235,7 +263,7 @@ func readRun(ctx context.Context, r Piece, base int64, holes holes, blocks chan<
 	defer release()
 	holes.look(r.Src, src)
 	for done := int64(0); done < r.Size; {
-		b := &block{at: base + r.At + done}
+		b := &block{at: base + r.At + done, off: r.Off + done, by: r.Watch}
 		n, hole := holes.next(r.Src, r.Off+done, min(r.Size-done, IOSize-b.at%IOSize))
 		b.n = int(n)
 		if !hole {
@@ -267,7 +295,7 @@ func join(pieces []Piece) []Piece {
 	for _, p := range pieces {
 		if n := len(out); n > 0 {
 			l := &out[n-1]
-			if l.Src == p.Src && l.Off+l.Size == p.Off && l.At+l.Size == p.At {
+			if l.Src == p.Src && l.Watch == p.Watch && l.Off+l.Size == p.Off && l.At+l.Size == p.At {
 				l.Size += p.Size
 				continue
 			}
