@@ -228,13 +228,13 @@ func (f *pytorchFile) fill(i int, out *Tensor) {
 
 // place finds where the tensors begin whose bytes are in one piece in the file.
 func (f *pytorchFile) place() {
-	f.places = make([]int64, f.Len())
+	f.places = f.Offsets()
 	for i := range f.places {
-		f.places[i] = -1
-		if t := f.At(i); t.Storage != nil && t.Storage.InFile() && t.Cast == "" && f.asStored(&t) {
-			if data, err := f.Data(i); err == nil {
-				_, f.places[i], _ = data.Outer()
-			}
+		if f.places[i] < 0 {
+			continue
+		}
+		if t := f.At(i); t.Cast != "" || !f.asStored(&t) {
+			f.places[i] = -1
 		}
 	}
 }
@@ -359,16 +359,11 @@ type tie struct {
 func (f *pytorchFile) tied(i int) int {
 	f.tieOnce.Do(func() {
 		f.ties = make([]int32, f.Len())
-		shared := make(map[*pytorch.Storage]int)
-		for _, t := range f.All() {
-			if t.Storage != nil {
-				shared[t.Storage]++
-			}
-		}
+		shared := f.Shared()
 		first := make(map[tie]int32)
 		for i, t := range f.All() {
 			f.ties[i] = int32(i)
-			if n, ok := t.Elements(); !ok || n == 0 || shared[t.Storage] < 2 {
+			if n, ok := t.Elements(); !ok || n == 0 || !shared[i] {
 				continue
 			}
 			key := tie{t.Storage, t.DType, fmt.Sprint(t.Offset, t.Shape, t.Strides, t.Cast, t.Conj, t.Neg)}

@@ -21,9 +21,9 @@ const (
 // kept once, and the tuples that torch makes for each tensor are used again.
 type arena struct {
 	texts   strings.Builder
-	tensors [][]Tensor // in pieces, in the order in which they are made; the last one alone where brief is set
-	brief   bool
-	ints    [64]Value // that were used last, by their last bits
+	tensors pieced[Tensor] // in the order in which they are made
+	brief   bool           // they are not kept
+	ints    [64]Value      // that were used last, by their last bits
 
 	dims    []uint64 // of the layout in question
 	key     []byte   // and what finds it
@@ -61,30 +61,10 @@ func (r *arena) text(b []byte) string {
 }
 
 func (r *arena) tensor(t Tensor) *Tensor {
-	k := len(r.tensors) - 1
-	if k < 0 || len(r.tensors[k]) == cap(r.tensors[k]) {
-		piece := make([]Tensor, 0, nextRoom(len(r.tensors)*2, 4, 512))
-		if k < 0 || !r.brief {
-			r.tensors = append(r.tensors, nil)
-			k++
-		}
-		r.tensors[k] = piece
+	if r.brief {
+		return &Tensor{Layout: t.Layout, Offset: t.Offset, Storage: t.Storage}
 	}
-	r.tensors[k] = append(r.tensors[k], t)
-	return &r.tensors[k][len(r.tensors[k])-1]
-}
-
-// inPieces returns what is in pieces, one by one.
-func inPieces[T any](pieces [][]T) iter.Seq[*T] {
-	return func(yield func(*T) bool) {
-		for _, piece := range pieces {
-			for i := range piece {
-				if !yield(&piece[i]) {
-					return
-				}
-			}
-		}
-	}
+	return r.tensors.add(t)
 }
 
 // integer returns an integer as a value, which for one that was used before is no new one.
@@ -137,8 +117,10 @@ func (r *arena) kind(k StorageKind) (kind *StorageKind, isNew bool) {
 	if r.kinds == nil {
 		r.kinds = make(map[StorageKind]*StorageKind)
 	}
-	r.kinds[k] = &k
-	return &k, true
+	kind = new(StorageKind) // k stays where it is
+	*kind = k
+	r.kinds[k] = kind
+	return kind, true
 }
 
 func (r *arena) dict() *Dict {
@@ -212,111 +194,140 @@ func (m *machine) lent(callee Value, args *List) {
 	m.recycle(args)
 }
 
-// storageChunk is how many storages are allocated at once.
-const storageChunk = 64
-
-// A storageList is storages in the order of their first use.
-type storageList struct {
-	chunks [][]Storage
-	n      int
+// A pieced list is one that grows without being copied: what is in it stays where it is.
+type pieced[T any] struct {
+	list [][]T // of onePiece each, but for the last
+	n    int
 }
 
-func (l *storageList) add(s Storage) *Storage {
-	if l.n%storageChunk == 0 {
-		l.chunks = append(l.chunks, make([]Storage, 0, storageChunk))
+// onePiece is how many values are allocated at once.
+const onePiece = 64
+
+func (p *pieced[T]) add(v T) *T {
+	if p.n%onePiece == 0 {
+		p.list = append(p.list, make([]T, 0, onePiece))
 	}
-	last := &l.chunks[len(l.chunks)-1]
-	s.id = uint32(l.n)
-	*last = append(*last, s)
-	l.n++
+	last := &p.list[len(p.list)-1]
+	*last = append(*last, v)
+	p.n++
 	return &(*last)[len(*last)-1]
 }
 
-// join adds those of another list, after which nothing is added.
-func (l *storageList) join(other storageList) {
-	l.chunks = append(l.chunks, other.chunks...)
-	l.n += other.n
+func (p *pieced[T]) at(i int) *T { return &p.list[i/onePiece][i%onePiece] }
+
+func (p *pieced[T]) all() iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for _, piece := range p.list {
+			for i := range piece {
+				if !yield(&piece[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
-func (l *storageList) all() iter.Seq[*Storage] {
-	return inPieces(l.chunks)
-}
-
-// A storageTable is storages by their keys: an open-addressed table of their places in the list.
-type storageTable struct {
-	storageList
+// A numberTable finds things that have numbers by what they are called: an open-addressed table of the
+// numbers, which a map of the names would take five times the memory of.
+type numberTable struct {
 	seed  maphash.Seed
-	slots []uint32 // one more than chunk*storageChunk and the place there, 0 for none; at most half full
+	slots []uint32 // one more than the number, 0 for none; a power of two, at most half full
+	n     int
 }
 
-// table returns a table of the storages of a list.
-func (l *storageList) table() *storageTable {
-	t := &storageTable{storageList: *l}
-	t.grow(l.n)
-	return t
+// newNumberTable returns a table for n numbers.
+func newNumberTable(n int) numberTable {
+	size := 8
+	for size < 2*n {
+		size *= 2
+	}
+	return numberTable{seed: maphash.MakeSeed(), slots: make([]uint32, size)}
 }
 
+// find returns the number that something has a hash of t.seed of, -1 for none. is tells it from others.
+func (t *numberTable) find(hash uint64, is func(i int) bool) int {
+	if len(t.slots) == 0 {
+		return -1
+	}
+	for k := int(hash); ; k++ {
+		switch slot := t.slots[k&(len(t.slots)-1)]; {
+		case slot == 0:
+			return -1
+		case is(int(slot - 1)):
+			return int(slot - 1)
+		}
+	}
+}
+
+// put adds a number that is not in the table.
+func (t *numberTable) put(hash uint64, i int) {
+	k := int(hash) & (len(t.slots) - 1)
+	for t.slots[k] != 0 {
+		k = (k + 1) & (len(t.slots) - 1)
+	}
+	t.slots[k] = uint32(i) + 1
+	t.n++
+}
+
+func (t *numberTable) full() bool { return 2*(t.n+1) > len(t.slots) }
+
+// A storageTable is the storages of a pickle, in the order of their first use and by their keys.
+type storageTable struct {
+	list    pieced[Storage]
+	numbers numberTable
+}
+
+// add adds a storage. One in a string of the pickle has no key.
 func (t *storageTable) add(s Storage) *Storage {
-	p := t.storageList.add(s)
-	if 2*t.n > len(t.slots) {
-		t.grow(2 * t.n)
-	} else {
-		t.enter(len(t.chunks)-1, len(t.chunks[len(t.chunks)-1])-1)
+	s.id = uint32(t.list.n)
+	p := t.list.add(s)
+	switch {
+	case s.data != nil:
+	case t.numbers.full():
+		t.reserve(t.list.n)
+	default:
+		t.enter(t.list.n - 1)
 	}
 	return p
 }
 
-// grow makes the table anew, for n storages.
-func (t *storageTable) grow(n int) {
-	size := 16
-	for size < 2*n {
-		size *= 2
-	}
-	t.seed, t.slots = maphash.MakeSeed(), make([]uint32, size)
-	for c := range t.chunks {
-		for i := range t.chunks[c] {
-			t.enter(c, i)
-		}
+// reserve makes room for more storages.
+func (t *storageTable) reserve(more int) {
+	const most = 1 << 20 // a pickle may have persistent ids that are none
+	t.numbers = newNumberTable(t.list.n + min(max(more, 1), most))
+	for i := range t.list.n {
+		t.enter(i)
 	}
 }
 
-// enter adds a storage of the list to the table, unless it is in a string of the pickle, where it has no key.
-func (t *storageTable) enter(chunk, i int) {
-	if s := &t.chunks[chunk][i]; s.data == nil {
-		t.slots[probe(t, maphash.String(t.seed, s.Key), s.Key)] = uint32(chunk*storageChunk+i) + 1
+func (t *storageTable) enter(i int) {
+	if s := t.list.at(i); s.data == nil {
+		t.numbers.put(maphash.String(t.numbers.seed, s.Key), i)
 	}
-}
-
-// probe returns the slot of a key with a hash, or the free one where it belongs.
-func probe[T string | []byte](t *storageTable, hash uint64, key T) int {
-	for i := int(hash); ; i++ {
-		i &= len(t.slots) - 1
-		if t.slots[i] == 0 || t.at(i).Key == string(key) {
-			return i
-		}
-	}
-}
-
-// at returns the storage of a slot, nil for none.
-func (t *storageTable) at(slot int) *Storage {
-	n := t.slots[slot]
-	if n == 0 {
-		return nil
-	}
-	return &t.chunks[(n-1)/storageChunk][(n-1)%storageChunk]
 }
 
 // find returns the storage of a key, nil for none.
 func (t *storageTable) find(key string) *Storage {
-	if len(t.slots) == 0 {
-		return nil
-	}
-	return t.at(probe(t, maphash.String(t.seed, key), key))
+	return t.at(t.numbers.find(t.hash(key), func(i int) bool { return t.list.at(i).Key == key }))
 }
 
 func (t *storageTable) findBytes(key []byte) *Storage {
-	if len(t.slots) == 0 {
+	if t.numbers.n == 0 {
 		return nil
 	}
-	return t.at(probe(t, maphash.Bytes(t.seed, key), key))
+	return t.at(t.numbers.find(maphash.Bytes(t.numbers.seed, key), func(i int) bool { return t.list.at(i).Key == string(key) }))
+}
+
+func (t *storageTable) hash(key string) uint64 {
+	if t.numbers.n == 0 {
+		return 0 // without a seed
+	}
+	return maphash.String(t.numbers.seed, key)
+}
+
+func (t *storageTable) at(i int) *Storage {
+	if i < 0 {
+		return nil
+	}
+	return t.list.at(i)
 }

@@ -10,7 +10,7 @@ import (
 // StorageData returns a reader of a storage's bytes. The error is a [*Fault] when they are
 // absent, compressed, or fewer than the pickle says.
 func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
-	begin, err := f.begin(s)
+	begin, err := f.begin(s, f.locator())
 	if err != nil {
 		return nil, err
 	}
@@ -23,36 +23,89 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 // some 4 MiB of memory. The error is a [*Fault] when they are not within the storage.
 func (f *File) Data(i int) (*io.SectionReader, error) {
 	t := f.At(i)
+	begin, offset, size, err := f.place(i, &t, f.locator())
+	if err != nil {
+		return nil, err
+	}
+	r := f.source(t.Storage, begin)
+	if size == 0 || t.Contiguous() {
+		return io.NewSectionReader(r, begin+offset, size), nil
+	}
+	bits, _ := t.DType.Bits()
+	return io.NewSectionReader(strided.NewReader(r, begin+offset, int64(bits/8), t.Shape, t.Strides), 0, size), nil
+}
+
+// locator finds where the storages are, one after the other.
+func (f *File) locator() *ziparchive.Locator { return ziparchive.NewLocator(f.r, f.size) }
+
+// Offsets returns where the elements of each tensor begin in the file, in the order of its shape and one
+// after the other; -1 where they are not there like that. It reads the headers of the storages.
+func (f *File) Offsets() []int64 {
+	out := make([]int64, f.Len())
+	l := f.locator()
+	for i, t := range f.All() {
+		out[i] = -1
+		if t.Storage == nil || !t.Storage.InFile() || !t.Contiguous() {
+			continue
+		}
+		if begin, offset, _, err := f.place(i, &t, l); err == nil {
+			out[i] = begin + offset
+		}
+	}
+	return out
+}
+
+// Shared reports for each tensor whether another one that is listed has the same storage.
+func (f *File) Shared() []bool {
+	most := uint32(0)
+	for _, t := range f.All() {
+		if t.Storage != nil {
+			most = max(most, t.Storage.id)
+		}
+	}
+	twice, once := make([]bool, most+1), make([]bool, most+1) // of the storages, by their numbers
+	for _, t := range f.All() {
+		if t.Storage != nil {
+			twice[t.Storage.id] = once[t.Storage.id]
+			once[t.Storage.id] = true
+		}
+	}
+	out := make([]bool, f.Len())
+	for i, t := range f.All() {
+		out[i] = t.Storage != nil && twice[t.Storage.id]
+	}
+	return out
+}
+
+// place returns where the storage of tensor i begins, in the file or what else it is in, where the first
+// element is from there, and how many bytes the elements are.
+func (f *File) place(i int, t *Tensor, l *ziparchive.Locator) (begin, offset, size int64, err error) {
 	if flt := t.fault(); flt != nil {
-		return nil, flt
+		return 0, 0, 0, flt
 	}
 	if t.Storage == nil {
-		return nil, newFault(CodeNoData, -1, t.Name, "it has no storage")
+		return 0, 0, 0, newFault(CodeNoData, -1, t.Name, "it has no storage")
 	}
-	begin, err := f.begin(t.Storage)
-	r := f.source(t.Storage, begin)
+	begin, err = f.begin(t.Storage, l)
 	if flt, ok := err.(*Fault); ok {
 		flt.Tensor = t.Name
 	}
 	if err != nil {
-		return nil, err
+		return 0, 0, 0, err
 	}
-	size, _ := t.Bytes()
+	bytes, _ := t.Bytes()
 	bits, _ := t.DType.Bits()
 	if f.tooOften(i) {
-		return nil, newFault(CodeExpanded, -1, t.Name, "its %d bytes are more than is read of a file of %d: tensors in it repeat or share elements", size, f.size)
+		return 0, 0, 0, newFault(CodeExpanded, -1, t.Name, "its %d bytes are more than is read of a file of %d: tensors in it repeat or share elements", bytes, f.size)
 	}
-	if size == 0 { // its offset may be anything
-		return io.NewSectionReader(r, begin, 0), nil
+	if bytes == 0 { // its offset may be anything
+		return begin, 0, 0, nil
 	}
-	offset := t.Offset * bits // within the storage: see fault
-	switch {
-	case offset%8 != 0 || bits < 8 && !t.Contiguous():
-		return nil, newFault(CodeBadTensor, -1, t.Name, "its elements of %d bits are not packed into whole bytes", bits)
-	case t.Contiguous():
-		return io.NewSectionReader(r, begin+int64(offset/8), int64(size)), nil
+	at := t.Offset * bits // within the storage: see fault
+	if at%8 != 0 || bits < 8 && !t.Contiguous() {
+		return 0, 0, 0, newFault(CodeBadTensor, -1, t.Name, "its elements of %d bits are not packed into whole bytes", bits)
 	}
-	return io.NewSectionReader(strided.NewReader(r, begin+int64(offset/8), int64(bits/8), t.Shape, t.Strides), 0, int64(size)), nil
+	return begin, int64(at / 8), int64(bytes), nil
 }
 
 // source returns what the bytes of a storage are in, from where begin says on.
@@ -122,8 +175,8 @@ const (
 func (f *File) tooOften(i int) bool {
 	f.often.Do(func() {
 		left := spareBytes + timesRead*uint64(f.size) // of a file that exists, so that this is below 2^63
-		for k := range f.entries {
-			n, ok := f.entries[k].t.Bytes()
+		for k := range f.entries.n {
+			n, ok := f.entries.at(k).t.Bytes()
 			if ok && n <= left {
 				left -= n
 				continue
@@ -202,7 +255,7 @@ func (f *File) fault(s *Storage) *Fault {
 }
 
 // begin returns where a storage's bytes begin, all of which are within the file.
-func (f *File) begin(s *Storage) (int64, error) {
+func (f *File) begin(s *Storage, l *ziparchive.Locator) (int64, error) {
 	if flt := f.fault(s); flt != nil {
 		return 0, flt
 	}
@@ -210,12 +263,12 @@ func (f *File) begin(s *Storage) (int64, error) {
 	case s.data != nil:
 		return 0, nil
 	case s.Root != nil:
-		begin, err := f.begin(s.Root)
+		begin, err := f.begin(s.Root, l)
 		return begin + int64(s.Start*s.DType.unit()), err
 	case f.container == Legacy:
 		return s.at + 8, nil
 	}
-	begin, err := ziparchive.DataOffset(f.r, f.size, s.at, s.size)
+	begin, err := l.DataOffset(s.at, s.size)
 	if z, ok := err.(*ziparchive.Fault); ok {
 		err = newFault(Code(z.Code), z.Offset, "", "storage %s: %s", quote(s.Key), z.Detail)
 	}

@@ -30,7 +30,7 @@ type File struct {
 	*contents
 	path    string
 	way     []branch // the parts on the path
-	entries []entry
+	entries pieced[entry]
 	aside   []branch // what is below the path and not listed; its paths begin there
 	odd     []Fault  // of what is not listed
 
@@ -56,10 +56,12 @@ type contents struct {
 	optimizers map[Value]bool // what in it are states of optimisers
 	memory     int            // what a walk of it may cost
 	globals    []*Global
-	storages   storageList
-	faults     faultList // of the pickle
-	made       []made    // until findLost
-	lost       int       // see Lost
+	storages   []pieced[Storage] // of one pickle each
+	faults     faultList         // of the pickle
+	unused     int               // the members of storages that are none of the pickle's, and their bytes
+	unusedSize uint64
+	made       []made // until findLost
+	lost       int    // see Lost
 	lostBytes  uint64
 	sums       sync.Mutex // of the storages' sum
 }
@@ -188,8 +190,8 @@ func (f *File) Script() bool { return f.script }
 // code, which NewFile lists by the code's names for them: CONSTANTS.c0.
 func (f *File) Constants() int {
 	n := 0
-	for i := range f.entries {
-		if s := f.entries[i].t.Storage; s != nil && f.script && strings.HasPrefix(s.Key, constantsDir) {
+	for e := range f.entries.all() {
+		if s := e.t.Storage; s != nil && f.script && strings.HasPrefix(s.Key, constantsDir) {
 			n++
 		}
 	}
@@ -211,18 +213,29 @@ func (f *File) Globals() []*Global { return f.globals }
 
 // Storages returns the storages that the pickle mentions, in the order of their first use.
 // None must be modified.
-func (f *File) Storages() iter.Seq[*Storage] { return f.storages.all() }
+func (f *File) Storages() iter.Seq[*Storage] {
+	return func(yield func(*Storage) bool) {
+		for i := range f.storages {
+			for s := range f.storages[i].all() {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Path returns the path of the subtree whose tensors the File lists, "" for everything.
 func (f *File) Path() string { return f.path }
 
 // Len returns the number of tensors.
-func (f *File) Len() int { return len(f.entries) }
+func (f *File) Len() int { return f.entries.n }
 
 // At returns a tensor by its place, from 0 to Len()-1.
 func (f *File) At(i int) Tensor {
-	t := *f.entries[i].t
-	t.Name = f.entries[i].name
+	e := f.entries.at(i)
+	t := *e.t
+	t.Name = e.name
 	return t
 }
 
@@ -230,7 +243,7 @@ func (f *File) At(i int) Tensor {
 // names.
 func (f *File) All() iter.Seq2[int, Tensor] {
 	return func(yield func(int, Tensor) bool) {
-		for i := range f.entries {
+		for i := range f.entries.n {
 			if !yield(i, f.At(i)) {
 				return
 			}
@@ -242,7 +255,7 @@ func (f *File) All() iter.Seq2[int, Tensor] {
 func (f *File) finish(m *machine, v Value, end int) {
 	f.root, f.faults = v, m.faults
 	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
-	f.globals, f.storages = m.imported(), m.storages.storageList
+	f.globals, f.storages = m.imported(), append(f.storages, m.storages.list)
 	f.made = append(f.made, made{m.room.tensors, m.w.base})
 }
 

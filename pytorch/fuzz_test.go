@@ -79,7 +79,7 @@ func FuzzPickle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pickle []byte) {
 		examine(t, archived(string(pickle)))
 		w := &window{size: int64(len(pickle)), buf: pickle}
-		end, _, err := w.skim(0)
+		end, _, _, err := w.skim(0)
 		v, ran, err2 := newMachine(w).run(0)
 		if err2 == nil && (err != nil || end != ran) {
 			t.Fatalf("ends at %d, %v, and at %d when it is carried out", end, err, ran)

@@ -97,7 +97,7 @@ func (f *File) placeStorages(keys *List, storages *storageTable, at int64) error
 }
 
 func (f *File) validateStream(l *faultList) {
-	for s := range f.storages.all() {
+	for s := range f.Storages() {
 		var raw [8]byte
 		if s.at < 0 || f.size-s.at < 8 { // reported as missing bytes
 			continue

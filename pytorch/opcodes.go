@@ -311,24 +311,26 @@ func (w *window) lines(start, n int) ([]byte, error) {
 type notSet struct{}
 
 // skim walks over the opcodes of the pickle at pos without carrying them out, and returns
-// where it ends or breaks. Its memo has an entry for what the pickle recalls, and for nothing else:
+// where it ends or breaks, and how many persistent ids it has, of which each tensor takes one. Its memo has an entry for what the pickle recalls, and for nothing else:
 // torch memorises some nine values per tensor and recalls almost none.
-func (w *window) skim(pos int) (end int, memo map[uint64]Value, err error) {
+func (w *window) skim(pos int) (end int, memo map[uint64]Value, ids int, err error) {
 	memo = map[uint64]Value{}
 	for {
 		op, arg, next, err := w.next(pos)
 		if err != nil {
-			return pos, memo, err
+			return pos, memo, ids, err
 		}
 		switch op {
 		case opGet, opBinGet, opLongBinGet:
 			id, ok := memoID(op, arg)
 			if !ok {
-				return pos, memo, newFault(CodeOpcode, w.place(pos), "", "the pickle recalls %s, which is not a number", quote(arg))
+				return pos, memo, ids, newFault(CodeOpcode, w.place(pos), "", "the pickle recalls %s, which is not a number", quote(arg))
 			}
 			memo[id] = notSet{}
+		case opPersID, opBinPersID:
+			ids++
 		case opStop:
-			return next, memo, nil
+			return next, memo, ids, nil
 		}
 		pos = next
 	}

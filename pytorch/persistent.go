@@ -4,6 +4,7 @@ import "strings"
 
 // persist pushes what a persistent id stands for.
 func (m *machine) persist(pid Value) {
+	m.toCome--
 	v, ok := m.persistent(pid)
 	l, isList := pid.(*List)
 	switch {
@@ -72,11 +73,13 @@ func (m *machine) storage(key, location string, dtype DType, n uint64) *Storage 
 		if isNew {
 			m.charge(300)
 		}
-		one := Storage{Key: key, StorageKind: kind, at: -1}
 		if m.brief {
-			return &one
+			return &Storage{Key: key, StorageKind: kind, at: -1}
 		}
-		s = m.storages.add(one)
+		if m.storages.numbers.full() {
+			m.storages.reserve(m.toCome)
+		}
+		s = m.storages.add(Storage{Key: key, StorageKind: kind, at: -1})
 	} else if s.DType != dtype || s.Elements != n {
 		m.warn(CodeStorageChange, "storage %s is %d elements of %s, and %d of %s elsewhere", quote(key), s.Elements, cut(string(s.DType)), n, cut(string(dtype)))
 	}

@@ -40,6 +40,7 @@ type machine struct {
 	memory   int  // what the pickle may still cost
 	depth    int  // of calls in calls
 	strings  int  // that the pickle is in, of others
+	toCome   int  // persistent ids, and so tensors
 
 	stack []Value
 	marks []int // lengths of the stack
@@ -102,7 +103,7 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	// A pickle that breaks off is carried out up to there, as Python does: what it calls
 	// until then is the more worth knowing.
 	var broken *Fault
-	end, m.memo, err = m.w.skim(pos)
+	end, m.memo, m.toCome, err = m.w.skim(pos)
 	if err != nil && !errors.As(err, &broken) {
 		return nil, 0, err
 	}
@@ -638,13 +639,13 @@ func (m *machine) appendTo(target Value, items []Value) {
 	m.warn(CodeBadTarget, "the pickle appends to %s", repr(target))
 }
 
-// roomFor returns a list with room for more values of some bytes. It doubles the room, so that what is
-// charged for all of them is at most four times what they take.
+// roomFor returns a list with room for more values of some bytes. It doubles the room, unless fewer
+// tensors are to come, so that what is charged for all of them is at most a few times what they take.
 func roomFor[T any](m *machine, list []T, more, size int) []T {
 	if len(list)+more <= cap(list) {
 		return list
 	}
-	room := max(len(list)+more, 2*len(list))
+	room := max(len(list)+more, min(2*len(list), max(len(list)+more+m.toCome, len(list)+len(list)/2)))
 	m.charge(size * room)
 	return append(make([]T, 0, room), list...)
 }
@@ -739,7 +740,7 @@ func (m *machine) call(callee Value, args *List) {
 		m.called(g)
 		if g.known != nil {
 			if v, ok := g.known(m, g, args.Items); ok {
-				if args.held {
+				if args.held && len(args.Items) > 0 {
 					hold(v) // it may be a part of them
 				}
 				m.push(v)

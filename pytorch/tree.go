@@ -40,39 +40,11 @@ type walker struct {
 	*contents
 	above   map[Value]bool // what the walk is in
 	memory  int
-	entries entryList
+	entries pieced[entry]
 	odd     faultList
 	skip    bool     // optimisers, and at the first level what else is a trainer's
 	aside   []branch // what skip has left out
 	way     []branch // to what find has found
-}
-
-// An entryList collects tensors in pieces, which are not copied when there are more.
-type entryList struct {
-	pieces [][]entry
-	n      int
-}
-
-func (l *entryList) add(e entry) {
-	k := len(l.pieces) - 1
-	if k < 0 || len(l.pieces[k]) == cap(l.pieces[k]) {
-		l.pieces = append(l.pieces, make([]entry, 0, nextRoom(l.n, 4, 4096)))
-		k++
-	}
-	l.pieces[k] = append(l.pieces[k], e)
-	l.n++
-}
-
-// listed returns the tensors that a walk has found.
-func (w *walker) listed() []entry {
-	if len(w.entries.pieces) == 1 {
-		return slices.Clip(w.entries.pieces[0])
-	}
-	out := make([]entry, 0, w.entries.n)
-	for _, piece := range w.entries.pieces {
-		out = append(out, piece...)
-	}
-	return out
 }
 
 // A branch is a value in the tree: its key, and the path that ends with it.
@@ -215,7 +187,7 @@ func (f *File) findHolders() {
 	parents := map[Value][]Value{}
 	f.holders, f.optimizers = map[Value]bool{}, map[Value]bool{}
 	var found []Value
-	place(f.root)
+	markPlaced(f.root)
 	seen := map[Value]bool{f.root: true}
 	for todo := []Value{f.root}; len(todo) > 0; {
 		v := todo[len(todo)-1]
@@ -231,7 +203,7 @@ func (f *File) findHolders() {
 		}
 		for _, child := range children(v) {
 			if isTensor(child) {
-				place(child)
+				markPlaced(child)
 				if !f.holders[v] {
 					f.holders[v] = true
 					found = append(found, v)
@@ -261,7 +233,7 @@ func (f *File) findHolders() {
 // A made is the tensors that the functions of a pickle make, which begins at base of the file; -1 where that
 // is not known.
 type made struct {
-	tensors [][]Tensor
+	tensors pieced[Tensor]
 	base    int64
 }
 
@@ -270,7 +242,7 @@ type made struct {
 func (f *File) findLost() {
 	first, at := (*Tensor)(nil), int64(-1)
 	for _, m := range f.made {
-		for t := range inPieces(m.tensors) {
+		for t := range m.tensors.all() {
 			if t.placed || t.made == 0 {
 				continue
 			}
@@ -297,8 +269,8 @@ func (f *File) Lost() (tensors int, bytes uint64) {
 	return f.lost + f.faults.counts[CodeBadTensor], f.lostBytes
 }
 
-// place notes that a tensor is in what the pickle builds.
-func place(v Value) {
+// markPlaced notes that a tensor is in what the pickle builds.
+func markPlaced(v Value) {
 	if t := tensorOf(v); t != nil {
 		t.placed = true
 	}
@@ -588,7 +560,7 @@ func (f *File) choose() (err error) {
 		w.skip, path, way, w.aside, w.odd = false, "", nil, nil, faultList{}
 		w.list("", f.root)
 	}
-	f.path, f.way, f.aside, f.entries, f.odd = path, way, w.aside, w.listed(), w.odd.list()
+	f.path, f.way, f.aside, f.entries, f.odd = path, way, w.aside, w.entries, w.odd.list()
 	return nil
 }
 
@@ -632,7 +604,7 @@ func (f *File) Subtree(path string) (sub *File, ok bool) {
 		}
 		w.list(name, node)
 	}()
-	return &File{contents: f.contents, path: path, way: w.way, entries: w.listed(), odd: w.odd.list()}, ok && err == nil
+	return &File{contents: f.contents, path: path, way: w.way, entries: w.entries, odd: w.odd.list()}, ok && err == nil
 }
 
 // find returns the part of the tree that has a path, and its last key; nil where there is none. It
@@ -673,9 +645,9 @@ func (f *File) Subtrees() (list []Subtree) {
 	var err error // what is too much is left out
 	defer leaving(&err)
 	add := func(p branch, listed bool) {
-		w.entries = entryList{}
+		w.entries = pieced[entry]{}
 		w.list("", p.v)
-		list = append(list, Subtree{Path: p.path, Tensors: w.entries.n, Bytes: storageBytes(w.listed()), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
+		list = append(list, Subtree{Path: p.path, Tensors: w.entries.n, Bytes: storageBytes(&w.entries), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
 	}
 	path, node := "", f.root
 	for _, next := range f.way {
@@ -730,20 +702,22 @@ func (f *File) Models() (paths []string, alike bool) {
 		node, _ = w.find(f.path)
 	}
 	alike = true
-	var first []entry
+	var first pieced[entry]
 	for key, child := range children(node) {
 		if w.isBeside(key, child) || !w.isStateDict(key, child) {
 			continue
 		}
-		w.entries = entryList{}
+		w.entries = pieced[entry]{}
 		w.list("", child)
 		if paths = append(paths, join(f.path, key)); len(paths) == 1 {
-			first = w.listed()
+			first = w.entries
 			continue
 		}
-		alike = alike && slices.EqualFunc(first, w.listed(), func(a, b entry) bool {
-			return a.name == b.name && slices.Equal(a.t.Shape, b.t.Shape)
-		})
+		alike = alike && first.n == w.entries.n
+		for i := 0; alike && i < first.n; i++ {
+			a, b := first.at(i), w.entries.at(i)
+			alike = a.name == b.name && slices.Equal(a.t.Shape, b.t.Shape)
+		}
 	}
 	if len(paths) < 2 {
 		return nil, false
@@ -752,10 +726,10 @@ func (f *File) Models() (paths []string, alike bool) {
 }
 
 // storageBytes returns the bytes of the storages that tensors use, each once.
-func storageBytes(entries []entry) uint64 {
+func storageBytes(entries *pieced[entry]) uint64 {
 	seen := map[*Storage]bool{}
 	total := uint64(0)
-	for _, e := range entries {
+	for e := range entries.all() {
 		if s := e.t.Storage; s != nil && !seen[s] {
 			seen[s] = true
 			if n, ok := s.Bytes(); ok && total+n >= total {
@@ -816,29 +790,18 @@ func (f *File) unique(v Value) {
 	if len(*items) < 2 {
 		return
 	}
-	// A map would take more than the keys: this table has their places, and is at most half full.
-	size := 4
-	for size < 2*len(*items) {
-		size *= 2
-	}
-	seed, slots := maphash.MakeSeed(), make([]uint32, size)
+	seen := newNumberTable(len(*items))
 	kept := (*items)[:0]
-next:
 	for _, item := range *items {
 		key := pythonKey(item.Key)
-		for i := int(maphash.Comparable(seed, key)); ; i++ {
-			slot := &slots[i&(size-1)]
-			if *slot == 0 {
-				kept = append(kept, item)
-				*slot = uint32(len(kept))
-				continue next
-			}
-			if have := &kept[*slot-1]; pythonKey(have.Key) == key {
-				f.faults.report(CodeDuplicateKey, -1, "", "a dictionary has the key %s twice, and the last one counts", repr(item.Key))
-				have.Value = item.Value
-				continue next
-			}
+		hash := maphash.Comparable(seen.seed, key)
+		if i := seen.find(hash, func(i int) bool { return pythonKey(kept[i].Key) == key }); i >= 0 {
+			f.faults.report(CodeDuplicateKey, -1, "", "a dictionary has the key %s twice, and the last one counts", repr(item.Key))
+			kept[i].Value = item.Value
+			continue
 		}
+		seen.put(hash, len(kept))
+		kept = append(kept, item)
 	}
 	clear((*items)[len(kept):])
 	*items = kept

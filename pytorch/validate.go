@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 	"unicode"
@@ -60,7 +61,7 @@ func (f *File) more() []Fault {
 
 func (f *File) validateStorages(l *faultList) {
 	unused, bytes := 0, uint64(0)
-	for s := range f.storages.all() {
+	for s := range f.Storages() {
 		if !s.used && s.at >= 0 {
 			unused++
 			bytes += s.size
@@ -87,20 +88,24 @@ func isKnown(d DType) bool {
 }
 
 func (f *File) validateTensors(l *faultList) {
-	if len(f.entries) == 0 {
+	if f.Len() == 0 {
 		l.report(CodeEmpty, -1, "", "there is no tensor")
 	}
-	seen := make(map[string]bool, len(f.entries))
-	for _, t := range f.All() {
+	seen := newNumberTable(f.Len())
+	for i, t := range f.All() {
+		hash := maphash.String(seen.seed, t.Name)
+		again := seen.find(hash, func(i int) bool { return f.entries.at(i).name == t.Name }) >= 0
 		switch {
-		case t.Name == "" && len(f.entries) > 1:
+		case t.Name == "" && f.Len() > 1:
 			l.report(CodeEmptyName, -1, "", "a tensor has no name")
-		case seen[t.Name]:
+		case again:
 			l.report(CodeDuplicateName, -1, t.Name, "two paths of keys have this name")
 		case strings.ContainsFunc(t.Name, isControl):
 			l.report(CodeControlChars, -1, t.Name, "the name has characters that drive terminals or reverse text")
 		}
-		seen[t.Name] = true
+		if !again {
+			seen.put(hash, i)
+		}
 		if t.Conj || t.Neg {
 			l.report(CodeLazy, -1, t.Name, "its elements have to be conjugated or negated when they are read")
 		}

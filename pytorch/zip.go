@@ -50,7 +50,7 @@ func (f *File) openZip() error {
 	if err := f.after(m, end); err != nil {
 		return err
 	}
-	if err := m.placeMembers(a, f.prefix+"data/"); err != nil {
+	if f.unused, f.unusedSize, err = m.placeMembers(a, f.prefix+"data/"); err != nil {
 		return archiveFault(err)
 	}
 	_, pickles, err := a.Find(pickle.Name)
@@ -93,15 +93,19 @@ func (f *File) readAhead() error {
 	return ziparchive.ReadAhead(f.r, f.size-min(f.size, mostDirectory), min(f.size, mostDirectory))
 }
 
-// placeMembers finds the members of storages, which are called by their keys in a directory.
-func (m *machine) placeMembers(a *ziparchive.Archive, dir string) error {
-	return a.Scan(func(name []byte, e *ziparchive.Member) error {
+// placeMembers finds the members of storages, which are called by their keys in a directory. It counts
+// those that the pickle does not mention.
+func (m *machine) placeMembers(a *ziparchive.Archive, dir string) (unused int, size uint64, err error) {
+	err = a.Scan(func(name []byte, e *ziparchive.Member) error {
 		key, ok := bytes.CutPrefix(name, []byte(dir))
 		if !ok {
 			return nil
 		}
 		switch s := m.storages.findBytes(key); {
+		case s == nil && e.Size == 0 && bytes.HasSuffix(name, []byte("/")): // the entry of a directory
 		case s == nil:
+			unused++
+			size += e.Size
 		case s.at >= 0:
 			s.twice = true
 		default:
@@ -112,6 +116,7 @@ func (m *machine) placeMembers(a *ziparchive.Archive, dir string) error {
 		}
 		return nil
 	})
+	return unused, size, err
 }
 
 // constantsDir has the storages of TorchScript's constants.
@@ -138,14 +143,14 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	if err != nil {
 		return err
 	}
-	if err := m.placeMembers(a, f.prefix+constantsDir); err != nil {
+	if _, _, err := m.placeMembers(a, f.prefix+constantsDir); err != nil {
 		return archiveFault(err)
 	}
-	for s := range m.storages.all() {
+	for s := range m.storages.list.all() {
 		s.Key = constantsDir + s.Key
 	}
 	f.globals = append(f.globals, m.order...)
-	f.storages.join(m.storages.storageList)
+	f.storages = append(f.storages, m.storages.list)
 	for i := range m.faults.faults {
 		f.faults.add(&m.faults.faults[i])
 	}
@@ -245,32 +250,26 @@ func (f *File) validateZip(l *faultList) {
 		l.report(CodeUnreadable, -1, "", "the archive's directory cannot be read again: %v", err)
 		return
 	}
-	storages := f.storages.table()
 	const pickleName = "data.pkl"
 	var pickle *ziparchive.Member // the first of its name
 	var firstName string
-	unused, unusedBytes, outside := 0, uint64(0), 0
+	outside := 0
 	err = a.Scan(func(name []byte, m *ziparchive.Member) error {
 		if firstName == "" {
 			firstName = string(name)
 		}
 		rest, inside := bytes.CutPrefix(name, []byte(f.prefix))
-		key, isData := bytes.CutPrefix(rest, []byte("data/"))
-		switch {
-		case !inside:
+		if !inside {
 			if outside++; outside == 1 {
 				l.report(CodeMixedPrefix, -1, "", "member %s is not in %s, where the pickle is", quote(name), quote(f.prefix))
 			}
-		case isData && storages.findBytes(key) == nil && !f.script && !(m.Size == 0 && bytes.HasSuffix(name, []byte("/"))): // the entry of a directory
-			unused++
-			unusedBytes += m.Size
 		}
 		own := pickle == nil && inside && strings.EqualFold(string(rest), pickleName)
 		if own {
 			one := *m
 			pickle = &one
 		}
-		if isPickleName(name) && !own && !(inside && (isData || string(rest) == "constants.pkl")) {
+		if isPickleName(name) && !own && !(inside && (bytes.HasPrefix(rest, []byte("data/")) || string(rest) == "constants.pkl")) {
 			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(name))
 		}
 		if m.Method != ziparchive.Stored && !(f.script && bytes.HasPrefix(rest, []byte("code/"))) { // as torch.jit.save writes it
@@ -282,8 +281,8 @@ func (f *File) validateZip(l *faultList) {
 		l.report(CodeUnreadable, -1, "", "the archive's directory cannot be read again: %v", err)
 		return
 	}
-	if unused > 0 {
-		l.report(CodeUnusedStorage, -1, "", "%s of %s %s to no tensor", plural.Of(unused, "storage"), plural.Of(unusedBytes, "byte"), plural.Verb(unused, "belong"))
+	if f.unused > 0 && !f.script {
+		l.report(CodeUnusedStorage, -1, "", "%s of %s %s to no tensor", plural.Of(f.unused, "storage"), plural.Of(f.unusedSize, "byte"), plural.Verb(f.unused, "belong"))
 	}
 	isPickle := func(m *ziparchive.Member) bool {
 		return pickle != nil && m.Header == pickle.Header && m.Size == pickle.Size

@@ -429,15 +429,57 @@ func sameName(a, b string) bool {
 // only that header says it. All of their bytes are within the first size bytes of r. The error
 // is a [*Fault], or that of r.
 func DataOffset(r io.ReaderAt, size, header int64, packed uint64) (int64, error) {
-	var h [localSize]byte
-	if err := readFull(r, h[:], header); err != nil {
-		return 0, err
-	}
-	return dataOffset(h[:], size, header, packed)
+	return (&Locator{r: r, size: size}).DataOffset(header, packed)
 }
 
-// dataOffset is DataOffset with the local header.
-func dataOffset(h []byte, size, header int64, packed uint64) (int64, error) {
+// A Locator finds where the data of many members begin.
+type Locator struct {
+	r    io.ReaderAt
+	size int64
+	buf  []byte // what was read last
+	at   int64  // and where
+}
+
+// NewLocator returns one for an archive in the first size bytes of r.
+func NewLocator(r io.ReaderAt, size int64) *Locator { return &Locator{r: r, size: size} }
+
+// read returns bytes of the file, until the next call. Where small members follow each other, it reads
+// many of them at once.
+func (l *Locator) read(off int64, n int) ([]byte, error) {
+	const piece, near, alone = 64 << 10, 8 << 10, 128
+	i := off - l.at
+	if n == 0 {
+		return nil, nil
+	}
+	if i >= 0 && i+int64(n) <= int64(len(l.buf)) {
+		return l.buf[i : i+int64(n)], nil
+	}
+	if off < 0 || int64(n) > l.size-off {
+		return nil, io.ErrUnexpectedEOF
+	}
+	want := max(n, alone)
+	if i > 0 && i <= int64(len(l.buf))+near {
+		want = max(n, piece)
+	}
+	want = int(min(l.size-off, int64(want)))
+	if cap(l.buf) < want {
+		l.buf = make([]byte, want)
+	}
+	l.buf, l.at = l.buf[:want], off
+	if err := readFull(l.r, l.buf, off); err != nil {
+		l.buf = l.buf[:0]
+		return nil, err
+	}
+	return l.buf[:n], nil
+}
+
+// DataOffset is [DataOffset] for one of the members.
+func (l *Locator) DataOffset(header int64, packed uint64) (int64, error) {
+	h, err := l.read(header, localSize)
+	if err != nil {
+		return 0, err
+	}
+	size := l.size
 	if string(h[:4]) != sigLocal {
 		return 0, fault(CodeHeader, header, "there is no local header where the directory says")
 	}

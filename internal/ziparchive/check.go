@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // The codes of what [Archive.Check] reports.
@@ -33,7 +34,7 @@ const descriptorSize = 24
 // Check reports what readers may see in different ways. It reads all local headers, and
 // compares the checksums of members that checked chooses, by what else than their names is known of them.
 func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
-	c := &checker{Archive: a, report: report, extents: make([]extent, 0, a.Len()+len(a.own))}
+	c := &checker{Archive: a, Locator: *NewLocator(a.r, a.size), report: report, extents: make([]extent, 0, a.Len()+len(a.own))}
 	c.extents = append(c.extents, a.own...)
 	err := c.findTwice()
 	i := -1
@@ -62,39 +63,11 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 // A checker is one run of Check.
 type checker struct {
 	*Archive
+	Locator
 	report  func(*Fault)
 	extents []extent
 	twice   map[int]bool // the members whose name an earlier one has
-	buf     []byte       // what was read last
-	at      int64        // and where
 	copied  []byte       // for larger members
-}
-
-// read returns bytes of the file, until the next call. Where small members follow each other, it reads
-// many of them at once.
-func (c *checker) read(off int64, n int) ([]byte, error) {
-	const piece, near = 64 << 10, 8 << 10
-	i := off - c.at
-	if i >= 0 && i+int64(n) <= int64(len(c.buf)) {
-		return c.buf[i : i+int64(n)], nil
-	}
-	if int64(n) > c.size-off {
-		return nil, io.ErrUnexpectedEOF
-	}
-	want := 256
-	if i >= 0 && i <= int64(len(c.buf))+near {
-		want = piece
-	}
-	want = int(min(c.size-off, int64(max(n, want))))
-	if cap(c.buf) < want {
-		c.buf = make([]byte, want)
-	}
-	c.buf, c.at = c.buf[:want], off
-	if err := readFull(c.r, c.buf, off); err != nil {
-		c.buf = c.buf[:0]
-		return nil, err
-	}
-	return c.buf[:n], nil
 }
 
 // findTwice finds the members whose name an earlier one has, up to a NUL and whatever the case. Of each
@@ -150,6 +123,9 @@ func (c *checker) again(i int, seen map[string]bool) (bool, error) {
 // folded returns a name in lower case, up to a NUL.
 func folded(name []byte) []byte {
 	name, _, _ = bytes.Cut(name, []byte{0})
+	if !bytes.ContainsFunc(name, func(r rune) bool { return 'A' <= r && r <= 'Z' || r >= utf8.RuneSelf }) {
+		return name // as torch's are
+	}
 	return bytes.ToLower(name)
 }
 
@@ -241,18 +217,21 @@ func (c *checker) nameOf(e extent) string {
 // arrangement reports what is twice in the file, and what is in no member.
 func (c *checker) arrangement() {
 	slices.SortStableFunc(c.extents, func(x, y extent) int { return cmp.Or(cmp.Compare(x.begin, y.begin), cmp.Compare(x.end, y.end)) })
-	last := extent{}
+	last, lastName := extent{}, ""
 	for i, e := range c.extents {
 		switch {
 		case e.begin < last.end:
-			c.report(fault(CodeOverlap, e.begin, "%s and %s share bytes", quote(c.nameOf(last)), quote(c.nameOf(e))))
+			if lastName == "" {
+				lastName = c.nameOf(last)
+			}
+			c.report(fault(CodeOverlap, e.begin, "%s and %s share bytes", quote(lastName), quote(c.nameOf(e))))
 		case e.begin > last.end && i == 0:
 			c.report(c.gap(0, e.begin, CodePrefixData, "%d bytes precede the archive's first member"))
 		case e.begin > last.end:
 			c.report(c.gap(last.end, e.begin, CodeGap, "%d bytes belong to no member"))
 		}
 		if e.end > last.end {
-			last = e
+			last, lastName = e, ""
 		}
 	}
 }
@@ -285,7 +264,7 @@ func asFault(err error, m *Member) *Fault {
 // descriptor returns the size of the data descriptor at an offset, which has sizes of 32
 // or 64 bits and may have a signature: its end is where the next record begins.
 func (c *checker) descriptor(at int64) int64 {
-	n := max(min(descriptorSize+4, c.size-at), 0)
+	n := max(min(descriptorSize+4, c.Archive.size-at), 0)
 	buf, err := c.read(at, int(n))
 	if err != nil {
 		return 0
@@ -304,11 +283,7 @@ func (c *checker) descriptor(at int64) int64 {
 // checkHeader compares a member's local header with the directory, and returns where its
 // data begin.
 func (c *checker) checkHeader(name []byte, m *Member) (int64, error) {
-	h, err := c.read(m.Header, localSize)
-	if err != nil {
-		return 0, err
-	}
-	begin, err := dataOffset(h, c.size, m.Header, m.Packed)
+	begin, err := c.DataOffset(m.Header, m.Packed)
 	if err != nil {
 		return 0, err
 	}
@@ -316,7 +291,8 @@ func (c *checker) checkHeader(name []byte, m *Member) (int64, error) {
 	// No more is read of the local name than shows that it is another one: many members may
 	// have one header.
 	most := int(min(begin-m.Header, localSize+int64(len(name))+1))
-	if h, err = c.read(m.Header, most); err != nil {
+	h, err := c.read(m.Header, most)
+	if err != nil {
 		return 0, err
 	}
 	if local := h[localSize:min(localSize+int(le.Uint16(h[26:])), len(h))]; !bytes.Equal(local, name) {
