@@ -56,6 +56,10 @@ tensor "" Q4_0 [2,32]
 		}
 		docs += string(data)
 	}
+	documented := make(map[string]bool)
+	for _, m := range regexp.MustCompile("[`\"{,](\\w+)").FindAllStringSubmatch(docs, -1) {
+		documented[m[1]] = true
+	}
 
 	type call = func(ctx context.Context, set *inspect.Set) (any, error)
 	answer := func(v any, err error) (any, error) { return v, err }
@@ -115,14 +119,14 @@ tensor "" Q4_0 [2,32]
 		}},
 	} {
 		args := append(append([]string{}, tt.args...), "-f", "json")
-		compareJSON(t, append(args, tt.paths...), tt.paths, tt.call, docs)
+		compareJSON(t, append(args, tt.paths...), tt.paths, tt.call, documented)
 	}
 	keys := func(ctx context.Context, s *inspect.Set) (any, error) { return answer(inspect.Metadata(ctx, s, nil)) }
-	compareJSON(t, []string{"meta", "show", "-f", "json", odd}, []string{odd}, keys, docs)
-	compareJSON(t, []string{"meta", "show", "-f", "json", gguf}, []string{gguf}, keys, docs)
+	compareJSON(t, []string{"meta", "show", "-f", "json", odd}, []string{odd}, keys, documented)
+	compareJSON(t, []string{"meta", "show", "-f", "json", gguf}, []string{gguf}, keys, documented)
 }
 
-func compareJSON(t *testing.T, args, paths []string, call func(ctx context.Context, set *inspect.Set) (any, error), docs string) {
+func compareJSON(t *testing.T, args, paths []string, call func(ctx context.Context, set *inspect.Set) (any, error), documented map[string]bool) {
 	t.Helper()
 	set, err := inspect.Open(t.Context(), paths, nil)
 	if err != nil {
@@ -153,7 +157,7 @@ func compareJSON(t *testing.T, args, paths []string, call func(ctx context.Conte
 	}
 	for _, m := range regexp.MustCompile(`"([a-z_0-9]+)":`).FindAllStringSubmatch(printed, -1) {
 		key := strings.TrimSuffix(m[1], "_base64")
-		if !regexp.MustCompile("[`\"{,]"+key+"\\b").MatchString(docs) && !regexp.MustCompile(`^p\d+$`).MatchString(key) {
+		if !documented[key] && !regexp.MustCompile(`^p\d+$`).MatchString(key) {
 			t.Errorf("%v: the key %s is not documented", args, key)
 		}
 	}

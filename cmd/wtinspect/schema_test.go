@@ -580,10 +580,26 @@ func holdsTo(t *testing.T, command string, lines bool, doc any) {
 		t.Errorf("%s: a key that is added later is refused", command)
 	}
 	delete(object, "unheard_of")
+	shorten(doc) // what is changed is in the first of a list, and every change checks all of it
 	mutate(t, command, of, doc, valid)
 	if !valid() {
 		t.Errorf("%s: the document is not what it was", command)
 	}
+}
+
+// shorten leaves one element of each list in a value.
+func shorten(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for key, e := range v {
+			v[key] = shorten(e)
+		}
+	case []any:
+		if len(v) > 0 {
+			return []any{shorten(v[0])}
+		}
+	}
+	return value
 }
 
 // mutate changes each member of a value that has a schema, and puts it back.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
@@ -19,17 +20,20 @@ import (
 // quantization/utils/helpers.py calculate_qparams. Sides of blocks other than 128 are in config.json.
 func TestScaledWeights(t *testing.T) {
 	const rows, cols = 150, 200 // of blocks of 128, the last are ragged
+	var numbers []float64
+	for c := range 0x7f { // 0x7f is NaN
+		numbers = append(numbers, e4m3(c))
+	}
 	nearest := func(v float64) byte {
-		best, sign := 0, byte(0)
+		sign := byte(0)
 		if v < 0 {
 			v, sign = -v, 0x80
 		}
-		for c := range 0x7f { // 0x7f is NaN
-			if math.Abs(e4m3(c)-v) < math.Abs(e4m3(best)-v) {
-				best = c
-			}
+		c, _ := slices.BinarySearch(numbers, v)
+		if c == len(numbers) || c > 0 && v-numbers[c-1] <= numbers[c]-v {
+			c--
 		}
-		return byte(best) | sign
+		return byte(c) | sign
 	}
 	rnd := rand.New(rand.NewPCG(9, 10))
 	x := make([]float64, rows*cols)

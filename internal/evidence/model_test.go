@@ -2,10 +2,12 @@ package evidence
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -60,7 +62,12 @@ func opaque(seed uint64, roles []string) map[string]string {
 // trained makes a model with what training leaves: gates and a head with a direction in common, and
 // normalisations that are large where the columns of what they feed are. What is not so is as random
 // as at the start.
-func trained(seed uint64) model {
+func trained(seed uint64) model { return maps.Clone(trainedOf[seed]()) }
+
+// trainedOf are the models that tests are about, each made once. Nothing writes to their numbers.
+var trainedOf = map[uint64]func() model{1: sync.OnceValue(func() model { return train(1) }), 2: sync.OnceValue(func() model { return train(2) })}
+
+func train(seed uint64) model {
 	m := make(model)
 	next := 1000 * seed
 	matrix := func(role string, rows, cols int, scale []float64, common float64) {

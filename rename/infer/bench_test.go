@@ -72,6 +72,9 @@ func inferMoE(t testing.TB, a, b []convention.Named, opt Options, most int) *Res
 // Kimi K2 has 61 layers, the first of them dense, and 384 experts in each other:
 // config.json of moonshotai/Kimi-K2-Instruct.
 func TestKimiK2(t *testing.T) {
+	if testing.Short() {
+		t.Skip("infers the map of a hundred thousand names; TestLongList of fewer")
+	}
 	a := moeNames(61, 384, 1, "core.", ownWords)
 	b := moeNames(61, 384, 1, "model.", strings.NewReplacer())
 	res := inferMoE(t, a, b, Options{Unknown: true}, 40)

@@ -133,7 +133,11 @@ func TestSureNamesStay(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(16, 1))
 	moved, asked := 0, 0
-	for range 1000 {
+	tries := 1000
+	if testing.Short() {
+		tries = 100
+	}
+	for range tries {
 		list := func() string {
 			lines := []string{"emb.weight 96x64", "head.weight 96x64", "blocks.{}.down.weight [0-5] 64x172"}
 			for _, kind := range alike {
@@ -169,7 +173,7 @@ func TestSureNamesStay(t *testing.T) {
 			}
 		}
 	}
-	if moved == 0 || asked == 0 {
+	if moved == 0 && !testing.Short() || asked == 0 {
 		t.Errorf("%d names moved, %d questions: nothing was tried", moved, asked)
 	}
 }

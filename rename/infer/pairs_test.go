@@ -229,7 +229,10 @@ func (s *score) count(sol *match.Solution, a, b []*match.Module, from, to *conve
 }
 
 func TestPairs(t *testing.T) {
-	const shuffles = 8
+	shuffles := 8
+	if testing.Short() {
+		shuffles = 1
+	}
 	for _, tt := range []struct {
 		name         string
 		opt          match.Options

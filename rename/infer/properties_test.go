@@ -293,9 +293,13 @@ func TestHostile(t *testing.T) {
 		}
 		return out
 	}
+	lots := 100_000
+	if testing.Short() {
+		lots = 20_000
+	}
 	small := many(func(i int) string { return fmt.Sprintf("l.%d.w", i) }, 4)
 	for name, list := range map[string][]convention.Named{
-		"a hundred thousand templates": many(func(i int) string { return fmt.Sprintf("x%x.y%x.w", i*7919, i) }, 100000),
+		"a hundred thousand templates": many(func(i int) string { return fmt.Sprintf("x%x.y%x.w", i*7919, i) }, lots),
 		"a name of a megabyte":         many(func(i int) string { return strings.Repeat("a.1.", 1<<18) + fmt.Sprint(i) }, 3),
 		"a name twice":                 many(func(int) string { return "a" }, 2),
 		"a thousand of one shape":      many(func(i int) string { return fmt.Sprintf("m%c%c.w", 'a'+i/30, 'a'+i%30) }, 1000),
