@@ -86,8 +86,11 @@ func FindSettings(ctx context.Context, dir string) (*Settings, error) {
 			return nil, err
 		default:
 			set, err := ParseSettings(shown(path), data)
+			if err != nil {
+				return nil, err
+			}
 			set.Disregarded = none.Disregarded
-			return set, err
+			return set, nil
 		}
 		if filepath.Dir(up) == up {
 			return none, nil
@@ -136,7 +139,10 @@ func ParseSettings(file string, data []byte) (*Settings, error) {
 	if n != nil {
 		p.settings(n)
 	}
-	return p.out, errors.Join(p.errs...)
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	return p.out, nil
 }
 
 // ParseTexts reads a settings file of another kind, one that gives texts to keys. lookup

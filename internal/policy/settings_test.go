@@ -114,6 +114,46 @@ func TestFindSettings(t *testing.T) {
 	}
 }
 
+// Settings that are not YAML are an error of the file, wherever it is found.
+func TestFindBrokenSettings(t *testing.T) {
+	root := t.TempDir()
+	below := filepath.Join(root, "a", "b")
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"[1", "{", "foo: [bar", "\xff\xfe", "unknown: 1"} {
+		if err := os.WriteFile(filepath.Join(root, SettingsName), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range []string{root, below} {
+			set, err := FindSettings(t.Context(), dir)
+			if e, ok := errors.AsType[*SettingsError](err); !ok || set != nil || !strings.HasSuffix(e.File, SettingsName) {
+				t.Errorf("%q: %+v, %v", text, set, err)
+			}
+		}
+	}
+}
+
+func FuzzFindSettings(f *testing.F) {
+	for _, text := range []string{"profile: vllm", "[1", "{", "\xff\xfe", "select: [", "# nothing\n"} {
+		f.Add([]byte(text))
+	}
+	root := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		dir, err := os.MkdirTemp(root, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		if err := os.WriteFile(filepath.Join(dir, SettingsName), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if set, err := FindSettings(t.Context(), dir); (err == nil) == (set == nil) {
+			t.Errorf("%+v, %v", set, err)
+		}
+	})
+}
+
 // A hub lists its directories, and everything above a repository belongs to somebody else.
 type hub struct{ *source.Listing }
 
