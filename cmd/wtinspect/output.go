@@ -102,7 +102,12 @@ func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render
 		return f(p.stdout, o.of(p.style()))
 	}
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
-		return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)
+		return o.isInput()
 	}
 	return txn.WriteFile(o.path, func(w io.Writer) error { return f(w, o.of(render.Style{Color: p.color == "always"})) })
+}
+
+// isInput is the error of a destination that is one of the inputs.
+func (o *output) isInput() error {
+	return fmt.Errorf("%s: the output is one of the inputs; choose another name", o.path)
 }

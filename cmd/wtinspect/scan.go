@@ -190,6 +190,10 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 			return err
 		}
 	}
+	isInput := func() bool { return false }
+	if o.path != stdinPath {
+		ctx, isInput = source.Watch(ctx, o.path)
+	}
 	refs := o.stream(ctx, p, args)
 	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
 	opts := &inspect.ScanOptions{
@@ -202,7 +206,13 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 		err = p.writeTables(ctx, tables, inputs, opts, sum)
 	} else {
 		found := sum.counted(inspect.Scan(ctx, inputs, opts))
-		err = o.answer(p, nil, func(w io.Writer, a answer.Options) error { return answer.Scan(w, found, o.tables, a) })
+		err = o.answer(p, nil, func(w io.Writer, a answer.Options) error {
+			err := answer.Scan(w, unless(isInput, found), o.tables, a)
+			if isInput() {
+				return o.isInput()
+			}
+			return cmp.Or(err, sum.err, refs.err) // what is not whole replaces nothing
+		})
 	}
 	sum.meter.end()
 	if err := cmp.Or(sum.err, written(err)); err != nil {
@@ -216,6 +226,17 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 		return &exitError{exitFailed}
 	}
 	return nil
+}
+
+// unless yields what was found as long as stop says nothing.
+func unless(stop func() bool, found iter.Seq[*inspect.Scanned]) iter.Seq[*inspect.Scanned] {
+	return func(yield func(*inspect.Scanned) bool) {
+		for s := range found {
+			if stop() || !yield(s) {
+				return
+			}
+		}
+	}
 }
 
 // writeTables scans inputs and writes what is found as tables. Interrupted, it keeps what

@@ -4,8 +4,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -232,6 +234,35 @@ func TestSignalWhileWinding(t *testing.T) {
 			if status, ok := end.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGINT {
 				t.Errorf("%v, not killed", end)
 			}
+		}
+	}
+}
+
+// A scan that is interrupted leaves what its destination had.
+func TestScanInterrupted(t *testing.T) {
+	t.Parallel()
+	model := fixture.File(t, "model.safetensors", "tensor w F32 [2]")
+	for _, args := range [][]string{{"-f", "jsonl"}, {"-f", "csv", "--table", "tensors"}} {
+		out := filepath.Join(t.TempDir(), "rows")
+		if err := os.WriteFile(out, []byte("whole"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		list, w := io.Pipe()
+		go func() {
+			// More than are worked on at once, so that some are written.
+			for i := range 1000 {
+				fmt.Fprintf(w, "%s%s\n", model, strings.Repeat(" ", i)) // most are not there
+			}
+			cancel()
+		}()
+		var errs bytes.Buffer
+		if code := run(ctx, append([]string{"scan", "-o", out, "-"}, args...), list, io.Discard, &errs); code != exitInterrupted {
+			t.Errorf("exit %d: %s", code, &errs)
+		}
+		w.Close()
+		if got, err := os.ReadFile(out); err != nil || string(got) != "whole" {
+			t.Errorf("%v: %q, %v", args, got, err)
 		}
 	}
 }

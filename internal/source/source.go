@@ -121,6 +121,7 @@ func openRegular(ctx context.Context, ref string) (Source, error) {
 	if !os.SameFile(before, after) {
 		return nil, f.Close()
 	}
+	noteOpened(ctx, after)
 	return held.keep(&file{ref: ref, is: after, f: f}), nil
 }
 
