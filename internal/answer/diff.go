@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -292,19 +291,20 @@ func (d *difference) groupColumns(folded, measured, noted bool) render.Columns[i
 			r := g.Rows[0]
 			pairCell(c, dimensions(r.ShapeA), dimensions(r.ShapeB), r)
 		}},
-		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Text("x" + strconv.Itoa(len(g.Rows))) }},
-		{Title: "MAX ABS", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.MaxAbs)) })},
-		{Title: "REL RMS", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Text(digits4(f.RelRMS)) })},
+		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g inspect.DiffGroup) { countCell(c, uint64(len(g.Rows))) }},
+		{Title: "MAX ABS", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Ordered(digits4(f.MaxAbs), f.MaxAbs) })},
+		{Title: "REL RMS", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) { c.Ordered(digits4(f.RelRMS), f.RelRMS) })},
 		{Title: "COSINE", Hide: !measured, Right: true, Cell: figure(func(c *render.Cell, f *inspect.DiffFigures) {
-			if !math.IsNaN(f.Cosine) {
-				c.Text(strconv.FormatFloat(f.Cosine, 'f', 6, 64))
-			}
+			c.Ordered(strconv.FormatFloat(f.Cosine, 'f', 6, 64), f.Cosine)
 		})},
 		{Title: "NOTE", Hide: !noted, Cut: render.Sentence, Cell: func(c *render.Cell, g inspect.DiffGroup) { c.Some(g.Remark(d.Verbose)) }},
 	}
 }
 
 func digits4(f float64) string { return strconv.FormatFloat(f, 'g', 4, 64) }
+
+// countCell shows how many tensors a row is of.
+func countCell(c *render.Cell, n uint64) { c.Ordered("x"+strconv.FormatUint(n, 10), float64(n)) }
 
 // pairCell shows what both have once, and otherwise as "A -> B".
 func pairCell(c *render.Cell, a, b string, r *inspect.DiffRow) {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -234,7 +233,7 @@ func (l *listing) groupColumns(of *inspect.Listing, folded bool) render.Columns[
 			c.Color(render.Cyan)
 		}},
 		{Title: l.shapeTitle(), Cell: func(c *render.Cell, g group) { l.shapeCell(c, &g.First) }},
-		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g group) { c.Text("x" + strconv.Itoa(len(g.Members))) }},
+		{Title: "COUNT", Hide: !folded, Right: true, Cell: func(c *render.Cell, g group) { countCell(c, uint64(len(g.Members))) }},
 		{Key: "elements", Right: true, Cell: func(c *render.Cell, g group) {
 			if n := g.Elements(); n != nil {
 				c.Number(*n)
@@ -301,7 +300,7 @@ func (l *listing) treeColumns() render.Columns[*treeRow] {
 			c.Color(render.Cyan)
 		})},
 		{Title: l.shapeTitle(), Cell: ofLeaf(func(c *render.Cell, r *treeRow) { l.shapeCell(c, &r.leaf) })},
-		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r *treeRow) { c.Text("x" + strconv.FormatUint(r.Tensors, 10)) }},
+		{Title: "COUNT", Right: true, Cell: func(c *render.Cell, r *treeRow) { countCell(c, r.Tensors) }},
 		{Key: "bytes", Title: "SIZE", Right: true, Cell: func(c *render.Cell, r *treeRow) {
 			if !r.Unknown {
 				setSum(r.Bytes, c.Bytes)

@@ -290,14 +290,10 @@ var templateColumns = render.Columns[*inspect.StatsTemplate]{
 	{Title: "NAME", Cut: render.Whole, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Text(t.Name) }},
 	{Title: "LAYERS", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Int(int64(len(t.Layers))) }},
 	{Title: "STD", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
-		if !math.IsNaN(t.MedianStd) {
-			c.Text(strconv.FormatFloat(t.MedianStd, 'g', 4, 64))
-		}
+		c.Ordered(digits4(t.MedianStd), t.MedianStd)
 	}},
 	{Title: "ABSMAX", Right: true, Cell: func(c *render.Cell, t *inspect.StatsTemplate) {
-		if !math.IsNaN(t.MedianAbsMax) {
-			c.Text(strconv.FormatFloat(t.MedianAbsMax, 'g', 4, 64))
-		}
+		c.Ordered(digits4(t.MedianAbsMax), t.MedianAbsMax)
 	}},
 	{Title: "STD BY LAYER", Cut: render.CutEnd, Cell: func(c *render.Cell, t *inspect.StatsTemplate) { c.Some(sparkline(t)) }},
 }

@@ -57,6 +57,9 @@ func (d *driver) perform(effects []any) {
 			case d.hold:
 				d.held = append(d.held, e)
 			default:
+				if d.m.width > 0 { // what is seen while it is done
+					d.screen()
+				}
 				d.run(d.t.Context(), e)
 			}
 		case tick:
@@ -159,6 +162,7 @@ var files = map[string]string{
 	"llama/set.fixture": "file model-00001-of-00002.safetensors\nmeta format pt\ntensor lm_head.weight F32 [32,16] normal=8\ntensor model.embed_tokens.weight F32 [32,16] normal=9\nfile model-00002-of-00002.safetensors\nmeta format pt" + layers,
 	"tuned.fixture": "meta format pt\ntensor lm_head.weight F32 [32,16] normal=8\ntensor model.embed_tokens.weight BF16 [32,16] values=1,2" +
 		strings.NewReplacer("normal=6", "normal=66", "model.norm.weight", "model.final_norm.weight").Replace(layers) + "tensor extra.bias F32 [3] values=1,2,3\n",
+	"renamed.fixture":          strings.NewReplacer("model.layers", "k", "self_attn", "a", "mlp", "m", "layernorm", "n", "_proj", "", "model.norm", "last").Replace(layers),
 	"bad/model.fixture":        "meta format pt" + layers,
 	"quants/tiny-Q8_0.fixture": "format gguf\nkv general.architecture str llama\ntensor blk.{0..1}.attn_q.weight Q8_0 [32,32]\ntensor token_embd.weight F16 [8,32]\n",
 	"quants/tiny-F16.fixture":  "format gguf\nkv general.architecture str llama\ntensor blk.{0..1}.attn_q.weight F16 [32,32]\ntensor token_embd.weight F16 [8,32]\n",
@@ -217,6 +221,7 @@ var journeys = []struct{ name, paths, keys string }{
 	{"findings", "bad", "4 ! enter ! x !"},
 	{"info", "llama", "5 ! / text:mlp enter n !"},
 	{"two", "llama tuned.safetensors", "! c ! n n ! 3 n enter ! G !"},
+	{"renamed", "bad/model.safetensors renamed.safetensors", "! 3 G ! c ! enter !"},
 	{"keys", "llama tuned.safetensors", "? ! x 3 / text:norm enter y !"},
 	{"several", "quants", "! 3 G enter y !"},
 	{"odd", "odd.safetensors", "! 3 enter y ! x n n n n n n y ! x n n n !"},

@@ -121,7 +121,29 @@ type listing struct {
 	plain *listing
 }
 
-// A listingKey is what a listing was made for.
+// place is that of a row's tensor, or of the first of those that the row stands for.
+func (l *listing) place(k int) int {
+	if l.root != nil {
+		return l.rows[k].place
+	}
+	return int(l.places[k])
+}
+
+func (l *listing) at(k int) Item { return l.key.items.At(l.place(k)) }
+
+// A rowTitle tells which row is which when a listing is made anew.
+type rowTitle struct{ of, name, label string }
+
+func (l *listing) titleOf(k int) rowTitle {
+	i := l.at(k)
+	if l.root != nil {
+		return rowTitle{i.Of, i.Name, l.rows[k].label}
+	}
+	return rowTitle{i.Of, i.Name, ""}
+}
+
+// A listingKey is what a listing was made for. Until the next is made, which is in the
+// background, the rows of a listing are of its own items and not of the latest.
 type listingKey struct {
 	items  Items
 	filter filter
@@ -280,8 +302,13 @@ func (m *model) refresh() []any {
 	}
 	m.busy = true
 	view, before, height := m.view, l.chosen, m.listHeight()
+	var on *rowTitle
 	if l.key.items != key.items {
 		before = nil
+		if l.cursor < l.len() { // the same tensors, compared anew
+			title := l.titleOf(l.cursor)
+			on = &title
+		}
 	}
 	return m.start(listingSlot, func(ctx context.Context, _ func(any)) any {
 		out := listing{key: key, chosen: before}
@@ -300,6 +327,11 @@ func (m *model) refresh() []any {
 			unfold(ctx, key.items, out.root, lines)
 			key.sort.arrangeAll(key.items, out.root)
 			out.rows = rowsOf(out.root, 0, nil)
+		}
+		for k := 0; on != nil && k < out.len() && ctx.Err() == nil; k++ {
+			if out.titleOf(k) == *on {
+				out.cursor, on = k, nil
+			}
 		}
 		return listingValue{view, out}
 	})
@@ -384,14 +416,7 @@ func (m *model) found(value any) []any {
 			return nil
 		}
 		m.items, m.byValues = v.items, v.values
-		if p := m.pane; p != nil { // what it says may be of another pair now
-			if p.place < v.items.Len() && v.items.At(p.place).Name == p.item.Name {
-				p.item = v.items.At(p.place)
-			} else {
-				return append(m.closePane(), m.refresh()...)
-			}
-		}
-		return m.refresh()
+		return append(m.renewPane(), m.refresh()...)
 	case listingValue:
 		m.busy = false
 		l := &m.list
@@ -404,12 +429,8 @@ func (m *model) found(value any) []any {
 		} else {
 			v.plain = l.plain
 		}
-		cursor := 0
-		if l.key.items != v.key.items { // the same tensors, compared anew
-			cursor = l.cursor
-		}
 		*l = v.listing
-		l.move(cursor, l.len(), m.listHeight())
+		l.move(l.cursor, l.len(), m.listHeight())
 		if v.key.filter != "" && l.root != nil { // the first tensor, not what it is in
 			for k := range l.rows {
 				if l.rows[k].leaf {
@@ -433,9 +454,8 @@ func (m *model) found(value any) []any {
 	case findingsValue:
 		m.findings.result, m.findings.err = v.result, v.err
 	case changedValue:
-		if m.changed = v.err; v.err == nil {
-			return []any{tick{}}
-		}
+		m.changed = v.err
+		return []any{tick{}} // it may change once more
 	case infoValue:
 		before := m.info
 		m.info, m.infoFor = &text{lines: strings.Split(strings.TrimRight(v.text, "\n"), "\n"), err: v.err}, v.width
@@ -513,7 +533,6 @@ func (m *model) press(key string) []any {
 			return nil
 		}
 		m.overlay = &text{title: "Copied to the clipboard, where the terminal allows it", lines: []string{"", command}}
-		m.status = "copied: " + command
 		return []any{copyText(command)}
 	case "tab":
 		return m.show((m.view + 1) % view(len(viewNames)))
@@ -595,11 +614,11 @@ func closeAll(n *node) {
 func (m *model) enter(toggle bool) []any {
 	l := m.listed()
 	if l.root == nil {
-		return m.openPane(int(l.places[l.cursor]))
+		return m.openPane(l)
 	}
 	n := l.rows[l.cursor].node
-	if place, ok := n.only(); ok {
-		return m.openPane(place)
+	if n.only() {
+		return m.openPane(l)
 	}
 	switch {
 	case n.open && toggle:
@@ -607,7 +626,7 @@ func (m *model) enter(toggle bool) []any {
 	case n.open:
 		l.move(l.cursor+1, l.len(), m.listHeight())
 	case n.kids == nil && n.tensors > quick:
-		items, sort := m.items, m.sort
+		items, sort := l.key.items, m.sort
 		return m.start(listingSlot, func(ctx context.Context, _ func(any)) any {
 			kids := grow(ctx, items, n)
 			sort.arrange(items, kids)
@@ -616,8 +635,8 @@ func (m *model) enter(toggle bool) []any {
 	default:
 		m.keep(l, func() {
 			if n.kids == nil {
-				n.kids = grow(context.Background(), m.items, n)
-				m.sort.arrange(m.items, n.kids)
+				n.kids = grow(context.Background(), l.key.items, n)
+				m.sort.arrange(l.key.items, n.kids)
 			}
 			n.open = true
 		})
@@ -720,7 +739,7 @@ func (m *model) rowDiffers(l *listing, k int) bool {
 	if l.root != nil {
 		return l.rows[k].differ > 0
 	}
-	i := m.items.At(int(l.places[k]))
+	i := l.at(k)
 	return i.differs()
 }
 
@@ -833,7 +852,7 @@ func (m *model) explain() {
 func (m *model) counts() (chosen, all int) {
 	all = m.items.Len()
 	if l := m.listed(); l != nil && l.chosen != nil {
-		return len(l.chosen.places), all
+		return len(l.chosen.places), l.key.items.Len()
 	}
 	return all, all
 }

@@ -280,7 +280,7 @@ func TestAnything(t *testing.T) {
 		seeds = 1
 	}
 	keys := strings.Fields("j k g G space b d u / esc enter left right tab shift+tab 1 2 3 4 5 n N s r c y ? q - backspace up down pgup pgdown home end ctrl+w ctrl+u l h a * q_proj [ ] J K")
-	for _, paths := range [][]string{{"llama"}, {"llama", "tuned.safetensors"}, {"odd.safetensors"}, {"quants"}, {"quants", "llama"}} {
+	for _, paths := range [][]string{{"llama"}, {"llama", "tuned.safetensors"}, {"odd.safetensors"}, {"quants"}, {"quants", "llama"}, {"bad/model.safetensors", "renamed.safetensors"}} {
 		src := open(t, paths...)
 		for seed := range seeds {
 			r := rand.New(rand.NewPCG(seed, 0))

@@ -37,6 +37,7 @@ type part struct {
 
 // A pane is one tensor, or pair, in full.
 type pane struct {
+	items Items
 	place int
 	item  Item
 	parts [2][kinds]part
@@ -50,10 +51,32 @@ func (p *pane) scrollTo(top, height, n int) { p.top = max(0, min(top, n-height))
 // bins is how many intervals the histogram has.
 const bins = 48
 
-// openPane shows a tensor, and has found out in the background what there is to know.
-func (m *model) openPane(place int) []any {
-	m.pane = &pane{place: place, item: m.items.At(place)}
+// openPane shows the tensor that the cursor of a listing is on, and has found out in the
+// background what there is to know.
+func (m *model) openPane(l *listing) []any {
+	m.pane = &pane{items: l.key.items, place: l.place(l.cursor), item: l.at(l.cursor)}
+	if effects := m.renewPane(); m.pane == nil {
+		return effects
+	}
 	return m.fillPane()
+}
+
+// renewPane has the tensor be one of the latest items, which may be paired with another
+// now: then the pane is closed.
+func (m *model) renewPane() []any {
+	p := m.pane
+	if p == nil || p.items == m.items {
+		return nil
+	}
+	before := p.item
+	for k := range m.items.Len() {
+		k = (p.place + k) % m.items.Len() // most are where they were
+		if i := m.items.At(k); i.Of == before.Of && i.Name == before.Name && i.Has == before.Has {
+			p.items, p.place, p.item = m.items, k, i
+			return nil
+		}
+	}
+	return m.closePane()
 }
 
 // fillPane finds out what of a tensor is not known yet, or was set for another width.
@@ -102,12 +125,8 @@ func (m *model) closePane() []any {
 
 // follow shows the tensor that the cursor is on in the pane.
 func (m *model) follow() []any {
-	l := m.listed()
-	if l.root == nil {
-		return m.openPane(int(l.places[l.cursor]))
-	}
-	if place, ok := l.rows[l.cursor].only(); ok {
-		return m.openPane(place)
+	if l := m.listed(); l.root == nil || l.rows[l.cursor].only() {
+		return m.openPane(l)
 	}
 	return nil
 }
@@ -130,10 +149,8 @@ func (m *model) pressInPane(key string) []any {
 func (m *model) neighbour(step int) []any {
 	l := m.listed()
 	for k := l.cursor + step; k >= 0 && k < l.len(); k += step {
-		if l.root != nil {
-			if _, ok := l.rows[k].only(); !ok {
-				continue
-			}
+		if l.root != nil && !l.rows[k].only() {
+			continue
 		}
 		l.move(k, l.len(), m.listHeight())
 		return m.follow()

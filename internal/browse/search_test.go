@@ -136,8 +136,16 @@ func TestChanged(t *testing.T) {
 	src.changed = errors.New("m.safetensors: the file changed since it was first read")
 	d.send(tickMsg{})
 	d.shows("m.safetensors: the file changed since it was first read")
-	if d.ticks {
-		t.Error("it is looked at again")
+	src.changed = errors.New(strings.Repeat("far/", 12) + "m.safetensors: the file changed since it was first read: it is gone; start again")
+	d.send(tickMsg{})
+	d.shows("it is gone; start again") // what to do is not cut off
+	src.changed = nil                  // as where it was moved away, and back
+	if !d.ticks {
+		t.Error("it is not looked at again")
+	}
+	d.send(tickMsg{})
+	if s := d.screen(); strings.Contains(s, "changed since") {
+		t.Errorf("the screen is\n%s", s)
 	}
 }
 

@@ -36,8 +36,8 @@ type node struct {
 // hasKids reports whether there is anything to open.
 func (n *node) hasKids() bool { return !n.leaf || n.tensors > 1 }
 
-// only returns the place of the tensor that the node is.
-func (n *node) only() (int, bool) { return n.place, n.tensors == 1 && n.leaf }
+// only reports whether the node is one tensor.
+func (n *node) only() bool { return n.tensors == 1 && n.leaf }
 
 // A sorting is an order of the list and of each level of the tree.
 type sorting struct {

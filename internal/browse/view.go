@@ -147,7 +147,7 @@ func (m *model) screen() string {
 	for len(body) < m.height-2-footLines {
 		body = append(body, "")
 	}
-	lines = append(append(lines, body...), m.messageLine(), m.keysLine())
+	lines = append(append(lines, body...), m.footLines()...)
 	out := strings.Join(lines, "\n")
 	if m.look.ascii {
 		out = strings.Map(func(r rune) rune {
@@ -388,15 +388,15 @@ func (m *model) visibleRows(l *listing, nameWidth int) []visibleRow {
 	}
 	var out []visibleRow
 	for k := l.top; k < min(l.len(), l.top+m.listHeight()); k++ {
-		var v visibleRow
+		v := visibleRow{item: l.at(k)}
+		before := ""
 		if l.root == nil {
-			v.item = m.items.At(int(l.places[k]))
 			if v.label = m.look.name(v.item.Name); v.item.Of != "" {
 				v.label = m.look.name(v.item.Of) + ": " + v.label
 			}
 		} else {
 			r := l.rows[k]
-			v.item, v.node, v.of = m.items.At(r.place), r.node, r.of
+			v.node, v.of = r.node, r.of
 			sign := "  "
 			switch {
 			case !r.hasKids():
@@ -405,9 +405,9 @@ func (m *model) visibleRows(l *listing, nameWidth int) []visibleRow {
 			default:
 				sign = "▸ "
 			}
-			v.label = strings.Repeat("  ", min(r.indent, 12)) + sign + m.look.name(r.label)
+			before, v.label = strings.Repeat("  ", min(r.indent, 12))+sign, m.look.name(r.label)
 		}
-		v.label = render.ShortenMiddle(v.label, nameWidth)
+		v.label = before + render.ShortenName(v.label, nameWidth-render.DisplayWidth(before))
 		out = append(out, v)
 	}
 	return out
@@ -703,8 +703,22 @@ func (m *model) typed() string {
 	return what + ": " + tail(m.look.name(value), value == "", m.width-len(what)-4-room)
 }
 
-// messageLine is the filter, or what the last key did.
-func (m *model) messageLine() string {
+// footLines are the filter, or what the last key did, and the keys. A message of two lines
+// is worth more than the keys.
+func (m *model) footLines() []string {
+	message := m.message()
+	lines := render.Wrap(message, m.width-1)
+	switch {
+	case len(lines) < 2 || m.typing:
+		return []string{message, m.keysLine()}
+	case len(lines) > footLines:
+		lines[footLines-1] = render.ShortenEnd(lines[footLines-1]+" "+lines[footLines], m.width-1)
+	}
+	return lines[:footLines]
+}
+
+// message is the filter, or what the last key did.
+func (m *model) message() string {
 	typed := m.typed()
 	if s := m.searched(); s != nil && s.find != "" && s.hit < 0 {
 		typed += "  not found"
@@ -713,9 +727,9 @@ func (m *model) messageLine() string {
 	case m.typing || text == "" && typed != "":
 		return typed
 	case text != "":
-		return render.ShortenEnd(render.EscapeMessage(text), m.width-1)
+		return m.look.message(text)
 	case m.changed != nil:
-		return render.ShortenEnd(render.EscapeMessage(m.changed.Error()), m.width-1)
+		return m.look.message(m.changed.Error())
 	case m.comparing && m.total > 0:
 		return fmt.Sprintf("comparing: %s of %s", render.Size(uint64(m.done)), render.Size(uint64(m.total)))
 	case m.comparing:

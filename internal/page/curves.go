@@ -245,4 +245,10 @@ func rangeTexts(lo, hi float64) (low, high string) {
 
 func figureText(f float64) string { return strconv.FormatFloat(f, 'g', 3, 64) }
 
-func formatNumber(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+// formatNumber writes a number as JavaScript reads it.
+func formatNumber(f float64) string {
+	if math.IsInf(f, 0) {
+		return strings.Replace(strconv.FormatFloat(f, 'g', -1, 64), "Inf", "Infinity", 1)
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
+}

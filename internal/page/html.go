@@ -7,6 +7,7 @@ import (
 	"errors"
 	"html"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -208,7 +209,7 @@ func (d *document) judgement(j *judgement) {
 func (d *document) model(m *model) {
 	if m.Map != nil {
 		d.put("<h3>{}</h3>\n", m.Map.Title)
-		d.put("<svg class=\"map\" role=\"img\" width=\"100%\" height=\"480\" aria-labelledby=\"{} {}\"><title id=\"{}\">{}</title><desc id=\"{}\">{}</desc>\n",
+		d.put("<svg class=\"map\" role=\"img\" width=\"100%\" height=\"480\" aria-labelledby=\"{} {}\"><title id=\"{}\">{}</title><desc id=\"{}\">{} The table below has the same parts.</desc>\n",
 			m.ID+"-map", m.ID+"-about", m.ID+"-map", m.Map.Title, m.ID+"-about", m.Map.Description)
 		d.tiles(m.Map)
 		d.put("</svg>\n")
@@ -285,11 +286,12 @@ func (d *document) table(t *table, bars []bar) {
 		d.when(bars != nil, `<th scope="col">share</th>`)
 		d.put("</tr></thead>\n")
 	}
+	named := max(0, slices.IndexFunc(t.Columns, func(c column) bool { return c.Title == "name" }))
 	d.put("<tbody>\n")
 	for k, row := range t.Rows {
 		d.put("<tr>")
 		for i, cell := range row {
-			if i == 0 {
+			if i == named {
 				d.put(`<th scope="row"`)
 			} else {
 				d.put("<td")
@@ -297,7 +299,7 @@ func (d *document) table(t *table, bars []bar) {
 			d.when(t.Columns[i].Right, ` class="n"`)
 			d.when(t.Columns[i].Code, ` class="c"`)
 			d.when(cell.Number != "", ` data-n="{}"`, cell.Number)
-			if i == 0 {
+			if i == named {
 				d.put(">{}</th>", cell.Text)
 			} else {
 				d.put(">{}</td>", cell.Text)

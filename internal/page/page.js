@@ -40,7 +40,7 @@ for (const table of document.querySelectorAll("table[data-sort]")) {
       body.append(...rows.toSorted(order));
     });
   });
-  if (rows.length < 16) continue;
+  if (rows.length < 8) continue;
   const label = document.createElement("label"), input = document.createElement("input"), count = document.createElement("span");
   input.type = "search";
   input.addEventListener("input", () => {
@@ -53,7 +53,7 @@ for (const table of document.querySelectorAll("table[data-sort]")) {
     }
     count.textContent = n + " of " + rows.length + " rows";
   });
-  label.append("Filter ", input);
+  label.append("Filter", input);
   count.setAttribute("role", "status");
   const bar = document.createElement("p");
   bar.className = "filter";

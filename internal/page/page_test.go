@@ -691,3 +691,32 @@ func TestManyTemplates(t *testing.T) {
 		}
 	}
 }
+
+// A column of numbers is ordered by what they are, and not by the digits that are shown.
+func TestNumbers(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tuned := strings.NewReplacer("normal=1", "normal=7", "normal=3", "normal=9", "values=1", "values=inf").Replace(small)
+	r, o := reported(t, &inspect.ReportOptions{Values: true}, small, tuned)
+	page := written(t, "html", r, o)
+	sorted := regexp.MustCompile(`(?s)<table data-sort>.*?</table>`).FindAllString(page, -1)
+	cells := regexp.MustCompile(`<(?:td|th scope="row") class="n"( data-n="([^"]*)")?>([^<]*)<`)
+	for _, table := range sorted {
+		for _, c := range cells.FindAllStringSubmatch(table, -1) {
+			if c[1] == "" && c[3] != "-" {
+				t.Errorf("%q has no number to sort by", c[3])
+			}
+			switch c[2] { // what JavaScript reads
+			case "Infinity", "-Infinity", "+Infinity", "":
+			default:
+				if _, err := strconv.ParseFloat(c[2], 64); err != nil || strings.Contains(c[2], "Inf") {
+					t.Errorf("%q: %v", c[2], err)
+				}
+			}
+		}
+	}
+	for _, heading := range []string{"max abs", "rel rms", "cosine", "absmax"} {
+		if !strings.Contains(strings.Join(sorted, ""), `class="n">`+heading+`</th>`) {
+			t.Errorf("no table has %s", heading)
+		}
+	}
+}

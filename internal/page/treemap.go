@@ -154,7 +154,7 @@ func (b *builder) draw(m *model, l *inspect.Listing, parts int) {
 	}
 	d := &drawing{builder: b, treemap: new(treemap), listing: l, all: root.Bytes.N, room: b.share(11, parts)}
 	d.Title = "Where the bytes are"
-	d.Description = fmt.Sprintf("Tensors of %s as rectangles, their areas in proportion to their bytes, inside of each other as their names are. The table below has the same parts.", render.Size(d.all))
+	d.Description = fmt.Sprintf("Tensors of %s as rectangles, their areas in proportion to their bytes, inside of each other as their names are.", render.Size(d.all))
 	d.node(root, "", rect{0, 0, mapWidth, mapHeight})
 	if d.hidden > 0 {
 		d.Hidden = fmt.Sprintf("%s %s too small to be drawn.", render.Counted(d.hidden, "tensor"), plural.Verb(d.hidden, "are"))

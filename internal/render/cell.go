@@ -31,6 +31,7 @@ const (
 	grouped
 	float
 	figure
+	ordered
 	boolean
 	shape
 )
@@ -89,6 +90,14 @@ func (c *Cell) Figure(f float64) {
 	}
 }
 
+// Ordered sets the text of a number, which orders the column where rows are sorted. That
+// of NaN is not known.
+func (c *Cell) Ordered(s string, f float64) {
+	if !math.IsNaN(f) {
+		c.kind, c.s, c.n = ordered, s, math.Float64bits(f)
+	}
+}
+
 // Bool sets true or false.
 func (c *Cell) Bool(b bool) {
 	c.kind, c.n = boolean, 0
@@ -105,7 +114,7 @@ func (c *Cell) Shape(dims []uint64) {
 	}
 }
 
-// number returns the number that a cell has, nil without one.
+// number returns the number that a cell has, nil without one and for NaN.
 func (c *Cell) number() *float64 {
 	var f float64
 	switch c.kind {
@@ -113,9 +122,12 @@ func (c *Cell) number() *float64 {
 		f = float64(c.n)
 	case signed:
 		f = float64(int64(c.n))
-	case float, figure:
+	case float, figure, ordered:
 		f = math.Float64frombits(c.n)
 	default:
+		return nil
+	}
+	if math.IsNaN(f) {
 		return nil
 	}
 	return &f
@@ -124,10 +136,10 @@ func (c *Cell) number() *float64 {
 // Color gives the cell a colour.
 func (c *Cell) Color(color Color) { c.color = color }
 
-// words returns the text of a text or value cell.
+// words returns the text of a cell that has one.
 func (c *Cell) words() (string, bool) {
 	switch c.kind {
-	case text:
+	case text, ordered:
 		return c.s, true
 	case value:
 		return c.s[:c.n], true
@@ -153,7 +165,7 @@ func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 	switch c.kind {
 	case null:
 		return append(dst, '-'), true
-	case text, value:
+	case text, ordered, value:
 		s, _ := c.words()
 		return appendEscaped(dst, s), false
 	}
@@ -173,7 +185,7 @@ func (c *Cell) appendHuman(dst []byte, terminal bool) ([]byte, bool) {
 // appendPlain appends the cell unescaped.
 func (c *Cell) appendPlain(dst []byte) []byte {
 	switch c.kind {
-	case text, value:
+	case text, ordered, value:
 		s, _ := c.words()
 		return append(dst, s...)
 	case unsigned, size, grouped:
@@ -218,13 +230,14 @@ func (c *Cell) appendMember(dst []byte, key string) []byte {
 		return append(dst, "null"...)
 	case value:
 		return append(dst, c.s[c.n:]...)
-	case float, figure:
+	case float, figure, ordered:
 		f := math.Float64frombits(c.n)
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			dst = append(dst, '"')
 			dst = appendFloat(dst, f)
 			return append(dst, '"')
 		}
+		return appendFloat(dst, f)
 	case text:
 		dst = AppendJSON(dst, c.s)
 		if !utf8.ValidString(c.s) {

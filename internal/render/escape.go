@@ -154,17 +154,57 @@ func ShortenMiddle(s string, width int) string {
 	}
 	head := prefix(s, (width-1)*4/9)
 	room := width - 1 - DisplayWidth(head)
-	tail := len(s)
-	for tail > len(head) {
-		r, n := utf8.DecodeLastRuneInString(s[:tail])
-		if w := runeWidth(r); w > room {
-			break
-		} else {
-			room -= w
-		}
-		tail -= n
+	return head + "…" + suffix(s[len(head):], room)
+}
+
+// ShortenName shortens the name of a tensor to width columns, and keeps the numbers in it,
+// which are all that tells those of the layers of a model apart: what is before them goes
+// first, and then what is between them. What is after them is shortened in its middle.
+func ShortenName(s string, width int) string {
+	over := DisplayWidth(s) - width
+	first := strings.IndexFunc(s, isDigit)
+	if over <= 0 || first < 0 {
+		return ShortenMiddle(s, width)
 	}
-	return head + "…" + s[tail:]
+	var b strings.Builder
+	for at := 0; at < len(s); {
+		number := isDigit(rune(s[at]))
+		end := len(s)
+		if k := strings.IndexFunc(s[at:], func(r rune) bool { return isDigit(r) != number }); k >= 0 {
+			end = at + k
+		}
+		part := s[at:end]
+		if wide := DisplayWidth(part); !number && over > 0 && wide > 2 {
+			room := max(1, wide-over) // with the mark
+			if end == len(s) {
+				part = ShortenMiddle(part, room)
+			} else {
+				part = "…" + suffix(part, room-1)
+			}
+			over -= wide - DisplayWidth(part)
+		}
+		b.WriteString(part)
+		at = end
+	}
+	if over > 0 {
+		return ShortenMiddle(s, width)
+	}
+	return b.String()
+}
+
+func isDigit(r rune) bool { return '0' <= r && r <= '9' }
+
+// suffix returns the longest end of s that fits in width columns.
+func suffix(s string, width int) string {
+	at := len(s)
+	for at > 0 {
+		r, n := utf8.DecodeLastRuneInString(s[:at])
+		if width -= runeWidth(r); width < 0 {
+			break
+		}
+		at -= n
+	}
+	return s[at:]
 }
 
 // ShortenEnd shortens s to width columns by taking off its end.

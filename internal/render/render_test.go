@@ -106,6 +106,61 @@ func TestAppendJSON(t *testing.T) {
 	})
 }
 
+// A name that is shortened keeps its numbers, as long as there is room for anything else.
+func TestShortenName(t *testing.T) {
+	const name = "model.layers.12.self_attn.v_proj.weight"
+	for _, tt := range []struct {
+		name  string
+		width int
+		want  string
+	}{
+		{name, 39, name},
+		{name, 38, "…del.layers.12.self_attn.v_proj.weight"},
+		{name, 27, "…12.self_attn.v_proj.weight"},
+		{name, 20, "…12.self_a…oj.weight"},
+		{"model.layers.3.mlp.experts.17.gate_proj.weight", 28, "…3…perts.17.gate_proj.weight"},
+		{"model.norm.weight", 12, "mode….weight"},
+		{"層.12.重みの名前です", 14, "…12.重…前です"},
+		{"1.2.3.4.5.6.7.8.9", 8, "1.2….8.9"},
+		{"12345", 3, "…45"},
+		{"a1", 1, "…"},
+	} {
+		if got := ShortenName(tt.name, tt.width); got != tt.want {
+			t.Errorf("%q in %d: %q, want %q", tt.name, tt.width, got, tt.want)
+		}
+		for width := range 60 {
+			if got := ShortenName(tt.name, width); width > 0 && DisplayWidth(got) > width {
+				t.Errorf("%q in %d: %q", tt.name, width, got)
+			}
+		}
+	}
+}
+
+// What people read of a number is not what machines read, nor what rows are sorted by.
+func TestOrdered(t *testing.T) {
+	columns := Columns[float64]{{Key: "n", Title: "N", Cell: func(c *Cell, f float64) { c.Ordered("x"+strconv.FormatFloat(f, 'g', 2, 64), f) }}}
+	table := func() *Table { return columns.Table(slices.Values([]float64{12.345, math.Inf(1), math.NaN()})) }
+	var b strings.Builder
+	if err := table().Write(&b, JSONL, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "{\"n\":12.345}\n{\"n\":\"Infinity\"}\n{\"n\":null}\n"; b.String() != want {
+		t.Errorf("JSON lines are %q, want %q", &b, want)
+	}
+	_, rows := table().Texts()
+	var texts []string
+	for row := range rows {
+		text := row[0].Text
+		if n := row[0].Number; n != nil {
+			text += fmt.Sprint(" ", *n)
+		}
+		texts = append(texts, text)
+	}
+	if want := []string{"x12 12.345", "x+Inf +Inf", "-"}; !slices.Equal(texts, want) {
+		t.Errorf("texts are %q, want %q", texts, want)
+	}
+}
+
 func TestUnits(t *testing.T) {
 	for n, want := range map[uint64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.00 KiB", 10 << 10: "10.0 KiB", 98 << 20: "98.0 MiB",
