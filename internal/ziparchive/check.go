@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"hash/maphash"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -34,8 +35,7 @@ const descriptorSize = 24
 // Check reports what readers may see in different ways. It reads all local headers, and
 // compares the checksums of members that checked chooses, by what else than their names is known of them.
 func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
-	c := &checker{Archive: a, Locator: *NewLocator(a.r, a.size), report: report, extents: make([]extent, 0, a.Len()+len(a.own))}
-	c.extents = append(c.extents, a.own...)
+	c := &checker{Archive: a, Locator: *NewLocator(a.r, a.size), report: report}
 	err := c.findTwice()
 	i := -1
 	if err == nil {
@@ -47,10 +47,17 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 			return nil
 		})
 	}
+	if k := len(c.extents) - 1; k >= 0 && c.extents[k].end > a.begin {
+		c.disordered = true
+	}
+	if err == nil && c.disordered {
+		err = c.readExtents()
+	}
 	if err != nil {
 		report(fault(CodeUnreadable, a.begin, "the archive's directory cannot be read again: %v", err))
 		return
 	}
+	c.extents = append(c.extents, a.own...)
 	c.arrangement()
 	switch end := a.own[0].end; {
 	case end < a.size:
@@ -64,48 +71,83 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 type checker struct {
 	*Archive
 	Locator
-	report  func(*Fault)
-	extents []extent
-	twice   map[int]bool // the members whose name an earlier one has
-	copied  []byte       // for larger members
+	report func(*Fault)
+	// extents are those of the members, where members that follow each other are one; until one does not
+	// follow those before it.
+	extents    []extent
+	disordered bool
+	twice      map[int]bool // the members whose name an earlier one has
+	copied     []byte       // for larger members
+}
+
+// addExtent adds what a member takes of the file.
+func (c *checker) addExtent(e extent) {
+	k := len(c.extents) - 1
+	switch {
+	case c.disordered:
+	case k >= 0 && e.begin < c.extents[k].end:
+		c.disordered = true
+	case k >= 0 && e.begin == c.extents[k].end:
+		c.extents[k].end, c.extents[k].which = e.end, e.which
+	default:
+		c.extents = append(c.extents, e)
+	}
+}
+
+// readExtents reads what each member takes of the file.
+func (c *checker) readExtents() error {
+	c.extents = make([]extent, 0, c.Len()+len(c.own))
+	i := int32(-1)
+	return c.Scan(func(_ []byte, m *Member) error {
+		i++
+		if begin, err := c.DataOffset(m.Header, m.Packed); err == nil { // an error is reported already
+			c.extents = append(c.extents, extent{m.Header, c.end(m, begin), i})
+		}
+		return nil
+	})
+}
+
+// end returns where a member ends whose data begin at a place.
+func (c *checker) end(m *Member, begin int64) int64 {
+	end := begin + int64(m.Packed)
+	if m.flags&flagDescriptor != 0 {
+		end += c.descriptor(end)
+	}
+	return end
 }
 
 // findTwice finds the members whose name an earlier one has, up to a NUL and whatever the case. Of each
 // name a hash is kept, and only where these are equal the names are compared.
 func (c *checker) findTwice() error {
 	seed := maphash.MakeSeed()
-	hashed := make([]hashedName, 0, c.Len())
+	hashed := make([]uint64, 0, c.Len()) // the upper half of a hash, and the member
 	err := c.Scan(func(name []byte, _ *Member) error {
-		hashed = append(hashed, hashedName{maphash.Bytes(seed, folded(name)), len(hashed)})
+		hashed = append(hashed, maphash.Bytes(seed, folded(name))&^math.MaxUint32|uint64(len(hashed)))
 		return nil
 	})
-	slices.SortFunc(hashed, func(a, b hashedName) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.member, b.member)) })
+	slices.Sort(hashed)
 	var seen map[string]bool // of the names of one hash
 	for i := 1; i < len(hashed) && err == nil; i++ {
-		if hashed[i].hash != hashed[i-1].hash {
+		if hashed[i]>>32 != hashed[i-1]>>32 {
 			seen = nil
 			continue
 		}
 		if seen == nil {
 			seen = make(map[string]bool)
-			if _, err = c.again(hashed[i-1].member, seen); err != nil {
+			if _, err = c.again(int(uint32(hashed[i-1])), seen); err != nil {
 				break
 			}
 		}
 		var again bool
-		if again, err = c.again(hashed[i].member, seen); again {
+		member := int(uint32(hashed[i]))
+		if again, err = c.again(member, seen); again {
 			if c.twice == nil {
 				c.twice = make(map[int]bool)
 			}
-			c.twice[hashed[i].member] = true
+			c.twice[member] = true
 		}
 	}
 	return err
-}
-
-type hashedName struct {
-	hash   uint64
-	member int
 }
 
 // again reports whether the name of a member is among some, and adds it.
@@ -149,11 +191,7 @@ func (c *checker) member(i int, name []byte, m *Member) (begin int64, ok bool) {
 		c.report(asFault(err, m))
 		return 0, false
 	}
-	end := begin + int64(m.Packed)
-	if m.flags&flagDescriptor != 0 {
-		end += c.descriptor(end)
-	}
-	c.extents = append(c.extents, extent{m.Header, end, int32(i)})
+	c.addExtent(extent{m.Header, c.end(m, begin), int32(i)})
 	return begin, true
 }
 
