@@ -176,7 +176,7 @@ func (f *File) tooOften(i int) bool {
 	f.often.Do(func() {
 		left := spareBytes + timesRead*uint64(f.size) // of a file that exists, so that this is below 2^63
 		for k := range f.entries.n {
-			n, ok := f.entries.at(k).t.Bytes()
+			n, ok := (*f.entries.at(k)).Bytes()
 			if ok && n <= left {
 				left -= n
 				continue

@@ -30,7 +30,7 @@ type File struct {
 	*contents
 	path    string
 	way     []branch // the parts on the path
-	entries pieced[entry]
+	entries pieced[*Tensor]
 	aside   []branch // what is below the path and not listed; its paths begin there
 	odd     []Fault  // of what is not listed
 
@@ -64,11 +64,6 @@ type contents struct {
 	lost       int    // see Lost
 	lostBytes  uint64
 	sums       sync.Mutex // of the storages' sum
-}
-
-type entry struct {
-	name string
-	t    *Tensor
 }
 
 // Open opens the named file with [os.Open] and reads its pickle. A fault of the file is
@@ -190,8 +185,8 @@ func (f *File) Script() bool { return f.script }
 // code, which NewFile lists by the code's names for them: CONSTANTS.c0.
 func (f *File) Constants() int {
 	n := 0
-	for e := range f.entries.all() {
-		if s := e.t.Storage; s != nil && f.script && strings.HasPrefix(s.Key, constantsDir) {
+	for t := range f.entries.all() {
+		if s := (*t).Storage; s != nil && f.script && strings.HasPrefix(s.Key, constantsDir) {
 			n++
 		}
 	}
@@ -232,12 +227,7 @@ func (f *File) Path() string { return f.path }
 func (f *File) Len() int { return f.entries.n }
 
 // At returns a tensor by its place, from 0 to Len()-1.
-func (f *File) At(i int) Tensor {
-	e := f.entries.at(i)
-	t := *e.t
-	t.Name = e.name
-	return t
-}
+func (f *File) At(i int) Tensor { return **f.entries.at(i) }
 
 // All returns the tensors in the order of the pickle. The same tensor may have several
 // names.

@@ -40,9 +40,10 @@ type walker struct {
 	*contents
 	above   map[Value]bool // what the walk is in
 	memory  int
-	entries pieced[entry]
+	entries pieced[*Tensor]
 	odd     faultList
 	skip    bool     // optimisers, and at the first level what else is a trainer's
+	naming  bool     // tensors get the names by which they are listed: they have none yet
 	aside   []branch // what skip has left out
 	way     []branch // to what find has found
 }
@@ -327,12 +328,24 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
+// add appends a tensor to what is listed.
+func (w *walker) add(path string, t *Tensor) {
+	if t.Name != path {
+		if !w.naming || t.Name != "" { // it has another name elsewhere
+			own := *t
+			t = &own
+		}
+		t.Name = path
+	}
+	w.entries.add(t)
+}
+
 // list appends the tensors in and below a value.
 func (w *walker) list(path string, v Value) {
 	switch t := v.(type) {
 	case *Tensor:
 		if t.Storage != nil || !w.hasParts(t) {
-			w.entries.add(entry{path, t})
+			w.add(path, t)
 		}
 		switch {
 		case !w.hasParts(t):
@@ -344,7 +357,7 @@ func (w *walker) list(path string, v Value) {
 		}
 	case *Object:
 		if t.tensor != nil {
-			w.entries.add(entry{path, t.tensor})
+			w.add(path, t.tensor)
 			return
 		}
 		if code := notListed(t); code != "" {
@@ -542,7 +555,7 @@ func (f *File) choose() (err error) {
 	f.findHolders()
 	f.findLost()
 	w := f.walker()
-	w.skip = true
+	w.skip, w.naming = true, true
 	path, node := "", f.root
 	var way []branch
 	for len(way) < maxDepth && !isModule(node) {
@@ -645,7 +658,7 @@ func (f *File) Subtrees() (list []Subtree) {
 	var err error // what is too much is left out
 	defer leaving(&err)
 	add := func(p branch, listed bool) {
-		w.entries = pieced[entry]{}
+		w.entries = pieced[*Tensor]{}
 		w.list("", p.v)
 		list = append(list, Subtree{Path: p.path, Tensors: w.entries.n, Bytes: storageBytes(&w.entries), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
 	}
@@ -702,12 +715,12 @@ func (f *File) Models() (paths []string, alike bool) {
 		node, _ = w.find(f.path)
 	}
 	alike = true
-	var first pieced[entry]
+	var first pieced[*Tensor]
 	for key, child := range children(node) {
 		if w.isBeside(key, child) || !w.isStateDict(key, child) {
 			continue
 		}
-		w.entries = pieced[entry]{}
+		w.entries = pieced[*Tensor]{}
 		w.list("", child)
 		if paths = append(paths, join(f.path, key)); len(paths) == 1 {
 			first = w.entries
@@ -716,7 +729,7 @@ func (f *File) Models() (paths []string, alike bool) {
 		alike = alike && first.n == w.entries.n
 		for i := 0; alike && i < first.n; i++ {
 			a, b := first.at(i), w.entries.at(i)
-			alike = a.name == b.name && slices.Equal(a.t.Shape, b.t.Shape)
+			alike = (*a).Name == (*b).Name && slices.Equal((*a).Shape, (*b).Shape)
 		}
 	}
 	if len(paths) < 2 {
@@ -726,11 +739,11 @@ func (f *File) Models() (paths []string, alike bool) {
 }
 
 // storageBytes returns the bytes of the storages that tensors use, each once.
-func storageBytes(entries *pieced[entry]) uint64 {
+func storageBytes(entries *pieced[*Tensor]) uint64 {
 	seen := map[*Storage]bool{}
 	total := uint64(0)
-	for e := range entries.all() {
-		if s := e.t.Storage; s != nil && !seen[s] {
+	for t := range entries.all() {
+		if s := (*t).Storage; s != nil && !seen[s] {
 			seen[s] = true
 			if n, ok := s.Bytes(); ok && total+n >= total {
 				total += n

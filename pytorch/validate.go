@@ -94,7 +94,7 @@ func (f *File) validateTensors(l *faultList) {
 	seen := newNumberTable(f.Len())
 	for i, t := range f.All() {
 		hash := maphash.String(seen.seed, t.Name)
-		again := seen.find(hash, func(i int) bool { return f.entries.at(i).name == t.Name }) >= 0
+		again := seen.find(hash, func(i int) bool { return (*f.entries.at(i)).Name == t.Name }) >= 0
 		switch {
 		case t.Name == "" && f.Len() > 1:
 			l.report(CodeEmptyName, -1, "", "a tensor has no name")

@@ -126,7 +126,7 @@ func (s *Storage) Bytes() (uint64, bool) { return strided.Product(s.Elements, s.
 
 // A Tensor is what the pickle says of one tensor.
 type Tensor struct {
-	Name string // the path of keys that leads to it; "" in the tree of [File.Root]
+	Name string // the path of keys that leads to it; in the tree of [File.Root] as NewFile lists it
 	*Layout
 	Offset  uint64   // of the first element in the storage, in elements
 	Storage *Storage // nil for a tensor without data of its own

@@ -133,6 +133,7 @@ as a whole, and it is no error if there is none.`,
 }
 
 func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) error {
+	defer saveMemory()()
 	reports, err := parseReports(o.reports)
 	if err != nil {
 		return err

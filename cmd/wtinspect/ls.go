@@ -80,6 +80,7 @@ fault of the files on stderr.`,
 }
 
 func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error {
+	defer saveMemory()()
 	chosen, err := o.compile()
 	if err != nil {
 		return err

@@ -19,7 +19,8 @@ func tuneMemory() {
 
 // saveMemory has garbage collected when there is half as much as what is in use, until done is
 // called: a plan for 47,000 tensors takes a fifth longer then, which nobody notices beside the
-// copy, and two thirds of the memory.
+// copy, and two thirds of the memory. A listing of 100,000 tensors takes no longer in a safetensors file and
+// a tenth longer in one of PyTorch.
 func saveMemory() (done func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
