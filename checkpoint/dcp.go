@@ -17,16 +17,16 @@ import (
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
-// distributedIndex is the file of a distributed checkpoint that says what is in the others
+// DistributedIndex is the file of a distributed checkpoint that says what is in the others
 // (torch/distributed/checkpoint/filesystem.py, _metadata_fn).
-const distributedIndex = ".metadata"
+const DistributedIndex = ".metadata"
 
 // distributed adds the distributed checkpoint of a directory: .metadata, which has the tensors, and the
 // files of their chunks.
 func (d *finder) distributed(dir string, l *listing) error {
 	c := d.checkpoint(dir, PyTorch)
 	c.Path = dir
-	meta := c.entry(distributedIndex)
+	meta := c.entry(DistributedIndex)
 	c.Files = []*File{meta}
 	src, err := source.Open(d.ctx, meta.Path)
 	if err != nil {

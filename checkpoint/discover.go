@@ -73,7 +73,7 @@ func (d *finder) find(ref string) error {
 			}
 		}
 	}
-	if ext := strings.ToLower(filepath.Ext(base)); base == distributedIndex || ext == ".distcp" {
+	if ext := strings.ToLower(filepath.Ext(base)); base == DistributedIndex || ext == ".distcp" {
 		l, err := list(d.ctx, d.release.Dir)
 		if err != nil {
 			return err

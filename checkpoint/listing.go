@@ -54,7 +54,7 @@ func list(ctx context.Context, dir string) (*listing, error) {
 			why = "a hidden file"
 		case isUnfinished(lower):
 			why = "an unfinished download"
-		case name == distributedIndex:
+		case name == DistributedIndex:
 			l.distributed = true
 		case strings.HasPrefix(name, "."):
 		case isSafetensors:

@@ -103,6 +103,7 @@ type Conversion struct {
 	kvs                    []checkpoint.MetaKV
 	reach                  *reach
 	tied                   []Tie // that are left out
+	ties                   []Tie // the same, by their names in the source
 }
 
 // A NewTensor is a tensor of a new checkpoint.
@@ -333,7 +334,7 @@ func (v *Conversion) choose(ctx context.Context) error {
 			continue
 		}
 		if name, ok := kept[i]; ok && name != t.Name {
-			v.tied = append(v.tied, Tie{t.Name, name})
+			v.ties = append(v.ties, Tie{t.Name, name})
 			v.leaveOut(t.Name, "it is tied to %s, and has its bytes", name)
 			continue
 		}
@@ -343,6 +344,7 @@ func (v *Conversion) choose(ctx context.Context) error {
 		twice[t.Name] = true
 		v.items = append(v.items, it)
 	}
+	v.tied = v.ties
 	switch {
 	case c.Len() == 0:
 		return fmt.Errorf("%s has no tensors, and there is nothing to convert", c.Path)
@@ -503,7 +505,11 @@ func (v *Conversion) name(ctx context.Context) error {
 	}
 	var err error
 	names.beside = v.beside(ctx)
-	if v.Names, err = newRenaming(ctx, v.Source, tensors, v.Container, &names); err != nil || v.Refused() {
+	v.Names, err = newRenaming(ctx, v.Source, tensors, v.Container, &names)
+	if err == nil {
+		v.renameTies(ctx, &names)
+	}
+	if err != nil || v.Refused() {
 		r, ok := errors.AsType[*convert.RefusalError](err)
 		if ok && slices.ContainsFunc(v.items, func(it item) bool { return it.computable && it.Name == r.Tensor }) {
 			return fmt.Errorf("%w; --dtype bf16 works out its numbers, which can be moved", err)

@@ -304,6 +304,11 @@ func (v *Conversion) unused(used []bool) error {
 		for j := range v.items {
 			names = append(append(names, v.items[j].Name), v.items[j].from...)
 		}
+		for _, t := range v.ties {
+			if k.Glob.Match(t.Name) {
+				return fmt.Errorf("--keep %s: %s is tied to %s, and not written; name that, or add --untie", k.Glob, t.Name, t.With)
+			}
+		}
 		return fmt.Errorf("--keep %s: no tensor is called so%s", k.Glob, template.DidYouMean(string(k.Glob), names))
 	}
 	return nil

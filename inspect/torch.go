@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/pytorch"
+	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -239,10 +240,12 @@ func BesideText(c *checkpoint.Checkpoint) string {
 // does, it says which tensor has the bytes of one that is left out (safetensors/torch.py).
 func (v *Conversion) torchMetadata() {
 	v.kvs = []checkpoint.MetaKV{{File: -1, Key: "format", Text: "pt"}}
-	if v.Names == nil {
-		for _, t := range v.tied {
-			v.kvs = append(v.kvs, checkpoint.MetaKV{File: -1, Key: t.Name, Text: t.With})
+	for _, t := range v.tied {
+		if t.Name == "format" { // which has a meaning of its own
+			v.note("that %q is tied to %q is not in the metadata", t.Name, t.With)
+			continue
 		}
+		v.kvs = append(v.kvs, checkpoint.MetaKV{File: -1, Key: t.Name, Text: t.With})
 	}
 	if n := len(v.Source.Metadata()); n > 0 {
 		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
@@ -261,6 +264,65 @@ func (v *Conversion) torchMetadata() {
 	}
 	if beside := BesideText(v.Source); beside != "" {
 		v.note("only %s is converted, and not %s; --subtree names another part", cmp.Or(SubtreeText(v.Source), "what is at the top"), beside)
+	}
+}
+
+// renameTies gives the ties the names that their tensors would have if each was written. A tie of which one
+// has no new name, or is taken apart, is left out. What of an edit is only for tensors that are not written
+// says so.
+func (v *Conversion) renameTies(ctx context.Context, names *RenameOptions) {
+	if len(v.tied) == 0 {
+		return
+	}
+	with := make(map[string]string, len(v.tied))
+	for _, t := range v.tied {
+		with[t.Name] = t.With
+	}
+	chosen := make(map[string]bool, len(v.items))
+	for i := range v.items {
+		chosen[v.items[i].Name] = true
+	}
+	var tensors []checkpoint.Tensor
+	for _, t := range v.Source.All() {
+		if chosen[t.Name] || with[t.Name] != "" {
+			tensors = append(tensors, t)
+		}
+	}
+	all, err := newRenaming(ctx, v.Source, tensors, v.Container, names)
+	if err != nil || len(all.Plan.Problems) > 0 {
+		v.note("which tensors were tied is not in the metadata: they cannot all have new names")
+		v.tied = nil
+		return
+	}
+	renamed := make(map[string]string, len(tensors))
+	for i := range all.Plan.Rows {
+		if row := &all.Plan.Rows[i]; row.Action == rename.Keep || row.Action == rename.Move {
+			renamed[row.From] = row.To
+		}
+	}
+	example := v.tied[0]
+	var ties []Tie
+	for _, t := range v.tied {
+		name, other := renamed[t.Name], renamed[t.With]
+		if name != "" && other != "" {
+			ties = append(ties, Tie{name, other})
+		}
+		if name != t.Name {
+			example = t
+		}
+	}
+	v.tied = ties
+	for i, text := range v.Names.Unused {
+		if slices.Contains(all.Unused, text) {
+			continue
+		}
+		said := fmt.Sprintf("%s of those that are written; %s is tied to %s, and --untie writes it", text, example.Name, example.With)
+		v.Names.Unused[i] = said
+		for k := range v.Names.Plan.Problems {
+			if p := &v.Names.Plan.Problems[k]; p.Message == text {
+				p.Message = said
+			}
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func (j *Job) placeOutput() error {
 // checkpoint are rewritten; others do not go with it.
 var weightSuffixes = []string{
 	".safetensors", ".gguf", ".ggml", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack",
-	".pkl", ".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel",
+	".pkl", ".onnx", ".onnx_data", ".ot", ".tflite", ".npz", ".mlmodel", ".distcp",
 }
 
 // Companions lists what goes with the weights of a checkpoint into another
@@ -88,7 +88,7 @@ func companions(sys txn.System, c *checkpoint.Checkpoint) (names []string, left 
 			if err != nil {
 				return err
 			}
-			isIndex := strings.HasSuffix(strings.ToLower(n), ".index.json") || checkpoint.IndexStem(n) != ""
+			isIndex := strings.HasSuffix(strings.ToLower(n), ".index.json") || checkpoint.IndexStem(n) != "" || n == checkpoint.DistributedIndex
 			weights := isIndex || slices.ContainsFunc(weightSuffixes, func(s string) bool { return strings.HasSuffix(strings.ToLower(n), s) })
 			switch {
 			case st.Mode.IsDir():

@@ -58,6 +58,15 @@ func TestDistributedCheckpoint(t *testing.T) {
 	expect(t, said(t, exitOK, "info", dir), "format       pytorch", ".metadata", "__3_0.distcp")
 	expect(t, said(t, exitOK, "check", "--select", "WT1,WT2,WT7", dir), "no findings", "of 3 tensors")
 
+	// A file of chunks that is left of another checkpoint is no more copied than those that are converted.
+	stray := filepath.Join(root, "stray")
+	write(stray, d.Files())
+	write(stray, map[string][]byte{"__9_0.distcp": []byte("chunks"), "notes.txt": []byte("text")})
+	expect(t, said(t, exitOK, "convert", stray, "-o", stray+"-out"), "not copied: __9_0.distcp")
+	if names, _ := filepath.Glob(stray + "-out/*"); len(names) != 2 {
+		t.Errorf("written: %q", names)
+	}
+
 	out := filepath.Join(root, "out")
 	said(t, exitOK, "convert", dir, "-o", out, "--max-shard-size", "2KiB")
 	shards, err := filepath.Glob(filepath.Join(out, "model-*-of-*.safetensors"))

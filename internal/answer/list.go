@@ -195,7 +195,33 @@ func (l *listing) totalsLine(of *inspect.Listing) string {
 	if t.Unknown > 0 {
 		fmt.Fprintf(&b, ", %s of unknown size", render.Grouped(uint64(t.Unknown)))
 	}
+	if tied, n := tiedOf(of); tied > 0 && !t.Elements.Overflow {
+		fmt.Fprintf(&b, "; %s elements without %s", render.Grouped(t.Elements.N-n), render.Counted(tied, "tied tensor"))
+	}
 	return b.String()
+}
+
+// tiedOf counts the tensors that are listed beside one whose elements they have, and their elements.
+func tiedOf(of *inspect.Listing) (tensors int, elements uint64) {
+	var counted map[string]bool // the names that are listed, and those that something listed is tied to
+	for i, t := range of.All() {
+		first := of.TiedTo(i)
+		if first == "" {
+			continue
+		}
+		if counted == nil {
+			counted = make(map[string]bool)
+			for _, t := range of.All() {
+				counted[t.Name] = true
+			}
+		}
+		// What it is tied to may not be listed.
+		if n, ok := t.Elements(); ok && counted[first] {
+			tensors, elements = tensors+1, elements+n
+		}
+		counted[first] = true
+	}
+	return tensors, elements
 }
 
 // shapeCell has a shape, or the dimensions in ggml's order.

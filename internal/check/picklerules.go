@@ -329,7 +329,7 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 		return nil // reported as unreadable
 	}
 	defer src.Close()
-	f := &pickledFile{path: path, checkpoint: ck, index: filepath.Base(path) == ".metadata"}
+	f := &pickledFile{path: path, checkpoint: ck, index: filepath.Base(path) == checkpoint.DistributedIndex}
 	f.judged = ck != "" || slices.ContainsFunc(s.release.Faults, func(flt checkpoint.Fault) bool { return flt.File == path })
 	f.programs, err = pytorch.Programs(src, src.Size())
 	if err != nil || len(f.programs) == 0 {

@@ -80,8 +80,8 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		if ext := strings.ToLower(filepath.Ext(out)); ext == ".safetensors" || ext == ".gguf" {
 			p.refuse(false, "is the name of a file, and this release of %d files is written as a directory", r.Weights)
 			return p, nil
-		} else if ext != "" && slices.Contains(pickles, ext) && !r.Force {
-			p.refuse(true, "ends as a file of PyTorch, which is not written, and this would be a directory; name one, or a file that ends in .safetensors")
+		} else if ext != "" && slices.Contains(pickles, ext) {
+			p.refuse(false, "ends as a file of PyTorch, which is not written, and this would be a directory; name one, or a file that ends in .safetensors")
 		}
 	}
 	st, err := parent.Lstat(filepath.Base(out))
