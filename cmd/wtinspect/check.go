@@ -13,6 +13,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/argv"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/report"
 )
@@ -21,35 +22,23 @@ import (
 // judged.
 type judging struct {
 	reading
-	selects, ignores  []string
-	profile, settings string
-	// said tells which flags were given: the others leave the choice to the settings.
-	said func(flag string) bool
+	rules argv.Rules
 }
 
 func (o *judging) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	o.said = flags.Changed
-	flags.StringSliceVar(&o.selects, "select", nil, "go by these `RULES` only: an ID, the beginning of several (WT2), or a name")
-	flags.StringSliceVar(&o.ignores, "ignore", nil, "leave out these `RULES`")
+	o.rules.Given = flags.Changed
+	flags.StringSliceVar(&o.rules.Select, "select", nil, "go by these `RULES` only: an ID, the beginning of several (WT2), or a name")
+	flags.StringSliceVar(&o.rules.Ignore, "ignore", nil, "leave out these `RULES`")
 	profiles := inspect.Profiles()
-	flags.Var(newChoice(&o.profile, append([]string{""}, profiles...)...), "profile", "also demand what a loader demands: "+strings.Join(profiles, ", "))
+	flags.Var(newChoice(&o.rules.Profile, append([]string{""}, profiles...)...), "profile", "also demand what a loader demands: "+strings.Join(profiles, ", "))
 	complete(cmd, "profile", profiles...)
-	flags.StringVar(&o.settings, "config", "", "read settings from `FILE` instead of looking for "+inspect.SettingsName)
+	flags.StringVar(&o.rules.Settings, "config", "", "read settings from `FILE` instead of looking for "+inspect.SettingsName)
 	group(flags, "Choosing rules", "select", "ignore", "profile", "config")
 }
 
 // choice is what the flags say about the rules.
-func (o *judging) choice(p *program) inspect.RuleChoice {
-	c := inspect.RuleChoice{Ignore: o.ignores, Profile: o.profile, Settings: o.settings, Now: p.now()}
-	if o.said("select") {
-		c.Select = append([]string{}, o.selects...)
-	}
-	if o.said("profile") && o.profile == "" {
-		c.Profile = inspect.NoProfile
-	}
-	return c
-}
+func (o *judging) choice(p *program) inspect.RuleChoice { return o.rules.Choice(p.now()) }
 
 type checkOptions struct {
 	pathList
@@ -99,7 +88,7 @@ as a whole, and it is no error if there is none.`,
   wtinspect check --values -j 4 .`,
 		ValidArgsFunction: p.completePaths,
 		Args: func(_ *cobra.Command, args []string) error {
-			if o.changed && len(args) == 0 && o.from == "" {
+			if o.changed && len(args) == 0 && o.From == "" {
 				return errors.New("--changed: name the files that have changed, or give a list of them with --files-from")
 			}
 			return nil
@@ -146,7 +135,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Changed: o.changed, Values: o.values, Against: o.against, Base: o.base,
 		Baseline: o.baseline, Workers: o.workers, Progress: bar.update,
 	}
-	if o.said("fail-on") {
+	if o.rules.Given("fail-on") {
 		opts.FailOn = o.failOn
 	}
 	if o.writeBaseline != "" {
@@ -207,13 +196,7 @@ var errNoAdapter = errors.New("--base is for adapters, and none of the checkpoin
 
 // now is the day that exceptions are held against. SOURCE_DATE_EPOCH stands
 // for it in reproducible builds (https://reproducible-builds.org).
-func (p *program) now() time.Time {
-	var epoch int64
-	if _, err := fmt.Sscan(p.getenv("SOURCE_DATE_EPOCH"), &epoch); err == nil {
-		return time.Unix(epoch, 0).UTC()
-	}
-	return time.Now()
-}
+func (p *program) now() time.Time { return argv.Now(p.getenv) }
 
 // parseReports reads the values of --report.
 func parseReports(list []string) ([]output, error) {

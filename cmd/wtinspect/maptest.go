@@ -105,7 +105,7 @@ func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []strin
 		}
 		maps = append(maps, m)
 	}
-	if len(paths) == 0 && o.from == "" {
+	if len(paths) == 0 && o.From == "" {
 		return errors.New("there is nothing to test the map on: name releases, files or indexes")
 	}
 	paths, err := o.paths(ctx, p, paths)

@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"slices"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/argv"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -266,11 +265,5 @@ func (in *inputs) report(ctx context.Context, p *program, k int) {
 // unsafePath is the code of a shard that is never opened: its file has said so.
 const unsafePath = string(safetensors.CodeUnsafePath)
 
-// plain is an error of the file system as other errors are: the path first, and
-// not the system call.
-func plain(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("%s: %w", e.Path, e.Err)
-	}
-	return err
-}
+// plain is an error of the file system as other errors are.
+func plain(err error) error { return argv.PathFirst(err) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/argv"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -56,7 +57,7 @@ type program struct {
 	// noCache and insecureHTTP are of what is read over HTTP.
 	noCache, insecureHTTP bool
 	// maxBytes bounds what is read of the values of remote files.
-	maxBytes byteLimit
+	maxBytes argv.Limit
 	// rate is how often a server is asked in a minute, 0 for any number.
 	rate  int
 	color string

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/answer"
+	"github.com/wtinspect/wtinspect/internal/argv"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -152,7 +151,7 @@ func (o *scanOptions) settle() error {
 	switch {
 	case o.format == parquetFormat && len(o.tables) > 0:
 		return fmt.Errorf("-f %s writes all tables; --table chooses those of the other forms", o.format)
-	case o.format == parquetFormat && o.path == stdinPath:
+	case o.format == parquetFormat && o.path == argv.Stdin:
 		return errors.New("-f parquet writes a directory of files, and not to stdout")
 	case o.partRows < 0:
 		return fmt.Errorf("--part-rows %d: the number of tensors cannot be negative", o.partRows)
@@ -191,16 +190,17 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 		}
 	}
 	isInput := func() bool { return false }
-	if o.path != stdinPath {
+	if o.path != argv.Stdin {
 		ctx, isInput = source.Watch(ctx, o.path)
 	}
-	refs := o.stream(ctx, p, args)
+	var unread error // of a list
+	refs := func(yield func(string) bool) { unread = o.Each(ctx, p.stdin, args, yield) }
 	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
 	opts := &inspect.ScanOptions{
 		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Values: o.values, Workers: o.workers,
 		Shard: o.shard.i, Shards: o.shard.n, Version: thisBuild().version, Progress: sum.progress,
 	}
-	inputs := inspect.ScanInputs(ctx, refs.each, opts)
+	inputs := inspect.ScanInputs(ctx, refs, opts)
 	var err error
 	if tables != nil {
 		err = p.writeTables(ctx, tables, inputs, opts, sum)
@@ -211,7 +211,7 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 			if isInput() {
 				return o.isInput()
 			}
-			return cmp.Or(err, sum.err, refs.err) // what is not whole replaces nothing
+			return cmp.Or(err, sum.err, unread) // what is not whole replaces nothing
 		})
 	}
 	sum.meter.end()
@@ -219,8 +219,8 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 		return err
 	}
 	sum.tell(p)
-	if refs.err != nil {
-		return refs.err
+	if unread != nil {
+		return unread
 	}
 	if sum.failed > 0 && !o.allowErrors {
 		return &exitError{exitFailed}
@@ -353,88 +353,4 @@ func (s *scanSummary) tell(p *program) {
 		}
 		p.note("  %s %s: %s", rule[0], rule[1], counted(int(s.rules[rule]), "release"))
 	}
-}
-
-// A scanList is inputs that are read as they are needed.
-type scanList struct {
-	each iter.Seq[string]
-	err  error // why a list was not read to its end
-}
-
-// stream returns the inputs of the arguments and lists. A list on stdin may be without an
-// end.
-func (o *scanOptions) stream(ctx context.Context, p *program, args []string) *scanList {
-	l := &scanList{}
-	if len(args) == 0 && o.from == "" {
-		args = []string{"."}
-	}
-	l.each = func(yield func(string) bool) {
-		stdins := 0
-		list := func(name string) bool {
-			if name == stdinPath {
-				if stdins++; stdins > 1 {
-					l.err = errors.New("- is given twice, and stdin can be read once")
-					return false
-				}
-			}
-			more, err := o.eachInput(ctx, p, name, yield)
-			l.err = err
-			return more && err == nil
-		}
-		for _, arg := range args {
-			if arg == stdinPath && !list(arg) || arg != stdinPath && !yield(arg) {
-				return
-			}
-		}
-		if o.from != "" {
-			list(o.from)
-		}
-	}
-	return l
-}
-
-// eachInput calls yield for the inputs that a list names, and reports whether it wants more.
-func (o *scanOptions) eachInput(ctx context.Context, p *program, name string, yield func(string) bool) (more bool, err error) {
-	var in io.Reader = p.stdin
-	if name == stdinPath {
-		name = "stdin"
-		in = &listReader{name: name, r: bufio.NewReader(p.stdin)}
-	} else {
-		text, err := source.ReadNamed(ctx, name, source.PathList)
-		if err == nil {
-			err = noWeights(name, text)
-		}
-		if err != nil {
-			return false, plain(err)
-		}
-		in = bytes.NewReader(text)
-	}
-	_, end := o.unit()
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 2*maxPath)
-	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
-		if i := bytes.IndexByte(data, end); i >= 0 {
-			return i + 1, data[:i], nil
-		}
-		if atEOF && len(data) > 0 {
-			return len(data), data, nil
-		}
-		return 0, nil, nil
-	})
-	for n := 1; lines.Scan(); n++ {
-		if !o.null && bytes.HasPrefix(lines.Bytes(), []byte("#")) {
-			continue
-		}
-		ref, err := o.entry(n, lines.Bytes())
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", name, err)
-		}
-		if ref != "" && !yield(ref) {
-			return false, nil
-		}
-	}
-	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return false, fmt.Errorf("%s: a line has more than %d bytes, and a path has at most %d", name, 2*maxPath, maxPath)
-	}
-	return true, plain(lines.Err())
 }

@@ -4,7 +4,7 @@
 //
 //	cmd/wtinspect
 //	internal/browse  internal/page
-//	internal/answer  internal/report  internal/tables
+//	internal/answer  internal/argv  internal/report  internal/tables
 //	inspect
 //	internal/render
 //	internal/fix

@@ -21,7 +21,7 @@ const module = "github.com/wtinspect/wtinspect"
 var rows = [][]string{
 	{"cmd/wtinspect"},
 	{"internal/browse", "internal/page"},
-	{"internal/answer", "internal/report", "internal/tables"},
+	{"internal/answer", "internal/argv", "internal/report", "internal/tables"},
 	{"inspect"},
 	{"internal/render"},
 	{"internal/fix"},
