@@ -125,6 +125,7 @@ func Create(sys txn.System, path string, o Options) (_ *Writer, err error) {
 
 // makeDir opens a directory, and makes it first if there is none.
 func makeDir(sys txn.System, path string) (txn.Dir, error) {
+	path = filepath.Clean(path) // of table/ the directory above is not table
 	dir, err := sys.OpenDir(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return dir, err
@@ -343,9 +344,16 @@ func (g *group) publish() error {
 	if err != nil {
 		return err
 	}
+	all := append(others, s)
 	name := g.w.prefix() + "-" + s.SHA256[:digits] + ending
 	for i, p := range g.parts {
-		if err := p.temp().Publish(name); err != nil {
+		err := p.temp().Publish(name)
+		if errors.Is(err, fs.ErrExist) {
+			// Another run has done the same work: where no lock is to be had, a cluster may
+			// start a task that it holds for dead a second time.
+			err = g.w.compare(name, all[i])
+		}
+		if err != nil {
 			return err
 		}
 		// No crash may leave the part of releases alone.
