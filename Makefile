@@ -25,7 +25,7 @@ endif
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden pictures vuln api interop site compare release release-test deb-test clean
+.PHONY: help build beam test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden pictures vuln api interop site compare release release-test deb-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +33,17 @@ help: ## list the targets
 build: ## build bin/wtinspect, and bin/wtinspect-parquet, which it starts for scan -f parquet
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
 	CGO_ENABLED=0 $(GO) build -trimpath -tags=parquet -o bin/wtinspect-parquet ./cmd/wtinspect
+
+# Beam is a module of its own: what it needs is fetched here alone.
+BEAM_RELEASES ?= 60
+
+beam: ## build bin/wtinspect-beam, scan as a pipeline of Apache Beam, and vet and test it (network, the first time)
+	@cd beam && if ! $(GO) mod download; then \
+		echo "the modules that beam/ needs cannot be fetched: wtinspect-beam is neither built nor tested"; exit 0; fi && \
+	set -ex && $(GO) mod tidy -diff && \
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o ../bin/wtinspect-beam ./cmd/wtinspect-beam && \
+	$(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && GOOS=windows CGO_ENABLED=0 $(GO) vet ./... && \
+	BEAM_RELEASES=$(BEAM_RELEASES) $(GO) test -v -timeout=$(TIMEOUT) -shuffle=on ./...
 
 test: ## run the tests, shuffled
 	$(GO) test -timeout=$(TIMEOUT) -shuffle=on ./...
@@ -193,6 +204,7 @@ deb-test: ## install the package in dist/ in a fresh Debian, use it, and remove 
 
 vuln: ## look for known vulnerabilities (needs the vulnerability database)
 	$(GO) run $(GOVULNCHECK) ./...
+	cd beam && $(GO) run $(GOVULNCHECK) ./...
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -289,6 +289,16 @@ func TestScanShards(t *testing.T) {
 			t.Errorf("%s is in %d shards", ref, seen[ref])
 		}
 	}
+	// Of one input that is written in two ways all shards take the first.
+	seen = make(map[string]int)
+	for shard := range shards {
+		for ref := range inspect.ScanInputs(t.Context(), slices.Values([]string{"a", "a/", "./b", "b"}), &inspect.ScanOptions{Shard: shard, Shards: shards}) {
+			seen[ref]++
+		}
+	}
+	if len(seen) != 2 || seen["a"] != 1 || seen["./b"] != 1 {
+		t.Errorf("the inputs are %v", seen)
+	}
 	// FNV-1a of "a" is in its authors' list of test vectors: 0xaf63dc4c8601ec8c.
 	if got, want := inspect.ShardOf("a", 1000), int(uint64(0xaf63dc4c8601ec8c)%1000); got != want {
 		t.Errorf("shard %d, want %d", got, want)

@@ -38,9 +38,6 @@ func ScanInputs(ctx context.Context, refs iter.Seq[string], opts *ScanOptions) i
 		}
 		seen := make(map[[16]byte]bool)
 		give := func(ref string, err error) bool {
-			if opts.Shards > 1 && ShardOf(ref, opts.Shards) != opts.Shard {
-				return true
-			}
 			same := ref
 			if source.Scheme(ref) == "" {
 				same = filepath.Clean(ref)
@@ -51,6 +48,10 @@ func ScanInputs(ctx context.Context, refs iter.Seq[string], opts *ScanOptions) i
 				return true
 			}
 			seen[key] = true
+			// Of two spellings every shard takes the first, or both would be scanned, in two shards.
+			if opts.Shards > 1 && ShardOf(ref, opts.Shards) != opts.Shard {
+				return true
+			}
 			return yield(ref, err)
 		}
 		for ref := range refs {

@@ -1,5 +1,5 @@
-// Package argv is what programs are told on their command lines, whichever library takes those
-// apart: lists of paths, words, numbers of bytes, the choice of rules.
+// Package argv has the parts of a command line that several programs share, whichever library
+// takes it apart: lists of paths, the choice of rules, limits.
 package argv
 
 import (

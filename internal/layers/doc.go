@@ -2,6 +2,8 @@
 //
 // Imports point down only. From top to bottom:
 //
+//	beam/cmd/wtinspect-beam
+//	beam/internal/pipeline
 //	cmd/wtinspect
 //	internal/browse  internal/page
 //	internal/answer  internal/argv  internal/report  internal/tables

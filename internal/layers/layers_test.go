@@ -19,6 +19,8 @@ const module = "github.com/wtinspect/wtinspect"
 
 // rows is the picture of the package comment, top to bottom.
 var rows = [][]string{
+	{"beam/cmd/wtinspect-beam"},
+	{"beam/internal/pipeline"},
 	{"cmd/wtinspect"},
 	{"internal/browse", "internal/page"},
 	{"internal/answer", "internal/argv", "internal/report", "internal/tables"},
@@ -43,7 +45,9 @@ var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdat
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{
 	"github.com/spf13/cobra":                   {"cmd/wtinspect"},
-	"github.com/spf13/pflag":                   {"cmd/wtinspect"},
+	"github.com/spf13/pflag":                   {"cmd/wtinspect", "beam/cmd/wtinspect-beam"},
+	"github.com/apache/beam/sdks/v2":           {"beam/cmd/wtinspect-beam", "beam/internal/pipeline"},
+	"github.com/klauspost/compress":            {"beam/internal/pipeline"},
 	"github.com/schollz/progressbar/v3":        {"cmd/wtinspect"},
 	"charm.land/bubbletea/v2":                  {"internal/browse"},
 	"github.com/x448/float16":                  {"internal/values"},
@@ -51,7 +55,7 @@ var rooms = map[string][]string{
 	"github.com/go-json-experiment/json":       {"internal/jsondoc"},
 	"go.yaml.in/yaml/v4":                       {"rename", "rename/convention/internal/compile", "rename/convention/adapter", "rename/convention/identify", "internal/policy", "internal/quant", "internal/check"},
 	"github.com/parquet-go/parquet-go":         {"internal/tables"},
-	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "internal/browse", "cmd/wtinspect"},
+	"golang.org/x/sys":                         {"internal/txn", "internal/txn/crashtest", "internal/source", "internal/browse", "cmd/wtinspect", "beam/cmd/wtinspect-beam"},
 	"golang.org/x/term":                        {"cmd/wtinspect"},
 	"golang.org/x/sync":                        {"checkpoint", "checkpoint/assemble", "checkpoint/internal/image", "checkpoint/rewrite", "internal/txn", "internal/values", "internal/check", "internal/compare", "internal/evidence", "internal/stats"},
 	"github.com/rogpeppe/go-internal":          nil,
@@ -122,11 +126,16 @@ func isPackage(dir string) bool {
 	return strings.HasSuffix(filepath.ToSlash(dir), "internal/testdata")
 }
 
+// isGenerator reports whether a file belongs to a program that is no part of what is installed.
+func isGenerator(src source) bool {
+	return src.file.Name.Name == "main" && !strings.Contains("/"+src.pkg, "/cmd/")
+}
+
 func TestImportsPointDown(t *testing.T) {
 	_, list := sources(t)
 	for _, src := range list {
 		from := src.pkg
-		generator := src.file.Name.Name == "main" && !strings.HasPrefix(from, "cmd/")
+		generator := isGenerator(src)
 		if row(from) < 0 && !slices.Contains(testOnly, from) && !generator {
 			t.Errorf("%s: package %s is not in the picture; add it to the design first", src.name, from)
 			continue
@@ -178,6 +187,35 @@ func allowed(from, to string, test bool) error {
 		}
 	}
 	return fmt.Errorf("%s imports %s, which the design does not list", from, to)
+}
+
+// Beam is a module of its own: what it needs is no part of the graph of this one, and a
+// workspace would put it there for everybody.
+func TestBeamIsApart(t *testing.T) {
+	root := filepath.Join("..", "..")
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "apache/beam") {
+			t.Errorf("%s names Beam", name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(root, "go.work")); err == nil {
+		t.Error("go.work joins the modules")
+	}
+	if _, err := os.Stat(filepath.Join(root, "beam", "go.mod")); err != nil {
+		t.Error(err)
+	}
+	_, list := sources(t)
+	for _, src := range list {
+		for _, spec := range src.file.Imports {
+			if strings.Contains(spec.Path.Value, "apache/beam") && !strings.HasPrefix(src.pkg, "beam/") {
+				t.Errorf("%s imports %s", src.name, spec.Path.Value)
+			}
+		}
+	}
 }
 
 // TestAllowed tries the rules themselves on imports that do not exist.
@@ -285,8 +323,9 @@ var writeCalls = map[string][]string{
 // what writes files and has to look at them while it does. writeCallers are those
 // that may call writeCalls.
 var (
-	fileCallers  = []string{"internal/source", "safetensors/file.go", "gguf/file.go", "pytorch/file.go", "internal/txn"}
-	writeCallers = []string{"internal/txn"}
+	fileCallers = []string{"internal/source", "safetensors/file.go", "gguf/file.go", "pytorch/file.go", "internal/txn"}
+	// Beam leaves temporary files behind unless it gets a directory of its own for them.
+	writeCallers = []string{"internal/txn", "beam/cmd/wtinspect-beam"}
 )
 
 // TestNothingIsCompiledAtStart looks for regular expressions that are compiled
@@ -348,8 +387,7 @@ func onlyCalledIn(t *testing.T, calls map[string][]string, callers []string) {
 	fset, list := sources(t)
 	called := map[string]bool{}
 	for _, src := range list {
-		generator := src.file.Name.Name == "main" && !strings.HasPrefix(src.pkg, "cmd/")
-		if src.test || generator || slices.Contains(testOnly, src.pkg) {
+		if src.test || isGenerator(src) || slices.Contains(testOnly, src.pkg) {
 			continue
 		}
 		found := callsFiles(src.file, calls)

@@ -42,6 +42,9 @@ type mark struct {
 func (w *Writer) mark() error {
 	mine := mark{inspect.ScanSchemaVersion, w.options.Version, w.options.Shards, w.options.Values}
 	there, err := w.readMark()
+	if errors.Is(err, fs.ErrNotExist) && w.options.Prepared {
+		return elsewhere(w.dir.Path())
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := w.unmarked(); err != nil {
 			return err

@@ -94,3 +94,22 @@ func TestSlash(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was prepared on another machine is not made a second time on this one.
+func TestPrepared(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "table")
+	o := Options{Prepared: true, Resume: true}
+	for _, make := range []func() error{func() error { return nil }, func() error { return os.Mkdir(dir, 0o777) }} {
+		must(t, make())
+		if err := run(txn.OS{}, dir, several(3), o); err == nil || !strings.Contains(err.Error(), dir+": its tables were begun on another machine") {
+			t.Errorf("%v", err)
+		}
+		if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) > 0 {
+			t.Errorf("%v were made", files)
+		}
+	}
+	w, err := Create(txn.OS{}, dir, Options{Version: version})
+	must(t, err)
+	must(t, w.Close())
+	must(t, run(txn.OS{}, dir, several(3), o))
+}

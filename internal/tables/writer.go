@@ -25,6 +25,8 @@ type Options struct {
 	Values bool
 	// Resume goes on with what an earlier run has written. Without it that is refused.
 	Resume bool
+	// Prepared says that an earlier call has made the directory: what is not there is elsewhere.
+	Prepared bool
 	// Note is told what Resume finds wrong, and does again.
 	Note func(format string, args ...any)
 
@@ -89,7 +91,10 @@ func Create(sys txn.System, path string, o Options) (_ *Writer, err error) {
 	if o.Note == nil {
 		o.Note = func(string, ...any) {}
 	}
-	dir, err := makeDir(sys, path)
+	dir, err := makeDir(sys, path, !o.Prepared)
+	if errors.Is(err, fs.ErrNotExist) && o.Prepared {
+		return nil, elsewhere(path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +128,16 @@ func Create(sys txn.System, path string, o Options) (_ *Writer, err error) {
 	return w, nil
 }
 
-// makeDir opens a directory, and makes it first if there is none.
-func makeDir(sys txn.System, path string) (txn.Dir, error) {
+// elsewhere is the error of a directory that was prepared, and is not there.
+func elsewhere(path string) error {
+	return fmt.Errorf("%s: its tables were begun on another machine, and are not here; name a directory of a file system that all machines share", path)
+}
+
+// makeDir opens a directory, and may make it first if there is none.
+func makeDir(sys txn.System, path string, may bool) (txn.Dir, error) {
 	path = filepath.Clean(path) // of table/ the directory above is not table
 	dir, err := sys.OpenDir(path)
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, fs.ErrNotExist) || !may {
 		return dir, err
 	}
 	above, err := sys.OpenDir(filepath.Dir(path))
