@@ -96,7 +96,7 @@ const usage = `Scan judges releases as 'wtinspect scan' does, and writes the sam
 pipeline of Apache Beam.
 
 Without --runner it runs in this process, on the runner that Beam brings along, Prism. Nothing
-is fetched, and nobody is told.
+is fetched, and nothing is reported to anybody.
 
 Usage:
   wtinspect-beam --out PATH [INPUT...] [FLAGS]
