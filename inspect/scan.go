@@ -11,6 +11,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/stores"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
 
@@ -216,6 +217,10 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	looked, err := lookAt(ctx, j.ref)
 	if err == nil {
 		out.Release.State = looked.state
+		if source.Scheme(looked.dir) == "" {
+			from.Revision = some(stores.SnapshotCommit(looked.dir))
+			out.Release.ScannedFrom = from
+		}
 		if s.opts.Known != nil && s.opts.Known(from.Repository, looked.state) {
 			return
 		}
@@ -239,7 +244,9 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	for _, dir := range pendingIn(j.ref, rel) {
 		fail(interrupted(j.ref, dir))
 	}
-	from.Revision = revisionOf(rel)
+	if rev := revisionOf(rel); rev != nil {
+		from.Revision = rev
+	}
 	out.Release.ScannedFrom = from
 	rows := newScannedRelease(from, rel)
 	out.Release.Modified = looked.modified(ctx, rel)

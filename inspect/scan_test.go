@@ -432,3 +432,34 @@ func TestScanHubCache(t *testing.T) {
 		}
 	}
 }
+
+// A snapshot in a cache of huggingface_hub has the commit in its path as its revision, whether
+// it can be read, and by whatever path; its repository is the input.
+func TestScanSnapshotRevision(t *testing.T) {
+	dir := t.TempDir()
+	commit := strings.Repeat("0a", 20)
+	repo := filepath.Join(dir, "models--org--name")
+	whole, empty := filepath.Join(repo, "snapshots", commit), filepath.Join(repo, "snapshots", strings.Repeat("b", 40))
+	file := weights(t, filepath.Join(whole, "model.safetensors"), "tensor a F32 [2]")
+	weights(t, filepath.Join(whole, "sub", "model.safetensors"), "tensor a F32 [2]")
+	writeFile(t, filepath.Join(empty, "README.md"), "# nothing")
+	named := filepath.Join(repo, "snapshots", "main") // as no version of huggingface_hub names it
+	weights(t, filepath.Join(named, "model.safetensors"), "tensor a F32 [2]")
+	elsewhere := filepath.Join(dir, "model", commit)
+	weights(t, filepath.Join(elsewhere, "model.safetensors"), "tensor a F32 [2]")
+	want := map[string]string{whole: commit, file: commit, filepath.Join(whole, "sub"): commit, empty: filepath.Base(empty), named: "", elsewhere: ""}
+	if link := filepath.Join(dir, "link"); os.Symlink(whole, link) == nil {
+		want[link] = commit
+	}
+	for ref, want := range want {
+		s := scan(t, nil, ref)[0]
+		if got := *cmp.Or(s.Release.Revision, new(string)); got != want || s.Release.Repository != ref {
+			t.Errorf("%s: revision %q, want %q; repository %s", ref, got, want, s.Release.Repository)
+		}
+		for _, row := range s.tensors {
+			if got := *cmp.Or(row.Revision, new(string)); got != want {
+				t.Errorf("%s: a tensor has revision %q, want %q", ref, got, want)
+			}
+		}
+	}
+}

@@ -28,7 +28,8 @@ type ScannedFrom struct {
 	ToolVersion string `json:"tool_version" parquet:"tool_version,dict"`
 	// Repository is the reference of the release, without secrets.
 	Repository string `json:"repository" parquet:"repository,dict"`
-	// Revision is the commit of a repository of a hub, nil elsewhere.
+	// Revision is the commit of a repository of a hub, also of a snapshot in a cache of
+	// huggingface_hub, nil elsewhere.
 	Revision *string `json:"revision" parquet:"revision,optional,dict"`
 }
 

@@ -48,6 +48,21 @@ func (c *HubCache) path(r HubRepo, elem ...string) string {
 // InSnapshot reports whether a local directory is a snapshot of a repository, or below
 // one, in any cache of huggingface_hub, wherever that is.
 func InSnapshot(dir string) bool {
+	_, ok := snapshot(dir)
+	return ok
+}
+
+// SnapshotCommit returns the commit of the snapshot that a local directory is, or is
+// below, "" where it is in none.
+func SnapshotCommit(dir string) string {
+	if rev, ok := snapshot(dir); ok && IsCommit(rev) {
+		return rev
+	}
+	return ""
+}
+
+// snapshot returns the name of the snapshot that a directory is, or is below.
+func snapshot(dir string) (rev string, ok bool) {
 	at, err := source.Resolve(dir)
 	if err == nil {
 		at, err = filepath.Abs(at)
@@ -56,10 +71,10 @@ func InSnapshot(dir string) bool {
 		snapshots := filepath.Dir(at)
 		kind, _, ok := strings.Cut(filepath.Base(filepath.Dir(snapshots)), "--")
 		if ok && filepath.Base(snapshots) == "snapshots" && (kind == "models" || kind == "datasets") {
-			return true
+			return filepath.Base(at), true
 		}
 	}
-	return false
+	return "", false
 }
 
 // local returns a name from a hub as a path below a directory, "" where it would
