@@ -43,7 +43,7 @@ type Hub struct {
 	seen   map[string]int    // how often a URL was asked for
 	signed map[string]signed // by the signature of a link to the second host
 	issued int
-	// windows has how often each bucket was asked in the window that began then.
+	// windows has how often each bucket of a host was asked in the window that began then.
 	windows map[string]*window
 	now     func() time.Time
 }

@@ -76,9 +76,9 @@ type Knobs struct {
 	// Rate is how many requests there are in a window; then comes 429. Wait is how
 	// many seconds it asks to wait.
 	Rate, Wait int
-	// Quota is how many requests each bucket allows in a window of 300 seconds by
-	// [Hub.Clock]; more are answered with 429.
-	Quota int
+	// Quota is how many requests each bucket allows in a window of 300 seconds, or of
+	// Window, by [Hub.Clock]; more are answered with 429.
+	Quota, Window int
 	// RetryAfter has a 429 without the headers of the hub ask for so many seconds.
 	RetryAfter int
 	// Uses is how often a signed link serves; then comes 403.

@@ -85,7 +85,7 @@ func (h *Hub) fails(w http.ResponseWriter, r *http.Request, k Knobs) bool {
 		w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, left, cmp.Or(k.Wait, 300)))
 		w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"fixed window";"%s";q=%d;w=300`, bucket, quota))
 	}
-	if k.Quota > 0 && h.overQuota(w, bucket, k.Quota) {
+	if k.Quota > 0 && h.overQuota(w, r.Host, bucket, k) {
 		fail(w, http.StatusTooManyRequests, "", "We had to rate limit you")
 		return true
 	}
@@ -111,23 +111,25 @@ func (h *Hub) fails(w http.ResponseWriter, r *http.Request, k Knobs) bool {
 	return false
 }
 
-// overQuota counts a request in the window of its bucket, says what is left of it, and
+// overQuota counts a request in the window of its host's bucket, says what is left of it, and
 // reports that there is nothing left.
-func (h *Hub) overQuota(w http.ResponseWriter, bucket string, quota int) bool {
-	const length = 300 * time.Second
+func (h *Hub) overQuota(w http.ResponseWriter, host, bucket string, k Knobs) bool {
+	seconds := cmp.Or(k.Window, 300)
+	length := time.Duration(seconds) * time.Second
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.now()
-	is := h.windows[bucket]
+	key := host + " " + bucket
+	is := h.windows[key]
 	if is == nil || now.Sub(is.began) >= length {
 		is = &window{began: now}
-		h.windows[bucket] = is
+		h.windows[key] = is
 	}
 	is.asked++
 	left := is.began.Add(length).Sub(now)
-	w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, max(0, quota-is.asked), left/time.Second))
-	w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"fixed window";"%s";q=%d;w=300`, bucket, quota))
-	return is.asked > quota
+	w.Header().Set("RateLimit", fmt.Sprintf(`"%s";r=%d;t=%d`, bucket, max(0, k.Quota-is.asked), left/time.Second))
+	w.Header().Set("RateLimit-Policy", fmt.Sprintf(`"fixed window";"%s";q=%d;w=%d`, bucket, k.Quota, seconds))
+	return is.asked > k.Quota
 }
 
 // fail answers with an error as the hub does: the reason is in headers.
