@@ -215,8 +215,19 @@ type release struct {
 	State      string `parquet:"state"`
 }
 
-// readReleases reads a part of releases.
-func readReleases(f io.ReaderAt, size int64, version string) (*committed, error) {
+// readReleases reads a part of releases. It may be anything that has the digest in its name.
+func readReleases(f io.ReaderAt, size int64, version string) (c *committed, err error) {
+	if err := checkFooter(f, size); err != nil {
+		return nil, err
+	}
+	err = guarded(func() error {
+		c, err = readParquet(f, size, version)
+		return err
+	})
+	return c, err
+}
+
+func readParquet(f io.ReaderAt, size int64, version string) (*committed, error) {
 	file, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, err
@@ -228,6 +239,15 @@ func readReleases(f io.ReaderAt, size int64, version string) (*committed, error)
 	if get(keyTable) != releases || get(keyVersion) != version || get(keySchema) != strconv.Itoa(inspect.ScanSchemaVersion) {
 		return nil, fmt.Errorf("it says that it is table %q of wtinspect %q, schema %q", get(keyTable), get(keyVersion), get(keySchema))
 	}
+	if err := checkPages(f, size, file.Metadata().RowGroups); err != nil {
+		return nil, err
+	}
+	// Each has a state that is like no other's.
+	const least = 16
+	most := size / least
+	if file.NumRows() > most {
+		return nil, fmt.Errorf("it says that it has %d rows, in %d bytes", file.NumRows(), size)
+	}
 	c := &committed{failed: get(keyFailed) == "true"}
 	if err := json.Unmarshal([]byte(get(keyParts)), &c.parts); err != nil {
 		return nil, err
@@ -238,6 +258,9 @@ func readReleases(f io.ReaderAt, size int64, version string) (*committed, error)
 	for {
 		n, err := r.Read(rows)
 		c.releases = append(c.releases, rows[:n]...)
+		if int64(len(c.releases)) > most {
+			return nil, fmt.Errorf("it has more rows than %d bytes have", size)
+		}
 		if errors.Is(err, io.EOF) {
 			return c, nil
 		}
