@@ -69,8 +69,8 @@ var errPages = errors.New("its pages are damaged")
 
 // checkChunk checks the pages of a column in a row group.
 func checkChunk(chunk *io.SectionReader) error {
-	const most = 1 << 10 // of a header, with the start of the page; statistics have 16 bytes
-	buf := make([]byte, most)
+	const most = 1 << 20 // of a header, with the start of the page; statistics have whole values
+	buf := make([]byte, min(most, chunk.Size()))
 	for at := int64(0); at < chunk.Size(); {
 		head := buf[:min(most, chunk.Size()-at)]
 		if err := source.ReadFull(chunk, head, at); err != nil {

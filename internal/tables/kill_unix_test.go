@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
 
@@ -30,9 +32,9 @@ func program(t *testing.T) string {
 	return bin
 }
 
-// estate makes small releases, with some that nothing can read, and returns their
-// directory, with a list of them.
-func estate(t *testing.T, n int) (dir string) {
+// estate makes releases of up to so many layers, with some that nothing can read, and returns
+// their directory, with a list of them.
+func estate(t *testing.T, n, layers int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	var refs strings.Builder
@@ -41,7 +43,7 @@ func estate(t *testing.T, n int) (dir string) {
 		if i%20 == 3 {
 			name = "nowhere-" + name
 		} else {
-			text := fmt.Sprintf("data sparse\ntensor model.layers.{0..%d}.mlp.up_proj.weight BF16 [8,8]\ntensor _orig_mod.norm.weight F32 [8]\n", i%9)
+			text := fmt.Sprintf("data sparse\ntensor model.layers.{0..%d}.mlp.up_proj.weight BF16 [8,8]\ntensor _orig_mod.norm.weight F32 [8]\n", i*(layers-1)/n)
 			if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
 				t.Fatal(err)
 			}
@@ -59,7 +61,7 @@ func estate(t *testing.T, n int) (dir string) {
 func scan(t *testing.T, bin, dir string, sig syscall.Signal, after time.Duration, args ...string) (code int) {
 	t.Helper()
 	var stderr bytes.Buffer
-	cmd := exec.Command(bin, append([]string{"scan", "-q", "--allow-errors", "-f", "parquet", "--part-rows", "60", "--files-from", "list.txt"}, args...)...)
+	cmd := exec.Command(bin, append([]string{"scan", "-q", "--allow-errors", "-f", "parquet", "--files-from", "list.txt"}, args...)...)
 	cmd.Dir, cmd.Stderr = dir, &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -84,7 +86,22 @@ func TestKill(t *testing.T) {
 		t.Skip("kills the installed program, without WTINSPECT_KILLS not with -short")
 	}
 	bin := program(t)
-	dir := estate(t, 80)
+	for _, tt := range []struct {
+		name                      string
+		releases, layers, perPart int
+		groups                    int // row groups, at least, in a part of tensors
+		kills                     int
+	}{
+		{"parts", 80, 9, 60, 1, kills},
+		{"row groups", 60, 6000, 100_000, 2, (kills + 1) / 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			testKill(t, bin, estate(t, tt.releases, tt.layers), tt.kills, tt.perPart, tt.groups)
+		})
+	}
+}
+
+func testKill(t *testing.T, bin, dir string, kills, perPart, groups int) {
 	// What a process that dies leaves is the same in memory, where waiting for the disk
 	// takes no time.
 	top := t.TempDir()
@@ -94,17 +111,27 @@ func TestKill(t *testing.T) {
 	}
 	whole := filepath.Join(top, "table")
 	start := time.Now()
-	scan(t, bin, dir, 0, 0, "-o", whole)
+	rowsOfPart := fmt.Sprint("--part-rows=", perPart)
+	scan(t, bin, dir, 0, 0, "-o", whole, rowsOfPart)
 	took := time.Since(start)
 	want := rows(t, tree(t, whole))
-	if groups := len(tree(t, filepath.Join(whole, releases))); groups < 4 {
-		t.Fatalf("%d groups", groups)
+	if parts := len(tree(t, filepath.Join(whole, releases))); parts < 3 {
+		t.Fatalf("%d parts", parts)
+	}
+	most := 0
+	for _, part := range tree(t, filepath.Join(whole, "tensors")) {
+		f, err := parquet.OpenFile(strings.NewReader(part), int64(len(part)))
+		must(t, err)
+		most = max(most, len(f.RowGroups()))
+	}
+	if most < groups {
+		t.Fatalf("parts have %d row groups at most, want %d", most, groups)
 	}
 	killed, interrupted, ended, committed := 0, 0, 0, 0
 	for i := range kills {
 		out := filepath.Join(top, fmt.Sprint(i))
 		rng := rand.New(rand.NewPCG(2, uint64(i)))
-		args := []string{"-o", out}
+		args := []string{"-o", out, rowsOfPart}
 		for range 1 + rng.IntN(3) {
 			sig := syscall.SIGKILL
 			if rng.IntN(4) == 0 {
@@ -128,7 +155,7 @@ func TestKill(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(out, releases)); err == nil && len(tree(t, filepath.Join(out, releases))) > 0 {
 				committed++
 			}
-			args = []string{"-o", out, "--resume"}
+			args = []string{"-o", out, rowsOfPart, "--resume"}
 		}
 		scan(t, bin, dir, 0, 0, args...)
 		same(t, rows(t, tree(t, out)), want)
@@ -143,7 +170,7 @@ func TestUnion(t *testing.T) {
 		t.Skip("runs the installed program, not with -short")
 	}
 	bin := program(t)
-	dir := estate(t, 60)
+	dir := estate(t, 60, 9)
 	whole, parts := filepath.Join(t.TempDir(), "whole"), filepath.Join(t.TempDir(), "parts")
 	scan(t, bin, dir, 0, 0, "-o", whole)
 	scan(t, bin, dir, 0, 0, "-o", parts, "--shard", "0/2")

@@ -742,3 +742,12 @@ func TestBroken(t *testing.T) {
 		t.Errorf("there are rows: %v", got)
 	}
 }
+
+// Names are as long as paths are.
+func TestLongNames(t *testing.T) {
+	dir := t.TempDir()
+	list := []*inspect.Scanned{scanned("/"+strings.Repeat("models/", 580), 3), scanned("/"+strings.Repeat("m", 4000), 3)}
+	must(t, run(txn.OS{}, dir, list, Options{}))
+	must(t, run(txn.OS{}, dir, list, Options{Resume: true, Note: t.Errorf}))
+	same(t, rows(t, tree(t, dir)), want(list))
+}
