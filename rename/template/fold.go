@@ -57,6 +57,7 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 		byForm   = make(map[string]int32, 64)
 		form     []byte
 		index    []int32
+		firsts   = make([]int, n)                                                         // room for the first row of each family
 		glued    = gluedIndices(n, func(i int) string { name, _ := row(i); return name }) // nil for none
 	)
 	for i := range n {
@@ -79,13 +80,17 @@ func Fold(n int, row func(i int) (name, key string)) []Group {
 		if !ok {
 			f = int32(len(families))
 			byForm[string(form)] = f
-			families = append(families, family{holes: len(index), name: name, glued: more})
+			families = append(families, family{holes: len(index), name: name, glued: more, rows: firsts[i : i : i+1]})
 		}
 		families[f].rows = append(families[f].rows, i)
 		families[f].index = append(families[f].index, index...)
 	}
 	var groups []Group
 	for i := range families {
+		if f := &families[i]; len(f.rows) == 1 {
+			groups = append(groups, Group{Name: f.name, Members: f.rows})
+			continue
+		}
 		for _, f := range families[i].apart() {
 			groups = f.appendGroups(groups, row)
 		}
@@ -195,8 +200,8 @@ func (f *family) counts(hole int) bool {
 // appendGroups covers the family with products of index sets.
 func (f *family) appendGroups(groups []Group, row func(i int) (name, key string)) []Group {
 	if f.holes == 0 {
-		for _, r := range f.rows {
-			groups = append(groups, Group{Name: f.name, Members: []int{r}})
+		for i := range f.rows {
+			groups = append(groups, Group{Name: f.name, Members: f.rows[i : i+1 : i+1]})
 		}
 		return groups
 	}

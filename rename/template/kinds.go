@@ -132,7 +132,6 @@ func (s *values) all() iter.Seq2[int32, *numbered] {
 // A form is the names of one template of Runs.
 type form struct {
 	name   string // of its first row
-	text   []string
 	places []*place
 	rows   []int
 	index  []int32     // of all rows
@@ -140,6 +139,15 @@ type form struct {
 }
 
 func (f *form) at(row, hole int) int32 { return f.index[row*len(f.places)+hole] }
+
+// text is what is between the numbers of a form.
+func (f *form) text() []string {
+	if len(f.places) == 0 {
+		return []string{f.name}
+	}
+	text, _ := Runs.Split(f.name)
+	return text
+}
 
 // Kinds puts names together that differ in their indices alone, in the order of their
 // first members. Which numbers are indices shows in the whole list:
@@ -209,12 +217,23 @@ func findKinds(n int, name func(i int) string, twin bool) []Kind {
 	return kinds
 }
 
+// piece is how many of something are made at a time.
+const piece = 512
+
 // formsOf puts names together by their templates of Runs.
 func formsOf(n int, name func(i int) string) []*form {
 	var forms []*form
 	var buf []byte
 	var nums []int32
 	byText := make(map[string]*form)
+	// Of names that have nothing in common each is a form: what forms consist of is cut from
+	// larger pieces.
+	var (
+		fresh  []form
+		rows   = make([]int, n)
+		places []*place
+		index  []int32
+	)
 	for i := range n {
 		s := name(i)
 		buf, nums = buf[:0], nums[:0]
@@ -226,26 +245,31 @@ func formsOf(n int, name func(i int) string) []*form {
 		}
 		f := byText[string(buf)]
 		if f == nil {
-			f = &form{name: s, places: make([]*place, len(nums))}
-			if len(nums) > 0 {
-				f.text, _ = Runs.Split(s)
-			} else {
-				f.text = []string{s}
+			k := len(nums)
+			if len(fresh) == 0 {
+				fresh = make([]form, min(piece, n-i))
 			}
+			if len(places) < k {
+				size := max(k, min(piece, k*(n-i)))
+				places, index = make([]*place, size), make([]int32, size)
+			}
+			f, fresh = &fresh[0], fresh[1:]
+			f.name, f.rows, f.places, f.index = s, rows[i:i:i+1], places[:k:k], index[:0:k]
+			places, index = places[k:], index[k:]
 			byText[string(buf)] = f
 			forms = append(forms, f)
 		}
 		if slices.Contains(nums, -1) {
-			_, texts := Runs.Split(s)
-			for h, text := range texts {
-				bare := strings.TrimLeft(text, "0")
-				if nums[h] >= 0 || len(text) > maxDigits {
+			h := -1
+			for start, end := range Runs.Indices(s) {
+				if h++; nums[h] >= 0 || end-start > maxDigits {
 					continue
 				}
 				if f.padded == nil {
 					f.padded = make(map[int]int)
 				}
-				nums[h], f.padded[len(f.index)+h] = value(cmp.Or(bare, "0")), len(text)
+				bare := strings.TrimLeft(s[start:end], "0")
+				nums[h], f.padded[len(f.index)+h] = value(cmp.Or(bare, "0")), end-start
 			}
 		}
 		f.rows = append(f.rows, i)
@@ -268,8 +292,8 @@ func placesOf(forms []*form, several bool) []*place {
 	var text []byte
 	for _, f := range forms {
 		if text = text[:0]; several && len(f.rows) > 1 {
-			for h := range f.places {
-				if text = append(text, f.text[h]...); byText[string(text)] == nil {
+			for _, t := range f.text()[:len(f.places)] {
+				if text = append(text, t...); byText[string(text)] == nil {
 					put(string(text))
 				}
 				text = append(text, '0')
@@ -277,19 +301,25 @@ func placesOf(forms []*form, several bool) []*place {
 		}
 	}
 	for n, f := range forms {
+		if len(f.places) == 0 {
+			continue
+		}
 		text = text[:0]
-		for h := range f.places {
-			text = append(text, f.text[h]...)
+		h, copied := -1, 0
+		for start, end := range Runs.Indices(f.name) {
+			h++
+			text = append(text, f.name[copied:start]...)
+			copied = end
 			p := byText[string(text)]
 			text = append(text, '0')
 			if p == nil && several {
-				continue
+				break // what begins with this text has none either
 			}
 			if p == nil {
 				p = put(string(text[:len(text)-1]))
 			}
 			f.places[h] = p
-			before, after := p.before, f.text[h+1]
+			before, after := p.before, f.name[end:]
 			if before != "" && before[len(before)-1] != '.' || after != "" && after[0] != '.' {
 				p.segment = false
 			}
@@ -490,14 +520,15 @@ func (k *Kind) finish(f *form, name func(i int) string, twin bool) {
 		}
 	}
 	_, numbers := Runs.Split(name(k.Members[0]))
-	text := f.text[0]
+	parts := f.text()
+	text := parts[0]
 	for h := range holes {
 		if len(k.Text) < len(index) && index[len(k.Text)] == h {
 			k.Text, text = append(k.Text, text), ""
 		} else {
 			text += numbers[h]
 		}
-		text += f.text[h+1]
+		text += parts[h+1]
 	}
 	k.Text = append(k.Text, text)
 
