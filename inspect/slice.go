@@ -29,6 +29,9 @@ func ParseSlice(text string) (*Slice, error) {
 	inner := strings.TrimSpace(text)
 	if strings.HasPrefix(inner, "[") && strings.HasSuffix(inner, "]") {
 		inner = strings.TrimSpace(inner[1 : len(inner)-1])
+		if inner != "" && !strings.ContainsAny(inner, ":.") { // between brackets it is a list, which keeps its axis
+			return nil, fmt.Errorf("slice %q: it is what stands between NumPy's brackets, where [%s] is a list: %s takes the axis away, and START:STOP keeps it", text, inner, inner)
+		}
 	}
 	if inner == "" {
 		return nil, fmt.Errorf("slice %q: it is empty; it is what stands between NumPy's brackets, such as 0:4,:8", text)
@@ -61,8 +64,8 @@ func parseSliceItem(word string) (sliceItem, error) {
 			return nil, nil
 		}
 		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not an integer of 64 bits; a part is an index, ... or START:STOP:STEP", text)
+		if err != nil && !errors.Is(err, strconv.ErrRange) { // what is larger is outside, too
+			return nil, fmt.Errorf("%q is not an integer; a part is an index, ... or START:STOP:STEP", text)
 		}
 		return &n, nil
 	}

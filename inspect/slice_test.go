@@ -73,6 +73,69 @@ func TestSliceIsPythons(t *testing.T) {
 	}
 }
 
+// Several axes, with indexes, steps and the rest in every place: what is taken of each axis is what Python takes of
+// a sequence, and an index takes its axis away.
+func TestSliceOfSeveralAxes(t *testing.T) {
+	shape := []uint64{3, 2, 5}
+	type part struct {
+		word    string
+		index   bool
+		i, j, k int64 // of a slice; the index is i
+	}
+	n := func(v int64) *int64 { return &v }
+	parts := []part{
+		{"0", true, 0, 0, 0}, {"-1", true, -1, 0, 0}, {":", false, 0, 9, 1}, {"1:", false, 1, 9, 1}, {":-1", false, 0, -1, 1},
+		{"::2", false, 0, 9, 2}, {"::-1", false, 9, -9, -1}, {"9:", false, 9, 99, 1}, {"-9:9:3", false, -9, 9, 3},
+		{"99999999999999999999:", false, 1 << 40, 1 << 40, 1}, {"::-99999999999999999999", false, 9, -9, -(1 << 40)},
+	}
+	check := func(word string, of []part) {
+		t.Helper()
+		s, err := ParseSlice(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		axes, kept, err := s.of(shape)
+		if err != nil {
+			t.Fatalf("%s: %v", word, err)
+		}
+		var keeps []int
+		for axis, p := range of {
+			var want []int64
+			size := int64(shape[axis])
+			if p.index {
+				want = []int64{(p.i + size) % size}
+			} else {
+				want = pythonSlice(size, n(p.i), n(p.j), p.k)
+				keeps = append(keeps, axis)
+			}
+			got := []int64{}
+			for x := range axes[axis].N {
+				got = append(got, axes[axis].Start+x*axes[axis].Step)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("[%s] takes %v of axis %d, want %v", word, got, axis, want)
+			}
+		}
+		if !slices.Equal(kept, keeps) {
+			t.Errorf("[%s] keeps the axes %v, want %v", word, kept, keeps)
+		}
+	}
+	all := parts[2]
+	for _, a := range parts {
+		check(a.word, []part{a, all, all})
+		check(a.word+", ...", []part{a, all, all})
+		check("..., "+a.word, []part{all, all, a})
+		for _, b := range parts {
+			check(a.word+", "+b.word, []part{a, b, all})
+			check(a.word+",...,"+b.word, []part{a, all, b})
+			for _, c := range parts {
+				check(a.word+","+b.word+","+c.word, []part{a, b, c})
+				check(a.word+","+b.word+",...,"+c.word, []part{a, b, c}) // of no axis
+			}
+		}
+	}
+}
+
 // A slice is read or refused, says what it is, and takes nothing from outside.
 func FuzzSlice(f *testing.F) {
 	for _, seed := range []string{"0", "-1", "0:4,:8", "[..., ::-2]", ":,0", "1:2:0", "9223372036854775807:-9223372036854775808:-9223372036854775808", ",", "...,...", "1,,2", "[", " 1 : 2 "} {

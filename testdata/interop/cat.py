@@ -1,15 +1,19 @@
 """Compares wtinspect cat with NumPy: cat.py PROGRAM DIRECTORY [TURNS]
 
 Random arrays of every type that both have are written as safetensors, and cut by random
-slices. What cat prints, and its .npy, raw bytes and JSON, are those of NumPy.
+slices. What cat prints to a file and on terminals of several widths, and its .npy, raw bytes and
+JSON, are those of NumPy.
 """
 
+import fcntl
 import json
 import os
+import pty
 import random
 import struct
 import subprocess
 import sys
+import termios
 import warnings
 
 import numpy as np
@@ -77,6 +81,25 @@ def plain(v):
     return v
 
 
+def on_terminal(columns, args):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    env = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"}
+    with subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL, env=env):
+        os.close(theirs)
+        out = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # nobody has the other end
+                break
+            if not part:
+                break
+            out += part
+    os.close(ours)
+    return out.decode().replace("\r\n", "\n")
+
+
 def main(program, directory, turns=150):
     warnings.simplefilter("ignore")
     np.set_printoptions(floatmode="unique")
@@ -103,9 +126,13 @@ def main(program, directory, turns=150):
             f.write(cat("npy"))
         array = np.load(out)
         text = cat("text").decode().split("\n", 1)[1]
+        columns = random.choice([40, 80, 132])
+        args = [program, "cat", "-q", "--no-pager", "--color", "never", path, "x"] + (["--slice=" + word] if word else [])
+        screen = on_terminal(columns, args)
         doc = json.loads(cat("json"))["tensors"][0]
         for what, same in {
             "text": text == np.array2string(want, separator=", ", max_line_width=10**6) + "\n",
+            "screen": screen.endswith("\n" + np.array2string(want, separator=", ", max_line_width=columns) + "\n"),
             "npy": array.dtype == want.dtype and array.shape == want.shape and array.tobytes() == want.tobytes(),
             "raw": cat("raw") == want.tobytes(),
             "json": doc["values_shape"] == list(want.shape) and doc["values"] == (plain(want.tolist()) if want.size else []),
