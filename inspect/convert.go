@@ -516,6 +516,9 @@ func (v *Conversion) name(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := v.readable(); err != nil {
+		return err
+	}
 	for _, f := range v.Names.Plan.LeftBehind() {
 		v.note("%s: %s; %s", f.Where, f.Message, f.Hint)
 	}
@@ -525,6 +528,23 @@ func (v *Conversion) name(ctx context.Context) error {
 	old := v.items
 	failed, err := v.Names.prepare(func() error { return v.carryOut(ctx, old) })
 	return errors.Join(failed, err)
+}
+
+// readable refuses names that no reader of the container looks for: those of another project in a GGUF
+// file of a model that llama.cpp has names for. What an edit or a map gives is the user's choice.
+func (v *Conversion) readable() error {
+	if v.Container != checkpoint.GGUF || v.Names.Conversion == nil || v.Names.Conversion.Dialect != "" {
+		return nil
+	}
+	to, ok := convention.Lookup(v.Names.Conversion.To)
+	if !ok || to.HasDialect("gguf") {
+		return nil
+	}
+	own, err := convert.Target("gguf", to, v.opts.Names.Model)
+	if err != nil {
+		return nil // there are none of this model
+	}
+	return &convert.RefusalError{From: v.Names.Conversion.From, To: to.Name, Reason: fmt.Sprintf("readers of GGUF files look for the names of %s; --container safetensors writes these, and --to %[1]s gives those", own.Name)}
 }
 
 // beside is what the result has beside its tensors that says of which model they are.

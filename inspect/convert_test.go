@@ -146,10 +146,7 @@ func inContainer(t *testing.T, what string, c *checkpoint.Checkpoint, dir string
 		return nil
 	}
 	like, out := filepath.Join(dir, "like.gguf"), filepath.Join(dir, "converted.gguf")
-	text := ggufOf(architecture) + vocabulary(architecture)
-	if !slices.ContainsFunc(slices.Collect(maps.Keys(contents(t, c))), func(name string) bool { return strings.Contains(name, "expert") }) {
-		text = strings.ReplaceAll(text, "kv "+architecture+".expert_count u32 2\n", "")
-	}
+	text := ggufOf(architecture, c)
 	if err := fixture.Write(like, text+"tensor rope_freqs.weight F32 [4]\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -160,17 +157,18 @@ func inContainer(t *testing.T, what string, c *checkpoint.Checkpoint, dir string
 	return []*checkpoint.Checkpoint{open(t, out)}
 }
 
-// vocabulary has keys that say nothing of the shapes.
-func vocabulary(architecture string) string {
-	return fmt.Sprintf("kv %s.context_length u32 64\nkv %[1]s.attention.layer_norm_rms_epsilon f32 1e-5\nkv tokenizer.ggml.model str none\n", architecture)
-}
-
-// ggufOf is the text of a GGUF file of the samples' model, without tensors.
-func ggufOf(architecture string) string {
+// ggufOf is the text of a GGUF file of the samples' model, without tensors: everything that llama.cpp
+// asks for whatever the architecture.
+func ggufOf(architecture string, of *checkpoint.Checkpoint) string {
+	experts := false
+	for _, t := range of.All() {
+		experts = experts || strings.Contains(t.Name, "expert") || strings.Contains(t.Name, "_exps.")
+	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "format gguf\nkv general.architecture str %s\n", architecture)
+	fmt.Fprintf(&text, "kv %s.context_length u32 64\nkv %[1]s.attention.layer_norm_rms_epsilon f32 1e-5\nkv tokenizer.ggml.model str none\n", architecture)
 	for _, key := range slices.Sorted(maps.Keys(sampleNumbers)) {
-		if name, ok := convention.GGUFKey(architecture, key); ok {
+		if name, ok := convention.GGUFKey(architecture, key); ok && (experts || key != "num_local_experts") {
 			fmt.Fprintf(&text, "kv %s u32 %v\n", name, sampleNumbers[key])
 		}
 	}
@@ -321,7 +319,7 @@ func TestContainers(t *testing.T) {
 		dir := t.TempDir()
 		c := sampleOf(t, dir, from, to)
 		var text strings.Builder
-		text.WriteString(ggufOf(architecture))
+		text.WriteString(ggufOf(architecture, c))
 		for _, tensor := range c.All() {
 			values := "normal=1"
 			if strings.HasSuffix(tensor.Name, "ssm_a") {
@@ -439,5 +437,58 @@ func TestConvertPlanMemory(t *testing.T) {
 		t.Errorf("%d bytes are allocated for each tensor, and %d would do", got, most)
 	} else {
 		t.Logf("%d bytes are allocated for each tensor", got)
+	}
+}
+
+// A release in the names of another convention of the same project has a config.json that is of a model with those
+// names, or a note says that it is not, or the conversion is refused: of every pair, with each of the
+// model types that the names of the source may be of.
+func TestConvertedReleaseIsDescribed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many files: make test runs it")
+	}
+	done, noted, refused := 0, 0, 0
+	offered(t, func(from, to *convention.Convention) {
+		if !from.HasDialect("hf") || !to.HasDialect("hf") {
+			return
+		}
+		dir := t.TempDir()
+		sampleOf(t, dir, from, to)
+		for _, family := range from.Families {
+			what := fmt.Sprintf("%s to %s, model_type %s", from.Name, to.Name, family)
+			writeSampleConfig(t, dir, family)
+			source := open(t, dir)
+			out := filepath.Join(t.TempDir(), "out")
+			v, err := inspect.Convert(t.Context(), []*checkpoint.Checkpoint{source}, &inspect.ConvertOptions{
+				Names: inspect.RenameOptions{From: from.Name, To: to.Name, Unknown: inspect.DropUnknown}, Write: assemble.Options{Output: out, Verify: rewrite.VerifyNone},
+			})
+			if _, ok := errors.AsType[*convert.RefusalError](err); ok {
+				refused++
+				continue
+			}
+			if err == nil {
+				err = v.Run(t.Context(), nil)
+				v.Close()
+			}
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+				continue
+			}
+			done++
+			r, err := inspect.Check(t.Context(), []string{out}, &inspect.CheckOptions{RuleChoice: inspect.RuleChoice{Select: []string{"WT310", "WT318"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range r.Findings {
+				named := slices.ContainsFunc(v.Notes, func(note string) bool { return strings.Contains(note, f.Message) })
+				if noted++; f.Severity == checkpoint.Error || !named {
+					t.Errorf("%s: %s %s: %s, of which the notes say nothing: %q", what, f.Severity, f.Rule, f.Message, v.Notes)
+				}
+			}
+		}
+	})
+	t.Logf("%d conversions, %d findings that are noted, %d refused", done, noted, refused)
+	if done < 40 || noted == 0 || refused == 0 {
+		t.Errorf("%d conversions, %d findings that are noted, %d refused", done, noted, refused)
 	}
 }

@@ -379,9 +379,19 @@ func (v *Conversion) filled(like *checkpoint.Checkpoint, keys []string) {
 }
 
 // judge refuses a GGUF file by the key/values of another one where [Check] would find an error in it, or
-// where llama.cpp would not open it for its keys.
+// where llama.cpp would not open it for its keys; and names beside a config.json that is of a model with
+// others. What is only odd about the latter is noted.
 func (v *Conversion) judge(ctx context.Context) error {
-	if v.opts.Like == nil || v.Container != checkpoint.GGUF || v.Job == nil {
+	if v.Job == nil {
+		return nil
+	}
+	byLike := v.opts.Like != nil && v.Container == checkpoint.GGUF
+	described := v.Names != nil && v.Names.Conversion != nil && v.Names.Conversion.Dialect == "" && slices.Contains(slices.Concat(v.Job.Documents, v.Job.Copied), "config.json")
+	opts := &check.Options{Severities: map[string]checkpoint.Severity{"WT351": checkpoint.Error, "WT352": checkpoint.Error}}
+	switch {
+	case described:
+		opts.Select = ofModelType
+	case !byLike:
 		return nil
 	}
 	ctx, r, err := v.Job.Preview(ctx)
@@ -389,35 +399,54 @@ func (v *Conversion) judge(ctx context.Context) error {
 		return err
 	}
 	defer r.Close()
-	report, err := check.Run(ctx, r, &check.Options{Severities: map[string]checkpoint.Severity{"WT351": checkpoint.Error, "WT352": checkpoint.Error}})
+	report, err := check.Run(ctx, r, opts)
 	if err != nil {
 		return err
+	}
+	// What is part of a model, or was wrong before, is not made wrong by its names.
+	part := false
+	if c := v.parts()[0]; described {
+		before, err := check.Run(ctx, &checkpoint.Release{Path: c.Path, Dir: c.Dir, Checkpoints: []*checkpoint.Checkpoint{c}, Config: c.Config}, opts)
+		if err != nil {
+			return err
+		}
+		part = v.Unchosen > 0 || slices.ContainsFunc(before.Findings, func(f check.Finding) bool { return f.Severity == checkpoint.Error })
 	}
 	var found []string
 	for i := range report.Findings {
 		f := &report.Findings[i]
-		if f.Severity != checkpoint.Error {
-			continue
-		}
 		text := f.Message
 		if f.Tensor != "" {
 			text = f.Tensor + ": " + text
 		}
-		found = append(found, text+" ("+f.Rule.ID+")")
+		text += " (" + f.Rule.ID + ")"
+		switch {
+		case f.Severity == checkpoint.Error && !part:
+			found = append(found, text)
+		case described && f.Severity != checkpoint.Info && v.Unchosen == 0:
+			v.note("config.json stays: %s", text)
+		}
 	}
 	if len(found) == 0 {
 		return nil
-	}
-	how := sameModel
-	if v.likeModel {
-		how = "name a GGUF file of the same model, or with --config FILE a config.json that has the number"
 	}
 	const few = 3
 	if more := len(found) - few; more > 0 {
 		found = append(found[:few], fmt.Sprintf("and %d more", more))
 	}
-	return unlike(v.opts.Like, how, "%s", strings.Join(found, "; "))
+	reasons := strings.Join(found, "; ")
+	if described {
+		return &convert.RefusalError{From: v.Names.Conversion.From, To: v.Names.Conversion.To, Reason: "config.json would be of a model with other names: " + reasons + "; change model_type first, or convert the file of the weights alone, into another directory"}
+	}
+	how := sameModel
+	if v.likeModel {
+		how = "name a GGUF file of the same model, or with --config FILE a config.json that has the number"
+	}
+	return unlike(v.opts.Like, how, "%s", reasons)
 }
+
+// ofModelType are the rules about what config.json says of the names: the model type and its tensors.
+var ofModelType = []string{"WT310", "WT318"}
 
 // factors says of factors of rotary embedding that have no place whether the configuration gives them, or what
 // of a configuration would: without them a model reads other positions. ok is false for what is none.
