@@ -31,8 +31,11 @@ type arena struct {
 	classes map[classKey]*Layout
 	kinds   map[StorageKind]*StorageKind
 
-	lists []*List // that nothing holds any more
-	dicts []*Dict
+	properties map[DType]*metaProperties
+
+	lists   []*List // that nothing holds any more
+	dicts   []*Dict
+	objects []*Object
 }
 
 // A classKey is a layout that is made of another one.
@@ -132,6 +135,26 @@ func (r *arena) dict() *Dict {
 	return &Dict{}
 }
 
+// recycleDict keeps a dictionary that nothing holds for others that are made.
+func (r *arena) recycleDict(d *Dict) {
+	const most, long = 16, 16
+	if d.held || len(r.dicts) == most || cap(d.Items) > long {
+		return
+	}
+	clear(d.Items)
+	d.Items = d.Items[:0]
+	r.dicts = append(r.dicts, d)
+}
+
+func (r *arena) object() *Object {
+	if n := len(r.objects); n > 0 {
+		o := r.objects[n-1]
+		r.objects = r.objects[:n-1]
+		return o
+	}
+	return &Object{}
+}
+
 // hold notes that a value is in more places than on top of the stack. What is not held, and taken from
 // there, is nowhere else.
 func hold(v Value) {
@@ -141,6 +164,8 @@ func hold(v Value) {
 			v.held = true
 		}
 	case *Dict:
+		v.held = true
+	case *Object:
 		v.held = true
 	}
 }
@@ -177,6 +202,10 @@ func (m *machine) lent(callee Value, args *List) {
 	if !ok || !g.lends || args.held || m.op != opReduce {
 		return
 	}
+	if g.Name == "Size" { // which is what is in them
+		m.recycle(args)
+		return
+	}
 	if o, ok := m.stack[len(m.stack)-1].(*Object); ok && o.Args == args {
 		return // the arguments were not its own
 	}
@@ -185,9 +214,8 @@ func (m *machine) lent(callee Value, args *List) {
 		case *List:
 			m.recycle(v)
 		case *Dict:
-			if !v.held && len(v.Items) == 0 && len(m.room.dicts) < 16 {
-				v.Items = nil
-				m.room.dicts = append(m.room.dicts, v)
+			if len(v.Items) == 0 {
+				m.room.recycleDict(v)
 			}
 		}
 	}

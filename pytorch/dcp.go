@@ -2,10 +2,11 @@ package pytorch
 
 import (
 	"cmp"
+	"encoding/binary"
+	"hash/maphash"
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/internal/strided"
@@ -73,15 +74,21 @@ const (
 // ReadDistributed reads the .metadata in the first size bytes of r. It fails, with a [*Fault]
 // or the error of r, when that is not the pickle of a distributed checkpoint.
 func ReadDistributed(r io.ReaderAt, size int64) (*Distributed, error) {
-	f, err := NewFile(r, size)
-	if err != nil {
+	f := &File{contents: &contents{r: r, size: size, meta: true}}
+	if err := f.read(); err != nil {
 		return nil, err
 	}
-	state, ok := stateOf(f.Root(), metadataModule+".Metadata")
+	state, ok := stateOf(f.root, metadataModule+".Metadata")
 	if !ok {
-		return nil, newFault(CodeNotDistributed, -1, "", "%s, and not the metadata of a distributed checkpoint", repr(f.Root()))
+		return nil, newFault(CodeNotDistributed, -1, "", "%s, and not the metadata of a distributed checkpoint", repr(f.root))
 	}
-	d := &Distributed{Globals: f.Globals()}
+	f.unique(state)
+	for _, key := range []string{"state_dict_metadata", "storage_data", "planner_data"} {
+		if d, ok := lookup[*Dict](state, key); ok {
+			f.unique(d)
+		}
+	}
+	d := &Distributed{Globals: f.globals}
 	for _, flt := range f.Validate() {
 		if flt.Code != CodeEmpty {
 			d.faults.add(&flt)
@@ -92,8 +99,9 @@ func ReadDistributed(r io.ReaderAt, size int64) (*Distributed, error) {
 	if !ok {
 		return nil, newFault(CodeNotDistributed, -1, "", "the metadata has no state_dict_metadata")
 	}
-	for _, item := range entries.Items {
-		d.entry(item, places)
+	d.Tensors = make([]DistributedTensor, 0, len(entries.Items))
+	for i := range entries.Items {
+		d.entry(&entries.Items[i], places)
 	}
 	if err := d.plant(state, f.memory); err != nil {
 		return nil, err
@@ -124,133 +132,160 @@ func lookup[T Value](d *Dict, key string) (T, bool) {
 	return t, ok
 }
 
-// A placeKey is what storage_data knows a piece by: MetadataIndex without its hint.
-type placeKey struct {
-	name, offsets string
+// A placeList is storage_data, and finds a piece by its name and offsets: MetadataIndex without its hint.
+type placeList struct {
+	room    arena
+	list    []placed
+	numbers numberTable
 }
 
-func keyOf(name string, offsets []uint64) placeKey {
-	var b strings.Builder
+type placed struct {
+	*metaIndex
+	*metaInfo
+}
+
+func (l *placeList) hash(name string, offsets []uint64) uint64 {
+	var h maphash.Hash
+	h.SetSeed(l.numbers.seed)
+	h.WriteString(name)
 	for _, n := range offsets {
-		b.WriteString(strconv.FormatUint(n, 10) + ",")
+		var raw [8]byte
+		binary.LittleEndian.PutUint64(raw[:], n)
+		h.Write(raw[:])
 	}
-	return placeKey{name, b.String()}
+	return h.Sum64()
+}
+
+func (l *placeList) number(hash uint64, name string, offsets []uint64) int {
+	return l.numbers.find(hash, func(i int) bool { return l.list[i].name == name && slices.Equal(l.list[i].offsets, offsets) })
+}
+
+// at returns where a piece is, nowhere when the list does not say.
+func (l *placeList) at(name string, offsets []uint64) Place {
+	i := l.number(l.hash(name, offsets), name, offsets)
+	if i < 0 {
+		return Place{}
+	}
+	p := l.list[i].metaInfo
+	return Place{File: p.file, Offset: p.offset, Length: p.length, Transforms: p.transforms}
 }
 
 // places reads storage_data, which says where pieces are. Without it the checkpoint was
 // written by something else than torch's own writers of files, or the writer did not finish.
-func (d *Distributed) places(state *Dict) map[placeKey]Place {
-	places := make(map[placeKey]Place)
+func (d *Distributed) places(state *Dict) *placeList {
 	data, ok := lookup[*Dict](state, "storage_data")
 	if !ok {
 		d.faults.report(CodeBadMetadata, -1, "", "the metadata has no storage_data, which says where the tensors are")
-		return places
+		return &placeList{numbers: newNumberTable(0)}
 	}
-	files := make(map[string]bool)
-	for _, item := range data.Items {
-		index, ok1 := stateOf(item.Key, metadataModule+".MetadataIndex")
-		info, ok2 := stateOf(item.Value, storageInfoClass)
+	l := &placeList{list: make([]placed, 0, len(data.Items)), numbers: newNumberTable(len(data.Items))}
+	files := make(map[string]string)
+	for i := range data.Items {
+		item := &data.Items[i]
+		index, ok1 := metaValue[metaIndex](&l.room, item.Key, classIndex)
+		info, ok2 := metaValue[metaInfo](&l.room, item.Value, classInfo)
 		if !ok1 || !ok2 {
 			d.faults.report(CodeBadMetadata, -1, "", "storage_data has %s for %s", repr(item.Value), repr(item.Key))
 			continue
 		}
-		name, ok1 := lookup[string](index, "fqn")
-		offsets, ok2 := sizes(index, "offset")
-		if v, _ := index.Lookup("offset"); v == nil {
-			ok2 = true // of an object
-		}
-		file, ok3 := lookup[string](info, "relative_path")
-		offset, ok4 := lookup[int64](info, "offset")
-		length, ok5 := lookup[int64](info, "length")
-		if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || offset < 0 || length < 0 {
+		if index == nil || info == nil {
+			name := ""
+			if index != nil {
+				name = index.name
+			} else if state, ok := stateOf(item.Key, metadataModule+".MetadataIndex"); ok {
+				name, _ = lookup[string](state, "fqn")
+			}
 			d.faults.report(CodeBadMetadata, -1, name, "the place of a piece of it cannot be read")
 			continue
 		}
-		p := Place{File: file, Offset: offset, Length: length}
-		if list, ok := lookup[*List](info, "transform_descriptors"); ok {
-			for _, v := range list.Items {
-				p.Transforms = append(p.Transforms, keyText(v))
-			}
+		if file, ok := files[info.file]; ok {
+			info.file = file // which may be another string of the same text
+		} else {
+			files[info.file] = info.file
+			d.Files = append(d.Files, info.file)
 		}
-		places[keyOf(name, offsets)] = p
-		if !files[file] {
-			files[file] = true
-			d.Files = append(d.Files, file)
+		hash := l.hash(index.name, index.offsets)
+		if again := l.number(hash, index.name, index.offsets); again >= 0 {
+			l.list[again].metaInfo = info // the last one counts
+			continue
 		}
+		l.numbers.put(hash, len(l.list))
+		l.list = append(l.list, placed{index, info})
 	}
-	return places
-}
-
-// sizes returns an attribute that is a torch.Size.
-func sizes(d *Dict, key string) ([]uint64, bool) {
-	list, ok := lookup[*List](d, key)
-	if !ok {
-		return nil, false
-	}
-	out := make([]uint64, len(list.Items))
-	for i, v := range list.Items {
-		n, ok := v.(int64)
-		if !ok || n < 0 {
-			return nil, false
-		}
-		out[i] = uint64(n)
-	}
-	return out, true
+	return l
 }
 
 // entry reads an entry of state_dict_metadata.
-func (d *Distributed) entry(item Item, places map[placeKey]Place) {
+func (d *Distributed) entry(item *Item, places *placeList) {
 	name, ok := item.Key.(string)
 	if !ok {
 		d.faults.report(CodeBadMetadata, -1, "", "%s is not a name", repr(item.Key))
 		return
 	}
 	if _, ok := stateOf(item.Value, metadataModule+".BytesStorageMetadata"); ok {
-		d.Objects = append(d.Objects, DistributedObject{name, places[keyOf(name, nil)]})
+		d.Objects = append(d.Objects, DistributedObject{name, places.at(name, nil)})
 		return
 	}
-	state, ok := stateOf(item.Value, metadataModule+".TensorStorageMetadata")
+	meta, ok := metaValue[metaTensor](&places.room, item.Value, classTensor)
 	if !ok {
 		d.faults.report(CodeBadMetadata, -1, name, "it is %s, neither a tensor nor an object", repr(item.Value))
 		return
 	}
-	t := DistributedTensor{Name: name}
-	shape, ok1 := sizes(state, "size")
-	props, _ := lookup[*Object](state, "properties")
-	chunks, ok2 := lookup[*List](state, "chunks")
-	if !ok1 || !ok2 || props == nil {
-		d.faults.report(CodeBadMetadata, -1, name, "its size, properties or chunks cannot be read")
-		return
-	}
-	t.Shape = shape
-	// TensorProperties.__getstate__ returns (dtype, layout, requires_grad, memory_format, pin_memory).
-	if state, ok := props.State.(*List); ok && len(state.Items) > 0 {
-		t.DType, ok1 = dtypeOf(state.Items[0])
-	} else if state, ok := props.State.(*Dict); ok {
-		v, _ := state.Lookup("dtype")
-		t.DType, ok1 = dtypeOf(v)
-	}
-	if t.DType == "" || !ok1 {
-		d.faults.report(CodeBadMetadata, -1, name, "its dtype cannot be read")
-		return
-	}
-	for _, v := range chunks.Items {
-		state, ok := stateOf(v, metadataModule+".ChunkStorageMetadata")
-		if !ok {
-			d.faults.report(CodeBadMetadata, -1, name, "a chunk of it is %s", repr(v))
-			continue
+	if meta == nil {
+		if meta = d.tensorOf(name, item.Value, places); meta == nil {
+			return
 		}
-		c := Chunk{}
-		c.Offsets, ok1 = sizes(state, "offsets")
-		c.Sizes, ok2 = sizes(state, "sizes")
-		if !ok1 || !ok2 || len(c.Offsets) != len(shape) || len(c.Sizes) != len(shape) {
-			d.faults.report(CodeBadMetadata, -1, name, "the offsets or sizes of a chunk of it cannot be read")
-			continue
-		}
-		c.Place = places[keyOf(name, c.Offsets)]
-		t.Chunks = append(t.Chunks, c)
+	}
+	t := DistributedTensor{Name: name, DType: meta.layout.DType, Shape: meta.layout.Shape}
+	if len(meta.chunks) > 0 {
+		t.Chunks = make([]Chunk, len(meta.chunks))
+	}
+	for i, c := range meta.chunks {
+		t.Chunks[i] = Chunk{Offsets: c.Shape, Sizes: c.Strides, Place: places.at(name, c.Shape)}
 	}
 	d.Tensors = append(d.Tensors, t)
+	item.Value = nil // which is in memory twice otherwise
+}
+
+// tensorOf reads a tensor as far as it can be, and reports what cannot. It returns nil where that is too much.
+func (d *Distributed) tensorOf(name string, v Value, places *placeList) *metaTensor {
+	state, ok := stateOf(v, metadataModule+".TensorStorageMetadata")
+	var shape []uint64
+	var chunks *List
+	var props Value
+	ok1, ok2 := false, false
+	if ok {
+		shape, ok1 = sizes(nil, state, "size")
+		chunks, ok2 = lookup[*List](state, "chunks")
+		props, _ = state.Lookup("properties")
+	}
+	_, isObject := props.(*Object)
+	_, isRead := props.(*metaProperties)
+	if !ok1 || !ok2 || !isObject && !isRead {
+		d.faults.report(CodeBadMetadata, -1, name, "its size, properties or chunks cannot be read")
+		return nil
+	}
+	p, _ := props.(*metaProperties)
+	if o, ok := props.(*Object); ok { // of whatever class
+		p, _ = places.room.propertiesOf(o.State).(*metaProperties)
+	}
+	if p == nil {
+		d.faults.report(CodeBadMetadata, -1, name, "its dtype cannot be read")
+		return nil
+	}
+	t := &metaTensor{layout: places.room.shaped(p.dtype, shape)}
+	for _, v := range chunks.Items {
+		c, ok := metaValue[metaChunk](&places.room, v, classChunk)
+		switch {
+		case !ok:
+			d.faults.report(CodeBadMetadata, -1, name, "a chunk of it is %s", repr(v))
+		case c == nil || len(c.Shape) != len(shape):
+			d.faults.report(CodeBadMetadata, -1, name, "the offsets or sizes of a chunk of it cannot be read")
+		default:
+			t.chunks = append(t.chunks, c)
+		}
+	}
+	return t
 }
 
 // Bytes returns the size of a tensor, false when its dtype is not known or the size passes 63

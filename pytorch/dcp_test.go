@@ -3,7 +3,10 @@ package pytorch
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/big"
+	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 	"unicode/utf8"
@@ -229,6 +232,81 @@ func TestDistributedTree(t *testing.T) {
 		}
 		if tree.Path() != test.path || !slices.Equal(got, test.want) {
 			t.Errorf("%q: %q in %q, want %q in %q", test.names, got, tree.Path(), test.want, test.path)
+		}
+	}
+}
+
+// TestDistributedMemory: what describes many tensors is kept in a few words each, though the pickle has
+// some five objects and a dozen tuples for one.
+func TestDistributedMemory(t *testing.T) {
+	n := 30_000
+	if testing.Short() {
+		n = 5_000
+	}
+	var d tt.Distributed
+	for i := range n {
+		cols := 1 + i%7
+		d.Tensors = append(d.Tensors, tt.Sharded{
+			Name: fmt.Sprintf("model.layers.%d.mlp.experts.%d.w", i/768, i%768), DType: "bfloat16", Shape: []int{2, cols}, Data: make([]byte, 4*cols),
+			Chunks: []tt.Chunk{{Offsets: []int{0, 0}, Sizes: []int{1, cols}, File: "a"}, {Offsets: []int{1, 0}, Sizes: []int{1, cols}, File: "b"}},
+		})
+	}
+	meta := d.Files()[".metadata"]
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	got, err := ReadDistributed(bytes.NewReader(meta), int64(len(meta)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	live, total := int64(after.HeapAlloc)-int64(before.HeapAlloc), after.TotalAlloc-before.TotalAlloc
+	t.Logf("metadata of %d bytes: %d bytes in use, %d allocated", len(meta), live, total)
+	if live > 2*int64(len(meta)) || total > 8*uint64(len(meta)) {
+		t.Errorf("%d bytes in use and %d allocated for metadata of %d", live, total, len(meta))
+	}
+	if faults := got.Validate(); len(got.Tensors) != n || len(faults) > 0 {
+		t.Errorf("%d tensors, %v", len(got.Tensors), faults)
+	}
+	for i := range got.Tensors {
+		w := &got.Tensors[i]
+		if c := w.Chunks[1]; w.Name != d.Tensors[i].Name || w.DType != "bfloat16" || !slices.Equal(w.Shape, []uint64{2, uint64(1 + i%7)}) ||
+			!slices.Equal(c.Offsets, []uint64{1, 0}) || !slices.Equal(c.Sizes, []uint64{1, uint64(1 + i%7)}) || c.Place.File != "b" || c.Place.Length == 0 {
+			t.Fatalf("%+v, want %v", w, d.Tensors[i])
+		}
+	}
+}
+
+// TestMetadataHeld: objects that occur in several places are read in each of them.
+func TestMetadataHeld(t *testing.T) {
+	const class = "torch.distributed.checkpoint.metadata."
+	size := func(n ...any) any { return tt.Call{Func: tt.Named("torch.Size"), Args: tt.Tuple{tt.Tuple(n)}} }
+	chunk := &tt.Shared{Value: tt.Object{Class: tt.Named(class + "ChunkStorageMetadata"), State: tt.D("offsets", size(0, 0), "sizes", size(2, 3))}}
+	props := &tt.Shared{Value: tt.Object{Class: tt.Named(class + "TensorProperties"), State: tt.Tuple{tt.Named("torch.float32"), nil, false, nil, false}}}
+	shape := &tt.Shared{Value: size(2, 3)}
+	tensor := func() any {
+		return tt.Object{Class: tt.Named(class + "TensorStorageMetadata"), State: tt.D("properties", props, "size", shape, "chunks", tt.List{chunk})}
+	}
+	info := &tt.Shared{Value: tt.Object{Class: tt.Named("torch.distributed.checkpoint.filesystem._StorageInfo"), State: tt.D("relative_path", "f", "offset", 5, "length", 7)}}
+	index := func(name string) any {
+		return tt.Object{Class: tt.Named(class + "MetadataIndex"), State: tt.D("fqn", name, "offset", size(0, 0), "index", 0)}
+	}
+	root := tt.Object{Class: tt.Named(class + "Metadata"), State: tt.D(
+		"state_dict_metadata", tt.D("a", tensor(), "b", tensor()), "storage_data", tt.D(index("a"), info, index("b"), info))}
+	for protocol := 2; protocol < 6; protocol++ {
+		meta := tt.Pickle(protocol, root)
+		d, err := ReadDistributed(bytes.NewReader(meta), int64(len(meta)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if faults := d.Validate(); len(faults) > 0 || len(d.Tensors) != 2 {
+			t.Fatalf("protocol %d: %d tensors, %v", protocol, len(d.Tensors), faults)
+		}
+		for _, w := range d.Tensors {
+			if w.DType != "float32" || !slices.Equal(w.Shape, []uint64{2, 3}) || !reflect.DeepEqual(w.Chunks, []Chunk{{[]uint64{0, 0}, []uint64{2, 3}, Place{File: "f", Offset: 5, Length: 7}}}) {
+				t.Errorf("protocol %d: %+v", protocol, w)
+			}
 		}
 	}
 }

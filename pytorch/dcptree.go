@@ -100,11 +100,14 @@ func (d *Distributed) unflatten(keys func(name string) []string) (root *Dict, ok
 		return true
 	}
 	ok = true
+	var room arena
+	var storages pieced[Storage]
 	for i := range d.Tensors {
 		t := &d.Tensors[i]
-		one := &Tensor{Layout: &Layout{DType: t.DType, Shape: t.Shape}}
+		one := room.tensor(Tensor{Layout: room.shaped(t.DType, t.Shape)})
 		n, _ := one.Elements()
-		one.Storage = &Storage{Key: t.Name, StorageKind: &StorageKind{DType: t.DType, Elements: n}, at: -1}
+		kind, _ := room.kind(StorageKind{DType: t.DType, Elements: n})
+		one.Storage = storages.add(Storage{Key: t.Name, StorageKind: kind, at: -1, id: uint32(i)})
 		ok = put(t.Name, one) && ok
 	}
 	for _, o := range d.Objects {

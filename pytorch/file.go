@@ -43,7 +43,8 @@ type contents struct {
 	r          io.ReaderAt
 	closer     io.Closer
 	size       int64
-	nested     int // how many strings of pickles it is in
+	nested     int  // how many strings of pickles it is in
+	meta       bool // see machine
 	container  Container
 	prefix     string // of an archive's members
 	twice      bool   // there are two pickles of one name

@@ -21,7 +21,7 @@ var magicOpcodes = []byte("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
 // of the storages.
 func (f *File) openStream() error {
 	m := newMachine(&window{r: f.r, size: f.size})
-	m.strings = f.nested
+	m.strings, m.meta = f.nested, f.meta
 	v, pos, err := m.run(0)
 	if _, broken := err.(*Fault); broken && !m.w.isPickle() && len(m.order) == 0 {
 		return newFault(CodeNotTorch, 0, "", "neither a zip archive nor a pickle")

@@ -55,6 +55,7 @@ type machine struct {
 	faults   faultList
 	room     arena
 
+	meta bool // what describes a distributed checkpoint is kept compact
 	// brief keeps the first few items of what is built, which is enough to know what is called.
 	brief bool
 	// inner is told of strings that are pickles or checkpoints of their own; nil for nobody.
@@ -360,7 +361,7 @@ func (m *machine) step(op byte, arg []byte) {
 		m.withMarked(func(items []Value) { m.appendTo(m.top(), items) })
 	case opEmptyDict:
 		m.charge(32)
-		m.push(&Dict{})
+		m.push(m.room.dict())
 	case opDict:
 		items := m.popMark()
 		d := &Dict{}
@@ -683,7 +684,8 @@ func (m *machine) global(module, name string) *Global {
 		}
 		m.charge(400 + len(module) + len(name))
 		g = &Global{Module: module, Name: name, Offset: m.w.place(m.pos)}
-		g.known, g.lends = known[g.String()], lending[g.String()]
+		name := g.String()
+		g.known, g.lends, g.meta = known[name], lending[name], metaClasses[name]
 		m.globals[key] = g
 		m.order = append(m.order, g)
 	}
@@ -751,7 +753,9 @@ func (m *machine) call(callee Value, args *List) {
 		m.warn(CodeBadTarget, "the pickle calls %s", repr(callee))
 	}
 	m.charge(sizeOfObject)
-	m.push(&Object{Class: callee, Args: args})
+	o := m.room.object()
+	o.Class, o.Args = callee, args
+	m.push(o)
 }
 
 // called counts a call of a global.
@@ -765,10 +769,13 @@ func (m *machine) called(g *Global) {
 func (m *machine) build(target, state Value) {
 	switch t := target.(type) {
 	case *Object:
-		t.addState(m, state)
 		if g, ok := t.Class.(*Global); ok {
 			m.called(g) // its __setstate__
+			if m.meta && m.compact(t, g, state) {
+				return
+			}
 		}
+		t.addState(m, state)
 		if g, ok := t.Class.(*Global); ok && g.Module == "torch" && strings.HasSuffix(g.Name, "Tensor") {
 			if made, ok := m.setTensor(state); ok {
 				t.tensor = m.mark(made)

@@ -59,7 +59,7 @@ func init() {
 // tensors: torch makes four tuples and a dictionary for every tensor.
 var lending = map[string]bool{
 	"torch._utils._rebuild_tensor": true, "torch._utils._rebuild_tensor_v2": true, "torch._utils._rebuild_tensor_v3": true,
-	"torch._utils._rebuild_parameter": true,
+	"torch._utils._rebuild_parameter": true, "torch.Size": true,
 }
 
 // tensor makes a tensor of what every rebuild function begins with, of the type of the storage or of another

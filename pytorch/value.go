@@ -56,9 +56,10 @@ type Global struct {
 	Of *Global
 
 	known  rebuild
-	lends  bool // see lending
-	pushed int  // how often the stack was given it
-	taken  int  // how often it was getattr, and the attribute is known
+	lends  bool      // see lending
+	meta   metaClass // see compact
+	pushed int       // how often the stack was given it
+	taken  int       // how often it was getattr, and the attribute is known
 }
 
 // A Call is an opcode that has Python call something.
@@ -88,6 +89,7 @@ type Object struct {
 	Dict  []Item
 
 	tensor *Tensor // of torch before 0.4, which is built from its state
+	held   bool    // by more than the stack
 }
 
 // A Storage is a run of elements of one type.
