@@ -20,12 +20,7 @@ func TestParquetProgram(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the installed program, not with -short")
 	}
-	linked := filepath.Join(t.TempDir(), parquetProgram)
-	build := exec.Command("go", "build", "-tags=parquet", "-o", linked, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	linked := parquetBinary(t)
 	copyTo := func(dir, name, from string) string {
 		t.Helper()
 		text, err := os.ReadFile(from)

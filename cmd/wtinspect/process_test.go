@@ -200,6 +200,18 @@ func buildBinary(tb testing.TB) string {
 	return bin
 }
 
+// parquetBinary builds the program that writes Parquet.
+func parquetBinary(tb testing.TB) string {
+	tb.Helper()
+	program := filepath.Join(tb.TempDir(), "wtinspect-parquet")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags=parquet", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
 // python returns the interpreter itself: what the path has may be a script
 // that finds one, and would be timed too.
 func python(b *testing.B) string {

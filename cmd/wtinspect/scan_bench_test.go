@@ -16,8 +16,8 @@ import (
 // releasesVariable is how many releases BenchmarkScan generates.
 const releasesVariable = "WTINSPECT_SCAN_RELEASES"
 
-// BenchmarkScan judges many releases of 200 tensors in one process, beside a process for
-// each. The releases are of several sizes, and some have names that are not as they
+// BenchmarkScan judges many releases of 200 tensors in one process, as lines and as Parquet,
+// beside a process for each. The releases are of several sizes, and some have names that are not as they
 // should be.
 func BenchmarkScan(b *testing.B) {
 	bin := buildBinary(b)
@@ -40,6 +40,26 @@ func BenchmarkScan(b *testing.B) {
 		process(b, true, bin, "scan", "-q", "-R", root)
 		b.ReportMetric(float64(releases)*float64(b.N)/b.Elapsed().Seconds(), "releases/s")
 	})
+	var scanned, checked float64 // releases a second
+	b.Run(fmt.Sprintf("releases=%d/parquet", releases), func(b *testing.B) {
+		program := parquetBinary(b)
+		args := func() []string {
+			return []string{"scan", "-q", "-f", "parquet", "-o", filepath.Join(b.TempDir(), "tables"), "-R", root}
+		}
+		for b.Loop() {
+			if out, err := exec.Command(program, args()...).CombinedOutput(); err != nil {
+				b.Fatalf("%v\n%s", err, out)
+			}
+		}
+		scanned = float64(releases) * float64(b.N) / b.Elapsed().Seconds()
+		peak := peakMemory(b, program, args()...) >> 20
+		b.ReportMetric(scanned, "releases/s")
+		b.ReportMetric(200*scanned, "tensors/s")
+		b.ReportMetric(float64(peak), "MiB-peak")
+		if peak > 300 {
+			b.Errorf("%d MiB, want at most 300", peak)
+		}
+	})
 	b.Run("check", func(b *testing.B) {
 		i := 0
 		for b.Loop() {
@@ -51,7 +71,12 @@ func BenchmarkScan(b *testing.B) {
 				i++
 			}
 		}
-		b.ReportMetric(float64(i)/b.Elapsed().Seconds(), "releases/s")
+		checked = float64(i) / b.Elapsed().Seconds()
+		b.ReportMetric(checked, "releases/s")
+		b.ReportMetric(scanned/checked, "times-slower")
+		if releases >= 1000 && scanned < 10*checked { // fewer take less than to start
+			b.Errorf("a scan is %.1f times as fast, want 10", scanned/checked)
+		}
 	})
 }
 

@@ -90,8 +90,9 @@ func checkChunk(chunk *io.SectionReader) error {
 
 // zstdSize returns the size that a frame of zstd says it has, 0 where it does not. Source: RFC
 // 8878, 3.1.1.1.
-func zstdSize(b []byte) uint64 {
-	if len(b) < 16 || binary.LittleEndian.Uint32(b) != 0xfd2fb528 {
+func zstdSize(page []byte) uint64 {
+	var b [4 + 1 + 1 + 4 + 8]byte // the longest header
+	if copy(b[:], page); binary.LittleEndian.Uint32(b[:]) != 0xfd2fb528 {
 		return 0
 	}
 	flags, rest := b[4], b[5:]
@@ -104,9 +105,6 @@ func zstdSize(b []byte) uint64 {
 		return uint64(binary.LittleEndian.Uint16(rest)) + 256
 	case 2:
 		return uint64(binary.LittleEndian.Uint32(rest))
-	}
-	if len(rest) < 8 {
-		return 0
 	}
 	return binary.LittleEndian.Uint64(rest)
 }
