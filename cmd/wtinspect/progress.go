@@ -15,6 +15,8 @@ type progress struct {
 	when string
 	// files says that files are counted, and not bytes.
 	files bool
+	// each is what else is counted, with a rate.
+	each string
 }
 
 func (o *progress) addFlags(cmd *cobra.Command) {
@@ -55,16 +57,22 @@ func (o *progress) meter(p *program, what string, total int64) *meter {
 		line.Reset()
 	}
 	count := progressbar.OptionShowBytes(true)
-	if o.files {
+	if o.files || o.each != "" {
 		count = progressbar.OptionShowCount()
+	}
+	rate := func(*progressbar.ProgressBar) {}
+	if o.each != "" {
+		rate = progressbar.OptionShowIts()
 	}
 	drawn.Go(func() {
 		bar := progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(&line),
 			progressbar.OptionSetDescription(what),
 			count,
+			rate,
+			progressbar.OptionSetItsString(o.each),
 			progressbar.OptionUseIECUnits(true),
-			progressbar.OptionShowTotalBytes(true),
+			progressbar.OptionShowTotalBytes(total != unknownTotal),
 			progressbar.OptionSetPredictTime(true),
 			progressbar.OptionSetWidth(20),
 			progressbar.OptionClearOnFinish(),

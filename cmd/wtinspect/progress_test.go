@@ -45,6 +45,27 @@ func TestMeterOfFiles(t *testing.T) {
 	}
 }
 
+// Inputs are counted, with errors and a rate, on one line of a terminal however many there are.
+func TestMeterOfInputs(t *testing.T) {
+	var errs writes
+	p := newProgram(nil, nil, &errs, func(string) string { return "" })
+	m := (&progress{when: "always", each: "inputs"}).meter(p, "scanning", unknownTotal)
+	sum := newScanSummary(m)
+	sum.progress(12_345_678, 9_999_999)
+	m.end()
+	drawn := strings.Join(errs, "")
+	for _, want := range []string{"scanning, 9,999,999 errors", "(12345678, ", " inputs/s)"} {
+		if !strings.Contains(drawn, want) {
+			t.Errorf("%q is not in %q", want, drawn)
+		}
+	}
+	for _, line := range strings.Split(drawn, "\r") {
+		if strings.Contains(line, "B/") || len(line) > 79 {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
 // writes keeps each write to it.
 type writes []string
 

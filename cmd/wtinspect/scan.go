@@ -195,6 +195,7 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	}
 	var unread error // of a list
 	refs := func(yield func(string) bool) { unread = o.Each(ctx, p.stdin, args, yield) }
+	o.each = "inputs"
 	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
 	opts := &inspect.ScanOptions{
 		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Values: o.values, Workers: o.workers,
