@@ -42,7 +42,7 @@ func (d *finder) distributed(dir string, l *listing) error {
 		meta.Err = err
 		return nil
 	}
-	meta.chunked = &dcpFile{Distributed: m, dtypes: torchDTypes, files: make(map[string]*File)}
+	meta.chunked = &dcpFile{Distributed: m, files: make(map[string]*File)}
 	for _, name := range m.Files {
 		f := c.file(name)
 		f.chunks = true
@@ -67,10 +67,9 @@ func (d *finder) distributed(dir string, l *listing) error {
 // files of the chunks are containers without tensors.
 type dcpFile struct {
 	*pytorch.Distributed
-	tree   *pytorch.File // what is listed
-	at     []int         // where the tensors that are listed are in Tensors
-	dtypes map[pytorch.DType]string
-	files  map[string]*File // by the names that the metadata has for them
+	tree  *pytorch.File    // what is listed
+	at    []int            // where the tensors that are listed are in Tensors
+	files map[string]*File // by the names that the metadata has for them
 
 	mu   sync.Mutex
 	open map[place]*together // where the chunks of a file are together
@@ -125,11 +124,8 @@ func (f *dcpFile) list(subtree string) (err error) {
 
 func (f *dcpFile) fill(i int, out *Tensor) {
 	t := &f.Tensors[f.at[i]]
-	out.Name, out.Shape = f.name(i), t.Shape
-	var known bool
-	if out.DType, known = f.dtypes[t.DType]; !known {
-		out.DType = string(t.DType)
-	}
+	out.Name = f.name(i)
+	out.DType, out.Shape = torchType(t.DType, t.Shape)
 	out.Bytes, out.BytesKnown = t.Bytes()
 	out.Offset = -1
 }
@@ -293,12 +289,9 @@ func (f *dcpFile) chunk(t *pytorch.DistributedTensor, c *pytorch.Chunk) (io.Read
 			return fail("cannot be read: %v", err)
 		}
 	}
-	want, known := f.dtypes[t.DType]
-	if !known {
-		want = string(t.DType)
-	}
-	if dtype != want || !slices.Equal(shape, c.Sizes) {
-		return fail("is %s %d in %s, and %s %d in .metadata", dtype, shape, file.Name, want, c.Sizes)
+	want, sizes := torchType(t.DType, c.Sizes)
+	if dtype != want || !slices.Equal(shape, sizes) {
+		return fail("is %s %d in %s, and %s %d in .metadata", dtype, shape, file.Name, want, sizes)
 	}
 	return data, nil
 }

@@ -28,7 +28,10 @@ var numpyDTypes = map[byte]map[uint64]string{
 }
 
 // numpyNames are the types that a header has by the names of ml_dtypes.
-var numpyNames = map[string]string{"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
+var numpyNames = map[string]string{
+	"bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
+	"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e8m0fnu": "F8_E8M0",
+}
 
 // A numpyFile is a file of arrays. Its tensors are little-endian and in the order of their
 // shapes, whatever is in the file.
@@ -106,6 +109,15 @@ func (f *numpyFile) same(src io.ReaderAt, size int64) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// NotArrays returns the names of the members of a file of arrays that are none, and are not listed.
+func (f *File) NotArrays() []string {
+	c, ok := f.whole().(*numpyFile)
+	if !ok {
+		return nil
+	}
+	return c.NotArrays()
 }
 
 // spareObjects is what the arrays of objects of a small file may inflate to.

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -49,7 +50,27 @@ var torchDTypes = map[pytorch.DType]string{
 	"int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
 	"uint16": "U16", "uint32": "U32", "uint64": "U64", "complex64": "C64",
 	"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0",
-	"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
+	"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", float4x2: "F4",
+}
+
+// float4x2 has two numbers in what torch counts as an element.
+const float4x2 = "float4_e2m1fn_x2"
+
+// torchType spells a type as safetensors does where it has it. Of float4_e2m1fn_x2 safetensors counts
+// the numbers, so that the last dimension is twice as long, as its binding for Python has it.
+func torchType(d pytorch.DType, shape []uint64) (dtype string, dims []uint64) {
+	dtype, known := torchDTypes[d]
+	switch n := len(shape); {
+	case !known:
+		return string(d), shape
+	case d != float4x2:
+	case n == 0 || shape[n-1] >= 1<<62:
+		return string(d), shape
+	default:
+		shape = slices.Clone(shape)
+		shape[n-1] *= 2
+	}
+	return dtype, shape
 }
 
 // A pytorchFile is a file of torch.save. Its tensors are little-endian and without
@@ -207,14 +228,8 @@ func pytorchFault(f *pytorch.Fault) Fault {
 
 func (f *pytorchFile) fill(i int, out *Tensor) {
 	t := f.At(i)
-	out.Name, out.Shape = t.Name, t.Shape
-	if t.Cast != "" {
-		t.DType = t.Cast // as torch has it; its bytes are not read
-	}
-	var known bool
-	if out.DType, known = torchDTypes[t.DType]; !known {
-		out.DType = string(t.DType)
-	}
+	out.Name = t.Name
+	out.DType, out.Shape = torchType(pytorch.DType(cmp.Or(t.Cast, t.DType)), t.Shape) // a cast one is not read
 	if out.Shape == nil {
 		out.Shape = scalar
 	}

@@ -3,11 +3,13 @@ package checkpoint_test
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/torchtest"
 )
 
 // Numbers of a big-endian file are read as little-endian, from any byte on, and so are those of
@@ -83,5 +85,48 @@ tensor view F32 [4] of=a
 	}
 	if n, _ := rel.Checkpoints[0].Parameters(nil); n != 4+2+4 {
 		t.Errorf("%d parameters", n)
+	}
+}
+
+// TestPyTorchFloat4 has two numbers in what torch counts as one element, in a file and in chunks: safetensors
+// counts them.
+func TestPyTorchFloat4(t *testing.T) {
+	const two = "float4_e2m1fn_x2"
+	w := torchtest.NewTensor(two, 3, 2, 4)
+	turned := &torchtest.Tensor{Storage: w.Storage, Shape: []int{4, 2}, Stride: []int{1, 4}}
+	file := torchtest.File{Root: torchtest.D("w", w, "turned", turned, "number", torchtest.NewTensor(two, 1)), Protocol: 2}.Zip().Bytes()
+	chunks := torchtest.Distributed{Tensors: []torchtest.Sharded{torchtest.NewSharded("w", two, []int{6, 4}, 0, 3)}}
+	data := w.Storage.Data
+	by := func(places ...int) (out []byte) {
+		for _, i := range places {
+			out = append(out, data[i])
+		}
+		return out
+	}
+	type want struct {
+		dtype string
+		shape []uint64
+		data  []byte
+	}
+	for dir, all := range map[string]map[string]want{
+		writeAll(t, map[string][]byte{"m.pt": file}): {
+			"w": {"F4", []uint64{2, 8}, data}, "turned": {"F4", []uint64{4, 4}, by(0, 4, 1, 5, 2, 6, 3, 7)}, "number": {two, []uint64{}, nil},
+		},
+		writeAll(t, chunks.Files()): {"w": {"F4", []uint64{6, 8}, chunks.Tensors[0].Data}},
+	} {
+		c := openOne(t, dir)
+		for i, got := range c.All() {
+			w := all[got.Name]
+			if got.DType != w.dtype || !slices.Equal(got.Shape, w.shape) {
+				t.Errorf("%s: %s %d, want %s %d", got.Name, got.DType, got.Shape, w.dtype, w.shape)
+			}
+			r, err := c.Data(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes, err := io.ReadAll(r); err != nil || w.data != nil && string(bytes) != string(w.data) || uint64(len(bytes)) != got.Bytes {
+				t.Errorf("%s: %x of %d bytes, %v", got.Name, bytes, got.Bytes, err)
+			}
+		}
 	}
 }

@@ -154,6 +154,19 @@ func UnlistedText(c *checkpoint.Checkpoint) string {
 	return plural.Of(len(names), "tensor") + ": " + plural.List(names)
 }
 
+// NotArraysText names the members of files of arrays that are none: "2 members: evil.pkl and notes.txt"; "" where
+// there is none.
+func NotArraysText(c *checkpoint.Checkpoint) string {
+	var names []string
+	for _, f := range c.Files {
+		names = append(names, f.NotArrays()...)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return plural.Of(len(names), "member") + ": " + plural.List(names)
+}
+
 // LostText says how many tensors PyTorch files have that are in no part of them, and are not listed: "2
 // tensors (32 B)"; "" where there is none.
 func LostText(c *checkpoint.Checkpoint) string {
@@ -252,6 +265,9 @@ func (v *Conversion) torchMetadata() {
 	}
 	if danger := DangerText(v.Source); danger != "" {
 		v.note("loading the file with torch.load %s; 'wtinspect check' says more, and nothing of it is in what is written", danger)
+	}
+	if others := NotArraysText(v.Source); others != "" {
+		v.note("not converted, as they are not arrays: %s", others)
 	}
 	if lost := LostText(v.Source); lost != "" {
 		v.note("not converted: %s in no part of what the pickle builds, which cannot be listed; 'wtinspect check' says more", lost)

@@ -153,6 +153,9 @@ func (in *inputs) noteBeside(p *program) {
 		if unlisted := inspect.UnlistedText(c); unlisted != "" {
 			p.note("%s: not listed, as they are not runs of numbers: %s; 'wtinspect check' says why", c.Path, unlisted)
 		}
+		if others := inspect.NotArraysText(c); others != "" {
+			p.note("%s: not listed, as they are not arrays: %s; 'wtinspect check' says more", c.Path, others)
+		}
 		if lost := inspect.LostText(c); lost != "" {
 			p.note("%s: not listed: %s in no part of what the pickle builds; 'wtinspect check' says more", c.Path, lost)
 		}

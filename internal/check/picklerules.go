@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -243,7 +244,7 @@ func (s *subject) findPickled() []*pickledFile {
 				continue
 			}
 			if m.Format == checkpoint.NumPy && f.Err == nil {
-				if p := lookIntoArrays(f, m.Path); p != nil {
+				if p := s.lookIntoArrays(f, m.Path); p != nil {
 					list = append(list, p)
 				}
 				continue
@@ -299,9 +300,13 @@ func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck 
 	return out
 }
 
-// lookIntoArrays looks into the arrays of objects of a file, nil where there are none.
-func lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
+// lookIntoArrays looks into the arrays of objects of a file, and into members of the archive that are pickles: nil
+// where there are none.
+func (s *subject) lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
 	out := &pickledFile{path: f.Path, checkpoint: ck, index: true}
+	if len(f.NotArrays()) > 0 {
+		out.strayPickles(s.ctx)
+	}
 	for name, list := range f.ObjectArrays() {
 		for _, p := range list {
 			p.Place = cmp.Or(p.Place, name)
@@ -319,6 +324,24 @@ func lookIntoArrays(f *checkpoint.File, ck string) *pickledFile {
 	}
 	out.addBounds()
 	return out
+}
+
+// strayPickles looks into the pickles of an archive that NumPy does not load.
+func (f *pickledFile) strayPickles(ctx context.Context) {
+	src, err := source.Open(ctx, f.path)
+	if err != nil {
+		return // reported as unreadable
+	}
+	defer src.Close()
+	list, _ := pytorch.Programs(src, src.Size()) // what is wrong with the archive is a fault of the file
+	for _, p := range list {
+		p.Stray = true
+		f.programs = append(f.programs, p)
+		f.faults = append(f.faults, f.fault(pytorch.Fault{
+			Code: pytorch.CodeExtraPickle, Severity: pytorch.Warning, Offset: p.Offset,
+			Detail: fmt.Sprintf("the archive has a pickle, %.100q, among arrays: NumPy does not load it, and other programs may", p.Place),
+		}, ""))
+	}
 }
 
 // lookForPickles returns nil for a file without pickles. The file of a checkpoint is open,
@@ -435,7 +458,11 @@ func runDangerousCode(p *Pass) {
 					message = fmt.Sprintf("the pickle %s, which %s", verb(g), row.Does)
 				}
 				if f.programs[i].Stray {
-					message += "; torch.load does not run this pickle, other programs may"
+					loader := "torch.load"
+					if f.index {
+						loader = "what reads the file"
+					}
+					message += "; " + loader + " does not run this pickle, other programs may"
 				}
 				if len(row.By) > 0 {
 					message += " (" + row.source() + ")"

@@ -140,7 +140,7 @@ downloads do not belong in a release.`,
 		Profiles: map[Profile]checkpoint.Severity{Transformers: checkpoint.Error, MLX: checkpoint.Info, VLLM: checkpoint.Info},
 		Title:    "numbered shards have no index",
 		Doc: `Transformers and diffusers find shards by model.safetensors.index.json alone and
-refuse the directory without it.`,
+refuse the directory without it. Of PyTorch's shards that is pytorch_model.bin.index.json.`,
 		Bad: "model-0000N-of-00002 alone", Good: "the shards with model.safetensors.index.json",
 		Fix: &Fix{Kind: FixIndex, Doc: "writes the index from the shards"},
 	},
@@ -288,7 +288,11 @@ func runStrayWeights(p *Pass) {
 
 func runNoIndex(p *Pass) {
 	for _, m := range p.models {
-		if m.Format != checkpoint.Safetensors || m.Index != "" || len(m.Files) < 2 {
+		name := ""
+		if m.Index == "" && len(m.Files) > 1 {
+			name = IndexName(m.Files[0].Name)
+		}
+		if name == "" {
 			continue
 		}
 		rival := false
@@ -299,16 +303,24 @@ func runNoIndex(p *Pass) {
 		if rival {
 			continue // WT211's
 		}
-		f := m.whole("%d shards and no %s", len(m.Files), IndexName(m.Files[0].Name))
-		f.Fixable, f.Count = !m.partial(), 1
+		f := m.whole("%d shards and no %s", len(m.Files), name)
+		f.Fixable, f.Count = m.Format == checkpoint.Safetensors && !m.partial(), 1
 		p.report(f)
 	}
 }
 
-// IndexName returns the name of the index that belongs to a shard's name.
+// IndexName returns the name of the index that belongs to a shard's name, "" for a name that is not one of a
+// shard of safetensors or of torch.save.
 func IndexName(shard string) string {
-	prefix, _, _, _ := safetensors.ParseShardName(shard)
-	return checkpoint.IndexName(prefix)
+	if prefix, _, _, ok := safetensors.ParseShardName(shard); ok {
+		return checkpoint.IndexName(prefix)
+	}
+	stem, isBin := strings.CutSuffix(shard, ".bin")
+	prefix, _, _, ok := safetensors.ParseShardName(stem + ".safetensors")
+	if !ok || !isBin {
+		return ""
+	}
+	return strings.Replace(checkpoint.IndexName(prefix), ".safetensors.index.", ".bin.index.", 1)
 }
 
 // partPrefixes are what the names of parts begin with that some projects store in a file

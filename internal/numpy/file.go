@@ -163,6 +163,17 @@ func (f *File) At(i int) Array { return f.arrays[i] }
 // All returns the arrays in the order of the file.
 func (f *File) All() iter.Seq2[int, Array] { return slices.All(f.arrays) }
 
+// NotArrays returns the names of the members of the archive that are no arrays, without the ending of one.
+func (f *File) NotArrays() []string {
+	var names []string
+	for _, flt := range f.faults {
+		if flt.Code == CodeNotArray {
+			names = append(names, flt.Tensor)
+		}
+	}
+	return names
+}
+
 // Data returns a reader of the elements of array i in the order of its shape, in the byte
 // order of the file. The error is a [*Fault] when the file does not have them.
 func (f *File) Data(i int) (*io.SectionReader, error) {

@@ -235,7 +235,7 @@ type dtype struct {
 }
 
 // named are the types of ml_dtypes that a header may have by their names, and their bytes.
-var named = map[string]uint64{"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1}
+var named = map[string]uint64{"bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1}
 
 // parseDType reads a typestr (numpy/_core/_internal.py and the array interface): a byte
 // order, a kind and a number of bytes. Big is what takes several bytes in the other order.
