@@ -322,7 +322,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	if v.isGGUF() || !slices.ContainsFunc(v.items, func(it item) bool { return !quant.Plain(it.Name, it.DType) }) {
 		return nil
 	}
-	options, err := v.quantOptions(ctx)
+	options, groups, err := v.quantOptions(ctx)
 	if err != nil {
 		return err
 	}
@@ -385,6 +385,16 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 			}
 		}
 		c := v.castOf(m.Scheme.Name, dtype)
+		if g, ok := groups.Of(m.Name); ok {
+			if g.Asymmetric && !slices.ContainsFunc(m.Tensors, func(t quant.Tensor) bool { return t.Leaf == zeroPoint }) {
+				return fmt.Errorf("%q is quantised as %s, and %s is not there, so its numbers cannot be worked out; --keep %q copies such weights as they are", old.Name, m.Scheme.Name, zeroPoint, keepGlob(old.Name))
+			}
+			form := *m.Form
+			form.Said = g.Inputs()
+			own := *m
+			own.Form = &form
+			m = &own
+		}
 		name, a, err := w.Dequantise(m, parts, dtype, &c.tally)
 		if err != nil {
 			return fmt.Errorf("%q is quantised as %s: %w; --keep %q copies such weights as they are", old.Name, m.Scheme.Name, err, keepGlob(old.Name))
@@ -428,10 +438,13 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	return nil
 }
 
+// zeroPoint is what asymmetric weights of compressed-tensors are less by.
+const zeroPoint = "weight_zero_point"
+
 // quantOptions is what the configurations of the sources say of how weights are quantised. Where two of them
 // differ, numbers would be worked out by the wrong one.
-func (v *Conversion) quantOptions(ctx context.Context) (*quant.Options, error) {
-	options := new(quant.Options)
+func (v *Conversion) quantOptions(ctx context.Context) (options *quant.Options, groups *adapt.QuantGroups, err error) {
+	options = new(quant.Options)
 	by := ""
 	for _, c := range v.parts() {
 		doc, err := c.Document(ctx, "config.json")
@@ -443,13 +456,13 @@ func (v *Conversion) quantOptions(ctx context.Context) (*quant.Options, error) {
 		}
 		o := adapt.Quantised(doc)
 		if by != "" && *o != *options && v.opts.DType != "" {
-			return nil, fmt.Errorf("%s and %s are quantised in different ways, as their configurations say (weight_block_size, sym); convert each of them with --dtype first", by, c.Path)
+			return nil, nil, fmt.Errorf("%s and %s are quantised in different ways, as their configurations say (weight_block_size, sym); convert each of them with --dtype first", by, c.Path)
 		}
 		if by == "" {
-			by, options = c.Path, o
+			by, options, groups = c.Path, o, adapt.ReadQuantGroups(doc)
 		}
 	}
-	return options, nil
+	return options, groups, nil
 }
 
 // unfit refuses weights whose numbers are to be worked out, and that lack something for it or

@@ -252,12 +252,15 @@ func Quantised(doc *checkpoint.Config) *quant.Options {
 	return o
 }
 
+// quantSections are where config.json says how weights are quantised.
+var quantSections = []string{"quantization_config", "compression_config"}
+
 // grouped is what the groups of layers in a configuration of compressed-tensors, or the one group of Quark, say of
 // how weights are quantised. Which layers a group is of is a matter of the classes of a program, so what counts is
 // what all of them say.
 func grouped(doc *checkpoint.Config) (asymmetric bool, size uint64) {
 	var weights []checkpoint.ConfigValue
-	for _, key := range []string{"quantization_config", "compression_config"} {
+	for _, key := range quantSections {
 		groups, _ := doc.Find(key, "config_groups")
 		for _, g := range groups.Members() {
 			if w, ok := g.Find("weights"); ok && w.Kind() == "object" {
@@ -269,18 +272,14 @@ func grouped(doc *checkpoint.Config) (asymmetric bool, size uint64) {
 		}
 	}
 	for i, w := range weights {
-		symmetric, said := w.Find("symmetric")
-		is, known := symmetric.Bool()
-		here := said && known && !is
-		group, _ := w.Find("group_size")
-		n, _ := group.Int()
-		n = max(n, 0) // -1: each row has one scale
+		g := readQuantGroup(w)
+		n := g.Inputs()
 		if i == 0 {
-			asymmetric, size = here, uint64(n)
+			asymmetric, size = g.Asymmetric, n
 			continue
 		}
-		asymmetric = asymmetric && here
-		if size != uint64(n) {
+		asymmetric = asymmetric && g.Asymmetric
+		if size != n {
 			size = 0
 		}
 	}

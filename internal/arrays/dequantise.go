@@ -128,6 +128,9 @@ func (q *weight) group(said uint64) error {
 	if i := slices.IndexFunc(q.steps, func(s *step) bool { return s.use != quant.Minus }); i >= 0 {
 		s = q.steps[i]
 	}
+	if said == quant.WholeRow {
+		return fmt.Errorf("config.json says that each row has one scale, and there %s %d", plural.Verb(int(s.across), "are"), s.across)
+	}
 	return fmt.Errorf("config.json says group_size %d, which is %s for %d columns, and there %s %d", said, plural.Of(int((cols-1)/want+1), "scale"), cols, plural.Verb(int(s.across), "are"), s.across)
 }
 

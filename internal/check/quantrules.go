@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -379,11 +380,11 @@ func (c *quantClaim) packings() []packing {
 }
 
 // numbered are the schemes in which bits and groups are the configuration's to say.
-var numbered = []string{"gptq", "awq", "compressed-tensors", "mlx"}
+var numbered = []string{"gptq", "awq", "compressed-tensors", "mlx", "int8-group"}
 
 func runQuantNumbers(p *Pass) {
 	for m, c := range p.claims {
-		list := c.packings()
+		packings, groups := c.packings(), adapt.ReadQuantGroups(c.doc)
 		order := c.is("desc_act")
 		for _, mod := range m.quant().Modules {
 			if mod.Scheme == nil || !slices.Contains(numbered, mod.Scheme.Name) || mod.Groups == 0 {
@@ -392,7 +393,15 @@ func runQuantNumbers(p *Pass) {
 			if order && mod.Scheme.Name == "gptq" && !slices.ContainsFunc(mod.Tensors, func(t quant.Tensor) bool { return t.Leaf == "g_idx" }) {
 				p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed without a g_idx, and desc_act is true (%s)", c.place("desc_act")))
 			}
+			list := packings
+			if g, ok := groups.Of(mod.Name); ok && len(list) > 0 {
+				list = []packing{{g.Bits, g.Size, "num_bits"}}
+			}
 			if len(list) == 0 || slices.ContainsFunc(list, func(pk packing) bool { return pk.agrees(mod) }) {
+				continue
+			}
+			if mod.Scheme.Name == "int8-group" {
+				p.report(m.finding(mod.Index(&mod.Tensors[mod.WeightAt()]), "8 bits in groups of %d, and %s says %s", mod.Group, c.place(list[0].key), list[0]))
 				continue
 			}
 			if mod.Bits == 0 {
@@ -410,6 +419,9 @@ func (pk packing) agrees(m *quant.Module) bool {
 		return false
 	}
 	in, bits := m.In, m.Bits
+	if m.Scheme.Name == "int8-group" {
+		bits = 8
+	}
 	if bits == 0 && pk.bits > 0 {
 		in, bits = m.Row/uint64(pk.bits), uint64(pk.bits)
 	}

@@ -466,6 +466,9 @@ func (f *fit) groupSize() uint64 {
 	return 0
 }
 
+// WholeRow is the group of a scale that all inputs of an output share.
+const WholeRow = 1<<64 - 1
+
 // Options are what the configuration says of the tensors.
 type Options struct {
 	Rows, Columns uint64 // of a block; 0 means 128
