@@ -121,6 +121,10 @@ func TestGradeOf(t *testing.T) {
 		{"optparse", "Values", unknown},
 		{"pathlib", "PosixPath", harmless},
 		{"pathlib", "Path.write_text", dangerous},
+		{"pathlib", "PosixPath.unlink", dangerous},
+		{"pathlib", "PosixPath.joinpath", unknown},
+		{"pathlib._local", "PosixPath", harmless}, // of Python 3.13
+		{"pathlib._local", "WindowsPath.open", dangerous},
 		{"tkinter.filedialog", "asksaveasfile", dangerous},
 		{"concurrent.futures.process", "ProcessPoolExecutor", dangerous},
 		{"gzip", "open", dangerous},
