@@ -182,3 +182,91 @@ func (f target) isNaN(code uint32) bool {
 	}
 	return code>>f.mant&(1<<f.exp-1) == 1<<f.exp-1 && code&(1<<f.mant-1) != 0
 }
+
+// Numbers of 64 bits become the nearest of each type in one rounding: next to what lies between two
+// of them are some that by way of F32 would be a tie. Every code of every FP8 type does, too, and
+// F64 and F32 have all of those.
+func TestCastFromF64AndF8(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var wide []float64
+	for range 20_000 {
+		wide = append(wide, math.Float64frombits(rng.Uint64()), rng.NormFloat64(), math.Ldexp(rng.NormFloat64(), rng.IntN(60)-40))
+	}
+	for _, f := range targets {
+		list := f.positives()
+		for i, v := range list[:len(list)-1] {
+			tie := v + (list[i+1]-v)/2
+			for _, near := range []float64{math.Nextafter(tie, 0), tie, math.Nextafter(tie, math.Inf(1))} {
+				wide = append(wide, near, -near)
+			}
+		}
+	}
+	words := make([]uint64, len(wide))
+	for i, v := range wide {
+		words[i] = math.Float64bits(v)
+	}
+	sources := map[string][]float64{"F64": wide}
+	for _, f := range targets[2:] {
+		list := f.positives()
+		var all []float64
+		for code := range uint32(256) {
+			v := math.NaN()
+			switch at := int(code & 0x7f); {
+			case f.isNaN(code):
+			case at < len(list):
+				v = list[at]
+			default:
+				v = math.Inf(1)
+			}
+			if code >= 0x80 {
+				v = math.Copysign(v, -1)
+			}
+			all = append(all, v)
+		}
+		sources[f.name] = all
+	}
+	for name, numbers := range sources {
+		data := le64(words...)
+		if name != "F64" {
+			data = make([]byte, 256)
+			for i := range data {
+				data[i] = byte(i)
+			}
+		}
+		a := stored(t, name, data)
+		for _, f := range targets {
+			got, _ := read(t, a, f.name)
+			list, size, wrong := f.positives(), (f.exp+f.mant+1)/8, 0
+			for i, v := range numbers {
+				code := uint32(got[size*i])
+				if size == 2 {
+					code = uint32(binary.LittleEndian.Uint16(got[2*i:]))
+				}
+				want, nan := f.nearest(v, list)
+				if nan && f.isNaN(code) || !nan && code == want {
+					continue
+				}
+				if wrong++; wrong < 5 {
+					t.Errorf("%s %v (element %d) is %#x of %s, want %#x (NaN: %v)", name, v, i, code, f.name, want, nan)
+				}
+			}
+		}
+		for _, to := range []string{"F32", "F64"} {
+			got, cost := read(t, a, to)
+			for i, v := range numbers {
+				var is float64
+				if to == "F32" {
+					is, v = float64(math.Float32frombits(binary.LittleEndian.Uint32(got[4*i:]))), float64(float32(v))
+				} else {
+					is = math.Float64frombits(binary.LittleEndian.Uint64(got[8*i:]))
+				}
+				if is != v && (is == is || v == v) || math.Signbit(is) != math.Signbit(v) && v == v {
+					t.Fatalf("%s element %d is %v of %s, want %v", name, i, is, to, v)
+				}
+			}
+			if name != "F64" && cost.Inexact > 0 {
+				t.Errorf("%s to %s: %+v", name, to, cost)
+			}
+		}
+	}
+}
