@@ -282,10 +282,15 @@ func TestDistributedMemory(t *testing.T) {
 func TestMetadataHeld(t *testing.T) {
 	const class = "torch.distributed.checkpoint.metadata."
 	size := func(n ...any) any { return tt.Call{Func: tt.Named("torch.Size"), Args: tt.Tuple{tt.Tuple(n)}} }
-	chunk := &tt.Shared{Value: tt.Object{Class: tt.Named(class + "ChunkStorageMetadata"), State: tt.D("offsets", size(0, 0), "sizes", size(2, 3))}}
+	// As pickle does, it is memorised before it has its state.
+	chunks := []any{
+		tt.Raw("ctorch.distributed.checkpoint.metadata\nChunkStorageMetadata\n)\x81r\x00\x00\x10\x00}(X\x07\x00\x00\x00offsetsctorch\nSize\nK\x00K\x00\x86\x85R" +
+			"X\x05\x00\x00\x00sizesctorch\nSize\nK\x02K\x03\x86\x85Rub"),
+		tt.Raw("j\x00\x00\x10\x00"),
+	}
 	props := &tt.Shared{Value: tt.Object{Class: tt.Named(class + "TensorProperties"), State: tt.Tuple{tt.Named("torch.float32"), nil, false, nil, false}}}
 	shape := &tt.Shared{Value: size(2, 3)}
-	tensor := func() any {
+	tensor := func(chunk any) any {
 		return tt.Object{Class: tt.Named(class + "TensorStorageMetadata"), State: tt.D("properties", props, "size", shape, "chunks", tt.List{chunk})}
 	}
 	info := &tt.Shared{Value: tt.Object{Class: tt.Named("torch.distributed.checkpoint.filesystem._StorageInfo"), State: tt.D("relative_path", "f", "offset", 5, "length", 7)}}
@@ -293,7 +298,7 @@ func TestMetadataHeld(t *testing.T) {
 		return tt.Object{Class: tt.Named(class + "MetadataIndex"), State: tt.D("fqn", name, "offset", size(0, 0), "index", 0)}
 	}
 	root := tt.Object{Class: tt.Named(class + "Metadata"), State: tt.D(
-		"state_dict_metadata", tt.D("a", tensor(), "b", tensor()), "storage_data", tt.D(index("a"), info, index("b"), info))}
+		"state_dict_metadata", tt.D("a", tensor(chunks[0]), "b", tensor(chunks[1])), "storage_data", tt.D(index("a"), info, index("b"), info))}
 	for protocol := 2; protocol < 6; protocol++ {
 		meta := tt.Pickle(protocol, root)
 		d, err := ReadDistributed(bytes.NewReader(meta), int64(len(meta)))
