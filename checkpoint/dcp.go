@@ -268,6 +268,7 @@ func (f *dcpFile) chunk(t *pytorch.DistributedTensor, c *pytorch.Chunk) (io.Read
 		if one.Len() != 1 {
 			return fail("has %d tensors", one.Len())
 		}
+		one.Release() // a conversion has a hundred thousand chunks open
 		inner := &pytorchFile{File: one, path: file.Path}
 		var got Tensor
 		inner.fill(0, &got)

@@ -224,15 +224,21 @@ func (m *machine) lent(callee Value, args *List) {
 
 // A pieced list is one that grows without being copied: what is in it stays where it is.
 type pieced[T any] struct {
-	list [][]T // of onePiece each, but for the last
+	list [][]T // of a few, of the rest of onePiece, and then of onePiece each
 	n    int
 }
 
-// onePiece is how many values are allocated at once.
-const onePiece = 64
+// onePiece is how many values are allocated at once, apart from the first few: most files in a distributed
+// checkpoint have one tensor.
+const onePiece, few = 64, 2
 
 func (p *pieced[T]) add(v T) *T {
-	if p.n%onePiece == 0 {
+	switch {
+	case p.n == 0:
+		p.list = append(p.list, make([]T, 0, few))
+	case p.n == few:
+		p.list = append(p.list, make([]T, 0, onePiece-few))
+	case p.n%onePiece == 0:
 		p.list = append(p.list, make([]T, 0, onePiece))
 	}
 	last := &p.list[len(p.list)-1]
@@ -241,7 +247,15 @@ func (p *pieced[T]) add(v T) *T {
 	return &(*last)[len(*last)-1]
 }
 
-func (p *pieced[T]) at(i int) *T { return &p.list[i/onePiece][i%onePiece] }
+func (p *pieced[T]) at(i int) *T {
+	switch {
+	case i < few:
+		return &p.list[0][i]
+	case i < onePiece:
+		return &p.list[1][i-few]
+	}
+	return &p.list[i/onePiece+1][i%onePiece]
+}
 
 func (p *pieced[T]) all() iter.Seq[*T] {
 	return func(yield func(*T) bool) {

@@ -194,6 +194,12 @@ func (f *File) Constants() int {
 	return n
 }
 
+// Release lets go of what the pickle builds beside the tensors that the File lists. There are no Root, Globals,
+// Metadata and Subtrees afterwards.
+func (f *File) Release() {
+	f.root, f.holders, f.optimizers, f.globals, f.way, f.aside = nil, nil, nil, nil, nil, nil
+}
+
 // BigEndian reports whether the storages are big-endian.
 func (f *File) BigEndian() bool { return f.big }
 
