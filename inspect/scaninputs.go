@@ -12,7 +12,9 @@ import (
 	"io/fs"
 	"iter"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -311,6 +313,7 @@ const (
 	codeSettings    = "bad_settings"
 	codeMaxBytes    = "max_bytes"
 	codeInterrupted = "interrupted_rewrite"
+	codeIO          = "io_error"
 )
 
 // errInterrupted is matched by the error of a release that may be part old and part new.
@@ -354,9 +357,15 @@ func errorCode(err error) string {
 		return codeForbidden
 	case remote.IsNetwork(err):
 		return codeUnreachable
+	case slices.ContainsFunc(ioErrors, func(one syscall.Errno) bool { return errors.Is(err, one) }):
+		return codeIO
 	}
 	return checkpoint.CodeNotOpened
 }
+
+// ioErrors are those of a disk that fails, and of a file system on another machine that
+// does not answer.
+var ioErrors = []syscall.Errno{syscall.EIO, syscall.ESTALE, syscall.ENOTCONN, syscall.ETIMEDOUT, syscall.EHOSTDOWN}
 
 func remoteCode(e *remote.Error) string {
 	switch {
@@ -372,4 +381,14 @@ func remoteCode(e *remote.Error) string {
 		return codeServer
 	}
 	return checkpoint.CodeNotOpened
+}
+
+// Passing reports whether an error of a release, by its code, says nothing about what the
+// release is: it cannot be reached, or is not there, for now.
+func Passing(code string) bool {
+	switch code {
+	case codeNotFound, codeNoWeights, codeForbidden, codeGated, codeLimited, codeServer, codeUnreachable, codeIO:
+		return true
+	}
+	return false
 }

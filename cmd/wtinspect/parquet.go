@@ -7,11 +7,13 @@ type tableWriter interface {
 	// Known reports whether the tables have the rows of a repository in a state.
 	Known(repository, state string) bool
 	Write(s *inspect.Scanned) error
-	// Again takes the repositories whose rows were removed since Known said that they are
-	// in the tables: with those of another, which changed.
-	Again() map[string]bool
 	// Commit makes durable and visible what was written.
 	Commit() error
+	// End returns which repositories of an earlier run have lost their rows, once all
+	// inputs were written.
+	End() (lost []string, err error)
+	// Rows counts what was written, by table.
+	Rows() map[string]int64
 	Close() error
 }
 

@@ -204,7 +204,7 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	inputs := inspect.ScanInputs(ctx, refs, opts)
 	var err error
 	if tables != nil {
-		err = p.writeTables(ctx, tables, inputs, opts, sum)
+		err = p.writeTables(ctx, tables, inputs, opts, sum, func() bool { return unread == nil })
 	} else {
 		found := sum.counted(inspect.Scan(ctx, inputs, opts))
 		err = o.answer(p, nil, func(w io.Writer, a answer.Options) error {
@@ -220,14 +220,23 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 		return err
 	}
 	sum.tell(p)
+	for _, r := range sum.lost[:min(len(sum.lost), maxLost)] {
+		p.say("%s: its rows were in a part that is damaged, and are lost; scan it again", r)
+	}
+	if more := len(sum.lost) - maxLost; more > 0 {
+		p.say("and %s like these", counted(more, "more release"))
+	}
 	if unread != nil {
 		return unread
 	}
-	if sum.failed > 0 && !o.allowErrors {
+	if sum.failed > 0 && !o.allowErrors || len(sum.lost) > 0 {
 		return &exitError{exitFailed}
 	}
 	return nil
 }
+
+// maxLost is how many releases are named whose rows are lost.
+const maxLost = 10
 
 // unless yields what was found as long as stop says nothing.
 func unless(stop func() bool, found iter.Seq[*inspect.Scanned]) iter.Seq[*inspect.Scanned] {
@@ -241,37 +250,22 @@ func unless(stop func() bool, found iter.Seq[*inspect.Scanned]) iter.Seq[*inspec
 }
 
 // writeTables scans inputs and writes what is found as tables. Interrupted, it keeps what
-// is whole.
-func (p *program) writeTables(ctx context.Context, w tableWriter, inputs iter.Seq2[string, error], opts *inspect.ScanOptions, sum *scanSummary) error {
-	var refs []string
+// is whole. Read reports whether the lists of inputs were read to their ends.
+func (p *program) writeTables(ctx context.Context, w tableWriter, inputs iter.Seq2[string, error], opts *inspect.ScanOptions, sum *scanSummary, read func() bool) error {
 	opts.Known = w.Known
-	err := writeFound(w, sum.counted(inspect.Scan(ctx, func(yield func(string, error) bool) {
-		for ref, err := range inputs {
-			if err == nil {
-				refs = append(refs, ref)
-			}
-			if !yield(ref, err) {
-				return
-			}
-		}
-	}, opts)))
-	// What was left out as known, and went with an input that has changed since.
-	for again := w.Again(); err == nil && sum.err == nil && len(again) > 0; again = w.Again() {
-		err = writeFound(w, sum.counted(inspect.Scan(ctx, func(yield func(string, error) bool) {
-			for _, ref := range refs {
-				if again[strings.ToValidUTF8(inspect.ShownReference(ref), "\ufffd")] && !yield(ref, nil) {
-					return
-				}
-			}
-		}, opts)))
-	}
-	return errors.Join(err, p.winding(func() error {
+	found := writeFound(w, sum.counted(inspect.Scan(ctx, inputs, opts)))
+	err := errors.Join(found, p.winding(func() error {
 		var err error
 		if sum.err == nil || ctx.Err() != nil {
 			err = w.Commit()
 		}
+		if sum.err == nil && found == nil && err == nil && read() {
+			sum.lost, err = w.End()
+		}
 		return errors.Join(err, w.Close())
 	}))
+	sum.rows = w.Rows()
+	return err
 }
 
 func writeFound(w tableWriter, found iter.Seq[*inspect.Scanned]) error {
@@ -291,6 +285,8 @@ type scanSummary struct {
 	// rules counts the releases with a finding, by the rule's ID and name.
 	rules map[[2]string]int64
 	err   error // that ended the scan
+	// lost are the repositories whose rows of an earlier scan are lost.
+	lost []string
 }
 
 func newScanSummary(m *meter) *scanSummary {

@@ -15,6 +15,10 @@
 // of releases. Whatever the moment at which a run is killed, what is not committed is
 // recognised, and removed by the next run.
 //
+// A group that replaces rows of another is renamed while the part of releases of the other has a
+// name that readers pass over. What else the other has is carried over to a third, so that rows
+// stay which no run is asked for any more.
+//
 // Inputs that could not be read have groups of their own, so that the next run can try
 // them again without the others.
 package tables

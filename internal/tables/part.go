@@ -55,6 +55,8 @@ type part interface {
 	flush() error
 	// stream writes the rows of a release that is a row group or more by itself.
 	stream(s *inspect.Scanned) error
+	// carry adds those rows of another part of the table whose repositories are kept.
+	carry(f io.ReaderAt, size int64, keep func(repository string) bool) error
 	// end ends the file, durably, and says what is in it.
 	end(metadata map[string]string) (sibling, error)
 	temp() *txn.Temp
@@ -193,6 +195,20 @@ func (p *partOf[R]) stream(s *inspect.Scanned) error {
 	return errors.Join(err, p.w.Flush())
 }
 
+func (p *partOf[R]) carry(f io.ReaderAt, size int64, keep func(repository string) bool) error {
+	return eachRowGroup(f, size, func(rows parquet.Rows, repository int) error {
+		err := eachRow(rows, repository, func(of string, row parquet.Row) error {
+			if !keep(of) {
+				return nil
+			}
+			p.rows++
+			_, err := p.w.WriteRows([]parquet.Row{row})
+			return err
+		})
+		return errors.Join(err, p.w.Flush())
+	})
+}
+
 func (p *partOf[R]) end(metadata map[string]string) (sibling, error) {
 	for _, k := range slices.Sorted(maps.Keys(metadata)) { // the same rows give the same bytes
 		p.w.SetKeyValueMetadata(k, metadata[k])
@@ -269,6 +285,60 @@ func readParquet(f io.ReaderAt, size int64, version string) (*committed, error) 
 		}
 		if n == 0 {
 			return nil, io.ErrNoProgress
+		}
+	}
+}
+
+// eachRowGroup calls f for the row groups of a part of any table, and with the column that
+// has the repository.
+func eachRowGroup(f io.ReaderAt, size int64, group func(rows parquet.Rows, repository int) error) error {
+	if err := checkFooter(f, size); err != nil {
+		return err
+	}
+	return guarded(func() error {
+		file, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+		if err != nil {
+			return err
+		}
+		column, ok := file.Schema().Lookup("repository")
+		if !ok {
+			return errors.New("it has no column repository")
+		}
+		if err := checkPages(f, size, file.Metadata().RowGroups); err != nil {
+			return err
+		}
+		for _, g := range file.RowGroups() {
+			rows := g.Rows()
+			err := group(rows, column.ColumnIndex)
+			if err := errors.Join(err, rows.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// eachRow calls f for rows, which are of use until the next.
+func eachRow(rows parquet.Rows, repository int, f func(repository string, row parquet.Row) error) error {
+	buf := make([]parquet.Row, 256)
+	for {
+		n, err := rows.ReadRows(buf)
+		for _, row := range buf[:n] {
+			for _, v := range row {
+				if v.Column() == repository {
+					if err := f(string(v.ByteArray()), row); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrNoProgress
 		}
 	}
 }

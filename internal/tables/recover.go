@@ -2,6 +2,7 @@ package tables
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/plural"
@@ -128,38 +131,61 @@ func (w *Writer) unmarked() error {
 // recover finds what earlier runs of the shard have committed, and removes what they
 // have not.
 func (w *Writer) recover() error {
-	parts := map[string][]string{} // tables, by the names of their parts
+	parts := map[string]bool{}
+	visible, hidden := map[string]bool{}, map[string]bool{} // those with a part of releases
 	for _, t := range w.tables {
 		names, err := w.dir.ReadDir(t.name())
 		if err != nil {
 			return err
 		}
 		for _, n := range names {
-			if id, ok := strings.CutPrefix(n, w.prefix()+"-"); ok && isID(id) {
-				parts[n] = append(parts[n], t.name())
+			shown, old := strings.CutSuffix(strings.TrimPrefix(n, "."), hiddenEnding)
+			old = old && strings.HasPrefix(n, ".")
+			if !old {
+				shown = n
+			}
+			if id, ok := strings.CutPrefix(shown, w.prefix()+"-"); ok && isID(id) {
+				parts[shown] = true
+				if t.name() == releases && old {
+					hidden[shown] = true
+				} else if t.name() == releases {
+					visible[shown] = true
+				}
 			}
 		}
 	}
 	if len(parts) > 0 && !w.options.Resume {
 		return fmt.Errorf("%s already has tables; --resume goes on with them", w.dir.Path())
 	}
-	// Everything is looked at before anything is removed.
-	var remove []string
+	// Everything is looked at before anything is removed. What is sound comes first, and
+	// what is being replaced gives way to it.
+	var found []*foundGroup
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		whole := false
-		if slices.Contains(parts[name], releases) {
-			var err error
-			if whole, err = w.recoverGroup(name); err != nil {
+		if !visible[name] && !hidden[name] {
+			continue
+		}
+		f, err := w.find(&members{name: name, hidden: !visible[name]})
+		if err != nil {
+			return err
+		}
+		found = append(found, f)
+	}
+	slices.SortFunc(found, func(a, b *foundGroup) int {
+		return cmp.Or(order(a.m.damaged, b.m.damaged), order(a.m.hidden, b.m.hidden), strings.Compare(a.m.name, b.m.name))
+	})
+	for _, f := range found {
+		f.overlaps = w.adopt(f)
+	}
+	for name := range parts {
+		switch {
+		case !visible[name] && !hidden[name]:
+			if err := w.removeOthers(&members{name: name}); err != nil {
 				return err
 			}
-		}
-		if !whole {
-			remove = append(remove, name)
-		}
-	}
-	for _, name := range remove {
-		if err := w.removeGroup(name); err != nil {
-			return err
+		case visible[name] && hidden[name]: // the hidden one was replaced
+			if err := w.removePart(releases, (&members{name: name, hidden: true}).file()); err != nil {
+				return err
+			}
 		}
 	}
 	for _, sub := range append([]string{"."}, tableNames(w.tables)...) {
@@ -172,6 +198,90 @@ func (w *Writer) recover() error {
 				return err
 			}
 		}
+	}
+	for _, f := range found {
+		if err := w.settle(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func order(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// A foundGroup is what an earlier run has left.
+type foundGroup struct {
+	m        *members
+	releases []release
+	// overlaps says that other groups have rows of the same releases.
+	overlaps bool
+}
+
+// find looks at a group. What cannot be read is damaged; its releases are found where that
+// can be.
+func (w *Writer) find(m *members) (*foundGroup, error) {
+	path := filepath.Join(w.dir.Path(), releases, m.file())
+	f := &foundGroup{m: m}
+	c, err := w.readGroup(m)
+	if c != nil {
+		f.releases, m.failed = c.releases, c.failed
+	}
+	switch {
+	case errors.Is(err, errDamaged):
+		m.damaged = true
+		if c == nil {
+			f.releases = w.names(m)
+		}
+		switch {
+		case len(f.releases) == 0:
+			w.options.Note("%s: %v; its inputs are done again, and nothing says which they were: rows of those that are not listed now are lost", path, err)
+		case !m.hidden:
+			w.options.Note("%s: %v; its inputs are done again", path, err)
+		}
+	case errors.Is(err, errForeign):
+		return nil, fmt.Errorf("%s: %w; move it away, or name another directory", path, err)
+	case err != nil:
+		return nil, err
+	}
+	return f, nil
+}
+
+// adopt takes over the releases of a group that no other has, and reports whether others
+// have some.
+func (w *Writer) adopt(f *foundGroup) (overlaps bool) {
+	for _, r := range f.releases {
+		if w.known[r.Repository] != nil {
+			overlaps = true
+			continue
+		}
+		w.known[r.Repository] = &known{state: r.State, group: f.m}
+		f.m.live++
+	}
+	return overlaps
+}
+
+// settle ends what a run that was killed had begun: readers see a group again that others
+// have not replaced, or what of it they have not.
+func (w *Writer) settle(f *foundGroup) error {
+	m := f.m
+	switch {
+	case m.damaged && m.live > 0:
+		w.damaged = append(w.damaged, m)
+		return nil
+	case m.live == 0:
+		return w.removeGroup(m)
+	case f.overlaps:
+		return w.split(m)
+	case m.hidden:
+		return w.show(m)
 	}
 	return nil
 }
@@ -191,36 +301,6 @@ func tableNames(tables []table) []string {
 	return names
 }
 
-// recoverGroup takes over the releases of a group. One that is damaged, or of inputs that
-// failed, is not whole.
-func (w *Writer) recoverGroup(name string) (whole bool, err error) {
-	path := filepath.Join(w.dir.Path(), releases, name)
-	c, err := w.readGroup(name)
-	switch {
-	case errors.Is(err, errDamaged):
-		w.options.Note("%s: %v; its inputs are done again", path, err)
-		return false, nil
-	case errors.Is(err, errForeign):
-		return false, fmt.Errorf("%s: %w; move it away, or name another directory", path, err)
-	case err != nil:
-		return false, err
-	case c.failed:
-		return false, nil
-	}
-	for _, r := range c.releases {
-		if w.known[r.Repository] != nil {
-			w.options.Note("%s: another part has %s as well; its inputs are done again", path, r.Repository)
-			return false, nil
-		}
-	}
-	m := &members{name: name}
-	for _, r := range c.releases {
-		m.repositories = append(m.repositories, r.Repository)
-		w.known[r.Repository] = &known{state: r.State, group: m}
-	}
-	return true, nil
-}
-
 var (
 	// errDamaged says that a part is not as it was written.
 	errDamaged = errors.New("damaged")
@@ -230,8 +310,9 @@ var (
 
 // readGroup reads a part of releases, and compares the other parts of its group with
 // what it says of them.
-func (w *Writer) readGroup(name string) (c *committed, err error) {
-	f, size, err := w.openPart(releases, name)
+// Where those are damaged it says so, and returns what the part of releases says.
+func (w *Writer) readGroup(m *members) (c *committed, err error) {
+	f, size, err := w.openPart(releases, m.file())
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +322,7 @@ func (w *Writer) readGroup(name string) (c *committed, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if id := w.prefix() + "-" + sum[:digits] + ending; id != name {
+	if id := w.prefix() + "-" + sum[:digits] + ending; id != m.name {
 		return nil, fmt.Errorf("%w: its content does not have the digest in its name", errDamaged)
 	}
 	c, err = readReleases(f, size, w.options.Version)
@@ -254,10 +335,10 @@ func (w *Writer) readGroup(name string) (c *committed, err error) {
 		}
 		i := slices.IndexFunc(c.parts, func(s sibling) bool { return s.Table == t.name() })
 		if i < 0 {
-			return nil, fmt.Errorf("%w: it has no part of %s", errDamaged, t.name())
+			return c, fmt.Errorf("%w: it has no part of %s", errDamaged, t.name())
 		}
-		if err := w.compare(name, c.parts[i]); err != nil {
-			return nil, err
+		if err := w.compare(m.name, c.parts[i]); err != nil {
+			return c, err
 		}
 	}
 	return c, nil
@@ -300,19 +381,30 @@ func digest(f io.ReaderAt, size int64) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)), err
 }
 
-// removeGroup removes the parts of a name, that of releases first and durably: without
-// it the others are removed by the next run.
-func (w *Writer) removeGroup(name string) error {
-	names := tableNames(w.tables)
-	slices.Reverse(names)
-	for _, table := range names {
-		err := txn.Retry(func() error { return w.dir.Remove(table + "/" + name) })
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+// names are the releases that the parts of a group name whose part of releases is damaged.
+// They may be damaged as well.
+func (w *Writer) names(m *members) []release {
+	seen := map[string]bool{}
+	for _, t := range w.tables {
+		if t.name() == releases {
+			continue
 		}
-		if err := txn.SyncDir(w.dir, table); err != nil {
-			return err
+		f, size, err := w.openPart(t.name(), m.name)
+		if err != nil {
+			continue
 		}
+		// What of it can be read is enough.
+		_ = eachRowGroup(f, size, func(rows parquet.Rows, repository int) error {
+			return eachRow(rows, repository, func(of string, _ parquet.Row) error {
+				seen[of] = true
+				return nil
+			})
+		})
+		f.Close()
 	}
-	return nil
+	var out []release
+	for _, r := range slices.Sorted(maps.Keys(seen)) {
+		out = append(out, release{Repository: r})
+	}
+	return out
 }

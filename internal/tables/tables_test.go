@@ -60,7 +60,7 @@ func scanned(repository string, tensors int) *inspect.Scanned {
 
 func failed(repository string) *inspect.Scanned {
 	s := scanned(repository, 0)
-	code := "not-found"
+	code := "not_found"
 	s.Release.ErrorCode, s.Files, s.Findings = &code, nil, nil
 	return s
 }
@@ -98,16 +98,14 @@ func run(sys txn.System, dir string, list []*inspect.Scanned, o Options) (err er
 			return err
 		}
 	}
-	for again := w.Again(); len(again) > 0; again = w.Again() {
-		for _, s := range list {
-			if again[s.Release.Repository] {
-				if err := one(s); err != nil {
-					return err
-				}
-			}
-		}
+	if err := w.Commit(); err != nil {
+		return err
 	}
-	return w.Commit()
+	lost, err := w.End()
+	if err == nil && len(lost) > 0 {
+		err = fmt.Errorf("lost: %s", strings.Join(lost, ", "))
+	}
+	return err
 }
 
 // rows returns the rows of every table in a file system, as sorted text.
@@ -403,9 +401,6 @@ func TestResume(t *testing.T) {
 			changed[i].Release.State = "another"
 		}
 	}
-	gone := slices.Clone(list)
-	gone[0] = failed(gone[0].Release.Repository)
-	gone[0].Release.State = ""
 	// one names a part.
 	one := func(t *testing.T, dir, table string) string {
 		names, err := filepath.Glob(filepath.Join(dir, table, "*.parquet"))
@@ -425,9 +420,8 @@ func TestResume(t *testing.T) {
 	}{
 		"nothing": {func(*testing.T, string) {}, list, ""},
 		"another state": {
-			func(*testing.T, string) {}, changed, "repo-016 is no longer what part-",
+			func(*testing.T, string) {}, changed, "",
 		},
-		"cannot be listed any more": {func(*testing.T, string) {}, gone, "is no longer what part-"},
 		"a part is missing": {func(t *testing.T, dir string) {
 			must(t, os.Remove(one(t, dir, "tensors")))
 		}, list, "the part of tensors is missing; its inputs are done again"},
@@ -464,6 +458,198 @@ func TestResume(t *testing.T) {
 			}
 		})
 	}
+}
+
+// listed has another run go on with some of the releases, and returns what it notes and what
+// readers see afterwards.
+func listed(t *testing.T, dir string, list []*inspect.Scanned) (notes string, seen map[string][]string, err error) {
+	t.Helper()
+	var all []string
+	err = run(txn.OS{}, dir, list, Options{Rows: 50, Resume: true, Note: func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }})
+	files := tree(t, dir)
+	for n := range files {
+		if strings.HasPrefix(path.Base(n), ".") {
+			t.Errorf("%s is left", n)
+		}
+	}
+	return strings.Join(all, "\n"), rows(t, files), err
+}
+
+// with is a list in which some releases are others.
+func with(list []*inspect.Scanned, others ...*inspect.Scanned) []*inspect.Scanned {
+	out := slices.Clone(list)
+	for _, o := range others {
+		i := slices.IndexFunc(out, func(s *inspect.Scanned) bool { return s.Release.Repository == o.Release.Repository })
+		out[i] = o
+	}
+	return out
+}
+
+// other is a release as it is after a change.
+func other(repository string, tensors int) *inspect.Scanned {
+	s := scanned(repository, tensors)
+	s.Release.State = "another"
+	return s
+}
+
+// Rows of releases that are not listed any more stay, of those that failed as well, whatever
+// became of the others of their parts.
+func TestNotListed(t *testing.T) {
+	list := several(40)
+	tests := map[string][]*inspect.Scanned{
+		"nothing":            nil,
+		"one as it was":      {list[1]},
+		"one that changed":   {other("repo-016", 5)},
+		"several":            {other("repo-016", 5), other("repo-013x", 0), list[5], other("repo-037x", 70), other("repo-010", 1)},
+		"one that failed":    {scanned("repo-031x", 3)},
+		"one that fails now": {bad("repo-016", "bad_settings")},
+	}
+	for name, now := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "table")
+			must(t, run(txn.OS{}, dir, list, Options{Rows: 50}))
+			notes, seen, err := listed(t, dir, now)
+			must(t, err)
+			same(t, seen, want(with(list, now...)))
+			if notes != "" {
+				t.Errorf("notes %q", notes)
+			}
+			// What was carried over is known as it was.
+			_, again, err := listed(t, dir, with(list, now...))
+			must(t, err)
+			same(t, again, seen)
+		})
+	}
+}
+
+// bad is a release that fails.
+func bad(repository, code string) *inspect.Scanned {
+	s := failed(repository)
+	s.Release.State, s.Release.ErrorCode = "another", &code
+	return s
+}
+
+// What cannot be read for now keeps the rows that it has; what failed before has none to keep.
+func TestPassing(t *testing.T) {
+	list := several(40)
+	dir := filepath.Join(t.TempDir(), "table")
+	must(t, run(txn.OS{}, dir, list, Options{Rows: 50}))
+	for _, code := range []string{"not_found", "no_weights", "forbidden", "gated", "rate_limited", "server_error", "unreachable", "io_error"} {
+		notes, seen, err := listed(t, dir, with(list, bad("repo-016", code)))
+		must(t, err)
+		same(t, seen, want(list))
+		if want := "repo-016 cannot be read now (" + code + "), and its rows stay"; notes != want {
+			t.Errorf("notes %q, want %q", notes, want)
+		}
+	}
+	// In an outage there is one note for many.
+	var out []*inspect.Scanned
+	for _, s := range list {
+		out = append(out, bad(s.Release.Repository, "unreachable"))
+	}
+	notes, seen, err := listed(t, dir, out)
+	must(t, err)
+	var after []*inspect.Scanned
+	kept := 0
+	for i, s := range list {
+		if s.Release.ErrorCode != nil {
+			s = out[i]
+		} else {
+			kept++
+		}
+		after = append(after, s)
+	}
+	same(t, seen, want(after))
+	if n := strings.Count(notes, "\n"); n != maxNoted || !strings.HasSuffix(notes, fmt.Sprintf("and %d more inputs like these", kept-maxNoted)) {
+		t.Errorf("%d notes: %s", n, notes)
+	}
+}
+
+// Rows that are damaged and that nothing replaces are lost, and it is said whose.
+func TestLost(t *testing.T) {
+	list := several(40)
+	for _, table := range []string{"tensors", "files", releases} {
+		for what, damage := range map[string]func(name string) error{
+			"a byte":  func(name string) error { return flipped(name) },
+			"cut off": func(name string) error { return os.Truncate(name, 0) },
+		} {
+			t.Run(table+", "+what, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "table")
+				must(t, run(txn.OS{}, dir, list, Options{Rows: 50}))
+				names, err := filepath.Glob(filepath.Join(dir, table, "*.parquet"))
+				must(t, err)
+				i := slices.IndexFunc(names, func(name string) bool { // not that of what failed
+					text, err := os.ReadFile(filepath.Join(dir, "files", filepath.Base(name)))
+					must(t, err)
+					rows, err := read(string(text))
+					must(t, err)
+					return len(rows) > 4
+				})
+				name := filepath.Base(names[i])
+				part, err := os.ReadFile(filepath.Join(dir, releases, name))
+				must(t, err)
+				held, err := read(string(part))
+				must(t, err)
+				var now, left []*inspect.Scanned
+				var lost []string
+				for _, s := range list {
+					repository := s.Release.Repository
+					switch in := slices.ContainsFunc(held, func(row string) bool { return strings.Contains(row, `"`+repository+`"`) }); {
+					case !in:
+						left = append(left, s)
+					case len(now) < 2:
+						now, left = append(now, s), append(left, s)
+					default:
+						lost = append(lost, repository)
+					}
+				}
+				slices.Sort(lost)
+				must(t, damage(filepath.Join(dir, table, name)))
+				notes, seen, err := listed(t, dir, now)
+				if want := "lost: " + strings.Join(lost, ", "); err == nil || err.Error() != want {
+					t.Errorf("%v, want %s", err, want)
+				}
+				same(t, seen, want(left))
+				if !strings.Contains(notes, "damaged") {
+					t.Errorf("notes %q", notes)
+				}
+				_, seen, err = listed(t, dir, list)
+				must(t, err)
+				same(t, seen, want(list))
+			})
+		}
+	}
+}
+
+// Of what failed the part of releases alone has the names.
+func TestLostNames(t *testing.T) {
+	list := several(40)
+	dir := filepath.Join(t.TempDir(), "table")
+	must(t, run(txn.OS{}, dir, list, Options{}))
+	names, err := filepath.Glob(filepath.Join(dir, releases, "*.parquet"))
+	must(t, err)
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		must(t, err)
+		if strings.Contains(string(text), "not_found") {
+			must(t, flipped(name))
+		}
+	}
+	notes, seen, err := listed(t, dir, nil)
+	must(t, err)
+	same(t, seen, want(slices.DeleteFunc(slices.Clone(list), func(s *inspect.Scanned) bool { return s.Release.ErrorCode != nil })))
+	if !strings.Contains(notes, "nothing says which they were: rows of those that are not listed now are lost") {
+		t.Errorf("notes %q", notes)
+	}
+}
+
+func flipped(name string) error {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	text[len(text)/2] ^= 4
+	return os.WriteFile(name, text, 0o666)
 }
 
 // What others have put into the directory stays, and what could be taken for a part and
@@ -670,6 +856,65 @@ func TestPowerLoss(t *testing.T) {
 		}
 		same(t, rows(t, d.Tree()), want(changed))
 		o.Resume = false
+	}
+	t.Logf("%d calls", calls)
+}
+
+// TestPowerLossReplacing takes the power at each call of a run that replaces some releases and
+// lists no others. Readers never see a release twice, and in the end none is lost.
+func TestPowerLossReplacing(t *testing.T) {
+	list := several(12)
+	now := []*inspect.Scanned{other(list[1].Release.Repository, 9), scanned(list[3].Release.Repository, 2), other(list[8].Release.Repository, 1)}
+	all := want(with(list, now...))
+	o := Options{Rows: 30}
+	begin := func() *disktest.Disk {
+		d := disktest.New(txn.Features{Block: 4096, Free: -1})
+		d.MakeDir("top")
+		must(t, run(d, "top/table", list, o))
+		return d
+	}
+	resume := o
+	resume.Resume = true
+	count := begin()
+	before := count.Calls
+	must(t, run(count, "top/table", now, resume))
+	same(t, rows(t, count.Tree()), all)
+	calls, step := count.Calls-before, 1
+	if testing.Short() {
+		step = 7
+	}
+	for at := 0; at < calls; at += step {
+		d := begin()
+		n := 0
+		d.Fault = func(string, string) (bool, error) {
+			if n++; n > at {
+				d.Dead = true
+				return true, disktest.ErrDead
+			}
+			return false, nil
+		}
+		if err := run(d, "top/table", now, resume); err == nil {
+			t.Fatalf("call %d: no error", at)
+		}
+		if at%3 == 0 {
+			d.Crash(nil)
+		} else {
+			d.Crash(rand.New(rand.NewPCG(3, uint64(at))))
+		}
+		d.Fault = nil
+		seen := map[string]bool{}
+		for _, row := range rows(t, d.Tree())[releases] {
+			var r struct{ Repository string }
+			must(t, json.Unmarshal([]byte(row), &r))
+			if seen[r.Repository] {
+				t.Fatalf("call %d: readers see %s twice", at, r.Repository)
+			}
+			seen[r.Repository] = true
+		}
+		if err := run(d, "top/table", now, resume); err != nil {
+			t.Fatalf("call %d: %v", at, err)
+		}
+		same(t, rows(t, d.Tree()), all)
 	}
 	t.Logf("%d calls", calls)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
 
@@ -44,8 +45,8 @@ const (
 	defaultEvery = 10 * time.Minute
 )
 
-// A Writer writes the tables of one shard. Known and Again may be called by several
-// goroutines at once.
+// A Writer writes the tables of one shard. Known may be called by several goroutines at
+// once.
 type Writer struct {
 	dir     txn.Dir
 	lock    *txn.Held
@@ -57,7 +58,10 @@ type Writer struct {
 	mu sync.Mutex
 	// known are the committed releases and those of this run, by repository.
 	known map[string]*known
-	again map[string]bool
+	// damaged are the groups that cannot be read any more, with which rows are lost.
+	damaged []*members
+	kept    int
+	rows    map[string]int64
 	// broken is the first error of a write: nothing is committed after it.
 	broken error
 }
@@ -65,15 +69,10 @@ type Writer struct {
 // A known release has its row in a group, or will have.
 type known struct {
 	state string
-	group *members // nil of this run
-	// skipped says that the run was told to leave it out.
-	skipped bool
-}
-
-// members are the releases of a group that was committed by an earlier run.
-type members struct {
-	name         string
-	repositories []string
+	// group has the row that readers see, nil before the first is committed.
+	group *members
+	// written says that this run has written the release.
+	written bool
 }
 
 // Create begins to write tables to a directory, which is made if there is none.
@@ -98,7 +97,7 @@ func Create(sys txn.System, path string, o Options) (_ *Writer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, options: o, tables: all(o.Values), known: map[string]*known{}, again: map[string]bool{}}
+	w := &Writer{dir: dir, options: o, tables: all(o.Values), known: map[string]*known{}, rows: map[string]int64{}}
 	w.good.w, w.failed.w, w.failed.failures = w, w, true
 	defer func() {
 		if err != nil {
@@ -160,60 +159,34 @@ func (w *Writer) prefix() string {
 	return fmt.Sprintf("part-%05d-of-%05d", w.options.Shard, w.options.Shards)
 }
 
-// Known reports whether the tables have the rows of a repository in a state. A group
-// with the rows of another state is removed; Again tells which others it had.
+// Known reports whether the tables have the rows of a repository in a state, of which
+// nothing is to be tried again.
 func (w *Writer) Known(repository, state string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.has(repository, state)
-}
-
-func (w *Writer) has(repository, state string) bool {
 	k := w.known[repository]
-	if k == nil || k.group == nil {
-		return false
-	}
-	if k.state == state {
-		k.skipped = true
-		return true
-	}
-	w.options.Note("%s is no longer what %s has; all inputs of that part are done again", repository, k.group.name)
-	if err := w.removeGroup(k.group.name); err != nil {
-		w.broken = errors.Join(w.broken, err)
-		return true // nothing is committed any more
-	}
-	for _, r := range k.group.repositories {
-		if w.known[r].skipped {
-			w.again[r] = true
-		}
-		delete(w.known, r)
-	}
-	return false
+	return k.sound() && k.state == state
 }
 
-// Again takes the repositories that Known had answered for before the group that has
-// their rows was removed: they are to be scanned again.
-func (w *Writer) Again() map[string]bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	again := w.again
-	w.again = map[string]bool{}
-	return again
+// sound reports whether a release has rows that say how it was.
+func (k *known) sound() bool {
+	return k != nil && !k.written && k.group != nil && !k.group.failed && !k.group.damaged
 }
 
-// Write adds a release. One that was written before is left out.
+// maxNoted is how many notes of a kind are given.
+const maxNoted = 10
+
+// Write adds a release, whose rows replace those of an earlier run. One that was written
+// before is left out, one that is known, and one that cannot be read for now and has rows.
 func (w *Writer) Write(s *inspect.Scanned) error {
-	w.mu.Lock()
-	// Of an input that could not even be listed, Known was not asked.
-	twice := w.has(s.Release.Repository, s.Release.State) || w.known[s.Release.Repository] != nil
-	if !twice {
-		w.known[s.Release.Repository] = &known{state: s.Release.State}
-	}
-	err := w.broken
-	w.mu.Unlock()
-	if twice || err != nil {
+	take, err := w.takes(s)
+	if !take || err != nil {
 		return err
 	}
+	w.rows[releases]++
+	w.rows["files"] += int64(len(s.Files))
+	w.rows["tensors"] += s.Release.Tensors
+	w.rows["findings"] += int64(len(s.Findings))
 	g := &w.good
 	if s.Release.ErrorCode != nil {
 		g = &w.failed
@@ -222,6 +195,32 @@ func (w *Writer) Write(s *inspect.Scanned) error {
 		return w.fail(err)
 	}
 	return nil
+}
+
+// Rows returns how many rows of each table were written.
+func (w *Writer) Rows() map[string]int64 { return w.rows }
+
+func (w *Writer) takes(s *inspect.Scanned) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := w.known[s.Release.Repository]
+	switch code := s.Release.ErrorCode; {
+	case w.broken != nil || k != nil && k.written:
+		return false, w.broken
+	case k.sound() && k.state == s.Release.State: // who calls has not asked
+		return false, nil
+	case code != nil && inspect.Passing(*code) && k.sound():
+		if w.kept++; w.kept <= maxNoted {
+			w.options.Note("%s cannot be read now (%s), and its rows stay", s.Release.Repository, *code)
+		}
+		k.written = true
+		return false, nil
+	case k == nil:
+		k = new(known)
+		w.known[s.Release.Repository] = k
+	}
+	k.state, k.written = s.Release.State, true
+	return true, nil
 }
 
 func (w *Writer) fail(err error) error {
@@ -258,6 +257,31 @@ func (w *Writer) abandon() (err error) {
 	return errors.Join(err, w.dir.Close())
 }
 
+// End says what became of the rows of earlier runs, once all inputs were written and
+// committed. It returns the repositories whose rows are lost: they were damaged, and nothing
+// has replaced them.
+func (w *Writer) End() (lost []string, err error) {
+	if w.kept > maxNoted {
+		w.options.Note("and %s like these", plural.Of(w.kept-maxNoted, "more input"))
+	}
+	for _, m := range w.damaged {
+		if !m.damaged || m.removed {
+			continue
+		}
+		for r, k := range w.known {
+			if k.group == m {
+				lost = append(lost, r)
+				delete(w.known, r)
+			}
+		}
+		if err := w.removeGroup(m); err != nil {
+			return nil, w.fail(err)
+		}
+	}
+	slices.Sort(lost)
+	return lost, nil
+}
+
 // A group is the parts that are being written.
 type group struct {
 	w        *Writer
@@ -265,22 +289,44 @@ type group struct {
 
 	parts []part // as Writer.tables; nil before the first release
 	begun time.Time
+	// repositories are those of the releases, and name is that of the parts once they ended.
+	repositories []string
+	name         string
+	siblings     []sibling
 	// held is how many rows the parts hold for the next row group.
 	held    int64
 	tensors int64
 }
 
+// add adds a release, and commits the group if it is full.
 func (g *group) add(s *inspect.Scanned) error {
-	if g.parts == nil {
-		g.begun = time.Now()
-		for _, t := range g.w.tables {
-			p, err := t.begin(g.w)
-			if err != nil {
-				return err
-			}
-			g.parts = append(g.parts, p)
-		}
+	if err := g.hold(s); err != nil || !g.full() {
+		return err
 	}
+	return g.commit()
+}
+
+// begin begins the parts, once.
+func (g *group) begin() error {
+	if g.parts != nil {
+		return nil
+	}
+	g.begun = time.Now()
+	for _, t := range g.w.tables {
+		p, err := t.begin(g.w)
+		if err != nil {
+			return err
+		}
+		g.parts = append(g.parts, p)
+	}
+	return nil
+}
+
+func (g *group) hold(s *inspect.Scanned) error {
+	if err := g.begin(); err != nil {
+		return err
+	}
+	g.repositories = append(g.repositories, s.Release.Repository)
 	rows := s.Release.Tensors + int64(1+len(s.Files)+len(s.Findings))
 	if g.held+rows > groupRows {
 		if err := g.flush(); err != nil {
@@ -298,9 +344,6 @@ func (g *group) add(s *inspect.Scanned) error {
 		g.held += rows
 	}
 	g.tensors += s.Release.Tensors
-	if g.full() {
-		return g.commit()
-	}
 	return nil
 }
 
@@ -324,19 +367,19 @@ func (g *group) flush() error {
 	return nil
 }
 
-// commit ends the parts and gives them their names, that of releases last.
+// commit ends the parts and gives them their names.
 func (g *group) commit() error {
 	if g.parts == nil {
 		return nil
 	}
-	err := g.flush()
-	if err == nil {
-		err = g.publish()
-	}
-	return errors.Join(err, g.discard())
+	return errors.Join(g.w.replace(g), g.discard())
 }
 
-func (g *group) publish() error {
+// end ends the parts, and finds their name.
+func (g *group) end() error {
+	if err := g.flush(); err != nil {
+		return err
+	}
 	last := len(g.parts) - 1
 	var others []sibling
 	for _, p := range g.parts[:last] {
@@ -354,23 +397,8 @@ func (g *group) publish() error {
 	if err != nil {
 		return err
 	}
-	all := append(others, s)
-	name := g.w.prefix() + "-" + s.SHA256[:digits] + ending
-	for i, p := range g.parts {
-		err := p.temp().Publish(name)
-		if errors.Is(err, fs.ErrExist) {
-			// Another run has done the same work: where no lock is to be had, a cluster may
-			// start a task that it holds for dead a second time.
-			err = g.w.compare(name, all[i])
-		}
-		if err != nil {
-			return err
-		}
-		// No crash may leave the part of releases alone.
-		if err := txn.SyncDir(g.w.dir, g.w.tables[i].name()); err != nil {
-			return err
-		}
-	}
+	g.name = g.w.prefix() + "-" + s.SHA256[:digits] + ending
+	g.siblings = append(others, s)
 	return nil
 }
 

@@ -45,20 +45,8 @@ func (f *writeFn) write(ctx context.Context, sys txn.System, part int, chunks []
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if err := eachRelease(chunks, func(_ string, of []chunk) error { return add(ctx, w, of) }); err != nil {
+	if err := eachRelease(chunks, func(of []chunk) error { return add(ctx, w, of) }); err != nil {
 		return err
-	}
-	// When a first attempt has written these releases as they were in another state, its part
-	// is removed, with others that were left out before as written.
-	for again := w.Again(); len(again) > 0; again = w.Again() {
-		if err := eachRelease(chunks, func(repository string, of []chunk) error {
-			if !again[repository] {
-				return nil
-			}
-			return add(ctx, w, of)
-		}); err != nil {
-			return err
-		}
 	}
 	if err := writing.err(ctx); err != nil {
 		return err
@@ -76,7 +64,7 @@ func (o *Options) tables(part int) tables.Options {
 
 // eachRelease calls do with the chunks of each release, the first input of those that have
 // one repository.
-func eachRelease(chunks []chunk, do func(repository string, of []chunk) error) error {
+func eachRelease(chunks []chunk, do func(of []chunk) error) error {
 	for len(chunks) > 0 {
 		repository, number := chunks[0].repository, chunks[0].number
 		n, all := 0, 0
@@ -85,7 +73,7 @@ func eachRelease(chunks []chunk, do func(repository string, of []chunk) error) e
 				n++
 			}
 		}
-		if err := do(repository, chunks[:n]); err != nil {
+		if err := do(chunks[:n]); err != nil {
 			return err
 		}
 		chunks = chunks[all:]
