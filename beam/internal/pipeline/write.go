@@ -16,16 +16,24 @@ type writeFn struct{ Options Options }
 
 // ProcessElement writes one part.
 func (f *writeFn) ProcessElement(ctx context.Context, part int64, values func(*[]byte) bool) error {
-	var chunks []chunk
+	chunks, err := readChunks(values)
+	if err != nil {
+		return err
+	}
+	return f.write(ctx, txn.OS{}, int(part), chunks)
+}
+
+// readChunks takes the chunks of a group, whose memory is used for the next.
+func readChunks(values func(*[]byte) bool) (chunks []chunk, err error) {
 	var b []byte
 	for values(&b) {
 		c, err := readChunk(slices.Clone(b))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		chunks = append(chunks, c)
 	}
-	return f.write(ctx, txn.OS{}, int(part), chunks)
+	return chunks, nil
 }
 
 // write writes chunks, which may come in any order, and more than once where a runner

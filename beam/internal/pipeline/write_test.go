@@ -92,15 +92,9 @@ func deliver(list [][]byte) func(*[]byte) bool {
 func write(t *testing.T, sys txn.System, dir string, list [][]byte) error {
 	t.Helper()
 	f := &writeFn{Options{Dir: dir, Parts: 4, Version: toolVersion, PartRows: 20}}
-	var chunks []chunk
-	next := deliver(list)
-	var b []byte
-	for next(&b) {
-		c, err := readChunk(bytes.Clone(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		chunks = append(chunks, c)
+	chunks, err := readChunks(deliver(list))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return f.write(t.Context(), sys, 2, chunks)
 }
