@@ -664,3 +664,33 @@ func TestTargetOfTheConfiguration(t *testing.T) {
 		t.Errorf("gguf of PanguEmbedded is %v, %v", to, err)
 	}
 }
+
+// What follows the mean of all places in timm is not what precedes it, and transformers has it in
+// BEiT alone: convert_vit_timm_to_pytorch.py refuses a ViT with fc_norm, and
+// convert_beit_unilm_to_pytorch.py makes it pooler.layernorm.
+func TestPooledNorm(t *testing.T) {
+	for _, tt := range []struct{ from, name, to, want string }{
+		{"eva-timm", "fc_norm.weight", "eva-timm", "fc_norm.weight"},
+		{"eva-timm", "norm.weight", "eva-timm", "norm.weight"},
+		{"vit-timm", "fc_norm.weight", "vit-timm", "fc_norm.weight"},
+		{"vit-timm", "norm.weight", "vit-hf", "vit.layernorm.weight"},
+		{"vit-timm", "fc_norm.weight", "vit-hf", ""},
+	} {
+		list := []convention.Named{{Name: tt.name, Shape: []uint64{8}}, {Name: "cls_token", Shape: []uint64{1, 1, 8}}, {Name: "head.weight", Shape: []uint64{4, 8}}}
+		cv, err := Between(mustLookup(t, tt.from), mustLookup(t, tt.to), slices.Values(list), nil)
+		if err != nil {
+			t.Errorf("%s in %s: %v", tt.name, tt.to, err)
+			continue
+		}
+		if tt.want == "" {
+			if len(cv.Aside) != 1 || cv.Aside[0].Name != tt.name {
+				t.Errorf("%s in %s: %+v", tt.name, tt.to, cv)
+			}
+			continue
+		}
+		i := slices.IndexFunc(cv.Moves, func(m Move) bool { return m.From[0] == tt.name })
+		if i < 0 || cv.Moves[i].To[0] != tt.want {
+			t.Errorf("%s in %s: %+v", tt.name, tt.to, cv.Moves)
+		}
+	}
+}
