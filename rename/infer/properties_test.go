@@ -322,3 +322,72 @@ func TestHostile(t *testing.T) {
 		}
 	}
 }
+
+// Names that say nothing decide nothing: whichever a tensor has, what is sure of it is the same, and
+// so is what is asked. Of what is asked, the likeliest answer may depend on the alphabet.
+func TestAlphabetDecidesNothing(t *testing.T) {
+	alphabets := 3
+	if testing.Short() {
+		alphabets = 2
+	}
+	sure := 0
+	for n, p := range pairs {
+		s := shallow(models[p.model])
+		list, b := modelIn(t, p.from, s), modelIn(t, p.to, s)
+		var first string
+		for k := range alphabets {
+			a, was := opaque(list, rand.New(rand.NewPCG(uint64(n), uint64(k))))
+			res, err := Infer(t.Context(), &Inventory{Tensors: a}, &Inventory{Tensors: b}, Options{Unknown: true, Opaque: true})
+			if err != nil {
+				t.Fatalf("%v: %v", p, err)
+			}
+			names := make([]string, len(a))
+			for i := range a {
+				names[i] = a[i].Name
+			}
+			var lines []string
+			asked := make(map[int]bool)
+			var questions []string
+			for _, q := range res.Questions {
+				for _, p := range q.Between {
+					questions = append(questions, p[strings.LastIndexByte(p, '.')+1:])
+				}
+			}
+			for i, r := range res.Rules {
+				if asked[i] = r.Class == Guess; !asked[i] {
+					continue
+				}
+				for _, from := range res.Map.Rules[i].From {
+					if name := from.String(); !slices.Contains(questions, name[strings.LastIndexByte(name, '.')+1:]) {
+						t.Errorf("%s..%s: %s is a guess that no question is about", p.from, p.to, from)
+					}
+				}
+			}
+			bare := *res.Map
+			bare.Ask = nil
+			plan := rename.NewPlan(&bare, names, rename.Limits{})
+			for _, row := range plan.Rows {
+				becomes := row.To
+				switch {
+				case row.Rule < 0 && row.Action == rename.Keep:
+					becomes = "nothing"
+				case row.Rule >= 0 && asked[row.Rule]:
+					becomes = "a question"
+				case row.Rule >= 0:
+					becomes += " " + string(res.Rules[row.Rule].Class)
+					sure++
+				}
+				lines = append(lines, was[row.From]+" becomes "+becomes)
+			}
+			slices.Sort(lines)
+			if text := strings.Join(lines, "\n"); k == 0 {
+				first = text
+			} else if d := cmp.Diff(first, text); d != "" {
+				t.Errorf("%s..%s: other names that say nothing: %s", p.from, p.to, d)
+			}
+		}
+	}
+	if sure == 0 {
+		t.Error("nothing was sure of any: nothing was tried")
+	}
+}
