@@ -100,6 +100,26 @@ func IsReference(text string) bool {
 // URL, which may be a signature, and the user in it.
 func ShownReference(ref string) string { return remote.WithoutSecrets(ref) }
 
+// withoutSecrets returns a text about a reference without what may be a secret in it.
+func withoutSecrets(text, ref string) string {
+	shown := ShownReference(ref)
+	if shown == ref {
+		return text
+	}
+	text = strings.ReplaceAll(text, ref, shown)
+	before, query, ok := strings.Cut(ref, "?")
+	if ok && query != "" {
+		text = strings.ReplaceAll(text, query, "…")
+	}
+	if _, rest, ok := strings.Cut(before, "://"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		if user := strings.LastIndexByte(host, '@'); user > 0 && !strings.Contains(shown, host) {
+			text = strings.ReplaceAll(text, host[:user], "…")
+		}
+	}
+	return text
+}
+
 // CompleteReference returns the references that begin with text, as far as this
 // machine knows them: the repositories of the hub and their revisions of which
 // something was downloaded, and the models of Ollama. It is nil where text does not

@@ -203,7 +203,9 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	out := &Scanned{Release: ScannedRelease{ScannedFrom: from, Wrappers: []string{}}, Tensors: none, Stats: func(func(ScannedStats) bool) {}}
 	fail := func(err error) {
 		if out.Release.ErrorCode == nil { // the first says most
-			out.Release.ErrorCode, out.Release.Error = errorColumns(err)
+			code, text := errorColumns(err)
+			shown := withoutSecrets(*text, j.ref)
+			out.Release.ErrorCode, out.Release.Error = code, &shown
 		}
 	}
 	if j.err != nil {

@@ -139,6 +139,9 @@ func (o *scanOptions) settle() error {
 		}
 		o.path = o.out
 	}
+	if forms := []string{string(render.JSONL), string(render.CSV), string(render.TSV), parquetFormat}; o.out == "" && slices.Contains(forms, o.path) {
+		return fmt.Errorf("-o %s names a form only beside --out PATH; for a file of that name write -o ./%s", o.path, o.path)
+	}
 	if o.format == string(render.TableFormat) { // as --columns alone has it
 		return errors.New("--columns chooses the columns of -f csv or tsv")
 	}

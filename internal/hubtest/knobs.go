@@ -62,6 +62,8 @@ type Knobs struct {
 	ChangeTag bool
 	// Warning is what the hub has to say, "topic; text", with every answer.
 	Warning string
+	// Repeat has the pages of an author's models lead to the first one, without an end.
+	Repeat bool
 	// HTML answers with a page and 200, as some proxies do.
 	HTML bool
 

@@ -276,8 +276,8 @@ func (h *Hub) models(w http.ResponseWriter, r *http.Request, k Knobs) {
 	from, _ := strconv.Atoi(query.Get("cursor"))
 	from = min(max(from, 0), len(ids))
 	to := min(from+size, len(ids))
-	if to < len(ids) {
-		query.Set("cursor", strconv.Itoa(to))
+	if to < len(ids) || k.Repeat {
+		query.Set("cursor", strconv.Itoa(to%len(ids)))
 		w.Header().Set("Link", fmt.Sprintf(`<%s/api/models?%s>; rel="next"`, h.address(k), query.Encode()))
 	}
 	page := []map[string]any{}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -28,6 +29,7 @@ func (h *HubPlace) Catalogue(ctx context.Context, ref string) (iter.Seq2[string,
 	return func(yield func(string, error) bool) {
 		u, err := url.Parse(fmt.Sprintf("%s/api/models?author=%s&limit=%d", h.client.opts.Settings.Endpoint, url.QueryEscape(of), modelsInPage))
 		models := 0
+		seen := make(map[string]bool)
 		for pages := 1; u != nil && err == nil; pages++ {
 			var page []struct {
 				ID string `json:"id"`
@@ -36,10 +38,18 @@ func (h *HubPlace) Catalogue(ctx context.Context, ref string) (iter.Seq2[string,
 			if a, err = h.client.document(ctx, ref, u, &page); err != nil {
 				break
 			}
+			before := len(seen)
 			for _, m := range page {
+				if seen[m.ID] {
+					continue
+				}
+				seen[m.ID] = true
 				r, bad := Parse("hf://"+m.ID, h.client.opts.Settings.Endpoint)
-				if bad != nil || !strings.EqualFold(r.ID, m.ID) {
-					continue // what the hub would not call a model of an owner
+				if bad != nil || !strings.EqualFold(r.ID, m.ID) || !strings.EqualFold(path.Dir(r.ID), of) {
+					if !yield(ref, fmt.Errorf("%s: its list has %q, which is no model of it, and is passed over", ref, m.ID)) {
+						return
+					}
+					continue
 				}
 				if models++; models > maxListed {
 					err = fmt.Errorf("%s: there are more than %d models; name them in a list", ref, maxListed)
@@ -48,6 +58,9 @@ func (h *HubPlace) Catalogue(ctx context.Context, ref string) (iter.Seq2[string,
 				if !yield(r.String(), nil) {
 					return
 				}
+			}
+			if err == nil && len(seen) == before && pages > 1 {
+				err = fmt.Errorf("%s: a page of the list has no model that others do not have, so that it would have no end; name the models in a list", ref)
 			}
 			if err == nil && pages == maxPages {
 				err = fmt.Errorf("%s: the list has more than %d pages; name the models in a list", ref, maxPages)

@@ -69,8 +69,37 @@ func TestCatalogueHostile(t *testing.T) {
 	for _, id := range []string{"org/ok", "../../etc", "org/a..b", "org/a/b", "org", "org/a\x1b[2J"} {
 		w.Repo(id).Commit(map[string][]byte{"x.json": []byte("{}")})
 	}
-	if got, err := catalogued(t, w, "hf://org/*"); err != nil || !slices.Equal(got, []string{"hf://org/ok"}) {
-		t.Errorf("%q, %v", got, err)
+	releases, _ := source.Catalogued(w.Places(t.Context()), "hf://org/*")
+	var got []string
+	bad := 0
+	for ref, err := range releases {
+		if err != nil {
+			if ref != "hf://org/*" || !strings.Contains(err.Error(), "is no model of it, and is passed over") {
+				t.Errorf("%s: %v", ref, err)
+			}
+			bad++
+			continue
+		}
+		got = append(got, ref)
+	}
+	if !slices.Equal(got, []string{"hf://org/ok"}) || bad != 4 { // ../../etc is of another author
+		t.Errorf("%q, and %d errors", got, bad)
+	}
+
+	// Pages that come again have no end.
+	w = newWorld(t)
+	for _, id := range []string{"org/a", "org/b", "org/c"} {
+		w.Repo(id).Commit(map[string][]byte{"x.json": []byte("{}")})
+	}
+	for _, pages := range []string{"pages=1", "pages=3"} {
+		w.set(pages, "repeat")
+		got, err := catalogued(t, w, "hf://org/*")
+		if err == nil || !strings.Contains(err.Error(), "has no model that others do not have") || !slices.Equal(got, []string{"hf://org/a", "hf://org/b", "hf://org/c"}) {
+			t.Errorf("%s: %q, %v", pages, got, err)
+		}
+	}
+	if n := len(w.Requests()); n > 10 {
+		t.Errorf("%d requests", n)
 	}
 }
 

@@ -76,7 +76,11 @@ func (c *Client) hubFailure(e *Error, a *answer, body []byte) {
 		e.Text = fmt.Sprintf("gated: accept its terms at %s, and set HF_TOKEN or log in with `hf auth login`", page)
 	case code == "GatedRepo":
 		e.Gated = true
-		e.Text = fmt.Sprintf("gated: the account of the token (%s) has no access; ask for it at %s, or wait until it is granted", c.opts.Settings.tokenFrom, page)
+		account := "the account"
+		if from := c.opts.Settings.tokenFrom; from != "" {
+			account = fmt.Sprintf("the account of the token (%s)", from)
+		}
+		e.Text = fmt.Sprintf("gated: %s has no access; ask for it at %s, or wait until it is granted", account, page)
 	case message == "Access to this resource is disabled.":
 		e.Text = host + " has taken it down"
 	case code == "RevisionNotFound":

@@ -119,18 +119,23 @@ func Parse(ref, endpoint string) (Ref, error) {
 }
 
 // WithoutSecrets returns a reference as messages have it, without what may be a secret: the
-// query of a URL, and the user in it. Local paths stay.
+// query of a URL, and the user in it, whether its place is known or not. Local paths stay.
 func WithoutSecrets(ref string) string {
 	if source.Scheme(ref) == "" {
 		return ref
 	}
 	ref, _, _ = strings.Cut(ref, "?")
 	scheme, rest, ok := strings.Cut(ref, "://")
-	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+	web := strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")
+	host, path, below := strings.Cut(rest, "/")
+	user := strings.LastIndexByte(host, '@') + 1
+	if revisioned := slices.Contains([]string{"hf", "modelscope", "ollama"}, strings.ToLower(scheme)); !ok || !web && (revisioned || user == 0) {
 		return ref
 	}
-	host, path, _ := strings.Cut(rest, "/")
-	host = host[strings.LastIndexByte(host, '@')+1:]
+	host = host[user:]
+	if !web && !below {
+		return scheme + "://" + host
+	}
 	return strings.TrimSuffix(scheme+"://"+host+"/"+path, "/")
 }
 
