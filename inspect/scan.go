@@ -3,9 +3,12 @@ package inspect
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"iter"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -39,6 +42,36 @@ type ScanOptions struct {
 	Version string
 	// Progress is told how many inputs are done and how many of them failed.
 	Progress func(done, failed int64)
+}
+
+// By says by what releases are judged, in the words of the flags of a command line, and a file
+// of settings by the digest of its text.
+func (o *ScanOptions) By(ctx context.Context) (string, error) {
+	var words []string
+	add := func(flag, value string) {
+		if value != "" {
+			words = append(words, flag+" "+value)
+		}
+	}
+	if o.Select != nil {
+		add("--select", cmp.Or(strings.Join(o.Select, ","), "all"))
+	}
+	add("--ignore", strings.Join(o.Ignore, ","))
+	add("--profile", o.Profile)
+	add("--subtree", o.Subtree)
+	if o.Settings != "" {
+		text, err := readNamed(ctx, o.Settings, source.Settings)
+		if err != nil {
+			return "", err
+		}
+		add("--config", fmt.Sprintf("of SHA-256 %x", sha256.Sum256(text)))
+	}
+	by := strings.Join(words, " ")
+	const most = 1000
+	if len(by) > most {
+		by = fmt.Sprintf("flags of SHA-256 %x", sha256.Sum256([]byte(by)))
+	}
+	return by, nil
 }
 
 // maxWaiting bounds the tensors of releases that are open and not yet delivered. The
@@ -218,6 +251,7 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	}
 	looked, err := lookAt(ctx, j.ref)
 	if err == nil {
+		looked.judgedBy(ctx, s.opts)
 		out.Release.State = looked.state
 		if source.Scheme(looked.dir) == "" {
 			from.Revision = some(stores.SnapshotCommit(looked.dir))

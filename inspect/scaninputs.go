@@ -180,6 +180,30 @@ func lookAt(ctx context.Context, ref string) (*look, error) {
 	return l, ctx.Err()
 }
 
+// judgedBy has the state be another one when the settings are that count for the release, or
+// their baseline. Those of every release are the caller's to compare.
+func (l *look) judgedBy(ctx context.Context, o *ScanOptions) {
+	if source.Scheme(l.dir) != "" { // nothing there is the user's own
+		return
+	}
+	h := sha256.New()
+	set, err := o.settings(ctx, l.dir)
+	switch {
+	case err != nil:
+		fmt.Fprintf(h, "%v\n", err)
+	case set.Path == "":
+		return
+	default:
+		for _, path := range []string{set.Path, set.Baseline} {
+			if fi, err := source.Stat(ctx, path); err == nil && path != "" {
+				add(h, filepath.Base(path), fi)
+			}
+		}
+	}
+	fmt.Fprint(h, l.state)
+	l.state = hex.EncodeToString(h.Sum(nil)[:16])
+}
+
 // ask finds the state of what is on another machine.
 func (l *look) ask(ctx context.Context, ref string, fi fs.FileInfo) error {
 	var err error

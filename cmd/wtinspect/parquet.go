@@ -22,6 +22,7 @@ type tableOptions struct {
 	dir           string
 	shard, shards int
 	values        bool
+	by            string
 	resume        bool
 	// rows is how many tensors a part has before the next begins, 0 for the default.
 	rows int64

@@ -16,6 +16,6 @@ func (p *program) openTables(o tableOptions) (tableWriter, error) {
 		return nil, fmt.Errorf("%s is %s, and the wtinspect that started it is %s; install both from one release", parquetProgram, b, caller)
 	}
 	return tables.Create(txn.OS{}, o.dir, tables.Options{
-		Version: thisBuild().version, Shard: o.shard, Shards: o.shards, Values: o.values, Resume: o.resume, Rows: o.rows, Note: p.note,
+		Version: thisBuild().version, Shard: o.shard, Shards: o.shards, Values: o.values, By: o.by, Resume: o.resume, Rows: o.rows, Note: p.note,
 	})
 }

@@ -186,12 +186,6 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	}
 	defer boundMemory()()
 	var tables tableWriter
-	if o.format == parquetFormat {
-		var err error
-		if tables, err = p.openTables(tableOptions{o.path, o.shard.i, max(o.shard.n, 1), o.values, o.resume, o.partRows}); err != nil {
-			return err
-		}
-	}
 	isInput := func() bool { return false }
 	if o.path != argv.Stdin {
 		ctx, isInput = source.Watch(ctx, o.path)
@@ -199,11 +193,21 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	var unread error // of a list
 	refs := func(yield func(string) bool) { unread = o.Each(ctx, p.stdin, args, yield) }
 	o.each = "inputs"
-	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
 	opts := &inspect.ScanOptions{
 		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Values: o.values, Workers: o.workers,
-		Shard: o.shard.i, Shards: o.shard.n, Version: thisBuild().version, Progress: sum.progress,
+		Shard: o.shard.i, Shards: o.shard.n, Version: thisBuild().version,
 	}
+	if o.format == parquetFormat {
+		by, err := opts.By(ctx)
+		if err != nil {
+			return err
+		}
+		if tables, err = p.openTables(tableOptions{o.path, o.shard.i, max(o.shard.n, 1), o.values, by, o.resume, o.partRows}); err != nil {
+			return err
+		}
+	}
+	sum := newScanSummary(o.meter(p, "scanning", unknownTotal))
+	opts.Progress = sum.progress
 	inputs := inspect.ScanInputs(ctx, refs, opts)
 	var err error
 	if tables != nil {

@@ -39,11 +39,13 @@ type mark struct {
 	Tool   string `json:"tool_version"`
 	Shards int    `json:"shards"`
 	Values bool   `json:"values"`
+	// By is by what the releases are judged.
+	By string `json:"by,omitempty"`
 }
 
 // mark makes the directory's mark, or finds that it is what this run would make.
 func (w *Writer) mark() error {
-	mine := mark{inspect.ScanSchemaVersion, w.options.Version, w.options.Shards, w.options.Values}
+	mine := mark{inspect.ScanSchemaVersion, w.options.Version, w.options.Shards, w.options.Values, w.options.By}
 	there, err := w.readMark()
 	if errors.Is(err, fs.ErrNotExist) && w.options.Prepared {
 		return elsewhere(w.dir.Path())
@@ -70,10 +72,20 @@ func (w *Writer) mark() error {
 		return refuse("were written by wtinspect %s (schema %d), and this is %s (schema %d)", there.Tool, there.Schema, mine.Tool, mine.Schema)
 	case there.Shards != mine.Shards:
 		return refuse("are those of %s, and this run is one of %d", plural.Of(there.Shards, "shard"), mine.Shards)
+	case there.By != mine.By:
+		return refuse("are of releases judged %s, and this run judges %s", by(there.By), by(mine.By))
 	case there.Values != mine.Values:
 		return refuse("were written %s --values", map[bool]string{true: "with", false: "without"}[there.Values])
 	}
 	return nil
+}
+
+// by is how messages have by what releases are judged.
+func by(words string) string {
+	if words == "" {
+		return "by all rules"
+	}
+	return "with " + words
 }
 
 func (w *Writer) readMark() (m mark, err error) {

@@ -24,6 +24,9 @@ type Options struct {
 	Shard, Shards int
 	// Values says that there are figures of the values, table stats.
 	Values bool
+	// By is by what the releases are judged, as [inspect.ScanOptions.By] has it. Rows of
+	// another choice are not gone on with.
+	By string
 	// Resume goes on with what an earlier run has written. Without it that is refused.
 	Resume bool
 	// Prepared says that an earlier call has made the directory: what is not there is elsewhere.

@@ -37,8 +37,14 @@ func (o *Options) Check(ctx context.Context) error {
 
 // Prepare makes the directory, and refuses one that has tables.
 func (o *Options) Prepare(sys txn.System) error {
+	by, err := o.scan().By(context.Background())
+	if err != nil {
+		return err
+	}
 	for part := range o.Parts {
-		w, err := tables.Create(sys, o.Dir, o.tables(part))
+		how := o.tables(part)
+		how.By = by
+		w, err := tables.Create(sys, o.Dir, how)
 		if err != nil {
 			return err
 		}

@@ -48,6 +48,9 @@ func (f *writeFn) write(ctx context.Context, sys txn.System, part int, chunks []
 	chunks = slices.CompactFunc(chunks, func(a, b chunk) bool { return a.compare(b.header) == 0 })
 	how := f.Options.tables(part)
 	how.Prepared, how.Resume = true, true
+	if how.By, err = f.Options.scan().By(ctx); err != nil {
+		return err
+	}
 	w, err := tables.Create(sys, f.Options.Dir, how)
 	if err != nil {
 		return err
