@@ -147,7 +147,7 @@ unembed.w 500x64`)
 	}
 	got := brief(res)
 	for _, want := range []string{
-		"blocks.*.pre_norm.g -> backbone.layers.*.norm.weight forced",
+		"blocks.*.pre_norm.g -> backbone.layers.*.norm.weight",
 		"embed.w -> backbone.embeddings.weight named",
 		"final_norm.g -> backbone.norm_f.weight",
 	} {

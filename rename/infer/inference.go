@@ -309,11 +309,11 @@ func (x *inference) place(sol *match.Solution) {
 	}
 }
 
-// turnSquare takes square matrices for transposed where all others of the blocks are: their
-// shapes do not say.
+// turnSquare takes square matrices for transposed where all others of the blocks are, and for what they are
+// where none is: their shapes do not say.
 func (x *inference) turnSquare(sol *match.Solution) {
 	var square []*match.Match
-	turned := 0
+	turned, straight := 0, 0
 	for i := range sol.Matches {
 		m := &sol.Matches[i]
 		a := x.a.modules[m.A[0]]
@@ -321,17 +321,20 @@ func (x *inference) turnSquare(sol *match.Solution) {
 			continue
 		}
 		switch {
-		case a.Shape[0] == a.Shape[1] && len(m.A)+len(m.B) == 2 && m.Form == match.Same:
+		case a.Shape[0] == a.Shape[1] && len(m.A)+len(m.B) == 2 && (m.Form == match.Same || m.Form == match.Transposed):
 			square = append(square, m)
 		case m.Form == match.Transposed:
 			turned++
 		default:
-			return
+			straight++
 		}
 	}
-	if turned > 0 {
-		for _, m := range square {
+	for _, m := range square {
+		switch {
+		case turned > 0 && straight == 0:
 			m.Form = match.Transposed
+		case straight > 0 && turned == 0:
+			m.Form = match.Same
 		}
 	}
 }
@@ -438,13 +441,16 @@ func (x *inference) judge(sol *match.Solution) []finding {
 			f.confidence = min(f.confidence, match.WeakCap)
 			if x.placed[m.A[0]] {
 				f.by = []string{"nothing else is left on either side that fits, and its name does not say so"}
-			} else if m.Confidence > 0.5 {
+			} else if m.Confidence > 0.501 {
 				f.by = []string{"only words of which projects mean different things, and order, tell it from others"}
 			}
 		case m.Same:
 			f.class, f.by = Named, []string{"the names are equal below a prefix"}
-			if x.a.modules[m.A[0]].String() == x.b.modules[m.B[0]].String() {
+			switch a, b := x.a.modules[m.A[0]], x.b.modules[m.B[0]]; {
+			case a.String() == b.String():
 				f.by = []string{"the names are equal"}
+			case a.Spelled(b):
+				f.by = []string{"the names are equal except for what joins their words"}
 			}
 		case m.Only:
 			f.class, f.by = Forced, []string{"nothing else has its shape"}

@@ -118,6 +118,7 @@ func (x *inference) known() (*Result, error) {
 			as := func(c *convention.Convention) (*convert.Conversion, error) {
 				return convert.BetweenWith(c, to, slices.Values(x.a.tensors), model, opts)
 			}
+			x.keepBuffers(cv, has)
 			var rival *convert.Conversion
 			if other := convert.Rival(cv, nil, rivals(fitsA, from, to), model, as); other != nil {
 				if o, err := as(other); err == nil && x.makes(o, has) {
@@ -132,6 +133,38 @@ func (x *inference) known() (*Result, error) {
 	}
 	return nil, nil
 }
+
+// keepBuffers renames what a conversion would drop, and B has below the prefix that other names get.
+func (x *inference) keepBuffers(cv *convert.Conversion, has map[string]*convention.Named) {
+	shapes := make(map[string][]uint64, len(x.a.tensors))
+	for _, t := range x.a.tensors {
+		shapes[t.Name] = t.Shape
+	}
+	made := make(map[string]bool)
+	heads := make(map[[2]string]bool)
+	for i := range cv.Moves {
+		mv := &cv.Moves[i]
+		for _, n := range mv.To {
+			made[n] = true
+		}
+		if from, to := headOf(mv.From[0], mv.To[0]); len(mv.Ops) == 0 && from != mv.From[0] {
+			heads[[2]string{from, to}] = true
+		}
+	}
+	cv.Dropped = slices.DeleteFunc(cv.Dropped, func(d convert.Dropped) bool {
+		for head := range heads {
+			rest, ok := strings.CutPrefix(d.Name, head[0])
+			if t := has[head[1]+rest]; ok && t != nil && !made[t.Name] && agree(t.Shape, shapes[d.Name]) {
+				cv.Moves, made[t.Name] = append(cv.Moves, convert.Move{From: []string{d.Name}, To: []string{t.Name}}), true
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// agree reports whether two shapes are equal, as far as they are known.
+func agree(a, b []uint64) bool { return a == nil || b == nil || slices.Equal(a, b) }
 
 // rivals are the conventions that A's names may be of as well, behind the one that was
 // taken. Where that shares a model with B's, so must they.
@@ -158,29 +191,19 @@ func (x *inference) makes(cv *convert.Conversion, has map[string]*convention.Nam
 	made := 0
 	for i := range cv.Moves {
 		mv := &cv.Moves[i]
-		var operands [][]uint64
-		unknown := false
-		for _, n := range mv.From {
-			unknown = unknown || shapes[n] == nil
-			operands = append(operands, shapes[n])
-		}
-		var got [][]uint64
-		if !unknown {
-			ops, err := mv.Steps()
-			if err != nil {
-				return false
-			}
-			if got, err = tensorop.Shapes(ops, operands); err != nil {
-				return false
-			}
-		}
-		for k, n := range mv.To {
+		var want [][]uint64
+		for _, n := range mv.To {
 			t := has[n]
-			if t == nil || got != nil && t.Shape != nil && !slices.Equal(got[k], t.Shape) {
+			if t == nil {
 				return false
 			}
-			made++
+			want = append(want, t.Shape)
 		}
+		ops, err := mv.Steps()
+		if err != nil || !makesShapes(shapes, mv, ops, want) {
+			return false
+		}
+		made += len(mv.To)
 	}
 	// What B has besides is a buffer, or a head that is tied.
 	rest := len(has) - made
@@ -190,6 +213,27 @@ func (x *inference) makes(cv *convert.Conversion, has map[string]*convention.Nam
 		}
 	}
 	return rest <= 0
+}
+
+// makesShapes reports whether a move makes tensors of some shapes, as far as those and its own are known.
+func makesShapes(shapes map[string][]uint64, mv *convert.Move, ops []tensorop.Op, want [][]uint64) bool {
+	var operands [][]uint64
+	for _, n := range mv.From {
+		if shapes[n] == nil {
+			return true
+		}
+		operands = append(operands, shapes[n])
+	}
+	got, err := tensorop.Shapes(ops, operands)
+	if err != nil || len(got) != len(want) {
+		return false
+	}
+	for k := range got {
+		if !agree(want[k], got[k]) {
+			return false
+		}
+	}
+	return true
 }
 
 // knownTo finds the map to a convention from names whose convention is known.
@@ -265,13 +309,35 @@ func (x *inference) exact(cv, rival *convert.Conversion) (*Result, error) {
 	return res, nil
 }
 
+// usual is the half, or, where it has leaves that only its names have, its names with those of most projects.
+func (h *half) usual() *half {
+	out := half{tensors: slices.Clone(h.tensors), model: h.model}
+	own := false
+	for _, m := range h.modules {
+		for i := range m.Leaves {
+			l := &m.Leaves[i]
+			if l.Usual() == l.Name {
+				continue
+			}
+			own = true
+			for _, t := range l.Tensors {
+				out.tensors[t].Name = strings.TrimSuffix(h.tensors[t].Name, l.Name) + l.Usual()
+			}
+		}
+	}
+	if !own {
+		return h
+	}
+	return &out
+}
+
 // interpret takes from conventions what names mean, wherever they know them.
 func (x *inference) interpret() {
 	for _, h := range []*half{&x.a, &x.b} {
 		if h.virtual || len(h.tensors) == 0 {
 			continue
 		}
-		r := read(h)
+		r := read(h.usual())
 		h.near = r.Nearest.Convention
 		if len(r.fits) > 0 && len(r.Extra) == 0 {
 			h.of = r.fits[0]

@@ -241,6 +241,17 @@ func (s *tally) count(t testing.TB, r *release, res *Result, a []convention.Name
 	}
 }
 
+// checkShapes reports new names whose tensors have other shapes in B.
+func checkShapes(t testing.TB, name string, res *Result, a, b []convention.Named) {
+	t.Helper()
+	has := shapesOf(b)
+	for n, shape := range apply(t, res.Map, a).shapes {
+		if want, ok := has[n]; ok && want != nil && shape != nil && !slices.Equal(shape, want) {
+			t.Errorf("%s: %s is %v, and %v in B", name, n, shape, want)
+		}
+	}
+}
+
 // Names that projects and labs give to models, of which no convention knows: nothing is sure
 // and wrong, in either direction, with shapes and names and with shapes alone.
 func TestReleases(t *testing.T) {
@@ -300,6 +311,9 @@ func TestReleases(t *testing.T) {
 					s = &foreign
 				}
 				s.count(t, r, res, a, lines, truth, renamed, turned)
+				if way != "convention" {
+					checkShapes(t, r.name, res, a, b)
+				}
 			}
 			t.Logf("of known words %+v, of others %+v", known, foreign)
 			if of := known.of(); way != "shapes" && (float64(known.right+known.asked) < 0.9*of || float64(known.asked+known.open) > 0.3*of) {

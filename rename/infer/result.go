@@ -231,11 +231,15 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 		}
 	}
 	source, target := make(map[string]bool, len(x.a.tensors)), make(map[string]bool, len(x.b.tensors))
+	contradicted := x.contradictsShapes()
 	for i := range found {
 		f := &found[i]
 		res.RowOrder = res.RowOrder || f.moves.lies
 		s.notes = append(s.notes, note{f.class, f.confidence, f.by, inQuestion[i]})
 		for _, mv := range x.moves(f.Match, f.moves) {
+			if contradicted(&mv) {
+				continue // what is left over is listed on both sides
+			}
 			s.add(mv, len(s.notes)-1)
 			for _, n := range mv.From {
 				source[n] = true
@@ -266,6 +270,28 @@ func (x *inference) result(sol *match.Solution, found []finding, disputed []Cont
 		len(left(&x.a, source, func(m *match.Module) bool { return m.Holes() == 0 || m.Optional || m.Meaning.Buffer })) > 0
 	res.ask()
 	return res, nil
+}
+
+// contradictsShapes returns what reports whether a move makes other shapes than those that its tensors have
+// in B. Where B is what a convention has, its shapes are worked out, and contradict nothing.
+func (x *inference) contradictsShapes() func(*convert.Move) bool {
+	if x.b.virtual || x.sizing != nil {
+		return func(*convert.Move) bool { return false }
+	}
+	a, b := make(map[string][]uint64, len(x.a.tensors)), make(map[string][]uint64, len(x.b.tensors))
+	for _, t := range x.a.tensors {
+		a[t.Name] = t.Shape
+	}
+	for _, t := range x.b.tensors {
+		b[t.Name] = t.Shape
+	}
+	return func(mv *convert.Move) bool {
+		want := make([][]uint64, len(mv.To))
+		for i, n := range mv.To {
+			want[i] = b[n]
+		}
+		return !makesShapes(a, mv, mv.Ops, want)
+	}
 }
 
 // left lists the templates of the tensors that have no part in the map.

@@ -28,11 +28,13 @@ const (
 
 	// A model may have all of its matrices the other way round (GPT-2), so that there is one
 	// question, and each module pays a part of it.
-	transposed   = 1.5
-	turnedAlone  = 6.0 // where every matrix has a counterpart as it is, or most have
-	stacked      = 1.0
-	composed     = 2.0
-	biasMismatch = 2.5
+	transposed  = 1.5
+	turnedAlone = 6.0 // where every matrix has a counterpart as it is, or most have
+	// What is called a kernel, and fits what is called a weight as it is: somebody has turned it already.
+	straightKernel = 4.0
+	stacked        = 1.0
+	composed       = 2.0
+	biasMismatch   = 2.5
 	// A shape that is known on one side only is no evidence, where others have it.
 	unknownShape = 2.5
 	softShape    = 5.0
@@ -42,6 +44,8 @@ const (
 	// Of two modules with the same shape, one behind the other, exchanging them costs
 	// twice this: order alone is never surer than 0.83.
 	orderStep = 0.8
+	// asListed is less than any evidence, for the most modules that there are.
+	asListed = 1e-10
 	// alone is what a module without a counterpart costs.
 	alone         = 2.0
 	aloneOptional = 0.1

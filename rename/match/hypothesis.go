@@ -85,7 +85,12 @@ func turned(shape []uint64) []uint64 {
 // form finds how modules with the same indices become each other.
 func form(a, b *Module) (Form, bool) {
 	switch {
+	case !biasesFit(a, b):
+		return Same, false
 	case a.Packed && b.Packed && a.Leaves[0].Name == b.Leaves[0].Name:
+		if a.Shape != nil && b.Shape != nil && !slices.Equal(a.Shape, b.Shape) {
+			return Same, false
+		}
 	case !a.axesFit(b):
 		return Same, false
 	case (!a.known() || !b.known()) && opposed(a, b):
@@ -100,7 +105,7 @@ func form(a, b *Module) (Form, bool) {
 	case turned && (!same || opposed(a, b)):
 		return Transposed, true
 	case same:
-		return Same, !opposed(a, b)
+		return Same, true
 	}
 	return Same, (a.Soft || b.Soft) && len(a.Shape) == len(b.Shape)
 }

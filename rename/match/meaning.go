@@ -106,14 +106,15 @@ func read(text string) *reading {
 		list := words(segment)
 		var parts []string
 		weak := false
-		if len(list) > 0 {
-			r.marks["norm"] = false // norm_attn_norm.attn is none (DBRX)
-		}
+		silent := true
 		for i := 0; i < len(list); {
 			e := find(list[i:])
 			if e == nil {
 				i++
 				continue
+			}
+			if silent {
+				r.marks["norm"], silent = false, false // norm_attn_norm.attn is none (DBRX)
 			}
 			i += len(e.words)
 			switch e.slot {

@@ -51,6 +51,8 @@ type Module struct {
 	Lone bool
 	// fromZero is set of names that are numbered from 0 beside others.
 	fromZero bool
+	// straight is set where biases show that matrices have their outputs first, whatever they are called.
+	straight bool
 	// lone is set of a leaf that is a module of its own.
 	lone  bool
 	order int // of its first tensor
@@ -64,6 +66,9 @@ type Leaf struct {
 	Stem []string
 	// Tensors are the rows of the members in the inventory.
 	Tensors []int
+	own     ownLeaf
+	// shape is that of all of them, nil where it is unknown or where they differ.
+	shape []uint64
 }
 
 // Holes is how many indices its names have.
@@ -162,6 +167,7 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 		}
 		m.Leaves = append(m.Leaves, leaf)
 	}
+	own := ownLeaves(kinds, ends, axes)
 	weights := make(map[int][]string) // of biases beside them
 	for i := range kinds {
 		k := &kinds[i]
@@ -170,7 +176,10 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 			continue
 		}
 		stem, leaf := cutLeaf(k, ends)
-		add(k, stem, Leaf{Name: leaf, Tensors: k.Members})
+		if leaf == "" {
+			leaf = cutOwn(stem, own)
+		}
+		add(k, stem, Leaf{Name: leaf, Tensors: k.Members, own: own[leaf]})
 	}
 	for _, i := range slices.Sorted(maps.Keys(weights)) {
 		add(&kinds[i], weights[i], Leaf{Name: ".bias", Stem: kinds[i].Text, Tensors: kinds[i].Members})
@@ -185,6 +194,11 @@ func modulesOf(tensors []Tensor, kindsOf func(n int, name func(i int) string) []
 	slices.SortFunc(list, func(a, b *Module) int {
 		return cmp.Or(template.Compare(a.String(), b.String()), cmp.Compare(a.Count, b.Count), cmp.Compare(a.order, b.order))
 	})
+	if slices.ContainsFunc(list, (*Module).rowsFirst) {
+		for _, m := range list {
+			m.straight = true
+		}
+	}
 	understand(list)
 	return list, nil
 }
@@ -277,9 +291,16 @@ func hashOf(index []int32) uint64 {
 // settle puts the main leaf first and takes the shape from it.
 func (m *Module) settle(tensors []Tensor) {
 	slices.SortStableFunc(m.Leaves, func(a, b Leaf) int { return leafRank(&a) - leafRank(&b) })
+	for i := range m.Leaves {
+		l := &m.Leaves[i]
+		l.shape = tensors[l.Tensors[0]].Shape
+		if slices.ContainsFunc(l.Tensors, func(t int) bool { return !slices.Equal(tensors[t].Shape, l.shape) }) {
+			l.shape = nil
+		}
+	}
 	main := m.Leaves[0].Tensors
-	m.Packed = packedLeaves()[strings.TrimLeft(m.Leaves[0].Name, "._:")]
-	if m.Packed && m.Leaves[0].Name == ".weight" {
+	m.Packed = m.Leaves[0].isPacked()
+	if m.Packed && m.Leaves[0].isWeight() {
 		m.Packed = false
 	}
 	for _, t := range main {

@@ -23,8 +23,8 @@ func Among(list []*Module, tensors []Tensor, keep func(tensor int) bool, apart b
 		byRows := make(map[string]*Module)
 		for _, l := range m.Leaves {
 			var rows []byte
-			part := &Module{Stem: m.Stem, First: m.First, Pad: m.Pad, Optional: m.Optional, AnyLeaf: m.AnyLeaf, Meaning: m.Meaning, Role: m.Role, lone: apart, order: m.order}
-			left := Leaf{Name: l.Name}
+			part := &Module{Stem: m.Stem, First: m.First, Pad: m.Pad, Optional: m.Optional, AnyLeaf: m.AnyLeaf, Meaning: m.Meaning, Role: m.Role, straight: m.straight, lone: apart, order: m.order}
+			left := Leaf{Name: l.Name, own: l.own}
 			for i, t := range l.Tensors {
 				if keep(t) {
 					left.Tensors = append(left.Tensors, t)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Options say what else is known.
@@ -140,17 +141,16 @@ func (p *problem) solve() (*Solution, error) {
 	return s.solution(), nil
 }
 
-// ways counts the matches of matrices that are turned, and of those that are not and are
-// no squares.
+// ways counts the matches of matrices that are turned, and of those that are not. Squares do not show it.
 func (p *problem) ways(sol *Solution) (turned, straight int) {
 	for i := range sol.Matches {
 		m := &sol.Matches[i]
 		shape := p.a[m.A[0]].Shape
 		switch {
-		case len(shape) != 2 || p.a[m.A[0]].Holes() == 0:
+		case len(shape) != 2 || shape[0] == shape[1] || p.a[m.A[0]].Holes() == 0:
 		case m.Form == Transposed:
 			turned++
-		case m.Form == Same && shape[0] != shape[1]:
+		case m.Form == Same:
 			straight++
 		}
 	}
@@ -246,6 +246,9 @@ func (p *problem) weigh() {
 		for k := range p.cells[i] {
 			c := &p.cells[i][k]
 			c.cost = p.nameCost(i, c.j)
+			if len(p.a[i].Shape) == 1 && !p.opaque { // normalisations that nothing tells apart stay in order
+				c.cost.weak += asListed * float64((i-c.j)*(i-c.j))
+			}
 			c.cost.strong += p.extra([]int{i}, []int{c.j})
 			if p.plain { // what is left of a module may have lost its bias
 				if c.part {
@@ -258,6 +261,9 @@ func (p *problem) weigh() {
 			case Same:
 				if m := p.a[i]; p.backward && m.Holes() > 0 && len(m.Shape) == 2 && m.Shape[0] != m.Shape[1] {
 					c.cost.strong += turnedAlone
+				}
+				if opposed(p.a[i], p.b[c.j]) {
+					c.cost.strong += straightKernel
 				}
 			case Transposed:
 				if !opposed(p.a[i], p.b[c.j]) {
@@ -295,7 +301,7 @@ func (p *problem) findSame() {
 				continue
 			}
 			from, to, ok := prefixes(nameA[i], nameB[c.j])
-			if c.form != Same || !ok || strings.Contains(from, "{}") || strings.Contains(to, "{}") {
+			if c.form.Stacks() || !ok || strings.Contains(from, "{}") || strings.Contains(to, "{}") {
 				continue
 			}
 			k := change{from, to}
@@ -327,6 +333,19 @@ func (p *problem) findSame() {
 		}
 		return list
 	}
+	// Names that differ in what joins their words alone are the same.
+	spelledA, spelledB := spellings(p.a), spellings(p.b)
+	for i := range p.a {
+		for _, c := range p.cells[i] {
+			pr := [2]string{nameA[i], nameB[c.j]}
+			if role := p.b[c.j].Role; p.a[i].Role != "" && role != "" && p.a[i].Role != role || c.form.Stacks() {
+				continue
+			}
+			if s := spelling(p.a[i]); s == spelling(p.b[c.j]) && spelledA[s] == 1 && spelledB[s] == 1 {
+				takenA[pr[0]], takenB[pr[1]], p.same[pr] = true, true, true
+			}
+		}
+	}
 	for _, k := range order {
 		list := fresh(k)
 		if k.from != k.to && len(list) < wrapped {
@@ -348,6 +367,37 @@ func (p *problem) findSame() {
 			}
 		}
 	}
+}
+
+// spelling is the letters and digits of a module's name, with its indices, whatever joins its words.
+func spelling(m *Module) string {
+	text := m.String()
+	if m.Leaves[0].Stem == nil {
+		text += m.Leaves[0].Name
+	}
+	return letters(text)
+}
+
+// letters takes what joins words out of a name, and keeps its indices.
+func letters(name string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) || c == '{' || c == '}' {
+			return unicode.ToLower(c)
+		}
+		return -1
+	}, name)
+}
+
+// Spelled reports whether the names of two modules have the same words, whatever joins these.
+func (m *Module) Spelled(o *Module) bool { return spelling(m) == spelling(o) }
+
+// spellings counts the modules of each spelling.
+func spellings(list []*Module) map[string]int {
+	out := make(map[string]int, len(list))
+	for _, m := range list {
+		out[spelling(m)]++
+	}
+	return out
 }
 
 // names are those of the modules of both sides.

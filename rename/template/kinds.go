@@ -155,7 +155,8 @@ func (f *form) text() []string {
 //   - the numbers behind a word that counts, as in layers.11 or blk0;
 //   - numbers from 0 on, without gaps, of which there are two that fill a word, or three;
 //   - three that follow one another and fill a segment: a shard has layers 12 to 23. Numbers whose
-//     names no other has may stand between and beside them: GPT-NeoX numbers all that it computes.
+//     names no other has may stand between and beside them: GPT-NeoX numbers all that it computes;
+//   - three that follow one another anywhere, where modules are below each: unit_01.attn.q.
 //
 // They may have leading zeros, if all have as many digits: block_07, block_11.
 //
@@ -175,7 +176,7 @@ func findKinds(n int, name func(i int) string, twin bool) []Kind {
 	forms := formsOf(n, name)
 	places := placesOf(forms, false)
 	for _, p := range places {
-		p.judge(twin)
+		p.judge(forms, twin)
 		if twin && p.segment && !p.broken {
 			p.number()
 		}
@@ -357,7 +358,7 @@ func (p *place) measure(v int32, padded int) {
 }
 
 // judge says which numbers of a place are indices.
-func (p *place) judge(twin bool) {
+func (p *place) judge(forms []*form, twin bool) {
 	if p.broken {
 		return
 	}
@@ -380,7 +381,7 @@ func (p *place) judge(twin bool) {
 	case first == 0:
 		p.counts = len(numbers) > 2 || len(numbers) == 2 && p.alone
 	default:
-		p.counts = len(numbers) > 2 && strings.HasSuffix(p.before, ".")
+		p.counts = len(numbers) > 2 && (endsSegment(p.before) || !twin && p.hasModules(forms, common))
 	}
 	if !p.counts {
 		p.first = first
@@ -418,6 +419,36 @@ func (p *place) judge(twin bool) {
 	}
 }
 
+// endsSegment reports whether what follows a text begins a segment.
+func endsSegment(text string) bool {
+	return strings.HasSuffix(text, ".") || strings.HasSuffix(text, "/")
+}
+
+// hasModules reports whether what the numbers of a place have in common are modules, as below unit_1, and not
+// the weight and the scales of one, as below w1: three of two words at least, that begin with two or more.
+func (p *place) hasModules(forms []*form, common map[int32]bool) bool {
+	between := "_-"
+	var rests []string
+	for f := range common {
+		at := slices.Index(forms[f].places, p)
+		if at < 0 {
+			continue
+		}
+		rest := strings.Trim(strings.Join(forms[f].text[at+1:], "0"), "._-/")
+		if strings.ContainsAny(rest, "./") {
+			between = "./"
+		}
+		rests = append(rests, rest)
+	}
+	begin, n := make(map[string]bool), 0
+	for _, rest := range rests {
+		if at := strings.IndexAny(rest, between); at > 0 {
+			begin[rest[:at]], n = true, n+1
+		}
+	}
+	return n > 2 && len(begin) > 1
+}
+
 // positional reports whether the number tells modules of one class apart within a layer, as Flax names
 // them: LayerNorm_0 and LayerNorm_1 (flax/linen/module.py, _autoname).
 func (p *place) positional() bool {
@@ -436,7 +467,7 @@ func (p *place) runAmong(numbers []int32, common map[int32]bool) {
 			run = append(run, v)
 		}
 	}
-	if len(run) < 3 || !strings.HasSuffix(p.before, ".") || int(run[len(run)-1]-run[0]) != len(run)-1 {
+	if len(run) < 3 || !endsSegment(p.before) || int(run[len(run)-1]-run[0]) != len(run)-1 {
 		return
 	}
 	p.counts, p.first = true, run[0]
@@ -570,7 +601,7 @@ func gluedIndices(n int, name func(i int) string) []numberSet {
 	forms := formsOf(len(rows), func(i int) string { return name(rows[i]) })
 	found := false
 	for _, p := range placesOf(forms, true) {
-		p.judge(false)
+		p.judge(forms, false)
 		found = found || p.counts && p.pad == 0
 	}
 	if !found {

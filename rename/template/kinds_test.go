@@ -41,6 +41,16 @@ func TestKinds(t *testing.T) {
 			[]string{"h.{}.ln_1.weight x3", "h.{}.ln_2.weight x3", "ln_f.weight x1"},
 		},
 		{
+			"units from 1, whose word counts nothing that is known",
+			[]string{"unit{}.norm.weight [1-4]", "unit{}.mlp.up.weight [1-4]", "unit{}.mlp.down.weight [1-4]", "head.weight"},
+			[]string{"unit{}.norm.weight x4 from [1]", "unit{}.mlp.up.weight x4 from [1]", "unit{}.mlp.down.weight x4 from [1]", "head.weight x1"},
+		},
+		{
+			"the scales of w1, w2 and w3 are no modules",
+			[]string{"mlp.w1.weight", "mlp.w1.weight_scale", "mlp.w1.input_scale", "mlp.w2.weight", "mlp.w2.weight_scale", "mlp.w2.input_scale", "mlp.w3.weight", "mlp.w3.weight_scale", "mlp.w3.input_scale"},
+			[]string{"mlp.w1.weight x1", "mlp.w1.weight_scale x1", "mlp.w1.input_scale x1", "mlp.w2.weight x1", "mlp.w2.weight_scale x1", "mlp.w2.input_scale x1", "mlp.w3.weight x1", "mlp.w3.weight_scale x1", "mlp.w3.input_scale x1"},
+		},
+		{
 			"w1, w2 and w3 are no list, experts are",
 			[]string{"layers.{}.experts.{}.w1 [0-1 0-3]", "layers.{}.experts.{}.w2 [0-1 0-3]", "layers.{}.experts.{}.w3 [0-1 0-3]"},
 			[]string{"layers.{}.experts.{}.w1 x8", "layers.{}.experts.{}.w2 x8", "layers.{}.experts.{}.w3 x8"},
@@ -165,13 +175,13 @@ func TestPlacesOfSeveral(t *testing.T) {
 		}
 		name := func(i int) string { return names[i] }
 		all, some := formsOf(len(names), name), formsOf(len(names), name)
-		judged := func(places []*place) {
+		judged := func(forms []*form, places []*place) {
 			for _, p := range places {
-				p.judge(false)
+				p.judge(forms, false)
 			}
 		}
-		judged(placesOf(all, false))
-		judged(placesOf(some, true))
+		judged(all, placesOf(all, false))
+		judged(some, placesOf(some, true))
 		for i, f := range all {
 			for h, p := range f.places {
 				q := some[i].places[h]
