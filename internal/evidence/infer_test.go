@@ -450,6 +450,49 @@ func TestInferLyingWords(t *testing.T) {
 	}
 }
 
+// Names that mean one thing, and weights of the model alone that show the other: neither is picked.
+func TestInferExchangedNames(t *testing.T) {
+	t.Parallel()
+	testExchangedNames(t, "made", trained(1))
+}
+
+func TestInferExchangedNamesTrained(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("the made model does")
+	}
+	for _, name := range []string{"A0", "A1", "sft", "cpt_s100"} {
+		testExchangedNames(t, name, tinyModel(t, tiny(t, name)))
+	}
+}
+
+func testExchangedNames(t *testing.T, about string, m model) {
+	t.Helper()
+	to, _ := convention.Lookup("llama-hf")
+	for _, exchanged := range []bool{false, true} {
+		naming := make(map[string]string)
+		for role, name := range hf {
+			gate, up := "gate", "up"
+			if exchanged {
+				gate, up = up, gate
+			}
+			naming[role] = strings.NewReplacer("gate_proj", gate, "up_proj", up, "mlp", "ffn", "model.layers", "net.blocks", "self_attn", "att").Replace(name)
+		}
+		a := open(t, m.named(naming, 2)...)
+		res, err := infer.ToConvention(t.Context(), inventory(t, a), to, infer.Options{Content: beside(t, a, nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		if exchanged {
+			want = 2
+		}
+		if len(res.Contradictions) != want || isAsked(res, "net.blocks.0.ffn.gate") != exchanged {
+			t.Errorf("%s, exchanged %v: %+v, %+v", about, exchanged, res.Contradictions, res.Questions)
+		}
+	}
+}
+
 // An answer that what one model's weights show speaks against is taken, and the map says so.
 func TestInferAloneAgainstAnswer(t *testing.T) {
 	t.Parallel()

@@ -53,9 +53,17 @@ type clue struct {
 
 // settleAlone is settle without weights of B: with what A's show by themselves.
 func (x *inference) settleAlone(sol *match.Solution, found []finding) (*match.Solution, []finding, []Contradiction, error) {
+	disputed, err := x.exchanged(sol)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	list, err := x.clues(sol)
-	if err != nil || len(list) == 0 {
-		return sol, found, nil, err
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if len(list) == 0 {
+		x.doubted(found, disputed)
+		return sol, found, disputed, nil
 	}
 	// What an answer is against moves nothing else.
 	open := slices.DeleteFunc(slices.Clone(list), func(c clue) bool {
@@ -64,7 +72,6 @@ func (x *inference) settleAlone(sol *match.Solution, found []finding) (*match.So
 	if sol, found, err = x.again(extraOf(open)); err != nil {
 		return nil, nil, nil, err
 	}
-	var disputed []Contradiction
 	for i := range found {
 		f := &found[i]
 		for _, c := range list {
@@ -84,23 +91,74 @@ func (x *inference) settleAlone(sol *match.Solution, found []finding) (*match.So
 		}
 	}
 	x.mark(found, disputed)
+	x.doubted(found, disputed)
 	return sol, found, disputed, nil
 }
 
-// clues finds what A's weights show of matches that are less than sure.
-func (x *inference) clues(sol *match.Solution) ([]clue, error) {
-	source := make(map[int]*match.Match) // of modules of B
+// exchanged finds gates and up projections whose weights are against what their names say for sure.
+func (x *inference) exchanged(sol *match.Solution) ([]Contradiction, error) {
+	source := sources(sol)
+	var out []Contradiction
+	for i, m := range x.b.modules {
+		for j, n := range x.b.modules {
+			if i == j || !only(m, "gate") || !only(n, "up") || !couldExchange(m, n) || source[i] == nil || source[j] == nil ||
+				x.inDoubt(source[i], source[j]) || !plainly(source[i]) || !plainly(source[j]) {
+				continue
+			}
+			q := riddle{inference: x, source: source, first: source[i].A[0], second: source[j].A[0]}
+			c, err := q.direction("gates")
+			if err != nil {
+				return nil, err
+			}
+			if c == nil || c.a[0] == q.first {
+				continue
+			}
+			for _, pr := range [][3]int{{q.first, i, j}, {q.second, j, i}} {
+				out = append(out, Contradiction{From: patternBeside(x.a.modules[pr[0]], x.b.modules[pr[1]]), Name: pattern(x.b.modules[pr[1]]), Content: pattern(x.b.modules[pr[2]]), By: c.by})
+			}
+		}
+	}
+	return out, nil
+}
+
+// doubted makes guesses of what contradictions that no answer has settled are about.
+func (x *inference) doubted(found []finding, disputed []Contradiction) {
+	for i := range found {
+		for _, c := range disputed {
+			if f := &found[i]; !c.Assumed && x.isOf(c.From, f) {
+				f.class, f.confidence, f.by = Guess, min(f.confidence, 0.5), append(f.by, "but by its weights it is "+c.Content+": "+c.By)
+			}
+		}
+	}
+}
+
+// sources are the matches of modules of B.
+func sources(sol *match.Solution) map[int]*match.Match {
+	source := make(map[int]*match.Match)
 	for k := range sol.Matches {
 		for _, j := range sol.Matches[k].B {
 			source[j] = &sol.Matches[k]
 		}
 	}
+	return source
+}
+
+// couldExchange reports whether nothing but what they compute tells two modules of B apart.
+func couldExchange(m, n *match.Module) bool {
+	return !(m.Holes() > 0 && m.Count < 2) && m.Shape != nil && slices.Equal(m.Shape, n.Shape) && slices.Equal(m.Index, n.Index) &&
+		m.Shapes == nil && n.Shapes == nil && m.Meaning.Space == n.Meaning.Space && m.Meaning.Sub == n.Meaning.Sub
+}
+
+// plainly reports whether one module becomes one other, as it is.
+func plainly(m *match.Match) bool { return len(m.A)+len(m.B) == 2 && m.Form == match.Same }
+
+// clues finds what A's weights show of matches that are less than sure.
+func (x *inference) clues(sol *match.Solution) ([]clue, error) {
+	source := sources(sol)
 	var out []clue
 	for i, m := range x.b.modules {
 		for j, n := range x.b.modules {
-			if i == j || source[i] == nil || source[j] == nil || !x.inDoubt(source[i], source[j]) || m.Holes() > 0 && m.Count < 2 ||
-				m.Shape == nil || !slices.Equal(m.Shape, n.Shape) || !slices.Equal(m.Index, n.Index) || m.Shapes != nil || n.Shapes != nil ||
-				m.Meaning.Space != n.Meaning.Space || m.Meaning.Sub != n.Meaning.Sub {
+			if i == j || source[i] == nil || source[j] == nil || !x.inDoubt(source[i], source[j]) || !couldExchange(m, n) {
 				continue
 			}
 			q := riddle{inference: x, source: source, first: source[i].A[0], second: source[j].A[0]}
@@ -133,7 +191,7 @@ func (x *inference) clues(sol *match.Solution) ([]clue, error) {
 func (x *inference) inDoubt(m, n *match.Match) bool {
 	doubt, assumed := true, false
 	for _, m := range []*match.Match{m, n} {
-		if len(m.A)+len(m.B) > 2 || m.Form != match.Same {
+		if !plainly(m) {
 			return false
 		}
 		doubt, assumed = doubt && m.Confidence < clueCap, assumed || x.isAssumed(m.A, m.B)

@@ -276,12 +276,16 @@ func (x *inference) put(sol *match.Solution, i, j int) {
 }
 
 // place makes questions of what is left outside of the layers of both sides and may be one: a head that is
-// called classifier, a table of what a convention does not say how long it is. Names do not say that they
-// are one, so that each is a guess.
+// called classifier, a table of what a convention does not say how long it is. So it does of the last two
+// normalisations in the layers. Names do not say that they are one, so that each is a guess.
 func (x *inference) place(sol *match.Solution) {
 	x.placed = make(map[int]bool)
 	fits := func(i, j int) bool {
 		a, b := x.a.modules[i], x.b.modules[j]
+		if a.Holes() > 0 && a.Meaning.IsNorm() && b.Meaning.IsNorm() && !a.Meaning.Buffer && !math.IsInf(x.assumed([]int{i}, []int{j}), 1) {
+			m := match.Match{A: []int{i}, B: []int{j}}
+			return comparable(a, b) && slices.Equal(a.Shape, b.Shape) && !x.otherSide(&m)
+		}
 		biased := b.Meaning.Block == "embed" && // a table adds nothing
 			slices.ContainsFunc(a.Leaves, func(l match.Leaf) bool { return l.IsBias() })
 		if a.Holes()+b.Holes() > 0 || a.Count != b.Count || a.Packed || a.Meaning.Buffer || b.Meaning.Buffer || biased || math.IsInf(x.assumed([]int{i}, []int{j}), 1) {

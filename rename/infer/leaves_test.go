@@ -344,3 +344,31 @@ func TestQuantisedSeparators(t *testing.T) {
 		}
 	}
 }
+
+// The last normalisation of a layer on either side is asked about, not left over: norm_1 and norm_2 below one
+// module, where only one of them has a word that says which it is.
+func TestLastNormIsAsked(t *testing.T) {
+	a := listed(t, `wte.weight 100x64
+blocks.{}.norm_attn_norm.norm_1.weight [0-3] 64
+blocks.{}.norm_attn_norm.norm_2.weight [0-3] 64
+blocks.{}.norm_attn_norm.attn.q.weight [0-3] 64x64
+blocks.{}.norm_attn_norm.attn.k.weight [0-3] 16x64
+blocks.{}.norm_attn_norm.attn.v.weight [0-3] 16x64
+blocks.{}.norm_attn_norm.attn.out_proj.weight [0-3] 64x64
+blocks.{}.ffn.mlp.w1.weight [0-3] 172x64
+blocks.{}.ffn.mlp.v1.weight [0-3] 172x64
+blocks.{}.ffn.mlp.w2.weight [0-3] 64x172
+norm_f.weight 64
+unembed.weight 100x64`)
+	res, err := ToConvention(t.Context(), &Inventory{Tensors: a}, lookup(t, "llama-hf"), Options{})
+	if err != nil || res.Refused != "" || len(res.Missing)+len(res.Extra) > 0 {
+		t.Fatal(err, brief(res))
+	}
+	asked := false
+	for _, q := range res.Questions {
+		asked = asked || slices.ContainsFunc(q.Between, func(p string) bool { return strings.Contains(p, "norm_2") })
+	}
+	if !asked {
+		t.Errorf("norm_2 is not asked about\n%s", brief(res))
+	}
+}

@@ -78,7 +78,7 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 			}
 		}
 		if ext := strings.ToLower(filepath.Ext(out)); ext == ".safetensors" || ext == ".gguf" {
-			p.refuse(false, "is the name of a file, and this release of %d files is written as a directory", r.Weights)
+			p.refuse(false, "is the name of a file, and this release of %s is written as a directory", plural.Of(r.Weights, "file"))
 			return p, nil
 		} else if ext != "" && slices.Contains(pickles, ext) {
 			p.refuse(false, "ends as a file of PyTorch, which is not written, and this would be a directory; name one, or a file that ends in .safetensors")
