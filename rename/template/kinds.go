@@ -434,7 +434,7 @@ func (p *place) hasModules(forms []*form, common map[int32]bool) bool {
 		if at < 0 {
 			continue
 		}
-		rest := strings.Trim(strings.Join(forms[f].text[at+1:], "0"), "._-/")
+		rest := strings.Trim(strings.Join(forms[f].text()[at+1:], "0"), "._-/")
 		if strings.ContainsAny(rest, "./") {
 			between = "./"
 		}
