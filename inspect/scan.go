@@ -312,6 +312,32 @@ func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	}
 	out.Files = rows.fileRows(func(path string) string { return looked.etag(ctx, path) })
 	out.Tensors = rows.tensorRows
+	if err := unread(rel); err != nil {
+		fail(err)
+	}
+}
+
+// unread says why a release is not known: none of its files can be read, or one cannot be
+// for now. It returns nil where what can be read is all that there is.
+func unread(rel *checkpoint.Release) error {
+	var first error
+	none := true
+	for _, c := range rel.Checkpoints {
+		for _, f := range c.Files {
+			switch {
+			case f.Err == nil && !f.Missing:
+				none = false
+			case f.Err != nil && Passing(errorCode(f.Err)):
+				return f.Err
+			case f.Err != nil:
+				first = cmp.Or(first, f.Err)
+			}
+		}
+	}
+	if !none {
+		return nil
+	}
+	return first
 }
 
 // summarize fills in what the row of a release says of its checkpoints. What the rules have
