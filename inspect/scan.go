@@ -231,7 +231,7 @@ func (s *scanner) deliver(ctx context.Context, order <-chan *scanJob, yield func
 // scan scans one input.
 func (s *scanner) scan(ctx context.Context, j *scanJob) {
 	from := ScannedFrom{SchemaVersion: ScanSchemaVersion, ToolVersion: s.opts.Version}
-	from.Repository, _ = asUTF8(ShownReference(j.ref))
+	from.Repository = keyText(ShownReference(j.ref))
 	none := func(func(ScannedTensor) bool) {}
 	out := &Scanned{Release: ScannedRelease{ScannedFrom: from, Wrappers: []string{}}, Tensors: none, Stats: func(func(ScannedStats) bool) {}}
 	fail := func(err error) {

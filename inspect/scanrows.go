@@ -3,12 +3,14 @@ package inspect
 import (
 	"cmp"
 	"encoding/base64"
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/check"
@@ -210,6 +212,25 @@ func asUTF8(s string) (string, *string) {
 	}
 	text := base64.StdEncoding.EncodeToString(raw)
 	return strings.ToValidUTF8(s, "\ufffd"), &text
+}
+
+// keyText returns a reference as text that any table holds: bytes that are not UTF-8 are as
+// in Go strings, so that two references stay two.
+func keyText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
 }
 
 func shapeOf(dims []uint64) []int64 {

@@ -81,7 +81,7 @@ func TestScanRowsElsewhere(t *testing.T) {
 	file := binary.LittleEndian.AppendUint64(nil, uint64(len(text)))
 	file = append(append(file, text...), stored...)
 	const odd = "one, \"x\"\n=2"
-	for _, name := range []string{odd, "bad\xff"} {
+	for _, name := range []string{odd, "bad\xff", "bad\xfe"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o777); err != nil {
 			t.Skip("the file system has no such names: ", err)
 		}
@@ -122,15 +122,15 @@ func TestScanRowsElsewhere(t *testing.T) {
 	for _, n := range names {
 		found[n] = true
 	}
-	for _, repository := range []string{odd, "bad\ufffd"} {
+	for _, repository := range []string{odd, `bad\xff`, `bad\xfe`} {
 		for _, name := range rowNames {
 			if !found[[2]string{repository, name}] {
 				t.Errorf("%q has no row of %q", repository, name)
 			}
 		}
 	}
-	if len(names) != 2*len(rowNames) {
-		t.Errorf("%d rows, want %d", len(names), 2*len(rowNames))
+	if len(names) != 3*len(rowNames) {
+		t.Errorf("%d rows, want %d", len(names), 3*len(rowNames))
 	}
 	shown := func(name string) string {
 		var words []string
