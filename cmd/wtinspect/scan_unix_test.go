@@ -49,7 +49,7 @@ func TestScanOddInputs(t *testing.T) {
 		code int
 		want string
 	}{
-		{"-R .", exitOK, closed + " fifo,0 gone,0 ok,1"},
+		{"-R .", exitFailed, closed + " fifo,0 gone,0 ok,1"},
 		{"fifo fifo/model.safetensors loop/self ok loop none", exitFailed, "fifo,0 fifo/model.safetensors,0 loop/self,0 ok,1 loop,0 none,0"},
 		{"--files-from windows", exitOK, "ok,1 ok/model.safetensors,1"},
 		{"-0 --files-from nul", exitFailed, "ok,1 nowhere,0"},
