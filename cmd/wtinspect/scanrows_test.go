@@ -29,7 +29,7 @@ rows = [json.loads(l) for l in open("rows.jsonl", "rb").read().decode("utf-8").s
 def cell(v):
     if v is None: return ""
     if isinstance(v, bool): return "true" if v else "false"
-    if isinstance(v, list): return " ".join(v) if v and isinstance(v[0], str) or table == "releases" else json.dumps(v, separators=(",", ":"))
+    if isinstance(v, list): return json.dumps(v, separators=(",", ":"))
     return v
 for table in sys.argv[1:]:
     want = [r for r in rows if r["table"] == table]

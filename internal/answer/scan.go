@@ -159,31 +159,24 @@ func setterOf(t reflect.Type) func(*render.Cell, reflect.Value) {
 	panic(fmt.Sprintf("a column of %s", t)) // the types are ours
 }
 
-// listSetter sets a cell to a list: an array in JSON, which other forms have as text, too,
-// of numbers; words are separated by spaces there.
+// listSetter sets a cell to a list: an array in JSON, which other forms have as text.
 func listSetter(of reflect.Kind) func(*render.Cell, reflect.Value) {
 	return func(c *render.Cell, v reflect.Value) {
 		if v.IsNil() {
 			return
 		}
 		raw := []byte{'['}
-		var words []string
 		for i := range v.Len() {
 			if i > 0 {
 				raw = append(raw, ',')
 			}
 			if e := v.Index(i); of == reflect.String {
-				words = append(words, e.String())
 				raw = render.AppendJSON(raw, e.String())
 			} else {
 				raw = strconv.AppendInt(raw, e.Int(), 10)
 			}
 		}
 		raw = append(raw, ']')
-		if of == reflect.String {
-			c.Value(strings.Join(words, " "), string(raw))
-		} else {
-			c.Value(string(raw), string(raw))
-		}
+		c.Value(string(raw), string(raw))
 	}
 }
