@@ -131,10 +131,18 @@ func (w *Writer) swap(groups []*group, old []*members) error {
 		w.join(g, &members{name: g.name, failed: g.failures})
 	}
 	for _, o := range old {
-		if o.live == 0 {
-			if err := w.removeGroup(o); err != nil {
-				return err
-			}
+		var err error
+		switch {
+		case o.live > 0:
+		case slices.ContainsFunc(groups, func(g *group) bool { return g.name == o.name }):
+			// It was damaged and is whole again: only its hidden part is not one of the new.
+			o.removed = true
+			err = w.removePart(releases, o.file())
+		default:
+			err = w.removeGroup(o)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
