@@ -36,6 +36,9 @@ def tensors(v, path=""):
         v = dict(v.state_dict(keep_vars=True), mask=v.mask)
     if isinstance(v, torch.Tensor):
         yield path, v
+        if v.is_quantized and v.qscheme() == torch.per_channel_affine:
+            yield path + ".q_per_channel_scales", v.q_per_channel_scales()
+            yield path + ".q_per_channel_zero_points", v.q_per_channel_zero_points()
     elif isinstance(v, dict):
         for k, x in v.items():
             yield from tensors(x, f"{path}.{k}" if path else str(k))
