@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -98,11 +99,22 @@ func copyAttributes(to, from osFile) {
 // Writers asks for a read lease, which the kernel refuses while somebody has
 // the file open for writing. Where leases are not to be had nothing is known.
 func (f osFile) Writers() bool {
-	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == nil {
-		_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	// A process that this one is starting has all of its files open until it is another
+	// program, also one that was written a moment ago and closed. Who writes stays longer.
+	const longest = 256 * time.Millisecond
+	for wait := time.Millisecond; ; wait *= 2 {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if err == nil {
+			_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			return false
+		}
+		if wait > longest {
+			return true
+		}
+		time.Sleep(wait)
 	}
-	return errors.Is(err, unix.EAGAIN)
 }
 
 // The FIEMAP interface: linux/fiemap.h.
