@@ -93,7 +93,7 @@ func TestKill(t *testing.T) {
 		kills                     int
 	}{
 		{"parts", 80, 9, 60, 1, kills},
-		{"row groups", 60, 6000, 100_000, 2, (kills + 1) / 2},
+		{"row groups", 60, 6000, 100_000, 2, (kills + 9) / 10},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			testKill(t, bin, estate(t, tt.releases, tt.layers), tt.kills, tt.perPart, tt.groups)
