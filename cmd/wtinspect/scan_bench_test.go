@@ -146,7 +146,7 @@ func BenchmarkLargeIndex(b *testing.B) {
 // The memory that a large index takes: of 500,000 names, in 56 MB, at most 150 MiB.
 func TestLargeIndexMemory(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
-		t.Skip("how much memory a program took is read from /proc, which is not there")
+		t.Skip("how much memory a program takes is read from /proc, which only Linux has")
 	}
 	bin := buildBinary(t)
 	names, most := 500_000, int64(150)

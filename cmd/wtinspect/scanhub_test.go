@@ -17,7 +17,7 @@ import (
 func TestScanNeverRefused(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("waits for windows of a hub to go by, not with -short")
+		t.Skip("waits for windows of a hub to go by: make test runs it")
 	}
 	const repos = 24
 	// Resolving takes 48 requests; the last of so many windows need not go by.

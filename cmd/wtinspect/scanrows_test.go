@@ -58,10 +58,10 @@ print(json.dumps([r["modified"] for r in rows if r["table"] == "releases"]))
 func TestScanRowsElsewhere(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("python3, which reads what was written, is not there")
+		t.Skip("python3, which reads what was written, is not installed")
 	}
 	if runtime.GOOS == "windows" {
-		t.Skip("no file of Windows has such a name")
+		t.Skip("files on Windows cannot have such names")
 	}
 	dir := t.TempDir()
 	header, values := map[string]any{}, []float32{}

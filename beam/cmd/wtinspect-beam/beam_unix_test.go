@@ -37,7 +37,7 @@ var programs struct {
 func build(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("builds and runs programs, not with -short")
+		t.Skip("builds and runs programs: make beam runs them")
 	}
 	programs.once.Do(func() {
 		dir, err := os.MkdirTemp("", "wtinspect-beam-test-")
