@@ -81,7 +81,7 @@ func toLlama(ctx context.Context, dir string) error {
 		fmt.Printf("%s -> %s x%d\n", change.From, change.To, change.Count)
 	}
 	if err := renaming.Run(ctx, nil); err != nil {
-		return err // the release is what it was
+		return err // the release is unchanged
 	}
 	for _, file := range renaming.Report.Files {
 		fmt.Printf("%s: %s, %d tensors unchanged\n", file.Name, file.Step, file.Proof.Tensors)
