@@ -19,19 +19,19 @@ func newBrowse(p *program) *cobra.Command {
 	var o reading
 	cmd := &cobra.Command{
 		Use:   "browse [PATH [PATH2]]",
-		Short: "Look around in a checkpoint, or in two side by side",
-		Long: `Browse shows a checkpoint on the terminal, that of the current directory by default:
-its templates and layers as a tree with sizes, its tensors as a list, what check
-finds, and what info says. A tensor is shown with its role, place, statistics,
+		Short: "Explore a checkpoint, or two side by side",
+		Long: `Browse shows a checkpoint in the terminal, by default the one in the current directory:
+its templates and layers as a tree with sizes, its tensors as a list, the findings
+of check, and the summary of info. For a tensor it shows role, place, statistics,
 histogram, first numbers and digest, which are read while you look at it.
 
-With PATH2 the two are compared: every tensor is marked as the same, changed,
-or in one of them only. Names, dtypes and shapes are compared at once, and what
-the tensors hold when you press c.
+With PATH2 it compares the two and marks every tensor as the same,
+changed, or only in one of them. Names, dtypes and shapes are compared at
+once, values when you press c.
 
 The keys are those of less, ncdu and fzf; ? lists them. y copies the wtinspect
-command that prints what is on screen. Browse changes no file.`,
-		Annotations: exitStatus("2  also when stdout is not a terminal"),
+command that prints what is on the screen. Browse changes no files.`,
+		Annotations: exitStatus("2  also if stdout is not a terminal"),
 		Example: `  wtinspect browse
   wtinspect browse model.gguf
   wtinspect browse hf://Qwen/Qwen3-0.6B

@@ -31,19 +31,19 @@ func newCat(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cat MODEL [TENSOR...]",
 		Short: "Print the numbers of tensors, or write them for NumPy",
-		Long: `Cat prints the numbers of the tensors that are named, each under its name. A
-TENSOR is a whole name or a glob of them, in which * crosses dots. Block-quantised
-types are printed as the numbers they stand for.
+		Long: `Cat prints the numbers of tensors, each under its name. A
+TENSOR is a whole name or a glob, in which * also matches dots.
+Block-quantised types are decoded.
 
-Text is what NumPy prints: of more than 1,000 numbers three at each end of every
-axis. Numbers have the digits that it takes to read them back in their own type.
-JSON has all of them. A .npy file opens in NumPy: BF16 and the 8-bit floats, which
-NumPy does not have, as unsigned integers with their bits, and block types as F32;
---dtype widens them. Raw is the bytes as they are in the file. Nothing is rounded.
+Text looks as in NumPy: of more than 1,000 numbers, only three at each end of
+every axis are printed, with as many digits as it takes to read them back in their
+own type. JSON has all numbers. A .npy file opens in NumPy; BF16 and the 8-bit floats,
+which NumPy lacks, become unsigned integers with the same bits, and block types
+become F32; --dtype widens them. Raw is the bytes in the file. Nothing is rounded.
 
---slice is NumPy's: an index or START:STOP:STEP for each axis, and "...". What it
-leaves out is not read, if there is much of it.`,
-		Annotations: exitStatus("2  also when there is no such tensor, or one cannot be read as asked; text and JSON have the rest"),
+--slice works as in NumPy: an index or START:STOP:STEP for each axis, and "...".
+Large parts that it leaves out are not read.`,
+		Annotations: exitStatus("2  also if a tensor does not exist or cannot be read as requested; text and JSON have the others"),
 		Example: `  wtinspect cat model.safetensors model.norm.weight
   wtinspect cat ~/models/yi model.embed_tokens.weight --slice 0:4,:8
   wtinspect cat model.gguf 'blk.0.attn_*' --slice 0
@@ -56,12 +56,12 @@ leaves out is not read, if there is much of it.`,
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.slice, "slice", "", "read this part of each tensor: `SLICE` is what NumPy has between brackets, such as 0:4,:8")
-	f.Var(newChoice(&o.dtype, "", "f16", "f32", "f64"), "dtype", "give the numbers a wider type that holds them all: f16, f32 or f64")
+	f.StringVar(&o.slice, "slice", "", "read this part of each tensor, written as between NumPy's brackets: `SLICE` is, for example, 0:4,:8")
+	f.Var(newChoice(&o.dtype, "", "f16", "f32", "f64"), "dtype", "widen the numbers to a type that holds them all: f16, f32 or f64")
 	complete(cmd, "dtype", "f16", "f32", "f64")
-	addFormat(cmd, &o.format, "form of the output: text, json, npy or raw", string(inspect.CatText), string(inspect.CatJSON), string(inspect.CatNPY), string(inspect.CatRaw))
+	addFormat(cmd, &o.format, "output format: text, json, npy or raw", string(inspect.CatText), string(inspect.CatJSON), string(inspect.CatNPY), string(inspect.CatRaw))
 	o.addPath(cmd)
-	f.Lookup("output").Usage = "write to `PATH` instead of stdout, whole or not at all; npy and raw of several tensors to a new directory, a file each"
+	f.Lookup("output").Usage = "write to `PATH` instead of stdout, all or nothing; for npy or raw of several tensors a new directory with one file each"
 	f.BoolVar(&o.force, "force", false, "replace an existing file")
 	group(f, "Output", "force")
 	o.selection.addFlags(cmd, p)

@@ -28,10 +28,10 @@ type judging struct {
 func (o *judging) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	o.rules.Given = flags.Changed
-	flags.StringSliceVar(&o.rules.Select, "select", nil, "go by these `RULES` only: an ID, the beginning of several (WT2), or a name")
+	flags.StringSliceVar(&o.rules.Select, "select", nil, "apply only these `RULES`: an ID, the beginning of several (WT2), or a name")
 	flags.StringSliceVar(&o.rules.Ignore, "ignore", nil, "leave out these `RULES`")
 	profiles := inspect.Profiles()
-	flags.Var(newChoice(&o.rules.Profile, append([]string{""}, profiles...)...), "profile", "also demand what a loader demands: "+strings.Join(profiles, ", "))
+	flags.Var(newChoice(&o.rules.Profile, append([]string{""}, profiles...)...), "profile", "also apply the requirements of a loader: "+strings.Join(profiles, ", "))
 	complete(cmd, "profile", profiles...)
 	flags.StringVar(&o.rules.Settings, "config", "", "read settings from `FILE` instead of looking for "+inspect.SettingsName)
 	group(flags, "Choosing rules", "select", "ignore", "profile", "config")
@@ -56,26 +56,26 @@ func newCheck(p *program) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check [PATH...]",
-		Short: "Judge releases by rules, for people and for CI",
-		Long: `Check reads the headers of a release and the documents beside them, and judges
-it by rules: the container, shards and index, agreement with config.json and
-related files, names, what belongs to quantised weights, and change against an earlier
-release. With --values it also reads all data once, and judges the numbers: NaN and
-infinity, tensors of zeros or of one number, layers that repeat another, untrained
-rows, copies, and scales. 'wtinspect rules' lists the rules and 'wtinspect explain RULE' documents
-one; 'wtinspect fix' fixes what can be fixed mechanically.
+		Short: "Check releases against rules, for people and for CI",
+		Long: `Check reads the headers of a release and the documents beside them, and
+applies rules about the container, shards and index, agreement with config.json
+and related files, names, quantised weights, and changes since an earlier release.
+With --values it also reads all data once and checks the numbers: NaN and infinity,
+tensors of zeros or of one number, layers that repeat another, untrained rows,
+copies, and scales. 'wtinspect rules' lists the rules, 'wtinspect explain RULE' documents one,
+and 'wtinspect fix' fixes what can be fixed automatically.
 
 A file .wtinspect.yaml in the release's directory or above it chooses rules, a
-profile, severities and exceptions. Where wtinspect.lock.json is beside the
-weights, the release is held to it.
+profile, severities and exceptions. If wtinspect.lock.json is beside the weights,
+the release is checked against it.
 
-Of a directory it judges the release that the directory is; with -R every release at and
-below it, each by its own settings and lock. With --changed the paths are those of files
-that have changed, such as git tells: of the releases that they belong to each is judged
-as a whole, and it is no error if there is none.`,
+For a directory it checks the release in that directory; with -R every release at
+and below it, each with its own settings and lock. With --changed the paths are files
+that changed, as listed by git: every release that they belong to is checked as a
+whole, and it is not an error if there is none.`,
 		Annotations: exitStatus(
 			"1  a finding is at or above --fail-on",
-			"2  also when a path holds no checkpoint that can be read",
+			"2  also if a path has no checkpoint that can be read",
 		),
 		Example: `  wtinspect check
   wtinspect check --fail-on warning --profile transformers release/
@@ -100,22 +100,22 @@ as a whole, and it is no error if there is none.`,
 	flags := cmd.Flags()
 	o.judging.addFlags(cmd)
 	o.pathList.addFlags(cmd)
-	flags.Var(newChoice(&o.failOn, "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
+	flags.Var(newChoice(&o.failOn, "error", "warning", "info"), "fail-on", "exit with 1 if a finding has this severity or above: error, warning or info")
 	complete(cmd, "fail-on", "error", "warning", "info")
-	flags.BoolVar(&o.values, "values", false, "also go by the rules that read values, which takes as long as reading all data")
-	flags.BoolVar(&o.changed, "changed", false, "judge the releases that changed files belong to: the paths are those of the files")
-	flags.StringVar(&o.against, "against", "", "hold the release to `OLD`: an earlier release, or a lock")
-	flags.StringVar(&o.base, "base", "", "hold adapters to `MODEL`: it must have the modules that they change")
-	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings of the baseline `FILE`")
+	flags.BoolVar(&o.values, "values", false, "also apply the rules about values, which read all data")
+	flags.BoolVar(&o.changed, "changed", false, "the paths are changed files: check the releases that they belong to")
+	flags.StringVar(&o.against, "against", "", "compare the release with `OLD`, an earlier release or a lock")
+	flags.StringVar(&o.base, "base", "", "check adapters against `MODEL`: it must have the modules that they change")
+	flags.StringVar(&o.baseline, "baseline", "", "leave out the findings in the baseline `FILE`")
 	flags.StringVar(&o.writeBaseline, "write-baseline", "", "write the findings to the baseline `FILE` and exit 0")
-	addFormat(cmd, &o.format, "form of the output: "+strings.Join(report.Forms(), ", "), report.Forms()...)
+	addFormat(cmd, &o.format, "output format: "+strings.Join(report.Forms(), ", "), report.Forms()...)
 	o.columnList.addFlag(cmd, p, &o.format, func(answer.Options) []render.Column { return report.Columns() })
 	o.addPath(cmd)
-	flags.StringArrayVar(&o.reports, "report", nil, "also write `FORMAT=FILE`; repeatable")
-	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in forms for people; 0 shows all")
+	flags.StringArrayVar(&o.reports, "report", nil, "also write the answer in a format to a file, as `FORMAT=FILE` (repeatable)")
+	flags.IntVar(&o.max, "max", 100, "show at most `N` findings in formats for people; 0 shows all")
 	group(flags, "Output", "report", "max")
 	o.reading.addFlags(cmd)
-	flags.Lookup("recursive").Usage = "judge every release at and below the paths, each by itself"
+	flags.Lookup("recursive").Usage = "check every release at and below the paths separately"
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)
 	return cmd

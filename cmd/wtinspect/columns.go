@@ -18,7 +18,7 @@ type columnList struct{ columns []string }
 // addFlag adds the flag to a command whose answer has the columns that heads describes.
 func (l *columnList) addFlag(cmd *cobra.Command, p *program, format *string, heads func(o answer.Options) []render.Column) {
 	const flag = "columns"
-	cmd.Flags().StringSliceVar(&l.columns, flag, nil, "show these columns of the table, in this order: `LIST` is, for example, "+
+	cmd.Flags().StringSliceVar(&l.columns, flag, nil, "show these columns, in this order: `LIST` is, for example, "+
 		example(heads(answer.Options{Format: render.TableFormat})))
 	group(cmd.Flags(), "Output", flag)
 	options := func() answer.Options {

@@ -15,12 +15,12 @@ func newCompletion(p *program) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use:   "completion {bash|zsh|fish|powershell}",
-		Short: "Print a script that completes commands in a shell",
-		Long: `Completion prints the script that makes a shell complete wtinspect's commands,
-flags, file names (of checkpoints and indexes), what hf:// and ollama: have on
-this machine and, after --match, the names of the tensors in the files already
-on the command line. Of remote files it knows what a cache has: no server is asked.
-Bash needs its package bash-completion, loaded before the script.`,
+		Short: "Print a completion script for a shell",
+		Long: `Completion prints a script that lets a shell complete wtinspect's commands,
+flags, file names (of checkpoints and indexes), hf:// and ollama: models on this
+machine and, after --match, the names of the tensors in the files on the
+command line. It asks no server, so it knows only remote files that are in a cache.
+Bash needs the package bash-completion, loaded before the script.`,
 		Annotations: exitStatus(),
 		Example: `  source <(wtinspect completion bash)
   wtinspect completion zsh > ~/.zfunc/_wtinspect

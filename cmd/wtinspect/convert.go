@@ -69,7 +69,7 @@ in it edited. No config.json or tokenizer is invented: what is missing is listed
 
 What is written is read again and compared with what it was made of, before DST
 appears.`,
-		Annotations: exitStatus("2  also when the conversion is refused"),
+		Annotations: exitStatus("2  also if the conversion is refused"),
 		Example: `  wtinspect convert ~/models/llama --single-file -o llama.safetensors
   wtinspect convert model.safetensors --max-shard-size 5GB -o shards
   wtinspect convert ~/models/llama --dtype bf16 --keep '*norm*' -o llama-bf16

@@ -37,25 +37,25 @@ func newDiff(p *program) *cobra.Command {
 	var o diffOptions
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Compare two checkpoints: what differs, and what is only renamed",
-		Long: `Diff pairs the tensors of two checkpoints by name, then by content, then by
-what they are for, and says which are renamed, changed, of another dtype or
-shape, or in one of them only. Renames are reported as the rules of a map, which
---write-map writes when contents prove them.
+		Short: "Compare two checkpoints, and see through renames",
+		Long: `Diff pairs the tensors of two checkpoints by name, then by content, then
+by role, and reports which are renamed, changed, of another dtype or shape,
+or only in one of them. Renames are reported as the rules of a map; --write-map
+writes that map if the contents prove it.
 
-Values are compared byte by byte; where they differ, all of both is read again
-for the greatest difference, the relative root mean square and the cosine.
+Values are compared byte by byte; if two tensors differ, they are read again to
+find the greatest difference, the relative root mean square and the cosine.
 --headers reads no values.
 
-The last line is the verdict: same bytes, same values in another dtype or container,
-faithful (no number differs by more than its dtype costs), changed, or other: not the
-same model. The tensors that make the verdict come first.
+The last line is the verdict: same bytes, same values in another dtype or container, faithful
+(no number differs by more than the rounding of its dtype explains), changed, or other (not
+the same model). The tensors that decide the verdict come first.
 
-Two checkpoints of different formats, of different projects' conventions, or of
-conventions that keep the same weights in different ways, are compared as --map auto
-does: one is compared as if it were converted to the convention of the other,
-whichever is given first. Within one project, another name is a difference. A tensor that the
-other project has no place for is listed with the reason, and is no difference.`,
+If the formats, the projects' conventions or the layouts of the weights
+are different, diff works as with --map auto: it compares one checkpoint as
+if it were converted to the convention of the other, whichever comes
+first. Within one project, another name is a difference. A tensor that the other project
+has no place for is listed with the reason, and is not a difference.`,
 		Annotations: exitStatus("0  same, same values or faithful; with --strict, same", "1  they differ"),
 		Example: `  wtinspect diff before/ after/
   wtinspect diff --write-map yi-to-llama.yaml yi/ llama/
@@ -75,13 +75,13 @@ other project has no place for is listed with the reason, and is no difference.`
 	p.addMaxBytes(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&o.headers, "headers", false, "compare names, dtypes and shapes; read no values")
-	f.StringVar(&o.mapName, "map", "", "map A's names first: a `FILE`, a built-in map, or auto for the conventions of both")
+	f.StringVar(&o.mapName, "map", "", "rename A's tensors first: a `FILE`, a built-in map, or auto to use the conventions of both")
 	f.StringVar(&o.writeMap, "write-map", "", "write the map that explains the renamed tensors to `FILE`")
-	f.BoolVar(&o.stat, "stat", false, "print the counts, how alike matrices are, and the verdict")
-	f.Float64Var(&o.tolerance, "tolerance", 0, "call tensors faithful up to this relative error `X`, whatever their dtypes")
+	f.BoolVar(&o.stat, "stat", false, "print only counts, how similar matrices are, and the verdict")
+	f.Float64Var(&o.tolerance, "tolerance", 0, "count tensors as faithful up to the relative error `X`, whatever their dtypes")
 	f.BoolVar(&o.strict, "strict", false, "exit with 1 unless every tensor has the same bytes")
 	f.BoolVar(&o.nameOnly, "name-only", false, "print only the names of the tensors that differ")
-	f.BoolVar(&o.weightsOnly, "weights-only", false, "leave metadata and config.json out")
+	f.BoolVar(&o.weightsOnly, "weights-only", false, "leave out metadata and config.json")
 	f.BoolVar(&o.flat, "flat", false, "do not fold layers")
 	return cmd
 }

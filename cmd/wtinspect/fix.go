@@ -32,19 +32,19 @@ func newFix(p *program) *cobra.Command {
 	var o fixOptions
 	cmd := &cobra.Command{
 		Use:   "fix [PATH]",
-		Short: "Fix what check finds, where the fix is mechanical",
-		Long: `Fix fixes the findings of check that are marked [fix]: it rebuilds the index or
-corrects its totals, renames tensors, drops buffers and a head that is the
-embedding again, sets format: pt, writes spaces over NUL padding, and moves
+		Short: "Fix the findings of check that can be fixed automatically",
+		Long: `Fix fixes the findings that check marks [fix]: it rebuilds the index or corrects
+its totals, renames tensors, drops buffers and heads that repeat the
+embedding, sets format: pt, writes spaces over NUL padding, and moves
 stale files aside. Each fix is named after its rule: 'wtinspect explain RULE'.
 
 Without a destination it prints the plan and writes nothing. --in-place changes
-the files themselves, one fix after the other, each all or nothing; -o writes a
-fixed copy, which appears under its name only when it is whole. What is only
-worth knowing (info) is fixed when --select asks for it.`,
+the files themselves, one fix after the other, each all or nothing; -o
+writes a fixed copy, which gets its name only when it is complete. Findings
+of severity info are fixed only if --select names them.`,
 		Annotations: exitStatus(
 			"1  with --check, something would be fixed",
-			"2  also when a fix fails",
+			"2  also if a fix fails",
 		),
 		Example: `  wtinspect fix release/
   wtinspect fix --in-place release/
@@ -71,14 +71,14 @@ worth knowing (info) is fixed when --select asks for it.`,
 	o.judging.addFlags(cmd)
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
 	f.StringVarP(&o.destination, "output", "o", "", "write a fixed copy to `DST`, a directory or, for one file, a file")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
-	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would be fixed")
-	f.BoolVar(&o.force, "force", false, "allow a link in place; never the loss of a tensor")
-	f.StringVar(&o.inverse, "write-inverse", "", "write the map that takes the renames back to `FILE`, for 'wtinspect rename --map'")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would be done; write nothing")
+	f.BoolVar(&o.check, "check", false, "like --dry-run, and exit with 1 if something would be fixed")
+	f.BoolVar(&o.force, "force", false, "allow changing a link in place; never the loss of a tensor")
+	f.StringVar(&o.inverse, "write-inverse", "", "write the map that undoes the renames to `FILE`, for 'wtinspect rename --map'")
 	group(f, "Writing", "in-place", "output", "dry-run", "check", "force", "write-inverse")
-	addFormat(cmd, &o.form, "form of the answer: table or json", "table", "json")
+	addFormat(cmd, &o.form, "output format: table or json", "table", "json")
 	o.columnList.addFlag(cmd, p, &o.form, answer.RenameColumns)
-	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
+	f.IntVarP(&o.workers, "jobs", "j", 0, "open `N` files at once (default: one per processor, at least 4)")
 	group(f, "Reading", "jobs")
 	o.progress.addFlags(cmd)
 	return cmd

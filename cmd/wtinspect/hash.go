@@ -38,19 +38,19 @@ func newHash(p *program) *cobra.Command {
 		Long: `Hash prints a digest of every tensor's bytes, as they are in the file, in the
 format of llama.cpp's llama-gguf-hash, and a content id of every checkpoint.
 
-The content id is the same before and after renaming, sharding otherwise,
-another order of tensors or other metadata, and different when one bit of one
-weight is. It is the SHA-256 of the tensors' sorted lines of dtype, shape and
-SHA-256; docs/hash.md has the recipe for sha256sum.
+The content id does not depend on names, shards, the order of
+tensors or metadata, and changes with a single bit of a weight. It is the
+SHA-256 of the tensors' sorted lines of dtype, shape and SHA-256;
+docs/hash.md shows how to compute it with sha256sum.
 
-With --files it prints the SHA-256 of the files of weights instead, as sha256sum
-does. Those that a hub lists are taken from there, and the files are not read.
+With --files it prints the SHA-256 of the weight files instead, as sha256sum
+does. If a hub lists a digest, it is used and the file is not read.
 
---check reads a manifest that was written by this command or by
-llama-gguf-hash and says which tensors differ, are missing or are not listed.
-A tensor is found by file and name, and where no file has that name any more,
-by its name alone.`,
-		Annotations: exitStatus("1  --check: a tensor differs from the manifest, is missing, or is not listed"),
+--check reads a manifest written by this command or by
+llama-gguf-hash, and reports tensors that differ, are missing or are not listed.
+Tensors are found by file and name, or by name alone if no file has
+that name any more.`,
+		Annotations: exitStatus("1  with --check, a tensor differs from the manifest, is missing, or is not listed"),
 		Example: `  wtinspect hash model.gguf > model.manifest
   wtinspect hash --check model.manifest model.gguf
   wtinspect hash --content-id before/ after/
@@ -69,10 +69,10 @@ by its name alone.`,
 	p.addMaxBytes(cmd)
 	f := cmd.Flags()
 	words := []string{inspect.SHA256, inspect.XXH64, allAlgorithms}
-	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast; no proof against intent) or all")
+	f.Var(newChoice(&o.algorithm, words...), "algorithm", "sha256, xxh64 (fast, but can be forged) or all")
 	complete(cmd, "algorithm", words...)
 	f.BoolVar(&o.contentID, "content-id", false, "print only the content id of each checkpoint")
-	f.BoolVar(&o.files, wholeFiles, false, "print the SHA-256 of the files of weights, as sha256sum does, or as a hub lists them")
+	f.BoolVar(&o.files, wholeFiles, false, "print the SHA-256 of the weight files, as sha256sum does, or as listed by a hub")
 	f.StringVar(&o.check, "check", "", "compare with the digests in `MANIFEST`")
 	return cmd
 }

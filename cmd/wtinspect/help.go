@@ -26,7 +26,7 @@ const (
 func commandGroups() []*cobra.Group {
 	return []*cobra.Group{
 		{ID: looking, Title: "Look at weights:"},
-		{ID: releases, Title: "Judge releases:"},
+		{ID: releases, Title: "Check releases:"},
 		{ID: changing, Title: "Change files:"},
 		{ID: mapping, Title: "Work with maps:"},
 		{ID: aside, Title: "About wtinspect:"},
@@ -158,7 +158,7 @@ func listCommands(b *strings.Builder, cmd *cobra.Command) {
 			}
 		}
 	}
-	fmt.Fprintf(b, "\n'%s COMMAND --help' shows how a command is used.\n", cmd.CommandPath())
+	fmt.Fprintf(b, "\n'%s COMMAND --help' shows how to use a command.\n", cmd.CommandPath())
 }
 
 const exitStatusKey = "exit status"
@@ -168,8 +168,8 @@ const exitStatusKey = "exit status"
 // its code.
 func exitStatus(own ...string) map[string]string {
 	lines := append([]string{
-		"0  the work is done",
-		"2  it could not be done: wrong usage, missing or unreadable input",
+		"0  success",
+		"2  failure: wrong usage, missing or unreadable input",
 		"130  interrupted",
 	}, own...)
 	code := func(line string) int {

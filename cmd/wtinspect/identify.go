@@ -21,17 +21,17 @@ func newIdentify(p *program) *cobra.Command {
 	var o identifyOptions
 	cmd := &cobra.Command{
 		Use:   "identify [PATH...]",
-		Short: "Tell which naming convention a checkpoint follows",
-		Long: `Identify says of every checkpoint under the paths, the current directory when
-there is none, which project's names its tensors have and of which models, what
-precedes the names, what is missing or does not belong, and which convention
-is the nearest and how many templates (names without their numbers) away.
+		Short: "Identify the naming convention of a checkpoint",
+		Long: `For every checkpoint under the paths (default: the current directory), identify
+reports which project's names the tensors have, which models use them,
+which prefixes wrap them, what is missing or does not belong, and the nearest
+convention with its distance in templates (names without their numbers).
 
-It goes by names and shapes, of which an index gives enough, and claims no more
-than they show: models that share all names are listed together, and what fits
-nothing is unknown. --why explains one name, also one that a loader has asked for
-without finding it: what it is for, and why it is not where the loader looks.`,
-		Annotations: exitStatus("2  also when something cannot be read; the rest is identified"),
+It uses only names and shapes (an index is enough), and claims no more than
+they show: models that share all names are listed together, and names that
+fit nothing are unknown. --why explains one name, including one that a loader
+cannot find: what the tensor is for, and why it is not where the loader looks.`,
+		Annotations: exitStatus("2  also if something cannot be read; the rest is still identified"),
 		Example: `  wtinspect identify ~/models/yi
   wtinspect identify -f json . | jq -r '.results[] | .convention'
   wtinspect identify --why model.layers.0.ln1.weight ~/models/yi
@@ -44,7 +44,7 @@ without finding it: what it is for, and why it is not where the loader looks.`,
 	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd, p, answer.IdentifyColumns)
 	o.reading.addFlags(cmd)
-	cmd.Flags().StringVar(&o.why, "why", "", "explain the tensor `NAME`, whether it is there or not")
+	cmd.Flags().StringVar(&o.why, "why", "", "explain the tensor `NAME`, even if it does not exist")
 	return cmd
 }
 

@@ -21,17 +21,17 @@ func newInfo(p *program) *cobra.Command {
 	var o infoOptions
 	cmd := &cobra.Command{
 		Use:   "info [PATH...]",
-		Short: "Sum up a checkpoint: format, sizes, dtypes, shards, metadata",
-		Long: `Info sums up every checkpoint under the paths, the current directory when there
-is none: format and version, files, tensors, parameters, sizes by dtype,
-architecture, quantisation, and the metadata. Several checkpoints are a line
+		Short: "Summarise a checkpoint: format, sizes, dtypes, shards, metadata",
+		Long: `Info summarises every checkpoint under the paths (default: the current
+directory): format and version, files, tensors, parameters, sizes by dtype,
+architecture, quantisation, and metadata. Several checkpoints get one line
 each; --long prints each in full.
 
-Parameters are those of the model: packed weights count what they unpack to,
-and scales and zero points are not counted. Long arrays in the metadata are
-shown by their length and beginning; 'wtinspect meta show PATH KEY' prints one
-whole. -v lists the files of large sets and prints every fault on stderr.`,
-		Annotations: exitStatus("2  also when a file of a set is missing or broken; the rest is summed up"),
+Parameters are the model's: packed weights are counted as unpacked, and scales
+and zero points are not counted. For long arrays in the metadata only the
+length and the beginning are shown; 'wtinspect meta show PATH KEY' prints the whole
+array. -v lists the files of large sets and prints every fault on stderr.`,
+		Annotations: exitStatus("2  also if a file of a set is missing or broken; the rest is still summarised"),
 		Example: `  wtinspect info
   wtinspect info model.gguf
   wtinspect info -f csv models/*.gguf
@@ -44,7 +44,7 @@ whole. -v lists the files of large sets and prints every fault on stderr.`,
 	o.pathList.addFlags(cmd)
 	o.output.addFlags(cmd, p, answer.InfoColumns)
 	o.reading.addFlags(cmd)
-	cmd.Flags().BoolVar(&o.long, "long", false, "print every checkpoint in full; several are a line each without it")
+	cmd.Flags().BoolVar(&o.long, "long", false, "print every checkpoint in full, even if there are several")
 	return cmd
 }
 

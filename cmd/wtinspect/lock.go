@@ -24,14 +24,14 @@ func newLock(p *program) *cobra.Command {
 	var o lockOptions
 	cmd := &cobra.Command{
 		Use:   "lock [PATH]",
-		Short: "Write the contract that a later release is held to",
+		Short: "Write a contract to check later releases against",
 		Long: `Lock writes the names, dtypes and shapes of a release's tensors, and with --digests
-the SHA-256 of their data, as JSON with one line per tensor. Put it beside the weights as
-wtinspect.lock.json, or give it to 'wtinspect check --against'.
+the SHA-256 of their data, as JSON with one line per tensor. Put the file beside the weights
+as wtinspect.lock.json, or pass it to 'wtinspect check --against'.
 
-It goes to stdout unless -o names a file. The other formats than json list the
-tensors, and are no lock.`,
-		Annotations: exitStatus("2  also when a file of the release is missing or broken"),
+It goes to stdout unless -o names a file. Formats other than json list the
+tensors, but are not locks.`,
+		Annotations: exitStatus("2  also if a file of the release is missing or broken"),
 		Example: `  wtinspect lock -o wtinspect.lock.json
   wtinspect lock --digests release > v1.json`,
 		Args:              arguments(0, 1),
@@ -40,7 +40,7 @@ tensors, and are no lock.`,
 			return runLock(cmd.Context(), p, &o, args)
 		}),
 	}
-	cmd.Flags().BoolVar(&o.digests, "digests", false, "read all data and write its digests")
+	cmd.Flags().BoolVar(&o.digests, "digests", false, "read all data and add its digests")
 	o.output.addFlagsFrom(cmd, render.JSON)
 	o.output.columnList.addFlag(cmd, p, &o.output.format, answer.LockColumns)
 	o.reading.addFlags(cmd)

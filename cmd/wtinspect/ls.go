@@ -32,18 +32,18 @@ func newLs(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [PATH...]",
 		Short: "List the tensors: name, dtype, shape, bytes",
-		Long: `Ls lists the tensors of every checkpoint under the paths, the current directory
-when there is none.
+		Long: `Ls lists the tensors of every checkpoint under the paths (default: the
+current directory).
 
-On a terminal, tensors that differ only in the numbers in their names and agree
-in dtype and shape are one line, model.layers.{0..59}.mlp.up_proj.weight, with
-their count and the sum of their sizes; a layer that is not like the others has
-a line of its own. --flat lists every tensor. In a pipe or a file there is one
-line a tensor, without headings, with exact sizes and whole names.
+On a terminal, tensors that differ only in the numbers in their names and have
+the same dtype and shape share a line, model.layers.{0..59}.mlp.up_proj.weight,
+with their count and total size; a layer that differs from the others gets
+its own line. --flat lists every tensor. In a pipe or a file there is one
+line per tensor, without headings, with exact sizes and full names.
 
--v adds the file and the offset of each tensor's data in it, and prints every
-fault of the files on stderr.`,
-		Annotations: exitStatus("2  also when a file of a set is missing or broken; the rest is listed"),
+-v adds each tensor's file and the offset of its data, and prints
+every fault on stderr.`,
+		Annotations: exitStatus("2  also if a file of a set is missing or broken; the rest is still listed"),
 		Example: `  wtinspect ls
   wtinspect ls --match '*.q_proj.weight' model.safetensors
   wtinspect ls --sort bytes --reverse --flat . | head
@@ -69,7 +69,7 @@ fault of the files on stderr.`,
 	complete(cmd, "sort", keys...)
 	f.BoolVar(&o.reverse, "reverse", false, "reverse the order")
 	f.BoolVar(&o.tree, "tree", false, "show the names as a tree, with totals")
-	f.StringVar(&o.to, "as", "", "show the tensors as another `CONVENTION`, or project, would have them")
+	f.StringVar(&o.to, "as", "", "show the tensors as another `CONVENTION` or project would have them")
 	if err := cmd.RegisterFlagCompletionFunc("as", completeConventions); err != nil {
 		panic(err) // the flag does not exist
 	}

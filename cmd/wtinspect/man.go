@@ -13,9 +13,9 @@ func newMan(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "man [COMMAND...]",
 		Short: "Print the manual page of a command",
-		Long: `Man prints the manual page of a command, or without one that of wtinspect, in
-the language of man pages. Packages install these pages; where none did, man
-shows what this command prints.`,
+		Long: `Man prints the manual page of a command, or of wtinspect
+itself, in man format. Packages install these pages; otherwise
+pipe the output into man.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect man > wtinspect.1
   wtinspect man check | man -l -

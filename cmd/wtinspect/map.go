@@ -53,12 +53,12 @@ func completeMaps(_ *cobra.Command, _ []string, toComplete string) ([]string, co
 func newMap(p *program) *cobra.Command {
 	return branch(&cobra.Command{
 		Use:   "map",
-		Short: "List, show, check, combine and exchange maps of names",
-		Long: `Map works with the maps that rename carries out: those that are built in, and
-files. A MAP that has a separator or ends in .yaml or .yml is a file, and so is any
-other that is no name of one that is built in. docs/map-language.md describes the
+		Short: "List, show, check, combine and exchange maps",
+		Long: `Map works with the maps that rename applies: built-in ones and files. A
+MAP is the name of a built-in map, or else a file; with a path separator or the
+ending .yaml or .yml it is always a file. docs/map-language.md describes the
 language.`,
-		Annotations: exitStatus("1  lint has found something"),
+		Annotations: exitStatus("1  lint found something"),
 		Example: `  wtinspect map list
   wtinspect map show yi-to-llama > llama.yaml
   wtinspect map lint llama.yaml`,
@@ -69,11 +69,11 @@ func newMapList(p *program) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "list [WORD...]",
-		Short: "List the maps that are built in, and what converts to what",
-		Long: `List lists the maps that are built in, by the names that --map takes, and the
-conventions, by the names that rename --to takes: what each converts to, and
-whether names are enough or bytes have to move. With WORDs it lists what has all
-of them in its name, its projects or its models.`,
+		Short: "List the built-in maps, and what converts to what",
+		Long: `List lists the built-in maps, with their names for --map, and the conventions,
+with their names for rename --to: what each converts to, and whether
+renaming is enough or bytes have to move. With WORDs it lists only entries whose
+name, projects or models contain all of them.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect map list
   wtinspect map list llama hf
@@ -100,16 +100,16 @@ func newMapShow(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "show MAP|CONVENTION",
-		Short: "Print a map as it is written, or the names of a convention",
-		Long: `Show prints a map as it is written, with its comments: for those that are built
-in, the sources of their facts. A..B is the map from convention A to convention,
-or project, B. What it prints is a map that --map takes.
+		Short: "Print a map, or the names of a convention",
+		Long: `Show prints a map as it is written, with its comments; for built-in maps
+these give the sources. A..B is the map from convention A to convention
+or project B. You can use the output with --map.
 
-Of a CONVENTION it prints what the project calls each tensor, what the tensor is
-for, its shape, whether it may be absent, and how its bytes lie where that is not
-plain. Shapes are in the names of a model's numbers, and with --for in the
-numbers that the configuration of a release has.`,
-		Annotations: exitStatus("2  also when there is no such map or convention, or it cannot be read as one"),
+For a CONVENTION it prints the project's name for each tensor, its role,
+its shape, whether it is optional, and its layout if that is unusual.
+Shapes are written with the names of a model's sizes, or with --for in
+the numbers from a release's configuration.`,
+		Annotations: exitStatus("2  also if there is no such map or convention, or it cannot be read"),
 		Example: `  wtinspect map show yi-to-llama
   wtinspect map show llama-hf..meta
   wtinspect map show llama-hf
@@ -147,7 +147,7 @@ numbers that the configuration of a release has.`,
 		}),
 	}
 	o.addFlags(cmd, p, answer.ConventionColumns)
-	cmd.Flags().StringVar(&model, "for", "", "of a convention, the shapes in the numbers of the release at `PATH`")
+	cmd.Flags().StringVar(&model, "for", "", "for a convention, print shapes in the numbers of the release at `PATH`")
 	if err := cmd.RegisterFlagCompletionFunc("for", p.completePaths); err != nil {
 		panic(err) // the flag does not exist
 	}
@@ -244,13 +244,13 @@ func newMapLint(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint MAP...",
 		Short: "Find likely mistakes in maps",
-		Long: `Lint looks for what is allowed in maps and rarely meant: rules that can
-never take effect, rules that take names from each other, a weight that leaves
-its bias behind. Faults that keep a map from being read are all shown at once,
-with their line, and are exit code 2.`,
+		Long: `Lint looks for things that are allowed in maps but rarely intended: rules
+that can never take effect, rules that take names from each other, a weight that
+leaves its bias behind. Errors that keep a map from being read are all shown at once,
+with their lines, and give exit code 2.`,
 		Annotations: exitStatus(
 			"1  there are findings at or above --fail-on",
-			"2  also when a map cannot be read"),
+			"2  also if a map cannot be read"),
 		Example: `  wtinspect map lint there.yaml
   wtinspect map lint --fail-on note -f json maps/*.yaml`,
 		Args:              arguments(1, unlimited),
@@ -261,7 +261,7 @@ with their line, and are exit code 2.`,
 	}
 	o.addFlags(cmd, p, answer.LintColumns)
 	levels := []string{string(rename.Warning), string(rename.Note), "never"}
-	cmd.Flags().Var(newChoice(&failOn, levels...), "fail-on", "exit 1 from this level on: warning, note, or never")
+	cmd.Flags().Var(newChoice(&failOn, levels...), "fail-on", "exit with 1 from this level on: warning, note, or never")
 	complete(cmd, "fail-on", levels...)
 	return cmd
 }
@@ -298,11 +298,11 @@ func newMapInvert(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invert MAP",
 		Short: "Print the map that undoes a map",
-		Long: `Invert prints the map that undoes MAP, or refuses and names the rules for which
-no map can: those that drop or strip, that forget what the old name was, or
-whose new names cannot be told from names that were left alone. The inverse of
-one rename, which always exists, is written by 'rename --write-inverse'.`,
-		Annotations: exitStatus("2  also when the map has no inverse"),
+		Long: `Invert prints the map that undoes MAP, or refuses and names the rules that
+no map can undo: those that drop or strip, that lose the old name, or
+whose new names look like names that were left alone. A particular rename
+can always be undone: 'rename --write-inverse' writes its inverse.`,
+		Annotations: exitStatus("2  also if the map has no inverse"),
 		Example: `  wtinspect map invert yi-to-llama
   wtinspect map invert -o back.yaml there.yaml`,
 		Args:              arguments(1, 1),
@@ -327,10 +327,10 @@ func newMapCompose(p *program) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use:   "compose MAP MAP...",
-		Short: "Print one map that does what several do in turn",
-		Long: `Compose prints the map that does what the MAPs do one after the other, or
-refuses and names the rules for which one map cannot say it.`,
-		Annotations:       exitStatus("2  also when one map cannot say it"),
+		Short: "Combine several maps into one",
+		Long: `Compose prints one map that does what the MAPs do one after the other, or
+refuses and names the rules that cannot be expressed in one map.`,
+		Annotations:       exitStatus("2  also if one map cannot express it"),
 		Example:           `  wtinspect map compose strip-module yi-to-llama > both.yaml`,
 		Args:              arguments(2, unlimited),
 		ValidArgsFunction: completeMaps,

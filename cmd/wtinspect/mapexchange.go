@@ -29,17 +29,17 @@ func newMapExport(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "export MAP",
-		Short: "Write a map as the rules of another project",
-		Long: `Export writes a map for another project: a key_mapping of transformers 5, the
-fields of vLLM's WeightsMapper, an architecture of mergekit, or the map itself as
-JSON. A..B is the map from convention A to convention, or project, B.
+		Short: "Write a map as another project's rules",
+		Long: `Export writes a map for another project: a key_mapping for transformers 5,
+the fields of vLLM's WeightsMapper, a mergekit architecture, or the map itself as
+JSON. A..B is the map from convention A to convention or project B.
 
-Others apply their rules one after the other, to parts of names, and have no
-operations on bytes. What would not give every name the same new name there is
-refused, rule by rule with the reason, and nothing is written. An architecture of
-mergekit lists every tensor: --for names the checkpoint that it is of.
-docs/maps-elsewhere.md says what each form can express.`,
-		Annotations: exitStatus("2  also when the form cannot say what the map does"),
+Other projects apply their rules one after the other, to parts of names, and
+cannot change bytes. If a rule would give some name another new name there,
+the map is refused, with the reason for each such rule, and nothing is written. A
+mergekit architecture lists every tensor: --for names the checkpoint.
+docs/maps-elsewhere.md says what each format can express.`,
+		Annotations: exitStatus("2  also if the format cannot express what the map does"),
 		Example: `  wtinspect map export -f vllm yi-hf..llama-hf
   wtinspect map export -f transformers -o keys.json yi-to-llama
   wtinspect map export -f mergekit --for ~/models/yi yi-hf..llama-hf`,
@@ -82,11 +82,11 @@ docs/maps-elsewhere.md says what each form can express.`,
 	}
 	f := cmd.Flags()
 	forms := formNames(exchange.Forms())
-	f.VarP(newChoice(&formFlag, append([]string{""}, forms...)...), "format", "f", "the form: transformers, vllm, mergekit or json")
+	f.VarP(newChoice(&formFlag, append([]string{""}, forms...)...), "format", "f", "the format: transformers, vllm, mergekit or json")
 	complete(cmd, "format", forms...)
 	group(f, "Output", "format")
 	o.addPath(cmd)
-	f.StringVar(&model, "for", "", "with mergekit, the checkpoint at `PATH` that the architecture is of")
+	f.StringVar(&model, "for", "", "with mergekit, write the architecture of the checkpoint at `PATH`")
 	if err := cmd.RegisterFlagCompletionFunc("for", p.completePaths); err != nil {
 		panic(err) // the flag does not exist
 	}
@@ -101,18 +101,18 @@ func newMapImport(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Read the rules of another project as a map",
-		Long: `Import reads a file with renames of another project and prints the map that does
-the same: a key_mapping of transformers or a list of its WeightRenamings, the
-fields of vLLM's WeightsMapper, or an architecture of mergekit, whose aliases become
-its names. The file is JSON, or a table as it is in a program in Python, which is
-read as data and not run.
+		Short: "Turn another project's rules into a map",
+		Long: `Import reads another project's file of renames and prints a map that does
+the same: a key_mapping or a list of WeightRenamings for transformers, the
+fields of vLLM's WeightsMapper, or a mergekit architecture, whose aliases become
+its names. The file is JSON, or a table from a Python program, which is read
+as data and never run.
 
-A regular expression becomes rules where they match the same names and take the
-same pieces of them; alternatives become a rule each. Everything else is refused,
-entry by entry with the reason. Entries apply one after the other, as transformers
-5 and vLLM do it; where some name may match several, one map cannot always say so.`,
-		Annotations: exitStatus("2  also when no map does the same"),
+A regular expression becomes rules if they match the same names and capture
+the same parts; alternatives become one rule each. Anything else is refused, with
+the reason for each entry. Entries apply one after the other, as in transformers
+5 and vLLM; if a name may match several, one map cannot always express that.`,
+		Annotations: exitStatus("2  also if no map does the same"),
 		Example: `  wtinspect map import keys.json
   wtinspect map import --literal-dots -o llava.yaml key_mapping.json`,
 		Args: arguments(1, 1),
@@ -135,7 +135,7 @@ entry by entry with the reason. Entries apply one after the other, as transforme
 	}
 	f := cmd.Flags()
 	forms := formNames(exchange.ImportForms())
-	f.VarP(newChoice(&form, append([]string{""}, forms...)...), "format", "f", "what the file is: transformers, vllm or mergekit (default: what it looks like)")
+	f.VarP(newChoice(&form, append([]string{""}, forms...)...), "format", "f", "the format of the file: transformers, vllm or mergekit (default: what it looks like)")
 	complete(cmd, "format", forms...)
 	f.BoolVar(&opts.LiteralDots, "literal-dots", false, "read a . in a regular expression as a dot, not as any character")
 	f.BoolVar(&opts.FirstMatch, "first-match", false, "let the first entry that matches a name decide, as transformers 4 did")

@@ -33,24 +33,24 @@ func newMapInfer(p *program) *cobra.Command {
 	var o mapInferOptions
 	cmd := &cobra.Command{
 		Use:   "infer A [B]",
-		Short: "Find the map from the names of one checkpoint to those of another",
-		Long: `Infer finds the map that gives the tensors of A the names of B, or with --to those
-of a convention, and prints it. A comment above the rules says what they rest on:
-proven (the weights are equal), measured (they are alike), forced (nothing else
+		Short: "Work out the map from one checkpoint's names to another's",
+		Long: `Infer works out and prints the map that gives the tensors of A the names of B or, with
+--to, the names of a convention. A comment above the rules gives the reason for
+them: proven (the weights are equal), measured (they are similar), forced (nothing else
 fits), named (the names say it), or guess.
 
-Where both have weights, a few rows of them are compared, also on other machines;
-with --to, --ref names weights to compare with, those of a relative of the model
-under the new names. --names-only leaves weights out. An index without its shards has
-names, which are enough for much.
+If both have weights, it compares a few rows of them, also on other machines.
+With --to, use --ref to give weights to compare with: those of a related model
+with the new names. --names-only reads no weights. Names alone, as in an index without
+its shards, are often enough.
 
-What cannot be decided is a question in the map, and 'wtinspect rename' refuses a
-map with questions. To answer one, write the answer into the map and run the same
-command again with the same -o, or say it with --assume. Nothing else replaces a
-file that exists, unless --force.`,
+Whatever cannot be decided becomes a question in the map, and 'wtinspect rename'
+refuses a map with questions. To answer one, write the answer into the map and run
+the same command again with the same -o, or use --assume. Otherwise an existing
+file is replaced only with --force.`,
 		Annotations: exitStatus(
-			"1  something is left to decide: a question, a contradiction, tensors of both without a counterpart",
-			"2  also when there is no map: A is of another architecture or size than B"),
+			"1  something is undecided: a question, a contradiction, or tensors on both sides without a counterpart",
+			"2  also if there is no map: A has another architecture or size than B"),
 		Example: `  wtinspect map infer ~/models/yi --to llama-hf
   wtinspect map infer -o names.yaml before/ after/
   wtinspect map infer --names-only -f table ~/models/yi ~/models/llama
@@ -67,21 +67,21 @@ file that exists, unless --force.`,
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.to, "to", "", "give A the names of this `CONVENTION`, or of a project, instead of those of B")
-	f.StringVar(&o.ref, "ref", "", "with --to, compare with `WEIGHTS` that have the new names")
-	f.StringVar(&o.config, "config", "", "the `FILE` with the numbers of A's heads and the like, instead of the config.json beside the weights")
-	f.StringArrayVar(&o.assume, "assume", nil, "answer a question: `OLD=NEW`, patterns of modules or their last words; repeatable")
+	f.StringVar(&o.to, "to", "", "give A the names of this `CONVENTION` or project, instead of B's")
+	f.StringVar(&o.ref, "ref", "", "with --to, compare with these `WEIGHTS`, which have the new names")
+	f.StringVar(&o.config, "config", "", "the `FILE` with A's numbers of heads and so on, instead of the config.json beside the weights")
+	f.StringArrayVar(&o.assume, "assume", nil, "answer a question: `OLD=NEW`, patterns of modules or their last words (repeatable)")
 	f.BoolVar(&o.namesOnly, "names-only", false, "read no weights")
 	for flag, complete := range map[string]cobra.CompletionFunc{"to": completeConventions, "ref": p.completePaths, "assume": p.completeAssumptions(&o)} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // the flag does not exist
 		}
 	}
-	addFormat(cmd, &o.format, "form of the output: yaml, table or json", yamlFormat, string(render.TableFormat), string(render.JSON))
+	addFormat(cmd, &o.format, "output format: yaml, table or json", yamlFormat, string(render.TableFormat), string(render.JSON))
 	o.columnList.addFlag(cmd, p, &o.format, answer.InferColumns)
 	o.mapOutput.addFlags(cmd)
 	o.addSubtree(cmd)
-	f.IntVarP(&o.workers, "jobs", "j", 0, "read `N` tensors at once (default: as many as there are processors)")
+	f.IntVarP(&o.workers, "jobs", "j", 0, "read `N` tensors at once (default: one per processor)")
 	group(f, "Reading", "jobs")
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)

@@ -28,16 +28,16 @@ func newMapNew(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "new [PATH]",
-		Short: "Print a map to write new names into",
-		Long: `New prints a map for the tensors of one checkpoint, the one in the current
-directory when there is no PATH: a rule for each template, with its dtypes and
-shapes as comments. In it every tensor keeps its name. Whoever writes new names on
-the right has a map; 'wtinspect map test' tries it. Names that the checkpoint does
-not have are an error, so the map is not taken for one of another model.
+		Short: "Print a map to fill in with new names",
+		Long: `New prints a map for the tensors of one checkpoint (default: the one in
+the current directory): a rule for each template, with its dtypes and shapes
+as comments. Every tensor keeps its name until you write new names on the right;
+'wtinspect map test' tries the map. Names that the checkpoint does not have
+are an error, so the map cannot be applied to another model by mistake.
 
-With --to it has the names of a convention, where 'wtinspect map infer' is sure of
-them. What it is not sure of is a comment, and left to you.`,
-		Annotations: exitStatus("2  also when the file exists"),
+With --to it fills in the names of a convention where 'wtinspect map infer' is
+sure of them. The others are comments for you to decide.`,
+		Annotations: exitStatus("2  also if the file exists"),
 		Example: `  wtinspect map new model.safetensors
   wtinspect map new -o names.yaml ~/models/yi
   wtinspect map new --to llama-hf ~/models/yi`,
@@ -68,7 +68,7 @@ them. What it is not sure of is a comment, and left to you.`,
 			return in.finish(ctx, p, writeMap(p, &o.output, m, in.Paths()))
 		}),
 	}
-	cmd.Flags().StringVar(&opts.To, "to", "", "give the names of this `CONVENTION`, or of a project, where they are known")
+	cmd.Flags().StringVar(&opts.To, "to", "", "fill in the names of this `CONVENTION` or project, where they are known")
 	if err := cmd.RegisterFlagCompletionFunc("to", completeConventions); err != nil {
 		panic(err) // the flag does not exist
 	}

@@ -29,18 +29,18 @@ func newMapTest(p *program) *cobra.Command {
 	var o mapTestOptions
 	cmd := &cobra.Command{
 		Use:   "test MAP... PATH...",
-		Short: "Try maps on many checkpoints, and change none",
-		Long: `Test says what each MAP would do to each checkpoint under the PATHs: how many
-tensors it would rename, drop, change into others and keep, and why it would be
-refused, by the same rules as 'wtinspect rename'. It goes by names, and by shapes
-where there are any, so the index of a release is enough: a library of maps is
-tested with a directory of indexes and configurations.
+		Short: "Try maps on many checkpoints without changing them",
+		Long: `Test reports what each MAP would do to each checkpoint under the PATHs:
+how many tensors it would rename, drop, change into others and keep,
+and why 'wtinspect rename' would refuse it. It uses names, and shapes if there
+are any, so a release's index is enough: you can test a library of maps
+with a directory of indexes and configurations.
 
-The first argument is a MAP, and so are those after it that end in .yaml or .yml,
-or are the name of a built-in map or A..B. Everything else is a PATH.`,
+The first argument is a MAP, and so are later ones that end in .yaml or .yml,
+name a built-in map, or have the form A..B. Everything else is a PATH.`,
 		Annotations: exitStatus(
 			"1  a map would be refused",
-			"2  also when something cannot be read; the rest is tested"),
+			"2  also if something cannot be read; the rest is still tested"),
 		Example: `  wtinspect map test yi-to-llama ~/models/yi ~/models/llama
   wtinspect map test --strict there.yaml model.safetensors
   wtinspect map test maps/*.yaml -R ~/models -f csv`,

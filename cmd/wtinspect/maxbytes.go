@@ -12,7 +12,7 @@ import (
 // addMaxBytes adds the flag to a command that reads values.
 func (p *program) addMaxBytes(cmd *cobra.Command) {
 	p.maxBytes = argv.RemoteValues
-	cmd.Flags().Var(&p.maxBytes, "max-bytes", "read at most `N` bytes of the values of remote files (K, M, G, T, or all)")
+	cmd.Flags().Var(&p.maxBytes, "max-bytes", "read at most `N` bytes of values from remote files (K, M, G, T, or all)")
 }
 
 // tooMuch says how more is read than --max-bytes allows, and how a command reads less.

@@ -40,14 +40,14 @@ func newMetaShow(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [PATH [KEY...]]",
 		Short: "Print metadata: keys, types and values",
-		Long: `Show prints the metadata of the checkpoints under PATH, the current directory
-when there is none; with KEYs, those entries and the whole of their values.
+		Long: `Show prints the metadata of the checkpoints under PATH (default: the
+current directory); with KEYs, only those entries, with their whole values.
 
-One KEY without a format is printed raw: text byte for byte, so that a chat
-template can be piped into a file, a number in a line, an array with a line an
-element, in which \t \n \r and \\ stand for the characters that would break
+One KEY without a format is printed raw: text byte for byte, so that you can
+write a chat template to a file; a number on one line; an array with one line
+per element, in which \t \n \r and \\ stand for the characters that would break
 lines. On a terminal control characters are escaped.`,
-		Annotations: exitStatus("2  also when there is no such key, or the files disagree on its value"),
+		Annotations: exitStatus("2  also if there is no such key, or the files disagree on its value"),
 		Example: `  wtinspect meta show model.safetensors
   wtinspect meta show -f json model.gguf tokenizer.ggml.tokens
   wtinspect meta show model.gguf tokenizer.chat_template > template.jinja`,

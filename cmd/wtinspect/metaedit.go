@@ -23,19 +23,19 @@ func newMetaSet(p *program) *cobra.Command {
 		Use:   "set PATH KEY[:TYPE]=VALUE...",
 		Short: "Set metadata",
 		Long: `Set gives metadata entries of one checkpoint new values. Without a destination it
-prints what would change, and writes nothing. Entries keep their order; new ones
-come last. A set of safetensors files gets the entry in every file, a GGUF split
-in its first.
+prints what would change and writes nothing. Entries keep their order; new ones come
+last. In a set of safetensors files every file gets the entry, in a GGUF split
+only the first.
 
-Safetensors values are strings. A GGUF value keeps the type that its key has;
-KEY:TYPE gives another, or that of a new key, which is str without: u8 i8 u16
-i16 u32 i32 u64 i64 f32 f64 bool str. KEY=@FILE takes the value from a file as
-it is, KEY=@- from stdin, and KEY=@@TEXT is the text @TEXT.
+Safetensors values are strings. A GGUF value keeps its type, and
+a new key has the type str, unless KEY:TYPE gives another: u8 i8 u16
+i16 u32 i32 u64 i64 f32 f64 bool str. KEY=@FILE takes the value from a file
+unchanged, KEY=@- from stdin, and KEY=@@TEXT is the text @TEXT.
 
 Keys that say where the tensors are (general.alignment, split.*) cannot be set.`,
 		Annotations: exitStatus(
 			"1  with --check, something would change",
-			"2  also when the edit or the rewrite is refused"),
+			"2  also if the edit or the rewrite is refused"),
 		Example: `  wtinspect meta set model.safetensors license=apache-2.0
   wtinspect meta set --in-place model.gguf tokenizer.chat_template=@chat.jinja
   wtinspect meta set -o new.gguf model.gguf llama.context_length:u32=8192`,
@@ -64,10 +64,10 @@ func newMetaUnset(p *program) *cobra.Command {
 		Use:   "unset PATH KEY...",
 		Short: "Remove metadata",
 		Long: `Unset removes metadata entries of one checkpoint. Without a destination it prints
-what would be removed, and writes nothing.`,
+what would be removed and writes nothing.`,
 		Annotations: exitStatus(
 			"1  with --check, something would change",
-			"2  also when there is no such key, or the rewrite is refused"),
+			"2  also if there is no such key, or the rewrite is refused"),
 		Example:           `  wtinspect meta unset --in-place model.safetensors training_comment`,
 		Args:              arguments(2, unlimited),
 		ValidArgsFunction: p.completeKeys,

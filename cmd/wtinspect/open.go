@@ -32,19 +32,19 @@ func (r *reading) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&r.recursive, "recursive", "R", false, "descend into subdirectories")
 	defer group(cmd.Flags(), "Reading", "recursive", "jobs")
 	r.addSubtree(cmd)
-	cmd.Flags().IntVarP(&r.workers, "jobs", "j", 0, "open `N` files at once (default: as many as there are processors, at least 4)")
+	cmd.Flags().IntVarP(&r.workers, "jobs", "j", 0, "open `N` files at once (default: one per processor, at least 4)")
 }
 
 // addSubtree adds the flag that chooses a part of PyTorch files.
 func (r *reading) addSubtree(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.subtree, "subtree", "", "of PyTorch files, read the part at these `KEYS`, as in state_dict, or . for all (default: where all tensors are apart from an optimiser's)")
+	cmd.Flags().StringVar(&r.subtree, "subtree", "", "read the part of a PyTorch file at these `KEYS`, such as state_dict, or . for all (default: the part with all tensors except an optimiser's)")
 	group(cmd.Flags(), "Reading", "subtree")
 }
 
 // addWorkFlags is addFlags for commands that read all of the data.
 func (r *reading) addWorkFlags(cmd *cobra.Command) {
 	r.addFlags(cmd)
-	cmd.Flags().Lookup("jobs").Usage = "work on `N` tensors at once (default: as many as there are processors)"
+	cmd.Flags().Lookup("jobs").Usage = "work on `N` tensors at once (default: one per processor)"
 }
 
 // inputs are the checkpoints that a command was given.

@@ -36,13 +36,13 @@ func (o *output) addFlagsFrom(cmd *cobra.Command, first render.Format) {
 			formats = append(formats, string(f))
 		}
 	}
-	addFormat(cmd, &o.format, "form of the output: table, json, jsonl, csv or tsv", formats...)
+	addFormat(cmd, &o.format, "output format: table, json, jsonl, csv or tsv", formats...)
 	o.addPath(cmd)
 }
 
 // addPath adds the flag for the destination.
 func (o *output) addPath(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, whole or not at all")
+	cmd.Flags().StringVarP(&o.path, "output", "o", "", "write to `PATH` instead of stdout, all or nothing")
 	group(cmd.Flags(), "Output", "output")
 }
 

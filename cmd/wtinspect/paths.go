@@ -17,8 +17,8 @@ type pathList struct{ argv.Lists }
 
 func (l *pathList) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&l.From, "files-from", "", "read PATHs from `FILE`, one per line; - is stdin, and so is a PATH that is -")
-	f.BoolVarP(&l.Null, "null", "0", false, "lists of PATHs are separated by NUL bytes, as find -print0 and git -z write them")
+	f.StringVar(&l.From, "files-from", "", "read PATHs from `FILE`, one per line; - means stdin, also as a PATH")
+	f.BoolVarP(&l.Null, "null", "0", false, "PATHs in lists are separated by NUL bytes, as written by find -print0 and git -z")
 	group(f, "Reading", "files-from", "null")
 }
 

@@ -21,7 +21,7 @@ type progress struct {
 
 func (o *progress) addFlags(cmd *cobra.Command) {
 	words := []string{"auto", "always", "never"}
-	cmd.Flags().Var(newChoice(&o.when, words...), "progress", "show a bar on stderr: auto (on a terminal, when the work is long), always or never")
+	cmd.Flags().Var(newChoice(&o.when, words...), "progress", "show a progress bar on stderr: auto (on a terminal, for long work), always or never")
 	complete(cmd, "progress", words...)
 	group(cmd.Flags(), "Output", "progress")
 }

@@ -46,14 +46,14 @@ func (o *naming) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.mapName, "map", "", "the `MAP`: a file, or a name from 'wtinspect map list'")
 	f.Var(steps{&o.edit, rename.RuleStep}, "rule", "rename by the rule `OLD=NEW`, in the language of maps (repeatable)")
-	f.Var(steps{&o.edit, rename.StripPrefix}, "strip-prefix", "take `TEXT` off the beginning of names; a dot is part of it (repeatable)")
-	f.Var(steps{&o.edit, rename.AddPrefix}, "add-prefix", "put `TEXT` before every name; a dot is part of it (repeatable)")
-	f.StringVar(&o.to, "to", "", "the `CONVENTION` to convert to, or the project whose names to give, or the spelling of an adapter (kohya, peft …)")
-	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` that the names follow (default: the one identified)")
-	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and the like, instead of the config.json beside the weights")
+	f.Var(steps{&o.edit, rename.StripPrefix}, "strip-prefix", "remove `TEXT` from the beginning of names; include the dot (repeatable)")
+	f.Var(steps{&o.edit, rename.AddPrefix}, "add-prefix", "put `TEXT` before every name; include the dot (repeatable)")
+	f.StringVar(&o.to, "to", "", "convert to this `CONVENTION`, a project's names, or a spelling of adapters (kohya, peft …)")
+	f.StringVar(&o.from, "from", "", "with --to, the `CONVENTION` of the old names (default: the one identified)")
+	f.StringVar(&o.config, "config", "", "the `FILE` with the model's numbers of heads and so on, instead of the config.json beside the weights")
 	f.BoolVar(&o.dropUnknown, "drop-unknown", false, "with --to, leave out tensors that the other convention has no name for")
 	f.BoolVar(&o.keepUnknown, "keep-unknown", false, "with --to, keep the old names of tensors that the other convention has no name for")
-	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow names under which a loader reads the bytes in another way")
+	f.BoolVar(&o.mismatch, "allow-layout-mismatch", false, "allow names that would make a loader misread the bytes")
 	for flag, complete := range map[string]cobra.CompletionFunc{"map": completeMaps, "to": completeGoals, "from": completeConventions} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // the flag does not exist
@@ -79,7 +79,7 @@ func (s steps) Type() string   { return "stringArray" }
 
 // addStrict adds the flag that refuses what has no effect.
 func (o *naming) addStrict(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may mean renamed tensors and are not followed")
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "refuse rules that match nothing, and texts that may refer to renamed tensors but cannot be updated")
 }
 
 // named reports whether the names are to change.
@@ -140,40 +140,40 @@ func newRename(p *program) *cobra.Command {
 	var o renameOptions
 	cmd := &cobra.Command{
 		Use:   "rename [PATH]",
-		Short: "Rename tensors by a map, or to the names of another project",
-		Long: `Rename gives the tensors of one checkpoint, the one in the current directory when
-there is no PATH, the names that a map says, or those of another convention. The
-index of the shards and the names in config.json and adapter_config.json follow.
+		Short: "Rename tensors with a map, or to another project's names",
+		Long: `Rename gives the tensors of one checkpoint (default: the one in the current
+directory) the names from a map, or those of another convention. The index of
+the shards and the names in config.json and adapter_config.json are updated.
 
---to CONVENTION derives the map: the name of a convention or of a project (hf,
-meta, gguf, megatron …; 'wtinspect map list' shows all). Where projects keep the
-same weights in another way (fused, permuted, transposed, stacked), their bytes
-are moved, by a copy; the numbers that takes come from config.json, GGUF keys, or
---config. Maps may say so, too. Tensors that the other project has no name for are
-refused, unless --drop-unknown or --keep-unknown. An adapter goes to another
-spelling (kohya, peft, diffusers, comfy, mlx, gguf …), or to the names of another
-convention; what becomes of alpha is reported. Files stay in their format. Renames after which
-a loader would read the bytes in another way than they lie are refused, unless
+--to derives the map. CONVENTION is the name of a convention or of a project
+(hf, meta, gguf, megatron …; 'wtinspect map list' shows all). If the projects
+store the same weights differently (fused, permuted, transposed, stacked), a copy
+with the bytes moved is written; the sizes that this needs come from config.json,
+GGUF keys, or --config. Maps can move bytes too. Tensors that the other project
+has no name for are refused, unless --drop-unknown or --keep-unknown. An adapter
+is converted to another spelling (kohya, peft, diffusers, comfy, mlx, gguf …),
+or to the names of another convention; changes to alpha are reported. The file format stays
+the same. A rename that would make a loader misread the bytes is refused, unless
 --allow-layout-mismatch.
 
 Without a destination it prints the plan and writes nothing. --in-place changes
-the files themselves, all of them or, whatever happens, none: an interrupted
-rename is ended by the next one, or by --recover. -o writes a copy and leaves the
+the files themselves, either all of them or none: an interrupted rename is
+completed or undone by the next one, or by --recover. -o writes a copy and leaves the
 source alone. Both then prove that no tensor's data changed, and say how.
 
---rule renames without a file, in the language of maps: the first that matches a
-name decides, all renames happen at once, and == is a = in a name. --rule,
---strip-prefix and --add-prefix are steps, each of which works on the names that the
-steps before it made; rules that follow one another are one step. With --map, rules
-that come first come before those of the map, and the other steps after it. They do
-not go with --to. --write-map writes the map that all of it is.
+--rule renames without a file, in the language of maps: the first rule that
+matches a name decides, all renames happen at once, and == means a = in a
+name. --rule, --strip-prefix and --add-prefix are steps; each works on the names from
+the step before it, and consecutive rules are one step. With --map, rules that
+come first are applied before those of the map, and the other steps after it. They
+cannot be used with --to. --write-map writes the resulting map.
 
-A map that would lose a tensor, merge two, or make a name that does not
-fit the format is refused with every reason. A MAP that has a separator or ends in
-.yaml or .yml is a file, and so is any other that is no name of a built-in map.`,
+A map that would lose a tensor, merge two, or make a name that does not fit
+the format is refused, with all the reasons. A MAP is the name of a built-in map, or
+else a file; with a path separator or the ending .yaml or .yml it is always a file.`,
 		Annotations: exitStatus(
 			"1  with --check, something would change",
-			"2  also when the plan or the rewrite is refused"),
+			"2  also if the plan or the rewrite is refused"),
 		Example: `  wtinspect rename --map yi-to-llama ~/models/yi
   wtinspect rename --map yi-to-llama --in-place --write-inverse back.yaml yi/
   wtinspect rename --map strip-wrappers -o clean.safetensors model.safetensors
@@ -207,10 +207,10 @@ fit the format is refused with every reason. A MAP that has a separator or ends 
 	o.writing.addFlags(cmd, p, answer.RenameColumns)
 	o.selection.addFlags(cmd, p)
 	o.addStrict(cmd)
-	f.StringVar(&o.inverse, "write-inverse", "", "when something is written, write the map that undoes it to `FILE`")
-	f.StringVar(&o.writeMap, "write-map", "", "write the map that the rename follows to `FILE`; with - print it instead of the plan")
+	f.StringVar(&o.inverse, "write-inverse", "", "also write the map that undoes the rename to `FILE`")
+	f.StringVar(&o.writeMap, "write-map", "", "write the map of this rename to `FILE`; - prints it instead of the plan")
 	group(f, "Writing", "write-inverse", "write-map")
-	f.BoolVar(&o.recover, "recover", false, "end an interrupted rename or metadata edit of PATH, and do nothing else; with --force, also after the release was copied")
+	f.BoolVar(&o.recover, "recover", false, "only complete or undo an interrupted rename or metadata edit of PATH; with --force, even if the release was copied")
 	return cmd
 }
 

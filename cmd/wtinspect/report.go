@@ -29,26 +29,26 @@ func newReport(p *program) *cobra.Command {
 	var o reportOptions
 	cmd := &cobra.Command{
 		Use:   "report MODEL [MODEL2]",
-		Short: "Put what there is to say of a model on one page",
-		Long: `Report makes one page of a model, to attach to a release or a pull request: what it is
-(info, identify), what is wrong with it (check), where its bytes are, its tensors (ls), and
-of two models how they differ (diff). With --values it also reads all data: for the rules
-about values, the figures of the layers (stats --by-layer), the content id, and how the
-numbers of two models differ.
+		Short: "Write everything about a model on one page",
+		Long: `Report makes one page about a model, to attach to a release or a pull request: what it is
+(info, identify), what is wrong with it (check), where its bytes are, its tensors (ls), and how it
+differs from a second model (diff). With --values it also reads all data: for the rules about
+values, the figures of the layers (stats --by-layer), the content id, and the differences
+between the numbers of two models.
 
-Of two models the difference comes first; --only-difference leaves the rest out.
+With two models the difference comes first; --only-difference leaves out the rest.
 
 The page is HTML that needs no network: style, script and drawings are in it, and it
-forbids everything else. It is complete without its script, which sorts and filters
-tables. -f markdown writes the same without drawings, short enough for a comment on
-GitHub; -f svg draws the bytes of the first model alone; -f json has what the page is made
-of. By default the name after -o decides. Large models have more rows than a page
-shows; it says how many, and which command prints them.
+forbids everything else. The script sorts and filters tables; the page is complete
+without it. -f markdown writes the same without drawings, short enough for a comment
+on GitHub; -f svg draws only the bytes of the first model; -f json has the data for the
+page. By default the name after -o decides. If a model has more rows than fit on the
+page, it says how many, and which command prints them.
 
-Findings and differences do not change the exit status, unless --fail-on says so.`,
+Findings and differences do not change the exit status without --fail-on.`,
 		Annotations: exitStatus(
 			"1  with --fail-on, a finding is at or above it",
-			"2  also when something cannot be read or compared; the page is written and says so",
+			"2  also if something cannot be read or compared; the page is still written, and says so",
 		),
 		Example: `  wtinspect report -o report.html model/
   wtinspect report --values -o report.html model.gguf
@@ -64,15 +64,15 @@ Findings and differences do not change the exit status, unless --fail-on says so
 	o.judging.addFlags(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&o.values, "values", false, "also read all data, for figures, rules about values and content ids")
-	flags.BoolVar(&o.onlyDifference, "only-difference", false, "of two models, put on the page how they differ and nothing else")
-	flags.Var(newChoice(&o.failOn, "never", "error", "warning", "info"), "fail-on", "exit 1 from this severity on: error, warning or info")
+	flags.BoolVar(&o.onlyDifference, "only-difference", false, "with two models, show only how they differ")
+	flags.Var(newChoice(&o.failOn, "never", "error", "warning", "info"), "fail-on", "exit with 1 if a finding has this severity or above: error, warning or info")
 	complete(cmd, "fail-on", "error", "warning", "info")
-	flags.StringVar(&o.base, "base", "", "hold adapters to `MODEL`: it must have the modules that they change")
+	flags.StringVar(&o.base, "base", "", "check adapters against `MODEL`: it must have the modules that they change")
 	o.selection.addFlags(cmd, p)
-	addFormat(cmd, &o.format, "form of the page: "+strings.Join(page.Forms(), ", ")+" (default: by the name after -o)", page.Forms()...)
+	addFormat(cmd, &o.format, "format of the page: "+strings.Join(page.Forms(), ", ")+" (default: by the name after -o)", page.Forms()...)
 	o.addPath(cmd)
 	o.judging.reading.addFlags(cmd)
-	flags.Lookup("recursive").Usage = "judge every release at and below the paths, each by itself"
+	flags.Lookup("recursive").Usage = "check every release at and below the paths separately"
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)
 	return cmd

@@ -81,14 +81,14 @@ func isCommand(word string) bool {
 func newTree(p *program, only string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "wtinspect",
-		Short: "Inspect, compare, rename and judge model weights",
-		Long: `wtinspect reads the headers of safetensors and GGUF checkpoints: it lists
-their tensors, tells what they are, and works with their names. It reads any
-file as if it were hostile, and never runs what is in one.
+		Short: "Inspect, compare, rename and check model weights",
+		Long: `wtinspect reads the headers of safetensors, GGUF and PyTorch checkpoints:
+it lists their tensors, identifies them, and works with their names. It
+treats every file as hostile, and never runs code from one.
 
-A PATH is a .safetensors or .gguf file, a *.index.json, or a directory. A
-shard's path means that file; an index or a directory means the set; any part
-of a GGUF split means the whole split. A PATH can also be where models are:
+A PATH is a .safetensors or .gguf file, a *.index.json, or a directory.
+The path of a shard means that file; an index or a directory means the set; any
+part of a GGUF split means the whole split. A PATH can also be a reference:
 hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 		Example: `  wtinspect ls model.safetensors
   wtinspect info ~/models/llama
@@ -125,18 +125,18 @@ hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 	root.SetFlagErrorFunc(flagError)
 	root.Flags().BoolVarP(&version, "version", "V", false, "print the version")
 	flags := root.PersistentFlags()
-	flags.BoolVarP(&p.quiet, "quiet", "q", false, "leave out notes and warnings on stderr")
-	flags.VarPF((*verbosity)(p), "verbose", "v", "say more; -vv names every request to a server, too").NoOptDefVal = "true"
-	flags.BoolVar(&p.wide, "wide", false, "let the rows of tables be wider than the terminal")
-	flags.BoolVar(&p.noPager, "no-pager", false, "do not show long answers on a terminal with a pager")
+	flags.BoolVarP(&p.quiet, "quiet", "q", false, "print no notes or warnings on stderr")
+	flags.VarPF((*verbosity)(p), "verbose", "v", "print more; -vv also prints every request to a server").NoOptDefVal = "true"
+	flags.BoolVar(&p.wide, "wide", false, "allow table rows wider than the terminal")
+	flags.BoolVar(&p.noPager, "no-pager", false, "do not use a pager for long output on a terminal")
 	flags.StringVar(&p.pagerCommand, pagerSetting, "", "the pager")
 	if err := flags.MarkHidden(pagerSetting); err != nil {
 		panic(err) // the flag does not exist
 	}
 	flags.Var(newChoice(&p.color, "auto", "always", "never"), "color", "colours: auto, always or never")
 	complete(root, "color", "auto", "always", "never")
-	flags.BoolVar(&p.noCache, "no-cache", false, "neither read nor keep the headers of remote files that earlier runs have kept")
-	flags.BoolVar(&p.insecureHTTP, "insecure-http", false, "read http:// from other machines, which anybody on the way can change")
+	flags.BoolVar(&p.noCache, "no-cache", false, "do not use the cache of headers of remote files")
+	flags.BoolVar(&p.insecureHTTP, "insecure-http", false, "allow http:// to other machines, whose answers anybody on the way can change")
 
 	flags.VisitAll(func(f *pflag.Flag) { group(flags, globalFlags, f.Name) })
 	group(root.Flags(), globalFlags, "version")
@@ -153,12 +153,12 @@ hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == helpName {
-			cmd.Long = "Help shows how a command is used: 'wtinspect help ls'."
+			cmd.Long = "Help shows how to use a command: 'wtinspect help ls'."
 			cmd.Annotations = exitStatus()
 			cmd.Run, cmd.RunE = nil, p.help
 		}
 	}
-	root.Annotations = exitStatus("1  a command that looks for findings or differences has found some")
+	root.Annotations = exitStatus("1  a command that looks for findings or differences found some")
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
 		if err := writeHelp(cmd.OutOrStdout(), cmd); written(err) != nil {
 			p.sayError(err)

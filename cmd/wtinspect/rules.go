@@ -17,8 +17,8 @@ func newRules(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules [RULE...]",
 		Short: "List the rules of check",
-		Long: `Rules lists the rules by which check judges, or those that RULE means: an ID, the beginning
-of several (WT2), or a name.`,
+		Long: `Rules lists the rules of check, or those chosen by RULE: an ID, the beginning of
+several (WT2), or a name.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect rules
   wtinspect rules WT2 WT904
@@ -40,7 +40,7 @@ func newExplain(p *program) *cobra.Command {
 	return &cobra.Command{
 		Use:         "explain RULE...",
 		Short:       "Document a rule of check",
-		Long:        `Explain says what a rule finds, why it matters, and what fixes it, with an example that it finds and one that it does not.`,
+		Long:        `Explain describes what a rule finds, why it matters, and how to fix it, with one example that it finds and one that it does not.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect explain WT202
   wtinspect explain missing-tensor

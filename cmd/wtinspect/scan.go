@@ -43,23 +43,23 @@ func newScan(p *program) *cobra.Command {
 	var o scanOptions
 	cmd := &cobra.Command{
 		Use:   "scan [INPUT...]",
-		Short: "Judge thousands of releases, and write tables",
-		Long: `Scan judges every input by itself, as check does, and writes what it found as rows of the
-tables releases, files, tensors and findings, and with --values of stats. An INPUT is
-a PATH; of a directory with -R every release at and below it; a cache of
-huggingface_hub, which means its current snapshots; hf://ORG/*, every model of an
-organisation; or - for a list of them on stdin. A list has one per line; empty lines and
-those that begin with # are left out.
+		Short: "Check thousands of releases, and write tables",
+		Long: `Scan checks every input separately, as check does, and writes the results as rows of the
+tables releases, files, tensors and findings, and with --values also stats. An INPUT is a
+PATH; with -R a directory means every release at and below it; a cache of
+huggingface_hub means its current snapshots; hf://ORG/* is every model of an organisation;
+and - reads a list of inputs from stdin. A list has one input per line; empty lines
+and lines that begin with # are skipped.
 
-What fails is a row with an error_code and ends nothing. Findings are rows, too, so that
-the exit status is 0 whatever is found.
+An input that fails becomes a row with an error_code, and the scan continues. Findings are rows
+too, so they do not change the exit status.
 
---shard I/N scans one of N parts of the inputs, whichever machine asks: an input is in the
-part that the hash of its reference says. Any scheduler that numbers its tasks can
+--shard I/N scans one of N parts of the inputs. The part of an input depends only on the hash
+of its reference, so all machines agree, and any scheduler that numbers its tasks can
 run the parts.
 
-Scan reads only, and it is one process: it starts no workers elsewhere.`,
-		Annotations: exitStatus("2  also when an input failed, unless --allow-errors; the others are scanned"),
+Scan only reads, and it is a single process: it starts no workers elsewhere.`,
+		Annotations: exitStatus("2  also if an input failed, unless --allow-errors; the others are still scanned"),
 		Example: `  wtinspect scan -R ~/models > rows.jsonl
   wtinspect scan -f csv --table findings -R . -o findings.csv
   wtinspect scan -R ~/models --shard 3/16 -o rows-3.jsonl
@@ -73,26 +73,26 @@ Scan reads only, and it is one process: it starts no workers elsewhere.`,
 	flags := cmd.Flags()
 	o.judging.addFlags(cmd)
 	o.pathList.addFlags(cmd)
-	flags.Lookup("files-from").Usage = "read INPUTs from `FILE`, one per line; - is stdin, and so is an INPUT that is -"
+	flags.Lookup("files-from").Usage = "read INPUTs from `FILE`, one per line; - means stdin, also as an INPUT"
 	o.reading.addFlags(cmd)
-	flags.Lookup("recursive").Usage = "scan every release at and below the directories, each by itself"
-	flags.Lookup("jobs").Usage = "scan `N` inputs at once (default: as many as there are processors, at least 4)"
-	flags.BoolVar(&o.values, "values", false, "also read all data: for digests, figures, and the rules that read values")
+	flags.Lookup("recursive").Usage = "scan every release at and below the directories separately"
+	flags.Lookup("jobs").Usage = "scan `N` inputs at once (default: one per processor, at least 4)"
+	flags.BoolVar(&o.values, "values", false, "also read all data: for digests, figures, and the rules about values")
 	flags.Var(&o.shard, "shard", "scan part `I/N` of the inputs, I from 0 to N-1")
-	flags.BoolVar(&o.allowErrors, "allow-errors", false, "exit 0 also when an input failed")
-	flags.IntVar(&p.rate, "rate", 0, "ask each server at most `N` times a minute")
+	flags.BoolVar(&o.allowErrors, "allow-errors", false, "exit with 0 even if an input failed")
+	flags.IntVar(&p.rate, "rate", 0, "send each server at most `N` requests a minute")
 	group(flags, "Reading", "values", "shard", "allow-errors", "rate")
 	forms := []string{string(render.JSONL), string(render.CSV), string(render.TSV), parquetFormat}
-	addFormat(cmd, &o.format, "form of the tables: "+strings.Join(forms, ", "), forms...)
+	addFormat(cmd, &o.format, "format of the tables: "+strings.Join(forms, ", "), forms...)
 	flags.Lookup("json").Hidden = true
-	flags.StringSliceVar(&o.tables, "table", nil, "write these `TABLES` only: "+strings.Join(answer.ScanTables(), ", "))
+	flags.StringSliceVar(&o.tables, "table", nil, "write only these `TABLES`: "+strings.Join(answer.ScanTables(), ", "))
 	complete(cmd, "table", answer.ScanTables()...)
 	o.columnList.addFlag(cmd, p, &o.format, func(answer.Options) []render.Column { return answer.ScanColumns(o.tables) })
 	o.addPath(cmd)
-	flags.Lookup("output").Usage = "write to `PATH` instead of stdout, whole or not at all; with -f parquet a directory"
-	flags.StringVar(&o.out, "out", "", "the same as -o `PATH`, and -o names the form then")
-	flags.BoolVar(&o.resume, "resume", false, "go on with the tables that are in the directory")
-	flags.Int64Var(&o.partRows, "part-rows", 0, "begin new parts after `N` tensors (default: a million, or 128 MB)")
+	flags.Lookup("output").Usage = "write to `PATH` instead of stdout, all or nothing; with -f parquet a directory"
+	flags.StringVar(&o.out, "out", "", "the same as -o `PATH`; -o then names the format")
+	flags.BoolVar(&o.resume, "resume", false, "continue the tables in the directory")
+	flags.Int64Var(&o.partRows, "part-rows", 0, "start new parts after `N` tensors (default: a million, or 128 MB)")
 	group(flags, "Output", "table", "out", "resume", "part-rows")
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)

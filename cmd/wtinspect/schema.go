@@ -20,12 +20,12 @@ func newSchema(p *program) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "schema [COMMAND]",
-		Short: "Print the JSON Schema of what a command answers",
-		Long: `Schema prints the JSON Schema (draft 2020-12) of what COMMAND answers with -f json, or with
+		Short: "Print the JSON Schema of a command's output",
+		Long: `Schema prints the JSON Schema (draft 2020-12) of COMMAND's output with -f json, or with
 --lines of each line of -f jsonl. Without COMMAND it lists the commands that have one.
 
 Keys are added over time, so a schema allows keys that it does not know.`,
-		Annotations: exitStatus("2  also when there is no schema of COMMAND"),
+		Annotations: exitStatus("2  also if there is no schema for COMMAND"),
 		Example: `  wtinspect schema
   wtinspect schema check
   wtinspect schema --lines map list`,
@@ -48,7 +48,7 @@ Keys are added over time, so a schema allows keys that it does not know.`,
 			})
 		}),
 	}
-	cmd.Flags().BoolVar(&lines, "lines", false, "the schema of a line of -f jsonl")
+	cmd.Flags().BoolVar(&lines, "lines", false, "print the schema of a line of -f jsonl")
 	o.addPath(cmd)
 	return cmd
 }

@@ -33,18 +33,18 @@ func newStats(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats [PATH...]",
 		Short: "Measure the tensors' values: range, mean, spread, NaN, quantiles",
-		Long: `Stats reads the values of every tensor and says how many there are, their
-range, mean, standard deviation, norm, quantiles, and how many are zero,
-subnormal, infinite or not a number. All but the quantiles of F32 and of 64-bit
-types are exact, whatever the number of workers.
+		Long: `Stats reads the values of every tensor and prints their count, range,
+mean, standard deviation, norm and quantiles, and how many are zero,
+subnormal, infinite or NaN. All figures except the quantiles of F32 and 64-bit
+types are exact, with any number of workers.
 
-Range, mean, deviation, norm and quantiles are of the finite numbers.
-Block-quantised types are read as the numbers they stand for.
+Range, mean, deviation, norm and quantiles cover only the
+finite numbers. Block-quantised types are decoded.
 
---by-layer puts the tensors that have the same part in every layer on one line,
-with their deviation from the first layer to the last, and names the layers
-that are not like the others.`,
-		Annotations: exitStatus("2  also when a tensor cannot be read or its type has no numbers; the rest is printed"),
+--by-layer puts the tensors with the same role in every layer on one
+line, with their deviation from the first layer to the last, and lists
+the layers that stand out.`,
+		Annotations: exitStatus("2  also if a tensor cannot be read or its type has no numbers; the rest is still printed"),
 		Example: `  wtinspect stats model.safetensors
   wtinspect stats --by-layer .
   wtinspect stats --sample 5% --histogram --match '*.ffn_*' model.gguf
@@ -61,9 +61,9 @@ that are not like the others.`,
 	o.progress.addFlags(cmd)
 	p.addMaxBytes(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&o.quantiles, "quantiles", false, "show the quantiles; find those of block-quantised tensors too, which takes several times as long")
-	f.BoolVar(&o.histogram, "histogram", false, "draw how the values are spread from the least to the greatest")
-	f.BoolVar(&o.byLayer, "by-layer", false, "one line for the tensors that have the same part in every layer")
+	f.BoolVar(&o.quantiles, "quantiles", false, "show the quantiles, also of block-quantised tensors, which takes several times as long")
+	f.BoolVar(&o.histogram, "histogram", false, "draw the distribution of the values from the least to the greatest")
+	f.BoolVar(&o.byLayer, "by-layer", false, "print one line for the tensors with the same role in every layer")
 	f.StringVar(&o.sample, "sample", "", "read `N%` of each tensor, in blocks spread evenly over it")
 	return cmd
 }

@@ -18,8 +18,8 @@ func newVersion(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Long: `Version prints the version of wtinspect, the commit it was built from and the
-Go release that built it. It asks no server for a newer one.`,
+		Long: `Version prints the version of wtinspect, its commit and the Go release
+that built it. It does not check for a newer version.`,
 		Annotations: exitStatus(),
 		Example: `  wtinspect version
   wtinspect version -f json`,

@@ -34,9 +34,9 @@ func (o *writing) addFlags(cmd *cobra.Command, p *program, heads func(o answer.O
 	f := cmd.Flags()
 	o.addOutputFlags(cmd, p, heads)
 	f.BoolVar(&o.inPlace, "in-place", false, "change the files themselves")
-	f.BoolVar(&o.check, "check", false, "as --dry-run, with exit code 1 when something would change")
-	f.Lookup("force").Usage = "allow an existing destination, a link in place, one member of a set; never the loss of a tensor"
-	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes for later renames between header and data")
+	f.BoolVar(&o.check, "check", false, "like --dry-run, and exit with 1 if something would change")
+	f.Lookup("force").Usage = "allow replacing a destination, changing a link in place, or changing one file of a set; never the loss of a tensor"
+	f.Int64Var(&o.headroom, "headroom", 0, "leave at least `N` bytes between header and data for later renames")
 	group(f, "Writing", "in-place", "check", "headroom")
 }
 
@@ -47,15 +47,15 @@ func (o *writing) addOutputFlags(cmd *cobra.Command, p *program, heads func(o an
 		formats = append(formats, string(f))
 	}
 	f := cmd.Flags()
-	addFormat(cmd, &o.format, "form of the answer: table, json, jsonl, csv or tsv", formats...)
+	addFormat(cmd, &o.format, "output format: table, json, jsonl, csv or tsv", formats...)
 	o.columnList.addFlag(cmd, p, &o.format, heads)
 	f.StringVarP(&o.output, "output", "o", "", "write the result to `DST`, a file or, for a release, a directory")
-	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and write nothing")
-	f.BoolVar(&o.force, "force", false, "allow an existing destination, all of whose files are written anew")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "print what would be done; write nothing")
+	f.BoolVar(&o.force, "force", false, "allow an existing destination if all of its files are replaced")
 	verify := []string{"auto", "full", "sampled", "none"}
-	f.Var(newChoice(&o.verify, verify...), "verify", "compare the data before and after: full (every tensor's digest), sampled, none, or auto: full where data is copied")
+	f.Var(newChoice(&o.verify, verify...), "verify", "compare the data before and after: full (every tensor's digest), sampled, none, or auto (full if data is copied)")
 	complete(cmd, "verify", verify...)
-	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: by the number of processors)")
+	f.IntVarP(&o.workers, "jobs", "j", 0, "work on `N` files at once (default: depends on the number of processors)")
 	group(f, "Writing", "output", "dry-run", "force", "verify", "jobs")
 	o.progress.addFlags(cmd)
 }
