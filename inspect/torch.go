@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -38,7 +39,7 @@ func torchParts(f *checkpoint.File) []TorchPart {
 	}
 	parts := []TorchPart{}
 	for _, s := range t.Subtrees() {
-		parts = append(parts, TorchPart{s.Path, s.Tensors, s.Bytes, s.Optimizer, s.Listed})
+		parts = append(parts, TorchPart(s))
 	}
 	return parts
 }
@@ -47,26 +48,32 @@ func torchParts(f *checkpoint.File) []TorchPart {
 type Tie struct{ Name, With string }
 
 // Ties lists the tensors of a checkpoint that share their elements with earlier ones.
-func Ties(c *checkpoint.Checkpoint) []Tie {
-	var list []Tie
-	for i, t := range c.All() {
-		if first, ok := c.TiedTo(i); ok {
-			list = append(list, Tie{t.Name, c.At(first).Name})
+func Ties(c *checkpoint.Checkpoint) []Tie { return slices.Collect(ties(c)) }
+
+func ties(c *checkpoint.Checkpoint) iter.Seq[Tie] {
+	return func(yield func(Tie) bool) {
+		for i, t := range c.All() {
+			if first, ok := c.TiedTo(i); ok && !yield(Tie{t.Name, c.At(first).Name}) {
+				return
+			}
 		}
 	}
-	return list
 }
 
 // SharedText says which tensors are tied: "lm_head.weight with
 // model.embed_tokens.weight"; "" when none is.
 func SharedText(c *checkpoint.Checkpoint) string {
-	ties := Ties(c)
 	const few = 3
 	var texts []string
-	for _, t := range ties[:min(few, len(ties))] {
-		texts = append(texts, t.Name+" with "+t.With)
+	more := 0
+	for t := range ties(c) {
+		if len(texts) < few {
+			texts = append(texts, t.Name+" with "+t.With)
+		} else {
+			more++
+		}
 	}
-	if more := len(ties) - few; more > 0 {
+	if more > 0 {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")
@@ -214,22 +221,25 @@ func ModelsText(c *checkpoint.Checkpoint) string {
 // "optimizer_states (1,086 tensors, 12.9 GiB, an optimiser's)"; "" when that is nothing.
 func BesideText(c *checkpoint.Checkpoint) string {
 	const few = 4
-	var parts []TorchPart
+	var parts []pytorch.Subtree
+	places := make(map[string]int)
 	for _, f := range c.Files {
-		for _, p := range torchParts(f) {
-			if p.Listed {
-				continue
-			}
+		t := f.Tree()
+		if t == nil {
+			continue
+		}
+		for _, p := range t.Beside() {
 			// Of several files a part is named once.
-			if i := slices.IndexFunc(parts, func(o TorchPart) bool { return o.Path == p.Path }); i >= 0 {
+			if i, ok := places[p.Path]; ok {
 				parts[i].Tensors += p.Tensors
 				parts[i].Bytes += p.Bytes
 				continue
 			}
+			places[p.Path] = len(parts)
 			parts = append(parts, p)
 		}
 	}
-	slices.SortStableFunc(parts, func(a, b TorchPart) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	slices.SortStableFunc(parts, func(a, b pytorch.Subtree) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	var texts []string
 	for _, p := range parts[:min(few, len(parts))] {
 		text := fmt.Sprintf("%s (%s, %s", p.Path, plural.Of(p.Tensors, "tensor"), render.Size(p.Bytes))
@@ -239,7 +249,7 @@ func BesideText(c *checkpoint.Checkpoint) string {
 		texts = append(texts, text+")")
 	}
 	if len(parts) > few {
-		var rest TorchPart
+		var rest pytorch.Subtree
 		for _, p := range parts[few:] {
 			rest.Tensors += p.Tensors
 			rest.Bytes += p.Bytes

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // What the values take that a pickle has most of, in bytes, with what finds them.
@@ -25,9 +26,10 @@ type arena struct {
 	brief   bool           // they are not kept
 	ints    [64]Value      // that were used last, by their last bits
 
-	dims    []uint64 // of the layout in question
-	key     []byte   // and what finds it
-	layouts map[string]*Layout
+	dims    []uint64       // of the layout in question
+	key     []byte         // and what its hash is of
+	layouts pieced[Layout] // the plain ones, of which places has the numbers
+	places  numberTable
 	classes map[classKey]*Layout
 	kinds   map[StorageKind]*StorageKind
 
@@ -81,20 +83,36 @@ func (r *arena) integer(n int64) Value {
 
 // layout returns the plain layout of a type with a shape and its strides, and whether it is a new one.
 func (r *arena) layout(dtype DType, dims []uint64) (l *Layout, isNew bool) {
+	n := len(dims) / 2
+	shape, strides := dims[:n], dims[n:]
+	if r.places.full() {
+		r.places = newNumberTable(2 * (r.layouts.n + 1))
+		for i := range r.layouts.n {
+			have := r.layouts.at(i)
+			r.places.put(r.hash(have.DType, have.Shape, have.Strides), i)
+		}
+	}
+	hash := r.hash(dtype, shape, strides)
+	if i := r.places.find(hash, func(i int) bool {
+		have := r.layouts.at(i)
+		return have.DType == dtype && slices.Equal(have.Shape, shape) && slices.Equal(have.Strides, strides)
+	}); i >= 0 {
+		return r.layouts.at(i), false
+	}
+	r.places.put(hash, r.layouts.n)
+	own := slices.Clone(dims)
+	return r.layouts.add(Layout{DType: dtype, Shape: own[:n:n], Strides: own[n:]}), true
+}
+
+// hash returns what finds a layout.
+func (r *arena) hash(dtype DType, shape, strides []uint64) uint64 {
 	r.key = append(append(r.key[:0], dtype...), 0)
-	for _, d := range dims {
-		r.key = binary.LittleEndian.AppendUint64(r.key, d)
+	for _, dims := range [...][]uint64{shape, strides} {
+		for _, d := range dims {
+			r.key = binary.LittleEndian.AppendUint64(r.key, d)
+		}
 	}
-	if l := r.layouts[string(r.key)]; l != nil {
-		return l, false
-	}
-	if r.layouts == nil {
-		r.layouts = make(map[string]*Layout)
-	}
-	own, n := slices.Clone(dims), len(dims)/2
-	l = &Layout{DType: dtype, Shape: own[:n:n], Strides: own[n:]}
-	r.layouts[string(r.key)] = l
-	return l, true
+	return maphash.Bytes(r.places.seed, r.key)
 }
 
 // classed returns a layout as another class has it, and whether it is a new one.
@@ -224,22 +242,28 @@ func (m *machine) lent(callee Value, args *List) {
 
 // A pieced list is one that grows without being copied: what is in it stays where it is.
 type pieced[T any] struct {
-	list [][]T // of a few, of the rest of onePiece, and then of onePiece each
+	list [][]T // of a few, of the rest of a piece, and then of a piece each
 	n    int
 }
 
-// onePiece is how many values are allocated at once, apart from the first few: most files in a distributed
-// checkpoint have one tensor.
-const onePiece, few = 64, 2
+// few is how many values are allocated at first: most files in a distributed checkpoint have one tensor.
+const few = 2
+
+// onePiece is how many values are allocated at once, apart from the first few: with the header that the runtime
+// gives them, they fill the 4 KiB that it takes for them.
+func (p *pieced[T]) onePiece() int {
+	const header = 8
+	return (4<<10 - header) / int(unsafe.Sizeof(*new(T)))
+}
 
 func (p *pieced[T]) add(v T) *T {
-	switch {
+	switch size := p.onePiece(); {
 	case p.n == 0:
 		p.list = append(p.list, make([]T, 0, few))
 	case p.n == few:
-		p.list = append(p.list, make([]T, 0, onePiece-few))
-	case p.n%onePiece == 0:
-		p.list = append(p.list, make([]T, 0, onePiece))
+		p.list = append(p.list, make([]T, 0, size-few))
+	case p.n%size == 0:
+		p.list = append(p.list, make([]T, 0, size))
 	}
 	last := &p.list[len(p.list)-1]
 	*last = append(*last, v)
@@ -248,13 +272,14 @@ func (p *pieced[T]) add(v T) *T {
 }
 
 func (p *pieced[T]) at(i int) *T {
-	switch {
+	switch size := p.onePiece(); {
 	case i < few:
 		return &p.list[0][i]
-	case i < onePiece:
+	case i < size:
 		return &p.list[1][i-few]
+	default:
+		return &p.list[i/size+1][i%size]
 	}
-	return &p.list[i/onePiece+1][i%onePiece]
 }
 
 func (p *pieced[T]) all() iter.Seq[*T] {

@@ -151,12 +151,17 @@ func (r summed) judge(right bool) error {
 
 // sum returns what the bytes of the storage are compared by.
 func (r summed) sum() *ziparchive.Sum {
-	r.f.sums.Lock()
-	defer r.f.sums.Unlock()
-	if r.s.sum == nil {
-		r.s.sum = ziparchive.NewSum(r.begin, r.s.size, r.s.crc)
+	r.f.summing.Lock()
+	defer r.f.summing.Unlock()
+	sum := r.f.sums[r.s]
+	if sum == nil {
+		if r.f.sums == nil {
+			r.f.sums = make(map[*Storage]*ziparchive.Sum)
+		}
+		sum = ziparchive.NewSum(r.begin, r.s.size, r.s.crc)
+		r.f.sums[r.s] = sum
 	}
-	return r.s.sum
+	return sum
 }
 
 // InFile reports whether the bytes of the storage are in the file as they are, and not in a string of

@@ -53,9 +53,8 @@ type contents struct {
 	pickles    int64 // where those of a stream end
 	end        int64 // of a stream's last storage
 	root       Value
-	holders    map[Value]bool // what in it has tensors below it
-	optimizers map[Value]bool // what in it are states of optimisers
-	memory     int            // what a walk of it may cost
+	optimizers bool // there are states of optimisers in it
+	memory     int  // what a walk of it may cost
 	globals    []*Global
 	storages   []pieced[Storage] // of one pickle each
 	faults     faultList         // of the pickle
@@ -64,7 +63,8 @@ type contents struct {
 	made       []made // until findLost
 	lost       int    // see Lost
 	lostBytes  uint64
-	sums       sync.Mutex // of the storages' sum
+	summing    sync.Mutex
+	sums       map[*Storage]*ziparchive.Sum // of storages of which some is read
 }
 
 // Open opens the named file with [os.Open] and reads its pickle. A fault of the file is
@@ -197,7 +197,7 @@ func (f *File) Constants() int {
 // Release lets go of what the pickle builds beside the tensors that the File lists. There are no Root, Globals,
 // Metadata and Subtrees afterwards.
 func (f *File) Release() {
-	f.root, f.holders, f.optimizers, f.globals, f.way, f.aside = nil, nil, nil, nil, nil, nil
+	f.root, f.globals, f.way, f.aside = nil, nil, nil, nil
 }
 
 // BigEndian reports whether the storages are big-endian.

@@ -37,6 +37,7 @@ func (f *File) openStream() error {
 	f.container = Legacy
 	var parts [legacyPickles - 1]Value
 	for i := range parts {
+		m.keys = i == len(parts)-1
 		if parts[i], pos, err = m.run(pos); err != nil {
 			return err
 		}
@@ -65,16 +66,23 @@ func (w *window) isPickle() bool {
 	return err == nil && (b[0] == opProto || b[0] == opLong || b[0] == opLong1)
 }
 
+// storageOf returns the storage that an entry of the list of storages means, nil for none.
+func storageOf(entry Value, storages *storageTable) *Storage {
+	if key, ok := entry.(storageKey); ok {
+		return key.of
+	}
+	return storages.find(keyText(entry))
+}
+
 // placeStorages finds where the storages of a stream are: each is the number of its
 // elements in 8 bytes, and the elements, always little-endian
 // (torch/csrc/serialization.cpp, THPStorage_writeFileRaw).
 func (f *File) placeStorages(keys *List, storages *storageTable, at int64) error {
 	for _, k := range keys.Items {
-		key := keyText(k)
-		s := storages.find(key)
+		s := storageOf(k, storages)
 		if s == nil {
 			// Without a class its size is not known, nor where the next one begins.
-			return newFault(CodeStream, at, "", "the stream has a storage %s that the pickle does not mention", quote(key))
+			return newFault(CodeStream, at, "", "the stream has a storage %s that the pickle does not mention", quote(keyText(k)))
 		}
 		size, ok := s.Bytes()
 		if !ok || at > f.size {

@@ -58,6 +58,8 @@ type machine struct {
 	meta bool // what describes a distributed checkpoint is kept compact
 	// brief keeps the first few items of what is built, which is enough to know what is called.
 	brief bool
+	// keys has strings that are keys of storages be storageKeys.
+	keys bool
 	// inner is told of strings that are pickles or checkpoints of their own; nil for nobody.
 	inner     func(data []byte)
 	refused   byte  // the first opcode that weights_only does not carry out
@@ -107,6 +109,9 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	end, m.memo, m.toCome, err = m.w.skim(pos)
 	if err != nil && !errors.As(err, &broken) {
 		return nil, 0, err
+	}
+	if m.keys {
+		m.toCome = m.storages.list.n
 	}
 	m.memory += cmp.Or(m.w.perByte, memoryPerByte) * (end - pos)
 	m.stack, m.marks, m.put, m.putLater, m.protocol = nil, nil, 0, nil, 0
@@ -199,7 +204,7 @@ func (m *machine) tuple(n int) {
 }
 
 // noArgs is the empty tuple, which as any tuple is not modified.
-var noArgs = &List{Type: "tuple", held: true}
+var noArgs = &List{Type: "tuple", spot: spot{held: true}}
 
 func (m *machine) list(typ string, items []Value) {
 	m.charge(40)
@@ -211,8 +216,19 @@ func (m *machine) text(s string) {
 	m.push(s)
 }
 
+// A storageKey is the key of a storage in the list of them that a stream has, which would take as much as
+// the storages if it were text again.
+type storageKey struct{ of *Storage }
+
 // bytesText is text for what is in the window.
 func (m *machine) bytesText(b []byte) {
+	if m.keys {
+		if s := m.storages.findBytes(b); s != nil {
+			m.toCome--
+			m.push(storageKey{s})
+			return
+		}
+	}
 	m.charge(16 + len(b))
 	m.push(m.room.text(b))
 }

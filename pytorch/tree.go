@@ -1,6 +1,7 @@
 package pytorch
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"iter"
@@ -46,6 +47,7 @@ type walker struct {
 	naming  bool     // tensors get the names by which they are listed: they have none yet
 	aside   []branch // what skip has left out
 	way     []branch // to what find has found
+	tally   *tally   // where tensors are counted, and not listed
 }
 
 // A branch is a value in the tree: its key, and the path that ends with it.
@@ -182,50 +184,83 @@ func isTensor(v Value) bool {
 	return false
 }
 
+// A spot is what is known of a container.
+type spot struct {
+	number    uint32 // in the tree, from 1 on in the order in which they are found; 0 for one that is not in it
+	holds     bool   // there are tensors below it
+	optimizer bool   // it is the state of one
+	unique    bool   // no key is repeated
+	held      bool   // by more than the stack
+}
+
+// spotOf returns the spot of a container that has something in it, nil for any other value.
+func spotOf(v Value) *spot {
+	switch v := v.(type) {
+	case *List:
+		if len(v.Items) > 0 { // or it may be the empty tuple, which all files share
+			return &v.spot
+		}
+	case *Dict:
+		return &v.spot
+	case *Object:
+		return &v.spot
+	case *Tensor:
+		if v.attrs != nil {
+			return &v.Layout.spot
+		}
+	}
+	return nil
+}
+
 // findHolders finds the values with tensors below them: upwards from these, as a value may
 // be below itself.
 func (f *File) findHolders() {
-	parents := map[Value][]Value{}
-	f.holders, f.optimizers = map[Value]bool{}, map[Value]bool{}
-	var found []Value
+	var found []Value     // containers, by their numbers
+	var links [][2]uint32 // a container, and the one that it is in
+	var holding []uint32  // what is known to have tensors below it
+	meet := func(v Value) *spot {
+		at := spotOf(v)
+		if at != nil && at.number == 0 {
+			found = append(found, v)
+			at.number = uint32(len(found))
+		}
+		return at
+	}
 	markPlaced(f.root)
-	seen := map[Value]bool{f.root: true}
-	for todo := []Value{f.root}; len(todo) > 0; {
-		v := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	meet(f.root)
+	for i := 0; i < len(found); i++ {
+		v := found[i]
+		at := spotOf(v)
 		f.unique(v)
 		if d, ok := v.(*Dict); ok {
 			// torch.optim.Optimizer.state_dict
 			_, state := d.Lookup("state")
 			_, groups := d.Lookup("param_groups")
-			if state && groups {
-				f.optimizers[v] = true
-			}
+			d.optimizer = state && groups
+			f.optimizers = f.optimizers || d.optimizer
 		}
 		for _, child := range children(v) {
 			if isTensor(child) {
 				markPlaced(child)
-				if !f.holders[v] {
-					f.holders[v] = true
-					found = append(found, v)
+				if !at.holds {
+					at.holds = true
+					holding = append(holding, at.number)
 				}
 			}
-			if isContainer(child) {
-				parents[child] = append(parents[child], v)
-				if !seen[child] {
-					seen[child] = true
-					todo = append(todo, child)
-				}
+			if below := meet(child); below != nil {
+				links = append(links, [2]uint32{below.number, at.number})
 			}
 		}
 	}
-	for len(found) > 0 {
-		v := found[len(found)-1]
-		found = found[:len(found)-1]
-		for _, p := range parents[v] {
-			if !f.holders[p] {
-				f.holders[p] = true
-				found = append(found, p)
+	slices.SortFunc(links, func(a, b [2]uint32) int { return cmp.Compare(a[0], b[0]) })
+	for len(holding) > 0 {
+		n := holding[len(holding)-1]
+		holding = holding[:len(holding)-1]
+		i, _ := slices.BinarySearchFunc(links, n, func(l [2]uint32, n uint32) int { return cmp.Compare(l[0], n) })
+		for ; i < len(links) && links[i][0] == n; i++ {
+			if above := spotOf(found[links[i][1]-1]); !above.holds {
+				above.holds = true
+				holding = append(holding, above.number)
 			}
 		}
 	}
@@ -278,7 +313,19 @@ func markPlaced(v Value) {
 }
 
 // holds reports whether there is a tensor in or below a value.
-func (w *walker) holds(v Value) bool { return isTensor(v) || isContainer(v) && w.holders[v] }
+func holds(v Value) bool { return isTensor(v) || holdsBelow(v) }
+
+// holdsBelow reports whether there is one below it.
+func holdsBelow(v Value) bool {
+	at := spotOf(v)
+	return at != nil && at.holds
+}
+
+// isState reports whether a value is the state of an optimiser.
+func isState(v Value) bool {
+	d, ok := v.(*Dict)
+	return ok && d.optimizer
+}
 
 // notListed returns the code of what Python makes a tensor of that has no strides or no
 // storage.
@@ -319,7 +366,7 @@ func partsOf(o *Object) (n int, bytes uint64) {
 }
 
 // hasParts reports whether there are other tensors in a tensor.
-func (w *walker) hasParts(t *Tensor) bool { return isContainer(t) && w.holders[t] }
+func hasParts(t *Tensor) bool { return holdsBelow(t) }
 
 func join(path, key string) string {
 	if path == "" {
@@ -328,8 +375,47 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
+// A tally counts tensors, and the storages that they use.
+type tally struct {
+	tensors int
+	bytes   uint64
+	round   uint32
+	seen    []uint32 // the round in which a storage was counted, by its number
+}
+
+func (c *tally) add(t *Tensor) {
+	c.tensors++
+	s := t.Storage
+	if s == nil {
+		return
+	}
+	if n := int(s.id); n >= len(c.seen) {
+		c.seen = append(c.seen, make([]uint32, n+1-len(c.seen))...)
+	}
+	if c.seen[s.id] == c.round {
+		return
+	}
+	c.seen[s.id] = c.round
+	if n, ok := s.Bytes(); ok && c.bytes+n >= n {
+		c.bytes += n
+	}
+}
+
+// count counts what is in and below a value.
+func (w *walker) count(v Value) (tensors int, bytes uint64) {
+	c := w.tally
+	c.tensors, c.bytes = 0, 0
+	c.round++
+	w.list("", v)
+	return c.tensors, c.bytes
+}
+
 // add appends a tensor to what is listed.
 func (w *walker) add(path string, t *Tensor) {
+	if w.tally != nil {
+		w.tally.add(t)
+		return
+	}
 	if t.Name != path {
 		if !w.naming || t.Name != "" { // it has another name elsewhere
 			own := *t
@@ -344,11 +430,11 @@ func (w *walker) add(path string, t *Tensor) {
 func (w *walker) list(path string, v Value) {
 	switch t := v.(type) {
 	case *Tensor:
-		if t.Storage != nil || !w.hasParts(t) {
+		if t.Storage != nil || !hasParts(t) {
 			w.add(path, t)
 		}
 		switch {
-		case !w.hasParts(t):
+		case !hasParts(t):
 			return
 		case t.Storage == nil:
 			w.odd.report(CodeWrapped, -1, path, "its data are other tensors, which are listed below its name (%s)", cut(t.Class))
@@ -371,7 +457,7 @@ func (w *walker) list(path string, v Value) {
 		}
 	}
 	w.enter(v, func(key string, child Value) {
-		if !w.holds(child) {
+		if !holds(child) {
 			return
 		}
 		name := join(path, key)
@@ -406,21 +492,21 @@ func (w *walker) isOptimizer(key string, v Value) bool {
 	if t, ok := v.(*Tensor); ok && t.Storage != nil {
 		return false
 	}
-	return isContainer(v) && (w.optimizers[v] || isOptimizerKey(key) && !w.isModules(v) || w.areOptimizers(v))
+	return isContainer(v) && (isState(v) || isOptimizerKey(key) && !w.isModules(v) || w.areOptimizers(v))
 }
 
 // areOptimizers reports whether all tensors of a value are in states of optimisers that it holds.
 func (w *walker) areOptimizers(v Value) bool {
-	if len(w.optimizers) == 0 || isTensor(v) {
+	if !w.optimizers || isTensor(v) {
 		return false
 	}
 	some := false
 	for _, child := range children(v) {
 		w.charge(perStep)
-		if !w.holds(child) {
+		if !holds(child) {
 			continue
 		}
-		if !w.optimizers[child] {
+		if !isState(child) {
 			return false
 		}
 		some = true
@@ -438,8 +524,8 @@ func (w *walker) isModules(v Value) bool {
 		case isTensor(child):
 			last := key[strings.LastIndexByte(key, '.')+1:]
 			modules = modules || last == "weight" || last == "bias"
-		case w.holds(child):
-			if w.optimizers[child] || !w.isModules(child) {
+		case holds(child):
+			if isState(child) || !w.isModules(child) {
 				others = true
 			} else {
 				modules = true
@@ -481,7 +567,7 @@ var modelKeys = map[string]bool{"model": true, "module": true, "net": true, "net
 // in it, which state_dict() joins with dots.
 func (w *walker) isStateDict(key string, v Value) bool {
 	d, ok := v.(*Dict)
-	if !ok || !w.holds(d) {
+	if !ok || !holds(d) {
 		return false
 	}
 	if key = strings.ToLower(key); strings.Contains(key, "state_dict") || modelKeys[strings.TrimSuffix(strings.TrimSuffix(key, "_ema"), "_g")] {
@@ -506,7 +592,7 @@ func (w *walker) model(node Value) (key string, part Value) {
 	for k, child := range children(node) {
 		w.charge(perStep)
 		switch {
-		case !w.holds(child) || w.isBeside(k, child):
+		case !holds(child) || w.isBeside(k, child):
 		case isTensor(child):
 			t := tensorOf(child)
 			loose, large = true, large || t == nil || !isNumber(t)
@@ -653,21 +739,29 @@ func (w *walker) find(path string) (part Value, key string) {
 // Subtrees returns the parts of the tree that hold tensors: those that the File lists, as
 // they are on the way to its own or, of the whole, below it; and all others, so that each tensor
 // is either listed or in one part that is not.
-func (f *File) Subtrees() (list []Subtree) {
+func (f *File) Subtrees() []Subtree { return f.subtrees(true) }
+
+// Beside returns those of them that are not listed.
+func (f *File) Beside() []Subtree { return f.subtrees(false) }
+
+func (f *File) subtrees(withListed bool) (list []Subtree) {
 	w := f.walker()
+	w.tally = &tally{}
 	var err error // what is too much is left out
 	defer leaving(&err)
 	add := func(p branch, listed bool) {
-		w.entries = pieced[*Tensor]{}
-		w.list("", p.v)
-		list = append(list, Subtree{Path: p.path, Tensors: w.entries.n, Bytes: storageBytes(&w.entries), Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
+		if listed && !withListed {
+			return
+		}
+		n, bytes := w.count(p.v)
+		list = append(list, Subtree{Path: p.path, Tensors: n, Bytes: bytes, Optimizer: w.isOptimizer(p.key, p.v), Listed: listed})
 	}
 	path, node := "", f.root
 	for _, next := range f.way {
 		found := false
 		for key, child := range children(node) {
 			w.charge(perStep)
-			if !w.holds(child) {
+			if !holds(child) {
 				continue
 			}
 			w.charge(len(path) + len(key))
@@ -684,7 +778,7 @@ func (f *File) Subtrees() (list []Subtree) {
 	if len(f.way) == 0 {
 		for key, child := range children(node) {
 			w.charge(perStep)
-			if !w.holds(child) {
+			if !holds(child) {
 				continue
 			}
 			if k := slices.IndexFunc(aside, func(p branch) bool { return p.path == key && p.v == child }); k >= 0 {
@@ -738,21 +832,6 @@ func (f *File) Models() (paths []string, alike bool) {
 	return paths, alike
 }
 
-// storageBytes returns the bytes of the storages that tensors use, each once.
-func storageBytes(entries *pieced[*Tensor]) uint64 {
-	seen := map[*Storage]bool{}
-	total := uint64(0)
-	for t := range entries.all() {
-		if s := (*t).Storage; s != nil && !seen[s] {
-			seen[s] = true
-			if n, ok := s.Bytes(); ok && total+n >= total {
-				total += n
-			}
-		}
-	}
-	return total
-}
-
 // Metadata returns what is beside the tensors, in the order of the pickle: numbers, strings
 // and whatever else holds no tensor, each by its path. What belongs to optimisers is left
 // out, and after 10,000 entries the rest.
@@ -765,7 +844,7 @@ func (f *File) Metadata() (list []KV) {
 		w.enter(v, func(key string, child Value) {
 			switch {
 			case len(list) == maxMetadata || w.isOptimizer(key, child):
-			case !w.holds(child):
+			case !holds(child):
 				w.charge(len(path) + len(key) + 2*reprLen)
 				list = append(list, KV{join(path, key), child})
 			case isContainer(child) && !isTensor(child):
@@ -800,20 +879,28 @@ func (f *File) unique(v Value) {
 	default:
 		return
 	}
-	if len(*items) < 2 {
-		return
+	const short = 8 // without a table
+	var seen numberTable
+	if len(*items) > short {
+		seen = newNumberTable(len(*items))
 	}
-	seen := newNumberTable(len(*items))
 	kept := (*items)[:0]
 	for _, item := range *items {
-		key := pythonKey(item.Key)
-		hash := maphash.Comparable(seen.seed, key)
-		if i := seen.find(hash, func(i int) bool { return pythonKey(kept[i].Key) == key }); i >= 0 {
+		key, hash, have := pythonKey(item.Key), uint64(0), -1
+		if len(seen.slots) == 0 {
+			have = slices.IndexFunc(kept, func(k Item) bool { return pythonKey(k.Key) == key })
+		} else {
+			hash = maphash.Comparable(seen.seed, key)
+			have = seen.find(hash, func(i int) bool { return pythonKey(kept[i].Key) == key })
+		}
+		if have >= 0 {
 			f.faults.report(CodeDuplicateKey, -1, "", "a dictionary has the key %s twice, and the last one counts", repr(item.Key))
-			kept[i].Value = item.Value
+			kept[have].Value = item.Value
 			continue
 		}
-		seen.put(hash, len(kept))
+		if len(seen.slots) > 0 {
+			seen.put(hash, len(kept))
+		}
 		kept = append(kept, item)
 	}
 	clear((*items)[len(kept):])

@@ -4,7 +4,6 @@ import (
 	"io"
 
 	"github.com/wtinspect/wtinspect/internal/strided"
-	"github.com/wtinspect/wtinspect/internal/ziparchive"
 )
 
 // A Value is what a pickle builds: nil for None, bool, int64, [*big.Int] for what is
@@ -21,15 +20,14 @@ type List struct {
 	Type  string // "list", "tuple", "set" or "frozenset"
 	Items []Value
 
-	held bool // by more than the stack
+	spot
 }
 
 // A Dict is a Python dict, or an OrderedDict, defaultdict or Counter.
 type Dict struct {
 	Items []Item // in the order of the pickle, repeated keys included
 
-	unique bool // no key is repeated
-	held   bool // by more than the stack
+	spot
 }
 
 // An Item is one entry of a dictionary.
@@ -89,7 +87,7 @@ type Object struct {
 	Dict  []Item
 
 	tensor *Tensor // of torch before 0.4, which is built from its state
-	held   bool    // by more than the stack
+	spot
 }
 
 // A Storage is a run of elements of one type.
@@ -99,14 +97,13 @@ type Storage struct {
 
 	at    int64  // where its member's local header is, or where its count is in a legacy stream; -1 when there is none
 	size  uint64 // of its member, or what the pickle says
-	id    uint32 // its place among those of its pickle
+	id    uint32 // its place among those of the file
 	crc   uint32 // of its member, where summed says so
 	plain bool   // not compressed
 	used  bool   // by a tensor
 	twice bool   // there are two members of its name
 
 	summed bool
-	sum    *ziparchive.Sum // once some of it is read
 }
 
 // A StorageKind is what storages have in common that are alike, and must not be modified. A file has
@@ -155,6 +152,7 @@ type Layout struct {
 	Conj, Neg bool
 
 	attrs Value // of a subclass, or of a tensor with a state
+	spot  spot  // of the tensors that have these
 }
 
 // Elements returns the number of elements, false when it passes 63 bits.

@@ -148,6 +148,7 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	}
 	for s := range m.storages.list.all() {
 		s.Key = constantsDir + s.Key
+		s.id += uint32(f.storages[0].n)
 	}
 	f.globals = append(f.globals, m.order...)
 	f.storages = append(f.storages, m.storages.list)

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	tt "github.com/wtinspect/wtinspect/internal/torchtest"
+)
+
+// torchTree is a checkpoint of n tensors, each with a storage of its own unless they are views of one.
+func torchTree(shape string, n int) any {
+	items := make([]tt.Item, n)
+	one := tt.NewTensor("int8", 0, 1)
+	for i := range items {
+		t := tt.NewTensor("int8", i, 1)
+		name := strconv.FormatInt(int64(i), 36)
+		switch shape {
+		case "long":
+			t = tt.NewTensor("bfloat16", i, 1, 1)
+			name = fmt.Sprintf("model.layers.%d.mlp.experts.%d.down_proj.weight", i/768, i%768)
+		case "views":
+			own := *one
+			t = &own
+		case "parameters":
+			t.Parameter = true
+		case "nested":
+			name = "w"
+		}
+		items[i] = tt.Item{Key: name, Value: t}
+	}
+	switch shape {
+	case "list":
+		list := make(tt.List, n)
+		for i := range items {
+			list[i] = items[i].Value
+		}
+		return tt.D("list", list)
+	case "nested":
+		root := make(tt.Dict, n/2)
+		for i := range root {
+			root[i] = tt.Item{Key: strconv.FormatInt(int64(i), 36), Value: tt.D("w", items[2*i].Value, "b", items[2*i+1].Value)}
+		}
+		return root
+	case "dict":
+		return tt.Dict(items)
+	case "training":
+		state := make(tt.Dict, n/3)
+		for i := range state {
+			state[i] = tt.Item{Key: i, Value: tt.D("step", 7, "exp_avg", items[3*i].Value, "exp_avg_sq", items[3*i+1].Value)}
+		}
+		model := make(tt.Ordered, n/3)
+		for i := range model {
+			model[i] = tt.Item{Key: fmt.Sprintf("l.%d.weight", i), Value: items[3*i+2].Value}
+		}
+		return tt.D("model", model, "optimizer", tt.D("state", state, "param_groups", tt.List{}))
+	}
+	return tt.Ordered(items)
+}
+
+func writeFile(tb testing.TB, name string, data []byte) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// TestTorchMemory bounds what a listing of 100,000 tensors takes, beyond one of a few: four times their
+// pickle of protocol 2, which is torch's own. That of protocol 4 is half as long, for the same tensors.
+func TestTorchMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the program on files of 100,000 tensors")
+	}
+	if _, err := os.Stat("/proc/self/status"); err != nil {
+		t.Skip("no /proc, which says how much memory a process takes")
+	}
+	bin := buildBinary(t)
+	const n = 100_000
+	few := peakMemory(t, bin, "ls", writeFile(t, "few.pt", tt.File{Root: torchTree("dict", 3), Protocol: 2}.Zip().Bytes()))
+	for _, shape := range []string{"dict", "long", "short", "nested", "views", "parameters", "list", "training"} {
+		for _, protocol := range []int{2, 4} {
+			f := tt.File{Root: torchTree(shape, n), Protocol: protocol}
+			z := f.Zip()
+			z.Zip64 = true
+			pickle := int64(len(z.Find("data.pkl").Data))
+			limit := 4 * pickle
+			if protocol > 2 {
+				limit = 400 * n
+			}
+			for container, data := range map[string][]byte{"zip": z.Bytes(), "legacy": f.Legacy()} {
+				peak := peakMemory(t, bin, "ls", writeFile(t, "many.pt", data))
+				t.Logf("%-10s protocol %d %-6s: pickle of %4.1f MiB, peak of %2d MiB, %2d beyond that of few tensors: %.1f times the pickle",
+					shape, protocol, container, float64(pickle)/(1<<20), peak>>20, (peak-few)>>20, float64(peak-few)/float64(pickle))
+				if peak == 0 || peak-few > limit {
+					t.Errorf("%s, protocol %d, %s: %d bytes beyond those for a file of few tensors, at most %d wanted", shape, protocol, container, peak-few, limit)
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkTorchLs is a listing of 100,000 tensors beside Python's pickletools, which print the opcodes of
+// their pickle, or only read them. They run in turn; the figures are medians.
+func BenchmarkTorchLs(b *testing.B) {
+	interpreter := python(b)
+	bin := buildBinary(b)
+	z := tt.File{Root: torchTree("long", 100_000), Protocol: 2}.Zip()
+	z.Zip64 = true
+	file, pickle := writeFile(b, "many.pt", z.Bytes()), writeFile(b, "data.pkl", z.Find("data.pkl").Data)
+	const genops = "import pickletools, sys\nfor _ in pickletools.genops(open(sys.argv[1], 'rb')): pass"
+	runs := [][]string{{bin, "ls", file}, {interpreter, "-m", "pickletools", pickle}, {interpreter, "-c", genops, pickle}}
+	wall, cpu := make([][]time.Duration, len(runs)), make([][]time.Duration, len(runs))
+	for range max(5, b.N) {
+		for i, args := range runs {
+			cmd := exec.Command(args[0], args[1:]...)
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			begin := time.Now()
+			if err := cmd.Run(); err != nil {
+				b.Fatalf("%v\n%s", err, &stderr)
+			}
+			wall[i] = append(wall[i], time.Since(begin))
+			cpu[i] = append(cpu[i], cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+		}
+	}
+	middle := func(list []time.Duration) float64 {
+		slices.Sort(list)
+		return list[len(list)/2].Seconds()
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(1000*middle(wall[0]), "ms")
+	b.ReportMetric(1000*middle(cpu[0]), "cpu-ms")
+	for i, name := range []string{1: "pickletools", 2: "genops"} {
+		if i > 0 {
+			b.ReportMetric(middle(wall[i])/middle(wall[0]), name+"/ls")
+			b.ReportMetric(middle(cpu[i])/middle(cpu[0]), name+"/ls-cpu")
+		}
+	}
+}
