@@ -162,7 +162,8 @@ func inContainer(t *testing.T, what string, c *checkpoint.Checkpoint, dir string
 func ggufOf(architecture string, of *checkpoint.Checkpoint) string {
 	experts := false
 	for _, t := range of.All() {
-		experts = experts || strings.Contains(t.Name, "expert") || strings.Contains(t.Name, "_exps.")
+		// CogVLM has a vision_expert and a language_expert, which are no mixture.
+		experts = experts || strings.Contains(t.Name, "expert") && !strings.Contains(t.Name, "vision_expert") && !strings.Contains(t.Name, "language_expert") || strings.Contains(t.Name, "_exps.")
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "format gguf\nkv general.architecture str %s\n", architecture)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -322,17 +323,19 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	if v.isGGUF() || !slices.ContainsFunc(v.items, func(it item) bool { return !quant.Plain(it.Name, it.DType) }) {
 		return nil
 	}
-	options, groups, err := v.quantOptions(ctx)
+	claim, err := v.quantClaim(ctx)
 	if err != nil {
 		return err
 	}
+	groups, judge := claim.Groups(), claim.Judge()
 	all := slices.Concat(v.items, v.unchosen)
 	isChosen := func(i int) bool { return i < len(v.items) }
 	s := quant.NewSurvey(len(all))
 	for i := range all {
 		s.Add(all[i].Name, all[i].DType, all[i].Shape)
 	}
-	r := s.Report(options)
+	r := s.Report(claim.Options())
+	contradictions := claim.Schemes(r)
 	gone, made := make(map[int]bool), make(map[int]item)
 	var without []string // tensors of weights that are copied
 	w := &arrays.Workspace{}
@@ -390,14 +393,21 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 				return fmt.Errorf("%q is quantised as %s, and %s is not there, so its numbers cannot be worked out; --keep %q copies such weights as they are", old.Name, m.Scheme.Name, zeroPoint, keepGlob(old.Name))
 			}
 			form := *m.Form
-			form.Said = g.Inputs()
+			form.Said, form.SaidBits = g.Inputs(), uint64(max(g.Bits, 0))
 			own := *m
 			own.Form = &form
 			m = &own
 		}
+		if len(contradictions) > 0 {
+			x := contradictions[0]
+			return fmt.Errorf("%q is quantised as %s, and in %s %s, so its numbers cannot be worked out; correct that, or --keep %q copies such weights as they are", old.Name, m.Scheme.Name, filepath.Base(claim.Doc.Path()), x.Said, keepGlob(old.Name))
+		}
 		name, a, err := w.Dequantise(m, parts, dtype, &c.tally)
 		if err != nil {
 			return fmt.Errorf("%q is quantised as %s: %w; --keep %q copies such weights as they are", old.Name, m.Scheme.Name, err, keepGlob(old.Name))
+		}
+		if x := judge.Contradiction(m); x != nil {
+			return fmt.Errorf("%q is quantised as %s, and %s says %s, so its numbers cannot be worked out; correct that, or --keep %q copies such weights as they are", old.Name, m.Scheme.Name, filepath.Base(claim.Doc.Path()), x.Said, keepGlob(old.Name))
 		}
 		c.tensors++
 		c.elements += a.Elements()
@@ -441,28 +451,30 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 // zeroPoint is what asymmetric weights of compressed-tensors are less by.
 const zeroPoint = "weight_zero_point"
 
-// quantOptions is what the configurations of the sources say of how weights are quantised. Where two of them
-// differ, numbers would be worked out by the wrong one.
-func (v *Conversion) quantOptions(ctx context.Context) (options *quant.Options, groups *adapt.QuantGroups, err error) {
-	options = new(quant.Options)
+// quantClaim is what the documents of the sources say of how weights are quantised, nil for nothing. Where two of
+// them differ, numbers would be worked out by the wrong one.
+func (v *Conversion) quantClaim(ctx context.Context) (claim *adapt.QuantClaim, err error) {
 	by := ""
 	for _, c := range v.parts() {
-		doc, err := c.Document(ctx, "config.json")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			v.note("%v: what it says of quantised weights is not known", err)
+		document := func(name string) *checkpoint.Config {
+			doc, err := c.Document(ctx, name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				v.note("%v: what it says of quantised weights is not known", err)
+			}
+			return doc
 		}
-		if _, said := adapt.QuantMethod(doc); !said {
+		said := adapt.ReadQuantClaim(document("config.json"), document)
+		if said == nil {
 			continue
 		}
-		o := adapt.Quantised(doc)
-		if by != "" && *o != *options && v.opts.DType != "" {
-			return nil, nil, fmt.Errorf("%s and %s are quantised in different ways, as their configurations say (weight_block_size, sym); convert each of them with --dtype first", by, c.Path)
+		if claim != nil && *said.Options() != *claim.Options() && v.opts.DType != "" {
+			return nil, fmt.Errorf("%s and %s are quantised in different ways, as their configurations say (weight_block_size, sym); convert each of them with --dtype first", by, c.Path)
 		}
-		if by == "" {
-			by, options, groups = c.Path, o, adapt.ReadQuantGroups(doc)
+		if claim == nil {
+			by, claim = c.Path, said
 		}
 	}
-	return options, groups, nil
+	return claim, nil
 }
 
 // unfit refuses weights whose numbers are to be worked out, and that lack something for it or
@@ -472,6 +484,12 @@ func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 	for _, f := range faults {
 		if f.Kind == quant.Unneeded && f.Module.Index(f.Weight) < len(v.items) && v.opts.DType != "" {
 			scaled = append(scaled, all[f.Module.Index(f.Tensor)].Name)
+		}
+		if f.Kind == quant.Orphan && v.opts.DType != "" && f.Module.Index(f.Tensor) < len(v.items) && isFloat(f.Tensor.DType) {
+			it := &v.items[f.Module.Index(f.Tensor)]
+			if k := v.keep(it); k < 0 || v.opts.Keep[k].DType != "" {
+				return fmt.Errorf("%q is called as the scales of a weight are, which is not there, and %s of its numbers would say nothing; --exclude or --keep %q leaves it", it.Name, v.opts.DType, keepGlob(it.Name))
+			}
 		}
 		// What else a module with a scheme lacks, a scale of its inputs, its numbers do not need.
 		known := f.Module.Scheme != nil && f.Module.Scheme.Name != quant.Cast
@@ -488,9 +506,12 @@ func (v *Conversion) unfit(faults []quant.Fault, all []item) error {
 			v.quantised = true
 			continue
 		}
-		what := f.Leaf + " is not there"
+		what := strings.TrimPrefix(f.Leaf, "_") + " is not there"
 		if f.Kind == quant.Misfit {
 			what = fmt.Sprintf("%s, %s of the shape %v, does not fit it", all[f.Module.Index(f.Tensor)].Name, f.Tensor.DType, f.Tensor.Shape)
+			if f.Tensor == f.Weight {
+				what = fmt.Sprintf("%s of the shape %v does not fit that", f.Tensor.DType, f.Tensor.Shape)
+			}
 			if f.Want != "" {
 				what += " (" + f.Want + " would)"
 			}

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
-	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -234,56 +233,6 @@ func ggufFloats(c *checkpoint.Checkpoint, architecture string) func(key string) 
 		}
 	}
 	return func(key string) (float64, bool) { v, ok := floats[key]; return v, ok }
-}
-
-// Quantised is what a configuration, nil for none, says of how weights are quantised.
-func Quantised(doc *checkpoint.Config) *quant.Options {
-	o := new(quant.Options)
-	o.Symmetric, _ = doc.Bool("quantization_config", "sym")
-	size, _ := doc.Find("quantization_config", "weight_block_size")
-	for i, e := range size.Elements() {
-		if n, ok := e.Int(); ok && n > 0 && i == 0 {
-			o.Rows = uint64(n)
-		} else if ok && n > 0 && i == 1 {
-			o.Columns = uint64(n)
-		}
-	}
-	o.Asymmetric, o.Group = grouped(doc)
-	return o
-}
-
-// quantSections are where config.json says how weights are quantised.
-var quantSections = []string{"quantization_config", "compression_config"}
-
-// grouped is what the groups of layers in a configuration of compressed-tensors, or the one group of Quark, say of
-// how weights are quantised. Which layers a group is of is a matter of the classes of a program, so what counts is
-// what all of them say.
-func grouped(doc *checkpoint.Config) (asymmetric bool, size uint64) {
-	var weights []checkpoint.ConfigValue
-	for _, key := range quantSections {
-		groups, _ := doc.Find(key, "config_groups")
-		for _, g := range groups.Members() {
-			if w, ok := g.Find("weights"); ok && w.Kind() == "object" {
-				weights = append(weights, w)
-			}
-		}
-		if w, ok := doc.Find(key, "global_quant_config", "weight"); ok && w.Kind() == "object" {
-			weights = append(weights, w)
-		}
-	}
-	for i, w := range weights {
-		g := readQuantGroup(w)
-		n := g.Inputs()
-		if i == 0 {
-			asymmetric, size = g.Asymmetric, n
-			continue
-		}
-		asymmetric = asymmetric && g.Asymmetric
-		if size != n {
-			size = 0
-		}
-	}
-	return asymmetric, size
 }
 
 // QuantMethod is the quant_method of a configuration, nil for none, that says that weights are quantised,

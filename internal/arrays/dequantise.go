@@ -83,6 +83,9 @@ func dequantised(m *quant.Module, f *quant.Formula, parts []*Array) (*weight, []
 		if err != nil {
 			return nil, nil, err
 		}
+		if said := m.SaidBits; said != 0 && said != uint64(u.bits) {
+			return nil, nil, fmt.Errorf("config.json says %s, and %d columns in %s are of %d", plural.Of(said, "bit"), u.cols, plural.Of(u.words, "word"), u.bits)
+		}
 		from, bits, shape = u, u.bits, []int64{u.rows, u.cols}
 	}
 	if from == nil {

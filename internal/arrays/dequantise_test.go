@@ -384,9 +384,10 @@ func TestDequantiseRefused(t *testing.T) {
 			{"m.pre_quant_scale", "F32", []uint64{32}, bytes(128)},
 		}, "m.pre_quant_scale is beside it: what goes into the layer is multiplied with it"},
 		{[]storedTensor{
-			{"m.weight_packed", "I32", []uint64{32, 2}, bytes(256)},
-			{"m.weight_scale", "F32", []uint64{32, 1}, bytes(128)},
-		}, "how many bits its numbers have is not known without weight_shape, and I32 of the shape [32 2] is no matrix that has one"},
+			{"m.weight_packed", "I32", []uint64{2, 32, 2}, bytes(512)},
+			{"m.weight_scale", "F32", []uint64{2, 32, 1}, bytes(256)},
+			{"m.weight_shape", "I64", []uint64{2}, bytes(16)},
+		}, "how many bits its numbers have is not known without weight_shape, and I32 of the shape [2 32 2] is no matrix that has one"},
 		{[]storedTensor{
 			{"m.weight_packed", "I32", []uint64{32, 2}, bytes(256)},
 			{"m.weight_scale", "F32", []uint64{32, 1}, bytes(128)},

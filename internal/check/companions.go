@@ -177,6 +177,10 @@ func runScaleShape(p *Pass) {
 		if f.Want != "" {
 			want = ": " + f.Scheme + " needs " + f.Want
 		}
+		if f.Tensor == f.Weight {
+			p.report(m.finding(f.Module.Index(f.Tensor), "%s %s%s", w.DType, shapeText(w.Shape), want))
+			continue
+		}
 		p.report(m.finding(f.Module.Index(f.Tensor), "%s %s, and %s is %s %s%s", f.Tensor.DType, shapeText(f.Tensor.Shape), w.Name, w.DType, shapeText(w.Shape), want))
 	}
 }

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,16 +18,16 @@ var quantRules = []*Rule{
 	{
 		ID: "WT321", Name: "quantisation-scheme", Severity: checkpoint.Error, run: runQuantScheme,
 		Title: "config.json says another scheme of quantisation than the tensors have",
-		Doc: `quant_method, and with it format, quant_algo or the number of bits, choose the code
-that unpacks the weights. The scheme of the tensors follows from their dtypes and shapes.`,
+		Doc: `quant_method, and with it format, quant_algo, the type and the strategy of the weights, choose
+the code that unpacks them. The scheme of the tensors follows from their dtypes and shapes.`,
 		Bad: `"quant_method": "awq", qweight [512,4096] as GPTQ packs it`, Good: `"quant_method": "gptq"`,
 	},
 	{
 		ID: "WT322", Name: "quantisation-numbers", Severity: checkpoint.Error, run: runQuantNumbers,
-		Title: "bits, group size or activation order of config.json contradict the packed weights",
-		Doc: `The shapes of packed weights and their scales tell how many bits an element has and how
-many inputs share a scale. Modules that the configuration makes an exception for are left
-alone.`,
+		Title: "bits, groups, zero points or activation order of config.json contradict the quantised weights",
+		Doc: `The shapes of quantised weights and their scales tell how many bits an element has and how
+many inputs share a scale. Of several groups of modules each is held to its own. Modules that
+the configuration makes an exception for are left alone.`,
 		Bad: `"bits": 8, qweight [8,64] with scales [2,64] of groups of 32`, Good: `"bits": 4`,
 	},
 	{
@@ -64,22 +63,7 @@ v_scale, and a warning: loaders go on with 1.`,
 }
 
 // A quantClaim is what the documents say of the quantisation of a model.
-type quantClaim struct {
-	doc    *checkpoint.Config
-	at     checkpoint.ConfigValue // the object with the fields
-	method string
-}
-
-// quantDocuments are the documents that say it where config.json does not, and what
-// writes them: ModelOpt, AutoGPTQ, AutoAWQ.
-var quantDocuments = []struct {
-	name, method string
-	path         []string
-}{
-	{"hf_quant_config.json", "modelopt", []string{"quantization"}},
-	{"quantize_config.json", "gptq", nil},
-	{"quant_config.json", "awq", nil},
-}
+type quantClaim struct{ *adapt.QuantClaim }
 
 // claims yields the models whose documents say that they are quantised.
 func (p *Pass) claims(yield func(m *model, c *quantClaim) bool) {
@@ -94,50 +78,20 @@ func (p *Pass) claims(yield func(m *model, c *quantClaim) bool) {
 }
 
 func (p *Pass) claim(m *model) *quantClaim {
-	for _, key := range []string{"quantization_config", "compression_config"} {
-		if v, ok := m.doc.Find(key); ok && v.Kind() == "object" {
-			c := &quantClaim{doc: m.doc, at: v}
-			c.method = strings.ToLower(c.text("quant_method"))
-			return c
-		}
+	c := adapt.ReadQuantClaim(m.doc, func(name string) *checkpoint.Config { return p.document(m.Dir, name) })
+	if c == nil {
+		return nil
 	}
-	for _, d := range quantDocuments {
-		doc := p.document(m.Dir, d.name)
-		if doc == nil {
-			continue
-		}
-		if d.path == nil {
-			return &quantClaim{doc: doc, at: doc.Root(), method: d.method}
-		}
-		if v, ok := doc.Find(d.path...); ok {
-			return &quantClaim{doc: doc, at: v, method: d.method}
-		}
-	}
-	return nil
-}
-
-func (c *quantClaim) find(path ...string) checkpoint.ConfigValue {
-	v, _ := c.at.Find(path...)
-	return v
-}
-
-func (c *quantClaim) text(path ...string) string {
-	s, _ := c.find(path...).Text()
-	return s
-}
-
-func (c *quantClaim) is(path ...string) bool {
-	b, _ := c.find(path...).Bool()
-	return b
+	return &quantClaim{c}
 }
 
 // says returns a finding about a field of the claim.
 func (c *quantClaim) says(m *model, key, format string, args ...any) Finding {
-	v := c.find(key)
+	v := c.Find(key)
 	if v.Kind() == "nothing" {
-		v = c.at
+		v = c.At
 	}
-	return at(m.Path, c.doc, v, format, args...)
+	return at(m.Path, c.Doc, v, format, args...)
 }
 
 // laterMethods quantise plain weights when they are loaded, too.
@@ -149,7 +103,7 @@ var packedDTypes = []string{"I8", "U8", "I16", "U16", "I32", "U32", "F4", "F8_E4
 func runQuantConfig(p *Pass) {
 	for m, c := range p.claims {
 		r := m.quant()
-		if quant.Methods(c.method) == nil || slices.Contains(laterMethods, c.method) || slices.ContainsFunc(r.Names(), func(s string) bool { return s != quant.Cast }) {
+		if quant.Methods(c.Method) == nil || slices.Contains(laterMethods, c.Method) || slices.ContainsFunc(r.Names(), func(s string) bool { return s != quant.Cast }) {
 			continue
 		}
 		// A layout that no scheme describes is not plain.
@@ -164,11 +118,11 @@ func runQuantConfig(p *Pass) {
 		switch {
 		case len(r.Faults) > 0:
 		case cast:
-			p.report(c.says(m, "quant_method", "quant_method is %q, and no F8 weight has a scale", c.method))
+			p.report(c.says(m, "quant_method", "quant_method is %q, and no F8 weight has a scale", c.Method))
 		case packed && !beside:
-			p.report(c.says(m, "quant_method", "quant_method is %q, and the packed weights have nothing beside them: no scale and no state", c.method))
+			p.report(c.says(m, "quant_method", "quant_method is %q, and the packed weights have nothing beside them: no scale and no state", c.Method))
 		case !packed:
-			p.report(c.says(m, "quant_method", "quant_method is %q, and no weight is quantised", c.method))
+			p.report(c.says(m, "quant_method", "quant_method is %q, and no weight is quantised", c.Method))
 		}
 	}
 }
@@ -202,97 +156,48 @@ func runQuantTensors(p *Pass) {
 	}
 }
 
-// formats are the schemes that further fields mean. Sources: CompressionFormat of
-// compressed_tensors/config/format.py, the QUANTIZATION names of modelopt/torch/export/model_config.py.
-var quantFormats = map[string]map[string][]string{
-	"format": {
-		"pack-quantized":        {"compressed-tensors"},
-		"marlin-24":             {"compressed-tensors"},
-		"nvfp4-pack-quantized":  {"nvfp4"},
-		"mxfp4-pack-quantized":  {"mxfp4"},
-		"float-quantized":       {"fp8-tensor", "fp8-channel", "fp8-group", "fp8-block"},
-		"int-quantized":         {"int8-tensor", "int8-channel", "int8-group"},
-		"naive-quantized":       {"fp8-tensor", "fp8-channel", "fp8-group", "fp8-block", "int8-tensor", "int8-channel", "int8-group"},
-		"mxfp8-quantized":       {"mxfp8"},
-		"nvfp4-pack_quantized":  {"nvfp4"},
-		"float-quantized-block": {"fp8-block"},
-	},
-	"quant_algo": {
-		"FP8":                       {"fp8-tensor"},
-		"FP8_PER_CHANNEL_PER_TOKEN": {"fp8-channel"},
-		"FP8_PB_WO":                 {"fp8-block"},
-		"FP8_PB_REAL":               {"fp8-block"},
-		"NVFP4":                     {"nvfp4"},
-		"NVFP4_AWQ":                 {"nvfp4"},
-		"W4A16_AWQ":                 {"modelopt-awq"},
-		"W4A8_AWQ":                  {"modelopt-awq"},
-		"MXFP8":                     {"mxfp8"},
-		"W8A8_SQ_PER_CHANNEL":       {"int8-channel"},
-	},
-}
-
 func runQuantScheme(p *Pass) {
 	for m, c := range p.claims {
-		// A mixture has more than one format.
-		var have []string
-		for _, s := range m.quant().Names() {
-			if s != quant.Cast {
-				have = append(have, s)
-			}
-		}
-		want := quant.Methods(c.method)
-		if len(have) == 0 || want == nil || m.NamesOnly() {
+		if m.NamesOnly() {
 			continue
 		}
-		among := func(list []string) bool {
-			return slices.ContainsFunc(have, func(s string) bool { return slices.Contains(list, s) })
+		for _, x := range c.Schemes(m.quant()) {
+			p.report(c.says(m, x.Key, "%s, and the weights are %s", x.Said, x.Have))
 		}
-		if !among(want) {
-			p.report(c.says(m, "quant_method", "quant_method is %q, and the weights are %s", c.method, strings.Join(have, " and ")))
-			continue
-		}
-		for _, key := range []string{"format", "quant_algo"} {
-			said := c.text(key)
-			if list := quantFormats[key][said]; list != nil && !among(list) {
-				p.report(c.says(m, key, "%s is %q, and the weights are %s", key, said, strings.Join(have, " and ")))
-			}
-		}
-		p.strategies(m, c, have)
-		if c.method == "bitsandbytes" {
+		p.contradictions(m, c, false)
+		p.blockScales(m, c)
+		if c.Method == "bitsandbytes" {
 			p.bitsandbytesScheme(m, c)
 		}
 	}
 }
 
-// strategies holds what compressed-tensors says of the scales against them, and the name
-// of block scales against what readers of fp8 ask for.
-func (p *Pass) strategies(m *model, c *quantClaim, have []string) {
-	var said []string
-	for _, g := range c.find("config_groups").Members() {
-		v, _ := g.Find("weights", "strategy")
-		if s, _ := v.Text(); s != "" {
-			said = append(said, s)
-		}
-	}
-	for _, scheme := range have {
-		kind, strategy, ok := strings.Cut(scheme, "-")
-		// A row of one group is a channel.
-		if !ok || kind != "fp8" && kind != "int8" || len(said) == 0 || slices.Contains(said, strategy) || strategy == "channel" && slices.Contains(said, "group") && slices.Contains(have, kind+"-group") {
+// contradictions reports the weights of which the documents say something else than they are.
+func (p *Pass) contradictions(m *model, c *quantClaim, numbers bool) {
+	judge := c.Judge()
+	for _, mod := range m.quant().Modules {
+		if mod.Scheme == nil || mod.Scheme.Name == quant.Cast {
 			continue
 		}
-		p.report(c.says(m, "config_groups", "the strategy of the weights is %s, and they are %s", strings.Join(slices.Compact(slices.Sorted(slices.Values(said))), " and "), scheme))
+		if x := judge.Contradiction(mod); x != nil && x.Numbers == numbers {
+			p.report(m.finding(mod.Index(&mod.Tensors[mod.WeightAt()]), "%s, and %s says %s", x.Have, c.place(x.Key), x.Said))
+		}
 	}
-	if c.method != "fp8" || c.find("weight_block_size").Kind() != "array" {
+}
+
+// blockScales holds the name of block scales against what readers of fp8 ask for
+// (transformers: integrations/finegrained_fp8.py; vLLM: quantization/fp8.py, create_weights).
+func (p *Pass) blockScales(m *model, c *quantClaim) {
+	if c.Method != "fp8" || c.Find("weight_block_size").Kind() != "array" {
 		return
 	}
-	// transformers: integrations/finegrained_fp8.py; vLLM: quantization/fp8.py, create_weights.
 	for _, mod := range m.quant().Modules {
 		if mod.Scheme == nil || mod.Scheme.Name != "fp8-block" {
 			continue
 		}
 		for _, t := range mod.Tensors {
 			if t.Leaf == "weight_scale" {
-				p.report(m.finding(mod.Index(&t), "a scale for blocks, which quant_method %q calls weight_scale_inv (%s)", c.method, c.place("quant_method")))
+				p.report(m.finding(mod.Index(&t), "a scale for blocks, which quant_method %q calls weight_scale_inv (%s)", c.Method, c.place("quant_method")))
 			}
 		}
 	}
@@ -303,12 +208,12 @@ func (p *Pass) bitsandbytesScheme(m *model, c *quantClaim) {
 	names := m.quant().Names()
 	four, eight := slices.Contains(names, "bitsandbytes-4bit"), slices.Contains(names, "bitsandbytes-8bit")
 	switch {
-	case c.is("load_in_8bit") && four && !eight:
+	case c.Is("load_in_8bit") && four && !eight:
 		p.report(c.says(m, "load_in_8bit", "load_in_8bit is true, and the weights are bitsandbytes-4bit"))
-	case c.is("load_in_4bit") && eight && !four:
+	case c.Is("load_in_4bit") && eight && !four:
 		p.report(c.says(m, "load_in_4bit", "load_in_4bit is true, and the weights are bitsandbytes-8bit"))
 	}
-	kind := c.text("bnb_4bit_quant_type")
+	kind := c.Text("bnb_4bit_quant_type")
 	for _, mod := range m.quant().Modules {
 		for _, t := range mod.Tensors {
 			if have, ok := strings.CutPrefix(t.Leaf, "weight.quant_state.bitsandbytes__"); ok && kind != "" && have != kind {
@@ -319,141 +224,29 @@ func (p *Pass) bitsandbytesScheme(m *model, c *quantClaim) {
 	}
 }
 
-// exceptions are the fields that give single modules other numbers: GPTQModel, AutoRound,
-// mlx-lm's per module, Quark.
-var exceptions = []string{"dynamic", "extra_config", "layer_quant_config", "quantized_layers"}
-
-// leftOut begins the patterns of GPTQModel's dynamic that leave modules out
-// (quantization/config.py, dynamic_get).
-const leftOut = "-:"
-
-// A packing is what a configuration says of the numbers of a group of modules.
-type packing struct {
-	bits, group int64 // 0 when not said; a group of -1 is a whole row
-	key         string
-}
-
-// packings returns the numbers that modules may have, nil when it cannot be told.
-func (c *quantClaim) packings() []packing {
-	if slices.ContainsFunc(exceptions, func(key string) bool {
-		for pattern := range c.find(key).Members() {
-			if key != "dynamic" || !strings.HasPrefix(pattern, leftOut) {
-				return true
-			}
-		}
-		return false
-	}) {
-		return nil
-	}
-	first := func(keys ...string) int64 {
-		for _, k := range keys {
-			if n, ok := c.find(k).Int(); ok {
-				return n
-			}
-		}
-		return 0
-	}
-	var out []packing
-	for _, g := range c.find("config_groups").Members() {
-		w, ok := g.Find("weights")
-		if !ok {
-			continue
-		}
-		bits, _ := w.Find("num_bits")
-		size, _ := w.Find("group_size")
-		strategy, _ := w.Find("strategy")
-		var pk packing
-		pk.bits, _ = bits.Int()
-		pk.group, _ = size.Int()
-		if s, _ := strategy.Text(); s == "channel" {
-			pk.group = -1
-		}
-		pk.key = "num_bits"
-		out = append(out, pk)
-	}
-	if out == nil {
-		if b := first("bits", "w_bit", "wbits"); b != 0 {
-			out = append(out, packing{b, first("group_size", "q_group_size"), "bits"})
-		}
-	}
-	return out
-}
-
-// numbered are the schemes in which bits and groups are the configuration's to say.
-var numbered = []string{"gptq", "awq", "compressed-tensors", "mlx", "int8-group"}
-
 func runQuantNumbers(p *Pass) {
 	for m, c := range p.claims {
-		packings, groups := c.packings(), adapt.ReadQuantGroups(c.doc)
-		order := c.is("desc_act")
-		for _, mod := range m.quant().Modules {
-			if mod.Scheme == nil || !slices.Contains(numbered, mod.Scheme.Name) || mod.Groups == 0 {
-				continue
-			}
-			if order && mod.Scheme.Name == "gptq" && !slices.ContainsFunc(mod.Tensors, func(t quant.Tensor) bool { return t.Leaf == "g_idx" }) {
-				p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed without a g_idx, and desc_act is true (%s)", c.place("desc_act")))
-			}
-			list := packings
-			if g, ok := groups.Of(mod.Name); ok && len(list) > 0 {
-				list = []packing{{g.Bits, g.Size, "num_bits"}}
-			}
-			if len(list) == 0 || slices.ContainsFunc(list, func(pk packing) bool { return pk.agrees(mod) }) {
-				continue
-			}
-			if mod.Scheme.Name == "int8-group" {
-				p.report(m.finding(mod.Index(&mod.Tensors[mod.WeightAt()]), "8 bits in groups of %d, and %s says %s", mod.Group, c.place(list[0].key), list[0]))
-				continue
-			}
-			if mod.Bits == 0 {
-				p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed in %d × 32 bits with %s, and %s says %s", mod.Row/32, plural.Of(int(mod.Groups), "scale"), c.place(list[0].key), list[0]))
-				continue
-			}
-			p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed with %s in groups of %d, and %s says %s", plural.Of(mod.Bits, "bit"), mod.Group, c.place(list[0].key), list[0]))
+		if m.NamesOnly() {
+			continue
 		}
+		if c.Is("desc_act") {
+			for _, mod := range m.quant().Modules {
+				if mod.Scheme != nil && mod.Scheme.Name == "gptq" && !slices.ContainsFunc(mod.Tensors, func(t quant.Tensor) bool { return t.Leaf == "g_idx" }) {
+					p.report(m.finding(mod.Index(&mod.Tensors[0]), "packed without a g_idx, and desc_act is true (%s)", c.place("desc_act")))
+				}
+			}
+		}
+		p.contradictions(m, c, true)
 	}
-}
-
-// agrees reports whether a module can have been packed so.
-func (pk packing) agrees(m *quant.Module) bool {
-	if pk.bits < 0 || pk.bits > 32 {
-		return false
-	}
-	in, bits := m.In, m.Bits
-	if m.Scheme.Name == "int8-group" {
-		bits = 8
-	}
-	if bits == 0 && pk.bits > 0 {
-		in, bits = m.Row/uint64(pk.bits), uint64(pk.bits)
-	}
-	switch {
-	case pk.bits > 0 && uint64(pk.bits) != bits:
-		return false
-	case in == 0 || pk.group == 0:
-		return true
-	case pk.group < 0:
-		return m.Groups == 1
-	}
-	size := uint64(pk.group)
-	return m.Groups == in/size+min(in%size, 1)
-}
-
-func (pk packing) String() string {
-	switch {
-	case pk.group < 0:
-		return fmt.Sprintf("%s and one group", plural.Of(pk.bits, "bit"))
-	case pk.group == 0:
-		return plural.Of(pk.bits, "bit")
-	}
-	return fmt.Sprintf("%s in groups of %d", plural.Of(pk.bits, "bit"), pk.group)
 }
 
 // place says where a field is.
 func (c *quantClaim) place(key string) string {
-	v := c.find(key)
+	v := c.Find(key)
 	if v.Kind() == "nothing" {
-		v = c.at
+		v = c.At
 	}
-	return filepath.Base(c.doc.Path()) + ":" + position(v)
+	return filepath.Base(c.Doc.Path()) + ":" + position(v)
 }
 
 // ignoreKeys are the lists of modules that are not quantised: compressed-tensors; the
@@ -472,7 +265,7 @@ type ignored struct {
 // ignores reads the lists, and the patterns of dynamic. It is not ok when an entry cannot be understood.
 func (c *quantClaim) ignores() (list []ignored, ok bool) {
 	for _, key := range ignoreKeys {
-		for _, v := range c.find(key).Elements() {
+		for _, v := range c.Find(key).Elements() {
 			s, isText := v.Text()
 			if !isText || s == "" {
 				continue
@@ -495,8 +288,8 @@ func (c *quantClaim) ignores() (list []ignored, ok bool) {
 			list = append(list, e)
 		}
 	}
-	for pattern, v := range c.find("dynamic").Members() {
-		expr, out := strings.CutPrefix(pattern, leftOut)
+	for pattern, v := range c.Find("dynamic").Members() {
+		expr, out := strings.CutPrefix(pattern, adapt.LeftOut)
 		if !out {
 			continue
 		}
@@ -607,7 +400,7 @@ func runIgnoreStale(p *Pass) {
 			if have[name] || have[strings.TrimSuffix(name, ".weight")] || strings.HasSuffix(name, "lm_head") || experts && have[stack+".experts"] {
 				continue
 			}
-			f := at(m.Path, c.doc, e.at, "the configuration leaves %s out, and no tensor is of this module", e.text)
+			f := at(m.Path, c.Doc, e.at, "the configuration leaves %s out, and no tensor is of this module", e.text)
 			f.Tensor = e.text
 			p.report(f)
 		}
@@ -630,12 +423,12 @@ func unjudgedName(module string) bool {
 // targets, or Linear among them.
 func (c *quantClaim) linearTarget() bool {
 	for _, key := range []string{"modules_in_block_to_quantize", "modules_to_quantize", "quantized_layers", "extra_config", "block_name_to_quantize", "layer_quant_config"} {
-		if k := c.find(key).Kind(); k == "object" || k == "array" || k == "string" {
+		if k := c.Find(key).Kind(); k == "object" || k == "array" || k == "string" {
 			return false
 		}
 	}
 	groups, all := 0, false
-	for _, g := range c.find("config_groups").Members() {
+	for _, g := range c.Find("config_groups").Members() {
 		groups++
 		targets, _ := g.Find("targets")
 		for _, t := range targets.Elements() {
@@ -649,7 +442,7 @@ func (c *quantClaim) linearTarget() bool {
 func runNotQuantised(p *Pass) {
 	for m, c := range p.claims {
 		list, ok := c.ignores()
-		if !ok || !c.linearTarget() || c.method == "" || m.NamesOnly() || slices.Contains(laterMethods, c.method) {
+		if !ok || !c.linearTarget() || c.Method == "" || m.NamesOnly() || slices.Contains(laterMethods, c.Method) {
 			continue
 		}
 		scopes := make(map[string]bool)
@@ -666,7 +459,7 @@ func runNotQuantised(p *Pass) {
 			module, isWeight := strings.CutSuffix(t.first, ".weight")
 			scope := layerScope(module)
 			// Other methods than compressed-tensors know layers that stay as they are.
-			if !isWeight || !scopes[scope] || unjudgedName(module) || c.method != "compressed-tensors" && !leaves[lastWord(module)] {
+			if !isWeight || !scopes[scope] || unjudgedName(module) || c.Method != "compressed-tensors" && !leaves[lastWord(module)] {
 				continue
 			}
 			for _, i := range t.members {
@@ -706,7 +499,7 @@ func runIgnoredQuantised(p *Pass) {
 			}
 			for i := range list {
 				if e := &list[i]; e.covers(mod.Name) && !strings.EqualFold(e.text, "gate") {
-					p.report(m.finding(mod.Index(&mod.Tensors[0]), "quantised (%s), and %s leaves it out (%s)", mod.Scheme.Name, e.text, filepath.Base(c.doc.Path())+":"+position(e.at)))
+					p.report(m.finding(mod.Index(&mod.Tensors[0]), "quantised (%s), and %s leaves it out (%s)", mod.Scheme.Name, e.text, filepath.Base(c.Doc.Path())+":"+position(e.at)))
 					break
 				}
 			}
@@ -733,10 +526,10 @@ func runStaticScales(p *Pass) {
 		}
 		if inputs == 0 {
 			key := ""
-			if strings.EqualFold(c.text("activation_scheme"), "static") {
+			if strings.EqualFold(c.Text("activation_scheme"), "static") {
 				key = "activation_scheme"
 			}
-			for _, g := range c.find("config_groups").Members() {
+			for _, g := range c.Find("config_groups").Members() {
 				dynamic, said := g.Find("input_activations", "dynamic")
 				if is, isBool := dynamic.Bool(); said && isBool && !is {
 					key = "config_groups"
@@ -746,7 +539,7 @@ func runStaticScales(p *Pass) {
 				p.report(c.says(m, key, "%s has fixed scales for activations, and none of the %s has an input_scale", key, plural.Of(n, "quantised weight")))
 			}
 		}
-		if v := c.find("kv_cache_scheme"); v.Kind() == "object" {
+		if v := c.Find("kv_cache_scheme"); v.Kind() == "object" {
 			dynamic, _ := v.Find("dynamic")
 			is, _ := dynamic.Bool()
 			if !is && !slices.ContainsFunc(m.families(), func(t *family) bool {

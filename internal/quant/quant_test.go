@@ -149,7 +149,20 @@ func TestFaults(t *testing.T) {
 		{"m.weight BF16 [256,128]\nm.SCB F32 [256]", "unneeded SCB of m"},
 		{"l.0.m.weight I8 [256,128]\nl.0.m.weight_scale F32 [256]\nl.1.m.weight I8 [256,128]", "lost weight_scale of l.1.m, like l.0.m"},
 		{"l.0.m_blocks U8 [256,4,16]\nl.0.m_scales U8 [256,4]\nl.1.m_blocks U8 [256,4,16]", "lost _scales of l.1.m, like l.0.m"},
-		{"l.0.m.qweight I32 [16,256]\nl.0.m.qzeros I32 [4,32]\nl.0.m.scales F16 [4,256]\nl.1.m.qweight I32 [16,256]", "lost scales of l.1.m, like l.0.m"},
+		{"l.0.m.qweight I32 [16,256]\nl.0.m.qzeros I32 [4,32]\nl.0.m.scales F16 [4,256]\nl.1.m.qweight I32 [16,256]", "lost scales of l.1.m, like l.0.m; lost qzeros of l.1.m, like l.0.m"},
+		// What is called as packed weights are, and lacks everything, or has another shape.
+		{"m.weight_packed U8 [256,64]", "lost weight_scale of m"},
+		{"m_blocks U8 [8,256,4,16]", "lost _scales of m"},
+		{"m_blocks U8 [8,256,4,32]\nm_scales U8 [8,256,4]", "misfit _blocks of m, want [256,4,16]"},
+		{"m_scales U8 [8,256,4]", "orphan _scales of m"},
+		{"m.blocks U8 [64,64]", ""},
+		// The words of a packed weight without its size, and zero points of other sizes.
+		{"m.weight_packed I32 [256,16]\nm.weight_scale BF16 [256,4]", "lost weight_shape of m"},
+		{"m.weight_packed I32 [256,16]\nm.weight_scale BF16 [256,4]\nm.weight_shape I64 [2]\nm.weight_zero_point I32 [3,4]", "misfit weight_zero_point of m, want [o*b/32,4]"},
+		{"m.weight I8 [256,128]\nm.weight_scale F32 [256,1]\nm.weight_zero_point I8 [128,1]", "misfit weight_zero_point of m, want one for each of the rows"},
+		// More groups than inputs, and groups that are not equal.
+		{"m.weight F8_E4M3 [256,4]\nm.weight_scale F32 [256,8]", "misfit weight_scale of m, want one element"},
+		{"m.weight F8_E4M3 [256,100]\nm.weight_scale F32 [256,8]", "misfit weight_scale of m, want one element"},
 		// Integers of another model, of another dtype or with one dimension are no codes of this one.
 		{"l.0.m.weight I8 [256,128]\nl.0.m.weight_scale F32 [256]\ntext.0.m.weight I8 [256,128]\nl.1.m.weight U8 [256,128]\nl.2.m.weight I8 [256]", ""},
 		// A text encoder that was cast is beside a model that was scaled.

@@ -161,7 +161,7 @@ func (s *Survey) classify(m *Form, o *Options) *fit {
 			if f.faults() == 0 {
 				return f
 			}
-			if f.found > 0 && (best == nil || f.score() < best.score()) {
+			if (f.found > 0 || len(m.Tensors) == 1) && (best == nil || f.score() < best.score()) {
 				best = f
 			}
 		}
@@ -236,7 +236,7 @@ func (r *Report) findFaults(s *Survey, o *Options, uses map[string]*usage) {
 			}
 		case w == nil:
 			for j := range m.Tensors {
-				if t := &m.Tensors[j]; telling(t.Leaf) && known().leaves[t.Leaf] == partLeaf && strings.Contains(t.Leaf, "weight") || t.Leaf == "SCB" || t.Leaf == "comfy_quant" {
+				if t := &m.Tensors[j]; telling(t.Leaf) && known().leaves[t.Leaf] == partLeaf && strings.Contains(t.Leaf, "weight") || t.Leaf == "SCB" || t.Leaf == "comfy_quant" || exponents(t) {
 					r.Faults = append(r.Faults, Fault{Kind: Orphan, Module: m, Tensor: t, Leaf: t.Leaf})
 				}
 			}
@@ -256,6 +256,11 @@ func (r *Report) findFaults(s *Survey, o *Options, uses map[string]*usage) {
 			r.explain(s, m, w, o, uses)
 		}
 	}
+}
+
+// exponents reports whether a tensor is called as scales are, and is no floating-point number by itself.
+func exponents(t *Tensor) bool {
+	return known().leaves[t.Leaf] == partLeaf && strings.HasSuffix(t.Leaf, "scales") && (t.DType == "U8" || t.DType == "F8_E8M0") && len(t.Shape) > 1
 }
 
 // isCode reports whether a weight is a matrix of integers, which means nothing by itself.
@@ -321,6 +326,27 @@ func (f *Form) Scale() *Tensor {
 	return nil
 }
 
+// Across is how many scales a row has, 0 where rows share them or that is not known.
+func (f *Form) Across() uint64 {
+	if f.Groups > 0 {
+		return f.Groups
+	}
+	for i := range f.Scheme.Parts {
+		p := &f.Scheme.Parts[i]
+		t := f.tensor(p)
+		switch {
+		case p.Use != Times || t == nil:
+		case p.form == onePerRow:
+			return 1
+		case p.form == dimensions && len(t.Shape) > 0 && !slices.ContainsFunc(p.dims, func(d dim) bool { return d.by != none }):
+			return t.Shape[len(t.Shape)-1]
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
 // telling reports whether a leaf belongs to a quantised weight and to nothing else.
 func telling(leaf string) bool {
 	if kind := known().leaves[leaf]; kind != partLeaf && kind != looseLeaf {
@@ -336,7 +362,12 @@ var unmistakable = []string{"scales", "qzeros", "g_idx", "SCB", "comfy_quant", "
 // own, or that of a tensor beside one. Weights that keep their name are neither.
 func Leaf(name string) (packed, beside bool) {
 	_, leaf, kind := known().split(name)
-	return kind == weightLeaf && leaf != "weight" && !slices.Contains(ambiguous, leaf), telling(leaf)
+	return kind == weightLeaf && distinct(leaf), telling(leaf)
+}
+
+// distinct reports whether a weight that is called so is a quantised one.
+func distinct(leaf string) bool {
+	return leaf != "" && leaf != "weight" && !slices.Contains(ambiguous, leaf)
 }
 
 // ambiguous leaves are those of other things, too.

@@ -53,8 +53,9 @@ type Form struct {
 	// BlockRows and BlockColumns are the sides of the blocks that share a scale, the last of which
 	// may be cut; 0 where the scheme has none.
 	BlockRows, BlockColumns uint64
-	// Said is how many inputs share a scale as the configuration says, 0 where it does not.
-	Said uint64
+	// Said is how many inputs share a scale as the configuration says, and SaidBits the width of an element, 0
+	// where it does not.
+	Said, SaidBits uint64
 
 	near *fit // to the scheme that it comes nearest to, where it fits none
 }
@@ -266,13 +267,14 @@ func (f *fit) score() int {
 // fit holds tensors against a scheme. It returns nil when the weight is not one of it.
 func (s *Scheme) fit(m *Form, o *Options) *fit {
 	w := m.tensor(&s.Weight)
-	if len(m.Tensors) == 1 && len(s.Parts) > 0 || w == nil || !s.Weight.allows(w.DType) || s.ByShape && w.DType == "" {
+	if w == nil || len(m.Tensors) == 1 && len(s.Parts) > 0 && !distinct(w.Leaf) || !s.Weight.allows(w.DType) || s.ByShape && w.DType == "" {
 		return nil
 	}
 	f := &fit{scheme: s}
 	f.vars[blockRows], f.vars[blockColumns] = o.block()
 	lead := f.leading(&s.Weight, w)
-	if w.DType != "" && s.Weight.form == dimensions && lead == nil {
+	misshapen := w.DType != "" && s.Weight.form == dimensions && (lead == nil || !f.solve(s.Weight.dims, w.Shape[len(lead):]))
+	if misshapen && !distinct(w.Leaf) {
 		return nil
 	}
 	used := 1
@@ -310,6 +312,11 @@ func (s *Scheme) fit(m *Form, o *Options) *fit {
 	if w.DType == "" {
 		return f
 	}
+	if misshapen {
+		f.wrong = append(f.wrong, misfit{w, &s.Weight})
+		f.other++
+		return f
+	}
 	// Each round may find the variables that another needs.
 	for range 3 {
 		if s.Weight.form == dimensions && !f.solve(s.Weight.dims, w.Shape[len(lead):]) {
@@ -319,6 +326,14 @@ func (s *Scheme) fit(m *Form, o *Options) *fit {
 			if t, p := parts[i].tensor, parts[i].part; p != nil && !f.agrees(p, t, w, lead) {
 				f.wrong = append(f.wrong, parts[i])
 				parts[i].part = nil
+			}
+		}
+	}
+	// More groups than inputs, or groups of which each has another number of inputs, are no groups.
+	if g, in := f.vars[groups], f.vars[inputs]; g > 0 && in > 0 && (g > in || in%g != 0 && (o.Group == 0 || in/o.Group+min(in%o.Group, 1) != g)) {
+		for _, p := range parts {
+			if p.part != nil && p.part.Use == Times {
+				f.wrong = append(f.wrong, p)
 			}
 		}
 	}

@@ -22,8 +22,8 @@ func TestQuantGroups(t *testing.T) {
 		{"two classes", `"a": {"targets": ["Linear"], "weights": {"group_size": 32}}, "b": {"targets": ["Embedding"], "weights": {"group_size": 64}}`, "model.x.up", 0},
 		{"two classes of one kind", `"a": {"targets": ["Linear"], "weights": {"group_size": 32}}, "b": {"targets": ["Embedding"], "weights": {"group_size": 32}}`, "model.x.up", 32},
 		{"a pattern of Python alone", `"a": {"targets": ["Linear"], "weights": {"group_size": 32}}, "b": {"targets": ["re:(?=x)"], "weights": {"group_size": 64}}`, "model.x.up", 0},
-		{"one group", `"a": {"targets": ["Linear"], "weights": {"group_size": 32}}`, "model.x.up", 0},
-		{"activations alone", `"a": {"targets": ["Linear"], "weights": null}, "b": {"targets": ["Linear"], "weights": {"group_size": 64}}`, "model.x.up", 0},
+		{"the only group is for all", `"a": {"targets": ["re:.*down"], "weights": {"group_size": 32}}`, "model.x.up", 32},
+		{"activations alone", `"a": {"targets": ["Linear"], "weights": null}, "b": {"targets": ["Linear"], "weights": {"group_size": 64}}`, "model.x.up", 64},
 		{"nothing", `"a": 5, "b": {"targets": 7, "weights": {}}, "c": {"weights": {"group_size": "x"}}`, "model.x.up", 0},
 	}
 	for _, tt := range tests {
@@ -31,12 +31,12 @@ func TestQuantGroups(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, ok := adapt.ReadQuantGroups(doc).Of(tt.module)
+		g, ok := adapt.ReadQuantClaim(doc, nil).Groups().Of(tt.module)
 		if ok != (tt.size != 0) || g.Size != tt.size {
 			t.Errorf("%s: %+v, %v", tt.name, g, ok)
 		}
 	}
-	if g, ok := adapt.ReadQuantGroups(nil).Of("x"); ok {
+	if g, ok := adapt.ReadQuantClaim(nil, nil).Groups().Of("x"); ok {
 		t.Errorf("no configuration gives %+v", g)
 	}
 }
