@@ -461,7 +461,7 @@ func (j *Job) like(path string) (f txn.File, done func(), err error) {
 // is no faster with two, and each copy has its own threads and memory.
 const smallFile = 4 << 20
 
-// writeFiles writes the files of weights, and compares one while the next is written.
+// writeFiles writes the files of weights, and waits for one while the next is written.
 func (j *Job) writeFiles(ctx context.Context, w *image.Writer, tell func(int64)) ([]rewrite.FileReport, error) {
 	reports := make([]rewrite.FileReport, len(j.files))
 	names := make([]string, len(j.files))
@@ -486,9 +486,12 @@ func (j *Job) writeFiles(ctx context.Context, w *image.Writer, tell func(int64))
 			break
 		}
 		g.Go(func() error {
+			f.Written = sync.OnceFunc(func() {
+				comparing <- struct{}{}
+				<-writing
+			})
 			sums, err := j.build(ctx, w.Dir(), names[i], f, tell)
-			comparing <- struct{}{}
-			<-writing
+			f.Written() // where nothing was written
 			if err == nil {
 				err = j.compare(ctx, w.Dir(), names[i], f, sums, &reports[i].Proof, tell)
 			}

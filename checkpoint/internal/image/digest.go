@@ -41,6 +41,8 @@ type Sums struct {
 	algorithm Algorithm
 	digests   []txn.Digest
 	holes     []txn.Extent // from the start of the data
+	// written are those of the new file, nil where it has not been read back.
+	written []txn.Digest
 }
 
 // sum returns the digest so far, and begins the next.
@@ -66,33 +68,44 @@ func newDigester(pieces []Piece, by Algorithm) *digester {
 	return d
 }
 
-// write takes the next bytes.
-func (d *digester) write(p []byte) {
-	for len(p) > 0 {
-		k := d.next(len(p))
-		d.hash.Write(p[:k])
-		p = p[k:]
-	}
-}
-
-// hole takes the next n bytes, which are a hole at a place in the data.
-func (d *digester) hole(at int64, n int) {
-	if i := len(d.holes) - 1; i >= 0 && d.holes[i].End == at {
-		d.holes[i].End += int64(n)
-	} else {
-		d.holes = append(d.holes, txn.Extent{Start: at, End: at + int64(n)})
+// take takes n bytes of the data, or a hole of as many where p is nil, which are at a place behind
+// all that it took before. What is between pieces is in no digest. It says how many are in one.
+func (d *digester) take(p []byte, at int64, n int) (taken int64) {
+	if p == nil {
+		d.holes = addHole(d.holes, at, int64(n))
 	}
 	for n > 0 {
-		n -= d.next(n)
+		d.close()
+		if len(d.digests) == len(d.pieces) {
+			break
+		}
+		piece := &d.pieces[len(d.digests)]
+		between := piece.At + piece.Size - d.left - at
+		k := int(min(int64(n), max(0, between)))
+		if between <= 0 {
+			k = int(min(int64(n), d.left))
+			d.left -= int64(k)
+			taken += int64(k)
+			if p != nil {
+				d.hash.Write(p[:k])
+			}
+		}
+		if p != nil {
+			p = p[k:]
+		}
+		at += int64(k)
+		n -= k
 	}
+	return taken
 }
 
-// next says how many of the next n bytes belong to one piece, and counts them.
-func (d *digester) next(n int) int {
-	d.close()
-	k := int(min(int64(n), d.left))
-	d.left -= int64(k)
-	return k
+// addHole adds a hole behind others.
+func addHole(holes []txn.Extent, at, n int64) []txn.Extent {
+	if i := len(holes) - 1; i >= 0 && holes[i].End == at {
+		holes[i].End += n
+		return holes
+	}
+	return append(holes, txn.Extent{Start: at, End: at + n})
 }
 
 // close ends the pieces that are complete.
@@ -132,15 +145,15 @@ func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Exten
 		out := sums[first : first+len(batch)]
 		first += len(batch)
 		g.Go(func() error {
-			mem := memories.Get().(*memory)
-			defer memories.Put(mem)
+			mem := windows.Get().(*memory)
+			defer windows.Put(mem)
 			src, release, err := open(batch[0].Src)
 			if err != nil {
 				return err
 			}
 			defer release()
 			last := &batch[len(batch)-1]
-			w := window{src: src, buf: mem.room(size), end: last.Off + last.Size}
+			w := window{src: src, buf: mem.room(windowRoom)[:size], end: last.Off + last.Size}
 			h := by.new()
 			for i := range batch {
 				p := &batch[i]

@@ -3,6 +3,7 @@ package image
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -25,6 +26,8 @@ type directFile struct {
 	txn.File
 	past txn.File // the same file, past the cache
 	size int64
+	// refused says that the file system takes what is open past the cache, and no calls.
+	refused atomic.Bool
 }
 
 // Open opens a file of a size, past the cache where the file system
@@ -38,7 +41,7 @@ func Open(size int64, open func(flag int) (txn.File, error)) (txn.File, error) {
 	if err != nil {
 		return f, nil
 	}
-	return &directFile{f, past, size}, nil
+	return &directFile{File: f, past: past, size: size}, nil
 }
 
 func isAligned(p []byte) bool {
@@ -63,8 +66,15 @@ func (d *directFile) Pwrite(p []byte, off int64) (int, error) {
 		if n, err := d.past.Pwrite(p[:n], off); !errors.Is(err, syscall.EINVAL) {
 			return n, err
 		}
+		d.refused.Store(true)
 	}
 	return d.File.Pwrite(p, off)
+}
+
+// isPastCache reports whether no byte of a range that was written to a file is in the cache.
+func isPastCache(f txn.File, off, n int64) bool {
+	d, ok := f.(*directFile)
+	return ok && off%directAlign == 0 && n%directAlign == 0 && !d.refused.Load()
 }
 
 // readBlock reads n bytes at off. They are returned as part of mem, as far into

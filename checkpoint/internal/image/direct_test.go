@@ -113,11 +113,17 @@ func TestHoles(t *testing.T) {
 		{Name: "second", Src: src, Off: 50 << 20, Size: 150 << 20, At: 50 << 20},
 		{Name: "third", Src: src, Off: 200 << 20, Size: 56 << 20, At: 200 << 20},
 	}}
-	sums, err := Build(t.Context(), root, "new", img, src, XXH64, nil)
+	progress := int64(0)
+	tell := func(n int64) { atomic.AddInt64(&progress, n) }
+	sums, err := Build(t.Context(), root, "new", img, src, XXH64, tell)
 	must(t, err)
 	if n := len(sums.holes); n != 2 {
 		t.Errorf("%d holes: %v", n, sums.holes)
 	}
+	if want := int64(size); sums.written != nil && progress != 2*want || sums.written == nil && progress != want {
+		t.Errorf("progress %d, read back: %t", progress, sums.written != nil)
+	}
+	sums.written = nil // so that all is read again
 	compare := func() error {
 		f, err := img.Reopen(root, "new", true)
 		must(t, err)
@@ -125,8 +131,8 @@ func TestHoles(t *testing.T) {
 		if st, err := f.Stat(); err != nil || st.Allocated > 1<<20 {
 			t.Errorf("the copy takes %d bytes (%v)", st.Allocated, err)
 		}
-		progress := int64(0)
-		tensors, n, err := img.Compare(t.Context(), f, sums, func(n int64) { atomic.AddInt64(&progress, n) })
+		progress = 0
+		tensors, n, err := img.Compare(t.Context(), f, sums, tell)
 		if err == nil && (tensors != 3 || n != size || progress != size) {
 			t.Errorf("%d tensors, %d bytes, progress %d", tensors, n, progress)
 		}

@@ -26,26 +26,29 @@ func (img *Image) Reopen(dir txn.Dir, name string, all bool) (txn.File, error) {
 	return f, err
 }
 
-// Compare digests the pieces of a new file and compares them with the sums of
-// what they were copied from, which Build returned. It says how many tensors and
-// bytes that were.
+// Compare compares the digests of the pieces of a new file with the sums of what they were
+// copied from, which Build returned: those of what was read back, or of what it reads. It says
+// how many tensors and bytes that were.
 func (img *Image) Compare(ctx context.Context, f txn.File, sums *Sums, progress func(int64)) (tensors int, n int64, err error) {
 	base := int64(len(img.Header))
-	again := make([]Piece, len(img.Pieces))
-	for i, old := range img.Pieces {
-		again[i] = Piece{Name: old.Name, Src: f, Off: base + old.At, Size: old.Size, At: old.At}
-		n += old.Size
-		if old.Name != "" {
-			tensors++
+	got := sums.written
+	if got == nil {
+		again := make([]Piece, len(img.Pieces))
+		for i, old := range img.Pieces {
+			again[i] = Piece{Name: old.Name, Src: f, Off: base + old.At, Size: old.Size, At: old.At}
+		}
+		if got, err = digest(ctx, again, sums.algorithm, sums.holes, progress); err != nil {
+			return 0, 0, err
 		}
 	}
-	got, err := digest(ctx, again, sums.algorithm, sums.holes, progress)
-	if err != nil {
-		return 0, 0, err
-	}
 	for i := range got {
+		p := &img.Pieces[i]
 		if sums.digests[i] != got[i] {
-			return 0, 0, Damaged(again[i].Name, again[i].Off)
+			return 0, 0, Damaged(p.Name, base+p.At)
+		}
+		n += p.Size
+		if p.Name != "" {
+			tensors++
 		}
 	}
 	return tensors, n, img.compareHoles(ctx, f, sums.holes)
