@@ -50,6 +50,7 @@ const (
 	CodeProtocol  Code = "protocol"  // a pickle protocol after 5
 	CodeStack     Code = "stack"     // the pickle takes from an empty stack, or a value of the wrong type
 	CodeMemo      Code = "memo"      // the pickle recalls what it never memorised
+	CodeFrame     Code = "frame"     // an opcode crosses the end of its frame, or a frame that of the pickle
 	CodeDepth     Code = "depth"     // nested too deeply
 	CodeLimit     Code = "limit"     // a size beyond what this package reads
 	CodeStream    Code = "stream"    // the legacy stream is not what torch writes

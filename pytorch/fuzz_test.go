@@ -79,10 +79,10 @@ func FuzzPickle(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pickle []byte) {
 		examine(t, archived(string(pickle)))
 		w := &window{size: int64(len(pickle)), buf: pickle}
-		end, _, _, err := w.skim(0)
+		o, err := w.skim(0)
 		v, ran, err2 := newMachine(w).run(0)
-		if err2 == nil && (err != nil || end != ran) {
-			t.Fatalf("ends at %d, %v, and at %d when it is carried out", end, err, ran)
+		if err2 == nil && (err != nil || o.end != ran) {
+			t.Fatalf("ends at %d, %v, and at %d when it is carried out", o.end, err, ran)
 		}
 		if s := repr(v); len(s) > reprLen+len("…") {
 			t.Fatalf("%d bytes: %s", len(s), s)
@@ -97,6 +97,7 @@ var fragments = []string{
 	"G\x3f\xf0\x00\x00\x00\x00\x00\x00", "F1e3\n", "I01\n", "L9L\n", "U\x01a", "X\x07\x00\x00\x00storage", "X\x01\x00\x00\x000", "X\x03\x00\x00\x00a.b",
 	"X\x05\x00\x00\x00state", "X\x0c\x00\x00\x00param_groups", "X\x08\x00\x00\x00_modules", "X\x0b\x00\x00\x00_parameters", "X\x00\x00\x00\x00", "C\x05\x80\x03NN.",
 	")", "\x85", "\x86", "\x87", "t", "]", "l", "\x8f", "\x91", "a", "e", "\x90", "}", "d", "s", "u", "R", "b", "\x81", "\x92", "o", "Q", "P('storage', None)\n",
+	"\x95\x02\x00\x00\x00\x00\x00\x00\x00", "\x95\x09\x00\x00\x00\x00\x00\x00\x00", "I5\x00\n",
 	"q\x00", "q\x01", "r\x02\x00\x00\x00", "\x94", "h\x00", "h\x01", "j\x02\x00\x00\x00", "g3\n", "\x82\x01", "\x93", "icollections\nCounter\n",
 	"cos\nsystem\n", "ctorch\nFloatStorage\n", "ctorch.storage\nUntypedStorage\n", "ctorch\nfloat8_e5m2\n", "ctorch\nSize\n", "ctorch._utils\n_rebuild_tensor_v2\n",
 	"ctorch._utils\n_rebuild_tensor_v3\n", "ctorch._utils\n_rebuild_parameter\n", "ctorch._utils\n_rebuild_sparse_tensor\n", "ctorch._utils\n_rebuild_wrapper_subclass\n",

@@ -247,10 +247,7 @@ func (w *window) next(pos int) (op byte, arg []byte, end int, err error) {
 		if err != nil {
 			return w.broken(pos, err)
 		}
-		n = 0
-		for i := len(b) - 1; i >= 0; i-- {
-			n = n<<8 | uint64(b[i])
-		}
+		n = littleEndian(b)
 		start += int(kind.length)
 		if kind.lengthIsInt && n >= 1<<31 {
 			return 0, nil, 0, newFault(CodeOpcode, w.place(pos), "", "opcode %#02x has a negative length", op)
@@ -310,27 +307,44 @@ func (w *window) lines(start, n int) ([]byte, error) {
 // notSet marks a memo entry that is recalled somewhere and not memorised yet.
 type notSet struct{}
 
-// skim walks over the opcodes of the pickle at pos without carrying them out, and returns
-// where it ends or breaks, and how many persistent ids it has, of which each tensor takes one. Its memo has an entry for what the pickle recalls, and for nothing else:
-// torch memorises some nine values per tensor and recalls almost none.
-func (w *window) skim(pos int) (end int, memo map[uint64]Value, ids int, err error) {
-	memo = map[uint64]Value{}
+// An outline is what a walk over the opcodes of a pickle tells before they are carried out.
+type outline struct {
+	end int // of the pickle, or where it breaks
+	// memo has an entry for what the pickle recalls, and for nothing else: torch memorises some nine values
+	// per tensor and recalls almost none.
+	memo  map[uint64]Value
+	ids   int // persistent ids, of which each tensor takes one
+	cross int // the first opcode that is partly in a frame and partly behind it, -1 for none
+	frame int // where the last frame ends
+}
+
+// skim walks over the opcodes of the pickle at pos without carrying them out.
+func (w *window) skim(pos int) (o outline, err error) {
+	o = outline{memo: map[uint64]Value{}, cross: -1}
 	for {
 		op, arg, next, err := w.next(pos)
+		if o.frame > pos && o.cross < 0 && (err != nil || next > o.frame || op == opFrame) {
+			if _, ok := w.crossing(pos, o.frame, false); ok {
+				o.cross = pos
+			}
+			op, arg, next, err = w.next(pos) // the window was used
+		}
+		o.end = pos
 		if err != nil {
-			return pos, memo, ids, err
+			return o, err
 		}
 		switch op {
 		case opGet, opBinGet, opLongBinGet:
-			id, ok := memoID(op, arg)
-			if !ok {
-				return pos, memo, ids, newFault(CodeOpcode, w.place(pos), "", "the pickle recalls %s, which is not a number", quote(arg))
+			if id, ok := memoID(op, arg); ok {
+				o.memo[id] = notSet{}
 			}
-			memo[id] = notSet{}
 		case opPersID, opBinPersID:
-			ids++
+			o.ids++
+		case opFrame:
+			o.frame = max(o.frame, w.frameEnd(arg, next))
 		case opStop:
-			return next, memo, ids, nil
+			o.end = next
+			return o, nil
 		}
 		pos = next
 	}
@@ -339,12 +353,21 @@ func (w *window) skim(pos int) (end int, memo map[uint64]Value, ids int, err err
 // memoID returns the operand of GET, PUT and their binary forms.
 func memoID(op byte, arg []byte) (uint64, bool) {
 	if op == opGet || op == opPut {
-		n, ok := parseInt(arg)
+		n, ok := parseInt(upToNUL(arg))
 		return uint64(n), ok && n >= 0
 	}
-	id := uint64(0)
-	for i := len(arg) - 1; i >= 0; i-- {
-		id = id<<8 | uint64(arg[i])
+	return littleEndian(arg), true
+}
+
+// upToNUL returns what the unpickler in C takes of a number in text: a string of C ends there.
+func upToNUL(line []byte) []byte {
+	line, _, _ = bytes.Cut(line, []byte{0})
+	return line
+}
+
+func littleEndian(b []byte) (n uint64) {
+	for i := len(b) - 1; i >= 0; i-- {
+		n = n<<8 | uint64(b[i])
 	}
-	return id, true
+	return n
 }

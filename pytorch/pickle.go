@@ -59,7 +59,10 @@ type machine struct {
 	// brief keeps the first few items of what is built, which is enough to know what is called.
 	brief bool
 	// keys has strings that are keys of storages be storageKeys.
-	keys bool
+	keys     bool
+	misread  *Fault // see odd
+	crosses  bool   // an opcode of the pickle is partly behind its frame
+	frameEnd int    // of the pickle's last frame, 0 for none
 	// inner is told of strings that are pickles or checkpoints of their own; nil for nobody.
 	inner     func(data []byte)
 	refused   byte  // the first opcode that weights_only does not carry out
@@ -106,10 +109,12 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	// A pickle that breaks off is carried out up to there, as Python does: what it calls
 	// until then is the more worth knowing.
 	var broken *Fault
-	end, m.memo, m.toCome, err = m.w.skim(pos)
+	o, err := m.w.skim(pos)
 	if err != nil && !errors.As(err, &broken) {
 		return nil, 0, err
 	}
+	end, m.memo, m.toCome = o.end, o.memo, o.ids
+	m.misread, m.crosses, m.frameEnd = nil, o.cross >= 0, o.frame
 	if m.keys {
 		m.toCome = m.storages.list.n
 	}
@@ -119,6 +124,9 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	defer leaving(&err)
 	m.charge(64 * len(m.memo))
 	for m.pos = pos; ; {
+		if m.pos == o.cross {
+			m.odd(CodeFrame, "an opcode is partly in a frame and partly behind it: Python's unpicklers differ in what they read, and no pickler writes it")
+		}
 		op, arg, next, err := m.w.next(m.pos)
 		if err != nil {
 			return nil, 0, err
@@ -234,9 +242,31 @@ func (m *machine) bytesText(b []byte) {
 }
 
 func (m *machine) frame(arg []byte, left int) {
-	if n := binary.LittleEndian.Uint64(arg); n > uint64(left) {
-		m.fail(CodeTruncated, "a frame of %d bytes reaches past the end of the pickle", n)
+	code := CodeTruncated
+	if int64(m.frameEnd) < m.w.size {
+		code = CodeFrame // and Python goes on behind the frame
 	}
+	if n := binary.LittleEndian.Uint64(arg); n > uint64(left) {
+		m.odd(code, "a frame of %d bytes reaches past the end of the pickle", n)
+	}
+}
+
+// odd reports what not every unpickler takes. Where a pickle is judged, what follows is, too: some
+// other version may take it.
+func (m *machine) odd(code Code, format string, args ...any) {
+	if m.inner == nil {
+		m.fail(code, format, args...)
+	}
+	if m.misread == nil {
+		m.misread = newFault(code, m.w.place(m.pos), "", format, args...)
+	}
+}
+
+// oddOperand is odd for an operand, of which some value is pushed.
+func (m *machine) oddOperand(format string, args ...any) {
+	m.odd(CodeOpcode, format, args...)
+	m.charge(sizeOfObject)
+	m.push(&Object{Class: "not read"})
 }
 
 // withCalls adds to the fault of a broken pickle what it calls before it breaks, apart
@@ -303,19 +333,21 @@ func (m *machine) step(op byte, arg []byte) {
 		case "01":
 			m.push(true)
 		default:
-			m.digits(string(arg), true)
+			m.digits(string(upToNUL(arg)), true)
 		}
 	case opLong:
-		m.digits(strings.TrimSuffix(string(arg), "L"), false)
+		m.digits(string(upToNUL(bytes.TrimSuffix(arg, []byte("L")))), false)
 	case opLong1, opLong4:
 		m.long(arg)
 	case opBinFloat:
 		m.charge(8)
 		m.push(math.Float64frombits(binary.BigEndian.Uint64(arg)))
 	case opFloat:
-		f, err := strconv.ParseFloat(string(arg), 64)
-		if bytes.ContainsAny(arg, "_xX") || err != nil && (len(arg) > 400 || !errors.Is(err, strconv.ErrRange)) {
-			m.fail(CodeOpcode, "%s is not a number", quote(arg))
+		number := upToNUL(arg)
+		f, err := strconv.ParseFloat(string(number), 64)
+		if bytes.ContainsAny(number, "_xX") || err != nil && (len(number) > 400 || !errors.Is(err, strconv.ErrRange)) {
+			m.oddOperand("%s is not a number", quote(arg))
+			return
 		}
 		m.charge(8)
 		m.push(f)
@@ -323,7 +355,8 @@ func (m *machine) step(op byte, arg []byte) {
 	case opString:
 		s, ok := unquotePython(arg)
 		if !ok {
-			m.fail(CodeOpcode, "%s is not a string of Python", quote(arg))
+			m.oddOperand("%s is not a string of Python", quote(arg))
+			return
 		}
 		m.python2(s)
 	case opBinString, opShortBinString:
@@ -331,7 +364,8 @@ func (m *machine) step(op byte, arg []byte) {
 	case opUnicode:
 		s, ok := unescapeUnicode(arg)
 		if !ok {
-			m.fail(CodeOpcode, "%s is not a string in raw-unicode-escape", quote(arg))
+			m.oddOperand("%s is not a string in raw-unicode-escape", quote(arg))
+			return
 		}
 		m.text(s)
 	case opBinUnicode, opShortBinUnicode, opBinUnicode8:
@@ -345,7 +379,7 @@ func (m *machine) step(op byte, arg []byte) {
 		switch v := m.top(); v.(type) {
 		case Bytes, *Object, *Global:
 		default:
-			m.fail(CodeOpcode, "the pickle makes %s read-only, which is not a buffer", repr(v))
+			m.odd(CodeOpcode, "the pickle makes %s read-only, which is not a buffer", repr(v))
 		}
 	case opNextBuffer:
 		m.fail(CodeOpcode, "the pickle has buffers outside of it, which no checkpoint has")
@@ -394,7 +428,8 @@ func (m *machine) step(op byte, arg []byte) {
 	case opPut, opBinPut, opLongBinPut:
 		id, ok := memoID(op, arg)
 		if !ok {
-			m.fail(CodeOpcode, "the pickle memorises at %s, which is not a number", quote(arg))
+			m.odd(CodeOpcode, "the pickle memorises at %s, which is not a number", quote(arg))
+			return
 		}
 		m.memorise(id)
 	case opMemoize:
@@ -402,7 +437,8 @@ func (m *machine) step(op byte, arg []byte) {
 	case opGet, opBinGet, opLongBinGet:
 		id, ok := memoID(op, arg)
 		if !ok {
-			m.fail(CodeOpcode, "the pickle recalls %s, which is not a number", quote(arg))
+			m.oddOperand("the pickle recalls %s, which is not a number", quote(arg))
+			return
 		}
 		v := m.memo[id]
 		if v == (notSet{}) {
@@ -511,7 +547,8 @@ func (m *machine) long(arg []byte) {
 // takes 010 for 8, and load_long refuses it.
 func (m *machine) digits(text string, octal bool) {
 	if len(text) > maxDigits {
-		m.fail(CodeLimit, "an integer has more than %d digits", maxDigits)
+		m.odd(CodeLimit, "an integer has more than %d digits", maxDigits)
+		text = "0"
 	}
 	text = strings.TrimSpace(text)
 	n, ok := new(big.Int).SetString(text, 0)
@@ -520,7 +557,7 @@ func (m *machine) digits(text string, octal bool) {
 	}
 	switch {
 	case !ok:
-		m.fail(CodeOpcode, "%s is not an integer", quote(text))
+		m.oddOperand("%s is not an integer", quote(text))
 	case n.IsInt64():
 		m.integer(n.Int64())
 	default:
@@ -585,6 +622,8 @@ func nestedIn(s []byte) string {
 		switch k := walk(s); {
 		case bytes.HasPrefix(s[2:], magicOpcodes):
 			return "begins as torch's old stream does"
+		case s[1] >= 4 && s[2] == opFrame && !k.whole: // which unpicklers may differ about
+			return "begins as a pickle in frames does"
 		case k.whole && k.end < len(s):
 			return fmt.Sprintf("begins with a pickle of %d", k.end)
 		case k.whole:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -29,7 +30,8 @@ type Program struct {
 	Refused   string
 	RefusedAt int64
 	// Err is where and why the pickle breaks off, nil when it is whole. Python carries it out up
-	// to there, and so far it is a Program.
+	// to there, and so far it is a Program. Where Python's unpicklers differ in what they take, Err says
+	// so, and what follows is part of the Program.
 	Err error
 	// Stray says that the pickle is not one that torch.load runs: it follows the end of
 	// another, or is a member of an archive that torch does not look at.
@@ -87,6 +89,7 @@ type programs struct {
 	list   []Program
 	left   uint64 // of the bytes of archives' members, which may be the same many times
 	walked int    // see maxWalked
+	agains int    // see maxAgain
 	full   bool   // the last of the list says that there are more
 	ran    int64  // where the pickle at the beginning of the last file ends
 }
@@ -198,7 +201,11 @@ func (l *programs) behind(w *window, place string, depth int) error {
 		if pos, err = l.nextPickle(w, pos); pos < 0 || err != nil {
 			return err
 		}
-		if _, pos, err = l.run(w, pos, place, true, depth); pos == 0 || err != nil {
+		at, o := pos, (*machine)(nil)
+		if _, pos, o, err = l.run(w, pos, place, true, depth); err == nil && o.crosses {
+			err = l.otherReadings(w, at, place, true, depth, series{})
+		}
+		if pos == 0 || err != nil {
 			return err
 		}
 	}
@@ -253,30 +260,90 @@ func (l *programs) tar(r io.ReaderAt, size int64, place string, base int64, dept
 // first nothing is known but that Python would try; what follows the last that torch reads
 // must look like one, and other bytes may be before it.
 func (l *programs) stream(w *window, place string, stray bool, depth int) error {
-	magic, legacy := false, false
-	for pos, n := 0, 0; int64(pos) < w.size && !l.full; n++ {
-		if n > 0 && !magic {
+	return l.series(w, place, stray, depth, series{})
+}
+
+// A series is what is known of the pickles of a stream before the next one.
+type series struct {
+	n             int  // how many there are
+	magic, legacy bool // the first is the magic number, or may be
+}
+
+// series goes on with the pickles of a stream from the beginning of a window.
+func (l *programs) series(w *window, place string, stray bool, depth int, s series) error {
+	for pos := 0; int64(pos) < w.size && !l.full; s.n++ {
+		if s.n > 0 && !s.magic {
 			var err error
 			if pos, err = l.nextPickle(w, pos); pos < 0 || err != nil {
 				return err
 			}
 		}
-		v, end, err := l.run(w, pos, place, stray || n > 0 && !legacy, depth)
-		if n == 0 {
+		isStray := stray || s.n > 0 && !s.legacy
+		v, end, o, err := l.run(w, pos, place, isStray, depth)
+		if s.n == 0 {
 			l.ran = int64(end)
+			s.magic = isMagic(v)
+			s.legacy = s.magic || isObject(v) // which Python may make the magic number of
+		}
+		if err != nil {
+			return err
+		}
+		if o.crosses {
+			err = l.otherReadings(w, pos, place, isStray, depth, s)
+		} else if end > pos && o.frameEnd > end { // which an unpickler may have read before it came to STOP
+			err = l.again(w.from(int64(o.frameEnd)), place, stray, depth, s)
 		}
 		switch {
 		case err != nil || end <= pos:
 			return err
-		case n == 0:
-			magic = isMagic(v)
-			legacy = magic || isObject(v) // which Python may make the magic number of
-		case legacy && n == legacyPickles-1:
+		case s.n > 0 && s.legacy && s.n == legacyPickles-1:
 			return l.afterStorages(w, place, depth)
 		}
 		pos = end
 	}
 	return nil
+}
+
+// otherReadings judges a pickle as unpicklers read it that do not read straight on, and what follows it for them.
+func (l *programs) otherReadings(w *window, pos int, place string, stray bool, depth int, s series) error {
+	list, taken, err := w.readings(pos)
+	if flt, ok := err.(*Fault); ok {
+		l.giveUp(place, "%s", flt.Detail)
+		return nil
+	}
+	for i, g := range list {
+		v, end, _, err := l.run(g.w, 0, inside(place, "read by frames"), stray, depth)
+		if err != nil {
+			return err
+		}
+		if end == 0 {
+			continue
+		}
+		next := s
+		if s.n == 0 {
+			next.magic = isMagic(v)
+			next.legacy = next.magic || isObject(v)
+		}
+		for _, at := range slices.Compact([]int64{g.place(int64(end)), taken[i]}) {
+			if err := l.again(w.from(int64(pos)+at), place, stray, depth, next); err != nil {
+				return err
+			}
+		}
+	}
+	return err
+}
+
+// maxAgain bounds how often what follows a pickle is looked at from another place on.
+const maxAgain = 100
+
+// again goes on with a stream from where some other unpickler would.
+func (l *programs) again(w *window, place string, stray bool, depth int, s series) error {
+	if l.agains++; l.agains > maxAgain {
+		l.giveUp(place, "frames end elsewhere than their pickles, and what follows them may be read in more than %d ways: no more is judged", maxAgain)
+		return nil
+	}
+	s.n++
+	return l.series(w, place, stray, depth, s)
 }
 
 const (
@@ -361,9 +428,9 @@ func isName(s string) bool {
 
 // run carries out the pickle at pos of a window, and returns where the next may begin, 0
 // when it broke off. An error is the reader's.
-func (l *programs) run(w *window, pos int, place string, stray bool, depth int) (v Value, end int, err error) {
+func (l *programs) run(w *window, pos int, place string, stray bool, depth int) (v Value, end int, m *machine, err error) {
 	var inner [][]byte
-	m := newMachine(w)
+	m = newMachine(w)
 	m.brief, m.room.brief = true, true
 	m.inner = func(data []byte) { inner = append(inner, data) }
 	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray, Inner: depth > 0}
@@ -371,9 +438,15 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 	p.Globals = m.imported()
 	if err != nil {
 		if flt := (*Fault)(nil); !errors.As(err, &flt) {
-			return nil, 0, err
+			return nil, 0, m, err
 		}
 		p.Err, end = err, 0
+	}
+	if m.misread != nil {
+		p.Err = m.misread
+		if err != nil && !w.isPickle() { // text goes on like that, too
+			p.Globals = slices.DeleteFunc(p.Globals, func(g *Global) bool { return !isName(g.Module) || !isName(g.Name) })
+		}
 	}
 	if m.refused != 0 {
 		p.Refused, p.RefusedAt = opcodeName(m.refused), m.refusedAt
@@ -396,7 +469,7 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 			break
 		}
 	}
-	return v, end, nil
+	return v, end, m, nil
 }
 
 // add adds a pickle to the list. What comes after the last that fits is not looked at, and the

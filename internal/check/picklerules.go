@@ -79,7 +79,8 @@ without any, as torch.save writes it after set_crc32_options(False), is not comp
 		ID: "WT716", Name: "odd-pickle", Severity: checkpoint.Error, run: runFaults,
 		Title: "a pickle does what no pickler writes",
 		Doc: `Keys set in what is not a dictionary (as in CVE-2026-24747), a call of what is not a
-function, a key given twice, values left on the stack, a storage described in two ways. Python may
+function, a key given twice, values left on the stack, a storage described in two ways, an opcode across the end of
+its frame, of which Python's unpicklers make different ones: whatever one of them imports is found. Python may
 stop there or do something that was not meant, and readers differ in what they make of it.
 Where they do not, it is a warning.`,
 		Bad: "SETITEM on a tensor", Good: "a pickle as torch.save writes it",
@@ -151,6 +152,7 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeByteOrder:       "WT715",
 	pytorch.CodeBigEndian:       "WT715",
 
+	pytorch.CodeFrame:         "WT716",
 	pytorch.CodeLeftover:      "WT716",
 	pytorch.CodeBadTarget:     "WT716",
 	pytorch.CodePersistentID:  "WT716",
@@ -387,10 +389,10 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 }
 
 // addBounds notes the bounds that pickles pass of which the file itself has no fault: what is beyond
-// one is not judged.
+// one is not judged. Likewise it notes what unpicklers read in several ways.
 func (f *pickledFile) addBounds() {
 	for _, o := range f.programs {
-		if flt, ok := errors.AsType[*pytorch.Fault](o.Err); ok && (o.Stray || o.Inner) && byPyTorchCode[flt.Code] == "WT118" {
+		if flt, ok := errors.AsType[*pytorch.Fault](o.Err); ok && (o.Stray || o.Inner) && (byPyTorchCode[flt.Code] == "WT118" || flt.Code == pytorch.CodeFrame) {
 			where := ""
 			if o.Place != "" {
 				where = o.Place + ": "
