@@ -180,7 +180,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 			return err
 		}
 	}
-	if err := print(o.output); written(err) != nil {
+	if err := print(o.output); err != nil {
 		return err
 	}
 	switch {

@@ -70,7 +70,7 @@ func runLock(ctx context.Context, p *program, o *lockOptions, args []string) err
 	}
 	err = o.output.answer(p, lock.Files, func(w io.Writer, a answer.Options) error { return answer.Lock(w, lock, a) })
 	if err != nil {
-		return written(err)
+		return err
 	}
 	if kept {
 		p.note("%s: %s of %s; check holds the release to it from now on", o.output.path, counted(lock.Tensors(), "tensor"), counted(len(lock.Checkpoints), "checkpoint"))

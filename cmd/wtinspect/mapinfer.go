@@ -196,7 +196,7 @@ func (o *mapInferOptions) print(ctx context.Context, p *program, r *inspect.Infe
 		err = errors.Join(err, in.finish(ctx, p, nil))
 	}
 	switch {
-	case written(err) != nil:
+	case err != nil:
 		return err
 	case r.Refused != nil:
 		return &exitError{exitFailed}

@@ -153,7 +153,7 @@ func runMapTest(ctx context.Context, p *program, o *mapTestOptions, args []strin
 		return answer.MapTests(w, tests, faults, a)
 	})
 	switch {
-	case written(err) != nil:
+	case err != nil:
 		return err
 	case failed:
 		return &exitError{exitFailed}

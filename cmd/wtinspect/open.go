@@ -187,7 +187,7 @@ func (in *inputs) notePickles(p *program) {
 // the rest in one line a checkpoint, and with -v everything.
 func (in *inputs) finish(ctx context.Context, p *program, err error) error {
 	in.Wait()
-	if err := written(err); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, r := range in.Releases {

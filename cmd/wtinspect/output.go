@@ -99,7 +99,7 @@ func destination(flag, path string) error {
 // inputs.
 func (o *output) write(p *program, inputs []string, f func(w io.Writer, s render.Style) error) error {
 	if o.path == "" || o.path == "-" {
-		return f(p.stdout, o.of(p.style()))
+		return written(f(p.stdout, o.of(p.style())))
 	}
 	if slices.ContainsFunc(inputs, func(in string) bool { return txn.SameFile(in, o.path) }) {
 		return o.isInput()

@@ -37,6 +37,8 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	// answered is where stdout ends, nil on a terminal.
+	answered *answerWriter
 	// args are those that the program was started with.
 	args []string
 	// terminal says that stdout is a terminal, and width how wide it is.
@@ -79,6 +81,10 @@ func newProgram(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) s
 	if f, ok := stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.terminal, p.paging, p.width = true, true, p.columns(f)
 	}
+	if !p.terminal {
+		p.answered = &answerWriter{w: stdout}
+		p.stdout = p.answered
+	}
 	if f, ok := stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.errTerminal, p.errWidth = true, p.columns(f)
 	}
@@ -106,9 +112,39 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
+	if lost := p.answered.lost(); lost != nil && !errors.Is(err, lost) && ctx.Err() == nil {
+		if _, ok := errors.AsType[*exitError](err); ok {
+			err = nil // findings that nobody has read
+		}
+		err = errors.Join(err, lost)
+	}
 	code := p.end(ctx, cmd, err)
 	p.pager.Load().end()
 	return code
+}
+
+// An answerWriter remembers the first error of writing an answer: half an answer must not pass
+// for a whole one, whoever wrote it.
+type answerWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (a *answerWriter) Write(b []byte) (int, error) {
+	n, err := a.w.Write(b)
+	if err != nil && a.err == nil {
+		a.err = err
+	}
+	return n, err
+}
+
+// lost is the error that an answer was cut off by, nil for one that was written or that its
+// reader had seen enough of.
+func (a *answerWriter) lost() error {
+	if a == nil {
+		return nil
+	}
+	return written(a.err)
 }
 
 // secretsIn returns what takes out of messages the queries and users of the URLs among the

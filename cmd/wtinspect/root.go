@@ -160,9 +160,7 @@ hf://ORG/NAME[@REV][/FILE], a URL, or ollama:NAME[:TAG].`,
 	}
 	root.Annotations = exitStatus("1  a command that looks for findings or differences found some")
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		if err := writeHelp(cmd.OutOrStdout(), cmd); written(err) != nil {
-			p.sayError(err)
-		}
+		_ = writeHelp(cmd.OutOrStdout(), cmd) // the program remembers what failed
 	})
 	return root
 }

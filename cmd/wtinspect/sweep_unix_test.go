@@ -11,12 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -317,21 +319,12 @@ func forHumans(text []byte, allowed string) error {
 	return nil
 }
 
-// Nothing that a file says acts on who reads the output, in any form of any
-// command.
-func TestNothingHostileIsPrinted(t *testing.T) {
-	if testing.Short() {
-		t.Skip("every command in every form")
-	}
-	t.Parallel()
+// hostileArguments makes a hostile release, and returns what puts its files into arguments.
+func hostileArguments(t *testing.T) func(args []string) []string {
 	names := hostileRelease(t)
-	var keys []string
-	for k := range names {
-		keys = append(keys, k)
-	}
 	// The longest first, since KEY is in none and MAP in BADMAP.
-	slices.SortFunc(keys, func(a, b string) int { return len(b) - len(a) })
-	substitute := func(args []string) []string {
+	keys := slices.SortedFunc(maps.Keys(names), func(a, b string) int { return len(b) - len(a) })
+	return func(args []string) []string {
 		out := make([]string, len(args))
 		for i, arg := range args {
 			out[i] = arg
@@ -344,6 +337,16 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		}
 		return out
 	}
+}
+
+// Nothing that a file says acts on who reads the output, in any form of any
+// command.
+func TestNothingHostileIsPrinted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("every command in every form")
+	}
+	t.Parallel()
+	substitute := hostileArguments(t)
 	ran := 0
 	for _, command := range hostileCommands {
 		formats := formatsOf(t, command)
@@ -380,6 +383,39 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs", ran)
+}
+
+// An answer that cannot be written fails the command, whatever it found; one whose reader goes
+// away does not.
+func TestAnswersThatCannotBeWritten(t *testing.T) {
+	substitute := hostileArguments(t)
+	ran := 0
+	for _, command := range append([][]string{{"--help"}, {"ls", "--help"}, {"convert", "SINGLE"}}, hostileCommands...) {
+		args := substitute(command)
+		start := func(stdout io.Writer) (int, string) {
+			var stderr bytes.Buffer
+			p := newProgram(strings.NewReader(""), stdout, &stderr, func(string) string { return "" })
+			return p.run(t.Context(), args), stderr.String()
+		}
+		var stdout bytes.Buffer
+		usual, _ := start(&stdout)
+		if stdout.Len() == 0 {
+			continue // nothing to lose
+		}
+		ran++
+		if code, said := start(failingWriter{syscall.ENOSPC}); code != exitFailed || strings.Count(said, syscall.ENOSPC.Error()) != 1 {
+			t.Errorf("%v: exit %d with a full disk: %s", command, code, said)
+		}
+		if command[0] == "scan" {
+			continue // it has no more to do
+		}
+		if code, said := start(failingWriter{syscall.EPIPE}); code != usual || strings.Contains(said, syscall.EPIPE.Error()) {
+			t.Errorf("%v: exit %d without a reader, %d with one: %s", command, code, usual, said)
+		}
+	}
+	if ran < len(hostileCommands)/2 {
+		t.Errorf("%d of %d commands have an answer", ran, len(hostileCommands))
+	}
 }
 
 func judgeOutput(out []byte, format string, terminal bool) error {
