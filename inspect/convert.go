@@ -19,8 +19,10 @@ import (
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 	"github.com/wtinspect/wtinspect/safetensors"
@@ -296,14 +298,30 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 		}
 		v.LeftOut = append(v.LeftOut, LeftOut{p.Name, fmt.Sprintf("%s has it, too, and counts instead of %s", p.By.Path, p.Of.Path)})
 	}
-	if clashes > 0 && prefer == checkpoint.PreferNone && filepath.Clean(first.By.Path) == filepath.Clean(first.Of.Path) {
-		return fmt.Errorf("%s is given twice as a source; give it once", first.By.Path)
+	if clashes > 0 && prefer == checkpoint.PreferNone && shareFiles(first.By, first.Of) {
+		twice := first.By.Path
+		if filepath.Clean(first.Of.Path) != filepath.Clean(twice) {
+			twice = fmt.Sprintf("%s, also as %s,", twice, first.Of.Path)
+		}
+		return fmt.Errorf("%s is given twice as a source; give it once", twice)
 	}
 	if clashes > 0 && prefer == checkpoint.PreferNone {
 		return fmt.Errorf("%s %s in more than one of the sources, the first being %q, in %s and in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "name"), plural.Verb(clashes, "are"), first.Name, first.By.Path, first.Of.Path)
 	}
 	v.Source = u
 	return nil
+}
+
+// shareFiles reports whether two checkpoints are of the same files, whatever these are called.
+func shareFiles(a, b *checkpoint.Checkpoint) bool {
+	if a.Path == b.Path {
+		return true
+	}
+	var paths []string
+	for _, f := range b.Files {
+		paths = append(paths, f.Path)
+	}
+	return slices.ContainsFunc(a.Files, func(f *checkpoint.File) bool { return txn.SameFile(f.Path, paths...) })
 }
 
 // choose makes the items of the tensors that are chosen.
@@ -351,12 +369,39 @@ func (v *Conversion) choose(ctx context.Context) error {
 	case len(v.items) == 0:
 		return fmt.Errorf("none of the %s of %s is chosen, and a checkpoint without tensors is none", plural.Of(c.Len(), "tensor"), c.Path)
 	}
+	v.parted()
 	for _, part := range v.parts() {
 		if of := shardsOf(part); of > 1 {
 			v.note("%s is one of %d files, and only its tensors are converted; with the directory as SRC all are", part.Path, of)
 		}
 	}
 	return nil
+}
+
+// parted notes changes of an adapter of which one half is chosen without the other.
+func (v *Conversion) parted() {
+	if len(v.unchosen) == 0 {
+		return
+	}
+	a := identify.ReadAdapter(slices.Collect(adapt.Tensors(v.Source)), v.opts.Names.Model, nil)
+	if a == nil {
+		return
+	}
+	var without []string
+	for _, c := range a.Components {
+		for _, change := range c.Modules {
+			for part, i := range change.Parts {
+				other, ok := change.Parts[adapter.PartOf(part).With]
+				if ok && v.opts.Select(a.Tensors[i].Name) && !v.opts.Select(a.Tensors[other].Name) {
+					without = append(without, a.Tensors[other].Name)
+				}
+			}
+		}
+	}
+	if n := len(without); n > 0 {
+		slices.Sort(without)
+		v.note("%s of the adapter %s not chosen, and the other halves change nothing without %s: %s; let --match and --exclude choose %[3]s, too", plural.Of(n, "tensor"), plural.Verb(n, "are"), map[bool]string{true: "it", false: "them"}[n == 1], folded(without))
+	}
 }
 
 // shardsOf is how many files a set has of which a checkpoint is a single one by its name, 0 for none.
@@ -404,7 +449,17 @@ func (v *Conversion) kept() map[int]string {
 	places := read.Places(conv)
 	kept := make(map[int]string)
 	for _, list := range groups {
-		if len(list) == 1 {
+		if tied, said := v.tiesHead(); said && !tied {
+			list = slices.DeleteFunc(list, func(i int) bool {
+				t := places[i].Tensor
+				if t == nil || t.Role != "head.weight" || len(list) == 1 {
+					return false
+				}
+				v.note("%s: it is tied in the file, and tie_word_embeddings is false in config.json: loaders look for it, so the result has its own bytes for it", c.At(i).Name)
+				return true
+			})
+		}
+		if len(list) < 2 {
 			continue
 		}
 		k := max(0, slices.IndexFunc(list, func(i int) bool {
@@ -416,6 +471,16 @@ func (v *Conversion) kept() map[int]string {
 		}
 	}
 	return kept
+}
+
+// tiesHead is what the configuration says of the head, and whether it says anything.
+func (v *Conversion) tiesHead() (tied, said bool) {
+	for _, c := range v.parts() {
+		if tied, said = c.Config.Bool("tie_word_embeddings"); said {
+			return tied, true
+		}
+	}
+	return false, false
 }
 
 // parts are the sources as they were given.
@@ -512,6 +577,9 @@ func (v *Conversion) name(ctx context.Context) error {
 	if err != nil || v.Refused() {
 		r, ok := errors.AsType[*convert.RefusalError](err)
 		if ok && slices.ContainsFunc(v.items, func(it item) bool { return it.computable && it.Name == r.Tensor }) {
+			if v.opts.DType != "" {
+				return fmt.Errorf("%w; without the --keep that names it, its numbers are worked out and can be moved", err)
+			}
 			return fmt.Errorf("%w; --dtype bf16 works out its numbers, which can be moved", err)
 		}
 		return err
@@ -800,10 +868,25 @@ func (v *Conversion) base() string {
 	if base, variant, ok := checkpoint.CutVariant(stem); ok {
 		return v.variant(strings.TrimPrefix(base, "pytorch_") + "." + variant)
 	}
-	if base := knownBase(stem); base != "" || !v.isPEFT() {
+	if base := knownBase(stem); base != "" {
 		return base
 	}
-	return "adapter_model"
+	switch {
+	case v.isPEFT():
+		return "adapter_model"
+	case v.isDiffusers():
+		return "diffusion_pytorch_model"
+	}
+	return ""
+}
+
+// isDiffusers reports whether the names have become those of a model in diffusers, which looks for one name.
+func (v *Conversion) isDiffusers() bool {
+	if v.Names == nil || v.Names.Conversion == nil || v.Names.Conversion.Dialect != "" {
+		return false
+	}
+	to, ok := convention.Lookup(v.Names.Conversion.To)
+	return ok && to.HasDialect("diffusers")
 }
 
 // isPEFT reports whether the result is an adapter as PEFT saves and loads it.

@@ -48,7 +48,11 @@ func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error)
 		return nil, nil // such a file says all by itself
 	case !c.IsRelease():
 		if len(v.Missing) == 0 {
-			v.note("files beside %s do not come along; with the directory as SRC they do", c.Path)
+			if source.Exists(ctx, source.Join(c.Dir, "model_index.json")) {
+				v.note("files beside %s do not come along: they are of a pipeline (model_index.json), and this is one checkpoint of it", c.Path)
+			} else {
+				v.note("files beside %s do not come along; with the directory as SRC they do", c.Path)
+			}
 		}
 		return nil, nil
 	}

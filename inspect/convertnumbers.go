@@ -310,6 +310,11 @@ func (v *Conversion) unused(used []bool) error {
 				return fmt.Errorf("--keep %s: %s is tied to %s, and not written; name that, or add --untie", k.Glob, t.Name, t.With)
 			}
 		}
+		for _, earlier := range v.opts.Keep[:i] {
+			if slices.ContainsFunc(names, func(name string) bool { return k.Glob.Match(name) && earlier.Glob.Match(name) }) {
+				return fmt.Errorf("--keep %s: --keep %s comes first, and has all of its tensors; put the narrower one first", k.Glob, earlier.Glob)
+			}
+		}
 		return fmt.Errorf("--keep %s: no tensor is called so%s", k.Glob, template.DidYouMean(string(k.Glob), names))
 	}
 	return nil

@@ -108,7 +108,7 @@ func runOtherProject(p *Pass) {
 		}
 		to := ""
 		for _, o := range convention.All() {
-			if o.Language && o.HasFamily(kind) && o.HasDialect("hf") && o.VariantOf == "" && (to == "" || o.Preferred) {
+			if o.Language && o.HasFamily(kind) && o.HasDialect("hf") && o.VariantOf == "" && (to == "" || o.Preferred > 0) {
 				to = o.Name
 			}
 		}

@@ -217,7 +217,7 @@ func compareFits(a, b *identify.Fit) int {
 		switch {
 		case !f.Convention.HasDialect("hf") || f.Convention.VariantOf != "":
 			return 2
-		case !f.Convention.Preferred:
+		case f.Convention.Preferred == 0:
 			return 1
 		}
 		return 0

@@ -73,7 +73,7 @@ func readSet() *set {
 		c := &conventions[i]
 		*c = Convention{Name: f.next(), Description: f.next(), Dialects: f.list(), Families: f.list(), Base: f.next(), VariantOf: f.next(), Kind: f.next()}
 		flags := f.next()
-		c.Preferred, c.Bare = strings.Contains(flags, "p"), strings.Contains(flags, "b")
+		c.Preferred, c.Bare = strings.Count(flags, "p"), strings.Contains(flags, "b")
 		c.Frame, c.Language = strings.Contains(flags, "f"), strings.Contains(flags, "l")
 		c.With, c.Layout = f.list(), layouts[f.number()]
 		c.opaque, c.drop, c.dropLayers, c.towers = reasons[f.number()], reasons[f.number()], reasons[f.number()], reasons[f.number()]

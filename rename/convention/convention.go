@@ -26,8 +26,9 @@ type Convention struct {
 	// VariantOf names the convention that this one departs from, for a
 	// spelling that was given up.
 	VariantOf string
-	// Preferred conventions are named first where names alone cannot tell.
-	Preferred bool
+	// Preferred conventions are named first where names alone cannot tell, of several those
+	// with the highest number: more files have their names than have those of the others.
+	Preferred int
 	// Bare conventions are of models whose releases without a head lack the base.
 	Bare bool
 	// Frame conventions are what a multimodal model adds to a language model

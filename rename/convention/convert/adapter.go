@@ -31,14 +31,14 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 	}
 	as := func(c *convention.Convention) (*Conversion, error) { return adapterTo(a.As(c), goal, model) }
 	out, err := as(tied[0])
-	if err != nil && len(tied) > 1 && tied[0].Kind == convention.Denoiser && !tied[0].Preferred {
+	if err != nil && len(tied) > 1 && tied[0].Kind == convention.Denoiser && tied[0].Preferred == 0 {
 		return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s; name the convention with --from", tied[0].Name, tied[1].Name)}
 	}
 	rival := Rival(out, err, tied, model, as)
 	switch {
 	case rival == nil:
 		return out, err
-	case tied[0].Kind == convention.Denoiser && tied[0].Preferred:
+	case tied[0].Kind == convention.Denoiser && tied[0].Preferred > 0:
 		out.Notes = append(out.Notes, fmt.Sprintf("its modules are taken for those of %s; were they those of %s, they would become different ones, and --from says so", tied[0].Name, rival.Name))
 		return out, nil
 	}

@@ -244,7 +244,7 @@ func compareGoals(a, b, from *convention.Convention, model *convention.Model) in
 	return cmp.Or(
 		cmp.Compare(b2i(b.Refuse == ""), b2i(a.Refuse == "")),
 		cmp.Compare(rank(a), rank(b)),
-		cmp.Compare(b2i(b.Preferred), b2i(a.Preferred)),
+		cmp.Compare(b.Preferred, a.Preferred),
 		cmp.Compare(shared(b, from), shared(a, from)),
 		strings.Compare(a.Name, b.Name),
 	)

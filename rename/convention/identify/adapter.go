@@ -172,7 +172,7 @@ func (c *Component) spelledBy(d *adapter.Dialect) {
 	if len(taken) == len(tied) {
 		return
 	}
-	slices.SortStableFunc(taken, func(x, y *convention.Convention) int { return compareBool(x.Preferred, y.Preferred) })
+	slices.SortStableFunc(taken, func(x, y *convention.Convention) int { return cmp.Compare(y.Preferred, x.Preferred) })
 	var ties []*evaluation
 	for _, e := range c.tied {
 		switch conv := c.reg.list[e.conv]; {

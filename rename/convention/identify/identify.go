@@ -522,7 +522,7 @@ func (id *identification) rank(conventions []int32, taken []bool) []*evaluation 
 			// A bias that a convention requires says more than one that it
 			// allows; so says a file of a project more than a dump of a server.
 			cmp.Compare(b.biases, a.biases),
-			compareBool(ca.Preferred, cb.Preferred),
+			cmp.Compare(cb.Preferred, ca.Preferred),
 			compareBool(ca.HasDialect("hf"), cb.HasDialect("hf")),
 			cmp.Compare(len(cb.Families), len(ca.Families)),
 			strings.Compare(ca.Name, cb.Name),

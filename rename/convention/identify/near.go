@@ -97,7 +97,7 @@ func (id *identification) alike() (*likeness, int) {
 	}
 	slices.SortFunc(list, func(x, y likeness) int {
 		a, b := id.reg.list[x.conv], id.reg.list[y.conv]
-		return cmp.Or(cmp.Compare(x.missing-x.modules, y.missing-y.modules), compareBool(a.Preferred, b.Preferred),
+		return cmp.Or(cmp.Compare(x.missing-x.modules, y.missing-y.modules), cmp.Compare(b.Preferred, a.Preferred),
 			cmp.Compare(len(b.Families), len(a.Families)), strings.Compare(a.Name, b.Name))
 	})
 	var best *likeness

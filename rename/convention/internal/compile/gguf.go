@@ -37,7 +37,7 @@ type ggufArchitecture struct {
 	Families  []string          `yaml:"families"`
 	Optional  []string          `yaml:"optional"`
 	Require   []string          `yaml:"require"`
-	Pref      bool              `yaml:"preferred"`
+	Pref      int               `yaml:"preferred"`
 	Roles     map[string]string `yaml:"roles"`
 	Opaque    yaml.Node         `yaml:"opaque"`
 	Own       bool              `yaml:"own"` // no role of its names has a counterpart

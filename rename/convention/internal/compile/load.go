@@ -42,7 +42,7 @@ type document struct {
 	Drop        yaml.Node         `yaml:"drop"`
 	DropLayers  yaml.Node         `yaml:"drop_layers"`
 	Abstract    bool              `yaml:"abstract"`
-	Preferred   bool              `yaml:"preferred"`
+	Preferred   int               `yaml:"preferred"`
 	Bare        bool              `yaml:"bare"`
 	Frame       bool              `yaml:"frame"`
 	With        []string          `yaml:"with"`
@@ -67,7 +67,7 @@ type Description struct {
 	Dialects, Families []string
 	Base, VariantOf    string
 	Kind, Refuse, Text string
-	Preferred          bool
+	Preferred          int
 	Bare, Frame        bool
 	Language           bool
 	With, Sources      []string
@@ -215,6 +215,9 @@ func (l *loader) convention(name string, trail []string) (*Description, error) {
 	}
 	if slices.Contains(trail, name) {
 		return nil, fmt.Errorf("convention %q: it is made of itself", name)
+	}
+	if d.Preferred < 0 || d.Preferred > 2 {
+		return nil, fmt.Errorf("convention %q: preferred is %d, and must be 1 or 2", name, d.Preferred)
 	}
 	trail = append(trail, name)
 	c := &Description{

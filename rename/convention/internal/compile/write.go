@@ -57,8 +57,8 @@ func Text(files fs.FS) ([]byte, error) {
 			}
 		}
 		conventions.number(fields(
-			c.Name, c.Description, join(c.Dialects), join(c.Families), c.Base, c.VariantOf, c.Kind, letters(
-				"p", c.Preferred, "b", c.Bare, "f", c.Frame, "l", c.Language),
+			c.Name, c.Description, join(c.Dialects), join(c.Families), c.Base, c.VariantOf, c.Kind,
+			strings.Repeat("p", c.Preferred)+letters("b", c.Bare, "f", c.Frame, "l", c.Language),
 			join(c.With), number(&layouts, c.Layout), number(&reasons, c.Opaque), number(&reasons, c.Drop), number(&reasons, c.DropLayers),
 			number(&reasons, c.Towers), c.Refuse, c.Text, join(c.Sources), runs(own)))
 	}
