@@ -190,7 +190,7 @@ func (d *finder) noWeights(dir string) error {
 		return fmt.Errorf("%s: %w to read: %s", dir, ErrNoWeights, what)
 	}
 	if below := d.below(dir); len(below) > 0 {
-		return fmt.Errorf("%s: %w here; there are some below it, in %s: name one of them, or have check, info or ls descend with -R",
+		return fmt.Errorf("%s: %w here, but there are some below, in %s: name one of them, or use -R with check, info or ls",
 			dir, ErrNoWeights, strings.Join(firstFew(below), ", "))
 	}
 	if len(d.release.Pickles) > 0 {

@@ -94,7 +94,7 @@ type CheckResult struct {
 	Fits []Fit `json:"fits,omitempty"`
 	// Rules are those that ran.
 	Rules []Rule `json:"-"`
-	// Problems say why paths could not be judged.
+	// Problems say why paths could not be checked.
 	Problems []error `json:"-"`
 	// Disregarded are settings files that came with what somebody else published.
 	Disregarded []string `json:"-"`

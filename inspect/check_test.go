@@ -54,7 +54,7 @@ func rulesOf(r *inspect.CheckResult) []string {
 }
 
 // Several paths are one result: the worst first, every rule that ran, and what
-// could not be judged as a problem.
+// could not be checked as a problem.
 func TestCheck(t *testing.T) {
 	dir := t.TempDir()
 	warn := weights(t, filepath.Join(dir, "a", "model.safetensors"), "meta format pt\ntensor \"a \" F32 [2]")

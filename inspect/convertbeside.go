@@ -61,7 +61,7 @@ func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error)
 		return nil, err
 	}
 	for _, u := range left {
-		v.note("left as it is: %v", u)
+		v.note("left unchanged: %v", u)
 	}
 	v.Missing = slices.DeleteFunc(v.Missing, func(name string) bool { return slices.Contains(names, name) })
 	var docs []assemble.Document
@@ -108,7 +108,7 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 			left = slices.DeleteFunc(left, func(u rewrite.Unfollowed) bool { return inQuantSection(u.Pointer) })
 		}
 		for _, u := range left {
-			v.note("left as it is: %v", u)
+			v.note("left unchanged: %v", u)
 		}
 		if out != nil {
 			text, edited.Edits, d.Text = out, edits, out

@@ -144,7 +144,7 @@ func (n *DiffSummary) String() string {
 		add(n.kept, "the same")
 		add(n.Changed, "changed")
 	}
-	dtype := "of another dtype"
+	dtype := "with another dtype"
 	switch {
 	case n.Equal > 0 && n.Rounded > 0:
 		dtype += fmt.Sprintf(" (%s with equal values, %s rounded)", render.Grouped(uint64(n.Equal)), render.Grouped(uint64(n.Rounded)))
@@ -158,12 +158,12 @@ func (n *DiffSummary) String() string {
 		of string
 	}{
 		{n.DType, dtype},
-		{n.Shape, "of another shape"},
+		{n.Shape, "with another shape"},
 		{n.OnlyA, "only in A"},
 		{n.OnlyB, "only in B"},
 		{n.Error, "not compared"},
-		{n.Metadata, "of the metadata"},
-		{n.Config, "of config.json"},
+		{n.Metadata, "in the metadata"},
+		{n.Config, "in config.json"},
 	} {
 		if c.n > 0 {
 			add(c.n, c.of)
@@ -238,7 +238,7 @@ type DiffRow struct {
 	Layout []string
 	// Figures are how the numbers differ; nil when they were not compared.
 	Figures *DiffFigures
-	// ExpectedRMS is the relative error that B's dtype is expected to cost, nil
+	// ExpectedRMS is the relative error that is expected of B's dtype, nil
 	// when it is not known or the dtypes are the same.
 	ExpectedRMS *float64
 	// AsStored says that B's tensor has A's numbers as they are stored: the layout
@@ -363,7 +363,7 @@ type jsonDiffRow struct {
 	Rounded *string `json:"rounded"`
 	// Beyond counts the numbers that differ by more than rounding explains.
 	Beyond *uint64 `json:"beyond"`
-	// ExpectedRMS is the relative error that B's dtype is expected to cost.
+	// ExpectedRMS is the relative error that is expected of B's dtype.
 	ExpectedRMS *float64 `json:"expected_rms"`
 	// AsStored says that B's tensor has A's numbers as they are stored: the layout that was
 	// undone is not there to be undone.

@@ -118,7 +118,7 @@ func (g *DiffGroup) Remark(all bool) string {
 	if r.AsStored {
 		add("the rows as they are stored: their layout was not converted")
 	} else if r.ExpectedRMS != nil && r.Rounded() == "" {
-		add("%s is expected to cost %.2g", r.DTypeB, *r.ExpectedRMS)
+		add("%s has an expected error of %.2g", r.DTypeB, *r.ExpectedRMS)
 	}
 	if len(r.Layout) > 0 && (all || r.Status != DTypeChanged) {
 		add("%s undone", strings.Join(r.Layout, ", "))

@@ -307,14 +307,14 @@ func (r *ReportResult) measure(ctx context.Context, set *Set, opts *ReportOption
 	return nil
 }
 
-// Problems returns what could not be judged, without what could not be opened.
+// Problems returns what could not be checked, without what could not be opened.
 func (r *ReportResult) Problems() []error {
 	return slices.DeleteFunc(slices.Clone(r.Check.Problems), func(problem error) bool {
 		return slices.ContainsFunc(r.Unopened, func(err error) bool { return err.Error() == problem.Error() })
 	})
 }
 
-// Errors returns what could not be judged, measured or compared.
+// Errors returns what could not be checked, measured or compared.
 func (r *ReportResult) Errors() []error {
 	out := r.Problems()
 	if v := r.Values; v != nil {

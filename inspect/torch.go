@@ -289,7 +289,7 @@ func (v *Conversion) torchMetadata() {
 		v.note("there are %s; all are converted, with names that begin so; --subtree names one", models)
 	}
 	if beside := BesideText(v.Source); beside != "" {
-		v.note("only %s is converted, and not %s; --subtree names another part", cmp.Or(SubtreeText(v.Source), "what is at the top"), beside)
+		v.note("only %s is converted, and not %s; --subtree names another part", cmp.Or(SubtreeText(v.Source), "the top level"), beside)
 	}
 }
 

@@ -65,17 +65,17 @@ func (c *Comparison) Sentence() string {
 		why = "every number is equal"
 	case VerdictFaithful:
 		if why = fmt.Sprintf("no error is above the tolerance of %g", c.tolerance); c.tolerance == 0 {
-			why = "no number differs by more than its dtype costs"
+			why = "rounding to the dtype explains every difference"
 		}
 	case VerdictOther:
 		why = "not the same model: most tensors have no counterpart of their shape"
 	case "":
-		return fmt.Sprintf("undecided: %s of another dtype, and values were not read", render.Counted(n.DType, "tensor"))
+		return fmt.Sprintf("undecided: %s with another dtype, and values were not read", render.Counted(n.DType, "tensor"))
 	default:
 		why = c.offence()
 	}
 	if n.Excused > 0 {
-		why += fmt.Sprintf("; %s in one of them only, and no difference", render.Counted(n.Excused, "tensor"))
+		why += fmt.Sprintf("; %s only in one, which is no difference", render.Counted(n.Excused, "tensor"))
 	}
 	return fmt.Sprintf("%s: %s", c.Verdict, why)
 }
@@ -125,7 +125,7 @@ func (c *Comparison) offence() string {
 			slices.SortStableFunc(both, func(x, y *DiffRow) int { return cmp.Compare(weight(y), weight(x)) })
 			text += ": " + names(both)
 		} else {
-			text += " by name alone"
+			text = "only the names of " + text
 		}
 		out = append(out, text)
 	}
@@ -150,7 +150,7 @@ func (c *Comparison) offence() string {
 		n    int
 	}{{"the metadata", len(c.Metadata)}, {"config.json", len(c.Config)}} {
 		if beside.n > 0 {
-			out = append(out, fmt.Sprintf("%d of %s", beside.n, beside.name))
+			out = append(out, fmt.Sprintf("%d in %s", beside.n, beside.name))
 		}
 	}
 	return "no tensor, " + strings.Join(out, ", ")

@@ -49,16 +49,16 @@ func either(items []string) string {
 // toAnswer says how the question leaves the map.
 func (q *Question) toAnswer() string {
 	if q.Answer != nil {
-		return "the answer is not in the rules yet; write the map again: 'wtinspect map infer -o'"
+		return "the answer is not in the rules yet; run 'wtinspect map infer -o' again"
 	}
-	return "fill in answer: and write the map again ('wtinspect map infer -o'), or answer with its --assume"
+	return "fill in answer: and run 'wtinspect map infer -o' again, or use its --assume"
 }
 
 // unanswered refuses the plan for each question of its map.
 func (b *planner) unanswered() {
 	for i := range b.Map.Ask {
 		q := &b.Map.Ask[i]
-		open := "it is open "
+		open := "undecided: "
 		if q.Answer != nil {
 			open = "the map asks "
 		}

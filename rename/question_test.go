@@ -23,8 +23,8 @@ func TestQuestionsRefuse(t *testing.T) {
 	const (
 		open     = "map.yaml:3:5: "
 		answered = "map.yaml:6:5: "
-		first    = "what becomes of w1 and w2: gate or up; fill in answer: and write the map again ('wtinspect map infer -o'), or answer with its --assume"
-		second   = "what becomes of w3: down or out; the answer is not in the rules yet; write the map again: 'wtinspect map infer -o'"
+		first    = "what becomes of w1 and w2: gate or up; fill in answer: and run 'wtinspect map infer -o' again, or use its --assume"
+		second   = "what becomes of w3: down or out; the answer is not in the rules yet; run 'wtinspect map infer -o' again"
 	)
 	p := NewPlan(m, []string{"a", "w1"}, Safetensors())
 	var kinds []string
@@ -42,7 +42,7 @@ func TestQuestionsRefuse(t *testing.T) {
 		what, want string
 		err        error
 	}{
-		{"a plan", open + "it is open " + first + "\n" + answered + "the map asks " + second, p.Err()},
+		{"a plan", open + "undecided: " + first + "\n" + answered + "the map asks " + second, p.Err()},
 		{"an inverse", algebra, invert},
 		{"composed, first", algebra, before},
 		{"composed, second", algebra, after},

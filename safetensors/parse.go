@@ -475,7 +475,7 @@ func (p *parser) trailer() *Fault {
 	if len(bytes.Trim(rest, "\x00")) > 0 {
 		return p.fault(CodeHeaderTrailing, p.pos, "header goes on after its object, with a NUL byte")
 	}
-	f := p.fault(CodeHeaderTrailing, p.pos, "header is padded with %d NUL bytes, which most readers refuse; replace them by spaces", len(rest))
+	f := p.fault(CodeHeaderTrailing, p.pos, "header is padded with %d NUL bytes, which most readers refuse; replace them with spaces", len(rest))
 	f.Hint = HintNULPadding
 	return f
 }

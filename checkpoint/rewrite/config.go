@@ -288,12 +288,12 @@ func (f *follower) pattern(s, pattern string) verdict {
 			continue
 		}
 		if err != nil {
-			return verdict{reason: "is a pattern that may match renamed tensors; look whether it has to change"}
+			return verdict{reason: "is a pattern that may match renamed tensors; check whether it has to change"}
 		}
 		name := strings.Join(m.from, ".")
 		module := strings.Join(m.from[:len(m.from)-1], ".")
 		if re.MatchString(name) || re.MatchString(module) {
-			return verdict{reason: fmt.Sprintf("is a pattern that matches %q, which becomes %q; look whether it has to change", name, strings.Join(m.to, "."))}
+			return verdict{reason: fmt.Sprintf("is a pattern that matches %q, which becomes %q; check whether it has to change", name, strings.Join(m.to, "."))}
 		}
 	}
 	return verdict{to: s}

@@ -294,15 +294,15 @@ func TestDocumentsFollow(t *testing.T) {
 		{"config.json", `{"quantization_config":{"modules_to_not_convert":[ "ln1" , "q"]}, "note":"ln1"}`, `{"quantization_config":{"modules_to_not_convert":[ "input_layernorm" , "q"]}, "note":"ln1"}`, ""},
 		{"config.json", `{"text_config":{"quantization_config":{"block_name_to_quantize":"vision.blocks"}}}`, `{"text_config":{"quantization_config":{"block_name_to_quantize":"visual.tower.blocks"}}}`, ""},
 		{"config.json", `{"quantization_config":{"extra_config":{"vision.blocks.0.mlp":{"bits":16}}}}`, `{"quantization_config":{"extra_config":{"visual.tower.blocks.0.mlp":{"bits":16}}}}`, ""},
-		{"config.json", `{"quantization_config":{"ignore":["re:.*ln1.*"]}}`, "", `config.json:1:35: "re:.*ln1.*" is a pattern that matches "model.layers.0.ln1.weight", which becomes "model.layers.0.input_layernorm.weight"; look whether it has to change`},
+		{"config.json", `{"quantization_config":{"ignore":["re:.*ln1.*"]}}`, "", `config.json:1:35: "re:.*ln1.*" is a pattern that matches "model.layers.0.ln1.weight", which becomes "model.layers.0.input_layernorm.weight"; check whether it has to change`},
 		{"config.json", `{"quantization_config":{"ignore":["re:.*q_proj.*"]}}`, "", ""},
-		{"config.json", `{"quantization_config":{"ignore":["*ln1"]}}`, "", `config.json:1:35: "*ln1" is a pattern that may match renamed tensors; look whether it has to change`},
+		{"config.json", `{"quantization_config":{"ignore":["*ln1"]}}`, "", `config.json:1:35: "*ln1" is a pattern that may match renamed tensors; check whether it has to change`},
 		{"config.json", `{"quantization_config":{"ignore":["mix"]}}`, "", `config.json:1:35: "mix" would become "blend" for some tensors and "mix" for others`},
 		{"config.json", `{"quantization_config":{"ignore":["vision"]}}`, `{"quantization_config":{"ignore":["visual.tower"]}}`, ""},
 		{"config.json", `{"quantization_config":{"ignore":["gone"]},"modules_to_not_convert":["ln1"]}`, "", ""},
 		{"config.json", `{"quantization_config":{"modules_in_block_to_quantize":[["attn.q"],["ln1"]]}}`, `{"quantization_config":{"modules_in_block_to_quantize":[["attn.q"],["input_layernorm"]]}}`, ""},
 		{"adapter_config.json", `{"target_modules": ["ln1"], "modules_to_save": null, "layers_pattern": "layers"}`, `{"target_modules": ["input_layernorm"], "modules_to_save": null, "layers_pattern": "layers"}`, ""},
-		{"adapter_config.json", `{"target_modules": "model\\..*ln1"}`, "", `adapter_config.json:1:20: "model\\..*ln1" is a pattern that matches "model.layers.0.ln1.weight", which becomes "model.layers.0.input_layernorm.weight"; look whether it has to change`},
+		{"adapter_config.json", `{"target_modules": "model\\..*ln1"}`, "", `adapter_config.json:1:20: "model\\..*ln1" is a pattern that matches "model.layers.0.ln1.weight", which becomes "model.layers.0.input_layernorm.weight"; check whether it has to change`},
 		{"adapter_config.json", `{"rank_pattern":{"ln1":8}}`, `{"rank_pattern":{"input_layernorm":8}}`, ""},
 	}
 	for _, tt := range tests {

@@ -238,8 +238,8 @@ func TestAction(t *testing.T) {
 	t.Parallel()
 	r := newActionRunner(t)
 	res := r.run(nil)
-	res.want(t, 2, "::error title=not judged::.: no weights")
-	if !strings.Contains(res.summary, "could not be judged") {
+	res.want(t, 2, "::error title=not checked::.: no weights")
+	if !strings.Contains(res.summary, "could not be checked") {
 		t.Errorf("summary %q", res.summary)
 	}
 
@@ -354,11 +354,11 @@ func TestActionJudgesChanges(t *testing.T) {
 	r.event["github.event_name"] = "pull_request_target"
 	r.run(nil).want(t, 1, "Judging all releases")
 
-	// A release that is deleted concerns nothing; nothing to judge is no failure.
+	// A release that is deleted concerns nothing; nothing to check is no failure.
 	before := r.git("rev-parse", "HEAD")
 	r.must(os.RemoveAll(filepath.Join(r.workspace, "new")))
 	second = r.commit()
-	push(before).want(t, 0, "nothing to judge")
+	push(before).want(t, 0, "nothing to check")
 
 	// Without a repository everything is judged.
 	r.must(os.RemoveAll(filepath.Join(r.workspace, ".git")))

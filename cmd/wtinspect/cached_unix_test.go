@@ -118,7 +118,7 @@ func TestCachedModels(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("found %q\nwant %q", got, want)
 	}
-	if !strings.Contains(out.String(), "\n7 errors in 300 checkpoints of 6,") || !strings.Contains(out.String(), "; 7 of 300 releases failed\n") {
+	if !strings.Contains(out.String(), "\n7 errors in 300 checkpoints (6,") || !strings.Contains(out.String(), "; 7 of 300 releases failed\n") {
 		t.Errorf("the answer does not count:\n%s", &out)
 	}
 }

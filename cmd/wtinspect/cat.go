@@ -140,7 +140,7 @@ func runCat(cmd *cobra.Command, p *program, o *catOptions, model string, tensors
 		})
 		o.noteNone(p, len(r.Tensors), err)
 		if opts.Form == inspect.CatText && slices.ContainsFunc(r.Tensors, func(t inspect.CatTensor) bool { return !slices.Equal(t.Shown, t.ValuesShape) }) {
-			p.note("note: the middle of more than 1,000 numbers is left out; --slice shows any part, and -f json and npy have all")
+			p.note("note: of more than 1,000 numbers the middle is left out; --slice shows any part, -f json and npy show all")
 		}
 	}
 	bar.end()
@@ -155,7 +155,7 @@ func (o *catOptions) writeBinary(p *program, in *inputs, r *inspect.CatResult) e
 	}
 	n := len(r.Tensors)
 	if n == 0 {
-		return errors.New("no tensor is chosen by the names given")
+		return errors.New("no tensor matches the given names")
 	}
 	bits := make(map[string]bool)
 	for i := range r.Tensors {

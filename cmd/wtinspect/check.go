@@ -151,7 +151,7 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	}
 	if p.verbose {
 		for _, file := range r.Disregarded {
-			p.say("%s: settings that came with the release are not read; --config names a file to read", file)
+			p.say("%s: settings published with the release are ignored; use --config FILE to read a file", file)
 		}
 	}
 	if o.base != "" && len(r.Fits) == 0 && len(r.Problems) == 0 {

@@ -304,7 +304,7 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 	}
 	if v.Job != nil {
 		for _, path := range v.Job.Leftovers {
-			p.note("%s was left by a run that was killed, or is being written now; remove it in the former case", path)
+			p.note("%s is left over from a killed run, or another run is writing it now; remove it if no run is", path)
 		}
 		for _, r := range v.Job.Refusals {
 			how := ""
@@ -345,7 +345,7 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 	case refused:
 		return &exitError{exitFailed}
 	case v.Report == nil && o.output == "":
-		p.note("nothing was written; -o DST carries it out")
+		p.note("nothing was written; apply the plan with -o DST")
 	case v.Report == nil:
 		p.note("nothing was written")
 	}

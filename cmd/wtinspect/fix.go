@@ -99,7 +99,7 @@ func runFix(ctx context.Context, p *program, o *fixOptions, path string) error {
 	r, err := inspect.Fix(ctx, path, opts)
 	bar.end()
 	if r.Recovered != "" && r.Recovered != rewrite.Nothing {
-		p.note("%s: an earlier rewrite had been interrupted, and is %s now", path, r.Recovered)
+		p.note("%s: an interrupted rewrite is now %s", path, r.Recovered)
 	}
 	if e, ok := errors.AsType[*rewrite.RecoveryError](err); ok {
 		return fmt.Errorf("%w\n%s", err, pendingAdvice(e.Dir))

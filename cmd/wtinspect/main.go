@@ -60,7 +60,7 @@ func (p *program) obey(ctx context.Context, cancel func()) {
 func (p *program) exitAfter(d time.Duration) {
 	time.Sleep(d)
 	if !p.whole.TryLock() { // and from now on nothing else begins
-		p.say("interrupted: putting everything back; a second signal stops at once, and 'wtinspect rename --recover' ends it")
+		p.say("interrupted: putting everything back; a second signal stops at once, and 'wtinspect rename --recover' then finishes")
 		p.whole.Lock()
 		time.Sleep(d) // what became of it is yet to be said
 	}

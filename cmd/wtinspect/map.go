@@ -216,7 +216,7 @@ func runShowConvention(ctx context.Context, p *program, o *output, name, model s
 		return err
 	}
 	if model != "" && len(shown.Sizes) == 0 {
-		p.note("%s has no configuration with the numbers of a model", model)
+		p.note("%s has no configuration with the sizes of a model", model)
 	}
 	return o.answer(p, inputs, func(w io.Writer, a answer.Options) error { return answer.Convention(w, shown, a) })
 }

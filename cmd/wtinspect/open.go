@@ -106,7 +106,7 @@ func (in *inputs) one(path, does string) (*checkpoint.Checkpoint, error) {
 	for _, c := range in.Checkpoints {
 		fmt.Fprintf(&b, "\n  %s", c.Path)
 	}
-	return nil, fmt.Errorf("%s holds %s, and one at a time is %s; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), does, &b)
+	return nil, fmt.Errorf("%s holds %s, but only one at a time can be %s; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), does, &b)
 }
 
 // say says what could not be read. Of many files for the same reason, as all shards have
@@ -163,7 +163,7 @@ func (in *inputs) noteBeside(p *program) {
 			p.note("%s: there are %s; all are listed, with names that begin so; --subtree lists one", c.Path, models)
 		}
 		if beside := inspect.BesideText(c); beside != "" {
-			p.note("%s: listed is %s; beside it there is %s; --subtree lists another part, and . everything", c.Path, cmp.Or(inspect.SubtreeText(c), "what is at the top"), beside)
+			p.note("%s: only %s is listed; there is also %s; --subtree lists another part, or . for everything", c.Path, cmp.Or(inspect.SubtreeText(c), "the top level"), beside)
 		}
 		if shared := inspect.SharedText(c); shared != "" {
 			p.note("%s: tied tensors share their bytes: %s", c.Path, shared)

@@ -67,7 +67,7 @@ func (l *pathList) paths(ctx context.Context, p *program, args []string) ([]stri
 	case lists == 0 && len(paths) == 0:
 		return []string{"."}, nil
 	case len(paths) == 0:
-		p.note("the list of paths is empty: nothing is read")
+		p.note("the list of paths is empty: nothing to read")
 	}
 	return paths, nil
 }

@@ -196,7 +196,7 @@ func (p *program) end(ctx context.Context, cmd *cobra.Command, err error) int {
 	p.sayError(err)
 	p.tooMuch(cmd, err)
 	if _, ok := errors.AsType[*txn.CreateError](err); !ok && !p.started {
-		p.say("hint: '%s --help' shows how it is used", cmd.CommandPath())
+		p.say("hint: '%s --help' shows how to use it", cmd.CommandPath())
 	}
 	return exitFailed
 }

@@ -356,7 +356,7 @@ func (r *renaming) noteFormat(p *program) {
 		return
 	}
 	if to, ok := convention.Lookup(conv.To); ok && to.HasDialect("gguf") != (c.Format == checkpoint.GGUF) {
-		p.note("note: the files stay %s; only names and tensors are converted, and 'wtinspect convert' makes others", c.Format)
+		p.note("note: the files stay %s: only names and tensors are converted; 'wtinspect convert' changes the format", c.Format)
 	}
 }
 
@@ -464,6 +464,6 @@ func (p *program) sayProblems(r *inspect.Renaming) {
 		if len(v.Unless) > 0 {
 			unless = " (the bytes are the same in models of " + shortList(v.Unless) + ")"
 		}
-		p.note("--to %s moves the bytes as well; --allow-layout-mismatch renames all the same%s", v.To, unless)
+		p.note("--to %s moves the bytes as well; --allow-layout-mismatch renames anyway%s", v.To, unless)
 	}
 }

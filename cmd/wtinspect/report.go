@@ -132,7 +132,7 @@ func runReport(ctx context.Context, p *program, cmd *cobra.Command, o *reportOpt
 	in.say(p, r.Errors())
 	for _, file := range r.Check.Disregarded {
 		if p.verbose {
-			p.say("%s: settings that came with the release are not read; --config names a file to read", file)
+			p.say("%s: settings published with the release are ignored; use --config FILE to read a file", file)
 		}
 	}
 	inputs := append(in.Paths(), r.Check.Files...)

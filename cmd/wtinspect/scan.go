@@ -346,14 +346,14 @@ const commonest = 10
 // tell says what was found, and what most often.
 func (s *scanSummary) tell(p *program) {
 	number := func(n int64) string { return render.Grouped(uint64(n)) }
-	p.note("%s, %s failed; rows: %s of releases, %s of files, %s of tensors, %s of findings", counted(int(s.done), "input"), number(s.failed),
+	p.note("%s, %s failed; rows: %s in releases, %s in files, %s in tensors, %s in findings", counted(int(s.done), "input"), number(s.failed),
 		number(s.rows["releases"]), number(s.rows["files"]), number(s.rows["tensors"]), number(s.rows["findings"]))
 	rules := slices.SortedFunc(maps.Keys(s.rules), func(a, b [2]string) int {
 		return cmp.Or(cmp.Compare(s.rules[b], s.rules[a]), strings.Compare(a[0], b[0]))
 	})
 	for i, rule := range rules[:min(commonest, len(rules))] {
 		if i == 0 {
-			p.note("the commonest findings:")
+			p.note("the most frequent findings:")
 		}
 		p.note("  %s %s: %s", rule[0], rule[1], counted(int(s.rules[rule]), "release"))
 	}

@@ -56,6 +56,6 @@ func (s *selection) noteNone(p *program, chosen int, err error) {
 				return
 			}
 		}
-		p.note("no tensor is chosen by the names given")
+		p.note("no tensor matches the given names")
 	}
 }

@@ -120,7 +120,7 @@ func runStats(ctx context.Context, p *program, o *statsOptions, paths []string) 
 	}
 	in.say(p, stats.Errors())
 	if n := stats.Quantised; n > 0 {
-		p.note("note: %s %s quantised: the figures are of what is stored, without the scales beside it", plural.Of(n, "tensor"), plural.Verb(n, "are"))
+		p.note("note: %s %s quantised: the figures are for the stored values, without their scales", plural.Of(n, "tensor"), plural.Verb(n, "are"))
 	}
 	print := answer.Stats
 	if o.byLayer {

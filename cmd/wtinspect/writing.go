@@ -167,7 +167,7 @@ func (o *writing) unprepared(p *program, c *checkpoint.Checkpoint, err error) er
 	case c.NamesOnly():
 		return nil
 	case errors.Is(err, rewrite.ErrPending), errors.Is(err, rewrite.ErrElsewhere):
-		p.note("it could not be done in place: %v", err)
+		p.note("not possible in place: %v", err)
 		return nil
 	}
 	return err
@@ -246,7 +246,7 @@ func (r *rewriting) warnUnfollowed(p *program) {
 		return
 	}
 	for _, path := range r.job.Leftovers {
-		p.note("%s was left by a run that was killed, or is being written now; remove it in the former case", path)
+		p.note("%s is left over from a killed run, or another run is writing it now; remove it if no run is", path)
 	}
 	const most = 8
 	for i, u := range r.job.Unfollowed {
@@ -254,7 +254,7 @@ func (r *rewriting) warnUnfollowed(p *program) {
 			p.note("and %s (-v shows all)", counted(len(r.job.Unfollowed)-most, "more place"))
 			return
 		}
-		p.note("left as it is: %v", u)
+		p.note("left unchanged: %v", u)
 	}
 }
 
@@ -268,7 +268,7 @@ func (r *rewriting) writeReport(p *program) error {
 // hint ends a plan that was only shown.
 func (r *rewriting) hint(p *program) {
 	if !r.options.destined() {
-		p.note("nothing was written; --in-place or -o DST carries it out")
+		p.note("nothing was written; apply the plan with --in-place or -o DST")
 	} else {
 		p.note("nothing was written")
 	}
@@ -282,7 +282,7 @@ func (p *program) recoverFirst(ctx context.Context, path string) error {
 	}
 	outcome, err := p.recover(ctx, path, false)
 	if err == nil && outcome != rewrite.Nothing {
-		p.note("%s: an earlier rewrite had been interrupted, and is %s now", path, outcome)
+		p.note("%s: an interrupted rewrite is now %s", path, outcome)
 	}
 	return err
 }

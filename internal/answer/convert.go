@@ -239,10 +239,10 @@ func (c counts) String() string {
 // ConvertReport prints what was done, and how it is known that it is right.
 func ConvertReport(w io.Writer, v *inspect.Conversion, verify rewrite.Verify, o Options) error {
 	for _, sum := range v.Report.Proofs() {
-		fmt.Fprintf(w, "what was written was read again: %s\n", proofText(sum))
+		fmt.Fprintf(w, "read back and verified: %s\n", proofText(sum))
 	}
 	if verify == rewrite.VerifyNone {
-		fmt.Fprintln(w, "what was written was not read again")
+		fmt.Fprintln(w, "not read back")
 	}
 	for _, c := range v.Casts() {
 		if c.Rounding != nil {

@@ -54,9 +54,9 @@ func writeFixes(w io.Writer, path string, r *inspect.FixResult, left string, s r
 			sum += "; left: " + left
 		}
 	case r.Written == nil && inspect.IsReference(path):
-		sum = fixes + " planned, nothing written; download it, and fix the copy on this machine"
+		sum = fixes + " planned, nothing written; download the release, and fix the copy"
 	case r.Written == nil:
-		sum = fixes + " planned, nothing written; --in-place or -o DST writes"
+		sum = fixes + " planned, nothing written; apply with --in-place or -o DST"
 	default:
 		sum = fmt.Sprintf("%s made in %s; left: %s", fixes, render.EscapeMessage(*r.Written), left)
 	}

@@ -62,7 +62,7 @@ func RewritePlan(w io.Writer, j *rewrite.Job, verbose bool) {
 	for _, d := range j.Documents {
 		switch {
 		case d.Names > 0:
-			fmt.Fprintf(w, "%s: %s %s\n", render.Escape(d.Name), render.Counted(d.Names, "name"), plural.Verb(d.Names, "follow"))
+			fmt.Fprintf(w, "%s: %s updated\n", render.Escape(d.Name), render.Counted(d.Names, "name"))
 		default:
 			writeEdits(w, d.Name, d.Edits, verbose)
 		}
@@ -79,7 +79,7 @@ func writeEdits(w io.Writer, name string, edits []rewrite.TextEdit, verbose bool
 			break
 		}
 		if e.To == "" {
-			fmt.Fprintf(w, "  %s: taken out\n", render.Escape(e.Pointer))
+			fmt.Fprintf(w, "  %s: removed\n", render.Escape(e.Pointer))
 			continue
 		}
 		fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), render.Escape(e.To))
@@ -110,7 +110,7 @@ func RewriteReport(w io.Writer, j *rewrite.Job, report *rewrite.Report, verify r
 		}
 	}
 	if proofs := report.Proofs(); len(proofs) > 0 {
-		says, made, restored := "the data is the same", 0, 0
+		says, made, restored := "the data is unchanged", 0, 0
 		texts := make([]string, len(proofs))
 		for i, sum := range proofs {
 			texts[i] = proofText(sum)
@@ -121,7 +121,7 @@ func RewriteReport(w io.Writer, j *rewrite.Job, report *rewrite.Report, verify r
 		}
 		text := strings.Join(texts, "; ")
 		if made > 0 {
-			says = fmt.Sprintf("%s made by operations; the data is what was to be written", render.Counted(made, "tensor"))
+			says = fmt.Sprintf("%s made by operations; the data is as planned", render.Counted(made, "tensor"))
 			if restored > 0 {
 				text += fmt.Sprintf("; %s restored by the inverse operations", render.Counted(restored, "tensor"))
 			}
@@ -174,7 +174,7 @@ func proofText(p rewrite.Proof) string {
 	case rewrite.ProofDigests:
 		return fmt.Sprintf("%s by %s (%s)", tensors, algorithm(p), size)
 	case rewrite.ProofExtents:
-		return fmt.Sprintf("%s where they were, %s compared (%s)", tensors, render.Counted(p.Samples, "block"), size)
+		return fmt.Sprintf("%s in place, %s compared (%s)", tensors, render.Counted(p.Samples, "block"), size)
 	case rewrite.ProofSamples:
 		return fmt.Sprintf("%s copied, %s compared (%s)", tensors, render.Counted(p.Samples, "block"), size)
 	}

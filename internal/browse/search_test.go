@@ -94,7 +94,7 @@ func TestSearch(t *testing.T) {
 	})
 }
 
-// What could not be judged is shown in full, and nothing is said to be without findings
+// What could not be checked is shown in full, and nothing is said to be without findings
 // that was not read.
 func TestProblems(t *testing.T) {
 	long := errors.New("a/directory/of/some/depth/model-00001-of-00002.safetensors: the file is missing; the rest of the set is read without it")
@@ -102,7 +102,7 @@ func TestProblems(t *testing.T) {
 	d := newDriver(t, &judgedSource{&fakeSource{names: []string{"a"}}, r}, look{}, 80, 24)
 	d.keys("4")
 	whole := func() string { return strings.Join(strings.Fields(d.screen()), " ") }
-	if s := whole(); !strings.Contains(s, "not judged: "+long.Error()) || strings.Contains(s, "found nothing") {
+	if s := whole(); !strings.Contains(s, "not checked: "+long.Error()) || strings.Contains(s, "found nothing") {
 		t.Errorf("the screen is\n%s", s)
 	}
 	r.Checkpoints, r.Summary.Tensors = []string{"a"}, 7
@@ -116,7 +116,7 @@ func TestProblems(t *testing.T) {
 	}
 	d.keys("G")
 	s := whole()
-	if !strings.Contains(s, "> info WT101") || !strings.Contains(s, "not judged: 49 more; 'wtinspect check' lists them") {
+	if !strings.Contains(s, "> info WT101") || !strings.Contains(s, "not checked: 49 more; 'wtinspect check' lists them") {
 		t.Errorf("the screen is\n%s", s)
 	}
 	d.send(clickMsg{10, firstLine + len(d.m.problemLines())})

@@ -617,7 +617,7 @@ func indented(text string, width int) []string {
 	return lines
 }
 
-// problemLines say what could not be judged, above the findings. They leave most of the
+// problemLines say what could not be checked, above the findings. They leave most of the
 // screen to those.
 func (m *model) problemLines() []string {
 	r := m.findings.result
@@ -630,9 +630,9 @@ func (m *model) problemLines() []string {
 	}
 	var out []string
 	for k, err := range r.Problems {
-		lines := indented("not judged: "+m.look.message(err.Error()), m.width)
+		lines := indented("not checked: "+m.look.message(err.Error()), m.width)
 		if len(out)+len(lines) > most-1 && k < len(r.Problems)-1 || len(out)+len(lines) > most {
-			return append(out, fmt.Sprintf("  not judged: %d more; 'wtinspect check' lists them", len(r.Problems)-k))
+			return append(out, fmt.Sprintf("  not checked: %d more; 'wtinspect check' lists them", len(r.Problems)-k))
 		}
 		out = append(out, lines...)
 	}

@@ -117,7 +117,7 @@ type Row struct {
 // names, after the map.
 func (r *Row) Renamed() bool { return r.A >= 0 && r.B >= 0 && r.Mapped != r.NameB }
 
-// Expected returns the relative error that B's dtype is expected to cost, and
+// Expected returns the relative error that B's dtype has an expected error of, and
 // false when it is not known or the dtypes are the same.
 func (r *Row) Expected() (float64, bool) {
 	e := costs[r.DTypeB].Normal

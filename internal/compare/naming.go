@@ -381,7 +381,7 @@ func (c *comparison) follow(r *route, model *convention.Model) error {
 	if c.swapped {
 		side = "B"
 	}
-	c.note("%s is compared as if it were converted from %s to %s", side, conv.From, conv.To)
+	c.note("%s is compared as if converted from %s to %s", side, conv.From, conv.To)
 	c.out.Notes = append(c.out.Notes, conv.Notes...)
 	// What the other project has no place for is no difference.
 	excuse(c.as, conv)

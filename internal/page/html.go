@@ -186,7 +186,7 @@ func (d *document) judgement(j *judgement) {
 		d.put("<p>{}.</p>\n", f)
 	}
 	for _, p := range j.Problems {
-		d.put("<p class=\"finding error\"><strong>not judged</strong> {}</p>\n", p)
+		d.put("<p class=\"finding error\"><strong>not checked</strong> {}</p>\n", p)
 	}
 	for _, g := range j.Groups {
 		d.put("<h3>{}</h3>\n", g.Heading)

@@ -126,7 +126,7 @@ func (m *markdown) judgement(j *judgement) {
 		m.line("%s.", markdownText(f))
 	}
 	for _, p := range j.Problems {
-		m.line("* not judged: %s", markdownText(p))
+		m.line("* not checked: %s", markdownText(p))
 	}
 	for _, g := range j.Groups {
 		m.line("### %s", g.Heading)

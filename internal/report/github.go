@@ -22,7 +22,7 @@ var (
 func gitHub(w io.Writer, r *inspect.CheckResult, o Options) error {
 	commands := names{checkpoint.Error: "error", checkpoint.Warning: "warning", checkpoint.Info: "notice"}
 	for _, problem := range r.Problems {
-		if _, err := fmt.Fprintf(w, "::error title=not judged::%s\n", gitHubData.Replace(render.EscapeMessage(problem.Error()))); err != nil {
+		if _, err := fmt.Fprintf(w, "::error title=not checked::%s\n", gitHubData.Replace(render.EscapeMessage(problem.Error()))); err != nil {
 			return err
 		}
 	}

@@ -21,12 +21,12 @@ func TestGitHubIsEscaped(t *testing.T) {
 	}
 }
 
-// What could not be judged is an annotation, too, and an item of the summary.
+// What could not be checked is an annotation, too, and an item of the summary.
 func TestProblems(t *testing.T) {
 	r := &inspect.CheckResult{Problems: []error{errors.New("a|b: no weights\n::stop-commands::x")}, Summary: inspect.CheckSummary{Unjudged: 1}}
 	for form, want := range map[string]string{
-		"github":   "::error title=not judged::a|b: no weights\\n::stop-commands::x\n1 path could not be judged\n",
-		"markdown": "### wtinspect: 1 path could not be judged\n\n* not judged: a\\|b: no weights\\\\n::stop-commands::x\n\n",
+		"github":   "::error title=not checked::a|b: no weights\\n::stop-commands::x\n1 path could not be checked\n",
+		"markdown": "### wtinspect: 1 path could not be checked\n\n* not checked: a\\|b: no weights\\\\n::stop-commands::x\n\n",
 	} {
 		if got := written(t, form, r, Options{}); got != want {
 			t.Errorf("%s: %q, want %q", form, got, want)

@@ -22,7 +22,7 @@ func markdown(w io.Writer, r *inspect.CheckResult, o Options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### wtinspect: %s\n\n", Summary(r))
 	for _, problem := range r.Problems {
-		fmt.Fprintf(&b, "* not judged: %s\n", EscapeMarkdown(render.EscapeMessage(problem.Error())))
+		fmt.Fprintf(&b, "* not checked: %s\n", EscapeMarkdown(render.EscapeMessage(problem.Error())))
 	}
 	if len(r.Problems) > 0 {
 		b.WriteByte('\n')

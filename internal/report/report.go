@@ -12,7 +12,6 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
-	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -99,13 +98,13 @@ func Summary(r *inspect.CheckResult) string {
 	out := severities(s.Errors, s.Warnings, s.Infos)
 	switch {
 	case out == "" && len(r.Releases) == 0 && s.Unjudged == 0:
-		return "nothing to judge"
+		return "nothing to check"
 	case out == "" && len(r.Releases) == 0:
-		return render.Counted(s.Unjudged, "path") + " could not be judged"
+		return render.Counted(s.Unjudged, "path") + " could not be checked"
 	case out == "":
 		out = "no findings"
 	}
-	out += fmt.Sprintf(" in %s of %s by %s", render.Counted(len(r.Checkpoints), "checkpoint"), render.Counted(s.Tensors, "tensor"), render.Counted(s.Rules, "rule"))
+	out += fmt.Sprintf(" in %s (%s, %s)", render.Counted(len(r.Checkpoints), "checkpoint"), render.Counted(s.Tensors, "tensor"), render.Counted(s.Rules, "rule"))
 	if s.Accepted > 0 {
 		out += fmt.Sprintf("; %d accepted by exceptions", s.Accepted)
 	}
@@ -119,14 +118,14 @@ func Summary(r *inspect.CheckResult) string {
 		out += fmt.Sprintf("; %d of %d releases failed", bad, n)
 	}
 	if s.Unjudged > 0 {
-		out += "; " + render.Counted(s.Unjudged, "path") + " could not be judged"
+		out += "; " + render.Counted(s.Unjudged, "path") + " could not be checked"
 	}
 	return out
 }
 
 // FitText says how an adapter fits a model.
 func FitText(f inspect.Fit) string {
-	return fmt.Sprintf("%d of the %s that %s changes %s in %s", f.Targets, render.Counted(f.Modules, "module"), f.Checkpoint, plural.Verb(f.Targets, "are"), f.Base)
+	return fmt.Sprintf("%s has %d of the %s that %s changes", f.Base, f.Targets, render.Counted(f.Modules, "module"), f.Checkpoint)
 }
 
 // severities counts findings: "1 error, 2 warnings".

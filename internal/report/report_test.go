@@ -90,17 +90,17 @@ func TestMax(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	for want, r := range map[string]*inspect.CheckResult{
-		"nothing to judge":            {},
-		"2 paths could not be judged": {Summary: inspect.CheckSummary{Unjudged: 2}},
-		"no findings in 2 checkpoints of 3 tensors by 4 rules; all 2 releases passed": {
+		"nothing to check":             {},
+		"2 paths could not be checked": {Summary: inspect.CheckSummary{Unjudged: 2}},
+		"no findings in 2 checkpoints (3 tensors, 4 rules); all 2 releases passed": {
 			Checkpoints: []string{"a", "b"}, Releases: make([]inspect.JudgedRelease, 2),
 			Summary: inspect.CheckSummary{Tensors: 3, Rules: 4},
 		},
-		"1 error in 2 checkpoints of 3 tensors by 4 rules; 1 of 2 releases failed": {
+		"1 error in 2 checkpoints (3 tensors, 4 rules); 1 of 2 releases failed": {
 			Checkpoints: []string{"a", "b"}, Releases: []inspect.JudgedRelease{{}, {Failed: true}},
 			Summary: inspect.CheckSummary{Errors: 1, Tensors: 3, Rules: 4},
 		},
-		"1 error, 2 warnings, 3 notes in 2 checkpoints of 1,000 tensors by 1 rule; 4 accepted by exceptions; 5 in the baseline; 1 path could not be judged": {
+		"1 error, 2 warnings, 3 notes in 2 checkpoints (1,000 tensors, 1 rule); 4 accepted by exceptions; 5 in the baseline; 1 path could not be checked": {
 			Checkpoints: []string{"a", "b"},
 			Summary:     inspect.CheckSummary{Errors: 1, Warnings: 2, Infos: 3, Tensors: 1000, Rules: 1, Accepted: 4, Baseline: 5, Unjudged: 1},
 		},

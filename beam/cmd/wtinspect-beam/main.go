@@ -140,7 +140,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	all.AddFlagSet(beams)
 	if err := all.Parse(args); err != nil {
 		p.say("%v", err)
-		p.say("hint: 'wtinspect-beam --help' shows how it is used")
+		p.say("hint: 'wtinspect-beam --help' shows how to use it")
 		return exitFailed
 	}
 	// Beam passes on to its workers what the flags of the standard library say was given.

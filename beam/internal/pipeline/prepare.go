@@ -66,6 +66,6 @@ type Total tables.Total
 
 func (t Total) String() string {
 	number := func(n int64) string { return render.Grouped(uint64(n)) }
-	return fmt.Sprintf("%s, %s failed; rows: %s of releases, %s of files, %s of tensors, %s of findings", render.Counted(uint64(t.Releases), "input"), number(t.Failed),
+	return fmt.Sprintf("%s, %s failed; rows: %s in releases, %s in files, %s in tensors, %s in findings", render.Counted(uint64(t.Releases), "input"), number(t.Failed),
 		number(t.Releases), number(t.Rows["files"]), number(t.Rows["tensors"]), number(t.Rows["findings"]))
 }
