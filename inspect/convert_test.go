@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -167,11 +168,30 @@ func ggufOf(architecture string, of *checkpoint.Checkpoint) string {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "format gguf\nkv general.architecture str %s\n", architecture)
-	fmt.Fprintf(&text, "kv %s.context_length u32 64\nkv %[1]s.attention.layer_norm_rms_epsilon f32 1e-5\nkv tokenizer.ggml.model str none\n", architecture)
-	for _, key := range slices.Sorted(maps.Keys(sampleNumbers)) {
-		if name, ok := convention.GGUFKey(architecture, key); ok && (experts || key != "num_local_experts") {
-			fmt.Fprintf(&text, "kv %s u32 %v\n", name, sampleNumbers[key])
+	fmt.Fprintf(&text, "kv %s.attention.layer_norm_rms_epsilon f32 1e-5\nkv tokenizer.ggml.model str none\n", architecture)
+	model := &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) {
+		n, ok := sampleNumbers[key]
+		return n, ok
+	}}}
+	for _, n := range convention.GGUFNumbers(architecture) {
+		value, ok := n.Of(model)
+		if n.Key == "" || n.Type == "str" || n.OfExperts && !experts || strings.HasSuffix(n.Key, "epsilon") || !ok && !n.Needed || value.List {
+			continue
 		}
+		number := 1.0
+		switch {
+		case ok:
+			number = value.Numbers[0]
+		case strings.HasSuffix(n.Key, "feed_forward_length"):
+			number = float64(sampleNumbers["intermediate_size"])
+		case n.Key == "context_length":
+			number = 64
+		}
+		if n.Type == "bool" {
+			fmt.Fprintf(&text, "kv %s.%s bool %t\n", architecture, n.Key, number != 0)
+			continue
+		}
+		fmt.Fprintf(&text, "kv %s.%s %s %s\n", architecture, n.Key, n.Type, strconv.FormatFloat(number, 'f', -1, 64))
 	}
 	return text.String()
 }

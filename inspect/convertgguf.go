@@ -192,13 +192,6 @@ func (v *Conversion) fileType() {
 	}
 }
 
-// numbers are the names of config.json for numbers that a GGUF file and what it is to
-// describe must agree in, where both have them.
-var numbers = []string{
-	"num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim",
-	"num_local_experts", "num_experts_per_tok", "vocab_size",
-}
-
 const sameModel = "name a GGUF file of the same model"
 
 // unlike refuses a GGUF file whose key/values do not describe the model.
@@ -223,25 +216,8 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 			return refuse("it is of the architecture %q, and the tensors are named as in %s", architecture, orNone(got.Convention))
 		}
 	}
-	for _, key := range numbers {
-		// What the file does not say is filled in, and not held to what it means otherwise.
-		if name, ok := convention.GGUFKey(architecture, key); ok {
-			if _, says := keyOf(v.kvs, name); !says {
-				continue
-			}
-		}
-		a, ok := v.opts.Names.Model.Number(key)
-		b, known := model.Number(key)
-		if ok && known && a != b {
-			return refuse("%s is %d there and %d here", key, b, a)
-		}
-	}
-	for _, f := range adapt.GGUFFloats {
-		a, ok := v.opts.Names.Model.Float(f.Names...)
-		b, known := keyOf(v.kvs, architecture+"."+f.Key)
-		if b, isFloat := b.Float(); ok && known && isFloat && float32(a) != float32(b) {
-			return refuse("%s is %v there and %v here", f.Names[0], float32(b), float32(a))
-		}
+	if err := v.agrees(architecture, refuse); err != nil {
+		return err
 	}
 	layers, vocabulary := int64(0), uint64(0)
 	here := make(map[string][]uint64, len(v.items))
@@ -322,53 +298,206 @@ func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
 	has := func(part string) bool {
 		return slices.ContainsFunc(v.items, func(it item) bool { return strings.Contains(it.Name, part) })
 	}
-	heads, _ := model.Number("num_attention_heads")
-	hidden, _ := model.Number("hidden_size")
-	_, latent := model.Number("kv_lora_rank") // of whose keys no configuration says what llama.cpp asks for
-	for _, n := range []struct{ key, name string }{
-		{"block_count", "num_hidden_layers"},
-		{"context_length", "max_position_embeddings"},
-		{"embedding_length", "hidden_size"},
-		{"feed_forward_length", "intermediate_size"},
-		{"attention.head_count", "num_attention_heads"},
-		{"attention.head_count_kv", "num_key_value_heads"},
-		{"attention.key_length", "head_dim"},
-		{"attention.value_length", "head_dim"},
-		{"expert_count", "num_local_experts"},
-		{"expert_used_count", "num_experts_per_tok"},
-	} {
-		key := architecture + "." + n.key
-		number, ok := model.Number(n.name)
-		if _, says := keyOf(v.kvs, key); says || strings.HasPrefix(n.key, "expert") && !has("_exps.") {
+	v.keyless(architecture)
+	epsilon := slices.ContainsFunc(convention.GGUFNumbers(architecture), func(n convention.GGUFNumber) bool {
+		_, says := keyOf(v.kvs, architecture+"."+n.Key)
+		return says && isEpsilon(n.Key)
+	})
+	for _, n := range convention.GGUFNumbers(architecture) {
+		key := architecture + "." + n.Key
+		_, says := keyOf(v.kvs, key)
+		if n.Key == "" || !n.Filled || says || n.OfExperts && !has("_exps.") || epsilon && isEpsilon(n.Key) {
 			continue
 		}
+		number, ok := n.Of(model)
 		// What llama.cpp takes without the key needs none.
-		isDefault := n.name == "num_key_value_heads" && number == heads || n.name == "head_dim" && number*heads == hidden
-		if isDefault || latent && (n.name == "num_key_value_heads" || n.name == "head_dim") {
+		if usual, has := n.Default(model); !ok || has && sameNumbers(number, usual, n.Type) {
 			continue
 		}
-		if ok && number > 0 && number <= math.MaxUint32 {
-			add(key, gguf.ValueOf(uint32(number)), strconv.FormatInt(number, 10))
-		}
-	}
-	epsilon := false
-	for _, f := range adapt.GGUFFloats {
-		_, ok := keyOf(v.kvs, architecture+"."+f.Key)
-		epsilon = epsilon || ok && strings.HasSuffix(f.Key, "epsilon")
-	}
-	for _, f := range adapt.GGUFFloats {
-		key := architecture + "." + f.Key
-		isEpsilon := strings.HasSuffix(f.Key, "epsilon")
-		if _, ok := keyOf(v.kvs, key); ok || isEpsilon && epsilon {
-			continue
-		}
-		if number, ok := model.Float(f.Names...); ok && number > 0 && number <= math.MaxFloat32 {
-			add(key, gguf.ValueOf(float32(number)), fmt.Sprint(float32(number)))
-			epsilon = epsilon || isEpsilon
+		if value, ok := valueOf(number, n.Type); ok {
+			add(key, value, textOf(number, n.Type))
+			epsilon = epsilon || isEpsilon(n.Key)
 		}
 	}
 	v.filled(like, filled)
 	return nil
+}
+
+// isEpsilon reports whether a key is of what a normalisation adds before it divides. An architecture has one.
+func isEpsilon(key string) bool { return strings.HasSuffix(key, "_epsilon") }
+
+// agrees refuses key/values of which llama.cpp's converter would have written others for the model.
+func (v *Conversion) agrees(architecture string, refuse func(format string, args ...any) error) error {
+	if v.likeModel {
+		return nil
+	}
+	model := v.opts.Names.Model
+	for _, n := range convention.GGUFNumbers(architecture) {
+		if !n.Compared || n.Key == "" {
+			continue
+		}
+		key := architecture + "." + n.Key
+		// What the file does not say is filled in, and not held to what it means otherwise.
+		says, ok := keyOf(v.kvs, key)
+		if !ok {
+			continue
+		}
+		there, ok := numbersOf(says)
+		here, known := n.Of(model)
+		worked := len(n.Names()) == 0 || n.Name(model) == ""
+		switch {
+		case v.isGGUF():
+			var own gguf.Value
+			if own, known = keyOf(v.Source.Metadata(), key); known {
+				here, known = numbersOf(own)
+			}
+			worked = true
+		case !known && n.ByDefault && model.Type != "":
+			here, known = n.Default(model)
+		}
+		if !ok || !known || there.List && !here.List || sameNumbers(there, here, n.Type) {
+			continue
+		}
+		a, b := textOf(there, n.Type), textOf(here, n.Type)
+		switch {
+		case v.isGGUF():
+			return refuse("%s is %s there and %s here", key, a, b)
+		case worked:
+			return refuse("%s is %s there, and %s is what llama.cpp's converter makes of config.json", key, a, b)
+		}
+		return refuse("%s is %s there and %s here", n.Name(model), a, b)
+	}
+	return nil
+}
+
+// numbersOf reads a value as a formula gives it. ok is false for one that is no number and no text.
+func numbersOf(value gguf.Value) (v convention.GGUFValue, ok bool) {
+	number := func(e gguf.Value) (float64, bool) {
+		if b, ok := e.Bool(); ok {
+			return map[bool]float64{true: 1}[b], true
+		}
+		if n, ok := e.Uint(); ok {
+			return float64(n), true
+		}
+		if n, ok := e.Int(); ok {
+			return float64(n), true
+		}
+		return e.Float()
+	}
+	if v.Text, ok = value.Text(); ok {
+		return v, true
+	}
+	list, isArray := value.Array()
+	if !isArray {
+		n, ok := number(value)
+		v.Numbers = []float64{n}
+		return v, ok
+	}
+	const most = 1 << 12 // more than a model has layers
+	if list.Len() > most {
+		return v, false
+	}
+	v.List = true
+	for i := range list.Len() {
+		e, _ := list.At(i)
+		n, ok := number(e)
+		if !ok {
+			return v, false
+		}
+		v.Numbers = append(v.Numbers, n)
+	}
+	return v, true
+}
+
+// sameNumbers reports whether two values are stored as the same. One number is the same as that
+// number for each layer.
+func sameNumbers(a, b convention.GGUFValue, kind string) bool {
+	if kind == "str" {
+		return a.Text == b.Text && len(a.Numbers) == len(b.Numbers)
+	}
+	if len(a.Numbers) == 0 || len(b.Numbers) == 0 || a.List && b.List && len(a.Numbers) != len(b.Numbers) {
+		return false
+	}
+	for i := range max(len(a.Numbers), len(b.Numbers)) {
+		x, y := a.Numbers[min(i, len(a.Numbers)-1)], b.Numbers[min(i, len(b.Numbers)-1)]
+		if x != y && (kind != "f32" || float32(x) != float32(y)) {
+			return false
+		}
+	}
+	return true
+}
+
+// textOf prints a value as it is stored.
+func textOf(v convention.GGUFValue, kind string) string {
+	text := func(f float64) string {
+		switch kind {
+		case "f32":
+			return strconv.FormatFloat(f, map[bool]byte{true: 'f', false: 'g'}[f >= 1], -1, 32)
+		case "bool":
+			return strconv.FormatBool(f != 0)
+		}
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	switch {
+	case len(v.Numbers) == 0:
+		return strconv.Quote(v.Text)
+	case !v.List:
+		return text(v.Numbers[0])
+	}
+	var words []string
+	for _, n := range v.Numbers {
+		words = append(words, text(n))
+	}
+	return "[" + strings.Join(words, " ") + "]"
+}
+
+// valueOf stores what a formula gives in the type that llama.cpp reads, if it fits.
+func valueOf(v convention.GGUFValue, kind string) (gguf.Value, bool) {
+	for _, f := range v.Numbers {
+		if kind == "u32" && (f < 0 || f > math.MaxUint32 || f != math.Trunc(f)) || kind == "f32" && math.Abs(f) > math.MaxFloat32 {
+			return gguf.Value{}, false
+		}
+	}
+	switch {
+	case kind == "str":
+		return gguf.ValueOf(v.Text), v.Text != ""
+	case len(v.Numbers) == 0:
+		return gguf.Value{}, false
+	case kind == "bool":
+		return gguf.ValueOf(v.Numbers[0] != 0), !v.List
+	case kind == "f32":
+		return gguf.ValueOf(float32(v.Numbers[0])), !v.List
+	case v.List:
+		each := make([]uint32, len(v.Numbers))
+		for i, f := range v.Numbers {
+			each[i] = uint32(f)
+		}
+		return gguf.ArrayOf(each...), true
+	}
+	return gguf.ValueOf(uint32(v.Numbers[0])), true
+}
+
+// keyless notes what a configuration says and GGUF files of an architecture have no key for.
+func (v *Conversion) keyless(architecture string) {
+	model := v.opts.Names.Model
+	if v.likeModel || v.isGGUF() {
+		return
+	}
+	for _, n := range convention.GGUFNumbers(architecture) {
+		if n.Key != "" {
+			continue
+		}
+		number, ok := n.Of(model)
+		usual, known := n.Default(model)
+		if !ok || known && sameNumbers(number, usual, n.Type) {
+			continue
+		}
+		without := "llama.cpp computes without it"
+		if known {
+			without = "llama.cpp computes with " + textOf(usual, n.Type)
+		}
+		v.note("config.json has %s %s, and GGUF files of %s have no key for it: %s", n.Name(model), textOf(number, n.Type), architecture, without)
+	}
 }
 
 // filled notes the keys that a configuration has given.

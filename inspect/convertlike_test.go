@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 )
 
@@ -175,7 +177,7 @@ func TestConvertLikeFillsIn(t *testing.T) {
 				switch tokenizer := strings.HasPrefix(key, "tokenizer.ggml.model") || key == "tokenizer.ggml.tokens"; {
 				case tokenizer && (err == nil || !strings.Contains(err.Error(), "no key "+key)):
 					t.Errorf("without %s: %v", key, err)
-				case !tokenizer && key != "qwen3moe.expert_feed_forward_length" && err != nil:
+				case !tokenizer && err != nil:
 					t.Errorf("without %s: %v", key, err)
 				}
 			})
@@ -237,4 +239,125 @@ func convertLike(t *testing.T, m likeModel, keys map[string]string, beside bool)
 		}
 	}
 	return nil
+}
+
+// ownGGUF is what llama.cpp's converter writes for the model of sampleNumbers with more in config.json,
+// worked out by hand from set_gguf_parameters in conversion/*.py.
+var ownGGUF = []struct {
+	from, to, config string
+	keys             string // below the architecture
+}{
+	{
+		"llama-hf", "llama-gguf", `"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": {"type": "linear", "factor": 4.0}`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.head_count_kv u32 4, attention.key_length u32 8, rope.freq_base f32 10000, rope.scaling.type str linear, rope.scaling.factor f32 4, vocab_size u32 64",
+	},
+	{
+		"qwen2-hf", "qwen2-gguf", `"rms_norm_eps": 1e-5, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 16}`,
+		"feed_forward_length u32 48, attention.head_count u32 4, rope.scaling.type str yarn, rope.scaling.factor f32 4, rope.scaling.original_context_length u32 16, rope.scaling.yarn_beta_fast f32 16",
+	},
+	{
+		"deepseek_v3-hf", "deepseek2-gguf", `"rms_norm_eps": 1e-5, "qk_rope_head_dim": 4, "q_lora_rank": 32, "moe_intermediate_size": 48, "n_shared_experts": 1, "routed_scaling_factor": 2.5,
+"first_k_dense_replace": 1, "norm_topk_prob": true, "scoring_func": "sigmoid", "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 16, "mscale_all_dim": 1.0}`,
+		`feed_forward_length u32 48, attention.head_count u32 4, attention.head_count_kv u32 1, attention.key_length u32 24, attention.value_length u32 20, attention.key_length_mla u32 16,
+attention.value_length_mla u32 16, attention.kv_lora_rank u32 20, attention.q_lora_rank u32 32, rope.dimension_count u32 4, leading_dense_block_count u32 1, expert_count u32 2, expert_feed_forward_length u32 48,
+expert_shared_count u32 1, expert_weights_scale f32 2.5, expert_weights_norm bool true, expert_gating_func u32 2, rope.scaling.type str yarn, rope.scaling.factor f32 40,
+rope.scaling.original_context_length u32 16, rope.scaling.yarn_log_multiplier f32 0.1`,
+	},
+	{
+		"gemma2-hf", "gemma2-gguf", `"rms_norm_eps": 1e-5, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "sliding_window": 4096`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.key_length u32 8, attention.value_length u32 8, attention.sliding_window u32 4096, attn_logit_softcapping f32 50, final_logit_softcapping f32 30",
+	},
+	{
+		"gemma3-hf", "gemma3-gguf", `"rms_norm_eps": 1e-5, "sliding_window": 512, "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.sliding_window u32 512, rope.freq_base f32 1000000, rope.freq_base_swa f32 10000",
+	},
+	{
+		"phi3-hf", "phi3-gguf", `"rms_norm_eps": 1e-5, "max_position_embeddings": 64, "original_max_position_embeddings": 16, "sliding_window": 32`,
+		"feed_forward_length u32 48, attention.head_count u32 4, rope.dimension_count u32 8, rope.scaling.original_context_length u32 16, attention.sliding_window u32 32",
+	},
+	{
+		"mamba-hf", "mamba-gguf", `"layer_norm_epsilon": 1e-5, "state_size": 16, "conv_kernel": 4, "time_step_rank": 2`,
+		"feed_forward_length u32 0, attention.head_count u32 0, ssm.conv_kernel u32 4, ssm.inner_size u32 48, ssm.state_size u32 16, ssm.time_step_rank u32 2",
+	},
+	{
+		"lfm2-hf", "lfm2-gguf", `"norm_eps": 1e-5, "conv_L_cache": 3, "layer_types": ["conv", "full_attention"], "block_ff_dim": 72, "block_auto_adjust_ff_dim": true, "block_ffn_dim_multiplier": 1.0, "block_multiple_of": 16`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.head_count_kv [u32] 0 4, shortconv.l_cache u32 3",
+	},
+	{
+		"llama4-hf", "llama4-gguf", `"rms_norm_eps": 1e-5, "intermediate_size_mlp": 48, "interleave_moe_layer_step": 1`,
+		"feed_forward_length u32 48, expert_feed_forward_length u32 48, attention.head_count u32 4, expert_count u32 2, interleave_moe_layer_step u32 1",
+	},
+	{
+		"gpt_oss-hf", "gpt-oss-gguf", `"rms_norm_eps": 1e-5, "sliding_window": 128, "num_experts_per_tok": 2`,
+		"feed_forward_length u32 48, expert_feed_forward_length u32 48, attention.head_count u32 4, expert_count u32 2, expert_used_count u32 2, attention.sliding_window u32 128",
+	},
+	{
+		"granitemoe-hf", "granitemoe-gguf", `"rms_norm_eps": 1e-5, "attention_multiplier": 0.015625, "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.scale f32 0.015625, embedding_scale f32 12, residual_scale f32 0.22, logit_scale f32 8",
+	},
+	{
+		"qwen3_moe-hf", "qwen3moe-gguf", `"rms_norm_eps": 1e-5, "moe_intermediate_size": 48, "num_experts_per_tok": 2`,
+		"feed_forward_length u32 48, expert_feed_forward_length u32 48, attention.head_count u32 4, expert_count u32 2, expert_used_count u32 2",
+	},
+	{"command-r-hf", "command-r-gguf", `"layer_norm_eps": 1e-5, "logit_scale": 0.0625`, "feed_forward_length u32 48, attention.head_count u32 4, logit_scale f32 0.0625"},
+}
+
+// The key/values that llama.cpp's converter writes for a model describe it, whatever they are made of, and
+// each of them with another number is refused, with both.
+func TestConvertLikeOwnNumbers(t *testing.T) {
+	for _, test := range ownGGUF {
+		t.Run(test.to, func(t *testing.T) {
+			from, _ := convention.Lookup(test.from)
+			to, _ := convention.Lookup(test.to)
+			architecture := strings.TrimSuffix(test.to, "-gguf")
+			dir := t.TempDir()
+			sampleOf(t, dir, from, to)
+			path := filepath.Join(dir, "config.json")
+			config, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(strings.TrimSuffix(string(config), "}")+", "+test.config+"}"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			c := open(t, filepath.Join(dir, "model.safetensors"))
+			n := 0
+			run := func(keys []string) error {
+				n++
+				like := filepath.Join(dir, fmt.Sprint(n, ".gguf"))
+				text := "format gguf\nkv general.architecture str " + architecture + "\nkv tokenizer.ggml.model str none\n"
+				for _, key := range append(keys, "context_length u32 64", "embedding_length u32 32", "block_count u32 2", "attention.layer_norm_rms_epsilon f32 1e-5") {
+					text += "kv " + architecture + "." + key + "\n"
+				}
+				if err := fixture.Write(like, text); err != nil {
+					t.Fatal(err)
+				}
+				v, err := inspect.Convert(t.Context(), []*checkpoint.Checkpoint{c}, &inspect.ConvertOptions{
+					Names: inspect.RenameOptions{From: test.from, To: test.to}, Like: open(t, like), Write: assemble.Options{Output: filepath.Join(dir, "out.gguf")},
+				})
+				if err == nil {
+					v.Close()
+				}
+				return err
+			}
+			keys := strings.Split(strings.ReplaceAll(test.keys, "\n", " "), ", ")
+			if err := run(slices.Clone(keys)); err != nil {
+				t.Fatalf("its own: %v", err)
+			}
+			for i, key := range keys {
+				f := strings.Fields(key)
+				was := f[len(f)-1]
+				now := map[string]string{"yarn": "linear", "linear": "yarn", "true": "false"}[was]
+				if number, err := strconv.ParseFloat(was, 64); err == nil {
+					now = strconv.FormatFloat(2*number+1, 'f', -1, 64)
+				}
+				f[len(f)-1] = now
+				other := slices.Clone(keys)
+				other[i] = strings.Join(f, " ")
+				if err := run(other); err == nil || !strings.Contains(err.Error(), was) || !strings.Contains(err.Error(), now) {
+					t.Errorf("with %s: %v", other[i], err)
+				}
+			}
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"strconv"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
@@ -53,16 +54,14 @@ func ModelWith(c *checkpoint.Checkpoint, doc *checkpoint.Config) *convention.Mod
 			v, _ := doc.Find(path...)
 			return number(v)
 		})
-		m.Floats = append(m.Floats, func(key string) (float64, bool) {
-			v, ok := findConfig(doc, key)
-			if !ok && key == "rope_theta" {
-				scaling, _ := ropeParameters(doc)
-				v, ok = scaling.Find(key)
+		m.Floats = append(m.Floats, func(key string) (float64, bool) { return findSetting(doc, key).Float() })
+		m.Texts = append(m.Texts, func(key string) ([]string, bool) {
+			if key == "rope.type" { // as it was called before transformers 4.45
+				if list, ok := texts(findSetting(doc, "rope.rope_type")); ok {
+					return list, true
+				}
 			}
-			if !ok {
-				return 0, false
-			}
-			return v.Float()
+			return texts(findSetting(doc, key))
 		})
 	}
 	if doc != nil {
@@ -94,6 +93,36 @@ func findConfig(doc *checkpoint.Config, path ...string) (checkpoint.ConfigValue,
 		return v, true
 	}
 	return doc.Find(path...)
+}
+
+// findSetting finds a value of the language model, or of the whole, and what is said of rotary embedding
+// by its name below "rope.", or by itself where configurations differ in where they have it.
+func findSetting(doc *checkpoint.Config, key string) checkpoint.ConfigValue {
+	rotary, below := strings.CutPrefix(key, "rope.")
+	v, ok := findConfig(doc, strings.Split(key, ".")...)
+	if below || !ok && (key == "rope_theta" || key == "partial_rotary_factor") {
+		scaling, _ := ropeParameters(doc)
+		v, _ = scaling.Find(rotary)
+	}
+	return v
+}
+
+// texts are a text, or the texts and numbers of a list.
+func texts(v checkpoint.ConfigValue) ([]string, bool) {
+	if s, ok := v.Text(); ok {
+		return []string{s}, true
+	}
+	var list []string
+	for _, e := range v.Elements() {
+		if s, ok := e.Text(); ok {
+			list = append(list, s)
+		} else if f, ok := e.Float(); ok {
+			list = append(list, strconv.FormatFloat(f, 'g', -1, 64))
+		} else {
+			return nil, false
+		}
+	}
+	return list, len(list) > 0
 }
 
 // ropeParameters finds what is said of rotary embedding. transformers 5 calls
@@ -208,27 +237,22 @@ func ggufKeys(c *checkpoint.Checkpoint, architecture string) func(key string) (i
 	}
 }
 
-// GGUFFloats are the keys of a GGUF file for numbers that need not be integers, below the architecture, and the
-// names of config.json for them (llama.cpp: conversion/base.py, TextModel.set_gguf_parameters).
-var GGUFFloats = []struct {
-	Key   string
-	Names []string
-}{
-	{"attention.layer_norm_rms_epsilon", []string{"rms_norm_eps", "norm_eps"}},
-	{"attention.layer_norm_epsilon", []string{"layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"}},
-	{"rope.freq_base", []string{"rope_theta"}},
-}
-
 // ggufFloats finds such numbers by the names of config.json.
 func ggufFloats(c *checkpoint.Checkpoint, architecture string) func(key string) (float64, bool) {
+	names := make(map[string][]string)
+	for _, n := range convention.GGUFNumbers(architecture) {
+		if n.Type == "f32" && n.Key != "" {
+			names[architecture+"."+n.Key] = n.Names()
+		}
+	}
 	floats := make(map[string]float64)
 	for _, kv := range c.Metadata() {
-		for _, f := range GGUFFloats {
-			if kv.Value == nil || kv.Key != architecture+"."+f.Key {
-				continue
-			}
-			if v, ok := kv.Value.Float(); ok {
-				floats[f.Names[0]] = v
+		if kv.Value == nil {
+			continue
+		}
+		if v, ok := kv.Value.Float(); ok {
+			for _, name := range names[kv.Key] {
+				floats[name] = v
 			}
 		}
 	}

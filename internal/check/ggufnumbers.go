@@ -36,8 +36,9 @@ tokens are what a converter wrote that read another field.`,
 		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Error},
 		Title:    "a key that every reader of language models needs is absent",
 		Doc: `llama.cpp stops at “key not found in model” without context_length, embedding_length,
-block_count, the epsilon of the normalisation, the model of the tokenizer and its tokens. Without
-head_count blocks with attention have no heads, and without feed_forward_length those of ffn_up no rows.`,
+block_count, the epsilon of the normalisation, the model of the tokenizer and its tokens, and without what an
+architecture needs besides: expert_feed_forward_length, the sliding window of gpt-oss, the scales of Granite, the
+sizes of a state space. Without head_count blocks with attention have no heads, and without feed_forward_length those of ffn_up no rows.`,
 		Bad: "no llama.context_length", Good: "llama.context_length = 8192",
 	},
 	{
@@ -182,12 +183,14 @@ func (k ggufKeys) dimension(role string, block int, hidden uint64, shape []uint6
 			if module == "layer.mlp.experts.down" {
 				inner = shape[2]
 			}
-			keys := dense[:1]
+			keys, without := dense[:1], ""
 			if n, ok := k.perBlock(dense[1], block); ok && n > 0 {
 				keys = dense[1:2]
+			} else {
+				without = fmt.Sprintf(" and there is no %s.%s", k.arch, dense[1])
 			}
 			if want, fits := among(inner, keys...); !fits && want != "" {
-				return want
+				return want + without
 			}
 		}
 	case "layer.attn.v":
@@ -301,7 +304,13 @@ func runGGUFKeys(p *Pass) {
 		if _, whole := m.wholeGGUF(); !whole {
 			continue
 		}
-		keys := []string{k.arch + ".context_length", k.arch + ".embedding_length", k.arch + ".block_count", "tokenizer.ggml.model"}
+		var keys []string
+		for _, n := range convention.GGUFNumbers(k.arch) {
+			if n.Needed {
+				keys = append(keys, k.arch+"."+n.Key)
+			}
+		}
+		keys = append(keys, "tokenizer.ggml.model")
 		if ggufText(k.File, "tokenizer.ggml.model") != "none" && ggufText(k.File, "tokenizer.ggml.model") != "no_vocab" {
 			keys = append(keys, "tokenizer.ggml.tokens")
 		}
@@ -328,22 +337,19 @@ func runGGUFKeys(p *Pass) {
 	}
 }
 
-// keyTypes are those in which llama.cpp reads what every architecture may have
-// (src/llama-model.cpp, load_hparams; GKV::get_kv compares the types).
-var keyTypes = map[string]gguf.ValueType{
-	"context_length": gguf.TypeUint32, "embedding_length": gguf.TypeUint32, "block_count": gguf.TypeUint32,
-	"feed_forward_length": gguf.TypeUint32, "attention.head_count": gguf.TypeUint32, "attention.head_count_kv": gguf.TypeUint32,
-	"attention.key_length": gguf.TypeUint32, "attention.value_length": gguf.TypeUint32,
-	"expert_count": gguf.TypeUint32, "expert_used_count": gguf.TypeUint32, "rope.dimension_count": gguf.TypeUint32,
-	"attention.layer_norm_rms_epsilon": gguf.TypeFloat32, "attention.layer_norm_epsilon": gguf.TypeFloat32,
-	"rope.freq_base": gguf.TypeFloat32,
-}
+// keyTypes are the types of keys as [convention.GGUFNumber] spells them (GKV::get_kv of
+// src/llama-model-loader.cpp compares them).
+var keyTypes = map[string]gguf.ValueType{"u32": gguf.TypeUint32, "f32": gguf.TypeFloat32, "bool": gguf.TypeBool, "str": gguf.TypeString}
 
 func runGGUFKeyTypes(p *Pass) {
 	for m, k := range p.ggufModels {
+		types := make(map[string]gguf.ValueType)
+		for _, n := range convention.GGUFNumbers(k.arch) {
+			types[n.Key] = keyTypes[n.Type]
+		}
 		for _, kv := range k.KVs {
 			key, ok := strings.CutPrefix(kv.Key, k.arch+".")
-			want, known := keyTypes[key]
+			want, known := types[key]
 			if !ok || !known || kv.Value.Type() == want || kv.Value.Type() == gguf.TypeArray && slices.Contains(perLayer, key) {
 				continue
 			}

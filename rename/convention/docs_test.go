@@ -22,8 +22,8 @@ func numbersTable() string {
 			others = append(others, "`"+s.name+"`")
 		}
 		key := ""
-		if n.gguf != "" {
-			key = "`" + n.gguf + "`"
+		if name, ok := GGUFKey("", n.name); ok {
+			key = "`" + strings.TrimPrefix(name, ".") + "`"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", n.name, strings.Join(others, ", "), key)
 	}

@@ -30,6 +30,9 @@ type Model struct {
 	// Floats give numbers that need not be integers by the names that config.json has for
 	// them, in the same way.
 	Floats []func(key string) (float64, bool)
+	// Texts give texts, and the texts and numbers of lists, by the names that config.json has for
+	// them, in the same way.
+	Texts []func(key string) ([]string, bool)
 	// Adapter is what is known of the tensors' factors, where they change a model.
 	Adapter *adapter.Settings
 }
@@ -104,6 +107,19 @@ func (m *Model) Float(keys ...string) (float64, bool) {
 	return 0, false
 }
 
+// Text returns a text, or what a list has.
+func (m *Model) Text(key string) ([]string, bool) {
+	if m == nil {
+		return nil, false
+	}
+	for _, document := range m.Texts {
+		if list, ok := document(key); ok {
+			return list, true
+		}
+	}
+	return nil, false
+}
+
 // Or returns what is known of either of two models that are one. Where both
 // know, m decides.
 func (m *Model) Or(other *Model) *Model {
@@ -118,6 +134,7 @@ func (m *Model) Or(other *Model) *Model {
 	both.Rotary = cmp.Or(m.Rotary, other.Rotary)
 	both.Documents = slices.Concat(m.Documents, other.Documents)
 	both.Floats = slices.Concat(m.Floats, other.Floats)
+	both.Texts = slices.Concat(m.Texts, other.Texts)
 	return &both
 }
 
@@ -126,7 +143,6 @@ type number struct {
 	name   string // in transformers
 	source string
 	others []spelling
-	gguf   string // the GGUF key below the architecture (gguf-py/gguf/constants.py)
 }
 
 type spelling struct{ name, source string }
@@ -137,41 +153,41 @@ var numbers = []number{
 		{"n_head", "transformers: GPT2Config, BloomConfig"},
 		{"n_heads", "meta-llama: llama/model.py ModelArgs; transformers: MptConfig"},
 		{"num_heads", "transformers: T5Config, GPTNeoConfig"},
-	}, "attention.head_count"},
+	}},
 	{"num_key_value_heads", "transformers: LlamaConfig", []spelling{
 		{"n_head_kv", "Falcon and Phi as first released: configuration_RW.py, configuration_mixformer_sequential.py"},
 		{"num_kv_heads", "transformers: FalconConfig"},
 		{"n_kv_heads", "meta-llama: llama/model.py ModelArgs"},
 		{"multi_query_group_num", "ChatGLM: configuration_chatglm.py"},
 		{"num_query_groups", "Megatron-LM: megatron/core/transformer/transformer_config.py"},
-	}, "attention.head_count_kv"},
+	}},
 	{"head_dim", "transformers: LlamaConfig; mistral-inference: args.py", []spelling{
 		{"kv_channels", "ChatGLM: configuration_chatglm.py; Megatron-LM: transformer_config.py"},
-	}, "attention.key_length"},
+	}},
 	{"hidden_size", "transformers: LlamaConfig", []spelling{
 		{"n_embd", "transformers: GPT2Config"},
 		{"dim", "meta-llama: llama/model.py ModelArgs; transformers: DistilBertConfig"},
 		{"d_model", "transformers: T5Config, MptConfig"},
 		{"n_embed", "BLOOM as first released: config.json"},
-	}, "embedding_length"},
+	}},
 	{"num_hidden_layers", "transformers: LlamaConfig", []spelling{
 		{"n_layer", "transformers: GPT2Config, BloomConfig"},
 		{"n_layers", "meta-llama: llama/model.py ModelArgs; transformers: MptConfig"},
 		{"num_layers", "transformers: T5Config; ChatGLM: configuration_chatglm.py"},
-	}, "block_count"},
+	}},
 	{"intermediate_size", "transformers: LlamaConfig", []spelling{
 		{"ffn_hidden_size", "ChatGLM: configuration_chatglm.py; Megatron-LM: transformer_config.py"},
 		{"n_inner", "transformers: GPT2Config"},
-	}, "feed_forward_length"},
+	}},
 	{"vocab_size", "transformers: LlamaConfig", []spelling{
 		{"padded_vocab_size", "ChatGLM: configuration_chatglm.py; litgpt: config.py"},
-	}, "vocab_size"},
+	}},
 	{"num_local_experts", "transformers: MixtralConfig", []spelling{
 		{"num_experts", "transformers: Qwen2MoeConfig"},
 		{"n_routed_experts", "transformers: DeepseekV3Config"},
 		{"moe_num_experts", "transformers: Ernie4_5_MoeConfig"},
-	}, "expert_count"},
-	{"num_experts_per_tok", "transformers: MixtralConfig", nil, "expert_used_count"},
+	}},
+	{"num_experts_per_tok", "transformers: MixtralConfig", nil},
 	{"max_position_embeddings", "transformers: LlamaConfig", []spelling{
 		{"n_positions", "transformers: GPT2Config"},
 		{"n_ctx", "GPT-2 as first released: config.json"},
@@ -179,18 +195,17 @@ var numbers = []number{
 		{"model_max_length", "llama.cpp: conversion/base.py, TextModel.set_gguf_parameters"},
 		{"seq_length", "ChatGLM: configuration_chatglm.py"},
 		{"max_seq_len", "transformers: MptConfig"},
-	}, "context_length"},
-	{"kv_lora_rank", "transformers: DeepseekV3Config", nil, "attention.kv_lora_rank"},
-	{"v_head_dim", "transformers: DeepseekV3Config", nil, "attention.value_length_mla"},
-	{"qk_nope_head_dim", "transformers: DeepseekV3Config", nil, ""},
+	}},
+	{"kv_lora_rank", "transformers: DeepseekV3Config", nil},
+	{"v_head_dim", "transformers: DeepseekV3Config", nil},
+	{"qk_nope_head_dim", "transformers: DeepseekV3Config", nil},
 	{"n_groups", "transformers: Mamba2Config, NemotronHConfig", []spelling{
 		{"mamba_n_groups", "transformers: FalconH1Config, GraniteMoeHybridConfig"},
-	}, "ssm.group_count"},
-	// convert_hf_to_gguf.py Qwen3NextModel writes these keys of state-space models.
-	{"linear_num_key_heads", "transformers: Qwen3NextConfig", nil, "ssm.group_count"},
-	{"linear_num_value_heads", "transformers: Qwen3NextConfig", nil, "ssm.time_step_rank"},
-	{"linear_key_head_dim", "transformers: Qwen3NextConfig", nil, "ssm.state_size"},
-	{"linear_value_head_dim", "transformers: Qwen3NextConfig", nil, ""},
+	}},
+	{"linear_num_key_heads", "transformers: Qwen3NextConfig", nil},
+	{"linear_num_value_heads", "transformers: Qwen3NextConfig", nil},
+	{"linear_key_head_dim", "transformers: Qwen3NextConfig", nil},
+	{"linear_value_head_dim", "transformers: Qwen3NextConfig", nil},
 }
 
 // spellings lists the names of the number, transformers' first.
@@ -223,9 +238,13 @@ func Spellings(key string) []string {
 
 // GGUFKey gives the GGUF key of a number by its config.json name.
 func GGUFKey(architecture, key string) (string, bool) {
-	n := numberOf(key)
-	if n == nil || n.gguf == "" {
-		return "", false
+	if n := numberOf(key); n != nil {
+		key = n.name
 	}
-	return architecture + "." + n.gguf, true
+	for _, n := range ggufTable()[everyArchitecture] {
+		if names := n.Names(); len(names) > 0 && names[0] == key && n.Type == "u32" {
+			return architecture + "." + n.Key, true
+		}
+	}
+	return "", false
 }
