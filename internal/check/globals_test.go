@@ -79,7 +79,8 @@ func TestGradeOf(t *testing.T) {
 		{"torch", "floaty", unknown},
 		{"torch.cuda", "HalfStorage", accepted},
 		{"torch", "load", dangerous},
-		{"torch", "FloatStorage.from_file", unknown}, // an attribute is another name
+		{"torch", "FloatStorage._new_shared", unknown}, // an attribute is another name
+		{"torch", "FloatStorage.from_file", dangerous},
 		{"collections", "OrderedDict", accepted},
 		{"collections", "OrderedDict.fromkeys", unknown},
 		{"argparse", "Namespace", harmless},
@@ -144,6 +145,23 @@ func TestGradeOf(t *testing.T) {
 		{"pandas", "read_pickle", dangerous},
 		{"pandas", "DataFrame", unknown},
 		{"yaml", "unsafe_load", dangerous},
+		{"copyreg", "extension 7", dangerous}, // of EXT1
+		{"copyreg", "add_extension", dangerous},
+		{"copyreg", "_reconstructor", harmless},
+		{"__builtin__", "eval", dangerous}, // in a protocol that does not call it builtins
+		{"cPickle", "loads", dangerous},
+		{"numpy", "load", dangerous},
+		{"numpy", "ndarray", harmless},
+		{"numpy", "ndarray.tofile", dangerous},
+		{"numpy.testing", "runstring", dangerous},
+		{"torch.fx.graph_module", "reduce_graph_module", dangerous},
+		{"torch.fx.graph_module", "GraphModule", unknown},
+		{"torch.package.package_importer", "PackageImporter", dangerous},
+		{"torch.distributed.elastic.multiprocessing", "start_processes", dangerous},
+		{"torch.serialization", "_get_layout", accepted},
+		{"torch.serialization", "add_safe_globals", dangerous},
+		{"weakref", "ref", unknown},
+		{"hydra.utils", "instantiate", dangerous},
 		{"", "", unknown},
 	} {
 		if got, _ := gradeOf(&pytorch.Global{Module: test.module, Name: test.name}); got != test.want {
