@@ -91,12 +91,15 @@ const (
 	CodePersistentID  Code = "persistent_id"  // a persistent id that names no storage
 	CodeDuplicateKey  Code = "duplicate_key"  // a key of a dictionary twice; the last counts
 	CodeStorageChange Code = "storage_change" // one storage described in two ways
+	CodeCalledResult  Code = "called_result"  // a call of what a call results in
+	CodeStorageName   Code = "storage_name"   // a storage with a key that is a directory's, or leaves the archive's
 )
 
 // The faults of tensors and storages that [File.Validate] reports.
 const (
 	CodeDuplicateName  Code = "duplicate_name"
 	CodeEmptyName      Code = "empty_name"
+	CodeKeyType        Code = "key_type"      // a key on the way to a tensor that is neither text nor a whole number
 	CodeControlChars   Code = "control_chars" // characters that drive terminals or reverse text
 	CodeBadTensor      Code = "bad_tensor"    // arguments that are no tensor's
 	CodeUnknownDType   Code = "unknown_dtype"
@@ -134,6 +137,9 @@ var severities = map[Code]Severity{
 	CodeDuplicateKey:   Warning,
 	CodeDuplicateName:  Warning,
 	CodeEmptyName:      Warning,
+	CodeKeyType:        Warning,
+	CodeCalledResult:   Warning,
+	CodeStorageName:    Warning,
 	CodeControlChars:   Warning,
 	CodeNoData:         Warning,
 	CodeSparse:         Warning,

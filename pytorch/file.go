@@ -253,7 +253,7 @@ func (f *File) finish(m *machine, v Value, end int) {
 	f.root, f.faults = v, m.faults
 	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
 	f.globals, f.storages = m.imported(), append(f.storages, m.storages.list)
-	f.made = append(f.made, made{m.room.tensors, m.w.base})
+	f.made = append(f.made, made{m.room.tensors, m.w.base, m.apart})
 }
 
 // after reports what follows a pickle that should be alone.

@@ -131,6 +131,39 @@ func TestNoTensorIsLost(t *testing.T) {
 	}
 }
 
+// TestLostPaths says where tensors are that are not listed.
+func TestLostPaths(t *testing.T) {
+	storage := func(seed int) *tt.Storage { return tt.NewTensor("int8", seed, 2).Storage }
+	hooked := func(hooks tt.Dict) any {
+		return call("torch._utils._rebuild_tensor_v2", storage(1), 0, tt.Tuple{2}, tt.Tuple{1}, false, hooks)
+	}
+	lost := tt.NewTensor("int8", 2, 2)
+	for name, test := range map[string]struct {
+		root any
+		want string
+	}{
+		"a key":               {tt.D("a", tt.D("w", hooked(tt.D())), "b", tt.D("x", tt.Dict{{Key: lost, Value: 1}})), `"b.x.key tensor int8 [2]"`},
+		"a key in a tuple":    {tt.D("a", hooked(tt.D()), "b", tt.Dict{{Key: tt.Tuple{1, lost}, Value: 1}}), `"b.key (1, tensor int8 [2]).1"`},
+		"a hook":              {tt.D("a", tt.D("w", hooked(tt.Dict{{Key: 7, Value: lost}}))), `"a.w._backward_hooks.7"`},
+		"a parameter's hook":  {tt.D("w", call("torch._utils._rebuild_parameter", hooked(tt.D()), true, tt.D("h", lost))), `"w._backward_hooks.h"`},
+		"its data's hook":     {tt.D("w", call("torch._utils._rebuild_parameter", hooked(tt.D("h", lost)), true, tt.D())), `"w._backward_hooks.h"`},
+		"an attribute":        {tt.D("a", hooked(tt.D()), "d", tt.Call{Func: tt.Named("collections.OrderedDict"), State: tt.D("_metadata", tt.List{1, lost})}), `"d._metadata.1"`},
+		"of which nothing is": {tt.D("a", hooked(tt.D()), "d", tt.Raw(aTensor+"0N")), ""},
+	} {
+		f := read(t, tt.File{Root: test.root, Protocol: 2}.Zip().Bytes())
+		var got string
+		for _, flt := range f.Validate() {
+			if flt.Code == CodeLost {
+				got = flt.Detail
+			}
+		}
+		_, paths, _ := strings.Cut(got, "; there are some at ")
+		if got == "" || paths != test.want {
+			t.Errorf("%s: %q, want %s", name, got, test.want)
+		}
+	}
+}
+
 // TestOnDevice lists what is made of a tensor of the CPU with the dtype that it is given, which is another one
 // only in files that torch did not write.
 func TestOnDevice(t *testing.T) {

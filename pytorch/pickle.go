@@ -49,6 +49,8 @@ type machine struct {
 	put      uint64
 	putLater map[uint64]bool
 
+	apart []apart
+
 	globals  map[[2]string]*Global
 	order    []*Global
 	storages storageTable
@@ -804,8 +806,13 @@ func (m *machine) call(callee Value, args *List) {
 				return
 			}
 		}
-	} else if _, ok := callee.(*Object); !ok {
+	} else if o, ok := callee.(*Object); !ok {
 		m.warn(CodeBadTarget, "the pickle calls %s", repr(callee))
+	} else {
+		m.warn(CodeCalledResult, "the pickle calls %s, which it makes itself: what that does is up to what made it", repr(o))
+		if g, ok := o.Class.(*Global); ok {
+			m.called(g) // its __call__
+		}
 	}
 	m.charge(sizeOfObject)
 	o := m.room.object()
@@ -839,6 +846,7 @@ func (m *machine) build(target, state Value) {
 	case *Tensor:
 		m.set(t, state)
 	case *Dict: // _metadata of a state dict; tensors in it are in no part of what is listed
+		m.setApart(t, "", state)
 	default:
 		m.warn(CodeBadTarget, "the pickle sets the state of %s", repr(target))
 	}
@@ -911,7 +919,48 @@ func (m *machine) copyOf(t *Tensor) *Tensor {
 	m.charge(sizeOfTensor)
 	made := *t
 	made.placed, t.placed = false, true
-	return m.mark(m.room.tensor(made))
+	out := m.mark(m.room.tensor(made))
+	if n := len(m.apart); n > 0 && m.apart[n-1].of == t {
+		m.setApart(out, m.apart[n-1].key, m.apart[n-1].v)
+	}
+	return out
+}
+
+// An apart value is one with tensors that is an attribute of what has none that are listed: of a dictionary, or
+// as hooks of a tensor.
+type apart struct {
+	of  Value
+	key string
+	v   Value
+}
+
+// setApart notes an attribute, if there is a tensor in it.
+func (m *machine) setApart(of Value, key string, v Value) {
+	if m.brief {
+		return
+	}
+	const some, deep = 10_000, 8
+	left := some
+	var has func(v Value, depth int) bool
+	has = func(v Value, depth int) bool {
+		if left--; left < 0 || depth == 0 {
+			return false
+		}
+		if isTensor(v) {
+			return true
+		}
+		for _, child := range children(v) {
+			if has(child, depth-1) {
+				return true
+			}
+		}
+		return false
+	}
+	if has(v, deep) {
+		m.charge(64)
+		m.apart = append(m.apart, apart{of, key, v})
+	}
+	m.charge(perStep / 2 * (some - max(left, 0))) // for the time it takes
 }
 
 // stated is a layout with one state more.

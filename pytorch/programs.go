@@ -157,18 +157,59 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 	if err != nil {
 		return archiveFault(err)
 	}
-	// Other readers may find pickles before the first member, and behind the end.
-	begin, end := a.Bounds()
-	for _, outside := range [][2]int64{{0, begin}, {end, size}} {
-		w := &window{r: r, off: outside[0], size: outside[1] - outside[0], base: outside[0]}
+	// Other readers may find pickles before the first member, between members, and behind the end.
+	look := func(begin, end int64) error {
+		w := &window{r: r, off: begin, size: end - begin, base: begin}
 		if base < 0 {
 			w.base = -1
 		}
-		if err := l.behind(w, place, depth); err != nil {
-			return err
-		}
+		return l.behind(w, place, depth)
 	}
-	return nil
+	first, end := a.Bounds()
+	if _, far := r.(ziparchive.Ahead); far { // where each member ends its header says, which would be a request
+		err = look(0, first)
+	} else {
+		err = a.Hidden(look, func(m *ziparchive.Member) error { return l.hidden(r, a, m, place, base, depth) })
+	}
+	if err != nil {
+		if err == errEnough {
+			err = nil
+		}
+		return archiveFault(err)
+	}
+	return look(end, size)
+}
+
+// hidden looks at the pickles in a member that is not in the directory. Those of protocol 2 or newer that are
+// stored are found among the bytes of no member.
+func (l *programs) hidden(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, place string, base int64, depth int) error {
+	const most = 8 << 20
+	if m.Method != ziparchive.Stored && m.Method != ziparchive.Deflate || l.full {
+		return nil
+	}
+	if m.Method == ziparchive.Deflate {
+		m.Size = min(m.Size, most)
+	}
+	if m.Size > l.left {
+		return l.member(r, a, m, "", inside(place, m.Name), base, depth)
+	}
+	l.left -= m.Size
+	packed, begin, err := a.Reader(m)
+	if err != nil {
+		return nil // no reader gets at it
+	}
+	at := inside(place, m.Name+", which is not in the directory")
+	if begin >= 0 {
+		w := &window{r: r, off: begin, size: int64(m.Size), base: -1}
+		head, err := w.view(0, int(min(m.Size, 1)))
+		if err == nil && len(head) > 0 && head[0] != opProto && isProgram(m.Name) {
+			_, _, _, err = l.run(w, 0, at, true, depth)
+		}
+		return err
+	}
+	data, _ := io.ReadAll(packed) // of which an unpickler carries out what there is
+	w := &window{size: int64(len(data)), buf: data, base: -1, perByte: perPacked(uint64(len(data)), m.Packed)}
+	return l.stream(w, at, true, depth)
 }
 
 // errEnough ends a look at an archive.

@@ -172,8 +172,10 @@ func rebuildTensor(m *machine, g *Global, args []Value) (Value, bool) {
 				t.Layout = m.with(t.Layout, func(l *Layout) { l.Quantizer, l.attrs = q, m.perChannel(q) })
 			}
 		}
+		m.setHooks(t, rest, 2)
 		return m.mark(t), true
 	}
+	m.setHooks(t, rest, 1)
 	if len(rest) > 2 {
 		if meta, ok := rest[2].(*Dict); ok { // torch/csrc/jit/serialization/pickler.h, getTensorMetadata
 			if conj, neg := isTrue(meta, "conj"), isTrue(meta, "neg"); conj || neg {
@@ -182,6 +184,15 @@ func rebuildTensor(m *machine, g *Global, args []Value) (Value, bool) {
 		}
 	}
 	return m.mark(t), true
+}
+
+// setHooks notes the hooks that a tensor is made with, argument i of some, where they have tensors.
+func (m *machine) setHooks(t *Tensor, args []Value, i int) {
+	if i < len(args) {
+		if hooks, ok := args[i].(*Dict); ok && len(hooks.Items) > 0 {
+			m.setApart(t, "_backward_hooks", hooks)
+		}
+	}
 }
 
 // perChannel returns the scales and zero points of channels, by the names of the methods that return
@@ -209,6 +220,9 @@ func rebuildParameter(m *machine, g *Global, args []Value) (Value, bool) {
 		return args[0], isObject(args[0])
 	}
 	t := m.copyOf(data)
+	if strings.HasPrefix(g.Name, "_rebuild_parameter") {
+		m.setHooks(t, args, 2)
+	}
 	switch {
 	case g.Name == "_rebuild_parameter_with_state" && len(args) > 3:
 		t.Layout = m.stated(t.Layout, args[3])

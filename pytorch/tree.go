@@ -238,6 +238,7 @@ func (f *File) findHolders() {
 			_, groups := d.Lookup("param_groups")
 			d.optimizer = state && groups
 			f.optimizers = f.optimizers || d.optimizer
+			f.findOddKeys(d)
 		}
 		for _, child := range children(v) {
 			if isTensor(child) {
@@ -266,11 +267,26 @@ func (f *File) findHolders() {
 	}
 }
 
+// findOddKeys reports keys of tensors that a name cannot be made of but by printing them. Numbers are keys in
+// the states of optimisers, and bytes are those of Python 2.
+func (f *File) findOddKeys(d *Dict) {
+	for _, item := range d.Items {
+		switch item.Key.(type) {
+		case string, Bytes, int64:
+		default:
+			if isTensor(item.Value) {
+				f.faults.report(CodeKeyType, -1, "", "a tensor has the key %s, which is neither text nor a whole number: its name is what Python prints for the key", repr(item.Key))
+			}
+		}
+	}
+}
+
 // A made is the tensors that the functions of a pickle make, which begins at base of the file; -1 where that
 // is not known.
 type made struct {
 	tensors pieced[Tensor]
 	base    int64
+	apart   []apart
 }
 
 // findLost counts the tensors that are made, and are in no part of what the pickle builds: the arguments of
@@ -292,11 +308,61 @@ func (f *File) findLost() {
 			}
 		}
 	}
-	f.made = nil
 	if first != nil {
-		f.faults.report(CodeLost, at, "", "%s of %s %s in no part of what the pickle builds, as keys or attributes of a dictionary are, and not listed; the first is %s of storage %s",
-			plural.Of(f.lost, "tensor"), plural.Of(f.lostBytes, "byte"), plural.Verb(f.lost, "are"), repr(first), quote(first.Storage.Key))
+		where := ""
+		if paths := f.lostPaths(); len(paths) > 0 {
+			where = "; there are some at " + plural.List(paths)
+		}
+		f.faults.report(CodeLost, at, "", "%s of %s %s in no part of what the pickle builds, as keys or attributes of a dictionary are, and not listed; the first is %s of storage %s%s",
+			plural.Of(f.lost, "tensor"), plural.Of(f.lostBytes, "byte"), plural.Verb(f.lost, "are"), repr(first), quote(first.Storage.Key), where)
 	}
+	f.made = nil
+}
+
+// lostPaths returns where some of the tensors are that are not listed: keys of dictionaries, attributes of
+// them, and hooks. What nothing refers to is nowhere.
+func (f *File) lostPaths() (paths []string) {
+	const few = 3
+	aparts := make(map[Value][]apart)
+	for _, m := range f.made {
+		for _, a := range m.apart {
+			aparts[a.of] = append(aparts[a.of], a)
+		}
+	}
+	w := f.walker()
+	var err error // what is too deep or too much is left out
+	defer leaving(&err)
+	var look, visit func(path string, v Value)
+	look = func(path string, v Value) {
+		if t := tensorOf(v); t != nil && !t.placed && t.made != 0 && len(paths) < few {
+			paths = append(paths, quote(path))
+		}
+		w.enter(v, func(key string, child Value) { look(join(path, key), child) })
+	}
+	visit = func(path string, v Value) {
+		for _, a := range aparts[v] {
+			at := path
+			if a.key != "" {
+				at = join(path, a.key)
+			}
+			look(at, a.v)
+		}
+		if d, ok := v.(*Dict); ok {
+			for _, item := range d.Items {
+				if _, isText := item.Key.(string); !isText {
+					look(join(path, "key "+cut(repr(item.Key))), item.Key)
+				}
+			}
+		}
+		w.enter(v, func(key string, child Value) {
+			if len(paths) < few && (isContainer(child) || aparts[child] != nil) {
+				w.charge(64 + len(path) + len(key))
+				visit(join(path, key), child)
+			}
+		})
+	}
+	visit("", f.root)
+	return paths
 }
 
 // Lost returns how many tensors the pickle makes that no File lists, and their bytes: those that are in

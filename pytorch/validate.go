@@ -66,6 +66,9 @@ func (f *File) validateStorages(l *faultList) {
 			unused++
 			bytes += s.size
 		}
+		if f.container == Zip && s.data == nil && s.Root == nil && isDirectory(s.Key) {
+			l.report(CodeStorageName, s.at, "", "storage %s has the name of a directory, or one outside of that of the storages", quote(s.Key))
+		}
 		if !isKnown(s.DType) {
 			continue // the tensors say so
 		}
@@ -80,6 +83,12 @@ func (f *File) validateStorages(l *faultList) {
 	if unused > 0 {
 		l.report(CodeUnusedStorage, -1, "", "%s of %s %s to no tensor", plural.Of(unused, "storage"), plural.Of(bytes, "byte"), plural.Verb(unused, "belong"))
 	}
+}
+
+// isDirectory reports whether the member of a storage is a directory for programs that unpack the archive, or
+// elsewhere than the storages are.
+func isDirectory(key string) bool {
+	return key == "" || strings.HasSuffix(key, "/") || strings.HasPrefix(key, "/") || strings.Contains(key, "\\") || strings.Contains("/"+key+"/", "/../")
 }
 
 func isKnown(d DType) bool {

@@ -156,7 +156,7 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 		f.faults.add(&m.faults.faults[i])
 	}
 	f.memory += memoryPerByte * end
-	f.made = append(f.made, made{m.room.tensors, m.w.base})
+	f.made = append(f.made, made{m.room.tensors, m.w.base, m.apart})
 	list, ok := v.(*List)
 	if !ok || len(list.Items) == 0 {
 		return nil

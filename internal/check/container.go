@@ -314,7 +314,8 @@ key that is given twice, and arrays in arrays, are errors: ggml refuses the file
 		Title: "a name that people or programs can mistake",
 		Doc: `Empty names, names with control or direction-changing characters, with white space or
 dots at their ends, names that look like paths out of a directory, names that differ
-in case alone, and bytes that are not UTF-8.`,
+in case alone, and bytes that are not UTF-8. In PyTorch files also names made of keys that are neither text nor
+whole numbers.`,
 		Bad: `"../w", "w ", "W" beside "w"`, Good: `"w"`,
 	},
 	{

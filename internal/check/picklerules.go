@@ -79,7 +79,7 @@ without any, as torch.save writes it after set_crc32_options(False), is not comp
 		ID: "WT716", Name: "odd-pickle", Severity: checkpoint.Error, run: runFaults,
 		Title: "a pickle does what no pickler writes",
 		Doc: `Keys set in what is not a dictionary (as in CVE-2026-24747), a call of what is not a
-function, a key given twice, values left on the stack, a storage described in two ways, an opcode across the end of
+function or of an object that the pickle makes, a key given twice, values left on the stack, a storage described in two ways, an opcode across the end of
 its frame, of which Python's unpicklers make different ones: whatever one of them imports is found. Python may
 stop there or do something that was not meant, and readers differ in what they make of it.
 Where they do not, it is a warning.`,
@@ -98,7 +98,7 @@ download or the upload was cut short, or the file was made by hand. Fetch or upl
 		Title: "storages are in the file that no tensor uses",
 		Doc: `They are loaded by nothing and downloaded by everybody. They are left of what was
 deleted from the dictionary, or hidden there. Tensors that the pickle makes, and that are in no part of what it builds, are
-found here as well: keys and attributes of dictionaries, hooks, values of a key that is given again. They are neither listed nor converted.`,
+found here as well, and where they are: keys and attributes of dictionaries, hooks, values of a key that is given again. They are neither listed nor converted.`,
 		Bad: "data/7, and no tensor of storage 7", Good: "every storage has a tensor",
 	},
 	{
@@ -124,6 +124,7 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeOverflow:      "WT107",
 	pytorch.CodeUnknownDType:  "WT108",
 	pytorch.CodeEmptyName:     "WT112",
+	pytorch.CodeKeyType:       "WT112",
 	pytorch.CodeControlChars:  "WT112",
 	pytorch.CodeLimit:         "WT118",
 	pytorch.CodeDepth:         "WT118",
@@ -158,6 +159,8 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodePersistentID:  "WT716",
 	pytorch.CodeDuplicateKey:  "WT716",
 	pytorch.CodeStorageChange: "WT716",
+	pytorch.CodeCalledResult:  "WT716",
+	pytorch.CodeStorageName:   "WT716",
 	pytorch.CodeBadTensor:     "WT716",
 	pytorch.CodeBadMetadata:   "WT716",
 

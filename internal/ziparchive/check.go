@@ -291,6 +291,71 @@ func (a *Archive) gap(begin, end int64, code, format string) *Fault {
 	return fault(CodeHidden, begin+int64(i), "member %s is not in the directory, and is one for readers that begin at the beginning", quote(name))
 }
 
+// Hidden calls visit for the bytes before and between the members that belong to none, and for the members
+// in them that are not in the directory: readers that begin at the beginning find these. Of their sizes only what
+// is within the bytes is believed.
+func (a *Archive) Hidden(bytes func(begin, end int64) error, member func(m *Member) error) error {
+	c := &checker{Archive: a, Locator: *NewLocator(a.r, a.size)}
+	if err := c.readExtents(); err != nil {
+		return err
+	}
+	c.extents = append(c.extents, a.own...)
+	slices.SortFunc(c.extents, func(x, y extent) int { return cmp.Compare(x.begin, y.begin) })
+	last := int64(0)
+	for _, e := range c.extents {
+		if e.begin > last {
+			if err := a.hiddenIn(last, e.begin, member); err != nil {
+				return err
+			}
+			if err := bytes(last, e.begin); err != nil {
+				return err
+			}
+		}
+		last = max(last, e.end)
+	}
+	return nil
+}
+
+// hiddenIn calls visit for the members in a gap.
+func (a *Archive) hiddenIn(begin, end int64, visit func(m *Member) error) error {
+	const looked = 1 << 20
+	buf := make([]byte, min(end-begin, looked))
+	if err := readFull(a.r, buf, begin); err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	for at := 0; ; {
+		i := bytes.Index(buf[at:], []byte(sigLocal))
+		if i < 0 || len(buf)-at-i < localSize {
+			return nil
+		}
+		h := buf[at+i:]
+		nameEnd := localSize + int(le.Uint16(h[26:]))
+		data := nameEnd + int(le.Uint16(h[28:]))
+		header := begin + int64(at+i)
+		at += i + len(sigLocal)
+		if data > len(h) {
+			continue
+		}
+		left := uint64(end - header - int64(data))
+		m := &Member{
+			Name: string(h[localSize:nameEnd]), Header: header, Method: le.Uint16(h[8:]), flags: le.Uint16(h[6:]),
+			Packed: uint64(le.Uint32(h[18:])), Size: uint64(le.Uint32(h[22:])),
+		}
+		if m.Packed == 0 || m.Packed > left { // which a data descriptor says, or another header
+			m.Packed = left
+		}
+		if m.Method == Stored {
+			m.Size = m.Packed
+		} else if limit := Inflated(m.Packed); m.Size == 0 || m.Size > limit {
+			m.Size = limit
+		}
+		if err := visit(m); err != nil {
+			return err
+		}
+	}
+}
+
 // asFault is err as a fault of a member.
 func asFault(err error, m *Member) *Fault {
 	if f, ok := err.(*Fault); ok {
