@@ -18,6 +18,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/arrays"
 	"github.com/wtinspect/wtinspect/internal/plural"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/rename"
@@ -98,7 +99,9 @@ type Conversion struct {
 	items  []item
 	// unchosen tensors are not in the result, but chosen weights may be quantised with them.
 	unchosen []item
-	casts    []*cast
+	// orphans are scales of weights that another source's count instead of, and why they are left out.
+	orphans map[string]string
+	casts   []*cast
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
 	likeModel              bool // the model's numbers are those of Like
@@ -309,6 +312,7 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 		return fmt.Errorf("%s %s in more than one of the sources, the first being %q, in %s and in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "name"), plural.Verb(clashes, "are"), first.Name, first.By.Path, first.Of.Path)
 	}
 	v.Source = u
+	v.scalesOfPassed(passed)
 	return nil
 }
 
@@ -322,6 +326,38 @@ func shareFiles(a, b *checkpoint.Checkpoint) bool {
 		paths = append(paths, f.Path)
 	}
 	return slices.ContainsFunc(a.Files, func(f *checkpoint.File) bool { return txn.SameFile(f.Path, paths...) })
+}
+
+// scalesOfPassed finds what belongs to quantised weights that another source's count instead of: those are not
+// scaled by it. Where that source has one of the same name, it counts as well.
+func (v *Conversion) scalesOfPassed(passed []checkpoint.Passed) {
+	type module struct {
+		of   *checkpoint.Checkpoint
+		name string
+	}
+	instead := make(map[module]*checkpoint.Checkpoint)
+	names := make(map[string]bool, len(passed))
+	for _, p := range passed {
+		names[p.Name] = true
+		packed, _ := quant.Leaf(p.Name)
+		name, leaf, ok := quant.Split(p.Name)
+		if v.opts.Select != nil && !v.opts.Select(p.Name) || ok && leaf != "weight" && !packed {
+			continue
+		}
+		instead[module{p.Of, name}] = p.By
+	}
+	v.orphans = make(map[string]string)
+	for _, c := range v.Source.Of {
+		for _, t := range c.All() {
+			name, _, ok := quant.Split(t.Name)
+			if _, beside := quant.Leaf(t.Name); !ok || !beside || names[t.Name] {
+				continue
+			}
+			if by := instead[module{c, name}]; by != nil {
+				v.orphans[t.Name] = fmt.Sprintf("its weight is left out, as that of %s counts instead", by.Path)
+			}
+		}
+	}
 }
 
 // choose makes the items of the tensors that are chosen.
@@ -346,6 +382,10 @@ func (v *Conversion) choose(ctx context.Context) error {
 	v.items = make([]item, 0, c.Len())
 	for i, t := range c.All() {
 		it := item{Tensor: t, from: []string{t.Name}, fromDType: t.DType, at: i}
+		if reason, ok := v.orphans[t.Name]; ok {
+			v.leaveOut(t.Name, "%s", reason)
+			continue
+		}
 		if v.opts.Select != nil && !v.opts.Select(t.Name) {
 			v.Unchosen++
 			v.unchosen = append(v.unchosen, it)

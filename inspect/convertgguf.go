@@ -3,9 +3,7 @@ package inspect
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -593,18 +591,18 @@ func (v *Conversion) factors(ctx context.Context, it *item, w *arrays.Workspace)
 	if !is {
 		return "", false
 	}
-	a, err := v.arrayOf(it, w)
 	const most = 1 << 16
-	if err != nil || a.Elem.DType != "F32" || a.Elem.BigEndian || a.Elements() > most || source.Away(ctx, v.Source.Files[it.File].Path) {
+	a, err := v.arrayOf(it, w)
+	if err != nil || a.Elements() > most || source.Away(ctx, v.Source.Files[it.File].Path) {
 		return "", false
 	}
-	raw := make([]byte, a.Size())
-	if _, err := a.Data.ReadAt(raw, 0); err != nil && err != io.EOF {
+	numbers, err := a.Numbers()
+	if err != nil {
 		return "", false
 	}
-	factors := make([]float32, a.Elements())
-	for i := range factors {
-		factors[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	factors := make([]float32, len(numbers))
+	for i, n := range numbers {
+		factors[i] = float32(n)
 	}
 	theta, _ := model.Float("rope_theta")
 	count := plural.Of(len(factors), "factor")

@@ -63,6 +63,9 @@ var spellings = map[string]string{
 	"float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
 }
 
+// integers are what safetensors, torch, NumPy and ggml call them, with or without their bits.
+var integers = []string{"i", "u", "int", "uint", "bool", "boolean", "byte", "char", "short", "long"}
+
 // ParseDType reads the name of a dtype that numbers can be given, in any case, or as
 // torch and others call it.
 func ParseDType(text string) (string, error) {
@@ -72,6 +75,9 @@ func ParseDType(text string) (string, error) {
 	}
 	if d, ok := spellings[lower]; ok {
 		return d, nil
+	}
+	if slices.Contains(integers, strings.TrimRight(lower, "0123456789")) {
+		return "", fmt.Errorf("%s: numbers do not become integers here, which would be codes without a scale; the dtypes are %s", text, strings.Join(CastDTypes(), ", "))
 	}
 	if _, ok := gguf.ParseTensorType(strings.ToUpper(text)); ok {
 		return "", fmt.Errorf("weights are not quantised to %s here; the dtypes are %s", strings.ToUpper(text), strings.Join(CastDTypes(), ", "))
@@ -325,6 +331,7 @@ func (v *Conversion) unused(used []bool) error {
 // exception says so, they stay as they are. What a chosen weight is quantised with counts
 // whether it is chosen or not: without it, what is stored would be taken for numbers.
 func (v *Conversion) dequantise(ctx context.Context) error {
+	v.dequantised = len(v.orphans) > 0
 	if v.isGGUF() || !slices.ContainsFunc(v.items, func(it item) bool { return !quant.Plain(it.Name, it.DType) }) {
 		return nil
 	}

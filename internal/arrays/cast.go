@@ -199,6 +199,21 @@ func raw(n int) ([]byte, *[]byte) {
 	return (*b)[:n], b
 }
 
+// Numbers reads all numbers of an array that fits in memory, of any dtype and byte order.
+func (a *Array) Numbers() ([]float64, error) {
+	t, ok := values.Lookup(a.Elem.DType)
+	if !ok || t.Parts != 1 || a.Elements() > math.MaxInt32/8 {
+		return nil, fmt.Errorf("%d numbers of %s cannot be read at once", a.Elements(), a.Elem.DType)
+	}
+	wide, _ := values.Lookup("F64")
+	numbers := make([]float64, a.Elements())
+	var rounding values.Rounding
+	if err := (plain{a.Data, t, a.Elem.BigEndian}).decode(numbers, 0, wide, &rounding); err != nil {
+		return nil, err
+	}
+	return numbers, nil
+}
+
 func (s plain) decode(dst []float64, first int64, to *values.Type, n *values.Rounding) error {
 	size, elems := int64(s.typ.BlockBytes), int64(s.typ.BlockElems)
 	src, back := raw(int(int64(len(dst)) / elems * size))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/source"
@@ -216,6 +217,46 @@ func TestCastRefuses(t *testing.T) {
 	} {
 		if _, err := Cast(stored(t, tt.from, make([]byte, 64)), tt.to, nil); err == nil || err.Error() != tt.want {
 			t.Errorf("%s to %s: %v, want %s", tt.from, tt.to, err, tt.want)
+		}
+	}
+}
+
+// The numbers of a small array are those of its dtype and byte order; what has no numbers, or too many, is refused.
+func TestNumbers(t *testing.T) {
+	for _, tt := range []struct {
+		dtype string
+		big   bool
+		shape []uint64
+		data  []byte
+		want  []float64
+	}{
+		{"F32", false, []uint64{2}, []byte{0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc1}, []float64{1, -10}},
+		{"F32", true, []uint64{2}, []byte{0x3f, 0x80, 0, 0, 0xc1, 0x20, 0, 0}, []float64{1, -10}},
+		{"BF16", false, []uint64{1, 2}, []byte{0x80, 0x3f, 0x20, 0xc1}, []float64{1, -10}},
+		{"F16", false, []uint64{}, []byte{0x00, 0x3e}, []float64{1.5}},
+		{"I64", false, []uint64{2}, []byte{0, 1, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, []float64{256, -1}},
+		{"F32", false, []uint64{0}, nil, []float64{}},
+	} {
+		elem, ok := ElementOf(tt.dtype)
+		if !ok {
+			t.Fatal(tt.dtype)
+		}
+		elem.BigEndian = tt.big
+		a, err := New(tt.shape, elem, bytes.NewReader(tt.data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.Numbers(); err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%s %v: %v, %v", tt.dtype, tt.shape, got, err)
+		}
+	}
+	for _, a := range []*Array{
+		{Shape: []int64{2}, Elem: Element{DType: "C64", Elems: 1, Bytes: 8}, Data: bytes.NewReader(make([]byte, 16))},
+		{Shape: []int64{2}, Elem: Element{DType: "F32", Elems: 1, Bytes: 4}, Data: bytes.NewReader(make([]byte, 7))},
+		{Shape: []int64{1 << 40}, Elem: Element{DType: "F32", Elems: 1, Bytes: 4}, Data: bytes.NewReader(nil)},
+	} {
+		if got, err := a.Numbers(); err == nil {
+			t.Errorf("%s %v: %v", a.Elem.DType, a.Shape, got)
 		}
 	}
 }

@@ -168,13 +168,11 @@ func unpack(packed *Array, at int, parts []*Array) (*unpacked, error) {
 	if at < 0 || len(packed.Shape) != 2 || packed.Elem.Bytes != 4 {
 		return nil, fmt.Errorf("how many bits its numbers have is not known without weight_shape, and %s of the shape %v is no matrix that has one", packed.Elem.DType, packed.Shape)
 	}
-	typ, ok := values.Lookup(parts[at].Elem.DType)
-	var dims [2]float64
-	if !ok || parts[at].Elements() != 2 {
+	if parts[at].Elements() != 2 {
 		return nil, fmt.Errorf("weight_shape, %s of the shape %v, is not two numbers", parts[at].Elem.DType, parts[at].Shape)
 	}
-	var n values.Rounding
-	if err := (plain{parts[at].Data, typ, parts[at].Elem.BigEndian}).decode(dims[:], 0, typ, &n); err != nil {
+	dims, err := parts[at].Numbers()
+	if err != nil {
 		return nil, err
 	}
 	u := &unpacked{src: packed.Data, bigEndian: packed.Elem.BigEndian, rows: packed.Shape[0], words: packed.Shape[1]}
