@@ -20,40 +20,57 @@ ifeq ($(CC_FOUND),)
 RACE :=
 else
 RACE := race
-export CGO_ENABLED := 1
 endif
+
+# Everything else is built as the program is, so that what was compiled for one target
+# serves the others.
+export CGO_ENABLED := 0
 
 CROSS := darwin/arm64 windows/amd64 linux/arm64
 
-.PHONY: help build beam test race test32 check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden pictures vuln api interop site compare release release-test deb-test clean
+.PHONY: help build beam beam-lint test race test32 sweeps check fmt vet tidy cross fuzz fuzz-short mutate crash random conversions bench generate golden pictures vuln api interop site compare release release-test deb-test clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## build bin/wtinspect, and bin/wtinspect-parquet, which it starts for scan -f parquet
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
-	CGO_ENABLED=0 $(GO) build -trimpath -tags=parquet -o bin/wtinspect-parquet ./cmd/wtinspect
+	$(GO) build -trimpath -o bin/wtinspect ./cmd/wtinspect
+	$(GO) build -trimpath -tags=parquet -o bin/wtinspect-parquet ./cmd/wtinspect
 
 # Beam is a module of its own: what it needs is fetched here alone.
 BEAM_RELEASES ?= 60
 
-beam: ## build bin/wtinspect-beam, scan as a pipeline of Apache Beam, and vet and test it (network, the first time)
+beam: ## build bin/wtinspect-beam, scan as a pipeline of Apache Beam, and test it (network, the first time)
 	@cd beam && if ! $(GO) mod download; then \
 		echo "the modules that beam/ needs cannot be fetched: wtinspect-beam is neither built nor tested"; exit 0; fi && \
 	set -ex && $(GO) mod tidy -diff && \
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o ../bin/wtinspect-beam ./cmd/wtinspect-beam && \
-	$(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && GOOS=windows CGO_ENABLED=0 $(GO) vet ./... && \
+	$(GO) build -ldflags="-s -w" -o ../bin/wtinspect-beam ./cmd/wtinspect-beam && \
 	BEAM_RELEASES=$(BEAM_RELEASES) $(GO) test -v -timeout=$(TIMEOUT) -shuffle=on ./...
 
-test: ## run the tests, shuffled
-	$(GO) test -timeout=$(TIMEOUT) -shuffle=on ./...
-	$(GO) test -tags=parquet -run='^TestScripts$$/^scan' ./cmd/wtinspect
+# For another system, all that Beam needs is compiled a second time.
+beam-lint: ## vet beam/ on Linux and for Windows, and run staticcheck there (network, the first time)
+	cd beam && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./... && GOOS=windows $(GO) vet ./...
+
+test: ## run the tests, shuffled, with a part of each sweep
+	$(GO) test -timeout=$(TIMEOUT) -vet=off -shuffle=on ./...
+	$(GO) test -vet=off -tags=parquet -run='^TestScripts$$/^scan' ./cmd/wtinspect
+
+# What a test tries a part of (internal/sweep): every pair of conventions, every form of a
+# model, every command in every form, thousands of seeds.
+sweeps: ## run the tests with all of each sweep (an hour)
+	WTINSPECT_SWEEPS=1 $(GO) test -timeout=180m -vet=off ./...
 
 # -short leaves out what the race detector has nothing to find in: long sweeps of one
 # goroutine, and the tests of the installed program, which is built without it. What
 # runs in several goroutines must not look at -short, or do less of the same.
-race: ## run the tests under the race detector, without long sweeps
-	$(GO) test -timeout=$(TIMEOUT) -race -short -vet=off -shuffle=on ./...
+#
+# There is nothing to find either in packages that start no goroutine, in code or in a
+# test, and hand nothing to values.Run, which does.
+STARTS := ^[[:space:]]*go (func\(|[a-zA-Z.]+\()|\.Go\(|\.Parallel\(\)|values\.Run\(
+RACY   = $(shell grep -rlE --include='*.go' --exclude-dir=beam --exclude-dir=testdata '$(STARTS)' . | xargs -n 1 dirname | sort -u)
+
+race: ## run the tests of what has goroutines under the race detector, without long sweeps
+	CGO_ENABLED=1 $(GO) test -timeout=$(TIMEOUT) -race -short -vet=off -shuffle=on $(RACY)
 
 check: fmt vet tidy test32 cross test $(RACE) fuzz-short ## everything CI checks
 ifeq ($(RACE),)
@@ -64,27 +81,31 @@ fmt: ## fail when a file is not gofumpt-formatted
 	@out=$$($(GO) run $(GOFUMPT) -l .) || exit 1; \
 	if [ -n "$$out" ]; then echo "not gofumpt-formatted:"; echo "$$out"; exit 1; fi
 
-vet: ## go vet and staticcheck, on Linux and for Windows and macOS
+# The build for macOS, below, compiles what vet would look at there.
+vet: ## go vet and staticcheck, on Linux and for Windows
 	$(GO) vet ./...
 	$(GO) vet -tags=parquet ./cmd/wtinspect
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(STATICCHECK) -tags=parquet ./cmd/wtinspect
-	GOOS=windows CGO_ENABLED=0 $(GO) vet ./...
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
 
 tidy: ## fail when go.mod or go.sum is not tidy
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 
-test32: ## build and test for a 32-bit processor, without the long sweeps
-	GOARCH=386 CGO_ENABLED=0 $(GO) build ./...
-	GOARCH=386 CGO_ENABLED=0 $(GO) test -timeout=$(TIMEOUT) -short -vet=off ./...
+# On a 32-bit processor numbers have less room: sizes, offsets, counts, shapes. These
+# packages have none, or only those that others give them; of the program, what runs its commands is enough.
+WORDS := browse page render report policy site release peers layers argv stores foreign hubtest plural exchange infer match identify compile
+
+test32: ## build for a 32-bit processor, and test what counts bytes and elements
+	GOARCH=386 $(GO) build ./...
+	GOARCH=386 $(GO) test -timeout=$(TIMEOUT) -short -vet=off $$($(GO) list ./... | grep -vE "/($$(echo $(WORDS) | tr ' ' '|')|cmd/wtinspect)$$")
+	GOARCH=386 $(GO) test -timeout=$(TIMEOUT) -short -vet=off -run='^Test(Scripts|RandomFiles|RandomMaps|Mutations|Huge.*)$$' ./cmd/wtinspect
 
 cross: ## build for the other platforms
 	@for p in $(CROSS); do \
 		echo "build $$p"; \
-		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/wtinspect || exit 1; \
-		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build -tags=parquet -o /dev/null ./cmd/wtinspect || exit 1; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -tags=parquet -o /dev/null ./cmd/wtinspect || exit 1; \
 	done
 
 # A package with targets is built once. As many targets as there are processors run at
@@ -95,9 +116,16 @@ cross: ## build for the other platforms
 # again, at most twice.
 FUZZJOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 
+# Everything that has targets.
+FUZZED = $(shell grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u)
+
+# What bytes of strangers reach first, and what needs little else that would have to be
+# compiled for fuzzing.
+READERS := ./safetensors ./gguf ./pytorch ./internal/numpy ./internal/jsondoc ./internal/txn ./rename ./rename/template ./checkpoint
+
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@mkdir -p bin/fuzz && cache=$$($(GO) env GOCACHE)/fuzz && \
-	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+	for dir in $(FUZZED); do \
 		bin=$(CURDIR)/bin/fuzz/$$(echo $${dir#./} | tr / -).test; \
 		$(GO) test -c -fuzz=. -o $$bin $$dir || exit 1; \
 		for f in $$($$bin -test.list='^Fuzz'); do echo $$dir $$bin $$f; done; \
@@ -113,8 +141,8 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		done; \
 		echo "fuzz $$0 $$2: failed"; echo "$$out"; exit 1' <bin/fuzz/targets
 
-fuzz-short: ## run every fuzz target for 3 seconds
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
+fuzz-short: ## run the fuzz targets of what reads files for 2 seconds each
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s FUZZED="$(READERS)"
 
 MUTATIONS ?= 20000
 SEED      ?= 0
@@ -146,7 +174,7 @@ random: ## compare commands on random and huge files with an independent reader
 	WTINSPECT_RANDOM=$(FILES) $(GO) test -timeout=60m -run='^(TestRandom|TestHuge|TestMillion)' ./cmd/wtinspect
 
 conversions: ## try every conversion below every wrapper, of adapters too: what comes of it is identified as what it is to be
-	$(GO) test -timeout=60m -run='^TestConverted(Adapter)?IsIdentified$$' -v ./inspect -args -all-conversions
+	WTINSPECT_SWEEPS=1 $(GO) test -timeout=60m -run='^TestConverted(Adapter)?IsIdentified$$' -v ./inspect
 
 bench: ## run every benchmark once, comparisons beside them
 	$(GO) test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -benchmem -count=$(COUNT) -timeout=60m ./...

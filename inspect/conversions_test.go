@@ -14,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
@@ -111,8 +112,13 @@ func TestConversions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many conversions: make test runs them")
 	}
-	tried := make(map[string]int)
+	t.Parallel()
+	n, tried := 0, make(map[string]int)
 	offered(t, func(from, to *convention.Convention) {
+		// One to each convention at least.
+		if n++; tried[to.Name] > 0 && !sweep.Has(n, 7) {
+			return
+		}
 		tried[to.Name]++
 		dir := t.TempDir()
 		c := sampleOf(t, dir, from, to)
@@ -159,9 +165,13 @@ func TestConversionsBesideAConfiguration(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many conversions: make test runs them")
 	}
-	refused, converted := 0, 0
+	t.Parallel()
+	n, refused, converted := 0, 0, 0
 	offered(t, func(from, to *convention.Convention) {
 		if to.HasFamily(from.Families[0]) {
+			return
+		}
+		if n++; !sweep.Has(n, 3) {
 			return
 		}
 		dir := t.TempDir()
@@ -187,7 +197,7 @@ func TestConversionsBesideAConfiguration(t *testing.T) {
 		}
 	})
 	t.Logf("%d refused, %d converted", refused, converted)
-	if refused < 20 || converted < 60 {
+	if refused < sweep.Count(6, 20) || converted < sweep.Count(20, 60) {
 		t.Errorf("%d refused and %d converted: too few to say much", refused, converted)
 	}
 }
@@ -198,9 +208,10 @@ func TestWrittenConversions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many files: make test runs it")
 	}
+	t.Parallel()
 	n := 0
 	offered(t, func(from, to *convention.Convention) {
-		if n++; n%13 != 0 {
+		if n++; !sweep.Has(n, 29) {
 			return
 		}
 		t.Run(from.Name+" to "+to.Name, func(t *testing.T) {

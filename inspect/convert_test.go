@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -21,14 +20,13 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
 )
-
-var allConversions = flag.Bool("all-conversions", false, "try every conversion below every wrapper")
 
 // convertTo makes a checkpoint in another convention.
 func convertTo(t *testing.T, c *checkpoint.Checkpoint, out string, names inspect.RenameOptions, like *checkpoint.Checkpoint) error {
@@ -50,11 +48,12 @@ func TestConvertedIsIdentified(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many files: make test runs it")
 	}
+	t.Parallel()
 	wrappers := []string{"", "module.", "_orig_mod.", "base_model.model.", "model."}
 	n, done, refused := 0, 0, 0
 	offered(t, func(from, to *convention.Convention) {
 		for _, wrapper := range wrappers {
-			if n++; !*allConversions && n%17 != 0 {
+			if n++; !sweep.Has(n, 53) {
 				continue
 			}
 			dir := t.TempDir()
@@ -87,7 +86,7 @@ func TestConvertedIsIdentified(t *testing.T) {
 		}
 	})
 	t.Logf("%d conversions, %d refused", done, refused)
-	if done < 200 {
+	if done < sweep.Count(60, 3000) {
 		t.Errorf("only %d conversions were tried", done)
 	}
 }
@@ -203,6 +202,7 @@ func TestConvertedAdapterIsIdentified(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many files: make test runs it")
 	}
+	t.Parallel()
 	n, done, refused := 0, make(map[string]int), 0
 	for _, c := range convention.All() {
 		part := "any"
@@ -211,7 +211,7 @@ func TestConvertedAdapterIsIdentified(t *testing.T) {
 		}
 		for _, spelling := range adapter.All() {
 			prefix, ok := spelling.PrefixOf(part, c.HasFamily)
-			if n++; !ok || !*allConversions && n%23 != 0 {
+			if n++; !ok || !sweep.Has(n, 71) {
 				continue
 			}
 			wrapper := []string{"", "module."}[n%2]
@@ -329,6 +329,7 @@ func TestContainers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many files: make test runs it")
 	}
+	t.Parallel()
 	tried := make(map[string]bool)
 	done, refused := 0, 0
 	offered(t, func(from, to *convention.Convention) {
@@ -337,6 +338,9 @@ func TestContainers(t *testing.T) {
 			return
 		}
 		tried[from.Name] = true
+		if !sweep.Has(len(tried), 4) {
+			return
+		}
 		dir := t.TempDir()
 		c := sampleOf(t, dir, from, to)
 		var text strings.Builder
@@ -380,7 +384,7 @@ func TestContainers(t *testing.T) {
 		}
 	})
 	t.Logf("%d architectures, %d refused", done, refused)
-	if done < 106 {
+	if done < sweep.Count(25, 106) {
 		t.Errorf("only %d architectures go there and back", done)
 	}
 }
@@ -468,9 +472,13 @@ func TestConvertedReleaseIsDescribed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many files: make test runs it")
 	}
-	done, noted, refused := 0, 0, 0
+	t.Parallel()
+	n, done, noted, refused := 0, 0, 0, 0
 	offered(t, func(from, to *convention.Convention) {
 		if !from.HasDialect("hf") || !to.HasDialect("hf") {
+			return
+		}
+		if n++; !sweep.Has(n, 3) {
 			return
 		}
 		dir := t.TempDir()
@@ -509,7 +517,7 @@ func TestConvertedReleaseIsDescribed(t *testing.T) {
 		}
 	})
 	t.Logf("%d conversions, %d findings that are noted, %d refused", done, noted, refused)
-	if done < 40 || noted == 0 || refused == 0 {
+	if done < sweep.Count(20, 40) || noted == 0 || refused == 0 {
 		t.Errorf("%d conversions, %d findings that are noted, %d refused", done, noted, refused)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 )
@@ -119,10 +120,8 @@ var odd = []string{"u32 0", "u32 1", "u32 3", "u32 7", "u32 99", "u32 4294967295
 // What is made by the key/values of a file that lacks some of them, or in which some are wrong,
 // passes check, llama.cpp's demands on keys included; or it is refused, and nothing is written.
 func TestConvertLikeRandomKeys(t *testing.T) {
-	rounds := 50
-	if testing.Short() {
-		rounds = 12
-	}
+	t.Parallel()
+	rounds := sweep.Count(12, 50)
 	for _, m := range likeModels {
 		t.Run(m.name, func(t *testing.T) {
 			for _, beside := range []bool{true, false} {
@@ -168,6 +167,7 @@ func isRefusal(err error) bool {
 // What check demands and config.json says is filled in, key by key; what it does not say is
 // refused by name.
 func TestConvertLikeFillsIn(t *testing.T) {
+	t.Parallel()
 	for _, m := range likeModels {
 		for key := range m.keys {
 			t.Run(m.name+"/"+key, func(t *testing.T) {

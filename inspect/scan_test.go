@@ -17,6 +17,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 )
 
 // ruleReleases writes the releases that the tests of the rules have, broken in every way
@@ -93,7 +94,13 @@ func scan(t *testing.T, opts *inspect.ScanOptions, refs ...string) []scanned {
 
 // What a scan of many releases says is what ls and check say of each.
 func TestScanAgrees(t *testing.T) {
-	refs := append(ruleReleases(t), "../testdata/yi-tiny", "../testdata/llama-tiny.gguf", "../testdata/yi-tiny/model.safetensors.index.json", "../testdata/yi-tiny/model-00001-of-00002.safetensors")
+	var refs []string
+	for i, dir := range ruleReleases(t) {
+		if sweep.Has(i, 3) {
+			refs = append(refs, dir)
+		}
+	}
+	refs = append(refs, "../testdata/yi-tiny", "../testdata/llama-tiny.gguf", "../testdata/yi-tiny/model.safetensors.index.json", "../testdata/yi-tiny/model-00001-of-00002.safetensors")
 	all := scan(t, nil, refs...)
 	if len(all) != len(refs) {
 		t.Fatalf("%d of %d inputs", len(all), len(refs))

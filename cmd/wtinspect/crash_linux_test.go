@@ -425,7 +425,7 @@ func TestKillAtEveryCall(t *testing.T) {
 				s := newStage(t, theBinary(t), d, dir)
 				stages, all = append(stages, s), all+2*s.calls
 			}
-			share := 40
+			share := 20
 			if kills > 0 {
 				share = kills / 4
 			}
@@ -608,7 +608,7 @@ func TestSignalAtEveryCall(t *testing.T) {
 			for _, d := range deeds(t) {
 				s := newStage(t, theBinary(t), d, dir)
 				for n := range s.calls {
-					if !chosen(rng, all, 1300, 40) {
+					if !chosen(rng, all, 1300, 20) {
 						continue
 					}
 					s.reset()

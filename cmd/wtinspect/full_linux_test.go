@@ -62,7 +62,7 @@ func TestFullDisk(t *testing.T) {
 				s := newStage(t, theBinary(t), d, dir)
 				for n := range s.calls {
 					for _, leave := range []int64{0, 4096, 16384} {
-						if !chosen(rng, runs, 8000, 60) {
+						if !chosen(rng, runs, 8000, 25) {
 							continue
 						}
 						s.reset()

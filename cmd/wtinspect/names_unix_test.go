@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 )
 
 // Files whose names are equal to some systems, or odd to people, are files of
@@ -21,6 +22,7 @@ func TestOddFileNames(t *testing.T) {
 	}
 	t.Parallel()
 	const one, two = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+	n := 0
 	for _, tt := range []struct {
 		what  string
 		files []string
@@ -64,6 +66,9 @@ func TestOddFileNames(t *testing.T) {
 			}
 			for _, args := range readingCommands {
 				for _, format := range append(formatsOf(t, args), "") {
+					if n++; !sweep.Has(n, 5) {
+						continue
+					}
 					all := inDirectory(dir, args)
 					if format != "" {
 						all = append(all, "-f", format)

@@ -22,7 +22,7 @@ func TestRandomMaps(t *testing.T) {
 	t.Parallel()
 	first := randomSeed(t)
 	done, refusals := 0, 0
-	for seed := first; seed < first+2*uint64(randomCount(t, 40)); seed++ {
+	for seed := first; seed < first+2*uint64(randomCount(t, 20)); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			if randomMap(t, seed) {
 				done++

@@ -142,7 +142,7 @@ func readWanted(t *testing.T, path string) map[string]*wanted {
 func TestRandomFiles(t *testing.T) {
 	t.Parallel()
 	first := randomSeed(t)
-	for seed := first; seed < first+uint64(randomCount(t, 40)); seed++ {
+	for seed := first; seed < first+uint64(randomCount(t, 20)); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := oracle.Random(seed, seed%2 == 1)
 			dir := t.TempDir()

@@ -69,7 +69,7 @@ func TestOtherProgram(t *testing.T) {
 				for n := range s.calls {
 					for _, target := range targets {
 						for _, how := range slices.Sorted(maps.Keys(meddlings)) {
-							if chosen(rng, all, 9000, 60) {
+							if chosen(rng, all, 9000, 30) {
 								s.meddled(t, n, target, how, &counts)
 							}
 						}
@@ -298,7 +298,7 @@ func TestTwoProcesses(t *testing.T) {
 				d[0].name = name
 				f := newDuel(t, d, dir)
 				for n := range f.calls {
-					if !chosen(rng, rounds, 1000, 20) {
+					if !chosen(rng, rounds, 1000, 10) {
 						continue
 					}
 					f.reset()
@@ -321,7 +321,7 @@ func TestTwoProcesses(t *testing.T) {
 					counts.add("one within the other: %s", who)
 				}
 				for range f.calls {
-					if !chosen(rng, rounds, 1000, 20) {
+					if !chosen(rng, rounds, 1000, 10) {
 						continue
 					}
 					f.reset()
@@ -401,7 +401,7 @@ func stride() int {
 	if many("WTINSPECT_KILLS") > 0 {
 		return 1
 	}
-	return 13
+	return 29
 }
 
 // TestClock sets the clock back and forth: what files say of their time decides

@@ -204,7 +204,7 @@ func buildBinary(tb testing.TB) string {
 func parquetBinary(tb testing.TB) string {
 	tb.Helper()
 	program := filepath.Join(tb.TempDir(), "wtinspect-parquet")
-	cmd := exec.Command("go", "build", "-trimpath", "-tags=parquet", "-o", program, ".")
+	cmd := exec.Command("go", "build", "-tags=parquet", "-o", program, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		tb.Fatalf("%v\n%s", err, out)

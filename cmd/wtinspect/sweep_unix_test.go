@@ -25,6 +25,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 )
 
 // hostile is what nobody would put into a name but to deceive: it moves the
@@ -347,7 +348,7 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 	}
 	t.Parallel()
 	substitute := hostileArguments(t)
-	ran := 0
+	n, ran := 0, 0
 	for _, command := range hostileCommands {
 		formats := formatsOf(t, command)
 		if slices.Contains(command, "--tree") {
@@ -355,6 +356,9 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		}
 		for _, format := range formats {
 			for _, terminal := range []bool{false, true} {
+				if n++; !sweep.Has(n, 3) {
+					continue
+				}
 				args := substitute(command)
 				if format != "" {
 					args = append(args, "-f", format)

@@ -489,9 +489,12 @@ func TestTrainedCosts(t *testing.T) {
 }
 
 func testCosts(t *testing.T, all map[string][]float64) {
-	for dtype := range quantisers {
-		for name, x := range all {
-			b := quantise(dtype, x)
+	for name, x := range all {
+		made := make(map[string][]byte)
+		for dtype := range quantisers {
+			made[dtype] = quantise(dtype, x)
+		}
+		for dtype, b := range made {
 			a := asF32(x)
 			good := sectionOfBytes(dtype, b)
 			d := measure(t, a, good)
@@ -501,11 +504,11 @@ func testCosts(t *testing.T, all map[string][]float64) {
 			if want := costs[dtype].Normal; name == "normal" && math.Abs(d.RelRMS-want) > 0.15*want {
 				t.Errorf("%s costs normal numbers %.5f, expected is %.5f", dtype, d.RelRMS, want)
 			}
-			for other := range quantisers {
+			for other, c := range made {
 				if other == dtype {
 					continue
 				}
-				if d := measure(t, good, sectionOfBytes(other, quantise(other, x))); !Within(d, dtype, other) {
+				if d := measure(t, good, sectionOfBytes(other, c)); !Within(d, dtype, other) {
 					t.Errorf("%s of %s numbers is not faithful to %s: %+v", dtype, name, other, d)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/adapt"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/internal/testdata"
 	"github.com/wtinspect/wtinspect/internal/values"
 	"github.com/wtinspect/wtinspect/rename"
@@ -150,7 +152,7 @@ var someForms = []string{"plain", "grouped pairs", "gate-up rows", "turned"}
 func testRelated(t *testing.T, base model, related map[string]model) {
 	t.Helper()
 	truth := open(t, base.named(hf, 1)...)
-	for _, f := range forms {
+	for i, f := range forms {
 		if testing.Short() && !slices.Contains(someForms, f.name) {
 			continue
 		}
@@ -158,10 +160,11 @@ func testRelated(t *testing.T, base model, related map[string]model) {
 		seed := uint64(len(f.name))
 		a := open(t, m.named(opaque(seed, m.kinds()), seed)...)
 		var done []string // the maps that were tried on the files
-		for name, other := range related {
-			if testing.Short() && name != "tuned" && name != "sft" {
+		for k, name := range slices.Sorted(maps.Keys(related)) {
+			if testing.Short() && name != "tuned" && name != "sft" || !sweep.Has(i+k, 3) && !testing.Short() {
 				continue
 			}
+			other := related[name]
 			b := open(t, other.named(hf, uint64(len(name)))...)
 			about := f.name + ", " + name
 			res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})
@@ -207,10 +210,7 @@ func testUnrelated(t *testing.T, base, other model) {
 			continue
 		}
 		m := f.make(base)
-		for seed := range uint64(5) {
-			if testing.Short() && seed > 0 {
-				break
-			}
+		for seed := range uint64(sweep.Count(1, 5)) {
 			naming := opaque(seed, m.kinds())
 			a, b := open(t, m.named(naming, seed)...), open(t, other.named(hf, seed+7)...)
 			res := inferred(t, a, b, infer.Options{Unknown: true, Opaque: true})

@@ -31,5 +31,5 @@
 // internal/txn writes, replaces and removes them.
 //
 // internal/fixture, internal/foreign, internal/hubtest, internal/oracle, internal/testdata,
-// internal/torchtest, internal/source/sourcetest and internal/txn/{disktest,faulttest,crashtest} serve tests only.
+// internal/torchtest, internal/sweep, internal/source/sourcetest and internal/txn/{disktest,faulttest,crashtest} serve tests only.
 package layers

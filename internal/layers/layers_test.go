@@ -40,7 +40,7 @@ var rows = [][]string{
 }
 
 // testOnly are the packages that only tests and generators may import.
-var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/foreign", "internal/hubtest", "internal/torchtest", "internal/source/sourcetest", "internal/txn/disktest", "internal/txn/faulttest", "internal/txn/crashtest", "internal/layers"}
+var testOnly = []string{"internal/fixture", "internal/oracle", "internal/testdata", "internal/sweep", "internal/foreign", "internal/hubtest", "internal/torchtest", "internal/source/sourcetest", "internal/txn/disktest", "internal/txn/faulttest", "internal/txn/crashtest", "internal/layers"}
 
 // rooms says which packages may import a third-party module, apart from tests.
 var rooms = map[string][]string{

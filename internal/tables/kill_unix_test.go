@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,14 +21,36 @@ import (
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
 
-// program builds the program that writes tables.
-func program(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "wtinspect")
+// built is the program that writes tables, built once for all tests.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "wtinspect-test")
+	if err != nil {
+		return "", err
+	}
+	builtIn = dir
+	bin := filepath.Join(dir, "wtinspect")
 	cmd := exec.Command("go", "build", "-tags=parquet", "-o", bin, "../../cmd/wtinspect")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// builtIn is where built put the program, "" before. TestMain removes it.
+var builtIn string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(builtIn)
+	os.Exit(code)
+}
+
+func program(t *testing.T) string {
+	t.Helper()
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }
@@ -79,7 +102,7 @@ func scan(t *testing.T, bin, dir string, sig syscall.Signal, after time.Duration
 // TestKill kills and interrupts the program at random moments, WTINSPECT_KILLS of them,
 // and has another run go on: the tables are those of a run that nothing disturbed.
 func TestKill(t *testing.T) {
-	kills := 4
+	kills := 2
 	if n, err := strconv.Atoi(os.Getenv("WTINSPECT_KILLS")); err == nil {
 		kills = n
 	} else if testing.Short() {

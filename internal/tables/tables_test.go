@@ -21,6 +21,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/internal/txn"
 	"github.com/wtinspect/wtinspect/internal/txn/disktest"
 )
@@ -444,8 +445,12 @@ func TestResume(t *testing.T) {
 			}
 		}, list, ""},
 	}
-	for name, tt := range tests {
+	for i, name := range slices.Sorted(maps.Keys(tests)) {
+		tt := tests[name]
 		for turn = range turns {
+			if !sweep.Has(i+turn, 3) {
+				continue
+			}
 			t.Run(name, func(t *testing.T) {
 				dir := filepath.Join(t.TempDir(), "table")
 				must(t, run(txn.OS{}, dir, list, Options{Rows: 50}))
@@ -823,11 +828,10 @@ func TestPowerLoss(t *testing.T) {
 	changed[5] = scanned(changed[5].Release.Repository, 9)
 	changed[5].Release.State = "another"
 
-	step := 1
-	if testing.Short() {
-		step = 7
-	}
-	for at := 0; at < calls; at += step {
+	for at := range calls {
+		if !sweep.Has(at, 5) {
+			continue
+		}
 		rng := rand.New(rand.NewPCG(1, uint64(at)))
 		d := disktest.New(txn.Features{Block: 4096, Free: -1})
 		d.MakeDir("top")
@@ -887,11 +891,11 @@ func TestPowerLossReplacing(t *testing.T) {
 	before := count.Calls
 	must(t, run(count, "top/table", now, resume))
 	same(t, rows(t, count.Tree()), all)
-	calls, step := count.Calls-before, 1
-	if testing.Short() {
-		step = 7
-	}
-	for at := 0; at < calls; at += step {
+	calls := count.Calls - before
+	for at := range calls {
+		if !sweep.Has(at, 5) {
+			continue
+		}
 		d := begin()
 		n := 0
 		d.Fault = func(string, string) (bool, error) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/internal/testdata"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
@@ -46,8 +47,8 @@ func TestRealLists(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules, guesses, wrong := 0, 0, 0
-	for _, f := range files {
-		if !strings.HasSuffix(f.Name(), ".tsv") || f.Name() == "INDEX.tsv" {
+	for i, f := range files {
+		if !strings.HasSuffix(f.Name(), ".tsv") || f.Name() == "INDEX.tsv" || !sweep.Has(i, 3) {
 			continue
 		}
 		a := releaseList(t, filepath.Join(dir, f.Name()))
@@ -166,10 +167,13 @@ func TestRealSizes(t *testing.T) {
 			lists = append(lists, list{f.Name(), a, of, stack[0].Count})
 		}
 	}
-	maps, right, guesses := 0, 0, 0
+	n, maps, right, guesses := 0, 0, 0, 0
 	for _, a := range lists {
 		for _, b := range lists {
 			if a.layers == b.layers || a.of == b.of {
+				continue
+			}
+			if n++; !sweep.Has(n, 7) {
 				continue
 			}
 			res, err := Infer(t.Context(), &Inventory{Tensors: a.tensors}, &Inventory{Tensors: b.tensors}, Options{Unknown: true})

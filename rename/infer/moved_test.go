@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 )
@@ -133,10 +134,7 @@ func TestSureNamesStay(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(16, 1))
 	moved, asked := 0, 0
-	tries := 1000
-	if testing.Short() {
-		tries = 100
-	}
+	tries := sweep.Count(200, 1000)
 	for range tries {
 		list := func() string {
 			lines := []string{"emb.weight 96x64", "head.weight 96x64", "blocks.{}.down.weight [0-5] 64x172"}
@@ -173,7 +171,7 @@ func TestSureNamesStay(t *testing.T) {
 			}
 		}
 	}
-	if moved == 0 && !testing.Short() || asked == 0 {
+	if moved == 0 && sweep.Whole() || asked == 0 {
 		t.Errorf("%d names moved, %d questions: nothing was tried", moved, asked)
 	}
 }

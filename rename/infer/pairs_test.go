@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/match"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -229,10 +230,7 @@ func (s *score) count(sol *match.Solution, a, b []*match.Module, from, to *conve
 }
 
 func TestPairs(t *testing.T) {
-	shuffles := 8
-	if testing.Short() {
-		shuffles = 1
-	}
+	shuffles := sweep.Count(2, 8)
 	for _, tt := range []struct {
 		name         string
 		opt          match.Options

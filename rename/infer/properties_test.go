@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wtinspect/wtinspect/internal/sweep"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/tensorop"
@@ -41,10 +42,7 @@ func shallow(s *sizes) *sizes {
 
 // orders is how many orders of names tests try.
 func orders() int {
-	if testing.Short() {
-		return 2
-	}
-	return 8
+	return sweep.Count(2, 8)
 }
 
 // applied carries a result out on names and shapes: what becomes of each set of tensors.
@@ -99,7 +97,7 @@ func shapesOf(list []convention.Named) map[string][]uint64 {
 }
 
 // Between conventions that are known, every tensor gets the role that it has, in all
-// pairs, both directions and eight orders, and nothing is asked.
+// pairs, both directions and several orders, and nothing is asked.
 func TestKnownPairs(t *testing.T) {
 	for n, p := range pairs {
 		if p.to == "dbrx-hf" {
@@ -293,16 +291,13 @@ func TestHostile(t *testing.T) {
 		}
 		return out
 	}
-	lots := 100_000
-	if testing.Short() {
-		lots = 20_000
-	}
+	lots := sweep.Count(20_000, 100_000)
 	small := many(func(i int) string { return fmt.Sprintf("l.%d.w", i) }, 4)
 	for name, list := range map[string][]convention.Named{
-		"a hundred thousand templates": many(func(i int) string { return fmt.Sprintf("x%x.y%x.w", i*7919, i) }, lots),
-		"a name of a megabyte":         many(func(i int) string { return strings.Repeat("a.1.", 1<<18) + fmt.Sprint(i) }, 3),
-		"a name twice":                 many(func(int) string { return "a" }, 2),
-		"a thousand of one shape":      many(func(i int) string { return fmt.Sprintf("m%c%c.w", 'a'+i/30, 'a'+i%30) }, 1000),
+		"many thousand templates": many(func(i int) string { return fmt.Sprintf("x%x.y%x.w", i*7919, i) }, lots),
+		"a name of a megabyte":    many(func(i int) string { return strings.Repeat("a.1.", 1<<18) + fmt.Sprint(i) }, 3),
+		"a name twice":            many(func(int) string { return "a" }, 2),
+		"a thousand of one shape": many(func(i int) string { return fmt.Sprintf("m%c%c.w", 'a'+i/30, 'a'+i%30) }, 1000),
 	} {
 		for _, side := range []bool{true, false} {
 			a, b := list, list
