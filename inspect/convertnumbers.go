@@ -410,6 +410,9 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 			own.Form = &form
 			m = &own
 		}
+		if what := claim.Rotation(); what != "" {
+			return fmt.Errorf("%q is quantised as %s, and %s turns what goes through layers while the model runs (%s), which no loader does for plain numbers; --keep %q copies such weights as they are", old.Name, m.Scheme.Name, filepath.Base(claim.Doc.Path()), what, keepGlob(old.Name))
+		}
 		if len(contradictions) > 0 {
 			x := contradictions[0]
 			return fmt.Errorf("%q is quantised as %s, and in %s %s, so its numbers cannot be worked out; correct that, or --keep %q copies such weights as they are", old.Name, m.Scheme.Name, filepath.Base(claim.Doc.Path()), x.Said, keepGlob(old.Name))

@@ -284,6 +284,22 @@ func (c *QuantClaim) HasExceptions() bool {
 	})
 }
 
+// Rotation is what turns the inputs or outputs of layers while the model runs, since their weights are turned: its
+// place in the document, "" for none. Weights are stored as they were turned, and queries and keys are turned alike,
+// which changes no product of them (compressed_tensors/transform/transform_args.py, TransformLocation).
+func (c *QuantClaim) Rotation() string {
+	for name, scheme := range c.Find("transform_config", "config_groups").Members() {
+		apply, _ := scheme.Find("apply")
+		for _, a := range apply.Elements() {
+			location, _ := a.Find("location")
+			if text, ok := location.Text(); ok && (text == "input" || text == "output") {
+				return fmt.Sprintf("transform_config.config_groups.%s, %s", name, text)
+			}
+		}
+	}
+	return ""
+}
+
 // onlyGroup is what the fields of GPTQ, AWQ and ModelOpt say, which have no groups.
 func (c *QuantClaim) onlyGroup() (g QuantGroup, ok bool) {
 	first := func(keys ...string) (n int64, key string) {
