@@ -26,6 +26,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/wtinspect/wtinspect/rename/tensorop"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -756,6 +757,31 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 		of = fmt.Sprintf("%q and %d more", tr.From[0], more)
 	}
 	out, _, _, err := w.OperateAll(tr.Ops, operands, of)
+	var tally *arrays.Tally
+	numbered := ""
+	if err != nil && slices.ContainsFunc(operands, func(a *arrays.Array) bool { return isBlocks(a.Elem.DType) }) {
+		// Their numbers can be moved as blocks cannot, and are given their dtype afterwards.
+		numbered = v.numbersOf(tr, old)
+		if numbered == "F32" {
+			tally = &v.castOf(operands[0].Elem.DType, numbered).tally
+		}
+		for k := range operands {
+			var failed error
+			if operands[k], failed = arrays.Cast(operands[k], "F32", tally); failed != nil {
+				return nil, fmt.Errorf("%s: %w", v.Source.Path, err)
+			}
+		}
+		moved, _, _, failed := w.OperateAll(tr.Ops, operands, of)
+		switch {
+		case failed != nil:
+		case numbered == "" && v.opts.DType != "":
+			err = fmt.Errorf("%w; without the --keep that names it, its numbers are worked out and can be moved", err)
+		case numbered == "":
+			err = fmt.Errorf("%w; --dtype bf16 works out its numbers, which can be moved", err)
+		default:
+			out, err = moved, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", v.Source.Path, err)
 	}
@@ -766,6 +792,9 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 	for _, row := range tr.Rows {
 		from, done = append(from, old[row].from...), old[row].done
 	}
+	if numbered != "" {
+		done = append(slices.Clip(done), string(tensorop.Cast))
+	}
 	for i := range tr.Ops {
 		if kind := string(tr.Ops[i].Kind); !slices.Contains(done, kind) {
 			done = append(slices.Clip(done), kind)
@@ -773,9 +802,32 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 	}
 	items := make([]item, len(out))
 	for k, a := range out {
-		items[k] = item{Tensor: tensorOf(tr.To[k], a), from: from, fromDType: old[tr.Rows[0]].fromDType, done: done, at: -1, array: a}
+		items[k] = item{Tensor: tensorOf(tr.To[k], a), from: from, fromDType: old[tr.Rows[0]].fromDType, done: done, at: -1, array: a, counted: tally != nil}
+		if tally != nil {
+			c := v.castOf(items[k].fromDType, numbered)
+			c.tensors++
+			c.elements += a.Elements()
+		}
 	}
 	return items, nil
+}
+
+// numbersOf is the dtype that what a transform makes of blocks is to have, "" where it stays in blocks.
+func (v *Conversion) numbersOf(tr *rename.Transform, old []item) string {
+	dtype := v.opts.DType
+	for _, name := range tr.To {
+		it := item{Tensor: checkpoint.Tensor{Name: name}}
+		for _, row := range tr.Rows {
+			it.from = append(it.from, old[row].from...)
+		}
+		if k := v.keep(&it); k >= 0 {
+			dtype = v.opts.Keep[k].DType
+		}
+		if dtype == "" {
+			return ""
+		}
+	}
+	return dtype
 }
 
 // tensorOf describes an array.

@@ -2,11 +2,13 @@ package inspect_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +28,7 @@ import (
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 	"github.com/wtinspect/wtinspect/rename/convention/convert"
 	"github.com/wtinspect/wtinspect/rename/convention/identify"
+	"github.com/x448/float16"
 )
 
 // convertTo makes a checkpoint in another convention.
@@ -519,5 +522,107 @@ func TestConvertedReleaseIsDescribed(t *testing.T) {
 	t.Logf("%d conversions, %d findings that are noted, %d refused", done, noted, refused)
 	if done < sweep.Count(20, 40) || noted == 0 || refused == 0 {
 		t.Errorf("%d conversions, %d findings that are noted, %d refused", done, noted, refused)
+	}
+}
+
+// Blocks that a convention stores in columns become numbers before they are moved, by the formula of ggml
+// (block_q8_0: a scale of 16 bits, and 32 integers), each rounded once; without a dtype they are refused.
+func TestConvertMovesBlocks(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "gpt2.gguf")
+	err := fixture.Write(path, `format gguf
+kv general.architecture str gpt2
+kv gpt2.attention.head_count u32 4
+tensor token_embd.weight F32 [64,32]
+tensor position_embd.weight F32 [8,32]
+tensor blk.0.attn_norm.weight F32 [32]
+tensor blk.0.attn_norm.bias F32 [32]
+tensor blk.0.attn_qkv.weight Q8_0 [96,32]
+tensor blk.0.attn_qkv.bias F32 [96]
+tensor blk.0.attn_output.weight F32 [32,32]
+tensor blk.0.attn_output.bias F32 [32]
+tensor blk.0.ffn_norm.weight F32 [32]
+tensor blk.0.ffn_norm.bias F32 [32]
+tensor blk.0.ffn_up.weight Q8_0 [128,32]
+tensor blk.0.ffn_up.bias F32 [128]
+tensor blk.0.ffn_down.weight F32 [32,128]
+tensor blk.0.ffn_down.bias F32 [32]
+tensor output_norm.weight F32 [32]
+tensor output_norm.bias F32 [32]
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, path)
+	bytesOf := func(c *checkpoint.Checkpoint, name string) []byte {
+		i, ok := c.Lookup(name)
+		if !ok {
+			t.Fatalf("%s has no %s", c.Path, name)
+		}
+		r, err := c.Data(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	convertDType := func(dtype string, keep ...inspect.Keep) (*inspect.Conversion, error) {
+		return inspect.Convert(t.Context(), []*checkpoint.Checkpoint{c}, &inspect.ConvertOptions{
+			DType: dtype, Keep: keep, Container: checkpoint.Safetensors, Write: assemble.Options{Output: filepath.Join(dir, dtype+".safetensors"), Verify: rewrite.VerifyNone},
+		})
+	}
+	if _, err := convertDType(""); err == nil || !strings.HasSuffix(err.Error(), `transpose of "blk.0.attn_qkv.weight": rows of blocks of 32 Q8_0 cannot become columns; --dtype bf16 works out its numbers, which can be moved`) {
+		t.Errorf("without a dtype: %v", err)
+	}
+	kept, err := inspect.ParseKeep("*attn_qkv.weight")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := convertDType("BF16", kept); err == nil || !strings.HasSuffix(err.Error(), "without the --keep that names it, its numbers are worked out and can be moved") {
+		t.Errorf("kept: %v", err)
+	}
+	for _, dtype := range []string{"F32", "BF16"} {
+		v, err := convertDType(dtype)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		if err := v.Run(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.IndexFunc(v.Casts(), func(c inspect.CastSummary) bool {
+			return c.From == "Q8_0" && c.To == dtype && c.Tensors == 2 && c.Elements == 96*32+128*32 && c.Rounding != nil && (c.Rounding.Inexact == 0) == (dtype == "F32")
+		}); i < 0 {
+			t.Errorf("%s: %+v", dtype, v.Casts())
+		}
+		made := open(t, filepath.Join(dir, dtype+".safetensors"))
+		for old, name := range map[string]string{"blk.0.attn_qkv.weight": "transformer.h.0.attn.c_attn.weight", "blk.0.ffn_up.weight": "transformer.h.0.mlp.c_fc.weight"} {
+			blocks, data := bytesOf(c, old), bytesOf(made, name)
+			rows := len(blocks) / 34 // of 32 columns, one block each
+			if len(data) != rows*32*map[string]int{"F32": 4, "BF16": 2}[dtype] {
+				t.Fatalf("%s: %s has %d bytes", dtype, name, len(data))
+			}
+			for row := range rows {
+				block := blocks[34*row:][:34]
+				scale := float16.Frombits(binary.LittleEndian.Uint16(block)).Float32()
+				for column := range 32 {
+					want, at := scale*float32(int8(block[2+column])), column*rows+row
+					bits := math.Float32bits(want)
+					got := uint32(0)
+					if dtype == "F32" {
+						got = binary.LittleEndian.Uint32(data[4*at:])
+					} else {
+						got = uint32(binary.LittleEndian.Uint16(data[2*at:]))
+						bits = (bits + 0x7fff + bits>>16&1) >> 16 // to the nearest, ties to even
+					}
+					if want == want && got != bits {
+						t.Fatalf("%s: %s [%d,%d] has the bits %#x, want %#x", dtype, name, column, row, got, bits)
+					}
+				}
+			}
+		}
 	}
 }

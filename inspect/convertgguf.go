@@ -340,14 +340,14 @@ func (v *Conversion) agrees(architecture string, refuse func(format string, args
 		if !ok {
 			continue
 		}
-		there, ok := numbersOf(says)
+		there, ok := storedIn(says)
 		here, known := n.Of(model)
 		worked := len(n.Names()) == 0 || n.Name(model) == ""
 		switch {
 		case v.isGGUF():
 			var own gguf.Value
 			if own, known = keyOf(v.Source.Metadata(), key); known {
-				here, known = numbersOf(own)
+				here, known = storedIn(own)
 			}
 			worked = true
 		case !known && n.ByDefault && model.Type != "":
@@ -368,8 +368,8 @@ func (v *Conversion) agrees(architecture string, refuse func(format string, args
 	return nil
 }
 
-// numbersOf reads a value as a formula gives it. ok is false for one that is no number and no text.
-func numbersOf(value gguf.Value) (v convention.GGUFValue, ok bool) {
+// storedIn reads a value as a formula gives it. ok is false for one that is no number and no text.
+func storedIn(value gguf.Value) (v convention.GGUFValue, ok bool) {
 	number := func(e gguf.Value) (float64, bool) {
 		if b, ok := e.Bool(); ok {
 			return map[bool]float64{true: 1}[b], true
