@@ -628,6 +628,11 @@ func (v *Conversion) name(ctx context.Context) error {
 	if err := v.readable(); err != nil {
 		return err
 	}
+	if c := v.Names.Conversion; c != nil && v.Container == checkpoint.Safetensors && !v.isGGUF() {
+		if to, ok := convention.Lookup(c.To); ok && to.HasDialect("gguf") {
+			v.note("the result is safetensors: only names and tensors are converted; --container gguf changes the format")
+		}
+	}
 	for _, f := range v.Names.Plan.LeftBehind() {
 		v.note("%s: %s; %s", f.Where, f.Message, f.Hint)
 	}

@@ -123,7 +123,7 @@ func isBlocks(dtype string) bool {
 func (v *Conversion) number() error {
 	w := &arrays.Workspace{}
 	goal := v.goalNames()
-	others, small := make(map[string]int), 0
+	others, small, kernels := make(map[string]int), 0, 0
 	raw := make(map[string]int)
 	used := make([]bool, len(v.opts.Keep))
 	for i := range v.items {
@@ -144,6 +144,10 @@ func (v *Conversion) number() error {
 		case wide != "" && !isBlocks(it.DType) && (v.opts.DType != "" || !v.isGGUF()):
 			to = wide
 		case v.opts.DType != "":
+			if kernel(goal, it) && v.opts.DType != "F32" {
+				kernels++
+				continue
+			}
 			to = v.opts.DType
 			if strings.HasPrefix(to, "F8") && len(it.Shape) < 2 {
 				small++
@@ -169,6 +173,9 @@ func (v *Conversion) number() error {
 	for _, dtype := range slices.Sorted(maps.Keys(raw)) {
 		n := raw[dtype]
 		v.note("%s %s %s, and no scale is beside %s: the elements are taken for the numbers", plural.Of(n, "tensor"), plural.Verb(n, "are"), dtype, map[bool]string{true: "it", false: "them"}[n == 1])
+	}
+	if kernels > 0 {
+		v.note("%s of convolutions %s: llama.cpp convolves with F16 and F32 alone, and its converter leaves some in F32", plural.Of(kernels, "kernel"), plural.Verb(kernels, "stay"))
 	}
 	if small > 0 {
 		v.note("%s with one dimension, as those of normalisations, %s %s too; --keep 'GLOB' keeps tensors as they are", plural.Of(small, "tensor"), plural.Verb(small, "become"), v.opts.DType)
@@ -196,6 +203,13 @@ func (v *Conversion) wide(goal *convention.Convention, it *item) string {
 		return "F32"
 	}
 	return ""
+}
+
+// kernel reports whether a tensor is of a convolution in a tower of llama.cpp: Gemma3VisionModel of conversion/gemma.py
+// stores that of patches in F32, whatever the others have, and ggml_im2col reads no other types.
+func kernel(goal *convention.Convention, it *item) bool {
+	const axes = 4
+	return goal != nil && goal.Name == "clip-gguf" && len(it.Shape) == axes && (it.DType == "F32" || it.DType == "F16")
 }
 
 // goalNames is the convention of the result, nil for none that is known.

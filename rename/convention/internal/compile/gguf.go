@@ -150,7 +150,7 @@ func loadGGUF(files fs.FS, vocab *vocabulary) ([]*Description, error) {
 		for _, name := range names {
 			if a.Own {
 				stem := strings.ReplaceAll(name, "{bid}", "{layer}")
-				c.specs = append(c.specs, spec{module: ownPrefix + stem, stem: stem, optional: true, leaves: towerLeaves})
+				c.specs = append(c.specs, spec{module: ownPrefix + stem, stem: stem, optional: true, leaves: towerLeaves, dtype: f32(doc.F32)})
 				continue
 			}
 			if slices.Contains(a.Without, name) {
