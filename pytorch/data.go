@@ -10,7 +10,7 @@ import (
 // StorageData returns a reader of a storage's bytes. The error is a [*Fault] when they are
 // absent, compressed, or fewer than the pickle says.
 func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
-	begin, err := f.begin(s, f.locator())
+	begin, err := f.begin(s)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +23,7 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 // some 4 MiB of memory. The error is a [*Fault] when they are not within the storage.
 func (f *File) Data(i int) (*io.SectionReader, error) {
 	t := f.At(i)
-	begin, offset, size, err := f.place(i, &t, f.locator())
+	begin, offset, size, err := f.place(i, &t)
 	if err != nil {
 		return nil, err
 	}
@@ -35,20 +35,16 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	return io.NewSectionReader(strided.NewReader(r, begin+offset, int64(bits/8), t.Shape, t.Strides), 0, size), nil
 }
 
-// locator finds where the storages are, one after the other.
-func (f *File) locator() *ziparchive.Locator { return ziparchive.NewLocator(f.r, f.size) }
-
 // Offsets returns where the elements of each tensor begin in the file, in the order of its shape and one
 // after the other; -1 where they are not there like that. It reads the headers of the storages.
 func (f *File) Offsets() []int64 {
 	out := make([]int64, f.Len())
-	l := f.locator()
 	for i, t := range f.All() {
 		out[i] = -1
 		if t.Storage == nil || !t.Storage.InFile() || !t.Contiguous() {
 			continue
 		}
-		if begin, offset, _, err := f.place(i, &t, l); err == nil {
+		if begin, offset, _, err := f.place(i, &t); err == nil {
 			out[i] = begin + offset
 		}
 	}
@@ -79,14 +75,14 @@ func (f *File) Shared() []bool {
 
 // place returns where the storage of tensor i begins, in the file or what else it is in, where the first
 // element is from there, and how many bytes the elements are.
-func (f *File) place(i int, t *Tensor, l *ziparchive.Locator) (begin, offset, size int64, err error) {
+func (f *File) place(i int, t *Tensor) (begin, offset, size int64, err error) {
 	if flt := t.fault(); flt != nil {
 		return 0, 0, 0, flt
 	}
 	if t.Storage == nil {
 		return 0, 0, 0, newFault(CodeNoData, -1, t.Name, "it has no storage")
 	}
-	begin, err = f.begin(t.Storage, l)
+	begin, err = f.begin(t.Storage)
 	if flt, ok := err.(*Fault); ok {
 		flt.Tensor = t.Name
 	}
@@ -260,7 +256,7 @@ func (f *File) fault(s *Storage) *Fault {
 }
 
 // begin returns where a storage's bytes begin, all of which are within the file.
-func (f *File) begin(s *Storage, l *ziparchive.Locator) (int64, error) {
+func (f *File) begin(s *Storage) (int64, error) {
 	if flt := f.fault(s); flt != nil {
 		return 0, flt
 	}
@@ -268,14 +264,33 @@ func (f *File) begin(s *Storage, l *ziparchive.Locator) (int64, error) {
 	case s.data != nil:
 		return 0, nil
 	case s.Root != nil:
-		begin, err := f.begin(s.Root, l)
+		begin, err := f.begin(s.Root)
 		return begin + int64(s.Start*s.DType.unit()), err
 	case f.container == Legacy:
 		return s.at + 8, nil
 	}
-	begin, err := l.DataOffset(s.at, s.size)
+	begin, err := f.locate(s)
 	if z, ok := err.(*ziparchive.Fault); ok {
 		err = newFault(Code(z.Code), z.Offset, "", "storage %s: %s", quote(s.Key), z.Detail)
 	}
 	return begin, err
+}
+
+// locate returns where a storage's bytes begin in an archive. Each header is read once, and mostly with those
+// behind it.
+func (f *File) locate(s *Storage) (int64, error) {
+	f.locating.Lock()
+	defer f.locating.Unlock()
+	if s.skip > 0 {
+		return s.at + int64(s.skip), nil
+	}
+	if f.locator == nil {
+		f.locator = ziparchive.NewLocator(f.r, f.size)
+	}
+	begin, err := f.locator.DataOffset(s.at, s.size)
+	if err != nil {
+		return 0, err
+	}
+	s.skip = uint32(begin - s.at) // of two 16-bit sizes
+	return begin, nil
 }

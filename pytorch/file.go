@@ -65,6 +65,8 @@ type contents struct {
 	lostBytes  uint64
 	summing    sync.Mutex
 	sums       map[*Storage]*ziparchive.Sum // of storages of which some is read
+	locating   sync.Mutex                   // for the next, and for what it found in storages
+	locator    *ziparchive.Locator
 }
 
 // Open opens the named file with [os.Open] and reads its pickle. A fault of the file is

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strings"
@@ -68,7 +69,12 @@ type Job struct {
 	place     *image.Place
 	pool      image.Pool
 	sources   []*image.Source
+	byPath    map[string]*image.Source
 	computing sync.Mutex // held while data is computed
+	opened    struct {   // the tensor that is being read
+		is *stored
+		r  io.ReaderAt
+	}
 }
 
 // A File is one of the new checkpoint's.
@@ -86,8 +92,9 @@ type file struct {
 	name string
 	image.Image
 	part
-	order []int // of the tensors of the part
-	again bool  // some have data to be compared with
+	order []int   // of the tensors of the part
+	at    []int64 // of each tensor's data, from the end of the header
+	data  int64   // the bytes of all tensors
 }
 
 // Prepare makes a job that writes a new checkpoint. Reasons that keep it from running
@@ -111,11 +118,10 @@ func prepare(ctx context.Context, sys txn.System, spec *Spec, opts *Options) (*J
 	if other := foreignName(j.Output, spec.Format); other != "" {
 		return nil, fmt.Errorf("%s ends as a %s file, and what is written is %s; give it another name", j.Output, other, spec.Format)
 	}
-	sources, err := j.findSources(ctx)
-	if err != nil {
+	if err := j.findSources(ctx); err != nil {
 		return nil, err
 	}
-	if err := j.prepareFiles(sources); err != nil {
+	if err := j.prepareFiles(); err != nil {
 		return nil, err
 	}
 	if err := j.prepareDocuments(); err != nil {
@@ -187,13 +193,13 @@ func (s *Spec) sources() []*checkpoint.Checkpoint {
 
 // findSources looks at the files of the sources on this machine, which must still be
 // those that were opened.
-func (j *Job) findSources(ctx context.Context) (map[string]*image.Source, error) {
+func (j *Job) findSources(ctx context.Context) error {
 	var files []*checkpoint.File
 	seen := make(map[string]bool)
 	for _, c := range j.spec.sources() {
 		if source.Scheme(c.Dir) == "" {
 			if dir := txn.Pending(j.sys, c.Dir); dir != "" {
-				return nil, &rewrite.RecoveryError{Dir: dir, Err: fmt.Errorf("%s: %w; recover it first", dir, rewrite.ErrPending)}
+				return &rewrite.RecoveryError{Dir: dir, Err: fmt.Errorf("%s: %w; recover it first", dir, rewrite.ErrPending)}
 			}
 		}
 		for _, f := range c.Files {
@@ -228,16 +234,43 @@ func (j *Job) findSources(ctx context.Context) (map[string]*image.Source, error)
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return err
 	}
-	byPath := make(map[string]*image.Source, len(files))
+	j.byPath = make(map[string]*image.Source, len(files))
 	for _, s := range j.sources {
-		byPath[s.Path] = s
+		j.byPath[s.Path] = s
 	}
-	return byPath, nil
+	return nil
 }
 
-func (j *Job) prepareFiles(sources map[string]*image.Source) error {
+// source is the file on this machine that has a tensor's data in one piece, nil for none.
+func (j *Job) source(t *Tensor) (src *image.Source, off int64) {
+	if s, ok := t.Data.(*stored); ok && s.file != nil {
+		return j.byPath[s.file.Path], s.off
+	}
+	return nil, 0
+}
+
+// pieces are what a file is made of.
+func (j *Job) pieces(f *file) []image.Piece {
+	pieces := make([]image.Piece, 0, len(f.order))
+	for _, i := range f.order {
+		t := &j.spec.Tensors[f.from+i]
+		p := image.Piece{Name: t.Name, Size: t.Size, At: f.at[i]}
+		if src, off := j.source(t); src != nil {
+			p.Src, p.Off = src, off
+			if s := t.Data.(*stored); s.file.Rearranged() {
+				p.Watch = s
+			}
+		} else {
+			p.Src = &computed{j: j, t: t}
+		}
+		pieces = append(pieces, p)
+	}
+	return pieces
+}
+
+func (j *Job) prepareFiles() error {
 	parts := j.spec.parts()
 	if text := j.spec.tooMany(len(parts)); text != "" {
 		return errors.New("the result " + text)
@@ -253,19 +286,13 @@ func (j *Job) prepareFiles(sources map[string]*image.Source) error {
 			}
 			return fmt.Errorf("%s: %w", cmp.Or(name, "the result"), err)
 		}
-		f := file{name: names[no], part: p, order: d.order, Image: image.Image{Header: d.header, Size: d.size}}
-		f.Pieces = make([]image.Piece, 0, len(d.order))
-		for _, i := range d.order {
-			t := &j.spec.Tensors[p.from+i]
-			piece := image.Piece{Name: t.Name, Size: t.Size, At: d.at[i]}
-			if s, ok := t.Data.(*stored); ok && sources[s.path] != nil {
-				piece.Src, piece.Off, piece.Watch = sources[s.path], s.off, s.watch
-				taken[sources[s.path]] += t.Size
-			} else {
-				piece.Src = &computed{&j.computing, t.Data, t.Size}
+		f := file{name: names[no], part: p, order: d.order, at: d.at, Image: image.Image{Header: d.header, Size: d.size}}
+		for i := p.from; i < p.to; i++ {
+			t := &j.spec.Tensors[i]
+			f.data += t.Size
+			if src, _ := j.source(t); src != nil {
+				taken[src] += t.Size
 			}
-			f.Pieces = append(f.Pieces, piece)
-			f.again = f.again || t.Again != nil
 		}
 		j.files = append(j.files, f)
 		j.Files = append(j.Files, File{Name: names[no], Tensors: p.to - p.from, Bytes: d.size, Header: int64(len(d.header)), Over: p.over})
@@ -377,9 +404,7 @@ func (j *Job) Close() error { return j.pool.Close() }
 func (j *Job) Work() int64 {
 	n := int64(0)
 	for i := range j.files {
-		for _, p := range j.files[i].Pieces {
-			n += p.Size
-		}
+		n += j.files[i].data
 	}
 	switch j.opts.Verify {
 	case rewrite.VerifyDefault:
@@ -490,12 +515,14 @@ func (j *Job) writeFiles(ctx context.Context, w *image.Writer, tell func(int64))
 				comparing <- struct{}{}
 				<-writing
 			})
+			f.Pieces = j.pieces(f)
 			sums, err := j.build(ctx, w.Dir(), names[i], f, tell)
 			f.Written() // where nothing was written
 			if err == nil {
 				err = j.compare(ctx, w.Dir(), names[i], f, sums, &reports[i].Proof, tell)
 			}
 			<-comparing
+			f.Pieces = nil
 			if err != nil {
 				err = fmt.Errorf("%s: %w", f.name, err)
 			}
@@ -552,12 +579,9 @@ func (j *Job) compare(ctx context.Context, dir txn.Dir, name string, f *file, su
 
 // readAgain has a file that was written be compared with what its tensors say is for that.
 func (j *Job) readAgain(f *file) {
-	if !f.again {
-		return
-	}
 	for k, i := range f.order {
 		if t := &j.spec.Tensors[f.from+i]; t.Again != nil {
-			f.Pieces[k].Src, f.Pieces[k].Off = &computed{&j.computing, t.Again, t.Size}, 0
+			f.Pieces[k].Src, f.Pieces[k].Off = &computed{j: j, t: t, again: true}, 0
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"sync"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
@@ -65,29 +64,77 @@ type Document struct {
 	From string
 }
 
-// stored is the data of a tensor as a file has it.
+// stored is the data of a tensor as a checkpoint has it. It is opened when it is read: there
+// may be a hundred thousand of them.
 type stored struct {
-	*io.SectionReader
-	path string // of the file, "" where it is not on this machine
-	off  int64
-	// watch is what knows a checksum of bytes that the data are among, nil for nothing.
-	watch image.Watcher
+	c    *checkpoint.Checkpoint
+	at   int              // in c
+	file *checkpoint.File // that has it in one piece, on this machine; nil for none
+	off  int64            // in file
 }
 
-// computed is data that is made while it is read. One lock is for all of a job.
+func (s *stored) open() (*io.SectionReader, error) { return s.c.Data(s.at) }
+
+func (s *stored) ReadAt(p []byte, off int64) (int, error) {
+	r, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	return r.ReadAt(p, off)
+}
+
+// Saw has bytes of the file compared with the checksum of what they are part of, where there is one.
+func (s *stored) Saw(p []byte, off int64) error {
+	return s.watched(func(w image.Watcher) error { return w.Saw(p, off) })
+}
+
+func (s *stored) SawZeros(off, n int64) error {
+	return s.watched(func(w image.Watcher) error { return w.SawZeros(off, n) })
+}
+
+func (s *stored) watched(tell func(image.Watcher) error) error {
+	data, err := s.open()
+	if err != nil {
+		return err
+	}
+	r, _, _ := data.Outer()
+	if w, ok := r.(image.Watcher); ok {
+		return tell(w)
+	}
+	return nil
+}
+
+// computed is data of a tensor that is made while it is read, of other tensors or of chunks in
+// several files.
 type computed struct {
-	mu   *sync.Mutex
-	data io.ReaderAt
-	size int64
+	j *Job
+	t *Tensor
+	// again says that it is read for the comparison.
+	again bool
 }
 
 func (c *computed) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off > c.size-int64(len(p)) {
+	if off < 0 || off > c.t.Size-int64(len(p)) {
 		return 0, io.ErrUnexpectedEOF
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.data.ReadAt(p, off)
+	c.j.computing.Lock()
+	defer c.j.computing.Unlock()
+	data := c.t.Data
+	if c.again && c.t.Again != nil {
+		data = c.t.Again
+	}
+	s, ok := data.(*stored)
+	if !ok {
+		return data.ReadAt(p, off)
+	}
+	if c.j.opened.is != s { // tensors are read one after the other
+		r, err := s.open()
+		if err != nil {
+			return 0, err
+		}
+		c.j.opened.is, c.j.opened.r = s, r
+	}
+	return c.j.opened.r.ReadAt(p, off)
 }
 
 // Stored is tensor i of a checkpoint, under its name and with its bytes as they are in
@@ -117,11 +164,9 @@ func Stored(c *checkpoint.Checkpoint, i int) (Tensor, error) {
 			}
 		}
 	}
-	s := &stored{SectionReader: data, off: t.Offset}
-	if source.Scheme(f.Path) == "" && t.Offset >= 0 { // in one piece
-		s.path = f.Path
-		r, _, _ := data.Outer()
-		s.watch, _ = r.(image.Watcher)
+	s := &stored{c: c, at: i}
+	if source.Scheme(f.Path) == "" && t.Offset >= 0 {
+		s.file, s.off = f, t.Offset
 	}
 	return Tensor{Name: t.Name, DType: t.DType, Shape: t.Shape, Data: s, Size: data.Size()}, nil
 }
