@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"encoding/json"
 	"path"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/assemble"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
+	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -146,8 +148,14 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 		if v.Unchosen > 0 {
 			v.note("%s is of the whole model, and tensors were left out; 'wtinspect check' says what contradicts it", d.Name)
 		}
-		if _, ok := doc.Lookup("quantization_config"); ok && v.dequantised && v.quantised {
-			v.note("%s: quantization_config stays, as some weights are still quantised; see whether it lists the others", d.Name)
+		if section, ok := doc.Lookup("quantization_config"); ok && v.dequantised && v.quantised {
+			more := v.ignore(section)
+			if more == nil {
+				v.note("%s: quantization_config stays, as some weights are still quantised; see whether it lists the others", d.Name)
+			}
+			for _, e := range more {
+				changes, edited.Edits = append(changes, e.Edit), append(edited.Edits, e.TextEdit)
+			}
 		}
 	}
 	if len(changes) > 0 {
@@ -159,6 +167,54 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 		v.Documents = append(v.Documents, edited)
 	}
 	return true, nil
+}
+
+// An addition is an edit of a document, and how it is shown.
+type addition struct {
+	jsondoc.Edit
+	rewrite.TextEdit
+}
+
+// ignore lists modules that are quantised no more among those that loaders do not take for quantised. It is nil where it
+// is not known which list they read, or where something else than the weight of a module is a number now.
+func (v *Conversion) ignore(section jsondoc.Node) []addition {
+	var modules []string
+	for i := range v.items {
+		it := &v.items[i]
+		if !slices.ContainsFunc(it.done, func(done string) bool { return strings.HasPrefix(done, dequantising) }) {
+			continue
+		}
+		module, ok := strings.CutSuffix(it.Name, ".weight")
+		if !ok {
+			return nil
+		}
+		modules = append(modules, module)
+	}
+	method, _ := section.Lookup("quant_method")
+	text, _ := method.Text()
+	key := adapt.IgnoreKey(text)
+	list, there := section.Lookup(key)
+	switch {
+	case key == "" || len(modules) == 0:
+		return nil
+	case !there:
+		raw, err := json.Marshal(modules)
+		if err != nil {
+			return nil
+		}
+		return []addition{{jsondoc.Insert(section, key, raw), rewrite.TextEdit{Pointer: section.Pointer() + "/" + key, To: string(raw)}}}
+	case list.Kind() != jsondoc.Array:
+		return nil
+	}
+	more := make([]addition, 0, len(modules))
+	for _, m := range modules {
+		raw, err := json.Marshal(m)
+		if err != nil {
+			return nil
+		}
+		more = append(more, addition{jsondoc.Insert(list, "", raw), rewrite.TextEdit{Pointer: list.Pointer() + "/-", To: m}})
+	}
+	return more
 }
 
 // sourceBytes and resultBytes add up the bytes of each dtype.

@@ -392,7 +392,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		}
 		parts := make([]*arrays.Array, len(m.Tensors))
 		old := &v.items[weight]
-		it := item{fromDType: old.DType, done: []string{"dequantise " + m.Scheme.Name}, at: -1, counted: true}
+		it := item{fromDType: old.DType, done: []string{dequantising + m.Scheme.Name}, at: -1, counted: true}
 		for i, t := range m.Tensors {
 			var err error
 			at := m.Index(&t)
@@ -476,6 +476,9 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	v.items = items
 	return nil
 }
+
+// dequantising begins what is done to a quantised weight whose numbers are worked out.
+const dequantising = "dequantise "
 
 // zeroPoint is what asymmetric weights of compressed-tensors are less by.
 const zeroPoint = "weight_zero_point"
@@ -582,7 +585,7 @@ func (v *Conversion) unscaled(ctx context.Context, all []item, gone map[int]bool
 		it := &v.items[i]
 		if _, ok := made[i]; ok {
 			if scale := further(it.Name); scale != "" {
-				return fmt.Errorf("%q is quantised as %s, and %q is beside it, which is no part of that, so its numbers cannot be worked out; --keep %q copies such weights as they are", it.Name, strings.TrimPrefix(made[i].done[0], "dequantise "), scale, keepGlob(it.Name))
+				return fmt.Errorf("%q is quantised as %s, and %q is beside it, which is no part of that, so its numbers cannot be worked out; --keep %q copies such weights as they are", it.Name, strings.TrimPrefix(made[i].done[0], dequantising), scale, keepGlob(it.Name))
 			}
 			continue
 		}

@@ -284,6 +284,23 @@ func (c *QuantClaim) HasExceptions() bool {
 	})
 }
 
+// IgnoreKeys are the lists of modules that are not quantised: compressed-tensors; the
+// quantizers of transformers; ModelOpt; Quark; bitsandbytes; vLLM's FP8.
+var IgnoreKeys = []string{"ignore", "modules_to_not_convert", "exclude_modules", "exclude", "llm_int8_skip_modules", "ignored_layers"}
+
+// IgnoreKey is the list that loaders read of a quant_method, "" where that is not known.
+func IgnoreKey(method string) string {
+	switch strings.ToLower(method) {
+	case "compressed-tensors":
+		return "ignore"
+	case "fp8", "fbgemm_fp8", "mxfp4":
+		return "modules_to_not_convert"
+	case "quark":
+		return "exclude"
+	}
+	return ""
+}
+
 // Rotation is what turns the inputs or outputs of layers while the model runs, since their weights are turned: its
 // place in the document, "" for none. Weights are stored as they were turned, and queries and keys are turned alike,
 // which changes no product of them (compressed_tensors/transform/transform_args.py, TransformLocation).

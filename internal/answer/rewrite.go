@@ -78,8 +78,12 @@ func writeEdits(w io.Writer, name string, edits []rewrite.TextEdit, verbose bool
 			fmt.Fprintf(w, "  and %d more\n", len(edits)-most)
 			break
 		}
-		if e.To == "" {
+		switch {
+		case e.To == "":
 			fmt.Fprintf(w, "  %s: removed\n", render.Escape(e.Pointer))
+			continue
+		case e.From == "":
+			fmt.Fprintf(w, "  %s: %s added\n", render.Escape(e.Pointer), render.Escape(e.To))
 			continue
 		}
 		fmt.Fprintf(w, "  %s: %s -> %s\n", render.Escape(e.Pointer), render.Escape(e.From), render.Escape(e.To))

@@ -249,10 +249,6 @@ func (c *quantClaim) place(key string) string {
 	return filepath.Base(c.Doc.Path()) + ":" + position(v)
 }
 
-// ignoreKeys are the lists of modules that are not quantised: compressed-tensors; the
-// quantizers of transformers; ModelOpt; Quark; bitsandbytes; vLLM's FP8.
-var ignoreKeys = []string{"ignore", "modules_to_not_convert", "exclude_modules", "exclude", "llm_int8_skip_modules", "ignored_layers"}
-
 // An ignored is an entry of such a list.
 type ignored struct {
 	text string
@@ -264,7 +260,7 @@ type ignored struct {
 
 // ignores reads the lists, and the patterns of dynamic. It is not ok when an entry cannot be understood.
 func (c *quantClaim) ignores() (list []ignored, ok bool) {
-	for _, key := range ignoreKeys {
+	for _, key := range adapt.IgnoreKeys {
 		for _, v := range c.Find(key).Elements() {
 			s, isText := v.Text()
 			if !isText || s == "" {
