@@ -368,6 +368,8 @@ func (v *Conversion) holdable(ctx context.Context) error {
 		switch {
 		case err != nil && !isFault:
 			return err
+		case err != nil && slices.Contains([]pytorch.Code{pytorch.CodeChecksum, pytorch.CodeByteOrder}, pytorch.Code(flt.Code)): // of the whole file
+			return err
 		case err != nil:
 			problems = append(problems, problem{it.Name, flt.Detail})
 		case !known && strings.HasPrefix(it.DType, "q"):

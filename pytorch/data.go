@@ -10,6 +10,9 @@ import (
 // StorageData returns a reader of a storage's bytes. The error is a [*Fault] when they are
 // absent, compressed, or fewer than the pickle says.
 func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
+	if err := f.whole(); err != nil {
+		return nil, err
+	}
 	begin, err := f.begin(s)
 	if err != nil {
 		return nil, err
@@ -23,6 +26,9 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 // some 4 MiB of memory. The error is a [*Fault] when they are not within the storage.
 func (f *File) Data(i int) (*io.SectionReader, error) {
 	t := f.At(i)
+	if err := f.whole(); err != nil {
+		return nil, err
+	}
 	begin, offset, size, err := f.place(i, &t)
 	if err != nil {
 		return nil, err
@@ -33,6 +39,31 @@ func (f *File) Data(i int) (*io.SectionReader, error) {
 	}
 	bits, _ := t.DType.Bits()
 	return io.NewSectionReader(strided.NewReader(r, begin+offset, int64(bits/8), t.Shape, t.Strides), 0, size), nil
+}
+
+// whole returns why what the pickle says of the storages is not believed: it has another checksum than the
+// archive says, or the order of their bytes is not known.
+func (f *File) whole() error {
+	if f.order != nil {
+		own := *f.order
+		return &own
+	}
+	f.intact.Lock()
+	defer f.intact.Unlock()
+	if f.isIntact {
+		return nil
+	}
+	for i := range f.summed {
+		m := &f.summed[i]
+		switch same, err := ziparchive.Intact(f.r, f.size, m); {
+		case err != nil:
+			return archiveFault(err)
+		case !same:
+			return newFault(CodeChecksum, m.Header, "", "member %s has other bytes than its checksum is of, %08x in the archive's directory: they changed after they were written, or on the way here; fetch the file again", quote(m.Name), m.CRC)
+		}
+	}
+	f.isIntact = true
+	return nil
 }
 
 // Offsets returns where the elements of each tensor begin in the file, in the order of its shape and one

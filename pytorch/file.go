@@ -50,6 +50,10 @@ type contents struct {
 	twice      bool   // there are two pickles of one name
 	script     bool
 	big        bool
+	order      *Fault              // byteorder is not one
+	summed     []ziparchive.Member // the pickles that have a checksum
+	intact     sync.Mutex
+	isIntact   bool  // they have been compared
 	pickles    int64 // where those of a stream end
 	end        int64 // of a stream's last storage
 	root       Value

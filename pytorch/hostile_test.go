@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"math/big"
 	"runtime"
@@ -482,6 +483,20 @@ func TestRefusedData(t *testing.T) {
 		z.Members = append(z.Members, &tt.Member{Name: name, Data: z.Find("data.pkl").Data})
 		return z.Bytes()
 	}
+	// flipped has another stride in its pickle than its checksum is of.
+	flipped := func(name string) []byte {
+		z := good()
+		z.Find(name).CRC = tt.P(crc32.ChecksumIEEE(z.Find(name).Data))
+		z.Find(name).Data = bytes.Replace(z.Find(name).Data, []byte("K\x03K\x01\x86"), []byte("K\x01K\x02\x86"), 1)
+		return z.Bytes()
+	}
+	deflated := good()
+	deflated.Find("data.pkl").Deflate, deflated.Find("data.pkl").CRC = true, tt.P(uint32(7))
+	order := func(text string) []byte {
+		z := good()
+		z.Find("byteorder").Data = []byte(text)
+		return z.Bytes()
+	}
 	wide := tt.NewTensor("float32", 1, 1)
 	wide.Shape, wide.Stride = []int{1 << 20, 1 << 20}, []int{0, 0}
 	for _, test := range []struct {
@@ -492,10 +507,17 @@ func TestRefusedData(t *testing.T) {
 		{twice("archive/data.pkl"), CodeDuplicateMember},
 		{twice("archive/DATA.pkl"), CodeDuplicateMember},
 		{tt.File{Root: key("w", wide), Protocol: 2}.Zip().Bytes(), CodeExpanded},
+		{flipped("data.pkl"), CodeChecksum},
+		{deflated.Bytes(), CodeChecksum},
+		{order("BIG"), CodeByteOrder},
+		{order("little\n"), CodeByteOrder},
 	} {
 		f := read(t, test.data)
 		if _, err := f.Data(0); err == nil || err.(*Fault).Code != test.code {
 			t.Errorf("%v, want %s", err, test.code)
+		}
+		if _, err := f.StorageData(f.At(0).Storage); test.code != CodeExpanded && (err == nil || err.(*Fault).Code != test.code) {
+			t.Errorf("storage: %v, want %s", err, test.code)
 		}
 	}
 }

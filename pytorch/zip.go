@@ -63,12 +63,27 @@ func (f *File) openZip() error {
 			return err
 		}
 	}
-	order, err := f.record(a, "byteorder")
-	f.big = order == "big"
-	if _, ok := err.(*ziparchive.Fault); ok {
-		return nil // Validate says so
+	if a.Summed {
+		f.summed = append(f.summed, *pickle)
 	}
+	order, err := f.record(a, "byteorder")
+	switch z := err.(type) {
+	case *ziparchive.Fault:
+		f.order = newFault(Code(z.Code), z.Offset, "", "%s", z.Detail) // Validate says so, too
+		return nil
+	case nil:
+		f.order = f.byteOrder(a, order)
+	}
+	f.big = order == "big"
 	return err
+}
+
+// byteOrder returns what is wrong with the member of that name: torch.load raises an error (serialization.py, _load).
+func (f *File) byteOrder(a *ziparchive.Archive, order string) *Fault {
+	if order == "little" || order == "big" || !has(a, f.prefix+"byteorder") {
+		return nil
+	}
+	return newFault(CodeByteOrder, -1, "", "byteorder is %s, and must be little or big", quote(order))
 }
 
 const (
@@ -149,6 +164,9 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	for s := range m.storages.list.all() {
 		s.Key = constantsDir + s.Key
 		s.id += uint32(f.storages[0].n)
+	}
+	if a.Summed {
+		f.summed = append(f.summed, *member)
 	}
 	f.globals = append(f.globals, m.order...)
 	f.storages = append(f.storages, m.storages.list)
@@ -317,8 +335,8 @@ func (f *File) validateRecords(a *ziparchive.Archive, l *faultList) {
 	if n, ok := parseInt([]byte(version)); !ok || n < 1 || n > 10 {
 		l.report(CodeArchiveVersion, -1, "", "the archive's version is %s, and torch reads 1 to 10", quote(version))
 	}
-	if order := text("byteorder"); order != "little" && order != "big" && has(a, f.prefix+"byteorder") {
-		l.report(CodeByteOrder, -1, "", "byteorder is %s, and must be little or big", quote(order))
+	if flt := f.byteOrder(a, text("byteorder")); flt != nil {
+		l.add(flt)
 	}
 	if f.big {
 		l.report(CodeBigEndian, -1, "", "the storages are big-endian")

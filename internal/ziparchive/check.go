@@ -226,6 +226,21 @@ func (c *checker) sum(name []byte, m *Member, begin int64) (uint32, error) {
 	return sum.Sum32(), err
 }
 
+// Intact reads a member of an archive in the first size bytes of r, and reports whether it has the checksum that
+// the directory says. The error is a [*Fault], or that of r.
+func Intact(r io.ReaderAt, size int64, m *Member) (bool, error) {
+	c := checker{Archive: &Archive{r: r, size: size}, Locator: *NewLocator(r, size)}
+	var begin int64
+	if m.Method == Stored {
+		var err error
+		if begin, err = DataOffset(r, size, m.Header, m.Packed); err != nil {
+			return false, err
+		}
+	}
+	sum, err := c.sum([]byte(m.Name), m, begin)
+	return sum == m.CRC, err
+}
+
 // copied is how many bytes of a member are read at once.
 const copied = 32 << 10
 
