@@ -39,35 +39,35 @@ func newConvert(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "convert SRC... [-o DST]",
 		Short: "Make a new checkpoint: other files, dtype, names or format",
-		Long: `Convert makes a new checkpoint of others and leaves those alone. DST is a file that
-ends in .safetensors or .gguf, or the directory of a release. Without it convert
-prints what it would do. Tensors that stay as they are keep every byte.
+		Long: `Convert makes a new checkpoint from others, which it leaves alone. DST is a file
+that ends in .safetensors or .gguf, or a directory for a release. Without it
+convert prints what it would do. Unchanged tensors keep every byte.
 
---match, --regex and --exclude choose tensors by the names that they have; what is
-chosen is the model that the rest is about. Several SRC make one checkpoint of all
-their tensors; a name that is in two of them is refused unless --prefer says which
+--match, --regex and --exclude choose tensors by their old names; everything
+else applies to the chosen ones. Several SRC are combined into one
+checkpoint; a name that is in two of them is refused unless --prefer says which
 counts.
 
-Names change as with 'wtinspect rename': --to, --map, --rule and the prefixes, and
-where projects keep weights in another way, their bytes are moved. From GGUF to
-safetensors the names become those of transformers, and back, unless --keep-names.
+Names change as with 'wtinspect rename': --to, --map, --rule and the prefixes. If
+projects store weights differently, their bytes are moved. From GGUF to safetensors
+the names become those of transformers, and vice versa, unless --keep-names.
 
 --dtype gives floating-point tensors another dtype, each number rounded once, to the
 nearest, ties to even. Quantised weights are dequantised with their scales: FP8,
-INT8 and packed INT4, MXFP4, NVFP4, and ggml's blocks. Integers and what --keep names stay as they
-are. Numbers that are too large become infinite, in F8_E4M3 NaN; all that changed
+INT8 and packed INT4, MXFP4, NVFP4, and ggml's blocks. Integers and tensors that match --keep are
+unchanged. Numbers that are too large become infinite, or NaN in F8_E4M3. Changed numbers
 are counted, with --count before anything is written. Weights are never quantised.
 
-Of PyTorch files (.bin, .pt, .ckpt) the tensors become safetensors: views are gathered,
-of tied tensors one is kept, and what is beside them, such as an optimiser's
+PyTorch files (.bin, .pt, .ckpt) become safetensors: views are made contiguous, only
+one of tied tensors is kept, and everything else, such as an optimiser's
 state, is left behind. Nothing in such a file is run.
 
-A GGUF file needs the model's numbers and its tokenizer: those of SRC, where it is
-GGUF, or with --like those of another GGUF file of the same model, which must fit.
-What is beside a release comes along, with the names, the dtype and the quantisation
-in it edited. No config.json or tokenizer is invented: what is missing is listed.
+A GGUF file needs the model's numbers and its tokenizer. They come from SRC if
+it is GGUF, or with --like from another GGUF file of the same model, which must
+fit. The other files of a release are copied, with names, dtype and quantisation
+updated. No config.json or tokenizer is invented; missing files are listed.
 
-What is written is read again and compared with what it was made of, before DST
+The result is read back and compared with its sources before DST
 appears.`,
 		Annotations: exitStatus("2  also if the conversion is refused"),
 		Example: `  wtinspect convert ~/models/llama --single-file -o llama.safetensors
@@ -89,20 +89,20 @@ appears.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dtype, "dtype", "", "give floating-point tensors the dtype `T`: "+strings.Join(inspect.CastDTypes(), ", "))
-	f.StringArrayVar(&o.keep, "keep", nil, "with --dtype, let tensors whose whole name matches `GLOB` be, or with GLOB=DTYPE give them that (repeatable)")
-	f.BoolVar(&o.count, "count", false, "read the numbers that get another dtype first, and count those that change")
+	f.StringArrayVar(&o.keep, "keep", nil, "with --dtype, leave tensors whose whole name matches `GLOB` unchanged, or with GLOB=DTYPE give them that dtype (repeatable)")
+	f.BoolVar(&o.count, "count", false, "first read the numbers that get another dtype, and count those that change")
 	f.Var(&o.shardSize, "max-shard-size", "write shards with at most `SIZE` of tensors each: 5GB, 500MB (default: as SRC has them)")
 	f.BoolVar(&o.single, "single-file", false, "write one file")
-	f.Var(newChoice(&o.container, "auto", "safetensors", "gguf"), "container", "write safetensors or gguf, or auto: as DST is named, or as SRC")
-	f.StringVar(&o.like, "like", "", "take the key/values of the GGUF `FILE`: the model's numbers and its tokenizer")
-	f.Var(newChoice(&o.prefer, "neither", "first", "last"), "prefer", "of a name that is in several SRC, take the tensor of the first or the last, or neither: refuse")
+	f.Var(newChoice(&o.container, "auto", "safetensors", "gguf"), "container", "write safetensors or gguf, or auto: by the name of DST, or like SRC")
+	f.StringVar(&o.like, "like", "", "use the key/values of the GGUF `FILE`: the model's numbers and its tokenizer")
+	f.Var(newChoice(&o.prefer, "neither", "first", "last"), "prefer", "if a name is in several SRC, take the tensor of the first or the last, or refuse (neither)")
 	complete(cmd, "container", "auto", "safetensors", "gguf")
 	complete(cmd, "prefer", "neither", "first", "last")
 	complete(cmd, "dtype", inspect.CastDTypes()...)
-	f.BoolVar(&o.untie, "untie", false, "copy the bytes that tied tensors of a PyTorch file share for each of them, instead of keeping one")
+	f.BoolVar(&o.untie, "untie", false, "write each of the tied tensors of a PyTorch file with its own bytes, instead of keeping one")
 	o.subtree.addSubtree(cmd)
 	o.naming.addFlags(cmd)
-	f.BoolVar(&o.keepNames, "keep-names", false, "keep the names in another container, too")
+	f.BoolVar(&o.keepNames, "keep-names", false, "keep the names even in another container")
 	o.writing.addOutputFlags(cmd, p, answer.ConvertColumns)
 	o.selection.addFlags(cmd, p)
 	p.addMaxBytes(cmd)
