@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
@@ -341,7 +342,7 @@ func reviewNames(p *rename.Plan, model *convention.Model) *convert.Verdict {
 }
 
 // refuseUnknown adds to the problems of the plan the tensors that would have no
-// name in the other convention, one problem for each template and reason.
+// name in the other convention, one problem for each template and reason, or for each reason that many have.
 func (r *Renaming) refuseUnknown() {
 	if len(r.Unknown) == 0 {
 		return
@@ -350,14 +351,37 @@ func (r *Renaming) refuseUnknown() {
 	if r.Conversion.SameProject() {
 		unknown = slices.DeleteFunc(slices.Clone(unknown), func(a convert.Aside) bool { return a.Role == "" })
 	}
-	for _, g := range template.FoldPairs(len(unknown), func(i int) (string, string, string) {
+	groups := template.FoldPairs(len(unknown), func(i int) (string, string, string) {
 		return unknown[i].Name, unknown[i].Name, unknown[i].Reason
-	}) {
+	})
+	const few = 3 // names of a reason that have a line each, or are named on one
+	byReason := make(map[string][]int)
+	for k, g := range groups {
+		reason := unknown[g.Members[0]].Reason
+		byReason[reason] = append(byReason[reason], k)
+	}
+	for k, g := range groups {
+		reason := unknown[g.Members[0]].Reason
+		same := byReason[reason]
 		p := rename.Problem{Kind: rename.NoPlace, Rule: -1}
-		for _, i := range g.Members {
-			p.From = append(p.From, unknown[i].Name)
+		text := strconv.Quote(g.Name)
+		switch {
+		case len(same) <= few:
+			same = []int{k}
+		case same[0] != k:
+			continue // with the first
+		default:
+			for _, k := range same[1:few] {
+				text += ", " + strconv.Quote(groups[k].Name)
+			}
+			text += fmt.Sprintf(" and %d more", len(same)-few)
 		}
-		p.Message = fmt.Sprintf("%q (%s): %s", g.Name, plural.Of(len(g.Members), "tensor"), unknown[g.Members[0]].Reason)
+		for _, k := range same {
+			for _, i := range groups[k].Members {
+				p.From = append(p.From, unknown[i].Name)
+			}
+		}
+		p.Message = fmt.Sprintf("%s (%s): %s", text, plural.Of(len(p.From), "tensor"), reason)
 		r.Plan.Problems = append(r.Plan.Problems, p)
 	}
 }
