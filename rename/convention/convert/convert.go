@@ -291,7 +291,8 @@ func (cv *converter) bare(at *identify.Location) {
 		if p.Tensor == nil {
 			continue
 		}
-		if t, ok := cv.to.Role(p.Tensor.Role); ok && t.Absolute {
+		// ChatGLM's head is below its base, and the class that its releases name is ChatGLMModel.
+		if t, ok := cv.to.Role(p.Tensor.Role); ok && (t.Absolute || t.Role == "head.weight") {
 			return
 		}
 	}

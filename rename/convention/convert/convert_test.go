@@ -1050,6 +1050,8 @@ func TestConvertBare(t *testing.T) {
 		{"llama-gguf", "llama-hf", "", []string{"token_embd.weight"}, []string{"model.embed_tokens.weight"}},
 		{"llama-gguf", "llama-hf", "LlamaModel", []string{"token_embd.weight"}, []string{"embed_tokens.weight"}},
 		{"llama-gguf", "llama-hf", "LlamaModel", []string{"token_embd.weight", "output.weight"}, []string{"model.embed_tokens.weight", "lm_head.weight"}},
+		// THUDM/chatglm3-6b: ChatGLMModel, transformer.output_layer.weight.
+		{"chatglm-gguf", "chatglm-hf", "ChatGLMModel", []string{"token_embd.weight", "output.weight"}, []string{"transformer.embedding.word_embeddings.weight", "transformer.output_layer.weight"}},
 		{"gpt2-gguf", "gpt2-hf", "GPT2LMHeadModel", []string{"token_embd.weight"}, []string{"transformer.wte.weight"}},
 		{"gpt2-gguf", "gpt2-hf", "GPT2Model", []string{"token_embd.weight"}, []string{"wte.weight"}},
 	} {
