@@ -503,18 +503,8 @@ func (m *model) press(key string) []any {
 	case m.typing:
 		return m.typeKey(key)
 	}
-	if s := m.searched(); s != nil {
-		switch {
-		case key == "/":
-			m.typing, s.from = true, s.at
-			return nil
-		case key == "esc" && s.find != "":
-			s.find = ""
-			return nil
-		case (key == "n" || key == "N") && (s.find != "" || m.pane == nil):
-			m.further(s, key == "N")
-			return nil
-		}
+	if m.searchKey(key) {
+		return nil
 	}
 	if m.overlay != nil {
 		if !m.scrollKey(key) {
@@ -522,32 +512,63 @@ func (m *model) press(key string) []any {
 		}
 		return nil
 	}
-	switch key {
-	case "?", "f1":
-		m.overlay = &text{title: "Keys", lines: m.helpLines()}
-		return nil
-	case "y":
-		command, err := m.command()
-		if err != nil {
-			m.status = err.Error()
-			return nil
-		}
-		m.overlay = &text{title: "Copied to the clipboard, where the terminal allows it", lines: []string{"", command}}
-		return []any{copyText(command)}
-	case "tab":
-		return m.show((m.view + 1) % view(len(viewNames)))
-	case "shift+tab":
-		return m.show((m.view + view(len(viewNames)) - 1) % view(len(viewNames)))
-	case "1", "2", "3", "4", "5":
-		return m.show(view(key[0] - '1'))
-	case "c":
-		if m.two() && m.items != nil && !m.comparing {
-			return m.load(true)
-		}
+	if msgs, ok := m.keyOfAnyView(key); ok {
+		return msgs
 	}
 	if m.pane != nil {
 		return m.pressInPane(key)
 	}
+	return m.keyOfView(key)
+}
+
+// searchKey takes a key of the search in a text, where one is shown.
+func (m *model) searchKey(key string) (ok bool) {
+	s := m.searched()
+	switch {
+	case s == nil:
+		return false
+	case key == "/":
+		m.typing, s.from = true, s.at
+	case key == "esc" && s.find != "":
+		s.find = ""
+	case (key == "n" || key == "N") && (s.find != "" || m.pane == nil):
+		m.further(s, key == "N")
+	default:
+		return false
+	}
+	return true
+}
+
+// keyOfAnyView takes a key that does the same in every view, and beside a pane.
+func (m *model) keyOfAnyView(key string) (msgs []any, ok bool) {
+	switch key {
+	case "?", "f1":
+		m.overlay = &text{title: "Keys", lines: m.helpLines()}
+		return nil, true
+	case "y":
+		command, err := m.command()
+		if err != nil {
+			m.status = err.Error()
+			return nil, true
+		}
+		m.overlay = &text{title: "Copied to the clipboard, where the terminal allows it", lines: []string{"", command}}
+		return []any{copyText(command)}, true
+	case "tab":
+		return m.show((m.view + 1) % view(len(viewNames))), true
+	case "shift+tab":
+		return m.show((m.view + view(len(viewNames)) - 1) % view(len(viewNames))), true
+	case "1", "2", "3", "4", "5":
+		return m.show(view(key[0] - '1')), true
+	case "c":
+		if m.two() && m.items != nil && !m.comparing {
+			return m.load(true), true
+		}
+	}
+	return nil, false
+}
+
+// keyOfView takes a key of the view itself.
+func (m *model) keyOfView(key string) []any {
 	switch key {
 	case "q":
 		return []any{quit{}}
@@ -576,10 +597,14 @@ func (m *model) press(key string) []any {
 		}
 		return nil
 	}
-	l := m.listed()
-	if l == nil || l.len() == 0 {
-		return nil
+	if l := m.listed(); l != nil && l.len() > 0 {
+		return m.keyOfList(l, key)
 	}
+	return nil
+}
+
+// keyOfList takes a key of a list that has rows.
+func (m *model) keyOfList(l *listing, key string) []any {
 	switch key {
 	case "s":
 		k := slices.Index(sorts, m.sort.by)

@@ -326,7 +326,7 @@ func (p *pane) rows(l look) []paneRow {
 		}
 		out = append(out, paneRow{"", [2]string{same, same}})
 	}
-	stats := func(word string, cell func(f *inspect.Figures) string) {
+	figures := func(word string, cell func(f *inspect.Figures) string) {
 		found(word, statsPart, func(p *part) string {
 			if p.figures == nil {
 				return "-"
@@ -338,17 +338,23 @@ func (p *pane) rows(l look) []paneRow {
 		s := &p.parts[side][statsPart]
 		return p.item.Has[side] && (!s.done || s.err != nil)
 	}; waits(0) || waits(1) {
-		stats("statistics", func(*inspect.Figures) string { return "" })
+		figures("statistics", func(*inspect.Figures) string { return "" })
 		return out
 	}
-	stats("min, max", func(f *inspect.Figures) string { return figure(f.Min) + ", " + figure(f.Max) })
-	stats("mean, std", func(f *inspect.Figures) string { return figure(f.Mean) + ", " + figure(f.Std) })
-	stats("abs max, L2", func(f *inspect.Figures) string { return figure(f.AbsMax) + ", " + figure(f.L2) })
-	stats("zeros", func(f *inspect.Figures) string { return render.Grouped(f.Zeros) })
-	stats("NaN, inf", func(f *inspect.Figures) string {
+	addFigures(figures)
+	return out
+}
+
+// addFigures adds the rows of the statistics.
+func addFigures(add func(word string, cell func(f *inspect.Figures) string)) {
+	add("min, max", func(f *inspect.Figures) string { return figure(f.Min) + ", " + figure(f.Max) })
+	add("mean, std", func(f *inspect.Figures) string { return figure(f.Mean) + ", " + figure(f.Std) })
+	add("abs max, L2", func(f *inspect.Figures) string { return figure(f.AbsMax) + ", " + figure(f.L2) })
+	add("zeros", func(f *inspect.Figures) string { return render.Grouped(f.Zeros) })
+	add("NaN, inf", func(f *inspect.Figures) string {
 		return render.Grouped(f.NaN) + ", " + render.Grouped(f.PosInf+f.NegInf)
 	})
-	stats("quantiles", func(f *inspect.Figures) string {
+	add("quantiles", func(f *inspect.Figures) string {
 		var words []string
 		for i, p := range inspect.Percents() {
 			if i < len(f.Quantiles) && !math.IsNaN(f.Quantiles[i]) {
@@ -360,7 +366,6 @@ func (p *pane) rows(l look) []paneRow {
 		}
 		return strings.Join(words, ", ")
 	})
-	return out
 }
 
 // roleText is a role in its convention, or why there is none.
