@@ -928,10 +928,10 @@ func (v *Conversion) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
 	if !slices.ContainsFunc(v.items, func(it item) bool { return it.counted }) {
 		v.items = nil // what is left to do with them is to count
 	}
+	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
 	return nil
 }
 

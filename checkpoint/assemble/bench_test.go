@@ -116,15 +116,19 @@ func BenchmarkReshard(b *testing.B) {
 }
 
 // BenchmarkTorch makes a safetensors file of one that torch wrote, of 256 MiB, beside a plain
-// copy of it; and of one whose matrices are transposed.
+// copy of it; of one whose matrices are transposed; and of one of 51,200 tensors.
 func BenchmarkTorch(b *testing.B) {
 	const size = 256 << 20
-	for _, kind := range []struct{ name, strides string }{{"packed", ""}, {"transposed", " strides=1,4096"}} {
+	for _, kind := range []struct{ name, tensors string }{
+		{"packed", "layers.{0..7}.weight BF16 [4096,4096]"},
+		{"transposed", "layers.{0..7}.weight BF16 [4096,4096] strides=1,4096"},
+		{"many", "layers.{0..49}.experts.{0..1023}.weight BF16 [64,40]"},
+	} {
 		top := b.TempDir()
 		src, out := filepath.Join(top, "src"), filepath.Join(top, "out")
 		must(b, os.Mkdir(src, 0o755))
 		name := filepath.Join(src, "pytorch_model.bin")
-		must(b, fixture.Write(name, "format torch\ntensor layers.{0..7}.weight BF16 [4096,4096]"+kind.strides+"\n"))
+		must(b, fixture.Write(name, "format torch\ntensor "+kind.tensors+"\n"))
 		c := open(b, src)
 		measured(b, kind.name+"/plain", src, out, size, cold, func() { plainCopy(b, c, out) })
 		for _, v := range []rewrite.Verify{rewrite.VerifyNone, rewrite.VerifyDefault} {
