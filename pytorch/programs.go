@@ -139,17 +139,29 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		return archiveFault(err)
 	}
 	var dir string // of the first member
+	others := 0
+	_, far := r.(ziparchive.Ahead)
 	err = a.Scan(func(name []byte, m *ziparchive.Member) error {
 		if dir == "" {
 			first, _, _ := strings.Cut(string(name), "/")
 			dir = first + "/"
 		}
-		if bytes.IndexByte(name, '.') < 0 || !isProgram(string(name)) || l.full {
+		program := bytes.IndexByte(name, '.') >= 0 && isProgram(string(name))
+		rest, within := bytes.CutPrefix(name, []byte(dir))
+		storage := within && (bytes.HasPrefix(rest, []byte("data/")) || bytes.HasPrefix(rest, []byte(constantsDir)))
+		if l.full || !program && (far || storage) { // what others begin with would be a request each
 			return nil
 		}
 		member := *m
 		member.Name = string(name)
-		return l.member(r, a, &member, dir, inside(place, member.Name), base, depth)
+		if program {
+			return l.member(r, a, &member, dir, inside(place, member.Name), base, depth)
+		}
+		if others++; others == maxOthers {
+			l.giveUp(place, "the archive has more than %d members that are neither storages nor called pickles: what the rest are is not judged", maxOthers)
+			return nil
+		}
+		return l.other(r, a, &member, inside(place, member.Name), base, depth)
 	})
 	if err == errEnough {
 		return nil
@@ -166,7 +178,7 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		return l.behind(w, place, depth)
 	}
 	first, end := a.Bounds()
-	if _, far := r.(ziparchive.Ahead); far { // where each member ends its header says, which would be a request
+	if far { // where each member ends its header says, which would be a request
 		err = look(0, first)
 	} else {
 		err = a.Hidden(look, func(m *ziparchive.Member) error { return l.hidden(r, a, m, place, base, depth) })
@@ -210,6 +222,50 @@ func (l *programs) hidden(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Me
 	data, _ := io.ReadAll(packed) // of which an unpickler carries out what there is
 	w := &window{size: int64(len(data)), buf: data, base: -1, perByte: perPacked(uint64(len(data)), m.Packed)}
 	return l.stream(w, at, true, depth)
+}
+
+// maxOthers bounds the members whose first bytes are looked at.
+const maxOthers = 10_000
+
+// other looks at a member that is called something else, and is a pickle or an archive by its first bytes.
+func (l *programs) other(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, at string, base int64, depth int) error {
+	const least, most = 4, 8 << 20
+	if m.Size < least {
+		return nil
+	}
+	data, begin, err := a.Reader(m)
+	if err != nil {
+		return nil // no reader gets at it
+	}
+	var head [least]byte
+	if _, err := io.ReadFull(data, head[:]); err != nil {
+		return ignoreFault(begin, err)
+	}
+	switch {
+	case head[0] == opProto && head[1] >= 2 && head[1] <= maxProtocol:
+		return l.member(r, a, m, "", at, base, depth)
+	case !ziparchive.IsZip(head[:]) || depth == maxInner || m.Size > l.left:
+		return nil
+	}
+	l.left -= m.Size
+	var inner io.ReaderAt = io.NewSectionReader(r, begin, int64(m.Size))
+	if begin < 0 {
+		whole, _, err := a.Contents(m, most)
+		if err != nil {
+			return ignoreFault(begin, err)
+		}
+		inner = bytes.NewReader(whole)
+	}
+	return ignoreFault(begin, l.archive(inner, int64(m.Size), at, -1, depth+1))
+}
+
+// ignoreFault drops the errors of what is compressed, where begin is -1, and faults of what is not: no reader
+// gets at it.
+func ignoreFault(begin int64, err error) error {
+	if _, broken := err.(*Fault); broken || begin < 0 {
+		return nil
+	}
+	return err
 }
 
 // errEnough ends a look at an archive.
