@@ -257,7 +257,7 @@ func (f *File) All() iter.Seq2[int, Tensor] {
 // finish takes over what a pickle built.
 func (f *File) finish(m *machine, v Value, end int) {
 	f.root, f.faults = v, m.faults
-	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, memoryPerByte)*end
+	f.memory = spareMemory/2 + cmp.Or(m.w.perByte, mostPerByte)*end
 	f.globals, f.storages = m.imported(), append(f.storages, m.storages.list)
 	f.made = append(f.made, made{m.room.tensors, m.w.base, m.apart})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"unsafe"
 )
 
 const (
@@ -155,8 +156,9 @@ type window struct {
 	off, size int64       // of the run in r
 	buf       []byte      // the bytes from at on
 	at        int
+	skims     bool  // long operands are not read
 	base      int64 // of the run in the file, -1 when it is not stored there in one piece
-	perByte   int   // what a byte of it may cost in memory, 0 for memoryPerByte
+	perByte   int   // what a byte of it may cost in memory, 0 where the machine says
 }
 
 // piece is how much of a window is read at once.
@@ -185,6 +187,16 @@ func (w *window) view(pos, n int) ([]byte, error) {
 	}
 	w.buf, w.at = buf, pos
 	return buf[:n:n], nil
+}
+
+// own returns bytes of the last view as a string, for good. Long ones are not copied: the window reads into
+// others from then on.
+func (w *window) own(b []byte) string {
+	if w.r == nil || len(b) <= piece {
+		return string(b)
+	}
+	w.buf = nil
+	return unsafe.String(&b[0], len(b))
 }
 
 // from returns the rest of the run.
@@ -260,7 +272,7 @@ func (w *window) next(pos int) (op byte, arg []byte, end int, err error) {
 		return 0, nil, 0, newFault(CodeLimit, w.place(pos), "", "the pickle is longer than %d bytes", maxPickle)
 	}
 	end = start + int(n)
-	if n > 0 {
+	if n > 0 && !(w.skims && n > piece) {
 		if arg, err = w.view(start, int(n)); err != nil {
 			return w.broken(pos, err)
 		}
@@ -321,6 +333,8 @@ type outline struct {
 // skim walks over the opcodes of the pickle at pos without carrying them out.
 func (w *window) skim(pos int) (o outline, err error) {
 	o = outline{memo: map[uint64]Value{}, cross: -1}
+	w.skims = true
+	defer func() { w.skims = false }()
 	for {
 		op, arg, next, err := w.next(pos)
 		if o.frame > pos && o.cross < 0 && (err != nil || next > o.frame || op == opFrame) {

@@ -17,10 +17,15 @@ import (
 )
 
 const (
-	// spareMemory and memoryPerByte bound what a pickle of some bytes may cost in memory,
-	// freed again or not.
-	spareMemory   = 40 << 20
-	memoryPerByte = 12
+	// spareMemory and what is below bound what a pickle of some bytes may cost in memory, freed
+	// again or not: so much for each byte, and for each tensor that it may have, of which 100,000 of as many
+	// shapes take 850 bytes each, and others 400 at most.
+	spareMemory     = 32 << 20
+	memoryPerByte   = 4
+	memoryPerTensor = 1 << 10
+	// mostPerByte is all that is for a byte. What describes a distributed checkpoint has no tensors, and
+	// more objects, and so has it where only calls are kept.
+	mostPerByte = 12
 	// maxDigits bounds an integer that is written in digits, which takes quadratic time
 	// (sys.int_info.default_max_str_digits).
 	maxDigits = 4300
@@ -101,7 +106,7 @@ func (m *machine) warn(code Code, format string, args ...any) {
 // charge takes n bytes from what the pickle may cost.
 func (m *machine) charge(n int) {
 	if m.memory -= n; m.memory < 0 {
-		m.fail(CodeLimit, "the pickle builds more values than are kept here: %d MiB, and %d bytes for each of its own; torch may read it", spareMemory>>20, memoryPerByte)
+		m.fail(CodeLimit, "the pickle builds more values than are kept here: %d MiB, and %d to %d bytes for each of its own; torch may read it", spareMemory>>20, memoryPerByte, mostPerByte)
 	}
 }
 
@@ -120,7 +125,7 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 	if m.keys {
 		m.toCome = m.storages.list.n
 	}
-	m.memory += cmp.Or(m.w.perByte, memoryPerByte) * (end - pos)
+	m.memory += m.budget(end-pos, m.toCome)
 	m.stack, m.marks, m.put, m.putLater, m.protocol = nil, nil, 0, nil, 0
 	defer func() { err = m.withCalls(err) }()
 	defer leaving(&err)
@@ -149,6 +154,14 @@ func (m *machine) run(pos int) (v Value, end int, err error) {
 		m.step(op, arg)
 		m.pos = next
 	}
+}
+
+// budget returns what a pickle of some bytes may cost, which has as many persistent ids.
+func (m *machine) budget(size, ids int) int {
+	if m.w.perByte > 0 || m.meta || m.brief {
+		return cmp.Or(m.w.perByte, mostPerByte) * size
+	}
+	return memoryPerByte*size + min(memoryPerTensor*ids, (mostPerByte-memoryPerByte)*size)
 }
 
 func (m *machine) push(v Value) {
@@ -240,7 +253,19 @@ func (m *machine) bytesText(b []byte) {
 		}
 	}
 	m.charge(16 + len(b))
+	if len(b) > piece {
+		m.push(m.whole(b))
+		return
+	}
 	m.push(m.room.text(b))
+}
+
+// whole returns what is in the window as a string. Of a long one brief keeps the beginning.
+func (m *machine) whole(b []byte) string {
+	if m.brief && len(b) > piece {
+		b = b[:piece]
+	}
+	return m.w.own(b)
 }
 
 func (m *machine) frame(arg []byte, left int) {
@@ -376,7 +401,7 @@ func (m *machine) step(op byte, arg []byte) {
 	case opBinBytes, opShortBinBytes, opBinBytes8, opByteArray8:
 		m.nested(arg)
 		m.charge(16 + len(arg))
-		m.push(Bytes(arg))
+		m.push(Bytes(m.whole(arg)))
 	case opReadonlyBuffer: // which leaves bytes as they are
 		switch v := m.top(); v.(type) {
 		case Bytes, *Object, *Global:

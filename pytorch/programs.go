@@ -43,6 +43,8 @@ type Program struct {
 const (
 	// maxPrograms bounds how many pickles of a file are looked at.
 	maxPrograms = 10_000
+	// spareLooked is what members are looked at beyond four times the file.
+	spareLooked = 40 << 20
 	// maxInner bounds how deeply pickles are strings of pickles.
 	maxInner = 8
 )
@@ -54,7 +56,7 @@ const (
 //
 // It returns none for a file that is not an archive and does not begin with a pickle.
 func Programs(r io.ReaderAt, size int64) ([]Program, error) {
-	l := &programs{left: spareMemory + 4*uint64(max(size, 0))}
+	l := &programs{left: spareLooked + 4*uint64(max(size, 0))}
 	err := l.file(r, size, "", true, 0)
 	return l.list, err
 }
@@ -75,7 +77,7 @@ func PackedPrograms(r io.ReaderAt, size int64, packed uint64) ([]Program, error)
 		return nil, err
 	}
 	buf, size = buf[:read], int64(read) // which Python loads, whatever follows
-	l := &programs{left: spareMemory + 4*packed}
+	l := &programs{left: spareLooked + 4*packed}
 	if ziparchive.IsZip(buf) {
 		err = l.archive(bytes.NewReader(buf), size, "", -1, 0)
 	} else {

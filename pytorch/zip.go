@@ -173,7 +173,7 @@ func (f *File) openConstants(a *ziparchive.Archive) error {
 	for i := range m.faults.faults {
 		f.faults.add(&m.faults.faults[i])
 	}
-	f.memory += memoryPerByte * end
+	f.memory += mostPerByte * end
 	f.made = append(f.made, made{m.room.tensors, m.w.base, m.apart})
 	list, ok := v.(*List)
 	if !ok || len(list.Items) == 0 {
@@ -211,7 +211,7 @@ func memberWindow(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member) (*
 
 // perPacked is what a byte of a compressed pickle may cost.
 func perPacked(size, packed uint64) int {
-	return int(max(1, min(memoryPerByte, 4*memoryPerByte*packed/max(size, 1))))
+	return int(max(1, min(mostPerByte, 4*mostPerByte*packed/max(size, 1))))
 }
 
 // findPickle returns the pickle that torch reads: the one in the directory of the first

@@ -138,7 +138,17 @@ func readAll(b *testing.B, cmd *exec.Cmd, buf []byte) (size int64) {
 // where the system does not tell. It asks while the command runs, because
 // what a parent is told after the end counts the memory of the parent itself,
 // which a child shares until it runs its own program.
-func peakMemory(b testing.TB, name string, args ...string) (peak int64) {
+func peakMemory(b testing.TB, name string, args ...string) int64 {
+	b.Helper()
+	peak, err := peakOf(b, name, args...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return peak
+}
+
+// peakOf is peakMemory of a command that may fail, and how it ended.
+func peakOf(b testing.TB, name string, args ...string) (peak int64, err error) {
 	b.Helper()
 	cmd := exec.Command(name, args...)
 	ended := make(chan error)
@@ -151,10 +161,7 @@ func peakMemory(b testing.TB, name string, args ...string) (peak int64) {
 	for {
 		select {
 		case err := <-ended:
-			if err != nil {
-				b.Fatal(err)
-			}
-			return peak
+			return peak, err
 		case <-often.C:
 		}
 		status, _ := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/status")

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,6 +145,65 @@ func BenchmarkTorchLs(b *testing.B) {
 		if i > 0 {
 			b.ReportMetric(middle(wall[i])/middle(wall[0]), name+"/ls")
 			b.ReportMetric(middle(cpu[i])/middle(cpu[0]), name+"/ls-cpu")
+		}
+	}
+}
+
+// TestTorchHostileMemory bounds what files take that are made to take much.
+func TestTorchHostileMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the program on files of a million values")
+	}
+	if _, err := os.Stat("/proc/self/status"); err != nil {
+		t.Skip("no /proc, which says how much memory a process takes")
+	}
+	bin := buildBinary(t)
+	const million = 1_000_000
+	archive := func(pickle string, others ...*tt.Member) []byte {
+		z := &tt.Zip{Members: append([]*tt.Member{{Name: "a/data.pkl", Data: []byte(pickle)}, {Name: "a/version", Data: []byte("3\n")}}, others...), Zip64: true}
+		return z.Bytes()
+	}
+	text := func(s string) string { return "X" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(s)))) + s }
+	var names strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&names, "cm\nf%d\n", i)
+	}
+	members := make([]*tt.Member, million/2)
+	for i := range members {
+		members[i] = &tt.Member{Name: "a/data/" + strconv.Itoa(i)}
+	}
+	long := make([]*tt.Member, 300)
+	for i := range long {
+		long[i] = &tt.Member{Name: "a/" + strconv.Itoa(i) + strings.Repeat("x", 60_000)}
+	}
+	missing := torchTree("short", 100_000)
+	for _, item := range missing.(tt.Ordered) {
+		item.Value.(*tt.Tensor).Storage.Absent = true
+	}
+	const most = 64 << 20
+	for name, data := range map[string][]byte{
+		"memo entries":      archive("\x80\x04N" + strings.Repeat("\x94", million) + "."),
+		"a frame":           archive("\x80\x04\x95" + string(binary.LittleEndian.AppendUint64(nil, 1<<40)) + "N."),
+		"tuples in tuples":  archive("\x80\x02N" + strings.Repeat("\x85", million) + "."),
+		"lists in lists":    archive("\x80\x02" + strings.Repeat("]", million) + strings.Repeat("a", million-1) + "."),
+		"dicts in dicts":    archive("\x80\x02" + strings.Repeat("}K\x01", million) + "N" + strings.Repeat("s", million) + "."),
+		"marks":             archive("\x80\x02" + strings.Repeat("(", million) + "."),
+		"names":             archive("\x80\x02(" + names.String() + "l."),
+		"members":           archive("\x80\x02N.", members...),
+		"members' names":    archive("\x80\x02N.", long...),
+		"long nested names": archive("\x80\x02" + strings.Repeat("}"+text(strings.Repeat("k", 1000)), 900) + "N" + strings.Repeat("s", 900) + "."),
+		"missing storages":  tt.File{Root: missing, Protocol: 2}.Zip().Bytes(),
+	} {
+		path := writeFile(t, "hostile.pt", data)
+		for command, most := range map[string]int64{"ls": most, "check": 2 * most} {
+			peak, err := peakOf(t, bin, command, path)
+			if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+				t.Fatal(err)
+			}
+			t.Logf("%-18s %5.1f MiB, %-5s: peak of %d MiB", name, float64(len(data))/(1<<20), command, peak>>20)
+			if peak > most {
+				t.Errorf("%s: %s takes %d bytes, at most %d wanted", name, command, peak, most)
+			}
 		}
 	}
 }
