@@ -39,6 +39,12 @@ var foreignFiles = []foreign{
 	{ends: []string{".msgpack"}, what: "a Flax checkpoint" + tensors},
 	{ends: []string{".pdparams", ".pdmodel"}, what: "a Paddle model" + tensors},
 	{ends: []string{".distcp"}, what: dcp},
+	{magic: "7z\xbc\xaf\x27\x1c", what: packed("7z")},
+	{magic: "\xfd7zXZ\x00", what: packed("xz")},
+	{magic: "BZh9", what: packed("bzip2")},
+	{magic: "\x28\xb5\x2f\xfd", what: packed("Zstandard")},
+	{magic: "Rar!\x1a\x07", what: packed("RAR")},
+	{magic: "x\x9c", ends: []string{".pt", ".pth", ".bin", ".ckpt", ".pkl", ".joblib", ".z"}, what: "zlib data, as joblib compresses pickles; load it there, and save the weights with safetensors"},
 	{magic: "lmgg", what: oldGGML},
 	{magic: "fmgg", what: oldGGML},
 	{magic: "tjgg", what: oldGGML},
@@ -51,6 +57,9 @@ const (
 	oldGGML = "a format that llama.cpp used before GGUF; convert the file with llama.cpp's convert_llama_ggml_to_gguf.py"
 	tf      = "a TensorFlow model" + tensors
 )
+
+// packed says what a file is that a packer wrote, by the magic number of its format.
+func packed(format string) string { return "an archive of " + format + "; unpack it" }
 
 // An entry tells what a directory is.
 type entry struct{ glob, what string }

@@ -19,6 +19,12 @@ func TestForeignFormats(t *testing.T) {
 	}{
 		"hdf5":        {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "m.h5", "HDF5"},
 		"hdf5 dir":    {map[string]string{"m.h5": "\x89HDF\r\n\x1a\n" + tar}, "", "Keras"},
+		"7z":          {map[string]string{"w.pth": "7z\xbc\xaf\x27\x1c\x00\x04" + tar}, "w.pth", "an archive of 7z"},
+		"xz":          {map[string]string{"w.bin": "\xfd7zXZ\x00" + tar}, "w.bin", "an archive of xz"},
+		"bzip2":       {map[string]string{"w.pt": "BZh91AY&SY" + tar}, "w.pt", "an archive of bzip2"},
+		"zstd":        {map[string]string{"w.ckpt": "\x28\xb5\x2f\xfd\x04" + tar}, "w.ckpt", "an archive of Zstandard"},
+		"rar":         {map[string]string{"w.pth": "Rar!\x1a\x07\x01\x00" + tar}, "w.pth", "an archive of RAR"},
+		"zlib":        {map[string]string{"w.pkl": "x\x9c\x01" + tar}, "w.pkl", "zlib data"},
 		"tflite":      {map[string]string{"w.tflite": "\x1c\x00\x00\x00TFL3" + tar}, "w.tflite", "TensorFlow Lite"},
 		"onnx":        {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch" + tar}, "w.onnx", "ONNX"},
 		"onnx dir":    {map[string]string{"w.onnx": "\x08\x07\x12\x07pytorch"}, "", "ONNX"},

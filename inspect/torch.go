@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/internal/check"
 	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/rename"
 	"github.com/wtinspect/wtinspect/safetensors"
@@ -127,7 +128,7 @@ func ScriptText(c *checkpoint.Checkpoint) string {
 	return text
 }
 
-// DangerText says what loading the PyTorch files of a checkpoint would do: "calls posix.system by
+// DangerText says what loading the PyTorch files or the arrays of objects of a checkpoint would do: "calls posix.system by
 // REDUCE"; "" where nothing that is known to be dangerous is found.
 func DangerText(c *checkpoint.Checkpoint) string {
 	for _, f := range c.Files {
@@ -136,12 +137,26 @@ func DangerText(c *checkpoint.Checkpoint) string {
 			globals = t.Globals()
 		} else if d := f.Distributed(); d != nil {
 			globals = d.Globals
+		} else if source.Scheme(f.Path) == "" { // of a file elsewhere an array may be large
+			for _, programs := range f.ObjectArrays() {
+				for i := range programs {
+					globals = append(globals, programs[i].Globals...)
+				}
+			}
 		}
 		if text := check.Danger(globals); text != "" {
 			return text
 		}
 	}
 	return ""
+}
+
+// LoaderText names what loads a checkpoint as [DangerText] says.
+func LoaderText(c *checkpoint.Checkpoint) string {
+	if c.Format == checkpoint.NumPy {
+		return "numpy.load and allow_pickle"
+	}
+	return "torch.load"
 }
 
 // UnlistedText names the tensors of PyTorch files that are not listed: "2 tensors: csr and sp"; "" where
@@ -274,7 +289,7 @@ func (v *Conversion) torchMetadata() {
 		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
 	}
 	if danger := DangerText(v.Source); danger != "" {
-		v.note("loading the file with torch.load %s; 'wtinspect check' says more, and nothing of it is in what is written", danger)
+		v.note("loading the file with %s %s; 'wtinspect check' says more, and nothing of it is in what is written", LoaderText(v.Source), danger)
 	}
 	if others := NotArraysText(v.Source); others != "" {
 		v.note("not converted, as they are not arrays: %s", others)

@@ -522,6 +522,24 @@ func TestRefusedData(t *testing.T) {
 	}
 }
 
+// A fault names the member that it is about once.
+func TestMethodNamesMember(t *testing.T) {
+	z := good()
+	z.Find("version").Method = tt.P(uint16(12))
+	n := 0
+	for _, flt := range read(t, z.Bytes()).Validate() {
+		if flt.Code != CodeMethod {
+			continue
+		}
+		if n++; flt.Detail != `"archive/version" is compressed by method 12, which is not read` {
+			t.Error(flt.Detail)
+		}
+	}
+	if n == 0 {
+		t.Error("no fault")
+	}
+}
+
 // What other readers than torch find in a file is judged, too.
 func TestProgramsOfOtherReaders(t *testing.T) {
 	call := "\x80\x02" + aCall + "."

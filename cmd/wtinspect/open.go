@@ -142,7 +142,7 @@ func (in *inputs) say(p *program, errs []error) {
 func (in *inputs) noteBeside(p *program) {
 	for _, c := range in.Checkpoints {
 		if danger := inspect.DangerText(c); danger != "" {
-			p.note("%s: loading it with torch.load %s; 'wtinspect check' says more", c.Path, danger)
+			p.note("%s: loading it with %s %s; 'wtinspect check' says more", c.Path, inspect.LoaderText(c), danger)
 		}
 		if n := len(c.Metadata()); c.Format == checkpoint.PyTorch && c.Len() == 0 && n > 0 {
 			p.note("%s: there is no tensor; 'wtinspect meta show' lists %s", c.Path, counted(n, "value"))

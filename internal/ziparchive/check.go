@@ -200,7 +200,11 @@ func (c *checker) checksum(name []byte, m *Member, begin int64) {
 	sum, err := c.sum(name, m, begin)
 	if err != nil {
 		m.Name = string(name)
-		c.report(asFault(err, m))
+		f, ok := err.(*Fault)
+		if !ok || !strings.HasPrefix(f.Detail, quote(name)) { // or it says of which member it is
+			f = asFault(err, m)
+		}
+		c.report(f)
 	} else if sum != m.CRC {
 		c.report(fault(CodeChecksum, m.Header, "member %s has another checksum than the directory says: torch ignores it, other readers stop", quote(name)))
 	}
@@ -211,6 +215,7 @@ func (c *checker) sum(name []byte, m *Member, begin int64) (uint32, error) {
 		data, err := c.read(begin, int(m.Size))
 		return crc32.ChecksumIEEE(data), err
 	}
+	m.Name = string(name)
 	r, _, err := c.Reader(m)
 	if err != nil {
 		return 0, err
