@@ -697,6 +697,10 @@ func (v *Conversion) goal() (string, error) {
 			return to.Name, nil
 		}
 	}
+	// There are GGUF files of such models as well, with the names that others have, too.
+	if _, err := convert.Target("gguf", from, v.opts.Names.Model); err != nil && !from.Language {
+		return "", fmt.Errorf("%w; --keep-names leaves the names as they are", err)
+	}
 	return "gguf", nil
 }
 
@@ -950,8 +954,10 @@ func (v *Conversion) base() string {
 			return prefix
 		}
 		return strings.TrimSuffix(name, path.Ext(name))
-	case v.Container == checkpoint.GGUF || c.Format == checkpoint.GGUF:
+	case v.Container == checkpoint.GGUF:
 		return ""
+	case c.Format == checkpoint.GGUF:
+		return v.foundBy()
 	}
 	if c.Format == checkpoint.Safetensors && c.Index != "" {
 		if stem := checkpoint.IndexStem(path.Base(filepath.ToSlash(c.Index))); stem != "" && !strings.HasPrefix(stem, ".") {
@@ -965,9 +971,11 @@ func (v *Conversion) base() string {
 	if base, variant, ok := checkpoint.CutVariant(stem); ok {
 		return v.variant(strings.TrimPrefix(base, "pytorch_") + "." + variant)
 	}
-	if base := knownBase(stem); base != "" {
-		return base
-	}
+	return cmp.Or(knownBase(stem), v.foundBy())
+}
+
+// foundBy is what the library whose names the tensors have looks for, "" for model.
+func (v *Conversion) foundBy() string {
 	switch {
 	case v.isPEFT():
 		return "adapter_model"

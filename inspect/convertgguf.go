@@ -98,6 +98,10 @@ func (v *Conversion) holds() error {
 
 // lacks lists the documents of a release that a GGUF file stands for.
 func (v *Conversion) lacks() {
+	if v.isPEFT() {
+		v.Missing = append(v.Missing, "adapter_config.json")
+		return
+	}
 	v.Missing = append(v.Missing, "config.json", "generation_config.json")
 	tokens, template := false, false
 	for _, kv := range v.Source.Metadata() {
@@ -130,10 +134,18 @@ func (v *Conversion) keyValues() error {
 	if from.Format != checkpoint.GGUF {
 		return fmt.Errorf("--like %s: this is not a GGUF file", from.Path)
 	}
-	v.kvs, _ = assemble.Metadata(from)
+	var differ []string
+	if v.kvs, differ = assemble.Metadata(from); v.opts.Like == nil {
+		if err := v.oneModel(differ); err != nil {
+			return err
+		}
+	}
 	if v.opts.Like != nil {
 		if err := v.fits(v.opts.Like); err != nil {
 			return err
+		}
+		if v.isAdapter() {
+			return v.adapterKeys(v.opts.Like)
 		}
 		if err := v.fill(v.opts.Like); err != nil {
 			return err
@@ -157,6 +169,70 @@ func (v *Conversion) keyValues() error {
 	return nil
 }
 
+// oneModel refuses GGUF files that are of several models, by their architectures and numbers: differ are the keys of
+// which they have different values.
+func (v *Conversion) oneModel(differ []string) error {
+	parts, how := v.parts(), "convert each of them, or --like FILE.gguf takes the key/values of one file"
+	first := parts[0].Architecture(nil)
+	for _, c := range parts[1:] {
+		if other := c.Architecture(nil); other != first && other != "" && first != "" {
+			return fmt.Errorf("%s is of the architecture %q, and %s of %q, and the key/values of a GGUF file are of one model; %s", parts[0].Path, first, c.Path, other, how)
+		}
+	}
+	for _, n := range convention.GGUFNumbers(first) {
+		if n.Key != "" && slices.Contains(differ, first+"."+n.Key) {
+			return fmt.Errorf("the sources have different values for %s.%s, and the key/values of a GGUF file are of one model; %s", first, n.Key, how)
+		}
+	}
+	if len(differ) > 0 {
+		v.note("the files of the source have different values for %s of their key/values; the first ones count", shortKeys(differ))
+	}
+	return nil
+}
+
+// isAdapter reports whether the result is an adapter in a GGUF file.
+func (v *Conversion) isAdapter() bool { return identify.Tensors(v.named(), v.opts.Names.Model).Adapter }
+
+// adapterKeys are the keys of an adapter, which are those of llama.cpp's convert_lora_to_gguf.py and none of the
+// model: it has the architecture alone to do with that.
+func (v *Conversion) adapterKeys(like *checkpoint.Checkpoint) error {
+	kind, _ := keyOf(v.kvs, "general.type")
+	if text, _ := kind.Text(); text != "adapter" {
+		architecture := like.Architecture(nil)
+		if architecture == "" {
+			return unlike(like, sameModel, "it has no general.architecture, which an adapter has in common with its model")
+		}
+		v.kvs = nil
+		v.set("general.architecture", gguf.ValueOf(architecture))
+	}
+	v.set("general.type", gguf.ValueOf("adapter"))
+	v.set("adapter.type", gguf.ValueOf("lora"))
+	alpha, ok := 0.0, false
+	if v.Names != nil && v.Names.Conversion != nil {
+		alpha, ok = v.Names.Conversion.Alpha()
+	}
+	if own := v.opts.Names.Model.Adapter; !ok && own != nil {
+		alpha, ok = own.Alpha, own.Alpha != 0
+	}
+	if !ok {
+		return fmt.Errorf("what the change is multiplied with (lora_alpha) is not known of %s, and adapter.lora.alpha of a GGUF file has it; an adapter_config.json beside the tensors says it", v.Source.Path)
+	}
+	v.set("adapter.lora.alpha", gguf.ValueOf(float32(alpha)))
+	v.note("the keys are those of an adapter: general.architecture, general.type, adapter.type and adapter.lora.alpha %v", float32(alpha))
+	v.fileType()
+	return nil
+}
+
+// set gives a key a value.
+func (v *Conversion) set(key string, value gguf.Value) {
+	kv := checkpoint.MetaKV{File: -1, Key: key, Value: &value}
+	if i := slices.IndexFunc(v.kvs, func(kv checkpoint.MetaKV) bool { return kv.Key == key }); i >= 0 {
+		v.kvs[i] = kv
+		return
+	}
+	v.kvs = append(v.kvs, kv)
+}
+
 // fileType says what type most of the weights have. A file whose types stay keeps what it
 // says, which may be a recipe.
 func (v *Conversion) fileType() {
@@ -176,18 +252,11 @@ func (v *Conversion) fileType() {
 	if !changed {
 		return
 	}
-	at := slices.IndexFunc(v.kvs, func(kv checkpoint.MetaKV) bool { return kv.Key == fileTypeKey })
-	n, known := fileTypes[most]
-	value := gguf.ValueOf(n)
-	switch {
-	case !known && at >= 0:
-		v.kvs = slices.Delete(v.kvs, at, at+1)
-	case !known:
-	case at >= 0:
-		v.kvs[at] = checkpoint.MetaKV{File: -1, Key: fileTypeKey, Value: &value}
-	default:
-		v.kvs = append(v.kvs, checkpoint.MetaKV{File: -1, Key: fileTypeKey, Value: &value})
+	if n, known := fileTypes[most]; known {
+		v.set(fileTypeKey, gguf.ValueOf(n))
+		return
 	}
+	v.kvs = slices.DeleteFunc(v.kvs, func(kv checkpoint.MetaKV) bool { return kv.Key == fileTypeKey })
 }
 
 const sameModel = "name a GGUF file of the same model"

@@ -38,7 +38,8 @@ tokens are what a converter wrote that read another field.`,
 		Doc: `llama.cpp stops at “key not found in model” without context_length, embedding_length,
 block_count, the epsilon of the normalisation, the model of the tokenizer and its tokens, and without what an
 architecture needs besides: expert_feed_forward_length, the sliding window of gpt-oss, the scales of Granite, the
-sizes of a state space. Without head_count blocks with attention have no heads, and without feed_forward_length those of ffn_up no rows.`,
+sizes of a state space. Without head_count blocks with attention have no heads, and without feed_forward_length those of ffn_up no rows.
+An adapter is one only by general.type and adapter.type.`,
 		Bad: "no llama.context_length", Good: "llama.context_length = 8192",
 	},
 	{
@@ -300,6 +301,21 @@ var epsilons = []string{"attention.layer_norm_rms_epsilon", "attention.layer_nor
 var wholeRotary = []string{"llama", "llama-embed", "deci", "falcon"}
 
 func runGGUFKeys(p *Pass) {
+	// src/llama-adapter.cpp, llama_adapter_lora_init_impl.
+	for m, k := range p.ggufs {
+		if !m.names().Adapter || m.partial() {
+			continue
+		}
+		for _, want := range [][2]string{{"general.type", "adapter"}, {"adapter.type", "lora"}} {
+			switch kind := ggufText(k.File, want[0]); kind {
+			case want[1]:
+			case "":
+				p.report(m.whole("no key %s, which is %q in an adapter, and llama.cpp takes no other", want[0], want[1]))
+			default:
+				p.report(k.key(m, want[0], "%s is %q, and llama.cpp takes an adapter only where it is %q", want[0], kind, want[1]))
+			}
+		}
+	}
 	for m, k := range p.ggufModels {
 		if _, whole := m.wholeGGUF(); !whole {
 			continue

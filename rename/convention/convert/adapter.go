@@ -259,7 +259,8 @@ func (cv *adapterConverter) factors() error {
 		if cv.fold {
 			alpha = 0 // which llama.cpp takes for a factor of 1
 		}
-		cv.out.Notes = append(cv.out.Notes, fmt.Sprintf("in a GGUF file adapter.lora.alpha must be %v", alpha))
+		cv.out.alpha, cv.out.keyed = alpha, fmt.Sprintf("in a GGUF file adapter.lora.alpha must be %v", alpha)
+		cv.out.Notes = append(cv.out.Notes, cv.out.keyed)
 	}
 	return nil
 }

@@ -89,6 +89,16 @@ type Conversion struct {
 	Embedding string `json:"-"`
 
 	wide string // which of the notes says what stays F32
+	// alpha is adapter.lora.alpha of an adapter in a GGUF file, and keyed which of the notes says it.
+	alpha float64
+	keyed string
+}
+
+// Alpha is what adapter.lora.alpha of a GGUF file has to be for an adapter, if it has to be anything, and takes back
+// the note that says so: the caller writes it.
+func (c *Conversion) Alpha() (alpha float64, ok bool) {
+	c.Notes = slices.DeleteFunc(c.Notes, func(note string) bool { return note == c.keyed })
+	return c.alpha, c.keyed != ""
 }
 
 // Refusal says why the conversion makes no whole model of the target: a tensor
