@@ -97,10 +97,14 @@ func isUnfinished(lower string) bool {
 	return false
 }
 
+// isPickle recognises what people call files that are pickles, or have one in them. The
+// bytes decide what such a file is.
 func isPickle(lower string) bool {
 	switch path.Ext(lower) {
-	case ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib":
+	case ".bin", ".pt", ".pth", ".ckpt", ".pt2", ".th", ".jit", ".pkl", ".pickle", ".pk", ".p", ".cpkl", ".dill", ".joblib":
 		return true
+	case ".tar": // early examples of PyTorch call checkpoints so, which are no archives of tar
+		return strings.HasSuffix(lower, ".pth.tar") || strings.HasSuffix(lower, ".pt.tar") || strings.HasSuffix(lower, ".ckpt.tar")
 	}
 	return false
 }
