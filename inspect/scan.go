@@ -198,11 +198,7 @@ func (s *scanner) check(ctx context.Context) error {
 // deliver yields what the jobs found, in their order.
 func (s *scanner) deliver(ctx context.Context, order <-chan *scanJob, yield func(*Scanned, error) bool) {
 	var done, failed int64
-	for j := range order {
-		select {
-		case <-j.done:
-		case <-ctx.Done():
-		}
+	for j := following(ctx, order); j != nil; j = following(ctx, order) {
 		if ctx.Err() != nil {
 			j.close(ctx)
 			break
@@ -225,6 +221,23 @@ func (s *scanner) deliver(ctx context.Context, order <-chan *scanJob, yield func
 	}
 	if err := ctx.Err(); err != nil {
 		yield(nil, err)
+	}
+}
+
+// following waits for the next job and for what it found, or for the end of the context. It is nil after the last.
+func following(ctx context.Context, order <-chan *scanJob) *scanJob {
+	select {
+	case j, ok := <-order:
+		if !ok {
+			return nil
+		}
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+		}
+		return j
+	case <-ctx.Done(): // while inputs may wait for its next for ever
+		return nil
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 
@@ -273,6 +274,23 @@ func TestScanEnds(t *testing.T) {
 	}
 	var last error
 	for _, err := range inspect.Scan(ctx, inputs, nil) {
+		last = err
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Error(last)
+	}
+	// So it does when all that was given is done, and it waits for more.
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	idle := func(yield func(string, error) bool) {
+		if yield("../testdata/yi-tiny", nil) {
+			<-never
+		}
+	}
+	opts := &inspect.ScanOptions{Progress: func(int64, int64) {
+		time.AfterFunc(time.Millisecond, cancel)
+	}}
+	for _, err := range inspect.Scan(ctx, idle, opts) {
 		last = err
 	}
 	if !errors.Is(last, context.Canceled) {
