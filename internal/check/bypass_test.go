@@ -119,8 +119,9 @@ func TestBypasses(t *testing.T) {
 		"not in the directory": {data: archive("", func(z *tt.Zip) {
 			z.Members = slices.Insert(z.Members, 1, &tt.Member{Name: "archive/old.pkl", Data: []byte(evil), Hidden: true})
 		}), want: "WT710 WT715"},
-		"before the archive": {data: archive("", func(z *tt.Zip) { z.Before = []byte("PK\x03\x04" + strings.Repeat("\x00", 40) + evil) }), want: "WT710 WT715"},
-		"behind the archive": {data: archive("", func(z *tt.Zip) { z.After = []byte(evil) }), want: "WT710 WT715"},
+		"before the archive":     {data: archive("", func(z *tt.Zip) { z.Before = []byte("PK\x03\x04" + strings.Repeat("\x00", 40) + evil) }), want: "WT710 WT715"},
+		"comment of the archive": {data: archive("", func(z *tt.Zip) { z.Comment = []byte(evil) }), want: "WT710 WT715"},
+		"behind the archive":     {data: archive("", func(z *tt.Zip) { z.After = []byte(evil) }), want: "WT710 WT715"},
 
 		// Names of files that say nothing of what is in them.
 		"a pickle called .bin":              {data: []byte(evil), want: "WT710"},

@@ -103,6 +103,7 @@ type Archive struct {
 	size          int64
 	begin, length int64 // of the directory
 	first         int64 // where the first member is
+	end           int64 // of the end record, without the comment
 	index         []entry
 	own           []extent // of the directory and the end records
 	ownNames      []string
@@ -189,7 +190,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 	le := binary.LittleEndian
 	e, place := buf[at:], size-tail+int64(at)
 	count, length, begin := uint64(le.Uint16(e[10:])), uint64(le.Uint32(e[12:])), uint64(le.Uint32(e[16:]))
-	a := &Archive{r: r, size: size}
+	a := &Archive{r: r, size: size, end: place + endSize}
 	a.addOwn(place, place+endSize+int64(le.Uint16(e[20:])), "end record")
 	if at >= locatorSize && string(buf[at-locatorSize:at-locatorSize+4]) == sigLocator {
 		where := le.Uint64(buf[at-locatorSize+8:])
@@ -386,10 +387,8 @@ func (a *Archive) parse(d []byte, pos int64, m *Member) (name []byte, err error)
 	return name, nil
 }
 
-// Bounds returns where the first member begins and where the archive ends.
-func (a *Archive) Bounds() (begin, end int64) {
-	return a.first, min(a.own[0].end, a.size)
-}
+// Bounds returns where the first member begins and where the archive ends, but for its comment.
+func (a *Archive) Bounds() (begin, end int64) { return a.first, a.end }
 
 // Find returns the first member of a name, nil when there is none, and how many there are. Case
 // does not count, as in mz_zip_reader_locate_file: that of ASCII.

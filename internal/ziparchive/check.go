@@ -59,7 +59,11 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	}
 	c.extents = append(c.extents, a.own...)
 	c.arrangement()
-	switch end := a.own[0].end; {
+	end := a.own[0].end
+	if n := end - a.end; n > 0 && end <= a.size {
+		report(fault(CodeTrailingData, a.end, "the archive has a comment of %d bytes, which no writer of weights gives it", n))
+	}
+	switch {
 	case end < a.size:
 		report(fault(CodeTrailingData, end, "%d bytes follow the end of the archive", a.size-end))
 	case end > a.size:
