@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -190,8 +191,18 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	if o.path != argv.Stdin {
 		ctx, isInput = source.Watch(ctx, o.path)
 	}
-	var unread error // of a list
-	refs := func(yield func(string) bool) { unread = o.Each(ctx, p.stdin, args, yield) }
+	var failed atomic.Pointer[error] // of a list, which may be read for longer than rows are wanted
+	refs := func(yield func(string) bool) {
+		if err := o.Each(ctx, p.stdin, args, yield); err != nil {
+			failed.Store(&err)
+		}
+	}
+	unread := func() error {
+		if err := failed.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
 	o.each = "inputs"
 	opts := &inspect.ScanOptions{
 		RuleChoice: o.choice(p), Recursive: o.recursive, Subtree: o.subtree, Values: o.values, Workers: o.workers,
@@ -211,7 +222,7 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	inputs := inspect.ScanInputs(ctx, refs, opts)
 	var err error
 	if tables != nil {
-		err = p.writeTables(ctx, tables, inputs, opts, sum, func() bool { return unread == nil })
+		err = p.writeTables(ctx, tables, inputs, opts, sum, func() bool { return unread() == nil })
 	} else {
 		found := sum.counted(inspect.Scan(ctx, inputs, opts))
 		err = o.answer(p, nil, func(w io.Writer, a answer.Options) error {
@@ -219,7 +230,7 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 			if isInput() {
 				return o.isInput()
 			}
-			return cmp.Or(err, sum.err, unread) // what is not whole replaces nothing
+			return cmp.Or(err, sum.err, unread()) // what is not whole replaces nothing
 		})
 	}
 	sum.meter.end()
@@ -233,8 +244,8 @@ func runScan(ctx context.Context, p *program, o *scanOptions, args []string) err
 	if more := len(sum.lost) - maxLost; more > 0 {
 		p.say("and %s like these", counted(more, "more release"))
 	}
-	if unread != nil {
-		return unread
+	if err := unread(); err != nil {
+		return err
 	}
 	if sum.failed > 0 && !o.allowErrors || len(sum.lost) > 0 {
 		return &exitError{exitFailed}

@@ -190,7 +190,8 @@ func TestGoAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err := source.Open(w.Places(ctx), "https://"+addr+"/m.safetensors")
-	if err == nil || !strings.Contains(err.Error(), "accepts connections and answers none") || count.Load() > 2*mostConnections {
+	// Two attempts, and what was being dialled when another connection took the request.
+	if err == nil || !strings.Contains(err.Error(), "accepts connections and answers none") || count.Load() > 3*mostConnections {
 		t.Errorf("%v, %d connections", err, count.Load())
 	}
 }
