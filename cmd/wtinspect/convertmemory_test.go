@@ -17,7 +17,7 @@ func TestConvertMemory(t *testing.T) {
 		t.Skip("how much memory a program takes is read from /proc, which only Linux has")
 	}
 	if testing.Short() {
-		t.Skip("takes seconds")
+		t.Skip("takes seconds: make test runs it")
 	}
 	bin := buildBinary(t)
 	const tensors, chunks = 40_000, 8_000

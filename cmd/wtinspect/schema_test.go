@@ -450,7 +450,7 @@ var rare = []string{"/rewrite/leftovers", "/write/leftovers", "/unknown/blocks",
 // What the schemas describe is printed: they have no key that no run of the corpus has.
 func TestSchemasAreExact(t *testing.T) {
 	if testing.Short() {
-		t.Skip("every kind of answer, one after another: make test has them")
+		t.Skip("every kind of answer, one after another: make test runs it")
 	}
 	t.Parallel()
 	dir, runs := schemaCorpus(t)

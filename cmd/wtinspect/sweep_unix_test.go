@@ -344,7 +344,7 @@ func hostileArguments(t *testing.T) func(args []string) []string {
 // command.
 func TestNothingHostileIsPrinted(t *testing.T) {
 	if testing.Short() {
-		t.Skip("every command in every form")
+		t.Skip("every command in every form: make test runs it")
 	}
 	t.Parallel()
 	substitute := hostileArguments(t)

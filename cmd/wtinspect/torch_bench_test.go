@@ -80,7 +80,7 @@ func writeFile(tb testing.TB, name string, data []byte) string {
 // pickle of protocol 2, which is torch's own. That of protocol 4 is half as long, for the same tensors.
 func TestTorchMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the program on files of 100,000 tensors")
+		t.Skip("files of 100,000 tensors: make test runs it")
 	}
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("no /proc, which says how much memory a process takes")
@@ -152,7 +152,7 @@ func BenchmarkTorchLs(b *testing.B) {
 // TestTorchHostileMemory bounds what files take that are made to take much.
 func TestTorchHostileMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("runs the program on files of a million values")
+		t.Skip("files of a million values: make test runs it")
 	}
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("no /proc, which says how much memory a process takes")
