@@ -102,6 +102,8 @@ type Conversion struct {
 	unchosen []item
 	// orphans are scales of weights that another source's count instead of, and why they are left out.
 	orphans map[string]string
+	// instead are weights that count instead of quantised ones of another source.
+	instead map[string]bool
 	casts   []*cast
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
@@ -313,8 +315,89 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 		return fmt.Errorf("%s %s in more than one of the sources, the first being %q, in %s and in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "name"), plural.Verb(clashes, "are"), first.Name, first.By.Path, first.Of.Path)
 	}
 	v.Source = u
+	v.orphans, v.instead = make(map[string]string), make(map[string]bool)
 	v.scalesOfPassed(passed)
+	return v.otherForms(sources, prefer)
+}
+
+// otherForms leaves out weights that another source has in another form, under another name: as numbers or packed. Both
+// would be of one module, and a loader reads either.
+func (v *Conversion) otherForms(sources []*checkpoint.Checkpoint, prefer checkpoint.Prefer) error {
+	packed := make(map[string]bool) // modules with a weight in codes
+	for _, c := range sources {
+		for _, t := range c.All() {
+			if is, _ := quant.Leaf(t.Name); is && v.isChosen(t.Name) {
+				module, _, _ := quant.Split(t.Name)
+				packed[module] = true
+			}
+		}
+	}
+	if len(packed) == 0 {
+		return nil
+	}
+	type form struct {
+		of   *checkpoint.Checkpoint
+		name string
+	}
+	forms, modules := make(map[string][]form), []string{}
+	for _, c := range sources {
+		for _, t := range c.All() {
+			module, leaf, known := quant.Split(t.Name)
+			isPacked, _ := quant.Leaf(t.Name)
+			if !packed[module] || known && leaf != "weight" && !isPacked || !v.isChosen(t.Name) {
+				continue
+			}
+			if forms[module] == nil {
+				modules = append(modules, module)
+			}
+			forms[module] = append(forms[module], form{c, t.Name})
+		}
+	}
+	clashes := 0
+	var first [2]form
+	for _, module := range modules {
+		list := forms[module]
+		counts := list[0]
+		if prefer == checkpoint.PreferLast {
+			counts = list[len(list)-1]
+		}
+		for _, f := range list {
+			if f.of == counts.of || has(counts.of, f.name) {
+				continue
+			}
+			if clashes++; clashes == 1 {
+				first = [2]form{counts, f}
+			}
+			v.orphans[f.name] = fmt.Sprintf("%s has this weight as %s, and counts instead of %s", counts.of.Path, counts.name, f.of.Path)
+			if isPacked, _ := quant.Leaf(f.name); !isPacked {
+				continue
+			}
+			v.instead[counts.name] = true
+			for _, t := range f.of.All() {
+				if m, _, _ := quant.Split(t.Name); m == module && t.Name != f.name && !has(counts.of, t.Name) {
+					if _, beside := quant.Leaf(t.Name); beside {
+						v.orphans[t.Name] = besidePassed(counts.of)
+					}
+				}
+			}
+		}
+	}
+	if clashes > 0 && prefer == checkpoint.PreferNone {
+		return fmt.Errorf("%s %s in several of the sources in several forms, the first being %q in %s and %q in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "weight"), plural.Verb(clashes, "are"), first[0].name, first[0].of.Path, first[1].name, first[1].of.Path)
+	}
 	return nil
+}
+
+func (v *Conversion) isChosen(name string) bool { return v.opts.Select == nil || v.opts.Select(name) }
+
+func has(c *checkpoint.Checkpoint, name string) bool {
+	_, ok := c.Lookup(name)
+	return ok
+}
+
+// besidePassed is why what belongs to a weight is left out.
+func besidePassed(by *checkpoint.Checkpoint) string {
+	return fmt.Sprintf("its weight is left out, as that of %s counts instead", by.Path)
 }
 
 // shareFiles reports whether two checkpoints are of the same files, whatever these are called.
@@ -336,7 +419,7 @@ func (v *Conversion) scalesOfPassed(passed []checkpoint.Passed) {
 		of   *checkpoint.Checkpoint
 		name string
 	}
-	instead := make(map[module]*checkpoint.Checkpoint)
+	instead, weights := make(map[module]*checkpoint.Checkpoint), make(map[module]string)
 	names := make(map[string]bool, len(passed))
 	for _, p := range passed {
 		names[p.Name] = true
@@ -346,8 +429,8 @@ func (v *Conversion) scalesOfPassed(passed []checkpoint.Passed) {
 			continue
 		}
 		instead[module{p.Of, name}] = p.By
+		weights[module{p.Of, name}] = p.Name
 	}
-	v.orphans = make(map[string]string)
 	for _, c := range v.Source.Of {
 		for _, t := range c.All() {
 			name, _, ok := quant.Split(t.Name)
@@ -355,7 +438,8 @@ func (v *Conversion) scalesOfPassed(passed []checkpoint.Passed) {
 				continue
 			}
 			if by := instead[module{c, name}]; by != nil {
-				v.orphans[t.Name] = fmt.Sprintf("its weight is left out, as that of %s counts instead", by.Path)
+				v.orphans[t.Name] = besidePassed(by)
+				v.instead[weights[module{c, name}]] = true
 			}
 		}
 	}
@@ -895,10 +979,7 @@ func (v *Conversion) Summary() ConvertSummary {
 
 // prepare prepares the job that writes the result.
 func (v *Conversion) prepare(ctx context.Context) error {
-	spec := &assemble.Spec{Format: v.Container, Metadata: v.kvs, Sources: []*checkpoint.Checkpoint{v.Source}}
-	if v.opts.Like != nil {
-		spec.Sources = append(spec.Sources, v.opts.Like)
-	}
+	spec := &assemble.Spec{Format: v.Container, Metadata: v.kvs, Sources: []*checkpoint.Checkpoint{v.Source}, Like: v.opts.Like}
 	tallies := make([]*arrays.Tally, len(v.casts))
 	for i, c := range v.casts {
 		tallies[i] = &c.tally

@@ -13,6 +13,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
 )
@@ -31,6 +32,10 @@ var quantDocuments = []string{"quantize_config.json", "quant_config.json", "hf_q
 
 // quantSections are the parts of config.json that say how weights are quantised.
 var quantSections = []string{"quantization_config", "compression_config"}
+
+// paramsName is the configuration of Mistral's own files, and paramsSection the part of it that says that weights are
+// quantised; it has no list of those that are not (vllm/transformers_utils/configs/mistral.py).
+const paramsName, paramsSection = "params.json", "quantization"
 
 // inQuantSection reports whether a pointer leads into one of them.
 func inQuantSection(pointer string) bool {
@@ -58,6 +63,11 @@ func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error)
 		}
 		return nil, nil
 	}
+	if v.Source.Of != nil && v.quantised {
+		if by := v.claimedBy(ctx); by != "" && by != c.Path {
+			v.note("config.json of %s says how weights are quantised, and that of %s, which comes along, does not", by, c.Path)
+		}
+	}
 	names, left, err := rewrite.Companions(ctx, c)
 	if err != nil {
 		return nil, err
@@ -69,7 +79,7 @@ func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error)
 	var docs []assemble.Document
 	for _, name := range names {
 		d := assemble.Document{Name: name, From: source.Join(c.Dir, filepath.FromSlash(name))}
-		if path.Base(name) == name && slices.Contains(txn.Documents, name) {
+		if path.Base(name) == name && (name == paramsName || slices.Contains(txn.Documents, name)) {
 			keep, err := v.document(ctx, &d)
 			if err != nil {
 				return nil, err
@@ -148,14 +158,14 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 		if v.Unchosen > 0 {
 			v.note("%s is of the whole model, and tensors were left out; 'wtinspect check' says what contradicts it", d.Name)
 		}
-		if section, ok := doc.Lookup("quantization_config"); ok && v.dequantised && v.quantised {
-			more := v.ignore(section)
-			if more == nil {
-				v.note("%s: quantization_config stays, as some weights are still quantised; see whether it lists the others", d.Name)
-			}
-			for _, e := range more {
-				changes, edited.Edits = append(changes, e.Edit), append(edited.Edits, e.TextEdit)
-			}
+	}
+	if section, ok := doc.Lookup(paramsSection); ok && plain && d.Name == paramsName {
+		changes = append(changes, jsondoc.Remove(section))
+		edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: section.Pointer(), From: paramsSection})
+	}
+	if v.dequantised && v.quantised {
+		for _, e := range v.plainModules(d.Name, doc) {
+			changes, edited.Edits = append(changes, e.Edit), append(edited.Edits, e.TextEdit)
 		}
 	}
 	if len(changes) > 0 {
@@ -175,46 +185,168 @@ type addition struct {
 	rewrite.TextEdit
 }
 
-// ignore lists modules that are quantised no more among those that loaders do not take for quantised. It is nil where it
-// is not known which list they read, or where something else than the weight of a module is a number now.
-func (v *Conversion) ignore(section jsondoc.Node) []addition {
-	var modules []string
+// A quantSection is a part of a document that says how weights are quantised.
+type quantSection struct {
+	jsondoc.Node
+	method string   // its quant_method, or what its place says
+	lists  []string // of modules that are not quantised, as loaders read them
+}
+
+// quantSectionsOf finds the parts of a document that say it: of config.json wherever they are, as those of a language
+// model within another are read, too (get_quant_config of vllm/model_executor/model_loader/weight_utils.py).
+func quantSectionsOf(name string, doc *jsondoc.Doc) (list []quantSection) {
+	switch name {
+	case "config.json":
+		var walk func(n jsondoc.Node)
+		walk = func(n jsondoc.Node) {
+			for _, m := range n.Children() {
+				switch {
+				case m.Kind() != jsondoc.Object:
+				case slices.Contains(quantSections, m.Key()):
+					s := quantSection{Node: m}
+					if method, ok := m.Lookup("quant_method"); ok {
+						s.method, _ = method.Text()
+					} else if m.Key() == "compression_config" {
+						s.method = "compressed-tensors" // of its first releases, which did not name it
+					}
+					s.lists = adapt.IgnoreLists(s.method)
+					list = append(list, s)
+				default:
+					walk(m)
+				}
+			}
+		}
+		walk(doc.Root())
+	case "hf_quant_config.json":
+		if m, ok := doc.Lookup("quantization"); ok && m.Kind() == jsondoc.Object {
+			list = append(list, quantSection{m, "modelopt", []string{"exclude_modules"}})
+		}
+	case paramsName:
+		if m, ok := doc.Lookup(paramsSection); ok {
+			list = append(list, quantSection{Node: m})
+		}
+	case "quantize_config.json", "quant_config.json":
+		list = append(list, quantSection{Node: doc.Root()})
+	}
+	return list
+}
+
+// plainModules lists the modules that are quantised no more among those that a document leaves out. Where it is not known
+// which list loaders read, or where no list can say it, a note does.
+func (v *Conversion) plainModules(name string, doc *jsondoc.Doc) (edits []addition) {
+	sections := quantSectionsOf(name, doc)
+	if len(sections) == 0 {
+		return nil
+	}
+	modules, parted := v.dequantisedModules()
+	if len(modules)+len(parted) == 0 {
+		return nil
+	}
+	for _, s := range sections {
+		where := name
+		if p := s.Pointer(); p != "" {
+			where += ": " + p
+		}
+		switch {
+		case len(s.lists) == 0:
+			v.note("%s stays, as some weights are still quantised, and has no list of those that are not that is known here; loaders may take these for quantised: %s", where, folded(slices.Concat(modules, parted)))
+			continue
+		case len(parted) > 0:
+			v.note("%s stays, as some weights are still quantised; its lists are of whole modules, and these now have quantised weights and others: %s; let --keep choose all weights of a module or none", where, folded(parted))
+		}
+		edits = append(edits, v.ignore(s, modules, where)...)
+	}
+	return edits
+}
+
+// dequantisedModules are the modules whose weights have become numbers, and those of which only a part has.
+func (v *Conversion) dequantisedModules() (modules, parted []string) {
+	packed, holders := make(map[string]bool), make(map[string]bool)
+	holderOf := func(name string) string { return name[:max(0, strings.LastIndexByte(name, '.'))] }
+	for i := range v.items {
+		if v.items[i].packed {
+			module, _, _ := quant.Split(v.items[i].Name)
+			packed[module], holders[holderOf(module)] = true, true
+		}
+	}
+	seen := make(map[string]bool)
 	for i := range v.items {
 		it := &v.items[i]
-		if !slices.ContainsFunc(it.done, func(done string) bool { return strings.HasPrefix(done, dequantising) }) {
+		if (!v.instead[it.from[0]] || it.packed) && !slices.ContainsFunc(it.done, func(done string) bool { return strings.HasPrefix(done, dequantising) }) {
 			continue
 		}
-		module, ok := strings.CutSuffix(it.Name, ".weight")
-		if !ok {
-			return nil
+		module, isWeight := strings.CutSuffix(it.Name, ".weight")
+		stays := packed[module]
+		if !isWeight { // a parameter of a module that has several, such as the experts of gpt-oss
+			module = holderOf(it.Name)
+			stays = holders[module]
 		}
-		modules = append(modules, module)
-	}
-	method, _ := section.Lookup("quant_method")
-	text, _ := method.Text()
-	key := adapt.IgnoreKey(text)
-	list, there := section.Lookup(key)
-	switch {
-	case key == "" || len(modules) == 0:
-		return nil
-	case !there:
-		raw, err := json.Marshal(modules)
-		if err != nil {
-			return nil
+		switch {
+		case seen[module] || module == "":
+		case stays:
+			parted = append(parted, module)
+		default:
+			modules = append(modules, module)
 		}
-		return []addition{{jsondoc.Insert(section, key, raw), rewrite.TextEdit{Pointer: section.Pointer() + "/" + key, To: string(raw)}}}
-	case list.Kind() != jsondoc.Array:
+		seen[module] = true
+	}
+	return modules, parted
+}
+
+// ignore adds modules to the lists of a section that loaders read of those that are not quantised, and takes them out of
+// that of single ones that are.
+func (v *Conversion) ignore(s quantSection, modules []string, where string) (edits []addition) {
+	if len(modules) == 0 {
 		return nil
 	}
-	more := make([]addition, 0, len(modules))
+	raw, err := json.Marshal(modules)
+	if err != nil {
+		return nil
+	}
+	made := false
+	for _, key := range s.lists {
+		list, there := s.Lookup(key)
+		at := rewrite.TextEdit{Pointer: s.Pointer() + "/" + key, To: string(raw)}
+		switch {
+		case !there:
+			continue
+		case list.Kind() == jsondoc.Null:
+			at.From = "null"
+			edits = append(edits, addition{jsondoc.Replace(list, raw), at})
+		case list.Kind() != jsondoc.Array:
+			v.note("%s: %s is no list, and stays; loaders may take these for quantised: %s", where, key, folded(modules))
+		default:
+			edits = append(edits, lengthened(list, modules)...)
+		}
+		made = true
+	}
+	if !made {
+		key := s.lists[0]
+		edits = append(edits, addition{jsondoc.Insert(s.Node, key, raw), rewrite.TextEdit{Pointer: s.Pointer() + "/" + key, To: string(raw)}})
+	}
+	if layers, ok := s.Lookup(adapt.QuantizedLayers); ok && layers.Kind() == jsondoc.Object {
+		for _, m := range layers.Children() {
+			if slices.Contains(modules, m.Key()) {
+				edits = append(edits, addition{jsondoc.Remove(m), rewrite.TextEdit{Pointer: m.Pointer(), From: m.Key()}})
+			}
+		}
+	}
+	return edits
+}
+
+// lengthened adds to a list those of some modules that it does not have.
+func lengthened(list jsondoc.Node, modules []string) (edits []addition) {
+	have := make(map[string]bool)
+	for _, e := range list.Children() {
+		text, _ := e.Text()
+		have[text] = true
+	}
 	for _, m := range modules {
-		raw, err := json.Marshal(m)
-		if err != nil {
-			return nil
+		if raw, err := json.Marshal(m); err == nil && !have[m] {
+			edits = append(edits, addition{jsondoc.Insert(list, "", raw), rewrite.TextEdit{Pointer: list.Pointer() + "/-", To: m}})
 		}
-		more = append(more, addition{jsondoc.Insert(list, "", raw), rewrite.TextEdit{Pointer: list.Pointer() + "/-", To: m}})
 	}
-	return more
+	return edits
 }
 
 // sourceBytes and resultBytes add up the bytes of each dtype.

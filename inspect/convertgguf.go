@@ -102,7 +102,12 @@ func (v *Conversion) lacks() {
 		v.Missing = append(v.Missing, "adapter_config.json")
 		return
 	}
-	v.Missing = append(v.Missing, "config.json", "generation_config.json")
+	switch goal := v.goalNames(); {
+	case goal == nil || goal.Language:
+		v.Missing = append(v.Missing, "config.json", "generation_config.json")
+	case goal.HasDialect("hf") || goal.HasDialect("diffusers"):
+		v.Missing = append(v.Missing, "config.json")
+	}
 	tokens, template := false, false
 	for _, kv := range v.Source.Metadata() {
 		tokens = tokens || strings.HasPrefix(kv.Key, "tokenizer.")

@@ -509,6 +509,17 @@ func (v *Conversion) quantClaim(ctx context.Context) (claim *adapt.QuantClaim, e
 	return claim, nil
 }
 
+// claimedBy is the first source whose config.json says that weights are quantised, "" for none.
+func (v *Conversion) claimedBy(ctx context.Context) string {
+	for _, c := range v.parts() {
+		doc, _ := c.Document(ctx, "config.json") // one that cannot be read says nothing
+		if _, said := adapt.QuantMethod(doc); said {
+			return c.Path
+		}
+	}
+	return ""
+}
+
 // unfit refuses weights whose numbers are to be worked out, and that lack something for it or
 // have what does not fit; all are the chosen tensors and then the others. The exceptions stay.
 func (v *Conversion) unfit(faults []quant.Fault, all []item) error {

@@ -25,6 +25,7 @@ type quantRelease struct {
 	document string // "" for config.json
 	config   string // of quantization_config; the whole of another document
 	tensors  string // of one module, behind its name
+	within   string // the member of config.json that has quantization_config, "" for the whole
 }
 
 func group(weights string) string {
@@ -38,90 +39,98 @@ func formatted(format, weights string) string {
 var quantReleases = []quantRelease{
 	{"fp8 block", "", `{"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}`, `
 .weight F8_E4M3 [256,512]
-.weight_scale_inv F32 [2,4]`},
+.weight_scale_inv F32 [2,4]`, ""},
 	{"ct fp8 tensor", "", formatted("float-quantized", `{"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": true, "dynamic": false, "group_size": null}`), `
 .weight F8_E4M3 [256,512]
-.weight_scale BF16 [1]`},
+.weight_scale BF16 [1]`, ""},
 	{"ct fp8 channel", "", formatted("float-quantized", `{"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": true, "dynamic": false, "group_size": null}`), `
 .weight F8_E4M3 [256,512]
-.weight_scale BF16 [256,1]`},
+.weight_scale BF16 [256,1]`, ""},
 	{"ct fp8 block", "", formatted("float-quantized", `{"num_bits": 8, "type": "float", "strategy": "block", "symmetric": true, "dynamic": false, "block_structure": [128, 128]}`), `
 .weight F8_E4M3 [256,512]
-.weight_scale BF16 [2,4]`},
+.weight_scale BF16 [2,4]`, ""},
 	{"ct fp8 group", "", formatted("float-quantized", `{"num_bits": 8, "type": "float", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 64}`), `
 .weight F8_E4M3 [256,512]
-.weight_scale BF16 [256,8]`},
+.weight_scale BF16 [256,8]`, ""},
 	{"ct int8 tensor", "", formatted("int-quantized", `{"num_bits": 8, "type": "int", "strategy": "tensor", "symmetric": true, "dynamic": false, "group_size": null}`), `
 .weight I8 [256,512]
-.weight_scale BF16 [1]`},
+.weight_scale BF16 [1]`, ""},
 	{"ct int8 channel", "", formatted("int-quantized", `{"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": true, "dynamic": false, "group_size": null}`), `
 .weight I8 [256,512]
-.weight_scale BF16 [256,1]`},
+.weight_scale BF16 [256,1]`, ""},
 	{"ct int8 channel asymmetric", "", formatted("int-quantized", `{"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": false, "dynamic": false, "group_size": null}`), `
 .weight I8 [256,512]
 .weight_scale BF16 [256,1]
-.weight_zero_point I8 [256,1]`},
+.weight_zero_point I8 [256,1]`, ""},
 	{"ct int8 group", "", formatted("int-quantized", `{"num_bits": 8, "type": "int", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 128}`), `
 .weight I8 [256,512]
-.weight_scale BF16 [256,4]`},
+.weight_scale BF16 [256,4]`, ""},
 	{"ct int8 group asymmetric", "", formatted("int-quantized", `{"num_bits": 8, "type": "int", "strategy": "group", "symmetric": false, "dynamic": false, "group_size": 128}`), `
 .weight I8 [256,512]
 .weight_scale BF16 [256,4]
-.weight_zero_point I8 [256,4]`},
+.weight_zero_point I8 [256,4]`, ""},
 	{"ct packed group", "", formatted("pack-quantized", `{"num_bits": 4, "type": "int", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 128}`), `
 .weight_packed I32 [256,64]
 .weight_scale BF16 [256,4]
-.weight_shape I64 [2] values=256,512`},
+.weight_shape I64 [2] values=256,512`, ""},
 	{"ct packed group asymmetric", "", formatted("pack-quantized", `{"num_bits": 4, "type": "int", "strategy": "group", "symmetric": false, "dynamic": false, "group_size": 128}`), `
 .weight_packed I32 [256,64]
 .weight_scale BF16 [256,4]
 .weight_zero_point I32 [32,4]
-.weight_shape I64 [2] values=256,512`},
+.weight_shape I64 [2] values=256,512`, ""},
 	{"ct packed channel", "", formatted("pack-quantized", `{"num_bits": 4, "type": "int", "strategy": "channel", "symmetric": true, "dynamic": false, "group_size": null}`), `
 .weight_packed I32 [256,64]
 .weight_scale BF16 [256,1]
-.weight_shape I64 [2] values=256,512`},
+.weight_shape I64 [2] values=256,512`, ""},
 	{"ct packed 8 bits", "", formatted("pack-quantized", `{"num_bits": 8, "type": "int", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 128}`), `
 .weight_packed I32 [256,128]
 .weight_scale BF16 [256,4]
-.weight_shape I64 [2] values=256,512`},
+.weight_shape I64 [2] values=256,512`, ""},
 	{"ct nvfp4", "", formatted("nvfp4-pack-quantized", `{"num_bits": 4, "type": "float", "strategy": "tensor_group", "symmetric": true, "dynamic": false, "group_size": 16}`), `
 .weight_packed U8 [256,256]
 .weight_scale F8_E4M3 [256,32]
-.weight_global_scale F32 [1]`},
+.weight_global_scale F32 [1]`, ""},
 	{"ct mxfp4", "", formatted("mxfp4-pack-quantized", `{"num_bits": 4, "type": "float", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 32, "scale_dtype": "torch.uint8"}`), `
 .weight_packed U8 [256,256]
-.weight_scale U8 [256,16] hex=7f`},
+.weight_scale U8 [256,16] hex=7f`, ""},
 	{"gpt-oss mxfp4", "", `{"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]}`, `
 _blocks U8 [4,64,8,16]
-_scales U8 [4,64,8] hex=7f`},
+_scales U8 [4,64,8] hex=7f`, ""},
 	{"modelopt fp8", "hf_quant_config.json", `{"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": null, "exclude_modules": ["lm_head"]}}`, `
 .weight F8_E4M3 [256,512]
 .weight_scale F32 []
-.input_scale F32 []`},
+.input_scale F32 []`, ""},
 	{"modelopt nvfp4", "hf_quant_config.json", `{"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": null, "group_size": 16, "exclude_modules": ["lm_head"]}}`, `
 .weight U8 [256,256]
 .weight_scale F8_E4M3 [256,32]
 .weight_scale_2 F32 []
-.input_scale F32 []`},
+.input_scale F32 []`, ""},
 	{"modelopt in config.json", "", `{"quant_method": "modelopt", "quant_algo": "NVFP4", "producer": {"name": "modelopt"}, "ignore": ["lm_head"], "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "group_size": 16, "dynamic": false}, "input_activations": {"num_bits": 4, "type": "float", "group_size": 16, "dynamic": false}}}}`, `
 .weight U8 [256,256]
 .weight_scale F8_E4M3 [256,32]
 .weight_scale_2 F32 []
-.input_scale F32 []`},
+.input_scale F32 []`, ""},
 	{"quark fp8", "", `{"quant_method": "quark", "export": {"pack_method": "reorder"}, "exclude": ["lm_head"], "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": false, "symmetric": null, "group_size": null}, "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": true}}}`, `
 .weight F8_E4M3 [256,512]
-.weight_scale F32 []`},
+.weight_scale F32 []`, ""},
 	{"quark mxfp4", "", `{"quant_method": "quark", "export": {"pack_method": "reorder"}, "exclude": ["lm_head"], "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "is_dynamic": false, "group_size": 32, "scale_format": "e8m0"}}}`, `
 .weight U8 [256,256]
-.weight_scale U8 [256,16] hex=7f`},
+.weight_scale U8 [256,16] hex=7f`, ""},
 	{"quark int8", "", `{"quant_method": "quark", "exclude": ["lm_head"], "global_quant_config": {"weight": {"dtype": "int8", "qscheme": "per_channel", "is_dynamic": false, "symmetric": true, "group_size": null}}}`, `
 .weight I8 [256,512]
-.weight_scale F32 [256]`},
+.weight_scale F32 [256]`, ""},
 	{"fbgemm", "", `{"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]}`, `
 .weight F8_E4M3 [256,512]
 .weight_scale F32 [256,1]
-.input_scale_ub F32 []`},
+.input_scale_ub F32 []`, ""},
+	{"fp8 block of the text", "", `{"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [64, 64]}`, `
+.weight F8_E4M3 [256,512]
+.weight_scale_inv F32 [4,8]`, "text_config"},
+	{"ct packed group of the text", "", formatted("pack-quantized", `{"num_bits": 4, "type": "int", "strategy": "group", "symmetric": false, "dynamic": false, "group_size": 128}`), `
+.weight_packed I32 [256,64]
+.weight_scale BF16 [256,4]
+.weight_zero_point I32 [32,4]
+.weight_shape I64 [2] values=256,512`, "llm_config"},
 }
 
 // others are strings that a field may have instead.
@@ -211,6 +220,9 @@ func TestConvertAndCheckAgree(t *testing.T) {
 				inner := ""
 				if r.document == "" {
 					inner = `, "quantization_config": ` + config
+					if r.within != "" {
+						inner = fmt.Sprintf(`, %q: {"quantization_config": %s}`, r.within, config)
+					}
 				} else {
 					writeFile(t, filepath.Join(dir, r.document), config)
 				}

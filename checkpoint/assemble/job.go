@@ -178,7 +178,7 @@ func (s *Spec) check() error {
 	return nil
 }
 
-// sources are the checkpoints that unions among the sources consist of, and the others.
+// sources are the checkpoints that unions among the sources consist of, and the others, and that of the metadata.
 func (s *Spec) sources() []*checkpoint.Checkpoint {
 	var list []*checkpoint.Checkpoint
 	for _, c := range s.Sources {
@@ -187,6 +187,9 @@ func (s *Spec) sources() []*checkpoint.Checkpoint {
 		} else {
 			list = append(list, c)
 		}
+	}
+	if s.Like != nil {
+		list = append(list, s.Like)
 	}
 	return list
 }
@@ -276,6 +279,9 @@ func (j *Job) prepareFiles() error {
 		return errors.New("the result " + text)
 	}
 	names := j.spec.names(len(parts))
+	if len(parts) == 1 && !j.directory() {
+		names[0] = filepath.Base(j.Output)
+	}
 	taken := make(map[*image.Source]int64) // so many bytes of each
 	for no, p := range parts {
 		d, err := j.spec.draft(p, no, len(parts))
@@ -353,7 +359,7 @@ func (j *Job) look() error {
 	if j.Output == "" {
 		return nil
 	}
-	out := image.Result{Output: j.Output, Directory: j.directory(), Weights: len(j.files), Advice: "name another file", Force: j.opts.Force}
+	out := image.Result{Output: j.Output, Directory: j.directory(), Weights: len(j.files), Advice: "name another file", Force: j.opts.Force, Called: make(map[string]string)}
 	for _, c := range j.spec.sources() {
 		if c.IsRelease() {
 			out.SourceDirs = append(out.SourceDirs, c.Dir)
@@ -361,6 +367,16 @@ func (j *Job) look() error {
 	}
 	for _, s := range j.sources {
 		out.Sources = append(out.Sources, s.Path)
+	}
+	if like := j.spec.Like; like != nil {
+		for _, f := range like.Files {
+			out.Called[f.Path] = "the file of --like"
+		}
+	}
+	for _, c := range j.spec.Sources {
+		for _, f := range c.Files {
+			delete(out.Called, f.Path)
+		}
 	}
 	for _, f := range j.files {
 		out.Names = append(out.Names, f.name)

@@ -65,7 +65,7 @@ func TestDestination(t *testing.T) {
 		{name: "the source in it", out: "y", force: true, setup: func(t *testing.T, top string) {
 			must(t, os.Mkdir(filepath.Join(top, "y"), 0o755))
 			must(t, os.Link(filepath.Join(top, "src.safetensors"), filepath.Join(top, "y", "model.safetensors")))
-		}, want: "the source model.safetensors is in it"},
+		}, want: "model.safetensors, the source, is in it"},
 		{name: "shards in a file", out: "x.safetensors", shard: 4096, want: "name a directory, or allow more bytes in a file"},
 		{name: "another format", out: "x.gguf", want: "ends as a gguf file"},
 		{name: "no such directory", out: "no/x", want: "no/x: there is no directory "},

@@ -27,6 +27,8 @@ type Spec struct {
 	// Sources are the checkpoints that the data of tensors is read from. Run fails
 	// when one of their files changes, and the result replaces none.
 	Sources []*checkpoint.Checkpoint
+	// Like is a checkpoint that Metadata is taken from, nil for none. The same holds of its files.
+	Like *checkpoint.Checkpoint
 }
 
 // A Tensor is one of a new checkpoint's.

@@ -263,8 +263,9 @@ func ggufFloats(c *checkpoint.Checkpoint, architecture string) func(key string) 
 // "" of one that names no method, such as that of MLX.
 func QuantMethod(doc *checkpoint.Config) (method string, said bool) {
 	for _, key := range []string{"quantization_config", "compression_config", "quantization"} {
-		if doc.Has(key) {
-			method, _ := doc.Text(key, "quant_method")
+		if section, ok := doc.Find(key); ok {
+			of, _ := section.Find("quant_method")
+			method, _ := of.Text()
 			return method, true
 		}
 	}

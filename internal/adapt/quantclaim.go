@@ -266,7 +266,7 @@ func readQuarkGroup(w checkpoint.ConfigValue) QuantGroup {
 
 // exceptions are the fields that give single modules other numbers: GPTQModel, AutoRound,
 // mlx-lm's per module, Quark.
-var exceptions = []string{"dynamic", "extra_config", "layer_quant_config", "quantized_layers"}
+var exceptions = []string{"dynamic", "extra_config", "layer_quant_config", QuantizedLayers}
 
 // LeftOut begins the patterns of GPTQModel's dynamic that leave modules out
 // (quantization/config.py, dynamic_get).
@@ -288,18 +288,27 @@ func (c *QuantClaim) HasExceptions() bool {
 // quantizers of transformers; ModelOpt; Quark; bitsandbytes; vLLM's FP8.
 var IgnoreKeys = []string{"ignore", "modules_to_not_convert", "exclude_modules", "exclude", "llm_int8_skip_modules", "ignored_layers"}
 
-// IgnoreKey is the list that loaders read of a quant_method, "" where that is not known.
-func IgnoreKey(method string) string {
+// IgnoreLists are the lists of a quant_method that loaders read, none where that is not known. Every loader reads the
+// first, and some read another one instead where it exists. Sources: compressed_tensors/quantization/quant_config.py;
+// the quantizers of transformers; vllm/model_executor/layers/quantization, from_config of fp8.py, modelopt.py and quark.
+func IgnoreLists(method string) []string {
 	switch strings.ToLower(method) {
 	case "compressed-tensors":
-		return "ignore"
-	case "fp8", "fbgemm_fp8", "mxfp4":
-		return "modules_to_not_convert"
+		return []string{"ignore"}
+	case "fp8":
+		return []string{"modules_to_not_convert", "ignored_layers"}
+	case "fbgemm_fp8", "mxfp4":
+		return []string{"modules_to_not_convert"}
 	case "quark":
-		return "exclude"
+		return []string{"exclude"}
+	case "modelopt", "modelopt_fp4", "modelopt_mixed":
+		return []string{"ignore", "exclude_modules"}
 	}
-	return ""
+	return nil
 }
+
+// QuantizedLayers is the list of single modules that are quantised, each with how: ModelOpt's of a mixture.
+const QuantizedLayers = "quantized_layers"
 
 // Rotation is what turns the inputs or outputs of layers while the model runs, since their weights are turned: its
 // place in the document, "" for none. Weights are stored as they were turned, and queries and keys are turned alike,

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type Result struct {
 	// Sources are the files that the result is made of, and SourceDirs the directories
 	// of those that are releases. Neither may be in the way of the result.
 	Sources, SourceDirs []string
+	// Called is what some of Sources are, by their paths, where that is not "the source".
+	Called map[string]string
 	// Advice is what to do where Output is one of Sources.
 	Advice string
 	// Force replaces what Output already holds.
@@ -98,8 +101,8 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		return p, p.lookInside()
 	case st.Mode.IsDir():
 		p.refuse(false, "is a directory; name the file to write")
-	case r.isSource(out):
-		p.refuse(false, "is the source itself; %s", r.Advice)
+	case r.source(out) != "":
+		p.refuse(false, "is %s itself; %s", r.source(out), r.Advice)
 	case !st.Mode.IsRegular() && st.Mode&fs.ModeSymlink == 0:
 		p.refuse(false, "is a device or a pipe; name a file")
 	case !r.Force:
@@ -123,11 +126,16 @@ func (p *Place) refuse(forcible bool, format string, args ...any) {
 	p.Problems = append(p.Problems, Problem{p.result.Output + ": " + fmt.Sprintf(format, args...), forcible})
 }
 
-func (r *Result) isSource(out string) bool {
+// source is what of Sources a path is, "" for none of them.
+func (r *Result) source(out string) string {
 	resolved := txn.Resolve(out)
-	return slices.ContainsFunc(r.Sources, func(path string) bool {
+	i := slices.IndexFunc(r.Sources, func(path string) bool {
 		return source.Scheme(path) == "" && (txn.Resolve(path) == resolved || txn.SameFile(path, out))
 	})
+	if i < 0 {
+		return ""
+	}
+	return cmp.Or(r.Called[r.Sources[i]], "the source")
 }
 
 // lookInside looks at a directory that is in the place of the result. Every
@@ -161,8 +169,8 @@ func (p *Place) lookInside() error {
 			lost = append(lost, name)
 		}
 		full := filepath.Join(p.Path, filepath.FromSlash(name))
-		if p.result.isSource(full) {
-			p.refuse(false, "the source %s is in it; name another directory", name)
+		if what := p.result.source(full); what != "" {
+			p.refuse(false, "%s, %s, is in it; name another directory", name, what)
 			return nil
 		}
 		p.Replaces = append(p.Replaces, full)
