@@ -44,6 +44,8 @@ type File struct {
 	chunked *dcpFile // what the file is, when it is the metadata of a distributed checkpoint
 	chunks  bool     // and when it has the chunks of one
 	refused bool     // never to be opened: its path leaves the directory
+
+	leaveMembers bool // see Options
 }
 
 // container is what the formats have in common: a file's tensors, with
@@ -150,6 +152,9 @@ func (f *File) open(ctx context.Context) {
 		format = chunkFile{}
 	default:
 		format, err = openContainer(src, f.subtree)
+		if p, ok := format.(*pytorchFile); ok {
+			p.leaveMembers = f.leaveMembers
+		}
 	}
 	if err != nil {
 		src.Close()

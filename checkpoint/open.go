@@ -49,6 +49,10 @@ type Options struct {
 	// deepest part that holds all tensors apart from an optimiser's. Files of other
 	// formats have no parts.
 	Subtree string
+	// LeaveMembers has [Checkpoint.Validate] leave the headers alone that the members of an archive have
+	// where their bytes are. They are compared when those bytes are read, and a file of small members is
+	// read twice otherwise.
+	LeaveMembers bool
 }
 
 // A Release is what a path stands for: one or more checkpoints and the
@@ -124,7 +128,7 @@ func (r *Release) openFiles(ctx context.Context, opts *Options) error {
 	var files []*File
 	for _, c := range r.Checkpoints {
 		for _, f := range c.Files {
-			f.subtree = opts.Subtree
+			f.subtree, f.leaveMembers = opts.Subtree, opts.LeaveMembers
 		}
 		files = append(files, c.Files...)
 	}

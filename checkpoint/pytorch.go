@@ -80,6 +80,8 @@ type pytorchFile struct {
 	path string
 	near bool // on this machine, so that to find where a storage begins costs little
 
+	leaveMembers bool // see Options
+
 	placeOnce sync.Once
 	places    []int64
 	tieOnce   sync.Once
@@ -162,8 +164,12 @@ func (f *pytorchFile) hasName(i int, name string) bool      { return f.name(i) =
 func (f *pytorchFile) hash(seed maphash.Seed, i int) uint64 { return maphash.String(seed, f.name(i)) }
 func pytorchFaultValue(f pytorch.Fault) Fault               { return pytorchFault(&f) }
 
-// same compares the tensors: they are the same views of storages that begin at the same places.
+// same compares the directory of an archive and the checksum of its pickle. Of other files it compares the
+// tensors: they are the same views of storages that begin at the same places.
 func (f *pytorchFile) same(src io.ReaderAt, size int64) (bool, error) {
+	if same, ok, err := f.Same(src, size); ok || err != nil {
+		return same, err
+	}
 	now, err := pytorch.NewFile(src, size)
 	if err != nil {
 		return false, err
@@ -213,7 +219,10 @@ func (f *pytorchFile) validate() []Fault {
 		}
 	}
 	faults := f.ValidatePickle
-	if f.near {
+	switch {
+	case f.near && f.leaveMembers:
+		faults = f.ValidateDirectory
+	case f.near:
 		faults = f.Validate
 	}
 	return append(l.done(), mapFaults(faults(), pytorchFaultValue)...)

@@ -55,6 +55,8 @@ type OpenOptions struct {
 	NoConfig bool
 	// Subtree is the part of PyTorch files that is read; see [checkpoint.Options].
 	Subtree string
+	// LeaveMembers is for who reads all bytes of the files; see [checkpoint.Options].
+	LeaveMembers bool
 }
 
 // A Set is what references stand for: releases, and the checkpoints of all of
@@ -95,7 +97,7 @@ func Open(ctx context.Context, refs []string, opts *OpenOptions) (*Set, error) {
 		if dir, pending := rewrite.Pending(ref); pending {
 			s.Pending = append(s.Pending, Pending{ref, dir})
 		}
-		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, FilesOnly: opts.FilesOnly, NoConfig: opts.NoConfig, Subtree: opts.Subtree}
+		one := &checkpoint.Options{Recursive: opts.Recursive, Workers: opts.Workers, Progress: opts.Progress, FilesOnly: opts.FilesOnly, NoConfig: opts.NoConfig, Subtree: opts.Subtree, LeaveMembers: opts.LeaveMembers}
 		var ended error
 		if opts.Opened != nil {
 			before := len(s.Checkpoints)

@@ -14,6 +14,9 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 		return nil, err
 	}
 	begin, err := f.begin(s)
+	if err == nil {
+		err = f.confirm(s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +26,8 @@ func (f *File) StorageData(s *Storage) (*io.SectionReader, error) {
 
 // Data returns a reader of the elements of tensor i in the order of its shape, in the byte
 // order of the file. Where they do not follow each other in the storage, it gathers them, with
-// some 4 MiB of memory. The error is a [*Fault] when they are not within the storage.
+// some 4 MiB of memory. The error is a [*Fault] when they are not within the storage. So are the
+// reader's, where the bytes are not where the archive's directory lets expect them.
 func (f *File) Data(i int) (*io.SectionReader, error) {
 	t := f.At(i)
 	if err := f.whole(); err != nil {
@@ -67,7 +71,8 @@ func (f *File) whole() error {
 }
 
 // Offsets returns where the elements of each tensor begin in the file, in the order of its shape and one
-// after the other; -1 where they are not there like that. It reads the headers of the storages.
+// after the other; -1 where they are not there like that. It reads the headers of those storages that are
+// not where torch.save puts them.
 func (f *File) Offsets() []int64 {
 	out := make([]int64, f.Len())
 	for i, t := range f.All() {
@@ -142,9 +147,30 @@ func (f *File) source(s *Storage, begin int64) io.ReaderAt {
 		return s.data
 	case s.summed:
 		return summed{f.contents, s, begin}
+	case f.container == Zip:
+		return confirmed{f.contents, s}
 	}
 	return f.r
 }
+
+// A confirmed reads a file once it is known that a storage is where it is expected.
+type confirmed struct {
+	f *contents
+	s *Storage
+}
+
+func (r confirmed) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.f.confirm(r.s); err != nil {
+		return 0, err
+	}
+	return r.f.r.ReadAt(p, off)
+}
+
+// Saw is told bytes of the file that somebody else read. They are of the storage if it is where it is expected.
+func (r confirmed) Saw([]byte, int64) error { return r.f.confirm(r.s) }
+
+// SawZeros is Saw for bytes that are zero.
+func (r confirmed) SawZeros(int64, int64) error { return r.f.confirm(r.s) }
 
 // A summed reads a file, and compares the checksum of a storage when all of it has been read. Others
 // that read the file by themselves can say what they saw.
@@ -155,6 +181,9 @@ type summed struct {
 }
 
 func (r summed) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.f.confirm(r.s); err != nil {
+		return 0, err
+	}
 	n, err := r.f.r.ReadAt(p, off)
 	if wrong := r.Saw(p[:n], off); wrong != nil {
 		return 0, wrong
@@ -163,13 +192,26 @@ func (r summed) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // Saw notes bytes of the file. The error is a [*Fault], when the storage has another checksum than the archive says.
-func (r summed) Saw(p []byte, off int64) error { return r.judge(r.sum().Saw(p, off)) }
+func (r summed) Saw(p []byte, off int64) error {
+	return r.judge(func(sum *ziparchive.Sum) bool { return sum.Saw(p, off) })
+}
 
 // SawZeros is Saw for n bytes that are zero.
-func (r summed) SawZeros(off, n int64) error { return r.judge(r.sum().SawZeros(off, n)) }
+func (r summed) SawZeros(off, n int64) error {
+	return r.judge(func(sum *ziparchive.Sum) bool { return sum.SawZeros(off, n) })
+}
 
-func (r summed) judge(right bool) error {
-	if right {
+func (r summed) judge(saw func(*ziparchive.Sum) bool) error {
+	if err := r.f.confirm(r.s); err != nil {
+		return err
+	}
+	sum := r.sum()
+	if saw(sum) {
+		if sum.Done() {
+			r.f.summing.Lock()
+			delete(r.f.sums, r.s)
+			r.f.summing.Unlock()
+		}
 		return nil
 	}
 	return newFault(CodeChecksum, -1, "", "storage %s has other bytes than its checksum is of, %08x in the archive's directory: they changed after they were written, or on the way here; fetch the file again",
@@ -300,28 +342,69 @@ func (f *File) begin(s *Storage) (int64, error) {
 	case f.container == Legacy:
 		return s.at + 8, nil
 	}
-	begin, err := f.locate(s)
-	if z, ok := err.(*ziparchive.Fault); ok {
-		err = newFault(Code(z.Code), z.Offset, "", "storage %s: %s", quote(s.Key), z.Detail)
-	}
-	return begin, err
+	return f.locate(s, false)
 }
 
-// locate returns where a storage's bytes begin in an archive. Each header is read once, and mostly with those
-// behind it.
-func (f *File) locate(s *Storage) (int64, error) {
+// expected marks the size of a local header that has not been read. Those that have are smaller: of two sizes
+// of 16 bits.
+const expected = 1 << 31
+
+// confirm reads the header of a storage that is in an archive, if nobody has, and compares where it says that
+// the bytes begin with where they are expected. The error is a [*Fault], or that of the file.
+func (f *contents) confirm(s *Storage) error {
+	for s.Root != nil {
+		s = s.Root
+	}
+	if f.container != Zip || s.data != nil {
+		return nil
+	}
+	_, err := f.locate(s, true)
+	return err
+}
+
+// locate returns where a storage's bytes begin in an archive, or where they are expected unless it is to be
+// sure. Each header is read once, and mostly with those behind it.
+func (f *contents) locate(s *Storage, sure bool) (int64, error) {
 	f.locating.Lock()
 	defer f.locating.Unlock()
-	if s.skip > 0 {
-		return s.at + int64(s.skip), nil
+	size := int64(s.skip &^ expected)
+	if size > 0 && (!sure || s.skip&expected == 0) {
+		return s.at + size, nil
 	}
 	if f.locator == nil {
 		f.locator = ziparchive.NewLocator(f.r, f.size)
 	}
 	begin, err := f.locator.DataOffset(s.at, s.size)
-	if err != nil {
-		return 0, err
+	if z, ok := err.(*ziparchive.Fault); ok {
+		err = newFault(Code(z.Code), z.Offset, "", "storage %s: %s", quote(s.Key), z.Detail)
 	}
-	s.skip = uint32(begin - s.at) // of two 16-bit sizes
+	switch {
+	case err != nil:
+		return 0, err
+	case size > 0 && begin != s.at+size:
+		return 0, newFault(CodeMemberHeader, s.at, "", "storage %s: by its local header its bytes begin at %d, and by the archive's directory and the members around it at %d", quote(s.Key), begin, s.at+size)
+	}
+	s.skip = uint32(begin - s.at)
 	return begin, nil
+}
+
+// Same reports whether the first size bytes of r are still the file that was opened, as far as its
+// directory and its pickles say, and false for ok where those have no checksums to tell it by.
+func (f *File) Same(r io.ReaderAt, size int64) (same, ok bool, err error) {
+	if f.container != Zip || len(f.summed) == 0 {
+		return false, false, nil
+	}
+	if size != f.size {
+		return false, true, nil
+	}
+	a, err := ziparchive.Read(r, size)
+	if _, broken := err.(*ziparchive.Fault); broken || err == nil && a.Digest != f.directory {
+		return false, true, nil
+	}
+	for i := 0; err == nil && i < len(f.summed); i++ {
+		if same, err = ziparchive.Intact(r, size, &f.summed[i]); !same {
+			return false, true, err
+		}
+	}
+	return err == nil, true, err
 }

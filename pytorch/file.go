@@ -69,6 +69,7 @@ type contents struct {
 	lostBytes  uint64
 	summing    sync.Mutex
 	sums       map[*Storage]*ziparchive.Sum // of storages of which some is read
+	directory  uint64                       // the digest of an archive's
 	locating   sync.Mutex                   // for the next, and for what it found in storages
 	locator    *ziparchive.Locator
 }

@@ -15,11 +15,17 @@ import (
 // the pickle, and no storage.
 //
 // When a thousand faults have the same code, one more with that code counts the rest.
-func (f *File) Validate() []Fault {
+func (f *File) Validate() []Fault { return f.validate(true) }
+
+// ValidateDirectory is Validate without the headers that the members of an archive have where their bytes
+// are, and what lies between members.
+func (f *File) ValidateDirectory() []Fault { return f.validate(false) }
+
+func (f *File) validate(members bool) []Fault {
 	l := &faultList{}
 	switch f.container {
 	case Zip:
-		f.validateZip(l)
+		f.validateZip(l, members)
 	case Legacy:
 		f.validateStream(l)
 		f.validateEnd(l)

@@ -99,7 +99,7 @@ type Storage struct {
 	size  uint64 // of its member, or what the pickle says
 	id    uint32 // its place among those of the file
 	crc   uint32 // of its member, where summed says so
-	skip  uint32 // the size of its member's local header, 0 when that was not read
+	skip  uint32 // the size of its member's local header, 0 when it is not known; see expected
 	plain bool   // not compressed
 	used  bool   // by a tensor
 	twice bool   // there are two members of its name

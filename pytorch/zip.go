@@ -27,6 +27,7 @@ func (f *File) openZip() error {
 	if err != nil {
 		return archiveFault(err)
 	}
+	f.directory = a.Digest
 	pickle, err := f.findPickle(a)
 	if err != nil {
 		return archiveFault(err)
@@ -110,8 +111,17 @@ func (f *File) readAhead() error {
 
 // placeMembers finds the members of storages, which are called by their keys in a directory. It counts
 // those that the pickle does not mention.
+//
+// Where a member is as torch.save writes it, and the next one where it is to be then, its local header says
+// nothing new: it is compared when the member is read.
 func (m *machine) placeMembers(a *ziparchive.Archive, dir string) (unused int, size uint64, err error) {
+	var before *Storage // whose member is the one before
+	var next int64      // where the one behind it begins, if torch.save wrote it
 	err = a.Scan(func(name []byte, e *ziparchive.Member) error {
+		if before != nil && next != e.Header {
+			before.skip = 0
+		}
+		before = nil
 		key, ok := bytes.CutPrefix(name, []byte(dir))
 		if !ok {
 			return nil
@@ -128,9 +138,18 @@ func (m *machine) placeMembers(a *ziparchive.Archive, dir string) (unused int, s
 			if s.plain && a.Summed {
 				s.crc, s.summed = e.CRC, true
 			}
+			if s.plain {
+				var begin int64
+				begin, next = e.Aligned(len(name))
+				s.skip = uint32(begin-s.at) | expected
+				before = s
+			}
 		}
 		return nil
 	})
+	if before != nil {
+		before.skip = 0
+	}
 	return unused, size, err
 }
 
@@ -262,8 +281,9 @@ func (f *File) record(a *ziparchive.Archive, name string) (string, error) {
 	return string(data), err
 }
 
-// validateZip compares the archive with what other readers would see in it.
-func (f *File) validateZip(l *faultList) {
+// validateZip compares the archive with what other readers would see in it, its members' headers too if
+// members says so.
+func (f *File) validateZip(l *faultList, members bool) {
 	a, err := ziparchive.Read(f.r, f.size)
 	if err != nil {
 		l.report(CodeUnreadable, -1, "", "the archive's directory cannot be read again: %v", err)
@@ -306,9 +326,12 @@ func (f *File) validateZip(l *faultList) {
 	isPickle := func(m *ziparchive.Member) bool {
 		return pickle != nil && m.Header == pickle.Header && m.Size == pickle.Size
 	}
-	a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || isPickle(m) && m.Size <= maxPickle }, func(z *ziparchive.Fault) {
-		l.report(Code(z.Code), z.Offset, "", "%s", z.Detail)
-	})
+	say := func(z *ziparchive.Fault) { l.report(Code(z.Code), z.Offset, "", "%s", z.Detail) }
+	if members {
+		a.Check(func(m *ziparchive.Member) bool { return m.Size <= maxRecord || isPickle(m) && m.Size <= maxPickle }, say)
+	} else {
+		a.CheckDirectory(say)
+	}
 	if dir, _, _ := strings.Cut(firstName, "/"); dir+"/" != f.prefix {
 		l.report(CodeNotFound, -1, "", "the pickle is in %s, and torch looks in %s, the directory of the first member", quote(f.prefix), quote(dir+"/"))
 	}

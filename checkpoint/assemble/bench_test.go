@@ -116,13 +116,17 @@ func BenchmarkReshard(b *testing.B) {
 }
 
 // BenchmarkTorch makes a safetensors file of one that torch wrote, of 256 MiB, beside a plain
-// copy of it; of one whose matrices are transposed; and of one of 51,200 tensors.
+// copy of it; of one whose matrices are transposed; and of ones of 51,200 tensors of 5 KB and of 64,000
+// of 10 KB, in 640 MB.
 func BenchmarkTorch(b *testing.B) {
-	const size = 256 << 20
-	for _, kind := range []struct{ name, tensors string }{
-		{"packed", "layers.{0..7}.weight BF16 [4096,4096]"},
-		{"transposed", "layers.{0..7}.weight BF16 [4096,4096] strides=1,4096"},
-		{"many", "layers.{0..49}.experts.{0..1023}.weight BF16 [64,40]"},
+	for _, kind := range []struct {
+		name, tensors string
+		size          int64
+	}{
+		{"packed", "layers.{0..7}.weight BF16 [4096,4096]", 256 << 20},
+		{"transposed", "layers.{0..7}.weight BF16 [4096,4096] strides=1,4096", 256 << 20},
+		{"many", "layers.{0..49}.experts.{0..1023}.weight BF16 [64,40]", 256 << 20},
+		{"64k", "layers.{0..63}.experts.{0..999}.weight BF16 [64,80]", 64_000 * 10_240},
 	} {
 		top := b.TempDir()
 		src, out := filepath.Join(top, "src"), filepath.Join(top, "out")
@@ -130,9 +134,9 @@ func BenchmarkTorch(b *testing.B) {
 		name := filepath.Join(src, "pytorch_model.bin")
 		must(b, fixture.Write(name, "format torch\ntensor "+kind.tensors+"\n"))
 		c := open(b, src)
-		measured(b, kind.name+"/plain", src, out, size, cold, func() { plainCopy(b, c, out) })
+		measured(b, kind.name+"/plain", src, out, kind.size, cold, func() { plainCopy(b, c, out) })
 		for _, v := range []rewrite.Verify{rewrite.VerifyNone, rewrite.VerifyDefault} {
-			measured(b, fmt.Sprintf("%s/verify=%s", kind.name, v), src, out, size, cold, func() {
+			measured(b, fmt.Sprintf("%s/verify=%s", kind.name, v), src, out, kind.size, cold, func() {
 				s := specOf(b, open(b, src))
 				s.Format = checkpoint.Safetensors
 				run(b, txn.OS{}, s, &Options{Output: out, Verify: v})

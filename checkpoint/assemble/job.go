@@ -246,9 +246,13 @@ func (j *Job) findSources(ctx context.Context) error {
 	return nil
 }
 
+// smallTensor is the size up to which a tensor of an archive is read with its header, from front to back
+// through the cache: a read past it takes longer than both.
+const smallTensor = 256 << 10
+
 // source is the file on this machine that has a tensor's data in one piece, nil for none.
 func (j *Job) source(t *Tensor) (src *image.Source, off int64) {
-	if s, ok := t.Data.(*stored); ok && s.file != nil {
+	if s, ok := t.Data.(*stored); ok && s.file != nil && !(t.Size < smallTensor && s.file.Rearranged()) {
 		return j.byPath[s.file.Path], s.off
 	}
 	return nil, 0

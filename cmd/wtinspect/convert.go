@@ -198,7 +198,7 @@ func (o *convertOptions) convert(ctx context.Context, c *checkpoint.Checkpoint) 
 }
 
 func runConvert(ctx context.Context, p *program, o *convertOptions, paths []string) error {
-	o.subtree.workers = o.workers
+	o.subtree.workers, o.subtree.leaveMembers = o.workers, true
 	in, err := o.subtree.open(ctx, p, paths)
 	if err != nil {
 		return err

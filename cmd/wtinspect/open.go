@@ -24,6 +24,8 @@ type reading struct {
 	noConfig  bool
 	filesOnly bool
 	subtree   string
+	// leaveMembers is for what reads all bytes; see [checkpoint.Options].
+	leaveMembers bool
 	// opened is told of tensors while the rest is being opened; see [inspect.OpenOptions].
 	opened func(k int, c *checkpoint.Checkpoint, tensors iter.Seq2[int, checkpoint.Tensor]) error
 }
@@ -78,7 +80,7 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	if r.workers < 0 {
 		return nil, fmt.Errorf("-j %d: the number of files to open at once cannot be negative", r.workers)
 	}
-	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, FilesOnly: r.filesOnly, NoConfig: r.noConfig, Subtree: r.subtree}
+	opts := &inspect.OpenOptions{Recursive: r.recursive, Workers: r.workers, Opened: r.opened, FilesOnly: r.filesOnly, NoConfig: r.noConfig, Subtree: r.subtree, LeaveMembers: r.leaveMembers}
 	bar := p.headers()
 	if opts.Opened == nil || !p.terminal { // where rows show how far it is
 		opts.Progress = bar.update

