@@ -105,6 +105,8 @@ type Conversion struct {
 	// instead are weights that count instead of quantised ones of another source.
 	instead map[string]bool
 	casts   []*cast
+	// operations are what conventions have computed of numbers.
+	operations []*operation
 	// quantised weights stay as they are, dequantised ones are numbers.
 	quantised, dequantised bool
 	likeModel              bool // the model's numbers are those of Like
@@ -723,8 +725,11 @@ func (v *Conversion) name(ctx context.Context) error {
 	if v.opts.DType != "" && v.Names.Conversion != nil {
 		v.Names.Conversion.Recast()
 	}
-	old := v.items
-	failed, err := v.Names.prepare(func() error { return v.carryOut(ctx, old) })
+	old, before := v.items, v.casts
+	failed, err := v.Names.prepare(func() error {
+		v.casts, v.operations = slices.Clone(before), nil
+		return v.carryOut(ctx, old)
+	})
 	return errors.Join(failed, err)
 }
 
@@ -849,6 +854,15 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 	if more := len(tr.From) - 1; more > 0 {
 		of = fmt.Sprintf("%q and %d more", tr.From[0], more)
 	}
+	type rounded struct {
+		*operation
+		elements uint64
+	}
+	var computed []rounded
+	w.Rounds = func(op *tensorop.Op, a *arrays.Array) *arrays.Tally {
+		computed = append(computed, rounded{v.operationOf(op.Kind, a.Elem.DType), a.Elements()})
+		return &computed[len(computed)-1].tally
+	}
 	out, _, _, err := w.OperateAll(tr.Ops, operands, of)
 	var tally *arrays.Tally
 	numbered := ""
@@ -864,6 +878,7 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 				return nil, fmt.Errorf("%s: %w", v.Source.Path, err)
 			}
 		}
+		computed = nil
 		moved, _, _, failed := w.OperateAll(tr.Ops, operands, of)
 		switch {
 		case failed != nil:
@@ -881,6 +896,10 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 	if len(out) != len(tr.To) {
 		return nil, fmt.Errorf("%s: the operations on %s leave %d tensors, and there are %d names", v.Source.Path, of, len(out), len(tr.To))
 	}
+	for _, c := range computed {
+		c.tensors++
+		c.operation.elements += c.elements
+	}
 	var from, done []string
 	for _, row := range tr.Rows {
 		from, done = append(from, old[row].from...), old[row].done
@@ -895,7 +914,7 @@ func (v *Conversion) operate(w *arrays.Workspace, tr *rename.Transform, old []it
 	}
 	items := make([]item, len(out))
 	for k, a := range out {
-		items[k] = item{Tensor: tensorOf(tr.To[k], a), from: from, fromDType: old[tr.Rows[0]].fromDType, done: done, at: -1, array: a, counted: tally != nil}
+		items[k] = item{Tensor: tensorOf(tr.To[k], a), from: from, fromDType: old[tr.Rows[0]].fromDType, done: done, at: -1, array: a, counted: tally != nil || len(computed) > 0}
 		if tally != nil {
 			c := v.castOf(items[k].fromDType, numbered)
 			c.tensors++
@@ -980,9 +999,12 @@ func (v *Conversion) Summary() ConvertSummary {
 // prepare prepares the job that writes the result.
 func (v *Conversion) prepare(ctx context.Context) error {
 	spec := &assemble.Spec{Format: v.Container, Metadata: v.kvs, Sources: []*checkpoint.Checkpoint{v.Source}, Like: v.opts.Like}
-	tallies := make([]*arrays.Tally, len(v.casts))
-	for i, c := range v.casts {
-		tallies[i] = &c.tally
+	tallies := make([]*arrays.Tally, 0, len(v.casts)+len(v.operations))
+	for _, c := range v.casts {
+		tallies = append(tallies, &c.tally)
+	}
+	for _, o := range v.operations {
+		tallies = append(tallies, &o.tally)
 	}
 	spec.Tensors = make([]assemble.Tensor, 0, len(v.items))
 	for i := range v.items {

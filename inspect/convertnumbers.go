@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -312,6 +313,62 @@ func (v *Conversion) Casts() []CastSummary {
 	slices.SortFunc(out, func(a, b CastSummary) int {
 		return cmp.Or(cmp.Compare(b.Elements, a.Elements), cmp.Compare(a.From, b.From))
 	})
+	return out
+}
+
+// An OperationSummary is what happens to numbers with which a convention has something computed that may not come back:
+// an offset that rounds, or -exp(x).
+type OperationSummary struct {
+	Operation tensorop.Kind `json:"operation"`
+	DType     string        `json:"dtype"`
+	Tensors   int           `json:"tensors"`
+	// Elements is how many numbers they have.
+	Elements uint64 `json:"elements"`
+	// Lost counts those that the inverse operation does not bring back, nil where the numbers have not been read.
+	Lost *Lost `json:"lost"`
+}
+
+// A Lost counts numbers that do not come back as they were.
+type Lost struct {
+	Numbers uint64 `json:"numbers"`
+	// By is by how much they differ at most, nil where one has become infinite.
+	By *float64 `json:"by"`
+}
+
+// An operation is what is computed of all tensors of one dtype.
+type operation struct {
+	kind     tensorop.Kind
+	dtype    string
+	tensors  int
+	elements uint64
+	tally    arrays.Tally
+}
+
+// operationOf is the count of what is computed of one dtype.
+func (v *Conversion) operationOf(kind tensorop.Kind, dtype string) *operation {
+	for _, o := range v.operations {
+		if o.kind == kind && o.dtype == dtype {
+			return o
+		}
+	}
+	o := &operation{kind: kind, dtype: dtype}
+	v.operations = append(v.operations, o)
+	return o
+}
+
+// Operations says what is computed of numbers that may not come back, and, once they have been read, how many do not.
+func (v *Conversion) Operations() []OperationSummary {
+	out := make([]OperationSummary, 0, len(v.operations))
+	for _, o := range v.operations {
+		s := OperationSummary{Operation: o.kind, DType: o.dtype, Tensors: o.tensors, Elements: o.elements}
+		if n := o.tally.Counts(); o.elements > 0 && n.Elements >= o.elements { // read again to be written
+			s.Lost = &Lost{Numbers: n.Inexact / (n.Elements / o.elements)}
+			if by := o.tally.Apart(); !math.IsInf(by, 0) {
+				s.Lost.By = &by
+			}
+		}
+		out = append(out, s)
+	}
 	return out
 }
 

@@ -126,6 +126,8 @@ type (
 			Reason     string `json:"reason"`
 		} `json:"left_out"`
 		Casts []CastSummary `json:"casts"`
+		// Operations are what is computed of numbers that may not come back.
+		Operations []OperationSummary `json:"operations"`
 		// Documents are those beside the weights that are edited or left out.
 		Documents []ConvertedDocument `json:"documents"`
 		// Missing are documents that a release has, and that cannot be made.

@@ -274,7 +274,7 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 	}
 	table := render.Format(o.format) == render.TableFormat
 	failure := v.Err
-	if o.count && !v.Refused() && len(v.Casts()) == 0 {
+	if o.count && !v.Refused() && len(v.Casts())+len(v.Operations()) == 0 {
 		p.note("note: --count has no effect: no number gets another dtype")
 	}
 	if o.count && failure == nil && !v.Refused() {

@@ -326,6 +326,9 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 	file("fp8/hf_quant_config.json", "{}")
 	file("drop.yaml", "version: 1\nrules:\n  - from: model.layers.{i}.ln1.weight\n    drop: not needed\n  - from: model.layers.{i}.ln2.weight\n    to: model.layers.{i}.norm.weight\n  - from: model.layers.{j}.ln2.weight\n    to: model.layers.{j}.late.weight\n  - from: nothing\n    to: at.all\n")
 	file("collide.yaml", "version: 1\nrename:\n  model.layers.0.ln1.weight: model.norm.weight\n")
+	write("decay.safetensors", "tensor a F32 [4] values=0.3,1.7,2.9,3.1\n")
+	write("infinite.safetensors", "tensor a F32 [4] values=200\n")
+	file("decay.yaml", "rules: [{from: a, negative-exp: {round: true}, to: b}]\n")
 	file("weight.yaml", "version: 1\nrename:\n  model.layers.{i}.self_attn.q_proj.weight: q.{i}.weight\n  \"{x...}\": \"{x...}\"\n")
 	file("byte.yaml", "version: 1\nrules:\n  - from: \"n{x...}\"\n    to: \"new{x}\"\n")
 	runs = [][]string{
@@ -386,6 +389,9 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"rename", "--recover", "yi"},
 		{"convert", "--map", "drop.yaml", "--dtype", "f32", "--count", "yi"},
 		{"convert", "--dtype", "bf16", "-n", "-o", "plain", "fp8"},
+		{"convert", "--map", "decay.yaml", "--count", "decay.safetensors"},
+		{"convert", "--map", "decay.yaml", "decay.safetensors"},
+		{"convert", "--map", "decay.yaml", "--count", "infinite.safetensors"},
 		{"convert", "--map", "collide.yaml", "yi"},
 		{"convert", "--max-shard-size", "1KB", "-o", "resharded", "yi"},
 		{"convert", "--dtype", "bf16", "-o", "renamed", "--force", "--dry-run", "yi"},

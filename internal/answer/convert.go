@@ -203,6 +203,27 @@ func writeCasts(w io.Writer, v *inspect.Conversion) {
 		}
 		fmt.Fprintln(w)
 	}
+	writeOperations(w, v, false)
+}
+
+// writeOperations says what is computed of numbers, and how many do not come back.
+func writeOperations(w io.Writer, v *inspect.Conversion, done bool) {
+	for _, o := range v.Operations() {
+		numbers := render.Counted(o.Elements, "number")
+		switch {
+		case o.Lost == nil && done:
+		case o.Lost == nil:
+			fmt.Fprintf(w, "%s of %s: %s, %s\n", o.Operation, o.DType, render.Counted(o.Tensors, "tensor"), numbers)
+		case o.Lost.Numbers == 0:
+			fmt.Fprintf(w, "%s of %s: all of %s are the same on the way back\n", o.Operation, o.DType, numbers)
+		default:
+			by := ""
+			if o.Lost.By != nil {
+				by = fmt.Sprintf(" by at most %.2g", *o.Lost.By)
+			}
+			fmt.Fprintf(w, "%s of %s: %s of %s %s%s on the way back\n", o.Operation, o.DType, render.Grouped(o.Lost.Numbers), numbers, plural.Verb(o.Lost.Numbers, "differ"), by)
+		}
+	}
 }
 
 // roundingText says what a cast costs.
@@ -249,6 +270,7 @@ func ConvertReport(w io.Writer, v *inspect.Conversion, verify rewrite.Verify, o 
 			fmt.Fprintf(w, "%s -> %s: %s\n", c.From, c.To, roundingText(c.Rounding))
 		}
 	}
+	writeOperations(w, v, true)
 	_, err := fmt.Fprintf(w, "done: %s\n", render.Escape(v.Report.Output))
 	return err
 }
@@ -282,6 +304,7 @@ func Convert(w io.Writer, v *inspect.Conversion, o Options) error {
 		{Key: "reason", Cell: func(c *render.Cell, l *inspect.LeftOut) { c.Text(l.Reason) }},
 	}.Table(pointers(v.LeftOut)))
 	render.List(d, "casts", v.Casts())
+	render.List(d, "operations", v.Operations())
 	render.List(d, "documents", v.Documents)
 	render.List(d, "missing", v.Missing)
 	render.List(d, "notes", v.Notes)

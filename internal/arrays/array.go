@@ -206,7 +206,7 @@ func (w *Workspace) Operate(op tensorop.Op, in []*Array) (out []*Array, done ten
 		done.From = a.Elem.DType
 		out, err = cast(a, op.To)
 	case tensorop.Offset, tensorop.Scale, tensorop.NegativeExp, tensorop.LogNegative:
-		out, err = compute(a, &op)
+		out, err = w.compute(a, &op)
 	case tensorop.Repack:
 		out, err = repack(in, &op)
 	default:

@@ -17,6 +17,7 @@ import (
 type Tally struct {
 	mu     sync.Mutex
 	counts values.Rounding
+	apart  float64
 	paused bool
 }
 
@@ -25,6 +26,23 @@ func (t *Tally) Counts() values.Rounding {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.counts
+}
+
+// Apart returns by how much numbers that an operation does not bring back differ at most from what they were.
+func (t *Tally) Apart() float64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.apart
+}
+
+// addApart adds numbers of which the inexact ones come back as others.
+func (t *Tally) addApart(n values.Rounding, apart float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.paused {
+		t.counts.Add(n)
+		t.apart = max(t.apart, apart)
+	}
 }
 
 func (t *Tally) add(n values.Rounding) {

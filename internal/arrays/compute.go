@@ -53,6 +53,7 @@ type computed struct {
 	bigEndian bool
 	do        func(float64) float64
 	undo      func(float64) float64
+	tally     *Tally // nil where nothing is lost, or nobody counts
 }
 
 func notFloats(a *Array, op *tensorop.Op) error {
@@ -61,7 +62,7 @@ func notFloats(a *Array, op *tensorop.Op) error {
 
 // compute adds a constant or multiplies with one, or takes -exp(x) or log(-x). Where results may not
 // round, all of the tensor is read here: such tensors are norms, which are small.
-func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
+func (w *Workspace) compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	f, ok := floats[a.Elem.DType]
 	if !ok {
 		return nil, notFloats(a, op)
@@ -80,14 +81,17 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 		c.do = func(v float64) float64 { return v * by }
 		c.undo = func(v float64) float64 { return v / by }
 	case tensorop.NegativeExp:
-		c.do = func(v float64) float64 { return -math.Exp(v) }
+		c.do, c.undo = negativeExp, c.logNegative
 	default:
-		c.do, c.undo = c.logNegative, func(v float64) float64 { return -math.Exp(v) }
+		c.do, c.undo = c.logNegative, negativeExp
 	}
 	if op.Round {
+		if w.Rounds != nil {
+			c.tally = w.Rounds(op, a)
+		}
 		return []*Array{a.like(a.Shape, c)}, nil
 	}
-	if c.undo == nil {
+	if op.Kind == tensorop.NegativeExp {
 		return nil, fmt.Errorf("%s rounds, and its results cannot be undone exactly", op.Kind)
 	}
 	lost, first, err := c.lost(count)
@@ -110,14 +114,22 @@ func compute(a *Array, op *tensorop.Op) ([]*Array, error) {
 	return []*Array{a.like(a.Shape, c)}, nil
 }
 
+func negativeExp(v float64) float64 { return -math.Exp(v) }
+
 // bitsOf writes a number as an element, and number reads one.
 func (c *computed) bitsOf(v float64) uint64 {
+	if c.typ.BlockBytes == 4 && v == v {
+		return uint64(math.Float32bits(float32(v)))
+	}
 	var b [8]byte
 	c.typ.Encode(b[:c.typ.BlockBytes], []float64{v}, new(values.Rounding))
 	return binary.LittleEndian.Uint64(b[:])
 }
 
 func (c *computed) number(bits uint64) float64 {
+	if c.typ.BlockBytes == 4 {
+		return float64(math.Float32frombits(uint32(bits)))
+	}
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], bits)
 	var v [1]float64
@@ -125,23 +137,44 @@ func (c *computed) number(bits uint64) float64 {
 	return v[0]
 }
 
-// roundTo rounds to a significand of so many bits.
+// roundTo rounds to a significand of so many bits, ties to even; zero and what is next to it stay.
 func roundTo(v float64, bits int) float64 {
-	if v == 0 || v-v != 0 {
+	const whole = 53
+	b := math.Float64bits(v)
+	if exponent := b >> (whole - 1) & 0x7ff; exponent == 0 || exponent == 0x7ff || bits >= whole {
 		return v
 	}
-	_, e := math.Frexp(v)
-	shift := max(e-bits, -1074)
-	return math.Ldexp(math.RoundToEven(math.Ldexp(v, -shift)), shift)
+	shift := whole - bits
+	b += 1<<(shift-1) - 1 + b>>shift&1
+	return math.Float64frombits(b &^ (1<<shift - 1))
 }
+
+// A precision says of a type how many bits a significand has, and which is its least number with all of them.
+type precision struct {
+	bits  int
+	least float64
+}
+
+var precisions = map[string]precision{"F64": {53, 0x1p-1022}, "F32": {24, 0x1p-126}, "BF16": {8, 0x1p-126}, "F16": {11, 0x1p-14}}
 
 // logNegative is the number with the fewest bits whose -exp is v, so that what was
 // computed of a BF16 number comes back as it was; log(-v) where there is none.
 func (c *computed) logNegative(v float64) float64 {
 	y, want := math.Log(-v), c.bitsOf(v)
 	is := func(bits uint64) bool { return c.bitsOf(-math.Exp(c.number(bits))) == want }
+	// What is further from the logarithm has another exponential: numbers whose exponentials are rounded alike are
+	// nearer to each other than the last place is to the first. The room is for errors of Exp and Log.
+	far := math.Inf(1)
+	if p := precisions[c.typ.Name]; -v >= p.least {
+		far = math.Ldexp(16, -p.bits)
+	}
+	tried := ^uint64(0)
 	for significand := 8; significand <= 53; significand++ {
-		if bits := c.bitsOf(roundTo(y, significand)); is(bits) {
+		bits := c.bitsOf(roundTo(y, significand))
+		if bits == tried || math.Abs(c.number(bits)-y) > far {
+			continue
+		}
+		if tried = bits; is(bits) {
 			return c.number(bits)
 		}
 	}
@@ -215,13 +248,42 @@ func (c *computed) lost(count int64) (n int64, first float64, err error) {
 }
 
 func (c *computed) ReadAt(p []byte, off int64) (int, error) {
-	return byElements(p, off, int64(c.typ.BlockBytes), func(p []byte, first int64, _ bool) error {
+	var n values.Rounding
+	apart := 0.0
+	done, err := byElements(p, off, int64(c.typ.BlockBytes), func(p []byte, first int64, ends bool) error {
 		var rounding values.Rounding
 		return c.each(p, first, func(b []byte, numbers []float64) {
+			count := c.tally != nil && ends
+			var was [256]float64
+			if count {
+				copy(was[:], numbers)
+			}
 			for i, v := range numbers {
 				numbers[i] = c.do(v)
 			}
 			c.typ.Encode(b, numbers, &rounding)
+			if !count {
+				return
+			}
+			n.Elements += uint64(len(numbers))
+			c.typ.Decode64(numbers, b)
+			for i, v := range was[:len(numbers)] {
+				back := c.number(c.bitsOf(c.undo(numbers[i])))
+				switch {
+				case v != v:
+					n.NaN++
+				case back != back:
+					n.Inexact++
+					apart = math.Inf(1)
+				case back != v:
+					n.Inexact++
+					apart = max(apart, math.Abs(back-v))
+				}
+			}
 		})
 	})
+	if c.tally != nil {
+		c.tally.addApart(n, apart)
+	}
+	return done, err
 }

@@ -24,6 +24,10 @@ const (
 // value is one. What reads through it, transpositions and what
 // [Workspace.Tensor] returns, is for one goroutine at a time.
 type Workspace struct {
+	// Rounds gives the tally of an operation whose results may not bring back what it was done to, in
+	// which the numbers count as inexact that do not come back. It may be nil, and its result as well.
+	Rounds func(op *tensorop.Op, a *Array) *Tally
+
 	windows []*stretch
 	turn    int
 	strips  []*strip
