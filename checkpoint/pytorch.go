@@ -202,6 +202,7 @@ func (f *pytorchFile) same(src io.ReaderAt, size int64) (bool, error) {
 		if n.DType != t.DType || n.Cast != t.Cast || n.Offset != t.Offset || !slices.Equal(n.Shape, t.Shape) || !slices.Equal(n.Strides, t.Strides) || begin(now, n.Storage) != begin(f.File, t.Storage) {
 			return false, nil
 		}
+		k++ // two may have one name
 	}
 	return true, nil
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -73,8 +75,6 @@ type Conversion struct {
 	// Names is the plan for the names, nil where they stay.
 	Names     *Renaming
 	Container checkpoint.Format
-	// Tensors are those of the new checkpoint.
-	Tensors []NewTensor
 	// LeftOut are tensors of the source of which nothing is in the new checkpoint. Those
 	// that were not chosen are counted only.
 	LeftOut   []LeftOut
@@ -97,6 +97,7 @@ type Conversion struct {
 
 	opts   ConvertOptions
 	ending checkpoint.Format // that Output is named after, "" for a directory
+	made   []made            // the tensors of the result; see All
 	items  []item
 	// unchosen tensors are not in the result, but chosen weights may be quantised with them.
 	unchosen []item
@@ -190,7 +191,7 @@ type item struct {
 // Convert plans a new checkpoint that is made of others. Reasons that keep it from
 // being written are in the result; an error means that there is no plan to speak of.
 func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *ConvertOptions) (*Conversion, error) {
-	v := &Conversion{opts: *opts, Tensors: []NewTensor{}, LeftOut: []LeftOut{}, Documents: []ConvertedDocument{}, Missing: []string{}, Notes: []string{}}
+	v := &Conversion{opts: *opts, LeftOut: []LeftOut{}, Documents: []ConvertedDocument{}, Missing: []string{}, Notes: []string{}}
 	if err := v.unite(sources); err != nil {
 		return nil, err
 	}
@@ -547,6 +548,13 @@ func shardsOf(c *checkpoint.Checkpoint) int {
 func (v *Conversion) kept() map[int]string {
 	c := v.Source
 	if v.opts.Untie || c.Format != checkpoint.PyTorch {
+		return nil
+	}
+	tied := false
+	for i := 0; i < c.Len() && !tied; i++ {
+		_, tied = c.TiedTo(i)
+	}
+	if !tied {
 		return nil
 	}
 	models, _ := torchModels(c)
@@ -947,12 +955,54 @@ func tensorOf(name string, a *arrays.Array) checkpoint.Tensor {
 	return checkpoint.Tensor{Name: name, DType: a.Elem.DType, Shape: a.Dims(), File: -1, Offset: -1, Bytes: uint64(a.Size()), BytesKnown: true}
 }
 
+// A made is a tensor of the result. There may be a hundred thousand, and most of them are those of the
+// source under whatever name.
+type made struct {
+	name string
+	at   int        // in the source, of one that is a copy
+	by   *NewTensor // nil for a copy
+}
+
 // list describes the result.
 func (v *Conversion) list() {
-	v.Tensors = make([]NewTensor, 0, len(v.items))
+	v.made = make([]made, 0, len(v.items))
 	for i := range v.items {
 		it := &v.items[i]
-		v.Tensors = append(v.Tensors, NewTensor{it.Name, it.DType, it.Shape, it.Bytes, it.from, it.fromDType, strings.Join(it.done, ", ")})
+		m := made{name: it.Name, at: it.at}
+		if !v.isCopy(it) {
+			m.by = &NewTensor{it.Name, it.DType, it.Shape, it.Bytes, it.from, it.fromDType, strings.Join(it.done, ", ")}
+		}
+		v.made = append(v.made, m)
+	}
+}
+
+// isCopy reports whether an item is a tensor of the source in all but its name.
+func (v *Conversion) isCopy(it *item) bool {
+	if it.at < 0 || len(it.done) > 0 || len(it.from) != 1 {
+		return false
+	}
+	t := v.Source.At(it.at)
+	return it.from[0] == t.Name && it.fromDType == t.DType && it.DType == t.DType && it.Bytes == t.Bytes && slices.Equal(it.Shape, t.Shape)
+}
+
+// Len returns the number of tensors of the new checkpoint.
+func (v *Conversion) Len() int { return len(v.made) }
+
+// All iterates over the tensors of the new checkpoint.
+func (v *Conversion) All() iter.Seq[NewTensor] {
+	return func(yield func(NewTensor) bool) {
+		for _, m := range v.made {
+			if m.by != nil {
+				if !yield(*m.by) {
+					return
+				}
+				continue
+			}
+			t := v.Source.At(m.at)
+			if !yield(NewTensor{m.name, t.DType, t.Shape, t.Bytes, []string{t.Name}, t.DType, ""}) {
+				return
+			}
+		}
 	}
 }
 
@@ -976,15 +1026,14 @@ func (v *Conversion) away(ctx context.Context, of func(*item) bool) *reach {
 
 // Summary counts what the conversion does.
 func (v *Conversion) Summary() ConvertSummary {
-	s := ConvertSummary{SourceTensors: v.Source.Len(), Tensors: len(v.Tensors), Unchosen: v.Unchosen, LeftOut: len(v.LeftOut)}
+	s := ConvertSummary{SourceTensors: v.Source.Len(), Tensors: v.Len(), Unchosen: v.Unchosen, LeftOut: len(v.LeftOut)}
 	for _, t := range v.Source.All() {
 		s.SourceBytes += t.Bytes
 	}
 	if v.reach != nil {
 		s.RemoteBytes = uint64(v.reach.size())
 	}
-	for i := range v.Tensors {
-		t := &v.Tensors[i]
+	for t := range v.All() {
 		s.Bytes += t.Bytes
 		if t.Done == "" {
 			s.Copied++
@@ -1038,6 +1087,7 @@ func (v *Conversion) prepare(ctx context.Context) error {
 	if !slices.ContainsFunc(v.items, func(it item) bool { return it.counted }) {
 		v.items = nil // what is left to do with them is to count
 	}
+	v.tidy()
 	v.Job, v.Err = assemble.Prepare(ctx, spec, &v.opts.Write)
 	return nil
 }
@@ -1188,8 +1238,17 @@ func (v *Conversion) Run(ctx context.Context, progress func(done, total int64)) 
 	if err := v.reach.allow(); err != nil {
 		return err
 	}
+	v.tidy()
 	v.Report, err = v.Job.Run(ctx, progress)
 	return err
+}
+
+// tidy gives back what planning for many tensors has left behind: it would be kept beside what the next step
+// takes.
+func (v *Conversion) tidy() {
+	if v.Len() > 10_000 {
+		debug.FreeOSMemory()
+	}
 }
 
 // Close releases what the conversion holds.

@@ -454,8 +454,8 @@ func TestConvertPlanMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer v.Close()
-		if len(v.Tensors) != tensors {
-			t.Errorf("%d tensors", len(v.Tensors))
+		if v.Len() != tensors {
+			t.Errorf("%d tensors", v.Len())
 		}
 		runtime.ReadMemStats(&after)
 		return (after.TotalAlloc - before.TotalAlloc) / tensors

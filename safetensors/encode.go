@@ -18,6 +18,9 @@ type EncodeOptions struct {
 	// Size, when it is not 0, pads the header so that the data begins exactly
 	// there, and Align does not count. Encoding fails when Size is too small.
 	Size int64
+	// Room, when it is not nil, is asked for Size when it is known how many bytes are needed
+	// at least.
+	Room func(least int64) int64
 }
 
 // EncodeHeader returns the beginning of a file up to its data: the header's
@@ -31,11 +34,22 @@ type EncodeOptions struct {
 // [MaxHeader] bytes. It does not judge extents: what it returns may be put
 // before data and handed to [NewFile] and [File.Validate].
 func EncodeHeader(tensors []Tensor, meta []KV, opt *EncodeOptions) ([]byte, error) {
-	size := 0
+	// The header is made in one piece with its length and its padding, unless a name has to be escaped.
+	size := lengthSize + len(`{}`)
 	for i := range tensors {
-		size += len(tensors[i].Name) + 100 // a guess that saves growing
+		t := &tensors[i]
+		size += len(`,"":{"dtype":"","shape":[],"data_offsets":[,]}`) + len(t.Name) + len(t.DType) + digits(t.Begin) + digits(t.End)
+		for _, dim := range t.Shape {
+			size += digits(dim) + 1
+		}
 	}
-	b := append(make([]byte, 0, size), '{')
+	for i := range meta {
+		size += len(`"":"",`) + len(meta[i].Key) + len(meta[i].Value)
+	}
+	if opt != nil && opt.Room != nil {
+		size = max(size, int(min(opt.Room(int64(size)+64), lengthSize+MaxHeader)))
+	}
+	b := append(make([]byte, lengthSize, size+64), '{')
 	if meta != nil {
 		b = append(b, `"__metadata__":{`...)
 		keys := make(map[string]bool, len(meta))
@@ -87,7 +101,16 @@ func EncodeHeader(tensors []Tensor, meta []KV, opt *EncodeOptions) ([]byte, erro
 		b = strconv.AppendUint(b, t.End, 10)
 		b = append(b, `]}`...)
 	}
-	return FrameHeader(append(b, '}'), opt)
+	return frame(append(b, '}'), opt)
+}
+
+// digits says how many bytes a number takes.
+func digits(n uint64) int {
+	d := 1
+	for ; n >= 10; n /= 10 {
+		d++
+	}
+	return d
 }
 
 // checkName returns why a tensor cannot have a name, or nil.
@@ -105,23 +128,30 @@ func checkName(name string) error {
 // header's JSON: its length before it, and its padding, whatever it was, made
 // anew of spaces.
 func FrameHeader(json []byte, opt *EncodeOptions) ([]byte, error) {
+	return frame(append(make([]byte, lengthSize, lengthSize+len(json)+64), json...), opt)
+}
+
+// frame is FrameHeader of JSON with room for the length before it, which may become the result.
+func frame(b []byte, opt *EncodeOptions) ([]byte, error) {
 	if opt == nil {
 		opt = new(EncodeOptions)
 	}
-	n := int64(len(json))
-	for n > 0 && (json[n-1] == ' ' || json[n-1] == '\n' || json[n-1] == '\r' || json[n-1] == '\t') {
-		n--
+	for n := len(b); n > lengthSize && (b[n-1] == ' ' || b[n-1] == '\n' || b[n-1] == '\r' || b[n-1] == '\t'); n-- {
+		b = b[:n-1]
 	}
-	align := cmp.Or(opt.Align, 8)
-	if align < 0 || opt.Size < 0 {
+	size := int64(len(b))
+	align, exact := cmp.Or(opt.Align, 8), opt.Size
+	if align < 0 || exact < 0 {
 		return nil, fmt.Errorf("alignment %d, size %d: neither can be negative", opt.Align, opt.Size)
 	}
-	size := lengthSize + n
+	if opt.Room != nil {
+		exact = opt.Room(size)
+	}
 	switch {
-	case opt.Size > 0 && opt.Size < size:
-		return nil, fmt.Errorf("header needs %d bytes and has room for %d", size, opt.Size)
-	case opt.Size > 0:
-		size = opt.Size
+	case exact > 0 && exact < size:
+		return nil, fmt.Errorf("header needs %d bytes and has room for %d", size, exact)
+	case exact > 0:
+		size = exact
 	case size%align > 0:
 		// Both are far below 2^62: align is bounded here, and size by memory.
 		if align > MaxHeader {
@@ -132,12 +162,12 @@ func FrameHeader(json []byte, opt *EncodeOptions) ([]byte, error) {
 	if size-lengthSize > MaxHeader {
 		return nil, fmt.Errorf("header of %d bytes is over the format's limit of %d", size-lengthSize, MaxHeader)
 	}
-	b := make([]byte, size)
-	binary.LittleEndian.PutUint64(b, uint64(size-lengthSize))
-	end := lengthSize + copy(b[lengthSize:], json[:n])
+	end := len(b)
+	b = slices.Grow(b, int(size)-end)[:size]
 	for i := end; i < len(b); i++ {
 		b[i] = ' '
 	}
+	binary.LittleEndian.PutUint64(b, uint64(size-lengthSize))
 	return b, nil
 }
 

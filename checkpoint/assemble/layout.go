@@ -119,11 +119,10 @@ func safetensorsFile(tensors []Tensor, metadata []checkpoint.MetaKV) (*draft, er
 		}
 		meta = append(meta, safetensors.KV{Key: m.Key, Value: m.Text})
 	}
-	short, err := safetensors.EncodeHeader(list, meta, &safetensors.EncodeOptions{Align: 1})
-	if err != nil {
-		return nil, err
-	}
-	d.header, err = safetensors.FrameHeader(short[8:], &safetensors.EncodeOptions{Size: image.Fresh(int64(len(short)), safetensors.MaxHeader+8)})
+	var err error
+	d.header, err = safetensors.EncodeHeader(list, meta, &safetensors.EncodeOptions{Room: func(least int64) int64 {
+		return image.Fresh(least, safetensors.MaxHeader+8)
+	}})
 	if err != nil {
 		return nil, err
 	}

@@ -318,6 +318,7 @@ func (o *convertOptions) carryOut(ctx context.Context, p *program, in *inputs, v
 	if o.writes() && !refused && failure == nil {
 		in.Wait()
 		m := &jobMeter{start: func(total int64) *meter { return o.meter(p, "writing", total) }}
+		defer saveMemoryCopying()()
 		failure = p.winding(func() error { return v.Run(ctx, m.update) })
 		m.end()
 	}

@@ -21,11 +21,19 @@ func tuneMemory() {
 // called: a plan for 47,000 tensors takes a fifth longer then, which nobody notices beside the
 // copy, and two thirds of the memory. A listing of 100,000 tensors takes no longer in a safetensors file and
 // a tenth longer in one of PyTorch.
-func saveMemory() (done func()) {
+func saveMemory() (done func()) { return collect(50) }
+
+// saveMemoryCopying is for a copy, until done is called: what it works on is there, and what it leaves
+// behind for each tensor is little.
+func saveMemoryCopying() (done func()) { return collect(15) }
+
+// collect has garbage collected when there is so much of it, in percent of what is in use, unless the
+// environment says when, until done is called.
+func collect(percent int) (done func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	before := debug.SetGCPercent(50)
+	before := debug.SetGCPercent(percent)
 	return func() { debug.SetGCPercent(before) }
 }
 

@@ -3,6 +3,7 @@ package answer
 import (
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 
@@ -21,9 +22,9 @@ type newTensors struct {
 }
 
 // foldNew folds the tensors that are not copied under their names.
-func foldNew(tensors []inspect.NewTensor) []newTensors {
-	var changed []*inspect.NewTensor
-	for t := range pointers(tensors) {
+func foldNew(tensors iter.Seq[inspect.NewTensor]) []newTensors {
+	var changed []inspect.NewTensor
+	for t := range tensors {
 		if t.Done != "" || len(t.From) != 1 || t.From[0] != t.Name {
 			changed = append(changed, t)
 		}
@@ -36,10 +37,10 @@ func foldNew(tensors []inspect.NewTensor) []newTensors {
 	}
 	var out []newTensors
 	for _, g := range template.FoldPairs(len(changed), func(i int) (from, to, key string) {
-		t := changed[i]
+		t := &changed[i]
 		return t.From[0], t.Name, fmt.Sprintf("%d %s %s", len(t.From), dtype(t), t.Done)
 	}) {
-		t := changed[g.Members[0]]
+		t := &changed[g.Members[0]]
 		n := newTensors{from: g.Name, to: g.To, dtype: dtype(t), done: t.Done, count: len(g.Members)}
 		if n.to == "" {
 			n.to = t.Name
@@ -74,15 +75,15 @@ var newColumns = render.Columns[newTensors]{
 	}},
 }
 
-var newTensorColumns = render.Columns[*inspect.NewTensor]{
-	{Key: "name", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Text(t.Name) }},
-	{Key: "dtype", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Text(t.DType) }},
-	{Key: "shape", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Shape(t.Shape) }},
-	{Key: "bytes", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Uint(t.Bytes) }},
-	{Key: "from", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Text(t.From[0]) }},
-	{Key: "made_of", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Uint(uint64(len(t.From))) }},
-	{Key: "from_dtype", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Text(t.FromDType) }},
-	{Key: "done", Cell: func(c *render.Cell, t *inspect.NewTensor) { c.Some(t.Done) }},
+var newTensorColumns = render.Columns[inspect.NewTensor]{
+	{Key: "name", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Text(t.Name) }},
+	{Key: "dtype", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Text(t.DType) }},
+	{Key: "shape", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Shape(t.Shape) }},
+	{Key: "bytes", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Uint(t.Bytes) }},
+	{Key: "from", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Text(t.From[0]) }},
+	{Key: "made_of", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Uint(uint64(len(t.From))) }},
+	{Key: "from_dtype", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Text(t.FromDType) }},
+	{Key: "done", Cell: func(c *render.Cell, t inspect.NewTensor) { c.Some(t.Done) }},
 }
 
 // ConvertColumns describes the columns of [ConvertPlan] and [Convert].
@@ -102,7 +103,7 @@ func writeConversion(w io.Writer, v *inspect.Conversion, o Options) error {
 	if v.Refused() {
 		return nil // the refusal lists why
 	}
-	if rows := foldNew(v.Tensors); len(rows) > 0 {
+	if rows := foldNew(v.All()); len(rows) > 0 {
 		if err := newColumns.Table(slices.Values(rows)).Write(w, render.TableFormat, o.Style); err != nil {
 			return err
 		}
@@ -277,7 +278,7 @@ func ConvertReport(w io.Writer, v *inspect.Conversion, verify rewrite.Verify, o 
 
 // Convert prints the plan, and what was done, for programs.
 func Convert(w io.Writer, v *inspect.Conversion, o Options) error {
-	t := newTensorColumns.Table(pointers(v.Tensors))
+	t := newTensorColumns.Table(v.All())
 	if o.Format != render.JSON {
 		return t.Write(w, o.Format, o.Style)
 	}

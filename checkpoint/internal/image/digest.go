@@ -39,29 +39,43 @@ func (a Algorithm) new() hash.Hash {
 // in the digests: 50 GB of nothing would take a minute.
 type Sums struct {
 	algorithm Algorithm
-	digests   []txn.Digest
+	digests   digests
 	holes     []txn.Extent // from the start of the data
 	// written are those of the new file, nil where it has not been read back.
-	written []txn.Digest
+	written *digests
 }
 
-// sum returns the digest so far, and begins the next.
-func sum(h hash.Hash) (d txn.Digest) {
-	h.Sum(d[:0])
+// digests are those of many pieces, one after the other.
+type digests struct {
+	width int // of one
+	bytes []byte
+}
+
+// digestsFor has room for those of n pieces.
+func (a Algorithm) digestsFor(n int) digests {
+	width := a.new().Size()
+	return digests{width, make([]byte, 0, width*n)}
+}
+
+func (d *digests) len() int        { return len(d.bytes) / d.width }
+func (d *digests) at(i int) []byte { return d.bytes[i*d.width:][:d.width] }
+
+// add adds what a hash is of, which begins anew.
+func (d *digests) add(h hash.Hash) {
+	d.bytes = h.Sum(d.bytes)
 	h.Reset()
-	return d
 }
 
 // A digester turns a stream into the digests of the pieces it consists of.
 type digester struct {
 	Sums
 	pieces []Piece
-	left   int64 // of pieces[len(digests)]
+	left   int64 // of the piece after those that are digested
 	hash   hash.Hash
 }
 
 func newDigester(pieces []Piece, by Algorithm) *digester {
-	d := &digester{Sums: Sums{algorithm: by, digests: make([]txn.Digest, 0, len(pieces))}, pieces: pieces, hash: by.new()}
+	d := &digester{Sums: Sums{algorithm: by, digests: by.digestsFor(len(pieces))}, pieces: pieces, hash: by.new()}
 	if len(pieces) > 0 {
 		d.left = pieces[0].Size
 	}
@@ -76,10 +90,10 @@ func (d *digester) take(p []byte, at int64, n int) (taken int64) {
 	}
 	for n > 0 {
 		d.close()
-		if len(d.digests) == len(d.pieces) {
+		if d.digests.len() == len(d.pieces) {
 			break
 		}
-		piece := &d.pieces[len(d.digests)]
+		piece := &d.pieces[d.digests.len()]
 		between := piece.At + piece.Size - d.left - at
 		k := int(min(int64(n), max(0, between)))
 		if between <= 0 {
@@ -110,9 +124,9 @@ func addHole(holes []txn.Extent, at, n int64) []txn.Extent {
 
 // close ends the pieces that are complete.
 func (d *digester) close() {
-	for d.left == 0 && len(d.digests) < len(d.pieces) {
-		d.digests = append(d.digests, sum(d.hash))
-		if i := len(d.digests); i < len(d.pieces) {
+	for d.left == 0 && d.digests.len() < len(d.pieces) {
+		d.digests.add(d.hash)
+		if i := d.digests.len(); i < len(d.pieces) {
 			d.left = d.pieces[i].Size
 		}
 	}
@@ -125,12 +139,21 @@ func (d *digester) finish() *Sums {
 
 // Digest reads pieces, several at a time, for their SHA-256. progress may be nil.
 func Digest(ctx context.Context, pieces []Piece, progress func(int64)) ([]txn.Digest, error) {
-	return digest(ctx, pieces, SHA256, nil, progress)
+	sums, err := digest(ctx, pieces, SHA256, nil, progress)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]txn.Digest, len(pieces))
+	for i := range out {
+		copy(out[i][:], sums.at(i))
+	}
+	return out, nil
 }
 
 // digest is Digest of what is not in holes of the data that the pieces are parts of.
-func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Extent, progress func(int64)) ([]txn.Digest, error) {
-	sums := make([]txn.Digest, len(pieces))
+func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Extent, progress func(int64)) (*digests, error) {
+	sums := by.digestsFor(len(pieces))
+	sums.bytes = sums.bytes[:cap(sums.bytes)]
 	g, ctx := errgroup.WithContext(ctx)
 	// Past the cache nobody reads ahead: some read while others digest.
 	workers, size := runtime.GOMAXPROCS(0), readSize
@@ -142,7 +165,7 @@ func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Exten
 	g.SetLimit(workers)
 	for first := 0; first < len(pieces); {
 		batch := pieces[first : first+neighbours(pieces[first:], int64(size))]
-		out := sums[first : first+len(batch)]
+		out := digests{sums.width, sums.bytes[first*sums.width:][:0]}
 		first += len(batch)
 		g.Go(func() error {
 			mem := windows.Get().(*memory)
@@ -160,7 +183,7 @@ func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Exten
 				if err := w.digest(ctx, h, p, holes); err != nil {
 					return fmt.Errorf("tensor %q: %w", p.Name, err)
 				}
-				out[i] = sum(h)
+				out.add(h) // in place
 				if progress != nil {
 					progress(p.Size)
 				}
@@ -168,7 +191,7 @@ func digest(ctx context.Context, pieces []Piece, by Algorithm, holes []txn.Exten
 			return nil
 		})
 	}
-	return sums, g.Wait()
+	return &sums, g.Wait()
 }
 
 // neighbours says how many pieces, one at least, follow one another in a file and are

@@ -109,7 +109,7 @@ func (r *readBack) close(sums *Sums) error {
 	}
 	err := r.all.Wait()
 	if sums != nil && err == nil {
-		sums.written = r.sums.finish().digests
+		sums.written = &r.sums.finish().digests
 	}
 	return err
 }

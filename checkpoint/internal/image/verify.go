@@ -41,9 +41,9 @@ func (img *Image) Compare(ctx context.Context, f txn.File, sums *Sums, progress 
 			return 0, 0, err
 		}
 	}
-	for i := range got {
+	for i := range img.Pieces {
 		p := &img.Pieces[i]
-		if sums.digests[i] != got[i] {
+		if !bytes.Equal(sums.digests.at(i), got.at(i)) {
 			return 0, 0, Damaged(p.Name, base+p.At)
 		}
 		n += p.Size
@@ -114,8 +114,8 @@ func (img *Image) Again(ctx context.Context, sums *Sums, progress func(int64)) e
 	if err != nil {
 		return err
 	}
-	for i := range got {
-		if got[i] != sums.digests[i] {
+	for i := range img.Pieces {
+		if !bytes.Equal(got.at(i), sums.digests.at(i)) {
 			return fmt.Errorf("tensor %q: read a second time it is not what it was; the disk or the memory may be failing", img.Pieces[i].Name)
 		}
 	}
