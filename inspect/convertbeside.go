@@ -3,6 +3,7 @@ package inspect
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"path"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/wtinspect/wtinspect/checkpoint/rewrite"
 	"github.com/wtinspect/wtinspect/internal/adapt"
 	"github.com/wtinspect/wtinspect/internal/jsondoc"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/quant"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/internal/txn"
@@ -42,6 +44,19 @@ func inQuantSection(pointer string) bool {
 	return slices.ContainsFunc(strings.Split(pointer, "/"), func(key string) bool { return slices.Contains(quantSections, key) })
 }
 
+// bringsThem says how the files beside one that is converted by itself come along.
+func (v *Conversion) bringsThem(ctx context.Context, dir string) string {
+	r, err := checkpoint.Open(ctx, dir, &checkpoint.Options{FilesOnly: true, NoConfig: true})
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	if n := len(r.Checkpoints); n > 1 {
+		return fmt.Sprintf("; there are %s beside each other, and whose they are nobody says: copy them", plural.Of(n, "checkpoint"))
+	}
+	return "; with the directory as SRC they do"
+}
+
 // documents lists what goes beside the weights, and edits what speaks of them.
 func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error) {
 	c := v.Source
@@ -58,7 +73,7 @@ func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error)
 			if source.Exists(ctx, source.Join(c.Dir, "model_index.json")) {
 				v.note("files beside %s do not come along: they are of a pipeline (model_index.json), and this is one checkpoint of it", c.Path)
 			} else {
-				v.note("files beside %s do not come along; with the directory as SRC they do", c.Path)
+				v.note("files beside %s do not come along%s", c.Path, v.bringsThem(ctx, c.Dir))
 			}
 		}
 		return nil, nil

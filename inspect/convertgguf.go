@@ -3,6 +3,7 @@ package inspect
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -45,9 +46,18 @@ func (v *Conversion) store() error {
 	}
 	var differ []string
 	if v.kvs, differ = assemble.Metadata(v.Source); len(differ) > 0 {
-		v.note("the files of the source have different values for %s of their metadata; the first ones count", shortKeys(differ))
+		v.several(differ, "metadata")
 	}
 	return nil
+}
+
+// several says of which keys the source has more than one value.
+func (v *Conversion) several(keys []string, of string) {
+	if len(v.Source.Files) == 1 {
+		v.note("%s has several values for %s of its %s; the first ones count", v.Source.Path, shortKeys(keys), of)
+		return
+	}
+	v.note("the files of the source have different values for %s of their %s; the first ones count", shortKeys(keys), of)
 }
 
 func shortKeys(keys []string) string {
@@ -171,6 +181,7 @@ func (v *Conversion) keyValues() error {
 		v.note("the key/values are of the whole model, and tensors were left out; 'wtinspect check' says what contradicts them")
 	}
 	v.fileType()
+	v.endian()
 	return nil
 }
 
@@ -190,9 +201,20 @@ func (v *Conversion) oneModel(differ []string) error {
 		}
 	}
 	if len(differ) > 0 {
-		v.note("the files of the source have different values for %s of their key/values; the first ones count", shortKeys(differ))
+		v.several(differ, "key/values")
 	}
 	return nil
+}
+
+// endian says that the result has the bytes of numbers in another order, as its digests tell.
+func (v *Conversion) endian() {
+	i := slices.IndexFunc(v.Source.Files, func(f *checkpoint.File) bool {
+		g := f.GGUF()
+		return g != nil && g.ByteOrder == binary.BigEndian
+	})
+	if i >= 0 {
+		v.note("%s is big-endian, and the result is little-endian: its numbers are the same, and its content id is another one", v.Source.Files[i].Path)
+	}
 }
 
 // isAdapter reports whether the result is an adapter in a GGUF file.
@@ -264,7 +286,10 @@ func (v *Conversion) fileType() {
 	v.kvs = slices.DeleteFunc(v.kvs, func(kv checkpoint.MetaKV) bool { return kv.Key == fileTypeKey })
 }
 
-const sameModel = "name a GGUF file of the same model"
+const (
+	sameModel  = "name a GGUF file of the same model"
+	wholeModel = "--match, --regex and --exclude leave tensors out, and key/values are of the whole model: convert all of it"
+)
 
 // unlike refuses a GGUF file whose key/values do not describe the model.
 func unlike(like *checkpoint.Checkpoint, how, format string, args ...any) error {
@@ -309,7 +334,7 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 	}
 	if n, ok := model.Number("num_hidden_layers"); ok && layers > 0 && n != layers {
 		if v.Unchosen > 0 {
-			how = "--match, --regex and --exclude leave layers out, and key/values are of the whole model"
+			how = wholeModel
 		}
 		return refuse("block_count is %d there, and the tensors have %s", n, plural.Of(layers, "layer"))
 	}
@@ -640,7 +665,9 @@ func (v *Conversion) judge(ctx context.Context) error {
 		return &convert.RefusalError{From: v.Names.Conversion.From, To: v.Names.Conversion.To, Reason: "config.json would be of a model with other names: " + reasons + "; change model_type first, or convert the file of the weights alone, into another directory"}
 	}
 	how := sameModel
-	if v.likeModel {
+	if v.Unchosen > 0 {
+		how = wholeModel
+	} else if v.likeModel {
 		how = "name a GGUF file of the same model, or with --config FILE a config.json that has the number"
 	}
 	return unlike(v.opts.Like, how, "%s", reasons)

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/checkpoint/internal/image"
+	"github.com/wtinspect/wtinspect/gguf"
 	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -191,11 +193,51 @@ func Metadata(c *checkpoint.Checkpoint) (kvs []checkpoint.MetaKV, differ []strin
 			kvs = append(kvs, m)
 			continue
 		}
-		// Equal values are one entry in GGUF, and in safetensors where all files have them.
-		if (m.Value != nil || kvs[i].Text != m.Text) && !noted[m.Key] {
+		same := kvs[i].Text == m.Text
+		if m.Value != nil && kvs[i].Value != nil {
+			same = sameValue(*kvs[i].Value, *m.Value)
+		}
+		if !same && !noted[m.Key] {
 			noted[m.Key] = true
 			differ = append(differ, m.Key)
 		}
 	}
 	return kvs, differ
+}
+
+// sameValue reports whether two values of GGUF say the same, in whatever types of numbers and order of bytes.
+func sameValue(a, b gguf.Value) bool {
+	if a, ok := a.Array(); ok {
+		b, ok := b.Array()
+		if !ok || a.Len() != b.Len() {
+			return false
+		}
+		next, stop := iter.Pull2(b.All())
+		defer stop()
+		for _, x := range a.All() {
+			if _, y, ok := next(); !ok || !sameValue(x, y) {
+				return false
+			}
+		}
+		return true
+	}
+	if x, ok := a.Text(); ok {
+		y, ok := b.Text()
+		return ok && x == y
+	}
+	if x, ok := a.Bool(); ok {
+		y, ok := b.Bool()
+		return ok && x == y
+	}
+	if x, ok := a.Float(); ok {
+		y, ok := b.Float()
+		return ok && (x == y || (a.Type() == gguf.TypeFloat32 || b.Type() == gguf.TypeFloat32) && float32(x) == float32(y))
+	}
+	if x, ok := a.Int(); ok {
+		y, ok := b.Int()
+		return ok && x == y
+	}
+	x, ok := a.Uint() // beyond 63 bits
+	y, okToo := b.Uint()
+	return ok && okToo && x == y
 }
