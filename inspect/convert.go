@@ -1074,6 +1074,11 @@ func (v *Conversion) prepare(ctx context.Context) error {
 		}
 		spec.Tensors = append(spec.Tensors, t)
 	}
+	for _, c := range v.parts() {
+		if out := v.opts.Write.Output; v.ending != "" && c.IsRelease() && txn.Contains(c.Dir, out) {
+			v.note("%s is in the source %s, which has two checkpoints then: who opens the directory has to name one", out, c.Path)
+		}
+	}
 	if v.ending == "" {
 		spec.Layout.Base = v.base()
 		if !v.opts.SingleFile {

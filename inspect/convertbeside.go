@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -146,9 +147,16 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 		return false, err
 	}
 	var changes []jsondoc.Edit
-	old, dtype := torchNames[mainDType(v.sourceBytes())], torchNames[mainDType(v.resultBytes())]
-	var walk func(n jsondoc.Node)
-	walk = func(n jsondoc.Node) {
+	type dtypes struct{ old, is string }
+	known := make(map[string]dtypes) // of the parts of the model
+	var walk func(n jsondoc.Node, part string)
+	walk = func(n jsondoc.Node, part string) {
+		of, ok := known[part]
+		if !ok {
+			of.old, of.is = v.torchDTypes(part)
+			known[part] = of
+		}
+		old, dtype := of.old, of.is
 		for _, m := range n.Children() {
 			key := m.Key()
 			was, isText := m.Text()
@@ -164,12 +172,12 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 			case (key == "torch_dtype" || key == "dtype") && dtype != "" && (old != dtype || plain) && strayDType(m) && !inQuantSection(m.Pointer()):
 				v.note("%s: %s is no dtype of torch, and stays; most weights are %s", d.Name, m.Pointer(), dtype)
 			case m.Kind() == jsondoc.Object:
-				walk(m)
+				walk(m, cmp.Or(configParts[key], part))
 			}
 		}
 	}
 	if d.Name == "config.json" {
-		walk(doc.Root())
+		walk(doc.Root(), "")
 		if v.Unchosen > 0 {
 			v.note("%s is of the whole model, and tensors were left out; 'wtinspect check' says what contradicts it", d.Name)
 		}
@@ -364,21 +372,48 @@ func lengthened(list jsondoc.Node, modules []string) (edits []addition) {
 	return edits
 }
 
-// sourceBytes and resultBytes add up the bytes of each dtype.
-func (v *Conversion) sourceBytes() map[string]uint64 {
-	sums := make(map[string]uint64)
-	for _, t := range v.Source.All() {
-		sums[t.DType] += t.Bytes
-	}
-	return sums
+// configParts are the members of config.json that are of one part of a model, which may have another dtype than the rest.
+var configParts = map[string]string{
+	"vision_config": "vision", "visual_config": "vision", "image_config": "vision", "vit_config": "vision",
+	"audio_config": "audio", "speech_config": "audio", "text_config": "text", "llm_config": "text", "language_config": "text",
 }
 
-func (v *Conversion) resultBytes() map[string]uint64 {
-	sums := make(map[string]uint64)
-	for i := range v.items {
-		sums[v.items[i].DType] += v.items[i].Bytes
+// partWords are words in the names of towers.
+var partWords = []struct{ word, part string }{
+	{"visual", "vision"}, {"vision", "vision"}, {"image", "vision"}, {"vit", "vision"}, {"audio", "audio"}, {"speech", "audio"}, {"whisper", "audio"},
+}
+
+// partOf is the part of a model that a tensor is of by the modules around it.
+func partOf(name string) string {
+	modules := strings.Split(name, ".")
+	for _, module := range modules[:len(modules)-1] {
+		for word := range strings.SplitSeq(module, "_") {
+			if i := slices.IndexFunc(partWords, func(w struct{ word, part string }) bool { return w.word == word }); i >= 0 {
+				return partWords[i].part
+			}
+		}
 	}
-	return sums
+	return "text"
+}
+
+// torchDTypes are what torch calls the dtypes of most bytes of a part of the source and of the result, "" for all of them;
+// where the result has nothing of that part, those of all.
+func (v *Conversion) torchDTypes(part string) (old, dtype string) {
+	source, result := make(map[string]uint64), make(map[string]uint64)
+	for _, t := range v.Source.All() {
+		if part == "" || partOf(t.Name) == part {
+			source[t.DType] += t.Bytes
+		}
+	}
+	for i := range v.items {
+		if part == "" || partOf(v.items[i].Name) == part {
+			result[v.items[i].DType] += v.items[i].Bytes
+		}
+	}
+	if len(result) == 0 && part != "" {
+		return v.torchDTypes("")
+	}
+	return torchNames[mainDType(source)], torchNames[mainDType(result)]
 }
 
 // mainDType is that of most bytes.

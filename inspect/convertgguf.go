@@ -103,6 +103,9 @@ func (v *Conversion) holds() error {
 	case isFloat(dtype):
 		how = "--dtype bf16, f16 or f32 writes their numbers"
 	}
+	if dtype == "" {
+		return fmt.Errorf("%s %s no dtype (the first is %q); %s", plural.Of(len(names), "tensor"), plural.Verb(len(names), "have"), names[0], how)
+	}
 	return fmt.Errorf("%s %s %s, which %s does not have (the first is %q); %s", plural.Of(len(names), "tensor"), plural.Verb(len(names), "are"), dtype, v.Container, names[0], how)
 }
 

@@ -382,6 +382,8 @@ func (v *Conversion) unused(used []bool) error {
 		for j := range v.items {
 			names = append(append(names, v.items[j].Name), v.items[j].from...)
 		}
+		slices.Sort(names)
+		names = slices.Compact(names)
 		for _, t := range v.ties {
 			if k.Glob.Match(t.Name) {
 				return fmt.Errorf("--keep %s: %s is tied to %s, and not written; name that, or add --untie", k.Glob, t.Name, t.With)
@@ -391,6 +393,9 @@ func (v *Conversion) unused(used []bool) error {
 			if slices.ContainsFunc(names, func(name string) bool { return k.Glob.Match(name) && earlier.Glob.Match(name) }) {
 				return fmt.Errorf("--keep %s: --keep %s comes first, and has all of its tensors; put the narrower one first", k.Glob, earlier.Glob)
 			}
+		}
+		if slices.ContainsFunc(v.unchosen, func(it item) bool { return k.Glob.Match(it.Name) }) {
+			return fmt.Errorf("--keep %s: --match, --regex and --exclude choose none of its tensors", k.Glob)
 		}
 		return fmt.Errorf("--keep %s: no tensor is called so%s", k.Glob, template.DidYouMean(string(k.Glob), names))
 	}
@@ -420,7 +425,7 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	r := s.Report(claim.Options())
 	contradictions := claim.Schemes(r)
 	gone, made := make(map[int]bool), make(map[int]item)
-	var without []string // tensors of weights that are copied
+	var without, alone []string // tensors of weights that are copied, and of those that are not chosen
 	w := &arrays.Workspace{}
 	for _, m := range r.Modules {
 		if m.Scheme == nil || m.Scheme.Name == quant.Cast {
@@ -428,6 +433,11 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 		}
 		weight := m.Index(&m.Tensors[m.WeightAt()])
 		if !isChosen(weight) {
+			for i := range m.Tensors {
+				if at := m.Index(&m.Tensors[i]); isChosen(at) {
+					alone = append(alone, all[at].Name)
+				}
+			}
 			continue
 		}
 		k := v.keep(&v.items[weight])
@@ -509,6 +519,9 @@ func (v *Conversion) dequantise(ctx context.Context) error {
 	}
 	if n := len(without); n > 0 {
 		v.note("%s of quantised weights %s not chosen, and the weights are copied without %s: %s; let --match and --exclude choose %[3]s, too", plural.Of(n, "tensor"), plural.Verb(n, "are"), map[bool]string{true: "it", false: "them"}[n == 1], folded(without))
+	}
+	if n := len(alone); n > 0 {
+		v.note("%s of quantised weights %s chosen, and the weights are not: %s; --exclude leaves %s out, too", plural.Of(n, "tensor"), plural.Verb(n, "are"), folded(alone), map[bool]string{true: "it", false: "them"}[n == 1])
 	}
 	if len(made) == 0 {
 		return nil

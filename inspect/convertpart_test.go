@@ -181,3 +181,36 @@ func TestPartlyKeptDocuments(t *testing.T) {
 		})
 	}
 }
+
+// The room that a result needs is that of all its files.
+func TestNeedHasDocuments(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "m")
+	tokenizer := strings.Repeat("x", 12345)
+	writeFile(t, filepath.Join(dir, "tokenizer.json"), tokenizer)
+	writeFile(t, filepath.Join(dir, "config.json"), `{"torch_dtype": "float32"}`)
+	weights(t, filepath.Join(dir, "model.safetensors"), "meta format pt\ntensor a F32 [4,4]\n")
+	out := filepath.Join(t.TempDir(), "out")
+	v, err := inspect.Convert(t.Context(), []*checkpoint.Checkpoint{open(t, dir)}, &inspect.ConvertOptions{DType: "BF16", Write: assemble.Options{Output: out}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if err := v.Run(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	written := int64(0)
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		written += fi.Size()
+	}
+	if v.Job.Need != written || len(entries) != 3 {
+		t.Errorf("%d bytes are needed, and %d were written in %d files", v.Job.Need, written, len(entries))
+	}
+}

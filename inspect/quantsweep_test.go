@@ -69,7 +69,7 @@ var quantReleases = []quantRelease{
 .weight I8 [256,512]
 .weight_scale BF16 [256,4]
 .weight_zero_point I8 [256,4]`, ""},
-	{"ct packed group", "", formatted("pack-quantized", `{"num_bits": 4, "type": "int", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 128}`), `
+	{"ct packed group", "", formatted("pack-quantized", `{"num_bits": 4, "type": "int", "strategy": "group", "symmetric": true, "dynamic": false, "group_size": 128, "actorder": "static"}`), `
 .weight_packed I32 [256,64]
 .weight_scale BF16 [256,4]
 .weight_shape I64 [2] values=256,512`, ""},
@@ -136,7 +136,7 @@ _scales U8 [4,64,8] hex=7f`, ""},
 // others are strings that a field may have instead.
 var others = map[string]string{
 	"compressed-tensors": "gptq", "fp8": "awq", "mxfp4": "gptq", "modelopt": "fp8", "quark": "awq", "fbgemm_fp8": "gptq",
-	"tensor": "channel", "channel": "group", "group": "channel", "block": "tensor", "tensor_group": "group",
+	"static": "group", "tensor": "channel", "channel": "group", "group": "channel", "block": "tensor", "tensor_group": "group",
 	"int": "float", "float": "int", "float-quantized": "pack-quantized", "int-quantized": "float-quantized", "pack-quantized": "int-quantized",
 	"nvfp4-pack-quantized": "pack-quantized", "mxfp4-pack-quantized": "nvfp4-pack-quantized", "FP8": "NVFP4", "NVFP4": "FP8", "per_tensor": "per_channel",
 	"per_channel": "per_tensor", "per_group": "per_channel", "fp8_e4m3": "int8", "int8": "fp8_e4m3", "fp4": "int4", "e4m3": "e5m2",

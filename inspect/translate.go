@@ -243,6 +243,9 @@ func translateAdapter(ctx context.Context, c *checkpoint.Checkpoint, a *identify
 	if !slices.Contains(got.Dialects, conv.Dialect) || conv.Modules != "" && !got.IsOf(conv.Modules) {
 		return nil, &convert.RefusalError{From: r.From, To: r.To, Reason: fmt.Sprintf("the result would be taken for %s in the spelling of %s", cmp.Or(got.Convention, "an adapter of no known model"), strings.Join(got.Dialects, ", "))}
 	}
+	if conv.Modules != "" && got.Convention != conv.Modules {
+		conv.Notes = append(conv.Notes, fmt.Sprintf("the result has the names of an adapter of %s as well, and would be taken for that; --from %s says which it is, on the way back", got.Convention, conv.Modules))
+	}
 	return r, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path"
 	"path/filepath"
 	"strings"
@@ -124,7 +125,7 @@ func prepare(ctx context.Context, sys txn.System, spec *Spec, opts *Options) (*J
 	if err := j.prepareFiles(); err != nil {
 		return nil, err
 	}
-	if err := j.prepareDocuments(); err != nil {
+	if err := j.prepareDocuments(ctx); err != nil {
 		return nil, err
 	}
 	return j, j.look()
@@ -322,7 +323,7 @@ func (j *Job) prepareFiles() error {
 	return nil
 }
 
-func (j *Job) prepareDocuments() error {
+func (j *Job) prepareDocuments(ctx context.Context) error {
 	if !j.directory() {
 		if len(j.spec.Documents) > 0 {
 			return fmt.Errorf("%s is a file, and documents are written beside the weights: name a directory", j.Output)
@@ -342,12 +343,21 @@ func (j *Job) prepareDocuments() error {
 			return fmt.Errorf("%s would be written twice", d.Name)
 		}
 		names[d.Name] = true
+		size := int64(len(d.Text))
 		if d.Text == nil {
 			j.Copied = append(j.Copied, d.Name)
+			fi, err := source.Stat(ctx, d.From)
+			if err != nil {
+				return err
+			}
+			size = fi.Size()
 		} else {
 			j.Documents = append(j.Documents, d.Name)
-			j.Need += int64(len(d.Text))
 		}
+		if j.Need > math.MaxInt64-size {
+			return fmt.Errorf("%s: %d bytes cannot be written", d.Name, size)
+		}
+		j.Need += size
 	}
 	return nil
 }

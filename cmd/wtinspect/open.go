@@ -95,6 +95,9 @@ func (r *reading) openAny(ctx context.Context, p *program, paths []string) (*inp
 	}
 	in := &inputs{Set: set, failed: len(set.Errors) > 0}
 	in.say(p, set.Errors)
+	if r.subtree != "" && len(in.Checkpoints) > 0 && !slices.ContainsFunc(in.Checkpoints, func(c *checkpoint.Checkpoint) bool { return c.Format == checkpoint.PyTorch }) {
+		p.note("note: --subtree has no effect: only PyTorch files have parts")
+	}
 	return in, nil
 }
 
@@ -106,7 +109,7 @@ func (in *inputs) one(path, does string) (*checkpoint.Checkpoint, error) {
 	}
 	var b strings.Builder
 	for _, c := range in.Checkpoints {
-		fmt.Fprintf(&b, "\n  %s", c.Path)
+		fmt.Fprintf(&b, "\n  %s", render.Escape(c.Path))
 	}
 	return nil, fmt.Errorf("%s holds %s, but only one at a time can be %s; name one:%s", path, counted(len(in.Checkpoints), "checkpoint"), does, &b)
 }

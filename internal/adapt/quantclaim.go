@@ -135,6 +135,8 @@ type QuantGroup struct {
 	Type, Strategy string
 	// Rows and Columns are the sides of a block, 0 where that is not said.
 	Rows, Columns uint64
+	// Ordered says that weight_g_idx names the group of each column.
+	Ordered bool
 
 	key   string // of the field that says it
 	alone bool   // it is not in a list of groups
@@ -220,6 +222,10 @@ func readQuantGroup(w checkpoint.ConfigValue) QuantGroup {
 	if g.Strategy == "channel" || g.Size < 0 {
 		g.Size = -1
 	}
+	order, _ := w.Find("actorder") // ActivationOrdering in quant_args.py: weight and static leave columns where they are
+	text, _ := order.Text()
+	is, _ := order.Bool()
+	g.Ordered = is || strings.EqualFold(text, "group") || strings.EqualFold(text, "dynamic")
 	bits, _ := w.Find("num_bits")
 	g.Bits, _ = bits.Int()
 	block, _ := w.Find("block_structure")
@@ -535,6 +541,9 @@ func (g QuantGroup) contradiction(m *quant.Module) *Contradiction {
 	}
 	if x := g.packing(m); x != nil {
 		return x
+	}
+	if kind != "" && g.Ordered && m.Across() > 1 && !slices.ContainsFunc(m.Tensors, func(t quant.Tensor) bool { return t.Leaf == "weight_g_idx" }) {
+		return &Contradiction{Numbers: true, Key: g.key, Have: "without weight_g_idx", Said: "that columns are grouped in the order of activations (actorder)"}
 	}
 	return nil
 }

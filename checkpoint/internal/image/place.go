@@ -57,8 +57,12 @@ type Problem struct {
 	Forcible bool
 }
 
-// pickles end the names of PyTorch's files.
-var pickles = []string{".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+// foreign endings are of files that are not written.
+var foreign = map[string]string{
+	".bin": "a file of PyTorch", ".pt": "a file of PyTorch", ".pth": "a file of PyTorch", ".ckpt": "a file of PyTorch", ".pkl": "a file of PyTorch", ".npz": "a file of NumPy", ".npy": "a file of NumPy",
+	".onnx": "a file of ONNX", ".h5": "a file of Keras", ".msgpack": "a file of Flax", ".tflite": "a file of TensorFlow", ".json": "JSON", ".zip": "an archive", ".gz": "an archive",
+	".tar": "an archive", ".tgz": "an archive", ".xz": "an archive", ".bz2": "an archive", ".zst": "an archive", ".7z": "an archive",
+}
 
 // Look looks at the place of a result. An error means that there is no such place.
 func (r *Result) Look(sys txn.System) (*Place, error) {
@@ -83,8 +87,8 @@ func (r *Result) Look(sys txn.System) (*Place, error) {
 		if ext := strings.ToLower(filepath.Ext(out)); ext == ".safetensors" || ext == ".gguf" {
 			p.refuse(false, "is the name of a file, and this release of %s is written as a directory", plural.Of(r.Weights, "file"))
 			return p, nil
-		} else if ext != "" && slices.Contains(pickles, ext) {
-			p.refuse(false, "ends as a file of PyTorch, which is not written, and this would be a directory; name one, or a file that ends in .safetensors")
+		} else if kind := foreign[ext]; kind != "" {
+			p.refuse(false, "ends as %s, which is not written, and this would be a directory; name one, or a file that ends in .safetensors", kind)
 		}
 	}
 	st, err := parent.Lstat(filepath.Base(out))

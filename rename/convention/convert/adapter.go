@@ -207,10 +207,14 @@ func (cv *adapterConverter) factors() error {
 	}
 	var factors []float64
 	var ranks []uint64
+	var zeros []string
 	for _, c := range cv.Components {
 		for _, m := range c.Modules {
 			rank := cv.rank(m)
 			f, known := s.Factor(cv.Dialect, cv.alphaOf(m), rank)
+			if alpha := cv.alphaOf(m); alpha != "" && known && rank > 0 && s.Alphas[alpha] == 0 {
+				zeros = append(zeros, alpha)
+			}
 			switch {
 			case !known && cv.alphaOf(m) == "":
 				// Without a document the factor is what a loader makes it.
@@ -231,6 +235,10 @@ func (cv *adapterConverter) factors() error {
 				ranks = append(ranks, rank)
 			}
 		}
+	}
+	if len(zeros) > 0 {
+		slices.Sort(zeros)
+		cv.out.Notes = append(cv.out.Notes, fmt.Sprintf("an alpha of 0 is taken for the rank, as sd-scripts takes it; ComfyUI and diffusers would multiply with 0 (x%d, the first is %s)", len(zeros), zeros[0]))
 	}
 	uniform := len(factors) == 1 && len(ranks) == 1
 	if d.Alpha == adapter.Tensor || d.Alpha == adapter.Fold || !uniform {
