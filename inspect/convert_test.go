@@ -626,3 +626,15 @@ tensor output_norm.bias F32 [32]
 		}
 	}
 }
+
+// Tensors whose dtype a file does not say are refused.
+func TestConvertNoDType(t *testing.T) {
+	header := `{"a":{"dtype":"","shape":[4],"data_offsets":[0,4]}}`
+	path := filepath.Join(t.TempDir(), "a.safetensors")
+	text := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	writeFile(t, path, string(text)+header+"1234")
+	_, err := inspect.Convert(t.Context(), []*checkpoint.Checkpoint{open(t, path)}, &inspect.ConvertOptions{})
+	if want := `1 tensor has no dtype (the first is "a"); --exclude "a" leaves it out`; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

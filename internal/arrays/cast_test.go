@@ -223,6 +223,10 @@ func TestCastRefuses(t *testing.T) {
 
 // The numbers of a small array are those of its dtype and byte order; what has no numbers, or too many, is refused.
 func TestNumbers(t *testing.T) {
+	many := &Array{Shape: []int64{1 << 40}, Elem: Element{DType: "F32", Elems: 1, Bytes: 4}}
+	if _, err := many.Numbers(); err == nil || err.Error() != "1099511627776 numbers of F32 cannot be read at once" {
+		t.Error(err)
+	}
 	for _, tt := range []struct {
 		dtype string
 		big   bool
