@@ -226,7 +226,7 @@ func Convert(ctx context.Context, sources []*checkpoint.Checkpoint, opts *Conver
 	if err := v.number(); err != nil {
 		return nil, err
 	}
-	if err := v.store(); err != nil {
+	if err := v.store(ctx); err != nil {
 		return nil, err
 	}
 	if n := len(sources); n == 1 && v.opts.Prefer != checkpoint.PreferNone {

@@ -26,7 +26,7 @@ import (
 )
 
 // store finds out whether the container can hold the tensors, and what its metadata is.
-func (v *Conversion) store() error {
+func (v *Conversion) store(ctx context.Context) error {
 	if err := v.holds(); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (v *Conversion) store() error {
 		return nil
 	}
 	if f := v.Source.Format; f == checkpoint.PyTorch || f == checkpoint.NumPy {
-		v.torchMetadata()
+		v.torchMetadata(ctx)
 		return nil
 	}
 	var differ []string

@@ -176,6 +176,32 @@ func UnlistedText(c *checkpoint.Checkpoint) string {
 	return plural.Of(len(names), "tensor") + ": " + plural.List(names)
 }
 
+// WrappedText names the tensors of PyTorch files whose data are other tensors, which are listed instead: "2 tensors: w
+// and v"; "" where there is none.
+func WrappedText(c *checkpoint.Checkpoint) string {
+	const few = 3
+	var names []string
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t != nil {
+			for _, flt := range t.Wrapped() {
+				names = append(names, flt.Tensor)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return plural.Of(len(names), "tensor") + ": " + plural.List(append(slices.Clip(names[:min(few, len(names))]), more(len(names)-few)...))
+}
+
+// more says that there are more names, in a list.
+func more(n int) []string {
+	if n <= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d more", n)}
+}
+
 // NotArraysText names the members of files of arrays that are none: "2 members: evil.pkl and notes.txt"; "" where
 // there is none.
 func NotArraysText(c *checkpoint.Checkpoint) string {
@@ -187,6 +213,17 @@ func NotArraysText(c *checkpoint.Checkpoint) string {
 		return ""
 	}
 	return plural.Of(len(names), "member") + ": " + plural.List(names)
+}
+
+// StateText says that PyTorch files have the states of optimisers and no model: their numbers are no parameters;
+// "" of any other.
+func StateText(c *checkpoint.Checkpoint) string {
+	for _, f := range c.Files {
+		if t := f.PyTorch(); t == nil || !t.IsState() {
+			return ""
+		}
+	}
+	return "the state of an optimiser and no model: its numbers are no parameters"
 }
 
 // LostText says how many tensors PyTorch files have that are in no part of them, and are not listed: "2
@@ -274,9 +311,13 @@ func BesideText(c *checkpoint.Checkpoint) string {
 	return strings.Join(texts, ", ")
 }
 
+// chunksJudged is of how many chunks in a file of a distributed checkpoint convert looks at the pickles, before it
+// reads all of them: [Check] looks at more.
+const chunksJudged = 1000
+
 // torchMetadata is that of safetensors files made of PyTorch files. As save_model of safetensors
 // does, it says which tensor has the bytes of one that is left out (safetensors/torch.py).
-func (v *Conversion) torchMetadata() {
+func (v *Conversion) torchMetadata(ctx context.Context) {
 	v.kvs = []checkpoint.MetaKV{{File: -1, Key: "format", Text: "pt"}}
 	for _, t := range v.tied {
 		if t.Name == "format" { // which has a meaning of its own
@@ -288,7 +329,11 @@ func (v *Conversion) torchMetadata() {
 	if n := len(v.Source.Metadata()); n > 0 {
 		v.note("%s beside the tensors %s not carried over; 'wtinspect meta show' lists them", plural.Of(n, "value"), plural.Verb(n, "are"))
 	}
-	if danger := DangerText(v.Source); danger != "" {
+	danger := DangerText(v.Source)
+	if danger == "" {
+		danger = check.Danger(check.ChunkGlobals(ctx, v.Source, chunksJudged))
+	}
+	if danger != "" {
 		v.note("loading the file with %s %s; 'wtinspect check' says more, and nothing of it is in what is written", LoaderText(v.Source), danger)
 	}
 	if others := NotArraysText(v.Source); others != "" {
@@ -296,6 +341,12 @@ func (v *Conversion) torchMetadata() {
 	}
 	if lost := LostText(v.Source); lost != "" {
 		v.note("not converted: %s in no part of what the pickle builds, which cannot be listed; 'wtinspect check' says more", lost)
+	}
+	if wrapped := WrappedText(v.Source); wrapped != "" {
+		v.note("the parts that other tensors are made of are converted under their own names, which of a distributed tensor are those of one process: %s; 'wtinspect check' says more", wrapped)
+	}
+	if state := StateText(v.Source); state != "" {
+		v.note("it is %s", state)
 	}
 	if isScript(v.Source) {
 		v.note("the code of TorchScript is not converted")

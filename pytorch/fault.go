@@ -110,6 +110,7 @@ const (
 	CodeNested         Code = "nested_tensor"  // a nested tensor, which is not listed
 	CodeNumPy          Code = "numpy_tensor"   // a tensor whose data are an array in the pickle, which is not listed
 	CodeWrapped        Code = "wrapped"        // a tensor subclass whose data are other tensors
+	CodeAttached       Code = "attached"       // a tensor that has other tensors as attributes
 	CodeExpanded       Code = "expanded"       // a tensor that repeats the elements of a smaller storage
 	CodeLazy           Code = "lazy"           // a tensor to be conjugated or negated when it is read
 	CodeMissingStorage Code = "missing_storage"
@@ -146,6 +147,7 @@ var severities = map[Code]Severity{
 	CodeNested:         Warning,
 	CodeNumPy:          Warning,
 	CodeWrapped:        Warning,
+	CodeAttached:       Warning,
 	CodeExpanded:       Warning,
 	CodeGap:            Warning,
 	CodeLazy:           Warning,

@@ -35,7 +35,7 @@ func TestFilesOfTorch(t *testing.T) {
 				for _, flt := range f.Validate() {
 					switch {
 					case flt.Code == CodeExpanded, flt.Code == CodeNestedPickle && f.Container() == Pickle:
-					case flt.Code == CodeWrapped && flt.Tensor == "per_channel": // its scales are tensors
+					case flt.Code == CodeAttached && flt.Tensor == "per_channel": // its scales are tensors
 					default:
 						t.Error(flt)
 					}

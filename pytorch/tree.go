@@ -505,7 +505,7 @@ func (w *walker) list(path string, v Value) {
 		case t.Storage == nil:
 			w.odd.report(CodeWrapped, -1, path, "its data are other tensors, which are listed below its name (%s)", cut(t.Class))
 		default:
-			w.odd.report(CodeWrapped, -1, path, "it has other tensors as attributes, which are listed below its name")
+			w.odd.report(CodeAttached, -1, path, "it has other tensors as attributes, which are listed below its name")
 		}
 	case *Object:
 		if t.tensor != nil {
@@ -522,6 +522,9 @@ func (w *walker) list(path string, v Value) {
 			return
 		}
 	}
+	if isSharded(v) && holds(v) {
+		w.odd.report(CodeWrapped, -1, path, "it is in shards, and those that one process has are listed below its name")
+	}
 	w.enter(v, func(key string, child Value) {
 		if !holds(child) {
 			return
@@ -534,6 +537,17 @@ func (w *walker) list(path string, v Value) {
 		}
 		w.list(name, child)
 	})
+}
+
+// isSharded reports whether a value is a ShardedTensor (torch/distributed/_shard/sharded_tensor/api.py), which holds
+// the shards of the process that saved it.
+func isSharded(v Value) bool {
+	o, ok := v.(*Object)
+	if !ok {
+		return false
+	}
+	class, ok := o.Class.(*Global)
+	return ok && class.Name == "ShardedTensor" && strings.HasPrefix(class.Module, "torch.distributed.")
 }
 
 // enter calls visit for the parts of a container, unless the walk is in it.
@@ -707,13 +721,13 @@ func (f *File) choose() (err error) {
 	f.findHolders()
 	f.findLost()
 	w := f.walker()
-	w.skip, w.naming = true, true
+	w.skip, w.naming = !isState(f.root), true
 	path, node := "", f.root
 	var way []branch
-	for len(way) < maxDepth && !isModule(node) {
+	for w.skip && len(way) < maxDepth && !isModule(node) {
 		key, only := w.model(node)
 		_, isDict := only.(*Dict)
-		if _, isObject := only.(*Object); !isDict && !isObject {
+		if _, isObject := only.(*Object); !isDict && !isObject || isSharded(only) {
 			break
 		}
 		w.charge(len(path) + len(key))
@@ -746,10 +760,40 @@ func isModule(v Value) bool {
 	return ok
 }
 
+// IsState reports whether all tensors of the file are of the states of optimisers, and none of a model.
+func (f *File) IsState() (is bool) {
+	var err error // what is too much is no state
+	defer leaving(&err)
+	w := f.walker()
+	if isState(f.root) || w.areOptimizers(f.root) {
+		return true
+	}
+	some := false
+	for key, child := range children(f.root) {
+		w.charge(perStep)
+		if !holds(child) {
+			continue
+		}
+		if !w.isOptimizer(key, child) {
+			return false
+		}
+		some = true
+	}
+	return some
+}
+
 // Unlisted returns what Python makes tensors of in the part that is listed, and what is not listed: the
 // tensors of a thousand faults, which say why.
 func (f *File) Unlisted() []Fault {
-	return slices.DeleteFunc(slices.Clone(f.odd), func(flt Fault) bool { return flt.Code == CodeWrapped || flt.Tensor == "" })
+	return slices.DeleteFunc(slices.Clone(f.odd), func(flt Fault) bool {
+		return flt.Code == CodeWrapped || flt.Code == CodeAttached || flt.Tensor == ""
+	})
+}
+
+// Wrapped returns what the file has in the place of tensors whose data are other tensors, as those of a
+// distributed tensor are the part of one process: the faults that say so, at most a thousand. The others are listed.
+func (f *File) Wrapped() []Fault {
+	return slices.DeleteFunc(slices.Clone(f.odd), func(flt Fault) bool { return flt.Code != CodeWrapped || flt.Tensor == "" })
 }
 
 // Subtree returns a File that lists the tensors in a part of the tree, whose names begin

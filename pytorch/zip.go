@@ -58,7 +58,11 @@ func (f *File) openZip() error {
 	if err != nil {
 		return archiveFault(err)
 	}
-	f.twice = pickles > 1
+	if f.twice = pickles > 1; f.twice {
+		if err := f.otherPickles(a, pickle); err != nil {
+			return err
+		}
+	}
 	if f.script {
 		if err := f.openConstants(a); err != nil {
 			return err
@@ -77,6 +81,32 @@ func (f *File) openZip() error {
 	}
 	f.big = order == "big"
 	return err
+}
+
+// otherPickles notes what other pickles of the same name import: which one torch.load reads depends on how its
+// archive reader sorts names (miniz.c, mz_zip_locate_file_binary_search). What cannot be read is a fault of the archive.
+func (f *File) otherPickles(a *ziparchive.Archive, pickle *ziparchive.Member) error {
+	const most = 16
+	n := 0
+	err := a.Scan(func(name []byte, e *ziparchive.Member) error {
+		if e.Header == pickle.Header || n == most || !strings.EqualFold(string(name), pickle.Name) {
+			return nil
+		}
+		n++
+		one := *e
+		one.Name = string(name)
+		w, err := memberWindow(f.r, a, &one)
+		if err == nil {
+			m := newMachine(w)
+			_, _, err = m.run(0)
+			f.globals = append(f.globals, m.order...)
+		}
+		if _, broken := err.(*Fault); broken {
+			return nil
+		}
+		return err
+	})
+	return archiveFault(err)
 }
 
 // byteOrder returns what is wrong with the member of that name: torch.load raises an error (serialization.py, _load).
@@ -308,7 +338,8 @@ func (f *File) validateZip(l *faultList, members bool) {
 			one := *m
 			pickle = &one
 		}
-		if isPickleName(name) && !own && !(inside && (bytes.HasPrefix(rest, []byte("data/")) || string(rest) == "constants.pkl")) {
+		twin := inside && strings.EqualFold(string(rest), pickleName) // which is said of the archive
+		if isPickleName(name) && !own && !twin && !(inside && (bytes.HasPrefix(rest, []byte("data/")) || string(rest) == "constants.pkl")) {
 			l.report(CodeExtraPickle, m.Header, "", "the archive has another pickle, %s, which torch.load does not read", quote(name))
 		}
 		if m.Method != ziparchive.Stored && !(f.script && bytes.HasPrefix(rest, []byte("code/"))) { // as torch.jit.save writes it

@@ -91,6 +91,7 @@ func TestDistributedCheckpoint(t *testing.T) {
 	bad := filepath.Join(root, "evil")
 	write(bad, evil.Files())
 	expect(t, said(t, exitFindings, "check", "--select", "WT710", bad), "__0_0.distcp@", "calls os.system by REDUCE")
+	expect(t, said(t, exitOK, "convert", bad, "-o", bad+"-out"), "loading the file with torch.load calls os.system by REDUCE")
 
 	files := d.Files()
 	delete(files, "__2_0.distcp")
@@ -100,6 +101,40 @@ func TestDistributedCheckpoint(t *testing.T) {
 	said(t, exitFailed, "convert", broken, "-o", filepath.Join(root, "not"))
 	expect(t, said(t, exitFailed, "ls", filepath.Join(dir, "__0_0.distcp")), "name its directory")
 	expect(t, said(t, exitFailed, "rename", "--add-prefix", "x.", dir), "is not edited")
+}
+
+// What is odd about a file of torch.save is said by ls, info and convert.
+func TestTorchNotes(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, root any, change func(z *torchtest.Zip)) string {
+		z := torchtest.File{Protocol: 2, Root: root}.Zip()
+		if change != nil {
+			change(z)
+		}
+		return writeFile(t, name, z.Bytes())
+	}
+	out := filepath.Join(dir, "out.safetensors")
+	w := torchtest.D("w.weight", torchtest.NewTensor("float32", 1, 3))
+
+	state := file("optimizer.pt", torchtest.D("state", torchtest.D("m", torchtest.D("exp_avg", torchtest.NewTensor("float32", 1, 3))), "param_groups", torchtest.List{}), nil)
+	expect(t, said(t, exitOK, "ls", state), "state.m.exp_avg", "optimizer.pt: it is the state of an optimiser and no model: its numbers are no parameters")
+	expect(t, said(t, exitOK, "info", state), "contents     the state of an optimiser and no model")
+	expect(t, said(t, exitOK, "convert", "-n", state, "-o", out), "note: it is the state of an optimiser and no model")
+	expect(t, said(t, exitOK, "check", "--select", "WT719", state), "WT719: the whole file is the state of an optimiser: 1 tensor, 12 bytes")
+
+	sharded := torchtest.Call{Func: torchtest.Named("torch.distributed._shard.sharded_tensor.api.ShardedTensor"), State: torchtest.D("_local_shards", torchtest.List{torchtest.NewTensor("float32", 2, 2)})}
+	shards := file("shards.pt", torchtest.D("flat_param", sharded), nil)
+	expect(t, said(t, exitOK, "ls", shards), "made of other tensors, which are listed below their names, and of a distributed tensor are the part of one process: 1 tensor: flat_param")
+	expect(t, said(t, exitOK, "convert", "-n", shards, "-o", out), "the parts that other tensors are made of are converted", "1 tensor: flat_param")
+	expect(t, said(t, exitOK, "check", "--select", "WT720", shards), "flat_param: it is in shards")
+
+	twins := file("twins.pt", w, func(z *torchtest.Zip) {
+		z.Members = append(z.Members, &torchtest.Member{Name: "archive/DATA.PKL", Data: []byte("\x80\x02cposix\nsystem\n(X\x01\x00\x00\x00xtR.")})
+	})
+	expect(t, said(t, exitOK, "ls", twins), "loading it with torch.load calls posix.system by REDUCE", `"archive/data.pkl" and "archive/DATA.PKL", which differ in case alone`)
+	if text := said(t, exitFindings, "check", twins); strings.Contains(text, "does not read") {
+		t.Errorf("one of two is said not to be read:\n%s", text)
+	}
 }
 
 // What cat writes as a file of NumPy is read as one, and is what it was.

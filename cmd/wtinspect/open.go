@@ -155,6 +155,12 @@ func (in *inputs) noteBeside(p *program) {
 		if script := inspect.ScriptText(c); script != "" {
 			p.note("%s: %s", c.Path, script)
 		}
+		if wrapped := inspect.WrappedText(c); wrapped != "" {
+			p.note("%s: made of other tensors, which are listed below their names, and of a distributed tensor are the part of one process: %s; 'wtinspect check' says more", c.Path, wrapped)
+		}
+		if state := inspect.StateText(c); state != "" {
+			p.note("%s: it is %s", c.Path, state)
+		}
 		if unlisted := inspect.UnlistedText(c); unlisted != "" {
 			p.note("%s: not listed, as they are not runs of numbers: %s; 'wtinspect check' says why", c.Path, unlisted)
 		}

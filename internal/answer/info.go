@@ -165,6 +165,7 @@ func InfoFacts(i *inspect.CheckpointInfo, terminal bool) []Fact {
 	add("format", i.Container())
 	add("index", i.Source.Index)
 	add("subtree", inspect.SubtreeText(i.Source))
+	add("contents", inspect.StateText(i.Source))
 	add("not listed", inspect.UnlistedText(i.Source))
 	add("lost", inspect.LostText(i.Source))
 	add("models", inspect.ModelsText(i.Source))

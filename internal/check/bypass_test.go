@@ -112,10 +112,10 @@ func TestBypasses(t *testing.T) {
 		"compressed":         {data: archive(evil, func(z *tt.Zip) { z.Find("data.pkl").Deflate = true }), want: "WT710 WT715"},
 		"twice": {data: archive("", func(z *tt.Zip) {
 			z.Members = append(z.Members, &tt.Member{Name: "archive/data.pkl", Data: []byte(evil)})
-		}), want: "WT710 WT714 WT715"},
+		}), want: "WT710 WT715"},
 		"in another case": {data: archive("", func(z *tt.Zip) {
 			z.Members = append(z.Members, &tt.Member{Name: "archive/DATA.pkl", Data: []byte(evil)})
-		}), want: "WT710 WT714 WT715"},
+		}), want: "WT710 WT715"},
 		"not in the directory": {data: archive("", func(z *tt.Zip) {
 			z.Members = slices.Insert(z.Members, 1, &tt.Member{Name: "archive/old.pkl", Data: []byte(evil), Hidden: true})
 		}), want: "WT710 WT715"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -180,6 +181,7 @@ var byPyTorchCode = map[pytorch.Code]string{
 	pytorch.CodeNested:       "WT720",
 	pytorch.CodeNumPy:        "WT720",
 	pytorch.CodeWrapped:      "WT720",
+	pytorch.CodeAttached:     "WT720",
 	pytorch.CodeExpanded:     "WT720",
 	checkpoint.CodeTorchOnly: "WT720",
 	pytorch.CodeLazy:         "WT720",
@@ -228,19 +230,7 @@ func (s *subject) findPickled() []*pickledFile {
 		}
 	}
 	for _, m := range s.models {
-		places := make(map[string][]pytorch.Place)
-		for _, f := range m.Files {
-			if d := f.Distributed(); d != nil {
-				for _, o := range d.Objects {
-					places[o.Place.File] = append(places[o.Place.File], o.Place)
-				}
-				for i := range d.Tensors {
-					for _, c := range d.Tensors[i].Chunks {
-						places[c.Place.File] = append(places[c.Place.File], c.Place)
-					}
-				}
-			}
-		}
+		places := placesOf(m.Checkpoint)
 		for _, f := range m.Files {
 			if f.HasChunks() {
 				if p := s.lookIntoChunks(f, places[f.Name], m.Path); p != nil {
@@ -265,6 +255,70 @@ func (s *subject) findPickled() []*pickledFile {
 	return list
 }
 
+// placesOf returns where what a distributed checkpoint consists of is, by the names of its files.
+func placesOf(c *checkpoint.Checkpoint) map[string][]pytorch.Place {
+	places := make(map[string][]pytorch.Place)
+	for _, f := range c.Files {
+		d := f.Distributed()
+		if d == nil {
+			continue
+		}
+		for _, o := range d.Objects {
+			places[o.Place.File] = append(places[o.Place.File], o.Place)
+		}
+		for i := range d.Tensors {
+			for _, c := range d.Tensors[i].Chunks {
+				places[c.Place.File] = append(places[c.Place.File], c.Place)
+			}
+		}
+	}
+	return places
+}
+
+// ChunkGlobals returns what the first pickles in the files of a distributed checkpoint on this machine import, of most
+// objects and chunks of each.
+func ChunkGlobals(ctx context.Context, c *checkpoint.Checkpoint, most int) (globals []*pytorch.Global) {
+	places := placesOf(c)
+	for _, f := range c.Files {
+		list := places[f.Name]
+		if !f.HasChunks() || source.Scheme(f.Path) != "" || len(list) == 0 {
+			continue
+		}
+		src, err := source.Open(ctx, f.Path)
+		if err != nil {
+			continue // which reading it says
+		}
+		for p := range programsAt(ctx, src, list[:min(len(list), most)]) {
+			globals = append(globals, p.Globals...)
+		}
+		src.Close()
+	}
+	return globals
+}
+
+// programsAt iterates over the pickles at places of a file.
+func programsAt(ctx context.Context, src source.Source, places []pytorch.Place) iter.Seq[pytorch.Program] {
+	return func(yield func(pytorch.Program) bool) {
+		for _, place := range places {
+			if place.Offset > src.Size() || place.Length > src.Size()-place.Offset || ctx.Err() != nil {
+				continue // which is a fault of its tensor
+			}
+			list, _ := pytorch.Programs(io.NewSectionReader(src, place.Offset, place.Length), place.Length)
+			for _, p := range list {
+				for _, g := range p.Globals {
+					if p.Offset >= 0 {
+						g.Offset += place.Offset
+						g.Call.Offset += place.Offset
+					}
+				}
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // maxChunks bounds how many chunks of a distributed checkpoint are looked into.
 const maxChunks = 100_000
 
@@ -286,20 +340,8 @@ func (s *subject) lookIntoChunks(f *checkpoint.File, places []pytorch.Place, ck 
 			Detail: fmt.Sprintf("it has %d chunks, and the pickles of %d are judged", len(places), maxChunks),
 		}, ""))
 	}
-	for _, place := range places[:min(len(places), maxChunks)] {
-		if place.Offset > src.Size() || place.Length > src.Size()-place.Offset || s.ctx.Err() != nil {
-			continue // which is a fault of its tensor
-		}
-		list, _ := pytorch.Programs(io.NewSectionReader(src, place.Offset, place.Length), place.Length)
-		for _, p := range list {
-			for _, g := range p.Globals {
-				if p.Offset >= 0 {
-					g.Offset += place.Offset
-					g.Call.Offset += place.Offset
-				}
-			}
-			out.programs = append(out.programs, p)
-		}
+	for p := range programsAt(s.ctx, src, places[:min(len(places), maxChunks)]) {
+		out.programs = append(out.programs, p)
 	}
 	out.addBounds()
 	return out
@@ -381,6 +423,14 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 		if t.Optimizer {
 			f.optimizers = append(f.optimizers, t)
 		}
+	}
+	if len(f.optimizers) == 0 && file.IsState() {
+		all := pytorch.Subtree{Optimizer: true, Listed: true}
+		for _, t := range file.All() {
+			bytes, _ := t.Bytes()
+			all.Tensors, all.Bytes = all.Tensors+1, all.Bytes+bytes
+		}
+		f.optimizers = append(f.optimizers, all)
 	}
 	// The headers of members are all over the file: too many requests for one that is elsewhere.
 	if !f.judged && source.Scheme(path) == "" {
@@ -626,9 +676,13 @@ func runOptimizerState(p *Pass) {
 			if t.Tensors == 0 {
 				continue
 			}
+			what := fmt.Sprintf("%.100q is", t.Path)
+			if t.Path == "" {
+				what = "the whole file is"
+			}
 			p.report(Finding{
 				Checkpoint: f.checkpoint, File: f.path, Offset: -1,
-				Message: fmt.Sprintf("%.100q is the state of an optimiser: %s, %s", t.Path, plural.Of(t.Tensors, "tensor"), plural.Of(t.Bytes, "byte")),
+				Message: fmt.Sprintf("%s the state of an optimiser: %s, %s", what, plural.Of(t.Tensors, "tensor"), plural.Of(t.Bytes, "byte")),
 			})
 		}
 	}

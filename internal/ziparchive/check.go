@@ -82,8 +82,8 @@ type checker struct {
 	// follow those before it.
 	extents    []extent
 	disordered bool
-	twice      map[int]bool // the members whose name an earlier one has
-	copied     []byte       // for larger members
+	twice      map[int]string // the members whose name an earlier one has, and that
+	copied     []byte         // for larger members
 }
 
 // addExtent adds what a member takes of the file.
@@ -146,40 +146,50 @@ func (c *checker) findTwice() error {
 		return nil
 	})
 	slices.Sort(hashed)
-	var seen map[string]bool // of the names of one hash
+	var seen map[string]string // the first of the names of one hash
 	for i := 1; i < len(hashed) && err == nil; i++ {
 		if hashed[i]>>32 != hashed[i-1]>>32 {
 			seen = nil
 			continue
 		}
 		if seen == nil {
-			seen = make(map[string]bool)
-			if _, err = c.again(int(uint32(hashed[i-1])), seen); err != nil {
+			seen = make(map[string]string)
+			if _, _, err = c.again(int(uint32(hashed[i-1])), seen); err != nil {
 				break
 			}
 		}
+		var first string
 		var again bool
 		member := int(uint32(hashed[i]))
-		if again, err = c.again(member, seen); again {
+		if first, again, err = c.again(member, seen); again {
 			if c.twice == nil {
-				c.twice = make(map[int]bool)
+				c.twice = make(map[int]string)
 			}
-			c.twice[member] = true
+			c.twice[member] = first
 		}
 	}
 	return err
 }
 
-// again reports whether the name of a member is among some, and adds it.
-func (c *checker) again(i int, seen map[string]bool) (bool, error) {
+// again returns the first of some names that is that of a member, false where there is none, and adds that.
+func (c *checker) again(i int, seen map[string]string) (first string, again bool, err error) {
 	m, err := c.At(i)
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
 	name := string(folded([]byte(m.Name)))
-	again := seen[name]
-	seen[name] = true
-	return again, nil
+	if first, again = seen[name]; !again {
+		seen[name] = m.Name
+	}
+	return first, again, nil
+}
+
+// spelledTwice says that a name is there twice, or two that are one for readers that do not mind the case.
+func spelledTwice(first, name string) string {
+	if first == name || strings.Contains(first+name, "\x00") {
+		return quote(name) + " twice"
+	}
+	return quote(first) + " and " + quote(name) + ", which differ in case alone"
 }
 
 // folded returns a name in lower case, up to a NUL.
@@ -199,8 +209,8 @@ func (c *checker) entry(i int, name []byte, m *Member) {
 	if bytes.IndexByte(name, 0) >= 0 {
 		c.report(fault(CodeName, m.Header, "member %s has a NUL in its name, where other readers end it", quote(name)))
 	}
-	if c.twice[i] {
-		c.report(fault(CodeDuplicate, m.Header, "the archive has %s twice: readers differ in which they take", quote(name)))
+	if first, ok := c.twice[i]; ok {
+		c.report(fault(CodeDuplicate, m.Header, "the archive has %s: readers differ in which they take", spelledTwice(first, string(name))))
 	}
 	if leaves(name) {
 		c.report(fault(CodeUnsafe, m.Header, "member %s leaves the directory that the archive is unpacked in", quote(name)))
