@@ -17,6 +17,7 @@ type Slice struct{ items []sliceItem }
 // A sliceItem is what is taken of an axis: a place, or those from start to stop. What is
 // nil is the end of the axis. The one of "..." stands for all axes that no other is for.
 type sliceItem struct {
+	word              string // of an index, as it was given
 	rest              bool
 	index             *int64
 	start, stop, step *int64
@@ -75,6 +76,7 @@ func parseSliceItem(word string) (sliceItem, error) {
 	}
 	var err error
 	if len(parts) == 1 {
+		item.word = word
 		if item.index, err = number(word); err == nil && item.index == nil {
 			err = errors.New("nothing is between two commas; a part is an index, ... or START:STOP:STEP")
 		}
@@ -158,7 +160,7 @@ func (s *Slice) of(shape []uint64) (axes []values.Range, kept []int, err error) 
 				i += n
 			}
 			if i < 0 || i >= n {
-				return nil, nil, fmt.Errorf("index %d is outside axis %d, which has size %d: shape %s", *item.index, axis, n, shapeText(shape))
+				return nil, nil, fmt.Errorf("index %s is outside axis %d, which has size %d: shape %s", item.word, axis, n, shapeText(shape))
 			}
 			axes = append(axes, values.Range{Start: i, Step: 1, N: 1})
 			continue

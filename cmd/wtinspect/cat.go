@@ -157,6 +157,9 @@ func (o *catOptions) writeBinary(p *program, in *inputs, r *inspect.CatResult) e
 	if n == 0 {
 		return errors.New("no tensor matches the given names")
 	}
+	if err := o.writeFiles(p, in, r); err != nil {
+		return err
+	}
 	bits := make(map[string]bool)
 	for i := range r.Tensors {
 		if t := &r.Tensors[i]; t.Bits && !bits[t.DType] {
@@ -167,6 +170,12 @@ func (o *catOptions) writeBinary(p *program, in *inputs, r *inspect.CatResult) e
 	if i := slices.IndexFunc(r.Tensors, func(t inspect.CatTensor) bool { return len(t.Beside) > 0 }); i >= 0 {
 		p.note("%q is written as it is stored, without %s", r.Tensors[i].Name, strings.Join(r.Tensors[i].Beside, ", "))
 	}
+	return nil
+}
+
+// writeFiles writes one tensor to a file or to stdout, or several to a directory.
+func (o *catOptions) writeFiles(p *program, in *inputs, r *inspect.CatResult) error {
+	n := len(r.Tensors)
 	switch dir := strings.TrimRight(o.path, `/\`); {
 	case n > 1 && dir == o.path && slices.Contains([]string{".npy", ".bin", ".raw"}, strings.ToLower(filepath.Ext(dir))):
 		return fmt.Errorf("%s is the name of one file, and %s are chosen; -o DIR writes a file for each into a new directory", o.path, counted(n, "tensor"))
