@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/fixture"
 )
 
@@ -264,5 +265,14 @@ rules:
 			command("rename", "--map", undo, "-o", back, out)
 			command("diff", path, back)
 		})
+	}
+}
+
+// The names of files in a list of several checkpoints are a line each, whatever is in them.
+func TestOneOfSeveralEscapes(t *testing.T) {
+	in := &inputs{Set: &inspect.Set{Checkpoints: []*checkpoint.Checkpoint{{Path: "a\nb.safetensors"}, {Path: "c.safetensors"}}}}
+	_, err := in.one("dir", "converted")
+	if want := "dir holds 2 checkpoints, but only one at a time can be converted; name one:\n  a\\nb.safetensors\n  c.safetensors"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -39,7 +39,13 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 	case rival == nil:
 		return out, err
 	case tied[0].Kind == convention.Denoiser && tied[0].Preferred > 0:
-		out.Notes = append(out.Notes, fmt.Sprintf("its modules are taken for those of %s; were they those of %s, they would become different ones, and --from says so", tied[0].Name, rival.Name))
+		var rivals []string
+		for _, c := range tied[1:] {
+			if Rival(out, err, []*convention.Convention{tied[0], c}, model, as) != nil {
+				rivals = append(rivals, c.Name)
+			}
+		}
+		out.Notes = append(out.Notes, fmt.Sprintf("its modules are taken for those of %s; were they those of %s, they would become different ones, and --from says so", tied[0].Name, strings.Join(rivals, " or ")))
 		return out, nil
 	}
 	return nil, &RefusalError{From: a.Name, To: goal, Reason: fmt.Sprintf("its modules may be those of %s or of %s, which become different ones; name the convention with --from", tied[0].Name, rival.Name)}

@@ -595,9 +595,18 @@ func TestAdaptersOfSeveralModels(t *testing.T) {
 			t.Errorf("%s for %q to %s: modules of %s, %s %v", tt.tensors, tt.base, tt.to, conv.Modules, told(conv), conv.Notes)
 		}
 	}
+	// All of those are named by which the modules would become others.
+	several := &convention.Model{Adapter: new(adapter.Settings)}
+	conv, err := Adapter(identify.ReadAdapter(lines(t, diffusers), several, nil), "comfy", several)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := shared + "sana-diffusers or pixart-diffusers or mochi-diffusers, they would"; !slices.ContainsFunc(conv.Notes, func(n string) bool { return strings.HasPrefix(n, want) }) {
+		t.Errorf("%q, want %q", conv.Notes, want)
+	}
 	// Where none is the likeliest, they are not guessed at.
 	text := diffusers + "\n" + attention("transformer.", "transformer_blocks.0.norm1.linear", ".lora_A.weight", ".lora_B.weight")
-	_, err := convertAdapter(t, lines(t, text), "", "comfy", nil)
+	_, err = convertAdapter(t, lines(t, text), "", "comfy", nil)
 	if err == nil || !strings.Contains(err.Error(), "its modules may be those of ") || !strings.Contains(err.Error(), "name the convention with --from") {
 		t.Errorf("%v", err)
 	}
