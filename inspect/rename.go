@@ -137,6 +137,11 @@ func Rename(ctx context.Context, c *checkpoint.Checkpoint, opts *RenameOptions) 
 			return nil, err
 		}
 	}
+	if r.Conversion != nil && slices.ContainsFunc(r.Plan.Transforms, func(t rename.Transform) bool {
+		return slices.ContainsFunc(t.Ops, func(op tensorop.Op) bool { return op.Kind == tensorop.NegativeExp })
+	}) {
+		r.Conversion.Notes = append(r.Conversion.Notes, "-exp(x) of the state-space decay is rounded, and some of the numbers may differ a little on the way back; 'wtinspect convert --count' counts them")
+	}
 	r.reach = newReach(ctx)
 	if opts.Rewrite.Output != "" {
 		r.reach.addAll(c, nil)

@@ -156,6 +156,9 @@ func TestFaults(t *testing.T) {
 		{"m_blocks U8 [8,256,4,32]\nm_scales U8 [8,256,4]", "misfit _blocks of m, want [256,4,16]"},
 		{"m_scales U8 [8,256,4]", "orphan _scales of m"},
 		{"m.blocks U8 [64,64]", ""},
+		// The bits of 8-bit floats as bytes.
+		{"m.weight U8 [256,128]\nm.weight_scale_inv F32 [2,1]", "misfit weight of m, want F8_E4M3"},
+		{"m.weight U8 [256,128]\nm.weight_scale F8_E4M3 [256,16]", "lost weight_scale_2 of m"},
 		// The words of a packed weight without its size, and zero points of other sizes.
 		{"m.weight_packed I32 [256,16]\nm.weight_scale BF16 [256,4]", "lost weight_shape of m"},
 		{"m.weight_packed I32 [256,16]\nm.weight_scale BF16 [256,4]\nm.weight_shape I64 [2]\nm.weight_zero_point I32 [3,4]", "misfit weight_zero_point of m, want [o*b/32,4]"},

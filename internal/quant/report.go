@@ -169,6 +169,23 @@ func (s *Survey) classify(m *Form, o *Options) *fit {
 	return best
 }
 
+// floats8 is the dtype of most 8-bit floats.
+const floats8 = "F8_E4M3"
+
+// asFloats is the scheme that a form with bytes for its weight fits if these are 8-bit floats, nil for none: programs
+// whose library has no such dtype store their bits.
+func (s *Survey) asFloats(m *Form, w *Tensor, o *Options) *fit {
+	if w.DType != "U8" {
+		return nil
+	}
+	as := &Form{Tensors: slices.Clone(m.Tensors)}
+	as.Tensors[slices.IndexFunc(m.Tensors, func(t Tensor) bool { return t.place == w.place })].DType = floats8
+	if f := s.classify(as, o); f != nil && f.faults() == 0 && !f.scheme.ByShape {
+		return f
+	}
+	return nil
+}
+
 // scope is what is before the first number of a name: the layers of one model.
 func scope(name string) string {
 	for at := 0; at < len(name); {
@@ -274,6 +291,10 @@ func codeKey(m *Module, w *Tensor) string { return scope(m.Name) + "\x00" + w.Le
 // explain says what a module lacks of the scheme that it comes nearest to, and of two
 // equally near of the one that other modules follow.
 func (r *Report) explain(s *Survey, m *Module, w *Tensor, o *Options, uses map[string]*usage) {
+	if f := s.asFloats(m.Form, w, o); f != nil {
+		r.Faults = append(r.Faults, Fault{Kind: Misfit, Module: m, Scheme: f.scheme.Name, Tensor: w, Weight: w, Leaf: w.Leaf, Want: floats8})
+		return
+	}
 	best := m.near
 	for _, scheme := range s.k.byWeight[w.Leaf] {
 		f := scheme.fit(m.Form, o)
