@@ -1,6 +1,7 @@
 package values
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -118,20 +119,26 @@ func BenchmarkStats(b *testing.B) {
 	}
 }
 
-// Tensors so small that what each costs shows.
+// Tensors so small that what each costs shows: of 64 KiB, and of 10 KiB, whose codes are gathered.
 func BenchmarkSmallTensor(b *testing.B) {
-	for _, name := range []string{"BF16", "F32"} {
-		b.Run(name, func(b *testing.B) {
-			typ := mustLookup(b, name)
-			src := benchBlocks(typ, 64<<10)
-			a := NewAccumulator(typ, nil)
-			for b.Loop() {
-				a.Reset()
-				a.Add(src)
-				a.Stats()
-			}
-		})
+	for _, size := range []int{64 << 10, 10 << 10} {
+		for _, name := range []string{"BF16", "F32"} {
+			benchSmall(b, fmt.Sprintf("%s/%dK", name, size>>10), name, size)
+		}
 	}
+}
+
+func benchSmall(b *testing.B, title, name string, size int) {
+	b.Run(title, func(b *testing.B) {
+		typ := mustLookup(b, name)
+		src := benchBlocks(typ, size)
+		a := NewAccumulator(typ, nil)
+		for b.Loop() {
+			a.Reset()
+			a.Add(src)
+			a.Stats()
+		}
+	})
 }
 
 // benchFileBytes is large beside every cache.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -12,6 +13,7 @@ type codebook struct {
 	value []float32
 	order []uint16 // codes of finite numbers, ascending by number
 	other []uint16 // codes of infinities and NaN
+	rank  []uint16 // of each code among those of order, and then of other
 }
 
 func newCodebook(t *Type) *codebook {
@@ -37,6 +39,10 @@ func newCodebook(t *Type) *codebook {
 		}
 	}
 	slices.SortStableFunc(b.order, func(x, y uint16) int { return cmp.Compare(b.value[x], b.value[y]) })
+	b.rank = make([]uint16, len(b.value))
+	for i, code := range slices.Concat(b.order, b.other) {
+		b.rank[code] = uint16(i)
+	}
 	return b
 }
 
@@ -77,6 +83,10 @@ type counter struct {
 	since  uint64   // increments of narrow; must stay below 2^32
 	total  []uint64 // codes counted before
 
+	few   []byte   // blocks that are not counted yet: with mostFew bytes all codes are looked at
+	used  bool     // narrow or total may have what is not 0
+	ranks []uint64 // memory of tallyFew: the ranks that occur, a bit each
+
 	levels []level // memory of tally, as sums
 	sums   moments
 }
@@ -92,10 +102,25 @@ func newCounter(t *Type) *counter {
 	return c
 }
 
+// mostFew is up to how many bytes the codes that occur are gathered, and not looked for among all.
+const mostFew = 16 << 10
+
 // inWords says whether 16 bits hold whole codes.
 func (c *counter) inWords() bool { return 16%c.bits == 0 }
 
 func (c *counter) add(src []byte) {
+	if !c.used && len(c.few)+len(src) <= mostFew {
+		c.few = append(c.few, src...)
+		return
+	}
+	c.count(c.few)
+	c.few = c.few[:0]
+	c.count(src)
+}
+
+// count counts whole blocks.
+func (c *counter) count(src []byte) {
+	c.used = c.used || len(src) > 0
 	const most = 3 << 28 // bytes; whole blocks of every type
 	for len(src) > 0 {
 		part := src[:min(len(src), most)]
@@ -182,58 +207,94 @@ func (c *counter) flush() {
 
 func (c *counter) merge(other kernel) {
 	o := other.(*counter)
+	if !o.used {
+		c.add(o.few)
+		return
+	}
 	o.flush()
+	c.count(c.few)
+	c.few, c.used = c.few[:0], true
 	for i, n := range o.total {
 		c.total[i] += n
 	}
 }
 
 func (c *counter) reset() {
-	clear(c.narrow)
-	clear(c.total)
-	c.since = 0
+	if c.used {
+		clear(c.narrow)
+		clear(c.total)
+	}
+	c.since, c.few, c.used = 0, c.few[:0], false
+}
+
+// counts yields the codes that occur and how often: those of finite numbers ascending, and then the others.
+func (c *counter) counts(yield func(code uint16, n uint64) bool) {
+	if c.used {
+		c.flush()
+		for _, codes := range [][]uint16{c.book.order, c.book.other} {
+			for _, code := range codes {
+				if n := c.total[code]; n > 0 && !yield(code, n) {
+					return
+				}
+			}
+		}
+		return
+	}
+	if c.ranks == nil {
+		c.ranks = make([]uint64, (len(c.book.rank)+63)/64)
+	}
+	// Each bit is taken out where it is found, so that nothing has to be cleared.
+	eachCode(c.typ, c.few, func(code uint16) {
+		c.total[code]++
+		rank := c.book.rank[code]
+		c.ranks[rank/64] |= 1 << (rank % 64)
+	})
+	ended := false
+	for i, w := range c.ranks {
+		for ; w != 0; w &= w - 1 {
+			rank := 64*i + bits.TrailingZeros64(w)
+			var code uint16
+			if rank < len(c.book.order) {
+				code = c.book.order[rank]
+			} else {
+				code = c.book.other[rank-len(c.book.order)]
+			}
+			n := c.total[code]
+			c.total[code] = 0
+			ended = ended || !yield(code, n)
+		}
+		c.ranks[i] = 0
+	}
 }
 
 func (c *counter) tally(s *Stats) (*moments, distribution) {
-	c.flush()
 	c.levels, c.sums = c.levels[:0], moments{}
 	smallest := c.typ.float.smallestNormal()
 	seed := seedOf(c.typ)
-	for _, code := range c.book.order {
-		n := c.total[code]
-		if n == 0 {
-			continue
-		}
-		s.Fingerprint = s.Fingerprint.plus(codeHash(seed, uint64(code)), n)
+	for code, n := range c.counts {
 		v := float64(c.book.value[code])
-		c.levels = append(c.levels, level{v, n})
+		s.Fingerprint = s.Fingerprint.plus(codeHash(seed, uint64(code)), n)
 		s.Count += n
 		switch {
+		case math.IsInf(v, 1):
+			s.PosInf += n
+			continue
+		case math.IsInf(v, -1):
+			s.NegInf += n
+			continue
+		case v != v:
+			s.NaN += n
+			continue
 		case v == 0:
 			s.Zeros += n
 		case c.typ.kind == kindFloat && math.Abs(v) < smallest:
 			s.Denormals += n
 		}
+		c.levels = append(c.levels, level{v, n})
 		c.sums.addFloat(v, n)
 	}
 	if n := len(c.levels); n > 0 {
 		s.Min, s.Max = c.levels[0].v, c.levels[n-1].v
-	}
-	for _, code := range c.book.other {
-		n := c.total[code]
-		if n == 0 {
-			continue
-		}
-		s.Fingerprint = s.Fingerprint.plus(codeHash(seed, uint64(code)), n)
-		s.Count += n
-		switch v := float64(c.book.value[code]); {
-		case math.IsInf(v, 1):
-			s.PosInf += n
-		case math.IsInf(v, -1):
-			s.NegInf += n
-		default:
-			s.NaN += n
-		}
 	}
 	return &c.sums, distribution{known: true, levels: c.levels}
 }
