@@ -43,6 +43,12 @@ func (d *finder) distributed(dir string, l *listing) error {
 		return nil
 	}
 	meta.chunked = &dcpFile{Distributed: m, files: make(map[string]*File)}
+	if source.Scheme(meta.Path) == "" {
+		meta.chunked.size = src.Size()
+		if meta.chunked.digest, err = digestOf(src, src.Size()); err != nil {
+			return err
+		}
+	}
 	for _, name := range m.Files {
 		f := c.file(name)
 		f.chunks = true
@@ -73,6 +79,12 @@ type dcpFile struct {
 
 	mu   sync.Mutex
 	open map[place]*together // where the chunks of a file are together
+
+	size   int64 // of the metadata, 0 where they are on a server
+	digest uint64
+
+	countOnce sync.Once
+	chunks    int // see many
 }
 
 type place struct {
@@ -130,6 +142,17 @@ func (f *dcpFile) fill(i int, out *Tensor) {
 	out.Offset = -1
 }
 
+// digestSeed is that of digests in one process.
+var digestSeed = maphash.MakeSeed()
+
+// digestOf tells the metadata from others: they are parsed into several times their size.
+func digestOf(src io.ReaderAt, size int64) (uint64, error) {
+	var h maphash.Hash
+	h.SetSeed(digestSeed)
+	_, err := io.Copy(&h, io.NewSectionReader(src, 0, size))
+	return h.Sum64(), err
+}
+
 // metadata are the names of what is not a tensor, and says where it is.
 func (f *dcpFile) metadata() []MetaKV {
 	var list []MetaKV
@@ -140,6 +163,10 @@ func (f *dcpFile) metadata() []MetaKV {
 }
 
 func (f *dcpFile) same(src io.ReaderAt, size int64) (bool, error) {
+	if f.size > 0 {
+		digest, err := digestOf(src, size)
+		return err == nil && size == f.size && digest == f.digest, err
+	}
 	now, err := pytorch.ReadDistributed(src, size)
 	return err == nil && reflect.DeepEqual(now.Tensors, f.Tensors), err
 }
@@ -178,7 +205,7 @@ func (f *dcpFile) validate() []Fault {
 	return list
 }
 
-// maxOpened bounds how many chunks are opened to see that they are what .metadata says.
+// maxOpened bounds how many chunks are opened to see that they are what .metadata says, before they are read.
 const maxOpened = 1_000
 
 // disagreeing opens the chunks on this machine, as far as they are there, and no data of them.
@@ -227,32 +254,78 @@ func (f *dcpFile) data(i int) (*io.SectionReader, error) {
 		if slices.Contains(c.Sizes, 0) {
 			continue
 		}
-		r, err := f.chunk(t, c)
-		if err != nil {
+		if err := f.placed(t, c); err != nil {
 			return nil, err
+		}
+		var r io.ReaderAt = &unopened{f: f, t: t, c: c}
+		if !f.many() {
+			var err error
+			if r, err = f.chunk(t, c); err != nil {
+				return nil, err
+			}
 		}
 		boxes = append(boxes, strided.Box{Offsets: c.Offsets, Sizes: c.Sizes, R: r})
 	}
 	return io.NewSectionReader(strided.NewBoxes(bits/8, t.Shape, boxes), 0, int64(size)), nil
 }
 
+// many reports whether there are more chunks than are opened before they are read.
+func (f *dcpFile) many() bool {
+	f.countOnce.Do(func() {
+		for i := range f.Tensors {
+			f.chunks += len(f.Tensors[i].Chunks)
+		}
+	})
+	return f.chunks > maxOpened
+}
+
+// An unopened is a chunk that is opened when it is read.
+type unopened struct {
+	f *dcpFile
+	t *pytorch.DistributedTensor
+	c *pytorch.Chunk
+
+	once sync.Once
+	r    io.ReaderAt
+	err  error
+}
+
+func (u *unopened) ReadAt(p []byte, off int64) (int, error) {
+	u.once.Do(func() { u.r, u.err = u.f.chunk(u.t, u.c) })
+	if u.err != nil {
+		return 0, u.err
+	}
+	return u.r.ReadAt(p, off)
+}
+
+// broken is what is wrong with a chunk of a tensor.
+func (f *dcpFile) broken(t *pytorch.DistributedTensor, c *pytorch.Chunk, format string, args ...any) error {
+	return &Fault{
+		File: f.files[c.Place.File].Path, Code: string(pytorch.CodeMissingStorage), Severity: Error, Offset: c.Place.Offset, Tensor: t.Name,
+		Detail: fmt.Sprintf("its chunk at %d ", c.Offsets) + fmt.Sprintf(format, args...),
+	}
+}
+
+// placed returns why a chunk is not where the metadata say.
+func (f *dcpFile) placed(t *pytorch.DistributedTensor, c *pytorch.Chunk) error {
+	switch file := f.files[c.Place.File]; {
+	case file.Err != nil:
+		return file.Err
+	case file.Missing || file.src == nil:
+		return f.broken(t, c, "is in %s, which is missing", file.Name)
+	case c.Place.Offset > file.Size || c.Place.Length > file.Size-c.Place.Offset:
+		return f.broken(t, c, "is beyond the end of %s, which has %d bytes", file.Name, file.Size)
+	}
+	return nil
+}
+
 // chunk opens a chunk of a tensor.
 func (f *dcpFile) chunk(t *pytorch.DistributedTensor, c *pytorch.Chunk) (io.ReaderAt, error) {
+	if err := f.placed(t, c); err != nil {
+		return nil, err
+	}
 	file := f.files[c.Place.File]
-	fail := func(format string, args ...any) (io.ReaderAt, error) {
-		return nil, &Fault{
-			File: file.Path, Code: string(pytorch.CodeMissingStorage), Severity: Error, Offset: c.Place.Offset, Tensor: t.Name,
-			Detail: fmt.Sprintf("its chunk at %d ", c.Offsets) + fmt.Sprintf(format, args...),
-		}
-	}
-	switch {
-	case file.Err != nil:
-		return nil, file.Err
-	case file.Missing || file.src == nil:
-		return fail("is in %s, which is missing", file.Name)
-	case c.Place.Offset > file.Size || c.Place.Length > file.Size-c.Place.Offset:
-		return fail("is beyond the end of %s, which has %d bytes", file.Name, file.Size)
-	}
+	fail := func(format string, args ...any) (io.ReaderAt, error) { return nil, f.broken(t, c, format, args...) }
 	var head [DetectBytes]byte
 	if _, err := file.src.ReadAt(head[:], c.Place.Offset); err != nil && err != io.EOF {
 		return nil, err

@@ -2,6 +2,7 @@ package checkpoint_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -150,4 +151,39 @@ func TestDistributedIsWrong(t *testing.T) {
 		t.Errorf("a part of it opens: %v", err)
 	}
 	openOne(t, filepath.Join(dir, ".metadata"))
+}
+
+// Of a checkpoint of many chunks each is opened when it is read, and says then what is wrong with it.
+func TestManyChunks(t *testing.T) {
+	var d torchtest.Distributed
+	for i := range 1001 {
+		d.Tensors = append(d.Tensors, torchtest.NewSharded(fmt.Sprint("w", i), "float32", []int{2}, 0, 1))
+	}
+	files := d.Files()
+	data := files["__0_0.distcp"] // whose last 22 bytes are the end record of the last chunk
+	copy(data[len(data)-22:], "none")
+	dir := writeAll(t, files)
+	c := openOne(t, dir)
+	for i := range c.Len() {
+		r, err := c.Data(i)
+		if err != nil {
+			t.Fatalf("%s is opened: %v", c.At(i).Name, err)
+		}
+		got, err := io.ReadAll(r)
+		if last := i == c.Len()-1; last != (err != nil) || last && !strings.Contains(err.Error(), "its chunk at [0] cannot be read") {
+			t.Errorf("%s: %v", c.At(i).Name, err)
+		} else if !last && !bytes.Equal(got, d.Tensors[i].Data) {
+			t.Errorf("%s: %x", c.At(i).Name, got)
+		}
+	}
+	meta := files[checkpoint.DistributedIndex]
+	for change, want := range map[string]bool{"": true, "w7": false} {
+		now := bytes.Clone(meta)
+		if i := bytes.Index(now, []byte(change)); change != "" {
+			now[i] ^= 1
+		}
+		if same, err := c.Files[0].Same(bytes.NewReader(now), int64(len(now))); same != want || err != nil {
+			t.Errorf("changed at %q: same %t, %v", change, same, err)
+		}
+	}
 }
