@@ -319,24 +319,21 @@ func (v *Conversion) unite(sources []*checkpoint.Checkpoint) error {
 	}
 	v.Source = u
 	v.orphans, v.instead = make(map[string]string), make(map[string]bool)
-	v.scalesOfPassed(passed)
 	return v.otherForms(sources, prefer)
 }
 
-// otherForms leaves out weights that another source has in another form, under another name: as numbers or packed. Both
-// would be of one module, and a loader reads either.
+// otherForms leaves out quantised weights that another source's count instead of, with all that belongs to them, and
+// weights that another source has in another form, under another name: as numbers or packed. Both would be of one module,
+// and a loader reads either.
 func (v *Conversion) otherForms(sources []*checkpoint.Checkpoint, prefer checkpoint.Prefer) error {
-	packed := make(map[string]bool) // modules with a weight in codes
+	quantised := make(map[string]bool) // modules
 	for _, c := range sources {
 		for _, t := range c.All() {
-			if is, _ := quant.Leaf(t.Name); is && v.isChosen(t.Name) {
+			if packed, beside := quant.Leaf(t.Name); packed && v.isChosen(t.Name) || beside {
 				module, _, _ := quant.Split(t.Name)
-				packed[module] = true
+				quantised[module] = true
 			}
 		}
-	}
-	if len(packed) == 0 {
-		return nil
 	}
 	type form struct {
 		of   *checkpoint.Checkpoint
@@ -347,7 +344,7 @@ func (v *Conversion) otherForms(sources []*checkpoint.Checkpoint, prefer checkpo
 		for _, t := range c.All() {
 			module, leaf, known := quant.Split(t.Name)
 			isPacked, _ := quant.Leaf(t.Name)
-			if !packed[module] || known && leaf != "weight" && !isPacked || !v.isChosen(t.Name) {
+			if !quantised[module] || known && leaf != "weight" && !isPacked || !v.isChosen(t.Name) {
 				continue
 			}
 			if forms[module] == nil {
@@ -358,6 +355,7 @@ func (v *Conversion) otherForms(sources []*checkpoint.Checkpoint, prefer checkpo
 	}
 	clashes := 0
 	var first [2]form
+	losers := make(map[*checkpoint.Checkpoint]map[string]form) // by their modules, with what counts
 	for _, module := range modules {
 		list := forms[module]
 		counts := list[0]
@@ -365,30 +363,69 @@ func (v *Conversion) otherForms(sources []*checkpoint.Checkpoint, prefer checkpo
 			counts = list[len(list)-1]
 		}
 		for _, f := range list {
-			if f.of == counts.of || has(counts.of, f.name) {
+			if f.of == counts.of {
+				continue
+			}
+			if losers[f.of] == nil {
+				losers[f.of] = make(map[string]form)
+			}
+			losers[f.of][module] = counts
+			if has(counts.of, f.name) {
 				continue
 			}
 			if clashes++; clashes == 1 {
 				first = [2]form{counts, f}
 			}
 			v.orphans[f.name] = fmt.Sprintf("%s has this weight as %s, and counts instead of %s", counts.of.Path, counts.name, f.of.Path)
-			if isPacked, _ := quant.Leaf(f.name); !isPacked {
-				continue
-			}
-			v.instead[counts.name] = true
-			for _, t := range f.of.All() {
-				if m, _, _ := quant.Split(t.Name); m == module && t.Name != f.name && !has(counts.of, t.Name) {
-					if _, beside := quant.Leaf(t.Name); beside {
-						v.orphans[t.Name] = besidePassed(counts.of)
-					}
-				}
+			if isPacked, _ := quant.Leaf(f.name); isPacked {
+				v.instead[counts.name] = true
 			}
 		}
 	}
 	if clashes > 0 && prefer == checkpoint.PreferNone {
 		return fmt.Errorf("%s %s in several of the sources in several forms, the first being %q in %s and %q in %s; --prefer first or last says which counts, and --match or --exclude choose others", plural.Of(clashes, "weight"), plural.Verb(clashes, "are"), first[0].name, first[0].of.Path, first[1].name, first[1].of.Path)
 	}
+	for _, c := range sources {
+		by := losers[c]
+		if by == nil {
+			continue
+		}
+		besideWeights(c, func(module string) bool { _, ok := by[module]; return ok }, func(module, name string) {
+			// What the source that counts has under the same name counts as well.
+			if counts := by[module]; !has(counts.of, name) && v.orphans[name] == "" {
+				v.orphans[name] = fmt.Sprintf("its weight is left out, as that of %s counts instead", counts.of.Path)
+				v.instead[counts.name] = true
+			}
+		})
+	}
 	return nil
+}
+
+// besideWeights finds what belongs to the quantised weights of some modules of a source, besides the weights.
+func besideWeights(c *checkpoint.Checkpoint, of func(module string) bool, leave func(module, name string)) {
+	s := quant.NewSurvey(0)
+	var names []string
+	for _, t := range c.All() {
+		module, _, known := quant.Split(t.Name)
+		if !of(module) {
+			continue
+		}
+		s.Add(t.Name, t.DType, t.Shape)
+		names = append(names, t.Name)
+		if _, beside := quant.Leaf(t.Name); known && beside {
+			leave(module, t.Name)
+		}
+	}
+	for _, m := range s.Report(nil).Modules {
+		if m.Scheme == nil || m.Scheme.Name == quant.Cast {
+			continue
+		}
+		for i := range m.Tensors {
+			if i != m.WeightAt() {
+				leave(m.Name, names[m.Index(&m.Tensors[i])])
+			}
+		}
+	}
 }
 
 func (v *Conversion) isChosen(name string) bool { return v.opts.Select == nil || v.opts.Select(name) }
@@ -396,11 +433,6 @@ func (v *Conversion) isChosen(name string) bool { return v.opts.Select == nil ||
 func has(c *checkpoint.Checkpoint, name string) bool {
 	_, ok := c.Lookup(name)
 	return ok
-}
-
-// besidePassed is why what belongs to a weight is left out.
-func besidePassed(by *checkpoint.Checkpoint) string {
-	return fmt.Sprintf("its weight is left out, as that of %s counts instead", by.Path)
 }
 
 // shareFiles reports whether two checkpoints are of the same files, whatever these are called.
@@ -413,39 +445,6 @@ func shareFiles(a, b *checkpoint.Checkpoint) bool {
 		paths = append(paths, f.Path)
 	}
 	return slices.ContainsFunc(a.Files, func(f *checkpoint.File) bool { return txn.SameFile(f.Path, paths...) })
-}
-
-// scalesOfPassed finds what belongs to quantised weights that another source's count instead of: those are not
-// scaled by it. Where that source has one of the same name, it counts as well.
-func (v *Conversion) scalesOfPassed(passed []checkpoint.Passed) {
-	type module struct {
-		of   *checkpoint.Checkpoint
-		name string
-	}
-	instead, weights := make(map[module]*checkpoint.Checkpoint), make(map[module]string)
-	names := make(map[string]bool, len(passed))
-	for _, p := range passed {
-		names[p.Name] = true
-		packed, _ := quant.Leaf(p.Name)
-		name, leaf, ok := quant.Split(p.Name)
-		if v.opts.Select != nil && !v.opts.Select(p.Name) || ok && leaf != "weight" && !packed {
-			continue
-		}
-		instead[module{p.Of, name}] = p.By
-		weights[module{p.Of, name}] = p.Name
-	}
-	for _, c := range v.Source.Of {
-		for _, t := range c.All() {
-			name, _, ok := quant.Split(t.Name)
-			if _, beside := quant.Leaf(t.Name); !ok || !beside || names[t.Name] {
-				continue
-			}
-			if by := instead[module{c, name}]; by != nil {
-				v.orphans[t.Name] = besidePassed(by)
-				v.instead[weights[module{c, name}]] = true
-			}
-		}
-	}
 }
 
 // choose makes the items of the tensors that are chosen.

@@ -2,6 +2,7 @@ package inspect_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,5 +213,69 @@ func TestNeedHasDocuments(t *testing.T) {
 	}
 	if v.Job.Need != written || len(entries) != 3 {
 		t.Errorf("%d bytes are needed, and %d were written in %d files", v.Job.Need, written, len(entries))
+	}
+}
+
+// Of a weight that several sources have in several forms, the result has all tensors of the one that counts, and none of
+// the others.
+func TestFormsOfOneWeight(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name, "model.safetensors") }
+	forms := map[string]string{
+		"packed": "l.0.up.weight_packed I32 [8,32]\nl.0.up.weight_scale F32 [8,2]\nl.0.up.weight_shape I64 [2] values=8,256",
+		"plain":  "l.0.up.weight BF16 [8,256]",
+		"fp8":    "l.0.up.weight F8_E4M3 [8,256]\nl.0.up.weight_scale F32 [8,1]",
+		"gptq":   "l.0.up.qweight I32 [32,8]\nl.0.up.qzeros I32 [2,1]\nl.0.up.scales F16 [2,8]",
+		"mlx":    "l.0.up.weight U32 [8,32]\nl.0.up.scales BF16 [8,4]\nl.0.up.biases BF16 [8,4]",
+	}
+	names := slices.Sorted(maps.Keys(forms))
+	for _, name := range names {
+		weights(t, path(name), "tensor "+strings.ReplaceAll(forms[name], "\n", "\ntensor ")+"\ntensor of."+name+" F32 [2]\n")
+	}
+	pairs := 0
+	for _, a := range names {
+		for _, b := range names {
+			for _, c := range append(names, "") {
+				list := []string{a, b, c}
+				if c == "" {
+					list = list[:2]
+				}
+				if a == b || c == a || c == b {
+					continue
+				}
+				pairs++
+				for prefer, counts := range map[checkpoint.Prefer]string{checkpoint.PreferFirst: list[0], checkpoint.PreferLast: list[len(list)-1]} {
+					var sources []*checkpoint.Checkpoint
+					var want []string
+					for _, name := range list {
+						sources = append(sources, open(t, path(name)))
+						want = append(want, "of."+name+" F32 [2]")
+					}
+					for _, line := range strings.Split(forms[counts], "\n") {
+						line, _, _ = strings.Cut(line, " values")
+						want = append(want, line)
+					}
+					v, err := inspect.Convert(t.Context(), sources, &inspect.ConvertOptions{Prefer: prefer})
+					if err != nil {
+						t.Fatal(err)
+					}
+					var got []string
+					for tensor := range v.All() {
+						got = append(got, fmt.Sprintf("%s %s %s", tensor.Name, tensor.DType, strings.ReplaceAll(fmt.Sprint(tensor.Shape), " ", ",")))
+					}
+					slices.Sort(got)
+					slices.Sort(want)
+					if !slices.Equal(got, want) {
+						t.Errorf("%q, of which %s counts, give\n%q, want\n%q", list, counts, got, want)
+					}
+					if err := v.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}
+	}
+	if pairs < 80 {
+		t.Errorf("%d lists", pairs)
 	}
 }
