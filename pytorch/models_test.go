@@ -17,6 +17,7 @@ func TestModel(t *testing.T) {
 		return tt.D(prefix+"0.weight", tt.NewTensor("float32", 1, 2), prefix+"0.bias", tt.NewTensor("float32", 2, 2))
 	}
 	large := tt.NewTensor("float32", 4, 3)
+	states := func() *tt.Tensor { return tt.NewTensor("uint8", 5, 16) }
 	tests := []struct {
 		name   string
 		root   any
@@ -32,6 +33,9 @@ func TestModel(t *testing.T) {
 		{"a number in a tree of parameters", tt.D("visual", tt.D("w", large), "logit_scale", number()), "", "visual.w logit_scale", "", ""},
 		{"what is no state dict beside one", tt.D("statistics", tt.D("mean", large), "model_state_dict", weights("")), "model_state_dict", "0.weight 0.bias", "statistics", ""},
 		{"the state of a generator of random numbers", tt.D("model", weights(""), "rng_state", large), "model", "0.weight 0.bias", "rng_state", ""},
+		{"states of generators under other names", tt.D("model", weights(""), "rng", tt.D("torch", states(), "cuda", tt.List{states(), states()}), "cuda_rng_state_all", tt.List{states()}, "generator_state", states(), "dataloader", tt.D("sampler", states())), "model", "0.weight 0.bias", "rng cuda_rng_state_all generator_state dataloader", ""},
+		{"a module with such a name", tt.D("model", tt.D("generator", weights("g.")), "rng_encoder", weights("r.")), "", "model.generator.g.0.weight model.generator.g.0.bias rng_encoder.r.0.weight rng_encoder.r.0.bias", "", "model rng_encoder"},
+		{"bytes that are weights", tt.D("a", weights(""), "absmax", states()), "", "a.0.weight a.0.bias absmax", "", ""},
 		{"a model and its average", tt.D("net", weights(""), "net_ema", weights(""), "optimizer", tt.D("state", tt.D(0, large))), "", "net.0.weight net.0.bias net_ema.0.weight net_ema.0.bias", "optimizer", "net net_ema alike"},
 		{"two models of a checkpoint", tt.D("checkpoint", tt.D("generator", weights("g."), "discriminator", weights("d."))), "checkpoint", "generator.g.0.weight generator.g.0.bias discriminator.d.0.weight discriminator.d.0.bias", "", "checkpoint.generator checkpoint.discriminator"},
 		{"modules of a tree", tt.D("enc", tt.D("w", large), "dec", tt.D("w", large)), "", "enc.w dec.w", "", ""},

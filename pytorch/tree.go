@@ -632,7 +632,35 @@ var trainersKeys = map[string]bool{
 
 // isTrainers reports whether a value is a trainer's, and no weight that has such a name.
 func (w *walker) isTrainers(key string, v Value) bool {
-	return trainersKeys[key] && (isContainer(v) && !isTensor(v) && !w.isModules(v) || isTensor(v) && strings.Contains(key, "rng_state"))
+	return isRandomKey(key) && w.isRandom(v) || trainersKeys[key] && (isContainer(v) && !isTensor(v) && !w.isModules(v) || isTensor(v) && strings.Contains(key, "rng_state"))
+}
+
+// isRandomKey reports whether a key may be that of the states of generators of random numbers, which has as many
+// names as there are trainers: rng, cpu_rng_state, cuda_rng_state_all, generator_state, dataloader.
+func isRandomKey(key string) bool {
+	key = strings.ToLower(key)
+	for _, part := range []string{"rng", "random", "generator", "sampler", "dataloader", "data_loader"} {
+		if strings.Contains(key, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// isRandom reports whether all tensors of a value are runs of bytes, as states of generators are
+// (torch.get_rng_state).
+func (w *walker) isRandom(v Value) bool {
+	if t := tensorOf(v); t != nil {
+		return t.DType == "uint8" && len(t.Shape) == 1
+	}
+	if isTensor(v) {
+		return false
+	}
+	all := holds(v)
+	w.enter(v, func(_ string, child Value) {
+		all = all && (!holds(child) && !isTensor(child) || w.isRandom(child))
+	})
+	return all
 }
 
 func (w *walker) isBeside(key string, v Value) bool {
