@@ -231,6 +231,7 @@ func runConvert(ctx context.Context, p *program, o *convertOptions, paths []stri
 	defer saveMemory()()
 	v, err := inspect.Convert(ctx, sources, opts)
 	if err != nil {
+		in.noteDanger(p)
 		if _, ok := errors.AsType[*inspect.UnidentifiedError](err); ok && opts.Names.To == "" {
 			err = fmt.Errorf("%w; --keep-names writes them as they are, and --map FILE gives others", err)
 		} else {

@@ -132,6 +132,7 @@ func TestTorchNotes(t *testing.T) {
 		z.Members = append(z.Members, &torchtest.Member{Name: "archive/DATA.PKL", Data: []byte("\x80\x02cposix\nsystem\n(X\x01\x00\x00\x00xtR.")})
 	})
 	expect(t, said(t, exitOK, "ls", twins), "loading it with torch.load calls posix.system by REDUCE", `"archive/data.pkl" and "archive/DATA.PKL", which differ in case alone`)
+	expect(t, said(t, exitFailed, "convert", twins, "-o", out), "loading it with torch.load calls posix.system by REDUCE", "cannot be known")
 	if text := said(t, exitFindings, "check", twins); strings.Contains(text, "does not read") {
 		t.Errorf("one of two is said not to be read:\n%s", text)
 	}

@@ -143,12 +143,19 @@ func (in *inputs) say(p *program, errs []error) {
 	}
 }
 
-// noteBeside says what the files hold beside what is listed of them.
-func (in *inputs) noteBeside(p *program) {
+// noteDanger says what loading the files would do.
+func (in *inputs) noteDanger(p *program) {
 	for _, c := range in.Checkpoints {
 		if danger := inspect.DangerText(c); danger != "" {
 			p.note("%s: loading it with %s %s; 'wtinspect check' says more", c.Path, inspect.LoaderText(c), danger)
 		}
+	}
+}
+
+// noteBeside says what the files hold beside what is listed of them.
+func (in *inputs) noteBeside(p *program) {
+	in.noteDanger(p)
+	for _, c := range in.Checkpoints {
 		if n := len(c.Metadata()); c.Format == checkpoint.PyTorch && c.Len() == 0 && n > 0 {
 			p.note("%s: there is no tensor; 'wtinspect meta show' lists %s", c.Path, counted(n, "value"))
 		}
