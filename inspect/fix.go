@@ -104,9 +104,13 @@ func Fix(ctx context.Context, ref string, opts *FixOptions) (*FixResult, error) 
 		f.result.Written = &opts.Output
 		err = f.copy(ctx, ref)
 	default:
-		var planned []*fix.Fix
-		planned, err = f.plan(ctx, ref)
-		f.tell(planned)
+		err = f.plan(ctx, ref, func(planned []*fix.Fix) error {
+			f.tell(planned)
+			return nil
+		})
+		if err != nil {
+			f.tell(nil)
+		}
 	}
 	return f.result, err
 }
@@ -141,13 +145,24 @@ func (f *fixing) recover(ctx context.Context, ref string) error {
 	})
 }
 
-// plan finds what there is to fix at a path, and what is left there.
-func (f *fixing) plan(ctx context.Context, ref string) ([]*fix.Fix, error) {
+// plan finds what there is to fix at a path, and what is left there, and hands the fixes to do while the release
+// is open: they read it again, as GGUF's values are.
+func (f *fixing) plan(ctx context.Context, ref string, do func([]*fix.Fix) error) error {
 	rel, err := open(ctx, ref, &checkpoint.Options{Workers: f.opts.Workers})
 	if rel == nil {
-		return nil, err
+		return err
 	}
 	defer rel.Close()
+	fixes, err := f.find(ctx, rel)
+	if err != nil {
+		return err
+	}
+	return do(fixes)
+}
+
+// find finds what there is to fix in a release, and what is left there.
+func (f *fixing) find(ctx context.Context, rel *checkpoint.Release) ([]*fix.Fix, error) {
+	var err error
 	if f.how == nil {
 		if f.how, f.settings, err = f.opts.rules(ctx, rel.Dir); err != nil {
 			return nil, err
@@ -175,23 +190,34 @@ func (f *fixing) plan(ctx context.Context, ref string) ([]*fix.Fix, error) {
 // carryOut makes one fix after the other, and looks again after each: a fix can
 // bring to light what another is for.
 func (f *fixing) carryOut(ctx context.Context, ref string) error {
-	for {
-		fixes, err := f.plan(ctx, ref)
-		if err != nil || len(fixes) == 0 {
-			return err
-		}
-		x := fixes[0]
-		if slices.ContainsFunc(f.made, func(d *fix.Fix) bool { return d.What == x.What && slices.Equal(d.Rules, x.Rules) }) {
-			return fmt.Errorf("%s: to %s did not take away what %s found", ref, x.What, strings.Join(x.Rules, " and "))
-		}
-		err = f.guard(func() error {
-			return x.Run(ctx, &fix.Options{Force: f.opts.Force, Progress: f.opts.Progress})
+	for more := true; more; {
+		more = false
+		err := f.plan(ctx, ref, func(fixes []*fix.Fix) error {
+			if more = len(fixes) > 0; !more {
+				return nil
+			}
+			return f.makeOne(ctx, ref, fixes[0])
 		})
 		if err != nil {
-			return fmt.Errorf("to %s: %w", x.What, err)
+			return err
 		}
-		f.made = append(f.made, x)
 	}
+	return nil
+}
+
+// makeOne makes a fix that was not made yet.
+func (f *fixing) makeOne(ctx context.Context, ref string, x *fix.Fix) error {
+	if slices.ContainsFunc(f.made, func(d *fix.Fix) bool { return d.What == x.What && slices.Equal(d.Rules, x.Rules) }) {
+		return fmt.Errorf("%s: to %s did not take away what %s found", ref, x.What, strings.Join(x.Rules, " and "))
+	}
+	err := f.guard(func() error {
+		return x.Run(ctx, &fix.Options{Force: f.opts.Force, Progress: f.opts.Progress})
+	})
+	if err != nil {
+		return fmt.Errorf("to %s: %w", x.What, err)
+	}
+	f.made = append(f.made, x)
+	return nil
 }
 
 // copy fixes a copy, which takes its name when it is whole.
