@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/adapt"
@@ -99,25 +100,75 @@ func (m *model) fitTo(ctx context.Context, base *checkpoint.Release) *fit {
 		return nil
 	}
 	beside, _ := adapt.Model(ctx, m.Checkpoint)
-	a := identify.ReadAdapter(slices.Collect(adapt.Tensors(m.Checkpoint)), beside, nil)
+	tensors := slices.Collect(adapt.Tensors(m.Checkpoint))
+	a := identify.ReadAdapter(tensors, beside, nil)
 	if a == nil {
 		return nil
 	}
-	f := &fit{Fit: Fit{Checkpoint: m.Path, Base: base.Path}}
 	var models []*baseModel
 	for _, c := range base.Checkpoints {
-		models = append(models, readBase(ctx, c))
+		models = append(models, readBase(ctx, c)...)
 	}
-	for _, c := range a.Components {
-		f.component(a, c, models)
+	measure := func(a *identify.Adapter) *fit {
+		f := &fit{Fit: Fit{Checkpoint: m.Path, Base: base.Path}}
+		for _, c := range a.Components {
+			f.component(a, c, models)
+		}
+		return f
 	}
-	return f
+	best := measure(a)
+	// The names of an adapter may be those of several models, and the base says of which it is.
+	for _, conv := range related(models) {
+		if best.Targets == best.Modules {
+			break
+		}
+		if a := identify.ReadAdapter(tensors, beside, conv); a != nil {
+			if f := measure(a); f.Targets > best.Targets {
+				best = f
+			}
+		}
+	}
+	return best
 }
 
-func readBase(ctx context.Context, c *checkpoint.Checkpoint) *baseModel {
-	b := &baseModel{targets: make(map[string]target)}
-	b.model, _ = adapt.Model(ctx, c)
+// related are the conventions of the models of a base, and others that have a family in common with one.
+func related(models []*baseModel) []*convention.Convention {
+	var list []*convention.Convention
+	for _, c := range convention.All() {
+		if slices.ContainsFunc(models, func(b *baseModel) bool {
+			return b.conv != nil && slices.ContainsFunc(b.conv.Families, c.HasFamily)
+		}) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// readBase reads the model of a checkpoint, and those below further prefixes: the text encoders of a file with all of an
+// image model, which adapters change as well.
+func readBase(ctx context.Context, c *checkpoint.Checkpoint) []*baseModel {
+	model, _ := adapt.Model(ctx, c)
 	tensors := slices.Collect(adapt.Tensors(c))
+	main, parts := readModel(tensors, "", model)
+	list := []*baseModel{main}
+	for _, p := range parts {
+		var below []convention.Named
+		for _, t := range tensors {
+			if name, ok := strings.CutPrefix(t.Name, p.Prefix); ok && p.Prefix != "" {
+				t.Name = name
+				below = append(below, t)
+			}
+		}
+		if part, _ := readModel(below, p.Prefix, &convention.Model{}); part.conv != nil {
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
+// readModel reads a model whose names begin with a prefix, which is cut off, and says what is below others in it.
+func readModel(tensors []convention.Named, prefix string, model *convention.Model) (*baseModel, []identify.Part) {
+	b := &baseModel{model: model, targets: make(map[string]target)}
 	r := identify.Read(slices.Values(tensors), b.model)
 	places := make([]identify.Place, len(tensors))
 	if b.conv, _ = convention.Lookup(r.Convention); b.conv != nil {
@@ -134,10 +185,10 @@ func readBase(ctx context.Context, c *checkpoint.Checkpoint) *baseModel {
 			}
 		}
 		if old, twice := b.targets[name]; !twice || old.shape == nil {
-			b.targets[name] = target{t.Name, shape}
+			b.targets[name] = target{prefix + t.Name, shape}
 		}
 	}
-	return b
+	return b, r.Parts
 }
 
 // component looks for the modules of one part of a pipeline in the model of the
@@ -164,12 +215,13 @@ func (f *fit) component(a *identify.Adapter, c *identify.Component, models []*ba
 			case !ok:
 				now.absent = append(now.absent, misfit{first, fmt.Sprintf("changes a module that %s does not have%s", f.Base, cmp.Or(w.why, why))})
 				continue
-			case t.shape != nil && w.shape != nil && !sameMatrix(t.shape, w.shape):
+			case t.shape != nil && w.shape != nil && !sameMatrix(t.shape, w.shape) && !(w.moved && isPart(w.shape, t.shape)):
 				now.misshapen = append(now.misshapen, misfit{first, fmt.Sprintf("changes a module of %s, and %s has %s of %s", shapeText(w.shape), f.Base, t.name, shapeText(t.shape))})
 			}
 			now.found++
 		}
-		if best == nil || now.found > best.found {
+		// Two text encoders have the same names, and other widths.
+		if best == nil || cmp.Or(cmp.Compare(now.found-len(now.misshapen), best.found-len(best.misshapen)), cmp.Compare(now.found, best.found)) > 0 {
 			best = now
 		}
 	}
@@ -191,11 +243,44 @@ func sameMatrix(weight, change []uint64) bool {
 	return len(weight) != 2 || slices.Equal(weight, change)
 }
 
+// isPart reports whether a matrix is some of the rows of another one that are fused, such as a query among query, key and
+// value.
+func isPart(part, whole []uint64) bool {
+	return len(part) == 2 && len(whole) == 2 && part[1] == whole[1] && part[0] > 0 && whole[0] > part[0] && whole[0]%part[0] == 0
+}
+
+// siblings are weights beside those that change, in the same part of a block: the base may have them in one. Their
+// shapes are not known, and taken to be alike.
+func siblings(c *identify.Component, changed map[string]int, wants []want) (list []convention.Named) {
+	seen := make(map[string]bool)
+	tensors := c.Convention.Tensors()
+	for i := range c.Modules {
+		p := c.Places[i]
+		if p.Tensor == nil {
+			continue
+		}
+		part := p.Tensor.Module[:strings.LastIndexByte(p.Tensor.Module, '.')+1]
+		for k := range tensors {
+			t := &tensors[k]
+			if rest, ok := strings.CutPrefix(t.Role, part); !ok || part == "" || strings.Count(rest, ".") != 1 || !strings.HasSuffix(rest, ".weight") {
+				continue
+			}
+			name, ok := t.Pattern.Format(p.Index)
+			if _, own := changed[name]; ok && !own && !seen[name] {
+				seen[name] = true
+				list = append(list, convention.Named{Name: name, Shape: wants[i].shape})
+			}
+		}
+	}
+	return list
+}
+
 // A want is what the base would call a module, and why it has no name for it.
 type want struct {
 	name  string
 	shape []uint64
 	why   string
+	moved bool // the base may hold it with others in one
 }
 
 // wanted says what a base calls the modules of a component, and why it has names
@@ -228,6 +313,7 @@ func wanted(a *identify.Adapter, c *identify.Component, b *baseModel) (out []wan
 	if c.Convention == b.conv {
 		return out, ""
 	}
+	named = append(named, siblings(c, at, out)...)
 	conv, err := convert.Between(c.Convention, b.conv, slices.Values(named), b.model)
 	for i := range out {
 		out[i].name = ""
@@ -244,8 +330,11 @@ func wanted(a *identify.Adapter, c *identify.Component, b *baseModel) (out []wan
 		shapes := make([][]uint64, len(mv.From))
 		known := true
 		for k, name := range mv.From {
-			shapes[k] = out[at[name]].shape
-			known = known && shapes[k] != nil
+			i, ok := at[name]
+			if ok {
+				shapes[k] = out[i].shape
+			}
+			known = known && ok && shapes[k] != nil
 		}
 		if known {
 			if shapes, err = tensorop.Shapes(mv.Ops, shapes); err != nil || len(shapes) != len(mv.To) {
@@ -254,8 +343,11 @@ func wanted(a *identify.Adapter, c *identify.Component, b *baseModel) (out []wan
 		}
 		for _, name := range mv.From {
 			// A module that is fused or split has its place in the first.
-			i := at[name]
-			out[i] = want{name: mv.To[0]}
+			i, ok := at[name]
+			if !ok {
+				continue // which does not change
+			}
+			out[i] = want{name: mv.To[0], moved: true}
 			if known {
 				out[i].shape = shapes[0]
 			}
