@@ -316,7 +316,7 @@ func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 			return refuse("it is of the architecture %q, and the tensors are named as in %s", architecture, orNone(got.Convention))
 		}
 	}
-	if err := v.agrees(architecture, refuse); err != nil {
+	if err := v.agrees(architecture, like); err != nil {
 		return err
 	}
 	layers, vocabulary := int64(0), uint64(0)
@@ -427,9 +427,16 @@ func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
 func isEpsilon(key string) bool { return strings.HasSuffix(key, "_epsilon") }
 
 // agrees refuses key/values of which llama.cpp's converter would have written others for the model.
-func (v *Conversion) agrees(architecture string, refuse func(format string, args ...any) error) error {
+func (v *Conversion) agrees(architecture string, like *checkpoint.Checkpoint) error {
 	if v.likeModel {
 		return nil
+	}
+	refuse := func(format string, args ...any) error {
+		how := sameModel
+		if !v.isGGUF() {
+			how += ", or correct config.json if that is wrong"
+		}
+		return unlike(like, how, format, args...)
 	}
 	model := v.opts.Names.Model
 	for _, n := range convention.GGUFNumbers(architecture) {
@@ -455,17 +462,21 @@ func (v *Conversion) agrees(architecture string, refuse func(format string, args
 		case !known && n.ByDefault && model.Type != "":
 			here, known = n.Default(model)
 		}
-		if !ok || !known || there.List && !here.List || sameNumbers(there, here, n.Type) {
+		if !ok || !known || there.List && !here.List && among(there, here, n.Type) || sameNumbers(there, here, n.Type) {
 			continue
 		}
 		a, b := textOf(there, n.Type), textOf(here, n.Type)
 		switch {
+		case n.Harmless && !v.isGGUF():
+			v.note("%s is %s in %s, and %s is %s in config.json: the former counts", key, a, like.Path, n.Name(model), b)
+		case n.Harmless:
 		case v.isGGUF():
 			return refuse("%s is %s there and %s here", key, a, b)
 		case worked:
-			return refuse("%s is %s there, and %s is what llama.cpp's converter makes of config.json", key, a, b)
+			return refuse("%s is %s there and %s here, as llama.cpp's converter makes it of config.json", key, a, b)
+		default:
+			return refuse("%s is %s there and %s here, by %s in config.json", key, a, b, n.Name(model))
 		}
-		return refuse("%s is %s there and %s here", n.Name(model), a, b)
 	}
 	return nil
 }
@@ -525,6 +536,13 @@ func sameNumbers(a, b convention.GGUFValue, kind string) bool {
 		}
 	}
 	return true
+}
+
+// among reports whether one number is that of some layer: which layers have it, a formula does not say.
+func among(list, one convention.GGUFValue, kind string) bool {
+	return slices.ContainsFunc(list.Numbers, func(n float64) bool {
+		return sameNumbers(convention.GGUFValue{Numbers: []float64{n}}, one, kind)
+	})
 }
 
 // textOf prints a value as it is stored.
@@ -596,7 +614,17 @@ func (v *Conversion) keyless(architecture string) {
 		if known {
 			without = "llama.cpp computes with " + textOf(usual, n.Type)
 		}
-		v.note("config.json has %s %s, and GGUF files of %s have no key for it: %s", n.Name(model), textOf(number, n.Type), architecture, without)
+		name := n.Name(model)
+		if below, ok := strings.CutPrefix(name, "rope."); ok {
+			name = "rope_scaling of " + below
+		}
+		v.note("config.json has %s %s, and GGUF files of %s have no key for it: %s", name, textOf(number, n.Type), architecture, without)
+	}
+	if odd, ok := model.Text("rope_scaling"); ok {
+		v.note("rope_scaling in config.json is %s and no object, and nothing is made of it: llama.cpp computes without it", strings.Join(odd, ", "))
+	}
+	if kind, ok := model.Text("rope.type"); ok && !convention.KnownScaling(kind[0]) {
+		v.note("rope_scaling in config.json is of type %q, which is not known here, and nothing is made of it: llama.cpp computes without it", kind[0])
 	}
 }
 
@@ -642,6 +670,7 @@ func (v *Conversion) judge(ctx context.Context) error {
 		part = v.Unchosen > 0 || slices.ContainsFunc(before.Findings, func(f check.Finding) bool { return f.Severity == checkpoint.Error })
 	}
 	var found []string
+	keyless := false
 	for i := range report.Findings {
 		f := &report.Findings[i]
 		text := f.Message
@@ -652,6 +681,7 @@ func (v *Conversion) judge(ctx context.Context) error {
 		switch {
 		case f.Severity == checkpoint.Error && !part:
 			found = append(found, text)
+			keyless = keyless || f.Rule.ID == "WT351"
 		case described && f.Severity != checkpoint.Info && v.Unchosen == 0:
 			v.note("config.json stays: %s", text)
 		}
@@ -672,6 +702,8 @@ func (v *Conversion) judge(ctx context.Context) error {
 		how = wholeModel
 	} else if v.likeModel {
 		how = "name a GGUF file of the same model, or with --config FILE a config.json that has the number"
+	} else if keyless && !v.isGGUF() {
+		how = "name a GGUF file of the same model that has it, or add the number to config.json"
 	}
 	return unlike(v.opts.Like, how, "%s", reasons)
 }

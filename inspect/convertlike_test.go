@@ -276,6 +276,18 @@ rope.scaling.original_context_length u32 16, rope.scaling.yarn_log_multiplier f3
 		"feed_forward_length u32 48, attention.head_count u32 4, rope.dimension_count u32 8, rope.scaling.original_context_length u32 16, attention.sliding_window u32 32",
 	},
 	{
+		"phi3-hf", "phi3-gguf", `"rms_norm_eps": 1e-5, "max_position_embeddings": 64, "original_max_position_embeddings": 16, "rope_scaling": {"type": "longrope"}`,
+		"feed_forward_length u32 48, attention.head_count u32 4, rope.scaling.original_context_length u32 16, rope.scaling.attn_factor f32 1.2247449", // sqrt(1 + ln 4 / ln 16)
+	},
+	{
+		"llama-hf", "minicpm-gguf", `"rms_norm_eps": 1e-5, "scale_emb": 12, "dim_model_base": 16, "scale_depth": 1.0`,
+		"feed_forward_length u32 48, attention.head_count u32 4, embedding_scale f32 12, residual_scale f32 0.70710677, logit_scale f32 2", // 1 / sqrt 2
+	},
+	{
+		"stablelm-hf", "stablelm-gguf", `"layer_norm_eps": 1e-5, "partial_rotary_factor": 0.5, "use_parallel_residual": true`,
+		"feed_forward_length u32 48, attention.head_count u32 4, rope.dimension_count u32 4, use_parallel_residual bool true",
+	},
+	{
 		"mamba-hf", "mamba-gguf", `"layer_norm_epsilon": 1e-5, "state_size": 16, "conv_kernel": 4, "time_step_rank": 2`,
 		"feed_forward_length u32 0, attention.head_count u32 0, ssm.conv_kernel u32 4, ssm.inner_size u32 48, ssm.state_size u32 16, ssm.time_step_rank u32 2",
 	},
@@ -326,7 +338,7 @@ func TestConvertLikeOwnNumbers(t *testing.T) {
 				n++
 				like := filepath.Join(dir, fmt.Sprint(n, ".gguf"))
 				text := "format gguf\nkv general.architecture str " + architecture + "\nkv tokenizer.ggml.model str none\n"
-				for _, key := range append(keys, "context_length u32 64", "embedding_length u32 32", "block_count u32 2", "attention.layer_norm_rms_epsilon f32 1e-5") {
+				for _, key := range append(keys, "context_length u32 64", "embedding_length u32 32", "block_count u32 2", "attention."+map[bool]string{true: "layer_norm_epsilon", false: "layer_norm_rms_epsilon"}[architecture == "stablelm"]+" f32 1e-5") {
 					text += "kv " + architecture + "." + key + "\n"
 				}
 				if err := fixture.Write(like, text); err != nil {
@@ -349,11 +361,18 @@ func TestConvertLikeOwnNumbers(t *testing.T) {
 				was := f[len(f)-1]
 				now := map[string]string{"yarn": "linear", "linear": "yarn", "true": "false"}[was]
 				if number, err := strconv.ParseFloat(was, 64); err == nil {
-					now = strconv.FormatFloat(2*number+1, 'f', -1, 64)
+					now = strconv.FormatFloat(2*number+1, 'f', -1, 32)
 				}
 				f[len(f)-1] = now
 				other := slices.Clone(keys)
 				other[i] = strings.Join(f, " ")
+				if err := run(other); err == nil || !strings.Contains(err.Error(), was) || !strings.Contains(err.Error(), now) {
+					t.Errorf("with %s: %v", other[i], err)
+				}
+				if f[1] != "u32" && f[1] != "f32" {
+					continue
+				}
+				other[i] = f[0] + " [" + f[1] + "] " + now + " " + now
 				if err := run(other); err == nil || !strings.Contains(err.Error(), was) || !strings.Contains(err.Error(), now) {
 					t.Errorf("with %s: %v", other[i], err)
 				}

@@ -76,7 +76,32 @@ attention.value_length 256, attention.layer_norm_rms_epsilon 1e-06, rope.freq_ba
 "num_hidden_layers": 32, "num_key_value_heads": 32, "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "rope_scaling": {"long_factor": [1.07], "short_factor": [1.1], "type": "longrope"},
 "rope_theta": 10000.0, "sliding_window": 262144, "vocab_size": 32064}`,
 		`block_count 32, context_length 131072, embedding_length 3072, feed_forward_length 8192, attention.head_count 32, attention.layer_norm_rms_epsilon 1e-05,
-rope.freq_base 10000, rope.scaling.type "longrope", rope.scaling.original_context_length 4096, vocab_size 32064, attention.sliding_window 262144`,
+rope.freq_base 10000, rope.scaling.type "longrope", rope.scaling.original_context_length 4096, vocab_size 32064, attention.sliding_window 262144,
+rope.scaling.attn_factor 1.1902381`, // sqrt(1 + ln 32 / ln 4096) = sqrt(1 + 5/12)
+	},
+	{
+		"a Phi-3 of twice the context, by yarn", "phi.py Phi3MiniModel", "phi3", `{"model_type": "phi3", "hidden_size": 3072, "max_position_embeddings": 8192, "num_attention_heads": 32,
+"num_hidden_layers": 32, "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "rope_scaling": {"type": "yarn"}}`,
+		`block_count 32, context_length 8192, embedding_length 3072, attention.head_count 32, attention.layer_norm_rms_epsilon 1e-05,
+rope.scaling.type "yarn", rope.scaling.original_context_length 4096, rope.scaling.attn_factor 1.0693147`, // 1 + 0.1 * ln 2
+	},
+	{
+		"a Phi-3 that is not longer than it was, with a factor of 1", "phi.py Phi3MiniModel", "phi3", `{"model_type": "phi3", "hidden_size": 3072, "max_position_embeddings": 2048, "num_attention_heads": 32,
+"num_hidden_layers": 32, "original_max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "rope_scaling": {"type": "longrope"}}`,
+		`block_count 32, context_length 2048, embedding_length 3072, attention.head_count 32, attention.layer_norm_rms_epsilon 1e-05,
+rope.scaling.type "longrope", rope.scaling.original_context_length 4096`,
+	},
+	{
+		"MiniCPM-2B", "minicpm.py MiniCPMModel", "minicpm", `{"model_type": "minicpm", "hidden_size": 2304, "intermediate_size": 5760, "max_position_embeddings": 4096, "num_attention_heads": 36,
+"num_hidden_layers": 40, "num_key_value_heads": 36, "rms_norm_eps": 1e-05, "vocab_size": 122753, "scale_emb": 12, "dim_model_base": 256, "scale_depth": 1.4}`,
+		`block_count 40, context_length 4096, embedding_length 2304, feed_forward_length 5760, attention.head_count 36, attention.layer_norm_rms_epsilon 1e-05, vocab_size 122753,
+embedding_scale 12, residual_scale 0.22135943, logit_scale 9`, // 1.4 / 6.3245553
+	},
+	{
+		"stablelm-2-1_6b", "stablelm.py StableLMModel", "stablelm", `{"model_type": "stablelm", "hidden_size": 2048, "intermediate_size": 5632, "layer_norm_eps": 1e-05, "max_position_embeddings": 4096,
+"num_attention_heads": 32, "num_hidden_layers": 24, "num_key_value_heads": 32, "partial_rotary_factor": 0.25, "rope_theta": 10000, "use_parallel_residual": false, "vocab_size": 100352}`,
+		`block_count 24, context_length 4096, embedding_length 2048, feed_forward_length 5632, attention.head_count 32, attention.layer_norm_epsilon 1e-05, rope.freq_base 10000,
+rope.dimension_count 16, use_parallel_residual false, vocab_size 100352`,
 	},
 	{
 		"mamba-130m-hf", "mamba.py MambaModel", "mamba", `{"model_type": "mamba", "conv_kernel": 4, "expand": 2, "hidden_size": 768, "intermediate_size": 1536, "layer_norm_epsilon": 1e-05,

@@ -25,6 +25,8 @@ type GGUFNumber struct {
 	// Filled says that a model without the key computes something else, and OfExperts that
 	// only one with experts has it.
 	Filled, OfExperts bool
+	// Harmless says that a model computes the same with another number.
+	Harmless bool
 
 	of, otherwise []ggufTerm
 }
@@ -38,7 +40,7 @@ type GGUFValue struct {
 
 // A ggufTerm is one of the alternatives of a formula.
 type ggufTerm struct {
-	words []string // a number or a name, an operator, a number or a name
+	words []string // a number or a name, an operator and a number or a name, or a function
 	ifs   []ggufCondition
 	each  *ggufCondition
 }
@@ -71,7 +73,7 @@ func readGGUFKeys(text string) map[string][]GGUFNumber {
 		has := func(flag string) bool { return strings.Contains(f[2], flag) }
 		n := GGUFNumber{
 			Key: strings.TrimPrefix(f[0], "-"), Type: f[1],
-			Needed: has("n"), Compared: has("c") || has("d"), ByDefault: has("d"), Filled: has("f") || has("n"), OfExperts: has("e"),
+			Needed: has("n"), Compared: has("c") || has("d") || has("h"), Harmless: has("h"), ByDefault: has("d"), Filled: has("f") || has("n"), OfExperts: has("e"),
 		}
 		formula, otherwise, _ := strings.Cut(strings.Join(f[3:], " "), ";")
 		n.of, n.otherwise = readTerms(formula), readTerms(otherwise)
@@ -163,6 +165,12 @@ func (n *GGUFNumber) Name(m *Model) string {
 	return ""
 }
 
+// KnownScaling reports whether a type of rope_scaling is one that llama.cpp's converter has a key or tensors for, or
+// that is noted to have none (transformers, modeling_rope_utils.py, and the names of models' own code).
+func KnownScaling(kind string) bool {
+	return slices.Contains([]string{"default", "none", "linear", "dynamic", "yarn", "longrope", "su", "llama3", "mrope", "xdrope", "proportional", "deepseek_yarn"}, kind)
+}
+
 // isName reports whether a word of a formula is the name of a number.
 func isName(word string) bool { return word[0] >= 'a' && word[0] <= 'z' }
 
@@ -203,6 +211,9 @@ func (c *ggufCondition) holds(m *Model) bool {
 	return ok && slices.ContainsFunc(c.among, func(s string) bool { return ggufNumber(s) == n }) != c.negate || !ok && c.negate
 }
 
+// ggufFunctions are of what stands before them in a formula, or of a number with its name.
+var ggufFunctions = map[string]func(float64) float64{"ln": math.Log, "sqrt": math.Sqrt}
+
 // ggufNumber reads a number of a formula, NaN for what is none.
 func ggufNumber(word string) float64 {
 	f, err := strconv.ParseFloat(word, 64)
@@ -217,6 +228,10 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 		return GGUFValue{Text: t.words[0]}, true
 	}
 	operand := func(word string) ([]float64, bool) {
+		if function, of, ok := strings.Cut(word, ":"); ok {
+			n, known := m.quantity(of)
+			return []float64{ggufFunctions[function](n)}, known
+		}
 		if n := ggufNumber(word); !math.IsNaN(n) {
 			return []float64{n}, true
 		}
@@ -242,7 +257,18 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 		return GGUFValue{}, false
 	}
 	v := GGUFValue{Numbers: numbers, List: len(numbers) > 1}
-	for i := 1; i+1 < len(t.words); i += 2 {
+	for i := 1; i < len(t.words); i += 2 {
+		if function := ggufFunctions[t.words[i]]; function != nil {
+			if len(v.Numbers) != 1 {
+				return GGUFValue{}, false
+			}
+			v.Numbers[0] = function(v.Numbers[0])
+			i--
+			continue
+		}
+		if i+1 == len(t.words) {
+			return GGUFValue{}, false
+		}
 		by, ok := operand(t.words[i+1])
 		if !ok || len(by) != 1 || len(v.Numbers) != 1 {
 			return GGUFValue{}, false
@@ -257,6 +283,8 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 			a /= b
 		case "//":
 			a = math.Floor(a / b)
+		case "max":
+			a = max(a, b)
 		}
 		v.Numbers[0] = a
 	}
