@@ -26,6 +26,9 @@ func (f *File) openStream() error {
 	if _, broken := err.(*Fault); broken && !m.w.isPickle() && len(m.order) == 0 {
 		return newFault(CodeNotTorch, 0, "", "neither a zip archive nor a pickle")
 	}
+	if m.wrapped {
+		return newFault(CodeNotTorch, 0, "", "not a checkpoint of torch but a file of joblib, with arrays of NumPy between its opcodes: load it there, and save the weights with safetensors")
+	}
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,8 @@ type machine struct {
 	inner     func(data []byte)
 	refused   byte  // the first opcode that weights_only does not carry out
 	refusedAt int64 // where it is
+	wrapped   bool  // it describes an array as joblib does
+	joblib    bool  // it is carried out as joblib does, in one walk: all that it memorises is kept
 }
 
 func newMachine(w *window) *machine {
@@ -467,8 +469,8 @@ func (m *machine) step(op byte, arg []byte) {
 			m.oddOperand("the pickle recalls %s, which is not a number", quote(arg))
 			return
 		}
-		v := m.memo[id]
-		if v == (notSet{}) {
+		v, ok := m.memo[id]
+		if !ok || v == (notSet{}) {
 			m.fail(CodeMemo, "the pickle recalls entry %d of its memo before it is set", id)
 		}
 		if g, ok := v.(*Global); ok {
@@ -687,7 +689,11 @@ func (m *machine) memorise(id uint64) {
 		m.charge(32)
 		m.putLater[id] = true
 	}
-	if _, ok := m.memo[id]; ok {
+	_, recalled := m.memo[id]
+	if m.joblib && !recalled {
+		m.charge(64)
+	}
+	if recalled || m.joblib {
 		hold(v)
 		m.memo[id] = v
 	}
@@ -863,6 +869,7 @@ func (m *machine) build(target, state Value) {
 			}
 		}
 		t.addState(m, state)
+		m.wrapped = m.wrapped || wrapper(t) != nil
 		if g, ok := t.Class.(*Global); ok && g.Module == "torch" && strings.HasSuffix(g.Name, "Tensor") {
 			if made, ok := m.setTensor(state); ok {
 				t.tensor = m.mark(made)

@@ -38,6 +38,9 @@ type Program struct {
 	Stray bool
 	// Inner says that the pickle is in a string of another.
 	Inner bool
+	// Joblib says that there are arrays in it as joblib writes them, and that the Program is what joblib.load
+	// makes of it. What pickle.load would import besides is a Program of its own.
+	Joblib bool
 }
 
 const (
@@ -93,6 +96,7 @@ type programs struct {
 	walked int    // see maxWalked
 	agains int    // see maxAgain
 	full   bool   // the last of the list says that there are more
+	plain  bool   // what is carried out next is not joblib's, whatever is in it
 	ran    int64  // where the pickle at the beginning of the last file ends
 }
 
@@ -534,6 +538,10 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 	m.inner = func(data []byte) { inner = append(inner, data) }
 	p := Program{Place: place, Offset: w.place(pos), RefusedAt: -1, Stray: stray, Inner: depth > 0}
 	v, end, err = m.run(pos)
+	if m.wrapped && !l.plain {
+		inner, p.Joblib = nil, true
+		v, end, m, err = l.runAsJoblib(m, w, pos, place, stray, depth, m.inner)
+	}
 	p.Globals = m.imported()
 	if err != nil {
 		if flt := (*Fault)(nil); !errors.As(err, &flt) {
@@ -567,6 +575,9 @@ func (l *programs) run(w *window, pos int, place string, stray bool, depth int) 
 		if depth == maxInner || l.full {
 			break
 		}
+	}
+	if p.Joblib && l.walked > maxWalked {
+		l.giveUp(place, "arrays of joblib may be opcodes, too: more than %d bytes of them are not judged", maxWalked)
 	}
 	return v, end, m, nil
 }

@@ -406,6 +406,15 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 		return nil
 	}
 	f.addBounds()
+	for _, o := range f.programs {
+		if !o.Joblib {
+			continue
+		}
+		f.index = true
+		if flt, ok := errors.AsType[*pytorch.Fault](o.Err); ok && !o.Stray && !o.Inner {
+			f.faults = append(f.faults, f.fault(*flt, ""))
+		}
+	}
 	if file == nil && f.judged {
 		return f
 	}
