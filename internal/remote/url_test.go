@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
@@ -18,8 +19,11 @@ import (
 func serveFiles(t *testing.T, files map[string][]byte, f http.HandlerFunc) (url string, asked *[]string) {
 	t.Helper()
 	asked = new([]string)
+	var mu sync.Mutex // readers ask for several files at a time
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		*asked = append(*asked, r.URL.RequestURI()+" "+r.Header.Get("Range"))
+		mu.Unlock()
 		if f != nil {
 			f(w, r)
 			return
