@@ -56,14 +56,14 @@ type Clone struct {
 const (
 	// IOSize is the unit of a copy: with several at a time, larger ones were measured to be
 	// no faster.
-	IOSize = 1 << 20
+	IOSize = 2 << 20
 	// behind is how far behind the copy the new file leaves the cache.
 	behind = 64 << 20
 	// readSize is the unit of a digest: a block of it stays in the
 	// processor's cache between the read and the digest.
 	readSize = 256 << 10
 	// directSize is the same past the cache, where a disk wants more at once.
-	directSize = 1 << 20
+	directSize = 2 << 20
 )
 
 // Build writes a file of that name in dir, which must not exist, with the owner
@@ -575,7 +575,7 @@ func (h holes) look(src io.ReaderAt) error {
 func (h holes) any() bool { return len(h) > 0 }
 
 // leastHole is the size from which a hole is worth a write of its own on each side.
-const leastHole = 512 << 10
+const leastHole = 1 << 20
 
 // next says how many of the next n bytes are alike, a hole or not.
 func (h holes) next(src io.ReaderAt, off, n int64) (k int64, hole bool) {
