@@ -97,9 +97,23 @@ func (v *Conversion) keep(it *item) int {
 // A cast is what happens to all tensors of one dtype that get another one.
 type cast struct {
 	from, to string
+	counted
+}
+
+// A counted is how many numbers are given another value, and what is counted of them when they are read.
+type counted struct {
 	tensors  int
 	elements uint64
 	tally    arrays.Tally
+}
+
+// counts are what was counted, with how often all numbers were read: Count reads what is read again to be written. ok is
+// false where they have not been.
+func (c *counted) counts() (n values.Rounding, times uint64, ok bool) {
+	if n = c.tally.Counts(); c.elements == 0 || n.Elements < c.elements {
+		return n, 0, false
+	}
+	return n, n.Elements / c.elements, true
 }
 
 // isFloat reports whether a dtype is one of floating-point numbers, each by itself or in
@@ -303,9 +317,7 @@ func (v *Conversion) Casts() []CastSummary {
 	out := make([]CastSummary, 0, len(v.casts))
 	for _, c := range v.casts {
 		s := CastSummary{From: c.from, To: c.to, Tensors: c.tensors, Elements: c.elements}
-		// Count reads what is read again to be written.
-		if n := c.tally.Counts(); c.elements > 0 && n.Elements >= c.elements {
-			times := n.Elements / c.elements
+		if n, times, ok := c.counts(); ok {
 			s.Rounding = &Rounding{n.Inexact / times, n.Overflowed / times, n.Underflowed / times, n.NaN / times}
 		}
 		out = append(out, s)
@@ -337,11 +349,9 @@ type Lost struct {
 
 // An operation is what is computed of all tensors of one dtype.
 type operation struct {
-	kind     tensorop.Kind
-	dtype    string
-	tensors  int
-	elements uint64
-	tally    arrays.Tally
+	kind  tensorop.Kind
+	dtype string
+	counted
 }
 
 // operationOf is the count of what is computed of one dtype.
@@ -361,8 +371,8 @@ func (v *Conversion) Operations() []OperationSummary {
 	out := make([]OperationSummary, 0, len(v.operations))
 	for _, o := range v.operations {
 		s := OperationSummary{Operation: o.kind, DType: o.dtype, Tensors: o.tensors, Elements: o.elements}
-		if n := o.tally.Counts(); o.elements > 0 && n.Elements >= o.elements { // read again to be written
-			s.Lost = &Lost{Numbers: n.Inexact / (n.Elements / o.elements)}
+		if n, times, ok := o.counts(); ok {
+			s.Lost = &Lost{Numbers: n.Inexact / times}
 			if by := o.tally.Apart(); !math.IsInf(by, 0) {
 				s.Lost.By = &by
 			}

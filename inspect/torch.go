@@ -179,7 +179,6 @@ func UnlistedText(c *checkpoint.Checkpoint) string {
 // WrappedText names the tensors of PyTorch files whose data are other tensors, which are listed instead: "2 tensors: w
 // and v"; "" where there is none.
 func WrappedText(c *checkpoint.Checkpoint) string {
-	const few = 3
 	var names []string
 	for _, f := range c.Files {
 		if t := f.PyTorch(); t != nil {
@@ -191,15 +190,7 @@ func WrappedText(c *checkpoint.Checkpoint) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return plural.Of(len(names), "tensor") + ": " + plural.List(append(slices.Clip(names[:min(few, len(names))]), more(len(names)-few)...))
-}
-
-// more says that there are more names, in a list.
-func more(n int) []string {
-	if n <= 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("%d more", n)}
+	return plural.Of(len(names), "tensor") + ": " + folded(names)
 }
 
 // NotArraysText names the members of files of arrays that are none: "2 members: evil.pkl and notes.txt"; "" where
