@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/wtinspect/wtinspect/internal/source"
+	"github.com/wtinspect/wtinspect/internal/strided"
 	"github.com/wtinspect/wtinspect/pytorch"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
@@ -371,14 +372,20 @@ func (s *swapped) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// A tie is what makes two tensors the same: all of their elements in the same places.
+// A tie is what makes two tensors of the same bytes: all of their elements are in the same places of one
+// storage, whatever their order. As save_model of safetensors sees it, a transposed weight needs no bytes of its
+// own (safetensors/torch.py, _find_shared_tensors).
 type tie struct {
 	storage *pytorch.Storage
 	dtype   pytorch.DType
-	view    string // offset, shape and strides
+	view    string // the offset, and what steps lead from there to all elements
 }
 
-// tied returns for each tensor the first one that it is the same as, which may be itself:
+func tieOf(t *pytorch.Tensor) tie {
+	return tie{t.Storage, t.DType, fmt.Sprint(t.Offset, strided.Axes(t.Shape, t.Strides), t.Cast, t.Conj, t.Neg)}
+}
+
+// tied returns for each tensor the first one that it shares its bytes with, which may be itself:
 // torch's own named_parameters() keeps that one, too (torch/nn/modules/module.py,
 // _named_members).
 func (f *pytorchFile) tied(i int) int {
@@ -391,7 +398,7 @@ func (f *pytorchFile) tied(i int) int {
 			if n, ok := t.Elements(); !ok || n == 0 || !shared[i] {
 				continue
 			}
-			key := tie{t.Storage, t.DType, fmt.Sprint(t.Offset, t.Shape, t.Strides, t.Cast, t.Conj, t.Neg)}
+			key := tieOf(&t)
 			if k, ok := first[key]; ok {
 				f.ties[i] = k
 			} else {
@@ -402,26 +409,48 @@ func (f *pytorchFile) tied(i int) int {
 	return int(f.ties[i])
 }
 
-// TiedTo returns the first tensor of the file that tensor i shares all of its elements
-// with, as the weights of an embedding and of the head do that are tied; false when i is
-// it, or shares them with none. Only PyTorch files say so.
+// TiedTo returns the first tensor of the file that tensor i shares its bytes with, as the weights of an
+// embedding and of the head do that are tied; false when i is it, or shares them with none. The two may be
+// of other shapes: one may be the other transposed. Only PyTorch files say so.
 func (c *Checkpoint) TiedTo(i int) (first int, ok bool) {
-	if c.Format != PyTorch || c.namesOnly {
+	f, at, start := c.torchAt(i)
+	if f == nil {
 		return 0, false
 	}
-	file := c.fileOf(i)
-	f, isTorch := c.Files[file].whole().(*pytorchFile)
-	if !isTorch {
-		return 0, false
-	}
-	at := i - c.starts[file]
-	s, some := c.Files[file].format.(*subset)
+	s, some := c.Files[c.fileOf(i)].format.(*subset)
 	if !some {
 		first = f.tied(at)
-		return c.starts[file] + first, first != at
+		return start + first, first != at
 	}
-	first, ok = slices.BinarySearch(s.keep, f.tied(s.keep[at]))
-	return c.starts[file] + first, ok && first != at
+	first, ok = slices.BinarySearch(s.keep, f.tied(at))
+	return start + first, ok && s.keep[first] != at
+}
+
+// Reshaped reports whether two tied tensors are of other shapes, or their elements in another order.
+func (c *Checkpoint) Reshaped(i, k int) bool {
+	f, a, _ := c.torchAt(i)
+	_, b, _ := c.torchAt(k)
+	if f == nil {
+		return false
+	}
+	s, t := f.At(a), f.At(b)
+	return !slices.Equal(s.Shape, t.Shape) || !slices.Equal(s.Strides, t.Strides) && !(s.Contiguous() && t.Contiguous())
+}
+
+// torchAt returns the PyTorch file that tensor i is in, nil for another one, its place there, and where the tensors of the
+// file begin in the checkpoint.
+func (c *Checkpoint) torchAt(i int) (f *pytorchFile, at, start int) {
+	if c.Format != PyTorch || c.namesOnly {
+		return nil, 0, 0
+	}
+	file := c.fileOf(i)
+	f, _ = c.Files[file].whole().(*pytorchFile)
+	start = c.starts[file]
+	at = i - start
+	if s, some := c.Files[file].format.(*subset); some && f != nil {
+		at = s.keep[at]
+	}
+	return f, at, start
 }
 
 func (f *pytorchFile) metadata() []MetaKV {

@@ -57,7 +57,8 @@ tensor b U8 [4] hex=00010203
 	}
 }
 
-// Of tied tensors the first is named, and in a union the first that is there.
+// Tied are tensors that have the same elements of one storage, whatever their shape. The first is named, and in a
+// union the first that is there.
 func TestTiedTo(t *testing.T) {
 	path := fixture.File(t, "m.pt", `format torch
 tensor a F32 [2,2]
@@ -65,6 +66,9 @@ tensor b F32 [2,2] of=a
 tensor other F32 [2] of=a
 tensor c F32 [2,2] of=a
 tensor view F32 [4] of=a
+tensor turned F32 [2,2] strides=1,2 of=a
+tensor column F32 [2] strides=2 of=a
+tensor repeated F32 [3,4] strides=0,1 of=a
 `)
 	rel, err := checkpoint.Open(t.Context(), path, nil)
 	if err != nil {
@@ -76,14 +80,17 @@ tensor view F32 [4] of=a
 		for i, x := range c.All() {
 			if first, ok := c.TiedTo(i); ok {
 				list = append(list, x.Name+" to "+c.At(first).Name)
+				if c.Reshaped(i, first) {
+					list[len(list)-1] += " reshaped"
+				}
 			}
 		}
 		return strings.Join(list, ", ")
 	}
-	if got, want := tied(rel.Checkpoints[0]), "b to a, c to a"; got != want {
+	if got, want := tied(rel.Checkpoints[0]), "b to a, c to a, view to a reshaped, turned to a reshaped"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if n, _ := rel.Checkpoints[0].Parameters(nil); n != 4+2+4 {
+	if n, _ := rel.Checkpoints[0].Parameters(nil); n != 4+2+2+12 {
 		t.Errorf("%d parameters", n)
 	}
 }

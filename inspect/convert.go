@@ -314,9 +314,14 @@ func (v *Conversion) choose(ctx context.Context) error {
 			v.unchosen = append(v.unchosen, it)
 			continue
 		}
-		if name, ok := kept[i]; ok && name != t.Name {
-			v.ties = append(v.ties, Tie{t.Name, name})
-			v.leaveOut(t.Name, "it is tied to %s, and has its bytes", name)
+		if k, ok := kept[i]; ok && k != i {
+			tie := Tie{t.Name, c.At(k).Name, c.Reshaped(i, k)}
+			v.ties = append(v.ties, tie)
+			how := ""
+			if tie.Reshaped {
+				how = " in another shape or order; --untie writes it, too"
+			}
+			v.leaveOut(t.Name, "it is tied to %s, and has its bytes%s", tie.With, how)
 			continue
 		}
 		if twice[t.Name] {
@@ -377,10 +382,10 @@ func shardsOf(c *checkpoint.Checkpoint) int {
 	return of
 }
 
-// kept are the names of the tensors that are written, by the places of those that are tied to them. Of
+// kept are the places of the tensors that are written, by the places of those that are tied to them. Of
 // tied tensors that is the one that no model of its convention does without, an embedding and not
 // the head, and otherwise the first.
-func (v *Conversion) kept() map[int]string {
+func (v *Conversion) kept() map[int]int {
 	c := v.Source
 	if v.opts.Untie || c.Format != checkpoint.PyTorch {
 		return nil
@@ -417,7 +422,7 @@ func (v *Conversion) kept() map[int]string {
 	read := identify.Read(adapt.Tensors(c), v.opts.Names.Model)
 	conv, _ := convention.Lookup(read.Convention)
 	places := read.Places(conv)
-	kept := make(map[int]string)
+	kept := make(map[int]int)
 	for _, list := range groups {
 		if tied, said := v.tiesHead(); said && !tied {
 			list = slices.DeleteFunc(list, func(i int) bool {
@@ -437,7 +442,7 @@ func (v *Conversion) kept() map[int]string {
 			return t != nil && !t.Optional
 		}))
 		for _, i := range list {
-			kept[i] = c.At(list[k]).Name
+			kept[i] = list[k]
 		}
 	}
 	return kept

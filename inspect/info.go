@@ -73,10 +73,11 @@ func Info(ctx context.Context, set *Set, _ *InfoOptions) (*InfoResult, error) {
 func summarize(ctx context.Context, c *checkpoint.Checkpoint) *CheckpointInfo {
 	out := &CheckpointInfo{Source: c, PerFile: make([]Totals, len(c.Files))}
 	var totals Totals
-	for _, t := range c.All() {
-		totals.add(&t)
+	for i, t := range c.All() {
+		_, tied := c.TiedTo(i)
+		totals.add(&t, tied)
 		if t.File >= 0 {
-			out.PerFile[t.File].add(&t)
+			out.PerFile[t.File].add(&t, tied)
 		}
 		if t.BytesKnown && (out.Largest == nil || t.Bytes > out.Largest.Bytes) {
 			largest := t // t itself would be made anew for every tensor

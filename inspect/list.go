@@ -61,7 +61,7 @@ type Tensor struct {
 	FileName string
 	// Dims has the fastest dimension first, nil unless it is asked for or known.
 	Dims []uint64
-	// TiedTo is the first tensor that has the same elements, "" for none.
+	// TiedTo is the first tensor that has the same bytes, "" for none.
 	TiedTo string
 
 	withDims bool
@@ -94,8 +94,8 @@ type jsonTensor struct {
 	FileBase64 []byte  `json:"file_base64,omitempty"`
 	// Offset is where the data begins, from the start of the file.
 	Offset *int64 `json:"offset"`
-	// TiedTo is, in a PyTorch file, the first tensor that has the same elements in the
-	// same places.
+	// TiedTo is, in a PyTorch file, the first tensor that has the same bytes of the same storage, which may
+	// be of another shape.
 	TiedTo *string `json:"tied_to,omitempty"`
 }
 
@@ -139,7 +139,7 @@ func List(_ context.Context, set *Set, opts *ListOptions) (*ListResult, error) {
 	}
 	r.Checkpoints = func(yield func(Checkpoint) bool) {
 		for _, l := range r.Listings {
-			if !yield(newCheckpoint(l.Checkpoint, TotalsOf(l.View.All()))) {
+			if !yield(newCheckpoint(l.Checkpoint, wholeOf(l.Checkpoint, l.View))) {
 				return
 			}
 		}
@@ -213,20 +213,29 @@ func (l *Listing) All() iter.Seq2[int, checkpoint.Tensor] {
 	}
 }
 
-// TiedTo returns the name of the first tensor that has the same elements as the one at a
+// TiedTo returns the name of the first tensor that shares its bytes with the one at a
 // place of the list, "" for none.
 func (l *Listing) TiedTo(i int) string {
-	if l.View != View(l.Checkpoint) || l.Checkpoint.Format != checkpoint.PyTorch {
-		return ""
-	}
-	if l.chosen {
-		i = l.indices[i]
-	}
-	first, ok := l.Checkpoint.TiedTo(i)
+	first, ok := l.tiedTo(i)
 	if !ok {
 		return ""
 	}
 	return l.Checkpoint.At(first).Name
+}
+
+func (l *Listing) tiedTo(i int) (first int, ok bool) {
+	if l.Checkpoint == nil || l.Checkpoint.Format != checkpoint.PyTorch || l.View != View(l.Checkpoint) {
+		return 0, false
+	}
+	return l.Checkpoint.TiedTo(l.place(i))
+}
+
+// place returns where in the view a tensor of the list is.
+func (l *Listing) place(i int) int {
+	if l.chosen {
+		return l.indices[i]
+	}
+	return i
 }
 
 // FileName returns the name of a file of the checkpoint, "" of none.

@@ -49,7 +49,7 @@ func Metadata(_ context.Context, set *Set, opts *MetadataOptions) (*MetadataResu
 	}
 	r.Checkpoints = func(yield func(Checkpoint) bool) {
 		for _, c := range set.Checkpoints {
-			if !yield(newCheckpoint(c, TotalsOf(c.All()))) {
+			if !yield(newCheckpoint(c, wholeOf(c, c))) {
 				return
 			}
 		}

@@ -92,6 +92,7 @@ type jsonStats struct {
 	File       *string `json:"file"`
 	FileBase64 []byte  `json:"file_base64,omitempty"`
 	Bytes      *uint64 `json:"bytes"`
+	TiedTo     *string `json:"tied_to,omitempty"` // as in a list of tensors
 	// Read is how many bytes were read.
 	Read *int64 `json:"read"`
 	// Count is how many numbers there are, or were read.
@@ -139,6 +140,7 @@ type jsonStats struct {
 func (t TensorStats) MarshalJSON() ([]byte, error) {
 	j := jsonStats{
 		jsonName: t.jsonName(), File: some(t.FileName), FileBase64: notUTF8(t.FileName), Bytes: optional(t.Bytes, t.BytesKnown),
+		TiedTo: some(t.TiedTo),
 	}
 	j.Error, j.ErrorBase64 = errorText(t.Err)
 	if f := t.Figures; f != nil {
@@ -174,6 +176,9 @@ func Stats(ctx context.Context, set *Set, opts *StatsOptions) (*StatsResult, err
 	for i, t := range selectedTensors(set, selected) {
 		one := TensorStats{Tensor: t}
 		c := set.Checkpoints[t.Checkpoint]
+		if first, ok := c.TiedTo(i); ok {
+			one.TiedTo = c.At(first).Name
+		}
 		if mayBeCodes(t.DType) {
 			if weights[t.Checkpoint] == nil {
 				weights[t.Checkpoint] = quantised(c)

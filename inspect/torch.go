@@ -45,16 +45,20 @@ func torchParts(f *checkpoint.File) []TorchPart {
 	return parts
 }
 
-// A Tie is a tensor that shares all of its elements with another one.
-type Tie struct{ Name, With string }
+// A Tie is a tensor that shares its bytes with another one.
+type Tie struct {
+	Name, With string
+	// Reshaped says that the two have other shapes, or their elements in another order.
+	Reshaped bool
+}
 
-// Ties lists the tensors of a checkpoint that share their elements with earlier ones.
+// Ties lists the tensors of a checkpoint that share their bytes with earlier ones.
 func Ties(c *checkpoint.Checkpoint) []Tie { return slices.Collect(ties(c)) }
 
 func ties(c *checkpoint.Checkpoint) iter.Seq[Tie] {
 	return func(yield func(Tie) bool) {
 		for i, t := range c.All() {
-			if first, ok := c.TiedTo(i); ok && !yield(Tie{t.Name, c.At(first).Name}) {
+			if first, ok := c.TiedTo(i); ok && !yield(Tie{t.Name, c.At(first).Name, c.Reshaped(i, first)}) {
 				return
 			}
 		}
@@ -70,6 +74,9 @@ func SharedText(c *checkpoint.Checkpoint) string {
 	for t := range ties(c) {
 		if len(texts) < few {
 			texts = append(texts, t.Name+" with "+t.With)
+			if t.Reshaped {
+				texts[len(texts)-1] += " (reshaped)"
+			}
 		} else {
 			more++
 		}
@@ -388,7 +395,7 @@ func (v *Conversion) renameTies(ctx context.Context, names *RenameOptions) {
 	for _, t := range v.tied {
 		name, other := renamed[t.Name], renamed[t.With]
 		if name != "" && other != "" {
-			ties = append(ties, Tie{name, other})
+			ties = append(ties, Tie{name, other, t.Reshaped})
 		}
 		if name != t.Name {
 			example = t

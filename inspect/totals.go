@@ -2,7 +2,6 @@ package inspect
 
 import (
 	"cmp"
-	"iter"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -12,9 +11,10 @@ import (
 )
 
 // Totals add up tensors. Elements and Bytes leave out the Unknown tensors, whose
-// size is not known.
+// size is not known, and the Tied ones, whose bytes have been counted of another.
 type Totals struct {
 	Tensors  int    `json:"tensors"`
+	Tied     int    `json:"tied,omitempty"`
 	Elements Sum    `json:"elements"`
 	Bytes    Sum    `json:"bytes"`
 	Unknown  int    `json:"unknown"`
@@ -27,7 +27,7 @@ type Totals struct {
 // In JSON they are an object.
 type DTypes []DTypeTotals
 
-// DTypeTotals add up the tensors of one dtype.
+// DTypeTotals add up the tensors of one dtype, as Totals do.
 type DTypeTotals struct {
 	DType            string
 	Tensors, Unknown int
@@ -88,23 +88,53 @@ const (
 	otherDTypes = "other"
 )
 
-// TotalsOf adds up tensors.
-func TotalsOf(tensors iter.Seq2[int, checkpoint.Tensor]) *Totals {
+// wholeOf adds up all tensors of a view of a checkpoint.
+func wholeOf(c *checkpoint.Checkpoint, v View) *Totals {
+	return (&Listing{Checkpoint: c, View: v}).Totals()
+}
+
+// Totals adds up the tensors that are listed. Of tied tensors the first that is listed counts.
+func (l *Listing) Totals() *Totals {
 	out := new(Totals)
-	for _, t := range tensors {
-		out.add(&t)
+	var counted map[int]bool // of those that others are tied to: whether one of them has been counted
+	for i := range l.Len() {
+		if first, ok := l.tiedTo(i); ok {
+			if counted == nil {
+				counted = make(map[int]bool)
+			}
+			counted[first] = false
+		}
+	}
+	for i, t := range l.All() {
+		again := false
+		if counted != nil {
+			first, ok := l.tiedTo(i)
+			if !ok {
+				first = l.place(i)
+			}
+			if again, ok = counted[first]; ok {
+				counted[first] = true
+			}
+		}
+		out.add(&t, again)
 	}
 	return out
 }
 
-func (t *Totals) add(tensor *checkpoint.Tensor) {
+// add adds a tensor, whose bytes may have been counted.
+func (t *Totals) add(tensor *checkpoint.Tensor, tied bool) {
 	t.Tensors++
 	elements, countable := tensor.Elements()
+	known, size := tensor.BytesKnown, tensor.Bytes
+	if tied {
+		t.Tied++
+		elements, size = 0, 0
+	}
 	if countable {
 		t.Elements.Add(elements)
 	}
-	if tensor.BytesKnown {
-		t.Bytes.Add(tensor.Bytes)
+	if known {
+		t.Bytes.Add(size)
 	} else {
 		t.Unknown++
 	}
@@ -130,8 +160,8 @@ func (t *Totals) add(tensor *checkpoint.Tensor) {
 	if countable {
 		d.Elements.Add(elements)
 	}
-	if tensor.BytesKnown {
-		d.Bytes.Add(tensor.Bytes)
+	if known {
+		d.Bytes.Add(size)
 	} else {
 		d.Unknown++
 	}

@@ -41,7 +41,7 @@ func TestView(t *testing.T) {
 		if _, ok := tt.v.Lookup("none"); ok {
 			t.Error("there is no tensor of that name")
 		}
-		if total := TotalsOf(tt.v.All()); total.Tensors != len(tt.names) || total.Bytes.N != tt.bytes {
+		if total := wholeOf(new(checkpoint.Checkpoint), tt.v); total.Tensors != len(tt.names) || total.Bytes.N != tt.bytes {
 			t.Errorf("%+v", total)
 		}
 	}

@@ -99,10 +99,14 @@ func (l *listing) columns() render.Columns[*tensorRow] {
 
 // tiedKey names the tensors that others are tied to, where a checkpoint may have some.
 func (l *listing) tiedKey() string {
-	if !slices.ContainsFunc(l.Listings, func(of *inspect.Listing) bool { return of.Checkpoint.Format == checkpoint.PyTorch }) {
-		return ""
+	return tiedKey(slices.ContainsFunc(l.Listings, func(of *inspect.Listing) bool { return of.Checkpoint.Format == checkpoint.PyTorch }))
+}
+
+func tiedKey(torch bool) string {
+	if torch {
+		return "tied_to"
 	}
-	return "tied_to"
+	return ""
 }
 
 func (l *listing) table() *render.Table {
@@ -161,7 +165,7 @@ func (l *listing) writeCheckpoints(w io.Writer, table func(of *inspect.Listing) 
 // totalsLine sums up the tensors of a checkpoint that are listed: "543 tensors,
 // 34,388,917,248 elements, 64.1 GiB BF16".
 func (l *listing) totalsLine(of *inspect.Listing) string {
-	t := inspect.TotalsOf(of.All())
+	t := of.Totals()
 	var b strings.Builder
 	b.WriteString(render.Counted(t.Tensors, "tensor"))
 	if l.Chosen {
@@ -195,33 +199,10 @@ func (l *listing) totalsLine(of *inspect.Listing) string {
 	if t.Unknown > 0 {
 		fmt.Fprintf(&b, ", %s of unknown size", render.Grouped(uint64(t.Unknown)))
 	}
-	if tied, n := tiedOf(of); tied > 0 && !t.Elements.Overflow {
-		fmt.Fprintf(&b, "; %s elements without %s", render.Grouped(t.Elements.N-n), render.Counted(tied, "tied tensor"))
+	if t.Tied > 0 {
+		fmt.Fprintf(&b, "; the bytes of %s are counted once", render.Counted(t.Tied, "tied tensor"))
 	}
 	return b.String()
-}
-
-// tiedOf counts the tensors that are listed beside one whose elements they have, and their elements.
-func tiedOf(of *inspect.Listing) (tensors int, elements uint64) {
-	var counted map[string]bool // the names that are listed, and those that something listed is tied to
-	for i, t := range of.All() {
-		first := of.TiedTo(i)
-		if first == "" {
-			continue
-		}
-		if counted == nil {
-			counted = make(map[string]bool)
-			for _, t := range of.All() {
-				counted[t.Name] = true
-			}
-		}
-		// What it is tied to may not be listed.
-		if n, ok := t.Elements(); ok && counted[first] {
-			tensors, elements = tensors+1, elements+n
-		}
-		counted[first] = true
-	}
-	return tensors, elements
 }
 
 // shapeCell has a shape, or the dimensions in ggml's order.

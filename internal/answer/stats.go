@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/rename/template"
@@ -148,6 +149,10 @@ func (m *measuring) columns() render.Columns[*inspect.TensorStats] {
 				c.Uint(t.Bytes)
 			}
 		}},
+		{
+			Key:  tiedKey(slices.ContainsFunc(m.Checkpoints, func(of inspect.CheckpointName) bool { return of.Format == checkpoint.PyTorch })),
+			Cell: func(c *render.Cell, t row) { c.Some(t.TiedTo) },
+		},
 		{Key: "read", Title: "READ", Hide: !(m.Sample != nil && m.Verbose), Right: true, Cell: func(c *render.Cell, t row) {
 			if t.Figures != nil {
 				c.Int(t.Read)

@@ -215,7 +215,7 @@ func (b *builder) model(k, parts int) *model {
 	listing := b.r.Listings[k]
 	totals := &i.Totals
 	if b.r.Chosen { // as the drawing and the table of tensors
-		totals = inspect.TotalsOf(listing.All())
+		totals = listing.Totals()
 	}
 	for rank, d := range totals.DTypes.ByBytes() {
 		if b.colors[d.DType] == "" {

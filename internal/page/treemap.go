@@ -160,7 +160,7 @@ func (b *builder) draw(m *model, l *inspect.Listing, parts int) {
 		d.Hidden = fmt.Sprintf("%s %s too small to be drawn.", render.Counted(d.hidden, "tensor"), plural.Verb(d.hidden, "are"))
 	}
 	x := 0
-	for _, t := range inspect.TotalsOf(l.All()).DTypes.ByBytes() {
+	for _, t := range l.Totals().DTypes.ByBytes() {
 		if text := name(t.DType); x+len(text)*8 < mapWidth-100 {
 			d.Legend = append(d.Legend, legend{b.colors[t.DType], text, x})
 			x += 44 + len(text)*8
