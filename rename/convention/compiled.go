@@ -41,7 +41,7 @@ var builtin = sync.OnceValue(readSet)
 
 func readSet() *set {
 	parts := strings.Split(conventionsText, "\n\n")
-	if len(parts) != 8 {
+	if len(parts) != 9 {
 		panic("convention: conventions.txt: " + strconv.Itoa(len(parts)) + " parts")
 	}
 	lines := func(i int) []string { return strings.Split(strings.TrimSuffix(parts[i], "\n"), "\n") }
@@ -56,6 +56,7 @@ func readSet() *set {
 		}
 		return m
 	})
+	dimensions := readJSON[[]Dimensions](lines(8))
 	layouts := readJSON[Layout](lines(2))
 	reasons := readJSON[[]reason](lines(3))
 	index := lines(5)
@@ -78,6 +79,7 @@ func readSet() *set {
 		c.With, c.Layout = f.list(), layouts[f.number()]
 		c.opaque, c.drop, c.dropLayers, c.towers = reasons[f.number()], reasons[f.number()], reasons[f.number()], reasons[f.number()]
 		c.Refuse, c.Text, c.Sources, c.kinds = f.next(), f.next(), f.list(), readRuns(f.next())
+		c.Dimensions = dimensions[f.number()]
 		c.tensors = sync.OnceValue(func() []Tensor { return s.tensors(c) })
 		c.index = sync.OnceValue(c.makeIndex)
 		s.list[i], s.byName[c.Name] = c, c

@@ -29,6 +29,8 @@ type Convention struct {
 	// Preferred conventions are named first where names alone cannot tell, of several those
 	// with the highest number: more files have their names than have those of the others.
 	Preferred int
+	// Dimensions are those of the released models, of a denoiser, nil where they are not known.
+	Dimensions []Dimensions
 	// Bare conventions are of models whose releases without a head lack the base.
 	Bare bool
 	// Frame conventions are what a multimodal model adds to a language model
@@ -60,6 +62,15 @@ type Convention struct {
 	kinds                    []int32 // its tensors in the set
 	tensors                  func() []Tensor
 	index                    func() *tensorIndex
+}
+
+// Dimensions are the numbers of one model by which its adapters can be told from those of
+// another with the same names.
+type Dimensions struct {
+	// Width is that of what passes from block to block.
+	Width uint64 `json:"width" yaml:"width"`
+	// Blocks count the blocks below a name.
+	Blocks map[string]int `json:"blocks" yaml:"blocks"`
 }
 
 // Denoiser is the kind of a UNet or a diffusion transformer.

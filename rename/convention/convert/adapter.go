@@ -29,6 +29,12 @@ func Adapter(a *identify.Adapter, goal string, model *convention.Model) (*Conver
 	if len(tied) == 0 {
 		return adapterTo(a, goal, model)
 	}
+	if to, ok := convention.Lookup(goal); ok {
+		// Who names a convention says which model it is.
+		if of := slices.DeleteFunc(slices.Clone(tied), func(c *convention.Convention) bool { return !slices.ContainsFunc(to.Families, c.HasFamily) }); len(of) > 0 {
+			tied = of
+		}
+	}
 	as := func(c *convention.Convention) (*Conversion, error) { return adapterTo(a.As(c), goal, model) }
 	out, err := as(tied[0])
 	if err != nil && len(tied) > 1 && tied[0].Kind == convention.Denoiser && tied[0].Preferred == 0 {

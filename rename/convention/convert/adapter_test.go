@@ -511,6 +511,135 @@ func TestAdaptersThereAndBack(t *testing.T) {
 	}
 }
 
+// denoiserModules are the matrices in the first and the last block of a denoiser, with
+// their shapes at the width and number of blocks of a model that is released.
+func denoiserModules(c *convention.Convention, attention bool) []string {
+	width, blocks := uint64(48), map[string]int{}
+	if len(c.Dimensions) > 0 {
+		width, blocks = c.Dimensions[0].Width, c.Dimensions[0].Blocks
+	}
+	var out []string
+	for i := range c.Tensors() {
+		t := &c.Tensors()[i]
+		below, _, numbered := strings.Cut(t.Below.String(), ".{")
+		path, weight := strings.CutSuffix(t.Below.String(), ".weight")
+		if !numbered || !weight || t.Optional || t.Without != "" || strings.Contains(path, "norm") ||
+			attention && !strings.Contains(path, "attn") && !strings.Contains(path, "attention") {
+			continue
+		}
+		o, in := width, width
+		for fused, sizes := range c.Layout.Parts {
+			first, last, total := uint64(sizes[0]), uint64(sizes[len(sizes)-1]), uint64(0)
+			for _, n := range sizes {
+				total += uint64(n)
+			}
+			switch {
+			case strings.HasSuffix(t.Module, "."+fused):
+				o = width / first * total
+			case fused == "qkv_mlp" && strings.HasSuffix(t.Module, ".o_mlp"):
+				in = width / first * (first + last)
+			}
+		}
+		for _, block := range []int{0, max(blocks[below], 2) - 1} {
+			index := make([]int, len(t.Below.Holes()))
+			index[0] = block
+			if name, ok := t.Below.Format(index); ok {
+				out = append(out, fmt.Sprintf("denoiser %s %d %d", strings.TrimSuffix(name, ".weight"), o, in))
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// An adapter of any denoiser is named one of it, beside the others that have the same
+// names and no other size, and becomes one of every convention of its model, and back.
+func TestAdaptersOfEveryDenoiser(t *testing.T) {
+	t.Parallel()
+	n, said, converted := 0, 0, 0
+	for _, c := range convention.All() {
+		if c.Kind != convention.Denoiser || c.HasDialect("gguf") {
+			continue
+		}
+		shares := func(other *convention.Convention) bool { return slices.ContainsFunc(c.Families, other.HasFamily) }
+		for _, d := range adapter.All() {
+			if !identify.Takes(d, c) || d.Only || d.Name == "xlabs" {
+				continue
+			}
+			for _, attention := range []bool{true, false} {
+				if n++; !sweep.Has(n, 5) {
+					continue
+				}
+				modules := denoiserModules(c, attention)
+				tensors, settings, ok := writeAdapter(d, modules, "LoRA", c.HasFamily)
+				if !ok || len(tensors) == 0 {
+					continue
+				}
+				what := fmt.Sprintf("%s of %s (attention alone: %v)", d.Name, c.Name, attention)
+				r := identify.Tensors(slices.Values(tensors), nil)
+				var named []*convention.Convention
+				for _, name := range append([]string{r.Convention}, r.Alike...) {
+					if of, ok := convention.Lookup(name); ok {
+						named = append(named, of)
+					}
+				}
+				if !slices.ContainsFunc(named, shares) {
+					t.Errorf("%s: %q, alike %v", what, r.Convention, r.Alike)
+					continue
+				}
+				said++
+				for _, of := range named {
+					if len(c.Dimensions) > 0 && len(of.Dimensions) > 0 && !slices.ContainsFunc(of.Dimensions, func(d convention.Dimensions) bool { return d.Width == c.Dimensions[0].Width }) {
+						t.Errorf("%s: named %s, which is not %d wide", what, of.Name, c.Dimensions[0].Width)
+					}
+				}
+				values := numbersOf(tensors, 2)
+				m := reading(*settings, values)
+				for _, to := range convention.All() {
+					if !shares(to) || to.Kind != convention.Denoiser || to.HasDialect("gguf") {
+						continue
+					}
+					a := identify.ReadAdapter(tensors, m, nil)
+					conv, err := Adapter(a, to.Name, m)
+					if err == nil {
+						err = conv.Refusal()
+					}
+					if err != nil {
+						if text := err.Error(); strings.Contains(text, "no model is known to use both") || strings.Contains(text, "its modules may be those of") {
+							t.Errorf("%s to %s: %v", what, to.Name, err)
+						}
+						continue
+					}
+					made, madeValues := carriedOut(t, conv, values)
+					back := reading(adapter.Settings{Where: "adapter_config.json", Alpha: 2, Rank: 4, Scale: 0.5}, madeValues)
+					of := identify.ReadAdapter(made, back, nil)
+					if of == nil || of.Components[0].Convention == nil {
+						t.Errorf("%s to %s is not known again: %s", what, to.Name, made[0].Name)
+						continue
+					}
+					again, err := Adapter(of, c.Name, back)
+					if err == nil {
+						err = again.Refusal()
+					}
+					if err != nil {
+						t.Errorf("%s to %s and back: %v", what, to.Name, err)
+						continue
+					}
+					result, _ := carriedOut(t, again, madeValues)
+					paths := identify.ReadAdapter(result, back, c).Components[0].Modules
+					if len(paths) != len(modules) {
+						t.Errorf("%s to %s and back has %d modules, want %d", what, to.Name, len(paths), len(modules))
+					}
+					converted++
+				}
+			}
+		}
+	}
+	if said < 20 || converted < 30 {
+		t.Errorf("%d adapters were named, %d converted", said, converted)
+	}
+}
+
 // What sd-scripts makes of the halves of three modules, networks/convert_flux_lora.py
 // convert_to_sd_scripts_cat, and of blocks again, convert_to_ai_toolkit_cat.
 func TestBlocksOfAdapters(t *testing.T) {

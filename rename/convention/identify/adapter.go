@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
 	"github.com/wtinspect/wtinspect/rename/convention/adapter"
@@ -108,7 +109,7 @@ func (r *registry) adapter(f *adapter.File, tensors []convention.Named, model *c
 	}
 	main := a.Components[0]
 	if from == nil {
-		main.spelledBy(f.Dialect)
+		main.decide(f.Dialect)
 	}
 	for _, c := range a.Components[1:] {
 		// A text encoder is what its names say, whatever its number.
@@ -151,55 +152,98 @@ func (a *Adapter) As(conv *convention.Convention) *Adapter {
 	return a
 }
 
-// spelledBy leaves out of what the names fit the conventions that the dialect does not
-// take, and those that the shapes of fused projections speak against, if any are left.
-func (c *Component) spelledBy(d *adapter.Dialect) {
+// decide leaves out of what the names fit the conventions that the dialect does not take,
+// and those that shapes and numbers speak against, if any are left, and puts the likeliest
+// first. Of the conventions of one model it keeps those in whose names the dialect is
+// written; where no other model has these names, nothing is told by that.
+func (c *Component) decide(d *adapter.Dialect) {
 	tied := c.Tied()
-	taken := tied
-	for _, not := range []func(conv *convention.Convention) bool{
-		func(conv *convention.Convention) bool { return !Takes(d, conv) },
-		func(conv *convention.Convention) bool {
-			i := slices.IndexFunc(c.identification.tied, func(e *evaluation) bool { return c.reg.list[e.conv] == conv })
-			contradicted := i >= 0 && !c.partsAgree(conv, c.identification.tied[i])
-			c.contradicted = c.contradicted || contradicted
-			return contradicted
-		},
-	} {
-		if left := slices.DeleteFunc(slices.Clone(taken), not); len(left) > 0 {
-			taken = left
-		}
-	}
-	if len(taken) == len(tied) {
+	if len(tied) == 0 {
 		return
 	}
-	slices.SortStableFunc(taken, func(x, y *convention.Convention) int { return cmp.Compare(y.Preferred, x.Preferred) })
-	var ties []*evaluation
+	fits := make(map[*convention.Convention]*evaluation, len(tied))
 	for _, e := range c.tied {
-		switch conv := c.reg.list[e.conv]; {
-		case conv == taken[0]:
-			c.Convention, c.best, c.Places = conv, e, c.identification.places(e, slices.Values(c.named))
-			ties = append(ties, e)
-		case slices.Contains(taken, conv):
-			ties = append(ties, e)
+		fits[c.reg.list[e.conv]] = e
+	}
+	agrees := make(map[*convention.Convention]agreement, len(tied))
+	for _, conv := range tied {
+		agrees[conv] = c.agreement(conv, fits[conv])
+	}
+	known := slices.ContainsFunc(tied, func(conv *convention.Convention) bool { return agrees[conv] >= agreeing })
+	kept := tied
+	leave := func(out func(conv *convention.Convention) bool) bool {
+		left := slices.DeleteFunc(slices.Clone(kept), out)
+		if len(left) == 0 || len(left) == len(kept) {
+			return false
+		}
+		kept = left
+		return true
+	}
+	leave(func(conv *convention.Convention) bool { return !d.Takes(conv.Dialects) })
+	leave(func(conv *convention.Convention) bool {
+		return !Takes(d, conv) && slices.ContainsFunc(kept, func(other *convention.Convention) bool {
+			return Takes(d, other) && slices.ContainsFunc(other.Families, conv.HasFamily)
+		})
+	})
+	c.contradicted = leave(func(conv *convention.Convention) bool { return fits[conv] != nil && !c.partsAgree(conv, fits[conv]) }) || c.contradicted
+	var others []string
+	if known && leave(func(conv *convention.Convention) bool {
+		if agrees[conv] == disagreeing {
+			others = append(others, conv.Name)
+		}
+		return agrees[conv] == disagreeing
+	}) {
+		c.contradicted = true
+		c.note("the width and the number of blocks are not those of %s", strings.Join(others, ", "))
+	}
+	if !known {
+		clear(agrees) // another size of a model, which says nothing
+	}
+	if kept[0].Kind != "" {
+		slices.SortStableFunc(kept, func(x, y *convention.Convention) int {
+			return cmp.Or(
+				compareBool(x.Kind == convention.Denoiser, y.Kind == convention.Denoiser),
+				cmp.Compare(agrees[y], agrees[x]),
+				compareBool(c.confirmed(x), c.confirmed(y)),
+				cmp.Compare(y.Preferred, x.Preferred),
+				compareBool(Takes(d, x), Takes(d, y)),
+			)
+		})
+	}
+	if slices.Equal(kept, tied) {
+		return
+	}
+	c.Convention, c.tied = kept[0], nil
+	for _, conv := range kept {
+		if e := fits[conv]; e != nil {
+			c.tied = append(c.tied, e)
 		}
 	}
-	c.tied = ties
+	if e := fits[kept[0]]; e != nil {
+		c.best, c.Places = e, c.identification.places(e, slices.Values(c.named))
+	}
 	if c.res.Convention == "" {
 		return
 	}
-	c.res.Convention = taken[0].Name
+	c.res.Convention, c.res.Alike = kept[0].Name, nil
+	if kept[0].VariantOf == "" {
+		c.res.Nearest = Nearest{kept[0].Name, len(c.res.Extra)}
+	}
+	c.rivals()
 	var families []string
-	for _, conv := range taken {
-		for _, f := range c.res.Families {
-			if conv.HasFamily(f) && !slices.Contains(families, f) {
+	for _, conv := range kept {
+		for _, f := range conv.Families {
+			if slices.Contains(c.res.Families, f) && !slices.Contains(families, f) {
 				families = append(families, f)
 			}
 		}
 	}
 	c.res.Families = families
-	c.res.Candidates = slices.DeleteFunc(c.res.Candidates, func(k Candidate) bool {
-		return !slices.ContainsFunc(taken, func(conv *convention.Convention) bool { return conv.Name == k.Convention })
-	})
+	place := func(name string) int {
+		return slices.IndexFunc(kept, func(conv *convention.Convention) bool { return conv.Name == name })
+	}
+	c.res.Candidates = slices.DeleteFunc(c.res.Candidates, func(k Candidate) bool { return place(k.Convention) < 0 })
+	slices.SortStableFunc(c.res.Candidates, func(x, y Candidate) int { return place(x.Convention) - place(y.Convention) })
 }
 
 // Takes reports whether a dialect has the names of a convention's modules.
@@ -262,20 +306,33 @@ func (r *registry) locate(a *Adapter, c *Component, model *convention.Model, fro
 	for _, s := range c.Saved {
 		c.named = append(c.named, convention.Named{Name: s.Name, Shape: a.Tensors[s.Tensor].Shape})
 	}
-	reg := r
-	if from != nil {
-		reg = newRegistry([]*convention.Convention{from})
+	regs := []*registry{r}
+	switch {
+	case from != nil:
+		regs = []*registry{newRegistry([]*convention.Convention{from})}
+	case c.Of == "denoiser" && c.Prefix.Text != "":
+		regs = []*registry{denoisers(), r}
 	}
-	id := reg.modules(c.named, c.flat, encoderModel(c.Of, model))
+	var id *identification
+	for _, reg := range regs {
+		if id = reg.modules(c.named, c.flat, encoderModel(c.Of, model)); id.res.Convention != "" {
+			break
+		}
+	}
 	c.identification = id
 	if id.best != nil && (id.res.Convention != "" || from != nil) {
-		c.Convention = reg.list[id.best.conv]
+		c.Convention = id.reg.list[id.best.conv]
 	}
 	c.Places = make([]Place, len(c.named))
 	if c.best != nil {
 		c.Places = c.identification.places(c.best, slices.Values(c.named))
 	}
 }
+
+// denoisers knows what a prefix that says so can precede.
+var denoisers = sync.OnceValue(func() *registry {
+	return newRegistry(slices.DeleteFunc(slices.Clone(convention.All()), func(c *convention.Convention) bool { return c.Kind != convention.Denoiser }))
+})
 
 // encoderModel is what the number of a text encoder says of it: its names are those
 // of other encoders, too.
@@ -375,7 +432,7 @@ func (id *identification) adapter(a *Adapter) {
 		res.Convention = m.Convention
 	}
 	if res.Convention != "" {
-		res.Families, res.BaseAbsent, res.Nearest = m.Families, m.BaseAbsent, m.Nearest
+		res.Alike, res.Families, res.BaseAbsent, res.Nearest = m.Alike, m.Families, m.BaseAbsent, m.Nearest
 	}
 	if main.Prefix.Text != "" {
 		res.Wrappers = []string{main.Prefix.Text}

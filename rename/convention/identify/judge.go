@@ -141,7 +141,10 @@ func (id *identification) baseDecides(ties []*evaluation) []*evaluation {
 		return c.Base != "" && belowBase(c, e.prefix)
 	}
 	if slices.ContainsFunc(ties, own) {
-		return slices.DeleteFunc(ties, func(e *evaluation) bool { return !own(e) && id.reg.list[e.conv].Base != "" })
+		return slices.DeleteFunc(ties, func(e *evaluation) bool {
+			c := id.reg.list[e.conv]
+			return !own(e) && c.Base != "" && !(id.res.Adapter && c.Kind == convention.Denoiser) // whose adapters lack it
+		})
 	}
 	return ties
 }
@@ -215,11 +218,7 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		}
 		return
 	}
-	for _, e := range ties {
-		if ec := id.reg.list[e.conv]; e != best && ec.VariantOf == "" && id.confirmed(ec) == id.confirmed(c) {
-			res.Alike = append(res.Alike, ec.Name)
-		}
-	}
+	id.rivals()
 	if c.VariantOf == "" {
 		res.Nearest = Nearest{c.Name, max(len(best.missing), len(extra)) + id.displaced(parts)}
 	}
@@ -248,6 +247,16 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 	if a := id.model.Architecture; a != "" && strings.HasSuffix(res.Convention, "-gguf") && res.Convention != a+"-gguf" {
 		res.Families = nil
 		id.note("general.architecture is %q, and the names are those of %s", a, res.Convention)
+	}
+}
+
+// rivals lists the other conventions that fit as well as the best, and are confirmed as it is.
+func (id *identification) rivals() {
+	best := id.confirmed(id.reg.list[id.best.conv])
+	for _, e := range id.tied {
+		if c := id.reg.list[e.conv]; e != id.best && c.VariantOf == "" && id.confirmed(c) == best {
+			id.res.Alike = append(id.res.Alike, c.Name)
+		}
 	}
 }
 

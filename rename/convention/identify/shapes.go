@@ -1,6 +1,7 @@
 package identify
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/rename/convention"
@@ -82,6 +83,65 @@ func (id *identification) partsAgree(c *convention.Convention, e *evaluation) bo
 		}
 	}
 	return true
+}
+
+// An agreement is how far what an adapter shows of the numbers of a model is what a
+// convention says of the models that have its names.
+type agreement int
+
+const (
+	disagreeing agreement = iota - 1
+	unsaid                // nothing is known of the models, or the adapter shows nothing
+	agreeing
+	equal // every numbered block has a change, and there is no other
+)
+
+// agreement compares the modules of an adapter with the models of a convention that they
+// fit.
+func (c *Component) agreement(conv *convention.Convention, e *evaluation) agreement {
+	if len(conv.Dimensions) == 0 || e == nil {
+		return unsaid
+	}
+	blocks := make(map[string]int)
+	sides := make(map[uint64]int) // of how many modules a side is as long
+	shaped := 0
+	for i, p := range c.identification.places(e, slices.Values(c.named)) {
+		if p.Tensor == nil || len(p.Index) == 0 {
+			continue
+		}
+		below, _, _ := strings.Cut(p.Tensor.Below.String(), ".{")
+		blocks[below] = max(blocks[below], p.Index[0]+1)
+		if s := c.named[i].Shape; len(s) == 2 {
+			shaped++
+			if sides[s[0]]++; s[0] != s[1] {
+				sides[s[1]]++
+			}
+		}
+	}
+	best := disagreeing
+	for _, d := range conv.Dimensions {
+		if shaped > 0 && 2*sides[d.Width] < shaped {
+			continue
+		}
+		is, numbered := equal, false
+		for below, n := range d.Blocks {
+			has := blocks[below]
+			switch numbered = numbered || has > 0; {
+			case has > n:
+				is = disagreeing
+			case has < n && has > 0:
+				is = min(is, agreeing)
+			}
+		}
+		switch {
+		case shaped == 0:
+			is = min(is, unsaid)
+		case !numbered:
+			is = min(is, agreeing)
+		}
+		best = max(best, is)
+	}
+	return best
 }
 
 // hiddenWidth returns the length of a layer's normalisation, or 0.

@@ -50,7 +50,7 @@ func TestRead(t *testing.T) {
 		c := all[i]
 		want := convention.Convention{
 			Name: d.Name, Description: d.Description, Dialects: d.Dialects, Families: d.Families, Base: d.Base, VariantOf: d.VariantOf, Kind: d.Kind,
-			Refuse: d.Refuse, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, Language: d.Language, With: d.With, Text: d.Text, Sources: d.Sources, Layout: d.Layout,
+			Refuse: d.Refuse, Preferred: d.Preferred, Dimensions: d.Dimensions, Bare: d.Bare, Frame: d.Frame, Language: d.Language, With: d.With, Text: d.Text, Sources: d.Sources, Layout: d.Layout,
 		}
 		for f, v := range reflect.ValueOf(want).Fields() {
 			if !f.IsExported() {

@@ -21,33 +21,34 @@ import (
 // A document is one convention as its file describes it; docs/conventions.md
 // says what each key means.
 type document struct {
-	Name        string            `yaml:"name"`
-	Description string            `yaml:"description"`
-	Dialects    []string          `yaml:"dialects"`
-	Families    []string          `yaml:"families"`
-	Extends     string            `yaml:"extends"`
-	VariantOf   string            `yaml:"variant_of"`
-	Base        *string           `yaml:"base"`
-	Sources     []string          `yaml:"sources"`
-	Layout      convention.Layout `yaml:"layout"`
-	Include     []include         `yaml:"include"`
-	Remove      []string          `yaml:"remove"`
-	Require     []string          `yaml:"require"`
-	Unwritten   []string          `yaml:"unwritten"`
-	F32         []string          `yaml:"f32"`
-	Tensors     yaml.Node         `yaml:"tensors"`
-	Own         []string          `yaml:"own"`
-	Refuse      string            `yaml:"refuse"`
-	Opaque      yaml.Node         `yaml:"opaque"`
-	Drop        yaml.Node         `yaml:"drop"`
-	DropLayers  yaml.Node         `yaml:"drop_layers"`
-	Abstract    bool              `yaml:"abstract"`
-	Preferred   int               `yaml:"preferred"`
-	Bare        bool              `yaml:"bare"`
-	Frame       bool              `yaml:"frame"`
-	With        []string          `yaml:"with"`
-	Text        string            `yaml:"text"`
-	Kind        string            `yaml:"kind"`
+	Name        string                  `yaml:"name"`
+	Description string                  `yaml:"description"`
+	Dialects    []string                `yaml:"dialects"`
+	Families    []string                `yaml:"families"`
+	Extends     string                  `yaml:"extends"`
+	VariantOf   string                  `yaml:"variant_of"`
+	Base        *string                 `yaml:"base"`
+	Sources     []string                `yaml:"sources"`
+	Layout      convention.Layout       `yaml:"layout"`
+	Include     []include               `yaml:"include"`
+	Remove      []string                `yaml:"remove"`
+	Require     []string                `yaml:"require"`
+	Unwritten   []string                `yaml:"unwritten"`
+	F32         []string                `yaml:"f32"`
+	Tensors     yaml.Node               `yaml:"tensors"`
+	Own         []string                `yaml:"own"`
+	Refuse      string                  `yaml:"refuse"`
+	Opaque      yaml.Node               `yaml:"opaque"`
+	Drop        yaml.Node               `yaml:"drop"`
+	DropLayers  yaml.Node               `yaml:"drop_layers"`
+	Abstract    bool                    `yaml:"abstract"`
+	Preferred   int                     `yaml:"preferred"`
+	Dimensions  []convention.Dimensions `yaml:"dimensions"`
+	Bare        bool                    `yaml:"bare"`
+	Frame       bool                    `yaml:"frame"`
+	With        []string                `yaml:"with"`
+	Text        string                  `yaml:"text"`
+	Kind        string                  `yaml:"kind"`
 
 	file string
 }
@@ -68,6 +69,7 @@ type Description struct {
 	Base, VariantOf    string
 	Kind, Refuse, Text string
 	Preferred          int
+	Dimensions         []convention.Dimensions
 	Bare, Frame        bool
 	Language           bool
 	With, Sources      []string
@@ -222,7 +224,7 @@ func (l *loader) convention(name string, trail []string) (*Description, error) {
 	trail = append(trail, name)
 	c := &Description{
 		Name: name, Description: d.Description, Dialects: d.Dialects, Families: d.Families,
-		VariantOf: d.VariantOf, Preferred: d.Preferred, Bare: d.Bare, Frame: d.Frame, With: d.With, Text: d.Text, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse,
+		VariantOf: d.VariantOf, Preferred: d.Preferred, Dimensions: d.Dimensions, Bare: d.Bare, Frame: d.Frame, With: d.With, Text: d.Text, Kind: d.Kind, Sources: d.Sources, Layout: d.Layout, Refuse: d.Refuse,
 	}
 	var specs []spec
 	if d.Extends != "" {

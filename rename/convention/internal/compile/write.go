@@ -27,7 +27,7 @@ func Text(files fs.FS) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var layouts, reasons, templates, tensors, conventions part
+	var layouts, reasons, templates, tensors, conventions, dimensions part
 	var of []int // the template of each tensor
 	var literals []string
 	// Layouts and lists of reasons are JSON; most conventions have the same few.
@@ -60,13 +60,13 @@ func Text(files fs.FS) ([]byte, error) {
 			c.Name, c.Description, join(c.Dialects), join(c.Families), c.Base, c.VariantOf, c.Kind,
 			strings.Repeat("p", c.Preferred)+letters("b", c.Bare, "f", c.Frame, "l", c.Language),
 			join(c.With), number(&layouts, c.Layout), number(&reasons, c.Opaque), number(&reasons, c.Drop), number(&reasons, c.DropLayers),
-			number(&reasons, c.Towers), c.Refuse, c.Text, join(c.Sources), runs(own)))
+			number(&reasons, c.Towers), c.Refuse, c.Text, join(c.Sources), runs(own), number(&dimensions, c.Dimensions)))
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s\n%s\n", header, v.spaceNames())
 	// What is needed of every tensor comes first, and where its line is: few are read.
 	index := part{lines: []string{runs(of), strings.Join(literals, " "), runs(tensors.places())}}
-	for _, p := range []part{layouts, reasons, templates, index, tensors, conventions} {
+	for _, p := range []part{layouts, reasons, templates, index, tensors, conventions, dimensions} {
 		b.WriteString("\n" + strings.Join(p.lines, "\n") + "\n")
 	}
 	return b.Bytes(), nil
