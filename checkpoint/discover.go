@@ -165,6 +165,16 @@ func (d *finder) dir(dir string, depth int) error {
 	for _, name := range l.pickles {
 		d.release.Pickles = append(d.release.Pickles, source.Join(dir, name))
 	}
+	others := l.others
+	for format, names := range map[Format][]string{NumPy: l.numpy, PyTorch: l.chunks} {
+		if !slices.ContainsFunc(found, func(c *Checkpoint) bool { return c.Format == format }) {
+			others = append(others, names...)
+		}
+	}
+	slices.Sort(others)
+	for _, name := range others {
+		d.release.Others = append(d.release.Others, source.Join(dir, name))
+	}
 	if !descend || depth == maxDescent {
 		return nil
 	}

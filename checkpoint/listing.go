@@ -20,6 +20,7 @@ type listing struct {
 	torchIndexes      []string // of shards of torch.save
 	torch             []string // files that are named as those of torch.save
 	pickles           []string // these, and others
+	others            []string // that may have pickles in them, whatever they are called
 	numpy             []string // archives of arrays
 	chunks            []string // files of a distributed checkpoint
 	distributed       bool     // and what says what is in them
@@ -57,6 +58,7 @@ func list(ctx context.Context, dir string) (*listing, error) {
 		case name == DistributedIndex:
 			l.distributed = true
 		case strings.HasPrefix(name, "."):
+			l.others = append(l.others, name)
 		case isSafetensors:
 			l.safetensors = append(l.safetensors, name)
 		case isGGUF:
@@ -76,6 +78,8 @@ func list(ctx context.Context, dir string) (*listing, error) {
 			if !LeftByTrainer(name) {
 				l.torch = append(l.torch, name)
 			}
+		case !strings.HasSuffix(lower, ".json"):
+			l.others = append(l.others, name)
 		}
 		if why != "" {
 			l.ignored = append(l.ignored, Fault{
@@ -107,6 +111,19 @@ func isPickle(lower string) bool {
 		return strings.HasSuffix(lower, ".pth.tar") || strings.HasSuffix(lower, ".pt.tar") || strings.HasSuffix(lower, ".ckpt.tar")
 	}
 	return false
+}
+
+// MayHavePickles reports whether a file is called as pickles, or as what has some in it: arrays, archives of
+// TorchServe, pickles that are compressed or hidden.
+func MayHavePickles(name string) bool {
+	lower := strings.ToLower(strings.TrimLeft(filepath.Base(name), "."))
+	switch ext := path.Ext(lower); ext {
+	case ".npy", ".npz", ".mar", ".distcp":
+		return true
+	case ".gz", ".bz2", ".z", ".zlib", ".xz", ".lzma", ".lz4", ".zst":
+		lower = strings.TrimSuffix(lower, ext)
+	}
+	return isPickle(lower)
 }
 
 // trainerFiles are what trainers leave beside the weights: states of optimisers, schedulers

@@ -71,6 +71,9 @@ type Release struct {
 	// the directories looked at. Where there are safetensors or GGUF files, too, those
 	// are the checkpoints, and these are not opened.
 	Pickles []string
+	// Others are the paths of the files in these directories that are neither weights nor pickles nor JSON by their
+	// names, hidden ones among them. None is opened.
+	Others []string
 	// Faults are those of the release: documents that do not parse, files
 	// passed over, sets that exclude each other. Those of the checkpoints are
 	// had from [Checkpoint.Validate].

@@ -98,3 +98,37 @@ func (w *walker) dir(dir string, depth int, part bool) bool {
 	}
 	return true
 }
+
+// A Folder is a directory with weights or pickles in it.
+type Folder struct {
+	Dir     string
+	Weights bool
+	Pickles int // files that are called pickles
+}
+
+// maxFolders bounds how many directories [Folders] looks at.
+const maxFolders = 1_000
+
+// Folders returns the directories below dir that have weights or pickles in them. Some 1,000 are looked at. What
+// cannot be read is passed over.
+func Folders(ctx context.Context, dir string) []Folder {
+	var out []Folder
+	left := maxFolders
+	var look func(dir string, depth int)
+	look = func(dir string, depth int) {
+		l, err := list(ctx, dir)
+		if left--; err != nil || ctx.Err() != nil {
+			return
+		}
+		if f := (Folder{dir, l.weights(), len(l.pickles)}); depth > 0 && (f.Weights || f.Pickles > 0) {
+			out = append(out, f)
+		}
+		for _, name := range l.subdirs {
+			if depth < maxDescent && left > 0 {
+				look(source.Join(dir, name), depth+1)
+			}
+		}
+	}
+	look(dir, 0)
+	return out
+}

@@ -92,6 +92,8 @@ type CheckResult struct {
 	Summary  CheckSummary `json:"summary"`
 	// Fits say how adapters fit the base that was given.
 	Fits []Fit `json:"fits,omitempty"`
+	// NotEntered are directories below the paths with weights or pickles that were not judged.
+	NotEntered []Folder `json:"not_entered,omitempty"`
 	// Rules are those that ran.
 	Rules []Rule `json:"-"`
 	// Problems say why paths could not be checked.
@@ -100,6 +102,14 @@ type CheckResult struct {
 	Disregarded []string `json:"-"`
 	// Files are the paths of the files that were read.
 	Files []string `json:"-"`
+}
+
+// A Folder is a directory with weights or pickles in it.
+type Folder struct {
+	Path    string `json:"path"`
+	Weights bool   `json:"weights"`
+	// Pickles is how many files in it are called pickles.
+	Pickles int `json:"pickles"`
 }
 
 // A Fit says how an adapter fits a model.
@@ -262,8 +272,46 @@ func Check(ctx context.Context, refs []string, opts *CheckOptions) (*CheckResult
 			return c.result, err
 		}
 	}
+	if !opts.Changed && len(c.result.Releases) > 0 {
+		c.findNotEntered(ctx, refs)
+	}
 	c.finish()
 	return c.result, nil
+}
+
+// enter notes the directories of a release.
+func (c *checking) enter(rel *checkpoint.Release) {
+	if c.entered == nil {
+		c.entered = make(map[string]bool)
+	}
+	dirs := []string{rel.Dir}
+	for _, c := range rel.Checkpoints {
+		dirs = append(dirs, c.Dir)
+	}
+	for _, path := range rel.Pickles {
+		dirs = append(dirs, source.Dir(path))
+	}
+	for _, dir := range dirs {
+		c.entered[filepath.Clean(dir)] = true
+	}
+}
+
+// findNotEntered finds what was not judged below the directories among the paths.
+func (c *checking) findNotEntered(ctx context.Context, refs []string) {
+	for _, ref := range refs {
+		if normal, err := source.Normalize(ctx, ref); err == nil {
+			ref = normal
+		}
+		if !source.IsDir(ctx, ref) {
+			continue
+		}
+		for _, f := range checkpoint.Folders(ctx, ref) {
+			if dir := filepath.Clean(f.Dir); !c.entered[dir] {
+				c.entered[dir] = true
+				c.result.NotEntered = append(c.result.NotEntered, Folder{f.Dir, f.Weights, f.Pickles})
+			}
+		}
+	}
 }
 
 const never = "never"
@@ -275,6 +323,8 @@ type checking struct {
 	result *CheckResult
 	found  []check.Finding
 	rules  map[*check.Rule]bool
+
+	entered map[string]bool // the directories that were looked into
 }
 
 // open opens what is at a path. A file that is broken is a release of its own
@@ -307,6 +357,7 @@ func (c *checking) judge(ctx context.Context, s scope) error {
 		}
 	}
 	defer rel.Close()
+	c.enter(rel)
 	for _, dir := range pendingIn(ref, rel) {
 		c.result.Problems = append(c.result.Problems, interrupted(ref, dir))
 	}

@@ -54,7 +54,8 @@ const (
 
 // Programs returns the pickles of the file in the first size bytes of r: of an archive all
 // that are called pickles, of a stream one after the other, and those that are strings of
-// others. It goes on where [NewFile] fails: what breaks a pickle is its [Program.Err]. An
+// others, and those in what a compressed file inflates to, 8 MiB of which are looked at. It goes on where
+// [NewFile] fails: what breaks a pickle is its [Program.Err]. An
 // error is that of r, or says that the file is a broken archive, in which none is found.
 //
 // It returns none for a file that is not an archive and does not begin with a pickle.
@@ -116,6 +117,11 @@ func (l *programs) file(r io.ReaderAt, size int64, place string, whole bool, dep
 		return l.archive(r, size, place, base, depth)
 	case len(head) >= 262 && string(head[257:262]) == "ustar":
 		return l.tar(r, size, place, base, depth)
+	case whole:
+		in, err := inflater(head, io.NewSectionReader(r, 0, size))
+		if in != nil && err == nil {
+			return l.inflated(in, uint64(size), depth)
+		}
 	}
 	if err := l.stream(&window{r: r, size: size, base: base}, place, false, depth); err != nil {
 		return err
@@ -139,6 +145,17 @@ func isProgram(name string) bool {
 	return false
 }
 
+// isStorage reports whether a member, by its name in the archive's directory, is called as torch calls storages. What
+// is in directories below those is something else, such as the pickles of examples in an archive of torch.export.
+func isStorage(name []byte) bool {
+	for _, dir := range []string{"data/", constantsDir} {
+		if key, ok := bytes.CutPrefix(name, []byte(dir)); ok {
+			return bytes.IndexByte(key, '/') < 0
+		}
+	}
+	return false
+}
+
 func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, depth int) error {
 	a, err := ziparchive.Read(r, size)
 	if err != nil {
@@ -154,7 +171,7 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		}
 		program := bytes.IndexByte(name, '.') >= 0 && isProgram(string(name))
 		rest, within := bytes.CutPrefix(name, []byte(dir))
-		storage := within && (bytes.HasPrefix(rest, []byte("data/")) || bytes.HasPrefix(rest, []byte(constantsDir)))
+		storage := within && isStorage(rest)
 		if l.full || !program && (far || storage) { // what others begin with would be a request each
 			return nil
 		}

@@ -3,6 +3,7 @@ package pytorch_test
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/wtinspect/wtinspect/internal/fixture"
+	"github.com/wtinspect/wtinspect/internal/torchtest"
 	"github.com/wtinspect/wtinspect/pytorch"
 )
 
@@ -249,4 +251,62 @@ func FuzzPrograms(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Compressed files are inflated as joblib.load and pandas.read_pickle inflate them: what they have is a pickle
+// of the file. What else they have is left alone. The first two were written by Python's zlib and bz2.
+func TestProgramsInflated(t *testing.T) {
+	const evil = "\x80\x02cposix\nsystem\nU\x02id\x85R."
+	plain := "-@-1\n posix.system@-1 1x REDUCE@-1\n"
+	gzipped := func(text string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		if _, err := z.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	tarred := func(name string) string {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(evil)), Mode: 0o600, Format: tar.FormatUSTAR}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(evil)); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		return b.String()
+	}
+	for name, tt := range map[string]struct{ data, want string }{
+		"zlib":                    {"\x78\x9c\x6b\x60\x4a\x2e\xc8\x2f\xce\xac\xe0\x2a\xae\x2c\x2e\x49\xcd\xe5\x0a\x65\xca\x4c\x69\x0d\xd2\x03\x00\x63\x47\x07\xfb", plain},
+		"bzip2":                   {"\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x6d\x09\x2e\x13\x00\x00\x0a\xd3\xc0\x10\x10\x00\x01\x12\x00\x0e\x22\xcc\x60\x42\x00\x20\x00\x31\x4d\x32\x31\x31\x31\x0a\x01\xea\x68\xd3\x4f\x28\x71\xbf\x04\x03\x9a\x98\x30\x53\x65\xa8\x57\xc5\xdc\x91\x4e\x14\x24\x1b\x42\x4b\x84\xc0", plain},
+		"gzip":                    {gzipped(evil), plain},
+		"protocol 0":              {gzipped("cos\nsystem\n(S'id'\ntR."), "-@-1 refused STRING@-1\n os.system@-1 1x REDUCE@-1\n"},
+		"cut short":               {gzipped(evil)[:40], plain},
+		"text":                    {gzipped("cat\nand dog\n"), ""},
+		"damaged":                 {"\x1f\x8b\x08\x00" + evil, ""},
+		"a torch.save archive":    {gzipped(string(fixture.Bytes(t, "format torch\ntensor a F32 [2]\n"))), "archive/data.pkl@-1\n collections.OrderedDict@-1 2x REDUCE@-1\n torch._utils._rebuild_tensor_v2@-1 1x REDUCE@-1\n torch.FloatStorage@-1\n"},
+		"a tar file of old torch": {gzipped(tarred("pickle")), "pickle@-1\n posix.system@-1 1x REDUCE@-1\n"},
+		"more than is looked at":  {gzipped(evil + strings.Repeat("x", 9<<20)), plain + "-@-1 stray broken\n"},
+	} {
+		if got := programs(t, []byte(tt.data)); got != tt.want {
+			t.Errorf("%s: %s", name, cmp.Diff(tt.want, got))
+		}
+	}
+}
+
+// What is in directories below those of storages is no storage, and a pickle if it begins as one.
+func TestProgramsBelowStorages(t *testing.T) {
+	z := torchtest.File{Root: torchtest.D("w", torchtest.NewTensor("uint8", 4)), Protocol: 2}.Zip()
+	const evil = "\x80\x02cposix\nsystem\nU\x02id\x85R."
+	z.Find("data/0").Data = []byte(evil)
+	z.Members = append(z.Members, &torchtest.Member{Name: "archive/data/sample_inputs/model.pt", Data: []byte(evil)})
+	got := programs(t, z.Bytes())
+	if !strings.Contains(got, "archive/data/sample_inputs/model.pt@") || strings.Count(got, "posix.system") != 1 {
+		t.Error(got)
+	}
 }

@@ -163,6 +163,13 @@ func runCheck(ctx context.Context, p *program, o *checkOptions, paths []string) 
 	for _, f := range r.Fits {
 		p.note("%s", report.FitText(f))
 	}
+	if folders := report.FoldersText(r.NotEntered); folders != "" {
+		how := "-R checks every release below"
+		if o.recursive {
+			how = "name a file of theirs to check it"
+		}
+		p.note("not checked: %s; %s", folders, how)
+	}
 	if o.writeBaseline != "" {
 		out := output{path: o.writeBaseline}
 		if err := out.write(p, r.Files, func(w io.Writer, _ render.Style) error { return r.WriteBaseline(w) }); err != nil {

@@ -62,6 +62,6 @@ func runInfo(ctx context.Context, p *program, o *infoOptions, paths []string) er
 	err = o.answer(p, in.Paths(), func(w io.Writer, a answer.Options) error {
 		return answer.Info(w, infos, answer.InfoOptions{Options: a, Long: o.long})
 	})
-	in.notePickles(p)
+	in.notePickles(ctx, p)
 	return in.finish(ctx, p, err)
 }

@@ -97,7 +97,7 @@ func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error 
 	defer in.Close()
 	if streamed != nil {
 		o.noteNone(p, *streamed, nil)
-		in.noteBeside(p)
+		in.noteBeside(ctx, p)
 		return in.finish(ctx, p, nil)
 	}
 	opts := inspect.ListOptions{Select: o.Selection, Sort: o.sort, Reverse: o.reverse, Dims: o.dims == "ggml"}
@@ -114,7 +114,7 @@ func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error 
 		return answer.List(w, list, answer.ListOptions{Options: a, Tree: o.tree, Flat: o.flat, Dims: opts.Dims, Chosen: !o.All()})
 	})
 	o.noteNone(p, list.Len(), err)
-	in.noteBeside(p)
+	in.noteBeside(ctx, p)
 	return in.finish(ctx, p, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/wtinspect/wtinspect/inspect"
 	"github.com/wtinspect/wtinspect/internal/argv"
 	"github.com/wtinspect/wtinspect/internal/render"
+	"github.com/wtinspect/wtinspect/internal/source"
 	"github.com/wtinspect/wtinspect/safetensors"
 )
 
@@ -153,7 +155,7 @@ func (in *inputs) noteDanger(p *program) {
 }
 
 // noteBeside says what the files hold beside what is listed of them.
-func (in *inputs) noteBeside(p *program) {
+func (in *inputs) noteBeside(ctx context.Context, p *program) {
 	in.noteDanger(p)
 	for _, c := range in.Checkpoints {
 		if n := len(c.Metadata()); c.Format == checkpoint.PyTorch && c.Len() == 0 && n > 0 {
@@ -187,17 +189,45 @@ func (in *inputs) noteBeside(p *program) {
 			p.note("%s: tied tensors share their bytes: %s", c.Path, shared)
 		}
 	}
-	in.notePickles(p)
+	in.notePickles(ctx, p)
 }
 
-// notePickles says that pickles are passed over, where there are other weights.
-func (in *inputs) notePickles(p *program) {
+// notePickles says that pickles and arrays are passed over, where there are other weights.
+func (in *inputs) notePickles(ctx context.Context, p *program) {
 	for _, r := range in.Releases {
-		others := slices.DeleteFunc(slices.Clone(r.Pickles), checkpoint.LeftByTrainer)
-		if len(others) > 0 && !slices.ContainsFunc(r.Checkpoints, func(c *checkpoint.Checkpoint) bool { return c.Format == checkpoint.PyTorch }) {
-			p.note("%s: the safetensors or GGUF files are listed, and not %s beside them; name it to read it", r.Path, counted(len(others), "PyTorch file"))
+		if slices.ContainsFunc(r.Checkpoints, func(c *checkpoint.Checkpoint) bool {
+			return c.Format == checkpoint.PyTorch || c.Format == checkpoint.NumPy
+		}) {
+			continue
+		}
+		pickles, arrays := 0, 0
+		for _, path := range r.Pickles {
+			if !checkpoint.LeftByTrainer(path) && isRegular(ctx, path) {
+				pickles++
+			}
+		}
+		for _, path := range r.Others {
+			if ext := strings.ToLower(filepath.Ext(path)); (ext == ".npz" || ext == ".npy") && isRegular(ctx, path) {
+				arrays++
+			}
+		}
+		var words []string
+		if pickles > 0 {
+			words = append(words, counted(pickles, "PyTorch file"))
+		}
+		if arrays > 0 {
+			words = append(words, counted(arrays, "file")+" of arrays")
+		}
+		if len(words) > 0 {
+			p.note("%s: the safetensors or GGUF files are listed, and not %s beside them; name one to read it", r.Path, strings.Join(words, " and "))
 		}
 	}
+}
+
+// isRegular reports whether a file may be read: it is no pipe and no link that leads nowhere.
+func isRegular(ctx context.Context, path string) bool {
+	fi, err := source.Stat(ctx, path)
+	return err == nil && fi.Mode().IsRegular()
 }
 
 // finish ends a command whose answer is written, or was not because of err. It

@@ -24,6 +24,7 @@ type subject struct {
 	docs    map[string]*checkpoint.Config
 	against *Lock
 	pickled func() []*pickledFile
+	unread  map[string]string // of what is called a pickle: why it was not looked into; known once pickled is
 }
 
 // A model is a checkpoint with what several rules want to know of it. What
@@ -80,7 +81,7 @@ type naming struct {
 }
 
 func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *subject {
-	s := &subject{ctx: ctx, release: rel, docs: make(map[string]*checkpoint.Config), against: opts.Against}
+	s := &subject{ctx: ctx, release: rel, docs: make(map[string]*checkpoint.Config), against: opts.Against, unread: make(map[string]string)}
 	s.pickled = sync.OnceValue(s.findPickled)
 	for _, c := range rel.Checkpoints {
 		m := &model{Checkpoint: c, doc: c.Config}

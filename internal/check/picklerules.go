@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"maps"
 	"path/filepath"
@@ -252,7 +253,84 @@ func (s *subject) findPickled() []*pickledFile {
 	for _, path := range s.release.Pickles {
 		add(path, "", nil)
 	}
+	others := slices.Clone(s.release.Others)
+	named := func(path string) int {
+		if checkpoint.MayHavePickles(path) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(others, func(a, b string) int { return cmp.Compare(named(a), named(b)) })
+	for _, path := range others[:min(maxOthers, len(others))] {
+		if s.ctx.Err() != nil {
+			break
+		}
+		if f := s.lookIntoOther(path); f != nil {
+			list = append(list, f)
+		}
+	}
 	return list
+}
+
+// unreadable says why a file was not looked into.
+func unreadable(path string, err error) string {
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
+		return perr.Err.Error()
+	}
+	return strings.TrimPrefix(err.Error(), path+": ")
+}
+
+// notInflated are compressed files, by their first bytes, that joblib.load inflates and nobody here does
+// (joblib/compressor.py).
+var notInflated = []struct{ head, what string }{
+	{"\xfd7zXZ\x00", "compressed by xz"},
+	{"\x5d\x00\x00", "compressed by lzma"},
+	{"\x04\x22\x4d\x18", "compressed by lz4"},
+	{"\x28\xb5\x2f\xfd", "compressed by Zstandard"},
+}
+
+// notePacked notes that a file is compressed in a way that nobody here inflates.
+func (s *subject) notePacked(src source.Source) {
+	var head [8]byte
+	n, _ := src.ReadAt(head[:], 0)
+	for _, c := range notInflated {
+		if strings.HasPrefix(string(head[:n]), c.head) {
+			s.unread[src.Name()] = c.what
+		}
+	}
+}
+
+// maxOthers bounds how many files of a release are looked into that are neither weights nor pickles by their names.
+const maxOthers = 1_000
+
+// lookIntoOther looks into a file that is not called a pickle: nil where there is none. Of one that is elsewhere,
+// where a look is a request, the name decides whether there may be.
+func (s *subject) lookIntoOther(path string) *pickledFile {
+	if source.Scheme(path) != "" && !checkpoint.MayHavePickles(path) {
+		return nil
+	}
+	src, err := source.Open(source.Glance(s.ctx), path)
+	if err != nil {
+		return nil
+	}
+	head := make([]byte, checkpoint.DetectBytes)
+	n, err := src.ReadAt(head, 0)
+	src.Close()
+	if err != nil && err != io.EOF {
+		return nil
+	}
+	switch format := checkpoint.DetectFormat(head[:n]); {
+	case format == checkpoint.NumPy || format != "" && strings.EqualFold(filepath.Ext(path), ".npz"):
+		rel, err := checkpoint.Open(s.ctx, path, &checkpoint.Options{NoConfig: true, AllowLinks: true})
+		if err != nil {
+			return nil
+		}
+		defer rel.Close()
+		return s.lookIntoArrays(rel.Checkpoints[0].Files[0], "")
+	case format == checkpoint.PyTorch || pytorch.IsCompressed(head[:n]) || checkpoint.MayHavePickles(path):
+		return s.lookForPickles(path, "", nil)
+	}
+	return nil
 }
 
 // placesOf returns where what a distributed checkpoint consists of is, by the names of its files.
@@ -396,13 +474,19 @@ func (f *pickledFile) strayPickles(ctx context.Context) {
 func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFile {
 	src, err := source.Open(s.ctx, path)
 	if err != nil {
-		return nil // reported as unreadable
+		s.unread[path] = unreadable(path, err)
+		return nil
 	}
 	defer src.Close()
 	f := &pickledFile{path: path, checkpoint: ck, index: filepath.Base(path) == checkpoint.DistributedIndex}
-	f.judged = ck != "" || slices.ContainsFunc(s.release.Faults, func(flt checkpoint.Fault) bool { return flt.File == path })
+	f.judged = ck != "" || slices.Contains(s.release.Others, path) || slices.ContainsFunc(s.release.Faults, func(flt checkpoint.Fault) bool { return flt.File == path })
 	f.programs, err = pytorch.Programs(src, src.Size())
-	if err != nil || len(f.programs) == 0 {
+	switch {
+	case err != nil:
+		s.unread[path] = unreadable(path, err)
+		return nil
+	case len(f.programs) == 0:
+		s.notePacked(src)
 		return nil
 	}
 	f.addBounds()

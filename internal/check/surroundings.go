@@ -33,7 +33,8 @@ is executed or unpacked here.`,
 		ID: "WT903", Name: "pickles", Severity: checkpoint.Warning, run: runPickles,
 		Title: "pickled weights are beside safetensors",
 		Doc: `Loading a pickle can run code. Beside safetensors it is only a second copy, which may
-be of another version; scanners mark the whole repository for it.`,
+be of another version; scanners mark the whole repository for it. A file that is called a pickle and
+has something else in it is left alone; one that cannot be looked into is named.`,
 		Bad: "pytorch_model.bin beside model.safetensors", Good: "model.safetensors alone",
 	},
 	{
@@ -80,24 +81,47 @@ by what the card says.`,
 }
 
 func runPickles(p *Pass) {
-	byDir := make(map[string][]string)
-	for _, path := range p.release.Pickles {
-		if checkpoint.LeftByTrainer(path) {
+	looked := make(map[string]bool)
+	for _, f := range p.pickled() {
+		looked[f.path] = true
+	}
+	type beside struct{ read, unread []string }
+	byDir := make(map[string]*beside)
+	for _, path := range slices.Concat(p.release.Pickles, p.release.Others) {
+		called := slices.Contains(p.release.Pickles, path)
+		if checkpoint.LeftByTrainer(path) || !called && !checkpoint.MayHavePickles(path) {
 			continue
 		}
-		byDir[filepath.Dir(path)] = append(byDir[filepath.Dir(path)], path)
+		dir := filepath.Dir(path)
+		if byDir[dir] == nil {
+			byDir[dir] = new(beside)
+		}
+		switch why := p.unread[path]; {
+		case why != "":
+			byDir[dir].unread = append(byDir[dir].unread, fmt.Sprintf("%.100s (%s)", filepath.Base(path), why))
+		case called && looked[path]: // what has another content is left alone
+			byDir[dir].read = append(byDir[dir].read, path)
+		}
 	}
 	seen := make(map[string]bool)
 	for _, m := range p.models {
-		list := byDir[filepath.Clean(m.Dir)]
-		if m.Format != checkpoint.Safetensors || len(list) == 0 || seen[m.Dir] {
+		there := byDir[filepath.Clean(m.Dir)]
+		if m.Format != checkpoint.Safetensors || there == nil || seen[m.Dir] {
 			continue
 		}
 		seen[m.Dir] = true
-		p.report(Finding{
-			File: list[0], Offset: -1, Count: len(list),
-			Message: fmt.Sprintf("%s beside safetensors, as a second copy that can run code when it is loaded", plural.Of(len(list), "pickle")),
-		})
+		if n := len(there.read); n > 0 {
+			p.report(Finding{
+				File: there.read[0], Offset: -1, Count: n,
+				Message: fmt.Sprintf("%s beside safetensors, as a second copy that can run code when it is loaded", plural.Of(n, "pickle")),
+			})
+		}
+		if n := len(there.unread); n > 0 {
+			p.report(Finding{
+				File: m.Dir, Offset: -1, Count: n,
+				Message: fmt.Sprintf("%s called as pickles %s not looked into: %s", plural.Of(n, "file"), plural.Verb(n, "are"), plural.List(there.unread)),
+			})
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/inspect"
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/internal/render"
 	"github.com/wtinspect/wtinspect/internal/source"
 )
@@ -126,6 +127,22 @@ func Summary(r *inspect.CheckResult) string {
 // FitText says how an adapter fits a model.
 func FitText(f inspect.Fit) string {
 	return fmt.Sprintf("%s has %d of the %s that %s changes", f.Base, f.Targets, render.Counted(f.Modules, "module"), f.Checkpoint)
+}
+
+// FoldersText names directories that were not judged: "ema (weights) and old (weights, 2 pickles)"; "" for none.
+func FoldersText(folders []inspect.Folder) string {
+	texts := make([]string, len(folders))
+	for i, f := range folders {
+		var has []string
+		if f.Weights {
+			has = append(has, "weights")
+		}
+		if f.Pickles > 0 {
+			has = append(has, render.Counted(f.Pickles, "pickle"))
+		}
+		texts[i] = fmt.Sprintf("%s (%s)", f.Path, strings.Join(has, ", "))
+	}
+	return plural.List(texts)
 }
 
 // severities counts findings: "1 error, 2 warnings".

@@ -16,6 +16,9 @@ func document(w io.Writer, r *inspect.CheckResult, _ Options) error {
 	if len(r.Fits) > 0 {
 		render.List(d, "fits", r.Fits)
 	}
+	if len(r.NotEntered) > 0 {
+		render.List(d, "not_entered", r.NotEntered)
+	}
 	d.Field("summary", r.Summary)
 	return d.Close()
 }

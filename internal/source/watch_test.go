@@ -28,8 +28,9 @@ func TestWatch(t *testing.T) {
 	ctx, opened := source.Watch(t.Context(), path)
 	read(t.Context(), path)
 	read(ctx, other)
+	read(source.Glance(ctx), path)
 	if opened() {
-		t.Error("another file, or another context, counts")
+		t.Error("another file, another context or a glance counts")
 	}
 	read(ctx, link)
 	if !opened() {
