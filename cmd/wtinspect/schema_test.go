@@ -309,6 +309,8 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 	if err := os.Mkdir(filepath.Join(dir, "empty"), 0o777); err != nil {
 		t.Fatal(err)
 	}
+	write("nested/model.safetensors", "tensor a F32 [2]\n")
+	write("nested/old/pytorch_model.bin", "format torch\ntensor a F32 [2]\n")
 	file("empty/model.safetensors.index.json", `{"metadata":{"total_size":0},"weight_map":{}}`)
 	file("yi/config.json", `{"model_type":"Yi","architectures":["YiForCausalLM"],"num_attention_heads":4,"num_key_value_heads":4,"hidden_size":16,"num_hidden_layers":3,"torch_dtype":"bfloat16","quantization_config":{"modules_to_not_convert":["model.layers.0.ln1"]}}`)
 	write("lora.safetensors", "meta ss_network_module networks.lora\ntensor lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight F16 [4,320]\ntensor lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_up.weight F16 [320,4]\ntensor lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.alpha F32 [] values=4\n")
@@ -349,7 +351,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"meta", "unset", "a.safetensors", "who"},
 		{"meta", "unset", "-o", "edited.safetensors", "a.safetensors", "who"},
 		{"meta", "set", "-o", "edited.gguf", "big.gguf", "new=1"},
-		{"stats", "odd", "a.safetensors", "m.gguf"},
+		{"stats", "odd", "a.safetensors", "m.gguf", "last.ckpt"},
 		{"stats", "--sample", "50%", "--histogram", "--quantiles", "a.safetensors"},
 		{"stats", "--by-layer", "yi", "wrapped.safetensors"},
 		{"cat", "m.gguf", "*", "--slice", "0"},
@@ -364,6 +366,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"diff", "-v", "g1.gguf", "g2.gguf"},
 		{"report", "--values", "yi", "renamed"},
 		{"report", "odd"},
+		{"report", "nested"},
 		{"report", "m.gguf"},
 		{"report", "bare.safetensors"},
 		{"report", "packed.safetensors"},
@@ -418,7 +421,7 @@ tensor multi_modal_projector.linear_2.weight BF16 [16,16]
 		{"map", "infer", "hf://org/name", "biased.safetensors"},
 		{"map", "infer", "biased.safetensors", "hf://org/name"},
 		{"map", "test", "collide.yaml", "biased.yaml", "yi", "odd", "biased.safetensors", "m.gguf", "nothing"},
-		{"check", "yi", "odd", "m.gguf"},
+		{"check", "yi", "odd", "m.gguf", "nested"},
 		{"check", "--base", "yi", "adapter"},
 		{"rules"},
 		{"scan", "--values", "yi", "odd", "m.gguf", "a.safetensors", "nothing", "hf://org/name"},
