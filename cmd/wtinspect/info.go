@@ -49,7 +49,7 @@ array. -v lists the files of large sets and prints every fault on stderr.`,
 }
 
 func runInfo(ctx context.Context, p *program, o *infoOptions, paths []string) error {
-	defer saveMemory()()
+	defer saveMemoryListing()()
 	in, err := o.openFor(ctx, p, paths, o.Format())
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ every fault on stderr.`,
 }
 
 func runLs(ctx context.Context, p *program, o *lsOptions, paths []string) error {
-	defer saveMemory()()
+	defer saveMemoryListing()()
 	chosen, err := o.compile()
 	if err != nil {
 		return err
