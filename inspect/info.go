@@ -118,6 +118,9 @@ func (i *CheckpointInfo) Container() string {
 		if isScript(i.Source) {
 			return string(i.Format) + ", TorchScript"
 		}
+		if isExport(i.Source) {
+			return string(i.Format) + ", torch.export"
+		}
 		if slices.ContainsFunc(i.Source.Files, func(f *checkpoint.File) bool { return f.Distributed() != nil }) {
 			return string(i.Format) + ", a distributed checkpoint"
 		}

@@ -116,10 +116,18 @@ func isScript(c *checkpoint.Checkpoint) bool {
 	return slices.ContainsFunc(c.Files, func(f *checkpoint.File) bool { return f.PyTorch() != nil && f.PyTorch().Script() })
 }
 
-// ScriptText says that a checkpoint has code of TorchScript, which is neither listed nor converted, and
+// isExport is isScript for archives of torch.export.
+func isExport(c *checkpoint.Checkpoint) bool {
+	return slices.ContainsFunc(c.Files, func(f *checkpoint.File) bool { return f.PyTorch() != nil && f.PyTorch().Export() })
+}
+
+// ScriptText says that a checkpoint has code of TorchScript, or a graph of torch.export, which is neither listed nor converted, and
 // how many of its tensors are the code's constants; "" of any other.
 func ScriptText(c *checkpoint.Checkpoint) string {
-	if !isScript(c) {
+	switch {
+	case isExport(c):
+		return "torch.export, with a graph beside the weights"
+	case !isScript(c):
 		return ""
 	}
 	n := 0
@@ -348,6 +356,9 @@ func (v *Conversion) torchMetadata(ctx context.Context) {
 	}
 	if isScript(v.Source) {
 		v.note("the code of TorchScript is not converted")
+	}
+	if isExport(v.Source) {
+		v.note("the graph of torch.export is not converted")
 	}
 	if models := ModelsText(v.Source); models != "" {
 		v.note("there are %s; all are converted, with names that begin so; --subtree names one", models)

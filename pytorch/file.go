@@ -49,6 +49,7 @@ type contents struct {
 	prefix     string // of an archive's members
 	twice      bool   // there are two pickles of one name
 	script     bool
+	export     bool // see Export
 	big        bool
 	order      *Fault              // byteorder is not one
 	summed     []ziparchive.Member // the pickles that have a checksum

@@ -56,6 +56,11 @@ func FuzzNewFile(f *testing.F) {
 			f.Add(h.data)
 		}
 	}
+	export := &tt.Zip{Members: []*tt.Member{{Name: "m/archive_format", Data: []byte("pt2")}, {Name: "m/data/weights/weight_0", Data: []byte("ab")}, {
+		Name: "m/data/weights/model_weights_config.json",
+		Data: []byte(`{"config":{"w":{"path_name":"weight_0","use_pickle":false,"tensor_meta":{"dtype":1,"sizes":[{"as_int":2}],"strides":[{"as_int":1}],"storage_offset":{"as_int":0},"layout":7}}}}`),
+	}}}
+	f.Add(export.Bytes())
 	for _, b := range containers(tt.File{Root: lightning(), Protocol: 4}) {
 		f.Add(b)
 	}

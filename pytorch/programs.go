@@ -162,13 +162,17 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		return archiveFault(err)
 	}
 	var dir string // of the first member
-	others := 0
+	if a.Len() > 0 {
+		first, err := a.At(0)
+		if err != nil {
+			return archiveFault(err)
+		}
+		dir, _, _ = strings.Cut(first.Name, "/")
+		dir += "/"
+	}
+	others, export := 0, has(a, dir+exportFormat)
 	_, far := r.(ziparchive.Ahead)
 	err = a.Scan(func(name []byte, m *ziparchive.Member) error {
-		if dir == "" {
-			first, _, _ := strings.Cut(string(name), "/")
-			dir = first + "/"
-		}
 		program := bytes.IndexByte(name, '.') >= 0 && isProgram(string(name))
 		rest, within := bytes.CutPrefix(name, []byte(dir))
 		storage := within && isStorage(rest)
@@ -178,13 +182,15 @@ func (l *programs) archive(r io.ReaderAt, size int64, place string, base int64, 
 		member := *m
 		member.Name = string(name)
 		if program {
-			return l.member(r, a, &member, dir, inside(place, member.Name), base, depth)
+			lower := strings.ToLower(member.Name)
+			loaded := lower == strings.ToLower(dir)+"data.pkl" || strings.HasSuffix(lower, "/constants.pkl")
+			return l.member(r, a, &member, loaded, inside(place, member.Name), base, depth)
 		}
 		if others++; others == maxOthers {
 			l.giveUp(place, "the archive has more than %d members that are neither storages nor called pickles: what the rest are is not judged", maxOthers)
 			return nil
 		}
-		return l.other(r, a, &member, inside(place, member.Name), base, depth)
+		return l.other(r, a, &member, export && within && isExportPart(rest), inside(place, member.Name), base, depth)
 	})
 	if err == errEnough {
 		return nil
@@ -226,7 +232,7 @@ func (l *programs) hidden(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Me
 		m.Size = min(m.Size, most)
 	}
 	if m.Size > l.left {
-		return l.member(r, a, m, "", inside(place, m.Name), base, depth)
+		return l.member(r, a, m, false, inside(place, m.Name), base, depth)
 	}
 	l.left -= m.Size
 	packed, begin, err := a.Reader(m)
@@ -251,7 +257,7 @@ func (l *programs) hidden(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Me
 const maxOthers = 10_000
 
 // other looks at a member that is called something else, and is a pickle or an archive by its first bytes.
-func (l *programs) other(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, at string, base int64, depth int) error {
+func (l *programs) other(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, loaded bool, at string, base int64, depth int) error {
 	const least, most = 4, 8 << 20
 	if m.Size < least {
 		return nil
@@ -266,7 +272,7 @@ func (l *programs) other(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Mem
 	}
 	switch {
 	case head[0] == opProto && head[1] >= 2 && head[1] <= maxProtocol:
-		return l.member(r, a, m, "", at, base, depth)
+		return l.member(r, a, m, loaded, at, base, depth)
 	case !ziparchive.IsZip(head[:]) || depth == maxInner || m.Size > l.left:
 		return nil
 	}
@@ -294,24 +300,22 @@ func ignoreFault(begin int64, err error) error {
 // errEnough ends a look at an archive.
 var errEnough = errors.New("no more of the archive is looked at")
 
-// member looks at the pickles in a member of an archive.
-func (l *programs) member(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, dir, at string, base int64, depth int) error {
+// member looks at the pickles in a member of an archive, which its reader loads or not.
+func (l *programs) member(r io.ReaderAt, a *ziparchive.Archive, m *ziparchive.Member, loaded bool, at string, base int64, depth int) error {
 	if m.Size > l.left {
 		l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: newFault(CodeLimit, m.Header, "", "the archive's pickles are larger than four times the file")})
 		return errEnough
 	}
 	l.left -= m.Size
-	lower := strings.ToLower(m.Name)
-	stray := lower != strings.ToLower(dir)+"data.pkl" && !strings.HasSuffix(lower, "/constants.pkl")
 	w, err := memberWindow(r, a, m)
 	if err != nil {
-		l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Stray: stray})
+		l.add(Program{Place: at, Offset: -1, RefusedAt: -1, Err: err, Stray: !loaded})
 		return nil
 	}
 	if base < 0 {
 		w.base = -1
 	}
-	return l.stream(w, at, stray, depth)
+	return l.stream(w, at, !loaded, depth)
 }
 
 // behind looks at the pickles in bytes that nothing says are some.

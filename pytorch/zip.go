@@ -29,6 +29,11 @@ func (f *File) openZip() error {
 	}
 	f.directory = a.Digest
 	pickle, err := f.findPickle(a)
+	if flt, ok := err.(*Fault); ok && flt.Code == CodeNoPickle {
+		if done, err := f.openExport(a); done || err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return archiveFault(err)
 	}
@@ -381,7 +386,10 @@ func (f *File) validateRecords(a *ziparchive.Archive, l *faultList) {
 		}
 		return s
 	}
-	version := text("version")
+	version := text(".data/version") // of torch.export; inline_container.cc, PyTorchStreamReader::init
+	if version == "" {
+		version = text("version")
+	}
 	if version == "" {
 		version = text(".format_version")
 	}

@@ -24,8 +24,12 @@ func TestPicklesBeside(t *testing.T) {
 		z := zip.NewWriter(&b)
 		for _, name := range names {
 			w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+			data := evil
+			if strings.HasSuffix(name, "archive_format") {
+				data = "pt2"
+			}
 			if err == nil {
-				_, err = w.Write([]byte(evil))
+				_, err = w.Write([]byte(data))
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -76,7 +80,7 @@ func TestPicklesBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rel.Close()
-	report, err := Run(t.Context(), rel, &Options{Select: []string{"WT710", "WT118", "WT903"}})
+	report, err := Run(t.Context(), rel, &Options{Select: []string{"WT710", "WT118", "WT903", "WT101", "WT902"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +97,7 @@ func TestPicklesBeside(t *testing.T) {
 	wants := []string{
 		".hidden.pkl", "118 it inflates to more than 8388608 bytes, and what is behind them is not judged",
 		want, "903 2 pickles beside safetensors, as a second copy that can run code when it is loaded",
-		"archive.mar", "evil.npy", "export.pt2", "export.pt2", "old", "shard.distcp", "w.pkl.gz", "weights.dat",
+		"archive.mar", "evil.npy", "export.pt2", "old", "shard.distcp", "w.pkl.gz", "weights.dat",
 	}
 	slices.Sort(wants)
 	if !slices.Equal(got, wants) {

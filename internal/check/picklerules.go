@@ -499,10 +499,11 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 			f.faults = append(f.faults, f.fault(*flt, ""))
 		}
 	}
-	if file == nil && f.judged {
+	switch {
+	case file != nil:
+	case f.judged:
 		return f
-	}
-	if file == nil {
+	default:
 		file, err = pytorch.NewFile(src, src.Size())
 	}
 	if flt, ok := errors.AsType[*pytorch.Fault](err); ok {
@@ -512,6 +513,7 @@ func (s *subject) lookForPickles(path, ck string, file *pytorch.File) *pickledFi
 		return f
 	}
 	f.script = file.Script()
+	f.index = f.index || file.Export()
 	for _, t := range file.Subtrees() {
 		if t.Optimizer {
 			f.optimizers = append(f.optimizers, t)
