@@ -116,6 +116,8 @@ const (
 	CodeUnmappedTensor = "unmapped_tensor"
 	// CodeOrphanShard: a shard of the set is not named by the index.
 	CodeOrphanShard = "orphan_shard"
+	// CodeEmptyShard: a shard of the set holds no tensor.
+	CodeEmptyShard = "empty_shard"
 	// CodeDuplicateTensor: two files of the set hold a tensor of the same name.
 	CodeDuplicateTensor = "duplicate_tensor_across_shards"
 	// CodeTotalSize: the index's total_size is neither the sum of the tensors'

@@ -279,7 +279,7 @@ func report(ctx context.Context, t *testing.T, w *strings.Builder, words []strin
 // own are the codes whose wording is this package's alone.
 var own = []string{
 	checkpoint.CodeMissingShard, checkpoint.CodeMissingTensor, checkpoint.CodeMisplacedTensor, checkpoint.CodeUnmappedTensor,
-	checkpoint.CodeOrphanShard, checkpoint.CodeTotalSize, checkpoint.CodeTotalSizeFiles, checkpoint.CodeSymlinkEscape,
+	checkpoint.CodeOrphanShard, checkpoint.CodeEmptyShard, checkpoint.CodeTotalSize, checkpoint.CodeTotalSizeFiles, checkpoint.CodeSymlinkEscape,
 	checkpoint.CodeBadDocument, checkpoint.CodeIgnored, checkpoint.CodeNotOpened,
 }
 

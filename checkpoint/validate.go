@@ -63,6 +63,9 @@ func (c *Checkpoint) Validate(ctx context.Context) []Fault {
 	if summary != nil {
 		c.indexRead.Store(true)
 		for _, f := range summary.Faults() {
+			if f.Code == safetensors.CodeMissingOrdinal && slices.ContainsFunc(c.Files, c.emptyShard) {
+				continue // no index can name a shard without tensors
+			}
 			out := safetensorsFault(f)
 			out.File = c.Index
 			l.faults = append(l.faults, out)
@@ -79,6 +82,7 @@ func (c *Checkpoint) Validate(ctx context.Context) []Fault {
 		c.validateTotal(&l, summary, perFile)
 	}
 	c.validateMissing(ctx, &l, ix)
+	c.validateEmpty(&l, ix)
 	return l.done()
 }
 
@@ -208,6 +212,32 @@ func (c *Checkpoint) validateMissing(ctx context.Context, l *faultList, ix *safe
 	}
 }
 
+// emptyShard reports whether a file is a shard without tensors. GGUF has them: the first
+// part may hold the key/values alone. So have distributed checkpoints: chunks have no names in their files.
+func (c *Checkpoint) emptyShard(f *File) bool {
+	return len(c.Files) > 1 && f.len() == 0 && (f.Safetensors() != nil || f.PyTorch() != nil)
+}
+
+// validateEmpty reports the shards without tensors, and not again each tensor that the
+// index places there.
+func (c *Checkpoint) validateEmpty(l *faultList, ix *safetensors.Index) {
+	var tensors []int
+	for i, f := range c.Files {
+		if !c.emptyShard(f) {
+			continue
+		}
+		if tensors == nil {
+			tensors = c.countIndexed(ix)
+		}
+		out := Fault{File: f.Path, Code: CodeEmptyShard, Severity: Warning, Offset: -1, Detail: "the shard holds no tensor; if the others are not the whole model, fetch it again, or export the model again"}
+		if n := tensors[i]; n > 0 {
+			out.Severity = Error
+			out.Detail = fmt.Sprintf("the shard holds no tensor, and the index places %s there; fetch it again, or export the model again", plural.Of(n, "tensor"))
+		}
+		l.add(out)
+	}
+}
+
 // countIndexed counts the tensors that the index places in each file.
 func (c *Checkpoint) countIndexed(ix *safetensors.Index) []int {
 	counts := make([]int, len(c.Files))
@@ -276,6 +306,9 @@ func (c *Checkpoint) validateIndex(ctx context.Context, l *faultList, summary *s
 		if f.format == nil {
 			continue
 		}
+		if c.emptyShard(f) {
+			continue
+		}
 		if !indexed[file] {
 			l.add(Fault{
 				File: f.Path, Code: CodeOrphanShard, Severity: Error, Offset: -1,
@@ -315,6 +348,9 @@ func (c *Checkpoint) validateEntries(l *faultList, ix *safetensors.Index, fileOf
 			last, file = shard, fileOfShard(shard)
 		}
 		if file < 0 || c.Files[file].format == nil {
+			continue
+		}
+		if tensors[i] < 0 && c.emptyShard(c.Files[file]) {
 			continue
 		}
 		tensor := tensors[i]
@@ -368,8 +404,8 @@ func (c *Checkpoint) validateTotal(l *faultList, ix *safetensors.IndexSummary, f
 	var files, data uint64
 	for _, shard := range ix.Shards() {
 		file := fileOfShard(shard)
-		if file < 0 || c.Files[file].format == nil {
-			return
+		if file < 0 || c.Files[file].format == nil || c.emptyShard(c.Files[file]) {
+			return // it depends on what is not here
 		}
 		f := c.Files[file]
 		indexed = append(indexed, f)

@@ -96,6 +96,7 @@ var byCode = map[string]string{
 	checkpoint.CodeMisplacedTensor: "WT203",
 	checkpoint.CodeUnmappedTensor:  "WT204",
 	checkpoint.CodeOrphanShard:     "WT205",
+	checkpoint.CodeEmptyShard:      "WT218",
 	checkpoint.CodeDuplicateTensor: "WT206",
 
 	checkpoint.CodeTotalSize:           "WT207",

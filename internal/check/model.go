@@ -128,8 +128,27 @@ func (m *model) isPartial(ctx context.Context) bool {
 	if slices.ContainsFunc(m.Files, func(f *checkpoint.File) bool { return f.Missing || f.Err != nil }) && !m.NamesOnly() {
 		return true
 	}
+	if m.lostShard(ctx) {
+		return true
+	}
 	set, err := m.Set(ctx)
 	return err != nil || set != ""
+}
+
+// lostShard reports whether the index places tensors in a shard that holds none.
+func (m *model) lostShard(ctx context.Context) bool {
+	if m.Index == "" || m.NamesOnly() || len(m.Files) < 2 {
+		return false
+	}
+	for _, f := range m.Files {
+		if s := f.Safetensors(); s == nil || s.Len() > 0 {
+			continue
+		}
+		if ix, err := readIndex(ctx, m.Index); err == nil && slices.Contains(ix.Shards(), f.Name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *model) findFamilies() []*family {

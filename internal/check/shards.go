@@ -152,6 +152,14 @@ names the other files: loaders that go by the index leave them out, those that t
 file load them.`,
 		Bad: "mtp.safetensors beside an index that does not name it", Good: "an index that names every file",
 	},
+	{
+		ID: "WT218", Name: "empty-shard", Severity: checkpoint.Warning, run: runFaults,
+		Title: "a shard of the set holds no tensor",
+		Doc: `Its header is whole, and empty: a process that had nothing to write, or a save that went
+wrong. If the index places tensors there, it is an error, and their weights are lost. No index can name
+such a file otherwise.`,
+		Bad: "model-00002-of-00003 with a header of {}", Good: "every shard with tensors",
+	},
 }
 
 // edgeOfIndex is how much of an index is searched at either end for a total.
