@@ -82,6 +82,7 @@ func TestKinds(t *testing.T) {
 	for name, want := range map[string]string{
 		"llama-hf": KindLanguageModel, "bert-hf": KindLanguageModel, "llama-gguf": KindLanguageModel,
 		"flux-diffusers": KindTransformer, "flux-original": KindTransformer, "unet-diffusers": KindUNet, "sd-single-file": KindUNet,
+		"sd3-diffusers": KindTransformer, "sd3-original": KindTransformer, "svd-diffusers": KindUNet,
 		"vae-ldm": KindVAE, "wan_vae-original": KindVAE, "clip-text-hf": KindTextEncoder, "t5-encoder-hf": KindTextEncoder,
 		"vit-hf": KindVisionEncoder, "siglip-hf": KindTwoTowers, "controlnet-diffusers": KindControlNet,
 	} {

@@ -34,7 +34,8 @@ func kindOf(c *convention.Convention) string {
 	}
 	switch c.Kind {
 	case convention.Denoiser:
-		if is("unet") || is("stable-diffusion") {
+		// Stable Diffusion 1, 2 and XL are UNets, 3 is a transformer.
+		if is("unet") || slices.ContainsFunc(c.Tensors(), func(t convention.Tensor) bool { return strings.HasPrefix(t.Role, "down.") }) {
 			return KindUNet
 		}
 		return KindTransformer
