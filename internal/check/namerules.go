@@ -42,11 +42,12 @@ in the file, nothing is renamed.`,
 	},
 	{
 		ID: "WT403", Name: "doubled-prefix", Severity: checkpoint.Warning, run: runDoubled,
-		Title: "a prefix appears twice in the names",
+		Title: "a prefix or a segment appears twice in the names",
 		Doc: `Saving a model that was loaded under a prefix puts the prefix there again. Nothing
-else can load model.model.layers or model.language_model.language_model.layers.`,
+else can load model.model.layers or model.language_model.language_model.layers. So it is with
+layers.layers.0, where the names without the second are those of a model that is known and whole.`,
 		Bad: "model.model.layers.0.mlp.up_proj.weight", Good: "model.layers.0.mlp.up_proj.weight",
-		Fix: &Fix{Kind: FixNames, Doc: "takes the second prefix out of the names", clean: (*model).single},
+		Fix: &Fix{Kind: FixNames, Doc: "takes the second of them out of the names", clean: (*model).single},
 	},
 	{
 		ID: "WT404", Name: "layer-gap", Severity: checkpoint.Error, run: runLayerGaps,

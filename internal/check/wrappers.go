@@ -187,7 +187,11 @@ func runDoubled(p *Pass) {
 			if n := (len(name)-len(w.Name))/len(w.Repeated) + 1; n > 2 {
 				times = fmt.Sprintf("%d times", n)
 			}
-			return "the prefix " + strings.TrimSuffix(w.Repeated, ".") + " appears " + times + " in the name", w.Name
+			part := "segment"
+			if w.Leading {
+				part = "prefix"
+			}
+			return "the " + part + " " + strings.TrimSuffix(w.Repeated, ".") + " appears " + times + " in the name", w.Name
 		})
 	}
 }

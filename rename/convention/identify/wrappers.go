@@ -1,9 +1,12 @@
 package identify
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/wtinspect/wtinspect/internal/plural"
 	"github.com/wtinspect/wtinspect/rename/template"
 )
 
@@ -152,6 +155,9 @@ func (id *identification) wrappedKinds() map[string]*cleaning {
 // framework: without it they are the tensors that a convention needs and lacks.
 // It takes the segment out and reports whether it found one.
 func (id *identification) leftover(list []*evaluation) bool {
+	if id.stutter() {
+		return true
+	}
 	const few = 8 // conventions that come near
 	for i, e := range list {
 		if i >= few && !id.confirmed(id.reg.list[e.conv]) {
@@ -159,7 +165,8 @@ func (id *identification) leftover(list []*evaluation) bool {
 		}
 		if segment, subjects := id.wrappedBy(e); segment != "" {
 			id.note("%q is in %d of the templates, and %s does not have it there", segment, len(subjects), id.reg.list[e.conv].Name)
-			id.takeOut(segment, subjects)
+			id.takeOut(segment, subjects, "")
+			id.look()
 			return true
 		}
 	}
@@ -168,7 +175,7 @@ func (id *identification) leftover(list []*evaluation) bool {
 
 // wrappedBy returns the one segment without which the names that a convention
 // does not know are those of its layers that it misses, and where it is in each.
-func (id *identification) wrappedBy(e *evaluation) (segment string, at map[int32]int) {
+func (id *identification) wrappedBy(e *evaluation) (segment string, at map[int32]cut) {
 	c := id.reg.list[e.conv]
 	needs := make(map[string]bool)
 	for _, i := range e.missing {
@@ -193,9 +200,9 @@ func (id *identification) wrappedBy(e *evaluation) (segment string, at map[int32
 				return "", nil
 			}
 			if segment == "" {
-				segment, at = segments[k], make(map[int32]int)
+				segment, at = segments[k], make(map[int32]cut)
 			}
-			at[i] = k
+			at[i] = cut{k, 1}
 			break
 		}
 	}
@@ -221,23 +228,117 @@ func (id *identification) wrappedBy(e *evaluation) (segment string, at map[int32
 	return segment, at
 }
 
-// takeOut takes a segment out of the subjects' templates.
-func (id *identification) takeOut(segment string, at map[int32]int) {
-	without := func(name string, k int) string {
-		segments := strings.Split(name, ".")
-		return strings.Join(slices.Delete(segments, k, k+1), ".")
+// stutter takes the repetitions out of runs of equal segments, layers.layers.0, and reports
+// whether it found some: the names without them are those of a convention that lacks nothing.
+func (id *identification) stutter() bool {
+	runs := id.runs()
+	if len(runs) == 0 {
+		return false
 	}
-	wrapper := segment + "."
-	if !slices.Contains(id.res.Wrappers, wrapper) {
-		id.res.Wrappers = append(id.res.Wrappers, wrapper)
+	trial := id.clone()
+	for word, at := range runs {
+		trial.takeOut(word, at, word+".")
 	}
-	for i, k := range at {
-		s := id.subjects[i]
-		s.normal = without(s.normal, k)
-		for _, m := range s.members {
-			m.normal, m.bare = without(m.normal, k), without(m.bare, k)
-			m.wrappers, m.leading = append(slices.Clone(m.wrappers), wrapper), false
+	trial.look()
+	list := trial.fits(make([]bool, len(trial.subjects)))
+	if len(list) == 0 || list[0].unshaped || len(list[0].missing) > 0 {
+		return false
+	}
+	for _, at := range runs {
+		for i := range at {
+			if list[0].tensor[i] < 0 {
+				return false
+			}
 		}
 	}
-	id.look()
+	*id.res = *trial.res
+	trial.res = id.res
+	*id = *trial
+	for _, word := range slices.Sorted(maps.Keys(runs)) {
+		id.note("%q is there twice in a row in %s", word, plural.Of(len(runs[word]), "template"))
+	}
+	return true
+}
+
+// A cut is some segments of a template.
+type cut struct{ at, n int }
+
+// runs returns the words that segments in a row are, and which segments of each subject repeat
+// the first. Where other names have the word there once, both are modules.
+func (id *identification) runs() map[string]map[int32]cut {
+	words := make(map[string]map[int32]cut)
+	once := make(map[string]bool) // paths that end in the word
+	for i, s := range id.subjects {
+		if strings.Count(s.normal, ".") >= maxSegments {
+			continue
+		}
+		segments := strings.Split(s.normal, ".")
+		for k := 0; k < len(segments)-1; k++ {
+			word := segments[k]
+			n := 0
+			for k+n+2 < len(segments) && segments[k+n+1] == word {
+				n++
+			}
+			switch {
+			case word == "" || template.Words.Count(word) > 0:
+			case n == 0:
+				once[strings.Join(segments[:k+1], ".")] = true
+			default:
+				if words[word] == nil {
+					words[word] = make(map[int32]cut)
+				}
+				words[word][int32(i)] = cut{k + 1, n}
+			}
+			k += n
+		}
+	}
+	maps.DeleteFunc(words, func(_ string, at map[int32]cut) bool {
+		for i, c := range at {
+			if once[strings.Join(strings.Split(id.subjects[i].normal, ".")[:c.at], ".")] {
+				return true
+			}
+		}
+		return false
+	})
+	return words
+}
+
+// clone copies the subjects, so that what is taken out of their names can be tried.
+func (id *identification) clone() *identification {
+	out := *id
+	out.subjects = make([]*subject, len(id.subjects))
+	for i, s := range id.subjects {
+		c := *s
+		c.members = make([]*tensorKind, len(s.members))
+		for j, m := range s.members {
+			kind := *m
+			c.members[j] = &kind
+		}
+		out.subjects[i] = &c
+	}
+	res := *id.res
+	out.res = &res
+	return &out
+}
+
+// takeOut takes a word out of the subjects' templates. Repeated is set where it repeats what
+// precedes it.
+func (id *identification) takeOut(word string, at map[int32]cut, repeated string) {
+	without := func(name string, c cut) string {
+		segments := strings.Split(name, ".")
+		return strings.Join(slices.Delete(segments, c.at, c.at+c.n), ".")
+	}
+	wrapper := word + "."
+	if !slices.Contains(id.res.Wrappers, wrapper) {
+		id.res.Wrappers = append(slices.Clone(id.res.Wrappers), wrapper)
+	}
+	for i, c := range at {
+		s := id.subjects[i]
+		s.normal = without(s.normal, c)
+		for _, m := range s.members {
+			m.normal, m.bare = without(m.normal, c), without(m.bare, c)
+			m.wrappers, m.leading = append(slices.Clone(m.wrappers), wrapper), false
+			m.repeated = cmp.Or(repeated, m.repeated)
+		}
+	}
 }

@@ -96,3 +96,45 @@ func TestIdentifyLeftover(t *testing.T) {
 		}
 	}
 }
+
+// A segment that repeats the one before it is no module, where the rest is a whole model that is
+// known.
+func TestIdentifyStutter(t *testing.T) {
+	whole := []string{
+		"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
+		"model.layers.{}.input_layernorm.weight [0-3]", "model.layers.{}.post_attention_layernorm.weight [0-3]",
+		"model.layers.{}.self_attn.q_proj.weight [0-3]", "model.layers.{}.self_attn.k_proj.weight [0-3]",
+		"model.layers.{}.self_attn.v_proj.weight [0-3]", "model.layers.{}.self_attn.o_proj.weight [0-3]",
+		"model.layers.{}.mlp.gate_proj.weight [0-3]", "model.layers.{}.mlp.up_proj.weight [0-3]", "model.layers.{}.mlp.down_proj.weight [0-3]",
+	}
+	for _, tt := range []struct {
+		what, more, lacks string
+		repeat            []string // old, new
+		want, name        string   // what the first name with it is without it
+	}{
+		{what: "the list of layers", repeat: []string{"layers.", "layers.layers."}, want: "layers.", name: "model.layers.0.input_layernorm.weight"},
+		{what: "three times", repeat: []string{"mlp.", "mlp.mlp.mlp."}, want: "mlp.", name: "model.layers.0.mlp.gate_proj.weight"},
+		{what: "packed weights, too", repeat: []string{"mlp.", "mlp.mlp.", "gate_proj.weight", "gate_proj.qweight"}, want: "mlp.", name: "model.layers.0.mlp.gate_proj.qweight"},
+		{what: "a model that lacks something", repeat: []string{"mlp.", "mlp.mlp."}, lacks: "model.norm.weight"},
+		{what: "a module that has another part", repeat: []string{"mlp.", "mlp.mlp."}, more: "model.layers.{}.mlp.scale.weight [0-3]"},
+		{what: "a module that no model has", more: "model.layers.{}.pool.pool.weight [0-3]"},
+	} {
+		var list []convention.Named
+		for _, line := range append(slices.Clone(whole), tt.more) {
+			if line != "" && line != tt.lacks {
+				list = append(list, expandLine(t, strings.NewReplacer(tt.repeat...).Replace(line))...)
+			}
+		}
+		r := Read(slices.Values(list), nil)
+		if found := strings.Join(r.Wrappers, " "); found != tt.want {
+			t.Errorf("%s: wrappers %q, want %q; %v", tt.what, found, tt.want, r.Evidence)
+		}
+		if tt.want == "" {
+			continue
+		}
+		i := slices.IndexFunc(list, func(n convention.Named) bool { return strings.Contains(n.Name, tt.want+tt.want) })
+		if w, ok := r.Unwrap(list[i].Name); !ok || w.Name != tt.name || w.Repeated != tt.want || w.Leading || r.Coverage < 1 {
+			t.Errorf("%s: Unwrap gives %+v, %t; %v", tt.what, w, ok, r.Evidence)
+		}
+	}
+}
