@@ -205,13 +205,13 @@ func TestRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	some, err := inspect.Rules("wt21", "WT904")
-	if err != nil || len(some) != 9 || some[8].ID != "WT904" {
+	if err != nil || len(some) != 10 || some[9].ID != "WT904" {
 		t.Errorf("%d rules, %v", len(some), err)
 	}
 	if _, err := inspect.Rules("WT8"); err == nil {
 		t.Error("WT8 is a rule")
 	}
-	text, err := json.Marshal(some[8])
+	text, err := json.Marshal(some[9])
 	if err != nil || !strings.Contains(string(text), `"severity":"info","profiles":{"transformers":"error","vllm":"warning"},"fix":"sets format to pt","values":false`) {
 		t.Errorf("%s, %v", text, err)
 	}

@@ -170,24 +170,30 @@ func ggufOf(architecture string, of *checkpoint.Checkpoint) string {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "format gguf\nkv general.architecture str %s\n", architecture)
-	fmt.Fprintf(&text, "kv %s.attention.layer_norm_rms_epsilon f32 1e-5\nkv tokenizer.ggml.model str none\n", architecture)
+	text.WriteString("kv tokenizer.ggml.model str none\n")
 	model := &convention.Model{Documents: []func(string) (int64, bool){func(key string) (int64, bool) {
 		n, ok := sampleNumbers[key]
 		return n, ok
 	}}}
 	for _, n := range convention.GGUFNumbers(architecture) {
 		value, ok := n.Of(model)
-		if n.Key == "" || n.Type == "str" || n.OfExperts && !experts || strings.HasSuffix(n.Key, "epsilon") || !ok && !n.Needed || value.List {
+		if n.Key == "" || n.Type == "str" || n.OfExperts && !experts || strings.HasSuffix(n.Key, "epsilon") && !n.Needed || !ok && !n.Needed || value.List {
+			continue
+		}
+		if n.Type == "list" {
+			fmt.Fprintf(&text, "kv %s.%s u32[] 1 1 1 1\n", architecture, n.Key)
 			continue
 		}
 		number := 1.0
 		switch {
-		case ok:
+		case ok && n.Key != "feed_forward_length": // which is what the samples have
 			number = value.Numbers[0]
 		case strings.HasSuffix(n.Key, "feed_forward_length"):
 			number = float64(sampleNumbers["intermediate_size"])
 		case n.Key == "context_length":
 			number = 64
+		case strings.HasSuffix(n.Key, "epsilon"):
+			number = 1e-5
 		}
 		if n.Type == "bool" {
 			fmt.Fprintf(&text, "kv %s.%s bool %t\n", architecture, n.Key, number != 0)

@@ -299,11 +299,20 @@ func unlike(like *checkpoint.Checkpoint, how, format string, args ...any) error 
 	return fmt.Errorf("--like %s does not describe this model: %s; %s", like.Path, fmt.Sprintf(format, args...), how)
 }
 
+// notModels are the values of general.type of files that are beside a model (gguf-py/gguf/constants.py, GGUFType). One of
+// the vocabulary alone is of the model, too.
+var notModels = []string{"adapter", "mmproj", "imatrix"}
+
 // fits refuses the key/values of a GGUF file that is of another model.
 func (v *Conversion) fits(like *checkpoint.Checkpoint) error {
 	architecture := like.Architecture(nil)
 	how := sameModel
 	refuse := func(format string, args ...any) error { return unlike(like, how, format, args...) }
+	if value, ok := keyOf(v.kvs, "general.type"); ok && !v.isAdapter() {
+		if kind, _ := value.Text(); slices.Contains(notModels, kind) {
+			return refuse("its general.type is %q", kind)
+		}
+	}
 	model := adapt.ModelWith(like, nil)
 	if c, ok := convention.Lookup(architecture + "-gguf"); ok {
 		if got := identify.Tensors(v.named(), model); !got.IsOf(c.Name) {
@@ -391,7 +400,7 @@ func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
 		}
 		add(architectureKey, gguf.ValueOf(architecture), strconv.Quote(architecture))
 	}
-	if goal == nil || !goal.Language || goal.Name != architecture+"-gguf" || v.likeModel {
+	if goal == nil || goal.Name != architecture+"-gguf" || !convention.HasGGUFNumbers(architecture) || v.likeModel {
 		v.filled(like, filled)
 		return nil
 	}
@@ -399,14 +408,10 @@ func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
 		return slices.ContainsFunc(v.items, func(it item) bool { return strings.Contains(it.Name, part) })
 	}
 	v.keyless(architecture)
-	epsilon := slices.ContainsFunc(convention.GGUFNumbers(architecture), func(n convention.GGUFNumber) bool {
-		_, says := keyOf(v.kvs, architecture+"."+n.Key)
-		return says && isEpsilon(n.Key)
-	})
 	for _, n := range convention.GGUFNumbers(architecture) {
 		key := architecture + "." + n.Key
 		_, says := keyOf(v.kvs, key)
-		if n.Key == "" || !n.Filled || says || n.OfExperts && !has("_exps.") || epsilon && isEpsilon(n.Key) {
+		if n.Key == "" || !n.Filled || says || n.OfExperts && !has("_exps.") {
 			continue
 		}
 		number, ok := n.Of(model)
@@ -416,15 +421,11 @@ func (v *Conversion) fill(like *checkpoint.Checkpoint) error {
 		}
 		if value, ok := valueOf(number, n.Type); ok {
 			add(key, value, textOf(number, n.Type))
-			epsilon = epsilon || isEpsilon(n.Key)
 		}
 	}
 	v.filled(like, filled)
 	return nil
 }
-
-// isEpsilon reports whether a key is of what a normalisation adds before it divides. An architecture has one.
-func isEpsilon(key string) bool { return strings.HasSuffix(key, "_epsilon") }
 
 // agrees refuses key/values of which llama.cpp's converter would have written others for the model.
 func (v *Conversion) agrees(architecture string, like *checkpoint.Checkpoint) error {
@@ -703,9 +704,30 @@ func (v *Conversion) judge(ctx context.Context) error {
 	} else if v.likeModel {
 		how = "name a GGUF file of the same model, or with --config FILE a config.json that has the number"
 	} else if keyless && !v.isGGUF() {
-		how = "name a GGUF file of the same model that has it, or add the number to config.json"
+		how = "name a GGUF file of the same model that has it" + v.wanted()
 	}
 	return unlike(v.opts.Like, how, "%s", reasons)
+}
+
+// wanted says which members of config.json would give the keys that llama.cpp does not do without and nothing
+// has given.
+func (v *Conversion) wanted() string {
+	says, _ := keyOf(v.kvs, "general.architecture")
+	architecture, _ := says.Text()
+	needed := []string{"attention.head_count", "feed_forward_length"} // where tensors are of them
+	var names []string
+	for _, n := range convention.GGUFNumbers(architecture) {
+		if _, says := keyOf(v.kvs, architecture+"."+n.Key); says || !n.Needed && !slices.Contains(needed, n.Key) {
+			continue
+		}
+		if wants := n.Wants(); len(wants) > 0 {
+			names = append(names, wants[0])
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", or have config.json say " + strings.Join(slices.Compact(names), ", ")
 }
 
 // ofModelType are the rules about what config.json says of the names: the model type and its tensors.

@@ -311,7 +311,27 @@ rope.scaling.original_context_length u32 16, rope.scaling.yarn_log_multiplier f3
 		"qwen3_moe-hf", "qwen3moe-gguf", `"rms_norm_eps": 1e-5, "moe_intermediate_size": 48, "num_experts_per_tok": 2`,
 		"feed_forward_length u32 48, expert_feed_forward_length u32 48, attention.head_count u32 4, expert_count u32 2, expert_used_count u32 2",
 	},
-	{"command-r-hf", "command-r-gguf", `"layer_norm_eps": 1e-5, "logit_scale": 0.0625`, "feed_forward_length u32 48, attention.head_count u32 4, logit_scale f32 0.0625"},
+	{"command-r-hf", "command-r-gguf", `"layer_norm_eps": 1e-5, "logit_scale": 0.0625`, "feed_forward_length u32 48, attention.head_count u32 4, attention.layer_norm_epsilon f32 1e-05, logit_scale f32 0.0625"},
+	{
+		"t5-hf", "t5-gguf", `"d_kv": 8, "layer_norm_epsilon": 1e-6, "relative_attention_num_buckets": 32, "num_decoder_layers": 2, "decoder_start_token_id": 0`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.key_length u32 8, attention.value_length u32 8, attention.layer_norm_rms_epsilon f32 1e-06, attention.relative_buckets_count u32 32",
+	},
+	{"exaone-hf", "exaone-gguf", `"layer_norm_epsilon": 1e-5`, "feed_forward_length u32 48, attention.head_count u32 4, attention.layer_norm_rms_epsilon f32 1e-05"},
+	{"nemotron-hf", "nemotron-gguf", `"norm_eps": 1e-5`, "feed_forward_length u32 48, attention.head_count u32 4, attention.layer_norm_epsilon f32 1e-05"},
+	{"bert-hf", "bert-gguf", `"layer_norm_eps": 1e-5`, "feed_forward_length u32 48, attention.head_count u32 4, attention.causal bool false, attention.layer_norm_epsilon f32 1e-05"},
+	{
+		"modernbert-hf", "modern-bert-gguf", `"norm_eps": 1e-5, "local_attention": 128, "global_attn_every_n_layers": 4, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0`,
+		`feed_forward_length u32 48, attention.head_count u32 4, attention.causal bool false, attention.layer_norm_epsilon f32 1e-05, attention.sliding_window u32 128, attention.sliding_window_pattern u32 4,
+rope.freq_base f32 160000, rope.freq_base_swa f32 10000`,
+	},
+	{
+		"mpt-hf", "mpt-gguf", `"attn_config": {"alibi": true, "alibi_bias_max": 8, "clip_qkv": 6}`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.layer_norm_epsilon f32 1e-05, attention.max_alibi_bias f32 8, attention.clamp_kqv f32 6",
+	},
+	{
+		"chatglm-hf", "chatglm-gguf", `"layernorm_epsilon": 1.5625e-07, "rope_ratio": 50`,
+		"feed_forward_length u32 48, attention.head_count u32 4, attention.layer_norm_rms_epsilon f32 1.5625e-07, rope.dimension_count u32 4, rope.freq_base f32 500000",
+	},
 }
 
 // The key/values that llama.cpp's converter writes for a model describe it, whatever they are made of, and
@@ -338,7 +358,11 @@ func TestConvertLikeOwnNumbers(t *testing.T) {
 				n++
 				like := filepath.Join(dir, fmt.Sprint(n, ".gguf"))
 				text := "format gguf\nkv general.architecture str " + architecture + "\nkv tokenizer.ggml.model str none\n"
-				for _, key := range append(keys, "context_length u32 64", "embedding_length u32 32", "block_count u32 2", "attention."+map[bool]string{true: "layer_norm_epsilon", false: "layer_norm_rms_epsilon"}[architecture == "stablelm"]+" f32 1e-5") {
+				keys = append(keys, "context_length u32 64", "embedding_length u32 32", "block_count u32 2")
+				if !strings.Contains(test.keys, "_epsilon") {
+					keys = append(keys, "attention."+map[bool]string{true: "layer_norm_epsilon", false: "layer_norm_rms_epsilon"}[architecture == "stablelm"]+" f32 1e-5")
+				}
+				for _, key := range keys {
 					text += "kv " + architecture + "." + key + "\n"
 				}
 				if err := fixture.Write(like, text); err != nil {
@@ -359,7 +383,7 @@ func TestConvertLikeOwnNumbers(t *testing.T) {
 			for i, key := range keys {
 				f := strings.Fields(key)
 				was := f[len(f)-1]
-				now := map[string]string{"yarn": "linear", "linear": "yarn", "true": "false"}[was]
+				now := map[string]string{"yarn": "linear", "linear": "yarn", "true": "false", "false": "true"}[was]
 				if number, err := strconv.ParseFloat(was, 64); err == nil {
 					now = strconv.FormatFloat(2*number+1, 'f', -1, 32)
 				}

@@ -36,8 +36,8 @@ tokens are what a converter wrote that read another field.`,
 		Profiles: map[Profile]checkpoint.Severity{LlamaCpp: checkpoint.Error},
 		Title:    "a key that every reader of language models needs is absent",
 		Doc: `llama.cpp stops at “key not found in model” without context_length, embedding_length,
-block_count, the epsilon of the normalisation, the model of the tokenizer and its tokens, and without what an
-architecture needs besides: expert_feed_forward_length, the sliding window of gpt-oss, the scales of Granite, the
+block_count, the epsilon of the architecture's normalisation, the model of the tokenizer and its tokens, and without what an
+architecture needs besides: expert_feed_forward_length, the buckets of T5, the sliding window of gpt-oss, the scales of Granite, the
 sizes of a state space. Without head_count blocks with attention have no heads, and without feed_forward_length those of ffn_up no rows.
 An adapter is one only by general.type and adapter.type.`,
 		Bad: "no llama.context_length", Good: "llama.context_length = 8192",
@@ -90,7 +90,7 @@ func (p *Pass) ggufModels(yield func(m *model, k ggufKeys) bool) {
 	for m, k := range p.ggufs {
 		kind := ggufText(k.File, "general.type")
 		c := m.ggufConvention()
-		if c == nil || !c.Language || kind == "adapter" || kind == "mmproj" || kind == "vocab" || m.names().Adapter || m.Len() == 0 {
+		if c == nil || !c.Language && !convention.HasGGUFNumbers(k.arch) || kind == "adapter" || kind == "mmproj" || kind == "vocab" || m.names().Adapter || m.Len() == 0 {
 			continue
 		}
 		if !yield(m, k) {
@@ -131,7 +131,8 @@ func runGGUFDimensions(p *Pass) {
 
 // dimension says which number a shape contradicts, "" for none. Sources: the create_tensor
 // calls of llama.cpp's src/models/*.cpp; several architectures join two projections in one
-// of twice the size, and Arctic's dense layers are as wide as the model.
+// of twice the size, Arctic's dense layers are as wide as the model, and of the first Qwen the
+// number counts both projections (src/models/qwen.cpp, n_ff/2).
 func (k ggufKeys) dimension(role string, block int, hidden uint64, shape []uint64) string {
 	says := func(key string, n uint64) string { return fmt.Sprintf("%s.%s is %d", k.arch, key, n) }
 	among := func(n uint64, keys ...string) (string, bool) {
@@ -141,7 +142,7 @@ func (k ggufKeys) dimension(role string, block int, hidden uint64, shape []uint6
 			if !ok || size == 0 {
 				continue
 			}
-			if n == size || n == 2*size || n == hidden {
+			if n == size || n == 2*size || n == hidden || k.arch == "qwen" && 2*n == size {
 				return "", true
 			}
 			if first == "" {
@@ -292,10 +293,6 @@ func (m *model) wholeGGUF() (*identify.Fit, bool) {
 	return fit, ok && !m.partial() && fit.Found > len(fit.Missing)
 }
 
-// epsilons are the keys of what normalisations add before they divide, one of which every architecture
-// reads (llama.cpp, src/llama-model.cpp, load_hparams).
-var epsilons = []string{"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}
-
 // wholeRotary are the architectures of which llama.cpp refuses heads that are turned in part:
 // “invalid n_rot” (src/llama-model.cpp, load_hparams).
 var wholeRotary = []string{"llama", "llama-embed", "deci", "falcon"}
@@ -347,15 +344,12 @@ func runGGUFKeys(p *Pass) {
 				p.report(m.whole("no key %s, which llama.cpp does not do without", key))
 			}
 		}
-		if !k.has(epsilons...) {
-			p.report(m.whole("no key %s.%s or %[1]s.%[3]s, and llama.cpp does not do without the one that its architecture has", k.arch, epsilons[0], epsilons[1]))
-		}
 	}
 }
 
 // keyTypes are the types of keys as [convention.GGUFNumber] spells them (GKV::get_kv of
 // src/llama-model-loader.cpp compares them).
-var keyTypes = map[string]gguf.ValueType{"u32": gguf.TypeUint32, "f32": gguf.TypeFloat32, "bool": gguf.TypeBool, "str": gguf.TypeString}
+var keyTypes = map[string]gguf.ValueType{"u32": gguf.TypeUint32, "f32": gguf.TypeFloat32, "bool": gguf.TypeBool, "str": gguf.TypeString, "list": gguf.TypeArray}
 
 func runGGUFKeyTypes(p *Pass) {
 	for m, k := range p.ggufModels {

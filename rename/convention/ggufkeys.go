@@ -16,7 +16,7 @@ var ggufKeysText string
 // converter makes it of.
 type GGUFNumber struct {
 	Key  string // below the architecture, "" of a number that has none
-	Type string // that llama.cpp reads: "u32", "f32", "bool", "str"
+	Type string // that llama.cpp reads: "u32", "f32", "bool", "str", "list" of numbers
 	// Needed says that llama.cpp does not open a file without it.
 	Needed bool
 	// Compared says that the converter writes what config.json gives and nothing else, and ByDefault
@@ -43,6 +43,7 @@ type ggufTerm struct {
 	words []string // a number or a name, an operator and a number or a name, or a function
 	ifs   []ggufCondition
 	each  *ggufCondition
+	every [2]string // the numbers that say which layers have it, "" for all
 }
 
 // A ggufCondition is NAME=A,B or NAME!=A,B.
@@ -60,10 +61,17 @@ const everyArchitecture = "*"
 func readGGUFKeys(text string) map[string][]GGUFNumber {
 	table := make(map[string][]GGUFNumber)
 	var section []string
+	inHeading := false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if heading, ok := strings.CutPrefix(line, "["); ok {
-			section = strings.Fields(strings.TrimSuffix(heading, "]"))
+		heading, isHeading := strings.CutPrefix(line, "[")
+		if isHeading {
+			if !inHeading {
+				section = nil
+			}
+			section = append(section, strings.Fields(strings.TrimSuffix(heading, "]"))...)
+		}
+		if inHeading = isHeading; inHeading {
 			continue
 		}
 		f := strings.Fields(line)
@@ -88,15 +96,19 @@ func readTerms(formula string) []ggufTerm {
 	var terms []ggufTerm
 	for text := range strings.SplitSeq(formula, "|") {
 		var t ggufTerm
-		var conditions, each bool
+		var conditions, each, every bool
 		for word := range strings.FieldsSeq(text) {
 			switch {
 			case word == "if":
 				conditions = true
 			case word == "each":
 				each = true
+			case word == "every":
+				every = true
 			case conditions:
 				t.ifs = append(t.ifs, readCondition(word))
+			case every:
+				t.every[0], t.every[1], _ = strings.Cut(word, "=")
 			case each:
 				c := readCondition(word)
 				t.each = &c
@@ -116,6 +128,12 @@ func readCondition(word string) ggufCondition {
 	c := ggufCondition{among: strings.Split(among, ",")}
 	c.name, c.negate = strings.CutSuffix(name, "!")
 	return c
+}
+
+// HasGGUFNumbers reports whether an architecture is one of a language model, or an encoder of text, of which
+// it is known what its numbers are called in GGUF files.
+func HasGGUFNumbers(architecture string) bool {
+	return architecture != everyArchitecture && len(ggufTable()[architecture]) > 0
 }
 
 // GGUFNumbers lists the numbers of an architecture in GGUF files, in the order in which
@@ -146,6 +164,23 @@ func (n *GGUFNumber) Of(m *Model) (GGUFValue, bool) { return ofTerms(n.of, n.Typ
 
 // Default is what llama.cpp takes without the key.
 func (n *GGUFNumber) Default(m *Model) (GGUFValue, bool) { return ofTerms(n.otherwise, n.Type, m) }
+
+// Wants lists what config.json may call the number, or what it is worked out of, by the order in which they
+// count. There are none for one that config.json does not have.
+func (n *GGUFNumber) Wants() []string {
+	var names []string
+	for _, t := range n.of {
+		for _, word := range t.words {
+			if _, of, ok := strings.Cut(word, ":"); ok {
+				word = of
+			}
+			if ggufFunctions[word] == nil && word != "max" && n.Type != "str" && isName(word) && !slices.Contains(names, word) {
+				names = append(names, word)
+			}
+		}
+	}
+	return names
+}
 
 // Name is what config.json of a model calls the number, or what it is worked out of first.
 func (n *GGUFNumber) Name(m *Model) string {
@@ -180,7 +215,7 @@ func (n *GGUFNumber) Names() []string {
 	var names []string
 	for _, t := range n.of {
 		switch {
-		case len(t.words) != 1 || len(t.ifs) > 0 || t.each != nil || n.Type == "str":
+		case len(t.words) != 1 || len(t.ifs) > 0 || t.each != nil || t.every[0] != "" || n.Type == "str":
 			return nil
 		case isName(t.words[0]):
 			names = append(names, t.words[0])
@@ -239,7 +274,7 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 			return []float64{n}, true
 		}
 		list, ok := m.Text(word)
-		if !ok || len(t.words) > 1 {
+		if !ok {
 			return nil, false
 		}
 		var numbers []float64
@@ -259,10 +294,9 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 	v := GGUFValue{Numbers: numbers, List: len(numbers) > 1}
 	for i := 1; i < len(t.words); i += 2 {
 		if function := ggufFunctions[t.words[i]]; function != nil {
-			if len(v.Numbers) != 1 {
-				return GGUFValue{}, false
+			for k, n := range v.Numbers {
+				v.Numbers[k] = function(n)
 			}
-			v.Numbers[0] = function(v.Numbers[0])
 			i--
 			continue
 		}
@@ -270,28 +304,32 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 			return GGUFValue{}, false
 		}
 		by, ok := operand(t.words[i+1])
-		if !ok || len(by) != 1 || len(v.Numbers) != 1 {
+		if !ok || len(by) != 1 {
 			return GGUFValue{}, false
 		}
-		a, b := v.Numbers[0], by[0]
-		switch t.words[i] {
-		case "+":
-			a += b
-		case "*":
-			a *= b
-		case "/":
-			a /= b
-		case "//":
-			a = math.Floor(a / b)
-		case "max":
-			a = max(a, b)
+		for k, a := range v.Numbers {
+			switch b := by[0]; t.words[i] {
+			case "+":
+				a += b
+			case "*":
+				a *= b
+			case "/":
+				a /= b
+			case "//":
+				a = math.Floor(a / b)
+			case "max":
+				a = max(a, b)
+			}
+			v.Numbers[k] = a
 		}
-		v.Numbers[0] = a
 	}
 	if slices.ContainsFunc(v.Numbers, func(n float64) bool { return math.IsNaN(n) || math.IsInf(n, 0) }) {
 		return GGUFValue{}, false
 	}
-	if t.each == nil {
+	switch {
+	case t.every[0] != "":
+		return t.spread(v, m)
+	case t.each == nil:
 		return v, true
 	}
 	kinds, ok := m.Text(t.each.name)
@@ -302,6 +340,26 @@ func (t *ggufTerm) value(kind string, m *Model) (GGUFValue, bool) {
 	for _, kind := range kinds {
 		n := v.Numbers[0]
 		if slices.Contains(t.each.among, kind) == t.each.negate {
+			n = 0
+		}
+		each.Numbers = append(each.Numbers, n)
+	}
+	return each, true
+}
+
+// spread makes a number one for each layer: that number for each of so many, and 0 for the others.
+func (t *ggufTerm) spread(v GGUFValue, m *Model) (GGUFValue, bool) {
+	const most = 1 << 12 // more than a model has layers
+	layers, known := m.Number("num_hidden_layers")
+	period, okPeriod := m.Number(t.every[0])
+	from, okFrom := m.Number(t.every[1])
+	if !known || !okPeriod || !okFrom || layers < 0 || layers > most || period < 1 || v.List {
+		return GGUFValue{}, false
+	}
+	each := GGUFValue{List: true}
+	for i := range layers {
+		n := v.Numbers[0]
+		if (i-from)%period != 0 {
 			n = 0
 		}
 		each.Numbers = append(each.Numbers, n)

@@ -160,6 +160,7 @@ var numbers = []number{
 		{"n_kv_heads", "meta-llama: llama/model.py ModelArgs"},
 		{"multi_query_group_num", "ChatGLM: configuration_chatglm.py"},
 		{"num_query_groups", "Megatron-LM: megatron/core/transformer/transformer_config.py"},
+		{"attn_config.kv_n_heads", "transformers: DbrxConfig, MptConfig"},
 	}},
 	{"head_dim", "transformers: LlamaConfig; mistral-inference: args.py", []spelling{
 		{"kv_channels", "ChatGLM: configuration_chatglm.py; Megatron-LM: transformer_config.py"},
@@ -169,15 +170,19 @@ var numbers = []number{
 		{"dim", "meta-llama: llama/model.py ModelArgs; transformers: DistilBertConfig"},
 		{"d_model", "transformers: T5Config, MptConfig"},
 		{"n_embed", "BLOOM as first released: config.json"},
+		{"model_dim", "OpenELM: configuration_openelm.py"},
 	}},
 	{"num_hidden_layers", "transformers: LlamaConfig", []spelling{
 		{"n_layer", "transformers: GPT2Config, BloomConfig"},
 		{"n_layers", "meta-llama: llama/model.py ModelArgs; transformers: MptConfig"},
 		{"num_layers", "transformers: T5Config; ChatGLM: configuration_chatglm.py"},
+		{"num_transformer_layers", "OpenELM: configuration_openelm.py"},
 	}},
 	{"intermediate_size", "transformers: LlamaConfig", []spelling{
 		{"ffn_hidden_size", "ChatGLM: configuration_chatglm.py; Megatron-LM: transformer_config.py"},
 		{"n_inner", "transformers: GPT2Config"},
+		{"d_ff", "transformers: T5Config"},
+		{"ffn_config.ffn_hidden_size", "transformers: DbrxConfig"},
 	}},
 	{"vocab_size", "transformers: LlamaConfig", []spelling{
 		{"padded_vocab_size", "ChatGLM: configuration_chatglm.py; litgpt: config.py"},
@@ -186,8 +191,11 @@ var numbers = []number{
 		{"num_experts", "transformers: Qwen2MoeConfig"},
 		{"n_routed_experts", "transformers: DeepseekV3Config"},
 		{"moe_num_experts", "transformers: Ernie4_5_MoeConfig"},
+		{"ffn_config.moe_num_experts", "transformers: DbrxConfig"},
 	}},
-	{"num_experts_per_tok", "transformers: MixtralConfig", nil},
+	{"num_experts_per_tok", "transformers: MixtralConfig", []spelling{
+		{"ffn_config.moe_top_k", "transformers: DbrxConfig"},
+	}},
 	{"max_position_embeddings", "transformers: LlamaConfig", []spelling{
 		{"n_positions", "transformers: GPT2Config"},
 		{"n_ctx", "GPT-2 as first released: config.json"},
@@ -195,6 +203,7 @@ var numbers = []number{
 		{"model_max_length", "llama.cpp: conversion/base.py, TextModel.set_gguf_parameters"},
 		{"seq_length", "ChatGLM: configuration_chatglm.py"},
 		{"max_seq_len", "transformers: MptConfig"},
+		{"max_context_length", "OpenELM: configuration_openelm.py"},
 	}},
 	{"kv_lora_rank", "transformers: DeepseekV3Config", nil},
 	{"v_head_dim", "transformers: DeepseekV3Config", nil},
