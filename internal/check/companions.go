@@ -53,7 +53,7 @@ need too.`,
 		ID: "WT505", Name: "quantised-leftover", Severity: checkpoint.Warning, run: runLeftover,
 		Title: "a companion of quantisation is beside a plain weight",
 		Doc: `The weight was dequantised and its scales were left behind. Converters stop at them
-with “can not map tensor”.`,
+with “can not map tensor”. ComfyUI's marker scaled_fp8 in a file without F8 weights is such a thing, too.`,
 		Bad: "q_proj.weight F16 with q_proj.SCB", Good: "q_proj.weight F16 alone",
 	},
 	{
@@ -68,7 +68,8 @@ or the magnitude of a DoRA, one without it is not scaled as it was trained.`,
 		ID: "WT507", Name: "cast-or-lost", Severity: checkpoint.Info, run: runCast,
 		Title: "no F8 weight has a scale",
 		Doc: `A plain cast to FP8 needs none. One whose scales were lost looks the same, and computes
-noise: 'wtinspect check --values' tells them apart by the numbers (WT559).`,
+noise: 'wtinspect check --values' tells them apart by the numbers (WT559). A warning where
+the marker scaled_fp8 says that there are scales: ComfyUI takes 1 for each that it does not find.`,
 		Bad: "every weight F8_E4M3, no weight_scale", Good: "a weight_scale beside each",
 	},
 }
@@ -146,10 +147,43 @@ func runCast(p *Pass) {
 		if len(list) == 0 || m.NamesOnly() || m.isAdapter() || p.claim(m) != nil || slices.ContainsFunc(m.quant().Faults, func(f quant.Fault) bool { return f.Kind == quant.Lost }) {
 			continue
 		}
-		f := m.finding(list[0], "an F8 weight without a scale: a plain cast, or the scales were lost")
-		f.Count = len(list)
-		p.report(f)
+		var marked, plain []int
+		for _, i := range list {
+			if m.marker(m.At(i).Name) != "" {
+				marked = append(marked, i)
+			} else {
+				plain = append(plain, i)
+			}
+		}
+		if len(plain) > 0 {
+			f := m.finding(plain[0], "an F8 weight without a scale: a plain cast, or the scales were lost")
+			f.Count = len(plain)
+			p.report(f)
+		}
+		if len(marked) > 0 {
+			f := m.finding(marked[0], "an F8 weight without a scale, and %s says that there are scales; ComfyUI takes 1 for each", m.marker(m.At(marked[0]).Name))
+			f.Count = len(marked)
+			p.grade(checkpoint.Warning, f)
+		}
 	}
+}
+
+// markers returns the tensors that say that weights are quantised: one for each of the models
+// in a file.
+func (m *model) markers() []string {
+	const most = 8
+	list := m.quant().Markers
+	return list[:min(most, len(list))]
+}
+
+// marker returns the one that speaks of a tensor, "" where none does.
+func (m *model) marker(name string) string {
+	for _, marker := range m.markers() {
+		if strings.HasPrefix(name, marker[:strings.LastIndexByte(marker, '.')+1]) {
+			return marker
+		}
+	}
+	return ""
 }
 
 // castWeights returns the F8 weights that have nothing beside them.
@@ -189,6 +223,25 @@ func runLeftover(p *Pass) {
 	for m, f := range p.quantFaults(quant.Unneeded) {
 		w := m.At(f.Module.Index(f.Weight))
 		p.report(m.finding(f.Module.Index(f.Tensor), "a companion of quantisation, and %s is %s", w.Name, w.DType))
+	}
+	for _, m := range p.models {
+		if m.NamesOnly() || m.partial() {
+			continue
+		}
+		if len(m.markers()) == 0 {
+			continue
+		}
+		has := make(map[string]bool)
+		for _, t := range m.families() {
+			if slices.ContainsFunc(t.members, func(i int32) bool { return len(m.At(int(i)).Shape) > 1 && strings.HasPrefix(m.At(int(i)).DType, "F8") }) {
+				has[m.marker(t.first)] = true
+			}
+		}
+		for _, marker := range m.markers() {
+			if i, ok := m.Lookup(marker); ok && !has[marker] {
+				p.report(m.finding(i, "says that weights are F8 with scales, and none is F8"))
+			}
+		}
 	}
 }
 
