@@ -94,6 +94,19 @@ func (m *model) multimodal() bool {
 	return nested || m.doc.Has("vision_config") || m.doc.Has("audio_config")
 }
 
+// namedAsClass reports whether the tensors have the names that they have in the class of
+// config.json, which is one for text alone.
+func (m *model) namedAsClass() bool {
+	fit := m.held()
+	return fit != nil && len(fit.Missing) == 0 && fit.Convention.HasDialect("hf") && fit.Convention.VariantOf == "" && fit.Prefix == fit.Convention.Base &&
+		!m.multimodal() && m.textClass() && !m.doc.Has("auto_map")
+}
+
+// textClass reports whether config.json names a class for text alone.
+func (m *model) textClass() bool {
+	return slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool { return strings.HasSuffix(a, "ForCausalLM") })
+}
+
 func runOtherProject(p *Pass) {
 	for _, m := range p.models {
 		kind, _ := m.doc.Text("model_type")
@@ -123,8 +136,7 @@ func runOtherProject(p *Pass) {
 func runUnexpected(p *Pass) {
 	for _, m := range p.models {
 		fit := m.held()
-		if fit == nil || len(fit.Missing) > 0 || m.doc.Has("auto_map") || m.multimodal() || len(m.names().Parts) > 0 || m.unmerged() || m.foreign() != "" || m.names().repeated != "" ||
-			!slices.ContainsFunc(m.doc.Texts("architectures"), func(a string) bool { return strings.HasSuffix(a, "ForCausalLM") }) {
+		if fit == nil || len(fit.Missing) > 0 || m.doc.Has("auto_map") || m.multimodal() || len(m.names().Parts) > 0 || m.unmerged() || m.foreign() != "" || m.names().repeated != "" || !m.textClass() {
 			continue
 		}
 		var extra []*family

@@ -35,7 +35,8 @@ the configuration makes an exception for are left alone.`,
 		Title: "a module that quantization_config leaves out does not exist",
 		Doc: `ignore, modules_to_not_convert and their like name modules as the model had them when it
 was quantised. Where the tensors have other names, the loader asks for scales that do not
-exist. Patterns and names of one word, which are written for many models, are not reported.`,
+exist. So it is where compressed-tensors has them below another prefix than a class for text.
+Patterns and names of one word, which are written for many models, are not reported.`,
 		Bad: "ignore names layers.0.linear_attn.in_proj_z, and the file has in_proj_qkvz", Good: "ignore names in_proj_qkvz",
 	},
 	{
@@ -43,7 +44,8 @@ exist. Patterns and names of one word, which are written for many models, are no
 		Title: "a layer is not quantised and quantization_config does not leave it out",
 		Doc: `The loader makes a quantised layer of it, and finds no packed weight and no scale.
 Embeddings, heads, norms, routers and convolutions are not judged, nor parts of the model
-without a quantised weight.`,
+without a quantised weight. Of fp8 a kind of layer that is quantised nowhere is an error, too, and a
+warning if nothing shows that it is a linear one.`,
 		Bad: "in_proj_qkvz.weight BF16 among packed weights, no entry for it", Good: "the module in ignore",
 	},
 	{
@@ -374,18 +376,22 @@ func runIgnoreStale(p *Pass) {
 		if !ok || len(list) == 0 {
 			continue
 		}
-		// Every module, and what contains it, as entries may call them.
-		have := make(map[string]bool)
+		// Every module, and what contains it, as entries may call them, and what precedes that.
+		prefixes := make(map[string]string)
 		for _, t := range m.All() {
 			name := bare(t.Name)
+			prefix := strings.TrimSuffix(t.Name, name)
 			for at := len(name); at > 0; at = strings.LastIndexByte(name[:at], '.') {
-				if have[name[:at]] {
+				if _, ok := prefixes[name[:at]]; ok {
 					break
 				}
-				have[name[:at]] = true
-				spellings(name[:at], func(s string) bool { have[s] = true; return true })
+				spellings(name[:at], func(s string) bool { prefixes[s] = prefix; return true })
 			}
 		}
+		has := func(name string) bool { _, ok := prefixes[name]; return ok }
+		// compressed-tensors looks for an entry among the whole names of the modules
+		// (match_named_modules; vLLM: is_equal_or_regex_match).
+		whole := c.Method == "compressed-tensors" && m.namedAsClass()
 		for _, e := range list {
 			if e.kind != 0 || !strings.Contains(e.text, ".") {
 				continue
@@ -393,10 +399,15 @@ func runIgnoreStale(p *Pass) {
 			name := bare(e.text)
 			// A head that is tied has no tensor. Experts may be stacked.
 			stack, _, experts := strings.Cut(name, ".experts.")
-			if have[name] || have[strings.TrimSuffix(name, ".weight")] || strings.HasSuffix(name, "lm_head") || experts && have[stack+".experts"] {
+			var f Finding
+			switch prefix := prefixes[name]; {
+			case whole && has(name) && e.text != prefix+name:
+				f = at(m.Path, c.Doc, e.at, "the configuration leaves %s out, and the module is %s; %s compares whole names", e.text, prefix+name, c.Method)
+			case has(name), has(strings.TrimSuffix(name, ".weight")), strings.HasSuffix(name, "lm_head"), experts && has(stack+".experts"):
 				continue
+			default:
+				f = at(m.Path, c.Doc, e.at, "the configuration leaves %s out, and no tensor is of this module", e.text)
 			}
-			f := at(m.Path, c.Doc, e.at, "the configuration leaves %s out, and no tensor is of this module", e.text)
 			f.Tensor = e.text
 			p.report(f)
 		}
@@ -454,9 +465,21 @@ func runNotQuantised(p *Pass) {
 		for _, t := range m.families() {
 			module, isWeight := strings.CutSuffix(t.first, ".weight")
 			scope := layerScope(module)
-			// Other methods than compressed-tensors know layers that stay as they are.
-			if !isWeight || !scopes[scope] || unjudgedName(module) || c.Method != "compressed-tensors" && !leaves[lastWord(module)] {
+			if !isWeight || !scopes[scope] || unjudgedName(module) {
 				continue
+			}
+			severity := checkpoint.Error
+			if !leaves[lastWord(module)] && c.Method != "compressed-tensors" {
+				// Of other methods fp8 takes every linear layer that is not left out, and refuses
+				// one that is not quantised (transformers: quantizer_finegrained_fp8.py). What is
+				// not known to be linear may be a parameter, and the others know layers that stay.
+				role := m.names().ids[t].Role
+				switch {
+				case c.Method != "fp8":
+					continue
+				case !strings.HasPrefix(role, "layer.attn.") && !strings.HasPrefix(role, "layer.mlp."):
+					severity = checkpoint.Warning
+				}
 			}
 			for _, i := range t.members {
 				tensor := m.At(int(i))
@@ -465,7 +488,7 @@ func runNotQuantised(p *Pass) {
 				}
 				module := strings.TrimSuffix(tensor.Name, ".weight")
 				if !slices.ContainsFunc(list, func(e ignored) bool { return e.covers(module) }) {
-					p.report(m.finding(int(i), "%s: not quantised, and not left out by the configuration (%s)", tensor.DType, c.place("")))
+					p.grade(severity, m.finding(int(i), "%s: not quantised, and not left out by the configuration (%s)", tensor.DType, c.place("")))
 				}
 			}
 		}
