@@ -263,7 +263,7 @@ func runDepth(p *Pass) {
 			continue
 		}
 		layers := m.depth()
-		extra, _, _, _ := number(m.doc, "num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+		extra, _, _, _ := number(m.doc, predictionKeys...)
 		switch have := int64(layers); {
 		case have == 0, have >= want && have-want <= max(extra, 0):
 		case have < want && m.partial():
@@ -272,7 +272,11 @@ func runDepth(p *Pass) {
 			return ok && n == have
 		}): // num_layers of layers that hold several (transformers: LongcatFlashConfig)
 		default:
-			p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, plural.Of(layers, "layer"), layers-1))
+			f := at(m.Path, m.doc, v, "%s is %d, and the tensors have %s (0 to %d)", key, want, plural.Of(layers, "layer"), layers-1)
+			if have > want && m.names().predictsFrom(m, want) {
+				f.Message += fmt.Sprintf("; from %d on they are for multi-token prediction, and %s says how many", want, predictionKeys[0])
+			}
+			p.report(f)
 		}
 	}
 }

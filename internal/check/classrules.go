@@ -144,7 +144,7 @@ func runUnexpected(p *Pass) {
 			place := fit.Place(t.first)
 			_, beside := quant.Leaf(t.first)
 			// Poolers are of one class and not of another.
-			if place.Tensor == nil && !place.Buffer && !beside && !isBuffer(t.first) && !strings.Contains(t.first, "pooler") && !ofOptimizer(t.first) && !strings.Contains(t.first, "mtp") && !strings.Contains(t.first, "nextn") {
+			if place.Tensor == nil && !place.Buffer && !beside && !isBuffer(t.first) && !strings.Contains(t.first, "pooler") && !ofOptimizer(t.first) && !ofPrediction(t.first) {
 				extra = append(extra, t)
 			}
 		}

@@ -42,40 +42,17 @@ right dimensions in the wrong order was transposed by a converter.`,
 		Doc: `A class with a vision tower whose tower was left out, in whole or in part, or without what
 joins it to the language model, computes noise for images. Layers for multi-token
 prediction are often left out on purpose, which is only worth knowing: llama.cpp counts
-them among the blocks, and then misses their tensors.`,
+them among the blocks, and then misses their tensors. What is there of them is held to the
+layers of the model and to what joins them to it.`,
 		Bad:  `"mtp_num_hidden_layers": 1, no mtp. tensor`,
 		Good: `"mtp_num_hidden_layers": 0`,
 	},
 }
 
-// partKeys are what config.json calls the number of layers for multi-token
-// prediction (transformers: DeepseekV3Config, Qwen3_5TextConfig, MiMoConfig).
-var partKeys = []string{"num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers"}
-
 func runParts(p *Pass) {
 	for _, m := range p.models {
 		p.towers(m)
-		fit := m.held()
-		if fit == nil || len(fit.Missing) > 0 {
-			continue
-		}
-		depth, _, _, known := number(m.doc, depthKeys...)
-		predicts := len(p.outside(m)) > 0 // WT217's
-		for name, place := range fit.Places {
-			predicts = predicts || strings.Contains(name, "mtp") || strings.Contains(name, "nextn")
-			if place.Tensor == nil {
-				continue
-			}
-			space, _, _ := convention.SplitRole(place.Tensor.Role)
-			predicts = predicts || space == "" && known && len(place.Index) > 0 && int64(place.Index[0]) >= depth
-		}
-		if n, v, key, ok := number(m.doc, partKeys...); ok && n > 0 && known && !predicts {
-			severity := checkpoint.Info
-			if p.opts.Profile == LlamaCpp {
-				severity = checkpoint.Warning
-			}
-			p.grade(severity, at(m.Path, m.doc, v, "%s is %d, and no tensor is of a layer for multi-token prediction; converters and loaders that count it look for one", key, n))
-		}
+		p.predictions(m)
 	}
 }
 
