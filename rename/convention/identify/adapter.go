@@ -48,15 +48,30 @@ func ReadAdapter(tensors []convention.Named, model *convention.Model, from *conv
 	return r.readAdapter(tensors, model, from)
 }
 
-// isAdapter reports whether most of the names end as parts of a change do.
+// isAdapter reports whether most of the names end as parts of a change do, or PEFT's low-rank
+// changes have no weight that they change beside them: then the rest was trained whole.
 func isAdapter(templates []*tensorKind) bool {
 	n := 0
+	changed, own := make(map[string]bool), make(map[string]bool)
 	for _, t := range templates {
-		if t.companion.kind == adapterPart {
-			n++
+		switch {
+		case t.companion.kind != adapterPart:
+			own[t.normal] = true
+			continue
+		case strings.HasPrefix(t.companion.leaf, "lora_A") || strings.HasPrefix(t.companion.leaf, "lora_B"):
+			changed[t.normal] = true
+		}
+		n++
+	}
+	if n > 0 && 2*n >= len(templates) {
+		return true
+	}
+	for module := range changed {
+		if own[module] {
+			return false
 		}
 	}
-	return n > 0 && 2*n >= len(templates)
+	return len(changed) > 0
 }
 
 func (r *registry) readAdapter(tensors []convention.Named, model *convention.Model, from *convention.Convention) *Adapter {

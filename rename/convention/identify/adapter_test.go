@@ -48,3 +48,43 @@ func TestAdaptersOfTheSameNames(t *testing.T) {
 		}
 	}
 }
+
+// The head that an adapter of a classifier brings along is known, and is no part of another model.
+func TestAdapterOfClassifier(t *testing.T) {
+	for _, head := range []string{"score", "classifier", "qa_outputs"} {
+		var list []convention.Named
+		for _, module := range []string{"q_proj", "v_proj"} {
+			for layer := range 2 {
+				name := fmt.Sprintf("base_model.model.model.layers.%d.self_attn.%s.lora_", layer, module)
+				list = append(list, convention.Named{Name: name + "A.weight", Shape: []uint64{2, 8}}, convention.Named{Name: name + "B.weight", Shape: []uint64{8, 2}})
+			}
+		}
+		list = append(list, convention.Named{Name: "base_model.model." + head + ".weight", Shape: []uint64{3, 8}})
+		r := Tensors(slices.Values(list), nil)
+		if r.Coverage < 1 || len(r.Extra) > 0 || len(r.Parts) > 0 || r.Convention != "llama-hf" {
+			t.Errorf("%s: %s, %.2f known, extra %q, parts %v", head, r.Convention, r.Coverage, r.Extra, r.Parts)
+		}
+	}
+}
+
+// What was trained whole beside low-rank changes does not make a model of an adapter; the weights
+// that it changes do.
+func TestAdapterWithWholeModules(t *testing.T) {
+	names := []string{
+		"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
+		"base_model.model.model.layers.0.input_layernorm.weight", "base_model.model.model.layers.0.self_attn.q_proj.bias",
+		"base_model.model.model.norm.weight", "base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight",
+	}
+	for weight, want := range map[string]bool{
+		"base_model.model.model.layers.0.self_attn.k_proj.bias":              true,
+		"base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight": false,
+	} {
+		var list []convention.Named
+		for _, name := range append(slices.Clone(names), weight) {
+			list = append(list, convention.Named{Name: name})
+		}
+		if r := Tensors(slices.Values(list), nil); r.Adapter != want {
+			t.Errorf("with %s: an adapter: %t, want %t", weight, r.Adapter, want)
+		}
+	}
+}

@@ -411,7 +411,7 @@ func (id *identification) fit(conv int32, prefix string, hits []hit, taken []boo
 		e.missing = nil
 	}
 	for i, s := range id.subjects {
-		if e.tensor[i] < 0 && !taken[i] && !s.debris && !id.created(s, e) {
+		if e.tensor[i] < 0 && !taken[i] && !s.debris && !id.created(s, e) && !(c.Language && isClassHead(s.normal)) {
 			e.extra = append(e.extra, int32(i))
 		}
 	}

@@ -183,8 +183,12 @@ func (id *identification) settle(best *evaluation, ties []*evaluation, parts []*
 		extra = slices.DeleteFunc(slices.Clone(extra), func(i int32) bool { return p.tensor[i] >= 0 })
 	}
 	for i, s := range id.subjects {
-		if s.debris && best.tensor[i] >= 0 {
+		switch {
+		case s.debris && best.tensor[i] >= 0:
 			covered--
+		case !s.debris && c.Language && best.tensor[i] < 0 && isClassHead(s.normal) && !slices.ContainsFunc(parts, func(p *evaluation) bool { return p.tensor[i] >= 0 }):
+			covered++
+			id.note("%s is the head of a class for classification or question answering", s.normal)
 		}
 	}
 	if counted > 0 {
@@ -512,6 +516,14 @@ func (id *identification) standsAlone(e *evaluation, subject int32) bool {
 		return false
 	}
 	return template.Words.Count(strings.TrimPrefix(normal, "0.")) == 0 // sentence-transformers numbers its modules
+}
+
+// isClassHead reports whether a name is that of the head that transformers' classes for
+// classification and question answering put on any language model (modeling_layers.py:
+// GenericForSequenceClassification and its like).
+func isClassHead(normal string) bool {
+	module, leaf, _ := strings.Cut(normal, ".")
+	return (leaf == "weight" || leaf == "bias") && (module == "score" || module == "classifier" || module == "qa_outputs")
 }
 
 // isTaskHead reports whether a name is that of a head that fine-tuning adds to

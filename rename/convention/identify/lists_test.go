@@ -333,7 +333,8 @@ func TestIdentifyReports(t *testing.T) {
 		{"a layer is missing", llama("[0-3,5-7]"), Result{Gaps: []Gap{{Layers: []int{4}}}}},
 		{"one tensor is missing", without(llama("[0-7]"), "model.layers.3.mlp.up_proj.weight"), Result{Gaps: []Gap{{Role: "layer.mlp.up.weight", Layers: []int{3}}}}},
 		{"no final norm", without(llama("[0-3]"), "model.norm.weight"), Result{Missing: []string{"final_norm.weight"}}},
-		{"a reward head", llama("[0-3]", "score.weight"), Result{Extra: []string{"score.weight"}}},
+		{"the head of a class for classification", llama("[0-3]", "score.weight"), Result{}},
+		{"a value head", llama("[0-3]", "v_head.summary.weight"), Result{Extra: []string{"v_head.summary.weight"}}},
 		{"GPTQ left-overs", llama("[0-3]", "model.layers.{}.mlp.up_proj.qzeros [0-3]", "model.layers.{}.mlp.up_proj.g_idx [0-3]", "model.layers.{}.mlp.up_proj.scales [0-3]", "model.layers.{}.mlp.up_proj.qweight [0-3]"), Result{Quantisation: []string{"gptq"}}},
 		{"FP8", llama("[0-3]", "model.layers.{}.mlp.up_proj.weight_scale_inv [0-3]"), Result{Quantisation: []string{"fp8-block"}}},
 		{"a doubled prefix", func() []convention.Named {

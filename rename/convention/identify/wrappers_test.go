@@ -24,8 +24,9 @@ func TestUnwrap(t *testing.T) {
 		{"lm.base_model.model.a.base_layer.w", "lm.a.w", "base_model.model. base_layer.", false},
 		{"lm.base_model.head.w", "lm.base_model.head.w", "", true},
 		{"score.modules_to_save.my_task.weight", "score.weight", "modules_to_save.my_task.", false},
-		{"a._orig_mod", "a._orig_mod", "", true}, // nothing is behind it
-		{"a.modules_to_save.weight", "a.modules_to_save.weight", "", true},
+		{"a._orig_mod", "a._orig_mod", "", true},                            // nothing is behind it
+		{"a.modules_to_save.weight", "a.weight", "modules_to_save.", false}, // the adapter's name was taken out
+		{"a.modules_to_save", "a.modules_to_save", "", true},
 	} {
 		got, wrappers, leading := loadCompanions().unwrap(tt.name)
 		if got != tt.want || strings.Join(wrappers, " ") != tt.wrappers || leading != tt.leading {
