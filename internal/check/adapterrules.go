@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
+	"github.com/wtinspect/wtinspect/internal/quant"
+	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
 
 var adapterRules = []*Rule{
@@ -13,7 +15,8 @@ var adapterRules = []*Rule{
 		Title: "adapter_config.json and the adapter's tensors do not agree",
 		Doc: `A module that target_modules or modules_to_save names has no tensors, tensors belong to a
 module that neither names, or the rank differs from r. Loaders ignore what they do not expect, and
-the base model answers in the adapter's place.`,
+the base model answers in the adapter's place. A module that was trained whole and is not named is a
+warning: PEFT puts it in the place of the base model's, and other loaders refuse it.`,
 		Bad: `"r": 8, lora_A of 16 rows`, Good: `"r": 16`,
 	},
 	{
@@ -104,7 +107,11 @@ func runLoRATargets(p *Pass) {
 	}
 }
 
-// savedModules looks for the modules that were trained whole.
+// classifierHeads are the names of heads that PEFT trains whole in every adapter of a
+// classifier, whichever of them the model has (peft_model.py, classifier_module_names).
+var classifierHeads = []string{"classifier", "score"}
+
+// savedModules compares the modules that were trained whole with modules_to_save.
 func (p *Pass) savedModules(m *model, doc *checkpoint.Config) {
 	saved, _ := doc.Find("modules_to_save")
 	if m.partial() {
@@ -115,13 +122,46 @@ func (p *Pass) savedModules(m *model, doc *checkpoint.Config) {
 			return strings.Contains("."+t.first, "."+module+".")
 		})
 	}
-	// PEFT lists both heads that classifiers have (peft_model.py, classifier_module_names).
-	heads := []string{"classifier", "score"}
-	for _, module := range doc.Texts("modules_to_save") {
-		if module == "" || has(module) || slices.Contains(heads, module) && slices.ContainsFunc(heads, has) {
+	named := doc.Texts("modules_to_save")
+	task, _ := doc.Text("task_type")
+	classifies := task == "SEQ_CLS" || task == "TOKEN_CLS"
+	head := slices.ContainsFunc(classifierHeads, has)
+	for _, module := range named {
+		if module == "" || has(module) || slices.Contains(classifierHeads, module) && (head || classifies) {
 			continue
 		}
 		p.report(at(m.Path, doc, saved, "modules_to_save names %q, and no tensor is of it", module))
+	}
+	if v, _ := doc.Find("task_type"); classifies && !head && !slices.ContainsFunc(named, has) {
+		p.report(at(m.Path, doc, v, "task_type is %q, and no tensor is of a head (%s); PEFT begins with a random one", task, strings.Join(classifierHeads, ", ")))
+	}
+	p.unnamedModules(m, doc, append(named, classifierHeads...))
+}
+
+// unnamedModules reports tensors of modules that were trained whole and that no list names. PEFT
+// also saves embeddings and heads that have other rows than the base model's (save_embedding_layers),
+// and biases, if asked to.
+func (p *Pass) unnamedModules(m *model, doc *checkpoint.Config, named []string) {
+	biases, _ := doc.Text("bias")
+	for _, t := range m.families() {
+		name := adapter.Anonymous(t.first)
+		if w, ok := m.names().Unwrap(name); ok {
+			name = w.Name
+		}
+		module, leaf := "", name
+		if i := strings.LastIndexByte(name, '.'); i >= 0 {
+			module, leaf = name[:i], name[i+1:]
+		}
+		_, part := quant.Leaf(t.first)
+		switch {
+		case leaf != "weight" && leaf != "bias", leaf == "bias" && biases != "" && biases != "none", part, strings.Contains(name, ".lora_"):
+		case slices.ContainsFunc(named, func(s string) bool { return s != "" && strings.Contains("."+module+".", "."+s+".") }):
+		case strings.HasSuffix(module, "lm_head"), strings.Contains(module, "embed"), strings.HasSuffix(module, "wte"):
+		default:
+			for _, i := range t.members {
+				p.grade(checkpoint.Warning, m.finding(int(i), "a whole tensor of a module that modules_to_save of adapter_config.json does not name"))
+			}
+		}
 	}
 }
 

@@ -21,11 +21,10 @@ type Fix struct {
 
 	// Of a fix that concerns names: clean returns a name without what the rule
 	// finds in it, and translate the name that a clean one has elsewhere. drop
-	// reports whether a tensor has no place here, and because says why.
+	// says why a tensor has no place here, "" where it has one.
 	clean     func(m *model, name string) string
 	translate func(m *model, name string) string
-	drop      func(m *model, name string) bool
-	because   string
+	drop      func(m *model, name string) (because string)
 	// refuse says why the findings of one checkpoint are left alone, "" when
 	// they need not be.
 	refuse func(ctx context.Context, m *model) (reason string, err error)
@@ -53,15 +52,21 @@ const (
 var (
 	rebuildIndex = &Fix{Kind: FixIndex, Doc: "rebuilds the index from the shards"}
 	dropBuffers  = &Fix{
-		Kind: FixNames, Doc: "drops the buffers", because: "a buffer, which follows from the configuration",
-		drop: func(_ *model, name string) bool { return isBuffer(name) },
+		Kind: FixNames, Doc: "drops the buffers",
+		drop: func(_ *model, name string) string {
+			if isBuffer(name) {
+				return "a buffer, which follows from the configuration"
+			}
+			return ""
+		},
 	}
 	dropHead = &Fix{
 		Kind: FixNames, Doc: "drops the head when its bytes are those of the embedding",
-		because: "its bytes are those of the embedding, which the configuration ties it to",
-		drop: func(m *model, name string) bool {
-			head, _, ok := m.one("head.weight")
-			return ok && head.Name == name
+		drop: func(m *model, name string) string {
+			if head, _, ok := m.one("head.weight"); ok && head.Name == name {
+				return "its bytes are those of the embedding, which the configuration ties it to"
+			}
+			return ""
 		},
 		refuse: func(ctx context.Context, m *model) (string, error) { return m.differentHead(ctx) },
 	}
@@ -89,8 +94,14 @@ func (r *Report) Names(c *checkpoint.Checkpoint, fixes []*Fix) *rename.Map {
 	m := r.model(c)
 	table := &rename.Map{Description: "what fix renames and drops"}
 	for _, t := range m.All() {
-		if i := slices.IndexFunc(fixes, func(f *Fix) bool { return f.drop != nil && f.drop(m, t.Name) }); i >= 0 {
-			table.Rules = append(table.Rules, rename.DropRule(t.Name, fixes[i].because))
+		because := ""
+		for _, f := range fixes {
+			if f.drop != nil && because == "" {
+				because = f.drop(m, t.Name)
+			}
+		}
+		if because != "" {
+			table.Rules = append(table.Rules, rename.DropRule(t.Name, because))
 			continue
 		}
 		name := t.Name

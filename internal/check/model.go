@@ -42,7 +42,7 @@ type model struct {
 	// foreign precedes every name and is not the class's that config.json names.
 	foreign func() string
 	// unwrapped counts the names with wrappers by what they are without.
-	unwrapped func() map[string]int
+	unwrapped func() *bareNames
 	stacks    func() []*stack
 	// layerKinds are of the layers that config.json counts.
 	layerKinds func() []string

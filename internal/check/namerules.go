@@ -28,15 +28,20 @@ Where the tool knows what each of the tensors is for, fix renames them.`,
 		Doc: `torch.compile, DDP, FSDP, DeepSpeed, PEFT and others put segments of their own into
 names, of all tensors or of some. Loaders do not know such names; PEFT loads zeros with a
 warning. A segment of nobody's that is left out of the names of a known model is one, too.
-Where the name without it belongs to another tensor, or an adapter that is not merged is
-in the file, nothing is renamed.`,
+Of a module that PEFT trained whole, modules_to_save is the trained copy and original_module
+the one before. Where the name without a wrapper belongs to another tensor, or an adapter that
+is not merged is in the file, nothing is renamed.`,
 		Bad: "_orig_mod.model.norm.weight", Good: "model.norm.weight",
 		Fix: &Fix{
 			Kind: FixNames, Doc: "takes the wrappers out of the names", clean: (*model).unwrap,
-			because: "it has no data, and a tensor with a wrapper gets its name",
-			drop: func(m *model, name string) bool {
-				i, ok := m.Lookup(name)
-				return ok && m.stub(i)
+			drop: func(m *model, name string) string {
+				if i, ok := m.Lookup(name); ok && m.stub(i) {
+					return "it has no data, and a tensor with a wrapper gets its name"
+				}
+				if m.superseded(name) {
+					return "the copy before training, and the trained one gets its name"
+				}
+				return ""
 			},
 		},
 	},

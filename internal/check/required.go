@@ -710,7 +710,7 @@ func (m *model) known(name string) bool {
 // replaced reports whether something else holds what a tensor without elements
 // stands for: packed weights, or the same tensor with a wrapper.
 func (m *model) replaced(name string) bool {
-	if m.unwrapped()[name] > 0 {
+	if m.unwrapped().all[name] > 0 {
 		return true
 	}
 	stem, ok := strings.CutSuffix(name, ".weight")

@@ -86,10 +86,17 @@ func (n *naming) repeatedHead(name string) (*identify.Wrapping, bool) {
 // unwrap returns a name of the model without wrappers, and as it is where that
 // is another tensor's name.
 func (m *model) unwrap(name string) string {
-	if w, ok := m.wrapping(name); ok && m.free(w.Name) {
+	if w, ok := m.wrapping(name); ok && m.free(w.Name) && !m.superseded(name) {
 		return w.Name
 	}
 	return name
+}
+
+// superseded reports whether a tensor is the copy that PEFT kept of a module before it was
+// trained whole, and the trained one gets its name.
+func (m *model) superseded(name string) bool {
+	w, ok := m.wrapping(name)
+	return ok && isOriginal(w) && m.unwrapped().trained[w.Name] == 1 && m.free(w.Name) && !m.unmerged()
 }
 
 // single returns a name of the model with its prefix once, where that is all
@@ -104,26 +111,49 @@ func (m *model) single(name string) string {
 // free reports whether one tensor alone would have a name if wrappers came out.
 func (m *model) free(clean string) bool {
 	i, taken := m.Lookup(clean)
-	return (!taken || m.stub(i)) && m.unwrapped()[clean] < 2
+	return (!taken || m.stub(i)) && m.unwrapped().all[clean] < 2
 }
 
 // stub reports whether a tensor has no data and is in the place of one that a
 // wrapper hides. A file with a dtype that is not known is not written again.
 func (m *model) stub(i int) bool {
 	t := m.At(i)
-	return t.DType != "" && t.BytesKnown && t.Bytes == 0 && m.unwrapped()[t.Name] == 1
+	return t.DType != "" && t.BytesKnown && t.Bytes == 0 && m.unwrapped().all[t.Name] == 1
 }
 
-// countUnwrapped counts the names with wrappers by what they are without them.
-func (m *model) countUnwrapped() map[string]int {
-	out := make(map[string]int)
+// bareNames are the names that those with wrappers have without them, and how many have each.
+type bareNames struct {
+	all     map[string]int // without copies before training, where there is a trained one
+	trained map[string]int // copies that PEFT trained
+}
+
+func (m *model) countUnwrapped() *bareNames {
+	out := &bareNames{make(map[string]int), make(map[string]int)}
+	originals := make(map[string]int)
 	for _, t := range m.All() {
-		if w, ok := m.wrapping(t.Name); ok {
-			out[w.Name]++
+		w, ok := m.wrapping(t.Name)
+		switch {
+		case !ok:
+		case isOriginal(w):
+			originals[w.Name]++
+		default:
+			out.all[w.Name]++
+			if slices.ContainsFunc(w.Wrappers, func(s string) bool { return strings.HasPrefix(s, "modules_to_save.") }) {
+				out.trained[w.Name]++
+			}
+		}
+	}
+	for name, n := range originals {
+		if out.trained[name] == 0 {
+			out.all[name] += n
 		}
 	}
 	return out
 }
+
+// isOriginal reports whether PEFT kept a tensor as it was before training (utils/other.py,
+// ModulesToSaveWrapper).
+func isOriginal(w *identify.Wrapping) bool { return slices.Contains(w.Wrappers, "original_module.") }
 
 // unmerged reports whether an adapter is among the tensors of a model that is
 // to have none.
@@ -214,6 +244,8 @@ func (p *Pass) renames(m *model, how string, say func(name string) (what, clean 
 			unfixed, note := "", ""
 			twin, taken := m.Lookup(clean)
 			switch {
+			case m.superseded(name):
+				note = "; modules_to_save has the trained copy of it"
 			case m.unmerged():
 				unfixed = "; the file holds a model and an adapter that is not merged into it: merge it first"
 			case !taken && !m.free(clean):
