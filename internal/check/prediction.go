@@ -28,11 +28,21 @@ func ofPrediction(name string) bool {
 	return strings.Contains(name, "mtp") || strings.Contains(name, "nextn")
 }
 
-// A layerKinds is a layer and the modules that it has, numbers left out.
-type layerKinds struct {
+// A layerModules is a layer and its modules, numbers left out.
+type layerModules struct {
 	name    string // model.layers.61
 	layer   int
 	modules map[string]int // self_attn.q_proj, and one of its tensors
+}
+
+// norms counts the normalisations.
+func (l *layerModules) norms() (n int) {
+	for module := range l.modules {
+		if strings.HasSuffix(module, "norm") {
+			n++
+		}
+	}
+	return n
 }
 
 // predictions holds the layers for multi-token prediction against what config.json says of them.
@@ -61,7 +71,8 @@ func (p *Pass) predictions(m *model) {
 	case have < n:
 		p.report(at(m.Path, m.doc, v, "%s is %d, and the tensors have %s for multi-token prediction", key, n, plural.Of(have, "layer")))
 	}
-	for _, l := range list {
+	const most = 8 // more than any release has
+	for _, l := range list[:min(most, len(list))] {
 		if lacks := m.lostOfPrediction(fit, l, layers); len(lacks) > 0 {
 			f := at(m.Path, m.doc, v, "%s is %d, and %s, which is for multi-token prediction, lacks %s", key, n, l.name, plural.List(lacks))
 			f.Count = len(lacks)
@@ -72,13 +83,13 @@ func (p *Pass) predictions(m *model) {
 
 // splitPredictions returns the layers of the language model and those for multi-token prediction,
 // which are behind them or have a list of their own.
-func (m *model) splitPredictions(fit *identify.Fit, depth int64) (layers, list []*layerKinds) {
+func (m *model) splitPredictions(fit *identify.Fit, depth int64) (layers, list []*layerModules) {
 	trunk := fit.Prefix + "layers."
 	type key struct {
 		before string
 		layer  int32
 	}
-	of := make(map[key]*layerKinds)
+	of := make(map[key]*layerModules)
 	for _, s := range m.stacks() {
 		if s.before != trunk && !ofPrediction(s.before) {
 			continue
@@ -91,7 +102,7 @@ func (m *model) splitPredictions(fit *identify.Fit, depth int64) (layers, list [
 			k := key{s.before, t.layer}
 			l := of[k]
 			if l == nil {
-				l = &layerKinds{name: fmt.Sprint(s.before, t.layer), layer: int(t.layer), modules: make(map[string]int)}
+				l = &layerModules{name: fmt.Sprint(s.before, t.layer), layer: int(t.layer), modules: make(map[string]int)}
 				of[k] = l
 			}
 			l.modules[module] = int(t.tensor)
@@ -104,7 +115,7 @@ func (m *model) splitPredictions(fit *identify.Fit, depth int64) (layers, list [
 			list = append(list, l)
 		}
 	}
-	byLayer := func(a, b *layerKinds) int {
+	byLayer := func(a, b *layerModules) int {
 		return cmp.Or(cmp.Compare(a.layer, b.layer), strings.Compare(a.name, b.name))
 	}
 	slices.SortFunc(layers, byLayer)
@@ -114,7 +125,7 @@ func (m *model) splitPredictions(fit *identify.Fit, depth int64) (layers, list [
 
 // lostOfPrediction returns what a layer for multi-token prediction lacks: what joins it to the
 // model, and what the layer of the model has that is most like it.
-func (m *model) lostOfPrediction(fit *identify.Fit, l *layerKinds, layers []*layerKinds) (lacks []string) {
+func (m *model) lostOfPrediction(fit *identify.Fit, l *layerModules, layers []*layerModules) (lacks []string) {
 	roles := make(map[string]bool)
 	for _, i := range l.modules {
 		if t := fit.Place(m.At(i).Name).Tensor; t != nil {
@@ -131,14 +142,14 @@ func (m *model) lostOfPrediction(fit *identify.Fit, l *layerKinds, layers []*lay
 			if name, _ := t.Below.Format([]int{l.layer}); !roles[t.Role] {
 				lacks = append(lacks, strings.TrimPrefix(fit.Prefix+name, l.name+"."))
 			}
-		case l.layer == 0 && ofPrediction(name) && len(t.Pattern.Holes()) == 0 && strings.HasPrefix(name, l.name[:strings.IndexByte(l.name, '.')+1]):
+		case l.layer == 0 && ofPrediction(name) && !strings.HasSuffix(name, "embed_tokens.weight") && len(t.Pattern.Holes()) == 0 && strings.HasPrefix(name, l.name[:strings.IndexByte(l.name, '.')+1]):
 			module := strings.TrimSuffix(name, "weight")
 			if !slices.ContainsFunc(m.families(), func(t *family) bool { return strings.HasPrefix(t.first, module) }) {
 				lacks = append(lacks, name)
 			}
 		}
 	}
-	var like *layerKinds
+	var like *layerModules
 	most := 0
 	for _, o := range slices.Backward(layers) {
 		both := 0
@@ -160,8 +171,8 @@ func (m *model) lostOfPrediction(fit *identify.Fit, l *layerKinds, layers []*lay
 			continue
 		}
 		t := fit.Place(m.At(like.modules[module]).Name).Tensor
-		if t == nil || t.Buffer || t.Optional && fills(t.Module) == "" {
-			continue
+		if t == nil || t.Buffer || fills(t.Module) == "" && (t.Optional || !known && l.norms() >= like.norms()) {
+			continue // a norm may have another name (MiMo-V2's pre_mlp_layernorm)
 		}
 		lacks = append(lacks, strings.ReplaceAll(module, "{}", "{n}"))
 	}

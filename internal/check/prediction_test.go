@@ -94,6 +94,10 @@ func TestPredictions(t *testing.T) {
 		}},
 		{what: "a joint, of a list", config: qwenConfig, numbers: `"mtp_num_hidden_layers": 1,`, names: qwen, lost: []string{"mtp.fc"}, want: "mtp.layers.0, which is for multi-token prediction, lacks mtp.fc.weight"},
 		{what: "attention, of a list", config: qwenConfig, numbers: `"mtp_num_hidden_layers": 1,`, names: qwen, lost: []string{"mtp.layers.0.self_attn"}, want: "lacks self_attn.k_norm, self_attn.k_proj, self_attn.o_proj and 3 more (x6)"},
+		{what: "a norm, of a list", config: qwenConfig, numbers: `"mtp_num_hidden_layers": 1,`, names: qwen, lost: []string{"mtp.layers.0.post"}, want: "lacks post_attention_layernorm"},
+		{what: "norms under other names", config: qwenConfig, numbers: `"mtp_num_hidden_layers": 1,`, names: func() []string {
+			return strings.Split(strings.Replace(strings.Join(qwen(), "\n"), "mtp.layers.0.post_attention_layernorm", "mtp.layers.0.pre_mlp_layernorm", 1), "\n")
+		}},
 		{what: "the layer, of a list", config: qwenConfig, numbers: `"mtp_num_hidden_layers": 1,`, names: qwen, lost: []string{"mtp.layers."}, want: "the tensors have 0 layers for multi-token prediction"},
 	} {
 		var text strings.Builder
