@@ -1,12 +1,12 @@
 package check
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
 	"github.com/wtinspect/wtinspect/checkpoint"
 	"github.com/wtinspect/wtinspect/internal/quant"
-	"github.com/wtinspect/wtinspect/rename/convention/adapter"
 )
 
 var adapterRules = []*Rule{
@@ -113,56 +113,75 @@ var classifierHeads = []string{"classifier", "score"}
 
 // savedModules compares the modules that were trained whole with modules_to_save.
 func (p *Pass) savedModules(m *model, doc *checkpoint.Config) {
-	saved, _ := doc.Find("modules_to_save")
 	if m.partial() {
 		return
 	}
-	has := func(module string) bool {
-		return slices.ContainsFunc(m.families(), func(t *family) bool {
-			return strings.Contains("."+t.first, "."+module+".")
-		})
-	}
-	named := doc.Texts("modules_to_save")
+	saved, _ := doc.Find("modules_to_save")
 	task, _ := doc.Text("task_type")
+	named := doc.Texts("modules_to_save")
+	found := make(map[string]bool)
+	for _, module := range slices.Concat(named, classifierHeads) {
+		found[module] = false
+	}
+	for _, t := range m.families() {
+		isNamed := false
+		for part := range segmentRuns(t.first) {
+			if _, ok := found[part]; ok {
+				found[part], isNamed = true, true
+			}
+		}
+		if isNamed || !wholeModule(t.first, doc) {
+			continue
+		}
+		for _, i := range t.members {
+			p.grade(checkpoint.Warning, m.finding(int(i), "a whole tensor of a module that modules_to_save of adapter_config.json does not name"))
+		}
+	}
 	classifies := task == "SEQ_CLS" || task == "TOKEN_CLS"
-	head := slices.ContainsFunc(classifierHeads, has)
+	head := slices.ContainsFunc(classifierHeads, func(s string) bool { return found[s] })
 	for _, module := range named {
-		if module == "" || has(module) || slices.Contains(classifierHeads, module) && (head || classifies) {
+		if module == "" || found[module] || slices.Contains(classifierHeads, module) && (head || classifies) {
 			continue
 		}
 		p.report(at(m.Path, doc, saved, "modules_to_save names %q, and no tensor is of it", module))
 	}
-	if v, _ := doc.Find("task_type"); classifies && !head && !slices.ContainsFunc(named, has) {
+	if v, _ := doc.Find("task_type"); classifies && !head && !slices.ContainsFunc(named, func(s string) bool { return found[s] }) {
 		p.report(at(m.Path, doc, v, "task_type is %q, and no tensor is of a head (%s); PEFT begins with a random one", task, strings.Join(classifierHeads, ", ")))
 	}
-	p.unnamedModules(m, doc, append(named, classifierHeads...))
 }
 
-// unnamedModules reports tensors of modules that were trained whole and that no list names. PEFT
-// also saves embeddings and heads that have other rows than the base model's (save_embedding_layers),
-// and biases, if asked to.
-func (p *Pass) unnamedModules(m *model, doc *checkpoint.Config, named []string) {
-	biases, _ := doc.Text("bias")
-	for _, t := range m.families() {
-		name := adapter.Anonymous(t.first)
-		if w, ok := m.names().Unwrap(name); ok {
-			name = w.Name
+// segmentRuns yields what consists of whole segments in a name: a, a.b, b.
+func segmentRuns(name string) iter.Seq[string] {
+	const most = 32 // segments from the end; more than any module has
+	return func(yield func(string) bool) {
+		ends := []int{len(name)}
+		for i := len(name) - 1; i >= 0 && len(ends) < most; i-- {
+			if name[i] == '.' {
+				ends = append(ends, i)
+			}
 		}
-		module, leaf := "", name
-		if i := strings.LastIndexByte(name, '.'); i >= 0 {
-			module, leaf = name[:i], name[i+1:]
-		}
-		_, part := quant.Leaf(t.first)
-		switch {
-		case leaf != "weight" && leaf != "bias", leaf == "bias" && biases != "" && biases != "none", part, strings.Contains(name, ".lora_"):
-		case slices.ContainsFunc(named, func(s string) bool { return s != "" && strings.Contains("."+module+".", "."+s+".") }):
-		case strings.HasSuffix(module, "lm_head"), strings.Contains(module, "embed"), strings.HasSuffix(module, "wte"):
-		default:
-			for _, i := range t.members {
-				p.grade(checkpoint.Warning, m.finding(int(i), "a whole tensor of a module that modules_to_save of adapter_config.json does not name"))
+		for k, end := range ends {
+			for _, before := range append(ends[k+1:len(ends):len(ends)], -1) {
+				if !yield(name[before+1 : end]) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// wholeModule reports whether a tensor is of a module that was trained whole. PEFT saves
+// embeddings and heads that have other rows than the base model's of its own accord
+// (save_embedding_layers), and biases where it is asked to.
+func wholeModule(name string, doc *checkpoint.Config) bool {
+	if _, part := quant.Leaf(name); part || strings.Contains(name, ".lora_") || strings.Contains(name, "lm_head.") || strings.Contains(name, "embed") || strings.HasSuffix(name, "wte.weight") {
+		return false
+	}
+	if strings.HasSuffix(name, ".bias") {
+		biases, _ := doc.Text("bias")
+		return biases == "" || biases == "none"
+	}
+	return strings.HasSuffix(name, ".weight")
 }
 
 func runAdapterPrefix(p *Pass) {
