@@ -128,7 +128,7 @@ func (m *model) isPartial(ctx context.Context) bool {
 	if slices.ContainsFunc(m.Files, func(f *checkpoint.File) bool { return f.Missing || f.Err != nil }) && !m.NamesOnly() {
 		return true
 	}
-	if m.lostShard(ctx) {
+	if m.lostShard() {
 		return true
 	}
 	set, err := m.Set(ctx)
@@ -136,19 +136,14 @@ func (m *model) isPartial(ctx context.Context) bool {
 }
 
 // lostShard reports whether the index places tensors in a shard that holds none.
-func (m *model) lostShard(ctx context.Context) bool {
-	if m.Index == "" || m.NamesOnly() || len(m.Files) < 2 {
-		return false
+func (m *model) lostShard() bool {
+	isEmpty := func(f *checkpoint.File) bool {
+		s, t := f.Safetensors(), f.PyTorch()
+		return s != nil && s.Len() == 0 || t != nil && t.Len() == 0
 	}
-	for _, f := range m.Files {
-		if s := f.Safetensors(); s == nil || s.Len() > 0 {
-			continue
-		}
-		if ix, err := readIndex(ctx, m.Index); err == nil && slices.Contains(ix.Shards(), f.Name) {
-			return true
-		}
-	}
-	return false
+	return m.Index != "" && slices.ContainsFunc(m.Files, isEmpty) && slices.ContainsFunc(m.faults(), func(f checkpoint.Fault) bool {
+		return f.Code == checkpoint.CodeEmptyShard && f.Severity == checkpoint.Error
+	})
 }
 
 func (m *model) findFamilies() []*family {
