@@ -45,6 +45,9 @@ func Locate(c *convention.Convention, tensors []convention.Named) (*Location, er
 	id.survey(kinds)
 	id.look()
 	e := id.evaluate(0, make([]bool, len(id.subjects)))
+	if e != nil && len(e.extra) > 0 && id.leftover([]*evaluation{e}) {
+		e = id.evaluate(0, make([]bool, len(id.subjects)))
+	}
 	if e == nil || e.covered == 0 {
 		return nil, fmt.Errorf("no tensor has a name of %s", c.Name)
 	}

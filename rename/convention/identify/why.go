@@ -42,6 +42,10 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	}
 	normal, nums := template.Words.Scan(nil, nil, name)
 	clean := r.clean(string(normal))
+	// What was found in all names together is not seen in one.
+	if c, ok := id.wrappedKinds()[string(normal)]; ok {
+		clean = *c
+	}
 	var c *convention.Convention
 	if id.best != nil && id.res.Convention != "" {
 		c = r.list[id.best.conv]
@@ -67,6 +71,8 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	case tower:
 		say("names below %s are of a tower, which llama.cpp reads from a second file (mmproj)", name[:strings.IndexByte(name, '.')+1])
 		return x
+	case id.res.Adapter && id.res.Convention != "":
+		say("the checkpoint is an adapter of %s", id.res.Convention)
 	case c == nil && id.res.Nearest.Convention == "":
 		say("the checkpoint follows no convention that is known")
 	case c == nil:
@@ -74,8 +80,15 @@ func Why(name string, tensors iter.Seq[convention.Named], model *convention.Mode
 	case x.Role != "" && clean.companion.kind == noCompanion && len(clean.wrappers) == 0:
 		say("in %s it is %s", c.Name, x.Role)
 	}
-	if len(clean.wrappers) > 0 {
+	switch {
+	case len(clean.wrappers) == 1 && clean.repeated != "":
+		say("%s is there twice in a row; once, the name is %s", clean.repeated, template.Words.Fill(clean.normal, nums))
+	case len(clean.wrappers) > 0:
 		say("%s is a wrapper that a training framework left in the name; without it the name is %s", strings.Join(clean.wrappers, " and "), template.Words.Fill(clean.normal, nums))
+	}
+	if x.Role == "" && isClassHead(clean.normal) && (c != nil && c.Language || id.res.Adapter && id.res.Convention != "") {
+		say("it is the head that a class for classification or question answering puts on %s", id.res.Convention)
+		return x
 	}
 	switch clean.companion.kind {
 	case quantWeight, quantCompanion:

@@ -111,3 +111,30 @@ func TestWhyAbsent(t *testing.T) {
 		}
 	}
 }
+
+// What only all names together show is said of each.
+func TestWhyAmongOthers(t *testing.T) {
+	llama := namesOf(mustLookup(t, "llama-hf"))
+	doubled := slices.Clone(llama)
+	for i := range doubled {
+		doubled[i] = strings.Replace(doubled[i], "layers.", "layers.layers.", 1)
+	}
+	change := []string{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"}
+	for _, tt := range []struct {
+		names      []string
+		name, want string
+	}{
+		{doubled, "model.layers.layers.1.mlp.up_proj.weight", "layers. is there twice in a row; once, the name is model.layers.1.mlp.up_proj.weight"},
+		{append(slices.Clone(llama), "score.weight"), "score.weight", "it is the head that a class for classification or question answering puts on llama-hf"},
+		{append(slices.Clone(change), "base_model.model.score.weight"), "base_model.model.score.weight", "it is the head that a class for classification or question answering puts on llama-hf"},
+		{change, change[0], "the checkpoint is an adapter of llama-hf"},
+	} {
+		var list []convention.Named
+		for _, n := range tt.names {
+			list = append(list, convention.Named{Name: n})
+		}
+		if x := Why(tt.name, slices.Values(list), nil); !slices.Contains(x.Reasons, tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, x.Reasons, tt.want)
+		}
+	}
+}

@@ -137,5 +137,12 @@ func TestIdentifyStutter(t *testing.T) {
 		if w, ok := r.Unwrap(list[i].Name); !ok || w.Name != tt.name || w.Repeated != tt.want || w.Leading || r.Coverage < 1 {
 			t.Errorf("%s: Unwrap gives %+v, %t; %v", tt.what, w, ok, r.Evidence)
 		}
+		at, err := Locate(mustLookup(t, "llama-hf"), list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(at.Places, func(p Place) bool { return p.Tensor == nil }) || strings.Join(at.Wrappers, " ") != tt.want {
+			t.Errorf("%s: tensors without a place in llama-hf, wrappers %q", tt.what, at.Wrappers)
+		}
 	}
 }
