@@ -43,7 +43,9 @@ type model struct {
 	foreign func() string
 	// unwrapped counts the names with wrappers by what they are without.
 	unwrapped func() *bareNames
-	stacks    func() []*stack
+	// isAdapter and unmerged tell an adapter from a model that has one in it.
+	isAdapter, unmerged func() bool
+	stacks              func() []*stack
 	// layerKinds are of the layers that config.json counts.
 	layerKinds func() []string
 	held       func() *identify.Fit // to the convention of the model type in config.json
@@ -91,6 +93,7 @@ func newSubject(ctx context.Context, rel *checkpoint.Release, opts *Options) *su
 		m.quant = sync.OnceValue(m.quantisation)
 		m.common = sync.OnceValue(m.commonPrefix)
 		m.unwrapped = sync.OnceValue(m.countUnwrapped)
+		m.isAdapter, m.unmerged = sync.OnceValue(m.mostlyAdapter), sync.OnceValue(m.holdsAdapter)
 		m.layerKinds = sync.OnceValue(m.findLayerKinds)
 		m.held = sync.OnceValue(func() *identify.Fit { return s.hold(m) })
 		m.foreign = sync.OnceValue(m.foreignPrefix)

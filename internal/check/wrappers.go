@@ -155,18 +155,18 @@ func (m *model) countUnwrapped() *bareNames {
 // ModulesToSaveWrapper).
 func isOriginal(w *identify.Wrapping) bool { return slices.Contains(w.Wrappers, "original_module.") }
 
-// unmerged reports whether an adapter is among the tensors of a model that is
+// holdsAdapter reports whether an adapter is among the tensors of a model that is
 // to have none.
-func (m *model) unmerged() bool {
+func (m *model) holdsAdapter() bool {
 	if m.ownAdapters() || m.isAdapter() {
 		return false
 	}
 	return slices.ContainsFunc(m.families(), func(t *family) bool { return isAdapterPart(t.first) })
 }
 
-// isAdapter reports whether the tensors are changes to a model, whatever the
+// mostlyAdapter reports whether the tensors are changes to a model, whatever the
 // adapter is called in their names.
-func (m *model) isAdapter() bool {
+func (m *model) mostlyAdapter() bool {
 	n := 0
 	for _, t := range m.families() {
 		if isAdapterPart(t.first) {
