@@ -277,7 +277,7 @@ func runIncompleteLayer(p *Pass) {
 		depth := depthOf(stacks)
 		for _, s := range stacks {
 			layers := depth[s.before]
-			if !isLayers(s.before) || len(layers) < minLayers || strings.ContainsAny(s.after, "0123456789") {
+			if !isLayers(s.before) || len(layers) < minLayers || len(layers)-len(s.layers) > maxOdd || strings.ContainsAny(s.after, "0123456789") {
 				continue
 			}
 			first, last := len(layers), 0
@@ -291,7 +291,7 @@ func runIncompleteLayer(p *Pass) {
 				}
 			}
 			slices.Sort(lacks)
-			if len(lacks) == 0 || len(lacks) > maxOdd || lacks[0] <= first || slices.Contains(lacks, last) || lacks[0] == first+1 || m.byDesign(lacks, maps.Keys(layers)) {
+			if len(lacks) == 0 || lacks[0] <= first || slices.Contains(lacks, last) || lacks[0] == first+1 || m.byDesign(lacks, maps.Keys(layers)) {
 				continue
 			}
 			for _, layer := range lacks {

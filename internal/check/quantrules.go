@@ -344,30 +344,85 @@ func spellings(module string, yield func(string) bool) {
 	}
 }
 
-// covers reports whether an entry means a module, or what contains it.
-func (e *ignored) covers(module string) bool {
-	found := false
-	spellings(module, func(name string) bool {
-		switch e.kind {
-		case 'r':
-			found = e.re.MatchString(name) || e.re.MatchString("model."+name) || e.re.MatchString(bare(name))
-		case 'g':
-			found = e.glob.Match(name) || e.glob.Match(bare(name)) || e.glob.Match("model."+name) || e.glob.Match("model."+bare(name)) || e.glob.Match(name+".")
-			for at := strings.IndexByte(name, '.'); at > 0 && !found; {
-				found = e.glob.Match(name[:at]) || e.glob.Match(bare(name[:at]))
-				next := strings.IndexByte(name[at+1:], '.')
-				if next < 0 {
-					break
-				}
-				at += 1 + next
-			}
-		default:
-			entry := bare(e.text)
-			found = strings.HasPrefix(bare(name)+".", entry+".") || !strings.Contains(e.text, ".") && strings.Contains("."+name+".", "."+e.text+".")
+// matches reports whether a pattern means a module, or what contains it.
+func (e *ignored) matches(name string) bool {
+	if e.kind == 'r' {
+		return e.re.MatchString(name) || e.re.MatchString("model."+name) || e.re.MatchString(bare(name))
+	}
+	found := e.glob.Match(name) || e.glob.Match(bare(name)) || e.glob.Match("model."+name) || e.glob.Match("model."+bare(name)) || e.glob.Match(name+".")
+	for at := strings.IndexByte(name, '.'); at > 0 && !found; {
+		found = e.glob.Match(name[:at]) || e.glob.Match(bare(name[:at]))
+		next := strings.IndexByte(name[at+1:], '.')
+		if next < 0 {
+			break
 		}
-		return !found
-	})
+		at += 1 + next
+	}
 	return found
+}
+
+// mostSegments is more than the name of any module has.
+const mostSegments = 64
+
+// An ignoreIndex finds the entry that means a module. Lists have thousands of names, and models
+// tens of thousands of modules.
+type ignoreIndex struct {
+	list     []ignored
+	names    map[string]int // without wrappings
+	words    map[string]int // of one segment, anywhere in a name
+	patterns []int
+}
+
+func indexIgnored(list []ignored) *ignoreIndex {
+	x := &ignoreIndex{list: list, names: make(map[string]int), words: make(map[string]int)}
+	for i := range slices.Backward(list) { // the first of several counts
+		e := &list[i]
+		if e.kind != 0 {
+			x.patterns = append(x.patterns, i)
+			continue
+		}
+		x.names[bare(e.text)] = i
+		if !strings.Contains(e.text, ".") {
+			x.words[e.text] = i
+		}
+	}
+	slices.Reverse(x.patterns)
+	return x
+}
+
+// covering returns the first entry that means a module, or what contains it, nil for none.
+func (x *ignoreIndex) covering(module string) *ignored {
+	first := len(x.list)
+	look := func(in map[string]int, key string) {
+		if i, ok := in[key]; ok {
+			first = min(first, i)
+		}
+	}
+	spellings(module, func(name string) bool {
+		inner := bare(name)
+		for at, n := 0, 0; n < mostSegments; n++ {
+			end := strings.IndexByte(inner[at:], '.')
+			if end < 0 {
+				look(x.names, inner)
+				break
+			}
+			look(x.names, inner[:at+end])
+			at += end + 1
+		}
+		for word := range strings.SplitSeq(name, ".") {
+			look(x.words, word)
+		}
+		for _, i := range x.patterns {
+			if i < first && x.list[i].matches(name) {
+				first = i
+			}
+		}
+		return true
+	})
+	if first == len(x.list) {
+		return nil
+	}
+	return &x.list[first]
 }
 
 func runIgnoreStale(p *Pass) {
@@ -381,6 +436,9 @@ func runIgnoreStale(p *Pass) {
 		for _, t := range m.All() {
 			name := bare(t.Name)
 			prefix := strings.TrimSuffix(t.Name, name)
+			if strings.Count(name, ".") > mostSegments {
+				continue
+			}
 			for at := len(name); at > 0; at = strings.LastIndexByte(name[:at], '.') {
 				if _, ok := prefixes[name[:at]]; ok {
 					break
@@ -452,6 +510,7 @@ func runNotQuantised(p *Pass) {
 		if !ok || !c.linearTarget() || c.Method == "" || m.NamesOnly() || slices.Contains(laterMethods, c.Method) {
 			continue
 		}
+		left := indexIgnored(list)
 		scopes := make(map[string]bool)
 		leaves := make(map[string]bool) // last words of quantised modules
 		for _, mod := range m.quant().Modules {
@@ -487,7 +546,7 @@ func runNotQuantised(p *Pass) {
 					continue
 				}
 				module := strings.TrimSuffix(tensor.Name, ".weight")
-				if !slices.ContainsFunc(list, func(e ignored) bool { return e.covers(module) }) {
+				if left.covering(module) == nil {
 					p.grade(severity, m.finding(int(i), "%s: not quantised, and not left out by the configuration (%s)", tensor.DType, c.place("")))
 				}
 			}
@@ -512,15 +571,13 @@ func runIgnoredQuantised(p *Pass) {
 		if !ok || len(list) == 0 {
 			continue
 		}
+		left := indexIgnored(slices.DeleteFunc(list, func(e ignored) bool { return strings.EqualFold(e.text, "gate") }))
 		for _, mod := range m.quant().Modules {
 			if mod.Scheme == nil || mod.Scheme.Name == quant.Cast {
 				continue
 			}
-			for i := range list {
-				if e := &list[i]; e.covers(mod.Name) && !strings.EqualFold(e.text, "gate") {
-					p.report(m.finding(mod.Index(&mod.Tensors[0]), "quantised (%s), and %s leaves it out (%s)", mod.Scheme.Name, e.text, filepath.Base(c.Doc.Path())+":"+position(e.at)))
-					break
-				}
+			if e := left.covering(mod.Name); e != nil {
+				p.report(m.finding(mod.Index(&mod.Tensors[0]), "quantised (%s), and %s leaves it out (%s)", mod.Scheme.Name, e.text, filepath.Base(c.Doc.Path())+":"+position(e.at)))
 			}
 		}
 	}
