@@ -579,6 +579,22 @@ func TestConvertFormulas(t *testing.T) {
 			}
 		}
 	})
+	// LitGPT's RMSNorm adds one to the weight of Gemma's as transformers' does (add_unit_offset), and Megatron-core's too
+	// (layernorm_zero_centered_gamma), so that its bytes stay, and llama.cpp's loses the one.
+	for litgpt, norm := range map[string]string{"gemma-litgpt": "transformer.ln_f.weight", "gemma-megatron": "decoder.final_layernorm.weight"} {
+		t.Run("norm as it is, Gemma to "+litgpt, func(t *testing.T) {
+			hf := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}.llama(false)
+			delete(hf, "lm_head.weight")
+			got := convertValues(t, "gemma-hf", litgpt, hf, model)
+			if got[norm].data[0] != hf["model.norm.weight"].data[0] {
+				t.Errorf("%v becomes %v", hf["model.norm.weight"].data[0], got[norm].data)
+			}
+			back := convertValues(t, "gemma-gguf", litgpt, convertValues(t, "gemma-hf", "gemma-gguf", hf, model), model)
+			if !gocmp.Equal(back[norm].data, got[norm].data) {
+				t.Errorf("by way of GGUF %v, want %v", back[norm].data, got[norm].data)
+			}
+		})
+	}
 	t.Run("norm plus one, Gemma to GGUF", func(t *testing.T) {
 		m := smallModel{heads: heads, kv: kv, dim: dim, hidden: hidden, inner: 4, layers: 1}
 		hf := m.llama(false)
