@@ -467,8 +467,12 @@ func (v *Conversion) parts() []*checkpoint.Checkpoint {
 }
 
 // complete refuses a source whose index names a tensor that no shard has, as one that lacks a
-// shard: the new index could not name it. Those that only a shard has are named there.
+// shard: the new index could not name it. Those that only a shard has are named there. So is a part
+// of a GGUF split whose name does not say where the others are.
 func (v *Conversion) complete(ctx context.Context) error {
+	if err := v.whole(); err != nil {
+		return err
+	}
 	for _, c := range v.parts() {
 		if c.Index == "" {
 			continue
@@ -488,6 +492,29 @@ func (v *Conversion) complete(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// whole refuses parts of a GGUF split that have other names than such parts have, unless all of them are sources.
+func (v *Conversion) whole() error {
+	there := make(map[int]bool)
+	path, of := "", 0
+	for _, c := range v.parts() {
+		if len(c.Files) != 1 || c.Files[0].GGUF() == nil {
+			continue
+		}
+		s, ok, err := c.Files[0].GGUF().Split()
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Path, err)
+		}
+		if ok && s.Count > 1 {
+			there[s.No] = true
+			path, of = cmp.Or(path, c.Path), max(of, s.Count)
+		}
+	}
+	if len(there) < of {
+		return fmt.Errorf("%s is part of a model in %d files by its metadata (split.count), and only %d of them %s here; name all of them as they were called, %s, and convert the directory", path, of, len(there), plural.Verb(len(there), "are"), gguf.SplitName("NAME", 1, of))
+	}
+	return nil
 }
 
 // twice refuses a source with two tensors of one name.

@@ -45,6 +45,9 @@ func inQuantSection(pointer string) bool {
 	return slices.ContainsFunc(strings.Split(pointer, "/"), func(key string) bool { return slices.Contains(quantSections, key) })
 }
 
+// tokenizerDocuments are what a release of a language model has beside its configuration.
+var tokenizerDocuments = []string{"generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+
 // bringsThem says how the files beside one that is converted by itself come along.
 func (v *Conversion) bringsThem(ctx context.Context, dir string) string {
 	r, err := checkpoint.Open(ctx, dir, &checkpoint.Options{FilesOnly: true, NoConfig: true})
@@ -70,12 +73,13 @@ func (v *Conversion) documents(ctx context.Context) ([]assemble.Document, error)
 	case v.Container == checkpoint.GGUF:
 		return nil, nil // such a file says all by itself
 	case !c.IsRelease():
-		if len(v.Missing) == 0 {
-			if source.Exists(ctx, source.Join(c.Dir, "model_index.json")) {
-				v.note("files beside %s do not come along: they are of a pipeline (model_index.json), and this is one checkpoint of it", c.Path)
-			} else {
-				v.note("files beside %s do not come along%s", c.Path, v.bringsThem(ctx, c.Dir))
-			}
+		beside := func(name string) bool { return source.Exists(ctx, source.Join(c.Dir, name)) }
+		switch {
+		case len(v.Missing) > 0:
+		case beside("model_index.json"):
+			v.note("files beside %s do not come along: they are of a pipeline (model_index.json), and this is one checkpoint of it", c.Path)
+		case slices.ContainsFunc(slices.Concat(txn.Documents, tokenizerDocuments), beside):
+			v.note("files beside %s do not come along%s", c.Path, v.bringsThem(ctx, c.Dir))
 		}
 		return nil, nil
 	}

@@ -132,9 +132,8 @@ func Translate(ctx context.Context, c *checkpoint.Checkpoint, opts *TranslateOpt
 	for _, to := range goals {
 		r, err := translate(list, tensors, from, to, tied, m, opts.To)
 		switch {
-		case err != nil && best == nil:
-			return nil, cmp.Or(refusal, err)
-		case err != nil:
+		case err != nil: // another one may fit
+			refusal = cmp.Or(refusal, err)
 			continue
 		case first == nil:
 			first = r
