@@ -679,7 +679,7 @@ func (cv *converter) isDirect(m *member) bool {
 	if m.isBlocks() && cv.from.Layout.Blocks != "" && cv.to.Layout.Blocks != "" {
 		from.transposed, to.transposed = false, false
 	}
-	return from == to
+	return from == to && !to.lacksAxes(m.shape)
 }
 
 // isBlocks reports whether only MXFP4 blocks and their scales are there.

@@ -579,6 +579,18 @@ func TestConvertFormulas(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a vector for a row, Qwen MoE", func(t *testing.T) {
+		// nn.Linear(hidden, 1) of transformers; llama.cpp takes [1, hidden] and [hidden] for the same.
+		next := 0.0
+		for _, shape := range [][]int64{{hidden}, {1, hidden}} {
+			gate := fillTensor(&next, hidden)
+			gate.shape = shape
+			got := convertValues(t, "qwen2moe-gguf", "qwen2_moe-hf", map[string]tensorValue{"blk.0.ffn_gate_inp_shexp.weight": gate}, nil)["model.layers.0.mlp.shared_expert_gate.weight"]
+			if !slices.Equal(got.shape, []int64{1, hidden}) || !gocmp.Equal(got.data, gate.data) {
+				t.Errorf("%v becomes %v %v", shape, got.shape, got.data)
+			}
+		}
+	})
 	// LitGPT's RMSNorm adds one to the weight of Gemma's as transformers' does (add_unit_offset), and Megatron-core's too
 	// (layernorm_zero_centered_gamma), so that its bytes stay, and llama.cpp's loses the one.
 	for litgpt, norm := range map[string]string{"gemma-litgpt": "transformer.ln_f.weight", "gemma-megatron": "decoder.final_layernorm.weight"} {

@@ -115,6 +115,12 @@ func isNorm(module string) bool {
 	return last == "norm" || strings.HasSuffix(last, "_norm") || strings.HasPrefix(last, "norm_") || strings.Contains(last, "_norm_")
 }
 
+// lacksAxes reports whether a shape is known and has not as many axes as the form that it is to have: a file
+// may have lost those of one.
+func (s *storage) lacksAxes(shape []uint64) bool {
+	return s.shape != "" && shape != nil && len(shape) != len(s.shape)
+}
+
 // regroups reports whether tensors of a module have to be taken apart, joined, or
 // given other rows between two storages.
 func regroups(a, b storage) bool {
@@ -164,7 +170,7 @@ func (f *form) change(a, b storage) ([]tensorop.Op, error) {
 		}
 		f.add(tensorop.Op{Kind: kind})
 	}
-	if a.shape != b.shape && a.shape != "" && b.shape != "" {
+	if a.shape != "" && b.shape != "" && (a.shape != b.shape || b.lacksAxes(f.shape)) {
 		if err := f.reshape(a.shape, b.shape); err != nil {
 			return nil, err
 		}
@@ -188,6 +194,9 @@ func (f *form) reshape(from, to string) error {
 	if f.shape != nil {
 		if from = formOf(f.shape, from); from == "" {
 			return f.cv.refuse(f.name, "its shape %v is not that of %s", f.shape, f.module)
+		}
+		if from == to {
+			return nil
 		}
 	}
 	for i := len(from) - 1; i >= 0; i-- {
