@@ -174,7 +174,7 @@ func (v *Conversion) document(ctx context.Context, d *assemble.Document) (keep b
 					edited.Edits = append(edited.Edits, rewrite.TextEdit{Pointer: m.Pointer(), From: was, To: to})
 				}
 			case (key == "torch_dtype" || key == "dtype") && dtype != "" && (old != dtype || plain) && strayDType(m) && !inQuantSection(m.Pointer()):
-				v.note("%s: %s is no dtype of torch, and stays; most weights are %s", d.Name, m.Pointer(), dtype)
+				v.note("%s: %s is no dtype of floating-point numbers, and stays; most weights are %s", d.Name, m.Pointer(), dtype)
 			case m.Kind() == jsondoc.Object:
 				walk(m, cmp.Or(configParts[key], part))
 			}

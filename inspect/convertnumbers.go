@@ -171,7 +171,7 @@ func (v *Conversion) number() error {
 		if to == it.DType && !v.bigEndian(it) {
 			continue
 		}
-		if strings.HasPrefix(it.DType, "F8") && to != it.DType && len(it.Shape) > 1 {
+		if strings.HasPrefix(it.DType, "F8") && to != it.DType {
 			raw[it.DType]++
 		}
 		if err := v.cast(it, to, w); err != nil {
