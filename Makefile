@@ -189,6 +189,7 @@ generate: ## write what is made of the conventions' files and of the types of an
 
 golden: ## rewrite the golden output of scripts and documents
 	$(GO) test ./internal/browse -run='^Test(Journeys|Picture)$$' -update
+	$(GO) test ./internal/page -update
 	$(GO) test ./cmd/wtinspect -args -update
 
 pictures: ## draw the pictures of the documents again
