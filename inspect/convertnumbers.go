@@ -189,6 +189,9 @@ func (v *Conversion) number() error {
 		n := raw[dtype]
 		v.note("%s %s %s, and no scale is beside %s: the elements are taken for the numbers", plural.Of(n, "tensor"), plural.Verb(n, "are"), dtype, map[bool]string{true: "it", false: "them"}[n == 1])
 	}
+	if v.opts.DType != "" && len(v.casts) == 0 {
+		v.note("--dtype has no effect: what it would change is %s already", v.opts.DType)
+	}
 	if kernels > 0 {
 		v.note("%s of convolutions %s: llama.cpp convolves with F16 and F32 alone, and its converter leaves some in F32", plural.Of(kernels, "kernel"), plural.Verb(kernels, "stay"))
 	}

@@ -325,6 +325,9 @@ func (c *choice) Set(s string) error {
 	if word, ok := c.also[s]; ok {
 		s = word
 	}
+	if lower := strings.ToLower(s); !slices.Contains(c.values, s) && slices.Contains(c.values, lower) {
+		s = lower
+	}
 	if !slices.Contains(c.values, s) {
 		words := slices.DeleteFunc(slices.Clone(c.values), func(v string) bool { return v == "" })
 		return fmt.Errorf("it must be one of: %s%s", strings.Join(words, ", "), template.DidYouMean(s, words))
