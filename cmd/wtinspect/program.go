@@ -36,6 +36,7 @@ const (
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	saying         sync.Mutex // held while a message is written
 	getenv         func(string) string
 	// answered is where stdout ends, nil on a terminal.
 	answered *answerWriter
@@ -237,6 +238,8 @@ func (p *program) say(format string, args ...any) {
 		text = p.secrets.Replace(text)
 	}
 	style := render.Style{Terminal: p.errTerminal && !p.wide, Width: p.errWidth}
+	p.saying.Lock() // requests are told of while others are made
+	defer p.saying.Unlock()
 	_ = style.Wrap(w, func(w io.Writer) error { // nobody may be reading
 		first := true
 		for line := range strings.Lines(text) {
